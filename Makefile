@@ -1,0 +1,62 @@
+# Four words are all a newcomer needs: make run | make test | make check | make ui   (and make clean)
+# uv is brought along when the machine has none. Another Python: make run PYTHON=3.12
+
+PYTHON ?= >=3.11,<3.13
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
+
+# uv does not read pip's configuration: where pip knows a folder of wheels (a CPU build of torch, say), hand it on.
+UV_FIND_LINKS ?= $(or $(PIP_FIND_LINKS),$(shell python3 -m pip config get global.find-links 2>/dev/null))
+ifneq ($(strip $(UV_FIND_LINKS)),)
+export UV_FIND_LINKS
+endif
+
+.PHONY: run test check ui clean bench env lock format
+
+run: env
+	$(BIN)/ae run digits
+
+test: env
+	$(BIN)/pytest
+
+check: env
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+ui: env
+	$(BIN)/ae ui
+
+bench: env
+	$(BIN)/python benchmarks/bench.py
+
+format: env
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+env: $(READY)
+
+$(READY): requirements.lock pyproject.toml | $(UV)
+	test -x $(BIN)/python || $(UV) venv --quiet --python '$(PYTHON)' $(VENV)
+	$(UV) pip sync --quiet --compile-bytecode --python $(BIN)/python requirements.lock
+	$(UV) pip install --quiet --no-deps --python $(BIN)/python --editable .
+	touch $(READY)
+
+.tools/bin/uv:
+	python3 -m pip install --quiet --target .tools uv
+
+# The lock holds torch by its public version: a machine whose find-links offers the CPU build takes that (a local version
+# sorts higher), any other takes the registry's build with CUDA, whose own metadata pins its CUDA packages.
+lock: | $(UV)
+	echo 'torch==2.13.0+cpu' > .lock-override
+	$(UV) pip compile --quiet --universal --no-emit-index-url --no-header --python-version 3.11 --extra dev \
+		--override .lock-override pyproject.toml --output-file requirements.lock
+	sed -i 's/^torch==2.13.0+cpu$$/torch==2.13.0/' requirements.lock
+	rm .lock-override
+
+# Takes away what `make` itself brought. The state (.ae: registry, DVC remote), data/ and artifacts/ are yours and stay.
+clean:
+	rm -rf $(VENV) .tools .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

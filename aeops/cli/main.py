@@ -1,0 +1,47 @@
+"""`ae`: the command line. Light at the top: each verb imports what it needs when it is called."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from aeops.cli import doctor, run, score, serve, show, ui
+from aeops.errors import AeError, as_ae_error
+
+VERBS = (run, score, serve, show, ui, doctor)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Every verb with its arguments."""
+    top = argparse.ArgumentParser(
+        prog="ae",
+        description="Retrains autoencoders on a schedule and lets only good ones out.",
+        epilog="exit codes: 0 done, 2 usage, 3 data, 4 refused by the gate, 5 infrastructure",
+    )
+    verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for verb in VERBS:
+        verb.add(verbs)
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one verb; returns the exit code. An error that a person can mend is one message, anything else a traceback."""
+    given = parser().parse_args(arguments)
+    try:
+        return int(given.run(given))
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on where it was", file=sys.stderr)
+        return 130
+    except Exception as error:
+        known = as_ae_error(error)
+        if known is None:
+            raise
+        return tell(known)
+
+
+def tell(error: AeError) -> int:
+    print(f"ae: {error.kind} error: {error}", file=sys.stderr)
+    return error.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

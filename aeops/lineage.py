@@ -1,0 +1,93 @@
+"""What a version is made of: code, data, environment, machine. Facts by which it can be rebuilt, as flat text."""
+
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+
+from aeops.dataset import content_sha256
+from aeops.dvc import data_hash
+from aeops.project import Project
+from aeops.recipe import Recipe
+
+RECORDED_FILES = ("dvc.lock", "dvc.yaml", "params.yaml", "data.dvc", "requirements.lock")  # beside the recipe's own
+
+
+def file_sha256(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def lineage(project: Project, recipe: Recipe) -> dict[str, str]:
+    """Everything a rebuild needs to find, as tags: names are lower case with dots, values are text."""
+    facts = git_facts(project) | platform_facts()
+    facts["recipe"] = recipe.name
+    facts["recipe.sha256"] = file_sha256(project.recipe_file(recipe.name))
+    facts["seed"] = str(recipe.fit.train.seed)
+    facts["data.dataset"] = recipe.data.dataset
+    facts["data.content_sha256"] = content_sha256(project.dataset(recipe.data.dataset))
+    facts["data.dvc_md5"] = data_hash(project)
+    for name in RECORDED_FILES:
+        if (project.root / name).is_file():
+            facts[f"file.{name}"] = file_sha256(project.root / name)
+    sums = project.artifacts(recipe.name) / "bundle" / "SHA256SUMS"
+    if sums.is_file():
+        facts["bundle_sha256"] = file_sha256(sums)
+    return facts
+
+
+def git(project: Project, *arguments: str) -> str:
+    """What a git command prints, stripped; empty where this is no repository or git is absent."""
+    if shutil.which("git") is None:
+        return ""
+    done = subprocess.run(["git", *arguments], cwd=project.root, capture_output=True, text=True, check=False)
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def git_facts(project: Project) -> dict[str, str]:
+    """Commit and whether the worktree differs from it; what DVC and a run rewrite themselves does not count."""
+    commit = git(project, "rev-parse", "HEAD")
+    return {"git.commit": commit or "none", "git.dirty": str(bool(git_diff(project))).lower() if commit else "true"}
+
+
+def git_diff(project: Project) -> str:
+    """The tracked changes against the recorded commit, without the pointers that a run rewrites (they are recorded whole)."""
+    return git(project, "diff", "HEAD", "--binary", "--", ".", ":(exclude)dvc.lock", ":(exclude)data.dvc")
+
+
+def platform_facts() -> dict[str, str]:
+    """What may change a bit of the result: Python, torch, processor, threads, GPU and its driver."""
+    return {
+        "platform.python": platform.python_version(),
+        "platform.torch": version("torch"),
+        "platform.numpy": version("numpy"),
+        "platform.onnxruntime": version("onnxruntime"),
+        "platform.system": f"{platform.system()} {platform.machine()}",
+        "platform.cpu": cpu_model(),
+        "platform.threads": str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()),
+        "platform.gpu": gpu(),
+    }
+
+
+def cpu_model() -> str:
+    """The processor's name and its widest vector instructions, which decide the last bits of a sum."""
+    info = Path("/proc/cpuinfo")
+    if not info.is_file():
+        return platform.processor() or "unknown"
+    lines = dict(line.split(":", 1) for line in info.read_text(encoding="utf-8").splitlines() if ":" in line)
+    fields = {key.strip(): value.strip() for key, value in lines.items()}
+    flags = fields.get("flags", "").split()
+    widest = next((flag for flag in ("amx_bf16", "avx512f", "avx2", "avx") if flag in flags), "none")
+    return f"{fields.get('model name', platform.machine())} ({widest})"
+
+
+def gpu() -> str:
+    """Name and driver of the first GPU, or `none`."""
+    if shutil.which("nvidia-smi") is None:
+        return "none"
+    query = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
+    done = subprocess.run(query, capture_output=True, text=True, check=False, timeout=30)
+    return done.stdout.splitlines()[0].strip() if done.returncode == 0 and done.stdout else "none"

@@ -1,0 +1,77 @@
+"""What the last whole run of a recipe left standing, so that a run with nothing changed ends before anything starts."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from aeops.dataset import content_sha256
+from aeops.dvc import is_up_to_date
+from aeops.lineage import file_sha256
+from aeops.project import Project
+from aeops.recipe import Recipe, load_recipe
+from aeops.sources import source_digest
+
+# The code that makes and accepts a dataset runs in the flow, so DVC does not watch it: a change here ingests again.
+DATA_CODE = ("sources", "dataset.py", "statistics.py", "expectations.py", "validation.py", "stages/ingest.py", "stages/validate.py")
+
+
+def record_file(project: Project, recipe: str) -> Path:
+    return project.home / "standing" / f"{recipe}.json"
+
+
+def fingerprint(project: Project, recipe: Recipe) -> str:
+    """SHA-256 over all that a run starts from and DVC does not watch: source, recipe, the data rooms' code, the data."""
+    package = Path(__file__).parent
+    code = sorted(file for name in DATA_CODE for file in code_files(package / name))
+    dataset = project.dataset(recipe.data.dataset)
+    parts = [
+        source_digest(recipe, project),
+        file_sha256(project.recipe_file(recipe.name)),
+        content_sha256(dataset) if dataset.is_dir() else "none",
+        *(file_sha256(file) for file in code),
+    ]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def code_files(place: Path) -> list[Path]:
+    return list(place.rglob("*.py")) if place.is_dir() else [place]
+
+
+def remember(project: Project, recipe: str, summary: dict[str, Any]) -> None:
+    """Notes a whole run's summary; the next run compares with it."""
+    file = record_file(project, recipe)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    aside = file.with_suffix(".aside")
+    record = {"fingerprint": fingerprint(project, load_recipe(project, recipe)), "summary": summary}
+    aside.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    aside.replace(file)
+
+
+def standing_result(project: Project, recipe: str) -> dict[str, Any] | None:
+    """The last run's summary where nothing has changed since, else None.
+
+    Nothing has changed where source, recipe, data, code and every stage's output are as they were, and the registry
+    still holds the version with its alias. The cheapest question comes first.
+    """
+    file = record_file(project, recipe)
+    if not file.is_file():
+        return None
+    record = json.loads(file.read_text(encoding="utf-8"))
+    if record["fingerprint"] != fingerprint(project, load_recipe(project, recipe)) or not is_up_to_date(project, recipe):
+        return None
+    summary: dict[str, Any] = record["summary"]
+    return summary | {"changed": False} if is_registered(project, summary) else None
+
+
+def is_registered(project: Project, summary: dict[str, Any]) -> bool:
+    """Whether the registry still holds the summary's version with the same bundle and aliases."""
+    from aeops.registry.store import open_store
+
+    held = {version.version: version for version in open_store(project).versions(summary["recipe"])}
+    found = held.get(summary["version"])
+    return (
+        found is not None
+        and found.tags.get("bundle_sha256") == summary["bundle_sha256"]
+        and set(summary["aliases"]) <= set(found.aliases)
+    )

@@ -1,0 +1,236 @@
+"""The steps of the training flow, each a Prefect task that starts the heavy work elsewhere and hands on plain facts."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import yaml
+from prefect import get_client, task
+from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from prefect.context import get_run_context
+
+from aeops import dvc
+from aeops.errors import InfrastructureError
+from aeops.lineage import RECORDED_FILES, git_diff, lineage
+from aeops.process import run_module
+from aeops.progress import ProgressFollower
+from aeops.project import Project, find_project
+from aeops.recipe import Recipe, load_recipe
+from aeops.registry.store import Store, open_store
+from aeops.report.card import model_card
+from aeops.report.page import write_report
+from aeops.summary import metric_rows, verdict_markdown
+from aeops.standing import remember
+
+
+def may_heal(_task: Any, _run: Any, state: Any) -> bool:
+    """A retry helps against the machine, never against bad data or a wrong recipe."""
+    return isinstance(state.result(raise_on_failure=False), InfrastructureError)
+
+
+def step(retries: int = 0) -> Callable[[Callable[..., Any]], Any]:
+    """A task under a name a person reads. Never cached: a cached task would skip what it writes; DVC decides that."""
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        return task(
+            name=function.__name__,
+            task_run_name=f"{function.__name__} {{recipe}}",
+            retries=retries,
+            retry_delay_seconds=[2.0, 10.0][:retries] or None,
+            retry_condition_fn=may_heal,
+            cache_policy=NO_CACHE,
+        )(function)
+
+    return decorate
+
+
+def context(recipe: str) -> tuple[Project, Recipe]:
+    project = find_project()
+    return project, load_recipe(project, recipe)
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    return dict(json.loads(file.read_text(encoding="utf-8")))
+
+
+def run_stage(project: Project, stage: str, *arguments: str) -> None:
+    log = project.logs / f"{stage}.log"
+    run_module([f"aeops.stages.{stage}", *arguments], root=project.root, home=project.home, log=log)
+
+
+@step(retries=1)
+def ingest(recipe: str) -> None:
+    """Source -> .ae/incoming/<dataset>: shards and an index with each sample's statistics."""
+    project, checked = context(recipe)
+    incoming = project.incoming(checked.data.dataset)
+    run_stage(project, "ingest", "--recipe", str(project.recipe_file(recipe)), "--out", str(incoming))
+
+
+@step()
+def validate(recipe: str) -> None:
+    """.ae/incoming/<dataset> -> data/<dataset> with its receipt; bad rows go to quarantine, a bad set stops the run."""
+    project, checked = context(recipe)
+    incoming = project.incoming(checked.data.dataset)
+    try:
+        run_stage(project, "validate", "--recipe", str(project.recipe_file(recipe)), "--incoming", str(incoming))
+    finally:
+        if (project.data_docs / "index.html").is_file():
+            create_link_artifact((project.data_docs / "index.html").as_uri(), "Data Docs", key=f"{recipe}-data-docs")
+
+
+@step(retries=2)
+def version(recipe: str) -> dict[str, str]:
+    """data/ -> data.dvc and the DVC remote; returns what names this version of the data."""
+    project, checked = context(recipe)
+    md5 = dvc.add_data(project)
+    content = read_json(project.dataset(checked.data.dataset) / "receipt.json")["content_sha256"]
+    return {"dataset": checked.data.dataset, "content_sha256": content, "dvc_md5": md5}
+
+
+@step()
+def prepare(recipe: str) -> None:
+    dvc.reproduce(find_project(), "prepare", recipe)
+
+
+@step(retries=1)
+def train(recipe: str, run: str) -> None:
+    """prepared/ -> bundle/, with loss curves that move in MLflow meanwhile; a retry resumes at the last checkpoint."""
+    project = find_project()
+    store = open_store(project)
+    follower = ProgressFollower(project.training(recipe) / "progress.jsonl")
+    ran = dvc.reproduce(project, "train", recipe, meanwhile=lambda: store.log_curves(run, follower.new_rows()))
+    if not ran:
+        store.log_curves(run, follower.finished_rows(project.artifacts(recipe) / "training" / "history.csv"))
+
+
+@step()
+def evaluate(recipe: str) -> None:
+    """bundle/ and test samples -> report/, and the metrics as a table on the run's page."""
+    project = find_project()
+    dvc.reproduce(project, "evaluate", recipe)
+    metrics = read_json(project.artifacts(recipe) / "report" / "metrics.json")
+    create_table_artifact(metric_rows(metrics), key=f"{recipe}-metrics", description=f"{recipe}: the model beside its baselines")
+
+
+@step()
+def gate(recipe: str) -> str:
+    """report/ -> verdict.json; returns `accepted` or `refused`, which is a result and no failure."""
+    project = find_project()
+    dvc.reproduce(project, "gate", recipe)
+    verdict = read_json(project.artifacts(recipe) / "verdict.json")
+    create_markdown_artifact(verdict_markdown(verdict), key=f"{recipe}-verdict", description=f"{recipe}: {verdict['verdict']}")
+    return str(verdict["verdict"])
+
+
+@task(name="track", task_run_name="track {recipe}", retries=2, retry_delay_seconds=[2.0, 10.0], retry_condition_fn=may_heal, cache_policy=NO_CACHE)
+def track(recipe: str, data: dict[str, str]) -> str:
+    """Opens the MLflow run of this pipeline run; returns its id."""
+    project, checked = context(recipe)
+    run = open_store(project).start_run(
+        recipe, tags=lineage(project, checked), params=yaml.safe_load(project.recipe_file(recipe).read_text(encoding="utf-8")), dataset=data
+    )
+    create_link_artifact(open_store(project).run_url(run), "MLflow run", key=f"{recipe}-mlflow-run")
+    return run
+
+
+@contextmanager
+def tracked(recipe: str, data: dict[str, str]) -> Iterator[str]:
+    """An MLflow run around the steps inside: finished with them, failed with them."""
+    run = track(recipe, data)
+    store = open_store(find_project())
+    try:
+        yield run
+    except BaseException:
+        with suppress(InfrastructureError):  # the step's own error is the news, also where MLflow is what broke
+            store.finish_run(run, "FAILED")
+        raise
+    store.finish_run(run, "FINISHED")
+
+
+@step(retries=2)
+def register(recipe: str, run: str, data: dict[str, str], verdict: str) -> str:
+    """bundle/ and its evidence -> a version in MLflow with the alias challenger; the same bundle twice is one version."""
+    project, checked = context(recipe)
+    store, artifacts = open_store(project), project.artifacts(recipe)
+    dvc.push_outputs(project, recipe)
+    facts = lineage(project, checked)
+    metrics, gate_verdict = read_json(artifacts / "report" / "metrics.json"), read_json(artifacts / "verdict.json")
+    plain = yaml.safe_load(project.recipe_file(recipe).read_text(encoding="utf-8"))
+    card = model_card(plain, metrics, gate_verdict, facts)
+    number = store.register(run, recipe, artifacts / "bundle", tags=facts | {"verdict": verdict}, description=card)
+    report = write_report(
+        project.reports(recipe) / "report.html",
+        recipe=plain,
+        report=artifacts / "report",
+        bundle=artifacts / "bundle",
+        training=artifacts / "training",
+        verdict=gate_verdict,
+        validation=read_json(project.validation(data["dataset"]) / "validation.json"),
+        lineage=facts | {"mlflow.run_id": run, "version": number},
+        timings=dict(step_seconds()),
+    )
+    log_evidence(project, store, recipe, run, data, report, metrics)
+    store.set_alias(recipe, "challenger", number)
+    return number
+
+
+def log_evidence(
+    project: Project, store: Store, recipe: str, run: str, data: dict[str, str], report: Path, metrics: dict[str, Any]
+) -> None:
+    """The run's metrics and every file by which a person, or a rebuild, can judge the version."""
+    artifacts = project.artifacts(recipe)
+    store.log_metrics(run, metrics)
+    store.log_files(run, [report, artifacts / "verdict.json", artifacts / "report" / "metrics.json"])
+    store.log_files(run, [artifacts / "report" / "figures"])
+    store.log_files(run, [project.validation(data["dataset"]) / "validation.json"], "validation")
+    store.log_files(run, [project.dataset(data["dataset"]) / "receipt.json"], "validation")
+    recorded = [project.root / name for name in RECORDED_FILES if (project.root / name).is_file()]
+    store.log_files(run, [project.recipe_file(recipe), *recorded], "rebuild")
+    if diff := git_diff(project):
+        patch = project.reports(recipe) / "worktree.diff"
+        patch.write_text(diff + "\n", encoding="utf-8")
+        store.log_files(run, [patch], "rebuild")
+
+
+@step(retries=2)
+def promote(recipe: str, version: str) -> None:
+    """Moves the alias champion to an accepted version."""
+    open_store(find_project()).set_alias(recipe, "champion", version)
+
+
+def step_seconds() -> list[tuple[str, float]]:
+    """Each finished step of this flow run with the seconds it took, in order, as Prefect saw them."""
+    context = get_run_context()
+    flow_run_id = context.flow_run.id if hasattr(context, "flow_run") and context.flow_run else context.task_run.flow_run_id
+    with get_client(sync_client=True) as client:
+        runs = client.read_task_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id])))
+    done = sorted((run for run in runs if run.start_time and run.end_time), key=lambda run: run.start_time)
+    return [(run.name.split(" ")[0], run.total_run_time.total_seconds()) for run in done]
+
+
+def summarise(recipe: str, run: str, data: dict[str, str], version: str) -> dict[str, Any]:
+    """What a person reads at the end of a run, and what the next run compares with."""
+    project = find_project()
+    store, artifacts = open_store(project), project.artifacts(recipe)
+    verdict = read_json(artifacts / "verdict.json")
+    registered = next(held for held in store.versions(recipe) if held.version == version)
+    summary = {
+        "changed": True,
+        "recipe": recipe,
+        "data": data,
+        "metrics": read_json(artifacts / "report" / "metrics.json"),
+        "verdict": verdict["verdict"],
+        "reasons": verdict["reasons"],
+        "version": version,
+        "aliases": list(registered.aliases),
+        "bundle_sha256": registered.tags["bundle_sha256"],
+        "run_url": store.run_url(run),
+        "report": str(project.reports(recipe) / "report.html"),
+        "seconds": step_seconds(),
+    }
+    remember(project, recipe, summary)
+    return summary
