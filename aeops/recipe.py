@@ -3,6 +3,7 @@
 Relations between keys are checked here, in one place; every mistake is reported at once.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,8 +62,16 @@ class DataSpec:
     novelty: tuple[int, ...] = ()  # labels held out of training, to be flagged
 
     def contradictions(self) -> list[str]:
+        found = []
+        if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", self.dataset):
+            found.append(f"dataset is {self.dataset!r}: lower-case letters, digits, - and _ are allowed, as it names a folder")
         foreign = sorted(set(self.novelty) - set(self.labels))
-        return [f"novelty names {foreign}, which labels {list(self.labels)} does not hold"] if foreign else []
+        if foreign:
+            found.append(f"novelty names {foreign}, which labels {list(self.labels)} does not hold")
+        if self.source.kind == "npy" and bool(self.labels) != bool(self.source.labels):
+            missing, given = ("source.labels", "labels") if self.labels else ("labels", "source.labels")
+            found.append(f"{given} is given and {missing} is missing: a labelled dataset needs both, an unlabelled one neither")
+        return found
 
 
 @dataclass(frozen=True)
@@ -79,11 +88,14 @@ class ValidateSpec:
     """The bounds of the expectations. Sample statistics are of values scaled to [0, 1]."""
 
     rows: Range  # samples in the set
-    class_share: Range  # share of each label in the set
     sample_mean: Range  # mean over the values of a sample
     sample_std: Range  # standard deviation over the values of a sample
-    mean_drift: float = bounded(low=0.0, high=1.0)  # how far the set's mean may move from the last accepted version
+    mean_drift: float = bounded(low=0.0, high=1.0)  # how far the set's means may move from the last accepted version
     quarantine_budget: float = bounded(low=0.0, high=1.0)  # share of rows that may be set aside before the set is refused
+    class_share: Range | None = None  # share of each label in the set; none: not judged, as where there are no labels
+
+    def contradictions(self) -> list[str]:
+        return [] if self.rows.min >= 1 else [f"rows.min is {self.rows.min:g}: an accepted set has 1 sample or more"]
 
 
 @dataclass(frozen=True)
@@ -174,6 +186,8 @@ def read_recipe(file: Path) -> Recipe:
 
 def read_gate(reader: Reader, given: Any) -> dict[str, Rule]:
     if not isinstance(given, Mapping) or not given:
-        reader.mistake("gate", "at least one rule, as NAME: {metric: ..., at_least: ...}, is needed: a gate without rules blocks nothing")
+        reader.mistake(
+            "gate", "at least one rule, as NAME: {metric: ..., at_least: ...}, is needed: a gate without rules blocks nothing"
+        )
         return {}
     return {name: reader.read(Rule, rule, f"gate.{name}") for name, rule in given.items()}

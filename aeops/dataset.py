@@ -1,0 +1,208 @@
+"""A dataset on disk: large shards, an index with a row a sample, dataset.json, and the receipt of what was accepted.
+
+    shards/00000.npy ...   (n, c, h, w), memory-mappable
+    index.parquet          a row a sample, in the order of the shards: see `COLUMNS`
+    dataset.json           what the samples are, where they come from, the shards and their sums
+    receipt.json           the suite, its result and the SHA-256 of all the rest; only where it was accepted
+
+Nothing in these files tells when, where or how often they were made: equal samples give equal bytes.
+Standard library only on import, so that a light process can ask for a dataset's hash.
+"""
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aeops.errors import DataError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+FORMAT = 1
+SHARD_BYTES = 64 * 2**20
+RECEIPT = "receipt.json"
+COLUMNS = {
+    "id": "str",  # dataset and position in the source
+    "shard": "int64",
+    "row": "int64",  # in the shard
+    "sha256": "str",  # of the sample's dtype, shape and bytes
+    "label": "Int64",
+    "split": "str",  # train, validation, calibration or test
+    "source": "str",
+    "shape": "str",
+    "dtype": "str",
+    "low": "float64",
+    "high": "float64",
+    "mean": "float64",
+    "std": "float64",
+    "nans": "int64",
+    "blank": "bool",
+    "duplicate_of": "str",  # id of the first sample with the same content
+    "duplicate_across_splits": "bool",
+}
+
+
+# ---------------------------------------------------------------- sums
+
+
+def file_sha256(place: Path) -> str:
+    with place.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def lines_sha256(sums: dict[str, str]) -> str:
+    """SHA-256 over the lines "<sum>  <name>", sorted by name, as sha256sum writes them."""
+    return hashlib.sha256("".join(f"{sums[name]}  {name}\n" for name in sorted(sums)).encode()).hexdigest()
+
+
+def content_sha256(folder: Path) -> str:
+    """The manifest root of a dataset: SHA-256 over the sums of all its files but the receipt."""
+    places = (place for place in folder.rglob("*") if place.is_file())
+    names = {place.relative_to(folder).as_posix(): place for place in places}
+    return lines_sha256({name: file_sha256(place) for name, place in names.items() if name != RECEIPT})
+
+
+# ---------------------------------------------------------------- reading
+
+
+def read_json(place: Path) -> Any:
+    return json.loads(place.read_text(encoding="utf-8"))
+
+
+def read_index(folder: Path) -> "pd.DataFrame":
+    """The index with the types that `COLUMNS` states."""
+    import pandas as pd
+
+    return pd.read_parquet(folder / "index.parquet").astype(COLUMNS)
+
+
+def shard_file(number: int) -> str:
+    return f"shards/{number:05d}.npy"
+
+
+def read_shards(folder: Path, index: "pd.DataFrame") -> Iterator[tuple["pd.DataFrame", "np.ndarray"]]:
+    """The rows of `index` shard by shard, each part with its samples (n, c, h, w), in the index's order."""
+    import numpy as np
+
+    for number, part in index.groupby("shard", sort=False):
+        shard = np.load(folder / shard_file(int(str(number))), mmap_mode="r", allow_pickle=False)
+        yield part, shard[part["row"].to_numpy()]
+
+
+def require_receipt(folder: Path, recipe: str) -> dict[str, Any]:
+    """The receipt of an accepted dataset.
+
+    Raises:
+        DataError: there is no dataset, no receipt, or the content is not what the receipt was given for.
+    """
+    again = f"type ae run {recipe} to ingest and validate it again"
+    if not folder.is_dir():
+        raise DataError(f"no dataset in {folder}: {again}")
+    if not (folder / RECEIPT).is_file():
+        raise DataError(f"{folder} has no {RECEIPT}: only data that was validated may be used: {again}")
+    try:
+        receipt: dict[str, Any] = read_json(folder / RECEIPT)
+    except ValueError as error:
+        raise DataError(f"{folder / RECEIPT} is not readable as JSON ({error}): {again}") from error
+    content = content_sha256(folder)
+    if receipt.get("content_sha256") != content:
+        raise DataError(
+            f"{folder} does not match its receipt: its content has SHA-256 {content[:12]}, the receipt was given for "
+            f"{str(receipt.get('content_sha256'))[:12]}: it was altered after validation: {again}"
+        )
+    return receipt
+
+
+# ---------------------------------------------------------------- writing
+
+
+def write_json(place: Path, value: Any) -> None:
+    """JSON in the order given, written aside and then renamed."""
+    aside = place.with_name(f".{place.name}.aside")
+    aside.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    os.replace(aside, place)
+
+
+def write_npy(place: Path, shape: tuple[int, ...], dtype: "np.dtype", blocks: Iterable["np.ndarray"]) -> None:
+    """One .npy file of `shape` from its blocks of rows, never more than one of them in memory.
+
+    numpy's own writers hide why a write failed (ndarray.tofile) or die of it (a memory map on a full disk).
+    """
+    import numpy as np
+
+    with place.open("wb") as file:
+        descr = np.lib.format.dtype_to_descr(dtype)
+        np.lib.format.write_array_header_1_0(file, {"descr": descr, "fortran_order": False, "shape": shape})
+        for block in blocks:
+            file.write(np.ascontiguousarray(block, dtype=dtype).data)
+
+
+def write_parquet(place: Path, table: "pd.DataFrame") -> None:
+    """A table as Parquet whose bytes depend on its rows and the library's version alone."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    buffer = io.BytesIO()  # in memory first: Python's own write says why the disk refused
+    pq.write_table(pa.Table.from_pandas(table, preserve_index=False).replace_schema_metadata(None), buffer, compression="zstd")
+    place.write_bytes(buffer.getvalue())
+
+
+# ---------------------------------------------------------------- replacing a folder
+
+
+def replace_folder(built: Path, place: Path) -> None:
+    """Puts the folder `built` where `place` is; what `place` held is gone. For what can be made again."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if place.exists():
+        shutil.rmtree(place)
+    os.rename(built, place)
+
+
+@contextlib.contextmanager
+def written_aside(place: Path) -> Iterator[Path]:
+    """An empty folder beside `place` that takes its place once the block is done, and is gone where the block fails."""
+    aside = place.with_name(f".{place.name}.aside")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    try:
+        yield aside
+        replace_folder(aside, place)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def aside_folder(place: Path) -> Path:
+    """Where a dataset is built before it replaces `place`: on the same disk, outside the folder that DVC owns."""
+    return place.parent.resolve().parent / f".ae-aside-{place.name}"
+
+
+def recover(place: Path) -> None:
+    """Ends what a crash of `swap` or before it left: `place` is the old dataset or the new one, whole; the rest goes."""
+    aside = aside_folder(place)
+    if (aside / "old").is_dir() and not place.exists():
+        os.rename(aside / "old", place)
+    if aside.is_dir():
+        shutil.rmtree(aside)
+
+
+def swap(built: Path, place: Path) -> None:
+    """Replaces the dataset `place` by the folder `built`, which lies in `aside_folder(place)`.
+
+    Killed before the first rename: the old one is in place. Between the two: the old one is whole in the aside folder
+    and `recover` puts it back. After the second: the new one is in place.
+    """
+    aside = aside_folder(place)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if place.exists():
+        os.rename(place, aside / "old")
+    os.rename(built, place)
+    if (aside / "old").exists():
+        os.rename(aside / "old", aside / "gone")  # so that no later `recover` takes a half-deleted folder for the old one
+    shutil.rmtree(aside)

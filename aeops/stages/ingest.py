@@ -1,0 +1,132 @@
+"""Stage ingest: a recipe's source -> an incoming dataset, which nothing has validated yet.
+
+python -m aeops.stages.ingest --recipe recipes/digits.yaml --out .ae/incoming/digits
+"""
+
+import argparse
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from aeops.dataset import (
+    COLUMNS,
+    FORMAT,
+    SHARD_BYTES,
+    file_sha256,
+    shard_file,
+    write_json,
+    write_npy,
+    write_parquet,
+    written_aside,
+)
+from aeops.project import Project, find_project
+from aeops.recipe import Recipe, SplitSpec, read_recipe
+from aeops.sources.catalogue import read_source, source_digest
+from aeops.sources.samples import Samples
+from aeops.stage import run_stage
+from aeops.statistics import sample_sha256, sample_statistics, shape_text
+
+
+def ingest(recipe: Recipe, project: Project, out: Path) -> None:
+    """Writes the recipe's source as a dataset to `out`, whole or not at all.
+
+    Raises:
+        DataError: the source cannot be what the recipe says; `out` is as it was.
+    """
+    samples = read_source(recipe, project)
+    with written_aside(out) as folder:
+        (folder / "shards").mkdir()
+        index = write_shards(samples, recipe, folder)
+        write_parquet(folder / "index.parquet", index)
+        write_json(folder / "dataset.json", describe(samples, index, recipe, project, folder))
+
+
+def write_shards(samples: Samples, recipe: Recipe, folder: Path, shard_bytes: int = SHARD_BYTES) -> pd.DataFrame:
+    """Writes the shards, one of them in memory at a time, and gives the index with a row a sample."""
+    rows = max(1, shard_bytes // samples.array[0].nbytes)
+    parts = []
+    for number, (block, labels) in enumerate(samples.blocks(rows)):
+        write_npy(folder / shard_file(number), block.shape, block.dtype, [block])
+        parts.append(index_part(block, labels, recipe, number))
+    index = pd.concat(parts, ignore_index=True)
+    index["id"] = [f"{recipe.data.dataset}-{position:06d}" for position in range(len(index))]
+    index["source"] = samples.origin
+    return with_duplicates(index)[list(COLUMNS)].astype(COLUMNS)
+
+
+def index_part(block: np.ndarray, labels: np.ndarray | None, recipe: Recipe, shard: int) -> pd.DataFrame:
+    """What the index says of the samples of one shard, but for their ids and duplicates."""
+    sums = sample_sha256(block)
+    columns: dict[str, Any] = {
+        "shard": shard,
+        "row": np.arange(len(block)),
+        "sha256": sums,
+        "label": pd.array([pd.NA] * len(block) if labels is None else labels, dtype="Int64"),
+        "split": [draw_split(total, recipe.data.dataset, recipe.data.split) for total in sums],
+        "shape": shape_text(block),
+        "dtype": block.dtype.name,
+    }
+    return pd.DataFrame(columns | sample_statistics(block, recipe.fit.input.low, recipe.fit.input.high))
+
+
+def draw_split(sample_sha256: str, dataset: str, split: SplitSpec) -> str:
+    """The split of a sample, drawn by its content and salted by the dataset's name.
+
+    It depends on nothing else, so a sample keeps its split whatever is added, removed or reordered, and equal samples
+    share theirs.
+    """
+    drawn = hashlib.sha256(f"{dataset} {sample_sha256}".encode()).digest()
+    point = int.from_bytes(drawn[:8], "big") / 2**64
+    for name, share in (("test", split.test), ("calibration", split.calibration), ("validation", split.validation)):
+        if point < share:
+            return name
+        point -= share
+    return "train"
+
+
+def with_duplicates(index: pd.DataFrame) -> pd.DataFrame:
+    """The index with, for each sample whose content came before, the id of the first one and whether splits differ."""
+    first = index.groupby("sha256", sort=False)[["id", "split"]].transform("first")
+    repeated = index["sha256"].duplicated(keep="first")
+    return index.assign(
+        duplicate_of=first["id"].where(repeated, None),
+        duplicate_across_splits=repeated & (first["split"] != index["split"]),
+    )
+
+
+def describe(samples: Samples, index: pd.DataFrame, recipe: Recipe, project: Project, folder: Path) -> dict[str, Any]:
+    """dataset.json: what the samples are, where they come from and the shards with their sums."""
+    return {
+        "format": FORMAT,
+        "dataset": recipe.data.dataset,
+        "kind": recipe.fit.input.kind,
+        "dtype": str(index["dtype"].iloc[0]),
+        "shape": list(samples.array.shape[1:]),
+        "low": recipe.fit.input.low,
+        "high": recipe.fit.input.high,
+        "rows": len(index),
+        "source": {"kind": recipe.data.source.kind, "origin": samples.origin, "sha256": source_digest(recipe, project)},
+        "shards": list(describe_shards(index, folder)),
+    }
+
+
+def describe_shards(index: pd.DataFrame, folder: Path) -> Iterator[dict[str, Any]]:
+    for number, rows in index["shard"].value_counts(sort=False).items():
+        file = shard_file(int(str(number)))
+        yield {"file": file, "rows": int(rows), "sha256": file_sha256(folder / file)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Source -> incoming dataset.")
+    parser.add_argument("--recipe", type=Path, required=True, help="the recipe's YAML file")
+    parser.add_argument("--out", type=Path, required=True, help="the folder to write")
+    given = parser.parse_args()
+    run_stage(lambda: ingest(read_recipe(given.recipe), find_project(), given.out))
+
+
+if __name__ == "__main__":
+    main()

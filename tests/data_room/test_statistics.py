@@ -1,0 +1,47 @@
+"""Statistics of samples, against formulas of their own."""
+
+import hashlib
+
+import numpy as np
+import pytest
+
+from aeops.statistics import sample_sha256, sample_statistics
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32", "float64"])
+def test_statistics_are_those_of_the_scaled_values(dtype: str) -> None:
+    samples = np.random.default_rng(0).integers(0, 256, (5, 3, 8, 9)).astype(dtype)
+    found = sample_statistics(samples, low=0, high=255)
+    for number, sample in enumerate(samples):
+        scaled = sample.astype(np.float64) / 255
+        assert found["mean"][number] == pytest.approx(scaled.mean(), abs=1e-9)
+        assert found["std"][number] == pytest.approx(scaled.std(), abs=1e-9)
+        assert (found["low"][number], found["high"][number]) == (sample.min(), sample.max())
+
+
+def test_a_range_that_starts_below_zero_scales_to_zero_and_one() -> None:
+    samples = np.array([-1.0, -1.0, 1.0, 1.0]).reshape(1, 1, 2, 2)
+    found = sample_statistics(samples, low=-1, high=1)
+    assert (found["mean"][0], found["std"][0]) == (0.5, 0.5)
+
+
+def test_nan_values_are_counted_and_left_out() -> None:
+    samples = np.array([[0.0, np.nan, 1.0, 0.5], [np.nan] * 4, [0.0, np.inf, 0.0, 0.0]]).reshape(3, 1, 2, 2)
+    found = sample_statistics(samples, low=0, high=1)
+    np.testing.assert_array_equal(found["nans"], [1, 4, 0])
+    assert found["mean"][0] == 0.5
+    assert np.isnan(found["mean"][1])
+    assert np.isnan(found["low"][1])
+    assert found["high"][2] == np.inf
+
+
+def test_a_sample_is_blank_where_all_its_values_are_the_same() -> None:
+    samples = np.stack([np.full((1, 4, 4), 7), np.eye(4)[None], np.zeros((1, 4, 4))]).astype(np.uint8)
+    np.testing.assert_array_equal(sample_statistics(samples, 0, 255)["blank"], [True, False, True])
+
+
+def test_equal_bytes_of_another_shape_or_dtype_are_another_sample() -> None:
+    wide = np.zeros((1, 1, 2, 8), dtype=np.uint8)
+    tall, real = wide.reshape(1, 1, 8, 2), wide.view(np.float64)
+    assert len({sample_sha256(samples)[0] for samples in (wide, tall, real)}) == 3
+    assert sample_sha256(wide)[0] == hashlib.sha256(b"uint8 1x2x8 " + bytes(16)).hexdigest()
