@@ -1,0 +1,49 @@
+"""Stage gate: is this bundle good enough? verdict.json with every rule; a refusal is a result, so the exit code is 0.
+
+Run: python -m aeops.stages.gate --recipe recipes/digits.yaml --bundle DIR --report DIR --out verdict.json
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from aeops.dataset import file_sha256, read_json, write_json
+from aeops.gate import Evidence, flat, judge, verdict
+from aeops.recipe import read_recipe
+from aeops.serving.sums import bundle_sha256
+from aeops.stage import run_stage
+
+
+def gate(recipe_file: Path, bundle: Path, report: Path, out: Path) -> dict[str, Any]:
+    """Judges `bundle` by the recipe's rules and the metrics in `report`; writes and returns the verdict.
+
+    Raises:
+        UsageError: a rule names a metric that metrics.json does not have.
+    """
+    recipe = read_recipe(recipe_file)
+    metrics = report / "metrics.json"
+    outcomes = judge(recipe.gate, Evidence(flat(read_json(metrics)), bundle), f"recipes/{recipe_file.name}")
+    evidence = {
+        "metrics_sha256": file_sha256(metrics),
+        "bundle_sha256": bundle_sha256(bundle),
+        "content_sha256": read_json(bundle / "bundle.json")["data"]["content_sha256"],
+    }
+    found = verdict(recipe.name, outcomes, evidence)
+    write_json(out, found)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m aeops.stages.gate", description="Judges a bundle by the recipe's rules.")
+    for name in ("recipe", "bundle", "report", "out"):
+        parser.add_argument(f"--{name}", type=Path, required=True)
+    given = parser.parse_args()
+    run_stage(lambda: tell(gate(given.recipe, given.bundle, given.report, given.out)))
+
+
+def tell(found: dict[str, Any]) -> None:
+    print("\n".join([found["verdict"], *found["reasons"]]))
+
+
+if __name__ == "__main__":
+    main()

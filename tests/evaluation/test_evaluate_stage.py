@@ -1,0 +1,106 @@
+import json
+import os
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from aeops.errors import DataError
+from aeops.recipe import EvaluateSpec, read_recipe
+from aeops.serving.detector import Detector
+from aeops.stages.evaluate import evaluate
+
+ROOT = Path(__file__).parents[2]
+SPEC = EvaluateSpec(pca_components=16, neighbours=5)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+@pytest.fixture(scope="module")
+def metrics(evaluated) -> dict:
+    return json.loads((evaluated.report / "metrics.json").read_text(encoding="utf-8"))
+
+
+def test_the_stage_run_as_a_process_writes_the_same_bytes_and_never_loads_torch(evaluated, tmp_path):
+    watch = "import sys, runpy; runpy.run_module('aeops.stages.evaluate', run_name='__main__'); assert 'torch' not in sys.modules"
+    places = {"recipe": evaluated.recipe, "prepared": evaluated.prepared, "bundle": evaluated.bundle}
+    places |= {"history": evaluated.training, "out": tmp_path / "report"}
+    arguments = [word for name, place in places.items() for word in (f"--{name}", str(place))]
+    environment = os.environ | {"PYTHONHASHSEED": "7"}
+    subprocess.run([sys.executable, "-c", watch, *arguments], cwd=ROOT, env=environment, check=True, timeout=120)
+    assert contents(tmp_path / "report") == contents(evaluated.report)
+
+
+def test_an_old_report_is_replaced_whole(evaluated, tmp_path):
+    (tmp_path / "report" / "figures").mkdir(parents=True)
+    (tmp_path / "report" / "figures" / "old.svg").write_text("old")
+    evaluate(
+        read_recipe(evaluated.recipe).evaluate, evaluated.prepared, evaluated.bundle, evaluated.training, tmp_path / "report"
+    )
+    assert contents(tmp_path / "report") == contents(evaluated.report)
+    assert os.listdir(tmp_path) == ["report"]
+
+
+def test_metrics_are_those_of_the_detectors_own_answers(evaluated, metrics):
+    test, table = np.load(evaluated.prepared / "test.npy"), pd.read_parquet(evaluated.prepared / "test.parquet")
+    said = Detector(evaluated.bundle).score(test, reconstruction=True)
+    normal = ~table["novelty"].to_numpy()
+    error = ((test.astype(float) - said["reconstruction"]) / 255) ** 2
+    assert metrics["reconstruction"]["model"]["mse"] == pytest.approx(error[normal].mean(), rel=1e-5)
+    assert metrics["false_alarms"]["alarms"] == said["is_anomaly"][normal].sum()
+    assert metrics["novelty_flagged"] == pytest.approx(said["is_anomaly"][~normal].mean())
+
+
+def test_the_bundle_of_24_numbers_beats_pca_of_16(metrics):
+    pca, model = metrics["reconstruction"]["pca"], metrics["reconstruction"]["model"]
+    assert pca["components"] == 16
+    assert metrics["reconstruction"]["gain_over_pca"] == pytest.approx(1 - model["mse"] / pca["mse"])
+    assert metrics["reconstruction"]["gain_over_pca"] > 0.1
+    assert model["psnr"] > pca["psnr"]
+    assert model["ssim"] > pca["ssim"]
+
+
+def test_rows_count_every_split(metrics):
+    assert metrics["rows"] == {"train": 700, "validation": 60, "calibration": 199, "test_normal": 260, "test_novelty": 100}
+
+
+def test_scores_hold_a_row_a_test_sample_in_order(evaluated):
+    scores = pd.read_parquet(evaluated.report / "scores.parquet")
+    table = pd.read_parquet(evaluated.prepared / "test.parquet")
+    assert list(scores.columns) == ["id", "label", "novelty", "score", "p_value", "is_anomaly", "mse"]
+    assert scores["id"].tolist() == table["id"].tolist()
+    assert ((scores["p_value"] > 0) & (scores["p_value"] <= 1)).all()
+
+
+def test_every_figure_is_well_formed_and_loads_nothing(evaluated):
+    figures = list((evaluated.report / "figures").iterdir())
+    assert {"training.svg", "histogram.svg", "roc.svg", "codes.svg", "gallery_worst.svg"} <= {file.name for file in figures}
+    for file in figures:
+        links = [value for node in ElementTree.parse(file).iter() for key, value in node.attrib.items() if key.endswith("href")]
+        assert all(link.startswith(("#", "data:image/png;base64,")) for link in links)
+
+
+def test_without_novelty_there_is_nothing_to_detect(evaluated, digits, writers, tmp_path):
+    writers.prepared(tmp_path / "prepared", *digits, novelty=None)
+    found = evaluate(SPEC, tmp_path / "prepared", evaluated.bundle, evaluated.training, tmp_path / "report")
+    assert found["detection"]["model"] == {"auroc": None, "average_precision": None, "auroc_interval": None}
+    assert found["novelty_flagged"] is None
+    assert not (tmp_path / "report" / "figures" / "roc.svg").exists()
+
+
+def test_a_test_set_of_novelty_alone_is_refused(evaluated, tmp_path):
+    prepared = tmp_path / "prepared"
+    prepared.mkdir()
+    for file in evaluated.prepared.iterdir():
+        (prepared / file.name).write_bytes(file.read_bytes())
+    table = pd.read_parquet(prepared / "test.parquet")
+    table.assign(novelty=True).to_parquet(prepared / "test.parquet")
+    with pytest.raises(DataError, match="no normal sample in test"):
+        evaluate(SPEC, prepared, evaluated.bundle, evaluated.training, tmp_path / "report")
+    assert not (tmp_path / "report").exists()

@@ -1,0 +1,67 @@
+import functools
+import math
+
+import numpy as np
+import pytest
+from scipy.stats import betabinom, binomtest
+
+from aeops.evaluation.false_alarms import clopper_pearson, false_alarms, requested_rates
+
+DRAWS = 1500
+
+
+@pytest.mark.parametrize(("alarms", "normals"), [(0, 50), (7, 700), (50, 50)])
+def test_clopper_pearson_is_scipys_exact_interval(alarms, normals):
+    exact = binomtest(alarms, normals).proportion_ci(0.95, "exact")
+    assert clopper_pearson(alarms, normals) == pytest.approx((exact.low, exact.high), abs=1e-9)
+
+
+@pytest.mark.parametrize(("alarms", "normals", "calibration"), [(0, 30, 40), (3, 30, 40), (30, 30, 40), (8, 717, 300)])
+def test_the_rates_are_those_of_every_rank_that_neither_tail_rejects(alarms, normals, calibration):
+    ranks = np.arange(1, calibration + 1)
+    law = betabinom(normals, calibration + 1 - ranks, ranks)
+    kept = ranks[(law.cdf(alarms) >= 0.025) & (law.sf(alarms - 1) >= 0.025)]
+    low = 0.0 if alarms == 0 else 1 - kept.max() / (calibration + 1)
+    expected = (low, 1 - (kept.min() - 1) / (calibration + 1))
+    assert requested_rates(alarms, normals, calibration) == pytest.approx(expected)
+
+
+def drawn_alarms(rate: float, calibration: int, normals: int, rng: np.random.Generator) -> int:
+    """Alarms among fresh normals at the split-conformal threshold of a fresh calibration set."""
+    rank = math.ceil(round((calibration + 1) * (1 - rate), 9))
+    threshold = np.partition(rng.random(calibration), rank - 1)[rank - 1]
+    return int((rng.random(normals) > threshold).sum())
+
+
+@pytest.mark.parametrize(("rate", "calibration", "normals"), [(0.01, 900, 700), (0.05, 200, 2000), (0.3, 99, 1000)])
+def test_interval_with_calibration_holds_the_requested_rate_in_95_of_100_draws(rate, calibration, normals):
+    rng = np.random.default_rng(0)
+    interval = functools.cache(requested_rates)
+    intervals = [interval(drawn_alarms(rate, calibration, normals, rng), normals, calibration) for _ in range(DRAWS)]
+    assert 0.94 <= np.mean([low <= rate <= high for low, high in intervals]) <= 0.99
+
+
+def test_clopper_pearson_alone_would_break_more_promises_than_it_says():
+    rng = np.random.default_rng(0)
+    intervals = [clopper_pearson(drawn_alarms(0.05, 200, 2000, rng), 2000) for _ in range(DRAWS)]
+    assert np.mean([low <= 0.05 <= high for low, high in intervals]) < 0.7
+
+
+def test_a_rate_far_from_the_alarms_is_rejected():
+    low, high = requested_rates(70, 1000, 1000)
+    assert 0.01 < low < 0.07 < high < 0.1
+
+
+def test_no_alarm_agrees_with_every_small_rate():
+    assert requested_rates(0, 700, 900)[0] == 0.0
+
+
+@pytest.mark.parametrize(("alarms", "normals", "calibration"), [(100, 100, 1), (1, 1000, 1), (3, 20, 5)])
+def test_few_calibration_scores_still_give_an_interval(alarms, normals, calibration):
+    low, high = requested_rates(alarms, normals, calibration)
+    assert 0 <= low < high <= 1
+
+
+def test_the_measured_rate_lies_in_its_interval():
+    found = false_alarms(8, 717, 900)
+    assert found.interval[0] < found.measured == 8 / 717 < found.interval[1]

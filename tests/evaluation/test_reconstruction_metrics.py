@@ -1,0 +1,41 @@
+import math
+
+import numpy as np
+import pytest
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+from aeops.evaluation.reconstruction import mse_per_image, psnr, ssim
+
+
+@pytest.fixture
+def pair(digits) -> tuple[np.ndarray, np.ndarray]:
+    """Two hundred digits in [0, 1], and the same with noise."""
+    target = (digits[0][:200] / 255).astype(np.float32)
+    noise = np.random.default_rng(1).normal(0, 0.2, target.shape)
+    return target, (target + noise).clip(0, 1).astype(np.float32)
+
+
+def test_mse_of_an_image_is_the_mean_over_its_values(pair):
+    target, made = pair
+    by_hand = [sum((a - b) ** 2 for a, b in zip(t.flat, m.flat, strict=True)) / t.size for t, m in zip(*pair, strict=True)]
+    np.testing.assert_allclose(mse_per_image(target, made), by_hand, rtol=1e-5)
+
+
+def test_psnr_is_that_of_the_mean_error_over_the_set(pair):
+    target, made = pair
+    whole_set = peak_signal_noise_ratio(target.astype(float), made.astype(float), data_range=1)
+    assert psnr(float(mse_per_image(target, made).mean())) == pytest.approx(whole_set)
+    assert psnr(0.0) == math.inf
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_ssim_of_all_images_at_once_is_what_scikit_image_finds_for_each(pair, channels):
+    target, made = (images[:30].reshape(30 // channels, channels, 28, 28) for images in pair)
+    settings = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 1.0, "channel_axis": 0}
+    each = [structural_similarity(t, m, **settings) for t, m in zip(target, made, strict=True)]
+    assert ssim(target, made) == pytest.approx(np.mean(each), abs=1e-6)
+
+
+def test_ssim_is_not_defined_for_images_smaller_than_its_window():
+    small = np.zeros((2, 1, 10, 28), np.float32)
+    assert ssim(small, small) is None

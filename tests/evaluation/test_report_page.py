@@ -1,0 +1,133 @@
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import yaml
+
+from aeops.recipe import EvaluateSpec
+from aeops.report.page import write_report
+from aeops.report.svg import inline
+from aeops.stages.evaluate import evaluate
+
+SECTIONS = ("gate", "data", "training", "reconstruction", "detection", "errors", "codes", "lineage", "use")
+LINEAGE = {"git.commit": "c0ffee" * 6, "git.dirty": "false", "seed": "0", "version": "3"}
+
+
+class Elements(HTMLParser):
+    """Every element with its attributes, and the ids there are."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+    @property
+    def ids(self) -> list[str]:
+        return [attributes["id"] for _, attributes in self.found if attributes.get("id")]
+
+
+@pytest.fixture
+def write(evaluated, verdict, validation, tmp_path):
+    """Writes the page, with a recipe, verdict or lineage changed, and returns its text."""
+
+    def written(recipe: dict | None = None, verdict_changes: dict | None = None, report: Path = evaluated.report) -> str:
+        page = write_report(
+            tmp_path / "reports" / "report.html",
+            recipe=yaml.safe_load(evaluated.recipe.read_text(encoding="utf-8")) | (recipe or {}),
+            report=report,
+            bundle=evaluated.bundle,
+            training=evaluated.training,
+            verdict=verdict | (verdict_changes or {}),
+            validation=validation,
+            lineage=LINEAGE,
+            timings={"train": 31.25},
+        )
+        return page.read_text(encoding="utf-8")
+
+    return written
+
+
+def test_the_page_holds_every_section_figure_and_rule(write, evaluated, verdict):
+    page = write()
+    elements = Elements(page)
+    assert set(SECTIONS) <= set(elements.ids)
+    drawn = len(list((evaluated.report / "figures").iterdir()))
+    assert sum(attributes.get("role") == "img" for _, attributes in elements.found) == drawn
+    assert all(rule["says"] in page for rule in verdict["rules"])
+    for fact in ("c0ffee", "digit-17", "31.2", "no version has been accepted yet"):
+        assert fact in page
+
+
+def test_the_page_loads_nothing_from_outside(write):
+    page = write()
+    for tag, attributes in Elements(page).found:
+        assert tag not in {"script", "link", "iframe", "object", "embed", "base"}
+        for name, value in attributes.items():
+            if name in {"src", "href", "xlink:href", "srcset", "action", "data"}:
+                assert value.startswith(("#", "data:image/")), (tag, name, value)
+    assert not re.search(r"url\(\s*['\"]?(?!#)|@import|https?://", page)
+
+
+def test_every_reference_inside_the_page_leads_somewhere_and_ids_are_unique(write):
+    page = write()
+    ids = Elements(page).ids
+    assert len(ids) == len(set(ids))
+    assert set(re.findall(r'(?:href="#|url\(#)([^")]+)', page)) <= set(ids)
+
+
+def test_the_page_is_small_enough_to_send(write):
+    assert len(write().encode()) < 1_500_000
+
+
+def test_text_of_the_recipe_is_escaped(write):
+    page = write(recipe={"about": "<script>alert('x')</script> & more"})
+    assert "<script" not in page
+    assert "&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt; &amp; more" in page
+
+
+def test_an_accepted_page_says_so_and_how_to_serve(write):
+    page = write()
+    assert "✓ Accepted" in page
+    assert "ae serve digits" in page
+    assert 'role="alert"' not in page
+
+
+def test_a_refused_page_says_so_at_the_top_with_every_reason(write, verdict):
+    reasons = ["detection.model.auroc is 0.5; at least 0.9 is needed", "export.max_difference is 1; at most 0.0001 is needed"]
+    page = write(verdict_changes={"verdict": "refused", "reasons": reasons})
+    top = page[: page.index('id="gate"')]
+    assert "✗ Refused" in top
+    assert all(reason in top for reason in reasons)
+    assert "ae serve digits" not in page
+
+
+def test_what_was_not_measured_is_not_shown_as_a_number(write, evaluated, digits, writers, tmp_path):
+    writers.prepared(tmp_path / "prepared", *digits, novelty=None)
+    evaluate(EvaluateSpec(16, 5), tmp_path / "prepared", evaluated.bundle, evaluated.training, tmp_path / "report")
+    page = write(report=tmp_path / "report")
+    assert "holds out no novelty" in page
+    assert "not defined" in page
+    assert "None" not in page
+
+
+def test_figures_follow_the_theme_of_the_page():
+    drawn = '<g id="a"><path id="b" style="fill: #0072b2"/><use href="#b"/></g>'
+    shown = inline(f'<?xml?><svg width="72pt" height="36pt" viewBox="0 0 72 36">{drawn}</svg>', "map", 'say "hi"')
+    assert 'style="fill: var(--model)"' in shown
+    assert '<path id="map-b"' in shown
+    assert 'href="#map-b"' in shown
+    assert 'id="a"' not in shown
+    assert 'aria-label="say &#34;hi&#34;"' in shown
+    assert "max-width:96px" in shown
+
+
+def test_writing_the_page_imports_neither_torch_nor_matplotlib():
+    heavy = "{'torch', 'matplotlib', 'pandas', 'mlflow'}"
+    check = f"import sys, aeops.report.page, aeops.report.card; assert not {heavy} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", check], check=True, timeout=60, cwd=Path(__file__).parents[2])
