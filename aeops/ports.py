@@ -2,8 +2,6 @@
 
 import socket
 
-import psutil
-
 from aeops.errors import InfrastructureError
 
 
@@ -21,15 +19,20 @@ def require_free(host: str, port: int, option: str) -> None:
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise InfrastructureError(f"port {port} of {host} is taken by {holder(port)}: stop that, or give another one with {option}") from error
+            raise InfrastructureError(
+                f"port {port} of {host} is taken by {holder(port)}: stop that, or give another one with {option}"
+            ) from error
 
 
 def holder(port: int) -> str:
-    """The process that listens on `port`, in words."""
+    """The process that listens at `port`, in words."""
+    import psutil
+
     try:
-        for connection in psutil.net_connections(kind="tcp"):
-            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
-                return f"process {connection.pid} ({psutil.Process(connection.pid).name()})"
+        for connection in psutil.net_connections("tcp"):
+            if connection.status == psutil.CONN_LISTEN and connection.laddr[1:] == (port,) and connection.pid:
+                process = psutil.Process(connection.pid)
+                return f"process {process.pid} ({' '.join(process.cmdline())[:80] or process.name()})"
     except (psutil.AccessDenied, psutil.NoSuchProcess):
         return "a process that this user may not see"
-    return "another process"
+    return "another user's process"

@@ -7,18 +7,14 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from aeops.project import Project
-
-HOST = "127.0.0.1"
-HEALTHY_WITHIN = 120  # seconds for both servers to answer
-STOP_WITHIN = 10  # seconds a server may take to stop before it is killed
+from aeops.errors import InfrastructureError
+from aeops.project import Project, find_project
+from aeops.servers import HOST, STOP_WITHIN, wait_until_healthy
 
 
 def add(verbs: Any) -> None:
@@ -32,7 +28,6 @@ def run(arguments: argparse.Namespace) -> int:
     """Starts both servers, prints where they are, and stops them at Ctrl-C or SIGTERM."""
     from aeops.environment import prepare_environment, require_room
     from aeops.ports import require_free
-    from aeops.project import find_project
     from aeops.registry.store import open_store
 
     project = find_project()
@@ -41,24 +36,23 @@ def run(arguments: argparse.Namespace) -> int:
     require_free(HOST, arguments.mlflow_port, "--mlflow-port PORT")
     require_free(HOST, arguments.prefect_port, "--prefect-port PORT")
     open_store(project)  # migrates a fresh database before the server opens it
-    signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-    with server(mlflow_command(project, arguments.mlflow_port)) as mlflow, prefect_server(project, arguments.prefect_port) as prefect:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # both ways to end it go the same way
+    with (
+        server(mlflow_command(project, arguments.mlflow_port), project.logs / "mlflow-server.log") as mlflow,
+        prefect_server(project, arguments.prefect_port) as prefect,
+    ):
         wait_until_healthy(mlflow, f"http://{HOST}:{arguments.mlflow_port}/health")
         wait_until_healthy(prefect, f"http://{HOST}:{arguments.prefect_port}/api/health")
         print(f"MLflow     http://{HOST}:{arguments.mlflow_port}\nPrefect    http://{HOST}:{arguments.prefect_port}")
-        print(f"Data Docs  {(project.data_docs / 'index.html').as_uri()}\nCtrl-C stops them; runs started meanwhile show up here as they go")
+        for pages in sorted(project.data_docs.glob("*/index.html")):
+            print(f"Data Docs  {pages.as_uri()}")
+        print("Ctrl-C stops them; runs started meanwhile show up here as they go", flush=True)
         try:
             while mlflow.poll() is None and prefect.poll() is None:
                 time.sleep(0.5)
         except KeyboardInterrupt:
             return 0
-    return unexpected_end()
-
-
-def unexpected_end() -> int:
-    from aeops.errors import InfrastructureError
-
-    raise InfrastructureError("a server ended by itself; its last lines stand above. Type `ae doctor`, then `ae ui` again")
+    raise InfrastructureError(f"a server ended by itself; what it printed is in {project.logs}: type `ae doctor`, then `ae ui`")
 
 
 def mlflow_command(project: Project, port: int) -> list[str]:
@@ -68,9 +62,11 @@ def mlflow_command(project: Project, port: int) -> list[str]:
 
 
 @contextmanager
-def server(command: list[str], settings: dict[str, str] | None = None) -> Iterator[subprocess.Popen[bytes]]:
-    """A server process in a session of its own, ended with all its children on the way out."""
-    child = subprocess.Popen(command, env=os.environ | (settings or {}), start_new_session=True)
+def server(command: list[str], log: Path, settings: dict[str, str] | None = None) -> Iterator[subprocess.Popen[bytes]]:
+    """A server process in a session of its own, ended with all its children on the way out; what it prints goes to `log`."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as file:
+        child = subprocess.Popen(command, env=os.environ | (settings or {}), start_new_session=True, stdout=file, stderr=file)
     try:
         yield child
     finally:
@@ -90,7 +86,7 @@ def prefect_server(project: Project, port: int) -> Iterator[subprocess.Popen[byt
     settings = {"PREFECT_SERVER_API_HOST": HOST, "PREFECT_SERVER_API_PORT": str(port)}
     note = project.home / "services" / "prefect.json"
     note.parent.mkdir(parents=True, exist_ok=True)
-    with server([sys.executable, "-m", "prefect", "server", "start"], settings) as child:
+    with server([sys.executable, "-m", "prefect", "server", "start"], project.logs / "prefect-server.log", settings) as child:
         write_note(note, {"api_url": f"http://{HOST}:{port}/api", "pid": child.pid})
         try:
             yield child
@@ -102,17 +98,3 @@ def write_note(note: Path, facts: dict[str, Any]) -> None:
     aside = note.with_suffix(".aside")
     aside.write_text(json.dumps(facts) + "\n", encoding="utf-8")
     aside.replace(note)
-
-
-def wait_until_healthy(child: subprocess.Popen[bytes], address: str) -> None:
-    from aeops.errors import InfrastructureError
-
-    deadline = time.monotonic() + HEALTHY_WITHIN
-    while time.monotonic() < deadline and child.poll() is None:
-        try:
-            with urllib.request.urlopen(address, timeout=2) as answer:
-                if answer.status == 200:
-                    return
-        except (urllib.error.URLError, TimeoutError, ConnectionError):
-            time.sleep(0.3)  # not up yet: ask again until the deadline
-    raise InfrastructureError(f"{address} did not answer within {HEALTHY_WITHIN} s: type `ae doctor` to see what is wrong")

@@ -1,0 +1,55 @@
+"""MLflow's SQLite database, made once: whoever finds the file finds it whole."""
+
+import fcntl
+import logging
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from aeops.project import Project
+
+
+def database_file(project: Project) -> Path:
+    return project.mlflow / "mlflow.db"
+
+
+def database_uri(project: Project) -> str:
+    return f"sqlite:///{database_file(project)}"
+
+
+def prepare_database(project: Project) -> None:
+    """Makes the database if there is none; waits while another process does.
+
+    MLflow's first users make the tables each for themselves, and then crash on each other's. So one process makes them,
+    in a file aside that takes its name when it is whole: one killed on the way leaves nothing that counts.
+    """
+    file = database_file(project)
+    if file.is_file():
+        return
+    with file_lock(project, "mlflow"):
+        if not file.is_file():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            create_aside(file)
+
+
+def create_aside(file: Path) -> None:
+    from mlflow.db import upgrade  # `mlflow db upgrade`
+
+    aside = file.with_suffix(".aside")
+    aside.unlink(missing_ok=True)
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # two lines on every table made
+    upgrade.callback(f"sqlite:///{aside}")
+    with closing(sqlite3.connect(aside)) as database:
+        database.execute("PRAGMA journal_mode=wal")  # stays with the file: readers and a writer at once
+    os.replace(aside, file)
+
+
+@contextmanager
+def file_lock(project: Project, name: str) -> Iterator[None]:
+    """Waits for, then holds, a lock between processes that the kernel frees when its holder dies."""
+    project.locks.mkdir(parents=True, exist_ok=True)
+    with (project.locks / f"{name}.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

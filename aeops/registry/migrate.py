@@ -1,0 +1,18 @@
+"""`python -m aeops.registry.migrate`: makes MLflow's database ahead of its first use, in a process of its own."""
+
+from aeops.project import find_project
+from aeops.registry.database import prepare_database
+from aeops.registry.environment import quiet_environment
+from aeops.registry.store import local_store_in_use
+from aeops.stage import run_stage
+
+
+def main() -> None:
+    """Does nothing where MLFLOW_TRACKING_URI names a store elsewhere."""
+    quiet_environment()
+    if local_store_in_use():
+        prepare_database(find_project())
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,151 @@
+"""A bundle as an MLflow model and back: no pickle on the way, and the same bytes at both ends."""
+
+import json
+import logging
+import os
+import shutil
+import tempfile
+from importlib.metadata import version as installed
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from aeops.errors import DataError
+from aeops.project import Project
+from aeops.serving.sums import bundle_sha256, verify
+
+if TYPE_CHECKING:
+    from mlflow.entities import LoggedModel
+    from mlflow.models import ModelSignature
+
+    from aeops.registry.store import Store, VersionInfo
+
+REQUIREMENTS = ("mlflow", "numpy", "onnxruntime")  # all that a served model needs, pinned as installed here
+# What the logged model carries of this project, so that it serves where the project is not installed.
+CARRIED = (
+    *("aeops/__init__.py", "aeops/errors.py"),
+    *("aeops/serving/__init__.py", "aeops/serving/answers.py", "aeops/serving/detector.py", "aeops/serving/sums.py"),
+    *("ae_models/__init__.py", "ae_models/errors.py"),
+)
+SOURCES = Path(__file__).parents[2]
+EXAMPLES = 2  # samples in the input example
+WHERE = "artifacts/bundle"  # of the bundle inside the logged model
+
+
+def log_model(store: "Store", run_id: str, recipe: str, bundle: Path) -> "LoggedModel":
+    """Logs the bundle under the run as a model of MLflow's, and makes sure that it arrived whole.
+
+    Not `mlflow.pyfunc.log_model`: that talks to the address in MLflow's globals, and loads the model in this process.
+
+    Raises:
+        DataError: what MLflow keeps is not what was given.
+    """
+    from mlflow.entities import LoggedModelOutput
+
+    run = store.client.get_run(run_id)
+    model = store.client.create_logged_model(run.info.experiment_id, name=recipe, source_run_id=run_id)
+    store.client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
+    with tempfile.TemporaryDirectory() as folder:
+        save_model(Path(folder) / "model", store.project, recipe, bundle, run_id=run_id, model_id=model.model_id)
+        store.client.log_model_artifacts(model.model_id, f"{folder}/model")
+        arrived = bundle_sha256(download(store, f"{model.artifact_location}/{WHERE}", Path(folder) / "arrived"))
+    if arrived != bundle_sha256(bundle):
+        raise DataError(f"MLflow keeps another bundle than {bundle}: nothing was registered; type the same command again")
+    return store.client.finalize_logged_model(model.model_id, "READY")
+
+
+def save_model(place: Path, project: Project, recipe: str, bundle: Path, run_id: str, model_id: str) -> None:
+    """Writes the model's folder: the bundle, the code that reads it, the signature and an input example."""
+    import mlflow.pyfunc
+    from mlflow.models import Model
+
+    spec = json.loads((bundle / "bundle.json").read_text(encoding="utf-8"))["input"]
+    quiet_logs()
+    with tempfile.TemporaryDirectory() as staged:
+        named = shutil.copytree(bundle, Path(staged) / "bundle")  # MLflow keeps a folder under the name it has
+        mlflow.pyfunc.save_model(
+            place,
+            python_model=str(Path(__file__).with_name("served_model.py")),
+            artifacts={"bundle": str(named)},
+            code_paths=carried_code(Path(staged) / "code"),
+            signature=signature(tuple(spec["shape"])),
+            input_example=(examples(project, recipe, spec), {"reconstruction": False, "code": False}),
+            pip_requirements=[f"{name}=={installed(name)}" for name in REQUIREMENTS],
+            mlflow_model=Model(run_id=run_id, model_id=model_id, artifact_path=recipe),
+        )
+
+
+def quiet_logs() -> None:
+    """Leaves out what MLflow says about every model: that it looks at the example, and that it cannot tell pip's version."""
+    logging.getLogger("mlflow.pyfunc").setLevel(logging.WARNING)
+    logging.getLogger("mlflow.utils.environment").setLevel(logging.ERROR)
+
+
+def carried_code(place: Path) -> list[str]:
+    """Copies the carried files to `place`; returns the packages there."""
+    for name in CARRIED:
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(SOURCES / name, place / name)
+    return sorted(str(package) for package in place.iterdir())
+
+
+def signature(shape: tuple[int, ...]) -> "ModelSignature":
+    """A float32 batch (-1, *shape) of raw values in; a score, p-value and flag a sample out, and two things on request."""
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec
+
+    answer = [("double", "score"), ("double", "p_value"), ("boolean", "is_anomaly")]
+    return ModelSignature(
+        inputs=Schema([TensorSpec(np.dtype("float32"), (-1, *shape))]),
+        outputs=Schema([ColSpec(kind, name) for kind, name in answer]),
+        params=ParamSchema([ParamSpec(name, DataType.boolean, False) for name in ("reconstruction", "code")]),
+    )
+
+
+def examples(project: Project, recipe: str, spec: dict[str, Any]) -> np.ndarray:
+    """The first prepared test samples as float32; samples at the low end of the range where none are prepared."""
+    prepared = project.artifacts(recipe) / "prepared" / "test.npy"
+    if prepared.is_file():
+        return np.asarray(np.load(prepared, mmap_mode="r")[:EXAMPLES], dtype=np.float32)
+    return np.full((EXAMPLES, *spec["shape"]), spec["low"], dtype=np.float32)
+
+
+def download(store: "Store", address: str, place: Path) -> Path:
+    """Downloads a bundle's folder from MLflow into the new folder `place`; returns where it lies there, verified."""
+    from mlflow.artifacts import download_artifacts
+
+    place.mkdir(parents=True)
+    found = Path(download_artifacts(artifact_uri=address, dst_path=str(place), tracking_uri=store.uri))
+    verify(found)
+    return found
+
+
+def fetch_bundle(store: "Store", recipe: str, version: "VersionInfo", place: Path) -> Path:
+    """Makes `place` the version's bundle, whole or not at all.
+
+    Raises:
+        DataError: the bundle that the registry holds is altered, or another one than was registered.
+    """
+    expected = version.tags.get("bundle_sha256")
+    if place.is_dir() and is_whole(place, expected):
+        return place
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=place.parent) as folder:
+        address = store.client.get_model_version_download_uri(recipe, version.version)
+        found = download(store, f"{address}/{WHERE}", Path(folder) / "download")
+        if bundle_sha256(found) != expected:
+            raise DataError(
+                f"{recipe} {version.version} in {store.uri} is not the bundle {expected} it was registered as: do not serve it"
+            )
+        shutil.rmtree(place, ignore_errors=True)
+        os.replace(found, place)
+    return place
+
+
+def is_whole(bundle: Path, expected: str | None) -> bool:
+    try:
+        verify(bundle)
+    except DataError:
+        return False  # an interrupted or altered copy: downloaded again
+    return bundle_sha256(bundle) == expected

@@ -1,0 +1,44 @@
+"""The MLflow model: a thin face over the bundle's Detector. MLflow copies this file and runs it where the model is served.
+
+>>> mlflow.pyfunc.load_model("models:/digits@champion").predict(batch, params={"reconstruction": True})
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mlflow.exceptions import MlflowException
+from mlflow.models import set_model
+from mlflow.pyfunc import PythonModel
+
+
+class ServedModel(PythonModel):  # type: ignore[misc]  # MLflow's base is untyped
+    """Answers one dict a sample: score, p_value, is_anomaly, and on request reconstruction and code."""
+
+    def load_context(self, context: Any) -> None:
+        # Imported here: MLflow also runs this file where the model is logged, which needs no onnxruntime.
+        from aeops.serving.detector import Detector
+
+        self.detector = Detector(Path(context.artifacts["bundle"]))
+
+    def predict(self, context: Any, model_input: np.ndarray, params: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+        """Scores a batch (n, *shape) of raw values.
+
+        Args:
+            context: MLflow's; the bundle is loaded already.
+            model_input: the batch, its shape and dtype enforced by the signature.
+            params: reconstruction, code: whether to answer them too; both false by default.
+
+        Raises:
+            MlflowException: values that the detector refuses; answered as status 400.
+        """
+        from aeops.errors import DataError
+        from aeops.serving.answers import answers
+
+        try:
+            return answers(self.detector.score(model_input, **(params or {})))
+        except DataError as error:
+            raise MlflowException.invalid_parameter_value(str(error)) from error
+
+
+set_model(ServedModel())

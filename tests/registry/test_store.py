@@ -1,0 +1,208 @@
+"""Runs and versions in a real MLflow on SQLite."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from aeops.errors import DataError, InfrastructureError, UsageError
+from aeops.project import Project
+from aeops.registry.database import database_file
+from aeops.registry.store import Store, open_store
+from aeops.serving.sums import bundle_sha256, verify
+
+FIRST_USE = """
+import sys, time
+from pathlib import Path
+from aeops.project import Project
+from aeops.registry.database import database_file
+from aeops.registry.store import open_store
+import mlflow
+Path(sys.argv[2]).touch()
+while not Path(sys.argv[3]).exists(): time.sleep(0.01)
+store = open_store(Project(Path(sys.argv[1]), Path(sys.argv[1]) / ".ae"))
+print(store.start_run("digits", {}, {}, {"dataset": "digits", "content_sha256": "c" * 64}))
+"""
+
+
+def test_two_first_users_of_a_fresh_store_both_open_it_after_one_that_was_killed(project: Project, tmp_path: Path) -> None:
+    project.mlflow.mkdir(parents=True)
+    (project.mlflow / "mlflow.aside").write_bytes(b"SQLite format 3\x00 and then the power went")
+    marks = [tmp_path / "ready-0", tmp_path / "ready-1"]
+    users = [
+        subprocess.Popen(
+            [sys.executable, "-c", FIRST_USE, str(tmp_path), str(mark), str(marks[1 - place])], stdout=subprocess.PIPE, text=True
+        )
+        for place, mark in enumerate(marks)
+    ]
+    runs = {user.communicate(timeout=60)[0].strip() for user in users}
+    assert [user.returncode for user in users] == [0, 0]
+    experiments = {open_store(project).client.get_run(run).info.experiment_id for run in runs}
+    assert (len(runs), len(experiments)) == (2, 1)
+
+
+def test_a_run_carries_what_it_was_given(store: Store, start: Callable[[], str], tmp_path: Path) -> None:
+    run_id = start()
+    store.log_curves(run_id, [{"epoch": epoch, "step": 9 * epoch, "train_loss": 1 / epoch} for epoch in (1, 2, 3)])
+    store.log_metrics(run_id, {"detection": {"model": {"auroc": 0.9, "auroc_interval": [0.8, 0.95]}, "note": "x", "none": None}})
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "roc.svg").write_text("<svg/>", encoding="utf-8")
+    store.log_files(run_id, [tmp_path / "figures", tmp_path / "dvc.yaml"])
+    store.finish_run(run_id, "FINISHED")
+    run = store.client.get_run(run_id)
+    assert run.data.params == {"train.epochs": "3", "train.widths": "[1, 2]"}
+    assert run.data.tags["git.commit"] == "abc"
+    assert run.info.status == "FINISHED"
+    curve = store.client.get_metric_history(run_id, "train_loss")
+    assert [(point.step, point.value) for point in curve] == [(1, 1.0), (2, 0.5), (3, pytest.approx(1 / 3))]
+    named = {"detection.model.auroc": 0.9, "detection.model.auroc_interval.0": 0.8, "detection.model.auroc_interval.1": 0.95}
+    assert store.metrics(run_id) == named | {"train_loss": pytest.approx(1 / 3)}
+    assert [entry.path for entry in store.client.list_artifacts(run_id, "figures")] == ["figures/roc.svg"]
+    assert run.inputs.dataset_inputs[0].dataset.digest == "c" * 36
+    assert "c" * 64 in run.inputs.dataset_inputs[0].dataset.profile
+
+
+def test_everything_the_store_writes_lies_in_the_state_folder(
+    store: Store,
+    start: Callable[[], str],
+    bundle: Callable[..., Path],
+    project: Project,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    store.register(start(), "digits", bundle(), {}, "")
+    assert list(elsewhere.iterdir()) == []
+    assert list((project.mlflow / "artifacts" / "digits").rglob("model.onnx"))
+
+
+def test_the_same_bundle_registered_twice_is_one_version(
+    store: Store, start: Callable[[], str], bundle: Callable[..., Path]
+) -> None:
+    place = bundle()
+    first = store.register(start(), "digits", place, {"verdict": "accepted"}, "# digits")
+    again = start()
+    assert store.register(again, "digits", place, {"verdict": "accepted"}, "# digits") == first
+    (version,) = store.versions("digits")
+    assert version.tags == {"verdict": "accepted", "bundle_sha256": bundle_sha256(place), "run_id": again}
+    assert version.run_id == again  # the first may have failed before it could log any evidence
+    assert (version.version, version.description, version.aliases) == (first, "# digits", ())
+
+
+def test_another_bundle_is_a_newer_version_and_aliases_move(
+    store: Store, start: Callable[[], str], bundle: Callable[..., Path]
+) -> None:
+    assert store.versions("digits") == []
+    assert store.champion("digits") is None
+    one = store.register(start(), "digits", bundle("one"), {}, "")
+    store.set_alias("digits", "champion", one)
+    two = store.register(start(), "digits", bundle("two"), {}, "")
+    store.set_alias("digits", "challenger", two)
+    assert [(version.version, version.aliases) for version in store.versions("digits")] == [
+        (two, ("challenger",)),
+        (one, ("champion",)),
+    ]
+    store.set_alias("digits", "champion", two)
+    champion = store.champion("digits")
+    assert champion is not None
+    assert (champion.version, champion.aliases) == (two, ("challenger", "champion"))
+
+
+def test_a_downloaded_bundle_is_the_registered_one_byte_for_byte(
+    store: Store, start: Callable[[], str], bundle: Callable[..., Path], project: Project
+) -> None:
+    place = bundle()
+    number = store.register(start(), "digits", place, {}, "")
+    fetched = store.download_bundle("digits", number)
+    verify(fetched)
+    assert fetched == project.home / "serving" / "digits" / number
+    assert {file.name: file.read_bytes() for file in fetched.iterdir()} == {
+        file.name: file.read_bytes() for file in place.iterdir()
+    }
+
+
+def test_an_altered_download_is_fetched_again_and_an_altered_registry_refused(
+    store: Store, start: Callable[[], str], bundle: Callable[..., Path], project: Project
+) -> None:
+    number = store.register(start(), "digits", bundle(), {}, "")
+    fetched = store.download_bundle("digits", number)
+    (fetched / "model.onnx").write_bytes(b"other")
+    assert (store.download_bundle("digits", number) / "model.onnx").read_bytes() == b"one"
+    (fetched / "model.onnx").unlink()
+    (kept,) = (project.mlflow / "artifacts").rglob("model.onnx")
+    kept.write_bytes(b"other")
+    with pytest.raises(DataError, match=r"model\.onnx was altered"):
+        store.download_bundle("digits", number)
+
+
+def test_a_broken_bundle_is_not_registered(store: Store, start: Callable[[], str], bundle: Callable[..., Path]) -> None:
+    place = bundle()
+    (place / "model.onnx").write_bytes(b"other")
+    with pytest.raises(DataError, match=r"model\.onnx was altered"):
+        store.register(start(), "digits", place, {}, "")
+    assert store.versions("digits") == []
+
+
+def test_no_file_of_a_logged_model_is_a_pickle(
+    store: Store, start: Callable[[], str], bundle: Callable[..., Path], project: Project
+) -> None:
+    store.register(start(), "digits", bundle(), {}, "")
+    (mlmodel,) = (project.mlflow / "artifacts").rglob("MLmodel")
+    files = sorted(file.relative_to(mlmodel.parent).as_posix() for file in mlmodel.parent.rglob("*") if file.is_file())
+    assert files == sorted(LOGGED)
+    assert "python_model" not in mlmodel.read_text(encoding="utf-8")
+    assert not [file for file in mlmodel.parent.rglob("*") if file.is_file() and file.read_bytes()[:1] == b"\x80"]
+
+
+LOGGED = (
+    *("MLmodel", "conda.yaml", "python_env.yaml", "requirements.txt", "served_model.py"),
+    *("input_example.json", "serving_input_example.json"),
+    *("artifacts/bundle/SHA256SUMS", "artifacts/bundle/bundle.json", "artifacts/bundle/model.onnx"),
+    *("code/ae_models/__init__.py", "code/ae_models/errors.py", "code/aeops/__init__.py", "code/aeops/errors.py"),
+    *(f"code/aeops/serving/{name}.py" for name in ("__init__", "answers", "detector", "sums")),
+)
+
+
+def test_a_version_that_is_not_there_is_told_with_those_that_are(
+    store: Store, start: Callable[[], str], bundle: Callable[..., Path]
+) -> None:
+    with pytest.raises(UsageError, match=r"no version of digits is registered .* make one with `ae run digits`"):
+        store.version("digits", "champion")
+    store.register(start(), "digits", bundle(), {}, "")
+    with pytest.raises(UsageError, match="no version 'champion' of digits; 1 allowed: make a champion with `ae run digits`"):
+        store.version("digits", "champion")
+
+
+def test_a_card_too_long_for_the_registry_is_cut_with_a_note(
+    store: Store, start: Callable[[], str], bundle: Callable[..., Path]
+) -> None:
+    store.register(start(), "digits", bundle(), {}, "x" * 6000)
+    description = store.versions("digits")[0].description
+    assert len(description) == 5000
+    assert description.endswith("in the run's report.)")
+
+
+def test_two_stores_in_one_process_do_not_mix(
+    store: Store, start: Callable[[], str], empty_database: Path, tmp_path: Path
+) -> None:
+    other = Project(root=tmp_path, home=tmp_path / "other")
+    other.mlflow.mkdir(parents=True)
+    shutil.copyfile(empty_database, database_file(other))
+    second = open_store(other)
+    assert "MLFLOW_TRACKING_URI" not in os.environ
+    run = start()
+    with pytest.raises(InfrastructureError, match=run):
+        second.metrics(run)
+
+
+def test_a_file_that_is_no_database_is_named(project: Project) -> None:
+    project.mlflow.mkdir(parents=True)
+    (project.mlflow / "mlflow.db").write_bytes(b"no database at all, but long enough to be read as a header" * 30)
+    with pytest.raises(InfrastructureError, match=r"MLflow at sqlite:///.*mlflow\.db failed: .*not a database"):
+        open_store(project)

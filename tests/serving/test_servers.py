@@ -1,0 +1,245 @@
+"""The champion behind both servers: `mlflow models serve` and `ae serve`, as real processes on loopback."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from aeops.cli.serve import listen
+from aeops.project import Project
+from aeops.registry.store import open_store
+from aeops.serving.answers import answers
+from aeops.serving.detector import Detector
+
+REPOSITORY = Path(__file__).parents[2]
+PATIENCE = 60  # seconds for a server to answer
+
+
+@dataclass(frozen=True)
+class Server:
+    address: str
+    process: subprocess.Popen[str]
+    example: str = ""  # the command that the server's greeting offers
+
+    def post(self, path: str, body: Any) -> tuple[int, dict[str, Any]]:
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        request = urllib.request.Request(self.address + path, data, {"Content-Type": "application/json"})
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return answer.status, json.load(answer)
+        except urllib.error.HTTPError as error:
+            return error.code, json.load(error)
+
+    def get(self, path: str) -> dict[str, Any]:
+        with urllib.request.urlopen(self.address + path, timeout=30) as answer:
+            return dict(json.load(answer))
+
+    def maps(self) -> str:
+        """The files that the processes of the server's group have in memory."""
+        members = [folder for folder in Path("/proc").glob("[0-9]*") if group_of(int(folder.name)) == self.process.pid]
+        assert members
+        return "".join((folder / "maps").read_text(encoding="utf-8") for folder in members)
+
+
+def group_of(pid: int) -> int | None:
+    try:
+        return os.getpgid(pid)
+    except ProcessLookupError:
+        return None
+
+
+@contextmanager
+def started(command: list[str], folder: Path, **environment: str) -> Iterator[subprocess.Popen[str]]:
+    """A process in a group of its own, ended with all its children."""
+    binaries = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # MLflow's server looks for uvicorn there
+    settings = os.environ | {"PYTHONPATH": str(REPOSITORY), "PATH": binaries} | environment
+    process = subprocess.Popen(command, cwd=folder, env=settings, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        yield process
+    finally:
+        with suppress(ProcessLookupError):  # it ended by itself
+            os.killpg(process.pid, signal.SIGTERM)
+        try:
+            process.wait(timeout=15)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+@pytest.fixture(scope="module")
+def mlflow_server(project: Project) -> Iterator[Server]:
+    port = free_port()
+    served = ["models", "serve", "-m", "models:/digits@champion", "--env-manager", "local", "-p", str(port)]
+    elsewhere = project.root / "elsewhere"
+    elsewhere.mkdir()
+    address = f"http://127.0.0.1:{port}"
+    # Without this project on the path: the logged model brings what it needs.
+    with started(
+        [sys.executable, "-m", "mlflow", *served], elsewhere, MLFLOW_TRACKING_URI=open_store(project).uri, PYTHONPATH=""
+    ) as process:
+        wait_until_healthy(f"{address}/ping", process)
+        yield Server(address, process)
+
+
+@pytest.fixture(scope="module")
+def ae_server(project: Project) -> Iterator[Server]:
+    with started([sys.executable, "-m", "aeops.cli.main", "serve", "digits", "--port", "0"], project.root) as process:
+        assert process.stdout is not None
+        greeting = process.stdout.readline()
+        assert "answers at" in greeting, f"{greeting!r}, exit code {process.poll()}"
+        address = greeting.split("answers at ")[1].split(";")[0]
+        example = process.stdout.readline().removeprefix("try: ")
+        wait_until_healthy(f"{address}/healthz", process)
+        yield Server(address, process, example)
+
+
+def wait_until_healthy(address: str, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        assert process.poll() is None, f"the server ended with {process.returncode}"
+        try:
+            urllib.request.urlopen(address, timeout=2).close()
+            return
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            time.sleep(0.2)
+    pytest.fail(f"{address} does not answer within {PATIENCE} s")
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+@pytest.mark.parametrize("count", [1, 7])
+@pytest.mark.parametrize("params", [None, {"reconstruction": True, "code": True}])
+def test_both_servers_answer_the_detectors_numbers(
+    mlflow_server: Server, ae_server: Server, linear_bundle: Path, digits: np.ndarray, count: int, params: dict[str, bool] | None
+) -> None:
+    samples = digits[2000 : 2000 + count]
+    expected = answers(Detector(linear_bundle).score(samples, **(params or {})))
+    body = {"inputs": samples.tolist()} | ({"params": params} if params else {})
+    assert mlflow_server.post("/invocations", body) == (200, {"predictions": expected})
+    assert ae_server.post("/invocations", body) == (200, {"predictions": expected})
+    assert ae_server.post("/score", body) == (200, {"predictions": expected})
+
+
+def test_ae_serve_takes_a_bare_image(ae_server: Server, linear_bundle: Path, digits: np.ndarray) -> None:
+    expected = answers(Detector(linear_bundle).score(digits[0]))
+    assert ae_server.post("/score", {"inputs": digits[0, 0].tolist()}) == (200, {"predictions": expected})
+
+
+def test_no_torch_in_either_serving_process_and_no_mlflow_in_ours(
+    mlflow_server: Server, ae_server: Server, digits: np.ndarray
+) -> None:
+    for server in (mlflow_server, ae_server):
+        assert server.post("/invocations", {"inputs": digits[:1].tolist()})[0] == 200
+        assert "onnxruntime" in server.maps()
+        assert "libtorch" not in server.maps()
+    assert "pandas" not in ae_server.maps()  # what MLflow would have brought
+
+
+def test_the_service_says_what_it_serves(ae_server: Server, linear_bundle: Path) -> None:
+    told = ae_server.get("/model")
+    assert told == {
+        "name": "digits",
+        "version": "1",
+        "bundle_sha256": Detector(linear_bundle).sha256,
+        "input": {"kind": "image", "shape": [1, 28, 28], "low": 0, "high": 255},
+        "threshold": Detector(linear_bundle).bundle["threshold"],
+        "code": {"shape": [16]},
+    }
+
+
+BAD = [
+    (b"{", 400, "the body is no JSON"),
+    (b'{"inputs": [[NaN]]}', 400, "the body is no JSON"),
+    ([1, 2], 400, "no key inputs"),
+    ({"instances": []}, 400, "no key inputs"),
+    ({"inputs": [[0]], "parms": {}}, 400, "no key 'parms'; inputs, params allowed: did you mean params?"),
+    ({"inputs": [[0]], "params": {"codes": True}}, 400, "no param 'codes'; reconstruction, code allowed: did you mean code?"),
+    ({"inputs": [[0]], "params": {"code": "yes"}}, 400, "the param code is 'yes'; true or false is allowed"),
+    ({"inputs": [[0]], "params": 3}, 400, "params is no object"),
+    ({"inputs": [[0, 1]]}, 422, "shape (1, 2) given; one sample of shape (1, 28, 28) or a batch"),
+    ({"inputs": []}, 422, "shape (0,) given"),
+    ({"inputs": [[1], [1, 2]]}, 422, "unequal shapes"),
+    ({"inputs": [["a"]]}, 422, "whole or real numbers are allowed"),
+    ({"inputs": None}, 422, "whole or real numbers are allowed"),
+    ({"inputs": np.full((28, 28), 256).tolist()}, 422, "sample 0 holds 256; values from 0 to 255 are allowed"),
+]
+
+
+@pytest.mark.parametrize(("body", "status", "told"), BAD)
+def test_a_bad_request_gets_one_clear_line(ae_server: Server, body: Any, status: int, told: str) -> None:
+    code, answer = ae_server.post("/score", body)
+    assert code == status
+    assert list(answer) == ["error"]
+    assert told in answer["error"]
+    assert "\n" not in answer["error"]
+    assert "Traceback" not in answer["error"]
+
+
+def test_too_large_a_body_is_refused(ae_server: Server) -> None:
+    status, answer = ae_server.post("/score", b" " * (64 * 2**20 + 1))
+    assert (status, "more than 67108864 bytes" in answer["error"]) == (413, True)
+
+
+@pytest.mark.parametrize("sample", [np.full((1, 1, 28, 28), 256.0), np.zeros((1, 1, 28, 27))])
+def test_mlflows_server_refuses_what_no_sample_can_be(mlflow_server: Server, sample: np.ndarray) -> None:
+    status, answer = mlflow_server.post("/invocations", {"inputs": sample.tolist()})
+    assert status == 400
+    assert ("values from 0 to 255 are allowed" in answer["message"]) or ("(-1, 1, 28, 28)" in answer["message"])
+
+
+def test_a_taken_port_is_told_with_its_holder(ae_server: Server, project: Project) -> None:
+    port = ae_server.address.rsplit(":", 1)[1]
+    command = [sys.executable, "-m", "aeops.cli.main", "serve", "digits", "--port", port]
+    settings = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run(command, cwd=project.root, env=settings, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 5
+    assert f"port {port} is taken by process {ae_server.process.pid}" in done.stderr
+    assert f"--port {int(port) + 1}" in done.stderr
+
+
+def test_answers_do_not_wait_for_acknowledgements() -> None:
+    with listen("127.0.0.1", 0, "digits") as listener, socket.create_connection(listener.getsockname()):
+        accepted, _ = listener.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+def test_a_recipe_without_a_champion_says_what_to_type(project: Project) -> None:
+    text = (project.recipes / "digits.yaml").read_text(encoding="utf-8")
+    (project.recipes / "unborn.yaml").write_text(text.replace("recipe: digits", "recipe: unborn"), encoding="utf-8")
+    command = [sys.executable, "-m", "aeops.cli.main", "serve", "unborn", "--port", "0"]
+    settings = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run(command, cwd=project.root, env=settings, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert "make one with `ae run unborn`" in done.stderr
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="the greeting's command needs curl")
+def test_the_greetings_command_works_as_it_stands(ae_server: Server) -> None:
+    done = subprocess.run(ae_server.example, shell=True, capture_output=True, text=True, timeout=30, check=True)
+    assert list(json.loads(done.stdout)["predictions"][0]) == ["score", "p_value", "is_anomaly"]
+
+
+def test_the_service_stops_on_sigterm(project: Project) -> None:
+    with started([sys.executable, "-m", "aeops.cli.main", "serve", "digits", "--port", "0"], project.root) as process:
+        assert process.stdout is not None
+        assert "answers at" in process.stdout.readline()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=10) in (0, -signal.SIGTERM)
