@@ -3,7 +3,6 @@
 import configparser
 import json
 import os
-import time
 from collections.abc import Callable
 
 from aeops.errors import InfrastructureError
@@ -13,12 +12,12 @@ from aeops.project import Project
 STAGES = ("prepare", "train", "evaluate", "gate")
 
 
-def dvc(project: Project, *arguments: str, meanwhile: Callable[[], None] | None = None) -> Finished:
+def dvc(project: Project, *arguments: str, meanwhile: Callable[[], None] | None = None, show: bool = False) -> Finished:
     """Runs one DVC command; raises what a stage in it reported, or InfrastructureError with DVC's last lines."""
     free_stale_lock(project)
     keep_state_in_home(project)
-    log = project.logs / f"dvc-{arguments[0]}-{time.strftime('%Y%m%d')}.log"
-    return run_module(["dvc", *arguments], root=project.root, home=project.home, log=log, meanwhile=meanwhile)
+    log = project.logs / f"dvc-{arguments[0]}.log"
+    return run_module(["dvc", *arguments], root=project.root, home=project.home, log=log, meanwhile=meanwhile, show=show)
 
 
 def free_stale_lock(project: Project) -> None:
@@ -62,7 +61,7 @@ def data_hash(project: Project) -> str:
 
 def reproduce(project: Project, stage: str, recipe: str, meanwhile: Callable[[], None] | None = None) -> bool:
     """Brings one stage of a recipe up to date; returns whether its command ran (False: unchanged or restored)."""
-    finished = dvc(project, "repro", "--single-item", f"{stage}@{recipe}", meanwhile=meanwhile)
+    finished = dvc(project, "repro", "--single-item", f"{stage}@{recipe}", meanwhile=meanwhile, show=stage == "train")
     return "Running stage" in finished.output
 
 
@@ -76,8 +75,6 @@ def is_up_to_date(project: Project, recipe: str) -> bool:
     finished = dvc(project, "status", "--json", "data.dvc", *(f"{stage}@{recipe}" for stage in STAGES))
     text = finished.output[finished.output.find("{") :]
     try:
-        return json.loads(text) == {}
+        return bool(json.loads(text) == {})
     except json.JSONDecodeError as error:
         raise InfrastructureError(f"dvc status answered what is no JSON: {finished.output[-300:]}") from error
-
-

@@ -15,11 +15,12 @@ from packaging.requirements import Requirement
 
 from aeops import lineage
 from aeops.dataset import content_sha256
-from aeops.environment import ROOM_NEEDED, running_prefect
+from aeops.environment import ROOM_NEEDED
 from aeops.errors import AeError
 from aeops.project import Project
 from aeops.recipe import load_recipe, recipe_names
 from aeops.registry.store import open_store
+from aeops.servers import running_prefect
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,9 @@ def differs(line: str) -> str:
         installed = version(locked.name)
     except PackageNotFoundError:
         return f"{locked.name} is missing"
-    return "" if locked.specifier.contains(installed, prereleases=True) else f"{locked.name} {installed} ({locked.specifier} locked)"
+    return (
+        "" if locked.specifier.contains(installed, prereleases=True) else f"{locked.name} {installed} ({locked.specifier} locked)"
+    )
 
 
 def check_disk(project: Project) -> Finding:
@@ -94,7 +97,9 @@ def check_disk(project: Project) -> Finding:
     free = shutil.disk_usage(place).free
     says = f"{free / 2**30:.1f} GiB free for {project.home}"
     if free < ROOM_NEEDED:
-        return Finding("fault", "disk", f"{says}; a run needs {ROOM_NEEDED / 2**20:.0f} MiB", "export AE_HOME=/a/folder/on/a/larger/disk")
+        return Finding(
+            "fault", "disk", f"{says}; a run needs {ROOM_NEEDED / 2**20:.0f} MiB", "export AE_HOME=/a/folder/on/a/larger/disk"
+        )
     return Finding("good", "disk", says)
 
 
@@ -127,7 +132,9 @@ def check_recipe(project: Project, name: str) -> Iterator[Finding]:
     if receipt["content_sha256"] != content_sha256(folder):
         yield Finding("fault", name, f"data/{folder.name} is not what its receipt says: something changed it", f"ae run {name}")
     else:
-        yield Finding("good", name, f"recipe is sound; dataset {receipt['content_sha256'][:12]}, {receipt['rows']['accepted']} rows")
+        yield Finding(
+            "good", name, f"recipe is sound; dataset {receipt['content_sha256'][:12]}, {receipt['rows']['accepted']} rows"
+        )
 
 
 def check_remote(project: Project) -> Finding:

@@ -1,6 +1,5 @@
 """What a version is made of: code, data, environment, machine. Facts by which it can be rebuilt, as flat text."""
 
-import hashlib
 import os
 import platform
 import shutil
@@ -8,17 +7,12 @@ import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
-from aeops.dataset import content_sha256
+from aeops.dataset import content_sha256, file_sha256
 from aeops.dvc import data_hash
 from aeops.project import Project
 from aeops.recipe import Recipe
 
 RECORDED_FILES = ("dvc.lock", "dvc.yaml", "params.yaml", "data.dvc", "requirements.lock")  # beside the recipe's own
-
-
-def file_sha256(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def lineage(project: Project, recipe: Recipe) -> dict[str, str]:

@@ -43,9 +43,10 @@ def take(lock: IO[str], purpose: str) -> None:
         lock.seek(0)
         holder = json.loads(lock.read() or "{}")
         since = time.strftime("%H:%M:%S", time.localtime(holder.get("since", time.time())))
+        pid = holder.get("pid", "unknown")
         raise InfrastructureError(
-            f"another run holds this workspace: `{holder.get('purpose', 'unknown')}`, process {holder.get('pid', 'unknown')}, "
-            f"since {since}. One run at a time: wait for it to end (or stop it: kill {holder.get('pid', 'PID')}), then type the command again"
+            f"another run holds this workspace: `{holder.get('purpose', 'unknown')}`, process {pid}, since {since}. "
+            f"One run at a time: wait for it to end (or stop it: kill {pid}), then type the command again"
         ) from error
     lock.seek(0)
     lock.truncate()

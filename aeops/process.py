@@ -35,11 +35,17 @@ def environment(project_home: Path) -> dict[str, str]:
 
 
 def run_module(
-    arguments: Sequence[str], *, root: Path, home: Path, log: Path, meanwhile: Callable[[], None] | None = None
+    arguments: Sequence[str],
+    *,
+    root: Path,
+    home: Path,
+    log: Path,
+    meanwhile: Callable[[], None] | None = None,
+    show: bool = False,
 ) -> Finished:
     """Runs `python -m <arguments>` in `root` until it ends; `meanwhile` is called a few times a second.
 
-    The output goes to the file `log` as it comes, and to the terminal's stderr where that is one.
+    The output goes to the file `log` as it comes, and with `show` to stderr too where that is a terminal.
 
     Raises:
         AeError: what a stage inside it reported, else InfrastructureError with the last lines of the output.
@@ -57,7 +63,7 @@ def run_module(
             stderr=subprocess.STDOUT,
         )
         try:
-            output = watch(child, log, meanwhile)
+            output = watch(child, log, meanwhile, show and sys.stderr.isatty())
         except BaseException:
             child.kill()  # its own children follow it: each is on a leash
             child.wait()
@@ -68,10 +74,10 @@ def run_module(
     return Finished(output=output, seconds=time.monotonic() - started)
 
 
-def watch(child: subprocess.Popen[bytes], log: Path, meanwhile: Callable[[], None] | None) -> str:
+def watch(child: subprocess.Popen[bytes], log: Path, meanwhile: Callable[[], None] | None, show: bool) -> str:
     """Waits for `child`, copying its output; returns the output."""
     pieces: list[bytes] = []
-    copier = threading.Thread(target=copy_output, args=(child, log, pieces), daemon=True)
+    copier = threading.Thread(target=copy_output, args=(child, log, pieces, show), daemon=True)
     copier.start()
     while child.poll() is None:
         if meanwhile is not None:
@@ -83,16 +89,15 @@ def watch(child: subprocess.Popen[bytes], log: Path, meanwhile: Callable[[], Non
     return b"".join(pieces).decode("utf-8", errors="replace")
 
 
-def copy_output(child: subprocess.Popen[bytes], log: Path, pieces: list[bytes]) -> None:
-    """Copies the child's output to the log, to `pieces`, and to a terminal (a progress bar redraws its line there)."""
+def copy_output(child: subprocess.Popen[bytes], log: Path, pieces: list[bytes], show: bool) -> None:
+    """Copies the child's output to the log and to `pieces`, and to the terminal, where a progress bar redraws its line."""
     assert child.stdout is not None
-    terminal = sys.stderr.isatty()
     with log.open("wb") as file:
         while piece := os.read(child.stdout.fileno(), 65536):
             pieces.append(piece)
             file.write(piece)
             file.flush()
-            if terminal:
+            if show:
                 sys.stderr.buffer.write(piece)
                 sys.stderr.flush()
 

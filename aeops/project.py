@@ -47,7 +47,7 @@ class Project:
 
     @property
     def data_docs(self) -> Path:
-        """Great Expectations' pages; index.html inside."""
+        """Great Expectations' pages on the last validation of each dataset: <dataset>/index.html."""
         return self.home / "data-docs"
 
     def training(self, recipe: str) -> Path:

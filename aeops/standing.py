@@ -5,15 +5,22 @@ import json
 from pathlib import Path
 from typing import Any
 
-from aeops.dataset import content_sha256
+from aeops.dataset import content_sha256, file_sha256
 from aeops.dvc import is_up_to_date
-from aeops.lineage import file_sha256
 from aeops.project import Project
 from aeops.recipe import Recipe, load_recipe
-from aeops.sources import source_digest
+from aeops.sources.catalogue import source_digest
 
 # The code that makes and accepts a dataset runs in the flow, so DVC does not watch it: a change here ingests again.
-DATA_CODE = ("sources", "dataset.py", "statistics.py", "expectations.py", "validation.py", "stages/ingest.py", "stages/validate.py")
+DATA_CODE = (
+    "sources",
+    "dataset.py",
+    "statistics.py",
+    "expectations.py",
+    "validation.py",
+    "stages/ingest.py",
+    "stages/validate.py",
+)
 
 
 def record_file(project: Project, recipe: str) -> Path:

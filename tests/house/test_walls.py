@@ -1,0 +1,100 @@
+"""Promises of the project about itself: who imports whom, what is light, what is written down."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+
+
+def in_a_fresh_process(script: str) -> str:
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def test_the_import_contracts_hold() -> None:
+    lint = Path(sys.executable).parent / "lint-imports"
+    done = subprocess.run([lint, "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_flows_import_without_torch_lightning_or_great_expectations() -> None:
+    heavy = "('torch', 'pytorch_lightning', 'great_expectations')"
+    script = f"import sys, flows.training; print([m for m in {heavy} if m in sys.modules])"
+    assert in_a_fresh_process(script) == "[]"
+
+
+def test_a_recipe_is_checked_without_numpy_or_torch() -> None:
+    script = "import sys, aeops.recipe; print([m for m in ('torch', 'numpy', 'pandas', 'mlflow', 'prefect') if m in sys.modules])"
+    assert in_a_fresh_process(script) == "[]"
+
+
+def test_help_loads_nothing_heavy_and_names_every_verb() -> None:
+    script = (
+        "import sys; from aeops.cli.main import parser; text = parser().format_help(); "
+        "print([m for m in ('torch', 'numpy', 'pandas', 'mlflow', 'prefect', 'rich', 'yaml') if m in sys.modules]); print(text)"
+    )
+    shown = in_a_fresh_process(script)
+    assert shown.startswith("[]")
+    for verb in ("run", "score", "serve", "show", "ui", "doctor"):
+        assert re.search(rf"^\s+{verb}\s", shown, re.MULTILINE), verb
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "recipes").glob("*.yaml")), ids=lambda file: file.stem)
+def test_every_recipe_can_be_read_and_is_listed_for_dvc_with_its_dataset(file: Path) -> None:
+    from aeops.recipe import read_recipe
+
+    recipe = read_recipe(file)
+    listed = yaml.safe_load((ROOT / "params.yaml").read_text())["recipes"]
+    assert listed[file.stem] == {"dataset": recipe.data.dataset}
+    assert f"ae run {file.stem}" in file.read_text().splitlines()[0]
+
+
+def test_the_lock_is_exact_and_names_no_index_and_no_cuda() -> None:
+    lines = [line for line in (ROOT / "requirements.lock").read_text().splitlines() if line and not line.lstrip().startswith("#")]
+    assert all(re.match(r"^[A-Za-z0-9._-]+(\[[a-z,]+\])?==[^ ]+( ;.*)?$", line) for line in lines), lines
+    assert "torch==2.13.0" in lines
+    assert not [line for line in lines if line.startswith(("nvidia-", "triton"))]
+
+
+def test_the_lock_holds_every_dependency_that_pyproject_asks_for() -> None:
+    from packaging.requirements import Requirement
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    asked = [Requirement(text) for text in project["dependencies"] + project["optional-dependencies"]["dev"]]
+    locked = dict(re.findall(r"^([a-z0-9._-]+)==([^ ;\n]+)", (ROOT / "requirements.lock").read_text(), re.MULTILINE))
+    for requirement in asked:
+        assert requirement.specifier.contains(locked[requirement.name.lower()], prereleases=True), requirement
+
+
+def test_every_command_the_readme_shows_exists() -> None:
+    from aeops.cli.main import VERBS
+
+    text = (ROOT / "README.md").read_text()
+    verbs = {verb.__name__.rsplit(".", 1)[1] for verb in VERBS}
+    assert set(re.findall(r"\bae ([a-z]+)\b", text)) <= verbs
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"\bmake ([a-z]+)\b", text)) <= targets
+
+
+def test_the_tree_in_the_readme_names_what_is_there() -> None:
+    tree = re.search(r"```\n(ae_models/.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert tree is not None
+    for line in tree.group(1).splitlines():
+        name = line.split()[0] if line and not line.startswith(" ") else ""
+        assert not name or (ROOT / name).exists(), name
+
+
+def test_telemetry_of_every_library_is_off() -> None:
+    from aeops.registry.environment import quiet_environment
+
+    settings = quiet_environment()
+    assert settings["MLFLOW_DISABLE_TELEMETRY"] == "true"
+    assert settings["DO_NOT_TRACK"] == "true"
+    assert settings["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"
+    assert settings["DVC_NO_ANALYTICS"] == "1"

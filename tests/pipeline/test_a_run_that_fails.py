@@ -1,0 +1,144 @@
+"""Bad input and broken machines: one clear line, the exit code of its kind, and nothing lost."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from checkout import Checkout, wait_for
+
+from aeops.servers import answers, free_port
+
+
+def kinds(done: subprocess.CompletedProcess[str]) -> str:
+    assert "Traceback" not in done.stderr, done.stderr
+    return done.stderr
+
+
+def test_an_unknown_recipe_is_told_with_its_near_match(bare: Checkout) -> None:
+    done = bare.ae("run", "smal")
+    assert done.returncode == 2
+    assert "no recipe 'smal'" in kinds(done)
+    assert "did you mean small?" in done.stderr
+
+
+def test_every_mistake_of_a_recipe_is_told_at_once(bare: Checkout) -> None:
+    bare.edit_recipe(
+        {
+            "train.batchsize": 3,
+            "model.encode.kind": "konv",
+            "train.epochs": 0,
+            "gate.flags_the_novelty.at_leest": 1,
+            "threshold.false_alarm_rate": "one per cent",
+        }
+    )
+    done = bare.ae("run", "small")
+    assert done.returncode == 2
+    for told in ("did you mean batch?", "did you mean conv?", "0 given; 1 to", "did you mean at_least?", "a number is allowed"):
+        assert told in kinds(done), told
+    assert not bare.home.exists()  # nothing was started
+
+
+def test_bad_data_stops_the_run_and_leaves_everything_as_it_was(ran: Checkout, tmp_path: Path) -> None:
+    copy = Checkout(shutil.copytree(ran.root, tmp_path / "copy", symlinks=True))
+    before, versions = copy.pointers(), copy.versions()
+    images = np.load(copy.root / "inbox" / "images.npy")
+    images[: len(images) // 2] = 0
+    np.save(copy.root / "inbox" / "images.npy", images)
+    done = copy.ae("run", "small")
+    assert done.returncode == 3, done.stderr
+    assert "blank" in kinds(done)
+    assert copy.pointers() == before
+    assert copy.versions() == versions
+
+
+def test_a_second_run_is_refused_while_one_goes_on(bare: Checkout, stopping: list[subprocess.Popen[bytes]]) -> None:
+    first = bare.start("run", "small")
+    stopping.append(first)
+    wait_for(lambda: (bare.home / "locks" / "run.lock").is_file() and (bare.home / "locks" / "run.lock").read_text())
+    done = bare.ae("run", "small")
+    assert done.returncode == 5
+    assert str(first.pid) in kinds(done)
+    assert "wait" in done.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root to mount a small disk")
+def test_a_full_disk_is_told_before_anything_starts(bare: Checkout, tmp_path: Path) -> None:
+    small_disk = tmp_path / "disk"
+    small_disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(small_disk)], capture_output=True, check=False
+    )
+    if mounted.returncode != 0:
+        pytest.skip("this machine lets nobody mount a small disk")
+    try:
+        done = bare.ae("run", "small", AE_HOME=str(small_disk / "state"))
+        assert done.returncode == 5
+        assert "MiB free" in kinds(done)
+        assert "AE_HOME" in done.stderr
+        assert not (bare.root / "data").exists()
+    finally:
+        subprocess.run(["umount", str(small_disk)], check=True)
+
+
+def is_alive(process: psutil.Process) -> bool:
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_a_run_killed_while_training_leaves_no_process_and_the_next_ends_in_the_same_bits(ran: Checkout, bare: Checkout) -> None:
+    progress = bare.home / "training" / "small" / "progress.jsonl"
+    killed = bare.start("run", "small")
+    wait_for(lambda: progress.is_file() and progress.read_text().count("\n") >= 1)
+    children = psutil.Process(killed.pid).children(recursive=True)
+    assert any("aeops.stages.train" in " ".join(child.cmdline()) for child in children)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    wait_for(lambda: not any(is_alive(child) for child in children), seconds=20)
+    done = bare.ae("run", "small")
+    assert done.returncode == 0, done.stderr
+    resumed, uninterrupted = (checkout.root / "artifacts" / "small" / "bundle" for checkout in (bare, ran))
+    for name in ("weights.safetensors", "model.onnx", "SHA256SUMS"):
+        assert (resumed / name).read_bytes() == (uninterrupted / name).read_bytes()
+    assert len(bare.versions()) == 1
+
+
+def test_mlflow_gone_in_the_middle_is_told_and_the_same_command_goes_on_later(
+    bare: Checkout, stopping: list[subprocess.Popen[bytes]], tmp_path: Path
+) -> None:
+    address = f"http://127.0.0.1:{(port := free_port())}"
+    server = start_mlflow(tmp_path, port)
+    stopping.append(server)
+    running = bare.start("run", "small", MLFLOW_TRACKING_URI=address)
+    stopping.append(running)
+    wait_for(lambda: (bare.home / "training" / "small" / "progress.jsonl").is_file())
+    os.killpg(server.pid, signal.SIGKILL)
+    server.wait()
+    assert running.wait(timeout=120) == 5
+    told = (bare.root / "started.log").read_text()
+    assert address in told
+    assert "Traceback" not in told
+    stopping.append(start_mlflow(tmp_path, port))
+    done = bare.ae("run", "small", MLFLOW_TRACKING_URI=address)
+    assert done.returncode == 0, done.stderr
+    assert "small 1 (challenger, champion)" in done.stdout
+
+
+def start_mlflow(folder: Path, port: int) -> subprocess.Popen[bytes]:
+    place = f"sqlite:///{folder}/server.db"
+    environment = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command += ["--backend-store-uri", place, "--artifacts-destination", str(folder / "files")]
+    child = subprocess.Popen(
+        command, env=environment, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+
+    wait_for(lambda: answers(f"http://127.0.0.1:{port}/health"))
+    return child

@@ -1,0 +1,186 @@
+"""What one `ae run` leaves behind, and what the next one does with it."""
+
+import json
+import shutil
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+from urllib.request import Request, urlopen
+
+import numpy as np
+import pytest
+import yaml
+from checkout import ROOT, Checkout, wait_for
+
+from aeops.servers import answers, free_port
+
+
+def rows(database: Path, query: str) -> list[tuple[object, ...]]:
+    with sqlite3.connect(f"file:{database}?mode=ro", uri=True) as connection:
+        return connection.execute(query).fetchall()
+
+
+def test_a_run_ends_with_a_champion_and_one_table(first_run: tuple[Checkout, subprocess.CompletedProcess[str]]) -> None:
+    checkout, done = first_run
+    assert done.returncode == 0, done.stderr
+    for word in ("MSE per pixel", "AUROC", "PCA-16", "kNN-", "false alarms", "accepted", "small 1 (challenger, champion)"):
+        assert word in done.stdout
+    for next_command in ("make ui", "ae serve small", "ae show small"):
+        assert next_command in done.stdout
+    [(version, aliases, tags)] = checkout.versions()
+    assert (version, aliases, tags["verdict"]) == ("1", ("challenger", "champion"), "accepted")
+
+
+def test_a_second_run_trains_nothing_registers_nothing_and_says_so(ran: Checkout) -> None:
+    bundle = ran.root / "artifacts" / "small" / "bundle" / "model.onnx"
+    before = bundle.stat().st_mtime_ns
+    runs = rows(ran.home / "mlflow" / "mlflow.db", "select count(*) from runs")
+    done = ran.ae("run", "small")
+    assert done.returncode == 0, done.stderr
+    assert "nothing changed" in done.stdout
+    assert bundle.stat().st_mtime_ns == before
+    assert rows(ran.home / "mlflow" / "mlflow.db", "select count(*) from runs") == runs
+    assert len(ran.versions()) == 1
+
+
+def test_dvc_repro_by_hand_has_nothing_to_do_after_a_run(ran: Checkout) -> None:
+    done = ran.dvc("repro")
+    assert done.returncode == 0, done.stderr
+    assert "Running stage" not in done.stdout
+    assert "up to date" in done.stdout
+
+
+def test_every_step_is_a_task_with_a_name_and_its_artifacts_are_on_the_page(ran: Checkout) -> None:
+    database = ran.home / "prefect" / "prefect.db"
+    names = {name for (name,) in rows(database, "select name from task_run where state_type = 'COMPLETED'")}
+    steps = ("ingest", "validate", "version", "track", "prepare", "train", "evaluate", "gate", "register", "promote")
+    assert {f"{step} small" for step in steps} <= names
+    keys = {key for (key,) in rows(database, "select key from artifact")}
+    assert {"small-metrics", "small-verdict", "small-mlflow-run", "small-data-docs"} <= keys
+
+
+def test_the_mlflow_run_holds_curves_parameters_lineage_data_and_evidence(ran: Checkout) -> None:
+    script = """
+import json
+from aeops.project import find_project
+from aeops.registry.store import open_store
+store = open_store(find_project())
+run = store.client.get_run(store.versions("small")[0].run_id)
+curve = store.client.get_metric_history(run.info.run_id, "train_loss")
+files = [f.path for f in store.client.list_artifacts(run.info.run_id)]
+files += [f.path for folder in ("validation", "rebuild") for f in store.client.list_artifacts(run.info.run_id, folder)]
+print(json.dumps({"status": run.info.status, "steps": [m.step for m in curve], "losses": [m.value for m in curve], "files": files,
+  "params": run.data.params, "metrics": run.data.metrics, "tags": run.data.tags,
+  "inputs": [given.dataset.name for given in run.inputs.dataset_inputs]}))
+"""
+    run = json.loads(ran.python(script))
+    assert run["status"] == "FINISHED"
+    assert len(run["steps"]) == 4
+    assert run["losses"][-1] < run["losses"][0]
+    assert run["params"]["train.epochs"] == "4"
+    assert run["inputs"] == ["small"]
+    receipt = json.loads((ran.root / "data" / "small" / "receipt.json").read_text())
+    assert run["tags"]["data.content_sha256"] == receipt["content_sha256"]
+    assert {"git.commit", "git.dirty", "platform.cpu", "platform.torch", "recipe.sha256", "seed"} <= set(run["tags"])
+    assert 0 < run["metrics"]["detection.model.auroc"] <= 1
+    assert {"report.html", "figures", "verdict.json", "metrics.json"} <= set(run["files"])
+    assert {"validation/validation.json", "validation/receipt.json"} <= set(run["files"])
+    assert {"rebuild/small.yaml", "rebuild/dvc.lock", "rebuild/data.dvc"} <= set(run["files"])
+
+
+def test_the_report_is_one_file_that_loads_nothing(ran: Checkout) -> None:
+    page = (ran.home / "reports" / "small" / "report.html").read_text()
+    for outside in ('src="http', "src='http", '<link rel="stylesheet"', "@import", 'href="file:'):
+        assert outside not in page
+    assert "accepted" in page
+
+
+def test_dvc_pull_restores_what_was_deleted(ran: Checkout, tmp_path: Path) -> None:
+    copy = Checkout(shutil.copytree(ran.root, tmp_path / "copy", symlinks=True))
+    before = copy.pointers()
+    model = (copy.root / "artifacts" / "small" / "bundle" / "model.onnx").read_bytes()
+    for folder in ("data", "artifacts", ".dvc/cache"):
+        shutil.rmtree(copy.root / folder)
+    done = copy.dvc("pull")
+    assert done.returncode == 0, done.stderr
+    assert copy.pointers() == before
+    assert (copy.root / "artifacts" / "small" / "bundle" / "model.onnx").read_bytes() == model
+
+
+def test_a_refused_model_is_registered_as_challenger_and_the_champion_stays(ran: Checkout, tmp_path: Path) -> None:
+    copy = Checkout(shutil.copytree(ran.root, tmp_path / "copy", symlinks=True))
+    copy.edit_recipe({"train.seed": 7, "gate.flags_the_novelty.at_least": 0.9999})
+    done = copy.ae("run", "small", AE_HOME=str(copy.home))
+    assert done.returncode == 4, done.stdout + done.stderr
+    assert "refused" in done.stdout
+    assert "0.9999" in done.stdout
+    shown = copy.ae("show", "small", AE_HOME=str(copy.home))
+    assert "refused" in shown.stdout
+
+
+def test_the_champion_scores_a_file(ran: Checkout) -> None:
+    done = ran.ae("score", "small", "inbox/images.npy")
+    assert done.returncode == 0, done.stderr
+    assert "1200" in done.stdout.replace(",", "")
+
+
+def test_a_run_reports_to_the_server_of_ae_ui_and_both_pages_answer(
+    bare: Checkout, stopping: list[subprocess.Popen[bytes]]
+) -> None:
+    mlflow_port, prefect_port = str(free_port()), str(free_port())
+    pages = bare.start("ui", "--mlflow-port", mlflow_port, "--prefect-port", prefect_port)
+    stopping.append(pages)
+    wait_for(lambda: "Ctrl-C stops them" in (bare.root / "started.log").read_text())
+    assert answers(f"http://127.0.0.1:{mlflow_port}/")
+    taken = bare.ae("ui", "--mlflow-port", mlflow_port)
+    assert taken.returncode == 5
+    assert f"port {mlflow_port}" in taken.stderr
+    done = bare.ae("run", "small")
+    assert done.returncode == 0, done.stderr
+    request = Request(
+        f"http://127.0.0.1:{prefect_port}/api/flow_runs/filter", data=b"{}", headers={"Content-Type": "application/json"}
+    )
+    with urlopen(request, timeout=30) as answer:
+        assert [(run["name"], run["state_type"]) for run in json.load(answer)] == [("train small", "COMPLETED")]
+    pages.terminate()
+    assert pages.wait(timeout=30) == 0
+    assert not answers(f"http://127.0.0.1:{mlflow_port}/health")
+    assert not answers(f"http://127.0.0.1:{prefect_port}/api/health")
+
+
+def test_the_champion_answers_on_both_servers_with_the_same_scores(
+    ran: Checkout, stopping: list[subprocess.Popen[bytes]]
+) -> None:
+    image = np.load(ran.root / "inbox" / "images.npy")[:2].astype(float).tolist()
+    ours, theirs = free_port(), free_port()
+    stopping.append(ran.start("serve", "small", "--port", str(ours)))
+    command = ["models", "serve", "-m", "models:/small@champion", "--env-manager", "local", "--port", str(theirs)]
+    environment = ran.environment(MLFLOW_TRACKING_URI=f"sqlite:///{ran.home}/mlflow/mlflow.db", MLFLOW_DISABLE_TELEMETRY="true")
+    log = (ran.root / "served.log").open("wb")
+    stopping.append(
+        subprocess.Popen([sys.executable, "-m", "mlflow", *command], cwd=ran.root, env=environment, stdout=log, stderr=log)
+    )
+    wait_for(lambda: answers(f"http://127.0.0.1:{ours}/healthz"))
+    wait_for(lambda: answers(f"http://127.0.0.1:{theirs}/health"))
+    told = [ask(f"http://127.0.0.1:{port}/invocations", image) for port in (ours, theirs)]
+    assert len(told[0]) == 2
+    for one, other in zip(*told, strict=True):
+        assert one["score"] == pytest.approx(other["score"], abs=1e-5)
+        assert one["is_anomaly"] == other["is_anomaly"]
+        assert np.shape(one["reconstruction"]) == np.shape(other["reconstruction"]) == (1, 28, 28)
+
+
+def ask(address: str, images: list[object]) -> list[dict[str, object]]:
+    body = json.dumps({"inputs": images, "params": {"reconstruction": True}}).encode()
+    with urlopen(Request(address, data=body, headers={"Content-Type": "application/json"}), timeout=30) as answer:
+        return list(json.load(answer)["predictions"])
+
+
+def test_ingesting_the_digits_again_gives_the_committed_hash(bare: Checkout) -> None:
+    incoming = str(bare.home / "incoming" / "digits")
+    for stage, place in (("ingest", "--out"), ("validate", "--incoming")):
+        command = [sys.executable, "-m", f"aeops.stages.{stage}", "--recipe", "recipes/digits.yaml", place, incoming]
+        subprocess.run(command, cwd=bare.root, env=bare.environment(), check=True, capture_output=True, timeout=120)
+    assert bare.dvc("add", "data").returncode == 0
+    assert yaml.safe_load((bare.root / "data.dvc").read_text()) == yaml.safe_load((ROOT / "data.dvc").read_text())
