@@ -22,11 +22,6 @@ def bounded(
     return field(default=default, metadata={"low": low, "high": high, "one_of": one_of})
 
 
-def part_of(word: str, default: Any) -> Any:
-    """A dataclass field that holds one of the `PARTS` of `word`."""
-    return field(default=default, metadata={"part": word})
-
-
 # ---------------------------------------------------------------- corrupt
 
 
@@ -173,12 +168,11 @@ class TrainSpec:
     epochs: int = bounded(10, low=1, high=100_000)
     batch: int = bounded(128, low=1, high=1_000_000)  # samples a step
     learning_rate: float = bounded(1e-3, low=1e-8, high=10.0)  # the peak, after warming up
-    weight_decay: float = bounded(0.01, low=0.0, high=10.0)  # AdamW's, decoupled from the loss
-    augment: Any = part_of("augment", NoAugment())
+    augment: Any = field(default=NoAugment(), metadata={"part": "augment"})  # one of PARTS["augment"]
     seed: int = bounded(0, low=0, high=2**31 - 1)
     threads: int = bounded(2, low=1, high=1024)  # of the CPU; another number may train other bits, so it is no machine's choice
     accelerator: str = bounded("auto", one_of=("auto", "cpu", "gpu"))
-    devices: str = bounded("auto")  # how many, or "auto"
+    devices: str = bounded("auto", one_of=("auto", "1"))  # one: a batch is not yet shared between several
     precision: str = bounded("auto", one_of=("auto", "32", "bf16-mixed"))
 
 
@@ -190,7 +184,7 @@ def plain(spec: Any) -> Any:
     if isinstance(spec, Sentence):
         return {word: plain(getattr(spec, word)) for word in Sentence.words()}
     if is_dataclass(spec) and not isinstance(spec, type):
-        kind = {"kind": spec.kind} if hasattr(type(spec), "kind") else {}
+        kind = {"kind": spec.kind} if hasattr(spec, "kind") else {}
         return kind | {key.name: plain(getattr(spec, key.name)) for key in fields(spec)}
     if isinstance(spec, tuple):
         return list(spec)

@@ -42,7 +42,9 @@ def main() -> None:
 
 def pipeline_seconds(clone: Path) -> dict[str, float]:
     """Seconds of each thing a newcomer waits for, in the order he meets them."""
-    environment = {name: value for name, value in os.environ.items() if name not in ("AE_HOME", "MLFLOW_TRACKING_URI", "VIRTUAL_ENV")}
+    environment = {
+        name: value for name, value in os.environ.items() if name not in ("AE_HOME", "MLFLOW_TRACKING_URI", "VIRTUAL_ENV")
+    }
     ae = str(clone / ".venv" / "bin" / "ae")
     timed = {
         "environment_ready": took(["make", "env"], clone, environment),

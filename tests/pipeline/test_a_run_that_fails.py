@@ -86,6 +86,13 @@ def test_a_full_disk_is_told_before_anything_starts(bare: Checkout, tmp_path: Pa
         subprocess.run(["umount", str(small_disk)], check=True)
 
 
+def command_of(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except (psutil.NoSuchProcess, psutil.ZombieProcess):
+        return ""
+
+
 def is_alive(process: psutil.Process) -> bool:
     try:
         return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
@@ -98,7 +105,7 @@ def test_a_run_killed_while_training_leaves_no_process_and_the_next_ends_in_the_
     killed = bare.start("run", "small")
     wait_for(lambda: progress.is_file() and progress.read_text().count("\n") >= 1)
     children = psutil.Process(killed.pid).children(recursive=True)
-    assert any("aeops.stages.train" in " ".join(child.cmdline()) for child in children)
+    assert any("aeops.stages.train" in command_of(child) for child in children)
     killed.send_signal(signal.SIGKILL)
     killed.wait()
     wait_for(lambda: not any(is_alive(child) for child in children), seconds=20)

@@ -82,17 +82,17 @@ def test_everything_the_store_writes_lies_in_the_state_folder(
     assert list((project.mlflow / "artifacts" / "digits").rglob("model.onnx"))
 
 
-def test_the_same_bundle_registered_twice_is_one_version(
+def test_the_same_bundle_registered_twice_is_one_version_that_tells_the_newer_judgement(
     store: Store, start: Callable[[], str], bundle: Callable[..., Path]
 ) -> None:
     place = bundle()
     first = store.register(start(), "digits", place, {"verdict": "accepted"}, "# digits")
     again = start()
-    assert store.register(again, "digits", place, {"verdict": "accepted"}, "# digits") == first
+    assert store.register(again, "digits", place, {"verdict": "refused"}, "# stricter") == first
     (version,) = store.versions("digits")
-    assert version.tags == {"verdict": "accepted", "bundle_sha256": bundle_sha256(place), "run_id": again}
+    assert version.tags == {"verdict": "refused", "bundle_sha256": bundle_sha256(place), "run_id": again}
     assert version.run_id == again  # the first may have failed before it could log any evidence
-    assert (version.version, version.description, version.aliases) == (first, "# digits", ())
+    assert (version.version, version.description, version.aliases) == (first, "# stricter", ())
 
 
 def test_another_bundle_is_a_newer_version_and_aliases_move(

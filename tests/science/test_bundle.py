@@ -1,0 +1,137 @@
+"""A bundle round-trips, refuses every alteration before anything is loaded, and its ONNX answers as torch does."""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+from ae_models import bundle
+from ae_models.errors import BundleError
+from ae_models.export import OUTPUTS
+from ae_models.files import file_sha256
+from ae_models.threshold import p_values
+
+
+@pytest.fixture
+def copied(fitted: Any, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(fitted.bundle, tmp_path / "bundle"))
+
+
+def answers(folder: Path, raw: np.ndarray) -> dict[str, np.ndarray]:
+    session = onnxruntime.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
+    return dict(zip(OUTPUTS, session.run(list(OUTPUTS), {"input": raw.astype(np.float32)}), strict=True))
+
+
+def test_a_loaded_bundle_answers_as_its_onnx_at_any_batch_size(fitted: Any, digits: np.ndarray) -> None:
+    scorer = bundle.load(fitted.bundle).scorer
+    for rows in (1, 2, 7, 300):
+        raw = digits[:rows]
+        given = answers(fitted.bundle, raw)
+        with torch.inference_mode():
+            wanted = dict(zip(OUTPUTS, scorer(torch.from_numpy(raw.astype(np.float32))), strict=True))
+        for name in OUTPUTS:
+            assert given[name].shape == wanted[name].shape
+            np.testing.assert_allclose(given[name], wanted[name].numpy(), atol=1e-3 if name == "reconstruction" else 1e-5)
+
+
+def test_outputs_mean_what_they_say(fitted: Any, digits: np.ndarray) -> None:
+    document = json.loads((fitted.bundle / "bundle.json").read_text())
+    calibration = bundle.load(fitted.bundle).scorer.calibration_scores.numpy()
+    given = answers(fitted.bundle, digits)
+    x, y = digits / 255.0, given["reconstruction"] / 255.0
+    score = np.log(((x - y) ** 2).sum((1, 2, 3))) - 0.5 * np.log((x**2).sum((1, 2, 3)))
+    np.testing.assert_allclose(given["score"], score, atol=1e-4)
+    np.testing.assert_allclose(given["p_value"], p_values(given["score"], calibration), rtol=1e-6)
+    assert (given["is_anomaly"] == (given["score"] > np.float32(document["threshold"]["value"]))).all()
+    assert 0 <= given["reconstruction"].min() <= given["reconstruction"].max() <= 255
+
+
+def test_calibration_scores_are_ascending_and_of_the_calibration_samples(fitted: Any, digits: np.ndarray) -> None:
+    stored = bundle.load(fitted.bundle).scorer.calibration_scores.numpy()
+    np.testing.assert_allclose(stored, np.sort(answers(fitted.bundle, digits[384:])["score"]), atol=1e-5)
+
+
+def test_onnx_is_one_valid_file_with_a_free_batch(fitted: Any) -> None:
+    model = onnx.load(fitted.bundle / "model.onnx", load_external_data=False)
+    onnx.checker.check_model(model, full_check=True)
+    assert [value.name for value in model.graph.output] == list(OUTPUTS)
+    assert all(value.type.tensor_type.shape.dim[0].dim_param for value in (*model.graph.input, *model.graph.output))
+    assert model.opset_import[0].version >= 17
+
+
+def test_the_measured_difference_is_small_and_recorded(fitted: Any) -> None:
+    exported = json.loads((fitted.history / "export.json").read_text())
+    assert exported["rows"] == 64
+    assert 0 <= exported["max_difference"] < 1e-4
+
+
+def test_every_file_is_readable_by_others_and_summed_in_sha256sum_format(fitted: Any) -> None:
+    assert {file.stat().st_mode & 0o777 for file in fitted.bundle.iterdir()} == {0o644}
+    lines = (fitted.bundle / "SHA256SUMS").read_text().splitlines()
+    names = sorted(file.name for file in fitted.bundle.iterdir() if file.name != "SHA256SUMS")
+    assert lines == [f"{file_sha256(fitted.bundle / name)}  {name}" for name in names]
+    assert bundle.bundle_sha256(fitted.bundle) == hashlib.sha256((fitted.bundle / "SHA256SUMS").read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("name", bundle.FILES)
+def test_one_altered_byte_is_refused(copied: Path, name: str) -> None:
+    content = bytearray((copied / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (copied / name).write_bytes(content)
+    with pytest.raises(BundleError, match=f"{name} is not the file"):
+        bundle.load(copied)
+
+
+@pytest.mark.parametrize("name", [*bundle.FILES, bundle.SUMS])
+def test_a_missing_file_is_refused(copied: Path, name: str) -> None:
+    (copied / name).unlink()
+    with pytest.raises(BundleError, match="is refused"):
+        bundle.load(copied)
+
+
+def test_an_extra_file_is_refused_even_when_listed(copied: Path) -> None:
+    (copied / "more.py").write_text("print('never run')\n")
+    with pytest.raises(BundleError, match=r"more\.py"):
+        bundle.load(copied)
+    with (copied / bundle.SUMS).open("a") as sums:
+        sums.write(f"{file_sha256(copied / 'more.py')}  more.py\n")
+    with pytest.raises(BundleError, match=r"more\.py"):
+        bundle.load(copied)
+
+
+def test_a_link_to_the_right_bytes_is_refused(copied: Path, tmp_path: Path) -> None:
+    (copied / "model.onnx").rename(tmp_path / "elsewhere.onnx")
+    (copied / "model.onnx").symlink_to(tmp_path / "elsewhere.onnx")
+    with pytest.raises(BundleError, match=r"model\.onnx"):
+        bundle.verify(copied)
+
+
+def test_a_later_format_is_refused_by_name(copied: Path) -> None:
+    document = json.loads((copied / "bundle.json").read_text()) | {"format": 99}
+    (copied / "bundle.json").write_text(json.dumps(document))
+    lines = [f"{file_sha256(copied / name)}  {name}\n" for name in bundle.FILES]
+    (copied / bundle.SUMS).write_text("".join(lines))
+    with pytest.raises(BundleError, match="its format is 99 and 1 is allowed"):
+        bundle.load(copied)
+
+
+def test_a_folder_that_is_no_bundle_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="SHA256SUMS cannot be read"):
+        bundle.verify(tmp_path / "nowhere")
+
+
+def test_writing_replaces_a_bundle_and_leaves_nothing_aside(fitted: Any, copied: Path, digits: np.ndarray) -> None:
+    (copied / "stray").write_text("of an older bundle")
+    (copied.parent / ".bundle.aside" / "new").mkdir(parents=True)  # what a killed writer leaves
+    loaded = bundle.load(fitted.bundle)
+    document = {key: value for key, value in loaded.document.items() if key != "format"}
+    bundle.write(copied, document, loaded.scorer, digits[384:448])
+    assert bundle.verify(copied) == bundle.verify(fitted.bundle)
+    assert [entry.name for entry in copied.parent.iterdir()] == ["bundle"]

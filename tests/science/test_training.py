@@ -1,0 +1,214 @@
+"""Training: the same bits whatever interrupts it, a stored loss curve, and clear words when it cannot go on."""
+
+import dataclasses
+import json
+import logging
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from ae_models import checkpoint
+from ae_models.errors import SpecError, TrainingError
+from ae_models.feed import IndexBatches, index_loader
+from ae_models.files import file_sha256
+from ae_models.progress import HISTORY, keep_lines
+from ae_models.spec import ConvDecode, ConvEncode, FitSpec
+
+ROOT = Path(__file__).parents[2]
+
+# Losses of the small spec on the first 320 digits; another CPU may round differently, a changed method lands elsewhere.
+CURVE = [0.08516, 0.07520, 0.06638, 0.06395]
+
+# Trains as tests/science/conftest.py does, in children that it kills with SIGKILL: the first import serves them all.
+# A step takes a while and every epoch keeps a checkpoint, so that a kill finds any moment of an epoch.
+KILLER = """
+import json, os, signal, sys, time
+from pathlib import Path
+import numpy as np
+from ae_models import checkpoint, fit, module
+from ae_models.spec import FitSpec
+
+folder = Path(sys.argv[1])
+checkpoint.SECONDS_APART = 0.0
+fast = module.Training.training_step
+
+def slow(self, batch, batch_idx):
+    time.sleep(0.02)
+    return fast(self, batch, batch_idx)
+
+def child():
+    samples = np.load(folder / "samples.npy")
+    spec = FitSpec.from_plain(json.loads((folder / "spec.json").read_text()), "spec.json")
+    fit.fit(spec, samples[:320], samples[320:384], samples[384:], checkpoints=folder / "checkpoints",
+            content_sha256="0" * 64, recipe="small", bundle=folder / "bundle", history=folder / "training", progress_bar=False)
+
+def epochs_done():
+    file = folder / "checkpoints" / "progress.jsonl"
+    return file.read_text().count(chr(10)) if file.is_file() else 0
+
+module.Training.training_step = slow
+killed = 0
+for further in (2, 3, 2, 100):
+    pid = os.fork()
+    if pid == 0:
+        child()
+        os._exit(0)
+    if further < 100:
+        goal = epochs_done() + further
+        while epochs_done() < goal:
+            time.sleep(0.007)
+        time.sleep(0.037 * killed)
+        os.kill(pid, signal.SIGKILL)
+    killed += os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+print(killed)
+"""
+
+
+def with_train(spec: FitSpec, **changes: Any) -> FitSpec:
+    return dataclasses.replace(spec, train=dataclasses.replace(spec.train, **changes))
+
+
+def test_a_training_killed_again_and_again_ends_in_the_same_files(
+    spec: FitSpec, digits: np.ndarray, fit_into: Callable[..., Any], tmp_path: Path
+) -> None:
+    longer = with_train(spec, epochs=12)
+    whole = fit_into(longer, tmp_path / "whole")
+    killed = tmp_path / "killed"
+    killed.mkdir()
+    np.save(killed / "samples.npy", digits)
+    (killed / "spec.json").write_text(json.dumps(longer.plain()))
+    command = [sys.executable, "-c", KILLER, str(killed)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["3"]
+    assert "starts over" not in done.stderr
+    assert file_sha256(killed / "bundle" / "weights.safetensors") == file_sha256(whole.bundle / "weights.safetensors")
+    assert (killed / "bundle" / "SHA256SUMS").read_text() == (whole.bundle / "SHA256SUMS").read_text()
+    assert (killed / "training" / "history.csv").read_text() == (whole.history / "history.csv").read_text()
+
+
+def test_the_same_seed_gives_the_same_bundle_and_another_seed_another(
+    spec: FitSpec, fitted: Any, fit_into: Callable[..., Any], tmp_path: Path
+) -> None:
+    again = fit_into(spec, tmp_path / "again")
+    other = fit_into(with_train(spec, seed=4), tmp_path / "other")
+    assert (again.bundle / "SHA256SUMS").read_text() == (fitted.bundle / "SHA256SUMS").read_text()
+    assert file_sha256(other.bundle / "weights.safetensors") != file_sha256(fitted.bundle / "weights.safetensors")
+
+
+def test_the_loss_curve_is_the_stored_one(fitted: Any) -> None:
+    lines = (fitted.history / "history.csv").read_text().splitlines()
+    assert lines[0].split(",") == list(HISTORY)
+    losses = [float(line.split(",")[2]) for line in lines[1:]]
+    assert losses == pytest.approx(CURVE, rel=0.01)
+
+
+def test_the_last_validation_mse_is_that_of_the_bundle(fitted: Any, digits: np.ndarray) -> None:
+    from ae_models.bundle import load
+
+    with torch.inference_mode():
+        y = load(fitted.bundle).scorer(torch.from_numpy(digits[320:384].astype(np.float32)))[3].numpy()
+    mse = np.mean((y / 255.0 - digits[320:384] / 255.0) ** 2)
+    last = (fitted.history / "history.csv").read_text().splitlines()[-1].split(",")
+    assert float(last[3]) == pytest.approx(mse, rel=1e-4)
+    assert int(last[1]) == 4 * 5
+
+
+def test_a_finished_training_leaves_its_progress_and_no_checkpoint(fitted: Any) -> None:
+    assert [file.name for file in fitted.checkpoints.iterdir()] == ["progress.jsonl"]
+    lines = [json.loads(line) for line in (fitted.checkpoints / "progress.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [1, 2, 3, 4]
+    assert all(line["samples_per_second"] > 0 for line in lines)
+
+
+def test_a_loss_that_is_no_number_says_what_to_type_and_keeps_no_checkpoint(
+    spec: FitSpec, fit_into: Callable[..., Any], tmp_path: Path
+) -> None:
+    widths = (16, 16, 16, 16, 16)  # many layers, so that their product overflows at once
+    deep = dataclasses.replace(spec.model, encode=ConvEncode(widths), decode=ConvDecode(widths))
+    with pytest.raises(TrainingError, match=r"the loss is (nan|inf) in epoch 1 of 4: lower train\.learning_rate \(now 10\)"):
+        fit_into(dataclasses.replace(with_train(spec, learning_rate=10.0), model=deep), tmp_path)
+    assert not (tmp_path / "checkpoints" / checkpoint.LAST).exists()
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_a_truncated_checkpoint_starts_over_and_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert checkpoint.open_folder(tmp_path, {"seed": 1}) is None
+    torch.save({"a": torch.zeros(1000)}, tmp_path / checkpoint.LAST)
+    assert checkpoint.open_folder(tmp_path, {"seed": 1}) == tmp_path / checkpoint.LAST
+    whole = (tmp_path / checkpoint.LAST).read_bytes()
+    for size in (0, 10, len(whole) // 2, len(whole) - 1):
+        (tmp_path / checkpoint.LAST).write_bytes(whole[:size])
+        with caplog.at_level(logging.WARNING):
+            assert checkpoint.open_folder(tmp_path, {"seed": 1}) is None
+        assert "starts over" in caplog.text
+        assert not (tmp_path / checkpoint.LAST).exists()
+        caplog.clear()
+
+
+def test_a_foreign_checkpoint_starts_over_and_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    checkpoint.open_folder(tmp_path, {"seed": 1})
+    torch.save({}, tmp_path / checkpoint.LAST)
+    with caplog.at_level(logging.WARNING):
+        assert checkpoint.open_folder(tmp_path, {"seed": 2}) is None
+    assert "of another specification" in caplog.text
+    assert not (tmp_path / checkpoint.LAST).exists()
+
+
+def test_progress_is_cut_back_to_the_checkpoint(tmp_path: Path) -> None:
+    (tmp_path / "progress.jsonl").write_text("1\n2\n3\n{torn")
+    keep_lines(tmp_path / "progress.jsonl", 2)
+    assert (tmp_path / "progress.jsonl").read_text() == "1\n2\n"
+
+
+def test_an_epoch_holds_every_sample_once_in_an_order_of_its_own() -> None:
+    sampler = IndexBatches(rows=103, batch=10, seed=5)
+    first = list(sampler)
+    sampler.set_epoch(1)
+    second = list(sampler)
+    assert [len(batch) for batch in first] == [10] * 10 + [3]
+    assert sorted(torch.cat(first).tolist()) == sorted(torch.cat(second).tolist()) == list(range(103))
+    assert torch.cat(first).tolist() != torch.cat(second).tolist()
+    assert [batch.tolist() for batch in index_loader(103, 10, 5)] == [batch.tolist() for batch in first]
+
+
+@pytest.mark.parametrize(
+    ("part", "samples", "says"),
+    [
+        ("train", np.zeros((0, 1, 28, 28), np.uint8), r"train: an array of shape \(0, 1, 28, 28\) given"),
+        ("validation", np.zeros((5, 28, 28), np.uint8), r"validation: .* \(2 or more, 1, 28, 28\) is allowed"),
+        ("calibration", np.full((5, 1, 28, 28), np.nan, np.float32), "calibration: values from nan to nan given; 0 to 255"),
+        ("train", np.full((5, 1, 28, 28), 256.0, np.float32), "train: values from 256.0 to 256.0 given"),
+    ],
+)
+def test_samples_that_cannot_be_are_refused_by_name(
+    spec: FitSpec, digits: np.ndarray, tmp_path: Path, part: str, samples: np.ndarray, says: str
+) -> None:
+    from ae_models.fit import fit
+
+    parts = {"train": digits, "validation": digits, "calibration": digits} | {part: samples}
+    with pytest.raises(TrainingError, match=says):
+        fit(spec, **parts, checkpoints=tmp_path, content_sha256="", recipe="", bundle=tmp_path / "b", history=tmp_path)
+
+
+def test_too_few_calibration_samples_are_told_before_the_training(spec: FitSpec, digits: np.ndarray, tmp_path: Path) -> None:
+    from ae_models.fit import fit
+
+    with pytest.raises(SpecError, match="at least 19 are needed"):
+        fit(
+            spec,
+            digits,
+            digits,
+            digits[:18],
+            checkpoints=tmp_path / "c",
+            content_sha256="",
+            recipe="",
+            bundle=tmp_path,
+            history=tmp_path,
+        )
+    assert not (tmp_path / "c").exists()
