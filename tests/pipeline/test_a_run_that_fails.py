@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -86,6 +87,11 @@ def test_a_full_disk_is_told_before_anything_starts(bare: Checkout, tmp_path: Pa
         subprocess.run(["umount", str(small_disk)], check=True)
 
 
+def curve_points(checkout: Checkout) -> int:
+    with sqlite3.connect(f"file:{checkout.home}/mlflow/mlflow.db?mode=ro", uri=True) as connection:
+        return int(connection.execute("select count(*) from metrics where key = 'train_loss'").fetchone()[0])
+
+
 def command_of(process: psutil.Process) -> str:
     try:
         return " ".join(process.cmdline())
@@ -104,6 +110,7 @@ def test_a_run_killed_while_training_leaves_no_process_and_the_next_ends_in_the_
     progress = bare.home / "training" / "small" / "progress.jsonl"
     killed = bare.start("run", "small")
     wait_for(lambda: progress.is_file() and progress.read_text().count("\n") >= 1)
+    wait_for(lambda: curve_points(bare) >= 1)  # the loss curve moves in MLflow while training goes on
     children = psutil.Process(killed.pid).children(recursive=True)
     assert any("aeops.stages.train" in command_of(child) for child in children)
     killed.send_signal(signal.SIGKILL)

@@ -1,0 +1,10 @@
+"""How the suite is spread over processes (`-n`): what shares a costly fixture stays together, the longest starts first."""
+
+import pytest
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        shares_run = "first_run" in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("first_run" if shares_run else str(item.path)))
+    items.sort(key=lambda item: "pipeline" not in item.path.parts)  # stable: within a folder the order stays
