@@ -12,12 +12,12 @@ from aeops.project import Project
 STAGES = ("prepare", "train", "evaluate", "gate")
 
 
-def dvc(project: Project, *arguments: str, meanwhile: Callable[[], None] | None = None, show: bool = False) -> Finished:
+def dvc(project: Project, *arguments: str, meanwhile: Callable[[], None] | None = None) -> Finished:
     """Runs one DVC command; raises what a stage in it reported, or InfrastructureError with DVC's last lines."""
     free_stale_lock(project)
     keep_state_in_home(project)
     log = project.logs / f"dvc-{arguments[0]}.log"
-    return run_module(["dvc", *arguments], root=project.root, home=project.home, log=log, meanwhile=meanwhile, show=show)
+    return run_module(["dvc", *arguments], root=project.root, home=project.home, log=log, meanwhile=meanwhile)
 
 
 def free_stale_lock(project: Project) -> None:
@@ -61,7 +61,7 @@ def data_hash(project: Project) -> str:
 
 def reproduce(project: Project, stage: str, recipe: str, meanwhile: Callable[[], None] | None = None) -> bool:
     """Brings one stage of a recipe up to date; returns whether its command ran (False: unchanged or restored)."""
-    finished = dvc(project, "repro", "--single-item", f"{stage}@{recipe}", meanwhile=meanwhile, show=stage == "train")
+    finished = dvc(project, "repro", "--single-item", f"{stage}@{recipe}", meanwhile=meanwhile)
     return "Running stage" in finished.output
 
 

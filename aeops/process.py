@@ -41,11 +41,10 @@ def run_module(
     home: Path,
     log: Path,
     meanwhile: Callable[[], None] | None = None,
-    show: bool = False,
 ) -> Finished:
     """Runs `python -m <arguments>` in `root` until it ends; `meanwhile` is called a few times a second.
 
-    The output goes to the file `log` as it comes, and with `show` to stderr too where that is a terminal.
+    The output goes to the file `log` as it comes.
 
     Raises:
         AeError: what a stage inside it reported, else InfrastructureError with the last lines of the output.
@@ -63,7 +62,7 @@ def run_module(
             stderr=subprocess.STDOUT,
         )
         try:
-            output = watch(child, log, meanwhile, show and sys.stderr.isatty())
+            output = watch(child, log, meanwhile)
         except BaseException:
             child.kill()  # its own children follow it: each is on a leash
             child.wait()
@@ -74,10 +73,10 @@ def run_module(
     return Finished(output=output, seconds=time.monotonic() - started)
 
 
-def watch(child: subprocess.Popen[bytes], log: Path, meanwhile: Callable[[], None] | None, show: bool) -> str:
+def watch(child: subprocess.Popen[bytes], log: Path, meanwhile: Callable[[], None] | None) -> str:
     """Waits for `child`, copying its output; returns the output."""
     pieces: list[bytes] = []
-    copier = threading.Thread(target=copy_output, args=(child, log, pieces, show), daemon=True)
+    copier = threading.Thread(target=copy_output, args=(child, log, pieces), daemon=True)
     copier.start()
     while child.poll() is None:
         if meanwhile is not None:
@@ -89,17 +88,14 @@ def watch(child: subprocess.Popen[bytes], log: Path, meanwhile: Callable[[], Non
     return b"".join(pieces).decode("utf-8", errors="replace")
 
 
-def copy_output(child: subprocess.Popen[bytes], log: Path, pieces: list[bytes], show: bool) -> None:
-    """Copies the child's output to the log and to `pieces`, and to the terminal, where a progress bar redraws its line."""
+def copy_output(child: subprocess.Popen[bytes], log: Path, pieces: list[bytes]) -> None:
+    """Copies the child's output to the log and to `pieces` until it ends."""
     assert child.stdout is not None
     with log.open("wb") as file:
         while piece := os.read(child.stdout.fileno(), 65536):
             pieces.append(piece)
             file.write(piece)
             file.flush()
-            if show:
-                sys.stderr.buffer.write(piece)
-                sys.stderr.flush()
 
 
 def failure(arguments: Sequence[str], code: int, output: str, log: Path) -> str:

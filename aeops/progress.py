@@ -1,10 +1,12 @@
-"""Following a training from outside: the stage writes one line an epoch, the flow carries it to MLflow meanwhile."""
+"""Following a training from outside: the stage writes one line an epoch, the flow shows it and carries it to MLflow meanwhile."""
 
 import csv
 import json
 import time
 from pathlib import Path
 from typing import Any
+
+from tqdm import tqdm
 
 
 class ProgressFollower:
@@ -30,7 +32,30 @@ class ProgressFollower:
         self._given.update(row["epoch"] for row in new)
         return new
 
-    def finished_rows(self, history: Path) -> list[dict[str, float]]:
-        """The rows of a training that is not run again, from its history.csv."""
-        with history.open(encoding="utf-8", newline="") as file:
-            return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+
+class ProgressBar:
+    """A bar over the epochs with samples/s, where stderr is a terminal. Use as a context manager."""
+
+    def __init__(self, epochs: int) -> None:
+        self._bar = tqdm(total=epochs, unit=" epochs", leave=False, disable=None)
+
+    def __enter__(self) -> "ProgressBar":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def show(self, rows: list[dict[str, Any]]) -> None:
+        """Draws what has come."""
+        if rows:
+            last = rows[-1]
+            speed = f"{last['samples_per_second']:,.0f} samples/s"
+            text = f"loss {last['train_loss']:.5f}, validation {last['validation_mse']:.5f}, {speed}"
+            self._bar.set_postfix_str(text, refresh=False)
+            self._bar.update(len(rows))
+
+
+def finished_rows(history: Path) -> list[dict[str, float]]:
+    """The rows of a training that is not run again, from its history.csv."""
+    with history.open(encoding="utf-8", newline="") as file:
+        return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]

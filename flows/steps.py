@@ -20,7 +20,7 @@ from aeops import dvc
 from aeops.errors import InfrastructureError
 from aeops.lineage import RECORDED_FILES, git_diff, lineage
 from aeops.process import run_module
-from aeops.progress import ProgressFollower
+from aeops.progress import ProgressBar, ProgressFollower, finished_rows
 from aeops.project import Project, find_project
 from aeops.recipe import Recipe, load_recipe
 from aeops.registry.store import Store, open_store
@@ -108,12 +108,19 @@ def prepare(recipe: str) -> None:
 @step(retries=1)
 def train(recipe: str, run: str) -> None:
     """prepared/ -> bundle/, with loss curves that move in MLflow meanwhile; a retry resumes at the last checkpoint."""
-    project = find_project()
+    project, checked = context(recipe)
     store = open_store(project)
     follower = ProgressFollower(project.training(recipe) / "progress.jsonl")
-    ran = dvc.reproduce(project, "train", recipe, meanwhile=lambda: store.log_curves(run, follower.new_rows()))
+    with ProgressBar(checked.fit.train.epochs) as bar:
+
+        def carry() -> None:
+            rows = follower.new_rows()
+            bar.show(rows)
+            store.log_curves(run, rows)
+
+        ran = dvc.reproduce(project, "train", recipe, meanwhile=carry)
     if not ran:
-        store.log_curves(run, follower.finished_rows(project.artifacts(recipe) / "training" / "history.csv"))
+        store.log_curves(run, finished_rows(project.artifacts(recipe) / "training" / "history.csv"))
 
 
 @step()
