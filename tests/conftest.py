@@ -1,6 +1,11 @@
 """How the suite is spread over processes (`-n`): what shares a costly fixture stays together, the longest starts first."""
 
+import os
+
 import pytest
+
+# Two trainings at once share the cores: threads that wait must not spin. Set before torch loads, here and in children.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
