@@ -127,9 +127,16 @@ def reconstruction_metrics(target: np.ndarray, made: np.ndarray) -> dict[str, An
 
 
 def detection_metrics(spec: EvaluateSpec, data: Prepared, answers: Answers) -> dict[str, Any]:
-    """AUROC and average precision of each detector; None throughout where the recipe holds out no novelty."""
+    """AUROC and average precision of each detector, and the model's lead in AUROC over the better baseline.
+
+    None throughout where the recipe holds out no novelty.
+    """
+    found = {key: ranking(score, data.novelty) for key, score in answers.detectors.items()}
     settings: dict[str, dict[str, Any]] = {"model": {}, "pca_residual": {}, "knn": {"neighbours": spec.neighbours}}
-    return {key: settings[key] | ranking_metrics(ranking(score, data.novelty)) for key, score in answers.detectors.items()}
+    metrics: dict[str, Any] = {key: settings[key] | ranking_metrics(ranked) for key, ranked in found.items()}
+    aurocs = {key: ranked.auroc for key, ranked in found.items() if ranked}
+    lead = aurocs["model"] - max(aurocs["pca_residual"], aurocs["knn"]) if aurocs else None
+    return metrics | {"lead": lead}
 
 
 def ranking_metrics(found: Ranking | None) -> dict[str, Any]:
