@@ -171,7 +171,7 @@ def draw(folder: Path, data: Prepared, answers: Answers, metrics: dict[str, Any]
     figures.draw_histogram(folder / "histogram.svg", score, novelty, metrics["false_alarms"]["threshold"])
     figures.draw_codes(folder / "codes.svg", answers.model["code"], labels, novelty)
     if novelty.any():
-        detection = metrics["detection"]
+        detection = {key: metrics["detection"][key] for key in answers.detectors}
         aurocs = {key: found["auroc"] for key, found in detection.items()}
         precisions = {key: found["average_precision"] for key, found in detection.items()}
         figures.draw_roc(folder / "roc.svg", answers.detectors, novelty, aurocs)

@@ -66,6 +66,11 @@ def test_the_bundle_of_24_numbers_beats_pca_of_16(metrics):
     assert model["ssim"] > pca["ssim"]
 
 
+def test_the_lead_is_over_the_better_of_both_baselines(metrics):
+    found = metrics["detection"]
+    assert found["lead"] == pytest.approx(found["model"]["auroc"] - max(found["pca_residual"]["auroc"], found["knn"]["auroc"]))
+
+
 def test_rows_count_every_split(metrics):
     assert metrics["rows"] == {"train": 700, "validation": 60, "calibration": 199, "test_normal": 260, "test_novelty": 100}
 
@@ -90,6 +95,7 @@ def test_without_novelty_there_is_nothing_to_detect(evaluated, digits, writers, 
     writers.prepared(tmp_path / "prepared", *digits, novelty=None)
     found = evaluate(SPEC, tmp_path / "prepared", evaluated.bundle, evaluated.training, tmp_path / "report")
     assert found["detection"]["model"] == {"auroc": None, "average_precision": None, "auroc_interval": None}
+    assert found["detection"]["lead"] is None
     assert found["novelty_flagged"] is None
     assert not (tmp_path / "report" / "figures" / "roc.svg").exists()
 
