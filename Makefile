@@ -5,7 +5,7 @@ PYTHON ?= >=3.11,<3.13
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
+UV := $(shell uv --version >/dev/null 2>&1 && command -v uv || echo .tools/bin/uv)
 
 # uv does not read pip's configuration: where pip knows a folder of wheels (a CPU build of torch, say), hand it on.
 UV_FIND_LINKS ?= $(or $(PIP_FIND_LINKS),$(shell python3 -m pip config get global.find-links 2>/dev/null))
