@@ -138,7 +138,7 @@ def samples_sha256(samples: Samples) -> str:
     return hashlib.sha256(head + np.ascontiguousarray(samples).tobytes()).hexdigest()
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def calibrated(spec: FitSpec, autoencoder: Autoencoder, calibration: Samples) -> Scorer:
     """The trained autoencoder, in evaluation mode on the CPU, with the threshold of its scores on samples it never saw."""
     autoencoder = autoencoder.cpu().eval()

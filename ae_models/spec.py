@@ -102,10 +102,11 @@ class AffineAugment:
 
 @dataclass(frozen=True)
 class NormalisedResidualScore:
-    """log ||x - x'||^2 - energy * log ||x||^2: a residual that does not punish a sample for having much ink."""
+    """log ||blurred (x - x')||^2 - energy * log ||x||^2: a residual that does not punish a sample for having much ink."""
 
     kind: ClassVar[str] = "normalised-residual"
     energy: float = bounded(0.5, low=0.0, high=1.0)  # 0: the plain log residual
+    blur: float = bounded(0.0, low=0.0, high=16.0)  # standard deviation in pixels; 0: none
 
 
 @dataclass(frozen=True)

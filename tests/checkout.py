@@ -130,7 +130,7 @@ def write_small_recipe(root: Path) -> None:
     recipe["validate"]["rows"] = {"min": 500, "max": 5000}
     recipe["train"]["epochs"] = EPOCHS
     recipe["gate"]["beats_pca_reconstruction"]["at_least"] = -5.0  # so few epochs teach little: these gates are set to pass
-    recipe["gate"]["flags_the_novelty"]["at_least"] = 0.3
+    recipe["gate"]["ranks_the_novelty"]["at_least"] = 0.3
     recipe["gate"]["beats_pca_and_knn"]["at_least"] = -1.0
     (root / "recipes" / "small.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
 

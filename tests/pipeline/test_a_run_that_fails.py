@@ -34,7 +34,7 @@ def test_every_mistake_of_a_recipe_is_told_at_once(bare: Checkout) -> None:
             "train.batchsize": 3,
             "model.encode.kind": "konv",
             "train.epochs": 0,
-            "gate.flags_the_novelty.at_leest": 1,
+            "gate.ranks_the_novelty.at_leest": 1,
             "threshold.false_alarm_rate": "one per cent",
         }
     )

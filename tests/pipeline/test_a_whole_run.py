@@ -110,7 +110,7 @@ def test_dvc_pull_restores_what_was_deleted(ran: Checkout, tmp_path: Path) -> No
 
 def test_a_refused_model_is_registered_as_challenger_and_the_champion_stays(ran: Checkout, tmp_path: Path) -> None:
     copy = Checkout(shutil.copytree(ran.root, tmp_path / "copy", symlinks=True))
-    copy.edit_recipe({"train.seed": 7, "gate.flags_the_novelty.at_least": 0.9999})
+    copy.edit_recipe({"train.seed": 7, "gate.ranks_the_novelty.at_least": 0.9999})
     done = copy.ae("run", "small", AE_HOME=str(copy.home))
     assert done.returncode == 4, done.stdout + done.stderr
     assert "refused" in done.stdout

@@ -18,7 +18,7 @@ PLAIN = {
         "decode": {"kind": "conv", "widths": [8, 4], "kernel": 4},
         "compare": {"kind": "mse"},
     },
-    "score": {"kind": "normalised-residual", "energy": 0.5},
+    "score": {"kind": "normalised-residual", "energy": 0.5, "blur": 1.0},
     "threshold": {"kind": "split-conformal", "false_alarm_rate": 0.05},
     "train": {
         "epochs": 4,

@@ -1,10 +1,12 @@
 """The parts and their wiring, against formulas written another way."""
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter
 
 from ae_models.augment import AffineAugment
 from ae_models.autoencoder import Autoencoder
@@ -43,17 +45,19 @@ def test_mse_is_the_mean_over_every_number() -> None:
     assert float(MseCompare()(torch.from_numpy(y), torch.from_numpy(x))) == pytest.approx(wanted, rel=1e-6)
 
 
-@pytest.mark.parametrize("energy", [0.0, 0.5, 1.0])
-def test_score_is_the_formula_in_numpy(energy: float) -> None:
+@pytest.mark.parametrize(("energy", "blur"), [(0.0, 0.0), (0.5, 0.0), (0.5, 1.0), (1.0, 1.7)])
+def test_score_is_the_formula_in_numpy(energy: float, blur: float) -> None:
     x, y = np.random.default_rng(1).random((2, 6, 2, 5, 5), dtype=np.float32)
-    wanted = [np.log(((a - b) ** 2).sum() + TINY) - energy * np.log((a**2).sum() + TINY) for a, b in zip(x, y, strict=True)]
-    given = NormalisedResidualScore(energy)(torch.from_numpy(x), torch.from_numpy(y))
+    sigmas, reach = (0, 0, blur, blur), math.ceil(3 * blur)
+    residual = gaussian_filter(x - y, sigmas, mode="constant", radius=(0, 0, reach, reach)) if blur else x - y
+    wanted = [np.log((d**2).sum() + TINY) - energy * np.log((a**2).sum() + TINY) for a, d in zip(x, residual, strict=True)]
+    given = NormalisedResidualScore(energy, blur)(torch.from_numpy(x), torch.from_numpy(y))
     np.testing.assert_allclose(given.numpy(), wanted, rtol=1e-5)
 
 
 def test_a_blank_sample_has_a_finite_score() -> None:
     x = torch.zeros(1, 1, 8, 8)
-    assert torch.isfinite(NormalisedResidualScore(0.5)(x, x)).all()
+    assert torch.isfinite(NormalisedResidualScore(0.5, 1.0)(x, x)).all()
 
 
 def test_samples_are_brought_to_zero_and_one_from_any_range(spec: FitSpec) -> None:
