@@ -1,5 +1,6 @@
 """Promises of the project about itself: who imports whom, what is light, what is written down."""
 
+import json
 import re
 import subprocess
 import sys
@@ -80,6 +81,18 @@ def test_every_command_the_readme_shows_exists() -> None:
     assert set(re.findall(r"(?<![.\w])ae ([a-z]+)\b", text)) <= verbs
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert set(re.findall(r"\bmake ([a-z]+)\b", text)) <= targets
+
+
+def test_the_figures_in_the_readme_are_those_of_the_record() -> None:
+    text = (ROOT / "README.md").read_text()
+    record = json.loads((ROOT / "benchmarks" / "records" / "pipeline.json").read_text())
+    seconds, ratios = record["seconds"], record["training_speed"]["ratios"]
+    assert f"| environment ready (packages in uv's cache) | {seconds['environment_ready']:.0f} s |" in text
+    assert f"| first `ae run digits` | {seconds['first_run']:.0f} s |" in text
+    assert f"| second, nothing changed | {seconds['second_run_nothing_changed']:.1f} s |" in text
+    assert f"| `ae --help` | {seconds['help']:.2f} s |" in text
+    assert f"beside plain Lightning with a DataLoader | {ratios['ours_over_lightning']:.2f} times |" in text
+    assert f"beside a bare PyTorch loop | {ratios['ours_over_loop']:.2f} times |" in text
 
 
 def test_the_tree_in_the_readme_names_what_is_there() -> None:
