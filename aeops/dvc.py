@@ -6,14 +6,18 @@ import os
 from collections.abc import Callable
 
 from aeops.errors import InfrastructureError
-from aeops.process import Finished, run_module
+from aeops.process import run_module
 from aeops.project import Project
 
 STAGES = ("prepare", "train", "evaluate", "gate")
 
 
-def dvc(project: Project, *arguments: str, meanwhile: Callable[[], None] | None = None) -> Finished:
-    """Runs one DVC command; raises what a stage in it reported, or InfrastructureError with DVC's last lines."""
+def dvc(project: Project, *arguments: str, meanwhile: Callable[[], None] | None = None) -> str:
+    """Runs one DVC command and returns what it printed.
+
+    Raises:
+        AeError: what a stage in it reported, else InfrastructureError with DVC's last lines.
+    """
     free_stale_lock(project)
     keep_state_in_home(project)
     log = project.logs / f"dvc-{arguments[0]}.log"
@@ -61,8 +65,8 @@ def data_hash(project: Project) -> str:
 
 def reproduce(project: Project, stage: str, recipe: str, meanwhile: Callable[[], None] | None = None) -> bool:
     """Brings one stage of a recipe up to date; returns whether its command ran (False: unchanged or restored)."""
-    finished = dvc(project, "repro", "--single-item", f"{stage}@{recipe}", meanwhile=meanwhile)
-    return "Running stage" in finished.output
+    output = dvc(project, "repro", "--single-item", f"{stage}@{recipe}", meanwhile=meanwhile)
+    return "Running stage" in output
 
 
 def push_outputs(project: Project, recipe: str) -> None:
@@ -72,9 +76,9 @@ def push_outputs(project: Project, recipe: str) -> None:
 
 def is_up_to_date(project: Project, recipe: str) -> bool:
     """Whether data/ and every stage of the recipe are as data.dvc and dvc.lock record them."""
-    finished = dvc(project, "status", "--json", "data.dvc", *(f"{stage}@{recipe}" for stage in STAGES))
-    text = finished.output[finished.output.find("{") :]
+    output = dvc(project, "status", "--json", "data.dvc", *(f"{stage}@{recipe}" for stage in STAGES))
+    text = output[output.find("{") :]
     try:
         return bool(json.loads(text) == {})
     except json.JSONDecodeError as error:
-        raise InfrastructureError(f"dvc status answered what is no JSON: {finished.output[-300:]}") from error
+        raise InfrastructureError(f"dvc status answered what is no JSON: {output[-300:]}") from error

@@ -7,21 +7,12 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from aeops.errors import InfrastructureError
 from aeops.stage import raise_stage_error
 
 POLL_SECONDS = 0.2
-
-
-@dataclass(frozen=True)
-class Finished:
-    """What a process left behind: its output (stdout and stderr as they came) and how long it took."""
-
-    output: str
-    seconds: float
 
 
 def environment(project_home: Path) -> dict[str, str]:
@@ -41,15 +32,15 @@ def run_module(
     home: Path,
     log: Path,
     meanwhile: Callable[[], None] | None = None,
-) -> Finished:
+) -> str:
     """Runs `python -m <arguments>` in `root` until it ends; `meanwhile` is called a few times a second.
 
-    The output goes to the file `log` as it comes.
+    Returns:
+        What it printed, stdout and stderr as they came; the file `log` has it too, while it comes.
 
     Raises:
         AeError: what a stage inside it reported, else InfrastructureError with the last lines of the output.
     """
-    started = time.monotonic()
     log.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="ae-") as scratch:
         error_file = Path(scratch) / "error.json"
@@ -70,7 +61,7 @@ def run_module(
         if child.returncode != 0:
             raise_stage_error(error_file)
             raise InfrastructureError(failure(arguments, child.returncode, output, log))
-    return Finished(output=output, seconds=time.monotonic() - started)
+    return output
 
 
 def watch(child: subprocess.Popen[bytes], log: Path, meanwhile: Callable[[], None] | None) -> str:

@@ -65,8 +65,8 @@ def fetch(project: Project, recipe: str, which: str) -> tuple[str, Path]:
     from aeops.process import run_module
 
     arguments = ["aeops.registry.fetch", recipe, which]
-    ran = run_module(arguments, root=project.root, home=project.home, log=project.logs / "fetch.log")
-    found = json.loads(ran.output.splitlines()[-1])
+    output = run_module(arguments, root=project.root, home=project.home, log=project.logs / "fetch.log")
+    found = json.loads(output.splitlines()[-1])
     return found["version"], Path(found["bundle"])
 
 
