@@ -155,12 +155,7 @@ def test_the_champion_answers_on_both_servers_with_the_same_scores(
     image = np.load(ran.root / "inbox" / "images.npy")[:2].astype(float).tolist()
     ours, theirs = free_port(), free_port()
     stopping.append(ran.start("serve", "small", "--port", str(ours)))
-    command = ["models", "serve", "-m", "models:/small@champion", "--env-manager", "local", "--port", str(theirs)]
-    environment = ran.environment(MLFLOW_TRACKING_URI=f"sqlite:///{ran.home}/mlflow/mlflow.db", MLFLOW_DISABLE_TELEMETRY="true")
-    log = (ran.root / "served.log").open("wb")
-    stopping.append(
-        subprocess.Popen([sys.executable, "-m", "mlflow", *command], cwd=ran.root, env=environment, stdout=log, stderr=log)
-    )
+    stopping.append(serve_as_the_readme_says(ran, theirs))
     wait_for(lambda: answers(f"http://127.0.0.1:{ours}/healthz"))
     wait_for(lambda: answers(f"http://127.0.0.1:{theirs}/health"))
     told = [ask(f"http://127.0.0.1:{port}/invocations", image) for port in (ours, theirs)]
@@ -169,6 +164,16 @@ def test_the_champion_answers_on_both_servers_with_the_same_scores(
         assert one["score"] == pytest.approx(other["score"], abs=1e-5)
         assert one["is_anomaly"] == other["is_anomaly"]
         assert np.shape(one["reconstruction"]) == np.shape(other["reconstruction"]) == (1, 28, 28)
+
+
+def serve_as_the_readme_says(checkout: Checkout, port: int) -> subprocess.Popen[bytes]:
+    """The README's own command, for this recipe and port, where the environment is in .venv and not on the PATH."""
+    (checkout.root / ".venv").symlink_to(Path(sys.executable).parents[1])
+    [line] = [line for line in (ROOT / "README.md").read_text().splitlines() if "mlflow models serve" in line]
+    command = ["bash", "-c", f"{line.replace('digits', 'small')} --port {port}"]
+    environment = checkout.environment(MLFLOW_DISABLE_TELEMETRY="true", PATH="/usr/local/bin:/usr/bin:/bin")
+    with (checkout.root / "served.log").open("wb") as log:
+        return subprocess.Popen(command, cwd=checkout.root, env=environment, stdout=log, stderr=log)
 
 
 def ask(address: str, images: list[object]) -> list[dict[str, object]]:
