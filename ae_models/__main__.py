@@ -40,13 +40,10 @@ def run(given: argparse.Namespace) -> None:
         spec = FitSpec.from_plain(json.loads(given.spec.read_text(encoding="utf-8")), str(given.spec))
     except ValueError as error:
         raise error if isinstance(error, SpecError) else SpecError([f"{given.spec}: not readable as JSON: {error}"]) from error
-    import numpy as np  # late, so that --help and a wrong spec answer at once
+    from ae_models.fit import fit, samples_sha256  # late, so that --help and a wrong spec answer at once
+    from ae_models.rows import NpyRows
 
-    from ae_models.fit import fit, samples_sha256
-
-    train, validation, calibration = (
-        np.load(file, allow_pickle=False) for file in (given.train, given.validation, given.calibration)
-    )
+    train, validation, calibration = (NpyRows(file) for file in (given.train, given.validation, given.calibration))
     fit(
         spec,
         train,

@@ -1,4 +1,4 @@
-"""augment: what else a training sample could have been. Each module maps (n, c, h, w) in [0, 1] to the same shape.
+"""augment: what else a training sample could have been. Each module maps images (n, c, h, w) in [0, 1] to the same shape.
 
 Applied before the sentence, in training only, so the clean target is the augmented sample. Drawn on the samples' device
 from torch's global generator, which the training seeds at each step.
@@ -44,4 +44,12 @@ class AffineAugment(nn.Module):
         return torch.stack(rows, dim=1).view(n, 2, 3)
 
 
-KINDS = {"none": NoAugment, "affine": AffineAugment}
+class FlipAugment(nn.Module):
+    """Each image or its mirror image, left to right, with equal chance."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        mirrored = torch.rand(len(x), 1, 1, 1, device=x.device) < 0.5
+        return torch.where(mirrored, x.flip(-1), x)
+
+
+KINDS = {"none": NoAugment, "affine": AffineAugment, "flip": FlipAugment}

@@ -1,9 +1,14 @@
-"""corrupt: what the encoder is given instead of the input. Each module maps (n, c, h, w) in [0, 1] to the same shape.
+"""corrupt: what the encoder is given instead of the sample.
 
-Anything random is drawn on the input's device from torch's global generator, which the training seeds at each step.
+Each module maps images (n, c, h, w) or series (n, c, t) in [0, 1] to the same shape (grey: to one channel), or token ids
+(n, tokens) to the same shape. It acts in evaluation too: who calls it decides when. Anything random is drawn on the
+input's device from torch's global generator, which the caller seeds.
 """
 
+import torch
 from torch import Tensor, nn
+
+from ae_models.tokens import END, PADDING
 
 
 class NoCorruption(nn.Module):
@@ -11,4 +16,108 @@ class NoCorruption(nn.Module):
         return x
 
 
-KINDS = {"none": NoCorruption}
+class GaussianCorruption(nn.Module):
+    """x + N(0, deviation^2) at every number, clipped to [0, 1].
+
+    Args:
+        deviation: in units where a value lies in [0, 1].
+    """
+
+    def __init__(self, deviation: float) -> None:
+        super().__init__()
+        self.deviation = deviation
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x + self.deviation * torch.randn_like(x)).clamp(0.0, 1.0)
+
+
+class SaltAndPepperCorruption(nn.Module):
+    """Each pixel (or step), in all channels at once, becomes 0 or 1 with probability share / 2 each."""
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.share = share
+
+    def forward(self, x: Tensor) -> Tensor:
+        drawn = uniform_by_place(x)
+        salt = (drawn >= self.share / 2).to(x.dtype)
+        return torch.where(drawn < self.share, salt, x)
+
+
+class MaskingCorruption(nn.Module):
+    """Each unit becomes 0 with probability `share`.
+
+    Args:
+        share: of the units, in expectation.
+        unit: "pixels" (or steps; in all channels at once), "blocks" (squares of pixels, or stretches of steps, in all
+            channels at once) or "features" (single numbers).
+        block: pixels a side of a block; the last block of an axis is smaller where the side is no multiple.
+    """
+
+    def __init__(self, share: float, unit: str, block: int) -> None:
+        super().__init__()
+        self.share, self.unit, self.block = share, unit, block
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * (self.uniform_by_unit(x) >= self.share)
+
+    def uniform_by_unit(self, x: Tensor) -> Tensor:
+        """Uniform draws in [0, 1), equal within a unit, that broadcast to x."""
+        if self.unit == "features":
+            return torch.rand_like(x)
+        if self.unit == "pixels":
+            return uniform_by_place(x)
+        sides = x.shape[2:]
+        drawn = torch.rand(len(x), 1, *(-(-side // self.block) for side in sides), device=x.device)
+        for axis, side in enumerate(sides, start=2):
+            drawn = drawn.repeat_interleave(self.block, dim=axis).narrow(axis, 0, side)
+        return drawn
+
+
+def uniform_by_place(x: Tensor) -> Tensor:
+    """A uniform draw in [0, 1) for each pixel or step, the same for all channels: (n, 1, h, w) or (n, 1, t)."""
+    return torch.rand(len(x), 1, *x.shape[2:], device=x.device)
+
+
+class GreyCorruption(nn.Module):
+    """Red, green and blue (n, 3, h, w) become their luma (n, 1, h, w)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return luma(x)
+
+
+def luma(rgb: Tensor) -> Tensor:
+    """0.299 R + 0.587 G + 0.114 B of gamma-corrected (n, 3, h, w), as (n, 1, h, w) (Rec. ITU-R BT.601-7, 2.5.1)."""
+    red, green, blue = rgb.chunk(3, dim=1)
+    return 0.299 * red + 0.587 * green + 0.114 * blue
+
+
+class WordDeletionCorruption(nn.Module):
+    """Takes out each token with probability `share`; the rest closes up and padding follows. At least one token stays, and
+    the mark at the end.
+
+    As TSDAE (Wang, Reimers and Gurevych 2021), which does so with whole words.
+    """
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.share = share
+
+    def forward(self, x: Tensor) -> Tensor:
+        words = (x != PADDING) & (x != END)
+        drawn = torch.rand(x.shape, device=x.device).masked_fill(~words, -1.0)
+        # The largest draw stays in any case: it matters only where every token would go.
+        spared = (drawn >= self.share) | (drawn == drawn.amax(1, keepdim=True))
+        kept = (words & spared) | (x == END)
+        order = torch.argsort((~kept).to(torch.uint8), dim=1, stable=True)
+        return x.masked_fill(~kept, PADDING).gather(1, order)
+
+
+KINDS = {
+    "none": NoCorruption,
+    "gaussian": GaussianCorruption,
+    "salt-and-pepper": SaltAndPepperCorruption,
+    "masking": MaskingCorruption,
+    "grey": GreyCorruption,
+    "word-deletion": WordDeletionCorruption,
+}

@@ -1,4 +1,5 @@
-"""How samples reach a step: they lie on the device as one tensor, and a loader hands out indices only.
+"""How samples reach a step: they lie on the device as one tensor and a loader hands out indices, or, where they do not fit,
+a loader reads them from their file. Both in the same order, so that memory decides nothing but the speed.
 
 No per-sample Python, no collate, no worker process, and one order of samples for a seed and an epoch, whatever was
 drawn before: a training that resumes at an epoch sees what it would have seen.
@@ -9,6 +10,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
+
+from ae_models.rows import Rows
 
 EPOCHS_APART = 1_000_003  # a prime far above any number of epochs, so that seeds of neighbouring trainings do not meet
 
@@ -38,8 +41,18 @@ class Indices(Dataset[Tensor]):
         return indices
 
 
-def index_loader(rows: int, batch: int, seed: int) -> DataLoader[Tensor]:
-    return DataLoader(Indices(), sampler=IndexBatches(rows, batch, seed), batch_size=None)
+class ReadSamples(Dataset[Tensor]):
+    """Reads the samples at the indices it is asked for."""
+
+    def __init__(self, rows: Rows) -> None:
+        self.rows = rows
+
+    def __getitem__(self, indices: Tensor) -> Tensor:
+        return torch.from_numpy(self.rows.take(indices.numpy()))
+
+
+def loader(samples: Dataset[Tensor], rows: int, batch: int, seed: int) -> DataLoader[Tensor]:
+    return DataLoader(samples, sampler=IndexBatches(rows, batch, seed), batch_size=None)
 
 
 def seed_draws(device: torch.device, seed: int) -> None:

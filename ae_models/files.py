@@ -1,6 +1,5 @@
 """Files that are whole or not there: written aside in the same folder, then renamed."""
 
-import hashlib
 import json
 import os
 import shutil
@@ -39,8 +38,3 @@ def folder_aside(folder: Path) -> Iterator[Path]:
         os.replace(new, folder)
     finally:
         shutil.rmtree(aside)
-
-
-def file_sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -14,7 +14,7 @@ from ae_models.files import write_aside
 from ae_models.module import Training
 
 PROGRESS = "progress.jsonl"
-HISTORY = ("epoch", "step", "train_loss", "validation_mse", "learning_rate")  # what is the same for every such training
+HISTORY = ("epoch", "step", "train_loss", "validation_error", "learning_rate")  # what is the same for every such training
 
 
 class Progress(pl.Callback):
@@ -31,8 +31,8 @@ class Progress(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: Training) -> None:  # type: ignore[override]
         keep_lines(self.file, trainer.current_epoch)
         self.started = self.epoch_started = time.monotonic()
-        rows = len(pl_module.train_samples)
-        total, done = rows * pl_module.spec.epochs, rows * trainer.current_epoch
+        rows = pl_module.rows
+        total, done = rows * pl_module.spec.epochs_in_all, rows * trainer.current_epoch
         hidden = None if self.bar_wanted else True  # None: hidden where stderr is no terminal
         self.bar = tqdm(total=total, initial=done, unit=" samples", unit_scale=True, disable=hidden, leave=False)
 
@@ -48,15 +48,15 @@ class Progress(pl.Callback):
                 f"the loss is {loss} in epoch {trainer.current_epoch + 1} of {trainer.max_epochs}: lower train.learning_rate "
                 f"(now {pl_module.spec.learning_rate:g}) in the recipe, then type the same command again"
             )
-        self.append(trainer, loss, pl_module.validation_mse(), len(pl_module.train_samples))
+        self.append(trainer, loss, pl_module.validation_error(), pl_module.rows)
 
-    def append(self, trainer: pl.Trainer, loss: float, validation_mse: float, rows: int) -> None:
+    def append(self, trainer: pl.Trainer, loss: float, validation_error: float, rows: int) -> None:
         now = time.monotonic()
         line = {
             "epoch": trainer.current_epoch + 1,
             "step": trainer.global_step,
             "train_loss": loss,
-            "validation_mse": validation_mse,
+            "validation_error": validation_error,
             "learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
             "samples_per_second": round(rows / (now - self.epoch_started), 1),
             "elapsed_seconds": round(now - self.started, 3),

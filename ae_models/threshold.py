@@ -63,13 +63,6 @@ def conformal_rank(rows: int, false_alarm_rate: float) -> int:
     return rows + 1 - int((rows + 1) * Fraction(str(false_alarm_rate)))
 
 
-def p_values(scores: Scores, calibration_scores: Scores) -> Scores:
-    """Conformal p-values (1 + #{calibration scores >= score}) / (m + 1), for ascending calibration scores (m,)."""
-    rows = len(calibration_scores)
-    at_least = rows - np.searchsorted(calibration_scores, scores, side="left")
-    return ((1 + at_least) / (rows + 1)).astype(np.float32)
-
-
 def calibrate(spec: Any, scores: Scores) -> Threshold:
     """The threshold of `spec.kind` on these calibration scores, in any order."""
     settings = {key.name: getattr(spec, key.name) for key in fields(spec)}

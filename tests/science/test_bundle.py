@@ -16,8 +16,10 @@ from scipy.ndimage import gaussian_filter
 from ae_models import bundle
 from ae_models.errors import BundleError
 from ae_models.export import OUTPUTS
-from ae_models.files import file_sha256
-from ae_models.threshold import p_values
+from ae_models.sums import SUMS, bundle_sha256, file_sha256, verify
+
+FILES = ("bundle.json", "decoder.onnx", "model.onnx", "scorer.safetensors", "weights.safetensors")
+OLD = Path(__file__).parents[1] / "fixtures" / "bundle-format-1"
 
 
 @pytest.fixture
@@ -50,7 +52,8 @@ def test_outputs_mean_what_they_say(fitted: Any, digits: np.ndarray) -> None:
     residual = gaussian_filter(x - y, (0, 0, 1, 1), mode="constant", radius=(0, 0, 3, 3))
     score = np.log((residual**2).sum((1, 2, 3))) - 0.5 * np.log((x**2).sum((1, 2, 3)))
     np.testing.assert_allclose(given["score"], score, atol=1e-4)
-    np.testing.assert_allclose(given["p_value"], p_values(given["score"], calibration), rtol=1e-6)
+    at_least = (calibration[None] >= given["score"][:, None]).sum(axis=1)
+    np.testing.assert_allclose(given["p_value"], (1 + at_least) / (len(calibration) + 1), rtol=1e-6)
     assert (given["is_anomaly"] == (given["score"] > np.float32(document["threshold"]["value"]))).all()
     assert 0 <= given["reconstruction"].min() <= given["reconstruction"].max() <= 255
 
@@ -79,19 +82,19 @@ def test_every_file_is_readable_by_others_and_summed_in_sha256sum_format(fitted:
     lines = (fitted.bundle / "SHA256SUMS").read_text().splitlines()
     names = sorted(file.name for file in fitted.bundle.iterdir() if file.name != "SHA256SUMS")
     assert lines == [f"{file_sha256(fitted.bundle / name)}  {name}" for name in names]
-    assert bundle.bundle_sha256(fitted.bundle) == hashlib.sha256((fitted.bundle / "SHA256SUMS").read_bytes()).hexdigest()
+    assert bundle_sha256(fitted.bundle) == hashlib.sha256((fitted.bundle / "SHA256SUMS").read_bytes()).hexdigest()
 
 
-@pytest.mark.parametrize("name", bundle.FILES)
+@pytest.mark.parametrize("name", FILES)
 def test_one_altered_byte_is_refused(copied: Path, name: str) -> None:
     content = bytearray((copied / name).read_bytes())
     content[len(content) // 2] ^= 1
     (copied / name).write_bytes(content)
-    with pytest.raises(BundleError, match=f"{name} is not the file"):
+    with pytest.raises(BundleError, match=f"{name} was altered"):
         bundle.load(copied)
 
 
-@pytest.mark.parametrize("name", [*bundle.FILES, bundle.SUMS])
+@pytest.mark.parametrize("name", [*FILES, SUMS])
 def test_a_missing_file_is_refused(copied: Path, name: str) -> None:
     (copied / name).unlink()
     with pytest.raises(BundleError, match="is refused"):
@@ -102,7 +105,7 @@ def test_an_extra_file_is_refused_even_when_listed(copied: Path) -> None:
     (copied / "more.py").write_text("print('never run')\n")
     with pytest.raises(BundleError, match=r"more\.py"):
         bundle.load(copied)
-    with (copied / bundle.SUMS).open("a") as sums:
+    with (copied / SUMS).open("a") as sums:
         sums.write(f"{file_sha256(copied / 'more.py')}  more.py\n")
     with pytest.raises(BundleError, match=r"more\.py"):
         bundle.load(copied)
@@ -112,21 +115,21 @@ def test_a_link_to_the_right_bytes_is_refused(copied: Path, tmp_path: Path) -> N
     (copied / "model.onnx").rename(tmp_path / "elsewhere.onnx")
     (copied / "model.onnx").symlink_to(tmp_path / "elsewhere.onnx")
     with pytest.raises(BundleError, match=r"model\.onnx"):
-        bundle.verify(copied)
+        verify(copied)
 
 
 def test_a_later_format_is_refused_by_name(copied: Path) -> None:
     document = json.loads((copied / "bundle.json").read_text()) | {"format": 99}
     (copied / "bundle.json").write_text(json.dumps(document))
-    lines = [f"{file_sha256(copied / name)}  {name}\n" for name in bundle.FILES]
-    (copied / bundle.SUMS).write_text("".join(lines))
-    with pytest.raises(BundleError, match="its format is 99 and 1 is allowed"):
+    lines = [f"{file_sha256(copied / name)}  {name}\n" for name in FILES]
+    (copied / SUMS).write_text("".join(lines))
+    with pytest.raises(BundleError, match="its format is 99; 1 and 2 are allowed"):
         bundle.load(copied)
 
 
 def test_a_folder_that_is_no_bundle_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="SHA256SUMS cannot be read"):
-        bundle.verify(tmp_path / "nowhere")
+        verify(tmp_path / "nowhere")
 
 
 def test_writing_replaces_a_bundle_and_leaves_nothing_aside(fitted: Any, copied: Path, digits: np.ndarray) -> None:
@@ -134,6 +137,23 @@ def test_writing_replaces_a_bundle_and_leaves_nothing_aside(fitted: Any, copied:
     (copied.parent / ".bundle.aside" / "new").mkdir(parents=True)  # what a killed writer leaves
     loaded = bundle.load(fitted.bundle)
     document = {key: value for key, value in loaded.document.items() if key != "format"}
-    bundle.write(copied, document, loaded.scorer, digits[384:448])
-    assert bundle.verify(copied) == bundle.verify(fitted.bundle)
+    bundle.write(copied, document, loaded.scorer, digits[384:448], tokenizer=None, word_counts=None)
+    assert verify(copied) == verify(fitted.bundle)
     assert [entry.name for entry in copied.parent.iterdir()] == ["bundle"]
+
+
+def test_a_bundle_of_the_first_format_loads_and_answers_as_it_did() -> None:
+    raw = np.arange(128, dtype=np.float32).reshape(2, 1, 8, 8)
+    with torch.inference_mode():
+        score, p_value, is_anomaly, _, code = bundle.load(OLD).scorer(torch.from_numpy(raw))
+    np.testing.assert_allclose(score, [-1.1102447509765625, 0.4875409603118897], rtol=1e-5)
+    np.testing.assert_allclose(p_value, [1.0, 0.939393937587738], rtol=1e-6)
+    assert is_anomaly.tolist() == [False, False]
+    np.testing.assert_allclose(code[0], [-0.1024230420589447, -0.0848441794514656], atol=1e-6)
+
+
+def test_the_decoder_alone_makes_of_codes_what_the_whole_model_makes_of_samples(fitted: Any, digits: np.ndarray) -> None:
+    given = answers(fitted.bundle, digits[:9])
+    decoder = onnxruntime.InferenceSession(str(fitted.bundle / "decoder.onnx"), providers=["CPUExecutionProvider"])
+    made = decoder.run(["reconstruction"], {"code": given["code"]})[0]
+    np.testing.assert_allclose(made, given["reconstruction"], atol=1e-3)

@@ -1,19 +1,13 @@
 """The parts and their wiring, against formulas written another way."""
 
 import dataclasses
-import math
 
-import numpy as np
 import pytest
 import torch
-from scipy.ndimage import gaussian_filter
 
-from ae_models.augment import AffineAugment
 from ae_models.autoencoder import Autoencoder
-from ae_models.compare import MseCompare
 from ae_models.errors import SpecError
 from ae_models.parts import halving_padding, halvings
-from ae_models.score import TINY, NormalisedResidualScore
 from ae_models.spec import AffineAugment as AffineAugmentSpec
 from ae_models.spec import ConvDecode, ConvEncode, FitSpec, InputSpec
 
@@ -39,27 +33,6 @@ def test_padding_halves_and_its_transpose_doubles_back(size: int, kernel: int) -
     assert more in (0, 1)
 
 
-def test_mse_is_the_mean_over_every_number() -> None:
-    y, x = np.random.default_rng(0).random((2, 5, 1, 4, 4), dtype=np.float32)
-    wanted = sum((a - b) ** 2 for a, b in zip(y.ravel().tolist(), x.ravel().tolist(), strict=True)) / y.size
-    assert float(MseCompare()(torch.from_numpy(y), torch.from_numpy(x))) == pytest.approx(wanted, rel=1e-6)
-
-
-@pytest.mark.parametrize(("energy", "blur"), [(0.0, 0.0), (0.5, 0.0), (0.5, 1.0), (1.0, 1.7)])
-def test_score_is_the_formula_in_numpy(energy: float, blur: float) -> None:
-    x, y = np.random.default_rng(1).random((2, 6, 2, 5, 5), dtype=np.float32)
-    sigmas, reach = (0, 0, blur, blur), math.ceil(3 * blur)
-    residual = gaussian_filter(x - y, sigmas, mode="constant", radius=(0, 0, reach, reach)) if blur else x - y
-    wanted = [np.log((d**2).sum() + TINY) - energy * np.log((a**2).sum() + TINY) for a, d in zip(x, residual, strict=True)]
-    given = NormalisedResidualScore(energy, blur)(torch.from_numpy(x), torch.from_numpy(y))
-    np.testing.assert_allclose(given.numpy(), wanted, rtol=1e-5)
-
-
-def test_a_blank_sample_has_a_finite_score() -> None:
-    x = torch.zeros(1, 1, 8, 8)
-    assert torch.isfinite(NormalisedResidualScore(0.5, 1.0)(x, x)).all()
-
-
 def test_samples_are_brought_to_zero_and_one_from_any_range(spec: FitSpec) -> None:
     autoencoder = Autoencoder(spec.model, InputSpec(low=-100.0, high=300.0))
     assert autoencoder.normalise(torch.tensor([-100, 100, 300])).tolist() == [0.0, 0.5, 1.0]
@@ -71,31 +44,6 @@ def test_a_reconstruction_is_clipped_and_the_loss_is_not(spec: FitSpec) -> None:
     x = torch.ones(2, 1, 28, 28)
     assert autoencoder(x)[0].max() == 1.0
     assert autoencoder.loss(x) > 1.0
-
-
-def test_no_augmentation_by_zero_is_the_identity() -> None:
-    x = torch.rand(4, 2, 9, 12)
-    torch.testing.assert_close(AffineAugment(0.0, 0.0, 0.0)(x), x)
-
-
-def test_augmentation_shifts_by_pixels_and_no_further() -> None:
-    torch.manual_seed(0)
-    x = torch.zeros(64, 1, 21, 31)
-    x[:, :, 10, 15] = 1.0
-    seen = AffineAugment(2.0, 0.0, 0.0)(x)[:, 0].amax(0) > 0
-    rows, columns = torch.nonzero(seen, as_tuple=True)
-    assert (rows.min(), rows.max()) == (8, 12)
-    assert (columns.min(), columns.max()) == (13, 17)
-
-
-def test_augmentation_turns_without_stretching_where_sides_differ() -> None:
-    x = torch.zeros(1, 1, 20, 40)
-    maps = AffineAugment(0.0, 90.0, 0.0)
-    torch.manual_seed(0)
-    (row,) = maps.maps(x).double()
-    pixels = torch.tensor([[20.0, 0.0], [0.0, 10.0]], dtype=torch.float64)  # half the sides: from units to pixels
-    turn = pixels @ row[:, :2] @ pixels.inverse()
-    torch.testing.assert_close(turn @ turn.T, torch.eye(2, dtype=torch.float64), atol=1e-6, rtol=0)
 
 
 def test_a_spec_survives_its_own_plain_form(spec: FitSpec) -> None:

@@ -15,10 +15,10 @@ import torch
 
 from ae_models import checkpoint
 from ae_models.errors import SpecError, TrainingError
-from ae_models.feed import IndexBatches, index_loader
-from ae_models.files import file_sha256
+from ae_models.feed import IndexBatches, Indices, loader
 from ae_models.progress import HISTORY, keep_lines
 from ae_models.spec import ConvDecode, ConvEncode, FitSpec
+from ae_models.sums import file_sha256
 
 ROOT = Path(__file__).parents[2]
 
@@ -108,7 +108,7 @@ def test_the_loss_curve_is_the_stored_one(fitted: Any) -> None:
     assert losses == pytest.approx(CURVE, rel=0.01)
 
 
-def test_the_last_validation_mse_is_that_of_the_bundle(fitted: Any, digits: np.ndarray) -> None:
+def test_the_last_validation_error_is_that_of_the_bundle(fitted: Any, digits: np.ndarray) -> None:
     from ae_models.bundle import load
 
     with torch.inference_mode():
@@ -174,7 +174,7 @@ def test_an_epoch_holds_every_sample_once_in_an_order_of_its_own() -> None:
     assert [len(batch) for batch in first] == [10] * 10 + [3]
     assert sorted(torch.cat(first).tolist()) == sorted(torch.cat(second).tolist()) == list(range(103))
     assert torch.cat(first).tolist() != torch.cat(second).tolist()
-    assert [batch.tolist() for batch in index_loader(103, 10, 5)] == [batch.tolist() for batch in first]
+    assert [batch.tolist() for batch in loader(Indices(), 103, 10, 5)] == [batch.tolist() for batch in first]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,318 @@
+"""What encodes and what decodes, against the same written another way; and each as ONNX."""
+
+import dataclasses
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from safetensors.numpy import load_file
+from scipy.signal import correlate
+from torch import nn
+
+from ae_models import decode, encode
+from ae_models.parts import FromPlaces, Places, Residual, build
+from ae_models.spec import (
+    ConvDecode,
+    ConvEncode,
+    DenseDecode,
+    DenseEncode,
+    TemporalDecode,
+    TemporalEncode,
+    TokensDecode,
+    TokensEncode,
+)
+
+IMAGES = [(1, 8, 8), (3, 9, 13), (2, 31, 8), (4, 64, 48), (1, 105, 255), (3, 256, 256)]
+SERIES = [(1, 8), (3, 9), (2, 33), (1, 255), (5, 64)]
+DEPTHS = [(), (4,), (2, 3), (2, 2, 2, 2, 2, 2, 2, 2, 2)]
+TEXT = TokensEncode(vocabulary=300, length=9, width=8, layers=2, heads=2)
+
+
+def encoder(spec: Any, shape: tuple[int, ...], size: int) -> nn.Module:
+    return build(encode.KINDS, spec, shape=shape, size=size)
+
+
+def decoder(spec: Any, shape: tuple[int, ...], size: int, **more: int) -> nn.Module:
+    return build(decode.KINDS, spec, shape=shape, size=size, **more)
+
+
+def numbers(tensor: torch.Tensor) -> np.ndarray:
+    return tensor.detach().double().numpy()
+
+
+def halved_by_hand(side: int, times: int) -> int:
+    for _ in range(times):
+        side = side // 2 + side % 2
+    return side
+
+
+# ---------------------------------------------------------------- shapes
+
+
+@pytest.mark.parametrize("shape", IMAGES)
+@pytest.mark.parametrize("widths", DEPTHS)
+def test_an_image_of_any_size_is_halved_for_each_width_and_comes_back(shape: tuple[int, ...], widths: tuple[int, ...]) -> None:
+    made = encoder(ConvEncode(widths), shape, 5)
+    back = decoder(ConvDecode(widths[::-1]), shape, 5)
+    sizes = []
+    for layer in made.layers:
+        if isinstance(layer, nn.Conv2d):
+            layer.register_forward_hook(lambda _layer, _x, y: sizes.append(tuple(y.shape[1:])))
+    code = made(torch.rand(2, *shape))
+    wanted = [(c, *(halved_by_hand(side, i + 1) for side in shape[1:])) for i, c in enumerate(widths)]
+    assert sizes == wanted
+    assert code.shape == (2, 5)
+    assert back(code).shape == (2, *shape)
+
+
+@pytest.mark.parametrize("shape", SERIES)
+@pytest.mark.parametrize("widths", DEPTHS)
+@pytest.mark.parametrize("kernel", [2, 5])
+def test_a_window_of_any_length_comes_back(shape: tuple[int, ...], widths: tuple[int, ...], kernel: int) -> None:
+    made, back = encoder(TemporalEncode(widths, kernel), shape, 3), decoder(TemporalDecode(widths[::-1], kernel), shape, 3)
+    assert made.dense.in_features == (shape[0], *widths)[-1] * halved_by_hand(shape[1], len(widths))
+    assert back(made(torch.rand(2, *shape))).shape == (2, *shape)
+
+
+@pytest.mark.parametrize(("encoder_map", "decoder_map"), [(True, True), (True, False), (False, True)])
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 9, 13), (2, 28, 28)])
+@pytest.mark.parametrize("blocks", [0, 2])
+def test_a_map_goes_with_any_other_end(shape: tuple[int, ...], encoder_map: bool, decoder_map: bool, blocks: int) -> None:
+    places = halved_by_hand(shape[1], 2) * halved_by_hand(shape[2], 2)
+    code = encoder(ConvEncode((4, 6), 4, blocks, map=encoder_map), shape, 3 * places)(torch.rand(2, *shape))
+    assert code.shape == (2, 3 * places)
+    assert decoder(ConvDecode((6, 4), 4, blocks, map=decoder_map), shape, 3 * places)(code).shape == (2, *shape)
+
+
+def test_a_map_whose_places_do_not_divide_the_code_is_refused() -> None:
+    with pytest.raises(ValueError, match="100 numbers given for a map of 49 places"):
+        encoder(ConvEncode((4, 6), map=True), (1, 28, 28), 100)
+    with pytest.raises(ValueError, match="100 numbers given for a map of 49 places"):
+        decoder(ConvDecode((4, 6), map=True), (1, 28, 28), 100)
+
+
+# ---------------------------------------------------------------- what a map is
+
+
+def test_numbers_of_a_place_lie_together_and_depend_on_the_pixels_there_alone() -> None:
+    made = encoder(ConvEncode((4,), kernel=2, map=True), (1, 8, 8), 3 * 16)
+    x = torch.rand(1, 1, 8, 8)
+    other = x.clone()
+    other[0, 0, 4:6, 2:4] += 1.0  # with a kernel of 2: the third row's second place of four
+    changed = (made(x) != made(other)).view(16, 3)
+    assert changed[9].all()
+    assert changed.sum() == 3
+
+
+def test_a_decoder_puts_each_place_where_the_encoder_found_it() -> None:
+    back = decoder(ConvDecode((4,), kernel=2, map=True), (1, 8, 8), 3 * 16)
+    code = torch.rand(1, 48)
+    other = code.clone()
+    other[0, 27:30] += 1.0
+    changed = (back(code) != back(other))[0, 0]
+    assert changed[4:6, 2:4].all()
+    assert changed.sum() == 4
+
+
+def test_places_are_read_row_by_row_and_put_back() -> None:
+    x = torch.rand(2, 3, 4, 5)
+    assert torch.equal(Places()(x), torch.from_numpy(np.moveaxis(x.numpy(), 1, 3).reshape(2, 20, 3)))
+    assert torch.equal(FromPlaces((3, 4, 5))(Places()(x)), x)
+
+
+# ---------------------------------------------------------------- numbers
+
+
+@pytest.mark.parametrize("widths", [(), (7,), (7, 5, 3)])
+def test_dense_layers_are_a_chain_of_products(widths: tuple[int, ...]) -> None:
+    made, back = encoder(DenseEncode(widths), (2, 3, 4), 6), decoder(DenseDecode(widths), (2, 12), 6)
+    x = torch.randn(5, 2, 3, 4)
+    wanted = chain(made, numbers(x).reshape(5, 24), (24, *widths, 6))
+    np.testing.assert_allclose(numbers(made(x)), wanted, rtol=1e-4, atol=1e-5)
+    wanted = chain(back, numbers(made(x)), (6, *widths, 24)).reshape(5, 2, 12)
+    np.testing.assert_allclose(numbers(back(made(x))), wanted, rtol=1e-4, atol=1e-5)
+
+
+def chain(module: nn.Module, x: np.ndarray, sizes: tuple[int, ...]) -> np.ndarray:
+    values = [numbers(value) for value in module.parameters()]
+    assert [value.shape for value in values[::2]] == [(after, before) for before, after in pairwise(sizes)]
+    for place, (weight, bias) in enumerate(zip(values[::2], values[1::2], strict=True)):
+        x = np.maximum(x, 0) if place else x
+        x = x @ weight.T + bias
+    return x
+
+
+def test_a_residual_block_adds_two_correlations() -> None:
+    block = Residual(2)
+    x = torch.randn(1, 2, 5, 6)
+    torch.testing.assert_close(block(x), x)  # it starts as the identity
+    torch.nn.init.normal_(block.layers[3].weight)
+    added = given = numbers(x)[0]
+    for layer in (block.layers[1], block.layers[3]):
+        padded = np.pad(np.maximum(added, 0), ((0, 0), (1, 1), (1, 1)))
+        added = np.stack([correlate(padded, w, "valid")[0] for w in numbers(layer.weight)]) + numbers(layer.bias)[:, None, None]
+    np.testing.assert_allclose(numbers(block(x))[0], given + added, rtol=1e-4, atol=1e-5)
+
+
+def test_dense_layers_stand_between_the_convolutions_and_the_code() -> None:
+    made, back = encoder(ConvEncode((2,), dense=(7, 5)), (1, 8, 8), 3), decoder(ConvDecode((2,), dense=(5,)), (1, 8, 8), 3)
+    x = torch.rand(4, 1, 8, 8)
+    middle = numbers(made.layers(x))
+    np.testing.assert_allclose(numbers(made(x)), chain(made.dense, middle, (32, 7, 5, 3)), rtol=1e-4, atol=1e-5)
+    z = torch.randn(4, 3)
+    np.testing.assert_allclose(
+        numbers(back.dense(z)).reshape(4, -1), chain(back.dense, numbers(z), (3, 5, 32)), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_a_halving_along_time_is_every_second_step_of_a_correlation() -> None:
+    made = encoder(TemporalEncode((3,), kernel=4), (2, 10), 4)
+    x = torch.randn(1, 2, 10)
+    weight, bias = (numbers(value) for value in made.layers[0].parameters())
+    padded = np.pad(numbers(x)[0], ((0, 0), (1, 1)))
+    halved = np.stack([correlate(padded, w, "valid")[0, ::2] for w in weight]) + bias[:, None]
+    wanted = np.maximum(halved, 0).reshape(-1) @ numbers(made.dense.weight).T + numbers(made.dense.bias)
+    np.testing.assert_allclose(numbers(made(x))[0], wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_blocks_stand_at_every_scale() -> None:
+    channels = {"encode": (4, 4, 6, 6), "decode": (6, 6, 4, 4)}
+    ends = {
+        "encode": encoder(ConvEncode((4, 6), blocks=2), (1, 8, 8), 3),
+        "decode": decoder(ConvDecode((6, 4), blocks=2), (1, 8, 8), 3),
+    }
+    for word, end in ends.items():
+        found = [layer.layers[1].in_channels for layer in end.layers if isinstance(layer, Residual)]
+        assert tuple(found) == channels[word]
+
+
+# ---------------------------------------------------------------- texts
+
+
+@pytest.fixture
+def texts() -> torch.Tensor:
+    """Ids of 9, 4, 1 and 0 tokens."""
+    ids = torch.randint(1, 300, (4, 9), generator=torch.Generator().manual_seed(0))
+    return ids * (torch.arange(9) < torch.tensor([9, 4, 1, 0])[:, None])
+
+
+def token_ends(length: int, layers: int = 2) -> tuple[nn.Module, nn.Module]:
+    torch.manual_seed(0)
+    spec = dataclasses.replace(TEXT, length=length, layers=layers)
+    return encoder(spec, (length,), 5), decoder(TokensDecode(8, layers, 2), (length,), 5, vocabulary=300)
+
+
+@pytest.mark.parametrize("layers", [0, 2])
+def test_padding_does_not_change_a_code(texts: torch.Tensor, layers: int) -> None:
+    short, long = token_ends(9, layers)[0], token_ends(14, layers)[0]
+    with torch.no_grad():
+        state = short.state_dict() | {"positions": torch.cat([short.positions, torch.randn(5, 8)])}
+    long.load_state_dict(state)
+    longer = torch.cat([texts, torch.zeros(4, 5, dtype=torch.int64)], dim=1)
+    torch.testing.assert_close(long(longer), short(texts))
+
+
+def test_a_text_without_tokens_has_a_finite_code_and_gradient(texts: torch.Tensor) -> None:
+    made = token_ends(9)[0]
+    code = made(texts)
+    assert torch.isfinite(code).all()
+    code.sum().backward()
+    assert all(torch.isfinite(value.grad).all() for value in made.parameters())
+
+
+def test_without_layers_a_code_is_the_mean_of_normalised_tokens(texts: torch.Tensor) -> None:
+    made = token_ends(9, layers=0)[0]
+    wanted = []
+    for ids in texts[:3]:
+        rows = [numbers(made.embeddings.weight)[i] + numbers(made.positions)[place] for place, i in enumerate(ids) if i]
+        normal = [(row - row.mean()) / np.sqrt(row.var() + 1e-5) for row in rows]
+        wanted.append(np.mean(normal, axis=0) @ numbers(made.dense.weight).T + numbers(made.dense.bias))
+    np.testing.assert_allclose(numbers(made(texts))[:3], wanted, rtol=1e-3, atol=1e-4)
+
+
+def test_the_order_of_tokens_matters(texts: torch.Tensor) -> None:
+    made = token_ends(9)[0]
+    assert not torch.allclose(made(texts[:1]), made(texts[:1].flip(1)), atol=1e-4)
+
+
+@pytest.mark.parametrize("layers", [0, 2])
+def test_a_decoder_makes_a_logit_for_each_token_at_each_position(layers: int) -> None:
+    back = token_ends(9, layers)[1]
+    y = back(torch.randn(3, 5))
+    assert y.shape == (3, 300, 9)
+    assert (y.std(dim=2) > 0).all()  # positions differ
+    assert (y.std(dim=0) > 0).all()  # and so do codes
+
+
+def test_ids_of_another_length_than_the_spec_says_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"shape \(8,\).*\(9,\) is allowed"):
+        encoder(TEXT, (8,), 5)
+
+
+# ---------------------------------------------------------------- promises of before
+
+
+def test_weights_of_the_first_format_still_fit() -> None:
+    old = load_file(Path(__file__).parents[1] / "fixtures" / "bundle-format-1" / "weights.safetensors")
+    ends = {
+        "encode": encoder(ConvEncode((2,)), (1, 8, 8), 2),
+        "decode": decoder(ConvDecode((2,)), (1, 8, 8), 2),
+    }
+    for word, end in ends.items():
+        own = {name.removeprefix(f"{word}."): torch.from_numpy(value) for name, value in old.items() if name.startswith(word)}
+        assert own
+        end.load_state_dict(own)
+
+
+def test_a_plain_convolutional_pair_starts_from_the_same_draws_as_ever() -> None:
+    """Convolutions in order, then the dense layer; decoding, the dense layer first: stored trainings depend on it."""
+    torch.manual_seed(3)
+    made, back = encoder(ConvEncode((4, 8)), (1, 28, 28), 16), decoder(ConvDecode((8, 4)), (1, 28, 28), 16)
+    torch.manual_seed(3)
+    wanted = [nn.Conv2d(1, 4, 4), nn.Conv2d(4, 8, 4), nn.Linear(8 * 49, 16)]
+    wanted += [nn.Linear(16, 8 * 49), nn.ConvTranspose2d(8, 4, 4), nn.ConvTranspose2d(4, 1, 4)]
+    names = ["layers.0", "layers.2", "dense", "dense.0", "layers.1", "layers.3"]
+    for end, name, layer in zip([made] * 3 + [back] * 3, names, wanted, strict=True):
+        assert torch.equal(end.get_submodule(name).weight, layer.weight)
+        assert torch.equal(end.get_submodule(name).bias, layer.bias)
+
+
+# ---------------------------------------------------------------- ONNX
+
+ENDS = [
+    *((ConvEncode(blocks=1, map=on_map), ConvDecode(blocks=1, map=on_map), (2, 9, 12), 18) for on_map in (False, True)),
+    (DenseEncode((6,)), DenseDecode((6,)), (2, 3, 4), 5),
+    (TemporalEncode(), TemporalDecode(), (2, 17), 5),
+    (TEXT, TokensDecode(8, 2, 2), (9,), 5),
+    (dataclasses.replace(TEXT, layers=0), TokensDecode(8, 0, 2), (9,), 5),
+]
+
+
+@pytest.mark.parametrize(("encode_spec", "decode_spec", "shape", "size"), ENDS, ids=lambda value: getattr(value, "kind", ""))
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+def test_each_end_answers_as_onnx_what_it_answers_as_torch(
+    encode_spec: Any, decode_spec: Any, shape: tuple[int, ...], size: int, tmp_path: Path
+) -> None:
+    of_text = encode_spec.kind == "tokens"
+    made = encoder(encode_spec, shape, size)
+    back = decoder(decode_spec, shape, size, **({"vocabulary": 300} if of_text else {}))
+    torch.manual_seed(0)
+    x = torch.rand(5, *shape)
+    if of_text:
+        x = torch.randint(1, 300, (5, *shape)) * (torch.arange(9) < torch.tensor([0, 1, 4, 8, 9])[:, None])
+    for end, given in ((made, x), (back, torch.randn(5, size))):
+        agree_as_onnx(end.eval(), given, tmp_path / "end.onnx")
+
+
+def agree_as_onnx(module: nn.Module, x: torch.Tensor, file: Path) -> None:
+    """Exported with a batch of two, asked with five and with one."""
+    names = {"input_names": ["x"], "output_names": ["y"], "dynamic_axes": {"x": {0: "n"}, "y": {0: "n"}}}
+    torch.onnx.export(module, (x[:2],), str(file), dynamo=False, opset_version=18, **names)
+    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    for rows in (x, x[:1]):
+        (answer,) = session.run(["y"], {"x": rows.numpy()})
+        np.testing.assert_allclose(answer, module(rows).detach().numpy(), rtol=1e-3, atol=1e-5)
