@@ -1,7 +1,7 @@
 """A dataset on disk: large shards, an index with a row a sample, dataset.json, and the receipt of what was accepted.
 
-    shards/00000.npy ...   (n, c, h, w), memory-mappable
-    index.parquet          a row a sample, in the order of the shards: see `COLUMNS`
+    shards/00000.npy ...   (n, c, h, w), (n, c, steps) or (n, bytes), memory-mappable
+    index.parquet          a row a sample, in the order of the shards: see `COLUMNS` and `TEXT_COLUMNS`
     dataset.json           what the samples are, where they come from, the shards and their sums
     receipt.json           the suite, its result and the SHA-256 of all the rest; only where it was accepted
 
@@ -19,6 +19,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ae_models.spec import TEXT
 from aeops.errors import DataError
 
 if TYPE_CHECKING:
@@ -28,13 +29,14 @@ if TYPE_CHECKING:
 FORMAT = 1
 SHARD_BYTES = 64 * 2**20
 RECEIPT = "receipt.json"
-COLUMNS = {
+COLUMNS = {  # of images and series
     "id": "str",  # dataset and position in the source
     "shard": "int64",
     "row": "int64",  # in the shard
     "sha256": "str",  # of the sample's dtype, shape and bytes
     "label": "Int64",
     "split": "str",  # train, validation, calibration or test
+    "group": "str",  # samples of one group share a split; the id where there are no groups
     "source": "str",
     "shape": "str",
     "dtype": "str",
@@ -46,6 +48,13 @@ COLUMNS = {
     "blank": "bool",
     "duplicate_of": "str",  # id of the first sample with the same content
     "duplicate_across_splits": "bool",
+}
+NUMBERS = ("low", "high", "mean", "std", "nans")  # the columns that only samples made of numbers have
+TEXT_COLUMNS = {name: kind for name, kind in COLUMNS.items() if name not in NUMBERS} | {
+    "characters": "int64",
+    "letters": "float64",
+    "filled": "float64",
+    "readable": "bool",
 }
 
 
@@ -76,11 +85,20 @@ def read_json(place: Path) -> Any:
     return json.loads(place.read_text(encoding="utf-8"))
 
 
+def columns_of(kind: str) -> dict[str, str]:
+    """The columns of an index and their types, by the kind of the samples."""
+    return TEXT_COLUMNS if kind == TEXT else COLUMNS
+
+
 def read_index(folder: Path) -> "pd.DataFrame":
-    """The index with the types that `COLUMNS` states."""
+    """The index with the types that `columns_of` states."""
     import pandas as pd
 
-    return pd.read_parquet(folder / "index.parquet").astype(COLUMNS)
+    index = pd.read_parquet(folder / "index.parquet")
+    if "group" not in index:  # datasets that were accepted before there were groups
+        index["group"] = index["id"]
+    columns = columns_of(read_json(folder / "dataset.json")["kind"])
+    return index[list(columns)].astype(columns)
 
 
 def shard_file(number: int) -> str:
@@ -88,7 +106,7 @@ def shard_file(number: int) -> str:
 
 
 def read_shards(folder: Path, index: "pd.DataFrame") -> Iterator[tuple["pd.DataFrame", "np.ndarray"]]:
-    """The rows of `index` shard by shard, each part with its samples (n, c, h, w), in the index's order."""
+    """The rows of `index` shard by shard, each part with its samples (n, ...), in the index's order."""
     import numpy as np
 
     for number, part in index.groupby("shard", sort=False):

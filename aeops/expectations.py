@@ -9,6 +9,7 @@ from typing import Any
 import great_expectations.expectations as gxe
 from great_expectations.expectations.expectation import Expectation
 
+from ae_models.spec import TEXT
 from aeops.recipe import Range, Recipe
 
 
@@ -46,22 +47,49 @@ def one_of(name: str, given: str, column: str, values: list[Any], allowed: str) 
 
 def sample_checks(recipe: Recipe, dtype: str) -> list[Check]:
     """What is expected of each sample; one that breaks any of these is set aside."""
-    spec, mean, std = recipe.fit.input, recipe.validate.sample_mean, recipe.validate.sample_std
-    shape, pixels = "x".join(map(str, spec.shape)), f"{spec.low:g} to {spec.high:g}"
+    shape = "x".join(map(str, recipe.fit.input.shape))
     new = gxe.ExpectColumnValuesToBeNull(column="duplicate_of")
     checks = [
         one_of("shape", "{}", "shape", [shape], shape),
         one_of("dtype", "{}", "dtype", [dtype], dtype),
-        between("nan", "{} NaN values", "nans", 0, 0, "none"),
-        between("range_low", "a smallest value of {}", "low", spec.low, None, pixels),
-        between("range_high", "a largest value of {}", "high", None, spec.high, pixels),
-        one_of("blank", "values that are all the same", "blank", [False], "values that differ"),
-        between("sample_mean", "{}", "mean", mean.min, mean.max, f"{mean.min:g} to {mean.max:g}"),
-        between("sample_std", "{}", "std", std.min, std.max, f"{std.min:g} to {std.max:g}"),
+        *(text_checks(recipe) if recipe.fit.input.kind == TEXT else number_checks(recipe)),
         Check("duplicate", "samples that equal no earlier one", "a copy of {}", new),
         one_of("across_splits", "a copy in another split", "duplicate_across_splits", [False], "copies in the same split"),
     ]
     return checks + (label_checks(recipe) if recipe.data.labels else [])
+
+
+def number_checks(recipe: Recipe) -> list[Check]:
+    """What is expected of the values of an image or a series; the range is that of its target channels too."""
+    spec, bounds = recipe.fit.input, recipe.validate
+    values = f"{spec.low:g} to {spec.high:g}"
+    blank = one_of("blank", "values that are all the same", "blank", [False], "values that differ")
+    return [
+        between("nan", "{} NaN values", "nans", 0, 0, "none"),
+        between("range_low", "a smallest value of {}", "low", spec.low, None, values),
+        between("range_high", "a largest value of {}", "high", None, spec.high, values),
+        *([blank] if bounds.blank == "refuse" else []),
+        bounded_by("sample_mean", "mean", bounds.sample_mean),
+        bounded_by("sample_std", "std", bounds.sample_std),
+    ]
+
+
+def text_checks(recipe: Recipe) -> list[Check]:
+    """What is expected of a text."""
+    bounds = recipe.validate
+    blank = one_of("blank", "white space only", "blank", [False], "texts with a word in them")
+    return [
+        one_of("readable", "bytes that are no text", "readable", [True], "UTF-8, then zeros"),
+        *([blank] if bounds.blank == "refuse" else []),
+        bounded_by("characters", "characters", bounds.characters),
+        bounded_by("letters", "letters", bounds.letters),
+    ]
+
+
+def bounded_by(name: str, column: str, bounds: Range | None) -> Check:
+    """Every value of the column lies within the recipe's bounds, which it has for its kind of input."""
+    assert bounds is not None
+    return between(name, "{}", column, bounds.min, bounds.max, f"{bounds.min:g} to {bounds.max:g}")
 
 
 def label_checks(recipe: Recipe) -> list[Check]:
@@ -78,7 +106,7 @@ def set_checks(recipe: Recipe) -> list[Check]:
     """What is expected of the accepted samples together."""
     split = recipe.data.split
     shares = {"validation": split.validation, "calibration": split.calibration, "test": split.test}
-    splits = ["train", *(name for name, share in shares.items() if share > 0)]
+    splits = ["train", *(name for name, share in shares.items() if share != 0)]  # None: the source's own test part
     low, high = int(recipe.validate.rows.min), int(recipe.validate.rows.max)
     rows = gxe.ExpectTableRowCountToBeBetween(min_value=low, max_value=high)
     filled = gxe.ExpectColumnDistinctValuesToContainSet(column="split", value_set=splits)

@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from aeops.errors import UsageError
+from aeops.errors import DataError, UsageError
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,29 @@ class Project:
     def artifacts(self, recipe: str) -> Path:
         """What the DVC stages of a recipe write: prepared/, bundle/, training/, report/, verdict.json."""
         return self.root / "artifacts" / recipe
+
+    def source_places(self, path: str) -> list[Path]:
+        """Where a source's file or folder may lie, in the order in which it is looked for."""
+        named = os.environ.get("AE_SOURCES")
+        folders = (
+            self.root,
+            *([Path(named).expanduser().resolve()] if named else []),
+            self.home / "sources",
+            self.root.parent / "shared" / "data",
+        )
+        return list(dict.fromkeys(folder / path for folder in folders))
+
+    def find_source(self, path: str) -> Path:
+        """The file or folder that a recipe's source names by `path`.
+
+        Raises:
+            DataError: it is in none of the folders.
+        """
+        places = self.source_places(path)
+        for place in places:
+            if place.exists():
+                return place
+        raise DataError(f"{path}: no such file; looked for {', '.join(map(str, places))}")
 
     def incoming(self, dataset: str) -> Path:
         """A freshly ingested dataset that nothing has validated yet."""

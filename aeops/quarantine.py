@@ -5,13 +5,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from aeops.dataset import read_shards, write_npy, write_parquet, written_aside
+from aeops.dataset import read_json, read_shards, write_npy, write_parquet, written_aside
 
-STATISTICS = ["shape", "dtype", "low", "high", "mean", "std", "nans", "blank", "duplicate_of"]
+STATISTICS = [  # those of them that the index has
+    *("shape", "dtype", "low", "high", "mean", "std", "nans", "characters", "letters", "filled", "readable"),
+    *("blank", "duplicate_of"),
+]
 
 
 def write_quarantine(place: Path, incoming: Path, index: pd.DataFrame, reasons: dict[str, list[str]]) -> None:
-    """Writes rows.parquet (id, reasons, label, source, statistics) and samples.npy, (n, c, h, w) in the same order.
+    """Writes rows.parquet (id, reasons, label, source, statistics) and samples.npy, (n, ...) in the same order.
 
     Args:
         place: the folder to write; what it held is replaced.
@@ -20,9 +23,10 @@ def write_quarantine(place: Path, incoming: Path, index: pd.DataFrame, reasons: 
         reasons: id -> what the sample breaks.
     """
     rows = index[index["id"].isin(list(reasons))]
-    table = rows[["id", "label", "source", *STATISTICS]].copy()
+    table = rows[["id", "label", "source", *(name for name in STATISTICS if name in rows)]].copy()
     table.insert(1, "reasons", [reasons[identity] for identity in rows["id"]])
-    samples = np.concatenate([block for _, block in read_shards(incoming, rows)])
+    facts = read_json(incoming / "dataset.json")
+    blocks = (block for _, block in read_shards(incoming, rows))
     with written_aside(place) as folder:
         write_parquet(folder / "rows.parquet", table)
-        write_npy(folder / "samples.npy", samples.shape, samples.dtype, [samples])
+        write_npy(folder / "samples.npy", (len(rows), *facts["shape"]), np.dtype(facts["dtype"]), blocks)

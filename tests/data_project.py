@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import yaml
 
-from aeops.dataset import read_json
+from aeops.dataset import content_sha256, read_json, write_json
 from aeops.project import Project, find_project
 from aeops.recipe import Recipe, load_recipe
+from aeops.sources.catalogue import read_source
+from aeops.sources.samples import Samples
 from aeops.stages.ingest import ingest
 
 CHECKOUT = Path(__file__).parents[1]
@@ -58,6 +61,35 @@ class Room:
             recipe[section] |= keys
         self.recipe_file.write_text(yaml.safe_dump(recipe, sort_keys=False))
 
+    def replace(self, **sections: Any) -> None:
+        """Replaces whole sections of the recipe."""
+        self.recipe_file.write_text(yaml.safe_dump(yaml.safe_load(self.recipe_file.read_text()) | sections, sort_keys=False))
+
+    def ask_for_texts(self, length: int, source: dict[str, Any]) -> None:
+        """Makes the recipe one of texts of `length` bytes from this source."""
+        self.replace(
+            data={"dataset": "mine", "source": source, "split": {"validation": 0.1, "calibration": 0.2, "test": 0.2}},
+            validate={
+                "rows": {"min": 1, "max": 100000},
+                "characters": {"min": 4, "max": length},
+                "letters": {"min": 0.3, "max": 1.0},
+                "mean_drift": 0.05,
+                "quarantine_budget": 0.1,
+            },
+            input={"kind": "text", "shape": [length]},
+            model={
+                "corrupt": {"kind": "word-deletion"},
+                "encode": {"kind": "tokens"},
+                "bottleneck": {"kind": "identity"},
+                "decode": {"kind": "tokens"},
+                "compare": {"kind": "cross-entropy"},
+            },
+            score={"kind": "token-surprise"},
+            train={"epochs": 1},
+            evaluate={},
+            gate={"served": {"check": "served"}},
+        )
+
     def save(self, images: np.ndarray | None = None, labels: np.ndarray | None = None) -> None:
         """Writes the source's files."""
         np.save(self.root / "images.npy", self.images if images is None else images)
@@ -66,6 +98,10 @@ class Room:
     def ingest(self) -> None:
         ingest(self.recipe, self.project, self.incoming)
 
+    def samples(self) -> Samples:
+        """What the source holds."""
+        return read_source(self.recipe, self.project)
+
     def accept(self) -> None:
         """Ingests and validates what the source holds."""
         from aeops.stages.validate import validate  # takes seconds: only for the tests that need it
@@ -73,9 +109,23 @@ class Room:
         self.ingest()
         validate(self.recipe, self.project, self.incoming)
 
+    def accept_unjudged(self) -> None:
+        """Ingests and accepts what the source holds without the expectations, which take seconds to load."""
+        self.ingest()
+        shutil.copytree(self.incoming, self.data)
+        write_json(self.data / "receipt.json", {"content_sha256": content_sha256(self.data)})
+
     def validation(self) -> dict[str, Any]:
         found: dict[str, Any] = read_json(self.project.validation("mine") / "validation.json")
         return found
+
+
+def shared_data(path: str) -> Path:
+    """A file or folder of the real data sets beside the checkout; skips the test where they are not there."""
+    place = CHECKOUT.parent / "shared" / "data" / path
+    if not place.exists():
+        pytest.skip(f"the real data sets are not here: no {place}")
+    return place
 
 
 def tree(folder: Path) -> dict[str, bytes]:

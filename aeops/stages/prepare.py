@@ -3,7 +3,8 @@
     python -m aeops.stages.prepare --recipe recipes/digits.yaml --dataset data/digits --out artifacts/digits/prepared
 
 Training, validation and calibration hold normal samples only. The test set holds the normal ones of its split and every
-novelty of every split, since training saw none of them.
+novelty of every split, since training saw none of them; where the source has a test part of its own (data.split.test left
+out), it holds that part and nothing else. Beside the samples lie the labels of those to train on, -1 where one has none.
 """
 
 import argparse
@@ -33,7 +34,7 @@ PARTS = ("train", "validation", "calibration", "test")
 
 
 def prepare(recipe: Recipe, dataset: Path, out: Path) -> None:
-    """Writes the four arrays, test.parquet and prepared.json to `out`, whole or not at all.
+    """Writes the four arrays, train_labels.npy, test.parquet and prepared.json to `out`, whole or not at all.
 
     Raises:
         DataError: the dataset does not match its receipt or the recipe's input, or one of the parts is empty.
@@ -42,16 +43,18 @@ def prepare(recipe: Recipe, dataset: Path, out: Path) -> None:
     facts = require_shape(dataset, recipe)
     index = read_index(dataset)
     novelty = index["label"].isin(list(recipe.data.novelty)).fillna(False).astype(bool)
-    parts = {
-        part: index[novelty | (index["split"] == part) if part == "test" else ~novelty & (index["split"] == part)]
-        for part in PARTS
-    }
+    parts = {part: index[~novelty & (index["split"] == part)] for part in PARTS}
+    of_test = index["split"] == "test"
+    parts["test"] = index[of_test if recipe.data.split.test is None else novelty | of_test]
     require_rows(parts, novelty, recipe)
-    counts = {part: len(rows) for part, rows in parts.items()} | {"test_novelty": int(novelty.sum())}
+    test_novelty = int(novelty[parts["test"].index].sum())
+    counts = {part: len(rows) for part, rows in parts.items()} | {"test_novelty": test_novelty}
     with written_aside(out) as folder:
         for part, rows in parts.items():
             write_npy(folder / f"{part}.npy", (len(rows), *facts["shape"]), np.dtype(facts["dtype"]), blocks(dataset, rows))
-        write_parquet(folder / "test.parquet", parts["test"][["id", "label"]].assign(novelty=novelty))
+        labels = parts["train"]["label"].fillna(-1).to_numpy(dtype=np.int64)
+        write_npy(folder / "train_labels.npy", labels.shape, labels.dtype, [labels])
+        write_parquet(folder / "test.parquet", parts["test"][["id", "label", "group"]].assign(novelty=novelty))
         write_json(folder / "prepared.json", describe(recipe, facts, receipt, counts))
 
 
@@ -65,6 +68,8 @@ def describe(recipe: Recipe, facts: dict[str, Any], receipt: dict[str, Any], row
     return {
         "format": FORMAT,
         "content_sha256": receipt["content_sha256"],
+        "source": facts["source"],
+        "kind": facts["kind"],
         "rows": rows,
         "dtype": facts["dtype"],
         "shape": facts["shape"],
@@ -75,14 +80,14 @@ def describe(recipe: Recipe, facts: dict[str, Any], receipt: dict[str, Any], row
 
 
 def require_shape(dataset: Path, recipe: Recipe) -> dict[str, Any]:
-    """dataset.json, once shape and range in it are the recipe's; raises DataError."""
+    """dataset.json, once kind, shape and range in it are the recipe's; raises DataError."""
     facts: dict[str, Any] = read_json(dataset / "dataset.json")
     spec = recipe.fit.input
-    given = (facts["shape"], facts["low"], facts["high"])
-    wanted = (list(spec.shape), spec.low, spec.high)
+    given = (facts["kind"], facts["shape"], facts["low"], facts["high"])
+    wanted = (spec.kind, list(spec.shape), spec.low, spec.high)
     if given != wanted:
         raise DataError(
-            f"{dataset} holds samples of shape, low, high {given}; the recipe's input says {wanted}: "
+            f"{dataset} holds samples of kind, shape, low, high {given}; the recipe's input says {wanted}: "
             f"type ae run {recipe.name} to ingest and validate them again"
         )
     return facts
@@ -93,8 +98,8 @@ def require_rows(parts: dict[str, pd.DataFrame], novelty: pd.Series, recipe: Rec
     wanted = {"train", "calibration", "test"} | ({"validation"} if recipe.data.split.validation > 0 else set())
     normals = {part: len(rows) - int(novelty[rows.index].sum()) for part, rows in parts.items()}
     empty = [f"no normal sample in {part}" for part in PARTS if part in wanted and not normals[part]]
-    if recipe.data.novelty and not novelty.any():
-        empty.append(f"no sample with a novelty label, {', '.join(map(str, recipe.data.novelty))}")
+    if recipe.data.novelty and normals["test"] == len(parts["test"]):
+        empty.append(f"no sample with a novelty label, {', '.join(map(str, recipe.data.novelty))}, in test")
     if empty:
         raise DataError(
             f"{recipe.data.dataset}: {'; '.join(empty)}: bring more samples or change data.split and data.novelty in "

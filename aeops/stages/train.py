@@ -8,9 +8,9 @@ import argparse
 import json
 from pathlib import Path
 
-import numpy as np
-
+from ae_models.errors import TrainingError
 from ae_models.fit import fit
+from ae_models.rows import NpyRows
 from aeops.errors import DataError
 from aeops.project import find_project
 from aeops.recipe import Recipe, read_recipe
@@ -35,14 +35,16 @@ def train(recipe: Recipe, prepared: Path, bundle: Path, history: Path, checkpoin
     """
     try:
         prepared_json = json.loads((prepared / "prepared.json").read_text(encoding="utf-8"))
-        parts = {part: np.load(prepared / f"{part}.npy", mmap_mode="r", allow_pickle=False) for part in PARTS}
-    except (OSError, ValueError) as error:
+        samples, validation, calibration = (NpyRows(prepared / f"{part}.npy") for part in PARTS)
+    except (OSError, ValueError, TrainingError) as error:
         raise DataError(
             f"{prepared} holds no whole prepared dataset ({error}): type `dvc repro prepare@{recipe.name}`"
         ) from error
     fit(
         recipe.fit,
-        **parts,
+        samples,
+        validation,
+        calibration,
         checkpoints=checkpoints,
         content_sha256=prepared_json["content_sha256"],
         recipe=recipe.name,

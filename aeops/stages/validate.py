@@ -119,7 +119,8 @@ def require_incoming(incoming: Path, recipe: Recipe) -> dict[str, Any]:
         raise DataError(f"no incoming dataset in {incoming}: {again}")
     facts: dict[str, Any] = read_json(incoming / "dataset.json")
     spec = recipe.fit.input
-    wanted = {"dataset": recipe.data.dataset, "shape": list(spec.shape), "low": spec.low, "high": spec.high}
+    sizes = {"kind": spec.kind, "shape": list(spec.shape), "low": spec.low, "high": spec.high}
+    wanted = {"dataset": recipe.data.dataset} | sizes
     for key, value in wanted.items():
         if facts[key] != value:
             raise DataError(f"{incoming}: {key} {facts[key]} given; {value} allowed, as the recipe says: {again}")
@@ -164,7 +165,10 @@ def last_means(recipe: Recipe, project: Project) -> tuple[dict[str, float] | Non
         require_receipt(place, recipe.name)
     except DataError as error:  # what is there was never accepted as it is, so it is no measure of anything
         return None, str(error)
-    return drift_means(read_index(place)), None
+    held, kind = read_json(place / "dataset.json")["kind"], recipe.fit.input.kind
+    if held != kind:
+        return None, f"the last accepted version holds samples of kind {held}, not {kind}"
+    return drift_means(read_index(place), kind), None
 
 
 def set_aside(judgement: Judgement, recipe: Recipe, project: Project, incoming: Path) -> Path | None:

@@ -21,7 +21,6 @@ from aeops.dataset import (
 )
 from aeops.errors import InfrastructureError, as_ae_error
 from aeops.recipe import SplitSpec
-from aeops.sources.catalogue import read_source
 from aeops.stages.ingest import draw_split, write_shards
 
 
@@ -73,7 +72,7 @@ def test_one_changed_pixel_changes_the_content_hash(room: Room) -> None:
 def test_a_set_larger_than_a_shard_is_cut_into_several(room: Room) -> None:
     room.save()
     (room.root / "out" / "shards").mkdir(parents=True)
-    index = write_shards(read_source(room.recipe, room.project), room.recipe, room.root / "out", shard_bytes=250 * 784)
+    index = write_shards(room.samples(), room.recipe, room.root / "out", shard_bytes=250 * 784)
     assert index["shard"].value_counts(sort=False).tolist() == [250, 250, 100]
     blocks = [block for _, block in read_shards(room.root / "out", index)]
     np.testing.assert_array_equal(np.concatenate(blocks)[:, 0], room.images)
@@ -106,6 +105,15 @@ def test_a_copy_names_the_first_sample_with_its_content(room: Room) -> None:
     index = read_index(room.incoming)
     assert index["duplicate_of"].dropna().to_dict() == {7: "mine-000002", 9: "mine-000002"}
     assert not index["duplicate_across_splits"].any()
+
+
+def test_a_dataset_from_before_there_were_groups_is_read_with_its_ids_as_groups(room: Room) -> None:
+    room.save()
+    room.ingest()
+    now = read_index(room.incoming)
+    assert (now["group"] == now["id"]).all()
+    write_parquet(room.incoming / "index.parquet", now.drop(columns="group"))
+    pd.testing.assert_frame_equal(read_index(room.incoming), now)
 
 
 def test_an_unlabelled_source_has_no_labels(room: Room) -> None:

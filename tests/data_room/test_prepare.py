@@ -38,6 +38,13 @@ def test_the_test_set_holds_its_normals_and_every_novelty(accepted: Room, out: P
     assert table["id"].tolist() == index["id"][chosen].tolist()
     np.testing.assert_array_equal(table["novelty"], accepted.labels[chosen] == NOVELTY)
     assert table["novelty"].sum() == 60
+    assert (table["group"] == table["id"]).all()
+
+
+def test_the_labels_to_train_on_lie_beside_the_samples(accepted: Room, out: Path) -> None:
+    index = read_index(accepted.data)
+    chosen = (index["split"] == "train") & (index["label"] != NOVELTY)
+    np.testing.assert_array_equal(np.load(out / "train_labels.npy"), index["label"][chosen].to_numpy(int))
 
 
 def test_prepared_json_counts_what_was_written(accepted: Room, out: Path) -> None:

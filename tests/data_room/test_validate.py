@@ -106,6 +106,72 @@ def test_samples_that_lie_between_no_bounds_are_set_aside(room: Room) -> None:
     assert [reason.split(":")[0] for reason in entry["reasons"]] == ["sample_mean", "sample_std"]
 
 
+# ---------------------------------------------------------------- by the kind of the samples
+
+
+def test_a_blank_sample_is_as_good_as_others_where_the_recipe_accepts_it(room: Room) -> None:
+    room.images[BLANK] = 255
+    room.save()
+    room.edit(validate={"blank": "accept", "sample_mean": {"min": 0, "max": 1}, "sample_std": {"min": 0, "max": 1}})
+    room.accept()
+    assert require_receipt(room.data, "mine")["rows"]["accepted"] == 600
+    assert "blank" not in {entry["name"] for entry in room.validation()["expectations"]}
+
+
+def test_target_channels_must_lie_in_the_range_and_are_no_part_of_the_mean(room: Room) -> None:
+    targets = np.full_like(room.images, 200).astype(np.float32)
+    targets[BRIGHT, 3, 3] = 256
+    room.save(images=np.stack([room.images.astype(np.float32), targets], axis=1))
+    room.edit(input={"shape": [2, 28, 28], "target_channels": 1})
+    room.accept()
+    (entry,) = room.validation()["quarantined"]
+    assert entry == {
+        "id": f"mine-{BRIGHT:06d}",
+        "reasons": ["range_high: a largest value of 256 given; 0 to 255 allowed"],
+    }
+
+
+def save_texts(room: Room, texts: list[bytes]) -> None:
+    np.save(room.root / "texts.npy", np.array([list(text.ljust(32, b"\0")) for text in texts], np.uint8))
+    room.ask_for_texts(32, {"kind": "npy", "path": "texts.npy"})
+
+
+def test_bad_texts_are_set_aside_with_their_reasons_and_the_rest_is_accepted(room: Room) -> None:
+    bad = [b"\xff\xfe no text", b"a\0b: two ends", b" " * 8, b"abc", b"1234567 a", b"text number 3"]
+    save_texts(room, [*(b"text number %d" % number for number in range(94)), *bad])
+    room.accept()
+    place = room.project.home / room.validation()["quarantine"]
+    reasons = [list(texts) for texts in pd.read_parquet(place / "rows.parquet")["reasons"]]
+    assert reasons == [
+        ["readable: bytes that are no text given; UTF-8, then zeros allowed"],
+        ["readable: bytes that are no text given; UTF-8, then zeros allowed"],
+        [
+            "blank: white space only given; texts with a word in them allowed",
+            "letters: 0 given; 0.3 to 1 allowed",
+        ],
+        ["characters: 3 given; 4 to 32 allowed"],
+        ["letters: 0.1111 given; 0.3 to 1 allowed"],
+        ["duplicate: a copy of mine-000003 given; samples that equal no earlier one allowed"],
+    ]
+    assert len(np.load(room.data / "shards" / "00000.npy")) == 94
+    assert len(np.load(place / "samples.npy")) == 6
+
+
+def test_texts_that_became_longer_than_those_of_the_accepted_version_are_refused(room: Room) -> None:
+    save_texts(room, [b"text number %d" % number for number in range(100)])
+    room.accept()
+    save_texts(room, [b"a much longer text: %d" % number for number in range(100)])
+    with pytest.raises(DataError, match=r"drift_of_filled: a mean of 0\.6"):
+        room.accept()
+
+
+def test_an_accepted_version_of_another_kind_is_no_measure_of_drift(accepted: Room) -> None:
+    save_texts(accepted, [b"text number %d" % number for number in range(100)])
+    accepted.accept()
+    (drift,) = (entry for entry in accepted.validation()["expectations"] if entry["name"].startswith("drift"))
+    assert drift["why"] == "the last accepted version holds samples of kind image, not text"
+
+
 # ---------------------------------------------------------------- refused
 
 

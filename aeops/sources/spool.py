@@ -1,0 +1,37 @@
+"""Samples that a source makes on its way, kept on disk until they are ingested, however many there are."""
+
+import math
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+BLOCK_BYTES = 16 * 2**20  # read or made at once by sources that go through a file
+
+
+def spooled(blocks: Iterable[np.ndarray], shape: tuple[int, ...], dtype: np.dtype, folder: Path) -> np.ndarray:
+    """The samples of all blocks as one memory-mapped array (n, *shape), never more than one block in memory.
+
+    The file has no name: it is gone with the array, or with the process however that ends.
+
+    Args:
+        blocks: each (k, *shape).
+        shape: of one sample.
+        dtype: of the samples.
+        folder: the disk that holds the file; made where it is not there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder) as file:
+        for block in blocks:
+            file.write(np.ascontiguousarray(block, dtype=dtype).data)
+        file.flush()
+        rows = file.tell() // (math.prod(shape) * dtype.itemsize)
+        if rows == 0:
+            return np.empty((0, *shape), dtype)  # nothing can be mapped of an empty file
+        return np.memmap(file, dtype, "r", shape=(rows, *shape))
+
+
+def rows_at_once(shape: tuple[int, ...], dtype: np.dtype) -> int:
+    """How many samples of `shape` make a block."""
+    return max(1, BLOCK_BYTES // max(1, math.prod(shape) * dtype.itemsize))
