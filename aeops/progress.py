@@ -50,7 +50,7 @@ class ProgressBar:
         if rows:
             last = rows[-1]
             speed = f"{last['samples_per_second']:,.0f} samples/s"
-            text = f"loss {last['train_loss']:.5f}, validation {last['validation_mse']:.5f}, {speed}"
+            text = f"loss {last['train_loss']:.5f}, validation {last['validation_error']:.5f}, {speed}"
             self._bar.set_postfix_str(text, refresh=False)
             self._bar.update(len(rows))
 

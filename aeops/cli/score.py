@@ -14,9 +14,9 @@ ROWS = 40  # of the table; all flagged samples come first, so the rest can be le
 
 
 def add(verbs: Any) -> None:
-    verb = verbs.add_parser("score", help="score a .npy file, an image or a folder of images")
+    verb = verbs.add_parser("score", help="score a .npy file, an image, a folder of images or a .txt file")
     verb.add_argument("recipe", help="name of a file in recipes/, such as digits")
-    verb.add_argument("file", type=Path, help=".npy (one sample or a batch), .png, .jpg, or a folder of images")
+    verb.add_argument("file", type=Path, help=".npy (one sample or a batch), .png, .jpg, a folder of images, .txt")
     verb.add_argument("--version", default="champion", help="a version or an alias (default: champion)")
     verb.add_argument("--json", action="store_true", help="print every sample as JSON, nothing else")
     verb.set_defaults(run=run)
@@ -28,14 +28,14 @@ def run(arguments: argparse.Namespace) -> int:
     from aeops.recipe import load_recipe
     from aeops.registry.store import open_store
     from aeops.serving.detector import Detector
-    from aeops.serving.read_samples import read_samples
+    from aeops.serving.read_texts import samples_of
 
     project = find_project()
-    recipe = load_recipe(project, arguments.recipe)
-    samples = read_samples(arguments.file, recipe.fit.input.shape)
+    load_recipe(project, arguments.recipe)
     store = open_store(project)
     version = store.version(arguments.recipe, arguments.version).version
     detector = Detector(store.download_bundle(arguments.recipe, version))
+    samples = samples_of(arguments.file, detector)
     scored = detector.score(samples.values)
     if arguments.json:
         print(as_json(arguments.recipe, version, detector, samples, scored))

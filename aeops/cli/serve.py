@@ -77,27 +77,21 @@ def serve(listener: socket.socket, recipe: str, version: str, bundle: Path) -> N
     from aeops.serving.detector import Detector
 
     detector = Detector(bundle)
-    detector.score(blank(detector))  # the first answer takes longest: let no user wait for it
+    detector.score(detector.example())  # the first answer takes longest: let no user wait for it
     print(greeting(detector, recipe, version, listener), flush=True)
     config = uvicorn.Config(build_app(detector, recipe, version), log_level="warning", access_log=False)
     uvicorn.Server(config).run(sockets=[listener])
-
-
-def blank(detector: "Detector") -> Any:
-    import numpy as np
-
-    return np.full(detector.shape, detector.low, dtype=np.float32)
 
 
 def greeting(detector: "Detector", recipe: str, version: str, listener: socket.socket) -> str:
     """The address, and a command that can be pasted."""
     host, port = listener.getsockname()[:2]
     address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-    sample = f"{detector.low:g}"
-    for size in reversed(detector.shape):
+    sample = "'a text'" if detector.kind == "text" else f"{detector.low:g}"
+    for size in reversed(detector.shape if detector.kind != "text" else ()):
         sample = f"[{sample}]*{size}"
     return (
         f"{recipe} {version} (bundle {detector.sha256[:12]}) answers at {address}; stop it with Ctrl-C\n"
-        f"try: python3 -c 'import json; print(json.dumps(dict(inputs={sample})))' | curl -s {address}/score -d @-\n"
+        f'try: python3 -c "import json; print(json.dumps(dict(inputs={sample})))" | curl -s {address}/score -d @-\n'
         f"see: curl -s {address}/model"
     )

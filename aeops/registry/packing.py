@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ae_models.errors import BundleError
+from ae_models.sums import bundle_sha256, verify
 from aeops.errors import DataError
 from aeops.project import Project
-from aeops.serving.sums import bundle_sha256, verify
 
 if TYPE_CHECKING:
     from mlflow.entities import LoggedModel
@@ -22,11 +23,12 @@ if TYPE_CHECKING:
     from aeops.registry.store import Store, VersionInfo
 
 REQUIREMENTS = ("mlflow", "numpy", "onnxruntime")  # all that a served model needs, pinned as installed here
+TEXT_REQUIREMENTS = ("tokenizers",)  # and what one of texts needs beside
 # What the logged model carries of this project, so that it serves where the project is not installed.
 CARRIED = (
     *("aeops/__init__.py", "aeops/errors.py"),
-    *("aeops/serving/__init__.py", "aeops/serving/answers.py", "aeops/serving/detector.py", "aeops/serving/sums.py"),
-    *("ae_models/__init__.py", "ae_models/errors.py"),
+    *("aeops/serving/__init__.py", "aeops/serving/answers.py", "aeops/serving/detector.py"),
+    *("ae_models/__init__.py", "ae_models/errors.py", "ae_models/sums.py", "ae_models/tokens.py"),
 )
 SOURCES = Path(__file__).parents[2]
 EXAMPLES = 2  # samples in the input example
@@ -60,7 +62,9 @@ def save_model(place: Path, project: Project, recipe: str, bundle: Path, run_id:
     import mlflow.pyfunc
     from mlflow.models import Model
 
-    spec = json.loads((bundle / "bundle.json").read_text(encoding="utf-8"))["input"]
+    document = json.loads((bundle / "bundle.json").read_text(encoding="utf-8"))
+    of_text = document["input"]["kind"] == "text"
+    shape = served_shape(document)
     quiet_logs()
     with tempfile.TemporaryDirectory() as staged:
         named = shutil.copytree(bundle, Path(staged) / "bundle")  # MLflow keeps a folder under the name it has
@@ -69,9 +73,9 @@ def save_model(place: Path, project: Project, recipe: str, bundle: Path, run_id:
             python_model=str(Path(__file__).with_name("served_model.py")),
             artifacts={"bundle": str(named)},
             code_paths=carried_code(Path(staged) / "code"),
-            signature=signature(tuple(spec["shape"])),
-            input_example=(examples(project, recipe, spec), {"reconstruction": False, "code": False}),
-            pip_requirements=[f"{name}=={installed(name)}" for name in REQUIREMENTS],
+            signature=signature(None if of_text else shape),
+            input_example=(examples(project, recipe, document), {"reconstruction": False, "code": False}),
+            pip_requirements=[f"{name}=={installed(name)}" for name in REQUIREMENTS + TEXT_REQUIREMENTS * of_text],
             mlflow_model=Model(run_id=run_id, model_id=model_id, artifact_path=recipe),
         )
 
@@ -90,25 +94,37 @@ def carried_code(place: Path) -> list[str]:
     return sorted(str(package) for package in place.iterdir())
 
 
-def signature(shape: tuple[int, ...]) -> "ModelSignature":
-    """A float32 batch (-1, *shape) of raw values in; a score, p-value and flag a sample out, and two things on request."""
+def served_shape(document: dict[str, Any]) -> tuple[int, ...]:
+    """Of one sample as the model is given it; bundles of format 1 are given what is stored."""
+    return tuple(document.get("given", document["input"])["shape"])
+
+
+def signature(shape: tuple[int, ...] | None) -> "ModelSignature":
+    """A batch of texts (-1,), or a float32 batch (-1, *shape) of raw values, in; a score, p-value and flag a sample out, and
+    two things on request."""
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec
 
+    takes = TensorSpec(np.dtype("str"), (-1,)) if shape is None else TensorSpec(np.dtype("float32"), (-1, *shape))
     answer = [("double", "score"), ("double", "p_value"), ("boolean", "is_anomaly")]
     return ModelSignature(
-        inputs=Schema([TensorSpec(np.dtype("float32"), (-1, *shape))]),
+        inputs=Schema([takes]),
         outputs=Schema([ColSpec(kind, name) for kind, name in answer]),
         params=ParamSchema([ParamSpec(name, DataType.boolean, False) for name in ("reconstruction", "code")]),
     )
 
 
-def examples(project: Project, recipe: str, spec: dict[str, Any]) -> np.ndarray:
-    """The first prepared test samples as float32; samples at the low end of the range where none are prepared."""
+def examples(project: Project, recipe: str, document: dict[str, Any]) -> np.ndarray:
+    """The first prepared test samples as they are served; where none are prepared, samples at the low end of the range."""
     prepared = project.artifacts(recipe) / "prepared" / "test.npy"
-    if prepared.is_file():
-        return np.asarray(np.load(prepared, mmap_mode="r")[:EXAMPLES], dtype=np.float32)
-    return np.full((EXAMPLES, *spec["shape"]), spec["low"], dtype=np.float32)
+    if not prepared.is_file():
+        of_text = document["input"]["kind"] == "text"
+        blank = np.full((EXAMPLES, *served_shape(document)), document["input"]["low"], np.float32)
+        return np.array(["a text"] * EXAMPLES) if of_text else blank
+    stored = np.load(prepared, mmap_mode="r")[:EXAMPLES]
+    if document["input"]["kind"] == "text":
+        return np.array([bytes(row).rstrip(b"\0").decode(errors="replace") for row in stored])
+    return np.asarray(stored[:, : served_shape(document)[0]], dtype=np.float32)
 
 
 def download(store: "Store", address: str, place: Path) -> Path:
@@ -125,7 +141,8 @@ def fetch_bundle(store: "Store", recipe: str, version: "VersionInfo", place: Pat
     """Makes `place` the version's bundle, whole or not at all.
 
     Raises:
-        DataError: the bundle that the registry holds is altered, or another one than was registered.
+        BundleError: the bundle that the registry holds is altered.
+        DataError: it is another one than was registered.
     """
     expected = version.tags.get("bundle_sha256")
     if place.is_dir() and is_whole(place, expected):
@@ -146,6 +163,6 @@ def fetch_bundle(store: "Store", recipe: str, version: "VersionInfo", place: Pat
 def is_whole(bundle: Path, expected: str | None) -> bool:
     try:
         verify(bundle)
-    except DataError:
+    except BundleError:
         return False  # an interrupted or altered copy: downloaded again
     return bundle_sha256(bundle) == expected

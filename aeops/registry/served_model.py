@@ -22,7 +22,7 @@ class ServedModel(PythonModel):  # type: ignore[misc]  # MLflow's base is untype
         self.detector = Detector(Path(context.artifacts["bundle"]))
 
     def predict(self, context: Any, model_input: np.ndarray, params: dict[str, Any] | None = None) -> list[dict[str, Any]]:
-        """Scores a batch (n, *shape) of raw values.
+        """Scores a batch (n, *shape) of raw values, or of texts (n,).
 
         Args:
             context: MLflow's; the bundle is loaded already.

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar
 
+from ae_models.errors import BundleError
 from aeops.errors import InfrastructureError, UsageError, as_ae_error
 from aeops.project import Project
 from aeops.registry.database import database_uri, file_lock, prepare_database
@@ -73,7 +74,8 @@ def open_store(project: Project) -> "Store":
 
 
 def telling(method: Callable[Concatenate["Store", P], R]) -> Callable[Concatenate["Store", P], R]:
-    """Makes what MLflow, its database or the network raises in a method an InfrastructureError with the store's address."""
+    """Makes what MLflow, its database or the network raises in a method an InfrastructureError with the store's address, and a
+    bundle that is not whole a DataError."""
 
     @functools.wraps(method)
     def told(self: "Store", /, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -82,7 +84,7 @@ def telling(method: Callable[Concatenate["Store", P], R]) -> Callable[Concatenat
 
         try:
             return method(self, *args, **kwargs)
-        except (MlflowException, SQLAlchemyError, OSError) as error:
+        except (MlflowException, SQLAlchemyError, OSError, BundleError) as error:
             raise as_ae_error(error) or InfrastructureError(self.explain(error)) from error
 
     return told
@@ -260,8 +262,8 @@ class Store:
         Raises:
             DataError: the bundle is not whole.
         """
+        from ae_models.sums import bundle_sha256, verify
         from aeops.registry.packing import log_model
-        from aeops.serving.sums import bundle_sha256, verify
 
         verify(bundle)
         digest = bundle_sha256(bundle)

@@ -113,7 +113,7 @@ def description(detector: Detector, name: str, version: str) -> dict[str, Any]:
         "name": name,
         "version": version,
         "bundle_sha256": detector.sha256,
-        "input": detector.bundle["input"],
+        "input": {"kind": detector.kind, "shape": detector.shape, "low": detector.low, "high": detector.high},
         "threshold": detector.bundle["threshold"],
         "code": detector.bundle["code"],
     }

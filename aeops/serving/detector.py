@@ -1,24 +1,29 @@
 """A bundle, loaded and ready to score: onnxruntime and numpy, no torch.
 
 >>> detector = Detector(Path("artifacts/digits/bundle"))     # refuses a bundle whose sums do not hold
->>> detector.score(samples)["is_anomaly"]                     # samples in raw units, as in the dataset
+>>> detector.score(samples)["is_anomaly"]                     # samples in raw units, as in the dataset; or texts
 
-The logged MLflow model carries this file, so it imports little of the project: the errors and the sums.
+The logged MLflow model carries this file, so it imports little of the project: the errors, the sums and, for texts, the tokens.
 """
 
 import json
+import math
 import os
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime
 
+from ae_models.errors import BundleError
+from ae_models.sums import bundle_sha256, verify
 from aeops.errors import DataError
-from aeops.serving.sums import bundle_sha256, verify
 
-FORMATS = (1,)  # a format once written stays readable for ever
+FORMATS = (1, 2)  # a format once written stays readable for ever
 BLOCK = 1024  # samples scored at once: bounds the memory that activations take
+BLOCK_VALUES = 2**20  # and values: fewer samples at once where they are large
+TEXTS = 64  # at once: inside the model each token of a text becomes a number for every word of the vocabulary
 PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")  # the first that this machine's onnxruntime offers does the work
 
 
@@ -26,8 +31,11 @@ class Detector:
     """Scores samples with the bundle in a folder.
 
     Attributes:
+        folder: the bundle's.
         bundle: bundle.json.
-        shape: of one sample, such as (channels, height, width).
+        kind: of a sample: image, series or text.
+        shape: of one sample as it is served, such as (channels, height, width); (tokens,) for texts.
+        made_shape: of a reconstruction.
         low, high: the range of a sample's values.
         sha256: the bundle's name by content.
     """
@@ -38,20 +46,42 @@ class Detector:
         Raises:
             DataError: a file is missing, surplus or altered, or the format is unknown.
         """
-        verify(bundle)
+        try:
+            verify(bundle)
+        except BundleError as error:
+            raise DataError(str(error)) from error
+        self.folder = bundle
         self.sha256 = bundle_sha256(bundle)
         self.bundle: dict[str, Any] = json.loads((bundle / "bundle.json").read_text(encoding="utf-8"))
         require_known_format(bundle, self.bundle.get("format"))
-        self.shape: tuple[int, ...] = tuple(self.bundle["input"]["shape"])
-        self.low = float(self.bundle["input"]["low"])
-        self.high = float(self.bundle["input"]["high"])
+        source = self.bundle["input"]
+        self.kind: str = source["kind"]
+        self.shape: tuple[int, ...] = tuple(self.bundle.get("given", source)["shape"])  # format 1 is given what is stored
+        self.made_shape: tuple[int, ...] = tuple(self.bundle.get("made", source)["shape"])
+        self.low, self.high = float(source["low"]), float(source["high"])
         self._session = open_session(bundle / "model.onnx")
 
+    @cached_property
+    def word_counts(self) -> np.ndarray | None:
+        """How often each word stands in each slot of the training samples' codes, (slots, words) int64; None where codes are
+        not made of words."""
+        from safetensors.numpy import load_file  # here, so that a served model does without
+
+        return load_file(self.folder / "scorer.safetensors").get("word_counts")
+
+    def example(self) -> Any:
+        """Two samples that it takes, in raw units: a ramp over its range and the same turned round; or two texts."""
+        if self.kind == "text":
+            return ["a short text", "and another one, which is longer"]
+        ramp = np.linspace(self.low, self.high, math.prod(self.shape), dtype=np.float32).reshape(self.shape)
+        return np.stack([ramp, ramp[..., ::-1]])
+
     def check(self, samples: Any) -> np.ndarray:
-        """The samples as a float32 batch (n, *shape), values in raw units.
+        """The samples as a batch that the model takes: float32 (n, *shape) in raw units, or token ids int64.
 
         Args:
-            samples: one sample or a batch; the leading axis of a one-channel sample may be left out.
+            samples: one sample or a batch; the leading axis of a one-channel sample may be left out. Texts: a string, a list of
+                strings, or bytes as uint8 (n, length) filled up with zeros.
 
         Raises:
             DataError: no samples, another shape, not numbers, NaN, or values outside low..high.
@@ -63,8 +93,8 @@ class Detector:
 
         Args:
             samples: as `check` takes them, also memory-mapped.
-            reconstruction: also return what the model makes of each sample, (n, *shape) in raw units.
-            code: also return each sample's code, (n, size).
+            reconstruction: also return what the model makes of each sample, (n, *made_shape) in raw units; of texts, texts.
+            code: also return each sample's code, (n, size), or (n, slots) words.
 
         Returns:
             `score` float32 (n,), `p_value` float32 (n,) in (0, 1], `is_anomaly` bool (n,), and what was asked for.
@@ -74,13 +104,64 @@ class Detector:
         """
         names = ["score", "p_value", "is_anomaly"] + ["reconstruction"] * reconstruction + ["code"] * code
         batch = self._batch(samples)
+        size = TEXTS if self.kind == "text" else at_once(batch)
         blocks = [
-            self._session.run(names, {"input": self._checked_values(batch[first : first + BLOCK], first)})
-            for first in range(0, len(batch), BLOCK)
+            self._session.run(names, {"input": self._checked_values(batch[first : first + size], first)})
+            for first in range(0, len(batch), size)
         ]
-        return {name: np.concatenate(parts) for name, parts in zip(names, zip(*blocks, strict=True), strict=True)}
+        said = {name: np.concatenate(parts) for name, parts in zip(names, zip(*blocks, strict=True), strict=True)}
+        return said | {"reconstruction": self._readable(said["reconstruction"])} if reconstruction else said
+
+    def decode(self, codes: np.ndarray) -> np.ndarray:
+        """What the model makes of codes (n, *code shape), as `score` gives them: (n, *made_shape) in raw units, or texts.
+
+        Raises:
+            DataError: a bundle of format 1, which has no decoder.
+        """
+        size = TEXTS if self.kind == "text" else BLOCK
+        made = [
+            self._decoder.run(["reconstruction"], {"code": codes[first : first + size]})[0]
+            for first in range(0, len(codes), size)
+        ]
+        return self._readable(np.concatenate(made))
+
+    @cached_property
+    def _decoder(self) -> onnxruntime.InferenceSession:
+        if not (self.folder / "decoder.onnx").is_file():
+            raise DataError(f"the bundle {self.folder} is of format 1, which has no decoder: train it again with ae run")
+        return open_session(self.folder / "decoder.onnx")
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        from ae_models import tokens
+
+        return tokens.from_json((self.folder / "tokenizer.json").read_text(encoding="utf-8"))
+
+    def _readable(self, made: np.ndarray) -> np.ndarray:
+        """Reconstructions as a person reads them: token ids as texts, object (n,); others as they are."""
+        if self.kind != "text":
+            return made
+        from ae_models import tokens
+
+        return np.array(tokens.texts(self._tokenizer, made), dtype=object)
 
     def _batch(self, samples: Any) -> np.ndarray:
+        return self._text_batch(samples) if self.kind == "text" else self._array_batch(samples)
+
+    def _text_batch(self, samples: Any) -> np.ndarray:
+        from ae_models import tokens
+
+        given = [samples] if isinstance(samples, str) else samples
+        try:
+            stored = given if isinstance(given, np.ndarray) and given.dtype == np.uint8 else tokens.as_bytes(strings(given))
+            if len(stored) == 0:
+                raise DataError("no samples given; at least one is needed")
+            ids: np.ndarray = tokens.ids(self._tokenizer, np.atleast_2d(stored), self.shape[0])
+        except ValueError as error:  # bytes or characters that are no UTF-8
+            raise DataError(str(error)) from error
+        return ids
+
+    def _array_batch(self, samples: Any) -> np.ndarray:
         try:
             given = samples if isinstance(samples, np.ndarray) else np.asarray(samples)
         except ValueError as error:
@@ -97,7 +178,9 @@ class Detector:
         return given.reshape(len(given), *self.shape)
 
     def _checked_values(self, block: np.ndarray, first: int) -> np.ndarray:
-        """The block as float32; `first` is its first sample's place in the whole batch, for the message."""
+        """The block as the model takes it; `first` is its first sample's place in the whole batch, for the message."""
+        if self.kind == "text":
+            return np.ascontiguousarray(block, dtype=np.int64)
         values = np.ascontiguousarray(block, dtype=np.float32)
         inside = (values >= self.low) & (values <= self.high)  # false for NaN too
         if not inside.all():
@@ -108,6 +191,19 @@ class Detector:
 
     def _allowed(self) -> str:
         return f"one sample of shape {self.shape} or a batch of shape ({', '.join(['n', *map(str, self.shape)])}) is"
+
+
+def strings(given: Any) -> list[str]:
+    """The texts of a list or an array of strings; raises DataError where it is something else."""
+    texts = list(np.atleast_1d(given)) if isinstance(given, np.ndarray) else given
+    if isinstance(texts, list | tuple) and all(isinstance(text, str) for text in texts):
+        return list(texts)
+    raise DataError("samples that are no texts given; strings are allowed, or their bytes as uint8 (n, length)")
+
+
+def at_once(batch: np.ndarray) -> int:
+    """How many samples of a batch to score in one go."""
+    return max(1, min(BLOCK, BLOCK_VALUES // max(1, int(batch[0].size))))
 
 
 def open_session(model: Path) -> onnxruntime.InferenceSession:
@@ -129,6 +225,6 @@ def usable_cores() -> int:
 def require_known_format(bundle: Path, number: Any) -> None:
     if number not in FORMATS:
         raise DataError(
-            f"bundle {bundle} has format {number!r}; {', '.join(map(str, FORMATS))} is known here: "
+            f"bundle {bundle} has format {number!r}; {', '.join(map(str, FORMATS))} are known here: "
             "a newer version of this project wrote it, so update this one"
         )

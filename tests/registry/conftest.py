@@ -1,6 +1,5 @@
 """A project in an empty folder, and a bundle of a few bytes: the registry keeps bundles, it does not run them."""
 
-import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -8,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ae_models.sums import write_sums
 from aeops.project import Project
 from aeops.registry.database import database_file, prepare_database
 from aeops.registry.store import Store, open_store
@@ -54,8 +54,9 @@ def bundle(tmp_path: Path) -> Callable[..., Path]:
         described = {"format": 1, "input": {"kind": "image", "shape": [1, 28, 28], "low": 0, "high": 255}}
         (place / "bundle.json").write_text(json.dumps(described), encoding="utf-8")
         (place / "model.onnx").write_text(word, encoding="utf-8")
-        sums = [f"{hashlib.sha256((place / name).read_bytes()).hexdigest()}  {name}\n" for name in ("bundle.json", "model.onnx")]
-        (place / "SHA256SUMS").write_text("".join(sums), encoding="utf-8")
+        for name in ("scorer.safetensors", "weights.safetensors"):
+            (place / name).write_bytes(b"")
+        write_sums(place)
         return place
 
     return write

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from ae_models.sums import bundle_sha256, verify
 from aeops.errors import DataError, InfrastructureError, UsageError
 from aeops.project import Project
 from aeops.registry.database import database_file
 from aeops.registry.store import Store, open_store
-from aeops.serving.sums import bundle_sha256, verify
 
 FIRST_USE = """
 import sys, time
@@ -164,8 +164,10 @@ LOGGED = (
     *("MLmodel", "conda.yaml", "python_env.yaml", "requirements.txt", "served_model.py"),
     *("input_example.json", "serving_input_example.json"),
     *("artifacts/bundle/SHA256SUMS", "artifacts/bundle/bundle.json", "artifacts/bundle/model.onnx"),
-    *("code/ae_models/__init__.py", "code/ae_models/errors.py", "code/aeops/__init__.py", "code/aeops/errors.py"),
-    *(f"code/aeops/serving/{name}.py" for name in ("__init__", "answers", "detector", "sums")),
+    *("artifacts/bundle/scorer.safetensors", "artifacts/bundle/weights.safetensors"),
+    *(f"code/ae_models/{name}.py" for name in ("__init__", "errors", "sums", "tokens")),
+    *("code/aeops/__init__.py", "code/aeops/errors.py"),
+    *(f"code/aeops/serving/{name}.py" for name in ("__init__", "answers", "detector")),
 )
 
 

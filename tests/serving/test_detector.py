@@ -3,16 +3,15 @@
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 import pytest
 
+from ae_models.sums import bundle_sha256, write_sums
 from aeops.errors import DataError
 from aeops.serving.detector import BLOCK, Detector
-from aeops.serving.sums import bundle_sha256
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +102,7 @@ def test_a_missing_a_surplus_and_a_missing_sums_file_are_named(copy: Path) -> No
     with pytest.raises(DataError, match=r"model\.onnx is missing"):
         Detector(copy)
     (copy / "SHA256SUMS").unlink()
-    with pytest.raises(DataError, match="SHA256SUMS is missing"):
+    with pytest.raises(DataError, match="SHA256SUMS cannot be read"):
         Detector(copy)
 
 
@@ -114,11 +113,11 @@ def test_sums_that_cover_nothing_are_refused(copy: Path, text: str) -> None:
         Detector(copy)
 
 
-def test_a_format_of_the_future_is_refused_with_its_number(copy: Path, write_sums: Callable[[Path], None]) -> None:
+def test_a_format_of_the_future_is_refused_with_its_number(copy: Path) -> None:
     text = (copy / "bundle.json").read_text(encoding="utf-8")
     (copy / "bundle.json").write_text(text.replace('"format": 1', '"format": 99'), encoding="utf-8")
     write_sums(copy)
-    with pytest.raises(DataError, match="format 99; 1 is known"):
+    with pytest.raises(DataError, match="format 99; 1, 2 are known"):
         Detector(copy)
 
 
