@@ -29,10 +29,8 @@ class Ranking:
     auroc_interval: tuple[float, float]
 
 
-def ranking(score: np.ndarray, novelty: np.ndarray) -> Ranking | None:
-    """How well `score` (n,) ranks where `novelty` (n,) is true; None where only one of the two classes is there."""
-    if novelty.all() or not novelty.any():
-        return None
+def ranking(score: np.ndarray, novelty: np.ndarray) -> Ranking:
+    """How well `score` (n,) ranks samples where `novelty` (n,) is true above the others; there must be some of both."""
     auroc, variance = delong(score[novelty], score[~novelty])
     precision = float(average_precision_score(novelty, score))
     return Ranking(auroc, precision, logit_interval(auroc, variance))

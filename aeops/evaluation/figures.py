@@ -6,6 +6,8 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.patches import PathPatch
+from matplotlib.path import Path as MplPath
 from matplotlib.ticker import LogLocator, NullLocator
 from sklearn.metrics import precision_recall_curve, roc_curve
 
@@ -14,20 +16,37 @@ from aeops.evaluation.style import WIDE, drawing
 
 DETECTORS = {"model": ("autoencoder", MODEL), "pca_residual": ("PCA residual", PCA), "knn": ("kNN distance", KNN)}
 CURVE_POINTS = 400  # more than a screen can tell apart, few enough for a small file
+DOT = 3.6  # points across
 MAP_NORMALS, MAP_NOVELTY = 900, 250  # points in the map of codes: enough to see where, few enough to see through
 
 
-def draw_training(file: Path, history: pd.DataFrame, pca_mse: float) -> None:
-    """Losses over the epochs; the dotted line is what PCA with as many numbers leaves on the test normals."""
-    with drawing(file, WIDE, 3.3) as [axes]:
-        axes.plot(history["epoch"], history["train_loss"], color=MUTED, linewidth=1.2, label="training loss")
-        axes.plot(history["epoch"], history["validation_mse"], color=MODEL, label="validation MSE")
-        axes.axhline(pca_mse, color=PCA, linestyle=(0, (2, 2)), linewidth=1.2, label="PCA on test normals")
-        axes.set(xlabel="epoch", ylabel="mean squared error", yscale="log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.yaxis.set_major_formatter("{x:.3g}")
-        axes.yaxis.set_minor_locator(NullLocator())
-        axes.legend(loc="upper right")
+def draw_training(file: Path, history: pd.DataFrame, pca_mse: float | None, error: str) -> None:
+    """Loss and validation error over the epochs, side by side as they may have different units.
+
+    Args:
+        file: the SVG file to write.
+        history: epoch, train_loss, validation_error.
+        pca_mse: what PCA leaves on the test normals, as a dotted line beside the validation error; None: no line.
+        error: what the validation error is.
+    """
+    with drawing(file, WIDE, 3.1, columns=2) as [loss, validation]:
+        loss.plot(history["epoch"], history["train_loss"], color=MUTED)
+        loss.set(xlabel="epoch", title="training loss")
+        validation.plot(history["epoch"], history["validation_error"], color=MODEL, label="autoencoder")
+        validation.set(xlabel="epoch", title=f"validation: {error}")
+        if pca_mse is not None:
+            validation.axhline(pca_mse, color=PCA, linestyle=(0, (2, 2)), linewidth=1.2, label="PCA on test normals")
+            validation.legend(loc="upper right")
+        for axes, name in ((loss, "train_loss"), (validation, "validation_error")):
+            if (history[name] > 0).all():  # a loss with a critic in it may fall below
+                log_scale(axes)
+
+
+def log_scale(axes: Axes) -> None:
+    axes.set(yscale="log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter("{x:.3g}")
+    axes.yaxis.set_minor_locator(NullLocator())
 
 
 def draw_histogram(file: Path, score: np.ndarray, novelty: np.ndarray, threshold: float) -> None:
@@ -86,17 +105,37 @@ def draw_codes(file: Path, code: np.ndarray, labels: pd.Series, novelty: np.ndar
     """A map of the codes (n, size): the two leading principal axes of the normal ones, and where the novelty falls."""
     places, shares = principal_plane(code, ~novelty)
     with drawing(file, WIDE, 6) as [axes]:
-        for label, colour, chosen in label_groups(labels, ~novelty, MAP_NORMALS):
-            x, y = places[chosen].T
-            axes.scatter(x, y, s=14, color=colour, alpha=0.6, linewidths=0)
-            if label:
-                annotate(axes, places[chosen], label, INK)
-        for label, _, chosen in label_groups(labels, novelty, MAP_NOVELTY):
-            x, y = places[chosen].T
-            axes.scatter(x, y, s=18, color=NOVELTY, marker="x", linewidths=1, alpha=0.8)
-            annotate(axes, places[chosen], f"{label} (novelty)" if label else "novelty", NOVELTY)
-        first, second = (f"{share:.0%} of the variance" for share in shares)
-        axes.set(xlabel=f"first principal axis: {first}", ylabel=f"second principal axis: {second}", xticks=[], yticks=[])
+        scatter_labels(axes, places, labels, novelty)
+        name_axes(axes, shares)
+
+
+def scatter_labels(axes: Axes, places: np.ndarray, labels: pd.Series, novelty: np.ndarray, most: int = MAP_NORMALS) -> None:
+    """Points (n, 2), a colour and a name a label, novelty as crosses; at most `most` normal ones are drawn."""
+    for label, colour, chosen in label_groups(labels, ~novelty, most):
+        x, y = places[chosen].T
+        draw_dots(axes, x, y, colour)
+        if label:
+            annotate(axes, places[chosen], label, INK)
+    for label, _, chosen in label_groups(labels, novelty, MAP_NOVELTY):
+        x, y = places[chosen].T
+        axes.scatter(x, y, s=18, color=NOVELTY, marker="x", linewidths=1, alpha=0.8)
+        annotate(axes, places[chosen], f"{label} (novelty)" if label else "novelty", NOVELTY)
+    axes.set(xticks=[], yticks=[])
+
+
+def draw_dots(axes: Axes, x: np.ndarray, y: np.ndarray, colour: str) -> None:
+    """A dot a point, all in one path: strokes of no length with round ends take a fifth of the bytes that markers take."""
+    ends = np.repeat(np.stack([x, y], axis=1), 2, axis=0)
+    path = MplPath(ends, np.tile([MplPath.MOVETO, MplPath.LINETO], len(x)))
+    path.should_simplify = False
+    axes.add_patch(PathPatch(path, facecolor="none", edgecolor=colour, alpha=0.6, linewidth=DOT, capstyle="round"))
+    axes.update_datalim(ends)
+    axes.autoscale_view()
+
+
+def name_axes(axes: Axes, shares: np.ndarray) -> None:
+    first, second = (f"{share:.0%} of the variance" for share in shares)
+    axes.set(xlabel=f"first principal axis: {first}", ylabel=f"second principal axis: {second}")
 
 
 def principal_plane(code: np.ndarray, normal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

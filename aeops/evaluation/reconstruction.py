@@ -12,7 +12,7 @@ BLOCK = 4096  # images filtered at once: bounds the memory of the five filtered 
 
 
 def mse_per_image(target: np.ndarray, made: np.ndarray) -> np.ndarray:
-    """Mean squared error of each image, float64 (n,); `target` and `made` are (n, c, h, w)."""
+    """Mean squared error of each sample, float64 (n,); `target` and `made` are (n, ...)."""
     return np.asarray(np.square(target - made, dtype=np.float64).reshape(len(target), -1).mean(axis=1))
 
 
@@ -30,9 +30,9 @@ def ssim(target: np.ndarray, made: np.ndarray) -> float | None:
 
     Gaussian window of sigma 1.5, biased moments, borders that the window overlaps left out, mean over channels: what
     scikit-image computes for one image with `gaussian_weights=True, use_sample_covariance=False, data_range=1`, here
-    for all images in one pass. None for images smaller than the window (11 x 11), where it is not defined.
+    for all images in one pass. None for images smaller than the window (11 x 11) and for series, where it is not defined.
     """
-    if min(target.shape[-2:]) <= 2 * RADIUS:
+    if target.ndim != 4 or min(target.shape[-2:]) <= 2 * RADIUS:
         return None
     blocks = range(0, len(target), BLOCK)
     total = sum(float(ssim_map(target[at : at + BLOCK], made[at : at + BLOCK]).mean(axis=(1, 2, 3)).sum()) for at in blocks)
@@ -50,3 +50,9 @@ def ssim_map(target: np.ndarray, made: np.ndarray) -> np.ndarray:
 
 def blur(images: np.ndarray) -> np.ndarray:
     return np.asarray(gaussian_filter(images, SIGMA, truncate=TRUNCATE, axes=(-2, -1)))
+
+
+def reconstruction_metrics(target: np.ndarray, made: np.ndarray) -> dict[str, float | None]:
+    """Mean squared error, PSNR in dB and structural similarity of all samples; None where it is not defined."""
+    mse = float(mse_per_image(target, made).mean())
+    return {"mse": mse, "psnr": psnr(mse), "ssim": ssim(target, made)}

@@ -5,7 +5,7 @@ To change what it says: templates/report.html.j2; how it looks: templates/report
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from aeops.report.svg import inline, theme_css
+from aeops.report.tables import DETECTION, MODEL, Measure, best, detectors, measures, pca_name, reconstructions
 from aeops.report.words import number, share, span
 
 ALT = {
     "samples": "Test samples in rows by label; the rows of the novelty are marked.",
     "counts": "Bars: samples by split, and test samples by label.",
-    "training": "Curves of training loss and validation error over the epochs, falling, beside the error of PCA.",
+    "training": "Curves of training loss and of the validation error over the epochs.",
     "gallery_best": "Normal test samples with the smallest errors: input, output and error at each pixel.",
     "gallery_median": "Normal test samples with median errors: input, output and error at each pixel.",
     "gallery_worst": "Normal test samples with the largest errors: input, output and error at each pixel.",
@@ -49,7 +50,7 @@ def write_report(
     Args:
         out: the file to write.
         recipe: the parsed YAML.
-        report: the folder that the stage evaluate wrote: metrics.json and figures/.
+        report: the folder that the stage evaluate wrote: metrics.json, studies.json and figures/.
         bundle: the bundle's folder.
         training: the folder of history.csv.
         verdict: verdict.json.
@@ -70,7 +71,12 @@ def write_report(
         lineage=lineage,
         timings=timings or {},
         figures=figures(report / "figures"),
+        findings=findings(report),
         tiles=tiles(metrics),
+        reconstructions=reconstructions(metrics),
+        measures=measures(metrics),
+        detectors=detectors(metrics),
+        rankings=DETECTION,
         theme=theme_css(),
     )
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -85,7 +91,7 @@ def environment() -> Environment:
     made = Environment(
         loader=PackageLoader("aeops.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    made.filters |= {"number": number, "share": share, "span": span, "value": value, "part": part}
+    made.filters |= {"number": number, "share": share, "span": span, "value": value, "part": part, "best": best}
     return made
 
 
@@ -93,6 +99,15 @@ def figures(folder: Path) -> dict[str, Markup]:
     """The figures that were drawn, by name, ready to stand in the page."""
     files = ((name, folder / f"{name}.svg") for name in ALT)
     return {name: inline(file.read_text(encoding="utf-8"), name, ALT[name]) for name, file in files if file.is_file()}
+
+
+def findings(report: Path) -> dict[str, dict[str, Any]]:
+    """What the studies found, by name: as studies.json holds it, its figures ready to stand in the page with their captions."""
+    found: dict[str, dict[str, Any]] = json.loads((report / "studies.json").read_text(encoding="utf-8"))
+    for finding in found.values():
+        drawn = ((report / "figures" / file, caption) for file, caption in finding["figures"])
+        finding["figures"] = [(inline(file.read_text(encoding="utf-8"), file.stem, caption), caption) for file, caption in drawn]
+    return found
 
 
 # ---------------------------------------------------------------- values as words
@@ -132,36 +147,46 @@ def expectation_row(item: Mapping[str, Any]) -> dict[str, Any]:
     return {"name": item["name"], "allowed": item["allowed"], "found": found, "mark": mark}
 
 
-# ---------------------------------------------------------------- the four numbers at the top
+# ---------------------------------------------------------------- the numbers at the top
 
 
 def tiles(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Headline, its baselines as bars (length in percent), and a line below."""
-    made, found = metrics["reconstruction"], metrics["detection"]
-    pca = f"PCA-{made['pca']['components']}"
-    knn = f"kNN-{found['knn']['neighbours']}"
-    gain, interval = made["gain_over_pca"], found["model"]["auroc_interval"]
-    errors = [bar("autoencoder", made["model"]["mse"], "model", 5), bar(pca, made["pca"]["mse"], "pca", 5)]
-    detectors = (("autoencoder", "model", "model"), (f"{pca} residual", "pca_residual", "pca"), (f"{knn} distance", "knn", "knn"))
+    """Headline, its baselines as bars (length in percent), and a line below; only of what was measured."""
+    ranked = detectors(metrics)
+    if not ranked:
+        return [reconstruction_tile(metrics), alarm_tile(metrics["false_alarms"], metrics["novelty_flagged"])]
+    interval = metrics["detection"]["model"]["auroc_interval"]
     return [
-        {
-            "title": "Reconstruction error",
-            "headline": number(made["model"]["mse"], 4),
-            "unit": "MSE per pixel",
-            "bars": scaled(errors),
-            "note": "" if gain is None else f"{abs(gain):.0%} {'below' if gain >= 0 else 'above'} {pca}; lower is better",
-        },
-        ranking_tile("Novelty against normals", "AUROC", "auroc", found, detectors, f"95 % interval {span(interval)}"),
-        ranking_tile("Novelty among flags", "average precision", "average_precision", found, detectors, "higher is better"),
+        reconstruction_tile(metrics),
+        ranking_tile("Novelty against normals", DETECTION[0], ranked, f"95 % interval {span(interval)}"),
+        ranking_tile("Novelty among flags", DETECTION[1], ranked, "higher is better"),
         alarm_tile(metrics["false_alarms"], metrics["novelty_flagged"]),
     ]
 
 
-def ranking_tile(
-    title: str, unit: str, key: str, found: Mapping[str, Any], detectors: Iterable[tuple[str, str, str]], note: str
-) -> dict[str, Any]:
-    bars = [bar(name, found[detector][key], colour, 3) for name, detector, colour in detectors]
-    return {"title": title, "headline": number(found["model"][key]), "unit": unit, "bars": scaled(bars, 1.0), "note": note}
+def reconstruction_tile(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    measure, made = measures(metrics)[0], reconstructions(metrics)
+    bars = [bar(name, found[measure.key], colour_of(name), measure.digits) for name, found in made.items()]
+    gain = metrics["reconstruction"].get("gain_over_pca")
+    beside = f"{abs(gain):.0%} {'below' if gain >= 0 else 'above'} {pca_name(metrics)}; " if gain is not None else ""
+    return {
+        "title": "Reconstruction",
+        "headline": number(made[MODEL][measure.key], 4 if measure.best == "min" else 3),
+        "unit": measure.name,
+        "bars": scaled(bars, None if measure.best == "min" else 1.0),
+        "note": f"{beside}{'lower' if measure.best == 'min' else 'higher'} is better",
+    }
+
+
+def ranking_tile(title: str, measure: Measure, ranked: Mapping[str, Mapping[str, Any]], note: str) -> dict[str, Any]:
+    bars = [bar(name, found[measure.key], colour_of(name), measure.digits) for name, found in ranked.items()]
+    headline = number(ranked[MODEL][measure.key])
+    return {"title": title, "headline": headline, "unit": measure.name, "bars": scaled(bars, 1.0), "note": note}
+
+
+def colour_of(name: str) -> str:
+    """The palette's word for a detector."""
+    return "model" if name == MODEL else "pca" if name.startswith("PCA") else "knn"
 
 
 def alarm_tile(alarms: Mapping[str, Any], flagged: float | None) -> dict[str, Any]:

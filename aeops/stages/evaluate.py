@@ -1,146 +1,148 @@
-"""Stage evaluate: what the bundle is worth on samples that it never saw, beside PCA and kNN.
+"""Stage evaluate: what the bundle is worth on samples that it never saw, beside its baselines, and the recipe's studies.
 
 Run: python -m aeops.stages.evaluate --recipe recipes/digits.yaml --prepared DIR --bundle DIR --history DIR --out DIR
-Writes metrics.json, scores.parquet and figures/ into --out, the same bytes for the same input.
+Writes metrics.json, studies.json, scores.parquet and figures/ into --out, the same bytes for the same input.
 """
 
 import argparse
 import math
-import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from aeops.dataset import read_json, replace_folder, write_json, write_parquet
+from ae_models.spec import TEXT
+from aeops.dataset import read_json, write_json, write_parquet, written_aside
 from aeops.errors import DataError
-from aeops.evaluation import figures, mosaics
-from aeops.evaluation.detection import PcaBaseline, Ranking, knn_distance, ranking
+from aeops.evaluation import figures, mosaics, served, texts
+from aeops.evaluation.detection import PcaBaseline, knn_distance, ranking
 from aeops.evaluation.false_alarms import false_alarms
-from aeops.evaluation.prepared import Prepared, load_prepared
-from aeops.evaluation.reconstruction import mse_per_image, psnr, ssim
-from aeops.recipe import EvaluateSpec, read_recipe
+from aeops.evaluation.prepared import load_prepared
+from aeops.evaluation.reconstruction import mse_per_image, reconstruction_metrics
+from aeops.evaluation.study import Finding, Scene, find
+from aeops.project import Project, find_project
+from aeops.recipe import EvaluateSpec, Recipe, read_recipe
 from aeops.serving.detector import Detector
 from aeops.stage import run_stage
 
 
 @dataclass(frozen=True)
-class Answers:
-    """What the model and the baselines say of each test sample; images are (n, c, h, w) in [0, 1].
+class Baselines:
+    """What the baselines of a recipe say of each test sample.
 
     Attributes:
-        model: score, p_value, is_anomaly and code, as the detector gives them.
-        inputs, outputs, pca_outputs: the samples, and what the model and PCA make of them. Both are clipped to the range
-            of the input: the bundle clips, so that a baseline left unclipped would be the weaker for it.
-        detectors: the score of each detector, (n,); the higher, the stranger.
+        pca_outputs: what PCA makes of the samples, (n, ...) in [0, 1]; clipped, as the bundle clips: a baseline left
+            unclipped would be the weaker for it. None where the recipe asks for no PCA.
+        detectors: the score of each detector, (n,), the model's among them; the higher, the stranger.
     """
 
-    model: dict[str, np.ndarray]
-    inputs: np.ndarray
-    outputs: np.ndarray
-    pca_outputs: np.ndarray
+    pca_outputs: np.ndarray | None
     detectors: dict[str, np.ndarray]
 
 
-def evaluate(spec: EvaluateSpec, prepared: Path, bundle: Path, history: Path, out: Path) -> dict[str, Any]:
+def evaluate(recipe: Recipe, project: Project, prepared: Path, bundle: Path, history: Path, out: Path) -> dict[str, Any]:
     """Evaluates `bundle` on the prepared test samples and replaces `out` by the report; returns the metrics.
 
     Raises:
         DataError: a bundle that must not be used, or no normal among the test samples.
         UsageError: more PCA components or neighbours than the training samples allow.
     """
-    data = load_prepared(prepared)
-    if data.novelty.all():
-        raise DataError(f"{prepared}: no normal sample in test.npy; raise data.split.test in the recipe, or ingest more samples")
-    detector = Detector(bundle)
-    answers = answer(spec, data, detector)
+    scene = set_scene(recipe, project, prepared, bundle, history)
     curves = pd.read_csv(history / "history.csv")
-    export = read_json(history / "export.json")
-    metrics = measure(spec, data, answers, detector.bundle["threshold"]) | {
-        "export": {"max_difference": float(export["max_difference"])},
+    baselines = ask_baselines(recipe.evaluate, scene)
+    metrics = measure(scene, baselines) | {
+        "export": {"max_difference": float(read_json(history / "export.json")["max_difference"])},
         "history": {
             "epochs": len(curves),
             "final_train_loss": float(curves["train_loss"].iloc[-1]),
-            "final_validation_mse": float(curves["validation_mse"].iloc[-1]),
+            "final_validation_error": float(curves["validation_error"].iloc[-1]),
         },
     }
-    metrics = {key: only_finite(value) for key, value in metrics.items()}
-    write_report_folder(out, data, answers, metrics, curves)
+    with written_aside(out) as folder:
+        (folder / "figures").mkdir()
+        findings = {name: find(name, spec, scene, folder / "figures") for name, spec in recipe.evaluate.studies.items()}
+        metrics = {key: only_finite(value) for key, value in (metrics | measured(findings)).items()}
+        write_json(folder / "metrics.json", metrics)
+        write_json(folder / "studies.json", {name: shown(finding) for name, finding in (examples(scene) | findings).items()})
+        write_parquet(folder / "scores.parquet", score_table(scene))
+        draw(folder / "figures", scene, baselines, metrics, curves)
     return metrics
 
 
-def write_report_folder(out: Path, data: Prepared, answers: Answers, metrics: dict[str, Any], curves: pd.DataFrame) -> None:
-    """Metrics, scores and figures, whole or not at all."""
-    aside = out.with_name(f".{out.name}.aside")
-    shutil.rmtree(aside, ignore_errors=True)
-    (aside / "figures").mkdir(parents=True)
-    write_json(aside / "metrics.json", metrics)
-    write_parquet(aside / "scores.parquet", score_table(data, answers))
-    draw(aside / "figures", data, answers, metrics, curves)
-    replace_folder(aside, out)
+def set_scene(recipe: Recipe, project: Project, prepared: Path, bundle: Path, history: Path) -> Scene:
+    """The test samples as the model is served them, and its answers."""
+    data, detector, source = load_prepared(prepared), Detector(bundle), recipe.fit.input
+    if data.novelty.all():
+        raise DataError(f"{prepared}: no normal sample in test.npy; raise data.split.test in the recipe, or ingest more samples")
+    given = served.given(recipe.fit, data.test, served.TEST_SEED)
+    target = detector.check(data.test) if source.kind == TEXT else served.target(source, data, data.test)
+    said = detector.score(given, reconstruction=True, code=True)
+    return Scene(recipe, data, detector, given, target, said, project, bundle, history)
 
 
-def answer(spec: EvaluateSpec, data: Prepared, detector: Detector) -> Answers:
-    """Asks the model and the baselines about every test sample."""
-    said = detector.score(data.test, reconstruction=True, code=True)
-    inputs = data.scaled(data.test)
-    flat, train = inputs.reshape(len(inputs), -1), data.scaled(data.train).reshape(len(data.train), -1)
-    pca = PcaBaseline.fit(train, spec.pca_components)
-    return Answers(
-        model=said,
-        inputs=inputs,
-        outputs=data.scaled(said["reconstruction"]),
-        pca_outputs=pca.reconstruct(flat).clip(0, 1).reshape(inputs.shape),
-        detectors={
-            "model": said["score"],
-            "pca_residual": pca.residual(flat),
-            "knn": knn_distance(train, flat, spec.neighbours),
-        },
-    )
+def ask_baselines(spec: EvaluateSpec, scene: Scene) -> Baselines:
+    """What PCA and kNN say, where the recipe asks for them.
+
+    PCA is fitted on clean training samples: of corrupted ones it makes their projection on what clean ones look like.
+    """
+    detectors, pca_outputs, data, fit = {"model": scene.said["score"]}, None, scene.data, scene.recipe.fit
+    if spec.pca_components is not None:
+        inputs = data.scaled(scene.given)
+        flat, train = as_rows(inputs), as_rows(data.scaled(served.clean(fit.input, data.train)))
+        pca = PcaBaseline.fit(train, spec.pca_components)
+        pca_outputs = pca.reconstruct(flat).clip(0, 1).reshape(inputs.shape)
+        detectors["pca_residual"] = pca.residual(flat)
+    if spec.neighbours is not None and data.novelty.any():
+        train = as_rows(data.scaled(served.given(fit, data.train, served.TRAIN_SEED)))
+        detectors["knn"] = knn_distance(train, as_rows(data.scaled(scene.given)), spec.neighbours)
+    return Baselines(pca_outputs, detectors)
 
 
-def measure(spec: EvaluateSpec, data: Prepared, answers: Answers, threshold: dict[str, Any]) -> dict[str, Any]:
-    """Every metric of the samples, as metrics.json lays them out; what is not defined is None."""
-    normal, flagged = ~data.novelty, answers.model["is_anomaly"]
-    model = reconstruction_metrics(answers.inputs[normal], answers.outputs[normal])
-    pca = reconstruction_metrics(answers.inputs[normal], answers.pca_outputs[normal])
+def as_rows(samples: np.ndarray) -> np.ndarray:
+    return samples.reshape(len(samples), -1)
+
+
+# ---------------------------------------------------------------- metrics
+
+
+def measure(scene: Scene, baselines: Baselines) -> dict[str, Any]:
+    """The standing metrics, as metrics.json lays them out: sections that the recipe does not ask for are left out."""
+    spec, threshold = scene.recipe.evaluate, scene.detector.bundle["threshold"]
+    normal, flagged = scene.normal, scene.said["is_anomaly"]
     alarms = false_alarms(int(flagged[normal].sum()), int(normal.sum()), int(threshold["calibration_rows"]))
+    ranked = {"detection": detection_metrics(spec, baselines, ~normal)} if "knn" in baselines.detectors else {}
     return {
         "format": 1,
-        "rows": data.rows,
-        "reconstruction": {
-            "model": model,
-            "pca": {"components": spec.pca_components} | pca,
-            "gain_over_pca": 1 - model["mse"] / pca["mse"] if pca["mse"] else None,
-        },
-        "detection": detection_metrics(spec, data, answers),
+        "rows": scene.data.rows,
+        "reconstruction": text_reconstruction(scene) if scene.detector.kind == TEXT else reconstruction(scene, baselines),
+        **ranked,
         "false_alarms": {"requested": threshold["false_alarm_rate"], "threshold": threshold["value"]} | asdict(alarms),
-        "novelty_flagged": float(flagged[~normal].mean()) if data.novelty.any() else None,
+        "novelty_flagged": float(flagged[~normal].mean()) if not normal.all() else None,
     }
 
 
-def reconstruction_metrics(target: np.ndarray, made: np.ndarray) -> dict[str, Any]:
-    mse = float(mse_per_image(target, made).mean())
-    return {"mse": mse, "psnr": psnr(mse), "ssim": ssim(target, made)}
+def reconstruction(scene: Scene, baselines: Baselines) -> dict[str, Any]:
+    """Of the normal samples: the model, and PCA where there is one."""
+    normal = scene.normal
+    model = reconstruction_metrics(scene.target[normal], scene.made[normal])
+    if baselines.pca_outputs is None:
+        return {"model": model}
+    pca = reconstruction_metrics(scene.target[normal], baselines.pca_outputs[normal])
+    gain = 1 - (model["mse"] or 0.0) / pca["mse"] if pca["mse"] else None
+    return {"model": model, "pca": {"components": scene.recipe.evaluate.pca_components} | pca, "gain_over_pca": gain}
 
 
-def detection_metrics(spec: EvaluateSpec, data: Prepared, answers: Answers) -> dict[str, Any]:
-    """AUROC and average precision of each detector, and the model's lead in AUROC over the better baseline.
-
-    None throughout where the recipe holds out no novelty.
-    """
-    found = {key: ranking(score, data.novelty) for key, score in answers.detectors.items()}
-    settings: dict[str, dict[str, Any]] = {"model": {}, "pca_residual": {}, "knn": {"neighbours": spec.neighbours}}
-    metrics: dict[str, Any] = {key: settings[key] | ranking_metrics(ranked) for key, ranked in found.items()}
-    aurocs = {key: ranked.auroc for key, ranked in found.items() if ranked}
-    lead = aurocs["model"] - max(aurocs["pca_residual"], aurocs["knn"]) if aurocs else None
-    return metrics | {"lead": lead}
+def text_reconstruction(scene: Scene) -> dict[str, Any]:
+    return {"model": texts.text_metrics(scene.target[scene.normal], scene.made_tokens[scene.normal])}
 
 
-def ranking_metrics(found: Ranking | None) -> dict[str, Any]:
-    return asdict(found) if found else {"auroc": None, "average_precision": None, "auroc_interval": None}
+def detection_metrics(spec: EvaluateSpec, baselines: Baselines, novelty: np.ndarray) -> dict[str, Any]:
+    """AUROC and average precision of each detector, and the model's lead in AUROC over the better baseline."""
+    ranked = {key: asdict(ranking(score, novelty)) for key, score in baselines.detectors.items()}
+    lead = ranked["model"]["auroc"] - max(found["auroc"] for key, found in ranked.items() if key != "model")
+    return ranked | {"knn": {"neighbours": spec.neighbours} | ranked["knn"], "lead": lead}
 
 
 def only_finite(value: Any) -> Any:
@@ -152,52 +154,87 @@ def only_finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def score_table(data: Prepared, answers: Answers) -> pd.DataFrame:
-    said = answers.model
-    return data.table[["id", "label", "novelty"]].assign(
+def score_table(scene: Scene) -> pd.DataFrame:
+    """One row a test sample: what the model says of it, and how well it rebuilds it."""
+    said = scene.said
+    of_text = scene.detector.kind == TEXT
+    rebuilt = texts.tokens_right(scene.target, scene.made_tokens) if of_text else mse_per_image(scene.target, scene.made)
+    return scene.data.table[["id", "label", "novelty"]].assign(
         score=said["score"],
         p_value=said["p_value"],
         is_anomaly=said["is_anomaly"],
-        mse=mse_per_image(answers.inputs, answers.outputs).astype(np.float32),
+        **{"tokens_right" if of_text else "mse": rebuilt.astype(np.float32)},
     )
 
 
-def draw(folder: Path, data: Prepared, answers: Answers, metrics: dict[str, Any], curves: pd.DataFrame) -> None:
+# ---------------------------------------------------------------- what is shown
+
+
+def measured(findings: dict[str, Finding]) -> dict[str, dict[str, Any]]:
+    return {name: finding.metrics for name, finding in findings.items()}
+
+
+def shown(finding: Finding) -> dict[str, Any]:
+    """A finding as studies.json holds it: its metrics stand in metrics.json."""
+    return {key.name: getattr(finding, key.name) for key in fields(finding) if key.name != "metrics"}
+
+
+def examples(scene: Scene) -> dict[str, Finding]:
+    """Texts to read beside their reconstructions, where samples are texts: they cannot be drawn."""
+    if scene.detector.kind != TEXT:
+        return {}
+    normal = scene.normal
+    right = texts.tokens_right(scene.target[normal], scene.made_tokens[normal])
+    return {"examples": texts.examples(scene.data.test[normal], scene.said["reconstruction"][normal], right)}
+
+
+def draw(folder: Path, scene: Scene, baselines: Baselines, metrics: dict[str, Any], curves: pd.DataFrame) -> None:
     """Writes every figure; those that show nothing (no novelty, no false alarm) are left out."""
-    labels, novelty, score = data.table["label"], data.novelty, answers.model["score"]
-    mosaics.draw_samples(folder / "samples.svg", answers.inputs, labels, novelty)
-    figures.draw_counts(folder / "counts.svg", data.rows, labels, novelty)
-    figures.draw_training(folder / "training.svg", curves, metrics["reconstruction"]["pca"]["mse"])
-    figures.draw_histogram(folder / "histogram.svg", score, novelty, metrics["false_alarms"]["threshold"])
-    figures.draw_codes(folder / "codes.svg", answers.model["code"], labels, novelty)
-    if novelty.any():
-        detection = {key: metrics["detection"][key] for key in answers.detectors}
-        aurocs = {key: found["auroc"] for key, found in detection.items()}
-        precisions = {key: found["average_precision"] for key, found in detection.items()}
-        figures.draw_roc(folder / "roc.svg", answers.detectors, novelty, aurocs)
-        figures.draw_precision_recall(folder / "precision_recall.svg", answers.detectors, novelty, precisions)
-    draw_strips(folder, answers, novelty)
+    labels, novelty = scene.data.table["label"], scene.data.novelty
+    of_text = scene.detector.kind == TEXT
+    pca_mse = metrics["reconstruction"]["pca"]["mse"] if baselines.pca_outputs is not None else None
+    error = "share of tokens wrong" if of_text else "mean squared error"
+    figures.draw_counts(folder / "counts.svg", scene.data.rows, labels, novelty)
+    figures.draw_training(folder / "training.svg", curves, pca_mse, error)
+    figures.draw_histogram(folder / "histogram.svg", scene.said["score"], novelty, metrics["false_alarms"]["threshold"])
+    if scene.said["code"].dtype.kind == "f" and "codes" not in metrics:  # words have no axes; the study of codes draws more
+        figures.draw_codes(folder / "codes.svg", scene.said["code"], labels, novelty)
+    if "detection" in metrics:
+        found = {key: metrics["detection"][key] for key in baselines.detectors}
+        aurocs, precisions = ({key: one[what] for key, one in found.items()} for what in ("auroc", "average_precision"))
+        figures.draw_roc(folder / "roc.svg", baselines.detectors, novelty, aurocs)
+        figures.draw_precision_recall(folder / "precision_recall.svg", baselines.detectors, novelty, precisions)
+    if not of_text:
+        mosaics.draw_samples(folder / "samples.svg", scene.data.scaled(scene.given), labels, novelty)
+        draw_strips(folder, scene)
 
 
-def draw_strips(folder: Path, answers: Answers, novelty: np.ndarray) -> None:
+def draw_strips(folder: Path, scene: Scene) -> None:
     """The galleries: normals by their error, then what was flagged, flagged wrongly and missed by its score."""
-    mse, score, flagged = mse_per_image(answers.inputs, answers.outputs), answers.model["score"], answers.model["is_anomaly"]
+    mse, score = mse_per_image(scene.target, scene.made), scene.said["score"]
+    novelty, flagged = scene.data.novelty, scene.said["is_anomaly"]
     normals = np.flatnonzero(~novelty)[np.argsort(mse[~novelty], kind="stable")]
     k = min(mosaics.COLUMNS, len(normals))
     middle = (len(normals) - k) // 2
     strips = {"best": normals[:k], "median": normals[middle : middle + k], "worst": normals[len(normals) - k :]}
     for name, chosen in strips.items():
-        draw_strip(folder / f"gallery_{name}.svg", answers, chosen, mse)
+        draw_strip(folder / f"gallery_{name}.svg", scene, chosen, mse)
     kinds = {"flagged_novelty": novelty & flagged, "false_alarms": ~novelty & flagged, "missed_novelty": novelty & ~flagged}
     for name, of_kind in kinds.items():
         if of_kind.any():
             found = np.flatnonzero(of_kind)[np.argsort(-score[of_kind], kind="stable")]
             spread = np.unique(np.linspace(0, len(found) - 1, min(len(found), mosaics.COLUMNS)).round().astype(int))
-            draw_strip(folder / f"errors_{name}.svg", answers, found[spread], score)
+            draw_strip(folder / f"errors_{name}.svg", scene, found[spread], score)
 
 
-def draw_strip(file: Path, answers: Answers, chosen: np.ndarray, captions: np.ndarray) -> None:
-    mosaics.draw_strip(file, answers.inputs[chosen], answers.outputs[chosen], [f"{captions[i]:#.3g}" for i in chosen])
+def draw_strip(file: Path, scene: Scene, chosen: np.ndarray, captions: np.ndarray) -> None:
+    source = scene.recipe.fit.input
+    targets = scene.target[chosen] if source.target_channels or source.given == "corrupted" else None
+    inputs, outputs = (scene.data.scaled(samples[chosen]) for samples in (scene.given, scene.said["reconstruction"]))
+    mosaics.draw_strip(file, inputs, outputs, targets, [f"{captions[i]:#.3g}" for i in chosen])
+
+
+# ---------------------------------------------------------------- the program
 
 
 def main() -> None:
@@ -205,18 +242,20 @@ def main() -> None:
     for name in ("recipe", "prepared", "bundle", "history", "out"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     given = parser.parse_args()
-    run_stage(lambda: tell(evaluate(read_recipe(given.recipe).evaluate, given.prepared, given.bundle, given.history, given.out)))
+    places = (given.prepared, given.bundle, given.history, given.out)
+    run_stage(lambda: tell(evaluate(read_recipe(given.recipe), find_project(), *places)))
 
 
 def tell(metrics: dict[str, Any]) -> None:
     """One line of what came out, for whoever watches."""
     made, alarms = metrics["reconstruction"], metrics["false_alarms"]
-    auroc = metrics["detection"]["model"]["auroc"]
-    print(
-        f"MSE {made['model']['mse']:.5f} (PCA {made['pca']['mse']:.5f})"
-        + (f", AUROC {auroc:.3f}" if auroc is not None else "")
-        + f", false alarms {alarms['measured']:.2%} (asked {alarms['requested']:.2%})"
-    )
+    model = made["model"]
+    parts = [f"MSE {model['mse']:.5f}" if "mse" in model else f"tokens right {model['token_accuracy']:.1%}"]
+    if "pca" in made:
+        parts[0] += f" (PCA {made['pca']['mse']:.5f})"
+    if "detection" in metrics:
+        parts.append(f"AUROC {metrics['detection']['model']['auroc']:.3f}")
+    print(", ".join([*parts, f"false alarms {alarms['measured']:.2%} (asked {alarms['requested']:.2%})"]))
 
 
 if __name__ == "__main__":

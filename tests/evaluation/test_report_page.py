@@ -1,4 +1,6 @@
+import json
 import re
+import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -7,11 +9,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from aeops.recipe import EvaluateSpec
+from aeops.project import find_project
+from aeops.recipe import read_recipe
 from aeops.report.page import write_report
 from aeops.report.svg import inline
 from aeops.stages.evaluate import evaluate
 
+ROOT = Path(__file__).parents[2]
 SECTIONS = ("gate", "data", "training", "reconstruction", "detection", "errors", "codes", "lineage", "use")
 LINEAGE = {"git.commit": "c0ffee" * 6, "git.dirty": "false", "seed": "0", "version": "3"}
 
@@ -107,12 +111,36 @@ def test_a_refused_page_says_so_at_the_top_with_every_reason(write, verdict):
     assert "ae serve digits" not in page
 
 
+@pytest.fixture
+def studied(evaluated, tmp_path) -> Path:
+    """The report with a finding of two columns and one figure."""
+    folder = tmp_path / "studied"
+    shutil.copytree(evaluated.report, folder)
+    drawing = (folder / "figures" / "gallery_best.svg").read_text(encoding="utf-8")
+    (folder / "figures" / "of_study.svg").write_text(drawing, encoding="utf-8")
+    finding = {"title": "A study", "lead": "It <found> this.", "head": ["", "value"], "rows": [["ours", "1.25"]], "note": "So."}
+    finding |= {"figures": [["of_study.svg", "What it shows."]]}
+    (folder / "studies.json").write_text(json.dumps({"some-study": finding, "bare": finding | {"rows": [], "figures": []}}))
+    return folder
+
+
+def test_every_finding_stands_in_the_page_with_its_table_figure_and_entry_in_the_navigation(write, studied):
+    page = write(report=studied)
+    elements = Elements(page)
+    assert {"study-some-study", "study-bare"} <= set(elements.ids)
+    assert page.count('<a href="#study-') == 2
+    for text in ("It &lt;found&gt; this.", '<td class="name">ours</td><td>1.25</td>', "What it shows.", "So."):
+        assert text in page
+    assert len(elements.ids) == len(set(elements.ids))
+
+
 def test_what_was_not_measured_is_not_shown_as_a_number(write, evaluated, digits, writers, tmp_path):
     writers.prepared(tmp_path / "prepared", *digits, novelty=None)
-    evaluate(EvaluateSpec(16, 5), tmp_path / "prepared", evaluated.bundle, evaluated.training, tmp_path / "report")
+    places = (tmp_path / "prepared", evaluated.bundle, evaluated.training, tmp_path / "report")
+    evaluate(read_recipe(evaluated.recipe), find_project(ROOT), *places)
     page = write(report=tmp_path / "report")
     assert "holds out no novelty" in page
-    assert "not defined" in page
+    assert "AUROC" not in page
     assert "None" not in page
 
 
@@ -130,4 +158,4 @@ def test_figures_follow_the_theme_of_the_page():
 def test_writing_the_page_imports_neither_torch_nor_matplotlib():
     heavy = "{'torch', 'matplotlib', 'pandas', 'mlflow'}"
     check = f"import sys, aeops.report.page, aeops.report.card; assert not {heavy} & set(sys.modules)"
-    subprocess.run([sys.executable, "-c", check], check=True, timeout=60, cwd=Path(__file__).parents[2])
+    subprocess.run([sys.executable, "-c", check], check=True, timeout=60, cwd=ROOT)

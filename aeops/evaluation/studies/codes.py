@@ -1,0 +1,166 @@
+"""Maps of the codes, and whether near codes have one label, beside PCA and UMAP of the same size."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.decomposition import PCA, TruncatedSVD
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.neighbors import NearestNeighbors
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+from ae_models import tokens
+from ae_models.spec import TEXT
+from aeops.evaluation import served
+from aeops.evaluation.figures import name_axes, principal_plane, scatter_labels
+from aeops.evaluation.study import Finding, Scene
+from aeops.evaluation.style import WIDE, drawing
+from aeops.report.words import share
+from aeops.studies import CodesStudy
+
+VOCABULARY = 4096  # words that the baselines of texts count
+MAPPED, POINTS = 1500, 400  # test codes that the maps are made of, and those drawn: few enough for a small file
+EPOCHS = 200  # of UMAP's layout: its own choice for small sets, 500, takes twice as long for the same neighbours
+
+Vectors = np.ndarray  # (n, size)
+
+
+def study(spec: CodesStudy, scene: Scene, figures: Path) -> Finding:
+    """Maps test codes and measures how well their neighbours agree on the label."""
+    chosen, size = evenly(len(scene.given), spec.rows), scene.said["code"].shape[1]
+    codes = as_vectors(scene.said["code"][chosen])
+    mapped = evenly(len(codes), MAPPED)
+    draw(figures / "codes_maps.svg", scene, codes[mapped], chosen[mapped])
+    labels = scene.data.labels[chosen]
+    known = labels >= 0
+    neighbours = min(spec.neighbours, int(known.sum()) - 1)
+    measured: dict[str, dict[str, Any]] = {}
+    if neighbours > 0:
+        vectors = {"model": codes, **baselines(spec, scene, chosen, size)}
+        sizes = {name: size if name == "model" else found.shape[1] for name, found in vectors.items()}
+        measured = {
+            name: {"size": sizes[name]} | agreement(found[known], labels[known], neighbours) for name, found in vectors.items()
+        }
+    return tell(measured, neighbours, int(known.sum()), min(spec.rows, len(scene.data.train)))
+
+
+def tell(measured: dict[str, dict[str, Any]], neighbours: int, rows: int, fitted: int) -> Finding:
+    names = {"model": "autoencoder", "pca": "PCA", "umap": "UMAP"}
+    metrics: dict[str, Any] = dict(measured)
+    lead = "Test codes on their two leading principal axes, and as UMAP lays them out in the plane. "
+    if measured:
+        best = max(found["agreement"] for name, found in measured.items() if name != "model")
+        metrics["lead"] = measured["model"]["agreement"] - best
+        where = "above" if metrics["lead"] >= 0 else "below"
+        lead += (
+            f"Of the {neighbours} codes nearest to one, {share(measured['model']['agreement'])} have its label, "
+            f"{100 * abs(metrics['lead']):.1f} points {where} the better of PCA and UMAP."
+        )
+    return Finding(
+        title="Codes",
+        lead=lead,
+        head=["numbers a sample", "neighbours of the same label", "majority is right"] if measured else [],
+        rows=[
+            [f"{names[name]}-{found['size']}", share(found["agreement"]), share(found["accuracy"])]
+            for name, found in measured.items()
+        ],
+        figures=[
+            ("codes_maps.svg", "Left: two principal axes of the codes. Right: their UMAP, in which only nearness means anything.")
+        ],
+        metrics=metrics,
+        note=f"{rows:,} labelled test samples, novelty among them, each with its {neighbours} nearest others; no label was used "
+        f"in training. PCA and UMAP were fitted on {fitted:,} training samples."
+        if measured
+        else "The test samples have no labels to compare.",
+    )
+
+
+def evenly(count: int, most: int) -> np.ndarray:
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int))
+
+
+def as_vectors(codes: np.ndarray) -> Vectors:
+    """Codes whose distance is Euclidean: words (n, slots) as one-hot vectors, so that it counts the slots that differ."""
+    if codes.dtype.kind == "f":
+        return codes
+    words = np.eye(int(codes.max()) + 1, dtype=np.float32)
+    return np.asarray(words[codes].reshape(len(codes), -1))
+
+
+def agreement(vectors: Vectors, labels: np.ndarray, neighbours: int) -> dict[str, float]:
+    """Of each vector's nearest others: the share with its label, and how often their most frequent label is its own.
+
+    Args:
+        vectors: (n, size).
+        labels: (n,) whole numbers.
+        neighbours: k, below n.
+    """
+    _, nearest = NearestNeighbors(n_neighbors=neighbours, algorithm="brute").fit(vectors).kneighbors()  # without itself
+    found = labels[nearest]
+    kinds = np.unique(labels)
+    votes = (found[:, :, None] == kinds).sum(axis=1)
+    return {
+        "agreement": float((found == labels[:, None]).mean()),
+        "accuracy": float((kinds[votes.argmax(axis=1)] == labels).mean()),
+    }
+
+
+# ---------------------------------------------------------------- baselines
+
+
+def baselines(spec: CodesStudy, scene: Scene, chosen: np.ndarray, size: int) -> dict[str, Vectors]:
+    """The chosen test samples as so many numbers by PCA and by UMAP, both fitted on training samples."""
+    train, test = plain_vectors(scene, evenly(len(scene.data.train), spec.rows), chosen)
+    kept = min(size, *(side - 1 for side in train.shape))
+    projection = TruncatedSVD(kept, random_state=0) if scene.detector.kind == TEXT else PCA(kept, random_state=0)
+    with threadpool_limits(1, "blas"):
+        pca = projection.fit(train).transform(test)
+        return {"pca": pca, "umap": umap(dense(train), dense(test), kept)}
+
+
+def plain_vectors(scene: Scene, train: np.ndarray, test: np.ndarray) -> tuple[Any, Any]:
+    """Training and test samples as a model is given them, flat in [0, 1]; of texts, the tf-idf of their words (sparse)."""
+    data, fit = scene.data, scene.recipe.fit
+    if fit.input.kind == TEXT:
+        words = TfidfVectorizer(max_features=VOCABULARY, sublinear_tf=True)
+        return words.fit_transform(tokens.strings(data.train[train])), words.transform(tokens.strings(data.test[test]))
+    given = served.given(fit, np.asarray(data.train[train]), served.TRAIN_SEED), scene.given[test]
+    seen, asked = (data.scaled(samples).reshape(len(samples), -1) for samples in given)
+    return seen, asked
+
+
+def dense(vectors: Any) -> np.ndarray:
+    return np.asarray(vectors if isinstance(vectors, np.ndarray) else vectors.toarray(), dtype=np.float32)
+
+
+def umap(train: Vectors, test: Vectors | None, size: int) -> Vectors:
+    """UMAP (McInnes et al. 2018) fitted on `train`, on one thread from one seed: the same map each time.
+
+    Returns:
+        `test` on it, (n, size), or where that is None `train` itself.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a library it does not need, and of graphs in several pieces, which are no mistake
+        from umap import UMAP  # here: it takes seconds to import
+
+        # Its usual beginning, as many eigenvectors of a graph as numbers, takes minutes where those are hundreds.
+        start = "pca" if size <= min(train.shape) else "spectral"
+        mapping = UMAP(
+            n_components=size, n_neighbors=min(15, len(train) - 1), n_epochs=EPOCHS, init=start, random_state=0, n_jobs=1
+        ).fit(train)
+        return np.asarray(mapping.embedding_ if test is None else mapping.transform(test))
+
+
+# ---------------------------------------------------------------- maps
+
+
+def draw(file: Path, scene: Scene, codes: Vectors, chosen: np.ndarray) -> None:
+    """The codes on two principal axes of the normal ones, and as UMAP lays them out."""
+    labels, novelty = scene.data.table["label"].iloc[chosen], scene.data.novelty[chosen]
+    places, shares = principal_plane(codes, ~novelty)
+    with drawing(file, WIDE, 5, columns=2) as [left, right]:
+        scatter_labels(left, places, labels, novelty, POINTS)
+        name_axes(left, shares)
+        scatter_labels(right, umap(codes, None, 2), labels, novelty, POINTS)
+        right.set(xlabel="UMAP", ylabel="")

@@ -1,0 +1,288 @@
+"""What a recipe shows beside the standing measurements: its studies, as frozen dataclasses with their bounds.
+
+Standard library only, so that a recipe can be checked in a light process. To add a study: a dataclass here and its line
+in `STUDIES`, and the work in aeops/evaluation/studies/<name>.py (see aeops.evaluation.study). A dataclass may have
+`misfits(fit)`, which says why the study and the recipe's sentence do not go together.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from ae_models.spec import (
+    IMAGE,
+    TEXT,
+    FitSpec,
+    GaussianCorruption,
+    GreyCorruption,
+    QuantisedBottleneck,
+    Reader,
+    VariationalBottleneck,
+    bounded,
+    given_shape,
+    listed,
+    made_shape,
+    near,
+    read_fit_spec,
+    shown,
+)
+
+RIVAL_SECTIONS = ("model", "score", "train")  # of the recipe, that a rival may change
+MODEL = "model"  # the recipe's own model among its rivals
+
+
+@dataclass(frozen=True)
+class DenoisingStudy:
+    """How much of its Gaussian noise the model takes away, beside the best linear filter."""
+
+    classifier: bool = True  # also how well one classifier, trained on clean samples, reads the noisy and the denoised ones
+
+    def misfits(self, fit: FitSpec) -> list[str]:
+        found = []
+        if not isinstance(fit.model.corrupt, GaussianCorruption):
+            found.append(f"it measures Gaussian noise: model.corrupt must be gaussian; {fit.model.corrupt.kind} given")
+        if fit.input.given != "corrupted":
+            found.append("it serves noisy samples: input.given must be corrupted")
+        if fit.input.target_channels:
+            found.append("it compares with the sample itself: input.target_channels must be 0")
+        return found
+
+
+@dataclass(frozen=True)
+class RivalsStudy:
+    """Other sentences, trained on the same samples for the same epochs and measured on the same test samples.
+
+    In a recipe: a mapping from a name to what it changes in model, score or train. A part with the same kind (or none)
+    keeps its other settings; another kind replaces the part.
+    """
+
+    rivals: Mapping[str, FitSpec]
+
+    @classmethod
+    def read(cls, reader: Reader, given: Any, where: str, fit: FitSpec | None) -> Self | None:
+        """The rivals as whole sentences; None where there are mistakes, or where the recipe's own sentence has some."""
+        if not isinstance(given, Mapping) or not given:
+            allowed = f"{{NAME: {{overrides of {listed(RIVAL_SECTIONS)}}}}}"
+            reader.mistake(where, f"{shown(given)} given; {allowed} with one name or more is allowed")
+            return None
+        before = len(reader.mistakes)
+        found = {str(name): read_rival(reader, changes, f"{where}.{name}", fit) for name, changes in given.items()}
+        if MODEL in found:
+            reader.mistake(f"{where}.{MODEL}", "this is the name of the recipe's own model; another name is allowed")
+        rivals = {name: rival for name, rival in found.items() if rival is not None}
+        return cls(rivals) if len(reader.mistakes) == before and rivals else None
+
+
+def read_rival(reader: Reader, changes: Any, where: str, fit: FitSpec | None) -> FitSpec | None:
+    """The recipe's sentence with `changes`; None where there are mistakes."""
+    if not isinstance(changes, Mapping) or not changes:
+        reader.mistake(where, f"{shown(changes)} given; a mapping with {listed(RIVAL_SECTIONS)} is allowed")
+        return None
+    before = len(reader.mistakes)
+    reader.unknown_keys(changes, RIVAL_SECTIONS, where)
+    if fit is None or len(reader.mistakes) > before:
+        return None
+    inner = Reader(f"{reader.source}: {where}")
+    sections = read_fit_spec(inner, changed(fit.plain(), changes))
+    reader.mistakes += inner.mistakes
+    if inner.mistakes:
+        return None
+    rival = FitSpec(**sections)
+    shapes = [list(given_shape(spec.model, spec.input)) for spec in (fit, rival)]
+    if shapes[0] != shapes[1]:
+        reader.mistake(where, f"it takes samples of shape {shapes[1]} and the recipe's model {shapes[0]}; both get the same")
+    return rival
+
+
+def changed(plain: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`plain` with `changes` laid over it, mapping by mapping; one of another kind takes the place of the old one."""
+    merged = dict(plain)
+    for key, change in changes.items():
+        old = plain.get(key)
+        if isinstance(old, Mapping) and isinstance(change, Mapping) and change.get("kind", old.get("kind")) == old.get("kind"):
+            merged[key] = changed(old, change)
+        else:
+            merged[key] = change
+    return merged
+
+
+@dataclass(frozen=True)
+class SparsityStudy:
+    """How few numbers of a code are in use, beside PCA with as many."""
+
+    threshold: float = bounded(0.0, low=0.0, high=1.0)  # share of the largest number in any code, up to which one counts as 0
+
+    def misfits(self, fit: FitSpec) -> list[str]:
+        if isinstance(fit.model.bottleneck, QuantisedBottleneck):
+            return ["it counts the numbers of a code that are not 0; the codes of model.bottleneck vq are words"]
+        return []
+
+
+@dataclass(frozen=True)
+class GenerationStudy:
+    """What a variational model knows of its samples (evidence lower bound), and what it makes of draws from N(0, I)."""
+
+    samples: int = bounded(64, low=1, high=1024)  # drawn from the model and from the baseline
+
+    def misfits(self, fit: FitSpec) -> list[str]:
+        if not isinstance(fit.model.bottleneck, VariationalBottleneck):
+            return [f"it needs a Gaussian a sample: model.bottleneck must be variational; {fit.model.bottleneck.kind} given"]
+        if fit.input.kind == TEXT:
+            return ["it measures images and series; input.kind text given"]
+        if fit.input.target_channels or fit.input.given != "clean":
+            return ["it needs a model that is given what it makes: input.target_channels must be 0 and input.given clean"]
+        return []
+
+
+@dataclass(frozen=True)
+class CodesStudy:
+    """Maps of the codes, and whether codes that are near belong to one label, beside PCA and UMAP of the same size."""
+
+    neighbours: int = bounded(10, low=1, high=1000)  # nearest codes asked for their label
+    rows: int = bounded(3000, low=20, high=100_000)  # training samples that PCA and UMAP are fitted on; test samples at most
+
+
+@dataclass(frozen=True)
+class CodecStudy:
+    """Bytes an image and what is left of it, beside JPEG, WebP and PNG."""
+
+    qualities: tuple[int, ...] = bounded((0, 2, 5, 20, 50), low=0, high=100)  # of JPEG and of WebP: the points of their curves
+
+    def contradictions(self) -> list[str]:
+        return [] if self.qualities else ["qualities is empty: one number or more, 0 to 100, is allowed"]
+
+    def misfits(self, fit: FitSpec) -> list[str]:
+        found = []
+        if not isinstance(fit.model.bottleneck, QuantisedBottleneck):
+            found.append(f"it codes words: model.bottleneck must be vq; {fit.model.bottleneck.kind} given")
+        if fit.input.kind != "image" or fit.input.shape[0] not in (1, 3):
+            found.append("it compares with JPEG and WebP: input must be an image with 1 or 3 channels")
+        if fit.input.given != "clean" or fit.input.target_channels:
+            found.append("it gives the images back that it is given: input.given must be clean and input.target_channels 0")
+        return found
+
+
+@dataclass(frozen=True)
+class DocumentsStudy:
+    """Whole pages put together from denoised tiles: how near they come to the clean ones, and what Tesseract reads on them."""
+
+    def misfits(self, fit: FitSpec) -> list[str]:
+        if (fit.input.kind, fit.input.target_channels, made_shape(fit.model, fit.input)[0]) != (IMAGE, 1, 1):
+            return ["it needs tiles of two channels, noisy and clean: input must be an image with target_channels 1"]
+        return []
+
+
+@dataclass(frozen=True)
+class ColourStudy:
+    """How near made colours come to the true ones, beside grey and beside the training samples' mean colour."""
+
+    def misfits(self, fit: FitSpec) -> list[str]:
+        found = []
+        if not isinstance(fit.model.corrupt, GreyCorruption):
+            found.append(f"it gives colour to grey: model.corrupt must be grey; {fit.model.corrupt.kind} given")
+        if fit.input.target_channels:
+            found.append("it compares with the sample itself: input.target_channels must be 0")
+        return found
+
+
+@dataclass(frozen=True)
+class EdgesStudy:
+    """How well the model draws the edges of an image, beside a threshold on the Sobel gradient."""
+
+    def misfits(self, fit: FitSpec) -> list[str]:
+        found = []
+        if fit.input.kind != IMAGE or fit.input.target_channels != 1:
+            found.append("it needs images with their edges as last channel: input must be an image with target_channels 1")
+        if fit.input.given != "clean":
+            found.append(f"it looks for edges in the images themselves: input.given must be clean; {fit.input.given} given")
+        return found
+
+
+@dataclass(frozen=True)
+class SentencesStudy:
+    """What codes of sentences are worth beside TF-IDF and beside an untrained network: similarity, topics, summaries."""
+
+    pairs: str  # a CSV file with the columns sentence1, sentence2 and score, found as sources are
+    pairs_sha256: str
+    documents: str  # one with the columns document, summary and category, which the recipe's source reads too
+    documents_sha256: str
+    neighbours: int = bounded(10, low=1, high=1000)  # nearest sentences of other documents asked for their category
+    share: float = bounded(0.44, low=0.01, high=1.0)  # of a document's words in its summary
+    relevance: float = bounded(0.8, low=0.0, high=1.0)  # against redundancy, where a summary's sentences are chosen; 1: alone
+
+    def contradictions(self) -> list[str]:
+        found = []
+        for key in ("pairs_sha256", "documents_sha256"):
+            if not re.fullmatch("[0-9a-f]{64}", getattr(self, key)):
+                found.append(f"{key} is no SHA-256: 64 digits of 0 to 9 and a to f are allowed, in quotes")
+        return found
+
+    def misfits(self, fit: FitSpec) -> list[str]:
+        return text_misfits(fit)
+
+
+@dataclass(frozen=True)
+class WordsStudy:
+    """Which words the model holds to be alike: those with the nearest token embeddings, beside the untrained ones."""
+
+    words: tuple[str, ...]  # asked for; each a frequent word of the training texts
+    neighbours: int = bounded(5, low=1, high=50)
+
+    def contradictions(self) -> list[str]:
+        return [] if self.words else ["words is empty: one word or more is allowed"]
+
+    def misfits(self, fit: FitSpec) -> list[str]:
+        return text_misfits(fit)
+
+
+def text_misfits(fit: FitSpec) -> list[str]:
+    """Why a study of texts does not go with a sentence."""
+    if fit.input.kind != TEXT:
+        return [f"it measures texts: input.kind must be text; {fit.input.kind} given"]
+    if isinstance(fit.model.bottleneck, QuantisedBottleneck):
+        return ["it measures angles between codes; the codes of model.bottleneck vq are words of a codebook"]
+    return []
+
+
+STUDIES: dict[str, type] = {
+    "denoising": DenoisingStudy,
+    "rivals": RivalsStudy,
+    "sparsity": SparsityStudy,
+    "generation": GenerationStudy,
+    "codes": CodesStudy,
+    "codec": CodecStudy,
+    "documents": DocumentsStudy,
+    "colour": ColourStudy,
+    "edges": EdgesStudy,
+    "sentences": SentencesStudy,
+    "words": WordsStudy,
+}
+
+
+def read_studies(reader: Reader, given: Mapping[str, Any], where: str, fit: FitSpec | None) -> dict[str, Any]:
+    """The studies that a recipe asks for, in its order; mistakes are noted in `reader`.
+
+    Args:
+        reader: collects the mistakes.
+        given: name -> settings.
+        where: their place in the recipe.
+        fit: the recipe's sentence; None where it has mistakes itself, and whether a study fits it is not judged.
+    """
+    studies = {}
+    for name, settings in given.items():
+        if name not in STUDIES:
+            reader.mistake(where, f"no study {shown(name)}; {listed(STUDIES)} allowed{near(name, STUDIES)}")
+            continue
+        studies[name] = read_study(reader, STUDIES[name], settings, f"{where}.{name}", fit)
+    return studies
+
+
+def read_study(reader: Reader, cls: Any, settings: Any, where: str, fit: FitSpec | None) -> Any:
+    if hasattr(cls, "read"):
+        return cls.read(reader, settings, where, fit)
+    study = reader.read(cls, settings, where)
+    if study is not None and fit is not None and hasattr(study, "misfits"):
+        for why in study.misfits(fit):
+            reader.mistake(where, why)
+    return study

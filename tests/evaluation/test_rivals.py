@@ -1,0 +1,44 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from aeops.evaluation.studies.rivals import study
+from aeops.studies import RivalsStudy
+
+
+@pytest.fixture(scope="module")
+def found(scene, tmp_path_factory):
+    room = scene()
+    fit = room.recipe.fit
+    two = replace(fit, model=replace(fit.model, bottleneck=replace(fit.model.bottleneck, size=2)))
+    figures = tmp_path_factory.mktemp("figures")
+    return room, study(RivalsStudy({"same": fit, "two": two}), room, figures), figures
+
+
+def test_a_rival_that_changes_nothing_is_the_same_model(found):
+    _, finding, _ = found
+    own = {key: value for key, value in finding.metrics["model"].items() if key not in ("gain", "lead")}
+    assert finding.metrics["same"] == own
+
+
+def test_the_error_is_that_of_the_test_normals(found):
+    room, finding, _ = found
+    normal = ~room.data.novelty
+    error = np.square((room.data.test[normal] - room.said["reconstruction"][normal]) / 255).mean()
+    assert finding.metrics["model"]["error"] == pytest.approx(error, rel=1e-4)
+
+
+def test_gain_and_lead_are_over_the_best_rival(found):
+    _, finding, _ = found
+    model, two = finding.metrics["model"], finding.metrics["two"]
+    assert two["error"] > model["error"]
+    assert model["gain"] == 0
+    assert model["lead"] == pytest.approx(model["auroc"] - max(model["auroc"], two["auroc"]))
+
+
+def test_the_table_names_each_with_its_size_and_the_lead_says_who_wins(found):
+    _, finding, figures = found
+    assert [row[:2] for row in finding.rows] == [["the recipe's model", "8"], ["same", "8"], ["two", "2"]]
+    assert finding.lead.startswith("Lowest error: the recipe's model")
+    assert [file for file, _ in finding.figures] == [file.name for file in figures.iterdir()]

@@ -1,0 +1,57 @@
+import numpy as np
+import pytest
+import torch
+
+from ae_models.spec import FitSpec
+from aeops.evaluation import served
+
+SHAPE = [4, 16, 16]
+
+
+def sentence(corrupt: dict, **source: object) -> FitSpec:
+    plain = {
+        "input": {"kind": "image", "shape": SHAPE, "low": 0, "high": 255} | source,
+        "model": {
+            "corrupt": corrupt,
+            "encode": {"kind": "dense"},
+            "bottleneck": {"kind": "identity"},
+            "decode": {"kind": "dense"},
+            "compare": {"kind": "bce"},
+        },
+        "score": {"kind": "ambiguity"},
+        "threshold": {"kind": "split-conformal"},
+        "train": {},
+    }
+    return FitSpec.from_plain(plain, "sentence")
+
+
+@pytest.fixture
+def samples() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (1500, *SHAPE), dtype=np.uint8)
+
+
+def test_target_channels_are_not_given(samples):
+    given = served.given(sentence({"kind": "none"}, target_channels=1), samples, served.TEST_SEED)
+    np.testing.assert_array_equal(given, samples[:, :3])
+
+
+def test_a_corruption_is_applied_only_where_it_is_served(samples):
+    noise = {"kind": "gaussian", "deviation": 0.1}
+    assert served.given(sentence(noise), samples, served.TEST_SEED) is samples
+    noisy = served.given(sentence(noise, given="corrupted"), samples, served.TEST_SEED)
+    assert noisy.min() == 0
+    assert noisy.max() == 255
+    inside = (samples > 100) & (samples < 155)  # far enough from both ends for no value to be clipped
+    assert (noisy - samples)[inside].std() == pytest.approx(0.1 * 255, rel=0.02)
+
+
+def test_the_same_samples_get_the_same_noise_and_others_get_other(samples):
+    fit = sentence({"kind": "gaussian", "deviation": 0.5}, given="corrupted")
+    before = torch.random.get_rng_state()
+    first = served.given(fit, samples, served.TEST_SEED)
+    np.testing.assert_array_equal(first, served.given(fit, samples, served.TEST_SEED))
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert (
+        np.abs(np.corrcoef((first - samples).ravel(), (served.given(fit, samples, served.TRAIN_SEED) - samples).ravel())[0, 1])
+        < 0.8
+    )
