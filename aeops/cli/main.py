@@ -4,10 +4,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from aeops.cli import doctor, run, score, serve, show, ui
+from aeops.cli import compress, decompress, doctor, embed, run, score, serve, show, ui
 from aeops.errors import AeError, as_ae_error
 
-VERBS = (run, score, serve, show, ui, doctor)
+VERBS = (run, score, serve, embed, compress, decompress, show, ui, doctor)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -1,0 +1,94 @@
+"""`ae compress FILES -o X.aez`: samples as the words of a quantised model, entropy-coded."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from aeops.codec.container import Archive, Source
+    from aeops.project import Project
+    from aeops.registry.store import Store
+
+QUANTISED = "vq"  # the bottleneck whose codes are words
+
+
+def add(verbs: Any) -> None:
+    verb = verbs.add_parser("compress", help="compress images with a registered version whose codes are words")
+    verb.add_argument("files", type=Path, nargs="+", metavar="FILE", help=".npy, .png, .jpg, or a folder of images")
+    verb.add_argument("-o", "--out", type=Path, required=True, metavar="X.aez", help="the file to write")
+    verb.add_argument("--recipe", help="a recipe whose bottleneck is vq (default: the only one that has a champion)")
+    verb.add_argument("--version", default="champion", help="a version or an alias (default: champion)")
+    verb.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Writes the archive and says what became of the bytes."""
+    from aeops.cli.outputs import new_file, require_new
+    from aeops.codec.archive import archived, require_words
+    from aeops.codec.container import packed
+    from aeops.codec.images import image_names
+    from aeops.errors import UsageError
+    from aeops.project import find_project
+    from aeops.registry.store import open_store
+    from aeops.serving.detector import Detector
+
+    if arguments.out.suffix != ".aez":
+        raise UsageError(f"-o {arguments.out} given; a name that ends in .aez is allowed")
+    require_new(arguments.out)
+    project = find_project()
+    store = open_store(project)
+    recipe = arguments.recipe or only_codec(project, store)
+    version = store.version(recipe, arguments.version).version
+    detector = Detector(store.download_bundle(recipe, version))
+    require_words(detector, recipe)
+    samples = [read(file, detector.shape) for file in arguments.files]
+    image_names([source for sources, _ in samples for source in sources])  # two of one name: said before the work is done
+    archive = archived(detector, recipe, version, samples)
+    with new_file(arguments.out) as aside:
+        aside.write_bytes(packed(archive))
+    print(summary(arguments.out, archive, given=sum(values.nbytes for _, values in samples)))
+    return 0
+
+
+def only_codec(project: "Project", store: "Store") -> str:
+    """The only recipe whose codes are words and that has a champion.
+
+    Raises:
+        UsageError: there is none, or there are several to choose from.
+    """
+    from aeops.errors import UsageError
+    from aeops.recipe import load_recipe, recipe_names
+
+    quantised = [name for name in recipe_names(project) if load_recipe(project, name).fit.model.bottleneck.kind == QUANTISED]
+    ready = [name for name in quantised if store.champion(name)]
+    if len(ready) > 1:
+        raise UsageError(
+            f"several recipes can compress: give one of them, such as --recipe {ready[0]}; {', '.join(ready)} allowed"
+        )
+    if not ready:
+        make = f"make one with `ae run {quantised[0]}`" if quantised else "write one into recipes/ and train it with `ae run`"
+        raise UsageError(f"no recipe whose bottleneck is {QUANTISED} has a champion in {store.uri}: {make}")
+    return ready[0]
+
+
+def read(file: Path, shape: tuple[int, ...]) -> "tuple[tuple[Source, ...], np.ndarray]":
+    """The samples of a file or folder (n, *shape), and the names of what they came from."""
+    from aeops.codec.container import Source
+    from aeops.serving.read_samples import read_samples
+
+    samples = read_samples(file, shape)
+    if file.is_file() and file.suffix.lower() == ".npy":
+        return (Source(file.name, len(samples.names)),), samples.values
+    return tuple(Source(name) for name in samples.names), samples.values
+
+
+def summary(place: Path, archive: "Archive", given: int) -> str:
+    count, total = archive.samples, place.stat().st_size
+    return (
+        f"{place}: {count} sample{'s' * (count != 1)} in the words of {archive.recipe} {archive.version} "
+        f"(bundle {archive.bundle[:12]})\n"
+        f"{total:,} bytes in all, {total / count:.1f} a sample: {archive.coded_bytes / count:.1f} for its words, the rest is the "
+        f"head; {given:,} bytes as arrays"
+    )

@@ -1,0 +1,85 @@
+"""`ae decompress X.aez`: the images that the very version that compressed them makes of its words."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from aeops.codec.container import Archive
+    from aeops.registry.store import Store
+    from aeops.serving.detector import Detector
+
+
+def add(verbs: Any) -> None:
+    verb = verbs.add_parser("decompress", help="make images of an .aez file again")
+    verb.add_argument("file", type=Path, metavar="X.aez", help="what `ae compress` wrote")
+    verb.add_argument("-o", "--out", type=Path, metavar="PLACE", help="a folder for PNG images, or an .npy file (default: X)")
+    verb.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Writes the images, or an array."""
+    from aeops.cli.outputs import require_new
+    from aeops.codec.container import unpacked
+    from aeops.errors import UsageError
+    from aeops.project import find_project
+    from aeops.registry.store import open_store
+    from aeops.serving.detector import Detector
+
+    file: Path = arguments.file
+    if not file.is_file():
+        raise UsageError(f"no file {file}; one that `ae compress` wrote is allowed")
+    place: Path = arguments.out or file.with_suffix("")
+    require_new(place)
+    archive = unpacked(file.read_bytes(), str(file))
+    store = open_store(find_project())
+    version = version_of(archive, store, file)
+    detector = Detector(store.download_bundle(archive.recipe, version))
+    (write_array if place.suffix == ".npy" else write_folder)(archive, detector, place)
+    print(f"{place}: {archive.samples} samples as {archive.recipe} {version} (bundle {archive.bundle[:12]}) makes them")
+    return 0
+
+
+def version_of(archive: "Archive", store: "Store", file: Path) -> str:
+    """The version of the very bundle that the archive names, whatever its number is in this registry.
+
+    Raises:
+        UsageError: the registry has no such bundle.
+    """
+    from aeops.errors import UsageError
+
+    known = store.versions(archive.recipe)
+    for version in known:
+        if version.tags["bundle_sha256"].startswith(archive.bundle):
+            return version.version
+    there = f"has {archive.recipe} {', '.join(version.version for version in known)}, of other bundles" if known else "has none"
+    raise UsageError(
+        f"{file} needs {archive.recipe} {archive.version} with the bundle {archive.bundle}; {store.uri} {there}: set "
+        "MLFLOW_TRACKING_URI to the registry that the file was made with, then type the same command again"
+    )
+
+
+def write_array(archive: "Archive", detector: "Detector", place: Path) -> None:
+    import numpy as np
+
+    from aeops.cli.outputs import new_file
+    from aeops.codec.archive import opened
+    from aeops.codec.images import as_stored
+    from aeops.dataset import write_npy
+
+    low, high = detector.low, detector.high
+    dtype = as_stored(np.zeros(0), low, high).dtype
+    with new_file(place) as aside:
+        blocks = (as_stored(block, low, high) for block in opened(archive, detector))
+        write_npy(aside, (archive.samples, *detector.made_shape), dtype, blocks)
+
+
+def write_folder(archive: "Archive", detector: "Detector", place: Path) -> None:
+    from aeops.codec.archive import opened
+    from aeops.codec.images import image_names, require_images, write_images
+    from aeops.dataset import written_aside
+
+    require_images(detector.made_shape)
+    names = image_names(archive.sources)
+    with written_aside(place) as folder:
+        write_images(folder, names, opened(archive, detector), detector.low, detector.high)
