@@ -132,14 +132,19 @@ class VariationalBottleneck(Bottleneck):
     def forward(self, h: Tensor) -> Tensor:
         if not self.training:
             return self.code(h)
-        mean, log_variance = h[:, 0::2], h[:, 1::2]
+        mean, log_variance = self.moments(h)
         return mean + torch.exp(0.5 * log_variance) * torch.randn_like(mean)
 
     def code(self, h: Tensor) -> Tensor:
-        return h[:, 0::2]
+        return self.moments(h)[0]
+
+    @staticmethod
+    def moments(h: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and logarithm of the variance of each number of z, (n, size, ...) each, out of h (n, 2 size, ...)."""
+        return h[:, 0::2], h[:, 1::2]
 
     def penalty(self, h: Tensor, z: Tensor, x: Tensor) -> Tensor:
-        mean, log_variance = h[:, 0::2].float(), h[:, 1::2].float()
+        mean, log_variance = self.moments(h.float())
         divergence = 0.5 * (mean.square() + log_variance.exp() - 1.0 - log_variance)
         return self.beta * divergence.mean(0).clamp(min=self.free_bits).sum()
 

@@ -19,7 +19,8 @@ from ae_models.spec import TrainSpec
 
 WARM_UP = 0.05  # share of the steps in which the learning rate climbs to its peak
 BETAS = (0.9, 0.98)  # of Adam: in trainings of some thousand steps a memory of 50 steps beat the usual 1,000
-EVALUATION_BATCH = 1024  # samples at once where no gradient is kept, of a thousand numbers each; fewer of larger ones
+EVALUATION_BATCH = 1024  # samples at once where no gradient is kept, of some thousand numbers each; fewer of larger ones
+TOKEN_WEIGHT = 256  # numbers that a token id counts for: a decoder makes as many as the vocabulary has of each
 EVALUATION_SEED = 2_718_281_828  # of what is drawn where samples are served corrupted: the same draws each time
 
 
@@ -126,7 +127,8 @@ def channels_last(x: Tensor) -> Tensor:
 
 def evaluation_batch(samples: Tensor) -> int:
     """How many such samples to evaluate at once, so that the activations of large ones fit as well."""
-    return max(1, min(EVALUATION_BATCH, EVALUATION_BATCH * 1024 // max(1, samples[0].numel())))
+    weight = TOKEN_WEIGHT if samples.dtype == torch.int64 else 1
+    return max(1, min(EVALUATION_BATCH, EVALUATION_BATCH * 1024 // max(1, weight * samples[0].numel())))
 
 
 def error(made: Tensor, target: Tensor) -> tuple[float, int]:

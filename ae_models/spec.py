@@ -510,6 +510,8 @@ class InputSpec:
             found.append(f"low is {self.low:g} and high is {self.high:g}: low must be below high")
         if self.kind == TEXT and (self.low, self.high) != (0, 255):
             found.append(f"low is {self.low:g} and high is {self.high:g}: a text is made of bytes, 0 to 255")
+        if self.kind == TEXT and self.given != "clean":
+            found.append(f"given is {self.given}: a text is served as it is, clean")
         if self.target_channels and self.kind != IMAGE:
             found.append(f"target_channels is {self.target_channels} and kind is {self.kind}: only images have target channels")
         elif self.target_channels >= self.shape[0]:
@@ -689,13 +691,16 @@ class Reader:
 
     def part(self, word: str, given: Any, where: str) -> Any:
         """The part of `word` that `given["kind"]` names."""
-        kinds = PARTS[word]
+        return self.of_kind(PARTS[word], "part", given, where)
+
+    def of_kind(self, kinds: Mapping[str, type], what: str, given: Any, where: str) -> Any:
+        """The dataclass that `given["kind"]` names among `kinds`, read from the other keys; None where there are mistakes."""
         if not isinstance(given, Mapping) or "kind" not in given:
             self.mistake(where, f"{shown(given)} given; {{kind: ...}} with one of {listed(kinds)} is allowed")
             return None
         kind = given["kind"]
         if kind not in kinds:
-            self.mistake(f"{where}.kind", f"no part {shown(kind)} of {word}; {listed(kinds)} allowed{near(kind, kinds)}")
+            self.mistake(f"{where}.kind", f"no {what} {shown(kind)}; {listed(kinds)} allowed{near(kind, kinds)}")
             return None
         return self.read(kinds[kind], {key: value for key, value in given.items() if key != "kind"}, where)
 

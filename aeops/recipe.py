@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from ae_models.spec import TEXT, FitSpec, InputSpec, Reader, bounded, given_shape, listed, made_shape, near, read_fit_spec, shown
+from ae_models.spec import TEXT, FitSpec, InputSpec, Reader, bounded, given_shape, listed, made_shape, near, read_fit_spec
 from aeops.errors import UsageError
 from aeops.project import Project
 from aeops.sources.specs import SOURCE_SPECS, NpySource, NpzSource, ScansSource, SentencesSource
@@ -207,26 +207,13 @@ def read_data(reader: Reader, given: Any) -> DataSpec | None:
     """The section data; which keys its source may have is told by the source's kind."""
     before = len(reader.mistakes)
     if isinstance(given, Mapping) and "source" in given:
-        given = {**given, "source": read_source(reader, given["source"])}
+        given = {**given, "source": reader.of_kind(SOURCE_SPECS, "source", given["source"], "data.source")}
     spec: DataSpec | None = reader.read(DataSpec, given, "data")
     if len(reader.mistakes) > before or spec is None:
         return None
     for why in spec.misfits():
         reader.mistake("data", why)
     return spec
-
-
-def read_source(reader: Reader, given: Any) -> Any:
-    """The dataclass of the source's kind, or None where there are mistakes."""
-    where = "data.source"
-    if not isinstance(given, Mapping) or "kind" not in given:
-        reader.mistake(where, f"{shown(given)} given; {{kind: ...}} with one of {listed(SOURCE_SPECS)} is allowed")
-        return None
-    kind = given["kind"]
-    if kind not in SOURCE_SPECS:
-        reader.mistake(f"{where}.kind", f"no source {shown(kind)}; {listed(SOURCE_SPECS)} allowed{near(kind, SOURCE_SPECS)}")
-        return None
-    return reader.read(SOURCE_SPECS[kind], {key: value for key, value in given.items() if key != "kind"}, where)
 
 
 def data_misfits(data: DataSpec, spec: InputSpec) -> Iterator[tuple[str, str]]:

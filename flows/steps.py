@@ -111,7 +111,7 @@ def train(recipe: str, run: str) -> None:
     project, checked = context(recipe)
     store = open_store(project)
     follower = ProgressFollower(project.training(recipe) / "progress.jsonl")
-    with ProgressBar(checked.fit.train.epochs) as bar:
+    with ProgressBar(checked.fit.train.epochs_in_all) as bar:
 
         def carry() -> None:
             rows = follower.new_rows()
@@ -194,7 +194,7 @@ def register(recipe: str, run: str, data: dict[str, str], verdict: str) -> str:
         timings=dict(step_seconds()),
     )
     log_evidence(project, store, recipe, run, data, report, metrics)
-    card = model_card(plain, metrics, gate_verdict, facts)
+    card = model_card(plain, metrics, read_json(artifacts / "report" / "studies.json"), gate_verdict, facts)
     number = store.register(run, recipe, artifacts / "bundle", tags=facts | {"verdict": verdict}, description=card)
     store.set_alias(recipe, "challenger", number)
     return number
@@ -206,8 +206,8 @@ def log_evidence(
     """The run's metrics and every file by which a person, or a rebuild, can judge the version."""
     artifacts = project.artifacts(recipe)
     store.log_metrics(run, metrics)
-    store.log_files(run, [report, artifacts / "verdict.json", artifacts / "report" / "metrics.json"])
-    store.log_files(run, [artifacts / "report" / "figures"])
+    store.log_files(run, [report, artifacts / "verdict.json"])
+    store.log_files(run, [artifacts / "report" / name for name in ("metrics.json", "studies.json", "figures")])
     store.log_files(run, [project.validation(data["dataset"]) / "validation.json"], "validation")
     store.log_files(run, [project.dataset(data["dataset"]) / "receipt.json"], "validation")
     recorded = [project.root / name for name in RECORDED_FILES if (project.root / name).is_file()]

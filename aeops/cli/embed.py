@@ -70,10 +70,10 @@ def of_files(files: list[Path], detector: "Detector") -> Iterator[Part]:
     """The samples of each file, and their names."""
     import pyarrow as pa
 
-    from aeops.serving.read_samples import read_samples
+    from aeops.serving.read_texts import samples_of
 
     for file in files:
-        samples = read_samples(file, detector.shape)
+        samples = samples_of(file, detector)
         yield Part(str(file), {"sample": pa.array(samples.names, pa.string())}, samples.values)
 
 

@@ -9,7 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path as MplPath
 from matplotlib.ticker import LogLocator, NullLocator
+from sklearn.decomposition import PCA as PrincipalAxes
 from sklearn.metrics import precision_recall_curve, roc_curve
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from aeops.evaluation.palette import GRID, INK, KNN, LABELS, MODEL, MUTED, NOVELTY, PAPER, PCA
 from aeops.evaluation.style import WIDE, drawing
@@ -145,13 +147,13 @@ def principal_plane(code: np.ndarray, normal: np.ndarray) -> tuple[np.ndarray, n
         Places (n, 2), and the shares of the normals' variance along the two axes (2,). The second is 0 throughout where
         a code is a single number.
     """
-    centre = code[normal].mean(axis=0)
-    _, strengths, directions = np.linalg.svd(code[normal] - centre, full_matrices=False)
-    axes, power = directions[:2], strengths**2
-    leading = np.take_along_axis(axes, np.abs(axes).argmax(axis=1)[:, None], axis=1)
+    count = min(2, *code[normal].shape)
+    with threadpool_limits(1, "blas"):
+        axes = PrincipalAxes(count, random_state=0).fit(code[normal])
+        found = axes.transform(code)
     places, shares = np.zeros((len(code), 2)), np.zeros(2)
-    places[:, : len(axes)] = (code - centre) @ (axes * np.where(leading < 0, -1, 1)).T  # of two signs, the one that is fixed
-    shares[: len(axes)] = power[:2] / max(power.sum(), np.finfo(power.dtype).tiny)
+    places[:, :count] = found
+    shares[:count] = np.nan_to_num(axes.explained_variance_ratio_)  # codes that are all the same have no variance to share
     return places, shares
 
 

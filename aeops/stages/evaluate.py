@@ -75,7 +75,8 @@ def set_scene(recipe: Recipe, project: Project, prepared: Path, bundle: Path, hi
     """The test samples as the model is served them, and its answers."""
     data, detector, source = load_prepared(prepared), Detector(bundle), recipe.fit.input
     if data.novelty.all():
-        raise DataError(f"{prepared}: no normal sample in test.npy; raise data.split.test in the recipe, or ingest more samples")
+        more = "let its test part have some" if recipe.data.split.test is None else "raise data.split.test in the recipe"
+        raise DataError(f"{prepared}: no normal sample in test.npy; {more}, or ingest more samples")
     given = served.given(recipe.fit, data.test, served.TEST_SEED)
     target = detector.check(data.test) if source.kind == TEXT else served.target(source, data, data.test)
     said = detector.score(given, reconstruction=True, code=True)

@@ -7,10 +7,10 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from ae_models.sums import bundle_sha256
 from aeops.dataset import file_sha256, read_json, write_json
 from aeops.gate import Evidence, flat, judge, verdict
 from aeops.recipe import read_recipe
-from aeops.serving.sums import bundle_sha256
 from aeops.stage import run_stage
 
 

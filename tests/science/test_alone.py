@@ -45,4 +45,4 @@ def test_every_mistake_of_a_spec_is_told_at_once(spec: FitSpec, tmp_path: Path) 
     done = alone(tmp_path, "fit", "--spec=wrong.json", *files)
     assert done.returncode == 1
     assert "did you mean epochs" in done.stderr
-    assert "no part 'convolution' of encode" in done.stderr
+    assert "encode.kind: no part 'convolution'; " in done.stderr

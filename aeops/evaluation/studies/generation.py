@@ -132,12 +132,13 @@ def model_bound(scene: Scene, chosen: np.ndarray, target: np.ndarray, likelihood
     import torch  # here: the studies beside this one do without
 
     from ae_models import bundle
+    from ae_models.bottleneck import VariationalBottleneck
 
     autoencoder = bundle.load(scene.bundle).scorer.autoencoder
     with torch.inference_mode():
         raw = torch.from_numpy(np.array(scene.given[chosen]))
-        h = autoencoder.encode(autoencoder.normalise(raw)).double().numpy()
-    mean, log_variance = h[:, 0::2], h[:, 1::2]  # side by side, as ae_models.bottleneck.VariationalBottleneck says
+        h = autoencoder.encode(autoencoder.normalise(raw)).double()
+    mean, log_variance = (part.numpy() for part in VariationalBottleneck.moments(h))
 
     def decode(z: np.ndarray) -> np.ndarray:
         made = scene.data.scaled(scene.detector.decode(z))

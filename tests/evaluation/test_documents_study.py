@@ -1,0 +1,205 @@
+"""The study of documents: pages out of tiles, the classical threshold, and what Tesseract reads, where it is installed."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytesseract
+import pytest
+from PIL import Image, ImageDraw, ImageFont
+
+from aeops.errors import DataError, UsageError
+from aeops.evaluation import ocr, served
+from aeops.evaluation.prepared import Prepared
+from aeops.evaluation.studies import documents
+from aeops.evaluation.study import Finding, Scene
+from aeops.project import find_project
+from aeops.recipe import read_recipe
+from aeops.sources.specs import NpySource
+from aeops.sources.tiles import cut
+from aeops.studies import DocumentsStudy
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+SCANS = RECIPES.parents[1] / "shared" / "data" / "documents" / "noisyoffice_420x540.npz"
+CORE, MARGIN, ROWS, COLUMNS = 60, 10, 2, 4  # of the recipe; and of pages that are 120 x 240 pixels
+LINES = ("autoencoders", "read stained", "paper again")
+
+needs_tesseract = pytest.mark.skipif(bool(ocr.missing()), reason=f"Tesseract is not installed: {ocr.INSTALL}")
+
+
+def typed(lines: tuple[str, ...]) -> np.ndarray:
+    """A clean page (120, 240)."""
+    page = Image.new("L", (COLUMNS * CORE, ROWS * CORE), 250)
+    ImageDraw.Draw(page).multiline_text((20, 12), "\n".join(lines), fill=10, font=ImageFont.load_default(size=24), spacing=10)
+    return np.asarray(page)
+
+
+def stained(clean: np.ndarray, seed: int) -> np.ndarray:
+    """The page with a shadow across it and grains of dirt."""
+    shadow = 90 * np.sin(np.linspace(0, 3, clean.shape[1]) + seed)[None].clip(0, 1)
+    return (clean - shadow - np.random.default_rng(seed).normal(8, 6, clean.shape)).clip(0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def pages() -> tuple[np.ndarray, np.ndarray]:
+    """Three scans, noisy and clean, (3, 120, 240) each."""
+    clean = np.stack([typed(LINES), typed(LINES[::-1]), typed(LINES[1:])])
+    return np.stack([stained(page, seed) for seed, page in enumerate(clean)]), clean
+
+
+def scene_of(folder: Path, noisy: np.ndarray, clean: np.ndarray, made: np.ndarray | None = None) -> Scene:
+    """A scene of all scans as test scans, their noises 0, 1, 0, ..., whose model makes the pages `made`; noisy as they are."""
+    recipe = read_recipe(RECIPES / "documents-denoise.yaml")
+    tiles = cut(np.stack([noisy, clean], axis=1), CORE, MARGIN)
+    answer = tiles[:, :1] if made is None else cut(made[:, None], CORE, MARGIN)
+    ids = [f"noisyoffice-{place:06d}" for place in range(len(tiles))]
+    kinds = pd.array(np.arange(len(noisy)) % 2, "Int64").repeat(ROWS * COLUMNS)
+    table = pd.DataFrame({"id": ids, "label": kinds, "novelty": False})
+    facts = {"scans": len(noisy), "rows": ROWS, "columns": COLUMNS}
+    (folder / "prepared.json").write_text(json.dumps({"source": {"facts": facts}}), encoding="utf-8")
+    data = Prepared(folder, tiles, tiles, table, {"train": len(tiles)}, 0.0, 255.0)
+    given, target = served.given(recipe.fit, tiles, served.TEST_SEED), served.target(recipe.fit.input, data, tiles)
+    said = {"reconstruction": answer.astype(np.float32)}
+    return Scene(recipe, data, None, given, target, said, find_project(RECIPES), folder, folder)
+
+
+def shuffled(scene: Scene, rows: np.ndarray) -> Scene:
+    """The scene with its test samples in another order, or some of them only."""
+    data = replace(scene.data, test=scene.data.test[rows], table=scene.data.table.iloc[rows].reset_index(drop=True))
+    said = {name: values[rows] for name, values in scene.said.items()}
+    return replace(scene, data=data, given=scene.given[rows], target=scene.target[rows], said=said)
+
+
+@pytest.fixture
+def without_tesseract(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pytesseract.pytesseract, "tesseract_cmd", "no-such-program")
+
+
+def ask(scene: Scene, folder: Path) -> Finding:
+    return documents.study(DocumentsStudy(), scene, folder)
+
+
+def rmse(one: np.ndarray, other: np.ndarray) -> float:
+    return float(np.sqrt(np.mean((one.astype(float) - other) ** 2)))
+
+
+# ---------------------------------------------------------------- pages
+
+
+@pytest.mark.usefixtures("without_tesseract")
+def test_errors_are_those_of_the_whole_pages(pages, tmp_path):
+    noisy, clean = pages
+    found = ask(scene_of(tmp_path, noisy, clean), tmp_path).metrics["rmse"]["noisy"]
+    assert found["all"] == pytest.approx(rmse(noisy, clean), rel=1e-4)
+    assert found["0"] == pytest.approx(rmse(noisy[::2], clean[::2]), rel=1e-4)
+    assert found["1"] == pytest.approx(rmse(noisy[1], clean[1]), rel=1e-4)
+
+
+@pytest.mark.usefixtures("without_tesseract")
+def test_a_perfect_model_is_off_by_nothing_and_one_that_does_nothing_by_the_noise(pages, tmp_path):
+    noisy, clean = pages
+    perfect = ask(scene_of(tmp_path, noisy, clean, clean), tmp_path).metrics
+    idle = ask(scene_of(tmp_path, noisy, clean), tmp_path).metrics
+    assert perfect["rmse"]["model"]["all"] == 0.0
+    assert perfect["rmse_lead"] == perfect["rmse"]["threshold"]["all"]
+    assert idle["rmse"]["model"] == idle["rmse"]["noisy"]
+
+
+@pytest.mark.usefixtures("without_tesseract")
+def test_tiles_find_their_place_by_their_ids(pages, tmp_path):
+    scene = scene_of(tmp_path, *pages)
+    order = np.random.default_rng(0).permutation(len(scene.given))
+    assert ask(shuffled(scene, order), tmp_path).metrics == ask(scene, tmp_path).metrics
+
+
+@pytest.mark.usefixtures("without_tesseract")
+def test_a_scan_with_a_hole_is_left_out_and_told(pages, tmp_path):
+    scene = scene_of(tmp_path, *pages)
+    finding = ask(shuffled(scene, np.delete(np.arange(len(scene.given)), 3)), tmp_path)
+    assert finding.metrics["scans"] == 2
+    assert "1 test scans are left out" in finding.note
+
+
+def test_scans_with_holes_only_are_refused(pages, tmp_path):
+    scene = scene_of(tmp_path, *pages)
+    with pytest.raises(DataError, match="none of the 3 test scans has all of its 8 tiles"):
+        ask(shuffled(scene, np.flatnonzero(np.arange(len(scene.given)) % 8)), tmp_path)
+
+
+def test_tiles_of_another_source_are_refused(pages, tmp_path):
+    scene = scene_of(tmp_path, *pages)
+    data = replace(scene.recipe.data, source=NpySource("tiles.npy"))
+    with pytest.raises(UsageError, match=r"data\.source of kind scans is allowed; npy given"):
+        ask(replace(scene, recipe=replace(scene.recipe, data=data)), tmp_path)
+
+
+@pytest.mark.usefixtures("without_tesseract")
+def test_every_figure_is_small(pages, tmp_path):
+    finding = ask(scene_of(tmp_path, *pages), tmp_path)
+    assert [name for name, _ in finding.figures] == ["documents_0.svg", "documents_1.svg"]
+    assert all((tmp_path / name).stat().st_size < 60_000 for name, _ in finding.figures)
+
+
+def test_what_is_shown_is_where_the_noise_is():
+    noise = np.zeros((420, 540), np.float32)
+    noise[210:260, 280:500] = 0.4
+    rows, columns = documents.noisiest(noise)
+    assert noise[rows, columns].mean() > 0.5 * 0.4
+
+
+# ---------------------------------------------------------------- the classical way
+
+
+def test_the_threshold_takes_most_of_a_shadow_away(pages):
+    noisy, clean = (array / np.float32(255) for array in pages)
+    chosen = documents.choose_threshold(noisy[:2], clean[:2], MARGIN)
+    assert chosen.white == pytest.approx(250 / 255)
+    assert rmse(chosen.clean(noisy[2:]), clean[2:]) < 0.5 * rmse(noisy[2:], clean[2:])
+
+
+def test_blank_paper_is_nowhere_darker_than_itself():
+    assert not documents.darkness(np.full((1, 40, 40), 0.6, np.float32)).any()
+
+
+# ---------------------------------------------------------------- reading
+
+
+def test_character_error_rate_counts_edits_over_the_references_characters():
+    assert ocr.character_error_rate(["kitten", "page"], ["sitting", "page"]) == pytest.approx(3 / 10)
+    assert ocr.character_error_rate(["a"], ["abc"]) == 2.0
+    assert ocr.character_error_rate([""], ["stain"]) is None
+
+
+@pytest.mark.usefixtures("without_tesseract")
+def test_without_tesseract_nothing_is_claimed_and_the_note_says_what_to_install(pages, tmp_path):
+    finding = ask(scene_of(tmp_path, *pages), tmp_path)
+    assert finding.metrics["character_error_rate"]["model"] == {"all": None, "0": None, "1": None}
+    assert not [row for row in finding.rows if "characters" in row[0]]
+    assert "Type apt install tesseract-ocr" in finding.note
+
+
+@needs_tesseract
+def test_tesseract_reads_what_was_typed():
+    assert ocr.read(typed(LINES) / 255) == " ".join(LINES)
+
+
+@needs_tesseract
+def test_a_perfect_model_is_read_as_the_clean_pages_are(pages, tmp_path):
+    noisy, clean = (array[:2] for array in pages)
+    finding = ask(scene_of(tmp_path, noisy, clean, clean), tmp_path)
+    assert finding.metrics["character_error_rate"]["model"] == {"all": 0.0, "0": 0.0, "1": 0.0}
+    assert len(finding.rows) == 6
+
+
+@needs_tesseract
+@pytest.mark.skipif(not SCANS.is_file(), reason=f"needs {SCANS.name} of the shared data")
+def test_a_coffee_stain_costs_characters_and_the_threshold_brings_most_of_them_back():
+    data = np.load(SCANS)
+    chosen = np.flatnonzero((data["page"] == 11) & (data["variant"] == 0))
+    noisy, clean = data["noisy"][chosen] / np.float32(255), data["clean"][data["page"][chosen]] / np.float32(255)
+    made = {"noisy": noisy, "threshold": documents.Threshold(0.16, 0.98).clean(noisy)}
+    rates = documents.error_rates(made, clean, np.array([0]))
+    assert rates["noisy"]["all"] == rates["noisy"]["0"]
+    assert 3 * rates["threshold"]["all"] < rates["noisy"]["all"]
