@@ -13,7 +13,7 @@ ifneq ($(strip $(UV_FIND_LINKS)),)
 export UV_FIND_LINKS
 endif
 
-.PHONY: run test check ui clean bench env lock format
+.PHONY: run test check ui clean bench bench-models env lock format
 
 run: env
 	$(BIN)/ae run digits
@@ -32,6 +32,10 @@ ui: env
 
 bench: env
 	$(BIN)/python benchmarks/bench.py
+
+# Every recipe, each in a fresh clone of HEAD, one after another. Only some: make bench-models RECIPES="mnist mnist-vae"
+bench-models: env
+	$(BIN)/python benchmarks/models.py $(RECIPES)
 
 format: env
 	$(BIN)/ruff check --fix .

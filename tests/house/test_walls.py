@@ -1,5 +1,6 @@
 """Promises of the project about itself: who imports whom, what is light, what is written down."""
 
+import itertools
 import json
 import re
 import subprocess
@@ -42,7 +43,7 @@ def test_help_loads_nothing_heavy_and_names_every_verb() -> None:
     )
     shown = in_a_fresh_process(script)
     assert shown.startswith("[]")
-    for verb in ("run", "score", "serve", "show", "ui", "doctor"):
+    for verb in ("run", "score", "serve", "embed", "compress", "decompress", "show", "ui", "doctor"):
         assert re.search(rf"^\s+{verb}\s", shown, re.MULTILINE), verb
 
 
@@ -53,7 +54,9 @@ def test_every_recipe_can_be_read_and_is_listed_for_dvc_with_its_dataset(file: P
     recipe = read_recipe(file)
     listed = yaml.safe_load((ROOT / "params.yaml").read_text())["recipes"]
     assert listed[file.stem] == {"dataset": recipe.data.dataset}
-    assert f"ae run {file.stem}" in file.read_text().splitlines()[0]
+    opening = list(itertools.takewhile(lambda line: line.startswith("#"), file.read_text().splitlines()))
+    assert opening[0].startswith("# Needs: ")
+    assert f"Run: ae run {file.stem}" in opening[-1]
 
 
 def test_the_lock_is_exact_and_names_no_index_and_no_cuda() -> None:
