@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 import torch
 from torch import Tensor, nn
 
 from ae_models.autoencoder import Autoencoder
+from ae_models.runtime import onnxruntime
 from ae_models.threshold import Threshold
 
 OPSET = 18

@@ -28,7 +28,7 @@ TEXT_REQUIREMENTS = ("tokenizers",)  # and what one of texts needs beside
 CARRIED = (
     *("aeops/__init__.py", "aeops/errors.py"),
     *("aeops/serving/__init__.py", "aeops/serving/answers.py", "aeops/serving/detector.py"),
-    *("ae_models/__init__.py", "ae_models/errors.py", "ae_models/sums.py", "ae_models/tokens.py"),
+    *("ae_models/__init__.py", "ae_models/errors.py", "ae_models/runtime.py", "ae_models/sums.py", "ae_models/tokens.py"),
 )
 SOURCES = Path(__file__).parents[2]
 EXAMPLES = 2  # samples in the input example

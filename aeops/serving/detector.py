@@ -3,7 +3,8 @@
 >>> detector = Detector(Path("artifacts/digits/bundle"))     # refuses a bundle whose sums do not hold
 >>> detector.score(samples)["is_anomaly"]                     # samples in raw units, as in the dataset; or texts
 
-The logged MLflow model carries this file, so it imports little of the project: the errors, the sums and, for texts, the tokens.
+The logged MLflow model carries this file, so it imports little of the project: the errors, the sums, onnxruntime's door and, for
+texts, the tokens.
 """
 
 import json
@@ -14,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 
 from ae_models.errors import BundleError
+from ae_models.runtime import onnxruntime
 from ae_models.sums import bundle_sha256, verify
 from aeops.errors import DataError
 
@@ -208,7 +209,6 @@ def at_once(batch: np.ndarray) -> int:
 
 def open_session(model: Path) -> onnxruntime.InferenceSession:
     """An onnxruntime session on the GPU where onnxruntime offers one, else on the CPU."""
-    onnxruntime.disable_telemetry_events()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors; warnings speak of graph optimisations
     options.intra_op_num_threads = usable_cores()

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 import re
 import subprocess
 import sys
@@ -45,6 +46,14 @@ def test_help_loads_nothing_heavy_and_names_every_verb() -> None:
     assert shown.startswith("[]")
     for verb in ("run", "score", "serve", "embed", "compress", "decompress", "show", "ui", "doctor"):
         assert re.search(rf"^\s+{verb}\s", shown, re.MULTILINE), verb
+
+
+@pytest.mark.parametrize("module", ["aeops.serving.detector", "ae_models.export"])
+def test_onnxruntime_writes_nothing_into_the_home(module: str, tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if name not in ("ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME")}
+    command = [sys.executable, "-c", f"import sys, {module}; assert 'onnxruntime' in sys.modules"]
+    subprocess.run(command, cwd=ROOT, env=environment | {"HOME": str(tmp_path)}, check=True)
+    assert list(tmp_path.rglob("*")) == []
 
 
 @pytest.mark.parametrize("file", sorted((ROOT / "recipes").glob("*.yaml")), ids=lambda file: file.stem)

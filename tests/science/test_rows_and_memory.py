@@ -36,9 +36,9 @@ def plain(side: int, batch: int) -> dict:
         "input": {"kind": "image", "shape": [1, side, side], "low": 0, "high": 255},
         "model": {
             "corrupt": {"kind": "none"},
-            "encode": {"kind": "conv", "widths": [1, 1, 1, 1], "kernel": 2},
+            "encode": {"kind": "dense", "widths": [1]},
             "bottleneck": {"kind": "identity", "size": 2},
-            "decode": {"kind": "conv", "widths": [1, 1, 1, 1], "kernel": 2},
+            "decode": {"kind": "dense", "widths": [1]},
             "compare": {"kind": "mse", "reduce": "mean"},
         },
         "score": {"kind": "normalised-residual", "energy": 0.5, "blur": 0},
