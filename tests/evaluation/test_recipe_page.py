@@ -111,6 +111,11 @@ def test_a_picture_lies_on_white_paper_behind_all_else(pictures, tmp_path):
         )
 
 
+def test_paths_are_kept_to_hundredths_and_nothing_else_is_touched():
+    svg = '<svg><path d="M 16.000943 -3.00024 L 7.5 8"/><use x="16.000943"/></svg>'
+    assert recipe_page.on_paper(svg).endswith('<path d="M 16.00 -3.00 L 7.5 8"/><use x="16.000943"/></svg>')
+
+
 def test_an_image_in_a_picture_is_smaller_and_looks_the_same_on_white(artifacts, pictures, tmp_path):
     before, after = (
         base64.b64decode(recipe_page.EMBEDDED.search((folder / "gallery_median.svg").read_text())[2])
