@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -22,11 +21,11 @@ import pytest
 from aeops.cli.serve import listen
 from aeops.project import Project
 from aeops.registry.store import open_store
+from aeops.servers import free_port, wait_until_healthy
 from aeops.serving.answers import answers
 from aeops.serving.detector import Detector
 
 REPOSITORY = Path(__file__).parents[2]
-PATIENCE = 60  # seconds for a server to answer
 
 
 @dataclass(frozen=True)
@@ -91,7 +90,7 @@ def mlflow_server(project: Project) -> Iterator[Server]:
     with started(
         [sys.executable, "-m", "mlflow", *served], elsewhere, MLFLOW_TRACKING_URI=open_store(project).uri, PYTHONPATH=""
     ) as process:
-        wait_until_healthy(f"{address}/ping", process)
+        wait_until_healthy(process, f"{address}/ping")
         yield Server(address, process)
 
 
@@ -103,25 +102,8 @@ def ae_server(project: Project) -> Iterator[Server]:
         assert "answers at" in greeting, f"{greeting!r}, exit code {process.poll()}"
         address = greeting.split("answers at ")[1].split(";")[0]
         example = process.stdout.readline().removeprefix("try: ")
-        wait_until_healthy(f"{address}/healthz", process)
+        wait_until_healthy(process, f"{address}/healthz")
         yield Server(address, process, example)
-
-
-def wait_until_healthy(address: str, process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        assert process.poll() is None, f"the server ended with {process.returncode}"
-        try:
-            urllib.request.urlopen(address, timeout=2).close()
-            return
-        except (urllib.error.URLError, ConnectionError, TimeoutError):
-            time.sleep(0.2)
-    pytest.fail(f"{address} does not answer within {PATIENCE} s")
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 @pytest.mark.parametrize("count", [1, 7])
