@@ -19,7 +19,7 @@ def arguments() -> argparse.Namespace:
     for part, use in (("train", "trained on"), ("validation", "watched"), ("calibration", "for the threshold alone")):
         fit.add_argument(f"--{part}", type=Path, required=True, metavar="NPY", help=f"samples (n, c, h, w), {use}")
     fit.add_argument("--out", type=Path, required=True, help="folder of the bundle")
-    fit.add_argument("--history", type=Path, required=True, help="folder of history.csv and export.json")
+    fit.add_argument("--history", type=Path, required=True, help="folder of history.csv, trail.csv and export.json")
     fit.add_argument("--checkpoints", type=Path, required=True, help="folder of checkpoints and progress.jsonl")
     fit.add_argument("--recipe", help="name of the model [the spec file's]")
     fit.add_argument("--content-sha256", help="names the dataset [the sum of the training samples]")

@@ -30,6 +30,7 @@ from ae_models.parts import build
 from ae_models.progress import PROGRESS, Progress, history_csv
 from ae_models.rows import ArrayRows, Rows, Samples, as_rows, total_bytes
 from ae_models.spec import TEXT, FitSpec, InputSpec, QuantisedBottleneck, TrainSpec
+from ae_models.trail import TRAIL, Trail
 
 EXPORT_ROWS = 64  # calibration samples on which ONNX is compared with torch
 
@@ -47,13 +48,14 @@ def fit(
     history: Path,
     progress_bar: bool = True,
 ) -> None:
-    """Trains, calibrates and writes `bundle` and `history` (history.csv, export.json).
+    """Trains, calibrates and writes `bundle` and `history` (history.csv, trail.csv, export.json).
 
     Args:
         spec: all that decides the result beside the samples.
         train, validation, calibration: raw samples (n, *spec.input.shape), values in its [low, high]: arrays, or rows of a
             file (`ae_models.rows.NpyRows`), which may be larger than memory.
-        checkpoints: a folder of this training's own, outside the results: last.ckpt, key.json, progress.jsonl.
+        checkpoints: a folder of this training's own, outside the results: last.ckpt, key.json, progress.jsonl,
+            trail.csv.
         content_sha256: names the dataset, for bundle.json.
         recipe: names the bundle.
         bundle, history: folders, replaced when the training has ended.
@@ -82,8 +84,10 @@ def fit(
         )
     history.mkdir(parents=True, exist_ok=True)
     write_aside(history / "history.csv", history_csv(checkpoints / PROGRESS))
+    write_aside(history / TRAIL, (checkpoints / TRAIL).read_text(encoding="utf-8"))
     write_aside(history / "export.json", as_json(exported))
     checkpoint.forget(checkpoints)
+    (checkpoints / TRAIL).unlink()
 
 
 def demand_samples(name: str, samples: Rows, source: InputSpec) -> None:
@@ -117,7 +121,7 @@ def trained(spec: FitSpec, train: Rows, validation: Rows, checkpoints: Path, pro
         devices=1,
         precision=precision(spec.train),  # type: ignore[arg-type]
         deterministic=True,
-        callbacks=[Progress(checkpoints, progress_bar), checkpoint.Checkpoints(checkpoints)],
+        callbacks=[Progress(checkpoints, progress_bar), Trail(checkpoints), checkpoint.Checkpoints(checkpoints)],
         logger=False,
         enable_checkpointing=False,
         enable_model_summary=False,
@@ -149,6 +153,7 @@ def training_key(spec: FitSpec, train: Rows, validation: Rows, trainer: pl.Train
         "cpu": torch.backends.cpu.get_cpu_capability(),
         "device": str(trainer.strategy.root_device),
         "precision": trainer.precision,
+        "trail": TRAIL,  # a checkpoint without one beside it, as older versions wrote them, would end in half a trail
     }
 
 

@@ -26,7 +26,7 @@ def train(recipe: Recipe, prepared: Path, bundle: Path, history: Path, checkpoin
         recipe: its sections input, model, score, threshold and train decide the result.
         prepared: the stage prepare's folder, with train.npy, validation.npy, calibration.npy and prepared.json.
         bundle: replaced when the training has ended.
-        history: folder for history.csv and export.json.
+        history: folder for history.csv, trail.csv and export.json.
         checkpoints: folder of this recipe's trainings.
 
     Raises:
