@@ -1,7 +1,8 @@
 """The gate: a recipe's rules, each judged on the evidence of one bundle. All rules are judged and all reasons told.
 
 A rule is data (aeops.recipe.Rule). For a new kind: its keys there, a function from (name, rule, evidence) to an Outcome
-here, and its line in `JUDGES`. As a program, this file is the fresh process of the rule `check: served`:
+here, and its line in `JUDGES`. Rules that need the registry are judged elsewhere: see `judge`. As a program, this file is the
+fresh process of the rule `check: served`:
 
     python -m aeops.gate BUNDLE     # answers an example as serving would, and prints what it found as JSON
 """
@@ -18,7 +19,7 @@ from typing import Any
 
 from ae_models.spec import near
 from aeops.errors import UsageError
-from aeops.recipe import Rule
+from aeops.recipe import LOGGED, Rule
 from aeops.stage import run_stage
 
 SERVED_SECONDS = 60  # for a fresh process to load the bundle and answer; it takes one or two
@@ -54,7 +55,10 @@ class Outcome:
 
 
 def judge(rules: Mapping[str, Rule], evidence: Evidence, source: str) -> list[Outcome]:
-    """The outcome of every rule, in the recipe's order.
+    """The outcome of every rule that the bundle alone decides, in the recipe's order.
+
+    The others ask for the registry, which no stage of DVC knows: comparisons with the champion are judged by
+    aeops.stages.compare, the check `logged` on the registered model.
 
     Args:
         rules: name -> rule.
@@ -64,8 +68,9 @@ def judge(rules: Mapping[str, Rule], evidence: Evidence, source: str) -> list[Ou
     Raises:
         UsageError: rules that name metrics which are not there, all of them at once.
     """
-    demand_known_metrics(rules, evidence.metrics, source)
-    return [next(judges for is_mine, judges in JUDGES if is_mine(rule))(name, rule, evidence) for name, rule in rules.items()]
+    own = {name: rule for name, rule in rules.items() if rule.champion is None and rule.check != LOGGED}
+    demand_known_metrics(own, evidence.metrics, source)
+    return [next(judges for is_mine, judges in JUDGES if is_mine(rule))(name, rule, evidence) for name, rule in own.items()]
 
 
 def verdict(recipe: str, outcomes: list[Outcome], evidence: dict[str, str]) -> dict[str, Any]:
@@ -141,7 +146,7 @@ def judge_interval(name: str, rule: Rule, evidence: Evidence) -> Outcome:
 
 
 def judge_check(name: str, rule: Rule, evidence: Evidence) -> Outcome:
-    """A check that is done now; `served` is the only one."""
+    """The check `served`, the one that is done here."""
     found = served(evidence.bundle)
     return Outcome(name, f"a fresh process that loads the bundle as serving does {found}", found, "answers", found == "answers")
 

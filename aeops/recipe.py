@@ -20,7 +20,7 @@ from aeops.studies import STUDIES, read_studies
 SECTIONS = (
     *("recipe", "about", "data", "validate"),
     *("input", "model", "score", "threshold", "train"),
-    *("evaluate", "gate"),
+    *("evaluate", "gate", "approval", "signature"),
 )
 
 
@@ -119,26 +119,107 @@ class EvaluateSpec:
     studies: dict[str, Any] = field(default_factory=dict)  # name -> one of aeops.studies.STUDIES
 
 
+ERROR, AUROC = "error", "auroc"  # what a challenger and the champion are compared by
+NOT_WORSE, BETTER = "not-worse", "better"  # what a rule may need of the challenger
+LOGGED = "logged"  # the check that is done on the registered model
+
+# What a rule is about, and the keys that go with each.
+RULE_KEYS = {
+    "metric": ("at_least", "at_most"),
+    "interval": ("covers",),
+    "check": ("milliseconds",),
+    "champion": ("margin", "needs", "by"),
+}
+
+
 @dataclass(frozen=True)
 class Rule:
-    """One rule of the gate: a metric with a floor or ceiling, an interval that must cover a value, or a check."""
+    """One rule of the gate: a metric with a floor or ceiling, an interval that must cover a value, a check, or a comparison
+    with the champion.
+
+    The comparison with the champion and the check `logged` need the registry, so they are judged after the others.
+    """
 
     metric: str | None = None
     at_least: float | None = None
     at_most: float | None = None
     interval: str | None = None
     covers: str | None = None
-    check: str | None = bounded(None, one_of=("served",))
+    check: str | None = bounded(None, one_of=("served", LOGGED))
+    milliseconds: float | None = bounded(None, low=0.001, high=3_600_000)  # that an answer of the logged model may take
+    champion: str | None = bounded(None, one_of=(ERROR, AUROC))
+    margin: float | None = bounded(None, low=0.0, high=1.0)  # the largest difference that does not matter: see `contradictions`
+    needs: str | None = bounded(None, one_of=(NOT_WORSE, BETTER))  # of the challenger; None: not-worse
+    by: str | None = bounded(None, one_of=("label",))  # a comparison for each label of the normals; None: one for all
 
     def contradictions(self) -> list[str]:
-        shapes = [
-            self.metric is not None and (self.at_least is not None or self.at_most is not None),
-            self.interval is not None and self.covers is not None,
-            self.check is not None,
+        about = [key for key in RULE_KEYS if getattr(self, key) is not None]
+        if len(about) != 1:
+            shapes = "{metric, at_least and/or at_most}, {interval, covers}, {check} or {champion, margin}"
+            return [f"a rule is {shapes}, and exactly one of them; {listed(about) or 'none of them'} given"]
+        [own] = about
+        found = [
+            f"{key} is given with {own}; {listed(RULE_KEYS[own])} allowed"
+            for other, keys in RULE_KEYS.items()
+            for key in keys
+            if other != own and getattr(self, key) is not None
         ]
-        if sum(shapes) == 1:
+        own_mistakes = {
+            "metric": self._metric_mistakes,
+            "interval": self._interval_mistakes,
+            "check": self._check_mistakes,
+            "champion": self._champion_mistakes,
+        }
+        return found + own_mistakes[own]()
+
+    def _metric_mistakes(self) -> list[str]:
+        bounded_somewhere = self.at_least is not None or self.at_most is not None
+        return [] if bounded_somewhere else [f"metric is {self.metric} without a bound: give at_least, at_most or both"]
+
+    def _interval_mistakes(self) -> list[str]:
+        return [] if self.covers is not None else [f"interval is {self.interval} without covers: name the metric it has to cover"]
+
+    def _check_mistakes(self) -> list[str]:
+        if self.check == LOGGED or self.milliseconds is None:
             return []
-        return ["a rule is {metric, at_least and/or at_most}, {interval, covers} or {check}, and exactly one of them"]
+        return [f"milliseconds is given with check {self.check}; only the check {LOGGED} has a budget"]
+
+    def _champion_mistakes(self) -> list[str]:
+        of_what = "a share of the champion's error" if self.champion == ERROR else "a difference of two AUROCs"
+        if self.margin is None:
+            return [f"the key margin is missing: the largest difference that does not matter, {of_what}"]
+        most = 1.0 if self.champion == ERROR else 0.5
+        if 0 < self.margin < most:
+            return []
+        return [f"margin is {self.margin:g}: above 0 and below {most:g} is allowed, {of_what}"]
+
+
+@dataclass(frozen=True)
+class ApprovalSpec:
+    """Whether a person decides about what the gate has accepted; see docs/approval.md."""
+
+    needed: bool = False
+    other_than_starter: bool = False  # whoever started the run may reject its version, not approve it
+
+    def contradictions(self) -> list[str]:
+        if self.other_than_starter and not self.needed:
+            return ["other_than_starter is true and needed is not: it says who may approve where an approval is needed"]
+        return []
+
+
+@dataclass(frozen=True)
+class SignatureSpec:
+    """Whether a bundle has to be signed before it is promoted or served, and with which key; see docs/signing.md."""
+
+    require_signature: bool
+    public_key: str | None = None  # a file, from the project's folder
+
+    def contradictions(self) -> list[str]:
+        if self.require_signature and self.public_key is None:
+            return [
+                "require_signature is true and public_key is missing: `ae sign --new-keys keys/NAME` makes one, keys/NAME.pub"
+            ]
+        return []
 
 
 @dataclass(frozen=True)
@@ -152,14 +233,16 @@ class Recipe:
     fit: FitSpec
     evaluate: EvaluateSpec
     gate: dict[str, Rule]
+    approval: ApprovalSpec
+    signature: SignatureSpec
 
 
 def recipe_names(project: Project) -> list[str]:
     return sorted(file.stem for file in project.recipes.glob("*.yaml"))
 
 
-def load_recipe(project: Project, name: str) -> Recipe:
-    """The recipe of that name.
+def load_recipe(project: Project, name: str, with_keys: bool = False) -> Recipe:
+    """The recipe of that name; `with_keys` also checks what promoting and serving need: that its public key can be read.
 
     Raises:
         UsageError: no such recipe (with the near match), or every mistake in it.
@@ -168,11 +251,11 @@ def load_recipe(project: Project, name: str) -> Recipe:
     if not file.is_file():
         known = recipe_names(project)
         raise UsageError(f"no recipe {name!r}; {listed(known) or 'none'} in {project.recipes.name}/{near(name, known)}")
-    return read_recipe(file)
+    return read_recipe(file, keys_in=project.root if with_keys else None)
 
 
-def read_recipe(file: Path) -> Recipe:
-    """The recipe in `file`; raises UsageError with every mistake in it."""
+def read_recipe(file: Path, keys_in: Path | None = None) -> Recipe:
+    """The recipe in `file`; raises UsageError with every mistake in it, those of its key only where that lies in `keys_in`."""
     try:
         given = yaml.safe_load(file.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
@@ -191,11 +274,17 @@ def read_recipe(file: Path) -> Recipe:
         "validate": reader.read(ValidateSpec, given.get("validate"), "validate"),
         "evaluate": read_evaluate(reader, given.get("evaluate"), sentence),
         "gate": read_gate(reader, given.get("gate")),
+        "approval": reader.read(ApprovalSpec, given.get("approval", {}), "approval"),
+        "signature": reader.read(SignatureSpec, given.get("signature", {"require_signature": False}), "signature"),
     }
     if parts["data"] and parts["validate"] and fit["input"]:
         for where, why in (*data_misfits(parts["data"], fit["input"]), *parts["validate"].misfits(fit["input"].kind)):
             reader.mistake(where, why)
     demand_studied_metrics(reader, parts["gate"], given.get("evaluate"))
+    if keys_in is not None and parts["signature"]:
+        demand_readable_key(reader, parts["signature"], keys_in)
+    if parts["data"]:
+        demand_comparable_samples(reader, parts["gate"], parts["data"])
     if parts["name"] != file.stem:
         reader.mistake("recipe", f"{parts['name']!r} given; the file is called {file.name}, so {file.stem!r} is allowed")
     if reader.mistakes:
@@ -273,6 +362,27 @@ def demand_studied_metrics(reader: Reader, gate: Mapping[str, Rule | None], eval
             study = path.partition(".")[0]
             if study in STUDIES and study not in asked:
                 reader.mistake(f"gate.{name}.{key}", f"{path} is of the study {study}, which evaluate.studies lacks")
+
+
+def demand_comparable_samples(reader: Reader, gate: Mapping[str, Rule | None], data: DataSpec) -> None:
+    """Notes each comparison with the champion that asks for novelty or labels where the data has none."""
+    for name, rule in gate.items():
+        if rule is not None and rule.champion == AUROC and not data.novelty:
+            reader.mistake(f"gate.{name}.champion", f"{AUROC} given with no data.novelty to rank; {ERROR} allowed")
+        if rule is not None and rule.by is not None and not set(data.labels) - set(data.novelty):
+            reader.mistake(f"gate.{name}.by", f"{rule.by} given and data.labels names no normal label: leave by out")
+
+
+def demand_readable_key(reader: Reader, spec: SignatureSpec, folder: Path) -> None:
+    """Notes a public key that cannot be read from `folder`."""
+    if spec.public_key is None:
+        return
+    from aeops.signing import read_public_key  # brings cryptography: only where there is a key
+
+    try:
+        read_public_key(folder / spec.public_key)
+    except UsageError as error:
+        reader.mistake("signature.public_key", str(error))
 
 
 def read_gate(reader: Reader, given: Any) -> dict[str, Rule]:

@@ -8,6 +8,7 @@ from scipy.ndimage import gaussian_filter
 SIGMA, TRUNCATE = 1.5, 3.5  # the Gaussian window of Wang et al. (2004)
 RADIUS = int(TRUNCATE * SIGMA + 0.5)
 C1, C2 = 0.01**2, 0.03**2  # their K1, K2 squared, for values that span 1
+QUANTILE = 1.959964  # of the normal law, for 95 %
 BLOCK = 4096  # images filtered at once: bounds the memory of the five filtered copies
 
 
@@ -50,6 +51,21 @@ def ssim_map(target: np.ndarray, made: np.ndarray) -> np.ndarray:
 
 def blur(images: np.ndarray) -> np.ndarray:
     return np.asarray(gaussian_filter(images, SIGMA, truncate=TRUNCATE, axes=(-2, -1)))
+
+
+def mean_interval(values: np.ndarray, groups: np.ndarray) -> tuple[float, float] | None:
+    """The 95 % interval of the mean of values (n,) where samples of one group, (n,), belong together.
+
+    The normal law with the variance of a ratio of totals over groups, as in cluster sampling (Cochran 1977, Sampling
+    Techniques, section 9A.1); None below two groups.
+    """
+    _, place = np.unique(groups, return_inverse=True)
+    sizes, sums = np.bincount(place), np.bincount(place, weights=values)
+    count, mean = len(sizes), float(values.mean())
+    if count < 2:
+        return None
+    spread = math.sqrt(count / (count - 1) * float(np.square(sums - mean * sizes).sum())) / len(values)
+    return mean - QUANTILE * spread, mean + QUANTILE * spread
 
 
 def reconstruction_metrics(target: np.ndarray, made: np.ndarray) -> dict[str, float | None]:

@@ -20,7 +20,7 @@ from aeops.evaluation import figures, mosaics, served, texts
 from aeops.evaluation.detection import PcaBaseline, knn_distance, ranking
 from aeops.evaluation.false_alarms import false_alarms
 from aeops.evaluation.prepared import load_prepared
-from aeops.evaluation.reconstruction import mse_per_image, reconstruction_metrics
+from aeops.evaluation.reconstruction import mean_interval, mse_per_image, reconstruction_metrics
 from aeops.evaluation.study import Finding, Scene, find
 from aeops.project import Project, find_project
 from aeops.recipe import EvaluateSpec, Recipe, read_recipe
@@ -126,13 +126,20 @@ def measure(scene: Scene, baselines: Baselines) -> dict[str, Any]:
 
 def reconstruction(scene: Scene, baselines: Baselines) -> dict[str, Any]:
     """Of the normal samples: the model, and PCA where there is one."""
-    normal = scene.normal
-    model = reconstruction_metrics(scene.target[normal], scene.made[normal])
+    model = of_normals(scene, scene.made)
     if baselines.pca_outputs is None:
         return {"model": model}
-    pca = reconstruction_metrics(scene.target[normal], baselines.pca_outputs[normal])
-    gain = 1 - (model["mse"] or 0.0) / pca["mse"] if pca["mse"] else None
+    pca = of_normals(scene, baselines.pca_outputs)
+    gain = 1 - model["mse"] / pca["mse"] if pca["mse"] else None
     return {"model": model, "pca": {"components": scene.recipe.evaluate.pca_components} | pca, "gain_over_pca": gain}
+
+
+def of_normals(scene: Scene, made: np.ndarray) -> dict[str, Any]:
+    """How near reconstructions (n, ...) of the normal samples come to their targets, and how sure their mean error is."""
+    target, outputs = scene.target[scene.normal], made[scene.normal]
+    groups = scene.data.table["group"].to_numpy()[scene.normal]
+    interval = mean_interval(mse_per_image(target, outputs), groups)
+    return reconstruction_metrics(target, outputs) | {"mse_interval": interval}
 
 
 def text_reconstruction(scene: Scene) -> dict[str, Any]:

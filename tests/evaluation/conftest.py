@@ -21,6 +21,7 @@ from ae_models.sums import write_sums
 from aeops.evaluation.study import Scene
 from aeops.project import find_project
 from aeops.recipe import read_recipe
+from aeops.stages.compare import Champion, compare
 from aeops.stages.evaluate import evaluate, set_scene
 from aeops.stages.gate import gate
 
@@ -78,6 +79,24 @@ def evaluated(digits: tuple[np.ndarray, np.ndarray], tmp_path_factory: pytest.Te
 @pytest.fixture(scope="session")
 def verdict(evaluated: Evaluated, tmp_path_factory: pytest.TempPathFactory) -> dict:
     return gate(evaluated.recipe, evaluated.bundle, evaluated.report, tmp_path_factory.mktemp("gate") / "verdict.json")
+
+
+@pytest.fixture(scope="session")
+def comparison(evaluated: Evaluated, tmp_path_factory: pytest.TempPathFactory) -> dict:
+    """Where there is no champion yet."""
+    out = tmp_path_factory.mktemp("comparison") / "comparison.json"
+    return compare(read_recipe(evaluated.recipe), evaluated.prepared, evaluated.bundle, None, 1, out)
+
+
+@pytest.fixture(scope="session")
+def worse(evaluated: Evaluated, tmp_path_factory: pytest.TempPathFactory) -> dict:
+    """A model that saw 40 samples, beside the evaluated one as champion 3."""
+    root = tmp_path_factory.mktemp("worse")
+    write_recipe(root / "digits.yaml", gate={"keeps_its_error": {"champion": "error", "margin": 0.1}})
+    train, calibration = (np.load(evaluated.prepared / f"{name}.npy") for name in ("train", "calibration"))
+    write_bundle(root / "bundle", train[:40], calibration)
+    champion = Champion("3", evaluated.bundle)
+    return compare(read_recipe(root / "digits.yaml"), evaluated.prepared, root / "bundle", champion, 5, root / "comparison.json")
 
 
 @pytest.fixture(scope="session")
@@ -145,7 +164,8 @@ def write_prepared(folder: Path, images: np.ndarray, labels: np.ndarray, novelty
         np.save(folder / f"{name}.npy", images[rows])
     np.save(folder / "train_labels.npy", labels[chosen["train"]].astype(np.int64))
     of_test = labels[chosen["test"]]
-    table = {"id": [f"digit-{row}" for row in chosen["test"]], "label": pd.array(of_test, "Int64"), "novelty": of_test == novelty}
+    ids = [f"digit-{row}" for row in chosen["test"]]
+    table = {"id": ids, "label": pd.array(of_test, "Int64"), "group": ids, "novelty": of_test == novelty}
     pd.DataFrame(table).to_parquet(folder / "test.parquet")
     rows = {name: len(rows) for name, rows in chosen.items()}
     facts = {"rows": rows, "low": 0, "high": 255, "content_sha256": "d" * 64}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from aeops.evaluation.reconstruction import mse_per_image, psnr, ssim
+from aeops.evaluation.reconstruction import mean_interval, mse_per_image, psnr, ssim
 
 
 @pytest.fixture
@@ -39,3 +39,28 @@ def test_ssim_of_all_images_at_once_is_what_scikit_image_finds_for_each(pair, ch
 def test_ssim_is_not_defined_for_images_smaller_than_its_window():
     small = np.zeros((2, 1, 10, 28), np.float32)
     assert ssim(small, small) is None
+
+
+def test_a_mean_is_as_sure_as_its_standard_error_where_every_sample_is_a_group_of_its_own():
+    values = np.random.default_rng(2).gamma(2, 1, 400)
+    low, high = mean_interval(values, np.arange(400))
+    standard_error = values.std(ddof=1) / np.sqrt(400)
+    assert (low + high) / 2 == pytest.approx(values.mean())
+    assert (high - low) / 2 == pytest.approx(1.96 * standard_error, rel=1e-3)
+
+
+def test_samples_of_one_group_count_once():
+    values = np.random.default_rng(3).gamma(2, 1, 100)
+    alone, thrice = mean_interval(values, np.arange(100)), mean_interval(values.repeat(3), np.arange(100).repeat(3))
+    assert thrice == pytest.approx(alone)
+    assert mean_interval(values, np.zeros(100)) is None
+
+
+def test_the_mean_of_grouped_samples_lies_in_its_interval_about_as_often_as_it_says():
+    rng, inside = np.random.default_rng(4), 0
+    for _ in range(400):
+        sizes = rng.integers(1, 9, 60)
+        values = np.repeat(rng.normal(1, 1, 60), sizes) + rng.normal(0, 0.3, sizes.sum())
+        low, high = mean_interval(values, np.repeat(np.arange(60), sizes))
+        inside += low <= 1 <= high
+    assert 0.9 <= inside / 400 <= 0.98

@@ -1,0 +1,190 @@
+"""Compares a challenger with the champion on the prepared test samples, by the recipe's rules; a refusal exits with 0, too.
+
+    python -m aeops.stages.compare --recipe recipes/digits.yaml --prepared DIR --challenger BUNDLE
+        [--champion BUNDLE --champion-version N] --judged K --out comparison.json
+
+No stage of DVC: who is champion is known to the registry alone, and changes while the files do not.
+"""
+
+import argparse
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ae_models.spec import TEXT, InputSpec
+from aeops import comparison
+from aeops.comparison import Compared, Holdout, Scored
+from aeops.dataset import write_json
+from aeops.errors import UsageError
+from aeops.evaluation import served
+from aeops.evaluation.prepared import Prepared, load_prepared
+from aeops.evaluation.reconstruction import mse_per_image
+from aeops.evidence import holdout_sha256
+from aeops.recipe import Recipe, read_recipe
+from aeops.serving.detector import Detector
+from aeops.stage import run_stage
+
+FIRST, THE_SAME, NOT_COMPARED = "first", "the same", "not compared"
+INPUT = ("kind", "shape", "low", "high", "target_channels", "given")  # of bundle.json: what a model's samples are
+
+
+@dataclass(frozen=True)
+class Champion:
+    """The version that is served today, and its bundle."""
+
+    version: str
+    bundle: Path
+
+
+def compare(
+    recipe: Recipe, prepared: Path, challenger: Path, champion: Champion | None, judged: int, out: Path
+) -> dict[str, Any]:
+    """Compares on the test samples in `prepared`; writes and returns comparison.json.
+
+    Args:
+        recipe: its rules with the key `champion` are judged.
+        prepared: the stage prepare's folder.
+        challenger: a bundle.
+        champion: None where the recipe has none yet.
+        judged: how many candidates these test samples have judged, this one included.
+        out: the file.
+
+    Raises:
+        DataError: no prepared samples, or a bundle that must not be used.
+        UsageError: fewer than one candidate judged.
+    """
+    if judged < 1:
+        raise UsageError(f"--judged is {judged}; 1 or more is allowed: this candidate counts")
+    pinned, data, new = holdout_sha256(prepared), load_prepared(prepared), Detector(challenger)
+    old = Detector(champion.bundle) if champion is not None else None
+    found, (verdict, accepted, reasons) = decide(recipe, data, new, old)
+    luck = comparison.chance_of_luck(judged)
+    worn = luck > comparison.WORN
+    document = {
+        "format": 1,
+        "recipe": recipe.name,
+        "verdict": verdict,
+        "accepted": accepted,
+        "champion": {"version": champion.version, "bundle_sha256": old.sha256} if champion is not None and old else None,
+        "challenger": {"bundle_sha256": new.sha256},
+        "holdout": {"sha256": pinned, "rows": len(data.test), "judged": judged, "chance_of_luck": luck, "worn": worn},
+        "level": comparison.LEVEL,
+        "rules": [asdict(one) for one in found],
+        "reasons": reasons,
+        "warnings": [worn_out(recipe, judged, luck)] if worn else [],
+    }
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_json(out, document)
+    return document
+
+
+def decide(
+    recipe: Recipe, data: Prepared, challenger: Detector, champion: Detector | None
+) -> tuple[list[Compared], tuple[str, bool, list[str]]]:
+    """The comparisons, then verdict, whether the challenger is accepted, and the reasons."""
+    if champion is None:
+        return [], (FIRST, True, [f"{recipe.name} has no champion yet: there is nothing to compare with"])
+    if champion.sha256 == challenger.sha256:
+        return [], (THE_SAME, True, [f"the challenger is the champion's very bundle, {champion.sha256[:12]}"])
+    holdout = holdout_of(data)
+    asked = comparison.questions(recipe.gate, holdout)
+    if not asked:
+        why = f"recipes/{recipe.name}.yaml has no rule with the key champion: the challenger is not compared with the champion"
+        return [], (NOT_COMPARED, True, [why])
+    if foreign := foreign_samples(champion, challenger):
+        why = f"the champion does not take today's samples: {foreign}; ae retire {recipe.name} lets the next one begin anew"
+        found = [comparison.untold(question, why) for question in asked]
+    else:
+        found = comparison.compare(asked, holdout, *ask(recipe, data, champion, challenger))
+    return found, comparison.overall(found)
+
+
+def holdout_of(data: Prepared) -> Holdout:
+    """The test samples as the statistics need them."""
+    return Holdout(data.novelty, data.labels, data.table["group"].to_numpy(dtype=str))
+
+
+def foreign_samples(champion: Detector, challenger: Detector) -> str:
+    """In what the samples that the champion takes or makes differ from the challenger's; empty where they do not."""
+    before, after = samples_of(champion), samples_of(challenger)
+    return ", ".join(f"{key} {before[key]} instead of {after[key]}" for key in before if before[key] != after.get(key))
+
+
+def samples_of(detector: Detector) -> dict[str, Any]:
+    """What a model takes and makes. Older bundles lack the keys that came later; a text's length is its tokenizer's own."""
+    usual = InputSpec()
+    taken = {key: detector.bundle["input"].get(key, getattr(usual, key)) for key in INPUT}
+    if detector.kind == TEXT:
+        return taken
+    return taken | {"shape given": list(detector.shape), "shape made": list(detector.made_shape)}
+
+
+def ask(recipe: Recipe, data: Prepared, champion: Detector, challenger: Detector) -> tuple[Scored, Scored]:
+    """What champion and challenger make of the same test samples, given to both as the recipe serves them today.
+
+    Texts are measured in the champion's tokens: two tokenizers cut the same text into different numbers of them.
+    """
+    given = served.given(recipe.fit, data.test, served.TEST_SEED)
+    if champion.kind == TEXT:
+        wanted = champion.check(data.test)
+        return text_scored(champion, champion, given, wanted), text_scored(challenger, champion, given, wanted)
+    target = served.target(recipe.fit.input, data, data.test)
+    return scored(champion, data, given, target), scored(challenger, data, given, target)
+
+
+def scored(detector: Detector, data: Prepared, given: np.ndarray, target: np.ndarray) -> Scored:
+    said = detector.score(given, reconstruction=True)
+    return Scored(mse_per_image(target, data.scaled(said["reconstruction"])), said["score"])
+
+
+def text_scored(detector: Detector, ruler: Detector, given: np.ndarray, wanted: np.ndarray) -> Scored:
+    """As `scored`, with the share of wrong tokens as the error; `ruler` is the model whose tokens are counted."""
+    from aeops.evaluation.texts import tokens_right
+
+    said = detector.score(given, reconstruction=True)
+    return Scored(1 - tokens_right(wanted, ruler.check(said["reconstruction"].tolist())), said["score"])
+
+
+def worn_out(recipe: Recipe, judged: int, luck: float) -> str:
+    return (
+        f"this holdout is worn: it has judged {judged} candidates, and of so many that are no better one is called better by "
+        f"luck with a chance of up to {luck:.0%}; bring more data to {recipe.data.dataset}: with new test samples it is "
+        f"another holdout, and the count begins anew"
+    )
+
+
+# ---------------------------------------------------------------- the program
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m aeops.stages.compare", description=__doc__.splitlines()[0])
+    for name in ("recipe", "prepared", "challenger", "out"):
+        parser.add_argument(f"--{name}", type=Path, required=True)
+    parser.add_argument("--champion", type=Path, help="its bundle; left out where there is no champion")
+    parser.add_argument("--champion-version", help="its number in the registry")
+    parser.add_argument("--judged", type=int, required=True, help="candidates that these test samples judged, this one included")
+    given = parser.parse_args()
+
+    def work() -> None:
+        champion = champion_of(given.champion, given.champion_version)
+        tell(compare(read_recipe(given.recipe), given.prepared, given.challenger, champion, given.judged, given.out))
+
+    run_stage(work)
+
+
+def champion_of(bundle: Path | None, version: str | None) -> Champion | None:
+    if (bundle is None) != (version is None):
+        given, missing = ("--champion", "--champion-version") if version is None else ("--champion-version", "--champion")
+        raise UsageError(f"{given} is given without {missing}; both are needed, or neither where there is no champion")
+    return Champion(version, bundle) if bundle is not None and version is not None else None
+
+
+def tell(found: dict[str, Any]) -> None:
+    accepted = "accepted" if found["accepted"] else "refused"
+    print("\n".join([f"{found['verdict']}: {accepted}", *found["reasons"], *found["warnings"]]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,374 @@
+"""The program that compares a challenger with the champion, on real bundles and real digits."""
+
+import importlib.util
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ae_models import tokens
+from ae_models.fit import fit
+from ae_models.spec import FitSpec
+from ae_models.sums import bundle_sha256
+from aeops.errors import DataError, UsageError
+from aeops.evidence import holdout_sha256, write_evidence
+from aeops.gate import Evidence, judge
+from aeops.recipe import Recipe, Rule, read_recipe
+from aeops.serving.detector import Detector
+from aeops.stages.compare import Champion, compare
+
+ROOT = Path(__file__).parents[2]
+RULES = {
+    "keeps_its_error": {"champion": "error", "margin": 0.1},
+    "keeps_its_ranking": {"champion": "auroc", "margin": 0.4},
+}
+
+
+@pytest.fixture(scope="module")
+def recipe(writers, tmp_path_factory) -> Recipe:
+    """The digits recipe with the evaluation's novelty and two rules against the champion."""
+    file = tmp_path_factory.mktemp("recipe") / "digits.yaml"
+    data = writers.recipe(file)["data"]
+    writers.recipe(file, gate=RULES, data=data | {"novelty": [4]})
+    return read_recipe(file)
+
+
+@pytest.fixture(scope="module")
+def poor(evaluated, writers, tmp_path_factory) -> Path:
+    """A bundle that saw 40 samples, and rebuilds the others the worse for it."""
+    folder = tmp_path_factory.mktemp("poor") / "bundle"
+    train, calibration = (np.load(evaluated.prepared / f"{name}.npy") for name in ("train", "calibration"))
+    writers.bundle(folder, train[:40], calibration)
+    return folder
+
+
+def judged(recipe, evaluated, tmp_path, challenger, champion, count=1, prepared=None) -> dict:
+    known = Champion("3", champion) if champion is not None else None
+    return compare(recipe, prepared or evaluated.prepared, challenger, known, count, tmp_path / "comparison.json")
+
+
+def test_without_a_champion_the_first_is_accepted(recipe, evaluated, tmp_path):
+    found = judged(recipe, evaluated, tmp_path, evaluated.bundle, None)
+    assert (found["verdict"], found["accepted"], found["champion"], found["rules"]) == ("first", True, None, [])
+    assert "no champion yet" in found["reasons"][0]
+    assert json.loads((tmp_path / "comparison.json").read_text()) == found
+
+
+def test_the_champions_very_bundle_is_the_same_wherever_it_lies(recipe, evaluated, tmp_path):
+    shutil.copytree(evaluated.bundle, tmp_path / "copy")
+    found = judged(recipe, evaluated, tmp_path, tmp_path / "copy", evaluated.bundle)
+    assert (found["verdict"], found["accepted"], found["rules"]) == ("the same", True, [])
+    assert found["champion"] == {"version": "3"} | found["challenger"]
+
+
+def test_a_recipe_without_such_rules_compares_nothing_and_says_so(recipe, evaluated, poor, tmp_path):
+    found = judged(replace(recipe, gate={"served": Rule(check="served")}), evaluated, tmp_path, evaluated.bundle, poor)
+    assert (found["verdict"], found["accepted"], found["rules"]) == ("not compared", True, [])
+    assert "no rule with the key champion" in found["reasons"][0]
+
+
+def test_a_better_challenger_is_called_so_and_in_its_stead_the_champion_is_worse(recipe, evaluated, poor, tmp_path):
+    found = judged(recipe, evaluated, tmp_path, evaluated.bundle, poor)
+    assert (found["verdict"], found["accepted"]) == ("better", True), found["reasons"]
+    assert found["champion"] == {"version": "3", "bundle_sha256": bundle_sha256(poor)}
+    back = judged(recipe, evaluated, tmp_path, poor, evaluated.bundle)
+    assert (back["verdict"], back["accepted"]) == ("worse", False)
+    assert any(reason.startswith("keeps_its_error: ") and "worse by more than the margin" in reason for reason in back["reasons"])
+    assert back["holdout"]["sha256"] == found["holdout"]["sha256"]
+
+
+def test_the_numbers_are_those_of_the_report(recipe, evaluated, poor, tmp_path):
+    error, ranking = judged(recipe, evaluated, tmp_path, evaluated.bundle, poor)["rules"]
+    scores = pd.read_parquet(evaluated.report / "scores.parquet")
+    metrics = json.loads((evaluated.report / "metrics.json").read_text())
+    assert error["challenger"] == pytest.approx(scores["mse"][~scores["novelty"]].mean(), rel=1e-5)
+    assert ranking["challenger"] == pytest.approx(metrics["detection"]["model"]["auroc"])
+    assert error["difference"] == pytest.approx(1 - error["challenger"] / error["champion"])
+    assert ranking["difference"] == pytest.approx(ranking["challenger"] - ranking["champion"])
+
+
+def test_each_label_is_a_slice_of_its_own(recipe, evaluated, poor, tmp_path):
+    by_label = replace(recipe, gate={"each": Rule(champion="error", margin=0.3, by="label")})
+    found = judged(by_label, evaluated, tmp_path, evaluated.bundle, poor)
+    assert [one["slice"] for one in found["rules"]] == [f"label {digit}" for digit in range(10) if digit != 4]
+
+
+def test_a_champion_of_other_samples_cannot_be_told_from_and_the_reason_says_in_what(recipe, evaluated, poor, tmp_path, writers):
+    shutil.copytree(poor, tmp_path / "old")
+    document = json.loads((tmp_path / "old" / "bundle.json").read_text())
+    document["input"] |= {"shape": [1, 32, 32], "high": 1.0}
+    (tmp_path / "old" / "bundle.json").write_text(json.dumps(document))
+    writers.sums(tmp_path / "old")
+    found = judged(recipe, evaluated, tmp_path, evaluated.bundle, tmp_path / "old")
+    assert (found["verdict"], found["accepted"]) == ("cannot tell", False)
+    assert [(one["verdict"], one["difference"]) for one in found["rules"]] == [("cannot tell", None)] * 2
+    for text in ("shape [1, 32, 32] instead of [1, 28, 28]", "high 1.0 instead of 255.0", "ae retire digits"):
+        assert text in found["reasons"][0]
+
+
+def test_of_a_champion_of_format_1_only_what_it_has_is_held_against_it(recipe, evaluated, tmp_path):
+    found = judged(recipe, evaluated, tmp_path, evaluated.bundle, ROOT / "tests" / "fixtures" / "bundle-format-1")
+    assert "shape [1, 8, 8] instead of [1, 28, 28]" in found["reasons"][0]
+    assert not any(word in found["reasons"][0] for word in ("target_channels", "given clean", "low", "kind"))
+
+
+def test_a_damaged_champion_is_a_failure_and_no_verdict(recipe, evaluated, poor, tmp_path):
+    shutil.copytree(poor, tmp_path / "old")
+    (tmp_path / "old" / "model.onnx").write_bytes(b"something else")
+    with pytest.raises(DataError, match=r"model\.onnx was altered"):
+        judged(recipe, evaluated, tmp_path, evaluated.bundle, tmp_path / "old")
+    assert not (tmp_path / "comparison.json").exists()
+
+
+def test_a_holdout_that_judged_28_is_worn_and_the_warning_says_what_to_do(recipe, evaluated, poor, tmp_path):
+    fresh, worn = (judged(recipe, evaluated, tmp_path, evaluated.bundle, poor, count) for count in (27, 28))
+    assert (fresh["holdout"]["worn"], fresh["warnings"]) == (False, [])
+    assert worn["holdout"]["worn"]
+    assert worn["holdout"]["chance_of_luck"] == pytest.approx(1 - 0.975**28)
+    assert "judged 28 candidates" in worn["warnings"][0]
+    assert "bring more data to digits" in worn["warnings"][0]
+    assert (fresh["verdict"], fresh["reasons"]) == (worn["verdict"], worn["reasons"])
+
+
+def test_the_same_evidence_gives_the_same_bytes(recipe, evaluated, poor, tmp_path):
+    files = []
+    for name in ("one", "two"):
+        judged(recipe, evaluated, tmp_path / name, evaluated.bundle, poor)
+        files.append((tmp_path / name / "comparison.json").read_bytes())
+    assert files[0] == files[1]
+
+
+# ---------------------------------------------------------------- the holdout and the evidence
+
+
+def copied(prepared: Path, place: Path) -> Path:
+    shutil.copytree(prepared, place)
+    return place
+
+
+def test_the_holdouts_hash_is_of_its_samples_ids_labels_and_novelty_and_of_nothing_else(evaluated, tmp_path):
+    pinned = holdout_sha256(evaluated.prepared)
+    other = copied(evaluated.prepared, tmp_path / "other")
+    np.save(other / "train.npy", np.load(other / "train.npy")[:10])
+    table = pd.read_parquet(other / "test.parquet")
+    table.assign(more=1).to_parquet(other / "test.parquet", compression="gzip")
+    assert holdout_sha256(other) == pinned
+    first = table.index == 0
+    for changed in (
+        table.assign(label=table["label"].mask(first, 9 - table["label"])),
+        table.assign(label=table["label"].mask(first, pd.NA)),
+        table.assign(novelty=table["novelty"] ^ first),
+        table.assign(id=table["id"] + "x"),
+        table[::-1],
+    ):
+        changed.to_parquet(other / "test.parquet")
+        assert holdout_sha256(other) != pinned
+    table.to_parquet(other / "test.parquet")
+    samples = np.load(other / "test.npy")
+    samples[0, 0, 0, 0] ^= 1
+    np.save(other / "test.npy", samples)
+    assert holdout_sha256(other) != pinned
+
+
+def test_no_prepared_samples_is_said_with_what_to_type(recipe, evaluated, tmp_path):
+    with pytest.raises(DataError, match=r"lacks test\.npy, test\.parquet.*dvc repro prepare@"):
+        judged(recipe, evaluated, tmp_path, evaluated.bundle, None, prepared=tmp_path)
+
+
+def test_the_evidence_is_one_file_that_the_ledgers_line_names_by_its_hash(recipe, evaluated, poor, verdict, tmp_path):
+    found = judged(recipe, evaluated, tmp_path, evaluated.bundle, poor)
+    place = tmp_path / "reports" / "digits" / "evidence.json"
+    line = write_evidence(place, verdict, found)
+    assert json.loads(place.read_text()) == {"gate": verdict, "comparison": found}
+    told = {"bundle_sha256": bundle_sha256(evaluated.bundle), "holdout_sha256": holdout_sha256(evaluated.prepared)}
+    summed = subprocess.run(["sha256sum", place], capture_output=True, text=True, check=True).stdout.split()[0]
+    assert line == {"sha256": summed, "verdict": "better"} | told
+    assert [file.name for file in place.parent.iterdir()] == ["evidence.json"]
+
+
+# ---------------------------------------------------------------- texts
+
+
+def test_texts_are_measured_in_the_champions_tokens_though_each_model_has_its_own(recipe, tmp_path):
+    words = np.array(["a", "cat", "dog", "sees", "hears", "the", "bird", "often"])
+    rng = np.random.default_rng(0)
+    rows = tokens.as_bytes([" ".join(rng.choice(words, 5)) for _ in range(300)])
+    rows = np.pad(rows, ((0, 0), (0, 48 - rows.shape[1])))
+    parts = dict(zip(("train", "validation", "calibration", "test"), np.split(rows, [120, 140, 240]), strict=True))
+    (tmp_path / "prepared").mkdir()
+    for name, part in parts.items():
+        np.save(tmp_path / "prepared" / f"{name}.npy", part)
+    names = [f"x-{i}" for i in range(60)]
+    table = {"id": names, "label": pd.array([None] * 60, "Int64"), "group": names, "novelty": [False] * 60}
+    pd.DataFrame(table).to_parquet(tmp_path / "prepared" / "test.parquet")
+    facts = {"rows": {name: len(part) for name, part in parts.items()}, "low": 0, "high": 255}
+    (tmp_path / "prepared" / "prepared.json").write_text(json.dumps(facts))
+    bundles = {}
+    for vocabulary, length in ((270, 12), (320, 16)):
+        spec = text_spec(vocabulary, length)
+        bundles[vocabulary] = tmp_path / f"bundle-{vocabulary}"
+        training = {name: parts[name] for name in ("train", "validation", "calibration")}
+        places = {"checkpoints": tmp_path / "c", "bundle": bundles[vocabulary], "history": tmp_path / "h"}
+        fit(spec, **training, **places, content_sha256="d" * 64, recipe="x", progress_bar=False)
+    gate = {"keeps_its_error": Rule(champion="error", margin=0.5)}
+    champion = Champion("1", bundles[270])
+    found = compare(
+        replace(recipe, fit=text_spec(320, 16), gate=gate), tmp_path / "prepared", bundles[320], champion, 1, tmp_path / "c.json"
+    )
+    [one] = found["rules"]
+    ruler = Detector(bundles[270])
+    wanted = ruler.check(parts["test"])
+    made = ruler.check(Detector(bundles[320]).score(parts["test"], reconstruction=True)["reconstruction"].tolist())
+    wrong = [1 - (made[row] == wanted[row])[wanted[row] != 0].mean() for row in range(60)]
+    assert one["challenger"] == pytest.approx(np.mean(wrong))
+
+
+def text_spec(vocabulary: int, length: int) -> FitSpec:
+    encode = {"kind": "tokens", "vocabulary": vocabulary, "length": length, "width": 16, "layers": 0, "heads": 2}
+    model = {
+        "corrupt": {"kind": "none"},
+        "encode": encode,
+        "bottleneck": {"kind": "identity", "size": 8},
+        "decode": {"kind": "tokens", "width": 16, "layers": 0, "heads": 2},
+        "compare": {"kind": "cross-entropy"},
+    }
+    given = {
+        "input": {"kind": "text", "shape": [48]},
+        "model": model,
+        "score": {"kind": "token-surprise"},
+        "threshold": {"kind": "split-conformal"},
+        "train": {"epochs": 1, "batch": 32, "threads": 1, "accelerator": "cpu"},
+    }
+    return FitSpec.from_plain(given, "texts")
+
+
+# ---------------------------------------------------------------- the recipe
+
+
+@pytest.mark.parametrize(
+    ("rule", "says"),
+    [
+        ({"champion": "errors", "margin": 0.1}, "'errors' given; error, auroc allowed: did you mean error?"),
+        ({"champion": "error"}, "the key margin is missing: the largest difference that does not matter, a share of the"),
+        ({"champion": "error", "margin": 0}, "margin is 0: above 0 and below 1 is allowed"),
+        ({"champion": "auroc", "margin": 0.5}, "margin is 0.5: above 0 and below 0.5 is allowed, a difference of two AUROCs"),
+        ({"champion": "error", "margin": -0.1}, "-0.1 given; 0 to 1 allowed"),
+        ({"champion": "error", "margin": 0.1, "needs": "beter"}, "did you mean better?"),
+        ({"champion": "error", "margin": 0.1, "by": "digit"}, "'digit' given; label allowed"),
+        ({"champion": "error", "margin": 0.1, "at_least": 1}, "at_least is given with champion; margin, needs, by allowed"),
+        ({"champion": "error", "margin": 0.1, "check": "served"}, "exactly one of them; check, champion given"),
+        ({"metric": "reconstruction.model.mse", "at_most": 1, "margin": 0.1}, "margin is given with metric; at_least, at_most"),
+        ({"metric": "reconstruction.model.mse"}, "without a bound: give at_least, at_most or both"),
+        ({"interval": "false_alarms.interval"}, "without covers"),
+        ({"check": "served", "milliseconds": 5}, "milliseconds is given with check served; only the check logged has"),
+        ({"check": "logged", "milliseconds": 0}, "0 given; 0.001 to 3.6e+06 allowed"),
+        ({}, "exactly one of them; none of them given"),
+    ],
+)
+def test_a_rule_that_cannot_be_is_told(rule, says, writers, tmp_path):
+    writers.recipe(tmp_path / "digits.yaml", gate={"mine": rule, "yours": {"champion": "error"}})
+    with pytest.raises(UsageError) as error:
+        read_recipe(tmp_path / "digits.yaml")
+    mine = [line for line in str(error.value).splitlines() if ": gate.mine" in line]
+    assert any(says in line for line in mine), mine
+    assert ": gate.yours" in str(error.value)  # every mistake at once
+
+
+def test_comparisons_that_the_data_does_not_allow_are_told(writers, tmp_path):
+    data = writers.recipe(tmp_path / "digits.yaml")["data"]
+    gate = {"rank": {"champion": "auroc", "margin": 0.1}, "each": {"champion": "error", "margin": 0.1, "by": "label"}}
+    writers.recipe(tmp_path / "digits.yaml", gate=gate, data=data | {"novelty": []})
+    with pytest.raises(UsageError, match=r"gate\.rank\.champion: auroc given with no data\.novelty"):
+        read_recipe(tmp_path / "digits.yaml")
+    writers.recipe(tmp_path / "digits.yaml", gate=gate, data=data | {"labels": [5], "novelty": [5]})
+    with pytest.raises(UsageError, match=r"gate\.each\.by: label given and data\.labels names no normal label"):
+        read_recipe(tmp_path / "digits.yaml")
+
+
+def test_the_gate_of_the_bundle_alone_leaves_the_registrys_rules_to_others(evaluated):
+    rules = {
+        "mine": Rule(metric="value", at_least=1),
+        "theirs": Rule(champion="error", margin=0.1),
+        "logged": Rule(check="logged", milliseconds=5),
+    }
+    assert [one.name for one in judge(rules, Evidence({"value": 2}, evaluated.bundle), "digits.yaml")] == ["mine"]
+
+
+# ---------------------------------------------------------------- the program
+
+
+def run(recipe_file: Path, evaluated, out: Path, *more: str) -> subprocess.CompletedProcess:
+    places = {"recipe": recipe_file, "prepared": evaluated.prepared, "challenger": evaluated.bundle, "out": out}
+    arguments = [word for name, place in places.items() for word in (f"--{name}", str(place))]
+    command = [sys.executable, "-m", "aeops.stages.compare", *arguments, *more]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+
+
+@pytest.fixture
+def recipe_file(writers, tmp_path) -> Path:
+    writers.recipe(tmp_path / "digits.yaml", gate={"keeps_its_error": RULES["keeps_its_error"]})
+    return tmp_path / "digits.yaml"
+
+
+def test_the_program_tells_the_verdict_and_loads_no_torch(recipe_file, evaluated, poor, tmp_path):
+    out = tmp_path / "new" / "comparison.json"
+    places = ["--champion", str(poor), "--champion-version", "7", "--judged", "2", "--out", str(out)]
+    known = ["--recipe", str(recipe_file), "--prepared", str(evaluated.prepared), "--challenger", str(evaluated.bundle)]
+    script = (
+        f"import sys; sys.argv = ['compare', *{known + places!r}]; from aeops.stages.compare import main; main(); "
+        "print([name for name in ('torch', 'mlflow', 'prefect') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.splitlines()[0] == "better: accepted"
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert json.loads(out.read_text())["champion"]["version"] == "7"
+
+
+def test_a_refusal_exits_with_0_and_a_mistake_does_not(recipe_file, evaluated, poor, tmp_path):
+    champion = ["--champion", str(evaluated.bundle), "--champion-version", "7"]
+    worse = run(recipe_file, evaluated, tmp_path / "c.json", "--challenger", str(poor), *champion, "--judged", "1")
+    assert (worse.returncode, worse.stdout.splitlines()[0]) == (0, "worse: refused"), worse.stderr
+    half = run(recipe_file, evaluated, tmp_path / "d.json", "--champion", str(poor), "--judged", "1")
+    assert half.returncode == UsageError.exit_code
+    assert "--champion is given without --champion-version" in half.stderr
+    none = run(recipe_file, evaluated, tmp_path / "d.json", "--judged", "0")
+    assert none.returncode == UsageError.exit_code
+    assert "--judged is 0; 1 or more is allowed" in none.stderr
+    assert not (tmp_path / "d.json").exists()
+
+
+# ---------------------------------------------------------------- what docs/gates.md says
+
+
+def simulation():
+    spec = importlib.util.spec_from_file_location("gate_simulation", ROOT / "benchmarks" / "gate_simulation.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_page_on_gates_says_what_the_record_says():
+    found = simulation()
+    recorded = json.loads(found.RECORD.read_text()) if found.RECORD.is_file() else None
+    text = found.DOCS.read_text(encoding="utf-8")
+    assert found.with_told(text, recorded) == text, "python benchmarks/gate_simulation.py --docs-only"
+
+
+def test_what_is_recorded_was_judged_by_the_rules_as_they_stand_and_keeps_the_promise():
+    found = simulation()
+    if not found.RECORD.is_file():
+        pytest.skip("not measured yet: python benchmarks/gate_simulation.py")
+    recorded = json.loads(found.RECORD.read_text())
+    rules = {name: vars(rule) for name, rule in read_recipe(ROOT / "recipes" / "digits.yaml").gate.items() if rule.champion}
+    assert recorded["rules"] == {
+        name: {key: value for key, value in rule.items() if value is not None} for name, rule in rules.items()
+    }
+    unchanged = recorded["unchanged"]
+    assert unchanged["trials"] >= 200
+    assert unchanged["verdicts"]["better"] <= 0.05 * unchanged["trials"]
