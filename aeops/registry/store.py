@@ -7,6 +7,7 @@ MLFLOW_TRACKING_URI nor what another store in the same process talks to.
 import functools
 import json
 import os
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ PARAMS_A_BATCH = 100  # MLflow's limits
 METRICS_A_BATCH = 1000
 DIGEST_LENGTH = 36
 DESCRIPTION_LENGTH = 5000
+CHAMPION = "champion"  # the alias that only aeops/registry/promotion.py moves
 EVIDENCE = "run_id"  # tag of a version whose bundle came out of a later run again: that run
 NETWORK_REASONS = ("connection refused", "timed out", "name or service not known", "connection reset", "connection aborted")
 NOT_METRICS = {"epoch", "step"}  # columns of a loss curve that say where, not what
@@ -54,6 +56,14 @@ class VersionInfo:
     created: datetime
     run_id: str
     description: str
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """A recipe's registered model: its aliases, each with the version it is on, and its own tags."""
+
+    aliases: dict[str, str]
+    tags: dict[str, str]
 
 
 def local_store_in_use() -> bool:
@@ -227,6 +237,20 @@ class Store:
             self.client.log_artifact(run_id, str(file), artifact_path)
 
     @telling
+    def files(self, run_id: str, folder: str | None = None) -> list[str]:
+        """The paths of the files kept with a run in one of its folders, or beside them; none where it is no such folder."""
+        return [entry.path for entry in self.client.list_artifacts(run_id, folder) if not entry.is_dir]
+
+    @telling
+    def download_file(self, run_id: str, path: str, place: Path) -> Path:
+        """Fetches one of a run's files into the folder `place`, under the same path there."""
+        target = place / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=place) as aside:  # where in it MLflow puts the file is its own affair
+            os.replace(self.client.download_artifacts(run_id, path, aside), target)
+        return target
+
+    @telling
     def finish_run(self, run_id: str, status: Literal["FINISHED", "FAILED", "KILLED"]) -> None:
         self.client.set_terminated(run_id, status)
 
@@ -302,31 +326,59 @@ class Store:
                 raise
 
     @telling
+    def set_tags(self, recipe: str, version: str, tags: Mapping[str, str]) -> None:
+        """Writes tags on a version, over those of the same name."""
+        for name, value in tags.items():
+            self.client.set_model_version_tag(recipe, version, name, value)
+
+    @telling
     def set_alias(self, recipe: str, alias: str, version: str) -> None:
-        """Points the alias at the version, wherever it pointed before."""
+        """Points the alias at the version, wherever it pointed before; any alias but `champion`, which has a ledger."""
+        if alias == CHAMPION:
+            raise ValueError("the champion moves by aeops/registry/promotion.py alone, which writes it down")
         self.client.set_registered_model_alias(recipe, alias, version)
+
+    @telling
+    def move_champion(self, recipe: str, version: str | None) -> None:
+        """Points the alias champion at the version, or takes it away. For aeops/registry/promotion.py alone."""
+        if version is None:
+            self.client.delete_registered_model_alias(recipe, CHAMPION)
+        else:
+            self.client.set_registered_model_alias(recipe, CHAMPION, version)
+
+    @telling
+    def model(self, recipe: str) -> ModelInfo | None:
+        """The recipe's model; None where nothing was registered."""
+        models = self.client.search_registered_models(filter_string=f"name = '{recipe}'", max_results=1)
+        if not models:
+            return None
+        aliases = {alias: str(version) for alias, version in models[0].aliases.items()}
+        return ModelInfo(aliases, dict(models[0].tags))
+
+    @telling
+    def set_model_tag(self, recipe: str, name: str, value: str) -> None:
+        self.client.set_registered_model_tag(recipe, name, value)
 
     @telling
     def versions(self, recipe: str) -> list[VersionInfo]:
         """Every version of the recipe's model, newest first; none where nothing was registered."""
-        models = self.client.search_registered_models(filter_string=f"name = '{recipe}'", max_results=1)
-        if not models:
+        model = self.model(recipe)
+        if model is None:
             return []
-        aliases = dict(models[0].aliases)
         found: list[ModelVersion] = []
         token: str | None = None
         while token != "":
             page = self.client.search_model_versions(f"name = '{recipe}'", max_results=200, page_token=token)
             found += page
             token = page.token or ""
-        return sorted((info(entry, aliases) for entry in found), key=lambda version: -int(version.version))
+        return sorted((info(entry, model.aliases) for entry in found), key=lambda version: -int(version.version))
 
     def versions_url(self, recipe: str) -> str:
         """The page of the recipe's model; for the local store, where `make ui` will show it."""
         return f"{self.page}/#/models/{recipe}"
 
     def champion(self, recipe: str) -> VersionInfo | None:
-        return next((version for version in self.versions(recipe) if "champion" in version.aliases), None)
+        return next((version for version in self.versions(recipe) if CHAMPION in version.aliases), None)
 
     def version(self, recipe: str, which: str) -> VersionInfo:
         """The version of that number or alias.
@@ -343,7 +395,7 @@ class Store:
         allowed = sorted({alias for version in known for alias in version.aliases})
         raise UsageError(
             f"no version {which!r} of {recipe}; {', '.join([*allowed, *(version.version for version in known)])} allowed"
-            + (f": make a champion with `ae run {recipe}`" if which == "champion" else "")
+            + (f": make a champion with `ae run {recipe}`" if which == CHAMPION else "")
         )
 
     @telling
@@ -364,6 +416,19 @@ class Store:
         place = self.project.home / "serving" / recipe / version.version
         return fetch_bundle(self, recipe, version, place)
 
+    @telling
+    def kept_bundle(self, recipe: str, version: VersionInfo) -> str:
+        """SHA-256 of the version's bundle as the registry keeps it now: downloaded afresh and verified, and not kept here.
+
+        Raises:
+            DataError: it is not whole, or not the bundle that was registered.
+        """
+        from ae_models.sums import bundle_sha256
+        from aeops.registry.packing import fetch_bundle
+
+        with tempfile.TemporaryDirectory() as folder:
+            return bundle_sha256(fetch_bundle(self, recipe, version, Path(folder) / "bundle"))
+
 
 # ---------------------------------------------------------------- small parts
 
@@ -372,7 +437,7 @@ def info(entry: "ModelVersion", aliases: Mapping[str, str]) -> VersionInfo:
     """MLflow's entry as ours; a search leaves its aliases empty, so they come from the model."""
     return VersionInfo(
         version=str(entry.version),
-        aliases=tuple(sorted(alias for alias, version in aliases.items() if str(version) == str(entry.version))),
+        aliases=tuple(sorted(alias for alias, version in aliases.items() if version == str(entry.version))),
         tags=dict(entry.tags),
         created=datetime.fromtimestamp(entry.creation_timestamp / 1000, tz=UTC),
         run_id=str(entry.tags.get(EVIDENCE, entry.run_id)),

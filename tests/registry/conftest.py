@@ -2,13 +2,16 @@
 
 import json
 import shutil
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from ae_models.sums import write_sums
 from aeops.project import Project
+from aeops.registry import promotion
 from aeops.registry.database import database_file, prepare_database
 from aeops.registry.store import Store, open_store
 
@@ -47,16 +50,78 @@ def start(store: Store) -> Callable[[], str]:
 @pytest.fixture
 def bundle(tmp_path: Path) -> Callable[..., Path]:
     """Writes a bundle whose content depends on a word."""
+    return lambda word="one": write_bundle(tmp_path / "bundles" / word, word)
 
-    def write(word: str = "one") -> Path:
-        place = tmp_path / "bundles" / word
-        place.mkdir(parents=True)
-        described = {"format": 1, "input": {"kind": "image", "shape": [1, 28, 28], "low": 0, "high": 255}}
-        (place / "bundle.json").write_text(json.dumps(described), encoding="utf-8")
-        (place / "model.onnx").write_text(word, encoding="utf-8")
-        for name in ("scorer.safetensors", "weights.safetensors"):
-            (place / name).write_bytes(b"")
-        write_sums(place)
-        return place
 
-    return write
+def write_bundle(place: Path, word: str) -> Path:
+    place.mkdir(parents=True)
+    described = {"format": 1, "input": {"kind": "image", "shape": [1, 28, 28], "low": 0, "high": 255}}
+    (place / "bundle.json").write_text(json.dumps(described), encoding="utf-8")
+    (place / "model.onnx").write_text(word, encoding="utf-8")
+    for name in ("scorer.safetensors", "weights.safetensors"):
+        (place / name).write_bytes(b"")
+    write_sums(place)
+    return place
+
+
+@pytest.fixture(scope="session")
+def three_versions(empty_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project where digits has the versions 1, 2 and 3, and no champion. Registering them takes seconds."""
+    place = tmp_path_factory.mktemp("versions")
+    made = Project(root=place, home=place)
+    made.mlflow.mkdir()
+    shutil.copyfile(empty_database, database_file(made))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        store = open_store(made)
+        for word in ("one", "two", "three"):
+            run = store.start_run("digits", {}, {}, DATASET)
+            store.register(run, "digits", write_bundle(place / "bundles" / word, word), {}, "")
+    return made
+
+
+@pytest.fixture
+def registered(project: Project, three_versions: Project) -> Store:
+    """A store of its own with the versions 1, 2 and 3; their files are shared between tests, so put back what you change."""
+    return copied(three_versions, project)
+
+
+@pytest.fixture(scope="session")
+def five_decisions(three_versions: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The same with a ledger: 1 promoted, 2 refused, 3 promoted, back to 1, 2 promoted."""
+    place = tmp_path_factory.mktemp("decisions")
+    made = Project(root=place, home=place)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        store = copied(three_versions, made)
+        promotion.promote(store, "digits", "1", expected=None, who="ada", why="better", evidence={"sha256": "1" * 64})
+        promotion.refuse(store, "digits", "2", who="the gate", why="worse", evidence={"sha256": "2" * 64})
+        promotion.promote(store, "digits", "3", expected="1", who="ada", why="better", evidence={"sha256": "3" * 64})
+        promotion.rollback(store, "digits", "1", who="grace", why="it flags everything")
+        promotion.promote(store, "digits", "2", expected="1", who="ada", why="better", evidence={"sha256": "f" * 64})
+    return made
+
+
+@pytest.fixture
+def decided(project: Project, five_decisions: Project) -> Store:
+    """A store of its own with those decisions."""
+    return copied(five_decisions, project)
+
+
+@pytest.fixture(scope="session", name="copy_state")
+def copy_state_of() -> Callable[[Project, Project], None]:
+    return copy_state
+
+
+def copied(made: Project, project: Project) -> Store:
+    copy_state(made, project)
+    return open_store(project)
+
+
+def copy_state(made: Project, project: Project) -> None:
+    """Gives the project another's database and ledgers; the versions' files stay where they are."""
+    project.mlflow.mkdir(parents=True)
+    with closing(sqlite3.connect(database_file(made))) as given, closing(sqlite3.connect(database_file(project))) as copy:
+        given.backup(copy)
+    if (made.home / "ledger").is_dir():
+        shutil.copytree(made.home / "ledger", project.home / "ledger")

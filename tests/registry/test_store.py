@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from crown import crown
 
 from ae_models.sums import bundle_sha256, verify
 from aeops.errors import DataError, InfrastructureError, UsageError
@@ -101,14 +102,14 @@ def test_another_bundle_is_a_newer_version_and_aliases_move(
     assert store.versions("digits") == []
     assert store.champion("digits") is None
     one = store.register(start(), "digits", bundle("one"), {}, "")
-    store.set_alias("digits", "champion", one)
+    crown(store, "digits", one)
     two = store.register(start(), "digits", bundle("two"), {}, "")
     store.set_alias("digits", "challenger", two)
     assert [(version.version, version.aliases) for version in store.versions("digits")] == [
         (two, ("challenger",)),
         (one, ("champion",)),
     ]
-    store.set_alias("digits", "champion", two)
+    crown(store, "digits", two)
     champion = store.champion("digits")
     assert champion is not None
     assert (champion.version, champion.aliases) == (two, ("challenger", "champion"))
@@ -165,7 +166,7 @@ LOGGED = (
     *("input_example.json", "serving_input_example.json"),
     *("artifacts/bundle/SHA256SUMS", "artifacts/bundle/bundle.json", "artifacts/bundle/model.onnx"),
     *("artifacts/bundle/scorer.safetensors", "artifacts/bundle/weights.safetensors"),
-    *(f"code/ae_models/{name}.py" for name in ("__init__", "errors", "sums", "tokens")),
+    *(f"code/ae_models/{name}.py" for name in ("__init__", "errors", "runtime", "sums", "tokens")),
     *("code/aeops/__init__.py", "code/aeops/errors.py"),
     *(f"code/aeops/serving/{name}.py" for name in ("__init__", "answers", "detector")),
 )

@@ -3,30 +3,26 @@
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from crown import crown
 
 from ae_models.sums import bundle_sha256
 from aeops.errors import InfrastructureError
 from aeops.project import Project
+from aeops.registry import promotion
 from aeops.registry.environment import quiet_environment
+from aeops.registry.ledger import ledger_file
 from aeops.registry.store import open_store
+from aeops.servers import free_port, wait_until_healthy
 
 DATASET = {"dataset": "digits", "content_sha256": "c" * 64}
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def test_a_server_that_is_not_there_is_told_within_fifteen_seconds(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,10 +52,12 @@ def test_a_server_killed_in_the_middle_loses_nothing(
     with mlflow_server(project.root, empty_database, port):
         place = project.root / "bundles" / "one"
         number = store.register(run, "digits", place, {}, "")
-        store.set_alias("digits", "champion", number)
+        crown(store, "digits", number)
         store.finish_run(run, "FINISHED")
         assert [version.version for version in store.versions("digits")] == [number]
         assert bundle_sha256(store.download_bundle("digits", "champion")) == bundle_sha256(place)
+        assert ledger_file(project, "digits").parent == project.home / "ledger"  # beside the project, wherever MLflow is
+        assert promotion.faults(store, "digits") == []
         assert store.run_url(run).startswith(f"http://127.0.0.1:{port}/#/experiments/")
 
 
@@ -78,20 +76,8 @@ def mlflow_server(root: Path, empty_database: Path, port: int) -> Iterator[None]
     with (root / "server.log").open("a", encoding="utf-8") as log:
         process = subprocess.Popen(command, cwd=root, env=settings, stdout=log, stderr=log, start_new_session=True)
     try:
-        wait_until_healthy(f"http://127.0.0.1:{port}/health", process)
+        wait_until_healthy(process, f"http://127.0.0.1:{port}/health")
         yield
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-
-
-def wait_until_healthy(address: str, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        assert process.poll() is None, f"the server ended with {process.returncode}"
-        try:
-            urllib.request.urlopen(address, timeout=2).close()
-            return
-        except (urllib.error.URLError, ConnectionError, TimeoutError):
-            time.sleep(0.2)
-    pytest.fail(f"{address} does not answer within 60 s")

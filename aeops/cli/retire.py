@@ -1,0 +1,28 @@
+"""`ae retire RECIPE`: no champion any more, on the record."""
+
+import argparse
+from typing import Any
+
+
+def add(verbs: Any) -> None:
+    verb = verbs.add_parser("retire", help="take the champion away: nothing is served until there is another")
+    verb.add_argument("recipe", help="name of a recipe, such as digits")
+    verb.add_argument("--why", required=True, metavar="TEXT", help="kept in the ledger")
+    verb.add_argument("--by", metavar="NAME", help="who does it (default: AE_BY, else the login name)")
+    verb.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Takes the alias away and prints how to get it back."""
+    from aeops.cli.known import require_known
+    from aeops.project import find_project
+    from aeops.registry import ledger, promotion
+    from aeops.registry.store import open_store
+
+    project, recipe = find_project(), arguments.recipe
+    require_known(project, recipe)
+    who = ledger.actor() if arguments.by is None else arguments.by
+    line = promotion.retire(open_store(project), recipe, who=who, why=arguments.why)
+    print(f"champion   none (before: {line.before or 'none'}), by {line.who}: line {line.number} of the ledger")
+    print(f"next       stop what serves version {line.version} | take it back: ae rollback {recipe} --why TEXT")
+    return 0

@@ -1,0 +1,37 @@
+"""`ae rollback RECIPE`: a former champion is champion again, at once and on the record."""
+
+import argparse
+from typing import Any
+
+
+def add(verbs: Any) -> None:
+    verb = verbs.add_parser("rollback", help="make a former champion the champion again")
+    verb.add_argument("recipe", help="name of a recipe, such as digits")
+    verb.add_argument("--to", metavar="VERSION", help="a version that was champion (default: the one before this one)")
+    verb.add_argument("--why", required=True, metavar="TEXT", help="kept in the ledger")
+    verb.add_argument("--by", metavar="NAME", help="who does it (default: AE_BY, else the login name)")
+    verb.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Moves the alias and prints what was moved."""
+    from aeops.cli.known import require_known
+    from aeops.project import find_project
+    from aeops.recipe import load_recipe
+    from aeops.registry import ledger, promotion
+    from aeops.registry.store import open_store
+    from aeops.serving.trusted import trusted_bundle
+
+    project, recipe = find_project(), arguments.recipe
+    require_known(project, recipe)
+    store = open_store(project)
+
+    def admit(version: str) -> None:
+        if project.recipe_file(recipe).is_file():  # else nothing can be served, and nothing requires a signature
+            trusted_bundle(project, store, load_recipe(project, recipe, with_keys=True), version)
+
+    who = ledger.actor() if arguments.by is None else arguments.by
+    line = promotion.rollback(store, recipe, arguments.to, who=who, why=arguments.why, admit=admit)
+    print(f"champion   {recipe} {line.after} (before: {line.before or 'none'}), by {line.who}: line {line.number} of the ledger")
+    print(f"next       restart what serves: `ae serve {recipe}` goes on with the version it began with | ae history {recipe}")
+    return 0

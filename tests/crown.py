@@ -1,0 +1,14 @@
+"""A champion for tests that need one and ask nothing about how it came to be."""
+
+import hashlib
+
+from aeops.registry import promotion
+from aeops.registry.store import Store
+
+
+def crown(store: Store, recipe: str, version: str) -> None:
+    """Promotes the version over whichever is champion."""
+    champion = store.champion(recipe)
+    evidence = {"sha256": hashlib.sha256(f"{recipe} {version}".encode()).hexdigest()}
+    before = champion.version if champion else None
+    promotion.promote(store, recipe, version, expected=before, who="a test", why="needs a champion", evidence=evidence)

@@ -1,0 +1,215 @@
+"""`ae history`, `ae ledger verify`, `ae rollback` and `ae retire` as a person types them, in this process."""
+
+import json
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from aeops.cli.main import main
+from aeops.project import Project
+from aeops.registry import ledger, promotion
+from aeops.registry.store import Store
+
+
+@pytest.fixture(autouse=True)
+def in_the_project(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    (project.recipes / "digits.yaml").write_text("no: recipe that can be read\n", encoding="utf-8")
+    monkeypatch.chdir(project.root)
+    monkeypatch.setenv("COLUMNS", "220")
+    monkeypatch.setenv("LOGNAME", "night")
+    for name in ("AE_HOME", "AE_BY"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A machine nine and a half hours east of Greenwich."""
+    monkeypatch.setenv("TZ", "XYZ-09:30")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.fixture
+def gone(project: Project) -> None:
+    """The recipe's file is gone: nothing can be served, and nothing asks for a signature."""
+    (project.recipes / "digits.yaml").unlink()
+
+
+def champion(store: Store) -> str | None:
+    held = store.champion("digits")
+    return held.version if held else None
+
+
+# ---------------------------------------------------------------- history
+
+
+def test_history_shows_every_decision_and_the_champion(decided: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["history", "digits"]) == 0
+    told = capsys.readouterr().out
+    rows = [line for line in told.splitlines() if line.startswith("│")]
+    assert len(rows) == 5
+    assert [words for words in ("refusal", "2", "the gate", "worse", "2" * 12) if words not in rows[1]] == []
+    assert [words for words in ("rollback", "3 → 1", "grace", "it flags everything") if words not in rows[3]] == []
+    assert "champion   digits 2, by promotion no. 5 of ada: better" in told
+    assert "ae ledger verify digits" in told
+
+
+def test_history_as_of_a_time_is_right_at_each_moment(decided: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = ledger.read(decided.project, "digits")
+    for count, (line, expected) in enumerate(zip(lines, ("1", "1", "3", "1", "2"), strict=True), 1):
+        assert main(["history", "digits", "--json", "--as-of", line.time]) == 0
+        answer = json.loads(capsys.readouterr().out)
+        assert (answer["recipe"], answer["champion"], answer["as_of"]) == ("digits", expected, line.time)
+        assert answer["lines"] == [line.plain() for line in lines[:count]]
+    before = lines[0].moment - timedelta(microseconds=1)
+    assert main(["history", "digits", "--as-of", before.isoformat()]) == 0
+    assert f"champion   none: the ledger begins at {lines[0].time}" in capsys.readouterr().out
+    assert main(["history", "digits", "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["as_of"], answer["champion"], len(answer["lines"])) == (None, "2", 5)
+
+
+def test_a_time_without_a_zone_is_this_machines_and_history_says_so(
+    decided: Store, zone: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = ledger.read(decided.project, "digits")[2]
+    here = (line.moment + timedelta(hours=9, minutes=30)).replace(tzinfo=None).isoformat(sep=" ")
+    assert main(["history", "digits", "--as-of", here]) == 0
+    told = capsys.readouterr().out
+    assert f"as of      {line.moment:%Y-%m-%d %H:%M:%S} UTC: {here} in this machine's zone, as none is given" in told
+    assert "champion   digits 3, by promotion no. 3" in told
+    assert main(["history", "digits", "--as-of", here + "+09:30"]) == 0
+    told = capsys.readouterr().out
+    assert "champion   digits 3" in told
+    assert "machine's zone" not in told
+
+
+def test_a_date_is_its_first_moment_here(decided: Store, zone: None, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["history", "digits", "--as-of", "2026-03-02"]) == 0
+    assert "as of      2026-03-01 14:30:00 UTC: 2026-03-02 in this machine's zone" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("given", ["yesterday", "2026-13-01", "", "0001-01-01T00:00:00+14:00"])
+def test_a_time_that_is_none_is_told_with_those_that_are(decided: Store, given: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["history", "digits", "--as-of", given]) == 2
+    assert f"--as-of {given!r} given; an ISO date or time is allowed, such as 2026-11-24" in capsys.readouterr().err
+
+
+def test_history_commands_no_terminal(decided: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    promotion.retire(decided, "digits", who="eve [red]", why="\x1b[2J\u202egone\nforever")
+    assert main(["history", "digits"]) == 0
+    told = capsys.readouterr().out
+    assert "eve [red]" in told
+    assert not {"\x1b", "\u202e"} & set(told)
+
+
+def test_history_of_what_has_none_says_how_it_begins(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["history", "digits"]) == 2
+    assert "digits has no ledger yet: it begins with the first version that `ae run digits` judges" in capsys.readouterr().err
+    assert main(["history", "digit"]) == 2
+    assert "no recipe 'digit'; digits allowed" in capsys.readouterr().err
+    assert main(["history", "../digits"]) == 2
+
+
+def test_history_outlives_the_recipes_file(decided: Store, gone: None) -> None:
+    assert main(["history", "digits"]) == 0
+
+
+# ---------------------------------------------------------------- verify
+
+
+def test_verify_says_of_each_recipe_whether_it_is_whole(decided: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    (decided.project.recipes / "mnist.yaml").touch()
+    assert main(["ledger", "verify"]) == 0
+    assert capsys.readouterr().out == "digits: whole, 5 lines, champion 2\nmnist: no ledger yet\n"
+    assert main(["ledger", "verify", "digits"]) == 0
+    assert capsys.readouterr().out == "digits: whole, 5 lines, champion 2\n"
+
+
+def test_verify_names_every_fault_and_ends_as_bad_data_does(decided: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    file = ledger.ledger_file(decided.project, "digits")
+    lines = file.read_bytes().splitlines(keepends=True)
+    file.write_bytes(b"".join([lines[0], lines[2], lines[1].replace(b"worse", b"as good"), lines[3]]))
+    assert main(["ledger", "verify"]) == 3
+    heading, *faults = capsys.readouterr().out.splitlines()
+    assert heading == "digits: faulty"
+    expected = ("line 3 of the file was edited", "number 2 stands below number 3", "number 5 is missing at the end")
+    assert [words in fault for words, fault in zip(expected, faults, strict=True)] == [True] * 3
+    assert main(["history", "digits"]) == 3
+    assert "type `ae ledger verify digits`" in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------- rollback and retirement
+
+
+def test_rollback_is_one_command_and_on_the_record(
+    decided: Store, gone: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["rollback", "digits", "--why", "alarms all night"]) == 0
+    assert "champion   digits 1 (before: 2), by night: line 6 of the ledger" in capsys.readouterr().out
+    assert champion(decided) == "1"
+    monkeypatch.setenv("AE_BY", "grace")
+    assert main(["rollback", "digits", "--to", "3", "--why", "the lesser evil"]) == 0
+    assert main(["rollback", "digits", "--to", "2", "--why", "fixed the camera", "--by", "ada"]) == 0
+    made = ledger.read(decided.project, "digits")[5:]
+    assert [(line.event, line.after, line.who) for line in made] == [
+        ("rollback", "1", "night"),
+        ("rollback", "3", "grace"),
+        ("rollback", "2", "ada"),
+    ]
+    assert promotion.faults(decided, "digits") == []
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (["--to", "2", "--why", "x"], 2, "version 2 of digits is champion already"),
+        (["--to", "9", "--why", "x"], 4, "never was champion"),
+        (["--why", " "], 2, "`why` is empty"),
+        (["--why", "x", "--by", ""], 2, "`who` is empty"),
+    ],
+)
+def test_a_rollback_that_cannot_be_leaves_everything(
+    decided: Store, gone: None, words: list[str], code: int, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["rollback", "digits", *words]) == code
+    assert told in capsys.readouterr().err
+    assert champion(decided) == "2"
+    assert len(ledger.read(decided.project, "digits")) == 5
+
+
+def test_a_rollback_to_what_could_not_be_served_is_refused(decided: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["rollback", "digits", "--why", "alarms all night"]) == 2
+    assert "recipes/digits.yaml" in capsys.readouterr().err
+    assert champion(decided) == "2"
+
+
+def test_retire_leaves_no_champion_and_says_the_way_back(decided: Store, gone: None, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["retire", "digits", "--why", "the camera is gone", "--by", "ada"]) == 0
+    assert "champion   none (before: 2), by ada: line 6 of the ledger" in capsys.readouterr().out
+    assert champion(decided) is None
+    assert main(["retire", "digits", "--why", "again"]) == 2
+    assert main(["rollback", "digits", "--why", "it is back"]) == 0
+    assert champion(decided) == "2"
+
+
+def test_without_a_reason_nothing_moves(decided: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    for verb in ("rollback", "retire"):
+        with pytest.raises(SystemExit, match="2"):
+            main([verb, "digits"])
+        assert "--why" in capsys.readouterr().err
+    assert champion(decided) == "2"
+
+
+def test_history_loads_no_mlflow(decided: Store) -> None:
+    import subprocess
+    import sys
+
+    script = "import sys; from aeops.cli.main import main; main(['history', 'digits']); print('mlflow' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], cwd=Path.cwd(), capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "False"
