@@ -31,8 +31,10 @@ def run(arguments: argparse.Namespace) -> int:
     from aeops.codec.images import image_names
     from aeops.errors import UsageError
     from aeops.project import find_project
+    from aeops.recipe import load_recipe
     from aeops.registry.store import open_store
     from aeops.serving.detector import Detector
+    from aeops.serving.trusted import trusted_bundle
 
     if arguments.out.suffix != ".aez":
         raise UsageError(f"-o {arguments.out} given; a name that ends in .aez is allowed")
@@ -41,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
     store = open_store(project)
     recipe = arguments.recipe or only_codec(project, store)
     version = store.version(recipe, arguments.version).version
-    detector = Detector(store.download_bundle(recipe, version))
+    detector = Detector(trusted_bundle(project, store, load_recipe(project, recipe, with_keys=True), version))
     require_words(detector, recipe)
     samples = [read(file, detector.shape) for file in arguments.files]
     image_names([source for sources, _ in samples for source in sources])  # two of one name: said before the work is done

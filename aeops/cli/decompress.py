@@ -23,8 +23,10 @@ def run(arguments: argparse.Namespace) -> int:
     from aeops.codec.container import unpacked
     from aeops.errors import UsageError
     from aeops.project import find_project
+    from aeops.recipe import load_recipe
     from aeops.registry.store import open_store
     from aeops.serving.detector import Detector
+    from aeops.serving.trusted import trusted_bundle
 
     file: Path = arguments.file
     if not file.is_file():
@@ -32,9 +34,11 @@ def run(arguments: argparse.Namespace) -> int:
     place: Path = arguments.out or file.with_suffix("")
     require_new(place)
     archive = unpacked(file.read_bytes(), str(file))
-    store = open_store(find_project())
+    project = find_project()
+    store = open_store(project)
     version = version_of(archive, store, file)
-    detector = Detector(store.download_bundle(archive.recipe, version))
+    recipe = load_recipe(project, archive.recipe, with_keys=True)
+    detector = Detector(trusted_bundle(project, store, recipe, version))
     (write_array if place.suffix == ".npy" else write_folder)(archive, detector, place)
     print(f"{place}: {archive.samples} samples as {archive.recipe} {version} (bundle {archive.bundle[:12]}) makes them")
     return 0

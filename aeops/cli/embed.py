@@ -36,15 +36,16 @@ def run(arguments: argparse.Namespace) -> int:
     from aeops.recipe import load_recipe
     from aeops.registry.store import open_store
     from aeops.serving.detector import Detector
+    from aeops.serving.trusted import trusted_bundle
 
     if arguments.out.suffix != ".parquet":
         raise UsageError(f"-o {arguments.out} given; a name that ends in .parquet is allowed")
     require_new(arguments.out)
     project = find_project()
-    recipe = load_recipe(project, arguments.recipe)
+    recipe = load_recipe(project, arguments.recipe, with_keys=True)
     store = open_store(project)
     version = store.version(recipe.name, arguments.version).version
-    detector = Detector(store.download_bundle(recipe.name, version))
+    detector = Detector(trusted_bundle(project, store, recipe, version))
     parts = of_files(arguments.files, detector) if arguments.files else of_dataset(project.dataset(recipe.data.dataset), recipe)
     rows = write(arguments.out, parts, detector)
     print(f"{arguments.out}: the codes of {rows:,} samples by {recipe.name} {version} (bundle {detector.sha256[:12]})")

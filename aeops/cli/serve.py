@@ -29,7 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
     from aeops.recipe import load_recipe
 
     project = find_project()
-    load_recipe(project, arguments.recipe)
+    load_recipe(project, arguments.recipe, with_keys=True)
     with listen(arguments.host, arguments.port, arguments.recipe) as listener:
         version, bundle = fetch(project, arguments.recipe, arguments.version)
         serve(listener, arguments.recipe, version, bundle)

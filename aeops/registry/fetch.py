@@ -7,15 +7,18 @@ import json
 import sys
 
 from aeops.project import find_project
+from aeops.recipe import load_recipe
 from aeops.registry.store import open_store
+from aeops.serving.trusted import trusted_bundle
 from aeops.stage import run_stage
 
 
 def main() -> None:
     recipe, which = sys.argv[1:]
-    store = open_store(find_project())
+    project = find_project()
+    store = open_store(project)
     version = store.version(recipe, which)
-    bundle = store.download_bundle(recipe, version.version)
+    bundle = trusted_bundle(project, store, load_recipe(project, recipe), version.version)
     print(json.dumps({"version": version.version, "bundle": str(bundle)}))
 
 

@@ -15,8 +15,11 @@ from aeops.cli.main import parser
 from aeops.codec.container import unpacked
 from aeops.errors import AeError, DataError, UsageError
 from aeops.project import Project
+from aeops.registry import promotion
+from aeops.registry.signatures import sign_version
 from aeops.registry.store import open_store
 from aeops.serving.detector import Detector
+from aeops.signing import new_keys
 
 
 @pytest.fixture(autouse=True)
@@ -197,7 +200,7 @@ def test_the_very_bundle_opens_a_file_whatever_its_number_and_whoever_is_champio
     with pytest.raises(UsageError, match=r"needs tiny-codec 1 with .* has tiny-codec 1, of other bundles"):
         ae("decompress", compressed)
     assert register(elsewhere, codec_bundle, "tiny-codec") == "2"
-    open_store(elsewhere).set_alias("tiny-codec", "champion", "1")
+    promotion.rollback(open_store(elsewhere), "tiny-codec", "1", who="a test", why="the older of two")
     capsys.readouterr()
     ae("decompress", compressed, "-o", tmp_path / "back.npy")
     assert "4 samples as tiny-codec 2" in capsys.readouterr().out
@@ -238,3 +241,22 @@ def test_neither_verb_loads_torch(digits: np.ndarray, tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_an_unsigned_codec_neither_compresses_nor_opens(
+    elsewhere: Project, codec_bundle: Path, register: Callable[[Project, Path, str], str], tmp_path: Path, digits: np.ndarray
+) -> None:
+    new_keys(elsewhere.root / "keys" / "ours")
+    register(elsewhere, codec_bundle, "tiny-codec")
+    np.save(tmp_path / "digits.npy", digits[:4])
+    ae("compress", tmp_path / "digits.npy", "-o", tmp_path / "x.aez", "--recipe", "tiny-codec")
+    with elsewhere.recipe_file("tiny-codec").open("a", encoding="utf-8") as recipe:
+        recipe.write("signature: {require_signature: true, public_key: keys/ours.pub}\n")
+    refused = r"tiny-codec 1 is refused: it is not signed; .* `ae sign tiny-codec 1 --key PRIVATE\.pem`"
+    with pytest.raises(DataError, match=refused):
+        ae("compress", tmp_path / "digits.npy", "-o", tmp_path / "y.aez", "--recipe", "tiny-codec")
+    with pytest.raises(DataError, match=refused):
+        ae("decompress", tmp_path / "x.aez", "-o", tmp_path / "back.npy")
+    assert not (tmp_path / "back.npy").exists()
+    sign_version(open_store(elsewhere), "tiny-codec", "1", elsewhere.root / "keys" / "ours.pem")
+    ae("decompress", tmp_path / "x.aez", "-o", tmp_path / "back.npy")

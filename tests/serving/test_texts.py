@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import mlflow.pyfunc
 import numpy as np
 import pytest
+from crown import crown
 from data_project import Room, make_room
 from fastapi.testclient import TestClient
 from mlflow.exceptions import MlflowException
@@ -21,6 +22,7 @@ from aeops.gate import answer_example
 from aeops.project import Project
 from aeops.registry.packing import save_model
 from aeops.registry.store import open_store
+from aeops.registry.tryout import tried
 from aeops.serving.answers import answers
 from aeops.serving.app import build_app
 from aeops.serving.detector import TEXTS, Detector
@@ -200,8 +202,13 @@ def room(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Room:
             patch.delenv(name, raising=False)
         store = open_store(made.project)
         run = store.start_run("mine", {}, {}, {"dataset": "mine", "content_sha256": "c" * 64})
-        store.set_alias("mine", "champion", store.register(run, "mine", bundle, {}, "# mine"))
+        crown(store, "mine", store.register(run, "mine", bundle, {}, "# mine"))
     return made
+
+
+def test_the_registered_model_is_tried_out_on_texts(room: Room) -> None:
+    found = tried(open_store(room.project), "mine", "1")
+    assert (found.found, found.difference) == ("answers", pytest.approx(0, abs=1e-5))
 
 
 def test_ae_score_takes_a_file_of_texts(
