@@ -7,16 +7,14 @@ import shutil
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
-
-from packaging.requirements import Requirement
 
 from aeops import lineage
 from aeops.dataset import content_sha256
 from aeops.environment import ROOM_NEEDED
 from aeops.errors import AeError
+from aeops.packages import differences
 from aeops.project import Project
 from aeops.recipe import load_recipe, recipe_names
 from aeops.registry.store import open_store
@@ -69,27 +67,11 @@ def check_packages(project: Project) -> Finding:
     lock = project.root / "requirements.lock"
     if not lock.is_file():
         return Finding("fault", "packages", "requirements.lock is missing", "git checkout requirements.lock")
-    wrong = [text for line in lock.read_text(encoding="utf-8").splitlines() if (text := differs(line))]
+    wrong = differences(lock)
     if not wrong:
         return Finding("good", "packages", "as requirements.lock says")
     more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
     return Finding("fault", "packages", f"not as locked: {'; '.join(wrong[:3])}{more}", "make clean && make run")
-
-
-def differs(line: str) -> str:
-    """What is wrong with one locked line here; empty where nothing is."""
-    if not line.strip() or line.lstrip().startswith(("#", "-")):
-        return ""
-    locked = Requirement(line)
-    if locked.marker is not None and not locked.marker.evaluate():
-        return ""
-    try:
-        installed = version(locked.name)
-    except PackageNotFoundError:
-        return f"{locked.name} is missing"
-    return (
-        "" if locked.specifier.contains(installed, prereleases=True) else f"{locked.name} {installed} ({locked.specifier} locked)"
-    )
 
 
 def check_disk(project: Project) -> Finding:

@@ -1,9 +1,11 @@
 """What a version is made of: code, data, environment, machine. Facts by which it can be rebuilt, as flat text."""
 
+import hashlib
 import os
 import platform
 import shutil
 import subprocess
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
@@ -13,6 +15,9 @@ from aeops.project import Project
 from aeops.recipe import Recipe
 
 RECORDED_FILES = ("dvc.lock", "dvc.yaml", "params.yaml", "data.dvc", "requirements.lock")  # beside the recipe's own
+CODE = ("ae_models", "aeops", "flows")  # folders whose files a run executes, also those that git does not know yet
+# A patch that `git apply` takes whatever the user's own git is set to.
+PATCH = ("--binary", "--full-index", "--no-color", "--no-ext-diff", "--no-textconv", "--src-prefix=a/", "--dst-prefix=b/")
 
 
 def lineage(project: Project, recipe: Recipe) -> dict[str, str]:
@@ -35,21 +40,42 @@ def lineage(project: Project, recipe: Recipe) -> dict[str, str]:
 
 def git(project: Project, *arguments: str) -> str:
     """What a git command prints, stripped; empty where this is no repository or git is absent."""
+    return git_bytes(project.root, *arguments).decode("utf-8", errors="replace").strip()
+
+
+def git_bytes(folder: Path, *arguments: str, fine: tuple[int, ...] = (0,)) -> bytes:
+    """What a git command prints, byte for byte; nothing where its exit code is none of `fine`, or git is absent."""
     if shutil.which("git") is None:
-        return ""
-    done = subprocess.run(["git", *arguments], cwd=project.root, capture_output=True, text=True, check=False)
-    return done.stdout.strip() if done.returncode == 0 else ""
+        return b""
+    done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, check=False)
+    return done.stdout if done.returncode in fine else b""
 
 
 def git_facts(project: Project) -> dict[str, str]:
-    """Commit and whether the worktree differs from it; what DVC and a run rewrite themselves does not count."""
+    """Commit and how the worktree differs from it; what DVC and a run rewrite themselves does not count."""
     commit = git(project, "rev-parse", "HEAD")
-    return {"git.commit": commit or "none", "git.dirty": str(bool(git_diff(project))).lower() if commit else "true"}
+    if not commit:
+        return {"git.commit": "none", "git.dirty": "true"}
+    diff = git_diff(project)
+    changed = {"git.diff_sha256": hashlib.sha256(diff).hexdigest()} if diff else {}
+    return {"git.commit": commit, "git.dirty": str(bool(diff)).lower()} | changed
 
 
-def git_diff(project: Project) -> str:
-    """The tracked changes against the recorded commit, without the pointers that a run rewrites (they are recorded whole)."""
-    return git(project, "diff", "HEAD", "--binary", "--", ".", ":(exclude)dvc.lock", ":(exclude)data.dvc")
+def git_diff(project: Project) -> bytes:
+    """The changes against the recorded commit as a patch, code that git does not know yet among them.
+
+    Without the pointers that a run rewrites: they are recorded whole.
+    """
+    tracked = git_bytes(project.root, "diff", *PATCH, "HEAD", "--", ".", ":(exclude)dvc.lock", ":(exclude)data.dvc")
+    return tracked + b"".join(new_files(project))
+
+
+def new_files(project: Project) -> Iterator[bytes]:
+    """A patch for each file of code that git neither knows nor ignores."""
+    top = git(project, "rev-parse", "--show-toplevel")
+    listed = git_bytes(project.root, "ls-files", "--others", "--exclude-standard", "--full-name", "-z", "--", *CODE)
+    for name in filter(None, listed.split(b"\0")):
+        yield git_bytes(Path(top), "diff", "--no-index", *PATCH, "--", os.devnull, os.fsdecode(name), fine=(0, 1))
 
 
 def platform_facts() -> dict[str, str]:

@@ -15,9 +15,9 @@ from aeops.stage import raise_stage_error
 POLL_SECONDS = 0.2
 
 
-def environment(project_home: Path) -> dict[str, str]:
-    """The environment of every child: our own Python first on the PATH, telemetry off by what this process has set."""
-    bin_folder = str(Path(sys.executable).parent)
+def environment(project_home: Path, python: str = sys.executable) -> dict[str, str]:
+    """The environment of every child: its Python first on the PATH, telemetry off by what this process has set."""
+    bin_folder = str(Path(python).parent)
     return os.environ | {
         "PATH": os.pathsep.join([bin_folder, os.environ.get("PATH", "")]),
         "AE_HOME": str(project_home),
@@ -32,8 +32,12 @@ def run_module(
     home: Path,
     log: Path,
     meanwhile: Callable[[], None] | None = None,
+    python: str = sys.executable,
 ) -> str:
     """Runs `python -m <arguments>` in `root` until it ends; `meanwhile` is called a few times a second.
+
+    Args:
+        python: the interpreter, of this environment or another one.
 
     Returns:
         What it printed, stdout and stderr as they came; the file `log` has it too, while it comes.
@@ -45,9 +49,9 @@ def run_module(
     with tempfile.TemporaryDirectory(prefix="ae-") as scratch:
         error_file = Path(scratch) / "error.json"
         child = subprocess.Popen(
-            [sys.executable, "-m", "aeops.leash", *arguments],
+            [python, "-m", "aeops.leash", *arguments],
             cwd=root,
-            env=environment(home) | {"AE_ERROR_FILE": str(error_file)},
+            env=environment(home, python) | {"AE_ERROR_FILE": str(error_file)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -1,0 +1,210 @@
+"""`ae rebuild` of a real version: identical whatever became of the worktree, different where the record lies, and every missing
+piece named before anything runs."""
+
+import hashlib
+import json
+import shutil
+import sqlite3
+import subprocess
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from checkout import Checkout
+
+# Where MLflow's database holds the place of files: a copy of a checkout must read its own.
+PLACES = (
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "source"),
+    ("model_versions", "storage_location"),
+)
+TAGS = """
+import json
+from aeops.project import find_project
+from aeops.registry.store import open_store
+store = open_store(find_project())
+version = store.version("small", "1")
+store.set_tags("small", "1", {changes!r})
+print(json.dumps({{"run": store.client.get_run(version.run_id).info.artifact_uri, "tags": version.tags}}))
+"""
+
+
+@pytest.fixture
+def copy(ran: Checkout, tmp_path: Path) -> Checkout:
+    """The checkout of the first run, its registry with files of its own."""
+    copy = Checkout(shutil.copytree(ran.root, tmp_path / "copy", symlinks=True))
+    rehome(copy.home, ran.home)
+    return copy
+
+
+def rehome(home: Path, before: Path) -> None:
+    """Lets the registry in a state folder look for its files there, and no longer where they were."""
+    with closing(sqlite3.connect(home / "mlflow" / "mlflow.db")) as database, database:
+        for table, column in PLACES:
+            database.execute(f"update {table} set {column} = replace({column}, ?, ?)", (str(before), str(home)))
+        assert before == home or not any(str(before) in line for line in database.iterdump())
+
+
+def git(root: Path, *arguments: str) -> str:
+    who = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
+    return subprocess.run(["git", *who, *arguments], cwd=root, check=True, capture_output=True, text=True).stdout
+
+
+def move_on(copy: Checkout) -> None:
+    """A new commit, changes on top, and everything gone that DVC can bring back."""
+    fit = copy.root / "ae_models" / "fit.py"
+    fit.write_text("raise RuntimeError('the code of today')\n")
+    copy.edit_recipe({"train.seed": 11})
+    git(copy.root, "commit", "-qam", "another method")
+    fit.write_text("raise RuntimeError('the code of tomorrow')\n")
+    (copy.root / "ae_models" / "new.py").write_text("raise RuntimeError('not committed')\n")
+    for name in ("data", "artifacts", ".dvc/cache", ".dvc/tmp"):
+        shutil.rmtree(copy.root / name)
+    for name in ("dvc.lock", "data.dvc"):
+        (copy.root / name).unlink()
+
+
+def worktree(copy: Checkout) -> dict[str, bytes]:
+    """Every byte outside the state folder: files, index, branches, DVC's settings."""
+    files = (file for file in copy.root.rglob("*") if file.is_file() and copy.home not in file.parents)
+    return {str(file): file.read_bytes() for file in files if "__pycache__" not in file.parts}
+
+
+def registry(home: Path) -> list[str]:
+    """Every row of MLflow's database but the tags that a rebuild writes."""
+    with closing(sqlite3.connect(home / "mlflow" / "mlflow.db")) as database:
+        return [line for line in database.iterdump() if "'rebuild." not in line]
+
+
+def tampered(copy: Checkout, name: str, before: str, after: str, tag: str = "") -> None:
+    """Changes a recorded file, and its tag with it where one is named: a record that lies without contradicting itself."""
+    folder = Path(recorded(copy)["run"].removeprefix("file://")) / "rebuild"
+    text = (folder / name).read_text()
+    assert before in text
+    (folder / name).write_text(text.replace(before, after))
+    if tag:
+        recorded(copy, {tag: hashlib.sha256((folder / name).read_bytes()).hexdigest()})
+
+
+def recorded(copy: Checkout, changes: dict[str, str] | None = None) -> dict[str, Any]:
+    """Where the files of the version's run are, and its tags before they were changed."""
+    return dict(json.loads(copy.python(TAGS.format(changes=changes or {}))))
+
+
+def test_a_version_is_identical_after_the_worktree_moved_on_and_leaves_no_mark(copy: Checkout) -> None:
+    move_on(copy)
+    before, kept, worktrees = worktree(copy), registry(copy.home), git(copy.root, "worktree", "list")
+    done = copy.ae("rebuild", "small@champion")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "verdict    identical" in done.stdout
+    for stage in ("prepare small@1", "train small@1", "evaluate small@1", "gate small@1"):
+        assert stage in done.stderr
+    assert worktree(copy) == before
+    assert registry(copy.home) == kept
+    assert git(copy.root, "worktree", "list") == worktrees
+    [(_, _, tags)] = copy.versions()
+    assert tags["rebuild.verdict"] == "identical"
+    assert tags["rebuild.time"].endswith("+00:00")
+    assert "platform.cpu" in tags
+    assert tags["rebuild.machine"].split(": ", 1)[1].startswith(tags["platform.cpu"])
+    assert [place.name for place in (copy.home / "rebuild").iterdir()] == ["locks"]
+
+
+def test_a_version_older_than_trails_is_rebuilt_in_a_state_folder_elsewhere_and_kept_on_request(
+    copy: Checkout, tmp_path: Path
+) -> None:
+    (Path(recorded(copy)["run"].removeprefix("file://")) / "rebuild" / "trail.csv").unlink()
+    home = tmp_path / "elsewhere"
+    copy.home.rename(home)
+    rehome(home, copy.home)
+    done = copy.ae("rebuild", "small@1", "--keep", AE_HOME=str(home))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "verdict    identical" in done.stdout
+    assert not copy.home.exists()
+    ours, theirs = (place / "artifacts" / "small" for place in (copy.root, home / "rebuild" / "small-1" / "code"))
+    for name in ("bundle/SHA256SUMS", "training/trail.csv", "training/history.csv", "report/metrics.json", "verdict.json"):
+        assert (theirs / name).read_bytes() == (ours / name).read_bytes(), name
+
+
+def test_a_record_whose_seed_is_another_is_different_from_the_first_step(copy: Checkout) -> None:
+    tampered(copy, "small.yaml", "seed: 0", "seed: 1", tag="recipe.sha256")
+    done = copy.ae("rebuild", "small@1")
+    assert done.returncode == 4, done.stdout + done.stderr
+    assert "verdict    different" in done.stdout
+    assert "the first step at which the weights differ is 1 of" in done.stdout
+    assert "weights.safetensors differ" in done.stdout
+    assert copy.versions()[0][2]["rebuild.verdict"] == "different"
+    assert (copy.home / "rebuild" / "small-1" / "code" / "artifacts" / "small" / "bundle").is_dir()  # left for a look
+
+
+def test_every_missing_piece_is_named_at_once_and_nothing_runs(copy: Checkout) -> None:
+    tampered(
+        copy, "requirements.lock", "numpy==", "numpy==1.0.0 ; python_version < '3'\nno-such-package==", "file.requirements.lock"
+    )
+    tampered(copy, "params.yaml", "small", "smaller")
+    folder = Path(recorded(copy)["run"].removeprefix("file://"))
+    (folder / "rebuild" / "dvc.yaml").unlink()
+    (folder / "metrics.json").unlink()
+    shutil.rmtree(copy.home / "serving", ignore_errors=True)
+    [model] = copy.home.glob("mlflow/artifacts/small/models/*/artifacts/artifacts/bundle/weights.safetensors")
+    model.write_bytes(model.read_bytes()[:-1])
+    folder_md5 = json.loads(
+        copy.python("import json, yaml; print(json.dumps(yaml.safe_load(open('data.dvc'))['outs'][0]['md5']))")
+    )
+    objects = copy.home / "dvc-remote" / "files" / "md5"
+    listed = {entry["relpath"]: entry["md5"] for entry in json.loads((objects / folder_md5[:2] / folder_md5[2:]).read_text())}
+    shard = listed["small/shards/00000.npy"]
+    (objects / shard[:2] / shard[2:]).unlink()
+    commit = recorded(copy)["tags"]["git.commit"]
+    forget_history(copy)
+    done = copy.ae("rebuild", "small@1", UV_OFFLINE="1", UV_NO_INDEX="1")
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    for told in (
+        "small@1 cannot be rebuilt, 7 pieces are missing",
+        "metrics.json is not among the files of its run",
+        "rebuild/dvc.yaml is not among the files of its run",
+        "rebuild/params.yaml of its run is altered",
+        "weights.safetensors was altered",
+        f"the commit {commit} is gone",
+        f"data/small/shards/00000.npy ({shard} is missing)",
+        "no-such-package",
+    ):
+        assert told in done.stderr, (told, done.stderr)
+    assert "train small@1" not in done.stderr
+    assert not (copy.home / "rebuild" / "small-1").exists()
+    assert "rebuild.verdict" not in copy.versions()[0][2]
+
+
+def forget_history(copy: Checkout) -> None:
+    """Leaves the repository with a new first commit and nothing of what was before."""
+    branch = git(copy.root, "symbolic-ref", "--short", "HEAD").strip()
+    git(copy.root, "checkout", "-q", "--orphan", "fresh")
+    (copy.root / "README").write_text("fresh\n")
+    git(copy.root, "add", "-A")
+    git(copy.root, "commit", "-qm", "fresh")
+    git(copy.root, "branch", "-D", branch)
+    git(copy.root, "reflog", "expire", "--expire=now", "--all")
+    git(copy.root, "gc", "-q", "--prune=now")
+
+
+def test_code_that_git_never_saw_is_told_by_the_lock(copy: Checkout) -> None:
+    (copy.root / "ae_models" / "fit.py").write_text("# another one\n")
+    git(copy.root, "commit", "-qam", "another one")
+    recorded(copy, {"git.commit": git(copy.root, "rev-parse", "HEAD").strip()})
+    done = copy.ae("rebuild", "small@1")
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert "has not the code that the stages ran with, by dvc.lock: ae_models" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [("small", "RECIPE@VERSION is allowed"), ("small@9", "no version '9' of small"), ("smal@1", "did you mean small")],
+)
+def test_what_is_no_version_is_told(ran: Checkout, asked: str, told: str) -> None:
+    done = ran.ae("rebuild", asked)
+    assert done.returncode == 2
+    assert told in done.stderr

@@ -1,0 +1,118 @@
+"""The data of a version is found by hash, and what is missing or altered is named before anything runs."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from aeops import dvc
+from aeops.dataset import file_sha256
+from aeops.errors import DataError
+from aeops.project import Project
+from aeops.rebuild.data import borrow_sources, missing_objects, study_files
+
+LOCAL = "[core]\n    remote = local\n['remote \"local\"']\n    url = ../.ae/dvc-remote\n"
+
+
+def md5_of(content: bytes) -> str:
+    return hashlib.md5(content).hexdigest()
+
+
+def keep(remote: Path, content: bytes, ending: str = "") -> str:
+    """Stores an object as DVC does; returns its name."""
+    md5 = md5_of(content)
+    file = remote / "files" / "md5" / md5[:2] / f"{md5[2:]}{ending}"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(content)
+    return f"{md5}{ending}"
+
+
+@pytest.fixture
+def remote(tmp_path: Path) -> tuple[Path, str, dict[str, str]]:
+    """A remote with two datasets: its folder, the name of the list of data/, and the objects of its files."""
+    place = tmp_path / "remote"
+    files = {name: keep(place, name.encode()) for name in ("small/a.npy", "small/b.npy", "smaller/c.npy")}
+    listed = json.dumps([{"md5": md5, "relpath": name} for name, md5 in files.items()]).encode()
+    return place, keep(place, listed, ".dir"), files
+
+
+def object_of(place: Path, md5: str) -> Path:
+    return place / "files" / "md5" / md5[:2] / md5[2:]
+
+
+def test_a_whole_remote_lacks_nothing(remote) -> None:
+    place, folder, _ = remote
+    assert missing_objects(place, folder, "small") == []
+
+
+def test_every_file_that_is_missing_or_altered_is_named_and_other_datasets_do_not_count(remote) -> None:
+    place, folder, files = remote
+    object_of(place, files["small/a.npy"]).unlink()
+    object_of(place, files["small/b.npy"]).write_bytes(b"other bytes")
+    object_of(place, files["smaller/c.npy"]).unlink()
+    assert missing_objects(place, folder, "small") == [
+        f"data/small/a.npy ({files['small/a.npy']} is missing)",
+        f"data/small/b.npy ({files['small/b.npy']} is altered)",
+    ]
+
+
+def test_a_list_that_is_gone_or_altered_and_a_dataset_that_it_lacks_are_named(remote) -> None:
+    place, folder, _ = remote
+    assert missing_objects(place, folder, "other") == [f"data/other, which {folder} does not list"]
+    object_of(place, folder).write_bytes(b"[]")
+    assert missing_objects(place, folder, "small") == [f"the list of the files of data/ ({folder} is altered)"]
+    object_of(place, folder).unlink()
+    assert missing_objects(place, folder, "small") == [f"the list of the files of data/ ({folder} is missing)"]
+
+
+def test_a_clone_reads_from_the_users_remote_through_a_cache_of_its_own(tmp_path: Path) -> None:
+    user, clone = (Project(tmp_path / name, tmp_path / f"{name}-home") for name in ("user", "clone"))
+    for project in (user, clone):
+        (project.root / ".dvc").mkdir(parents=True)
+        (project.root / ".dvc" / "config").write_text(LOCAL)
+    dvc.lend_remote(user, clone)
+    told = (clone.root / ".dvc" / "config.local").read_text()
+    assert f"url = {user.home / 'dvc-remote'}" in told
+    assert f"dir = {clone.root / '.dvc' / 'cache'}" in told
+    assert (clone.root / ".dvc" / "config.local").stat().st_mode & 0o777 == 0o600
+    assert not (user.root / ".dvc" / "config.local").exists()
+
+
+def test_a_remote_of_the_users_own_counts_and_a_relative_one_is_beside_the_users_configuration(tmp_path: Path) -> None:
+    user = Project(tmp_path / "user", tmp_path / "home")
+    (user.root / ".dvc").mkdir(parents=True)
+    committed = tmp_path / "config"
+    committed.write_text("[core]\n    remote = ours\n['remote \"ours\"']\n    url = ../store%20room\n")
+    assert dvc.remote_of(user, committed) == str(user.root / "store%20room")
+    (user.root / ".dvc" / "config.local").write_text("['remote \"ours\"']\n    url = s3://bucket/place\n")
+    assert dvc.remote_of(user, committed) == "s3://bucket/place"
+    committed.write_text("[core]\n    analytics = false\n")
+    with pytest.raises(DataError, match=r"names no remote .*dvc remote add"):
+        dvc.remote_of(user, committed)
+
+
+def test_files_of_studies_are_found_by_their_sums_and_borrowed(tmp_path: Path, record_of) -> None:
+    user, clone = (Project(tmp_path / name, tmp_path / name / ".ae") for name in ("user", "clone"))
+    (user.home / "sources" / "text").mkdir(parents=True)
+    file = user.home / "sources" / "text" / "pairs.csv"
+    file.write_text("a,b\n")
+    study = f"sentences: {{pairs: text/pairs.csv, pairs_sha256: '{file_sha256(file)}', share: 0.4}}"
+    recipe = f"evaluate: {{studies: {{{study}}}}}\n".encode()
+    borrow_sources(user, record_of({}, {"rebuild/small.yaml": recipe}), clone)
+    assert clone.find_source("text/pairs.csv").read_text() == "a,b\n"
+    file.write_text("other\n")
+    with pytest.raises(DataError, match=r"pairs\.csv is another file than the recipe knows"):
+        borrow_sources(user, record_of({}), clone)
+    file.unlink()
+    with pytest.raises(DataError, match=r"text/pairs\.csv: no such file"):
+        borrow_sources(user, record_of({}), clone)
+
+
+def test_every_recipe_with_a_file_in_a_study_is_understood() -> None:
+    import yaml
+
+    recipes = Path(__file__).parents[2] / "recipes"
+    found = {file.stem: dict(study_files(yaml.safe_load(file.read_text())["evaluate"])) for file in recipes.glob("*.yaml")}
+    assert list(found["news-text"]) == ["text/stsb_en_dev.csv.gz", "text/bbc_news_summary.csv.gz"]
+    assert not any(files for name, files in found.items() if name != "news-text")
