@@ -1,4 +1,4 @@
-"""`ae score RECIPE FILE`: scores samples with a registered version and prints a table."""
+"""`ae score RECIPE FILE`: scores samples with a registered version, records each prediction, and prints a table."""
 
 import argparse
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import numpy as np
 
+    from aeops.project import Project
     from aeops.serving.detector import Detector
     from aeops.serving.read_samples import Samples
 
@@ -29,32 +30,56 @@ def run(arguments: argparse.Namespace) -> int:
     from aeops.registry.store import open_store
     from aeops.serving.detector import Detector
     from aeops.serving.read_texts import samples_of
+    from aeops.serving.trusted import trusted_bundle
 
     project = find_project()
-    load_recipe(project, arguments.recipe)
+    recipe = load_recipe(project, arguments.recipe, with_keys=True)
     store = open_store(project)
     version = store.version(arguments.recipe, arguments.version).version
-    detector = Detector(store.download_bundle(arguments.recipe, version))
+    detector = Detector(trusted_bundle(project, store, recipe, version))
     samples = samples_of(arguments.file, detector)
     scored = detector.score(samples.values)
+    ids = recorded(project, arguments.recipe, version, detector, samples, scored)
     if arguments.json:
-        print(as_json(arguments.recipe, version, detector, samples, scored))
+        print(as_json(arguments.recipe, version, detector, samples, scored, ids))
     else:
-        print_table(f"{arguments.recipe} {version}", detector, samples, scored)
+        print_table(f"{arguments.recipe} {version}", detector, samples, scored, ids)
     return 0
 
 
-def as_json(recipe: str, version: str, detector: "Detector", samples: "Samples", scored: dict[str, "np.ndarray"]) -> str:
+def recorded(
+    project: "Project", recipe: str, version: str, detector: "Detector", samples: "Samples", scored: dict[str, "np.ndarray"]
+) -> list[str]:
+    """Records the predictions; returns their ids."""
+    from aeops import predictions
+
+    batch = samples.values if detector.kind == "text" else samples.values.reshape(len(samples.names), *detector.shape)
+    return predictions.record(
+        project,
+        recipe=recipe,
+        version=version,
+        bundle_sha256=detector.sha256,
+        threshold=detector.bundle["threshold"]["value"],
+        names=samples.names,
+        samples=batch,
+        scored=scored,
+    )
+
+
+def as_json(
+    recipe: str, version: str, detector: "Detector", samples: "Samples", scored: dict[str, "np.ndarray"], ids: list[str]
+) -> str:
     import json
 
     from aeops.serving.answers import answers
 
-    rows = [{"sample": name} | answer for name, answer in zip(samples.names, answers(scored), strict=True)]
+    told = zip(ids, samples.names, answers(scored), strict=True)
+    rows = [{"id": known, "sample": name} | answer for known, name, answer in told]
     found = {"recipe": recipe, "version": version, "bundle_sha256": detector.sha256}
     return json.dumps(found | {"threshold": detector.bundle["threshold"]["value"], "samples": rows}, indent=2)
 
 
-def print_table(title: str, detector: "Detector", samples: "Samples", scored: dict[str, "np.ndarray"]) -> None:
+def print_table(title: str, detector: "Detector", samples: "Samples", scored: dict[str, "np.ndarray"], ids: list[str]) -> None:
     """The samples in their order; of many, those with the highest scores."""
     import numpy as np
     from rich.console import Console
@@ -66,12 +91,14 @@ def print_table(title: str, detector: "Detector", samples: "Samples", scored: di
     table.add_column("sample")
     for name in ("score", "p-value", "anomaly?"):
         table.add_column(name, justify="right")
+    table.add_column("prediction", no_wrap=True)
     for place in shown:
         flag = "[bold red]yes[/]" if scored["is_anomaly"][place] else "no"
-        table.add_row(samples.names[place], f"{scored['score'][place]:.4f}", f"{scored['p_value'][place]:.4f}", flag)
+        table.add_row(samples.names[place], f"{scored['score'][place]:.4f}", f"{scored['p_value'][place]:.4f}", flag, ids[place])
     console = Console(highlight=False)
     console.print(table)
     console.print(closing_line(detector, samples, int(scored["is_anomaly"].sum())))
+    console.print(f"what stands behind a prediction: ae why {ids[shown[0]]}")
 
 
 def closing_line(detector: "Detector", samples: "Samples", flagged: int) -> str:
