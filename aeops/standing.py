@@ -11,8 +11,8 @@ from aeops.project import Project
 from aeops.recipe import Recipe, load_recipe
 from aeops.sources.catalogue import source_digest
 
-# The code that makes and accepts a dataset runs in the flow, so DVC does not watch it: a change here ingests again.
-DATA_CODE = (
+# The code that makes and accepts a dataset, and compares with the champion, is run by the flow, so DVC does not watch it.
+FLOW_CODE = (
     "sources",
     "dataset.py",
     "statistics.py",
@@ -20,6 +20,8 @@ DATA_CODE = (
     "validation.py",
     "stages/ingest.py",
     "stages/validate.py",
+    "comparison.py",
+    "stages/compare.py",
 )
 
 
@@ -28,9 +30,9 @@ def record_file(project: Project, recipe: str) -> Path:
 
 
 def fingerprint(project: Project, recipe: Recipe) -> str:
-    """SHA-256 over all that a run starts from and DVC does not watch: source, recipe, the data rooms' code, the data."""
+    """SHA-256 over all that a run starts from and DVC does not watch: source, recipe, the flow's own code, the data."""
     package = Path(__file__).parent
-    code = sorted(file for name in DATA_CODE for file in code_files(package / name))
+    code = sorted(file for name in FLOW_CODE for file in code_files(package / name))
     dataset = project.dataset(recipe.data.dataset)
     parts = [
         source_digest(recipe, project),
@@ -58,8 +60,8 @@ def remember(project: Project, recipe: str, summary: dict[str, Any]) -> None:
 def standing_result(project: Project, recipe: str) -> dict[str, Any] | None:
     """The last run's summary where nothing has changed since, else None.
 
-    Nothing has changed where source, recipe, data, code and every stage's output are as they were, and the registry
-    still holds the version with its alias. The cheapest question comes first.
+    Nothing has changed where source, recipe, data, code and every stage's output are as they were, the registry still holds
+    the version, and nothing is left to decide about it. The cheapest question comes first.
     """
     file = record_file(project, recipe)
     if not file.is_file():
@@ -68,17 +70,24 @@ def standing_result(project: Project, recipe: str) -> dict[str, Any] | None:
     if record["fingerprint"] != fingerprint(project, load_recipe(project, recipe)) or not is_up_to_date(project, recipe):
         return None
     summary: dict[str, Any] = record["summary"]
-    return summary | {"changed": False} if is_registered(project, summary) else None
+    now = where_it_stands(project, summary)
+    return summary | now | {"changed": False} if now is not None else None
 
 
-def is_registered(project: Project, summary: dict[str, Any]) -> bool:
-    """Whether the registry still holds the summary's version with the same bundle and aliases."""
+def where_it_stands(project: Project, summary: dict[str, Any]) -> dict[str, Any] | None:
+    """The version's aliases and state as registry and ledger have them now; None where there is something left to decide.
+
+    A version that waits for a person, or that one has turned away, is as settled as a champion: a run would change nothing.
+    """
+    from aeops.outcome import is_settled, state
+    from aeops.registry import ledger
     from aeops.registry.store import open_store
 
-    held = {version.version: version for version in open_store(project).versions(summary["recipe"])}
-    found = held.get(summary["version"])
-    return (
-        found is not None
-        and found.tags.get("bundle_sha256") == summary["bundle_sha256"]
-        and set(summary["aliases"]) <= set(found.aliases)
-    )
+    store, recipe = open_store(project), summary["recipe"]
+    held = next((version for version in store.versions(recipe) if version.version == summary["version"]), None)
+    if held is None or held.tags.get("bundle_sha256") != summary["bundle_sha256"] or "comparison" not in summary:
+        return None  # (a summary without a comparison is older than the ledger)
+    lines = ledger.read(project, recipe)
+    if not is_settled(store, held, recipe, lines):
+        return None
+    return {"aliases": list(held.aliases), "state": state(recipe, held, lines)}

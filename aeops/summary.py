@@ -1,10 +1,14 @@
 """A run in a few lines: for the terminal, and for the run's page in Prefect."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from aeops.outcome import WAITING
 from aeops.report.tables import DETECTION, MODEL, detectors, measures, pca_name, reconstructions
 from aeops.report.words import number, share, span
 from aeops.studies import STUDIES
+
+if TYPE_CHECKING:
+    from aeops.registry.ledger import Line
 
 
 def metric_rows(metrics: dict[str, Any]) -> list[dict[str, str]]:
@@ -51,3 +55,72 @@ def verdict_markdown(verdict: dict[str, Any]) -> str:
     lines = [f"## {verdict['recipe']}: {verdict['verdict']}", "", "| rule | says | passed |", "|---|---|---|"]
     lines += [f"| {rule['name']} | {rule['says']} | {'yes' if rule['passed'] else '**no**'} |" for rule in verdict["rules"]]
     return "\n".join(lines)
+
+
+def comparison_markdown(comparison: dict[str, Any]) -> str:
+    """How a version compares with the champion, rule by rule, as Markdown."""
+    champion = comparison["champion"]
+    beside = f"champion {champion['version']}" if champion else "no champion"
+    lines = [f"## {comparison['recipe']} beside {beside}: {comparison['verdict']}", ""]
+    if comparison["rules"]:
+        lines += ["| rule | says | verdict | passed |", "|---|---|---|---|"]
+        lines += [
+            f"| {rule['name']} | {rule['says']} | {rule['verdict']} | {'yes' if rule['passed'] else '**no**'} |"
+            for rule in comparison["rules"]
+        ]
+    else:
+        lines += comparison["reasons"]
+    return "\n".join([*lines, "", *comparison_notes(comparison)])
+
+
+def comparison_notes(comparison: dict[str, Any]) -> list[str]:
+    """On which test samples the comparison was made, and how far they can still be trusted."""
+    holdout = comparison["holdout"]
+    return [
+        f"On {holdout['rows']:,} test samples ({holdout['sha256'][:12]}), which have judged {holdout['judged']} by now.",
+        *comparison["warnings"],
+    ]
+
+
+def approval_markdown(asked: "Line", evidence: dict[str, Any], run_url: str, problem: str) -> str:
+    """What a person sees who decides on Prefect's page: why they are asked, then the evidence.
+
+    Args:
+        asked: the request, as the ledger has it.
+        evidence: evidence.json.
+        run_url: where the report and every other file lie.
+        problem: why the last answer could not be carried out; empty at first.
+    """
+    told = [f"**Not done: {problem}**", ""] if problem else []
+    return "\n".join(
+        [
+            *told,
+            f"# {asked.recipe} {asked.version} waits for approval",
+            "",
+            f"Run by {asked.who}. Report and files: {run_url}",
+            "",
+            comparison_markdown(evidence["comparison"]),
+            "",
+            verdict_markdown(evidence["gate"]),
+            "",
+            f"The same by hand: `{approve_command(asked.recipe, asked.version)}`, or `ae reject` with the same words.",
+        ]
+    )
+
+
+def approve_command(recipe: str, version: str) -> str:
+    return f"ae approve {recipe} {version} --by NAME --why TEXT"
+
+
+def comparison_lines(comparison: dict[str, Any]) -> list[str]:
+    """The comparison for the terminal: verdict, champion and reasons, then what has to be said about the test samples."""
+    champion = comparison["champion"]
+    beside = f" beside champion {champion['version']}" if champion else ""
+    return [f"{comparison['verdict']}{beside}", *comparison["reasons"], *comparison["warnings"]]
+
+
+def next_commands(recipe: str, version: str, state: str) -> str:
+    """What to type next."""
+    if state == WAITING:
+        return f"{approve_command(recipe, version)} | ae reject {recipe} {version} --by NAME --why TEXT"
+    return f"make ui | .venv/bin/ae serve {recipe} | .venv/bin/ae show {recipe}"

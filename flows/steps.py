@@ -19,10 +19,12 @@ from prefect.runtime import flow_run
 from aeops import dvc
 from aeops.errors import InfrastructureError
 from aeops.lineage import RECORDED_FILES, git_diff, lineage
+from aeops.outcome import champion_of, is_accepted, state
 from aeops.process import run_module
 from aeops.progress import ProgressBar, ProgressFollower, finished_rows
 from aeops.project import Project, find_project
 from aeops.recipe import Recipe, load_recipe
+from aeops.registry import ledger
 from aeops.registry.store import Store, open_store
 from aeops.report.card import model_card
 from aeops.report.page import write_report
@@ -133,13 +135,16 @@ def evaluate(recipe: str) -> None:
 
 
 @step()
-def gate(recipe: str) -> str:
-    """report/ -> verdict.json; returns `accepted` or `refused`, which is a result and no failure."""
+def gate(recipe: str) -> None:
+    """report/ -> verdict.json; a refusal is a result and no failure."""
     project = find_project()
     dvc.reproduce(project, "gate", recipe)
     verdict = read_json(project.artifacts(recipe) / "verdict.json")
     create_markdown_artifact(verdict_markdown(verdict), key=f"{recipe}-verdict", description=f"{recipe}: {verdict['verdict']}")
-    return str(verdict["verdict"])
+
+
+def evidence_file(project: Project, recipe: str) -> Path:
+    return project.reports(recipe) / "evidence.json"
 
 
 @step(retries=2)
@@ -171,7 +176,7 @@ def tracked(recipe: str, data: dict[str, str]) -> Iterator[str]:
 
 
 @step(retries=2)
-def register(recipe: str, run: str, data: dict[str, str], verdict: str) -> str:
+def register(recipe: str, run: str, data: dict[str, str], evidence: dict[str, str]) -> str:
     """bundle/ and its evidence -> a version in MLflow with the alias challenger; the same bundle twice is one version.
 
     The evidence is logged first: a version that exists has its evidence, wherever this step was cut short.
@@ -180,7 +185,7 @@ def register(recipe: str, run: str, data: dict[str, str], verdict: str) -> str:
     store, artifacts = open_store(project), project.artifacts(recipe)
     dvc.push_outputs(project, recipe)
     facts = lineage(project, checked)
-    metrics, gate_verdict = read_json(artifacts / "report" / "metrics.json"), read_json(artifacts / "verdict.json")
+    metrics, found = read_json(artifacts / "report" / "metrics.json"), read_json(evidence_file(project, recipe))
     plain = yaml.safe_load(project.recipe_file(recipe).read_text(encoding="utf-8"))
     report = write_report(
         project.reports(recipe) / "report.html",
@@ -188,16 +193,32 @@ def register(recipe: str, run: str, data: dict[str, str], verdict: str) -> str:
         report=artifacts / "report",
         bundle=artifacts / "bundle",
         training=artifacts / "training",
-        verdict=gate_verdict,
+        verdict=found["gate"],
+        comparison=found["comparison"],
         validation=read_json(project.validation(data["dataset"]) / "validation.json"),
         lineage=facts | {"mlflow.run_id": run},
         timings=dict(step_seconds()),
     )
     log_evidence(project, store, recipe, run, data, report, metrics)
-    card = model_card(plain, metrics, read_json(artifacts / "report" / "studies.json"), gate_verdict, facts)
-    number = store.register(run, recipe, artifacts / "bundle", tags=facts | {"verdict": verdict}, description=card)
+    studies = read_json(artifacts / "report" / "studies.json")
+    card = model_card(plain, metrics, studies, found["gate"], found["comparison"], facts)
+    tags = facts | comparison_tags(found, evidence)
+    number = store.register(run, recipe, artifacts / "bundle", tags=tags, description=card)
     store.set_alias(recipe, "challenger", number)
     return number
+
+
+def comparison_tags(evidence: dict[str, Any], kept: dict[str, str]) -> dict[str, str]:
+    """What a version's tags tell of its evidence and of who asked for it."""
+    return {
+        "verdict": "accepted" if is_accepted(evidence) else "refused",
+        "started_by": ledger.actor(),
+        "comparison": kept["verdict"],
+        "comparison.champion": champion_of(evidence) or "none",
+        "comparison.judged": str(evidence["comparison"]["holdout"]["judged"]),
+        "evidence.sha256": kept["sha256"],
+        "holdout_sha256": kept["holdout_sha256"],
+    }
 
 
 def log_evidence(
@@ -206,22 +227,16 @@ def log_evidence(
     """The run's metrics and every file by which a person, or a rebuild, can judge the version."""
     artifacts = project.artifacts(recipe)
     store.log_metrics(run, metrics)
-    store.log_files(run, [report, artifacts / "verdict.json"])
+    store.log_files(run, [report, artifacts / "verdict.json", evidence_file(project, recipe)])
     store.log_files(run, [artifacts / "report" / name for name in ("metrics.json", "studies.json", "figures")])
     store.log_files(run, [project.validation(data["dataset"]) / "validation.json"], "validation")
     store.log_files(run, [project.dataset(data["dataset"]) / "receipt.json"], "validation")
     recorded = [project.root / name for name in RECORDED_FILES if (project.root / name).is_file()]
-    store.log_files(run, [project.recipe_file(recipe), *recorded], "rebuild")
+    store.log_files(run, [project.recipe_file(recipe), *recorded, artifacts / "training" / "trail.csv"], "rebuild")
     if diff := git_diff(project):
         patch = project.reports(recipe) / "worktree.diff"
-        patch.write_text(diff + "\n", encoding="utf-8")
+        patch.write_bytes(diff)
         store.log_files(run, [patch], "rebuild")
-
-
-@step(retries=2)
-def promote(recipe: str, version: str) -> None:
-    """Moves the alias champion to an accepted version."""
-    open_store(find_project()).set_alias(recipe, "champion", version)
 
 
 def step_seconds() -> list[tuple[str, float]]:
@@ -232,21 +247,22 @@ def step_seconds() -> list[tuple[str, float]]:
     return [(run.name.split(" ")[0], run.total_run_time.total_seconds()) for _, run in sorted(done, key=lambda pair: pair[0])]
 
 
-def summarise(recipe: str, run: str, data: dict[str, str], version: str) -> dict[str, Any]:
+def summarise(recipe: str, run: str, data: dict[str, str], version: str, reasons: list[str]) -> dict[str, Any]:
     """What a person reads at the end of a run, and what the next run compares with."""
     project = find_project()
     store, artifacts = open_store(project), project.artifacts(recipe)
-    verdict = read_json(artifacts / "verdict.json")
-    registered = next(held for held in store.versions(recipe) if held.version == version)
+    registered = store.version(recipe, version)
     summary = {
         "changed": True,
         "recipe": recipe,
         "data": data,
         "metrics": read_json(artifacts / "report" / "metrics.json"),
-        "verdict": verdict["verdict"],
-        "reasons": verdict["reasons"],
+        "verdict": registered.tags["verdict"],
+        "reasons": reasons,
+        "comparison": read_json(evidence_file(project, recipe))["comparison"],
         "version": version,
         "aliases": list(registered.aliases),
+        "state": state(recipe, registered, ledger.read(project, recipe)),
         "bundle_sha256": registered.tags["bundle_sha256"],
         "run_url": store.run_url(run),
         "report": str(project.reports(recipe) / "report.html"),

@@ -1,33 +1,42 @@
 """The story of a run: from a source to a served champion, one page.
 
-By hand: `ae run digits`. On a schedule: this flow is a deployment's entrypoint. Each step is a task of flows/steps.py;
-the heavy work runs in processes of its own, so this process stays light (no torch, no Great Expectations).
+By hand: `ae run digits`. On a schedule: this flow is a deployment's entrypoint. Each step is a task of flows/steps.py or
+flows/deciding.py; the heavy work runs in processes of its own, so this process stays light (no torch, no Great Expectations).
 """
 
 from typing import Any
 
 from prefect import flow
+from prefect.runtime import deployment
 
 from aeops.lock import run_lock
+from aeops.outcome import WAITING
 from aeops.project import find_project
 from aeops.recipe import load_recipe
 from aeops.standing import standing_result
-from flows import steps
+from flows import deciding, steps
 
 
 @flow(name="training", flow_run_name="train {recipe}")
 def training(recipe: str) -> dict[str, Any]:
-    """Retrains `recipe` and promotes the model if the gate accepts it.
+    """Retrains `recipe` and promotes the model if the gate accepts it and, where the recipe asks for one, a person.
+
+    A run of a deployment is suspended until the person has decided, and holds no process meanwhile; one by hand ends.
 
     Returns:
         The run's summary (see `flows.steps.summarise`); `summary["changed"]` is False where nothing had to be done.
+        Of a run that a person's answer resumed, recipe, version and state.
 
     Raises:
-        AeError: by kind; data/, data.dvc and the registry are then as they were.
+        AeError: by kind; data/, data.dvc, the champion and the ledger are then as they were.
     """
     project = find_project()
-    load_recipe(project, recipe)  # every mistake of the recipe is told before anything starts
+    checked = load_recipe(project, recipe, with_keys=True)  # every mistake of it is told before anything starts
+    if asked := deciding.asked_about(recipe):
+        return deciding.ask(recipe, asked)
+
     with run_lock(project, f"ae run {recipe}"):
+        deciding.repair(recipe)
         if standing := standing_result(project, recipe):
             return standing
 
@@ -39,9 +48,18 @@ def training(recipe: str) -> dict[str, Any]:
             steps.prepare(recipe)
             steps.train(recipe, run)
             steps.evaluate(recipe)
-            verdict = steps.gate(recipe)
+            steps.gate(recipe)
+            evidence = deciding.compare(recipe)
 
-            version = steps.register(recipe, run, data, verdict)
-            if verdict == "accepted":
-                steps.promote(recipe, version)
-        return steps.summarise(recipe, run, data, version)
+            version = steps.register(recipe, run, data, evidence)
+            if reasons := deciding.judge(recipe, version):
+                deciding.refuse(recipe, version, evidence, reasons)
+            else:
+                deciding.sign(recipe, version)
+                decide = deciding.request if checked.approval.needed else deciding.promote
+                decide(recipe, version, evidence)
+        summary = steps.summarise(recipe, run, data, version, reasons)
+
+    if summary["state"] == WAITING and deployment.id:
+        return deciding.ask(recipe, version)
+    return summary

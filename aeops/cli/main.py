@@ -4,10 +4,32 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from aeops.cli import compress, decompress, doctor, embed, run, score, serve, show, ui
+from aeops.cli import (
+    approve,
+    compress,
+    decompress,
+    doctor,
+    embed,
+    history,
+    ledger,
+    rebuild,
+    reject,
+    retire,
+    rollback,
+    run,
+    score,
+    serve,
+    show,
+    sign,
+    ui,
+    why,
+)
 from aeops.errors import AeError, as_ae_error
 
-VERBS = (run, score, serve, embed, compress, decompress, show, ui, doctor)
+VERBS = (
+    *(run, score, serve, embed, compress, decompress, show, approve, reject),
+    *(history, ledger, rollback, retire, rebuild, why, sign, ui, doctor),
+)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -15,16 +15,17 @@ def add(verbs: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Runs the training flow; returns 0, or the gate's exit code where the model was refused."""
+    """Runs the training flow; returns 0 where its model is champion or waits for a person, else the gate's exit code."""
     started = time.monotonic()
     from aeops.environment import prepare_environment, require_room
     from aeops.errors import GateError
     from aeops.lock import run_lock
+    from aeops.outcome import CHAMPION, WAITING
     from aeops.recipe import load_recipe
     from aeops.standing import standing_result
 
     project = find_project()
-    load_recipe(project, arguments.recipe)
+    load_recipe(project, arguments.recipe, with_keys=True)
     require_room(project)
     prepare_environment(project)
     with run_lock(project, f"ae run {arguments.recipe}"):
@@ -32,7 +33,8 @@ def run(arguments: argparse.Namespace) -> int:
         if summary is None:
             summary = run_flow(project, arguments.recipe)
     show_summary(summary, time.monotonic() - started)
-    return 0 if summary["verdict"] == "accepted" else GateError.exit_code
+    done = summary["verdict"] == "accepted" and summary["state"] in (CHAMPION, WAITING)
+    return 0 if done else GateError.exit_code
 
 
 def run_flow(project: Project, recipe: str) -> dict[str, Any]:
@@ -56,7 +58,7 @@ def show_summary(summary: dict[str, Any], seconds: float) -> None:
     """The run as one short table, and what to type next."""
     from rich.console import Console
 
-    from aeops.summary import false_alarm_line
+    from aeops.summary import comparison_lines, false_alarm_line, next_commands
 
     console = Console(highlight=False, soft_wrap=True)
     if not summary["changed"]:
@@ -68,16 +70,23 @@ def show_summary(summary: dict[str, Any], seconds: float) -> None:
     data = summary["data"]
     console.print(f"data       {data['dataset']} {data['content_sha256'][:12]} (DVC {data['dvc_md5'][:12]})")
     console.print(f"threshold  {false_alarm_line(summary['metrics'])}")
-    console.print(
-        f"verdict    [bold]{summary['verdict']}[/]" + "".join(f"\n           - {reason}" for reason in summary["reasons"])
-    )
+    console.print(with_reasons("compared", comparison_lines(summary["comparison"])))
+    console.print(with_reasons("verdict", [summary["verdict"], *summary["reasons"]]))
     console.print(f"version    {summary['recipe']} {summary['version']} ({', '.join(sorted(summary['aliases']))})")
+    console.print(with_reasons("state", [summary["state"]]))
     if summary["changed"]:
         console.print("steps      " + ", ".join(f"{name} {took:.1f} s" for name, took in summary["seconds"]))
     console.print(f"took       {seconds:.1f} s")
     console.print(f"report     {summary['report']}")
-    recipe = summary["recipe"]
-    console.print(f"next       make ui | .venv/bin/ae serve {recipe} | .venv/bin/ae show {recipe}")
+    console.print(f"next       {next_commands(summary['recipe'], summary['version'], summary['state'])}")
+
+
+def with_reasons(word: str, told: list[str]) -> str:
+    """What was found, in bold, and a line below for each reason."""
+    from rich.markup import escape
+
+    found, *reasons = map(escape, told)
+    return f"{word:<10} [bold]{found}[/]" + "".join(f"\n           - {reason}" for reason in reasons)
 
 
 def metrics_table(summary: dict[str, Any]) -> Any:

@@ -66,7 +66,7 @@ def row(version: "VersionInfo", metrics: dict[str, float]) -> list[str]:
     commit = tags.get("git.commit", "")[:8] + ("+" if tags.get("git.dirty") == "true" else "")
     return [
         " ".join([version.version, *(f"[bold]{alias}[/]" for alias in version.aliases)]),
-        tags.get("verdict", ""),
+        ", ".join(tags[name] for name in ("verdict", "approval") if name in tags),
         *(measured_cell(metrics, paths, FORMS[name]) for name, paths in MEASURED.items()),
         tags.get("data.content_sha256", "")[:8],
         commit,

@@ -6,7 +6,7 @@ from typing import Any
 
 from ae_models.spec import TEXT, FitSpec, given_shape
 from aeops.report.tables import DETECTION, detectors, measures, reconstructions
-from aeops.report.words import number, share, span
+from aeops.report.words import NONE, number, share, span
 
 REBUILT_BY = (
     "git.commit",
@@ -25,27 +25,32 @@ def model_card(
     metrics: dict[str, Any],
     findings: dict[str, dict[str, Any]],
     verdict: dict[str, Any],
+    comparison: dict[str, Any],
     lineage: dict[str, str],
 ) -> str:
-    """What a version is for, what it was trained on, how good it is, where it came from and how to use it.
+    """What a version is for, what it was trained on, how good it is, where it came from, how to use it and to make it again.
 
     Args:
         recipe: the parsed YAML.
         metrics: metrics.json.
         findings: studies.json.
-        verdict: verdict.json.
+        verdict: verdict.json, of the rules that the bundle alone decides.
+        comparison: comparison.json, of the rules against the champion.
         lineage: facts by which the version can be rebuilt; those that a reader asks for first are listed.
     """
+    accepted = is_accepted(verdict, comparison)
     sections = [
-        f"# {recipe['recipe']}: {verdict['verdict']}\n\n{recipe['about'].strip()}",
+        f"# {recipe['recipe']}: {'accepted' if accepted else 'refused'}\n\n{recipe['about'].strip()}",
         "## Data\n\n" + data(recipe, metrics["rows"]),
         "## Metrics\n\n" + "\n\n".join(metric_tables(metrics)),
         "## Threshold\n\n" + promise(metrics),
         "## Verdict\n\n" + rules(verdict),
+        "## Beside the champion\n\n" + compared(comparison),
         *(study(finding) for finding in findings.values()),
         "## Limits\n\n" + limits(recipe, metrics),
         "## Lineage\n\n" + table(["what", "which"], [[name, f"`{lineage[name]}`"] for name in REBUILT_BY if name in lineage]),
-        "## Use\n\n" + usage(recipe["recipe"], verdict),
+        "## Use\n\n" + usage(recipe["recipe"], accepted),
+        "## Rebuild\n\n" + rebuilding(recipe["recipe"]),
     ]
     return "\n\n".join(sections) + "\n"
 
@@ -69,8 +74,12 @@ def data(recipe: Mapping[str, Any], rows: Mapping[str, int]) -> str:
 def metric_tables(metrics: Mapping[str, Any]) -> list[str]:
     """Reconstruction, and detection where novelty was ranked: the model above its baselines."""
     told, made, ranked = measures(metrics), reconstructions(metrics), detectors(metrics)
-    rows = [[name, *(number(found[one.key], one.digits) for one in told)] for name, found in made.items()]
-    tables = [table(["normal test samples", *(one.name for one in told)], rows)]
+    sure = [found for found in made.values() if found.get("mse_interval")]
+    rows = [
+        [name, *(number(found[one.key], one.digits) for one in told), *([span(found["mse_interval"], 5)] if sure else [])]
+        for name, found in made.items()
+    ]
+    tables = [table(["normal test samples", *(one.name for one in told), *(["95 % interval of the MSE"] if sure else [])], rows)]
     if ranked:
         rows = [
             [name, *(number(found[one.key], one.digits) for one in DETECTION), span(found["auroc_interval"])]
@@ -105,6 +114,40 @@ def rules(verdict: Mapping[str, Any]) -> str:
     return f"**{verdict['verdict']}**\n\n" + table(["rule", "result", "found"], rows)
 
 
+def is_accepted(verdict: Mapping[str, Any], comparison: Mapping[str, Any]) -> bool:
+    """Whether the gate's own rules and those against the champion all let the version pass."""
+    return bool(verdict["verdict"] == "accepted" and comparison["accepted"])
+
+
+def compared(comparison: Mapping[str, Any]) -> str:
+    """How the version does on the champion's own test: a line a comparison, and on what samples."""
+    champion, holdout = comparison["champion"], comparison["holdout"]
+    beside = f" beside champion {champion['version']}" if champion else ""
+    head = ["comparison", "slice", "champion", "this", "difference", "interval", "margin", "verdict", "result"]
+    rows = [
+        [
+            f"{rule['name']} ({rule['metric']})",
+            rule["slice"],
+            *(number(rule[key], 4) for key in ("champion", "challenger", "difference")),
+            ends(rule["interval"]),
+            number(rule["margin"], 4),
+            rule["verdict"],
+            "passed" if rule["passed"] else "**failed**",
+        ]
+        for rule in comparison["rules"]
+    ]
+    parts = [f"**{comparison['verdict']}**{beside}", *([table(head, rows)] if rows else []), *comparison["reasons"]]
+    samples = f"{holdout['rows']:,} test samples (`{holdout['sha256'][:12]}`), which have judged {holdout['judged']} by now."
+    return "\n\n".join([*parts, samples, *comparison["warnings"]])
+
+
+def ends(interval: list[float | None] | None) -> str:
+    """An interval that may be open on either side."""
+    if interval is None:
+        return NONE
+    return " to ".join("unbounded" if end is None else f"{end:.4f}" for end in interval)
+
+
 def limits(recipe: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
     fit = FitSpec.from_plain({key.name: recipe[key.name] for key in fields(FitSpec)}, recipe["recipe"])
     shape, source = given_shape(fit.model, fit.input), fit.input
@@ -124,8 +167,16 @@ def limits(recipe: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
     return "\n".join(f"- {line}" for line in lines)
 
 
-def usage(recipe: str, verdict: Mapping[str, Any]) -> str:
-    if verdict["verdict"] != "accepted":
+def rebuilding(recipe: str) -> str:
+    return (
+        f"`ae rebuild {recipe}@VERSION`, with this version's number, takes the recorded commit, data and environment, runs the "
+        f"same stages in a scratch folder and compares tensor by tensor. `ae why {recipe}@VERSION` walks from the version to all "
+        "it rests on."
+    )
+
+
+def usage(recipe: str, accepted: bool) -> str:
+    if not accepted:
         return f"A refused version is not served; `ae show {recipe}` lists those that are."
     return (
         f"```\nae serve {recipe}\nae score {recipe} FILE\n"

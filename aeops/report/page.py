@@ -12,6 +12,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from aeops.report import card
 from aeops.report.svg import inline, theme_css
 from aeops.report.tables import DETECTION, MODEL, Measure, best, detectors, measures, pca_name, reconstructions
 from aeops.report.words import number, share, span
@@ -41,6 +42,7 @@ def write_report(
     bundle: Path,
     training: Path,
     verdict: dict[str, Any],
+    comparison: dict[str, Any],
     validation: dict[str, Any],
     lineage: dict[str, str],
     timings: dict[str, float] | None,
@@ -53,7 +55,8 @@ def write_report(
         report: the folder that the stage evaluate wrote: metrics.json, studies.json and figures/.
         bundle: the bundle's folder.
         training: the folder of history.csv.
-        verdict: verdict.json.
+        verdict: verdict.json, of the rules that the bundle alone decides.
+        comparison: comparison.json, of the rules against the champion.
         validation: validation.json of the dataset.
         lineage: facts by which the version can be rebuilt, name -> value.
         timings: seconds of each step of the run, where they are known.
@@ -66,6 +69,8 @@ def write_report(
         bundle=json.loads((bundle / "bundle.json").read_text(encoding="utf-8")),
         epochs=len((training / "history.csv").read_text(encoding="utf-8").splitlines()) - 1,
         verdict=verdict,
+        comparison=comparison,
+        accepted=card.is_accepted(verdict, comparison),
         validation=validation,
         expectations=[expectation_row(item) for item in validation["expectations"]],
         lineage=lineage,
@@ -91,7 +96,15 @@ def environment() -> Environment:
     made = Environment(
         loader=PackageLoader("aeops.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    made.filters |= {"number": number, "share": share, "span": span, "value": value, "part": part, "best": best}
+    made.filters |= {
+        "number": number,
+        "share": share,
+        "span": span,
+        "value": value,
+        "part": part,
+        "best": best,
+        "ends": card.ends,
+    }
     return made
 
 

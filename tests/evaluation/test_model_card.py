@@ -9,13 +9,13 @@ LINEAGE = {"git.commit": "c0ffee", "data.content_sha256": "d" * 64, "platform.sy
 
 
 @pytest.fixture
-def facts(evaluated, verdict) -> tuple[dict, dict, dict, dict]:
+def facts(evaluated, verdict, comparison) -> tuple[dict, dict, dict, dict, dict]:
     metrics = json.loads((evaluated.report / "metrics.json").read_text(encoding="utf-8"))
-    return yaml.safe_load(evaluated.recipe.read_text(encoding="utf-8")), metrics, {}, verdict
+    return yaml.safe_load(evaluated.recipe.read_text(encoding="utf-8")), metrics, {}, verdict, comparison
 
 
 def test_the_card_shows_metrics_beside_their_baselines_with_intervals(facts):
-    _, metrics, _, _ = facts
+    _, metrics, *_ = facts
     card = model_card(*facts, LINEAGE)
     low, high = metrics["detection"]["model"]["auroc_interval"]
     for text in ("PCA-16", "kNN-5 distance", f"{metrics['detection']['knn']['auroc']:.3f}", f"{low:.3f} to {high:.3f}"):
@@ -24,7 +24,7 @@ def test_the_card_shows_metrics_beside_their_baselines_with_intervals(facts):
 
 def test_the_card_says_what_it_is_for_its_promise_its_limits_and_its_lineage(facts):
     card = model_card(*facts, LINEAGE)
-    for heading in ("Data", "Metrics", "Threshold", "Verdict", "Limits", "Lineage", "Use"):
+    for heading in ("Data", "Metrics", "Threshold", "Verdict", "Beside the champion", "Limits", "Lineage", "Use", "Rebuild"):
         assert f"\n## {heading}\n" in card
     assert facts[0]["about"].strip() in card
     assert "at most 5.00 % of fresh normals" in card
@@ -32,9 +32,9 @@ def test_the_card_says_what_it_is_for_its_promise_its_limits_and_its_lineage(fac
 
 
 def test_a_refused_version_says_so_first_and_is_not_offered_for_serving(facts):
-    recipe, metrics, findings, verdict = facts
+    recipe, metrics, findings, verdict, comparison = facts
     refused = verdict | {"verdict": "refused", "rules": [verdict["rules"][0] | {"passed": False}]}
-    card = model_card(recipe, metrics, findings, refused, LINEAGE)
+    card = model_card(recipe, metrics, findings, refused, comparison, LINEAGE)
     assert card.startswith("# digits: refused\n")
     assert "**failed**" in card
     assert "ae serve" not in card
@@ -46,16 +46,27 @@ def test_a_pipe_in_a_value_does_not_break_its_table(facts):
 
 
 def test_the_card_tells_what_every_study_found(facts):
-    recipe, metrics, _, verdict = facts
+    recipe, metrics, _, verdict, comparison = facts
     finding = {"title": "A study", "lead": "It found this.", "head": ["", "value"], "rows": [["ours", "1.25"]], "note": "So."}
-    card = model_card(recipe, metrics, {"some-study": finding}, verdict, LINEAGE)
+    card = model_card(recipe, metrics, {"some-study": finding}, verdict, comparison, LINEAGE)
     assert "## A study\n\nIt found this.\n\n|  | value |\n| --- | --- |\n| ours | 1.25 |\n\nSo.\n" in card
 
 
 def test_a_card_without_baselines_tells_of_the_model_alone(facts):
-    recipe, metrics, findings, verdict = facts
+    recipe, metrics, findings, verdict, comparison = facts
     bare = {key: value for key, value in metrics.items() if key != "detection"}
     bare |= {"reconstruction": {"model": metrics["reconstruction"]["model"]}, "novelty_flagged": None}
-    card = model_card(recipe, bare, findings, verdict, LINEAGE)
+    card = model_card(recipe, bare, findings, verdict, comparison, LINEAGE)
     assert "PCA" not in card
     assert "AUROC" not in card
+
+
+def test_what_the_comparison_refused_is_refused_and_its_numbers_stand_in_the_card(facts, worse):
+    recipe, metrics, findings, verdict, _ = facts
+    card = model_card(recipe, metrics, findings, verdict, worse, LINEAGE)
+    assert card.startswith("# digits: refused\n")
+    assert "**worse** beside champion 3" in card
+    (rule,) = worse["rules"]
+    for text in (f"{rule['champion']:.4f}", f"{rule['challenger']:.4f}", f"{rule['difference']:.4f}", worse["reasons"][0]):
+        assert text in card
+    assert f"have judged {worse['holdout']['judged']} by now" in card

@@ -1,3 +1,4 @@
+import html
 import json
 import re
 import shutil
@@ -16,7 +17,7 @@ from aeops.report.svg import inline
 from aeops.stages.evaluate import evaluate
 
 ROOT = Path(__file__).parents[2]
-SECTIONS = ("gate", "data", "training", "reconstruction", "detection", "errors", "codes", "lineage", "use")
+SECTIONS = ("gate", "champion", "data", "training", "reconstruction", "detection", "errors", "codes", "lineage", "use")
 LINEAGE = {"git.commit": "c0ffee" * 6, "git.dirty": "false", "seed": "0", "version": "3"}
 
 
@@ -37,10 +38,15 @@ class Elements(HTMLParser):
 
 
 @pytest.fixture
-def write(evaluated, verdict, validation, tmp_path):
+def write(evaluated, verdict, comparison, validation, tmp_path):
     """Writes the page, with a recipe, verdict or lineage changed, and returns its text."""
 
-    def written(recipe: dict | None = None, verdict_changes: dict | None = None, report: Path = evaluated.report) -> str:
+    def written(
+        recipe: dict | None = None,
+        verdict_changes: dict | None = None,
+        report: Path = evaluated.report,
+        beside: dict = comparison,
+    ) -> str:
         page = write_report(
             tmp_path / "reports" / "report.html",
             recipe=yaml.safe_load(evaluated.recipe.read_text(encoding="utf-8")) | (recipe or {}),
@@ -48,6 +54,7 @@ def write(evaluated, verdict, validation, tmp_path):
             bundle=evaluated.bundle,
             training=evaluated.training,
             verdict=verdict | (verdict_changes or {}),
+            comparison=beside,
             validation=validation,
             lineage=LINEAGE,
             timings={"train": 31.25},
@@ -55,6 +62,13 @@ def write(evaluated, verdict, validation, tmp_path):
         return page.read_text(encoding="utf-8")
 
     return written
+
+
+def test_the_page_tells_the_comparison_with_the_champion(write, worse):
+    page = html.unescape(write(beside=worse))
+    (rule,) = worse["rules"]
+    for text in ("✗ Refused", "Worse", "beside champion 3", f"{rule['difference']:.4f}", rule["says"], worse["reasons"][0]):
+        assert text in page
 
 
 def test_the_page_holds_every_section_figure_and_rule(write, evaluated, verdict):

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from aeops.summary import false_alarm_line, metric_rows
+from aeops.summary import comparison_lines, comparison_markdown, false_alarm_line, metric_rows, next_commands
 
 
 @pytest.fixture(scope="module")
@@ -28,3 +28,38 @@ def test_what_was_not_measured_has_no_row(metrics):
     bare["reconstruction"] = {"model": {"token_accuracy": 0.5, "token_similarity": 0.6, "exact": 0.1}}
     assert [row["metric"] for row in metric_rows(bare)] == ["tokens right in place", "1 - edit distance", "texts without a fault"]
     assert "novelty" not in false_alarm_line(bare)
+
+
+COMPARISON = {
+    "recipe": "digits",
+    "verdict": "cannot tell",
+    "accepted": False,
+    "champion": {"version": "3", "bundle_sha256": "a" * 64},
+    "holdout": {"sha256": "b" * 64, "rows": 1200, "judged": 30, "chance_of_luck": 0.53, "worn": True},
+    "rules": [{"name": "keeps_error", "says": "0.02 beside the champion's 0.01", "verdict": "cannot tell", "passed": False}],
+    "reasons": ["0.02 beside the champion's 0.01"],
+    "warnings": ["this holdout is worn"],
+}
+
+
+def test_a_comparison_is_told_with_its_champion_its_reasons_and_what_warns():
+    assert comparison_lines(COMPARISON) == ["cannot tell beside champion 3", *COMPARISON["reasons"], "this holdout is worn"]
+    page = comparison_markdown(COMPARISON)
+    assert "digits beside champion 3: cannot tell" in page
+    assert "| keeps_error | 0.02 beside the champion's 0.01 | cannot tell | **no** |" in page
+    assert "1,200 test samples (bbbbbbbbbbbb), which have judged 30" in page
+    assert "this holdout is worn" in page
+
+
+def test_the_first_version_has_no_table_of_rules():
+    first = COMPARISON | {"verdict": "first", "champion": None, "rules": [], "reasons": ["no champion yet"], "warnings": []}
+    assert comparison_lines(first) == ["first", "no champion yet"]
+    page = comparison_markdown(first)
+    assert "|" not in page
+    assert "no champion yet" in page
+
+
+def test_what_waits_for_a_person_says_what_to_type():
+    assert "ae approve digits 4 --by NAME --why TEXT" in next_commands("digits", "4", "waits for approval")
+    assert "ae reject digits 4" in next_commands("digits", "4", "waits for approval")
+    assert "approve" not in next_commands("digits", "4", "champion")

@@ -1,11 +1,13 @@
 """What one `ae run` leaves behind, and what the next one does with it."""
 
+import hashlib
 import json
 import shutil
 import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 from urllib.request import Request, urlopen
 
 import numpy as np
@@ -21,15 +23,23 @@ def rows(database: Path, query: str) -> list[tuple[object, ...]]:
         return connection.execute(query).fetchall()
 
 
+def ledger(checkout: Checkout) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (checkout.home / "ledger" / "small.jsonl").read_text().splitlines()]
+
+
 def test_a_run_ends_with_a_champion_and_one_table(first_run: tuple[Checkout, subprocess.CompletedProcess[str]]) -> None:
     checkout, done = first_run
     assert done.returncode == 0, done.stderr
-    for word in ("MSE", "AUROC", "PCA-16", "kNN-", "false alarms", "accepted", "small 1 (challenger, champion)"):
+    for word in ("MSE", "AUROC", "PCA-16", "kNN-", "false alarms", "first", "accepted", "small 1 (challenger, champion)"):
         assert word in done.stdout
     for next_command in ("make ui", "ae serve small", "ae show small"):
         assert next_command in done.stdout
     [(version, aliases, tags)] = checkout.versions()
     assert (version, aliases, tags["verdict"]) == ("1", ("challenger", "champion"), "accepted")
+    [line] = ledger(checkout)
+    assert (line["event"], line["from"], line["to"]) == ("promotion", None, "1")
+    evidence = (checkout.home / "reports" / "small" / "evidence.json").read_bytes()
+    assert line["evidence"]["sha256"] == tags["evidence.sha256"] == hashlib.sha256(evidence).hexdigest()
 
 
 def test_a_second_run_trains_nothing_registers_nothing_and_says_so(ran: Checkout) -> None:
@@ -54,10 +64,10 @@ def test_dvc_repro_by_hand_has_nothing_to_do_after_a_run(ran: Checkout) -> None:
 def test_every_step_is_a_task_with_a_name_and_its_artifacts_are_on_the_page(ran: Checkout) -> None:
     database = ran.home / "prefect" / "prefect.db"
     names = {name for (name,) in rows(database, "select name from task_run where state_type = 'COMPLETED'")}
-    steps = ("ingest", "validate", "version", "track", "prepare", "train", "evaluate", "gate", "register", "promote")
-    assert {f"{step} small" for step in steps} <= names
+    steps = ("repair", "ingest", "validate", "version", "track", "prepare", "train", "evaluate", "gate", "compare", "register")
+    assert {f"{step} small" for step in (*steps, "judge", "promote")} <= names
     keys = {key for (key,) in rows(database, "select key from artifact")}
-    assert {"small-metrics", "small-verdict", "small-mlflow-run", "small-data-docs"} <= keys
+    assert {"small-metrics", "small-verdict", "small-comparison", "small-mlflow-run", "small-data-docs"} <= keys
 
 
 def test_the_mlflow_run_holds_curves_parameters_lineage_data_and_evidence(ran: Checkout) -> None:
@@ -84,7 +94,7 @@ print(json.dumps({"status": run.info.status, "steps": [m.step for m in curve], "
     assert run["tags"]["data.content_sha256"] == receipt["content_sha256"]
     assert {"git.commit", "git.dirty", "platform.cpu", "platform.torch", "recipe.sha256", "seed"} <= set(run["tags"])
     assert 0 < run["metrics"]["detection.model.auroc"] <= 1
-    assert {"report.html", "figures", "verdict.json", "metrics.json"} <= set(run["files"])
+    assert {"report.html", "figures", "verdict.json", "evidence.json", "metrics.json"} <= set(run["files"])
     assert {"validation/validation.json", "validation/receipt.json"} <= set(run["files"])
     assert {"rebuild/small.yaml", "rebuild/dvc.lock", "rebuild/data.dvc"} <= set(run["files"])
 
@@ -117,6 +127,13 @@ def test_a_refused_model_is_registered_as_challenger_and_the_champion_stays(ran:
     assert "0.9999" in done.stdout
     shown = copy.ae("show", "small", AE_HOME=str(copy.home))
     assert "refused" in shown.stdout
+    assert [aliases for _, aliases, _ in copy.versions()] == [("champion",), ("challenger",)]
+    refusal = ledger(copy)[-1]
+    assert (refusal["event"], refusal["version"], refusal["to"]) == ("refusal", "2", None)
+    assert "0.9999" in refusal["why"]
+    again = copy.ae("run", "small", AE_HOME=str(copy.home))
+    assert (again.returncode, "nothing changed" in again.stdout) == (4, True), again.stderr
+    assert ledger(copy)[-1] == refusal
 
 
 def test_the_champion_scores_a_file(ran: Checkout) -> None:

@@ -1,0 +1,17 @@
+"""`ae approve RECIPE VERSION --by NAME --why TEXT`: a version that waits for a person becomes champion."""
+
+import argparse
+from typing import Any
+
+from aeops.cli.deciding import add_arguments, decide_and_tell
+
+
+def add(verbs: Any) -> None:
+    verb = verbs.add_parser("approve", help="make a version that waits for approval the champion")
+    add_arguments(verb)
+    verb.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Approves."""
+    return decide_and_tell(arguments, "approve")

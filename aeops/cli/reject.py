@@ -1,0 +1,17 @@
+"""`ae reject RECIPE VERSION --by NAME --why TEXT`: a version that waits for a person stays a challenger."""
+
+import argparse
+from typing import Any
+
+from aeops.cli.deciding import add_arguments, decide_and_tell
+
+
+def add(verbs: Any) -> None:
+    verb = verbs.add_parser("reject", help="turn away a version that waits for approval")
+    add_arguments(verb)
+    verb.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Rejects."""
+    return decide_and_tell(arguments, "reject")

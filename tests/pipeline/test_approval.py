@@ -1,0 +1,268 @@
+"""A recipe that asks for a person: the run waits, by hand and on a schedule, until somebody else has decided."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from checkout import Checkout, wait_for
+
+from aeops.servers import TEMPORARY, answers, free_port, server_command
+
+WHY = "the loops are sharper"
+pytestmark = pytest.mark.timeout(600)  # seconds: several whole runs, one after the other
+
+
+@pytest.fixture(scope="module")
+def waiting(
+    first_run: tuple[Checkout, subprocess.CompletedProcess[str]], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Checkout, subprocess.CompletedProcess[str]]:
+    """A checkout with champion 1, in which ada has run a recipe with everything asked for: another approver, a signature and
+    an answer of the registered model; and what that printed."""
+    ran, done = first_run
+    assert done.returncode == 0, done.stderr
+    checkout = Checkout(shutil.copytree(ran.root, tmp_path_factory.mktemp("waiting") / "checkout", symlinks=True))
+    assert checkout.ae("sign", "--new-keys", "keys/ops").returncode == 0
+    checkout.edit_recipe(
+        {
+            "train.seed": 7,
+            "approval": {"needed": True, "other_than_starter": True},
+            "signature": {"require_signature": True, "public_key": "keys/ops.pub"},
+            "gate.answers_when_logged": {"check": "logged", "milliseconds": 60_000},
+        }
+    )
+    return checkout, checkout.ae("run", "small", AE_BY="ada", AE_SIGNING_KEY="keys/ops.pem")
+
+
+@pytest.fixture
+def copy(waiting: tuple[Checkout, subprocess.CompletedProcess[str]], tmp_path: Path) -> Checkout:
+    checkout, done = waiting
+    assert done.returncode == 0, done.stderr
+    return Checkout(shutil.copytree(checkout.root, tmp_path / "copy", symlinks=True))
+
+
+def ledger(checkout: Checkout) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (checkout.home / "ledger" / "small.jsonl").read_text().splitlines()]
+
+
+def events(checkout: Checkout) -> list[tuple[str, str, str]]:
+    return [(line["event"], line["version"], line["who"]) for line in ledger(checkout)]
+
+
+def champion(checkout: Checkout) -> str | None:
+    return next((version for version, aliases, _ in checkout.versions() if "champion" in aliases), None)
+
+
+def test_a_run_by_hand_ends_with_what_it_waits_for_and_what_to_type(
+    waiting: tuple[Checkout, subprocess.CompletedProcess[str]],
+) -> None:
+    checkout, done = waiting
+    assert done.returncode == 0, done.stderr
+    for told in ("accepted", "beside champion 1", "waits for approval", "ae approve small 2 --by NAME --why TEXT", "ae reject"):
+        assert told in done.stdout
+    assert champion(checkout) == "1"
+    assert events(checkout)[-1] == ("request", "2", "ada")
+    _, (_, aliases, tags) = checkout.versions()
+    assert aliases == ("challenger",)
+    assert tags["started_by"] == "ada"
+    assert {name: tags[name] for name in tags if name.startswith("approval")} == {
+        "approval": "waiting",
+        "approval.expected": "1",
+        "approval.flow_run": "none",
+    }
+    assert {"signature", "logged"} <= tags.keys()
+    assert "answers one sample" in tags["logged"]
+    assert tags["evidence.sha256"] == ledger(checkout)[-1]["evidence"]["sha256"]
+
+
+def test_another_run_while_it_waits_is_quick_and_says_the_same(copy: Checkout) -> None:
+    before = ledger(copy)
+    done = copy.ae("run", "small", AE_BY="ada")
+    assert done.returncode == 0, done.stderr
+    assert "nothing changed" in done.stdout
+    assert "ae approve small 2" in done.stdout
+    assert ledger(copy) == before
+
+
+def test_somebody_else_approves_and_no_run_undoes_a_rollback(copy: Checkout) -> None:
+    refused = copy.ae("approve", "small", "2", "--by", "ada", "--why", WHY)
+    assert refused.returncode == 2
+    assert "somebody else" in refused.stderr
+    assert champion(copy) == "1"
+
+    done = copy.ae("approve", "small", "2", "--by", "bob", "--why", WHY)
+    assert done.returncode == 0, done.stderr
+    assert "champion   small 2" in done.stdout
+    assert champion(copy) == "2"
+    assert events(copy)[-2:] == [("approval", "2", "bob"), ("promotion", "2", "bob")]
+    again = copy.ae("run", "small")
+    assert (again.returncode, "nothing changed" in again.stdout) == (0, True), again.stderr
+
+    assert copy.ae("rollback", "small", "--by", "bob", "--why", "it flags too much").returncode == 0
+    done = copy.ae("run", "small")
+    assert done.returncode == 4
+    assert "nothing changed" in done.stdout
+    copy.edit_recipe({"about": "The same samples under another description."})
+    done = copy.ae("run", "small")
+    assert done.returncode == 4, done.stderr
+    assert "`ae rollback small --to 2 --why TEXT`" in done.stdout
+    assert champion(copy) == "1"
+
+
+ALTER = """
+from aeops.project import find_project
+from aeops.registry.store import open_store
+open_store(find_project()).set_tags("small", "1", {"bundle_sha256": "0" * 64})  # the champion is no longer what was registered
+print("done")
+"""
+
+
+def test_a_step_that_fails_leaves_alias_ledger_and_registry_as_they_were(copy: Checkout) -> None:
+    before = ((copy.home / "ledger" / "small.jsonl").read_bytes(), copy.pointers())
+    copy.python(ALTER)
+    shutil.rmtree(copy.home / "serving", ignore_errors=True)
+    versions = copy.versions()
+    copy.edit_recipe({"train.seed": 8})
+    done = copy.ae("run", "small", AE_BY="ada")
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    assert "register ..." not in done.stderr
+    assert ((copy.home / "ledger" / "small.jsonl").read_bytes(), copy.pointers()) == before
+    assert copy.versions() == versions
+
+
+# ---------------------------------------------------------------- on a schedule
+
+
+DEPLOY = """
+import json, os
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import WorkPoolCreate
+from flows.training import training
+with get_client(sync_client=True) as client:
+    client.create_work_pool(WorkPoolCreate(name="small", type="process"))
+    made = client.create_deployment(
+        client.create_flow(training), "small", work_pool_name="small", entrypoint="flows/training.py:training",
+        parameters={"recipe": "small"},
+        pull_steps=[{"prefect.deployments.steps.set_working_directory": {"directory": os.getcwd()}}])
+    print(json.dumps(str(client.create_flow_run_from_deployment(made).id)))
+"""
+ASK = """
+import json
+from prefect.client.orchestration import get_client
+with get_client(sync_client=True) as client:
+    run = client.read_flow_run({id!r})
+    keys = run.state.state_details.run_input_keyset
+    text = client.read_flow_run_input(run.id, keys["description"]) if keys else ""
+    print(json.dumps([run.state.name, text]))
+"""
+RESUME = """
+from uuid import UUID
+from prefect.flow_runs import resume_flow_run
+resume_flow_run(UUID({id!r}), run_input={answer!r})
+print("null")
+"""
+
+
+class Scheduled:
+    """A deployment of the recipe `small` on a Prefect server of its own, run by a worker that ends when it has nothing to do."""
+
+    def __init__(self, checkout: Checkout, api: str) -> None:
+        self.checkout = checkout
+        self.settings = {
+            "PREFECT_API_URL": api,
+            "PREFECT_HOME": str(checkout.home / "prefect"),
+            "PYTHONPATH": str(checkout.root),
+            "DO_NOT_TRACK": "true",
+            "AE_BY": "ada",
+        }
+
+    def python(self, script: str) -> Any:
+        return json.loads(self.run("-c", script).splitlines()[-1])
+
+    def work(self) -> None:
+        """One round of the worker: the flow runs that are due, each until it ends or is suspended."""
+        self.run("-m", "prefect", "worker", "start", "--pool", "small", "--run-once")
+
+    def run(self, *arguments: str) -> str:
+        done = subprocess.run(
+            [sys.executable, *arguments],
+            cwd=self.checkout.root,
+            env=self.checkout.environment(**self.settings),
+            capture_output=True,
+            text=True,
+            timeout=200,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def state(self, flow_run: str) -> tuple[str, str]:
+        """Name of the flow run's state, and what stands above the form that it waits with."""
+        name, text = self.python(ASK.format(id=flow_run))
+        return name, text
+
+    def processes(self) -> list[str]:
+        """The commands of every process that works in the checkout."""
+        found = []
+        for place in Path("/proc").glob("[0-9]*"):
+            try:
+                if os.readlink(place / "cwd") == str(self.checkout.root):
+                    found.append((place / "cmdline").read_text().replace("\0", " "))
+            except OSError:
+                continue  # it has ended meanwhile
+        return found
+
+
+@pytest.fixture
+def scheduled(copy: Checkout, tmp_path: Path, stopping: list[subprocess.Popen[bytes]]) -> Scheduled:
+    port = free_port()
+    made = Scheduled(copy, f"http://127.0.0.1:{port}/api")
+    settings = copy.environment(**made.settings) | TEMPORARY
+    stopping.append(subprocess.Popen(server_command(port), env=settings, cwd=tmp_path))
+    wait_for(lambda: answers(f"{made.settings['PREFECT_API_URL']}/health"), seconds=120)
+    return made
+
+
+def test_a_scheduled_run_is_suspended_without_a_process_until_the_form_is_answered(scheduled: Scheduled) -> None:
+    checkout = scheduled.checkout
+    checkout.edit_recipe({"about": "The same samples, run by a schedule."})  # else the run ends as nothing has changed
+    flow_run = scheduled.python(DEPLOY)
+    scheduled.work()
+    name, form = scheduled.state(flow_run)
+    assert name == "Suspended"
+    for told in ("small 2 waits for approval", "beside champion 1", "accepted", "ae approve small 2"):
+        assert told in form
+    assert scheduled.processes() == []
+    before = events(checkout)
+
+    scheduled.python(RESUME.format(id=flow_run, answer={"decision": "approve", "by": "Ada", "why": WHY}))
+    scheduled.work()
+    name, form = scheduled.state(flow_run)
+    assert (name, champion(checkout), events(checkout)) == ("Suspended", "1", before)
+    assert "somebody else" in form
+
+    done = checkout.ae("approve", "small", "2", "--by", "bob", "--why", WHY, **scheduled.settings)
+    assert done.returncode == 0, done.stderr
+    assert f"{flow_run} goes on" in done.stdout
+    assert champion(checkout) == "2"
+    scheduled.work()
+    assert scheduled.state(flow_run)[0] == "Completed"
+    assert events(checkout)[-2:] == [("approval", "2", "bob"), ("promotion", "2", "bob")]
+
+
+def test_the_form_alone_promotes(scheduled: Scheduled) -> None:
+    checkout = scheduled.checkout
+    checkout.edit_recipe({"about": "The same samples, run by a schedule."})
+    flow_run = scheduled.python(DEPLOY)
+    scheduled.work()
+    assert scheduled.state(flow_run)[0] == "Suspended"
+    scheduled.python(RESUME.format(id=flow_run, answer={"decision": "approve", "by": "bob", "why": WHY}))
+    scheduled.work()
+    assert scheduled.state(flow_run)[0] == "Completed"
+    assert champion(checkout) == "2"
+    assert events(checkout)[-2:] == [("approval", "2", "bob"), ("promotion", "2", "bob")]
