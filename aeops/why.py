@@ -21,11 +21,12 @@ from aeops.registry.store import Store, VersionInfo
 
 SHOWN = 12  # digits of a hash
 # What a person decided counts before what the gate did; the last of the first kind that there is, is told.
-DECISIONS = (("approval", "rejection"), ("promotion", "rollback", "adoption"), ("refusal",))
+DECISIONS = (("approval", "rejection"), ("promotion", "recalibration", "rollback", "adoption"), ("refusal",))
 DONE = {
     "approval": "approved",
     "rejection": "rejected",
     "promotion": "promoted, with no approval asked for,",
+    "recalibration": "promoted as its predecessor's weights with another threshold,",
     "rollback": "made champion by a rollback,",
     "adoption": "champion before there was a ledger, taken in",
     "refusal": "refused by the gate; written down",

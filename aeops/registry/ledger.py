@@ -20,7 +20,7 @@ from typing import Any
 from aeops.errors import DataError, InfrastructureError, UsageError, as_ae_error
 from aeops.project import Project
 
-MOVES = ("adoption", "promotion", "rollback", "retirement")  # events that make `to` the champion
+MOVES = ("adoption", "promotion", "recalibration", "rollback", "retirement")  # events that make `to` the champion
 NOTES = ("refusal", "request", "approval", "rejection")  # events that move nothing
 FIRST = "0" * 64  # what the first line has as the hash of the line before it
 WRITTEN = {"before": "from", "after": "to"}  # attributes whose names in the file are Python's own words

@@ -21,6 +21,8 @@ from aeops.registry.store import CHAMPION, Store
 BEGUN = "ledger.begun"
 MIRROR = re.compile(r"ledger\.([0-9]{5,})")
 BY_A_PERSON = ("approval", "rejection")  # the later one counts; any other event happens once for an evidence
+MADE_CHAMPION = ("promotion", "recalibration")  # what `promote` writes: the second where the weights stay as they are
+WEIGHTS = "weights_sha256"  # a tag of each version
 
 
 # ---------------------------------------------------------------- deciding
@@ -31,6 +33,7 @@ def promote(
 ) -> Line:
     """Makes the version champion, if the champion is still the one it was compared with.
 
+    The line's event is `recalibration` where the champion's own weights come back with another threshold, else `promotion`.
     The same evidence promotes a version once: a repetition, also after a kill at any moment, gives the line that is there. So a
     rollback stands until there is new evidence.
 
@@ -54,7 +57,16 @@ def promote(
         if present != expected:
             raise overtaken(recipe, version, expected, last)
         require_whole(store, recipe, version, evidence["bundle_sha256"])
-        return record(store, recipe, "promotion", version, before=present, after=version, who=who, why=why, evidence=evidence)
+        event = "recalibration" if has_weights_of(store, recipe, version, present) else "promotion"
+        return record(store, recipe, event, version, before=present, after=version, who=who, why=why, evidence=evidence)
+
+
+def has_weights_of(store: Store, recipe: str, version: str, present: str | None) -> bool:
+    """Whether the champion's weights are the version's own, so that only what is made of its scores can differ."""
+    if present is None:
+        return False
+    ours, theirs = (store.version(recipe, one).tags.get(WEIGHTS) for one in (version, present))
+    return ours is not None and ours == theirs
 
 
 def refuse(store: Store, recipe: str, version: str, *, who: str, why: str, evidence: Mapping[str, str]) -> Line:
@@ -373,9 +385,10 @@ def about(store: Store, recipe: str, which: str, evidence: Mapping[str, str]) ->
 
 def already(lines: list[Line], event: str, version: str, sha256: str) -> Line | None:
     """The line of that event for the version with the same evidence."""
-    same = BY_A_PERSON if event in BY_A_PERSON else (event,)
+    same = next((events for events in (BY_A_PERSON, MADE_CHAMPION) if event in events), (event,))
     of_it = [line for line in lines if line.event in same and line.version == version and line.evidence.get("sha256") == sha256]
-    return of_it[-1] if of_it and of_it[-1].event == event else None
+    counts = same if same == MADE_CHAMPION else (event,)
+    return of_it[-1] if of_it and of_it[-1].event in counts else None
 
 
 def is_same_command(last: Line, event: str, to: str | None, who: str, why: str) -> bool:

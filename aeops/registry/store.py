@@ -277,7 +277,7 @@ class Store:
         Args:
             run_id: the run that made it; of a bundle registered before, the run that holds its evidence from now on.
             bundle: verified before anything is logged.
-            tags: kept with the version; bundle_sha256 is added.
+            tags: kept with the version; bundle_sha256 and weights_sha256 are added.
             description: the model card, Markdown; what exceeds MLflow's 5,000 characters is cut, with a note.
 
         Returns:
@@ -289,8 +289,9 @@ class Store:
         from ae_models.sums import bundle_sha256, verify
         from aeops.registry.packing import log_model
 
-        verify(bundle)
+        sums = verify(bundle)
         digest = bundle_sha256(bundle)
+        names = {"bundle_sha256": digest, "weights_sha256": sums["weights.safetensors"]}
         with file_lock(self.project, "registry"):
             for version in self.versions(recipe):
                 if version.tags.get("bundle_sha256") == digest:
@@ -303,7 +304,7 @@ class Store:
                 source=model.artifact_location,  # not models:/ID, which MLflow resolves at the address in its globals
                 run_id=run_id,
                 model_id=model.model_id,
-                tags=dict(tags) | {"bundle_sha256": digest},  # in the same transaction: a version is never without it
+                tags=dict(tags) | names,  # in the same transaction: a version is never without it
                 description=fitting(description),
             )
         return str(created.version)

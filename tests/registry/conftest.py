@@ -50,16 +50,17 @@ def start(store: Store) -> Callable[[], str]:
 @pytest.fixture
 def bundle(tmp_path: Path) -> Callable[..., Path]:
     """Writes a bundle whose content depends on a word."""
-    return lambda word="one": write_bundle(tmp_path / "bundles" / word, word)
+    return lambda word="one", weights=None: write_bundle(tmp_path / "bundles" / word, word, weights)
 
 
-def write_bundle(place: Path, word: str) -> Path:
+def write_bundle(place: Path, word: str, weights: str | None = None) -> Path:
+    """A bundle of those words; the weights' own word is the model's where none is given."""
     place.mkdir(parents=True)
     described = {"format": 1, "input": {"kind": "image", "shape": [1, 28, 28], "low": 0, "high": 255}}
     (place / "bundle.json").write_text(json.dumps(described), encoding="utf-8")
     (place / "model.onnx").write_text(word, encoding="utf-8")
-    for name in ("scorer.safetensors", "weights.safetensors"):
-        (place / name).write_bytes(b"")
+    (place / "scorer.safetensors").write_bytes(b"")
+    (place / "weights.safetensors").write_text(weights or word, encoding="utf-8")
     write_sums(place)
     return place
 

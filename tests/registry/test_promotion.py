@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,17 @@ def test_the_same_evidence_promotes_once_so_a_rollback_stands(registered: Store)
     assert champion(registered) == "1"
     assert promote(registered, "2", "1", "f" * 64).number == 4
     assert champion(registered) == "2"
+
+
+def test_the_champions_own_weights_with_another_threshold_are_a_recalibration_once(
+    store: Store, bundle: Callable[..., Path], start: Callable[[], str]
+) -> None:
+    for word, weights in (("one", "first"), ("two", "first"), ("three", "second")):
+        store.register(start(), "digits", bundle(word, weights), {}, "")
+    events = [promote(store, version, before).event for version, before in (("1", None), ("2", "1"), ("2", "1"), ("3", "2"))]
+    assert events == ["promotion", "recalibration", "recalibration", "promotion"]
+    assert [line.event for line in lines(store)] == ["promotion", "recalibration", "promotion"]
+    assert promotion.faults(store, "digits") == []
 
 
 def test_evidence_of_another_bundle_moves_nothing(registered: Store) -> None:

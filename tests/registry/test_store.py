@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from crown import crown
 
-from ae_models.sums import bundle_sha256, verify
+from ae_models.sums import bundle_sha256, file_sha256, verify
 from aeops.errors import DataError, InfrastructureError, UsageError
 from aeops.project import Project
 from aeops.registry.database import database_file
@@ -91,7 +91,8 @@ def test_the_same_bundle_registered_twice_is_one_version_that_tells_the_newer_ju
     again = start()
     assert store.register(again, "digits", place, {"verdict": "refused"}, "# stricter") == first
     (version,) = store.versions("digits")
-    assert version.tags == {"verdict": "refused", "bundle_sha256": bundle_sha256(place), "run_id": again}
+    names = {"bundle_sha256": bundle_sha256(place), "weights_sha256": file_sha256(place / "weights.safetensors")}
+    assert version.tags == {"verdict": "refused", "run_id": again} | names
     assert version.run_id == again  # the first may have failed before it could log any evidence
     assert (version.version, version.description, version.aliases) == (first, "# stricter", ())
 
