@@ -36,7 +36,7 @@ class Checkout:
         kept = {name: value for name, value in os.environ.items() if name not in FOREIGN}
         return kept | {"PATH": path, "COLUMNS": "150"} | settings
 
-    def ae(self, *arguments: str, timeout: float = 240, **settings: str) -> subprocess.CompletedProcess[str]:
+    def ae(self, *arguments: str, timeout: float = 600, **settings: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "aeops.cli.main", *arguments]
         return subprocess.run(
             command, cwd=self.root, env=self.environment(**settings), capture_output=True, text=True, timeout=timeout, check=False
@@ -50,11 +50,11 @@ class Checkout:
     def dvc(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "dvc", *arguments]
         environment = self.environment(DVC_NO_ANALYTICS="1", DVC_SITE_CACHE_DIR=str(self.home / "dvc-site"))
-        return subprocess.run(command, cwd=self.root, env=environment, capture_output=True, text=True, timeout=120, check=False)
+        return subprocess.run(command, cwd=self.root, env=environment, capture_output=True, text=True, timeout=400, check=False)
 
     def stage(self, name: str, *arguments: str) -> None:
         command = [sys.executable, "-m", f"aeops.stages.{name}", *arguments]
-        subprocess.run(command, cwd=self.root, env=self.environment(), check=True, capture_output=True, timeout=120)
+        subprocess.run(command, cwd=self.root, env=self.environment(), check=True, capture_output=True, timeout=400)
 
     def edit_recipe(self, change: dict[str, Any], name: str = "small") -> None:
         """Changes keys of a recipe, given by their dotted paths."""
@@ -138,7 +138,7 @@ def write_small_recipe(root: Path) -> None:
     (root / "recipes" / "small.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
 
 
-def wait_for(question: Any, seconds: float = 90) -> Any:
+def wait_for(question: Any, seconds: float = 240) -> Any:
     """Asks until the answer is true; fails after `seconds`."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
