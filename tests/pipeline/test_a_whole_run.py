@@ -142,28 +142,22 @@ def test_the_champion_scores_a_file(ran: Checkout) -> None:
     assert "1200" in done.stdout.replace(",", "")
 
 
-def test_a_run_reports_to_the_server_of_ae_ui_and_both_pages_answer(
-    bare: Checkout, stopping: list[subprocess.Popen[bytes]]
-) -> None:
-    mlflow_port, prefect_port = str(free_port()), str(free_port())
-    pages = bare.start("ui", "--mlflow-port", mlflow_port, "--prefect-port", prefect_port)
-    stopping.append(pages)
-    wait_for(lambda: "Ctrl-C stops them" in (bare.root / "started.log").read_text())
-    assert answers(f"http://127.0.0.1:{mlflow_port}/")
-    taken = bare.ae("ui", "--mlflow-port", mlflow_port)
-    assert taken.returncode == 5
-    assert f"port {mlflow_port}" in taken.stderr
-    done = bare.ae("run", "small")
-    assert done.returncode == 0, done.stderr
-    request = Request(
-        f"http://127.0.0.1:{prefect_port}/api/flow_runs/filter", data=b"{}", headers={"Content-Type": "application/json"}
-    )
-    with urlopen(request, timeout=30) as answer:
-        assert [(run["name"], run["state_type"]) for run in json.load(answer)] == [("train small", "COMPLETED")]
-    pages.terminate()
-    assert pages.wait(timeout=30) == 0
-    assert not answers(f"http://127.0.0.1:{mlflow_port}/health")
-    assert not answers(f"http://127.0.0.1:{prefect_port}/api/health")
+def test_ae_ui_shows_the_run_that_was(ran: Checkout, stopping: list[subprocess.Popen[bytes]]) -> None:
+    port = str(free_port())
+    stopping.append(ran.start("ui", "--port", port))
+    wait_for(lambda: answers(f"http://127.0.0.1:{port}/healthz"))
+
+    def shown(path: str) -> str:
+        with urlopen(f"http://127.0.0.1:{port}{path}", timeout=60) as answer:
+            return str(answer.read().decode())
+
+    wait_for(lambda: "<b>version 1</b>" in shown("/") and "registry read" in shown("/"))
+    wait_for(lambda: ">whole</span>" in shown("/r/small"))
+    recipe = shown("/r/small")
+    for words in ("AUROC", "kNN-5 distance", "first: small has no champion yet", "1,200 samples came in", "Data Docs"):
+        assert words in recipe, words
+    assert "Model report" in shown("/r/small/report")
+    assert "Data validation" in shown("/data-docs/small/index.html")
 
 
 def test_the_champion_answers_on_both_servers_with_the_same_scores(

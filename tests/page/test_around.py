@@ -1,0 +1,161 @@
+"""What is known of the neighbours: services by their notes, Prefect by its API."""
+
+import json
+import os
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import ClassVar
+
+import httpx
+import pytest
+
+from aeops.errors import InfrastructureError
+from aeops.page.around import basic, plans, services
+from aeops.page.kept import Answer, Kept
+from aeops.project import Project
+from aeops.servers import prefect_server
+from aeops.stack.identity import mark_of
+
+
+@pytest.fixture
+def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    for name in ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "recipes").mkdir()
+    return Project(root=tmp_path, home=tmp_path / ".ae")
+
+
+class Well(BaseHTTPRequestHandler):
+    """A service that answers, to whoever gives its password."""
+
+    seen: ClassVar[list[str | None]] = []
+
+    def do_GET(self) -> None:
+        self.seen.append(self.headers.get("authorization"))
+        body = json.dumps({"version": "7"}).encode()
+        self.send_response(200)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def well() -> Iterator[str]:
+    server = HTTPServer(("127.0.0.1", 0), Well)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def note(project: Project, name: str, **facts: object) -> None:
+    folder = project.home / "services"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.json").write_text(json.dumps({"name": name} | facts), encoding="utf-8")
+
+
+def test_each_service_is_up_silent_or_down_by_its_process_and_its_answer(empty: Project, well: str) -> None:
+    mine = {"pid": os.getpid(), "mark": mark_of(os.getpid())}
+    note(empty, "score-digits", address=well, health=f"{well}/healthz", **mine)
+    note(empty, "mlflow", address="http://127.0.0.1:9", health="http://127.0.0.1:9/health", **mine)
+    note(empty, "prefect", address=well, health=f"{well}/health", pid=os.getpid(), mark="another start")
+    note(empty, "worker", address=None, health=None, **mine)
+    note(empty, "gone", address=well, health=None, pid=2**22 + 1)
+    (empty.home / "services" / "torn.json").write_text("{", encoding="utf-8")
+    found = {name: (one.state, one.version) for name, one in services(empty, basic("ae:secret")).items()}
+    assert found == {
+        "score-digits": ("up", "7"),
+        "mlflow": ("silent", None),
+        "prefect": ("down", None),
+        "worker": ("up", None),
+        "gone": ("down", None),
+        "torn": ("down", None),
+    }
+    assert set(Well.seen) == {"Basic YWU6c2VjcmV0"}
+
+
+def test_without_a_server_there_are_no_plans_and_a_silent_one_is_told(empty: Project) -> None:
+    assert plans(empty).page == ""
+    note(empty, "prefect", api_url="http://127.0.0.1:9/api")
+    with pytest.raises(InfrastructureError, match="does not answer"):
+        plans(empty)
+
+
+def test_runs_and_deployments_of_a_real_prefect_are_told_by_recipe(empty: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    empty.prefect.mkdir(parents=True)
+    monkeypatch.setenv("PREFECT_HOME", str(empty.prefect))
+    with prefect_server(empty) as wait:
+        wait()
+        api = os.environ["PREFECT_API_URL"]
+        with httpx.Client(base_url=api, timeout=60) as client:
+            flow = client.post(f"{api}/flows/", json={"name": "training"}).json()["id"]
+            asked = {"name": "digits-retrain", "flow_id": flow, "parameters": {"recipe": "digits"}}
+            made = client.post(f"{api}/deployments/", json=asked).json()["id"]
+            for name, kind in (("train digits", "FAILED"), ("score digits", "SCHEDULED"), ("train mnist", "COMPLETED")):
+                state = {"type": kind, "message": "no space left" if kind == "FAILED" else None}
+                run = {
+                    "flow_id": flow,
+                    "deployment_id": made,
+                    "name": name,
+                    "parameters": {"recipe": name.split()[1]},
+                    "state": state,
+                }
+                assert client.post(f"{api}/flow_runs/", json=run).status_code == 201
+        found = plans(empty)
+    assert found.deployments == {
+        "digits": [{"name": "digits-retrain", "page": f"{api.removesuffix('/api')}/deployments/deployment/{made}"}]
+    }
+    assert found.past is not None
+    assert found.next is not None
+    assert {name: [(run["name"], run["type"], run["message"]) for run in runs] for name, runs in found.past.items()} == {
+        "digits": [("train digits", "FAILED", "no space left")],
+        "mnist": [("train mnist", "COMPLETED", "")],
+    }
+    assert [(run["name"], run["kind"]) for run in found.next["digits"]] == [("score digits", "digits-retrain")]
+
+
+# ---------------------------------------------------------------- questions in the background
+
+
+def test_a_question_that_fails_keeps_the_answer_before_and_says_why() -> None:
+    answers: Iterator[str] = iter(["one"])
+
+    def ask() -> str:
+        try:
+            return next(answers)
+        except StopIteration as error:
+            raise InfrastructureError("nobody\nanswers") from error
+
+    kept = Kept(ask, 0.01, "test")
+    assert kept.now() == Answer()
+    kept.start()
+    deadline = time.monotonic() + 20
+    while not kept.now().fault and time.monotonic() < deadline:
+        time.sleep(0.01)
+    kept.close()
+    assert (kept.now().value, kept.now().fault) == ("one", "nobody answers")
+
+
+def test_nobody_is_asked_while_nobody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aeops.page.kept.LOOKED_FOR", 0.05)
+    asked: list[float] = []
+    kept = Kept(lambda: asked.append(time.monotonic()), 0.01, "test")
+    kept.start()
+    time.sleep(0.5)
+    before = len(asked)
+    time.sleep(0.5)
+    assert len(asked) == before
+    kept.now()
+    deadline = time.monotonic() + 20
+    while len(asked) == before and time.monotonic() < deadline:
+        time.sleep(0.01)
+    kept.close()
+    assert len(asked) > before

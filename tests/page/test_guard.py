@@ -1,0 +1,64 @@
+"""Who may look, by which name, with which password."""
+
+import base64
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+from aeops.errors import UsageError
+from aeops.page.app import build_app
+from aeops.page.guard import password_of
+from aeops.project import Project
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Project:
+    (tmp_path / "recipes").mkdir()
+    return Project(root=tmp_path, home=tmp_path / ".ae")
+
+
+def asked(
+    project: Project, host: str = "127.0.0.1:8080", password: str | None = None, given: str | None = None, path: str = "/"
+) -> int:
+    headers = {"host": host} | ({} if given is None else {"authorization": f"Basic {base64.b64encode(given.encode()).decode()}"})
+    return TestClient(build_app(project, password)).get(path, headers=headers).status_code
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:8080", "localhost", "[::1]:8080", "LOCALHOST:1"])
+def test_this_machines_own_names_are_answered(empty: Project, host: str) -> None:
+    assert asked(empty, host) == 200
+
+
+@pytest.mark.parametrize(
+    "host", ["rebound.example:8080", "127.0.0.1.rebound.example", "localhost@rebound.example", "", "[::1", "192.168.0.7"]
+)
+def test_another_name_on_loopback_is_refused(empty: Project, host: str) -> None:
+    assert asked(empty, host) == 403
+
+
+def test_the_right_password_opens_and_any_other_does_not(empty: Project) -> None:
+    assert asked(empty, "elsewhere:8080", "pass:word", "ae:pass:word") == 200
+    for wrong in (None, "ae:pass", "ae:", "root:pass:word", ":pass:word", "ae:pass:word "):
+        assert asked(empty, "elsewhere:8080", "pass:word", wrong) == 401
+    assert asked(empty, password="p", path="/healthz") == 200
+
+
+def test_a_header_that_is_no_base64_is_refused(empty: Project) -> None:
+    client = TestClient(build_app(empty, "p"))
+    for header in ("Basic ***", "Bearer YWU6cA==", "Basic", ""):
+        answer = client.get("/", headers={"authorization": header})
+        assert (answer.status_code, answer.headers["www-authenticate"]) == (401, 'Basic realm="ae"')
+
+
+def test_another_host_needs_a_password_file(tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    with pytest.raises(UsageError, match="--password-file"):
+        password_of("0.0.0.0", None)
+    file.write_text("secret\n")
+    file.chmod(0o600)
+    assert password_of("0.0.0.0", file) == "secret"
+    assert password_of("127.0.0.1", None) is None
+    file.chmod(0o644)
+    with pytest.raises(UsageError, match="chmod 600"):
+        password_of("0.0.0.0", file)

@@ -1,0 +1,220 @@
+"""The try-it box's other end: what a sample is told, by this process and by a real scoring service."""
+
+import io
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from checkout import Checkout, wait_for
+from PIL import Image
+
+from aeops import predictions
+from aeops.errors import DataError, InfrastructureError, UsageError
+from aeops.page import pictures
+from aeops.page.around import Service, notes, service
+from aeops.page.shaping import LARGEST_UPLOAD, Shaped, Wanted
+from aeops.page.trying import Given, Scored, draw, try_sample
+from aeops.project import Project
+from aeops.recipe import load_recipe
+from aeops.serving.detector import Detector
+
+from .conftest import HOSTILE, Served, copied
+
+
+@pytest.fixture(scope="module")
+def client(served: Served) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=served.address, timeout=60) as made:
+        yield made
+
+
+def png(values: np.ndarray) -> bytes:
+    written = io.BytesIO()
+    Image.fromarray(values).save(written, "PNG")
+    return written.getvalue()
+
+
+def post(client: httpx.Client, content: bytes, kind: str = "image/png", **headers: str) -> httpx.Response:
+    return client.post("/try/digits", content=content, headers={"content-type": kind, **headers})
+
+
+def test_a_digit_is_told_its_score_its_pictures_and_its_prediction(
+    client: httpx.Client, project: Project, digits: np.ndarray, linear_bundle: Path
+) -> None:
+    answer = post(client, png(digits[1300, 0]), **{"x-file-name": "a%20seven.png"})
+    assert answer.status_code == 200, answer.text
+    expected = Detector(linear_bundle).score(digits[1300])
+    for words in (
+        "a seven.png",
+        f"{expected['score'][0]:.4f}",
+        f"{expected['p_value'][0]:.4f}",
+        "Reconstruction",
+        "Error at each",
+    ):
+        assert words in answer.text
+    assert answer.text.count("data:image/png;base64,") == 3
+    assert "200 calibration scores" in answer.text
+    assert "nothing was changed" in answer.text
+    identity = answer.text.split("ae why ")[1].split("<")[0].strip()
+    found = predictions.find(project, identity)
+    assert (found.recipe, found.version, found.channel, found.sample) == ("digits", "1", "hand", "a seven.png")
+    assert found.score == pytest.approx(float(expected["score"][0]))
+
+
+def test_noise_is_flagged(client: httpx.Client) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (28, 28), dtype=np.uint8)
+    answer = post(client, png(noise))
+    assert "! flagged" in answer.text
+    assert "0.5 % of normal samples score at least as high" in answer.text
+
+
+def test_a_name_that_would_like_to_be_a_script_stays_a_name(client: httpx.Client, digits: np.ndarray) -> None:
+    answer = post(client, png(digits[0, 0]), **{"x-file-name": "%3Cscript%3Edocument.title%3D%27taken%20over%27%3C%2Fscript%3E"})
+    assert HOSTILE not in answer.text
+    assert "&lt;script&gt;" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "status", "told"),
+    [
+        (b"", "text/plain", 422, "nothing was given"),
+        (b"1 2 3", "text/plain", 422, "3 numbers given"),
+        (b"not an image", "image/png", 422, "cannot be read as an image"),
+        (b"x" * (LARGEST_UPLOAD + 1), "image/png", 413, "8 MiB"),
+    ],
+)
+def test_what_cannot_be_scored_is_told_in_one_line_of_plain_text(
+    client: httpx.Client, content: bytes, kind: str, status: int, told: str
+) -> None:
+    answer = post(client, content, kind)
+    assert answer.status_code == status
+    assert told in answer.text
+    assert answer.text.count("\n") == 1
+    assert answer.headers["content-type"].startswith("text/plain")
+
+
+def test_a_row_that_is_no_number_and_a_recipe_that_there_is_not_are_refused(client: httpx.Client) -> None:
+    assert client.post("/try/digits?row=one", content=b"1", headers={"content-type": "text/plain"}).status_code == 422
+    assert client.post("/try/nothing", content=b"1", headers={"content-type": "text/plain"}).status_code == 404
+
+
+@pytest.mark.parametrize("headers", [{"origin": "http://elsewhere.example"}, {"sec-fetch-site": "cross-site"}])
+def test_another_page_cannot_make_a_browser_score(client: httpx.Client, headers: dict[str, str]) -> None:
+    assert post(client, b"0 " * 784, "text/plain", **headers).status_code == 403
+
+
+def test_a_recipe_without_a_champion_says_what_to_type(client: httpx.Client) -> None:
+    answer = client.post("/try/mnist", content=b"0 " * 784, headers={"content-type": "text/plain"})
+    assert (answer.status_code, "ae run mnist" in answer.text) == (422, True)
+
+
+def given(content: bytes = b"0 " * 784) -> Given:
+    return Given(content, "text/plain", "a row")
+
+
+def test_a_champion_that_was_not_downloaded_says_what_to_type(project: Project, tmp_path: Path) -> None:
+    changed = copied(project, tmp_path)
+    shutil.rmtree(changed.home / "serving")
+    with pytest.raises(UsageError, match="ae serve digits"):
+        try_sample(changed, load_recipe(changed, "digits"), None, None, given())
+
+
+def test_a_bundle_that_the_ledger_does_not_name_scores_nothing(project: Project, tmp_path: Path) -> None:
+    changed = copied(project, tmp_path)
+    place = changed.home / "serving" / "digits" / "1"
+    shutil.rmtree(place)
+    shutil.copytree(project.root / "other", place)
+    with pytest.raises(DataError, match="not the one that the ledger names"):
+        try_sample(changed, load_recipe(changed, "digits"), None, None, given())
+
+
+def test_a_service_that_is_gone_is_told(project: Project) -> None:
+    gone = Service("score-digits", "http://127.0.0.1:9", "up", None)
+    with pytest.raises(InfrastructureError, match="does not answer"):
+        try_sample(project, load_recipe(project, "digits"), gone, None, given())
+
+
+def test_a_running_service_scores_and_its_refusal_is_told(
+    project: Project, tmp_path: Path, digits: np.ndarray, linear_bundle: Path
+) -> None:
+    changed = copied(project, tmp_path)
+    command = [sys.executable, "-m", "aeops.cli.main", "serve", "digits", "--port", "0"]
+    log = tmp_path / "serve.log"
+    with log.open("wb") as file:
+        child = subprocess.Popen(command, cwd=changed.root, env=Checkout(changed.root).environment(), stdout=file, stderr=file)
+    try:
+        wait_for(lambda: child.poll() is not None or "http://127.0.0.1:" in log.read_text())
+        assert "http://127.0.0.1:" in log.read_text(), log.read_text()
+        port = log.read_text().split("http://127.0.0.1:")[1].split(";")[0].split("/")[0].split()[0]
+        address = f"http://127.0.0.1:{port}"
+        note = {"name": "score-digits", "pid": child.pid, "address": address, "health": f"{address}/healthz"}
+        (changed.home / "services").mkdir(exist_ok=True)
+        (changed.home / "services" / "score-digits.json").write_text(json.dumps(note))
+        found = wait_for(
+            lambda: asked if (asked := service("score-digits", notes(changed)["score-digits"], None)).state == "up" else None
+        )
+        assert found.version == "1"
+        flat = " ".join(map(str, digits[1300].ravel())).encode()
+        tried = try_sample(changed, load_recipe(changed, "digits"), found, None, given(flat))
+        assert tried.scored.score == pytest.approx(float(Detector(linear_bundle).score(digits[1300])["score"][0]), abs=1e-5)
+        assert len(tried.panels) == 3
+        assert tried.histogram is not None
+        assert predictions.find(changed, tried.scored.prediction).channel == "service"
+        assert address in tried.scored.by
+    finally:
+        child.terminate()
+        child.wait(20)
+    assert service("score-digits", notes(changed)["score-digits"], None).state == "down"
+
+
+# ---------------------------------------------------------------- pictures
+
+
+def scored(made: object) -> Scored:
+    return Scored("1", "b" * 64, {"value": 1.0, "false_alarm_rate": 0.01}, 0.5, 0.2, False, made, "", "a test")
+
+
+def test_the_error_map_is_the_mean_difference_over_the_range() -> None:
+    sample, made = np.zeros((1, 2, 2)), np.array([[[0.0, 127.5], [255.0, 0.0]]])
+    panels, why = draw(Shaped(sample, [], []), scored(made), Wanted("image", (1, 2, 2), 0, 255))
+    assert why == ""
+    assert panels[2][3] == "mean 0.375, most 1.00 of the range"
+
+
+def test_a_coloured_picture_is_compared_by_its_luma_and_edges_not_at_all() -> None:
+    wanted = Wanted("image", (1, 2, 2), 0, 255)
+    panels, why = draw(
+        Shaped(np.full((1, 2, 2), 76.245), [], []), scored(np.stack([np.full((2, 2), 255.0), *np.zeros((2, 2, 2))])), wanted
+    )
+    assert (why, panels[2][3]) == ("", "mean 0.000, most 0.00 of the range")
+    photo = Wanted("image", (3, 2, 2), 0, 255)
+    panels, why = draw(Shaped(np.zeros((3, 2, 2)), [], []), scored(np.zeros((1, 2, 2))), photo)
+    assert len(panels) == 2
+    assert "no error to draw" in why
+
+
+def test_texts_and_series_have_panels_of_their_own() -> None:
+    text, _ = draw(Shaped("a text", [], []), scored("a test"), Wanted("text", (8,), 0, 255))
+    assert [panel[1] for panel in text] == ["a text", "a test"]
+    series, _ = draw(Shaped(np.zeros((2, 5)), [], []), scored(np.ones((2, 5))), Wanted("series", (2, 5), -1, 1))
+    assert str(series[0][1]).count("<polyline") == 4
+
+
+def test_the_histogram_marks_a_score_that_is_off_its_scale() -> None:
+    drawn = str(pictures.histogram(np.linspace(0, 1, 200), 0.99, 1e6))
+    assert "this sample 1e+06 (off the scale)" in drawn
+    assert "nan" not in drawn
+    assert "off the scale" not in str(pictures.histogram(np.ones(10), 1.0, 1.0))
+
+
+def test_a_picture_survives_as_it_is() -> None:
+    values = np.arange(12, dtype=np.uint8).reshape(3, 2, 2)
+    import base64
+
+    read = Image.open(io.BytesIO(base64.b64decode(pictures.address(values).partition(",")[2])))
+    assert np.array_equal(np.asarray(read).transpose(2, 0, 1), values)
