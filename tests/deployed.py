@@ -1,0 +1,119 @@
+"""Real servers as deploy/bin starts them, and how to ask them."""
+
+import base64
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from checkout import FOREIGN, ROOT, wait_for
+
+from aeops.servers import answers
+
+BIN = ROOT / "deploy" / "bin"
+STOP_WITHIN = 20  # seconds
+BUSY = 400  # seconds for what takes an idle machine forty, and one whose cores many share ten times that
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process in a group of its own and the file that it prints to."""
+
+    child: subprocess.Popen[bytes]
+    log: Path
+
+    @property
+    def said(self) -> str:
+        return self.log.read_text(encoding="utf-8", errors="replace")
+
+
+@contextmanager
+def started(command: list[str], log: Path, stop_by: signal.Signals = signal.SIGTERM, **options: Any) -> Iterator[Process]:
+    """Runs a command until the block ends; it also ends where this process is killed."""
+    leash = ["setpriv", "--pdeathsig", stop_by.name.removeprefix("SIG")]
+    if command[0] == "setpriv":
+        command = command[1:]
+    with log.open("wb") as file:
+        child = subprocess.Popen([*leash, *command], stdout=file, stderr=file, start_new_session=True, **options)
+    try:
+        yield Process(child, log)
+    finally:
+        with suppress(ProcessLookupError):
+            child.send_signal(stop_by)
+        try:
+            child.wait(timeout=STOP_WITHIN)
+        except subprocess.TimeoutExpired:
+            os.killpg(child.pid, signal.SIGKILL)
+            child.wait()
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A running PostgreSQL with scram passwords on loopback."""
+
+    programs: Path
+    port: int
+    secrets: Path
+
+    def run(self, program: str, *arguments: str) -> str:
+        """One of PostgreSQL's client programs, as the administrator."""
+        password = (self.secrets / "postgres-password").read_text(encoding="utf-8").strip()
+        where = {"PGHOST": "127.0.0.1", "PGPORT": str(self.port), "PGUSER": "postgres", "PGPASSWORD": password}
+        command = [str(self.programs / program), *arguments]
+        done = subprocess.run(command, env=os.environ | where, capture_output=True, text=True, timeout=BUSY, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+
+@dataclass(frozen=True)
+class Servers:
+    """MLflow's and Prefect's servers as deploy/bin starts them, before their databases exist.
+
+    Attributes:
+        migrations: exit code and output of the two that ran at once.
+    """
+
+    cluster: Cluster
+    secrets: Path
+    mlflow: str
+    prefect: str
+    processes: dict[str, Process]
+    artifacts: Path
+    migrations: list[tuple[int, str]]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a client needs, as compose.yaml and the manifests give it."""
+        return clean(AE_SECRETS=str(self.secrets), MLFLOW_TRACKING_URI=self.mlflow, PREFECT_API_URL=self.prefect)
+
+    @property
+    def auth(self) -> str:
+        return f"ae:{(self.secrets / 'prefect-password').read_text(encoding='utf-8').strip()}"
+
+    def ask_prefect(self, method: str, path: str, body: Any = None, auth: str | None = "") -> Any:
+        """One request to Prefect's API; `auth` "" is the right one, None is none."""
+        headers = {"Content-Type": "application/json"}
+        if auth is not None:
+            headers["Authorization"] = f"Basic {base64.b64encode((auth or self.auth).encode()).decode()}"
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(f"{self.prefect}/{path}", data, headers, method=method)
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.load(answer)
+
+
+def clean(**settings: str) -> dict[str, str]:
+    """This process's environment without what would point elsewhere."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    return {name: value for name, value in os.environ.items() if name not in FOREIGN} | {"PATH": path} | settings
+
+
+def wait_until_answers(address: str, process: Process, seconds: float = BUSY) -> None:
+    wait_for(lambda: process.child.poll() is not None or answers(address), seconds)
+    assert process.child.poll() is None, process.said
