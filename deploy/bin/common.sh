@@ -8,6 +8,7 @@ set -euo pipefail
 
 code=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 secrets=${AE_SECRETS:-/run/secrets}
+# shellcheck disable=SC2034 # read by the scripts that source this
 bind=${AE_BIND:-127.0.0.1}
 
 # Telemetry off and bounded waits, as in every process of the project: one list, in aeops/registry/environment.py.
