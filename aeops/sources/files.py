@@ -21,3 +21,19 @@ def source_file(recipe: Recipe, project: Project, path: str, key: str) -> Path:
     if not place.is_file():
         raise DataError(f"{place}: a folder given; a file allowed: {again}")
     return place
+
+
+def source_folder(project: Project, path: str, again: str) -> Path:
+    """A folder that grows: where sources are looked for, then below the state folder, where an inbox lies by default.
+
+    Args:
+        again: what to do where there is none.
+
+    Raises:
+        DataError: none of them is there.
+    """
+    places = [*project.source_places(path), project.home / path]
+    for place in places:
+        if place.is_dir():
+            return place
+    raise DataError(f"{path}: no such folder; looked for {', '.join(map(str, places))}: {again}")

