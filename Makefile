@@ -1,4 +1,4 @@
-# Four words are all a newcomer needs: make run | make test | make check | make ui   (and make clean)
+# A few words are all a newcomer needs: make run | make up | make down | make ui | make test | make check   (and make clean)
 # uv is brought along when the machine has none. Another Python: make run PYTHON=3.12
 
 PYTHON ?= >=3.11,<3.13
@@ -13,7 +13,7 @@ ifneq ($(strip $(UV_FIND_LINKS)),)
 export UV_FIND_LINKS
 endif
 
-.PHONY: run test check ui clean bench bench-models env lock format
+.PHONY: run test check up down ui clean bench bench-models env lock format
 
 run: env
 	$(BIN)/ae run digits
@@ -26,6 +26,12 @@ check: env
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+up: env
+	$(BIN)/ae up
+
+down: env
+	$(BIN)/ae down
 
 ui: env
 	$(BIN)/ae ui

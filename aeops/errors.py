@@ -8,6 +8,7 @@ AeError
 """
 
 import errno
+import sys
 from typing import ClassVar
 
 from ae_models.errors import AeModelsError, BundleError, SpecError
@@ -70,3 +71,9 @@ def as_ae_error(error: BaseException) -> AeError | None:
             "or set AE_HOME to a folder on a larger disk, then run the same command again"
         )
     return None
+
+
+def tell(error: AeError) -> int:
+    """Prints the message of a command's error; returns the exit code."""
+    print(f"ae: {error.kind} error: {error}", file=sys.stderr)
+    return error.exit_code

@@ -148,7 +148,7 @@ def check_registry(project: Project) -> Iterator[Finding]:
             else:
                 yield Finding("good", name, f"champion is version {champion.version}")
     except AeError as error:
-        yield Finding("fault", "mlflow", str(error), "ae ui, or unset MLFLOW_TRACKING_URI")
+        yield Finding("fault", "mlflow", str(error), "ae up, or unset MLFLOW_TRACKING_URI")
 
 
 def database_fault(database: Path) -> str:

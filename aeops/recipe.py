@@ -13,14 +13,16 @@ import yaml
 
 from ae_models.spec import TEXT, FitSpec, InputSpec, Reader, bounded, given_shape, listed, made_shape, near, read_fit_spec
 from aeops.errors import UsageError
+from aeops.monitoring.spec import MonitorSpec
 from aeops.project import Project
-from aeops.sources.specs import SOURCE_SPECS, NpySource, NpzSource, ScansSource, SentencesSource
+from aeops.sources.specs import SOURCE_SPECS, DaysSource, NpySource, NpzSource, ScansSource, SentencesSource
 from aeops.studies import STUDIES, read_studies
 
 SECTIONS = (
     *("recipe", "about", "data", "validate"),
     *("input", "model", "score", "threshold", "train"),
-    *("evaluate", "gate", "approval", "signature"),
+    *("evaluate", "gate", "approval", "signature", "monitor"),
+    *("serving", "scoring"),
 )
 
 
@@ -64,7 +66,7 @@ class DataSpec:
         found = []
         if self.split.test is None and not self.source.own_test:
             found.append("the key split.test is missing, and the source has no test part of its own to stand in for it")
-        if isinstance(self.source, NpySource | NpzSource) and bool(self.labels) != bool(self.source.labels):
+        if isinstance(self.source, NpySource | NpzSource | DaysSource) and bool(self.labels) != bool(self.source.labels):
             missing, given = ("source.labels", "labels") if self.labels else ("labels", "source.labels")
             found.append(f"{given} is given and {missing} is missing: a labelled dataset needs both, an unlabelled one neither")
         if isinstance(self.source, SentencesSource) and self.labels:
@@ -223,6 +225,21 @@ class SignatureSpec:
 
 
 @dataclass(frozen=True)
+class ServingSpec:
+    """How a new champion takes over in a service that runs; see docs/serving.md."""
+
+    shadow_requests: int = bounded(50, low=0, high=1_000_000)  # that it answers beside the old one before it takes over
+    shadow_seconds: float = bounded(60.0, low=0.0, high=86_400.0)  # after which it takes over though fewer requests came
+
+
+@dataclass(frozen=True)
+class ScoringSpec:
+    """What is scored in batches; see docs/scoring.md."""
+
+    inbox: str | None = None  # the folder that new files come to; None: inbox/<recipe> below the state folder
+
+
+@dataclass(frozen=True)
 class Recipe:
     """A whole recipe, checked."""
 
@@ -234,7 +251,10 @@ class Recipe:
     evaluate: EvaluateSpec
     gate: dict[str, Rule]
     approval: ApprovalSpec
+    monitor: MonitorSpec
     signature: SignatureSpec
+    serving: ServingSpec
+    scoring: ScoringSpec
 
 
 def recipe_names(project: Project) -> list[str]:
@@ -275,7 +295,10 @@ def read_recipe(file: Path, keys_in: Path | None = None) -> Recipe:
         "evaluate": read_evaluate(reader, given.get("evaluate"), sentence),
         "gate": read_gate(reader, given.get("gate")),
         "approval": reader.read(ApprovalSpec, given.get("approval", {}), "approval"),
+        "monitor": reader.read(MonitorSpec, given.get("monitor", {}), "monitor"),
         "signature": reader.read(SignatureSpec, given.get("signature", {"require_signature": False}), "signature"),
+        "serving": reader.read(ServingSpec, given.get("serving", {}), "serving"),
+        "scoring": reader.read(ScoringSpec, given.get("scoring", {}), "scoring"),
     }
     if parts["data"] and parts["validate"] and fit["input"]:
         for where, why in (*data_misfits(parts["data"], fit["input"]), *parts["validate"].misfits(fit["input"].kind)):

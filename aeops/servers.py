@@ -45,7 +45,7 @@ def wait_until_healthy(child: subprocess.Popen[bytes], address: str) -> None:
 
 
 def running_prefect(project: Project) -> str | None:
-    """The API address of the Prefect server that `ae up` or `ae ui` has started here, if it answers.
+    """The API address of the Prefect server that `ae up` has started here, if it answers.
 
     Where that asks for a password, PREFECT_API_AUTH_STRING is set for whatever in this process goes there.
     """
@@ -70,7 +70,7 @@ def prefect_access() -> tuple[str, str | None]:
 
 @contextmanager
 def prefect_server(project: Project) -> Iterator[Callable[[], None]]:
-    """Makes PREFECT_API_URL name a server: the user's, that of `ae up` or `ae ui`, else one of our own that ends with the block.
+    """Makes PREFECT_API_URL name a server: the user's, that of `ae up`, else one of our own that ends with the block.
 
     Our own starts at once and meanwhile the caller may import what it needs. It is on a leash: Prefect's built-in
     temporary server would outlive a run that is killed.

@@ -123,4 +123,4 @@ def next_commands(recipe: str, version: str, state: str) -> str:
     """What to type next."""
     if state == WAITING:
         return f"{approve_command(recipe, version)} | ae reject {recipe} {version} --by NAME --why TEXT"
-    return f"make ui | .venv/bin/ae serve {recipe} | .venv/bin/ae show {recipe}"
+    return f"make up | .venv/bin/ae serve {recipe} | .venv/bin/ae show {recipe}"

@@ -25,6 +25,7 @@ from aeops.project import Project, find_project
 from aeops.recipe import LOGGED
 from aeops.registry import ledger, promotion
 from aeops.registry.ledger import Line
+from aeops.registry.reap import reap
 from aeops.registry.signatures import demand_own_key, sign_version
 from aeops.registry.store import Store, open_store
 from aeops.registry.tryout import try_out
@@ -38,14 +39,15 @@ WAIT_DAYS = 90  # that a suspended flow run waits for its answer; `ae approve` t
 
 @step(retries=2)
 def repair(recipe: str) -> None:
-    """Brings alias and ledger together where a run was killed between the two; what could not be promoted stops here.
+    """Closes what a killed run left open, and brings alias and ledger together where it was killed between the two; what could
+    not be promoted stops here.
 
     Raises:
         DataError: the alias champion was moved behind the ledger's back.
         UsageError: AE_SIGNING_KEY names a key that cannot sign for this recipe.
     """
     store = open_store(find_project())
-    for mended in promotion.repair(store, recipe):
+    for mended in (*reap(store), *promotion.repair(store, recipe)):
         print(mended, file=sys.stderr)
     if moved := list(promotion.alias_faults(recipe, promotion.look(store, recipe))):
         raise DataError("; ".join(moved))

@@ -25,9 +25,11 @@ from aeops.progress import ProgressBar, ProgressFollower, finished_rows
 from aeops.project import Project, find_project
 from aeops.recipe import Recipe, load_recipe
 from aeops.registry import ledger
+from aeops.registry.reap import TAG
 from aeops.registry.store import Store, open_store
 from aeops.report.card import model_card
 from aeops.report.page import write_report
+from aeops.stack.identity import this_process
 from aeops.standing import remember
 from aeops.summary import metric_rows, verdict_markdown
 
@@ -153,7 +155,7 @@ def track(recipe: str, data: dict[str, str]) -> str:
     project, checked = context(recipe)
     run = open_store(project).start_run(
         recipe,
-        tags=lineage(project, checked),
+        tags=lineage(project, checked) | {TAG: this_process().text},
         params=yaml.safe_load(project.recipe_file(recipe).read_text(encoding="utf-8")),
         dataset=data,
     )
@@ -229,6 +231,7 @@ def log_evidence(
     store.log_metrics(run, metrics)
     store.log_files(run, [report, artifacts / "verdict.json", evidence_file(project, recipe)])
     store.log_files(run, [artifacts / "report" / name for name in ("metrics.json", "studies.json", "figures")])
+    store.log_files(run, [artifacts / "report" / "reference.parquet"], "monitoring")
     store.log_files(run, [project.validation(data["dataset"]) / "validation.json"], "validation")
     store.log_files(run, [project.dataset(data["dataset"]) / "receipt.json"], "validation")
     recorded = [project.root / name for name in RECORDED_FILES if (project.root / name).is_file()]

@@ -6,22 +6,22 @@ flows/deciding.py; the heavy work runs in processes of its own, so this process 
 
 from typing import Any
 
-from prefect import flow
+from prefect import State, flow
 from prefect.runtime import deployment
 
-from aeops.lock import run_lock
 from aeops.outcome import WAITING
 from aeops.project import find_project
 from aeops.recipe import load_recipe
 from aeops.standing import standing_result
-from flows import deciding, steps
+from flows import deciding, runs, steps
 
 
 @flow(name="training", flow_run_name="train {recipe}")
-def training(recipe: str) -> dict[str, Any]:
+def training(recipe: str) -> dict[str, Any] | State[dict[str, Any]]:
     """Retrains `recipe` and promotes the model if the gate accepts it and, where the recipe asks for one, a person.
 
-    A run of a deployment is suspended until the person has decided, and holds no process meanwhile; one by hand ends.
+    A run of a deployment waits for the workspace, is suspended until the person has decided, holding no process meanwhile, and
+    ends in a state whose message says what came of it; one by hand ends at once where the workspace is held.
 
     Returns:
         The run's summary (see `flows.steps.summarise`); `summary["changed"]` is False where nothing had to be done.
@@ -35,10 +35,12 @@ def training(recipe: str) -> dict[str, Any]:
     if asked := deciding.asked_about(recipe):
         return deciding.ask(recipe, asked)
 
-    with run_lock(project, f"ae run {recipe}"):
+    with runs.workspace(project, f"ae run {recipe}"):
         deciding.repair(recipe)
         if standing := standing_result(project, recipe):
-            return standing
+            return runs.ended(
+                standing, f"nothing new for {recipe}: trained nothing; {standing['version']} is {standing['state']}"
+            )
 
         steps.ingest(recipe)
         steps.validate(recipe)
@@ -62,4 +64,4 @@ def training(recipe: str) -> dict[str, Any]:
 
     if summary["state"] == WAITING and deployment.id:
         return deciding.ask(recipe, version)
-    return summary
+    return runs.ended(summary, f"{recipe} {version}: {summary['state']}")

@@ -9,9 +9,11 @@ from aeops.cli import (
     compress,
     decompress,
     doctor,
+    down,
     embed,
     history,
     ledger,
+    monitor,
     rebuild,
     reject,
     retire,
@@ -21,14 +23,17 @@ from aeops.cli import (
     serve,
     show,
     sign,
+    status,
     ui,
+    up,
     why,
 )
-from aeops.errors import AeError, as_ae_error
+from aeops.errors import as_ae_error, tell
 
 VERBS = (
     *(run, score, serve, embed, compress, decompress, show, approve, reject),
-    *(history, ledger, rollback, retire, rebuild, why, sign, ui, doctor),
+    *(history, ledger, rollback, retire, rebuild, why, monitor, sign, ui, doctor),
+    *(up, down, status),
 )
 
 
@@ -58,11 +63,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if known is None:
             raise
         return tell(known)
-
-
-def tell(error: AeError) -> int:
-    print(f"ae: {error.kind} error: {error}", file=sys.stderr)
-    return error.exit_code
 
 
 if __name__ == "__main__":

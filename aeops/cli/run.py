@@ -39,7 +39,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 def run_flow(project: Project, recipe: str) -> dict[str, Any]:
     """The training flow in this process, with the servers it needs around it; returns its summary."""
-    from aeops.servers import mlflow_migrations, prefect_server
+    from aeops.servers import mlflow_migrations, prefect_access, prefect_server
+    from aeops.stack.prefect_api import PrefectApi
+    from aeops.stack.tending import crash_dead_runs
 
     print("starting ...", file=sys.stderr, flush=True)
     with prefect_server(project) as wait_for_server, mlflow_migrations(project):
@@ -48,6 +50,8 @@ def run_flow(project: Project, recipe: str) -> dict[str, Any]:
         from flows.training import training
 
         wait_for_server()
+        for told in crash_dead_runs(PrefectApi(*prefect_access())):
+            print(told, file=sys.stderr)
         try:
             return dict(training(recipe))
         finally:

@@ -1,39 +1,86 @@
-"""`ae serve RECIPE`: the scoring service over a registered version."""
+"""`ae serve RECIPE`: the scoring service over a registered version, or over whatever the alias is on."""
 
 import argparse
 import errno
+import ipaddress
 import json
 import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aeops.errors import InfrastructureError, UsageError
+from aeops.errors import DataError, InfrastructureError, UsageError
 from aeops.ports import holder
 from aeops.project import Project, find_project
 
 if TYPE_CHECKING:
+    import uvicorn
+
+    from aeops.recipe import Recipe
+    from aeops.serving.app import Service
     from aeops.serving.detector import Detector
+    from aeops.serving.served import Served
+    from aeops.serving.succession import Sources
+
+STOP_WITHIN = 10  # seconds for answers that are on their way when the service is stopped
 
 
 def add(verbs: Any) -> None:
     verb = verbs.add_parser("serve", help="serve a registered version over HTTP")
     verb.add_argument("recipe", help="name of a file in recipes/, such as digits")
-    verb.add_argument("--version", default="champion", help="a version or an alias (default: champion)")
+    verb.add_argument(
+        "--version", default="champion", help="a version, or an alias that is followed as it moves (default: champion)"
+    )
     verb.add_argument("--host", default="127.0.0.1", help="address to listen at (default: 127.0.0.1, this machine only)")
     verb.add_argument("--port", type=int, default=8100, help="port to listen at, 0 for any that is free (default: 8100)")
+    verb.add_argument(
+        "--password-file", type=Path, help="ask for the password in this file (user ae); needed where others can reach --host"
+    )
     verb.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Serves until it is told to stop (SIGINT, SIGTERM)."""
+    """Serves until it is told to stop (SIGINT, SIGTERM).
+
+    Raises:
+        AeError: there is no such version, or it does not answer.
+    """
     from aeops.recipe import load_recipe
 
     project = find_project()
-    load_recipe(project, arguments.recipe, with_keys=True)
+    recipe = load_recipe(project, arguments.recipe, with_keys=True)
+    password = read_password(arguments.host, arguments.password_file)
     with listen(arguments.host, arguments.port, arguments.recipe) as listener:
-        version, bundle = fetch(project, arguments.recipe, arguments.version)
-        serve(listener, arguments.recipe, version, bundle)
+        serve(project, recipe, arguments.version, listener, password)
     return 0
+
+
+def read_password(host: str, file: Path | None) -> str | None:
+    """The password that is asked for; None where nobody is asked, which is allowed on this machine alone.
+
+    Raises:
+        UsageError: others can reach the address and there is no password, or it cannot be read.
+    """
+    if file is None:
+        if is_loopback(host):
+            return None
+        raise UsageError(
+            f"--host {host} lets others reach the service: give --password-file FILE, whose first line is the password of the "
+            "user ae, or leave --host out"
+        )
+    try:
+        password = file.read_text(encoding="utf-8").partition("\n")[0].strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--password-file {file} cannot be read ({error}): give a text file") from error
+    if not password:
+        raise UsageError(f"--password-file {file}: its first line is empty; a password is needed there")
+    return password
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def listen(host: str, port: int, recipe: str) -> socket.socket:
@@ -43,11 +90,13 @@ def listen(host: str, port: int, recipe: str) -> socket.socket:
         UsageError: no such address on this machine, or no such port.
         InfrastructureError: the port is taken; says by whom, where that can be seen.
     """
+    from aeops.serving.connections import keep_only_living
+    from aeops.serving.limits import Limits
+
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         listener = socket.create_server((host, port), family=family, backlog=512)
-        # Else every answer waits 40 ms for the client's acknowledgement: asyncio sets this only on sockets it makes itself.
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        keep_only_living(listener, Limits())
         return listener
     except OverflowError as error:
         raise UsageError(f"port {port} given; 0 to 65535 is allowed") from error
@@ -65,33 +114,101 @@ def fetch(project: Project, recipe: str, which: str) -> tuple[str, Path]:
     from aeops.process import run_module
 
     arguments = ["aeops.registry.fetch", recipe, which]
-    output = run_module(arguments, root=project.root, home=project.home, log=project.logs / "fetch.log")
+    output = run_module(arguments, root=project.root, home=project.home, log=project.logs / f"fetch-{recipe}.log")
     found = json.loads(output.splitlines()[-1])
     return found["version"], Path(found["bundle"])
 
 
-def serve(listener: socket.socket, recipe: str, version: str, bundle: Path) -> None:
+def rehearse(project: Project, recipe: str, bundle: Path) -> None:
+    """Lets a bundle answer its example in a process of its own.
+
+    Raises:
+        DataError: it does not; also where it takes the process with it.
+    """
+    from aeops.process import run_module
+
+    log = project.logs / f"rehearse-{recipe}.log"
+    try:
+        run_module(["aeops.serving.rehearse", str(bundle)], root=project.root, home=project.home, log=log)
+    except InfrastructureError as error:
+        raise DataError(f"the model in {bundle} does not answer its own example: {error}") from error
+
+
+def sources(project: Project, recipe: str, which: str) -> "Sources":
+    """Where versions come from; a version given by its number stays."""
+    from aeops.registry.watch import Watch
+    from aeops.serving.detector import Detector
+    from aeops.serving.served import Served
+    from aeops.serving.succession import Sources
+
+    return Sources(
+        fetch=lambda version: fetch(project, recipe, version),
+        rehearse=lambda bundle: rehearse(project, recipe, bundle),
+        load=lambda version, bundle: Served(recipe, version, Detector(bundle)),
+        watch=None if which.isdecimal() else Watch(project, recipe, which),
+    )
+
+
+def serve(project: Project, recipe: "Recipe", which: str, listener: socket.socket, password: str | None) -> None:
+    import logging
+
+    from aeops.serving.app import Service
+    from aeops.serving.journal import Journal
+
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
+    logging.getLogger("aeops.serving").setLevel(logging.INFO)
+    versions, journal = sources(project, recipe.name, which), Journal(project, recipe.name)
+    service = Service(recipe.name, journal=journal, sources=versions, rules=recipe.serving, password=password)
+    server = uvicorn_server(service)
+
+    def stop() -> None:
+        server.should_exit = True
+
+    service.begin(which, lambda served: print(greeting(served, listener, password), flush=True), stop)
+    server.run(sockets=[listener])
+    if service.failure is not None:
+        raise service.failure
+
+
+def uvicorn_server(service: "Service") -> "uvicorn.Server":
     import uvicorn
 
-    from aeops.serving.app import build_app
-    from aeops.serving.detector import Detector
+    from aeops.serving.app import service_app
+    from aeops.serving.connections import careful_protocol
 
-    detector = Detector(bundle)
-    detector.score(detector.example())  # the first answer takes longest: let no user wait for it
-    print(greeting(detector, recipe, version, listener), flush=True)
-    config = uvicorn.Config(build_app(detector, recipe, version), log_level="warning", access_log=False)
-    uvicorn.Server(config).run(sockets=[listener])
+    config = uvicorn.Config(
+        service_app(service),
+        loop="uvloop",
+        http=careful_protocol(service.limits),
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=service.limits.idle_seconds,
+        timeout_graceful_shutdown=STOP_WITHIN,
+        limit_concurrency=service.limits.connections,
+    )
+    return uvicorn.Server(config)
 
 
-def greeting(detector: "Detector", recipe: str, version: str, listener: socket.socket) -> str:
+def greeting(served: "Served", listener: socket.socket, password: str | None) -> str:
     """The address, and a command that can be pasted."""
     host, port = listener.getsockname()[:2]
     address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-    sample = "'a text'" if detector.kind == "text" else f"{detector.low:g}"
-    for size in reversed(detector.shape if detector.kind != "text" else ()):
-        sample = f"[{sample}]*{size}"
+    curl = "curl -s" if password is None else "curl -s -u ae"
+    body = f"json.dumps(dict(inputs={sample(served.detector)}))"
     return (
-        f"{recipe} {version} (bundle {detector.sha256[:12]}) answers at {address}; stop it with Ctrl-C\n"
-        f'try: python3 -c "import json; print(json.dumps(dict(inputs={sample})))" | curl -s {address}/score -d @-\n'
-        f"see: curl -s {address}/model"
+        f"{served.name} {served.version} (bundle {served.detector.sha256[:12]}) answers at {address}; stop it with Ctrl-C\n"
+        f'try: python3 -c "import json; print({body})" | {curl} {address}/score -d @-\n'
+        f"see: {curl} {address}/model, and {address}/docs"
     )
+
+
+def sample(detector: "Detector") -> str:
+    """A sample in Python's words."""
+    if detector.kind == "text":
+        return "'a text'"
+    made = f"{detector.low:g}"
+    for size in reversed(detector.shape):
+        made = f"[{made}]*{size}"
+    return made

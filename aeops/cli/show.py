@@ -93,6 +93,6 @@ def closing_lines(
             f"{metrics['false_alarms.requested']:.2%} of normal samples; measured {metrics['false_alarms.measured']:.2%}"
         )
     lines.append(
-        f"run        {store.run_url(champion.run_id)}" + ("" if store.is_remote else "  (start the page with `make ui`)")
+        f"run        {store.run_url(champion.run_id)}" + ("" if store.is_remote else "  (shown while `ae up` runs)")
     )
     return [*lines, f"next       ae score {recipe} FILE | ae serve {recipe}"]

@@ -4,8 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from aeops.cli.main import tell
-from aeops.errors import AeError
+from aeops.errors import AeError, tell
 from aeops.page.serve import PORT, serve
 from aeops.project import find_project
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
-UI_ADDRESS = "http://127.0.0.1:5000"  # where `make ui` shows the local store
+UI_ADDRESS = "http://127.0.0.1:5000"  # where `ae up` shows the local store, unless told another port
 PARAMS_A_BATCH = 100  # MLflow's limits
 METRICS_A_BATCH = 1000
 DIGEST_LENGTH = 36
@@ -255,6 +255,13 @@ class Store:
         self.client.set_terminated(run_id, status)
 
     @telling
+    def open_runs(self, tag: str, most: int) -> list[tuple[str, str]]:
+        """Runs that are RUNNING and have the tag: (id, the tag's value)."""
+        places = [experiment.experiment_id for experiment in self.client.search_experiments()]
+        found = self.client.search_runs(places, "attributes.status = 'RUNNING'", max_results=most) if places else []
+        return [(str(run.info.run_id), run.data.tags[tag]) for run in found if tag in run.data.tags]
+
+    @telling
     def metrics(self, run_id: str) -> dict[str, float]:
         """The last value of each of a run's metrics."""
         return dict(self.client.get_run(run_id).data.metrics)
@@ -265,7 +272,7 @@ class Store:
 
     @telling
     def run_url(self, run_id: str) -> str:
-        """The run's page; for the local store, where `make ui` will show it."""
+        """The run's page; for the local store, where `ae up` will show it."""
         return f"{self.page}/#/experiments/{self.client.get_run(run_id).info.experiment_id}/runs/{run_id}"
 
     # ---------------------------------------------------------------- versions
@@ -375,7 +382,7 @@ class Store:
         return sorted((info(entry, model.aliases) for entry in found), key=lambda version: -int(version.version))
 
     def versions_url(self, recipe: str) -> str:
-        """The page of the recipe's model; for the local store, where `make ui` will show it."""
+        """The page of the recipe's model; for the local store, where `ae up` will show it."""
         return f"{self.page}/#/models/{recipe}"
 
     def champion(self, recipe: str) -> VersionInfo | None:

@@ -75,7 +75,7 @@ def write_note(project: Project, note: Note) -> None:
 
 
 def read_note(project: Project, name: str) -> Note | None:
-    """The note; None where there is none, or one of `ae ui`, whose servers are not of the stack."""
+    """The note; None where there is none, or one of an older kind, whose server is not of the stack."""
     try:
         facts = json.loads(note_file(project, name).read_text(encoding="utf-8"))
     except FileNotFoundError:

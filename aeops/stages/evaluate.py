@@ -1,7 +1,8 @@
 """Stage evaluate: what the bundle is worth on samples that it never saw, beside its baselines, and the recipe's studies.
 
 Run: python -m aeops.stages.evaluate --recipe recipes/digits.yaml --prepared DIR --bundle DIR --history DIR --out DIR
-Writes metrics.json, studies.json, scores.parquet and figures/ into --out, the same bytes for the same input.
+Writes metrics.json, studies.json, scores.parquet, reference.parquet (for monitoring) and figures/ into --out, the same bytes for
+the same input.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from aeops.evaluation.detection import PcaBaseline, knn_distance, ranking
 from aeops.evaluation.false_alarms import false_alarms
 from aeops.evaluation.prepared import load_prepared
 from aeops.evaluation.reconstruction import mean_interval, mse_per_image, reconstruction_metrics
+from aeops.evaluation.reference import write_reference
 from aeops.evaluation.study import Finding, Scene, find
 from aeops.project import Project, find_project
 from aeops.recipe import EvaluateSpec, Recipe, read_recipe
@@ -67,6 +69,8 @@ def evaluate(recipe: Recipe, project: Project, prepared: Path, bundle: Path, his
         write_json(folder / "metrics.json", metrics)
         write_json(folder / "studies.json", {name: shown(finding) for name, finding in (examples(scene) | findings).items()})
         write_parquet(folder / "scores.parquet", score_table(scene))
+        calibration = np.load(prepared / "calibration.npy", mmap_mode="r")
+        write_reference(folder / "reference.parquet", recipe.fit, calibration, scene.detector)
         draw(folder / "figures", scene, baselines, metrics, curves)
     return metrics
 

@@ -32,7 +32,7 @@ def test_a_run_ends_with_a_champion_and_one_table(first_run: tuple[Checkout, sub
     assert done.returncode == 0, done.stderr
     for word in ("MSE", "AUROC", "PCA-16", "kNN-", "false alarms", "first", "accepted", "small 1 (challenger, champion)"):
         assert word in done.stdout
-    for next_command in ("make ui", "ae serve small", "ae show small"):
+    for next_command in ("make up", "ae serve small", "ae show small"):
         assert next_command in done.stdout
     [(version, aliases, tags)] = checkout.versions()
     assert (version, aliases, tags["verdict"]) == ("1", ("challenger", "champion"), "accepted")

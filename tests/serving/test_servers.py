@@ -116,12 +116,13 @@ def test_both_servers_answer_the_detectors_numbers(
     body = {"inputs": samples.tolist()} | ({"params": params} if params else {})
     assert mlflow_server.post("/invocations", body) == (200, {"predictions": expected})
     assert ae_server.post("/invocations", body) == (200, {"predictions": expected})
-    assert ae_server.post("/score", body) == (200, {"predictions": expected})
+    status, answer = ae_server.post("/score", body)
+    assert (status, answer["predictions"], len(answer["ids"])) == (200, expected, count)
 
 
 def test_ae_serve_takes_a_bare_image(ae_server: Server, linear_bundle: Path, digits: np.ndarray) -> None:
     expected = answers(Detector(linear_bundle).score(digits[0]))
-    assert ae_server.post("/score", {"inputs": digits[0, 0].tolist()}) == (200, {"predictions": expected})
+    assert ae_server.post("/score", {"inputs": digits[0, 0].tolist()})[1]["predictions"] == expected
 
 
 def test_no_torch_in_either_serving_process_and_no_mlflow_in_ours(
@@ -136,6 +137,7 @@ def test_no_torch_in_either_serving_process_and_no_mlflow_in_ours(
 
 def test_the_service_says_what_it_serves(ae_server: Server, linear_bundle: Path) -> None:
     told = ae_server.get("/model")
+    assert told.pop("serving")["watched"]
     assert told == {
         "name": "digits",
         "version": "1",
