@@ -1,0 +1,240 @@
+"""How often monitoring cries wolf, and how soon it notices a change; see docs/monitoring.md.
+
+    python benchmarks/monitoring_simulation.py    # writes benchmarks/records/monitoring.json and its part of docs/monitoring.md
+
+A stream is a calibration draw and the days after it. Only ranks count, so nothing need be scored: under any distribution the
+chances of the bins are a draw from Dirichlet(g), g as in aeops/monitoring/eprocess.py, and each day is a multinomial draw.
+"""
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.special import ndtr
+from scipy.stats import binom
+
+from ae_models.threshold import conformal_rank
+from aeops.dataset import read_json, write_json
+from aeops.errors import UsageError
+from aeops.evaluation.false_alarms import clopper_pearson
+from aeops.monitoring.eprocess import any_change, log_evidence, more_than, worst_of
+from aeops.monitoring.ranks import even_ranks
+from aeops.monitoring.spec import ALARM_RATE, CODES, INPUTS, SCORES, MonitorSpec
+from aeops.report.card import table
+from aeops.report.words import share
+
+ROOT = Path(__file__).parents[1]
+RECORD, DOCS = ROOT / "benchmarks" / "records" / "monitoring.json", ROOT / "docs" / "monitoring.md"
+BEGIN, END = "<!-- simulation: written by `python benchmarks/monitoring_simulation.py` -->", "<!-- simulation: end -->"
+CALIBRATION = 900  # samples, as the recipe digits has
+RATE = 0.01  # that the threshold promises
+DAYS, CHANGE = 180, 60  # days of a stream, and the day on which a change comes
+LEVEL = 0.01  # of the false alarms: one in a hundred can be counted, one in a thousand hardly
+USUAL = MonitorSpec().level  # of the delays: what a recipe has that does not say
+COLUMNS = {SCORES: 1, CODES: 16, INPUTS: 2}
+DAY, ALL = "each day by itself", "all days so far"  # what the naive test looks at
+A_DAY = 100  # samples, where false alarms are counted
+AT_ONCE = 25  # streams: what is computed with stays in the cache
+GAPS = np.diff([0, *even_ranks(CALIBRATION), CALIBRATION + 1]).astype(np.float64)
+RANK = conformal_rank(CALIBRATION, RATE)
+ALARM_GAPS = np.array([RANK, CALIBRATION + 1 - RANK], dtype=np.float64)
+PROMISE = ALARM_GAPS[1] / ALARM_GAPS.sum()
+
+
+# ---------------------------------------------------------------- streams
+
+
+def of_shares(shares: np.ndarray, a_day: int, random: np.random.Generator, days: int) -> np.ndarray:
+    """Counts (streams, days, bins) with the chances (streams, bins)."""
+    return random.multinomial(a_day, np.repeat(shares[:, None], days, axis=1))
+
+
+def unchanged(gaps: np.ndarray, streams: int, a_day: int, random: np.random.Generator) -> np.ndarray:
+    return of_shares(random.dirichlet(gaps, streams), a_day, random, DAYS)
+
+
+def changed(before: np.ndarray, after: np.ndarray, a_day: int, random: np.random.Generator) -> np.ndarray:
+    """Streams whose chances are others from day `CHANGE` on."""
+    parts = of_shares(before, a_day, random, CHANGE - 1), of_shares(after, a_day, random, DAYS - CHANGE + 1)
+    return np.concatenate(parts, axis=1)
+
+
+def more_alarms(times: float, streams: int, a_day: int, random: np.random.Generator) -> np.ndarray:
+    """The rate of each stream is its threshold's own, then so many times that."""
+    usual = random.dirichlet(ALARM_GAPS, streams)[:, 1]
+    after = np.minimum(1, times * usual)
+    return changed(np.stack([1 - usual, usual], 1), np.stack([1 - after, after], 1), a_day, random)
+
+
+def shifted_scores(shift: float, streams: int, a_day: int, random: np.random.Generator) -> np.ndarray:
+    """Normal scores that move by so many standard deviations."""
+    calibration = np.sort(random.normal(size=(streams, CALIBRATION)), axis=1)
+    ends = calibration[:, np.array(even_ranks(CALIBRATION)) - 1]
+
+    def shares(by: float) -> np.ndarray:
+        below = np.concatenate([np.zeros((streams, 1)), ndtr(ends - by), np.ones((streams, 1))], axis=1)
+        return np.diff(below, axis=1)
+
+    return changed(shares(0.0), shares(shift), a_day, random)
+
+
+# ---------------------------------------------------------------- what is found in them
+
+
+def evidence_of(counts: np.ndarray, test: str) -> np.ndarray:
+    """log E of each stream after each day, (streams, days); counts (streams, days, bins), or (columns, streams, days, bins)."""
+    if test == ALARM_RATE:
+        return in_parts(counts, lambda part: log_evidence(part, ALARM_GAPS, more_than(PROMISE)))
+    columns = [in_parts(one, lambda part: log_evidence(part, GAPS, any_change(GAPS))) for one in counts]
+    return worst_of(np.stack([column.ravel() for column in columns])).reshape(columns[0].shape)
+
+
+def in_parts(counts: np.ndarray, find: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    return np.concatenate([find(counts[first : first + AT_ONCE]) for first in range(0, len(counts), AT_ONCE)])
+
+
+def naive(counts: np.ndarray) -> dict[str, np.ndarray]:
+    """Whether a one-sided binomial test at `LEVEL`, done every day, ever alarms, for each stream."""
+    alarms, samples = counts[..., 1], counts.sum(axis=-1)
+    so_far = np.cumsum(alarms, axis=1), np.cumsum(samples, axis=1)
+    return {
+        name: (binom.sf(found - 1, of, PROMISE) <= LEVEL).any(axis=1)
+        for name, (found, of) in {DAY: (alarms, samples), ALL: so_far}.items()
+    }
+
+
+def false_alarms(streams: int, seed: int) -> dict[str, Any]:
+    """How many streams of which nothing changes ever alarm, by test; beside them the naive test."""
+    random = np.random.default_rng(seed)
+    alarms = unchanged(ALARM_GAPS, streams, A_DAY, random)
+    found = {ALARM_RATE: counted(ever(evidence_of(alarms, ALARM_RATE), LEVEL))}
+    for test, columns in COLUMNS.items():
+        counts = np.stack([unchanged(GAPS, streams, A_DAY, random) for _ in range(columns)])
+        found[test] = counted(ever(evidence_of(counts, test), LEVEL))
+    return {"tests": found, "naive": {name: counted(one) for name, one in naive(alarms).items()}}
+
+
+def ever(log_e: np.ndarray, level: float) -> np.ndarray:
+    return np.asarray((log_e >= -np.log(level)).any(axis=1))
+
+
+def counted(alarmed: np.ndarray) -> dict[str, Any]:
+    """How many, and where the true share lies (95 %)."""
+    count, of = int(alarmed.sum()), len(alarmed)
+    return {"alarmed": count, "streams": of, "interval": [round(end, 4) for end in clopper_pearson(count, of)]}
+
+
+def delays(streams: int, seed: int) -> list[dict[str, Any]]:
+    """How many days a change is there before it is noticed, the day of the alarm counted."""
+    random = np.random.default_rng(seed)
+    rows = []
+    for a_day in (100, 1000):
+        for times in (2, 3, 5):
+            log_e = evidence_of(more_alarms(times, streams, a_day, random), ALARM_RATE)
+            rows.append({"test": ALARM_RATE, "change": f"{times} times the alarms", "a_day": a_day} | summed_up(log_e))
+        for shift in (0.25, 0.5):
+            log_e = evidence_of(shifted_scores(shift, streams, a_day, random)[None], SCORES)
+            rows.append({"test": SCORES, "change": f"scores {shift:g} standard deviations up", "a_day": a_day} | summed_up(log_e))
+    return rows
+
+
+def summed_up(log_e: np.ndarray) -> dict[str, Any]:
+    """Of streams that did not alarm before the change: days until half and until nine in ten of them have; None: not in time."""
+    passed = log_e >= -np.log(USUAL)
+    late = ~passed[:, : CHANGE - 1].any(axis=1)
+    after = passed[late, CHANGE - 1 :]
+    days = np.where(after.any(axis=1), after.argmax(axis=1) + 1, np.inf)
+    ends = {name: quantile(days, part) for name, part in (("half", 0.5), ("nine_in_ten", 0.9))}
+    return {"streams": int(late.sum()), "noticed": int(np.isfinite(days).sum())} | ends
+
+
+def quantile(days: np.ndarray, part: float) -> int | None:
+    found = float(np.quantile(days, part, method="inverted_cdf"))
+    return int(found) if np.isfinite(found) else None
+
+
+def measure(streams: int, seed: int = 0) -> dict[str, Any]:
+    """What benchmarks/records/monitoring.json holds."""
+    return {
+        "calibration": CALIBRATION,
+        "rate": RATE,
+        "days": DAYS,
+        "change": CHANGE,
+        "a_day": A_DAY,
+        "level_of_false_alarms": LEVEL,
+        "level_of_delays": USUAL,
+        "columns": COLUMNS,
+        "false_alarms": false_alarms(streams, seed),
+        "delays": delays(max(20, streams // 5), seed + 1),
+    }
+
+
+# ---------------------------------------------------------------- docs/monitoring.md
+
+
+def told(recorded: dict[str, Any] | None) -> str:
+    """The record as docs/monitoring.md shows it."""
+    if recorded is None:
+        return "Not measured yet: `python benchmarks/monitoring_simulation.py` measures it."
+    found, level = recorded["false_alarms"], recorded["level_of_false_alarms"]
+    streams = found["tests"][ALARM_RATE]["streams"]
+    rows = [[f"`{name}`", *alarm_cells(one)] for name, one in found["tests"].items()]
+    rows += [[f"binomial test, {name}", *alarm_cells(one)] for name, one in found["naive"].items()]
+    days = recorded["days"]
+    return "\n\n".join(
+        [
+            f"{streams:,} streams in which nothing changes, each with a calibration draw of {recorded['calibration']} samples of "
+            f"its own, {recorded['a_day']} samples a day, looked at on each of {days} days. At a level of {level:g} at most "
+            f"{share(level, 0)} of them may ever alarm:",
+            table(["test", "ever alarmed", "share", "95 % interval"], rows),
+            "The binomial test is the usual one: so many alarms, were the promised rate the true one. It is asked again every "
+            "day, and it takes the promise for the true rate, while a threshold's true rate is the luck of its calibration draw.",
+            f"A change that comes on day {recorded['change']}, at the usual level of {recorded['level_of_delays']:g}. Days until "
+            "it is noticed, the day itself counted:",
+            table(
+                ["test", "what changes", "samples a day", "half of the streams", "nine in ten", f"noticed by day {days}"],
+                [delay_cells(row) for row in recorded["delays"]],
+            ),
+        ]
+    )
+
+
+def alarm_cells(one: dict[str, Any]) -> list[str]:
+    low, high = one["interval"]
+    return [f"{one['alarmed']:,}", share(one["alarmed"] / one["streams"]), f"{share(low)} to {share(high)}"]
+
+
+def delay_cells(row: dict[str, Any]) -> list[str]:
+    ends = ["not in time" if row[name] is None else str(row[name]) for name in ("half", "nine_in_ten")]
+    return [f"`{row['test']}`", row["change"], f"{row['a_day']:,}", *ends, share(row["noticed"] / row["streams"], 0)]
+
+
+def with_told(text: str, recorded: dict[str, Any] | None) -> str:
+    """docs/monitoring.md with what the record says between its marks."""
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise UsageError(f"{DOCS.name}: the marks of the simulation are missing; write {BEGIN} and {END} where it belongs")
+    return f"{before}{BEGIN}\n{told(recorded)}\n{END}{after}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="How often monitoring cries wolf, and how soon it notices a change.")
+    parser.add_argument("--streams", type=int, default=1000, help="streams in which nothing changes [1000]")
+    parser.add_argument("--out", type=Path, default=RECORD, help="JSON to write [benchmarks/records/monitoring.json]")
+    parser.add_argument("--docs-only", action="store_true", help="only write docs/monitoring.md, from the record")
+    given = parser.parse_args()
+    if not given.docs_only:
+        recorded = measure(given.streams)
+        write_json(given.out, recorded)
+        print(json.dumps(recorded, indent=2))
+    if given.out == RECORD:
+        recorded = read_json(RECORD) if RECORD.is_file() else None
+        DOCS.write_text(with_told(DOCS.read_text(encoding="utf-8"), recorded), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,142 @@
+"""A whole look: what it writes, what it keeps with the champion in MLflow, and that its pages load nothing."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+from watching import on_day, promotion_of, scoring
+
+from aeops.cli import monitor
+from aeops.monitoring import history, places, retrains
+from aeops.monitoring.look import look
+from aeops.project import Project
+from aeops.recipe import Recipe
+from aeops.registry.store import open_store
+
+pytestmark = pytest.mark.timeout(900)  # seconds: a registry is made and Evidently imported twice, on a busy machine
+
+
+@pytest.fixture(scope="module")
+def looked(registered: Project, linear_bundle: Path, digits: np.ndarray, recipe: Recipe) -> Project:
+    """Looked at before anything was scored, and after twelve days that are dark from the ninth, with a retrain on the second."""
+    promoted, score = promotion_of(registered), scoring(registered, linear_bundle)
+    look(registered, recipe, promoted + timedelta(minutes=1))
+    for day in range(1, 13):
+        shown = digits[1200 + 60 * day : 1260 + 60 * day]
+        score(day, (shown * (0.6 if day > 8 else 1)).astype(np.uint8), channel="batch")
+    begun = retrains.begin(registered, "digits", on_day(promoted, 2), "1", ("codes",))
+    retrains.finish(registered, "digits", begun, "0a1b2c")
+    look(registered, recipe, on_day(promoted, 13))
+    return registered
+
+
+def read(project: Project) -> dict:
+    return json.loads(places.verdict_file(project, "digits").read_text(encoding="utf-8"))
+
+
+def test_a_look_writes_its_verdict_history_pages_and_what_it_decided(looked: Project) -> None:
+    found = read(looked)
+    alarms = {one["name"] for one in found["signals"] if one["verdict"] == "alarm"}
+    assert {"scores", "codes", "inputs"} <= alarms
+    assert found["decision"]["retrain"]
+    assert set(found["decision"]["signals"]) == alarms
+    assert found["drift"]["rows"] == 7 * 60
+    table = history.read(places.history_file(looked, "digits"))
+    assert table.num_rows == 2 * 6
+    assert table["verdict"].to_pylist()[:6] == [*["unknown"] * 4, "quiet", "unknown"]
+
+
+def test_the_page_tells_signals_decision_champion_and_retrain_and_loads_nothing(looked: Project) -> None:
+    page = places.page_file(looked, "digits").read_text(encoding="utf-8")
+    for words in (
+        "A retrain is due.",
+        "version 1",
+        "0a1b2c",
+        "✗ alarm",
+        "✓ quiet",
+        'href="drift.html"',
+        "promised 4.98",
+        "ae run digits",
+    ):
+        assert words in page
+    assert page.count("<svg") == 3
+    assert not re.findall(r'(?:src|href)="(?!#|drift\.html)[^"]*"', page)
+    assert "url(http" not in page
+
+
+def test_evidentlys_report_names_no_other_host_and_forbids_itself_to_load_anything(looked: Project) -> None:
+    drift = places.drift_file(looked, "digits").read_text(encoding="utf-8")
+    assert set(re.findall(r"https?://([\w.-]+)", drift)) <= {"www.w3.org"}
+    assert "default-src 'none'" in drift[:3000]
+    for column in ("score", "mean", "std", "code 1", "code 16"):
+        assert column in drift
+
+
+def test_what_was_found_lies_with_the_champions_run_once_however_often_one_looks(looked: Project) -> None:
+    store = open_store(looked)
+    run = store.version("digits", "champion").run_id
+    kept = [f"monitoring/{name}" for name in ("drift.html", "page.html", "reference.parquet", "verdict.json")]
+    assert sorted(store.files(run, "monitoring")) == kept
+
+
+def test_the_reference_is_fetched_once(looked: Project, recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nothing is new, a look asks MLflow for nothing."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # where nothing answers
+    assert look(looked, recipe, on_day(promotion_of(looked), 14))["drift"] == read(looked)["drift"]
+
+
+def test_a_champion_that_was_registered_without_a_reference_is_unknown(
+    registered: Project, recipe: Recipe, tmp_path: Path
+) -> None:
+    bare = Project(root=registered.root, home=tmp_path / "home")
+    shutil.copytree(registered.home / "ledger", bare.home / "ledger")
+    shutil.copytree(registered.mlflow, bare.mlflow)
+    store = open_store(bare)
+    run = store.start_run("digits", {}, {}, {"dataset": "digits", "content_sha256": "c" * 64})
+    store.set_tags("digits", "1", {"run_id": run})
+    found = look(bare, recipe, on_day(promotion_of(bare), 1))
+    assert [one["verdict"] for one in found["signals"][:4]] == ["unknown"] * 4
+    assert "registered without a reference" in found["signals"][0]["says"]
+    assert found["drift"] is None
+
+
+def test_the_verb_prints_the_signals_and_what_to_type(looked: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    monitor.show(read(looked), looked)
+    told = capsys.readouterr().out
+    for words in ("scores", "alarm", "retrain    due", "type       ae run digits", "page.html"):
+        assert words in told
+
+
+def test_evidently_is_imported_where_its_report_is_made_and_nowhere_else() -> None:
+    script = (
+        "import sys, aeops.monitoring.__main__, aeops.monitoring.work, aeops.monitoring.drift, flows.monitoring; "
+        "print([name for name in ('evidently', 'torch', 'great_expectations') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=500)
+    assert done.stdout.strip() == "[]"
+
+
+def test_evidently_writes_nothing_to_the_home_folder_and_reaches_no_host(reference: Path, tmp_path: Path) -> None:
+    """Python tells an audit hook of every connection, before it is made."""
+    home = tmp_path / "home"
+    home.mkdir()
+    script = (
+        "import sys\nfrom pathlib import Path\nreached = []\n"
+        "watched = ('socket.connect', 'socket.getaddrinfo')\n"
+        "sys.addaudithook(lambda event, _: reached.append(event) if event in watched else None)\n"
+        "from aeops.monitoring.drift import draw\n"
+        "draw(Path(sys.argv[1]), Path(sys.argv[1]), Path(sys.argv[2]))\nprint(reached)\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("XDG") and name != "DO_NOT_TRACK"}
+    command = [sys.executable, "-c", script, str(reference), str(tmp_path / "drift.html")]
+    environment |= {"HOME": str(home)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=500)
+    assert done.stdout.strip().splitlines()[-1] == "[]", done.stderr
+    assert not list(home.rglob("*"))
