@@ -10,6 +10,7 @@ texts, the tokens.
 import json
 import math
 import os
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -103,15 +104,24 @@ class Detector:
         Raises:
             DataError: as `check`.
         """
-        names = ["score", "p_value", "is_anomaly"] + ["reconstruction"] * reconstruction + ["code"] * code
         batch = self._batch(samples)
+        said = self._run(
+            (self._checked_values(batch[part], part.start) for part in self._parts(batch)), outputs(reconstruction, code)
+        )
+        return said | {"reconstruction": self.readable(said["reconstruction"])} if reconstruction else said
+
+    def score_checked(self, checked: np.ndarray, reconstruction: bool = False, code: bool = False) -> dict[str, np.ndarray]:
+        """Scores what `check` gave, without another look at it: as `score`, but reconstructions are left as the model makes
+        them, which of texts are token ids, int64 (n, tokens)."""
+        return self._run((checked[part] for part in self._parts(checked)), outputs(reconstruction, code))
+
+    def _parts(self, batch: np.ndarray) -> Iterator[slice]:
         size = TEXTS if self.kind == "text" else at_once(batch)
-        blocks = [
-            self._session.run(names, {"input": self._checked_values(batch[first : first + size], first)})
-            for first in range(0, len(batch), size)
-        ]
-        said = {name: np.concatenate(parts) for name, parts in zip(names, zip(*blocks, strict=True), strict=True)}
-        return said | {"reconstruction": self._readable(said["reconstruction"])} if reconstruction else said
+        return (slice(first, first + size) for first in range(0, len(batch), size))
+
+    def _run(self, blocks: Iterable[np.ndarray], names: list[str]) -> dict[str, np.ndarray]:
+        said = [self._session.run(names, {"input": block}) for block in blocks]
+        return {name: np.concatenate(parts) for name, parts in zip(names, zip(*said, strict=True), strict=True)}
 
     def decode(self, codes: np.ndarray) -> np.ndarray:
         """What the model makes of codes (n, *code shape), as `score` gives them: (n, *made_shape) in raw units, or texts.
@@ -124,7 +134,7 @@ class Detector:
             self._decoder.run(["reconstruction"], {"code": codes[first : first + size]})[0]
             for first in range(0, len(codes), size)
         ]
-        return self._readable(np.concatenate(made))
+        return self.readable(np.concatenate(made))
 
     @cached_property
     def _decoder(self) -> onnxruntime.InferenceSession:
@@ -138,13 +148,19 @@ class Detector:
 
         return tokens.from_json((self.folder / "tokenizer.json").read_text(encoding="utf-8"))
 
-    def _readable(self, made: np.ndarray) -> np.ndarray:
+    def readable(self, made: np.ndarray) -> np.ndarray:
         """Reconstructions as a person reads them: token ids as texts, object (n,); others as they are."""
         if self.kind != "text":
             return made
         from ae_models import tokens
 
         return np.array(tokens.texts(self._tokenizer, made), dtype=object)
+
+    def words(self, ids: np.ndarray) -> list[str]:
+        """What each token id of (n,) says by itself; nothing for the end and what comes after it."""
+        from ae_models import tokens
+
+        return tokens.texts(self._tokenizer, ids.reshape(-1, 1))
 
     def _batch(self, samples: Any) -> np.ndarray:
         return self._text_batch(samples) if self.kind == "text" else self._array_batch(samples)
@@ -166,14 +182,14 @@ class Detector:
         try:
             given = samples if isinstance(samples, np.ndarray) else np.asarray(samples)
         except ValueError as error:
-            raise DataError(f"samples of unequal shapes given; {self._allowed()} allowed") from error
+            raise DataError(f"samples of unequal shapes given; {self.allowed()} allowed") from error
         if given.dtype.kind not in "uif":
             raise DataError(f"samples of dtype {given.dtype} given; whole or real numbers are allowed")
         shapes = {self.shape, self.shape[1:]} if self.shape[0] == 1 else {self.shape}
         if given.shape in shapes:
             given = given[None]
         if given.shape[1:] not in shapes or given.ndim == 0:
-            raise DataError(f"samples of shape {given.shape} given; {self._allowed()} allowed")
+            raise DataError(f"samples of shape {given.shape} given; {self.allowed()} allowed")
         if len(given) == 0:
             raise DataError("no samples given; at least one is needed")
         return given.reshape(len(given), *self.shape)
@@ -182,7 +198,10 @@ class Detector:
         """The block as the model takes it; `first` is its first sample's place in the whole batch, for the message."""
         if self.kind == "text":
             return np.ascontiguousarray(block, dtype=np.int64)
-        values = np.ascontiguousarray(block, dtype=np.float32)
+        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, which lies outside
+            values = np.ascontiguousarray(block, dtype=np.float32)
+        if within(block.dtype, self.low, self.high):
+            return values
         inside = (values >= self.low) & (values <= self.high)  # false for NaN too
         if not inside.all():
             place = int(np.argmin(inside.reshape(len(values), -1).all(axis=1)))
@@ -190,7 +209,8 @@ class Detector:
             raise DataError(f"sample {first + place} holds {found:g}; values from {self.low:g} to {self.high:g} are allowed")
         return values
 
-    def _allowed(self) -> str:
+    def allowed(self) -> str:
+        """What samples are allowed, for a message."""
         return f"one sample of shape {self.shape} or a batch of shape ({', '.join(['n', *map(str, self.shape)])}) is"
 
 
@@ -200,6 +220,16 @@ def strings(given: Any) -> list[str]:
     if isinstance(texts, list | tuple) and all(isinstance(text, str) for text in texts):
         return list(texts)
     raise DataError("samples that are no texts given; strings are allowed, or their bytes as uint8 (n, length)")
+
+
+def outputs(reconstruction: bool, code: bool) -> list[str]:
+    """The model's outputs that are needed, by name."""
+    return ["score", "p_value", "is_anomaly"] + ["reconstruction"] * reconstruction + ["code"] * code
+
+
+def within(kind: np.dtype[Any], low: float, high: float) -> bool:
+    """Whether every number of that dtype lies in low..high, so that none has to be looked at."""
+    return kind.kind in "ui" and bool(low <= np.iinfo(kind).min and np.iinfo(kind).max <= high)
 
 
 def at_once(batch: np.ndarray) -> int:

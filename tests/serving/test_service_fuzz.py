@@ -1,0 +1,59 @@
+"""The OpenAPI of the service, held to its word by schemathesis: no 5xx, no status or form that the document does not have."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import schemathesis
+from fastapi.testclient import TestClient
+from hypothesis import HealthCheck, Phase, given, settings
+from running_service import running
+from schemathesis.generation import GenerationMode
+from small_bundles import small_bundle, text_bundle
+
+from aeops.serving.app import ASKED, TOLD, build_app
+from aeops.serving.bodies import JSON
+from aeops.serving.detector import Detector
+from aeops.serving.limits import Limits
+
+EXAMPLES = 15  # a path, a model and a mode
+QUIET = settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+    phases=[Phase.explicit, Phase.generate],
+)
+
+
+@pytest.fixture(scope="module", params=["images", "texts"])
+def schema(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    make = small_bundle if request.param == "images" else text_bundle
+    with running(Detector(make(tmp_path_factory.mktemp("fuzz") / "bundle")), Limits()) as found:
+        yield schemathesis.openapi.from_url(f"http://127.0.0.1:{found.port}/openapi.json")
+
+
+@pytest.mark.parametrize(
+    ("path", "mode"),
+    [*((path, GenerationMode.POSITIVE) for path in (*ASKED, *TOLD)), *((path, GenerationMode.NEGATIVE) for path in ASKED)],
+)
+def test_the_service_keeps_its_openapi(schema: Any, path: str, mode: GenerationMode) -> None:
+    operation = schema[path]["POST" if path in ASKED else "GET"]
+
+    @QUIET
+    @given(case=operation.as_strategy(generation_mode=mode))
+    def check(case: Any) -> None:
+        case.call_and_validate()
+
+    check()
+
+
+def test_the_document_gives_the_shape_that_the_model_takes(tmp_path: Path) -> None:
+    client = TestClient(build_app(Detector(small_bundle(tmp_path / "bundle")), "images", "1"))
+    told = client.get("/openapi.json").json()
+    sample = told["paths"]["/score"]["post"]["requestBody"]["content"][JSON]["schema"]["properties"]["inputs"]["anyOf"][0]
+    assert [sample["minItems"], sample["items"]["minItems"], sample["items"]["items"]["minItems"]] == [1, 4, 4]
+    assert json.dumps(sample["items"]["items"]["items"]) == '{"type": "number", "minimum": 0.0, "maximum": 255.0}'

@@ -1,0 +1,312 @@
+"""Predictions of the service: in the journal before the answer goes out, found by their ids, and never lost or doubled."""
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from fastapi.testclient import TestClient
+from small_bundles import SIDE, small_bundle, text_bundle
+
+from aeops import predictions
+from aeops.errors import InfrastructureError
+from aeops.predictions import scorer_of
+from aeops.project import Project
+from aeops.serving import journal as journals
+from aeops.serving import rolling
+from aeops.serving.app import build_app
+from aeops.serving.detector import Detector
+from aeops.serving.journal import Journal
+from aeops.serving.npy import MEDIA_TYPE, write_npy
+from aeops.statistics import sample_sha256
+
+ROOT = Path(__file__).parents[2]
+IMAGES = np.random.default_rng(0).integers(0, 256, (5, 1, SIDE, SIDE), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def detector(tmp_path_factory: pytest.TempPathFactory) -> Detector:
+    return Detector(small_bundle(tmp_path_factory.mktemp("small") / "bundle"))
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "dvc.yaml").write_text("")
+    return Project(root=tmp_path, home=tmp_path / ".ae")
+
+
+def fill(journal: Journal, detector: Detector, images: np.ndarray = IMAGES) -> tuple[str, int]:
+    names = [f"r[{row}]" for row in range(len(images))]
+    return journal.append(scorer_of("small", "1", detector), names, images, detector.score(images, code=True))
+
+
+def die(journal: Journal) -> None:
+    """As when the process dies: the kernel closes the file, and frees it."""
+    assert journal._opened is not None
+    os.close(journal._opened.descriptor)
+
+
+def held(project: Project) -> list[str]:
+    return predictions.read(project, "small")["id"].to_pylist()
+
+
+def journal_files(project: Project) -> list[Path]:
+    return sorted((project.home / "predictions" / "small" / "journal").glob("*.arrow"))
+
+
+# ---------------------------------------------------------------- what is written
+
+
+def test_a_journals_rows_are_those_that_predictions_makes(detector: Detector, tmp_path: Path) -> None:
+    of_texts = Detector(text_bundle(tmp_path / "texts"))
+    now = datetime.now(UTC)
+    for model, samples in ((detector, IMAGES), (detector, IMAGES / np.float32(2)), (of_texts, ["a b", "Grüße \U0001f600", ""])):
+        scorer, names = scorer_of("small", "1", model), ["a\udcff", *["é"] * (len(samples) - 1)]
+        same = {"call": "7f3a9c2e", "first": 9, "time": now, "names": names, "samples": samples}
+        scored = model.score(samples, code=True)
+        ours = journals.rows(predictions.schema(), scorer, **same, scored=scored)  # type: ignore[arg-type]
+        ours.validate(full=True)
+        wanted = predictions.rows(scorer, channel=predictions.SERVICE, **same, scored=scored)  # type: ignore[arg-type]
+        assert ours.to_pylist() == wanted.to_pylist()
+        assert ours.schema == wanted.schema
+
+
+def test_every_answered_sample_is_found_by_its_id(project: Project, detector: Detector) -> None:
+    client = TestClient(build_app(detector, "small", "3", journal=Journal(project, "small")))
+    headers = {"content-type": MEDIA_TYPE, "x-request-id": "order-7"}
+    answer = client.post("/score", content=write_npy(IMAGES), headers=headers)
+    known = answer.json()["ids"]
+    call = known[0].partition("-")[0]
+    assert answer.headers["x-prediction-ids"] == f"{call}-0..4"
+    for row, (name, said) in enumerate(zip(known, answer.json()["predictions"], strict=True)):
+        found = predictions.find(project, name)
+        assert (found.sample, found.version, found.channel) == (f"order-7[{row}]", "3", "service")
+        assert (found.score, found.p_value, found.is_anomaly) == tuple(said.values())
+        assert found.sample_sha256 == sample_sha256(IMAGES)[row]  # so that the sample is found in a dataset
+    as_json = client.post("/score", json={"inputs": IMAGES[:1].tolist()}).json()["ids"]
+    assert as_json == [f"{call}-5"]
+    assert predictions.find(project, as_json[0]).sample_sha256 == sample_sha256(IMAGES)[0]  # JSON has no dtype: bytes again
+    explained = client.post("/explain", json={"inputs": IMAGES[0].tolist()})
+    assert (explained.json()["ids"], explained.headers["x-prediction-ids"]) == ([f"{call}-6"], f"{call}-6..6")
+    invoked = client.post("/invocations", json={"inputs": IMAGES[0].tolist()})
+    assert (list(invoked.json()), invoked.headers["x-prediction-ids"]) == (["predictions"], f"{call}-7..7")
+    for path in ("/embed", "/reconstruct"):  # which tell no score
+        assert "x-prediction-ids" not in client.post(path, json={"inputs": IMAGES[0].tolist()}).headers
+    assert len(held(project)) == 8
+
+
+def test_what_cannot_be_recorded_is_not_told(project: Project, detector: Detector) -> None:
+    client = TestClient(build_app(detector, "small", "3", journal=Journal(project, "small")))
+    (project.home / "predictions").mkdir(parents=True)
+    (project.home / "predictions" / "small").write_text("in the way")
+    answer = client.post("/score", json={"inputs": IMAGES[0].tolist()})
+    assert (answer.status_code, list(answer.json())) == (503, ["error"])
+    assert "no score is told that could not be asked for later" in answer.json()["error"]
+    (project.home / "predictions" / "small").unlink()
+    assert client.post("/score", json={"inputs": IMAGES[0].tolist()}).status_code == 200
+
+
+FULL_DISK = """
+import resource, signal, sys
+from pathlib import Path
+import numpy as np
+from aeops.errors import InfrastructureError
+from aeops.predictions import scorer_of
+from aeops.project import Project
+from aeops.serving.detector import Detector
+from aeops.serving.journal import Journal
+root, bundle = map(Path, sys.argv[1:])
+detector, journal, told = Detector(bundle), Journal(Project(root, root / ".ae"), "small"), 0
+images = np.zeros((50, 1, 4, 4), np.uint8)
+scored = detector.score(images, code=True)
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, resource.RLIM_INFINITY))
+for _ in range(10):
+    try:
+        call, first = journal.append(scorer_of("small", "1", detector), ["x"] * 50, images, scored)
+        told = first + 50
+    except InfrastructureError as error:
+        failed = str(error)
+print(told, failed)
+"""
+
+
+def test_a_full_disk_costs_no_prediction_that_was_told(project: Project, detector: Detector) -> None:
+    command = [sys.executable, "-c", FULL_DISK, str(project.root), str(detector.folder)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=60, check=True, env=os.environ | {"PYTHONPATH": str(ROOT)}
+    )
+    told, failed = done.stdout.split(maxsplit=1)
+    assert 0 < int(told) < 500
+    assert len(held(project)) == int(told)  # and a journal that can be read to its end
+    assert "no space left" in failed or "cannot be recorded" in failed
+
+
+# ---------------------------------------------------------------- from journals to files
+
+
+def test_a_held_journal_is_left_alone_and_a_dead_ones_is_adopted(project: Project, detector: Detector) -> None:
+    journal = Journal(project, "small")
+    fill(journal, detector)
+    [file] = journal_files(project)
+    assert rolling.roll(project, "small") == []
+    assert journal_files(project) == [file]
+    die(journal)
+    assert rolling.roll(project, "small") == []
+    assert journal_files(project) == []
+    assert held(project) == [f"{file.stem}-{row}" for row in range(5)]
+    assert predictions.files_of(project, file.stem)[0].parent.name == f"{datetime.now(UTC):%Y-%m-%d}"
+
+
+def test_killed_between_file_and_journal_nothing_is_doubled(project: Project, detector: Detector) -> None:
+    journal = Journal(project, "small")
+    fill(journal, detector)
+    [file] = journal_files(project)
+    data = file.read_bytes()
+    die(journal)
+    rolling.roll(project, "small")
+    assert journal_files(project) == []
+    file.write_bytes(data)  # as if the process had died before it removed the journal
+    assert len(held(project)) == 5
+    rolling.roll(project, "small")
+    assert (len(held(project)), journal_files(project)) == (5, [])
+
+
+def test_a_torn_end_costs_only_what_nobody_was_told(project: Project, detector: Detector) -> None:
+    journal = Journal(project, "small")
+    fill(journal, detector)
+    opened = journal._opened
+    assert opened is not None
+    whole = opened.size
+    fill(journal, detector)
+    os.ftruncate(opened.descriptor, whole + 100)
+    os.close(opened.descriptor)
+    assert len(held(project)) == 5
+    assert rolling.roll(project, "small") == []
+    assert (len(held(project)), journal_files(project)) == (5, [])
+
+
+def test_a_broken_journal_is_told_and_kept_and_the_others_are_adopted(project: Project, detector: Detector) -> None:
+    for _ in range(2):
+        journal = Journal(project, "small")
+        fill(journal, detector)
+        fill(journal, detector)
+        die(journal)
+    broken, _ = journal_files(project)
+    data = bytearray(broken.read_bytes())
+    head = predictions.schema().serialize().size
+    data[head : head + 64] = b"\xff" * 64
+    broken.write_bytes(bytes(data))
+    [fault] = rolling.roll(project, "small")
+    assert str(broken) in fault
+    assert journal_files(project) == [broken]
+
+
+@pytest.mark.parametrize("what", ["large", "old", "of another day"])
+def test_a_journal_is_closed_when_it_is_due(
+    project: Project, detector: Detector, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    journal = Journal(project, "small")
+    first, _ = fill(journal, detector)
+    opened = journal._opened
+    assert opened is not None
+    if what == "large":
+        monkeypatch.setattr(journals, "LARGEST", opened.size)
+    else:
+        opened.since -= timedelta(minutes=11) if what == "old" else timedelta(days=1)
+    second, row = fill(journal, detector)
+    assert (second != first, row) == (True, 0)
+    assert held(project) == [f"{call}-{row}" for call in (first, second) for row in range(5)]
+    rolling.roll(project, "small")
+    assert [file.stem for file in journal_files(project)] == [second]
+
+
+def test_an_idle_journal_that_is_old_becomes_a_file_by_itself(project: Project, detector: Detector) -> None:
+    journal = Journal(project, "small")
+    fill(journal, detector)
+    assert journal._opened is not None
+    journal._opened.since -= timedelta(minutes=11)
+    journal.tend()
+    assert journal._rolling is not None
+    assert journal._rolling.wait(timeout=60) == 0
+    assert (len(held(project)), journal_files(project)) == (5, [])
+
+
+def test_a_journal_has_no_name_before_it_is_held(project: Project, detector: Detector, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[list[Path]] = []
+
+    def look_then_lock(descriptor: int, operation: int) -> None:
+        seen.append(journal_files(project))
+        real(descriptor, operation)
+
+    real = fcntl.flock
+    monkeypatch.setattr(journals.fcntl, "flock", look_then_lock)
+    fill(Journal(project, "small"), detector)
+    assert seen == [[]]  # else another start could take it for a dead one's, and remove it
+
+
+def test_two_at_once_that_roll_neither_lose_nor_double(project: Project, detector: Detector) -> None:
+    for _ in range(6):
+        journal = Journal(project, "small")
+        fill(journal, detector)
+        die(journal)
+    command = [sys.executable, "-m", "aeops.serving.rolling", "small"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "AE_HOME": str(project.home)}
+    children = [subprocess.Popen(command, cwd=project.root, env=environment) for _ in range(2)]
+    assert [child.wait(timeout=60) for child in children] == [0, 0]
+    assert (len(held(project)), len(set(held(project))), journal_files(project)) == (30, 30, [])
+
+
+def test_a_rolled_file_has_large_row_groups(project: Project, detector: Detector) -> None:
+    journal = Journal(project, "small")
+    for _ in range(20):
+        call, _ = fill(journal, detector, IMAGES[:1])
+    die(journal)
+    rolling.roll(project, "small")
+    assert pq.ParquetFile(predictions.files_of(project, call)[0]).num_row_groups == 1
+
+
+WRITER = """
+import sys
+from pathlib import Path
+import numpy as np
+from aeops.predictions import scorer_of
+from aeops.project import Project
+from aeops.serving.detector import Detector
+from aeops.serving.journal import Journal
+root, bundle = map(Path, sys.argv[1:])
+detector, journal = Detector(bundle), Journal(Project(root, root / ".ae"), "small")
+images = np.zeros((3, 1, 4, 4), np.uint8)
+scored = detector.score(images, code=True)
+while True:
+    call, first = journal.append(scorer_of("small", "1", detector), ["x"] * 3, images, scored)
+    print(f"{call}-{first + 2}", flush=True)
+"""
+
+
+def test_kill_9_loses_no_prediction_that_was_told(project: Project, detector: Detector) -> None:
+    command = [sys.executable, "-c", WRITER, str(project.root), str(detector.folder)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as child:
+        assert child.stdout is not None
+        told = [child.stdout.readline().strip() for _ in range(200)]
+        child.send_signal(signal.SIGKILL)
+        told += child.stdout.read().split("\n")[:-1]
+    found = held(project)
+    assert set(told) <= set(found)
+    assert len(found) == len(set(found))
+    assert isinstance(predictions.read(project, "small"), pa.Table)
+
+
+def test_unwritable_places_are_told_by_name(project: Project, detector: Detector) -> None:
+    project.home.write_text("in the way")
+    with pytest.raises(InfrastructureError, match="the predictions cannot be recorded in"):
+        fill(Journal(project, "small"), detector)

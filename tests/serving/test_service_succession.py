@@ -1,0 +1,385 @@
+"""How a new champion takes over: fetched, rehearsed, loaded, warmed, in the shadow, then all at once; and what is refused."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+from small_bundles import SIDE, small_bundle, text_bundle
+
+from aeops.cli.serve import rehearse
+from aeops.errors import AeError, DataError, InfrastructureError
+from aeops.project import Project
+from aeops.recipe import ServingSpec
+from aeops.registry import ledger, watch
+from aeops.registry.database import database_file
+from aeops.registry.watch import Watch
+from aeops.serving import succession
+from aeops.serving.app import Service, service_app
+from aeops.serving.detector import Detector
+from aeops.serving.served import Served, misfit
+from aeops.serving.shadow import Seen
+from aeops.serving.succession import Sources
+
+DARK, BRIGHT = np.zeros((1, SIDE, SIDE), np.uint8), np.full((1, SIDE, SIDE), 250, np.uint8)
+
+
+class Moves:
+    """A registry that says what it is told to say: which versions there are, and where the alias goes next."""
+
+    def __init__(self, bundles: dict[str, Path]) -> None:
+        self.bundles, self.fault, self.next, self.errors = bundles, None, [], list[AeError]()
+
+    def begin(self, version: str) -> None:
+        self.at = version
+
+    def moved(self) -> tuple[str | None] | None:
+        return self.next.pop(0) if self.next else None
+
+    def fetch(self, which: str) -> tuple[str, Path]:
+        if self.errors:
+            raise self.errors.pop(0)
+        return which, self.bundles[which]
+
+    def sources(self) -> Sources:
+        load: Callable[[str, Path], Served] = lambda version, bundle: Served("small", version, Detector(bundle))  # noqa: E731
+        return Sources(fetch=self.fetch, rehearse=lambda bundle: None, load=load, watch=self)
+
+
+class Room:
+    """A service over such a registry, with `step` in place of its clock."""
+
+    def __init__(self, moves: Moves, rules: ServingSpec) -> None:
+        self.moves = moves
+        self.service = Service("small", sources=moves.sources(), rules=rules)
+        self.client = TestClient(service_app(self.service))
+        self.service.succession.begin("1")
+
+    def step(self, *moves: str | None) -> None:
+        self.moves.next += [(version,) for version in moves]
+        for _ in range(max(1, len(moves))):
+            self.service.succession.step()
+
+    def ask(self, image: np.ndarray = DARK, count: int = 1) -> Any:
+        for _ in range(count):
+            answer = self.client.post("/score", json={"inputs": [image.tolist()]})
+        return answer
+
+    def version(self) -> str | None:
+        return self.client.get("/model").json()["version"]  # type: ignore[no-any-return]
+
+    def serving(self) -> Any:
+        return self.client.get("/model").json()["serving"]
+
+    def shadow_sees(self, requests: int) -> None:
+        """Waits until the shadow has judged so many requests, or is broken."""
+        for _ in range(1000):
+            shadow = self.service.succession.shadow
+            if shadow is None or shadow.fault or shadow.seen.requests >= requests:
+                return
+            threading.Event().wait(0.01)
+        raise AssertionError(f"the shadow has seen {shadow.seen}")
+
+
+@pytest.fixture(scope="module")
+def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("bundles")
+    made = {
+        "1": small_bundle(folder / "1"),
+        "2": small_bundle(folder / "2", shift=0.01),
+        "nan": small_bundle(folder / "nan", fault="nan"),
+        "raises": small_bundle(folder / "raises", fault="raises"),
+        "flood": small_bundle(folder / "flood", shift=0.2),
+        "larger": small_bundle(folder / "larger", side=5),
+        "texts": text_bundle(folder / "texts"),
+        "altered": small_bundle(folder / "altered"),
+    }
+    (made["altered"] / "model.onnx").write_bytes(b"something else")
+    return made
+
+
+@pytest.fixture
+def room(bundles: dict[str, Path]) -> Room:
+    return Room(Moves(bundles), ServingSpec(shadow_requests=3, shadow_seconds=3600))
+
+
+# ---------------------------------------------------------------- taking over
+
+
+def test_a_new_champion_takes_over_after_its_requests_in_the_shadow(room: Room) -> None:
+    room.step("2")
+    assert (room.version(), room.serving()["shadow"]["version"]) == ("1", "2")
+    for seen in (1, 2):
+        room.ask()
+        room.shadow_sees(seen)
+        room.step()
+        assert room.version() == "1"
+    room.ask()
+    room.shadow_sees(3)
+    room.step()
+    assert (room.version(), room.serving()["shadow"]) == ("2", None)
+    assert "after 3 requests in the shadow of 1" in room.serving()["last"]["why"]
+    assert room.ask().json()["predictions"][0]["score"] == pytest.approx(0.26)
+    told = room.client.get("/metrics").text
+    assert 'version="2"' in told
+    assert 'version="1"' not in told
+    assert "ae_shadow_samples_total 3.0" in told
+
+
+def test_without_requests_it_takes_over_when_its_time_is_up(bundles: dict[str, Path]) -> None:
+    room = Room(Moves(bundles), ServingSpec(shadow_requests=3, shadow_seconds=0))
+    room.step("2")
+    assert room.version() == "2"
+
+
+def test_the_shadow_changes_no_answer_and_makes_no_prediction(room: Room) -> None:
+    before = room.ask().content
+    room.step("2")
+    assert room.ask().content == before
+    room.shadow_sees(1)
+    assert room.ask().content == before
+
+
+def test_a_request_is_answered_by_the_version_it_began_with(room: Room, bundles: dict[str, Path]) -> None:
+    """It waits while another version takes over."""
+    gate, work, answers = threading.Event(), room.service.batcher._work, []
+    room.service.batcher._work = lambda requests: (gate.wait(20), work(requests))[1]  # type: ignore[func-returns-value]
+    asking = threading.Thread(target=lambda: answers.append(room.ask().json()))
+    asking.start()
+    while not room.service.batcher._small_at_work:
+        threading.Event().wait(0.01)
+    room.service.succession.current = Served("small", "2", Detector(bundles["2"]))
+    gate.set()
+    asking.join()
+    assert answers[0]["predictions"][0]["score"] == pytest.approx(0.25)
+    assert room.ask().json()["predictions"][0]["score"] == pytest.approx(0.26)
+
+
+def test_a_rollback_during_the_trial_drops_the_trial(room: Room) -> None:
+    room.step("2", "1")
+    assert (room.version(), room.serving()["shadow"], room.serving()["last"]["event"]) == ("1", None, "dropped")
+
+
+def test_a_third_champion_takes_the_place_of_the_one_on_trial(room: Room, bundles: dict[str, Path]) -> None:
+    room.moves.bundles = bundles | {"3": bundles["1"]}
+    room.step("2", "3")
+    assert room.serving()["shadow"]["version"] == "3"
+
+
+def test_a_retired_champion_answers_nothing_until_there_is_one_again(room: Room) -> None:
+    assert room.client.get("/readyz").json() == {"status": "ready", "version": "1"}
+    room.step(None)
+    for answer in (room.ask(), room.client.get("/readyz")):
+        assert answer.status_code == 503
+        assert "`ae run small`, or put one back with `ae rollback small --why TEXT`" in answer.json()["error"]
+    assert room.client.get("/healthz").status_code == 200
+    assert (room.version(), room.serving()["last"]["event"]) == (None, "retired")
+    assert "ae_ready 0.0" in room.client.get("/metrics").text
+    room.step("2")  # there is nothing in whose shadow it could stand
+    assert (room.version(), room.ask().status_code) == ("2", 200)
+
+
+def test_before_the_first_is_warm_nobody_is_told_that_it_is_ready(bundles: dict[str, Path]) -> None:
+    client = TestClient(service_app(Service("small", sources=Moves(bundles).sources())))
+    assert (client.get("/readyz").status_code, client.get("/healthz").status_code) == (503, 200)
+    assert "is being loaded" in client.post("/score", json={"inputs": [DARK.tolist()]}).json()["error"]
+
+
+# ---------------------------------------------------------------- what is refused
+
+
+@pytest.mark.parametrize(
+    ("version", "why"),
+    [
+        ("larger", "its shape is (1, 5, 5), that of the served one is (1, 4, 4)"),
+        ("texts", "its kind is text"),
+        ("altered", "model.onnx was altered"),
+        ("nan", "its score is not finite"),
+        ("raises", "it raises InvalidArgument"),
+        ("flood", "it flags 100% of 20 samples of which the served one flags 0%"),
+    ],
+)
+def test_a_broken_champion_is_refused_and_the_old_one_stays(bundles: dict[str, Path], version: str, why: str) -> None:
+    room = Room(Moves(bundles), ServingSpec(shadow_requests=1000, shadow_seconds=3600))
+    room.step(version)
+    mild = np.full((1, SIDE, SIDE), 100, np.uint8)
+    for seen in range(1, 21):  # up to when enough was flagged to call it a flood
+        assert room.ask(mild if version == "flood" else BRIGHT).status_code == 200
+        room.shadow_sees(seen)
+    room.step()
+    last = room.serving()["last"]
+    assert (room.version(), room.serving()["shadow"], last["event"], last["version"]) == ("1", None, "refused", version)
+    assert why in last["why"]
+    assert 'ae_succession_total{event="refused"} 1.0' in room.client.get("/metrics").text
+    room.step()
+    assert room.serving()["last"] == last  # and it is not tried again until the alias moves
+
+
+def test_what_the_trust_check_refuses_is_refused(room: Room) -> None:
+    room.moves.errors = [DataError("small 2 is refused: it is not signed")]
+    room.step("2")
+    assert (room.version(), room.serving()["last"]["why"]) == ("1", "small 2 is refused: it is not signed")
+
+
+def test_a_registry_that_is_away_is_asked_again(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(succession, "AGAIN", (0.0,))
+    room.moves.errors = [InfrastructureError("MLflow does not answer")] * 2
+    room.step("2")
+    assert (room.version(), room.serving()["last"]["event"]) == ("1", "waits")
+    room.step()
+    assert room.serving()["last"]["event"] == "waits"
+    room.step()
+    assert room.serving()["shadow"]["version"] == "2"
+
+
+def test_too_slow_a_champion_is_refused_and_a_slow_first_answer_is_not() -> None:
+    assert Seen(samples=10, seconds=6, seconds_of_old=0.1).fault() is not None
+    assert Seen(samples=10, seconds=0.4, seconds_of_old=0.001).fault() is None
+    assert Seen(samples=10, seconds=6, seconds_of_old=5).fault() is None
+
+
+def test_versions_of_texts_may_read_more_tokens(bundles: dict[str, Path]) -> None:
+    long, short = Detector(bundles["texts"]), Detector(bundles["texts"])
+    long.shape = long.made_shape = (99,)
+    assert misfit(long, short) is None
+
+
+def test_a_model_is_rehearsed_in_a_process_of_its_own(bundles: dict[str, Path], tmp_path: Path) -> None:
+    project = Project(root=Path(__file__).parents[2], home=tmp_path)
+    rehearse(project, "small", bundles["2"])
+    with pytest.raises(DataError, match=r"model\.onnx was altered"):
+        rehearse(project, "small", bundles["altered"])
+
+
+# ---------------------------------------------------------------- where the alias goes
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return Project(root=tmp_path, home=tmp_path / ".ae")
+
+
+def move(project: Project, version: str, before: str | None, after: str | None, event: str = "promotion") -> None:
+    facts = {"event": event, "version": version, "before": before, "after": after, "who": "ada", "why": "better"}
+    ledger.append(project, "small", **facts, evidence={})  # type: ignore[arg-type]
+
+
+def test_the_ledgers_moves_are_seen_at_once_and_its_notes_are_not(project: Project) -> None:
+    move(project, "1", None, "1")
+    seen = Watch(project, "small", "champion")
+    seen.begin("1")
+    assert seen.moved() is None
+    move(project, "2", None, None, event="refusal")
+    assert seen.moved() is None
+    move(project, "2", "1", "2")
+    assert (seen.moved(), seen.moved()) == (("2",), None)
+    move(project, "1", "2", "1", event="rollback")
+    assert seen.moved() == ("1",)
+    move(project, "1", "1", None, event="retirement")
+    assert seen.moved() == (None,)
+
+
+def test_nothing_moves_by_a_ledger_that_does_not_hold(project: Project) -> None:
+    move(project, "1", None, "1")
+    seen = Watch(project, "small", "champion")
+    seen.begin("1")
+    file = ledger.ledger_file(project, "small")
+    file.write_text(file.read_text().replace('"to":"1"', '"to":"9"'))
+    assert seen.moved() is None
+    assert "does not hold" in str(seen.fault)
+    assert (seen.moved(), "does not hold" in str(seen.fault)) == (None, True)  # it stays told
+
+
+class Registry(BaseHTTPRequestHandler):
+    """The one address of MLflow's that is asked."""
+
+    aliases: dict[str, str] = {}  # noqa: RUF012  # of the class, so that tests can change them
+    asked: list[str] = []  # noqa: RUF012
+
+    def do_GET(self) -> None:
+        Registry.asked.append(f"{self.headers.get('Authorization')} {self.path}")
+        version = self.aliases.get("champion")
+        body = json.dumps({"model_version": {"version": version}} if version else {"error_code": "RESOURCE_DOES_NOT_EXIST"})
+        self.send_response(200 if version else 404)
+        self.end_headers()
+        self.wfile.write(body.encode())
+
+    def log_message(self, format: str, *args: object) -> None: ...
+
+
+@pytest.fixture
+def remote(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    with HTTPServer(("127.0.0.1", 0), Registry) as server:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server.server_address[1]}/")
+        monkeypatch.setattr(watch, "EVERY", 0)
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield
+        server.shutdown()
+        thread.join()
+
+
+def test_an_alias_that_moves_in_a_remote_registry_is_seen_over_http(
+    project: Project, remote: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "ada")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "hush")
+    Registry.aliases = {"champion": "1"}
+    seen = Watch(project, "small", "champion")
+    seen.begin("1")
+    assert seen.moved() is None
+    assert "Basic YWRhOmh1c2g= /api/2.0/mlflow/registered-models/alias?name=small&alias=champion" in Registry.asked[-1]
+    Registry.aliases = {"champion": "2"}
+    assert (seen.moved(), seen.moved()) == (("2",), None)
+    Registry.aliases = {}
+    assert seen.moved() == (None,)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+    assert (seen.moved(), "does not answer" in str(seen.fault)) == (None, True)
+
+
+def test_the_registry_does_not_take_back_what_the_ledger_has_said_first(project: Project, remote: None) -> None:
+    Registry.aliases = {"champion": "1"}
+    move(project, "1", None, "1")
+    seen = Watch(project, "small", "champion")
+    seen.begin("1")
+    move(project, "2", "1", "2")  # written down first, moved then
+    assert (seen.moved(), seen.moved()) == (("2",), None)
+    Registry.aliases = {"champion": "2"}
+    assert seen.moved() is None
+
+
+def test_an_alias_that_moves_in_the_local_registry_is_seen_and_nobody_waits_for_the_answer(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "EVERY", 0)
+    seen = Watch(project, "small", "champion")
+    seen.begin("1")
+    gate, asked = threading.Event(), []
+    seen._asked_in_a_process = lambda: (asked.append(1), gate.wait(20), "2")[2]  # type: ignore[method-assign,func-returns-value]
+    assert seen.moved() is None
+    assert asked == []  # the database is as it was
+    (project.mlflow).mkdir(parents=True)
+    database_file(project).write_text("changed")
+    assert (seen.moved(), seen.moved()) == (None, None)
+    gate.set()
+    assert (answered(seen), seen.moved(), len(asked)) == (("2",), None, 1)
+    gate.clear()
+    database_file(project).write_text("changed again")
+    assert seen.moved() is None
+    move(project, "3", None, "3")
+    assert seen.moved() == ("3",)  # the ledger is heard meanwhile
+    gate.set()
+    assert answered(seen) is None  # what was asked before the ledger moved says nothing any more
+
+
+def answered(seen: Watch) -> tuple[str | None] | None:
+    """What the watch says when its question is answered."""
+    assert seen._question is not None
+    seen._question.join()
+    return seen.moved()
