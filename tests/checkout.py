@@ -15,7 +15,18 @@ import numpy as np
 import yaml
 
 ROOT = Path(__file__).parents[1]
-COPIED = ("ae_models", "aeops", "flows", "recipes", "dvc.yaml", "requirements.lock", ".gitignore", ".dvcignore", ".dvc/config")
+COPIED = (
+    "ae_models",
+    "aeops",
+    "flows",
+    "recipes",
+    "dvc.yaml",
+    "prefect.yaml",
+    "requirements.lock",
+    ".gitignore",
+    ".dvcignore",
+    ".dvc/config",
+)
 SAMPLES = 1200
 EPOCHS = 12  # seconds: long enough to be killed in the middle
 FOREIGN = ("AE_HOME", "AE_SOURCES", "MLFLOW_TRACKING_URI", "PREFECT_API_URL", "PREFECT_HOME")

