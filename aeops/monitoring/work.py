@@ -80,6 +80,7 @@ def champions_reference(project: Project, recipe: str, version: str) -> Referenc
     """The reference that the version was registered with, fetched once; None where it has none."""
     place = places.folder(project, recipe) / f"reference-{version}.parquet"
     if not place.is_file():
+        place.parent.mkdir(parents=True, exist_ok=True)
         for old in place.parent.glob("reference-*.parquet"):
             old.unlink()
         fetch_reference(project, recipe, version, place)
