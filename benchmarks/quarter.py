@@ -107,7 +107,7 @@ def write_recipe(root: Path) -> None:
             "answers_when_served": {"check": "served"},
             "keeps_the_champions_error": {"champion": "error", "margin": 0.2},
         },
-        "monitor": {"level": 0.001, "cooldown_days": 5, "channels": ["batch"]},
+        "monitor": {"level": 0.001, "cooldown_days": 12, "channels": ["batch"]},
         "scoring": {"inbox": f"inbox/{RECIPE}"},
         "serving": {"shadow_requests": 10, "shadow_seconds": 10},
     }
