@@ -40,6 +40,7 @@ from aeops.errors import DataError, InfrastructureError
 from aeops.lineage import git, platform_facts
 from aeops.monitoring.observed import Reign
 from aeops.monitoring.signals import ALARM
+from aeops.monitoring.spec import TESTS
 from aeops.monitoring.work import judged
 from aeops.project import Project, find_project
 from aeops.recipe import Recipe, load_recipe
@@ -107,7 +108,8 @@ def write_recipe(root: Path) -> None:
             "answers_when_served": {"check": "served"},
             "keeps_the_champions_error": {"champion": "error", "margin": 0.2},
         },
-        "monitor": {"level": 0.001, "cooldown_days": 12, "channels": ["batch"]},
+        # Not `stale`: the ledger's clock is the real one. Not the service: its clock is, too.
+        "monitor": {"level": 0.001, "cooldown_days": 12, "channels": ["batch"], "signals": list(TESTS)},
         "scoring": {"inbox": f"inbox/{RECIPE}"},
         "serving": {"shadow_requests": 10, "shadow_seconds": 10},
     }

@@ -92,7 +92,8 @@ class PcaBaseline:
 
     def reconstruct(self, samples: np.ndarray) -> np.ndarray:
         """The projection of `samples` (n, features) on the components, not clipped."""
-        return np.asarray(self._pca.inverse_transform(self._pca.transform(samples)))
+        with threadpool_limits(1, "blas"):  # the last digits of a product depend on the number of threads
+            return np.asarray(self._pca.inverse_transform(self._pca.transform(samples)))
 
     def residual(self, samples: np.ndarray) -> np.ndarray:
         """Squared distance of each sample to its projection, (n,): the usual PCA score."""
@@ -107,5 +108,6 @@ def knn_distance(train: np.ndarray, samples: np.ndarray, neighbours: int) -> np.
     """
     if neighbours > len(train):
         raise UsageError(f"evaluate.neighbours is {neighbours}; at most {len(train)} is allowed, one a training sample")
-    distances, _ = NearestNeighbors(n_neighbors=neighbours, algorithm="brute").fit(train).kneighbors(samples)
+    with threadpool_limits(1):  # the last digits depend on the number of threads, which whatever else is loaded may have set
+        distances, _ = NearestNeighbors(n_neighbors=neighbours, algorithm="brute").fit(train).kneighbors(samples)
     return np.asarray(distances[:, -1])

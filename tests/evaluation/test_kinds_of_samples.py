@@ -93,7 +93,8 @@ def write_prepared(folder: Path, parts: dict[str, np.ndarray], fitted: FitSpec) 
     for name, rows in parts.items():
         np.save(folder / f"{name}.npy", rows)
     count = len(parts["test"])
-    table = {"id": [f"x-{i}" for i in range(count)], "label": pd.array([None] * count, "Int64"), "novelty": [False] * count}
+    ids = [f"x-{i}" for i in range(count)]
+    table = {"id": ids, "group": ids, "label": pd.array([None] * count, "Int64"), "novelty": [False] * count}
     pd.DataFrame(table).to_parquet(folder / "test.parquet")
     rows = {name: len(rows) for name, rows in parts.items()}
     facts = {"rows": rows, "low": fitted.input.low, "high": fitted.input.high, "content_sha256": "d" * 64}
@@ -102,7 +103,7 @@ def write_prepared(folder: Path, parts: dict[str, np.ndarray], fitted: FitSpec) 
 
 def test_each_kind_has_the_measures_that_it_can_have(report):
     kind, metrics, _ = report
-    measures = {"text": ["token_accuracy", "token_similarity", "exact"]}.get(kind, ["mse", "psnr", "ssim"])
+    measures = {"text": ["token_accuracy", "token_similarity", "exact"]}.get(kind, ["mse", "psnr", "ssim", "mse_interval"])
     assert list(metrics["reconstruction"]["model"]) == measures
     assert ("pca" in metrics["reconstruction"]) == (kind == "series")
     assert "detection" not in metrics
