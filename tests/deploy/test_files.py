@@ -72,7 +72,7 @@ def test_compose_is_what_the_specification_allows() -> None:
             done = run("docker", "compose", "--file", DEPLOY / "compose.yaml", *profile, "config", "--quiet")
             assert done.returncode == 0, done.stderr
     elif shutil.which("npx"):
-        known = run("npx", "--yes", "--fetch-retries=0", DCLINT, "--version", timeout=120)
+        known = run("npx", "--yes", "--fetch-retries=0", DCLINT, "--version", timeout=400)
         if known.returncode != 0:
             pytest.skip(f"no `docker compose`, and npx cannot bring {DCLINT}: {known.stderr.strip()[-200:]}")
         done = run("npx", "--yes", DCLINT, "--config", DEPLOY / ".dclintrc.json", "--max-warnings", "0", DEPLOY / "compose.yaml")

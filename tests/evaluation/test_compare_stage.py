@@ -307,7 +307,7 @@ def run(recipe_file: Path, evaluated, out: Path, *more: str) -> subprocess.Compl
     places = {"recipe": recipe_file, "prepared": evaluated.prepared, "challenger": evaluated.bundle, "out": out}
     arguments = [word for name, place in places.items() for word in (f"--{name}", str(place))]
     command = [sys.executable, "-m", "aeops.stages.compare", *arguments, *more]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=400, check=False)
 
 
 @pytest.fixture
@@ -324,7 +324,7 @@ def test_the_program_tells_the_verdict_and_loads_no_torch(recipe_file, evaluated
         f"import sys; sys.argv = ['compare', *{known + places!r}]; from aeops.stages.compare import main; main(); "
         "print([name for name in ('torch', 'mlflow', 'prefect') if name in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=400, check=True)
     assert done.stdout.splitlines()[0] == "better: accepted"
     assert done.stdout.splitlines()[-1] == "[]"
     assert json.loads(out.read_text())["champion"]["version"] == "7"

@@ -41,7 +41,7 @@ def test_the_stage_run_as_a_process_writes_the_same_bytes_and_never_loads_torch(
     places |= {"history": evaluated.training, "out": tmp_path / "report"}
     arguments = [word for name, place in places.items() for word in (f"--{name}", str(place))]
     environment = os.environ | {"PYTHONHASHSEED": "7"}
-    subprocess.run([sys.executable, "-c", watch, *arguments], cwd=ROOT, env=environment, check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", watch, *arguments], cwd=ROOT, env=environment, check=True, timeout=400)
     assert different_files(tmp_path / "report", evaluated.report) == []
 
 

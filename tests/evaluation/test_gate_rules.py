@@ -139,7 +139,7 @@ def run_stage(recipe: Path, evaluated, out: Path) -> subprocess.CompletedProcess
     places = {"recipe": recipe, "bundle": evaluated.bundle, "report": evaluated.report, "out": out}
     arguments = [word for name, place in places.items() for word in (f"--{name}", str(place))]
     command = [sys.executable, "-m", "aeops.stages.gate", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=400, check=False)
 
 
 def test_a_refusal_is_a_result_and_exits_with_0(evaluated, writers, tmp_path):

@@ -280,7 +280,7 @@ def checkout(tmp_path, evaluated, artifacts) -> Path:
 
 def bench(checkout: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(ROOT / "benchmarks" / "models.py"), *arguments]
-    return subprocess.run(command, cwd=checkout, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(command, cwd=checkout, capture_output=True, text=True, timeout=400, check=False)
 
 
 def test_pages_only_writes_page_pictures_index_and_the_readmes_table(checkout):

@@ -135,7 +135,7 @@ def test_mlflow_gone_in_the_middle_is_told_and_the_same_command_goes_on_later(
     wait_for(lambda: (bare.home / "training" / "small" / "progress.jsonl").is_file())
     os.killpg(server.pid, signal.SIGKILL)
     server.wait()
-    assert running.wait(timeout=120) == 5
+    assert running.wait(timeout=400) == 5
     told = (bare.root / "started.log").read_text()
     assert address in told
     assert "Traceback" not in told

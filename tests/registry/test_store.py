@@ -40,7 +40,7 @@ def test_two_first_users_of_a_fresh_store_both_open_it_after_one_that_was_killed
         )
         for place, mark in enumerate(marks)
     ]
-    runs = {user.communicate(timeout=60)[0].strip() for user in users}
+    runs = {user.communicate(timeout=400)[0].strip() for user in users}
     assert [user.returncode for user in users] == [0, 0]
     experiments = {open_store(project).client.get_run(run).info.experiment_id for run in runs}
     assert (len(runs), len(experiments)) == (2, 1)

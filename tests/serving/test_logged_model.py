@@ -40,7 +40,7 @@ def test_it_answers_where_the_project_is_not_installed(linear_bundle: Path, digi
         cwd="/",
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=400,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -210,7 +210,7 @@ def test_a_recipe_without_a_champion_says_what_to_type(project: Project) -> None
     (project.recipes / "unborn.yaml").write_text(text.replace("recipe: digits", "recipe: unborn"), encoding="utf-8")
     command = [sys.executable, "-m", "aeops.cli.main", "serve", "unborn", "--port", "0"]
     settings = os.environ | {"PYTHONPATH": str(REPOSITORY)}
-    done = subprocess.run(command, cwd=project.root, env=settings, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, cwd=project.root, env=settings, capture_output=True, text=True, timeout=400, check=False)
     assert done.returncode == 2
     assert "make one with `ae run unborn`" in done.stderr
 
