@@ -13,6 +13,7 @@ import psutil
 import pytest
 from checkout import Checkout, wait_for
 
+from aeops.registry.environment import quiet_environment
 from aeops.servers import answers, free_port
 
 
@@ -147,7 +148,7 @@ def test_mlflow_gone_in_the_middle_is_told_and_the_same_command_goes_on_later(
 
 def start_mlflow(folder: Path, port: int) -> subprocess.Popen[bytes]:
     place = f"sqlite:///{folder}/server.db"
-    environment = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
+    environment = os.environ | quiet_environment()
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     command += ["--backend-store-uri", place, "--artifacts-destination", str(folder / "files")]
     child = subprocess.Popen(
