@@ -102,7 +102,11 @@ def test_somebody_else_approves_and_no_run_undoes_a_rollback(copy: Checkout) -> 
     again = copy.ae("run", "small")
     assert (again.returncode, "nothing changed" in again.stdout) == (0, True), again.stderr
 
-    assert copy.ae("rollback", "small", "--by", "bob", "--why", "it flags too much").returncode == 0
+    back = ("rollback", "small", "--by", "bob", "--why", "it flags too much")
+    unsigned = copy.ae(*back)
+    assert (unsigned.returncode, "it is not signed" in unsigned.stderr) == (3, True), unsigned.stderr
+    assert copy.ae("sign", "small", "1", "--key", "keys/ops.pem").returncode == 0
+    assert copy.ae(*back).returncode == 0
     done = copy.ae("run", "small")
     assert done.returncode == 4
     assert "nothing changed" in done.stdout
