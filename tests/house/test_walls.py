@@ -124,3 +124,9 @@ def test_telemetry_of_every_library_is_off() -> None:
     assert settings["DO_NOT_TRACK"] == "true"
     assert settings["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"
     assert settings["DVC_NO_ANALYTICS"] == "1"
+
+
+def test_what_shares_a_costly_fixture_shares_a_process(request: pytest.FixtureRequest) -> None:
+    if not os.environ.get("PYTEST_XDIST_WORKER") or request.config.getoption("loadgroup", False) is not True:
+        pytest.skip("the suite is not spread over processes by groups: make test does that")
+    assert "@" in request.node.nodeid, "pytest-xdist no longer reads the groups of tests/conftest.py"
