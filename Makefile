@@ -13,13 +13,17 @@ ifneq ($(strip $(UV_FIND_LINKS)),)
 export UV_FIND_LINKS
 endif
 
-.PHONY: run test check up down ui clean bench bench-models env lock format
+.PHONY: run test test-long check up down ui clean bench bench-models env lock format
 
 run: env
 	$(BIN)/ae run digits
 
 test: env
 	$(BIN)/pytest -n auto --dist loadgroup
+
+# What brings whole servers up for minutes: the stack with every process killed, the quarter, real servers over PostgreSQL.
+test-long: env
+	$(BIN)/pytest -m long
 
 check: env
 	$(BIN)/ruff check .

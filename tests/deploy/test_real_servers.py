@@ -31,7 +31,7 @@ from aeops.servers import free_port
 
 DATASET = {"dataset": "digits", "content_sha256": "c" * 64, "dvc_md5": "d" * 32}
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(autouse=True)

@@ -26,7 +26,7 @@ from aeops.stack.prefect_api import PrefectApi
 from aeops.stack.status import gather
 
 REPOSITORY = Path(__file__).parents[2]
-pytestmark = pytest.mark.timeout(600)  # seconds, on a busy machine
+pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]  # seconds, on a busy machine
 
 CROWN = """
 import sys

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from checkout import ROOT, make_checkout
 
-pytestmark = pytest.mark.timeout(1800)  # seconds, on a busy machine; on two idle cores it takes a few minutes
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]  # seconds, on a busy machine; a few minutes on two idle cores
 
 
 def benchmark() -> ModuleType:
