@@ -34,6 +34,8 @@ SECONDS = 20.0  # of saturation
 WARM_UP = 6.0
 GROWTH = 24 * 2**20  # bytes of memory that may be added after the warm-up: a leak of a kilobyte a request is far more
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
