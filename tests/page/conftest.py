@@ -24,6 +24,7 @@ from aeops.registry import promotion
 from aeops.registry.store import open_store
 
 ROOT = Path(__file__).parents[2]
+MEASURED = json.loads((ROOT / "benchmarks" / "records" / "models" / "digits.json").read_text(encoding="utf-8"))["metrics"]
 HOSTILE = "<script>document.title='taken over'</script>"
 
 
@@ -59,8 +60,7 @@ def project(linear_bundle: Path, digits: np.ndarray, tmp_path_factory: pytest.Te
 def decide(project: Project, bundle: Path, scratch: Path) -> None:
     """Two versions; the first is champion, the second was refused with a reason that would like to be a script."""
     store = open_store(project)
-    measured = json.loads((ROOT / "benchmarks" / "records" / "models" / "digits.json").read_text(encoding="utf-8"))["metrics"]
-    (scratch / "metrics.json").write_text(json.dumps(measured), encoding="utf-8")
+    (scratch / "metrics.json").write_text(json.dumps(MEASURED), encoding="utf-8")
     facts = {"verdict": "accepted", "git.commit": "0123456789", "git.dirty": "true", "data.content_sha256": "c" * 64}
     other = shutil.copytree(bundle, scratch / "other")
     described = json.loads((other / "bundle.json").read_text(encoding="utf-8"))
@@ -70,7 +70,7 @@ def decide(project: Project, bundle: Path, scratch: Path) -> None:
     write_sums(other)
     for which, verdict in ((bundle, "accepted"), (other, "refused")):
         run = store.start_run("digits", {}, {}, {"dataset": "digits", "content_sha256": "c" * 64})
-        store.log_metrics(run, measured)
+        store.log_metrics(run, MEASURED)
         store.log_files(run, [scratch / "metrics.json"])
         store.register(run, "digits", which, facts | {"verdict": verdict}, "# digits")
     promotion.promote(store, "digits", "1", expected=None, who="ada", why="better than none", evidence={"sha256": "1" * 64})

@@ -17,7 +17,7 @@ from aeops.page.app import build_app
 from aeops.project import Project
 from aeops.recipe import recipe_names
 
-from .conftest import HOSTILE, ROOT, Served, copied, write
+from .conftest import HOSTILE, MEASURED, ROOT, Served, copied, write
 
 
 class Elements(HTMLParser):
@@ -57,7 +57,8 @@ def test_the_overview_has_a_card_for_the_recipe_with_a_version_and_a_line_for_ea
     shown = page(client, "/")
     cards = [attributes for tag, attributes in shown.found if tag == "article"]
     assert len(cards) == 1
-    for words in ("version 1 since", "by promotion of ada", "0.929", "kNN-5 distance", "Alarm: score drift", "1 alarm"):
+    auroc = f"{MEASURED['detection']['model']['auroc']:.3f}"
+    for words in ("version 1 since", "by promotion of ada", auroc, "kNN-5 distance", "Alarm: score drift", "1 alarm"):
         assert words in shown.text
     for name in recipe_names(Project(root=ROOT, home=ROOT)):
         assert (f"ae run {name}" in shown.text) == (name != "digits")
@@ -67,7 +68,8 @@ def test_the_recipes_page_shows_each_part(client: httpx.Client) -> None:
     text = page(client, "/r/digits").text
     for words in (
         *("version 1 since", "better than none", "the report of the last run", "Data Docs"),
-        *("champion accepted", "refused", "0.01106", "0.02523", "not tried"),
+        *("champion accepted", "refused", "not tried"),
+        *(f"{MEASURED['reconstruction'][which]['mse']:.5f}" for which in ("model", "pca")),
         *("812", "1 of 3 signals, 2 are needed", "too few days", "the last months"),
         *("5,000 samples came in, 4,997 were accepted, 3 set aside", "1 of 2 expectations met", "Not met: blank"),
         *("3 samples in .ae/quarantine/digits/0123456789ab", "2 blank", "1 sample mean", "blank, sample mean"),

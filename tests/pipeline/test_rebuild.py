@@ -28,7 +28,9 @@ from aeops.registry.store import open_store
 store = open_store(find_project())
 version = store.version("small", "1")
 store.set_tags("small", "1", {changes!r})
-print(json.dumps({{"run": store.client.get_run(version.run_id).info.artifact_uri, "tags": version.tags}}))
+places = {{"run": store.client.get_run(version.run_id).info.artifact_uri}}
+places["model"] = store.client.get_model_version_download_uri("small", "1")
+print(json.dumps(places | {{"tags": version.tags}}))
 """
 
 
@@ -90,7 +92,7 @@ def tampered(copy: Checkout, name: str, before: str, after: str, tag: str = "") 
 
 
 def recorded(copy: Checkout, changes: dict[str, str] | None = None) -> dict[str, Any]:
-    """Where the files of the version's run are, and its tags before they were changed."""
+    """Where the files of the version's run and of its model are, and its tags before they were changed."""
     return dict(json.loads(copy.python(TAGS.format(changes=changes or {}))))
 
 
@@ -149,7 +151,7 @@ def test_every_missing_piece_is_named_at_once_and_nothing_runs(copy: Checkout) -
     (folder / "rebuild" / "dvc.yaml").unlink()
     (folder / "metrics.json").unlink()
     shutil.rmtree(copy.home / "serving", ignore_errors=True)
-    [model] = copy.home.glob("mlflow/artifacts/small/models/*/artifacts/artifacts/bundle/weights.safetensors")
+    model = Path(recorded(copy)["model"].removeprefix("file://")) / "artifacts" / "bundle" / "weights.safetensors"
     model.write_bytes(model.read_bytes()[:-1])
     folder_md5 = json.loads(
         copy.python("import json, yaml; print(json.dumps(yaml.safe_load(open('data.dvc'))['outs'][0]['md5']))")
