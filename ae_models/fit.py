@@ -5,6 +5,7 @@ Killed at any moment and called again, it goes on from its last checkpoint and e
 
 import hashlib
 import logging
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -62,12 +63,13 @@ def fit(
         progress_bar: whether to draw one on stderr.
 
     Raises:
-        TrainingError: samples that cannot be, or a loss that is no number.
+        TrainingError: samples that cannot be, fewer threads than `spec.train.threads`, or a loss that is no number.
         SpecError: too few calibration samples for the false-alarm rate.
     """
     parts = {"train": as_rows(train), "validation": as_rows(validation), "calibration": as_rows(calibration)}
     for name, samples in parts.items():
         demand_samples(name, samples, spec.input)
+    demand_threads(spec.train.threads)
     rows = parts["calibration"].shape[0]
     threshold.calibrate(spec.threshold, np.zeros(rows, np.float32))  # too few of them is said before the training
     with steady(spec.train.threads), quiet():
@@ -231,6 +233,20 @@ def bundle_document(spec: FitSpec, training: Training, scorer: Scorer, content_s
         "code": {"shape": list(scorer.autoencoder.bottleneck.code_shape), "dtype": "int64" if quantised else "float32"},
         "torch": torch.__version__.partition("+")[0],
     }
+
+
+def demand_threads(threads: int) -> None:
+    """Refuses an environment in which oneDNN would wait for ever for threads that OpenMP does not start.
+
+    Raises:
+        TrainingError: OMP_THREAD_LIMIT is less than `threads`.
+    """
+    limit = os.environ.get("OMP_THREAD_LIMIT", "").strip()
+    if limit.isdecimal() and int(limit) < threads:
+        raise TrainingError(
+            f"OMP_THREAD_LIMIT={limit} is set and train.threads is {threads}: a training here would never end. "
+            "Type unset OMP_THREAD_LIMIT; another number of threads would train other bits"
+        )
 
 
 @contextmanager

@@ -27,6 +27,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -135,13 +136,17 @@ class Client:
     """Asks the scoring service for one sample after the other, until it is stopped.
 
     Attributes:
+        patience: seconds for which a request is sent again where the service is not there.
+        answered: the name (x-request-id) of each request that was answered.
         versions: the version that answered, in order, without repetition.
         failed: what went wrong, a line for each request.
     """
 
     address: str
     samples: np.ndarray
+    patience: float = 0.0
     asked: int = 0
+    answered: list[str] = field(default_factory=list)
     versions: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     stopping: threading.Event = field(default_factory=threading.Event)
@@ -150,11 +155,26 @@ class Client:
         while not self.stopping.wait(0.05):
             self.asked += 1
             try:
-                self.one(self.samples[self.asked % len(self.samples)])
-            except (OSError, ValueError, KeyError) as error:  # whatever urllib and JSON raise
+                self.until_answered(self.samples[self.asked % len(self.samples)])
+            except (OSError, HTTPException, ValueError, KeyError) as error:  # whatever urllib and JSON raise
                 self.failed.append(f"request {self.asked}: {error}")
 
-    def one(self, sample: np.ndarray) -> None:
+    def until_answered(self, sample: np.ndarray) -> None:
+        deadline, again = time.monotonic() + self.patience, 0
+        while True:
+            try:
+                self.one(sample, f"story-{self.asked}-{again}")
+            except urllib.error.HTTPError:
+                raise  # it is there, and refuses
+            except (OSError, HTTPException):
+                if time.monotonic() >= deadline:
+                    raise
+                again += 1
+                time.sleep(0.05)
+            else:
+                return
+
+    def one(self, sample: np.ndarray, name: str) -> None:
         """One score; every tenth time also which version answers.
 
         Raises:
@@ -162,11 +182,13 @@ class Client:
             ValueError: an answer that says nothing.
         """
         body = json.dumps({"inputs": sample.tolist()}).encode()
-        request = urllib.request.Request(f"{self.address}/score", body, {"Content-Type": "application/json"})
+        headers = {"Content-Type": "application/json", "x-request-id": name}
+        request = urllib.request.Request(f"{self.address}/score", body, headers)
         with urllib.request.urlopen(request, timeout=60) as answer:
             score = json.load(answer)["predictions"][0]["score"]
         if not np.isfinite(score):
             raise ValueError(f"score {score}")
+        self.answered.append(name)
         if self.asked % 10 == 0:
             with urllib.request.urlopen(f"{self.address}/readyz", timeout=60) as answer:
                 version = json.load(answer)["version"]
@@ -267,6 +289,14 @@ class Quarter:
 
     def live(self, day: int) -> None:
         """A day: samples come in, are scored, and monitoring looks; what it wants is done."""
+        now = self.come_in(day)
+        if day in SCHEDULED:
+            self.retrain(day, "retrain by schedule")
+        elif self.alarms(now):
+            self.monitor(day, now)
+
+    def come_in(self, day: int) -> datetime:
+        """The day's samples come in and are scored; the evening of that day."""
         samples = self.digits.calm() if day < CHANGE else self.digits.changed()
         file = self.keep(day, samples)
         arriving = self.root / "inbox" / RECIPE / file.name
@@ -274,10 +304,7 @@ class Quarter:
         os.utime(arriving, (time.time() - 60,) * 2)  # else it counts as being written still
         now = self.begin + timedelta(days=day, hours=20)
         self.scored += score_inbox(self.project, self.recipe, now)["samples"]
-        if day in SCHEDULED:
-            self.retrain(day, "retrain by schedule")
-        elif self.alarms(now):
-            self.monitor(day, now)
+        return now
 
     def alarms(self, now: datetime) -> list[str]:
         """The signals that alarm; asked by the function, as a flow run a day would take an hour."""
@@ -310,11 +337,15 @@ class Quarter:
 
     def run_flow(self, deployment: str, parameters: dict[str, Any]) -> None:
         """Starts a run of a deployment and waits for its end."""
+        self.wait_for(self.start_flow(deployment, parameters))
+
+    def start_flow(self, deployment: str, parameters: dict[str, Any]) -> str:
+        """The id of a new run of a deployment."""
         found = self.prefect.ask("GET", f"deployments/name/{deployment}")
         if found is None:
             raise InfrastructureError(f"no deployment {deployment} at {self.prefect.url}")
         run = self.prefect.ask("POST", f"deployments/{found['id']}/create_flow_run", {"parameters": parameters})
-        self.wait_for(run["id"])
+        return str(run["id"])
 
     def wait_for(self, flow_run: str) -> None:
         """Raises DataError where the flow run does not complete."""

@@ -2,6 +2,8 @@
 
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import pytesseract
@@ -11,7 +13,7 @@ from rapidfuzz.distance import Levenshtein
 INSTALL = "apt install tesseract-ocr"
 LANGUAGE = "eng"
 ONE_BLOCK = "--psm 6"  # the page is one block of text: nothing is read differently because the layout was guessed anew
-THREADS = "OMP_THREAD_LIMIT"  # of Tesseract, which is slower with several on images this small
+THREADS = "OMP_THREAD_LIMIT"
 
 
 def missing() -> str:
@@ -27,10 +29,24 @@ def read(image: np.ndarray) -> str:
     Raises:
         pytesseract.TesseractNotFoundError: Tesseract is not installed; ask `missing` first.
     """
-    os.environ.setdefault(THREADS, "1")
     levels = (image.clip(0, 1) * 255).round().astype(np.uint8)
-    found: str = pytesseract.image_to_string(Image.fromarray(levels), lang=LANGUAGE, config=ONE_BLOCK)
+    with on_one_thread():
+        found: str = pytesseract.image_to_string(Image.fromarray(levels), lang=LANGUAGE, config=ONE_BLOCK)
     return " ".join(found.split())
+
+
+@contextmanager
+def on_one_thread() -> Iterator[None]:
+    """Tesseract is slower with several on images this small. Put back at once: a training under such a limit never ends."""
+    before = os.environ.get(THREADS)
+    os.environ[THREADS] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[THREADS]
+        else:
+            os.environ[THREADS] = before
 
 
 def character_error_rate(references: list[str], found: list[str]) -> float | None:

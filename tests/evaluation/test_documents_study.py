@@ -1,6 +1,7 @@
 """The study of documents: pages out of tiles, the classical threshold, and what Tesseract reads, where it is installed."""
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -182,7 +183,9 @@ def test_without_tesseract_nothing_is_claimed_and_the_note_says_what_to_install(
 
 @needs_tesseract
 def test_tesseract_reads_what_was_typed():
+    before = dict(os.environ)
     assert ocr.read(typed(LINES) / 255) == " ".join(LINES)
+    assert dict(os.environ) == before, "a limit of threads that stays hangs every later training of this process's children"
 
 
 @needs_tesseract

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from ae_models import checkpoint
+from ae_models import checkpoint, fit
 from ae_models.errors import SpecError, TrainingError
 from ae_models.feed import IndexBatches, Indices, loader
 from ae_models.progress import HISTORY, keep_lines
@@ -135,6 +135,18 @@ def test_a_loss_that_is_no_number_says_what_to_type_and_keeps_no_checkpoint(
         fit_into(dataclasses.replace(with_train(spec, learning_rate=10.0), model=deep), tmp_path)
     assert not (tmp_path / "checkpoints" / checkpoint.LAST).exists()
     assert not (tmp_path / "bundle").exists()
+
+
+@pytest.mark.parametrize(("limit", "allowed"), [("1", False), ("2", True), ("", True)])
+def test_a_limit_of_threads_under_which_a_training_never_ends_is_refused(
+    monkeypatch: pytest.MonkeyPatch, limit: str, allowed: bool
+) -> None:
+    monkeypatch.setenv("OMP_THREAD_LIMIT", limit)
+    if allowed:
+        fit.demand_threads(2)
+    else:
+        with pytest.raises(TrainingError, match=r"OMP_THREAD_LIMIT=1 is set and train\.threads is 2: .* unset OMP_THREAD_LIMIT"):
+            fit.demand_threads(2)
 
 
 def test_a_truncated_checkpoint_starts_over_and_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -19,6 +19,7 @@ import psutil
 import pytest
 import yaml
 from checkout import Checkout, make_checkout, wait_for
+from living_stack import pids
 
 from aeops.project import Project
 from aeops.stack.notes import processes, read_note, read_notes
@@ -96,15 +97,7 @@ class Stack:
         return bool(gather(self.project)["well"])
 
     def pids(self) -> dict[str, int | None]:
-        """The living process of each service, the supervisors among them."""
-        found = {note.name: note.pid if note.process else None for note in read_notes(self.project)}
-        return found | {name: self.holder(lock) for name, lock in (("supervisor", "stack"), ("standby", "standby"))}
-
-    def holder(self, lock: str) -> int | None:
-        told = (self.checkout.home / "locks" / f"{lock}.lock").read_text()
-        pid = json.loads(told)["pid"] if told else None
-        alive = pid in {process.pid for process in processes(self.project).get("supervisor", [])}
-        return pid if alive else None
+        return pids(self.project)
 
     # ---------------------------------------------------------------- runs
 

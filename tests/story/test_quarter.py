@@ -1,31 +1,13 @@
 """A quarter in minutes: data by the day, retrains by schedule and by alarm, a gate that decides, a service that swaps."""
 
-import importlib.util
 import itertools
-import sys
 from types import ModuleType
 from typing import Any
 
 import pytest
-from checkout import ROOT, make_checkout
+from checkout import make_checkout
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]  # seconds, on a busy machine; a few minutes on two idle cores
-
-
-def benchmark() -> ModuleType:
-    """benchmarks/quarter.py, which tells the same story with a record and a picture."""
-    spec = importlib.util.spec_from_file_location("quarter", ROOT / "benchmarks" / "quarter.py")
-    assert spec is not None
-    assert spec.loader is not None
-    found = importlib.util.module_from_spec(spec)
-    sys.modules["quarter"] = found  # its dataclasses ask for it
-    spec.loader.exec_module(found)
-    return found
-
-
-@pytest.fixture(scope="module")
-def quarter() -> ModuleType:
-    return benchmark()
 
 
 @pytest.fixture(scope="module")
