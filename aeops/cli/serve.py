@@ -183,6 +183,7 @@ def uvicorn_server(service: "Service") -> "uvicorn.Server":
         ws="none",
         log_config=None,
         access_log=False,
+        proxy_headers=False,  # nobody asks where a request came from
         server_header=False,
         timeout_keep_alive=service.limits.idle_seconds,
         timeout_graceful_shutdown=STOP_WITHIN,

@@ -9,39 +9,34 @@ body of another kind, 422 for samples that cannot be, 503 where no version answe
 
 import asyncio
 import contextlib
-import logging
 import threading
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-import orjson
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
 from starlette.requests import Request as HttpRequest
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
-from aeops.errors import AeError, DataError, InfrastructureError
+from aeops.errors import AeError
 from aeops.recipe import ServingSpec
 from aeops.serving import openapi
 from aeops.serving.answering import EMBED, EXPLAIN, INVOCATIONS, RECONSTRUCT, SCORE, Answering, Request
+from aeops.serving.asked import Asked
 from aeops.serving.batching import Batcher
-from aeops.serving.bodies import AS_JSON, JSON, MEDIA_TYPES, PARAMS, refuse_others
 from aeops.serving.detector import Detector
-from aeops.serving.doors import Door
+from aeops.serving.doors import Door, Receive, Scope, Send
 from aeops.serving.journal import Journal
 from aeops.serving.limits import Limits
 from aeops.serving.metrics import MEDIA_TYPE as METRICS_TYPE
 from aeops.serving.metrics import Metrics
+from aeops.serving.responses import as_json, error_response
 from aeops.serving.served import Served
 from aeops.serving.succession import Sources, Succession
 
 ASKED = (SCORE, INVOCATIONS, EMBED, RECONSTRUCT, EXPLAIN)
-BOOLEANS = {"true": True, "false": False}
 TEND = 2.0  # seconds between two looks after the journal
-
-log = logging.getLogger("aeops.serving")
 
 
 class Service:
@@ -136,108 +131,23 @@ def build_app(detector: Detector, name: str, version: str, limits: Limits | None
 
 def service_app(service: Service) -> Door:
     """The service as an ASGI application."""
-    asked = [Route(path, asking(service, path), methods=["POST"]) for path in ASKED]
-    told = [Route(path, telling(service, tell), methods=["GET"]) for path, tell in TOLD.items()]
+    asked = {path: Asked(service, path) for path in ASKED}
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         yield
         await asyncio.to_thread(service.end)
 
-    handlers: Any = {HTTPException: tell_http_error, AeError: tell_ae_error, Exception: tell_fault}
-    app = Starlette(routes=[*asked, *told], exception_handlers=handlers, lifespan=lifespan)
-    return Door(app, service.metrics, frozenset([*ASKED, *TOLD]), service.password)
+    routes = [Route(path, one, methods=["POST"]) for path, one in asked.items()]  # here for what is no POST, which is told so
+    routes += [Route(path, telling(service, tell), methods=["GET"]) for path, tell in TOLD.items()]
+    handlers: Any = dict.fromkeys((HTTPException, AeError, Exception), tell_error)
+    others = Starlette(routes=routes, exception_handlers=handlers, lifespan=lifespan)
 
+    async def by_path(scope: Scope, receive: Receive, send: Send) -> None:
+        one = asked.get(scope["path"]) if scope["type"] == "http" and scope["method"] == "POST" else None
+        await (one or others)(scope, receive, send)
 
-# ---------------------------------------------------------------- what is asked
-
-
-def asking(service: Service, path: str) -> Callable[[HttpRequest], Any]:
-    async def ask(http: HttpRequest) -> Response:
-        served = service.served()
-        media_type = body_type(http)
-        params = query_params(http)
-        body = await limited_body(http, service)
-        try:
-            loop = asyncio.get_running_loop()
-            answer = loop.create_future()
-            name, accepted = http.state.name, accepted_type(http)
-            request = Request(path, served, name, body, media_type, accepted, params, loop, answer)
-            if not service.batcher.put(request):
-                raise HTTPException(503, f"{service.limits.queue} requests wait already; try again", {"retry-after": "1"})
-            reply = await answer
-        finally:
-            service.in_flight -= len(body)
-        return Response(reply.body, 200, reply.headers, reply.media_type)
-
-    return ask
-
-
-def body_type(http: HttpRequest) -> str:
-    given = http.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if given in AS_JSON or given in MEDIA_TYPES:
-        return given
-    raise HTTPException(415, f"a body of type {given} given; {', '.join(MEDIA_TYPES)} are allowed")
-
-
-def accepted_type(http: HttpRequest) -> str:
-    """The first form that the client accepts and that there is; JSON where it names none."""
-    for entry in http.headers.get("accept", "").lower().split(","):
-        if (name := entry.partition(";")[0].strip()) in MEDIA_TYPES:
-            return name
-    return JSON
-
-
-def query_params(http: HttpRequest) -> dict[str, bool]:
-    if not http.scope["query_string"]:
-        return {}
-    given = http.query_params
-    refuse_others(given, PARAMS, "param")
-    for name, value in given.multi_items():
-        if value not in BOOLEANS:
-            raise HTTPException(400, f"the param {name} is {value!r}; true or false is allowed")
-    return {name: BOOLEANS[value] for name, value in given.items()}
-
-
-async def limited_body(http: HttpRequest, service: Service) -> bytes:
-    """The body, kept no further than is allowed and awaited no longer; what is kept counts as in flight.
-
-    Too large a body is read to its end all the same, as long as that is near: a client that still sends when the connection is
-    closed would not see the answer.
-    """
-    limits = service.limits
-    promised = http.headers.get("content-length", "")
-    size = int(promised) if promised.isdecimal() else 0
-    if size > 2 * limits.body_bytes or "expect" in http.headers:
-        require_size(size, limits)
-    parts: list[bytes] = []
-    size = held = 0
-    try:
-        async with asyncio.timeout(limits.body_seconds):
-            async for part in http.stream():
-                size += len(part)
-                require_size(size // 2, limits)
-                if size <= limits.body_bytes:
-                    parts.append(part)
-                    held += len(part)
-                    service.in_flight += len(part)
-                if service.in_flight > limits.bytes_in_flight:
-                    raise HTTPException(503, "too many large bodies at once; try again", {"retry-after": "1"})
-        require_size(size, limits)
-    except BaseException as error:
-        service.in_flight -= held
-        if isinstance(error, TimeoutError):
-            told = f"the body did not arrive within {limits.body_seconds:g} s; {size} bytes of it did"
-            raise HTTPException(408, told, {"connection": "close"}) from error
-        if isinstance(error, ClientDisconnect):
-            raise HTTPException(400, "the client went away before its body was there") from error
-        raise
-    return parts[0] if len(parts) == 1 else b"".join(parts)
-
-
-def require_size(size: int, limits: Limits) -> None:
-    if size > limits.body_bytes:
-        raise HTTPException(413, f"a body of more than {limits.body_bytes} bytes given; send smaller batches")
+    return Door(by_path, service.metrics, frozenset([*ASKED, *TOLD]), service.password)
 
 
 # ---------------------------------------------------------------- what is told
@@ -299,23 +209,5 @@ def description(served: Served) -> dict[str, Any]:
     }
 
 
-def as_json(content: dict[str, Any], status: int = 200, headers: Any = None) -> Response:
-    return Response(orjson.dumps(content), status, headers, JSON)
-
-
-async def tell_http_error(_http: HttpRequest, error: HTTPException) -> Response:
-    return as_json({"error": str(error.detail)}, error.status_code, error.headers)
-
-
-async def tell_ae_error(_http: HttpRequest, error: AeError) -> Response:
-    """422 for samples that cannot be; 503 where the disk or the like is in the way."""
-    told = " ".join(str(error).split())
-    if isinstance(error, DataError):
-        return as_json({"error": told}, 422)
-    assert isinstance(error, InfrastructureError), "no other error has its cause in a request"
-    log.error("%s", told)
-    return as_json({"error": told}, 503, {"retry-after": "5"})
-
-
-async def tell_fault(_http: HttpRequest, _error: Exception) -> Response:
-    return as_json({"error": "a fault of the service's own, which its log tells"}, 500)
+async def tell_error(_http: HttpRequest, error: Exception) -> Response:
+    return error_response(error)

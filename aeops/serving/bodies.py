@@ -6,6 +6,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -130,9 +131,26 @@ def of_json(request: dict[str, Any], body: bytes, detector: Detector) -> Any:
     if (body.count(b'"'), body.count(b"true"), body.count(b"false")) != expected and holds_others(inputs):
         raise DataError("samples with texts, truths or objects in them given; whole or real numbers are allowed")
     try:
-        return np.asarray(inputs)
+        return np.asarray(inputs) if (small := small_numbers(inputs)) is None else small
     except ValueError as error:
         raise DataError(f"samples of unequal shapes given; {detector.allowed()} allowed") from error
+
+
+def small_numbers(inputs: Any) -> np.ndarray | None:
+    """Nested lists of whole numbers from 0 to 255, such as pictures are, as uint8; None for all else, which numpy looks at.
+
+    numpy takes five times as long for them: it asks each number for its type.
+    """
+    shape: list[int] = []
+    level = [inputs]
+    try:
+        while isinstance(level[0], list):
+            [length] = set(map(len, level))
+            shape.append(length)
+            level = list(chain.from_iterable(level))
+        return np.frombuffer(bytes(level), np.uint8).reshape(shape)
+    except (TypeError, ValueError, IndexError):  # other numbers, no numbers, or lists of unequal lengths
+        return None
 
 
 def holds_others(inputs: Any) -> bool:

@@ -36,11 +36,11 @@ def careful_protocol(limits: Limits) -> type[HttpToolsProtocol]:
             super().connection_lost(exc)
 
         def data_received(self, data: bytes) -> None:
-            if self._in_head and self._timer is None:  # the first bytes of a further request
-                self._drop_in(limits.head_seconds)
             before = self._heads if self._in_head else None
             super().data_received(data)
-            if self._heads == before:  # all of it was of one head
+            if self._heads == before:  # all of it was of one head, which has not ended
+                if self._timer is None:  # the first bytes of a further request
+                    self._drop_in(limits.head_seconds)
                 self._head_bytes += len(data)
                 if self._head_bytes > limits.head_bytes:
                     self.transport.abort()

@@ -11,7 +11,7 @@ import json
 import math
 import os
 from collections.abc import Iterable, Iterator
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -198,10 +198,10 @@ class Detector:
         """The block as the model takes it; `first` is its first sample's place in the whole batch, for the message."""
         if self.kind == "text":
             return np.ascontiguousarray(block, dtype=np.int64)
+        if within(block.dtype, self.low, self.high):
+            return np.ascontiguousarray(block, dtype=np.float32)
         with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, which lies outside
             values = np.ascontiguousarray(block, dtype=np.float32)
-        if within(block.dtype, self.low, self.high):
-            return values
         inside = (values >= self.low) & (values <= self.high)  # false for NaN too
         if not inside.all():
             place = int(np.argmin(inside.reshape(len(values), -1).all(axis=1)))
@@ -227,6 +227,7 @@ def outputs(reconstruction: bool, code: bool) -> list[str]:
     return ["score", "p_value", "is_anomaly"] + ["reconstruction"] * reconstruction + ["code"] * code
 
 
+@cache  # numpy takes its time to tell a dtype's limits
 def within(kind: np.dtype[Any], low: float, high: float) -> bool:
     """Whether every number of that dtype lies in low..high, so that none has to be looked at."""
     return kind.kind in "ui" and bool(low <= np.iinfo(kind).min and np.iinfo(kind).max <= high)

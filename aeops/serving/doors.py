@@ -28,7 +28,7 @@ OURS, COUNTED = secrets.token_hex(6).encode(), itertools.count()
 
 
 class Door:
-    """Wraps the service. Answers carry `x-request-id`; requests find it in their state as `name`.
+    """Wraps the service. Answers carry `x-request-id`; requests find it in their state as `name`, and their `headers` as a dict.
 
     Args:
         paths: those that /metrics counts by their names.
@@ -46,7 +46,7 @@ class Door:
         begun = time.perf_counter()
         given = dict(scope["headers"])
         name = request_name(given.get(b"x-request-id", b""))
-        scope.setdefault("state", {})["name"] = name.decode()
+        scope.setdefault("state", {}).update(name=name.decode(), headers=given)
         status = 500  # of an application that dies without an answer
 
         async def send_named(message: Message) -> None:

@@ -25,6 +25,7 @@ class Metrics:
         registry = self.registry = CollectorRegistry()
         self._requests = Counter("ae_requests", "Answers by path and status", ["path", "status"], registry=registry)
         self._seconds = Histogram("ae_request_seconds", "From headers to answer", ["path"], buckets=SECONDS, registry=registry)
+        self._of_request: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
         self._samples = Counter("ae_samples", "Samples scored for answers", registry=registry)
         self._flagged = Counter("ae_flagged", "Of these, flagged", registry=registry)
         self._batches = Histogram("ae_batch_samples", "Samples scored at once", buckets=SIZES, registry=registry)
@@ -36,8 +37,11 @@ class Metrics:
         Gauge("ae_journal_bytes", "Bytes of predictions written since the start", registry=registry).set_function(journal_bytes)
 
     def request(self, path: str, status: int, seconds: float) -> None:
-        self._requests.labels(path, str(status)).inc()
-        self._seconds.labels(path).observe(seconds)
+        if (path, status) not in self._of_request:  # looking a child up by its labels costs as much as all else here
+            self._of_request[path, status] = self._requests.labels(path, str(status)), self._seconds.labels(path)
+        requests, took = self._of_request[path, status]
+        requests.inc()
+        took.observe(seconds)
 
     def scored(self, samples: int, flagged: int) -> None:
         self._batches.observe(samples)

@@ -15,6 +15,7 @@ from small_bundles import SIDE, small_bundle, text_bundle
 
 from aeops.serving import arrow, npy
 from aeops.serving.app import build_app
+from aeops.serving.bodies import small_numbers
 from aeops.serving.detector import Detector
 from aeops.serving.limits import Limits
 
@@ -255,6 +256,23 @@ def test_a_body_with_flipped_bytes_is_scored_or_refused_and_never_a_fault(client
 )
 def test_json_that_holds_no_samples_is_refused_in_one_line(client: TestClient, inputs: Any, told: str) -> None:
     refused(post(client, "/score", orjson.dumps({"inputs": inputs}), "application/json"), 422, told)
+
+
+@pytest.mark.parametrize("shape", [(4,), (1, 4, 4), (3, 1, 4, 4), (2, 1, 1)])
+def test_small_whole_numbers_are_read_as_numpy_reads_them(shape: tuple[int, ...]) -> None:
+    values = np.random.default_rng(1).integers(0, 256, shape)
+    read = small_numbers(values.tolist())
+    assert read is not None
+    assert read.dtype == np.uint8
+    np.testing.assert_array_equal(read, values)
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [[], [[]], "ab", ["ab", "cd"], [-1, 0], [0, 256], [0, 1.0], [0, None], [[0], [0, 1]], [0, [1]], [[0], 1], [[1], {"a": 1}]],
+)
+def test_all_else_is_left_to_numpy(inputs: Any) -> None:
+    assert small_numbers(inputs) is None
 
 
 def test_a_body_of_another_kind_or_with_unknown_params_is_refused(client: TestClient) -> None:
