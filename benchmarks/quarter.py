@@ -110,7 +110,7 @@ def write_recipe(root: Path) -> None:
             "keeps_the_champions_error": {"champion": "error", "margin": 0.2},
         },
         # Not `stale`: the ledger's clock is the real one. Not the service: its clock is, too.
-        "monitor": {"level": 0.001, "cooldown_days": 12, "channels": ["batch"], "signals": list(TESTS)},
+        "monitor": {"level": 0.001, "cooldown_days": 35, "channels": ["batch"], "signals": list(TESTS)},
         "scoring": {"inbox": f"inbox/{RECIPE}"},
         "serving": {"shadow_requests": 10, "shadow_seconds": 10},
     }

@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 import numpy as np
 from starlette.exceptions import HTTPException
@@ -132,7 +133,8 @@ class Answering:
         begun = time.perf_counter()
         said = served.detector.score_checked(checked, reconstruction=wants_made, code=True)
         seconds = time.perf_counter() - begun
-        ends = np.cumsum([len(part) for part in parts]).tolist()
+        require_finite(said)
+        ends = list(accumulate(len(part) for part in parts))
         pieces = [slice(end - len(part), end) for end, part in zip(ends, parts, strict=True)]
         said_each = [{name: values[piece] for name, values in said.items()} for piece in pieces]
         ids = self._recorded(served, requests, said_each)
@@ -145,8 +147,6 @@ class Answering:
 
     def _recorded(self, served: Served, requests: list[Request], said: list[dict[str, np.ndarray]]) -> dict[int, tuple[str, int]]:
         """Writes down what will be told; call and first row of each request that has predictions."""
-        for own in said:
-            require_finite(own)
         told = [(request, own) for request, own in zip(requests, said, strict=True) if request.path in TOLD]
         firsts: dict[int, tuple[str, int]] = {}
         if self.journal is None:

@@ -18,6 +18,8 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -221,14 +223,20 @@ def rows(
         "sample": strings([name.encode("utf-8", "backslashreplace").decode() for name in names]),
         "sample_sha256": strings(predictions.sums(samples)),
         "is_anomaly": flags(scored["is_anomaly"]),
-        "threshold": numbers(np.full(count, scorer.threshold), pa.float64()),
         "code": lists(predictions.summary_of_code(scored["code"])),
     }
-    same = {name: getattr(scorer, name) for name in ("recipe", "version", "bundle_sha256")} | {"channel": predictions.SERVICE}
-    columns |= {name: repeated(value, count) for name, value in same.items()}
+    columns |= of_scorer(scorer, count)
     floats = {"score": scored["score"], "p_value": scored["p_value"], "mean": mean, "std": std}
     columns |= {name: numbers(values.astype(np.float32, copy=False), pa.float32()) for name, values in floats.items()}
     return pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
+
+
+@lru_cache(maxsize=256)
+def of_scorer(scorer: Scorer, count: int) -> dict[str, pa.Array]:
+    """The columns that are the same in every row; batches of few sizes make up nearly all traffic."""
+    same = {name: getattr(scorer, name) for name in ("recipe", "version", "bundle_sha256")} | {"channel": predictions.SERVICE}
+    columns = {name: repeated(value, count) for name, value in same.items()}
+    return columns | {"threshold": numbers(np.full(count, scorer.threshold), pa.float64())}
 
 
 def microseconds(time: datetime) -> int:
@@ -245,7 +253,7 @@ def flags(values: np.ndarray) -> pa.Array:
 
 def strings(values: Sequence[str]) -> pa.Array:
     encoded = [value.encode() for value in values]
-    ends = np.cumsum([0, *map(len, encoded)], dtype=np.int32)
+    ends = np.array(list(accumulate(map(len, encoded), initial=0)), dtype=np.int32)
     return of_bytes(ends, b"".join(encoded))
 
 
