@@ -216,9 +216,8 @@ def told(recorded: dict[str, Any] | None) -> str:
     if recorded is None:
         return "Not measured yet: `python benchmarks/serving.py` measures it."
     parts = [
-        f"{recorded['cores']} cores, {recorded['turns']} turns of {recorded['seconds']:g} s each, alternating; medians. The "
-        "machine did other work meanwhile, so ratios within a turn say more than the figures, and CPU time, which other work "
-        "hardly changes, says most."
+        f"{recorded['cores']} cores, {recorded['turns']} turns of {recorded['seconds']:g} s each, alternating; medians. Ratios "
+        "are those within a turn; CPU time, which other work on the machine hardly changes, says most."
     ]
     for model in recorded["models"].values():
         parts += [
