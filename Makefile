@@ -19,7 +19,7 @@ run: env
 	$(BIN)/ae run digits
 
 test: env
-	$(BIN)/pytest -n auto --dist loadgroup
+	$(BIN)/pytest -n auto --dist loadgroup --no-loadscope-reorder  # in the order of tests/conftest.py
 
 # What brings whole servers up for minutes: the stack with every process killed, the quarter, real servers over PostgreSQL.
 test-long: env
