@@ -58,6 +58,7 @@ NEW_DIGIT, BLUR = 7, 0.7  # what appears, and the deviation of the blur in pixel
 WINDOW, DAYS, A_DAY = 28, 91, 36  # days that a training sees, days of the quarter, samples a day
 CHANGE = 47  # the day on which both appear
 SCHEDULED = (28, 84)  # days on which the schedule retrains
+COOLDOWN = 35  # days after a retrain by alarm in which alarms start none
 NEW_SHARE = 0.15  # of the samples from then on
 PATIENCE = 600.0  # seconds for a flow run, on a busy machine
 
@@ -110,7 +111,7 @@ def write_recipe(root: Path) -> None:
             "keeps_the_champions_error": {"champion": "error", "margin": 0.2},
         },
         # Not `stale`: the ledger's clock is the real one. Not the service: its clock is, too.
-        "monitor": {"level": 0.001, "cooldown_days": 35, "channels": ["batch"], "signals": list(TESTS)},
+        "monitor": {"level": 0.001, "cooldown_days": COOLDOWN, "channels": ["batch"], "signals": list(TESTS)},
         "scoring": {"inbox": f"inbox/{RECIPE}"},
         "serving": {"shadow_requests": 10, "shadow_seconds": 10},
     }
@@ -214,6 +215,7 @@ class Quarter:
     """A checkout whose stack is up, and the days that it lives through.
 
     Attributes:
+        rests_until: the day from which alarms start a retrain again.
         begin: the first day, at midnight: tomorrow's, as no prediction may be older than the promotion of who made it.
         told: what happened, (day, words).
     """
@@ -223,6 +225,7 @@ class Quarter:
     told: list[tuple[int, str]] = field(default_factory=list)
     digits: Days = field(default_factory=Days)
     scored: int = 0
+    rests_until: int = 0
 
     @cached_property
     def project(self) -> Project:
@@ -292,7 +295,7 @@ class Quarter:
         now = self.come_in(day)
         if day in SCHEDULED:
             self.retrain(day, "retrain by schedule")
-        elif self.alarms(now):
+        elif day >= self.rests_until and self.alarms(now):
             self.monitor(day, now)
 
     def come_in(self, day: int) -> datetime:
@@ -323,6 +326,7 @@ class Quarter:
         decision = verdict["decision"]
         if not decision["flow_run"]:
             return
+        self.rests_until = day + COOLDOWN
         self.tell(day, f"alarm: {', '.join(alarms)}; retrain started")
         self.wait_for(decision["flow_run"])
         self.tell(day, f"champion {self.champion()}: {self.last_line()}")
