@@ -39,6 +39,7 @@ from scipy.ndimage import gaussian_filter
 from aeops.dataset import write_json
 from aeops.errors import DataError, InfrastructureError
 from aeops.lineage import git, platform_facts
+from aeops.monitoring import history, places
 from aeops.monitoring.observed import Reign
 from aeops.monitoring.signals import ALARM
 from aeops.monitoring.spec import TESTS
@@ -110,8 +111,14 @@ def write_recipe(root: Path) -> None:
             "answers_when_served": {"check": "served"},
             "keeps_the_champions_error": {"champion": "error", "margin": 0.2},
         },
-        # Not `stale`: the ledger's clock is the real one. Not the service: its clock is, too.
-        "monitor": {"level": 0.001, "cooldown_days": COOLDOWN, "channels": ["batch"], "signals": list(TESTS)},
+        # The ledger's clock is the real one, so no champion is ever stale. So is the service's, whose predictions do not count.
+        "monitor": {
+            "level": 0.001,
+            "cooldown_days": COOLDOWN,
+            "channels": ["batch"],
+            "signals": list(TESTS),
+            "stale_after_days": 10 * DAYS,
+        },
         "scoring": {"inbox": f"inbox/{RECIPE}"},
         "serving": {"shadow_requests": 10, "shadow_seconds": 10},
     }
@@ -293,9 +300,10 @@ class Quarter:
     def live(self, day: int) -> None:
         """A day: samples come in, are scored, and monitoring looks; what it wants is done."""
         now = self.come_in(day)
+        alarms = self.alarms(now)
         if day in SCHEDULED:
             self.retrain(day, "retrain by schedule")
-        elif day >= self.rests_until and self.alarms(now):
+        elif alarms and day >= self.rests_until:
             self.monitor(day, now)
 
     def come_in(self, day: int) -> datetime:
@@ -310,11 +318,13 @@ class Quarter:
         return now
 
     def alarms(self, now: datetime) -> list[str]:
-        """The signals that alarm; asked by the function, as a flow run a day would take an hour."""
+        """The signals that alarm, and the look at them written down; by functions, as a flow run a day would take an hour."""
         move = ledger.last_move(ledger.read(self.project, RECIPE))
         if move is None or move.after is None:
             raise DataError(f"{RECIPE} has no champion on {now:%Y-%m-%d}")
-        found = judged(self.project, self.recipe, Reign(move.after, move.time, move.moment), now)
+        reign = Reign(move.after, move.time, move.moment)
+        found = judged(self.project, self.recipe, reign, now)
+        history.add(places.history_file(self.project, RECIPE), now, RECIPE, reign.version, reign.promoted, found.signals)
         counted = self.recipe.monitor.signals
         return [signal.name for signal in found.signals if signal.verdict == ALARM and signal.name in counted]
 

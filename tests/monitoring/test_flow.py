@@ -115,6 +115,9 @@ def test_the_flow_looks_and_starts_the_retrain_of_a_stale_champion(stale: Projec
     assert (verdict["decision"]["id"], verdict["decision"]["flow_run"]) == (line.id, line.flow_run)
     assert run.parameters == {"recipe": "digits"}
     assert {one["name"]: one["verdict"] for one in verdict["signals"]}["stale"] == "alarm"
+    page = places.page_file(stale, "digits").read_text()
+    assert "The champion needs a look." in page  # it is old, and nothing says that its samples are others
+    assert "no longer sees what it was calibrated on" not in page
     with get_client(sync_client=True) as client:
         artifacts = {artifact.key: artifact for artifact in client.read_artifacts()}
     assert "**alarm**" in artifacts["digits-monitoring"].data
