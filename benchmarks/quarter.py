@@ -172,10 +172,9 @@ class Client:
         while True:
             try:
                 self.one(sample, f"story-{self.asked}-{again}")
-            except urllib.error.HTTPError:
-                raise  # it is there, and refuses
-            except (OSError, HTTPException):
-                if time.monotonic() >= deadline:
+            except (OSError, HTTPException) as error:
+                refuses = isinstance(error, urllib.error.HTTPError) and error.code != 503  # 503: no version is loaded yet
+                if refuses or time.monotonic() >= deadline:
                     raise
                 again += 1
                 time.sleep(0.05)
