@@ -19,7 +19,7 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
-from aeops.errors import AeError
+from aeops.errors import AeError, DataError, InfrastructureError
 from aeops.recipe import ServingSpec
 from aeops.serving import openapi
 from aeops.serving.answering import EMBED, EXPLAIN, INVOCATIONS, RECONSTRUCT, SCORE, Answering, Request
@@ -140,7 +140,7 @@ def service_app(service: Service) -> Door:
 
     routes = [Route(path, one, methods=["POST"]) for path, one in asked.items()]  # here for what is no POST, which is told so
     routes += [Route(path, telling(service, tell), methods=["GET"]) for path, tell in TOLD.items()]
-    handlers: Any = dict.fromkeys((HTTPException, AeError, Exception), tell_error)
+    handlers: Any = dict.fromkeys((HTTPException, DataError, InfrastructureError, Exception), tell_error)
     others = Starlette(routes=routes, exception_handlers=handlers, lifespan=lifespan)
 
     async def by_path(scope: Scope, receive: Receive, send: Send) -> None:

@@ -7,7 +7,7 @@ import orjson
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from aeops.errors import AeError, DataError, InfrastructureError
+from aeops.errors import DataError, InfrastructureError
 from aeops.serving.bodies import JSON
 
 log = logging.getLogger("aeops.serving")
@@ -33,4 +33,4 @@ def error_response(error: Exception) -> Response:
 
 def is_foreseen(error: Exception) -> bool:
     """Whether an error has its cause in a request or in the machine; any other is the server's to log."""
-    return isinstance(error, HTTPException | AeError)
+    return isinstance(error, HTTPException | DataError | InfrastructureError)

@@ -13,11 +13,13 @@ import pytest
 from fastapi.testclient import TestClient
 from small_bundles import SIDE, small_bundle, text_bundle
 
+from aeops.errors import DataError, GateError, UsageError
 from aeops.serving import arrow, npy
 from aeops.serving.app import build_app
 from aeops.serving.bodies import small_numbers
 from aeops.serving.detector import Detector
 from aeops.serving.limits import Limits
+from aeops.serving.responses import error_response, is_foreseen
 
 NPY, ARROW = npy.MEDIA_TYPE, arrow.MEDIA_TYPE
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 1, SIDE, SIDE), dtype=np.uint8)
@@ -273,6 +275,14 @@ def test_small_whole_numbers_are_read_as_numpy_reads_them(shape: tuple[int, ...]
 )
 def test_all_else_is_left_to_numpy(inputs: Any) -> None:
     assert small_numbers(inputs) is None
+
+
+def test_a_fault_of_any_other_kind_is_500_and_goes_to_the_servers_log() -> None:
+    for error in (UsageError("u"), GateError("g"), KeyError("k")):
+        assert error_response(error).status_code == 500
+        assert not is_foreseen(error)
+    assert is_foreseen(DataError("d"))
+    assert error_response(DataError("d")).status_code == 422
 
 
 def test_a_body_of_another_kind_or_with_unknown_params_is_refused(client: TestClient) -> None:
