@@ -5,6 +5,7 @@ import errno
 import ipaddress
 import json
 import socket
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -173,13 +174,14 @@ def serve(project: Project, recipe: "Recipe", which: str, listener: socket.socke
 def uvicorn_server(service: "Service") -> "uvicorn.Server":
     import uvicorn
 
-    from aeops.serving.app import service_app
-    from aeops.serving.connections import careful_protocol
+    from aeops.serving.app import ASKED, service_app
+    from aeops.serving.connections import Careful
 
+    door = service_app(service)
     config = uvicorn.Config(
-        service_app(service),
+        door,
         loop="uvloop",
-        http=careful_protocol(service.limits),
+        http=partial(Careful, service, {path.encode(): path for path in ASKED}, door),  # type: ignore[arg-type]  # makes one
         ws="none",
         log_config=None,
         access_log=False,

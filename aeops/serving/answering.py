@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import accumulate
+from typing import Protocol
 
 import numpy as np
 from starlette.exceptions import HTTPException
@@ -33,6 +34,16 @@ RECORDED = ("score", "p_value", "is_anomaly", "code")
 TOLD = (SCORE, INVOCATIONS, EXPLAIN)  # what tells scores, and so makes predictions
 
 
+class Asking(Protocol):
+    """Who is told the outcome of a request, on the loop that asked: a future, or what is like one."""
+
+    def cancelled(self) -> bool: ...
+
+    def set_result(self, result: Reply, /) -> None: ...
+
+    def set_exception(self, exception: Exception, /) -> None: ...
+
+
 @dataclass
 class Request:
     """A request that waits.
@@ -40,7 +51,7 @@ class Request:
     Attributes:
         served: the version that answers it, whatever takes over meanwhile.
         params: from the query.
-        answer: set to the reply, or to what is wrong, on the loop that asked.
+        answer: is told the reply, or what is wrong.
     """
 
     path: str
@@ -51,7 +62,7 @@ class Request:
     accepted: str
     params: dict[str, bool]
     loop: asyncio.AbstractEventLoop
-    answer: "asyncio.Future[Reply]"
+    answer: Asking
     since: float = field(default_factory=time.monotonic)
     samples: Samples | None = None
 

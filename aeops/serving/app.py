@@ -100,6 +100,15 @@ class Service:
         if self.journal is not None:
             self.journal.close()
 
+    def put(self, request: Request) -> None:
+        """Lets a request wait for its answer.
+
+        Raises:
+            HTTPException: 503, too many wait.
+        """
+        if not self.batcher.put(request):
+            raise HTTPException(503, f"{self.limits.queue} requests wait already; try again", {"retry-after": "1"})
+
     def served(self) -> Served:
         """The version that answers.
 

@@ -1,5 +1,5 @@
-"""POST: what is asked of the model. An ASGI application a path, without the framework's layers, which for a request of one sample
-would cost as much as its answer.
+"""POST: what is asked of the model, an ASGI application a path. Requests that come whole are answered without it: see
+aeops/serving/direct.py.
 """
 
 import asyncio
@@ -52,8 +52,7 @@ class Asked:
             answer: asyncio.Future[Reply] = loop.create_future()
             accepted = accepted_type(headers)
             request = Request(self.path, served, state["name"], body, media_type, accepted, params, loop, answer)
-            if not service.batcher.put(request):
-                raise HTTPException(503, f"{service.limits.queue} requests wait already; try again", {"retry-after": "1"})
+            service.put(request)
             return await answer
         finally:
             service.in_flight -= len(body)

@@ -7,75 +7,69 @@ gone or leave their answers unread.
 import asyncio
 import socket
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-
+from aeops.serving.direct import Direct
 from aeops.serving.limits import Limits
 
 
-def careful_protocol(limits: Limits) -> type[HttpToolsProtocol]:
-    """uvicorn's protocol with these limits."""
+class Careful(Direct):
+    """Drops a connection whose request does not get on.
 
-    class Careful(HttpToolsProtocol):
-        """Drops a connection whose request does not get on.
+    A request is open from its first byte (or from connecting) to its last; while its answer is awaited the clock stands.
+    """
 
-        A request is open from its first byte (or from connecting) to its last; while its answer is awaited the clock stands.
-        """
+    _timer: asyncio.TimerHandle | None = None
+    _heads = 0  # that were read
+    _head_bytes = 0
+    _in_head = True
+    _in_body = False
 
-        _timer: asyncio.TimerHandle | None = None
-        _heads = 0  # that were read
-        _head_bytes = 0
-        _in_head = True
-        _in_body = False
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._drop_in(self.service.limits.head_seconds)
 
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-            super().connection_made(transport)
-            self._drop_in(limits.head_seconds)
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_clock()
+        super().connection_lost(exc)
 
-        def connection_lost(self, exc: Exception | None) -> None:
-            self._stop_clock()
-            super().connection_lost(exc)
-
-        def data_received(self, data: bytes) -> None:
-            before = self._heads if self._in_head else None
-            super().data_received(data)
-            if self._heads == before:  # all of it was of one head, which has not ended
-                if self._timer is None:  # the first bytes of a further request
-                    self._drop_in(limits.head_seconds)
-                self._head_bytes += len(data)
-                if self._head_bytes > limits.head_bytes:
-                    self.transport.abort()
-
-        def on_headers_complete(self) -> None:
-            self._stop_clock()
-            self._in_head, self._in_body, self._head_bytes = False, True, 0
-            self._heads += 1
-            super().on_headers_complete()
-
-        def on_message_complete(self) -> None:
-            self._stop_clock()
-            self._in_head, self._in_body = True, False
-            super().on_message_complete()
-
-        def on_response_complete(self) -> None:
-            super().on_response_complete()
-            if self._in_body:  # answered before all of it was there, as one that is too large: the rest is not awaited for ever
-                self._drop_in(limits.body_seconds)
-
-        def _drop_in(self, seconds: float) -> None:
-            self._stop_clock()
-            self._timer = self.loop.call_later(seconds, self._drop)
-
-        def _drop(self) -> None:
-            self._timer = None
-            if not self.transport.is_closing():
+    def data_received(self, data: bytes) -> None:
+        before = self._heads if self._in_head else None
+        super().data_received(data)
+        if self._heads == before:  # all of it was of one head, which has not ended
+            if self._timer is None:  # the first bytes of a further request
+                self._drop_in(self.service.limits.head_seconds)
+            self._head_bytes += len(data)
+            if self._head_bytes > self.service.limits.head_bytes:
                 self.transport.abort()
 
-        def _stop_clock(self) -> None:
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
+    def on_headers_complete(self) -> None:
+        self._stop_clock()
+        self._in_head, self._in_body, self._head_bytes = False, True, 0
+        self._heads += 1
+        super().on_headers_complete()
 
-    return Careful
+    def on_message_complete(self) -> None:
+        self._stop_clock()
+        self._in_head, self._in_body = True, False
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self._in_body:  # answered before all of it was there, as one that is too large: the rest is not awaited for ever
+            self._drop_in(self.service.limits.body_seconds)
+
+    def _drop_in(self, seconds: float) -> None:
+        self._stop_clock()
+        self._timer = self.loop.call_later(seconds, self._drop)
+
+    def _drop(self) -> None:
+        self._timer = None
+        if not self.transport.is_closing():
+            self.transport.abort()
+
+    def _stop_clock(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
 
 def keep_only_living(listener: socket.socket, limits: Limits) -> None:

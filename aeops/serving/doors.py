@@ -57,12 +57,13 @@ class Door:
             await send(message)
 
         try:
-            await (self.app if self._lets_in(scope["path"], given) else refuse)(scope, receive, send_named)
+            await (self.app if self.lets_in(scope["path"], given) else refuse)(scope, receive, send_named)
         finally:
             path = scope["path"] if scope["path"] in self.paths else OTHER
             self.metrics.request(path, status, time.perf_counter() - begun)
 
-    def _lets_in(self, path: str, headers: dict[bytes, bytes]) -> bool:
+    def lets_in(self, path: str, headers: dict[bytes, bytes]) -> bool:
+        """Whether a request has the password, or needs none."""
         if self._allowed is None or path in OPEN:
             return True
         return hmac.compare_digest(headers.get(b"authorization", b""), self._allowed)
