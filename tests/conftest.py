@@ -1,8 +1,11 @@
-"""How the suite is spread over processes (`-n`): what shares a costly fixture stays together, the longest starts first."""
+"""How the suite is spread over processes (`-n`): what shares a costly fixture stays together, the longest starts first. And what
+no test may leave behind."""
 
 import os
+from collections.abc import Iterator
 
 import pytest
+from checkout import FOREIGN
 
 # Two trainings at once share the cores: threads that wait must not spin. Set before torch loads, here and in children.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -15,6 +18,18 @@ LONGEST = (
     *("test_killed_registering.py", "test_rows_and_memory.py"),
     *("test_killed_scoring.py", "test_scoring_flow.py", "test_codes.py"),
 )
+
+
+@pytest.fixture(autouse=True)
+def _as_it_was() -> Iterator[None]:
+    """What a command that runs within a test sets for its own process, such as where the state lies, ends with the test."""
+    before = {name: os.environ.get(name) for name in FOREIGN}
+    yield
+    for name, value in before.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
