@@ -337,20 +337,26 @@ def read(
 
     wanted = list(columns or schema().names)
     asked = list(dict.fromkeys([*wanted, "time", "channel"]))
-    parts = [chosen(part, since, until, channels) for part in calls(project, recipe, since, until, asked)]
+    parts = [chosen(part, since, until, channels) for part in calls(project, recipe, since, until, channels, asked)]
     parts = sorted((part for part in parts if part.num_rows), key=lambda part: part["time"][0].value)
     table = pa.concat_tables(parts) if parts else empty().select(asked)
     return table.take(pc.sort_indices(table["time"])).select(wanted)  # stable: the rows of one moment keep their order
 
 
 def calls(
-    project: Project, recipe: str, since: datetime | None, until: datetime | None, columns: Sequence[str]
+    project: Project,
+    recipe: str,
+    since: datetime | None,
+    until: datetime | None,
+    channels: Sequence[str],
+    columns: Sequence[str],
 ) -> "Iterator[pa.Table]":
-    """Each call that may have predictions of that time.
+    """Each call that may have predictions of that time and of these channels; journals are the service's alone.
 
     Journals are listed before files: one that becomes a file meanwhile is found as such, and not twice.
     """
-    journals = {place.stem: place for place in sorted(folder_of(project, recipe).glob(f"{JOURNAL}/*.arrow"))}
+    listed = sorted(folder_of(project, recipe).glob(f"{JOURNAL}/*.arrow")) if SERVICE in channels else []
+    journals = {place.stem: place for place in listed}
     held = {call: read_journal_if_there(place) for call, place in journals.items()}
     known = {place.stem: place for place in sorted(folder_of(project, recipe).glob("*-*-*/*.parquet"))}
     yield from (table.select(columns) for call, table in held.items() if call not in known)
@@ -434,11 +440,11 @@ def read_journal(place: Path) -> "pa.Table":
     import pyarrow as pa
 
     found: list[pa.RecordBatch] = []
-    with pa.OSFile(str(place)) as stream:
+    with pa.BufferReader(place.read_bytes()) as stream:
         try:
             for batch in pa.ipc.open_stream(stream):
                 found.append(batch)  # what came before a torn end counts
         except (pa.ArrowInvalid, OSError) as error:
             if stream.tell() < stream.size():
                 raise DataError(f"{place} cannot be read ({str(error).splitlines()[0]}): put back a copy of it") from error
-    return pa.Table.from_batches(found, schema=schema())
+    return pa.Table.from_batches(found, schema=schema()).combine_chunks()  # a batch a request: any step over them takes longer

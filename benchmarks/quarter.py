@@ -56,9 +56,9 @@ RECIPE = "stream"
 RECORD = "benchmarks/records/quarter.json"
 FOREIGN = ("AE_HOME", "AE_SOURCES", "MLFLOW_TRACKING_URI", "PREFECT_API_URL", "PREFECT_HOME", "VIRTUAL_ENV")
 NEW_DIGIT, BLUR = 7, 0.7  # what appears, and the deviation of the blur in pixels
-WINDOW, DAYS, A_DAY = 28, 91, 36  # days that a training sees, days of the quarter, samples a day
-CHANGE = 47  # the day on which both appear
-SCHEDULED = (28, 84)  # days on which the schedule retrains
+WINDOW, DAYS, A_DAY = 28, 90, 36  # days that a training sees, days of the quarter, samples a day
+CHANGE = 60  # the day on which both appear
+SCHEDULED = (0, 45)  # days on whose morning the schedule retrains: twice a quarter
 COOLDOWN = 35  # days after a retrain by alarm in which alarms start none
 NEW_SHARE = 0.15  # of the samples from then on
 PATIENCE = 600.0  # seconds for a flow run, on a busy machine
@@ -160,7 +160,7 @@ class Client:
     stopping: threading.Event = field(default_factory=threading.Event)
 
     def ask(self) -> None:
-        while not self.stopping.wait(0.05):
+        while not self.stopping.wait(0.1):
             self.asked += 1
             try:
                 self.until_answered(self.samples[self.asked % len(self.samples)])
@@ -259,12 +259,12 @@ class Quarter:
 
     def tell(self, day: int, words: str) -> None:
         self.told.append((day, words))
-        print(f"day {day}: {words}", file=sys.stderr, flush=True)
+        print(f"{time.strftime('%X')} day {day}: {words}", file=sys.stderr, flush=True)
 
     # ------------------------------------------------------------ its parts
 
     def start(self) -> None:
-        """Four weeks of digits, the stack, and the first champion."""
+        """Four weeks of digits, the stack, and the schedule's first retrain, which makes the first champion."""
         write_recipe(self.root)
         (self.root / "days" / RECIPE).mkdir(parents=True)
         (self.root / "inbox" / RECIPE).mkdir(parents=True)
@@ -273,8 +273,7 @@ class Quarter:
         ports = free_ports(4)
         names = ("--mlflow-port", "--prefect-port", "--page-port", "--score-port")
         self.ae("up", *(word for name, port in zip(names, ports, strict=True) for word in (name, str(port))))
-        self.ae("run", RECIPE)
-        self.tell(-1, f"first champion {self.champion()}")
+        self.retrain(SCHEDULED[0])
 
     def keep(self, day: int, samples: np.ndarray) -> Path:
         """The day's file in the folder that trainings read, whole or not there."""
@@ -297,12 +296,11 @@ class Quarter:
         raise InfrastructureError(f"no scoring service within {PATIENCE:.0f} s: type `ae status`")
 
     def live(self, day: int) -> None:
-        """A day: samples come in, are scored, and monitoring looks; what it wants is done."""
+        """A day: a retrain that is due, then samples come in, are scored, and monitoring looks; what it wants is done."""
+        if day in SCHEDULED[1:]:
+            self.retrain(day)
         now = self.come_in(day)
-        alarms = self.alarms(now)
-        if day in SCHEDULED:
-            self.retrain(day, "retrain by schedule")
-        elif alarms and day >= self.rests_until:
+        if self.alarms(now) and day >= self.rests_until:
             self.monitor(day, now)
 
     def come_in(self, day: int) -> datetime:
@@ -340,9 +338,9 @@ class Quarter:
         self.wait_for(decision["flow_run"])
         self.tell(day, f"champion {self.champion()}: {self.last_line()}")
 
-    def retrain(self, day: int, why: str) -> None:
+    def retrain(self, day: int) -> None:
         self.run_flow(f"training/retrain-{RECIPE}", {"recipe": RECIPE})
-        self.tell(day, f"{why}; champion {self.champion()}: {self.last_line()}")
+        self.tell(day, f"retrain by schedule; champion {self.champion()}: {self.last_line()}")
 
     def last_line(self) -> str:
         line = ledger.read(self.project, RECIPE)[-1]
@@ -374,8 +372,9 @@ class Quarter:
 
     # ------------------------------------------------------------ all of it
 
-    def play(self) -> dict[str, Any]:
-        """The whole quarter; what it came to."""
+    @contextmanager
+    def played(self) -> Iterator[dict[str, Any]]:
+        """The whole quarter, and what it came to; the stack is up until the block ends."""
         started = time.monotonic()
         with ExitStack() as ending:
             ending.callback(self.ae, "down")
@@ -385,8 +384,9 @@ class Quarter:
                 for day in range(DAYS):
                     self.live(day)
                 self.settle(client)
-            self.monitor(DAYS, self.begin + timedelta(days=DAYS))
-            verified = self.ae("ledger", "verify", RECIPE)
+            yield self.summary(client) | {"seconds": round(time.monotonic() - started, 1)}
+
+    def summary(self, client: Client) -> dict[str, Any]:
         lines = ledger.read(self.project, RECIPE)
         return {
             "days": DAYS,
@@ -397,8 +397,7 @@ class Quarter:
             "requests": client.asked,
             "failed_requests": client.failed,
             "versions_that_answered": client.versions,
-            "ledger": verified.strip().splitlines()[-1],
-            "seconds": round(time.monotonic() - started, 1),
+            "ledger": self.ae("ledger", "verify", RECIPE).strip().splitlines()[-1],
         }
 
     def settle(self, client: Client) -> None:
@@ -437,7 +436,8 @@ def bench(project: Project) -> None:
         clone = Path(folder) / "clone"
         subprocess.run(["git", "clone", "--quiet", str(project.root), str(clone)], check=True)
         quarter = Quarter(clone)
-        found = quarter.play()
+        with quarter.played() as found:
+            quarter.monitor(DAYS, quarter.begin + timedelta(days=DAYS))  # which draws the page of the quarter
         page = quarter.project.home / "monitoring" / RECIPE / "page.html"
         shutil.copyfile(page, project.home / "quarter.html")
     facts = {"command": "python benchmarks/quarter.py", "commit": git(project, "rev-parse", "HEAD"), "machine": platform_facts()}

@@ -102,7 +102,7 @@ def recorded(
 ) -> Iterator[pa.Table]:
     """The predictions of each call of these channels in that time."""
     asked = list(dict.fromkeys([*columns, "time", "channel"]))
-    for call in predictions.calls(project, recipe, since, until, asked):
+    for call in predictions.calls(project, recipe, since, until, channels, asked):
         table = predictions.chosen(call, since, until, channels)
         if table.num_rows:
             yield table

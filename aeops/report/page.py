@@ -6,6 +6,7 @@ To change what it says: templates/report.html.j2; how it looks: templates/report
 import json
 import os
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,7 @@ def write_report(
     return out
 
 
+@cache  # a template is compiled once a process
 def environment() -> Environment:
     """Jinja2 that escapes everything and stops at a name that is not there."""
     made = Environment(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from matplotlib.collections import PolyCollection
 
 from aeops.evaluation.mosaics import COLUMNS, draw_rows, draw_strip
 from aeops.evaluation.palette import GRID, INK, MODEL, NOVELTY
@@ -28,13 +29,12 @@ def draw_days(file: Path, days: Sequence[Day], threshold: float) -> None:
     """The histogram of each day's scores, a row a day, and where the threshold is; what lies above it is orange."""
     edges, is_log = bins(np.concatenate([day.scores for day in days]), threshold)
     with drawing(file, WIDE, 0.9 + ROW * len(days)) as [axes]:
-        for place, day in enumerate(days):
-            heights = TALLEST * densities(day.scores, edges, is_log)
-            axes.axhline(-place, color=GRID, linewidth=0.6)
-            for colour, below in ((MODEL, True), (NOVELTY, False)):
-                kept = np.where((edges[:-1] < threshold) == below, heights, 0.0)
-                tops = np.append(kept, 0.0) - place
-                axes.fill_between(edges, -place, tops, step="post", color=colour, linewidth=0, alpha=0.75)
+        heights = [TALLEST * densities(day.scores, edges, is_log) for day in days]
+        axes.hlines([-place for place in range(len(days))], edges[0], edges[-1], color=GRID, linewidth=0.6)
+        is_below = edges[:-1] < threshold
+        for colour, chosen in ((MODEL, is_below), (NOVELTY, ~is_below)):
+            outlines = [outline(edges, np.where(chosen, each, 0.0), -place) for place, each in enumerate(heights)]
+            axes.add_collection(PolyCollection(outlines, facecolor=colour, linewidth=0, alpha=0.75), autolim=False)
         axes.axvline(threshold, color=INK, linewidth=1.2, linestyle=(0, (4, 2)))
         axes.text(threshold, TALLEST + 0.12, f"threshold {threshold:.4g}", color=INK, fontsize=8, ha="center", va="bottom")
         told = [f"{day.name}: {len(day.scores):,} samples, {day.flagged / len(day.scores):.1%} flagged" for day in days]
@@ -47,6 +47,12 @@ def draw_days(file: Path, days: Sequence[Day], threshold: float) -> None:
             axes.xaxis.set_major_formatter("{x:.3g}")
             axes.xaxis.set_minor_formatter("")
         axes.set_xlim(edges[0], edges[-1])
+
+
+def outline(edges: np.ndarray, heights: np.ndarray, base: float) -> np.ndarray:
+    """The corners (k, 2) of a histogram that stands on `base`."""
+    across, up = np.repeat(edges, 2), np.concatenate([[0.0], np.repeat(heights, 2), [0.0]])
+    return np.column_stack([across, base + up])
 
 
 def bins(scores: np.ndarray, threshold: float) -> tuple[np.ndarray, bool]:

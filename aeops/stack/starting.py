@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 from aeops.errors import InfrastructureError
@@ -62,8 +63,9 @@ def migrate(project: Project, settings: Settings) -> None:
     commands = {"MLflow's": ["aeops.registry.migrate"]}
     if not elsewhere() and not lives(project, PREFECT):
         commands["Prefect's"] = ["prefect", "server", "database", "upgrade", "-y"]
-    for whose, command in commands.items():
-        done = subprocess.run(
+
+    def run(command: list[str]) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
             [sys.executable, "-m", *command],
             cwd=project.root,
             stdin=subprocess.DEVNULL,
@@ -72,8 +74,12 @@ def migrate(project: Project, settings: Settings) -> None:
             timeout=MIGRATED_WITHIN,
             check=False,
         )
-        if done.returncode:
-            raise InfrastructureError(f"{whose} database cannot be brought up to date: {(done.stderr or done.stdout)[-1000:]}")
+
+    with ThreadPoolExecutor() as both:  # of different databases: at the same time
+        all_done = dict(zip(commands, both.map(run, commands.values()), strict=True))
+    if failed := {whose: done for whose, done in all_done.items() if done.returncode}:
+        reasons = (f"{whose}: {(done.stderr or done.stdout)[-1000:]}" for whose, done in failed.items())
+        raise InfrastructureError("a database cannot be brought up to date. " + "\n".join(reasons))
 
 
 # ---------------------------------------------------------------- waiting
