@@ -237,7 +237,7 @@ class Quarter:
     def project(self) -> Project:
         return Project(self.root, self.root / ".ae")
 
-    @property
+    @cached_property
     def recipe(self) -> Recipe:
         return load_recipe(self.project, RECIPE, with_keys=True)
 
