@@ -23,6 +23,7 @@ import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -229,13 +230,16 @@ class Quarter:
     root: Path
     begin: datetime = field(default_factory=lambda: midnight_of_tomorrow(datetime.now(UTC)))
     told: list[tuple[int, str]] = field(default_factory=list)
-    digits: Days = field(default_factory=Days)
     scored: int = 0
     rests_until: int = 0
 
     @cached_property
     def project(self) -> Project:
         return Project(self.root, self.root / ".ae")
+
+    @cached_property
+    def digits(self) -> Days:
+        return Days()
 
     @cached_property
     def recipe(self) -> Recipe:
@@ -268,11 +272,13 @@ class Quarter:
         write_recipe(self.root)
         (self.root / "days" / RECIPE).mkdir(parents=True)
         (self.root / "inbox" / RECIPE).mkdir(parents=True)
-        for day in range(-WINDOW, 0):
-            self.keep(day, self.digits.calm())
         ports = free_ports(4)
         names = ("--mlflow-port", "--prefect-port", "--page-port", "--score-port")
-        self.ae("up", *(word for name, port in zip(names, ports, strict=True) for word in (name, str(port))))
+        with ThreadPoolExecutor() as threads:
+            up = threads.submit(self.ae, "up", *(f"{name}={port}" for name, port in zip(names, ports, strict=True)))
+            for day in range(-WINDOW, 0):
+                self.keep(day, self.digits.calm())
+            up.result()
         self.retrain(SCHEDULED[0])
 
     def keep(self, day: int, samples: np.ndarray) -> Path:
