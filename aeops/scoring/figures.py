@@ -13,6 +13,7 @@ from aeops.evaluation.style import WIDE, drawing
 
 BINS = 70
 ROW = 0.42  # inches that a day takes
+LETTER = 0.065  # inches that a letter of its words takes
 TALLEST = 0.92  # of a row, that the fullest bin takes
 
 
@@ -28,18 +29,23 @@ class Day:
 def draw_days(file: Path, days: Sequence[Day], threshold: float) -> None:
     """The histogram of each day's scores, a row a day, and where the threshold is; what lies above it is orange."""
     edges, is_log = bins(np.concatenate([day.scores for day in days]), threshold)
-    with drawing(file, WIDE, 0.9 + ROW * len(days)) as [axes]:
+    told = [f"{day.name}: {len(day.scores):,} samples, {day.flagged / len(day.scores):.1%} flagged" for day in days]
+    tall, left = 0.9 + ROW * len(days), 0.1 + LETTER * max(map(len, told))
+    with drawing(file, WIDE, tall) as [axes]:
+        # By hand: the scoring of a small batch must not take longer over where the axes go than over the samples.
+        axes.get_figure().set_layout_engine("none")  # type: ignore[union-attr]
+        axes.set_position((left / WIDE, 0.5 / tall, 1 - (left + 0.05) / WIDE, 1 - 0.55 / tall))
         heights = [TALLEST * densities(day.scores, edges, is_log) for day in days]
         axes.hlines([-place for place in range(len(days))], edges[0], edges[-1], color=GRID, linewidth=0.6)
         is_below = edges[:-1] < threshold
         for colour, chosen in ((MODEL, is_below), (NOVELTY, ~is_below)):
             outlines = [outline(edges, np.where(chosen, each, 0.0), -place) for place, each in enumerate(heights)]
             axes.add_collection(PolyCollection(outlines, facecolor=colour, linewidth=0, alpha=0.75), autolim=False)
-        axes.axvline(threshold, color=INK, linewidth=1.2, linestyle=(0, (4, 2)))
+        lowest = 1 - len(days) - 0.1
+        axes.vlines(threshold, lowest, TALLEST + 0.08, color=INK, linewidth=1.2, linestyle=(0, (4, 2)))
         axes.text(threshold, TALLEST + 0.12, f"threshold {threshold:.4g}", color=INK, fontsize=8, ha="center", va="bottom")
-        told = [f"{day.name}: {len(day.scores):,} samples, {day.flagged / len(day.scores):.1%} flagged" for day in days]
         axes.set_yticks([-place for place in range(len(days))], told, va="bottom", fontsize=8)
-        axes.set(xlabel="anomaly score" + " (logarithmic)" * is_log, ylim=(1 - len(days) - 0.1, TALLEST + 0.45))
+        axes.set(xlabel="anomaly score" + " (logarithmic)" * is_log, ylim=(lowest, TALLEST + 0.45))
         axes.grid(visible=False)
         axes.spines["left"].set_visible(False)
         if is_log:

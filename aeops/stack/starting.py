@@ -34,7 +34,7 @@ def bring_up(project: Project, settings: Settings) -> None:
     with file_lock(project, "up"):  # of two people at once, the second finds it running
         if not is_held(project, "stack"):
             require_ports(project, settings)
-            migrate(project, settings)
+            migrate(project)
         write_settings(project, settings)
         start_supervisor(project)
 
@@ -58,7 +58,7 @@ def lives(project: Project, name: str) -> bool:
     return note is not None and note.process is not None
 
 
-def migrate(project: Project, settings: Settings) -> None:
+def migrate(project: Project) -> None:
     """Both databases, each by one process, before anything else opens them."""
     commands = {"MLflow's": ["aeops.registry.migrate"]}
     if not elsewhere() and not lives(project, PREFECT):
@@ -165,7 +165,8 @@ def take_down(project: Project) -> list[str]:
         forget_settings(project)  # from here on nothing is started again
         found = processes(project)
         stop(found.get(SUPERVISOR, []))
-        stop(found.get(WORKER, []))  # while the server is there that it tells
+        # The worker while the server is there that it tells; beside it those that talk to no other.
+        stop(process for name, service in found.items() if name not in (MLFLOW, PREFECT) for process in service)
         stop(process for service in found.values() for process in service)
         left = processes(project)  # started meanwhile
         stop(process for service in left.values() for process in service)

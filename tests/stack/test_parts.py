@@ -27,7 +27,7 @@ from aeops.stack.keeper import Keeper
 from aeops.stack.notes import Note, processes, read_note, stop, write_note
 from aeops.stack.plan import Service, score_ports, services
 from aeops.stack.settings import Settings, read_settings, settings_file, write_settings
-from aeops.stack.starting import require_ports
+from aeops.stack.starting import migrate, require_ports
 from aeops.stack.tending import older_ones
 
 REPOSITORY = Path(__file__).parents[2]
@@ -137,6 +137,14 @@ def free() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def test_a_database_that_cannot_be_made_is_named_with_the_reason(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")  # Prefect's is elsewhere
+    project.home.mkdir()
+    project.mlflow.write_text("where a folder should be")
+    with pytest.raises(InfrastructureError, match=r"(?s)cannot be brought up to date\. MLflow's: .*mlflow"):
+        migrate(project)
 
 
 @pytest.mark.parametrize(

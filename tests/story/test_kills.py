@@ -74,7 +74,8 @@ def days(quarter: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Itera
         story = quarter.Quarter(make_checkout(tmp_path_factory.mktemp("kills") / "checkout").root)
         ending.callback(story.ae, "down")
         story.start()
-        client = quarter.Client(story.service(), story.digits.take("known", 64), patience=120.0)
+        story.service()
+        client = quarter.Client(story.service, story.digits.take("known", 64), patience=120.0)
         ending.enter_context(client.asking())
         yield Days(story, client)
 
