@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from starlette.exceptions import HTTPException
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from aeops.serving.answering import Request
@@ -55,10 +54,10 @@ class Exchange:
         self._tell(200, headers_of(reply), reply.body)
 
     def set_exception(self, error: Exception) -> None:
-        response = error_response(error)
-        self._tell(response.status_code, response.raw_headers, bytes(response.body))
         if not is_foreseen(error):
             log.error("a fault of the service's own, in the request %s", self.name.decode(), exc_info=error)
+        response = error_response(error)
+        self._tell(response.status_code, response.raw_headers, bytes(response.body))
 
     def _tell(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> None:
         """Writes the answer in one piece; its headers are the service's own, so none has to be looked at again."""
@@ -144,5 +143,5 @@ class Direct(HttpToolsProtocol):
         try:
             served, media_type, accepted = service.served(), body_type(given), accepted_type(given)
             service.put(Request(path, served, name.decode(), body, media_type, accepted, {}, self.loop, exchange))
-        except HTTPException as error:
+        except Exception as error:  # noqa: BLE001  # told to the one who asked, and logged where nobody foresaw it
             exchange.set_exception(error)

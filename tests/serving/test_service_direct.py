@@ -5,13 +5,13 @@ import logging
 import re
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from checkout import wait_for
 from running_service import running
 from small_bundles import SIDE, small_bundle
 
@@ -106,7 +106,8 @@ def test_a_request_is_told_the_same_whether_it_comes_whole_or_in_two_pieces(
         [whole] = answers(client, 1)
         middle = sent.index(b"\r\n\r\n") + (5 if has_body else 1)
         client.sendall(sent[:middle])
-        time.sleep(0.1)
+        if has_body:
+            wait_for(lambda: len(ways) == 2, seconds=20)  # it has begun without the rest
         client.sendall(sent[middle:])
         [halves] = answers(client, 1)
     assert ways == ["direct", "uvicorn" if has_body else "direct"]  # a head may come in pieces
@@ -167,13 +168,9 @@ def test_a_client_that_left_is_not_missed(served: SimpleNamespace, monkeypatch: 
     monkeypatch.setattr(served.service.batcher, "_work", lambda requests: (gate.wait(20), work(requests)))
     with connected(served) as client:
         client.sendall(request(ONE))
-        while served.service.in_flight == 0:
-            time.sleep(0.01)
+        wait_for(lambda: served.service.in_flight > 0, seconds=20)
     gate.set()
-    until = time.monotonic() + 20
-    while served.service.in_flight and time.monotonic() < until:
-        time.sleep(0.01)
-    assert served.service.in_flight == 0
+    wait_for(lambda: served.service.in_flight == 0, seconds=20)
     with connected(served) as client:
         client.sendall(request(ONE))
         assert answers(client, 1)[0][0] == 200
@@ -184,28 +181,33 @@ def test_a_service_that_is_stopped_answers_what_waits_and_closes(detector: Detec
         gate, work = threading.Event(), found.service.batcher._work
         monkeypatch.setattr(found.service.batcher, "_work", lambda requests: (gate.wait(20), work(requests)))
         client.sendall(request(ONE))
-        while found.service.in_flight == 0:
-            time.sleep(0.01)
+        wait_for(lambda: found.service.in_flight > 0, seconds=20)
+        [connection] = found.server.server_state.connections
         found.server.should_exit = True
-        time.sleep(0.5)
+        wait_for(lambda: not connection.cycle.keep_alive, seconds=20)
         gate.set()
         [(status, headers, _)] = answers(client, 1)
         assert (status, headers[b"connection"]) == (200, b"close")
         assert client.recv(65536) == b""
 
 
+@pytest.mark.parametrize("before_it_waits", [False, True])
 def test_a_fault_of_another_kind_is_500_and_logged(
-    served: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    served: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, before_it_waits: bool
 ) -> None:
     def fail(*_given: object, **_named: object) -> None:
         raise RuntimeError("a fault inside")
 
-    monkeypatch.setattr(served.service.succession.current.detector, "score_checked", fail)
+    if before_it_waits:
+        monkeypatch.setattr(served.service, "put", fail)
+    else:
+        monkeypatch.setattr(served.service.succession.current.detector, "score_checked", fail)
     with caplog.at_level(logging.ERROR, "aeops.serving"), connected(served) as client:
         client.sendall(request(ONE))
         [(status, _, body)] = answers(client, 1)
     assert (status, json.loads(body)) == (500, {"error": "a fault of the service's own, which its log tells"})
     assert "a fault inside" in caplog.text
+    assert served.service.in_flight == 0
 
 
 def test_what_is_counted_is_the_same_for_both_ways(served: SimpleNamespace) -> None:
