@@ -1,5 +1,6 @@
 """Requests that come whole are answered without a task, those that come in pieces by uvicorn's way: with the same answers."""
 
+import asyncio
 import json
 import logging
 import re
@@ -16,10 +17,12 @@ from running_service import running
 from small_bundles import SIDE, small_bundle
 
 from aeops.serving.asked import Asked
+from aeops.serving.connections import Careful
 from aeops.serving.detector import Detector
 from aeops.serving.direct import Exchange
 from aeops.serving.limits import Limits
 from aeops.serving.npy import write_npy
+from aeops.serving.replies import Reply
 
 JSON, NPY = b"application/json", b"application/x-npy"
 SAMPLE = np.arange(SIDE * SIDE, dtype=np.uint8).reshape(1, SIDE, SIDE)
@@ -174,6 +177,23 @@ def test_a_client_that_left_is_not_missed(served: SimpleNamespace, monkeypatch: 
     with connected(served) as client:
         client.sendall(request(ONE))
         assert answers(client, 1)[0][0] == 200
+
+
+def test_a_connection_that_is_just_going_costs_the_others_no_answer(
+    served: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(served.service.batcher, "_work", lambda requests: None)  # whoever asks is told by this test
+
+    async def drop_and_tell(connection: Careful) -> None:
+        connection.transport.abort()  # gone for the transport, which tells the protocol only in the loop's next turn
+        connection.cycle.set_result(Reply(b"{}"))  # type: ignore[attr-defined]
+
+    with connected(served) as client:
+        client.sendall(request(ONE))
+        wait_for(lambda: served.service.in_flight > 0, seconds=20)
+        [connection] = [one for one in served.server.server_state.connections if isinstance(one.cycle, Exchange)]
+        asyncio.run_coroutine_threadsafe(drop_and_tell(connection), connection.loop).result(20)
+    assert served.service.in_flight == 0
 
 
 def test_a_service_that_is_stopped_answers_what_waits_and_closes(detector: Detector, monkeypatch: pytest.MonkeyPatch) -> None:
