@@ -21,12 +21,13 @@ from aeops.project import Project
 from aeops.registry.database import database_uri, file_lock, prepare_database
 from aeops.registry.environment import quiet_environment
 from aeops.registry.flat import flat_numbers, flat_text
+from aeops.servers import HOST
+from aeops.stack.settings import Settings, read_settings
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
-UI_ADDRESS = "http://127.0.0.1:5000"  # where `ae up` shows the local store, unless told another port
 PARAMS_A_BATCH = 100  # MLflow's limits
 METRICS_A_BATCH = 1000
 DIGEST_LENGTH = 36
@@ -268,7 +269,11 @@ class Store:
 
     @property
     def page(self) -> str:
-        return self.uri.rstrip("/") if self.is_remote else UI_ADDRESS
+        """Where MLflow's pages are; of the local store where `ae up` shows them, or would if it were typed without options."""
+        if self.is_remote:
+            return self.uri.rstrip("/")
+        settings = read_settings(self.project) or Settings()
+        return f"http://{HOST}:{settings.mlflow_port}"
 
     @telling
     def run_url(self, run_id: str) -> str:

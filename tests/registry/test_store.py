@@ -15,6 +15,7 @@ from aeops.errors import DataError, InfrastructureError, UsageError
 from aeops.project import Project
 from aeops.registry.database import database_file
 from aeops.registry.store import Store, open_store
+from aeops.stack.settings import Settings, forget_settings, write_settings
 
 FIRST_USE = """
 import sys, time
@@ -190,6 +191,17 @@ def test_a_card_too_long_for_the_registry_is_cut_with_a_note(
     description = store.versions("digits")[0].description
     assert len(description) == 5000
     assert description.endswith("in the run's report.)")
+
+
+def test_links_lead_to_where_the_stack_shows_mlflow(store: Store, start: Callable[[], str]) -> None:
+    run = start()
+    assert store.run_url(run).startswith("http://127.0.0.1:5000/#/")
+    write_settings(store.project, Settings(mlflow_port=5077))  # `ae up --mlflow-port 5077`
+    try:
+        assert store.run_url(run).startswith("http://127.0.0.1:5077/#/")
+        assert store.versions_url("digits") == "http://127.0.0.1:5077/#/models/digits"
+    finally:
+        forget_settings(store.project)
 
 
 def test_two_stores_in_one_process_do_not_mix(
