@@ -351,16 +351,25 @@ def calls(
     channels: Sequence[str],
     columns: Sequence[str],
 ) -> "Iterator[pa.Table]":
-    """Each call that may have predictions of that time and of these channels; journals are the service's alone.
+    """Each call that may have predictions of that time and of these channels."""
+    journals, files = listed(project, recipe, since, until, channels)
+    yield from (table.select(columns) for table in journals)
+    yield from (read_call(place, columns) for place in files)
 
-    Journals are listed before files: one that becomes a file meanwhile is found as such, and not twice.
+
+def listed(
+    project: Project, recipe: str, since: datetime | None, until: datetime | None, channels: Sequence[str]
+) -> "tuple[list[pa.Table], list[Path]]":
+    """The calls that may have predictions of that time and of these channels: what journals hold, and the files of the others.
+
+    Journals are the service's alone. They are listed before files: one that becomes a file meanwhile is found as such, and not
+    twice.
     """
-    listed = sorted(folder_of(project, recipe).glob(f"{JOURNAL}/*.arrow")) if SERVICE in channels else []
-    journals = {place.stem: place for place in listed}
-    held = {call: read_journal_if_there(place) for call, place in journals.items()}
+    places = sorted(folder_of(project, recipe).glob(f"{JOURNAL}/*.arrow")) if SERVICE in channels else []
+    held = {place.stem: read_journal_if_there(place) for place in places}
     known = {place.stem: place for place in sorted(folder_of(project, recipe).glob("*-*-*/*.parquet"))}
-    yield from (table.select(columns) for call, table in held.items() if call not in known)
-    yield from (read_call(place, columns) for place in known.values() if may_hold(place.parent.name, since, until))
+    journals = [table for call, table in held.items() if call not in known]
+    return journals, [place for place in known.values() if may_hold(place.parent.name, since, until)]
 
 
 def may_hold(folder: str, since: datetime | None, until: datetime | None) -> bool:

@@ -1,12 +1,16 @@
 """What the champion has scored since it was promoted, day by day: from predictions to counts. One call in memory at a time.
 
-Predictions of the service and of batches count, those by hand do not: a person scores what is odd. Days are those of UTC.
+What a call's file counts for is kept for later looks (kept.py). Predictions of the service and of batches count, those by hand
+do not: a person scores what is odd. Days are those of UTC.
 """
 
+import hashlib
+import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,11 +18,14 @@ import pyarrow.compute as pc
 
 from aeops import predictions
 from aeops.evaluation.reference import COLUMNS, Reference
+from aeops.monitoring.kept import kept
+from aeops.monitoring.places import counts_file
 from aeops.monitoring.ranks import Cuts, bins_of, cut, even_ranks
 from aeops.monitoring.spec import ALARM_RATE, CODES, INPUTS, SCORES, TESTS
 from aeops.project import Project
 
-ASKED = ("id", "time", "version", "is_anomaly", *COLUMNS)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+ASKED = ("id", "time", "version", "is_anomaly", "channel", *COLUMNS)
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,21 @@ class Observed:
     bins: dict[str, dict[date, np.ndarray]] = field(default_factory=lambda: {name: {} for name in TESTS})
     lacking: Counter[str] = field(default_factory=Counter)
 
+    def plain(self) -> dict[str, Any]:
+        """As JSON has it; see `observed_of`."""
+        bins = {test: {day.isoformat(): counts.tolist() for day, counts in days.items()} for test, days in self.bins.items()}
+        tallies = {day.isoformat(): by_version for day, by_version in self.tallies.items()}
+        return {"tallies": tallies, "bins": bins, "lacking": self.lacking}
+
+    def add(self, more: "Observed") -> None:
+        for day, by_version in more.tallies.items():
+            for version, tally in by_version.items():
+                self.tallies[day][version].update(tally)
+        for test, by_day in more.bins.items():
+            for day, counts in by_day.items():
+                self.bins[test][day] = self.bins[test].get(day, 0) + counts
+        self.lacking.update(more.lacking)
+
     def samples_on(self, day: date) -> int:
         return sum(tally["samples"] for tally in self.tallies[day].values()) if day in self.tallies else 0
 
@@ -75,6 +97,16 @@ def cuts_of(reference: Reference) -> dict[str, list[Cuts]]:
     return ({ALARM_RATE: [cut(reference.score, [reference.rank])]} if reference.rank <= m else {}) | tests
 
 
+def observed_of(plain: dict[str, Any]) -> Observed:
+    """What `Observed.plain` wrote."""
+    found = Observed(lacking=Counter(plain["lacking"]))
+    for day, tallies in plain["tallies"].items():
+        found.tallies[date.fromisoformat(day)].update({version: Counter(tally) for version, tally in tallies.items()})
+    for test, days in plain["bins"].items():
+        found.bins[test] = {date.fromisoformat(day): np.array(counts, dtype=np.int64) for day, counts in days.items()}
+    return found
+
+
 def observe(
     project: Project,
     recipe: str,
@@ -84,16 +116,63 @@ def observe(
     until: datetime,
     channels: Sequence[str],
 ) -> Observed:
-    """Counts the recipe's predictions of these channels from `since` to `until`, and the champion's among the bins."""
+    """Counts the recipe's predictions of these channels from `since` to `until`, and the champion's among the bins.
+
+    A call's file is counted whole and its counts are kept; where only a part of it is of that time, that part is counted anew.
+    """
     found = Observed()
-    for table in recorded(project, recipe, since, until, ASKED, channels):
-        count_tallies(found, table)
-        own = pc.equal(table["version"], reign.version)
-        if reign.since is not None:
-            own = pc.and_(own, pc.greater_equal(table["time"], pa.scalar(reign.since, table["time"].type)))
-        own_rows = table.filter(own)
-        if own_rows.num_rows:
-            count_bins(found, own_rows, cuts)
+    journals, files = predictions.listed(project, recipe, since, until, channels)
+    for journal in journals:
+        found.add(counted(predictions.chosen(journal, since, until, channels), reign, cuts))
+    with kept(counts_file(project, recipe), basis_of(reign, cuts, channels)) as counts:
+        for file in files:
+            whole = counts.of(file)
+            if whole is None:
+                table = predictions.chosen(predictions.read_call(file, ASKED), None, None, channels)
+                whole = counted(table, reign, cuts).plain() | times_of(table)
+                counts.keep(file, whole)
+            if whole["last"] is None or not (microseconds(since) <= whole["last"] and whole["first"] < microseconds(until)):
+                continue
+            if microseconds(since) <= whole["first"] and whole["last"] < microseconds(until):
+                found.add(observed_of(whole))
+            else:
+                table = predictions.chosen(predictions.read_call(file, ASKED), since, until, channels)
+                found.add(counted(table, reign, cuts))
+    return found
+
+
+def basis_of(reign: Reign, cuts: dict[str, list[Cuts]], channels: Sequence[str]) -> str:
+    """What the counts of a file rest on beside the file, as a SHA-256."""
+    bins = {
+        test: [[one.ends.tolist(), one.lots.tolist(), one.gaps.tolist(), one.grain] for one in columns]
+        for test, columns in cuts.items()
+    }
+    since = None if reign.since is None else reign.since.isoformat()
+    rests_on = json.dumps([reign.version, since, bins, sorted(channels)])
+    return hashlib.sha256(rests_on.encode()).hexdigest()
+
+
+def times_of(table: pa.Table) -> dict[str, int | None]:
+    """The first and the last moment of predictions, in microseconds since 1970; None of none."""
+    ends = pc.min_max(table["time"].cast(pa.int64())).as_py()
+    return {"first": ends["min"], "last": ends["max"]}
+
+
+def microseconds(moment: datetime) -> int:
+    """Since 1970."""
+    return (moment - EPOCH) // timedelta(microseconds=1)
+
+
+def counted(table: pa.Table, reign: Reign, cuts: dict[str, list[Cuts]]) -> Observed:
+    """The counts of these predictions, with the columns of `ASKED`."""
+    found = Observed()
+    count_tallies(found, table)
+    own = pc.equal(table["version"], reign.version)
+    if reign.since is not None:
+        own = pc.and_(own, pc.greater_equal(table["time"], pa.scalar(reign.since, table["time"].type)))
+    own_rows = table.filter(own)
+    if own_rows.num_rows:
+        count_bins(found, own_rows, cuts)
     return found
 
 

@@ -6,7 +6,7 @@ from aeops.project import Project
 
 
 def folder(project: Project, recipe: str) -> Path:
-    """verdict.json, history.parquet, page.html, drift.html, retrains.jsonl, and the champion's reference."""
+    """verdict.json, history.parquet, counts.json, page.html, drift.html, retrains.jsonl, and the champion's reference."""
     return project.home / "monitoring" / recipe
 
 
@@ -17,6 +17,11 @@ def verdict_file(project: Project, recipe: str) -> Path:
 def history_file(project: Project, recipe: str) -> Path:
     """A row a look and signal."""
     return folder(project, recipe) / "history.parquet"
+
+
+def counts_file(project: Project, recipe: str) -> Path:
+    """What looks have counted in each call's file."""
+    return folder(project, recipe) / "counts.json"
 
 
 def page_file(project: Project, recipe: str) -> Path:

@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -20,7 +21,7 @@ from aeops.monitoring.signals import Course, Signal, courses, judge_age, judge_t
 from aeops.process import run_module
 from aeops.project import Project
 from aeops.recipe import Recipe
-from aeops.registry.store import open_store
+from aeops.registry.store import Store, open_store
 
 RECENT_DAYS, RECENT_ROWS = 7, 5000  # what Evidently compares with the calibration
 KEPT = "monitoring"  # the folder of a version's MLflow run
@@ -38,7 +39,7 @@ class Judged:
 
 
 def judged(project: Project, recipe: Recipe, reign: Reign, now: datetime) -> Judged:
-    """The signals as of `now`. Writes nothing but the champion's reference, where it was not fetched before."""
+    """The signals as of `now`. Writes nothing but what it would fetch or count again: the champion's reference, and counts."""
     name, spec = recipe.name, recipe.monitor
     reference = champions_reference(project, name, reign.version)
     cuts = {} if reference is None else cuts_of(reference)
@@ -63,13 +64,19 @@ def look_at(project: Project, recipe: Recipe, reign: Reign, now: datetime, drift
     told = verdict(project, recipe, now, reign, [one.plain() for one in found.signals])
     last = last_verdict(project, name)
     is_new = drift or drift_is_due(recipe.monitor, last, told)
-    told["drift"] = draw_drift(project, recipe, reign, found.reference, now) if is_new else (last or {}).get("drift")
+    if is_new:
+        with ThreadPoolExecutor(1) as beside:  # Evidently's process takes ten seconds, MLflow three to be imported
+            report = beside.submit(draw_drift, project, recipe, reign, found.reference, now)
+            store = open_store(project)
+        told["drift"] = report.result()
+    else:
+        told["drift"] = (last or {}).get("drift")
     known = retrains.read(project, name)
     scene = Scene(told, recipe.about, recipe.monitor, reign, found.observed, found.cuts, found.courses, past, known)
     write_page(places.page_file(project, name), scene)
     write_json(places.verdict_file(project, name), told)
     if is_new:
-        keep(project, name, reign.version)
+        keep(store, project, name, reign.version)
     return told
 
 
@@ -118,8 +125,7 @@ def draw_drift(
     return {"as_of": now.isoformat(), "rows": table.num_rows, "days": RECENT_DAYS}
 
 
-def keep(project: Project, recipe: str, version: str) -> None:
+def keep(store: Store, project: Project, recipe: str, version: str) -> None:
     """Verdict, page and report with the champion's MLflow run, in place of the last ones."""
-    store = open_store(project)
     files = [place(project, recipe) for place in (places.verdict_file, places.page_file, places.drift_file)]
     store.log_files(store.version(recipe, version).run_id, [file for file in files if file.is_file()], KEPT)

@@ -7,6 +7,7 @@ MLFLOW_TRACKING_URI nor what another store in the same process talks to.
 import functools
 import json
 import os
+import re
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -35,6 +36,7 @@ DESCRIPTION_LENGTH = 5000
 CHAMPION = "champion"  # the alias that only aeops/registry/promotion.py moves
 EVIDENCE = "run_id"  # tag of a version whose bundle came out of a later run again: that run
 NETWORK_REASONS = ("connection refused", "timed out", "name or service not known", "connection reset", "connection aborted")
+NUMBER = re.compile(r"[1-9][0-9]{0,8}")  # of a version; databases hold no larger one
 NOT_METRICS = {"epoch", "step"}  # columns of a loss curve that say where, not what
 
 P = ParamSpec("P")
@@ -376,22 +378,32 @@ class Store:
     def versions(self, recipe: str) -> list[VersionInfo]:
         """Every version of the recipe's model, newest first; none where nothing was registered."""
         model = self.model(recipe)
-        if model is None:
-            return []
+        return [] if model is None else self._search(model, f"name = '{recipe}'")
+
+    def _search(self, model: ModelInfo, wanted: str) -> list[VersionInfo]:
         found: list[ModelVersion] = []
         token: str | None = None
         while token != "":
-            page = self.client.search_model_versions(f"name = '{recipe}'", max_results=200, page_token=token)
+            page = self.client.search_model_versions(wanted, max_results=200, page_token=token)
             found += page
             token = page.token or ""
         return sorted((info(entry, model.aliases) for entry in found), key=lambda version: -int(version.version))
+
+    @telling
+    def _version(self, recipe: str, which: str) -> VersionInfo | None:
+        """The version of that number or alias, without a look at the others, of which there may be hundreds."""
+        model = self.model(recipe)
+        number = which if model is None else model.aliases.get(which, which)
+        if model is None or not NUMBER.fullmatch(number):
+            return None
+        return next(iter(self._search(model, f"name = '{recipe}' and version_number = {number}")), None)
 
     def versions_url(self, recipe: str) -> str:
         """The page of the recipe's model; for the local store, where `ae up` will show it."""
         return f"{self.page}/#/models/{recipe}"
 
     def champion(self, recipe: str) -> VersionInfo | None:
-        return next((version for version in self.versions(recipe) if CHAMPION in version.aliases), None)
+        return self._version(recipe, CHAMPION)
 
     def version(self, recipe: str, which: str) -> VersionInfo:
         """The version of that number or alias.
@@ -399,10 +411,9 @@ class Store:
         Raises:
             UsageError: there is none; says which there are.
         """
+        if found := self._version(recipe, which):
+            return found
         known = self.versions(recipe)
-        for version in known:
-            if which == version.version or which in version.aliases:
-                return version
         if not known:
             raise UsageError(f"no version of {recipe} is registered in {self.uri}: make one with `ae run {recipe}`")
         allowed = sorted({alias for version in known for alias in version.aliases})
@@ -423,9 +434,13 @@ class Store:
             UsageError: no such version.
             DataError: what the registry holds is not the bundle that was registered.
         """
+        return self.bundle_of(recipe, self.version(recipe, which))
+
+    @telling
+    def bundle_of(self, recipe: str, version: VersionInfo) -> Path:
+        """As `download_bundle`, of a version that was looked up before."""
         from aeops.registry.packing import fetch_bundle
 
-        version = self.version(recipe, which)
         place = self.project.home / "serving" / recipe / version.version
         return fetch_bundle(self, recipe, version, place)
 

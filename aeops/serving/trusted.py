@@ -21,10 +21,10 @@ def trusted_bundle(project: Project, store: Store, recipe: Recipe, which: str) -
         UsageError: no such version, or the recipe's public key cannot be read.
         DataError: the bundle is not the one that was registered, or is not signed as the recipe requires.
     """
-    version = store.version(recipe.name, which).version
-    bundle = store.download_bundle(recipe.name, version)
-    if fault := trust_fault(project, store, recipe, version, bundle):
-        raise DataError(f"{refusal(recipe, version, fault)}, then type the same command again")
+    held = store.version(recipe.name, which)
+    bundle = store.bundle_of(recipe.name, held)
+    if fault := trust_fault(project, store, recipe, held.version, bundle):
+        raise DataError(f"{refusal(recipe, held.version, fault)}, then type the same command again")
     return bundle
 
 

@@ -182,6 +182,11 @@ def test_a_version_that_is_not_there_is_told_with_those_that_are(
     store.register(start(), "digits", bundle(), {}, "")
     with pytest.raises(UsageError, match="no version 'champion' of digits; 1 allowed: make a champion with `ae run digits`"):
         store.version("digits", "champion")
+    store.set_alias("digits", "challenger", "1")
+    assert store.version("digits", "challenger") == store.version("digits", "1") == store.versions("digits")[0]
+    for other in ("2", "01", "-1", "99999999999", "1 or 1 = 1", ""):
+        with pytest.raises(UsageError, match=f"no version {other!r} of digits; challenger, 1 allowed"):
+            store.version("digits", other)
 
 
 def test_a_card_too_long_for_the_registry_is_cut_with_a_note(
