@@ -51,5 +51,5 @@ def drawing(file: Path, width: float, height: float, columns: int = 1) -> Iterat
         for one in axes:
             one.patch.set_alpha(0)
         yield axes
-        FigureCanvasSVG(figure)
-        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+        # Not by `savefig`, which draws everything twice.
+        FigureCanvasSVG(figure).print_svg(str(file), metadata={"Date": None, "Creator": None})  # type: ignore[no-untyped-call]
