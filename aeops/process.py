@@ -1,5 +1,6 @@
 """Starting the heavy work as processes that cannot outlive us, and hearing what went wrong in them."""
 
+import json
 import os
 import subprocess
 import sys
@@ -7,9 +8,11 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from aeops.errors import InfrastructureError
+from aeops.leash import AHEAD
 from aeops.stage import raise_stage_error
 
 POLL_SECONDS = 0.2
@@ -45,49 +48,82 @@ def run_module(
     Raises:
         AeError: what a stage inside it reported, else InfrastructureError with the last lines of the output.
     """
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="ae-") as scratch:
-        error_file = Path(scratch) / "error.json"
-        child = subprocess.Popen(
+    with Child(arguments, root=root, home=home, log=log, python=python) as child:
+        return child.end(meanwhile)
+
+
+class Child:
+    """A process `python -m <arguments>` on a leash. Leaving its block kills it; see `run_module` for the arguments."""
+
+    def __init__(self, arguments: Sequence[str], *, root: Path, home: Path, log: Path, python: str = sys.executable) -> None:
+        self.arguments, self.log = list(arguments), log
+        log.parent.mkdir(parents=True, exist_ok=True)
+        self.scratch = tempfile.TemporaryDirectory(prefix="ae-")
+        self.error_file = Path(self.scratch.name) / "error.json"
+        self.process = subprocess.Popen(
             [python, "-m", "aeops.leash", *arguments],
             cwd=root,
-            env=environment(home, python) | {"AE_ERROR_FILE": str(error_file)},
-            stdin=subprocess.DEVNULL,
+            env=environment(home, python) | {"AE_ERROR_FILE": str(self.error_file)},
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )
-        try:
-            output = watch(child, log, meanwhile)
-        except BaseException:
-            child.kill()  # its own children follow it: each is on a leash
-            child.wait()
-            raise
-        if child.returncode != 0:
-            raise_stage_error(error_file)
-            raise InfrastructureError(failure(arguments, child.returncode, output, log))
-    return output
+        self.pieces: list[bytes] = []
+        self.copier = threading.Thread(target=copy_output, args=(self.process, log, self.pieces), daemon=True)
+        self.copier.start()
 
+    def __enter__(self) -> "Child":
+        return self
 
-def watch(child: subprocess.Popen[bytes], log: Path, meanwhile: Callable[[], None] | None) -> str:
-    """Waits for `child`, copying its output; returns the output."""
-    pieces: list[bytes] = []
-    copier = threading.Thread(target=copy_output, args=(child, log, pieces), daemon=True)
-    copier.start()
-    while child.poll() is None:
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()  # its own children follow it: each is on a leash
+        self.process.wait()
+        self.scratch.cleanup()
+
+    def end(self, meanwhile: Callable[[], None] | None = None, told: str = "") -> str:
+        """Waits for its end; returns and raises as `run_module` does.
+
+        Args:
+            told: what it reads from its standard input.
+        """
+        assert self.process.stdin is not None
+        with suppress(BrokenPipeError), self.process.stdin as stream:  # one that died already says why by its exit code
+            stream.write(told.encode())
+        while self.process.poll() is None:
+            if meanwhile is not None:
+                meanwhile()
+            time.sleep(POLL_SECONDS)
+        self.copier.join()
         if meanwhile is not None:
             meanwhile()
-        time.sleep(POLL_SECONDS)
-    copier.join()
-    if meanwhile is not None:
-        meanwhile()
-    return b"".join(pieces).decode("utf-8", errors="replace")
+        output = b"".join(self.pieces).decode("utf-8", errors="replace")
+        if self.process.returncode != 0:
+            raise_stage_error(self.error_file)
+            raise InfrastructureError(failure(self.arguments, self.process.returncode, output, self.log))
+        return output
+
+
+class Ahead(Child):
+    """A process that is started ahead of its turn: it imports a module, which takes seconds, and waits for `run`.
+
+    Not wanted after all, it ends with its block.
+    """
+
+    def __init__(self, module: str, *, root: Path, home: Path, log: Path) -> None:
+        super().__init__([AHEAD, module], root=root, home=home, log=log)
+        self.module = module
+
+    def run(self, arguments: Sequence[str]) -> str:
+        """Calls the module's `main` with these arguments of its command line; returns and raises as `run_module` does."""
+        self.arguments = [self.module, *arguments]
+        return self.end(told=json.dumps(self.arguments) + "\n")
 
 
 def copy_output(child: subprocess.Popen[bytes], log: Path, pieces: list[bytes]) -> None:
     """Copies the child's output to the log and to `pieces` until it ends."""
     assert child.stdout is not None
-    with log.open("wb") as file:
-        while piece := os.read(child.stdout.fileno(), 65536):
+    with log.open("wb") as file, child.stdout as stream:
+        while piece := os.read(stream.fileno(), 65536):
             pieces.append(piece)
             file.write(piece)
             file.flush()

@@ -20,7 +20,7 @@ from aeops import dvc
 from aeops.errors import InfrastructureError
 from aeops.lineage import RECORDED_FILES, git_diff, lineage
 from aeops.outcome import champion_of, is_accepted, state
-from aeops.process import run_module
+from aeops.process import Ahead, run_module
 from aeops.progress import ProgressBar, ProgressFollower, finished_rows
 from aeops.project import Project, find_project
 from aeops.recipe import Recipe, load_recipe
@@ -70,8 +70,17 @@ def read_json(file: Path) -> dict[str, Any]:
 
 
 def run_stage(project: Project, stage: str, *arguments: str) -> None:
-    log = project.logs / f"{stage}.log"
-    run_module([f"aeops.stages.{stage}", *arguments], root=project.root, home=project.home, log=log)
+    run_module([f"aeops.stages.{stage}", *arguments], root=project.root, home=project.home, log=stage_log(project, stage))
+
+
+def stage_log(project: Project, stage: str) -> Path:
+    return project.logs / f"{stage}.log"
+
+
+def stage_ahead(stage: str) -> Ahead:
+    """The process of a stage that takes seconds to import what it needs: started early, it does so beside the steps before."""
+    project = find_project()
+    return Ahead(f"aeops.stages.{stage}", root=project.root, home=project.home, log=stage_log(project, stage))
 
 
 @step(retries=1)
@@ -83,12 +92,12 @@ def ingest(recipe: str) -> None:
 
 
 @step()
-def validate(recipe: str) -> None:
+def validate(recipe: str, stage: Ahead) -> None:
     """.ae/incoming/<dataset> -> data/<dataset> with its receipt; bad rows go to quarantine, a bad set stops the run."""
     project, checked = context(recipe)
     incoming = project.incoming(checked.data.dataset)
     try:
-        run_stage(project, "validate", "--recipe", str(project.recipe_file(recipe)), "--incoming", str(incoming))
+        stage.run(["--recipe", str(project.recipe_file(recipe)), "--incoming", str(incoming)])
     finally:
         pages = project.data_docs / checked.data.dataset / "index.html"
         if pages.is_file():

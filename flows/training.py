@@ -32,35 +32,36 @@ def training(recipe: str) -> dict[str, Any] | State[dict[str, Any]]:
     """
     project = find_project()
     checked = load_recipe(project, recipe, with_keys=True)  # every mistake of it is told before anything starts
-    if asked := deciding.asked_about(recipe):
-        return deciding.ask(recipe, asked)
+    with steps.stage_ahead("validate") as validator:  # imports Great Expectations while this process imports MLflow
+        if asked := deciding.asked_about(recipe):
+            return deciding.ask(recipe, asked)
 
-    with runs.workspace(project, f"ae run {recipe}"):
-        deciding.repair(recipe)
-        if standing := standing_result(project, recipe):
-            return runs.ended(
-                standing, f"nothing new for {recipe}: trained nothing; {standing['version']} is {standing['state']}"
-            )
+        with runs.workspace(project, f"ae run {recipe}"):
+            deciding.repair(recipe)
+            if standing := standing_result(project, recipe):
+                return runs.ended(
+                    standing, f"nothing new for {recipe}: trained nothing; {standing['version']} is {standing['state']}"
+                )
 
-        steps.ingest(recipe)
-        steps.validate(recipe)
-        data = steps.version(recipe)
+            steps.ingest(recipe)
+            steps.validate(recipe, validator)
+            data = steps.version(recipe)
 
-        with steps.tracked(recipe, data) as run:
-            steps.prepare(recipe)
-            steps.train(recipe, run)
-            steps.evaluate(recipe)
-            steps.gate(recipe)
-            evidence = deciding.compare(recipe)
+            with steps.tracked(recipe, data) as run:
+                steps.prepare(recipe)
+                steps.train(recipe, run)
+                steps.evaluate(recipe)
+                steps.gate(recipe)
+                evidence = deciding.compare(recipe)
 
-            version = steps.register(recipe, run, data, evidence)
-            if reasons := deciding.judge(recipe, version):
-                deciding.refuse(recipe, version, evidence, reasons)
-            else:
-                deciding.sign(recipe, version)
-                decide = deciding.request if checked.approval.needed else deciding.promote
-                decide(recipe, version, evidence)
-        summary = steps.summarise(recipe, run, data, version, reasons)
+                version = steps.register(recipe, run, data, evidence)
+                if reasons := deciding.judge(recipe, version):
+                    deciding.refuse(recipe, version, evidence, reasons)
+                else:
+                    deciding.sign(recipe, version)
+                    decide = deciding.request if checked.approval.needed else deciding.promote
+                    decide(recipe, version, evidence)
+            summary = steps.summarise(recipe, run, data, version, reasons)
 
     if summary["state"] == WAITING and deployment.id:
         return deciding.ask(recipe, version)
