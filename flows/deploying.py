@@ -31,6 +31,7 @@ from aeops.stack.tending import thin_out
 from aeops.stage import run_stage
 
 BLOCK = "ae-notify"  # the block that holds the address
+ANSWERS_WITHIN = 120.0  # seconds for a server that is just starting, on a busy machine
 
 # What people are told of: a name of ours, the events, subject and body with Prefect's own words in them.
 ABOUT_A_RUN = ("{{ flow_run.name }}: {{ flow_run.state.name }}", "{{ flow_run.state.message }}\n{{ flow_run|ui_url }}")
@@ -48,6 +49,7 @@ def main() -> None:
     if settings is None:
         raise UsageError("no stack is asked for here: type `ae up`")
     api = PrefectApi(api_of(settings), settings.auth)
+    api.wait_until_it_answers(ANSWERS_WITHIN)
     with get_client(sync_client=True) as client:
         make_pool(client)
         sums = deploy(project, api)

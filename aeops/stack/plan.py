@@ -122,7 +122,7 @@ def worker_service(project: Project, settings: Settings) -> Service:
         prefect_access(settings)
         | checkout_first(project)
         | {
-            "PREFECT_WORKER_QUERY_SECONDS": "5",
+            "PREFECT_WORKER_QUERY_SECONDS": "2",
             "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "INFO",  # its log is a file
         }
     )

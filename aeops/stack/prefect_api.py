@@ -17,6 +17,7 @@ from aeops.errors import InfrastructureError
 
 ANSWER_WITHIN = 10.0  # seconds
 TRIES, BETWEEN_TRIES = 4, 1.0  # and seconds, where its database is busy
+BETWEEN_LOOKS = 0.3  # seconds
 PAGE = 200  # the most that Prefect hands out at once
 UNFINISHED = ("RUNNING", "PENDING", "CANCELLING")
 
@@ -52,6 +53,16 @@ class PrefectApi:
                 return self.ask_once(method, path, body)
             time.sleep(BETWEEN_TRIES)
         return self.ask_once(method, path, body)
+
+    def wait_until_it_answers(self, within: float) -> None:
+        """For a server that is starting. Raises InfrastructureError where it does not answer within so many seconds."""
+        deadline = time.monotonic() + within
+        while time.monotonic() < deadline:
+            with suppress(InfrastructureError):
+                self.ask_once("GET", "health", None)
+                return
+            time.sleep(BETWEEN_LOOKS)
+        self.ask_once("GET", "health", None)
 
     def ask_once(self, method: str, path: str, body: Mapping[str, Any] | list[Any] | None) -> Any:
         data = None if body is None else json.dumps(body).encode()

@@ -135,8 +135,9 @@ class Leader:
         return sorted({*self.recipes, *running})
 
     def do_jobs(self, settings: Settings) -> None:
+        """The setup as soon as Prefect's server is a process: it imports Prefect while that starts, and waits for it."""
         prefect = self.keepers.get(PREFECT)
-        if not (elsewhere() or (prefect and prefect.state == "running")):
+        if not (elsewhere() or (prefect and prefect.process)):
             return
         environment = prefect_access(settings) | checkout_first(self.project)
         self.setup.do_once(settings.asked, environment)
