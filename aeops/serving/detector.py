@@ -11,6 +11,7 @@ import json
 import math
 import os
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,10 @@ from aeops.errors import DataError
 FORMATS = (1, 2)  # a format once written stays readable for ever
 BLOCK = 1024  # samples scored at once: bounds the memory that activations take
 BLOCK_VALUES = 2**20  # and values: fewer samples at once where they are large
+# Of small samples a run's own threads gain nothing, as each layer of each is too little to share: on two cores 256 digits took as
+# long by two threads as by one, and 0.6 of that in parts of which each core has its own.
+SMALL = 4096  # values of a sample, at most
+PART = 64  # small samples that a core scores at once
 TEXTS = 64  # at once: inside the model each token of a text becomes a number for every word of the vocabulary
 PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")  # the first that this machine's onnxruntime offers does the work
 
@@ -61,7 +66,8 @@ class Detector:
         self.shape: tuple[int, ...] = tuple(self.bundle.get("given", source)["shape"])  # format 1 is given what is stored
         self.made_shape: tuple[int, ...] = tuple(self.bundle.get("made", source)["shape"])
         self.low, self.high = float(source["low"]), float(source["high"])
-        self._session = open_session(bundle / "model.onnx")
+        self._is_small = self.kind != "text" and math.prod(self.shape) <= SMALL
+        self._model = Network(bundle / "model.onnx", self._is_small)
 
     @cached_property
     def word_counts(self) -> np.ndarray | None:
@@ -120,7 +126,7 @@ class Detector:
         return (slice(first, first + size) for first in range(0, len(batch), size))
 
     def _run(self, blocks: Iterable[np.ndarray], names: list[str]) -> dict[str, np.ndarray]:
-        said = [self._session.run(names, {"input": block}) for block in blocks]
+        said = [part for block in blocks for part in self._model.run(names, {"input": block})]
         return {name: np.concatenate(parts) for name, parts in zip(names, zip(*said, strict=True), strict=True)}
 
     def decode(self, codes: np.ndarray) -> np.ndarray:
@@ -130,17 +136,15 @@ class Detector:
             DataError: a bundle of format 1, which has no decoder.
         """
         size = TEXTS if self.kind == "text" else BLOCK
-        made = [
-            self._decoder.run(["reconstruction"], {"code": codes[first : first + size]})[0]
-            for first in range(0, len(codes), size)
-        ]
+        blocks = (codes[first : first + size] for first in range(0, len(codes), size))
+        made = [part for block in blocks for [part] in self._decoder.run(["reconstruction"], {"code": block})]
         return self.readable(np.concatenate(made))
 
     @cached_property
-    def _decoder(self) -> onnxruntime.InferenceSession:
+    def _decoder(self) -> "Network":
         if not (self.folder / "decoder.onnx").is_file():
             raise DataError(f"the bundle {self.folder} is of format 1, which has no decoder: train it again with ae run")
-        return open_session(self.folder / "decoder.onnx")
+        return Network(self.folder / "decoder.onnx", self._is_small)
 
     @cached_property
     def _tokenizer(self) -> Any:
@@ -214,6 +218,33 @@ class Detector:
         return f"one sample of shape {self.shape} or a batch of shape ({', '.join(['n', *map(str, self.shape)])}) is"
 
 
+class Network:
+    """A file of a bundle, ready to run on a batch: by all cores at once, or in parts that the cores share.
+
+    The parts do not depend on how many cores there are, so neither do the last bits of what comes out.
+    """
+
+    def __init__(self, file: Path, is_small: bool) -> None:
+        """
+        Args:
+            is_small: whether its samples are, so that a run's own threads gain nothing.
+        """
+        cores = usable_cores()
+        self._by_all = open_session(file, cores)
+        self._by_one, self._threads = None, None
+        if is_small and self._by_all.get_providers()[0] == "CPUExecutionProvider":
+            self._by_one, self._threads = open_session(file, 1), ThreadPoolExecutor(cores, thread_name_prefix="score")
+
+    def run(self, names: list[str], given: dict[str, np.ndarray]) -> list[list[np.ndarray]]:
+        """The outputs of these names, for each part of the one input that is given, in order."""
+        [(name, block)] = given.items()
+        one = self._by_one
+        if one is None or self._threads is None or len(block) <= PART:
+            return [self._by_all.run(names, given)]
+        parts = [block[first : first + PART] for first in range(0, len(block), PART)]
+        return list(self._threads.map(lambda part: one.run(names, {name: part}), parts))
+
+
 def strings(given: Any) -> list[str]:
     """The texts of a list or an array of strings; raises DataError where it is something else."""
     texts = list(np.atleast_1d(given)) if isinstance(given, np.ndarray) else given
@@ -238,11 +269,11 @@ def at_once(batch: np.ndarray) -> int:
     return max(1, min(BLOCK, BLOCK_VALUES // max(1, int(batch[0].size))))
 
 
-def open_session(model: Path) -> onnxruntime.InferenceSession:
-    """An onnxruntime session on the GPU where onnxruntime offers one, else on the CPU."""
+def open_session(model: Path, threads: int) -> onnxruntime.InferenceSession:
+    """An onnxruntime session on the GPU where onnxruntime offers one, else on the CPU with so many threads a run."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors; warnings speak of graph optimisations
-    options.intra_op_num_threads = usable_cores()
+    options.intra_op_num_threads = threads
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads must not burn a server's cores
     offered = onnxruntime.get_available_providers()
     return onnxruntime.InferenceSession(str(model), options, providers=[name for name in PROVIDERS if name in offered])

@@ -1,5 +1,6 @@
 """The detector: what it refuses, and that its numbers are the model's."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pytest
 
 from ae_models.sums import bundle_sha256, write_sums
 from aeops.errors import DataError
-from aeops.serving.detector import BLOCK, Detector
+from aeops.serving.detector import BLOCK, PART, Detector
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +33,26 @@ def test_scores_of_many_blocks_are_those_of_one_bare_session(detector: Detector,
     assert list(scored) == ["score", "p_value", "is_anomaly", "reconstruction", "code"]
     for got, wanted in zip(scored.values(), expected, strict=True):
         np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system cannot take cores away from a process")
+def test_scores_are_the_same_to_the_last_bit_on_one_core_and_on_all(
+    detector: Detector, linear_bundle: Path, digits: np.ndarray, tmp_path: Path
+) -> None:
+    """Of a batch that is cut into parts, with a rest."""
+    samples = digits[: BLOCK + 3 * PART + 5]
+    np.save(tmp_path / "samples.npy", samples)
+    script = (
+        "import os, sys, numpy as np; from pathlib import Path; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
+        "from aeops.serving.detector import Detector\n"
+        "said = Detector(Path(sys.argv[1])).score(np.load(sys.argv[2]), reconstruction=True, code=True)\n"
+        "np.savez(sys.argv[3], **said)"
+    )
+    places = [str(linear_bundle), str(tmp_path / "samples.npy"), str(tmp_path / "said.npz")]
+    subprocess.run([sys.executable, "-c", script, *places], check=True, timeout=300)
+    on_one = np.load(tmp_path / "said.npz")
+    for name, values in detector.score(samples, reconstruction=True, code=True).items():
+        np.testing.assert_array_equal(on_one[name], values, err_msg=name)
 
 
 def test_what_was_not_asked_for_is_not_answered(detector: Detector, digits: np.ndarray) -> None:
