@@ -106,6 +106,15 @@ def held_by(lock: IO[str], waited: float) -> str:
     )
 
 
+def is_free(project: Project) -> bool:
+    """Whether nobody holds the workspace at this moment."""
+    file = lock_file(project)
+    if not file.is_file():
+        return True
+    with file.open("r+", encoding="utf-8") as lock:
+        return tried(lock)
+
+
 def left_behind(project: Project) -> bool:
     """Whether the last holder of the workspace was killed, and nobody has held it or `settle`d it since."""
     file = lock_file(project)

@@ -103,20 +103,33 @@ class Child:
         return output
 
 
-class Ahead(Child):
-    """A process that is started ahead of its turn: it imports a module, which takes seconds, and waits for `run`.
+class Ahead:
+    """A process that may begin ahead of its turn: it imports a module, which takes seconds, and waits for `run`.
 
-    Not wanted after all, it ends with its block.
+    Not wanted after all, it ends with its block. See `run_module` for the arguments.
     """
 
     def __init__(self, module: str, *, root: Path, home: Path, log: Path) -> None:
-        super().__init__([AHEAD, module], root=root, home=home, log=log)
-        self.module = module
+        self.module, self.root, self.home, self.log = module, root, home, log
+        self.child: Child | None = None
+
+    def __enter__(self) -> "Ahead":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.child is not None:
+            self.child.__exit__()
+
+    def begin(self) -> Child:
+        """Starts the process, unless it is."""
+        self.child = self.child or Child([AHEAD, self.module], root=self.root, home=self.home, log=self.log)
+        return self.child
 
     def run(self, arguments: Sequence[str]) -> str:
         """Calls the module's `main` with these arguments of its command line; returns and raises as `run_module` does."""
-        self.arguments = [self.module, *arguments]
-        return self.end(told=json.dumps(self.arguments) + "\n")
+        child = self.begin()
+        child.arguments = [self.module, *arguments]
+        return child.end(told=json.dumps(child.arguments) + "\n")
 
 
 def copy_output(child: subprocess.Popen[bytes], log: Path, pieces: list[bytes]) -> None:

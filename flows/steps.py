@@ -78,7 +78,7 @@ def stage_log(project: Project, stage: str) -> Path:
 
 
 def stage_ahead(stage: str) -> Ahead:
-    """The process of a stage that takes seconds to import what it needs: started early, it does so beside the steps before."""
+    """The process of a stage that takes seconds to import what it needs: begun early, it does so beside the steps before."""
     project = find_project()
     return Ahead(f"aeops.stages.{stage}", root=project.root, home=project.home, log=stage_log(project, stage))
 

@@ -9,6 +9,7 @@ from typing import Any
 from prefect import State, flow
 from prefect.runtime import deployment
 
+from aeops.lock import is_free
 from aeops.outcome import WAITING
 from aeops.project import find_project
 from aeops.recipe import load_recipe
@@ -32,7 +33,9 @@ def training(recipe: str) -> dict[str, Any] | State[dict[str, Any]]:
     """
     project = find_project()
     checked = load_recipe(project, recipe, with_keys=True)  # every mistake of it is told before anything starts
-    with steps.stage_ahead("validate") as validator:  # imports Great Expectations while this process imports MLflow
+    with steps.stage_ahead("validate") as validator:
+        if is_free(project):  # else it would wait as long as this run does, with all that it has imported
+            validator.begin()  # it imports Great Expectations while this process imports MLflow
         if asked := deciding.asked_about(recipe):
             return deciding.ask(recipe, asked)
 

@@ -5,7 +5,7 @@ Made again from the predictions whenever what it rests on has changed; it may be
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,16 +28,14 @@ class Kept:
     known: dict[str, Any]
     used: dict[str, Any] = field(default_factory=dict)
 
-    def of(self, file: Path) -> Any:
-        """What was kept of a call's file; None where nothing was, or the file was written since."""
+    def of(self, file: Path, count: Callable[[Path], Any]) -> Any:
+        """What was kept of a call's file, or what `count` makes of it where nothing was or the file was written since."""
+        mark = mark_of(file)  # before it is read
         held = self.known.get(file.name)
-        if held is None or held["file"] != mark_of(file):
-            return None
+        if held is None or held["file"] != mark:
+            held = {"file": mark, "counts": count(file)}
         self.used[file.name] = held
         return held["counts"]
-
-    def keep(self, file: Path, counts: Any) -> None:
-        self.used[file.name] = {"file": mark_of(file), "counts": counts}
 
 
 @contextmanager

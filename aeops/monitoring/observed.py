@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -124,16 +125,18 @@ def observe(
     journals, files = predictions.listed(project, recipe, since, until, channels)
     for journal in journals:
         found.add(counted(predictions.chosen(journal, since, until, channels), reign, cuts))
+    first, end = microseconds(since), microseconds(until)
+
+    def count(file: Path) -> dict[str, Any]:
+        table = predictions.chosen(predictions.read_call(file, ASKED), None, None, channels)
+        return counted(table, reign, cuts).plain() | times_of(table)
+
     with kept(counts_file(project, recipe), basis_of(reign, cuts, channels)) as counts:
         for file in files:
-            whole = counts.of(file)
-            if whole is None:
-                table = predictions.chosen(predictions.read_call(file, ASKED), None, None, channels)
-                whole = counted(table, reign, cuts).plain() | times_of(table)
-                counts.keep(file, whole)
-            if whole["last"] is None or not (microseconds(since) <= whole["last"] and whole["first"] < microseconds(until)):
+            whole = counts.of(file, count)
+            if whole["last"] is None or whole["last"] < first or end <= whole["first"]:
                 continue
-            if microseconds(since) <= whole["first"] and whole["last"] < microseconds(until):
+            if first <= whole["first"] and whole["last"] < end:
                 found.add(observed_of(whole))
             else:
                 table = predictions.chosen(predictions.read_call(file, ASKED), since, until, channels)

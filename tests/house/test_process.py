@@ -27,8 +27,10 @@ def test_one_that_was_started_ahead_tells_what_one_started_now_tells(ahead: Call
     arguments = ["--recipe", str(tmp_path / "wrong.yaml"), "--out", str(tmp_path / "out")]
     with pytest.raises(UsageError) as now:
         run_module([STAGE, *arguments], root=ROOT, home=tmp_path / "home", log=tmp_path / "stage.log")
-    with ahead(STAGE) as stage, pytest.raises(UsageError) as then:
-        stage.run(arguments)
+    with ahead(STAGE) as stage:
+        stage.begin()
+        with pytest.raises(UsageError) as then:
+            stage.run(arguments)
     assert str(then.value) == str(now.value)
     assert "wrong.yaml" in str(then.value)
 
@@ -42,9 +44,11 @@ def test_what_it_prints_is_returned_and_logged(ahead: Callable[[str], Ahead], tm
 
 def test_one_that_nobody_wants_ends_with_its_block_and_writes_nothing(ahead: Callable[[str], Ahead], tmp_path: Path) -> None:
     with ahead(STAGE) as stage:
-        assert stage.process.poll() is None
-    assert stage.process.returncode == -signal.SIGKILL
-    assert not stage.error_file.parent.exists()
+        child = stage.begin()
+        assert stage.begin() is child
+        assert child.process.poll() is None
+    assert child.process.returncode == -signal.SIGKILL
+    assert not child.error_file.parent.exists()
     assert not (tmp_path / "home").exists()
 
 
@@ -53,11 +57,17 @@ def test_one_that_cannot_be_imported_says_why_when_its_turn_comes(ahead: Callabl
         stage.run([])
 
 
+def test_one_that_was_never_begun_is_no_process(ahead: Callable[[str], Ahead]) -> None:
+    with ahead(STAGE) as never:
+        pass
+    assert never.child is None
+
+
 def test_it_dies_with_whoever_started_it(tmp_path: Path) -> None:
     script = (
         "import sys, time; from pathlib import Path; from aeops.process import Ahead\n"
         f"stage = Ahead({STAGE!r}, root=Path({str(ROOT)!r}), home=Path({str(tmp_path)!r}), log=Path({str(tmp_path / 'log')!r}))\n"
-        "print(stage.process.pid, flush=True); time.sleep(600)"
+        "print(stage.begin().process.pid, flush=True); time.sleep(600)"
     )
     starter = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
     assert starter.stdout is not None

@@ -17,7 +17,7 @@ from checkout import wait_for
 from aeops.cli.main import main, parser
 from aeops.cli.up import asked
 from aeops.errors import InfrastructureError, UsageError
-from aeops.lock import left_behind, run_lock, settle
+from aeops.lock import is_free, left_behind, run_lock, settle
 from aeops.ports import require_all_free
 from aeops.project import Project
 from aeops.stack import keeper as keeping
@@ -94,12 +94,15 @@ def hold(project: Project, seconds: float) -> subprocess.Popen[str]:
 
 
 def test_by_hand_a_held_workspace_refuses_and_a_flow_waits_for_it_and_tells_who_holds_it(project: Project) -> None:
+    assert is_free(project)
     holder = hold(project, 4)
+    assert not is_free(project)
     with pytest.raises(InfrastructureError, match=f"`ae run held`, process {holder.pid}"), run_lock(project, "ae run small"):
         pass
     told: list[str] = []
     with run_lock(project, "train small", wait=60, tell=told.append):
         assert holder.wait(timeout=30) == 0
+    assert is_free(project)
     assert len(told) == 1
     assert f"train small waits: `ae run held`, process {holder.pid}" in told[0]
 
