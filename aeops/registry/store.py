@@ -204,11 +204,19 @@ class Store:
     def log_dataset(self, run_id: str, dataset: Mapping[str, str]) -> None:
         """The dataset as the run's input. MLflow's own digest covers 10,000 rows: ours is the head of the manifest root."""
         from mlflow.entities import Dataset, DatasetInput, InputTag
+        from mlflow.exceptions import MlflowException
 
         profile = json.dumps(dict(dataset), sort_keys=True)
         digest = dataset["content_sha256"][:DIGEST_LENGTH]
         entry = Dataset(name=dataset["dataset"], digest=digest, source_type="dvc", source=profile, profile=profile)
-        self.client.log_inputs(run_id, datasets=[DatasetInput(entry, tags=[InputTag("mlflow.data.context", "training")])])
+        given = [DatasetInput(entry, tags=[InputTag("mlflow.data.context", "training")])]
+        try:
+            self.client.log_inputs(run_id, datasets=given)
+        except MlflowException as error:
+            if "IntegrityError" not in str(error):
+                raise
+            # Between MLflow's look for the dataset and its adding it another run has: now it is found.
+            self.client.log_inputs(run_id, datasets=given)
 
     @telling
     def log_curves(self, run_id: str, rows: Iterable[Mapping[str, Any]]) -> None:
