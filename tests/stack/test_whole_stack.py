@@ -307,7 +307,7 @@ def test_a_killed_run_is_crashed_closed_and_told_and_the_next_one_works(stack: S
 
 def test_runs_of_one_workspace_queue_and_never_interleave(stack: Stack) -> None:
     stack.hold()
-    stack.waited.unlink()
+    stack.waited.unlink(missing_ok=True)
     runs = [stack.begin("wait-a")[0], stack.start("wait-b"), stack.start("wait-a")]
     wait_for(lambda: stack.state(runs[1])[0] == "Running", seconds=120)
     wait_for(lambda: "wait b waits: `wait a`" in messages(stack, runs[1]), seconds=60)
