@@ -53,7 +53,7 @@ def run_module(
 
 
 class Child:
-    """A process `python -m <arguments>` on a leash. Leaving its block kills it; see `run_module` for the arguments."""
+    """A process `python -m <arguments>` on a leash, until it is closed; see `run_module` for the arguments."""
 
     def __init__(self, arguments: Sequence[str], *, root: Path, home: Path, log: Path, python: str = sys.executable) -> None:
         self.arguments, self.log = list(arguments), log
@@ -76,6 +76,10 @@ class Child:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Kills it where it has not ended."""
         self.process.kill()  # its own children follow it: each is on a leash
         self.process.wait()
         self.scratch.cleanup()
@@ -118,7 +122,7 @@ class Ahead:
 
     def __exit__(self, *_: object) -> None:
         if self.child is not None:
-            self.child.__exit__()
+            self.child.close()
 
     def begin(self) -> Child:
         """Starts the process, unless it is."""

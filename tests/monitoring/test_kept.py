@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from aeops import predictions
@@ -103,7 +104,7 @@ def spread_over_time(file: Any) -> None:
     """Gives each prediction of a call a second more than the one before it."""
     rows = predictions.read_call(file).to_pylist()
     moved = [row | {"time": row["time"] + timedelta(seconds=place)} for place, row in enumerate(rows)]
-    predictions.write(file, predictions.schema().empty_table().from_pylist(moved, schema=predictions.schema()).to_batches())
+    predictions.write(file, pa.Table.from_pylist(moved, schema=predictions.schema()).to_batches())
 
 
 @pytest.mark.usefixtures("five_days")
