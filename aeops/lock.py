@@ -107,9 +107,9 @@ def held_by(lock: IO[str], waited: float) -> str:
 
 
 def is_free(project: Project) -> bool:
-    """Whether nobody holds the workspace at this moment."""
+    """Whether nobody else holds the workspace at this moment: `run_lock` would not wait."""
     file = lock_file(project)
-    if not file.is_file():
+    if file in _held or not file.is_file():
         return True
     with file.open("r+", encoding="utf-8") as lock:
         return tried(lock)

@@ -102,6 +102,7 @@ def test_by_hand_a_held_workspace_refuses_and_a_flow_waits_for_it_and_tells_who_
     told: list[str] = []
     with run_lock(project, "train small", wait=60, tell=told.append):
         assert holder.wait(timeout=30) == 0
+        assert is_free(project), "one's own lock is no reason to wait"
     assert is_free(project)
     assert len(told) == 1
     assert f"train small waits: `ae run held`, process {holder.pid}" in told[0]
