@@ -69,6 +69,10 @@ def test_the_page_tells_the_comparison_with_the_champion(write, worse):
     (rule,) = worse["rules"]
     for text in ("✗ Refused", "Worse", "beside champion 3", f"{rule['difference']:.4f}", rule["says"], worse["reasons"][0]):
         assert text in page
+    assert "Both were scored on the same" in page
+    alone = write()
+    assert "It was scored on" in alone
+    assert "Both were" not in alone, "there is no champion yet"
 
 
 def test_the_page_holds_every_section_figure_and_rule(write, evaluated, verdict):
