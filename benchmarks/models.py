@@ -20,14 +20,14 @@ from typing import Any
 
 import yaml
 
-from aeops.dataset import file_sha256, read_json, write_json, written_aside
+from aeops.data.dataset import file_sha256, read_json, write_json, written_aside
 from aeops.errors import GateError, UsageError
-from aeops.lineage import git, git_diff, platform_facts
+from aeops.machine.stage_main import run_stage
 from aeops.project import Project, find_project
+from aeops.provenance.last_run import record_file as standing_file
+from aeops.provenance.lineage import git, git_diff, platform_facts
 from aeops.report import recipe_page as pages
 from aeops.report.targets import Shows, read_targets, unknown_metrics
-from aeops.stage import run_stage
-from aeops.standing import record_file as standing_file
 
 FOREIGN = ("AE_HOME", "MLFLOW_TRACKING_URI", "PREFECT_API_URL", "PREFECT_HOME", "VIRTUAL_ENV")  # settings a clone must not share
 RESULTS = (0, GateError.exit_code)  # exit codes of a run that came to its end

@@ -17,14 +17,14 @@ from scipy.special import ndtr
 from scipy.stats import binom
 
 from ae_models.threshold import conformal_rank
-from aeops.dataset import read_json, write_json
+from aeops.data.dataset import read_json, write_json
+from aeops.drawing.words import share
 from aeops.errors import UsageError
 from aeops.evaluation.false_alarms import clopper_pearson
 from aeops.monitoring.eprocess import any_change, log_evidence, more_than, worst_of
 from aeops.monitoring.ranks import even_ranks
-from aeops.monitoring.spec import ALARM_RATE, CODES, INPUTS, SCORES, MonitorSpec
-from aeops.report.card import table
-from aeops.report.words import share
+from aeops.recipe.monitoring import ALARM_RATE, CODES, INPUTS, SCORES, MonitorSpec
+from aeops.report.model_card import table
 
 ROOT = Path(__file__).parents[1]
 RECORD, DOCS = ROOT / "benchmarks" / "records" / "monitoring.json", ROOT / "docs" / "monitoring.md"

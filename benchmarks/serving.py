@@ -32,12 +32,12 @@ sys.path.insert(0, str(Path(__file__).parent))
 import serving_room as room
 
 from ae_models.runtime import onnxruntime
-from aeops.dataset import read_json, write_json
+from aeops.bundle.detector import Detector, outputs, usable_cores
+from aeops.data.dataset import read_json, write_json
 from aeops.errors import UsageError
+from aeops.machine.servers import free_port
 from aeops.registry.store import open_store
-from aeops.report.card import table
-from aeops.servers import free_port
-from aeops.serving.detector import Detector, outputs, usable_cores
+from aeops.report.model_card import table
 from aeops.serving.npy import MEDIA_TYPE, write_npy
 
 ROOT = Path(__file__).parents[1]

@@ -12,8 +12,8 @@ from typing import Any
 import litserve
 import numpy as np
 
-from aeops.serving.answers import answers
-from aeops.serving.detector import Detector
+from aeops.bundle.answers import answers
+from aeops.bundle.detector import Detector
 from aeops.serving.npy import read_npy
 
 

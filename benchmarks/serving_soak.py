@@ -20,11 +20,11 @@ import psutil
 sys.path.insert(0, str(Path(__file__).parent))
 import serving_room as room
 
-from aeops import predictions
-from aeops.dataset import read_json, write_json
+from aeops.bundle.detector import usable_cores
+from aeops.data.dataset import read_json, write_json
 from aeops.errors import UsageError
-from aeops.servers import free_port
-from aeops.serving.detector import usable_cores
+from aeops.machine.servers import free_port
+from aeops.predictions import prediction_store
 from aeops.serving.npy import MEDIA_TYPE, write_npy
 
 ROOT = Path(__file__).parents[1]
@@ -46,7 +46,7 @@ def measure(minutes: float, ready: Path | None) -> dict[str, Any]:
             loads = start_loads(scratch, port, minutes * 60)
             memory = watch(service.pid, minutes * 60)
             told = {name: json.loads(load.communicate(timeout=120)[0]) for name, load in loads.items()}
-        recorded = sum(predictions.read_call(file, ["id"]).num_rows for file in record_files(project))
+        recorded = sum(prediction_store.read_call(file, ["id"]).num_rows for file in record_files(project))
     warm = [bytes_ for seconds, bytes_ in memory if seconds >= WARM * minutes * 60]
     return {
         "when": f"{datetime.now(UTC):%Y-%m-%d}",
@@ -93,7 +93,7 @@ def by_minute(memory: list[tuple[float, int]]) -> list[int]:
 
 
 def record_files(project: Any) -> list[Path]:
-    folder = predictions.folder_of(project, "digits")
+    folder = prediction_store.folder_of(project, "digits")
     journals, files = folder.glob("journal/*.arrow"), folder.glob("*-*-*/*.parquet")
     return list({file.stem: file for file in (*journals, *files)}.values())
 

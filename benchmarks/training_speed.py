@@ -40,7 +40,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from ae_models.autoencoder import Autoencoder
 from ae_models.fit import quiet, steady, trained
 from ae_models.spec import FitSpec, NoAugment
-from aeops.recipe import read_recipe
+from aeops.recipe.reader import read_recipe
 
 ROOT = Path(__file__).parents[1]
 

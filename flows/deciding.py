@@ -16,22 +16,21 @@ from prefect.runtime import deployment, flow_run
 from pydantic import Field
 
 from ae_models.sums import bundle_sha256
-from aeops import approval
-from aeops.dataset import file_sha256
+from aeops.bundle.signing import read_private_key, signing_key
+from aeops.data.dataset import file_sha256
 from aeops.errors import DataError, UsageError
-from aeops.evidence import holdout_sha256, write_evidence
-from aeops.outcome import champion_of, refusals, state, told, turned_away
+from aeops.gate.evidence import holdout_sha256, write_evidence
 from aeops.project import Project, find_project
-from aeops.recipe import LOGGED
-from aeops.registry import ledger, promotion
+from aeops.recipe.reader import LOGGED
+from aeops.registry import approval, ledger, promotion
 from aeops.registry.ledger import Line
+from aeops.registry.logged_model_check import try_out
+from aeops.registry.outcome import champion_of, refusals, state, told, turned_away
 from aeops.registry.reap import reap
 from aeops.registry.signatures import demand_own_key, sign_version
 from aeops.registry.store import Store, open_store
-from aeops.registry.tryout import try_out
-from aeops.serving.trusted import require_signed
-from aeops.signing import read_private_key, signing_key
-from aeops.summary import approval_markdown, comparison_markdown
+from aeops.registry.trust import require_signed
+from aeops.report.summary import approval_markdown, comparison_markdown
 from flows.steps import context, evidence_file, read_json, run_stage, step
 
 WAIT_DAYS = 90  # that a suspended flow run waits for its answer; `ae approve` takes one after that, too

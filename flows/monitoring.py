@@ -12,14 +12,14 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact
 from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound
 
-from aeops.dataset import write_json
+from aeops.data.dataset import write_json
 from aeops.errors import UsageError
-from aeops.monitoring import places, retrains, told
+from aeops.machine.child_process import run_module
+from aeops.monitoring import markdown, paths, retrains
 from aeops.monitoring.decision import decide
 from aeops.monitoring.retrains import Retrain, stamp
-from aeops.process import run_module
 from aeops.project import Project, find_project
-from aeops.recipe import Recipe, load_recipe
+from aeops.recipe.reader import Recipe, load_recipe
 from aeops.registry.database import file_lock
 from flows import runs
 from flows.steps import context, read_json, step
@@ -45,7 +45,7 @@ def monitoring(recipe: str, now: datetime | None = None) -> dict[str, Any] | Sta
         raise UsageError(f"now is {moment}; a moment with a zone is allowed, such as 2026-11-24T14:30+00:00")
     look(recipe, moment)
     found = act(recipe, moment)
-    return runs.ended(found, told.line(found))
+    return runs.ended(found, markdown.line(found))
 
 
 @step(retries=1)
@@ -60,7 +60,7 @@ def look(recipe: str, now: datetime) -> None:
 def act(recipe: str, now: datetime) -> dict[str, Any]:
     """Starts the retrain that is due, or one that a kill left begun; returns verdict.json with what became of it."""
     project, checked = context(recipe)
-    found = read_json(places.verdict_file(project, recipe))
+    found = read_json(paths.verdict_file(project, recipe))
     settle(project, checked, found, now)
     tell(project, recipe, found)
     return found
@@ -77,7 +77,7 @@ def settle(project: Project, recipe: Recipe, found: dict[str, Any], now: datetim
             decision |= {"id": due.id, "flow_run": start(project, name, due)}
             if due.time != stamp(now):
                 decision["why"].append(f"the retrain that was begun on {due.time[:16]} was cut short: it is started now, once")
-        write_json(places.verdict_file(project, name), found)
+        write_json(paths.verdict_file(project, name), found)
 
 
 def due_retrain(project: Project, recipe: Recipe, found: dict[str, Any], now: datetime) -> Retrain | None:
@@ -122,8 +122,8 @@ def start(project: Project, recipe: str, retrain: Retrain) -> str:
 
 def tell(project: Project, recipe: str, found: dict[str, Any]) -> None:
     """The verdict and links to the pages, on the run's page."""
-    create_markdown_artifact(told.markdown(found), key=f"{recipe}-monitoring", description=told.line(found))
-    pages = {"page": places.page_file(project, recipe), "drift": places.drift_file(project, recipe)}
+    create_markdown_artifact(markdown.markdown(found), key=f"{recipe}-monitoring", description=markdown.line(found))
+    pages = {"page": paths.page_file(project, recipe), "drift": paths.drift_file(project, recipe)}
     for name, file in pages.items():
         if found["version"] is not None and file.is_file():
             create_link_artifact(file.as_uri(), f"{recipe}: {name}", key=f"{recipe}-monitoring-{name}")

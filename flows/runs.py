@@ -10,11 +10,11 @@ from prefect.logging import get_run_logger
 from prefect.runtime import deployment, flow_run
 from prefect.states import Completed
 
-from aeops.lock import run_lock
+from aeops.machine.lock import run_lock
+from aeops.machine.process_identity import this_process
 from aeops.project import Project, find_project
-from aeops.stack.identity import this_process
 from aeops.stack.logs import turn_if_large
-from aeops.stack.tending import PROCESS
+from aeops.stack.maintenance import PROCESS
 
 QUEUE_WITHIN = 12 * 3600.0  # seconds that a run of a deployment waits for the workspace before it fails
 
@@ -48,7 +48,7 @@ def keep_output(project: Project) -> None:
 
 
 def name_process() -> None:
-    """Labels this flow run with its process, so that a kill -9 is found out (aeops/stack/tending.py), and keeps its output."""
+    """Labels this flow run with its process, so that a kill -9 is found out (aeops/stack/maintenance.py), and keeps its output."""
     keep_output(find_project())
     with get_client(sync_client=True) as client:
         client.update_flow_run_labels(flow_run.id, {PROCESS: this_process().text})

@@ -13,9 +13,9 @@ from prefect import flow
 from prefect.artifacts import create_link_artifact
 from prefect.client.schemas.objects import State
 
-from aeops.process import run_module
+from aeops.machine.child_process import run_module
 from aeops.project import find_project
-from aeops.recipe import load_recipe
+from aeops.recipe.reader import load_recipe
 from flows.runs import ended, name_process
 from flows.steps import read_json, step
 
@@ -28,7 +28,7 @@ def scoring(recipe: str, now: datetime | None = None) -> dict[str, Any] | State[
         now: the time of the predictions, with its zone; None: the clock's.
 
     Returns:
-        What was done, as `aeops.scoring.run.score_inbox` says it. No champion, or nothing new, is a result and no failure.
+        What was done, as `aeops.scoring.inbox_run.score_inbox` says it. No champion, or nothing new, is a result and no failure.
 
     Raises:
         AeError: by kind; what is recorded by then stays, and the next run goes on from there.

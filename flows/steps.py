@@ -16,22 +16,22 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.runtime import flow_run
 
-from aeops import dvc
+from aeops.data import dvc
 from aeops.errors import InfrastructureError
-from aeops.lineage import RECORDED_FILES, git_diff, lineage
-from aeops.outcome import champion_of, is_accepted, state
-from aeops.process import Ahead, run_module
-from aeops.progress import ProgressBar, ProgressFollower, finished_rows
+from aeops.machine.child_process import Ahead, run_module
+from aeops.machine.process_identity import this_process
+from aeops.machine.progress import ProgressBar, ProgressFollower, finished_rows
 from aeops.project import Project, find_project
-from aeops.recipe import Recipe, load_recipe
+from aeops.provenance.last_run import remember
+from aeops.provenance.lineage import RECORDED_FILES, git_diff, lineage
+from aeops.recipe.reader import Recipe, load_recipe
 from aeops.registry import ledger
+from aeops.registry.outcome import champion_of, is_accepted, state
 from aeops.registry.reap import TAG
 from aeops.registry.store import Store, open_store
-from aeops.report.card import model_card
-from aeops.report.page import write_report
-from aeops.stack.identity import this_process
-from aeops.standing import remember
-from aeops.summary import metric_rows, verdict_markdown
+from aeops.report.model_card import model_card
+from aeops.report.report_page import write_report
+from aeops.report.summary import metric_rows, verdict_markdown
 
 
 def may_heal(_task: Any, _run: Any, state: Any) -> bool:

@@ -9,11 +9,11 @@ from typing import Any
 from prefect import State, flow
 from prefect.runtime import deployment
 
-from aeops.lock import is_free
-from aeops.outcome import WAITING
+from aeops.machine.lock import is_free
 from aeops.project import find_project
-from aeops.recipe import load_recipe
-from aeops.standing import standing_result
+from aeops.provenance.last_run import standing_result
+from aeops.recipe.reader import load_recipe
+from aeops.registry.outcome import WAITING
 from flows import deciding, runs, steps
 
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import yaml
 
-from aeops.dataset import content_sha256, read_json, write_json
+from aeops.data.dataset import content_sha256, read_json, write_json
+from aeops.data.sources.catalogue import read_source
+from aeops.data.sources.samples import Samples
 from aeops.project import Project, find_project
-from aeops.recipe import Recipe, load_recipe
-from aeops.sources.catalogue import read_source
-from aeops.sources.samples import Samples
+from aeops.recipe.reader import Recipe, load_recipe
 from aeops.stages.ingest import ingest
 
 CHECKOUT = Path(__file__).parents[1]

@@ -15,7 +15,7 @@ from typing import Any
 
 from checkout import FOREIGN, ROOT, wait_for
 
-from aeops.servers import answers
+from aeops.machine.servers import answers
 
 BIN = ROOT / "deploy" / "bin"
 STOP_WITHIN = 20  # seconds

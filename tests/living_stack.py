@@ -3,7 +3,7 @@
 import json
 
 from aeops.project import Project
-from aeops.stack.notes import processes, read_notes
+from aeops.stack.service_records import processes, read_notes
 
 
 def pids(project: Project) -> dict[str, int | None]:

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
 
+from aeops.bundle.detector import Detector
 from aeops.cli.serve import listen, uvicorn_server
 from aeops.serving.app import Service
-from aeops.serving.detector import Detector
 from aeops.serving.limits import Limits
-from aeops.serving.served import Served
+from aeops.serving.served_version import Served
 
 
 @contextmanager

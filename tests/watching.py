@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from aeops import predictions
+from aeops.bundle.detector import Detector
+from aeops.predictions import prediction_store
 from aeops.project import Project
 from aeops.registry import ledger
-from aeops.serving.detector import Detector
 
 ROOT = Path(__file__).parents[1]
 Score = Callable[..., None]
@@ -34,13 +34,13 @@ def scoring(project: Project, bundle: Path) -> Score:
     detector, promoted = Detector(bundle), promotion_of(project)
 
     def record(day: int, samples: np.ndarray, channel: str = "service", version: str = "1") -> None:
-        scorer = predictions.scorer_of("digits", version, detector)
+        scorer = prediction_store.scorer_of("digits", version, detector)
         moment = on_day(promoted, day)
-        call = predictions.new_call(project)
+        call = prediction_store.new_call(project)
         names = [f"{place}.png" for place in range(len(samples))]
         said = detector.score(samples, code=True)
-        rows = predictions.rows(scorer, call=call, channel=channel, time=moment, names=names, samples=samples, scored=said)
-        predictions.write(predictions.call_file(project, "digits", moment, call), [rows])
+        rows = prediction_store.rows(scorer, call=call, channel=channel, time=moment, names=names, samples=samples, scored=said)
+        prediction_store.write(prediction_store.call_file(project, "digits", moment, call), [rows])
 
     return record
 

@@ -25,16 +25,16 @@ def add(verbs: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Writes the archive and says what became of the bytes."""
+    from aeops.bundle.detector import Detector
     from aeops.cli.outputs import new_file, require_new
     from aeops.codec.archive import archived, require_words
     from aeops.codec.container import packed
     from aeops.codec.images import image_names
     from aeops.errors import UsageError
     from aeops.project import find_project
-    from aeops.recipe import load_recipe
+    from aeops.recipe.reader import load_recipe
     from aeops.registry.store import open_store
-    from aeops.serving.detector import Detector
-    from aeops.serving.trusted import trusted_bundle
+    from aeops.registry.trust import trusted_bundle
 
     if arguments.out.suffix != ".aez":
         raise UsageError(f"-o {arguments.out} given; a name that ends in .aez is allowed")
@@ -61,7 +61,7 @@ def only_codec(project: "Project", store: "Store") -> str:
         UsageError: there is none, or there are several to choose from.
     """
     from aeops.errors import UsageError
-    from aeops.recipe import load_recipe, recipe_names
+    from aeops.recipe.reader import load_recipe, recipe_names
 
     quantised = [name for name in recipe_names(project) if load_recipe(project, name).fit.model.bottleneck.kind == QUANTISED]
     ready = [name for name in quantised if store.champion(name)]
@@ -77,8 +77,8 @@ def only_codec(project: "Project", store: "Store") -> str:
 
 def read(file: Path, shape: tuple[int, ...]) -> "tuple[tuple[Source, ...], np.ndarray]":
     """The samples of a file or folder (n, *shape), and the names of what they came from."""
+    from aeops.bundle.read_samples import read_samples
     from aeops.codec.container import Source
-    from aeops.serving.read_samples import read_samples
 
     samples = read_samples(file, shape)
     if file.is_file() and file.suffix.lower() == ".npy":

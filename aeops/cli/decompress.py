@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from aeops.bundle.detector import Detector
     from aeops.codec.container import Archive
     from aeops.registry.store import Store
-    from aeops.serving.detector import Detector
 
 
 def add(verbs: Any) -> None:
@@ -19,14 +19,14 @@ def add(verbs: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Writes the images, or an array."""
+    from aeops.bundle.detector import Detector
     from aeops.cli.outputs import require_new
     from aeops.codec.container import unpacked
     from aeops.errors import UsageError
     from aeops.project import find_project
-    from aeops.recipe import load_recipe
+    from aeops.recipe.reader import load_recipe
     from aeops.registry.store import open_store
-    from aeops.serving.detector import Detector
-    from aeops.serving.trusted import trusted_bundle
+    from aeops.registry.trust import trusted_bundle
 
     file: Path = arguments.file
     if not file.is_file():
@@ -69,7 +69,7 @@ def write_array(archive: "Archive", detector: "Detector", place: Path) -> None:
     from aeops.cli.outputs import new_file
     from aeops.codec.archive import opened
     from aeops.codec.images import as_stored
-    from aeops.dataset import write_npy
+    from aeops.data.dataset import write_npy
 
     low, high = detector.low, detector.high
     dtype = as_stored(np.zeros(0), low, high).dtype
@@ -81,7 +81,7 @@ def write_array(archive: "Archive", detector: "Detector", place: Path) -> None:
 def write_folder(archive: "Archive", detector: "Detector", place: Path) -> None:
     from aeops.codec.archive import opened
     from aeops.codec.images import image_names, require_images, write_images
-    from aeops.dataset import written_aside
+    from aeops.data.dataset import written_aside
 
     require_images(detector.made_shape)
     names = image_names(archive.sources)

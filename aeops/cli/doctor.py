@@ -14,9 +14,9 @@ def run(_arguments: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.markup import escape
 
-    from aeops.environment import prepare_environment
+    from aeops.cli.health_checks import check_all
     from aeops.errors import InfrastructureError
-    from aeops.health import check_all
+    from aeops.machine.environment import prepare_environment
     from aeops.project import find_project
 
     project = find_project()

@@ -13,7 +13,7 @@ def add(verbs: Any) -> None:
 
 def run(_arguments: argparse.Namespace) -> int:
     """Returns 0, also where nothing runs. A run that is stopped goes on at its last checkpoint when it is started again."""
-    from aeops.stack.starting import take_down
+    from aeops.stack.startup import take_down
 
     stopped = take_down(find_project())
     print(f"stopped    {', '.join(stopped)}" if stopped else "nothing runs here")

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-    from aeops.recipe import Recipe
-    from aeops.serving.detector import Detector
+    from aeops.bundle.detector import Detector
+    from aeops.recipe.reader import Recipe
 
 LUMA = (0.299, 0.587, 0.114)  # of red, green and blue: Rec. ITU-R BT.601-7, 2.5.1
 
@@ -30,13 +30,13 @@ def add(verbs: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Writes a row a sample: its name (or id, label and split), its code and its score."""
+    from aeops.bundle.detector import Detector
     from aeops.cli.outputs import require_new
     from aeops.errors import UsageError
     from aeops.project import find_project
-    from aeops.recipe import load_recipe
+    from aeops.recipe.reader import load_recipe
     from aeops.registry.store import open_store
-    from aeops.serving.detector import Detector
-    from aeops.serving.trusted import trusted_bundle
+    from aeops.registry.trust import trusted_bundle
 
     if arguments.out.suffix != ".parquet":
         raise UsageError(f"-o {arguments.out} given; a name that ends in .parquet is allowed")
@@ -71,7 +71,7 @@ def of_files(files: list[Path], detector: "Detector") -> Iterator[Part]:
     """The samples of each file, and their names."""
     import pyarrow as pa
 
-    from aeops.serving.read_texts import samples_of
+    from aeops.bundle.read_texts import samples_of
 
     for file in files:
         samples = samples_of(file, detector)
@@ -86,7 +86,7 @@ def of_dataset(dataset: Path, recipe: "Recipe") -> Iterator[Part]:
     """
     import pyarrow as pa
 
-    from aeops.dataset import read_index, read_shards, require_receipt
+    from aeops.data.dataset import read_index, read_shards, require_receipt
 
     require_receipt(dataset, recipe.name)
     types = {"id": pa.string(), "label": pa.int64(), "split": pa.string()}
@@ -97,7 +97,7 @@ def of_dataset(dataset: Path, recipe: "Recipe") -> Iterator[Part]:
 
 def given(samples: "np.ndarray", recipe: "Recipe") -> "np.ndarray":
     """Stored samples as the model is given clean ones: without their target channels, and grey where it takes grey."""
-    from aeops.evaluation.served import clean
+    from aeops.evaluation.model_input import clean
 
     source = recipe.fit.input
     known = clean(source, samples)

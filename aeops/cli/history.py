@@ -25,7 +25,7 @@ def add(verbs: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Prints the lines, and the champion."""
-    from aeops.cli.known import require_known
+    from aeops.cli.recipe_names import require_known
     from aeops.errors import UsageError
     from aeops.project import find_project
     from aeops.registry import ledger

@@ -14,10 +14,10 @@ def add(verbs: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Prints a line a recipe, or each fault; returns 0 where all is whole, else the data exit code."""
-    from aeops.cli.known import require_known
+    from aeops.cli.recipe_names import require_known
     from aeops.errors import DataError
     from aeops.project import find_project
-    from aeops.recipe import recipe_names
+    from aeops.recipe.reader import recipe_names
     from aeops.registry import ledger, promotion
     from aeops.registry.store import open_store
 

@@ -22,10 +22,10 @@ def run(arguments: argparse.Namespace) -> int:
     from datetime import UTC, datetime
 
     from aeops.cli.history import moment
-    from aeops.environment import prepare_environment
-    from aeops.monitoring.look import look
+    from aeops.machine.environment import prepare_environment
+    from aeops.monitoring.check import look
     from aeops.project import find_project
-    from aeops.recipe import load_recipe
+    from aeops.recipe.reader import load_recipe
 
     project = find_project()
     recipe = load_recipe(project, arguments.recipe)
@@ -43,7 +43,7 @@ def show(found: dict[str, Any], project: Any) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from aeops.monitoring import places
+    from aeops.monitoring import paths
 
     console, recipe = Console(highlight=False, markup=False), found["recipe"]
     table = Table(title=f"{recipe} {found['version'] or ''}: as of {found['as_of'][:16]} UTC", title_justify="left")
@@ -55,7 +55,7 @@ def show(found: dict[str, Any], project: Any) -> None:
     console.print(table)
     for closing in closing_lines(found):
         console.print(closing, soft_wrap=True)
-    for name, file in (("page", places.page_file(project, recipe)), ("drift", places.drift_file(project, recipe))):
+    for name, file in (("page", paths.page_file(project, recipe)), ("drift", paths.drift_file(project, recipe))):
         if file.is_file():
             console.print(f"{name:<10} {file}", soft_wrap=True)
 

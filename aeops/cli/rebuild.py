@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from aeops.project import Project
-    from aeops.rebuild.run import Rebuilt
+    from aeops.provenance.rebuild.execute import Rebuilt
     from aeops.registry.store import Store
 
 
@@ -19,10 +19,10 @@ def add(verbs: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Prints what was compared and the verdict; returns 0 where it is identical or equivalent, else the gate's exit code."""
     recipe, which = recipe_and_version(arguments.version)
-    from aeops.environment import require_room
     from aeops.errors import GateError
+    from aeops.machine.environment import require_room
     from aeops.project import find_project
-    from aeops.rebuild.run import SUCCESSES, rebuild
+    from aeops.provenance.rebuild.execute import SUCCESSES, rebuild
     from aeops.registry.store import open_store
 
     project = find_project()
@@ -46,7 +46,7 @@ def recipe_and_version(given: str) -> tuple[str, str]:
 
 def require_registered(project: "Project", store: "Store", recipe: str) -> None:
     """Raises UsageError with near matches for a name that neither the registry nor the project knows."""
-    from aeops.cli.known import require_known
+    from aeops.cli.recipe_names import require_known
 
     if store.model(recipe) is None:
         require_known(project, recipe)

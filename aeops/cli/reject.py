@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from aeops.cli.deciding import add_arguments, decide_and_tell
+from aeops.cli.decide import add_arguments, decide_and_tell
 
 
 def add(verbs: Any) -> None:

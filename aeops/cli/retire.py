@@ -14,7 +14,7 @@ def add(verbs: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Takes the alias away and prints how to get it back."""
-    from aeops.cli.known import require_known
+    from aeops.cli.recipe_names import require_known
     from aeops.project import find_project
     from aeops.registry import ledger, promotion
     from aeops.registry.store import open_store

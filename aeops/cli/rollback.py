@@ -15,12 +15,12 @@ def add(verbs: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Moves the alias and prints what was moved."""
-    from aeops.cli.known import require_known
+    from aeops.cli.recipe_names import require_known
     from aeops.project import find_project
-    from aeops.recipe import load_recipe
+    from aeops.recipe.reader import load_recipe
     from aeops.registry import ledger, promotion
     from aeops.registry.store import open_store
-    from aeops.serving.trusted import trusted_bundle
+    from aeops.registry.trust import trusted_bundle
 
     project, recipe = find_project(), arguments.recipe
     require_known(project, recipe)

@@ -17,12 +17,12 @@ def add(verbs: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Runs the training flow; returns 0 where its model is champion or waits for a person, else the gate's exit code."""
     started = time.monotonic()
-    from aeops.environment import prepare_environment, require_room
     from aeops.errors import GateError
-    from aeops.lock import run_lock
-    from aeops.outcome import CHAMPION, WAITING
-    from aeops.recipe import load_recipe
-    from aeops.standing import standing_result
+    from aeops.machine.environment import prepare_environment, require_room
+    from aeops.machine.lock import run_lock
+    from aeops.provenance.last_run import standing_result
+    from aeops.recipe.reader import load_recipe
+    from aeops.registry.outcome import CHAMPION, WAITING
 
     project = find_project()
     load_recipe(project, arguments.recipe, with_keys=True)
@@ -39,9 +39,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 def run_flow(project: Project, recipe: str) -> dict[str, Any]:
     """The training flow in this process, with the servers it needs around it; returns its summary."""
-    from aeops.servers import mlflow_migrations, prefect_access, prefect_server
+    from aeops.machine.servers import mlflow_migrations, prefect_access, prefect_server
+    from aeops.stack.maintenance import crash_dead_runs
     from aeops.stack.prefect_api import PrefectApi
-    from aeops.stack.tending import crash_dead_runs
 
     print("starting ...", file=sys.stderr, flush=True)
     with prefect_server(project) as wait_for_server, mlflow_migrations(project):
@@ -62,7 +62,7 @@ def show_summary(summary: dict[str, Any], seconds: float) -> None:
     """The run as one short table, and what to type next."""
     from rich.console import Console
 
-    from aeops.summary import comparison_lines, false_alarm_line, next_commands
+    from aeops.report.summary import comparison_lines, false_alarm_line, next_commands
 
     console = Console(highlight=False, soft_wrap=True)
     if not summary["changed"]:
@@ -96,7 +96,7 @@ def with_reasons(word: str, told: list[str]) -> str:
 def metrics_table(summary: dict[str, Any]) -> Any:
     from rich.table import Table
 
-    from aeops.summary import metric_rows
+    from aeops.report.summary import metric_rows
 
     rows = metric_rows(summary["metrics"])
     found = dict.fromkeys(name for row in rows for name in row)

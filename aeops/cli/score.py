@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import numpy as np
 
+    from aeops.bundle.detector import Detector
+    from aeops.bundle.read_samples import Samples
     from aeops.project import Project
-    from aeops.serving.detector import Detector
-    from aeops.serving.read_samples import Samples
 
 ROWS = 40  # of the table; all flagged samples come first, so the rest can be left out
 
@@ -40,11 +40,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 def run_inbox(arguments: argparse.Namespace) -> int:
     """Scores what is new in the inbox; returns 0 also where there is no champion, which is a result."""
-    from aeops.environment import prepare_environment
     from aeops.errors import UsageError
+    from aeops.machine.environment import prepare_environment
     from aeops.project import find_project
-    from aeops.recipe import load_recipe
-    from aeops.scoring.run import score_inbox
+    from aeops.recipe.reader import load_recipe
+    from aeops.scoring.inbox_run import score_inbox
 
     if arguments.version != "champion":
         raise UsageError(f"--version {arguments.version} given with --inbox, which the champion alone scores: leave it out")
@@ -84,12 +84,12 @@ def print_inbox(told: dict[str, Any]) -> None:
 
 
 def run_file(arguments: argparse.Namespace) -> int:
+    from aeops.bundle.detector import Detector
+    from aeops.bundle.read_texts import samples_of
     from aeops.project import find_project
-    from aeops.recipe import load_recipe
+    from aeops.recipe.reader import load_recipe
     from aeops.registry.store import open_store
-    from aeops.serving.detector import Detector
-    from aeops.serving.read_texts import samples_of
-    from aeops.serving.trusted import trusted_bundle
+    from aeops.registry.trust import trusted_bundle
 
     project = find_project()
     recipe = load_recipe(project, arguments.recipe, with_keys=True)
@@ -110,11 +110,13 @@ def recorded(
     project: "Project", recipe: str, version: str, detector: "Detector", samples: "Samples", scored: dict[str, "np.ndarray"]
 ) -> list[str]:
     """Records the predictions; returns their ids."""
-    from aeops import predictions
+    from aeops.predictions import prediction_store
 
     batch = samples.values if detector.kind == "text" else samples.values.reshape(len(samples.names), *detector.shape)
-    scorer = predictions.scorer_of(recipe, version, detector)
-    return predictions.record(project, scorer, channel=predictions.HAND, names=samples.names, samples=batch, scored=scored)
+    scorer = prediction_store.scorer_of(recipe, version, detector)
+    return prediction_store.record(
+        project, scorer, channel=prediction_store.HAND, names=samples.names, samples=batch, scored=scored
+    )
 
 
 def as_json(
@@ -122,7 +124,7 @@ def as_json(
 ) -> str:
     import json
 
-    from aeops.serving.answers import answers
+    from aeops.bundle.answers import answers
 
     shown = {name: values for name, values in scored.items() if name != "code"}
     told = zip(ids, samples.names, answers(shown), strict=True)

@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aeops.errors import DataError, InfrastructureError, UsageError
-from aeops.ports import holder
+from aeops.machine.ports import holder
 from aeops.project import Project, find_project
 
 if TYPE_CHECKING:
     import uvicorn
 
-    from aeops.recipe import Recipe
+    from aeops.bundle.detector import Detector
+    from aeops.recipe.reader import Recipe
     from aeops.serving.app import Service
-    from aeops.serving.detector import Detector
-    from aeops.serving.served import Served
-    from aeops.serving.succession import Sources
+    from aeops.serving.rollover import Sources
+    from aeops.serving.served_version import Served
 
 STOP_WITHIN = 10  # seconds for answers that are on their way when the service is stopped
 
@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         AeError: there is no such version, or it does not answer.
     """
-    from aeops.recipe import load_recipe
+    from aeops.recipe.reader import load_recipe
 
     project = find_project()
     recipe = load_recipe(project, arguments.recipe, with_keys=True)
@@ -91,8 +91,8 @@ def listen(host: str, port: int, recipe: str) -> socket.socket:
         UsageError: no such address on this machine, or no such port.
         InfrastructureError: the port is taken; says by whom, where that can be seen.
     """
-    from aeops.serving.connections import keep_only_living
     from aeops.serving.limits import Limits
+    from aeops.serving.timeouts import keep_only_living
 
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
@@ -112,7 +112,7 @@ def listen(host: str, port: int, recipe: str) -> socket.socket:
 
 def fetch(project: Project, recipe: str, which: str) -> tuple[str, Path]:
     """The version's number and its bundle on disk. In a process of its own: this one shall hold no MLflow."""
-    from aeops.process import run_module
+    from aeops.machine.child_process import run_module
 
     arguments = ["aeops.registry.fetch", recipe, which]
     output = run_module(arguments, root=project.root, home=project.home, log=project.logs / f"fetch-{recipe}.log")
@@ -126,21 +126,21 @@ def rehearse(project: Project, recipe: str, bundle: Path) -> None:
     Raises:
         DataError: it does not; also where it takes the process with it.
     """
-    from aeops.process import run_module
+    from aeops.machine.child_process import run_module
 
     log = project.logs / f"rehearse-{recipe}.log"
     try:
-        run_module(["aeops.serving.rehearse", str(bundle)], root=project.root, home=project.home, log=log)
+        run_module(["aeops.serving.smoke_test", str(bundle)], root=project.root, home=project.home, log=log)
     except InfrastructureError as error:
         raise DataError(f"the model in {bundle} does not answer its own example: {error}") from error
 
 
 def sources(project: Project, recipe: str, which: str) -> "Sources":
     """Where versions come from; a version given by its number stays."""
+    from aeops.bundle.detector import Detector
     from aeops.registry.watch import Watch
-    from aeops.serving.detector import Detector
-    from aeops.serving.served import Served
-    from aeops.serving.succession import Sources
+    from aeops.serving.rollover import Sources
+    from aeops.serving.served_version import Served
 
     return Sources(
         fetch=lambda version: fetch(project, recipe, version),
@@ -153,8 +153,8 @@ def sources(project: Project, recipe: str, which: str) -> "Sources":
 def serve(project: Project, recipe: "Recipe", which: str, listener: socket.socket, password: str | None) -> None:
     import logging
 
+    from aeops.predictions.journal import Journal
     from aeops.serving.app import Service
-    from aeops.serving.journal import Journal
 
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
     logging.getLogger("aeops.serving").setLevel(logging.INFO)
@@ -175,7 +175,7 @@ def uvicorn_server(service: "Service") -> "uvicorn.Server":
     import uvicorn
 
     from aeops.serving.app import ASKED, service_app
-    from aeops.serving.connections import Careful
+    from aeops.serving.timeouts import Careful
 
     door = service_app(service)
     config = uvicorn.Config(

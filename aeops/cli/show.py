@@ -26,7 +26,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Prints the versions, the champion's promise, and where to look further."""
     from aeops.errors import UsageError
     from aeops.project import find_project
-    from aeops.recipe import load_recipe
+    from aeops.recipe.reader import load_recipe
     from aeops.registry.store import open_store
 
     project = find_project()

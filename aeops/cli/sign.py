@@ -16,8 +16,8 @@ def add(verbs: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Signs, or makes keys."""
+    from aeops.bundle.signing import signing_key
     from aeops.errors import UsageError
-    from aeops.signing import signing_key
 
     target = (arguments.recipe, arguments.version)
     if arguments.new_keys is not None:
@@ -38,8 +38,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def make_keys(place: Path) -> int:
+    from aeops.bundle.signing import new_keys
     from aeops.errors import UsageError
-    from aeops.signing import new_keys
 
     if place.suffix in (".pem", ".pub"):
         raise UsageError(f"--new-keys {place} given; a name without {place.suffix} is allowed, such as {place.with_suffix('')}")
@@ -52,7 +52,7 @@ def make_keys(place: Path) -> int:
 
 def sign_version_with(recipe: str, which: str, key: Path) -> int:
     from aeops.project import find_project
-    from aeops.recipe import load_recipe
+    from aeops.recipe.reader import load_recipe
     from aeops.registry.signatures import sign_version
     from aeops.registry.store import open_store
 

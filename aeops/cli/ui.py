@@ -17,8 +17,8 @@ def add(verbs: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Prints where the stack's page is, or serves one."""
-    from aeops.page.around import notes, service
     from aeops.page.serve import serve
+    from aeops.page.stack_status import notes, service
     from aeops.project import find_project
 
     project = find_project()

@@ -8,8 +8,8 @@ from aeops.errors import UsageError
 from aeops.project import find_project
 
 if TYPE_CHECKING:
+    from aeops.machine.stack_settings import Settings
     from aeops.project import Project
-    from aeops.stack.settings import Settings
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 PORTS = {"mlflow_port": 5000, "prefect_port": 4200, "page_port": 8080, "score_port": 8100}
@@ -29,8 +29,8 @@ def add(verbs: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Returns 0 once everything answers."""
-    from aeops.environment import prepare_environment, require_room
-    from aeops.stack.starting import bring_up, show_addresses, stay, wait_until_well
+    from aeops.machine.environment import prepare_environment, require_room
+    from aeops.stack.startup import bring_up, show_addresses, stay, wait_until_well
 
     project = find_project()
     settings = asked(project, arguments)
@@ -54,7 +54,7 @@ def asked(project: "Project", arguments: argparse.Namespace) -> "Settings":
     from pathlib import Path
     from uuid import uuid4
 
-    from aeops.stack.settings import Settings, read_password, read_settings
+    from aeops.machine.stack_settings import Settings, read_password, read_settings
 
     given = {name: getattr(arguments, name) for name in (*PORTS, "host", "password_file", "notify")}
     given["notify"] = given["notify"] or os.environ.get("AE_NOTIFY_URL") or None

@@ -4,7 +4,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from aeops.why import Link
+    from aeops.provenance.why import Link
 
 
 def add(verbs: Any) -> None:
@@ -17,10 +17,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Prints the chain; returns 0 where every link holds, else the exit code of data errors."""
     from aeops.cli.rebuild import recipe_and_version, require_registered
     from aeops.errors import UsageError
-    from aeops.predictions import ID
+    from aeops.predictions.prediction_store import ID
     from aeops.project import find_project
+    from aeops.provenance.why import why_prediction, why_version
     from aeops.registry.store import open_store
-    from aeops.why import why_prediction, why_version
 
     what = arguments.what
     if ID.fullmatch(what) is None and "@" not in what:

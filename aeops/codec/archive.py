@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
+from aeops.bundle.detector import Detector
 from aeops.codec.coding import decode_words, encode_words
 from aeops.codec.container import BLOCK, DIGEST_BYTES, Archive, Source
 from aeops.errors import DataError, UsageError
-from aeops.serving.detector import Detector
 
 
 def require_words(detector: Detector, recipe: str) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from aeops.dataset import read_json
+from aeops.data.dataset import read_json
 from aeops.errors import DataError
 
 

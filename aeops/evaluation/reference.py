@@ -14,10 +14,10 @@ import pyarrow.parquet as pq
 
 from ae_models.spec import FitSpec
 from ae_models.threshold import conformal_rank
-from aeops import predictions
+from aeops.bundle.detector import Detector
 from aeops.errors import DataError
-from aeops.evaluation import served
-from aeops.serving.detector import Detector
+from aeops.evaluation import model_input
+from aeops.predictions import prediction_store
 
 COLUMNS = ("score", "mean", "std", "code")
 REFERENCE_SEED = 1_414_213_562  # of what is drawn where samples are served corrupted; neither the test's nor training's
@@ -53,10 +53,10 @@ def write_reference(place: Path, fit: FitSpec, calibration: np.ndarray, detector
 
     The same samples and bundle give the same bytes.
     """
-    given = served.given(fit, calibration, REFERENCE_SEED)
+    given = model_input.given(fit, calibration, REFERENCE_SEED)
     said = detector.score(given, code=True)
-    mean, std = predictions.moments_of(given, predictions.scorer_of("", "", detector))
-    code = predictions.summary_of_code(said["code"])
+    mean, std = prediction_store.moments_of(given, prediction_store.scorer_of("", "", detector))
+    code = prediction_store.summary_of_code(said["code"])
     columns = {
         "score": pa.array(said["score"], pa.float32()),
         "mean": pa.array(mean, pa.float32()),

@@ -1,6 +1,6 @@
 """A study: one question about a bundle, answered beside its baselines, and shown by the report as it is handed back.
 
-To add one: its settings in aeops/studies.py, and `study(spec, scene, figures) -> Finding` in
+To add one: its settings in aeops/recipe/studies.py, and `study(spec, scene, figures) -> Finding` in
 aeops/evaluation/studies/<name>.py, dashes as underscores. What it needs heavy (torch, umap) it imports itself.
 """
 
@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from aeops.bundle.detector import Detector
 from aeops.evaluation.prepared import Prepared
 from aeops.project import Project
-from aeops.recipe import Recipe
-from aeops.serving.detector import Detector
-from aeops.studies import STUDIES
+from aeops.recipe.reader import Recipe
+from aeops.recipe.studies import STUDIES
 
 STUDY_MODULES = {name: f"{__package__}.studies.{name.replace('-', '_')}" for name in STUDIES}
 

@@ -3,11 +3,11 @@
 import argparse
 from datetime import UTC, datetime
 
-from aeops.environment import prepare_environment
-from aeops.monitoring.look import look
+from aeops.machine.environment import prepare_environment
+from aeops.machine.stage_main import run_stage
+from aeops.monitoring.check import look
 from aeops.project import find_project
-from aeops.recipe import load_recipe
-from aeops.stage import run_stage
+from aeops.recipe.reader import load_recipe
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from aeops.monitoring.retrains import Retrain
-from aeops.monitoring.spec import MonitorSpec
+from aeops.recipe.monitoring import MonitorSpec
 
 MONTH = timedelta(days=30)
 

@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
-from aeops.registry.environment import quiet_environment
-from aeops.stage import run_stage
+from aeops.machine.quiet_environment import quiet_environment
+from aeops.machine.stage_main import run_stage
 
 MOST = 5000  # rows of each side
 # Evidently's page holds its scripts and fonts itself. Browsers hold it to that: nothing is fetched, whatever a release writes.

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from aeops.errors import DataError, InfrastructureError, as_ae_error
-from aeops.monitoring.places import retrains_file
+from aeops.monitoring.paths import retrains_file
 from aeops.project import Project
 from aeops.registry.ledger import sync_folder
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from aeops.drawing.words import share
 from aeops.evaluation.reference import Reference
+from aeops.monitoring.daily_counts import Observed, Reign, midnight
 from aeops.monitoring.eprocess import any_change, log_evidence, more_than, worst_of
-from aeops.monitoring.observed import Observed, Reign, midnight
 from aeops.monitoring.ranks import Cuts
-from aeops.monitoring.spec import ALARM_RATE, CODES, INPUTS, SCORES, STALE, TESTS, VOLUME, MonitorSpec
-from aeops.report.words import share
+from aeops.recipe.monitoring import ALARM_RATE, CODES, INPUTS, SCORES, STALE, TESTS, VOLUME, MonitorSpec
 
 QUIET, ALARM, UNKNOWN = "quiet", "alarm", "unknown"
 LATELY = 7  # days with samples, of which it is said what has moved

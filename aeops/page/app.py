@@ -21,16 +21,16 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.exceptions import HTTPException
 
+from aeops.drawing.svg import theme_css
+from aeops.drawing.words import share
 from aeops.errors import InfrastructureError, UsageError, as_ae_error
-from aeops.page import around, files, pictures, trying, view
-from aeops.page.guard import Guard, tell
-from aeops.page.kept import Kept
-from aeops.page.registry import Registry, names
-from aeops.page.shaping import LARGEST_UPLOAD
+from aeops.machine.stack_settings import USER
+from aeops.page import pictures, stack_status, state_files, try_it, view
+from aeops.page.background_query import Kept
+from aeops.page.registry_client import Registry, names
+from aeops.page.request_guard import Guard, tell
+from aeops.page.sample_input import LARGEST_UPLOAD
 from aeops.project import Project
-from aeops.report.svg import theme_css
-from aeops.report.words import share
-from aeops.stack.settings import USER
 
 SOON, SELDOM = 5.0, 30.0  # seconds between two questions to the neighbours, and to verify ledgers
 LONGEST_NAME = 200  # characters of a file's name that a prediction keeps
@@ -61,12 +61,12 @@ class Watch:
     """Everything that is asked in the background."""
 
     def __init__(self, project: Project, password: str | None) -> None:
-        self.access = None if password is None else around.basic(f"{USER}:{password}")  # one password for all of the stack
+        self.access = None if password is None else stack_status.basic(f"{USER}:{password}")  # one password for all of the stack
         self.registry = Registry(project)
         self.held = Kept(self.registry.snapshot, SOON, "registry")
         self.faults = Kept(self.registry.faults, SELDOM, "ledgers")
-        self.services = Kept(lambda: around.services(project, self.access), SOON, "services")
-        self.plans = Kept(lambda: around.plans(project, self.access), SOON, "prefect")
+        self.services = Kept(lambda: stack_status.services(project, self.access), SOON, "services")
+        self.plans = Kept(lambda: stack_status.plans(project, self.access), SOON, "prefect")
 
     def start(self) -> None:
         for kept in (self.services, self.plans, self.held, self.faults):
@@ -191,18 +191,18 @@ def add_try(app: FastAPI, project: Project, watch: Watch, templates: Environment
     app.add_api_route("/try/{recipe}", try_it, methods=["POST"])
 
 
-def attempt(project: Project, recipe: str, watch: Watch, given: trying.Given) -> trying.Tried:
-    service = watch.seen().service(f"{around.SCORING}{recipe}")
-    return trying.try_sample(project, files.recipe(project, recipe), service, watch.access, given)
+def attempt(project: Project, recipe: str, watch: Watch, given: try_it.Given) -> try_it.Tried:
+    service = watch.seen().service(f"{stack_status.SCORING}{recipe}")
+    return try_it.try_sample(project, state_files.recipe(project, recipe), service, watch.access, given)
 
 
-def read_given(request: Request, content: bytes) -> trying.Given:
+def read_given(request: Request, content: bytes) -> try_it.Given:
     asked, kind = request.query_params, request.headers.get("content-type", "").partition(";")[0].strip().lower()
     name = unquote(request.headers.get("x-file-name", "")) or "what was pasted"
     row = asked.get("row", "0")
     if not row.isascii() or not row.isdigit() or len(row) > 9:
         raise UsageError(f"row {row!r} given; a whole number from 0 is allowed")
-    return trying.Given(content, kind, name[:LONGEST_NAME], int(row), asked.get("invert", "auto"))
+    return try_it.Given(content, kind, name[:LONGEST_NAME], int(row), asked.get("invert", "auto"))
 
 
 async def limited_body(request: Request) -> bytes | None:
@@ -233,7 +233,7 @@ def environment() -> Environment:
         "share": share,
         "ago": view.ago,
         "moment": view.moment,
-        "is_number": files.is_number,
+        "is_number": state_files.is_number,
         "picture": pictures.of_sample,
     }
     return made

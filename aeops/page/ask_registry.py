@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from aeops.dataset import read_json
+from aeops.data.dataset import read_json
 from aeops.errors import as_ae_error
 from aeops.project import Project, find_project
 from aeops.registry import promotion

@@ -7,7 +7,7 @@ import socket
 from pathlib import Path
 
 from aeops.errors import InfrastructureError, UsageError
-from aeops.ports import holder
+from aeops.machine.ports import holder
 from aeops.project import Project
 
 PORT = 8080
@@ -20,14 +20,14 @@ def serve(project: Project, host: str, port: int, password_file: Path | None) ->
         UsageError: an address that this machine does not have, or another one than loopback without a password.
         InfrastructureError: the port is taken; says by whom.
     """
-    from aeops.page.guard import password_of
+    from aeops.page.request_guard import password_of
 
     password = password_of(host, password_file)
     with listen(host, port) as listener:
         import uvicorn
 
+        from aeops.machine.quiet_environment import quiet_environment
         from aeops.page.app import build_app
-        from aeops.registry.environment import quiet_environment
 
         quiet_environment()
         app = build_app(project, password)

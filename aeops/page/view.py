@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from aeops.page import files, trying
-from aeops.page.around import SCORING, TRAINS, Plans, Service
-from aeops.page.files import LastRun, Part, Story
-from aeops.page.kept import Answer
+from aeops.page import state_files, try_it
+from aeops.page.background_query import Answer
+from aeops.page.stack_status import SCORING, TRAINS, Plans, Service
+from aeops.page.state_files import LastRun, Part, Story
 from aeops.project import Project
-from aeops.recipe import Recipe
-from aeops.report.page import tiles
+from aeops.recipe.reader import Recipe
+from aeops.report.report_page import tiles
 
 GOOD, LOOK, NONE = "good", "look", "none"
 BAD_ENDS = ("FAILED", "CRASHED")
@@ -117,10 +117,10 @@ class RecipeView:
 
 
 def recipe_view(project: Project, name: str, seen: Seen) -> RecipeView:
-    recipe = files.part(lambda: files.recipe(project, name))
-    story: Part[Story] = files.part(lambda: files.story(project, name))
-    run: Part[LastRun] = files.part(lambda: files.last_run(project, name))  # type: ignore[arg-type, return-value]
-    monitoring: Part[dict[str, Any]] = files.part(lambda: files.monitoring(project, name))  # type: ignore[arg-type, return-value]
+    recipe = state_files.part(lambda: state_files.recipe(project, name))
+    story: Part[Story] = state_files.part(lambda: state_files.story(project, name))
+    run: Part[LastRun] = state_files.part(lambda: state_files.last_run(project, name))  # type: ignore[arg-type, return-value]
+    monitoring: Part[dict[str, Any]] = state_files.part(lambda: state_files.monitoring(project, name))  # type: ignore[arg-type, return-value]
     held = ((seen.registry.value or {}).get("recipes") or {}).get(name)
     known = seen.plans.value or Plans()
     service = seen.service(f"{SCORING}{name}")
@@ -147,7 +147,7 @@ def key_figures(held: Mapping[str, Any] | None, run: LastRun | None, story: Stor
     metrics = held["metrics"] if held else None
     if metrics is None and run is not None and story is not None and run.summary.get("version") == story.champion:
         metrics = run.summary.get("metrics")
-    found = files.part(lambda: tiles(metrics)) if metrics else Part([])
+    found = state_files.part(lambda: tiles(metrics)) if metrics else Part([])
     return found.value or []
 
 
@@ -218,14 +218,14 @@ def recipe_page(project: Project, name: str, seen: Seen) -> dict[str, Any]:
         "view": view,
         "now": datetime.now(UTC),
         "dataset": dataset,
-        "validation": files.part(lambda: files.validation(project, dataset)),
-        "quarantine": files.part(lambda: files.quarantine(project, dataset)),
+        "validation": state_files.part(lambda: state_files.validation(project, dataset)),
+        "quarantine": state_files.part(lambda: state_files.quarantine(project, dataset)),
         "has_data_docs": (project.data_docs / dataset / "index.html").is_file(),
-        "batch": files.batch(project, name),
-        "reported": files.reported(project, name),
+        "batch": state_files.batch(project, name),
+        "reported": state_files.reported(project, name),
         "verified": (seen.faults.value or {}).get(name),
         "deployments": (seen.plans.value.deployments or {}).get(name, []) if seen.plans.value else [],
-        "accepts": trying.accepts(view.recipe.value.fit.input.kind) if is_known and view.recipe.value else "",
+        "accepts": try_it.accepts(view.recipe.value.fit.input.kind) if is_known and view.recipe.value else "",
         "input": view.recipe.value.fit.input if is_known and view.recipe.value else None,
     }
 

@@ -6,11 +6,11 @@ A process of its own, so that a scoring service holds neither MLflow nor its 200
 import json
 import sys
 
+from aeops.machine.stage_main import run_stage
 from aeops.project import find_project
-from aeops.recipe import load_recipe
+from aeops.recipe.reader import load_recipe
 from aeops.registry.store import open_store
-from aeops.serving.trusted import trusted_bundle
-from aeops.stage import run_stage
+from aeops.registry.trust import trusted_bundle
 
 
 def main() -> None:

@@ -1,10 +1,10 @@
 """`python -m aeops.registry.migrate`: makes MLflow's database ahead of its first use, in a process of its own."""
 
+from aeops.machine.quiet_environment import quiet_environment
+from aeops.machine.stage_main import run_stage
 from aeops.project import find_project
 from aeops.registry.database import prepare_database
-from aeops.registry.environment import quiet_environment
 from aeops.registry.store import local_store_in_use
-from aeops.stage import run_stage
 
 
 def main() -> None:

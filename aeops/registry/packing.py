@@ -27,7 +27,7 @@ TEXT_REQUIREMENTS = ("tokenizers",)  # and what one of texts needs beside
 # What the logged model carries of this project, so that it serves where the project is not installed.
 CARRIED = (
     *("aeops/__init__.py", "aeops/errors.py"),
-    *("aeops/serving/__init__.py", "aeops/serving/answers.py", "aeops/serving/detector.py"),
+    *("aeops/serving/__init__.py", "aeops/bundle/answers.py", "aeops/bundle/detector.py"),
     *("ae_models/__init__.py", "ae_models/errors.py", "ae_models/runtime.py", "ae_models/sums.py", "ae_models/tokens.py"),
 )
 SOURCES = Path(__file__).parents[2]

@@ -3,11 +3,11 @@
 A run names its process in the tag `process`; one of another machine is that machine's to judge.
 """
 
-from aeops.lock import settle
+from aeops.machine.lock import settle
+from aeops.machine.process_identity import parse
+from aeops.machine.stage_main import run_stage
 from aeops.project import find_project
 from aeops.registry.store import Store, open_store
-from aeops.stack.identity import parse
-from aeops.stage import run_stage
 
 TAG = "process"
 MOST = 1000  # open runs looked at in one go

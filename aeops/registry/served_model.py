@@ -17,7 +17,7 @@ class ServedModel(PythonModel):  # type: ignore[misc]  # MLflow's base is untype
 
     def load_context(self, context: Any) -> None:
         # Imported here: MLflow also runs this file where the model is logged, which needs no onnxruntime.
-        from aeops.serving.detector import Detector
+        from aeops.bundle.detector import Detector
 
         self.detector = Detector(Path(context.artifacts["bundle"]))
 
@@ -32,8 +32,8 @@ class ServedModel(PythonModel):  # type: ignore[misc]  # MLflow's base is untype
         Raises:
             MlflowException: values that the detector refuses; answered as status 400.
         """
+        from aeops.bundle.answers import answers
         from aeops.errors import DataError
-        from aeops.serving.answers import answers
 
         try:
             return answers(self.detector.score(model_input, **(params or {})))

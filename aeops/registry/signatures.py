@@ -1,17 +1,17 @@
 """The signatures of registered versions: kept in MLflow with the run that the version's bundle lies under.
 
 signature/<first 12 of the bundle's SHA-256>/model.sig, and the version's tag `signature`, the fingerprint of the key. The tag
-is for people: whether a version may be used is decided by the file (aeops.serving.trusted).
+is for people: whether a version may be used is decided by the file (aeops.registry.trust).
 """
 
 import tempfile
 from pathlib import Path
 
 from ae_models.sums import bundle_sha256
+from aeops.bundle.signing import SIGNATURE, fingerprint, public_bytes, read_private_key, read_public_key, sign, signature_fault
 from aeops.errors import UsageError
-from aeops.recipe import load_recipe
+from aeops.recipe.reader import load_recipe
 from aeops.registry.store import Store, telling
-from aeops.signing import SIGNATURE, fingerprint, public_bytes, read_private_key, read_public_key, sign, signature_fault
 
 FOLDER = "signature"
 TAG = "signature"

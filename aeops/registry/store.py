@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar
 
 from ae_models.errors import BundleError
 from aeops.errors import InfrastructureError, UsageError, as_ae_error
+from aeops.gate.flat import flat_numbers, flat_text
+from aeops.machine.quiet_environment import quiet_environment
+from aeops.machine.servers import HOST
+from aeops.machine.stack_settings import Settings, read_settings
 from aeops.project import Project
 from aeops.registry.database import database_uri, file_lock, prepare_database
-from aeops.registry.environment import quiet_environment
-from aeops.registry.flat import flat_numbers, flat_text
-from aeops.servers import HOST
-from aeops.stack.settings import Settings, read_settings
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -19,11 +19,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from aeops.errors import AeError, InfrastructureError
-from aeops.process import run_module
+from aeops.machine.child_process import run_module
+from aeops.machine.stage_main import run_stage
 from aeops.project import Project, find_project
 from aeops.registry import ledger
 from aeops.registry.database import database_file
-from aeops.stage import run_stage
 
 CHAMPION = "champion"
 EVERY = 20.0  # seconds between two questions to MLflow where they are cheap: over HTTP, or after a look at a file's time

@@ -16,14 +16,14 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
-from aeops.dataset import file_sha256, read_json, written_aside
+from aeops.data.dataset import file_sha256, read_json, written_aside
+from aeops.drawing.palette import PAPER
+from aeops.drawing.words import number
 from aeops.errors import UsageError
-from aeops.evaluation.palette import PAPER
 from aeops.project import Project
-from aeops.report import card
-from aeops.report.page import ALT
+from aeops.report import model_card
+from aeops.report.report_page import ALT
 from aeops.report.targets import Result, Shows, results
-from aeops.report.words import number
 
 SENTENCE = ("input", "model", "score", "threshold", "train")  # the sections of a recipe that its page shows
 # After the pictures of the studies, in this order:
@@ -172,13 +172,13 @@ def recipe_page(name: str, text: str, record: Mapping[str, Any], shows: Shows) -
             verdict=record["verdict"],
             pictures=record["pictures"],
             sentence="\n".join(section(text, key) for key in SENTENCE if key in recipe),
-            data=card.data(recipe, metrics["rows"]),
-            tables=card.metric_tables(metrics),
-            findings=[card.study(readable(finding)) for finding in record["findings"].values()],
-            rules=card.rules(record),
-            promise=card.promise(metrics),
+            data=model_card.data(recipe, metrics["rows"]),
+            tables=model_card.metric_tables(metrics),
+            findings=[model_card.study(readable(finding)) for finding in record["findings"].values()],
+            rules=model_card.rules(record),
+            promise=model_card.promise(metrics),
             short=shortcomings(found, record),
-            limits=card.limits(recipe, metrics),
+            limits=model_card.limits(recipe, metrics),
         )
     )
 
@@ -211,7 +211,7 @@ def machine(facts: Mapping[str, str]) -> str:
 
 def targets_table(found: list[Result]) -> str:
     rows = [[one.target.name, one.target.written(one.value), one.baselines, one.target.asked, one.mark] for one in found]
-    return card.table(["", "autoencoder", "beside it", "target", ""], rows)
+    return model_card.table(["", "autoencoder", "beside it", "target", ""], rows)
 
 
 def shortcomings(found: list[Result], record: Mapping[str, Any]) -> list[str]:
@@ -239,7 +239,7 @@ def cell(text: str) -> str:
 def readme_table(recipes: list[str], records: Mapping[str, Mapping[str, Any]], targets: Mapping[str, Shows]) -> str:
     """Each recipe with its leading figures, beside its baselines; those without a record say so."""
     head = ["recipe", "what it does", "measured", "beside it", "target", "training"]
-    return card.table(head, [readme_row(name, records.get(name), targets[name]) for name in recipes])
+    return model_card.table(head, [readme_row(name, records.get(name), targets[name]) for name in recipes])
 
 
 def readme_row(name: str, record: Mapping[str, Any] | None, shows: Shows) -> list[str]:
@@ -264,7 +264,7 @@ def index_table(recipes: list[str], records: Mapping[str, Mapping[str, Any]], to
         for name in recipes
         for verdict in [str(records[name]["verdict"]) if name in records else "not measured yet"]
     ]
-    return card.table(["recipe", "what it is for", "the gate's verdict"], rows)
+    return model_card.table(["recipe", "what it is for", "the gate's verdict"], rows)
 
 
 def lines(parts: list[str]) -> str:

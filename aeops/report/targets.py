@@ -8,9 +8,9 @@ from typing import Any
 import yaml
 
 from ae_models.spec import Reader, bounded, listed, near, shown
+from aeops.drawing.words import number, share
 from aeops.errors import UsageError
-from aeops.gate import flat, is_number
-from aeops.report.words import number, share
+from aeops.gate.rules import flat, is_number
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,14 @@ import argparse
 from datetime import datetime
 from pathlib import Path
 
-from aeops.dataset import write_json
+from aeops.data.dataset import write_json
+from aeops.machine.stage_main import run_stage
 from aeops.project import find_project
-from aeops.recipe import load_recipe
-from aeops.stage import run_stage
+from aeops.recipe.reader import load_recipe
 
 
 def score(recipe: str, now: datetime | None, out: Path) -> None:
-    from aeops.scoring.run import score_inbox
+    from aeops.scoring.inbox_run import score_inbox
 
     project = find_project()
     write_json(out, score_inbox(project, load_recipe(project, recipe, with_keys=True), now))

@@ -13,11 +13,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from aeops.dataset import file_sha256, write_json
+from aeops.data.dataset import file_sha256, write_json
+from aeops.data.sources.days import LABELS, is_finished
+from aeops.data.sources.files import source_folder
 from aeops.project import Project
-from aeops.recipe import Recipe
-from aeops.sources.days import LABELS, is_finished
-from aeops.sources.files import source_folder
+from aeops.recipe.reader import Recipe
 
 QUIET = 3.0  # seconds since a file was last written to, before it is taken to be whole
 BEING_WRITTEN = "it is still being written; left for the next run"

@@ -19,21 +19,21 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
+from aeops.bundle.detector import Detector
 from aeops.errors import AeError, DataError, InfrastructureError
-from aeops.recipe import ServingSpec
+from aeops.predictions.journal import Journal
+from aeops.recipe.reader import ServingSpec
 from aeops.serving import openapi
-from aeops.serving.answering import EMBED, EXPLAIN, INVOCATIONS, RECONSTRUCT, SCORE, Answering, Request
-from aeops.serving.asked import Asked
+from aeops.serving.batch_scoring import EMBED, EXPLAIN, INVOCATIONS, RECONSTRUCT, SCORE, Answering, Request
 from aeops.serving.batching import Batcher
-from aeops.serving.detector import Detector
-from aeops.serving.doors import Door, Receive, Scope, Send
-from aeops.serving.journal import Journal
+from aeops.serving.json_responses import as_json, error_response
 from aeops.serving.limits import Limits
 from aeops.serving.metrics import MEDIA_TYPE as METRICS_TYPE
 from aeops.serving.metrics import Metrics
-from aeops.serving.responses import as_json, error_response
-from aeops.serving.served import Served
-from aeops.serving.succession import Sources, Succession
+from aeops.serving.middleware import Door, Receive, Scope, Send
+from aeops.serving.post import Asked
+from aeops.serving.rollover import Sources, Succession
+from aeops.serving.served_version import Served
 
 ASKED = (SCORE, INVOCATIONS, EMBED, RECONSTRUCT, EXPLAIN)
 TEND = 2.0  # seconds between two looks after the journal

@@ -120,7 +120,7 @@ def write_arrow(columns: dict[str, np.ndarray | list[str]]) -> bytes:
 
 
 def as_column(values: np.ndarray | list[str]) -> pa.Array:
-    from aeops.serving.journal import flags, numbers, strings
+    from aeops.predictions.journal import flags, numbers, strings
 
     if isinstance(values, list) or values.dtype == object:
         return strings(list(values))

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from aeops.bundle.detector import Detector
 from aeops.errors import DataError
-from aeops.serving.detector import Detector
 
 PARTS = 4  # an axis is cut into so many areas
 WORST = 10  # values that are told one by one

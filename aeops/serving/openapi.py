@@ -7,13 +7,13 @@ import html
 from typing import Any
 
 from ae_models.spec import TEXT
+from aeops.bundle.detector import Detector
 from aeops.serving import arrow, npy
-from aeops.serving.bodies import JSON, PARAMS
-from aeops.serving.detector import Detector
 from aeops.serving.limits import Limits
 from aeops.serving.metrics import MEDIA_TYPE as METRICS_TYPE
-from aeops.serving.replies import IDS
-from aeops.serving.served import Served
+from aeops.serving.request_bodies import JSON, PARAMS
+from aeops.serving.response_formats import IDS
+from aeops.serving.served_version import Served
 
 Schema = dict[str, Any]
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from aeops.serving.served import Served, answer_fault
+from aeops.serving.served_version import Served, answer_fault
 
 WAITING = 2  # batches that may wait for the shadow; more are passed over, so that it neither grows nor lags
 FLOOD_SAMPLES = 20  # from so many samples on, the share that is flagged says something

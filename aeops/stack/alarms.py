@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from aeops.project import Project
-from aeops.stack.notes import write_whole
 from aeops.stack.prefect_api import PrefectApi
+from aeops.stack.service_records import write_whole
 
 EVENT = "ae.alarm"
 

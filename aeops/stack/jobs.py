@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from aeops.project import Project
-from aeops.stack.keeper import start_process
 from aeops.stack.logs import turn_if_large
+from aeops.stack.service_manager import start_process
 
 AGAIN_AFTER = 10.0  # seconds after a failure
 

@@ -14,10 +14,10 @@ import sys
 import time
 from pathlib import Path
 
+from aeops.machine.process_identity import this_process
 from aeops.project import Project, find_project
-from aeops.stack.identity import this_process
 from aeops.stack.logs import turn
-from aeops.stack.notes import Note, write_note
+from aeops.stack.service_records import Note, write_note
 
 
 def main() -> None:

@@ -7,12 +7,12 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from aeops.ports import is_free
+from aeops.machine.ports import is_free
+from aeops.machine.servers import HOST
+from aeops.machine.stack_settings import EVERYWHERE, Settings
 from aeops.project import Project
 from aeops.registry import ledger
-from aeops.servers import HOST
-from aeops.stack.notes import write_whole
-from aeops.stack.settings import EVERYWHERE, Settings
+from aeops.stack.service_records import write_whole
 
 MLFLOW, PREFECT, WORKER, PAGE, SCORE = "mlflow", "prefect", "worker", "page", "score-"
 POOL = "ae"  # the work pool of prefect.yaml

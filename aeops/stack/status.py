@@ -7,15 +7,15 @@ from typing import Any
 import psutil
 
 from aeops.errors import InfrastructureError
+from aeops.machine.servers import answers
+from aeops.machine.stack_settings import Settings, read_settings
 from aeops.project import Project
 from aeops.registry import ledger
 from aeops.registry.ledger import Line
-from aeops.servers import answers
 from aeops.stack.alarms import read_alarms
-from aeops.stack.notes import SUPERVISOR, Note, processes, read_notes
 from aeops.stack.plan import POOL, WORKER, api_of, worker_name
 from aeops.stack.prefect_api import PrefectApi
-from aeops.stack.settings import Settings, read_settings
+from aeops.stack.service_records import SUPERVISOR, Note, processes, read_notes
 from aeops.stack.state import FAILING, SETUP, State, read_state
 
 NEXT = 5  # scheduled runs that are told

@@ -15,17 +15,17 @@ import sys
 import time
 from typing import IO
 
+from aeops.machine.stack_settings import Settings, deployed_for, read_settings
 from aeops.project import Project, find_project
 from aeops.stack.jobs import Job
-from aeops.stack.keeper import Keeper, start_process
 from aeops.stack.logs import turn_if_large
-from aeops.stack.notes import SUPERVISOR, write_whole
 from aeops.stack.plan import PREFECT, SCORE, checkout_first, crowned, elsewhere, prefect_access, services
-from aeops.stack.settings import Settings, deployed_for, read_settings
+from aeops.stack.service_manager import Keeper, start_process
+from aeops.stack.service_records import SUPERVISOR, write_whole
 from aeops.stack.state import state_file
 
 TICK = 0.5  # seconds between two looks
-TEND_EVERY = 20.0  # seconds between two rounds of aeops/stack/tending.py
+TEND_EVERY = 20.0  # seconds between two rounds of aeops/stack/maintenance.py
 STANDBY_WITHIN = 5.0  # seconds a new standby may take to take its lock
 
 
@@ -86,14 +86,14 @@ class Leader:
     Attributes:
         keepers: one for each service, by name.
         setup: makes pool, deployments and automations, once for each `ae up`.
-        tend: the rounds of aeops/stack/tending.py.
+        tend: the rounds of aeops/stack/maintenance.py.
     """
 
     def __init__(self, project: Project) -> None:
         self.project = project
         self.keepers: dict[str, Keeper] = {}
         self.setup = Job("setup", "flows.deploying", project, done_for=deployed_for(project))
-        self.tend = Job("tend", "aeops.stack.tending", project, every=TEND_EVERY)
+        self.tend = Job("tend", "aeops.stack.maintenance", project, every=TEND_EVERY)
         self.standby: subprocess.Popen[bytes] | None = None
         self.standby_asked = 0.0
         self.told = ""

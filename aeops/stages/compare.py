@@ -14,17 +14,17 @@ from typing import Any
 import numpy as np
 
 from ae_models.spec import TEXT, InputSpec
-from aeops import comparison
-from aeops.comparison import Compared, Holdout, Scored
-from aeops.dataset import write_json
+from aeops.bundle.detector import Detector
+from aeops.data.dataset import write_json
 from aeops.errors import UsageError
-from aeops.evaluation import served
+from aeops.evaluation import model_input
 from aeops.evaluation.prepared import Prepared, load_prepared
 from aeops.evaluation.reconstruction import mse_per_image
-from aeops.evidence import holdout_sha256
-from aeops.recipe import Recipe, read_recipe
-from aeops.serving.detector import Detector
-from aeops.stage import run_stage
+from aeops.gate import comparison
+from aeops.gate.comparison import Compared, Holdout, Scored
+from aeops.gate.evidence import holdout_sha256
+from aeops.machine.stage_main import run_stage
+from aeops.recipe.reader import Recipe, read_recipe
 
 FIRST, THE_SAME, NOT_COMPARED = "first", "the same", "not compared"
 INPUT = ("kind", "shape", "low", "high", "target_channels", "given")  # of bundle.json: what a model's samples are
@@ -126,11 +126,11 @@ def ask(recipe: Recipe, data: Prepared, champion: Detector, challenger: Detector
 
     Texts are measured in the champion's tokens: two tokenizers cut the same text into different numbers of them.
     """
-    given = served.given(recipe.fit, data.test, served.TEST_SEED)
+    given = model_input.given(recipe.fit, data.test, model_input.TEST_SEED)
     if champion.kind == TEXT:
         wanted = champion.check(data.test)
         return text_scored(champion, champion, given, wanted), text_scored(challenger, champion, given, wanted)
-    target = served.target(recipe.fit.input, data, data.test)
+    target = model_input.target(recipe.fit.input, data, data.test)
     return scored(champion, data, given, target), scored(challenger, data, given, target)
 
 
@@ -141,7 +141,7 @@ def scored(detector: Detector, data: Prepared, given: np.ndarray, target: np.nda
 
 def text_scored(detector: Detector, ruler: Detector, given: np.ndarray, wanted: np.ndarray) -> Scored:
     """As `scored`, with the share of wrong tokens as the error; `ruler` is the model whose tokens are counted."""
-    from aeops.evaluation.texts import tokens_right
+    from aeops.evaluation.text_metrics import tokens_right
 
     said = detector.score(given, reconstruction=True)
     return Scored(1 - tokens_right(wanted, ruler.check(said["reconstruction"].tolist())), said["score"])

@@ -15,19 +15,20 @@ import numpy as np
 import pandas as pd
 
 from ae_models.spec import TEXT
-from aeops.dataset import read_json, write_json, write_parquet, written_aside
+from aeops.bundle.detector import Detector
+from aeops.data.dataset import read_json, write_json, write_parquet, written_aside
+from aeops.drawing import mosaics
 from aeops.errors import DataError
-from aeops.evaluation import figures, mosaics, served, texts
+from aeops.evaluation import line_charts, model_input, text_metrics
 from aeops.evaluation.detection import PcaBaseline, knn_distance, ranking
 from aeops.evaluation.false_alarms import false_alarms
 from aeops.evaluation.prepared import load_prepared
 from aeops.evaluation.reconstruction import mean_interval, mse_per_image, reconstruction_metrics
 from aeops.evaluation.reference import write_reference
 from aeops.evaluation.study import Finding, Scene, find
+from aeops.machine.stage_main import run_stage
 from aeops.project import Project, find_project
-from aeops.recipe import EvaluateSpec, Recipe, read_recipe
-from aeops.serving.detector import Detector
-from aeops.stage import run_stage
+from aeops.recipe.reader import EvaluateSpec, Recipe, read_recipe
 
 
 @dataclass(frozen=True)
@@ -81,8 +82,8 @@ def set_scene(recipe: Recipe, project: Project, prepared: Path, bundle: Path, hi
     if data.novelty.all():
         more = "let its test part have some" if recipe.data.split.test is None else "raise data.split.test in the recipe"
         raise DataError(f"{prepared}: no normal sample in test.npy; {more}, or ingest more samples")
-    given = served.given(recipe.fit, data.test, served.TEST_SEED)
-    target = detector.check(data.test) if source.kind == TEXT else served.target(source, data, data.test)
+    given = model_input.given(recipe.fit, data.test, model_input.TEST_SEED)
+    target = detector.check(data.test) if source.kind == TEXT else model_input.target(source, data, data.test)
     said = detector.score(given, reconstruction=True, code=True)
     return Scene(recipe, data, detector, given, target, said, project, bundle, history)
 
@@ -95,12 +96,12 @@ def ask_baselines(spec: EvaluateSpec, scene: Scene) -> Baselines:
     detectors, pca_outputs, data, fit = {"model": scene.said["score"]}, None, scene.data, scene.recipe.fit
     if spec.pca_components is not None:
         inputs = data.scaled(scene.given)
-        flat, train = as_rows(inputs), as_rows(data.scaled(served.clean(fit.input, data.train)))
+        flat, train = as_rows(inputs), as_rows(data.scaled(model_input.clean(fit.input, data.train)))
         pca = PcaBaseline.fit(train, spec.pca_components)
         pca_outputs = pca.reconstruct(flat).clip(0, 1).reshape(inputs.shape)
         detectors["pca_residual"] = pca.residual(flat)
     if spec.neighbours is not None and data.novelty.any():
-        train = as_rows(data.scaled(served.given(fit, data.train, served.TRAIN_SEED)))
+        train = as_rows(data.scaled(model_input.given(fit, data.train, model_input.TRAIN_SEED)))
         detectors["knn"] = knn_distance(train, as_rows(data.scaled(scene.given)), spec.neighbours)
     return Baselines(pca_outputs, detectors)
 
@@ -147,7 +148,7 @@ def of_normals(scene: Scene, made: np.ndarray) -> dict[str, Any]:
 
 
 def text_reconstruction(scene: Scene) -> dict[str, Any]:
-    return {"model": texts.text_metrics(scene.target[scene.normal], scene.made_tokens[scene.normal])}
+    return {"model": text_metrics.text_metrics(scene.target[scene.normal], scene.made_tokens[scene.normal])}
 
 
 def detection_metrics(spec: EvaluateSpec, baselines: Baselines, novelty: np.ndarray) -> dict[str, Any]:
@@ -170,7 +171,7 @@ def score_table(scene: Scene) -> pd.DataFrame:
     """One row a test sample: what the model says of it, and how well it rebuilds it."""
     said = scene.said
     of_text = scene.detector.kind == TEXT
-    rebuilt = texts.tokens_right(scene.target, scene.made_tokens) if of_text else mse_per_image(scene.target, scene.made)
+    rebuilt = text_metrics.tokens_right(scene.target, scene.made_tokens) if of_text else mse_per_image(scene.target, scene.made)
     return scene.data.table[["id", "label", "novelty"]].assign(
         score=said["score"],
         p_value=said["p_value"],
@@ -196,8 +197,8 @@ def examples(scene: Scene) -> dict[str, Finding]:
     if scene.detector.kind != TEXT:
         return {}
     normal = scene.normal
-    right = texts.tokens_right(scene.target[normal], scene.made_tokens[normal])
-    return {"examples": texts.examples(scene.data.test[normal], scene.said["reconstruction"][normal], right)}
+    right = text_metrics.tokens_right(scene.target[normal], scene.made_tokens[normal])
+    return {"examples": text_metrics.examples(scene.data.test[normal], scene.said["reconstruction"][normal], right)}
 
 
 def draw(folder: Path, scene: Scene, baselines: Baselines, metrics: dict[str, Any], curves: pd.DataFrame) -> None:
@@ -206,16 +207,16 @@ def draw(folder: Path, scene: Scene, baselines: Baselines, metrics: dict[str, An
     of_text = scene.detector.kind == TEXT
     pca_mse = metrics["reconstruction"]["pca"]["mse"] if baselines.pca_outputs is not None else None
     error = "share of tokens wrong" if of_text else "mean squared error"
-    figures.draw_counts(folder / "counts.svg", scene.data.rows, labels, novelty)
-    figures.draw_training(folder / "training.svg", curves, pca_mse, error)
-    figures.draw_histogram(folder / "histogram.svg", scene.said["score"], novelty, metrics["false_alarms"]["threshold"])
+    line_charts.draw_counts(folder / "counts.svg", scene.data.rows, labels, novelty)
+    line_charts.draw_training(folder / "training.svg", curves, pca_mse, error)
+    line_charts.draw_histogram(folder / "histogram.svg", scene.said["score"], novelty, metrics["false_alarms"]["threshold"])
     if scene.said["code"].dtype.kind == "f" and "codes" not in metrics:  # words have no axes; the study of codes draws more
-        figures.draw_codes(folder / "codes.svg", scene.said["code"], labels, novelty)
+        line_charts.draw_codes(folder / "codes.svg", scene.said["code"], labels, novelty)
     if "detection" in metrics:
         found = {key: metrics["detection"][key] for key in baselines.detectors}
         aurocs, precisions = ({key: one[what] for key, one in found.items()} for what in ("auroc", "average_precision"))
-        figures.draw_roc(folder / "roc.svg", baselines.detectors, novelty, aurocs)
-        figures.draw_precision_recall(folder / "precision_recall.svg", baselines.detectors, novelty, precisions)
+        line_charts.draw_roc(folder / "roc.svg", baselines.detectors, novelty, aurocs)
+        line_charts.draw_precision_recall(folder / "precision_recall.svg", baselines.detectors, novelty, precisions)
     if not of_text:
         mosaics.draw_samples(folder / "samples.svg", scene.data.scaled(scene.given), labels, novelty)
         draw_strips(folder, scene)

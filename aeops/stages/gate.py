@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from ae_models.sums import bundle_sha256
-from aeops.dataset import file_sha256, read_json, write_json
-from aeops.gate import Evidence, flat, judge, verdict
-from aeops.recipe import read_recipe
-from aeops.stage import run_stage
+from aeops.data.dataset import file_sha256, read_json, write_json
+from aeops.gate.rules import Evidence, flat, judge, verdict
+from aeops.machine.stage_main import run_stage
+from aeops.recipe.reader import read_recipe
 
 
 def gate(recipe_file: Path, bundle: Path, report: Path, out: Path) -> dict[str, Any]:

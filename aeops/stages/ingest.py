@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from aeops.dataset import (
+from aeops.data.dataset import (
     FORMAT,
     SHARD_BYTES,
     columns_of,
@@ -23,12 +23,12 @@ from aeops.dataset import (
     write_parquet,
     written_aside,
 )
+from aeops.data.sources.catalogue import read_source, source_digest
+from aeops.data.sources.samples import Samples
+from aeops.data.statistics import sample_sha256, shape_text, statistics_of
+from aeops.machine.stage_main import run_stage
 from aeops.project import Project, find_project
-from aeops.recipe import Recipe, SplitSpec, read_recipe
-from aeops.sources.catalogue import read_source, source_digest
-from aeops.sources.samples import Samples
-from aeops.stage import run_stage
-from aeops.statistics import sample_sha256, shape_text, statistics_of
+from aeops.recipe.reader import Recipe, SplitSpec, read_recipe
 
 
 def ingest(recipe: Recipe, project: Project, out: Path) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from aeops.dataset import (
+from aeops.data.dataset import (
     FORMAT,
     read_index,
     read_json,
@@ -27,8 +27,8 @@ from aeops.dataset import (
     written_aside,
 )
 from aeops.errors import DataError
-from aeops.recipe import Recipe, read_recipe
-from aeops.stage import run_stage
+from aeops.machine.stage_main import run_stage
+from aeops.recipe.reader import Recipe, read_recipe
 
 PARTS = ("train", "validation", "calibration", "test")
 

@@ -12,9 +12,9 @@ from ae_models.errors import TrainingError
 from ae_models.fit import fit
 from ae_models.rows import NpyRows
 from aeops.errors import DataError
+from aeops.machine.stage_main import run_stage
 from aeops.project import find_project
-from aeops.recipe import Recipe, read_recipe
-from aeops.stage import run_stage
+from aeops.recipe.reader import Recipe, read_recipe
 
 PARTS = ("train", "validation", "calibration")
 

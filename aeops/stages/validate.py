@@ -16,8 +16,8 @@ from typing import Any
 
 import pandas as pd
 
-from aeops.datadocs import publish
-from aeops.dataset import (
+from aeops.data.data_docs import publish
+from aeops.data.dataset import (
     FORMAT,
     RECEIPT,
     aside_folder,
@@ -34,12 +34,12 @@ from aeops.dataset import (
     write_npy,
     write_parquet,
 )
+from aeops.data.quarantine import write_quarantine
+from aeops.data.validation import Judge, Result, drift_means, judge_drift, judge_samples, judge_set, reasons_of
 from aeops.errors import DataError
+from aeops.machine.stage_main import run_stage
 from aeops.project import Project, find_project
-from aeops.quarantine import write_quarantine
-from aeops.recipe import Recipe, read_recipe
-from aeops.stage import run_stage
-from aeops.validation import Judge, Result, drift_means, judge_drift, judge_samples, judge_set, reasons_of
+from aeops.recipe.reader import Recipe, read_recipe
 
 SHOWN = 20  # quarantined samples that validation.json names; the quarantine's rows.parquet names all
 COMMONEST = 3  # reasons that a refusal names

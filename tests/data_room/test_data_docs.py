@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from data_project import Room
 
-from aeops.datadocs import clean
+from aeops.data.data_docs import clean
 
 LOADING = {"script", "link", "img", "iframe", "object", "embed", "video", "audio", "source", "base"}
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from data_project import CHECKOUT, Room, tree
 
-from aeops.dataset import read_index
+from aeops.data.dataset import read_index
+from aeops.data.sources.catalogue import SOURCES, source_digest
 from aeops.errors import DataError, UsageError
-from aeops.sources.catalogue import SOURCES, source_digest
 
 FIRST = date(2026, 2, 27)
 EACH = 50  # samples a day
@@ -63,7 +63,7 @@ def test_samples_and_labels_come_in_the_order_of_days_and_names(room: Room, inbo
 
 
 def test_a_slice_of_joined_files_is_that_of_the_whole() -> None:
-    from aeops.sources.days import Joined
+    from aeops.data.sources.days import Joined
 
     parts = [np.arange(start, stop).reshape(-1, 1) for start, stop in ((0, 3), (3, 4), (4, 9))]
     joined, whole = Joined(parts), np.arange(9).reshape(-1, 1)
@@ -201,8 +201,8 @@ def test_what_contradicts_itself_is_told(room: Room, inbox: Path) -> None:
 
 def test_asking_for_the_digest_of_days_loads_no_numpy(room: Room, inbox: Path) -> None:
     program = (
-        "import sys; from pathlib import Path; from aeops.project import find_project; from aeops.recipe import load_recipe;"
-        f"from aeops.sources.catalogue import source_digest; project = find_project(Path({str(room.root)!r}));"
+        "import sys; from pathlib import Path; from aeops.project import find_project; from aeops.recipe.reader import load_recipe;"
+        f"from aeops.data.sources.catalogue import source_digest; project = find_project(Path({str(room.root)!r}));"
         "print(source_digest(load_recipe(project, 'mine'), project)); sys.exit('numpy' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=CHECKOUT, capture_output=True, text=True, check=False)

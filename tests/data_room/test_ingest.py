@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from data_project import Room, make_room, tree
 
-from aeops.dataset import (
+from aeops.data.dataset import (
     COLUMNS,
     content_sha256,
     file_sha256,
@@ -20,7 +20,7 @@ from aeops.dataset import (
     written_aside,
 )
 from aeops.errors import InfrastructureError, as_ae_error
-from aeops.recipe import SplitSpec
+from aeops.recipe.reader import SplitSpec
 from aeops.stages.ingest import draw_split, write_shards
 
 

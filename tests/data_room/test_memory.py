@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from data_project import Room
 
-from aeops.quarantine import write_quarantine
-from aeops.sources import spool
+from aeops.data.quarantine import write_quarantine
+from aeops.data.sources import spool
 from aeops.stages.ingest import write_shards
 from aeops.stages.prepare import blocks
 
@@ -59,7 +59,7 @@ def test_ingest_holds_a_few_shards(large: Room) -> None:
 
 
 def test_validate_and_prepare_hold_a_few_shards_even_where_all_is_set_aside(large: Room) -> None:
-    from aeops.dataset import read_index, write_npy
+    from aeops.data.dataset import read_index, write_npy
     from aeops.stages.validate import write_accepted
 
     folder = lay_dataset(large, large.root / "incoming")

@@ -10,7 +10,7 @@ from data_project import Room, shared_data, tree
 from skimage.color import rgb2gray
 from skimage.feature import canny
 
-from aeops.dataset import read_index, read_json
+from aeops.data.dataset import read_index, read_json
 from aeops.errors import DataError, UsageError
 
 SOURCE = {"kind": "npz", "path": "images.npz", "samples": {"train": "x", "test": "x_new"}, "layout": "nhwc"}

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from data_project import Room, tree
 
-from aeops.dataset import read_index, read_json
+from aeops.data.dataset import read_index, read_json
 from aeops.errors import DataError
 from aeops.stages.prepare import prepare
 

@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 from data_project import Room, shared_data, tree
 
-from aeops.dataset import read_index, read_json
+from aeops.data.dataset import read_index, read_json
+from aeops.data.sources.tiles import assembled, cut
 from aeops.errors import DataError, UsageError
 from aeops.evaluation.prepared import load_prepared
-from aeops.sources.tiles import assembled, cut
 from aeops.stages.prepare import prepare
 
 CORE, MARGIN = 8, 3

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 from data_project import Room, shared_data, tree
 
-from aeops.dataset import TEXT_COLUMNS, read_index, read_json
+from aeops.data.dataset import TEXT_COLUMNS, read_index, read_json
+from aeops.data.sources.sentence_split import sentences_of
 from aeops.errors import DataError, UsageError
-from aeops.sources.sentence_split import sentences_of
 from aeops.stages.prepare import prepare
 
 SPLITS = {

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from data_project import CHECKOUT, Room, tree
 
+from aeops.data.sources.catalogue import SOURCES, read_source, source_digest
 from aeops.errors import DataError, UsageError
 from aeops.project import find_project
-from aeops.recipe import load_recipe
-from aeops.sources.catalogue import SOURCES, read_source, source_digest
-from aeops.sources.specs import SOURCE_SPECS
+from aeops.recipe.reader import load_recipe
+from aeops.recipe.sources import SOURCE_SPECS
 
 Spoil = Callable[[Room], None]
 
@@ -129,8 +129,8 @@ def test_the_digest_changes_with_one_byte_of_the_samples_or_the_labels(room: Roo
 
 def test_asking_for_the_digest_loads_neither_numpy_nor_pandas() -> None:
     program = (
-        "import sys; from pathlib import Path; from aeops.project import find_project; from aeops.recipe import load_recipe;"
-        "from aeops.sources.catalogue import source_digest; import aeops.dataset;"
+        "import sys; from pathlib import Path; from aeops.project import find_project; from aeops.recipe.reader import load_recipe;"
+        "from aeops.data.sources.catalogue import source_digest; import aeops.data.dataset;"
         f"project = find_project(Path({str(CHECKOUT)!r})); print(source_digest(load_recipe(project, 'digits'), project));"
         "sys.exit(bool({'numpy', 'pandas', 'great_expectations', 'torch', 'mlxtend'} & set(sys.modules)))"
     )

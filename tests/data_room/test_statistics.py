@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ae_models.spec import InputSpec
-from aeops.statistics import sample_sha256, sample_statistics, statistics_of, text_statistics
+from aeops.data.statistics import sample_sha256, sample_statistics, statistics_of, text_statistics
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float32", "float64"])

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from data_project import CHECKOUT, tree
 
-from aeops.dataset import aside_folder, content_sha256, recover, swap
+from aeops.data.dataset import aside_folder, content_sha256, recover, swap
 
 OLD = {"index.parquet": b"old", "shards/00000.npy": b"old samples"}
 NEW = {"index.parquet": b"new", "shards/00000.npy": b"new samples", "shards/00001.npy": b"more"}
@@ -16,7 +16,7 @@ NEW = {"index.parquet": b"new", "shards/00000.npy": b"new samples", "shards/0000
 KILLED = """
 import os, sys
 from pathlib import Path
-from aeops.dataset import swap
+from aeops.data.dataset import swap
 left = int(sys.argv[2])
 def kill(event, arguments):
     global left

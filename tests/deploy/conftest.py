@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from deployed import BIN, BUSY, Cluster, Servers, clean, started, wait_until_answers
 
-from aeops.servers import free_port
+from aeops.machine.servers import free_port
 
 PROGRAMS = ("initdb", "postgres", "psql", "createdb", "pg_dump", "pg_restore")
 

@@ -16,7 +16,7 @@ import pytest
 import yaml
 from checkout import ROOT
 
-from aeops.registry.environment import QUIET
+from aeops.machine.quiet_environment import QUIET
 
 DEPLOY = ROOT / "deploy"
 BIN = DEPLOY / "bin"

@@ -24,10 +24,10 @@ from checkout import ROOT, Checkout, make_checkout, wait_for
 from deployed import BIN, BUSY, Cluster, Process, Servers, clean, started, wait_until_answers
 
 from ae_models.sums import bundle_sha256, write_sums
+from aeops.machine.servers import free_port
 from aeops.project import Project
 from aeops.registry import ledger, promotion
 from aeops.registry.store import Store, open_store
-from aeops.servers import free_port
 
 DATASET = {"dataset": "digits", "content_sha256": "c" * 64, "dvc_md5": "d" * 32}
 

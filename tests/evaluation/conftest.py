@@ -20,7 +20,7 @@ from safetensors.numpy import save_file
 from ae_models.sums import write_sums
 from aeops.evaluation.study import Scene
 from aeops.project import find_project
-from aeops.recipe import read_recipe
+from aeops.recipe.reader import read_recipe
 from aeops.stages.compare import Champion, compare
 from aeops.stages.evaluate import evaluate, set_scene
 from aeops.stages.gate import gate

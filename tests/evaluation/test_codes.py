@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from aeops.evaluation.studies.codes import agreement, as_vectors, study
-from aeops.studies import CodesStudy
+from aeops.recipe.studies import CodesStudy
 
 SPEC = CodesStudy(neighbours=5, rows=120)
 

@@ -8,13 +8,13 @@ import pandas as pd
 import pytest
 
 from aeops.errors import UsageError
-from aeops.evaluation import served
+from aeops.evaluation import model_input
 from aeops.evaluation.prepared import Prepared
 from aeops.evaluation.studies import colour
 from aeops.evaluation.study import Scene
 from aeops.project import find_project
-from aeops.recipe import read_recipe
-from aeops.studies import ColourStudy
+from aeops.recipe.reader import read_recipe
+from aeops.recipe.studies import ColourStudy
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 CIFAR = RECIPES.parents[1] / "shared" / "data" / "cifar10" / "cifar10_5k.npz"
@@ -25,9 +25,9 @@ def scene_of(folder: Path, train: np.ndarray, test: np.ndarray, made: np.ndarray
     recipe = read_recipe(RECIPES / "cifar-colour.yaml")
     table = pd.DataFrame({"id": [f"image-{i}" for i in range(len(test))], "label": pd.NA, "novelty": False})
     data = Prepared(folder, train, test, table, {"train": len(train)}, 0.0, 255.0)
-    given = served.given(recipe.fit, test, served.TEST_SEED)
+    given = model_input.given(recipe.fit, test, model_input.TEST_SEED)
     said = {"reconstruction": given.repeat(3, axis=1) if made is None else made.astype(np.float32)}
-    target = served.target(recipe.fit.input, data, test)
+    target = model_input.target(recipe.fit.input, data, test)
     return Scene(recipe, data, None, given, target, said, find_project(RECIPES), folder, folder)
 
 

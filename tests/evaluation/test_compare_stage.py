@@ -16,11 +16,11 @@ from ae_models import tokens
 from ae_models.fit import fit
 from ae_models.spec import FitSpec
 from ae_models.sums import bundle_sha256
+from aeops.bundle.detector import Detector
 from aeops.errors import DataError, UsageError
-from aeops.evidence import holdout_sha256, write_evidence
-from aeops.gate import Evidence, judge
-from aeops.recipe import Recipe, Rule, read_recipe
-from aeops.serving.detector import Detector
+from aeops.gate.evidence import holdout_sha256, write_evidence
+from aeops.gate.rules import Evidence, judge
+from aeops.recipe.reader import Recipe, Rule, read_recipe
 from aeops.stages.compare import Champion, compare
 
 ROOT = Path(__file__).parents[2]

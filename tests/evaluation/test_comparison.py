@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from aeops import comparison
-from aeops.comparison import (
+from aeops.gate import comparison
+from aeops.gate.comparison import (
     BETTER,
     CANNOT_TELL,
     LEVEL,
@@ -23,7 +23,7 @@ from aeops.comparison import (
     overall,
     questions,
 )
-from aeops.recipe import Rule
+from aeops.recipe.reader import Rule
 
 ERROR = Rule(champion="error", margin=0.05)
 AUROC = Rule(champion="auroc", margin=0.05)

@@ -4,7 +4,7 @@ import pytest
 from aeops.errors import DataError
 from aeops.evaluation.reconstruction import mse_per_image, psnr
 from aeops.evaluation.studies.denoising import fit_filters, study
-from aeops.studies import DenoisingStudy
+from aeops.recipe.studies import DenoisingStudy
 
 NOISY = {"model": {"corrupt": {"kind": "gaussian", "deviation": 0.5}}, "source": {"given": "corrupted"}}
 

@@ -11,16 +11,16 @@ import pytesseract
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
+from aeops.data.sources.tiles import cut
 from aeops.errors import DataError, UsageError
-from aeops.evaluation import ocr, served
+from aeops.evaluation import model_input, ocr
 from aeops.evaluation.prepared import Prepared
 from aeops.evaluation.studies import documents
 from aeops.evaluation.study import Finding, Scene
 from aeops.project import find_project
-from aeops.recipe import read_recipe
-from aeops.sources.specs import NpySource
-from aeops.sources.tiles import cut
-from aeops.studies import DocumentsStudy
+from aeops.recipe.reader import read_recipe
+from aeops.recipe.sources import NpySource
+from aeops.recipe.studies import DocumentsStudy
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 SCANS = RECIPES.parents[1] / "shared" / "data" / "documents" / "noisyoffice_420x540.npz"
@@ -61,7 +61,7 @@ def scene_of(folder: Path, noisy: np.ndarray, clean: np.ndarray, made: np.ndarra
     facts = {"scans": len(noisy), "rows": ROWS, "columns": COLUMNS}
     (folder / "prepared.json").write_text(json.dumps({"source": {"facts": facts}}), encoding="utf-8")
     data = Prepared(folder, tiles, tiles, table, {"train": len(tiles)}, 0.0, 255.0)
-    given, target = served.given(recipe.fit, tiles, served.TEST_SEED), served.target(recipe.fit.input, data, tiles)
+    given, target = model_input.given(recipe.fit, tiles, model_input.TEST_SEED), model_input.target(recipe.fit.input, data, tiles)
     said = {"reconstruction": answer.astype(np.float32)}
     return Scene(recipe, data, None, given, target, said, find_project(RECIPES), folder, folder)
 

@@ -7,15 +7,15 @@ import pandas as pd
 import pytest
 from sklearn.metrics import f1_score, precision_recall_curve, precision_score, recall_score
 
+from aeops.data.sources.edges import with_edges
 from aeops.errors import UsageError
-from aeops.evaluation import served
+from aeops.evaluation import model_input
 from aeops.evaluation.prepared import Prepared
 from aeops.evaluation.studies import edges
 from aeops.evaluation.study import Scene
 from aeops.project import find_project
-from aeops.recipe import read_recipe
-from aeops.sources.edges import with_edges
-from aeops.studies import EdgesStudy
+from aeops.recipe.reader import read_recipe
+from aeops.recipe.studies import EdgesStudy
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 PHOTOS = RECIPES.parents[1] / "shared" / "data" / "photos"
@@ -39,9 +39,9 @@ def scene_of(folder: Path, train: np.ndarray, test: np.ndarray) -> Scene:
     train, test = (with_edges(images, spec, source) for images in (train, test))
     table = pd.DataFrame({"id": [f"image-{i}" for i in range(len(test))], "label": pd.NA, "novelty": False})
     data = Prepared(folder, train, test, table, {"train": len(train)}, 0.0, 255.0)
-    given, detector = served.given(recipe.fit, test, served.TEST_SEED), Canny(recipe)
+    given, detector = model_input.given(recipe.fit, test, model_input.TEST_SEED), Canny(recipe)
     said = detector.score(given, reconstruction=True)
-    target = served.target(source, data, test)
+    target = model_input.target(source, data, test)
     return Scene(recipe, data, detector, given, target, said, find_project(RECIPES), folder, folder)
 
 

@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from aeops.bundle.detector import Detector
 from aeops.errors import DataError
 from aeops.project import find_project
-from aeops.recipe import EvaluateSpec, read_recipe
-from aeops.serving.detector import Detector
+from aeops.recipe.reader import EvaluateSpec, read_recipe
 from aeops.stages.evaluate import evaluate
 
 ROOT = Path(__file__).parents[2]

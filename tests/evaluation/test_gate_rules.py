@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from aeops.errors import UsageError
-from aeops.gate import Evidence, flat, judge, verdict
-from aeops.recipe import Rule
+from aeops.gate.rules import Evidence, flat, judge, verdict
+from aeops.recipe.reader import Rule
 from aeops.stages.gate import gate
 
 ROOT = Path(__file__).parents[2]

@@ -9,7 +9,7 @@ from torch.distributions import Bernoulli, Normal, kl_divergence
 
 from aeops.evaluation.studies import generation
 from aeops.evaluation.studies.generation import LinearModel, bernoulli_likelihood, bound, gaussian_likelihood, paths, study
-from aeops.studies import GenerationStudy
+from aeops.recipe.studies import GenerationStudy
 
 VARIATIONAL = {"kind": "variational", "size": 6}
 

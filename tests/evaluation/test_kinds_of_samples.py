@@ -11,10 +11,10 @@ import pytest
 from ae_models import tokens
 from ae_models.fit import fit
 from ae_models.spec import FitSpec
-from aeops.evaluation.texts import text_metrics, tokens_right
+from aeops.bundle.detector import Detector
+from aeops.evaluation.text_metrics import text_metrics, tokens_right
 from aeops.project import find_project
-from aeops.recipe import EvaluateSpec, read_recipe
-from aeops.serving.detector import Detector
+from aeops.recipe.reader import EvaluateSpec, read_recipe
 from aeops.stages.evaluate import evaluate
 
 ROOT = Path(__file__).parents[2]

@@ -3,7 +3,7 @@ import json
 import pytest
 import yaml
 
-from aeops.report.card import model_card
+from aeops.report.model_card import model_card
 
 LINEAGE = {"git.commit": "c0ffee", "data.content_sha256": "d" * 64, "platform.system": "Linux x86_64"}
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from aeops.drawing.svg import inline
 from aeops.project import find_project
-from aeops.recipe import read_recipe
-from aeops.report.page import write_report
-from aeops.report.svg import inline
+from aeops.recipe.reader import read_recipe
+from aeops.report.report_page import write_report
 from aeops.stages.evaluate import evaluate
 
 ROOT = Path(__file__).parents[2]
@@ -175,5 +175,5 @@ def test_figures_follow_the_theme_of_the_page():
 
 def test_writing_the_page_imports_neither_torch_nor_matplotlib():
     heavy = "{'torch', 'matplotlib', 'pandas', 'mlflow'}"
-    check = f"import sys, aeops.report.page, aeops.report.card; assert not {heavy} & set(sys.modules)"
+    check = f"import sys, aeops.report.report_page, aeops.report.model_card; assert not {heavy} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", check], check=True, timeout=400, cwd=ROOT)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from aeops.evaluation.studies.rivals import study
-from aeops.studies import RivalsStudy
+from aeops.recipe.studies import RivalsStudy
 
 
 @pytest.fixture(scope="module")

@@ -18,9 +18,9 @@ from aeops.errors import DataError
 from aeops.evaluation.studies import sentences, words
 from aeops.evaluation.studies.sentences import Document, central, first, similarity, topics, whitened, within
 from aeops.project import Project
-from aeops.recipe import EvaluateSpec, read_recipe
+from aeops.recipe.reader import EvaluateSpec, read_recipe
+from aeops.recipe.studies import SentencesStudy, WordsStudy
 from aeops.stages.evaluate import set_scene
-from aeops.studies import SentencesStudy, WordsStudy
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "digits.yaml"
 SUM = "0" * 64

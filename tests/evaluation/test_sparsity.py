@@ -3,7 +3,7 @@ import pytest
 
 from aeops.evaluation.detection import PcaBaseline
 from aeops.evaluation.studies.sparsity import study
-from aeops.studies import SparsityStudy
+from aeops.recipe.studies import SparsityStudy
 
 
 @pytest.fixture(scope="module")

@@ -2,8 +2,8 @@ import pytest
 import yaml
 
 from aeops.errors import UsageError
-from aeops.recipe import read_recipe
-from aeops.studies import changed
+from aeops.recipe.reader import read_recipe
+from aeops.recipe.studies import changed
 
 NOISY = {"corrupt": {"kind": "gaussian", "deviation": 0.5}}
 

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from aeops.summary import comparison_lines, comparison_markdown, false_alarm_line, metric_rows, next_commands
+from aeops.report.summary import comparison_lines, comparison_markdown, false_alarm_line, metric_rows, next_commands
 
 
 @pytest.fixture(scope="module")

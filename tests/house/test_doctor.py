@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from checkout import Checkout, make_checkout
 
-from aeops import health
-from aeops.lock import run_lock
+from aeops.cli import health_checks
+from aeops.machine.lock import run_lock
 from aeops.project import Project
 
 
@@ -17,7 +17,7 @@ def project(tmp_path: Path) -> Project:
     return Project(root=checkout.root, home=checkout.home)
 
 
-def only(findings: Iterator[health.Finding], level: str) -> health.Finding:
+def only(findings: Iterator[health_checks.Finding], level: str) -> health_checks.Finding:
     (found,) = [finding for finding in findings if finding.level == level]
     return found
 
@@ -31,7 +31,7 @@ def test_a_fresh_checkout_has_no_fault_and_is_told_how_to_begin(project: Project
 
 def test_a_package_that_is_not_as_locked_is_named_with_both_versions(project: Project) -> None:
     (project.root / "requirements.lock").write_text("numpy==1.0.0\nno-such-package==3.1\nrich==0 ; python_version < '3'\n")
-    found = health.check_packages(project)
+    found = health_checks.check_packages(project)
     assert found.level == "fault"
     assert "numpy" in found.says
     assert "1.0.0" in found.says
@@ -42,7 +42,7 @@ def test_a_package_that_is_not_as_locked_is_named_with_both_versions(project: Pr
 
 def test_a_recipe_with_a_mistake_is_a_fault(project: Project) -> None:
     Checkout(project.root).edit_recipe({"train.epochs": -1})
-    found = only(health.check_recipe(project, "small"), "fault")
+    found = only(health_checks.check_recipe(project, "small"), "fault")
     assert "train.epochs" in found.says
     assert "recipes/small.yaml" in found.type_this
 
@@ -51,11 +51,11 @@ def test_data_that_was_changed_after_it_was_accepted_is_a_fault(project: Project
     checkout = Checkout(project.root)
     for stage, place in (("ingest", "--out"), ("validate", "--incoming")):
         checkout.stage(stage, "--recipe", "recipes/small.yaml", place, str(project.incoming("small")))
-    assert {finding.level for finding in health.check_recipe(project, "small")} == {"good"}
+    assert {finding.level for finding in health_checks.check_recipe(project, "small")} == {"good"}
     with (project.dataset("small") / "shards" / "00000.npy").open("r+b") as shard:
         shard.seek(5000)
         shard.write(b"\xff")
-    found = only(health.check_recipe(project, "small"), "fault")
+    found = only(health_checks.check_recipe(project, "small"), "fault")
     assert "not what its receipt says" in found.says
     assert found.type_this == "ae run small"
 
@@ -63,14 +63,14 @@ def test_data_that_was_changed_after_it_was_accepted_is_a_fault(project: Project
 def test_a_damaged_registry_is_a_fault(project: Project) -> None:
     project.mlflow.mkdir(parents=True)
     (project.mlflow / "mlflow.db").write_bytes(b"SQLite format 3\x00" + b"garbage" * 1000)
-    found = only(health.check_registry(project), "fault")
+    found = only(health_checks.check_registry(project), "fault")
     assert "mlflow.db" in found.says
     assert "mv" in found.type_this
 
 
 def test_an_mlflow_that_does_not_answer_is_a_fault(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    found = only(health.check_registry(project), "fault")
+    found = only(health_checks.check_registry(project), "fault")
     assert "127.0.0.1:9" in found.says
 
 
@@ -80,4 +80,4 @@ def test_a_run_going_on_is_told_and_is_no_fault(project: Project) -> None:
         asked = Checkout(project.root).python(script)
     assert "level='note'" in asked
     assert "`ae run small` is going on" in asked
-    assert health.check_lock(project).says == "none going on"
+    assert health_checks.check_lock(project).says == "none going on"

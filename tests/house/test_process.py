@@ -12,7 +12,7 @@ import pytest
 from checkout import ROOT, wait_for
 
 from aeops.errors import InfrastructureError, UsageError
-from aeops.process import Ahead, run_module
+from aeops.machine.child_process import Ahead, run_module
 
 STAGE = "aeops.stages.ingest"
 
@@ -65,7 +65,7 @@ def test_one_that_was_never_begun_is_no_process(ahead: Callable[[str], Ahead]) -
 
 def test_it_dies_with_whoever_started_it(tmp_path: Path) -> None:
     script = (
-        "import sys, time; from pathlib import Path; from aeops.process import Ahead\n"
+        "import sys, time; from pathlib import Path; from aeops.machine.child_process import Ahead\n"
         f"stage = Ahead({STAGE!r}, root=Path({str(ROOT)!r}), home=Path({str(tmp_path)!r}), log=Path({str(tmp_path / 'log')!r}))\n"
         "print(stage.begin().process.pid, flush=True); time.sleep(600)"
     )

@@ -33,7 +33,7 @@ def test_flows_import_without_torch_lightning_or_great_expectations() -> None:
 
 
 def test_a_recipe_is_checked_without_numpy_or_torch() -> None:
-    script = "import sys, aeops.recipe; print([m for m in ('torch', 'numpy', 'pandas', 'mlflow', 'prefect') if m in sys.modules])"
+    script = "import sys, aeops.recipe.reader; print([m for m in ('torch', 'numpy', 'pandas', 'mlflow', 'prefect') if m in sys.modules])"
     assert in_a_fresh_process(script) == "[]"
 
 
@@ -49,7 +49,7 @@ def test_help_loads_nothing_heavy_and_names_every_verb() -> None:
         assert re.search(rf"^\s+{verb}\s", shown, re.MULTILINE), verb
 
 
-@pytest.mark.parametrize("module", ["aeops.serving.detector", "ae_models.export"])
+@pytest.mark.parametrize("module", ["aeops.bundle.detector", "ae_models.export"])
 def test_onnxruntime_writes_nothing_into_the_home(module: str, tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if name not in ("ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME")}
     command = [sys.executable, "-c", f"import sys, {module}; assert 'onnxruntime' in sys.modules"]
@@ -59,7 +59,7 @@ def test_onnxruntime_writes_nothing_into_the_home(module: str, tmp_path: Path) -
 
 @pytest.mark.parametrize("file", sorted((ROOT / "recipes").glob("*.yaml")), ids=lambda file: file.stem)
 def test_every_recipe_can_be_read_and_is_listed_for_dvc_with_its_dataset(file: Path) -> None:
-    from aeops.recipe import read_recipe
+    from aeops.recipe.reader import read_recipe
 
     recipe = read_recipe(file)
     listed = yaml.safe_load((ROOT / "params.yaml").read_text())["recipes"]
@@ -117,7 +117,7 @@ def test_the_tree_in_the_readme_names_what_is_there() -> None:
 
 
 def test_telemetry_of_every_library_is_off() -> None:
-    from aeops.registry.environment import quiet_environment
+    from aeops.machine.quiet_environment import quiet_environment
 
     settings = quiet_environment()
     assert settings["MLFLOW_DISABLE_TELEMETRY"] == "true"

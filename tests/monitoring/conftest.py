@@ -12,13 +12,13 @@ import pytest
 from crown import crown
 from watching import ROOT, Score, make_project, on_day, promotion_of, scoring
 
+from aeops.bundle.detector import Detector
 from aeops.evaluation.reference import write_reference
-from aeops.monitoring import places
+from aeops.monitoring import paths
 from aeops.project import Project
-from aeops.recipe import Recipe, read_recipe
+from aeops.recipe.reader import Recipe, read_recipe
 from aeops.registry import ledger
 from aeops.registry.store import open_store
-from aeops.serving.detector import Detector
 
 
 def neighbour(path: str) -> ModuleType:
@@ -56,8 +56,8 @@ def project(reference: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     made = make_project(tmp_path / "project")
     said = {"who": "a test", "why": "needs a champion", "evidence": {}}
     ledger.append(made, "digits", event="promotion", version="1", before=None, after="1", **said)
-    places.folder(made, "digits").mkdir(parents=True)
-    shutil.copy(reference, places.folder(made, "digits") / "reference-1.parquet")
+    paths.folder(made, "digits").mkdir(parents=True)
+    shutil.copy(reference, paths.folder(made, "digits") / "reference-1.parquet")
     return made
 
 

@@ -11,11 +11,11 @@ import pytest
 
 from ae_models.spec import Reader
 from aeops.errors import DataError
-from aeops.monitoring import places, retrains
+from aeops.monitoring import paths, retrains
 from aeops.monitoring.decision import decide
 from aeops.monitoring.retrains import Retrain
-from aeops.monitoring.spec import MonitorSpec
 from aeops.project import Project
+from aeops.recipe.monitoring import MonitorSpec
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 ALARM = {"scores": "alarm"}
@@ -90,7 +90,7 @@ def test_a_retrain_is_told_by_its_two_lines(bare: Project) -> None:
 
 def test_half_a_line_was_never_a_promise_and_is_cut_away(bare: Project) -> None:
     kept = retrains.begin(bare, "digits", NOON, "1", ("scores",))
-    file = places.retrains_file(bare, "digits")
+    file = paths.retrains_file(bare, "digits")
     file.write_bytes(file.read_bytes() + b'{"event": "begun", "id": "torn')
     assert retrains.read(bare, "digits") == [kept]
     retrains.finish(bare, "digits", kept, "0a1b")
@@ -99,7 +99,7 @@ def test_half_a_line_was_never_a_promise_and_is_cut_away(bare: Project) -> None:
 
 def test_a_line_that_was_changed_stops_monitoring_and_says_where(bare: Project) -> None:
     retrains.begin(bare, "digits", NOON, "1", ("scores",))
-    file = places.retrains_file(bare, "digits")
+    file = paths.retrains_file(bare, "digits")
     file.write_text(file.read_text() + '{"event": "started", "id": "unknown", "flow_run": "x"}\n')
     with pytest.raises(DataError, match=r"line 2 of .*retrains\.jsonl.*ae run digits"):
         retrains.read(bare, "digits")

@@ -16,11 +16,11 @@ from prefect import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from watching import ROOT, on_day, promotion_of
 
-from aeops.dataset import read_json
-from aeops.monitoring import places, retrains
+from aeops.data.dataset import read_json
+from aeops.machine.servers import TEMPORARY, free_port, server_command, stop, wait_until_healthy
+from aeops.monitoring import paths, retrains
 from aeops.project import Project
-from aeops.recipe import Recipe
-from aeops.servers import TEMPORARY, free_port, server_command, stop, wait_until_healthy
+from aeops.recipe.reader import Recipe
 from flows import monitoring as flow
 
 pytestmark = pytest.mark.timeout(600)  # seconds: a server, a registry and a few processes on a busy machine
@@ -88,7 +88,7 @@ def found() -> dict[str, Any]:
 
 
 def settled(project: Project, recipe: Recipe, now: datetime) -> dict[str, Any]:
-    places.folder(project, "digits").mkdir(parents=True, exist_ok=True)
+    paths.folder(project, "digits").mkdir(parents=True, exist_ok=True)
     verdict = found()
     flow.settle(project, recipe, verdict, now)
     return dict(verdict["decision"])
@@ -103,19 +103,19 @@ def python(project: Project, server: str, script: str, *arguments: str) -> subpr
 def test_the_flow_looks_and_starts_the_retrain_of_a_stale_champion(stale: Project, deployed: UUID, server: str) -> None:
     script = (
         "import sys\nfrom datetime import datetime\nfrom aeops.project import find_project\n"
-        "from aeops.environment import prepare_environment\nprepare_environment(find_project())\n"
+        "from aeops.machine.environment import prepare_environment\nprepare_environment(find_project())\n"
         "from flows.monitoring import monitoring\nmonitoring('digits', datetime.fromisoformat(sys.argv[1]))\n"
     )
     done = python(stale, server, script, day(stale, 91).isoformat())
     assert done.returncode == 0, done.stdout + done.stderr
-    verdict = read_json(places.verdict_file(stale, "digits"))
+    verdict = read_json(paths.verdict_file(stale, "digits"))
     [line] = retrains.read(stale, "digits")
     [run] = runs_of(deployed)
     assert (line.id, line.flow_run) == (run.idempotency_key, str(run.id))
     assert (verdict["decision"]["id"], verdict["decision"]["flow_run"]) == (line.id, line.flow_run)
     assert run.parameters == {"recipe": "digits"}
     assert {one["name"]: one["verdict"] for one in verdict["signals"]}["stale"] == "alarm"
-    page = places.page_file(stale, "digits").read_text()
+    page = paths.page_file(stale, "digits").read_text()
     assert "The champion needs a look." in page  # it is old, and nothing says that its samples are others
     assert "no longer sees what it was calibrated on" not in page
     with get_client(sync_client=True) as client:
@@ -146,7 +146,7 @@ def test_a_second_look_starts_no_second_retrain_before_the_cooldown_ends(stale: 
 # Kills the process at an event that Python tells an audit hook of, once a line has been added to retrains.jsonl.
 KILLED = (
     "import os, signal, sys\nfrom datetime import datetime\nfrom pathlib import Path\n"
-    "import flows.monitoring as flow\nfrom aeops.project import find_project\nfrom aeops.recipe import load_recipe\nimport json\n"
+    "import flows.monitoring as flow\nfrom aeops.project import find_project\nfrom aeops.recipe.reader import load_recipe\nimport json\n"
     "event, now, verdict, file = sys.argv[1], datetime.fromisoformat(sys.argv[2]), json.loads(sys.argv[3]), sys.argv[4]\n"
     "def watch(name, arguments):\n"
     "    if name == event and os.path.exists(file) and os.path.getsize(file) and (name != 'open' or str(arguments[0]) == file):\n"
@@ -160,9 +160,9 @@ KILLED = (
 def test_a_kill_between_the_line_and_the_retrain_starts_it_neither_twice_nor_never(
     event: str, started: int, stale: Project, recipe: Recipe, deployed: UUID, server: str
 ) -> None:
-    folder = places.folder(stale, "digits")
+    folder = paths.folder(stale, "digits")
     folder.mkdir(parents=True)
-    arguments = [event, day(stale, 91).isoformat(), json.dumps(found()), str(places.retrains_file(stale, "digits"))]
+    arguments = [event, day(stale, 91).isoformat(), json.dumps(found()), str(paths.retrains_file(stale, "digits"))]
     done = python(stale, server, KILLED, *arguments)
     assert done.returncode == -9, done.stdout + done.stderr
     left = retrains.unfinished(retrains.read(stale, "digits"))

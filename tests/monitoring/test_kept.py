@@ -10,13 +10,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from aeops import predictions
 from aeops.errors import DataError
 from aeops.evaluation.reference import read_reference
-from aeops.monitoring import places
-from aeops.monitoring.observed import Reign, cuts_of, observe
+from aeops.monitoring import paths
+from aeops.monitoring.daily_counts import Reign, cuts_of, observe
+from aeops.predictions import prediction_store
 from aeops.project import Project
-from aeops.recipe import Recipe
+from aeops.recipe.reader import Recipe
 
 Seen = Callable[..., dict[str, Any]]
 
@@ -24,7 +24,7 @@ Seen = Callable[..., dict[str, Any]]
 @pytest.fixture
 def seen(project: Project, recipe: Recipe, promoted: datetime, at: Callable[[int], datetime]) -> Seen:
     """seen(until, since, reign, channels): what a look counts."""
-    reference = read_reference(places.folder(project, "digits") / "reference-1.parquet")
+    reference = read_reference(paths.folder(project, "digits") / "reference-1.parquet")
     first = Reign("1", promoted.isoformat(), promoted)
 
     def look(
@@ -43,12 +43,12 @@ def five_days(score: Callable[..., None], normal: np.ndarray) -> None:
 
 
 def files(project: Project) -> list[Any]:
-    return sorted(predictions.folder_of(project, "digits").glob("*-*-*/*.parquet"))
+    return sorted(prediction_store.folder_of(project, "digits").glob("*-*-*/*.parquet"))
 
 
 def anew(project: Project, look: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """What a look counts that can build on none before it."""
-    places.counts_file(project, "digits").unlink(missing_ok=True)
+    paths.counts_file(project, "digits").unlink(missing_ok=True)
     return look()
 
 
@@ -67,8 +67,8 @@ def test_a_file_is_read_once(project: Project, seen: Seen, at: Callable[[int], d
 def test_a_file_that_was_written_again_is_counted_again(project: Project, seen: Seen, at: Callable[[int], datetime]) -> None:
     seen(at(5))
     [file] = [file for file in files(project) if file.parent.name == f"{at(2):%Y-%m-%d}"]
-    table = predictions.read_call(file)
-    predictions.write(file, table.slice(0, 7).to_batches())
+    table = prediction_store.read_call(file)
+    prediction_store.write(file, table.slice(0, 7).to_batches())
     found = seen(at(5))
     assert found["tallies"][f"{at(2):%Y-%m-%d}"]["1"]["samples"] == 7
     assert found == anew(project, lambda: seen(at(5)))
@@ -102,15 +102,15 @@ def test_other_times_reigns_and_channels_find_what_they_find_anew(
 
 def spread_over_time(file: Any) -> None:
     """Gives each prediction of a call a second more than the one before it."""
-    rows = predictions.read_call(file).to_pylist()
+    rows = prediction_store.read_call(file).to_pylist()
     moved = [row | {"time": row["time"] + timedelta(seconds=place)} for place, row in enumerate(rows)]
-    predictions.write(file, pa.Table.from_pylist(moved, schema=predictions.schema()).to_batches())
+    prediction_store.write(file, pa.Table.from_pylist(moved, schema=prediction_store.schema()).to_batches())
 
 
 @pytest.mark.usefixtures("five_days")
 def test_counts_that_are_torn_are_named_with_what_to_do(project: Project, seen: Seen, at: Callable[[int], datetime]) -> None:
     before = seen(at(5))
-    place = places.counts_file(project, "digits")
+    place = paths.counts_file(project, "digits")
     place.write_text(place.read_text(encoding="utf-8")[:-40], encoding="utf-8")
     with pytest.raises(DataError, match=r"counts\.json cannot be read .* remove it"):
         seen(at(5))

@@ -14,10 +14,10 @@ import pytest
 from watching import on_day, promotion_of, scoring
 
 from aeops.cli import monitor
-from aeops.monitoring import history, places, retrains
-from aeops.monitoring.look import look
+from aeops.monitoring import history, paths, retrains
+from aeops.monitoring.check import look
 from aeops.project import Project
-from aeops.recipe import Recipe
+from aeops.recipe.reader import Recipe
 from aeops.registry.store import open_store
 
 pytestmark = pytest.mark.timeout(900)  # seconds: a registry is made and Evidently imported twice, on a busy machine
@@ -38,7 +38,7 @@ def looked(registered: Project, linear_bundle: Path, digits: np.ndarray, recipe:
 
 
 def read(project: Project) -> dict:
-    return json.loads(places.verdict_file(project, "digits").read_text(encoding="utf-8"))
+    return json.loads(paths.verdict_file(project, "digits").read_text(encoding="utf-8"))
 
 
 def test_a_look_writes_its_verdict_history_pages_and_what_it_decided(looked: Project) -> None:
@@ -48,13 +48,13 @@ def test_a_look_writes_its_verdict_history_pages_and_what_it_decided(looked: Pro
     assert found["decision"]["retrain"]
     assert set(found["decision"]["signals"]) == alarms
     assert found["drift"]["rows"] == 7 * 60
-    table = history.read(places.history_file(looked, "digits"))
+    table = history.read(paths.history_file(looked, "digits"))
     assert table.num_rows == 2 * 6
     assert table["verdict"].to_pylist()[:6] == [*["unknown"] * 4, "quiet", "unknown"]
 
 
 def test_the_page_tells_signals_decision_champion_and_retrain_and_loads_nothing(looked: Project) -> None:
-    page = places.page_file(looked, "digits").read_text(encoding="utf-8")
+    page = paths.page_file(looked, "digits").read_text(encoding="utf-8")
     for words in (
         "A retrain is due.",
         "version 1",
@@ -72,7 +72,7 @@ def test_the_page_tells_signals_decision_champion_and_retrain_and_loads_nothing(
 
 
 def test_evidentlys_report_names_no_other_host_and_forbids_itself_to_load_anything(looked: Project) -> None:
-    drift = places.drift_file(looked, "digits").read_text(encoding="utf-8")
+    drift = paths.drift_file(looked, "digits").read_text(encoding="utf-8")
     assert set(re.findall(r"https?://([\w.-]+)", drift)) <= {"www.w3.org"}
     assert "default-src 'none'" in drift[:3000]
     for column in ("score", "mean", "std", "code 1", "code 16"):
@@ -116,7 +116,7 @@ def test_the_verb_prints_the_signals_and_what_to_type(looked: Project, capsys: p
 
 def test_evidently_is_imported_where_its_report_is_made_and_nowhere_else() -> None:
     script = (
-        "import sys, aeops.monitoring.__main__, aeops.monitoring.work, aeops.monitoring.drift, flows.monitoring; "
+        "import sys, aeops.monitoring.__main__, aeops.monitoring.check_steps, aeops.monitoring.drift, flows.monitoring; "
         "print([name for name in ('evidently', 'torch', 'great_expectations') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=500)

@@ -9,18 +9,18 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from aeops import predictions
+from aeops.bundle.detector import Detector
 from aeops.evaluation.reference import Reference, read_reference, write_reference
-from aeops.monitoring import history, places
-from aeops.monitoring.look import look
-from aeops.monitoring.observed import Reign
+from aeops.monitoring import history, paths
+from aeops.monitoring.check import look
+from aeops.monitoring.check_steps import judged
+from aeops.monitoring.daily_counts import Reign
 from aeops.monitoring.signals import Signal
-from aeops.monitoring.spec import MonitorSpec, VolumeSpec
-from aeops.monitoring.work import judged
+from aeops.predictions import prediction_store
 from aeops.project import Project
-from aeops.recipe import Recipe
+from aeops.recipe.monitoring import MonitorSpec, VolumeSpec
+from aeops.recipe.reader import Recipe
 from aeops.registry import ledger
-from aeops.serving.detector import Detector
 
 TESTS = ("alarm_rate", "scores", "codes", "inputs")
 
@@ -57,7 +57,7 @@ def test_digits_like_those_of_the_calibration_are_quiet(project: Project, recipe
 
 
 def flagged(project: Project) -> int:
-    return int(np.sum(predictions.read(project, "digits")["is_anomaly"].to_numpy()))
+    return int(np.sum(prediction_store.read(project, "digits")["is_anomaly"].to_numpy()))
 
 
 @pytest.mark.usefixtures("usual")
@@ -68,7 +68,7 @@ def test_darker_digits_alarm_within_a_day_or_two_by_scores_codes_and_inputs(
         score(day, (of(normal, day) * 0.7).astype(np.uint8))
     found = signals(project, recipe, at(32))
     assert verdicts(found)[1:] == ["alarm"] * 3
-    first = predictions.read(project, "digits")["time"][0].as_py().date() + timedelta(days=30)
+    first = prediction_store.read(project, "digits")["time"][0].as_py().date() + timedelta(days=30)
     for name in TESTS[1:]:
         since = found[name].since
         assert since is not None
@@ -118,7 +118,7 @@ def test_without_data_or_reference_each_test_is_unknown_and_says_why(
     assert verdicts(found) == ["unknown"] * 4
     assert "nothing scored since the promotion" in found["scores"].says
     reign = Reign("1", "", at(0))
-    place = places.folder(project, "digits") / "reference-1.parquet"
+    place = paths.folder(project, "digits") / "reference-1.parquet"
     pq.write_table(pq.read_table(place).slice(0, 0), place)
     few = {one.name: one for one in judged(project, recipe, reign, at(2)).signals}
     assert "0 calibration samples are too few" in few["codes"].says
@@ -182,7 +182,7 @@ def test_an_alarm_stays_while_the_champion_does_and_not_with_another_one(
     seen = Signal(
         "scores", "alarm", "changed", samples=50, e_value=2.0, highest=5000.0, log10_e=0.3, level=0.001, since="2026-01-01"
     )
-    history.add(places.history_file(project, "digits"), at(1), "digits", "1", name.time, [seen])
+    history.add(paths.history_file(project, "digits"), at(1), "digits", "1", name.time, [seen])
     assert "no longer there" in signals(project, recipe, at(2))["scores"].says
     score(1, normal[:50])
     assert signals(project, recipe, at(2))["scores"].since == "2026-01-01"
@@ -198,7 +198,7 @@ def test_a_recipe_without_a_champion_is_told_so_at_once(recipe: Recipe, tmp_path
     assert found["version"] is None
     assert {one["verdict"] for one in found["signals"]} == {"unknown"}
     assert "ae run digits" in found["decision"]["why"][0]
-    assert places.verdict_file(Project(root=tmp_path, home=tmp_path / ".ae"), "digits").is_file()
+    assert paths.verdict_file(Project(root=tmp_path, home=tmp_path / ".ae"), "digits").is_file()
 
 
 # ---------------------------------------------------------------- the reference
@@ -211,8 +211,8 @@ def test_the_reference_holds_what_predictions_of_the_calibration_samples_hold(
     for name in ("one", "two"):
         write_reference(tmp_path / name, recipe.fit, calibration, detector)
     found: Reference = read_reference(tmp_path / "one")
-    scorer, said = predictions.scorer_of("digits", "1", detector), detector.score(calibration, code=True)
-    rows = predictions.rows(
+    scorer, said = prediction_store.scorer_of("digits", "1", detector), detector.score(calibration, code=True)
+    rows = prediction_store.rows(
         scorer,
         call="0" * 8,
         channel="batch",

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from watching import ROOT
 
-from aeops.dataset import read_json
-from aeops.monitoring.spec import TESTS
+from aeops.data.dataset import read_json
+from aeops.recipe.monitoring import TESTS
 
 
 @pytest.fixture(scope="module")

@@ -16,10 +16,10 @@ import pandas as pd
 import pytest
 import uvicorn
 
+from aeops.data.quarantine import write_quarantine
 from aeops.page.app import build_app
 from aeops.page.serve import address_of, listen
 from aeops.project import Project
-from aeops.quarantine import write_quarantine
 from aeops.registry import promotion
 from aeops.registry.store import open_store
 

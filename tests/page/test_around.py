@@ -13,11 +13,11 @@ import httpx
 import pytest
 
 from aeops.errors import InfrastructureError
-from aeops.page.around import basic, plans, services
-from aeops.page.kept import Answer, Kept
+from aeops.machine.process_identity import mark_of
+from aeops.machine.servers import prefect_server
+from aeops.page.background_query import Answer, Kept
+from aeops.page.stack_status import basic, plans, services
 from aeops.project import Project
-from aeops.servers import prefect_server
-from aeops.stack.identity import mark_of
 
 
 @pytest.fixture
@@ -145,7 +145,7 @@ def test_a_question_that_fails_keeps_the_answer_before_and_says_why() -> None:
 
 
 def test_nobody_is_asked_while_nobody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aeops.page.kept.LOOKED_FOR", 0.05)
+    monkeypatch.setattr("aeops.page.background_query.LOOKED_FOR", 0.05)
     asked: list[float] = []
     kept = Kept(lambda: asked.append(time.monotonic()), 0.01, "test")
     kept.start()

@@ -8,7 +8,7 @@ from fastapi.testclient import TestClient
 
 from aeops.errors import UsageError
 from aeops.page.app import build_app
-from aeops.page.guard import password_of
+from aeops.page.request_guard import password_of
 from aeops.project import Project
 
 

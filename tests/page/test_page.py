@@ -15,7 +15,7 @@ from checkout import wait_for
 
 from aeops.page.app import build_app
 from aeops.project import Project
-from aeops.recipe import recipe_names
+from aeops.recipe.reader import recipe_names
 
 from .conftest import HOSTILE, MEASURED, ROOT, Served, copied, write
 

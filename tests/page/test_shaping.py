@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from aeops.errors import DataError, UsageError
-from aeops.page.shaping import Wanted, shape
+from aeops.page.sample_input import Wanted, shape
 
 DIGIT = Wanted("image", (1, 28, 28), 0, 255, mean=(0.01, 0.6))
 PHOTO = Wanted("image", (3, 32, 32), 0, 255, mean=(0.02, 0.98))

@@ -14,15 +14,15 @@ import pytest
 from checkout import Checkout, wait_for
 from PIL import Image
 
-from aeops import predictions
+from aeops.bundle.detector import Detector
 from aeops.errors import DataError, InfrastructureError, UsageError
 from aeops.page import pictures
-from aeops.page.around import Service, notes, service
-from aeops.page.shaping import LARGEST_UPLOAD, Shaped, Wanted
-from aeops.page.trying import Given, Scored, draw, try_sample
+from aeops.page.sample_input import LARGEST_UPLOAD, Shaped, Wanted
+from aeops.page.stack_status import Service, notes, service
+from aeops.page.try_it import Given, Scored, draw, try_sample
+from aeops.predictions import prediction_store
 from aeops.project import Project
-from aeops.recipe import load_recipe
-from aeops.serving.detector import Detector
+from aeops.recipe.reader import load_recipe
 
 from .conftest import HOSTILE, Served, copied
 
@@ -61,7 +61,7 @@ def test_a_digit_is_told_its_score_its_pictures_and_its_prediction(
     assert "200 calibration scores" in answer.text
     assert "nothing was changed" in answer.text
     identity = answer.text.split("ae why ")[1].split("<")[0].strip()
-    found = predictions.find(project, identity)
+    found = prediction_store.find(project, identity)
     assert (found.recipe, found.version, found.channel, found.sample) == ("digits", "1", "hand", "a seven.png")
     assert found.score == pytest.approx(float(expected["score"][0]))
 
@@ -164,7 +164,7 @@ def test_a_running_service_scores_and_its_refusal_is_told(
         assert tried.scored.score == pytest.approx(float(Detector(linear_bundle).score(digits[1300])["score"][0]), abs=1e-5)
         assert len(tried.panels) == 3
         assert tried.histogram is not None
-        assert predictions.find(changed, tried.scored.prediction).channel == "service"
+        assert prediction_store.find(changed, tried.scored.prediction).channel == "service"
         assert address in tried.scored.by
     finally:
         child.terminate()

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from checkout import Checkout, wait_for
 
-from aeops.stack.identity import mark_of
+from aeops.machine.process_identity import mark_of
 
 from .conftest import Served, write
 

@@ -13,8 +13,8 @@ import psutil
 import pytest
 from checkout import Checkout, wait_for
 
-from aeops.registry.environment import quiet_environment
-from aeops.servers import answers, free_port
+from aeops.machine.quiet_environment import quiet_environment
+from aeops.machine.servers import answers, free_port
 
 
 def kinds(done: subprocess.CompletedProcess[str]) -> str:

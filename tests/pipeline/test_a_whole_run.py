@@ -15,7 +15,7 @@ import pytest
 import yaml
 from checkout import EPOCHS, ROOT, Checkout, wait_for
 
-from aeops.servers import answers, free_port
+from aeops.machine.servers import answers, free_port
 
 
 def rows(database: Path, query: str) -> list[tuple[object, ...]]:

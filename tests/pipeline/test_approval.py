@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from checkout import Checkout, wait_for
 
-from aeops.servers import TEMPORARY, answers, free_port, server_command
+from aeops.machine.servers import TEMPORARY, answers, free_port, server_command
 
 WHY = "the loops are sharper"
 pytestmark = pytest.mark.timeout(600)  # seconds: several whole runs, one after the other

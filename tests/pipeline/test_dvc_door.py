@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from checkout import Checkout
 
-from aeops import dvc
+from aeops.data import dvc
 from aeops.project import Project
 
 

@@ -5,7 +5,7 @@ import os
 import time
 from pathlib import Path
 
-from aeops.progress import ProgressFollower, finished_rows
+from aeops.machine.progress import ProgressFollower, finished_rows
 
 
 def write(file: Path, epochs: int, cut: str = "") -> None:

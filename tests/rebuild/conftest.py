@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from aeops.project import Project
-from aeops.rebuild.record import Record
+from aeops.provenance.rebuild.record import Record
 from aeops.registry.store import VersionInfo
 
 

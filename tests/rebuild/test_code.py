@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from aeops.errors import DataError
-from aeops.lineage import git_diff, git_facts
 from aeops.project import Project
-from aeops.rebuild.code import clone_code, put_recorded
+from aeops.provenance.lineage import git_diff, git_facts
+from aeops.provenance.rebuild.code import clone_code, put_recorded
 
 
 def contents(root: Path) -> dict[str, bytes]:

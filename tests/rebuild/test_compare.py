@@ -10,7 +10,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from ae_models.sums import write_sums
-from aeops.rebuild.compare import Likeness, compare, divergence, within
+from aeops.provenance.rebuild.differences import Likeness, compare, divergence, within
 
 RECIPE = b"""
 gate:

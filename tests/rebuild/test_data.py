@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from aeops import dvc
-from aeops.dataset import file_sha256
+from aeops.data import dvc
+from aeops.data.dataset import file_sha256
 from aeops.errors import DataError
 from aeops.project import Project
-from aeops.rebuild.data import borrow_sources, missing_objects, study_files
+from aeops.provenance.rebuild.data import borrow_sources, missing_objects, study_files
 
 LOCAL = "[core]\n    remote = local\n['remote \"local\"']\n    url = ../.ae/dvc-remote\n"
 

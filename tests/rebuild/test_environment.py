@@ -12,7 +12,7 @@ import pytest
 
 from aeops.errors import DataError
 from aeops.project import Project
-from aeops.rebuild.environment import find_uv, python_for
+from aeops.provenance.rebuild.interpreter import find_uv, python_for
 
 ROOT = Path(__file__).parents[2]
 HERE = platform.python_version()

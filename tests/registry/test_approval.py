@@ -10,12 +10,11 @@ import yaml
 from checkout import ROOT
 from crown import crown
 
-from aeops import approval
-from aeops.approval import decide
 from aeops.errors import AeError, DataError, GateError, UsageError
-from aeops.outcome import is_settled, state, turned_away
 from aeops.project import Project
-from aeops.registry import ledger, promotion
+from aeops.registry import approval, ledger, promotion
+from aeops.registry.approval import decide
+from aeops.registry.outcome import is_settled, state, turned_away
 from aeops.registry.store import Store
 
 WHY = "the loops are sharper"

@@ -12,10 +12,10 @@ from crown import crown
 
 from ae_models.sums import bundle_sha256, file_sha256, verify
 from aeops.errors import DataError, InfrastructureError, UsageError
+from aeops.machine.stack_settings import Settings, forget_settings, write_settings
 from aeops.project import Project
 from aeops.registry.database import database_file
 from aeops.registry.store import Store, open_store
-from aeops.stack.settings import Settings, forget_settings, write_settings
 
 FIRST_USE = """
 import sys, time

@@ -10,10 +10,10 @@ import pytest
 
 from aeops.errors import InfrastructureError, UsageError
 from aeops.project import Project
-from aeops.recipe import Rule
-from aeops.registry import tryout
+from aeops.recipe.reader import Rule
+from aeops.registry import logged_model_check
+from aeops.registry.logged_model_check import ANSWERS, Tryout, judged, tried, try_out
 from aeops.registry.store import Store
-from aeops.registry.tryout import ANSWERS, Tryout, judged, tried, try_out
 
 BUNDLE = Path(__file__).parents[1] / "fixtures" / "bundle-format-1"
 RULE = Rule(check="logged", milliseconds=60_000)
@@ -42,7 +42,7 @@ def test_a_logged_model_answers_as_its_bundle_does_within_its_budget(model: Path
 
 
 def test_as_a_program_it_prints_what_it_found_as_json(model: Path, project: Project) -> None:
-    command = [sys.executable, "-m", "aeops.registry.tryout", "digits", "1"]
+    command = [sys.executable, "-m", "aeops.registry.logged_model_check", "digits", "1"]
     done = subprocess.run(command, cwd=project.root, capture_output=True, text=True, timeout=200, check=True)
     found = json.loads(done.stdout)
     assert (found["found"], found["difference"]) == ("answers", 0.0)
@@ -51,31 +51,31 @@ def test_as_a_program_it_prints_what_it_found_as_json(model: Path, project: Proj
 
 BROKEN: dict[str, tuple[str, str, str, str]] = {
     "code that refers to what was not packed": (
-        "code/aeops/serving/answers.py",
+        "code/aeops/bundle/answers.py",
         "from typing import Any",
         "from typing import Any\nimport aeops.project",
         "fails: ModuleNotFoundError: No module named 'aeops.project'",
     ),
     "code that gives other scores": (
-        "code/aeops/serving/answers.py",
+        "code/aeops/bundle/answers.py",
         "for row in zip(*columns, strict=True)",
         "for row in zip([x + 0.01 for x in columns[0]], *columns[1:], strict=True)",
         "scores its example otherwise than the bundle does, by 0.01",
     ),
     "code that gives no numbers": (
-        "code/aeops/serving/answers.py",
+        "code/aeops/bundle/answers.py",
         "for row in zip(*columns, strict=True)",
         "for row in zip([float('nan') for x in columns[0]], *columns[1:], strict=True)",
         "scores its example otherwise than the bundle does, by nan",
     ),
     "code that leaves the flag out": (
-        "code/aeops/serving/answers.py",
+        "code/aeops/bundle/answers.py",
         "dict(zip(scored, row, strict=True))",
         "dict(zip(scored, row[:2]))",
         "answers without is_anomaly, p_value, score",
     ),
     "code that answers one sample of two": (
-        "code/aeops/serving/answers.py",
+        "code/aeops/bundle/answers.py",
         "for row in zip(*columns, strict=True)]",
         "for row in zip(*columns, strict=True)][:1]",
         "does not answer its 2 example samples one by one",
@@ -95,7 +95,7 @@ def test_what_is_wrong_with_the_packed_code_is_found_though_the_bundle_is_whole(
 
 def test_a_file_that_was_left_out_of_the_packed_code_is_found(model: Path, store: Store) -> None:
     (model / "code" / "aeops" / "serving" / "answers.py").unlink()
-    assert tried(store, "digits", "1").found == "fails: ModuleNotFoundError: No module named 'aeops.serving.answers'"
+    assert tried(store, "digits", "1").found == "fails: ModuleNotFoundError: No module named 'aeops.bundle.answers'"
 
 
 def test_a_model_without_an_input_example_is_refused(model: Path, store: Store) -> None:
@@ -106,7 +106,7 @@ def test_a_model_without_an_input_example_is_refused(model: Path, store: Store) 
 
 def test_a_model_that_does_not_answer_in_time_is_stopped(model: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     change(model / "served_model.py", "from typing import Any", "import time\ntime.sleep(3600)\nfrom typing import Any")
-    monkeypatch.setattr(tryout, "SECONDS", 12)
+    monkeypatch.setattr(logged_model_check, "SECONDS", 12)
     assert tried(store, "digits", "1") == Tryout("gives no answer in 12 s")
 
 

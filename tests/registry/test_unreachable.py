@@ -15,12 +15,12 @@ from crown import crown
 
 from ae_models.sums import bundle_sha256
 from aeops.errors import InfrastructureError
+from aeops.machine.quiet_environment import quiet_environment
+from aeops.machine.servers import free_port, wait_until_healthy
 from aeops.project import Project
 from aeops.registry import promotion
-from aeops.registry.environment import quiet_environment
 from aeops.registry.ledger import ledger_file
 from aeops.registry.store import open_store
-from aeops.servers import free_port, wait_until_healthy
 
 DATASET = {"dataset": "digits", "content_sha256": "c" * 64}
 

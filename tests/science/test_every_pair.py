@@ -62,7 +62,7 @@ from ae_models.spec import (
     misfits,
     plain,
 )
-from aeops.serving.detector import Detector
+from aeops.bundle.detector import Detector
 
 ROWS = 24  # samples, all in one batch: one step an epoch
 SIZE = 18  # numbers in a code: a multiple of the 9 places of a 12 x 12 image halved twice, and of the 3 slots

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from serving.conftest import digits, linear_bundle, project  # the same real bundle, made once a process
 
-from aeops import predictions
+from aeops.predictions import prediction_store
 from aeops.project import Project
-from aeops.recipe import load_recipe
-from aeops.scoring.run import score_inbox
+from aeops.recipe.reader import load_recipe
+from aeops.scoring.inbox_run import score_inbox
 
 __all__ = ["digits", "linear_bundle", "project"]
 
@@ -52,7 +52,7 @@ class Room:
 
     def rows(self) -> list[tuple[str, str]]:
         """(sample, its hash) of everything that batches have recorded, sorted."""
-        table = predictions.read(self.project, "digits", channels=["batch"])
+        table = prediction_store.read(self.project, "digits", channels=["batch"])
         return sorted(zip(table["sample"].to_pylist(), table["sample_sha256"].to_pylist(), strict=True))
 
     def calls(self) -> list[Path]:

@@ -15,19 +15,18 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from aeops import predictions
+from aeops.bundle.detector import Detector
 from aeops.cli import score
-from aeops.dataset import file_sha256
+from aeops.data.dataset import file_sha256
+from aeops.data.statistics import sample_sha256
 from aeops.errors import DataError, UsageError
-from aeops.predictions import call_file
-from aeops.recipe import load_recipe
-from aeops.scoring import run as running
-from aeops.scoring import taking
+from aeops.predictions.prediction_store import call_file, prediction_store
+from aeops.recipe.reader import load_recipe
+from aeops.scoring import inbox_run as running
+from aeops.scoring import score_file
 from aeops.scoring.inbox import files_in, inbox_of
-from aeops.scoring.run import Scoring, alone, score_inbox
-from aeops.scoring.taking import SHA256, SOURCE, Calls, call_of, scored_blocks
-from aeops.serving.detector import Detector
-from aeops.statistics import sample_sha256
+from aeops.scoring.inbox_run import Scoring, alone, score_inbox
+from aeops.scoring.score_file import SHA256, SOURCE, Calls, call_of, scored_blocks
 
 from .conftest import Room, age, npy_bytes
 
@@ -50,7 +49,7 @@ def test_every_sample_of_new_files_is_recorded_as_the_champion_scores_it(
     Image.fromarray(digits[6, 0]).save(room.inbox / "c.png")
     age(room.inbox / "c.png")
     told = room.run(now=NOW)
-    table = predictions.read(room.project, "digits").to_pydict()
+    table = prediction_store.read(room.project, "digits").to_pydict()
     place = [table["sample"].index(name) for name in [*(f"a.npy[{row}]" for row in range(5)), "line2/b.npy[0]", "c.png"]]
     expected = Detector(linear_bundle).score(digits[:7], code=True)
     np.testing.assert_array_equal(np.array(table["score"], np.float32)[place], expected["score"])
@@ -64,13 +63,13 @@ def test_every_sample_of_new_files_is_recorded_as_the_champion_scores_it(
         assert file.parent.name == "2026-03-01"
         about = pq.read_metadata(file).metadata
         assert about[SHA256.encode()].decode() == one["sha256"]
-        assert predictions.find(room.project, f"{one['call']}-0").file == file
+        assert prediction_store.find(room.project, f"{one['call']}-0").file == file
 
 
 def test_a_large_file_is_scored_in_blocks_that_join_without_a_seam(
     room: Room, digits: np.ndarray, linear_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(taking, "BLOCK", 64)
+    monkeypatch.setattr(score_file, "BLOCK", 64)
     room.put("a.npy", digits[:300])
     room.run()
     [file] = room.calls()
@@ -84,7 +83,7 @@ def test_a_large_file_is_scored_in_blocks_that_join_without_a_seam(
 def test_a_file_larger_than_what_is_held_of_it_is_read_through(
     room: Room, digits: np.ndarray, linear_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(taking, "BLOCK", 128)
+    monkeypatch.setattr(score_file, "BLOCK", 128)
     room.put("a.npy", np.tile(digits, (4, 1, 1, 1)))  # 15 MiB
     [found], detector = files_in(room.inbox), Detector(linear_bundle)
     tracemalloc.start()
@@ -154,7 +153,7 @@ def test_two_contents_whose_calls_would_be_the_same_get_a_call_each(room: Room, 
     sha256 = file_sha256(room.put("a.npy", digits[:5]))
     wanted = call_of("digits", sha256, 0)
     taken = call_file(room.project, "digits", NOW, wanted)
-    predictions.write(taken, [], {SHA256: "f" * 64, SOURCE: "another.npy"})
+    prediction_store.write(taken, [], {SHA256: "f" * 64, SOURCE: "another.npy"})
     assert room.run()["samples"] == 5
     assert call_of("digits", sha256, 1) in {file.stem for file in room.calls()}
     assert Calls(room.project).of("digits", sha256)[0] == call_of("digits", sha256, 1)
@@ -185,7 +184,7 @@ def test_what_is_still_being_written_is_left_for_the_next_run(room: Room, digits
 def test_a_file_that_is_written_to_while_it_is_read_is_left_and_nothing_of_it_is_recorded(
     room: Room, digits: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(taking, "BLOCK", 2)
+    monkeypatch.setattr(score_file, "BLOCK", 2)
     place = room.put("a.npy", digits[:6])
     known = Detector.score
 
@@ -248,7 +247,7 @@ def test_what_was_refused_is_not_tried_again_until_its_content_changes(room: Roo
 
 
 def test_a_fault_in_a_later_block_refuses_the_whole_file(room: Room, digits: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(taking, "BLOCK", 4)
+    monkeypatch.setattr(score_file, "BLOCK", 4)
     samples = digits[:10].astype(np.float32)
     samples[9] = np.nan
     room.put("a.npy", samples)
@@ -281,8 +280,8 @@ def test_a_fault_nobody_thought_of_is_raised_once_the_other_files_are_done(
 ) -> None:
     room.put("a.npy", digits[:2])
     room.put("b.npy", digits[2:4])
-    known = taking.samples_of
-    monkeypatch.setattr(taking, "samples_of", lambda place, detector: 1 // (place.name != "a.npy") and known(place, detector))
+    known = score_file.samples_of
+    monkeypatch.setattr(score_file, "samples_of", lambda place, detector: 1 // (place.name != "a.npy") and known(place, detector))
     with pytest.raises(ZeroDivisionError) as caught:
         room.run()
     assert "a.npy" in caught.value.__notes__[0]

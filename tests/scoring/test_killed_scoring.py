@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from aeops import predictions
-from aeops.scoring import page  # brings matplotlib: here once, and not in every child
+from aeops.predictions import prediction_store
+from aeops.scoring import scoring_page  # brings matplotlib: here once, and not in every child
 
 from .conftest import Room
 
-CODE = (str(Path(page.__file__).parent), str(predictions.__file__))
+CODE = (str(Path(scoring_page.__file__).parent), str(prediction_store.__file__))
 STEPS = ("write", "go", "begin", "settle", "finish", "write_refused", "replace_text", "save")
 EVERY, SPREAD = 3, 6  # of the lines of these functions each third, and so many of all lines
 

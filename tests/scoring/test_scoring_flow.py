@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aeops.lock import run_lock
+from aeops.machine.lock import run_lock
 
 from .conftest import Room, age, npy_bytes
 
@@ -17,9 +17,9 @@ REPOSITORY = Path(__file__).parents[2]
 STORY = """
 import json
 from datetime import UTC, datetime
-from aeops.environment import prepare_environment
+from aeops.machine.environment import prepare_environment
 from aeops.project import find_project
-from aeops.servers import prefect_server
+from aeops.machine.servers import prefect_server
 
 project = find_project()
 prepare_environment(project)

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from aeops.bundle.detector import Detector
+from aeops.drawing.words import number
 from aeops.evaluation.false_alarms import clopper_pearson, requested_rates
-from aeops.report.words import number
-from aeops.scoring import run as running
-from aeops.scoring.figures import bins, densities
-from aeops.scoring.page import rate_of
-from aeops.serving.detector import Detector
+from aeops.scoring import inbox_run as running
+from aeops.scoring.charts import bins, densities
+from aeops.scoring.scoring_page import rate_of
 
 from .conftest import Room
 

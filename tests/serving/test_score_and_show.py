@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from aeops.bundle.detector import Detector
+from aeops.bundle.read_samples import read_samples
 from aeops.cli import score, show
 from aeops.errors import AeError, DataError, UsageError
 from aeops.project import Project
-from aeops.serving.detector import Detector
-from aeops.serving.read_samples import read_samples
 
 SHAPE = (1, 28, 28)
 

@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from aeops.bundle.answers import answers
+from aeops.bundle.detector import Detector
 from aeops.cli.serve import listen
+from aeops.machine.servers import free_port, wait_until_healthy
 from aeops.project import Project
 from aeops.registry.store import open_store
-from aeops.servers import free_port, wait_until_healthy
-from aeops.serving.answers import answers
-from aeops.serving.detector import Detector
 
 REPOSITORY = Path(__file__).parents[2]
 

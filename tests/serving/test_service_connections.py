@@ -15,10 +15,10 @@ import pytest
 from running_service import running
 from small_bundles import SIDE, small_bundle
 
+from aeops.bundle.detector import Detector
 from aeops.cli import serve
 from aeops.cli.serve import read_password
 from aeops.errors import UsageError
-from aeops.serving.detector import Detector
 from aeops.serving.limits import Limits
 from aeops.serving.npy import MEDIA_TYPE, write_npy
 

@@ -16,13 +16,13 @@ from checkout import wait_for
 from running_service import running
 from small_bundles import SIDE, small_bundle
 
-from aeops.serving.asked import Asked
-from aeops.serving.connections import Careful
-from aeops.serving.detector import Detector
-from aeops.serving.direct import Exchange
+from aeops.bundle.detector import Detector
+from aeops.serving.fast_path import Exchange
 from aeops.serving.limits import Limits
 from aeops.serving.npy import write_npy
-from aeops.serving.replies import Reply
+from aeops.serving.post import Asked
+from aeops.serving.response_formats import Reply
+from aeops.serving.timeouts import Careful
 
 JSON, NPY = b"application/json", b"application/x-npy"
 SAMPLE = np.arange(SIDE * SIDE, dtype=np.uint8).reshape(1, SIDE, SIDE)

@@ -13,10 +13,10 @@ from running_service import running
 from schemathesis.generation import GenerationMode
 from small_bundles import small_bundle, text_bundle
 
+from aeops.bundle.detector import Detector
 from aeops.serving.app import ASKED, TOLD, build_app
-from aeops.serving.bodies import JSON
-from aeops.serving.detector import Detector
 from aeops.serving.limits import Limits
+from aeops.serving.request_bodies import JSON
 
 EXAMPLES = 15  # a path, a model and a mode
 QUIET = settings(

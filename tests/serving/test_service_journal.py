@@ -15,17 +15,15 @@ import pytest
 from fastapi.testclient import TestClient
 from small_bundles import SIDE, small_bundle, text_bundle
 
-from aeops import predictions
+from aeops.bundle.detector import Detector
+from aeops.data.statistics import sample_sha256
 from aeops.errors import InfrastructureError
-from aeops.predictions import scorer_of
+from aeops.predictions.journal import Journal
+from aeops.predictions.prediction_store import journal as journals
+from aeops.predictions.prediction_store import journal_roller, prediction_store, scorer_of
 from aeops.project import Project
-from aeops.serving import journal as journals
-from aeops.serving import rolling
 from aeops.serving.app import build_app
-from aeops.serving.detector import Detector
-from aeops.serving.journal import Journal
 from aeops.serving.npy import MEDIA_TYPE, write_npy
-from aeops.statistics import sample_sha256
 
 ROOT = Path(__file__).parents[2]
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 1, SIDE, SIDE), dtype=np.uint8)
@@ -55,7 +53,7 @@ def die(journal: Journal) -> None:
 
 
 def held(project: Project) -> list[str]:
-    return predictions.read(project, "small")["id"].to_pylist()
+    return prediction_store.read(project, "small")["id"].to_pylist()
 
 
 def journal_files(project: Project) -> list[Path]:
@@ -72,9 +70,9 @@ def test_a_journals_rows_are_those_that_predictions_makes(detector: Detector, tm
         scorer, names = scorer_of("small", "1", model), ["a\udcff", *["é"] * (len(samples) - 1)]
         same = {"call": "7f3a9c2e", "first": 9, "time": now, "names": names, "samples": samples}
         scored = model.score(samples, code=True)
-        ours = journals.rows(predictions.schema(), scorer, **same, scored=scored)  # type: ignore[arg-type]
+        ours = journals.rows(prediction_store.schema(), scorer, **same, scored=scored)  # type: ignore[arg-type]
         ours.validate(full=True)
-        wanted = predictions.rows(scorer, channel=predictions.SERVICE, **same, scored=scored)  # type: ignore[arg-type]
+        wanted = prediction_store.rows(scorer, channel=prediction_store.SERVICE, **same, scored=scored)  # type: ignore[arg-type]
         assert ours.to_pylist() == wanted.to_pylist()
         assert ours.schema == wanted.schema
 
@@ -87,13 +85,13 @@ def test_every_answered_sample_is_found_by_its_id(project: Project, detector: De
     call = known[0].partition("-")[0]
     assert answer.headers["x-prediction-ids"] == f"{call}-0..4"
     for row, (name, said) in enumerate(zip(known, answer.json()["predictions"], strict=True)):
-        found = predictions.find(project, name)
+        found = prediction_store.find(project, name)
         assert (found.sample, found.version, found.channel) == (f"order-7[{row}]", "3", "service")
         assert (found.score, found.p_value, found.is_anomaly) == tuple(said.values())
         assert found.sample_sha256 == sample_sha256(IMAGES)[row]  # so that the sample is found in a dataset
     as_json = client.post("/score", json={"inputs": IMAGES[:1].tolist()}).json()["ids"]
     assert as_json == [f"{call}-5"]
-    assert predictions.find(project, as_json[0]).sample_sha256 == sample_sha256(IMAGES)[0]  # JSON has no dtype: bytes again
+    assert prediction_store.find(project, as_json[0]).sample_sha256 == sample_sha256(IMAGES)[0]  # JSON has no dtype: bytes again
     explained = client.post("/explain", json={"inputs": IMAGES[0].tolist()})
     assert (explained.json()["ids"], explained.headers["x-prediction-ids"]) == ([f"{call}-6"], f"{call}-6..6")
     invoked = client.post("/invocations", json={"inputs": IMAGES[0].tolist()})
@@ -119,10 +117,10 @@ import resource, signal, sys
 from pathlib import Path
 import numpy as np
 from aeops.errors import InfrastructureError
-from aeops.predictions import scorer_of
+from aeops.predictions.prediction_store import scorer_of
 from aeops.project import Project
-from aeops.serving.detector import Detector
-from aeops.serving.journal import Journal
+from aeops.bundle.detector import Detector
+from aeops.predictions.journal import Journal
 root, bundle = map(Path, sys.argv[1:])
 detector, journal, told = Detector(bundle), Journal(Project(root, root / ".ae"), "small"), 0
 images = np.zeros((50, 1, 4, 4), np.uint8)
@@ -157,13 +155,13 @@ def test_a_held_journal_is_left_alone_and_a_dead_ones_is_adopted(project: Projec
     journal = Journal(project, "small")
     fill(journal, detector)
     [file] = journal_files(project)
-    assert rolling.roll(project, "small") == []
+    assert journal_roller.roll(project, "small") == []
     assert journal_files(project) == [file]
     die(journal)
-    assert rolling.roll(project, "small") == []
+    assert journal_roller.roll(project, "small") == []
     assert journal_files(project) == []
     assert held(project) == [f"{file.stem}-{row}" for row in range(5)]
-    assert predictions.files_of(project, file.stem)[0].parent.name == f"{datetime.now(UTC):%Y-%m-%d}"
+    assert prediction_store.files_of(project, file.stem)[0].parent.name == f"{datetime.now(UTC):%Y-%m-%d}"
 
 
 def test_killed_between_file_and_journal_nothing_is_doubled(project: Project, detector: Detector) -> None:
@@ -172,11 +170,11 @@ def test_killed_between_file_and_journal_nothing_is_doubled(project: Project, de
     [file] = journal_files(project)
     data = file.read_bytes()
     die(journal)
-    rolling.roll(project, "small")
+    journal_roller.roll(project, "small")
     assert journal_files(project) == []
     file.write_bytes(data)  # as if the process had died before it removed the journal
     assert len(held(project)) == 5
-    rolling.roll(project, "small")
+    journal_roller.roll(project, "small")
     assert (len(held(project)), journal_files(project)) == (5, [])
 
 
@@ -190,7 +188,7 @@ def test_a_torn_end_costs_only_what_nobody_was_told(project: Project, detector: 
     os.ftruncate(opened.descriptor, whole + 100)
     os.close(opened.descriptor)
     assert len(held(project)) == 5
-    assert rolling.roll(project, "small") == []
+    assert journal_roller.roll(project, "small") == []
     assert (len(held(project)), journal_files(project)) == (5, [])
 
 
@@ -202,10 +200,10 @@ def test_a_broken_journal_is_told_and_kept_and_the_others_are_adopted(project: P
         die(journal)
     broken, _ = journal_files(project)
     data = bytearray(broken.read_bytes())
-    head = predictions.schema().serialize().size
+    head = prediction_store.schema().serialize().size
     data[head : head + 64] = b"\xff" * 64
     broken.write_bytes(bytes(data))
-    [fault] = rolling.roll(project, "small")
+    [fault] = journal_roller.roll(project, "small")
     assert str(broken) in fault
     assert journal_files(project) == [broken]
 
@@ -225,7 +223,7 @@ def test_a_journal_is_closed_when_it_is_due(
     second, row = fill(journal, detector)
     assert (second != first, row) == (True, 0)
     assert held(project) == [f"{call}-{row}" for call in (first, second) for row in range(5)]
-    rolling.roll(project, "small")
+    journal_roller.roll(project, "small")
     assert [file.stem for file in journal_files(project)] == [second]
 
 
@@ -258,7 +256,7 @@ def test_two_at_once_that_roll_neither_lose_nor_double(project: Project, detecto
         journal = Journal(project, "small")
         fill(journal, detector)
         die(journal)
-    command = [sys.executable, "-m", "aeops.serving.rolling", "small"]
+    command = [sys.executable, "-m", "aeops.predictions.journal_roller", "small"]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "AE_HOME": str(project.home)}
     children = [subprocess.Popen(command, cwd=project.root, env=environment) for _ in range(2)]
     assert [child.wait(timeout=60) for child in children] == [0, 0]
@@ -270,18 +268,18 @@ def test_a_rolled_file_has_large_row_groups(project: Project, detector: Detector
     for _ in range(20):
         call, _ = fill(journal, detector, IMAGES[:1])
     die(journal)
-    rolling.roll(project, "small")
-    assert pq.ParquetFile(predictions.files_of(project, call)[0]).num_row_groups == 1
+    journal_roller.roll(project, "small")
+    assert pq.ParquetFile(prediction_store.files_of(project, call)[0]).num_row_groups == 1
 
 
 WRITER = """
 import sys
 from pathlib import Path
 import numpy as np
-from aeops.predictions import scorer_of
+from aeops.predictions.prediction_store import scorer_of
 from aeops.project import Project
-from aeops.serving.detector import Detector
-from aeops.serving.journal import Journal
+from aeops.bundle.detector import Detector
+from aeops.predictions.journal import Journal
 root, bundle = map(Path, sys.argv[1:])
 detector, journal = Detector(bundle), Journal(Project(root, root / ".ae"), "small")
 images = np.zeros((3, 1, 4, 4), np.uint8)
@@ -303,7 +301,7 @@ def test_kill_9_loses_no_prediction_that_was_told(project: Project, detector: De
     found = held(project)
     assert set(told) <= set(found)
     assert len(found) == len(set(found))
-    assert isinstance(predictions.read(project, "small"), pa.Table)
+    assert isinstance(prediction_store.read(project, "small"), pa.Table)
 
 
 def test_unwritable_places_are_told_by_name(project: Project, detector: Detector) -> None:

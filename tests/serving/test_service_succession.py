@@ -12,19 +12,19 @@ import pytest
 from fastapi.testclient import TestClient
 from small_bundles import SIDE, small_bundle, text_bundle
 
+from aeops.bundle.detector import Detector
 from aeops.cli.serve import rehearse
 from aeops.errors import AeError, DataError, InfrastructureError
 from aeops.project import Project
-from aeops.recipe import ServingSpec
+from aeops.recipe.reader import ServingSpec
 from aeops.registry import ledger, watch
 from aeops.registry.database import database_file
 from aeops.registry.watch import Watch
-from aeops.serving import succession
+from aeops.serving import rollover
 from aeops.serving.app import Service, service_app
-from aeops.serving.detector import Detector
-from aeops.serving.served import Served, misfit
+from aeops.serving.rollover import Sources
+from aeops.serving.served_version import Served, misfit
 from aeops.serving.shadow import Seen
-from aeops.serving.succession import Sources
 
 DARK, BRIGHT = np.zeros((1, SIDE, SIDE), np.uint8), np.full((1, SIDE, SIDE), 250, np.uint8)
 
@@ -227,7 +227,7 @@ def test_what_the_trust_check_refuses_is_refused(room: Room) -> None:
 
 
 def test_a_registry_that_is_away_is_asked_again(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(succession, "AGAIN", (0.0,))
+    monkeypatch.setattr(rollover, "AGAIN", (0.0,))
     room.moves.errors = [InfrastructureError("MLflow does not answer")] * 2
     room.step("2")
     assert (room.version(), room.serving()["last"]["event"]) == ("1", "waits")

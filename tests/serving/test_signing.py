@@ -16,16 +16,16 @@ from crown import crown
 from model_signing.signing import Config
 
 from ae_models.sums import bundle_sha256, write_sums
+from aeops.bundle.signing import SIGNATURE, new_keys, sign, signature_fault
 from aeops.cli import serve
 from aeops.cli.main import main, parser
 from aeops.errors import DataError, GateError, UsageError
 from aeops.project import Project
-from aeops.recipe import load_recipe
+from aeops.recipe.reader import load_recipe
 from aeops.registry.database import database_file, prepare_database
 from aeops.registry.signatures import fetch_signature, sign_version
 from aeops.registry.store import Store, open_store
-from aeops.serving.trusted import require_signed, trusted_bundle
-from aeops.signing import SIGNATURE, new_keys, sign, signature_fault
+from aeops.registry.trust import require_signed, trusted_bundle
 
 ROOT = Path(__file__).parents[2]
 BUNDLE = ROOT / "tests" / "fixtures" / "bundle-format-1"

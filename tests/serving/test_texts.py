@@ -16,17 +16,17 @@ from mlflow.pyfunc import scoring_server
 from ae_models import tokens
 from ae_models.fit import fit
 from ae_models.spec import FitSpec
+from aeops.bundle.answers import answers
+from aeops.bundle.detector import TEXTS, Detector
+from aeops.bundle.read_texts import read_texts
 from aeops.cli import score
 from aeops.errors import AeError, DataError, UsageError
-from aeops.gate import answer_example
+from aeops.gate.rules import answer_example
 from aeops.project import Project
+from aeops.registry.logged_model_check import tried
 from aeops.registry.packing import save_model
 from aeops.registry.store import open_store
-from aeops.registry.tryout import tried
-from aeops.serving.answers import answers
 from aeops.serving.app import build_app
-from aeops.serving.detector import TEXTS, Detector
-from aeops.serving.read_texts import read_texts
 
 WORDS = ["a", "cat", "dog", "sees", "hears", "the", "bird", "often", "Ärger", "naïve"]
 GIVEN = ["The cat sees a bird.", "naïve Ärger", "", "x" * 400]

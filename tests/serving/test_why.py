@@ -16,16 +16,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from ae_models.sums import bundle_sha256, write_sums
-from aeops import predictions
 from aeops.cli import score, why
-from aeops.dataset import file_sha256
+from aeops.data.dataset import file_sha256
+from aeops.data.statistics import sample_sha256
 from aeops.errors import DataError, InfrastructureError, UsageError
-from aeops.predictions import Scorer
+from aeops.predictions.prediction_store import Scorer, prediction_store
 from aeops.project import Project
 from aeops.registry import promotion
 from aeops.registry.database import file_lock
 from aeops.registry.store import Store, open_store
-from aeops.statistics import sample_sha256
 
 REPOSITORY = Path(__file__).parents[2]
 CONTENT = "c" * 64
@@ -118,7 +117,7 @@ def test_every_score_is_recorded_as_it_is_told(
     ids = [row["id"] for row in answer["samples"]]
     assert len({name.partition("-")[0] for name in ids}) == 1
     assert [name.partition("-")[2] for name in ids] == ["0", "1", "2", "3", "4"]
-    [file] = predictions.files_of(store.project, ids[0].partition("-")[0])
+    [file] = prediction_store.files_of(store.project, ids[0].partition("-")[0])
     assert file.parent == store.project.home / "predictions" / "digits" / f"{datetime.now(UTC):%Y-%m-%d}"
     rows = pq.read_table(file).to_pylist()
     for row, told, sha256 in zip(rows, answer["samples"], sample_sha256(digits[:5]), strict=True):
@@ -136,14 +135,14 @@ def test_the_table_names_the_predictions_and_what_to_type(
     told = scored(digits[0, 0], tmp_path, capsys, as_json=False)
     asked = told.split("ae why ")[1].split()[0]
     assert told.count(asked) == 2
-    assert predictions.find(store.project, asked).sample == "batch.npy[0]"
+    assert prediction_store.find(store.project, asked).sample == "batch.npy[0]"
 
 
 def test_texts_are_recorded_by_their_words_and_odd_names_do_no_harm(project: Project) -> None:
     texts = np.array(["Grüße", "a b"], dtype=object)
     news = replace(SCORER, recipe="news", kind="text")
-    ids = predictions.record(project, news, channel="hand", names=["a\udcff", "b"], samples=texts, scored=said(2))
-    found = predictions.find(project, ids[0])
+    ids = prediction_store.record(project, news, channel="hand", names=["a\udcff", "b"], samples=texts, scored=said(2))
+    found = prediction_store.find(project, ids[0])
     assert found.sample_sha256 == hashlib.sha256("Grüße".encode()).hexdigest()
     assert found.sample == "a\\udcff"
     assert (found.mean, found.std) == (5, 0)
@@ -175,15 +174,15 @@ def test_what_is_no_prediction_is_told(
         (f"{call}-2", f"{call}-0 to {call}-1"),
     ):
         with pytest.raises(UsageError, match=words):
-            predictions.find(store.project, asked)
-    [file] = predictions.files_of(store.project, call)
+            prediction_store.find(store.project, asked)
+    [file] = prediction_store.files_of(store.project, call)
     rows = pq.read_table(file)
     pq.write_table(rows.take([1, 0]), file)
     with pytest.raises(DataError, match="its rows were changed"):
-        predictions.find(store.project, last)
+        prediction_store.find(store.project, last)
     file.write_bytes(file.read_bytes()[:100])
     with pytest.raises(DataError, match="cannot be read"):
-        predictions.find(store.project, last)
+        prediction_store.find(store.project, last)
 
 
 # ---------------------------------------------------------------- the chain
@@ -260,7 +259,7 @@ def test_a_prediction_of_a_version_that_is_gone_says_so(project: Project, monkey
     monkeypatch.delenv("AE_HOME", raising=False)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     gone = replace(SCORER, version="99")
-    [asked] = predictions.record(project, gone, channel="hand", names=["a"], samples=np.zeros((1, 2)), scored=said(1))
+    [asked] = prediction_store.record(project, gone, channel="hand", names=["a"], samples=np.zeros((1, 2)), scored=said(1))
     code, told = told_of(asked, capsys)
     assert code == 3
     assert "no version '99' of digits" in told
@@ -291,17 +290,17 @@ def test_an_unknown_recipe_is_told_with_its_near_match(store: Store) -> None:
 
 
 def test_the_module_of_predictions_is_light() -> None:
-    script = "import sys, aeops.predictions; print([m for m in ('numpy', 'pandas', 'pyarrow', 'mlflow') if m in sys.modules])"
+    script = "import sys, aeops.predictions.prediction_store; print([m for m in ('numpy', 'pandas', 'pyarrow', 'mlflow') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 
 def test_the_file_of_a_call_is_the_one_its_ids_name(project: Project) -> None:
     first, second = (
-        predictions.record(project, SCORER, channel="hand", names=["a"], samples=np.zeros((1, 2)), scored=said(1))[0]
+        prediction_store.record(project, SCORER, channel="hand", names=["a"], samples=np.zeros((1, 2)), scored=said(1))[0]
         for _ in range(2)
     )
-    files = [predictions.find(project, asked).file for asked in (first, second)]
+    files = [prediction_store.find(project, asked).file for asked in (first, second)]
     assert files[0] != files[1]
     assert [file.stem for file in files] == [asked.partition("-")[0] for asked in (first, second)]
     assert file_sha256(files[0]) != file_sha256(files[1])

@@ -17,18 +17,18 @@ from checkout import wait_for
 from aeops.cli.main import main, parser
 from aeops.cli.up import asked
 from aeops.errors import InfrastructureError, UsageError
-from aeops.lock import is_free, left_behind, run_lock, settle
-from aeops.ports import require_all_free
+from aeops.machine.lock import is_free, left_behind, run_lock, settle
+from aeops.machine.ports import require_all_free
+from aeops.machine.process_identity import parse, this_process
+from aeops.machine.stack_settings import Settings, read_settings, settings_file, write_settings
 from aeops.project import Project
-from aeops.stack import keeper as keeping
+from aeops.stack import service_manager as keeping
 from aeops.stack.alarms import read_alarms
-from aeops.stack.identity import parse, this_process
-from aeops.stack.keeper import Keeper
-from aeops.stack.notes import Note, processes, read_note, stop, write_note
+from aeops.stack.maintenance import older_ones
 from aeops.stack.plan import Service, score_ports, services
-from aeops.stack.settings import Settings, read_settings, settings_file, write_settings
-from aeops.stack.starting import migrate, require_ports
-from aeops.stack.tending import older_ones
+from aeops.stack.service_manager import Keeper
+from aeops.stack.service_records import Note, processes, read_note, stop, write_note
+from aeops.stack.startup import migrate, require_ports
 
 REPOSITORY = Path(__file__).parents[2]
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
@@ -62,7 +62,7 @@ def test_a_process_is_known_by_its_start_and_not_by_its_number_alone() -> None:
 
 def test_a_killed_process_that_nobody_has_counted_yet_is_dead() -> None:
     child = subprocess.Popen(SLEEP)
-    script = "import sys; from aeops.stack.identity import mark_of; print(mark_of(int(sys.argv[1])))"
+    script = "import sys; from aeops.machine.process_identity import mark_of; print(mark_of(int(sys.argv[1])))"
     command = [sys.executable, "-c", script, str(child.pid)]
     mark = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout.strip()
     identity = replace(this_process(), pid=child.pid, mark=mark)
@@ -76,7 +76,7 @@ def test_a_killed_process_that_nobody_has_counted_yet_is_dead() -> None:
 
 HOLD = """
 import sys, time
-from aeops.lock import run_lock
+from aeops.machine.lock import run_lock
 from aeops.project import find_project
 with run_lock(find_project(), "ae run held"):
     print("held", flush=True)

@@ -22,8 +22,8 @@ from checkout import Checkout, make_checkout, wait_for
 from living_stack import pids
 
 from aeops.project import Project
-from aeops.stack.notes import processes, read_note, read_notes
 from aeops.stack.prefect_api import PrefectApi
+from aeops.stack.service_records import processes, read_note, read_notes
 from aeops.stack.status import gather
 
 REPOSITORY = Path(__file__).parents[2]

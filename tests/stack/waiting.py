@@ -6,10 +6,10 @@ from typing import Any
 
 from prefect import State, flow
 
+from aeops.machine.process_identity import this_process
 from aeops.project import find_project
 from aeops.registry.reap import TAG
 from aeops.registry.store import open_store
-from aeops.stack.identity import this_process
 from flows import runs
 
 DATASET = {"dataset": "none", "content_sha256": "0" * 64}

@@ -15,12 +15,12 @@ from checkout import make_checkout, wait_for
 from living_stack import pids
 
 from ae_models.checkpoint import LAST
-from aeops import predictions
 from aeops.errors import InfrastructureError
+from aeops.machine.process_identity import parse
+from aeops.predictions import prediction_store
 from aeops.registry import ledger
-from aeops.stack.identity import parse
+from aeops.stack.maintenance import PROCESS
 from aeops.stack.status import gather
-from aeops.stack.tending import PROCESS
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]  # seconds, on a busy machine
 ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
@@ -138,7 +138,7 @@ def test_at_the_end_nothing_is_lost_or_doubled(days: Days) -> None:
     assert days.client.failed == []
 
     answered = list(days.client.answered)  # first, as the client goes on asking
-    held = predictions.read(days.project, "stream")
+    held = prediction_store.read(days.project, "stream")
     assert max(Counter(held["id"].to_pylist()).values()) == 1
     samples = held.filter(held["channel"].to_numpy() == "service")["sample"].to_pylist()
     asked = Counter(sample.partition("[")[0] for sample in samples)

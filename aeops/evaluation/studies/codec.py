@@ -8,18 +8,18 @@ import numpy as np
 from matplotlib.ticker import LogLocator, NullLocator
 
 from aeops.codec.archive import archived, opened, require_words
+from aeops.codec.baselines import coded
 from aeops.codec.coding import encode_words
 from aeops.codec.container import Source, packed, unpacked
 from aeops.codec.images import levels
 from aeops.codec.merging import codebooks, merged_words, recounted, swapped
-from aeops.codec.rivals import coded
-from aeops.evaluation import mosaics
-from aeops.evaluation.palette import KNN, MODEL, PCA
+from aeops.drawing import mosaics
+from aeops.drawing.palette import KNN, MODEL, PCA
+from aeops.drawing.style import WIDE, drawing
+from aeops.drawing.words import number
 from aeops.evaluation.reconstruction import reconstruction_metrics
 from aeops.evaluation.study import Finding, Scene
-from aeops.evaluation.style import WIDE, drawing
-from aeops.report.words import number
-from aeops.studies import CodecStudy
+from aeops.recipe.studies import CodecStudy
 
 ALONE = 100  # images that are also put into files of their own
 SHARES = (2, 4, 8, 16)  # the words of a codebook are divided by these for the further points of the model's curve

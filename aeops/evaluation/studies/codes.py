@@ -12,12 +12,12 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from ae_models import tokens
 from ae_models.spec import TEXT
-from aeops.evaluation import served
-from aeops.evaluation.figures import name_axes, principal_plane, scatter_labels
+from aeops.drawing.style import WIDE, drawing
+from aeops.drawing.words import share
+from aeops.evaluation import model_input
+from aeops.evaluation.line_charts import name_axes, principal_plane, scatter_labels
 from aeops.evaluation.study import Finding, Scene
-from aeops.evaluation.style import WIDE, drawing
-from aeops.report.words import share
-from aeops.studies import CodesStudy
+from aeops.recipe.studies import CodesStudy
 
 VOCABULARY = 4096  # words that the baselines of texts count
 MAPPED, POINTS = 1500, 400  # test codes that the maps are made of, and those drawn: few enough for a small file
@@ -125,7 +125,7 @@ def plain_vectors(scene: Scene, train: np.ndarray, test: np.ndarray) -> tuple[An
     if fit.input.kind == TEXT:
         words = TfidfVectorizer(max_features=VOCABULARY, sublinear_tf=True)
         return words.fit_transform(tokens.strings(data.train[train])), words.transform(tokens.strings(data.test[test]))
-    given = served.given(fit, np.asarray(data.train[train]), served.TRAIN_SEED), scene.given[test]
+    given = model_input.given(fit, np.asarray(data.train[train]), model_input.TRAIN_SEED), scene.given[test]
     seen, asked = (data.scaled(samples).reshape(len(samples), -1) for samples in given)
     return seen, asked
 

@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 from skimage.color import rgb2lab
 
-from aeops.evaluation import mosaics, served
+from aeops.drawing import mosaics
+from aeops.drawing.words import number
+from aeops.evaluation import model_input
 from aeops.evaluation.reconstruction import mse_per_image, psnr
 from aeops.evaluation.study import Finding, Scene
-from aeops.report.words import number
-from aeops.studies import ColourStudy
+from aeops.recipe.studies import ColourStudy
 
 ROWS = 20_000  # training samples that the mean colour is taken of
 SHOWN = 8  # images in the strips: more would make a large file
@@ -47,7 +48,7 @@ def study(spec: ColourStudy, scene: Scene, figures: Path) -> Finding:
 def mean_colour(scene: Scene) -> np.ndarray:
     """What red, green and blue are above the grey of a training pixel on average, (1, 3, 1, 1)."""
     chosen = scene.data.train[:ROWS]
-    grey = scene.data.scaled(served.given(scene.recipe.fit, chosen, served.TRAIN_SEED))
+    grey = scene.data.scaled(model_input.given(scene.recipe.fit, chosen, model_input.TRAIN_SEED))
     offset = (scene.data.scaled(chosen) - grey).mean(axis=(0, 2, 3), dtype=np.float64, keepdims=True)
     return np.asarray(offset, dtype=np.float32)
 

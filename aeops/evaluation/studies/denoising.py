@@ -11,11 +11,12 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from aeops.evaluation import mosaics, served
+from aeops.drawing import mosaics
+from aeops.drawing.words import number, share
+from aeops.evaluation import model_input
 from aeops.evaluation.reconstruction import reconstruction_metrics
 from aeops.evaluation.study import Finding, Scene
-from aeops.report.words import number, share
-from aeops.studies import DenoisingStudy
+from aeops.recipe.studies import DenoisingStudy
 
 STRIPS = "denoising_strips.svg"
 SHOWN = 10  # samples in it
@@ -106,7 +107,7 @@ def images(samples: Samples, shape: tuple[int, ...]) -> np.ndarray:
 def training_pairs(scene: Scene) -> tuple[Samples, Samples]:
     """Training samples, clean and noisy as they are served."""
     chosen = scene.data.train[:ROWS]
-    noisy = served.given(scene.recipe.fit, chosen, served.TRAIN_SEED)
+    noisy = model_input.given(scene.recipe.fit, chosen, model_input.TRAIN_SEED)
     return flat(scene.data.scaled(chosen)), flat(scene.data.scaled(noisy))
 
 

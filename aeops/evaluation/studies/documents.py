@@ -8,15 +8,16 @@ import numpy as np
 import pandas as pd
 from skimage.filters.rank import median
 
+from aeops.data.sources.tiles import assembled
+from aeops.drawing import mosaics
+from aeops.drawing.palette import MUTED
+from aeops.drawing.style import WIDE
+from aeops.drawing.words import number, share
 from aeops.errors import DataError, UsageError
-from aeops.evaluation import mosaics, ocr, served
-from aeops.evaluation.palette import MUTED
+from aeops.evaluation import model_input, ocr
 from aeops.evaluation.study import Finding, Scene
-from aeops.evaluation.style import WIDE
-from aeops.report.words import number, share
-from aeops.sources.specs import ScansSource
-from aeops.sources.tiles import assembled
-from aeops.studies import DocumentsStudy
+from aeops.recipe.sources import ScansSource
+from aeops.recipe.studies import DocumentsStudy
 
 WINDOW = 21  # pixels a side of the median that finds the paper: a few strokes wide, so that text does not count
 STEPS = np.arange(0.02, 0.4, 0.02)  # how much darker than the paper ink may have to be, as shares of the range
@@ -140,8 +141,8 @@ def training_tiles(scene: Scene) -> tuple[Pages, Pages]:
     """Some of the training tiles, noisy and clean, (n, side, side) each."""
     train, source = scene.data.train, scene.recipe.fit.input
     chosen = train[np.unique(np.linspace(0, len(train) - 1, min(ROWS, len(train))).round().astype(int))]
-    noisy = scene.data.scaled(served.given(scene.recipe.fit, chosen, served.TRAIN_SEED))
-    return noisy[:, 0], served.target(source, scene.data, chosen)[:, 0]
+    noisy = scene.data.scaled(model_input.given(scene.recipe.fit, chosen, model_input.TRAIN_SEED))
+    return noisy[:, 0], model_input.target(source, scene.data, chosen)[:, 0]
 
 
 def choose_threshold(noisy: Pages, clean: Pages, margin: int) -> Threshold:

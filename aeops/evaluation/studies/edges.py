@@ -8,11 +8,12 @@ import numpy as np
 from scipy.ndimage import binary_dilation, generate_binary_structure
 from skimage.filters import sobel
 
-from aeops.evaluation import mosaics, served
+from aeops.data.sources.edges import luma
+from aeops.drawing import mosaics
+from aeops.drawing.words import number
+from aeops.evaluation import model_input
 from aeops.evaluation.study import Finding, Scene
-from aeops.report.words import number
-from aeops.sources.edges import luma
-from aeops.studies import EdgesStudy
+from aeops.recipe.studies import EdgesStudy
 
 ROWS = 1000  # training samples that the thresholds are chosen on
 SHOWN = 12  # images in the strips
@@ -42,7 +43,7 @@ def study(spec: EdgesStudy, scene: Scene, figures: Path) -> Finding:
     """Edges by the model and by Sobel's gradient, each with its best threshold on training samples, beside the true ones."""
     source, data, normal = scene.recipe.fit.input, scene.data, scene.normal
     train = data.train[np.unique(np.linspace(0, len(data.train) - 1, min(ROWS, len(data.train))).round().astype(int))]
-    images, true = served.clean(source, train), served.target(source, data, train)[:, 0] > 0.5
+    images, true = model_input.clean(source, train), model_input.target(source, data, train)[:, 0] > 0.5
     tested, truth = scene.given[normal], scene.target[normal][:, 0] > 0.5
 
     def by_model(raw: np.ndarray) -> Maps:

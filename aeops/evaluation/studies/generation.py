@@ -11,11 +11,11 @@ from sklearn.decomposition import PCA
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from ae_models.spec import BceCompare
-from aeops.evaluation import mosaics
+from aeops.drawing import mosaics
+from aeops.drawing.style import WIDE
+from aeops.drawing.words import number
 from aeops.evaluation.study import Finding, Scene
-from aeops.evaluation.style import WIDE
-from aeops.report.words import number
-from aeops.studies import GenerationStudy
+from aeops.recipe.studies import GenerationStudy
 
 ROWS = 2_000  # test normals that the bound is measured on
 TRAIN_ROWS = 20_000  # training samples that PCA is fitted on

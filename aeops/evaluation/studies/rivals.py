@@ -8,14 +8,15 @@ from typing import Any
 import numpy as np
 
 from ae_models.spec import TEXT, FitSpec, QuantisedBottleneck
-from aeops.dataset import read_json
-from aeops.evaluation import mosaics, texts
+from aeops.bundle.detector import Detector
+from aeops.data.dataset import read_json
+from aeops.drawing import mosaics
+from aeops.drawing.words import number, share, span
+from aeops.evaluation import text_metrics
 from aeops.evaluation.detection import ranking
 from aeops.evaluation.reconstruction import mse_per_image
 from aeops.evaluation.study import Finding, Scene
-from aeops.report.words import number, share, span
-from aeops.serving.detector import Detector
-from aeops.studies import MODEL, RivalsStudy
+from aeops.recipe.studies import MODEL, RivalsStudy
 
 SHOWN = 10  # samples in the strips
 
@@ -77,7 +78,7 @@ def judged(scene: Scene, fit: FitSpec, said: dict[str, np.ndarray], detector: De
     novelty, normal = scene.data.novelty, scene.normal
     if detector.kind == TEXT:
         wanted, made = detector.check(scene.data.test[normal]), detector.check(said["reconstruction"][normal].tolist())
-        error = 1 - texts.text_metrics(wanted, made)["token_accuracy"]
+        error = 1 - text_metrics.text_metrics(wanted, made)["token_accuracy"]
     else:
         error = float(mse_per_image(scene.target[normal], scene.data.scaled(said["reconstruction"][normal])).mean())
     ranked = ranking(said["score"], novelty) if novelty.any() else None

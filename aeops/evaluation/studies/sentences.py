@@ -24,12 +24,12 @@ from sklearn.preprocessing import normalize
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from ae_models import tokens
+from aeops.data.sources.sentence_split import sentences_of, tidy
+from aeops.drawing.words import number, share
 from aeops.errors import DataError
 from aeops.evaluation.study import Finding, Scene
-from aeops.report.words import number, share
-from aeops.sources.sentence_split import sentences_of, tidy
-from aeops.sources.specs import text_name
-from aeops.studies import SentencesStudy
+from aeops.recipe.sources import text_name
+from aeops.recipe.studies import SentencesStudy
 
 if TYPE_CHECKING:
     from ae_models.autoencoder import Autoencoder

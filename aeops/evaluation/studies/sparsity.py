@@ -4,14 +4,14 @@ from pathlib import Path
 
 import numpy as np
 
-from aeops.evaluation import served
+from aeops.drawing.palette import GRID, MODEL, MUTED
+from aeops.drawing.style import WIDE, drawing
+from aeops.drawing.words import number, share
+from aeops.evaluation import model_input
 from aeops.evaluation.detection import PcaBaseline
-from aeops.evaluation.palette import GRID, MODEL, MUTED
 from aeops.evaluation.reconstruction import mse_per_image
 from aeops.evaluation.study import Finding, Scene
-from aeops.evaluation.style import WIDE, drawing
-from aeops.report.words import number, share
-from aeops.studies import SparsityStudy
+from aeops.recipe.studies import SparsityStudy
 
 PCA_ROWS = 20_000  # training samples that PCA is fitted on
 
@@ -64,7 +64,7 @@ def beside_pca(scene: Scene, components: int) -> dict[str, float]:
     train = scene.data.train[:PCA_ROWS]
     if scene.detector.kind == "text" or scene.detector.shape != scene.detector.made_shape or components > min(flat(train).shape):
         return {}
-    pca = PcaBaseline.fit(flat(scene.data.scaled(served.clean(source, train))), components)
+    pca = PcaBaseline.fit(flat(scene.data.scaled(model_input.clean(source, train))), components)
     made = pca.reconstruct(flat(scene.data.scaled(scene.given[normal]))).clip(0, 1)
     error = float(mse_per_image(flat(scene.target[normal]), made).mean())
     model = float(mse_per_image(scene.target[normal], scene.made[normal]).mean())

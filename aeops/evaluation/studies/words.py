@@ -12,7 +12,7 @@ from ae_models import tokens
 from aeops.errors import DataError
 from aeops.evaluation.studies.sentences import alike, load_model
 from aeops.evaluation.study import Finding, Scene
-from aeops.studies import WordsStudy
+from aeops.recipe.studies import WordsStudy
 
 WORD = re.compile(r"[a-z]{3,}")
 FREQUENT = 20  # times that a word stands in the training texts, at least: of rarer ones little is learned

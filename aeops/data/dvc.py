@@ -1,0 +1,155 @@
+"""The only door to DVC: its command line, in a subprocess. Call it while holding the run lock."""
+
+import configparser
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from aeops.errors import DataError, InfrastructureError
+from aeops.machine.child_process import run_module
+from aeops.project import Project
+
+STAGES = ("prepare", "train", "evaluate", "gate")
+
+
+def dvc(project: Project, *arguments: str, meanwhile: Callable[[], None] | None = None) -> str:
+    """Runs one DVC command and returns what it printed.
+
+    Raises:
+        AeError: what a stage in it reported, else InfrastructureError with DVC's last lines.
+    """
+    free_stale_lock(project)
+    keep_state_in_home(project)
+    return call(project, *arguments, meanwhile=meanwhile)
+
+
+def call(project: Project, *arguments: str, meanwhile: Callable[[], None] | None = None) -> str:
+    log = project.logs / f"dvc-{arguments[0]}.log"
+    return run_module(["dvc", *arguments], root=project.root, home=project.home, log=log, meanwhile=meanwhile)
+
+
+def free_stale_lock(project: Project) -> None:
+    """Removes what a killed DVC left: whoever holds the run lock is the only one who may be running DVC here."""
+    (project.root / ".dvc" / "tmp" / "rwlock").unlink(missing_ok=True)
+
+
+def keep_state_in_home(project: Project) -> None:
+    """Points DVC's local remote and its site cache into the state folder, wherever AE_HOME has put that."""
+    os.environ["DVC_SITE_CACHE_DIR"] = str(project.home / "dvc-site")
+    local = project.root / ".dvc" / "config.local"
+    section, url = "'remote \"local\"'", str(project.home / "dvc-remote")
+    config = configparser.ConfigParser()
+    config.read(local)
+    if project.home == project.root / ".ae" and not config.has_section(section):
+        return  # the committed configuration says the same
+    if config.get(section, "url", fallback=None) == url:
+        return
+    if not config.has_section(section):
+        config.add_section(section)
+    config.set(section, "url", url)
+    aside = local.with_suffix(".aside")
+    with aside.open("w", encoding="utf-8") as file:
+        config.write(file)
+    aside.replace(local)
+
+
+def add_data(project: Project) -> str:
+    """Versions data/ and stores it in the remote; returns DVC's hash of the folder."""
+    dvc(project, "add", "data")
+    dvc(project, "push", "data.dvc")
+    return data_hash(project)
+
+
+def data_hash(project: Project) -> str:
+    """The hash of data/ that data.dvc records."""
+    import yaml
+
+    return str(yaml.safe_load((project.root / "data.dvc").read_text(encoding="utf-8"))["outs"][0]["md5"])
+
+
+def reproduce(project: Project, stage: str, recipe: str, meanwhile: Callable[[], None] | None = None) -> bool:
+    """Brings one stage of a recipe up to date; returns whether its command ran (False: unchanged or restored)."""
+    output = dvc(project, "repro", "--single-item", f"{stage}@{recipe}", meanwhile=meanwhile)
+    return "Running stage" in output
+
+
+def push_outputs(project: Project, recipe: str) -> None:
+    """Stores the outputs of a recipe's stages in the remote."""
+    dvc(project, "push", *(f"{stage}@{recipe}" for stage in STAGES))
+
+
+def is_up_to_date(project: Project, recipe: str) -> bool:
+    """Whether data/ and every stage of the recipe are as data.dvc and dvc.lock record them."""
+    return not status(dvc(project, "status", "--json", "data.dvc", *(f"{stage}@{recipe}" for stage in STAGES)))
+
+
+def status(output: str) -> dict[str, Any]:
+    """What `dvc status --json` found, out of all that it printed."""
+    try:
+        return dict(json.loads(output[output.find("{") :]))
+    except json.JSONDecodeError as error:
+        raise InfrastructureError(f"dvc status answered what is no JSON: {output[-300:]}") from error
+
+
+# ---------------------------------------------------------------- clones of a project
+
+
+def remote_of(project: Project, configuration: Path) -> str:
+    """The remote from which a clone of the project gets its data: a folder, or an address with `://` in it.
+
+    Args:
+        project: whose state folder holds the remote `local`, and whose own settings (.dvc/config.local) count.
+        configuration: the clone's .dvc/config.
+
+    Raises:
+        DataError: it names no remote.
+    """
+    config = read_configuration(configuration, project.root / ".dvc" / "config.local")
+    name = config.get("core", "remote", fallback="")
+    if name == "local":
+        return str(project.home / "dvc-remote")
+    url = config.get(remote_section(name), "url", fallback="")
+    if not url:
+        raise DataError(f"{configuration} names no remote to get data from: name one with `dvc remote add --local --default`")
+    return url if "://" in url else str((project.root / ".dvc" / url).resolve())
+
+
+def lend_remote(project: Project, clone: Project) -> None:
+    """Lets a clone read from the project's remote, with the project's own settings, through a cache of the clone's own."""
+    committed, local = (clone.root / ".dvc" / name for name in ("config", "config.local"))
+    config = read_configuration(committed, project.root / ".dvc" / "config.local")
+    section = remote_section(config.get("core", "remote"))
+    config.read_dict({section: {"url": remote_of(project, committed)}, "cache": {"dir": str(clone.root / ".dvc" / "cache")}})
+    local.touch(mode=0o600)  # it may hold passwords
+    with local.open("w", encoding="utf-8") as file:
+        config.write(file)
+
+
+def read_configuration(*files: Path) -> configparser.ConfigParser:
+    config = configparser.ConfigParser(interpolation=None)
+    config.read(files)
+    return config
+
+
+def remote_section(name: str) -> str:
+    return f"'remote \"{name}\"'"
+
+
+def in_clone(clone: Project, *arguments: str) -> str:
+    """Runs one DVC command in a clone that `lend_remote` has set up; raises as `dvc` does."""
+    os.environ["DVC_SITE_CACHE_DIR"] = str(clone.home / "dvc-site")
+    return call(clone, *arguments)
+
+
+def changed_code(clone: Project, recipe: str) -> list[str]:
+    """The dependencies of a recipe's stages that are not as dvc.lock records them, but for data and other stages' outputs."""
+    import yaml
+
+    told = status(in_clone(clone, "status", "--json", *(f"{stage}@{recipe}" for stage in STAGES)))
+    locked = yaml.safe_load((clone.root / "dvc.lock").read_text(encoding="utf-8"))["stages"]
+    made = {out["path"] for stage in locked.values() for out in stage.get("outs", [])}
+    changes = [entry.get("changed deps", {}) for stage in told.values() for entry in stage if isinstance(entry, dict)]
+    files = {path for change in changes for path, how in change.items() if isinstance(how, str)}  # parameters have their own form
+    return sorted(path for path in files - made if not path.startswith("data/"))

@@ -1,0 +1,135 @@
+"""The suites of a recipe: what is expected of each sample, of the set, of each label, and beside the last accepted version.
+
+Great Expectations judges tables, so the samples are judged by the index (a row a sample, with its statistics).
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import great_expectations.expectations as gxe
+from great_expectations.expectations.expectation import Expectation
+
+from ae_models.spec import TEXT
+from aeops.recipe.reader import Range, Recipe
+
+
+@dataclass(frozen=True)
+class Check:
+    """One expectation, and the words for it.
+
+    Attributes:
+        name: how messages, receipts and pages call it.
+        allowed: what it allows.
+        given: what breaks it, with {} for the value; empty where the table's facts say it.
+        expectation: Great Expectations' own.
+    """
+
+    name: str
+    allowed: str
+    given: str
+    expectation: Expectation
+
+    @property
+    def column(self) -> str:
+        """The column that it judges, or the empty string where it judges the table."""
+        return str(getattr(self.expectation, "column", ""))
+
+
+def between(name: str, given: str, column: str, low: float | None, high: float | None, allowed: str) -> Check:
+    """Every value of the column lies in [low, high]."""
+    return Check(name, allowed, given, gxe.ExpectColumnValuesToBeBetween(column=column, min_value=low, max_value=high))
+
+
+def one_of(name: str, given: str, column: str, values: list[Any], allowed: str) -> Check:
+    """Every value of the column is one of a few."""
+    return Check(name, allowed, given, gxe.ExpectColumnValuesToBeInSet(column=column, value_set=values))
+
+
+def sample_checks(recipe: Recipe, dtype: str) -> list[Check]:
+    """What is expected of each sample; one that breaks any of these is set aside."""
+    shape = "x".join(map(str, recipe.fit.input.shape))
+    new = gxe.ExpectColumnValuesToBeNull(column="duplicate_of")
+    checks = [
+        one_of("shape", "{}", "shape", [shape], shape),
+        one_of("dtype", "{}", "dtype", [dtype], dtype),
+        *(text_checks(recipe) if recipe.fit.input.kind == TEXT else number_checks(recipe)),
+        Check("duplicate", "samples that equal no earlier one", "a copy of {}", new),
+        one_of("across_splits", "a copy in another split", "duplicate_across_splits", [False], "copies in the same split"),
+    ]
+    return checks + (label_checks(recipe) if recipe.data.labels else [])
+
+
+def number_checks(recipe: Recipe) -> list[Check]:
+    """What is expected of the values of an image or a series; the range is that of its target channels too."""
+    spec, bounds = recipe.fit.input, recipe.validate
+    values = f"{spec.low:g} to {spec.high:g}"
+    blank = one_of("blank", "values that are all the same", "blank", [False], "values that differ")
+    return [
+        between("nan", "{} NaN values", "nans", 0, 0, "none"),
+        between("range_low", "a smallest value of {}", "low", spec.low, None, values),
+        between("range_high", "a largest value of {}", "high", None, spec.high, values),
+        *([blank] if bounds.blank == "refuse" else []),
+        bounded_by("sample_mean", "mean", bounds.sample_mean),
+        bounded_by("sample_std", "std", bounds.sample_std),
+    ]
+
+
+def text_checks(recipe: Recipe) -> list[Check]:
+    """What is expected of a text."""
+    bounds = recipe.validate
+    blank = one_of("blank", "white space only", "blank", [False], "texts with a word in them")
+    return [
+        one_of("readable", "bytes that are no text", "readable", [True], "UTF-8, then zeros"),
+        *([blank] if bounds.blank == "refuse" else []),
+        bounded_by("characters", "characters", bounds.characters),
+        bounded_by("letters", "letters", bounds.letters),
+    ]
+
+
+def bounded_by(name: str, column: str, bounds: Range | None) -> Check:
+    """Every value of the column lies within the recipe's bounds, which it has for its kind of input."""
+    assert bounds is not None
+    return between(name, "{}", column, bounds.min, bounds.max, f"{bounds.min:g} to {bounds.max:g}")
+
+
+def label_checks(recipe: Recipe) -> list[Check]:
+    """What is expected of each sample's label."""
+    labels = list(recipe.data.labels)
+    allowed = ", ".join(map(str, labels))
+    return [
+        Check("label_missing", allowed, "no label", gxe.ExpectColumnValuesToNotBeNull(column="label")),
+        one_of("label", "{}", "label", labels, allowed),
+    ]
+
+
+def set_checks(recipe: Recipe) -> list[Check]:
+    """What is expected of the accepted samples together."""
+    split = recipe.data.split
+    shares = {"validation": split.validation, "calibration": split.calibration, "test": split.test}
+    splits = ["train", *(name for name, share in shares.items() if share != 0)]  # None: the source's own test part
+    low, high = int(recipe.validate.rows.min), int(recipe.validate.rows.max)
+    rows = gxe.ExpectTableRowCountToBeBetween(min_value=low, max_value=high)
+    filled = gxe.ExpectColumnDistinctValuesToContainSet(column="split", value_set=splits)
+    return [
+        Check("rows", f"{low} to {high} samples", "{}", rows),
+        Check("splits", f"samples in each of {', '.join(splits)}", "{}", filled),
+    ]
+
+
+def share_checks(bounds: Range) -> list[Check]:
+    """What is expected of each label's share of the accepted samples; a label that no sample has is a share of 0."""
+    return [between("class_share", "{}", "share", bounds.min, bounds.max, f"{bounds.min:g} to {bounds.max:g}")]
+
+
+def drift_checks(recipe: Recipe, last: dict[str, float]) -> list[Check]:
+    """How far the means over the set may lie from `last`: column -> its mean in the last accepted version."""
+    bound = recipe.validate.mean_drift
+    return [
+        Check(
+            f"drift_of_{column}",
+            f"{mean - bound:.4f} to {mean + bound:.4f} ({bound:g} around the last accepted version)",
+            "a mean of {}",
+            gxe.ExpectColumnMeanToBeBetween(column=column, min_value=mean - bound, max_value=mean + bound),
+        )
+        for column, mean in last.items()
+    ]

@@ -1,0 +1,45 @@
+"""The settings of every process we start: state under AE_HOME, telemetry off, quiet logs. Set before the libraries load."""
+
+import os
+import shutil
+
+from aeops.errors import InfrastructureError
+from aeops.machine.quiet_environment import quiet_environment
+from aeops.project import Project
+
+ROOM_NEEDED = 512 * 2**20  # bytes: a dataset, its copies in DVC's cache and remote, models and databases
+
+
+def require_room(project: Project) -> None:
+    """Makes the state folder and refuses to start a run that its disk cannot hold.
+
+    Raises:
+        InfrastructureError: the folder cannot be written, or too little space is left on its disk.
+    """
+    try:
+        project.home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InfrastructureError(
+            f"cannot make the state folder {project.home} ({error.strerror}): set AE_HOME to a folder you may write"
+        ) from error
+    if not os.access(project.home, os.W_OK):
+        raise InfrastructureError(f"cannot write in the state folder {project.home}: set AE_HOME to a folder you may write")
+    free = shutil.disk_usage(project.home).free
+    if free < ROOM_NEEDED:
+        raise InfrastructureError(
+            f"{free / 2**20:.0f} MiB free on the disk of the state folder {project.home}, at least {ROOM_NEEDED / 2**20:.0f} MiB "
+            "needed: free some, or set AE_HOME to a folder on a larger disk; nothing was started"
+        )
+
+
+def prepare_environment(project: Project) -> None:
+    """Sets what the libraries read when they are imported; what the user has set already stays."""
+    quiet_environment()
+    settings = {
+        "AE_HOME": str(project.home),
+        "PREFECT_HOME": str(project.prefect),
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",  # of a flow started by hand; 20 s fail on a busy machine
+        "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # the terminal gets our messages; the run's page keeps the log
+    }
+    for name, value in settings.items():
+        os.environ.setdefault(name, value)

