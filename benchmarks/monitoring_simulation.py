@@ -17,10 +17,10 @@ from scipy.special import ndtr
 from scipy.stats import binom
 
 from ae_models.threshold import conformal_rank
-from aeops.data.dataset import read_json, write_json
 from aeops.drawing.words import share
 from aeops.errors import UsageError
 from aeops.evaluation.false_alarms import clopper_pearson
+from aeops.files import read_json, write_json
 from aeops.monitoring.eprocess import any_change, log_evidence, more_than, worst_of
 from aeops.monitoring.ranks import even_ranks
 from aeops.recipe.monitoring import ALARM_RATE, CODES, INPUTS, SCORES, MonitorSpec

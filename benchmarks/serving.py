@@ -33,8 +33,8 @@ import serving_room as room
 
 from ae_models.runtime import onnxruntime
 from aeops.bundle.detector import Detector, outputs, usable_cores
-from aeops.data.dataset import read_json, write_json
 from aeops.errors import UsageError
+from aeops.files import read_json, write_json
 from aeops.machine.servers import free_port
 from aeops.registry.store import open_store
 from aeops.report.model_card import table

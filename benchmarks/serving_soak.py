@@ -21,8 +21,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 import serving_room as room
 
 from aeops.bundle.detector import usable_cores
-from aeops.data.dataset import read_json, write_json
 from aeops.errors import UsageError
+from aeops.files import read_json, write_json
 from aeops.machine.servers import free_port
 from aeops.predictions import prediction_store
 from aeops.serving.npy import MEDIA_TYPE, write_npy

@@ -17,11 +17,11 @@ from pydantic import Field
 
 from ae_models.sums import bundle_sha256
 from aeops.bundle.signing import read_private_key, signing_key
-from aeops.data.dataset import file_sha256
 from aeops.errors import DataError, UsageError
+from aeops.files import file_sha256
 from aeops.gate.evidence import holdout_sha256, write_evidence
 from aeops.project import Project, find_project
-from aeops.recipe.reader import LOGGED
+from aeops.recipe.gate_rules import LOGGED
 from aeops.registry import approval, ledger, promotion
 from aeops.registry.ledger import Line
 from aeops.registry.logged_model_check import try_out

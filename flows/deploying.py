@@ -21,6 +21,7 @@ from prefect.exceptions import ObjectAlreadyExists
 from prefect.workers.process import ProcessWorker
 
 from aeops.errors import InfrastructureError, UsageError
+from aeops.files import write_whole
 from aeops.machine.stack_settings import deployed_file, read_settings
 from aeops.machine.stage_main import run_stage
 from aeops.project import Project, find_project
@@ -28,7 +29,6 @@ from aeops.stack.alarms import EVENT
 from aeops.stack.maintenance import thin_out
 from aeops.stack.plan import POOL, api_of
 from aeops.stack.prefect_api import PrefectApi
-from aeops.stack.service_records import write_whole
 
 BLOCK = "ae-notify"  # the block that holds the address
 ANSWERS_WITHIN = 120.0  # seconds for a server that is just starting, on a busy machine

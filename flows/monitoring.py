@@ -12,8 +12,8 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact
 from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound
 
-from aeops.data.dataset import write_json
 from aeops.errors import UsageError
+from aeops.files import write_json
 from aeops.machine.child_process import run_module
 from aeops.monitoring import markdown, paths, retrains
 from aeops.monitoring.decision import decide

@@ -48,7 +48,7 @@ def keep_output(project: Project) -> None:
 
 
 def name_process() -> None:
-    """Labels this flow run with its process, so that a kill -9 is found out (aeops/stack/maintenance.py), and keeps its output."""
+    """Labels this flow run with its process, so that a kill -9 is found out (stack/maintenance.py), and keeps its output."""
     keep_output(find_project())
     with get_client(sync_client=True) as client:
         client.update_flow_run_labels(flow_run.id, {PROCESS: this_process().text})

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import yaml
 
-from aeops.data.dataset import content_sha256, read_json, write_json
+from aeops.data.dataset import content_sha256
 from aeops.data.sources.catalogue import read_source
 from aeops.data.sources.samples import Samples
+from aeops.files import read_json, write_json
 from aeops.project import Project, find_project
 from aeops.recipe.reader import Recipe, load_recipe
 from aeops.stages.ingest import ingest

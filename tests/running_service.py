@@ -7,9 +7,9 @@ from types import SimpleNamespace
 
 from aeops.bundle.detector import Detector
 from aeops.cli.serve import listen, uvicorn_server
-from aeops.serving.app import Service
 from aeops.serving.limits import Limits
 from aeops.serving.served_version import Served
+from aeops.serving.service import Service
 
 
 @contextmanager

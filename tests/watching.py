@@ -9,6 +9,7 @@ import numpy as np
 
 from aeops.bundle.detector import Detector
 from aeops.predictions import prediction_store
+from aeops.predictions.rows import build_rows, scorer_of
 from aeops.project import Project
 from aeops.registry import ledger
 
@@ -34,12 +35,12 @@ def scoring(project: Project, bundle: Path) -> Score:
     detector, promoted = Detector(bundle), promotion_of(project)
 
     def record(day: int, samples: np.ndarray, channel: str = "service", version: str = "1") -> None:
-        scorer = prediction_store.scorer_of("digits", version, detector)
+        scorer = scorer_of("digits", version, detector)
         moment = on_day(promoted, day)
         call = prediction_store.new_call(project)
         names = [f"{place}.png" for place in range(len(samples))]
         said = detector.score(samples, code=True)
-        rows = prediction_store.rows(scorer, call=call, channel=channel, time=moment, names=names, samples=samples, scored=said)
+        rows = build_rows(scorer, call=call, channel=channel, time=moment, names=names, samples=samples, scored=said)
         prediction_store.write(prediction_store.call_file(project, "digits", moment, call), [rows])
 
     return record

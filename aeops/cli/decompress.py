@@ -69,7 +69,7 @@ def write_array(archive: "Archive", detector: "Detector", place: Path) -> None:
     from aeops.cli.outputs import new_file
     from aeops.codec.archive import opened
     from aeops.codec.images import as_stored
-    from aeops.data.dataset import write_npy
+    from aeops.files import write_npy
 
     low, high = detector.low, detector.high
     dtype = as_stored(np.zeros(0), low, high).dtype
@@ -81,7 +81,7 @@ def write_array(archive: "Archive", detector: "Detector", place: Path) -> None:
 def write_folder(archive: "Archive", detector: "Detector", place: Path) -> None:
     from aeops.codec.archive import opened
     from aeops.codec.images import image_names, require_images, write_images
-    from aeops.data.dataset import written_aside
+    from aeops.files import written_aside
 
     require_images(detector.made_shape)
     names = image_names(archive.sources)

@@ -12,10 +12,10 @@ from typing import Literal
 
 from aeops.data.dataset import content_sha256
 from aeops.errors import AeError
+from aeops.machine import platform_info
 from aeops.machine.environment import ROOM_NEEDED
 from aeops.machine.servers import running_prefect
 from aeops.project import Project
-from aeops.provenance import lineage
 from aeops.provenance.packages import differences
 from aeops.recipe.reader import load_recipe, recipe_names
 from aeops.registry.store import open_store
@@ -53,7 +53,7 @@ def check_python() -> Finding:
 
 
 def check_machine() -> Finding:
-    facts = lineage.platform_facts()
+    facts = platform_info.platform_facts()
     gpu, torch = facts["platform.gpu"], facts["platform.torch"]
     says = f"{facts['platform.cpu']}, {facts['platform.threads']} threads, GPU: {gpu}, torch {torch}"
     if gpu != "none" and "+cpu" in torch:

@@ -111,12 +111,12 @@ def recorded(
 ) -> list[str]:
     """Records the predictions; returns their ids."""
     from aeops.predictions import prediction_store
+    from aeops.predictions.rows import scorer_of
+    from aeops.recipe.monitoring import HAND
 
     batch = samples.values if detector.kind == "text" else samples.values.reshape(len(samples.names), *detector.shape)
-    scorer = prediction_store.scorer_of(recipe, version, detector)
-    return prediction_store.record(
-        project, scorer, channel=prediction_store.HAND, names=samples.names, samples=batch, scored=scored
-    )
+    scorer = scorer_of(recipe, version, detector)
+    return prediction_store.record(project, scorer, channel=HAND, names=samples.names, samples=batch, scored=scored)
 
 
 def as_json(

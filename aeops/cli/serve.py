@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
     from aeops.bundle.detector import Detector
     from aeops.recipe.reader import Recipe
-    from aeops.serving.app import Service
     from aeops.serving.rollover import Sources
     from aeops.serving.served_version import Served
+    from aeops.serving.service import Service
 
 STOP_WITHIN = 10  # seconds for answers that are on their way when the service is stopped
 
@@ -154,7 +154,7 @@ def serve(project: Project, recipe: "Recipe", which: str, listener: socket.socke
     import logging
 
     from aeops.predictions.journal import Journal
-    from aeops.serving.app import Service
+    from aeops.serving.service import Service
 
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
     logging.getLogger("aeops.serving").setLevel(logging.INFO)

@@ -4,7 +4,8 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from aeops.registry.store import Store, VersionInfo
+    from aeops.registry.store import Store
+    from aeops.registry.versions import VersionInfo
 
 # Column: the metric of the model, and those of the baselines beside it, as dotted paths into metrics.json.
 MEASURED = {

@@ -12,8 +12,8 @@ from html import escape
 from importlib import resources
 from pathlib import Path
 
-from aeops.data.dataset import replace_folder
 from aeops.data.validation import Result
+from aeops.files import replace_folder
 
 # Browsers hold the pages to it, whatever a later release of Great Expectations writes into them.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"

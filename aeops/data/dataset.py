@@ -9,18 +9,16 @@ Nothing in these files tells when, where or how often they were made: equal samp
 Standard library only on import, so that a light process can ask for a dataset's hash.
 """
 
-import contextlib
 import hashlib
-import io
-import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ae_models.spec import TEXT
 from aeops.errors import DataError
+from aeops.files import file_sha256, read_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -61,11 +59,6 @@ TEXT_COLUMNS = {name: kind for name, kind in COLUMNS.items() if name not in NUMB
 # ---------------------------------------------------------------- sums
 
 
-def file_sha256(place: Path) -> str:
-    with place.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def lines_sha256(sums: dict[str, str]) -> str:
     """SHA-256 over the lines "<sum>  <name>", sorted by name, as sha256sum writes them."""
     return hashlib.sha256("".join(f"{sums[name]}  {name}\n" for name in sorted(sums)).encode()).hexdigest()
@@ -79,10 +72,6 @@ def content_sha256(folder: Path) -> str:
 
 
 # ---------------------------------------------------------------- reading
-
-
-def read_json(place: Path) -> Any:
-    return json.loads(place.read_text(encoding="utf-8"))
 
 
 def columns_of(kind: str) -> dict[str, str]:
@@ -141,59 +130,7 @@ def require_receipt(folder: Path, recipe: str) -> dict[str, Any]:
 # ---------------------------------------------------------------- writing
 
 
-def write_json(place: Path, value: Any) -> None:
-    """JSON in the order given, written aside and then renamed."""
-    aside = place.with_name(f".{place.name}.aside")
-    aside.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    os.replace(aside, place)
-
-
-def write_npy(place: Path, shape: tuple[int, ...], dtype: "np.dtype", blocks: Iterable["np.ndarray"]) -> None:
-    """One .npy file of `shape` from its blocks of rows, never more than one of them in memory.
-
-    numpy's own writers hide why a write failed (ndarray.tofile) or die of it (a memory map on a full disk).
-    """
-    import numpy as np
-
-    with place.open("wb") as file:
-        descr = np.lib.format.dtype_to_descr(dtype)
-        np.lib.format.write_array_header_1_0(file, {"descr": descr, "fortran_order": False, "shape": shape})
-        for block in blocks:
-            file.write(np.ascontiguousarray(block, dtype=dtype).data)
-
-
-def write_parquet(place: Path, table: "pd.DataFrame") -> None:
-    """A table as Parquet whose bytes depend on its rows and the library's version alone."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    buffer = io.BytesIO()  # in memory first: Python's own write says why the disk refused
-    pq.write_table(pa.Table.from_pandas(table, preserve_index=False).replace_schema_metadata(None), buffer, compression="zstd")
-    place.write_bytes(buffer.getvalue())
-
-
 # ---------------------------------------------------------------- replacing a folder
-
-
-def replace_folder(built: Path, place: Path) -> None:
-    """Puts the folder `built` where `place` is; what `place` held is gone. For what can be made again."""
-    place.parent.mkdir(parents=True, exist_ok=True)
-    if place.exists():
-        shutil.rmtree(place)
-    os.rename(built, place)
-
-
-@contextlib.contextmanager
-def written_aside(place: Path) -> Iterator[Path]:
-    """An empty folder beside `place` that takes its place once the block is done, and is gone where the block fails."""
-    aside = place.with_name(f".{place.name}.aside")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    try:
-        yield aside
-        replace_folder(aside, place)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def aside_folder(place: Path) -> Path:

@@ -10,7 +10,8 @@ import great_expectations.expectations as gxe
 from great_expectations.expectations.expectation import Expectation
 
 from ae_models.spec import TEXT
-from aeops.recipe.reader import Range, Recipe
+from aeops.recipe.reader import Recipe
+from aeops.recipe.sections import Range
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from aeops.data.dataset import read_json, read_shards, write_npy, write_parquet, written_aside
+from aeops.data.dataset import read_shards
+from aeops.files import read_json, write_npy, write_parquet, written_aside
 
 STATISTICS = [  # those of them that the index has
     *("shape", "dtype", "low", "high", "mean", "std", "nans", "characters", "letters", "filled", "readable"),

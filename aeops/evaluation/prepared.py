@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from aeops.data.dataset import read_json
 from aeops.errors import DataError
+from aeops.files import read_json
 
 
 @dataclass(frozen=True)

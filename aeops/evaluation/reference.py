@@ -17,7 +17,7 @@ from ae_models.threshold import conformal_rank
 from aeops.bundle.detector import Detector
 from aeops.errors import DataError
 from aeops.evaluation import model_input
-from aeops.predictions import prediction_store
+from aeops.predictions.rows import moments_of, scorer_of, summary_of_code
 
 COLUMNS = ("score", "mean", "std", "code")
 REFERENCE_SEED = 1_414_213_562  # of what is drawn where samples are served corrupted; neither the test's nor training's
@@ -55,8 +55,8 @@ def write_reference(place: Path, fit: FitSpec, calibration: np.ndarray, detector
     """
     given = model_input.given(fit, calibration, REFERENCE_SEED)
     said = detector.score(given, code=True)
-    mean, std = prediction_store.moments_of(given, prediction_store.scorer_of("", "", detector))
-    code = prediction_store.summary_of_code(said["code"])
+    mean, std = moments_of(given, scorer_of("", "", detector))
+    code = summary_of_code(said["code"])
     columns = {
         "score": pa.array(said["score"], pa.float32()),
         "mean": pa.array(mean, pa.float32()),

@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 from scipy.stats import norm, rankdata
 
-from aeops.recipe.reader import AUROC, ERROR, Rule
-from aeops.recipe.reader import BETTER as NEEDS_BETTER
-from aeops.recipe.reader import NOT_WORSE as NEEDS_NOT_WORSE
+from aeops.recipe.gate_rules import AUROC, ERROR, Rule
+from aeops.recipe.gate_rules import BETTER as NEEDS_BETTER
+from aeops.recipe.gate_rules import NOT_WORSE as NEEDS_NOT_WORSE
 
 LEVEL = 0.025  # one-sided, of each claim over all comparisons of a recipe
 DRAWS = 4000  # of a bootstrap, at least

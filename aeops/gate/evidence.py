@@ -9,8 +9,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from aeops.data.dataset import file_sha256
 from aeops.errors import DataError
+from aeops.files import file_sha256
 
 
 def holdout_sha256(prepared: Path) -> str:

@@ -20,7 +20,7 @@ from typing import Any
 from ae_models.spec import near
 from aeops.errors import UsageError
 from aeops.machine.stage_main import run_stage
-from aeops.recipe.reader import LOGGED, Rule
+from aeops.recipe.gate_rules import LOGGED, Rule
 
 SERVED_SECONDS = 60  # for a fresh process to load the bundle and answer; it takes one or two
 

@@ -12,7 +12,6 @@ from contextlib import suppress
 from pathlib import Path
 
 from aeops.errors import InfrastructureError
-from aeops.machine.run_child import AHEAD
 from aeops.machine.stage_main import raise_stage_error
 
 POLL_SECONDS = 0.2
@@ -151,3 +150,6 @@ def failure(arguments: Sequence[str], code: int, output: str, log: Path) -> str:
     lines = [line for line in output.splitlines() if line.strip()][-5:]
     how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
     return f"`python -m {' '.join(arguments)}` {how}; all it printed is in {log}; its last lines:\n" + "\n".join(lines)
+
+
+AHEAD = "--ahead"

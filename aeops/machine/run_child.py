@@ -2,8 +2,8 @@
 
 A run killed with kill -9 would otherwise leave `dvc repro` and its stage behind, still writing into the workspace.
 
-`python -m aeops.machine.run_child --ahead MODULE` imports the module, waits for a line with its command line as a JSON array on standard
-input, and calls its `main`; it ends without where the input does.
+`python -m aeops.machine.run_child --ahead MODULE` imports the module, waits for a line on standard input that holds its
+arguments as a JSON array, and calls its `main`; when the input ends without such a line, it exits.
 """
 
 import importlib
@@ -11,9 +11,8 @@ import json
 import runpy
 import sys
 
+from aeops.machine.child_process import AHEAD
 from aeops.machine.stage_main import die_with_parent
-
-AHEAD = "--ahead"
 
 
 def run_ahead(name: str) -> None:

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from aeops.errors import InfrastructureError
+from aeops.machine.stack_settings import HOST
 from aeops.project import Project
 
-HOST = "127.0.0.1"
 HEALTHY_WITHIN = 120  # seconds, on a busy machine with a fresh database
 STOP_WITHIN = 10  # seconds a server may take to stop before it is killed
 

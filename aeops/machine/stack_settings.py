@@ -5,10 +5,10 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from aeops.errors import InfrastructureError, UsageError
-from aeops.machine.servers import HOST
+from aeops.files import write_whole
 from aeops.project import Project
-from aeops.stack.service_records import write_whole
 
+HOST = "127.0.0.1"
 EVERYWHERE = ("0.0.0.0", "::")  # addresses that mean every one of this machine's
 USER = "ae"  # the name that goes with the password
 

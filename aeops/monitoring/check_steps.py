@@ -10,15 +10,15 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from aeops.data.dataset import write_json
 from aeops.evaluation.reference import Reference, read_reference
+from aeops.files import write_json
 from aeops.machine.child_process import run_module
 from aeops.monitoring import history, paths, retrains
-from aeops.monitoring.check import PAGE_DAYS, drift_is_due, last_verdict, verdict
 from aeops.monitoring.daily_counts import Observed, Reign, cuts_of, observe, recent
 from aeops.monitoring.monitoring_page import Scene, write_page
 from aeops.monitoring.ranks import Cuts
 from aeops.monitoring.signals import Course, Signal, courses, judge_age, judge_tests, judge_volume
+from aeops.monitoring.verdict import PAGE_DAYS, drift_is_due, last_verdict, verdict
 from aeops.project import Project
 from aeops.recipe.reader import Recipe
 from aeops.registry.store import Store, open_store

@@ -16,12 +16,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from aeops.data.dataset import read_json
 from aeops.errors import as_ae_error
+from aeops.files import read_json
 from aeops.project import Project, find_project
 from aeops.registry import promotion
 from aeops.registry.database import database_file
-from aeops.registry.store import Store, VersionInfo, local_store_in_use, open_store
+from aeops.registry.store import Store, local_store_in_use, open_store
+from aeops.registry.versions import VersionInfo
 
 SHOWN = 12  # newest versions that the page's table shows; each costs a question to MLflow
 

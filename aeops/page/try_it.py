@@ -196,11 +196,13 @@ def load(place: Path, _written: int) -> Any:
 
 def by_hand(project: Project, recipe: str, version: str, detector: Any, shaped: Shaped, name: str) -> Scored:
     from aeops.predictions import prediction_store
+    from aeops.predictions.rows import scorer_of
+    from aeops.recipe.monitoring import HAND
 
     batch = np.array([shaped.sample], dtype=object) if detector.kind == TEXT else np.asarray(shaped.sample, np.float32)[None]
     said = detector.score(batch, reconstruction=True, code=True)
-    scorer = prediction_store.scorer_of(recipe, version, detector)
-    [identity] = prediction_store.record(project, scorer, channel=prediction_store.HAND, names=[name], samples=batch, scored=said)
+    scorer = scorer_of(recipe, version, detector)
+    [identity] = prediction_store.record(project, scorer, channel=HAND, names=[name], samples=batch, scored=said)
     return Scored(
         version=version,
         bundle_sha256=detector.sha256,

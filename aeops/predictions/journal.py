@@ -2,9 +2,9 @@
 
     <home>/predictions/<recipe>/journal/<call>.arrow     an Arrow IPC stream, one os.write a batch, held by flock
 
-`kill -9` of the process loses nothing that was answered. A journal that is large, old or of yesterday is closed, and a process of
-its own (aeops/predictions/journal_roller.py) makes <date>/<call>.parquet of it, and of those that a dead process left. Whoever changes the
-columns changes aeops/predictions/prediction_store.py: the rows here are its rows, made without pandas, which pyarrow loads for `pyarrow.array`.
+`kill -9` of the process loses nothing that was answered. A journal that is large, old or of yesterday is closed; a separate process
+(journal_roller.py) turns it, and those that a dead process left, into <date>/<call>.parquet. The columns are those of rows.py,
+built here without pandas, which `pyarrow.array` would load.
 """
 
 import errno
@@ -27,8 +27,10 @@ import numpy as np
 import pyarrow as pa
 
 from aeops.errors import InfrastructureError, as_ae_error
-from aeops.predictions.prediction_store import Scorer, prediction_store
+from aeops.predictions import prediction_store
+from aeops.predictions.rows import Scorer, moments_of, schema, summary_of_code, sums
 from aeops.project import Project
+from aeops.recipe.monitoring import SERVICE
 
 LARGEST = 32 * 2**20  # bytes: some 90,000 predictions
 OLDEST = timedelta(minutes=10)
@@ -61,7 +63,7 @@ class Journal:
         self.written = 0
         self._lock = threading.Lock()
         self._opened: Opened | None = None
-        self._schema = prediction_store.schema()
+        self._schema = schema()
         self._rolling: subprocess.Popen[bytes] | None = None
         self._left = True  # whether there may be journals that nobody holds: at the start, those of the dead
 
@@ -217,14 +219,14 @@ def rows(
 ) -> pa.RecordBatch:
     """What `predictions.rows` makes of the same arguments, of the channel `service`."""
     count = len(names)
-    mean, std = prediction_store.moments_of(samples, scorer)
+    mean, std = moments_of(samples, scorer)
     columns: dict[str, pa.Array] = {
         "id": strings([f"{call}-{row}" for row in range(first, first + count)]),
         "time": numbers(np.full(count, microseconds(time)), schema.field("time").type),
         "sample": strings([name.encode("utf-8", "backslashreplace").decode() for name in names]),
-        "sample_sha256": strings(prediction_store.sums(samples)),
+        "sample_sha256": strings(sums(samples)),
         "is_anomaly": flags(scored["is_anomaly"]),
-        "code": lists(prediction_store.summary_of_code(scored["code"])),
+        "code": lists(summary_of_code(scored["code"])),
     }
     columns |= of_scorer(scorer, count)
     floats = {"score": scored["score"], "p_value": scored["p_value"], "mean": mean, "std": std}
@@ -235,9 +237,7 @@ def rows(
 @lru_cache(maxsize=256)
 def of_scorer(scorer: Scorer, count: int) -> dict[str, pa.Array]:
     """The columns that are the same in every row; batches of few sizes make up nearly all traffic."""
-    same = {name: getattr(scorer, name) for name in ("recipe", "version", "bundle_sha256")} | {
-        "channel": prediction_store.SERVICE
-    }
+    same = {name: getattr(scorer, name) for name in ("recipe", "version", "bundle_sha256")} | {"channel": SERVICE}
     columns = {name: repeated(value, count) for name, value in same.items()}
     return columns | {"threshold": numbers(np.full(count, scorer.threshold), pa.float64())}
 

@@ -5,9 +5,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from aeops.data.dataset import content_sha256, file_sha256
+from aeops.data.dataset import content_sha256
 from aeops.data.dvc import is_up_to_date
 from aeops.data.sources.catalogue import source_digest
+from aeops.files import file_sha256
 from aeops.project import Project
 from aeops.recipe.reader import Recipe, load_recipe
 

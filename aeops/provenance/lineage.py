@@ -2,15 +2,15 @@
 
 import hashlib
 import os
-import platform
 import shutil
 import subprocess
 from collections.abc import Iterator
-from importlib.metadata import version
 from pathlib import Path
 
-from aeops.data.dataset import content_sha256, file_sha256
+from aeops.data.dataset import content_sha256
 from aeops.data.dvc import data_hash
+from aeops.files import file_sha256
+from aeops.machine.platform_info import platform_facts
 from aeops.project import Project
 from aeops.recipe.reader import Recipe
 
@@ -76,38 +76,3 @@ def new_files(project: Project) -> Iterator[bytes]:
     listed = git_bytes(project.root, "ls-files", "--others", "--exclude-standard", "--full-name", "-z", "--", *CODE)
     for name in filter(None, listed.split(b"\0")):
         yield git_bytes(Path(top), "diff", "--no-index", *PATCH, "--", os.devnull, os.fsdecode(name), fine=(0, 1))
-
-
-def platform_facts() -> dict[str, str]:
-    """What may change a bit of the result: Python, torch, processor, threads, GPU and its driver."""
-    return {
-        "platform.python": platform.python_version(),
-        "platform.torch": version("torch"),
-        "platform.numpy": version("numpy"),
-        "platform.onnxruntime": version("onnxruntime"),
-        "platform.system": f"{platform.system()} {platform.machine()}",
-        "platform.cpu": cpu_model(),
-        "platform.threads": str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()),
-        "platform.gpu": gpu(),
-    }
-
-
-def cpu_model() -> str:
-    """The processor's name and its widest vector instructions, which decide the last bits of a sum."""
-    info = Path("/proc/cpuinfo")
-    if not info.is_file():
-        return platform.processor() or "unknown"
-    lines = dict(line.split(":", 1) for line in info.read_text(encoding="utf-8").splitlines() if ":" in line)
-    fields = {key.strip(): value.strip() for key, value in lines.items()}
-    flags = fields.get("flags", "").split()
-    widest = next((flag for flag in ("amx_bf16", "avx512f", "avx2", "avx") if flag in flags), "none")
-    return f"{fields.get('model name', platform.machine())} ({widest})"
-
-
-def gpu() -> str:
-    """Name and driver of the first GPU, or `none`."""
-    if shutil.which("nvidia-smi") is None:
-        return "none"
-    query = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
-    done = subprocess.run(query, capture_output=True, text=True, check=False, timeout=30)
-    return done.stdout.splitlines()[0].strip() if done.returncode == 0 and done.stdout else "none"

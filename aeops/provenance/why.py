@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aeops.data.dataset import read_json
 from aeops.errors import AeError
-from aeops.predictions.prediction_store import Prediction, prediction_store
+from aeops.files import read_json
+from aeops.predictions import prediction_store
+from aeops.predictions.rows import Prediction
 from aeops.project import Project
 from aeops.provenance.lineage import git
 from aeops.registry import ledger
-from aeops.registry.store import Store, VersionInfo
+from aeops.registry.store import Store
+from aeops.registry.versions import VersionInfo
 
 SHOWN = 12  # digits of a hash
 # What a person decided counts before what the gate did; the last of the first kind that there is, is told.

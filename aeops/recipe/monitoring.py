@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 
 from ae_models.spec import bounded
-from aeops.predictions.prediction_store import BATCH, SERVICE
 
 # One word a signal. The first four are tests whose false alarms are bounded; the last two are rules.
 ALARM_RATE, SCORES, CODES, INPUTS = TESTS = ("alarm_rate", "scores", "codes", "inputs")
 STALE, VOLUME = RULES = ("stale", "volume")
 SIGNALS = (*TESTS, *RULES)
+
+HAND, SERVICE, BATCH = CHANNELS = ("hand", "service", "batch")  # `ae score`, the scoring service, the flow `scoring`
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,9 @@ from aeops.recipe.reader import Recipe, load_recipe
 from aeops.registry import ledger, promotion
 from aeops.registry.database import file_lock
 from aeops.registry.ledger import Line
-from aeops.registry.store import Store, VersionInfo
+from aeops.registry.store import Store
 from aeops.registry.trust import require_signed
+from aeops.registry.versions import VersionInfo
 
 Decision = Literal["approve", "reject"]
 

@@ -1,6 +1,6 @@
 """The check `logged`: whether the model that MLflow keeps can be served, asked before it is promoted.
 
-    python -m aeops.registry.logged_model_check RECIPE VERSION     # prints {"found": "answers", "milliseconds": 2.1, "difference": 0.0}
+    python -m aeops.registry.logged_model_check RECIPE VERSION  # -> {"found": "answers", "milliseconds": 2.1, "difference": 0.0}
 
 The check `served` of the gate asks the bundle on this disk, through this checkout's code. What others serve is the model in the
 store, with the code that was packed into it: a file left out of CARRIED shows only here.
@@ -23,7 +23,7 @@ from aeops.machine.child_process import run_module
 from aeops.machine.quiet_environment import quiet_environment
 from aeops.machine.stage_main import run_stage
 from aeops.project import Project, find_project
-from aeops.recipe.reader import Rule
+from aeops.recipe.gate_rules import Rule
 from aeops.registry.store import Store, open_store
 
 SECONDS = 120  # for a fresh process to download, load and answer; it takes five or so

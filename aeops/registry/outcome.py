@@ -5,7 +5,8 @@ from typing import Any
 from aeops.registry import ledger
 from aeops.registry.approval import EXPECTED, NONE, waits
 from aeops.registry.ledger import Line
-from aeops.registry.store import Store, VersionInfo
+from aeops.registry.store import Store
+from aeops.registry.versions import VersionInfo
 
 CHAMPION, WAITING = "champion", "waits for approval"  # states in which a run has done what it could
 TURNED_AWAY = {"rejection": "rejected", "rollback": "rolled back from", "retirement": "retired"}

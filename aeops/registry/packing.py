@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from mlflow.entities import LoggedModel
     from mlflow.models import ModelSignature
 
-    from aeops.registry.store import Store, VersionInfo
+    from aeops.registry.store import Store
+    from aeops.registry.versions import VersionInfo
 
 REQUIREMENTS = ("mlflow", "numpy", "onnxruntime")  # all that a served model needs, pinned as installed here
 TEXT_REQUIREMENTS = ("tokenizers",)  # and what one of texts needs beside

@@ -11,8 +11,6 @@ import re
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar
 
@@ -20,10 +18,10 @@ from ae_models.errors import BundleError
 from aeops.errors import InfrastructureError, UsageError, as_ae_error
 from aeops.gate.flat import flat_numbers, flat_text
 from aeops.machine.quiet_environment import quiet_environment
-from aeops.machine.servers import HOST
-from aeops.machine.stack_settings import Settings, read_settings
+from aeops.machine.stack_settings import HOST, Settings, read_settings
 from aeops.project import Project
 from aeops.registry.database import database_uri, file_lock, prepare_database
+from aeops.registry.versions import EVIDENCE, ModelInfo, VersionInfo, info
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -34,39 +32,12 @@ METRICS_A_BATCH = 1000
 DIGEST_LENGTH = 36
 DESCRIPTION_LENGTH = 5000
 CHAMPION = "champion"  # the alias that only aeops/registry/promotion.py moves
-EVIDENCE = "run_id"  # tag of a version whose bundle came out of a later run again: that run
 NETWORK_REASONS = ("connection refused", "timed out", "name or service not known", "connection reset", "connection aborted")
 NUMBER = re.compile(r"[1-9][0-9]{0,8}")  # of a version; databases hold no larger one
 NOT_METRICS = {"epoch", "step"}  # columns of a loss curve that say where, not what
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-
-@dataclass(frozen=True)
-class VersionInfo:
-    """One registered version.
-
-    Attributes:
-        tags: what it was registered with: bundle_sha256, verdict, lineage.
-        run_id: the last MLflow run that came to this bundle, which holds metrics and files; the first may have failed.
-        description: the model card.
-    """
-
-    version: str
-    aliases: tuple[str, ...]
-    tags: dict[str, str]
-    created: datetime
-    run_id: str
-    description: str
-
-
-@dataclass(frozen=True)
-class ModelInfo:
-    """A recipe's registered model: its aliases, each with the version it is on, and its own tags."""
-
-    aliases: dict[str, str]
-    tags: dict[str, str]
 
 
 def local_store_in_use() -> bool:
@@ -467,18 +438,6 @@ class Store:
 
 
 # ---------------------------------------------------------------- small parts
-
-
-def info(entry: "ModelVersion", aliases: Mapping[str, str]) -> VersionInfo:
-    """MLflow's entry as ours; a search leaves its aliases empty, so they come from the model."""
-    return VersionInfo(
-        version=str(entry.version),
-        aliases=tuple(sorted(alias for alias, version in aliases.items() if version == str(entry.version))),
-        tags=dict(entry.tags),
-        created=datetime.fromtimestamp(entry.creation_timestamp / 1000, tz=UTC),
-        run_id=str(entry.tags.get(EVIDENCE, entry.run_id)),
-        description=entry.description or "",
-    )
 
 
 def brief(error: Exception) -> str:

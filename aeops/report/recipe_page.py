@@ -16,10 +16,10 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
-from aeops.data.dataset import file_sha256, read_json, written_aside
 from aeops.drawing.palette import PAPER
 from aeops.drawing.words import number
 from aeops.errors import UsageError
+from aeops.files import file_sha256, read_json, written_aside
 from aeops.project import Project
 from aeops.report import model_card
 from aeops.report.report_page import ALT

@@ -6,17 +6,16 @@ To change what it says: templates/report.html.j2; how it looks: templates/report
 import json
 import os
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from aeops.drawing.svg import inline, theme_css
+from aeops.drawing.template import environment, value
 from aeops.drawing.words import number, share, span
 from aeops.report import model_card
-from aeops.report.tables import DETECTION, MODEL, Measure, best, detectors, measures, pca_name, reconstructions
+from aeops.report.tables import DETECTION, MODEL, Measure, detectors, measures, pca_name, reconstructions
 
 ALT = {
     "samples": "Test samples in rows by label; the rows of the novelty are marked.",
@@ -92,24 +91,6 @@ def write_report(
     return out
 
 
-@cache  # a template is compiled once a process
-def environment() -> Environment:
-    """Jinja2 that escapes everything and stops at a name that is not there."""
-    made = Environment(
-        loader=PackageLoader("aeops.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    made.filters |= {
-        "number": number,
-        "share": share,
-        "span": span,
-        "value": value,
-        "part": part,
-        "best": best,
-        "ends": model_card.ends,
-    }
-    return made
-
-
 def figures(folder: Path) -> dict[str, Markup]:
     """The figures that were drawn, by name, ready to stand in the page."""
     files = ((name, folder / f"{name}.svg") for name in ALT)
@@ -126,25 +107,6 @@ def findings(report: Path) -> dict[str, dict[str, Any]]:
 
 
 # ---------------------------------------------------------------- values as words
-
-
-def value(given: Any) -> str:
-    """Any JSON value of a rule or an expectation, short."""
-    if isinstance(given, list):
-        return " to ".join(map(value, given))
-    if isinstance(given, Mapping):
-        return ", ".join(f"{key} {value(item)}" for key, item in given.items())
-    if isinstance(given, bool) or given is None:
-        return {True: "yes", False: "no", None: "not defined"}[given]
-    return f"{given:.4g}" if isinstance(given, float) else str(given)
-
-
-def part(given: Any) -> str:
-    """A word of the recipe's sentence, such as `conv, widths [16, 32]`."""
-    if not isinstance(given, Mapping):
-        return str(given)
-    settings = [f"{key} {json.dumps(item)}" for key, item in given.items() if key != "kind"]
-    return ", ".join([str(given["kind"]), *settings] if "kind" in given else settings)
 
 
 def expectation_row(item: Mapping[str, Any]) -> dict[str, Any]:

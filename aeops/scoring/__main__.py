@@ -4,7 +4,7 @@ import argparse
 from datetime import datetime
 from pathlib import Path
 
-from aeops.data.dataset import write_json
+from aeops.files import write_json
 from aeops.machine.stage_main import run_stage
 from aeops.project import find_project
 from aeops.recipe.reader import load_recipe

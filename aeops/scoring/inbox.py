@@ -13,9 +13,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from aeops.data.dataset import file_sha256, write_json
 from aeops.data.sources.days import LABELS, is_finished
 from aeops.data.sources.files import source_folder
+from aeops.files import file_sha256, write_json
 from aeops.project import Project
 from aeops.recipe.reader import Recipe
 

@@ -21,9 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from aeops.bundle.detector import Detector
-from aeops.data.dataset import read_json, write_json
 from aeops.errors import AeError, DataError
+from aeops.files import read_json, write_json
 from aeops.predictions import prediction_store
+from aeops.predictions.rows import Scorer, scorer_of
 from aeops.project import Project
 from aeops.recipe.reader import Recipe
 from aeops.registry.store import open_store
@@ -141,7 +142,7 @@ class Scoring:
             self.seen.save()
             return self.summary(NO_CHAMPION)
         detector = Detector(trusted_bundle(self.project, store, self.recipe, champion.version))
-        scorer = prediction_store.scorer_of(self.recipe.name, champion.version, detector)
+        scorer = scorer_of(self.recipe.name, champion.version, detector)
         run = self.begin(note)
         for found, sha256 in fresh:
             self.settle(run, found, sha256, detector, scorer)
@@ -207,7 +208,7 @@ class Scoring:
 
     # ------------------------------------------------------------ file by file
 
-    def settle(self, run: str, found: Found, sha256: str, detector: Detector, scorer: prediction_store.Scorer) -> None:
+    def settle(self, run: str, found: Found, sha256: str, detector: Detector, scorer: Scorer) -> None:
         """Records a file's samples, or refuses it, or leaves it; whatever is wrong with it, the others have their turn."""
         name = printable(found.name)
         if sha256 in self.refused or self.is_recorded(found, sha256):  # by a file of the same content before it
@@ -239,7 +240,7 @@ class Scoring:
 
     # ------------------------------------------------------------ what is told
 
-    def finish(self, run: str, detector: Detector, scorer: prediction_store.Scorer) -> dict[str, Any]:
+    def finish(self, run: str, detector: Detector, scorer: Scorer) -> dict[str, Any]:
         """Writes the run's page, where it did anything; returns what is told of it."""
         told = self.summary(SCORED) | {"run": run, "version": scorer.version}
         if not self.outcome.taken and not self.outcome.refused:

@@ -17,8 +17,11 @@ import pyarrow.parquet as pq
 from aeops.bundle.detector import Detector
 from aeops.bundle.read_texts import samples_of
 from aeops.errors import DataError
-from aeops.predictions.prediction_store import BATCH, JOURNAL, Scorer, prediction_store
+from aeops.predictions import prediction_store
+from aeops.predictions.prediction_store import JOURNAL
+from aeops.predictions.rows import Scorer, build_rows
 from aeops.project import Project
+from aeops.recipe.monitoring import BATCH
 from aeops.scoring.inbox import Found, printable, stamp_of
 
 if TYPE_CHECKING:
@@ -143,7 +146,7 @@ class Counted:
 
     def batches(self) -> "Iterator[pa.RecordBatch]":
         for names, samples, scored in scored_blocks(self._found, self._detector):
-            yield prediction_store.rows(
+            yield build_rows(
                 self._scorer,
                 call=self._call,
                 channel=BATCH,

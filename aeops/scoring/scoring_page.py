@@ -17,10 +17,11 @@ from markupsafe import Markup
 from aeops.bundle.detector import Detector
 from aeops.drawing.mosaics import COLUMNS
 from aeops.drawing.svg import inline, theme_css
+from aeops.drawing.template import environment
 from aeops.evaluation.false_alarms import clopper_pearson, requested_rates
 from aeops.predictions import prediction_store
 from aeops.project import Project
-from aeops.report.report_page import environment
+from aeops.recipe.monitoring import BATCH
 from aeops.scoring.charts import Day, draw_anomalous, draw_days
 from aeops.scoring.inbox import Found
 from aeops.scoring.score_file import MovedError, Taken, samples_in
@@ -126,7 +127,7 @@ def days_figure(project: Project, recipe: str, threshold: float, now: datetime) 
     """The scores of the last days, as the batches recorded them; None where there are none."""
     first = (now.astimezone(UTC) - timedelta(days=DAYS - 1)).replace(hour=0, minute=0, second=0, microsecond=0)
     columns = ["time", "score", "is_anomaly"]
-    table = prediction_store.read(project, recipe, since=first, channels=[prediction_store.BATCH], columns=columns)
+    table = prediction_store.read(project, recipe, since=first, channels=[BATCH], columns=columns)
     if not table.num_rows:
         return None
     dates = table["time"].to_numpy().astype("datetime64[D]")

@@ -20,7 +20,7 @@ from aeops.serving.post import accepted_type, body_type, headers_of
 from aeops.serving.response_formats import Reply
 
 if TYPE_CHECKING:
-    from aeops.serving.app import Service
+    from aeops.serving.service import Service
 
 LARGEST = 64 * 2**10  # bytes of a body: larger ones do not come in one read
 

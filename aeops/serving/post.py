@@ -17,7 +17,7 @@ from aeops.serving.request_bodies import AS_JSON, JSON, MEDIA_TYPES, PARAMS, ref
 from aeops.serving.response_formats import Reply
 
 if TYPE_CHECKING:
-    from aeops.serving.app import Service
+    from aeops.serving.service import Service
 
 BOOLEANS = {"true": True, "false": False}
 Headers = Mapping[bytes, bytes]

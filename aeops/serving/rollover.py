@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from aeops.errors import AeError, InfrastructureError
-from aeops.recipe.reader import ServingSpec
+from aeops.recipe.sections import ServingSpec
 from aeops.serving.metrics import Metrics
 from aeops.serving.served_version import Served, misfit
 from aeops.serving.shadow import Batch, Shadow

@@ -12,7 +12,7 @@ import numpy as np
 
 from ae_models.spec import TEXT
 from aeops.bundle.detector import Detector
-from aeops.predictions.prediction_store import Scorer, scorer_of
+from aeops.predictions.rows import Scorer, scorer_of
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ import uuid
 from datetime import UTC, datetime
 from typing import Any
 
+from aeops.files import write_whole
 from aeops.project import Project
 from aeops.stack.prefect_api import PrefectApi
-from aeops.stack.service_records import write_whole
 
 EVENT = "ae.alarm"
 

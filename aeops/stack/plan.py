@@ -7,12 +7,11 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from aeops.files import write_whole
 from aeops.machine.ports import is_free
-from aeops.machine.servers import HOST
-from aeops.machine.stack_settings import EVERYWHERE, Settings
+from aeops.machine.stack_settings import EVERYWHERE, HOST, Settings
 from aeops.project import Project
 from aeops.registry import ledger
-from aeops.stack.service_records import write_whole
 
 MLFLOW, PREFECT, WORKER, PAGE, SCORE = "mlflow", "prefect", "worker", "page", "score-"
 POOL = "ae"  # the work pool of prefect.yaml

@@ -11,10 +11,10 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import psutil
 
+from aeops.files import write_whole
 from aeops.machine.process_identity import living
 from aeops.project import Project
 
@@ -56,15 +56,6 @@ def services_folder(project: Project) -> Path:
 
 def note_file(project: Project, name: str) -> Path:
     return services_folder(project) / f"{name}.json"
-
-
-def write_whole(file: Path, facts: dict[str, Any], mode: int = 0o644) -> None:
-    """Writes JSON aside and renames it: whoever reads the file finds it whole."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    aside = file.with_name(f"{file.name}.{os.getpid()}.aside")
-    aside.touch(mode=mode)
-    aside.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-    aside.replace(file)
 
 
 def write_note(project: Project, note: Note) -> None:

@@ -11,8 +11,7 @@ from contextlib import suppress
 
 from aeops.errors import InfrastructureError
 from aeops.machine.ports import require_all_free
-from aeops.machine.servers import HOST
-from aeops.machine.stack_settings import Settings, deployed_for, forget_settings, settings_file, write_settings
+from aeops.machine.stack_settings import HOST, Settings, deployed_for, forget_settings, settings_file, write_settings
 from aeops.project import Project
 from aeops.registry.database import file_lock
 from aeops.stack.plan import MLFLOW, POOL, PREFECT, WORKER, Service, api_of, crowned, elsewhere, services, worker_name

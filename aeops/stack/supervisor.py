@@ -15,13 +15,14 @@ import sys
 import time
 from typing import IO
 
+from aeops.files import write_whole
 from aeops.machine.stack_settings import Settings, deployed_for, read_settings
 from aeops.project import Project, find_project
 from aeops.stack.jobs import Job
 from aeops.stack.logs import turn_if_large
 from aeops.stack.plan import PREFECT, SCORE, checkout_first, crowned, elsewhere, prefect_access, services
 from aeops.stack.service_manager import Keeper, start_process
-from aeops.stack.service_records import SUPERVISOR, write_whole
+from aeops.stack.service_records import SUPERVISOR
 from aeops.stack.state import state_file
 
 TICK = 0.5  # seconds between two looks

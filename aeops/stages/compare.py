@@ -15,11 +15,11 @@ import numpy as np
 
 from ae_models.spec import TEXT, InputSpec
 from aeops.bundle.detector import Detector
-from aeops.data.dataset import write_json
 from aeops.errors import UsageError
 from aeops.evaluation import model_input
 from aeops.evaluation.prepared import Prepared, load_prepared
 from aeops.evaluation.reconstruction import mse_per_image
+from aeops.files import write_json
 from aeops.gate import comparison
 from aeops.gate.comparison import Compared, Holdout, Scored
 from aeops.gate.evidence import holdout_sha256

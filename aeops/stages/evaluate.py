@@ -16,7 +16,6 @@ import pandas as pd
 
 from ae_models.spec import TEXT
 from aeops.bundle.detector import Detector
-from aeops.data.dataset import read_json, write_json, write_parquet, written_aside
 from aeops.drawing import mosaics
 from aeops.errors import DataError
 from aeops.evaluation import line_charts, model_input, text_metrics
@@ -26,9 +25,11 @@ from aeops.evaluation.prepared import load_prepared
 from aeops.evaluation.reconstruction import mean_interval, mse_per_image, reconstruction_metrics
 from aeops.evaluation.reference import write_reference
 from aeops.evaluation.study import Finding, Scene, find
+from aeops.files import read_json, write_json, write_parquet, written_aside
 from aeops.machine.stage_main import run_stage
 from aeops.project import Project, find_project
-from aeops.recipe.reader import EvaluateSpec, Recipe, read_recipe
+from aeops.recipe.reader import Recipe, read_recipe
+from aeops.recipe.sections import EvaluateSpec
 
 
 @dataclass(frozen=True)

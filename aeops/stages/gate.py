@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ae_models.sums import bundle_sha256
-from aeops.data.dataset import file_sha256, read_json, write_json
+from aeops.files import file_sha256, read_json, write_json
 from aeops.gate.rules import Evidence, flat, judge, verdict
 from aeops.machine.stage_main import run_stage
 from aeops.recipe.reader import read_recipe

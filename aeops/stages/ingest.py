@@ -12,23 +12,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from aeops.data.dataset import (
-    FORMAT,
-    SHARD_BYTES,
-    columns_of,
-    file_sha256,
-    shard_file,
-    write_json,
-    write_npy,
-    write_parquet,
-    written_aside,
-)
+from aeops.data.dataset import FORMAT, SHARD_BYTES, columns_of, shard_file
 from aeops.data.sources.catalogue import read_source, source_digest
 from aeops.data.sources.samples import Samples
 from aeops.data.statistics import sample_sha256, shape_text, statistics_of
+from aeops.files import file_sha256, write_json, write_npy, write_parquet, written_aside
 from aeops.machine.stage_main import run_stage
 from aeops.project import Project, find_project
-from aeops.recipe.reader import Recipe, SplitSpec, read_recipe
+from aeops.recipe.reader import Recipe, read_recipe
+from aeops.recipe.sections import SplitSpec
 
 
 def ingest(recipe: Recipe, project: Project, out: Path) -> None:

@@ -15,18 +15,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from aeops.data.dataset import (
-    FORMAT,
-    read_index,
-    read_json,
-    read_shards,
-    require_receipt,
-    write_json,
-    write_npy,
-    write_parquet,
-    written_aside,
-)
+from aeops.data.dataset import FORMAT, read_index, read_shards, require_receipt
 from aeops.errors import DataError
+from aeops.files import read_json, write_json, write_npy, write_parquet, written_aside
 from aeops.machine.stage_main import run_stage
 from aeops.recipe.reader import Recipe, read_recipe
 

@@ -22,21 +22,17 @@ from aeops.data.dataset import (
     RECEIPT,
     aside_folder,
     content_sha256,
-    file_sha256,
     read_index,
-    read_json,
     read_shards,
     recover,
     require_receipt,
     shard_file,
     swap,
-    write_json,
-    write_npy,
-    write_parquet,
 )
 from aeops.data.quarantine import write_quarantine
 from aeops.data.validation import Judge, Result, drift_means, judge_drift, judge_samples, judge_set, reasons_of
 from aeops.errors import DataError
+from aeops.files import file_sha256, read_json, write_json, write_npy, write_parquet
 from aeops.machine.stage_main import run_stage
 from aeops.project import Project, find_project
 from aeops.recipe.reader import Recipe, read_recipe

@@ -201,7 +201,8 @@ def test_what_contradicts_itself_is_told(room: Room, inbox: Path) -> None:
 
 def test_asking_for_the_digest_of_days_loads_no_numpy(room: Room, inbox: Path) -> None:
     program = (
-        "import sys; from pathlib import Path; from aeops.project import find_project; from aeops.recipe.reader import load_recipe;"
+        "import sys; from pathlib import Path; from aeops.project import find_project;"
+        "from aeops.recipe.reader import load_recipe;"
         f"from aeops.data.sources.catalogue import source_digest; project = find_project(Path({str(room.root)!r}));"
         "print(source_digest(load_recipe(project, 'mine'), project)); sys.exit('numpy' in sys.modules)"
     )

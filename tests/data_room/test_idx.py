@@ -13,9 +13,10 @@ import pandas as pd
 import pytest
 from data_project import Room, shared_data, tree
 
-from aeops.data.dataset import read_index, read_json
+from aeops.data.dataset import read_index
 from aeops.data.sources.catalogue import source_digest
 from aeops.errors import AeError, DataError, InfrastructureError, UsageError
+from aeops.files import read_json
 from aeops.stages.prepare import prepare
 
 TRAIN = 480  # of the room's 600 digits, shuffled; the others are the test part

@@ -8,19 +8,10 @@ import pandas as pd
 import pytest
 from data_project import Room, make_room, tree
 
-from aeops.data.dataset import (
-    COLUMNS,
-    content_sha256,
-    file_sha256,
-    read_index,
-    read_json,
-    read_shards,
-    write_npy,
-    write_parquet,
-    written_aside,
-)
+from aeops.data.dataset import COLUMNS, content_sha256, read_index, read_shards
 from aeops.errors import InfrastructureError, as_ae_error
-from aeops.recipe.reader import SplitSpec
+from aeops.files import file_sha256, read_json, write_npy, write_parquet, written_aside
+from aeops.recipe.sections import SplitSpec
 from aeops.stages.ingest import draw_split, write_shards
 
 

@@ -59,7 +59,8 @@ def test_ingest_holds_a_few_shards(large: Room) -> None:
 
 
 def test_validate_and_prepare_hold_a_few_shards_even_where_all_is_set_aside(large: Room) -> None:
-    from aeops.data.dataset import read_index, write_npy
+    from aeops.data.dataset import read_index
+    from aeops.files import write_npy
     from aeops.stages.validate import write_accepted
 
     folder = lay_dataset(large, large.root / "incoming")

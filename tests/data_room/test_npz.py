@@ -10,8 +10,9 @@ from data_project import Room, shared_data, tree
 from skimage.color import rgb2gray
 from skimage.feature import canny
 
-from aeops.data.dataset import read_index, read_json
+from aeops.data.dataset import read_index
 from aeops.errors import DataError, UsageError
+from aeops.files import read_json
 
 SOURCE = {"kind": "npz", "path": "images.npz", "samples": {"train": "x", "test": "x_new"}, "layout": "nhwc"}
 LABELS = {"train": "y", "test": "y_new"}

@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 from data_project import Room, tree
 
-from aeops.data.dataset import read_index, read_json
+from aeops.data.dataset import read_index
 from aeops.errors import DataError
+from aeops.files import read_json
 from aeops.stages.prepare import prepare
 
 NOVELTY = 4

@@ -7,10 +7,11 @@ import pandas as pd
 import pytest
 from data_project import Room, shared_data, tree
 
-from aeops.data.dataset import read_index, read_json
+from aeops.data.dataset import read_index
 from aeops.data.sources.tiles import assembled, cut
 from aeops.errors import DataError, UsageError
 from aeops.evaluation.prepared import load_prepared
+from aeops.files import read_json
 from aeops.stages.prepare import prepare
 
 CORE, MARGIN = 8, 3

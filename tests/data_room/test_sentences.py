@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 from data_project import Room, shared_data, tree
 
-from aeops.data.dataset import TEXT_COLUMNS, read_index, read_json
+from aeops.data.dataset import TEXT_COLUMNS, read_index
 from aeops.data.sources.sentence_split import sentences_of
 from aeops.errors import DataError, UsageError
+from aeops.files import read_json
 from aeops.stages.prepare import prepare
 
 SPLITS = {

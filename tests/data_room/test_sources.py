@@ -129,7 +129,8 @@ def test_the_digest_changes_with_one_byte_of_the_samples_or_the_labels(room: Roo
 
 def test_asking_for_the_digest_loads_neither_numpy_nor_pandas() -> None:
     program = (
-        "import sys; from pathlib import Path; from aeops.project import find_project; from aeops.recipe.reader import load_recipe;"
+        "import sys; from pathlib import Path; from aeops.project import find_project;"
+        "from aeops.recipe.reader import load_recipe;"
         "from aeops.data.sources.catalogue import source_digest; import aeops.data.dataset;"
         f"project = find_project(Path({str(CHECKOUT)!r})); print(source_digest(load_recipe(project, 'digits'), project));"
         "sys.exit(bool({'numpy', 'pandas', 'great_expectations', 'torch', 'mlxtend'} & set(sys.modules)))"

@@ -20,7 +20,8 @@ from aeops.bundle.detector import Detector
 from aeops.errors import DataError, UsageError
 from aeops.gate.evidence import holdout_sha256, write_evidence
 from aeops.gate.rules import Evidence, judge
-from aeops.recipe.reader import Recipe, Rule, read_recipe
+from aeops.recipe.gate_rules import Rule
+from aeops.recipe.reader import Recipe, read_recipe
 from aeops.stages.compare import Champion, compare
 
 ROOT = Path(__file__).parents[2]

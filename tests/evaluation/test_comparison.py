@@ -23,7 +23,7 @@ from aeops.gate.comparison import (
     overall,
     questions,
 )
-from aeops.recipe.reader import Rule
+from aeops.recipe.gate_rules import Rule
 
 ERROR = Rule(champion="error", margin=0.05)
 AUROC = Rule(champion="auroc", margin=0.05)

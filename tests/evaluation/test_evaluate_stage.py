@@ -13,7 +13,8 @@ import pytest
 from aeops.bundle.detector import Detector
 from aeops.errors import DataError
 from aeops.project import find_project
-from aeops.recipe.reader import EvaluateSpec, read_recipe
+from aeops.recipe.reader import read_recipe
+from aeops.recipe.sections import EvaluateSpec
 from aeops.stages.evaluate import evaluate
 
 ROOT = Path(__file__).parents[2]

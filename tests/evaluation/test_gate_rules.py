@@ -11,7 +11,7 @@ import pytest
 
 from aeops.errors import UsageError
 from aeops.gate.rules import Evidence, flat, judge, verdict
-from aeops.recipe.reader import Rule
+from aeops.recipe.gate_rules import Rule
 from aeops.stages.gate import gate
 
 ROOT = Path(__file__).parents[2]

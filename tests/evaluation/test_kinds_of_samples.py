@@ -14,7 +14,8 @@ from ae_models.spec import FitSpec
 from aeops.bundle.detector import Detector
 from aeops.evaluation.text_metrics import text_metrics, tokens_right
 from aeops.project import find_project
-from aeops.recipe.reader import EvaluateSpec, read_recipe
+from aeops.recipe.reader import read_recipe
+from aeops.recipe.sections import EvaluateSpec
 from aeops.stages.evaluate import evaluate
 
 ROOT = Path(__file__).parents[2]

@@ -15,8 +15,8 @@ import yaml
 from PIL import Image
 
 from ae_models.errors import SpecError
-from aeops.data.dataset import file_sha256
 from aeops.errors import UsageError
+from aeops.files import file_sha256
 from aeops.report import recipe_page
 from aeops.report.targets import Result, Shows, Target, read_targets, results
 

@@ -18,7 +18,8 @@ from aeops.errors import DataError
 from aeops.evaluation.studies import sentences, words
 from aeops.evaluation.studies.sentences import Document, central, first, similarity, topics, whitened, within
 from aeops.project import Project
-from aeops.recipe.reader import EvaluateSpec, read_recipe
+from aeops.recipe.reader import read_recipe
+from aeops.recipe.sections import EvaluateSpec
 from aeops.recipe.studies import SentencesStudy, WordsStudy
 from aeops.stages.evaluate import set_scene
 

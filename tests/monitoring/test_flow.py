@@ -16,7 +16,7 @@ from prefect import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from watching import ROOT, on_day, promotion_of
 
-from aeops.data.dataset import read_json
+from aeops.files import read_json
 from aeops.machine.servers import TEMPORARY, free_port, server_command, stop, wait_until_healthy
 from aeops.monitoring import paths, retrains
 from aeops.project import Project
@@ -146,7 +146,8 @@ def test_a_second_look_starts_no_second_retrain_before_the_cooldown_ends(stale: 
 # Kills the process at an event that Python tells an audit hook of, once a line has been added to retrains.jsonl.
 KILLED = (
     "import os, signal, sys\nfrom datetime import datetime\nfrom pathlib import Path\n"
-    "import flows.monitoring as flow\nfrom aeops.project import find_project\nfrom aeops.recipe.reader import load_recipe\nimport json\n"
+    "import flows.monitoring as flow\nfrom aeops.project import find_project\n"
+    "from aeops.recipe.reader import load_recipe\nimport json\n"
     "event, now, verdict, file = sys.argv[1], datetime.fromisoformat(sys.argv[2]), json.loads(sys.argv[3]), sys.argv[4]\n"
     "def watch(name, arguments):\n"
     "    if name == event and os.path.exists(file) and os.path.getsize(file) and (name != 'open' or str(arguments[0]) == file):\n"

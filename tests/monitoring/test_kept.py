@@ -15,6 +15,7 @@ from aeops.evaluation.reference import read_reference
 from aeops.monitoring import paths
 from aeops.monitoring.daily_counts import Reign, cuts_of, observe
 from aeops.predictions import prediction_store
+from aeops.predictions.rows import schema
 from aeops.project import Project
 from aeops.recipe.reader import Recipe
 
@@ -104,7 +105,7 @@ def spread_over_time(file: Any) -> None:
     """Gives each prediction of a call a second more than the one before it."""
     rows = prediction_store.read_call(file).to_pylist()
     moved = [row | {"time": row["time"] + timedelta(seconds=place)} for place, row in enumerate(rows)]
-    prediction_store.write(file, pa.Table.from_pylist(moved, schema=prediction_store.schema()).to_batches())
+    prediction_store.write(file, pa.Table.from_pylist(moved, schema=schema()).to_batches())
 
 
 @pytest.mark.usefixtures("five_days")

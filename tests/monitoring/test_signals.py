@@ -17,6 +17,7 @@ from aeops.monitoring.check_steps import judged
 from aeops.monitoring.daily_counts import Reign
 from aeops.monitoring.signals import Signal
 from aeops.predictions import prediction_store
+from aeops.predictions.rows import build_rows, scorer_of
 from aeops.project import Project
 from aeops.recipe.monitoring import MonitorSpec, VolumeSpec
 from aeops.recipe.reader import Recipe
@@ -211,8 +212,8 @@ def test_the_reference_holds_what_predictions_of_the_calibration_samples_hold(
     for name in ("one", "two"):
         write_reference(tmp_path / name, recipe.fit, calibration, detector)
     found: Reference = read_reference(tmp_path / "one")
-    scorer, said = prediction_store.scorer_of("digits", "1", detector), detector.score(calibration, code=True)
-    rows = prediction_store.rows(
+    scorer, said = scorer_of("digits", "1", detector), detector.score(calibration, code=True)
+    rows = build_rows(
         scorer,
         call="0" * 8,
         channel="batch",

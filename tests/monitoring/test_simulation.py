@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from watching import ROOT
 
-from aeops.data.dataset import read_json
+from aeops.files import read_json
 from aeops.recipe.monitoring import TESTS
 
 

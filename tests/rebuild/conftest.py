@@ -8,7 +8,7 @@ import pytest
 
 from aeops.project import Project
 from aeops.provenance.rebuild.record import Record
-from aeops.registry.store import VersionInfo
+from aeops.registry.versions import VersionInfo
 
 
 def run_git(folder: Path, *arguments: str) -> str:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from aeops.data import dvc
-from aeops.data.dataset import file_sha256
 from aeops.errors import DataError
+from aeops.files import file_sha256
 from aeops.project import Project
 from aeops.provenance.rebuild.data import borrow_sources, missing_objects, study_files
 

@@ -10,7 +10,7 @@ import pytest
 
 from aeops.errors import InfrastructureError, UsageError
 from aeops.project import Project
-from aeops.recipe.reader import Rule
+from aeops.recipe.gate_rules import Rule
 from aeops.registry import logged_model_check
 from aeops.registry.logged_model_check import ANSWERS, Tryout, judged, tried, try_out
 from aeops.registry.store import Store

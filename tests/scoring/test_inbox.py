@@ -17,9 +17,9 @@ from PIL import Image
 
 from aeops.bundle.detector import Detector
 from aeops.cli import score
-from aeops.data.dataset import file_sha256
 from aeops.data.statistics import sample_sha256
 from aeops.errors import DataError, UsageError
+from aeops.files import file_sha256
 from aeops.predictions.prediction_store import call_file, prediction_store
 from aeops.recipe.reader import load_recipe
 from aeops.scoring import inbox_run as running

@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from aeops.errors import DataError
-from aeops.predictions.prediction_store import Scorer, prediction_store
+from aeops.predictions.prediction_store import prediction_store
+from aeops.predictions.rows import Scorer
 from aeops.project import Project
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)

@@ -20,8 +20,10 @@ from aeops.data.statistics import sample_sha256
 from aeops.errors import InfrastructureError
 from aeops.predictions.journal import Journal
 from aeops.predictions.prediction_store import journal as journals
-from aeops.predictions.prediction_store import journal_roller, prediction_store, scorer_of
+from aeops.predictions.prediction_store import journal_roller, prediction_store
+from aeops.predictions.rows import build_rows, scorer_of
 from aeops.project import Project
+from aeops.recipe.monitoring import SERVICE
 from aeops.serving.app import build_app
 from aeops.serving.npy import MEDIA_TYPE, write_npy
 
@@ -72,7 +74,7 @@ def test_a_journals_rows_are_those_that_predictions_makes(detector: Detector, tm
         scored = model.score(samples, code=True)
         ours = journals.rows(prediction_store.schema(), scorer, **same, scored=scored)  # type: ignore[arg-type]
         ours.validate(full=True)
-        wanted = prediction_store.rows(scorer, channel=prediction_store.SERVICE, **same, scored=scored)  # type: ignore[arg-type]
+        wanted = build_rows(scorer, channel=SERVICE, **same, scored=scored)  # type: ignore[arg-type]
         assert ours.to_pylist() == wanted.to_pylist()
         assert ours.schema == wanted.schema
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from aeops.recipe.reader import ServingSpec
+from aeops.recipe.sections import ServingSpec
 from aeops.serving.app import ASKED, TOLD
 from aeops.serving.limits import Limits
 

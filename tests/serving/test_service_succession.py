@@ -16,14 +16,15 @@ from aeops.bundle.detector import Detector
 from aeops.cli.serve import rehearse
 from aeops.errors import AeError, DataError, InfrastructureError
 from aeops.project import Project
-from aeops.recipe.reader import ServingSpec
+from aeops.recipe.sections import ServingSpec
 from aeops.registry import ledger, watch
 from aeops.registry.database import database_file
 from aeops.registry.watch import Watch
 from aeops.serving import rollover
-from aeops.serving.app import Service, service_app
+from aeops.serving.app import service_app
 from aeops.serving.rollover import Sources
 from aeops.serving.served_version import Served, misfit
+from aeops.serving.service import Service
 from aeops.serving.shadow import Seen
 
 DARK, BRIGHT = np.zeros((1, SIDE, SIDE), np.uint8), np.full((1, SIDE, SIDE), 250, np.uint8)

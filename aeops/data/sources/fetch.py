@@ -4,8 +4,8 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from aeops.data.dataset import written_aside
 from aeops.errors import DataError, InfrastructureError
+from aeops.files import written_aside
 
 TIMEOUT = 60.0  # seconds without a byte after which a server is given up
 CHUNK = 2**20

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aeops.data.dataset import file_sha256
 from aeops.data.sources.fetch import fetch
 from aeops.errors import DataError
+from aeops.files import file_sha256
 from aeops.project import Project
 from aeops.recipe.reader import Recipe
 from aeops.recipe.sources import IDX_FILES, IDX_NAMES, IdxSource

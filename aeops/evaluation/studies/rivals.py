@@ -9,13 +9,13 @@ import numpy as np
 
 from ae_models.spec import TEXT, FitSpec, QuantisedBottleneck
 from aeops.bundle.detector import Detector
-from aeops.data.dataset import read_json
 from aeops.drawing import mosaics
 from aeops.drawing.words import number, share, span
 from aeops.evaluation import text_metrics
 from aeops.evaluation.detection import ranking
 from aeops.evaluation.reconstruction import mse_per_image
 from aeops.evaluation.study import Finding, Scene
+from aeops.files import read_json
 from aeops.recipe.studies import MODEL, RivalsStudy
 
 SHOWN = 10  # samples in the strips

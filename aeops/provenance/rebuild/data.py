@@ -9,8 +9,9 @@ from typing import Any
 import yaml
 
 from aeops.data import dvc
-from aeops.data.dataset import content_sha256, file_sha256
+from aeops.data.dataset import content_sha256
 from aeops.errors import AeError, DataError
+from aeops.files import file_sha256
 from aeops.project import Project
 from aeops.provenance.rebuild.record import Record
 

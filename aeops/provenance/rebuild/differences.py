@@ -13,8 +13,8 @@ from safetensors.numpy import load_file
 
 from ae_models.canonical import tensor_sha256, tensors_sha256
 from ae_models.sums import read_sums
-from aeops.data.dataset import read_json
-from aeops.gate import flat
+from aeops.files import read_json
+from aeops.gate.rules import flat
 from aeops.provenance.rebuild.record import Record
 
 TENSORS = ("weights.safetensors", "scorer.safetensors")

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from packaging.requirements import InvalidRequirement
 
-from aeops.data.dataset import file_sha256
 from aeops.errors import DataError
+from aeops.files import file_sha256
 from aeops.project import Project
 from aeops.provenance.packages import differences
 

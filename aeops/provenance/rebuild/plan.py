@@ -19,7 +19,8 @@ from aeops.provenance.rebuild.code import clone_code, put_recorded
 from aeops.provenance.rebuild.data import borrow_sources, demand_data, pull_data
 from aeops.provenance.rebuild.interpreter import python_for
 from aeops.provenance.rebuild.record import Record, read_record
-from aeops.registry.store import Store, VersionInfo
+from aeops.registry.store import Store
+from aeops.registry.versions import VersionInfo
 
 T = TypeVar("T")
 

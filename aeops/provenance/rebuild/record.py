@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aeops.data.dataset import file_sha256, read_json
+from aeops.files import file_sha256, read_json
 from aeops.provenance.lineage import RECORDED_FILES
-from aeops.registry.store import Store, VersionInfo
+from aeops.registry.store import Store
+from aeops.registry.versions import VersionInfo
 
 FOLDER = "rebuild"  # among the run's files
 TRAIL, PATCH = f"{FOLDER}/trail.csv", f"{FOLDER}/worktree.diff"

@@ -1,0 +1,179 @@
+"""Predictions as rows: the columns of a recorded call, and how they are built from a detector's scores.
+
+Standard library only on import.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ae_models.spec import TEXT
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+    from aeops.bundle.detector import Detector
+
+
+CODE_PARTS = 16  # numbers that are kept of a code
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One score.
+
+    Attributes:
+        time: of the call, UTC.
+        bundle_sha256: the bundle that scored.
+        sample: what the sample was called, such as batch.npy[12].
+        sample_sha256: of the sample's dtype, shape and bytes, as in a dataset's index; of a text, of its UTF-8.
+        threshold: the score above which it would have been flagged.
+        channel: one of `CHANNELS`.
+        mean, std: of the sample's values scaled to [0, 1]; of a text, how many characters it has, and 0.
+        code: see `summary_of_code`.
+        file: where this is recorded.
+    """
+
+    id: str
+    time: datetime
+    recipe: str
+    version: str
+    bundle_sha256: str
+    sample: str
+    sample_sha256: str
+    score: float
+    p_value: float
+    is_anomaly: bool
+    threshold: float
+    channel: str
+    mean: float | None
+    std: float | None
+    code: list[float] | None
+    file: Path
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """The version that scores, as its predictions name it, and the range of values that its samples have."""
+
+    recipe: str
+    version: str
+    bundle_sha256: str
+    threshold: float
+    kind: str
+    low: float
+    high: float
+
+
+def scorer_of(recipe: str, version: str, detector: "Detector") -> Scorer:
+    threshold = float(detector.bundle["threshold"]["value"])
+    return Scorer(recipe, version, detector.sha256, threshold, detector.kind, detector.low, detector.high)
+
+
+def schema() -> "pa.Schema":
+    """The columns of a call's file and of a journal."""
+    import pyarrow as pa
+
+    text, number = pa.string(), pa.float32()
+    kinds = {"id": text, "time": pa.timestamp("us", tz="UTC")}
+    kinds |= dict.fromkeys(("recipe", "version", "bundle_sha256", "sample", "sample_sha256"), text)
+    kinds |= {"score": number, "p_value": number, "is_anomaly": pa.bool_(), "threshold": pa.float64()}
+    kinds |= {"channel": text, "mean": number, "std": number, "code": pa.list_(number)}
+    return pa.schema(list(kinds.items()))
+
+
+def build_rows(
+    scorer: Scorer,
+    *,
+    call: str,
+    channel: str,
+    time: datetime,
+    names: Sequence[str],
+    samples: "Sequence[str] | np.ndarray",
+    scored: "Mapping[str, np.ndarray]",
+    first: int = 0,
+) -> "pa.RecordBatch":
+    """Predictions as they are recorded, of samples that a detector has scored.
+
+    Args:
+        names: what each sample is called.
+        samples: (n, ...) as they were given, or texts.
+        scored: what `Detector.score(samples, code=True)` said.
+        first: the row of the first of them in the call.
+    """
+    import pyarrow as pa
+
+    count = len(names)
+    mean, std = moments_of(samples, scorer)
+    code = summary_of_code(scored["code"])
+    once = {"time": time, "recipe": scorer.recipe, "version": scorer.version, "bundle_sha256": scorer.bundle_sha256}
+    once |= {"threshold": scorer.threshold, "channel": channel}
+    columns = {
+        "id": [f"{call}-{row}" for row in range(first, first + count)],
+        "sample": [name.encode("utf-8", "backslashreplace").decode() for name in names],
+        "sample_sha256": sums(samples),
+        **{name: scored[name] for name in ("score", "p_value", "is_anomaly")},
+        "mean": mean,
+        "std": std,
+        "code": pa.ListArray.from_arrays(pa.array(range(0, code.size + 1, code.shape[1]), pa.int32()), pa.array(code.ravel())),
+    }
+    kinds = schema()
+    arrays = [
+        pa.repeat(pa.scalar(once[field.name], field.type), count)
+        if field.name in once
+        else pa.array(columns[field.name], field.type)
+        for field in kinds
+    ]
+    return pa.RecordBatch.from_arrays(arrays, schema=kinds)
+
+
+def summary_of_code(code: "np.ndarray") -> "np.ndarray":
+    """Codes (n, ...) as float32 (n, k) with k of at most `CODE_PARTS`: a longer code is cut into so many neighbouring parts, as
+    even as can be, and each is averaged."""
+    import numpy as np
+
+    flat = np.asarray(code, dtype=np.float32).reshape(len(code), -1)
+    size = flat.shape[1]
+    if size <= CODE_PARTS:
+        return flat
+    ends = np.arange(CODE_PARTS + 1) * size // CODE_PARTS
+    means: np.ndarray = np.add.reduceat(flat, ends[:-1], axis=1, dtype=np.float64) / np.diff(ends)
+    return means.astype(np.float32)
+
+
+def moments_of(samples: "Sequence[str] | np.ndarray", scorer: Scorer) -> "tuple[np.ndarray, np.ndarray]":
+    """Mean and standard deviation of each sample's values scaled to [0, 1], float32 (n,) each; of a text, how many characters
+    it has, and 0."""
+    import numpy as np
+
+    from aeops.data.statistics import moments
+
+    if scorer.kind == TEXT:
+        counts = np.array([len(text) for text in texts_of(samples)], dtype=np.float32)
+        return counts, np.zeros_like(counts)
+    flat = np.asarray(samples).reshape(len(samples), -1)
+    mean, std = moments(flat, np.full(len(flat), flat.shape[1]))
+    span = scorer.high - scorer.low
+    return ((mean - scorer.low) / span).astype(np.float32), (std / span).astype(np.float32)
+
+
+def texts_of(samples: "Sequence[str] | np.ndarray") -> list[str]:
+    """Texts, also where they are given as UTF-8 filled up with zeros, uint8 (n, bytes)."""
+    if getattr(samples, "dtype", None) == "uint8":
+        return [sample.tobytes().rstrip(b"\0").decode(errors="replace") for sample in samples]  # type: ignore[union-attr]
+    return [str(text) for text in samples]
+
+
+def sums(samples: "Sequence[str] | np.ndarray") -> list[str]:
+    """The hash of each sample; see `Prediction`."""
+    import numpy as np
+
+    from aeops.data.statistics import sample_sha256
+
+    if isinstance(samples, np.ndarray) and samples.dtype != object:
+        return sample_sha256(samples.astype(samples.dtype.newbyteorder("="), copy=False))  # as a dataset is kept
+    return [hashlib.sha256(str(text).encode()).hexdigest() for text in samples]
