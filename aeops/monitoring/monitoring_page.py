@@ -17,7 +17,6 @@ import pyarrow as pa
 from markupsafe import Markup
 
 from aeops.drawing.svg import inline, theme_css
-from aeops.drawing.template import environment
 from aeops.monitoring import charts
 from aeops.monitoring.daily_counts import Observed, Reign
 from aeops.monitoring.eprocess import confidence_sequence
@@ -25,6 +24,7 @@ from aeops.monitoring.ranks import Cuts
 from aeops.monitoring.retrains import Retrain
 from aeops.monitoring.signals import Course, brief, promised
 from aeops.recipe.monitoring import ALARM_RATE, MonitorSpec
+from aeops.report.html_template import environment
 
 BAND_LEVEL = 0.05
 ALT = {

@@ -2,8 +2,9 @@
 
     <home>/predictions/<recipe>/journal/<call>.arrow     an Arrow IPC stream, one os.write a batch, held by flock
 
-`kill -9` of the process loses nothing that was answered. A journal that is large, old or of yesterday is closed; a separate process
-(journal_roller.py) turns it, and those that a dead process left, into <date>/<call>.parquet. The columns are those of rows.py,
+`kill -9` of the process loses nothing that was answered. A journal that is large, old or of yesterday is closed; a separate
+process (journal_roller.py) turns it, and those that a dead process left, into <date>/<call>.parquet. The columns are those of
+rows.py,
 built here without pandas, which `pyarrow.array` would load.
 """
 

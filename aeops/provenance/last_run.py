@@ -14,14 +14,11 @@ from aeops.recipe.reader import Recipe, load_recipe
 
 # The code that makes and accepts a dataset, and compares with the champion, is run by the flow, so DVC does not watch it.
 FLOW_CODE = (
-    "sources",
-    "dataset.py",
-    "statistics.py",
-    "expectations.py",
-    "validation.py",
+    "data",
+    "recipe",
     "stages/ingest.py",
     "stages/validate.py",
-    "comparison.py",
+    "gate",
     "stages/compare.py",
 )
 
@@ -32,7 +29,7 @@ def record_file(project: Project, recipe: str) -> Path:
 
 def fingerprint(project: Project, recipe: Recipe) -> str:
     """SHA-256 over all that a run starts from and DVC does not watch: source, recipe, the flow's own code, the data."""
-    package = Path(__file__).parent
+    package = Path(__file__).parents[1]
     code = sorted(file for name in FLOW_CODE for file in code_files(package / name))
     dataset = project.dataset(recipe.data.dataset)
     parts = [

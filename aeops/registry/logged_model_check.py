@@ -89,7 +89,7 @@ def tried(store: Store, recipe: str, which: str) -> Tryout:
 def ask(store: Store, model: str, folder: Path) -> str | None:
     """Has the stranger ask the model and leave what it hears in `folder`; returns why it could not, else None."""
     packages = dict.fromkeys(sysconfig.get_path(name) for name in ("purelib", "platlib"))
-    stranger = [sys.executable, "-I", "-S", str(Path(__file__).with_name("stranger.py"))]
+    stranger = [sys.executable, "-I", "-S", str(Path(__file__).with_name("isolated_check.py"))]
     environment = os.environ | quiet_environment() | {"MLFLOW_TRACKING_URI": store.uri}
     try:
         done = subprocess.run(

@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from importlib.metadata import version as installed
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -17,10 +17,10 @@ from aeops.errors import DataError
 from aeops.project import Project
 
 if TYPE_CHECKING:
+    from mlflow import MlflowClient
     from mlflow.entities import LoggedModel
     from mlflow.models import ModelSignature
 
-    from aeops.registry.store import Store
     from aeops.registry.versions import VersionInfo
 
 REQUIREMENTS = ("mlflow", "numpy", "onnxruntime")  # all that a served model needs, pinned as installed here
@@ -28,7 +28,7 @@ TEXT_REQUIREMENTS = ("tokenizers",)  # and what one of texts needs beside
 # What the logged model carries of this project, so that it serves where the project is not installed.
 CARRIED = (
     *("aeops/__init__.py", "aeops/errors.py"),
-    *("aeops/serving/__init__.py", "aeops/bundle/answers.py", "aeops/bundle/detector.py"),
+    *("aeops/bundle/__init__.py", "aeops/bundle/answers.py", "aeops/bundle/detector.py"),
     *("ae_models/__init__.py", "ae_models/errors.py", "ae_models/runtime.py", "ae_models/sums.py", "ae_models/tokens.py"),
 )
 SOURCES = Path(__file__).parents[2]
@@ -36,7 +36,15 @@ EXAMPLES = 2  # samples in the input example
 WHERE = "artifacts/bundle"  # of the bundle inside the logged model
 
 
-def log_model(store: "Store", run_id: str, recipe: str, bundle: Path) -> "LoggedModel":
+class OpenStore(Protocol):
+    """What packing needs of a connected `aeops.registry.store.Store`."""
+
+    client: "MlflowClient"
+    project: Project
+    uri: str
+
+
+def log_model(store: OpenStore, run_id: str, recipe: str, bundle: Path) -> "LoggedModel":
     """Logs the bundle under the run as a model of MLflow's, and makes sure that it arrived whole.
 
     Not `mlflow.pyfunc.log_model`: that talks to the address in MLflow's globals, and loads the model in this process.
@@ -128,7 +136,7 @@ def examples(project: Project, recipe: str, document: dict[str, Any]) -> np.ndar
     return np.asarray(stored[:, : served_shape(document)[0]], dtype=np.float32)
 
 
-def download(store: "Store", address: str, place: Path) -> Path:
+def download(store: OpenStore, address: str, place: Path) -> Path:
     """Downloads a bundle's folder from MLflow into the new folder `place`; returns where it lies there, verified."""
     from mlflow.artifacts import download_artifacts
 
@@ -138,7 +146,7 @@ def download(store: "Store", address: str, place: Path) -> Path:
     return found
 
 
-def fetch_bundle(store: "Store", recipe: str, version: "VersionInfo", place: Path) -> Path:
+def fetch_bundle(store: OpenStore, recipe: str, version: "VersionInfo", place: Path) -> Path:
     """Makes `place` the version's bundle, whole or not at all.
 
     Raises:

@@ -12,9 +12,9 @@ from typing import Any
 from markupsafe import Markup
 
 from aeops.drawing.svg import inline, theme_css
-from aeops.drawing.template import environment, value
 from aeops.drawing.words import number, share, span
 from aeops.report import model_card
+from aeops.report.html_template import environment, value
 from aeops.report.tables import DETECTION, MODEL, Measure, detectors, measures, pca_name, reconstructions
 
 ALT = {

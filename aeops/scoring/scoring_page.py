@@ -17,11 +17,11 @@ from markupsafe import Markup
 from aeops.bundle.detector import Detector
 from aeops.drawing.mosaics import COLUMNS
 from aeops.drawing.svg import inline, theme_css
-from aeops.drawing.template import environment
 from aeops.evaluation.false_alarms import clopper_pearson, requested_rates
 from aeops.predictions import prediction_store
 from aeops.project import Project
 from aeops.recipe.monitoring import BATCH
+from aeops.report.html_template import environment
 from aeops.scoring.charts import Day, draw_anomalous, draw_days
 from aeops.scoring.inbox import Found
 from aeops.scoring.score_file import MovedError, Taken, samples_in

@@ -170,7 +170,7 @@ LOGGED = (
     *("artifacts/bundle/scorer.safetensors", "artifacts/bundle/weights.safetensors"),
     *(f"code/ae_models/{name}.py" for name in ("__init__", "errors", "runtime", "sums", "tokens")),
     *("code/aeops/__init__.py", "code/aeops/errors.py"),
-    *(f"code/aeops/serving/{name}.py" for name in ("__init__", "answers", "detector")),
+    *(f"code/aeops/bundle/{name}.py" for name in ("__init__", "answers", "detector")),
 )
 
 

@@ -94,7 +94,7 @@ def test_what_is_wrong_with_the_packed_code_is_found_though_the_bundle_is_whole(
 
 
 def test_a_file_that_was_left_out_of_the_packed_code_is_found(model: Path, store: Store) -> None:
-    (model / "code" / "aeops" / "serving" / "answers.py").unlink()
+    (model / "code" / "aeops" / "bundle" / "answers.py").unlink()
     assert tried(store, "digits", "1").found == "fails: ModuleNotFoundError: No module named 'aeops.bundle.answers'"
 
 

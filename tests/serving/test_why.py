@@ -291,8 +291,8 @@ def test_an_unknown_recipe_is_told_with_its_near_match(store: Store) -> None:
 
 
 def test_the_module_of_predictions_is_light() -> None:
-    script = "import sys, aeops.predictions.prediction_store;"
-        "print([m for m in ('numpy', 'pandas', 'pyarrow', 'mlflow') if m in sys.modules])"
+    heavy = "('numpy', 'pandas', 'pyarrow', 'mlflow')"
+    script = f"import sys, aeops.predictions.prediction_store; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
