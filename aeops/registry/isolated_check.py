@@ -1,8 +1,8 @@
 """Fresh process of aeops.registry.logged_model_check: asks a logged model, with no code of this project but what that brings.
 
-Run by its path, `python -I -S isolated_check.py MODEL FOLDER PACKAGES...`: no current folder, no PYTHONPATH and no .pth file by which
-an editable installation comes in. MODEL is MLflow's address in the store that MLFLOW_TRACKING_URI names; what it finds goes to
-FOLDER: example.npy, the model's own input example, and answers.json.
+Run by its path, `python -I -S isolated_check.py MODEL FOLDER PACKAGES...`: without the current folder, PYTHONPATH and .pth files,
+so that an editable installation is not found. MODEL is MLflow's address in the store that MLFLOW_TRACKING_URI names. It writes
+to FOLDER: example.npy, the model's own input example, and answers.json.
 """
 
 import ctypes
