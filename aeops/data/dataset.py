@@ -1,7 +1,7 @@
 """A dataset on disk: large shards, an index with a row a sample, dataset.json, and the receipt of what was accepted.
 
     shards/00000.npy ...   (n, c, h, w), (n, c, steps) or (n, bytes), memory-mappable
-    index.parquet          a row a sample, in the order of the shards: see `COLUMNS` and `TEXT_COLUMNS`
+    index.parquet          a row a sample, in the order of the shards: see `INDEX_COLUMNS` of its kind
     dataset.json           what the samples are, where they come from, the shards and their sums
     receipt.json           the suite, its result and the SHA-256 of all the rest; only where it was accepted
 
@@ -16,7 +16,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ae_models.spec import TEXT
 from aeops.errors import DataError
 from aeops.files import file_sha256, read_json
 
@@ -27,33 +26,6 @@ if TYPE_CHECKING:
 FORMAT = 1
 SHARD_BYTES = 64 * 2**20
 RECEIPT = "receipt.json"
-COLUMNS = {  # of images and series
-    "id": "str",  # dataset and position in the source
-    "shard": "int64",
-    "row": "int64",  # in the shard
-    "sha256": "str",  # of the sample's dtype, shape and bytes
-    "label": "Int64",
-    "split": "str",  # train, validation, calibration or test
-    "group": "str",  # samples of one group share a split; the id where there are no groups
-    "source": "str",
-    "shape": "str",
-    "dtype": "str",
-    "low": "float64",
-    "high": "float64",
-    "mean": "float64",
-    "std": "float64",
-    "nans": "int64",
-    "blank": "bool",
-    "duplicate_of": "str",  # id of the first sample with the same content
-    "duplicate_across_splits": "bool",
-}
-NUMBERS = ("low", "high", "mean", "std", "nans")  # the columns that only samples made of numbers have
-TEXT_COLUMNS = {name: kind for name, kind in COLUMNS.items() if name not in NUMBERS} | {
-    "characters": "int64",
-    "letters": "float64",
-    "filled": "float64",
-    "readable": "bool",
-}
 
 
 # ---------------------------------------------------------------- sums
@@ -76,7 +48,9 @@ def content_sha256(folder: Path) -> str:
 
 def columns_of(kind: str) -> dict[str, str]:
     """The columns of an index and their types, by the kind of the samples."""
-    return TEXT_COLUMNS if kind == TEXT else COLUMNS
+    from aeops.kinds.interface import load_kind
+
+    return load_kind(kind).INDEX_COLUMNS
 
 
 def read_index(folder: Path) -> "pd.DataFrame":

@@ -9,7 +9,9 @@ from typing import Any
 import great_expectations.expectations as gxe
 from great_expectations.expectations.expectation import Expectation
 
-from ae_models.spec import TEXT
+from aeops.kinds import KINDS
+from aeops.kinds.interface import load_kind
+from aeops.kinds.results import ExpectedRange, ExpectedValue
 from aeops.recipe.reader import Recipe
 from aeops.recipe.sections import Range
 
@@ -53,44 +55,28 @@ def sample_checks(recipe: Recipe, dtype: str) -> list[Check]:
     checks = [
         one_of("shape", "{}", "shape", [shape], shape),
         one_of("dtype", "{}", "dtype", [dtype], dtype),
-        *(text_checks(recipe) if recipe.fit.input.kind == TEXT else number_checks(recipe)),
+        *statistic_checks(recipe),
         Check("duplicate", "samples that equal no earlier one", "a copy of {}", new),
         one_of("across_splits", "a copy in another split", "duplicate_across_splits", [False], "copies in the same split"),
     ]
     return checks + (label_checks(recipe) if recipe.data.labels else [])
 
 
-def number_checks(recipe: Recipe) -> list[Check]:
-    """What is expected of the values of an image or a series; the range is that of its target channels too."""
-    spec, bounds = recipe.fit.input, recipe.validate
-    values = f"{spec.low:g} to {spec.high:g}"
-    blank = one_of("blank", "values that are all the same", "blank", [False], "values that differ")
-    return [
-        between("nan", "{} NaN values", "nans", 0, 0, "none"),
-        between("range_low", "a smallest value of {}", "low", spec.low, None, values),
-        between("range_high", "a largest value of {}", "high", None, spec.high, values),
-        *([blank] if bounds.blank == "refuse" else []),
-        bounded_by("sample_mean", "mean", bounds.sample_mean),
-        bounded_by("sample_std", "std", bounds.sample_std),
-    ]
+def statistic_checks(recipe: Recipe) -> list[Check]:
+    """What is expected of the statistics that samples of the recipe's kind have."""
+    kind = recipe.fit.input.kind
+    bounds = {}
+    for key in KINDS[kind].bounds:
+        bound = getattr(recipe.validate, key)
+        bounds[key] = (bound.min, bound.max)  # the recipe was checked: it has the bounds of its kind
+    expected = load_kind(kind).expectations(recipe.fit.input, bounds, refuse_blank=recipe.validate.blank == "refuse")
+    return [statistic_check(one) for one in expected]
 
 
-def text_checks(recipe: Recipe) -> list[Check]:
-    """What is expected of a text."""
-    bounds = recipe.validate
-    blank = one_of("blank", "white space only", "blank", [False], "texts with a word in them")
-    return [
-        one_of("readable", "bytes that are no text", "readable", [True], "UTF-8, then zeros"),
-        *([blank] if bounds.blank == "refuse" else []),
-        bounded_by("characters", "characters", bounds.characters),
-        bounded_by("letters", "letters", bounds.letters),
-    ]
-
-
-def bounded_by(name: str, column: str, bounds: Range | None) -> Check:
-    """Every value of the column lies within the recipe's bounds, which it has for its kind of input."""
-    assert bounds is not None
-    return between(name, "{}", column, bounds.min, bounds.max, f"{bounds.min:g} to {bounds.max:g}")
+def statistic_check(expected: ExpectedRange | ExpectedValue) -> Check:
+    if isinstance(expected, ExpectedValue):
+        return one_of(expected.name, expected.unexpected, expected.column, [expected.value], expected.allowed)
+    return between(expected.name, expected.unexpected, expected.column, expected.low, expected.high, expected.allowed)
 
 
 def label_checks(recipe: Recipe) -> list[Check]:

@@ -16,8 +16,8 @@ from great_expectations.data_context.types.base import (
     ProgressBarsConfig,
 )
 
-from ae_models.spec import TEXT
 from aeops.data.expectations import Check, drift_checks, sample_checks, set_checks, share_checks
+from aeops.kinds.interface import load_kind
 from aeops.recipe.reader import Recipe
 
 DECIMALS = 9  # of observed means: their last bits differ between CPUs, and a receipt's must not
@@ -188,8 +188,7 @@ def judge_drift(judge: Judge, recipe: Recipe, accepted: pd.DataFrame, last: dict
 
 def drift_means(index: pd.DataFrame, kind: str) -> dict[str, float]:
     """What drift is judged by: the means of statistics that lie in [0, 1], as the kind of the samples has them."""
-    columns = ("letters", "filled") if kind == TEXT else ("mean", "std")
-    return {column: float(index[column].mean()) for column in columns}
+    return {column: float(index[column].mean()) for column in load_kind(kind).DRIFT_COLUMNS}
 
 
 # ---------------------------------------------------------------- telling bad samples apart

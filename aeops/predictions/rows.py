@@ -10,8 +10,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ae_models.spec import TEXT
-
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
@@ -148,24 +146,9 @@ def summary_of_code(code: "np.ndarray") -> "np.ndarray":
 def moments_of(samples: "Sequence[str] | np.ndarray", scorer: Scorer) -> "tuple[np.ndarray, np.ndarray]":
     """Mean and standard deviation of each sample's values scaled to [0, 1], float32 (n,) each; of a text, how many characters
     it has, and 0."""
-    import numpy as np
+    from aeops.kinds.interface import load_kind
 
-    from aeops.data.statistics import moments
-
-    if scorer.kind == TEXT:
-        counts = np.array([len(text) for text in texts_of(samples)], dtype=np.float32)
-        return counts, np.zeros_like(counts)
-    flat = np.asarray(samples).reshape(len(samples), -1)
-    mean, std = moments(flat, np.full(len(flat), flat.shape[1]))
-    span = scorer.high - scorer.low
-    return ((mean - scorer.low) / span).astype(np.float32), (std / span).astype(np.float32)
-
-
-def texts_of(samples: "Sequence[str] | np.ndarray") -> list[str]:
-    """Texts, also where they are given as UTF-8 filled up with zeros, uint8 (n, bytes)."""
-    if getattr(samples, "dtype", None) == "uint8":
-        return [sample.tobytes().rstrip(b"\0").decode(errors="replace") for sample in samples]  # type: ignore[union-attr]
-    return [str(text) for text in samples]
+    return load_kind(scorer.kind).moments(samples, scorer.low, scorer.high)
 
 
 def sums(samples: "Sequence[str] | np.ndarray") -> list[str]:

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from ae_models.spec import TEXT, bounded, listed
+from ae_models.spec import bounded, listed
+from aeops.kinds import KINDS
 from aeops.recipe.sources import DaysSource, NpySource, NpzSource, SentencesSource
 
 
@@ -85,14 +86,14 @@ class ValidateSpec:
 
     def misfits(self, kind: str) -> Iterator[tuple[str, str]]:
         """Bounds that samples of this kind need and lack, or do not have: (where, why)."""
-        bounds = {"text": ("characters", "letters"), "image or series": ("sample_mean", "sample_std")}
-        of_kind = "text" if kind == TEXT else "image or series"
-        for of, keys in bounds.items():
-            for key in keys:
-                if of == of_kind and getattr(self, key) is None:
-                    yield "validate", f"the key {key} is missing: samples of input.kind {kind} are judged by it"
-                if of != of_kind and getattr(self, key) is not None:
-                    yield f"validate.{key}", f"given with input.kind {kind}; {listed(bounds[of_kind])} allowed"
+        own = KINDS[kind].bounds
+        of_any = dict.fromkeys(key for info in KINDS.values() for key in info.bounds)
+        for key in of_any:
+            is_given = getattr(self, key) is not None
+            if key in own and not is_given:
+                yield "validate", f"the key {key} is missing: samples of input.kind {kind} are judged by it"
+            if key not in own and is_given:
+                yield f"validate.{key}", f"given with input.kind {kind}; {listed(own)} allowed"
 
 
 @dataclass(frozen=True)

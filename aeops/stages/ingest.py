@@ -15,8 +15,9 @@ import pandas as pd
 from aeops.data.dataset import FORMAT, SHARD_BYTES, columns_of, shard_file
 from aeops.data.sources.catalogue import read_source, source_digest
 from aeops.data.sources.samples import Samples
-from aeops.data.statistics import sample_sha256, shape_text, statistics_of
+from aeops.data.statistics import sample_sha256, shape_text
 from aeops.files import file_sha256, write_json, write_npy, write_parquet, written_aside
+from aeops.kinds.interface import load_kind
 from aeops.machine.stage_main import run_stage
 from aeops.project import Project, find_project
 from aeops.recipe.reader import Recipe, read_recipe
@@ -65,7 +66,7 @@ def index_part(samples: Samples, places: slice, block: np.ndarray, recipe: Recip
         "shape": shape_text(block),
         "dtype": block.dtype.name,
     }
-    return pd.DataFrame(columns | statistics_of(block, recipe.fit.input))
+    return pd.DataFrame(columns | load_kind(recipe.fit.input.kind).statistics(block, recipe.fit.input))
 
 
 def splits_of(keys: Iterable[str], samples: Samples, places: slice, recipe: Recipe) -> list[str]:

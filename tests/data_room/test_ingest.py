@@ -8,9 +8,10 @@ import pandas as pd
 import pytest
 from data_project import Room, make_room, tree
 
-from aeops.data.dataset import COLUMNS, content_sha256, read_index, read_shards
+from aeops.data.dataset import content_sha256, read_index, read_shards
 from aeops.errors import InfrastructureError, as_ae_error
 from aeops.files import file_sha256, read_json, write_npy, write_parquet, written_aside
+from aeops.kinds import image
 from aeops.recipe.sections import SplitSpec
 from aeops.stages.ingest import draw_split, write_shards
 
@@ -19,7 +20,7 @@ def test_the_index_and_the_shards_hold_the_source_in_its_order(room: Room) -> No
     room.save()
     room.ingest()
     index = read_index(room.incoming)
-    assert list(index.columns) == list(COLUMNS)
+    assert list(index.columns) == list(image.INDEX_COLUMNS)
     np.testing.assert_array_equal(index["label"].to_numpy(dtype=int), room.labels)
     blocks = [block for _, block in read_shards(room.incoming, index)]
     np.testing.assert_array_equal(np.concatenate(blocks)[:, 0], room.images)

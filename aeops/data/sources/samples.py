@@ -7,11 +7,9 @@ from typing import Protocol
 
 import numpy as np
 
-from ae_models.spec import TEXT
 from aeops.errors import DataError
+from aeops.kinds.interface import load_kind
 from aeops.recipe.reader import Recipe
-
-DTYPES = ("uint8", "float32", "float64")  # what a dataset may hold
 
 
 class Rows(Protocol):
@@ -33,7 +31,7 @@ class Samples:
     """All samples of a source, in its order.
 
     Attributes:
-        array: (n, ...), of one of `DTYPES`; may be memory-mapped or lie in several files, so read it by `blocks`.
+        array: (n, ...), of a dtype that its kind allows; may be memory-mapped or lie in several files, so read it by `blocks`.
         labels: (n,) int64, or None where the source has none.
         origin: where they come from, as a person would name it.
         splits: (n,) of "train" and "test", the source's own parts, or None where it has none.
@@ -62,7 +60,7 @@ class Samples:
 
 def require_dtype(dtype: np.dtype, recipe: Recipe, what: str) -> None:
     """Raises DataError unless values of `dtype` can be samples."""
-    allowed = ("uint8",) if recipe.fit.input.kind == TEXT else DTYPES
+    allowed = load_kind(recipe.fit.input.kind).DTYPES
     if dtype.newbyteorder("=").name not in allowed:
         raise DataError(f"{what}: dtype {dtype} given; {', '.join(allowed)} allowed: {what_next(recipe)}")
 

@@ -1,0 +1,566 @@
+"""What images and series have in common: samples are arrays of numbers of one shape, in one range."""
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from functools import cache
+from itertools import chain, pairwise
+from pathlib import Path
+from tokenize import TokenError
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from aeops.errors import DataError, UsageError
+from aeops.kinds.npy_bytes import MEDIA_TYPE, read_npy
+from aeops.kinds.results import (
+    DUPLICATE_COLUMNS,
+    SAMPLE_COLUMNS,
+    STATISTIC_DECIMALS,
+    Baseline,
+    ColumnSchema,
+    ExpectedRange,
+    ExpectedValue,
+    Table,
+)
+from aeops.kinds.samples import FileSamples, FitOptions, FittedSample, NumberedNames, SampleSpec
+from aeops.kinds.text_bytes import decode_utf8
+
+if TYPE_CHECKING:
+    from ae_models.spec import InputSpec
+
+NPY = ".npy"
+ROWS_AT_ONCE = 1024  # samples scored at once: bounds the memory that activations take
+VALUES_AT_ONCE = 2**20  # and values: fewer samples at once where they are large
+AXIS_PARTS = 4  # areas that an explanation cuts an axis into
+WORST_VALUES = 10  # values that an explanation names one by one
+LUMA = np.array([0.299, 0.587, 0.114])  # of red, green and blue: Rec. ITU-R BT.601-7, section 2.5.1
+
+DTYPES: tuple[str, ...] = ("uint8", "float32", "float64")
+FIXED_SHAPE: bool = True
+DRAWABLE: bool = True
+NOT_COMPRESSIBLE: str = ""
+INDEX_COLUMNS: dict[str, str] = {
+    **SAMPLE_COLUMNS,
+    "low": "float64",
+    "high": "float64",
+    "mean": "float64",
+    "std": "float64",
+    "nans": "int64",
+    **DUPLICATE_COLUMNS,
+}
+DRIFT_COLUMNS: tuple[str, ...] = ("mean", "std")
+MEASURED_AS: str = "values"
+ERROR_NAME: str = "mean squared error"
+ERROR_HEAD: str = "MSE"
+MEASURING_NOTE: str = (
+    ", values scaled to [0, 1]; all outputs clipped to that range. PSNR is that of the mean squared error over all samples"
+)
+
+
+# ---------------------------------------------------------------- reading
+
+
+def read_npy_file(path: Path, spec: SampleSpec) -> FileSamples:
+    """Read a .npy file with one sample or a batch, memory-mapped.
+
+    Raises:
+        DataError: it cannot be read, or holds several arrays.
+    """
+    try:
+        values = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise DataError(
+            f"{path} cannot be read as .npy ({str(error).splitlines()[0]}): write it again with numpy.save"
+        ) from error
+    if not isinstance(values, np.ndarray):
+        raise DataError(f"{path} holds several arrays; one array in a .npy file is allowed")
+    is_one = values.shape in sample_shapes(spec) or values.ndim == 0
+    return FileSamples(NumberedNames(path.name, range(1 if is_one else len(values))), values)
+
+
+def require_file(path: Path, allowed: str) -> None:
+    """Raise UsageError where there is no such file."""
+    if not path.is_file():
+        raise UsageError(f"no file {path}; {allowed} is allowed")
+
+
+def sample_shapes(spec: SampleSpec) -> set[tuple[int, ...]]:
+    """Return the shapes that one sample may have: the leading axis of a one-channel sample may be left out."""
+    return {spec.shape, spec.shape[1:]} if spec.shape[0] == 1 else {spec.shape}
+
+
+def allowed_shapes(spec: SampleSpec) -> str:
+    """Return what samples are allowed, for a message."""
+    return f"one sample of shape {spec.shape} or a batch of shape ({', '.join(['n', *map(str, spec.shape)])}) is"
+
+
+def fit_numbers(content: bytes, media_type: str, spec: SampleSpec, options: FitOptions, allowed: str) -> FittedSample:
+    """Take one sample out of a .npy file's bytes or of what was typed.
+
+    Args:
+        content: the bytes.
+        media_type: application/x-npy, application/json or text/*; others are refused.
+        spec: the model's.
+        options: which of several samples.
+        allowed: what is allowed, for a message.
+
+    Raises:
+        DataError: there is no such sample.
+    """
+    if not content.strip():
+        raise DataError("nothing was given: drop a file or paste a sample")
+    if media_type == MEDIA_TYPE:
+        return fit_array(content, spec, options)
+    if media_type.startswith("text/") or media_type == "application/json":
+        return fit_pasted(decode_utf8(content), spec, options)
+    raise DataError(f"a file of type {media_type or 'unknown'} given; {allowed} is allowed")
+
+
+def fit_array(content: bytes, spec: SampleSpec, options: FitOptions) -> FittedSample:
+    """Take one sample out of a .npy file's bytes; raise DataError where there is none."""
+    try:
+        values = read_npy(content)
+    except (ValueError, TokenError) as error:  # the second: what numpy lets through of a header that is no Python
+        reason = str(error).splitlines()[0]
+        raise DataError(f"the file cannot be read as .npy ({reason}): write it again with numpy.save") from error
+    require_numbers(values, f"an array of dtype {values.dtype}")
+    return fit_values(values, spec, options.row)
+
+
+def fit_pasted(text: str, spec: SampleSpec, options: FitOptions) -> FittedSample:
+    """Take one sample out of what was typed: JSON (a sample, a batch, or a request's {"inputs": ...}), or numbers in a row.
+
+    Raises:
+        DataError: it is neither, or holds no such sample.
+    """
+    refusal = "what was pasted is neither JSON of numbers nor a row of numbers, such as 0 0 12.5 255 or [[0, 1], [2, 3]]"
+    try:
+        parsed = json.loads(text.strip())
+    except ValueError:
+        parsed = [word for word in re.split(r"[\s,;]+", text.strip()) if word]
+    except RecursionError as error:
+        raise DataError("the JSON is nested too deeply; a sample or a list of samples is allowed") from error
+    else:
+        if isinstance(parsed, dict) and "inputs" in parsed:
+            parsed = parsed["inputs"]
+        if holds_other_than_numbers(parsed):
+            raise DataError(refusal)
+    try:
+        values = np.asarray(parsed, dtype=np.float64)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise DataError(refusal) from error
+    return fit_values(values, spec, options.row)
+
+
+def fit_values(values: np.ndarray, spec: SampleSpec, row: int) -> FittedSample:
+    """Take one sample out of an array: as it is, of a batch one row, or a flat row of as many numbers as the model takes."""
+    shapes, size = sample_shapes(spec), math.prod(spec.shape)
+    changes = []
+    if values.shape in shapes:
+        sample = values
+    elif values.ndim > 0 and values.shape[1:] in shapes | {(size,)} and len(values):
+        if not 0 <= row < len(values):
+            raise DataError(f"sample {row} asked for; what was given holds the samples 0 to {len(values) - 1}")
+        sample = values[row]
+        if len(values) > 1:
+            changes.append(f"Of {len(values):,} samples given, number {row} is shown.")
+    elif values.shape == (size,):
+        sample = values
+        changes.append(f"A row of {size} numbers was laid out as {sizes(spec.shape)}.")
+    else:
+        allowed = f"one sample of {sizes(spec.shape)}, a batch of such, or a row of {size} numbers is allowed"
+        raise DataError(f"{describe_shape(values)} given; {allowed}")
+    batch = sample.reshape(1, *spec.shape)
+    inside = is_inside(batch, spec)
+    if not inside.all():
+        raise DataError(f"the sample holds {batch[~inside].flat[0]:g}; values from {spec.low:g} to {spec.high:g} are allowed")
+    return FittedSample(batch, changes, [])
+
+
+def sizes(shape: tuple[int, ...]) -> str:
+    """Return a shape for a person, such as 1 x 28 x 28."""
+    return " x ".join(map(str, shape))
+
+
+def describe_shape(values: np.ndarray) -> str:
+    if values.ndim == 1:
+        return f"{values.size} numbers"
+    return f"an array of {sizes(values.shape) or 'a single number'}"
+
+
+def require_numbers(values: np.ndarray, what: str) -> None:
+    """Raise DataError unless the array holds whole or real numbers."""
+    if values.dtype.kind not in "uif":
+        raise DataError(f"{what} given; whole or real numbers are allowed")
+
+
+def read_json(inputs: Any, spec: SampleSpec, only_numbers: bool) -> np.ndarray:
+    """See `Kind.read_json`."""
+    # numpy would make room for the longest text in every place, so that a small body could ask for any memory; and it takes
+    # true for 1.
+    if not only_numbers and holds_other_than_numbers(inputs):
+        raise DataError("samples with texts, truths or objects in them given; whole or real numbers are allowed")
+    small = small_numbers(inputs)
+    if small is not None:
+        return small
+    try:
+        return np.asarray(inputs)
+    except ValueError as error:
+        raise DataError(f"samples of unequal shapes given; {allowed_shapes(spec)} allowed") from error
+
+
+def small_numbers(inputs: Any) -> np.ndarray | None:
+    """Return nested lists of whole numbers from 0 to 255, such as pictures are, as uint8; None for all else.
+
+    numpy takes five times as long for them: it asks each number for its type.
+    """
+    shape: list[int] = []
+    level = [inputs]
+    try:
+        while isinstance(level[0], list):
+            [length] = set(map(len, level))
+            shape.append(length)
+            level = list(chain.from_iterable(level))
+        return np.frombuffer(bytes(level), np.uint8).reshape(shape)
+    except (TypeError, ValueError, IndexError):  # other numbers, no numbers, or lists of unequal lengths
+        return None
+
+
+def holds_other_than_numbers(inputs: Any) -> bool:
+    """Return whether something else than numbers, lists and null is in parsed JSON."""
+    waiting = [inputs]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, str | dict | bool):
+            return True
+        if isinstance(value, list):
+            waiting.extend(value)
+    return False
+
+
+def read_array(values: np.ndarray | list[str], spec: SampleSpec) -> np.ndarray:
+    """See `Kind.read_array`; shape and dtype are left to the encoder."""
+    return np.asarray(values)
+
+
+def count(samples: np.ndarray, spec: SampleSpec) -> int:
+    """See `Kind.count`."""
+    return samples.size // math.prod(spec.shape)
+
+
+def longest(samples: np.ndarray) -> tuple[int, int]:
+    """See `Kind.longest`."""
+    return 0, 0
+
+
+def values_per_sample(spec: SampleSpec) -> int | None:
+    """See `Kind.values_per_sample`."""
+    return math.prod(spec.shape)
+
+
+def stored_form(samples: np.ndarray, spec: SampleSpec, is_json: bool) -> np.ndarray:
+    """See `Kind.stored_form`. Whole numbers of a range up to 255 in JSON are taken for bytes, all others for float32."""
+    if is_json:
+        is_bytes = samples.dtype.kind in "ui" and (spec.low, spec.high) == (0, 255)
+        samples = samples.astype(np.uint8 if is_bytes else np.float32)
+    return samples.reshape(-1, *spec.shape)
+
+
+# ---------------------------------------------------------------- data
+
+
+def statistics(samples: np.ndarray, spec: "InputSpec") -> dict[str, np.ndarray]:
+    """Return statistics of each sample of (n, c, ...), each an array (n,).
+
+    Args:
+        samples: values that should lie in [low, high].
+        spec: `low` scales to 0 and `high` to 1; the last `target_channels` are what is to be made of the others.
+
+    Returns:
+        Of all channels: `low` and `high`, the extremes in the samples' own units; `nans`, how many values are NaN. Of the
+        given channels, without the targets: `mean` and `std` over the values scaled to [0, 1]; `blank`, whether all values
+        are the same. NaN values are left out; where a sample has no other, its extremes, mean and std are NaN.
+    """
+    flat = samples.reshape(len(samples), -1)
+    inputs = samples[:, : samples.shape[1] - spec.target_channels].reshape(len(samples), -1)
+    nans, input_nans = np.isnan(flat).sum(axis=1), np.isnan(inputs).sum(axis=1)
+    lowest, highest = extremes(flat)
+    input_lowest, input_highest = extremes(inputs) if spec.target_channels else (lowest, highest)
+    mean, std = mean_and_std(inputs, inputs.shape[1] - input_nans)
+    span = spec.high - spec.low
+    return {
+        "low": lowest,
+        "high": highest,
+        "mean": np.round((mean - spec.low) / span, STATISTIC_DECIMALS),
+        "std": np.round(std / span, STATISTIC_DECIMALS),
+        "nans": nans,
+        "blank": (input_lowest == input_highest) & (input_nans == 0),
+    }
+
+
+def extremes(flat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the smallest and the largest value of each row of (n, values) as float64, NaN left out."""
+    return np.fmin.reduce(flat, axis=1).astype(np.float64), np.fmax.reduce(flat, axis=1).astype(np.float64)
+
+
+def mean_and_std(flat: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and standard deviation of each row of (n, values) over its `counts` values that are not NaN.
+
+    Whole numbers are summed as such, which is exact, so that every CPU gives the same bits.
+    """
+    with np.errstate(invalid="ignore", divide="ignore"):  # infinite or no values give NaN, which the expectations judge
+        if flat.dtype.kind == "u":
+            total = flat.sum(axis=1, dtype=np.uint64)
+            squares = np.einsum("ij,ij->i", flat, flat, dtype=np.uint64, casting="safe")  # no wide copy of the block
+            spread = counts.astype(np.uint64) * squares - total * total
+            return total / counts, np.sqrt(spread) / counts
+        wide = flat.astype(np.float64)
+        mean = np.nansum(wide, axis=1) / counts
+        return mean, np.sqrt(np.nansum((wide - mean[:, None]) ** 2, axis=1) / counts)
+
+
+def expectations(
+    spec: "InputSpec", bounds: Mapping[str, tuple[float, float]], refuse_blank: bool
+) -> list[ExpectedRange | ExpectedValue]:
+    """See `Kind.expectations`; the range is that of the target channels too."""
+    values = f"{spec.low:g} to {spec.high:g}"
+    expected: list[ExpectedRange | ExpectedValue] = [
+        ExpectedRange("nan", "nans", 0, 0, "none", "{} NaN values"),
+        ExpectedRange("range_low", "low", spec.low, None, values, "a smallest value of {}"),
+        ExpectedRange("range_high", "high", None, spec.high, values, "a largest value of {}"),
+    ]
+    if refuse_blank:
+        expected.append(ExpectedValue("blank", "blank", False, "values that differ", "values that are all the same"))
+    for name, column in (("sample_mean", "mean"), ("sample_std", "std")):
+        low, high = bounds[name]
+        expected.append(ExpectedRange(name, column, low, high, f"{low:g} to {high:g}"))
+    return expected
+
+
+def moments(samples: np.ndarray | Sequence[str], low: float, high: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and standard deviation of each sample's values scaled to [0, 1], float32 (n,) each."""
+    flat = np.asarray(samples).reshape(len(samples), -1)
+    mean, std = mean_and_std(flat, np.full(len(flat), flat.shape[1]))
+    span = high - low
+    return ((mean - low) / span).astype(np.float32), (std / span).astype(np.float32)
+
+
+# ---------------------------------------------------------------- the model
+
+
+class ArrayEncoder:
+    """The encoder of arrays: the network takes float32 in raw units."""
+
+    def __init__(self, spec: SampleSpec) -> None:
+        self.spec = spec
+
+    def encode(self, samples: Any) -> np.ndarray:
+        """See `Encoder.encode`; the leading axis of a one-channel sample may be left out."""
+        try:
+            values = samples if isinstance(samples, np.ndarray) else np.asarray(samples)
+        except ValueError as error:
+            raise DataError(f"samples of unequal shapes given; {allowed_shapes(self.spec)} allowed") from error
+        require_numbers(values, f"samples of dtype {values.dtype}")
+        shapes = sample_shapes(self.spec)
+        if values.shape in shapes:
+            values = values[None]
+        if values.shape[1:] not in shapes or values.ndim == 0:
+            raise DataError(f"samples of shape {values.shape} given; {allowed_shapes(self.spec)} allowed")
+        if len(values) == 0:
+            raise DataError("no samples given; at least one is needed")
+        return values.reshape(len(values), *self.spec.shape)
+
+    def check(self, block: np.ndarray, first: int) -> np.ndarray:
+        """See `Encoder.check`."""
+        low, high = self.spec.low, self.spec.high
+        if is_dtype_within(block.dtype, low, high):
+            return np.ascontiguousarray(block, dtype=np.float32)
+        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, which lies outside
+            values = np.ascontiguousarray(block, dtype=np.float32)
+        inside = is_inside(values, self.spec)
+        if not inside.all():
+            row = int(np.argmin(inside.reshape(len(values), -1).all(axis=1)))
+            outside = values[row][~inside[row]].flat[0]
+            raise DataError(f"sample {first + row} holds {outside:g}; values from {low:g} to {high:g} are allowed")
+        return values
+
+    def decode(self, outputs: np.ndarray) -> np.ndarray:
+        """See `Encoder.decode`."""
+        return outputs
+
+    def measurable(self, samples: np.ndarray) -> np.ndarray:
+        """See `Encoder.measurable`: float32 in [0, 1]."""
+        return scaled(samples, self.spec)
+
+    def explain(self, checked: np.ndarray, outputs: np.ndarray) -> list[dict[str, Any]]:
+        """See `Encoder.explain`: the squared residuals of values scaled to [0, 1], and where they lie."""
+        require_comparable(self.spec)
+        if makes_colours(self.spec.shape, self.spec.output_shape):
+            outputs = luma(outputs, np.float32)[:, None]
+        return [explain_residual(values) for values in np.square((checked - outputs) / self.spec.span)]
+
+
+def open_encoder(bundle: Path, spec: SampleSpec) -> ArrayEncoder:
+    """See `Kind.open_encoder`."""
+    return ArrayEncoder(spec)
+
+
+def is_inside(values: np.ndarray, spec: SampleSpec) -> np.ndarray:
+    """Return whether each value lies in the range; false for NaN."""
+    inside: np.ndarray = (values >= spec.low) & (values <= spec.high)
+    return inside
+
+
+@cache  # numpy takes its time to tell a dtype's limits
+def is_dtype_within(dtype: np.dtype[Any], low: float, high: float) -> bool:
+    """Return whether every number of that dtype lies in [low, high], so that none has to be checked."""
+    return dtype.kind in "ui" and bool(low <= np.iinfo(dtype).min and np.iinfo(dtype).max <= high)
+
+
+def scaled(samples: np.ndarray, spec: SampleSpec) -> np.ndarray:
+    """Return raw values as float32 in [0, 1]."""
+    return np.asarray((samples.astype(np.float32) - spec.low) / spec.span, dtype=np.float32)
+
+
+def example(spec: SampleSpec) -> Any:
+    """Return two samples in raw units: a ramp over the range, and the same turned round."""
+    ramp = np.linspace(spec.low, spec.high, math.prod(spec.shape), dtype=np.float32).reshape(spec.shape)
+    return np.stack([ramp, ramp[..., ::-1]])
+
+
+def python_example(spec: SampleSpec) -> str:
+    """See `Kind.python_example`."""
+    expression = f"{spec.low:g}"
+    for size in reversed(spec.shape):
+        expression = f"[{expression}]*{size}"
+    return expression
+
+
+def rows_at_once(batch: np.ndarray) -> int:
+    """See `Kind.rows_at_once`."""
+    return max(1, min(ROWS_AT_ONCE, VALUES_AT_ONCE // max(1, int(batch[0].size))))
+
+
+def served_schema(spec: SampleSpec) -> ColumnSchema:
+    """See `Kind.served_schema`: raw values."""
+    return ColumnSchema("float32", (-1, *spec.shape))
+
+
+def served_example(stored: np.ndarray | None, spec: SampleSpec, count: int) -> np.ndarray:
+    """See `Kind.served_example`; made-up ones lie at the low end of the range."""
+    if stored is None:
+        return np.full((count, *spec.shape), spec.low, np.float32)
+    return np.asarray(stored[:, : spec.shape[0]], dtype=np.float32)
+
+
+def json_schema(spec: SampleSpec, longest: int) -> list[dict[str, Any]]:
+    """See `Kind.json_schema`; the leading axis of a one-channel sample may be left out."""
+    shapes = [spec.shape]
+    if spec.shape[0] == 1:
+        shapes.append(spec.shape[1:])
+    value = {"type": "number", "minimum": spec.low, "maximum": spec.high}
+    return [nested_schema(shape, value) for shape in shapes]
+
+
+def nested_schema(shape: tuple[int, ...], value: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of nested arrays of this shape."""
+    for size in reversed(shape):
+        value = {"type": "array", "items": value, "minItems": size, "maxItems": size}
+    return value
+
+
+def require_comparable(spec: SampleSpec) -> None:
+    """See `Kind.require_comparable`; colours made of grey are compared by their luma."""
+    if spec.output_shape != spec.shape and not makes_colours(spec.shape, spec.output_shape):
+        raise DataError(
+            f"this model makes {spec.output_shape} of {spec.shape}, which are not compared value by value: ask /reconstruct"
+        )
+
+
+def makes_colours(shape: tuple[int, ...], output_shape: tuple[int, ...]) -> bool:
+    """Return whether a model makes a colour image of a grey one, by the shapes of sample and reconstruction."""
+    return (shape[0], output_shape[0]) == (1, 3) and shape[1:] == output_shape[1:]
+
+
+def luma(images: np.ndarray, dtype: type[np.floating[Any]] = np.float64) -> np.ndarray:
+    """Return the brightness of colour images (n, 3, h, w) as (n, h, w)."""
+    return np.asarray(np.tensordot(images, LUMA.astype(dtype), axes=([1], [0])))
+
+
+# ---------------------------------------------------------------- explanations
+
+
+def explain_residual(residual: np.ndarray) -> dict[str, Any]:
+    """Return where the squared residual (channels, *place) of one sample lies: by areas, and its largest values."""
+    total = float(residual.sum(dtype=np.float64))
+    whole = total or 1.0  # a perfect reconstruction: every share is 0
+    order = np.argsort(residual, axis=None, kind="stable")[::-1][:WORST_VALUES]
+    worst = []
+    for index in zip(*np.unravel_index(order, residual.shape), strict=True):
+        value = float(residual[index])
+        worst.append({"at": [int(axis) for axis in index], "residual": value, "share": value / whole})
+    parts = []
+    for first, last, values in areas(residual):
+        parts.append({"from": first, "to": last, "share": float(values.sum(dtype=np.float64)) / whole})
+    return {"residual": residual, "total": total, "areas": parts, "worst": worst}
+
+
+def areas(residual: np.ndarray) -> list[tuple[list[int], list[int], np.ndarray]]:
+    """Return areas that cover all places, of all channels: (first place, place after the last, values)."""
+    cuts = [np.linspace(0, size, min(AXIS_PARTS, size) + 1).astype(int).tolist() for size in residual.shape[1:]]
+    spans = [list(pairwise(cut)) for cut in cuts]
+    found = []
+    for number in range(math.prod(map(len, spans))):
+        index = np.unravel_index(number, [len(span) for span in spans])
+        chosen = [span[at] for span, at in zip(spans, index, strict=True)]
+        part = residual[(slice(None), *(slice(*span) for span in chosen))]
+        found.append(([first for first, _ in chosen], [last for _, last in chosen], part))
+    return found
+
+
+# ---------------------------------------------------------------- evaluation
+
+
+def baseline(samples: np.ndarray, spec: SampleSpec) -> Baseline:
+    """See `Kind.baseline`: the values in [0, 1], flat."""
+    return Baseline(vectors=scaled(samples, spec).reshape(len(samples), -1))
+
+
+def mse_per_image(target: np.ndarray, made: np.ndarray) -> np.ndarray:
+    """Return the mean squared error of each sample, float64 (n,); `target` and `made` are (n, ...)."""
+    return np.asarray(np.square(target - made, dtype=np.float64).reshape(len(target), -1).mean(axis=1))
+
+
+def errors(target: np.ndarray, output: np.ndarray) -> np.ndarray:
+    """See `Kind.errors`."""
+    return mse_per_image(target, output)
+
+
+def mean_error(target: np.ndarray, output: np.ndarray) -> float:
+    """See `Kind.mean_error`."""
+    return float(mse_per_image(target, output).mean())
+
+
+def quality(target: np.ndarray, output: np.ndarray) -> tuple[str, np.ndarray]:
+    """See `Kind.quality`."""
+    return "mse", mse_per_image(target, output)
+
+
+def examples(stored: np.ndarray, decoded: np.ndarray, target: np.ndarray, output: np.ndarray) -> Table | None:
+    """See `Kind.examples`."""
+    return None
+
+
+def describe(shape: tuple[int, ...], low: float, high: float) -> str:
+    """See `Kind.describe`."""
+    return f"samples of {sizes(shape)} with values from {low:g} to {high:g} and refuses others"
+
+
+def describe_form(noun: str, spec: "InputSpec") -> str:
+    """Return what a form takes, as a sentence about "an image" or the like."""
+    shape = " × ".join(map(str, spec.shape))
+    return (
+        f"This recipe takes {noun} of {shape} with values from {spec.low:g} to {spec.high:g}; whatever is changed to fit is told."
+    )

@@ -1,0 +1,217 @@
+"""Images: arrays (channels, height, width), and files that people have: PNG, JPEG, WebP, BMP or .npy."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from aeops.errors import DataError
+from aeops.kinds.arrays import (
+    DRAWABLE,
+    DRIFT_COLUMNS,
+    DTYPES,
+    ERROR_HEAD,
+    ERROR_NAME,
+    FIXED_SHAPE,
+    INDEX_COLUMNS,
+    MEASURED_AS,
+    MEASURING_NOTE,
+    NOT_COMPRESSIBLE,
+    NPY,
+    baseline,
+    count,
+    describe,
+    describe_form,
+    errors,
+    example,
+    examples,
+    expectations,
+    fit_numbers,
+    json_schema,
+    longest,
+    luma,
+    makes_colours,
+    mean_error,
+    moments,
+    open_encoder,
+    python_example,
+    quality,
+    read_array,
+    read_json,
+    read_npy_file,
+    require_comparable,
+    require_file,
+    rows_at_once,
+    served_example,
+    served_schema,
+    statistics,
+    stored_form,
+    values_per_sample,
+)
+from aeops.kinds.pictures import ENDINGS, FORMATS, MODES, channels_first, error_map, fit_size, png, read_image
+from aeops.kinds.results import Block, ErrorLegend, PageForm
+from aeops.kinds.samples import FileSamples, FitOptions, FittedSample, SampleSpec
+
+if TYPE_CHECKING:
+    from ae_models.spec import InputSpec
+
+__all__ = [
+    "DRAWABLE",
+    "DRIFT_COLUMNS",
+    "DTYPES",
+    "ERROR_HEAD",
+    "ERROR_LEGEND",
+    "ERROR_NAME",
+    "FIXED_SHAPE",
+    "INDEX_COLUMNS",
+    "MEASURED_AS",
+    "MEASURING_NOTE",
+    "NOT_COMPRESSIBLE",
+    "baseline",
+    "count",
+    "describe",
+    "errors",
+    "example",
+    "examples",
+    "expectations",
+    "fit_sample",
+    "json_schema",
+    "longest",
+    "mean_error",
+    "moments",
+    "open_encoder",
+    "page_form",
+    "panels",
+    "python_example",
+    "quality",
+    "read_array",
+    "read_file",
+    "read_json",
+    "require_comparable",
+    "rows_at_once",
+    "served_example",
+    "served_schema",
+    "statistics",
+    "stored_form",
+    "values_per_sample",
+]
+
+ERROR_LEGEND: ErrorLegend = ErrorLegend("error at a pixel: 0", "1, the range of values")
+
+
+# ---------------------------------------------------------------- reading
+
+
+def read_file(path: Path, spec: SampleSpec) -> FileSamples:
+    """Read a .npy file (one sample or a batch), an image, or every image of a folder, sorted by name.
+
+    An image becomes what `aeops.kinds.pictures` says, in the model's channels; an image of another size is refused.
+
+    Raises:
+        UsageError: there is no such file.
+        DataError: a file cannot be read, is of another size, or the folder holds no image.
+    """
+    if path.is_dir():
+        return read_folder(path, spec)
+    require_file(path, f"a {NPY} file, an image ({', '.join(ENDINGS)}) or a folder of images")
+    if path.suffix.lower() == NPY:
+        return read_npy_file(path, spec)
+    if path.suffix.lower() in ENDINGS:
+        return FileSamples([path.name], read_pixels(path, spec)[None])
+    raise DataError(f"{path} is neither {NPY} nor an image ({', '.join(ENDINGS)}): convert it to one of these")
+
+
+def read_folder(folder: Path, spec: SampleSpec) -> FileSamples:
+    """Read every image of a folder, sorted by name; hidden files are not counted."""
+    files = sorted(file for file in folder.iterdir() if file.is_file() and not file.name.startswith("."))
+    images = [file for file in files if file.suffix.lower() in ENDINGS]
+    if not images:
+        raise DataError(f"no image in {folder}; files that end in {', '.join(ENDINGS)} are allowed")
+    values = np.stack([read_pixels(file, spec) for file in images])
+    return FileSamples([file.name for file in images], values, skipped=len(files) - len(images))
+
+
+def read_pixels(file: Path, spec: SampleSpec) -> np.ndarray:
+    """Read one image as uint8 (channels, height, width); raise DataError where it is no image of the model's size."""
+    channels, height, width = spec.shape
+    if channels not in MODES:
+        raise DataError(f"{file} given; the recipe's samples have {channels} channels, which no image has: give a {NPY} file")
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise DataError(f"{file} cannot be read ({error.strerror}): replace or remove it") from error
+    image = read_image(content, channels, str(file), [])
+    if image.size != (width, height):
+        raise DataError(f"{file} is {image.width}x{image.height} pixels; {width}x{height} are allowed: resize it first")
+    return channels_first(image, channels)
+
+
+def fit_sample(content: bytes, media_type: str, spec: SampleSpec, options: FitOptions) -> FittedSample:
+    """See `Kind.fit_sample`: an image in any size, a .npy file, JSON or a row of numbers."""
+    if media_type.startswith("image/"):
+        return fit_picture(content, spec, options)
+    return fit_numbers(content, media_type, spec, options, f"an image ({', '.join(FORMATS)}), a {NPY} file or text")
+
+
+def fit_picture(content: bytes, spec: SampleSpec, options: FitOptions) -> FittedSample:
+    """Make an image one sample of the model's channels, size and range."""
+    channels, height, width = spec.shape
+    if channels not in MODES:
+        raise DataError(f"an image given; this recipe's samples have {channels} channels: drop a {NPY} file, or paste numbers")
+    changes: list[str] = []
+    image = fit_size(read_image(content, channels, "the file", changes), width, height, changes)
+    values = channels_first(image, channels).astype(np.float64) / 255
+    values, hints = inverted(values, options, changes)
+    if (spec.low, spec.high) != (0, 255):
+        changes.append(f"Scaled from 0 to 255 to the model's {spec.low:g} to {spec.high:g}.")
+    return FittedSample((spec.low + values * spec.span)[None], changes, hints)
+
+
+def inverted(values: np.ndarray, options: FitOptions, changes: list[str]) -> tuple[np.ndarray, list[str]]:
+    """Swap light and dark of an image in [0, 1] where that was asked for, or where only that suits the recipe's bounds.
+
+    Returns:
+        The values, and hints.
+    """
+    if options.invert == "yes":
+        changes.append("Light and dark changed places, as you asked.")
+        return 1 - values, []
+    mean, bounds = float(values.mean()), options.mean_bounds
+    if bounds is None or bounds[0] <= mean <= bounds[1]:
+        return values, []
+    comparison = f"its mean is {mean:.2f} of the range, and the recipe expects {bounds[0]:g} to {bounds[1]:g}"
+    if options.invert == "auto" and bounds[0] <= 1 - mean <= bounds[1]:
+        changes.append(f"Light and dark changed places: {comparison}; the other way round it fits.")
+        return 1 - values, []
+    return values, [f"The sample is unlike what the recipe accepts: {comparison}."]
+
+
+# ---------------------------------------------------------------- what is shown
+
+
+def page_form(spec: "InputSpec") -> PageForm:
+    """See `Kind.page_form`."""
+    return PageForm(
+        intro=describe_form("an image", spec),
+        file_label="Drop an image or a .npy file here, or choose one",
+        text_label="or paste a row of numbers, or JSON",
+        accepts="image/png,image/jpeg,image/webp,image/bmp,.npy",
+        has_invert=True,
+        has_row=True,
+    )
+
+
+def panels(batch: np.ndarray, output: np.ndarray | None, spec: SampleSpec) -> tuple[list[Block], str]:
+    """See `Kind.panels`: the image, its reconstruction, and the error at each pixel."""
+    [sample] = batch
+    blocks = [Block("image", png(sample, spec.low, spec.high), "Given", "as the model sees it")]
+    if output is None:
+        return blocks, "The scorer gives no reconstruction."
+    blocks.append(Block("image", png(output[0], spec.low, spec.high), "Reconstruction", "what the model makes of it"))
+    if makes_colours(batch.shape[1:], output.shape[1:]):
+        output = luma(output)[:, None]
+    if output.shape != batch.shape:
+        return blocks, "What this model makes is not what it is given, so there is no error to draw."
+    error = np.abs(output - batch)[0].mean(axis=0) / spec.span
+    caption = f"mean {error.mean():.3f}, most {error.max():.2f} of the range"
+    return [*blocks, Block("image", error_map(error), "Error at each pixel", caption)], ""

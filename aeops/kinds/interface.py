@@ -1,0 +1,246 @@
+"""The interface of a kind of data: what each module of this folder that is a kind offers.
+
+>>> kind = load_kind("image")
+>>> kind.read_file(Path("photo.png"), spec).values.shape        # (1, *spec.shape)
+"""
+
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+import numpy as np
+
+from aeops.kinds import module_name
+from aeops.kinds.results import (
+    Baseline,
+    Block,
+    ColumnSchema,
+    ErrorLegend,
+    ExpectedRange,
+    ExpectedValue,
+    PageForm,
+    Table,
+)
+from aeops.kinds.samples import FileSamples, FitOptions, FittedSample, SampleSpec
+
+if TYPE_CHECKING:
+    from ae_models.spec import InputSpec
+    from aeops.kinds import image, series, text
+
+
+class Encoder(Protocol):
+    """Turns samples of one bundle into the batch that its network takes, and back."""
+
+    def encode(self, samples: Any) -> np.ndarray:
+        """Return one sample or several as a batch (n, ...); dtype and range of numbers are left to `check`.
+
+        Raises:
+            DataError: no samples, or not of the kind or the shape that the model takes.
+        """
+
+    def check(self, block: np.ndarray, first: int) -> np.ndarray:
+        """Return a part of what `encode` returned in the network's dtype.
+
+        Args:
+            block: (k, ...).
+            first: the row of its first sample in the whole batch, for the message.
+
+        Raises:
+            DataError: NaN, or values outside the range.
+        """
+
+    def decode(self, outputs: np.ndarray) -> np.ndarray:
+        """Return the network's reconstructions (n, ...) as a person reads them: raw values, or strings, object (n,)."""
+
+    def measurable(self, samples: np.ndarray) -> np.ndarray:
+        """Return samples or decoded reconstructions as errors are measured: in [0, 1], or as token ids."""
+
+    def explain(self, checked: np.ndarray, outputs: np.ndarray) -> list[dict[str, Any]]:
+        """Return what stands behind the score of each sample, ready for JSON; see docs/serving.md.
+
+        Args:
+            checked: samples as the network took them.
+            outputs: its reconstructions, not decoded.
+
+        Raises:
+            DataError: as `Kind.require_comparable`.
+        """
+
+
+class Kind(Protocol):
+    """A kind of data. Arrays in, plain results out: it knows nothing of recipes, registries and pages.
+
+    Attributes:
+        DTYPES: the dtypes in which a dataset may hold its samples.
+        FIXED_SHAPE: whether all samples of a model have one shape; texts have any length.
+        DRAWABLE: whether samples in [0, 1] can be drawn, as (n, c, h, w) or (n, c, steps).
+        NOT_COMPRESSIBLE: why samples cannot be compressed with loss, to go on after "RECIPE is about"; empty where they can.
+        INDEX_COLUMNS: the columns of a dataset's index and their types, in order.
+        DRIFT_COLUMNS: the statistics in [0, 1] whose means tell whether a dataset drifts.
+        MEASURED_AS: which measures of `aeops.evaluation.measures` its reconstructions have.
+        ERROR_NAME: the reconstruction error, for the axis of a figure.
+        ERROR_HEAD: the reconstruction error, for the head of a table.
+        ERROR_LEGEND: the caption below figures with errors.
+        MEASURING_NOTE: how reconstructions are measured, to go on after "so many samples"; ends without a full stop.
+    """
+
+    DTYPES: tuple[str, ...]
+    FIXED_SHAPE: bool
+    DRAWABLE: bool
+    NOT_COMPRESSIBLE: str
+    INDEX_COLUMNS: dict[str, str]
+    DRIFT_COLUMNS: tuple[str, ...]
+    MEASURED_AS: str
+    ERROR_NAME: str
+    ERROR_HEAD: str
+    ERROR_LEGEND: ErrorLegend
+    MEASURING_NOTE: str
+
+    # ---------------------------------------------------------------- reading
+
+    def read_file(self, path: Path, spec: SampleSpec) -> FileSamples:
+        """Read the samples of a file or folder.
+
+        Raises:
+            UsageError: there is no such file.
+            DataError: it holds no samples that the model takes.
+        """
+
+    def fit_sample(self, content: bytes, media_type: str, spec: SampleSpec, options: FitOptions) -> FittedSample:
+        """Make one sample of the model's shape of what a person dropped or pasted.
+
+        Raises:
+            DataError: it cannot be made such a sample, and why.
+        """
+
+    def read_json(self, inputs: Any, spec: SampleSpec, only_numbers: bool) -> np.ndarray:
+        """Return samples out of parsed JSON.
+
+        Args:
+            inputs: one sample or several.
+            spec: the model's.
+            only_numbers: whether the caller knows that `inputs` holds nothing but lists, numbers and null.
+
+        Raises:
+            DataError: something else than samples.
+        """
+
+    def read_array(self, values: np.ndarray | list[str], spec: SampleSpec) -> np.ndarray:
+        """Return samples out of a client's array or list of strings.
+
+        Raises:
+            DataError: something else than samples.
+        """
+
+    def count(self, samples: np.ndarray, spec: SampleSpec) -> int:
+        """Return how many samples `read_json` or `read_array` returned."""
+
+    def longest(self, samples: np.ndarray) -> tuple[int, int]:
+        """Return the row and the characters of the longest sample; (0, 0) where samples have no length of their own."""
+
+    def values_per_sample(self, spec: SampleSpec) -> int | None:
+        """Return how many numbers a sample has; None where it is no list of numbers."""
+
+    def stored_form(self, samples: np.ndarray, spec: SampleSpec, is_json: bool) -> np.ndarray:
+        """Return samples (n, ...) as a dataset would hold them, so that equal samples have equal hashes.
+
+        Args:
+            samples: such as the model takes.
+            spec: the model's.
+            is_json: whether they come from JSON, whose numbers have no dtype.
+        """
+
+    # ---------------------------------------------------------------- data
+
+    def statistics(self, samples: np.ndarray, spec: "InputSpec") -> dict[str, np.ndarray]:
+        """Return the statistics of stored samples (n, *spec.shape), each an array (n,)."""
+
+    def expectations(
+        self, spec: "InputSpec", bounds: Mapping[str, tuple[float, float]], refuse_blank: bool
+    ) -> list[ExpectedRange | ExpectedValue]:
+        """Return what is expected of each sample's statistics.
+
+        Args:
+            spec: the recipe's section input.
+            bounds: the recipe's, for each key of `KindInfo.bounds`.
+            refuse_blank: whether samples that show nothing are bad.
+        """
+
+    def moments(self, samples: np.ndarray | Sequence[str], low: float, high: float) -> tuple[np.ndarray, np.ndarray]:
+        """Return two numbers a sample for monitoring, float32 (n,) each: mean and standard deviation, or what stands for them."""
+
+    # ---------------------------------------------------------------- the model
+
+    def open_encoder(self, bundle: Path, spec: SampleSpec) -> Encoder:
+        """Return the encoder of the bundle in a folder; files are read when they are needed."""
+
+    def example(self, spec: SampleSpec) -> Any:
+        """Return two samples that the model takes."""
+
+    def python_example(self, spec: SampleSpec) -> str:
+        """Return one sample as a Python expression."""
+
+    def rows_at_once(self, batch: np.ndarray) -> int:
+        """Return how many samples of a batch to score at once."""
+
+    def served_schema(self, spec: SampleSpec) -> ColumnSchema:
+        """Return the batch that a served model takes."""
+
+    def served_example(self, stored: np.ndarray | None, spec: SampleSpec, count: int) -> np.ndarray:
+        """Return samples as `served_schema` says: the stored ones, or `count` made-up ones where there are none."""
+
+    def json_schema(self, spec: SampleSpec, longest: int) -> list[dict[str, Any]]:
+        """Return JSON schemas of one sample, any of which it may match; `longest` characters a text."""
+
+    def require_comparable(self, spec: SampleSpec) -> None:
+        """Check that reconstructions are compared with the samples value by value; raise DataError otherwise."""
+
+    # ---------------------------------------------------------------- evaluation
+
+    def baseline(self, samples: np.ndarray, spec: SampleSpec) -> Baseline:
+        """Return stored samples (n, ...) as baselines read them."""
+
+    def errors(self, target: np.ndarray, output: np.ndarray) -> np.ndarray:
+        """Return the reconstruction error of each sample, (n,), of what `Encoder.measurable` returns."""
+
+    def mean_error(self, target: np.ndarray, output: np.ndarray) -> float:
+        """Return the reconstruction error over all samples."""
+
+    def quality(self, target: np.ndarray, output: np.ndarray) -> tuple[str, np.ndarray]:
+        """Return how well each sample is reconstructed, (n,), and what that is called in scores.parquet."""
+
+    def examples(self, stored: np.ndarray, decoded: np.ndarray, target: np.ndarray, output: np.ndarray) -> Table | None:
+        """Return some samples beside their reconstructions to read; None where they are drawn.
+
+        Args:
+            stored: samples (n, ...) as a dataset holds them.
+            decoded: their reconstructions (n, ...).
+            target, output: both as `Encoder.measurable` returns them.
+        """
+
+    # ---------------------------------------------------------------- what is shown
+
+    def describe(self, shape: tuple[int, ...], low: float, high: float) -> str:
+        """Return what a model takes that is served samples of this shape and range, to go on after "It takes"."""
+
+    def page_form(self, spec: "InputSpec") -> PageForm:
+        """Return the form that takes one sample of a recipe with this section input."""
+
+    def panels(self, batch: np.ndarray, output: np.ndarray | None, spec: SampleSpec) -> tuple[list[Block], str]:
+        """Return one sample beside its reconstruction, and why no error is drawn, if so.
+
+        Args:
+            batch: (1, *shape) in raw units, or (1,) with a string.
+            output: the decoded reconstruction, likewise; None where there is none.
+            spec: the model's.
+        """
+
+
+def load_kind(name: str) -> Kind:
+    """Return the kind's module; raise ValueError where there is no such kind."""
+    return cast(Kind, import_module(module_name(name)))
+
+
+if TYPE_CHECKING:  # so that mypy holds every module to the interface
+    KINDS_CHECKED: tuple[Kind, ...] = (image, series, text)

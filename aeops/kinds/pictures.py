@@ -1,0 +1,147 @@
+"""Files of images to pixels and back: one way to read them, whoever sends them.
+
+An image is turned upright as its EXIF orientation says. Transparent parts are laid on white, unless the model has a channel
+for them (4 channels: red, green, blue, alpha). It is converted to the model's channels: 1 is grey (ITU-R 601 luma), 3 are red,
+green and blue. Nothing changes its size but `fit_size`, which the page calls.
+"""
+
+import base64
+import io
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from aeops.errors import DataError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
+ENDINGS = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
+MOST_PIXELS = 40_000_000  # a phone's camera; more is refused before it is decoded
+MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # Pillow's name for each number of 8-bit channels
+# The error map's colours from 0 to 1, as in the report (matplotlib's inferno at five places).
+INFERNO = ((0, 0, 4), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164))
+
+
+def read_image(content: bytes, channels: int, what: str, changes: list[str]) -> "Image.Image":
+    """Decode an image and convert it to the model's channels.
+
+    Args:
+        content: the bytes of a file in one of `FORMATS`.
+        channels: 1, 3 or 4.
+        what: what to call it in a message.
+        changes: receives a sentence for each change.
+
+    Raises:
+        DataError: it cannot be read, has more than 8 bits a channel, or too many pixels.
+    """
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    try:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as opened:
+            if opened.width * opened.height > MOST_PIXELS:
+                raise DataError(f"{what} has {opened.width} x {opened.height} pixels; {MOST_PIXELS:,} are allowed")
+            if opened.mode.startswith(("I", "F")):
+                raise DataError(f"{what} has more than 8 bits a channel; 8 are allowed: convert it, or give a .npy file")
+            opened.load()
+            image: Image.Image = ImageOps.exif_transpose(opened)
+            if image.size != opened.size:
+                changes.append("Turned upright, as the camera noted.")
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
+        raise DataError(
+            f"{what} cannot be read as an image ({type(error).__name__}); {', '.join(FORMATS)} are allowed: replace or remove it"
+        ) from error
+    if channels != 4:
+        image = without_alpha(image, changes)
+    return in_channels(image, channels, changes)
+
+
+def without_alpha(image: "Image.Image", changes: list[str]) -> "Image.Image":
+    """Lay transparent parts on white."""
+    from PIL import Image
+
+    if image.mode not in ("RGBA", "LA", "PA") and "transparency" not in image.info:
+        return image
+    layer = image.convert("RGBA")
+    if layer.getchannel("A").getextrema()[0] == 255:
+        return layer.convert("RGB")
+    changes.append("Transparent parts were laid on white.")
+    return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
+
+
+def in_channels(image: "Image.Image", channels: int, changes: list[str]) -> "Image.Image":
+    """Convert an image to 1, 3 or 4 channels."""
+    mode = MODES[channels]
+    if image.mode == mode:
+        return image
+    if channels == 1:
+        changes.append("Made greyscale (ITU-R 601 luma).")
+    elif channels == 3 and image.mode in ("L", "1"):
+        changes.append("Grey became three equal colours.")
+    else:
+        changes.append(f"Converted from {image.mode} to {mode}.")
+    return image.convert(mode)
+
+
+def channels_first(image: "Image.Image", channels: int) -> np.ndarray:
+    """Return an image's pixels as uint8 (channels, height, width)."""
+    return np.asarray(image).reshape(image.height, image.width, channels).transpose(2, 0, 1)
+
+
+def fit_size(image: "Image.Image", width: int, height: int, changes: list[str]) -> "Image.Image":
+    """Resize an image in proportion, and fill up the rest with the colour that most of its border has."""
+    from PIL import Image
+
+    if image.size == (width, height):
+        return image
+    scale = min(width / image.width, height / image.height)
+    inner = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    changes.append(f"Resized from {image.width} x {image.height} to {inner[0]} x {inner[1]} pixels.")
+    small = image.resize(inner, Image.Resampling.LANCZOS)
+    if inner == (width, height):
+        return small
+    filled = Image.new(image.mode, (width, height), border_colour(image))
+    filled.paste(small, ((width - inner[0]) // 2, (height - inner[1]) // 2))
+    changes.append(f"Filled up to {width} x {height} with the colour of its border.")
+    return filled
+
+
+def border_colour(image: "Image.Image") -> int | tuple[int, ...]:
+    """Return the median of the border's colours, channel by channel."""
+    values = np.asarray(image)
+    border = np.concatenate([values[0], values[-1], values[:, 0], values[:, -1]])
+    median = np.median(border, axis=0).astype(int)
+    if median.ndim == 0:
+        return int(median)
+    return tuple(int(channel) for channel in median)
+
+
+# ---------------------------------------------------------------- pixels to pictures
+
+
+def png(values: np.ndarray, low: float, high: float) -> str:
+    """Return an image (channels, height, width) in raw units as a data address; of two channels, the first is shown."""
+    scaled = np.clip((values.astype(np.float64) - low) / (high - low), 0, 1)
+    return data_address(np.rint(scaled * 255).astype(np.uint8))
+
+
+def data_address(pixels: np.ndarray) -> str:
+    """Return uint8 (channels, height, width) as a PNG in a data address."""
+    from PIL import Image
+
+    if len(pixels) >= 3:
+        image = Image.fromarray(np.ascontiguousarray(pixels[:3].transpose(1, 2, 0)))
+    else:
+        image = Image.fromarray(pixels[0])
+    written = io.BytesIO()
+    image.save(written, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(written.getvalue()).decode()}"
+
+
+def error_map(error: np.ndarray) -> str:
+    """Return errors in 0..1, (height, width), in the report's colours, as a data address."""
+    places = np.linspace(0, 1, len(INFERNO))
+    flat = np.clip(error, 0, 1).ravel()
+    colours = [np.interp(flat, places, [stop[channel] for stop in INFERNO]) for channel in range(3)]
+    return data_address(np.rint(np.stack(colours)).astype(np.uint8).reshape(3, *error.shape))

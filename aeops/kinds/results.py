@@ -1,0 +1,145 @@
+"""What a kind of data returns: plain facts that the layers above turn into their own.
+
+The registry makes MLflow's signature of a `ColumnSchema`, data makes Great Expectations' expectation of an `ExpectedRange`,
+report and page render a `Block`, evaluation compares the model with baselines on a `Baseline`.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+STATISTIC_DECIMALS = 9  # of what floating-point sums give: the last bits differ between CPUs, and a dataset's hash must not
+
+# The columns of a dataset's index that every kind has, and their types; a kind puts its statistics between or after them.
+SAMPLE_COLUMNS = {
+    "id": "str",  # dataset and position in the source
+    "shard": "int64",
+    "row": "int64",  # in the shard
+    "sha256": "str",  # of the sample's dtype, shape and bytes
+    "label": "Int64",
+    "split": "str",  # train, validation, calibration or test
+    "group": "str",  # samples of one group share a split; the id where there are no groups
+    "source": "str",
+    "shape": "str",
+    "dtype": "str",
+}
+DUPLICATE_COLUMNS = {
+    "blank": "bool",
+    "duplicate_of": "str",  # id of the first sample with the same content
+    "duplicate_across_splits": "bool",
+}
+
+
+@dataclass(frozen=True)
+class ColumnSchema:
+    """The batch that a served model takes.
+
+    Attributes:
+        dtype: numpy's name, such as float32 or str.
+        shape: of the batch, -1 for its length.
+    """
+
+    dtype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ExpectedRange:
+    """An expectation: every value of a statistic lies in [low, high]; None leaves an end open.
+
+    Attributes:
+        name: of the expectation, in messages and receipts.
+        column: the statistic.
+        allowed: what is allowed, in words.
+        unexpected: what breaks it, in words, with {} for the value.
+    """
+
+    name: str
+    column: str
+    low: float | None
+    high: float | None
+    allowed: str
+    unexpected: str = "{}"
+
+
+@dataclass(frozen=True)
+class ExpectedValue:
+    """An expectation: every value of a statistic is this one; `name` and the others as in `ExpectedRange`."""
+
+    name: str
+    column: str
+    value: Any
+    allowed: str
+    unexpected: str
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """Samples as simple baselines read them; one of the two is None.
+
+    Attributes:
+        vectors: (n, values) in [0, 1], for PCA, nearest neighbours and the like.
+        texts: n strings, for counts of their words.
+    """
+
+    vectors: np.ndarray | None = None
+    texts: list[str] | None = None
+
+
+@dataclass(frozen=True)
+class Block:
+    """A piece of a page: a text, an SVG or an image, under its title.
+
+    Attributes:
+        form: text, svg or image, which says how to render `content`.
+        content: the text; an SVG element; the image as a data address.
+    """
+
+    form: str
+    content: str
+    title: str
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table under its title; `lead` is one or two sentences above it."""
+
+    title: str
+    lead: str
+    head: list[str]
+    rows: list[list[str]]
+
+
+@dataclass(frozen=True)
+class ErrorLegend:
+    """The caption below figures with errors.
+
+    Attributes:
+        start: the whole caption, or the text before a bar of the error's colours.
+        end: the text after the bar; empty where there is no bar.
+    """
+
+    start: str
+    end: str = ""
+
+
+@dataclass(frozen=True)
+class PageForm:
+    """The form of a page that takes one sample.
+
+    Attributes:
+        intro: which samples the recipe takes, as sentences.
+        file_label, text_label: above the field for a file and the field to type in.
+        accepts: the file types, as the attribute `accept` of HTML has them.
+        has_invert: whether light and dark can change places.
+        has_row: whether one of several samples can be chosen.
+    """
+
+    intro: str
+    file_label: str
+    text_label: str
+    accepts: str
+    has_invert: bool = False
+    has_row: bool = False

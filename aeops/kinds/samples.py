@@ -1,0 +1,109 @@
+"""Samples of any kind, as readers return them and as a model takes them."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self, overload
+
+import numpy as np
+
+INVERT = ("auto", "no", "yes")  # what a person may ask of light and dark
+
+
+@dataclass(frozen=True)
+class SampleSpec:
+    """The samples that a model takes and what it makes of them.
+
+    Attributes:
+        shape: of one sample as it is served, such as (channels, height, width); (tokens,) for texts.
+        output_shape: of a reconstruction.
+        low, high: the range of a sample's values.
+    """
+
+    shape: tuple[int, ...]
+    output_shape: tuple[int, ...]
+    low: float
+    high: float
+
+    @classmethod
+    def from_bundle(cls, document: Mapping[str, Any]) -> Self:
+        """Read the spec from a bundle's bundle.json; a bundle of format 1 takes and makes what is stored."""
+        stored = document["input"]
+        return cls(
+            tuple(document.get("given", stored)["shape"]),
+            tuple(document.get("made", stored)["shape"]),
+            float(stored["low"]),
+            float(stored["high"]),
+        )
+
+    @property
+    def span(self) -> float:
+        """The length of the range."""
+        return self.high - self.low
+
+
+class NumberedNames(Sequence[str]):
+    """The names of a file's samples, `batch.npy[0]` and so on, made when they are needed: a file may have millions."""
+
+    def __init__(self, file: str, rows: range) -> None:
+        self._file, self._rows = file, rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __iter__(self) -> Iterator[str]:
+        return (f"{self._file}[{row}]" for row in self._rows)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[str]: ...
+    def __getitem__(self, index: int | slice) -> str | Sequence[str]:
+        if isinstance(index, slice):
+            return NumberedNames(self._file, self._rows[index])
+        return f"{self._file}[{self._rows[index]}]"
+
+
+@dataclass(frozen=True)
+class FileSamples:
+    """The samples of a file or folder.
+
+    Attributes:
+        names: one a sample.
+        values: (n, *shape) as in the file, or texts as strings, object (n,); memory-mapped where the file allows it.
+            A .npy file may hold one sample without its batch axis.
+        skipped: how many files of a folder hold no sample.
+    """
+
+    names: Sequence[str]
+    values: np.ndarray
+    skipped: int = 0
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """What a person may say about the sample that they dropped or pasted.
+
+    Attributes:
+        row: which sample of several, from 0.
+        invert: one of `INVERT`: whether light and dark of an image change places; auto: where only that suits `mean_bounds`.
+        mean_bounds: the recipe's bounds of a sample's mean, scaled to [0, 1]; None where it has none.
+    """
+
+    row: int = 0
+    invert: str = "auto"
+    mean_bounds: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class FittedSample:
+    """One sample made to fit a model, and all that was done to it.
+
+    Attributes:
+        batch: (1, *shape) in raw units, or (1,) with a string.
+        changes: every change, a sentence each.
+        hints: what a person might want to try otherwise.
+    """
+
+    batch: np.ndarray
+    changes: list[str]
+    hints: list[str]
