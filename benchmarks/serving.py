@@ -35,10 +35,11 @@ from ae_models.runtime import onnxruntime
 from aeops.bundle.detector import Detector, outputs, usable_cores
 from aeops.errors import UsageError
 from aeops.files import read_json, write_json
+from aeops.kinds.npy_bytes import MEDIA_TYPE
 from aeops.machine.servers import free_port
 from aeops.registry.store import open_store
 from aeops.report.model_card import table
-from aeops.serving.npy import MEDIA_TYPE, write_npy
+from aeops.serving.npy import write_npy
 
 ROOT = Path(__file__).parents[1]
 RECORD, DOCS = ROOT / "benchmarks" / "records" / "serving.json", ROOT / "docs" / "serving.md"

@@ -14,7 +14,7 @@ import numpy as np
 
 from aeops.bundle.answers import answers
 from aeops.bundle.detector import Detector
-from aeops.serving.npy import read_npy
+from aeops.kinds.npy_bytes import read_npy
 
 
 class Scores(litserve.LitAPI):

@@ -23,9 +23,10 @@ import serving_room as room
 from aeops.bundle.detector import usable_cores
 from aeops.errors import UsageError
 from aeops.files import read_json, write_json
+from aeops.kinds.npy_bytes import MEDIA_TYPE
 from aeops.machine.servers import free_port
 from aeops.predictions import prediction_store
-from aeops.serving.npy import MEDIA_TYPE, write_npy
+from aeops.serving.npy import write_npy
 
 ROOT = Path(__file__).parents[1]
 RECORD, DOCS = ROOT / "benchmarks" / "records" / "soak.json", ROOT / "docs" / "serving.md"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import numpy as np
 
+    from aeops.bundle.detector import Detector
     from aeops.codec.container import Archive, Source
     from aeops.project import Project
     from aeops.registry.store import Store
@@ -45,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
     version = store.version(recipe, arguments.version).version
     detector = Detector(trusted_bundle(project, store, load_recipe(project, recipe, with_keys=True), version))
     require_words(detector, recipe)
-    samples = [read(file, detector.shape) for file in arguments.files]
+    samples = [read(file, detector) for file in arguments.files]
     image_names([source for sources, _ in samples for source in sources])  # two of one name: said before the work is done
     archive = archived(detector, recipe, version, samples)
     with new_file(arguments.out) as aside:
@@ -75,12 +76,11 @@ def only_codec(project: "Project", store: "Store") -> str:
     return ready[0]
 
 
-def read(file: Path, shape: tuple[int, ...]) -> "tuple[tuple[Source, ...], np.ndarray]":
+def read(file: Path, detector: "Detector") -> "tuple[tuple[Source, ...], np.ndarray]":
     """The samples of a file or folder (n, *shape), and the names of what they came from."""
-    from aeops.bundle.read_samples import read_samples
     from aeops.codec.container import Source
 
-    samples = read_samples(file, shape)
+    samples = detector.read_file(file)
     if file.is_file() and file.suffix.lower() == ".npy":
         return (Source(file.name, len(samples.names)),), samples.values
     return tuple(Source(name) for name in samples.names), samples.values

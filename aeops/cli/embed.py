@@ -71,10 +71,8 @@ def of_files(files: list[Path], detector: "Detector") -> Iterator[Part]:
     """The samples of each file, and their names."""
     import pyarrow as pa
 
-    from aeops.bundle.read_texts import samples_of
-
     for file in files:
-        samples = samples_of(file, detector)
+        samples = detector.read_file(file)
         yield Part(str(file), {"sample": pa.array(samples.names, pa.string())}, samples.values)
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from aeops.bundle.detector import Detector
-    from aeops.bundle.read_samples import Samples
+    from aeops.kinds.samples import FileSamples
     from aeops.project import Project
 
 ROWS = 40  # of the table; all flagged samples come first, so the rest can be left out
@@ -85,7 +85,6 @@ def print_inbox(told: dict[str, Any]) -> None:
 
 def run_file(arguments: argparse.Namespace) -> int:
     from aeops.bundle.detector import Detector
-    from aeops.bundle.read_texts import samples_of
     from aeops.project import find_project
     from aeops.recipe.reader import load_recipe
     from aeops.registry.store import open_store
@@ -96,7 +95,7 @@ def run_file(arguments: argparse.Namespace) -> int:
     store = open_store(project)
     version = store.version(arguments.recipe, arguments.version).version
     detector = Detector(trusted_bundle(project, store, recipe, version))
-    samples = samples_of(arguments.file, detector)
+    samples = detector.read_file(arguments.file)
     scored = detector.score(samples.values, code=True)
     ids = recorded(project, arguments.recipe, version, detector, samples, scored)
     if arguments.json:
@@ -107,20 +106,20 @@ def run_file(arguments: argparse.Namespace) -> int:
 
 
 def recorded(
-    project: "Project", recipe: str, version: str, detector: "Detector", samples: "Samples", scored: dict[str, "np.ndarray"]
+    project: "Project", recipe: str, version: str, detector: "Detector", samples: "FileSamples", scored: dict[str, "np.ndarray"]
 ) -> list[str]:
     """Records the predictions; returns their ids."""
     from aeops.predictions import prediction_store
     from aeops.predictions.rows import scorer_of
     from aeops.recipe.monitoring import HAND
 
-    batch = samples.values if detector.kind == "text" else samples.values.reshape(len(samples.names), *detector.shape)
+    batch = detector.kind_module.stored_form(samples.values, detector.spec, is_json=False)
     scorer = scorer_of(recipe, version, detector)
     return prediction_store.record(project, scorer, channel=HAND, names=samples.names, samples=batch, scored=scored)
 
 
 def as_json(
-    recipe: str, version: str, detector: "Detector", samples: "Samples", scored: dict[str, "np.ndarray"], ids: list[str]
+    recipe: str, version: str, detector: "Detector", samples: "FileSamples", scored: dict[str, "np.ndarray"], ids: list[str]
 ) -> str:
     import json
 
@@ -133,7 +132,9 @@ def as_json(
     return json.dumps(found | {"threshold": detector.bundle["threshold"]["value"], "samples": rows}, indent=2)
 
 
-def print_table(title: str, detector: "Detector", samples: "Samples", scored: dict[str, "np.ndarray"], ids: list[str]) -> None:
+def print_table(
+    title: str, detector: "Detector", samples: "FileSamples", scored: dict[str, "np.ndarray"], ids: list[str]
+) -> None:
     """The samples in their order; of many, those with the highest scores."""
     import numpy as np
     from rich.console import Console
@@ -155,11 +156,11 @@ def print_table(title: str, detector: "Detector", samples: "Samples", scored: di
     console.print(f"what stands behind a prediction: ae why {ids[shown[0]]}")
 
 
-def closing_line(detector: "Detector", samples: "Samples", flagged: int) -> str:
+def closing_line(detector: "Detector", samples: "FileSamples", flagged: int) -> str:
     threshold = detector.bundle["threshold"]
     count = len(samples.names)
     line = (
         f"{count} sample{'s' * (count != 1)}, {flagged} flagged; the threshold {threshold['value']:.4f} "
         f"flags {threshold['false_alarm_rate']:.2%} of normal samples"
     )
-    return line + (f"; {samples.passed_over} files of the folder are no images" if samples.passed_over else "")
+    return line + (f"; {samples.skipped} files of the folder are no images" if samples.skipped else "")

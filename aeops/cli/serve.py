@@ -209,9 +209,4 @@ def greeting(served: "Served", listener: socket.socket, password: str | None) ->
 
 def sample(detector: "Detector") -> str:
     """A sample in Python's words."""
-    if detector.kind == "text":
-        return "'a text'"
-    made = f"{detector.low:g}"
-    for size in reversed(detector.shape):
-        made = f"[{made}]*{size}"
-    return made
+    return detector.kind_module.python_example(detector.spec)

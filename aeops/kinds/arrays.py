@@ -438,9 +438,9 @@ def python_example(spec: SampleSpec) -> str:
     return expression
 
 
-def rows_at_once(batch: np.ndarray) -> int:
+def rows_at_once(values: int) -> int:
     """See `Kind.rows_at_once`."""
-    return max(1, min(ROWS_AT_ONCE, VALUES_AT_ONCE // max(1, int(batch[0].size))))
+    return max(1, min(ROWS_AT_ONCE, VALUES_AT_ONCE // max(1, values)))
 
 
 def served_schema(spec: SampleSpec) -> ColumnSchema:

@@ -181,8 +181,8 @@ class Kind(Protocol):
     def python_example(self, spec: SampleSpec) -> str:
         """Return one sample as a Python expression."""
 
-    def rows_at_once(self, batch: np.ndarray) -> int:
-        """Return how many samples of a batch to score at once."""
+    def rows_at_once(self, values: int) -> int:
+        """Return how many samples of so many values each to score at once."""
 
     def served_schema(self, spec: SampleSpec) -> ColumnSchema:
         """Return the batch that a served model takes."""

@@ -6,6 +6,8 @@ from typing import Any, Self, overload
 
 import numpy as np
 
+from aeops.errors import UsageError
+
 INVERT = ("auto", "no", "yes")  # what a person may ask of light and dark
 
 
@@ -92,6 +94,11 @@ class FitOptions:
     row: int = 0
     invert: str = "auto"
     mean_bounds: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        """Raise UsageError for an `invert` that there is not."""
+        if self.invert not in INVERT:
+            raise UsageError(f"invert {self.invert!r} given; {', '.join(INVERT)} are allowed")
 
 
 @dataclass(frozen=True)

@@ -324,7 +324,7 @@ def python_example(spec: SampleSpec) -> str:
     return "'a text'"
 
 
-def rows_at_once(batch: np.ndarray) -> int:
+def rows_at_once(values: int) -> int:
     """See `Kind.rows_at_once`."""
     return ROWS_AT_ONCE
 

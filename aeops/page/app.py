@@ -29,7 +29,7 @@ from aeops.page import pictures, stack_status, state_files, try_it, view
 from aeops.page.background_query import Kept
 from aeops.page.registry_client import Registry, names
 from aeops.page.request_guard import Guard, tell
-from aeops.page.sample_input import LARGEST_UPLOAD
+from aeops.page.try_it import LARGEST_UPLOAD
 from aeops.project import Project
 
 SOON, SELDOM = 5.0, 30.0  # seconds between two questions to the neighbours, and to verify ledgers

@@ -1,41 +1,15 @@
-"""Samples as pictures inside a page: PNG in a data address, or SVG. Standard library, numpy and Pillow."""
+"""Scores and stored samples as pictures inside a page: SVG, or PNG in a data address."""
 
-import base64
-import io
 import math
 from typing import Any
 
 import numpy as np
 from markupsafe import Markup, escape
-from PIL import Image
 
-# The error map's colours from 0 to 1, as in the report (matplotlib's inferno at five places).
-INFERNO = ((0, 0, 4), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164))
+from aeops.kinds.pictures import png
+
 BINS, WIDE, HIGH, FLOOR = 48, 640, 190, 158  # of the histogram: bars, width, height, where the bars stand
 FAR = 1.5  # spans of the calibration scores beyond which a sample is drawn at the edge
-
-
-def png(values: np.ndarray, low: float, high: float) -> str:
-    """An image (channels, height, width) in raw units as a data address; of two channels, the first is shown."""
-    scaled = np.clip((values.astype(np.float64) - low) / (high - low), 0, 1)
-    return address(np.rint(scaled * 255).astype(np.uint8))
-
-
-def address(pixels: np.ndarray) -> str:
-    """uint8 (channels, height, width) as a PNG in a data address."""
-    shown = pixels if len(pixels) == 3 else pixels[:3] if len(pixels) > 3 else pixels[:1]
-    image = Image.fromarray(shown[0]) if len(shown) == 1 else Image.fromarray(np.ascontiguousarray(shown.transpose(1, 2, 0)))
-    written = io.BytesIO()
-    image.save(written, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(written.getvalue()).decode()}"
-
-
-def error_map(error: np.ndarray) -> str:
-    """Errors in 0..1, (height, width), in the report's colours."""
-    places = np.linspace(0, 1, len(INFERNO))
-    flat = np.clip(error, 0, 1).ravel()
-    colours = [np.interp(flat, places, [stop[channel] for stop in INFERNO]) for channel in range(3)]
-    return address(np.rint(np.stack(colours)).astype(np.uint8).reshape(3, *error.shape))
 
 
 def histogram(scores: np.ndarray, threshold: float, score: float) -> Markup:
@@ -71,20 +45,6 @@ def histogram(scores: np.ndarray, threshold: float, score: float) -> Markup:
         f'<line class="{flagged}" x1="{x(score)}" x2="{x(score)}" y1="44" y2="{FLOOR}"/>'
         f'<text class="{flagged}" x="{x(score)}" y="{HIGH - 3}" text-anchor="{own}">this sample {score:.4g}{off}</text></svg>'
     )
-
-
-def curves(given: np.ndarray, made: np.ndarray | None, low: float, high: float) -> Markup:
-    """A window of a series (channels, steps) in raw units, and what was made of it, as lines in an SVG."""
-
-    def line(values: np.ndarray, kind: str) -> str:
-        steps = np.linspace(0, WIDE, len(values))
-        heights = FLOOR - (values - low) / (high - low) * (FLOOR - 8)
-        points = " ".join(f"{step:.1f},{tall:.1f}" for step, tall in zip(steps, heights, strict=True))
-        return f'<polyline class="{kind}" points="{points}"/>'
-
-    drawn = "".join(line(channel, "given") for channel in given)
-    drawn += "".join(line(channel, "made") for channel in made) if made is not None else ""
-    return Markup(f'<svg class="curves" viewBox="0 0 {WIDE} {FLOOR}" role="img" aria-label="given and made">{drawn}</svg>')
 
 
 def of_sample(values: np.ndarray) -> str:

@@ -17,24 +17,26 @@ import numpy as np
 from markupsafe import Markup
 
 from aeops.errors import DataError, InfrastructureError, UsageError
+from aeops.kinds.interface import load_kind
+from aeops.kinds.results import Block
+from aeops.kinds.samples import FitOptions, FittedSample, SampleSpec
 from aeops.page import pictures, state_files
-from aeops.page.sample_input import IMAGE, SERIES, TEXT, Shaped, Wanted, shape
 from aeops.page.stack_status import Service
 from aeops.project import Project
 from aeops.recipe.reader import Recipe
 
 SCORED_WITHIN = 20.0  # seconds a scoring service may take
-LUMA = np.array([0.299, 0.587, 0.114])  # Rec. ITU-R BT.601-7
+LARGEST_UPLOAD = 8 * 2**20  # bytes
 LOADED = 2  # detectors that this process keeps
 _loading = threading.Lock()
 
 
 @dataclass(frozen=True)
 class Given:
-    """What a person gave: its bytes, media type and name, and the box's options."""
+    """What a person gave: its bytes, media type and name, and the box's options; see `FitOptions`."""
 
     content: bytes
-    kind: str
+    media_type: str
     name: str
     row: int = 0
     invert: str = "auto"
@@ -45,7 +47,7 @@ class Scored:
     """What a scorer said of a sample.
 
     Attributes:
-        made: the reconstruction in raw units, or a text; None where there is none.
+        made: the reconstruction, (1, ...) in raw units, or (1,) with a string; None where there is none.
         prediction: its id; empty where the scorer gave none.
         by: who scored, in words.
     """
@@ -56,7 +58,7 @@ class Scored:
     score: float
     p_value: float
     is_anomaly: bool
-    made: Any
+    made: np.ndarray | None
     prediction: str
     by: str
 
@@ -66,15 +68,14 @@ class Tried:
     """A sample and its score, ready to be shown.
 
     Attributes:
-        panels: pictures with a caption each, (kind, address or markup or text, title, caption).
         no_error: why there is no error map; empty where there is one.
     """
 
     recipe: str
     name: str
     scored: Scored
-    shaped: Shaped
-    panels: list[tuple[str, Any, str, str]]
+    shaped: FittedSample
+    panels: list[Block]
     histogram: Markup | None
     no_error: str
     champion: str | None
@@ -89,35 +90,36 @@ def try_sample(project: Project, recipe: Recipe, service: Service | None, access
         InfrastructureError: the scoring service does not answer.
     """
     bounds = recipe.validate.sample_mean
-    mean = None if bounds is None else (bounds.min, bounds.max)
+    mean_bounds = None if bounds is None else (bounds.min, bounds.max)
+    options = FitOptions(given.row, given.invert, mean_bounds)
     champion = state_files.story(project, recipe.name).champion
     if service is not None and service.state == "up":
         model = ask(service, access, "/model")
-        wanted = wanted_by(model["input"], mean)
-        shaped = shape(given.content, given.kind, wanted, given.row, given.invert)
+        kind, spec = load_kind(model["input"]["kind"]), served_spec(model["input"])
+        shaped = kind.fit_sample(given.content, given.media_type, spec, options)
         scored = by_service(service, access, model, shaped)
     else:
         detector, version = local_detector(project, recipe, champion)
-        source = {"kind": detector.kind, "shape": detector.shape, "low": detector.low, "high": detector.high}
-        wanted = wanted_by(source, mean)
-        shaped = shape(given.content, given.kind, wanted, given.row, given.invert)
+        kind, spec = detector.kind_module, detector.spec
+        shaped = kind.fit_sample(given.content, given.media_type, spec, options)
         scored = by_hand(project, recipe.name, version, detector, shaped, given.name)
-    panels, no_error = draw(shaped, scored, wanted)
+    panels, no_error = kind.panels(shaped.batch, scored.made, spec)
     scores = calibration(project, recipe.name, scored)
     drawn = None if scores is None else pictures.histogram(scores, float(scored.threshold["value"]), scored.score)
     return Tried(recipe.name, given.name, scored, shaped, panels, drawn, no_error, champion)
 
 
-def wanted_by(source: dict[str, Any], mean: tuple[float, float] | None) -> Wanted:
-    return Wanted(source["kind"], tuple(source["shape"]), float(source["low"]), float(source["high"]), mean)
+def served_spec(source: dict[str, Any]) -> SampleSpec:
+    """The samples that a service takes by its page /model, which does not say what its model makes of them."""
+    shape = tuple(source["shape"])
+    return SampleSpec(shape, shape, float(source["low"]), float(source["high"]))
 
 
 # ---------------------------------------------------------------- by the scoring service
 
 
-def by_service(service: Service, access: str | None, model: dict[str, Any], shaped: Shaped) -> Scored:
-    sample = shaped.sample if isinstance(shaped.sample, str) else shaped.sample.tolist()
-    answer = ask(service, access, "/score", {"inputs": [sample], "params": {"reconstruction": True}})
+def by_service(service: Service, access: str | None, model: dict[str, Any], shaped: FittedSample) -> Scored:
+    answer = ask(service, access, "/score", {"inputs": shaped.batch.tolist(), "params": {"reconstruction": True}})
     said = answer["predictions"][0]
     made = said.get("reconstruction")
     return Scored(
@@ -127,7 +129,7 @@ def by_service(service: Service, access: str | None, model: dict[str, Any], shap
         score=float(said["score"]),
         p_value=float(said["p_value"]),
         is_anomaly=bool(said["is_anomaly"]),
-        made=made if made is None or isinstance(made, str) else np.asarray(made, dtype=np.float64),
+        made=None if made is None else np.asarray([made]),
         prediction=str((answer.get("ids") or [""])[0]),
         by=f"the scoring service at {service.address}",
     )
@@ -194,12 +196,13 @@ def load(place: Path, _written: int) -> Any:
     return Detector(place)
 
 
-def by_hand(project: Project, recipe: str, version: str, detector: Any, shaped: Shaped, name: str) -> Scored:
+def by_hand(project: Project, recipe: str, version: str, detector: Any, shaped: FittedSample, name: str) -> Scored:
     from aeops.predictions import prediction_store
     from aeops.predictions.rows import scorer_of
     from aeops.recipe.monitoring import HAND
 
-    batch = np.array([shaped.sample], dtype=object) if detector.kind == TEXT else np.asarray(shaped.sample, np.float32)[None]
+    # As the scoring service would record what it gets as JSON: the same sample has the same hash.
+    batch = detector.kind_module.stored_form(shaped.batch, detector.spec, is_json=True)
     said = detector.score(batch, reconstruction=True, code=True)
     scorer = scorer_of(recipe, version, detector)
     [identity] = prediction_store.record(project, scorer, channel=HAND, names=[name], samples=batch, scored=said)
@@ -210,7 +213,7 @@ def by_hand(project: Project, recipe: str, version: str, detector: Any, shaped: 
         score=float(said["score"][0]),
         p_value=float(said["p_value"][0]),
         is_anomaly=bool(said["is_anomaly"][0]),
-        made=said["reconstruction"][0],
+        made=said["reconstruction"],
         prediction=identity,
         by="this page itself: no scoring service runs for the recipe",
     )
@@ -232,31 +235,3 @@ def calibration(project: Project, recipe: str, scored: Scored) -> np.ndarray | N
         return None
     scores = load_file(place / "scorer.safetensors").get("calibration_scores")
     return None if scores is None or not len(scores) else np.sort(scores.astype(np.float64))
-
-
-def draw(shaped: Shaped, scored: Scored, wanted: Wanted) -> tuple[list[tuple[str, Any, str, str]], str]:
-    """The panels, and why there is no error map where there is none."""
-    given, made, low, high = shaped.sample, scored.made, wanted.low, wanted.high
-    if wanted.kind == TEXT:
-        return [("text", given, "Given", ""), ("text", made or "", "What the model makes of it", "")], ""
-    if wanted.kind == SERIES or given.ndim != 3:
-        same = made is not None and made.shape == given.shape
-        return [
-            ("svg", pictures.curves(given, made if same else None, low, high), "Given, and what the model makes of it", "")
-        ], ""
-    panels = [("image", pictures.png(given, low, high), "Given", "as the model sees it")]
-    if made is None:
-        return panels, "The scorer gives no reconstruction."
-    panels.append(("image", pictures.png(made, low, high), "Reconstruction", "what the model makes of it"))
-    if given.shape[0] == 1 and made.shape[0] == 3 and given.shape[1:] == made.shape[1:]:  # a grey one that was coloured
-        made = np.tensordot(LUMA, made, axes=1)[None]
-    if made.shape != given.shape:
-        return panels, "What this model makes is not what it is given, so there is no error to draw."
-    error = np.abs(made - given).mean(axis=0) / (high - low)
-    caption = f"mean {error.mean():.3f}, most {error.max():.2f} of the range"
-    return [*panels, ("image", pictures.error_map(error), "Error at each pixel", caption)], ""
-
-
-def accepts(kind: str) -> str:
-    """What the file field of a recipe's box takes, as browsers want it."""
-    return {TEXT: ".txt,text/plain", IMAGE: "image/png,image/jpeg,image/webp,image/bmp,.npy"}.get(kind, ".npy")

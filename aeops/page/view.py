@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from aeops.page import state_files, try_it
+from aeops.kinds.interface import load_kind
+from aeops.kinds.results import PageForm
+from aeops.page import state_files
 from aeops.page.background_query import Answer
 from aeops.page.stack_status import SCORING, TRAINS, Plans, Service
 from aeops.page.state_files import LastRun, Part, Story
@@ -211,7 +213,6 @@ def overview(project: Project, names: list[str], seen: Seen) -> dict[str, Any]:
 def recipe_page(project: Project, name: str, seen: Seen) -> dict[str, Any]:
     view = recipe_view(project, name, seen)
     dataset = view.recipe.value.data.dataset if view.recipe.value else name
-    is_known = view.recipe.value is not None
     return {
         "project": project,
         "seen": seen,
@@ -225,9 +226,15 @@ def recipe_page(project: Project, name: str, seen: Seen) -> dict[str, Any]:
         "reported": state_files.reported(project, name),
         "verified": (seen.faults.value or {}).get(name),
         "deployments": (seen.plans.value.deployments or {}).get(name, []) if seen.plans.value else [],
-        "accepts": try_it.accepts(view.recipe.value.fit.input.kind) if is_known and view.recipe.value else "",
-        "input": view.recipe.value.fit.input if is_known and view.recipe.value else None,
+        "form": sample_form(view.recipe.value),
     }
+
+
+def sample_form(recipe: Recipe | None) -> PageForm | None:
+    """The form of the try-it box; None where the recipe cannot be read."""
+    if recipe is None:
+        return None
+    return load_kind(recipe.fit.input.kind).page_form(recipe.fit.input)
 
 
 # ---------------------------------------------------------------- words

@@ -7,13 +7,17 @@ import shutil
 import tempfile
 from importlib.metadata import version as installed
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from ae_models.errors import BundleError
 from ae_models.sums import bundle_sha256, verify
 from aeops.errors import DataError
+from aeops.kinds import KINDS
+from aeops.kinds.interface import load_kind
+from aeops.kinds.results import ColumnSchema
+from aeops.kinds.samples import SampleSpec
 from aeops.project import Project
 
 if TYPE_CHECKING:
@@ -23,12 +27,14 @@ if TYPE_CHECKING:
 
     from aeops.registry.versions import VersionInfo
 
-REQUIREMENTS = ("mlflow", "numpy", "onnxruntime")  # all that a served model needs, pinned as installed here
-TEXT_REQUIREMENTS = ("tokenizers",)  # and what one of texts needs beside
+REQUIREMENTS = ("mlflow", "numpy", "onnxruntime")  # what every served model needs, pinned as installed here
 # What the logged model carries of this project, so that it serves where the project is not installed.
 CARRIED = (
     *("aeops/__init__.py", "aeops/errors.py"),
     *("aeops/bundle/__init__.py", "aeops/bundle/answers.py", "aeops/bundle/detector.py"),
+    *("aeops/kinds/__init__.py", "aeops/kinds/interface.py", "aeops/kinds/results.py", "aeops/kinds/samples.py"),
+    *("aeops/kinds/arrays.py", "aeops/kinds/image.py", "aeops/kinds/series.py", "aeops/kinds/text.py"),
+    *("aeops/kinds/npy_bytes.py", "aeops/kinds/pictures.py", "aeops/kinds/text_bytes.py"),
     *("ae_models/__init__.py", "ae_models/errors.py", "ae_models/runtime.py", "ae_models/sums.py", "ae_models/tokens.py"),
 )
 SOURCES = Path(__file__).parents[2]
@@ -72,8 +78,8 @@ def save_model(place: Path, project: Project, recipe: str, bundle: Path, run_id:
     from mlflow.models import Model
 
     document = json.loads((bundle / "bundle.json").read_text(encoding="utf-8"))
-    of_text = document["input"]["kind"] == "text"
-    shape = served_shape(document)
+    kind, spec = document["input"]["kind"], SampleSpec.from_bundle(document)
+    requirements = REQUIREMENTS + KINDS[kind].packages
     quiet_logs()
     with tempfile.TemporaryDirectory() as staged:
         named = shutil.copytree(bundle, Path(staged) / "bundle")  # MLflow keeps a folder under the name it has
@@ -82,9 +88,9 @@ def save_model(place: Path, project: Project, recipe: str, bundle: Path, run_id:
             python_model=str(Path(__file__).with_name("served_model.py")),
             artifacts={"bundle": str(named)},
             code_paths=carried_code(Path(staged) / "code"),
-            signature=signature(None if of_text else shape),
-            input_example=(examples(project, recipe, document), {"reconstruction": False, "code": False}),
-            pip_requirements=[f"{name}=={installed(name)}" for name in REQUIREMENTS + TEXT_REQUIREMENTS * of_text],
+            signature=signature(load_kind(kind).served_schema(spec)),
+            input_example=(examples(project, recipe, kind, spec), {"reconstruction": False, "code": False}),
+            pip_requirements=[f"{name}=={installed(name)}" for name in requirements],
             mlflow_model=Model(run_id=run_id, model_id=model_id, artifact_path=recipe),
         )
 
@@ -103,18 +109,12 @@ def carried_code(place: Path) -> list[str]:
     return sorted(str(package) for package in place.iterdir())
 
 
-def served_shape(document: dict[str, Any]) -> tuple[int, ...]:
-    """Of one sample as the model is given it; bundles of format 1 are given what is stored."""
-    return tuple(document.get("given", document["input"])["shape"])
-
-
-def signature(shape: tuple[int, ...] | None) -> "ModelSignature":
-    """A batch of texts (-1,), or a float32 batch (-1, *shape) of raw values, in; a score, p-value and flag a sample out, and
-    two things on request."""
+def signature(schema: ColumnSchema) -> "ModelSignature":
+    """A batch of samples in; a score, p-value and flag a sample out, and two things on request."""
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec
 
-    takes = TensorSpec(np.dtype("str"), (-1,)) if shape is None else TensorSpec(np.dtype("float32"), (-1, *shape))
+    takes = TensorSpec(np.dtype(schema.dtype), schema.shape)
     answer = [("double", "score"), ("double", "p_value"), ("boolean", "is_anomaly")]
     return ModelSignature(
         inputs=Schema([takes]),
@@ -123,17 +123,11 @@ def signature(shape: tuple[int, ...] | None) -> "ModelSignature":
     )
 
 
-def examples(project: Project, recipe: str, document: dict[str, Any]) -> np.ndarray:
-    """The first prepared test samples as they are served; where none are prepared, samples at the low end of the range."""
+def examples(project: Project, recipe: str, kind: str, spec: SampleSpec) -> np.ndarray:
+    """The first prepared test samples as they are served; where none are prepared, made-up ones."""
     prepared = project.artifacts(recipe) / "prepared" / "test.npy"
-    if not prepared.is_file():
-        of_text = document["input"]["kind"] == "text"
-        blank = np.full((EXAMPLES, *served_shape(document)), document["input"]["low"], np.float32)
-        return np.array(["a text"] * EXAMPLES) if of_text else blank
-    stored = np.load(prepared, mmap_mode="r")[:EXAMPLES]
-    if document["input"]["kind"] == "text":
-        return np.array([bytes(row).rstrip(b"\0").decode(errors="replace") for row in stored])
-    return np.asarray(stored[:, : served_shape(document)[0]], dtype=np.float32)
+    stored = np.load(prepared, mmap_mode="r")[:EXAMPLES] if prepared.is_file() else None
+    return load_kind(kind).served_example(stored, spec, EXAMPLES)
 
 
 def download(store: OpenStore, address: str, place: Path) -> Path:

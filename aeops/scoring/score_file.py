@@ -15,7 +15,6 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from aeops.bundle.detector import Detector
-from aeops.bundle.read_texts import samples_of
 from aeops.errors import DataError
 from aeops.predictions import prediction_store
 from aeops.predictions.prediction_store import JOURNAL
@@ -27,7 +26,7 @@ from aeops.scoring.inbox import Found, printable, stamp_of
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from aeops.bundle.read_samples import Samples
+    from aeops.kinds.samples import FileSamples
 
 DIGITS = 16  # of a call's name
 BLOCK = 16_384  # samples at once, so many at most
@@ -180,16 +179,15 @@ def scored_blocks(found: Found, detector: Detector) -> Iterator[tuple[list[str],
             scored = detector.score(block, code=True)
         except DataError as error:
             raise DataError(f"samples {first} to {last - 1}: {error}" if rows < total else str(error)) from error
-        if detector.kind != "text":
-            block = block.reshape(last - first, *detector.shape)
+        block = detector.kind_module.stored_form(block, detector.spec, is_json=False)
         names = samples.names[first:last]
         yield [f"{above}/{name}" if above else name for name in names], block, scored
 
 
-def samples_in(found: Found, detector: Detector) -> "Samples":
+def samples_in(found: Found, detector: Detector) -> "FileSamples":
     """The file's samples; raises MovedError where it is gone, DataError where it cannot be what it should be."""
     require_unmoved(found)
-    return samples_of(found.place, detector)
+    return detector.read_file(found.place)
 
 
 def require_unmoved(found: Found) -> None:

@@ -15,12 +15,10 @@ from typing import Protocol
 import numpy as np
 from starlette.exceptions import HTTPException
 
-from ae_models.spec import TEXT
 from aeops.bundle.answers import answers
 from aeops.errors import AeError, DataError
+from aeops.kinds.npy_bytes import MEDIA_TYPE as NPY_TYPE
 from aeops.predictions.journal import Journal
-from aeops.serving import npy
-from aeops.serving.explain import explained, require_comparable
 from aeops.serving.limits import Limits
 from aeops.serving.metrics import Metrics
 from aeops.serving.request_bodies import JSON, Samples, read_samples
@@ -107,7 +105,8 @@ class Answering:
         found = read_samples(request.body, request.media_type, request.params, request.served.detector, self.limits)
         request.body = b""  # numbers may share its memory; nothing else shall
         if request.path == EXPLAIN:
-            require_comparable(request.served.detector)
+            detector = request.served.detector
+            detector.kind_module.require_comparable(detector.spec)
         if request.accepted == JSON:
             self._require_sayable(request, found)
         return found
@@ -120,7 +119,7 @@ class Answering:
         if len(found) * (made + code) > self.limits.answer_values:
             most = self.limits.answer_values // (made + code)
             raise HTTPException(
-                413, f"{len(found)} samples given; up to {most} are answered so as JSON: send fewer, or accept {npy.MEDIA_TYPE}"
+                413, f"{len(found)} samples given; up to {most} are answered so as JSON: send fewer, or accept {NPY_TYPE}"
             )
 
     def _answer(self, requests: list[Request]) -> None:
@@ -153,7 +152,7 @@ class Answering:
             (request, reply(request, own, ids.get(id(request)))) for request, own in zip(requests, said_each, strict=True)
         ]
         self.metrics.scored(len(checked), int(said["is_anomaly"].sum()))
-        given = [text for part in parts for text in part.given] if served.detector.kind == TEXT else checked
+        given = joined(requests)
         return outcomes, Batch(given, len(requests), said["is_anomaly"], seconds)
 
     def _recorded(self, served: Served, requests: list[Request], said: list[dict[str, np.ndarray]]) -> dict[int, tuple[str, int]]:
@@ -183,7 +182,7 @@ def reply(request: Request, said: dict[str, np.ndarray], first: tuple[str, int] 
         return values_reply("reconstructions", detector.readable(said["reconstruction"]), request.accepted)
     scores = {name: said[name] for name in ("score", "p_value", "is_anomaly")}
     if request.path == EXPLAIN:
-        told = explained(detector, samples.checked, said["reconstruction"])
+        told = detector.explain(samples.checked, said["reconstruction"])
         return explanations_reply([score | why for score, why in zip(answers(scores), told, strict=True)], first)
     if samples.params.get("reconstruction"):
         scores["reconstruction"] = detector.readable(said["reconstruction"])
@@ -204,15 +203,12 @@ def samples_of(request: Request) -> Samples:
 
 
 def dtype_of(request: Request) -> str:
-    given = samples_of(request).given
-    return "text" if isinstance(given, list) else given.dtype.str
+    return samples_of(request).given.dtype.str
 
 
-def joined(requests: list[Request]) -> list[str] | np.ndarray:
-    """The samples of requests of one dtype, as they were given."""
-    if dtype_of(requests[0]) == "text":
-        return [text for request in requests for text in samples_of(request).given]
-    return np.concatenate([np.asarray(samples_of(request).given) for request in requests])
+def joined(requests: list[Request]) -> np.ndarray:
+    """The samples of requests, as they were given."""
+    return np.concatenate([samples_of(request).given for request in requests])
 
 
 def tell(outcomes: Iterable[Outcome]) -> None:

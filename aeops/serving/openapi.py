@@ -6,9 +6,9 @@ The document is made of what the served model takes, and tests hold the service 
 import html
 from typing import Any
 
-from ae_models.spec import TEXT
 from aeops.bundle.detector import Detector
-from aeops.serving import arrow, npy
+from aeops.kinds.npy_bytes import MEDIA_TYPE as NPY_TYPE
+from aeops.serving import arrow
 from aeops.serving.limits import Limits
 from aeops.serving.metrics import MEDIA_TYPE as METRICS_TYPE
 from aeops.serving.request_bodies import JSON, PARAMS
@@ -71,11 +71,11 @@ def document(name: str, served: Served | None, limits: Limits) -> dict[str, Any]
 
 
 def post(path: str, about: str, detector: Detector | None, limits: Limits) -> dict[str, Any]:
-    content = {JSON: {"schema": request_schema(detector, limits)}, npy.MEDIA_TYPE: {"schema": BINARY}}
+    content = {JSON: {"schema": request_schema(detector, limits)}, NPY_TYPE: {"schema": BINARY}}
     content[arrow.MEDIA_TYPE] = {"schema": BINARY}
     answer: dict[str, Any] = {JSON: {"schema": answer_schema(path)}}
     if path != "/explain":
-        answer |= {npy.MEDIA_TYPE: {"schema": BINARY}, arrow.MEDIA_TYPE: {"schema": BINARY}}
+        answer |= {NPY_TYPE: {"schema": BINARY}, arrow.MEDIA_TYPE: {"schema": BINARY}}
     query = [{"name": param, "in": "query", "schema": {"type": "boolean"}} for param in PARAMS]
     names = {"x-request-id": "the request's: the client's own or one made here", IDS: "CALL-FIRST..LAST of the predictions"}
     headers = {name: {"description": told, "schema": {"type": "string"}} for name, told in names.items()}
@@ -118,21 +118,10 @@ def request_schema(detector: Detector | None, limits: Limits) -> Schema:
 
 
 def inputs_schema(detector: Detector, limits: Limits) -> Schema:
-    """One sample or a batch; the leading axis of a sample of one channel may be left out."""
-    most = f"one sample or up to {limits.samples}"
-    if detector.kind == TEXT:
-        text: Schema = {"type": "string", "description": f"up to {limits.text_bytes} characters"}
-        return {"anyOf": [text, {"type": "array", "items": text, "minItems": 1}], "description": most}
-    shapes = [detector.shape, *([detector.shape[1:]] if detector.shape[0] == 1 else [])]
-    samples = [nested(shape, {"type": "number", "minimum": detector.low, "maximum": detector.high}) for shape in shapes]
+    """One sample or a batch."""
+    samples = detector.kind_module.json_schema(detector.spec, limits.text_bytes)
     batches = [{"type": "array", "items": sample, "minItems": 1} for sample in samples]
-    return {"anyOf": [*samples, *batches], "description": most}
-
-
-def nested(shape: tuple[int, ...], value: Schema) -> Schema:
-    for size in reversed(shape):
-        value = {"type": "array", "items": value, "minItems": size, "maxItems": size}
-    return value
+    return {"anyOf": [*samples, *batches], "description": f"one sample or up to {limits.samples}"}
 
 
 def answer_schema(path: str) -> Schema:

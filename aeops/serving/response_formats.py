@@ -7,6 +7,7 @@ import numpy as np
 import orjson
 
 from aeops.bundle.answers import answers
+from aeops.kinds.npy_bytes import MEDIA_TYPE as NPY_TYPE
 from aeops.serving import arrow, npy
 from aeops.serving.request_bodies import JSON
 
@@ -29,7 +30,7 @@ def scores_reply(scores: dict[str, np.ndarray], first: tuple[str, int] | None, a
     """
     count = len(scores["score"])
     headers = id_header(first, count)
-    if accepted == npy.MEDIA_TYPE:
+    if accepted == NPY_TYPE:
         return Reply(npy.write_npy(npy.records(scores)), accepted, headers)
     if accepted == arrow.MEDIA_TYPE:
         known: dict[str, Any] = {"id": ids(first, count)} if first else {}
@@ -45,7 +46,7 @@ def explanations_reply(told: list[dict[str, Any]], first: tuple[str, int] | None
 
 def values_reply(name: str, values: np.ndarray, accepted: str) -> Reply:
     """Codes or reconstructions (n, ...): an array, a column, or a list under that name."""
-    if accepted == npy.MEDIA_TYPE:
+    if accepted == NPY_TYPE:
         return Reply(npy.write_npy(values.astype(str) if values.dtype == object else values), accepted)
     if accepted == arrow.MEDIA_TYPE:
         return Reply(arrow.write_arrow({name.removesuffix("s"): values}), accepted)

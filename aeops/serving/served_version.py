@@ -10,7 +10,6 @@ from functools import cached_property
 
 import numpy as np
 
-from ae_models.spec import TEXT
 from aeops.bundle.detector import Detector
 from aeops.predictions.rows import Scorer, scorer_of
 
@@ -53,7 +52,9 @@ def answer_fault(said: Mapping[str, np.ndarray], count: int) -> str | None:
 
 def misfit(new: Detector, old: Detector) -> str | None:
     """Why clients of the old one could not go on with the new one; None where they can."""
-    same = ("kind",) if new.kind == old.kind == TEXT else ("kind", "shape", "made_shape", "low", "high")  # no text has a shape
+    same = ["kind"]
+    if new.kind_module.FIXED_SHAPE:
+        same += ["shape", "made_shape", "low", "high"]
     for name in same:
         given, allowed = getattr(new, name), getattr(old, name)
         if given != allowed:

@@ -16,10 +16,10 @@ from PIL import Image
 
 from aeops.bundle.detector import Detector
 from aeops.errors import DataError, InfrastructureError, UsageError
+from aeops.kinds.pictures import data_address
 from aeops.page import pictures
-from aeops.page.sample_input import LARGEST_UPLOAD, Shaped, Wanted
 from aeops.page.stack_status import Service, notes, service
-from aeops.page.try_it import Given, Scored, draw, try_sample
+from aeops.page.try_it import LARGEST_UPLOAD, Given, try_sample
 from aeops.predictions import prediction_store
 from aeops.project import Project
 from aeops.recipe.reader import load_recipe
@@ -175,36 +175,6 @@ def test_a_running_service_scores_and_its_refusal_is_told(
 # ---------------------------------------------------------------- pictures
 
 
-def scored(made: object) -> Scored:
-    return Scored("1", "b" * 64, {"value": 1.0, "false_alarm_rate": 0.01}, 0.5, 0.2, False, made, "", "a test")
-
-
-def test_the_error_map_is_the_mean_difference_over_the_range() -> None:
-    sample, made = np.zeros((1, 2, 2)), np.array([[[0.0, 127.5], [255.0, 0.0]]])
-    panels, why = draw(Shaped(sample, [], []), scored(made), Wanted("image", (1, 2, 2), 0, 255))
-    assert why == ""
-    assert panels[2][3] == "mean 0.375, most 1.00 of the range"
-
-
-def test_a_coloured_picture_is_compared_by_its_luma_and_edges_not_at_all() -> None:
-    wanted = Wanted("image", (1, 2, 2), 0, 255)
-    panels, why = draw(
-        Shaped(np.full((1, 2, 2), 76.245), [], []), scored(np.stack([np.full((2, 2), 255.0), *np.zeros((2, 2, 2))])), wanted
-    )
-    assert (why, panels[2][3]) == ("", "mean 0.000, most 0.00 of the range")
-    photo = Wanted("image", (3, 2, 2), 0, 255)
-    panels, why = draw(Shaped(np.zeros((3, 2, 2)), [], []), scored(np.zeros((1, 2, 2))), photo)
-    assert len(panels) == 2
-    assert "no error to draw" in why
-
-
-def test_texts_and_series_have_panels_of_their_own() -> None:
-    text, _ = draw(Shaped("a text", [], []), scored("a test"), Wanted("text", (8,), 0, 255))
-    assert [panel[1] for panel in text] == ["a text", "a test"]
-    series, _ = draw(Shaped(np.zeros((2, 5)), [], []), scored(np.ones((2, 5))), Wanted("series", (2, 5), -1, 1))
-    assert str(series[0][1]).count("<polyline") == 4
-
-
 def test_the_histogram_marks_a_score_that_is_off_its_scale() -> None:
     drawn = str(pictures.histogram(np.linspace(0, 1, 200), 0.99, 1e6))
     assert "this sample 1e+06 (off the scale)" in drawn
@@ -216,5 +186,5 @@ def test_a_picture_survives_as_it_is() -> None:
     values = np.arange(12, dtype=np.uint8).reshape(3, 2, 2)
     import base64
 
-    read = Image.open(io.BytesIO(base64.b64decode(pictures.address(values).partition(",")[2])))
+    read = Image.open(io.BytesIO(base64.b64decode(data_address(values).partition(",")[2])))
     assert np.array_equal(np.asarray(read).transpose(2, 0, 1), values)

@@ -280,8 +280,8 @@ def test_a_fault_nobody_thought_of_is_raised_once_the_other_files_are_done(
 ) -> None:
     room.put("a.npy", digits[:2])
     room.put("b.npy", digits[2:4])
-    known = score_file.samples_of
-    monkeypatch.setattr(score_file, "samples_of", lambda place, detector: 1 // (place.name != "a.npy") and known(place, detector))
+    known = Detector.read_file
+    monkeypatch.setattr(Detector, "read_file", lambda detector, path: 1 // (path.name != "a.npy") and known(detector, path))
     with pytest.raises(ZeroDivisionError) as caught:
         room.run()
     assert "a.npy" in caught.value.__notes__[0]

@@ -11,8 +11,9 @@ import onnxruntime
 import pytest
 
 from ae_models.sums import bundle_sha256, write_sums
-from aeops.bundle.detector import BLOCK, PART, Detector
+from aeops.bundle.detector import PART, Detector
 from aeops.errors import DataError
+from aeops.kinds.arrays import ROWS_AT_ONCE
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +27,7 @@ def copy(linear_bundle: Path, tmp_path: Path) -> Path:
 
 
 def test_scores_of_many_blocks_are_those_of_one_bare_session(detector: Detector, linear_bundle: Path, digits: np.ndarray) -> None:
-    samples = digits[: 2 * BLOCK + 7]
+    samples = digits[: 2 * ROWS_AT_ONCE + 7]
     bare = onnxruntime.InferenceSession(str(linear_bundle / "model.onnx"), providers=["CPUExecutionProvider"])
     expected = bare.run(None, {"input": samples.astype(np.float32)})
     scored = detector.score(samples, reconstruction=True, code=True)
@@ -40,7 +41,7 @@ def test_scores_are_the_same_to_the_last_bit_on_one_core_and_on_all(
     detector: Detector, linear_bundle: Path, digits: np.ndarray, tmp_path: Path
 ) -> None:
     """Of a batch that is cut into parts, with a rest."""
-    samples = digits[: BLOCK + 3 * PART + 5]
+    samples = digits[: ROWS_AT_ONCE + 3 * PART + 5]
     np.save(tmp_path / "samples.npy", samples)
     script = (
         "import os, sys, numpy as np; from pathlib import Path; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
@@ -89,9 +90,9 @@ def test_what_no_sample_can_be_is_refused(detector: Detector, given: object, tol
 
 
 def test_a_bad_sample_late_in_a_batch_is_named_by_its_place(detector: Detector, digits: np.ndarray) -> None:
-    samples = digits[: BLOCK + 10].astype(np.float32)
-    samples[BLOCK + 3, 0, 5, 5] = np.nan
-    with pytest.raises(DataError, match=f"sample {BLOCK + 3} holds nan"):
+    samples = digits[: ROWS_AT_ONCE + 10].astype(np.float32)
+    samples[ROWS_AT_ONCE + 3, 0, 5, 5] = np.nan
+    with pytest.raises(DataError, match=f"sample {ROWS_AT_ONCE + 3} holds nan"):
         detector.score(samples)
 
 

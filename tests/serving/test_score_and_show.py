@@ -10,9 +10,10 @@ import pytest
 from PIL import Image
 
 from aeops.bundle.detector import Detector
-from aeops.bundle.read_samples import read_samples
 from aeops.cli import score, show
 from aeops.errors import AeError, DataError, UsageError
+from aeops.kinds import image
+from aeops.kinds.samples import SampleSpec
 from aeops.project import Project
 
 SHAPE = (1, 28, 28)
@@ -106,17 +107,17 @@ def test_every_bad_file_is_refused_by_name(tmp_path: Path, linear_bundle: Path) 
     detector = Detector(linear_bundle)
     for kind, (file, error, told) in bad_files(tmp_path).items():
         with pytest.raises(error) as caught:
-            detector.check(read_samples(file, SHAPE).values)
+            detector.check(detector.read_file(file).values)
         assert told in str(caught.value), kind
 
 
 def test_a_colour_image_becomes_the_recipes_channels(digits: np.ndarray, tmp_path: Path) -> None:
-    grey = Image.fromarray(digits[0, 0])
-    grey.convert("RGB").save(tmp_path / "colour.png")
-    np.testing.assert_array_equal(read_samples(tmp_path / "colour.png", SHAPE).values[0], digits[0])
-    assert read_samples(tmp_path / "colour.png", (3, 28, 28)).values.shape == (1, 3, 28, 28)
+    Image.fromarray(digits[0, 0]).convert("RGB").save(tmp_path / "colour.png")
+    grey, colour, pair = (SampleSpec((channels, 28, 28), (channels, 28, 28), 0, 255) for channels in (1, 3, 2))
+    np.testing.assert_array_equal(image.read_file(tmp_path / "colour.png", grey).values[0], digits[0])
+    assert image.read_file(tmp_path / "colour.png", colour).values.shape == (1, 3, 28, 28)
     with pytest.raises(DataError, match="2 channels, which no image has"):
-        read_samples(tmp_path / "colour.png", (2, 28, 28))
+        image.read_file(tmp_path / "colour.png", pair)
 
 
 def test_show_tells_versions_promise_and_where_to_look(capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,13 +15,14 @@ from small_bundles import SIDE, small_bundle, text_bundle
 
 from aeops.bundle.detector import Detector
 from aeops.errors import DataError, GateError, UsageError
-from aeops.serving import arrow, npy
+from aeops.kinds import npy_bytes
+from aeops.kinds.arrays import small_numbers
+from aeops.serving import arrow
 from aeops.serving.app import build_app
 from aeops.serving.json_responses import error_response, is_foreseen
 from aeops.serving.limits import Limits
-from aeops.serving.request_bodies import small_numbers
 
-NPY, ARROW = npy.MEDIA_TYPE, arrow.MEDIA_TYPE
+NPY, ARROW = npy_bytes.MEDIA_TYPE, arrow.MEDIA_TYPE
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 1, SIDE, SIDE), dtype=np.uint8)
 TEXTS = ["a b c", "c d", "b"]
 

@@ -19,8 +19,9 @@ from aeops.bundle.detector import Detector
 from aeops.cli import serve
 from aeops.cli.serve import read_password
 from aeops.errors import UsageError
+from aeops.kinds.npy_bytes import MEDIA_TYPE
 from aeops.serving.limits import Limits
-from aeops.serving.npy import MEDIA_TYPE, write_npy
+from aeops.serving.npy import write_npy
 
 BODY = write_npy(np.zeros((1, SIDE, SIDE), np.uint8))
 QUICK = Limits(body_seconds=0.5, head_seconds=0.5, idle_seconds=1, head_bytes=4096, queue=4)

@@ -18,6 +18,7 @@ from small_bundles import SIDE, small_bundle, text_bundle
 from aeops.bundle.detector import Detector
 from aeops.data.statistics import sample_sha256
 from aeops.errors import InfrastructureError
+from aeops.kinds.npy_bytes import MEDIA_TYPE
 from aeops.predictions.journal import Journal
 from aeops.predictions.prediction_store import journal as journals
 from aeops.predictions.prediction_store import journal_roller, prediction_store
@@ -25,7 +26,7 @@ from aeops.predictions.rows import build_rows, scorer_of
 from aeops.project import Project
 from aeops.recipe.monitoring import SERVICE
 from aeops.serving.app import build_app
-from aeops.serving.npy import MEDIA_TYPE, write_npy
+from aeops.serving.npy import write_npy
 
 ROOT = Path(__file__).parents[2]
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 1, SIDE, SIDE), dtype=np.uint8)

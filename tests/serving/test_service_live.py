@@ -21,11 +21,12 @@ import yaml
 from crown import crown
 from small_bundles import SIDE, small_bundle
 
+from aeops.kinds.npy_bytes import MEDIA_TYPE
 from aeops.predictions import prediction_store
 from aeops.project import Project
 from aeops.registry import promotion
 from aeops.registry.store import Store, open_store
-from aeops.serving.npy import MEDIA_TYPE, write_npy
+from aeops.serving.npy import write_npy
 
 REPOSITORY = Path(__file__).parents[2]
 IMAGE = np.zeros((1, SIDE, SIDE), np.uint8)

@@ -17,11 +17,12 @@ from ae_models import tokens
 from ae_models.fit import fit
 from ae_models.spec import FitSpec
 from aeops.bundle.answers import answers
-from aeops.bundle.detector import TEXTS, Detector
-from aeops.bundle.read_texts import read_texts
+from aeops.bundle.detector import Detector
 from aeops.cli import score
 from aeops.errors import AeError, DataError, UsageError
 from aeops.gate.rules import answer_example
+from aeops.kinds.samples import SampleSpec
+from aeops.kinds.text import ROWS_AT_ONCE, read_file
 from aeops.project import Project
 from aeops.registry.logged_model_check import tried
 from aeops.registry.packing import save_model
@@ -30,6 +31,7 @@ from aeops.serving.app import build_app
 
 WORDS = ["a", "cat", "dog", "sees", "hears", "the", "bird", "often", "Ärger", "naïve"]
 GIVEN = ["The cat sees a bird.", "naïve Ärger", "", "x" * 400]
+TEXT_SPEC = SampleSpec((64,), (64,), 0, 255)
 SPEC = {
     "input": {"kind": "text", "shape": [64]},
     "model": {
@@ -72,7 +74,7 @@ def client(detector: Detector) -> TestClient:
 
 
 def test_texts_of_many_blocks_are_scored_as_each_alone(detector: Detector) -> None:
-    texts = [f"the {WORDS[i % 10]} number {i}" for i in range(TEXTS + 7)]
+    texts = [f"the {WORDS[i % 10]} number {i}" for i in range(ROWS_AT_ONCE + 7)]
     together = detector.score(texts, reconstruction=True, code=True)
     alone = [detector.score(text, reconstruction=True, code=True) for text in texts]
     for name in ("score", "code"):
@@ -170,7 +172,7 @@ def test_mlflows_server_answers_texts(logged: mlflow.pyfunc.PyFuncModel, detecto
 def test_a_file_holds_a_text_a_line(tmp_path: Path) -> None:
     file = tmp_path / "lines.txt"
     file.write_bytes("\ufeffÄrger \r\n\r\n  two\u2028parts\nlast".encode())
-    samples = read_texts(file)
+    samples = read_file(file, TEXT_SPEC)
     assert samples.names == ["lines.txt:1", "lines.txt:3", "lines.txt:4"]
     assert samples.values.tolist() == ["Ärger", "two\u2028parts", "last"]
 
@@ -188,7 +190,7 @@ def test_every_bad_file_of_texts_is_refused_by_name(tmp_path: Path) -> None:
     ]
     for name, error, told in cases:
         with pytest.raises(error) as caught:
-            read_texts(tmp_path / name)
+            read_file(tmp_path / name, TEXT_SPEC)
         assert told in str(caught.value)
 
 

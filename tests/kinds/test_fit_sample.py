@@ -1,20 +1,39 @@
-"""What is dropped or pasted becomes a sample of the model's shape, and every change is told."""
+"""What is dropped or pasted becomes a sample of the model's shape, and every change is named."""
 
 import io
 import json
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from aeops.errors import DataError, UsageError
-from aeops.page.sample_input import Wanted, shape
+from aeops.kinds.interface import load_kind
+from aeops.kinds.samples import FitOptions, FittedSample, SampleSpec
 
-DIGIT = Wanted("image", (1, 28, 28), 0, 255, mean=(0.01, 0.6))
-PHOTO = Wanted("image", (3, 32, 32), 0, 255, mean=(0.02, 0.98))
-UNIT = Wanted("image", (1, 4, 4), 0, 1)
-SERIES = Wanted("series", (2, 5), -1, 1)
-TEXT = Wanted("text", (256,), 0, 255)
+
+@dataclass(frozen=True)
+class Model:
+    """What a model of the tests takes."""
+
+    kind: str
+    shape: tuple[int, ...]
+    low: float
+    high: float
+    mean_bounds: tuple[float, float] | None = None
+
+
+DIGIT = Model("image", (1, 28, 28), 0, 255, mean_bounds=(0.01, 0.6))
+PHOTO = Model("image", (3, 32, 32), 0, 255, mean_bounds=(0.02, 0.98))
+UNIT = Model("image", (1, 4, 4), 0, 1)
+SERIES = Model("series", (2, 5), -1, 1)
+TEXT = Model("text", (256,), 0, 255)
+
+
+def fit(content: bytes, media_type: str, model: Model, row: int = 0, invert: str = "auto") -> FittedSample:
+    spec = SampleSpec(model.shape, model.shape, model.low, model.high)
+    return load_kind(model.kind).fit_sample(content, media_type, spec, FitOptions(row, invert, model.mean_bounds))
 
 
 def picture(values: np.ndarray, kind: str = "PNG") -> bytes:
@@ -36,17 +55,17 @@ def digit() -> np.ndarray:
 
 
 def test_an_image_of_the_models_own_form_is_taken_to_the_bit_and_nothing_is_told() -> None:
-    found = shape(picture(digit()), "image/png", DIGIT)
-    assert np.array_equal(found.sample[0], digit())
-    assert found.done == found.hints == []
+    found = fit(picture(digit()), "image/png", DIGIT)
+    assert np.array_equal(found.batch[0, 0], digit())
+    assert found.changes == found.hints == []
 
 
 def test_a_photograph_of_a_digit_on_paper_tells_grey_size_border_and_inversion() -> None:
     paper = np.full((400, 520, 3), 250, np.uint8)
     paper[80:320, 230:290] = 20
-    found = shape(picture(paper, "JPEG"), "image/jpeg", DIGIT)
-    assert found.sample.shape == (1, 28, 28)
-    told = " ".join(found.done)
+    found = fit(picture(paper, "JPEG"), "image/jpeg", DIGIT)
+    assert found.batch.shape == (1, 1, 28, 28)
+    told = " ".join(found.changes)
     for part in (
         "greyscale",
         "from 520 x 400 to 28 x 22",
@@ -55,28 +74,28 @@ def test_a_photograph_of_a_digit_on_paper_tells_grey_size_border_and_inversion()
         "0.01 to 0.6",
     ):
         assert part in told
-    assert found.sample[0, 0, 0] < 30 < 200 < found.sample[0, 14, 14]
+    assert found.batch[0, 0, 0, 0] < 30 < 200 < found.batch[0, 0, 14, 14]
 
 
 def test_light_and_dark_stay_where_the_person_says_so_with_a_hint() -> None:
-    found = shape(picture(255 - digit()), "image/png", DIGIT, invert="no")
-    assert np.array_equal(found.sample[0], 255 - digit())
+    found = fit(picture(255 - digit()), "image/png", DIGIT, invert="no")
+    assert np.array_equal(found.batch[0, 0], 255 - digit())
     assert "unlike what the recipe accepts" in found.hints[0]
-    assert shape(picture(digit()), "image/png", DIGIT, invert="yes").done == ["Light and dark changed places, as you asked."]
+    assert fit(picture(digit()), "image/png", DIGIT, invert="yes").changes == ["Light and dark changed places, as you asked."]
 
 
 def test_transparent_parts_and_colours_are_told() -> None:
     drawn = np.zeros((32, 32, 4), np.uint8)
-    found = shape(picture(drawn), "image/png", PHOTO)
-    assert found.done == ["Transparent parts were laid on white."]
-    assert float(found.sample.min()) == 255
-    assert shape(picture(np.full((32, 32), 90, np.uint8)), "image/png", PHOTO).done == ["Grey became three equal colours."]
+    found = fit(picture(drawn), "image/png", PHOTO)
+    assert found.changes == ["Transparent parts were laid on white."]
+    assert float(found.batch.min()) == 255
+    assert fit(picture(np.full((32, 32), 90, np.uint8)), "image/png", PHOTO).changes == ["Grey became three equal colours."]
 
 
 def test_a_picture_is_scaled_to_the_models_range() -> None:
-    found = shape(picture(np.full((4, 4), 255, np.uint8)), "image/png", UNIT)
-    assert float(found.sample.max()) == 1
-    assert "0 to 1" in found.done[0]
+    found = fit(picture(np.full((4, 4), 255, np.uint8)), "image/png", UNIT)
+    assert float(found.batch.max()) == 1
+    assert "0 to 1" in found.changes[0]
 
 
 @pytest.mark.parametrize(
@@ -88,29 +107,29 @@ def test_a_picture_is_scaled_to_the_models_range() -> None:
     ],
 )
 def test_an_array_a_batch_and_a_flat_row_are_the_same_sample(given: bytes, told: list[str]) -> None:
-    found = shape(given, "application/x-npy", DIGIT, row=1 if b"(2, 28, 28)" in given else 0)
-    assert np.array_equal(found.sample[0], digit())
-    assert found.done == told
+    found = fit(given, "application/x-npy", DIGIT, row=1 if b"(2, 28, 28)" in given else 0)
+    assert np.array_equal(found.batch[0, 0], digit())
+    assert found.changes == told
 
 
 @pytest.mark.parametrize("text", ["0 1 2 3 4 5 6 7 8 9", "0,1, 2;3\t4\n5 6 7 8 9", "[0,1,2,3,4,5,6,7,8,9]"])
 def test_a_pasted_row_and_json_are_the_same_sample(text: str) -> None:
-    wanted = Wanted("series", (2, 5), 0, 10)
-    assert shape(text.encode(), "text/plain", wanted).sample.tolist() == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]]
+    model = Model("series", (2, 5), 0, 10)
+    assert fit(text.encode(), "text/plain", model).batch[0].tolist() == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]]
 
 
 def test_the_body_of_the_service_can_be_pasted() -> None:
     body = json.dumps({"inputs": [[[0.5] * 5, [-1] * 5]]}).encode()
-    assert shape(body, "text/plain", SERIES).sample.shape == (2, 5)
+    assert fit(body, "text/plain", SERIES).batch.shape == (1, 2, 5)
 
 
 def test_a_text_becomes_one_line_and_json_strings_are_read() -> None:
-    assert shape(b"a text\nin lines", "text/plain", TEXT).sample == "a text in lines"
-    assert shape(b'"quoted \\u00e9"', "text/plain", TEXT).sample == "quoted \u00e9"
+    assert fit(b"a text\nin lines", "text/plain", TEXT).batch.tolist() == ["a text in lines"]
+    assert fit(b'"quoted \\u00e9"', "text/plain", TEXT).batch.tolist() == ["quoted \u00e9"]
 
 
 @pytest.mark.parametrize(
-    ("content", "kind", "wanted", "told"),
+    ("content", "kind", "model", "told"),
     [
         (b"", "text/plain", DIGIT, "nothing was given"),
         (b"\x89PNG not really", "image/png", DIGIT, "cannot be read as an image"),
@@ -131,19 +150,19 @@ def test_a_text_becomes_one_line_and_json_strings_are_read() -> None:
         (picture(np.zeros((4, 4), np.uint16)), "image/png", DIGIT, "more than 8 bits"),
     ],
 )
-def test_what_cannot_be_a_sample_is_refused_in_one_line(content: bytes, kind: str, wanted: Wanted, told: str) -> None:
+def test_what_cannot_be_a_sample_is_refused_in_one_line(content: bytes, kind: str, model: Model, told: str) -> None:
     with pytest.raises(DataError, match=told) as refused:
-        shape(content, kind, wanted)
+        fit(content, kind, model)
     assert "\n" not in str(refused.value)
 
 
 def test_a_header_that_promises_more_than_there_is_allocates_nothing() -> None:
     torn = npy(np.zeros((1, 1), np.uint8)).replace(b"(1, 1), }", b"(99999999")
     with pytest.raises(DataError, match="cannot be read"):
-        shape(torn, "application/x-npy", DIGIT)
+        fit(torn, "application/x-npy", DIGIT)
     header = b"{'descr': '<f8', 'fortran_order': False, 'shape': (99999999999999, 9), }".ljust(117) + b"\n"
     with pytest.raises(DataError, match="header promises"):
-        shape(b"\x93NUMPY\x01\x00v\x00" + header, "application/x-npy", DIGIT)
+        fit(b"\x93NUMPY\x01\x00v\x00" + header, "application/x-npy", DIGIT)
 
 
 def test_a_picture_of_too_many_pixels_is_refused_before_it_is_decoded() -> None:
@@ -151,11 +170,11 @@ def test_a_picture_of_too_many_pixels_is_refused_before_it_is_decoded() -> None:
     Image.new("1", (8000, 8000)).save(written, "PNG")
     assert len(written.getvalue()) < 100_000
     with pytest.raises(DataError, match="8000 x 8000"):
-        shape(written.getvalue(), "image/png", DIGIT)
+        fit(written.getvalue(), "image/png", DIGIT)
 
 
 def test_an_option_that_there_is_not_is_refused() -> None:
     with pytest.raises(UsageError, match="auto, no, yes"):
-        shape(b"1", "text/plain", DIGIT, invert="perhaps")
+        fit(b"1", "text/plain", DIGIT, invert="perhaps")
     with pytest.raises(DataError, match="samples 0 to 1"):
-        shape(npy(np.stack([digit(), digit()])), "application/x-npy", DIGIT, row=2)
+        fit(npy(np.stack([digit(), digit()])), "application/x-npy", DIGIT, row=2)
