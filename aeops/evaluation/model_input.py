@@ -16,9 +16,14 @@ def clean(source: InputSpec, samples: np.ndarray) -> np.ndarray:
     return samples[:, : -source.target_channels] if source.target_channels else samples
 
 
+def target_channels(source: InputSpec, samples: np.ndarray) -> np.ndarray:
+    """The channels of stored samples that a model should make; all of them where it should give back what it gets."""
+    return samples[:, -source.target_channels :] if source.target_channels else samples
+
+
 def target(source: InputSpec, data: Prepared, samples: np.ndarray) -> np.ndarray:
-    """What a model should make of stored samples, (n, *made_shape) in [0, 1]."""
-    return data.scaled(samples[:, -source.target_channels :] if source.target_channels else samples)
+    """What a model should make of stored samples of numbers, (n, *made_shape) in [0, 1]."""
+    return data.scaled(target_channels(source, samples))
 
 
 def given(fit: FitSpec, samples: np.ndarray, seed: int) -> np.ndarray:

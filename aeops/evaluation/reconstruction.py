@@ -5,16 +5,13 @@ import math
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
+from aeops.kinds.arrays import mse_per_image
+
 SIGMA, TRUNCATE = 1.5, 3.5  # the Gaussian window of Wang et al. (2004)
 RADIUS = int(TRUNCATE * SIGMA + 0.5)
 C1, C2 = 0.01**2, 0.03**2  # their K1, K2 squared, for values that span 1
 QUANTILE = 1.959964  # of the normal law, for 95 %
 BLOCK = 4096  # images filtered at once: bounds the memory of the five filtered copies
-
-
-def mse_per_image(target: np.ndarray, made: np.ndarray) -> np.ndarray:
-    """Mean squared error of each sample, float64 (n,); `target` and `made` are (n, ...)."""
-    return np.asarray(np.square(target - made, dtype=np.float64).reshape(len(target), -1).mean(axis=1))
 
 
 def psnr(mse: float) -> float:

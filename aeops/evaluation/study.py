@@ -6,6 +6,7 @@ aeops/evaluation/studies/<name>.py, dashes as underscores. What it needs heavy (
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -53,13 +54,13 @@ class Scene:
 
     @property
     def made(self) -> np.ndarray:
-        """The reconstructions of the test samples, (n, *detector.made_shape) in [0, 1]."""
+        """The reconstructions of test samples of numbers, (n, *detector.made_shape) in [0, 1]."""
         return self.data.scaled(self.said["reconstruction"])
 
-    @property
-    def made_tokens(self) -> np.ndarray:
-        """The reconstructions of test texts as token ids (n, tokens), as the tokenizer reads what was written."""
-        return self.detector.check(self.said["reconstruction"].tolist())
+    @cached_property
+    def measured(self) -> np.ndarray:
+        """The reconstructions of the test samples as their errors are measured: in [0, 1], or as token ids (n, tokens)."""
+        return self.detector.measurable(self.said["reconstruction"])
 
 
 @dataclass(frozen=True)

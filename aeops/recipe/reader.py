@@ -16,7 +16,7 @@ from aeops.project import Project
 from aeops.recipe.gate_rules import AUROC, ERROR, Rule
 from aeops.recipe.monitoring import MonitorSpec
 from aeops.recipe.sections import ApprovalSpec, DataSpec, EvaluateSpec, ScoringSpec, ServingSpec, SignatureSpec, ValidateSpec
-from aeops.recipe.sources import SOURCE_SPECS, NpzSource, ScansSource
+from aeops.recipe.sources import SOURCE_SPECS
 from aeops.recipe.studies import STUDIES, read_studies
 
 SECTIONS = (
@@ -122,16 +122,7 @@ def data_misfits(data: DataSpec, spec: InputSpec) -> Iterator[tuple[str, str]]:
     if spec.kind not in source.holds:
         yield "input.kind", f"{spec.kind} given with a source of kind {source.kind}; {listed(source.holds)} allowed"
         return
-    if isinstance(source, ScansSource):
-        shape, channels = (2, source.side, source.side), 1
-        if (spec.shape, spec.target_channels, spec.low, spec.high) != (shape, channels, 0, 255):
-            yield (
-                "input",
-                f"shape {list(spec.shape)}, target_channels {spec.target_channels}, low {spec.low:g}, high {spec.high:g} given; "
-                f"{list(shape)}, {channels}, 0, 255 allowed with tiles of core {source.core} and margin {source.margin}",
-            )
-    if isinstance(source, NpzSource) and source.edges is not None and spec.target_channels < 1:
-        yield "input.target_channels", "0 given with data.source.edges; 1 allowed: the edges are what is to be made"
+    yield from source.check_input(spec)
 
 
 def read_evaluate(reader: Reader, given: Any, sentence: FitSpec | None) -> EvaluateSpec | None:

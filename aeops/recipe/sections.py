@@ -7,7 +7,6 @@ from typing import Any
 
 from ae_models.spec import bounded, listed
 from aeops.kinds import KINDS
-from aeops.recipe.sources import DaysSource, NpySource, NpzSource, SentencesSource
 
 
 @dataclass(frozen=True)
@@ -50,12 +49,7 @@ class DataSpec:
         found = []
         if self.split.test is None and not self.source.own_test:
             found.append("the key split.test is missing, and the source has no test part of its own to stand in for it")
-        if isinstance(self.source, NpySource | NpzSource | DaysSource) and bool(self.labels) != bool(self.source.labels):
-            missing, given = ("source.labels", "labels") if self.labels else ("labels", "source.labels")
-            found.append(f"{given} is given and {missing} is missing: a labelled dataset needs both, an unlabelled one neither")
-        if isinstance(self.source, SentencesSource) and self.labels:
-            found.append("labels is given, and a source of kind sentences has none: leave labels and novelty out")
-        return found
+        return found + self.source.check_labels(self.labels)  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)

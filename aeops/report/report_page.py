@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from aeops.drawing.svg import inline, theme_css
 from aeops.drawing.words import number, share, span
+from aeops.kinds.interface import load_kind
 from aeops.report import model_card
 from aeops.report.html_template import environment, value
 from aeops.report.tables import DETECTION, MODEL, Measure, detectors, measures, pca_name, reconstructions
@@ -63,10 +64,14 @@ def write_report(
     """
     page = environment().get_template("report.html.j2")
     metrics = json.loads((report / "metrics.json").read_text(encoding="utf-8"))
+    document = json.loads((bundle / "bundle.json").read_text(encoding="utf-8"))
+    kind = load_kind(document["input"]["kind"])
     text = page.render(
         recipe=recipe,
         metrics=metrics,
-        bundle=json.loads((bundle / "bundle.json").read_text(encoding="utf-8")),
+        bundle=document,
+        legend=kind.ERROR_LEGEND,
+        measuring_note=kind.MEASURING_NOTE,
         epochs=len((training / "history.csv").read_text(encoding="utf-8").splitlines()) - 1,
         verdict=verdict,
         comparison=comparison,

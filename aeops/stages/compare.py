@@ -13,12 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from ae_models.spec import TEXT, InputSpec
+from ae_models.spec import InputSpec
 from aeops.bundle.detector import Detector
 from aeops.errors import UsageError
 from aeops.evaluation import model_input
 from aeops.evaluation.prepared import Prepared, load_prepared
-from aeops.evaluation.reconstruction import mse_per_image
 from aeops.files import write_json
 from aeops.gate import comparison
 from aeops.gate.comparison import Compared, Holdout, Scored
@@ -113,10 +112,13 @@ def foreign_samples(champion: Detector, challenger: Detector) -> str:
 
 
 def samples_of(detector: Detector) -> dict[str, Any]:
-    """What a model takes and makes. Older bundles lack the keys that came later; a text's length is its tokenizer's own."""
+    """What a model takes and makes.
+
+    Older bundles lack the keys that came later; where samples have any length, the one that a model reads is its own.
+    """
     usual = InputSpec()
     taken = {key: detector.bundle["input"].get(key, getattr(usual, key)) for key in INPUT}
-    if detector.kind == TEXT:
+    if not detector.kind_module.FIXED_SHAPE:
         return taken
     return taken | {"shape given": list(detector.shape), "shape made": list(detector.made_shape)}
 
@@ -124,27 +126,18 @@ def samples_of(detector: Detector) -> dict[str, Any]:
 def ask(recipe: Recipe, data: Prepared, champion: Detector, challenger: Detector) -> tuple[Scored, Scored]:
     """What champion and challenger make of the same test samples, given to both as the recipe serves them today.
 
-    Texts are measured in the champion's tokens: two tokenizers cut the same text into different numbers of them.
+    Both are measured as the champion measures: two tokenizers cut the same text into different numbers of tokens.
     """
     given = model_input.given(recipe.fit, data.test, model_input.TEST_SEED)
-    if champion.kind == TEXT:
-        wanted = champion.check(data.test)
-        return text_scored(champion, champion, given, wanted), text_scored(challenger, champion, given, wanted)
-    target = model_input.target(recipe.fit.input, data, data.test)
-    return scored(champion, data, given, target), scored(challenger, data, given, target)
+    target = champion.measurable(model_input.target_channels(recipe.fit.input, data.test))
+    return scored(champion, champion, given, target), scored(challenger, champion, given, target)
 
 
-def scored(detector: Detector, data: Prepared, given: np.ndarray, target: np.ndarray) -> Scored:
+def scored(detector: Detector, ruler: Detector, given: np.ndarray, target: np.ndarray) -> Scored:
+    """Errors and scores of the samples by `detector`, its reconstructions measured by `ruler`."""
     said = detector.score(given, reconstruction=True)
-    return Scored(mse_per_image(target, data.scaled(said["reconstruction"])), said["score"])
-
-
-def text_scored(detector: Detector, ruler: Detector, given: np.ndarray, wanted: np.ndarray) -> Scored:
-    """As `scored`, with the share of wrong tokens as the error; `ruler` is the model whose tokens are counted."""
-    from aeops.evaluation.text_metrics import tokens_right
-
-    said = detector.score(given, reconstruction=True)
-    return Scored(1 - tokens_right(wanted, ruler.check(said["reconstruction"].tolist())), said["score"])
+    errors = ruler.kind_module.errors(target, ruler.measurable(said["reconstruction"]))
+    return Scored(errors, said["score"])
 
 
 def worn_out(recipe: Recipe, judged: int, luck: float) -> str:

@@ -14,18 +14,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ae_models.spec import TEXT
 from aeops.bundle.detector import Detector
 from aeops.drawing import mosaics
 from aeops.errors import DataError
-from aeops.evaluation import line_charts, model_input, text_metrics
+from aeops.evaluation import line_charts, model_input
 from aeops.evaluation.detection import PcaBaseline, knn_distance, ranking
 from aeops.evaluation.false_alarms import false_alarms
+from aeops.evaluation.measures import MEASURES
 from aeops.evaluation.prepared import load_prepared
-from aeops.evaluation.reconstruction import mean_interval, mse_per_image, reconstruction_metrics
 from aeops.evaluation.reference import write_reference
 from aeops.evaluation.study import Finding, Scene, find
 from aeops.files import read_json, write_json, write_parquet, written_aside
+from aeops.kinds.arrays import mse_per_image
 from aeops.machine.stage_main import run_stage
 from aeops.project import Project, find_project
 from aeops.recipe.reader import Recipe, read_recipe
@@ -84,7 +84,7 @@ def set_scene(recipe: Recipe, project: Project, prepared: Path, bundle: Path, hi
         more = "let its test part have some" if recipe.data.split.test is None else "raise data.split.test in the recipe"
         raise DataError(f"{prepared}: no normal sample in test.npy; {more}, or ingest more samples")
     given = model_input.given(recipe.fit, data.test, model_input.TEST_SEED)
-    target = detector.check(data.test) if source.kind == TEXT else model_input.target(source, data, data.test)
+    target = detector.measurable(model_input.target_channels(source, data.test))
     said = detector.score(given, reconstruction=True, code=True)
     return Scene(recipe, data, detector, given, target, said, project, bundle, history)
 
@@ -123,7 +123,7 @@ def measure(scene: Scene, baselines: Baselines) -> dict[str, Any]:
     return {
         "format": 1,
         "rows": scene.data.rows,
-        "reconstruction": text_reconstruction(scene) if scene.detector.kind == TEXT else reconstruction(scene, baselines),
+        "reconstruction": reconstruction(scene, baselines),
         **ranked,
         "false_alarms": {"requested": threshold["false_alarm_rate"], "threshold": threshold["value"]} | asdict(alarms),
         "novelty_flagged": float(flagged[~normal].mean()) if not normal.all() else None,
@@ -132,7 +132,7 @@ def measure(scene: Scene, baselines: Baselines) -> dict[str, Any]:
 
 def reconstruction(scene: Scene, baselines: Baselines) -> dict[str, Any]:
     """Of the normal samples: the model, and PCA where there is one."""
-    model = of_normals(scene, scene.made)
+    model = of_normals(scene, scene.measured)
     if baselines.pca_outputs is None:
         return {"model": model}
     pca = of_normals(scene, baselines.pca_outputs)
@@ -141,15 +141,10 @@ def reconstruction(scene: Scene, baselines: Baselines) -> dict[str, Any]:
 
 
 def of_normals(scene: Scene, made: np.ndarray) -> dict[str, Any]:
-    """How near reconstructions (n, ...) of the normal samples come to their targets, and how sure their mean error is."""
-    target, outputs = scene.target[scene.normal], made[scene.normal]
+    """How near reconstructions (n, ...) of the normal samples come to their targets."""
+    measure = MEASURES[scene.detector.kind_module.MEASURED_AS]
     groups = scene.data.table["group"].to_numpy()[scene.normal]
-    interval = mean_interval(mse_per_image(target, outputs), groups)
-    return reconstruction_metrics(target, outputs) | {"mse_interval": interval}
-
-
-def text_reconstruction(scene: Scene) -> dict[str, Any]:
-    return {"model": text_metrics.text_metrics(scene.target[scene.normal], scene.made_tokens[scene.normal])}
+    return measure(scene.target[scene.normal], made[scene.normal], groups)
 
 
 def detection_metrics(spec: EvaluateSpec, baselines: Baselines, novelty: np.ndarray) -> dict[str, Any]:
@@ -171,13 +166,12 @@ def only_finite(value: Any) -> Any:
 def score_table(scene: Scene) -> pd.DataFrame:
     """One row a test sample: what the model says of it, and how well it rebuilds it."""
     said = scene.said
-    of_text = scene.detector.kind == TEXT
-    rebuilt = text_metrics.tokens_right(scene.target, scene.made_tokens) if of_text else mse_per_image(scene.target, scene.made)
+    column, quality = scene.detector.kind_module.quality(scene.target, scene.measured)
     return scene.data.table[["id", "label", "novelty"]].assign(
         score=said["score"],
         p_value=said["p_value"],
         is_anomaly=said["is_anomaly"],
-        **{"tokens_right" if of_text else "mse": rebuilt.astype(np.float32)},
+        **{column: quality.astype(np.float32)},
     )
 
 
@@ -194,22 +188,22 @@ def shown(finding: Finding) -> dict[str, Any]:
 
 
 def examples(scene: Scene) -> dict[str, Finding]:
-    """Texts to read beside their reconstructions, where samples are texts: they cannot be drawn."""
-    if scene.detector.kind != TEXT:
+    """Samples to read beside their reconstructions, where their kind cannot be drawn."""
+    stored, decoded = scene.data.test[scene.normal], scene.said["reconstruction"][scene.normal]
+    target, output = scene.target[scene.normal], scene.measured[scene.normal]
+    table = scene.detector.kind_module.examples(stored, decoded, target, output)
+    if table is None:
         return {}
-    normal = scene.normal
-    right = text_metrics.tokens_right(scene.target[normal], scene.made_tokens[normal])
-    return {"examples": text_metrics.examples(scene.data.test[normal], scene.said["reconstruction"][normal], right)}
+    return {"examples": Finding(table.title, table.lead, table.head, table.rows, figures=[], metrics={})}
 
 
 def draw(folder: Path, scene: Scene, baselines: Baselines, metrics: dict[str, Any], curves: pd.DataFrame) -> None:
     """Writes every figure; those that show nothing (no novelty, no false alarm) are left out."""
     labels, novelty = scene.data.table["label"], scene.data.novelty
-    of_text = scene.detector.kind == TEXT
+    kind = scene.detector.kind_module
     pca_mse = metrics["reconstruction"]["pca"]["mse"] if baselines.pca_outputs is not None else None
-    error = "share of tokens wrong" if of_text else "mean squared error"
     line_charts.draw_counts(folder / "counts.svg", scene.data.rows, labels, novelty)
-    line_charts.draw_training(folder / "training.svg", curves, pca_mse, error)
+    line_charts.draw_training(folder / "training.svg", curves, pca_mse, kind.ERROR_NAME)
     line_charts.draw_histogram(folder / "histogram.svg", scene.said["score"], novelty, metrics["false_alarms"]["threshold"])
     if scene.said["code"].dtype.kind == "f" and "codes" not in metrics:  # words have no axes; the study of codes draws more
         line_charts.draw_codes(folder / "codes.svg", scene.said["code"], labels, novelty)
@@ -218,7 +212,7 @@ def draw(folder: Path, scene: Scene, baselines: Baselines, metrics: dict[str, An
         aurocs, precisions = ({key: one[what] for key, one in found.items()} for what in ("auroc", "average_precision"))
         line_charts.draw_roc(folder / "roc.svg", baselines.detectors, novelty, aurocs)
         line_charts.draw_precision_recall(folder / "precision_recall.svg", baselines.detectors, novelty, precisions)
-    if not of_text:
+    if kind.DRAWABLE:
         mosaics.draw_samples(folder / "samples.svg", scene.data.scaled(scene.given), labels, novelty)
         draw_strips(folder, scene)
 

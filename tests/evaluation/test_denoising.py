@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 
 from aeops.errors import DataError
-from aeops.evaluation.reconstruction import mse_per_image, psnr
+from aeops.evaluation.reconstruction import psnr
 from aeops.evaluation.studies.denoising import fit_filters, study
+from aeops.kinds.arrays import mse_per_image
 from aeops.recipe.studies import DenoisingStudy
 
 NOISY = {"model": {"corrupt": {"kind": "gaussian", "deviation": 0.5}}, "source": {"given": "corrupted"}}

@@ -12,7 +12,8 @@ from ae_models import tokens
 from ae_models.fit import fit
 from ae_models.spec import FitSpec
 from aeops.bundle.detector import Detector
-from aeops.evaluation.text_metrics import text_metrics, tokens_right
+from aeops.evaluation.text_metrics import text_metrics
+from aeops.kinds.text import tokens_right
 from aeops.project import find_project
 from aeops.recipe.reader import read_recipe
 from aeops.recipe.sections import EvaluateSpec

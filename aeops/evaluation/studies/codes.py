@@ -5,13 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.decomposition import PCA, TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.neighbors import NearestNeighbors
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from ae_models import tokens
-from ae_models.spec import TEXT
 from aeops.drawing.style import WIDE, drawing
 from aeops.drawing.words import share
 from aeops.evaluation import model_input
@@ -113,7 +112,7 @@ def baselines(spec: CodesStudy, scene: Scene, chosen: np.ndarray, size: int) -> 
     """The chosen test samples as so many numbers by PCA and by UMAP, both fitted on training samples."""
     train, test = plain_vectors(scene, evenly(len(scene.data.train), spec.rows), chosen)
     kept = min(size, *(side - 1 for side in train.shape))
-    projection = TruncatedSVD(kept, random_state=0) if scene.detector.kind == TEXT else PCA(kept, random_state=0)
+    projection = TruncatedSVD(kept, random_state=0) if issparse(train) else PCA(kept, random_state=0)
     with threadpool_limits(1, "blas"):
         pca = projection.fit(train).transform(test)
         return {"pca": pca, "umap": umap(dense(train), dense(test), kept)}
@@ -121,13 +120,13 @@ def baselines(spec: CodesStudy, scene: Scene, chosen: np.ndarray, size: int) -> 
 
 def plain_vectors(scene: Scene, train: np.ndarray, test: np.ndarray) -> tuple[Any, Any]:
     """Training and test samples as a model is given them, flat in [0, 1]; of texts, the tf-idf of their words (sparse)."""
-    data, fit = scene.data, scene.recipe.fit
-    if fit.input.kind == TEXT:
-        words = TfidfVectorizer(max_features=VOCABULARY, sublinear_tf=True)
-        return words.fit_transform(tokens.strings(data.train[train])), words.transform(tokens.strings(data.test[test]))
-    given = model_input.given(fit, np.asarray(data.train[train]), model_input.TRAIN_SEED), scene.given[test]
-    seen, asked = (data.scaled(samples).reshape(len(samples), -1) for samples in given)
-    return seen, asked
+    kind, spec = scene.detector.kind_module, scene.detector.spec
+    given = model_input.given(scene.recipe.fit, np.asarray(scene.data.train[train]), model_input.TRAIN_SEED)
+    fitted, asked = kind.baseline(given, spec), kind.baseline(scene.given[test], spec)
+    if fitted.texts is None or asked.texts is None:
+        return fitted.vectors, asked.vectors
+    words = TfidfVectorizer(max_features=VOCABULARY, sublinear_tf=True)
+    return words.fit_transform(fitted.texts), words.transform(asked.texts)
 
 
 def dense(vectors: Any) -> np.ndarray:

@@ -9,8 +9,9 @@ from skimage.color import rgb2lab
 from aeops.drawing import mosaics
 from aeops.drawing.words import number
 from aeops.evaluation import model_input
-from aeops.evaluation.reconstruction import mse_per_image, psnr
+from aeops.evaluation.reconstruction import psnr
 from aeops.evaluation.study import Finding, Scene
+from aeops.kinds.arrays import mse_per_image
 from aeops.recipe.studies import ColourStudy
 
 ROWS = 20_000  # training samples that the mean colour is taken of

@@ -89,8 +89,8 @@ SHORT = ("noisy", "threshold", "model", "clean")
 
 def require_scans(scene: Scene) -> ScansSource:
     """The source, which must have cut the tiles; raises UsageError."""
-    source = scene.recipe.data.source
-    if not isinstance(source, ScansSource):
+    source: ScansSource = scene.recipe.data.source
+    if not source.is_tiled:
         raise UsageError(
             f"recipes/{scene.recipe.name}.yaml: evaluate.studies.documents: it puts tiles together to pages: data.source of kind "
             f"scans is allowed; {source.kind} given"

@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from ae_models.spec import TEXT, FitSpec, QuantisedBottleneck
+from ae_models.spec import FitSpec, QuantisedBottleneck
 from aeops.bundle.detector import Detector
 from aeops.drawing import mosaics
 from aeops.drawing.words import number, share, span
-from aeops.evaluation import text_metrics
+from aeops.evaluation import model_input
 from aeops.evaluation.detection import ranking
-from aeops.evaluation.reconstruction import mse_per_image
 from aeops.evaluation.study import Finding, Scene
 from aeops.files import read_json
 from aeops.recipe.studies import MODEL, RivalsStudy
@@ -27,7 +26,7 @@ class Contestant:
 
     Attributes:
         said: its detector's answers.
-        error: of the normals, the mean squared error in [0, 1], or the share of wrong tokens.
+        error: of the normals, as their kind measures it.
         auroc, interval: novelty against normals; None where there is no novelty.
         active: share of a code's numbers that are not 0; None where a code is made of words.
     """
@@ -49,7 +48,7 @@ def study(spec: RivalsStudy, scene: Scene, figures: Path) -> Finding:
     for name, fit in spec.rivals.items():
         with TemporaryDirectory(prefix="ae-rival-") as scratch:
             found[name] = compete(scene, fit, Path(scratch))
-    drawn = [] if scene.detector.kind == TEXT else [draw(figures / "rivals_strips.svg", scene, found)]
+    drawn = [draw(figures / "rivals_strips.svg", scene, found)] if scene.detector.kind_module.DRAWABLE else []
     return tell(scene, found, drawn)
 
 
@@ -76,11 +75,8 @@ def compete(scene: Scene, fit: FitSpec, scratch: Path) -> Contestant:
 def judged(scene: Scene, fit: FitSpec, said: dict[str, np.ndarray], detector: Detector) -> Contestant:
     """What a model's answers are worth. Tokens of a text are its own, as each rival trains a tokenizer."""
     novelty, normal = scene.data.novelty, scene.normal
-    if detector.kind == TEXT:
-        wanted, made = detector.check(scene.data.test[normal]), detector.check(said["reconstruction"][normal].tolist())
-        error = 1 - text_metrics.text_metrics(wanted, made)["token_accuracy"]
-    else:
-        error = float(mse_per_image(scene.target[normal], scene.data.scaled(said["reconstruction"][normal])).mean())
+    target = detector.measurable(model_input.target_channels(fit.input, scene.data.test[normal]))
+    error = detector.kind_module.mean_error(target, detector.measurable(said["reconstruction"][normal]))
     ranked = ranking(said["score"], novelty) if novelty.any() else None
     words = isinstance(fit.model.bottleneck, QuantisedBottleneck)
     return Contestant(
@@ -102,7 +98,6 @@ def draw(file: Path, scene: Scene, found: dict[str, Contestant]) -> tuple[str, s
 
 
 def tell(scene: Scene, found: dict[str, Contestant], figures: list[tuple[str, str]]) -> Finding:
-    of_text = scene.detector.kind == TEXT
     gain, lead = margins(found)
     rows = [
         [
@@ -119,7 +114,7 @@ def tell(scene: Scene, found: dict[str, Contestant], figures: list[tuple[str, st
     return Finding(
         title="Rivals",
         lead=verdict(found, gain, lead),
-        head=["", "code", "share of tokens wrong" if of_text else "MSE", *ranked, "numbers in use"],
+        head=["", "code", scene.detector.kind_module.ERROR_HEAD, *ranked, "numbers in use"],
         rows=rows,
         figures=figures,
         metrics={name: one.metrics | (own if name == MODEL else {}) for name, one in found.items()},

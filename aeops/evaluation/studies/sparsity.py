@@ -9,8 +9,8 @@ from aeops.drawing.style import WIDE, drawing
 from aeops.drawing.words import number, share
 from aeops.evaluation import model_input
 from aeops.evaluation.detection import PcaBaseline
-from aeops.evaluation.reconstruction import mse_per_image
 from aeops.evaluation.study import Finding, Scene
+from aeops.kinds.arrays import mse_per_image
 from aeops.recipe.studies import SparsityStudy
 
 PCA_ROWS = 20_000  # training samples that PCA is fitted on
@@ -62,10 +62,14 @@ def beside_pca(scene: Scene, components: int) -> dict[str, float]:
     """The model's error, and that of PCA with so many numbers; nothing where PCA cannot make the target of what is given."""
     source, normal = scene.recipe.fit.input, scene.normal
     train = scene.data.train[:PCA_ROWS]
-    if scene.detector.kind == "text" or scene.detector.shape != scene.detector.made_shape or components > min(flat(train).shape):
+    if scene.detector.shape != scene.detector.made_shape or components > min(flat(train).shape):
         return {}
-    pca = PcaBaseline.fit(flat(scene.data.scaled(model_input.clean(source, train))), components)
-    made = pca.reconstruct(flat(scene.data.scaled(scene.given[normal]))).clip(0, 1)
+    kind, spec = scene.detector.kind_module, scene.detector.spec
+    fitted, given = kind.baseline(model_input.clean(source, train), spec), kind.baseline(scene.given[normal], spec)
+    if fitted.vectors is None or given.vectors is None:
+        return {}
+    pca = PcaBaseline.fit(fitted.vectors, components)
+    made = pca.reconstruct(given.vectors).clip(0, 1)
     error = float(mse_per_image(flat(scene.target[normal]), made).mean())
     model = float(mse_per_image(scene.target[normal], scene.made[normal]).mean())
     return {"mse": model, "pca_components": components, "pca_mse": error, "gain_over_pca": 1 - model / error}
