@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from aeops.errors import DataError
 from aeops.files import file_sha256, read_json
+from aeops.kinds.interface import load_kind
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,8 +49,6 @@ def content_sha256(folder: Path) -> str:
 
 def columns_of(kind: str) -> dict[str, str]:
     """The columns of an index and their types, by the kind of the samples."""
-    from aeops.kinds.interface import load_kind
-
     return load_kind(kind).INDEX_COLUMNS
 
 

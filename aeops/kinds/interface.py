@@ -4,29 +4,32 @@
 >>> kind.read_file(Path("photo.png"), spec).values.shape        # (1, *spec.shape)
 """
 
-from collections.abc import Mapping, Sequence
+from __future__ import annotations
+
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-import numpy as np
-
 from aeops.kinds import module_name
-from aeops.kinds.results import (
-    Baseline,
-    Block,
-    ColumnSchema,
-    ErrorLegend,
-    ExpectedRange,
-    ExpectedValue,
-    PageForm,
-    Table,
-)
-from aeops.kinds.samples import FileSamples, FitOptions, FittedSample, SampleSpec
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # so that a light process can import this and load a kind only where it needs one
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    import numpy as np
+
     from ae_models.spec import InputSpec
     from aeops.kinds import image, series, text
+    from aeops.kinds.results import (
+        Baseline,
+        Block,
+        ColumnSchema,
+        ErrorLegend,
+        ExpectedRange,
+        ExpectedValue,
+        PageForm,
+        Table,
+    )
+    from aeops.kinds.samples import FileSamples, FitOptions, FittedSample, SampleSpec
 
 
 class Encoder(Protocol):
@@ -153,11 +156,11 @@ class Kind(Protocol):
 
     # ---------------------------------------------------------------- data
 
-    def statistics(self, samples: np.ndarray, spec: "InputSpec") -> dict[str, np.ndarray]:
+    def statistics(self, samples: np.ndarray, spec: InputSpec) -> dict[str, np.ndarray]:
         """Return the statistics of stored samples (n, *spec.shape), each an array (n,)."""
 
     def expectations(
-        self, spec: "InputSpec", bounds: Mapping[str, tuple[float, float]], refuse_blank: bool
+        self, spec: InputSpec, bounds: Mapping[str, tuple[float, float]], refuse_blank: bool
     ) -> list[ExpectedRange | ExpectedValue]:
         """Return what is expected of each sample's statistics.
 
@@ -224,7 +227,7 @@ class Kind(Protocol):
     def describe(self, shape: tuple[int, ...], low: float, high: float) -> str:
         """Return what a model takes that is served samples of this shape and range, to go on after "It takes"."""
 
-    def page_form(self, spec: "InputSpec") -> PageForm:
+    def page_form(self, spec: InputSpec) -> PageForm:
         """Return the form that takes one sample of a recipe with this section input."""
 
     def panels(self, batch: np.ndarray, output: np.ndarray | None, spec: SampleSpec) -> tuple[list[Block], str]:

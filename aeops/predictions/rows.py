@@ -10,6 +10,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from aeops.kinds.interface import load_kind
+
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
@@ -146,8 +148,6 @@ def summary_of_code(code: "np.ndarray") -> "np.ndarray":
 def moments_of(samples: "Sequence[str] | np.ndarray", scorer: Scorer) -> "tuple[np.ndarray, np.ndarray]":
     """Mean and standard deviation of each sample's values scaled to [0, 1], float32 (n,) each; of a text, how many characters
     it has, and 0."""
-    from aeops.kinds.interface import load_kind
-
     return load_kind(scorer.kind).moments(samples, scorer.low, scorer.high)
 
 

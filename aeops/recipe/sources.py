@@ -1,7 +1,7 @@
 """What a recipe may say of its source: one frozen dataclass a kind, with its bounds.
 
 Standard library only, so that a recipe can be checked in a light process. To add one: a dataclass here and in `SOURCE_SPECS`,
-and its module in aeops/data/sources with its line in `aeops.data.sources.catalogue.SOURCES`.
+and its module in aeops/data/sources (see `aeops.data.sources.catalogue`).
 """
 
 import re
@@ -137,7 +137,7 @@ class NpzSource(SourceSpec):
     edges: Edges | None = None  # append the edges of each image as its last channel, to be made of the others
 
     @property
-    def own_test(self) -> bool:  # type: ignore[override]  # by the arrays that the recipe names
+    def own_test(self) -> bool:  # by the arrays that the recipe names
         return self.samples.test is not None
 
     def check_input(self, input_spec: InputSpec) -> list[tuple[str, str]]:
@@ -172,8 +172,8 @@ class ScansSource(SourceSpec):
 
     def check_input(self, input_spec: InputSpec) -> list[tuple[str, str]]:
         shape, channels = (2, self.side, self.side), 1
-        given = (input_spec.shape, input_spec.target_channels, input_spec.low, input_spec.high)
-        if given == (shape, channels, 0, 255):
+        same_shape = input_spec.shape == shape and input_spec.target_channels == channels
+        if same_shape and (input_spec.low, input_spec.high) == (0, 255):
             return []
         reason = (
             f"shape {list(input_spec.shape)}, target_channels {input_spec.target_channels}, low {input_spec.low:g}, "

@@ -12,7 +12,7 @@ import pytest
 from data_project import CHECKOUT, Room, tree
 
 from aeops.data.dataset import read_index
-from aeops.data.sources.catalogue import SOURCES, source_digest
+from aeops.data.sources.catalogue import load_source, source_digest
 from aeops.errors import DataError, UsageError
 
 FIRST = date(2026, 2, 27)
@@ -41,7 +41,7 @@ def write_day(folder: Path, day: int, images: np.ndarray, labels: np.ndarray, wo
 
 def window(room: Room) -> list[str]:
     """The files of the source without those of labels."""
-    return [name for name in SOURCES["days"].files(room.recipe, room.project) if not name.endswith(".labels.npy")]
+    return [name for name in load_source("days").files(room.recipe, room.project) if not name.endswith(".labels.npy")]
 
 
 def test_the_window_is_counted_back_from_the_newest_file_and_gaps_are_no_fault(room: Room, inbox: Path) -> None:

