@@ -26,7 +26,7 @@ def make_project(root: Path) -> Project:
 
 def promotion_of(project: Project) -> datetime:
     """When the champion became so."""
-    move = ledger.last_move(ledger.read(project, "digits"))
+    move = ledger.last_move(ledger.read_entries(project, "digits"))
     assert move is not None
     return move.moment
 
