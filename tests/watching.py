@@ -9,7 +9,8 @@ import numpy as np
 
 from aeops.bundle.detector import Detector
 from aeops.predictions import prediction_store
-from aeops.predictions.rows import build_rows, scorer_of
+from aeops.predictions.arrow_rows import build_rows
+from aeops.predictions.rows import scorer_of
 from aeops.project import Project
 from aeops.registry import ledger
 

@@ -162,7 +162,9 @@ def page_service(settings: Settings) -> Service:
 def crowned(project: Project) -> list[str]:
     """The recipes that have a champion, by their ledgers."""
     return [
-        recipe for recipe in ledger.recipes_with_ledger(project) if ledger.champion_at(ledger.read_content(project, recipe).entries)
+        recipe
+        for recipe in ledger.recipes_with_ledger(project)
+        if ledger.champion_at(ledger.read_content(project, recipe).entries)
     ]
 
 

@@ -17,7 +17,8 @@ from aeops.monitoring.check_steps import judged
 from aeops.monitoring.daily_counts import Reign
 from aeops.monitoring.signals import Signal
 from aeops.predictions import prediction_store
-from aeops.predictions.rows import build_rows, scorer_of
+from aeops.predictions.arrow_rows import build_rows
+from aeops.predictions.rows import scorer_of
 from aeops.project import Project
 from aeops.recipe.monitoring import MonitorSpec, VolumeSpec
 from aeops.recipe.reader import Recipe

@@ -200,7 +200,7 @@ def test_before_the_first_is_warm_nobody_is_told_that_it_is_ready(bundles: dict[
         ("larger", "its shape is (1, 5, 5), that of the served one is (1, 4, 4)"),
         ("texts", "its kind is text"),
         ("altered", "model.onnx was altered"),
-        ("nan", "its score is not finite"),
+        ("nan", "answers with a score that is not finite"),
         ("raises", "it raises InvalidArgument"),
         ("flood", "it flags 100% of 20 samples of which the served one flags 0%"),
     ],
