@@ -57,7 +57,7 @@ def repair_registry(recipe: str) -> None:
     store = open_store(find_project())
     for message in (*close_killed_runs(store), *promotion.repair_ledger(store, recipe)):
         print(message, file=sys.stderr)
-    if problems := list(promotion.alias_problems(recipe, promotion.read_state(store, recipe))):
+    if problems := list(promotion.alias_problems(recipe, promotion.read_registry_state(store, recipe))):
         raise DataError("; ".join(problems))
     if key := signing_key():
         read_private_key(key)
@@ -90,11 +90,11 @@ def compare_with_champion(recipe: str) -> dict[str, str]:
 def count_holdout_uses(project: Project, recipe: str) -> int:
     """Return how many bundles have been evaluated on these test samples, including this one; each counts once."""
     entries, holdout = ledger.read_entries(project, recipe), holdout_sha256(project.artifacts(recipe) / "prepared")
-    current = {"holdout_sha256": holdout, "bundle_sha256": bundle_sha256(project.artifacts(recipe) / "bundle")}
-    evaluated = ledger.count_evaluated_bundles(entries, holdout)
-    if any(current.items() <= entry.evidence.items() for entry in entries):
-        return evaluated
-    return evaluated + 1
+    current_evidence = {"holdout_sha256": holdout, "bundle_sha256": bundle_sha256(project.artifacts(recipe) / "bundle")}
+    bundle_count = ledger.count_evaluated_bundles(entries, holdout)
+    if any(current_evidence.items() <= entry.evidence.items() for entry in entries):
+        return bundle_count
+    return bundle_count + 1
 
 
 @pipeline_step("judge", retries=1)

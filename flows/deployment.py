@@ -35,7 +35,7 @@ SERVER_START_SECONDS = 120.0  # on a busy machine
 
 # Name of the automation -> events, and subject and body as Prefect's templates.
 RUN_MESSAGE = ("{{ flow_run.name }}: {{ flow_run.state.name }}", "{{ flow_run.state.message }}\n{{ flow_run|ui_url }}")
-NOTIFICATIONS = {
+NOTIFICATION_TEMPLATES = {
     "ae: a run has failed": ({"prefect.flow-run.Failed", "prefect.flow-run.Crashed"}, *RUN_MESSAGE),
     "ae: a run waits for a person": ({"prefect.flow-run.Suspended"}, *RUN_MESSAGE),
     "ae: an alarm": ({EVENT}, "{{ event.payload.name }}", "{{ event.payload.says }}"),
@@ -104,7 +104,7 @@ def last_deployed_sha256(project: Project) -> str | None:
 def set_notifications(client: SyncPrefectClient, address: str | None) -> None:
     """Create the automations that notify `address`; without one, delete those of an earlier `ae up`."""
     if address is None:
-        for name in NOTIFICATIONS:
+        for name in NOTIFICATION_TEMPLATES:
             for automation in client.read_automations_by_name(name):
                 client.delete_automation(automation.id)
         return
@@ -119,7 +119,7 @@ def set_notifications(client: SyncPrefectClient, address: str | None) -> None:
 
 
 def build_automations(block_id: Any) -> Iterator[AutomationCore]:
-    for name, (events, subject, body) in NOTIFICATIONS.items():
+    for name, (events, subject, body) in NOTIFICATION_TEMPLATES.items():
         yield AutomationCore(
             name=name,
             trigger=EventTrigger(expect=events, posture=Posture.Reactive, threshold=1),

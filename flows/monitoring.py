@@ -88,11 +88,11 @@ def due_retrain(project: Project, recipe: Recipe, document: dict[str, Any], now:
 
     The decision is repeated under the lock, as another run may have started a retrain since this verdict was written.
     """
-    previous = retrains.read(project, recipe.name)
-    if unfinished := retrains.unfinished(previous):
-        return unfinished
+    previous_retrains = retrains.read(project, recipe.name)
+    if unfinished_retrain := retrains.unfinished(previous_retrains):
+        return unfinished_retrain
     verdicts = {signal["name"]: signal["verdict"] for signal in document["signals"]}
-    decision = decide(recipe.name, recipe.monitor, verdicts, previous, now)
+    decision = decide(recipe.name, recipe.monitor, verdicts, previous_retrains, now)
     document["decision"] |= {"retrain": decision.retrain, "why": list(decision.why)}
     if not decision.retrain:
         return None

@@ -51,7 +51,7 @@ def pipeline_step(name: str, retries: int = 0) -> Callable[[Callable[..., Any]],
         retries: after failures of the machine only.
     """
 
-    def decorate(function: Callable[..., Any]) -> Any:
+    def decorate_step(function: Callable[..., Any]) -> Any:
         @functools.wraps(function)
         def run_step(*arguments: Any, **options: Any) -> Any:
             print(f"{name} ...", file=sys.stderr, flush=True)
@@ -66,7 +66,7 @@ def pipeline_step(name: str, retries: int = 0) -> Callable[[Callable[..., Any]],
             cache_policy=NO_CACHE,
         )(run_step)
 
-    return decorate
+    return decorate_step
 
 
 def load_context(recipe: str) -> tuple[Project, Recipe]:
@@ -133,11 +133,11 @@ def train_model(recipe: str, run: str) -> None:
     """Train prepared/ -> bundle/ while MLflow shows the loss curves; a retry resumes at the last checkpoint."""
     project, checked = load_context(recipe)
     store = open_store(project)
-    follower = ProgressFollower(project.training(recipe) / "progress.jsonl")
+    progress_follower = ProgressFollower(project.training(recipe) / "progress.jsonl")
     with ProgressBar(checked.fit.train.epochs_in_all) as progress_bar:
 
         def report_progress() -> None:
-            rows = follower.new_rows()
+            rows = progress_follower.new_rows()
             progress_bar.show(rows)
             store.log_curves(run, rows)
 
@@ -275,12 +275,12 @@ def step_seconds() -> list[tuple[str, float]]:
     flow_run_filter = FlowRunFilter(id=FlowRunFilterId(any_=[UUID(str(flow_run.id))]))
     with get_client(sync_client=True) as client:
         task_runs = client.read_task_runs(flow_run_filter=flow_run_filter)
-    finished = []
+    finished_steps = []
     for run in task_runs:
         if run.start_time and run.end_time:
-            finished.append((run.start_time, run.name.split(" ")[0], run.total_run_time.total_seconds()))
-    finished.sort(key=lambda row: row[0])
-    return [(name, seconds) for _, name, seconds in finished]
+            finished_steps.append((run.start_time, run.name.split(" ")[0], run.total_run_time.total_seconds()))
+    finished_steps.sort(key=lambda row: row[0])
+    return [(name, seconds) for _, name, seconds in finished_steps]
 
 
 def summarise_run(recipe: str, run: str, data: dict[str, str], version: str, reasons: list[str]) -> RunSummary:

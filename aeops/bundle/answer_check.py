@@ -24,10 +24,10 @@ def check_example(detector: Detector) -> str | None:
     batch = detector.score_checked(checked, reconstruction=True, code=True)
     if problem := check_answers(batch, len(checked)):
         return problem
-    single = detector.score(example[0])
+    single_answer = detector.score(example[0])
     for name in ("score", "p_value", "is_anomaly"):
-        if not np.allclose(single[name], batch[name][:1], rtol=BATCH_TOLERANCE):
-            return f"answers one sample with {name} {single[name][0]}, but with {batch[name][0]} in a batch"
+        if not np.allclose(single_answer[name], batch[name][:1], rtol=BATCH_TOLERANCE):
+            return f"answers one sample with {name} {single_answer[name][0]}, but with {batch[name][0]} in a batch"
     return None
 
 

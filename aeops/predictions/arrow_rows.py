@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from aeops.predictions.rows import Scorer, moments_of, schema, summary_of_code, sums
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def build_rows(
@@ -40,15 +40,15 @@ def build_rows(
     mean, std = moments_of(samples, scorer)
     columns = {
         "id": text_array([f"{call}-{row}" for row in range(first, first + count)]),
-        "time": number_array(np.full(count, (time - EPOCH) // timedelta(microseconds=1)), pa.timestamp("us", tz="UTC")),
+        "time": number_array(np.full(count, (time - UNIX_EPOCH) // timedelta(microseconds=1)), pa.timestamp("us", tz="UTC")),
         "sample": text_array([name.encode("utf-8", "backslashreplace").decode() for name in names]),
         "sample_sha256": text_array(sums(samples)),
         "is_anomaly": flag_array(scored["is_anomaly"]),
         "code": list_array(summary_of_code(scored["code"])),
     }
     columns |= _constant_columns(scorer, channel, count)
-    floats = {"score": scored["score"], "p_value": scored["p_value"], "mean": mean, "std": std}
-    for name, values in floats.items():
+    float_columns = {"score": scored["score"], "p_value": scored["p_value"], "mean": mean, "std": std}
+    for name, values in float_columns.items():
         columns[name] = number_array(values.astype(np.float32, copy=False), pa.float32())
     row_schema = schema()
     return pa.RecordBatch.from_arrays([columns[name] for name in row_schema.names], schema=row_schema)

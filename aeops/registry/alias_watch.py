@@ -125,10 +125,10 @@ class AliasWatch:
 
     def _read_ledger(self) -> None:
         """Read the ledger if its file has changed. A broken ledger moves nothing."""
-        current = fingerprint_file(ledger.ledger_file(self.project, self.recipe))
-        if current == self._ledger_fingerprint:
+        new_fingerprint = fingerprint_file(ledger.ledger_file(self.project, self.recipe))
+        if new_fingerprint == self._ledger_fingerprint:
             return
-        self._ledger_fingerprint = current
+        self._ledger_fingerprint = new_fingerprint
         try:
             entry = ledger.last_move(ledger.read_entries(self.project, self.recipe))
         except AeError as error:
@@ -160,9 +160,9 @@ class AliasWatch:
     def _start_query(self) -> None:
         """Start a separate process, unless the local database is unchanged."""
         self._last_query_at = time.monotonic()
-        current = self._fingerprint_database()
-        if current is None or current != self._database_state:
-            self._database_state = current
+        new_fingerprint = self._fingerprint_database()
+        if new_fingerprint is None or new_fingerprint != self._database_state:
+            self._database_state = new_fingerprint
             self._query = RegistryQuery(self._fetch_in_process, self._last_move)
             self._query.start()
 

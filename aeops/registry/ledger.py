@@ -173,11 +173,11 @@ def champion_before(entries: list[LedgerEntry]) -> str | None:
 
 def count_evaluated_bundles(entries: list[LedgerEntry], holdout_sha256: str) -> int:
     """Return how many different bundles have been evaluated on this holdout."""
-    bundles = set()
+    bundle_hashes = set()
     for entry in entries:
         if entry.evidence.get("holdout_sha256") == holdout_sha256 and "bundle_sha256" in entry.evidence:
-            bundles.add(entry.evidence["bundle_sha256"])
-    return len(bundles)
+            bundle_hashes.add(entry.evidence["bundle_sha256"])
+    return len(bundle_hashes)
 
 
 def current_actor() -> str:
@@ -238,9 +238,9 @@ def parse_entry(raw: bytes) -> LedgerEntry:
     return entry
 
 
-def json_key(attribute: str) -> str:
+def json_key(attribute_name: str) -> str:
     """Return the key in the file of an attribute of `LedgerEntry`."""
-    return JSON_KEYS.get(attribute, attribute)
+    return JSON_KEYS.get(attribute_name, attribute_name)
 
 
 def _has_valid_types(entry: LedgerEntry) -> bool:
@@ -273,9 +273,9 @@ def _order_problems(entries: list[LedgerEntry]) -> Iterator[str]:
     for number, times in Counter(numbers).items():
         if times > 1:
             yield f"number {number} is there {times} times"
-    for above, following in pairwise(numbers):
-        if above > following:
-            yield f"number {following} stands below number {above}: lines were swapped"
+    for above, next_number in pairwise(numbers):
+        if above > next_number:
+            yield f"number {next_number} stands below number {above}: lines were swapped"
 
 
 def describe_missing(first_number: int, last_number: int) -> str:

@@ -54,26 +54,26 @@ def promote(
     version, evidence = _resolve_version(store, recipe, version, evidence)
     with ledger_lock(store):
         entries = _consistent_entries(store, recipe)
-        if existing := _find_same_decision(entries, "promotion", version, evidence["sha256"]):
-            return existing
-        present, last = ledger.champion_at(entries), ledger.last_move(entries)
-        if last is not None and present == version:
+        if same_entry := _find_same_decision(entries, "promotion", version, evidence["sha256"]):
+            return same_entry
+        present_version, last = ledger.champion_at(entries), ledger.last_move(entries)
+        if last is not None and present_version == version:
             return last
-        if present != expected:
+        if present_version != expected:
             raise _champion_changed_error(recipe, version, expected, last)
         _require_intact_bundle(store, recipe, version, evidence["bundle_sha256"])
-        event = "recalibration" if _has_same_weights(store, recipe, version, present) else "promotion"
+        event = "recalibration" if _has_same_weights(store, recipe, version, present_version) else "promotion"
         return _write_and_apply(
-            store, Decision(event, recipe, version, who, why, evidence, from_version=present, to_version=version)
+            store, Decision(event, recipe, version, who, why, evidence, from_version=present_version, to_version=version)
         )
 
 
-def _has_same_weights(store: Store, recipe: str, version: str, present: str | None) -> bool:
+def _has_same_weights(store: Store, recipe: str, version: str, present_version: str | None) -> bool:
     """Return True if version and champion share their weights, so that only what is made of the scores can differ."""
-    if present is None:
+    if present_version is None:
         return False
     version_weights = store.version(recipe, version).tags.get(WEIGHTS_TAG)
-    champion_weights = store.version(recipe, present).tags.get(WEIGHTS_TAG)
+    champion_weights = store.version(recipe, present_version).tags.get(WEIGHTS_TAG)
     return version_weights is not None and version_weights == champion_weights
 
 
@@ -98,8 +98,8 @@ def record_decision(store: Store, decision: Decision) -> LedgerEntry:
     version, evidence = _resolve_version(store, recipe, decision.version, decision.evidence)
     with ledger_lock(store):
         entries = _repaired_state(store, recipe).ledger_content.entries
-        if existing := _find_same_decision(entries, event, version, evidence["sha256"]):
-            return existing
+        if same_entry := _find_same_decision(entries, event, version, evidence["sha256"]):
+            return same_entry
         return _write_and_apply(store, Decision(event, recipe, version, decision.who, decision.why, evidence))
 
 
@@ -125,13 +125,13 @@ def rollback(
     with ledger_lock(store):
         state = _repaired_state(store, recipe)
         entries = state.ledger_content.entries
-        present, last = ledger.champion_at(entries), ledger.last_move(entries)
+        present_version, last = ledger.champion_at(entries), ledger.last_move(entries)
         if last is None:
             raise UsageError(f"{recipe} never had a champion: make one with `ae run {recipe}`")
-        if state.alias == present and _is_same_command(last, "rollback", to, who, why):
+        if state.alias == present_version and _is_same_command(last, "rollback", to, who, why):
             return last
         target = _rollback_target(recipe, entries, to)
-        if target == present == state.alias:
+        if target == present_version == state.alias:
             raise UsageError(f"version {target} of {recipe} is champion already ({describe_entry(last)})")
         evidence = {}
         for entry in entries:
@@ -141,7 +141,7 @@ def rollback(
         if admit is not None:
             admit(target)
         return _write_and_apply(
-            store, Decision("rollback", recipe, target, who, why, evidence, from_version=present, to_version=target)
+            store, Decision("rollback", recipe, target, who, why, evidence, from_version=present_version, to_version=target)
         )
 
 
@@ -158,13 +158,13 @@ def retire(store: Store, recipe: str, *, who: str, why: str) -> LedgerEntry:
     with ledger_lock(store):
         state = _repaired_state(store, recipe)
         entries = state.ledger_content.entries
-        present, last = ledger.champion_at(entries), ledger.last_move(entries)
-        version = present or state.alias
+        present_version, last = ledger.champion_at(entries), ledger.last_move(entries)
+        version = present_version or state.alias
         if version is None:
             if last is not None and _is_same_command(last, "retirement", None, who, why):
                 return last
             raise UsageError(f"{recipe} has no champion to retire{_in_brackets(last)}")
-        return _write_and_apply(store, Decision("retirement", recipe, version, who, why, from_version=present))
+        return _write_and_apply(store, Decision("retirement", recipe, version, who, why, from_version=present_version))
 
 
 # ---------------------------------------------------------------- repairing and checking
@@ -185,20 +185,20 @@ def repair_ledger(store: Store, recipe: str) -> list[str]:
 
 def _repair_locked(store: Store, recipe: str) -> list[str]:
     """Repair as `repair_ledger` does, while the caller holds the lock."""
-    state = read_state(store, recipe)
+    state = read_registry_state(store, recipe)
     if problems := [*state.ledger_content.problems, *_mirror_problems(state)]:
         raise ledger.broken_ledger_error(store.project, recipe, problems)
-    repairs = []
+    messages = []
     if state.ledger_content.incomplete_end:
         byte_count = ledger.cut_incomplete_end(store.project, recipe)
-        repairs.append(f"cut {byte_count} bytes of an incomplete line off the end of the ledger: it was never confirmed")
+        messages.append(f"cut {byte_count} bytes of an incomplete line off the end of the ledger: it was never confirmed")
     if pending := state.pending:
         _apply_entry(store, pending)
-        repairs.append(f"completed what was interrupted: {describe_entry(pending)}")
+        messages.append(f"completed what was interrupted: {describe_entry(pending)}")
     if state.alias and not state.ledger_content.entries:
         _adopt_champion(store, recipe, state.alias)
-        repairs.append(f"added champion {state.alias} to the ledger as its first entry")
-    return repairs
+        messages.append(f"added champion {state.alias} to the ledger as its first entry")
+    return messages
 
 
 def _adopt_champion(store: Store, recipe: str, version: str) -> None:
@@ -216,7 +216,7 @@ def find_problems(store: Store, recipe: str) -> list[str]:
         A sentence for each problem; an empty list if everything is consistent.
     """
     with ledger_lock(store):
-        state = read_state(store, recipe)
+        state = read_registry_state(store, recipe)
     problems = [*state.ledger_content.problems, *_mirror_problems(state)]
     if not problems:  # else the ledger cannot say who is champion
         problems += [*_unfinished_work(recipe, state), *alias_problems(recipe, state)]
@@ -232,14 +232,14 @@ class RegistryState:
 
     Attributes:
         is_registered: whether MLflow holds a model of the recipe.
-        mirrors: number of an entry -> its hash, as MLflow has it.
+        mirror_hashes: number of an entry -> its hash, as MLflow has it.
         pending_hash: hash of the entry that was announced last.
         alias: the version that the alias champion points to.
     """
 
     ledger_content: ledger.LedgerContent
     is_registered: bool
-    mirrors: dict[int, str]
+    mirror_hashes: dict[int, str]
     pending_hash: str | None
     alias: str | None
 
@@ -249,21 +249,21 @@ class RegistryState:
         if not self.ledger_content.entries:
             return None
         last = self.ledger_content.entries[-1]
-        is_pending = last.number not in self.mirrors and last.hash == self.pending_hash
+        is_pending = last.number not in self.mirror_hashes and last.hash == self.pending_hash
         return last if is_pending else None
 
 
-def read_state(store: Store, recipe: str) -> RegistryState:
+def read_registry_state(store: Store, recipe: str) -> RegistryState:
     """Read the ledger and what MLflow holds about it; a broken ledger is read, too."""
     model = store.model(recipe)
     content = ledger.read_content(store.project, recipe)
     if model is None:
-        return RegistryState(content, is_registered=False, mirrors={}, pending_hash=None, alias=None)
-    mirrors = {}
+        return RegistryState(content, is_registered=False, mirror_hashes={}, pending_hash=None, alias=None)
+    mirror_hashes = {}
     for name, value in model.tags.items():
         if match := MIRROR_TAG.fullmatch(name):
-            mirrors[int(match[1])] = value
-    return RegistryState(content, True, mirrors, model.tags.get(PENDING_TAG), model.aliases.get(CHAMPION))
+            mirror_hashes[int(match[1])] = value
+    return RegistryState(content, True, mirror_hashes, model.tags.get(PENDING_TAG), model.aliases.get(CHAMPION))
 
 
 def ledger_lock(store: Store) -> AbstractContextManager[None]:
@@ -273,7 +273,7 @@ def ledger_lock(store: Store) -> AbstractContextManager[None]:
 def _repaired_state(store: Store, recipe: str) -> RegistryState:
     """Return the state after a repair; raise DataError where the ledger is not intact."""
     _repair_locked(store, recipe)
-    return read_state(store, recipe)
+    return read_registry_state(store, recipe)
 
 
 def _consistent_entries(store: Store, recipe: str) -> list[LedgerEntry]:
@@ -312,7 +312,7 @@ def mirror_tag(number: int) -> str:
 
 def _mirror_problems(state: RegistryState) -> Iterator[str]:
     """Find entries that MLflow mirrors differently or not at all, and mirrors of entries that are gone."""
-    entries, mirrors = state.ledger_content.entries, state.mirrors
+    entries, mirror_hashes = state.ledger_content.entries, state.mirror_hashes
     if entries and not state.is_registered:
         yield "MLflow holds no version of this recipe: the model was deleted, or MLFLOW_TRACKING_URI names another store"
         return
@@ -320,11 +320,11 @@ def _mirror_problems(state: RegistryState) -> Iterator[str]:
     for entry in entries:
         last_number = max(last_number, entry.number)
         tag = mirror_tag(entry.number)
-        if entry.number not in mirrors and entry is not state.pending:
+        if entry.number not in mirror_hashes and entry is not state.pending:
             yield f"number {entry.number} has no tag {tag} in MLflow: the entry was added, or the tag deleted, by hand"
-        elif mirrors.get(entry.number, entry.hash) != entry.hash:
+        elif mirror_hashes.get(entry.number, entry.hash) != entry.hash:
             yield f"number {entry.number} is not the entry that MLflow mirrors in {tag}: it was replaced"
-    if deleted_numbers := [number for number in mirrors if number > last_number]:
+    if deleted_numbers := [number for number in mirror_hashes if number > last_number]:
         numbers = ledger.describe_missing(last_number + 1, max(deleted_numbers))
         yield f"{numbers} at the end, where MLflow has tags of {len(deleted_numbers)} more: they were deleted"
 
@@ -462,11 +462,11 @@ def _champion_changed_error(recipe: str, version: str, expected: str | None, las
     comparison = "evaluated when there was no champion"
     if expected:
         comparison = f"compared with champion {expected}"
-    present = "there is no champion"
+    present_state = "there is no champion"
     if last and last.to_version:
-        present = f"the champion is {last.to_version}"
+        present_state = f"the champion is {last.to_version}"
     return GateError(
-        f"version {version} of {recipe} was {comparison}, but now {present}{_in_brackets(last)}: nothing was moved. "
+        f"version {version} of {recipe} was {comparison}, but now {present_state}{_in_brackets(last)}: nothing was moved. "
         f"To compare with the present champion: `ae run {recipe}`"
     )
 

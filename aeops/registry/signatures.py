@@ -52,11 +52,11 @@ def require_recipe_key(store: Store, recipe: str, key: Path) -> None:
     public_key = load_recipe(store.project, recipe, with_keys=True).signature.public_key
     if public_key is None:
         return
-    expected = fingerprint(read_public_key(store.project.root / public_key))
-    actual = fingerprint(read_private_key(key).public_key())
-    if actual != expected:
+    expected_key = fingerprint(read_public_key(store.project.root / public_key))
+    actual_key = fingerprint(read_private_key(key).public_key())
+    if actual_key != expected_key:
         raise UsageError(
-            f"{key} is the key {actual[:12]}, expected the key {expected[:12]}, as signature.public_key in "
+            f"{key} is the key {actual_key[:12]}, expected the key {expected_key[:12]}, as signature.public_key in "
             f"recipes/{recipe}.yaml is {public_key}: give the private key that belongs to it, or name this key's public key there"
         )
 

@@ -160,11 +160,11 @@ class Store:
 
         if existing := self.client.get_experiment_by_name(recipe):
             return str(existing.experiment_id)
-        location = None
+        artifact_location = None
         if not self.is_remote:
-            location = (self.project.mlflow / "artifacts" / recipe).as_uri()
+            artifact_location = (self.project.mlflow / "artifacts" / recipe).as_uri()
         try:
-            return str(self.client.create_experiment(recipe, artifact_location=location))
+            return str(self.client.create_experiment(recipe, artifact_location=artifact_location))
         except MlflowException:
             existing = self.client.get_experiment_by_name(recipe)  # another process was quicker
             if existing is None:
@@ -290,9 +290,9 @@ class Store:
         from ae_models.sums import bundle_sha256, verify
         from aeops.registry.packing import log_model
 
-        checksums = verify(bundle)
+        file_checksums = verify(bundle)
         digest = bundle_sha256(bundle)
-        content_tags = {"bundle_sha256": digest, "weights_sha256": checksums["weights.safetensors"]}
+        content_tags = {"bundle_sha256": digest, "weights_sha256": file_checksums["weights.safetensors"]}
         with file_lock(self.project, "registry"):
             for version in self.versions(recipe):
                 if version.tags.get("bundle_sha256") == digest:

@@ -84,11 +84,11 @@ def describe_state(recipe: str, version_info: VersionInfo, entries: list[LedgerE
 
 def is_settled(store: Store, version_info: VersionInfo, recipe: str, entries: list[LedgerEntry]) -> bool:
     """Return True if a run that makes the same bundle again would find nothing to decide about it."""
-    present = store.champion_version(recipe)
-    if present != ledger.champion_at(entries):
+    present_champion = store.champion_version(recipe)
+    if present_champion != ledger.champion_at(entries):
         return False  # a crash or a change by hand came between them, which a run repairs or reports
     if is_waiting(version_info):
-        return version_info.tags.get(EXPECTED_TAG) == (present or NO_VERSION)
-    if version_info.tags.get("verdict") == "refused" or present == version_info.version:
+        return version_info.tags.get(EXPECTED_TAG) == (present_champion or NO_VERSION)
+    if version_info.tags.get("verdict") == "refused" or present_champion == version_info.version:
         return True
     return find_dismissal(entries, version_info.version) is not None

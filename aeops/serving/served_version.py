@@ -1,7 +1,7 @@
-"""A version in the service's hands, and how to tell that one is broken.
+"""A version that the service has loaded, and checks that show that it is broken.
 
-Broken is told of a model by what it does: it cannot be loaded, it raises, or its answers are none (see `aeops.bundle.answer_check`). What a
-new champion is compared with, beside that, stands in aeops/serving/shadow.py.
+A broken model cannot be loaded, raises, or gives invalid answers (see `aeops.bundle.answer_check`). What else a new champion is
+compared with stands in aeops/serving/shadow.py.
 """
 
 from dataclasses import dataclass
