@@ -297,7 +297,7 @@ class Quarter:
         return file
 
     def champion(self) -> str | None:
-        return ledger.champion(ledger.read(self.project, RECIPE))
+        return ledger.champion_at(ledger.read_entries(self.project, RECIPE))
 
     def service(self) -> str:
         """Where the scoring service is, once it answers."""
@@ -330,10 +330,10 @@ class Quarter:
 
     def alarms(self, now: datetime) -> list[str]:
         """The signals that alarm, and the look at them written down; by functions, as a flow run a day would take an hour."""
-        move = ledger.last_move(ledger.read(self.project, RECIPE))
-        if move is None or move.after is None:
+        move = ledger.last_move(ledger.read_entries(self.project, RECIPE))
+        if move is None or move.to_version is None:
             raise DataError(f"{RECIPE} has no champion on {now:%Y-%m-%d}")
-        reign = Reign(move.after, move.time, move.moment)
+        reign = Reign(move.to_version, move.time, move.moment)
         found = judged(self.project, self.recipe, reign, now)
         history.add(paths.history_file(self.project, RECIPE), now, RECIPE, reign.version, reign.promoted, found.signals)
         counted = self.recipe.monitor.signals
@@ -357,7 +357,7 @@ class Quarter:
         self.tell(day, f"retrain by schedule; champion {self.champion()}: {self.last_line()}")
 
     def last_line(self) -> str:
-        line = ledger.read(self.project, RECIPE)[-1]
+        line = ledger.read_entries(self.project, RECIPE)[-1]
         return f"{line.event} of {line.version}"
 
     def run_flow(self, deployment: str, parameters: dict[str, Any]) -> None:
@@ -401,8 +401,8 @@ class Quarter:
             yield self.summary(client) | {"seconds": round(time.monotonic() - started, 1)}
 
     def summary(self, client: Client) -> dict[str, Any]:
-        lines = ledger.read(self.project, RECIPE)
-        faults = promotion.faults(open_store(self.project), RECIPE)
+        lines = ledger.read_entries(self.project, RECIPE)
+        faults = promotion.find_problems(open_store(self.project), RECIPE)
         return {
             "days": DAYS,
             "samples": self.scored,

@@ -1,7 +1,7 @@
-"""Watching a champion, and starting its retrain: a look, what follows from it, and a page.
+"""The monitoring flow: check a champion, start its retrain if it is due, and publish the verdict.
 
-By hand: `ae monitor digits`, which starts nothing. On a schedule: this flow is a deployment's entrypoint. The look itself is a
-process of its own (`python -m aeops.monitoring`), so this one stays light.
+By hand: `ae monitor digits`, which starts nothing. On a schedule: this flow is a deployment's entrypoint. The check itself runs
+in a separate process (`python -m aeops.monitoring`), so this one stays light.
 """
 
 from datetime import UTC, datetime
@@ -21,77 +21,82 @@ from aeops.monitoring.retrains import Retrain, stamp
 from aeops.project import Project, find_project
 from aeops.recipe.reader import Recipe, load_recipe
 from aeops.registry.database import file_lock
-from flows import runs
-from flows.steps import context, read_json, step
+from flows import flow_run
+from flows.training_steps import load_context, load_json_object, pipeline_step
 
 
 @flow(name="monitoring", flow_run_name="monitor {recipe}")
 def monitoring(recipe: str, now: datetime | None = None) -> dict[str, Any] | State[dict[str, Any]]:
-    """Looks at the champion of `recipe`; starts its retrain where its signals, its cooldown and its budget allow it.
+    """Check the champion of `recipe`; start its retrain if its signals, its cooldown and its budget allow it.
 
     Args:
-        now: the moment of the look, with its zone; None: the clock. A simulation gives it.
+        now: the time of the check, with its zone; None for the clock's. A simulation sets it.
 
     Returns:
-        What verdict.json holds.
+        The content of verdict.json.
 
     Raises:
-        AeError: by kind; no retrain is then started that was not started before.
+        UsageError: `now` has no time zone.
+        AeError: by kind; then this run has started no retrain.
     """
-    load_recipe(find_project(), recipe)  # every mistake of it is told before anything starts
-    runs.name_process()
-    moment = datetime.now(UTC) if now is None else now
-    if moment.utcoffset() is None:
-        raise UsageError(f"now is {moment}; a moment with a zone is allowed, such as 2026-11-24T14:30+00:00")
-    look(recipe, moment)
-    found = act(recipe, moment)
-    return runs.ended(found, markdown.line(found))
+    load_recipe(find_project(), recipe)  # reports every mistake in it before anything starts
+    flow_run.name_process()
+    check_time = datetime.now(UTC)
+    if now is not None:
+        check_time = now
+    if check_time.utcoffset() is None:
+        raise UsageError(f"expected `now` with a time zone, such as 2026-11-24T14:30+00:00, got {check_time}")
+    check_champion(recipe, check_time)
+    document = start_due_retrain(recipe, check_time)
+    return flow_run.flow_result(document, markdown.line(document))
 
 
-@step(retries=1)
-def look(recipe: str, now: datetime) -> None:
-    """Predictions -> .ae/monitoring/<recipe>/: verdict.json, history.parquet, page.html, drift.html."""
+@pipeline_step("look", retries=1)
+def check_champion(recipe: str, now: datetime) -> None:
+    """Check predictions -> .ae/monitoring/<recipe>/: verdict.json, history.parquet, page.html, drift.html."""
     project = find_project()
     arguments = ["aeops.monitoring", "--recipe", recipe, "--as-of", now.isoformat()]
     run_module(arguments, root=project.root, home=project.home, log=project.logs / f"monitoring-{recipe}.log")
 
 
-@step(retries=2)
-def act(recipe: str, now: datetime) -> dict[str, Any]:
-    """Starts the retrain that is due, or one that a kill left begun; returns verdict.json with what became of it."""
-    project, checked = context(recipe)
-    found = read_json(paths.verdict_file(project, recipe))
-    settle(project, checked, found, now)
-    tell(project, recipe, found)
-    return found
+@pipeline_step("act", retries=2)
+def start_due_retrain(recipe: str, now: datetime) -> dict[str, Any]:
+    """Start the retrain that is due, or one that a kill interrupted; return verdict.json with the result."""
+    project, checked = load_context(recipe)
+    document = load_json_object(paths.verdict_file(project, recipe))
+    apply_decision(project, checked, document, now)
+    publish_artifacts(project, recipe, document)
+    return document
 
 
-def settle(project: Project, recipe: Recipe, found: dict[str, Any], now: datetime) -> None:
-    """What the verdict asks for, done and written into it; one process at a time."""
-    name, decision = recipe.name, found["decision"]
+def apply_decision(project: Project, recipe: Recipe, document: dict[str, Any], now: datetime) -> None:
+    """Do what the verdict requires and write the result into it; one process at a time."""
+    name, decision = recipe.name, document["decision"]
     with file_lock(project, f"retrains-{name}"):
         if not has_deployment(name):
             if decision["retrain"]:
                 decision["why"].append(f"there is no deployment {deployment_name(name)} to start: type `{decision['command']}`")
-        elif due := due_retrain(project, recipe, found, now):
-            decision |= {"id": due.id, "flow_run": start(project, name, due)}
-            if due.time != stamp(now):
-                decision["why"].append(f"the retrain that was begun on {due.time[:16]} was cut short: it is started now, once")
-        write_json(paths.verdict_file(project, name), found)
+        elif retrain := due_retrain(project, recipe, document, now):
+            decision |= {"id": retrain.id, "flow_run": start_retrain(project, name, retrain)}
+            if retrain.time != stamp(now):
+                decision["why"].append(f"the retrain of {retrain.time[:16]} was interrupted: it is started now, once")
+        write_json(paths.verdict_file(project, name), document)
 
 
-def due_retrain(project: Project, recipe: Recipe, found: dict[str, Any], now: datetime) -> Retrain | None:
-    """The retrain to start: one that a kill left begun, else a new one where it is due; its line is then on the disk.
+def due_retrain(project: Project, recipe: Recipe, document: dict[str, Any], now: datetime) -> Retrain | None:
+    """Return the retrain to start: one that a kill interrupted, else a new one if it is due, which is then on the disk.
 
-    Asked again under the lock: another look may have started one since this verdict was written.
+    The decision is repeated under the lock, as another run may have started a retrain since this verdict was written.
     """
-    known = retrains.read(project, recipe.name)
-    if left := retrains.unfinished(known):
-        return left
-    verdicts = {one["name"]: one["verdict"] for one in found["signals"]}
-    decision = decide(recipe.name, recipe.monitor, verdicts, known, now)
-    found["decision"] |= {"retrain": decision.retrain, "why": list(decision.why)}
-    return retrains.begin(project, recipe.name, now, found["version"], decision.signals) if decision.retrain else None
+    previous_retrains = retrains.read(project, recipe.name)
+    if unfinished_retrain := retrains.unfinished(previous_retrains):
+        return unfinished_retrain
+    verdicts = {signal["name"]: signal["verdict"] for signal in document["signals"]}
+    decision = decide(recipe.name, recipe.monitor, verdicts, previous_retrains, now)
+    document["decision"] |= {"retrain": decision.retrain, "why": list(decision.why)}
+    if not decision.retrain:
+        return None
+    return retrains.begin(project, recipe.name, now, document["version"], decision.signals)
 
 
 def deployment_name(recipe: str) -> str:
@@ -107,23 +112,23 @@ def has_deployment(recipe: str) -> bool:
     return True
 
 
-def start(project: Project, recipe: str, retrain: Retrain) -> str:
-    """Starts the retrain under its own key, which Prefect starts once, and writes down its flow run."""
-    made: Any = run_deployment(
+def start_retrain(project: Project, recipe: str, retrain: Retrain) -> str:
+    """Start the retrain under its own key, for which Prefect starts one run only, and record its flow run."""
+    started_run: Any = run_deployment(
         deployment_name(recipe),
         parameters={"recipe": recipe},
         timeout=0,
         idempotency_key=retrain.id,
         as_subflow=False,  # it outlives this run
     )
-    retrains.finish(project, recipe, retrain, str(made.id))
-    return str(made.id)
+    retrains.finish(project, recipe, retrain, str(started_run.id))
+    return str(started_run.id)
 
 
-def tell(project: Project, recipe: str, found: dict[str, Any]) -> None:
-    """The verdict and links to the pages, on the run's page."""
-    create_markdown_artifact(markdown.markdown(found), key=f"{recipe}-monitoring", description=markdown.line(found))
+def publish_artifacts(project: Project, recipe: str, document: dict[str, Any]) -> None:
+    """Show the verdict and links to the pages on the run's page."""
+    create_markdown_artifact(markdown.markdown(document), key=f"{recipe}-monitoring", description=markdown.line(document))
     pages = {"page": paths.page_file(project, recipe), "drift": paths.drift_file(project, recipe)}
     for name, file in pages.items():
-        if found["version"] is not None and file.is_file():
+        if document["version"] is not None and file.is_file():
             create_link_artifact(file.as_uri(), f"{recipe}: {name}", key=f"{recipe}-monitoring-{name}")

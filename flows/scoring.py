@@ -1,6 +1,6 @@
-"""Scoring on a schedule: what is new in a recipe's inbox, by the champion. See docs/scoring.md.
+"""Scheduled scoring: the champion scores new files in a recipe's inbox. See docs/scoring.md.
 
-By hand: `ae score digits --inbox` does the same work without Prefect. The samples are read and scored in a process of its own
+By hand: `ae score digits --inbox` does the same work without Prefect. The samples are read and scored in a separate process
 (aeops/scoring); training may go on meanwhile, so this flow does not hold the workspace.
 """
 
@@ -16,38 +16,41 @@ from prefect.client.schemas.objects import State
 from aeops.machine.child_process import run_module
 from aeops.project import find_project
 from aeops.recipe.reader import load_recipe
-from flows.runs import ended, name_process
-from flows.steps import read_json, step
+from flows.flow_run import flow_result, name_process
+from flows.training_steps import load_json_object, pipeline_step
 
 
 @flow(name="scoring", flow_run_name="score {recipe}")
 def scoring(recipe: str, now: datetime | None = None) -> dict[str, Any] | State[dict[str, Any]]:
-    """Scores the files that are new in the recipe's inbox; each content once, however often it comes.
+    """Score the files that are new in the recipe's inbox; the same content is scored once.
 
     Args:
-        now: the time of the predictions, with its zone; None: the clock's.
+        now: the time of the predictions, with its zone; None for the clock's.
 
     Returns:
-        What was done, as `aeops.scoring.inbox_run.score_inbox` says it. No champion, or nothing new, is a result and no failure.
+        The result of `aeops.scoring.inbox_run.score_inbox`. A missing champion, or an inbox with nothing new, is a result and
+        not a failure.
 
     Raises:
-        AeError: by kind; what is recorded by then stays, and the next run goes on from there.
+        AeError: by kind; what is recorded by then stays, and the next run continues from there.
     """
     name_process()
-    load_recipe(find_project(), recipe, with_keys=True)  # every mistake of it is told before anything starts
-    told = score(recipe, now)
-    return ended(told, told["says"])
+    load_recipe(find_project(), recipe, with_keys=True)  # reports every mistake in it before anything starts
+    result = score_inbox_files(recipe, now)
+    return flow_result(result, result["says"])
 
 
-@step(retries=1)
-def score(recipe: str, now: datetime | None) -> dict[str, Any]:
-    """The inbox -> .ae/predictions/<recipe> and a page."""
+@pipeline_step("score", retries=1)
+def score_inbox_files(recipe: str, now: datetime | None) -> dict[str, Any]:
+    """Score the inbox -> .ae/predictions/<recipe> and a page."""
     project = find_project()
-    with tempfile.TemporaryDirectory(prefix="ae-") as scratch:
-        out = Path(scratch) / "scoring.json"
-        asked = ["aeops.scoring", recipe, "--out", str(out), *(["--now", now.isoformat()] if now else [])]
-        run_module(asked, root=project.root, home=project.home, log=project.logs / f"scoring-{recipe}.log")
-        told = read_json(out)
-    if told["page"]:
-        create_link_artifact(Path(told["page"]).as_uri(), "Batch scoring", key=f"{recipe}-scoring", description=told["says"])
-    return told
+    with tempfile.TemporaryDirectory(prefix="ae-") as folder:
+        output = Path(folder) / "scoring.json"
+        arguments = ["aeops.scoring", recipe, "--out", str(output)]
+        if now:
+            arguments += ["--now", now.isoformat()]
+        run_module(arguments, root=project.root, home=project.home, log=project.logs / f"scoring-{recipe}.log")
+        result = load_json_object(output)
+    if page := result["page"]:
+        create_link_artifact(Path(page).as_uri(), "Batch scoring", key=f"{recipe}-scoring", description=result["says"])
+    return result

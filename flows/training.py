@@ -1,10 +1,9 @@
-"""The story of a run: from a source to a served champion, one page.
+"""The training flow: from a source to a champion, on one page.
 
-By hand: `ae run digits`. On a schedule: this flow is a deployment's entrypoint. Each step is a task of flows/steps.py or
-flows/deciding.py; the heavy work runs in processes of its own, so this process stays light (no torch, no Great Expectations).
+By hand: `ae run digits`. On a schedule: this flow is a deployment's entrypoint. Each step is a task of flows/training_steps.py
+or flows/decision_steps.py. The heavy work runs in processes of its own, so this process stays light (no torch, no Great
+Expectations).
 """
-
-from typing import Any
 
 from prefect import State, flow
 from prefect.runtime import deployment
@@ -12,60 +11,63 @@ from prefect.runtime import deployment
 from aeops.machine.lock import is_free
 from aeops.project import find_project
 from aeops.provenance.last_run import standing_result
+from aeops.provenance.run_summary import RunSummary
 from aeops.recipe.reader import load_recipe
-from aeops.registry.outcome import WAITING
-from flows import deciding, runs, steps
+from aeops.registry.version_state import WAITING
+from flows import decision_steps, flow_run, training_steps
+from flows.decision_steps import ApprovalResult
 
 
 @flow(name="training", flow_run_name="train {recipe}")
-def training(recipe: str) -> dict[str, Any] | State[dict[str, Any]]:
-    """Retrains `recipe` and promotes the model if the gate accepts it and, where the recipe asks for one, a person.
+def training(recipe: str) -> RunSummary | ApprovalResult | State[RunSummary]:
+    """Retrain `recipe` and promote the model if the gate accepts it and, where the recipe requires one, a person.
 
-    A run of a deployment waits for the workspace, is suspended until the person has decided, holding no process meanwhile, and
-    ends in a state whose message says what came of it; one by hand ends at once where the workspace is held.
+    A run of a deployment waits for the workspace, and is suspended until the person has decided, without holding a process; its
+    last state has a message with the result. A run by hand ends at once where the workspace is held.
 
     Returns:
-        The run's summary (see `flows.steps.summarise`); `summary["changed"]` is False where nothing had to be done.
-        Of a run that a person's answer resumed, recipe, version and state.
+        The run's summary; `summary["changed"]` is False where there was nothing to do. Of a run that a person's decision
+        resumed, recipe, version and state.
 
     Raises:
-        AeError: by kind; data/, data.dvc, the champion and the ledger are then as they were.
+        AeError: by kind; data/, data.dvc, the champion and the ledger are then unchanged.
     """
     project = find_project()
-    checked = load_recipe(project, recipe, with_keys=True)  # every mistake of it is told before anything starts
-    with steps.stage_ahead("validate") as validator:
-        if is_free(project):  # else it would wait as long as this run does, with all that it has imported
+    checked = load_recipe(project, recipe, with_keys=True)  # reports every mistake in it before anything starts
+    with training_steps.stage_ahead("validate") as validator:
+        if is_free(project):  # else it would wait for as long as this run does, with all that it has imported
             validator.begin()  # it imports Great Expectations while this process imports MLflow
-        if asked := deciding.asked_about(recipe):
-            return deciding.ask(recipe, asked)
+        if requested_version := decision_steps.find_requested_version(recipe):
+            return decision_steps.ask_for_approval(recipe, requested_version)
 
-        with runs.workspace(project, f"ae run {recipe}"):
-            deciding.repair(recipe)
-            if standing := standing_result(project, recipe):
-                return runs.ended(
-                    standing, f"nothing new for {recipe}: trained nothing; {standing['version']} is {standing['state']}"
-                )
+        with flow_run.workspace(project, f"ae run {recipe}"):
+            decision_steps.repair_registry(recipe)
+            if previous := standing_result(project, recipe):
+                message = f"nothing new for {recipe}: trained nothing; {previous['version']} is {previous['state']}"
+                return flow_run.flow_result(previous, message)
 
-            steps.ingest(recipe)
-            steps.validate(recipe, validator)
-            data = steps.version(recipe)
+            training_steps.ingest_source(recipe)
+            training_steps.validate_incoming(recipe, validator)
+            data = training_steps.version_dataset(recipe)
 
-            with steps.tracked(recipe, data) as run:
-                steps.prepare(recipe)
-                steps.train(recipe, run)
-                steps.evaluate(recipe)
-                steps.gate(recipe)
-                evidence = deciding.compare(recipe)
+            with training_steps.mlflow_run(recipe, data) as run:
+                training_steps.prepare_samples(recipe)
+                training_steps.train_model(recipe, run)
+                training_steps.evaluate_model(recipe)
+                training_steps.apply_gate(recipe)
+                evidence = decision_steps.compare_with_champion(recipe)
 
-                version = steps.register(recipe, run, data, evidence)
-                if reasons := deciding.judge(recipe, version):
-                    deciding.refuse(recipe, version, evidence, reasons)
+                version = training_steps.register_version(recipe, run, data, evidence)
+                if reasons := decision_steps.collect_refusal_reasons(recipe, version):
+                    decision_steps.refuse_version(recipe, version, evidence, reasons)
                 else:
-                    deciding.sign(recipe, version)
-                    decide = deciding.request if checked.approval.needed else deciding.promote
-                    decide(recipe, version, evidence)
-            summary = steps.summarise(recipe, run, data, version, reasons)
+                    decision_steps.sign_accepted_version(recipe, version)
+                    if checked.approval.needed:
+                        decision_steps.request_decision(recipe, version, evidence)
+                    else:
+                        decision_steps.promote_accepted_version(recipe, version, evidence)
+            summary = training_steps.summarise_run(recipe, run, data, version, reasons)
 
     if summary["state"] == WAITING and deployment.id:
-        return deciding.ask(recipe, version)
-    return runs.ended(summary, f"{recipe} {version}: {summary['state']}")
+        return decision_steps.ask_for_approval(recipe, version)
+    return flow_run.flow_result(summary, f"{recipe} {version}: {summary['state']}")

@@ -9,7 +9,8 @@ import numpy as np
 
 from aeops.bundle.detector import Detector
 from aeops.predictions import prediction_store
-from aeops.predictions.rows import build_rows, scorer_of
+from aeops.predictions.arrow_rows import build_rows
+from aeops.predictions.rows import scorer_of
 from aeops.project import Project
 from aeops.registry import ledger
 
@@ -26,7 +27,7 @@ def make_project(root: Path) -> Project:
 
 def promotion_of(project: Project) -> datetime:
     """When the champion became so."""
-    move = ledger.last_move(ledger.read(project, "digits"))
+    move = ledger.last_move(ledger.read_entries(project, "digits"))
     assert move is not None
     return move.moment
 

@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aeops.registry.aliases import CHAMPION
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -20,7 +22,7 @@ def add(verbs: Any) -> None:
     verb.add_argument("files", type=Path, nargs="+", metavar="FILE", help=".npy, .png, .jpg, or a folder of images")
     verb.add_argument("-o", "--out", type=Path, required=True, metavar="X.aez", help="the file to write")
     verb.add_argument("--recipe", help="a recipe whose bottleneck is vq (default: the only one that has a champion)")
-    verb.add_argument("--version", default="champion", help="a version or an alias (default: champion)")
+    verb.add_argument("--version", default=CHAMPION, help="a version or an alias (default: champion)")
     verb.set_defaults(run=run)
 
 

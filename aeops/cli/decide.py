@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from aeops.project import Project
-    from aeops.registry.approval import Decision
+    from aeops.registry.approval import ApprovalChoice
 
 
 def add_arguments(verb: Any) -> None:
@@ -16,24 +16,24 @@ def add_arguments(verb: Any) -> None:
     verb.add_argument("--by", metavar="NAME", help="who decides (default: AE_BY, else the login name)")
 
 
-def decide_and_tell(arguments: argparse.Namespace, decision: "Decision") -> int:
+def decide_and_tell(arguments: argparse.Namespace, decision: "ApprovalChoice") -> int:
     """Decides, prints what that moved, and resumes each flow run that is suspended until somebody does."""
     from aeops.machine.environment import prepare_environment
     from aeops.project import find_project
     from aeops.recipe.reader import load_recipe
     from aeops.registry import ledger
-    from aeops.registry.approval import decide, flow_runs
+    from aeops.registry.approval import decide_request, flow_run_ids
     from aeops.registry.store import open_store
 
     project, recipe = find_project(), arguments.recipe
     load_recipe(project, recipe)
     prepare_environment(project)
     store = open_store(project)
-    by = ledger.actor() if arguments.by is None else arguments.by
-    line = decide(project, store, recipe, arguments.version, decision, by, arguments.why)
+    by = ledger.current_actor() if arguments.by is None else arguments.by
+    line = decide_request(project, store, recipe, arguments.version, decision, by, arguments.why)
     print(f"{line.event:10} {recipe} {line.version}, by {line.who}: line {line.number} of the ledger")
-    print(f"champion   {recipe} {ledger.champion(ledger.read(project, recipe)) or 'none'}")
-    for flow_run in flow_runs(store.version(recipe, line.version)):
+    print(f"champion   {recipe} {ledger.champion_at(ledger.read_entries(project, recipe)) or 'none'}")
+    for flow_run in flow_run_ids(store.version(recipe, line.version)):
         told = resume(project, flow_run, {"decision": decision, "by": line.who, "why": line.why})
         print(f"flow run   {flow_run} {told}")
     print(f"next       ae show {recipe} | ae history {recipe}")

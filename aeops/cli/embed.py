@@ -7,6 +7,8 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aeops.registry.aliases import CHAMPION
+
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
@@ -24,7 +26,7 @@ def add(verbs: Any) -> None:
         "files", type=Path, nargs="*", metavar="FILE", help="as `ae score` takes them (default: the recipe's accepted dataset)"
     )
     verb.add_argument("-o", "--out", type=Path, required=True, metavar="X.parquet", help="the file to write")
-    verb.add_argument("--version", default="champion", help="a version or an alias (default: champion)")
+    verb.add_argument("--version", default=CHAMPION, help="a version or an alias (default: champion)")
     verb.set_defaults(run=run)
 
 

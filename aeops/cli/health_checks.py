@@ -140,7 +140,7 @@ def check_registry(project: Project) -> Iterator[Finding]:
         return
     try:
         store = open_store(project)
-        store.readable()
+        store.require_readable()
         for name in recipe_names(project):
             champion = store.champion(name)
             if champion is None:

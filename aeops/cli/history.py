@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from aeops.registry.ledger import Line
+    from aeops.registry.ledger import LedgerEntry
 
 COLUMNS = ("no.", "time (UTC)", "event", "version", "champion", "who", "why", "evidence")
 
@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     recipe = arguments.recipe
     require_known(project, recipe)
     at = None if arguments.as_of is None else moment(arguments.as_of)
-    lines = ledger.read(project, recipe)
+    lines = ledger.read_entries(project, recipe)
     if not lines:
         raise UsageError(f"{recipe} has no ledger yet: it begins with the first version that `ae run {recipe}` judges")
     shown = [line for line in lines if at is None or line.moment <= at]
@@ -58,18 +58,18 @@ def moment(given: str) -> datetime:
         ) from error
 
 
-def answer(recipe: str, lines: list["Line"], at: datetime | None) -> dict[str, Any]:
+def answer(recipe: str, lines: list["LedgerEntry"], at: datetime | None) -> dict[str, Any]:
     from aeops.registry import ledger
 
     return {
         "recipe": recipe,
         "as_of": None if at is None else at.isoformat(),
-        "champion": ledger.champion(lines),
-        "lines": [line.plain() for line in lines],
+        "champion": ledger.champion_at(lines),
+        "lines": [line.to_dict() for line in lines],
     }
 
 
-def print_lines(recipe: str, lines: list["Line"], first: "Line", at: datetime | None, given: str | None) -> None:
+def print_lines(recipe: str, lines: list["LedgerEntry"], first: "LedgerEntry", at: datetime | None, given: str | None) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -91,18 +91,18 @@ def print_lines(recipe: str, lines: list["Line"], first: "Line", at: datetime | 
         console.print(visible(closing), soft_wrap=True)
 
 
-def row(line: "Line") -> list[str]:
-    move = f"{line.before or 'none'} → {line.after or 'none'}" if line.moves else ""
+def row(line: "LedgerEntry") -> list[str]:
+    move = f"{line.from_version or 'none'} → {line.to_version or 'none'}" if line.moves_champion else ""
     evidence = [line.evidence.get("verdict", ""), line.evidence.get("sha256", "")[:12]]
     time = f"{line.moment:%Y-%m-%d %H:%M:%S}"
     return [str(line.number), time, line.event, line.version, move, line.who, line.why, " ".join(filter(None, evidence))]
 
 
-def closing_lines(recipe: str, lines: list["Line"]) -> list[str]:
+def closing_lines(recipe: str, lines: list["LedgerEntry"]) -> list[str]:
     from aeops.registry import ledger
 
     last = ledger.last_move(lines)
-    champion = "none" if last is None or last.after is None else f"{recipe} {last.after}"
+    champion = "none" if last is None or last.to_version is None else f"{recipe} {last.to_version}"
     why = "" if last is None else f", by {last.event} no. {last.number} of {last.who}: {last.why}"
     return [f"champion   {champion}{why}", f"check it   ae ledger verify {recipe}"]
 

@@ -28,11 +28,11 @@ def run(arguments: argparse.Namespace) -> int:
     store = open_store(project)
     at_fault = 0
     for name in names:
-        if faults := promotion.faults(store, name):
+        if faults := promotion.find_problems(store, name):
             at_fault += 1
             print(f"{name}: faulty", *(f"  - {fault}" for fault in faults), sep="\n")
             continue
-        lines = ledger.read(project, name)
-        is_whole = f"whole, {len(lines)} line{'s' if len(lines) != 1 else ''}, champion {ledger.champion(lines) or 'none'}"
+        lines = ledger.read_entries(project, name)
+        is_whole = f"whole, {len(lines)} line{'s' if len(lines) != 1 else ''}, champion {ledger.champion_at(lines) or 'none'}"
         print(f"{name}: {is_whole if lines else 'no ledger yet'}")
     return DataError.exit_code if at_fault else 0

@@ -21,8 +21,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     project, recipe = find_project(), arguments.recipe
     require_known(project, recipe)
-    who = ledger.actor() if arguments.by is None else arguments.by
+    who = ledger.current_actor() if arguments.by is None else arguments.by
     line = promotion.retire(open_store(project), recipe, who=who, why=arguments.why)
-    print(f"champion   none (before: {line.before or 'none'}), by {line.who}: line {line.number} of the ledger")
+    print(f"champion   none (before: {line.from_version or 'none'}), by {line.who}: line {line.number} of the ledger")
     print(f"next       stop what serves version {line.version} | take it back: ae rollback {recipe} --why TEXT")
     return 0

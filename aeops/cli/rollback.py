@@ -30,8 +30,9 @@ def run(arguments: argparse.Namespace) -> int:
         if project.recipe_file(recipe).is_file():  # else nothing can be served, and nothing requires a signature
             trusted_bundle(project, store, load_recipe(project, recipe, with_keys=True), version)
 
-    who = ledger.actor() if arguments.by is None else arguments.by
+    who = ledger.current_actor() if arguments.by is None else arguments.by
     line = promotion.rollback(store, recipe, arguments.to, who=who, why=arguments.why, admit=admit)
-    print(f"champion   {recipe} {line.after} (before: {line.before or 'none'}), by {line.who}: line {line.number} of the ledger")
+    previous = line.from_version or "none"
+    print(f"champion   {recipe} {line.to_version} (before: {previous}), by {line.who}: line {line.number} of the ledger")
     print(f"next       restart what serves: `ae serve {recipe}` goes on with the version it began with | ae history {recipe}")
     return 0

@@ -3,9 +3,12 @@
 import argparse
 import sys
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from aeops.project import Project, find_project
+
+if TYPE_CHECKING:
+    from aeops.provenance.run_summary import RunSummary
 
 
 def add(verbs: Any) -> None:
@@ -22,7 +25,8 @@ def run(arguments: argparse.Namespace) -> int:
     from aeops.machine.lock import run_lock
     from aeops.provenance.last_run import standing_result
     from aeops.recipe.reader import load_recipe
-    from aeops.registry.outcome import CHAMPION, WAITING
+    from aeops.registry.aliases import CHAMPION
+    from aeops.registry.version_state import WAITING
 
     project = find_project()
     load_recipe(project, arguments.recipe, with_keys=True)
@@ -37,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0 if done else GateError.exit_code
 
 
-def run_flow(project: Project, recipe: str) -> dict[str, Any]:
+def run_flow(project: Project, recipe: str) -> "RunSummary":
     """The training flow in this process, with the servers it needs around it; returns its summary."""
     from aeops.machine.servers import mlflow_migrations, prefect_access, prefect_server
     from aeops.stack.maintenance import crash_dead_runs
@@ -53,12 +57,12 @@ def run_flow(project: Project, recipe: str) -> dict[str, Any]:
         for told in crash_dead_runs(PrefectApi(*prefect_access())):
             print(told, file=sys.stderr)
         try:
-            return dict(training(recipe))
+            return cast("RunSummary", training(recipe))  # without a deployment it is no other result
         finally:
             APILogWorker.drain_all()  # before the server ends
 
 
-def show_summary(summary: dict[str, Any], seconds: float) -> None:
+def show_summary(summary: "RunSummary", seconds: float) -> None:
     """The run as one short table, and what to type next."""
     from rich.console import Console
 
@@ -93,7 +97,7 @@ def with_reasons(word: str, told: list[str]) -> str:
     return f"{word:<10} [bold]{found}[/]" + "".join(f"\n           - {reason}" for reason in reasons)
 
 
-def metrics_table(summary: dict[str, Any]) -> Any:
+def metrics_table(summary: "RunSummary") -> Any:
     from rich.table import Table
 
     from aeops.report.summary import metric_rows

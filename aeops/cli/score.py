@@ -7,6 +7,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aeops.registry.aliases import CHAMPION
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -22,7 +24,7 @@ def add(verbs: Any) -> None:
     verb.add_argument("recipe", help="name of a file in recipes/, such as digits")
     verb.add_argument("file", type=Path, nargs="?", help=".npy (one sample or a batch), .png, .jpg, a folder of images, .txt")
     verb.add_argument("--inbox", action="store_true", help="score what is new in the recipe's inbox instead, by the champion")
-    verb.add_argument("--version", default="champion", help="a version or an alias (default: champion)")
+    verb.add_argument("--version", default=CHAMPION, help="a version or an alias (default: champion)")
     verb.add_argument("--json", action="store_true", help="print every sample as JSON, nothing else")
     verb.set_defaults(run=run)
 
@@ -46,7 +48,7 @@ def run_inbox(arguments: argparse.Namespace) -> int:
     from aeops.recipe.reader import load_recipe
     from aeops.scoring.inbox_run import score_inbox
 
-    if arguments.version != "champion":
+    if arguments.version != CHAMPION:
         raise UsageError(f"--version {arguments.version} given with --inbox, which the champion alone scores: leave it out")
     project = find_project()
     recipe = load_recipe(project, arguments.recipe, with_keys=True)

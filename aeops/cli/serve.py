@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from aeops.errors import DataError, InfrastructureError, UsageError
 from aeops.machine.ports import holder
 from aeops.project import Project, find_project
+from aeops.registry.aliases import CHAMPION
 
 if TYPE_CHECKING:
     import uvicorn
@@ -29,7 +30,7 @@ def add(verbs: Any) -> None:
     verb = verbs.add_parser("serve", help="serve a registered version over HTTP")
     verb.add_argument("recipe", help="name of a file in recipes/, such as digits")
     verb.add_argument(
-        "--version", default="champion", help="a version, or an alias that is followed as it moves (default: champion)"
+        "--version", default=CHAMPION, help="a version, or an alias that is followed as it moves (default: champion)"
     )
     verb.add_argument("--host", default="127.0.0.1", help="address to listen at (default: 127.0.0.1, this machine only)")
     verb.add_argument("--port", type=int, default=8100, help="port to listen at, 0 for any that is free (default: 8100)")
@@ -138,7 +139,7 @@ def rehearse(project: Project, recipe: str, bundle: Path) -> None:
 def sources(project: Project, recipe: str, which: str) -> "Sources":
     """Where versions come from; a version given by its number stays."""
     from aeops.bundle.detector import Detector
-    from aeops.registry.watch import Watch
+    from aeops.registry.alias_watch import AliasWatch
     from aeops.serving.rollover import Sources
     from aeops.serving.served_version import Served
 
@@ -146,7 +147,7 @@ def sources(project: Project, recipe: str, which: str) -> "Sources":
         fetch=lambda version: fetch(project, recipe, version),
         rehearse=lambda bundle: rehearse(project, recipe, bundle),
         load=lambda version, bundle: Served(recipe, version, Detector(bundle)),
-        watch=None if which.isdecimal() else Watch(project, recipe, which),
+        watch=None if which.isdecimal() else AliasWatch(project, recipe, which),
     )
 
 

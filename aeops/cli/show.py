@@ -3,6 +3,8 @@
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from aeops.registry.aliases import CHAMPION
+
 if TYPE_CHECKING:
     from aeops.registry.store import Store
     from aeops.registry.versions import VersionInfo
@@ -49,7 +51,7 @@ def print_versions(recipe: str, store: "Store", versions: list["VersionInfo"]) -
     table = Table(title=f"{recipe}: registered versions", title_justify="left")
     for name in ("version", "verdict", *MEASURED, "data", "commit", "made (UTC)"):
         table.add_column(name)
-    champion = next((version for version in versions if "champion" in version.aliases), None)
+    champion = next((version for version in versions if CHAMPION in version.aliases), None)
     shown = versions[:SHOWN] + [version for version in versions[SHOWN:] if version.aliases]
     measured = {version.version: store.metrics(version.run_id) for version in shown}
     for version in shown:
@@ -71,7 +73,7 @@ def row(version: "VersionInfo", metrics: dict[str, float]) -> list[str]:
         *(measured_cell(metrics, paths, FORMS[name]) for name, paths in MEASURED.items()),
         tags.get("data.content_sha256", "")[:8],
         commit,
-        f"{version.created:%Y-%m-%d %H:%M}",
+        f"{version.created_at:%Y-%m-%d %H:%M}",
     ]
 
 

@@ -120,7 +120,7 @@ def free_port() -> int:
 @contextmanager
 def mlflow_migrations(project: Project) -> Iterator[None]:
     """Makes MLflow's database in a process of its own meanwhile; whoever opens it first waits for that."""
-    child = subprocess.Popen([sys.executable, "-m", "aeops.registry.migrate"], cwd=project.root)
+    child = subprocess.Popen([sys.executable, "-m", "aeops.registry.create_database"], cwd=project.root)
     try:
         yield
     finally:

@@ -99,7 +99,7 @@ def forget_settings(project: Project) -> None:
     settings_file(project).unlink(missing_ok=True)
 
 
-# ---------------------------------------------------------------- what flows/deploying.py has done
+# ---------------------------------------------------------------- what flows/deployment.py has done
 
 
 def deployed_file(project: Project) -> Path:

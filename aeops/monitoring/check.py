@@ -34,15 +34,15 @@ def look(project: Project, recipe: Recipe, now: datetime, drift: bool = False) -
     """
     if now.utcoffset() is None:
         raise UsageError(f"the moment {now} given; one with a zone is allowed, such as 2026-11-24T14:30+00:00")
-    move = ledger.last_move(ledger.read(project, recipe.name))
+    move = ledger.last_move(ledger.read_entries(project, recipe.name))
     paths.folder(project, recipe.name).mkdir(parents=True, exist_ok=True)
-    if move is None or move.after is None:
+    if move is None or move.to_version is None:
         return no_champion(project, recipe, now)
     from aeops.monitoring.check_steps import look_at
     from aeops.monitoring.daily_counts import Reign
 
     since = move.moment if move.moment <= now else None
-    return look_at(project, recipe, Reign(move.after, move.time, since), now, drift)
+    return look_at(project, recipe, Reign(move.to_version, move.time, since), now, drift)
 
 
 def no_champion(project: Project, recipe: Recipe, now: datetime) -> dict[str, Any]:

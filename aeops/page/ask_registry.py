@@ -20,6 +20,7 @@ from aeops.errors import as_ae_error
 from aeops.files import read_json
 from aeops.project import Project, find_project
 from aeops.registry import promotion
+from aeops.registry.aliases import CHAMPION
 from aeops.registry.database import database_file
 from aeops.registry.store import Store, local_store_in_use, open_store
 from aeops.registry.versions import VersionInfo
@@ -45,12 +46,12 @@ class Asked:
         if local_store_in_use() and not database_file(self.project).is_file():
             return {"recipes": {}, "faults": []}  # whoever only looks makes no database
         if request["ask"] == "faults":
-            return {"faults": promotion.faults(self.store, request["recipe"])}
+            return {"faults": promotion.find_problems(self.store, request["recipe"])}
         return {"recipes": {name: self.recipe(name) for name in request["recipes"]}, "address": self.store.uri}
 
     def recipe(self, name: str) -> dict[str, Any]:
         versions = self.store.versions(name)
-        champion = next((one for one in versions if "champion" in one.aliases), None)
+        champion = next((one for one in versions if CHAMPION in one.aliases), None)
         shown = versions[:SHOWN] + [one for one in versions[SHOWN:] if one.aliases]
         return {
             "count": len(versions),
@@ -64,7 +65,7 @@ class Asked:
             "version": held.version,
             "aliases": held.aliases,
             "tags": held.tags,
-            "created": held.created.isoformat(),
+            "created": held.created_at.isoformat(),
             "metrics": self.metrics(held.run_id),
             "run_page": after_host(self.store.run_url(held.run_id)),
         }

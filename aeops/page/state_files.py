@@ -18,7 +18,7 @@ from aeops.project import Project
 from aeops.provenance.last_run import record_file
 from aeops.recipe.reader import Recipe, load_recipe
 from aeops.registry import ledger
-from aeops.registry.ledger import Line
+from aeops.registry.ledger import LedgerEntry
 
 T = TypeVar("T")
 QUARANTINED = 12  # rows that the page shows
@@ -80,20 +80,20 @@ class Story:
         waiting: requests that nobody has answered.
     """
 
-    lines: list[Line]
+    lines: list[LedgerEntry]
     champion: str | None
-    since: Line | None
-    waiting: list[Line]
+    since: LedgerEntry | None
+    waiting: list[LedgerEntry]
 
 
 def story(project: Project, name: str) -> Story:
     """Raises DataError where the ledger does not hold."""
-    lines = ledger.read(project, name)
-    return Story(lines, ledger.champion(lines), ledger.last_move(lines), waiting(lines))
+    lines = ledger.read_entries(project, name)
+    return Story(lines, ledger.champion_at(lines), ledger.last_move(lines), waiting(lines))
 
 
-def waiting(lines: list[Line]) -> list[Line]:
-    open_ones: dict[str, Line] = {}
+def waiting(lines: list[LedgerEntry]) -> list[LedgerEntry]:
+    open_ones: dict[str, LedgerEntry] = {}
     for line in lines:
         if line.event == "request":
             open_ones[line.version] = line

@@ -181,7 +181,7 @@ def local_detector(project: Project, recipe: Recipe, champion: str | None) -> tu
     if not (place / "SHA256SUMS").is_file():
         raise UsageError(f"no scoring service runs for {recipe.name}, and version {champion} was not downloaded yet: {serve}")
     lines = state_files.story(project, recipe.name).lines
-    known = next((line.evidence.get("bundle_sha256") for line in reversed(lines) if line.after == champion), None)
+    known = next((line.evidence.get("bundle_sha256") for line in reversed(lines) if line.to_version == champion), None)
     with _loading:
         detector = load(place, (place / "SHA256SUMS").stat().st_mtime_ns)
     if detector.sha256 != known:

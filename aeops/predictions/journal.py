@@ -4,8 +4,7 @@
 
 `kill -9` of the process loses nothing that was answered. A journal that is large, old or of yesterday is closed; a separate
 process (journal_roller.py) turns it, and those that a dead process left, into <date>/<call>.parquet. The columns are those of
-rows.py,
-built here without pandas, which `pyarrow.array` would load.
+rows.py.
 """
 
 import errno
@@ -19,17 +18,15 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
-from itertools import accumulate
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from aeops.errors import InfrastructureError, as_ae_error
 from aeops.predictions import prediction_store
-from aeops.predictions.rows import Scorer, moments_of, schema, summary_of_code, sums
+from aeops.predictions.arrow_rows import build_rows
+from aeops.predictions.rows import Scorer, schema
 from aeops.project import Project
 from aeops.recipe.monitoring import SERVICE
 
@@ -71,7 +68,7 @@ class Journal:
     def append(
         self, scorer: Scorer, names: Sequence[str], samples: Sequence[str] | np.ndarray, scored: Mapping[str, np.ndarray]
     ) -> tuple[str, int]:
-        """Writes predictions down; see `predictions.rows` for the arguments.
+        """Writes predictions down; see `arrow_rows.build_rows` for the arguments.
 
         Returns:
             Their call and the row of the first of them.
@@ -85,8 +82,9 @@ class Journal:
                 self._close()
             opened = self._opened = self._opened or self._begin(now)
             first = opened.rows
-            batch = rows(
-                self._schema, scorer, call=opened.call, first=first, time=now, names=names, samples=samples, scored=scored
+            call = opened.call
+            batch = build_rows(
+                scorer, call=call, channel=SERVICE, time=now, names=names, samples=samples, scored=scored, first=first
             )
             self._write(opened, batch.serialize())
             opened.rows += len(names)
@@ -201,79 +199,4 @@ def unwritable(file: Path, error: OSError) -> InfrastructureError:
     return InfrastructureError(
         f"the predictions cannot be recorded in {file.parent} ({error.strerror}): make it yours to write, or set AE_HOME to a "
         "folder that is; no score is told that could not be asked for later"
-    )
-
-
-# ---------------------------------------------------------------- rows, without a Python object a value
-
-
-def rows(
-    schema: pa.Schema,
-    scorer: Scorer,
-    *,
-    call: str,
-    first: int,
-    time: datetime,
-    names: Sequence[str],
-    samples: Sequence[str] | np.ndarray,
-    scored: Mapping[str, np.ndarray],
-) -> pa.RecordBatch:
-    """What `predictions.rows` makes of the same arguments, of the channel `service`."""
-    count = len(names)
-    mean, std = moments_of(samples, scorer)
-    columns: dict[str, pa.Array] = {
-        "id": strings([f"{call}-{row}" for row in range(first, first + count)]),
-        "time": numbers(np.full(count, microseconds(time)), schema.field("time").type),
-        "sample": strings([name.encode("utf-8", "backslashreplace").decode() for name in names]),
-        "sample_sha256": strings(sums(samples)),
-        "is_anomaly": flags(scored["is_anomaly"]),
-        "code": lists(summary_of_code(scored["code"])),
-    }
-    columns |= of_scorer(scorer, count)
-    floats = {"score": scored["score"], "p_value": scored["p_value"], "mean": mean, "std": std}
-    columns |= {name: numbers(values.astype(np.float32, copy=False), pa.float32()) for name, values in floats.items()}
-    return pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
-
-
-@lru_cache(maxsize=256)
-def of_scorer(scorer: Scorer, count: int) -> dict[str, pa.Array]:
-    """The columns that are the same in every row; batches of few sizes make up nearly all traffic."""
-    same = {name: getattr(scorer, name) for name in ("recipe", "version", "bundle_sha256")} | {"channel": SERVICE}
-    columns = {name: repeated(value, count) for name, value in same.items()}
-    return columns | {"threshold": numbers(np.full(count, scorer.threshold), pa.float64())}
-
-
-def microseconds(time: datetime) -> int:
-    return (time - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
-
-
-def numbers(values: np.ndarray, kind: pa.DataType) -> pa.Array:
-    return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(np.ascontiguousarray(values))])
-
-
-def flags(values: np.ndarray) -> pa.Array:
-    return pa.Array.from_buffers(pa.bool_(), len(values), [None, pa.py_buffer(np.packbits(values, bitorder="little"))])
-
-
-def strings(values: Sequence[str]) -> pa.Array:
-    encoded = [value.encode() for value in values]
-    ends = np.array(list(accumulate(map(len, encoded), initial=0)), dtype=np.int32)
-    return of_bytes(ends, b"".join(encoded))
-
-
-def repeated(value: str, count: int) -> pa.Array:
-    encoded = value.encode()
-    return of_bytes(np.arange(count + 1, dtype=np.int32) * len(encoded), encoded * count)
-
-
-def of_bytes(ends: "np.ndarray[Any, np.dtype[np.int32]]", data: bytes) -> pa.Array:
-    return pa.Array.from_buffers(pa.string(), len(ends) - 1, [None, pa.py_buffer(ends.astype(np.int32)), pa.py_buffer(data)])
-
-
-def lists(values: np.ndarray) -> pa.Array:
-    """(n, k) as n lists of k numbers."""
-    ends = np.arange(len(values) + 1, dtype=np.int32) * values.shape[1]
-    inner = numbers(values.ravel().astype(np.float32, copy=False), pa.float32())
-    return pa.Array.from_buffers(
-        pa.list_(pa.float32()), len(values), [None, pa.py_buffer(ends.astype(np.int32))], children=[inner]
     )

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from aeops.errors import DataError, InfrastructureError, UsageError, as_ae_error
 from aeops.files import sync_folder
-from aeops.predictions.rows import Prediction, Scorer, build_rows, schema
+from aeops.predictions.rows import Prediction, Scorer, schema
 from aeops.project import Project
 from aeops.recipe.monitoring import CHANNELS, HAND, SERVICE
 
@@ -50,6 +50,8 @@ def record(
         InfrastructureError: it cannot be written.
     """
     call, now = new_call(project), datetime.now(UTC)
+    from aeops.predictions.arrow_rows import build_rows
+
     batch = build_rows(scorer, call=call, channel=channel, time=now, names=names, samples=samples, scored=scored)
     write(call_file(project, scorer.recipe, now, call), [batch])
     return [f"{call}-{row}" for row in range(len(names))]

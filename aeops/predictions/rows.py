@@ -1,10 +1,12 @@
-"""Predictions as rows: the columns of a recorded call, and how they are built from a detector's scores.
+"""Predictions as rows: the columns of a recorded call, and the values that are derived from samples and codes.
+
+`aeops.predictions.arrow_rows.build_rows` builds the rows.
 
 Standard library only on import.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -84,51 +86,6 @@ def schema() -> "pa.Schema":
     kinds |= {"score": number, "p_value": number, "is_anomaly": pa.bool_(), "threshold": pa.float64()}
     kinds |= {"channel": text, "mean": number, "std": number, "code": pa.list_(number)}
     return pa.schema(list(kinds.items()))
-
-
-def build_rows(
-    scorer: Scorer,
-    *,
-    call: str,
-    channel: str,
-    time: datetime,
-    names: Sequence[str],
-    samples: "Sequence[str] | np.ndarray",
-    scored: "Mapping[str, np.ndarray]",
-    first: int = 0,
-) -> "pa.RecordBatch":
-    """Predictions as they are recorded, of samples that a detector has scored.
-
-    Args:
-        names: what each sample is called.
-        samples: (n, ...) as they were given, or texts.
-        scored: what `Detector.score(samples, code=True)` said.
-        first: the row of the first of them in the call.
-    """
-    import pyarrow as pa
-
-    count = len(names)
-    mean, std = moments_of(samples, scorer)
-    code = summary_of_code(scored["code"])
-    once = {"time": time, "recipe": scorer.recipe, "version": scorer.version, "bundle_sha256": scorer.bundle_sha256}
-    once |= {"threshold": scorer.threshold, "channel": channel}
-    columns = {
-        "id": [f"{call}-{row}" for row in range(first, first + count)],
-        "sample": [name.encode("utf-8", "backslashreplace").decode() for name in names],
-        "sample_sha256": sums(samples),
-        **{name: scored[name] for name in ("score", "p_value", "is_anomaly")},
-        "mean": mean,
-        "std": std,
-        "code": pa.ListArray.from_arrays(pa.array(range(0, code.size + 1, code.shape[1]), pa.int32()), pa.array(code.ravel())),
-    }
-    kinds = schema()
-    arrays = [
-        pa.repeat(pa.scalar(once[field.name], field.type), count)
-        if field.name in once
-        else pa.array(columns[field.name], field.type)
-        for field in kinds
-    ]
-    return pa.RecordBatch.from_arrays(arrays, schema=kinds)
 
 
 def summary_of_code(code: "np.ndarray") -> "np.ndarray":

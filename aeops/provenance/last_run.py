@@ -3,13 +3,14 @@
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from aeops.data.dataset import content_sha256
 from aeops.data.dvc import is_up_to_date
 from aeops.data.sources.catalogue import source_digest
 from aeops.files import file_sha256
 from aeops.project import Project
+from aeops.provenance.run_summary import RunSummary
 from aeops.recipe.reader import Recipe, load_recipe
 
 # The code that makes and accepts a dataset, and compares with the champion, is run by the flow, so DVC does not watch it.
@@ -21,6 +22,13 @@ FLOW_CODE = (
     "gate",
     "stages/compare.py",
 )
+
+
+class VersionState(TypedDict):
+    """Part of a summary that registry and ledger can change after the run."""
+
+    aliases: list[str]
+    state: str
 
 
 def record_file(project: Project, recipe: str) -> Path:
@@ -45,7 +53,7 @@ def code_files(place: Path) -> list[Path]:
     return list(place.rglob("*.py")) if place.is_dir() else [place]
 
 
-def remember(project: Project, recipe: str, summary: dict[str, Any]) -> None:
+def remember(project: Project, recipe: str, summary: RunSummary) -> None:
     """Notes a whole run's summary; the next run compares with it."""
     file = record_file(project, recipe)
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -55,7 +63,7 @@ def remember(project: Project, recipe: str, summary: dict[str, Any]) -> None:
     aside.replace(file)
 
 
-def standing_result(project: Project, recipe: str) -> dict[str, Any] | None:
+def standing_result(project: Project, recipe: str) -> RunSummary | None:
     """The last run's summary where nothing has changed since, else None.
 
     Nothing has changed where source, recipe, data, code and every stage's output are as they were, the registry still holds
@@ -67,25 +75,27 @@ def standing_result(project: Project, recipe: str) -> dict[str, Any] | None:
     record = json.loads(file.read_text(encoding="utf-8"))
     if record["fingerprint"] != fingerprint(project, load_recipe(project, recipe)) or not is_up_to_date(project, recipe):
         return None
-    summary: dict[str, Any] = record["summary"]
-    now = where_it_stands(project, summary)
-    return summary | now | {"changed": False} if now is not None else None
+    summary: RunSummary = record["summary"]
+    state = where_it_stands(project, summary)
+    if state is None:
+        return None
+    return {**summary, **state, "changed": False}
 
 
-def where_it_stands(project: Project, summary: dict[str, Any]) -> dict[str, Any] | None:
+def where_it_stands(project: Project, summary: RunSummary) -> VersionState | None:
     """The version's aliases and state as registry and ledger have them now; None where there is something left to decide.
 
     A version that waits for a person, or that one has turned away, is as settled as a champion: a run would change nothing.
     """
     from aeops.registry import ledger
-    from aeops.registry.outcome import is_settled, state
     from aeops.registry.store import open_store
+    from aeops.registry.version_state import describe_state, is_settled
 
     store, recipe = open_store(project), summary["recipe"]
     held = next((version for version in store.versions(recipe) if version.version == summary["version"]), None)
     if held is None or held.tags.get("bundle_sha256") != summary["bundle_sha256"] or "comparison" not in summary:
         return None  # (a summary without a comparison is older than the ledger)
-    lines = ledger.read(project, recipe)
+    lines = ledger.read_entries(project, recipe)
     if not is_settled(store, held, recipe, lines):
         return None
-    return {"aliases": list(held.aliases), "state": state(recipe, held, lines)}
+    return {"aliases": list(held.aliases), "state": describe_state(recipe, held, lines)}

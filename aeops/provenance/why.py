@@ -128,7 +128,8 @@ def version_link(known: Evidence, asked: Prediction | None, fault: str) -> Link:
     tags, version = known.tags, known.version
     sha256 = tags.get("bundle_sha256", "")
     aliases = f" ({', '.join(version.aliases)})" if version.aliases else ""
-    says = f"{known.recipe} {version.version}{aliases}, bundle {sha256[:SHOWN]}, registered {version.created:%Y-%m-%d %H:%M} UTC"
+    created_at = f"{version.created_at:%Y-%m-%d %H:%M} UTC"
+    says = f"{known.recipe} {version.version}{aliases}, bundle {sha256[:SHOWN]}, registered {created_at}"
     faults = [fault] if fault else []
     if asked is not None and asked.bundle_sha256 != sha256:
         faults.append(f"the bundle that scored was {asked.bundle_sha256[:SHOWN]}")
@@ -205,7 +206,7 @@ def decision_link(known: Evidence) -> Link:
     recipe, number = known.recipe, known.version.version
     look = f"ae history {recipe}; {ledger.ledger_file(known.project, recipe)}"
     try:
-        lines = [line for line in ledger.read(known.project, recipe) if line.version == number]
+        lines = [line for line in ledger.read_entries(known.project, recipe) if line.version == number]
     except AeError as error:
         return Link("approver", "unknown", look, str(error))
     told = next((line for events in DECISIONS for line in reversed(lines) if line.event in events), None)

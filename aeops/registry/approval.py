@@ -1,215 +1,234 @@
-"""A person's decision about a version that waits for one: asked by the flow, answered by `ae approve`, `ae reject` or the form
-on Prefect's page, always through `decide`.
+"""Approval of a version by a person: requested by the flow, decided by `ae approve`, `ae reject` or the form on Prefect's page.
 
-The ledger holds question and answer; the version's tags repeat them for MLflow's pages. See docs/approval.md.
+All three call `decide_request`. The ledger holds request and decision; the version's tags repeat them for MLflow's pages. See
+docs/approval.md.
 """
 
-from collections.abc import Mapping
+from dataclasses import replace
 from typing import Literal
 
 from aeops.errors import DataError, GateError, UsageError
 from aeops.project import Project
 from aeops.recipe.reader import Recipe, load_recipe
 from aeops.registry import ledger, promotion
+from aeops.registry.aliases import CHAMPION
 from aeops.registry.database import file_lock
-from aeops.registry.ledger import Line
+from aeops.registry.ledger import Decision, LedgerEntry
 from aeops.registry.store import Store
 from aeops.registry.trust import require_signed
 from aeops.registry.versions import VersionInfo
 
-Decision = Literal["approve", "reject"]
+ApprovalChoice = Literal["approve", "reject"]
 
-TAG, FLOW_RUN, EXPECTED = "approval", "approval.flow_run", "approval.expected"  # tags of a version
-WAITING, WITHDRAWN = "waiting", "withdrawn"  # what the tag says until there is an answer, or a later run made it needless
-ANSWERS = {"approval": "approved", "rejection": "rejected"}  # event of the ledger -> what the tag says then
-EVENTS: dict[str, str] = {"approve": "approval", "reject": "rejection"}
-CHAMPION, APPROVER = "champion", "approver"  # what a request's evidence tells besides: who was champion, and who may approve
+STATE_TAG, FLOW_RUN_TAG, EXPECTED_TAG = "approval", "approval.flow_run", "approval.expected"  # tags of a version
+STATE_WAITING, STATE_WITHDRAWN = "waiting", "withdrawn"  # the state until a decision, or once a later run made it needless
+STATE_BY_EVENT = {"approval": "approved", "rejection": "rejected"}  # event in the ledger -> state in the tag
+EVENT_BY_CHOICE: dict[str, str] = {"approve": "approval", "reject": "rejection"}
+APPROVER_KEY = "approver"  # in a request's evidence: who may approve; its key `champion` says who was champion
 NOT_THE_STARTER = "not the one who started the run"
-NONE = "none"
+NO_VERSION = "none"
 
 
-# ---------------------------------------------------------------- asking
+# ---------------------------------------------------------------- requests
 
 
-def request(
-    store: Store,
-    recipe: str,
-    version: str,
-    *,
-    champion: str | None,
-    who: str,
-    why: str,
-    evidence: Mapping[str, str],
-    other_than_starter: bool,
-    flow_run: str | None,
-) -> Line:
-    """Asks for a decision; what it depends on is in the ledger's line, where no later edit of recipe or tags changes it.
+def request_approval(
+    store: Store, decision: Decision, *, champion: str | None, other_than_starter: bool, flow_run: str | None
+) -> LedgerEntry:
+    """Request a person's decision. Its conditions stand in the ledger, where no later edit of recipe or tags changes them.
 
     Args:
-        champion: the version that the evidence compares with; an approval holds against no other.
-        who: the one who started the run.
-        other_than_starter: whether somebody else has to approve.
-        flow_run: id of the suspended flow run that goes on with the answer; None: none does.
+        decision: with the event `request` and the person who started the run.
+        champion: the version that the evidence compares with; the request can be approved only while it is champion.
+        other_than_starter: True if somebody else has to approve.
+        flow_run: id of the suspended flow run that continues with the decision; None if there is none.
+
+    Returns:
+        The ledger's entry of the request.
     """
-    told = {**evidence, CHAMPION: champion or NONE} | ({APPROVER: NOT_THE_STARTER} if other_than_starter else {})
-    line = promotion.note(store, recipe, version, who=who, why=why, evidence=told, event="request")
-    runs = dict.fromkeys([*flow_runs(store.version(recipe, version)), *([flow_run] if flow_run else [])])
-    store.set_tags(recipe, version, {EXPECTED: champion or NONE, FLOW_RUN: " ".join(runs) or NONE, TAG: WAITING})
-    return line
+    recipe, version = decision.recipe, decision.version
+    expected = champion or NO_VERSION
+    evidence = {**decision.evidence, CHAMPION: expected}
+    if other_than_starter:
+        evidence[APPROVER_KEY] = NOT_THE_STARTER
+    entry = promotion.record_decision(store, replace(decision, evidence=evidence))
+    flow_runs = flow_run_ids(store.version(recipe, version))
+    if flow_run and flow_run not in flow_runs:
+        flow_runs.append(flow_run)
+    run_text = " ".join(flow_runs) or NO_VERSION
+    store.set_tags(recipe, version, {EXPECTED_TAG: expected, FLOW_RUN_TAG: run_text, STATE_TAG: STATE_WAITING})
+    return entry
 
 
-def waits(version: VersionInfo) -> bool:
-    return version.tags.get(TAG) == WAITING
+def is_waiting(version: VersionInfo) -> bool:
+    return version.tags.get(STATE_TAG) == STATE_WAITING
 
 
-def waiting_request(project: Project, recipe: str, version: VersionInfo) -> Line | None:
-    """What a person was asked and has not answered; None where the version does not wait.
+def pending_request(project: Project, recipe: str, version: VersionInfo) -> LedgerEntry | None:
+    """Return the request that nobody has decided yet; None where the version does not wait.
 
     Raises:
         DataError: only the tags say that it waits.
     """
-    if not waits(version):
+    if not is_waiting(version):
         return None
-    about = (line for line in reversed(ledger.read(project, recipe)) if line.version == version.version)
-    asked = next((line for line in about if line.event == "request"), None)
-    if asked is None:
+    request = _last_request(ledger.read_entries(project, recipe), version.version)
+    if request is None:
         raise DataError(
             f"the tags of {recipe} {version.version} say that it waits for approval, and the ledger has no such request: "
             f"type `ae ledger verify {recipe}`"
         )
-    return asked
+    return request
 
 
-def flow_runs(version: VersionInfo) -> list[str]:
-    """The ids of the flow runs that have asked about the version; two, where two runs made the same bundle."""
-    return [run for run in version.tags.get(FLOW_RUN, NONE).split() if run != NONE]
+def flow_run_ids(version: VersionInfo) -> list[str]:
+    """Return the ids of the flow runs that requested approval of the version; two if two runs made the same bundle."""
+    return [run for run in version.tags.get(FLOW_RUN_TAG, NO_VERSION).split() if run != NO_VERSION]
 
 
-def withdraw(store: Store, recipe: str, version: str) -> None:
-    """Ends a request that a later run of the same bundle has made needless: it was promoted or refused without one."""
-    if waits(store.version(recipe, version)):
-        store.set_tags(recipe, version, {TAG: WITHDRAWN})
+def withdraw_request(store: Store, recipe: str, version: str) -> None:
+    """End a request that a later run of the same bundle made needless: it was promoted or refused without one."""
+    if is_waiting(store.version(recipe, version)):
+        store.set_tags(recipe, version, {STATE_TAG: STATE_WITHDRAWN})
 
 
-# ---------------------------------------------------------------- deciding
+def _last_request(entries: list[LedgerEntry], version: str) -> LedgerEntry | None:
+    for entry in reversed(entries):
+        if entry.version == version and entry.event == "request":
+            return entry
+    return None
 
 
-def decide(project: Project, store: Store, recipe: str, version: str, decision: Decision, by: str, why: str) -> Line:
-    """Carries out what a person decided: `approve` makes the version champion, `reject` leaves the champion as it is.
+# ---------------------------------------------------------------- decisions
+
+
+def decide_request(
+    project: Project, store: Store, recipe: str, version: str, choice: ApprovalChoice, by: str, why: str
+) -> LedgerEntry:
+    """Carry out a person's decision: `approve` makes the version champion, `reject` leaves the champion as it is.
 
     Args:
         version: a number or an alias.
-        by: who decided.
-        why: kept with the decision for good.
+        by: name of the person who decided.
+        why: recorded with the decision.
 
     Returns:
-        The promotion or the rejection, as the ledger has it.
+        The ledger's entry of the promotion or the rejection.
 
     Raises:
-        UsageError: there is no such version, it waits for nothing, or this person may not approve it.
+        UsageError: there is no such version, it does not wait, or this person may not approve it.
         GateError: it was refused, or is not signed as the recipe requires, or the champion is no longer the one it was
             compared with.
         In all of these nothing has changed.
     """
-    by, why = ledger.said(by, "who"), ledger.said(why, "why")
-    with file_lock(project, "approval"):  # of two people at once, the second is told what the first decided
-        held = store.version(recipe, version)
-        asked = open_request(project, store, recipe, held, decision)
-        given = answer_to(asked, ledger.read(project, recipe))
-        if given is None or thinks_again(given, decision):
-            if decision == "approve":
+    by, why = ledger.require_text(by, "who"), ledger.require_text(why, "why")
+    with file_lock(project, "approval"):  # of two people at once, the second learns of the first's decision
+        version_info = store.version(recipe, version)
+        request = _decidable_request(project, store, recipe, version_info, choice)
+        answer = _find_answer(request, ledger.read_entries(project, recipe))
+        if answer is None or _overturns_rejection(answer, choice):
+            if choice == "approve":
                 checked = load_recipe(project, recipe, with_keys=True)
-                demand_approver(asked, by, checked)
-                demand_champion(store, asked)
-                require_signed(project, store, checked, held.version)
-            given = promotion.note(store, recipe, held.version, who=by, why=why, evidence=asked.evidence, event=EVENTS[decision])
-        done = carry_out(store, asked, given)  # also the decision of another one that was cut short, before anybody decides anew
-    if (given.event, given.who) != (EVENTS[decision], by):
-        raise UsageError(already(given))
-    return done
+                _require_allowed_approver(request, by, checked)
+                _require_same_champion(store, request)
+                require_signed(project, store, checked, version_info.version)
+            decision = Decision(EVENT_BY_CHOICE[choice], recipe, version_info.version, by, why, request.evidence)
+            answer = promotion.record_decision(store, decision)
+        result = _apply_answer(store, request, answer)  # also somebody else's decision that a kill interrupted
+    if (answer.event, answer.who) != (EVENT_BY_CHOICE[choice], by):
+        raise UsageError(_already_decided_message(answer))
+    return result
 
 
-def thinks_again(given: Line, decision: Decision) -> bool:
-    """What was rejected may still be approved; what was approved is champion, and taken back by `ae rollback`."""
-    return given.event == "rejection" and decision == "approve"
+def _overturns_rejection(answer: LedgerEntry, choice: ApprovalChoice) -> bool:
+    """Return True for an approval after a rejection; an approved version is champion, and `ae rollback` takes it back."""
+    return answer.event == "rejection" and choice == "approve"
 
 
-def open_request(project: Project, store: Store, recipe: str, held: VersionInfo, decision: Decision) -> Line:
-    """The request that can be decided like this."""
-    if waiting := waiting_request(project, recipe, held):
-        return waiting
-    lines = ledger.read(project, recipe)
-    about = [line for line in lines if line.version == held.version]
-    asked = next((line for line in reversed(about) if line.event == "request"), None)
-    refusal = next((line for line in reversed(about) if is_newer_refusal(line, asked)), None)
-    given = answer_to(asked, lines) if asked else None
-    if asked and given and refusal is None:
-        if thinks_again(given, decision):
-            return asked
-        raise UsageError(already(given))
+def _decidable_request(
+    project: Project, store: Store, recipe: str, version_info: VersionInfo, choice: ApprovalChoice
+) -> LedgerEntry:
+    """Return the request that this choice can decide; raise UsageError or GateError where there is none."""
+    if request := pending_request(project, recipe, version_info):
+        return request
+    version, entries = version_info.version, ledger.read_entries(project, recipe)
+    last_request = _last_request(entries, version)
+    refusal = _newer_refusal(entries, version, last_request)
     if refusal:
-        raise GateError(f"{recipe} {held.version} was refused, so there is nothing to decide: {refusal.why}")
-    others = ", ".join(version.version for version in store.versions(recipe) if waits(version))
-    raise UsageError(f"{recipe} {held.version} waits for no approval; {others or 'no version'} does: see `ae show {recipe}`")
+        raise GateError(f"{recipe} {version} was refused, so there is nothing to decide: {refusal.why}")
+    if last_request and (answer := _find_answer(last_request, entries)):
+        if _overturns_rejection(answer, choice):
+            return last_request
+        raise UsageError(_already_decided_message(answer))
+    waiting = ", ".join(info.version for info in store.versions(recipe) if is_waiting(info))
+    raise UsageError(f"{recipe} {version} does not wait for approval; {waiting or 'no version'} does: see `ae show {recipe}`")
 
 
-def is_newer_refusal(line: Line, asked: Line | None) -> bool:
-    """Whether a run has refused the version by other evidence than the one that a person was asked about."""
-    if line.event != "refusal" or asked is None:
-        return line.event == "refusal"
-    return line.number > asked.number and line.evidence["sha256"] != asked.evidence["sha256"]
+def _newer_refusal(entries: list[LedgerEntry], version: str, request: LedgerEntry | None) -> LedgerEntry | None:
+    """Return the last refusal of the version that rests on other evidence than the request, and came after it."""
+    for entry in reversed(entries):
+        if entry.version != version or entry.event != "refusal":
+            continue
+        if request is None:
+            return entry
+        if entry.number > request.number and entry.evidence["sha256"] != request.evidence["sha256"]:
+            return entry
+    return None
 
 
-def already(given: Line) -> str:
-    """What was decided before, and how to change it."""
-    recipe, undo = given.recipe, {"approval": "ae rollback {} --why TEXT", "rejection": "ae approve {} {} --by NAME --why TEXT"}
+def _already_decided_message(answer: LedgerEntry) -> str:
+    """Say what was decided before, and how to change it."""
+    recipe, version = answer.recipe, answer.version
+    if answer.event == "approval":
+        command = f"ae rollback {recipe} --why TEXT"
+    else:
+        command = f"ae approve {recipe} {version} --by NAME --why TEXT"
     return (
-        f"{recipe} {given.version} was {ANSWERS[given.event]} already, by {given.who} on {given.moment:%Y-%m-%d at %H:%M} (UTC): "
-        f"{given.why}; `{undo[given.event].format(recipe, given.version)}` changes that"
+        f"{recipe} {version} was {STATE_BY_EVENT[answer.event]} already, by {answer.who} on {answer.moment:%Y-%m-%d at %H:%M} "
+        f"(UTC): {answer.why}; `{command}` changes that"
     )
 
 
-def answer_to(asked: Line, lines: list[Line]) -> Line | None:
-    """The last decision that the ledger holds about a request."""
-    later = [line for line in lines[asked.number :] if line.version == asked.version and line.event in ANSWERS]
-    return later[-1] if later else None
+def _find_answer(request: LedgerEntry, entries: list[LedgerEntry]) -> LedgerEntry | None:
+    """Return the last decision of a request in the ledger."""
+    for entry in reversed(entries[request.number :]):
+        if entry.version == request.version and entry.event in STATE_BY_EVENT:
+            return entry
+    return None
 
 
-def demand_approver(asked: Line, by: str, checked: Recipe) -> None:
-    """Raises UsageError where the recipe, then or now, wants another approver than the one who started the run."""
-    wanted = asked.evidence.get(APPROVER) == NOT_THE_STARTER or checked.approval.other_than_starter
-    if wanted and asked.who.casefold() == by.casefold():
+def _require_allowed_approver(request: LedgerEntry, by: str, checked: Recipe) -> None:
+    """Raise UsageError where the recipe, then or now, requires another approver than the person who started the run."""
+    needs_other = request.evidence.get(APPROVER_KEY) == NOT_THE_STARTER or checked.approval.other_than_starter
+    if needs_other and request.who.casefold() == by.casefold():
         raise UsageError(
-            f"{by} started the run that made {asked.recipe} {asked.version}, and its recipe wants somebody else to approve it "
-            f"(approval.other_than_starter): --by NAME of another person; {by} may reject it"
+            f"{by} started the run that made {request.recipe} {request.version}, and its recipe requires somebody else to "
+            f"approve it (approval.other_than_starter): give --by NAME of another person; {by} may reject it"
         )
 
 
-def demand_champion(store: Store, asked: Line) -> None:
-    """Raises GateError where another version is champion than the one the evidence compares with."""
-    champion, recipe, before = store.champion(asked.recipe), asked.recipe, asked.evidence[CHAMPION]
-    now = NONE if champion is None else champion.version
-    if now != before:
+def _require_same_champion(store: Store, request: LedgerEntry) -> None:
+    """Raise GateError where the champion is no longer the one that the evidence compares with."""
+    recipe, expected = request.recipe, request.evidence[CHAMPION]
+    present = store.champion_version(recipe) or NO_VERSION
+    if present != expected:
         raise GateError(
-            f"{recipe} {asked.version} was compared with champion {before}, and the champion is {now} by now: "
-            f"`ae run {recipe}` compares with that one, then decide again (or `ae reject {recipe} {asked.version}`)"
+            f"{recipe} {request.version} was compared with champion {expected}, but the champion is {present} now: "
+            f"`ae run {recipe}` compares with that one, then decide again (or `ae reject {recipe} {request.version}`)"
         )
 
 
-def carry_out(store: Store, asked: Line, given: Line) -> Line:
-    """Does what a decision says; again, the same and no more. Returns the line that tells of it."""
-    done = given
-    if given.event == "approval":
-        expected = asked.evidence[CHAMPION]
-        done = promotion.promote(
-            store,
-            given.recipe,
-            given.version,
-            expected=None if expected == NONE else expected,
-            who=given.who,
-            why=given.why,
-            evidence=given.evidence,
-        )
-    verdict = {"verdict": "accepted"} if given.event == "approval" else {}
-    store.set_tags(given.recipe, given.version, {TAG: ANSWERS[given.event]} | verdict)
-    return done
+def _apply_answer(store: Store, request: LedgerEntry, answer: LedgerEntry) -> LedgerEntry:
+    """Carry out a decision; a repetition changes nothing. Return the entry of its result."""
+    recipe, version = answer.recipe, answer.version
+    tags = {STATE_TAG: STATE_BY_EVENT[answer.event]}
+    if answer.event != "approval":
+        store.set_tags(recipe, version, tags)
+        return answer
+    champion = request.evidence[CHAMPION]
+    expected = None if champion == NO_VERSION else champion
+    result = promotion.promote(
+        store, recipe, version, expected=expected, who=answer.who, why=answer.why, evidence=answer.evidence
+    )
+    store.set_tags(recipe, version, tags | {"verdict": "accepted"})
+    return result

@@ -1,4 +1,4 @@
-"""MLflow's SQLite database, made once: whoever finds the file finds it whole."""
+"""MLflow's SQLite database, created atomically: the file exists only once it is complete."""
 
 import fcntl
 import logging
@@ -20,10 +20,10 @@ def database_uri(project: Project) -> str:
 
 
 def prepare_database(project: Project) -> None:
-    """Makes the database if there is none; waits while another process does.
+    """Create the database if there is none; wait while another process creates it.
 
-    MLflow's first users make the tables each for themselves, and then crash on each other's. So one process makes them,
-    in a file aside that takes its name when it is whole: one killed on the way leaves nothing that counts.
+    Without this, the first processes that open MLflow create the tables at once, and crash. So one process creates them in a
+    temporary file that is renamed when it is complete; a process that is killed before leaves no database.
     """
     file = database_file(project)
     if file.is_file():
@@ -31,24 +31,24 @@ def prepare_database(project: Project) -> None:
     with file_lock(project, "mlflow"):
         if not file.is_file():
             file.parent.mkdir(parents=True, exist_ok=True)
-            create_aside(file)
+            create_database(file)
 
 
-def create_aside(file: Path) -> None:
+def create_database(file: Path) -> None:
     from mlflow.db import upgrade  # `mlflow db upgrade`
 
-    aside = file.with_suffix(".aside")
-    aside.unlink(missing_ok=True)
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # two lines on every table made
-    upgrade.callback(f"sqlite:///{aside}")
-    with closing(sqlite3.connect(aside)) as database:
-        database.execute("PRAGMA journal_mode=wal")  # stays with the file: readers and a writer at once
-    os.replace(aside, file)
+    tmp_path = file.with_suffix(".aside")
+    tmp_path.unlink(missing_ok=True)
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # it logs two lines for every table
+    upgrade.callback(f"sqlite:///{tmp_path}")
+    with closing(sqlite3.connect(tmp_path)) as database:
+        database.execute("PRAGMA journal_mode=wal")  # stored in the file; allows readers beside a writer
+    os.replace(tmp_path, file)
 
 
 @contextmanager
 def file_lock(project: Project, name: str) -> Iterator[None]:
-    """Waits for, then holds, a lock between processes that the kernel frees when its holder dies."""
+    """Wait for, then hold, a lock between processes that the kernel releases when its holder dies."""
     project.locks.mkdir(parents=True, exist_ok=True)
     with (project.locks / f"{name}.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

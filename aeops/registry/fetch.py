@@ -1,6 +1,6 @@
-"""`python -m aeops.registry.fetch RECIPE VERSION`: downloads a version's bundle and prints where it lies, as JSON.
+"""`python -m aeops.registry.fetch RECIPE VERSION`: download a version's bundle and print its folder, as JSON.
 
-A process of its own, so that a scoring service holds neither MLflow nor its 200 MB.
+This is a separate process, so that a scoring service does not hold MLflow and its 200 MB.
 """
 
 import json

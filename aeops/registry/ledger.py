@@ -1,7 +1,8 @@
-"""A recipe's ledger: a line for every decision about its versions, each with the hash of the line before it.
+"""A recipe's ledger: one entry for every decision about its versions, each with the hash of the entry before it.
 
-The file is `<home>/ledger/<recipe>.jsonl`. Nothing but `append` writes to it, and nothing but aeops/registry/promotion.py calls
-that. What is caught and what is not stands in docs/ledger.md. Standard library only: `ae history` loads no MLflow.
+The file is `<home>/ledger/<recipe>.jsonl`, one entry a line. Only `append_entry` writes to it, and only
+aeops/registry/promotion.py calls that. docs/ledger.md says which changes are detected and which are not. Standard library only:
+`ae history` loads no MLflow.
 """
 
 import getpass
@@ -11,7 +12,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -20,25 +21,48 @@ from typing import Any
 from aeops.errors import DataError, InfrastructureError, UsageError, as_ae_error
 from aeops.project import Project
 
-MOVES = ("adoption", "promotion", "recalibration", "rollback", "retirement")  # events that make `to` the champion
-NOTES = ("refusal", "request", "approval", "rejection")  # events that move nothing
-FIRST = "0" * 64  # what the first line has as the hash of the line before it
-WRITTEN = {"before": "from", "after": "to"}  # attributes whose names in the file are Python's own words
+MOVE_EVENTS = ("adoption", "promotion", "recalibration", "rollback", "retirement")  # events that make `to` the champion
+NOTE_EVENTS = ("refusal", "request", "approval", "rejection")  # events that leave the champion as it is
+FIRST_HASH = "0" * 64  # in the first entry, in place of the hash of the entry before
+JSON_KEYS = {"from_version": "from", "to_version": "to"}  # attributes whose key in the file differs from their name
 
 
 @dataclass(frozen=True)
-class Line:
-    """One line, in the file as canonical JSON: sorted keys, no spaces, UTF-8.
+class Decision:
+    """A decision about a version, before it is written to the ledger.
+
+    Attributes:
+        event: one of `MOVE_EVENTS` or `NOTE_EVENTS`.
+        version: the version that the event is about.
+        who: the person, or the program, that decided.
+        evidence: `sha256` of the evidence document, and where known bundle_sha256, holdout_sha256, verdict.
+        from_version: the champion until now; None where there was none or nothing moves.
+        to_version: the champion from now on; None where there is none or nothing moves.
+    """
+
+    event: str
+    recipe: str
+    version: str
+    who: str
+    why: str
+    evidence: Mapping[str, str] = field(default_factory=dict)
+    from_version: str | None = None
+    to_version: str | None = None
+
+
+@dataclass(frozen=True)
+class LedgerEntry:
+    """A decision as the ledger holds it: one line of canonical JSON (sorted keys, no spaces, UTF-8).
 
     Attributes:
         number: from 1.
-        time: ISO, UTC, with microseconds; never before the line above.
+        time: ISO, UTC, with microseconds; never before the entry above.
         version: the version that the event is about.
-        before: the champion until then; None where there was none or nothing moves (`from` in the file).
-        after: the champion since; None where there is none or nothing moves (`to` in the file).
-        evidence: `sha256` of the evidence document, and where known bundle_sha256, holdout_sha256, verdict.
-        previous: `hash` of the line above.
-        hash: SHA-256 of this line without `hash`.
+        from_version: as in `Decision`; `from` in the file.
+        to_version: as in `Decision`; `to` in the file.
+        evidence: as in `Decision`.
+        previous: `hash` of the entry above.
+        hash: SHA-256 of this entry without `hash`.
     """
 
     number: int
@@ -46,8 +70,8 @@ class Line:
     event: str
     recipe: str
     version: str
-    before: str | None
-    after: str | None
+    from_version: str | None
+    to_version: str | None
     who: str
     why: str
     evidence: dict[str, str]
@@ -59,30 +83,30 @@ class Line:
         return datetime.fromisoformat(self.time)
 
     @property
-    def moves(self) -> bool:
-        return self.event in MOVES
+    def moves_champion(self) -> bool:
+        return self.event in MOVE_EVENTS
 
-    def plain(self) -> dict[str, Any]:
-        """Key and value as they are written."""
-        return {WRITTEN.get(field.name, field.name): getattr(self, field.name) for field in fields(self)}
+    def to_dict(self) -> dict[str, Any]:
+        """Return the entry with the keys of the file."""
+        return {json_key(item.name): getattr(self, item.name) for item in fields(self)}
 
 
 @dataclass(frozen=True)
-class Found:
-    """What a ledger's file holds.
+class LedgerContent:
+    """What a ledger's file holds, intact or not.
 
     Attributes:
-        lines: those that can be read, in the order of the file.
-        faults: everything that is wrong with them by themselves.
-        torn: bytes after the last newline: a line whose writing was cut short.
+        entries: those that can be read, in the order of the file.
+        problems: a sentence for everything that is wrong with the file by itself.
+        incomplete_end: bytes after the last newline: an entry whose writing was cut short.
     """
 
-    lines: list[Line]
-    faults: list[str]
-    torn: bytes
+    entries: list[LedgerEntry]
+    problems: list[str]
+    incomplete_end: bytes
 
 
-# ---------------------------------------------------------------- asking
+# ---------------------------------------------------------------- queries
 
 
 def ledger_file(project: Project, recipe: str) -> Path:
@@ -93,52 +117,73 @@ def recipes_with_ledger(project: Project) -> list[str]:
     return sorted(file.stem for file in (project.home / "ledger").glob("*.jsonl"))
 
 
-def read(project: Project, recipe: str) -> list[Line]:
-    """Every line; none where there is no file. A torn end was never promised and is left out.
+def read_entries(project: Project, recipe: str) -> list[LedgerEntry]:
+    """Return every entry of a ledger; an empty list where there is no file.
+
+    An incomplete last line is left out: its writer was never told that it is stored.
 
     Raises:
-        DataError: the chain does not hold; names each fault.
+        DataError: the chain of hashes is broken; the message names each problem.
+        InfrastructureError: the file cannot be read.
     """
-    found = look(project, recipe)
-    if found.faults:
-        raise broken(project, recipe, found.faults)
-    return found.lines
+    content = read_content(project, recipe)
+    if content.problems:
+        raise broken_ledger_error(project, recipe, content.problems)
+    return content.entries
 
 
-def champion(lines: list[Line], at: datetime | None = None) -> str | None:
-    """The version that was champion at that moment (with a zone; left out: now), None where none was."""
-    moves = [line for line in lines if line.moves and (at is None or line.moment <= at)]
-    return moves[-1].after if moves else None
+def champion_at(entries: list[LedgerEntry], at: datetime | None = None) -> str | None:
+    """Return the version that was champion at a time, None where there was none.
+
+    Args:
+        at: with a time zone; None for now.
+    """
+    champion = None
+    for entry in entries:
+        if entry.moves_champion and (at is None or entry.moment <= at):
+            champion = entry.to_version
+    return champion
 
 
-def last_move(lines: list[Line]) -> Line | None:
-    return next((line for line in reversed(lines) if line.moves), None)
+def last_move(entries: list[LedgerEntry]) -> LedgerEntry | None:
+    """Return the last entry that changed the champion, None where there is none."""
+    for entry in reversed(entries):
+        if entry.moves_champion:
+            return entry
+    return None
 
 
-def champion_before(lines: list[Line]) -> str | None:
-    """The champion before the present one; of a recipe whose champion was retired, that one.
+def champion_before(entries: list[LedgerEntry]) -> str | None:
+    """Return the champion before the present one; where the champion was retired, that one.
 
     A rollback takes back what it undid: after 1, 2, 3 and a rollback to 2, the champion before is 1 and not 3.
     """
-    reigns: list[str | None] = []
-    for line in lines:
-        if line.event == "rollback" and line.after in reigns:
-            del reigns[len(reigns) - reigns[::-1].index(line.after) :]
-        elif line.moves:
-            reigns.append(line.after)
-    return next((version for version in reversed(reigns[:-1]) if version is not None), None)
+    champions: list[str | None] = []
+    for entry in entries:
+        if entry.event == "rollback" and entry.to_version in champions:
+            last_position = len(champions) - 1 - champions[::-1].index(entry.to_version)
+            del champions[last_position + 1 :]
+        elif entry.moves_champion:
+            champions.append(entry.to_version)
+    for version in reversed(champions[:-1]):
+        if version is not None:
+            return version
+    return None
 
 
-def judged(lines: list[Line], holdout_sha256: str) -> int:
-    """How many different bundles this holdout has judged."""
-    judgements = (line.evidence for line in lines if line.evidence.get("holdout_sha256") == holdout_sha256)
-    return len({evidence["bundle_sha256"] for evidence in judgements if "bundle_sha256" in evidence})
+def count_evaluated_bundles(entries: list[LedgerEntry], holdout_sha256: str) -> int:
+    """Return how many different bundles have been evaluated on this holdout."""
+    bundle_hashes = set()
+    for entry in entries:
+        if entry.evidence.get("holdout_sha256") == holdout_sha256 and "bundle_sha256" in entry.evidence:
+            bundle_hashes.add(entry.evidence["bundle_sha256"])
+    return len(bundle_hashes)
 
 
-def actor() -> str:
-    """Who acts: AE_BY, else the login name."""
-    if named := os.environ.get("AE_BY", "").strip():
-        return named
+def current_actor() -> str:
+    """Return the name to write into the ledger: AE_BY, else the login name."""
+    if actor_name := os.environ.get("AE_BY", "").strip():
+        return actor_name
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a container's user may have no entry in the password file
@@ -148,149 +193,170 @@ def actor() -> str:
 # ---------------------------------------------------------------- reading
 
 
-def look(project: Project, recipe: str) -> Found:
-    """The file as it is, faulty or not; nothing where there is none."""
+def read_content(project: Project, recipe: str) -> LedgerContent:
+    """Read a ledger's file without refusing a broken one; empty where there is no file.
+
+    Raises:
+        InfrastructureError: the file cannot be read.
+    """
     file = ledger_file(project, recipe)
-    with reaching(file):
+    with _file_errors(file):
         data = file.read_bytes() if file.is_file() else b""
-    *whole, torn = data.split(b"\n")
-    lines, faults = [], []
-    for place, raw in enumerate(whole, 1):
+    *complete_lines, incomplete_end = data.split(b"\n")
+    entries: list[LedgerEntry] = []
+    problems: list[str] = []
+    for position, raw in enumerate(complete_lines, 1):
         try:
-            line = parse(raw)
-            faults += [f"line {place} of the file {fault}" for fault in own_faults(line, raw, recipe)]
-            lines.append(line)
-        except (ValueError, RecursionError) as error:  # what JSON, UTF-8 and `parse` raise
-            faults.append(f"line {place} of the file cannot be read: {error}")
-    return Found(lines, [*faults, *order_faults(lines), *chain_faults(lines)], torn)
+            entry = parse_entry(raw)
+            problems += [f"line {position} of the file {problem}" for problem in _entry_problems(entry, raw, recipe)]
+            entries.append(entry)
+        except (ValueError, RecursionError) as error:  # what JSON, UTF-8 and `parse_entry` raise
+            problems.append(f"line {position} of the file cannot be read: {error}")
+    problems += [*_order_problems(entries), *_chain_problems(entries)]
+    return LedgerContent(entries, problems, incomplete_end)
 
 
-def parse(raw: bytes) -> Line:
-    """Raises ValueError where it is no line; whether the line is true is another question."""
-    given = json.loads(raw.decode("utf-8"))
-    names = {WRITTEN.get(field.name, field.name): field.name for field in fields(Line)}
-    if not isinstance(given, dict) or given.keys() != names.keys():
-        raise ValueError(f"an object with exactly {', '.join(sorted(names))} is allowed")
-    line = Line(**{names[key]: value for key, value in given.items()})
-    texts = (line.event, line.recipe, line.version, line.who, line.why, line.previous, line.hash)
-    champions = (line.before, line.after)
-    if not (
+def parse_entry(raw: bytes) -> LedgerEntry:
+    """Read one line of the file; its hashes are not checked.
+
+    Raises:
+        ValueError: the line is no ledger entry.
+    """
+    content = json.loads(raw.decode("utf-8"))
+    attributes = {json_key(item.name): item.name for item in fields(LedgerEntry)}
+    if not isinstance(content, dict) or content.keys() != attributes.keys():
+        raise ValueError(f"expected an object with exactly {', '.join(sorted(attributes))}")
+    entry = LedgerEntry(**{attributes[key]: value for key, value in content.items()})
+    if not _has_valid_types(entry):
+        raise ValueError("a value is of the wrong type")
+    if type(entry.number) is not int or entry.number < 1:
+        raise ValueError(f"expected a number of 1 or more, got {entry.number!r}")
+    if entry.event not in MOVE_EVENTS + NOTE_EVENTS:
+        raise ValueError(f"expected one of the events {', '.join(MOVE_EVENTS + NOTE_EVENTS)}, got {entry.event!r}")
+    if not isinstance(entry.time, str) or entry.moment.utcoffset() is None:
+        raise ValueError(f"expected an ISO time with a time zone, got {entry.time!r}")
+    return entry
+
+
+def json_key(attribute_name: str) -> str:
+    """Return the key in the file of an attribute of `LedgerEntry`."""
+    return JSON_KEYS.get(attribute_name, attribute_name)
+
+
+def _has_valid_types(entry: LedgerEntry) -> bool:
+    texts = (entry.event, entry.recipe, entry.version, entry.who, entry.why, entry.previous, entry.hash)
+    champions = (entry.from_version, entry.to_version)
+    return (
         all(isinstance(value, str) for value in texts)
         and all(value is None or isinstance(value, str) for value in champions)
-        and isinstance(line.evidence, dict)
-        and all(isinstance(value, str) for value in line.evidence.values())
-    ):
-        raise ValueError("a value is of the wrong type")
-    if type(line.number) is not int or line.number < 1:
-        raise ValueError(f"number {line.number!r} given; 1 or more is allowed")
-    if line.event not in MOVES + NOTES:
-        raise ValueError(f"event {line.event!r} given; {', '.join(MOVES + NOTES)} are allowed")
-    if not isinstance(line.time, str) or line.moment.utcoffset() is None:
-        raise ValueError(f"time {line.time!r} given; an ISO time with a zone is allowed")
-    return line
+        and isinstance(entry.evidence, dict)
+        and all(isinstance(value, str) for value in entry.evidence.values())
+    )
 
 
-def own_faults(line: Line, raw: bytes, recipe: str) -> Iterator[str]:
-    """What is wrong with a line by itself."""
-    if digest(line.plain()) != line.hash:
-        yield "was edited: its content does not give its hash"
-    elif canonical(line.plain()) != raw:
-        yield "was edited: it is not written as a ledger is"
-    if line.recipe != recipe:
-        yield f"is of the recipe {line.recipe}"
+def _entry_problems(entry: LedgerEntry, raw: bytes, recipe: str) -> Iterator[str]:
+    """Check an entry by itself."""
+    if entry_hash(entry.to_dict()) != entry.hash:
+        yield "was edited: its content does not match its hash"
+    elif canonical_json(entry.to_dict()) != raw:
+        yield "was edited: it is not canonical JSON"
+    if entry.recipe != recipe:
+        yield f"belongs to the recipe {entry.recipe}"
 
 
-def order_faults(lines: list[Line]) -> Iterator[str]:
-    """Numbers that are missing, there more than once, or out of their order."""
-    numbers = [line.number for line in lines]
-    ordered = sorted(set(numbers))
-    for lower, upper in pairwise([0, *ordered]):
+def _order_problems(entries: list[LedgerEntry]) -> Iterator[str]:
+    """Find numbers that are missing, there more than once, or out of order."""
+    numbers = [entry.number for entry in entries]
+    for lower, upper in pairwise([0, *sorted(set(numbers))]):
         if upper > lower + 1:
-            yield missing(lower + 1, upper - 1)
+            yield describe_missing(lower + 1, upper - 1)
     for number, times in Counter(numbers).items():
         if times > 1:
             yield f"number {number} is there {times} times"
-    for above, below in pairwise(numbers):
-        if above > below:
-            yield f"number {below} stands below number {above}: lines were swapped"
+    for above, next_number in pairwise(numbers):
+        if above > next_number:
+            yield f"number {next_number} stands below number {above}: lines were swapped"
 
 
-def missing(first: int, last: int) -> str:
-    return f"number {first} is missing" if first == last else f"numbers {first} to {last} are missing"
+def describe_missing(first_number: int, last_number: int) -> str:
+    if first_number == last_number:
+        return f"number {first_number} is missing"
+    return f"numbers {first_number} to {last_number} are missing"
 
 
-def chain_faults(lines: list[Line]) -> Iterator[str]:
-    """Lines that do not follow the line of the number before, wherever that stands."""
-    hashes = {0: FIRST} | {line.number: line.hash for line in lines}
-    for line in lines:
-        if line.previous != hashes.get(line.number - 1, line.previous):
-            yield f"number {line.number} does not hold the hash of the number before it: one of the two was replaced"
+def _chain_problems(entries: list[LedgerEntry]) -> Iterator[str]:
+    """Find entries that do not follow the entry of the number before, wherever that stands."""
+    hashes = {0: FIRST_HASH} | {entry.number: entry.hash for entry in entries}
+    for entry in entries:
+        if entry.previous != hashes.get(entry.number - 1, entry.previous):
+            yield f"number {entry.number} does not hold the hash of the number before it: one of the two was replaced"
 
 
-def broken(project: Project, recipe: str, faults: list[str]) -> DataError:
+def broken_ledger_error(project: Project, recipe: str, problems: list[str]) -> DataError:
+    """Build the error to raise for a ledger with problems."""
     return DataError(
-        f"the ledger {ledger_file(project, recipe)} does not hold: {'; '.join(faults)}. Nothing moves until it does: put back a "
-        f"copy that holds, then type `ae ledger verify {recipe}`; docs/ledger.md says what to do where there is none"
+        f"the ledger {ledger_file(project, recipe)} is not intact: {'; '.join(problems)}. No version is promoted until it is: "
+        f"restore an intact copy, then type `ae ledger verify {recipe}`; docs/ledger.md says what to do where there is none"
     )
 
 
 # ---------------------------------------------------------------- writing
 
 
-def append(
-    project: Project,
-    recipe: str,
-    *,
-    event: str,
-    version: str,
-    before: str | None,
-    after: str | None,
-    who: str,
-    why: str,
-    evidence: Mapping[str, str],
-    announce: Callable[[Line], None] | None = None,
-) -> Line:
-    """Adds a line; once this returns, it is on the disk. The caller holds `file_lock(project, "ledger")`.
+def append_entry(project: Project, decision: Decision, announce: Callable[[LedgerEntry], None] | None = None) -> LedgerEntry:
+    """Add an entry; once this returns, it is on the disk. The caller holds `file_lock(project, "ledger")`.
 
     Args:
-        announce: is told the line before it is written, so that one which nobody announced can be told from it.
+        announce: called with the entry before it is written, so that an entry added by hand can be recognised.
+
+    Returns:
+        The entry with its number, time and hashes.
 
     Raises:
-        DataError: the ledger does not hold, or ends in a torn line.
-        UsageError: `who` or `why` says nothing, or is no text.
+        DataError: the ledger is not intact, or ends in an incomplete line.
+        UsageError: `who` or `why` is empty or not UTF-8.
     """
-    found = look(project, recipe)
-    if faults := [*found.faults, *(["it ends in a torn line"] if found.torn else [])]:
-        raise broken(project, recipe, faults)
-    above = found.lines[-1] if found.lines else None
-    now = datetime.now(UTC)
+    recipe = decision.recipe
+    ledger_content = read_content(project, recipe)
+    problems = list(ledger_content.problems)
+    if ledger_content.incomplete_end:
+        problems.append("it ends in an incomplete line")
+    if problems:
+        raise broken_ledger_error(project, recipe, problems)
+    entries, now, previous_hash = ledger_content.entries, datetime.now(UTC), FIRST_HASH
+    if entries:
+        now = max(now, entries[-1].moment)  # a clock that was put back must not make yesterday's champion today's
+        previous_hash = entries[-1].hash
     content = {
-        "number": len(found.lines) + 1,
-        # A clock that was put back must not make yesterday's champion today's.
-        "time": (max(now, above.moment) if above else now).isoformat(timespec="microseconds"),
-        "event": event,
+        "number": len(entries) + 1,
+        "time": now.isoformat(timespec="microseconds"),
+        "event": decision.event,
         "recipe": recipe,
-        "version": version,
-        "from": before,
-        "to": after,
-        "who": said(who, "who"),
-        "why": said(why, "why"),
-        "evidence": dict(evidence),
-        "previous": above.hash if above else FIRST,
+        "version": decision.version,
+        "from": decision.from_version,
+        "to": decision.to_version,
+        "who": require_text(decision.who, "who"),
+        "why": require_text(decision.why, "why"),
+        "evidence": dict(decision.evidence),
+        "previous": previous_hash,
     }
-    line = parse(canonical(content | {"hash": digest(content)}))
+    entry = parse_entry(canonical_json(content | {"hash": entry_hash(content)}))
     if announce is not None:
-        announce(line)
-    write(ledger_file(project, recipe), canonical(line.plain()) + b"\n")
-    return line
+        announce(entry)
+    append_bytes(ledger_file(project, recipe), canonical_json(entry.to_dict()) + b"\n")
+    return entry
 
 
-def said(given: str, name: str) -> str:
-    """The text in one piece, without spaces around it."""
-    text = given.strip()
+def require_text(value: str, name: str) -> str:
+    """Return the text without spaces around it.
+
+    Raises:
+        UsageError: the text is empty or not UTF-8.
+    """
+    text = value.strip()
     if not text:
         option = "--by NAME" if name == "who" else "--why TEXT"
-        raise UsageError(f"`{name}` is empty; the ledger keeps who moved what and why: give {option}")
+        raise UsageError(f"`{name}` is empty, and the ledger records who decided and why: give {option}")
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
@@ -298,18 +364,18 @@ def said(given: str, name: str) -> str:
     return text
 
 
-def canonical(content: Mapping[str, Any]) -> bytes:
+def canonical_json(content: Mapping[str, Any]) -> bytes:
     return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
 
 
-def digest(content: Mapping[str, Any]) -> str:
-    """SHA-256 of a line's content without its hash."""
-    return hashlib.sha256(canonical({key: value for key, value in content.items() if key != "hash"})).hexdigest()
+def entry_hash(content: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of an entry's content without its key `hash`."""
+    return hashlib.sha256(canonical_json({key: value for key, value in content.items() if key != "hash"})).hexdigest()
 
 
-def write(file: Path, data: bytes) -> None:
-    """Appends, and waits until the disk has it."""
-    with reaching(file):
+def append_bytes(file: Path, data: bytes) -> None:
+    """Append to a file and wait until the disk has it."""
+    with _file_errors(file):
         is_new = not file.exists()
         file.parent.mkdir(parents=True, exist_ok=True)
         with file.open("ab") as stream:
@@ -322,7 +388,7 @@ def write(file: Path, data: bytes) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """A new file's name is on the disk only when its folder is."""
+    """Write a folder to the disk: a new file's name is there only when its folder is."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -330,19 +396,23 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def cut_torn_end(project: Project, recipe: str) -> int:
-    """Cuts away what stands after the last newline; returns how many bytes that were. The caller holds the lock."""
+def cut_incomplete_end(project: Project, recipe: str) -> int:
+    """Cut off everything after the last newline. The caller holds the lock.
+
+    Returns:
+        The number of bytes that were cut off.
+    """
     file = ledger_file(project, recipe)
-    torn = len(look(project, recipe).torn)
-    with reaching(file), file.open("r+b") as stream:
-        stream.truncate(file.stat().st_size - torn)
+    byte_count = len(read_content(project, recipe).incomplete_end)
+    with _file_errors(file), file.open("r+b") as stream:
+        stream.truncate(file.stat().st_size - byte_count)
         os.fsync(stream.fileno())
-    return torn
+    return byte_count
 
 
 @contextmanager
-def reaching(file: Path) -> Iterator[None]:
-    """Makes what the disk raises a message with what to do."""
+def _file_errors(file: Path) -> Iterator[None]:
+    """Turn an OSError into a message that says what to do."""
     try:
         yield
     except OSError as error:

@@ -114,6 +114,7 @@ def compared(bundle: Path, folder: Path) -> Tryout:
     """What the stranger left in `folder`, beside what the bundle says of the same samples."""
     import numpy as np
 
+    from aeops.bundle.answer_check import check_answers
     from aeops.bundle.detector import Detector
 
     heard = json.loads((folder / "answers.json").read_text(encoding="utf-8"))
@@ -122,11 +123,13 @@ def compared(bundle: Path, folder: Path) -> Tryout:
         return Tryout("needs torch to answer")
     if (fault := misshapen(heard["answers"], len(example))) is not None:
         return Tryout(fault)
-    own = Detector(bundle).score(example)["score"]
-    difference = float(np.abs(np.array([answer["score"] for answer in heard["answers"]]) - own).max())
-    if not difference <= TOLERANCE:  # NaN too
-        told = difference if math.isfinite(difference) else None
-        return Tryout(f"scores its example otherwise than the bundle does, by {difference:.3g}", heard["milliseconds"], told)
+    values = {key: np.array([answer[key] for answer in heard["answers"]]) for key in KEYS}
+    if (problem := check_answers(values, len(example))) is not None:
+        return Tryout(problem)
+    difference = float(np.abs(values["score"] - Detector(bundle).score(example)["score"]).max())
+    if difference > TOLERANCE:
+        message = f"scores its example otherwise than the bundle does, by {difference:.3g}"
+        return Tryout(message, heard["milliseconds"], difference)
     return Tryout(ANSWERS, heard["milliseconds"], difference)
 
 

@@ -1,10 +1,10 @@
-"""Every decision about a version, and every move of the alias `champion`: written down first, then done.
+"""Every decision about a version, and every move of the alias `champion`: first written to the ledger, then carried out.
 
-A move is four writes, in this order: the tag `ledger.begun` with the line's hash, the line itself, the alias, the tag
-`ledger.00007` (the line's mirror). So a last line that was begun and has no mirror is a crash, which `repair` carries out; a
-line that nobody announced was added by hand; and a line that is gone leaves its mirror behind.
+A decision is four writes, in this order: the model's tag `ledger.begun` with the entry's hash, the entry itself, the alias, the
+tag `ledger.00007` (the entry's mirror). So a last entry that was announced and has no mirror was interrupted by a crash, and
+`repair_ledger` completes it; an entry that was never announced was added by hand; a deleted entry leaves its mirror behind.
 
-Keep to this: nobody else moves the alias or writes to a ledger, and whatever changes the order changes `repair`, too.
+Invariant: nothing else moves the alias or writes to a ledger. A change of the order above also changes `repair_ledger`.
 """
 
 import re
@@ -14,414 +14,469 @@ from dataclasses import dataclass
 
 from aeops.errors import DataError, GateError, InfrastructureError, UsageError
 from aeops.registry import ledger
+from aeops.registry.aliases import CHAMPION
 from aeops.registry.database import file_lock
-from aeops.registry.ledger import Line
-from aeops.registry.store import CHAMPION, Store
+from aeops.registry.ledger import Decision, LedgerEntry
+from aeops.registry.store import Store
 
-BEGUN = "ledger.begun"
-MIRROR = re.compile(r"ledger\.([0-9]{5,})")
-BY_A_PERSON = ("approval", "rejection")  # the later one counts; any other event happens once for an evidence
-MADE_CHAMPION = ("promotion", "recalibration")  # what `promote` writes: the second where the weights stay as they are
-WEIGHTS = "weights_sha256"  # a tag of each version
+PENDING_TAG = "ledger.begun"
+MIRROR_TAG = re.compile(r"ledger\.([0-9]{5,})")
+PERSON_EVENTS = ("approval", "rejection")  # the later one counts; any other event happens once for an evidence
+PROMOTION_EVENTS = ("promotion", "recalibration")  # what `promote` writes: the second where the weights stay the same
+WEIGHTS_TAG = "weights_sha256"  # of each version
 
 
-# ---------------------------------------------------------------- deciding
+# ---------------------------------------------------------------- decisions
 
 
 def promote(
     store: Store, recipe: str, version: str, *, expected: str | None, who: str, why: str, evidence: Mapping[str, str]
-) -> Line:
-    """Makes the version champion, if the champion is still the one it was compared with.
+) -> LedgerEntry:
+    """Make the version champion, if the champion is still the one it was compared with.
 
-    The line's event is `recalibration` where the champion's own weights come back with another threshold, else `promotion`.
-    The same evidence promotes a version once: a repetition, also after a kill at any moment, gives the line that is there. So a
-    rollback stands until there is new evidence.
+    The event is `recalibration` where the version has the champion's own weights with another threshold, else `promotion`.
+    The same evidence promotes a version once: a repetition, also after a kill at any moment, returns the entry that is there. So
+    a rollback lasts until there is new evidence.
 
     Args:
+        version: a number or an alias.
         expected: the champion that the version was compared with; None where there was none.
         evidence: with `sha256`; bundle_sha256 is added.
 
+    Returns:
+        The ledger's entry of the promotion.
+
     Raises:
-        GateError: the champion is another one by now.
-        DataError: the ledger does not hold, the alias was moved behind its back, or the bundle is not what was registered.
+        GateError: the champion has changed since the comparison.
+        DataError: the ledger is not intact, the alias was changed outside `ae`, or the bundle is not the registered one.
         UsageError: no such version.
     """
-    version, evidence = about(store, recipe, version, evidence)
-    with lock(store):
-        lines = settled(store, recipe)
-        if done := already(lines, "promotion", version, evidence["sha256"]):
-            return done
-        present, last = ledger.champion(lines), ledger.last_move(lines)
-        if last is not None and present == version:
+    version, evidence = _resolve_version(store, recipe, version, evidence)
+    with ledger_lock(store):
+        entries = _consistent_entries(store, recipe)
+        if same_entry := _find_same_decision(entries, "promotion", version, evidence["sha256"]):
+            return same_entry
+        present_version, last = ledger.champion_at(entries), ledger.last_move(entries)
+        if last is not None and present_version == version:
             return last
-        if present != expected:
-            raise overtaken(recipe, version, expected, last)
-        require_whole(store, recipe, version, evidence["bundle_sha256"])
-        event = "recalibration" if has_weights_of(store, recipe, version, present) else "promotion"
-        return record(store, recipe, event, version, before=present, after=version, who=who, why=why, evidence=evidence)
+        if present_version != expected:
+            raise _champion_changed_error(recipe, version, expected, last)
+        _require_intact_bundle(store, recipe, version, evidence["bundle_sha256"])
+        event = "recalibration" if _has_same_weights(store, recipe, version, present_version) else "promotion"
+        return _write_and_apply(
+            store, Decision(event, recipe, version, who, why, evidence, from_version=present_version, to_version=version)
+        )
 
 
-def has_weights_of(store: Store, recipe: str, version: str, present: str | None) -> bool:
-    """Whether the champion's weights are the version's own, so that only what is made of its scores can differ."""
-    if present is None:
+def _has_same_weights(store: Store, recipe: str, version: str, present_version: str | None) -> bool:
+    """Return True if version and champion share their weights, so that only what is made of the scores can differ."""
+    if present_version is None:
         return False
-    ours, theirs = (store.version(recipe, one).tags.get(WEIGHTS) for one in (version, present))
-    return ours is not None and ours == theirs
+    version_weights = store.version(recipe, version).tags.get(WEIGHTS_TAG)
+    champion_weights = store.version(recipe, present_version).tags.get(WEIGHTS_TAG)
+    return version_weights is not None and version_weights == champion_weights
 
 
-def refuse(store: Store, recipe: str, version: str, *, who: str, why: str, evidence: Mapping[str, str]) -> Line:
-    """Writes down that the gate refused the version; the same evidence once."""
-    return note(store, recipe, version, event="refusal", who=who, why=why, evidence=evidence)
+def record_decision(store: Store, decision: Decision) -> LedgerEntry:
+    """Record a decision that leaves the champion as it is; the same evidence is recorded once.
 
+    A person may decide again: an approval after a rejection is another entry.
 
-def note(store: Store, recipe: str, version: str, *, event: str, who: str, why: str, evidence: Mapping[str, str]) -> Line:
-    """Writes down a decision that moves nothing: `refusal`, `request`, `approval` or `rejection`; the same evidence once.
+    Args:
+        decision: with one of `ledger.NOTE_EVENTS` as its event; its version may be an alias.
 
-    A person may think again: an approval after a rejection is another line.
+    Returns:
+        The ledger's entry of the decision.
 
     Raises:
-        DataError: the ledger does not hold, or the evidence is of another bundle.
+        DataError: the ledger is not intact, or the evidence belongs to another bundle.
         UsageError: no such version.
     """
-    if event not in ledger.NOTES:
-        raise ValueError(f"event {event!r} given; {', '.join(ledger.NOTES)} are allowed")
-    version, evidence = about(store, recipe, version, evidence)
-    with lock(store):
-        lines = whole(store, recipe).found.lines
-        if done := already(lines, event, version, evidence["sha256"]):
-            return done
-        return record(store, recipe, event, version, before=None, after=None, who=who, why=why, evidence=evidence)
+    recipe, event = decision.recipe, decision.event
+    if event not in ledger.NOTE_EVENTS:
+        raise ValueError(f"expected one of the events {', '.join(ledger.NOTE_EVENTS)}, got {event!r}")
+    version, evidence = _resolve_version(store, recipe, decision.version, decision.evidence)
+    with ledger_lock(store):
+        entries = _repaired_state(store, recipe).ledger_content.entries
+        if same_entry := _find_same_decision(entries, event, version, evidence["sha256"]):
+            return same_entry
+        return _write_and_apply(store, Decision(event, recipe, version, decision.who, decision.why, evidence))
 
 
 def rollback(
     store: Store, recipe: str, to: str | None, *, who: str, why: str, admit: Callable[[str], object] | None = None
-) -> Line:
-    """Makes a former champion the champion again, at once.
+) -> LedgerEntry:
+    """Make a former champion the champion again, at once.
 
-    It also sets right an alias that was moved by hand. The same words again, as after a kill, change nothing.
+    This also corrects an alias that was moved by hand. The same command again, as after a kill, changes nothing.
 
     Args:
-        to: the version; None: the champion before this one.
-        admit: is given the version before anything is written, and raises where it may not be served.
+        to: the version; None for the champion before this one.
+        admit: called with the version before anything is written; raises where the version may not be served.
+
+    Returns:
+        The ledger's entry of the rollback.
 
     Raises:
         GateError: that version never was champion.
-        DataError: the ledger does not hold, or the bundle is not the one that was champion.
-        UsageError: there is nothing to go back to, or the version is champion already.
+        DataError: the ledger is not intact, or the bundle is not the one that was champion.
+        UsageError: there is no earlier champion, or the version is champion already.
     """
-    with lock(store):
-        state = whole(store, recipe)
-        lines, present = state.found.lines, ledger.champion(state.found.lines)
-        last = ledger.last_move(lines)
+    with ledger_lock(store):
+        state = _repaired_state(store, recipe)
+        entries = state.ledger_content.entries
+        present_version, last = ledger.champion_at(entries), ledger.last_move(entries)
         if last is None:
             raise UsageError(f"{recipe} never had a champion: make one with `ae run {recipe}`")
-        if state.alias == present and is_same_command(last, "rollback", to, who, why):
+        if state.alias == present_version and _is_same_command(last, "rollback", to, who, why):
             return last
-        target = former_champion(recipe, lines, to)
-        if target == present == state.alias:
-            raise UsageError(f"version {target} of {recipe} is champion already ({told(last)})")
-        was = next(line for line in reversed(lines) if line.after == target)
-        evidence = {key: was.evidence[key] for key in ("bundle_sha256",) if key in was.evidence}
-        require_whole(store, recipe, target, evidence.get("bundle_sha256"))
+        target = _rollback_target(recipe, entries, to)
+        if target == present_version == state.alias:
+            raise UsageError(f"version {target} of {recipe} is champion already ({describe_entry(last)})")
+        evidence = {}
+        for entry in entries:
+            if entry.to_version == target:  # the last such entry counts
+                evidence = _bundle_evidence(entry.evidence)
+        _require_intact_bundle(store, recipe, target, evidence.get("bundle_sha256"))
         if admit is not None:
             admit(target)
-        return record(store, recipe, "rollback", target, before=present, after=target, who=who, why=why, evidence=evidence)
+        return _write_and_apply(
+            store, Decision("rollback", recipe, target, who, why, evidence, from_version=present_version, to_version=target)
+        )
 
 
-def retire(store: Store, recipe: str, *, who: str, why: str) -> Line:
-    """Takes the champion away: nothing is served until another one is promoted, or this one rolled back to.
+def retire(store: Store, recipe: str, *, who: str, why: str) -> LedgerEntry:
+    """Remove the champion: nothing is served until a version is promoted or rolled back to.
+
+    Returns:
+        The ledger's entry of the retirement.
 
     Raises:
-        DataError: the ledger does not hold.
+        DataError: the ledger is not intact.
         UsageError: there is no champion.
     """
-    with lock(store):
-        state = whole(store, recipe)
-        present, last = ledger.champion(state.found.lines), ledger.last_move(state.found.lines)
-        version = present or state.alias
+    with ledger_lock(store):
+        state = _repaired_state(store, recipe)
+        entries = state.ledger_content.entries
+        present_version, last = ledger.champion_at(entries), ledger.last_move(entries)
+        version = present_version or state.alias
         if version is None:
-            if last is not None and is_same_command(last, "retirement", None, who, why):
+            if last is not None and _is_same_command(last, "retirement", None, who, why):
                 return last
-            raise UsageError(f"{recipe} has no champion to retire" + (f" ({told(last)})" if last else ""))
-        return record(store, recipe, "retirement", version, before=present, after=None, who=who, why=why, evidence={})
+            raise UsageError(f"{recipe} has no champion to retire{_in_brackets(last)}")
+        return _write_and_apply(store, Decision("retirement", recipe, version, who, why, from_version=present_version))
 
 
-# ---------------------------------------------------------------- mending and checking
+# ---------------------------------------------------------------- repairing and checking
 
 
-def repair(store: Store, recipe: str) -> list[str]:
-    """Carries out what a crash left undone, in the direction the ledger says; returns what it mended.
+def repair_ledger(store: Store, recipe: str) -> list[str]:
+    """Complete what a crash interrupted, in the direction the ledger says.
+
+    Returns:
+        A sentence for each repair.
 
     Raises:
-        DataError: the ledger does not hold, which no crash can cause.
+        DataError: the ledger is not intact, which no crash can cause.
     """
-    with lock(store):
-        return mend(store, recipe)
+    with ledger_lock(store):
+        return _repair_locked(store, recipe)
 
 
-def mend(store: Store, recipe: str) -> list[str]:
-    """As `repair`, for who holds the lock."""
-    state = look(store, recipe)
-    if faults := [*state.found.faults, *mirror_faults(state)]:
-        raise ledger.broken(store.project, recipe, faults)
-    mended = []
-    if state.found.torn:
-        cut = ledger.cut_torn_end(store.project, recipe)
-        mended.append(f"cut {cut} bytes of a torn line off the end of the ledger: it was never promised")
+def _repair_locked(store: Store, recipe: str) -> list[str]:
+    """Repair as `repair_ledger` does, while the caller holds the lock."""
+    state = read_registry_state(store, recipe)
+    if problems := [*state.ledger_content.problems, *_mirror_problems(state)]:
+        raise ledger.broken_ledger_error(store.project, recipe, problems)
+    messages = []
+    if state.ledger_content.incomplete_end:
+        byte_count = ledger.cut_incomplete_end(store.project, recipe)
+        messages.append(f"cut {byte_count} bytes of an incomplete line off the end of the ledger: it was never confirmed")
     if pending := state.pending:
-        carry_out(store, pending)
-        mended.append(f"carried out what was begun and cut short: {told(pending)}")
-    if state.alias and not state.found.lines:
-        adopt(store, recipe, state.alias)
-        mended.append(f"took champion {state.alias} into the ledger, which begins with it")
-    return mended
+        _apply_entry(store, pending)
+        messages.append(f"completed what was interrupted: {describe_entry(pending)}")
+    if state.alias and not state.ledger_content.entries:
+        _adopt_champion(store, recipe, state.alias)
+        messages.append(f"added champion {state.alias} to the ledger as its first entry")
+    return messages
 
 
-def adopt(store: Store, recipe: str, version: str) -> None:
-    """Begins a ledger with the champion that is older than it."""
-    tags = store.version(recipe, version).tags
-    evidence = {key: tags[key] for key in ("bundle_sha256",) if key in tags}
+def _adopt_champion(store: Store, recipe: str, version: str) -> None:
+    """Begin a ledger with the champion that is older than it."""
+    evidence = _bundle_evidence(store.version(recipe, version).tags)
     why = "was champion before the ledger began"
-    record(store, recipe, "adoption", version, before=None, after=version, who=ledger.actor(), why=why, evidence=evidence)
+    decision = Decision("adoption", recipe, version, ledger.current_actor(), why, evidence, to_version=version)
+    _write_and_apply(store, decision)
 
 
-def faults(store: Store, recipe: str) -> list[str]:
-    """Everything that is wrong with ledger, mirrors, alias and the champion's bundle; changes nothing."""
-    with lock(store):
-        state = look(store, recipe)
-    found = [*state.found.faults, *mirror_faults(state)]
-    if not found:  # else the ledger cannot say who is champion
-        found = [*unfinished(recipe, state), *alias_faults(recipe, state)]
-    return [*found, *bundle_faults(store, recipe, state)]
+def find_problems(store: Store, recipe: str) -> list[str]:
+    """Check ledger, mirrors, alias and the champion's bundle without changing anything.
+
+    Returns:
+        A sentence for each problem; an empty list if everything is consistent.
+    """
+    with ledger_lock(store):
+        state = read_registry_state(store, recipe)
+    problems = [*state.ledger_content.problems, *_mirror_problems(state)]
+    if not problems:  # else the ledger cannot say who is champion
+        problems += [*_unfinished_work(recipe, state), *alias_problems(recipe, state)]
+    return [*problems, *_bundle_problems(store, recipe, state)]
 
 
 # ---------------------------------------------------------------- ledger, mirrors and alias together
 
 
 @dataclass(frozen=True)
-class State:
-    """What ledger and registry say at one moment.
+class RegistryState:
+    """Ledger and registry of a recipe at one moment.
 
     Attributes:
-        registered: whether MLflow holds a model of the recipe.
-        mirrors: number of a line -> its hash, as MLflow has it.
-        begun: hash of the line that was begun last.
-        alias: the version that the alias champion is on.
+        is_registered: whether MLflow holds a model of the recipe.
+        mirror_hashes: number of an entry -> its hash, as MLflow has it.
+        pending_hash: hash of the entry that was announced last.
+        alias: the version that the alias champion points to.
     """
 
-    found: ledger.Found
-    registered: bool
-    mirrors: dict[int, str]
-    begun: str | None
+    ledger_content: ledger.LedgerContent
+    is_registered: bool
+    mirror_hashes: dict[int, str]
+    pending_hash: str | None
     alias: str | None
 
     @property
-    def pending(self) -> Line | None:
-        """The last line where it was announced and is not mirrored: a crash between the two."""
-        last = self.found.lines[-1] if self.found.lines else None
-        return last if last and last.number not in self.mirrors and last.hash == self.begun else None
+    def pending(self) -> LedgerEntry | None:
+        """The last entry if it was announced and has no mirror: a crash came between the two."""
+        if not self.ledger_content.entries:
+            return None
+        last = self.ledger_content.entries[-1]
+        is_pending = last.number not in self.mirror_hashes and last.hash == self.pending_hash
+        return last if is_pending else None
 
 
-def look(store: Store, recipe: str) -> State:
+def read_registry_state(store: Store, recipe: str) -> RegistryState:
+    """Read the ledger and what MLflow holds about it; a broken ledger is read, too."""
     model = store.model(recipe)
-    tags, aliases = (model.tags, model.aliases) if model else ({}, {})
-    mirrors = {int(match[1]): value for name, value in tags.items() if (match := MIRROR.fullmatch(name))}
-    found = ledger.look(store.project, recipe)
-    return State(found, model is not None, mirrors, tags.get(BEGUN), aliases.get(CHAMPION))
+    content = ledger.read_content(store.project, recipe)
+    if model is None:
+        return RegistryState(content, is_registered=False, mirror_hashes={}, pending_hash=None, alias=None)
+    mirror_hashes = {}
+    for name, value in model.tags.items():
+        if match := MIRROR_TAG.fullmatch(name):
+            mirror_hashes[int(match[1])] = value
+    return RegistryState(content, True, mirror_hashes, model.tags.get(PENDING_TAG), model.aliases.get(CHAMPION))
 
 
-def lock(store: Store) -> AbstractContextManager[None]:
+def ledger_lock(store: Store) -> AbstractContextManager[None]:
     return file_lock(store.project, "ledger")
 
 
-def whole(store: Store, recipe: str) -> State:
-    """The state once every crash is mended; raises DataError where the ledger does not hold."""
-    mend(store, recipe)
-    return look(store, recipe)
+def _repaired_state(store: Store, recipe: str) -> RegistryState:
+    """Return the state after a repair; raise DataError where the ledger is not intact."""
+    _repair_locked(store, recipe)
+    return read_registry_state(store, recipe)
 
 
-def settled(store: Store, recipe: str) -> list[Line]:
-    """The lines of a ledger that holds and that the alias agrees with, else DataError."""
-    state = whole(store, recipe)
-    if contradictions := list(alias_faults(recipe, state)):
-        raise DataError("; ".join(contradictions))
-    return state.found.lines
+def _consistent_entries(store: Store, recipe: str) -> list[LedgerEntry]:
+    """Return the entries of an intact ledger that the alias agrees with; raise DataError otherwise."""
+    state = _repaired_state(store, recipe)
+    if problems := list(alias_problems(recipe, state)):
+        raise DataError("; ".join(problems))
+    return state.ledger_content.entries
 
 
-def record(
-    store: Store,
-    recipe: str,
-    event: str,
-    version: str,
-    *,
-    before: str | None,
-    after: str | None,
-    who: str,
-    why: str,
-    evidence: Mapping[str, str],
-) -> Line:
-    """Announces the line, writes it, and carries it out."""
-    line = ledger.append(
-        store.project,
-        recipe,
-        event=event,
-        version=version,
-        before=before,
-        after=after,
-        who=who,
-        why=why,
-        evidence=evidence,
-        announce=lambda line: store.set_model_tag(recipe, BEGUN, line.hash),
-    )
-    carry_out(store, line)
-    return line
+def _write_and_apply(store: Store, decision: Decision) -> LedgerEntry:
+    """Announce a decision, write it to the ledger, and carry it out."""
+
+    def announce(entry: LedgerEntry) -> None:
+        store.set_model_tag(decision.recipe, PENDING_TAG, entry.hash)
+
+    entry = ledger.append_entry(store.project, decision, announce)
+    _apply_entry(store, entry)
+    return entry
 
 
-def carry_out(store: Store, line: Line) -> None:
-    """The alias, then the mirror, which says that the line is done."""
-    if line.moves:
-        store.move_champion(line.recipe, line.after)
-    store.set_model_tag(line.recipe, mirror(line.number), line.hash)
+def _apply_entry(store: Store, entry: LedgerEntry) -> None:
+    """Move the alias, then set the mirror, which says that the entry is completed."""
+    if entry.moves_champion:
+        store.move_champion(entry.recipe, entry.to_version)
+    store.set_model_tag(entry.recipe, mirror_tag(entry.number), entry.hash)
 
 
-def mirror(number: int) -> str:
-    """The name of a line's tag."""
+def mirror_tag(number: int) -> str:
+    """Return the name of the model's tag for an entry."""
     return f"ledger.{number:05d}"
 
 
-# ---------------------------------------------------------------- what is wrong
+# ---------------------------------------------------------------- problems
 
 
-def mirror_faults(state: State) -> Iterator[str]:
-    """Lines that MLflow mirrors otherwise, or not at all; mirrors of lines that are gone."""
-    lines, mirrors = state.found.lines, state.mirrors
-    if lines and not state.registered:
+def _mirror_problems(state: RegistryState) -> Iterator[str]:
+    """Find entries that MLflow mirrors differently or not at all, and mirrors of entries that are gone."""
+    entries, mirror_hashes = state.ledger_content.entries, state.mirror_hashes
+    if entries and not state.is_registered:
         yield "MLflow holds no version of this recipe: the model was deleted, or MLFLOW_TRACKING_URI names another store"
         return
-    for line in lines:
-        if line.number not in mirrors and line is not state.pending:
-            yield f"number {line.number} has no tag {mirror(line.number)} in MLflow: line added, or tag deleted, by hand"
-        elif mirrors.get(line.number, line.hash) != line.hash:
-            yield f"number {line.number} is not the line that MLflow mirrors in {mirror(line.number)}: it was replaced"
-    last = max((line.number for line in lines), default=0)
-    if gone := [number for number in mirrors if number > last]:
-        yield f"{ledger.missing(last + 1, max(gone))} at the end, where MLflow has tags of {len(gone)} more: they were deleted"
+    last_number = 0
+    for entry in entries:
+        last_number = max(last_number, entry.number)
+        tag = mirror_tag(entry.number)
+        if entry.number not in mirror_hashes and entry is not state.pending:
+            yield f"number {entry.number} has no tag {tag} in MLflow: the entry was added, or the tag deleted, by hand"
+        elif mirror_hashes.get(entry.number, entry.hash) != entry.hash:
+            yield f"number {entry.number} is not the entry that MLflow mirrors in {tag}: it was replaced"
+    if deleted_numbers := [number for number in mirror_hashes if number > last_number]:
+        numbers = ledger.describe_missing(last_number + 1, max(deleted_numbers))
+        yield f"{numbers} at the end, where MLflow has tags of {len(deleted_numbers)} more: they were deleted"
 
 
-def unfinished(recipe: str, state: State) -> Iterator[str]:
-    """What a crash left: no tampering, and mended by the next run."""
-    if state.found.torn:
-        yield f"the ledger ends in a torn line, which was never promised: `ae run {recipe}` cuts it away"
+def _unfinished_work(recipe: str, state: RegistryState) -> Iterator[str]:
+    """Find what a crash left: no tampering, and repaired by the next run."""
+    if state.ledger_content.incomplete_end:
+        yield f"the ledger ends in an incomplete line, which was never confirmed: `ae run {recipe}` cuts it off"
     if state.pending:
-        yield f"begun and cut short: {told(state.pending)}; `ae run {recipe}` carries it out"
+        yield f"interrupted: {describe_entry(state.pending)}; `ae run {recipe}` completes it"
 
 
-def alias_faults(recipe: str, state: State) -> Iterator[str]:
-    """A champion that is not the ledger's."""
-    lines, alias = state.found.lines, state.alias
-    says = ledger.champion(lines)
-    if state.pending or alias == says:
+def alias_problems(recipe: str, state: RegistryState) -> Iterator[str]:
+    """Find a champion that is not the ledger's."""
+    entries, alias = state.ledger_content.entries, state.alias
+    expected = ledger.champion_at(entries)
+    if state.pending or alias == expected:
         return
-    if not lines:
-        yield f"the champion {alias} of {recipe} has no line in the ledger: `ae run {recipe}` takes it in"
+    if not entries:
+        yield f"the champion {alias} of {recipe} has no entry in the ledger: `ae run {recipe}` adds it"
         return
-    last = ledger.last_move(lines)
-    place = f"on version {alias}" if alias else "gone"
-    claim = f"the ledger says {says or 'none'}" + (f" ({told(last)})" if last else "")
-    moved = f"the alias champion of {recipe} is {place} and {claim}: moved behind the ledger's back"
-    if says is None:
-        yield f"{moved}. Type `ae retire {recipe} --why TEXT` to take it away again"
+    target = f"points to version {alias}" if alias else "is missing"
+    last_entry = _in_brackets(ledger.last_move(entries))
+    problem = (
+        f"the MLflow alias `champion` of {recipe} {target}, but the last ledger entry says {expected or 'none'}{last_entry}: "
+        "it was changed outside `ae`"
+    )
+    if expected is None:
+        yield f"{problem}. To remove the alias: `ae retire {recipe} --why TEXT`"
         return
-    keep = f", or `--to {alias}` to keep what is there" if any(line.after == alias for line in lines if alias) else ""
-    yield f"{moved}. Type `ae rollback {recipe} --to {says} --why TEXT` to put it back{keep}"
+    commands = f"To restore version {expected}: `ae rollback {recipe} --to {expected} --why TEXT`"
+    if alias and any(entry.to_version == alias for entry in entries):
+        commands += f". To accept version {alias}: `ae rollback {recipe} --to {alias} --why TEXT`"
+    yield f"{problem}. {commands}"
 
 
-def bundle_faults(store: Store, recipe: str, state: State) -> Iterator[str]:
-    """What is wrong with the bundle of the version that the alias is on, where the registry keeps it."""
+def _bundle_problems(store: Store, recipe: str, state: RegistryState) -> Iterator[str]:
+    """Check the bundle, as the registry stores it, of the version that the alias points to."""
     if state.alias is None:
         return
-    move = next((line for line in reversed(state.found.lines) if line.after == state.alias), None)
+    bundle_sha256 = None
+    for entry in state.ledger_content.entries:
+        if entry.to_version == state.alias:  # the last such entry counts
+            bundle_sha256 = entry.evidence.get("bundle_sha256")
     try:
-        require_whole(store, recipe, state.alias, move.evidence.get("bundle_sha256") if move else None)
+        _require_intact_bundle(store, recipe, state.alias, bundle_sha256)
     except (DataError, InfrastructureError) as error:
         yield f"the bundle of champion {state.alias} in the registry: {error}"
 
 
-def require_whole(store: Store, recipe: str, version: str, bundle_sha256: str | None) -> None:
-    """Raises DataError where the registry keeps the version's bundle damaged, or another one than the ledger knows by it.
+def _require_intact_bundle(store: Store, recipe: str, version: str, bundle_sha256: str | None) -> None:
+    """Raise DataError where the registry's bundle of a version is damaged, or is not the ledger's.
 
     Args:
-        bundle_sha256: what the ledger, or new evidence, says; None where it says nothing.
+        bundle_sha256: as the ledger, or new evidence, says; None where it says nothing.
     """
-    kept = store.kept_bundle(recipe, store.version(recipe, version))
-    if bundle_sha256 not in (None, kept):
+    stored_sha256 = store.stored_bundle_sha256(recipe, store.version(recipe, version))
+    if bundle_sha256 not in (None, stored_sha256):
         raise DataError(
-            f"version {version} of {recipe} is the bundle {kept}, and the ledger knows {bundle_sha256} by that number"
+            f"the bundle of version {version} of {recipe} in the registry has SHA-256 {stored_sha256}, but the ledger says "
+            f"{bundle_sha256}"
         )
 
 
 # ---------------------------------------------------------------- small parts
 
 
-def about(store: Store, recipe: str, which: str, evidence: Mapping[str, str]) -> tuple[str, dict[str, str]]:
-    """The number of the version, given by it or by an alias, and the evidence with the version's bundle_sha256.
+def _resolve_version(store: Store, recipe: str, which: str, evidence: Mapping[str, str]) -> tuple[str, dict[str, str]]:
+    """Return the number of a version and the evidence with the version's bundle_sha256.
+
+    Args:
+        which: a number or an alias.
 
     Raises:
-        DataError: it is of another bundle.
+        DataError: the evidence belongs to another bundle.
         UsageError: no such version.
     """
     if "sha256" not in evidence:
-        raise ValueError("evidence without sha256 given: the hash of the evidence document is needed")
+        raise ValueError("expected evidence with `sha256`, the hash of the evidence document")
     version = store.version(recipe, which)
-    held = version.tags.get("bundle_sha256", "")
-    given = evidence.get("bundle_sha256", held)
-    if given != held:
+    registered_sha256 = version.tags.get("bundle_sha256", "")
+    evidence_sha256 = evidence.get("bundle_sha256", registered_sha256)
+    if evidence_sha256 != registered_sha256:
         raise DataError(
-            f"the evidence is of the bundle {given} and version {version.version} of {recipe} is {held or 'without a bundle'}: "
-            f"nothing was written; type `ae run {recipe}`"
+            f"the evidence is about the bundle {evidence_sha256}, but version {version.version} of {recipe} is "
+            f"{registered_sha256 or 'without a bundle'}: nothing was written; type `ae run {recipe}`"
         )
-    return version.version, {**evidence, "bundle_sha256": held}
+    return version.version, {**evidence, "bundle_sha256": registered_sha256}
 
 
-def already(lines: list[Line], event: str, version: str, sha256: str) -> Line | None:
-    """The line of that event for the version with the same evidence."""
-    same = next((events for events in (BY_A_PERSON, MADE_CHAMPION) if event in events), (event,))
-    of_it = [line for line in lines if line.event in same and line.version == version and line.evidence.get("sha256") == sha256]
-    counts = same if same == MADE_CHAMPION else (event,)
-    return of_it[-1] if of_it and of_it[-1].event in counts else None
+def _bundle_evidence(values: Mapping[str, str]) -> dict[str, str]:
+    """Pick the bundle's hash out of evidence or tags, if it is there."""
+    if "bundle_sha256" not in values:
+        return {}
+    return {"bundle_sha256": values["bundle_sha256"]}
 
 
-def is_same_command(last: Line, event: str, to: str | None, who: str, why: str) -> bool:
-    """Whether the last move is what is asked for again."""
-    return (last.event, last.who, last.why) == (event, who.strip(), why.strip()) and to in (None, last.after)
+def _find_same_decision(entries: list[LedgerEntry], event: str, version: str, sha256: str) -> LedgerEntry | None:
+    """Return the entry of that event for the version with the same evidence."""
+    related_events: tuple[str, ...] = (event,)
+    matching_events: tuple[str, ...] = (event,)
+    if event in PERSON_EVENTS:
+        related_events = PERSON_EVENTS  # a later rejection takes an approval back
+    elif event in PROMOTION_EVENTS:
+        related_events = matching_events = PROMOTION_EVENTS
+    for entry in reversed(entries):
+        if entry.event in related_events and entry.version == version and entry.evidence.get("sha256") == sha256:
+            return entry if entry.event in matching_events else None
+    return None
 
 
-def former_champion(recipe: str, lines: list[Line], to: str | None) -> str:
-    """The version to go back to; left out: the champion before the present one."""
-    former = list(dict.fromkeys(line.after for line in lines if line.after is not None))
-    target = to or ledger.champion_before(lines)
+def _is_same_command(last: LedgerEntry, event: str, to: str | None, who: str, why: str) -> bool:
+    """Return True if the last move is the result of the same command."""
+    return (last.event, last.who, last.why) == (event, who.strip(), why.strip()) and to in (None, last.to_version)
+
+
+def _rollback_target(recipe: str, entries: list[LedgerEntry], to: str | None) -> str:
+    """Return the version to roll back to; without `to`, the champion before the present one."""
+    former_champions = list(dict.fromkeys(entry.to_version for entry in entries if entry.to_version is not None))
+    target = to or ledger.champion_before(entries)
     if target is None:
         raise UsageError(
-            f"{recipe} has no earlier champion to go back to: `ae retire {recipe} --why TEXT` takes this one away and leaves none"
+            f"{recipe} has no earlier champion to roll back to: `ae retire {recipe} --why TEXT` removes the present one"
         )
-    if target not in former:
+    if target not in former_champions:
         raise GateError(
-            f"version {target} of {recipe} never was champion, so no gate and no person accepted it; "
-            f"{', '.join(former)} allowed. A new version becomes champion by `ae run {recipe}`"
+            f"version {target} of {recipe} never was champion, so no gate and no person accepted it: expected one of "
+            f"{', '.join(former_champions)}. A new version becomes champion with `ae run {recipe}`"
         )
     return target
 
 
-def overtaken(recipe: str, version: str, expected: str | None, last: Line | None) -> GateError:
-    """The champion changed while a version was judged."""
-    judged = f"compared with champion {expected}" if expected else "judged where there was no champion"
-    now = f"the champion is {last.after}" if last and last.after else "there is none"
+def _champion_changed_error(recipe: str, version: str, expected: str | None, last: LedgerEntry | None) -> GateError:
+    """Build the error for a champion that changed while a version was evaluated."""
+    comparison = "evaluated when there was no champion"
+    if expected:
+        comparison = f"compared with champion {expected}"
+    present_state = "there is no champion"
+    if last and last.to_version:
+        present_state = f"the champion is {last.to_version}"
     return GateError(
-        f"version {version} of {recipe} was {judged}, and by now {now}{f' ({told(last)})' if last else ''}: nothing was moved. "
-        f"Compare it with what is there: `ae run {recipe}`"
+        f"version {version} of {recipe} was {comparison}, but now {present_state}{_in_brackets(last)}: nothing was moved. "
+        f"To compare with the present champion: `ae run {recipe}`"
     )
 
 
-def told(line: Line) -> str:
-    """A line in a few words."""
-    return f"{line.event} of version {line.version}, number {line.number}, {line.time[:19]}Z, by {line.who}: {line.why}"
+def describe_entry(entry: LedgerEntry) -> str:
+    """Describe an entry in one line of text."""
+    return f"{entry.event} of version {entry.version}, number {entry.number}, {entry.time[:19]}Z, by {entry.who}: {entry.why}"
+
+
+def _in_brackets(entry: LedgerEntry | None) -> str:
+    if entry is None:
+        return ""
+    return f" ({describe_entry(entry)})"

@@ -1,7 +1,7 @@
-"""The signatures of registered versions: kept in MLflow with the run that the version's bundle lies under.
+"""Signatures of registered versions, stored in MLflow with the run that holds the version's bundle.
 
-signature/<first 12 of the bundle's SHA-256>/model.sig, and the version's tag `signature`, the fingerprint of the key. The tag
-is for people: whether a version may be used is decided by the file (aeops.registry.trust).
+The file is signature/<first 12 of the bundle's SHA-256>/model.sig. The version's tag `signature`, the fingerprint of the key, is
+for people only: aeops.registry.trust decides by the file whether a version may be used.
 """
 
 import tempfile
@@ -11,73 +11,76 @@ from ae_models.sums import bundle_sha256
 from aeops.bundle.signing import SIGNATURE, fingerprint, public_bytes, read_private_key, read_public_key, sign, signature_fault
 from aeops.errors import UsageError
 from aeops.recipe.reader import load_recipe
-from aeops.registry.store import Store, telling
+from aeops.registry.store import Store, translate_errors
 
-FOLDER = "signature"
-TAG = "signature"
+SIGNATURE_FOLDER = "signature"
+SIGNATURE_TAG = "signature"
 
 
 def sign_version(store: Store, recipe: str, version: str, key: Path) -> str:
-    """Signs a version's bundle, unless it carries a sound signature of this key already; returns the key's fingerprint.
+    """Sign a version's bundle, unless it has a valid signature of this key already.
 
     Args:
-        version: a version or an alias.
+        version: a number or an alias.
         key: the private key's file.
 
+    Returns:
+        The fingerprint of the key.
+
     Raises:
-        UsageError: no such version, a key that cannot be used, or another one than the recipe asks for.
+        UsageError: no such version, an unusable key, or a key other than the recipe requires.
         DataError: the bundle in the registry is not the one that was registered.
     """
-    private = read_private_key(key)
-    demand_own_key(store, recipe, key)
+    private_key = read_private_key(key)
+    require_recipe_key(store, recipe, key)
     number = store.version(recipe, version).version
     bundle = store.download_bundle(recipe, number)
     with tempfile.TemporaryDirectory() as folder:
-        public, made = Path(folder) / f"{key.stem}.pub", Path(folder) / SIGNATURE
-        public.write_bytes(public_bytes(private.public_key()))
-        kept = fetch_signature(store, recipe, number, bundle, Path(folder) / "kept")
-        if kept is None or signature_fault(bundle, kept, public):
-            sign(bundle, key, made)
-            store.log_files(home_run(store, recipe, number), [made], folder_of(bundle))  # in place of the one there was
-    signer = fingerprint(private.public_key())
-    store.set_tags(recipe, number, {TAG: signer})
-    return signer
+        public, new_signature = Path(folder) / f"{key.stem}.pub", Path(folder) / SIGNATURE
+        public.write_bytes(public_bytes(private_key.public_key()))
+        stored_signature = fetch_signature(store, recipe, number, bundle, Path(folder) / "stored")
+        if stored_signature is None or signature_fault(bundle, stored_signature, public):
+            sign(bundle, key, new_signature)
+            store.log_files(source_run(store, recipe, number), [new_signature], signature_folder(bundle))  # replaces an old one
+    key_fingerprint = fingerprint(private_key.public_key())
+    store.set_tags(recipe, number, {SIGNATURE_TAG: key_fingerprint})
+    return key_fingerprint
 
 
-def demand_own_key(store: Store, recipe: str, key: Path) -> None:
-    """Raises UsageError where the recipe names another public key: this one's signature would only replace one that counts."""
-    wanted = load_recipe(store.project, recipe, with_keys=True).signature.public_key
-    if wanted is None:
+def require_recipe_key(store: Store, recipe: str, key: Path) -> None:
+    """Raise UsageError where the recipe names another public key: this signature would only replace one that counts."""
+    public_key = load_recipe(store.project, recipe, with_keys=True).signature.public_key
+    if public_key is None:
         return
-    asked = fingerprint(read_public_key(store.project.root / wanted))
-    given = fingerprint(read_private_key(key).public_key())
-    if given != asked:
+    expected_key = fingerprint(read_public_key(store.project.root / public_key))
+    actual_key = fingerprint(read_private_key(key).public_key())
+    if actual_key != expected_key:
         raise UsageError(
-            f"{key} is the key {given[:12]}; the key {asked[:12]} is allowed, as signature.public_key in recipes/{recipe}.yaml "
-            f"is {wanted}: give the private key that belongs to it, or name this one's public key there"
+            f"{key} is the key {actual_key[:12]}, expected the key {expected_key[:12]}, as signature.public_key in "
+            f"recipes/{recipe}.yaml is {public_key}: give the private key that belongs to it, or name this key's public key there"
         )
 
 
-def fetch_signature(store: Store, recipe: str, version: str, bundle: Path, place: Path) -> Path | None:
-    """The signature kept for a version's bundle, downloaded into the folder `place`; None where there is none."""
-    run, folder = home_run(store, recipe, version), folder_of(bundle)
-    if f"{folder}/{SIGNATURE}" not in store.files(run, folder):
+def fetch_signature(store: Store, recipe: str, version: str, bundle: Path, folder: Path) -> Path | None:
+    """Download the signature of a version's bundle into `folder`; None where there is none."""
+    run, remote_folder = source_run(store, recipe, version), signature_folder(bundle)
+    if f"{remote_folder}/{SIGNATURE}" not in store.files(run, remote_folder):
         return None
-    return store.download_file(run, f"{folder}/{SIGNATURE}", place)
+    return store.download_file(run, f"{remote_folder}/{SIGNATURE}", folder)
 
 
-@telling
-def signed_bundles(store: Store, recipe: str, version: str) -> list[str]:
-    """The first 12 of the SHA-256 of each bundle that a signature is kept for with the version's run; one, or none, is usual."""
-    entries = store.client.list_artifacts(home_run(store, recipe, version), FOLDER)
+@translate_errors
+def list_signed_bundles(store: Store, recipe: str, version: str) -> list[str]:
+    """Return the first 12 of the SHA-256 of each bundle with a signature in the version's run; usually one or none."""
+    entries = store.client.list_artifacts(source_run(store, recipe, version), SIGNATURE_FOLDER)
     return sorted(Path(entry.path).name for entry in entries if entry.is_dir)
 
 
-def folder_of(bundle: Path) -> str:
-    return f"{FOLDER}/{bundle_sha256(bundle)[:12]}"
+def signature_folder(bundle: Path) -> str:
+    return f"{SIGNATURE_FOLDER}/{bundle_sha256(bundle)[:12]}"
 
 
-@telling
-def home_run(store: Store, recipe: str, version: str) -> str:
-    """The run that first made the bundle: unlike the one of its last judgement it never changes, and its bundle goes with it."""
+@translate_errors
+def source_run(store: Store, recipe: str, version: str) -> str:
+    """Return the run that first made the bundle. Unlike the run of the last evaluation, it never changes and holds the bundle."""
     return str(store.client.get_model_version(recipe, version).run_id)

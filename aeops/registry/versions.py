@@ -1,4 +1,4 @@
-"""Registered models and versions as plain records."""
+"""Registered models and versions as dataclasses."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 
-EVIDENCE = "run_id"  # tag of a version whose bundle came out of a later run again: that run
+EVIDENCE_RUN_TAG = "run_id"  # tag of a version whose bundle a later run made again: the id of that run
 
 
 @dataclass(frozen=True)
@@ -17,34 +17,41 @@ class VersionInfo:
     """One registered version.
 
     Attributes:
-        tags: what it was registered with: bundle_sha256, verdict, lineage.
-        run_id: the last MLflow run that came to this bundle, which holds metrics and files; the first may have failed.
+        tags: bundle_sha256, verdict, lineage and others.
+        created_at: in UTC.
+        run_id: the last MLflow run that made this bundle; it holds metrics and files. The first one may have failed.
         description: the model card.
     """
 
     version: str
     aliases: tuple[str, ...]
     tags: dict[str, str]
-    created: datetime
+    created_at: datetime
     run_id: str
     description: str
 
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """A recipe's registered model: its aliases, each with the version it is on, and its own tags."""
+    """A recipe's registered model.
+
+    Attributes:
+        aliases: alias -> number of the version that it points to.
+        tags: of the model, not of a version.
+    """
 
     aliases: dict[str, str]
     tags: dict[str, str]
 
 
-def info(entry: "ModelVersion", aliases: Mapping[str, str]) -> VersionInfo:
-    """MLflow's entry as ours; a search leaves its aliases empty, so they come from the model."""
+def to_version_info(entry: "ModelVersion", aliases: Mapping[str, str]) -> VersionInfo:
+    """Convert MLflow's entry; a search leaves its aliases empty, so they come from the model."""
+    number = str(entry.version)
     return VersionInfo(
-        version=str(entry.version),
-        aliases=tuple(sorted(alias for alias, version in aliases.items() if version == str(entry.version))),
+        version=number,
+        aliases=tuple(sorted(alias for alias, version in aliases.items() if version == number)),
         tags=dict(entry.tags),
-        created=datetime.fromtimestamp(entry.creation_timestamp / 1000, tz=UTC),
-        run_id=str(entry.tags.get(EVIDENCE, entry.run_id)),
+        created_at=datetime.fromtimestamp(entry.creation_timestamp / 1000, tz=UTC),
+        run_id=str(entry.tags.get(EVIDENCE_RUN_TAG, entry.run_id)),
         description=entry.description or "",
     )

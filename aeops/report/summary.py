@@ -4,11 +4,11 @@ from typing import TYPE_CHECKING, Any
 
 from aeops.drawing.words import number, share, span
 from aeops.recipe.studies import STUDIES
-from aeops.registry.outcome import WAITING
+from aeops.registry.version_state import WAITING
 from aeops.report.tables import DETECTION, MODEL, detectors, measures, pca_name, reconstructions
 
 if TYPE_CHECKING:
-    from aeops.registry.ledger import Line
+    from aeops.registry.ledger import LedgerEntry
 
 
 def metric_rows(metrics: dict[str, Any]) -> list[dict[str, str]]:
@@ -82,7 +82,7 @@ def comparison_notes(comparison: dict[str, Any]) -> list[str]:
     ]
 
 
-def approval_markdown(asked: "Line", evidence: dict[str, Any], run_url: str, problem: str) -> str:
+def approval_markdown(asked: "LedgerEntry", evidence: dict[str, Any], run_url: str, problem: str) -> str:
     """What a person sees who decides on Prefect's page: why they are asked, then the evidence.
 
     Args:

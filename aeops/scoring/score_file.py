@@ -17,8 +17,9 @@ import pyarrow.parquet as pq
 from aeops.bundle.detector import Detector
 from aeops.errors import DataError
 from aeops.predictions import prediction_store
+from aeops.predictions.arrow_rows import build_rows
 from aeops.predictions.prediction_store import JOURNAL
-from aeops.predictions.rows import Scorer, build_rows
+from aeops.predictions.rows import Scorer
 from aeops.project import Project
 from aeops.recipe.monitoring import BATCH
 from aeops.scoring.inbox import Found, printable, stamp_of

@@ -120,12 +120,12 @@ def write_arrow(columns: dict[str, np.ndarray | list[str]]) -> bytes:
 
 
 def as_column(values: np.ndarray | list[str]) -> pa.Array:
-    from aeops.predictions.journal import flags, numbers, strings
+    from aeops.predictions.arrow_rows import flag_array, number_array, text_array
 
     if isinstance(values, list) or values.dtype == object:
-        return strings(list(values))
+        return text_array(list(values))
     flat = np.ascontiguousarray(values).ravel()
-    inner = flags(flat) if flat.dtype == bool else numbers(flat, pa.from_numpy_dtype(flat.dtype))
+    inner = flag_array(flat) if flat.dtype == bool else number_array(flat, pa.from_numpy_dtype(flat.dtype))
     if values.ndim == 1:
         return inner
     size = int(np.prod(values.shape[1:]))

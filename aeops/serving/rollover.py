@@ -27,14 +27,21 @@ AGAIN = (5.0, 10.0, 20.0, 40.0, 60.0)  # seconds until what was in the way of fe
 log = logging.getLogger("aeops.serving")
 
 
+class VersionChange(Protocol):
+    """A change of the alias: the version that it points to now, None if it was removed."""
+
+    @property
+    def version(self) -> str | None: ...
+
+
 class Watched(Protocol):
-    """Sees where the alias goes; see aeops/registry/watch.py."""
+    """Detects changes of the alias; see aeops/registry/alias_watch.py."""
 
-    fault: str | None
+    error: str | None
 
-    def begin(self, version: str) -> None: ...
+    def set_version(self, version: str) -> None: ...
 
-    def moved(self) -> tuple[str | None] | None: ...
+    def poll(self) -> VersionChange | None: ...
 
 
 @dataclass(frozen=True)
@@ -92,7 +99,7 @@ class Succession:
         on_trial = {"version": shadow.served.version, **asdict(shadow.seen)} if shadow else None
         return {
             "watched": watch is not None,
-            "watch_fault": watch.fault if watch else None,
+            "watch_fault": watch.error if watch else None,
             "shadow": on_trial,
             "last": self.last,
         }
@@ -111,7 +118,7 @@ class Succession:
         if fault := served.warm():
             raise InfrastructureError(f"{self.name} {version} does not answer its own example: {fault}; serve another --version")
         if self._watch is not None:
-            self._watch.begin(version)
+            self._watch.set_version(version)
         self._take_over(served, "first")
 
     def run(self) -> None:
@@ -126,9 +133,9 @@ class Succession:
 
     def step(self) -> None:
         """One look: has the alias moved, is something to be tried again, what became of the trial?"""
-        if (moved := self._watch.moved() if self._watch else None) is not None:
+        if (change := self._watch.poll() if self._watch else None) is not None:
             self._due = None
-            self._follow(moved[0], attempt=0)
+            self._follow(change.version, attempt=0)
         elif self._due is not None and time.monotonic() >= self._due[0]:
             _, attempt, version = self._due
             self._follow(version, attempt)

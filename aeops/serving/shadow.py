@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from aeops.serving.served_version import Served, answer_fault
+from aeops.bundle.answer_check import check_answers
+from aeops.serving.served_version import Served
 
 WAITING = 2  # batches that may wait for the shadow; more are passed over, so that it neither grows nor lags
 FLOOD_SAMPLES = 20  # from so many samples on, the share that is flagged says something
@@ -106,7 +107,7 @@ class Shadow:
             said = self.served.detector.score_checked(self.served.detector.check(batch.samples), code=True)
         except Exception as error:  # noqa: BLE001  # whatever a broken model raises is what is wanted to be known
             return f"it raises {type(error).__name__}: {' '.join(str(error).split())[:300]}"
-        if fault := answer_fault(said, len(batch.flagged)):
+        if fault := check_answers(said, len(batch.flagged)):
             return fault
         self._count(batch, said["is_anomaly"], time.perf_counter() - begun)
         return None

@@ -99,7 +99,12 @@ def older_ones(newest_first: Iterable[dict[str, Any]]) -> Iterable[dict[str, Any
 def close_open_runs(project: Project) -> None:
     """MLflow's part, which costs an import of seconds: only where the workspace's last holder was killed."""
     done = subprocess.run(
-        [sys.executable, "-m", "aeops.registry.reap"], cwd=project.root, capture_output=True, text=True, timeout=300, check=False
+        [sys.executable, "-m", "aeops.registry.killed_runs"],
+        cwd=project.root,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
     )
     print(done.stdout + done.stderr, end="", flush=True)
     if done.returncode:

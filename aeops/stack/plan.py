@@ -161,7 +161,11 @@ def page_service(settings: Settings) -> Service:
 
 def crowned(project: Project) -> list[str]:
     """The recipes that have a champion, by their ledgers."""
-    return [recipe for recipe in ledger.recipes_with_ledger(project) if ledger.champion(ledger.look(project, recipe).lines)]
+    recipes = []
+    for recipe in ledger.recipes_with_ledger(project):
+        if ledger.champion_at(ledger.read_content(project, recipe).entries):
+            recipes.append(recipe)
+    return recipes
 
 
 def score_ports(project: Project, settings: Settings, recipes: list[str], avoid_taken: bool) -> dict[str, int]:

@@ -62,7 +62,7 @@ def lives(project: Project, name: str) -> bool:
 def migrate(project: Project) -> None:
     """Both databases, each by one process, before anything else opens them."""
     upgrades: dict[str, Callable[[], subprocess.CompletedProcess[str]]] = {
-        "MLflow's": lambda: upgrade(project, ["aeops.registry.migrate"])
+        "MLflow's": lambda: upgrade(project, ["aeops.registry.create_database"])
     }
     if not elsewhere() and not lives(project, PREFECT):
         upgrades["Prefect's"] = lambda: upgrade_prefect(project)

@@ -11,7 +11,7 @@ from aeops.machine.servers import answers
 from aeops.machine.stack_settings import Settings, read_settings
 from aeops.project import Project
 from aeops.registry import ledger
-from aeops.registry.ledger import Line
+from aeops.registry.ledger import LedgerEntry
 from aeops.stack.alarms import read_alarms
 from aeops.stack.plan import POOL, WORKER, api_of, worker_name
 from aeops.stack.prefect_api import PrefectApi
@@ -170,9 +170,9 @@ def champions(project: Project) -> list[dict[str, Any]]:
     """By the ledgers: MLflow is not asked."""
     found = []
     for recipe in ledger.recipes_with_ledger(project):
-        move = ledger.last_move(ledger.look(project, recipe).lines)
-        if move and move.after is not None:
-            found.append({"recipe": recipe, "version": move.after, "since": move.time})
+        move = ledger.last_move(ledger.read_content(project, recipe).entries)
+        if move and move.to_version is not None:
+            found.append({"recipe": recipe, "version": move.to_version, "since": move.time})
     return found
 
 
@@ -180,7 +180,7 @@ def waiting(project: Project) -> list[dict[str, Any]]:
     """Versions about which a person was asked and nothing has been decided since."""
     found = []
     for recipe in ledger.recipes_with_ledger(project):
-        last: dict[str, Line] = {line.version: line for line in ledger.look(project, recipe).lines}
+        last: dict[str, LedgerEntry] = {line.version: line for line in ledger.read_content(project, recipe).entries}
         for version, line in last.items():
             if line.event == "request":
                 command = f"ae approve {recipe} {version} --by NAME --why TEXT"

@@ -93,7 +93,7 @@ class Leader:
     def __init__(self, project: Project) -> None:
         self.project = project
         self.keepers: dict[str, Keeper] = {}
-        self.setup = Job("setup", "flows.deploying", project, done_for=deployed_for(project))
+        self.setup = Job("setup", "flows.deployment", project, done_for=deployed_for(project))
         self.tend = Job("tend", "aeops.stack.maintenance", project, every=TEND_EVERY)
         self.standby: subprocess.Popen[bytes] | None = None
         self.standby_asked = 0.0

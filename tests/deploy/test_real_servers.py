@@ -195,8 +195,8 @@ def test_a_version_goes_its_whole_way_over_http(servers: Servers, store: Store, 
         evidence = {"sha256": f"{number}" * 64}
         promotion.promote(store, "remote", str(number), expected=champion, who="ada", why="better", evidence=evidence)
     promotion.rollback(store, "remote", None, who="grace", why="it flags everything")
-    assert [line.event for line in ledger.read(store.project, "remote")] == ["promotion", "promotion", "rollback"]
-    assert promotion.faults(store, "remote") == []
+    assert [line.event for line in ledger.read_entries(store.project, "remote")] == ["promotion", "promotion", "rollback"]
+    assert promotion.find_problems(store, "remote") == []
     assert bundle_sha256(store.download_bundle("remote", "champion")) == bundle_sha256(bundles[0])
     assert list(servers.artifacts.rglob("model.onnx")), "the files are where the server keeps them, not where the client runs"
 
@@ -207,7 +207,7 @@ def test_a_bundle_altered_where_the_server_keeps_it_is_told(servers: Servers, st
     promotion.promote(store, "altered", "1", expected=None, who="ada", why="better", evidence={"sha256": "1" * 64})
     [kept] = [file for file in servers.artifacts.rglob("model.onnx") if file.read_text(encoding="utf-8") == "honest"]
     kept.write_text("forged", encoding="utf-8")
-    assert any("the bundle of champion 1" in fault for fault in promotion.faults(store, "altered"))
+    assert any("the bundle of champion 1" in fault for fault in promotion.find_problems(store, "altered"))
 
 
 # ---------------------------------------------------------------- object store

@@ -54,8 +54,8 @@ def project(reference: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     for name in ("MLFLOW_TRACKING_URI", "AE_HOME"):
         monkeypatch.delenv(name, raising=False)
     made = make_project(tmp_path / "project")
-    said = {"who": "a test", "why": "needs a champion", "evidence": {}}
-    ledger.append(made, "digits", event="promotion", version="1", before=None, after="1", **said)
+    decision = ledger.Decision("promotion", "digits", "1", who="a test", why="needs a champion", to_version="1")
+    ledger.append_entry(made, decision)
     paths.folder(made, "digits").mkdir(parents=True)
     shutil.copy(reference, paths.folder(made, "digits") / "reference-1.parquet")
     return made

@@ -90,7 +90,7 @@ def found() -> dict[str, Any]:
 def settled(project: Project, recipe: Recipe, now: datetime) -> dict[str, Any]:
     paths.folder(project, "digits").mkdir(parents=True, exist_ok=True)
     verdict = found()
-    flow.settle(project, recipe, verdict, now)
+    flow.apply_decision(project, recipe, verdict, now)
     return dict(verdict["decision"])
 
 
@@ -153,7 +153,7 @@ KILLED = (
     "    if name == event and os.path.exists(file) and os.path.getsize(file) and (name != 'open' or str(arguments[0]) == file):\n"
     "        os.kill(os.getpid(), signal.SIGKILL)\n"
     "sys.addaudithook(watch)\n"
-    "flow.settle(find_project(), load_recipe(find_project(), 'digits'), verdict, now)\n"
+    "flow.apply_decision(find_project(), load_recipe(find_project(), 'digits'), verdict, now)\n"
 )
 
 

@@ -17,7 +17,8 @@ from aeops.monitoring.check_steps import judged
 from aeops.monitoring.daily_counts import Reign
 from aeops.monitoring.signals import Signal
 from aeops.predictions import prediction_store
-from aeops.predictions.rows import build_rows, scorer_of
+from aeops.predictions.arrow_rows import build_rows
+from aeops.predictions.rows import scorer_of
 from aeops.project import Project
 from aeops.recipe.monitoring import MonitorSpec, VolumeSpec
 from aeops.recipe.reader import Recipe
@@ -27,7 +28,7 @@ TESTS = ("alarm_rate", "scores", "codes", "inputs")
 
 
 def signals(project: Project, recipe: Recipe, now: datetime, since: datetime | None = None) -> dict[str, Signal]:
-    move = ledger.last_move(ledger.read(project, "digits"))
+    move = ledger.last_move(ledger.read_entries(project, "digits"))
     assert move is not None
     reign = Reign("1", move.time, since or move.moment)
     return {one.name: one for one in judged(project, recipe, reign, now).signals}
@@ -178,7 +179,7 @@ def test_an_alarm_stays_while_the_champion_does_and_not_with_another_one(
     promoted: datetime,
 ) -> None:
     """Also where what was scored is gone, as an old day's folder may be."""
-    name = ledger.last_move(ledger.read(project, "digits"))
+    name = ledger.last_move(ledger.read_entries(project, "digits"))
     assert name is not None
     seen = Signal(
         "scores", "alarm", "changed", samples=50, e_value=2.0, highest=5000.0, log10_e=0.3, level=0.001, since="2026-01-01"

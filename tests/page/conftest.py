@@ -21,6 +21,7 @@ from aeops.page.app import build_app
 from aeops.page.serve import address_of, listen
 from aeops.project import Project
 from aeops.registry import promotion
+from aeops.registry.ledger import Decision
 from aeops.registry.store import open_store
 
 ROOT = Path(__file__).parents[2]
@@ -74,7 +75,7 @@ def decide(project: Project, bundle: Path, scratch: Path) -> None:
         store.log_files(run, [scratch / "metrics.json"])
         store.register(run, "digits", which, facts | {"verdict": verdict}, "# digits")
     promotion.promote(store, "digits", "1", expected=None, who="ada", why="better than none", evidence={"sha256": "1" * 64})
-    promotion.refuse(store, "digits", "2", who="the gate", why=f"worse {HOSTILE}", evidence={"sha256": "2" * 64})
+    promotion.record_decision(store, Decision("refusal", "digits", "2", "the gate", f"worse {HOSTILE}", {"sha256": "2" * 64}))
     store.download_bundle("digits", "1")
 
 

@@ -195,16 +195,8 @@ def test_a_version_that_waits_for_approval_is_at_the_top_with_the_command(projec
     from aeops.registry import ledger
 
     changed = copied(project, tmp_path)
-    ledger.append(
-        *(changed, "digits"),
-        event="request",
-        version="2",
-        before=None,
-        after=None,
-        who="grace",
-        why="better",
-        evidence={"sha256": "5" * 64},
-    )
+    decision = ledger.Decision("request", "digits", "2", who="grace", why="better", evidence={"sha256": "5" * 64})
+    ledger.append_entry(changed, decision)
     with Served(changed) as running, httpx.Client(base_url=running.address, timeout=30) as asking:
         text = page(asking, "/").text
         assert "Version 2 waits for approval, asked by grace." in text

@@ -13,6 +13,7 @@ from ae_models.sums import write_sums
 from aeops.project import Project
 from aeops.registry import promotion
 from aeops.registry.database import database_file, prepare_database
+from aeops.registry.ledger import Decision
 from aeops.registry.store import Store, open_store
 
 DATASET = {"dataset": "digits", "content_sha256": "c" * 64, "dvc_md5": "d" * 32}
@@ -96,7 +97,7 @@ def five_decisions(three_versions: Project, tmp_path_factory: pytest.TempPathFac
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         store = copied(three_versions, made)
         promotion.promote(store, "digits", "1", expected=None, who="ada", why="better", evidence={"sha256": "1" * 64})
-        promotion.refuse(store, "digits", "2", who="the gate", why="worse", evidence={"sha256": "2" * 64})
+        promotion.record_decision(store, Decision("refusal", "digits", "2", "the gate", "worse", {"sha256": "2" * 64}))
         promotion.promote(store, "digits", "3", expected="1", who="ada", why="better", evidence={"sha256": "3" * 64})
         promotion.rollback(store, "digits", "1", who="grace", why="it flags everything")
         promotion.promote(store, "digits", "2", expected="1", who="ada", why="better", evidence={"sha256": "f" * 64})

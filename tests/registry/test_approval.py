@@ -13,9 +13,10 @@ from crown import crown
 from aeops.errors import AeError, DataError, GateError, UsageError
 from aeops.project import Project
 from aeops.registry import approval, ledger, promotion
-from aeops.registry.approval import decide
-from aeops.registry.outcome import is_settled, state, turned_away
+from aeops.registry.approval import decide_request
+from aeops.registry.ledger import Decision
 from aeops.registry.store import Store
+from aeops.registry.version_state import describe_state, find_dismissal, is_settled
 
 WHY = "the loops are sharper"
 
@@ -39,17 +40,8 @@ def waiting(store: Store, made: Callable[[str], str]) -> str:
 
 def ask(store: Store, version: str, *, champion: str = "1", flow_run: str | None = None, strict: bool = True) -> None:
     evidence = {"sha256": f"{champion}{version}" * 32, "verdict": "better"}
-    approval.request(
-        store,
-        "digits",
-        version,
-        champion=champion,
-        who="ada",
-        why="better: by far",
-        evidence=evidence,
-        other_than_starter=strict,
-        flow_run=flow_run,
-    )
+    decision = Decision("request", "digits", version, who="ada", why="better: by far", evidence=evidence)
+    approval.request_approval(store, decision, champion=champion, other_than_starter=strict, flow_run=flow_run)
 
 
 def champion(store: Store) -> str | None:
@@ -62,7 +54,7 @@ def tags(store: Store, version: str) -> dict[str, str]:
 
 
 def events(project: Project) -> list[tuple[str, str, str]]:
-    return [(line.event, line.version, line.who) for line in ledger.read(project, "digits")]
+    return [(line.event, line.version, line.who) for line in ledger.read_entries(project, "digits")]
 
 
 def test_a_request_moves_nothing_and_says_what_it_waits_for(project: Project, store: Store, waiting: str) -> None:
@@ -70,33 +62,33 @@ def test_a_request_moves_nothing_and_says_what_it_waits_for(project: Project, st
     assert events(project)[-1] == ("request", "2", "ada")
     told = {name: value for name, value in tags(store, "2").items() if name.startswith("approval")}
     assert told == {"approval": "waiting", "approval.expected": "1", "approval.flow_run": "none"}
-    assert state("digits", store.version("digits", "2"), ledger.read(project, "digits")) == "waits for approval"
+    assert describe_state("digits", store.version("digits", "2"), ledger.read_entries(project, "digits")) == "waits for approval"
 
 
 def test_who_approves_makes_it_champion_and_both_are_written_down(project: Project, store: Store, waiting: str) -> None:
-    line = decide(project, store, "digits", "2", "approve", " bob ", WHY)
-    assert (line.event, line.before, line.after, line.who, line.why) == ("promotion", "1", "2", "bob", WHY)
+    line = decide_request(project, store, "digits", "2", "approve", " bob ", WHY)
+    assert (line.event, line.from_version, line.to_version, line.who, line.why) == ("promotion", "1", "2", "bob", WHY)
     assert champion(store) == "2"
     assert events(project)[-2:] == [("approval", "2", "bob"), ("promotion", "2", "bob")]
     assert tags(store, "2")["approval"] == "approved"
-    assert promotion.faults(store, "digits") == []
+    assert promotion.find_problems(store, "digits") == []
 
 
 def test_who_rejects_leaves_the_champion_and_no_run_promotes_it_later(project: Project, store: Store, waiting: str) -> None:
-    line = decide(project, store, "digits", "2", "reject", "bob", "too dark")
-    assert (line.event, line.after, champion(store), tags(store, "2")["approval"]) == ("rejection", None, "1", "rejected")
-    lines = ledger.read(project, "digits")
-    assert turned_away(lines, "2") == line
-    assert "bob rejected digits 2" in state("digits", store.version("digits", "2"), lines)
+    line = decide_request(project, store, "digits", "2", "reject", "bob", "too dark")
+    assert (line.event, line.to_version, champion(store), tags(store, "2")["approval"]) == ("rejection", None, "1", "rejected")
+    lines = ledger.read_entries(project, "digits")
+    assert find_dismissal(lines, "2") == line
+    assert "bob rejected digits 2" in describe_state("digits", store.version("digits", "2"), lines)
 
 
 @pytest.mark.parametrize("by", ["ada", " Ada"])
 def test_the_starter_may_not_approve_and_may_reject(project: Project, store: Store, waiting: str, by: str) -> None:
     before = events(project)
     with pytest.raises(UsageError, match=r"somebody else .* --by NAME of another person"):
-        decide(project, store, "digits", "2", "approve", by, WHY)
+        decide_request(project, store, "digits", "2", "approve", by, WHY)
     assert (events(project), champion(store), tags(store, "2")["approval"]) == (before, "1", "waiting")
-    assert decide(project, store, "digits", "2", "reject", by, WHY).event == "rejection"
+    assert decide_request(project, store, "digits", "2", "reject", by, WHY).event == "rejection"
 
 
 def test_the_starter_is_barred_where_the_recipe_says_so_then_or_now(
@@ -108,9 +100,9 @@ def test_the_starter_is_barred_where_the_recipe_says_so_then_or_now(
     given = yaml.safe_load(file.read_text(encoding="utf-8"))
     file.write_text(yaml.safe_dump(given | {"approval": {"needed": True, "other_than_starter": True}}), encoding="utf-8")
     with pytest.raises(UsageError, match="somebody else"):
-        decide(project, store, "digits", "2", "approve", "ada", WHY)
+        decide_request(project, store, "digits", "2", "approve", "ada", WHY)
     file.write_text(yaml.safe_dump(given), encoding="utf-8")
-    assert decide(project, store, "digits", "2", "approve", "ada", WHY).after == "2"
+    assert decide_request(project, store, "digits", "2", "approve", "ada", WHY).to_version == "2"
 
 
 def test_an_approval_holds_against_the_champion_it_was_asked_about_and_no_other(
@@ -118,50 +110,50 @@ def test_an_approval_holds_against_the_champion_it_was_asked_about_and_no_other(
 ) -> None:
     crown(store, "digits", made("three"))
     before = events(project)
-    with pytest.raises(GateError, match=r"compared with champion 1, and the champion is 3 by now: `ae run digits`"):
-        decide(project, store, "digits", "2", "approve", "bob", WHY)
+    with pytest.raises(GateError, match=r"compared with champion 1, but the champion is 3 now: `ae run digits`"):
+        decide_request(project, store, "digits", "2", "approve", "bob", WHY)
     assert (events(project), champion(store), tags(store, "2")["approval"]) == (before, "3", "waiting")
-    assert not is_settled(store, store.version("digits", "2"), "digits", ledger.read(project, "digits"))
-    assert decide(project, store, "digits", "2", "reject", "bob", WHY).event == "rejection"
+    assert not is_settled(store, store.version("digits", "2"), "digits", ledger.read_entries(project, "digits"))
+    assert decide_request(project, store, "digits", "2", "reject", "bob", WHY).event == "rejection"
 
 
 def test_what_is_approved_is_not_decided_again(project: Project, store: Store, waiting: str) -> None:
-    decide(project, store, "digits", "2", "approve", "bob", WHY)
+    decide_request(project, store, "digits", "2", "approve", "bob", WHY)
     before = events(project)
     for decision, by in (("approve", "bob"), ("approve", "eve"), ("reject", "eve")):
         with pytest.raises(UsageError, match=rf"approved already, by bob on .*{WHY}; `ae rollback digits --why TEXT`"):
-            decide(project, store, "digits", "2", decision, by, WHY)
+            decide_request(project, store, "digits", "2", decision, by, WHY)
     assert events(project) == before
 
 
 def test_what_is_rejected_may_still_be_approved_while_the_champion_is_the_same(
     project: Project, store: Store, waiting: str
 ) -> None:
-    decide(project, store, "digits", "2", "reject", "bob", "too dark")
+    decide_request(project, store, "digits", "2", "reject", "bob", "too dark")
     with pytest.raises(UsageError, match=r"rejected already, by bob .* `ae approve digits 2"):
-        decide(project, store, "digits", "2", "reject", "eve", WHY)
-    assert decide(project, store, "digits", "2", "approve", "bob", "not that dark").after == "2"
-    assert turned_away(ledger.read(project, "digits"), "2") is None
+        decide_request(project, store, "digits", "2", "reject", "eve", WHY)
+    assert decide_request(project, store, "digits", "2", "approve", "bob", "not that dark").to_version == "2"
+    assert find_dismissal(ledger.read_entries(project, "digits"), "2") is None
 
 
 def test_a_refused_version_is_not_decided_about(project: Project, store: Store, waiting: str, made: Callable[[str], str]) -> None:
     version = made("worse")
-    promotion.refuse(store, "digits", version, who="ada", why="error is too large", evidence={"sha256": "9" * 64})
+    promotion.record_decision(store, Decision("refusal", "digits", version, "ada", "error is too large", {"sha256": "9" * 64}))
     with pytest.raises(GateError, match=r"digits 3 was refused, so there is nothing to decide: error is too large"):
-        decide(project, store, "digits", version, "approve", "bob", WHY)
+        decide_request(project, store, "digits", version, "approve", "bob", WHY)
 
 
 def test_a_request_that_a_later_refusal_overtook_is_withdrawn(project: Project, store: Store, waiting: str) -> None:
-    promotion.refuse(store, "digits", "2", who="ada", why="the gate asks for more now", evidence={"sha256": "8" * 64})
-    approval.withdraw(store, "digits", "2")
-    with pytest.raises(GateError, match="the gate asks for more now"):
-        decide(project, store, "digits", "2", "approve", "bob", WHY)
+    promotion.record_decision(store, Decision("refusal", "digits", "2", "ada", "the gate is stricter now", {"sha256": "8" * 64}))
+    approval.withdraw_request(store, "digits", "2")
+    with pytest.raises(GateError, match="the gate is stricter now"):
+        decide_request(project, store, "digits", "2", "approve", "bob", WHY)
 
 
 @pytest.mark.parametrize(
     ("version", "by", "why", "told"),
     [
-        ("1", "bob", WHY, "digits 1 waits for no approval; 2 does"),
+        ("1", "bob", WHY, "digits 1 does not wait for approval; 2 does"),
         ("7", "bob", WHY, "no version '7' of digits"),
         ("2", "  ", WHY, "--by NAME"),
         ("2", "bob", "", "--why TEXT"),
@@ -172,7 +164,7 @@ def test_what_cannot_be_decided_is_told_and_changes_nothing(
 ) -> None:
     before = events(project)
     with pytest.raises(UsageError, match=told):
-        decide(project, store, "digits", version, "approve", by, why)
+        decide_request(project, store, "digits", version, "approve", by, why)
     assert (events(project), champion(store)) == (before, "1")
 
 
@@ -180,14 +172,14 @@ def test_tags_alone_make_no_request(project: Project, store: Store, made: Callab
     version = made("one")
     store.set_tags("digits", version, {"approval": "waiting", "approval.expected": "none"})
     with pytest.raises(DataError, match="ae ledger verify digits"):
-        decide(project, store, "digits", version, "approve", "bob", WHY)
+        decide_request(project, store, "digits", version, "approve", "bob", WHY)
     assert champion(store) is None
 
 
 def test_an_approval_that_was_cut_short_is_finished(project: Project, store: Store, waiting: str) -> None:
-    asked = ledger.read(project, "digits")[-1]
-    promotion.note(store, "digits", "2", event="approval", who="bob", why=WHY, evidence=asked.evidence)  # and then the kill
-    assert decide(project, store, "digits", "2", "approve", "bob", WHY).after == "2"
+    asked = ledger.read_entries(project, "digits")[-1]
+    promotion.record_decision(store, Decision("approval", "digits", "2", "bob", WHY, asked.evidence))  # and then the kill
+    assert decide_request(project, store, "digits", "2", "approve", "bob", WHY).to_version == "2"
     assert (champion(store), tags(store, "2")["approval"]) == ("2", "approved")
     assert [event for event, _, _ in events(project)].count("approval") == 1
 
@@ -195,17 +187,17 @@ def test_an_approval_that_was_cut_short_is_finished(project: Project, store: Sto
 def test_a_decision_that_was_cut_short_is_finished_before_another_one_is_told(
     project: Project, store: Store, waiting: str
 ) -> None:
-    asked = ledger.read(project, "digits")[-1]
-    promotion.note(store, "digits", "2", event="approval", who="bob", why=WHY, evidence=asked.evidence)
+    asked = ledger.read_entries(project, "digits")[-1]
+    promotion.record_decision(store, Decision("approval", "digits", "2", "bob", WHY, asked.evidence))
     with pytest.raises(UsageError, match="approved already, by bob"):
-        decide(project, store, "digits", "2", "reject", "eve", "too dark")
+        decide_request(project, store, "digits", "2", "reject", "eve", "too dark")
     assert (champion(store), tags(store, "2")["approval"]) == ("2", "approved")
 
 
 def test_of_two_people_at_once_one_decides_and_the_other_is_told(project: Project, store: Store, waiting: str) -> None:
     def one(who: str) -> str:
         try:
-            return decide(project, store, "digits", "2", "approve", who, WHY).event
+            return decide_request(project, store, "digits", "2", "approve", who, WHY).event
         except AeError as error:
             return str(error)
 
@@ -220,20 +212,20 @@ def test_every_flow_run_that_asked_is_kept_and_a_request_is_written_once(project
     before = events(project)
     for flow_run in ("first", "second", "first"):
         ask(store, "2", flow_run=flow_run)
-    assert approval.flow_runs(store.version("digits", "2")) == ["first", "second"]
+    assert approval.flow_run_ids(store.version("digits", "2")) == ["first", "second"]
     assert events(project) == before
 
 
 def test_a_version_that_waits_or_was_turned_away_needs_no_other_run(project: Project, store: Store, waiting: str) -> None:
     def settled() -> bool:
-        return is_settled(store, store.version("digits", "2"), "digits", ledger.read(project, "digits"))
+        return is_settled(store, store.version("digits", "2"), "digits", ledger.read_entries(project, "digits"))
 
     assert settled()
-    decide(project, store, "digits", "2", "approve", "bob", WHY)
+    decide_request(project, store, "digits", "2", "approve", "bob", WHY)
     assert settled()
     promotion.rollback(store, "digits", None, who="bob", why="it flags too much")
     assert settled()
-    told = state("digits", store.version("digits", "2"), ledger.read(project, "digits"))
+    told = describe_state("digits", store.version("digits", "2"), ledger.read_entries(project, "digits"))
     assert "bob rolled back from digits 2" in told
     assert "`ae rollback digits --to 2 --why TEXT`" in told
     store.client.delete_registered_model_alias("digits", "champion")  # behind the ledger's back

@@ -17,6 +17,7 @@ import pytest
 from aeops.project import Project
 from aeops.registry import ledger, promotion
 from aeops.registry.database import database_file
+from aeops.registry.ledger import Decision
 from aeops.registry.store import Store, open_store
 
 REGISTRY = str(Path(promotion.__file__).parent)
@@ -109,8 +110,8 @@ def held(project: Project) -> tuple[list[str], str | None, list[str], list[str]]
     return (
         [version.version for version in store.versions("digits")],
         champion.version if champion else None,
-        [line.event for line in ledger.read(project, "digits")],
-        promotion.faults(store, "digits"),
+        [line.event for line in ledger.read_entries(project, "digits")],
+        promotion.find_problems(store, "digits"),
     )
 
 
@@ -145,7 +146,7 @@ def promote(store: Store) -> None:
 
 
 def refuse(store: Store) -> None:
-    promotion.refuse(store, "digits", "3", evidence={"sha256": "a" * 64}, **ADA)
+    promotion.record_decision(store, Decision("refusal", "digits", "3", evidence={"sha256": "a" * 64}, **ADA))
 
 
 def roll_back(store: Store) -> None:
@@ -170,7 +171,7 @@ def test_a_move_killed_at_any_line_and_typed_again_is_one_line_of_the_ledger(
     event: str, five_decisions: Project, copy_state: Callable[[Project, Project], None], tmp_path: Path
 ) -> None:
     move, champion, most = MOVES[event]
-    before = [line.event for line in ledger.read(five_decisions, "digits")]
+    before = [line.event for line in ledger.read_entries(five_decisions, "digits")]
 
     def fresh(name: str) -> Project:
         project = Project(root=tmp_path / name, home=tmp_path / name / ".ae")

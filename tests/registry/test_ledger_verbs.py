@@ -60,12 +60,12 @@ def test_history_shows_every_decision_and_the_champion(decided: Store, capsys: p
 
 
 def test_history_as_of_a_time_is_right_at_each_moment(decided: Store, capsys: pytest.CaptureFixture[str]) -> None:
-    lines = ledger.read(decided.project, "digits")
+    lines = ledger.read_entries(decided.project, "digits")
     for count, (line, expected) in enumerate(zip(lines, ("1", "1", "3", "1", "2"), strict=True), 1):
         assert main(["history", "digits", "--json", "--as-of", line.time]) == 0
         answer = json.loads(capsys.readouterr().out)
         assert (answer["recipe"], answer["champion"], answer["as_of"]) == ("digits", expected, line.time)
-        assert answer["lines"] == [line.plain() for line in lines[:count]]
+        assert answer["lines"] == [line.to_dict() for line in lines[:count]]
     before = lines[0].moment - timedelta(microseconds=1)
     assert main(["history", "digits", "--as-of", before.isoformat()]) == 0
     assert f"champion   none: the ledger begins at {lines[0].time}" in capsys.readouterr().out
@@ -77,7 +77,7 @@ def test_history_as_of_a_time_is_right_at_each_moment(decided: Store, capsys: py
 def test_a_time_without_a_zone_is_this_machines_and_history_says_so(
     decided: Store, zone: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    line = ledger.read(decided.project, "digits")[2]
+    line = ledger.read_entries(decided.project, "digits")[2]
     here = (line.moment + timedelta(hours=9, minutes=30)).replace(tzinfo=None).isoformat(sep=" ")
     assert main(["history", "digits", "--as-of", here]) == 0
     told = capsys.readouterr().out
@@ -156,13 +156,13 @@ def test_rollback_is_one_command_and_on_the_record(
     monkeypatch.setenv("AE_BY", "grace")
     assert main(["rollback", "digits", "--to", "3", "--why", "the lesser evil"]) == 0
     assert main(["rollback", "digits", "--to", "2", "--why", "fixed the camera", "--by", "ada"]) == 0
-    made = ledger.read(decided.project, "digits")[5:]
-    assert [(line.event, line.after, line.who) for line in made] == [
+    made = ledger.read_entries(decided.project, "digits")[5:]
+    assert [(line.event, line.to_version, line.who) for line in made] == [
         ("rollback", "1", "night"),
         ("rollback", "3", "grace"),
         ("rollback", "2", "ada"),
     ]
-    assert promotion.faults(decided, "digits") == []
+    assert promotion.find_problems(decided, "digits") == []
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_a_rollback_that_cannot_be_leaves_everything(
     assert main(["rollback", "digits", *words]) == code
     assert told in capsys.readouterr().err
     assert champion(decided) == "2"
-    assert len(ledger.read(decided.project, "digits")) == 5
+    assert len(ledger.read_entries(decided.project, "digits")) == 5
 
 
 def test_a_rollback_to_what_could_not_be_served_is_refused(decided: Store, capsys: pytest.CaptureFixture[str]) -> None:

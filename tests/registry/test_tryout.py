@@ -66,7 +66,7 @@ BROKEN: dict[str, tuple[str, str, str, str]] = {
         "code/aeops/bundle/answers.py",
         "for row in zip(*columns, strict=True)",
         "for row in zip([float('nan') for x in columns[0]], *columns[1:], strict=True)",
-        "scores its example otherwise than the bundle does, by nan",
+        "answers with a score that is not finite",
     ),
     "code that leaves the flag out": (
         "code/aeops/bundle/answers.py",

@@ -57,7 +57,7 @@ def test_a_server_killed_in_the_middle_loses_nothing(
         assert [version.version for version in store.versions("digits")] == [number]
         assert bundle_sha256(store.download_bundle("digits", "champion")) == bundle_sha256(place)
         assert ledger_file(project, "digits").parent == project.home / "ledger"  # beside the project, wherever MLflow is
-        assert promotion.faults(store, "digits") == []
+        assert promotion.find_problems(store, "digits") == []
         assert store.run_url(run).startswith(f"http://127.0.0.1:{port}/#/experiments/")
 
 

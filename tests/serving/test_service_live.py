@@ -157,7 +157,7 @@ def test_champions_come_and_go_and_no_request_fails(project: Project) -> None:
                 client.getresponse().read()
                 refused = model(port)
             assert (refused["version"], refused["serving"]["last"]["event"]) == ("2", "refused")
-            assert "its score is not finite" in refused["serving"]["last"]["why"]
+            assert "answers with a score that is not finite" in refused["serving"]["last"]["why"]
             promotion.rollback(store, "digits", "1", who="ada", why="as it was")
             wait_for(port, version="1")
         maps = Path(f"/proc/{process.pid}/maps").read_text(encoding="utf-8")

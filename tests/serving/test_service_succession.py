@@ -17,9 +17,9 @@ from aeops.cli.serve import rehearse
 from aeops.errors import AeError, DataError, InfrastructureError
 from aeops.project import Project
 from aeops.recipe.sections import ServingSpec
-from aeops.registry import ledger, watch
+from aeops.registry import alias_watch, ledger
+from aeops.registry.alias_watch import AliasChange, AliasWatch
 from aeops.registry.database import database_file
-from aeops.registry.watch import Watch
 from aeops.serving import rollover
 from aeops.serving.app import service_app
 from aeops.serving.rollover import Sources
@@ -34,12 +34,12 @@ class Moves:
     """A registry that says what it is told to say: which versions there are, and where the alias goes next."""
 
     def __init__(self, bundles: dict[str, Path]) -> None:
-        self.bundles, self.fault, self.next, self.errors = bundles, None, [], list[AeError]()
+        self.bundles, self.error, self.next, self.errors = bundles, None, [], list[AeError]()
 
-    def begin(self, version: str) -> None:
+    def set_version(self, version: str) -> None:
         self.at = version
 
-    def moved(self) -> tuple[str | None] | None:
+    def poll(self) -> AliasChange | None:
         return self.next.pop(0) if self.next else None
 
     def fetch(self, which: str) -> tuple[str, Path]:
@@ -62,7 +62,7 @@ class Room:
         self.service.succession.begin("1")
 
     def step(self, *moves: str | None) -> None:
-        self.moves.next += [(version,) for version in moves]
+        self.moves.next += [AliasChange(version) for version in moves]
         for _ in range(max(1, len(moves))):
             self.service.succession.step()
 
@@ -200,7 +200,7 @@ def test_before_the_first_is_warm_nobody_is_told_that_it_is_ready(bundles: dict[
         ("larger", "its shape is (1, 5, 5), that of the served one is (1, 4, 4)"),
         ("texts", "its kind is text"),
         ("altered", "model.onnx was altered"),
-        ("nan", "its score is not finite"),
+        ("nan", "answers with a score that is not finite"),
         ("raises", "it raises InvalidArgument"),
         ("flood", "it flags 100% of 20 samples of which the served one flags 0%"),
     ],
@@ -267,34 +267,34 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
 
 
 def move(project: Project, version: str, before: str | None, after: str | None, event: str = "promotion") -> None:
-    facts = {"event": event, "version": version, "before": before, "after": after, "who": "ada", "why": "better"}
-    ledger.append(project, "small", **facts, evidence={})  # type: ignore[arg-type]
+    decision = ledger.Decision(event, "small", version, "ada", "better", from_version=before, to_version=after)
+    ledger.append_entry(project, decision)
 
 
 def test_the_ledgers_moves_are_seen_at_once_and_its_notes_are_not(project: Project) -> None:
     move(project, "1", None, "1")
-    seen = Watch(project, "small", "champion")
-    seen.begin("1")
-    assert seen.moved() is None
+    seen = AliasWatch(project, "small", "champion")
+    seen.set_version("1")
+    assert seen.poll() is None
     move(project, "2", None, None, event="refusal")
-    assert seen.moved() is None
+    assert seen.poll() is None
     move(project, "2", "1", "2")
-    assert (seen.moved(), seen.moved()) == (("2",), None)
+    assert (seen.poll(), seen.poll()) == (AliasChange("2"), None)
     move(project, "1", "2", "1", event="rollback")
-    assert seen.moved() == ("1",)
+    assert seen.poll() == AliasChange("1")
     move(project, "1", "1", None, event="retirement")
-    assert seen.moved() == (None,)
+    assert seen.poll() == AliasChange(None)
 
 
 def test_nothing_moves_by_a_ledger_that_does_not_hold(project: Project) -> None:
     move(project, "1", None, "1")
-    seen = Watch(project, "small", "champion")
-    seen.begin("1")
+    seen = AliasWatch(project, "small", "champion")
+    seen.set_version("1")
     file = ledger.ledger_file(project, "small")
     file.write_text(file.read_text().replace('"to":"1"', '"to":"9"'))
-    assert seen.moved() is None
-    assert "does not hold" in str(seen.fault)
-    assert (seen.moved(), "does not hold" in str(seen.fault)) == (None, True)  # it stays told
+    assert seen.poll() is None
+    assert "is not intact" in str(seen.error)
+    assert (seen.poll(), "is not intact" in str(seen.error)) == (None, True)  # it stays told
 
 
 class Registry(BaseHTTPRequestHandler):
@@ -318,7 +318,7 @@ class Registry(BaseHTTPRequestHandler):
 def remote(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     with HTTPServer(("127.0.0.1", 0), Registry) as server:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server.server_address[1]}/")
-        monkeypatch.setattr(watch, "EVERY", 0)
+        monkeypatch.setattr(alias_watch, "POLL_SECONDS", 0)
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         yield
@@ -332,55 +332,55 @@ def test_an_alias_that_moves_in_a_remote_registry_is_seen_over_http(
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "ada")
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "hush")
     Registry.aliases = {"champion": "1"}
-    seen = Watch(project, "small", "champion")
-    seen.begin("1")
-    assert seen.moved() is None
+    seen = AliasWatch(project, "small", "champion")
+    seen.set_version("1")
+    assert seen.poll() is None
     assert "Basic YWRhOmh1c2g= /api/2.0/mlflow/registered-models/alias?name=small&alias=champion" in Registry.asked[-1]
     Registry.aliases = {"champion": "2"}
-    assert (seen.moved(), seen.moved()) == (("2",), None)
+    assert (seen.poll(), seen.poll()) == (AliasChange("2"), None)
     Registry.aliases = {}
-    assert seen.moved() == (None,)
+    assert seen.poll() == AliasChange(None)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
-    assert (seen.moved(), "does not answer" in str(seen.fault)) == (None, True)
+    assert (seen.poll(), "does not answer" in str(seen.error)) == (None, True)
 
 
 def test_the_registry_does_not_take_back_what_the_ledger_has_said_first(project: Project, remote: None) -> None:
     Registry.aliases = {"champion": "1"}
     move(project, "1", None, "1")
-    seen = Watch(project, "small", "champion")
-    seen.begin("1")
+    seen = AliasWatch(project, "small", "champion")
+    seen.set_version("1")
     move(project, "2", "1", "2")  # written down first, moved then
-    assert (seen.moved(), seen.moved()) == (("2",), None)
+    assert (seen.poll(), seen.poll()) == (AliasChange("2"), None)
     Registry.aliases = {"champion": "2"}
-    assert seen.moved() is None
+    assert seen.poll() is None
 
 
 def test_an_alias_that_moves_in_the_local_registry_is_seen_and_nobody_waits_for_the_answer(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watch, "EVERY", 0)
-    seen = Watch(project, "small", "champion")
-    seen.begin("1")
+    monkeypatch.setattr(alias_watch, "POLL_SECONDS", 0)
+    seen = AliasWatch(project, "small", "champion")
+    seen.set_version("1")
     gate, asked = threading.Event(), []
-    seen._asked_in_a_process = lambda: (asked.append(1), gate.wait(20), "2")[2]  # type: ignore[method-assign,func-returns-value]
-    assert seen.moved() is None
+    seen._fetch_in_process = lambda: (asked.append(1), gate.wait(20), "2")[2]  # type: ignore[method-assign,func-returns-value]
+    assert seen.poll() is None
     assert asked == []  # the database is as it was
     (project.mlflow).mkdir(parents=True)
     database_file(project).write_text("changed")
-    assert (seen.moved(), seen.moved()) == (None, None)
+    assert (seen.poll(), seen.poll()) == (None, None)
     gate.set()
-    assert (answered(seen), seen.moved(), len(asked)) == (("2",), None, 1)
+    assert (answered(seen), seen.poll(), len(asked)) == (AliasChange("2"), None, 1)
     gate.clear()
     database_file(project).write_text("changed again")
-    assert seen.moved() is None
+    assert seen.poll() is None
     move(project, "3", None, "3")
-    assert seen.moved() == ("3",)  # the ledger is heard meanwhile
+    assert seen.poll() == AliasChange("3")  # the ledger is heard meanwhile
     gate.set()
     assert answered(seen) is None  # what was asked before the ledger moved says nothing any more
 
 
-def answered(seen: Watch) -> tuple[str | None] | None:
+def answered(seen: AliasWatch) -> AliasChange | None:
     """What the watch says when its question is answered."""
-    assert seen._question is not None
-    seen._question.join()
-    return seen.moved()
+    assert seen._query is not None
+    seen._query.join()
+    return seen.poll()

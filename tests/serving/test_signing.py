@@ -278,8 +278,8 @@ def test_an_unsigned_bundle_is_refused_and_a_signed_one_is_not(project: Project,
     with pytest.raises(DataError) as caught:
         trusted(project)
     assert str(caught.value) == (
-        "digits 1 is refused: it is not signed; recipes/digits.yaml requires a signature of keys/ours.pub. Whoever has that "
-        "private key and trusts this bundle types `ae sign digits 1 --key PRIVATE.pem`, then type the same command again"
+        "digits 1 is refused: it is not signed; recipes/digits.yaml requires a signature of keys/ours.pub. If you have that "
+        "private key and trust this bundle: `ae sign digits 1 --key PRIVATE.pem`, then type the same command again"
     )
     name = sign_version(store, "digits", "champion", project.root / "keys" / "ours.pem")
     assert store.version("digits", "1").tags["signature"] == name
@@ -339,7 +339,7 @@ def test_a_signature_of_a_foreign_key_in_the_registry_is_refused(project: Projec
 def test_another_key_than_the_recipes_does_not_replace_a_signature_that_counts(project: Project, store: Store) -> None:
     sign_version(store, "digits", "1", project.root / "keys" / "ours.pem")
     before = kept_signature(project).read_bytes()
-    with pytest.raises(UsageError, match=r"theirs\.pem is the key .* is allowed, as signature\.public_key .* is keys/ours\.pub"):
+    with pytest.raises(UsageError, match=r"theirs\.pem is the key .*, expected the key .*, as .* is keys/ours\.pub"):
         sign_version(store, "digits", "1", project.root / "keys" / "theirs.pem")
     assert kept_signature(project).read_bytes() == before
 

@@ -25,6 +25,7 @@ from aeops.predictions.rows import Scorer
 from aeops.project import Project
 from aeops.registry import promotion
 from aeops.registry.database import file_lock
+from aeops.registry.ledger import Decision
 from aeops.registry.store import Store, open_store
 
 REPOSITORY = Path(__file__).parents[2]
@@ -56,7 +57,7 @@ def evidence_project(linear_bundle: Path, tmp_path_factory: pytest.TempPathFacto
         tags |= {"data.dataset": "digits", "data.content_sha256": CONTENT, "data.dvc_md5": "d" * 32 + ".dir"}
         number = store.register(run, "digits", bundle, tags, "")
         evidence = {"sha256": "e" * 64}
-        promotion.note(store, "digits", number, event="approval", who="grace", why="looked at it", evidence=evidence)
+        promotion.record_decision(store, Decision("approval", "digits", number, "grace", "looked at it", evidence))
         promotion.promote(store, "digits", number, expected=None, who="ada", why="better", evidence=evidence)
     return made
 

@@ -8,9 +8,9 @@ from prefect import State, flow
 
 from aeops.machine.process_identity import this_process
 from aeops.project import find_project
-from aeops.registry.reap import TAG
+from aeops.registry.killed_runs import PROCESS_TAG
 from aeops.registry.store import open_store
-from flows import runs
+from flows import flow_run
 
 DATASET = {"dataset": "none", "content_sha256": "0" * 64}
 
@@ -18,9 +18,9 @@ DATASET = {"dataset": "none", "content_sha256": "0" * 64}
 @flow(name="waiting", flow_run_name="wait {recipe}")
 def waiting(recipe: str) -> dict[str, Any] | State[dict[str, Any]]:
     project = find_project()
-    with runs.workspace(project, f"wait {recipe}"):
+    with flow_run.workspace(project, f"wait {recipe}"):
         store = open_store(project)
-        run = store.start_run(recipe, {TAG: this_process().text}, {}, DATASET)
+        run = store.start_run(recipe, {PROCESS_TAG: this_process().text}, {}, DATASET)
         write(project.home, f"begin {recipe} {os.getpid()} {run}")
         while not (project.home / "go").exists():
             time.sleep(0.1)
@@ -28,7 +28,7 @@ def waiting(recipe: str) -> dict[str, Any] | State[dict[str, Any]]:
             raise RuntimeError("as it was told to")
         store.finish_run(run, "FINISHED")
         write(project.home, f"end {recipe} {os.getpid()} {run}")
-    return runs.ended({}, f"{recipe} has waited")
+    return flow_run.flow_result({}, f"{recipe} has waited")
 
 
 def write(home: Any, line: str) -> None:

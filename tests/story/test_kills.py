@@ -65,7 +65,7 @@ class Days:
 
     def decisions(self) -> int:
         """Lines of the ledger, each a promotion or a refusal."""
-        return len(ledger.read(self.project, "stream"))
+        return len(ledger.read_entries(self.project, "stream"))
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""`python -m aeops.registry.migrate`: makes MLflow's database ahead of its first use, in a process of its own."""
+"""`python -m aeops.registry.create_database`: create MLflow's database before its first use, in a separate process."""
 
 from aeops.machine.quiet_environment import quiet_environment
 from aeops.machine.stage_main import run_stage
@@ -8,7 +8,7 @@ from aeops.registry.store import local_store_in_use
 
 
 def main() -> None:
-    """Does nothing where MLFLOW_TRACKING_URI names a store elsewhere."""
+    """Create the database, unless MLFLOW_TRACKING_URI names another store."""
     quiet_environment()
     if local_store_in_use():
         prepare_database(find_project())

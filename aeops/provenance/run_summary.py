@@ -1,0 +1,35 @@
+"""Summary of a training run: shown at its end, stored for the next run, and read by the pages."""
+
+from typing import Any, NotRequired, TypedDict
+
+
+class RunSummary(TypedDict):
+    """Result of a training run.
+
+    Attributes:
+        changed: False if nothing had changed since the last run, so that nothing was trained.
+        data: dataset, content_sha256 and dvc_md5 of the dataset's version.
+        metrics: content of the report's metrics.json.
+        verdict: `accepted` or `refused`.
+        reasons: why the version was refused; empty if it was not.
+        comparison: the comparison in evidence.json; missing in summaries that are older than the ledger.
+        state: as `aeops.registry.version_state.describe_state` describes it.
+        run_url: page of the MLflow run.
+        report: path of report.html.
+        seconds: each finished step with its duration, in order.
+    """
+
+    changed: bool
+    recipe: str
+    data: dict[str, str]
+    metrics: dict[str, Any]
+    verdict: str
+    reasons: list[str]
+    comparison: NotRequired[dict[str, Any]]
+    version: str
+    aliases: list[str]
+    state: str
+    bundle_sha256: str
+    run_url: str
+    report: str
+    seconds: list[tuple[str, float]]

@@ -1,0 +1,264 @@
+"""Watch which version an alias points to, without importing MLflow into this process.
+
+Two sources show a change. The recipe's ledger is a file in the state folder, so its entries are seen at once. An alias that was
+changed elsewhere is seen in MLflow, which is queried slowly: over its REST API with plain HTTP where it is remote, else in a
+separate process (`python -m aeops.registry.alias_watch RECIPE ALIAS`), and only if the local database has changed. The latest
+change counts.
+"""
+
+import base64
+import json
+import os
+import sys
+import threading
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from aeops.errors import AeError, InfrastructureError
+from aeops.machine.child_process import run_module
+from aeops.machine.stage_main import run_stage
+from aeops.project import Project, find_project
+from aeops.registry import ledger
+from aeops.registry.aliases import CHAMPION
+from aeops.registry.database import database_file
+
+POLL_SECONDS = 20.0  # between two queries where they are cheap: over HTTP, or after a check of a file's time
+PROCESS_POLL_SECONDS = 120.0  # where each of them needs a process that imports MLflow
+HTTP_TIMEOUT_SECONDS = 5.0
+
+FileFingerprint = tuple[int, int]  # modification time in nanoseconds and size in bytes
+
+
+@dataclass(frozen=True)
+class AliasChange:
+    """A change of an alias.
+
+    Attributes:
+        version: the version that the alias points to now; None if the alias was removed.
+    """
+
+    version: str | None
+
+
+@dataclass(frozen=True)
+class LedgerMove:
+    """The last entry of a ledger that changed the champion: its hash, and the new champion."""
+
+    hash: str
+    version: str | None
+
+
+class RegistryQuery(threading.Thread):
+    """A query to MLflow in a separate process, which may take long; nobody waits for it.
+
+    Attributes:
+        ledger_move: the ledger's last one when the query started.
+        version: the result.
+        error: the failure, None where it succeeded.
+    """
+
+    def __init__(self, fetch_version: Callable[[], str | None], ledger_move: LedgerMove | None) -> None:
+        super().__init__(name="MLflow query", daemon=True)
+        self._fetch_version, self.ledger_move = fetch_version, ledger_move
+        self.version: str | None = None
+        self.error: AeError | None = None
+
+    def run(self) -> None:
+        try:
+            self.version = self._fetch_version()
+        except AeError as error:
+            self.error = error
+
+
+class AliasWatch:
+    """Detects changes of an alias.
+
+    Attributes:
+        error: why the last `poll` failed; None where it succeeded.
+    """
+
+    def __init__(self, project: Project, recipe: str, alias: str) -> None:
+        """Read the ledger as it is now; create the watch before the alias is read for the first time."""
+        self.project, self.recipe, self.alias = project, recipe, alias
+        self.error: str | None = None
+        self._ledger_fingerprint: FileFingerprint | None = None
+        self._last_move: LedgerMove | None = None
+        self._ledger_error: AeError | None = None
+        self._read_ledger()
+        self._last_query_at = time.monotonic()
+        self._database_state = self._fingerprint_database()
+        self._registry_version: str | None = None
+        self._target_version: str | None = None
+        self._query: RegistryQuery | None = None
+
+    def set_version(self, version: str) -> None:
+        """Set the version that the alias points to at the start."""
+        self._registry_version = self._target_version = version
+
+    def poll(self) -> AliasChange | None:
+        """Return the change since the last poll; None if there is none, or if it could not be determined (see `error`)."""
+        try:
+            change = self._poll_ledger() or self._poll_registry()
+        except AeError as error:
+            self.error = str(error)
+            return None
+        self.error = None
+        return change
+
+    def _poll_ledger(self) -> AliasChange | None:
+        """Return a change that the ledger shows. Cheap: an unchanged file is not read."""
+        if self.alias != CHAMPION:
+            return None
+        previous_move = self._last_move
+        self._read_ledger()
+        if self._ledger_error is not None:
+            raise self._ledger_error
+        if self._last_move is None or self._last_move == previous_move:
+            return None
+        self._target_version = self._last_move.version
+        return AliasChange(self._target_version)
+
+    def _read_ledger(self) -> None:
+        """Read the ledger if its file has changed. A broken ledger moves nothing."""
+        new_fingerprint = fingerprint_file(ledger.ledger_file(self.project, self.recipe))
+        if new_fingerprint == self._ledger_fingerprint:
+            return
+        self._ledger_fingerprint = new_fingerprint
+        try:
+            entry = ledger.last_move(ledger.read_entries(self.project, self.recipe))
+        except AeError as error:
+            self._ledger_error = error
+            return
+        self._ledger_error = None
+        self._last_move = None
+        if entry is not None:
+            self._last_move = LedgerMove(entry.hash, entry.to_version)
+
+    def _poll_registry(self) -> AliasChange | None:
+        """Return a change that MLflow shows since the last query. Does not wait for a separate process."""
+        if self._query is not None and not self._query.is_alive():
+            return self._finish_query()
+        uri = tracking_uri()
+        is_remote = uri.startswith(("http://", "https://"))
+        interval = POLL_SECONDS
+        if uri and not is_remote:
+            interval = PROCESS_POLL_SECONDS
+        if time.monotonic() - self._last_query_at < interval:
+            return None
+        if is_remote:
+            self._last_query_at = time.monotonic()
+            return self._compare_version(fetch_alias_version(uri, self.recipe, self.alias))
+        if self._query is None:
+            self._start_query()
+        return None
+
+    def _start_query(self) -> None:
+        """Start a separate process, unless the local database is unchanged."""
+        self._last_query_at = time.monotonic()
+        new_fingerprint = self._fingerprint_database()
+        if new_fingerprint is None or new_fingerprint != self._database_state:
+            self._database_state = new_fingerprint
+            self._query = RegistryQuery(self._fetch_in_process, self._last_move)
+            self._query.start()
+
+    def _finish_query(self) -> AliasChange | None:
+        """Use the result of a finished query, unless the ledger has changed meanwhile."""
+        query, self._query = self._query, None
+        assert query is not None
+        is_current = query.ledger_move == self._last_move
+        if query.error is not None or not is_current:
+            self._database_state = None  # so that the next poll queries again
+        if query.error is not None:
+            raise query.error
+        if not is_current:
+            return None
+        return self._compare_version(query.version)
+
+    def _compare_version(self, version: str | None) -> AliasChange | None:
+        """Return the change if MLflow's version differs from its last one and from the ledger's."""
+        previous, self._registry_version = self._registry_version, version
+        if version in (previous, self._target_version):
+            return None
+        self._target_version = version
+        return AliasChange(version)
+
+    def _fingerprint_database(self) -> tuple[FileFingerprint, ...] | None:
+        """Fingerprint the project's own database; None where MLflow is elsewhere."""
+        if tracking_uri():
+            return None
+        file = database_file(self.project)
+        return fingerprint_file(file), fingerprint_file(file.with_name(f"{file.name}-wal"))
+
+    def _fetch_in_process(self) -> str | None:
+        output = run_module(
+            ["aeops.registry.alias_watch", self.recipe, self.alias],
+            root=self.project.root,
+            home=self.project.home,
+            log=self.project.logs / f"watch-{self.recipe}.log",
+        )
+        version: str | None = json.loads(output.splitlines()[-1])["version"]
+        return version
+
+
+def fingerprint_file(file: Path) -> FileFingerprint:
+    """Return modification time and size of a file, which change when it is written; (0, 0) where there is none."""
+    try:
+        status = file.stat()
+    except FileNotFoundError:
+        return (0, 0)
+    return status.st_mtime_ns, status.st_size
+
+
+def tracking_uri() -> str:
+    """Return MLflow's address if MLFLOW_TRACKING_URI sets one, else an empty string."""
+    return os.environ.get("MLFLOW_TRACKING_URI", "").rstrip("/")
+
+
+def fetch_alias_version(address: str, recipe: str, alias: str) -> str | None:
+    """Ask an MLflow server for the version of an alias; None where there is no such alias.
+
+    Raises:
+        InfrastructureError: the server does not answer, or answers with an error.
+    """
+    query = urllib.parse.urlencode({"name": recipe, "alias": alias})
+    url = f"{address}/api/2.0/mlflow/registered-models/alias?{query}"
+    request = urllib.request.Request(url, headers=auth_headers())
+    try:
+        with urllib.request.urlopen(request, timeout=HTTP_TIMEOUT_SECONDS) as response:
+            return str(json.load(response)["model_version"]["version"])
+    except urllib.error.HTTPError as error:
+        if error.code in (400, 404):  # a model without that alias, and no such model
+            return None
+        raise InfrastructureError(f"MLflow at {address} answers {error.code} {error.reason}") from error
+    except (OSError, ValueError, KeyError) as error:
+        raise InfrastructureError(f"MLflow at {address} does not answer ({error})") from error
+
+
+def auth_headers() -> dict[str, str]:
+    """Build the header that MLflow's client sends for MLFLOW_TRACKING_TOKEN, or for MLFLOW_TRACKING_USERNAME and _PASSWORD."""
+    if token := os.environ.get("MLFLOW_TRACKING_TOKEN"):
+        return {"Authorization": f"Bearer {token}"}
+    username, password = os.environ.get("MLFLOW_TRACKING_USERNAME"), os.environ.get("MLFLOW_TRACKING_PASSWORD")
+    if username and password:
+        return {"Authorization": f"Basic {base64.b64encode(f'{username}:{password}'.encode()).decode()}"}
+    return {}
+
+
+def main() -> None:
+    from aeops.registry.store import open_store
+
+    recipe, alias = sys.argv[1:]
+    model = open_store(find_project()).model(recipe)
+    version = None
+    if model is not None:
+        version = model.aliases.get(alias)
+    print(json.dumps({"version": version}))
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,308 @@
+"""Steps of the training flow: Prefect tasks that start the heavy work in other processes and pass on plain values."""
+
+import functools
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import yaml
+from prefect import get_client, task
+from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from prefect.runtime import flow_run
+
+from aeops.data import dvc
+from aeops.errors import InfrastructureError
+from aeops.machine.child_process import Ahead, run_module
+from aeops.machine.process_identity import this_process
+from aeops.machine.progress import ProgressBar, ProgressFollower, finished_rows
+from aeops.project import Project, find_project
+from aeops.provenance.last_run import remember
+from aeops.provenance.lineage import RECORDED_FILES, git_diff, lineage
+from aeops.provenance.run_summary import RunSummary
+from aeops.recipe.reader import Recipe, load_recipe
+from aeops.registry import ledger
+from aeops.registry.aliases import CHALLENGER
+from aeops.registry.killed_runs import PROCESS_TAG
+from aeops.registry.store import Store, open_store
+from aeops.registry.version_state import compared_champion, describe_state, is_accepted
+from aeops.report.model_card import model_card
+from aeops.report.report_page import write_report
+from aeops.report.summary import metric_rows, verdict_markdown
+
+
+def is_worth_retrying(_task: Any, _run: Any, state: Any) -> bool:
+    """Return True for a failure of the machine; a retry never helps against bad data or a wrong recipe."""
+    return isinstance(state.result(raise_on_failure=False), InfrastructureError)
+
+
+def pipeline_step(name: str, retries: int = 0) -> Callable[[Callable[..., Any]], Any]:
+    """Decorate a function as a Prefect task.
+
+    The task is never cached: a cached task would skip the files it writes. DVC decides what is run again.
+
+    Args:
+        name: shown on Prefect's page and in the run's table of durations.
+        retries: after failures of the machine only.
+    """
+
+    def decorate_step(function: Callable[..., Any]) -> Any:
+        @functools.wraps(function)
+        def run_step(*arguments: Any, **options: Any) -> Any:
+            print(f"{name} ...", file=sys.stderr, flush=True)
+            return function(*arguments, **options)
+
+        return task(
+            name=name,
+            task_run_name=f"{name} {{recipe}}",
+            retries=retries,
+            retry_delay_seconds=[2.0, 10.0][:retries] or None,
+            retry_condition_fn=is_worth_retrying,
+            cache_policy=NO_CACHE,
+        )(run_step)
+
+    return decorate_step
+
+
+def load_context(recipe: str) -> tuple[Project, Recipe]:
+    """Return this process's project and its recipe of that name."""
+    project = find_project()
+    return project, load_recipe(project, recipe)
+
+
+def load_json_object(file: Path) -> dict[str, Any]:
+    return dict(json.loads(file.read_text(encoding="utf-8")))
+
+
+def start_stage(project: Project, stage: str, *arguments: str) -> None:
+    run_module([f"aeops.stages.{stage}", *arguments], root=project.root, home=project.home, log=stage_log(project, stage))
+
+
+def stage_log(project: Project, stage: str) -> Path:
+    return project.logs / f"{stage}.log"
+
+
+def stage_ahead(stage: str) -> Ahead:
+    """Prepare the process of a stage that imports for seconds; started early, it imports during the steps before it."""
+    project = find_project()
+    return Ahead(f"aeops.stages.{stage}", root=project.root, home=project.home, log=stage_log(project, stage))
+
+
+@pipeline_step("ingest", retries=1)
+def ingest_source(recipe: str) -> None:
+    """Ingest the source -> .ae/incoming/<dataset>: shards and an index with each sample's statistics."""
+    project, checked = load_context(recipe)
+    incoming = project.incoming(checked.data.dataset)
+    start_stage(project, "ingest", "--recipe", str(project.recipe_file(recipe)), "--out", str(incoming))
+
+
+@pipeline_step("validate")
+def validate_incoming(recipe: str, stage: Ahead) -> None:
+    """Validate .ae/incoming/<dataset> -> data/<dataset> with its receipt; bad rows go to quarantine, a bad set stops the run."""
+    project, checked = load_context(recipe)
+    incoming = project.incoming(checked.data.dataset)
+    try:
+        stage.run(["--recipe", str(project.recipe_file(recipe)), "--incoming", str(incoming)])
+    finally:
+        pages = project.data_docs / checked.data.dataset / "index.html"
+        if pages.is_file():
+            create_link_artifact(pages.as_uri(), "Data Docs", key=f"{recipe}-data-docs")
+
+
+@pipeline_step("version", retries=2)
+def version_dataset(recipe: str) -> dict[str, str]:
+    """Add data/ to data.dvc and the DVC remote; return the identifiers of this version of the data."""
+    project, checked = load_context(recipe)
+    md5 = dvc.add_data(project)
+    content = load_json_object(project.dataset(checked.data.dataset) / "receipt.json")["content_sha256"]
+    return {"dataset": checked.data.dataset, "content_sha256": content, "dvc_md5": md5}
+
+
+@pipeline_step("prepare")
+def prepare_samples(recipe: str) -> None:
+    dvc.reproduce(find_project(), "prepare", recipe)
+
+
+@pipeline_step("train", retries=1)
+def train_model(recipe: str, run: str) -> None:
+    """Train prepared/ -> bundle/ while MLflow shows the loss curves; a retry resumes at the last checkpoint."""
+    project, checked = load_context(recipe)
+    store = open_store(project)
+    progress_follower = ProgressFollower(project.training(recipe) / "progress.jsonl")
+    with ProgressBar(checked.fit.train.epochs_in_all) as progress_bar:
+
+        def report_progress() -> None:
+            rows = progress_follower.new_rows()
+            progress_bar.show(rows)
+            store.log_curves(run, rows)
+
+        was_trained = dvc.reproduce(project, "train", recipe, meanwhile=report_progress)
+    if not was_trained:
+        store.log_curves(run, finished_rows(project.artifacts(recipe) / "training" / "history.csv"))
+
+
+@pipeline_step("evaluate")
+def evaluate_model(recipe: str) -> None:
+    """Evaluate bundle/ on the test samples -> report/, and show the metrics as a table on the run's page."""
+    project = find_project()
+    dvc.reproduce(project, "evaluate", recipe)
+    metrics = load_json_object(project.artifacts(recipe) / "report" / "metrics.json")
+    create_table_artifact(metric_rows(metrics), key=f"{recipe}-metrics", description=f"{recipe}: the model beside its baselines")
+
+
+@pipeline_step("gate")
+def apply_gate(recipe: str) -> None:
+    """Apply the gate to report/ -> verdict.json; a refusal is a result, not a failure."""
+    project = find_project()
+    dvc.reproduce(project, "gate", recipe)
+    verdict = load_json_object(project.artifacts(recipe) / "verdict.json")
+    create_markdown_artifact(verdict_markdown(verdict), key=f"{recipe}-verdict", description=f"{recipe}: {verdict['verdict']}")
+
+
+def evidence_file(project: Project, recipe: str) -> Path:
+    return project.reports(recipe) / "evidence.json"
+
+
+@pipeline_step("track", retries=2)
+def open_mlflow_run(recipe: str, data: dict[str, str]) -> str:
+    """Open the MLflow run of this pipeline run and return its id."""
+    project, checked = load_context(recipe)
+    run = open_store(project).start_run(
+        recipe,
+        tags=lineage(project, checked) | {PROCESS_TAG: this_process().text},
+        params=yaml.safe_load(project.recipe_file(recipe).read_text(encoding="utf-8")),
+        dataset=data,
+    )
+    create_link_artifact(open_store(project).run_url(run), "MLflow run", key=f"{recipe}-mlflow-run")
+    return run
+
+
+@contextmanager
+def mlflow_run(recipe: str, data: dict[str, str]) -> Iterator[str]:
+    """Open an MLflow run; finish it after the steps inside, or mark it as failed with them."""
+    run = open_mlflow_run(recipe, data)
+    store = open_store(find_project())
+    try:
+        yield run
+    except BaseException:
+        with suppress(InfrastructureError):  # the step's own error is raised, even if it came from MLflow
+            store.finish_run(run, "FAILED")
+        raise
+    store.finish_run(run, "FINISHED")
+
+
+@pipeline_step("register", retries=2)
+def register_version(recipe: str, run: str, data: dict[str, str], evidence: dict[str, str]) -> str:
+    """Register bundle/ with its evidence as a version with the alias challenger; the same bundle twice is one version.
+
+    The evidence is logged first, so that every version has its evidence, even if this step was interrupted.
+
+    Returns:
+        The number of the version.
+    """
+    project, checked = load_context(recipe)
+    store, artifacts = open_store(project), project.artifacts(recipe)
+    dvc.push_outputs(project, recipe)
+    metadata = lineage(project, checked)
+    metrics, document = load_json_object(artifacts / "report" / "metrics.json"), load_json_object(evidence_file(project, recipe))
+    raw_recipe = yaml.safe_load(project.recipe_file(recipe).read_text(encoding="utf-8"))
+    report = write_report(
+        project.reports(recipe) / "report.html",
+        recipe=raw_recipe,
+        report=artifacts / "report",
+        bundle=artifacts / "bundle",
+        training=artifacts / "training",
+        verdict=document["gate"],
+        comparison=document["comparison"],
+        validation=load_json_object(project.validation(data["dataset"]) / "validation.json"),
+        lineage=metadata | {"mlflow.run_id": run},
+        timings=dict(step_seconds()),
+    )
+    log_evidence_files(project, store, recipe, run, data, report, metrics)
+    studies = load_json_object(artifacts / "report" / "studies.json")
+    description = model_card(raw_recipe, metrics, studies, document["gate"], document["comparison"], metadata)
+    tags = metadata | comparison_tags(document, evidence)
+    version = store.register(run, recipe, artifacts / "bundle", tags=tags, description=description)
+    store.set_alias(recipe, CHALLENGER, version)
+    return version
+
+
+def comparison_tags(document: dict[str, Any], evidence: dict[str, str]) -> dict[str, str]:
+    """Build a version's tags about its evidence and the person who started the run.
+
+    Args:
+        document: the content of evidence.json.
+        evidence: what the ledger records of it.
+    """
+    return {
+        "verdict": "accepted" if is_accepted(document) else "refused",
+        "started_by": ledger.current_actor(),
+        "comparison": evidence["verdict"],
+        "comparison.champion": compared_champion(document) or "none",
+        "comparison.judged": str(document["comparison"]["holdout"]["judged"]),
+        "evidence.sha256": evidence["sha256"],
+        "holdout_sha256": evidence["holdout_sha256"],
+    }
+
+
+def log_evidence_files(
+    project: Project, store: Store, recipe: str, run: str, data: dict[str, str], report: Path, metrics: dict[str, Any]
+) -> None:
+    """Log the run's metrics and every file that a person, or a rebuild, needs to evaluate the version."""
+    artifacts = project.artifacts(recipe)
+    store.log_metrics(run, metrics)
+    store.log_files(run, [report, artifacts / "verdict.json", evidence_file(project, recipe)])
+    store.log_files(run, [artifacts / "report" / name for name in ("metrics.json", "studies.json", "figures")])
+    store.log_files(run, [artifacts / "report" / "reference.parquet"], "monitoring")
+    store.log_files(run, [project.validation(data["dataset"]) / "validation.json"], "validation")
+    store.log_files(run, [project.dataset(data["dataset"]) / "receipt.json"], "validation")
+    rebuild_files = [project.root / name for name in RECORDED_FILES if (project.root / name).is_file()]
+    rebuild_files += [project.recipe_file(recipe), artifacts / "training" / "trail.csv"]
+    store.log_files(run, rebuild_files, "rebuild")
+    if diff := git_diff(project):
+        patch = project.reports(recipe) / "worktree.diff"
+        patch.write_bytes(diff)
+        store.log_files(run, [patch], "rebuild")
+
+
+def step_seconds() -> list[tuple[str, float]]:
+    """Return each finished step of this flow run with its duration in seconds, in order, as Prefect recorded them."""
+    flow_run_filter = FlowRunFilter(id=FlowRunFilterId(any_=[UUID(str(flow_run.id))]))
+    with get_client(sync_client=True) as client:
+        task_runs = client.read_task_runs(flow_run_filter=flow_run_filter)
+    finished_steps = []
+    for run in task_runs:
+        if run.start_time and run.end_time:
+            finished_steps.append((run.start_time, run.name.split(" ")[0], run.total_run_time.total_seconds()))
+    finished_steps.sort(key=lambda row: row[0])
+    return [(name, seconds) for _, name, seconds in finished_steps]
+
+
+def summarise_run(recipe: str, run: str, data: dict[str, str], version: str, reasons: list[str]) -> RunSummary:
+    """Summarise a run for a person, and store the summary for the next run to compare with."""
+    project = find_project()
+    store, artifacts = open_store(project), project.artifacts(recipe)
+    version_info = store.version(recipe, version)
+    summary: RunSummary = {
+        "changed": True,
+        "recipe": recipe,
+        "data": data,
+        "metrics": load_json_object(artifacts / "report" / "metrics.json"),
+        "verdict": version_info.tags["verdict"],
+        "reasons": reasons,
+        "comparison": load_json_object(evidence_file(project, recipe))["comparison"],
+        "version": version,
+        "aliases": list(version_info.aliases),
+        "state": describe_state(recipe, version_info, ledger.read_entries(project, recipe)),
+        "bundle_sha256": version_info.tags["bundle_sha256"],
+        "run_url": store.run_url(run),
+        "report": str(project.reports(recipe) / "report.html"),
+        "seconds": step_seconds(),
+    }
+    remember(project, recipe, summary)
+    return summary
