@@ -21,7 +21,7 @@ from typing import Any
 import yaml
 
 from aeops.errors import GateError, UsageError
-from aeops.files import file_sha256, read_json, write_json, written_aside
+from aeops.files import atomic_folder, file_sha256, read_json, write_json
 from aeops.machine.platform_info import platform_facts
 from aeops.machine.stage_main import run_stage
 from aeops.project import Project, find_project
@@ -120,7 +120,7 @@ def kept(project: Project, name: str) -> Path:
 
 def keep(artifacts: Path, place: Path) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
-    with written_aside(place) as folder:
+    with atomic_folder(place) as folder:
         shutil.copytree(artifacts / "report", folder / "report")
         shutil.copy(artifacts / "verdict.json", folder)
 

@@ -4,7 +4,6 @@ Every part can be done again: what is there already is brought up to date, or le
 where prefect.yaml has changed or one is missing, so that a schedule which somebody has resumed on Prefect's page stays resumed.
 """
 
-import hashlib
 import json
 import subprocess
 import sys
@@ -21,7 +20,7 @@ from prefect.exceptions import ObjectAlreadyExists
 from prefect.workers.process import ProcessWorker
 
 from aeops.errors import InfrastructureError, UsageError
-from aeops.files import write_whole
+from aeops.files import file_sha256, write_json
 from aeops.machine.stack_settings import deployed_file, read_settings
 from aeops.machine.stage_main import run_stage
 from aeops.project import Project, find_project
@@ -56,7 +55,7 @@ def main() -> None:
         set_notifications(client, settings.notify)
     for told in thin_out(api):  # before a worker takes them all
         print(told)
-    write_whole(deployed_file(project), {"asked": settings.asked, "prefect.yaml": sums})
+    write_json(deployed_file(project), {"asked": settings.asked, "prefect.yaml": sums})
 
 
 def make_pool(client: SyncPrefectClient) -> None:
@@ -70,7 +69,7 @@ def make_pool(client: SyncPrefectClient) -> None:
 def deploy(project: Project, api: PrefectApi) -> str:
     """`prefect deploy --all`, unless every deployment is there as prefect.yaml has it; returns the file's SHA-256."""
     file = project.root / "prefect.yaml"
-    sums = hashlib.sha256(file.read_bytes()).hexdigest()
+    sums = file_sha256(file)
     wanted = {entry["name"] for entry in yaml.safe_load(file.read_text(encoding="utf-8"))["deployments"]}
     missing = wanted - {deployment["name"] for deployment in api.deployments()}
     if missing or sums != deployed_before(project):

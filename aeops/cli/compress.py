@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aeops.files import atomic_write
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -26,7 +28,7 @@ def add(verbs: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Writes the archive and says what became of the bytes."""
     from aeops.bundle.detector import Detector
-    from aeops.cli.outputs import new_file, require_new
+    from aeops.cli.outputs import require_new
     from aeops.codec.archive import archived, require_words
     from aeops.codec.container import packed
     from aeops.codec.images import image_names
@@ -48,8 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
     samples = [read(file, detector.shape) for file in arguments.files]
     image_names([source for sources, _ in samples for source in sources])  # two of one name: said before the work is done
     archive = archived(detector, recipe, version, samples)
-    with new_file(arguments.out) as aside:
-        aside.write_bytes(packed(archive))
+    atomic_write(arguments.out, packed(archive))
     print(summary(arguments.out, archive, given=sum(values.nbytes for _, values in samples)))
     return 0
 

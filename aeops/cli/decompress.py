@@ -66,24 +66,23 @@ def version_of(archive: "Archive", store: "Store", file: Path) -> str:
 def write_array(archive: "Archive", detector: "Detector", place: Path) -> None:
     import numpy as np
 
-    from aeops.cli.outputs import new_file
     from aeops.codec.archive import opened
     from aeops.codec.images import as_stored
-    from aeops.files import write_npy
+    from aeops.files import atomic_path, write_npy
 
     low, high = detector.low, detector.high
     dtype = as_stored(np.zeros(0), low, high).dtype
-    with new_file(place) as aside:
+    with atomic_path(place) as tmp_path:
         blocks = (as_stored(block, low, high) for block in opened(archive, detector))
-        write_npy(aside, (archive.samples, *detector.made_shape), dtype, blocks)
+        write_npy(tmp_path, (archive.samples, *detector.made_shape), dtype, blocks)
 
 
 def write_folder(archive: "Archive", detector: "Detector", place: Path) -> None:
     from aeops.codec.archive import opened
     from aeops.codec.images import image_names, require_images, write_images
-    from aeops.files import written_aside
+    from aeops.files import atomic_folder
 
     require_images(detector.made_shape)
     names = image_names(archive.sources)
-    with written_aside(place) as folder:
+    with atomic_folder(place) as folder:
         write_images(folder, names, opened(archive, detector), detector.low, detector.high)

@@ -1,6 +1,7 @@
 """The only door to DVC: its command line, in a subprocess. Call it while holding the run lock."""
 
 import configparser
+import io
 import json
 import os
 from collections.abc import Callable
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from aeops.errors import DataError, InfrastructureError
+from aeops.files import atomic_write
 from aeops.machine.child_process import run_module
 from aeops.project import Project
 
@@ -49,10 +51,9 @@ def keep_state_in_home(project: Project) -> None:
     if not config.has_section(section):
         config.add_section(section)
     config.set(section, "url", url)
-    aside = local.with_suffix(".aside")
-    with aside.open("w", encoding="utf-8") as file:
-        config.write(file)
-    aside.replace(local)
+    text = io.StringIO()
+    config.write(text)
+    atomic_write(local, text.getvalue())
 
 
 def add_data(project: Project) -> str:

@@ -1,10 +1,9 @@
 """What is measured of each sample, a block of samples at a time."""
 
-import hashlib
-
 import numpy as np
 
 from ae_models.spec import TEXT, InputSpec
+from aeops.files import data_sha256
 
 DECIMALS = 9  # of what floating-point sums give: the last bits differ between CPUs, and a dataset's hash must not
 
@@ -12,7 +11,7 @@ DECIMALS = 9  # of what floating-point sums give: the last bits differ between C
 def sample_sha256(samples: np.ndarray) -> list[str]:
     """SHA-256 over dtype, shape and bytes of each sample of (n, ...)."""
     kind = f"{samples.dtype.name} {shape_text(samples)} ".encode()
-    return [hashlib.sha256(kind + sample.tobytes()).hexdigest() for sample in samples]
+    return [data_sha256(kind + sample.tobytes()) for sample in samples]
 
 
 def shape_text(samples: np.ndarray) -> str:

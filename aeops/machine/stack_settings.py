@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from aeops.errors import InfrastructureError, UsageError
-from aeops.files import write_whole
+from aeops.files import write_json
 from aeops.project import Project
 
 HOST = "127.0.0.1"
@@ -77,7 +77,7 @@ def settings_file(project: Project) -> Path:
 
 
 def write_settings(project: Project, settings: Settings) -> None:
-    write_whole(settings_file(project), asdict(settings), mode=0o600)  # an address of a chat's webhook is a secret
+    write_json(settings_file(project), asdict(settings), mode=0o600)  # an address of a chat's webhook is a secret
 
 
 def read_settings(project: Project) -> Settings | None:

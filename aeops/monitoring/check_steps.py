@@ -1,6 +1,5 @@
 """A look at a champion, step by step: reference, predictions, signals, decision, page, Evidently's report, MLflow."""
 
-import os
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from aeops.evaluation.reference import Reference, read_reference
-from aeops.files import write_json
+from aeops.files import replace_file, write_json
 from aeops.machine.child_process import run_module
 from aeops.monitoring import history, paths, retrains
 from aeops.monitoring.daily_counts import Observed, Reign, cuts_of, observe, recent
@@ -99,7 +98,7 @@ def fetch_reference(project: Project, recipe: str, version: str, place: Path) ->
     run, kept = store.version(recipe, version).run_id, f"{KEPT}/reference.parquet"
     if kept in store.files(run, KEPT):
         with tempfile.TemporaryDirectory(dir=place.parent) as folder:
-            os.replace(store.download_file(run, kept, Path(folder)), place)
+            replace_file(store.download_file(run, kept, Path(folder)), place)
 
 
 # ---------------------------------------------------------------- Evidently, and what is kept

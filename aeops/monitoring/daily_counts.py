@@ -4,7 +4,6 @@ What a call's file counts for is kept for later looks (kept.py). Predictions of 
 do not: a person scores what is odd. Days are those of UTC.
 """
 
-import hashlib
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -18,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from aeops.evaluation.reference import COLUMNS, Reference
+from aeops.files import data_sha256
 from aeops.monitoring.count_cache import kept
 from aeops.monitoring.paths import counts_file
 from aeops.monitoring.ranks import Cuts, bins_of, cut, even_ranks
@@ -152,7 +152,7 @@ def basis_of(reign: Reign, cuts: dict[str, list[Cuts]], channels: Sequence[str])
     }
     since = None if reign.since is None else reign.since.isoformat()
     rests_on = json.dumps([reign.version, since, bins, sorted(channels)])
-    return hashlib.sha256(rests_on.encode()).hexdigest()
+    return data_sha256(rests_on)
 
 
 def times_of(table: pa.Table) -> dict[str, int | None]:

@@ -5,7 +5,6 @@ Evidently takes seconds to import, so no other process does. It decides nothing:
 """
 
 import argparse
-import os
 import re
 import warnings
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
+from aeops.files import atomic_path
 from aeops.machine.quiet_environment import quiet_environment
 from aeops.machine.stage_main import run_stage
 
@@ -36,10 +36,9 @@ def draw(reference: Path, recent: Path, out: Path) -> None:
     columns = [name for name in usual.columns if name in new.columns and usual[name].notna().any() and new[name].notna().any()]
     definition = DataDefinition(numerical_columns=columns)
     sides = [Dataset.from_pandas(side[columns], data_definition=definition) for side in (new, usual)]
-    aside = out.with_name(f".{out.name}.aside")
-    Report([DataDriftPreset()]).run(*sides).save_html(str(aside))
-    aside.write_text(offline(aside.read_text(encoding="utf-8")), encoding="utf-8")
-    os.replace(aside, out)
+    with atomic_path(out) as tmp_path:
+        Report([DataDriftPreset()]).run(*sides).save_html(str(tmp_path))
+        tmp_path.write_text(offline(tmp_path.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 def frame(file: Path) -> pd.DataFrame:

@@ -1,7 +1,6 @@
 """history.parquet: a row a look and signal, so that an alarm stays an alarm and the page can show former champions."""
 
 import io
-import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from aeops.errors import DataError
+from aeops.files import atomic_write
 from aeops.monitoring.signals import Signal
 
 SCHEMA = pa.schema(
@@ -52,10 +52,7 @@ def add(file: Path, as_of: datetime, recipe: str, version: str, promoted: str, s
     table = pa.concat_tables([kept, pa.Table.from_pylist(rows, schema=SCHEMA)]).sort_by("as_of")
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    aside = file.with_name(f".{file.name}.aside")
-    aside.write_bytes(buffer.getvalue())
-    os.replace(aside, file)
+    atomic_write(file, buffer.getvalue())
     return table
 
 

@@ -3,7 +3,6 @@
 To change what it says: aeops/report/templates/monitoring.html.j2; what it draws: figures.py.
 """
 
-import os
 import tempfile
 from collections import defaultdict
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ import pyarrow as pa
 from markupsafe import Markup
 
 from aeops.drawing.svg import inline, theme_css
+from aeops.files import atomic_write
 from aeops.monitoring import charts
 from aeops.monitoring.daily_counts import Observed, Reign
 from aeops.monitoring.eprocess import confidence_sequence
@@ -56,7 +56,7 @@ class Scene:
 
 
 def write_page(out: Path, scene: Scene) -> None:
-    """Writes the page aside, then renames it."""
+    """Write the page."""
     text = (
         environment()
         .get_template("monitoring.html.j2")
@@ -73,9 +73,7 @@ def write_page(out: Path, scene: Scene) -> None:
             theme=theme_css(),
         )
     )
-    aside = out.with_name(f".{out.name}.aside")
-    aside.write_text(text, encoding="utf-8")
-    os.replace(aside, out)
+    atomic_write(out, text)
 
 
 def odds(log10_e: float) -> str:

@@ -3,7 +3,6 @@
 Standard library only on import.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ae_models.spec import TEXT
+from aeops.files import data_sha256
 
 if TYPE_CHECKING:
     import numpy as np
@@ -176,4 +176,4 @@ def sums(samples: "Sequence[str] | np.ndarray") -> list[str]:
 
     if isinstance(samples, np.ndarray) and samples.dtype != object:
         return sample_sha256(samples.astype(samples.dtype.newbyteorder("="), copy=False))  # as a dataset is kept
-    return [hashlib.sha256(str(text).encode()).hexdigest() for text in samples]
+    return [data_sha256(str(text)) for text in samples]

@@ -2,12 +2,12 @@
 
 import fcntl
 import logging
-import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from aeops.files import atomic_path
 from aeops.project import Project
 
 
@@ -23,27 +23,24 @@ def prepare_database(project: Project) -> None:
     """Makes the database if there is none; waits while another process does.
 
     MLflow's first users make the tables each for themselves, and then crash on each other's. So one process makes them,
-    in a file aside that takes its name when it is whole: one killed on the way leaves nothing that counts.
+    in a file that takes its name when it is whole: one killed on the way leaves nothing that counts.
     """
     file = database_file(project)
     if file.is_file():
         return
     with file_lock(project, "mlflow"):
         if not file.is_file():
-            file.parent.mkdir(parents=True, exist_ok=True)
-            create_aside(file)
+            with atomic_path(file) as tmp_path:
+                create_database(tmp_path)
 
 
-def create_aside(file: Path) -> None:
+def create_database(file: Path) -> None:
     from mlflow.db import upgrade  # `mlflow db upgrade`
 
-    aside = file.with_suffix(".aside")
-    aside.unlink(missing_ok=True)
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # two lines on every table made
-    upgrade.callback(f"sqlite:///{aside}")
-    with closing(sqlite3.connect(aside)) as database:
+    upgrade.callback(f"sqlite:///{file}")
+    with closing(sqlite3.connect(file)) as database:
         database.execute("PRAGMA journal_mode=wal")  # stays with the file: readers and a writer at once
-    os.replace(aside, file)
 
 
 @contextmanager

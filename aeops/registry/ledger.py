@@ -5,7 +5,6 @@ that. What is caught and what is not stands in docs/ledger.md. Standard library 
 """
 
 import getpass
-import hashlib
 import json
 import os
 from collections import Counter
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from aeops.errors import DataError, InfrastructureError, UsageError, as_ae_error
+from aeops.files import data_sha256, sync_folder
 from aeops.project import Project
 
 MOVES = ("adoption", "promotion", "recalibration", "rollback", "retirement")  # events that make `to` the champion
@@ -304,7 +304,7 @@ def canonical(content: Mapping[str, Any]) -> bytes:
 
 def digest(content: Mapping[str, Any]) -> str:
     """SHA-256 of a line's content without its hash."""
-    return hashlib.sha256(canonical({key: value for key, value in content.items() if key != "hash"})).hexdigest()
+    return data_sha256(canonical({key: value for key, value in content.items() if key != "hash"}))
 
 
 def write(file: Path, data: bytes) -> None:
@@ -319,15 +319,6 @@ def write(file: Path, data: bytes) -> None:
         if is_new:
             for folder in (file.parent, file.parent.parent):
                 sync_folder(folder)
-
-
-def sync_folder(folder: Path) -> None:
-    """A new file's name is on the disk only when its folder is."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def cut_torn_end(project: Project, recipe: str) -> int:

@@ -15,7 +15,7 @@ from typing import Any
 
 from aeops.data.sources.days import LABELS, is_finished
 from aeops.data.sources.files import source_folder
-from aeops.files import file_sha256, write_json
+from aeops.files import atomic_write, file_sha256, write_json
 from aeops.project import Project
 from aeops.recipe.reader import Recipe
 
@@ -134,9 +134,4 @@ def read_refused(file: Path) -> dict[str, dict[str, str]]:
 
 def write_refused(file: Path, refused: Iterable[dict[str, str]]) -> None:
     """All lines anew, whole or not at all: half a line would be one that nobody can read."""
-    aside = file.with_name(f".{file.name}.aside")
-    with aside.open("w", encoding="utf-8") as stream:
-        stream.writelines(json.dumps(line) + "\n" for line in refused)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(aside, file)
+    atomic_write(file, "".join(f"{json.dumps(line)}\n" for line in refused))

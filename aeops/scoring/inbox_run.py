@@ -10,7 +10,6 @@ One run of a recipe at a time, whatever else goes on in the workspace. A run sco
 """
 
 import fcntl
-import os
 import secrets
 import sys
 from collections.abc import Iterator
@@ -22,7 +21,7 @@ from typing import Any
 
 from aeops.bundle.detector import Detector
 from aeops.errors import AeError, DataError
-from aeops.files import read_json, write_json
+from aeops.files import atomic_write, read_json, write_json
 from aeops.predictions import prediction_store
 from aeops.predictions.rows import Scorer, scorer_of
 from aeops.project import Project
@@ -251,7 +250,7 @@ class Scoring:
         told |= {"page": str(page)}
         text = page_of(self.project, told, self.by_content, self.outcome.taken, detector, self.now)
         for place in (page, self.folder / "latest.html"):
-            replace_text(place, text)
+            atomic_write(place, text)
         write_json(self.folder / "latest.json", told)
         for old in sorted(self.folder.glob("????????T??????-*.html"))[:-PAGES]:
             old.unlink()
@@ -298,9 +297,3 @@ def says(recipe: str, state: str, outcome: Outcome) -> str:
     samples, files = outcome.samples, len(outcome.taken)
     done = f"{samples:,} sample{'s' * (samples != 1)} of {files} file{'s' * (files != 1)} scored, {outcome.flagged:,} flagged"
     return done + (f"; files: {rest}" if rest else "")
-
-
-def replace_text(place: Path, text: str) -> None:
-    aside = place.with_name(f".{place.name}.aside")
-    aside.write_text(text, encoding="utf-8")
-    os.replace(aside, place)

@@ -4,7 +4,6 @@ A call's name is made of the recipe and the content, so a second try of the same
 file appears whole, by a rename, or not at all: whoever is killed before it has done nothing, and after it everything.
 """
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,6 +16,7 @@ import pyarrow.parquet as pq
 from aeops.bundle.detector import Detector
 from aeops.bundle.read_texts import samples_of
 from aeops.errors import DataError
+from aeops.files import data_sha256, temporary_path
 from aeops.predictions import prediction_store
 from aeops.predictions.prediction_store import JOURNAL
 from aeops.predictions.rows import Scorer, build_rows
@@ -62,7 +62,7 @@ class Taken:
 
 def call_of(recipe: str, sha256: str, attempt: int) -> str:
     """The name of the call for a content; `attempt` counts those that another content has taken already."""
-    return hashlib.sha256(f"{recipe} {sha256} {attempt}".encode()).hexdigest()[:DIGITS]
+    return data_sha256(f"{recipe} {sha256} {attempt}")[:DIGITS]
 
 
 class Calls:
@@ -116,7 +116,7 @@ def take(
         DataError: it holds no samples that the version takes; nothing is recorded.
         MovedError: it was written to meanwhile; nothing is recorded.
     """
-    for left in prediction_store.folder_of(project, scorer.recipe).glob(f"*/.{call}.parquet.aside"):
+    for left in prediction_store.folder_of(project, scorer.recipe).glob(f"*/{temporary_path(Path(f'{call}.parquet'))}"):
         left.unlink()  # of a run that was killed on another day
     file = prediction_store.call_file(project, scorer.recipe, time, call)
     counted = Counted(found, detector, scorer, call, time)

@@ -5,7 +5,7 @@ import uuid
 from datetime import UTC, datetime
 from typing import Any
 
-from aeops.files import write_whole
+from aeops.files import write_json
 from aeops.project import Project
 from aeops.stack.prefect_api import PrefectApi
 
@@ -36,7 +36,7 @@ def tell_alarms(project: Project, api: PrefectApi) -> list[str]:
     if fresh:
         api.ask("POST", "events", [event_of(alarm) for alarm in fresh])
     if (names := [name_of(alarm) for alarm in now]) != before:
-        write_whole(file, {"told": names})
+        write_json(file, {"told": names})
     return [f"{name_of(alarm)}: {alarm['says']}" for alarm in fresh]
 
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from aeops.files import write_whole
+from aeops.files import write_json
 from aeops.machine.ports import is_free
 from aeops.machine.stack_settings import EVERYWHERE, HOST, Settings
 from aeops.project import Project
@@ -174,5 +174,5 @@ def score_ports(project: Project, settings: Settings, recipes: list[str], avoid_
         offered = (port for port in range(settings.score_port, settings.score_port + MOST_PORTS) if port not in ports.values())
         ports[recipe] = next(port for port in offered if not avoid_taken or is_free(settings.host, port))
     if fresh:
-        write_whole(file, {"from": settings.score_port, "ports": ports})
+        write_json(file, {"from": settings.score_port, "ports": ports})
     return ports

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from aeops.files import write_whole
+from aeops.files import write_json
 from aeops.machine.process_identity import living
 from aeops.project import Project
 
@@ -62,7 +62,7 @@ def write_note(project: Project, note: Note) -> None:
     facts = asdict(note)
     if note.api_url is None:
         del facts["api_url"]
-    write_whole(note_file(project, note.name), facts)
+    write_json(note_file(project, note.name), facts)
 
 
 def read_note(project: Project, name: str) -> Note | None:

@@ -15,7 +15,7 @@ import sys
 import time
 from typing import IO
 
-from aeops.files import write_whole
+from aeops.files import write_json
 from aeops.machine.stack_settings import Settings, deployed_for, read_settings
 from aeops.project import Project, find_project
 from aeops.stack.jobs import Job
@@ -153,7 +153,7 @@ class Leader:
             "jobs": {job.name: job.facts() for job in (self.setup, self.tend)},
         }
         if (now := json.dumps(facts)) != self.told:
-            write_whole(state_file(self.project), facts)
+            write_json(state_file(self.project), facts)
             self.told = now
 
 

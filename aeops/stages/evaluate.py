@@ -25,7 +25,7 @@ from aeops.evaluation.prepared import load_prepared
 from aeops.evaluation.reconstruction import mean_interval, mse_per_image, reconstruction_metrics
 from aeops.evaluation.reference import write_reference
 from aeops.evaluation.study import Finding, Scene, find
-from aeops.files import read_json, write_json, write_parquet, written_aside
+from aeops.files import atomic_folder, read_json, write_json, write_parquet
 from aeops.machine.stage_main import run_stage
 from aeops.project import Project, find_project
 from aeops.recipe.reader import Recipe, read_recipe
@@ -64,7 +64,7 @@ def evaluate(recipe: Recipe, project: Project, prepared: Path, bundle: Path, his
             "final_validation_error": float(curves["validation_error"].iloc[-1]),
         },
     }
-    with written_aside(out) as folder:
+    with atomic_folder(out) as folder:
         (folder / "figures").mkdir()
         findings = {name: find(name, spec, scene, folder / "figures") for name, spec in recipe.evaluate.studies.items()}
         metrics = {key: only_finite(value) for key, value in (metrics | measured(findings)).items()}

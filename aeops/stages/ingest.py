@@ -16,7 +16,7 @@ from aeops.data.dataset import FORMAT, SHARD_BYTES, columns_of, shard_file
 from aeops.data.sources.catalogue import read_source, source_digest
 from aeops.data.sources.samples import Samples
 from aeops.data.statistics import sample_sha256, shape_text, statistics_of
-from aeops.files import file_sha256, write_json, write_npy, write_parquet, written_aside
+from aeops.files import atomic_folder, file_sha256, write_json, write_npy, write_parquet
 from aeops.machine.stage_main import run_stage
 from aeops.project import Project, find_project
 from aeops.recipe.reader import Recipe, read_recipe
@@ -30,7 +30,7 @@ def ingest(recipe: Recipe, project: Project, out: Path) -> None:
         DataError: the source cannot be what the recipe says; `out` is as it was.
     """
     samples = read_source(recipe, project)
-    with written_aside(out) as folder:
+    with atomic_folder(out) as folder:
         (folder / "shards").mkdir()
         index = write_shards(samples, recipe, folder)
         write_parquet(folder / "index.parquet", index)

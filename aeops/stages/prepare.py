@@ -17,7 +17,7 @@ import pandas as pd
 
 from aeops.data.dataset import FORMAT, read_index, read_shards, require_receipt
 from aeops.errors import DataError
-from aeops.files import read_json, write_json, write_npy, write_parquet, written_aside
+from aeops.files import atomic_folder, read_json, write_json, write_npy, write_parquet
 from aeops.machine.stage_main import run_stage
 from aeops.recipe.reader import Recipe, read_recipe
 
@@ -40,7 +40,7 @@ def prepare(recipe: Recipe, dataset: Path, out: Path) -> None:
     require_rows(parts, novelty, recipe)
     test_novelty = int(novelty[parts["test"].index].sum())
     counts = {part: len(rows) for part, rows in parts.items()} | {"test_novelty": test_novelty}
-    with written_aside(out) as folder:
+    with atomic_folder(out) as folder:
         for part, rows in parts.items():
             write_npy(folder / f"{part}.npy", (len(rows), *facts["shape"]), np.dtype(facts["dtype"]), blocks(dataset, rows))
         labels = parts["train"]["label"].fillna(-1).to_numpy(dtype=np.int64)

@@ -10,7 +10,7 @@ from data_project import Room, make_room, tree
 
 from aeops.data.dataset import COLUMNS, content_sha256, read_index, read_shards
 from aeops.errors import InfrastructureError, as_ae_error
-from aeops.files import file_sha256, read_json, write_npy, write_parquet, written_aside
+from aeops.files import atomic_folder, file_sha256, read_json, write_npy, write_parquet
 from aeops.recipe.sections import SplitSpec
 from aeops.stages.ingest import draw_split, write_shards
 
@@ -131,7 +131,7 @@ def test_a_full_disk_is_told_as_such(write: Callable[[], None]) -> None:
 
 
 def write_half(place: Path) -> None:
-    with written_aside(place) as folder:
+    with atomic_folder(place) as folder:
         (folder / "dataset.json").write_text("{}")
         write_full_npy()
 

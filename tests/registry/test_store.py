@@ -33,7 +33,7 @@ print(store.start_run("digits", {}, {}, {"dataset": "digits", "content_sha256": 
 
 def test_two_first_users_of_a_fresh_store_both_open_it_after_one_that_was_killed(project: Project, tmp_path: Path) -> None:
     project.mlflow.mkdir(parents=True)
-    (project.mlflow / "mlflow.aside").write_bytes(b"SQLite format 3\x00 and then the power went")
+    (project.mlflow / ".mlflow.db.tmp").write_bytes(b"SQLite format 3\x00 and then the power went")
     marks = [tmp_path / "ready-0", tmp_path / "ready-1"]
     users = [
         subprocess.Popen(

@@ -127,7 +127,7 @@ def test_every_score_is_recorded_as_it_is_told(
         assert (row["recipe"], row["version"]) == ("digits", answer["version"])
         assert (row["bundle_sha256"], row["threshold"]) == (answer["bundle_sha256"], answer["threshold"])
         assert row["channel"] == "hand"
-    assert [file.name for file in file.parent.iterdir() if ".aside" in file.name] == []
+    assert [file.name for file in file.parent.iterdir() if ".tmp" in file.name] == []
 
 
 def test_the_table_names_the_predictions_and_what_to_type(
