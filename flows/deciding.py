@@ -19,19 +19,20 @@ from ae_models.sums import bundle_sha256
 from aeops.bundle.signing import read_private_key, signing_key
 from aeops.errors import DataError, UsageError
 from aeops.files import file_sha256
-from aeops.gate.evidence import holdout_sha256, write_evidence
+from aeops.gate.documents import EvidenceDocument, compared_champion, refusal_reasons
+from aeops.gate.evidence import holdout_sha256, read_comparison, read_evidence, read_verdict, write_evidence
 from aeops.project import Project, find_project
 from aeops.recipe.gate_rules import LOGGED
 from aeops.registry import approval, ledger, promotion
 from aeops.registry.ledger import Line
 from aeops.registry.logged_model_check import try_out
-from aeops.registry.outcome import champion_of, refusals, state, told, turned_away
+from aeops.registry.outcome import state, told, turned_away
 from aeops.registry.reap import reap
 from aeops.registry.signatures import demand_own_key, sign_version
 from aeops.registry.store import Store, open_store
 from aeops.registry.trust import require_signed
 from aeops.report.summary import approval_markdown, comparison_markdown
-from flows.steps import context, evidence_file, read_json, run_stage, step
+from flows.steps import context, evidence_file, run_stage, step
 
 WAIT_DAYS = 90  # that a suspended flow run waits for its answer; `ae approve` takes one after that, too
 
@@ -69,9 +70,9 @@ def compare(recipe: str) -> dict[str, str]:
         bundle = store.download_bundle(recipe, champion.version)
         given += ["--champion", str(bundle), "--champion-version", champion.version]
     run_stage(project, "compare", *given, "--judged", str(times_judged(project, recipe)), "--out", str(found))
-    comparison = read_json(found)
+    comparison = read_comparison(found)
     create_markdown_artifact(comparison_markdown(comparison), key=f"{recipe}-comparison", description=comparison["verdict"])
-    return write_evidence(evidence_file(project, recipe), read_json(artifacts / "verdict.json"), comparison)
+    return write_evidence(evidence_file(project, recipe), read_verdict(artifacts / "verdict.json"), comparison)
 
 
 def times_judged(project: Project, recipe: str) -> int:
@@ -88,11 +89,11 @@ def judge(recipe: str, version: str) -> list[str]:
     rules = {name: rule for name, rule in checked.gate.items() if rule.check == LOGGED}
     tried = [try_out(project, recipe, version, name, rule) for name, rule in rules.items()]
     if tried:
-        open_store(project).set_tags(recipe, version, {"logged": "; ".join(outcome.says for outcome in tried)})
+        open_store(project).set_tags(recipe, version, {"logged": "; ".join(outcome.message for outcome in tried)})
     no = turned_away(ledger.read(project, recipe), version)
     return [
-        *refusals(read_json(evidence_file(project, recipe))),
-        *(outcome.says for outcome in tried if not outcome.passed),
+        *refusal_reasons(read_evidence(evidence_file(project, recipe))),
+        *(outcome.message for outcome in tried if not outcome.passed),
         *([told(recipe, version, no)] if no else []),
     ]
 
@@ -117,10 +118,10 @@ def sign(recipe: str, version: str) -> None:
 def promote(recipe: str, version: str, evidence: dict[str, str]) -> None:
     """Moves the alias champion to an accepted version, if it is still on the one that the version was compared with."""
     project, checked = context(recipe)
-    store, found = open_store(project), read_json(evidence_file(project, recipe))
+    store, found = open_store(project), read_evidence(evidence_file(project, recipe))
     require_signed(project, store, checked, version)
     promotion.promote(
-        store, recipe, version, expected=champion_of(found), who=ledger.actor(), why=accepted_for(found), evidence=evidence
+        store, recipe, version, expected=compared_champion(found), who=ledger.actor(), why=accepted_for(found), evidence=evidence
     )
     approval.withdraw(store, recipe, version)
 
@@ -129,15 +130,15 @@ def promote(recipe: str, version: str, evidence: dict[str, str]) -> None:
 def request(recipe: str, version: str, evidence: dict[str, str]) -> None:
     """Asks a person about an accepted version, unless it is champion already."""
     project, checked = context(recipe)
-    store, found = open_store(project), read_json(evidence_file(project, recipe))
-    if champion_of(found) == version:
+    store, found = open_store(project), read_evidence(evidence_file(project, recipe))
+    if compared_champion(found) == version:
         return
     require_signed(project, store, checked, version)
     approval.request(
         store,
         recipe,
         version,
-        champion=champion_of(found),
+        champion=compared_champion(found),
         who=ledger.actor(),
         why=accepted_for(found),
         evidence=evidence,
@@ -146,7 +147,7 @@ def request(recipe: str, version: str, evidence: dict[str, str]) -> None:
     )
 
 
-def accepted_for(evidence: dict[str, Any]) -> str:
+def accepted_for(evidence: EvidenceDocument) -> str:
     comparison = evidence["comparison"]
     return f"{comparison['verdict']}: {'; '.join(comparison['reasons'])}"
 
@@ -204,7 +205,7 @@ def description(store: Store, asked: Line, problem: str) -> str:
                 f"evidence.json of {asked.recipe} {asked.version} in {store.run_url(run)} is not the one that the ledger names "
                 f"({asked.evidence['sha256'][:12]}): nobody is asked about it; type `ae ledger verify {asked.recipe}`"
             )
-        return approval_markdown(asked, read_json(file), store.run_url(run), problem)
+        return approval_markdown(asked, read_evidence(file), store.run_url(run), problem)
 
 
 @step(retries=1)

@@ -15,14 +15,15 @@ from prefect.exceptions import ObjectNotFound
 from aeops.errors import UsageError
 from aeops.files import write_json
 from aeops.machine.child_process import run_module
-from aeops.monitoring import markdown, paths, retrains
-from aeops.monitoring.decision import decide
-from aeops.monitoring.retrains import Retrain, stamp
+from aeops.monitoring import paths, retrains, verdict_text
+from aeops.monitoring.decision import decide_retrain
+from aeops.monitoring.retrains import RetrainRecord, format_time
+from aeops.monitoring.verdict import MonitoringVerdict, read_monitoring_verdict
 from aeops.project import Project, find_project
 from aeops.recipe.reader import Recipe, load_recipe
 from aeops.registry.database import file_lock
 from flows import runs
-from flows.steps import context, read_json, step
+from flows.steps import context, step
 
 
 @flow(name="monitoring", flow_run_name="monitor {recipe}")
@@ -45,7 +46,7 @@ def monitoring(recipe: str, now: datetime | None = None) -> dict[str, Any] | Sta
         raise UsageError(f"now is {moment}; a moment with a zone is allowed, such as 2026-11-24T14:30+00:00")
     look(recipe, moment)
     found = act(recipe, moment)
-    return runs.ended(found, markdown.line(found))
+    return runs.ended(dict(found), verdict_text.format_line(found))
 
 
 @step(retries=1)
@@ -57,16 +58,16 @@ def look(recipe: str, now: datetime) -> None:
 
 
 @step(retries=2)
-def act(recipe: str, now: datetime) -> dict[str, Any]:
+def act(recipe: str, now: datetime) -> MonitoringVerdict:
     """Starts the retrain that is due, or one that a kill left begun; returns verdict.json with what became of it."""
     project, checked = context(recipe)
-    found = read_json(paths.verdict_file(project, recipe))
+    found = read_monitoring_verdict(paths.verdict_file(project, recipe))
     settle(project, checked, found, now)
     tell(project, recipe, found)
     return found
 
 
-def settle(project: Project, recipe: Recipe, found: dict[str, Any], now: datetime) -> None:
+def settle(project: Project, recipe: Recipe, found: MonitoringVerdict, now: datetime) -> None:
     """What the verdict asks for, done and written into it; one process at a time."""
     name, decision = recipe.name, found["decision"]
     with file_lock(project, f"retrains-{name}"):
@@ -74,24 +75,26 @@ def settle(project: Project, recipe: Recipe, found: dict[str, Any], now: datetim
             if decision["retrain"]:
                 decision["why"].append(f"there is no deployment {deployment_name(name)} to start: type `{decision['command']}`")
         elif due := due_retrain(project, recipe, found, now):
-            decision |= {"id": due.id, "flow_run": start(project, name, due)}
-            if due.time != stamp(now):
+            decision["id"], decision["flow_run"] = due.id, start(project, name, due)
+            if due.time != format_time(now):
                 decision["why"].append(f"the retrain that was begun on {due.time[:16]} was cut short: it is started now, once")
         write_json(paths.verdict_file(project, name), found)
 
 
-def due_retrain(project: Project, recipe: Recipe, found: dict[str, Any], now: datetime) -> Retrain | None:
+def due_retrain(project: Project, recipe: Recipe, found: MonitoringVerdict, now: datetime) -> RetrainRecord | None:
     """The retrain to start: one that a kill left begun, else a new one where it is due; its line is then on the disk.
 
     Asked again under the lock: another look may have started one since this verdict was written.
     """
-    known = retrains.read(project, recipe.name)
-    if left := retrains.unfinished(known):
+    known = retrains.read_retrains(project, recipe.name)
+    if left := retrains.find_unfinished_retrain(known):
         return left
     verdicts = {one["name"]: one["verdict"] for one in found["signals"]}
-    decision = decide(recipe.name, recipe.monitor, verdicts, known, now)
-    found["decision"] |= {"retrain": decision.retrain, "why": list(decision.why)}
-    return retrains.begin(project, recipe.name, now, found["version"], decision.signals) if decision.retrain else None
+    decision = decide_retrain(recipe.name, recipe.monitor, verdicts, known, now)
+    found["decision"]["retrain"], found["decision"]["why"] = decision.is_due, list(decision.reasons)
+    if found["version"] is None or not decision.is_due:
+        return None
+    return retrains.begin_retrain(project, recipe.name, now, found["version"], decision.alarms)
 
 
 def deployment_name(recipe: str) -> str:
@@ -107,7 +110,7 @@ def has_deployment(recipe: str) -> bool:
     return True
 
 
-def start(project: Project, recipe: str, retrain: Retrain) -> str:
+def start(project: Project, recipe: str, retrain: RetrainRecord) -> str:
     """Starts the retrain under its own key, which Prefect starts once, and writes down its flow run."""
     made: Any = run_deployment(
         deployment_name(recipe),
@@ -116,13 +119,15 @@ def start(project: Project, recipe: str, retrain: Retrain) -> str:
         idempotency_key=retrain.id,
         as_subflow=False,  # it outlives this run
     )
-    retrains.finish(project, recipe, retrain, str(made.id))
+    retrains.finish_retrain(project, recipe, retrain, str(made.id))
     return str(made.id)
 
 
-def tell(project: Project, recipe: str, found: dict[str, Any]) -> None:
+def tell(project: Project, recipe: str, found: MonitoringVerdict) -> None:
     """The verdict and links to the pages, on the run's page."""
-    create_markdown_artifact(markdown.markdown(found), key=f"{recipe}-monitoring", description=markdown.line(found))
+    create_markdown_artifact(
+        verdict_text.format_markdown(found), key=f"{recipe}-monitoring", description=verdict_text.format_line(found)
+    )
     pages = {"page": paths.page_file(project, recipe), "drift": paths.drift_file(project, recipe)}
     for name, file in pages.items():
         if found["version"] is not None and file.is_file():

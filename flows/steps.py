@@ -18,7 +18,9 @@ from prefect.runtime import flow_run
 
 from aeops.data import dvc
 from aeops.errors import InfrastructureError
-from aeops.machine.child_process import Ahead, run_module
+from aeops.gate.documents import EvidenceDocument, compared_champion, is_accepted
+from aeops.gate.evidence import read_evidence, read_verdict
+from aeops.machine.child_process import PreloadedProcess, run_module
 from aeops.machine.process_identity import this_process
 from aeops.machine.progress import ProgressBar, ProgressFollower, finished_rows
 from aeops.project import Project, find_project
@@ -26,7 +28,7 @@ from aeops.provenance.last_run import remember
 from aeops.provenance.lineage import RECORDED_FILES, git_diff, lineage
 from aeops.recipe.reader import Recipe, load_recipe
 from aeops.registry import ledger
-from aeops.registry.outcome import champion_of, is_accepted, state
+from aeops.registry.outcome import state
 from aeops.registry.reap import TAG
 from aeops.registry.store import Store, open_store
 from aeops.report.model_card import model_card
@@ -77,10 +79,10 @@ def stage_log(project: Project, stage: str) -> Path:
     return project.logs / f"{stage}.log"
 
 
-def stage_ahead(stage: str) -> Ahead:
+def stage_ahead(stage: str) -> PreloadedProcess:
     """The process of a stage that takes seconds to import what it needs: begun early, it does so beside the steps before."""
     project = find_project()
-    return Ahead(f"aeops.stages.{stage}", root=project.root, home=project.home, log=stage_log(project, stage))
+    return PreloadedProcess(f"aeops.stages.{stage}", root=project.root, home=project.home, log=stage_log(project, stage))
 
 
 @step(retries=1)
@@ -92,7 +94,7 @@ def ingest(recipe: str) -> None:
 
 
 @step()
-def validate(recipe: str, stage: Ahead) -> None:
+def validate(recipe: str, stage: PreloadedProcess) -> None:
     """.ae/incoming/<dataset> -> data/<dataset> with its receipt; bad rows go to quarantine, a bad set stops the run."""
     project, checked = context(recipe)
     incoming = project.incoming(checked.data.dataset)
@@ -131,7 +133,7 @@ def train(recipe: str, run: str) -> None:
             bar.show(rows)
             store.log_curves(run, rows)
 
-        ran = dvc.reproduce(project, "train", recipe, meanwhile=carry)
+        ran = dvc.reproduce(project, "train", recipe, on_poll=carry)
     if not ran:
         store.log_curves(run, finished_rows(project.artifacts(recipe) / "training" / "history.csv"))
 
@@ -150,7 +152,7 @@ def gate(recipe: str) -> None:
     """report/ -> verdict.json; a refusal is a result and no failure."""
     project = find_project()
     dvc.reproduce(project, "gate", recipe)
-    verdict = read_json(project.artifacts(recipe) / "verdict.json")
+    verdict = read_verdict(project.artifacts(recipe) / "verdict.json")
     create_markdown_artifact(verdict_markdown(verdict), key=f"{recipe}-verdict", description=f"{recipe}: {verdict['verdict']}")
 
 
@@ -196,7 +198,7 @@ def register(recipe: str, run: str, data: dict[str, str], evidence: dict[str, st
     store, artifacts = open_store(project), project.artifacts(recipe)
     dvc.push_outputs(project, recipe)
     facts = lineage(project, checked)
-    metrics, found = read_json(artifacts / "report" / "metrics.json"), read_json(evidence_file(project, recipe))
+    metrics, found = read_json(artifacts / "report" / "metrics.json"), read_evidence(evidence_file(project, recipe))
     plain = yaml.safe_load(project.recipe_file(recipe).read_text(encoding="utf-8"))
     report = write_report(
         project.reports(recipe) / "report.html",
@@ -219,13 +221,13 @@ def register(recipe: str, run: str, data: dict[str, str], evidence: dict[str, st
     return number
 
 
-def comparison_tags(evidence: dict[str, Any], kept: dict[str, str]) -> dict[str, str]:
+def comparison_tags(evidence: EvidenceDocument, kept: dict[str, str]) -> dict[str, str]:
     """What a version's tags tell of its evidence and of who asked for it."""
     return {
         "verdict": "accepted" if is_accepted(evidence) else "refused",
         "started_by": ledger.actor(),
         "comparison": kept["verdict"],
-        "comparison.champion": champion_of(evidence) or "none",
+        "comparison.champion": compared_champion(evidence) or "none",
         "comparison.judged": str(evidence["comparison"]["holdout"]["judged"]),
         "evidence.sha256": kept["sha256"],
         "holdout_sha256": kept["holdout_sha256"],
@@ -271,7 +273,7 @@ def summarise(recipe: str, run: str, data: dict[str, str], version: str, reasons
         "metrics": read_json(artifacts / "report" / "metrics.json"),
         "verdict": registered.tags["verdict"],
         "reasons": reasons,
-        "comparison": read_json(evidence_file(project, recipe))["comparison"],
+        "comparison": read_evidence(evidence_file(project, recipe))["comparison"],
         "version": version,
         "aliases": list(registered.aliases),
         "state": state(recipe, registered, ledger.read(project, recipe)),

@@ -1,7 +1,5 @@
 """What became of a version, told by its evidence, the registry and the ledger together; changes nothing."""
 
-from typing import Any
-
 from aeops.registry import ledger
 from aeops.registry.approval import EXPECTED, NONE, waits
 from aeops.registry.ledger import Line
@@ -16,23 +14,6 @@ BACK = {"rejection": "ae approve {} {} --by NAME --why TEXT"} | dict.fromkeys(
 
 
 # ---------------------------------------------------------------- by the evidence
-
-
-def is_accepted(evidence: dict[str, Any]) -> bool:
-    """Whether gate and comparison accept a version; `evidence` is evidence.json."""
-    return evidence["gate"]["verdict"] == "accepted" and bool(evidence["comparison"]["accepted"])
-
-
-def refusals(evidence: dict[str, Any]) -> list[str]:
-    """Why the evidence speaks against a version; none where it is accepted. (The comparison gives reasons either way.)"""
-    comparison = evidence["comparison"]
-    return [*evidence["gate"]["reasons"], *([] if comparison["accepted"] else comparison["reasons"])]
-
-
-def champion_of(evidence: dict[str, Any]) -> str | None:
-    """The version that was champion when the comparison was made."""
-    champion = evidence["comparison"]["champion"]
-    return None if champion is None else str(champion["version"])
 
 
 # ---------------------------------------------------------------- by the ledger

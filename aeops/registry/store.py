@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar
 
 from ae_models.errors import BundleError
 from aeops.errors import InfrastructureError, UsageError, as_ae_error
-from aeops.gate.flat import flat_numbers, flat_text
-from aeops.machine.quiet_environment import quiet_environment
-from aeops.machine.stack_settings import HOST, Settings, read_settings
+from aeops.gate.flattening import flatten_numbers, flatten_text
+from aeops.machine.library_settings import configure_libraries
+from aeops.machine.network import HOST
+from aeops.machine.stack_settings import Settings, read_settings
 from aeops.project import Project
 from aeops.registry.database import database_uri, file_lock, prepare_database
 from aeops.registry.versions import EVIDENCE, ModelInfo, VersionInfo, info
@@ -51,7 +52,7 @@ def open_store(project: Project) -> "Store":
     Raises:
         InfrastructureError: it does not answer, or cannot be made.
     """
-    quiet_environment()
+    configure_libraries()
     store = Store(project, os.environ.get("MLFLOW_TRACKING_URI") or database_uri(project))
     store.connect()
     return store
@@ -147,7 +148,7 @@ class Store:
         run = self.client.create_run(
             self.experiment(recipe), tags=dict(tags), run_name=f"{recipe} {dataset['content_sha256'][:8]}"
         )
-        self.log_params(run.info.run_id, flat_text(params))
+        self.log_params(run.info.run_id, flatten_text(params))
         self.log_dataset(run.info.run_id, dataset)
         return str(run.info.run_id)
 
@@ -198,7 +199,7 @@ class Store:
         points = [
             Metric(name, value, now, int(row["epoch"]))
             for row in rows
-            for name, value in flat_numbers({key: value for key, value in row.items() if key not in NOT_METRICS}).items()
+            for name, value in flatten_numbers({key: value for key, value in row.items() if key not in NOT_METRICS}).items()
         ]
         for batch in batches(points, METRICS_A_BATCH):
             self.client.log_batch(run_id, metrics=batch)
@@ -209,7 +210,7 @@ class Store:
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
-        for batch in batches([Metric(name, value, now, 0) for name, value in flat_numbers(metrics).items()], METRICS_A_BATCH):
+        for batch in batches([Metric(name, value, now, 0) for name, value in flatten_numbers(metrics).items()], METRICS_A_BATCH):
             self.client.log_batch(run_id, metrics=batch)
 
     @telling

@@ -56,8 +56,8 @@ def project(reference: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     made = make_project(tmp_path / "project")
     said = {"who": "a test", "why": "needs a champion", "evidence": {}}
     ledger.append(made, "digits", event="promotion", version="1", before=None, after="1", **said)
-    paths.folder(made, "digits").mkdir(parents=True)
-    shutil.copy(reference, paths.folder(made, "digits") / "reference-1.parquet")
+    paths.monitoring_folder(made, "digits").mkdir(parents=True)
+    shutil.copy(reference, paths.monitoring_folder(made, "digits") / "reference-1.parquet")
     return made
 
 

@@ -1,0 +1,45 @@
+"""Describe monitoring's verdict, for the run's page in Prefect."""
+
+from aeops.monitoring.decision import DecisionRecord
+from aeops.monitoring.verdict import MonitoringVerdict, alarm_names
+
+
+def format_markdown(verdict: MonitoringVerdict) -> str:
+    """Return verdict.json as Markdown: the signals as a table, then the decision and its reasons."""
+    alarms = alarm_names(verdict)
+    state = f"alarm: {', '.join(alarms)}" if alarms else "quiet"
+    lines = [f"## {verdict['recipe']} {verdict['version'] or ''}: {state}", "", f"As of {verdict['as_of']}.", ""]
+    lines += ["| signal | verdict | says | counts |", "|---|---|---|---|"]
+    for signal in verdict["signals"]:
+        emphasis = "**" if signal["verdict"] == "alarm" else ""
+        counts = "yes" if signal["counts"] else "no"
+        lines.append(f"| {signal['name']} | {emphasis}{signal['verdict']}{emphasis} | {signal['says']} | {counts} |")
+    return "\n".join([*lines, "", *_decision_lines(verdict["decision"])])
+
+
+def _decision_lines(decision: DecisionRecord) -> list[str]:
+    head = "Retrain" if decision["retrain"] else "No retrain"
+    lines = [f"**{head}**: {'; '.join(decision['why'])}."]
+    if decision["flow_run"]:
+        lines.append(f"Started as flow run {decision['flow_run']}.")
+    return lines
+
+
+def format_line(verdict: MonitoringVerdict) -> str:
+    """Return verdict.json in one line."""
+    if verdict["version"] is None:
+        return "no champion" + _retrain_suffix(verdict["decision"])
+    alarms = alarm_names(verdict)
+    text = f"alarm: {', '.join(alarms)}" if alarms else "quiet"
+    unknown_count = sum(signal["verdict"] == "unknown" for signal in verdict["signals"])
+    if unknown_count:
+        text += f", {unknown_count} unknown"
+    return text + _retrain_suffix(verdict["decision"])
+
+
+def _retrain_suffix(decision: DecisionRecord) -> str:
+    if decision["flow_run"]:
+        return "; retrain started"
+    if decision["retrain"]:
+        return "; retrain due"
+    return ""
