@@ -366,17 +366,17 @@ class Quarter:
 
     def start_flow(self, deployment: str, parameters: dict[str, Any]) -> str:
         """The id of a new run of a deployment."""
-        found = self.prefect.ask("GET", f"deployments/name/{deployment}")
+        found = self.prefect.request("GET", f"deployments/name/{deployment}")
         if found is None:
             raise InfrastructureError(f"no deployment {deployment} at {self.prefect.url}")
-        run = self.prefect.ask("POST", f"deployments/{found['id']}/create_flow_run", {"parameters": parameters})
+        run = self.prefect.request("POST", f"deployments/{found['id']}/create_flow_run", {"parameters": parameters})
         return str(run["id"])
 
     def wait_for(self, flow_run: str) -> None:
         """Raises DataError where the flow run does not complete."""
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
-            state = self.prefect.ask("GET", f"flow_runs/{flow_run}")["state"]
+            state = self.prefect.request("GET", f"flow_runs/{flow_run}")["state"]
             if state["type"] == "COMPLETED":
                 return
             if state["type"] in ("FAILED", "CRASHED", "CANCELLED"):

@@ -4,7 +4,6 @@ Every part can be done again: what is there already is brought up to date, or le
 where prefect.yaml has changed or one is missing, so that a schedule which somebody has resumed on Prefect's page stays resumed.
 """
 
-import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,24 +19,24 @@ from prefect.exceptions import ObjectAlreadyExists
 from prefect.workers.process import ProcessWorker
 
 from aeops.errors import InfrastructureError, UsageError
-from aeops.files import file_sha256, write_json
-from aeops.machine.stack_settings import deployed_file, read_settings
-from aeops.machine.stage_main import run_stage
+from aeops.files import file_sha256
+from aeops.machine.entry_point import run_main
+from aeops.machine.stack_settings import SetupRecord, read_settings, read_setup_record, write_setup_record
 from aeops.project import Project, find_project
-from aeops.stack.alarms import EVENT
-from aeops.stack.maintenance import thin_out
-from aeops.stack.plan import POOL, api_of
+from aeops.stack.alarms import ALARM_EVENT
+from aeops.stack.maintenance import delete_missed_runs
 from aeops.stack.prefect_api import PrefectApi
+from aeops.stack.service_definitions import WORK_POOL, prefect_api_url
 
 BLOCK = "ae-notify"  # the block that holds the address
-ANSWERS_WITHIN = 120.0  # seconds for a server that is just starting, on a busy machine
+_HEALTHY_TIMEOUT = 120.0  # seconds for a server that is just starting, on a busy machine
 
 # What people are told of: a name of ours, the events, subject and body with Prefect's own words in them.
 ABOUT_A_RUN = ("{{ flow_run.name }}: {{ flow_run.state.name }}", "{{ flow_run.state.message }}\n{{ flow_run|ui_url }}")
 TOLD = {
     "ae: a run has failed": ({"prefect.flow-run.Failed", "prefect.flow-run.Crashed"}, *ABOUT_A_RUN),
     "ae: a run waits for a person": ({"prefect.flow-run.Suspended"}, *ABOUT_A_RUN),
-    "ae: an alarm": ({EVENT}, "{{ event.payload.name }}", "{{ event.payload.says }}"),
+    "ae: an alarm": ({ALARM_EVENT}, "{{ event.payload.name }}", "{{ event.payload.says }}"),
 }
 
 
@@ -47,43 +46,45 @@ def main() -> None:
     settings = read_settings(project)
     if settings is None:
         raise UsageError("no stack is asked for here: type `ae up`")
-    api = PrefectApi(api_of(settings), settings.auth)
-    api.wait_until_it_answers(ANSWERS_WITHIN)
+    api = PrefectApi(prefect_api_url(settings), settings.credentials)
+    api.wait_until_healthy(_HEALTHY_TIMEOUT)
     with get_client(sync_client=True) as client:
         make_pool(client)
-        sums = deploy(project, api)
-        set_notifications(client, settings.notify)
-    for told in thin_out(api):  # before a worker takes them all
+        checksum = deploy(project, api)
+        set_notifications(client, settings.notify_url)
+    for told in delete_missed_runs(api):  # before a worker takes them all
         print(told)
-    write_json(deployed_file(project), {"asked": settings.asked, "prefect.yaml": sums})
+    write_setup_record(project, SetupRecord(settings.request_id, checksum))
 
 
 def make_pool(client: SyncPrefectClient) -> None:
     try:
         template = ProcessWorker.get_default_base_job_template()
-        client.create_work_pool(WorkPoolCreate(name=POOL, type=ProcessWorker.type, base_job_template=template))
+        client.create_work_pool(WorkPoolCreate(name=WORK_POOL, type=ProcessWorker.type, base_job_template=template))
     except ObjectAlreadyExists:
-        print(f"the work pool {POOL} is there")
+        print(f"the work pool {WORK_POOL} is there")
 
 
 def deploy(project: Project, api: PrefectApi) -> str:
     """`prefect deploy --all`, unless every deployment is there as prefect.yaml has it; returns the file's SHA-256."""
     file = project.root / "prefect.yaml"
-    sums = file_sha256(file)
+    checksum = file_sha256(file)
     wanted = {entry["name"] for entry in yaml.safe_load(file.read_text(encoding="utf-8"))["deployments"]}
     missing = wanted - {deployment["name"] for deployment in api.deployments()}
-    if missing or sums != deployed_before(project):
+    if missing or checksum != _last_checksum(project):
         command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
         done = subprocess.run(command, cwd=project.root, capture_output=True, text=True, timeout=600, check=False)
         print(done.stdout)
         if done.returncode:
             raise InfrastructureError(f"`prefect deploy --all` ended with exit code {done.returncode}: {done.stderr[-2000:]}")
-    return sums
+    return checksum
 
 
-def deployed_before(project: Project) -> str | None:
-    file = deployed_file(project)
-    return str(json.loads(file.read_text(encoding="utf-8"))["prefect.yaml"]) if file.is_file() else None
+def _last_checksum(project: Project) -> str | None:
+    record = read_setup_record(project)
+    if record is None:
+        return None
+    return record.deployments_sha256
 
 
 # ---------------------------------------------------------------- telling people
@@ -116,4 +117,4 @@ def automations(block_id: Any) -> Iterator[AutomationCore]:
 
 
 if __name__ == "__main__":
-    run_stage(main)
+    run_main(main)

@@ -15,13 +15,13 @@ from prefect.exceptions import ObjectNotFound
 from aeops.errors import UsageError
 from aeops.files import write_json
 from aeops.machine.child_process import run_module
+from aeops.machine.lock import file_lock
 from aeops.monitoring import paths, retrains, verdict_text
 from aeops.monitoring.decision import decide_retrain
 from aeops.monitoring.retrains import RetrainRecord, format_time
 from aeops.monitoring.verdict import MonitoringVerdict, read_monitoring_verdict
 from aeops.project import Project, find_project
 from aeops.recipe.reader import Recipe, load_recipe
-from aeops.registry.database import file_lock
 from flows import runs
 from flows.steps import context, step
 

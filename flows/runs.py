@@ -13,8 +13,8 @@ from prefect.states import Completed
 from aeops.machine.lock import run_lock
 from aeops.machine.process_identity import this_process
 from aeops.project import Project, find_project
-from aeops.stack.logs import turn_if_large
-from aeops.stack.maintenance import PROCESS
+from aeops.stack.logs import rotate_if_large
+from aeops.stack.maintenance import PROCESS_LABEL
 
 QUEUE_WITHIN = 12 * 3600.0  # seconds that a run of a deployment waits for the workspace before it fails
 
@@ -28,7 +28,7 @@ def workspace(project: Project, purpose: str) -> Iterator[None]:
     """
     name_process()
     wait = QUEUE_WITHIN if deployment.id else 0.0
-    with run_lock(project, purpose, wait=wait, tell=get_run_logger().info):
+    with run_lock(project, purpose, wait=wait, notify=get_run_logger().info):
         yield
 
 
@@ -40,7 +40,7 @@ def keep_output(project: Project) -> None:
     if not os.path.samestat(os.fstat(2), os.stat(os.devnull)):
         return
     log = project.logs / "runs.log"
-    turn_if_large(log)
+    rotate_if_large(log)
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
@@ -51,7 +51,7 @@ def name_process() -> None:
     """Labels this flow run with its process, so that a kill -9 is found out (stack/maintenance.py), and keeps its output."""
     keep_output(find_project())
     with get_client(sync_client=True) as client:
-        client.update_flow_run_labels(flow_run.id, {PROCESS: this_process().text})
+        client.update_flow_run_labels(flow_run.id, {PROCESS_LABEL: this_process().text})
 
 
 def ended(summary: dict[str, Any], says: str) -> dict[str, Any] | State[dict[str, Any]]:

@@ -16,7 +16,7 @@ from aeops.project import Project
 STAGES = ("prepare", "train", "evaluate", "gate")
 
 
-def dvc(project: Project, *arguments: str, meanwhile: Callable[[], None] | None = None) -> str:
+def dvc(project: Project, *arguments: str, on_poll: Callable[[], None] | None = None) -> str:
     """Runs one DVC command and returns what it printed.
 
     Raises:
@@ -24,12 +24,12 @@ def dvc(project: Project, *arguments: str, meanwhile: Callable[[], None] | None 
     """
     free_stale_lock(project)
     keep_state_in_home(project)
-    return call(project, *arguments, meanwhile=meanwhile)
+    return call(project, *arguments, on_poll=on_poll)
 
 
-def call(project: Project, *arguments: str, meanwhile: Callable[[], None] | None = None) -> str:
+def call(project: Project, *arguments: str, on_poll: Callable[[], None] | None = None) -> str:
     log = project.logs / f"dvc-{arguments[0]}.log"
-    return run_module(["dvc", *arguments], root=project.root, home=project.home, log=log, meanwhile=meanwhile)
+    return run_module(["dvc", *arguments], root=project.root, home=project.home, log=log, on_poll=on_poll)
 
 
 def free_stale_lock(project: Project) -> None:
@@ -70,9 +70,9 @@ def data_hash(project: Project) -> str:
     return str(yaml.safe_load((project.root / "data.dvc").read_text(encoding="utf-8"))["outs"][0]["md5"])
 
 
-def reproduce(project: Project, stage: str, recipe: str, meanwhile: Callable[[], None] | None = None) -> bool:
+def reproduce(project: Project, stage: str, recipe: str, on_poll: Callable[[], None] | None = None) -> bool:
     """Brings one stage of a recipe up to date; returns whether its command ran (False: unchanged or restored)."""
-    output = dvc(project, "repro", "--single-item", f"{stage}@{recipe}", meanwhile=meanwhile)
+    output = dvc(project, "repro", "--single-item", f"{stage}@{recipe}", on_poll=on_poll)
     return "Running stage" in output
 
 

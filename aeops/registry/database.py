@@ -1,13 +1,12 @@
 """MLflow's SQLite database, made once: whoever finds the file finds it whole."""
 
-import fcntl
 import logging
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 from aeops.files import atomic_path
+from aeops.machine.lock import file_lock
 from aeops.project import Project
 
 
@@ -41,12 +40,3 @@ def create_database(file: Path) -> None:
     upgrade.callback(f"sqlite:///{file}")
     with closing(sqlite3.connect(file)) as database:
         database.execute("PRAGMA journal_mode=wal")  # stays with the file: readers and a writer at once
-
-
-@contextmanager
-def file_lock(project: Project, name: str) -> Iterator[None]:
-    """Waits for, then holds, a lock between processes that the kernel frees when its holder dies."""
-    project.locks.mkdir(parents=True, exist_ok=True)
-    with (project.locks / f"{name}.lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

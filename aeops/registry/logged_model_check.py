@@ -20,8 +20,8 @@ from typing import Any
 from aeops.errors import UsageError
 from aeops.gate.rules import RuleOutcome
 from aeops.machine.child_process import run_module
-from aeops.machine.library_settings import configure_libraries
 from aeops.machine.entry_point import run_main
+from aeops.machine.library_settings import configure_libraries
 from aeops.project import Project, find_project
 from aeops.recipe.gate_rules import Rule
 from aeops.registry.store import Store, open_store

@@ -13,8 +13,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from aeops.errors import DataError, GateError, InfrastructureError, UsageError
+from aeops.machine.lock import file_lock
 from aeops.registry import ledger
-from aeops.registry.database import file_lock
 from aeops.registry.ledger import Line
 from aeops.registry.store import CHAMPION, Store
 

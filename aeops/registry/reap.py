@@ -3,9 +3,9 @@
 A run names its process in the tag `process`; one of another machine is that machine's to judge.
 """
 
-from aeops.machine.lock import settle
-from aeops.machine.process_identity import parse
-from aeops.machine.stage_main import run_stage
+from aeops.machine.entry_point import run_main
+from aeops.machine.lock import clear_killed_holder
+from aeops.machine.process_identity import parse_identity
 from aeops.project import find_project
 from aeops.registry.store import Store, open_store
 
@@ -21,7 +21,7 @@ def reap(store: Store) -> list[str]:
     """
     told = []
     for run, process in store.open_runs(TAG, MOST):
-        identity = parse(process)
+        identity = parse_identity(process)
         if identity is not None and identity.is_dead():
             store.finish_run(run, "KILLED")
             told.append(f"MLflow run {run} is closed: process {identity.pid} was killed")
@@ -32,8 +32,8 @@ def main() -> None:
     project = find_project()
     for told in reap(open_store(project)):
         print(told)
-    settle(project)
+    clear_killed_holder(project)
 
 
 if __name__ == "__main__":
-    run_stage(main)
+    run_main(main)

@@ -18,10 +18,11 @@ from ae_models.errors import BundleError
 from aeops.errors import InfrastructureError, UsageError, as_ae_error
 from aeops.gate.flattening import flatten_numbers, flatten_text
 from aeops.machine.library_settings import configure_libraries
+from aeops.machine.lock import file_lock
 from aeops.machine.network import HOST
 from aeops.machine.stack_settings import Settings, read_settings
 from aeops.project import Project
-from aeops.registry.database import database_uri, file_lock, prepare_database
+from aeops.registry.database import database_uri, prepare_database
 from aeops.registry.versions import EVIDENCE, ModelInfo, VersionInfo, info
 
 if TYPE_CHECKING:

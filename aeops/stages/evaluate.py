@@ -26,7 +26,7 @@ from aeops.evaluation.reconstruction import mean_interval, mse_per_image, recons
 from aeops.evaluation.reference import write_reference
 from aeops.evaluation.study import Finding, Scene, find
 from aeops.files import atomic_folder, read_json, write_json, write_parquet
-from aeops.machine.stage_main import run_stage
+from aeops.machine.entry_point import run_main
 from aeops.project import Project, find_project
 from aeops.recipe.reader import Recipe, read_recipe
 from aeops.recipe.sections import EvaluateSpec
@@ -257,7 +257,7 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=Path, required=True)
     given = parser.parse_args()
     places = (given.prepared, given.bundle, given.history, given.out)
-    run_stage(lambda: tell(evaluate(read_recipe(given.recipe), find_project(), *places)))
+    run_main(lambda: tell(evaluate(read_recipe(given.recipe), find_project(), *places)))
 
 
 def tell(metrics: dict[str, Any]) -> None:

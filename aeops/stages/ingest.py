@@ -17,7 +17,7 @@ from aeops.data.sources.catalogue import read_source, source_digest
 from aeops.data.sources.samples import Samples
 from aeops.data.statistics import sample_sha256, shape_text, statistics_of
 from aeops.files import atomic_folder, file_sha256, write_json, write_npy, write_parquet
-from aeops.machine.stage_main import run_stage
+from aeops.machine.entry_point import run_main
 from aeops.project import Project, find_project
 from aeops.recipe.reader import Recipe, read_recipe
 from aeops.recipe.sections import SplitSpec
@@ -130,7 +130,7 @@ def main() -> None:
     parser.add_argument("--recipe", type=Path, required=True, help="the recipe's YAML file")
     parser.add_argument("--out", type=Path, required=True, help="the folder to write")
     given = parser.parse_args()
-    run_stage(lambda: ingest(read_recipe(given.recipe), find_project(), given.out))
+    run_main(lambda: ingest(read_recipe(given.recipe), find_project(), given.out))
 
 
 if __name__ == "__main__":

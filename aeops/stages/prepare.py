@@ -18,7 +18,7 @@ import pandas as pd
 from aeops.data.dataset import FORMAT, read_index, read_shards, require_receipt
 from aeops.errors import DataError
 from aeops.files import atomic_folder, read_json, write_json, write_npy, write_parquet
-from aeops.machine.stage_main import run_stage
+from aeops.machine.entry_point import run_main
 from aeops.recipe.reader import Recipe, read_recipe
 
 PARTS = ("train", "validation", "calibration", "test")
@@ -104,7 +104,7 @@ def main() -> None:
     parser.add_argument("--dataset", type=Path, required=True, help="the accepted dataset")
     parser.add_argument("--out", type=Path, required=True, help="the folder to write")
     given = parser.parse_args()
-    run_stage(lambda: prepare(read_recipe(given.recipe), given.dataset, given.out))
+    run_main(lambda: prepare(read_recipe(given.recipe), given.dataset, given.out))
 
 
 if __name__ == "__main__":

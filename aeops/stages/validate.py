@@ -33,7 +33,7 @@ from aeops.data.quarantine import write_quarantine
 from aeops.data.validation import Judge, Result, drift_means, judge_drift, judge_samples, judge_set, reasons_of
 from aeops.errors import DataError
 from aeops.files import file_sha256, read_json, write_json, write_npy, write_parquet
-from aeops.machine.stage_main import run_stage
+from aeops.machine.entry_point import run_main
 from aeops.project import Project, find_project
 from aeops.recipe.reader import Recipe, read_recipe
 
@@ -283,7 +283,7 @@ def main() -> None:
     parser.add_argument("--recipe", type=Path, required=True, help="the recipe's YAML file")
     parser.add_argument("--incoming", type=Path, required=True, help="what stage ingest wrote")
     given = parser.parse_args()
-    run_stage(lambda: validate(read_recipe(given.recipe), find_project(), given.incoming))
+    run_main(lambda: validate(read_recipe(given.recipe), find_project(), given.incoming))
 
 
 if __name__ == "__main__":

@@ -110,7 +110,7 @@ def test_a_process_killed_right_after_the_line_leaves_it_on_the_disk(bare: Proje
         "import os, signal, sys\nfrom datetime import UTC, datetime\nfrom pathlib import Path\n"
         "from aeops.monitoring import retrains\nfrom aeops.project import Project\n"
         "project = Project(root=Path(sys.argv[1]), home=Path(sys.argv[1]) / '.ae')\n"
-        "retrains.begin(project, 'digits', datetime(2026, 3, 1, tzinfo=UTC), '1', ('scores',))\n"
+        "retrains.begin_retrain(project, 'digits', datetime(2026, 3, 1, tzinfo=UTC), '1', ('scores',))\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     done = subprocess.run([sys.executable, "-c", script, str(bare.root)], env=os.environ, check=False, timeout=60)

@@ -131,8 +131,8 @@ def test_evidently_writes_nothing_to_the_home_folder_and_reaches_no_host(referen
         "import sys\nfrom pathlib import Path\nreached = []\n"
         "watched = ('socket.connect', 'socket.getaddrinfo')\n"
         "sys.addaudithook(lambda event, _: reached.append(event) if event in watched else None)\n"
-        "from aeops.monitoring.drift import draw\n"
-        "draw(Path(sys.argv[1]), Path(sys.argv[1]), Path(sys.argv[2]))\nprint(reached)\n"
+        "from aeops.monitoring.drift import draw_report\n"
+        "draw_report(Path(sys.argv[1]), Path(sys.argv[1]), Path(sys.argv[2]))\nprint(reached)\n"
     )
     environment = {name: value for name, value in os.environ.items() if not name.startswith("XDG") and name != "DO_NOT_TRACK"}
     command = [sys.executable, "-c", script, str(reference), str(tmp_path / "drift.html")]

@@ -12,7 +12,7 @@ from crown import crown
 
 from ae_models.sums import bundle_sha256, file_sha256, verify
 from aeops.errors import DataError, InfrastructureError, UsageError
-from aeops.machine.stack_settings import Settings, forget_settings, write_settings
+from aeops.machine.stack_settings import Settings, remove_settings, write_settings
 from aeops.project import Project
 from aeops.registry.database import database_file
 from aeops.registry.store import Store, open_store
@@ -206,7 +206,7 @@ def test_links_lead_to_where_the_stack_shows_mlflow(store: Store, start: Callabl
         assert store.run_url(run).startswith("http://127.0.0.1:5077/#/")
         assert store.versions_url("digits") == "http://127.0.0.1:5077/#/models/digits"
     finally:
-        forget_settings(store.project)
+        remove_settings(store.project)
 
 
 def test_two_stores_in_one_process_do_not_mix(

@@ -20,11 +20,11 @@ from aeops.cli import score, why
 from aeops.data.statistics import sample_sha256
 from aeops.errors import DataError, InfrastructureError, UsageError
 from aeops.files import file_sha256
+from aeops.machine.lock import file_lock
 from aeops.predictions.prediction_store import prediction_store
 from aeops.predictions.rows import Scorer
 from aeops.project import Project
 from aeops.registry import promotion
-from aeops.registry.database import file_lock
 from aeops.registry.store import Store, open_store
 
 REPOSITORY = Path(__file__).parents[2]
