@@ -42,8 +42,8 @@ from aeops.files import write_json
 from aeops.machine.entry_point import run_main
 from aeops.machine.platform_info import platform_facts
 from aeops.monitoring import history, paths
+from aeops.monitoring.champion_period import ChampionPeriod
 from aeops.monitoring.check_steps import evaluate_signals
-from aeops.monitoring.daily_counts import ChampionPeriod
 from aeops.monitoring.signals import ALARM
 from aeops.project import Project, find_project
 from aeops.provenance.lineage import git

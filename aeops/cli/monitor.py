@@ -26,7 +26,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from aeops.cli.history import moment
     from aeops.machine.environment import prepare_environment
-    from aeops.monitoring.check import check_recipe
+    from aeops.monitoring.check import run_check
     from aeops.project import find_project
     from aeops.recipe.reader import load_recipe
 
@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     recipe = load_recipe(project, arguments.recipe)
     prepare_environment(project)
     now = datetime.now(UTC) if arguments.as_of is None else moment(arguments.as_of)
-    found = check_recipe(project, recipe, now, force_drift=True)
+    found = run_check(project, recipe, now, force_drift=True)
     if arguments.json:
         print(json.dumps(found, indent=2))
     else:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from aeops.bundle.detector import Detector
     from aeops.bundle.read_samples import Samples
     from aeops.project import Project
-    from aeops.scoring.inbox_run import InboxSummary
+    from aeops.scoring.run_summary import InboxSummary
 
 ROWS = 40  # of the table; all flagged samples come first, so the rest can be left out
 

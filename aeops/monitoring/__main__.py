@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from aeops.machine.entry_point import run_main
 from aeops.machine.environment import prepare_environment
-from aeops.monitoring.check import check_recipe
+from aeops.monitoring.check import run_check
 from aeops.project import find_project
 from aeops.recipe.reader import load_recipe
 
@@ -22,7 +22,7 @@ def main() -> None:
 def _check_and_print(recipe: str, now: datetime) -> None:
     project = find_project()
     prepare_environment(project)
-    verdict = check_recipe(project, load_recipe(project, recipe), now)
+    verdict = run_check(project, load_recipe(project, recipe), now)
     print("; ".join(f"{signal['name']} {signal['verdict']}" for signal in verdict["signals"]))
 
 

@@ -16,7 +16,7 @@ from aeops.recipe.reader import Recipe
 from aeops.registry import ledger
 
 
-def check_recipe(project: Project, recipe: Recipe, now: datetime, force_drift: bool = False) -> MonitoringVerdict:
+def run_check(project: Project, recipe: Recipe, now: datetime, force_drift: bool = False) -> MonitoringVerdict:
     """Check the champion of a recipe and write verdict.json, history.parquet, page.html and, where due, drift.html.
 
     Args:
@@ -39,8 +39,8 @@ def check_recipe(project: Project, recipe: Recipe, now: datetime, force_drift: b
     paths.monitoring_folder(project, recipe.name).mkdir(parents=True, exist_ok=True)
     if move is None or move.after is None:
         return _report_no_champion(project, recipe, now)
+    from aeops.monitoring.champion_period import ChampionPeriod
     from aeops.monitoring.check_steps import check_champion_period
-    from aeops.monitoring.daily_counts import ChampionPeriod
 
     start = move.moment if move.moment <= now else None
     return check_champion_period(project, recipe, ChampionPeriod(move.after, move.time, start), now, force_drift)

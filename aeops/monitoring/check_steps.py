@@ -12,13 +12,8 @@ from aeops.evaluation.reference import Reference, read_reference
 from aeops.files import replace_file, write_json
 from aeops.machine.child_process import run_module
 from aeops.monitoring import paths
-from aeops.monitoring.daily_counts import (
-    ChampionPeriod,
-    DailyCounts,
-    count_predictions,
-    make_test_bins,
-    read_recent_predictions,
-)
+from aeops.monitoring.champion_period import ChampionPeriod
+from aeops.monitoring.daily_counts import DailyCounts, count_predictions, make_test_bins, read_recent_predictions
 from aeops.monitoring.history import append_check, find_past_alarms, read_history
 from aeops.monitoring.monitoring_page import PageContent, write_page
 from aeops.monitoring.ranks import ColumnBins
@@ -86,7 +81,7 @@ def evaluate_signals(project: Project, recipe: Recipe, period: ChampionPeriod, n
 def check_champion_period(
     project: Project, recipe: Recipe, period: ChampionPeriod, now: datetime, force_drift: bool
 ) -> MonitoringVerdict:
-    """Check a champion and write the results; see `aeops.monitoring.check.check_recipe`."""
+    """Check a champion and write the results; see `aeops.monitoring.check.run_check`."""
     name = recipe.name
     result = evaluate_signals(project, recipe, period, now)
     history = append_check(paths.history_file(project, name), now, name, period, result.signals)

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 
 from aeops.evaluation.reference import COLUMNS, Reference
 from aeops.files import data_sha256
+from aeops.monitoring.champion_period import ChampionPeriod
 from aeops.monitoring.count_cache import open_cache
 from aeops.monitoring.paths import counts_file
 from aeops.monitoring.ranks import ColumnBins, assign_bins, even_ranks, make_bins
@@ -27,29 +28,6 @@ from aeops.recipe.monitoring import ALARM_RATE, CODES, INPUTS, SCORES, TESTS
 
 UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 COUNTED_COLUMNS = ("id", "time", "version", "is_anomaly", "channel", *COLUMNS)
-
-
-@dataclass(frozen=True)
-class ChampionPeriod:
-    """A champion, and the time since it is champion.
-
-    Attributes:
-        version: its number in the registry.
-        promotion_time: time of the ledger's line that made it champion, as it stands there.
-        start: the same as a datetime; None where the clock in use is behind the ledger's, as in a simulation: then all its
-            predictions count.
-    """
-
-    version: str
-    promotion_time: str
-    start: datetime | None
-
-    @property
-    def first_day(self) -> date:
-        """First day of the period in UTC; the first of all days where `start` is None."""
-        if self.start is None:
-            return date.min
-        return self.start.date()
 
 
 def _nested_counters() -> dict[date, dict[str, Counter[str]]]:

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from aeops.errors import DataError
 from aeops.files import atomic_write
-from aeops.monitoring.daily_counts import ChampionPeriod
+from aeops.monitoring.champion_period import ChampionPeriod
 from aeops.monitoring.signals import Signal
 
 HISTORY_SCHEMA = pa.schema(

@@ -17,7 +17,8 @@ from markupsafe import Markup
 from aeops.drawing.svg import inline, theme_css
 from aeops.files import atomic_write
 from aeops.monitoring import charts
-from aeops.monitoring.daily_counts import ChampionPeriod, DailyCounts
+from aeops.monitoring.champion_period import ChampionPeriod
+from aeops.monitoring.daily_counts import DailyCounts
 from aeops.monitoring.eprocess import confidence_sequence
 from aeops.monitoring.ranks import ColumnBins
 from aeops.monitoring.retrains import RetrainRecord

@@ -8,7 +8,8 @@ import numpy as np
 
 from aeops.drawing.words import share
 from aeops.evaluation.reference import Reference
-from aeops.monitoring.daily_counts import ChampionPeriod, DailyCounts, midnight
+from aeops.monitoring.champion_period import ChampionPeriod
+from aeops.monitoring.daily_counts import DailyCounts, midnight
 from aeops.monitoring.eprocess import any_change, log_evidence, more_than, worst_of
 from aeops.monitoring.ranks import ColumnBins
 from aeops.monitoring.verdict import SignalRecord

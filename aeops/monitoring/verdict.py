@@ -3,18 +3,16 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, NotRequired, TypedDict
+from typing import NotRequired, TypedDict
 
 from aeops.files import read_json
 from aeops.monitoring import paths
+from aeops.monitoring.champion_period import ChampionPeriod
 from aeops.monitoring.decision import DecisionRecord, decide_retrain
 from aeops.monitoring.retrains import read_retrains
 from aeops.project import Project
 from aeops.recipe.monitoring import MonitorSpec
 from aeops.recipe.reader import Recipe
-
-if TYPE_CHECKING:
-    from aeops.monitoring.daily_counts import ChampionPeriod
 
 VERDICT_FORMAT = 1
 PAGE_DAYS = 120  # that the page shows, and the champion's whole period where that is longer
@@ -61,7 +59,7 @@ class MonitoringVerdict(TypedDict):
 
 
 def build_monitoring_verdict(
-    project: Project, recipe: Recipe, now: datetime, period: "ChampionPeriod | None", signals: Sequence[SignalRecord]
+    project: Project, recipe: Recipe, now: datetime, period: ChampionPeriod | None, signals: Sequence[SignalRecord]
 ) -> MonitoringVerdict:
     """Return verdict.json without a drift report: the signals and the decision about them.
 

@@ -15,7 +15,7 @@ from watching import on_day, promotion_of, scoring
 
 from aeops.cli import monitor
 from aeops.monitoring import history, paths, retrains
-from aeops.monitoring.check import check_recipe
+from aeops.monitoring.check import run_check
 from aeops.project import Project
 from aeops.recipe.reader import Recipe
 from aeops.registry.store import open_store
@@ -27,13 +27,13 @@ pytestmark = pytest.mark.timeout(900)  # seconds: a registry is made and Evident
 def looked(registered: Project, linear_bundle: Path, digits: np.ndarray, recipe: Recipe) -> Project:
     """Looked at before anything was scored, and after twelve days that are dark from the ninth, with a retrain on the second."""
     promoted, score = promotion_of(registered), scoring(registered, linear_bundle)
-    check_recipe(registered, recipe, promoted + timedelta(minutes=1))
+    run_check(registered, recipe, promoted + timedelta(minutes=1))
     for day in range(1, 13):
         shown = digits[1200 + 60 * day : 1260 + 60 * day]
         score(day, (shown * (0.6 if day > 8 else 1)).astype(np.uint8), channel="batch")
     begun = retrains.begin_retrain(registered, "digits", on_day(promoted, 2), "1", ("codes",))
     retrains.finish_retrain(registered, "digits", begun, "0a1b2c")
-    check_recipe(registered, recipe, on_day(promoted, 13))
+    run_check(registered, recipe, on_day(promoted, 13))
     return registered
 
 
@@ -89,7 +89,7 @@ def test_what_was_found_lies_with_the_champions_run_once_however_often_one_looks
 def test_the_reference_is_fetched_once(looked: Project, recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where nothing is new, a look asks MLflow for nothing."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # where nothing answers
-    assert check_recipe(looked, recipe, on_day(promotion_of(looked), 14))["drift"] == read(looked)["drift"]
+    assert run_check(looked, recipe, on_day(promotion_of(looked), 14))["drift"] == read(looked)["drift"]
 
 
 def test_a_champion_that_was_registered_without_a_reference_is_unknown(
@@ -101,7 +101,7 @@ def test_a_champion_that_was_registered_without_a_reference_is_unknown(
     store = open_store(bare)
     run = store.start_run("digits", {}, {}, {"dataset": "digits", "content_sha256": "c" * 64})
     store.set_tags("digits", "1", {"run_id": run})
-    found = check_recipe(bare, recipe, on_day(promotion_of(bare), 1))
+    found = run_check(bare, recipe, on_day(promotion_of(bare), 1))
     assert [one["verdict"] for one in found["signals"][:4]] == ["unknown"] * 4
     assert "registered without a reference" in found["signals"][0]["says"]
     assert found["drift"] is None

@@ -12,9 +12,9 @@ import pytest
 from aeops.bundle.detector import Detector
 from aeops.evaluation.reference import Reference, read_reference, write_reference
 from aeops.monitoring import history, paths
-from aeops.monitoring.check import check_recipe
+from aeops.monitoring.champion_period import ChampionPeriod
+from aeops.monitoring.check import run_check
 from aeops.monitoring.check_steps import evaluate_signals
-from aeops.monitoring.daily_counts import ChampionPeriod
 from aeops.monitoring.signals import Signal
 from aeops.predictions import prediction_store
 from aeops.predictions.rows import build_rows, scorer_of
@@ -197,7 +197,7 @@ def test_an_alarm_stays_while_the_champion_does_and_not_with_another_one(
 
 
 def test_a_recipe_without_a_champion_is_told_so_at_once(recipe: Recipe, tmp_path: Path, at: Callable[[int], datetime]) -> None:
-    found = check_recipe(Project(root=tmp_path, home=tmp_path / ".ae"), recipe, at(0))
+    found = run_check(Project(root=tmp_path, home=tmp_path / ".ae"), recipe, at(0))
     assert found["version"] is None
     assert {one["verdict"] for one in found["signals"]} == {"unknown"}
     assert "ae run digits" in found["decision"]["why"][0]

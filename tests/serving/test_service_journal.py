@@ -18,9 +18,10 @@ from small_bundles import SIDE, small_bundle, text_bundle
 from aeops.bundle.detector import Detector
 from aeops.data.statistics import sample_sha256
 from aeops.errors import InfrastructureError
+from aeops.predictions import prediction_store
 from aeops.predictions.journal import Journal
 from aeops.predictions.prediction_store import journal as journals
-from aeops.predictions.prediction_store import journal_roller, prediction_store
+from aeops.predictions.prediction_store import journal_roller
 from aeops.predictions.rows import build_rows, scorer_of
 from aeops.project import Project
 from aeops.recipe.monitoring import SERVICE

@@ -21,7 +21,7 @@ from aeops.data.statistics import sample_sha256
 from aeops.errors import DataError, InfrastructureError, UsageError
 from aeops.files import file_sha256
 from aeops.machine.lock import file_lock
-from aeops.predictions.prediction_store import prediction_store
+from aeops.predictions import prediction_store
 from aeops.predictions.rows import Scorer
 from aeops.project import Project
 from aeops.registry import promotion
