@@ -9,7 +9,7 @@ from typing import Any
 from prefect import State, flow
 from prefect.runtime import deployment
 
-from aeops.machine.lock import is_workspace_free
+from aeops.machine.lock import workspace_holder
 from aeops.project import find_project
 from aeops.provenance.last_run import standing_result
 from aeops.recipe.reader import load_recipe
@@ -34,7 +34,7 @@ def training(recipe: str) -> dict[str, Any] | State[dict[str, Any]]:
     project = find_project()
     checked = load_recipe(project, recipe, with_keys=True)  # every mistake of it is told before anything starts
     with steps.stage_ahead("validate") as validator:
-        if is_workspace_free(project):  # else it would wait as long as this run does, with all that it has imported
+        if workspace_holder(project) is None:  # else it would wait as long as this run does, with all that it has imported
             validator.start()  # it imports Great Expectations while this process imports MLflow
         if asked := deciding.asked_about(recipe):
             return deciding.ask(recipe, asked)

@@ -1,6 +1,5 @@
 """The checks behind `ae doctor`, each a question with an answer and what to type."""
 
-import fcntl
 import json
 import platform
 import shutil
@@ -14,6 +13,7 @@ from aeops.data.dataset import content_sha256
 from aeops.errors import AeError
 from aeops.machine import platform_info
 from aeops.machine.environment import DISK_SPACE_NEEDED
+from aeops.machine.lock import workspace_holder
 from aeops.machine.servers import find_running_prefect
 from aeops.project import Project
 from aeops.provenance.packages import differences
@@ -90,16 +90,10 @@ def check_disk(project: Project) -> Finding:
 
 def check_lock(project: Project) -> Finding:
     """Whether a run is going on: a fact, no fault."""
-    file = project.locks_folder / "run.lock"
-    if not file.is_file():
+    holder = workspace_holder(project)
+    if holder is None:
         return Finding("good", "run", "none going on")
-    with file.open("r+", encoding="utf-8") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = json.loads(lock.read() or "{}")
-            return Finding("note", "run", f"`{holder.get('purpose')}` is going on in process {holder.get('pid')}")
-    return Finding("good", "run", "none going on")
+    return Finding("note", "run", f"`{holder.get('purpose')}` is going on in process {holder.get('pid')}")
 
 
 def check_recipe(project: Project, name: str) -> Iterator[Finding]:

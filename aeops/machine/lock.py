@@ -93,13 +93,15 @@ def try_flock(lock: IO[str] | int) -> bool:
     return True
 
 
-def is_workspace_free(project: Project) -> bool:
-    """Return True where no other process holds the workspace at this moment: `run_lock` would not wait."""
+def workspace_holder(project: Project) -> LockHolder | None:
+    """Return the other process that holds the workspace at this moment; None where `run_lock` would not wait."""
     file = _lock_file(project)
     if file in _own_locks or not file.is_file():
-        return True
+        return None
     with file.open("r+", encoding="utf-8") as lock:
-        return try_flock(lock)
+        if try_flock(lock):
+            return None
+        return _read_holder(lock)
 
 
 def was_holder_killed(project: Project) -> bool:

@@ -7,8 +7,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from aeops.errors import UsageError
+from aeops.machine.passwords import server_password
 from aeops.page.app import build_app
-from aeops.page.request_guard import server_password
 from aeops.project import Project
 
 

@@ -17,7 +17,7 @@ from checkout import wait_for
 from aeops.cli.main import main, parser
 from aeops.cli.up import requested_settings
 from aeops.errors import InfrastructureError, UsageError
-from aeops.machine.lock import clear_killed_holder, is_workspace_free, run_lock, was_holder_killed
+from aeops.machine.lock import clear_killed_holder, run_lock, was_holder_killed, workspace_holder
 from aeops.machine.network import RequiredPort, require_ports_free
 from aeops.machine.process_identity import parse_identity, this_process
 from aeops.machine.stack_settings import Settings, read_settings, settings_file, write_settings
@@ -94,16 +94,16 @@ def hold(project: Project, seconds: float) -> subprocess.Popen[str]:
 
 
 def test_by_hand_a_held_workspace_refuses_and_a_flow_waits_for_it_and_tells_who_holds_it(project: Project) -> None:
-    assert is_workspace_free(project)
+    assert workspace_holder(project) is None
     holder = hold(project, 4)
-    assert not is_workspace_free(project)
+    assert workspace_holder(project) is not None
     with pytest.raises(InfrastructureError, match=f"`ae run held`, process {holder.pid}"), run_lock(project, "ae run small"):
         pass
     told: list[str] = []
     with run_lock(project, "train small", wait=60, notify=told.append):
         assert holder.wait(timeout=30) == 0
-        assert is_workspace_free(project), "one's own lock is no reason to wait"
-    assert is_workspace_free(project)
+        assert workspace_holder(project) is None, "one's own lock is no reason to wait"
+    assert workspace_holder(project) is None
     assert len(told) == 1
     assert f"train small waits: `ae run held`, process {holder.pid}" in told[0]
 
