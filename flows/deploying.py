@@ -52,8 +52,8 @@ def main() -> None:
         make_pool(client)
         checksum = deploy(project, api)
         set_notifications(client, settings.notify_url)
-    for told in delete_missed_runs(api):  # before a worker takes them all
-        print(told)
+    for message in delete_missed_runs(api):  # before a worker takes them all
+        print(message)
     write_setup_record(project, SetupRecord(settings.request_id, checksum))
 
 

@@ -1,4 +1,4 @@
-"""The parts of the stack by themselves: which process is meant, the lock, the ports, one service and its keeper."""
+"""The parts of the stack by themselves: which process is meant, the lock, the ports, one service and its manager."""
 
 import json
 import os
@@ -22,7 +22,7 @@ from aeops.machine.network import RequiredPort, require_ports_free
 from aeops.machine.process_identity import parse_identity, this_process
 from aeops.machine.stack_settings import Settings, read_settings, settings_file, write_settings
 from aeops.project import Project
-from aeops.stack import service_manager as keeping
+from aeops.stack import service_manager
 from aeops.stack.alarms import read_alarms
 from aeops.stack.maintenance import older_runs
 from aeops.stack.service_definitions import ServiceDefinition, define_services, score_ports
@@ -214,32 +214,32 @@ def service(*command: str) -> ServiceDefinition:
     return ServiceDefinition("tried", [sys.executable, "-c", *command])
 
 
-def keep_until(keeper: ServiceManager, kept: ServiceDefinition, question: Callable[[], bool]) -> None:
+def update_until(manager: ServiceManager, kept: ServiceDefinition, question: Callable[[], bool]) -> None:
     def look() -> bool:
-        keeper.update(kept)
+        manager.update(kept)
         return question()
 
     wait_for(look, seconds=60)
 
 
 def test_what_dies_is_started_again_and_what_keeps_dying_is_failing(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keeping, "FIRST_WAIT", 0.01)
-    monkeypatch.setattr(keeping, "LONGEST_WAIT", 0.1)
+    monkeypatch.setattr(service_manager, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(service_manager, "LONGEST_WAIT", 0.1)
     said: list[str] = []
-    keeper = ServiceManager(project, said.append)
+    manager = ServiceManager(project, said.append)
     kept = service("raise SystemExit(3)")
-    keep_until(keeper, kept, lambda: keeper.state == "failing")
-    starts = keeper.starts
-    assert starts >= keeping.FAILING_AFTER
-    keep_until(keeper, kept, lambda: keeper.starts > starts)  # slowly, but for ever
-    assert keeper.state == "failing"
+    update_until(manager, kept, lambda: manager.state == "failing")
+    starts = manager.starts
+    assert starts >= service_manager.FAILING_AFTER
+    update_until(manager, kept, lambda: manager.starts > starts)  # slowly, but for ever
+    assert manager.state == "failing"
     assert (project.logs / "tried.log").exists()
     assert (project.logs / "tried.log.1").exists()
 
 
 def test_a_service_outlives_its_supervisor_and_is_adopted_by_the_next(project: Project) -> None:
     first, kept = ServiceManager(project, lambda message: None), service("import time; time.sleep(60)")
-    keep_until(first, kept, lambda: first.state == "running")
+    update_until(first, kept, lambda: first.state == "running")
     assert first.process is not None
     said: list[str] = []
     second = ServiceManager(project, said.append)
@@ -249,14 +249,14 @@ def test_a_service_outlives_its_supervisor_and_is_adopted_by_the_next(project: P
     assert (second.starts, second.state) == (0, "running")
     first.process.send_signal(signal.SIGKILL)
     pid = first.process.pid
-    keep_until(second, kept, lambda: second.process is not None and second.process.pid != pid)
+    update_until(second, kept, lambda: second.process is not None and second.process.pid != pid)
 
 
 def test_two_supervisors_that_start_a_service_at_once_get_one(project: Project) -> None:
     kept = service("import time; time.sleep(60)")
     asked_for = json.dumps({"name": "tried", "command": kept.command, "address": None, "health": None, "api_url": None})
     command = [sys.executable, "-m", "aeops.stack.launch"]
-    starts = [keeping.start_process(project, "tried", command, {}, stdin_text=asked_for) for _ in range(3)]
+    starts = [service_manager.start_process(project, "tried", command, {}, stdin_text=asked_for) for _ in range(3)]
     wait_for(lambda: sum(start.poll() is not None for start in starts) == 2, seconds=30)
     note = read_service_record(project, "tried")
     assert note is not None
@@ -268,12 +268,12 @@ def test_what_a_dead_service_left_is_cleared_away_and_nothing_else(project: Proj
     parent = (
         "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']); time.sleep(60)"
     )
-    keeper, kept = ServiceManager(project, lambda message: None), service(parent)
-    keep_until(keeper, kept, lambda: len(stack_processes(project).get("tried", [])) == 2)
+    manager, kept = ServiceManager(project, lambda message: None), service(parent)
+    update_until(manager, kept, lambda: len(stack_processes(project).get("tried", [])) == 2)
     old = {process.pid for process in stack_processes(project)["tried"]}
-    assert keeper.process is not None
-    keeper.process.kill()
-    keep_until(keeper, kept, lambda: len({process.pid for process in stack_processes(project).get("tried", [])} - old) == 2)
+    assert manager.process is not None
+    manager.process.kill()
+    update_until(manager, kept, lambda: len({process.pid for process in stack_processes(project).get("tried", [])} - old) == 2)
     assert not {process.pid for process in stack_processes(project)["tried"]} & old
     assert stranger.poll() is None
     stranger.kill()
@@ -295,8 +295,8 @@ def test_a_note_of_a_number_that_was_handed_on_names_no_process(project: Project
 
 def test_down_stops_what_the_stack_started_and_nothing_else(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
     stranger = subprocess.Popen(SLEEP)
-    keeper, kept = ServiceManager(project, lambda message: None), service("import time; time.sleep(60)")
-    keep_until(keeper, kept, lambda: keeper.state == "running")
+    manager, kept = ServiceManager(project, lambda message: None), service("import time; time.sleep(60)")
+    update_until(manager, kept, lambda: manager.state == "running")
     write_settings(project, Settings())
     assert main(["down"]) == 0
     assert capsys.readouterr().out == "stopped    tried\n"
