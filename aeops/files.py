@@ -5,20 +5,15 @@ or the new one, whole, wherever the writer was killed or the power failed. One p
 """
 
 import hashlib
-import io
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ae_models.sums import file_sha256
-
-if TYPE_CHECKING:
-    import numpy as np
-    import pandas as pd
 
 __all__ = [
     "atomic_folder",
@@ -33,8 +28,6 @@ __all__ = [
     "sync_folder",
     "temporary_path",
     "write_json",
-    "write_npy",
-    "write_parquet",
 ]
 
 
@@ -183,33 +176,3 @@ def read_json(path: Path) -> Any:
 def write_json(path: Path, value: Any, mode: int = 0o666) -> None:
     """Write a value as indented JSON with its keys in the order given; NaN and infinity are refused. See `atomic_write`."""
     atomic_write(path, json.dumps(value, indent=2, allow_nan=False) + "\n", mode)
-
-
-def write_npy(path: Path, shape: tuple[int, ...], dtype: "np.dtype", blocks: Iterable["np.ndarray"]) -> None:
-    """Write one .npy file from its blocks of rows, never more than one of them in memory.
-
-    numpy's own writers hide why a write failed (ndarray.tofile) or die of it (a memory map on a full disk).
-
-    Args:
-        path: the file; it is not written atomically, so use a folder that is.
-        shape: of the whole array.
-        dtype: of the whole array.
-        blocks: its rows in order, (k, *shape[1:]).
-    """
-    import numpy as np
-
-    with path.open("wb") as stream:
-        header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(stream, header)
-        for block in blocks:
-            stream.write(np.ascontiguousarray(block, dtype=dtype).data)
-
-
-def write_parquet(path: Path, table: "pd.DataFrame") -> None:
-    """Write a table as Parquet whose bytes depend on its rows and the library's version alone; not atomically."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    buffer = io.BytesIO()  # in memory first: Python's own write says why the disk refused
-    pq.write_table(pa.Table.from_pandas(table, preserve_index=False).replace_schema_metadata(None), buffer, compression="zstd")
-    path.write_bytes(buffer.getvalue())

@@ -68,13 +68,14 @@ def write_array(archive: "ArchiveContent", detector: "Detector", place: Path) ->
 
     from aeops.codec.archive import decompress_samples
     from aeops.codec.images import to_array_dtype
-    from aeops.files import atomic_path, write_npy
+    from aeops.data.array_files import write_npy_file
+    from aeops.files import atomic_path
 
     low, high = detector.low, detector.high
     dtype = to_array_dtype(np.zeros(0), low, high).dtype
     with atomic_path(place) as tmp_path:
         blocks = (to_array_dtype(block, low, high) for block in decompress_samples(archive, detector))
-        write_npy(tmp_path, (archive.sample_count, *detector.made_shape), dtype, blocks)
+        write_npy_file(tmp_path, (archive.sample_count, *detector.made_shape), dtype, blocks)
 
 
 def write_folder(archive: "ArchiveContent", detector: "Detector", place: Path) -> None:

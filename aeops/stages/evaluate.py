@@ -16,6 +16,7 @@ import pandas as pd
 
 from ae_models.spec import TEXT
 from aeops.bundle.detector import Detector
+from aeops.data.array_files import write_parquet
 from aeops.drawing import mosaics
 from aeops.errors import DataError
 from aeops.evaluation import line_charts, model_input, text_metrics
@@ -25,7 +26,7 @@ from aeops.evaluation.prepared import load_prepared
 from aeops.evaluation.reconstruction import mean_interval, mse_per_image, reconstruction_metrics
 from aeops.evaluation.reference import write_reference
 from aeops.evaluation.study import Finding, Scene, find
-from aeops.files import atomic_folder, read_json, write_json, write_parquet
+from aeops.files import atomic_folder, read_json, write_json
 from aeops.machine.entry_point import run_main
 from aeops.project import Project, find_project
 from aeops.recipe.reader import Recipe, read_recipe

@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from aeops.data.array_files import write_npy_file, write_parquet
 from aeops.data.dataset import FORMAT, SHARD_BYTES, columns_of, shard_file
 from aeops.data.sources.catalogue import read_source, source_digest
 from aeops.data.sources.samples import Samples
 from aeops.data.statistics import sample_sha256, shape_text, statistics_of
-from aeops.files import atomic_folder, file_sha256, write_json, write_npy, write_parquet
+from aeops.files import atomic_folder, file_sha256, write_json
 from aeops.machine.entry_point import run_main
 from aeops.project import Project, find_project
 from aeops.recipe.reader import Recipe, read_recipe
@@ -41,7 +42,7 @@ def write_shards(samples: Samples, recipe: Recipe, folder: Path, shard_bytes: in
     """Writes the shards, one of them in memory at a time, and gives the index with a row a sample."""
     parts = []
     for number, (places, block) in enumerate(samples.blocks(shard_bytes)):
-        write_npy(folder / shard_file(number), block.shape, block.dtype, [block])
+        write_npy_file(folder / shard_file(number), block.shape, block.dtype, [block])
         parts.append(index_part(samples, places, block, recipe, number))
     index = pd.concat(parts, ignore_index=True)
     index["source"] = samples.origin

@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from aeops.data.array_files import write_npy_file, write_parquet
 from aeops.data.dataset import FORMAT, read_index, read_shards, require_receipt
 from aeops.errors import DataError
-from aeops.files import atomic_folder, read_json, write_json, write_npy, write_parquet
+from aeops.files import atomic_folder, read_json, write_json
 from aeops.machine.entry_point import run_main
 from aeops.recipe.reader import Recipe, read_recipe
 
@@ -42,9 +43,9 @@ def prepare(recipe: Recipe, dataset: Path, out: Path) -> None:
     counts = {part: len(rows) for part, rows in parts.items()} | {"test_novelty": test_novelty}
     with atomic_folder(out) as folder:
         for part, rows in parts.items():
-            write_npy(folder / f"{part}.npy", (len(rows), *facts["shape"]), np.dtype(facts["dtype"]), blocks(dataset, rows))
+            write_npy_file(folder / f"{part}.npy", (len(rows), *facts["shape"]), np.dtype(facts["dtype"]), blocks(dataset, rows))
         labels = parts["train"]["label"].fillna(-1).to_numpy(dtype=np.int64)
-        write_npy(folder / "train_labels.npy", labels.shape, labels.dtype, [labels])
+        write_npy_file(folder / "train_labels.npy", labels.shape, labels.dtype, [labels])
         write_parquet(folder / "test.parquet", parts["test"][["id", "label", "group"]].assign(novelty=novelty))
         write_json(folder / "prepared.json", describe(recipe, facts, receipt, counts))
 

@@ -8,9 +8,10 @@ import pandas as pd
 import pytest
 from data_project import Room, make_room, tree
 
+from aeops.data.array_files import write_npy_file, write_parquet
 from aeops.data.dataset import COLUMNS, content_sha256, read_index, read_shards
 from aeops.errors import InfrastructureError, as_ae_error
-from aeops.files import atomic_folder, file_sha256, read_json, write_npy, write_parquet
+from aeops.files import atomic_folder, file_sha256, read_json
 from aeops.recipe.sections import SplitSpec
 from aeops.stages.ingest import draw_split, write_shards
 
@@ -115,7 +116,7 @@ def test_an_unlabelled_source_has_no_labels(room: Room) -> None:
 
 
 def write_full_npy() -> None:
-    write_npy(Path("/dev/full"), (2, 1, 28, 28), np.dtype(np.uint8), [np.zeros((2, 1, 28, 28), np.uint8)])
+    write_npy_file(Path("/dev/full"), (2, 1, 28, 28), np.dtype(np.uint8), [np.zeros((2, 1, 28, 28), np.uint8)])
 
 
 def write_full_parquet() -> None:
