@@ -17,12 +17,12 @@ class EncodedImages:
     Attributes:
         file_sizes: bytes of each image's file, (n,).
         black_size: bytes of the file of a black image of that size.
-        decoded: the decoded images, uint8 (n, c, h, w).
+        decoded_images: the decoded images, uint8 (n, c, h, w).
     """
 
     file_sizes: np.ndarray
     black_size: int
-    decoded: np.ndarray
+    decoded_images: np.ndarray
 
     @property
     def header_free(self) -> float:
@@ -42,11 +42,15 @@ def encode_images(images: np.ndarray, image_format: str, quality: int | None = N
         image_format: one of FORMAT_SETTINGS.
         quality: 0 to 100, for JPEG and WebP.
     """
-    files = [_encode_image(image, image_format, quality) for image in images]
+    file_sizes, decoded_images = [], []
+    for image in images:
+        file = _encode_image(image, image_format, quality)
+        file_sizes.append(len(file))
+        decoded_images.append(_decode_image(file, len(image)))
     return EncodedImages(
-        file_sizes=np.array([len(file) for file in files]),
+        file_sizes=np.array(file_sizes),
         black_size=len(_encode_image(np.zeros_like(images[0]), image_format, quality)),
-        decoded=np.stack([_decode_image(file, len(images[0])) for file in files]),
+        decoded_images=np.stack(decoded_images),
     )
 
 

@@ -26,38 +26,38 @@ def encode_indices(indices: np.ndarray, counts: np.ndarray) -> bytes:
     for column, model in zip(indices.T.astype(np.int32), _slot_models(counts), strict=True):
         encoder.encode(np.ascontiguousarray(column), model)
     bits: bytes = encoder.get_compressed().astype("<u4").tobytes()
-    return _checksum(indices) + bits
+    return _indices_crc(indices) + bits
 
 
-def decode_indices(encoded: bytes, counts: np.ndarray, samples: int) -> np.ndarray:
+def decode_indices(data: bytes, counts: np.ndarray, samples: int) -> np.ndarray:
     """Return the indices that `encode_indices` has encoded, (samples, slots) int64.
 
     Args:
-        encoded: the bytes.
+        data: the bytes.
         counts: those that the indices were encoded with.
         samples: how many there are.
 
     Raises:
         DataError: the decoded indices are not those that were encoded.
     """
-    decoder = constriction.stream.queue.RangeDecoder(_read_stream(encoded))
+    decoder = constriction.stream.queue.RangeDecoder(_read_stream(data))
     try:
         columns = [decoder.decode(model, samples) for model in _slot_models(counts)]
     except AssertionError as error:  # raised by constriction for bits that no indices of these counts become
         raise _mismatch_error() from error
     indices = np.stack(columns, axis=1).astype(np.int64)
-    if _checksum(indices) != encoded[:CHECK_BYTES]:
+    if _indices_crc(indices) != data[:CHECK_BYTES]:
         raise _mismatch_error()
     return indices
 
 
-def _read_stream(encoded: bytes) -> np.ndarray:
-    if len(encoded) < CHECK_BYTES or len(encoded) % 4:
+def _read_stream(data: bytes) -> np.ndarray:
+    if len(data) < CHECK_BYTES or len(data) % 4:
         raise _mismatch_error()
-    return np.frombuffer(encoded, "<u4", offset=CHECK_BYTES).astype(np.uint32)
+    return np.frombuffer(data, "<u4", offset=CHECK_BYTES).astype(np.uint32)
 
 
-def _checksum(indices: np.ndarray) -> bytes:
+def _indices_crc(indices: np.ndarray) -> bytes:
     return zlib.crc32(indices.astype("<i8").tobytes()).to_bytes(CHECK_BYTES, "little")
 
 

@@ -40,6 +40,13 @@ class ArchiveSource:
     name: str
     samples: int | None = None
 
+    @property
+    def sample_count(self) -> int:
+        """Number of samples."""
+        if self.samples is None:
+            return 1
+        return self.samples
+
 
 @dataclass(frozen=True)
 class ArchiveContent:
@@ -64,7 +71,7 @@ class ArchiveContent:
     @property
     def sample_count(self) -> int:
         """Number of samples of all sources."""
-        return sum(1 if source.samples is None else source.samples for source in self.sources)
+        return sum(source.sample_count for source in self.sources)
 
     @property
     def coded_bytes(self) -> int:
@@ -88,7 +95,7 @@ def pack_archive(archive: ArchiveContent) -> bytes:
     body += _pack_bytes(_pack_sources(archive.sources))
     body += b"".join(map(_pack_bytes, archive.blocks))
     content = MAGIC_BYTES + bytes([AEZ_FORMAT]) + _pack_number(len(body) + DIGEST_BYTES) + body
-    return content + _digest(content)
+    return content + _digest_head(content)
 
 
 def _pack_sources(sources: tuple[ArchiveSource, ...]) -> bytes:
@@ -114,7 +121,7 @@ def _pack_bytes(content: bytes) -> bytes:
     return _pack_number(len(content)) + content
 
 
-def _digest(content: bytes) -> bytes:
+def _digest_head(content: bytes) -> bytes:
     return hashlib.sha256(content).digest()[:DIGEST_BYTES]
 
 
@@ -145,7 +152,7 @@ def unpack_archive(content: bytes, name: str) -> ArchiveContent:
         raise DataError(
             f"{name} is damaged: {expected_bytes} bytes should follow its head and {reader.remaining} do; get it again"
         )
-    if content[-DIGEST_BYTES:] != _digest(content[:-DIGEST_BYTES]):
+    if content[-DIGEST_BYTES:] != _digest_head(content[:-DIGEST_BYTES]):
         raise DataError(f"{name} is damaged: its bytes do not have the checksum that was written with them; get it again")
     try:
         return _read_body(reader)
@@ -173,9 +180,9 @@ def _read_body(reader: "ByteReader") -> ArchiveContent:
 
 
 def _unpack_sources(content: bytes) -> tuple[ArchiveSource, ...]:
-    inflated = zlib.decompressobj().decompress(content, MAX_NAMES_BYTES)
+    json_bytes = zlib.decompressobj().decompress(content, MAX_NAMES_BYTES)
     sources = []
-    for entry in json.loads(inflated):
+    for entry in json.loads(json_bytes):
         name, samples = entry if isinstance(entry, list) else (entry, None)
         sources.append(_check_source(name, samples))
     return tuple(sources)
@@ -187,7 +194,7 @@ def _check_source(name: str, samples: int | None) -> ArchiveSource:
     Raises:
         ValueError: it does not, or the number of samples is not positive.
     """
-    if any(name != path(name).name for path in (PurePosixPath, PureWindowsPath)) or name in ("", ".."):
+    if name in ("", "..") or name != PurePosixPath(name).name or name != PureWindowsPath(name).name:
         raise ValueError(f"{name!r} is no plain file name")
     if samples is not None and samples < 1:
         raise ValueError(f"{name} has {samples} samples")

@@ -21,10 +21,11 @@ def image_names(sources: Sequence[ArchiveSource]) -> list[str]:
     names: list[str] = []
     for source in sources:
         names += _png_names(source)
-    duplicates = [name for name, count in Counter(names).items() if count > 1]
-    if duplicates:
+    repeated_names = [name for name, count in Counter(names).items() if count > 1]
+    if repeated_names:
         raise DataError(
-            f"{len(duplicates)} names are taken twice, such as {duplicates[0]}: rename a file, or make two archives of them"
+            f"{len(repeated_names)} names are taken twice, such as {repeated_names[0]}: "
+            "rename a file, or make two archives of them"
         )
     return names
 

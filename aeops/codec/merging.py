@@ -25,10 +25,10 @@ def merge_entries(codebooks: np.ndarray, counts: np.ndarray, sizes: list[int]) -
     Returns:
         (sizes, slots, entries) int64.
     """
-    linkages = [linkage(codebook, "ward") for codebook in codebooks]
+    linkage_matrices = [linkage(slot_codebook, "ward") for slot_codebook in codebooks]
     replacements = np.empty((len(sizes), *counts.shape), np.int64)
     for size_index, size in enumerate(sizes):
-        groups = [fcluster(codebook_linkage, size, "maxclust") for codebook_linkage in linkages]
+        groups = [fcluster(codebook_linkage, size, "maxclust") for codebook_linkage in linkage_matrices]
         for slot_index, slot_counts in enumerate(counts):
             codebook_index = slot_index % len(codebooks)
             replacements[size_index, slot_index] = choose_representatives(
@@ -37,20 +37,20 @@ def merge_entries(codebooks: np.ndarray, counts: np.ndarray, sizes: list[int]) -
     return replacements
 
 
-def choose_representatives(groups: np.ndarray, codebook: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def choose_representatives(groups: np.ndarray, slot_codebook: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Return for each entry the one that represents its group, (entries,) int64.
 
     Args:
         groups: the group of each entry, (entries,).
-        codebook: (entries, numbers).
+        slot_codebook: (entries, numbers).
         weights: of the entries, (entries,), positive.
     """
-    representatives = np.empty(len(groups), np.int64)
+    representative_entries = np.empty(len(groups), np.int64)
     for group in np.unique(groups):
         entries = np.flatnonzero(groups == group)
-        mean = np.average(codebook[entries], axis=0, weights=weights[entries])
-        representatives[entries] = entries[np.square(codebook[entries] - mean).sum(axis=1).argmin()]
-    return representatives
+        mean = np.average(slot_codebook[entries], axis=0, weights=weights[entries])
+        representative_entries[entries] = entries[np.square(slot_codebook[entries] - mean).sum(axis=1).argmin()]
+    return representative_entries
 
 
 def replace_indices(indices: np.ndarray, replacements: np.ndarray) -> np.ndarray:

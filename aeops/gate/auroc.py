@@ -4,34 +4,34 @@ import numpy as np
 from scipy.stats import rankdata
 
 
-def structural_components(positives: np.ndarray, negatives: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def structural_components(positive_scores: np.ndarray, negative_scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return DeLong's structural components of an AUROC; the mean of either array is the AUROC.
 
     Midranks give them in O(n log n), ties counted half (Sun and Xu 2014, IEEE Signal Processing Letters 21).
 
     Args:
-        positives: scores of the positive class, (m,).
-        negatives: scores of the negative class, (n,).
+        positive_scores: scores of the positive class, (m,).
+        negative_scores: scores of the negative class, (n,).
 
     Returns:
         The share of negatives below each positive, (m,), and the share of positives above each negative, (n,).
     """
-    m, n = len(positives), len(negatives)
-    ranks = rankdata(np.concatenate([positives, negatives]))
-    return (ranks[:m] - rankdata(positives)) / n, 1 - (ranks[m:] - rankdata(negatives)) / m
+    m, n = len(positive_scores), len(negative_scores)
+    ranks = rankdata(np.concatenate([positive_scores, negative_scores]))
+    return (ranks[:m] - rankdata(positive_scores)) / n, 1 - (ranks[m:] - rankdata(negative_scores)) / m
 
 
-def estimate_auroc(positives: np.ndarray, negatives: np.ndarray) -> tuple[float, float]:
+def estimate_auroc(positive_scores: np.ndarray, negative_scores: np.ndarray) -> tuple[float, float]:
     """Estimate an AUROC and the variance of the estimate (DeLong et al. 1988, Biometrics 44).
 
     Args:
-        positives: scores of the positive class, (m,).
-        negatives: scores of the negative class, (n,).
+        positive_scores: scores of the positive class, (m,).
+        negative_scores: scores of the negative class, (n,).
 
     Returns:
         The AUROC in [0, 1] and its variance. A class with a single member adds nothing to the variance.
     """
-    components = structural_components(positives, negatives)
+    components = structural_components(positive_scores, negative_scores)
     variance = 0.0
     for component in components:
         if len(component) > 1:
@@ -66,19 +66,3 @@ def grouped_variance(
 
 def _bessel_factor(count: int) -> float:
     return count / (count - 1)
-
-
-def delong(positives: np.ndarray, negatives: np.ndarray) -> tuple[float, float]:
-    """AUROC and the variance of its estimate, by DeLong et al. (1988, Biometrics 44).
-
-    Midranks give the two sets of structural components in O(n log n), as in Sun and Xu (2014, IEEE SPL 21).
-
-    Returns:
-        The AUROC in [0, 1] and its variance; the variance is 0 where a class has a single member.
-    """
-    m, n = len(positives), len(negatives)
-    both = rankdata(np.concatenate([positives, negatives]))
-    of_positives = (both[:m] - rankdata(positives)) / n  # share of negatives below each positive
-    of_negatives = 1 - (both[m:] - rankdata(negatives)) / m  # share of positives above each negative
-    variance = sum(float(part.var(ddof=1)) / len(part) for part in (of_positives, of_negatives) if len(part) > 1)
-    return float(of_positives.mean()), variance

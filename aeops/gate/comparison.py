@@ -257,17 +257,17 @@ def compare_models(
         challenger: its errors and scores on them, (n,).
     """
     draws = max(MIN_DRAWS, DRAWS_PER_COMPARISON * len(specs))
-    estimates = [estimate_difference(spec, holdout, champion, challenger, draws) for spec in specs]
-    corrected = {}
+    spec_estimates = [estimate_difference(spec, holdout, champion, challenger, draws) for spec in specs]
+    corrected_p = {}
     for claim in CLAIM_ORDER:
-        p_values = [p_value(claim, estimate, spec.margin) for estimate, spec in zip(estimates, specs, strict=True)]
-        corrected[claim] = correct_holm(p_values)
+        p_values = [p_value(claim, estimate, spec.margin) for estimate, spec in zip(spec_estimates, specs, strict=True)]
+        corrected_p[claim] = correct_holm(p_values)
     results = []
-    for index, (spec, estimate) in enumerate(zip(specs, estimates, strict=True)):
+    for index, (spec, estimate) in enumerate(zip(specs, spec_estimates, strict=True)):
         if isinstance(estimate, NotComparable):
             results.append(build_failed_result(spec, estimate.reason))
         else:
-            p_values_of_spec = {claim: corrected[claim][index] for claim in CLAIM_ORDER}
+            p_values_of_spec = {claim: corrected_p[claim][index] for claim in CLAIM_ORDER}
             results.append(build_result(spec, estimate, p_values_of_spec, LEVEL / len(specs)))
     return results
 
@@ -285,25 +285,28 @@ def p_value(claim: str, estimate: Estimate | NotComparable, margin: float) -> fl
 
 def correct_holm(p_values: list[float]) -> list[float]:
     """Correct p-values for their number by Holm's step-down procedure (Holm 1979)."""
-    adjusted, running_max = [0.0] * len(p_values), 0.0
-    ascending = sorted(range(len(p_values)), key=p_values.__getitem__)
-    for rank, index in enumerate(ascending):
+    adjusted_p, running_max = [0.0] * len(p_values), 0.0
+    ascending_order = sorted(range(len(p_values)), key=p_values.__getitem__)
+    for rank, index in enumerate(ascending_order):
         running_max = max(running_max, min(1.0, (len(p_values) - rank) * p_values[index]))
-        adjusted[index] = running_max
-    return adjusted
+        adjusted_p[index] = running_max
+    return adjusted_p
 
 
 def combine_results(results: list[ComparisonResult]) -> ComparisonVerdict:
     """Combine the comparisons of a recipe, one or more, into the verdict on the challenger."""
-    verdicts = {result.verdict for result in results}
-    verdict = next(candidate for candidate in SEVERITY_ORDER if candidate in verdicts)
-    failures = [result.message for result in results if not result.passed]
+    verdict = min([result.verdict for result in results], key=SEVERITY_ORDER.index)
+    failures, deciding_results = [], []
+    for result in results:
+        if not result.passed:
+            failures.append(result.message)
+        if result.verdict == verdict:
+            deciding_results.append(result)
     if failures:
         return ComparisonVerdict(verdict, False, failures)
-    decisive = [result for result in results if result.verdict == verdict]
     if verdict == NOT_WORSE:  # all of them decided: report the one that came nearest to another verdict
-        decisive = [max(decisive, key=lambda result: (result.p_values or {})[NOT_WORSE])]
-    return ComparisonVerdict(verdict, True, [result.message for result in decisive])
+        deciding_results = [max(deciding_results, key=lambda result: (result.p_values or {})[NOT_WORSE])]
+    return ComparisonVerdict(verdict, True, [result.message for result in deciding_results])
 
 
 def false_accept_probability(candidates: int) -> float:
@@ -318,7 +321,7 @@ def build_result(
     spec: ComparisonSpec, estimate: Estimate, p_values: dict[str, float], tail_probability: float
 ) -> ComparisonResult:
     """Decide one comparison by its corrected p-values and describe it."""
-    verdict = next((claim for claim in CLAIM_ORDER if p_values[claim] <= LEVEL), CANNOT_TELL)
+    verdict = _first_proven_claim(p_values)
     interval = estimate.interval(tail_probability)
     return ComparisonResult(
         name=spec.name,
@@ -335,6 +338,13 @@ def build_result(
         passed=verdict in SUFFICIENT_VERDICTS[spec.needs],
         message=_result_message(spec, estimate, p_values, verdict, interval),
     )
+
+
+def _first_proven_claim(p_values: dict[str, float]) -> str:
+    for claim in CLAIM_ORDER:
+        if p_values[claim] <= LEVEL:
+            return claim
+    return CANNOT_TELL
 
 
 def build_failed_result(spec: ComparisonSpec, reason: str) -> ComparisonResult:
@@ -360,14 +370,14 @@ def _result_message(
     spec: ComparisonSpec, estimate: Estimate, p_values: dict[str, float], verdict: str, interval: tuple[float, float]
 ) -> str:
     metric_name = "AUROC" if spec.metric == AUROC else "error"
-    low, high = (format_difference(spec.metric, end) for end in interval)
+    low, high = format_difference(spec.metric, interval[0]), format_difference(spec.metric, interval[1])
     smallest_p = p_values.get(verdict, min(p_values.values()))
     margin = format_difference(spec.metric, spec.margin).lstrip("+")
-    conclusion = VERDICT_PHRASES[verdict].format(margin=margin, p=f"{smallest_p:.2g}")
+    verdict_phrase = VERDICT_PHRASES[verdict].format(margin=margin, p=f"{smallest_p:.2g}")
     return (
         f"{spec.name}: {metric_name}{_slice_suffix(spec)} is {estimate.challenger:.4g}, the champion's {estimate.champion:.4g}: "
         f"{format_difference(spec.metric, estimate.value)} ({low} to {high}; above 0 is better); "
-        f"{conclusion}; {_required_verdict(spec)}"
+        f"{verdict_phrase}; {_required_verdict(spec)}"
     )
 
 
@@ -420,16 +430,16 @@ def estimate_difference(
         draws: of the bootstrap of errors.
     """
     novelty, group = holdout.novelty[spec.rows], holdout.group[spec.rows]
-    if shortage := _describe_shortage(spec.metric, novelty, group):
-        return NotComparable(shortage)
+    if shortage_text := _describe_shortage(spec.metric, novelty, group):
+        return NotComparable(shortage_text)
+    score_name = "score" if spec.metric == AUROC else "error"
     values = {}
     for model_name, model in (("champion", champion), ("challenger", challenger)):
-        attribute = "score" if spec.metric == AUROC else "error"
-        values[model_name] = getattr(model, attribute)[spec.rows].astype(np.float64)
+        values[model_name] = getattr(model, score_name)[spec.rows].astype(np.float64)
         not_finite = int((~np.isfinite(values[model_name])).sum())
         if not_finite:
             total = len(values[model_name])
-            return NotComparable(f"the {model_name}'s {attribute} of {not_finite} of {total} samples is not a finite number")
+            return NotComparable(f"the {model_name}'s {score_name} of {not_finite} of {total} samples is not a finite number")
     if spec.metric == AUROC:
         return estimate_auroc_difference(values["champion"], values["challenger"], novelty, group)
     if not values["champion"].any():
@@ -442,14 +452,14 @@ def _describe_shortage(metric: str, novelty: np.ndarray, group: np.ndarray) -> s
     class_rows = {"normals": ~novelty}
     if metric == AUROC:
         class_rows["novelty"] = novelty
-    shortages = []
+    shortage_parts = []
     for name, rows in class_rows.items():
         count = len(np.unique(group[rows]))
         if count < MIN_GROUPS:
-            shortages.append(f"{count} of {name}")
-    if not shortages:
+            shortage_parts.append(f"{count} of {name}")
+    if not shortage_parts:
         return ""
-    return f"{' and '.join(shortages)} to compare on; {MIN_GROUPS} groups of samples or more are needed"
+    return f"{' and '.join(shortage_parts)} to compare on; {MIN_GROUPS} groups of samples or more are needed"
 
 
 def estimate_error_difference(champion: np.ndarray, challenger: np.ndarray, group: np.ndarray, draws: int) -> Estimate:
@@ -468,38 +478,40 @@ def estimate_error_difference(champion: np.ndarray, challenger: np.ndarray, grou
     champion_sums = np.bincount(group_codes, weights=champion, minlength=group_count)
     challenger_sums = np.bincount(group_codes, weights=challenger, minlength=group_count)
     ratio = challenger_sums.sum() / champion_sums.sum()
-    residuals = challenger_sums - ratio * champion_sums
-    residuals[np.abs(residuals) <= RESIDUAL_TOLERANCE * champion_sums.max()] = 0  # one model's errors are a fixed multiple
+    group_residuals = challenger_sums - ratio * champion_sums
+    group_residuals[np.abs(group_residuals) <= RESIDUAL_TOLERANCE * champion_sums.max()] = (
+        0  # one model's errors are a fixed multiple
+    )
     scale = math.sqrt(group_count / (group_count - 1))
-    bootstrap = None
-    if residuals.any():
-        bootstrap = draw_studentised(champion_sums, residuals, scale, draws)
+    bootstrap_draws = None
+    if group_residuals.any():
+        bootstrap_draws = draw_studentised(champion_sums, group_residuals, scale, draws)
     return Estimate(
         champion=float(champion.mean()),
         challenger=float(challenger.mean()),
         value=float(1 - ratio),
-        standard_error=scale * math.sqrt(float(np.square(residuals).sum())) / float(champion_sums.sum()),
-        draws=bootstrap,
+        standard_error=scale * math.sqrt(float(np.square(group_residuals).sum())) / float(champion_sums.sum()),
+        draws=bootstrap_draws,
     )
 
 
-def draw_studentised(champion: np.ndarray, residuals: np.ndarray, scale: float, draws: int) -> np.ndarray:
+def draw_studentised(champion: np.ndarray, group_residuals: np.ndarray, scale: float, draws: int) -> np.ndarray:
     """Draw (difference - observed difference) / standard error, (draws,).
 
-    With r the observed ratio, the residuals of a draw whose ratio is r + s are `residuals - s * champion`: written like this,
-    nothing cancels however near the two models are. In the formula below a, e, ee, ea and aa are the sums over a draw of the
-    champion's errors, the residuals, their squares, their products with the champion's errors, and the latter's squares.
+    With r the observed ratio, the residuals of a draw whose ratio is r + s are `group_residuals - s * champion`: written like
+    this, nothing cancels however near the two models are. In the formula below a, e, ee, ea and aa are the sums over a draw of
+    the champion's errors, the residuals, their squares, their products with the champion's errors, and the latter's squares.
     """
     count = len(champion)
-    terms = np.stack([champion, residuals, residuals**2, residuals * champion, champion**2], axis=1)
+    terms = np.stack([champion, group_residuals, group_residuals**2, group_residuals * champion, champion**2], axis=1)
     generator = np.random.default_rng(SEED)
     chunk_size = max(1, MAX_DRAWN_NUMBERS // count)
     parts = []
     for start in range(0, draws, chunk_size):
         rows = min(chunk_size, draws - start)
         indices = generator.integers(count, size=(rows, count)) + count * np.arange(rows)[:, None]
-        multiplicity = np.bincount(indices.ravel(), minlength=rows * count).reshape(rows, count)
-        a, e, ee, ea, aa = (multiplicity @ terms).T
+        draw_counts = np.bincount(indices.ravel(), minlength=rows * count).reshape(rows, count)
+        a, e, ee, ea, aa = (draw_counts @ terms).T
         with np.errstate(divide="ignore", invalid="ignore"):  # a draw without any error gives NaN
             s = e / a
             standard_error = scale * np.sqrt(np.maximum(ee - 2 * s * ea + s**2 * aa, 0)) / a

@@ -23,9 +23,9 @@ def holdout_sha256(prepared: Path) -> str:
     """
     import pandas as pd
 
-    absent = [name for name in ("test.npy", "test.parquet") if not (prepared / name).is_file()]
-    if absent:
-        raise DataError(f"{prepared} lacks {', '.join(absent)}: prepare the samples first, with dvc repro prepare@RECIPE")
+    missing_files = [name for name in ("test.npy", "test.parquet") if not (prepared / name).is_file()]
+    if missing_files:
+        raise DataError(f"{prepared} lacks {', '.join(missing_files)}: prepare the samples first, with dvc repro prepare@RECIPE")
     table = pd.read_parquet(prepared / "test.parquet", columns=["id", "label", "novelty"])
     total = hashlib.sha256(f"{file_sha256(prepared / 'test.npy')}\n".encode())
     for sample_id, label, novelty in zip(table["id"].tolist(), table["label"], table["novelty"].tolist(), strict=True):

@@ -37,8 +37,8 @@ def flatten_numbers(nested: Mapping[str, Any]) -> dict[str, float]:
     numbers: dict[str, float] = {}
     for path, value in iter_leaves(nested):
         if isinstance(value, list | tuple):
-            items = {str(index): item for index, item in enumerate(value)}
-            numbers |= {f"{path}.{index}": number for index, number in flatten_numbers(items).items()}
+            for index, item in enumerate(value):
+                numbers |= flatten_numbers({f"{path}.{index}": item})
         elif is_finite_number(value):
             numbers[path] = float(value)
     return numbers

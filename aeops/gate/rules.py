@@ -118,15 +118,21 @@ def require_known_metrics(rules: Mapping[str, Rule], metrics: Mapping[str, Any],
     Raises:
         UsageError: `metrics` (path -> value) lacks some; the message lists all of them.
     """
-    intervals = [path for path, value in metrics.items() if value is None or isinstance(value, list)]
-    numbers = [path for path, value in metrics.items() if not isinstance(value, list)]
+    intervals, numbers = [], []
+    for path, value in metrics.items():  # an undefined value may be either
+        if value is None or isinstance(value, list):
+            intervals.append(path)
+        if not isinstance(value, list):
+            numbers.append(path)
     problems = []
     for name, rule in rules.items():
         for key, known_paths in (("metric", numbers), ("interval", intervals), ("covers", numbers)):
             path = getattr(rule, key)
             if path is not None and path not in known_paths:
-                noun = "interval" if key == "interval" else "metric"
-                problems.append(f"{source}: gate.{name}.{key}: no {noun} {path!r} in metrics.json{near(path, known_paths)}")
+                metric_kind = "interval" if key == "interval" else "metric"
+                problems.append(
+                    f"{source}: gate.{name}.{key}: no {metric_kind} {path!r} in metrics.json{near(path, known_paths)}"
+                )
     if problems:
         raise UsageError("\n".join(problems))
 
@@ -137,17 +143,17 @@ def require_known_metrics(rules: Mapping[str, Rule], metrics: Mapping[str, Any],
 def check_metric(name: str, rule: Rule, inputs: RuleInputs) -> RuleOutcome:
     """Evaluate a rule that gives a metric a lower bound, an upper bound, or both."""
     value = inputs.metrics[rule.metric or ""]
-    bounds, phrases, passed = [], [], is_finite_number(value)
+    bounds, bound_phrases, passed = [], [], is_finite_number(value)
     if rule.at_least is not None:
         bounds.append(rule.at_least)
-        phrases.append(f"at least {rule.at_least:g}")
+        bound_phrases.append(f"at least {rule.at_least:g}")
         passed = passed and value >= rule.at_least
     if rule.at_most is not None:
         bounds.append(rule.at_most)
-        phrases.append(f"at most {rule.at_most:g}")
+        bound_phrases.append(f"at most {rule.at_most:g}")
         passed = passed and value <= rule.at_most
     bound = bounds[0] if len(bounds) == 1 else bounds
-    message = f"{rule.metric} is {format_metric(value)}; {' and '.join(phrases)} is needed"
+    message = f"{rule.metric} is {format_metric(value)}; {' and '.join(bound_phrases)} is needed"
     return RuleOutcome(name, message, value, bound, passed)
 
 
@@ -182,7 +188,8 @@ def format_metric(value: Any) -> str:
 def answer_in_fresh_process(bundle: Path) -> str:
     """Return `answers`, or how a fresh process failed to answer an example."""
     command = [sys.executable, "-m", "aeops.gate.rules", str(bundle.resolve())]
-    environment = {name: value for name, value in os.environ.items() if name != "AE_ERROR_FILE"}  # its error is our result
+    environment = dict(os.environ)
+    environment.pop("AE_ERROR_FILE", None)  # the error of the process is our result
     try:
         process = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=SERVED_SECONDS, check=False)
     except subprocess.TimeoutExpired:
@@ -204,12 +211,12 @@ def answer_example(bundle: Path) -> str:
 
     detector = Detector(bundle)
     example = detector.example()
-    single, batch = detector.score(example[0]), detector.score(example)
+    single_result, batch = detector.score(example[0]), detector.score(example)
     if "torch" in sys.modules:
         return "needs torch to answer"
     for name in ("score", "p_value", "is_anomaly"):
-        if not np.allclose(single[name], batch[name][:1], rtol=1e-4):
-            return f"answers one sample with {name} {single[name][0]} and the same in a batch with {batch[name][0]}"
+        if not np.allclose(single_result[name], batch[name][:1], rtol=1e-4):
+            return f"answers one sample with {name} {single_result[name][0]} and the same in a batch with {batch[name][0]}"
     if not np.isfinite(batch["score"]).all():
         return f"answers with a score that is not a finite number: {batch['score'].tolist()}"
     if not ((batch["p_value"] > 0) & (batch["p_value"] <= 1)).all():

@@ -22,7 +22,7 @@ SPAN_COLOURS = (LABELS[0], LABELS[3], LABELS[4], LABELS[7])  # champions, one af
 MAX_POWER = 12.0  # powers of ten of evidence that are shown: beyond, nobody doubts
 DAY = timedelta(days=1)
 MAX_TICKS = 9
-DASHED, DOTTED = (0, (4, 2)), (0, (1, 2))
+DASHED_LINE, DOTTED_LINE = (0, (4, 2)), (0, (1, 2))
 PastChecks = dict[str, list[tuple[datetime, float]]]  # test -> time and power of ten of each check
 
 
@@ -45,7 +45,10 @@ class Timeline:
         else:
             self.first_day = self.last_day = date.today()
         self.champions = champions
-        self.retrains = [moment for moment in retrains if self.first_day <= moment.date() <= self.last_day]
+        self.retrains = []
+        for moment in retrains:
+            if self.first_day <= moment.date() <= self.last_day:
+                self.retrains.append(moment)
 
     @property
     def day_count(self) -> int:
@@ -84,11 +87,11 @@ def timeline_axes(file: Path, height: float, timeline: Timeline, name_versions: 
             axes.axvspan(start, end, color=colour, alpha=0.09, linewidth=0, zorder=0)
             if name_versions:
                 transform = axes.get_xaxis_transform()
-                centre = (start + end) / 2
-                axes.text(centre, 1.03, f"version {version}", color=colour, ha="center", va="bottom", transform=transform)
+                span_centre = (start + end) / 2
+                axes.text(span_centre, 1.03, f"version {version}", color=colour, ha="center", va="bottom", transform=transform)
         for moment in timeline.retrains:
             x = _time_position(moment)
-            axes.axvline(x, color=INK, linewidth=0.9, linestyle=DOTTED)
+            axes.axvline(x, color=INK, linewidth=0.9, linestyle=DOTTED_LINE)
             axes.plot(x, 1.0, "v", color=INK, markersize=6, transform=axes.get_xaxis_transform(), clip_on=False)
         axes.set_xlim(_day_position(timeline.first_day), _day_position(timeline.last_day) + 1)
         _label_days(axes, timeline)
@@ -140,20 +143,20 @@ def draw_alarm_rate(
         band: the champion's rate.
     """
     with timeline_axes(file, 3.1, timeline, name_versions=True) as axes:
-        x = _noon_positions(day for day, _, _ in daily_rows)
-        y = np.array([alarms / samples for _, alarms, samples in daily_rows])
-        highest = max([*y, promised_rate or 0.0, 1e-4])
+        days, alarms, samples = zip(*daily_rows, strict=True)
+        x, y = _noon_positions(days), np.array(alarms) / np.array(samples)
+        highest_rate = max([*y, promised_rate or 0.0, 1e-4])
         if len(band.days):
             band_x = _noon_positions(band.days)
             axes.fill_between(
                 band_x, band.low, band.high, color=MODEL, alpha=0.20, linewidth=0, label="since the promotion, 95 %"
             )
             axes.plot(band_x, band.rate, color=MODEL)
-            highest = max([highest, *band.rate])
+            highest_rate = max([highest_rate, *band.rate])
         axes.plot(x, y, marker="o", markersize=3.2, linestyle="none", color=NOVELTY, label="each day")
         if promised_rate is not None:
-            axes.axhline(promised_rate, color=INK, linewidth=1.2, linestyle=DASHED, label=f"promised {promised_rate:.2%}")
-        axes.set(ylim=(0, min(1.0, 1.25 * highest)), ylabel="share flagged")
+            axes.axhline(promised_rate, color=INK, linewidth=1.2, linestyle=DASHED_LINE, label=f"promised {promised_rate:.2%}")
+        axes.set(ylim=(0, min(1.0, 1.25 * highest_rate)), ylabel="share flagged")
         axes.yaxis.set_major_formatter(_format_share)
         axes.legend(loc="upper left", ncols=3)
 
@@ -194,7 +197,7 @@ def draw_evidence(
                     marker="o" if len(series.days) == 1 else "",  # a single day makes no line
                 )
         alarm_power = -np.log10(level)
-        axes.axhline(alarm_power, color=INK, linewidth=1.2, linestyle=DASHED, label=f"alarm: {1 / level:,.0f} to 1")
+        axes.axhline(alarm_power, color=INK, linewidth=1.2, linestyle=DASHED_LINE, label=f"alarm: {1 / level:,.0f} to 1")
         axes.set(ylim=(-2.4, MAX_POWER + 0.6), ylabel="evidence of a change")
         axes.yaxis.set_major_locator(FixedLocator([-2, 0, 3, 6, 9, 12]))
         axes.yaxis.set_minor_locator(NullLocator())
@@ -203,13 +206,15 @@ def draw_evidence(
 
 
 def _draw_past_checks(axes: Axes, checks: Sequence[tuple[datetime, float]], colour: str) -> None:
-    x = [_time_position(moment) for moment, _ in checks]
-    y = _clip_powers([power for _, power in checks])
-    axes.plot(x, y, color=colour, linewidth=1.2, alpha=0.75)
+    x, y = [], []
+    for moment, power in checks:
+        x.append(_time_position(moment))
+        y.append(power)
+    axes.plot(x, _clip_powers(y), color=colour, linewidth=1.2, alpha=0.75)
 
 
-def _clip_powers(powers: Sequence[float] | np.ndarray) -> np.ndarray:
-    return np.clip(np.asarray(powers, dtype=np.float64), -2.3, MAX_POWER)
+def _clip_powers(log10_values: Sequence[float] | np.ndarray) -> np.ndarray:
+    return np.clip(np.asarray(log10_values, dtype=np.float64), -2.3, MAX_POWER)
 
 
 def _format_power(power: float, _: int | None = None) -> str:
@@ -232,7 +237,7 @@ def draw_volume(file: Path, timeline: Timeline, samples: Mapping[date, int], bou
         axes.stairs(values, edges, fill=True, color=MUTED, alpha=0.8)  # one path, where bars would be one a day
         for bound in (bounds.min, bounds.max):
             if bound is not None:
-                axes.axhline(bound, color=INK, linewidth=1.2, linestyle=DASHED)
+                axes.axhline(bound, color=INK, linewidth=1.2, linestyle=DASHED_LINE)
         axes.set(ylabel="samples a day", ylim=(0, None))
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
         axes.grid(visible=False, axis="x")

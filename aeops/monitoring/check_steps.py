@@ -86,15 +86,15 @@ def check_champion_period(
     result = evaluate_signals(project, recipe, period, now)
     history = append_check(paths.history_file(project, name), now, name, period, result.signals)
     verdict = build_monitoring_verdict(project, recipe, now, period, [signal.to_dict() for signal in result.signals])
-    last = read_last_verdict(project, name)
+    last_verdict = read_last_verdict(project, name)
     store = None
-    if force_drift or is_drift_due(recipe.monitor, last, verdict):
+    if force_drift or is_drift_due(recipe.monitor, last_verdict, verdict):
         with ThreadPoolExecutor(1) as pool:  # Evidently's process takes ten seconds, importing MLflow three
             drift = pool.submit(draw_drift_report, project, recipe, period, result.reference, now)
             store = open_store(project)
         verdict["drift"] = drift.result()
-    elif last is not None:
-        verdict["drift"] = last["drift"]
+    elif last_verdict is not None:
+        verdict["drift"] = last_verdict["drift"]
     content = PageContent(
         verdict=verdict,
         about=recipe.about,
@@ -131,10 +131,10 @@ def fetch_reference(project: Project, recipe: str, version: str) -> Reference | 
 
 def _download_reference(project: Project, recipe: str, version: str, path: Path) -> None:
     store = open_store(project)
-    run_id, artifact = store.version(recipe, version).run_id, f"{ARTIFACT_FOLDER}/reference.parquet"
-    if artifact in store.files(run_id, ARTIFACT_FOLDER):
+    run_id, artifact_path = store.version(recipe, version).run_id, f"{ARTIFACT_FOLDER}/reference.parquet"
+    if artifact_path in store.files(run_id, ARTIFACT_FOLDER):
         with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-            replace_file(store.download_file(run_id, artifact, Path(folder)), path)
+            replace_file(store.download_file(run_id, artifact_path, Path(folder)), path)
 
 
 # ---------------------------------------------------------------- Evidently's report and MLflow

@@ -31,37 +31,37 @@ class CountCache:
     def get_or_count(self, file: Path, count: Callable[[Path], Any]) -> Any:
         """Return the cached counts of a file; call `count` where there are none or the file has changed since."""
         fingerprint = fingerprint_file(file)  # before it is read
-        cached = self.old_entries.get(file.name)
-        if cached is None or cached["file"] != fingerprint:
-            cached = {"file": fingerprint, "counts": count(file)}
-        self.new_entries[file.name] = cached
-        return cached["counts"]
+        cache_entry = self.old_entries.get(file.name)
+        if cache_entry is None or cache_entry["file"] != fingerprint:
+            cache_entry = {"file": fingerprint, "counts": count(file)}
+        self.new_entries[file.name] = cache_entry
+        return cache_entry["counts"]
 
 
 @contextmanager
-def open_cache(path: Path, basis: str) -> Iterator[CountCache]:
+def open_cache(path: Path, basis_sha256: str) -> Iterator[CountCache]:
     """Open the cache, and write it back at the end where an entry is new.
 
     Args:
         path: counts.json; a missing file is an empty cache.
-        basis: SHA-256 of what the counts depend on besides the files; with another one the cache is empty.
+        basis_sha256: of what the counts depend on besides the files; with another one the cache is empty.
 
     Raises:
         DataError: the file cannot be read.
     """
-    cache = CountCache(_read_entries(path, basis))
+    cache = CountCache(_read_entries(path, basis_sha256))
     yield cache
     if cache.new_entries != cache.old_entries:
-        content = {"format": CACHE_FORMAT, "basis": basis, "calls": cache.new_entries}
+        content = {"format": CACHE_FORMAT, "basis": basis_sha256, "calls": cache.new_entries}
         atomic_write(path, json.dumps(content, separators=(",", ":")))
 
 
-def _read_entries(path: Path, basis: str) -> dict[str, Any]:
+def _read_entries(path: Path, basis_sha256: str) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        if (content["format"], content["basis"]) != (CACHE_FORMAT, basis):
+        if (content["format"], content["basis"]) != (CACHE_FORMAT, basis_sha256):
             return {}
         return dict(content["calls"])
     except (ValueError, TypeError, KeyError) as error:

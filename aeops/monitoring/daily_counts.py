@@ -41,42 +41,42 @@ class DailyCounts:
     Attributes:
         by_version: day -> version -> number of `samples` and `alarms`.
         bins: test -> day -> how many values of each column fell into each bin, (columns, bins); for tests with a reference.
-        incomplete: test -> how many of the champion's predictions lack the values of the test or do not fit the reference.
+        incomplete_counts: test -> how many of the champion's predictions lack the values of the test or do not fit the reference.
     """
 
     by_version: dict[date, dict[str, Counter[str]]] = field(default_factory=_nested_counters)
     bins: dict[str, dict[date, np.ndarray]] = field(default_factory=lambda: {name: {} for name in TESTS})
-    incomplete: Counter[str] = field(default_factory=Counter)
+    incomplete_counts: Counter[str] = field(default_factory=Counter)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the counts as JSON holds them; `from_dict` is the inverse."""
-        tallies = {day.isoformat(): by_version for day, by_version in self.by_version.items()}
+        version_tallies = {day.isoformat(): by_version for day, by_version in self.by_version.items()}
         bins: dict[str, dict[str, list[list[int]]]] = {}
         for test, by_day in self.bins.items():
             bins[test] = {day.isoformat(): counts.tolist() for day, counts in by_day.items()}
-        return {"tallies": tallies, "bins": bins, "lacking": self.incomplete}
+        return {"tallies": version_tallies, "bins": bins, "lacking": self.incomplete_counts}
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> "DailyCounts":
         """Return the counts that `to_dict` has written."""
-        counts = cls(incomplete=Counter(content["lacking"]))
+        counts = cls(incomplete_counts=Counter(content["lacking"]))
         for day, by_version in content["tallies"].items():
-            for version, tally in by_version.items():
-                counts.by_version[date.fromisoformat(day)][version] = Counter(tally)
+            for version, version_counts in by_version.items():
+                counts.by_version[date.fromisoformat(day)][version] = Counter(version_counts)
         for test, by_day in content["bins"].items():
             for day, bin_counts in by_day.items():
                 counts.bins[test][date.fromisoformat(day)] = np.array(bin_counts, dtype=np.int64)
         return counts
 
-    def merge(self, other: "DailyCounts") -> None:
+    def add_counts(self, other: "DailyCounts") -> None:
         """Add the counts of other predictions."""
         for day, by_version in other.by_version.items():
-            for version, tally in by_version.items():
-                self.by_version[day][version].update(tally)
+            for version, version_counts in by_version.items():
+                self.by_version[day][version].update(version_counts)
         for test, by_day in other.bins.items():
             for day, bin_counts in by_day.items():
                 self.add_bins(test, day, bin_counts)
-        self.incomplete.update(other.incomplete)
+        self.incomplete_counts.update(other.incomplete_counts)
 
     def add_bins(self, test: str, day: date, bin_counts: np.ndarray) -> None:
         """Add the counts (columns, bins) of a test on a day."""
@@ -86,16 +86,19 @@ class DailyCounts:
         """Return how many samples all versions scored on a day."""
         if day not in self.by_version:
             return 0
-        return sum(tally["samples"] for tally in self.by_version[day].values())
+        samples = 0
+        for version_counts in self.by_version[day].values():
+            samples += version_counts["samples"]
+        return samples
 
     def champion_days(self, period: ChampionPeriod) -> tuple[list[date], np.ndarray]:
         """Return the days of a period on which its champion scored, and its alarms and samples on each, (days, 2)."""
         days, rows = [], []
         for day in sorted(self.by_version):
             if day >= period.first_day and period.version in self.by_version[day]:
-                tally = self.by_version[day][period.version]
+                version_counts = self.by_version[day][period.version]
                 days.append(day)
-                rows.append((tally["alarms"], tally["samples"]))
+                rows.append((version_counts["alarms"], version_counts["samples"]))
         return days, np.array(rows, dtype=np.int64).reshape(-1, 2)
 
 
@@ -141,13 +144,13 @@ def count_predictions(
     total = DailyCounts()
     journals, files = prediction_store.listed(project, recipe, since, until, channels)
     for journal in journals:
-        total.merge(_count_table(prediction_store.chosen(journal, since, until, channels), period, test_bins))
+        total.add_counts(_count_table(prediction_store.chosen(journal, since, until, channels), period, test_bins))
 
     def count_file(file: Path) -> dict[str, Any]:
         table = prediction_store.chosen(prediction_store.read_call(file, COUNTED_COLUMNS), None, None, channels)
         return _count_table(table, period, test_bins).to_dict() | _time_range(table)
 
-    start, end = _microseconds(since), _microseconds(until)
+    start, end = _unix_microseconds(since), _unix_microseconds(until)
     with open_cache(counts_file(project, recipe), _cache_basis(period, test_bins, channels)) as cache:
         for file in files:
             counts = cache.get_or_count(file, count_file)
@@ -155,10 +158,10 @@ def count_predictions(
             if last is None or last < start or first >= end:
                 continue
             if first >= start and last < end:
-                total.merge(DailyCounts.from_dict(counts))
+                total.add_counts(DailyCounts.from_dict(counts))
             else:
                 table = prediction_store.chosen(prediction_store.read_call(file, COUNTED_COLUMNS), since, until, channels)
-                total.merge(_count_table(table, period, test_bins))
+                total.add_counts(_count_table(table, period, test_bins))
     return total
 
 
@@ -166,20 +169,20 @@ def _cache_basis(period: ChampionPeriod, test_bins: dict[str, list[ColumnBins]],
     """Return the SHA-256 of what the counts of a file depend on besides the file."""
     bins: dict[str, list[list[Any]]] = {}
     for test, columns in test_bins.items():
-        bins[test] = [
-            [column.edges.tolist(), column.tie_breakers.tolist(), column.gaps.tolist(), column.resolution] for column in columns
-        ]
+        bins[test] = []
+        for column in columns:
+            bins[test].append([column.edges.tolist(), column.tie_breakers.tolist(), column.gaps.tolist(), column.resolution])
     start = None if period.start is None else period.start.isoformat()
     return data_sha256(json.dumps([period.version, start, bins, sorted(channels)]))
 
 
 def _time_range(table: pa.Table) -> dict[str, int | None]:
     """Return the first and the last time of the predictions in microseconds since 1970; None where there are none."""
-    extremes = pc.min_max(table["time"].cast(pa.int64())).as_py()
-    return {"first": extremes["min"], "last": extremes["max"]}
+    time_extremes = pc.min_max(table["time"].cast(pa.int64())).as_py()
+    return {"first": time_extremes["min"], "last": time_extremes["max"]}
 
 
-def _microseconds(moment: datetime) -> int:
+def _unix_microseconds(moment: datetime) -> int:
     return (moment - UNIX_EPOCH) // timedelta(microseconds=1)
 
 
@@ -208,27 +211,27 @@ def _iter_calls(
             yield table
 
 
-def _dates(table: pa.Table) -> np.ndarray:
+def _row_dates(table: pa.Table) -> np.ndarray:
     """Return the day of each row, (n,) datetime64[D]."""
     return np.asarray(table["time"].cast(pa.timestamp("us")).to_numpy().astype("datetime64[D]"))
 
 
 def _count_versions(counts: DailyCounts, table: pa.Table) -> None:
-    dates, versions = _dates(table), np.asarray(table["version"].to_pylist(), dtype=object)
+    dates, versions = _row_dates(table), np.asarray(table["version"].to_pylist(), dtype=object)
     is_anomaly = table["is_anomaly"].to_numpy()
     for version in set(versions):
         for day in np.unique(dates[versions == version]):
             rows = (versions == version) & (dates == day)
-            tally = counts.by_version[day.item()][version]
-            tally["samples"] += int(rows.sum())
-            tally["alarms"] += int(is_anomaly[rows].sum())
+            version_counts = counts.by_version[day.item()][version]
+            version_counts["samples"] += int(rows.sum())
+            version_counts["alarms"] += int(is_anomaly[rows].sum())
 
 
 def _count_bins(counts: DailyCounts, table: pa.Table, test_bins: dict[str, list[ColumnBins]]) -> None:
     for test, columns in test_bins.items():
         values, is_complete = _test_values(test, table, len(columns))
-        counts.incomplete[test] += int((~is_complete).sum())
-        ids, dates = table["id"].filter(pa.array(is_complete)), _dates(table)[is_complete]
+        counts.incomplete_counts[test] += int((~is_complete).sum())
+        ids, dates = table["id"].filter(pa.array(is_complete)), _row_dates(table)[is_complete]
         for day in np.unique(dates):
             rows = np.flatnonzero(dates == day)
             day_ids = ids.take(pa.array(rows)).combine_chunks()

@@ -67,20 +67,21 @@ def decide_retrain(
     reasons = [f"{len(alarms)} of the {len(spec.signals)} signals that count alarm{names}, and it takes {spec.needed}"]
     if len(alarms) < spec.needed:
         return RetrainDecision(False, tuple(reasons), alarms, f"ae run {recipe}")
-    obstacles = [*check_cooldown(spec, retrains, now), *check_budget(spec, retrains, now)]
-    return RetrainDecision(not obstacles, (*reasons, *obstacles), alarms, f"ae run {recipe}")
+    postponements = [*check_cooldown(spec, retrains, now), *check_budget(spec, retrains, now)]
+    return RetrainDecision(not postponements, (*reasons, *postponements), alarms, f"ae run {recipe}")
 
 
 def check_cooldown(spec: MonitorSpec, retrains: Sequence[RetrainRecord], now: datetime) -> list[str]:
     """Return the reason why it is too early for another retrain; empty where it is not."""
     if not retrains:
         return []
-    latest = max(retrain.moment for retrain in retrains)
-    end = latest + timedelta(days=spec.cooldown_days)
+    latest_retrain = max(retrain.moment for retrain in retrains)
+    end = latest_retrain + timedelta(days=spec.cooldown_days)
     if now >= end:
         return []
     return [
-        f"not yet: the last retrain was on {latest:%Y-%m-%d %H:%M}, and cooldown_days holds the next until {end:%Y-%m-%d %H:%M}"
+        f"not yet: the last retrain was on {latest_retrain:%Y-%m-%d %H:%M}, "
+        f"and cooldown_days holds the next until {end:%Y-%m-%d %H:%M}"
     ]
 
 

@@ -50,7 +50,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy.special import betaincc, betaln, gammaln
 
-Alternative = Callable[[np.ndarray], np.ndarray]  # counts (..., bins) -> the logarithm of P1, (...)
+LogAlternative = Callable[[np.ndarray], np.ndarray]  # counts (..., bins) -> the logarithm of P1, (...)
 
 PRIOR_WEIGHTS = (1, 4, 16)  # a bin: how near to the calibration's shares the shares after a change may lie
 TYPICAL_RISE = 4  # of the promised rate, once it rises: the prior's mean; any other is found, a little later
@@ -96,22 +96,23 @@ class PolyaUrn:
         return self._table.take(counts + self._table_size * np.arange(len(self.weights)))
 
 
-def any_change(gaps: np.ndarray) -> Alternative:
+def any_change(gaps: np.ndarray) -> LogAlternative:
     """Return the alternative of other shares of the bins: near the calibration's, further, and far, each as likely.
 
     Args:
         gaps: (bins,), g above.
     """
     bins = len(gaps)
-    urns = [PolyaUrn(weight * bins * gaps / gaps.sum()) for weight in PRIOR_WEIGHTS]
+    polya_urns = [PolyaUrn(weight * bins * gaps / gaps.sum()) for weight in PRIOR_WEIGHTS]
 
     def log_p1(counts: np.ndarray) -> np.ndarray:
-        return np.asarray(log_sum(np.stack([urn(counts) for urn in urns], axis=-1)) - np.log(len(urns)))
+        logs = [polya_urn(counts) for polya_urn in polya_urns]
+        return np.asarray(log_sum(np.stack(logs, axis=-1)) - np.log(len(polya_urns)))
 
     return log_p1
 
 
-def more_than(promised_rate: float) -> Alternative:
+def more_than(promised_rate: float) -> LogAlternative:
     """Return the alternative of a rate of the second of two bins above the promised one: a Beta prior cut off below it.
 
     Args:
@@ -156,7 +157,7 @@ def _log_tiny_tail(a: np.ndarray, b: np.ndarray, x: float) -> np.ndarray:
     return np.asarray(b * np.log1p(-x) + a * np.log(x) - np.log(b) - betaln(a, b) + np.log(fraction))
 
 
-def log_evidence(counts: np.ndarray, gaps: np.ndarray, alternative: Alternative) -> np.ndarray:
+def log_evidence(counts: np.ndarray, gaps: np.ndarray, alternative: LogAlternative) -> np.ndarray:
     """Return log E after each day.
 
     Args:
@@ -230,7 +231,7 @@ def _bisect_boundary(outside: np.ndarray, inside: np.ndarray, is_inside: Callabl
         is_inside: of points (n,), bool (n,).
     """
     for _ in range(BISECTION_STEPS):
-        midpoint = (outside + inside) / 2
-        holds = is_inside(midpoint)
-        inside, outside = np.where(holds, midpoint, inside), np.where(holds, outside, midpoint)
+        middle_rate = (outside + inside) / 2
+        holds = is_inside(middle_rate)
+        inside, outside = np.where(holds, middle_rate, inside), np.where(holds, outside, middle_rate)
     return outside

@@ -23,7 +23,7 @@ from aeops.monitoring.eprocess import confidence_sequence
 from aeops.monitoring.ranks import ColumnBins
 from aeops.monitoring.retrains import RetrainRecord
 from aeops.monitoring.signals import EvidenceSeries, format_odds, promised_alarm_rate
-from aeops.monitoring.verdict import MonitoringVerdict
+from aeops.monitoring.verdict import MonitoringVerdict, find_alarms
 from aeops.recipe.monitoring import ALARM_RATE, MonitorSpec
 from aeops.report.html_template import environment
 
@@ -59,7 +59,7 @@ class PageContent:
 
 def write_page(out: Path, content: PageContent) -> None:
     """Write the page to `out`, as a whole or not at all."""
-    start, days = content.period.start, content.counts.by_version
+    start = content.period.start
     text = (
         environment()
         .get_template("monitoring.html.j2")
@@ -68,8 +68,8 @@ def write_page(out: Path, content: PageContent) -> None:
             about=content.about,
             spec=content.spec,
             since=None if start is None else f"{start:%Y-%m-%d %H:%M}",
-            alarms=[signal for signal in content.verdict["signals"] if signal["verdict"] == "alarm"],
-            samples=sum(content.counts.samples_on(day) for day in days),
+            alarms=find_alarms(content.verdict),
+            samples=sum(map(content.counts.samples_on, content.counts.by_version)),
             retrains=list(reversed(content.retrains))[:RETRAINS_SHOWN],
             figures=_draw_figures(content),
             odds=_log10_odds,
@@ -88,16 +88,15 @@ def _draw_figures(content: PageContent) -> dict[str, Markup]:
     counts = content.counts
     if not counts.by_version:
         return {}
-    champions, daily_rows = {}, []
+    champions, samples, daily_rows = {}, {}, []
     for day, by_version in sorted(counts.by_version.items()):
-        champions[day] = _busiest_version(by_version)
+        champions[day], samples[day] = _busiest_version(by_version), counts.samples_on(day)
         for version in sorted(by_version):
             daily_rows.append((day, by_version[version]["alarms"], by_version[version]["samples"]))
     timeline = charts.Timeline(list(champions), champions, [retrain.moment for retrain in content.retrains])
     promised_rate = None
     if ALARM_RATE in content.test_bins:
         promised_rate = promised_alarm_rate(content.test_bins[ALARM_RATE][0])
-    samples = {day: counts.samples_on(day) for day in champions}
     with tempfile.TemporaryDirectory(prefix="ae-page-") as folder:
         files = {name: Path(folder) / f"{name}.svg" for name in ALT_TEXTS}
         charts.draw_alarm_rate(files["alarm_rate"], timeline, daily_rows, promised_rate, _rate_band(content))
@@ -120,12 +119,12 @@ def _rate_band(content: PageContent) -> charts.RateBand:
 
 def _former_champions(content: PageContent, first_day: date) -> dict[str, charts.PastChecks]:
     """Return promotion time -> test -> the evidence that each check of a former champion found, in order of time."""
-    periods: dict[str, charts.PastChecks] = defaultdict(lambda: defaultdict(list))
-    present = (content.period.version, content.period.promotion_time)
+    former_periods: dict[str, charts.PastChecks] = defaultdict(lambda: defaultdict(list))
+    present_champion = (content.period.version, content.period.promotion_time)
     columns = ["as_of", "version", "promoted", "signal", "log10_e"]
     for row in content.history.select(columns).to_pylist():
-        if (row["version"], row["promoted"]) == present or row["log10_e"] is None:
+        if (row["version"], row["promoted"]) == present_champion or row["log10_e"] is None:
             continue
         if row["as_of"].date() >= first_day:
-            periods[row["promoted"]][row["signal"]].append((row["as_of"], row["log10_e"]))
-    return periods
+            former_periods[row["promoted"]][row["signal"]].append((row["as_of"], row["log10_e"]))
+    return former_periods

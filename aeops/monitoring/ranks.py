@@ -46,9 +46,9 @@ def make_bins(values: np.ndarray, ranks: Sequence[int]) -> ColumnBins:
     """
     resolution = _resolution_of(values)
     tie_breakers = np.random.default_rng(TIE_BREAKER_SEED).random(len(values))
-    rounded = _round_to_resolution(values, resolution)
-    order = np.lexsort((tie_breakers, rounded))[np.asarray(ranks) - 1]
-    return ColumnBins(rounded[order], tie_breakers[order], np.diff([0, *ranks, len(values) + 1]), resolution)
+    rounded_values = _round_to_resolution(values, resolution)
+    order = np.lexsort((tie_breakers, rounded_values))[np.asarray(ranks) - 1]
+    return ColumnBins(rounded_values[order], tie_breakers[order], np.diff([0, *ranks, len(values) + 1]), resolution)
 
 
 def even_ranks(m: int, bins: int = DEFAULT_BINS) -> list[int]:
@@ -58,14 +58,14 @@ def even_ranks(m: int, bins: int = DEFAULT_BINS) -> list[int]:
 
 
 def _resolution_of(values: np.ndarray) -> float:
-    magnitudes = np.abs(values[np.isfinite(values)])
-    return RELATIVE_RESOLUTION * float(magnitudes.max(initial=0.0)) or 1.0
+    absolute_values = np.abs(values[np.isfinite(values)])
+    return RELATIVE_RESOLUTION * float(absolute_values.max(initial=0.0)) or 1.0
 
 
 def _round_to_resolution(values: np.ndarray, resolution: float) -> np.ndarray:
     """Return values as whole multiples of the resolution, float64; NaN lies above all others."""
-    rounded = np.rint(np.asarray(values, dtype=np.float64) / resolution)
-    return np.where(np.isnan(rounded), np.inf, rounded)
+    rounded_values = np.rint(np.asarray(values, dtype=np.float64) / resolution)
+    return np.where(np.isnan(rounded_values), np.inf, rounded_values)
 
 
 def assign_bins(values: np.ndarray, id_of: Callable[[int], str], column: ColumnBins) -> np.ndarray:
@@ -76,9 +76,9 @@ def assign_bins(values: np.ndarray, id_of: Callable[[int], str], column: ColumnB
         id_of: returns the prediction's id of a row; called for rows that tie with an edge.
         column: the bins.
     """
-    rounded = _round_to_resolution(values, column.resolution)
-    is_above = rounded[:, None] > column.edges
-    is_tie = rounded[:, None] == column.edges
+    rounded_values = _round_to_resolution(values, column.resolution)
+    is_above = rounded_values[:, None] > column.edges
+    is_tie = rounded_values[:, None] == column.edges
     rows = np.flatnonzero(is_tie.any(axis=1))
     if len(rows):
         tie_breakers = np.array([tie_breaker(id_of(int(row))) for row in rows])

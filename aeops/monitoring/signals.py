@@ -29,9 +29,9 @@ class Signal:
         message: the result in words.
         samples: number of predictions it rests on; None for a signal that rests on none.
         e_value: evidence of a change now; None for a rule, or where unknown.
-        highest: the highest evidence since the promotion; None for a rule, or where unknown.
+        highest_e_value: the highest evidence since the promotion; None for a rule, or where unknown.
         log10_e: `e_value` as a power of ten, which no float bounds.
-        level: it alarms once `highest` has passed 1 / level; None for a rule.
+        level: it alarms once `highest_e_value` has passed 1 / level; None for a rule.
         since: the day on which it did; None where it did not.
     """
 
@@ -40,7 +40,7 @@ class Signal:
     message: str
     samples: int | None = None
     e_value: float | None = None
-    highest: float | None = None
+    highest_e_value: float | None = None
     log10_e: float | None = None
     level: float | None = None
     since: str | None = None
@@ -53,7 +53,7 @@ class Signal:
             "says": self.message,
             "samples": self.samples,
             "e_value": self.e_value,
-            "highest": self.highest,
+            "highest": self.highest_e_value,
             "log10_e": self.log10_e,
             "level": self.level,
             "since": self.since,
@@ -144,8 +144,8 @@ def _unknown_reason(test: str, reference: Reference | None, counts: DailyCounts,
         return "the champion was registered without a reference: its next retrain keeps one"
     if test not in test_bins:
         return f"{len(reference.score)} calibration samples are too few to compare with"
-    if counts.incomplete[test]:
-        return f"none of {counts.incomplete[test]:,} predictions holds what this signal looks at, as older ones do not"
+    if counts.incomplete_counts[test]:
+        return f"none of {counts.incomplete_counts[test]:,} predictions holds what this signal looks at, as older ones do not"
     return "nothing scored since the promotion, by the service or in batches"
 
 
@@ -159,17 +159,19 @@ def _evaluate_test(
     past_alarm: str | None,
 ) -> Signal:
     since = past_alarm or _first_alarm_day(evidence, level)
-    by_day = counts.bins[test]
-    current, highest = float(evidence.log_e[-1]), float(evidence.log_e.max())
+    sample_count = 0
+    for bin_counts in counts.bins[test].values():
+        sample_count += int(bin_counts[0].sum())
+    current_log_e, highest_log_e = float(evidence.log_e[-1]), float(evidence.log_e.max())
     change = _describe_change(test, counts, evidence, columns, period)
     return Signal(
         test,
         ALARM if since else QUIET,
-        f"{change}; {_describe_evidence(current, highest, level, since)}",
-        samples=int(sum(bin_counts[0].sum() for bin_counts in by_day.values())),
-        e_value=_round_e_value(current),
-        highest=_round_e_value(highest),
-        log10_e=round(float(current / np.log(10)), 3),
+        f"{change}; {_describe_evidence(current_log_e, highest_log_e, level, since)}",
+        samples=sample_count,
+        e_value=_round_e_value(current_log_e),
+        highest_e_value=_round_e_value(highest_log_e),
+        log10_e=round(float(current_log_e / np.log(10)), 3),
         level=level,
         since=since,
     )
@@ -187,11 +189,11 @@ def _round_e_value(log_e: float) -> float:
     return float(f"{np.exp(min(log_e, MAX_LOG)):.4g}")
 
 
-def _describe_evidence(current: float, highest: float, level: float, since: str | None) -> str:
-    odds = f"evidence {format_odds(current)} to 1 for a change"
+def _describe_evidence(current_log_e: float, highest_log_e: float, level: float, since: str | None) -> str:
+    odds = f"evidence {format_odds(current_log_e)} to 1 for a change"
     if since is None:
         return f"{odds}, {1 / level:,.0f} would be an alarm"
-    peak = "" if current >= -np.log(level) else f" (at its highest {format_odds(highest)})"
+    peak = "" if current_log_e >= -np.log(level) else f" (at its highest {format_odds(highest_log_e)})"
     return f"{odds}{peak}, an alarm since {since}"
 
 
@@ -231,9 +233,9 @@ def _describe_change(
 
 
 def _describe_alarm_rate(counts: DailyCounts, columns: list[ColumnBins], period: ChampionPeriod) -> str:
-    _, daily = counts.champion_days(period)
-    alarms, samples = daily.sum(axis=0)
-    recent_alarms, recent_samples = daily[-RECENT_DAYS:].sum(axis=0)
+    _, daily_counts = counts.champion_days(period)
+    alarms, samples = daily_counts.sum(axis=0)
+    recent_alarms, recent_samples = daily_counts[-RECENT_DAYS:].sum(axis=0)
     rate, promised_rate = share(alarms / samples, 2), share(promised_alarm_rate(columns[0]), 2)
     return (
         f"{alarms:,} of {samples:,} samples flagged, {rate} where {promised_rate} is promised; "
@@ -314,10 +316,10 @@ def evaluate_volume(spec: MonitorSpec, counts: DailyCounts, period: ChampionPeri
 
 
 def _first_monitored_day(counts: DailyCounts, period: ChampionPeriod, current_day: date) -> date:
-    candidates = list(counts.by_version)
+    first_day_candidates = list(counts.by_version)
     if period.start is not None:
-        candidates.append(period.first_day)
-    return min(candidates, default=current_day)
+        first_day_candidates.append(period.first_day)
+    return min(first_day_candidates, default=current_day)
 
 
 def _count_silent_days(counts: DailyCounts, midnight_today: datetime, limit: int) -> int:

@@ -115,6 +115,11 @@ def is_drift_due(spec: MonitorSpec, last: MonitoringVerdict | None, verdict: Mon
     return age >= timedelta(days=spec.drift_every_days) or bool(new_alarms)
 
 
+def find_alarms(verdict: MonitoringVerdict) -> list[SignalRecord]:
+    """Return the signals that alarm."""
+    return [signal for signal in verdict["signals"] if signal["verdict"] == "alarm"]
+
+
 def alarm_names(verdict: MonitoringVerdict) -> list[str]:
     """Return the names of the signals that alarm."""
-    return [signal["name"] for signal in verdict["signals"] if signal["verdict"] == "alarm"]
+    return [signal["name"] for signal in find_alarms(verdict)]

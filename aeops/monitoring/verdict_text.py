@@ -6,14 +6,17 @@ from aeops.monitoring.verdict import MonitoringVerdict, alarm_names
 
 def format_markdown(verdict: MonitoringVerdict) -> str:
     """Return verdict.json as Markdown: the signals as a table, then the decision and its reasons."""
-    alarms = alarm_names(verdict)
-    state = f"alarm: {', '.join(alarms)}" if alarms else "quiet"
-    lines = [f"## {verdict['recipe']} {verdict['version'] or ''}: {state}", "", f"As of {verdict['as_of']}.", ""]
+    lines = [
+        f"## {verdict['recipe']} {verdict['version'] or ''}: {_describe_alarms(verdict)}",
+        "",
+        f"As of {verdict['as_of']}.",
+        "",
+    ]
     lines += ["| signal | verdict | says | counts |", "|---|---|---|---|"]
     for signal in verdict["signals"]:
-        emphasis = "**" if signal["verdict"] == "alarm" else ""
+        bold_mark = "**" if signal["verdict"] == "alarm" else ""
         counts = "yes" if signal["counts"] else "no"
-        lines.append(f"| {signal['name']} | {emphasis}{signal['verdict']}{emphasis} | {signal['says']} | {counts} |")
+        lines.append(f"| {signal['name']} | {bold_mark}{signal['verdict']}{bold_mark} | {signal['says']} | {counts} |")
     return "\n".join([*lines, "", *_decision_lines(verdict["decision"])])
 
 
@@ -29,12 +32,18 @@ def format_line(verdict: MonitoringVerdict) -> str:
     """Return verdict.json in one line."""
     if verdict["version"] is None:
         return "no champion" + _retrain_suffix(verdict["decision"])
-    alarms = alarm_names(verdict)
-    text = f"alarm: {', '.join(alarms)}" if alarms else "quiet"
+    text = _describe_alarms(verdict)
     unknown_count = sum(signal["verdict"] == "unknown" for signal in verdict["signals"])
     if unknown_count:
         text += f", {unknown_count} unknown"
     return text + _retrain_suffix(verdict["decision"])
+
+
+def _describe_alarms(verdict: MonitoringVerdict) -> str:
+    alarms = alarm_names(verdict)
+    if not alarms:
+        return "quiet"
+    return f"alarm: {', '.join(alarms)}"
 
 
 def _retrain_suffix(decision: DecisionRecord) -> str:

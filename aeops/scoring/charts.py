@@ -40,8 +40,11 @@ def draw_days(file: Path, days: Sequence[DayScores], threshold: float) -> None:
         days: one or more, each with samples.
         threshold: of the scores.
     """
-    edges, is_log = histogram_edges(np.concatenate([day.scores for day in days]), threshold)
-    labels = [day.label for day in days]
+    all_scores, labels = [], []
+    for day in days:
+        all_scores.append(day.scores)
+        labels.append(day.label)
+    edges, is_log = histogram_edges(np.concatenate(all_scores), threshold)
     row_offsets = [-index for index in range(len(days))]
     height, left_margin = 0.9 + ROW_INCHES * len(days), 0.1 + LETTER_INCHES * max(map(len, labels))
     with drawing(file, WIDE, height) as [axes]:
@@ -52,16 +55,16 @@ def draw_days(file: Path, days: Sequence[DayScores], threshold: float) -> None:
         bin_heights = [PEAK_HEIGHT * relative_densities(day.scores, edges, is_log) for day in days]
         is_below = edges[:-1] < threshold
         for colour, is_drawn in ((MODEL, is_below), (NOVELTY, ~is_below)):
-            polygons = []
-            for offset, heights in zip(row_offsets, bin_heights, strict=True):
-                polygons.append(_histogram_outline(edges, np.where(is_drawn, heights, 0.0), offset))
-            axes.add_collection(PolyCollection(polygons, facecolor=colour, linewidth=0, alpha=0.75), autolim=False)
-        bottom = 1 - len(days) - 0.1
-        axes.vlines(threshold, bottom, PEAK_HEIGHT + 0.08, color=INK, linewidth=1.2, linestyle=(0, (4, 2)))
+            day_polygons = []
+            for offset, day_heights in zip(row_offsets, bin_heights, strict=True):
+                day_polygons.append(_histogram_outline(edges, np.where(is_drawn, day_heights, 0.0), offset))
+            axes.add_collection(PolyCollection(day_polygons, facecolor=colour, linewidth=0, alpha=0.75), autolim=False)
+        lowest_y = 1 - len(days) - 0.1
+        axes.vlines(threshold, lowest_y, PEAK_HEIGHT + 0.08, color=INK, linewidth=1.2, linestyle=(0, (4, 2)))
         label = f"threshold {threshold:.4g}"
         axes.text(threshold, PEAK_HEIGHT + 0.12, label, color=INK, fontsize=8, ha="center", va="bottom")
         axes.set_yticks(row_offsets, labels, va="bottom", fontsize=8)
-        axes.set(xlabel="anomaly score" + " (logarithmic)" * is_log, ylim=(bottom, PEAK_HEIGHT + 0.45))
+        axes.set(xlabel="anomaly score" + " (logarithmic)" * is_log, ylim=(lowest_y, PEAK_HEIGHT + 0.45))
         axes.grid(visible=False)
         axes.spines["left"].set_visible(False)
         if is_log:
@@ -71,9 +74,9 @@ def draw_days(file: Path, days: Sequence[DayScores], threshold: float) -> None:
         axes.set_xlim(edges[0], edges[-1])
 
 
-def _histogram_outline(edges: np.ndarray, heights: np.ndarray, base: float) -> np.ndarray:
+def _histogram_outline(edges: np.ndarray, day_heights: np.ndarray, base: float) -> np.ndarray:
     """Return the corners (k, 2) of a histogram that stands on `base`."""
-    x, y = np.repeat(edges, 2), np.concatenate([[0.0], np.repeat(heights, 2), [0.0]])
+    x, y = np.repeat(edges, 2), np.concatenate([[0.0], np.repeat(day_heights, 2), [0.0]])
     return np.column_stack([x, base + y])
 
 
@@ -114,5 +117,5 @@ def draw_anomalous(file: Path, inputs: np.ndarray, outputs: np.ndarray, captions
 
 def _pad_columns(images: np.ndarray) -> np.ndarray:
     """Return `COLUMNS` images, of which those beyond the given ones are white."""
-    padding = np.ones((COLUMNS - len(images), *images.shape[1:]))
-    return np.concatenate([images, padding])
+    white_images = np.ones((COLUMNS - len(images), *images.shape[1:]))
+    return np.concatenate([images, white_images])

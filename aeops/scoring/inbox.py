@@ -151,13 +151,13 @@ def read_refusals(path: Path) -> dict[str, RefusalRecord]:
     """Return the refusals so far: SHA-256 of the content -> its line of refused.jsonl."""
     if not path.is_file():
         return {}
-    refusals: dict[str, RefusalRecord] = {}
+    refusal_records: dict[str, RefusalRecord] = {}
     for line in path.read_text(encoding="utf-8").splitlines():
         record: RefusalRecord = json.loads(line)
-        refusals[record["sha256"]] = record
-    return refusals
+        refusal_records[record["sha256"]] = record
+    return refusal_records
 
 
-def write_refusals(path: Path, refusals: Iterable[RefusalRecord]) -> None:
+def write_refusals(path: Path, refusal_records: Iterable[RefusalRecord]) -> None:
     """Write all lines, as a whole or not at all: an incomplete line could not be read."""
-    atomic_write(path, "".join(f"{json.dumps(record)}\n" for record in refusals))
+    atomic_write(path, "".join(f"{json.dumps(record)}\n" for record in refusal_records))

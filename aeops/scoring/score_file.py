@@ -126,7 +126,11 @@ def read_batch_source(file: Path) -> dict[str, str]:
         metadata = pq.read_metadata(file).metadata or {}
     except (ValueError, OSError) as error:
         raise DataError(f"{file} cannot be read ({str(error).splitlines()[0]}): put back a copy of it, or remove it") from error
-    return {name.decode(): value.decode() for name, value in metadata.items() if name.startswith(b"ae.")}
+    source = {}
+    for name, value in metadata.items():
+        if name.startswith(b"ae."):
+            source[name.decode()] = value.decode()
+    return source
 
 
 def score_and_record(

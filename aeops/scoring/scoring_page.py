@@ -89,11 +89,11 @@ def render_page(
         now: time of the run.
     """
     threshold = detector.bundle["threshold"]
-    anomalous = most_anomalous(scored_files)
-    drawable = []
-    for sample in anomalous:
+    anomalous_samples = most_anomalous(scored_files)
+    drawable_samples = []
+    for sample in anomalous_samples:
         if sample.file.version == summary["version"] and sample.file.sha256 in files_by_sha256:
-            drawable.append(sample)
+            drawable_samples.append(sample)
     return (
         environment()
         .get_template("scoring.html.j2")
@@ -104,8 +104,8 @@ def render_page(
             bundle_sha256=detector.sha256,
             kind=detector.kind,
             rate=alarm_rate(summary["flagged"], summary["samples"], threshold),
-            worst=anomalous,
-            pictures=_draw_samples(drawable, files_by_sha256, detector),
+            worst=anomalous_samples,
+            pictures=_draw_samples(drawable_samples, files_by_sha256, detector),
             compared=detector.shape == detector.made_shape,
             days=_draw_histograms(project, summary["recipe"], threshold["value"], now),
             days_shown=HISTOGRAM_DAYS,
@@ -141,14 +141,14 @@ def alarm_rate(flagged: int, samples: int, threshold: Mapping[str, Any]) -> Alar
 
 def most_anomalous(scored_files: Sequence[ScoredFile]) -> list[AnomalousSample]:
     """Return the samples with the highest scores, the highest first; one file's scores are in memory at a time."""
-    top: list[tuple[float, ScoredFile, int]] = []
+    top_rows: list[tuple[float, ScoredFile, int]] = []
     for file in scored_files:
         scores = pq.read_table(file.predictions, columns=["score"])["score"].to_numpy()
         for row in np.argsort(-scores, kind="stable")[:MAX_ANOMALOUS]:
-            top.append((float(scores[row]), file, int(row)))
-        top.sort(key=lambda candidate: -candidate[0])
-        del top[MAX_ANOMALOUS:]
-    return [_read_sample_row(file, row) for _, file, row in top]
+            top_rows.append((float(scores[row]), file, int(row)))
+        top_rows.sort(key=lambda candidate: -candidate[0])
+        del top_rows[MAX_ANOMALOUS:]
+    return [_read_sample_row(file, row) for _, file, row in top_rows]
 
 
 def _read_sample_row(file: ScoredFile, row: int) -> AnomalousSample:
@@ -180,13 +180,13 @@ def _draw_histograms(project: Project, recipe: str, threshold: float, now: datet
 
 
 def _draw_samples(
-    drawable: Sequence[AnomalousSample], files_by_sha256: Mapping[str, InboxFile], detector: Detector
+    drawable_samples: Sequence[AnomalousSample], files_by_sha256: Mapping[str, InboxFile], detector: Detector
 ) -> list[Markup]:
     """Return strips of samples and the model's outputs; none of texts, which are shown in the table."""
     if detector.kind == "text":
         return []
     values, captions = [], []
-    for sample in drawable:
+    for sample in drawable_samples:
         pixels = _read_sample(files_by_sha256[sample.file.sha256], sample.row, detector)
         if pixels is not None:
             values.append(pixels)
@@ -199,8 +199,8 @@ def _draw_samples(
     pictures = []
     with tempfile.TemporaryDirectory() as folder:
         for start in range(0, len(samples), COLUMNS):
-            strip, file = slice(start, start + COLUMNS), Path(folder) / f"{start}.svg"
-            draw_anomalous(file, inputs[strip], outputs[strip], captions[strip])
+            strip_rows, file = slice(start, start + COLUMNS), Path(folder) / f"{start}.svg"
+            draw_anomalous(file, inputs[strip_rows], outputs[strip_rows], captions[strip_rows])
             pictures.append(inline(file.read_text(encoding="utf-8"), f"anomalous-{start}", PICTURE_ALT))
     return pictures
 

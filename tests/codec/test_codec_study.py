@@ -115,10 +115,10 @@ def test_one_book_for_all_slots_is_merged_for_each_slots_own_use() -> None:
 def test_a_rivals_bytes_and_pixels_are_those_of_a_file(form: str, quality: int | None, channels: int, digits: np.ndarray) -> None:
     images = digits[: 3 * channels].reshape(3, channels, 28, 28)
     found = encode_images(images, form, quality)
-    assert found.decoded.shape == images.shape
+    assert found.decoded_images.shape == images.shape
     assert found.black_size < found.file_sizes.min()
     assert found.header_free == pytest.approx(found.file_sizes.mean() - found.black_size)
-    error = np.abs(found.decoded.astype(int) - images).mean()
+    error = np.abs(found.decoded_images.astype(int) - images).mean()
     assert error == 0 if form == "PNG" else 0 < error < 40
 
 

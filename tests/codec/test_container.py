@@ -80,7 +80,7 @@ def test_blocks_that_do_not_fit_the_samples_are_refused() -> None:
 
 
 def test_names_that_inflate_without_end_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(container, "LARGEST_NAMES", 10)
+    monkeypatch.setattr(container, "MAX_NAMES_BYTES", 10)
     with pytest.raises(DataError, match="is refused"):
         unpack_archive(pack_archive(SMALL), "x.aez")
 

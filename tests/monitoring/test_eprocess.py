@@ -66,7 +66,7 @@ def test_ranks_among_calibration_values_follow_the_urn_whatever_the_distribution
 
 
 @pytest.mark.parametrize(("gaps", "alternative"), [(GAPS, any_change(GAPS)), (np.array([18.0, 2.0]), more_than(0.1))])
-def test_the_expected_next_evidence_is_the_present_one(gaps: np.ndarray, alternative: eprocess.Alternative) -> None:
+def test_the_expected_next_evidence_is_the_present_one(gaps: np.ndarray, alternative: eprocess.LogAlternative) -> None:
     """The martingale, exactly: all ways in which a day of two samples can follow three days, weighted by the urn."""
     bins, past = len(gaps), np.array([[1, 2, 0], [0, 0, 1], [3, 0, 2]])[:, : len(gaps)]
     now = math.exp(log_evidence(past, gaps, alternative)[-1])

@@ -181,7 +181,15 @@ def test_an_alarm_stays_while_the_champion_does_and_not_with_another_one(
     name = ledger.last_move(ledger.read(project, "digits"))
     assert name is not None
     seen = Signal(
-        "scores", "alarm", "changed", samples=50, e_value=2.0, highest=5000.0, log10_e=0.3, level=0.001, since="2026-01-01"
+        "scores",
+        "alarm",
+        "changed",
+        samples=50,
+        e_value=2.0,
+        highest_e_value=5000.0,
+        log10_e=0.3,
+        level=0.001,
+        since="2026-01-01",
     )
     history.append_check(
         paths.history_file(project, "digits"), at(1), "digits", ChampionPeriod("1", name.time, name.moment), [seen]

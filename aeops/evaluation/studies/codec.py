@@ -113,7 +113,7 @@ def as_levels(scene: Scene, raw: np.ndarray) -> np.ndarray:
 def rival(target: np.ndarray, form: str, quality: int | None) -> Point:
     found = encode_images(target, form, quality)
     name = form if quality is None else f"{form} {quality}"
-    return point_of(name, form, float(found.file_sizes.mean()), found.header_free, target, found.decoded)
+    return point_of(name, form, float(found.file_sizes.mean()), found.header_free, target, found.decoded_images)
 
 
 def point_of(name: str, family: str, stored: float, header_free: float, target: np.ndarray, made: np.ndarray) -> Point:
