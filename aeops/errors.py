@@ -1,4 +1,4 @@
-"""The errors people meet, by the kind that decides the exit code.
+"""Errors with a message for a person, by the kind that decides the exit code.
 
 AeError
 ├── UsageError           2   a wrong command, or a recipe that cannot be
@@ -15,47 +15,51 @@ from ae_models.errors import AeModelsError, BundleError, SpecError
 
 
 class AeError(Exception):
-    """Root: a flow catches this, a caller the leaf. The message is for a person."""
+    """Base of all errors of this package: a flow catches this, a caller one of its kinds."""
 
     kind: ClassVar[str] = "error"
     exit_code: ClassVar[int] = 1
 
 
 class UsageError(AeError):
-    """What was typed or written cannot be done."""
+    """A command or a recipe that cannot be carried out."""
 
     kind = "usage"
     exit_code = 2
 
 
 class DataError(AeError):
-    """The data does not keep the recipe's promises; nothing of it was accepted."""
+    """Data that is not as its recipe says; none of it was accepted."""
 
     kind = "data"
     exit_code = 3
 
 
 class GateError(AeError):
-    """The model was refused; the reasons are in verdict.json."""
+    """A model that the gate has refused; the reasons are in verdict.json."""
 
     kind = "gate"
     exit_code = 4
 
 
 class InfrastructureError(AeError):
-    """The machine, a service or another process is in the way; the same command may work later."""
+    """A failure of the machine, a service or another process; the same command may work later."""
 
     kind = "infrastructure"
     exit_code = 5
 
 
-KINDS: dict[str, type[AeError]] = {
+ERRORS_BY_KIND: dict[str, type[AeError]] = {
     error.kind: error for error in (AeError, UsageError, DataError, GateError, InfrastructureError)
 }
 
 
 def as_ae_error(error: BaseException) -> AeError | None:
-    """The AeError that tells a person what `error` means, or None where it is a fault of ours."""
+    """Return the AeError that explains `error` to a person; None where it is a bug in this package.
+
+    Args:
+        error: any exception: an AeError itself, an error of ae_models, or an OSError of a full disk.
+    """
     if isinstance(error, AeError):
         return error
     if isinstance(error, SpecError):
@@ -65,15 +69,15 @@ def as_ae_error(error: BaseException) -> AeError | None:
     if isinstance(error, AeModelsError):
         return InfrastructureError(str(error))
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        place = error.filename or "the state folder"
+        path = error.filename or "the state folder"
         return InfrastructureError(
-            f"no space left on the disk that holds {place}: free some, "
+            f"no space left on the disk that holds {path}: free some, "
             "or set AE_HOME to a folder on a larger disk, then run the same command again"
         )
     return None
 
 
-def tell(error: AeError) -> int:
-    """Prints the message of a command's error; returns the exit code."""
+def print_error(error: AeError) -> int:
+    """Print the message of a command's error to stderr and return the exit code."""
     print(f"ae: {error.kind} error: {error}", file=sys.stderr)
     return error.exit_code

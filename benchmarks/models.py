@@ -21,9 +21,9 @@ from typing import Any
 import yaml
 
 from aeops.errors import GateError, UsageError
-from aeops.files import file_sha256, read_json, write_json, written_aside
+from aeops.files import atomic_folder, file_sha256, read_json, write_json
+from aeops.machine.entry_point import run_main
 from aeops.machine.platform_info import platform_facts
-from aeops.machine.stage_main import run_stage
 from aeops.project import Project, find_project
 from aeops.provenance.last_run import record_file as standing_file
 from aeops.provenance.lineage import git, git_diff
@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("recipes", nargs="*", metavar="RECIPE", help="names of recipes [all of params.yaml]")
     parser.add_argument("--pages-only", action="store_true", help="train nothing; write pages and tables again")
     given = parser.parse_args()
-    run_stage(lambda: bench(find_project(), given.recipes, given.pages_only))
+    run_main(lambda: bench(find_project(), given.recipes, given.pages_only))
 
 
 def bench(project: Project, chosen: list[str], pages_only: bool) -> None:
@@ -120,7 +120,7 @@ def kept(project: Project, name: str) -> Path:
 
 def keep(artifacts: Path, place: Path) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
-    with written_aside(place) as folder:
+    with atomic_folder(place) as folder:
         shutil.copytree(artifacts / "report", folder / "report")
         shutil.copy(artifacts / "verdict.json", folder)
 

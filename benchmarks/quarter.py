@@ -39,11 +39,11 @@ from scipy.ndimage import gaussian_filter
 
 from aeops.errors import DataError, InfrastructureError
 from aeops.files import write_json
+from aeops.machine.entry_point import run_main
 from aeops.machine.platform_info import platform_facts
-from aeops.machine.stage_main import run_stage
 from aeops.monitoring import history, paths
-from aeops.monitoring.check_steps import judged
-from aeops.monitoring.daily_counts import Reign
+from aeops.monitoring.champion_period import ChampionPeriod
+from aeops.monitoring.check_steps import evaluate_signals
 from aeops.monitoring.signals import ALARM
 from aeops.project import Project, find_project
 from aeops.provenance.lineage import git
@@ -53,7 +53,7 @@ from aeops.registry import ledger, promotion
 from aeops.registry.store import open_store
 from aeops.scoring.inbox_run import score_inbox
 from aeops.stack.prefect_api import PrefectApi
-from aeops.stack.service_records import read_note
+from aeops.stack.service_records import read_service_record
 
 RECIPE = "stream"
 RECORD = "benchmarks/records/quarter.json"
@@ -254,7 +254,7 @@ class Quarter:
 
     @cached_property
     def prefect(self) -> PrefectApi:
-        note = read_note(self.project, "prefect")
+        note = read_service_record(self.project, "prefect")
         if note is None or note.api_url is None:
             raise InfrastructureError("Prefect's server has no note: the stack is not up")
         return PrefectApi(note.api_url)
@@ -303,7 +303,7 @@ class Quarter:
         """Where the scoring service is, once it answers."""
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
-            note = read_note(self.project, f"score-{RECIPE}")
+            note = read_service_record(self.project, f"score-{RECIPE}")
             if note is not None and note.address and is_ready(note.address):
                 return note.address
             time.sleep(0.5)
@@ -333,9 +333,9 @@ class Quarter:
         move = ledger.last_move(ledger.read_entries(self.project, RECIPE))
         if move is None or move.to_version is None:
             raise DataError(f"{RECIPE} has no champion on {now:%Y-%m-%d}")
-        reign = Reign(move.to_version, move.time, move.moment)
-        found = judged(self.project, self.recipe, reign, now)
-        history.add(paths.history_file(self.project, RECIPE), now, RECIPE, reign.version, reign.promoted, found.signals)
+        period = ChampionPeriod(move.to_version, move.time, move.moment)
+        found = evaluate_signals(self.project, self.recipe, period, now)
+        history.append_check(paths.history_file(self.project, RECIPE), now, RECIPE, period, found.signals)
         counted = self.recipe.monitor.signals
         return [signal.name for signal in found.signals if signal.verdict == ALARM and signal.name in counted]
 
@@ -366,17 +366,17 @@ class Quarter:
 
     def start_flow(self, deployment: str, parameters: dict[str, Any]) -> str:
         """The id of a new run of a deployment."""
-        found = self.prefect.ask("GET", f"deployments/name/{deployment}")
+        found = self.prefect.request("GET", f"deployments/name/{deployment}")
         if found is None:
             raise InfrastructureError(f"no deployment {deployment} at {self.prefect.url}")
-        run = self.prefect.ask("POST", f"deployments/{found['id']}/create_flow_run", {"parameters": parameters})
+        run = self.prefect.request("POST", f"deployments/{found['id']}/create_flow_run", {"parameters": parameters})
         return str(run["id"])
 
     def wait_for(self, flow_run: str) -> None:
         """Raises DataError where the flow run does not complete."""
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
-            state = self.prefect.ask("GET", f"flow_runs/{flow_run}")["state"]
+            state = self.prefect.request("GET", f"flow_runs/{flow_run}")["state"]
             if state["type"] == "COMPLETED":
                 return
             if state["type"] in ("FAILED", "CRASHED", "CANCELLED"):
@@ -463,7 +463,7 @@ def bench(project: Project) -> None:
 
 def main() -> None:
     argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
-    run_stage(lambda: bench(find_project()))
+    run_main(lambda: bench(find_project()))
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ from aeops.bundle.detector import Detector, outputs, usable_cores
 from aeops.errors import UsageError
 from aeops.files import read_json, write_json
 from aeops.kinds.npy_bytes import MEDIA_TYPE
-from aeops.machine.servers import free_port
+from aeops.machine.network import find_free_port
 from aeops.registry.store import open_store
 from aeops.report.model_card import table
 from aeops.serving.npy import write_npy
@@ -128,7 +128,7 @@ def processor_seconds(pid: int) -> float:
 @contextlib.contextmanager
 def contenders(project: Any, bundle: Path, scratch: Path) -> Iterator[list[Contender]]:
     """All servers over the same bundle, up and warm."""
-    ours, mlflow, lit = (free_port() for _ in range(3))
+    ours, mlflow, lit = (find_free_port() for _ in range(3))
     serve = [sys.executable, "-m", "mlflow", "models", "serve", "-m", "models:/digits@champion", "--env-manager", "local"]
     lit_command = [sys.executable, str(ROOT / "benchmarks" / "serving_litserve.py"), str(bundle), str(lit)]
     bodies = write_bodies(scratch)

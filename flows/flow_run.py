@@ -13,8 +13,8 @@ from prefect.states import Completed
 from aeops.machine.lock import run_lock
 from aeops.machine.process_identity import this_process
 from aeops.project import Project, find_project
-from aeops.stack.logs import turn_if_large
-from aeops.stack.maintenance import PROCESS
+from aeops.stack.logs import rotate_if_large
+from aeops.stack.maintenance import PROCESS_LABEL
 
 FlowSummary = TypeVar("FlowSummary")
 
@@ -32,7 +32,7 @@ def workspace(project: Project, purpose: str) -> Iterator[None]:
     wait_seconds = 0.0
     if deployment.id:
         wait_seconds = QUEUE_SECONDS
-    with run_lock(project, purpose, wait=wait_seconds, tell=get_run_logger().info):
+    with run_lock(project, purpose, wait=wait_seconds, notify=get_run_logger().info):
         yield
 
 
@@ -44,7 +44,7 @@ def keep_output(project: Project) -> None:
     if not os.path.samestat(os.fstat(2), os.stat(os.devnull)):
         return
     log = project.logs / "runs.log"
-    turn_if_large(log)
+    rotate_if_large(log)
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
@@ -55,7 +55,7 @@ def name_process() -> None:
     """Label this flow run with its process, so that stack/maintenance.py detects a kill -9, and keep its output."""
     keep_output(find_project())
     with get_client(sync_client=True) as client:
-        client.update_flow_run_labels(flow_run.id, {PROCESS: this_process().text})
+        client.update_flow_run_labels(flow_run.id, {PROCESS_LABEL: this_process().text})
 
 
 def flow_result(summary: FlowSummary, message: str) -> FlowSummary | State[FlowSummary]:

@@ -15,14 +15,15 @@ from prefect.exceptions import ObjectNotFound
 from aeops.errors import UsageError
 from aeops.files import write_json
 from aeops.machine.child_process import run_module
-from aeops.monitoring import markdown, paths, retrains
-from aeops.monitoring.decision import decide
-from aeops.monitoring.retrains import Retrain, stamp
+from aeops.machine.lock import file_lock
+from aeops.monitoring import paths, retrains, verdict_text
+from aeops.monitoring.decision import decide_retrain
+from aeops.monitoring.retrains import RetrainRecord, format_time
+from aeops.monitoring.verdict import MonitoringVerdict, read_monitoring_verdict
 from aeops.project import Project, find_project
 from aeops.recipe.reader import Recipe, load_recipe
-from aeops.registry.database import file_lock
 from flows import flow_run
-from flows.training_steps import load_context, load_json_object, pipeline_step
+from flows.training_steps import load_context, pipeline_step
 
 
 @flow(name="monitoring", flow_run_name="monitor {recipe}")
@@ -48,7 +49,7 @@ def monitoring(recipe: str, now: datetime | None = None) -> dict[str, Any] | Sta
         raise UsageError(f"expected `now` with a time zone, such as 2026-11-24T14:30+00:00, got {check_time}")
     check_champion(recipe, check_time)
     document = start_due_retrain(recipe, check_time)
-    return flow_run.flow_result(document, markdown.line(document))
+    return flow_run.flow_result(dict(document), verdict_text.format_line(document))
 
 
 @pipeline_step("look", retries=1)
@@ -60,16 +61,16 @@ def check_champion(recipe: str, now: datetime) -> None:
 
 
 @pipeline_step("act", retries=2)
-def start_due_retrain(recipe: str, now: datetime) -> dict[str, Any]:
+def start_due_retrain(recipe: str, now: datetime) -> MonitoringVerdict:
     """Start the retrain that is due, or one that a kill interrupted; return verdict.json with the result."""
     project, checked = load_context(recipe)
-    document = load_json_object(paths.verdict_file(project, recipe))
+    document = read_monitoring_verdict(paths.verdict_file(project, recipe))
     apply_decision(project, checked, document, now)
     publish_artifacts(project, recipe, document)
     return document
 
 
-def apply_decision(project: Project, recipe: Recipe, document: dict[str, Any], now: datetime) -> None:
+def apply_decision(project: Project, recipe: Recipe, document: MonitoringVerdict, now: datetime) -> None:
     """Do what the verdict requires and write the result into it; one process at a time."""
     name, decision = recipe.name, document["decision"]
     with file_lock(project, f"retrains-{name}"):
@@ -77,26 +78,26 @@ def apply_decision(project: Project, recipe: Recipe, document: dict[str, Any], n
             if decision["retrain"]:
                 decision["why"].append(f"there is no deployment {deployment_name(name)} to start: type `{decision['command']}`")
         elif retrain := due_retrain(project, recipe, document, now):
-            decision |= {"id": retrain.id, "flow_run": start_retrain(project, name, retrain)}
-            if retrain.time != stamp(now):
+            decision["id"], decision["flow_run"] = retrain.id, start_retrain(project, name, retrain)
+            if retrain.time != format_time(now):
                 decision["why"].append(f"the retrain of {retrain.time[:16]} was interrupted: it is started now, once")
         write_json(paths.verdict_file(project, name), document)
 
 
-def due_retrain(project: Project, recipe: Recipe, document: dict[str, Any], now: datetime) -> Retrain | None:
+def due_retrain(project: Project, recipe: Recipe, document: MonitoringVerdict, now: datetime) -> RetrainRecord | None:
     """Return the retrain to start: one that a kill interrupted, else a new one if it is due, which is then on the disk.
 
     The decision is repeated under the lock, as another run may have started a retrain since this verdict was written.
     """
-    previous_retrains = retrains.read(project, recipe.name)
-    if unfinished_retrain := retrains.unfinished(previous_retrains):
+    previous_retrains = retrains.read_retrains(project, recipe.name)
+    if unfinished_retrain := retrains.find_unfinished_retrain(previous_retrains):
         return unfinished_retrain
     verdicts = {signal["name"]: signal["verdict"] for signal in document["signals"]}
-    decision = decide(recipe.name, recipe.monitor, verdicts, previous_retrains, now)
-    document["decision"] |= {"retrain": decision.retrain, "why": list(decision.why)}
-    if not decision.retrain:
+    decision = decide_retrain(recipe.name, recipe.monitor, verdicts, previous_retrains, now)
+    document["decision"]["retrain"], document["decision"]["why"] = decision.is_due, list(decision.reasons)
+    if document["version"] is None or not decision.is_due:
         return None
-    return retrains.begin(project, recipe.name, now, document["version"], decision.signals)
+    return retrains.begin_retrain(project, recipe.name, now, document["version"], decision.alarms)
 
 
 def deployment_name(recipe: str) -> str:
@@ -112,7 +113,7 @@ def has_deployment(recipe: str) -> bool:
     return True
 
 
-def start_retrain(project: Project, recipe: str, retrain: Retrain) -> str:
+def start_retrain(project: Project, recipe: str, retrain: RetrainRecord) -> str:
     """Start the retrain under its own key, for which Prefect starts one run only, and record its flow run."""
     started_run: Any = run_deployment(
         deployment_name(recipe),
@@ -121,13 +122,15 @@ def start_retrain(project: Project, recipe: str, retrain: Retrain) -> str:
         idempotency_key=retrain.id,
         as_subflow=False,  # it outlives this run
     )
-    retrains.finish(project, recipe, retrain, str(started_run.id))
+    retrains.finish_retrain(project, recipe, retrain, str(started_run.id))
     return str(started_run.id)
 
 
-def publish_artifacts(project: Project, recipe: str, document: dict[str, Any]) -> None:
+def publish_artifacts(project: Project, recipe: str, document: MonitoringVerdict) -> None:
     """Show the verdict and links to the pages on the run's page."""
-    create_markdown_artifact(markdown.markdown(document), key=f"{recipe}-monitoring", description=markdown.line(document))
+    create_markdown_artifact(
+        verdict_text.format_markdown(document), key=f"{recipe}-monitoring", description=verdict_text.format_line(document)
+    )
     pages = {"page": paths.page_file(project, recipe), "drift": paths.drift_file(project, recipe)}
     for name, file in pages.items():
         if document["version"] is not None and file.is_file():

@@ -8,7 +8,7 @@ Expectations).
 from prefect import State, flow
 from prefect.runtime import deployment
 
-from aeops.machine.lock import is_free
+from aeops.machine.lock import workspace_holder
 from aeops.project import find_project
 from aeops.provenance.last_run import standing_result
 from aeops.provenance.run_summary import RunSummary
@@ -35,8 +35,8 @@ def training(recipe: str) -> RunSummary | ApprovalResult | State[RunSummary]:
     project = find_project()
     checked = load_recipe(project, recipe, with_keys=True)  # reports every mistake in it before anything starts
     with training_steps.stage_ahead("validate") as validator:
-        if is_free(project):  # else it would wait for as long as this run does, with all that it has imported
-            validator.begin()  # it imports Great Expectations while this process imports MLflow
+        if workspace_holder(project) is None:  # else it would wait as long as this run does, with all that it has imported
+            validator.start()  # it imports Great Expectations while this process imports MLflow
         if requested_version := decision_steps.find_requested_version(recipe):
             return decision_steps.ask_for_approval(recipe, requested_version)
 

@@ -18,7 +18,9 @@ from prefect.runtime import flow_run
 
 from aeops.data import dvc
 from aeops.errors import InfrastructureError
-from aeops.machine.child_process import Ahead, run_module
+from aeops.gate.documents import EvidenceDocument, compared_champion, is_accepted
+from aeops.gate.evidence import read_evidence, read_verdict
+from aeops.machine.child_process import PreloadedProcess, run_module
 from aeops.machine.process_identity import this_process
 from aeops.machine.progress import ProgressBar, ProgressFollower, finished_rows
 from aeops.project import Project, find_project
@@ -30,7 +32,7 @@ from aeops.registry import ledger
 from aeops.registry.aliases import CHALLENGER
 from aeops.registry.killed_runs import PROCESS_TAG
 from aeops.registry.store import Store, open_store
-from aeops.registry.version_state import compared_champion, describe_state, is_accepted
+from aeops.registry.version_state import describe_state
 from aeops.report.model_card import model_card
 from aeops.report.report_page import write_report
 from aeops.report.summary import metric_rows, verdict_markdown
@@ -87,10 +89,10 @@ def stage_log(project: Project, stage: str) -> Path:
     return project.logs / f"{stage}.log"
 
 
-def stage_ahead(stage: str) -> Ahead:
+def stage_ahead(stage: str) -> PreloadedProcess:
     """Prepare the process of a stage that imports for seconds; started early, it imports during the steps before it."""
     project = find_project()
-    return Ahead(f"aeops.stages.{stage}", root=project.root, home=project.home, log=stage_log(project, stage))
+    return PreloadedProcess(f"aeops.stages.{stage}", root=project.root, home=project.home, log=stage_log(project, stage))
 
 
 @pipeline_step("ingest", retries=1)
@@ -102,7 +104,7 @@ def ingest_source(recipe: str) -> None:
 
 
 @pipeline_step("validate")
-def validate_incoming(recipe: str, stage: Ahead) -> None:
+def validate_incoming(recipe: str, stage: PreloadedProcess) -> None:
     """Validate .ae/incoming/<dataset> -> data/<dataset> with its receipt; bad rows go to quarantine, a bad set stops the run."""
     project, checked = load_context(recipe)
     incoming = project.incoming(checked.data.dataset)
@@ -141,7 +143,7 @@ def train_model(recipe: str, run: str) -> None:
             progress_bar.show(rows)
             store.log_curves(run, rows)
 
-        was_trained = dvc.reproduce(project, "train", recipe, meanwhile=report_progress)
+        was_trained = dvc.reproduce(project, "train", recipe, on_poll=report_progress)
     if not was_trained:
         store.log_curves(run, finished_rows(project.artifacts(recipe) / "training" / "history.csv"))
 
@@ -160,7 +162,7 @@ def apply_gate(recipe: str) -> None:
     """Apply the gate to report/ -> verdict.json; a refusal is a result, not a failure."""
     project = find_project()
     dvc.reproduce(project, "gate", recipe)
-    verdict = load_json_object(project.artifacts(recipe) / "verdict.json")
+    verdict = read_verdict(project.artifacts(recipe) / "verdict.json")
     create_markdown_artifact(verdict_markdown(verdict), key=f"{recipe}-verdict", description=f"{recipe}: {verdict['verdict']}")
 
 
@@ -209,7 +211,7 @@ def register_version(recipe: str, run: str, data: dict[str, str], evidence: dict
     store, artifacts = open_store(project), project.artifacts(recipe)
     dvc.push_outputs(project, recipe)
     metadata = lineage(project, checked)
-    metrics, document = load_json_object(artifacts / "report" / "metrics.json"), load_json_object(evidence_file(project, recipe))
+    metrics, document = load_json_object(artifacts / "report" / "metrics.json"), read_evidence(evidence_file(project, recipe))
     raw_recipe = yaml.safe_load(project.recipe_file(recipe).read_text(encoding="utf-8"))
     report = write_report(
         project.reports(recipe) / "report.html",
@@ -232,7 +234,7 @@ def register_version(recipe: str, run: str, data: dict[str, str], evidence: dict
     return version
 
 
-def comparison_tags(document: dict[str, Any], evidence: dict[str, str]) -> dict[str, str]:
+def comparison_tags(document: EvidenceDocument, evidence: dict[str, str]) -> dict[str, str]:
     """Build a version's tags about its evidence and the person who started the run.
 
     Args:
@@ -295,7 +297,7 @@ def summarise_run(recipe: str, run: str, data: dict[str, str], version: str, rea
         "metrics": load_json_object(artifacts / "report" / "metrics.json"),
         "verdict": version_info.tags["verdict"],
         "reasons": reasons,
-        "comparison": load_json_object(evidence_file(project, recipe))["comparison"],
+        "comparison": read_evidence(evidence_file(project, recipe))["comparison"],
         "version": version,
         "aliases": list(version_info.aliases),
         "state": describe_state(recipe, version_info, ledger.read_entries(project, recipe)),

@@ -15,7 +15,7 @@ from typing import Any
 
 from checkout import FOREIGN, ROOT, wait_for
 
-from aeops.machine.servers import answers
+from aeops.machine.servers import is_healthy
 
 BIN = ROOT / "deploy" / "bin"
 STOP_WITHIN = 20  # seconds
@@ -115,5 +115,5 @@ def clean(**settings: str) -> dict[str, str]:
 
 
 def wait_until_answers(address: str, process: Process, seconds: float = BUSY) -> None:
-    wait_for(lambda: process.child.poll() is not None or answers(address), seconds)
+    wait_for(lambda: process.child.poll() is not None or is_healthy(address), seconds)
     assert process.child.poll() is None, process.said

@@ -18,7 +18,7 @@ def running(detector: Detector, limits: Limits, password: str | None = None) -> 
     service = Service("small", limits=limits, password=password)
     service.succession.current = Served("small", "1", detector)
     server = uvicorn_server(service)
-    with listen("127.0.0.1", 0, "small") as listener:
+    with listen("127.0.0.1", 0) as listener:
         thread = threading.Thread(target=lambda: server.run(sockets=[listener]))
         thread.start()
         try:

@@ -5,7 +5,6 @@ the package can check one without this project: docs/signing.md.
 """
 
 import base64
-import hashlib
 import json
 import os
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ae_models.sums import file_sha256
 from aeops.errors import UsageError
+from aeops.files import data_sha256
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey
@@ -76,7 +76,7 @@ def public_bytes(key: "EllipticCurvePublicKey") -> bytes:
 
 def fingerprint(key: "EllipticCurvePublicKey") -> str:
     """What names a pair of keys: the SHA-256 of the public one in PEM, which model-signing writes into a signature too."""
-    return hashlib.sha256(public_bytes(key)).hexdigest()
+    return data_sha256(public_bytes(key))
 
 
 def read_private_key(file: Path) -> "EllipticCurvePrivateKey":

@@ -4,13 +4,14 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aeops.files import atomic_write
 from aeops.registry.aliases import CHAMPION
 
 if TYPE_CHECKING:
     import numpy as np
 
     from aeops.bundle.detector import Detector
-    from aeops.codec.container import Archive, Source
+    from aeops.codec.container import ArchiveContent, ArchiveSource
     from aeops.project import Project
     from aeops.registry.store import Store
 
@@ -29,9 +30,9 @@ def add(verbs: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Writes the archive and says what became of the bytes."""
     from aeops.bundle.detector import Detector
-    from aeops.cli.outputs import new_file, require_new
-    from aeops.codec.archive import archived, require_words
-    from aeops.codec.container import packed
+    from aeops.cli.outputs import require_new
+    from aeops.codec.archive import compress_samples, require_quantised
+    from aeops.codec.container import pack_archive
     from aeops.codec.images import image_names
     from aeops.errors import UsageError
     from aeops.project import find_project
@@ -47,12 +48,11 @@ def run(arguments: argparse.Namespace) -> int:
     recipe = arguments.recipe or only_codec(project, store)
     version = store.version(recipe, arguments.version).version
     detector = Detector(trusted_bundle(project, store, load_recipe(project, recipe, with_keys=True), version))
-    require_words(detector, recipe)
+    require_quantised(detector, recipe)
     samples = [read(file, detector) for file in arguments.files]
     image_names([source for sources, _ in samples for source in sources])  # two of one name: said before the work is done
-    archive = archived(detector, recipe, version, samples)
-    with new_file(arguments.out) as aside:
-        aside.write_bytes(packed(archive))
+    archive = compress_samples(detector, recipe, version, samples)
+    atomic_write(arguments.out, pack_archive(archive))
     print(summary(arguments.out, archive, given=sum(values.nbytes for _, values in samples)))
     return 0
 
@@ -78,18 +78,18 @@ def only_codec(project: "Project", store: "Store") -> str:
     return ready[0]
 
 
-def read(file: Path, detector: "Detector") -> "tuple[tuple[Source, ...], np.ndarray]":
+def read(file: Path, detector: "Detector") -> "tuple[tuple[ArchiveSource, ...], np.ndarray]":
     """The samples of a file or folder (n, *shape), and the names of what they came from."""
-    from aeops.codec.container import Source
+    from aeops.codec.container import ArchiveSource
 
     samples = detector.read_file(file)
     if file.is_file() and file.suffix.lower() == ".npy":
-        return (Source(file.name, len(samples.names)),), samples.values
-    return tuple(Source(name) for name in samples.names), samples.values
+        return (ArchiveSource(file.name, len(samples.names)),), samples.values
+    return tuple(ArchiveSource(name) for name in samples.names), samples.values
 
 
-def summary(place: Path, archive: "Archive", given: int) -> str:
-    count, total = archive.samples, place.stat().st_size
+def summary(place: Path, archive: "ArchiveContent", given: int) -> str:
+    count, total = archive.sample_count, place.stat().st_size
     return (
         f"{place}: {count} sample{'s' * (count != 1)} in the words of {archive.recipe} {archive.version} "
         f"(bundle {archive.bundle[:12]})\n"

@@ -47,10 +47,10 @@ def resume(project: "Project", flow_run: str, answer: dict[str, str]) -> str:
     """
     from uuid import UUID
 
-    from aeops.machine.servers import answers, running_prefect
+    from aeops.machine.servers import find_running_prefect, is_healthy
 
-    address = os.environ.get("PREFECT_API_URL") or running_prefect(project)
-    if address is None or not answers(f"{address}/health"):
+    address = os.environ.get("PREFECT_API_URL") or find_running_prefect(project)
+    if address is None or not is_healthy(f"{address}/health"):
         return "stays suspended, as no Prefect server answers; once one does, resume it on its page: it finds the decision made"
     os.environ["PREFECT_API_URL"] = address  # read when Prefect is imported
     from prefect.exceptions import FlowPauseTimeout, NotPausedError, ObjectNotFound

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from aeops.bundle.detector import Detector
-    from aeops.codec.container import Archive
+    from aeops.codec.container import ArchiveContent
     from aeops.registry.store import Store
 
 
@@ -21,7 +21,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Writes the images, or an array."""
     from aeops.bundle.detector import Detector
     from aeops.cli.outputs import require_new
-    from aeops.codec.container import unpacked
+    from aeops.codec.container import unpack_archive
     from aeops.errors import UsageError
     from aeops.project import find_project
     from aeops.recipe.reader import load_recipe
@@ -33,18 +33,18 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(f"no file {file}; one that `ae compress` wrote is allowed")
     place: Path = arguments.out or file.with_suffix("")
     require_new(place)
-    archive = unpacked(file.read_bytes(), str(file))
+    archive = unpack_archive(file.read_bytes(), str(file))
     project = find_project()
     store = open_store(project)
     version = version_of(archive, store, file)
     recipe = load_recipe(project, archive.recipe, with_keys=True)
     detector = Detector(trusted_bundle(project, store, recipe, version))
     (write_array if place.suffix == ".npy" else write_folder)(archive, detector, place)
-    print(f"{place}: {archive.samples} samples as {archive.recipe} {version} (bundle {archive.bundle[:12]}) makes them")
+    print(f"{place}: {archive.sample_count} samples as {archive.recipe} {version} (bundle {archive.bundle[:12]}) makes them")
     return 0
 
 
-def version_of(archive: "Archive", store: "Store", file: Path) -> str:
+def version_of(archive: "ArchiveContent", store: "Store", file: Path) -> str:
     """The version of the very bundle that the archive names, whatever its number is in this registry.
 
     Raises:
@@ -63,27 +63,27 @@ def version_of(archive: "Archive", store: "Store", file: Path) -> str:
     )
 
 
-def write_array(archive: "Archive", detector: "Detector", place: Path) -> None:
+def write_array(archive: "ArchiveContent", detector: "Detector", place: Path) -> None:
     import numpy as np
 
-    from aeops.cli.outputs import new_file
-    from aeops.codec.archive import opened
-    from aeops.codec.images import as_stored
-    from aeops.files import write_npy
+    from aeops.codec.archive import decompress_samples
+    from aeops.codec.images import to_array_dtype
+    from aeops.data.array_files import write_npy_file
+    from aeops.files import atomic_path
 
     low, high = detector.low, detector.high
-    dtype = as_stored(np.zeros(0), low, high).dtype
-    with new_file(place) as aside:
-        blocks = (as_stored(block, low, high) for block in opened(archive, detector))
-        write_npy(aside, (archive.samples, *detector.made_shape), dtype, blocks)
+    dtype = to_array_dtype(np.zeros(0), low, high).dtype
+    with atomic_path(place) as tmp_path:
+        blocks = (to_array_dtype(block, low, high) for block in decompress_samples(archive, detector))
+        write_npy_file(tmp_path, (archive.sample_count, *detector.made_shape), dtype, blocks)
 
 
-def write_folder(archive: "Archive", detector: "Detector", place: Path) -> None:
-    from aeops.codec.archive import opened
-    from aeops.codec.images import image_names, require_images, write_images
-    from aeops.files import written_aside
+def write_folder(archive: "ArchiveContent", detector: "Detector", place: Path) -> None:
+    from aeops.codec.archive import decompress_samples
+    from aeops.codec.images import image_names, require_image_shape, write_images
+    from aeops.files import atomic_folder
 
-    require_images(detector.made_shape)
+    require_image_shape(detector.made_shape)
     names = image_names(archive.sources)
-    with written_aside(place) as folder:
-        write_images(folder, names, opened(archive, detector), detector.low, detector.high)
+    with atomic_folder(place) as folder:
+        write_images(folder, names, decompress_samples(archive, detector), detector.low, detector.high)

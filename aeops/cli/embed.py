@@ -116,12 +116,12 @@ def write(place: Path, parts: Iterator[Part], detector: "Detector") -> int:
     """Writes the table, part after part; returns how many rows it has."""
     import pyarrow.parquet as pq
 
-    from aeops.cli.outputs import new_file
+    from aeops.files import atomic_path
 
     tables = (embedded(part, detector) for part in parts)
     first = next(tables)
     rows = 0
-    with new_file(place) as aside, pq.ParquetWriter(aside, first.schema, compression="zstd") as writer:
+    with atomic_path(place) as tmp_path, pq.ParquetWriter(tmp_path, first.schema, compression="zstd") as writer:
         for table in chain([first], tables):
             writer.write_table(table)
             rows += table.num_rows

@@ -1,6 +1,5 @@
 """The checks behind `ae doctor`, each a question with an answer and what to type."""
 
-import fcntl
 import json
 import platform
 import shutil
@@ -13,8 +12,9 @@ from typing import Literal
 from aeops.data.dataset import content_sha256
 from aeops.errors import AeError
 from aeops.machine import platform_info
-from aeops.machine.environment import ROOM_NEEDED
-from aeops.machine.servers import running_prefect
+from aeops.machine.environment import DISK_SPACE_NEEDED
+from aeops.machine.lock import workspace_holder
+from aeops.machine.servers import find_running_prefect
 from aeops.project import Project
 from aeops.provenance.packages import differences
 from aeops.recipe.reader import load_recipe, recipe_names
@@ -78,25 +78,22 @@ def check_disk(project: Project) -> Finding:
     place = project.home if project.home.exists() else project.home.parent
     free = shutil.disk_usage(place).free
     says = f"{free / 2**30:.1f} GiB free for {project.home}"
-    if free < ROOM_NEEDED:
+    if free < DISK_SPACE_NEEDED:
         return Finding(
-            "fault", "disk", f"{says}; a run needs {ROOM_NEEDED / 2**20:.0f} MiB", "export AE_HOME=/a/folder/on/a/larger/disk"
+            "fault",
+            "disk",
+            f"{says}; a run needs {DISK_SPACE_NEEDED / 2**20:.0f} MiB",
+            "export AE_HOME=/a/folder/on/a/larger/disk",
         )
     return Finding("good", "disk", says)
 
 
 def check_lock(project: Project) -> Finding:
     """Whether a run is going on: a fact, no fault."""
-    file = project.locks / "run.lock"
-    if not file.is_file():
+    holder = workspace_holder(project)
+    if holder is None:
         return Finding("good", "run", "none going on")
-    with file.open("r+", encoding="utf-8") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = json.loads(lock.read() or "{}")
-            return Finding("note", "run", f"`{holder.get('purpose')}` is going on in process {holder.get('pid')}")
-    return Finding("good", "run", "none going on")
+    return Finding("note", "run", f"`{holder.get('purpose')}` is going on in process {holder.get('pid')}")
 
 
 def check_recipe(project: Project, name: str) -> Iterator[Finding]:
@@ -127,7 +124,7 @@ def check_remote(project: Project) -> Finding:
 
 
 def check_prefect(project: Project) -> Finding:
-    if address := running_prefect(project):
+    if address := find_running_prefect(project):
         return Finding("good", "prefect", f"server answers at {address}")
     return Finding("good", "prefect", "no server running: a run starts its own for as long as it needs it")
 

@@ -28,7 +28,7 @@ from aeops.cli import (
     up,
     why,
 )
-from aeops.errors import as_ae_error, tell
+from aeops.errors import as_ae_error, print_error
 
 VERBS = (
     *(run, score, serve, embed, compress, decompress, show, approve, reject),
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         known = as_ae_error(error)
         if known is None:
             raise
-        return tell(known)
+        return print_error(known)
 
 
 if __name__ == "__main__":

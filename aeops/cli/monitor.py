@@ -1,7 +1,10 @@
 """`ae monitor RECIPE`: one look at the champion: its signals as a table, and whether they ask for a retrain. Starts none."""
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from aeops.monitoring.verdict import MonitoringVerdict
 
 
 def add(verbs: Any) -> None:
@@ -23,7 +26,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from aeops.cli.history import moment
     from aeops.machine.environment import prepare_environment
-    from aeops.monitoring.check import look
+    from aeops.monitoring.check import run_check
     from aeops.project import find_project
     from aeops.recipe.reader import load_recipe
 
@@ -31,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     recipe = load_recipe(project, arguments.recipe)
     prepare_environment(project)
     now = datetime.now(UTC) if arguments.as_of is None else moment(arguments.as_of)
-    found = look(project, recipe, now, drift=True)
+    found = run_check(project, recipe, now, force_drift=True)
     if arguments.json:
         print(json.dumps(found, indent=2))
     else:
@@ -39,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def show(found: dict[str, Any], project: Any) -> None:
+def show(found: "MonitoringVerdict", project: Any) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -60,7 +63,7 @@ def show(found: dict[str, Any], project: Any) -> None:
             console.print(f"{name:<10} {file}", soft_wrap=True)
 
 
-def closing_lines(found: dict[str, Any]) -> list[str]:
+def closing_lines(found: "MonitoringVerdict") -> list[str]:
     decision = found["decision"]
     lines = [f"retrain    {'due' if decision['retrain'] else 'no'}: {'; '.join(decision['why'])}"]
     return [*lines, f"type       {decision['command']}"] if decision["retrain"] else lines

@@ -1,8 +1,6 @@
 """Files and folders that a verb writes where it is told to: never over something, never half of one."""
 
-import contextlib
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 from aeops.errors import UsageError
@@ -16,14 +14,3 @@ def require_new(place: Path) -> None:
         raise UsageError(f"no folder {place.parent} to write {place.name} to: make it, or give -o another name")
     if not os.access(place.parent, os.W_OK):
         raise UsageError(f"the folder {place.parent} is not yours to write: give -o another one")
-
-
-@contextlib.contextmanager
-def new_file(place: Path) -> Iterator[Path]:
-    """A path beside `place` to write to; what lies there becomes `place` once the block is done, and goes where it fails."""
-    aside = place.with_name(f".{place.name}.aside")
-    try:
-        yield aside
-        os.replace(aside, place)
-    finally:
-        aside.unlink(missing_ok=True)

@@ -20,13 +20,13 @@ def run(arguments: argparse.Namespace) -> int:
     """Prints what was compared and the verdict; returns 0 where it is identical or equivalent, else the gate's exit code."""
     recipe, which = recipe_and_version(arguments.version)
     from aeops.errors import GateError
-    from aeops.machine.environment import require_room
+    from aeops.machine.environment import require_disk_space
     from aeops.project import find_project
     from aeops.provenance.rebuild.execute import SUCCESSES, rebuild
     from aeops.registry.store import open_store
 
     project = find_project()
-    require_room(project)
+    require_disk_space(project)
     store = open_store(project)
     require_registered(project, store, recipe)
     done = rebuild(project, store, recipe, which, keep=arguments.keep)

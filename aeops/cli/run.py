@@ -21,7 +21,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Runs the training flow; returns 0 where its model is champion or waits for a person, else the gate's exit code."""
     started = time.monotonic()
     from aeops.errors import GateError
-    from aeops.machine.environment import prepare_environment, require_room
+    from aeops.machine.environment import prepare_environment, require_disk_space
     from aeops.machine.lock import run_lock
     from aeops.provenance.last_run import standing_result
     from aeops.recipe.reader import load_recipe
@@ -30,7 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     project = find_project()
     load_recipe(project, arguments.recipe, with_keys=True)
-    require_room(project)
+    require_disk_space(project)
     prepare_environment(project)
     with run_lock(project, f"ae run {arguments.recipe}"):
         summary = standing_result(project, arguments.recipe)
@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def run_flow(project: Project, recipe: str) -> "RunSummary":
     """The training flow in this process, with the servers it needs around it; returns its summary."""
-    from aeops.machine.servers import mlflow_migrations, prefect_access, prefect_server
+    from aeops.machine.servers import mlflow_migrations, prefect_credentials, prefect_server
     from aeops.stack.maintenance import crash_dead_runs
     from aeops.stack.prefect_api import PrefectApi
 
@@ -54,7 +54,7 @@ def run_flow(project: Project, recipe: str) -> "RunSummary":
         from flows.training import training
 
         wait_for_server()
-        for told in crash_dead_runs(PrefectApi(*prefect_access())):
+        for told in crash_dead_runs(PrefectApi(*prefect_credentials())):
             print(told, file=sys.stderr)
         try:
             return cast("RunSummary", training(recipe))  # without a deployment it is no other result

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from aeops.bundle.detector import Detector
     from aeops.kinds.samples import FileSamples
     from aeops.project import Project
+    from aeops.scoring.run_summary import InboxSummary
 
 ROWS = 40  # of the table; all flagged samples come first, so the rest can be left out
 
@@ -53,22 +54,22 @@ def run_inbox(arguments: argparse.Namespace) -> int:
     project = find_project()
     recipe = load_recipe(project, arguments.recipe, with_keys=True)
     prepare_environment(project)
-    told = score_inbox(project, recipe)
+    summary = score_inbox(project, recipe)
     if arguments.json:
         import json
 
-        print(json.dumps(told, indent=2))
+        print(json.dumps(summary, indent=2))
     else:
-        print_inbox(told)
+        print_inbox(summary)
     return 0
 
 
-def print_inbox(told: dict[str, Any]) -> None:
+def print_inbox(summary: "InboxSummary") -> None:
     """What was done with each file, and where to look."""
     from rich.console import Console
 
     console = Console(highlight=False, soft_wrap=True)
-    files = told["files"]
+    files = summary["files"]
     lines = [
         *((one["name"], f"{one['samples']:,} samples, {one['flagged']:,} flagged ({one['call']})") for one in files["taken"]),
         *((one["name"], f"refused: {one['reason']}") for one in files["refused"]),
@@ -79,10 +80,10 @@ def print_inbox(told: dict[str, Any]) -> None:
         console.print(f"{name}: {what}", markup=False)
     if len(lines) > ROWS:
         console.print(f"and {len(lines) - ROWS} more files")
-    console.print(f"{told['says']}", markup=False)
-    console.print(f"inbox      {told['inbox']}", markup=False)
-    if told["page"]:
-        console.print(f"page       {told['page']}", markup=False)
+    console.print(f"{summary['says']}", markup=False)
+    console.print(f"inbox      {summary['inbox']}", markup=False)
+    if summary["page"]:
+        console.print(f"page       {summary['page']}", markup=False)
 
 
 def run_file(arguments: argparse.Namespace) -> int:

@@ -1,16 +1,15 @@
 """`ae serve RECIPE`: the scoring service over a registered version, or over whatever the alias is on."""
 
 import argparse
-import errno
-import ipaddress
 import json
 import socket
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aeops.errors import DataError, InfrastructureError, UsageError
-from aeops.machine.ports import holder
+from aeops.errors import DataError, InfrastructureError
+from aeops.machine.network import http_address, open_listener
+from aeops.machine.passwords import server_password
 from aeops.project import Project, find_project
 from aeops.registry.aliases import CHAMPION
 
@@ -50,65 +49,20 @@ def run(arguments: argparse.Namespace) -> int:
 
     project = find_project()
     recipe = load_recipe(project, arguments.recipe, with_keys=True)
-    password = read_password(arguments.host, arguments.password_file)
-    with listen(arguments.host, arguments.port, arguments.recipe) as listener:
+    password = server_password(arguments.host, arguments.password_file)
+    with listen(arguments.host, arguments.port) as listener:
         serve(project, recipe, arguments.version, listener, password)
     return 0
 
 
-def read_password(host: str, file: Path | None) -> str | None:
-    """The password that is asked for; None where nobody is asked, which is allowed on this machine alone.
-
-    Raises:
-        UsageError: others can reach the address and there is no password, or it cannot be read.
-    """
-    if file is None:
-        if is_loopback(host):
-            return None
-        raise UsageError(
-            f"--host {host} lets others reach the service: give --password-file FILE, whose first line is the password of the "
-            "user ae, or leave --host out"
-        )
-    try:
-        password = file.read_text(encoding="utf-8").partition("\n")[0].strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--password-file {file} cannot be read ({error}): give a text file") from error
-    if not password:
-        raise UsageError(f"--password-file {file}: its first line is empty; a password is needed there")
-    return password
-
-
-def is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def listen(host: str, port: int, recipe: str) -> socket.socket:
-    """The listening socket, taken before anything slow is done.
-
-    Raises:
-        UsageError: no such address on this machine, or no such port.
-        InfrastructureError: the port is taken; says by whom, where that can be seen.
-    """
+def listen(host: str, port: int) -> socket.socket:
+    """Return the listening socket, taken before anything slow is done; raises as `open_listener` does."""
     from aeops.serving.limits import Limits
     from aeops.serving.timeouts import keep_only_living
 
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        listener = socket.create_server((host, port), family=family, backlog=512)
-        keep_only_living(listener, Limits())
-        return listener
-    except OverflowError as error:
-        raise UsageError(f"port {port} given; 0 to 65535 is allowed") from error
-    except OSError as error:
-        if error.errno not in (errno.EADDRINUSE, errno.EACCES):
-            raise UsageError(f"cannot listen at {host} ({error.strerror}); an address of this machine is allowed") from error
-        reason = f"is taken by {holder(port)}" if error.errno == errno.EADDRINUSE else "may not be used by you"
-        raise InfrastructureError(
-            f"port {port} {reason}: stop that, or type `ae serve {recipe} --port {port + 1 if port >= 1024 else 8100}`"
-        ) from error
+    listener = open_listener(host, port, backlog=512, default_port=8100)
+    keep_only_living(listener, Limits())
+    return listener
 
 
 def fetch(project: Project, recipe: str, which: str) -> tuple[str, Path]:
@@ -198,7 +152,7 @@ def uvicorn_server(service: "Service") -> "uvicorn.Server":
 def greeting(served: "Served", listener: socket.socket, password: str | None) -> str:
     """The address, and a command that can be pasted."""
     host, port = listener.getsockname()[:2]
-    address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    address = http_address(host, port)
     curl = "curl -s" if password is None else "curl -s -u ae"
     body = f"json.dumps(dict(inputs={sample(served.detector)}))"
     return (

@@ -3,6 +3,7 @@
 import argparse
 import json
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from aeops.project import find_project
@@ -19,20 +20,20 @@ def add(verbs: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Returns 0 where all that was asked for is well, or nothing was; else the infrastructure exit code."""
     from aeops.errors import InfrastructureError
-    from aeops.stack.status import gather
+    from aeops.stack.status import read_stack_status
 
-    facts = gather(find_project())
+    facts = read_stack_status(find_project())
     print(json.dumps(facts, indent=1)) if arguments.json else show(facts)
     return 0 if facts["well"] else InfrastructureError.exit_code
 
 
-def show(facts: dict[str, Any]) -> None:
+def show(facts: Mapping[str, Any]) -> None:
     """Each list as a table of plain text, as wide as it is."""
     print(facts["says"])
     for name, columns in TABLES.items():
         title, rows = name.replace("_", " "), facts[name]
         if not rows:
-            print(f"\n{title}: {'unknown, Prefect does not answer' if rows is None else 'none'}")
+            print(f"\n{title}: {'unknown, Prefect does not respond' if rows is None else 'none'}")
             continue
         words = [[column.replace("_", " ") for column in columns]]
         words += [[worded(row[column]) for column in columns] for row in rows]

@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from aeops.machine.stack_settings import Settings
     from aeops.project import Project
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 PORTS = {"mlflow_port": 5000, "prefect_port": 4200, "page_port": 8080, "score_port": 8100}
 
 
@@ -29,23 +28,23 @@ def add(verbs: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Returns 0 once everything answers."""
-    from aeops.machine.environment import prepare_environment, require_room
-    from aeops.stack.startup import bring_up, show_addresses, stay, wait_until_well
+    from aeops.machine.environment import prepare_environment, require_disk_space
+    from aeops.stack.startup import bring_up, show_addresses, stay_in_foreground, wait_for_stack
 
     project = find_project()
-    settings = asked(project, arguments)
-    require_room(project)
+    settings = requested_settings(project, arguments)
+    require_disk_space(project)
     prepare_environment(project)
     bring_up(project, settings)
-    wait_until_well(project, settings)
+    wait_for_stack(project, settings)
     show_addresses(project, settings)
     if arguments.foreground:
-        stay(project)
+        stay_in_foreground(project)
     return 0
 
 
-def asked(project: "Project", arguments: argparse.Namespace) -> "Settings":
-    """What is asked for: the options given, else those of the stack that runs, else the defaults.
+def requested_settings(project: "Project", arguments: argparse.Namespace) -> "Settings":
+    """Return the options given, else those of the stack that runs, else the defaults.
 
     Raises:
         UsageError: an address without a password, or other options than those of the stack that runs.
@@ -54,23 +53,33 @@ def asked(project: "Project", arguments: argparse.Namespace) -> "Settings":
     from pathlib import Path
     from uuid import uuid4
 
-    from aeops.machine.stack_settings import Settings, read_password, read_settings
+    from aeops.machine.passwords import read_password, server_password
+    from aeops.machine.stack_settings import Settings, read_settings
 
-    given = {name: getattr(arguments, name) for name in (*PORTS, "host", "password_file", "notify")}
-    given["notify"] = given["notify"] or os.environ.get("AE_NOTIFY_URL") or None
-    given = {name: value for name, value in given.items() if value is not None}
-    if "password_file" in given:
-        given["password_file"] = str(Path(given["password_file"]).expanduser().resolve())
-        read_password(Path(given["password_file"]))
+    options: dict[str, Any] = {}
+    for name in (*PORTS, "host", "password_file"):
+        if getattr(arguments, name) is not None:
+            options[name] = getattr(arguments, name)
+    if "password_file" in options:
+        options["password_file"] = str(Path(options["password_file"]).expanduser().resolve())
+    if notify_url := arguments.notify or os.environ.get("AE_NOTIFY_URL"):
+        options["notify_url"] = notify_url
     running = read_settings(project)
     if running:
-        fixed = {name: value for name, value in given.items() if name != "notify" and asdict(running)[name] != value}
-        if fixed:
-            told = ", ".join(f"{name.replace('_', '-')} {asdict(running)[name]}, not {value}" for name, value in fixed.items())
-            raise UsageError(f"the stack runs already, with {told}: type `ae down`, then the same command again")
-    settings = replace(running or Settings(), **given, asked=uuid4().hex)
-    if settings.host not in LOOPBACK and settings.password_file is None:
-        raise UsageError(f"--host {settings.host} is open to others: give --password-file FILE with it (127.0.0.1 needs none)")
+        current = asdict(running)
+        differences = []
+        for name, value in options.items():
+            if name != "notify_url" and current[name] != value:
+                differences.append(f"{name.replace('_', '-')} {current[name]}, not {value}")
+        if differences:
+            raise UsageError(
+                f"the stack runs already, with {', '.join(differences)}: type `ae down`, then the same command again"
+            )
+    settings = replace(running or Settings(), **options, request_id=uuid4().hex)
+    if settings.password_file is None:
+        server_password(settings.host, None)
+    else:
+        read_password(Path(settings.password_file))
     check_ports(settings)
     return settings
 

@@ -1,7 +1,7 @@
-"""Samples to an archive and back, through a model whose codes are words.
+"""Compress samples to an archive and decompress them, by a model whose codes are indices into a codebook.
 
->>> archive = archived(detector, "mnist-codec", "3", [(Source("digits.npy", 2000), samples)])
->>> for images in opened(archive, detector): ...      # what the model makes of the words, in raw units
+archive = compress_samples(detector, "mnist-codec", "3", [((ArchiveSource("digits.npy", 2000),), samples)])
+for images in decompress_samples(archive, detector): ...      # reconstructions in raw units
 """
 
 from collections.abc import Iterable, Iterator
@@ -9,16 +9,16 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from aeops.bundle.detector import Detector
-from aeops.codec.coding import decode_words, encode_words
-from aeops.codec.container import BLOCK, DIGEST_BYTES, Archive, Source
+from aeops.codec.coding import decode_indices, encode_indices
+from aeops.codec.container import BLOCK_SAMPLES, DIGEST_BYTES, ArchiveContent, ArchiveSource
 from aeops.errors import DataError, UsageError
 
 
-def require_words(detector: Detector, recipe: str) -> np.ndarray:
-    """How often each word stands in each slot of the training samples' codes, (slots, words).
+def require_quantised(detector: Detector, recipe: str) -> np.ndarray:
+    """Return how often each codebook entry occurs in each slot of the training samples' codes, (slots, entries).
 
     Raises:
-        UsageError: the model's codes are not made of words, or its samples are texts.
+        UsageError: the model's codes are not quantised, or its samples are texts.
     """
     if detector.kind_module.NOT_COMPRESSIBLE:
         raise UsageError(f"{recipe} is about {detector.kind_module.NOT_COMPRESSIBLE}; images and series are allowed")
@@ -31,50 +31,56 @@ def require_words(detector: Detector, recipe: str) -> np.ndarray:
     return detector.word_counts
 
 
-def archived(detector: Detector, recipe: str, version: str, samples: Iterable[tuple[tuple[Source, ...], np.ndarray]]) -> Archive:
-    """The samples as an archive.
+def compress_samples(
+    detector: Detector, recipe: str, version: str, samples: Iterable[tuple[tuple[ArchiveSource, ...], np.ndarray]]
+) -> ArchiveContent:
+    """Compress samples to an archive.
 
     Args:
-        detector: the registered bundle.
-        recipe, version: what the registry calls it.
-        samples: each array (n, *shape) in raw units, with the files that it came from.
+        detector: of the registered bundle.
+        recipe: name of the model in the registry.
+        version: its version there.
+        samples: arrays (n, *shape) in raw units, each with the files that it came from.
 
     Raises:
-        UsageError: as `require_words`.
-        DataError: samples that the model does not take.
+        UsageError: as `require_quantised`.
+        DataError: the model does not accept the samples.
     """
-    counts = require_words(detector, recipe)
-    sources: list[Source] = []
+    counts = require_quantised(detector, recipe)
+    sources: list[ArchiveSource] = []
     parts = []
     for files, values in samples:
         sources += files
-        parts.append(words_of(detector, files, values))
-    words = np.concatenate(parts)
-    return Archive(
+        parts.append(_encode_samples(detector, files, values))
+    indices = np.concatenate(parts)
+    blocks = []
+    for start in range(0, len(indices), BLOCK_SAMPLES):
+        blocks.append(encode_indices(indices[start : start + BLOCK_SAMPLES], counts))
+    return ArchiveContent(
         recipe=recipe,
         version=version,
         bundle=detector.sha256[: 2 * DIGEST_BYTES],
         shape=detector.shape,
         sources=tuple(sources),
-        blocks=tuple(encode_words(words[first : first + BLOCK], counts) for first in range(0, len(words), BLOCK)),
+        blocks=tuple(blocks),
     )
 
 
-def words_of(detector: Detector, files: tuple[Source, ...], values: np.ndarray) -> np.ndarray:
-    """The samples' words, (n, slots) int64."""
+def _encode_samples(detector: Detector, files: tuple[ArchiveSource, ...], values: np.ndarray) -> np.ndarray:
+    """Return the samples' code indices, (n, slots) int64."""
     try:
         return detector.score(values, code=True)["code"]
     except DataError as error:
         raise DataError(f"{files[0].name}{' and others' * (len(files) > 1)}: {error}") from error
 
 
-def opened(archive: Archive, detector: Detector) -> Iterator[np.ndarray]:
-    """What the model makes of the archive's words, a block at a time: (n, *made_shape) in raw units.
+def decompress_samples(archive: ArchiveContent, detector: Detector) -> Iterator[np.ndarray]:
+    """Yield the reconstructions of the archive's samples, a block at a time: (n, *made_shape) in raw units.
 
     Raises:
-        UsageError: as `require_words`.
-        DataError: the words cannot be read.
+        UsageError: as `require_quantised`.
+        DataError: the code indices cannot be decoded.
     """
-    counts = require_words(detector, archive.recipe)
-    for coded, samples in zip(archive.blocks, archive.block_sizes, strict=True):
-        yield detector.decode(decode_words(coded, counts, samples))
+    counts = require_quantised(detector, archive.recipe)
+    for block, sample_count in zip(archive.blocks, archive.block_sizes, strict=True):
+        yield detector.decode(decode_indices(block, counts, sample_count))

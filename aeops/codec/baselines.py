@@ -1,4 +1,4 @@
-"""JPEG, WebP and PNG of images, as Pillow writes them at the least size: what a learned codec is measured beside."""
+"""Encode images as JPEG, WebP and PNG by Pillow at the smallest size, as baselines of a learned codec."""
 
 import io
 from dataclasses import dataclass
@@ -6,64 +6,71 @@ from typing import Any
 
 import numpy as np
 
-# Each format's settings for the smallest files; `quality` comes beside them for the first two.
-FORMATS: dict[str, dict[str, Any]] = {"JPEG": {"optimize": True}, "WebP": {"method": 6}, "PNG": {"optimize": True}}
+# Each format's settings for the smallest files; `quality` is added for the first two.
+FORMAT_SETTINGS: dict[str, dict[str, Any]] = {"JPEG": {"optimize": True}, "WebP": {"method": 6}, "PNG": {"optimize": True}}
 
 
 @dataclass(frozen=True)
-class Coded:
-    """What a format makes of a set of images.
+class EncodedImages:
+    """The result of encoding a set of images in one format.
 
     Attributes:
-        stored: bytes of each image's file, (n,).
-        blank: bytes of the file of a black image of that size.
-        made: the images that come out again, uint8 (n, c, h, w).
+        file_sizes: bytes of each image's file, (n,).
+        black_size: bytes of the file of a black image of that size.
+        decoded_images: the decoded images, uint8 (n, c, h, w).
     """
 
-    stored: np.ndarray
-    blank: int
-    made: np.ndarray
+    file_sizes: np.ndarray
+    black_size: int
+    decoded_images: np.ndarray
 
     @property
     def header_free(self) -> float:
-        """Mean bytes a file beyond those of a black image's: what the format spends on saying something.
+        """Mean bytes a file beyond those of a black image's: what the format spends on the content.
 
-        More than the format's headers goes off (of WebP the RIFF and VP8 headers are 30 bytes, a black image takes 58), so
-        that this is the least that a set of images in one file with one common header could take.
+        More than the format's headers is subtracted (of WebP the RIFF and VP8 headers are 30 bytes, a black image takes 58),
+        so this is a lower bound for a set of images in one file with one common header.
         """
-        return float(self.stored.mean()) - self.blank
+        return float(self.file_sizes.mean()) - self.black_size
 
 
-def coded(images: np.ndarray, form: str, quality: int | None = None) -> Coded:
-    """Writes each image to memory and reads it again.
+def encode_images(images: np.ndarray, image_format: str, quality: int | None = None) -> EncodedImages:
+    """Encode each image in memory and decode it again.
 
     Args:
         images: uint8 (n, c, h, w), c being 1 or 3.
-        form: one of FORMATS.
+        image_format: one of FORMAT_SETTINGS.
         quality: 0 to 100, for JPEG and WebP.
     """
-    files = [written(image, form, quality) for image in images]
-    return Coded(
-        stored=np.array([len(file) for file in files]),
-        blank=len(written(np.zeros_like(images[0]), form, quality)),
-        made=np.stack([read(file, len(images[0])) for file in files]),
+    file_sizes, decoded_images = [], []
+    for image in images:
+        file = _encode_image(image, image_format, quality)
+        file_sizes.append(len(file))
+        decoded_images.append(_decode_image(file, len(image)))
+    return EncodedImages(
+        file_sizes=np.array(file_sizes),
+        black_size=len(_encode_image(np.zeros_like(images[0]), image_format, quality)),
+        decoded_images=np.stack(decoded_images),
     )
 
 
-def written(image: np.ndarray, form: str, quality: int | None) -> bytes:
+def _encode_image(image: np.ndarray, image_format: str, quality: int | None) -> bytes:
     from PIL import Image
 
-    given = {} if quality is None else {"quality": max(1, quality) if form == "JPEG" else quality}  # JPEG has no quality 0
+    settings = dict(FORMAT_SETTINGS[image_format])
+    if quality is not None:
+        settings["quality"] = max(1, quality) if image_format == "JPEG" else quality  # JPEG has no quality 0
     buffer = io.BytesIO()
     pixels = image[0] if len(image) == 1 else image.transpose(1, 2, 0)
-    Image.fromarray(pixels).save(buffer, form, **FORMATS[form], **given)
+    Image.fromarray(pixels).save(buffer, image_format, **settings)
     return buffer.getvalue()
 
 
-def read(file: bytes, channels: int) -> np.ndarray:
-    """An image's pixels, uint8 (channels, h, w)."""
+def _decode_image(file: bytes, channels: int) -> np.ndarray:
+    """Return an image's pixels, uint8 (channels, h, w)."""
     from PIL import Image
 
     with Image.open(io.BytesIO(file)) as image:
-        pixels = np.asarray(image.convert("L" if channels == 1 else "RGB"))
-    return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
+        if channels == 1:
+            return np.asarray(image.convert("L"))[None]
+        return np.asarray(image.convert("RGB")).transpose(2, 0, 1)

@@ -1,7 +1,7 @@
-"""Words of a learned codebook as bits and back: range coding (Martin 1979) with one static model a slot.
+"""Encode indices into a learned codebook as bits: range coding (Martin 1979) with one static model a slot.
 
-How likely a word is comes from the words of the training samples, which are in the bundle: nothing but the words has to be
-sent. Probabilities are whole numbers over 2^24, so that every machine comes to the same bits.
+The probability of an index comes from the training samples' codes, whose counts are in the bundle: nothing but the indices has
+to be sent. Probabilities are whole numbers over 2^24, so that every machine computes the same bits.
 """
 
 import zlib
@@ -11,80 +11,82 @@ import numpy as np
 
 from aeops.errors import DataError
 
-TOTAL = 2**24  # what the probabilities of a slot's words sum to in constriction's coder
-CHECK_BYTES = 4  # CRC-32 of the words, before their bits
+TOTAL_FREQUENCY = 2**24  # sum of the frequencies of a slot's indices in constriction's coder
+CHECK_BYTES = 4  # CRC-32 of the indices, before their bits
 
 
-def encode_words(words: np.ndarray, counts: np.ndarray) -> bytes:
-    """The words (n, slots) as bytes, slot after slot: first their CRC-32, then their bits.
+def encode_indices(indices: np.ndarray, counts: np.ndarray) -> bytes:
+    """Return code indices as bytes, slot after slot: first their CRC-32, then their bits.
 
     Args:
-        words: int64, each from 0 to words - 1.
-        counts: how often each word was seen in each slot, (slots, words) int64.
+        indices: (n, slots) int64, each from 0 to entries - 1.
+        counts: how often each index occurred in each slot, (slots, entries) int64.
     """
     encoder = constriction.stream.queue.RangeEncoder()
-    for column, model in zip(words.T.astype(np.int32), models(counts), strict=True):
+    for column, model in zip(indices.T.astype(np.int32), _slot_models(counts), strict=True):
         encoder.encode(np.ascontiguousarray(column), model)
     bits: bytes = encoder.get_compressed().astype("<u4").tobytes()
-    return check(words) + bits
+    return _indices_crc(indices) + bits
 
 
-def decode_words(coded: bytes, counts: np.ndarray, samples: int) -> np.ndarray:
-    """The inverse of `encode_words` for as many samples: (samples, slots) int64.
+def decode_indices(data: bytes, counts: np.ndarray, samples: int) -> np.ndarray:
+    """Return the indices that `encode_indices` has encoded, (samples, slots) int64.
+
+    Args:
+        data: the bytes.
+        counts: those that the indices were encoded with.
+        samples: how many there are.
 
     Raises:
-        DataError: other words come out than went in.
+        DataError: the decoded indices are not those that were encoded.
     """
-    decoder = constriction.stream.queue.RangeDecoder(stream_of(coded))
+    decoder = constriction.stream.queue.RangeDecoder(_read_stream(data))
     try:
-        words = np.stack([decoder.decode(model, samples) for model in models(counts)], axis=1).astype(np.int64)
-    except AssertionError as error:  # constriction's word for bits that no words of these counts become
-        raise other_words() from error
-    if check(words) != coded[:CHECK_BYTES]:
-        raise other_words()
-    return words
+        columns = [decoder.decode(model, samples) for model in _slot_models(counts)]
+    except AssertionError as error:  # raised by constriction for bits that no indices of these counts become
+        raise _mismatch_error() from error
+    indices = np.stack(columns, axis=1).astype(np.int64)
+    if _indices_crc(indices) != data[:CHECK_BYTES]:
+        raise _mismatch_error()
+    return indices
 
 
-def stream_of(coded: bytes) -> np.ndarray:
-    if len(coded) < CHECK_BYTES or len(coded) % 4:
-        raise other_words()
-    return np.frombuffer(coded, "<u4", offset=CHECK_BYTES).astype(np.uint32)
+def _read_stream(data: bytes) -> np.ndarray:
+    if len(data) < CHECK_BYTES or len(data) % 4:
+        raise _mismatch_error()
+    return np.frombuffer(data, "<u4", offset=CHECK_BYTES).astype(np.uint32)
 
 
-def check(words: np.ndarray) -> bytes:
-    return zlib.crc32(words.astype("<i8").tobytes()).to_bytes(CHECK_BYTES, "little")
+def _indices_crc(indices: np.ndarray) -> bytes:
+    return zlib.crc32(indices.astype("<i8").tobytes()).to_bytes(CHECK_BYTES, "little")
 
 
-def other_words() -> DataError:
+def _mismatch_error() -> DataError:
+    from importlib.metadata import version
+
     return DataError(
-        "the words that come out are not those that went in: what wrote them coded them otherwise than "
-        f"constriction {constriction_version()} here does; bring the project to the version that wrote them"
+        "the decoded code indices are not those that went in: they were encoded otherwise than by "
+        f"constriction {version('constriction')}; bring the project to the version that wrote them"
     )
 
 
-def constriction_version() -> str:
-    from importlib.metadata import version
+def index_frequencies(counts: np.ndarray) -> np.ndarray:
+    """Return each index's probability as a whole number over TOTAL_FREQUENCY, (slots, entries) int64; each is at least 1.
 
-    return version("constriction")
-
-
-def frequencies(counts: np.ndarray) -> np.ndarray:
-    """Each word's probability as a whole number over TOTAL, (slots, words) int64; each is at least 1.
-
-    In proportion to counts + 1/2 (Krichevsky and Trofimov 1981): a word that was never seen can still be sent.
+    In proportion to counts + 1/2 (Krichevsky and Trofimov 1981): an index that never occurred can still be sent.
     """
     weights = 2 * counts.astype(np.int64) + 1
-    room = TOTAL - counts.shape[1]
-    shares = weights * room // weights.sum(axis=1, keepdims=True)
-    shares[np.arange(len(shares)), shares.argmax(axis=1)] += room - shares.sum(axis=1)
+    free_total = TOTAL_FREQUENCY - counts.shape[1]
+    shares = weights * free_total // weights.sum(axis=1, keepdims=True)
+    shares[np.arange(len(shares)), shares.argmax(axis=1)] += free_total - shares.sum(axis=1)
     return np.asarray(shares + 1)
 
 
-def models(counts: np.ndarray) -> list["constriction.stream.model.Categorical"]:
-    """One of constriction's models a slot, with exactly our frequencies.
+def _slot_models(counts: np.ndarray) -> list["constriction.stream.model.Categorical"]:
+    """Return one of constriction's models a slot, with exactly our frequencies.
 
-    It scales what it is given to a sum of TOTAL - words, rounds, and adds 1 to each: given whole numbers with that sum,
+    It scales its input to a sum of TOTAL_FREQUENCY - entries, rounds, and adds 1 to each: for whole numbers with that sum,
     it has nothing to round.
     """
-    given = (frequencies(counts) - 1).astype(np.float64)
-    return [constriction.stream.model.Categorical(row, perfect=False) for row in given]
+    weights = (index_frequencies(counts) - 1).astype(np.float64)
+    return [constriction.stream.model.Categorical(row, perfect=False) for row in weights]

@@ -4,7 +4,6 @@ As built, every page asks six hosts for scripts and styles, and a seventh for a 
 index pages are written here: those of Great Expectations are filled by scripts.
 """
 
-import os
 import re
 import shutil
 from collections.abc import Mapping
@@ -13,7 +12,7 @@ from importlib import resources
 from pathlib import Path
 
 from aeops.data.validation import Result
-from aeops.files import replace_folder
+from aeops.files import atomic_write, replace_folder
 
 # Browsers hold the pages to it, whatever a later release of Great Expectations writes into them.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
@@ -99,6 +98,4 @@ def write_index(data_docs: Path) -> None:
     for place in sorted(data_docs.glob(f"[!.]*/{OUTCOME}")):
         name, outcome = escape(place.parent.name), escape(place.read_text(encoding="utf-8").strip())
         rows.append(f'<tr><td><a href="{name}/index.html">{name}</a></td><td class="{outcome}">{outcome}</td></tr>')
-    aside = data_docs / ".index.html.aside"
-    aside.write_text(own_page("Data validation", table(("Dataset", "Last validation"), rows)), encoding="utf-8")
-    os.replace(aside, data_docs / "index.html")
+    atomic_write(data_docs / "index.html", own_page("Data validation", table(("Dataset", "Last validation"), rows)))

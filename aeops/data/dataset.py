@@ -9,15 +9,13 @@ Nothing in these files tells when, where or how often they were made: equal samp
 Standard library only on import, so that a light process can ask for a dataset's hash.
 """
 
-import hashlib
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aeops.errors import DataError
-from aeops.files import file_sha256, read_json
+from aeops.files import data_sha256, file_sha256, read_json, recover_folder, replace_folder
 from aeops.kinds.interface import load_kind
 
 if TYPE_CHECKING:
@@ -34,7 +32,7 @@ RECEIPT = "receipt.json"
 
 def lines_sha256(sums: dict[str, str]) -> str:
     """SHA-256 over the lines "<sum>  <name>", sorted by name, as sha256sum writes them."""
-    return hashlib.sha256("".join(f"{sums[name]}  {name}\n" for name in sorted(sums)).encode()).hexdigest()
+    return data_sha256("".join(f"{sums[name]}  {name}\n" for name in sorted(sums)))
 
 
 def content_sha256(folder: Path) -> str:
@@ -114,10 +112,8 @@ def aside_folder(place: Path) -> Path:
 def recover(place: Path) -> None:
     """Ends what a crash of `swap` or before it left: `place` is the old dataset or the new one, whole; the rest goes."""
     aside = aside_folder(place)
-    if (aside / "old").is_dir() and not place.exists():
-        os.rename(aside / "old", place)
-    if aside.is_dir():
-        shutil.rmtree(aside)
+    recover_folder(aside / "new", place)
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def swap(built: Path, place: Path) -> None:
@@ -126,11 +122,5 @@ def swap(built: Path, place: Path) -> None:
     Killed before the first rename: the old one is in place. Between the two: the old one is whole in the aside folder
     and `recover` puts it back. After the second: the new one is in place.
     """
-    aside = aside_folder(place)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    if place.exists():
-        os.rename(place, aside / "old")
-    os.rename(built, place)
-    if (aside / "old").exists():
-        os.rename(aside / "old", aside / "gone")  # so that no later `recover` takes a half-deleted folder for the old one
-    shutil.rmtree(aside)
+    replace_folder(built, place)
+    shutil.rmtree(aside_folder(place))

@@ -1,6 +1,7 @@
 """The only door to DVC: its command line, in a subprocess. Call it while holding the run lock."""
 
 import configparser
+import io
 import json
 import os
 from collections.abc import Callable
@@ -8,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from aeops.errors import DataError, InfrastructureError
+from aeops.files import atomic_write
 from aeops.machine.child_process import run_module
 from aeops.project import Project
 
 STAGES = ("prepare", "train", "evaluate", "gate")
 
 
-def dvc(project: Project, *arguments: str, meanwhile: Callable[[], None] | None = None) -> str:
+def dvc(project: Project, *arguments: str, on_poll: Callable[[], None] | None = None) -> str:
     """Runs one DVC command and returns what it printed.
 
     Raises:
@@ -22,12 +24,12 @@ def dvc(project: Project, *arguments: str, meanwhile: Callable[[], None] | None 
     """
     free_stale_lock(project)
     keep_state_in_home(project)
-    return call(project, *arguments, meanwhile=meanwhile)
+    return call(project, *arguments, on_poll=on_poll)
 
 
-def call(project: Project, *arguments: str, meanwhile: Callable[[], None] | None = None) -> str:
+def call(project: Project, *arguments: str, on_poll: Callable[[], None] | None = None) -> str:
     log = project.logs / f"dvc-{arguments[0]}.log"
-    return run_module(["dvc", *arguments], root=project.root, home=project.home, log=log, meanwhile=meanwhile)
+    return run_module(["dvc", *arguments], root=project.root, home=project.home, log=log, on_poll=on_poll)
 
 
 def free_stale_lock(project: Project) -> None:
@@ -49,10 +51,9 @@ def keep_state_in_home(project: Project) -> None:
     if not config.has_section(section):
         config.add_section(section)
     config.set(section, "url", url)
-    aside = local.with_suffix(".aside")
-    with aside.open("w", encoding="utf-8") as file:
-        config.write(file)
-    aside.replace(local)
+    text = io.StringIO()
+    config.write(text)
+    atomic_write(local, text.getvalue())
 
 
 def add_data(project: Project) -> str:
@@ -69,9 +70,9 @@ def data_hash(project: Project) -> str:
     return str(yaml.safe_load((project.root / "data.dvc").read_text(encoding="utf-8"))["outs"][0]["md5"])
 
 
-def reproduce(project: Project, stage: str, recipe: str, meanwhile: Callable[[], None] | None = None) -> bool:
+def reproduce(project: Project, stage: str, recipe: str, on_poll: Callable[[], None] | None = None) -> bool:
     """Brings one stage of a recipe up to date; returns whether its command ran (False: unchanged or restored)."""
-    output = dvc(project, "repro", "--single-item", f"{stage}@{recipe}", meanwhile=meanwhile)
+    output = dvc(project, "repro", "--single-item", f"{stage}@{recipe}", on_poll=on_poll)
     return "Running stage" in output
 
 

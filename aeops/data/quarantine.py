@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from aeops.data.array_files import write_npy_file, write_parquet
 from aeops.data.dataset import read_shards
-from aeops.files import read_json, write_npy, write_parquet, written_aside
+from aeops.files import atomic_folder, read_json
 
 STATISTICS = [  # those of them that the index has
     *("shape", "dtype", "low", "high", "mean", "std", "nans", "characters", "letters", "filled", "readable"),
@@ -28,6 +29,6 @@ def write_quarantine(place: Path, incoming: Path, index: pd.DataFrame, reasons: 
     table.insert(1, "reasons", [reasons[identity] for identity in rows["id"]])
     facts = read_json(incoming / "dataset.json")
     blocks = (block for _, block in read_shards(incoming, rows))
-    with written_aside(place) as folder:
+    with atomic_folder(place) as folder:
         write_parquet(folder / "rows.parquet", table)
-        write_npy(folder / "samples.npy", (len(rows), *facts["shape"]), np.dtype(facts["dtype"]), blocks)
+        write_npy_file(folder / "samples.npy", (len(rows), *facts["shape"]), np.dtype(facts["dtype"]), blocks)

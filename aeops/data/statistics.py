@@ -1,14 +1,14 @@
 """The hash and the shape of each sample, whatever its kind."""
 
-import hashlib
-
 import numpy as np
+
+from aeops.files import data_sha256
 
 
 def sample_sha256(samples: np.ndarray) -> list[str]:
     """SHA-256 over dtype, shape and bytes of each sample of (n, ...)."""
     kind = f"{samples.dtype.name} {shape_text(samples)} ".encode()
-    return [hashlib.sha256(kind + sample.tobytes()).hexdigest() for sample in samples]
+    return [data_sha256(kind + sample.tobytes()) for sample in samples]
 
 
 def shape_text(samples: np.ndarray) -> str:

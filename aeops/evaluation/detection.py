@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-from scipy.stats import norm, rankdata
+from scipy.stats import norm
 from sklearn.decomposition import PCA
 from sklearn.metrics import average_precision_score
 from sklearn.neighbors import NearestNeighbors
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from aeops.errors import UsageError
+from aeops.gate.auroc import estimate_auroc
 
 
 @dataclass(frozen=True)
@@ -31,25 +32,9 @@ class Ranking:
 
 def ranking(score: np.ndarray, novelty: np.ndarray) -> Ranking:
     """How well `score` (n,) ranks samples where `novelty` (n,) is true above the others; there must be some of both."""
-    auroc, variance = delong(score[novelty], score[~novelty])
+    auroc, variance = estimate_auroc(score[novelty], score[~novelty])
     precision = float(average_precision_score(novelty, score))
     return Ranking(auroc, precision, logit_interval(auroc, variance))
-
-
-def delong(positives: np.ndarray, negatives: np.ndarray) -> tuple[float, float]:
-    """AUROC and the variance of its estimate, by DeLong et al. (1988, Biometrics 44).
-
-    Midranks give the two sets of structural components in O(n log n), as in Sun and Xu (2014, IEEE SPL 21).
-
-    Returns:
-        The AUROC in [0, 1] and its variance; the variance is 0 where a class has a single member.
-    """
-    m, n = len(positives), len(negatives)
-    both = rankdata(np.concatenate([positives, negatives]))
-    of_positives = (both[:m] - rankdata(positives)) / n  # share of negatives below each positive
-    of_negatives = 1 - (both[m:] - rankdata(negatives)) / m  # share of positives above each negative
-    variance = sum(float(part.var(ddof=1)) / len(part) for part in (of_positives, of_negatives) if len(part) > 1)
-    return float(of_positives.mean()), variance
 
 
 def logit_interval(auroc: float, variance: float, level: float = 0.95) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""Challenger against champion on the same samples: how large each difference is, how sure, and what follows from that.
+"""Compare challenger and champion on the same samples: how large each difference is, how sure, and what follows from that.
 
 A difference is positive where the challenger is better. Each comparison makes three claims, each with a one-sided p-value:
 
@@ -12,41 +12,42 @@ Samples of one group (tiles of a page, sentences of a document) are no independe
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from scipy.stats import norm, rankdata
 
+from aeops.gate.auroc import grouped_variance, structural_components
+from aeops.gate.documents import ComparisonRecord
 from aeops.recipe.gate_rules import AUROC, ERROR, Rule
 from aeops.recipe.gate_rules import BETTER as NEEDS_BETTER
 from aeops.recipe.gate_rules import NOT_WORSE as NEEDS_NOT_WORSE
 
 LEVEL = 0.025  # one-sided, of each claim over all comparisons of a recipe
-DRAWS = 4000  # of a bootstrap, at least
-DRAWS_A_COMPARISON = 1000  # at least: the correction asks for p-values as small as LEVEL / comparisons
+MIN_DRAWS = 4000  # of a bootstrap
+DRAWS_PER_COMPARISON = 1000  # at least: the correction asks for p-values as small as LEVEL / comparisons
 SEED = 1_442_695_041  # of the draws: the same evidence gives the same verdict
-ROUNDING = 1e-12  # of the largest error, below which a residual is none
-DRAWN_AT_ONCE = 2**21  # numbers in memory
-FEWEST = 20  # groups of normals, or of novelty, below which nothing is claimed
-WORN = 0.5  # chance of luck from which a holdout is worn
+RESIDUAL_TOLERANCE = 1e-12  # of the largest error, below which a residual counts as 0
+MAX_DRAWN_NUMBERS = 2**21  # in memory at once
+MIN_GROUPS = 20  # of normals, or of novelty, below which nothing is claimed
+REUSE_LIMIT = 0.5  # probability of a false acceptance from which the test samples are used up
 
 BETTER, NOT_WORSE, WORSE, CANNOT_TELL = "better", "not worse", "worse", "cannot tell"
-CLAIMS = (BETTER, WORSE, NOT_WORSE)  # the first that holds is the verdict: what is better is not worse, too
-GRAVEST_FIRST = (WORSE, CANNOT_TELL, BETTER, NOT_WORSE)  # the first among the comparisons' is the recipe's
-SUFFICE = {NEEDS_NOT_WORSE: (BETTER, NOT_WORSE), NEEDS_BETTER: (BETTER,)}  # verdicts, by what a rule needs
-EVERYWHERE = "all"  # the slice that holds every sample
+CLAIM_ORDER = (BETTER, WORSE, NOT_WORSE)  # the first that holds is the verdict: what is better is not worse, too
+SEVERITY_ORDER = (WORSE, CANNOT_TELL, BETTER, NOT_WORSE)  # the first among the comparisons' is the recipe's
+SUFFICIENT_VERDICTS = {NEEDS_NOT_WORSE: (BETTER, NOT_WORSE), NEEDS_BETTER: (BETTER,)}  # by what a rule needs
+ALL_SAMPLES = "all"  # the slice that holds every sample
 
 
 @dataclass(frozen=True)
-class Holdout:
-    """What is known of the test samples.
+class HoldoutSamples:
+    """Labels of the test samples.
 
     Attributes:
         novelty: bool (n,).
         label: int64 (n,); -1 where a sample has none.
-        group: (n,) of anything that can be told apart; samples of one group belong together.
+        group: (n,) of any comparable values; samples of one group belong together.
     """
 
     novelty: np.ndarray
@@ -55,12 +56,12 @@ class Holdout:
 
 
 @dataclass(frozen=True)
-class Scored:
-    """What one model makes of the test samples.
+class ModelScores:
+    """Errors and scores of one model on the test samples.
 
     Attributes:
-        error: of each sample's reconstruction, (n,); 0 is perfect.
-        score: (n,); the higher, the stranger.
+        error: reconstruction error of each sample, (n,); 0 is perfect.
+        score: anomaly score of each sample, (n,); higher is more anomalous.
     """
 
     error: np.ndarray
@@ -68,8 +69,8 @@ class Scored:
 
 
 @dataclass(frozen=True)
-class Question:
-    """One comparison that a rule asks for: its samples are those where `rows`, bool (n,), is true."""
+class ComparisonSpec:
+    """One comparison that a rule asks for, on the samples where `rows`, bool (n,), is true."""
 
     name: str
     metric: str
@@ -80,85 +81,95 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Difference:
-    """How far the challenger is ahead, with the law of its error.
+class NotComparable:
+    """A comparison that could not be made, and the reason."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """An estimated difference between challenger and champion, with its sampling distribution.
 
     Attributes:
-        champion, challenger: mean error, or AUROC.
+        champion: its mean error, or its AUROC.
+        challenger: its mean error, or its AUROC.
         value: the difference, positive where the challenger is better: a share of the champion's error, or of AUROCs.
-        error: its standard error; 0 where both models say the same of every sample, so that the difference is known.
-        draws: of (estimate - truth) / standard error, (draws,), NaN where a draw tells nothing; None for the normal law.
-        faultless: where both models rank without a fault, how many pairs of a novelty and a normal there are that share no
-            sample and no group: no standard error can be told then; else 0.
+        standard_error: of `value`; 0 where the two models agree on every sample, so that the difference is known.
+        draws: of (estimate - truth) / standard error, (draws,), NaN where a draw holds no error; None for the normal law.
+        separable_pairs: where both models rank without an error, how many pairs of a novelty and a normal there are that
+            share no sample and no group: the standard error cannot be estimated then. Else 0.
     """
 
     champion: float
     challenger: float
     value: float
-    error: float
+    standard_error: float
     draws: np.ndarray | None = None
-    faultless: int = 0
+    separable_pairs: int = 0
 
     def p_above(self, bound: float) -> float:
-        """p-value of the claim that the true difference is above `bound`."""
-        if self.faultless:
-            # A challenger with an AUROC of 1 + bound ranks that many separate pairs without a fault this often at most.
-            return (1 + bound) ** self.faultless if bound < 0 else 1.0
-        if self.error == 0:
-            return 0.0 if self.value > bound else 1.0
-        t = (self.value - bound) / self.error
+        """Return the p-value of the claim that the true difference is above `bound`."""
+        if self.separable_pairs:
+            # A challenger with an AUROC of 1 + bound ranks that many separate pairs without an error this often at most.
+            if bound < 0:
+                return (1 + bound) ** self.separable_pairs
+            return 1.0
+        if self.standard_error == 0:
+            return float(self.value <= bound)
+        t = (self.value - bound) / self.standard_error
         if self.draws is None:
             return float(norm.sf(t))
-        return (1 + int((self._high >= t).sum())) / (1 + len(self.draws))
+        return (1 + int((self._upper_draws >= t).sum())) / (1 + len(self.draws))
 
     def p_below(self, bound: float) -> float:
-        """p-value of the claim that the true difference is below `bound`."""
-        if self.faultless:
+        """Return the p-value of the claim that the true difference is below `bound`."""
+        if self.separable_pairs:
             return 1.0
-        if self.error == 0:
-            return 0.0 if self.value < bound else 1.0
-        t = (self.value - bound) / self.error
+        if self.standard_error == 0:
+            return float(self.value >= bound)
+        t = (self.value - bound) / self.standard_error
         if self.draws is None:
             return float(norm.cdf(t))
-        return (1 + int((self._low <= t).sum())) / (1 + len(self.draws))
+        return (1 + int((self._lower_draws <= t).sum())) / (1 + len(self.draws))
 
-    def interval(self, tail: float) -> tuple[float, float]:
-        """The differences that neither tail of this size contradicts; an end may be infinite."""
-        if self.faultless:
-            reach = 1 - tail ** (1 / self.faultless)
-            return self.value - reach, self.value + reach
-        if self.error == 0:
+    def interval(self, tail_probability: float) -> tuple[float, float]:
+        """Return the interval that leaves out `tail_probability` on either side; an end may be infinite."""
+        if self.separable_pairs:
+            half_width = 1 - tail_probability ** (1 / self.separable_pairs)
+            return self.value - half_width, self.value + half_width
+        if self.standard_error == 0:
             return self.value, self.value
         if self.draws is None:
-            low = high = float(norm.isf(tail))
+            low = high = float(norm.isf(tail_probability))
         else:
-            high = float(np.quantile(self._high, 1 - tail, method="higher"))
-            low = -float(np.quantile(self._low, tail, method="lower"))
-        return self.value - high * self.error, self.value + low * self.error
+            high = float(np.quantile(self._upper_draws, 1 - tail_probability, method="higher"))
+            low = -float(np.quantile(self._lower_draws, tail_probability, method="lower"))
+        return self.value - high * self.standard_error, self.value + low * self.standard_error
 
     @property
-    def _high(self) -> np.ndarray:
-        return filled(np.asarray(self.draws), np.inf)
+    def _upper_draws(self) -> np.ndarray:
+        return _replace_nan(self.draws, np.inf)
 
     @property
-    def _low(self) -> np.ndarray:
-        return filled(np.asarray(self.draws), -np.inf)
+    def _lower_draws(self) -> np.ndarray:
+        return _replace_nan(self.draws, -np.inf)
 
 
-def filled(draws: np.ndarray, value: float) -> np.ndarray:
-    """The draws with those that tell nothing at `value`: as if they spoke against whatever is claimed."""
-    return np.where(np.isnan(draws), value, draws)
+def _replace_nan(draws: np.ndarray | None, value: float) -> np.ndarray:
+    """Return the draws with `value` for each NaN, so that a draw without any error counts against whatever is claimed."""
+    return np.where(np.isnan(np.asarray(draws)), value, np.asarray(draws))
 
 
 @dataclass(frozen=True)
-class Compared:
-    """One comparison, judged.
+class ComparisonResult:
+    """The result of one comparison.
 
     Attributes:
-        champion, challenger, difference: as in `Difference`; None where nothing could be compared.
-        interval: of the difference, at LEVEL / comparisons on either side; None for an end that is not known.
-        p: of each claim, after Holm's correction.
-        says: the result for a person, with the rule that decided.
+        champion, challenger, difference: as in `Estimate`; None where nothing could be compared.
+        interval: of the difference, at LEVEL / comparisons on either side; None for an infinite end.
+        p_values: of each claim, after Holm's correction.
+        message: the result in words, with the rule that it belongs to.
     """
 
     name: str
@@ -169,117 +180,208 @@ class Compared:
     difference: float | None
     interval: list[float | None] | None
     margin: float
-    p: dict[str, float] | None
+    p_values: dict[str, float] | None
     verdict: str
     needs: str
     passed: bool
-    says: str
+    message: str
+
+    def to_dict(self) -> ComparisonRecord:
+        """Return the result as comparison.json holds it."""
+        return {
+            "name": self.name,
+            "metric": self.metric,
+            "slice": self.slice,
+            "champion": self.champion,
+            "challenger": self.challenger,
+            "difference": self.difference,
+            "interval": self.interval,
+            "margin": self.margin,
+            "p": self.p_values,
+            "verdict": self.verdict,
+            "needs": self.needs,
+            "passed": self.passed,
+            "says": self.message,
+        }
+
+
+@dataclass(frozen=True)
+class ComparisonVerdict:
+    """The verdict on a challenger, whether it is accepted, and the messages of the comparisons that decided."""
+
+    verdict: str
+    accepted: bool
+    reasons: list[str]
 
 
 # ---------------------------------------------------------------- from rules to verdicts
 
 
-def questions(rules: Mapping[str, Rule], holdout: Holdout) -> list[Question]:
-    """What the rules against the champion ask, one question a slice. Novelty is ranked against the normals of a slice."""
-    return [
-        Question(name, rule.champion, part, rule.margin, rule.needs or NEEDS_NOT_WORSE, rows)
-        for name, rule in rules.items()
-        if rule.champion is not None and rule.margin is not None
-        for part, rows in slices(rule, holdout)
-    ]
+def plan_comparisons(rules: Mapping[str, Rule], holdout: HoldoutSamples) -> list[ComparisonSpec]:
+    """Return the comparisons that the rules against the champion ask for, one a slice.
+
+    Args:
+        rules: name -> rule; rules without the key `champion` are skipped.
+        holdout: the test samples. Novelty is ranked against the normals of a slice.
+    """
+    specs = []
+    for name, rule in rules.items():
+        if rule.champion is None or rule.margin is None:
+            continue
+        for slice_name, rows in _split_slices(rule, holdout):
+            specs.append(ComparisonSpec(name, rule.champion, slice_name, rule.margin, rule.needs or NEEDS_NOT_WORSE, rows))
+    return specs
 
 
-def slices(rule: Rule, holdout: Holdout) -> Iterator[tuple[str, np.ndarray]]:
+def _split_slices(rule: Rule, holdout: HoldoutSamples) -> Iterator[tuple[str, np.ndarray]]:
     novelty = holdout.novelty & (rule.champion == AUROC)
     if rule.by is None:
-        yield EVERYWHERE, ~holdout.novelty | novelty
+        yield ALL_SAMPLES, ~holdout.novelty | novelty
         return
     labels = np.unique(holdout.label[~holdout.novelty & (holdout.label >= 0)])
     for label in labels:
         yield f"label {label}", ~holdout.novelty & (holdout.label == label) | novelty
-    if not len(labels):  # a rule that finds nothing to judge must not pass
+    if not len(labels):  # a rule that finds nothing to compare must not pass
         yield "label", np.zeros(len(holdout.label), dtype=bool)
 
 
-def compare(asked: list[Question], holdout: Holdout, champion: Scored, challenger: Scored) -> list[Compared]:
-    """Each question, answered on the same samples by both models."""
-    draws = max(DRAWS, DRAWS_A_COMPARISON * len(asked))
-    found = [difference(question, holdout, champion, challenger, draws) for question in asked]
-    p_values = {
-        claim: holm([p_of(claim, one, question.margin) for one, question in zip(found, asked, strict=True)]) for claim in CLAIMS
-    }
-    return [
-        untold(question, one)
-        if isinstance(one, str)
-        else told(question, one, {claim: p_values[claim][place] for claim in CLAIMS}, LEVEL / len(asked))
-        for place, (question, one) in enumerate(zip(asked, found, strict=True))
-    ]
+def compare_models(
+    specs: list[ComparisonSpec], holdout: HoldoutSamples, champion: ModelScores, challenger: ModelScores
+) -> list[ComparisonResult]:
+    """Make every comparison on the same samples and correct the p-values for their number.
+
+    Args:
+        specs: the comparisons of one recipe, one or more.
+        holdout: the n test samples.
+        champion: its errors and scores on them, (n,).
+        challenger: its errors and scores on them, (n,).
+    """
+    draws = max(MIN_DRAWS, DRAWS_PER_COMPARISON * len(specs))
+    spec_estimates = [estimate_difference(spec, holdout, champion, challenger, draws) for spec in specs]
+    corrected_p = {}
+    for claim in CLAIM_ORDER:
+        p_values = [p_value(claim, estimate, spec.margin) for estimate, spec in zip(spec_estimates, specs, strict=True)]
+        corrected_p[claim] = correct_holm(p_values)
+    results = []
+    for index, (spec, estimate) in enumerate(zip(specs, spec_estimates, strict=True)):
+        if isinstance(estimate, NotComparable):
+            results.append(build_failed_result(spec, estimate.reason))
+        else:
+            p_values_of_spec = {claim: corrected_p[claim][index] for claim in CLAIM_ORDER}
+            results.append(build_result(spec, estimate, p_values_of_spec, LEVEL / len(specs)))
+    return results
 
 
-def p_of(claim: str, found: Difference | str, margin: float) -> float:
-    """The p-value of a claim, 1 where nothing could be compared."""
-    if isinstance(found, str):
+def p_value(claim: str, estimate: Estimate | NotComparable, margin: float) -> float:
+    """Return the p-value of a claim; 1 where nothing could be compared."""
+    if isinstance(estimate, NotComparable):
         return 1.0
     if claim == WORSE:
-        return found.p_below(-margin)
-    return found.p_above(margin if claim == BETTER else -margin)
+        return estimate.p_below(-margin)
+    if claim == BETTER:
+        return estimate.p_above(margin)
+    return estimate.p_above(-margin)
 
 
-def holm(p_values: list[float]) -> list[float]:
-    """The p-values corrected for their number, step down (Holm 1979)."""
-    corrected, worst = [0.0] * len(p_values), 0.0
-    for rank, place in enumerate(sorted(range(len(p_values)), key=lambda place: p_values[place])):
-        worst = max(worst, min(1.0, (len(p_values) - rank) * p_values[place]))
-        corrected[place] = worst
-    return corrected
+def correct_holm(p_values: list[float]) -> list[float]:
+    """Correct p-values for their number by Holm's step-down procedure (Holm 1979)."""
+    adjusted_p, running_max = [0.0] * len(p_values), 0.0
+    ascending_order = sorted(range(len(p_values)), key=p_values.__getitem__)
+    for rank, index in enumerate(ascending_order):
+        running_max = max(running_max, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted_p[index] = running_max
+    return adjusted_p
 
 
-def overall(found: list[Compared]) -> tuple[str, bool, list[str]]:
-    """The verdict on a challenger, whether it is accepted, and why: what the rules that decided say."""
-    verdict = next(word for word in GRAVEST_FIRST if any(one.verdict == word for one in found))
-    failed = [one.says for one in found if not one.passed]
-    if failed:
-        return verdict, False, failed
-    decided = [one for one in found if one.verdict == verdict]
-    if verdict == NOT_WORSE:  # all of them decided: the one that came nearest to another verdict speaks for them
-        decided = [max(decided, key=lambda one: (one.p or {})[NOT_WORSE])]
-    return verdict, True, [one.says for one in decided]
+def combine_results(results: list[ComparisonResult]) -> ComparisonVerdict:
+    """Combine the comparisons of a recipe, one or more, into the verdict on the challenger."""
+    verdict = min([result.verdict for result in results], key=SEVERITY_ORDER.index)
+    failures, deciding_results = [], []
+    for result in results:
+        if not result.passed:
+            failures.append(result.message)
+        if result.verdict == verdict:
+            deciding_results.append(result)
+    if failures:
+        return ComparisonVerdict(verdict, False, failures)
+    if verdict == NOT_WORSE:  # all of them decided: report the one that came nearest to another verdict
+        deciding_results = [max(deciding_results, key=lambda result: (result.p_values or {})[NOT_WORSE])]
+    return ComparisonVerdict(verdict, True, [result.message for result in deciding_results])
 
 
-def chance_of_luck(judged: int) -> float:
-    """Chance at most, that of so many candidates which are no better at least one was called better."""
-    return 1 - (1 - LEVEL) ** judged
+def false_accept_probability(candidates: int) -> float:
+    """Return an upper bound of the probability that at least one of so many candidates is called better by chance."""
+    return 1 - (1 - LEVEL) ** candidates
 
 
-# ---------------------------------------------------------------- what is told
+# ---------------------------------------------------------------- results in words
 
 
-def told(question: Question, found: Difference, p_values: dict[str, float], tail: float) -> Compared:
-    verdict = next((claim for claim in CLAIMS if p_values[claim] <= LEVEL), CANNOT_TELL)
-    ends = found.interval(tail)
-    p = p_values[verdict] if verdict in p_values else min(p_values.values())
-    what = "AUROC" if question.metric == AUROC else "error"
-    where = "" if question.slice == EVERYWHERE else f" on {question.slice}"
-    says = (
-        f"{question.name}: {what}{where} is {found.challenger:.4g}, the champion's {found.champion:.4g}: "
-        f"{shown(question.metric, found.value)} ({' to '.join(shown(question.metric, end) for end in ends)}; above 0 is better); "
-        f"{MEANS[verdict].format(margin=unsigned(question.metric, question.margin), p=f'{p:.2g}')}; "
-        f"{question.needs.replace('-', ' ')} is needed"
-    )
-    return Compared(
-        **of_question(question),
-        champion=found.champion,
-        challenger=found.challenger,
-        difference=found.value,
-        interval=[end if math.isfinite(end) else None for end in ends],
-        p=p_values,
+def build_result(
+    spec: ComparisonSpec, estimate: Estimate, p_values: dict[str, float], tail_probability: float
+) -> ComparisonResult:
+    """Decide one comparison by its corrected p-values and describe it."""
+    verdict = _first_proven_claim(p_values)
+    interval = estimate.interval(tail_probability)
+    return ComparisonResult(
+        name=spec.name,
+        metric=spec.metric,
+        slice=spec.slice,
+        champion=estimate.champion,
+        challenger=estimate.challenger,
+        difference=estimate.value,
+        interval=[_finite_or_none(interval[0]), _finite_or_none(interval[1])],
+        margin=spec.margin,
+        p_values=p_values,
         verdict=verdict,
-        passed=verdict in SUFFICE[question.needs],
-        says=says,
+        needs=spec.needs,
+        passed=verdict in SUFFICIENT_VERDICTS[spec.needs],
+        message=_result_message(spec, estimate, p_values, verdict, interval),
     )
 
 
-MEANS = {
+def _first_proven_claim(p_values: dict[str, float]) -> str:
+    for claim in CLAIM_ORDER:
+        if p_values[claim] <= LEVEL:
+            return claim
+    return CANNOT_TELL
+
+
+def build_failed_result(spec: ComparisonSpec, reason: str) -> ComparisonResult:
+    """Return the result of a comparison that could not be made."""
+    return ComparisonResult(
+        name=spec.name,
+        metric=spec.metric,
+        slice=spec.slice,
+        champion=None,
+        challenger=None,
+        difference=None,
+        interval=None,
+        margin=spec.margin,
+        p_values=None,
+        verdict=CANNOT_TELL,
+        needs=spec.needs,
+        passed=False,
+        message=f"{spec.name}: cannot tell by {spec.metric}{_slice_suffix(spec)}: {reason}; {_required_verdict(spec)}",
+    )
+
+
+def _result_message(
+    spec: ComparisonSpec, estimate: Estimate, p_values: dict[str, float], verdict: str, interval: tuple[float, float]
+) -> str:
+    metric_name = "AUROC" if spec.metric == AUROC else "error"
+    low, high = format_difference(spec.metric, interval[0]), format_difference(spec.metric, interval[1])
+    smallest_p = p_values.get(verdict, min(p_values.values()))
+    margin = format_difference(spec.metric, spec.margin).lstrip("+")
+    verdict_phrase = VERDICT_PHRASES[verdict].format(margin=margin, p=f"{smallest_p:.2g}")
+    return (
+        f"{spec.name}: {metric_name}{_slice_suffix(spec)} is {estimate.challenger:.4g}, the champion's {estimate.champion:.4g}: "
+        f"{format_difference(spec.metric, estimate.value)} ({low} to {high}; above 0 is better); "
+        f"{verdict_phrase}; {_required_verdict(spec)}"
+    )
+
+
+VERDICT_PHRASES = {
     BETTER: "better by more than the margin of {margin} (p {p})",
     NOT_WORSE: "not worse by as much as the margin of {margin} (p {p})",
     WORSE: "worse by more than the margin of {margin} (p {p})",
@@ -287,170 +389,169 @@ MEANS = {
 }
 
 
-def untold(question: Question, why: str) -> Compared:
-    """A comparison that could not be made."""
-    where = "" if question.slice == EVERYWHERE else f" on {question.slice}"
-    needed = f"{question.needs.replace('-', ' ')} is needed"
-    return Compared(
-        **of_question(question),
-        champion=None,
-        challenger=None,
-        difference=None,
-        interval=None,
-        p=None,
-        verdict=CANNOT_TELL,
-        passed=False,
-        says=f"{question.name}: cannot tell by {question.metric}{where}: {why}; {needed}",
-    )
-
-
-def of_question(question: Question) -> dict[str, Any]:
-    return {key: getattr(question, key) for key in ("name", "metric", "slice", "margin", "needs")}
-
-
-def shown(metric: str, value: float) -> str:
-    """A difference with its sign: of errors in per cent of the champion's."""
+def format_difference(metric: str, value: float) -> str:
+    """Return a difference with its sign; of errors in per cent of the champion's."""
     if not math.isfinite(value):
         return "not known"
-    return f"{100 * value:+.1f} %" if metric == ERROR else f"{value:+.4f}"
+    if metric == ERROR:
+        return f"{100 * value:+.1f} %"
+    return f"{value:+.4f}"
 
 
-def unsigned(metric: str, value: float) -> str:
-    return shown(metric, value).lstrip("+")
+def _slice_suffix(spec: ComparisonSpec) -> str:
+    if spec.slice == ALL_SAMPLES:
+        return ""
+    return f" on {spec.slice}"
+
+
+def _required_verdict(spec: ComparisonSpec) -> str:
+    return f"{spec.needs.replace('-', ' ')} is needed"
+
+
+def _finite_or_none(value: float) -> float | None:
+    if math.isfinite(value):
+        return value
+    return None
 
 
 # ---------------------------------------------------------------- differences
 
 
-def difference(question: Question, holdout: Holdout, champion: Scored, challenger: Scored, draws: int) -> Difference | str:
-    """The difference that a question asks for, or why there is none."""
-    of = "score" if question.metric == AUROC else "error"
-    before, after = (getattr(model, of)[question.rows].astype(np.float64) for model in (champion, challenger))
-    novelty, group = holdout.novelty[question.rows], holdout.group[question.rows]
-    parts = {"normals": ~novelty} | ({"novelty": novelty} if question.metric == AUROC else {})
-    if few := [
-        f"{len(np.unique(group[rows]))} of {name}" for name, rows in parts.items() if len(np.unique(group[rows])) < FEWEST
-    ]:
-        return f"{' and '.join(few)} to compare on; {FEWEST} groups of samples or more are needed"
-    for who, values in (("champion", before), ("challenger", after)):
-        if not np.isfinite(values).all():
-            return f"the {who}'s {of} of {int((~np.isfinite(values)).sum())} of {len(values)} samples is no number"
-    if question.metric == AUROC:
-        return auroc_difference(before, after, novelty, group)
-    if not before.any():
-        return "the champion's error is 0, and no share of that can be told"
-    return error_difference(before, after, group, draws)
+def estimate_difference(
+    spec: ComparisonSpec, holdout: HoldoutSamples, champion: ModelScores, challenger: ModelScores, draws: int
+) -> Estimate | NotComparable:
+    """Estimate the difference that a comparison asks for.
+
+    Args:
+        spec: the comparison.
+        holdout: the n test samples.
+        champion: its errors and scores, (n,).
+        challenger: its errors and scores, (n,).
+        draws: of the bootstrap of errors.
+    """
+    novelty, group = holdout.novelty[spec.rows], holdout.group[spec.rows]
+    if shortage_text := _describe_shortage(spec.metric, novelty, group):
+        return NotComparable(shortage_text)
+    score_name = "score" if spec.metric == AUROC else "error"
+    values = {}
+    for model_name, model in (("champion", champion), ("challenger", challenger)):
+        values[model_name] = getattr(model, score_name)[spec.rows].astype(np.float64)
+        not_finite = int((~np.isfinite(values[model_name])).sum())
+        if not_finite:
+            total = len(values[model_name])
+            return NotComparable(f"the {model_name}'s {score_name} of {not_finite} of {total} samples is not a finite number")
+    if spec.metric == AUROC:
+        return estimate_auroc_difference(values["champion"], values["challenger"], novelty, group)
+    if not values["champion"].any():
+        return NotComparable("the champion's error is 0, so the difference cannot be given as a share of it")
+    return estimate_error_difference(values["champion"], values["challenger"], group, draws)
 
 
-def error_difference(champion: np.ndarray, challenger: np.ndarray, group: np.ndarray, draws: int) -> Difference:
-    """1 - (sum of the challenger's errors) / (sum of the champion's), by a paired and studentised bootstrap of the groups.
+def _describe_shortage(metric: str, novelty: np.ndarray, group: np.ndarray) -> str:
+    """Return which class has too few groups to compare on; empty where none has."""
+    class_rows = {"normals": ~novelty}
+    if metric == AUROC:
+        class_rows["novelty"] = novelty
+    shortage_parts = []
+    for name, rows in class_rows.items():
+        count = len(np.unique(group[rows]))
+        if count < MIN_GROUPS:
+            shortage_parts.append(f"{count} of {name}")
+    if not shortage_parts:
+        return ""
+    return f"{' and '.join(shortage_parts)} to compare on; {MIN_GROUPS} groups of samples or more are needed"
+
+
+def estimate_error_difference(champion: np.ndarray, challenger: np.ndarray, group: np.ndarray, draws: int) -> Estimate:
+    """Estimate 1 - (sum of the challenger's errors) / (sum of the champion's) by a paired, studentised bootstrap of groups.
 
     The ratio of two means is drawn with its own standard error each time (Efron and Tibshirani 1993, chapter 12), which is
     accurate for skewed errors and few groups, where percentiles are not.
 
     Args:
-        champion, challenger: the errors of the same samples, (n,).
+        champion: errors, (n,).
+        challenger: errors of the same samples, (n,).
         group: (n,).
         draws: of the bootstrap.
     """
-    codes, count = coded(group)
-    of_champion, of_challenger = (np.bincount(codes, weights=errors, minlength=count) for errors in (champion, challenger))
-    ratio = of_challenger.sum() / of_champion.sum()
-    residual = of_challenger - ratio * of_champion
-    residual[np.abs(residual) <= ROUNDING * of_champion.max()] = 0  # one model's errors in a fixed proportion to the other's
-    scale = math.sqrt(count / (count - 1))
-    return Difference(
+    group_codes, group_count = encode_groups(group)
+    champion_sums = np.bincount(group_codes, weights=champion, minlength=group_count)
+    challenger_sums = np.bincount(group_codes, weights=challenger, minlength=group_count)
+    ratio = challenger_sums.sum() / champion_sums.sum()
+    group_residuals = challenger_sums - ratio * champion_sums
+    group_residuals[np.abs(group_residuals) <= RESIDUAL_TOLERANCE * champion_sums.max()] = (
+        0  # one model's errors are a fixed multiple
+    )
+    scale = math.sqrt(group_count / (group_count - 1))
+    bootstrap_draws = None
+    if group_residuals.any():
+        bootstrap_draws = draw_studentised(champion_sums, group_residuals, scale, draws)
+    return Estimate(
         champion=float(champion.mean()),
         challenger=float(challenger.mean()),
         value=float(1 - ratio),
-        error=scale * math.sqrt(float(np.square(residual).sum())) / float(of_champion.sum()),
-        draws=studentised_draws(of_champion, residual, scale, draws) if residual.any() else None,
+        standard_error=scale * math.sqrt(float(np.square(group_residuals).sum())) / float(champion_sums.sum()),
+        draws=bootstrap_draws,
     )
 
 
-def studentised_draws(champion: np.ndarray, residual: np.ndarray, scale: float, draws: int) -> np.ndarray:
-    """Draws of (difference - observed difference) / standard error, (draws,).
+def draw_studentised(champion: np.ndarray, group_residuals: np.ndarray, scale: float, draws: int) -> np.ndarray:
+    """Draw (difference - observed difference) / standard error, (draws,).
 
-    With r the observed ratio, the residuals of a draw whose ratio is r + s are `residual - s * champion`: written like this,
-    nothing cancels however near the two models are.
+    With r the observed ratio, the residuals of a draw whose ratio is r + s are `group_residuals - s * champion`: written like
+    this, nothing cancels however near the two models are. In the formula below a, e, ee, ea and aa are the sums over a draw of
+    the champion's errors, the residuals, their squares, their products with the champion's errors, and the latter's squares.
     """
     count = len(champion)
-    sums = np.stack([champion, residual, residual**2, residual * champion, champion**2], axis=1)
+    terms = np.stack([champion, group_residuals, group_residuals**2, group_residuals * champion, champion**2], axis=1)
     generator = np.random.default_rng(SEED)
+    chunk_size = max(1, MAX_DRAWN_NUMBERS // count)
     parts = []
-    for rows in blocks(draws, max(1, DRAWN_AT_ONCE // count)):
-        chosen = generator.integers(count, size=(rows, count)) + count * np.arange(rows)[:, None]
-        times = np.bincount(chosen.ravel(), minlength=rows * count).reshape(rows, count)
-        a, e, ee, ea, aa = (times @ sums).T
-        with np.errstate(divide="ignore", invalid="ignore"):  # a draw without any error tells nothing: NaN
-            slip = e / a
-            error = scale * np.sqrt(np.maximum(ee - 2 * slip * ea + slip**2 * aa, 0)) / a
-            parts.append(-slip / error)
+    for start in range(0, draws, chunk_size):
+        rows = min(chunk_size, draws - start)
+        indices = generator.integers(count, size=(rows, count)) + count * np.arange(rows)[:, None]
+        draw_counts = np.bincount(indices.ravel(), minlength=rows * count).reshape(rows, count)
+        a, e, ee, ea, aa = (draw_counts @ terms).T
+        with np.errstate(divide="ignore", invalid="ignore"):  # a draw without any error gives NaN
+            s = e / a
+            standard_error = scale * np.sqrt(np.maximum(ee - 2 * s * ea + s**2 * aa, 0)) / a
+            parts.append(-s / standard_error)
     return np.concatenate(parts)
 
 
-def blocks(total: int, size: int) -> Iterable[int]:
-    return (min(size, total - first) for first in range(0, total, size))
+def encode_groups(group: np.ndarray) -> tuple[np.ndarray, int]:
+    """Return the groups as whole numbers from 0, (n,), and how many there are."""
+    names, group_codes = np.unique(group, return_inverse=True)
+    return group_codes, len(names)
 
 
-def coded(group: np.ndarray) -> tuple[np.ndarray, int]:
-    """Groups as whole numbers from 0, and how many there are."""
-    found, codes = np.unique(group, return_inverse=True)
-    return codes, len(found)
+def estimate_auroc_difference(champion: np.ndarray, challenger: np.ndarray, novelty: np.ndarray, group: np.ndarray) -> Estimate:
+    """Estimate the difference of two AUROCs on the same samples (DeLong et al. 1988, Biometrics 44).
 
-
-def auroc_difference(champion: np.ndarray, challenger: np.ndarray, novelty: np.ndarray, group: np.ndarray) -> Difference:
-    """Difference of two AUROCs on the same samples, with DeLong's standard error (DeLong et al. 1988, Biometrics 44).
-
-    Where samples share groups, Obuchowski's (1997, Biometrics 53) takes its place, which is DeLong's for groups of one.
+    Where samples share groups, Obuchowski's standard error (1997, Biometrics 53) is used, which is DeLong's for groups of one.
 
     Args:
-        champion, challenger: the scores of the same samples, (n,).
+        champion: scores, (n,).
+        challenger: scores of the same samples, (n,).
         novelty: bool (n,), some of both.
         group: (n,).
     """
-    before, after = (placements(score[novelty], score[~novelty]) for score in (champion, challenger))
-    of_novelty, of_normals = after[0] - before[0], after[1] - before[1]
-    value = float(of_novelty.mean())
-    codes, count = coded(group)
-    variance = grouped_variance(of_novelty - value, of_normals - value, codes[novelty], codes[~novelty], count)
-    faultless = variance == 0 and after[0].min() == 1 and not np.array_equal(rankdata(champion), rankdata(challenger))
-    pairs = min(len(np.unique(codes[part])) for part in (novelty, ~novelty))
-    return Difference(
-        champion=float(before[0].mean()),
-        challenger=float(after[0].mean()),
-        value=value,
-        error=math.sqrt(max(variance, 0.0)),
-        faultless=pairs if faultless else 0,
+    old_novelty, old_normals = structural_components(champion[novelty], champion[~novelty])
+    new_novelty, new_normals = structural_components(challenger[novelty], challenger[~novelty])
+    novelty_change, normal_change = new_novelty - old_novelty, new_normals - old_normals
+    value = float(novelty_change.mean())
+    group_codes, group_count = encode_groups(group)
+    variance = grouped_variance(
+        novelty_change - value, normal_change - value, group_codes[novelty], group_codes[~novelty], group_count
     )
-
-
-def placements(positives: np.ndarray, negatives: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """DeLong's structural components: the share of negatives below each positive and of positives above each negative.
-
-    Midranks give them in O(n log n), ties counted half (Sun and Xu 2014, IEEE Signal Processing Letters 21).
-    """
-    m, n = len(positives), len(negatives)
-    ranks = rankdata(np.concatenate([positives, negatives]))
-    return (ranks[:m] - rankdata(positives)) / n, 1 - (ranks[m:] - rankdata(negatives)) / m
-
-
-def grouped_variance(
-    of_positives: np.ndarray, of_negatives: np.ndarray, positive_codes: np.ndarray, negative_codes: np.ndarray, count: int
-) -> float:
-    """Variance of a mean of structural components whose sums over groups vary as a whole (Obuchowski 1997).
-
-    Args:
-        of_positives, of_negatives: components less their mean, (m,) and (n,).
-        positive_codes, negative_codes: the group of each, from 0 to `count` - 1.
-    """
-    m, n = len(of_positives), len(of_negatives)
-    x = np.bincount(positive_codes, weights=of_positives, minlength=count) / m
-    y = np.bincount(negative_codes, weights=of_negatives, minlength=count) / n
-    with_positives, with_negatives = len(np.unique(positive_codes)), len(np.unique(negative_codes))
-    own = unbiased(with_positives) * (x @ x) + unbiased(with_negatives) * (y @ y)
-    return float(own + 2 * unbiased(count) * (x @ y))
-
-
-def unbiased(count: int) -> float:
-    return count / (count - 1)
+    separable_pairs = 0
+    ranks_differ = not np.array_equal(rankdata(champion), rankdata(challenger))
+    if variance == 0 and new_novelty.min() == 1 and ranks_differ:
+        separable_pairs = min(len(np.unique(group_codes[novelty])), len(np.unique(group_codes[~novelty])))
+    return Estimate(
+        champion=float(old_novelty.mean()),
+        challenger=float(new_novelty.mean()),
+        value=value,
+        standard_error=math.sqrt(max(variance, 0.0)),
+        separable_pairs=separable_pairs,
+    )

@@ -1,36 +1,37 @@
-"""The gate: a recipe's rules, each judged on the evidence of one bundle. All rules are judged and all reasons told.
+"""Evaluate a recipe's gate rules on one bundle. Every rule is evaluated and every reason reported.
 
-A rule is data (aeops.recipe.Rule). For a new kind: its keys there, a function from (name, rule, evidence) to an Outcome
-here, and its line in `JUDGES`. Rules that need the registry are judged elsewhere: see `judge`. As a program, this file is the
-fresh process of the rule `check: served`:
+A rule is data (`aeops.recipe.gate_rules.Rule`). For a new kind of rule: its keys there, a function from (name, rule, inputs)
+to a `RuleOutcome` here, and its branch in `evaluate_rule`. Rules that need the registry are evaluated elsewhere: see
+`evaluate_rules`. As a program, this file is the fresh process of the rule `check: served`:
 
-    python -m aeops.gate.rules BUNDLE     # answers an example as serving would, and prints what it found as JSON
+    python -m aeops.gate.rules BUNDLE     # answers an example as serving would, and prints the result as JSON
 """
 
 import json
-import math
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ae_models.spec import near
 from aeops.errors import UsageError
-from aeops.machine.stage_main import run_stage
+from aeops.gate.documents import RuleRecord, VerdictDocument
+from aeops.gate.flattening import is_finite_number
+from aeops.machine.entry_point import run_main
 from aeops.recipe.gate_rules import LOGGED, Rule
 
 SERVED_SECONDS = 60  # for a fresh process to load the bundle and answer; it takes one or two
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """What the rules are judged on.
+class RuleInputs:
+    """Inputs of the rules.
 
     Attributes:
-        metrics: the metrics by their dotted paths, as `flat` gives them: {"detection.model.auroc": 0.97, ...}.
+        metrics: the metrics by their dotted paths, see `aeops.gate.flattening.flatten`: {"detection.model.auroc": 0.97, ...}.
         bundle: the bundle's folder.
     """
 
@@ -39,139 +40,163 @@ class Evidence:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """One rule, judged.
+class RuleOutcome:
+    """The outcome of one rule.
 
     Attributes:
-        says: the result for a person: what was found, what is needed.
+        message: the result in words: the measured value and the required one.
         value, bound: the same as JSON values.
     """
 
     name: str
-    says: str
+    message: str
     value: Any
     bound: Any
     passed: bool
 
+    def to_dict(self) -> RuleRecord:
+        """Return the outcome as verdict.json holds it."""
+        return {"name": self.name, "says": self.message, "value": self.value, "bound": self.bound, "passed": self.passed}
 
-def judge(rules: Mapping[str, Rule], evidence: Evidence, source: str) -> list[Outcome]:
-    """The outcome of every rule that the bundle alone decides, in the recipe's order.
 
-    The others ask for the registry, which no stage of DVC knows: comparisons with the champion are judged by
-    aeops.stages.compare, the check `logged` on the registered model.
+def evaluate_rules(rules: Mapping[str, Rule], inputs: RuleInputs, source: str) -> list[RuleOutcome]:
+    """Evaluate every rule that the bundle alone decides, in the recipe's order.
+
+    The others need the registry, which no stage of DVC may read: comparisons with the champion are made by
+    aeops.stages.compare, the check `logged` by aeops.registry.logged_model_check.
 
     Args:
         rules: name -> rule.
-        evidence: of the bundle that is judged.
+        inputs: metrics and folder of the bundle.
         source: the recipe's file, for messages.
 
     Raises:
-        UsageError: rules that name metrics which are not there, all of them at once.
+        UsageError: rules name unknown metrics; the message lists all of them.
     """
-    own = {name: rule for name, rule in rules.items() if rule.champion is None and rule.check != LOGGED}
-    demand_known_metrics(own, evidence.metrics, source)
-    return [next(judges for is_mine, judges in JUDGES if is_mine(rule))(name, rule, evidence) for name, rule in own.items()]
+    bundle_rules = {name: rule for name, rule in rules.items() if rule.champion is None and rule.check != LOGGED}
+    require_known_metrics(bundle_rules, inputs.metrics, source)
+    return [evaluate_rule(name, rule, inputs) for name, rule in bundle_rules.items()]
 
 
-def verdict(recipe: str, outcomes: list[Outcome], evidence: dict[str, str]) -> dict[str, Any]:
-    """verdict.json: accepted where every rule passed, else refused with each reason."""
-    reasons = [outcome.says for outcome in outcomes if not outcome.passed]
+def evaluate_rule(name: str, rule: Rule, inputs: RuleInputs) -> RuleOutcome:
+    """Evaluate one rule that the bundle alone decides.
+
+    Raises:
+        ValueError: the rule has neither `metric`, `interval` nor `check`.
+    """
+    if rule.metric is not None:
+        return check_metric(name, rule, inputs)
+    if rule.interval is not None:
+        return check_interval(name, rule, inputs)
+    if rule.check is not None:
+        return check_served(name, inputs.bundle)
+    raise ValueError(f"rule {name}: expected one of the keys metric, interval and check, got none")
+
+
+def build_verdict(recipe: str, outcomes: list[RuleOutcome], evidence: dict[str, str]) -> VerdictDocument:
+    """Return verdict.json: accepted where every rule passed, else refused with the message of each failed rule.
+
+    Args:
+        recipe: its name.
+        outcomes: of every rule that the bundle alone decides.
+        evidence: the SHA-256 of what was judged, by name.
+    """
+    reasons = [outcome.message for outcome in outcomes if not outcome.passed]
     return {
         "format": 1,
         "recipe": recipe,
         "verdict": "refused" if reasons else "accepted",
-        "rules": [asdict(outcome) for outcome in outcomes],
+        "rules": [outcome.to_dict() for outcome in outcomes],
         "reasons": reasons,
         "evidence": evidence,
     }
 
 
-# ---------------------------------------------------------------- metrics by their dotted path
+def require_known_metrics(rules: Mapping[str, Rule], metrics: Mapping[str, Any], source: str) -> None:
+    """Check that every metric which a rule names exists.
 
-
-def flat(metrics: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """metrics.json by dotted paths; a list (an interval) stays whole."""
-    leaves: dict[str, Any] = {}
-    for key, value in metrics.items():
-        leaves |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return leaves
-
-
-def demand_known_metrics(rules: Mapping[str, Rule], metrics: Mapping[str, Any], source: str) -> None:
-    """Raises UsageError with every metric that a rule names and `metrics` (path -> value) lacks."""
-    intervals = [path for path, value in metrics.items() if value is None or isinstance(value, list)]
-    numbers = [path for path, value in metrics.items() if not isinstance(value, list)]
-    mistakes = []
+    Raises:
+        UsageError: `metrics` (path -> value) lacks some; the message lists all of them.
+    """
+    intervals, numbers = [], []
+    for path, value in metrics.items():  # an undefined value may be either
+        if value is None or isinstance(value, list):
+            intervals.append(path)
+        if not isinstance(value, list):
+            numbers.append(path)
+    problems = []
     for name, rule in rules.items():
-        for key, allowed in (("metric", numbers), ("interval", intervals), ("covers", numbers)):
+        for key, known_paths in (("metric", numbers), ("interval", intervals), ("covers", numbers)):
             path = getattr(rule, key)
-            if path is not None and path not in allowed:
-                what = "interval" if key == "interval" else "metric"
-                mistakes.append(f"{source}: gate.{name}.{key}: no {what} {path!r} in metrics.json{near(path, allowed)}")
-    if mistakes:
-        raise UsageError("\n".join(mistakes))
+            if path is not None and path not in known_paths:
+                metric_kind = "interval" if key == "interval" else "metric"
+                problems.append(
+                    f"{source}: gate.{name}.{key}: no {metric_kind} {path!r} in metrics.json{near(path, known_paths)}"
+                )
+    if problems:
+        raise UsageError("\n".join(problems))
 
 
 # ---------------------------------------------------------------- the kinds of rules
 
 
-def is_number(value: Any) -> bool:
-    """Whether `value` can pass a rule: a finite number. Null stands for what is not defined, and NaN for nothing."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def check_metric(name: str, rule: Rule, inputs: RuleInputs) -> RuleOutcome:
+    """Evaluate a rule that gives a metric a lower bound, an upper bound, or both."""
+    value = inputs.metrics[rule.metric or ""]
+    bounds, bound_phrases, passed = [], [], is_finite_number(value)
+    if rule.at_least is not None:
+        bounds.append(rule.at_least)
+        bound_phrases.append(f"at least {rule.at_least:g}")
+        passed = passed and value >= rule.at_least
+    if rule.at_most is not None:
+        bounds.append(rule.at_most)
+        bound_phrases.append(f"at most {rule.at_most:g}")
+        passed = passed and value <= rule.at_most
+    bound = bounds[0] if len(bounds) == 1 else bounds
+    message = f"{rule.metric} is {format_metric(value)}; {' and '.join(bound_phrases)} is needed"
+    return RuleOutcome(name, message, value, bound, passed)
 
 
-def shown(value: Any) -> str:
-    return f"{value:.4g}" if is_number(value) else "not a number"
+def check_interval(name: str, rule: Rule, inputs: RuleInputs) -> RuleOutcome:
+    """Evaluate a rule that requires an interval to contain a value."""
+    interval, value = inputs.metrics[rule.interval or ""], inputs.metrics[rule.covers or ""]
+    passed, interval_text = False, "not defined"
+    if isinstance(interval, list) and len(interval) == 2 and all(map(is_finite_number, [*interval, value])):
+        passed = interval[0] <= value <= interval[1]
+        interval_text = f"{format_metric(interval[0])} to {format_metric(interval[1])}"
+    message = f"{rule.interval} is {interval_text}; it has to cover {rule.covers}, which is {format_metric(value)}"
+    return RuleOutcome(name, message, interval, value, passed)
 
 
-def judge_metric(name: str, rule: Rule, evidence: Evidence) -> Outcome:
-    """A metric with a floor, a ceiling, or both."""
-    value = evidence.metrics[rule.metric or ""]
-    bounds = {"at least": rule.at_least, "at most": rule.at_most}
-    given = {word: bound for word, bound in bounds.items() if bound is not None}
-    passed = is_number(value) and value >= given.get("at least", -math.inf) and value <= given.get("at most", math.inf)
-    needed = " and ".join(f"{word} {bound:g}" for word, bound in given.items())
-    bound = next(iter(given.values())) if len(given) == 1 else list(given.values())
-    return Outcome(name, f"{rule.metric} is {shown(value)}; {needed} is needed", value, bound, passed)
+def check_served(name: str, bundle: Path) -> RuleOutcome:
+    """Evaluate the rule `check: served`: a fresh process has to load the bundle and answer an example."""
+    result = answer_in_fresh_process(bundle)
+    message = f"a fresh process that loads the bundle as serving does {result}"
+    return RuleOutcome(name, message, result, "answers", result == "answers")
 
 
-def judge_interval(name: str, rule: Rule, evidence: Evidence) -> Outcome:
-    """An interval that must hold a value."""
-    interval, value = evidence.metrics[rule.interval or ""], evidence.metrics[rule.covers or ""]
-    defined = isinstance(interval, list) and len(interval) == 2 and all(map(is_number, [*interval, value]))
-    passed = defined and interval[0] <= value <= interval[1]
-    ends = f"{shown(interval[0])} to {shown(interval[1])}" if defined else "not defined"
-    says = f"{rule.interval} is {ends}; it has to cover {rule.covers}, which is {shown(value)}"
-    return Outcome(name, says, interval, value, passed)
-
-
-def judge_check(name: str, rule: Rule, evidence: Evidence) -> Outcome:
-    """The check `served`, the one that is done here."""
-    found = served(evidence.bundle)
-    return Outcome(name, f"a fresh process that loads the bundle as serving does {found}", found, "answers", found == "answers")
-
-
-JUDGES: list[tuple[Callable[[Rule], bool], Callable[[str, Rule, Evidence], Outcome]]] = [
-    (lambda rule: rule.metric is not None, judge_metric),
-    (lambda rule: rule.interval is not None, judge_interval),
-    (lambda rule: rule.check is not None, judge_check),
-]
+def format_metric(value: Any) -> str:
+    """Return a metric with four significant digits."""
+    if is_finite_number(value):
+        return f"{value:.4g}"
+    return "not a number"
 
 
 # ---------------------------------------------------------------- the check `served`
 
 
-def served(bundle: Path) -> str:
-    """`answers`, or what a fresh process did instead of answering an example as it should."""
+def answer_in_fresh_process(bundle: Path) -> str:
+    """Return `answers`, or how a fresh process failed to answer an example."""
     command = [sys.executable, "-m", "aeops.gate.rules", str(bundle.resolve())]
-    environment = {name: value for name, value in os.environ.items() if name != "AE_ERROR_FILE"}  # its error is our result
+    environment = dict(os.environ)
+    environment.pop("AE_ERROR_FILE", None)  # the error of the process is our result
     try:
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=SERVED_SECONDS, check=False)
+        process = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=SERVED_SECONDS, check=False)
     except subprocess.TimeoutExpired:
         return f"gave no answer in {SERVED_SECONDS} s"
-    if done.returncode != 0:
-        return "fails: " + (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-    return str(json.loads(done.stdout)["found"])
+    if process.returncode != 0:
+        return "fails: " + (process.stderr.strip().splitlines() or [f"exit code {process.returncode}"])[-1]
+    return str(json.loads(process.stdout)["result"])
 
 
 def answer_example(bundle: Path) -> str:
@@ -185,13 +210,15 @@ def answer_example(bundle: Path) -> str:
     return problem or "answers"
 
 
-def main() -> None:
-    def work() -> None:
-        if len(sys.argv) != 2:
-            raise UsageError(f"{len(sys.argv) - 1} arguments given; type python -m aeops.gate.rules BUNDLE")
-        print(json.dumps({"found": answer_example(Path(sys.argv[1]))}))
+def _print_answer() -> None:
+    if len(sys.argv) != 2:
+        raise UsageError(f"expected one argument, got {len(sys.argv) - 1}; type python -m aeops.gate.rules BUNDLE")
+    print(json.dumps({"result": answer_example(Path(sys.argv[1]))}))
 
-    run_stage(work)
+
+def main() -> None:
+    """Run as the fresh process of the check `served`."""
+    run_main(_print_answer)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Starting the heavy work as processes that cannot outlive us, and hearing what went wrong in them."""
+"""Start heavy work as child processes that cannot outlive this one, and raise the errors that they report."""
 
 import json
 import os
@@ -12,13 +12,15 @@ from contextlib import suppress
 from pathlib import Path
 
 from aeops.errors import InfrastructureError
-from aeops.machine.stage_main import raise_stage_error
+from aeops.machine.entry_point import ERROR_FILE_VARIABLE, raise_child_error
 
 POLL_SECONDS = 0.2
+PRELOAD_OPTION = "--preload"
+_LAST_LINES = 5  # of the output, in a message
 
 
-def environment(project_home: Path, python: str = sys.executable) -> dict[str, str]:
-    """The environment of every child: its Python first on the PATH, telemetry off by what this process has set."""
+def child_environment(project_home: Path, python: str = sys.executable) -> dict[str, str]:
+    """Return the environment of a child process: this one's, its Python first on the PATH, the state folder named."""
     bin_folder = str(Path(python).parent)
     return os.environ | {
         "PATH": os.pathsep.join([bin_folder, os.environ.get("PATH", "")]),
@@ -33,123 +35,135 @@ def run_module(
     root: Path,
     home: Path,
     log: Path,
-    meanwhile: Callable[[], None] | None = None,
+    on_poll: Callable[[], None] | None = None,
     python: str = sys.executable,
 ) -> str:
-    """Runs `python -m <arguments>` in `root` until it ends; `meanwhile` is called a few times a second.
+    """Run `python -m <arguments>` until it ends.
 
     Args:
+        arguments: the module's name and the arguments of its command line.
+        root: the folder to run it in.
+        home: the project's state folder.
+        log: a file that receives the output while it is printed.
+        on_poll: called a few times a second while it runs, and once at its end.
         python: the interpreter, of this environment or another one.
 
     Returns:
-        What it printed, stdout and stderr as they came; the file `log` has it too, while it comes.
+        The output, stdout and stderr in the order in which they came.
 
     Raises:
-        AeError: what a stage inside it reported, else InfrastructureError with the last lines of the output.
+        AeError: the error that a stage inside it reported, else InfrastructureError with the last lines of the output.
     """
-    with Child(arguments, root=root, home=home, log=log, python=python) as child:
-        return child.end(meanwhile)
+    with ChildProcess(arguments, root=root, home=home, log=log, python=python) as child:
+        return child.wait(on_poll)
 
 
-class Child:
-    """A process `python -m <arguments>` on a leash, until it is closed; see `run_module` for the arguments."""
+class ChildProcess:
+    """A process `python -m <arguments>` that ends with this process or its block; see `run_module` for the arguments."""
 
     def __init__(self, arguments: Sequence[str], *, root: Path, home: Path, log: Path, python: str = sys.executable) -> None:
         self.arguments, self.log = list(arguments), log
         log.parent.mkdir(parents=True, exist_ok=True)
-        self.scratch = tempfile.TemporaryDirectory(prefix="ae-")
-        self.error_file = Path(self.scratch.name) / "error.json"
+        self.scratch_folder = tempfile.TemporaryDirectory(prefix="ae-")
+        self.error_file = Path(self.scratch_folder.name) / "error.json"
         self.process = subprocess.Popen(
             [python, "-m", "aeops.machine.run_child", *arguments],
             cwd=root,
-            env=environment(home, python) | {"AE_ERROR_FILE": str(self.error_file)},
+            env=child_environment(home, python) | {ERROR_FILE_VARIABLE: str(self.error_file)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )
-        self.pieces: list[bytes] = []
-        self.copier = threading.Thread(target=copy_output, args=(self.process, log, self.pieces), daemon=True)
+        self.output_chunks: list[bytes] = []
+        self.copier = threading.Thread(target=_copy_output, args=(self.process, log, self.output_chunks), daemon=True)
         self.copier.start()
 
-    def __enter__(self) -> "Child":
+    def __enter__(self) -> "ChildProcess":
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
-        """Kills it where it has not ended."""
-        self.process.kill()  # its own children follow it: each is on a leash
+        """Kill it where it has not ended."""
+        self.process.kill()  # its own children follow it: each dies with its parent
         self.process.wait()
-        self.scratch.cleanup()
+        self.scratch_folder.cleanup()
 
-    def end(self, meanwhile: Callable[[], None] | None = None, told: str = "") -> str:
-        """Waits for its end; returns and raises as `run_module` does.
+    def wait(self, on_poll: Callable[[], None] | None = None, stdin_text: str = "") -> str:
+        """Wait for its end.
 
         Args:
-            told: what it reads from its standard input.
+            on_poll: see `run_module`.
+            stdin_text: what it reads from its standard input.
+
+        Returns:
+            The output, as `run_module` does.
+
+        Raises:
+            AeError: as `run_module` does.
         """
         assert self.process.stdin is not None
         with suppress(BrokenPipeError), self.process.stdin as stream:  # one that died already says why by its exit code
-            stream.write(told.encode())
+            stream.write(stdin_text.encode())
         while self.process.poll() is None:
-            if meanwhile is not None:
-                meanwhile()
+            if on_poll is not None:
+                on_poll()
             time.sleep(POLL_SECONDS)
         self.copier.join()
-        if meanwhile is not None:
-            meanwhile()
-        output = b"".join(self.pieces).decode("utf-8", errors="replace")
+        if on_poll is not None:
+            on_poll()
+        output = b"".join(self.output_chunks).decode("utf-8", errors="replace")
         if self.process.returncode != 0:
-            raise_stage_error(self.error_file)
-            raise InfrastructureError(failure(self.arguments, self.process.returncode, output, self.log))
+            raise_child_error(self.error_file)
+            raise InfrastructureError(_failure_message(self.arguments, self.process.returncode, output, self.log))
         return output
 
 
-class Ahead:
-    """A process that may begin ahead of its turn: it imports a module, which takes seconds, and waits for `run`.
+class PreloadedProcess:
+    """A process that may be started before its turn: it imports a module, which takes seconds, and waits for `run`.
 
-    Not wanted after all, it ends with its block. See `run_module` for the arguments.
+    One that is not needed after all ends with its block. See `run_module` for the arguments.
     """
 
     def __init__(self, module: str, *, root: Path, home: Path, log: Path) -> None:
         self.module, self.root, self.home, self.log = module, root, home, log
-        self.child: Child | None = None
+        self.child: ChildProcess | None = None
 
-    def __enter__(self) -> "Ahead":
+    def __enter__(self) -> "PreloadedProcess":
         return self
 
     def __exit__(self, *_: object) -> None:
         if self.child is not None:
             self.child.close()
 
-    def begin(self) -> Child:
-        """Starts the process, unless it is."""
-        self.child = self.child or Child([AHEAD, self.module], root=self.root, home=self.home, log=self.log)
+    def start(self) -> ChildProcess:
+        """Start the process, unless it is started."""
+        if self.child is None:
+            self.child = ChildProcess([PRELOAD_OPTION, self.module], root=self.root, home=self.home, log=self.log)
         return self.child
 
     def run(self, arguments: Sequence[str]) -> str:
-        """Calls the module's `main` with these arguments of its command line; returns and raises as `run_module` does."""
-        child = self.begin()
+        """Call the module's `main` with these arguments of its command line; returns and raises as `run_module` does."""
+        child = self.start()
         child.arguments = [self.module, *arguments]
-        return child.end(told=json.dumps(child.arguments) + "\n")
+        return child.wait(stdin_text=json.dumps(child.arguments) + "\n")
 
 
-def copy_output(child: subprocess.Popen[bytes], log: Path, pieces: list[bytes]) -> None:
-    """Copies the child's output to the log and to `pieces` until it ends."""
-    assert child.stdout is not None
-    with log.open("wb") as file, child.stdout as stream:
-        while piece := os.read(stream.fileno(), 65536):
-            pieces.append(piece)
-            file.write(piece)
+def _copy_output(process: "subprocess.Popen[bytes]", log: Path, chunks: list[bytes]) -> None:
+    """Copy the output to the log and to `chunks` until it ends."""
+    assert process.stdout is not None
+    with log.open("wb") as file, process.stdout as stream:
+        while chunk := os.read(stream.fileno(), 65536):
+            chunks.append(chunk)
+            file.write(chunk)
             file.flush()
 
 
-def failure(arguments: Sequence[str], code: int, output: str, log: Path) -> str:
-    """One message for a process that died without saying what a person can do."""
-    lines = [line for line in output.splitlines() if line.strip()][-5:]
-    how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-    return f"`python -m {' '.join(arguments)}` {how}; all it printed is in {log}; its last lines:\n" + "\n".join(lines)
-
-
-AHEAD = "--ahead"
+def _failure_message(arguments: Sequence[str], exit_code: int, output: str, log: Path) -> str:
+    """Return one message for a process that died without saying what a person can do."""
+    outcome = f"ended with exit code {exit_code}"
+    if exit_code < 0:
+        outcome = f"was killed by signal {-exit_code}"
+    lines = list(filter(str.strip, output.splitlines()))[-_LAST_LINES:]
+    return f"`python -m {' '.join(arguments)}` {outcome}; its output is in {log} and ends with:\n" + "\n".join(lines)

@@ -1,17 +1,17 @@
-"""The settings of every process we start: state under AE_HOME, telemetry off, quiet logs. Set before the libraries load."""
+"""The environment of a command: state under AE_HOME, telemetry off, quiet logs, room on the disk. Set before libraries load."""
 
 import os
 import shutil
 
 from aeops.errors import InfrastructureError
-from aeops.machine.quiet_environment import quiet_environment
+from aeops.machine.library_settings import configure_libraries
 from aeops.project import Project
 
-ROOM_NEEDED = 512 * 2**20  # bytes: a dataset, its copies in DVC's cache and remote, models and databases
+DISK_SPACE_NEEDED = 512 * 2**20  # bytes: a dataset, its copies in DVC's cache and remote, models and databases
 
 
-def require_room(project: Project) -> None:
-    """Makes the state folder and refuses to start a run that its disk cannot hold.
+def require_disk_space(project: Project) -> None:
+    """Make the state folder and refuse to start a run that its disk cannot hold.
 
     Raises:
         InfrastructureError: the folder cannot be written, or too little space is left on its disk.
@@ -24,22 +24,22 @@ def require_room(project: Project) -> None:
         ) from error
     if not os.access(project.home, os.W_OK):
         raise InfrastructureError(f"cannot write in the state folder {project.home}: set AE_HOME to a folder you may write")
-    free = shutil.disk_usage(project.home).free
-    if free < ROOM_NEEDED:
+    free_bytes = shutil.disk_usage(project.home).free
+    if free_bytes < DISK_SPACE_NEEDED:
         raise InfrastructureError(
-            f"{free / 2**20:.0f} MiB free on the disk of the state folder {project.home}, at least {ROOM_NEEDED / 2**20:.0f} MiB "
-            "needed: free some, or set AE_HOME to a folder on a larger disk; nothing was started"
+            f"expected at least {DISK_SPACE_NEEDED / 2**20:.0f} MiB free on the disk of the state folder {project.home}, got "
+            f"{free_bytes / 2**20:.0f} MiB: free some, or set AE_HOME to a folder on a larger disk; nothing was started"
         )
 
 
 def prepare_environment(project: Project) -> None:
-    """Sets what the libraries read when they are imported; what the user has set already stays."""
-    quiet_environment()
-    settings = {
+    """Set the variables that libraries read when they are imported; those that the user has set already stay."""
+    configure_libraries()
+    defaults = {
         "AE_HOME": str(project.home),
         "PREFECT_HOME": str(project.prefect),
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",  # of a flow started by hand; 20 s fail on a busy machine
         "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # the terminal gets our messages; the run's page keeps the log
     }
-    for name, value in settings.items():
+    for name, value in defaults.items():
         os.environ.setdefault(name, value)

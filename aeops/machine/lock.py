@@ -1,6 +1,6 @@
-"""One run at a time in a workspace: a lock that the kernel frees when its holder dies.
+"""Locks between processes, which the kernel frees when their holder dies; one of them allows one run at a time in a workspace.
 
-The file says who holds it, and is emptied by a holder that ends well: what stands in a free one names a process that was killed.
+That lock's file names its holder, who empties it at a normal end: a name in a free lock file is that of a killed process.
 """
 
 import fcntl
@@ -10,67 +10,82 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TypedDict
 
 from aeops.errors import InfrastructureError
-from aeops.machine.process_identity import parse, this_process
+from aeops.machine.process_identity import parse_identity, this_process
 from aeops.project import Project
 
-LOOK_EVERY = 1.0  # seconds between two tries of one who waits
-TELL_EVERY = 60.0  # seconds between two lines of one who waits
-GLANCE = 0.3  # seconds that somebody who only looks may have it
+_POLL_SECONDS = 1.0  # between two tries of a process that waits
+_NOTIFY_SECONDS = 60.0  # between two messages of a process that waits
+_BRIEF_SECONDS = 0.3  # that a process which only checks the lock may hold it
 
-_held: dict[Path, int] = {}  # this process's own locks, so that a command and the flow it calls may both ask
+_own_locks: dict[Path, int] = {}  # of this process, so that a command and the flow it calls may both take the lock
+
+
+class LockHolder(TypedDict, total=False):
+    """The process that holds a workspace, as the lock file stores it; empty where none does.
+
+    Attributes:
+        process: `ProcessIdentity.text`.
+        purpose: the command or flow.
+        since: seconds since 1970.
+    """
+
+    pid: int
+    process: str
+    purpose: str
+    since: float
 
 
 @contextmanager
 def run_lock(
-    project: Project, purpose: str, wait: float = 0.0, tell: Callable[[str], None] = lambda says: None
+    project: Project, purpose: str, wait: float = 0.0, notify: Callable[[str], None] = lambda message: None
 ) -> Iterator[None]:
-    """Holds the workspace for one run; asking again in the same process is allowed.
+    """Hold the workspace for one run; the same process may take it again.
 
     Args:
-        wait: seconds to wait for whoever holds it; 0 refuses at once (within `GLANCE`).
-        tell: called now and then while waiting, with who holds it.
+        purpose: the command or flow, for messages.
+        wait: seconds to wait for the present holder; 0 fails at once (within 0.3 s).
+        notify: called with a message about the holder now and then while waiting.
 
     Raises:
-        InfrastructureError: another process holds it; says which, since when, and what to do.
+        InfrastructureError: another process holds it; names it, since when, and what to do.
     """
-    file = lock_file(project)
-    if file in _held:
+    file = _lock_file(project)
+    if file in _own_locks:
         yield
         return
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("a+", encoding="utf-8") as lock:
-        take(lock, purpose, wait, tell)
-        _held[file] = os.getpid()
+        _wait_for_lock(lock, purpose, wait, notify)
+        _own_locks[file] = os.getpid()
         try:
             yield
         finally:
-            del _held[file]
+            del _own_locks[file]
             lock.truncate(0)
 
 
-def lock_file(project: Project) -> Path:
-    return project.locks / "run.lock"
+@contextmanager
+def file_lock(project: Project, name: str, on_wait: Callable[[], None] | None = None) -> Iterator[None]:
+    """Wait for a lock between processes, then hold it; the kernel frees it when its holder dies.
+
+    Args:
+        name: of the lock, `.ae/locks/<name>.lock`.
+        on_wait: called once where another process holds it.
+    """
+    project.locks_folder.mkdir(parents=True, exist_ok=True)
+    with (project.locks_folder / f"{name}.lock").open("a", encoding="utf-8") as lock:
+        if not try_flock(lock):
+            if on_wait is not None:
+                on_wait()
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
-def take(lock: IO[str], purpose: str, wait: float, tell: Callable[[str], None]) -> None:
-    began, wait = time.monotonic(), max(wait, GLANCE)
-    told = -TELL_EVERY
-    while not tried(lock):
-        waited = time.monotonic() - began
-        if waited >= wait:
-            raise InfrastructureError(held_by(lock, wait))
-        if wait > GLANCE and waited - told >= TELL_EVERY:
-            told = waited
-            tell(f"{purpose} waits: {holder_of(lock)} holds this workspace; up to {(wait - waited) / 60:.0f} more minutes")
-        time.sleep(min(LOOK_EVERY, wait - waited))
-    process = this_process()
-    write_holder(lock, {"pid": process.pid, "process": process.text, "purpose": purpose, "since": time.time()})
-
-
-def tried(lock: IO[str]) -> bool:
+def try_flock(lock: IO[str] | int) -> bool:
+    """Take the lock of an open file or descriptor; return False where another process holds it."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -78,57 +93,77 @@ def tried(lock: IO[str]) -> bool:
     return True
 
 
-def read_holder(lock: IO[str]) -> dict[str, Any]:
-    lock.seek(0)
-    return dict(json.loads(lock.read() or "{}"))
-
-
-def write_holder(lock: IO[str], holder: dict[str, Any]) -> None:
-    lock.seek(0)
-    lock.truncate()
-    json.dump(holder, lock)
-    lock.flush()
-
-
-def holder_of(lock: IO[str]) -> str:
-    holder = read_holder(lock)
-    since = time.strftime("%H:%M:%S", time.localtime(holder.get("since", time.time())))
-    return f"`{holder.get('purpose', 'unknown')}`, process {holder.get('pid', 'unknown')}, since {since}"
-
-
-def held_by(lock: IO[str], waited: float) -> str:
-    """What one is told who cannot have it."""
-    pid = read_holder(lock).get("pid", "unknown")
-    so_long = f" after {waited / 60:.0f} minutes of waiting" if waited > GLANCE else ""
-    return (
-        f"another run holds this workspace{so_long}: {holder_of(lock)}. "
-        f"One run at a time: wait for it to end (or stop it: kill {pid}), then type the command again"
-    )
-
-
-def is_free(project: Project) -> bool:
-    """Whether nobody else holds the workspace at this moment: `run_lock` would not wait."""
-    file = lock_file(project)
-    if file in _held or not file.is_file():
-        return True
+def workspace_holder(project: Project) -> LockHolder | None:
+    """Return the other process that holds the workspace at this moment; None where `run_lock` would not wait."""
+    file = _lock_file(project)
+    if file in _own_locks or not file.is_file():
+        return None
     with file.open("r+", encoding="utf-8") as lock:
-        return tried(lock)
+        if try_flock(lock):
+            return None
+        return _read_holder(lock)
 
 
-def left_behind(project: Project) -> bool:
-    """Whether the last holder of the workspace was killed, and nobody has held it or `settle`d it since."""
-    file = lock_file(project)
+def was_holder_killed(project: Project) -> bool:
+    """Return True where the last holder was killed and nobody has taken the lock or called `clear_killed_holder` since."""
+    file = _lock_file(project)
     if not file.is_file():
         return False
     with file.open("r", encoding="utf-8") as lock:
-        holder = parse(str(read_holder(lock).get("process", "")))
-    return holder is not None and holder.is_dead()
+        identity = parse_identity(_read_holder(lock).get("process", ""))
+    return identity is not None and identity.is_dead()
 
 
-def settle(project: Project) -> None:
-    """Notes that what a killed holder left has been seen to; leaves the lock of a living one alone."""
-    file = lock_file(project)
+def clear_killed_holder(project: Project) -> None:
+    """Record that the remains of a killed holder are cleared up; the lock of a living one is left alone."""
+    file = _lock_file(project)
     if file.is_file():
         with file.open("r+", encoding="utf-8") as lock:
-            if tried(lock):
+            if try_flock(lock):
                 lock.truncate(0)
+
+
+def _lock_file(project: Project) -> Path:
+    return project.locks_folder / "run.lock"
+
+
+def _wait_for_lock(lock: IO[str], purpose: str, wait: float, notify: Callable[[str], None]) -> None:
+    start_time, wait = time.monotonic(), max(wait, _BRIEF_SECONDS)
+    last_message = -_NOTIFY_SECONDS
+    while not try_flock(lock):
+        waiting_time = time.monotonic() - start_time
+        if waiting_time >= wait:
+            raise InfrastructureError(_refusal_message(lock, wait))
+        if wait > _BRIEF_SECONDS and waiting_time - last_message >= _NOTIFY_SECONDS:
+            last_message = waiting_time
+            minutes = (wait - waiting_time) / 60
+            notify(f"{purpose} waits: {_describe_holder(lock)} holds this workspace; up to {minutes:.0f} more minutes")
+        time.sleep(min(_POLL_SECONDS, wait - waiting_time))
+    process = this_process()
+    lock.seek(0)
+    lock.truncate()
+    json.dump(LockHolder(pid=process.pid, process=process.text, purpose=purpose, since=time.time()), lock)
+    lock.flush()
+
+
+def _read_holder(lock: IO[str]) -> LockHolder:
+    lock.seek(0)
+    holder: LockHolder = json.loads(lock.read() or "{}")
+    return holder
+
+
+def _describe_holder(lock: IO[str]) -> str:
+    holder = _read_holder(lock)
+    start_time = time.strftime("%H:%M:%S", time.localtime(holder.get("since", time.time())))
+    return f"`{holder.get('purpose', 'unknown')}`, process {holder.get('pid', 'unknown')}, since {start_time}"
+
+
+def _refusal_message(lock: IO[str], waiting_time: float) -> str:
+    pid = _read_holder(lock).get("pid", "unknown")
+    duration = ""
+    if waiting_time > _BRIEF_SECONDS:
+        duration = f" after {waiting_time / 60:.0f} minutes of waiting"
+    return (
+        f"another run holds this workspace{duration}: {_describe_holder(lock)}. "
+        f"One run at a time: wait for it to end (or stop it: kill {pid}), then type the command again"
+    )

@@ -1,4 +1,4 @@
-"""Which process is meant: a pid alone may be handed to another process, a pid with its start never is."""
+"""Identities of processes: a pid alone may be given to another process, a pid with its start never is."""
 
 import os
 import socket
@@ -7,70 +7,74 @@ from pathlib import Path
 
 import psutil
 
-BOOT = Path("/proc/sys/kernel/random/boot_id")
+_BOOT_ID_FILE = Path("/proc/sys/kernel/random/boot_id")
 SEPARATOR = "/"
 
 
 @dataclass(frozen=True)
-class Identity:
-    """One process, for ever.
+class ProcessIdentity:
+    """One process, unique for all time.
 
     Attributes:
         host: the machine's name.
         pid: its number there.
-        mark: its start in the kernel's own clock with the boot's id, which no change of the wall clock moves.
+        start_id: its start in the kernel's own clock with the boot's id, which no change of the wall clock moves.
     """
 
     host: str
     pid: int
-    mark: str
+    start_id: str
 
     @property
     def text(self) -> str:
-        """One word, as a tag or a label keeps it; `parse` reads it."""
-        return SEPARATOR.join((self.host, str(self.pid), self.mark))
+        """Identity as a tag or a label stores it; `parse_identity` reads it."""
+        return SEPARATOR.join((self.host, str(self.pid), self.start_id))
 
     @property
     def is_here(self) -> bool:
         return self.host == socket.gethostname()
 
     def is_dead(self) -> bool:
-        """Whether it has ended for sure; of another machine's process nobody here can tell, so it has not."""
-        return self.is_here and living(self.pid, self.mark) is None
+        """Return True where the process has ended for sure; a process of another machine cannot be checked from here."""
+        return self.is_here and find_process(self.pid, self.start_id) is None
 
 
-def parse(text: str) -> Identity | None:
-    """What `Identity.text` wrote; None for anything else."""
+def parse_identity(text: str) -> ProcessIdentity | None:
+    """Read `ProcessIdentity.text`; return None for anything else."""
     parts = text.split(SEPARATOR)
-    return Identity(parts[0], int(parts[1]), parts[2]) if len(parts) == 3 and parts[1].isdigit() else None
+    if len(parts) != 3 or not parts[1].isdigit():
+        return None
+    return ProcessIdentity(parts[0], int(parts[1]), parts[2])
 
 
-def this_process() -> Identity:
-    return Identity(socket.gethostname(), os.getpid(), mark_of(os.getpid()))
+def this_process() -> ProcessIdentity:
+    return ProcessIdentity(socket.gethostname(), os.getpid(), start_id_of(os.getpid()))
 
 
-def mark_of(pid: int) -> str:
-    """The mark of a process that lives.
+def start_id_of(pid: int) -> str:
+    """Return the start id of a living process.
 
     Raises:
-        psutil.NoSuchProcess: none has this pid.
+        psutil.NoSuchProcess: no process has this pid.
     """
-    stat = Path(f"/proc/{pid}/stat")
-    if not stat.parent.parent.joinpath("self").exists():  # a system without /proc
+    if not Path("/proc/self").exists():  # a system without /proc
         return f"{psutil.Process(pid).create_time():.2f}"
     try:
-        told = stat.read_text(encoding="utf-8", errors="replace")
+        content = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except (FileNotFoundError, ProcessLookupError) as error:
         raise psutil.NoSuchProcess(pid) from error
-    ticks = told.rpartition(")")[2].split()[19]  # field 22, starttime: proc(5); the name in brackets may hold anything
-    return f"{BOOT.read_text(encoding='utf-8')[:8]}.{ticks}"
+    ticks = content.rpartition(")")[2].split()[19]  # field 22, starttime: proc(5); the name in brackets may hold anything
+    return f"{_BOOT_ID_FILE.read_text(encoding='utf-8')[:8]}.{ticks}"
 
 
-def living(pid: int, mark: str) -> psutil.Process | None:
-    """The process of that pid and mark; None where it has ended. A zombie has ended: it is only waiting to be counted."""
+def find_process(pid: int, start_id: str) -> psutil.Process | None:
+    """Return the living process of that pid and start; None where it has ended.
+
+    A zombie has ended: it only waits for its parent to read its exit code.
+    """
     try:
         process = psutil.Process(pid)
-        if mark_of(pid) != mark or process.status() == psutil.STATUS_ZOMBIE:
+        if start_id_of(pid) != start_id or process.status() == psutil.STATUS_ZOMBIE:
             return None
     except psutil.NoSuchProcess:
         return None

@@ -1,4 +1,4 @@
-"""Following a training from outside: the stage writes one line an epoch, the flow shows it and carries it to MLflow meanwhile."""
+"""Following a training from outside: the stage writes a line per epoch, the flow shows it and copies it to MLflow at once."""
 
 import csv
 import json
@@ -8,29 +8,33 @@ from typing import Any
 
 from tqdm import tqdm
 
+EpochRow = dict[str, Any]  # a line of progress.jsonl: `epoch`, losses, `samples_per_second`
+
 
 class ProgressFollower:
-    """Hands out the rows of a progress file as they come, each once.
+    """Return the rows of a progress file as they are written, each once.
 
-    What an earlier training left in the file is passed over; a training that resumes there hands out its earlier
-    epochs too, so that the curve is whole.
+    Rows that an earlier training left in the file are skipped; a training that resumes there returns its earlier
+    epochs too, so that the curve is complete.
     """
 
     def __init__(self, file: Path) -> None:
         self.file = file
-        self._started = time.time_ns() - 20_000_000  # a file's time is read from a coarser clock
-        self._given: set[int] = set()
+        self._started_ns = time.time_ns() - 20_000_000  # a file's time is read from a coarser clock
+        self._returned_epochs: set[int] = set()
 
-    def new_rows(self) -> list[dict[str, Any]]:
-        """The rows not handed out yet; a line still being written waits for the next call."""
-        if not self.file.is_file() or self.file.stat().st_mtime_ns < self._started:
+    def new_rows(self) -> list[EpochRow]:
+        """Return the rows written since the last call; a line still being written waits for the next one."""
+        if not self.file.is_file() or self.file.stat().st_mtime_ns < self._started_ns:
             return []
         text = self.file.read_text(encoding="utf-8")
-        whole = text[: text.rfind("\n") + 1]
-        rows = [json.loads(line) for line in whole.splitlines()]
-        new = [row for row in rows if row["epoch"] not in self._given]
-        self._given.update(row["epoch"] for row in new)
-        return new
+        new_rows = []
+        for line in text[: text.rfind("\n") + 1].splitlines():
+            row = json.loads(line)
+            if row["epoch"] not in self._returned_epochs:
+                self._returned_epochs.add(row["epoch"])
+                new_rows.append(row)
+        return new_rows
 
 
 class ProgressBar:
@@ -45,17 +49,20 @@ class ProgressBar:
     def __exit__(self, *_: object) -> None:
         self._bar.close()
 
-    def show(self, rows: list[dict[str, Any]]) -> None:
-        """Draws what has come."""
+    def show(self, rows: list[EpochRow]) -> None:
+        """Draw the rows of `ProgressFollower.new_rows`."""
         if rows:
-            last = rows[-1]
-            speed = f"{last['samples_per_second']:,.0f} samples/s"
-            text = f"loss {last['train_loss']:.5f}, validation {last['validation_error']:.5f}, {speed}"
+            row = rows[-1]
+            speed = f"{row['samples_per_second']:,.0f} samples/s"
+            text = f"loss {row['train_loss']:.5f}, validation {row['validation_error']:.5f}, {speed}"
             self._bar.set_postfix_str(text, refresh=False)
             self._bar.update(len(rows))
 
 
 def finished_rows(history: Path) -> list[dict[str, float]]:
-    """The rows of a training that is not run again, from its history.csv."""
+    """Return the rows of a training that is not run again, from its history.csv; empty cells are left out."""
+    rows = []
     with history.open(encoding="utf-8", newline="") as file:
-        return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+        for cells in csv.DictReader(file):
+            rows.append({name: float(value) for name, value in cells.items() if value})
+    return rows

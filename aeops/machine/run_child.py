@@ -2,7 +2,7 @@
 
 A run killed with kill -9 would otherwise leave `dvc repro` and its stage behind, still writing into the workspace.
 
-`python -m aeops.machine.run_child --ahead MODULE` imports the module, waits for a line on standard input that holds its
+`python -m aeops.machine.run_child --preload MODULE` imports the module, waits for a line on standard input that holds its
 arguments as a JSON array, and calls its `main`; when the input ends without such a line, it exits.
 """
 
@@ -11,11 +11,11 @@ import json
 import runpy
 import sys
 
-from aeops.machine.child_process import AHEAD
-from aeops.machine.stage_main import die_with_parent
+from aeops.machine.child_process import PRELOAD_OPTION
+from aeops.machine.entry_point import die_with_parent
 
 
-def run_ahead(name: str) -> None:
+def _run_preloaded(name: str) -> None:
     module = importlib.import_module(name)
     if line := sys.stdin.readline():
         sys.argv = json.loads(line)
@@ -25,8 +25,8 @@ def run_ahead(name: str) -> None:
 if __name__ == "__main__":
     die_with_parent()
     sys.path.insert(0, "")
-    if sys.argv[1] == AHEAD:
-        run_ahead(sys.argv[2])
+    if sys.argv[1] == PRELOAD_OPTION:
+        _run_preloaded(sys.argv[2])
     else:
         sys.argv = sys.argv[1:]
         runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

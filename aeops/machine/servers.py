@@ -1,8 +1,6 @@
-"""The servers that a run needs around it: a real Prefect server where one is running, else one for as long as the run takes."""
+"""The servers that a run needs: the user's Prefect server, that of `ae up`, or one that lives as long as the run."""
 
-import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -12,116 +10,111 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from aeops.errors import InfrastructureError
-from aeops.machine.stack_settings import HOST
+from aeops.files import read_json
+from aeops.machine.network import HOST, find_free_port
+from aeops.machine.stack_settings import read_settings
 from aeops.project import Project
 
-HEALTHY_WITHIN = 120  # seconds, on a busy machine with a fresh database
-STOP_WITHIN = 10  # seconds a server may take to stop before it is killed
+_HEALTHY_TIMEOUT = 120  # seconds, on a busy machine with a fresh database
+_STOP_TIMEOUT = 10  # seconds a server may take to stop before it is killed
+# As Prefect sets up its own temporary server: no pages, and only the services that one run needs.
+TEMPORARY_SERVER = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
 
 
-def answers(address: str) -> bool:
-    """Whether something answers 200 at an address."""
+def is_healthy(address: str) -> bool:
+    """Return True where a server responds with 200 at an address within 2 s."""
     try:
-        with urllib.request.urlopen(address, timeout=2) as answer:
-            return bool(answer.status == 200)
+        with urllib.request.urlopen(address, timeout=2) as response:
+            return bool(response.status == 200)
     except (urllib.error.URLError, TimeoutError, ConnectionError):
         return False
 
 
-def wait_until_healthy(child: subprocess.Popen[bytes], address: str) -> None:
-    """Waits until a server answers at its health address.
+def wait_until_healthy(process: "subprocess.Popen[bytes]", address: str) -> None:
+    """Wait until a server that is starting responds at its health address.
 
     Raises:
-        InfrastructureError: it ended, or did not answer in time.
+        InfrastructureError: it ended, or did not respond within 120 s.
     """
-    deadline = time.monotonic() + HEALTHY_WITHIN
-    while time.monotonic() < deadline and child.poll() is None:
-        if answers(address):
+    deadline = time.monotonic() + _HEALTHY_TIMEOUT
+    while time.monotonic() < deadline and process.poll() is None:
+        if is_healthy(address):
             return
         time.sleep(0.1)
-    ended = child.poll() is not None
-    how = f"ended with exit code {child.returncode}" if ended else f"did not answer within {HEALTHY_WITHIN} s"
-    raise InfrastructureError(f"the server at {address} {how}: type `ae doctor` to see why, then the same command again")
+    outcome = f"did not respond within {_HEALTHY_TIMEOUT} s"
+    if process.poll() is not None:
+        outcome = f"ended with exit code {process.returncode}"
+    raise InfrastructureError(f"the server at {address} {outcome}: type `ae doctor` to see why, then the same command again")
 
 
-def running_prefect(project: Project) -> str | None:
-    """The API address of the Prefect server that `ae up` has started here, if it answers.
+def find_running_prefect(project: Project) -> str | None:
+    """Return the API address of the Prefect server that `ae up` has started here; None where none responds.
 
-    Where that asks for a password, PREFECT_API_AUTH_STRING is set for whatever in this process goes there.
+    Where it asks for a password, PREFECT_API_AUTH_STRING is set for every client in this process.
     """
-    note = project.home / "services" / "prefect.json"
-    if not note.is_file():
+    record_file = project.home / "services" / "prefect.json"
+    if not record_file.is_file():
         return None
-    address = str(json.loads(note.read_text(encoding="utf-8"))["api_url"])
-    if not answers(f"{address}/health"):
+    address = str(read_json(record_file)["api_url"])
+    if not is_healthy(f"{address}/health"):
         return None
-    from aeops.machine.stack_settings import read_settings
-
     settings = read_settings(project)
-    if settings is not None and settings.auth and settings.prefect_api == address:
-        os.environ["PREFECT_API_AUTH_STRING"] = settings.auth
+    if settings is not None and settings.credentials and settings.prefect_api == address:
+        os.environ["PREFECT_API_AUTH_STRING"] = settings.credentials
     return address
 
 
-def prefect_access() -> tuple[str, str | None]:
-    """Address and user:password of the API that this process talks to, inside `prefect_server`."""
+def prefect_credentials() -> tuple[str, str | None]:
+    """Return address and `user:password` of the API that this process uses inside `prefect_server`."""
     return os.environ["PREFECT_API_URL"], os.environ.get("PREFECT_API_AUTH_STRING")
 
 
 @contextmanager
 def prefect_server(project: Project) -> Iterator[Callable[[], None]]:
-    """Makes PREFECT_API_URL name a server: the user's, that of `ae up`, else one of our own that ends with the block.
+    """Set PREFECT_API_URL to a server: the user's, that of `ae up`, else a temporary one that ends with the block.
 
-    Our own starts at once and meanwhile the caller may import what it needs. It is on a leash: Prefect's built-in
-    temporary server would outlive a run that is killed.
+    The temporary one starts at once, and the caller may import what it needs while it does. It dies with this process:
+    Prefect's built-in temporary server would outlive a run that is killed.
 
     Yields:
-        A function that waits until the server answers.
+        A function that waits until the server responds.
     """
-    address = os.environ.get("PREFECT_API_URL") or running_prefect(project)
+    address = os.environ.get("PREFECT_API_URL") or find_running_prefect(project)
     if address is not None:
         os.environ["PREFECT_API_URL"] = address
         yield lambda: None
         return
-    port = free_port()
+    port = find_free_port()
     address = os.environ["PREFECT_API_URL"] = f"http://{HOST}:{port}/api"
-    child = subprocess.Popen(server_command(port), env=os.environ | TEMPORARY, cwd=project.root)
+    process = subprocess.Popen(prefect_server_command(port), env=os.environ | TEMPORARY_SERVER, cwd=project.root)
     try:
-        yield lambda: wait_until_healthy(child, f"{address}/health")
+        yield lambda: wait_until_healthy(process, f"{address}/health")
     finally:
         del os.environ["PREFECT_API_URL"]
-        stop(child)
+        stop_server(process)
 
 
-# What Prefect gives its own temporary server: no pages, and only the services that one run needs.
-TEMPORARY = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
-
-
-def server_command(port: int) -> list[str]:
+def prefect_server_command(port: int) -> list[str]:
+    """Return the command of a temporary Prefect server that dies with its parent."""
     app = ["--factory", "prefect.server.api.server:create_app", "--lifespan", "on", "--log-level", "error"]
     return [sys.executable, "-m", "aeops.machine.run_child", "uvicorn", *app, "--host", HOST, "--port", str(port)]
 
 
-def stop(child: subprocess.Popen[bytes]) -> None:
-    child.terminate()
+def stop_server(process: "subprocess.Popen[bytes]") -> None:
+    """Terminate a server and wait for its end; kill it after 10 s."""
+    process.terminate()
     try:
-        child.wait(timeout=STOP_WITHIN)
+        process.wait(timeout=_STOP_TIMEOUT)
     except subprocess.TimeoutExpired:
-        child.kill()
-        child.wait()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
+        process.kill()
+        process.wait()
 
 
 @contextmanager
 def mlflow_migrations(project: Project) -> Iterator[None]:
-    """Makes MLflow's database in a process of its own meanwhile; whoever opens it first waits for that."""
-    child = subprocess.Popen([sys.executable, "-m", "aeops.registry.create_database"], cwd=project.root)
+    """Make MLflow's database in a child process while the block runs; a process that opens it before waits for that."""
+    process = subprocess.Popen([sys.executable, "-m", "aeops.registry.create_database"], cwd=project.root)
     try:
         yield
     finally:
-        child.wait()  # never cut short: a database half migrated is a database lost
+        process.wait()  # never cut short: a database half migrated is a database lost

@@ -1,16 +1,13 @@
-"""What the stack was asked for: `.ae/stack/settings.json`. While that file is there the stack shall run; `ae down` removes it."""
+"""The settings of the local stack, `.ae/stack/settings.json`. The stack runs while that file is there; `ae down` removes it."""
 
-import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from aeops.errors import InfrastructureError, UsageError
-from aeops.files import write_whole
+from aeops.errors import InfrastructureError
+from aeops.files import read_json, write_json
+from aeops.machine.network import ALL_ADDRESSES, HOST, http_address
+from aeops.machine.passwords import USER, read_password
 from aeops.project import Project
-
-HOST = "127.0.0.1"
-EVERYWHERE = ("0.0.0.0", "::")  # addresses that mean every one of this machine's
-USER = "ae"  # the name that goes with the password
 
 
 @dataclass(frozen=True)
@@ -20,9 +17,9 @@ class Settings:
     Attributes:
         score_port: of the first scoring service; each further one has the next.
         host: the address to listen at; anything but loopback needs a password.
-        password_file: its first line is the password; its place is kept here, never what it says.
-        notify: where failures are told to, as a POST of JSON; None: nowhere.
-        asked: names one `ae up`, so that the supervisor brings the deployments up to date once for each.
+        password_file: a file whose first line is the password, which itself is stored nowhere.
+        notify_url: where failures are sent, as a POST of JSON; None sends none.
+        request_id: names one `ae up`, so that the supervisor updates the deployments once for each.
     """
 
     mlflow_port: int = 5000
@@ -31,45 +28,36 @@ class Settings:
     score_port: int = 8100
     host: str = HOST
     password_file: str | None = None
-    notify: str | None = None
-    asked: str = ""
+    notify_url: str | None = None
+    request_id: str = ""
 
     @property
-    def reached_at(self) -> str:
-        """The host by which this machine's own processes reach what listens at `host`."""
-        return HOST if self.host in EVERYWHERE else self.host
+    def local_host(self) -> str:
+        """Host by which this machine's own processes reach what listens at `host`."""
+        if self.host in ALL_ADDRESSES:
+            return HOST
+        return self.host
 
     def url(self, port: int) -> str:
-        host = f"[{self.reached_at}]" if ":" in self.reached_at else self.reached_at
-        return f"http://{host}:{port}"
+        return http_address(self.local_host, port)
 
     @property
     def prefect_api(self) -> str:
         return f"{self.url(self.prefect_port)}/api"
 
     @property
-    def auth(self) -> str | None:
-        """User and password as Prefect takes them; None where none is asked for.
+    def credentials(self) -> str | None:
+        """User and password as Prefect takes them, `user:password`; None without a password.
 
         Raises:
-            UsageError: the file cannot be read, is empty, or may be read by others.
+            UsageError: the file cannot be read, is empty, or can be read by others.
         """
-        return None if self.password_file is None else f"{USER}:{read_password(Path(self.password_file))}"
+        if self.password_file is None:
+            return None
+        return f"{USER}:{read_password(Path(self.password_file))}"
 
 
-def read_password(file: Path) -> str:
-    """The first line of a file that nobody else may read."""
-    try:
-        mode, lines = file.stat().st_mode, file.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise UsageError(
-            f"--password-file {file}: {error.strerror}; a file with the password as its first line is allowed"
-        ) from error
-    if not lines or not lines[0].strip():
-        raise UsageError(f"--password-file {file}: its first line is empty; the password goes there")
-    if mode & 0o077:
-        raise UsageError(f"--password-file {file} may be read by others: type `chmod 600 {file}`, then the command again")
-    return lines[0].strip()
+_OLD_FIELDS = {"notify": "notify_url", "asked": "request_id"}  # as a stack of an earlier version has stored them
 
 
 def settings_file(project: Project) -> Path:
@@ -77,36 +65,66 @@ def settings_file(project: Project) -> Path:
 
 
 def write_settings(project: Project, settings: Settings) -> None:
-    write_whole(settings_file(project), asdict(settings), mode=0o600)  # an address of a chat's webhook is a secret
+    """Store the settings, for their owner alone: the address of a chat's webhook is a secret."""
+    write_json(settings_file(project), asdict(settings), mode=0o600)
 
 
 def read_settings(project: Project) -> Settings | None:
-    """What is asked for; None where no stack shall run.
+    """Return the settings; None where no stack should run.
 
     Raises:
-        InfrastructureError: the file is of another form.
+        InfrastructureError: the file has other fields.
     """
     try:
-        facts = json.loads(settings_file(project).read_text(encoding="utf-8"))
+        document = read_json(settings_file(project))
     except FileNotFoundError:
         return None
-    if set(facts) != {field.name for field in fields(Settings)}:
+    values = {_OLD_FIELDS.get(name, name): value for name, value in document.items()}
+    if set(values) != {field.name for field in fields(Settings)}:
         raise InfrastructureError(f"{settings_file(project)} is of another version: type `ae down`, then `ae up`")
-    return Settings(**facts)
+    return Settings(**values)
 
 
-def forget_settings(project: Project) -> None:
+def remove_settings(project: Project) -> None:
     settings_file(project).unlink(missing_ok=True)
 
 
-# ---------------------------------------------------------------- what flows/deployment.py has done
+# ---------------------------------------------------------------- the last setup of deployments
 
 
-def deployed_file(project: Project) -> Path:
+@dataclass(frozen=True)
+class SetupRecord:
+    """The last setup of work pool, deployments and automations, `.ae/stack/deployed.json`.
+
+    Attributes:
+        request_id: of the settings that it was made for; empty without settings.
+        deployments_sha256: SHA-256 of prefect.yaml.
+    """
+
+    request_id: str
+    deployments_sha256: str
+
+
+def setup_record_file(project: Project) -> Path:
     return project.home / "stack" / "deployed.json"
 
 
-def deployed_for(project: Project) -> str:
-    """The `asked` of the settings that pool, deployments and automations were last made for."""
-    file = deployed_file(project)
-    return str(json.loads(file.read_text(encoding="utf-8"))["asked"]) if file.is_file() else ""
+def write_setup_record(project: Project, record: SetupRecord) -> None:
+    write_json(setup_record_file(project), {"asked": record.request_id, "prefect.yaml": record.deployments_sha256})
+
+
+def read_setup_record(project: Project) -> SetupRecord | None:
+    """Return the record; None where nothing was set up yet."""
+    file = setup_record_file(project)
+    if not file.is_file():
+        return None
+    document = read_json(file)
+    return SetupRecord(document["asked"], document["prefect.yaml"])
+
+
+def last_setup_request(project: Project) -> str:
+    """Return the `request_id` that the last setup was made for; empty where there was none."""
+    record = read_setup_record(project)
+    if record is None:
+        return ""
+    return record.request_id

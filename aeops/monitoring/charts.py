@@ -1,7 +1,8 @@
-"""The figures of the page, over the same days one below the other. Each function writes one SVG file."""
+"""Draw the figures of the monitoring page, over the same days one below the other. Each function writes one SVG file."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
@@ -13,167 +14,230 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from aeops.drawing.palette import GRID, INK, KNN, LABELS, MODEL, MUTED, NOVELTY, PCA
 from aeops.drawing.style import WIDE, drawing
 from aeops.monitoring.daily_counts import midnight
-from aeops.monitoring.signals import Course, ten_to
+from aeops.monitoring.signals import EvidenceSeries, format_power_of_ten
 from aeops.recipe.monitoring import ALARM_RATE, CODES, INPUTS, SCORES, VolumeSpec
 
-COLOURS = {ALARM_RATE: NOVELTY, SCORES: MODEL, CODES: PCA, INPUTS: KNN}
-SPANS = (LABELS[0], LABELS[3], LABELS[4], LABELS[7])  # champions, one after the other
-TOP = 12.0  # powers of ten of evidence that are shown: beyond, nobody doubts
+TEST_COLOURS = {ALARM_RATE: NOVELTY, SCORES: MODEL, CODES: PCA, INPUTS: KNN}
+SPAN_COLOURS = (LABELS[0], LABELS[3], LABELS[4], LABELS[7])  # champions, one after the other
+MAX_POWER = 12.0  # powers of ten of evidence that are shown: beyond, nobody doubts
 DAY = timedelta(days=1)
-TICKS = 9
-Looks = Mapping[str, list[tuple[datetime, float]]]  # test -> moment and power of ten of each look
+MAX_TICKS = 9
+DASHED_LINE, DOTTED_LINE = (0, (4, 2)), (0, (1, 2))
+PastChecks = dict[str, list[tuple[datetime, float]]]  # test -> time and power of ten of each check
 
 
-class Days:
-    """What all figures share: the days shown, who was champion on each, and when retrains were started."""
+@dataclass(frozen=True)
+class RateBand:
+    """The champion's alarm rate since its promotion after each day, with a confidence sequence; arrays are (days,)."""
+
+    days: Sequence[date]
+    rate: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+class Timeline:
+    """The days that all figures show, who was champion on each, and when retrains were started."""
 
     def __init__(self, days: Sequence[date], champions: Mapping[date, str], retrains: Iterable[datetime]) -> None:
-        self.first, self.last = (min(days), max(days)) if days else (date.today(), date.today())
+        if days:
+            self.first_day, self.last_day = min(days), max(days)
+        else:
+            self.first_day = self.last_day = date.today()
         self.champions = champions
-        self.retrains = [moment for moment in retrains if self.first <= moment.date() <= self.last]
+        self.retrains = []
+        for moment in retrains:
+            if self.first_day <= moment.date() <= self.last_day:
+                self.retrains.append(moment)
+
+    @property
+    def day_count(self) -> int:
+        """Number of days from the first to the last one."""
+        return (self.last_day - self.first_day).days + 1
 
     def spans(self) -> list[tuple[date, date, str]]:
-        """First and last day of each champion that answered, in order."""
-        found: list[tuple[date, date, str]] = []
+        """Return first day, last day and version of each champion that answered, in order."""
+        spans: list[tuple[date, date, str]] = []
         for day in sorted(self.champions):
-            if found and found[-1][2] == self.champions[day]:
-                found[-1] = (found[-1][0], day, found[-1][2])
+            if spans and spans[-1][2] == self.champions[day]:
+                spans[-1] = (spans[-1][0], day, spans[-1][2])
             else:
-                found.append((day, day, self.champions[day]))
-        return found
+                spans.append((day, day, self.champions[day]))
+        return spans
 
 
 @contextmanager
-def over_days(file: Path, height: float, days: Days, named: bool = False) -> Iterator[Axes]:
-    """Axes over the days, with the champions as coloured spans (`named`: with their versions) and the retrains as marks."""
+def timeline_axes(file: Path, height: float, timeline: Timeline, name_versions: bool = False) -> Iterator[Axes]:
+    """Yield axes over the days, with a coloured span for each champion and a mark for each retrain.
+
+    Args:
+        file: the SVG file to write.
+        height: of the figure, in inches.
+        timeline: the days.
+        name_versions: write the version above each span.
+    """
     with drawing(file, WIDE, height) as [axes]:
         assert isinstance(axes.figure, Figure)
         axes.figure.set_layout_engine("none")  # so that the days lie one below the other
-        axes.set_position((0.098, 0.165, 0.882, 0.73 if named else 0.79))
+        axes.set_position((0.098, 0.165, 0.882, 0.73 if name_versions else 0.79))
         yield axes
-        for place, (first, last, version) in enumerate(days.spans()):
-            left, right, colour = number(first), number(last) + 1, SPANS[place % len(SPANS)]
-            axes.axvspan(left, right, color=colour, alpha=0.09, linewidth=0, zorder=0)
-            if named:
-                middle, over = (left + right) / 2, axes.get_xaxis_transform()
-                axes.text(middle, 1.03, f"version {version}", color=colour, ha="center", va="bottom", transform=over)
-        for moment in days.retrains:
-            x = place_of(moment)
-            axes.axvline(x, color=INK, linewidth=0.9, linestyle=(0, (1, 2)))
+        for index, (first_day, last_day, version) in enumerate(timeline.spans()):
+            start, end = _day_position(first_day), _day_position(last_day) + 1
+            colour = SPAN_COLOURS[index % len(SPAN_COLOURS)]
+            axes.axvspan(start, end, color=colour, alpha=0.09, linewidth=0, zorder=0)
+            if name_versions:
+                transform = axes.get_xaxis_transform()
+                span_centre = (start + end) / 2
+                axes.text(span_centre, 1.03, f"version {version}", color=colour, ha="center", va="bottom", transform=transform)
+        for moment in timeline.retrains:
+            x = _time_position(moment)
+            axes.axvline(x, color=INK, linewidth=0.9, linestyle=DOTTED_LINE)
             axes.plot(x, 1.0, "v", color=INK, markersize=6, transform=axes.get_xaxis_transform(), clip_on=False)
-        axes.set_xlim(number(days.first), number(days.last) + 1)
-        name_days(axes, days)
+        axes.set_xlim(_day_position(timeline.first_day), _day_position(timeline.last_day) + 1)
+        _label_days(axes, timeline)
 
 
-def name_days(axes: Axes, days: Days) -> None:
-    """At most `TICKS` dates along the bottom, whole days apart; the first of a year with its year."""
-    count = (days.last - days.first).days + 1
-    shown = [days.first + place * DAY for place in range(0, count, -(-count // TICKS))]
-    years = [place == 0 or day.year != shown[place - 1].year for place, day in enumerate(shown)]
-    labels = [f"{day.day} {day:%b}" + (f"\n{day.year}" if new else "") for day, new in zip(shown, years, strict=True)]
-    axes.set_xticks([number(day) + 0.5 for day in shown], labels)
+def _label_days(axes: Axes, timeline: Timeline) -> None:
+    """Write at most `MAX_TICKS` dates along the bottom, whole days apart; the first of a year with its year."""
+    positions, labels, previous_year = [], [], None
+    for offset in range(0, timeline.day_count, -(-timeline.day_count // MAX_TICKS)):
+        day = timeline.first_day + offset * DAY
+        label = f"{day.day} {day:%b}"
+        if day.year != previous_year:
+            label += f"\n{day.year}"
+        positions.append(_day_position(day) + 0.5)
+        labels.append(label)
+        previous_year = day.year
+    axes.set_xticks(positions, labels)
 
 
-def number(day: date) -> float:
-    """Where a day begins on the axis."""
+def _day_position(day: date) -> float:
+    """Return the beginning of a day on the axis."""
     return float(day.toordinal())
 
 
-def place_of(moment: datetime) -> float:
+def _time_position(moment: datetime) -> float:
     start = midnight(moment)
-    return number(start.date()) + (moment - start) / DAY
+    return _day_position(start.date()) + (moment - start) / DAY
 
 
-def places(days: Sequence[date]) -> np.ndarray:
-    """Noon of each day: where its value stands."""
-    return np.array([number(day) + 0.5 for day in days])
+def _noon_positions(days: Iterable[date]) -> np.ndarray:
+    """Return the noon of each day on the axis, where its value is drawn."""
+    return np.array([_day_position(day) + 0.5 for day in days])
 
 
 def draw_alarm_rate(
     file: Path,
-    days: Days,
-    of_day: Sequence[tuple[date, int, int]],
-    promise: float | None,
-    band: tuple[Sequence[date], np.ndarray, np.ndarray, np.ndarray],
+    timeline: Timeline,
+    daily_rows: Sequence[tuple[date, int, int]],
+    promised_rate: float | None,
+    band: RateBand,
 ) -> None:
-    """The share of flagged samples on each day, and the champion's rate since its promotion with its band.
+    """Draw the share of flagged samples on each day, and the champion's rate since its promotion with its band.
 
     Args:
-        of_day: day, alarms, samples; one a day and version.
-        promise: the rate that the threshold keeps; None: no line.
-        band: days, rate since the promotion, lower and upper end.
+        file: the SVG file to write.
+        timeline: the days.
+        daily_rows: day, alarms, samples; one a day and version.
+        promised_rate: the rate that the threshold keeps; None: no line.
+        band: the champion's rate.
     """
-    with over_days(file, 3.1, days, named=True) as axes:
-        own, rate, low, high = band
-        x, y = places([day for day, _, _ in of_day]), np.array([alarms / samples for _, alarms, samples in of_day])
-        if len(own):
-            axes.fill_between(places(own), low, high, color=MODEL, alpha=0.20, linewidth=0, label="since the promotion, 95 %")
-            axes.plot(places(own), rate, color=MODEL)
+    with timeline_axes(file, 3.1, timeline, name_versions=True) as axes:
+        days, alarms, samples = zip(*daily_rows, strict=True)
+        x, y = _noon_positions(days), np.array(alarms) / np.array(samples)
+        highest_rate = max([*y, promised_rate or 0.0, 1e-4])
+        if len(band.days):
+            band_x = _noon_positions(band.days)
+            axes.fill_between(
+                band_x, band.low, band.high, color=MODEL, alpha=0.20, linewidth=0, label="since the promotion, 95 %"
+            )
+            axes.plot(band_x, band.rate, color=MODEL)
+            highest_rate = max([highest_rate, *band.rate])
         axes.plot(x, y, marker="o", markersize=3.2, linestyle="none", color=NOVELTY, label="each day")
-        if promise is not None:
-            axes.axhline(promise, color=INK, linewidth=1.2, linestyle=(0, (4, 2)), label=f"promised {promise:.2%}")
-        top = max([*y, *(rate if len(own) else []), promise or 0.0, 1e-4])
-        axes.set(ylim=(0, min(1.0, 1.25 * top)), ylabel="share flagged")
-        axes.yaxis.set_major_formatter(lambda value, _: f"{value:.3g}" if value == 0 else f"{100 * value:.3g} %")
+        if promised_rate is not None:
+            axes.axhline(promised_rate, color=INK, linewidth=1.2, linestyle=DASHED_LINE, label=f"promised {promised_rate:.2%}")
+        axes.set(ylim=(0, min(1.0, 1.25 * highest_rate)), ylabel="share flagged")
+        axes.yaxis.set_major_formatter(_format_share)
         axes.legend(loc="upper left", ncols=3)
+
+
+def _format_share(value: float, _: float | None = None) -> str:
+    if value == 0:
+        return "0"
+    return f"{100 * value:.3g} %"
 
 
 def draw_evidence(
     file: Path,
-    days: Days,
-    courses: Mapping[str, Course],
-    former: Mapping[str, Looks],
+    timeline: Timeline,
+    evidence: Mapping[str, EvidenceSeries],
+    former_champions: Mapping[str, PastChecks],
     level: float,
 ) -> None:
-    """The evidence of each test over time, on a logarithmic scale, with the line at which it is an alarm.
+    """Draw the evidence of each test over time, on a logarithmic scale, with the line at which it is an alarm.
 
     Args:
-        courses: of the present champion.
-        former: reign -> test -> (moment, power of ten) of each look at a former champion.
+        file: the SVG file to write.
+        timeline: the days.
+        evidence: of the present champion.
+        former_champions: promotion time -> the checks of that champion.
+        level: a signal alarms once its evidence has passed 1 / level.
     """
-    limit = -np.log10(level)
-    with over_days(file, 3.1, days) as axes:
-        for test, colour in COLOURS.items():
-            label = test.replace("_", " ")
-            for reign in former.values():
-                points = reign.get(test, [])
-                x = [place_of(moment) for moment, _ in points]
-                axes.plot(x, clipped([power for _, power in points]), color=colour, linewidth=1.2, alpha=0.75)
-            if test in courses:
-                own = courses[test]
-                axes.plot(places(own.days), clipped(own.log_e / np.log(10)), color=colour, label=label, marker=dot(own.days))
-        axes.axhline(limit, color=INK, linewidth=1.2, linestyle=(0, (4, 2)), label=f"alarm: {1 / level:,.0f} to 1")
-        axes.set(ylim=(-2.4, TOP + 0.6), ylabel="evidence of a change")
+    with timeline_axes(file, 3.1, timeline) as axes:
+        for test, colour in TEST_COLOURS.items():
+            for past_checks in former_champions.values():
+                _draw_past_checks(axes, past_checks.get(test, []), colour)
+            if test in evidence:
+                series = evidence[test]
+                axes.plot(
+                    _noon_positions(series.days),
+                    _clip_powers(series.log_e / np.log(10)),
+                    color=colour,
+                    label=test.replace("_", " "),
+                    marker="o" if len(series.days) == 1 else "",  # a single day makes no line
+                )
+        alarm_power = -np.log10(level)
+        axes.axhline(alarm_power, color=INK, linewidth=1.2, linestyle=DASHED_LINE, label=f"alarm: {1 / level:,.0f} to 1")
+        axes.set(ylim=(-2.4, MAX_POWER + 0.6), ylabel="evidence of a change")
         axes.yaxis.set_major_locator(FixedLocator([-2, 0, 3, 6, 9, 12]))
         axes.yaxis.set_minor_locator(NullLocator())
-        axes.yaxis.set_major_formatter(FuncFormatter(as_odds))
+        axes.yaxis.set_major_formatter(FuncFormatter(_format_power))
         axes.legend(loc="upper left", ncols=5)
 
 
-def clipped(powers: Sequence[float] | np.ndarray) -> np.ndarray:
-    return np.clip(np.asarray(powers, dtype=np.float64), -2.3, TOP)
+def _draw_past_checks(axes: Axes, checks: Sequence[tuple[datetime, float]], colour: str) -> None:
+    x, y = [], []
+    for moment, power in checks:
+        x.append(_time_position(moment))
+        y.append(power)
+    axes.plot(x, _clip_powers(y), color=colour, linewidth=1.2, alpha=0.75)
 
 
-def dot(days: Sequence[date]) -> str:
-    """A single day is no line: it is drawn as a point."""
-    return "o" if len(days) == 1 else ""
+def _clip_powers(log10_values: Sequence[float] | np.ndarray) -> np.ndarray:
+    return np.clip(np.asarray(log10_values, dtype=np.float64), -2.3, MAX_POWER)
 
 
-def as_odds(power: float, _: int | None = None) -> str:
-    words = {-2: "1 : 100", 0: "1 : 1", 3: "1,000 : 1"}
-    return words.get(round(power), f"{ten_to(power)} : 1")
+def _format_power(power: float, _: int | None = None) -> str:
+    odds = {-2: "1 : 100", 0: "1 : 1", 3: "1,000 : 1"}
+    return odds.get(round(power), f"{format_power_of_ten(power)} : 1")
 
 
-def draw_volume(file: Path, days: Days, samples: Mapping[date, int], bounds: VolumeSpec) -> None:
-    """How many samples were scored on each day, and how many are usual."""
-    with over_days(file, 2.1, days) as axes:
-        count = (days.last - days.first).days + 1
-        values = [samples.get(days.first + place * DAY, 0) for place in range(count)]
-        edges = number(days.first) + np.arange(count + 1)
+def draw_volume(file: Path, timeline: Timeline, samples: Mapping[date, int], bounds: VolumeSpec) -> None:
+    """Draw how many samples were scored on each day, and how many are usual.
+
+    Args:
+        file: the SVG file to write.
+        timeline: the days.
+        samples: day -> number of samples; 0 for a day that it lacks.
+        bounds: the recipe's section `monitor.volume`.
+    """
+    with timeline_axes(file, 2.1, timeline) as axes:
+        values = [samples.get(timeline.first_day + offset * DAY, 0) for offset in range(timeline.day_count)]
+        edges = _day_position(timeline.first_day) + np.arange(timeline.day_count + 1)
         axes.stairs(values, edges, fill=True, color=MUTED, alpha=0.8)  # one path, where bars would be one a day
         for bound in (bounds.min, bounds.max):
             if bound is not None:
-                axes.axhline(bound, color=INK, linewidth=1.2, linestyle=(0, (4, 2)))
+                axes.axhline(bound, color=INK, linewidth=1.2, linestyle=DASHED_LINE)
         axes.set(ylabel="samples a day", ylim=(0, None))
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
         axes.grid(visible=False, axis="x")

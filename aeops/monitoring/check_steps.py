@@ -1,131 +1,170 @@
-"""A look at a champion, step by step: reference, predictions, signals, decision, page, Evidently's report, MLflow."""
+"""Run the steps of a check: reference, predictions, signals, decision, page, Evidently's report, MLflow."""
 
-import os
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet as pq
 
 from aeops.evaluation.reference import Reference, read_reference
-from aeops.files import write_json
+from aeops.files import replace_file, write_json
 from aeops.machine.child_process import run_module
-from aeops.monitoring import history, paths, retrains
-from aeops.monitoring.daily_counts import Observed, Reign, cuts_of, observe, recent
-from aeops.monitoring.monitoring_page import Scene, write_page
-from aeops.monitoring.ranks import Cuts
-from aeops.monitoring.signals import Course, Signal, courses, judge_age, judge_tests, judge_volume
-from aeops.monitoring.verdict import PAGE_DAYS, drift_is_due, last_verdict, verdict
+from aeops.monitoring import paths
+from aeops.monitoring.champion_period import ChampionPeriod
+from aeops.monitoring.daily_counts import DailyCounts, count_predictions, make_test_bins, read_recent_predictions
+from aeops.monitoring.history import append_check, find_past_alarms, read_history
+from aeops.monitoring.monitoring_page import PageContent, write_page
+from aeops.monitoring.ranks import ColumnBins
+from aeops.monitoring.retrains import read_retrains
+from aeops.monitoring.signals import (
+    EvidenceSeries,
+    Signal,
+    compute_evidence,
+    evaluate_age,
+    evaluate_tests,
+    evaluate_volume,
+)
+from aeops.monitoring.verdict import (
+    PAGE_DAYS,
+    DriftRecord,
+    MonitoringVerdict,
+    build_monitoring_verdict,
+    is_drift_due,
+    read_last_verdict,
+)
 from aeops.project import Project
 from aeops.recipe.reader import Recipe
 from aeops.registry.store import Store, open_store
 
-RECENT_DAYS, RECENT_ROWS = 7, 5000  # what Evidently compares with the calibration
-KEPT = "monitoring"  # the folder of a version's MLflow run
+DRIFT_DAYS, DRIFT_ROWS = 7, 5000  # of predictions that Evidently compares with the calibration
+ARTIFACT_FOLDER = "monitoring"  # of a version's MLflow run
 
 
 @dataclass(frozen=True)
-class Judged:
-    """What was read and what it says."""
+class CheckResult:
+    """The signals of a check, and the data that they rest on."""
 
     reference: Reference | None
-    observed: Observed
-    cuts: dict[str, list[Cuts]]
-    courses: dict[str, Course]
+    counts: DailyCounts
+    test_bins: dict[str, list[ColumnBins]]
+    evidence: dict[str, EvidenceSeries]
     signals: list[Signal]
 
 
-def judged(project: Project, recipe: Recipe, reign: Reign, now: datetime) -> Judged:
-    """The signals as of `now`. Writes nothing but what it would fetch or count again: the champion's reference, and counts."""
+def evaluate_signals(project: Project, recipe: Recipe, period: ChampionPeriod, now: datetime) -> CheckResult:
+    """Evaluate every signal as of `now`; writes caches alone: the champion's reference and the counts.
+
+    Raises:
+        DataError: a prediction's file, the reference, the counts or the history cannot be read.
+        InfrastructureError: MLflow does not answer.
+    """
     name, spec = recipe.name, recipe.monitor
-    reference = champions_reference(project, name, reign.version)
-    cuts = {} if reference is None else cuts_of(reference)
-    first = now - timedelta(days=PAGE_DAYS)
-    since = first if reign.since is None else min(first, reign.since)
-    observed = observe(project, name, reign, cuts, since, now, spec.channels)
-    found = courses(observed, cuts)
-    past = history.read(paths.history_file(project, name))
-    before = history.alarms_since(past, reign.version, reign.promoted, spec.level)
+    reference = fetch_reference(project, name, period.version)
+    test_bins = {} if reference is None else make_test_bins(reference)
+    since = now - timedelta(days=PAGE_DAYS)
+    if period.start is not None:
+        since = min(since, period.start)
+    counts = count_predictions(project, name, period, test_bins, since, now, spec.channels)
+    evidence = compute_evidence(counts, test_bins)
+    history = read_history(paths.history_file(project, name))
+    past_alarms = find_past_alarms(history, period, spec.level)
     signals = [
-        *judge_tests(reference, observed, cuts, found, spec, reign, before),
-        judge_age(spec, reign, now),
-        judge_volume(spec, observed, reign, now),
+        *evaluate_tests(reference, counts, test_bins, evidence, spec, period, past_alarms),
+        evaluate_age(spec, period, now),
+        evaluate_volume(spec, counts, period, now),
     ]
-    return Judged(reference, observed, cuts, found, signals)
+    return CheckResult(reference, counts, test_bins, evidence, signals)
 
 
-def look_at(project: Project, recipe: Recipe, reign: Reign, now: datetime, drift: bool) -> dict[str, Any]:
-    """The work of `aeops.monitoring.check.look`, once there is a champion."""
-    name, found = recipe.name, judged(project, recipe, reign, now)
-    past = history.add(paths.history_file(project, name), now, name, reign.version, reign.promoted, found.signals)
-    told = verdict(project, recipe, now, reign, [one.plain() for one in found.signals])
-    last = last_verdict(project, name)
-    is_new = drift or drift_is_due(recipe.monitor, last, told)
-    if is_new:
-        with ThreadPoolExecutor(1) as beside:  # Evidently's process takes ten seconds, MLflow three to be imported
-            report = beside.submit(draw_drift, project, recipe, reign, found.reference, now)
+def check_champion_period(
+    project: Project, recipe: Recipe, period: ChampionPeriod, now: datetime, force_drift: bool
+) -> MonitoringVerdict:
+    """Check a champion and write the results; see `aeops.monitoring.check.run_check`."""
+    name = recipe.name
+    result = evaluate_signals(project, recipe, period, now)
+    history = append_check(paths.history_file(project, name), now, name, period, result.signals)
+    verdict = build_monitoring_verdict(project, recipe, now, period, [signal.to_dict() for signal in result.signals])
+    last_verdict = read_last_verdict(project, name)
+    store = None
+    if force_drift or is_drift_due(recipe.monitor, last_verdict, verdict):
+        with ThreadPoolExecutor(1) as pool:  # Evidently's process takes ten seconds, importing MLflow three
+            drift = pool.submit(draw_drift_report, project, recipe, period, result.reference, now)
             store = open_store(project)
-        told["drift"] = report.result()
-    else:
-        told["drift"] = (last or {}).get("drift")
-    known = retrains.read(project, name)
-    scene = Scene(told, recipe.about, recipe.monitor, reign, found.observed, found.cuts, found.courses, past, known)
-    write_page(paths.page_file(project, name), scene)
-    write_json(paths.verdict_file(project, name), told)
-    if is_new:
-        keep(store, project, name, reign.version)
-    return told
+        verdict["drift"] = drift.result()
+    elif last_verdict is not None:
+        verdict["drift"] = last_verdict["drift"]
+    content = PageContent(
+        verdict=verdict,
+        about=recipe.about,
+        spec=recipe.monitor,
+        period=period,
+        counts=result.counts,
+        test_bins=result.test_bins,
+        evidence=result.evidence,
+        history=history,
+        retrains=read_retrains(project, name),
+    )
+    write_page(paths.page_file(project, name), content)
+    write_json(paths.verdict_file(project, name), verdict)
+    if store is not None:
+        log_results(store, project, name, period.version)
+    return verdict
 
 
 # ---------------------------------------------------------------- the reference
 
 
-def champions_reference(project: Project, recipe: str, version: str) -> Reference | None:
-    """The reference that the version was registered with, fetched once; None where it has none."""
-    place = paths.folder(project, recipe) / f"reference-{version}.parquet"
-    if not place.is_file():
-        place.parent.mkdir(parents=True, exist_ok=True)
-        for old in place.parent.glob("reference-*.parquet"):
-            old.unlink()
-        fetch_reference(project, recipe, version, place)
-    return read_reference(place) if place.is_file() else None
+def fetch_reference(project: Project, recipe: str, version: str) -> Reference | None:
+    """Return the reference that the version was registered with, downloaded once; None where it has none."""
+    path = paths.reference_file(project, recipe, version)
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for old_path in path.parent.glob("reference-*.parquet"):
+            old_path.unlink()
+        _download_reference(project, recipe, version, path)
+    if not path.is_file():
+        return None
+    return read_reference(path)
 
 
-def fetch_reference(project: Project, recipe: str, version: str, place: Path) -> None:
+def _download_reference(project: Project, recipe: str, version: str, path: Path) -> None:
     store = open_store(project)
-    run, kept = store.version(recipe, version).run_id, f"{KEPT}/reference.parquet"
-    if kept in store.files(run, KEPT):
-        with tempfile.TemporaryDirectory(dir=place.parent) as folder:
-            os.replace(store.download_file(run, kept, Path(folder)), place)
+    run_id, artifact_path = store.version(recipe, version).run_id, f"{ARTIFACT_FOLDER}/reference.parquet"
+    if artifact_path in store.files(run_id, ARTIFACT_FOLDER):
+        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+            replace_file(store.download_file(run_id, artifact_path, Path(folder)), path)
 
 
-# ---------------------------------------------------------------- Evidently, and what is kept
+# ---------------------------------------------------------------- Evidently's report and MLflow
 
 
-def draw_drift(
-    project: Project, recipe: Recipe, reign: Reign, reference: Reference | None, now: datetime
-) -> dict[str, Any] | None:
-    """drift.html, drawn in a process of its own; None, and no such file, where there is nothing to compare."""
+def draw_drift_report(
+    project: Project, recipe: Recipe, period: ChampionPeriod, reference: Reference | None, now: datetime
+) -> DriftRecord | None:
+    """Draw drift.html in a process of its own; without data to compare, remove it and return None."""
     name = recipe.name
-    file = paths.drift_file(project, name)
-    table = recent(project, name, reign, now, RECENT_DAYS, RECENT_ROWS, recipe.monitor.channels)
+    out_file = paths.drift_file(project, name)
+    table = read_recent_predictions(project, name, period, now, DRIFT_DAYS, DRIFT_ROWS, recipe.monitor.channels)
     if reference is None or table.num_rows == 0:
-        file.unlink(missing_ok=True)
+        out_file.unlink(missing_ok=True)
         return None
     with tempfile.TemporaryDirectory(prefix="ae-drift-") as folder:
-        given = Path(folder) / "recent.parquet"
-        pq.write_table(table, given)
-        calibration = paths.folder(project, name) / f"reference-{reign.version}.parquet"
-        arguments = ["--reference", str(calibration), "--recent", str(given), "--out", str(file)]
-        log = project.logs / f"drift-{name}.log"
-        run_module(["aeops.monitoring.drift", *arguments], root=project.root, home=project.home, log=log)
-    return {"as_of": now.isoformat(), "rows": table.num_rows, "days": RECENT_DAYS}
+        recent_file = Path(folder) / "recent.parquet"
+        pq.write_table(table, recent_file)
+        reference_file = paths.reference_file(project, name, period.version)
+        arguments = ["--reference", str(reference_file), "--recent", str(recent_file), "--out", str(out_file)]
+        log_file = project.logs / f"drift-{name}.log"
+        run_module(["aeops.monitoring.drift", *arguments], root=project.root, home=project.home, log=log_file)
+    return {"as_of": now.isoformat(), "rows": table.num_rows, "days": DRIFT_DAYS}
 
 
-def keep(store: Store, project: Project, recipe: str, version: str) -> None:
-    """Verdict, page and report with the champion's MLflow run, in place of the last ones."""
-    files = [place(project, recipe) for place in (paths.verdict_file, paths.page_file, paths.drift_file)]
-    store.log_files(store.version(recipe, version).run_id, [file for file in files if file.is_file()], KEPT)
+def log_results(store: Store, project: Project, recipe: str, version: str) -> None:
+    """Log verdict, page and drift report to the champion's MLflow run, in place of the last ones."""
+    files = []
+    for file_of in (paths.verdict_file, paths.page_file, paths.drift_file):
+        file = file_of(project, recipe)
+        if file.is_file():
+            files.append(file)
+    store.log_files(store.version(recipe, version).run_id, files, ARTIFACT_FOLDER)

@@ -1,10 +1,9 @@
-"""counts.json: what earlier looks have counted in each call's file, so that a look reads only the files that are new.
+"""Cache the counts of each call's file in counts.json, so that a check reads only the files that are new.
 
-Made again from the predictions whenever what it rests on has changed; it may be removed at any time.
+The cache is rebuilt from the predictions whenever what it depends on has changed; it may be removed at any time.
 """
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,60 +11,64 @@ from pathlib import Path
 from typing import Any
 
 from aeops.errors import DataError
+from aeops.files import atomic_write
 
-FORMAT = 1
+CACHE_FORMAT = 1
 
 
 @dataclass
-class Kept:
-    """The counts of calls by the names of their files, as JSON has them.
+class CountCache:
+    """Counts of calls by the names of their files, as JSON holds them.
 
     Attributes:
-        known: of earlier looks.
-        used: those of this look, which stay.
+        old_entries: of earlier checks.
+        new_entries: those that this check used, which are written back.
     """
 
-    known: dict[str, Any]
-    used: dict[str, Any] = field(default_factory=dict)
+    old_entries: dict[str, Any]
+    new_entries: dict[str, Any] = field(default_factory=dict)
 
-    def of(self, file: Path, count: Callable[[Path], Any]) -> Any:
-        """What was kept of a call's file, or what `count` makes of it where nothing was or the file was written since."""
-        mark = mark_of(file)  # before it is read
-        held = self.known.get(file.name)
-        if held is None or held["file"] != mark:
-            held = {"file": mark, "counts": count(file)}
-        self.used[file.name] = held
-        return held["counts"]
+    def get_or_count(self, file: Path, count: Callable[[Path], Any]) -> Any:
+        """Return the cached counts of a file; call `count` where there are none or the file has changed since."""
+        fingerprint = fingerprint_file(file)  # before it is read
+        cache_entry = self.old_entries.get(file.name)
+        if cache_entry is None or cache_entry["file"] != fingerprint:
+            cache_entry = {"file": fingerprint, "counts": count(file)}
+        self.new_entries[file.name] = cache_entry
+        return cache_entry["counts"]
 
 
 @contextmanager
-def kept(place: Path, basis: str) -> Iterator[Kept]:
-    """The counts in `place`, none where they rest on something else than `basis`; written again at the end where any is new.
+def open_cache(path: Path, basis_sha256: str) -> Iterator[CountCache]:
+    """Open the cache, and write it back at the end where an entry is new.
+
+    Args:
+        path: counts.json; a missing file is an empty cache.
+        basis_sha256: of what the counts depend on besides the files; with another one the cache is empty.
 
     Raises:
         DataError: the file cannot be read.
     """
-    counts = Kept(read(place, basis))
-    yield counts
-    if counts.used != counts.known:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        aside = place.with_name(f".{place.name}.aside")
-        held = {"format": FORMAT, "basis": basis, "calls": counts.used}
-        aside.write_text(json.dumps(held, separators=(",", ":")), encoding="utf-8")
-        os.replace(aside, place)
+    cache = CountCache(_read_entries(path, basis_sha256))
+    yield cache
+    if cache.new_entries != cache.old_entries:
+        content = {"format": CACHE_FORMAT, "basis": basis_sha256, "calls": cache.new_entries}
+        atomic_write(path, json.dumps(content, separators=(",", ":")))
 
 
-def read(place: Path, basis: str) -> dict[str, Any]:
-    if not place.is_file():
+def _read_entries(path: Path, basis_sha256: str) -> dict[str, Any]:
+    if not path.is_file():
         return {}
     try:
-        held = json.loads(place.read_text(encoding="utf-8"))
-        return dict(held["calls"]) if (held["format"], held["basis"]) == (FORMAT, basis) else {}
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if (content["format"], content["basis"]) != (CACHE_FORMAT, basis_sha256):
+            return {}
+        return dict(content["calls"])
     except (ValueError, TypeError, KeyError) as error:
-        raise DataError(f"{place} cannot be read ({error}): remove it, and the next look counts again") from error
+        raise DataError(f"{path} cannot be read ({error}): remove it, and the next check counts again") from error
 
 
-def mark_of(file: Path) -> list[int]:
-    """By which it is seen that a file was written again: its size and the time of its last change in nanoseconds."""
-    found = file.stat()
-    return [found.st_size, found.st_mtime_ns]
+def fingerprint_file(file: Path) -> list[int]:
+    """Return the size of a file and the time of its last change in nanoseconds, by which a change is noticed."""
+    status = file.stat()
+    return [status.st_size, status.st_mtime_ns]

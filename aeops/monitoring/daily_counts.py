@@ -1,10 +1,9 @@
-"""What the champion has scored since it was promoted, day by day: from predictions to counts. One call in memory at a time.
+"""Count what the champion has scored since its promotion, day by day, with the predictions of one call in memory at a time.
 
-What a call's file counts for is kept for later looks (kept.py). Predictions of the service and of batches count, those by hand
-do not: a person scores what is odd. Days are those of UTC.
+The counts of a call's file are cached for later checks (count_cache.py). Predictions of the service and of batches count; those
+by hand do not, since a person scores odd samples. Days are those of UTC.
 """
 
-import hashlib
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -18,243 +17,275 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from aeops.evaluation.reference import COLUMNS, Reference
-from aeops.monitoring.count_cache import kept
+from aeops.files import data_sha256
+from aeops.monitoring.champion_period import ChampionPeriod
+from aeops.monitoring.count_cache import open_cache
 from aeops.monitoring.paths import counts_file
-from aeops.monitoring.ranks import Cuts, bins_of, cut, even_ranks
+from aeops.monitoring.ranks import ColumnBins, assign_bins, even_ranks, make_bins
 from aeops.predictions import prediction_store
 from aeops.project import Project
 from aeops.recipe.monitoring import ALARM_RATE, CODES, INPUTS, SCORES, TESTS
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-ASKED = ("id", "time", "version", "is_anomaly", "channel", *COLUMNS)
+UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+COUNTED_COLUMNS = ("id", "time", "version", "is_anomaly", "channel", *COLUMNS)
 
 
-@dataclass(frozen=True)
-class Reign:
-    """A champion and since when it is.
-
-    Attributes:
-        promoted: the time of the ledger's line that made it champion, as it stands there.
-        since: the same moment; None where the clock that was given is behind the ledger's, as in a simulation: then all its
-            predictions count.
-    """
-
-    version: str
-    promoted: str
-    since: datetime | None
+def _nested_counters() -> dict[date, dict[str, Counter[str]]]:
+    return defaultdict(lambda: defaultdict(Counter))
 
 
 @dataclass
-class Observed:
-    """Counts of predictions.
+class DailyCounts:
+    """Counts of predictions by day.
 
     Attributes:
-        tallies: samples and alarms by day and version.
-        bins: for each test that has a reference, by day, how many values of each column fell into each bin: (columns, bins).
-        lacking: how many of the champion's predictions had no value of a test, or one that does not fit the reference.
+        by_version: day -> version -> number of `samples` and `alarms`.
+        bins: test -> day -> how many values of each column fell into each bin, (columns, bins); for tests with a reference.
+        incomplete_counts: test -> how many of the champion's predictions lack the values of the test or do not fit the reference.
     """
 
-    tallies: dict[date, dict[str, Counter[str]]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(Counter)))
+    by_version: dict[date, dict[str, Counter[str]]] = field(default_factory=_nested_counters)
     bins: dict[str, dict[date, np.ndarray]] = field(default_factory=lambda: {name: {} for name in TESTS})
-    lacking: Counter[str] = field(default_factory=Counter)
+    incomplete_counts: Counter[str] = field(default_factory=Counter)
 
-    def plain(self) -> dict[str, Any]:
-        """As JSON has it; see `observed_of`."""
-        bins = {test: {day.isoformat(): counts.tolist() for day, counts in days.items()} for test, days in self.bins.items()}
-        tallies = {day.isoformat(): by_version for day, by_version in self.tallies.items()}
-        return {"tallies": tallies, "bins": bins, "lacking": self.lacking}
+    def to_dict(self) -> dict[str, Any]:
+        """Return the counts as JSON holds them; `from_dict` is the inverse."""
+        version_tallies = {day.isoformat(): by_version for day, by_version in self.by_version.items()}
+        bins: dict[str, dict[str, list[list[int]]]] = {}
+        for test, by_day in self.bins.items():
+            bins[test] = {day.isoformat(): counts.tolist() for day, counts in by_day.items()}
+        return {"tallies": version_tallies, "bins": bins, "lacking": self.incomplete_counts}
 
-    def add(self, more: "Observed") -> None:
-        for day, by_version in more.tallies.items():
-            for version, tally in by_version.items():
-                self.tallies[day][version].update(tally)
-        for test, by_day in more.bins.items():
-            for day, counts in by_day.items():
-                self.bins[test][day] = self.bins[test].get(day, 0) + counts
-        self.lacking.update(more.lacking)
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> "DailyCounts":
+        """Return the counts that `to_dict` has written."""
+        counts = cls(incomplete_counts=Counter(content["lacking"]))
+        for day, by_version in content["tallies"].items():
+            for version, version_counts in by_version.items():
+                counts.by_version[date.fromisoformat(day)][version] = Counter(version_counts)
+        for test, by_day in content["bins"].items():
+            for day, bin_counts in by_day.items():
+                counts.bins[test][date.fromisoformat(day)] = np.array(bin_counts, dtype=np.int64)
+        return counts
+
+    def add_counts(self, other: "DailyCounts") -> None:
+        """Add the counts of other predictions."""
+        for day, by_version in other.by_version.items():
+            for version, version_counts in by_version.items():
+                self.by_version[day][version].update(version_counts)
+        for test, by_day in other.bins.items():
+            for day, bin_counts in by_day.items():
+                self.add_bins(test, day, bin_counts)
+        self.incomplete_counts.update(other.incomplete_counts)
+
+    def add_bins(self, test: str, day: date, bin_counts: np.ndarray) -> None:
+        """Add the counts (columns, bins) of a test on a day."""
+        self.bins[test][day] = self.bins[test].get(day, 0) + bin_counts
 
     def samples_on(self, day: date) -> int:
-        return sum(tally["samples"] for tally in self.tallies[day].values()) if day in self.tallies else 0
+        """Return how many samples all versions scored on a day."""
+        if day not in self.by_version:
+            return 0
+        samples = 0
+        for version_counts in self.by_version[day].values():
+            samples += version_counts["samples"]
+        return samples
 
-    def days_of(self, reign: Reign) -> tuple[list[date], np.ndarray]:
-        """The days of a reign on which its champion scored, and its alarms and samples on each, (days, 2)."""
-        first = date.min if reign.since is None else reign.since.date()
-        days = sorted(day for day, by_version in self.tallies.items() if reign.version in by_version and day >= first)
-        counts = [[self.tallies[day][reign.version][what] for what in ("alarms", "samples")] for day in days]
-        return days, np.array(counts, dtype=np.int64).reshape(-1, 2)
+    def champion_days(self, period: ChampionPeriod) -> tuple[list[date], np.ndarray]:
+        """Return the days of a period on which its champion scored, and its alarms and samples on each, (days, 2)."""
+        days, rows = [], []
+        for day in sorted(self.by_version):
+            if day >= period.first_day and period.version in self.by_version[day]:
+                version_counts = self.by_version[day][period.version]
+                days.append(day)
+                rows.append((version_counts["alarms"], version_counts["samples"]))
+        return days, np.array(rows, dtype=np.int64).reshape(-1, 2)
 
 
-def cuts_of(reference: Reference) -> dict[str, list[Cuts]]:
-    """The bins of each test, a column after the other; none for a test whose columns the reference cannot cut."""
+def make_test_bins(reference: Reference) -> dict[str, list[ColumnBins]]:
+    """Return the bins of each column of each test; a test for which the reference is too small is left out."""
     m = len(reference.score)
     if m == 0:
         return {}
-    even = even_ranks(m)
-    tests = {
-        SCORES: [cut(reference.score, even)],
-        CODES: [cut(column, even) for column in reference.code.T],
-        INPUTS: [cut(reference.mean, even), cut(reference.std, even)],
-    }
-    return ({ALARM_RATE: [cut(reference.score, [reference.rank])]} if reference.rank <= m else {}) | tests
+    ranks = even_ranks(m)
+    test_bins: dict[str, list[ColumnBins]] = {}
+    if reference.rank <= m:
+        test_bins[ALARM_RATE] = [make_bins(reference.score, [reference.rank])]
+    test_bins[SCORES] = [make_bins(reference.score, ranks)]
+    test_bins[CODES] = [make_bins(column, ranks) for column in reference.code.T]
+    test_bins[INPUTS] = [make_bins(reference.mean, ranks), make_bins(reference.std, ranks)]
+    return test_bins
 
 
-def observed_of(plain: dict[str, Any]) -> Observed:
-    """What `Observed.plain` wrote."""
-    found = Observed(lacking=Counter(plain["lacking"]))
-    for day, tallies in plain["tallies"].items():
-        found.tallies[date.fromisoformat(day)].update({version: Counter(tally) for version, tally in tallies.items()})
-    for test, days in plain["bins"].items():
-        found.bins[test] = {date.fromisoformat(day): np.array(counts, dtype=np.int64) for day, counts in days.items()}
-    return found
-
-
-def observe(
+def count_predictions(
     project: Project,
     recipe: str,
-    reign: Reign,
-    cuts: dict[str, list[Cuts]],
+    period: ChampionPeriod,
+    test_bins: dict[str, list[ColumnBins]],
     since: datetime,
     until: datetime,
     channels: Sequence[str],
-) -> Observed:
-    """Counts the recipe's predictions of these channels from `since` to `until`, and the champion's among the bins.
+) -> DailyCounts:
+    """Count the recipe's predictions by day and version, and sort the champion's into bins.
 
-    A call's file is counted whole and its counts are kept; where only a part of it is of that time, that part is counted anew.
+    A call's file is counted as a whole and its counts are cached; where only a part of it lies in the time span, that part is
+    counted each time.
+
+    Args:
+        period: the champion whose predictions are sorted into bins.
+        test_bins: see `make_test_bins`.
+        since: first moment, included.
+        until: last moment, left out.
+        channels: such as `service` and `batch`.
+
+    Raises:
+        DataError: a prediction's file or the cache cannot be read.
     """
-    found = Observed()
+    total = DailyCounts()
     journals, files = prediction_store.listed(project, recipe, since, until, channels)
     for journal in journals:
-        found.add(counted(prediction_store.chosen(journal, since, until, channels), reign, cuts))
-    first, end = microseconds(since), microseconds(until)
+        total.add_counts(_count_table(prediction_store.chosen(journal, since, until, channels), period, test_bins))
 
-    def count(file: Path) -> dict[str, Any]:
-        table = prediction_store.chosen(prediction_store.read_call(file, ASKED), None, None, channels)
-        return counted(table, reign, cuts).plain() | times_of(table)
+    def count_file(file: Path) -> dict[str, Any]:
+        table = prediction_store.chosen(prediction_store.read_call(file, COUNTED_COLUMNS), None, None, channels)
+        return _count_table(table, period, test_bins).to_dict() | _time_range(table)
 
-    with kept(counts_file(project, recipe), basis_of(reign, cuts, channels)) as counts:
+    start, end = _unix_microseconds(since), _unix_microseconds(until)
+    with open_cache(counts_file(project, recipe), _cache_basis(period, test_bins, channels)) as cache:
         for file in files:
-            whole = counts.of(file, count)
-            if whole["last"] is None or whole["last"] < first or end <= whole["first"]:
+            counts = cache.get_or_count(file, count_file)
+            first, last = counts["first"], counts["last"]
+            if last is None or last < start or first >= end:
                 continue
-            if first <= whole["first"] and whole["last"] < end:
-                found.add(observed_of(whole))
+            if first >= start and last < end:
+                total.add_counts(DailyCounts.from_dict(counts))
             else:
-                table = prediction_store.chosen(prediction_store.read_call(file, ASKED), since, until, channels)
-                found.add(counted(table, reign, cuts))
-    return found
+                table = prediction_store.chosen(prediction_store.read_call(file, COUNTED_COLUMNS), since, until, channels)
+                total.add_counts(_count_table(table, period, test_bins))
+    return total
 
 
-def basis_of(reign: Reign, cuts: dict[str, list[Cuts]], channels: Sequence[str]) -> str:
-    """What the counts of a file rest on beside the file, as a SHA-256."""
-    bins = {
-        test: [[one.ends.tolist(), one.lots.tolist(), one.gaps.tolist(), one.grain] for one in columns]
-        for test, columns in cuts.items()
-    }
-    since = None if reign.since is None else reign.since.isoformat()
-    rests_on = json.dumps([reign.version, since, bins, sorted(channels)])
-    return hashlib.sha256(rests_on.encode()).hexdigest()
+def _cache_basis(period: ChampionPeriod, test_bins: dict[str, list[ColumnBins]], channels: Sequence[str]) -> str:
+    """Return the SHA-256 of what the counts of a file depend on besides the file."""
+    bins: dict[str, list[list[Any]]] = {}
+    for test, columns in test_bins.items():
+        bins[test] = []
+        for column in columns:
+            bins[test].append([column.edges.tolist(), column.tie_breakers.tolist(), column.gaps.tolist(), column.resolution])
+    start = None if period.start is None else period.start.isoformat()
+    return data_sha256(json.dumps([period.version, start, bins, sorted(channels)]))
 
 
-def times_of(table: pa.Table) -> dict[str, int | None]:
-    """The first and the last moment of predictions, in microseconds since 1970; None of none."""
-    ends = pc.min_max(table["time"].cast(pa.int64())).as_py()
-    return {"first": ends["min"], "last": ends["max"]}
+def _time_range(table: pa.Table) -> dict[str, int | None]:
+    """Return the first and the last time of the predictions in microseconds since 1970; None where there are none."""
+    time_extremes = pc.min_max(table["time"].cast(pa.int64())).as_py()
+    return {"first": time_extremes["min"], "last": time_extremes["max"]}
 
 
-def microseconds(moment: datetime) -> int:
-    """Since 1970."""
-    return (moment - EPOCH) // timedelta(microseconds=1)
+def _unix_microseconds(moment: datetime) -> int:
+    return (moment - UNIX_EPOCH) // timedelta(microseconds=1)
 
 
-def counted(table: pa.Table, reign: Reign, cuts: dict[str, list[Cuts]]) -> Observed:
-    """The counts of these predictions, with the columns of `ASKED`."""
-    found = Observed()
-    count_tallies(found, table)
-    own = pc.equal(table["version"], reign.version)
-    if reign.since is not None:
-        own = pc.and_(own, pc.greater_equal(table["time"], pa.scalar(reign.since, table["time"].type)))
-    own_rows = table.filter(own)
-    if own_rows.num_rows:
-        count_bins(found, own_rows, cuts)
-    return found
+def _count_table(table: pa.Table, period: ChampionPeriod, test_bins: dict[str, list[ColumnBins]]) -> DailyCounts:
+    """Return the counts of predictions with the columns `COUNTED_COLUMNS`."""
+    counts = DailyCounts()
+    _count_versions(counts, table)
+    is_champion = pc.equal(table["version"], period.version)
+    if period.start is not None:
+        is_in_period = pc.greater_equal(table["time"], pa.scalar(period.start, table["time"].type))
+        is_champion = pc.and_(is_champion, is_in_period)
+    champion_rows = table.filter(is_champion)
+    if champion_rows.num_rows:
+        _count_bins(counts, champion_rows, test_bins)
+    return counts
 
 
-def recorded(
+def _iter_calls(
     project: Project, recipe: str, since: datetime, until: datetime, columns: tuple[str, ...], channels: Sequence[str]
 ) -> Iterator[pa.Table]:
-    """The predictions of each call of these channels in that time."""
-    asked = list(dict.fromkeys([*columns, "time", "channel"]))
-    for call in prediction_store.calls(project, recipe, since, until, channels, asked):
+    """Yield the predictions of each call of these channels in the time span."""
+    needed_columns = list(dict.fromkeys([*columns, "time", "channel"]))
+    for call in prediction_store.calls(project, recipe, since, until, channels, needed_columns):
         table = prediction_store.chosen(call, since, until, channels)
         if table.num_rows:
             yield table
 
 
-def dates_of(table: pa.Table) -> np.ndarray:
-    """The day of each row, (n,) datetime64[D]."""
+def _row_dates(table: pa.Table) -> np.ndarray:
+    """Return the day of each row, (n,) datetime64[D]."""
     return np.asarray(table["time"].cast(pa.timestamp("us")).to_numpy().astype("datetime64[D]"))
 
 
-def count_tallies(found: Observed, table: pa.Table) -> None:
-    dates, versions = dates_of(table), np.asarray(table["version"].to_pylist(), dtype=object)
-    flagged = table["is_anomaly"].to_numpy()
+def _count_versions(counts: DailyCounts, table: pa.Table) -> None:
+    dates, versions = _row_dates(table), np.asarray(table["version"].to_pylist(), dtype=object)
+    is_anomaly = table["is_anomaly"].to_numpy()
     for version in set(versions):
         for day in np.unique(dates[versions == version]):
-            chosen = (versions == version) & (dates == day)
-            tally = found.tallies[day.item()][version]
-            tally["samples"] += int(chosen.sum())
-            tally["alarms"] += int(flagged[chosen].sum())
+            rows = (versions == version) & (dates == day)
+            version_counts = counts.by_version[day.item()][version]
+            version_counts["samples"] += int(rows.sum())
+            version_counts["alarms"] += int(is_anomaly[rows].sum())
 
 
-def count_bins(found: Observed, table: pa.Table, cuts: dict[str, list[Cuts]]) -> None:
-    for test, columns in cuts.items():
-        values, whole = values_of(test, table, len(columns))
-        found.lacking[test] += int((~whole).sum())
-        ids, dates = table["id"].filter(pa.array(whole)), dates_of(table)[whole]
+def _count_bins(counts: DailyCounts, table: pa.Table, test_bins: dict[str, list[ColumnBins]]) -> None:
+    for test, columns in test_bins.items():
+        values, is_complete = _test_values(test, table, len(columns))
+        counts.incomplete_counts[test] += int((~is_complete).sum())
+        ids, dates = table["id"].filter(pa.array(is_complete)), _row_dates(table)[is_complete]
         for day in np.unique(dates):
             rows = np.flatnonzero(dates == day)
-            of_day = ids.take(pa.array(rows)).combine_chunks()
-            counted = [
-                np.bincount(bins_of(column[rows], lambda row: str(of_day[row]), one), minlength=one.bins)  # noqa: B023
-                for column, one in zip(values.T, columns, strict=True)
-            ]
-            add(found.bins[test], day.item(), counted)
+            day_ids = ids.take(pa.array(rows)).combine_chunks()
+            counts.add_bins(test, day.item(), _bin_counts(values[rows], day_ids, columns))
 
 
-def add(counts: dict[date, np.ndarray], day: date, more: list[np.ndarray]) -> None:
-    counts[day] = counts.get(day, 0) + np.stack(more)
+def _bin_counts(values: np.ndarray, ids: pa.Array, columns: list[ColumnBins]) -> np.ndarray:
+    """Return how many of the values (n, columns) fall into each bin, (columns, bins)."""
+    counts = []
+    for column_values, column in zip(values.T, columns, strict=True):
+        bins = assign_bins(column_values, lambda row: str(ids[row]), column)
+        counts.append(np.bincount(bins, minlength=column.bin_count))
+    return np.stack(counts)
 
 
-def values_of(test: str, table: pa.Table, columns: int) -> tuple[np.ndarray, np.ndarray]:
-    """The values that a test looks at, (k, columns), of the k rows that have them, and which rows those are, bool (n,)."""
+def _test_values(test: str, table: pa.Table, columns: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the values of a test, (k, columns), of the k rows that have them, and which rows those are, bool (n,)."""
     if test == CODES:
         lengths = pc.fill_null(pc.list_value_length(table["code"]), -1).to_numpy()
-        whole = lengths == columns
-        codes = table["code"].filter(pa.array(whole)).combine_chunks()
-        return codes.flatten().to_numpy(zero_copy_only=False).reshape(-1, columns), whole
+        is_complete = lengths == columns
+        codes = table["code"].filter(pa.array(is_complete)).combine_chunks()
+        return codes.flatten().to_numpy(zero_copy_only=False).reshape(-1, columns), is_complete
     names = ("mean", "std") if test == INPUTS else ("score",)
-    whole = np.all([table[name].is_valid().to_numpy() for name in names], axis=0)
-    kept = table.filter(pa.array(whole))
-    return np.stack([kept[name].to_numpy() for name in names], axis=1), whole
+    is_complete = np.all([table[name].is_valid().to_numpy() for name in names], axis=0)
+    complete_rows = table.filter(pa.array(is_complete))
+    return np.stack([complete_rows[name].to_numpy() for name in names], axis=1), is_complete
 
 
-def recent(
-    project: Project, recipe: str, reign: Reign, until: datetime, days: int, most: int, channels: Sequence[str]
+def read_recent_predictions(
+    project: Project, recipe: str, period: ChampionPeriod, until: datetime, days: int, limit: int, channels: Sequence[str]
 ) -> pa.Table:
-    """The champion's predictions of the last days, with a reference's columns; at most so many, drawn with a fixed seed."""
+    """Return the champion's predictions of the last days, with a reference's columns.
+
+    Args:
+        until: end of the time span.
+        days: its length.
+        limit: the most rows to return; of more, so many are drawn with a fixed seed.
+        channels: such as `service` and `batch`.
+    """
     since = until - timedelta(days=days)
-    since = since if reign.since is None else max(since, reign.since)
-    columns = ("version", *COLUMNS)
-    parts = [
-        table.filter(pc.equal(table["version"], reign.version))
-        for table in recorded(project, recipe, since, until, columns, channels)
+    if period.start is not None:
+        since = max(since, period.start)
+    calls = [
+        call.filter(pc.equal(call["version"], period.version))
+        for call in _iter_calls(project, recipe, since, until, ("version", *COLUMNS), channels)
     ]
-    table = pa.concat_tables(parts).select(COLUMNS) if parts else prediction_store.empty().select(COLUMNS)
-    if table.num_rows <= most:
+    if not calls:
+        return prediction_store.empty().select(COLUMNS)
+    table = pa.concat_tables(calls).select(COLUMNS)
+    if table.num_rows <= limit:
         return table
-    return table.take(np.sort(np.random.default_rng(0).choice(table.num_rows, most, replace=False)))
+    return table.take(np.sort(np.random.default_rng(0).choice(table.num_rows, limit, replace=False)))
 
 
 def midnight(moment: datetime) -> datetime:
-    """The beginning of a moment's day in UTC."""
+    """Return the beginning of a moment's day in UTC."""
     return moment.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)

@@ -1,65 +1,93 @@
-"""Whether alarms start a retrain: so many of the signals that count, a cooldown, a budget. Standard library only."""
+"""Decide whether alarms start a retrain: enough counting signals, a cooldown, a budget. Standard library only."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TypedDict
 
-from aeops.monitoring.retrains import Retrain
+from aeops.monitoring.retrains import RetrainRecord
 from aeops.recipe.monitoring import MonitorSpec
 
-MONTH = timedelta(days=30)
+BUDGET_PERIOD = timedelta(days=30)
+
+
+class DecisionRecord(TypedDict):
+    """A decision as verdict.json holds it."""
+
+    retrain: bool
+    why: list[str]
+    signals: list[str]
+    command: str
+    id: str | None
+    flow_run: str | None
 
 
 @dataclass(frozen=True)
-class Decision:
-    """What is to be done.
+class RetrainDecision:
+    """Decision about a retrain.
 
     Attributes:
-        retrain: whether a retrain is to be started.
-        why: the reasons, also where it is not.
-        signals: the alarms that count.
+        is_due: whether a retrain is to be started.
+        reasons: for the decision, also where no retrain is due.
+        alarms: the signals that count and alarm.
         command: what a person types who wants a retrain.
-        id, flow_run: of the retrain, once it is started.
     """
 
-    retrain: bool
-    why: tuple[str, ...]
-    signals: tuple[str, ...]
+    is_due: bool
+    reasons: tuple[str, ...]
+    alarms: tuple[str, ...]
     command: str
-    id: str | None = None
-    flow_run: str | None = None
 
-    def plain(self) -> dict[str, Any]:
-        return asdict(self) | {"why": list(self.why), "signals": list(self.signals)}
+    def to_dict(self) -> DecisionRecord:
+        """Return the decision as verdict.json holds it, before anything is started."""
+        return {
+            "retrain": self.is_due,
+            "why": list(self.reasons),
+            "signals": list(self.alarms),
+            "command": self.command,
+            "id": None,
+            "flow_run": None,
+        }
 
 
-def decide(recipe: str, spec: MonitorSpec, verdicts: Mapping[str, str], retrains: Sequence[Retrain], now: datetime) -> Decision:
-    """Judges the verdicts (signal -> quiet, alarm or unknown) and the retrains so far."""
+def decide_retrain(
+    recipe: str, spec: MonitorSpec, verdicts: Mapping[str, str], retrains: Sequence[RetrainRecord], now: datetime
+) -> RetrainDecision:
+    """Decide whether a retrain is due.
+
+    Args:
+        recipe: its name.
+        spec: the recipe's section `monitor`.
+        verdicts: signal -> quiet, alarm or unknown.
+        retrains: those started so far.
+        now: time of the check, with its zone.
+    """
     alarms = tuple(name for name in spec.signals if verdicts.get(name) == "alarm")
-    which = f" ({', '.join(alarms)})" if alarms else ""
-    why = [f"{len(alarms)} of the {len(spec.signals)} signals that count alarm{which}, and it takes {spec.needed}"]
-    obstacles = [] if len(alarms) < spec.needed else [*cooldown(spec, retrains, now), *budget(spec, retrains, now)]
-    retrain = len(alarms) >= spec.needed and not obstacles
-    return Decision(retrain, (*why, *obstacles), alarms, f"ae run {recipe}")
+    names = f" ({', '.join(alarms)})" if alarms else ""
+    reasons = [f"{len(alarms)} of the {len(spec.signals)} signals that count alarm{names}, and it takes {spec.needed}"]
+    if len(alarms) < spec.needed:
+        return RetrainDecision(False, tuple(reasons), alarms, f"ae run {recipe}")
+    postponements = [*check_cooldown(spec, retrains, now), *check_budget(spec, retrains, now)]
+    return RetrainDecision(not postponements, (*reasons, *postponements), alarms, f"ae run {recipe}")
 
 
-def cooldown(spec: MonitorSpec, retrains: Sequence[Retrain], now: datetime) -> list[str]:
-    """Why it is too early, where it is."""
+def check_cooldown(spec: MonitorSpec, retrains: Sequence[RetrainRecord], now: datetime) -> list[str]:
+    """Return the reason why it is too early for another retrain; empty where it is not."""
     if not retrains:
         return []
-    last = max(one.moment for one in retrains)
-    until = last + timedelta(days=spec.cooldown_days)
-    if now >= until:
+    latest_retrain = max(retrain.moment for retrain in retrains)
+    end = latest_retrain + timedelta(days=spec.cooldown_days)
+    if now >= end:
         return []
     return [
-        f"not yet: the last retrain was on {last:%Y-%m-%d %H:%M}, and cooldown_days holds the next until {until:%Y-%m-%d %H:%M}"
+        f"not yet: the last retrain was on {latest_retrain:%Y-%m-%d %H:%M}, "
+        f"and cooldown_days holds the next until {end:%Y-%m-%d %H:%M}"
     ]
 
 
-def budget(spec: MonitorSpec, retrains: Sequence[Retrain], now: datetime) -> list[str]:
-    """Why there were enough, where there were."""
-    lately = sum(one.moment > now - MONTH for one in retrains)
-    if lately < spec.retrains_a_month:
+def check_budget(spec: MonitorSpec, retrains: Sequence[RetrainRecord], now: datetime) -> list[str]:
+    """Return the reason why there were enough retrains lately; empty where there were not."""
+    count = sum(retrain.moment > now - BUDGET_PERIOD for retrain in retrains)
+    if count < spec.retrains_a_month:
         return []
-    return [f"not now: {lately} retrains in the last 30 days, and retrains_a_month allows {spec.retrains_a_month}"]
+    return [f"not now: {count} retrains in the last 30 days, and retrains_a_month allows {spec.retrains_a_month}"]

@@ -1,11 +1,10 @@
-"""drift.html: Evidently's report of the recent predictions beside the calibration's, in a process of its own.
+"""Draw drift.html, Evidently's report of the recent predictions beside the calibration's, in a process of its own.
 
 Run: python -m aeops.monitoring.drift --reference FILE --recent FILE --out FILE
-Evidently takes seconds to import, so no other process does. It decides nothing: its tests are made to look once.
+Evidently takes seconds to import, so no other process does. It decides nothing: its tests hold for a single look.
 """
 
 import argparse
-import os
 import re
 import warnings
 from pathlib import Path
@@ -14,56 +13,67 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
-from aeops.machine.quiet_environment import quiet_environment
-from aeops.machine.stage_main import run_stage
+from aeops.files import atomic_path
+from aeops.machine.entry_point import run_main
+from aeops.machine.library_settings import configure_libraries
 
-MOST = 5000  # rows of each side
-# Evidently's page holds its scripts and fonts itself. Browsers hold it to that: nothing is fetched, whatever a release writes.
-POLICY = (
+MAX_ROWS = 5000  # of each side
+# Evidently's page holds its scripts and fonts itself. Browsers enforce that: nothing is fetched, whatever a release writes.
+CONTENT_POLICY = (
     "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; font-src data:; img-src data: blob:"
 )
-ADDRESS = re.compile(r"https?://(?!www\.w3\.org/)[\w.-]+", re.IGNORECASE)  # w3.org names what SVG is; nobody goes there
+FOREIGN_ADDRESS = re.compile(r"https?://(?!www\.w3\.org/)[\w.-]+", re.IGNORECASE)  # w3.org names SVG; nothing is fetched there
 
 
-def draw(reference: Path, recent: Path, out: Path) -> None:
-    """Writes the report of `recent` beside `reference`, Parquet files with the columns score, mean, std and code."""
-    quiet_environment()  # Evidently asks DO_NOT_TRACK when it is imported
+def draw_report(reference: Path, recent: Path, out: Path) -> None:
+    """Write Evidently's report.
+
+    Args:
+        reference: Parquet file of the calibration samples, with the columns score, mean, std and code.
+        recent: the same of recent predictions.
+        out: the HTML file to write.
+    """
+    configure_libraries()  # Evidently asks DO_NOT_TRACK when it is imported
     warnings.filterwarnings("ignore")  # of its statistics, about columns that are constant
     from evidently import DataDefinition, Dataset, Report  # type: ignore[import-untyped]
     from evidently.presets import DataDriftPreset  # type: ignore[import-untyped]
 
-    usual, new = frame(reference), frame(recent)
-    columns = [name for name in usual.columns if name in new.columns and usual[name].notna().any() and new[name].notna().any()]
-    definition = DataDefinition(numerical_columns=columns)
-    sides = [Dataset.from_pandas(side[columns], data_definition=definition) for side in (new, usual)]
-    aside = out.with_name(f".{out.name}.aside")
-    Report([DataDriftPreset()]).run(*sides).save_html(str(aside))
-    aside.write_text(offline(aside.read_text(encoding="utf-8")), encoding="utf-8")
-    os.replace(aside, out)
+    reference_table, recent_table = _read_table(reference), _read_table(recent)
+    columns = []
+    for name in reference_table.columns:
+        if name in recent_table.columns and reference_table[name].notna().any() and recent_table[name].notna().any():
+            columns.append(name)
+    columns_by_type = DataDefinition(numerical_columns=columns)
+    recent_data = Dataset.from_pandas(recent_table[columns], data_definition=columns_by_type)
+    reference_data = Dataset.from_pandas(reference_table[columns], data_definition=columns_by_type)
+    with atomic_path(out) as tmp_path:
+        Report([DataDriftPreset()]).run(recent_data, reference_data).save_html(str(tmp_path))
+        tmp_path.write_text(forbid_requests(tmp_path.read_text(encoding="utf-8")), encoding="utf-8")
 
 
-def frame(file: Path) -> pd.DataFrame:
-    """One column a number of the code, at most `MOST` rows, drawn with a fixed seed."""
+def _read_table(file: Path) -> pd.DataFrame:
+    """Return at most `MAX_ROWS` rows, drawn with a fixed seed, with one column for each number of the code."""
     table = pq.read_table(file)
-    if table.num_rows > MOST:
-        table = table.take(np.sort(np.random.default_rng(0).choice(table.num_rows, MOST, replace=False)))
+    if table.num_rows > MAX_ROWS:
+        table = table.take(np.sort(np.random.default_rng(0).choice(table.num_rows, MAX_ROWS, replace=False)))
     rows: pd.DataFrame = table.select(["score", "mean", "std"]).to_pandas()
-    codes = pd.DataFrame([[] if code is None else code for code in table["code"].to_pylist()])
-    return rows.join(codes.rename(columns=lambda place: f"code {int(place) + 1}"))
+    codes = pd.DataFrame([code or [] for code in table["code"].to_pylist()])
+    return rows.join(codes.rename(columns=lambda index: f"code {int(index) + 1}"))
 
 
-def offline(page: str) -> str:
-    """The page without the addresses of other hosts, under a policy that lets it load nothing."""
-    policy = f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
-    return ADDRESS.sub("", page).replace("<head>", f"<head>{policy}", 1)
+def forbid_requests(page: str) -> str:
+    """Return the page without the addresses of other hosts, with a policy that lets it load nothing."""
+    policy = f'<meta http-equiv="Content-Security-Policy" content="{CONTENT_POLICY}">'
+    return FOREIGN_ADDRESS.sub("", page).replace("<head>", f"<head>{policy}", 1)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m aeops.monitoring.drift", description="Evidently's report.")
+    """Parse the command line and draw the report."""
+    parser = argparse.ArgumentParser(prog="python -m aeops.monitoring.drift", description="Draw Evidently's report.")
     for name in ("reference", "recent", "out"):
         parser.add_argument(f"--{name}", type=Path, required=True)
-    given = parser.parse_args()
-    run_stage(lambda: draw(given.reference, given.recent, given.out))
+    arguments = parser.parse_args()
+    run_main(lambda: draw_report(arguments.reference, arguments.recent, arguments.out))
 
 
 if __name__ == "__main__":

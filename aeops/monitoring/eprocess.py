@@ -1,6 +1,6 @@
-"""Has something changed? Evidence that may be looked at as often as one likes, and that holds whatever the distribution.
+"""Measure evidence of a change that may be checked as often as one likes, whatever the distribution.
 
-**What is tested.** The champion has m calibration values (scores, say). While nothing changes, the values that come in are
+**The hypothesis.** The champion has m calibration values (scores, say). While nothing changes, the values that come in are
 exchangeable with them: in any order they would be as likely. Cut the line at B - 1 of the calibration values, the order
 statistics of ranks r_1 < ... < r_(B-1), so that bin b holds g_b = r_b - r_(b-1) of the m + 1 gaps between them (r_0 = 0,
 r_B = m + 1). Then the rank of the next value among all values before it is uniform, so with n_b of n new values in bin b
@@ -50,87 +50,98 @@ from collections.abc import Callable
 import numpy as np
 from scipy.special import betaincc, betaln, gammaln
 
-Alternative = Callable[[np.ndarray], np.ndarray]  # counts (..., bins) -> the logarithm of P1, (...)
+LogAlternative = Callable[[np.ndarray], np.ndarray]  # counts (..., bins) -> the logarithm of P1, (...)
 
-SPREADS = (1, 4, 16)  # how near to the calibration's shares the shares after a change may lie, in weight a bin
+PRIOR_WEIGHTS = (1, 4, 16)  # a bin: how near to the calibration's shares the shares after a change may lie
 TYPICAL_RISE = 4  # of the promised rate, once it rises: the prior's mean; any other is found, a little later
-LARGEST_KEPT = 2**17  # counts whose gamma functions are kept: a megabyte a bin
-SMALLEST = 1e-280  # below it an incomplete beta function is taken from its continued fraction
+MAX_TABLE_COUNT = 2**17  # counts whose gamma functions are tabulated: a megabyte a bin
+SMALLEST_TAIL = 1e-280  # below it an incomplete beta function is taken from its continued fraction
+BISECTION_STEPS = 60
 
 
 def log_polya(counts: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """The logarithm of the Dirichlet-multinomial probability of a sequence with these counts.
+    """Return the logarithm of the Dirichlet-multinomial probability of a sequence with these counts.
 
     Args:
         counts: (..., bins), whole numbers, 0 or more.
         weights: (bins,), positive.
 
     Returns:
-        (...): of one sequence, in whatever order, not of all that have these counts.
+        (...): of one sequence in any order, not of all that have these counts.
     """
-    return Urn(weights)(counts)
+    return PolyaUrn(weights)(counts)
 
 
-class Urn:
-    """`log_polya` for weights that are asked about again and again: the gamma functions of small counts are kept."""
+class PolyaUrn:
+    """Compute `log_polya` many times for the same weights, with a table of the gamma functions of small counts."""
 
     def __init__(self, weights: np.ndarray) -> None:
         self.weights = np.asarray(weights, dtype=np.float64)
-        self._kept = 0  # counts below it are in the table
+        self._table_size = 0  # counts below it are in the table
         self._table = np.empty(0)  # of the bins, one after the other
 
     def __call__(self, counts: np.ndarray) -> np.ndarray:
-        total, n = self.weights.sum(), counts.sum(axis=-1)
-        return np.asarray(self._rising(counts).sum(axis=-1) - (gammaln(total + n) - gammaln(total)))
+        total_weight, n = self.weights.sum(), counts.sum(axis=-1)
+        return np.asarray(self._log_rising(counts).sum(axis=-1) - (gammaln(total_weight + n) - gammaln(total_weight)))
 
-    def _rising(self, counts: np.ndarray) -> np.ndarray:
-        """log of weight * (weight + 1) * ... * (weight + count - 1), (..., bins)."""
-        most = int(counts.max(initial=0))
-        if most >= LARGEST_KEPT:
+    def _log_rising(self, counts: np.ndarray) -> np.ndarray:
+        """Return the logarithm of weight * (weight + 1) * ... * (weight + count - 1), (..., bins)."""
+        highest = int(counts.max(initial=0))
+        if highest >= MAX_TABLE_COUNT:
             return np.asarray(gammaln(self.weights + counts) - gammaln(self.weights))
-        if most >= self._kept:
-            self._kept = 1 << most.bit_length()
-            steps = self.weights[:, None] + np.arange(self._kept)
-            self._table = (gammaln(steps) - gammaln(self.weights)[:, None]).ravel()
-        return self._table.take(counts + self._kept * np.arange(len(self.weights)))
+        if highest >= self._table_size:
+            self._table_size = 1 << highest.bit_length()
+            arguments = self.weights[:, None] + np.arange(self._table_size)
+            self._table = (gammaln(arguments) - gammaln(self.weights)[:, None]).ravel()
+        return self._table.take(counts + self._table_size * np.arange(len(self.weights)))
 
 
-def any_change(gaps: np.ndarray) -> Alternative:
-    """Other shares of the bins: around those of the calibration, by a little, by some and by much, each as likely."""
+def any_change(gaps: np.ndarray) -> LogAlternative:
+    """Return the alternative of other shares of the bins: near the calibration's, further, and far, each as likely.
+
+    Args:
+        gaps: (bins,), g above.
+    """
     bins = len(gaps)
-    urns = [Urn(spread * bins * gaps / gaps.sum()) for spread in SPREADS]
+    polya_urns = [PolyaUrn(weight * bins * gaps / gaps.sum()) for weight in PRIOR_WEIGHTS]
 
     def log_p1(counts: np.ndarray) -> np.ndarray:
-        return np.asarray(log_sum(np.stack([urn(counts) for urn in urns], axis=-1)) - np.log(len(urns)))
+        logs = [polya_urn(counts) for polya_urn in polya_urns]
+        return np.asarray(log_sum(np.stack(logs, axis=-1)) - np.log(len(polya_urns)))
 
     return log_p1
 
 
-def more_than(promise: float) -> Alternative:
-    """A rate of the second of two bins above the promise, in (0, 1): a Beta prior cut off below it."""
-    a, b = 1.0, max(1.0, 1 / (TYPICAL_RISE * promise))
-    floor = betaln(a, b) + log_upper_tail(np.array(a), np.array(b), promise)
+def more_than(promised_rate: float) -> LogAlternative:
+    """Return the alternative of a rate of the second of two bins above the promised one: a Beta prior cut off below it.
+
+    Args:
+        promised_rate: in (0, 1).
+    """
+    a, b = 1.0, max(1.0, 1 / (TYPICAL_RISE * promised_rate))
+    log_normaliser = betaln(a, b) + log_upper_tail(np.array(a), np.array(b), promised_rate)
 
     def log_p1(counts: np.ndarray) -> np.ndarray:
-        within, beyond = a + counts[..., 1], b + counts[..., 0]
-        return np.asarray(betaln(within, beyond) + log_upper_tail(within, beyond, promise) - floor)
+        posterior_a, posterior_b = a + counts[..., 1], b + counts[..., 0]
+        log_mass = betaln(posterior_a, posterior_b) + log_upper_tail(posterior_a, posterior_b, promised_rate)
+        return np.asarray(log_mass - log_normaliser)
 
     return log_p1
 
 
 def log_upper_tail(a: np.ndarray, b: np.ndarray, x: float) -> np.ndarray:
-    """log P(Beta(a, b) > x), also where that is far below the smallest float: (...) for a and b of (...)."""
+    """Return log P(Beta(a, b) > x), (...) for a and b of (...), also where that is far below the smallest float."""
     a, b = np.broadcast_arrays(np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64))
-    tail = betaincc(a, b, x)
-    deep = tail < SMALLEST
-    found = np.log(np.where(deep, 1.0, tail))
-    if deep.any():
-        found[deep] = log_deep_tail(a[deep], b[deep], x)
-    return found
+    tail_probability = betaincc(a, b, x)
+    is_tiny = tail_probability < SMALLEST_TAIL
+    log_tail = np.log(np.where(is_tiny, 1.0, tail_probability))
+    if is_tiny.any():
+        log_tail[is_tiny] = _log_tiny_tail(a[is_tiny], b[is_tiny], x)
+    return log_tail
 
 
-def log_deep_tail(a: np.ndarray, b: np.ndarray, x: float) -> np.ndarray:
-    """The same for x far above the mean: DLMF 8.17.22 for I_(1-x)(b, a), by Lentz's method."""
+def _log_tiny_tail(a: np.ndarray, b: np.ndarray, x: float) -> np.ndarray:
+    """Return the same for x far above the mean: DLMF 8.17.22 for I_(1-x)(b, a), by Lentz's method."""
     y = 1 - x
     c, d = np.ones_like(a), 1 / (1 - (a + b) * y / (b + 1))
     fraction = d.copy()
@@ -146,8 +157,8 @@ def log_deep_tail(a: np.ndarray, b: np.ndarray, x: float) -> np.ndarray:
     return np.asarray(b * np.log1p(-x) + a * np.log(x) - np.log(b) - betaln(a, b) + np.log(fraction))
 
 
-def log_evidence(counts: np.ndarray, gaps: np.ndarray, alternative: Alternative) -> np.ndarray:
-    """log E after each day.
+def log_evidence(counts: np.ndarray, gaps: np.ndarray, alternative: LogAlternative) -> np.ndarray:
+    """Return log E after each day.
 
     Args:
         counts: (..., days, bins), how many new values fell into each bin on each day; days without one may be left out.
@@ -155,61 +166,72 @@ def log_evidence(counts: np.ndarray, gaps: np.ndarray, alternative: Alternative)
         alternative: log P1.
 
     Returns:
-        (..., days). What comes after a day does not change what was found on it.
+        (..., days). The evidence of a day does not depend on later ones.
     """
     counts = np.asarray(counts, dtype=np.int64)
     total = np.concatenate([np.zeros_like(counts[..., :1, :]), np.cumsum(counts, axis=-2)], axis=-2)
-    null = log_polya(total, gaps)
-    number = np.arange(1, counts.shape[-2] + 1)
-    log_weights = -np.log(number) - np.log1p(number)
-    found = np.empty(counts.shape[:-1])
-    for day in number:
-        begun = alternative(total[..., day, None, :] - total[..., :day, :]) - (null[..., day, None] - null[..., :day])
-        found[..., day - 1] = np.logaddexp(log_sum(log_weights[:day] + begun), -np.log1p(day))
-    return found
+    log_p0 = log_polya(total, gaps)
+    day_numbers = np.arange(1, counts.shape[-2] + 1)
+    log_weights = -np.log(day_numbers) - np.log1p(day_numbers)
+    log_e = np.empty(counts.shape[:-1])
+    for day in day_numbers:
+        log_p1 = alternative(total[..., day, None, :] - total[..., :day, :])
+        log_ratio = log_p1 - (log_p0[..., day, None] - log_p0[..., :day])
+        log_e[..., day - 1] = np.logaddexp(log_sum(log_weights[:day] + log_ratio), -np.log1p(day))
+    return log_e
 
 
 def log_sum(logs: np.ndarray) -> np.ndarray:
-    """log of the sum over the last axis of exp of these finite ones; scipy's own takes a hundred times as long for short ones."""
-    top = logs.max(axis=-1)
-    return np.asarray(top + np.log(np.exp(logs - top[..., None]).sum(axis=-1)))
+    """Return the logarithm of the sum over the last axis of exp of finite values; for short axes much faster than scipy's."""
+    largest = logs.max(axis=-1)
+    return np.asarray(largest + np.log(np.exp(logs - largest[..., None]).sum(axis=-1)))
 
 
 def worst_of(columns: np.ndarray) -> np.ndarray:
-    """log of the largest e-value over the number of columns: (days,) of (columns, days)."""
+    """Return the logarithm of the largest e-value over the number of columns: (days,) of (columns, days)."""
     return np.asarray(columns.max(axis=0) - np.log(len(columns)))
 
 
 def confidence_sequence(alarms: np.ndarray, samples: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]:
-    """An interval of the rate for every moment, all of which hold together with a chance of at least 1 - level.
+    """Return intervals of the rate, all of which hold together with a probability of at least 1 - level.
 
-    The rates p at which the same kind of evidence, the mixture over Jeffreys' prior against p itself, is below 1 / level.
+    Each holds the rates p at which the same kind of evidence, the mixture over Jeffreys' prior against p itself, is below
+    1 / level.
 
     Args:
-        alarms, samples: (n,), both counted from the beginning.
+        alarms: (n,), counted from the beginning.
+        samples: (n,), counted from the beginning.
         level: such as 0.05.
 
     Returns:
         Lower and upper ends, (n,) each, in [0, 1].
     """
     alarms, samples = np.asarray(alarms, dtype=np.float64), np.asarray(samples, dtype=np.float64)
-    least = betaln(alarms + 0.5, samples - alarms + 0.5) - betaln(0.5, 0.5) + np.log(level)
-    top = np.divide(alarms, samples, out=np.zeros_like(alarms), where=samples > 0)
+    min_log_likelihood = betaln(alarms + 0.5, samples - alarms + 0.5) - betaln(0.5, 0.5) + np.log(level)
+    observed_rate = np.divide(alarms, samples, out=np.zeros_like(alarms), where=samples > 0)
 
-    def is_kept(rate: np.ndarray) -> np.ndarray:
+    def is_inside(rate: np.ndarray) -> np.ndarray:
         with np.errstate(divide="ignore", invalid="ignore"):
-            gained = np.where(alarms > 0, alarms * np.log(rate), 0.0)
-            missed = np.where(samples > alarms, (samples - alarms) * np.log1p(-rate), 0.0)
-        kept: np.ndarray = gained + missed >= least
-        return kept
+            log_alarms = np.where(alarms > 0, alarms * np.log(rate), 0.0)
+            log_others = np.where(samples > alarms, (samples - alarms) * np.log1p(-rate), 0.0)
+        result: np.ndarray = log_alarms + log_others >= min_log_likelihood
+        return result
 
-    return bisected(np.zeros_like(top), top, is_kept), bisected(np.ones_like(top), top, is_kept)
+    low = _bisect_boundary(np.zeros_like(observed_rate), observed_rate, is_inside)
+    high = _bisect_boundary(np.ones_like(observed_rate), observed_rate, is_inside)
+    return low, high
 
 
-def bisected(outside: np.ndarray, inside: np.ndarray, is_kept: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """Where `is_kept` changes between a place that may lie outside and one inside, for each of (n,); the outer side of it."""
-    for _ in range(60):
-        middle = (outside + inside) / 2
-        kept = is_kept(middle)
-        inside, outside = np.where(kept, middle, inside), np.where(kept, outside, middle)
+def _bisect_boundary(outside: np.ndarray, inside: np.ndarray, is_inside: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Return the boundary of the region where `is_inside` holds, for each of (n,), on its outer side.
+
+    Args:
+        outside: points that may lie outside, (n,).
+        inside: points that lie inside, (n,).
+        is_inside: of points (n,), bool (n,).
+    """
+    for _ in range(BISECTION_STEPS):
+        middle_rate = (outside + inside) / 2
+        holds = is_inside(middle_rate)
+        inside, outside = np.where(holds, middle_rate, inside), np.where(holds, outside, middle_rate)
     return outside

@@ -1,7 +1,6 @@
-"""history.parquet: a row a look and signal, so that an alarm stays an alarm and the page can show former champions."""
+"""Keep history.parquet, a row a check and signal, so that an alarm stays one and the page can show former champions."""
 
 import io
-import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,56 +11,79 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from aeops.errors import DataError
+from aeops.files import atomic_write
+from aeops.monitoring.champion_period import ChampionPeriod
 from aeops.monitoring.signals import Signal
 
-SCHEMA = pa.schema(
+HISTORY_SCHEMA = pa.schema(
     [
         ("as_of", pa.timestamp("us", tz="UTC")),
-        *((name, pa.string()) for name in ("recipe", "version", "promoted", "signal", "verdict")),
-        *((name, pa.float64()) for name in ("e_value", "highest", "log10_e", "level")),
+        ("recipe", pa.string()),
+        ("version", pa.string()),
+        ("promoted", pa.string()),
+        ("signal", pa.string()),
+        ("verdict", pa.string()),
+        ("e_value", pa.float64()),
+        ("highest", pa.float64()),
+        ("log10_e", pa.float64()),
+        ("level", pa.float64()),
         ("samples", pa.int64()),
-        *((name, pa.string()) for name in ("since", "says")),
+        ("since", pa.string()),
+        ("says", pa.string()),
     ]
 )
 
 
-def read(file: Path) -> pa.Table:
-    """Every row, in order of time; none where there is no file.
+def read_history(file: Path) -> pa.Table:
+    """Return every row in order of time; an empty table where there is no file.
 
     Raises:
-        DataError: it cannot be read.
+        DataError: the file cannot be read.
     """
     if not file.is_file():
-        return SCHEMA.empty_table()
+        return HISTORY_SCHEMA.empty_table()
     try:
-        return pq.read_table(file, schema=SCHEMA).sort_by("as_of")
+        return pq.read_table(file, schema=HISTORY_SCHEMA).sort_by("as_of")
     except (pa.ArrowInvalid, OSError) as error:
-        why = str(error).splitlines()[0]
+        reason = str(error).splitlines()[0]
         raise DataError(
-            f"{file} cannot be read ({why}): put back a copy, or remove it and lose what earlier looks found"
+            f"{file} cannot be read ({reason}): put back a copy, or remove it and lose what earlier checks found"
         ) from error
 
 
-def add(file: Path, as_of: datetime, recipe: str, version: str, promoted: str, signals: Sequence[Signal]) -> pa.Table:
-    """Adds a look, in place of one at the same moment; returns all rows."""
+def append_check(file: Path, as_of: datetime, recipe: str, period: ChampionPeriod, signals: Sequence[Signal]) -> pa.Table:
+    """Add the signals of a check, in place of one at the same moment, and return all rows.
+
+    Args:
+        file: history.parquet.
+        as_of: time of the check, with its zone.
+        recipe: its name.
+        period: of the champion that was checked.
+        signals: of the check.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
     moment = as_of.astimezone(UTC)
-    head = {"as_of": moment, "recipe": recipe, "version": version, "promoted": promoted}
-    rows = [head | {("signal" if key == "name" else key): value for key, value in one.plain().items()} for one in signals]
-    old = read(file)
-    kept = old.filter(pc.not_equal(old["as_of"], pa.scalar(moment, SCHEMA.field("as_of").type)))
-    table = pa.concat_tables([kept, pa.Table.from_pylist(rows, schema=SCHEMA)]).sort_by("as_of")
+    rows = []
+    for signal in signals:
+        row: dict[str, Any] = {**signal.to_dict()}
+        row["signal"] = row.pop("name")
+        rows.append({"as_of": moment, "recipe": recipe, "version": period.version, "promoted": period.promotion_time} | row)
+    history = read_history(file)
+    other_checks = history.filter(pc.not_equal(history["as_of"], pa.scalar(moment, HISTORY_SCHEMA.field("as_of").type)))
+    table = pa.concat_tables([other_checks, pa.Table.from_pylist(rows, schema=HISTORY_SCHEMA)]).sort_by("as_of")
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    aside = file.with_name(f".{file.name}.aside")
-    aside.write_bytes(buffer.getvalue())
-    os.replace(aside, file)
+    atomic_write(file, buffer.getvalue())
     return table
 
 
-def alarms_since(table: pa.Table, version: str, promoted: str, level: float) -> dict[str, str]:
-    """signal -> the day since which it alarms at that level, as the looks at this reign found."""
-    own = pc.and_(pc.equal(table["version"], version), pc.equal(table["promoted"], promoted))
-    rows: list[dict[str, Any]] = table.filter(own).select(["signal", "since", "highest"]).to_pylist()
-    passed = [row for row in rows if row["since"] and row["highest"] is not None and row["highest"] >= 1 / level]
-    return {row["signal"]: row["since"] for row in reversed(passed)}
+def find_past_alarms(history: pa.Table, period: ChampionPeriod, level: float) -> dict[str, str]:
+    """Return signal -> the day since which it alarms at `level`, by the earlier checks of this champion's period."""
+    is_period = pc.and_(pc.equal(history["version"], period.version), pc.equal(history["promoted"], period.promotion_time))
+    alarms: dict[str, str] = {}
+    for row in history.filter(is_period).select(["signal", "since", "highest"]).to_pylist():
+        if row["since"] and row["highest"] is not None and row["highest"] >= 1 / level:
+            alarms.setdefault(row["signal"], row["since"])
+    return alarms

@@ -1,33 +1,35 @@
-"""page.html: the last months of a recipe on one self-contained page. Templates and look are those of aeops/report.
+"""Write page.html: the last months of a recipe on one self-contained page. Templates and style are those of aeops/report.
 
-To change what it says: aeops/report/templates/monitoring.html.j2; what it draws: figures.py.
+To change the text: aeops/report/templates/monitoring.html.j2; to change the figures: charts.py.
 """
 
-import os
 import tempfile
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from markupsafe import Markup
 
 from aeops.drawing.svg import inline, theme_css
+from aeops.files import atomic_write
 from aeops.monitoring import charts
-from aeops.monitoring.daily_counts import Observed, Reign
+from aeops.monitoring.champion_period import ChampionPeriod
+from aeops.monitoring.daily_counts import DailyCounts
 from aeops.monitoring.eprocess import confidence_sequence
-from aeops.monitoring.ranks import Cuts
-from aeops.monitoring.retrains import Retrain
-from aeops.monitoring.signals import Course, brief, promised
+from aeops.monitoring.ranks import ColumnBins
+from aeops.monitoring.retrains import RetrainRecord
+from aeops.monitoring.signals import EvidenceSeries, format_odds, promised_alarm_rate
+from aeops.monitoring.verdict import MonitoringVerdict, find_alarms
 from aeops.recipe.monitoring import ALARM_RATE, MonitorSpec
 from aeops.report.html_template import environment
 
 BAND_LEVEL = 0.05
-ALT = {
+RETRAINS_SHOWN = 12
+ALT_TEXTS = {
     "alarm_rate": "Share of samples flagged on each day, the rate since the promotion with its band, and the promised rate.",
     "evidence": "Evidence of a change of each signal over time on a logarithmic scale, with the line at which it is an alarm.",
     "volume": "Bars: samples scored on each day.",
@@ -35,88 +37,94 @@ ALT = {
 
 
 @dataclass(frozen=True)
-class Scene:
-    """All that the page tells.
+class PageContent:
+    """Everything that the page shows.
 
     Attributes:
         verdict: verdict.json.
-        about: the recipe's.
-        past: every row of history.parquet.
+        about: the recipe's description.
+        history: every row of history.parquet.
     """
 
-    verdict: dict[str, Any]
+    verdict: MonitoringVerdict
     about: str
     spec: MonitorSpec
-    reign: Reign
-    observed: Observed
-    cuts: dict[str, list[Cuts]]
-    courses: dict[str, Course]
-    past: pa.Table
-    retrains: Sequence[Retrain]
+    period: ChampionPeriod
+    counts: DailyCounts
+    test_bins: dict[str, list[ColumnBins]]
+    evidence: dict[str, EvidenceSeries]
+    history: pa.Table
+    retrains: Sequence[RetrainRecord]
 
 
-def write_page(out: Path, scene: Scene) -> None:
-    """Writes the page aside, then renames it."""
+def write_page(out: Path, content: PageContent) -> None:
+    """Write the page to `out`, as a whole or not at all."""
+    start = content.period.start
     text = (
         environment()
         .get_template("monitoring.html.j2")
         .render(
-            verdict=scene.verdict,
-            about=scene.about,
-            spec=scene.spec,
-            since=None if scene.reign.since is None else f"{scene.reign.since:%Y-%m-%d %H:%M}",
-            alarms=[one for one in scene.verdict["signals"] if one["verdict"] == "alarm"],
-            samples=sum(tally["samples"] for by_version in scene.observed.tallies.values() for tally in by_version.values()),
-            retrains=list(reversed(scene.retrains))[:12],
-            figures=drawn(scene),
-            odds=odds,
+            verdict=content.verdict,
+            about=content.about,
+            spec=content.spec,
+            since=None if start is None else f"{start:%Y-%m-%d %H:%M}",
+            alarms=find_alarms(content.verdict),
+            samples=sum(map(content.counts.samples_on, content.counts.by_version)),
+            retrains=list(reversed(content.retrains))[:RETRAINS_SHOWN],
+            figures=_draw_figures(content),
+            odds=_log10_odds,
             theme=theme_css(),
         )
     )
-    aside = out.with_name(f".{out.name}.aside")
-    aside.write_text(text, encoding="utf-8")
-    os.replace(aside, out)
+    atomic_write(out, text)
 
 
-def odds(log10_e: float) -> str:
-    """Evidence as odds."""
-    return f"{brief(log10_e * np.log(10))} : 1"
+def _log10_odds(log10_e: float) -> str:
+    return f"{format_odds(log10_e * np.log(10))} : 1"
 
 
-def drawn(scene: Scene) -> dict[str, Markup]:
-    """The figures, ready to stand in the page; none where nothing was scored."""
-    tallies = scene.observed.tallies
-    if not tallies:
+def _draw_figures(content: PageContent) -> dict[str, Markup]:
+    """Return the figures as inline SVG by name; none where nothing was scored."""
+    counts = content.counts
+    if not counts.by_version:
         return {}
-    champions = {day: max(by_version, key=lambda one: by_version[one]["samples"]) for day, by_version in tallies.items()}
-    days = charts.Days(sorted(tallies), champions, [one.moment for one in scene.retrains])
-    of_day = [
-        (day, by_version[version]["alarms"], by_version[version]["samples"])
-        for day, by_version in sorted(tallies.items())
-        for version in sorted(by_version)
-    ]
-    promise = promised(scene.cuts[ALARM_RATE][0]) if ALARM_RATE in scene.cuts else None
+    champions, samples, daily_rows = {}, {}, []
+    for day, by_version in sorted(counts.by_version.items()):
+        champions[day], samples[day] = _busiest_version(by_version), counts.samples_on(day)
+        for version in sorted(by_version):
+            daily_rows.append((day, by_version[version]["alarms"], by_version[version]["samples"]))
+    timeline = charts.Timeline(list(champions), champions, [retrain.moment for retrain in content.retrains])
+    promised_rate = None
+    if ALARM_RATE in content.test_bins:
+        promised_rate = promised_alarm_rate(content.test_bins[ALARM_RATE][0])
     with tempfile.TemporaryDirectory(prefix="ae-page-") as folder:
-        files = {name: Path(folder) / f"{name}.svg" for name in ALT}
-        charts.draw_alarm_rate(files["alarm_rate"], days, of_day, promise, band(scene))
-        charts.draw_evidence(files["evidence"], days, scene.courses, former(scene, days.first), scene.spec.level)
-        charts.draw_volume(files["volume"], days, {day: scene.observed.samples_on(day) for day in tallies}, scene.spec.volume)
-        return {name: inline(file.read_text(encoding="utf-8"), name, ALT[name]) for name, file in files.items()}
+        files = {name: Path(folder) / f"{name}.svg" for name in ALT_TEXTS}
+        charts.draw_alarm_rate(files["alarm_rate"], timeline, daily_rows, promised_rate, _rate_band(content))
+        past_checks = _former_champions(content, timeline.first_day)
+        charts.draw_evidence(files["evidence"], timeline, content.evidence, past_checks, content.spec.level)
+        charts.draw_volume(files["volume"], timeline, samples, content.spec.volume)
+        return {name: inline(file.read_text(encoding="utf-8"), name, ALT_TEXTS[name]) for name, file in files.items()}
 
 
-def band(scene: Scene) -> tuple[list[date], np.ndarray, np.ndarray, np.ndarray]:
-    """The champion's alarm rate since its promotion after each day, and its confidence sequence."""
-    days, counts = scene.observed.days_of(scene.reign)
+def _busiest_version(by_version: Mapping[str, Mapping[str, int]]) -> str:
+    return max(by_version, key=lambda version: by_version[version]["samples"])
+
+
+def _rate_band(content: PageContent) -> charts.RateBand:
+    days, counts = content.counts.champion_days(content.period)
     alarms, samples = np.cumsum(counts, axis=0).T
     low, high = confidence_sequence(alarms, samples, BAND_LEVEL)
-    return days, alarms / np.maximum(samples, 1), low, high
+    return charts.RateBand(days, alarms / np.maximum(samples, 1), low, high)
 
 
-def former(scene: Scene, first: date) -> dict[str, dict[str, list[tuple[datetime, float]]]]:
-    """reign -> test -> what each look at a former champion found, in order of time."""
-    found: dict[str, dict[str, list[tuple[datetime, float]]]] = defaultdict(lambda: defaultdict(list))
-    for row in scene.past.select(["as_of", "version", "promoted", "signal", "log10_e"]).to_pylist():
-        is_former = (row["version"], row["promoted"]) != (scene.reign.version, scene.reign.promoted)
-        if is_former and row["log10_e"] is not None and row["as_of"].date() >= first:
-            found[row["promoted"]][row["signal"]].append((row["as_of"], row["log10_e"]))
-    return found
+def _former_champions(content: PageContent, first_day: date) -> dict[str, charts.PastChecks]:
+    """Return promotion time -> test -> the evidence that each check of a former champion found, in order of time."""
+    former_periods: dict[str, charts.PastChecks] = defaultdict(lambda: defaultdict(list))
+    present_champion = (content.period.version, content.period.promotion_time)
+    columns = ["as_of", "version", "promoted", "signal", "log10_e"]
+    for row in content.history.select(columns).to_pylist():
+        if (row["version"], row["promoted"]) == present_champion or row["log10_e"] is None:
+            continue
+        if row["as_of"].date() >= first_day:
+            former_periods[row["promoted"]][row["signal"]].append((row["as_of"], row["log10_e"]))
+    return former_periods

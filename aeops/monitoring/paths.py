@@ -1,38 +1,45 @@
-"""Where monitoring keeps what it writes. Standard library only."""
+"""Paths of the files that monitoring writes. Standard library only."""
 
 from pathlib import Path
 
 from aeops.project import Project
 
 
-def folder(project: Project, recipe: str) -> Path:
-    """verdict.json, history.parquet, counts.json, page.html, drift.html, retrains.jsonl, and the champion's reference."""
+def monitoring_folder(project: Project, recipe: str) -> Path:
+    """Return the folder of all files below and of the champion's reference."""
     return project.home / "monitoring" / recipe
 
 
 def verdict_file(project: Project, recipe: str) -> Path:
-    return folder(project, recipe) / "verdict.json"
+    """Return verdict.json, the result of the last check."""
+    return monitoring_folder(project, recipe) / "verdict.json"
 
 
 def history_file(project: Project, recipe: str) -> Path:
-    """A row a look and signal."""
-    return folder(project, recipe) / "history.parquet"
+    """Return history.parquet, with one row a check and signal."""
+    return monitoring_folder(project, recipe) / "history.parquet"
 
 
 def counts_file(project: Project, recipe: str) -> Path:
-    """What looks have counted in each call's file."""
-    return folder(project, recipe) / "counts.json"
+    """Return counts.json, the cache of the counts of each call's file."""
+    return monitoring_folder(project, recipe) / "counts.json"
 
 
 def page_file(project: Project, recipe: str) -> Path:
-    return folder(project, recipe) / "page.html"
+    """Return page.html, the last months on one page."""
+    return monitoring_folder(project, recipe) / "page.html"
 
 
 def drift_file(project: Project, recipe: str) -> Path:
-    """Evidently's report."""
-    return folder(project, recipe) / "drift.html"
+    """Return drift.html, Evidently's report."""
+    return monitoring_folder(project, recipe) / "drift.html"
+
+
+def reference_file(project: Project, recipe: str, version: str) -> Path:
+    """Return the Parquet file with the reference of a version, as it was fetched from the registry."""
+    return monitoring_folder(project, recipe) / f"reference-{version}.parquet"
 
 
 def retrains_file(project: Project, recipe: str) -> Path:
-    """The retrains that monitoring started."""
-    return folder(project, recipe) / "retrains.jsonl"
+    """Return retrains.jsonl, the retrains that monitoring started."""
+    return monitoring_folder(project, recipe) / "retrains.jsonl"

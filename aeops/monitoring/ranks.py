@@ -1,7 +1,7 @@
-"""Where new values lie among the calibration's: from values to bins, with ties broken by lot. See eprocess.py for why.
+"""Sort new values into bins between calibration values, with ties broken at random. See eprocess.py for why.
 
-The lot of a sample is a number in [0, 1) made of its prediction's id, so that a second look finds the same; those of the
-calibration samples are drawn once, by a fixed seed.
+The tie breaker of a sample is a number in [0, 1) derived from its prediction's id, so that a second check gives the same; those
+of the calibration samples are drawn once, with a fixed seed.
 """
 
 import hashlib
@@ -10,71 +10,83 @@ from dataclasses import dataclass
 
 import numpy as np
 
-BINS = 10
-GRAIN = 1e-6  # of the largest calibration value: closer values are equal, as the same sample's are in batches of other sizes
-LOTS_SEED = 20_250_601
+DEFAULT_BINS = 10
+RELATIVE_RESOLUTION = 1e-6  # of the largest calibration value; closer values are equal, as one sample's in two batch sizes are
+TIE_BREAKER_SEED = 20_250_601
 
 
 @dataclass(frozen=True)
-class Cuts:
-    """One column's bins.
+class ColumnBins:
+    """The bins of one column.
 
     Attributes:
-        ends: the calibration values at which all bins but the last end, ascending, (bins - 1,), in whole grains.
-        lots: of those calibration samples.
+        edges: the calibration values at which all bins but the last end, ascending, (bins - 1,), in units of `resolution`.
+        tie_breakers: of those calibration samples, (bins - 1,).
         gaps: how many of the m + 1 gaps between calibration values each bin holds, (bins,).
-        grain: the unit of `ends`.
+        resolution: the unit of `edges`.
     """
 
-    ends: np.ndarray
-    lots: np.ndarray
+    edges: np.ndarray
+    tie_breakers: np.ndarray
     gaps: np.ndarray
-    grain: float
+    resolution: float
 
     @property
-    def bins(self) -> int:
+    def bin_count(self) -> int:
+        """Number of bins."""
         return len(self.gaps)
 
 
-def cut(values: np.ndarray, ranks: Sequence[int]) -> Cuts:
-    """Bins that end at the calibration values (m,) of these ranks, ascending, each of 1 to m."""
-    grain = grain_of(values)
-    lots = np.random.default_rng(LOTS_SEED).random(len(values))
-    whole = in_grains(values, grain)
-    order = np.lexsort((lots, whole))[np.asarray(ranks) - 1]
-    return Cuts(whole[order], lots[order], np.diff([0, *ranks, len(values) + 1]), grain)
+def make_bins(values: np.ndarray, ranks: Sequence[int]) -> ColumnBins:
+    """Return bins that end at the calibration values of these ranks.
+
+    Args:
+        values: calibration values, (m,).
+        ranks: ascending, each of 1 to m.
+    """
+    resolution = _resolution_of(values)
+    tie_breakers = np.random.default_rng(TIE_BREAKER_SEED).random(len(values))
+    rounded_values = _round_to_resolution(values, resolution)
+    order = np.lexsort((tie_breakers, rounded_values))[np.asarray(ranks) - 1]
+    return ColumnBins(rounded_values[order], tie_breakers[order], np.diff([0, *ranks, len(values) + 1]), resolution)
 
 
-def even_ranks(m: int, bins: int = BINS) -> list[int]:
-    """The ranks that cut m values into as many bins as there can be, up to `bins`, of gaps as even as can be."""
+def even_ranks(m: int, bins: int = DEFAULT_BINS) -> list[int]:
+    """Return the ranks that divide m values into at most `bins` bins of gaps as even as possible."""
     bins = min(bins, m + 1)
-    return [round(place * (m + 1) / bins) for place in range(1, bins)]
+    return [round(index * (m + 1) / bins) for index in range(1, bins)]
 
 
-def grain_of(values: np.ndarray) -> float:
-    finite = np.abs(values[np.isfinite(values)])
-    return GRAIN * float(finite.max(initial=0.0)) or 1.0
+def _resolution_of(values: np.ndarray) -> float:
+    absolute_values = np.abs(values[np.isfinite(values)])
+    return RELATIVE_RESOLUTION * float(absolute_values.max(initial=0.0)) or 1.0
 
 
-def in_grains(values: np.ndarray, grain: float) -> np.ndarray:
-    """Values as whole numbers of grains, float64; what is not a number lies above all others."""
-    whole = np.rint(np.asarray(values, dtype=np.float64) / grain)
-    return np.where(np.isnan(whole), np.inf, whole)
+def _round_to_resolution(values: np.ndarray, resolution: float) -> np.ndarray:
+    """Return values as whole multiples of the resolution, float64; NaN lies above all others."""
+    rounded_values = np.rint(np.asarray(values, dtype=np.float64) / resolution)
+    return np.where(np.isnan(rounded_values), np.inf, rounded_values)
 
 
-def bins_of(values: np.ndarray, id_of: Callable[[int], str], cuts: Cuts) -> np.ndarray:
-    """The bin of each new value (n,), int64 from 0; `id_of` is asked for the prediction of a row where there is a tie."""
-    whole = in_grains(values, cuts.grain)
-    above = whole[:, None] > cuts.ends
-    tied = whole[:, None] == cuts.ends
-    rows = np.flatnonzero(tied.any(axis=1))
+def assign_bins(values: np.ndarray, id_of: Callable[[int], str], column: ColumnBins) -> np.ndarray:
+    """Return the bin of each new value, (n,) int64 from 0.
+
+    Args:
+        values: (n,).
+        id_of: returns the prediction's id of a row; called for rows that tie with an edge.
+        column: the bins.
+    """
+    rounded_values = _round_to_resolution(values, column.resolution)
+    is_above = rounded_values[:, None] > column.edges
+    is_tie = rounded_values[:, None] == column.edges
+    rows = np.flatnonzero(is_tie.any(axis=1))
     if len(rows):
-        lots = np.array([lot(id_of(int(row))) for row in rows])
-        above[rows] |= tied[rows] & (lots[:, None] > cuts.lots)
-    found: np.ndarray = above.sum(axis=1)
-    return found
+        tie_breakers = np.array([tie_breaker(id_of(int(row))) for row in rows])
+        is_above[rows] |= is_tie[rows] & (tie_breakers[:, None] > column.tie_breakers)
+    bins: np.ndarray = is_above.sum(axis=1)
+    return bins
 
 
-def lot(prediction: str) -> float:
-    """A number in [0, 1) that belongs to a prediction."""
-    return int.from_bytes(hashlib.blake2b(prediction.encode(), digest_size=6).digest(), "big") / 2**48
+def tie_breaker(prediction_id: str) -> float:
+    """Return the number in [0, 1) that belongs to a prediction."""
+    return int.from_bytes(hashlib.blake2b(prediction_id.encode(), digest_size=6).digest(), "big") / 2**48

@@ -1,34 +1,34 @@
-"""The retrains that monitoring has started, in `.ae/monitoring/<recipe>/retrains.jsonl`. Standard library only.
+"""Record the retrains that monitoring starts, in `.ae/monitoring/<recipe>/retrains.jsonl`. Standard library only.
 
 A retrain has two lines. The first, `begun`, is on the disk before anything is started, and its id is the key under which the
-retrain is started: starting it again under the same key is starting it once. The second, `started`, says what became of it. So
-after a kill between the two, the next look finds a first line without a second one and starts that retrain, under that key:
-neither twice nor never. Who writes holds `file_lock(project, "retrains-<recipe>")`.
+retrain is started: starting it again under the same key is starting it once. The second, `started`, holds its flow run. So
+after a kill between the two, the next check finds a first line without a second one and starts that retrain, under that key:
+neither twice nor never. The writer holds `file_lock(project, "retrains-<recipe>")`.
 """
 
 import json
 import os
 import secrets
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from aeops.errors import DataError, InfrastructureError, as_ae_error
+from aeops.files import sync_folder
 from aeops.monitoring.paths import retrains_file
 from aeops.project import Project
-from aeops.registry.ledger import sync_folder
 
-BEGUN, STARTED = "begun", "started"
+BEGIN_EVENT, START_EVENT = "begun", "started"
 
 
 @dataclass(frozen=True)
-class Retrain:
-    """A retrain, as its lines tell it.
+class RetrainRecord:
+    """One retrain that monitoring started.
 
     Attributes:
         id: 32 hexadecimal digits, the key under which it is started.
-        time: ISO with a zone, of the look that decided.
+        time: ISO with a zone, of the check that decided.
         version: the champion that alarmed.
         signals: the alarms that counted.
         flow_run: the Prefect flow run; None where a kill came between.
@@ -42,76 +42,92 @@ class Retrain:
 
     @property
     def moment(self) -> datetime:
+        """Time of the check that decided."""
         return datetime.fromisoformat(self.time)
 
 
-def read(project: Project, recipe: str) -> list[Retrain]:
-    """Every retrain, in the order in which they were begun; a torn last line was never a promise and is left out.
+def read_retrains(project: Project, recipe: str) -> list[RetrainRecord]:
+    """Return every retrain in the order in which they were begun; an incomplete last line is left out.
 
     Raises:
         DataError: a line cannot be read.
     """
     file = retrains_file(project, recipe)
-    whole, _ = split(file)
-    found: dict[str, Retrain] = {}
-    for place, raw in enumerate(whole, 1):
+    lines, _ = _split_lines(file)
+    retrains: dict[str, RetrainRecord] = {}
+    for number, line in enumerate(lines, 1):
         try:
-            given: dict[str, Any] = json.loads(raw)
-            if given["event"] == STARTED:
-                begun = found[given["id"]]
-                found[begun.id] = Retrain(begun.id, begun.time, begun.version, begun.signals, str(given["flow_run"]))
-            else:
-                found[given["id"]] = Retrain(given["id"], given["time"], given["version"], tuple(given["signals"]))
-                _ = found[given["id"]].moment
+            retrain = _parse_line(json.loads(line), retrains)
         except (ValueError, KeyError, TypeError) as error:
             raise DataError(
-                f"line {place} of {file} cannot be read ({error!r}): put back a copy of the file; until then monitoring starts "
+                f"line {number} of {file} cannot be read ({error!r}): put back a copy of the file; until then monitoring starts "
                 f"no retrain, and `ae run {recipe}` is how you start one"
             ) from error
-    return list(found.values())
+        retrains[retrain.id] = retrain
+    return list(retrains.values())
 
 
-def split(file: Path) -> tuple[list[bytes], int]:
-    """The whole lines of the file, and how many bytes they are."""
+def _parse_line(entry: dict[str, Any], retrains: dict[str, RetrainRecord]) -> RetrainRecord:
+    if entry["event"] == START_EVENT:
+        retrain = retrains[entry["id"]]
+        return RetrainRecord(retrain.id, retrain.time, retrain.version, retrain.signals, str(entry["flow_run"]))
+    datetime.fromisoformat(entry["time"])
+    return RetrainRecord(entry["id"], entry["time"], entry["version"], tuple(entry["signals"]))
+
+
+def _split_lines(file: Path) -> tuple[list[bytes], int]:
+    """Return the complete lines of the file and their total size in bytes."""
     data = file.read_bytes() if file.is_file() else b""
     end = data.rfind(b"\n") + 1
     return data[:end].splitlines(), end
 
 
-def unfinished(retrains: list[Retrain]) -> Retrain | None:
-    """The retrain that was begun and of which nobody knows whether it was started."""
-    return next((one for one in reversed(retrains) if one.flow_run is None), None)
+def find_unfinished_retrain(retrains: list[RetrainRecord]) -> RetrainRecord | None:
+    """Return the retrain that was begun and of which it is not known whether it was started."""
+    for retrain in reversed(retrains):
+        if retrain.flow_run is None:
+            return retrain
+    return None
 
 
-def begin(project: Project, recipe: str, now: datetime, version: str, signals: tuple[str, ...]) -> Retrain:
-    """Writes the first line of a retrain; once this returns, it is on the disk."""
-    made = Retrain(secrets.token_hex(16), stamp(now), version, signals)
-    told = {key: value for key, value in asdict(made).items() if key != "flow_run"}
-    append(retrains_file(project, recipe), {"event": BEGUN} | told)
-    return made
+def begin_retrain(project: Project, recipe: str, now: datetime, version: str, signals: tuple[str, ...]) -> RetrainRecord:
+    """Write the first line of a retrain; it is on the disk before this returns.
+
+    Args:
+        now: time of the check that decided, with its zone.
+        version: the champion that alarmed.
+        signals: the alarms that counted.
+
+    Raises:
+        InfrastructureError: the file cannot be written.
+    """
+    retrain = RetrainRecord(secrets.token_hex(16), format_time(now), version, signals)
+    entry = {"event": BEGIN_EVENT, "id": retrain.id, "time": retrain.time, "version": version, "signals": list(signals)}
+    _append_line(retrains_file(project, recipe), entry)
+    return retrain
 
 
-def stamp(now: datetime) -> str:
-    """A moment as the lines have it."""
+def format_time(now: datetime) -> str:
+    """Return a time as the lines hold it."""
     return now.isoformat(timespec="microseconds")
 
 
-def finish(project: Project, recipe: str, retrain: Retrain, flow_run: str) -> None:
-    """Writes the second line."""
-    append(retrains_file(project, recipe), {"event": STARTED, "id": retrain.id, "flow_run": flow_run})
-
-
-def append(file: Path, line: dict[str, Any]) -> None:
-    """Adds a line, on the disk once this returns; what a kill left of a line is cut away first.
+def finish_retrain(project: Project, recipe: str, retrain: RetrainRecord, flow_run: str) -> None:
+    """Write the second line of a retrain.
 
     Raises:
-        InfrastructureError: it cannot be written.
+        InfrastructureError: the file cannot be written.
     """
+    _append_line(retrains_file(project, recipe), {"event": START_EVENT, "id": retrain.id, "flow_run": flow_run})
+
+
+def _append_line(file: Path, entry: dict[str, Any]) -> None:
+    """Append a line and sync it to the disk; an incomplete line left by a kill is cut off first."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with file.open("ab") as stream:
-            stream.truncate(split(file)[1])
-            stream.write(json.dumps(line, sort_keys=True, ensure_ascii=False).encode() + b"\n")
+            stream.truncate(_split_lines(file)[1])
+            stream.write(json.dumps(entry, sort_keys=True, ensure_ascii=False).encode() + b"\n")
             stream.flush()
             os.fsync(stream.fileno())
         sync_folder(file.parent)

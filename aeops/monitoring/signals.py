@@ -1,55 +1,73 @@
-"""The signals: what each says of the champion, in numbers and in plain words. A signal alarms, is quiet, or is unknown."""
+"""Evaluate the signals of a champion, in numbers and in plain words. A signal alarms, is quiet, or is unknown."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Any
 
 import numpy as np
 
 from aeops.drawing.words import share
 from aeops.evaluation.reference import Reference
-from aeops.monitoring.daily_counts import Observed, Reign, midnight
+from aeops.monitoring.champion_period import ChampionPeriod
+from aeops.monitoring.daily_counts import DailyCounts, midnight
 from aeops.monitoring.eprocess import any_change, log_evidence, more_than, worst_of
-from aeops.monitoring.ranks import Cuts
+from aeops.monitoring.ranks import ColumnBins
+from aeops.monitoring.verdict import SignalRecord
 from aeops.recipe.monitoring import ALARM_RATE, CODES, INPUTS, SCORES, STALE, TESTS, VOLUME, MonitorSpec
 
 QUIET, ALARM, UNKNOWN = "quiet", "alarm", "unknown"
-LATELY = 7  # days with samples, of which it is said what has moved
-LARGEST = 690.0  # of a logarithm whose number is told: a float holds no more
+RECENT_DAYS = 7  # days with samples that the description of a change covers
+MAX_LOG = 690.0  # largest logarithm whose number is written: a float holds no more
 
 
 @dataclass(frozen=True)
 class Signal:
-    """One thing that is watched.
+    """The result of one test or rule.
 
     Attributes:
         verdict: QUIET, ALARM or UNKNOWN.
-        says: what was found, for a person.
-        samples: how many predictions it rests on; None for a signal that rests on none.
-        e_value, highest: evidence of a change now and at its highest since the promotion; None for a rule, or where unknown.
-        log10_e: the first as a power of ten, which no float bounds.
-        level: it alarms once `highest` has passed 1 / level; None for a rule.
+        message: the result in words.
+        samples: number of predictions it rests on; None for a signal that rests on none.
+        e_value: evidence of a change now; None for a rule, or where unknown.
+        highest_e_value: the highest evidence since the promotion; None for a rule, or where unknown.
+        log10_e: `e_value` as a power of ten, which no float bounds.
+        level: it alarms once `highest_e_value` has passed 1 / level; None for a rule.
         since: the day on which it did; None where it did not.
     """
 
     name: str
     verdict: str
-    says: str
+    message: str
     samples: int | None = None
     e_value: float | None = None
-    highest: float | None = None
+    highest_e_value: float | None = None
     log10_e: float | None = None
     level: float | None = None
     since: str | None = None
 
-    def plain(self) -> dict[str, Any]:
-        return asdict(self)
+    def to_dict(self) -> SignalRecord:
+        """Return the signal as verdict.json and history.parquet hold it."""
+        return {
+            "name": self.name,
+            "verdict": self.verdict,
+            "says": self.message,
+            "samples": self.samples,
+            "e_value": self.e_value,
+            "highest": self.highest_e_value,
+            "log10_e": self.log10_e,
+            "level": self.level,
+            "since": self.since,
+        }
 
 
 @dataclass(frozen=True)
-class Course:
-    """A test's evidence over time: log E after each of the days on which the champion scored."""
+class EvidenceSeries:
+    """A test's evidence over time.
+
+    Attributes:
+        days: those on which the champion scored.
+        log_e: log E after each of them, (days,).
+    """
 
     days: list[date]
     log_e: np.ndarray
@@ -58,197 +76,255 @@ class Course:
 # ---------------------------------------------------------------- tests
 
 
-def courses(observed: Observed, cuts: dict[str, list[Cuts]]) -> dict[str, Course]:
-    """The course of each test that has a reference and data."""
-    return {test: course(observed.bins[test], columns, test) for test, columns in cuts.items() if observed.bins[test]}
+def compute_evidence(counts: DailyCounts, test_bins: dict[str, list[ColumnBins]]) -> dict[str, EvidenceSeries]:
+    """Return the evidence of each test that has a reference and data."""
+    series = {}
+    for test, columns in test_bins.items():
+        if counts.bins[test]:
+            series[test] = _test_evidence(counts.bins[test], columns, test)
+    return series
 
 
-def course(by_day: dict[date, np.ndarray], columns: list[Cuts], test: str) -> Course:
+def _test_evidence(by_day: dict[date, np.ndarray], columns: list[ColumnBins], test: str) -> EvidenceSeries:
     days = sorted(by_day)
     counts = np.stack([by_day[day] for day in days], axis=1)  # (columns, days, bins)
-    logs = [log_evidence(one, cuts.gaps, alternative(test, cuts)) for one, cuts in zip(counts, columns, strict=True)]
-    return Course(days, worst_of(np.stack(logs)))
+    logs = []
+    for column_counts, column in zip(counts, columns, strict=True):
+        logs.append(log_evidence(column_counts, column.gaps, _choose_alternative(test, column)))
+    return EvidenceSeries(days, worst_of(np.stack(logs)))
 
 
-def alternative(test: str, cuts: Cuts) -> Callable[[np.ndarray], np.ndarray]:
-    gaps = cuts.gaps.astype(np.float64)
-    return more_than(promised(cuts)) if test == ALARM_RATE else any_change(gaps)
+def _choose_alternative(test: str, column: ColumnBins) -> Callable[[np.ndarray], np.ndarray]:
+    if test == ALARM_RATE:
+        return more_than(promised_alarm_rate(column))
+    return any_change(column.gaps.astype(np.float64))
 
 
-def promised(cuts: Cuts) -> float:
-    """The chance of a value in the last bin, beyond the threshold."""
-    return float(cuts.gaps[-1] / cuts.gaps.sum())
+def promised_alarm_rate(column: ColumnBins) -> float:
+    """Return the probability of a value in the last bin, beyond the threshold."""
+    return float(column.gaps[-1] / column.gaps.sum())
 
 
-def judge_tests(
+def evaluate_tests(
     reference: Reference | None,
-    observed: Observed,
-    cuts: dict[str, list[Cuts]],
-    found: dict[str, Course],
+    counts: DailyCounts,
+    test_bins: dict[str, list[ColumnBins]],
+    evidence: dict[str, EvidenceSeries],
     spec: MonitorSpec,
-    reign: Reign,
-    before: dict[str, str],
+    period: ChampionPeriod,
+    past_alarms: dict[str, str],
 ) -> list[Signal]:
-    """A signal for each test.
+    """Return a signal for each test.
 
     Args:
-        before: test -> the day since which an earlier look has it in alarm, of this same reign: an alarm stays.
+        reference: of the champion; None where it was registered without one.
+        counts: of the predictions.
+        test_bins: of the tests that have a reference.
+        evidence: of the tests that have a reference and data.
+        spec: the recipe's section `monitor`.
+        period: of the champion.
+        past_alarms: test -> the day since which it alarms by earlier checks of this period: an alarm stays.
     """
-    return [
-        judge(test, found[test], observed, cuts[test], spec.level, reign, before.get(test))
-        if test in found
-        else gone(test, spec.level, before[test])
-        if test in before
-        else Signal(test, UNKNOWN, why_unknown(test, reference, observed, cuts), level=spec.level)
-        for test in TESTS
-    ]
+    signals = []
+    for test in TESTS:
+        if test in evidence:
+            signals.append(
+                _evaluate_test(test, evidence[test], counts, test_bins[test], spec.level, period, past_alarms.get(test))
+            )
+        elif test in past_alarms:
+            message = f"an alarm since {past_alarms[test]}; what was scored then is no longer there"
+            signals.append(Signal(test, ALARM, message, level=spec.level, since=past_alarms[test]))
+        else:
+            signals.append(Signal(test, UNKNOWN, _unknown_reason(test, reference, counts, test_bins), level=spec.level))
+    return signals
 
 
-def gone(test: str, level: float, since: str) -> Signal:
-    """An alarm of this reign whose predictions are no longer there."""
-    return Signal(test, ALARM, f"an alarm since {since}; what was scored then is no longer there", level=level, since=since)
-
-
-def why_unknown(test: str, reference: Reference | None, observed: Observed, cuts: dict[str, list[Cuts]]) -> str:
+def _unknown_reason(test: str, reference: Reference | None, counts: DailyCounts, test_bins: dict[str, list[ColumnBins]]) -> str:
     if reference is None:
         return "the champion was registered without a reference: its next retrain keeps one"
-    if test not in cuts:
+    if test not in test_bins:
         return f"{len(reference.score)} calibration samples are too few to compare with"
-    if observed.lacking[test]:
-        return f"none of {observed.lacking[test]:,} predictions holds what this signal looks at, as older ones do not"
+    if counts.incomplete_counts[test]:
+        return f"none of {counts.incomplete_counts[test]:,} predictions holds what this signal looks at, as older ones do not"
     return "nothing scored since the promotion, by the service or in batches"
 
 
-def judge(
-    test: str, own: Course, observed: Observed, columns: list[Cuts], level: float, reign: Reign, before: str | None
+def _evaluate_test(
+    test: str,
+    evidence: EvidenceSeries,
+    counts: DailyCounts,
+    columns: list[ColumnBins],
+    level: float,
+    period: ChampionPeriod,
+    past_alarm: str | None,
 ) -> Signal:
-    passed = np.flatnonzero(own.log_e >= -np.log(level))
-    since = before or (own.days[passed[0]].isoformat() if len(passed) else None)
-    by_day = observed.bins[test]
-    lately = np.sum([by_day[day] for day in own.days[-LATELY:]], axis=0)
-    says = SAYS[test](lately, columns, observed, reign)
+    since = past_alarm or _first_alarm_day(evidence, level)
+    sample_count = 0
+    for bin_counts in counts.bins[test].values():
+        sample_count += int(bin_counts[0].sum())
+    current_log_e, highest_log_e = float(evidence.log_e[-1]), float(evidence.log_e.max())
+    change = _describe_change(test, counts, evidence, columns, period)
     return Signal(
         test,
         ALARM if since else QUIET,
-        f"{says}; {evidence_in_words(float(own.log_e[-1]), float(own.log_e.max()), level, since)}",
-        samples=int(sum(counts[0].sum() for counts in by_day.values())),
-        e_value=told(own.log_e[-1]),
-        highest=told(own.log_e.max()),
-        log10_e=round(float(own.log_e[-1] / np.log(10)), 3),
+        f"{change}; {_describe_evidence(current_log_e, highest_log_e, level, since)}",
+        samples=sample_count,
+        e_value=_round_e_value(current_log_e),
+        highest_e_value=_round_e_value(highest_log_e),
+        log10_e=round(float(current_log_e / np.log(10)), 3),
         level=level,
         since=since,
     )
 
 
-def told(log_e: float) -> float:
-    return float(f"{np.exp(min(float(log_e), LARGEST)):.4g}")
+def _first_alarm_day(evidence: EvidenceSeries, level: float) -> str | None:
+    indices = np.flatnonzero(evidence.log_e >= -np.log(level))
+    if not len(indices):
+        return None
+    first_day: date = evidence.days[indices[0]]
+    return first_day.isoformat()
 
 
-def evidence_in_words(now: float, highest: float, level: float, since: str | None) -> str:
-    odds = f"evidence {brief(now)} to 1 for a change"
+def _round_e_value(log_e: float) -> float:
+    return float(f"{np.exp(min(log_e, MAX_LOG)):.4g}")
+
+
+def _describe_evidence(current_log_e: float, highest_log_e: float, level: float, since: str | None) -> str:
+    odds = f"evidence {format_odds(current_log_e)} to 1 for a change"
     if since is None:
         return f"{odds}, {1 / level:,.0f} would be an alarm"
-    past = "" if now >= -np.log(level) else f" (at its highest {brief(highest)})"
-    return f"{odds}{past}, an alarm since {since}"
+    peak = "" if current_log_e >= -np.log(level) else f" (at its highest {format_odds(highest_log_e)})"
+    return f"{odds}{peak}, an alarm since {since}"
 
 
-def brief(log_e: float) -> str:
+def format_odds(log_e: float) -> str:
+    """Return exp(`log_e`) as a short number; from 10⁵ as a power of ten."""
     power = log_e / np.log(10)
-    return ten_to(power) if power >= 5 else f"{np.exp(log_e):,.2g}" if power < 1 else f"{np.exp(log_e):,.0f}"
+    if power >= 5:
+        return format_power_of_ten(power)
+    if power < 1:
+        return f"{np.exp(log_e):,.2g}"
+    return f"{np.exp(log_e):,.0f}"
 
 
-def ten_to(power: float) -> str:
-    """A power of ten, such as 10¹²."""
+def format_power_of_ten(power: float) -> str:
+    """Return a power of ten, such as 10¹²."""
     return "10" + f"{power:.0f}".translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
-def say_alarm_rate(_lately: np.ndarray, columns: list[Cuts], observed: Observed, reign: Reign) -> str:
-    _, tallies = observed.days_of(reign)
-    parts = [f"{alarms:,} of {samples:,}" for alarms, samples in (tallies.sum(axis=0), tallies[-LATELY:].sum(axis=0))]
-    alarms, samples = tallies.sum(axis=0)
-    rate, promise = share(alarms / samples, 2), share(promised(columns[0]), 2)
-    return f"{parts[0]} samples flagged, {rate} where {promise} is promised; {parts[1]} on the last {LATELY} days"
+# ---------------------------------------------------------------- changes in words
 
 
-def say_scores(lately: np.ndarray, columns: list[Cuts], _observed: Observed, _reign: Reign) -> str:
-    return f"of the scores of the last {LATELY} days {moved(lately[0], columns[0])}"
+def _describe_change(
+    test: str, counts: DailyCounts, evidence: EvidenceSeries, columns: list[ColumnBins], period: ChampionPeriod
+) -> str:
+    if test == ALARM_RATE:
+        return _describe_alarm_rate(counts, columns, period)
+    recent_counts = np.sum([counts.bins[test][day] for day in evidence.days[-RECENT_DAYS:]], axis=0)
+    if test == SCORES:
+        return f"of the scores of the last {RECENT_DAYS} days {_describe_shift(recent_counts[0], columns[0])}"
+    index = _most_shifted(recent_counts, columns)
+    shift = _describe_shift(recent_counts[index], columns[index])
+    if test == CODES:
+        return f"of the code's {len(columns)} numbers no. {index + 1} has moved most: of it {shift}"
+    assert test == INPUTS
+    name = ("mean", "standard deviation")[index]
+    return f"of the samples' values the {name} has moved most: of it {shift}"
 
 
-def say_codes(lately: np.ndarray, columns: list[Cuts], _observed: Observed, _reign: Reign) -> str:
-    worst = most_moved(lately, columns)
-    return f"of the code's {len(columns)} numbers no. {worst + 1} has moved most: of it {moved(lately[worst], columns[worst])}"
+def _describe_alarm_rate(counts: DailyCounts, columns: list[ColumnBins], period: ChampionPeriod) -> str:
+    _, daily_counts = counts.champion_days(period)
+    alarms, samples = daily_counts.sum(axis=0)
+    recent_alarms, recent_samples = daily_counts[-RECENT_DAYS:].sum(axis=0)
+    rate, promised_rate = share(alarms / samples, 2), share(promised_alarm_rate(columns[0]), 2)
+    return (
+        f"{alarms:,} of {samples:,} samples flagged, {rate} where {promised_rate} is promised; "
+        f"{recent_alarms:,} of {recent_samples:,} on the last {RECENT_DAYS} days"
+    )
 
 
-def say_inputs(lately: np.ndarray, columns: list[Cuts], _observed: Observed, _reign: Reign) -> str:
-    worst = most_moved(lately, columns)
-    name = ("mean", "standard deviation")[worst]
-    return f"of the samples' values the {name} has moved most: of it {moved(lately[worst], columns[worst])}"
+def _bin_shares(counts: np.ndarray, column: ColumnBins) -> tuple[np.ndarray, np.ndarray]:
+    """Return the share of new values in each bin, and the expected share."""
+    return counts / counts.sum(), column.gaps / column.gaps.sum()
 
 
-SAYS: dict[str, Callable[[np.ndarray, list[Cuts], Observed, Reign], str]] = {
-    ALARM_RATE: say_alarm_rate,
-    SCORES: say_scores,
-    CODES: say_codes,
-    INPUTS: say_inputs,
-}
+def _most_shifted(counts: np.ndarray, columns: list[ColumnBins]) -> int:
+    """Return the column whose shares are furthest from the expected ones, in total variation."""
+    distances = []
+    for column_counts, column in zip(counts, columns, strict=True):
+        new_shares, expected_shares = _bin_shares(column_counts, column)
+        distances.append(np.abs(new_shares - expected_shares).sum())
+    return int(np.argmax(distances))
 
 
-def shares(counts: np.ndarray, cuts: Cuts) -> tuple[np.ndarray, np.ndarray]:
-    """The share of new values in each bin, and the share that is usual."""
-    return counts / counts.sum(), cuts.gaps / cuts.gaps.sum()
+def _describe_shift(counts: np.ndarray, column: ColumnBins) -> str:
+    """Describe the bin whose share has changed most, as a part of the range between calibration values."""
+    new_shares, expected_shares = _bin_shares(counts, column)
+    index = int(np.argmax(np.abs(new_shares - expected_shares)))
+    if index == 0:
+        position = "lowest"
+    elif index == column.bin_count - 1:
+        position = "highest"
+    else:
+        position = f"{_ordinal_number(index + 1)} lowest"
+    return f"{share(new_shares[index])} lie among the {position} {share(expected_shares[index], 0)} of calibration"
 
 
-def most_moved(counts: np.ndarray, columns: list[Cuts]) -> int:
-    """The column whose shares are furthest from the usual ones, in total variation."""
-    apart = [np.abs(np.subtract(*shares(one, cuts))).sum() for one, cuts in zip(counts, columns, strict=True)]
-    return int(np.argmax(apart))
-
-
-def moved(counts: np.ndarray, cuts: Cuts) -> str:
-    """The bin whose share has changed most, as a part of the range between calibration values."""
-    found, usual = shares(counts, cuts)
-    place = int(np.argmax(np.abs(found - usual)))
-    where = "lowest" if place == 0 else "highest" if place == cuts.bins - 1 else f"{ordinal(place + 1)} lowest"
-    return f"{share(found[place])} lie among the {where} {share(usual[place], 0)} of calibration"
-
-
-def ordinal(number: int) -> str:
+def _ordinal_number(number: int) -> str:
     return {1: "1st", 2: "2nd", 3: "3rd"}.get(number, f"{number}th")
 
 
 # ---------------------------------------------------------------- rules
 
 
-def judge_age(spec: MonitorSpec, reign: Reign, now: datetime) -> Signal:
-    if reign.since is None:
+def evaluate_age(spec: MonitorSpec, period: ChampionPeriod, now: datetime) -> Signal:
+    """Return an alarm where the champion is older than `stale_after_days`."""
+    if period.start is None:
         return Signal(STALE, QUIET, "the clock is behind the ledger's, so no time has passed since the promotion")
-    days = (now - reign.since) / timedelta(days=1)
-    says = f"champion {reign.version} was promoted {days:.1f} days ago; {spec.stale_after_days:g} are allowed"
-    since = (reign.since + timedelta(days=spec.stale_after_days)).date().isoformat()
-    return Signal(STALE, ALARM, says, since=since) if days > spec.stale_after_days else Signal(STALE, QUIET, says)
+    days = (now - period.start) / timedelta(days=1)
+    message = f"champion {period.version} was promoted {days:.1f} days ago; {spec.stale_after_days:g} are allowed"
+    if days <= spec.stale_after_days:
+        return Signal(STALE, QUIET, message)
+    since = (period.start + timedelta(days=spec.stale_after_days)).date().isoformat()
+    return Signal(STALE, ALARM, message, since=since)
 
 
-def judge_volume(spec: MonitorSpec, observed: Observed, reign: Reign, now: datetime) -> Signal:
-    """Judges the last whole day, and silence: a day or a silence that began before anybody watched is not judged."""
-    today, bounds = midnight(now), spec.volume
-    last = observed.samples_on((today - timedelta(days=1)).date())
-    known = [*observed.tallies, *([] if reign.since is None else [reign.since.date()])]
-    watched = (today.date() - min(known, default=today.date())).days - 1  # whole days
-    silent = silence(observed, today, bounds.silent_days) >= bounds.silent_days and observed.samples_on(today.date()) == 0
-    nothing, says = f"no sample scored in {bounds.silent_days} whole days", f"{last:,} samples on the last whole day"
-    if silent and watched >= bounds.silent_days:
-        return Signal(VOLUME, ALARM, nothing, samples=0)
-    if watched >= 1 and bounds.min is not None and last < bounds.min:
-        return Signal(VOLUME, ALARM, f"{says}; at least {bounds.min:,.0f} are usual", samples=last)
-    if bounds.max is not None and last > bounds.max:
-        return Signal(VOLUME, ALARM, f"{says}; at most {bounds.max:,.0f} are usual", samples=last)
-    if silent:
-        return Signal(VOLUME, UNKNOWN, f"{nothing}, nor watched for so long", samples=0)
-    ends = [f"{word} {end:,.0f}" for word, end in (("at least", bounds.min), ("at most", bounds.max)) if end is not None]
-    return Signal(VOLUME, QUIET, f"{says}; {' and '.join(ends) or 'any number'} will do", samples=last)
+def evaluate_volume(spec: MonitorSpec, counts: DailyCounts, period: ChampionPeriod, now: datetime) -> Signal:
+    """Check the volume of the last whole day, and silence; days before monitoring began are not judged."""
+    midnight_today, bounds = midnight(now), spec.volume
+    current_day = midnight_today.date()
+    yesterday_samples = counts.samples_on((midnight_today - timedelta(days=1)).date())
+    monitored_days = (current_day - _first_monitored_day(counts, period, current_day)).days - 1  # whole days
+    silent_days = _count_silent_days(counts, midnight_today, bounds.silent_days)
+    is_silent = silent_days >= bounds.silent_days and counts.samples_on(current_day) == 0
+    silence_message = f"no sample scored in {bounds.silent_days} whole days"
+    message = f"{yesterday_samples:,} samples on the last whole day"
+    if is_silent and monitored_days >= bounds.silent_days:
+        return Signal(VOLUME, ALARM, silence_message, samples=0)
+    if monitored_days >= 1 and bounds.min is not None and yesterday_samples < bounds.min:
+        return Signal(VOLUME, ALARM, f"{message}; at least {bounds.min:,.0f} are usual", samples=yesterday_samples)
+    if bounds.max is not None and yesterday_samples > bounds.max:
+        return Signal(VOLUME, ALARM, f"{message}; at most {bounds.max:,.0f} are usual", samples=yesterday_samples)
+    if is_silent:
+        return Signal(VOLUME, UNKNOWN, f"{silence_message}, nor watched for so long", samples=0)
+    limits = []
+    if bounds.min is not None:
+        limits.append(f"at least {bounds.min:,.0f}")
+    if bounds.max is not None:
+        limits.append(f"at most {bounds.max:,.0f}")
+    return Signal(VOLUME, QUIET, f"{message}; {' and '.join(limits) or 'any number'} will do", samples=yesterday_samples)
 
 
-def silence(observed: Observed, today: datetime, most: int) -> int:
-    """How many whole days without a sample lie before today, up to `most`."""
-    days = ((today - timedelta(days=back)).date() for back in range(1, most + 1))
-    return next((place for place, day in enumerate(days) if observed.samples_on(day)), most)
+def _first_monitored_day(counts: DailyCounts, period: ChampionPeriod, current_day: date) -> date:
+    first_day_candidates = list(counts.by_version)
+    if period.start is not None:
+        first_day_candidates.append(period.first_day)
+    return min(first_day_candidates, default=current_day)
+
+
+def _count_silent_days(counts: DailyCounts, midnight_today: datetime, limit: int) -> int:
+    """Return how many whole days without a sample lie before today, up to `limit`."""
+    for days_back in range(1, limit + 1):
+        if counts.samples_on((midnight_today - timedelta(days=days_back)).date()):
+            return days_back - 1
+    return limit

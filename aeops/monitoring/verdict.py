@@ -1,60 +1,125 @@
-"""verdict.json: what the last check of a champion found, and when drift is due again."""
+"""Build and read monitoring's verdict.json: the signals of the last check, the decision about them, and when drift is due."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import NotRequired, TypedDict
 
 from aeops.files import read_json
-from aeops.monitoring import paths, retrains
-from aeops.monitoring.decision import decide
+from aeops.monitoring import paths
+from aeops.monitoring.champion_period import ChampionPeriod
+from aeops.monitoring.decision import DecisionRecord, decide_retrain
+from aeops.monitoring.retrains import read_retrains
 from aeops.project import Project
 from aeops.recipe.monitoring import MonitorSpec
 from aeops.recipe.reader import Recipe
 
-if TYPE_CHECKING:
-    from aeops.monitoring.daily_counts import Reign
+VERDICT_FORMAT = 1
+PAGE_DAYS = 120  # that the page shows, and the champion's whole period where that is longer
 
 
-FORMAT = 1
+class SignalRecord(TypedDict):
+    """A signal as verdict.json holds it; see `aeops.monitoring.signals.Signal`. `counts`: whether it may start a retrain.
+
+    Without a champion, a signal has `name`, `verdict`, `says` and `counts` alone.
+    """
+
+    name: str
+    verdict: str
+    says: str
+    samples: NotRequired[int | None]
+    e_value: NotRequired[float | None]
+    highest: NotRequired[float | None]
+    log10_e: NotRequired[float | None]
+    level: NotRequired[float | None]
+    since: NotRequired[str | None]
+    counts: NotRequired[bool]
 
 
-PAGE_DAYS = 120  # that the page shows, and the champion's reign where that is longer
+class DriftRecord(TypedDict):
+    """When Evidently's report was made, and of how many samples of how many days."""
+
+    as_of: str
+    rows: int
+    days: int
 
 
-def verdict(
-    project: Project, recipe: Recipe, now: datetime, reign: "Reign | None", signals: list[dict[str, Any]]
-) -> dict[str, Any]:
-    """verdict.json: the signals and the decision about them."""
+class MonitoringVerdict(TypedDict):
+    """verdict.json; `version` and `promoted` (time of the promotion) are None where there is no champion."""
+
+    format: int
+    recipe: str
+    version: str | None
+    promoted: str | None
+    as_of: str
+    level: float
+    signals: list[SignalRecord]
+    decision: DecisionRecord
+    drift: DriftRecord | None
+
+
+def build_monitoring_verdict(
+    project: Project, recipe: Recipe, now: datetime, period: ChampionPeriod | None, signals: Sequence[SignalRecord]
+) -> MonitoringVerdict:
+    """Return verdict.json without a drift report: the signals and the decision about them.
+
+    Args:
+        now: time of the check, with its zone.
+        period: of the present champion; None where there is none.
+        signals: of every test and rule.
+
+    Raises:
+        DataError: a line of retrains.jsonl cannot be read.
+    """
     spec: MonitorSpec = recipe.monitor
-    decided = decide(
-        recipe.name, spec, {one["name"]: one["verdict"] for one in signals}, retrains.read(project, recipe.name), now
-    )
+    verdicts = {signal["name"]: signal["verdict"] for signal in signals}
+    decision = decide_retrain(recipe.name, spec, verdicts, read_retrains(project, recipe.name), now)
+    records: list[SignalRecord] = []
+    for signal in signals:
+        record = signal.copy()
+        record["counts"] = signal["name"] in spec.signals
+        records.append(record)
     return {
-        "format": FORMAT,
+        "format": VERDICT_FORMAT,
         "recipe": recipe.name,
-        "version": None if reign is None else reign.version,
-        "promoted": None if reign is None else reign.promoted,
+        "version": None if period is None else period.version,
+        "promoted": None if period is None else period.promotion_time,
         "as_of": now.astimezone(UTC).isoformat(timespec="microseconds"),
         "level": spec.level,
-        "signals": [one | {"counts": one["name"] in spec.signals} for one in signals],
-        "decision": decided.plain(),
+        "signals": records,
+        "decision": decision.to_dict(),
         "drift": None,
     }
 
 
-def last_verdict(project: Project, recipe: str) -> dict[str, Any] | None:
-    """What the last look found; None where there was none."""
+def read_last_verdict(project: Project, recipe: str) -> MonitoringVerdict | None:
+    """Return the verdict of the last check; None where there was none."""
     file = paths.verdict_file(project, recipe)
-    return dict(read_json(file)) if file.is_file() else None
+    if not file.is_file():
+        return None
+    return read_monitoring_verdict(file)
 
 
-def drift_is_due(spec: MonitorSpec, before: dict[str, Any] | None, found: dict[str, Any]) -> bool:
-    """Whether Evidently's report is of another champion, or older than an alarm or than `drift_every_days`."""
-    if before is None or before["version"] != found["version"] or before["drift"] is None:
+def read_monitoring_verdict(file: Path) -> MonitoringVerdict:
+    """Return what a verdict.json holds."""
+    verdict: MonitoringVerdict = read_json(file)
+    return verdict
+
+
+def is_drift_due(spec: MonitorSpec, last: MonitoringVerdict | None, verdict: MonitoringVerdict) -> bool:
+    """Return whether Evidently's report is of another champion, or older than an alarm or than `drift_every_days`."""
+    if last is None or last["version"] != verdict["version"] or last["drift"] is None:
         return True
-    made = datetime.fromisoformat(before["drift"]["as_of"])
-    is_old = abs(datetime.fromisoformat(found["as_of"]) - made) >= timedelta(days=spec.drift_every_days)
-    return is_old or bool(alarms(found) - alarms(before))
+    age = abs(datetime.fromisoformat(verdict["as_of"]) - datetime.fromisoformat(last["drift"]["as_of"]))
+    new_alarms = set(alarm_names(verdict)) - set(alarm_names(last))
+    return age >= timedelta(days=spec.drift_every_days) or bool(new_alarms)
 
 
-def alarms(found: dict[str, Any]) -> set[str]:
-    return {one["name"] for one in found["signals"] if one["verdict"] == "alarm"}
+def find_alarms(verdict: MonitoringVerdict) -> list[SignalRecord]:
+    """Return the signals that alarm."""
+    return [signal for signal in verdict["signals"] if signal["verdict"] == "alarm"]
+
+
+def alarm_names(verdict: MonitoringVerdict) -> list[str]:
+    """Return the names of the signals that alarm."""
+    return [signal["name"] for signal in find_alarms(verdict)]

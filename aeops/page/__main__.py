@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from aeops.errors import AeError, tell
+from aeops.errors import AeError, print_error
 from aeops.page.serve import PORT, serve
 from aeops.project import find_project
 
@@ -18,7 +18,7 @@ def main() -> int:
     try:
         serve(find_project(), given.host, given.port, given.password_file)
     except AeError as error:
-        return tell(error)
+        return print_error(error)
     return 0
 
 

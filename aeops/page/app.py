@@ -24,7 +24,7 @@ from starlette.exceptions import HTTPException
 from aeops.drawing.svg import theme_css
 from aeops.drawing.words import share
 from aeops.errors import InfrastructureError, UsageError, as_ae_error
-from aeops.machine.stack_settings import USER
+from aeops.machine.passwords import USER
 from aeops.page import pictures, stack_status, state_files, try_it, view
 from aeops.page.background_query import Kept
 from aeops.page.registry_client import Registry, names

@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 from aeops.errors import InfrastructureError
-from aeops.machine.child_process import environment
+from aeops.machine.child_process import child_environment
 from aeops.project import Project
 from aeops.recipe.reader import recipe_names
 from aeops.registry import ledger
@@ -81,7 +81,7 @@ class Registry:
                 self._child = subprocess.Popen(
                     [sys.executable, "-m", "aeops.machine.run_child", "aeops.page.ask_registry"],
                     cwd=self.project.root,
-                    env=environment(self.project.home),
+                    env=child_environment(self.project.home),
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=log,

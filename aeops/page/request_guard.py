@@ -4,17 +4,15 @@ import base64
 import binascii
 import hashlib
 import hmac
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from aeops.errors import UsageError
-from aeops.machine.stack_settings import USER, read_password
+from aeops.machine.passwords import USER
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
+LOOPBACK = ("127.0.0.1", "localhost", "::1")  # by which this machine's own browsers name it
 TRY = "/try/"  # the only place that takes a POST
 HEALTH = "/healthz"  # tells nothing, so that whoever starts the page needs no password to see that it answers
 HEADERS = {
@@ -104,16 +102,3 @@ def is_foreign(headers: Headers) -> bool:
     origin = headers.get("origin")
     elsewhere = origin is not None and urlsplit(origin).netloc != headers.get("host")
     return elsewhere or headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none")
-
-
-def password_of(host: str, file: Path | None) -> str | None:
-    """The password that protects the page; None on loopback without a file.
-
-    Raises:
-        UsageError: another host is given without a file, or the file cannot be used.
-    """
-    if file is not None:
-        return read_password(file)
-    if host not in LOOPBACK:
-        raise UsageError(f"--host {host} given without --password-file FILE: only this machine may look without a password")
-    return None

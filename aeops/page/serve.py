@@ -1,13 +1,12 @@
 """Listening: the address is taken before anything slow is done, and told when the page answers."""
 
 import contextlib
-import errno
 import signal
 import socket
 from pathlib import Path
 
-from aeops.errors import InfrastructureError, UsageError
-from aeops.machine.ports import holder
+from aeops.machine.network import http_address, open_listener
+from aeops.machine.passwords import server_password
 from aeops.project import Project
 
 PORT = 8080
@@ -20,16 +19,14 @@ def serve(project: Project, host: str, port: int, password_file: Path | None) ->
         UsageError: an address that this machine does not have, or another one than loopback without a password.
         InfrastructureError: the port is taken; says by whom.
     """
-    from aeops.page.request_guard import password_of
-
-    password = password_of(host, password_file)
+    password = server_password(host, password_file)
     with listen(host, port) as listener:
         import uvicorn
 
-        from aeops.machine.quiet_environment import quiet_environment
+        from aeops.machine.library_settings import configure_libraries
         from aeops.page.app import build_app
 
-        quiet_environment()
+        configure_libraries()
         app = build_app(project, password)
         print(f"the page of {project.root} is at {address_of(listener)}; stop it with Ctrl-C", flush=True)
         config = uvicorn.Config(
@@ -41,23 +38,12 @@ def serve(project: Project, host: str, port: int, password_file: Path | None) ->
 
 
 def listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        listener = socket.create_server((host, port), family=family, backlog=128)
-    except OverflowError as error:
-        raise UsageError(f"port {port} given; 0 to 65535 is allowed") from error
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            raise InfrastructureError(
-                f"port {port} is taken by {holder(port)}: stop that, or give another one with --port {min(port + 1, 65535)}"
-            ) from error
-        if error.errno == errno.EACCES:
-            raise InfrastructureError(f"port {port} may not be used by you: give another one with --port {PORT}") from error
-        raise UsageError(f"cannot listen at {host} ({error.strerror}); an address of this machine is allowed") from error
+    """Return the listening socket; raises as `open_listener` does."""
+    listener = open_listener(host, port, backlog=128, default_port=PORT)
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
 
 
 def address_of(listener: socket.socket) -> str:
     host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return http_address(host, port)

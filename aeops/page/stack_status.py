@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aeops.errors import InfrastructureError
-from aeops.machine.process_identity import living
+from aeops.machine.process_identity import find_process
 from aeops.project import Project
 
 WAIT = 2.0  # seconds for an answer of a neighbour
@@ -94,7 +94,7 @@ def is_alive(pid: int | None, note: dict[str, Any]) -> bool:
     if pid is None:
         return False
     if "mark" in note:
-        return living(pid, str(note["mark"])) is not None
+        return find_process(pid, str(note["mark"])) is not None
     return psutil.pid_exists(pid)
 
 

@@ -8,7 +8,6 @@ that were written before there were channels stay readable: theirs is `hand`, an
 Standard library only on import.
 """
 
-import os
 import re
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aeops.errors import DataError, InfrastructureError, UsageError, as_ae_error
-from aeops.files import sync_folder
+from aeops.files import atomic_path
+from aeops.predictions.arrow_rows import build_rows
 from aeops.predictions.rows import Prediction, Scorer, schema
 from aeops.project import Project
 from aeops.recipe.monitoring import CHANNELS, HAND, SERVICE
@@ -50,7 +50,6 @@ def record(
         InfrastructureError: it cannot be written.
     """
     call, now = new_call(project), datetime.now(UTC)
-    from aeops.predictions.arrow_rows import build_rows
 
     batch = build_rows(scorer, call=call, channel=channel, time=now, names=names, samples=samples, scored=scored)
     write(call_file(project, scorer.recipe, now, call), [batch])
@@ -89,25 +88,20 @@ def write(file: Path, batches: "Iterable[pa.RecordBatch]", metadata: Mapping[str
     """
     import pyarrow.parquet as pq
 
-    aside = file.with_name(f".{file.name}.aside")
+    complete_schema = schema().with_metadata(dict(metadata or {}))
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with aside.open("wb") as stream:
-            with pq.ParquetWriter(stream, schema().with_metadata(dict(metadata or {})), compression="zstd") as writer:
-                for batch in batches:
-                    writer.write_batch(batch)
-            stream.flush()
-            os.fsync(stream.fileno())
-        aside.replace(file)
-        sync_folder(file.parent)
+        with (
+            atomic_path(file) as tmp_path,
+            tmp_path.open("wb") as stream,
+            pq.ParquetWriter(stream, complete_schema, compression="zstd") as writer,
+        ):
+            for batch in batches:
+                writer.write_batch(batch)
     except OSError as error:
         raise as_ae_error(error) or InfrastructureError(
             f"the predictions cannot be recorded in {file.parent} ({error.strerror}): make it yours to write, or set AE_HOME to "
             "a folder that is; no score is told that could not be asked for later"
         ) from error
-    finally:
-        if aside.parent.is_dir():
-            aside.unlink(missing_ok=True)
 
 
 # ---------------------------------------------------------------- reading

@@ -5,13 +5,13 @@
 Standard library only on import.
 """
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from aeops.files import data_sha256
 from aeops.kinds.interface import load_kind
 
 if TYPE_CHECKING:
@@ -116,4 +116,4 @@ def sums(samples: "Sequence[str] | np.ndarray") -> list[str]:
 
     if isinstance(samples, np.ndarray) and samples.dtype != object:
         return sample_sha256(samples.astype(samples.dtype.newbyteorder("="), copy=False))  # as a dataset is kept
-    return [hashlib.sha256(str(text).encode()).hexdigest() for text in samples]
+    return [data_sha256(str(text)) for text in samples]

@@ -1,6 +1,5 @@
 """What the last whole run of a recipe left standing, so that a run with nothing changed ends before anything starts."""
 
-import hashlib
 import json
 from pathlib import Path
 from typing import TypedDict
@@ -8,7 +7,7 @@ from typing import TypedDict
 from aeops.data.dataset import content_sha256
 from aeops.data.dvc import is_up_to_date
 from aeops.data.sources.catalogue import source_digest
-from aeops.files import file_sha256
+from aeops.files import data_sha256, file_sha256, write_json
 from aeops.project import Project
 from aeops.provenance.run_summary import RunSummary
 from aeops.recipe.reader import Recipe, load_recipe
@@ -46,7 +45,7 @@ def fingerprint(project: Project, recipe: Recipe) -> str:
         content_sha256(dataset) if dataset.is_dir() else "none",
         *(file_sha256(file) for file in code),
     ]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    return data_sha256("\n".join(parts))
 
 
 def code_files(place: Path) -> list[Path]:
@@ -56,11 +55,8 @@ def code_files(place: Path) -> list[Path]:
 def remember(project: Project, recipe: str, summary: RunSummary) -> None:
     """Notes a whole run's summary; the next run compares with it."""
     file = record_file(project, recipe)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    aside = file.with_suffix(".aside")
     record = {"fingerprint": fingerprint(project, load_recipe(project, recipe)), "summary": summary}
-    aside.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    aside.replace(file)
+    write_json(file, record)
 
 
 def standing_result(project: Project, recipe: str) -> RunSummary | None:

@@ -1,6 +1,5 @@
 """What a version is made of: code, data, environment, machine. Facts by which it can be rebuilt, as flat text."""
 
-import hashlib
 import os
 import shutil
 import subprocess
@@ -9,7 +8,7 @@ from pathlib import Path
 
 from aeops.data.dataset import content_sha256
 from aeops.data.dvc import data_hash
-from aeops.files import file_sha256
+from aeops.files import data_sha256, file_sha256
 from aeops.machine.platform_info import platform_facts
 from aeops.project import Project
 from aeops.recipe.reader import Recipe
@@ -57,7 +56,7 @@ def git_facts(project: Project) -> dict[str, str]:
     if not commit:
         return {"git.commit": "none", "git.dirty": "true"}
     diff = git_diff(project)
-    changed = {"git.diff_sha256": hashlib.sha256(diff).hexdigest()} if diff else {}
+    changed = {"git.diff_sha256": data_sha256(diff)} if diff else {}
     return {"git.commit": commit, "git.dirty": str(bool(diff)).lower()} | changed
 
 

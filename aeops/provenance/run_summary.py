@@ -2,6 +2,8 @@
 
 from typing import Any, NotRequired, TypedDict
 
+from aeops.gate.documents import ComparisonDocument
+
 
 class RunSummary(TypedDict):
     """Result of a training run.
@@ -25,7 +27,7 @@ class RunSummary(TypedDict):
     metrics: dict[str, Any]
     verdict: str
     reasons: list[str]
-    comparison: NotRequired[dict[str, Any]]
+    comparison: NotRequired[ComparisonDocument]
     version: str
     aliases: list[str]
     state: str

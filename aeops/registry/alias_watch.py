@@ -21,7 +21,7 @@ from pathlib import Path
 
 from aeops.errors import AeError, InfrastructureError
 from aeops.machine.child_process import run_module
-from aeops.machine.stage_main import run_stage
+from aeops.machine.entry_point import run_main
 from aeops.project import Project, find_project
 from aeops.registry import ledger
 from aeops.registry.aliases import CHAMPION
@@ -261,4 +261,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_stage(main)
+    run_main(main)

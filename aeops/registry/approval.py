@@ -8,11 +8,11 @@ from dataclasses import replace
 from typing import Literal
 
 from aeops.errors import DataError, GateError, UsageError
+from aeops.machine.lock import file_lock
 from aeops.project import Project
 from aeops.recipe.reader import Recipe, load_recipe
 from aeops.registry import ledger, promotion
 from aeops.registry.aliases import CHAMPION
-from aeops.registry.database import file_lock
 from aeops.registry.ledger import Decision, LedgerEntry
 from aeops.registry.store import Store
 from aeops.registry.trust import require_signed

@@ -1,7 +1,7 @@
 """`python -m aeops.registry.create_database`: create MLflow's database before its first use, in a separate process."""
 
-from aeops.machine.quiet_environment import quiet_environment
-from aeops.machine.stage_main import run_stage
+from aeops.machine.entry_point import run_main
+from aeops.machine.library_settings import configure_libraries
 from aeops.project import find_project
 from aeops.registry.database import prepare_database
 from aeops.registry.store import local_store_in_use
@@ -9,10 +9,10 @@ from aeops.registry.store import local_store_in_use
 
 def main() -> None:
     """Create the database, unless MLFLOW_TRACKING_URI names another store."""
-    quiet_environment()
+    configure_libraries()
     if local_store_in_use():
         prepare_database(find_project())
 
 
 if __name__ == "__main__":
-    run_stage(main)
+    run_main(main)

@@ -6,7 +6,7 @@ This is a separate process, so that a scoring service does not hold MLflow and i
 import json
 import sys
 
-from aeops.machine.stage_main import run_stage
+from aeops.machine.entry_point import run_main
 from aeops.project import find_project
 from aeops.recipe.reader import load_recipe
 from aeops.registry.store import open_store
@@ -23,4 +23,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_stage(main)
+    run_main(main)

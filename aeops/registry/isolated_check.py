@@ -19,7 +19,7 @@ TIMES = 20  # that one sample is asked about
 
 def main() -> None:
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, SIGKILL)  # as aeops.machine.stage_main does, which cannot be imported here
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, SIGKILL)  # as aeops.machine.entry_point does, which cannot be imported here
     model_address, folder, *packages = sys.argv[1:]
     sys.path += packages
     import mlflow.pyfunc

@@ -3,9 +3,9 @@
 A run names its process in the tag `process`; a process of another machine is left to that machine.
 """
 
-from aeops.machine.lock import settle
-from aeops.machine.process_identity import parse
-from aeops.machine.stage_main import run_stage
+from aeops.machine.entry_point import run_main
+from aeops.machine.lock import clear_killed_holder
+from aeops.machine.process_identity import parse_identity
 from aeops.project import find_project
 from aeops.registry.store import Store, open_store
 
@@ -24,7 +24,7 @@ def close_killed_runs(store: Store) -> list[str]:
     """
     messages = []
     for run, process in store.open_runs(PROCESS_TAG, MAX_OPEN_RUNS):
-        identity = parse(process)
+        identity = parse_identity(process)
         if identity is not None and identity.is_dead():
             store.finish_run(run, "KILLED")
             messages.append(f"MLflow run {run} is closed: process {identity.pid} was killed")
@@ -35,8 +35,8 @@ def main() -> None:
     project = find_project()
     for message in close_killed_runs(open_store(project)):
         print(message)
-    settle(project)
+    clear_killed_holder(project)
 
 
 if __name__ == "__main__":
-    run_stage(main)
+    run_main(main)

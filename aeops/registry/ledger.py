@@ -6,7 +6,6 @@ aeops/registry/promotion.py calls that. docs/ledger.md says which changes are de
 """
 
 import getpass
-import hashlib
 import json
 import os
 from collections import Counter
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from aeops.errors import DataError, InfrastructureError, UsageError, as_ae_error
+from aeops.files import data_sha256, sync_folder
 from aeops.project import Project
 
 MOVE_EVENTS = ("adoption", "promotion", "recalibration", "rollback", "retirement")  # events that make `to` the champion
@@ -370,7 +370,7 @@ def canonical_json(content: Mapping[str, Any]) -> bytes:
 
 def entry_hash(content: Mapping[str, Any]) -> str:
     """Return the SHA-256 of an entry's content without its key `hash`."""
-    return hashlib.sha256(canonical_json({key: value for key, value in content.items() if key != "hash"})).hexdigest()
+    return data_sha256(canonical_json({key: value for key, value in content.items() if key != "hash"}))
 
 
 def append_bytes(file: Path, data: bytes) -> None:
@@ -385,15 +385,6 @@ def append_bytes(file: Path, data: bytes) -> None:
         if is_new:
             for folder in (file.parent, file.parent.parent):
                 sync_folder(folder)
-
-
-def sync_folder(folder: Path) -> None:
-    """Write a folder to the disk: a new file's name is there only when its folder is."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def cut_incomplete_end(project: Project, recipe: str) -> int:

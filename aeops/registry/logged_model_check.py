@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from aeops.errors import UsageError
-from aeops.gate.rules import Outcome
+from aeops.gate.rules import RuleOutcome
 from aeops.machine.child_process import run_module
-from aeops.machine.quiet_environment import quiet_environment
-from aeops.machine.stage_main import run_stage
+from aeops.machine.entry_point import run_main
+from aeops.machine.library_settings import configure_libraries
 from aeops.project import Project, find_project
 from aeops.recipe.gate_rules import Rule
 from aeops.registry.store import Store, open_store
@@ -50,7 +50,7 @@ class Tryout:
 # ---------------------------------------------------------------- for the flow
 
 
-def try_out(project: Project, recipe: str, version: str, name: str, rule: Rule) -> Outcome:
+def try_out(project: Project, recipe: str, version: str, name: str, rule: Rule) -> RuleOutcome:
     """The outcome of the rule `name`, `{check: logged, milliseconds: M}`, for a registered version; in a process of its own.
 
     Raises:
@@ -63,15 +63,15 @@ def try_out(project: Project, recipe: str, version: str, name: str, rule: Rule) 
     return judged(name, rule, Tryout(**json.loads(output.splitlines()[-1])))
 
 
-def judged(name: str, rule: Rule, tried: Tryout) -> Outcome:
+def judged(name: str, rule: Rule, tried: Tryout) -> RuleOutcome:
     """A rule without a budget needs an answer, however long that takes."""
     budget = math.inf if rule.milliseconds is None else rule.milliseconds
     needed = "" if rule.milliseconds is None else f"; at most {budget:g} ms are needed"
     if tried.found != ANSWERS or tried.milliseconds is None:
         says = f"a fresh process that loads the logged model as MLflow serves it {tried.found}; it has to answer"
-        return Outcome(name, says, tried.found, rule.milliseconds or ANSWERS, passed=False)
+        return RuleOutcome(name, says, tried.found, rule.milliseconds or ANSWERS, passed=False)
     says = f"the logged model, loaded as MLflow serves it, answers one sample in {tried.milliseconds:.3g} ms (median){needed}"
-    return Outcome(name, says, tried.milliseconds, rule.milliseconds or ANSWERS, passed=tried.milliseconds <= budget)
+    return RuleOutcome(name, says, tried.milliseconds, rule.milliseconds or ANSWERS, passed=tried.milliseconds <= budget)
 
 
 # ---------------------------------------------------------------- in its process
@@ -90,7 +90,7 @@ def ask(store: Store, model: str, folder: Path) -> str | None:
     """Has the stranger ask the model and leave what it hears in `folder`; returns why it could not, else None."""
     packages = dict.fromkeys(sysconfig.get_path(name) for name in ("purelib", "platlib"))
     stranger = [sys.executable, "-I", "-S", str(Path(__file__).with_name("isolated_check.py"))]
-    environment = os.environ | quiet_environment() | {"MLFLOW_TRACKING_URI": store.uri}
+    environment = os.environ | configure_libraries() | {"MLFLOW_TRACKING_URI": store.uri}
     try:
         done = subprocess.run(
             [*stranger, model, str(folder), *packages],
@@ -149,4 +149,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_stage(main)
+    run_main(main)

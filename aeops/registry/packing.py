@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import shutil
 import tempfile
 from importlib.metadata import version as installed
@@ -14,6 +13,7 @@ import numpy as np
 from ae_models.errors import BundleError
 from ae_models.sums import bundle_sha256, verify
 from aeops.errors import DataError
+from aeops.files import replace_folder
 from aeops.kinds import KINDS
 from aeops.kinds.interface import load_kind
 from aeops.kinds.results import ColumnSchema
@@ -158,8 +158,7 @@ def fetch_bundle(store: OpenStore, recipe: str, version: "VersionInfo", place: P
             raise DataError(
                 f"{recipe} {version.version} in {store.uri} is not the bundle {expected} it was registered as: do not serve it"
             )
-        shutil.rmtree(place, ignore_errors=True)
-        os.replace(found, place)
+        replace_folder(found, place)
     return place
 
 

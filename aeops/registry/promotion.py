@@ -13,9 +13,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from aeops.errors import DataError, GateError, InfrastructureError, UsageError
+from aeops.machine.lock import file_lock
 from aeops.registry import ledger
 from aeops.registry.aliases import CHAMPION
-from aeops.registry.database import file_lock
 from aeops.registry.ledger import Decision, LedgerEntry
 from aeops.registry.store import Store
 

@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar
 
 from ae_models.errors import BundleError
 from aeops.errors import InfrastructureError, UsageError, as_ae_error
-from aeops.gate.flat import flat_numbers, flat_text
-from aeops.machine.quiet_environment import quiet_environment
-from aeops.machine.stack_settings import HOST, Settings, read_settings
+from aeops.gate.flattening import flatten_numbers, flatten_text
+from aeops.machine.library_settings import configure_libraries
+from aeops.machine.lock import file_lock
+from aeops.machine.network import HOST
+from aeops.machine.stack_settings import Settings, read_settings
 from aeops.project import Project
 from aeops.registry.aliases import CHAMPION
-from aeops.registry.database import database_uri, file_lock, prepare_database
+from aeops.registry.database import database_uri, prepare_database
 from aeops.registry.versions import EVIDENCE_RUN_TAG, ModelInfo, VersionInfo, to_version_info
 
 if TYPE_CHECKING:
@@ -51,7 +53,7 @@ def open_store(project: Project) -> "Store":
     Raises:
         InfrastructureError: it does not answer, or cannot be created.
     """
-    quiet_environment()
+    configure_libraries()
     store = Store(project, os.environ.get("MLFLOW_TRACKING_URI") or database_uri(project))
     store.connect()
     return store
@@ -150,7 +152,7 @@ class Store:
         run = self.client.create_run(
             self.experiment(recipe), tags=dict(tags), run_name=f"{recipe} {dataset['content_sha256'][:8]}"
         )
-        self.log_params(run.info.run_id, flat_text(params))
+        self.log_params(run.info.run_id, flatten_text(params))
         self.log_dataset(run.info.run_id, dataset)
         return str(run.info.run_id)
 
@@ -203,7 +205,7 @@ class Store:
         points = []
         for row in rows:
             metrics = {key: value for key, value in row.items() if key not in NOT_METRICS}
-            for name, value in flat_numbers(metrics).items():
+            for name, value in flatten_numbers(metrics).items():
                 points.append(Metric(name, value, now, int(row["epoch"])))
         for batch in split_batches(points, METRICS_A_BATCH):
             self.client.log_batch(run_id, metrics=batch)
@@ -214,7 +216,7 @@ class Store:
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
-        points = [Metric(name, value, now, 0) for name, value in flat_numbers(metrics).items()]
+        points = [Metric(name, value, now, 0) for name, value in flatten_numbers(metrics).items()]
         for batch in split_batches(points, METRICS_A_BATCH):
             self.client.log_batch(run_id, metrics=batch)
 

@@ -1,7 +1,5 @@
 """State of a version (champion, refused, waiting or dismissed) by its evidence, the registry and the ledger."""
 
-from typing import Any
-
 from aeops.registry import ledger
 from aeops.registry.aliases import CHAMPION
 from aeops.registry.approval import EXPECTED_TAG, NO_VERSION, is_waiting
@@ -14,32 +12,6 @@ DISMISSAL_WORDS = {"rejection": "rejected", "rollback": "rolled back from", "ret
 
 
 # ---------------------------------------------------------------- from the evidence
-
-
-def is_accepted(evidence: dict[str, Any]) -> bool:
-    """Return True if gate and comparison accept a version.
-
-    Args:
-        evidence: the content of evidence.json.
-    """
-    return evidence["gate"]["verdict"] == "accepted" and bool(evidence["comparison"]["accepted"])
-
-
-def refusal_reasons(evidence: dict[str, Any]) -> list[str]:
-    """Return the reasons to refuse a version by its evidence; an empty list means that it is accepted."""
-    reasons = list(evidence["gate"]["reasons"])
-    comparison = evidence["comparison"]
-    if not comparison["accepted"]:  # an accepting comparison gives reasons, too
-        reasons += comparison["reasons"]
-    return reasons
-
-
-def compared_champion(evidence: dict[str, Any]) -> str | None:
-    """Return the version that was champion when the comparison was made."""
-    champion = evidence["comparison"]["champion"]
-    if champion is None:
-        return None
-    return str(champion["version"])
 
 
 # ---------------------------------------------------------------- from the ledger

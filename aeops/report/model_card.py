@@ -1,11 +1,12 @@
 """The model card of a version, as Markdown: the description that the registry shows."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
 from ae_models.spec import FitSpec, given_shape
 from aeops.drawing.words import NONE, number, share, span
+from aeops.gate.documents import ComparisonDocument, RuleRecord, VerdictDocument, is_accepted
 from aeops.kinds.interface import load_kind
 from aeops.report.tables import DETECTION, detectors, measures, reconstructions
 
@@ -25,8 +26,8 @@ def model_card(
     recipe: dict[str, Any],
     metrics: dict[str, Any],
     findings: dict[str, dict[str, Any]],
-    verdict: dict[str, Any],
-    comparison: dict[str, Any],
+    verdict: VerdictDocument,
+    comparison: ComparisonDocument,
     lineage: dict[str, str],
 ) -> str:
     """What a version is for, what it was trained on, how good it is, where it came from, how to use it and to make it again.
@@ -39,13 +40,13 @@ def model_card(
         comparison: comparison.json, of the rules against the champion.
         lineage: facts by which the version can be rebuilt; those that a reader asks for first are listed.
     """
-    accepted = is_accepted(verdict, comparison)
+    accepted = is_accepted({"gate": verdict, "comparison": comparison})
     sections = [
         f"# {recipe['recipe']}: {'accepted' if accepted else 'refused'}\n\n{recipe['about'].strip()}",
         "## Data\n\n" + data(recipe, metrics["rows"]),
         "## Metrics\n\n" + "\n\n".join(metric_tables(metrics)),
         "## Threshold\n\n" + promise(metrics),
-        "## Verdict\n\n" + rules(verdict),
+        "## Verdict\n\n" + rules(verdict["verdict"], verdict["rules"]),
         "## Beside the champion\n\n" + compared(comparison),
         *(study(finding) for finding in findings.values()),
         "## Limits\n\n" + limits(recipe, metrics),
@@ -110,17 +111,12 @@ def promise(metrics: Mapping[str, Any]) -> str:
     )
 
 
-def rules(verdict: Mapping[str, Any]) -> str:
-    rows = [[rule["name"], "passed" if rule["passed"] else "**failed**", rule["says"]] for rule in verdict["rules"]]
-    return f"**{verdict['verdict']}**\n\n" + table(["rule", "result", "found"], rows)
+def rules(verdict: str, records: Sequence[RuleRecord]) -> str:
+    rows = [[rule["name"], "passed" if rule["passed"] else "**failed**", rule["says"]] for rule in records]
+    return f"**{verdict}**\n\n" + table(["rule", "result", "found"], rows)
 
 
-def is_accepted(verdict: Mapping[str, Any], comparison: Mapping[str, Any]) -> bool:
-    """Whether the gate's own rules and those against the champion all let the version pass."""
-    return bool(verdict["verdict"] == "accepted" and comparison["accepted"])
-
-
-def compared(comparison: Mapping[str, Any]) -> str:
+def compared(comparison: ComparisonDocument) -> str:
     """How the version does on the champion's own test: a line a comparison, and on what samples."""
     champion, holdout = comparison["champion"], comparison["holdout"]
     beside = f" beside champion {champion['version']}" if champion else ""

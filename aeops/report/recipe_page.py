@@ -19,7 +19,7 @@ from PIL import Image
 from aeops.drawing.palette import PAPER
 from aeops.drawing.words import number
 from aeops.errors import UsageError
-from aeops.files import file_sha256, read_json, written_aside
+from aeops.files import atomic_folder, file_sha256, read_json
 from aeops.project import Project
 from aeops.report import model_card
 from aeops.report.report_page import ALT
@@ -108,7 +108,7 @@ def copy_pictures(report: Path, out: Path) -> tuple[list[Picture], list[str]]:
     offered += [Picture(f"{name}.svg", ALT[name]) for name in STANDING if (report / "figures" / f"{name}.svg").is_file()]
     chosen: list[Picture] = []
     left_out: list[str] = []
-    with written_aside(out) as folder:
+    with atomic_folder(out) as folder:
         for picture in offered:
             if len(chosen) == PICTURES:
                 break
@@ -175,7 +175,7 @@ def recipe_page(name: str, text: str, record: Mapping[str, Any], shows: Shows) -
             data=model_card.data(recipe, metrics["rows"]),
             tables=model_card.metric_tables(metrics),
             findings=[model_card.study(readable(finding)) for finding in record["findings"].values()],
-            rules=model_card.rules(record),
+            rules=model_card.rules(record["verdict"], record["rules"]),
             promise=model_card.promise(metrics),
             short=shortcomings(found, record),
             limits=model_card.limits(recipe, metrics),

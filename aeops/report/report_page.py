@@ -4,7 +4,6 @@ To change what it says: templates/report.html.j2; how it looks: templates/report
 """
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,9 @@ from markupsafe import Markup
 
 from aeops.drawing.svg import inline, theme_css
 from aeops.drawing.words import number, share, span
+from aeops.files import atomic_write
+from aeops.gate.documents import ComparisonDocument, VerdictDocument, is_accepted
 from aeops.kinds.interface import load_kind
-from aeops.report import model_card
 from aeops.report.html_template import environment, value
 from aeops.report.tables import DETECTION, MODEL, Measure, detectors, measures, pca_name, reconstructions
 
@@ -42,8 +42,8 @@ def write_report(
     report: Path,
     bundle: Path,
     training: Path,
-    verdict: dict[str, Any],
-    comparison: dict[str, Any],
+    verdict: VerdictDocument,
+    comparison: ComparisonDocument,
     validation: dict[str, Any],
     lineage: dict[str, str],
     timings: dict[str, float] | None,
@@ -75,7 +75,7 @@ def write_report(
         epochs=len((training / "history.csv").read_text(encoding="utf-8").splitlines()) - 1,
         verdict=verdict,
         comparison=comparison,
-        accepted=model_card.is_accepted(verdict, comparison),
+        accepted=is_accepted({"gate": verdict, "comparison": comparison}),
         validation=validation,
         expectations=[expectation_row(item) for item in validation["expectations"]],
         lineage=lineage,
@@ -89,10 +89,7 @@ def write_report(
         rankings=DETECTION,
         theme=theme_css(),
     )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    aside = out.with_name(f".{out.name}.aside")
-    aside.write_text(text, encoding="utf-8")
-    os.replace(aside, out)
+    atomic_write(out, text)
     return out
 
 

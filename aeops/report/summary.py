@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from aeops.drawing.words import number, share, span
+from aeops.gate.documents import ComparisonDocument, EvidenceDocument, VerdictDocument
 from aeops.recipe.studies import STUDIES
 from aeops.registry.version_state import WAITING
 from aeops.report.tables import DETECTION, MODEL, detectors, measures, pca_name, reconstructions
@@ -50,14 +51,14 @@ def false_alarm_line(metrics: dict[str, Any]) -> str:
     )
 
 
-def verdict_markdown(verdict: dict[str, Any]) -> str:
+def verdict_markdown(verdict: VerdictDocument) -> str:
     """The verdict and each of its rules, as Markdown."""
     lines = [f"## {verdict['recipe']}: {verdict['verdict']}", "", "| rule | says | passed |", "|---|---|---|"]
     lines += [f"| {rule['name']} | {rule['says']} | {'yes' if rule['passed'] else '**no**'} |" for rule in verdict["rules"]]
     return "\n".join(lines)
 
 
-def comparison_markdown(comparison: dict[str, Any]) -> str:
+def comparison_markdown(comparison: ComparisonDocument) -> str:
     """How a version compares with the champion, rule by rule, as Markdown."""
     champion = comparison["champion"]
     beside = f"champion {champion['version']}" if champion else "no champion"
@@ -73,7 +74,7 @@ def comparison_markdown(comparison: dict[str, Any]) -> str:
     return "\n".join([*lines, "", *comparison_notes(comparison)])
 
 
-def comparison_notes(comparison: dict[str, Any]) -> list[str]:
+def comparison_notes(comparison: ComparisonDocument) -> list[str]:
     """On which test samples the comparison was made, and how far they can still be trusted."""
     holdout = comparison["holdout"]
     return [
@@ -82,7 +83,7 @@ def comparison_notes(comparison: dict[str, Any]) -> list[str]:
     ]
 
 
-def approval_markdown(asked: "LedgerEntry", evidence: dict[str, Any], run_url: str, problem: str) -> str:
+def approval_markdown(asked: "LedgerEntry", evidence: EvidenceDocument, run_url: str, problem: str) -> str:
     """What a person sees who decides on Prefect's page: why they are asked, then the evidence.
 
     Args:
@@ -112,7 +113,7 @@ def approve_command(recipe: str, version: str) -> str:
     return f"ae approve {recipe} {version} --by NAME --why TEXT"
 
 
-def comparison_lines(comparison: dict[str, Any]) -> list[str]:
+def comparison_lines(comparison: ComparisonDocument) -> list[str]:
     """The comparison for the terminal: verdict, champion and reasons, then what has to be said about the test samples."""
     champion = comparison["champion"]
     beside = f" beside champion {champion['version']}" if champion else ""

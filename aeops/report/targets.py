@@ -10,7 +10,7 @@ import yaml
 from ae_models.spec import Reader, bounded, listed, near, shown
 from aeops.drawing.words import number, share
 from aeops.errors import UsageError
-from aeops.gate.rules import flat, is_number
+from aeops.gate.flattening import flatten, is_finite_number
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Result:
     @property
     def met(self) -> bool:
         """Whether the value reaches the bound, or is better than every baseline that is defined; one not defined never is."""
-        if not is_number(self.value):
+        if not is_finite_number(self.value):
             return False
         value, sign = self.value or 0.0, 1 if self.target.better == "more" else -1
         if self.target.bound is not None:
@@ -142,4 +142,4 @@ def unknown_metrics(shows: Shows, metrics: Mapping[str, Any], where: str) -> lis
 
 def numbers(metrics: Mapping[str, Any]) -> dict[str, float | None]:
     """The numbers of metrics.json by their dotted paths; None for what is not defined."""
-    return {path: value for path, value in flat(metrics).items() if value is None or is_number(value)}
+    return {path: value for path, value in flatten(metrics).items() if value is None or is_finite_number(value)}

@@ -1,4 +1,4 @@
-"""The figures of a page about scoring. Each function writes one SVG file."""
+"""Draw the figures of the page of a scoring run. Each function writes one SVG file."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,41 +11,60 @@ from aeops.drawing.mosaics import COLUMNS, draw_rows, draw_strip
 from aeops.drawing.palette import GRID, INK, MODEL, NOVELTY
 from aeops.drawing.style import WIDE, drawing
 
-BINS = 70
-ROW = 0.42  # inches that a day takes
-LETTER = 0.065  # inches that a letter of its words takes
-TALLEST = 0.92  # of a row, that the fullest bin takes
+HISTOGRAM_EDGES = 70
+ROW_INCHES = 0.42  # height of a day
+LETTER_INCHES = 0.065  # width of a letter of its label
+PEAK_HEIGHT = 0.92  # of a row, for the fullest bin
 
 
 @dataclass(frozen=True)
-class Day:
+class DayScores:
     """The scores (n,) of a day, and how many of them were flagged."""
 
     name: str
     scores: np.ndarray
-    flagged: int
+    flagged_count: int
+
+    @property
+    def label(self) -> str:
+        """Date, number of samples and share of flagged ones."""
+        flagged_share = self.flagged_count / len(self.scores)
+        return f"{self.name}: {len(self.scores):,} samples, {flagged_share:.1%} flagged"
 
 
-def draw_days(file: Path, days: Sequence[Day], threshold: float) -> None:
-    """The histogram of each day's scores, a row a day, and where the threshold is; what lies above it is orange."""
-    edges, is_log = bins(np.concatenate([day.scores for day in days]), threshold)
-    told = [f"{day.name}: {len(day.scores):,} samples, {day.flagged / len(day.scores):.1%} flagged" for day in days]
-    tall, left = 0.9 + ROW * len(days), 0.1 + LETTER * max(map(len, told))
-    with drawing(file, WIDE, tall) as [axes]:
-        # By hand: the scoring of a small batch must not take longer over where the axes go than over the samples.
+def draw_days(file: Path, days: Sequence[DayScores], threshold: float) -> None:
+    """Draw the histogram of each day's scores, a row a day, with the threshold; the part above it is orange.
+
+    Args:
+        file: the SVG file to write.
+        days: one or more, each with samples.
+        threshold: of the scores.
+    """
+    all_scores, labels = [], []
+    for day in days:
+        all_scores.append(day.scores)
+        labels.append(day.label)
+    edges, is_log = histogram_edges(np.concatenate(all_scores), threshold)
+    row_offsets = [-index for index in range(len(days))]
+    height, left_margin = 0.9 + ROW_INCHES * len(days), 0.1 + LETTER_INCHES * max(map(len, labels))
+    with drawing(file, WIDE, height) as [axes]:
+        # By hand: for a small batch, the layout engine would take longer than the scoring.
         axes.get_figure().set_layout_engine("none")  # type: ignore[union-attr]
-        axes.set_position((left / WIDE, 0.5 / tall, 1 - (left + 0.05) / WIDE, 1 - 0.55 / tall))
-        heights = [TALLEST * densities(day.scores, edges, is_log) for day in days]
-        axes.hlines([-place for place in range(len(days))], edges[0], edges[-1], color=GRID, linewidth=0.6)
+        axes.set_position((left_margin / WIDE, 0.5 / height, 1 - (left_margin + 0.05) / WIDE, 1 - 0.55 / height))
+        axes.hlines(row_offsets, edges[0], edges[-1], color=GRID, linewidth=0.6)
+        bin_heights = [PEAK_HEIGHT * relative_densities(day.scores, edges, is_log) for day in days]
         is_below = edges[:-1] < threshold
-        for colour, chosen in ((MODEL, is_below), (NOVELTY, ~is_below)):
-            outlines = [outline(edges, np.where(chosen, each, 0.0), -place) for place, each in enumerate(heights)]
-            axes.add_collection(PolyCollection(outlines, facecolor=colour, linewidth=0, alpha=0.75), autolim=False)
-        lowest = 1 - len(days) - 0.1
-        axes.vlines(threshold, lowest, TALLEST + 0.08, color=INK, linewidth=1.2, linestyle=(0, (4, 2)))
-        axes.text(threshold, TALLEST + 0.12, f"threshold {threshold:.4g}", color=INK, fontsize=8, ha="center", va="bottom")
-        axes.set_yticks([-place for place in range(len(days))], told, va="bottom", fontsize=8)
-        axes.set(xlabel="anomaly score" + " (logarithmic)" * is_log, ylim=(lowest, TALLEST + 0.45))
+        for colour, is_drawn in ((MODEL, is_below), (NOVELTY, ~is_below)):
+            day_polygons = []
+            for offset, day_heights in zip(row_offsets, bin_heights, strict=True):
+                day_polygons.append(_histogram_outline(edges, np.where(is_drawn, day_heights, 0.0), offset))
+            axes.add_collection(PolyCollection(day_polygons, facecolor=colour, linewidth=0, alpha=0.75), autolim=False)
+        lowest_y = 1 - len(days) - 0.1
+        axes.vlines(threshold, lowest_y, PEAK_HEIGHT + 0.08, color=INK, linewidth=1.2, linestyle=(0, (4, 2)))
+        label = f"threshold {threshold:.4g}"
+        axes.text(threshold, PEAK_HEIGHT + 0.12, label, color=INK, fontsize=8, ha="center", va="bottom")
+        axes.set_yticks(row_offsets, labels, va="bottom", fontsize=8)
+        axes.set(xlabel="anomaly score" + " (logarithmic)" * is_log, ylim=(lowest_y, PEAK_HEIGHT + 0.45))
         axes.grid(visible=False)
         axes.spines["left"].set_visible(False)
         if is_log:
@@ -55,34 +74,48 @@ def draw_days(file: Path, days: Sequence[Day], threshold: float) -> None:
         axes.set_xlim(edges[0], edges[-1])
 
 
-def outline(edges: np.ndarray, heights: np.ndarray, base: float) -> np.ndarray:
-    """The corners (k, 2) of a histogram that stands on `base`."""
-    across, up = np.repeat(edges, 2), np.concatenate([[0.0], np.repeat(heights, 2), [0.0]])
-    return np.column_stack([across, base + up])
+def _histogram_outline(edges: np.ndarray, day_heights: np.ndarray, base: float) -> np.ndarray:
+    """Return the corners (k, 2) of a histogram that stands on `base`."""
+    x, y = np.repeat(edges, 2), np.concatenate([[0.0], np.repeat(day_heights, 2), [0.0]])
+    return np.column_stack([x, base + y])
 
 
-def bins(scores: np.ndarray, threshold: float) -> tuple[np.ndarray, bool]:
-    """Edges that hold every score, the threshold among them, and whether they are spaced by ratios: where all is positive."""
+def histogram_edges(scores: np.ndarray, threshold: float) -> tuple[np.ndarray, bool]:
+    """Return edges that hold every score, the threshold among them, and whether they are spaced logarithmically.
+
+    They are where every score and the threshold are positive.
+    """
     low, high = min(float(scores.min()), threshold), max(float(scores.max()), threshold)
-    is_log = low > 0
-    pad = 1.05
-    spaced = np.geomspace(low / pad, high * pad, BINS) if is_log else np.linspace(low - 1e-9, high + 1e-9, BINS)
-    return np.unique(np.append(spaced, threshold)), is_log
+    if low > 0:
+        pad = 1.05
+        return np.unique(np.append(np.geomspace(low / pad, high * pad, HISTOGRAM_EDGES), threshold)), True
+    return np.unique(np.append(np.linspace(low - 1e-9, high + 1e-9, HISTOGRAM_EDGES), threshold)), False
 
 
-def densities(scores: np.ndarray, edges: np.ndarray, is_log: bool) -> np.ndarray:
-    """The height of each bin of the histogram with area per sample kept, scaled so that the highest is 1."""
+def relative_densities(scores: np.ndarray, edges: np.ndarray, is_log: bool) -> np.ndarray:
+    """Return the density of the scores in each bin, scaled so that the highest is 1; of their logarithms where `is_log`."""
     widths = np.diff(np.log(edges) if is_log else edges)
-    heights = np.histogram(scores, edges)[0] / widths
-    return np.asarray(heights / heights.max())
+    densities = np.histogram(scores, edges)[0] / widths
+    return np.asarray(densities / densities.max())
 
 
 def draw_anomalous(file: Path, inputs: np.ndarray, outputs: np.ndarray, captions: Sequence[str]) -> None:
-    """Up to `COLUMNS` samples (k, c, ...) in [0, 1] over what the model made of them, with the error where they compare."""
+    """Draw samples above the model's outputs, with the error where the two have the same shape.
+
+    Args:
+        file: the SVG file to write.
+        inputs: (k, c, ...) in [0, 1], at most `COLUMNS`.
+        outputs: (k, c, ...) in [0, 1].
+        captions: one a sample.
+    """
     if inputs.shape == outputs.shape:
         draw_strip(file, inputs, outputs, None, captions)
         return
-    blank = COLUMNS - len(inputs)
-    rows = {"input": inputs, "output": outputs}
-    filled = {name: np.concatenate([images, np.ones((blank, *images.shape[1:]))]) for name, images in rows.items()}
-    draw_rows(file, filled, captions, width=WIDE / 3)
+    rows = {"input": _pad_columns(inputs), "output": _pad_columns(outputs)}
+    draw_rows(file, rows, captions, width=WIDE / 3)
+
+
+def _pad_columns(images: np.ndarray) -> np.ndarray:
+    """Return `COLUMNS` images, of which those beyond the given ones are white."""
+    white_images = np.ones((COLUMNS - len(images), *images.shape[1:]))
+    return np.concatenate([images, white_images])

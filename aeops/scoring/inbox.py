@@ -1,7 +1,7 @@
-"""The folder that new files come to: where it is, what lies in it, and what is known of it already.
+"""List the files of the inbox, the folder for new files, and remember what they hold.
 
 Only contents count. A file's SHA-256 is remembered beside its size and times (`seen.json`), so that a folder which keeps its
-files for months is not read again each time; without that file all is read once more, and the outcome is the same.
+files for months is not read again each time; without that file everything is read once more, with the same result.
 """
 
 import json
@@ -11,21 +11,22 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from aeops.data.sources.days import LABELS, is_finished
 from aeops.data.sources.files import source_folder
-from aeops.files import file_sha256, write_json
+from aeops.files import atomic_write, file_sha256, read_json, write_json
 from aeops.project import Project
 from aeops.recipe.reader import Recipe
+from aeops.scoring.run_summary import RefusalRecord
 
-QUIET = 3.0  # seconds since a file was last written to, before it is taken to be whole
-BEING_WRITTEN = "it is still being written; left for the next run"
+QUIET_SECONDS = 3.0  # since a file was last written to, before it counts as complete
+BEING_WRITTEN_REASON = "it is still being written; left for the next run"
 
 
 @dataclass(frozen=True)
-class Stamp:
-    """What of a file changes whenever it is written to."""
+class FileFingerprint:
+    """Properties of a file of which one changes whenever it is written to."""
 
     size: int
     mtime_ns: int
@@ -34,109 +35,129 @@ class Stamp:
 
 
 @dataclass(frozen=True)
-class Found:
+class InboxFile:
     """A file of the inbox.
 
     Attributes:
-        name: its path in the inbox, with slashes.
+        name: its path relative to the inbox, with slashes.
+        path: its path.
+        fingerprint: as it was listed.
     """
 
     name: str
-    place: Path
-    stamp: Stamp
+    path: Path
+    fingerprint: FileFingerprint
+
+    @property
+    def printable_name(self) -> str:
+        """`name` as text that can be written anywhere, with bytes that are not UTF-8 spelt out."""
+        return self.name.encode("utf-8", "backslashreplace").decode()
 
 
-def inbox_of(project: Project, recipe: Recipe) -> Path:
-    """The recipe's inbox, which need not be there; one that the recipe names is looked for as sources are.
+class SeenEntry(TypedDict):
+    """What seen.json holds of a file; `call` is the call that its content was recorded in."""
+
+    stamp: dict[str, int]
+    sha256: str
+    call: str | None
+
+
+def inbox_folder(project: Project, recipe: Recipe) -> Path:
+    """Return the recipe's inbox, which need not exist; one that the recipe names is looked up as sources are.
 
     Raises:
         DataError: no folder of that name anywhere.
     """
-    given = recipe.scoring.inbox
-    if given is None:
+    folder_name = recipe.scoring.inbox
+    if folder_name is None:
         return project.home / "inbox" / recipe.name
-    return source_folder(project, given, f"make it, or correct scoring.inbox in recipes/{recipe.name}.yaml")
+    return source_folder(project, folder_name, f"make it, or correct scoring.inbox in recipes/{recipe.name}.yaml")
 
 
-def stamp_of(place: Path) -> Stamp:
-    told = place.stat()
-    return Stamp(told.st_size, told.st_mtime_ns, told.st_ctime_ns, told.st_ino)
+def read_fingerprint(path: Path) -> FileFingerprint:
+    """Return the present fingerprint of a file.
+
+    Raises:
+        FileNotFoundError: the file is gone.
+    """
+    status = path.stat()
+    return FileFingerprint(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
 
 
-def files_in(inbox: Path) -> Iterator[Found]:
-    """Every file that may hold samples, those of subfolders included, by name; hidden and unfinished ones and labels are none."""
+def list_inbox(inbox: Path) -> Iterator[InboxFile]:
+    """Yield every file that may hold samples, with subfolders, by name; hidden and unfinished files and labels are skipped."""
     for folder, folders, names in os.walk(inbox):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
-            place = Path(folder) / name
-            if is_finished(name) and not name.endswith(LABELS) and place.is_file():
-                yield Found(place.relative_to(inbox).as_posix(), place, stamp_of(place))
+            path = Path(folder) / name
+            if is_finished(name) and not name.endswith(LABELS) and path.is_file():
+                yield InboxFile(path.relative_to(inbox).as_posix(), path, read_fingerprint(path))
 
 
-def is_quiet(stamp: Stamp) -> bool:
-    """Whether nobody has written to the file for a while. One of the future has a clock of its own, and is as good as old."""
-    return abs(time.time() - stamp.mtime_ns / 1e9) >= QUIET
+def is_quiet(fingerprint: FileFingerprint) -> bool:
+    """Return whether the file was not written to for a while; a time in the future comes from another clock and counts as old."""
+    return abs(time.time() - fingerprint.mtime_ns / 1e9) >= QUIET_SECONDS
 
 
-def printable(name: str) -> str:
-    """A file's name as text that can be written anywhere; bytes that are no UTF-8 are spelt out."""
-    return name.encode("utf-8", "backslashreplace").decode()
+# ---------------------------------------------------------------- what earlier runs found
 
 
-# ---------------------------------------------------------------- what is remembered
+class SeenFiles:
+    """The contents of the files of the last run, so that unchanged files are not read again."""
 
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._last_entries: dict[str, SeenEntry] = {}
+        if path.is_file():
+            with suppress(ValueError):  # damaged by a power cut: everything is read once more
+                self._last_entries = read_json(path)
+        self._entries: dict[str, SeenEntry] = {}
 
-class Seen:
-    """The contents of the files that were there last time, so that what has not moved is not read again."""
+    def sha256(self, file: InboxFile) -> str:
+        """Return the SHA-256 of a file's content.
 
-    def __init__(self, file: Path) -> None:
-        self._file = file
-        self._before: dict[str, dict[str, Any]] = {}
-        if file.is_file():
-            with suppress(ValueError):  # cut short by a power cut: all is read once more
-                self._before = json.loads(file.read_text(encoding="utf-8"))
-        self._now: dict[str, dict[str, Any]] = {}
+        Raises:
+            OSError: the file cannot be read.
+        """
+        entry = self._last_entries.get(file.name)
+        stamp = asdict(file.fingerprint)
+        if entry is None or entry["stamp"] != stamp:
+            entry = {"stamp": stamp, "sha256": file_sha256(file.path), "call": None}
+        self._entries[file.name] = entry
+        return entry["sha256"]
 
-    def sha256(self, found: Found) -> str:
-        """The content's hash; raises OSError where the file cannot be read."""
-        known = self._before.get(found.name)
-        stamp = asdict(found.stamp)
-        if known is None or known["stamp"] != stamp:
-            known = {"stamp": stamp, "sha256": file_sha256(found.place), "call": None}
-        self._now[found.name] = known
-        return str(known["sha256"])
+    def call(self, file: InboxFile) -> str | None:
+        """Return the call that the content was recorded in; `sha256` was called for the file before."""
+        return self._entries[file.name]["call"]
 
-    def call(self, found: Found) -> str | None:
-        """The call that its content was found in."""
-        known: str | None = self._now[found.name]["call"]
-        return known
+    def remember_call(self, file: InboxFile, call: str) -> None:
+        """Note the call that the content was recorded in."""
+        entry = self._entries[file.name].copy()
+        entry["call"] = call
+        self._entries[file.name] = entry
 
-    def remember(self, found: Found, call: str) -> None:
-        self._now[found.name] = self._now[found.name] | {"call": call}
-
-    def is_new(self, found: Found) -> bool:
-        """Whether the file was not there, or not like this, last time."""
-        before = self._before.get(found.name)
-        return before is None or before["stamp"] != self._now[found.name]["stamp"]
+    def is_new(self, file: InboxFile) -> bool:
+        """Return whether the file did not exist in the last run, or has changed since."""
+        last_entry = self._last_entries.get(file.name)
+        return last_entry is None or last_entry["stamp"] != self._entries[file.name]["stamp"]
 
     def save(self) -> None:
-        if self._now != self._before:
-            write_json(self._file, self._now)
+        """Write the file, where anything has changed."""
+        if self._entries != self._last_entries:
+            write_json(self._path, self._entries)
 
 
-def read_refused(file: Path) -> dict[str, dict[str, str]]:
-    """What was refused so far: the content's SHA-256 -> its line of refused.jsonl."""
-    if not file.is_file():
+def read_refusals(path: Path) -> dict[str, RefusalRecord]:
+    """Return the refusals so far: SHA-256 of the content -> its line of refused.jsonl."""
+    if not path.is_file():
         return {}
-    lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-    return {line["sha256"]: line for line in lines}
+    refusal_records: dict[str, RefusalRecord] = {}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        record: RefusalRecord = json.loads(line)
+        refusal_records[record["sha256"]] = record
+    return refusal_records
 
 
-def write_refused(file: Path, refused: Iterable[dict[str, str]]) -> None:
-    """All lines anew, whole or not at all: half a line would be one that nobody can read."""
-    aside = file.with_name(f".{file.name}.aside")
-    with aside.open("w", encoding="utf-8") as stream:
-        stream.writelines(json.dumps(line) + "\n" for line in refused)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(aside, file)
+def write_refusals(path: Path, refusal_records: Iterable[RefusalRecord]) -> None:
+    """Write all lines, as a whole or not at all: an incomplete line could not be read."""
+    atomic_write(path, "".join(f"{json.dumps(record)}\n" for record in refusal_records))

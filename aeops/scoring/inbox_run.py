@@ -1,16 +1,15 @@
-"""Scoring what is new in a recipe's inbox: the work of the flow `scoring` and of `ae score RECIPE --inbox`.
+"""Score the new files of a recipe's inbox: the work of the flow `scoring` and of `ae score RECIPE --inbox`.
 
     <home>/predictions/<recipe>/<date>/<call>.parquet   one for each file of the inbox, see aeops/predictions/prediction_store.py
-    <home>/scoring/<recipe>/<run>.html, latest.html     what a run found; latest.json is the same in figures
-    <home>/scoring/<recipe>/refused.jsonl               contents that cannot be scored, with their reasons
-    <home>/scoring/<recipe>/seen.json                   what is known of the inbox, see aeops/scoring/inbox.py
-    <home>/scoring/<recipe>/run.json                    there while a run is under way; a killed one's is taken up by the next
+    <home>/scoring/<recipe>/<run>.html, latest.html     the page of a run; latest.json is its summary
+    <home>/scoring/<recipe>/refused.jsonl               contents that cannot be scored, with the reasons
+    <home>/scoring/<recipe>/seen.json                   what earlier runs found in the inbox, see aeops/scoring/inbox.py
+    <home>/scoring/<recipe>/run.json                    exists while a run is under way; the next run continues a killed one
 
-One run of a recipe at a time, whatever else goes on in the workspace. A run scores by the version that was champion as it began.
+Only one run of a recipe at a time, whatever else goes on in the workspace. A run scores by the version that was champion when it
+began.
 """
 
-import fcntl
-import os
 import secrets
 import sys
 from collections.abc import Iterator
@@ -18,11 +17,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from aeops.bundle.detector import Detector
 from aeops.errors import AeError, DataError
-from aeops.files import read_json, write_json
+from aeops.files import atomic_write, read_json, write_json
+from aeops.machine.lock import file_lock
 from aeops.predictions import prediction_store
 from aeops.predictions.rows import Scorer, scorer_of
 from aeops.project import Project
@@ -30,277 +29,294 @@ from aeops.recipe.reader import Recipe
 from aeops.registry.store import open_store
 from aeops.registry.trust import trusted_bundle
 from aeops.scoring.inbox import (
-    BEING_WRITTEN,
-    Found,
-    Seen,
-    files_in,
-    inbox_of,
+    BEING_WRITTEN_REASON,
+    InboxFile,
+    SeenFiles,
+    inbox_folder,
     is_quiet,
-    printable,
-    read_refused,
-    write_refused,
+    list_inbox,
+    read_refusals,
+    write_refusals,
 )
-from aeops.scoring.score_file import RUN, SOURCE, Calls, MovedError, Taken, is_batch, source_of, take, taken_before
+from aeops.scoring.run_summary import FilesSummary, InboxSummary, RefusalRecord
+from aeops.scoring.score_file import (
+    RUN_KEY,
+    SOURCE_KEY,
+    FileChangedError,
+    RecordedCalls,
+    ScoredFile,
+    may_be_batch,
+    read_batch_source,
+    read_scored_file,
+    score_and_record,
+)
 
-FORMAT = 1
-SCORED, NOTHING_NEW, NO_CHAMPION = "scored", "nothing new", "no champion"
-PAGES = 200  # of earlier runs that are kept
-MOVED = "it was written to while it was read; left for the next run"
+SUMMARY_FORMAT = 1
+FILES_SCORED, NOTHING_NEW, NO_CHAMPION = "scored", "nothing new", "no champion"
+MAX_PAGES = 200  # of earlier runs that stay
+CHANGED_REASON = "it was written to while it was read; left for the next run"
 
 
 @dataclass
-class Outcome:
-    """What a run found, file by file; names are printable.
+class InboxOutcome:
+    """What a run did with each file; names are printable.
 
     Attributes:
-        taken: whose samples it recorded.
+        scored: files whose samples it recorded.
         refused: lines of refused.jsonl that it added.
         copies: new files whose content was recorded before -> where.
-        left: files that it did not look into, or not to their end -> why.
-        known: how many files are as they were and recorded.
-        refused_before: how many hold what an earlier run refused.
-        faults: what nobody thought of; raised once the other files are done.
+        skipped: files that it did not read, or not to their end -> the reason.
+        unchanged_count: number of files that are unchanged and recorded.
+        refused_before_count: number of files that hold what an earlier run refused.
+        errors: unexpected ones; raised once the other files are done.
     """
 
-    taken: list[Taken] = field(default_factory=list)
-    refused: list[dict[str, str]] = field(default_factory=list)
+    scored: list[ScoredFile] = field(default_factory=list)
+    refused: list[RefusalRecord] = field(default_factory=list)
     copies: dict[str, str] = field(default_factory=dict)
-    left: dict[str, str] = field(default_factory=dict)
-    known: int = 0
-    refused_before: int = 0
-    faults: list[Exception] = field(default_factory=list)
+    skipped: dict[str, str] = field(default_factory=dict)
+    unchanged_count: int = 0
+    refused_before_count: int = 0
+    errors: list[Exception] = field(default_factory=list)
 
     @property
-    def samples(self) -> int:
-        return sum(one.samples for one in self.taken)
+    def sample_count(self) -> int:
+        """Number of samples of all scored files."""
+        return sum(file.sample_count for file in self.scored)
 
     @property
-    def flagged(self) -> int:
-        return sum(one.flagged for one in self.taken)
+    def flagged_count(self) -> int:
+        """Number of flagged samples of all scored files."""
+        return sum(file.flagged_count for file in self.scored)
+
+    def to_dict(self) -> FilesSummary:
+        """Return the files as the summary of a run holds them."""
+        return {
+            "taken": [file.to_dict() for file in self.scored],
+            "refused": self.refused,
+            "copies": self.copies,
+            "left": self.skipped,
+            "known": self.unchanged_count,
+            "refused_before": self.refused_before_count,
+        }
 
 
-def folder_of(project: Project, recipe: str) -> Path:
+def scoring_folder(project: Project, recipe: str) -> Path:
+    """Return the folder of the recipe's runs."""
     return project.home / "scoring" / recipe
 
 
-def score_inbox(project: Project, recipe: Recipe, now: datetime | None = None) -> dict[str, Any]:
-    """Scores the new files of the inbox by the champion.
+def score_inbox(project: Project, recipe: Recipe, now: datetime | None = None) -> InboxSummary:
+    """Score the new files of the inbox by the champion.
 
     Args:
-        now: the time of the predictions, with its zone; None: the clock's.
-
-    Returns:
-        `state` (scored, nothing new, no champion), `says` (a line for a person), `recipe`, `run`, `time`, `version`, `inbox`,
-        `samples`, `flagged`, `page` (None where the run did nothing), and `files`: `taken`, `refused`, `copies`, `left`, and how
-        many are `known` and `refused_before`.
+        project: where the inbox, the registry and the predictions are.
+        recipe: whose inbox is scored.
+        now: time of the predictions, with its zone; None: the clock's.
 
     Raises:
         DataError: no such inbox, or the champion's bundle is not to be trusted.
         InfrastructureError: MLflow cannot be reached, or the predictions cannot be written.
     """
-    folder_of(project, recipe.name).mkdir(parents=True, exist_ok=True)
-    with alone(project, recipe.name):
-        return Scoring(project, recipe, now or datetime.now(UTC)).go()
+    scoring_folder(project, recipe.name).mkdir(parents=True, exist_ok=True)
+    with inbox_lock(project, recipe.name):
+        return InboxRun(project, recipe, now or datetime.now(UTC)).run()
 
 
 @contextmanager
-def alone(project: Project, recipe: str) -> Iterator[None]:
-    """Holds the recipe's inbox; waits while another run does, and says so. The kernel frees it when its holder dies."""
-    project.locks.mkdir(parents=True, exist_ok=True)
-    with (project.locks / f"scoring-{recipe}.lock").open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print(f"another run scores {recipe}: waiting for it to end ...", file=sys.stderr, flush=True)
-            fcntl.flock(lock, fcntl.LOCK_EX)
+def inbox_lock(project: Project, recipe: str) -> Iterator[None]:
+    """Hold the lock of the recipe's inbox; print a line and wait while another run holds it."""
+    message = f"another run scores {recipe}: waiting for it to end ..."
+    with file_lock(project, f"scoring-{recipe}", on_wait=lambda: print(message, file=sys.stderr, flush=True)):
         yield
 
 
-class Scoring:
+class InboxRun:
     """One run over a recipe's inbox."""
 
     def __init__(self, project: Project, recipe: Recipe, now: datetime) -> None:
         self.project, self.recipe, self.now = project, recipe, now
-        self.folder = folder_of(project, recipe.name)
-        self.inbox = inbox_of(project, recipe)
-        self.seen = Seen(self.folder / "seen.json")
-        self.refused = read_refused(self.folder / "refused.jsonl")
-        self.calls = Calls(project)
-        self.outcome = Outcome()
-        self.by_content: dict[str, Found] = {}
+        self.folder = scoring_folder(project, recipe.name)
+        self.inbox = inbox_folder(project, recipe)
+        self.seen_files = SeenFiles(self.folder / "seen.json")
+        self.refusals = read_refusals(self.folder / "refused.jsonl")
+        self.calls = RecordedCalls(project)
+        self.outcome = InboxOutcome()
+        self.files_by_sha256: dict[str, InboxFile] = {}
 
-    def go(self) -> dict[str, Any]:
-        """The run from its beginning to its end, or on from where a killed one was; see `score_inbox`."""
-        fresh = self.look()
-        note = self.folder / "run.json"
-        if not fresh and not note.is_file():
-            self.seen.save()
-            return self.summary(NOTHING_NEW)
+    def run(self) -> InboxSummary:
+        """Score the inbox from the beginning, or continue a killed run; see `score_inbox`."""
+        new_files = self._find_new_files()
+        run_record = self.folder / "run.json"
+        if not new_files and not run_record.is_file():
+            self.seen_files.save()
+            return self._build_summary(NOTHING_NEW)
         store = open_store(self.project)
         champion = store.champion(self.recipe.name)
         if champion is None:
-            self.seen.save()
-            return self.summary(NO_CHAMPION)
+            self.seen_files.save()
+            return self._build_summary(NO_CHAMPION)
         detector = Detector(trusted_bundle(self.project, store, self.recipe, champion.version))
         scorer = scorer_of(self.recipe.name, champion.version, detector)
-        run = self.begin(note)
-        for found, sha256 in fresh:
-            self.settle(run, found, sha256, detector, scorer)
-        told = self.finish(run, detector, scorer)
-        self.seen.save()
-        note.unlink()
-        if self.outcome.faults:
-            raise self.outcome.faults[0]
-        return told
+        run_name = self._begin_run(run_record)
+        for file, sha256 in new_files:
+            self._process_file(run_name, file, sha256, detector, scorer)
+        summary = self._finish_run(run_name, detector, scorer)
+        self.seen_files.save()
+        run_record.unlink()
+        if self.outcome.errors:
+            raise self.outcome.errors[0]
+        return summary
 
-    # ------------------------------------------------------------ what is there
+    # ------------------------------------------------------------ new files
 
-    def look(self) -> list[tuple[Found, str]]:
-        """The files whose content is neither recorded nor refused, with its SHA-256; the others are counted."""
-        fresh = []
-        for found in files_in(self.inbox):
-            name = printable(found.name)
-            if not is_quiet(found.stamp):
-                self.outcome.left[name] = BEING_WRITTEN
+    def _find_new_files(self) -> list[tuple[InboxFile, str]]:
+        """Return the files whose content is neither recorded nor refused, with its SHA-256; count the others."""
+        new_files = []
+        for file in list_inbox(self.inbox):
+            if not is_quiet(file.fingerprint):
+                self.outcome.skipped[file.printable_name] = BEING_WRITTEN_REASON
                 continue
             try:
-                sha256 = self.seen.sha256(found)
+                sha256 = self.seen_files.sha256(file)
             except OSError as error:
-                self.outcome.left[name] = f"it cannot be read ({error.strerror})"
+                self.outcome.skipped[file.printable_name] = f"it cannot be read ({error.strerror})"
                 continue
-            self.by_content.setdefault(sha256, found)
-            if sha256 in self.refused:
-                self.outcome.refused_before += 1
-            elif not self.is_recorded(found, sha256):
-                fresh.append((found, sha256))
-        return fresh
+            self.files_by_sha256.setdefault(sha256, file)
+            if sha256 in self.refusals:
+                self.outcome.refused_before_count += 1
+            elif not self._is_recorded(file, sha256):
+                new_files.append((file, sha256))
+        return new_files
 
-    def is_recorded(self, found: Found, sha256: str) -> bool:
-        """Whether its content is recorded; what is so for the first time and under another name is a copy."""
-        if self.seen.call(found) in self.calls:
-            self.outcome.known += 1
+    def _is_recorded(self, file: InboxFile, sha256: str) -> bool:
+        """Return whether the content is recorded; count the file, as a copy where it is new and has another name."""
+        if self.seen_files.call(file) in self.calls:
+            self.outcome.unchanged_count += 1
             return True
-        call, file = self.calls.of(self.recipe.name, sha256)
-        if file is None:
+        call, predictions = self.calls.find(self.recipe.name, sha256)
+        if predictions is None:
             return False
-        self.seen.remember(found, call)
-        source = source_of(file)[SOURCE]
-        if source == printable(found.name) or not self.seen.is_new(found):
-            self.outcome.known += 1
+        self.seen_files.remember_call(file, call)
+        source = read_batch_source(predictions)[SOURCE_KEY]
+        if source == file.printable_name or not self.seen_files.is_new(file):
+            self.outcome.unchanged_count += 1
         else:
-            self.outcome.copies[printable(found.name)] = f"its content is that of {source}, recorded as {call}"
+            self.outcome.copies[file.printable_name] = f"its content is that of {source}, recorded as {call}"
         return True
 
-    def begin(self, note: Path) -> str:
-        """The run's name; that of a killed run, with what it had done, where there is one."""
-        if not note.is_file():
-            run = f"{self.now.astimezone(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
-            write_json(note, {"run": run})
-            return run
-        run = str(read_json(note)["run"])
-        began = note.stat().st_mtime
-        files = prediction_store.folder_of(self.project, self.recipe.name).glob("*-*-*/*.parquet")
-        late = (file for file in files if is_batch(file) and file.stat().st_mtime >= began)
-        before = [taken_before(file) for file in late if source_of(file).get(RUN) == run]
-        self.outcome.taken = sorted(before, key=lambda one: one.name)
-        self.outcome.refused = [line for line in self.refused.values() if line["run"] == run]
-        return run
+    def _begin_run(self, run_record: Path) -> str:
+        """Return the run's name; where a run was killed, its name, and load what it had done."""
+        if not run_record.is_file():
+            run_name = f"{self.now.astimezone(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+            write_json(run_record, {"run": run_name})
+            return run_name
+        run_name = str(read_json(run_record)["run"])
+        start = run_record.stat().st_mtime
+        for file in prediction_store.folder_of(self.project, self.recipe.name).glob("*-*-*/*.parquet"):
+            if may_be_batch(file) and file.stat().st_mtime >= start and read_batch_source(file).get(RUN_KEY) == run_name:
+                self.outcome.scored.append(read_scored_file(file))
+        self.outcome.scored.sort(key=lambda scored: scored.name)
+        self.outcome.refused = [record for record in self.refusals.values() if record["run"] == run_name]
+        return run_name
 
     # ------------------------------------------------------------ file by file
 
-    def settle(self, run: str, found: Found, sha256: str, detector: Detector, scorer: Scorer) -> None:
-        """Records a file's samples, or refuses it, or leaves it; whatever is wrong with it, the others have their turn."""
-        name = printable(found.name)
-        if sha256 in self.refused or self.is_recorded(found, sha256):  # by a file of the same content before it
-            self.outcome.refused_before += sha256 in self.refused
+    def _process_file(self, run_name: str, file: InboxFile, sha256: str, detector: Detector, scorer: Scorer) -> None:
+        """Record a file's samples, or refuse it, or skip it; whatever is wrong with it, the next files follow."""
+        if sha256 in self.refusals:  # by a file of the same content before it
+            self.outcome.refused_before_count += 1
             return
-        call, _ = self.calls.of(self.recipe.name, sha256)
+        if self._is_recorded(file, sha256):
+            return
+        call, _ = self.calls.find(self.recipe.name, sha256)
         try:
-            taken = take(self.project, run, self.now, found, sha256, call, detector, scorer)
-        except MovedError:
-            self.outcome.left[name] = MOVED
+            scored_file = score_and_record(self.project, run_name, self.now, file, sha256, call, detector, scorer)
+        except FileChangedError:
+            self.outcome.skipped[file.printable_name] = CHANGED_REASON
         except DataError as error:
-            self.refuse(run, name, sha256, str(error))
+            self._refuse_file(run_name, file, sha256, str(error))
         except AeError:
             raise
-        except Exception as error:  # noqa: BLE001  # raised again once the other files had their turn
-            error.add_note(f"while {found.place} was scored")
-            self.outcome.left[name] = f"{type(error).__name__}: {error}"
-            self.outcome.faults.append(error)
+        except Exception as error:  # noqa: BLE001  # raised again after the other files
+            error.add_note(f"while {file.path} was scored")
+            self.outcome.skipped[file.printable_name] = f"{type(error).__name__}: {error}"
+            self.outcome.errors.append(error)
         else:
-            self.outcome.taken.append(taken)
-            self.calls.add(taken.file)
-            self.seen.remember(found, call)
+            self.outcome.scored.append(scored_file)
+            self.calls.add_file(scored_file.predictions)
+            self.seen_files.remember_call(file, call)
 
-    def refuse(self, run: str, name: str, sha256: str, reason: str) -> None:
-        line = {"sha256": sha256, "name": name, "reason": reason, "time": self.now.isoformat(), "run": run}
-        self.refused[sha256] = line
-        write_refused(self.folder / "refused.jsonl", self.refused.values())
-        self.outcome.refused.append(line)
+    def _refuse_file(self, run_name: str, file: InboxFile, sha256: str, reason: str) -> None:
+        record: RefusalRecord = {
+            "sha256": sha256,
+            "name": file.printable_name,
+            "reason": reason,
+            "time": self.now.isoformat(),
+            "run": run_name,
+        }
+        self.refusals[sha256] = record
+        write_refusals(self.folder / "refused.jsonl", self.refusals.values())
+        self.outcome.refused.append(record)
 
-    # ------------------------------------------------------------ what is told
+    # ------------------------------------------------------------ summary and page
 
-    def finish(self, run: str, detector: Detector, scorer: Scorer) -> dict[str, Any]:
-        """Writes the run's page, where it did anything; returns what is told of it."""
-        told = self.summary(SCORED) | {"run": run, "version": scorer.version}
-        if not self.outcome.taken and not self.outcome.refused:
-            return told
-        from aeops.scoring.scoring_page import page_of  # brings matplotlib: only where there is something to draw
+    def _finish_run(self, run_name: str, detector: Detector, scorer: Scorer) -> InboxSummary:
+        """Write the run's page, where it did anything, and return the summary."""
+        summary = self._build_summary(FILES_SCORED)
+        summary["run"], summary["version"] = run_name, scorer.version
+        if not self.outcome.scored and not self.outcome.refused:
+            return summary
+        from aeops.scoring.scoring_page import render_page  # brings matplotlib: only where there is something to draw
 
-        page = self.folder / f"{run}.html"
-        told |= {"page": str(page)}
-        text = page_of(self.project, told, self.by_content, self.outcome.taken, detector, self.now)
-        for place in (page, self.folder / "latest.html"):
-            replace_text(place, text)
-        write_json(self.folder / "latest.json", told)
-        for old in sorted(self.folder.glob("????????T??????-*.html"))[:-PAGES]:
-            old.unlink()
-        return told
+        page_path = self.folder / f"{run_name}.html"
+        summary["page"] = str(page_path)
+        html = render_page(self.project, summary, self.files_by_sha256, self.outcome.scored, detector, self.now)
+        atomic_write(page_path, html)
+        atomic_write(self.folder / "latest.html", html)
+        write_json(self.folder / "latest.json", summary)
+        for old_page in sorted(self.folder.glob("????????T??????-*.html"))[:-MAX_PAGES]:
+            old_page.unlink()
+        return summary
 
-    def summary(self, state: str) -> dict[str, Any]:
-        outcome = self.outcome
-        told = {"name", "sha256", "call", "version", "samples", "flagged"}
+    def _build_summary(self, state: str) -> InboxSummary:
         return {
-            "format": FORMAT,
+            "format": SUMMARY_FORMAT,
             "state": state,
-            "says": says(self.recipe.name, state, outcome),
+            "says": describe_outcome(self.recipe.name, state, self.outcome),
             "recipe": self.recipe.name,
             "run": None,
             "time": self.now.isoformat(),
             "version": None,
             "inbox": str(self.inbox),
-            "samples": outcome.samples,
-            "flagged": outcome.flagged,
+            "samples": self.outcome.sample_count,
+            "flagged": self.outcome.flagged_count,
             "page": None,
-            "files": {
-                "taken": [{name: getattr(one, name) for name in sorted(told)} for one in outcome.taken],
-                "refused": outcome.refused,
-                "copies": outcome.copies,
-                "left": outcome.left,
-                "known": outcome.known,
-                "refused_before": outcome.refused_before,
-            },
+            "files": self.outcome.to_dict(),
         }
 
 
-def says(recipe: str, state: str, outcome: Outcome) -> str:
-    """The run in one line."""
+def describe_outcome(recipe: str, state: str, outcome: InboxOutcome) -> str:
+    """Return the result of a run in one line."""
     if state == NO_CHAMPION:
         return f"{recipe} has no champion, so nothing was scored: `ae run {recipe}` makes one"
-    parts = [
-        (len(outcome.refused), "refused"),
-        (len(outcome.copies), "the same as one before"),
-        (len(outcome.left), "left for the next run"),
-    ]
-    rest = ", ".join(f"{count} {what}" for count, what in parts if count)
     if state == NOTHING_NEW:
-        return "nothing new in the inbox" + (f"; files: {rest}" if rest else "")
-    samples, files = outcome.samples, len(outcome.taken)
-    done = f"{samples:,} sample{'s' * (samples != 1)} of {files} file{'s' * (files != 1)} scored, {outcome.flagged:,} flagged"
-    return done + (f"; files: {rest}" if rest else "")
+        return "nothing new in the inbox" + _describe_other_files(outcome)
+    samples, files = outcome.sample_count, len(outcome.scored)
+    return (
+        f"{samples:,} sample{'s' * (samples != 1)} of {files} file{'s' * (files != 1)} scored, {outcome.flagged_count:,} flagged"
+        + _describe_other_files(outcome)
+    )
 
 
-def replace_text(place: Path, text: str) -> None:
-    aside = place.with_name(f".{place.name}.aside")
-    aside.write_text(text, encoding="utf-8")
-    os.replace(aside, place)
+def _describe_other_files(outcome: InboxOutcome) -> str:
+    parts = []
+    if outcome.refused:
+        parts.append(f"{len(outcome.refused)} refused")
+    if outcome.copies:
+        parts.append(f"{len(outcome.copies)} the same as one before")
+    if outcome.skipped:
+        parts.append(f"{len(outcome.skipped)} left for the next run")
+    if not parts:
+        return ""
+    return f"; files: {', '.join(parts)}"

@@ -1,10 +1,9 @@
-"""One file of the inbox, scored and recorded once: what it holds decides, not what it is called or when it came.
+"""Score one file of the inbox and record it once: its content decides, not its name or when it came.
 
-A call's name is made of the recipe and the content, so a second try of the same content finds the first one's file. The
-file appears whole, by a rename, or not at all: whoever is killed before it has done nothing, and after it everything.
+A call's name is derived from the recipe and the content, so a second try of the same content finds the first one's file. That
+file appears as a whole, by a rename, or not at all: a process killed before has done nothing, and killed after it everything.
 """
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,136 +15,187 @@ import pyarrow.parquet as pq
 
 from aeops.bundle.detector import Detector
 from aeops.errors import DataError
+from aeops.files import data_sha256, temporary_path
 from aeops.predictions import prediction_store
 from aeops.predictions.arrow_rows import build_rows
 from aeops.predictions.prediction_store import JOURNAL
 from aeops.predictions.rows import Scorer
 from aeops.project import Project
 from aeops.recipe.monitoring import BATCH
-from aeops.scoring.inbox import Found, printable, stamp_of
+from aeops.scoring.inbox import InboxFile, read_fingerprint
+from aeops.scoring.run_summary import ScoredFileRecord
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from aeops.kinds.samples import FileSamples
 
-DIGITS = 16  # of a call's name
-BLOCK = 16_384  # samples at once, so many at most
-BLOCK_VALUES = 2**24  # and values: fewer samples where they are large
-SOURCE, SHA256, RUN = "ae.source", "ae.source_sha256", "ae.run"  # what a file of predictions says of where they come from
+CALL_DIGITS = 16  # of a call's name
+BLOCK_SAMPLES = 16_384  # scored at once, at most
+BLOCK_VALUES = 2**24  # and at most so many values: fewer samples where they are large
+SOURCE_KEY, SHA256_KEY, RUN_KEY = "ae.source", "ae.source_sha256", "ae.run"  # metadata of a file of predictions
 
 
-class MovedError(Exception):
+class FileChangedError(Exception):
     """The file was written to while it was read."""
 
 
 @dataclass(frozen=True)
-class Taken:
+class ScoredFile:
     """A file whose samples are recorded.
 
     Attributes:
-        name: of the file in the inbox.
-        file: where its predictions are.
+        name: of the file in the inbox, printable.
+        sha256: of its content.
+        predictions: the Parquet file with its predictions.
+        version: of the model that scored it.
+        sample_count: number of samples.
+        flagged_count: number of samples that were flagged.
     """
 
     name: str
     sha256: str
-    file: Path
+    predictions: Path
     version: str
-    samples: int
-    flagged: int
+    sample_count: int
+    flagged_count: int
 
     @property
     def call(self) -> str:
-        return self.file.stem
+        """Name of the call that its predictions belong to."""
+        return self.predictions.stem
+
+    def to_dict(self) -> ScoredFileRecord:
+        """Return the file as the summary of a run holds it."""
+        return {
+            "call": self.call,
+            "flagged": self.flagged_count,
+            "name": self.name,
+            "samples": self.sample_count,
+            "sha256": self.sha256,
+            "version": self.version,
+        }
 
 
-def call_of(recipe: str, sha256: str, attempt: int) -> str:
-    """The name of the call for a content; `attempt` counts those that another content has taken already."""
-    return hashlib.sha256(f"{recipe} {sha256} {attempt}".encode()).hexdigest()[:DIGITS]
+def call_name(recipe: str, sha256: str, attempt: int) -> str:
+    """Return the name of the call for a content; `attempt` counts the names that other contents have taken already."""
+    return data_sha256(f"{recipe} {sha256} {attempt}")[:CALL_DIGITS]
 
 
-class Calls:
+class RecordedCalls:
     """The calls that are recorded, of every recipe and channel."""
 
     def __init__(self, project: Project) -> None:
-        places = project.home / "predictions"
+        folder = project.home / "predictions"
         self._files: dict[str, list[Path]] = {}
-        for file in (*places.glob("*/*/*.parquet"), *places.glob(f"*/{JOURNAL}/*.arrow")):
-            self.add(file)
+        for file in (*folder.glob("*/*/*.parquet"), *folder.glob(f"*/{JOURNAL}/*.arrow")):
+            self.add_file(file)
 
-    def add(self, file: Path) -> None:
+    def add_file(self, file: Path) -> None:
+        """Add a call by its file of predictions."""
         self._files.setdefault(file.stem, []).append(file)
 
     def __contains__(self, call: str | None) -> bool:
         return call in self._files
 
-    def of(self, recipe: str, sha256: str) -> tuple[str, Path | None]:
-        """The call of a content, and its file where it is recorded; a call that is another content's is passed over."""
+    def find(self, recipe: str, sha256: str) -> tuple[str, Path | None]:
+        """Return the call of a content, and its file where it is recorded; calls of other contents are passed over."""
         attempt = 0
-        while files := self._files.get(call := call_of(recipe, sha256, attempt)):
+        while files := self._files.get(call := call_name(recipe, sha256, attempt)):
             for file in files:
-                if source_of(file).get(SHA256) == sha256:
+                if read_batch_source(file).get(SHA256_KEY) == sha256:
                     return call, file
             attempt += 1
         return call, None
 
 
-def is_batch(file: Path) -> bool:
-    """Whether a file of predictions may be of a batch, by its name; those of other channels may be so named, too."""
-    return len(file.stem) == DIGITS
+def may_be_batch(file: Path) -> bool:
+    """Return whether a file of predictions may be of a batch, by its name; those of other channels may have such names, too."""
+    return len(file.stem) == CALL_DIGITS
 
 
-def source_of(file: Path) -> dict[str, str]:
-    """What a file of predictions says of where they come from; nothing where it is not of a batch."""
+def read_batch_source(file: Path) -> dict[str, str]:
+    """Return the metadata about the source of a file of predictions; empty where it is not of a batch.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
     if file.suffix != ".parquet":
         return {}
     try:
-        told = pq.read_metadata(file).metadata or {}
+        metadata = pq.read_metadata(file).metadata or {}
     except (ValueError, OSError) as error:
         raise DataError(f"{file} cannot be read ({str(error).splitlines()[0]}): put back a copy of it, or remove it") from error
-    return {name.decode(): value.decode() for name, value in told.items() if name.startswith(b"ae.")}
+    source = {}
+    for name, value in metadata.items():
+        if name.startswith(b"ae."):
+            source[name.decode()] = value.decode()
+    return source
 
 
-def take(
-    project: Project, run: str, time: datetime, found: Found, sha256: str, call: str, detector: Detector, scorer: Scorer
-) -> Taken:
-    """Scores the file block by block and records it.
+def score_and_record(
+    project: Project, run: str, time: datetime, file: InboxFile, sha256: str, call: str, detector: Detector, scorer: Scorer
+) -> ScoredFile:
+    """Score the file block by block and record its predictions.
+
+    Args:
+        project: where predictions are recorded.
+        run: name of the run, kept with the predictions.
+        time: of the predictions.
+        file: of the inbox.
+        sha256: of its content.
+        call: name of the call.
+        detector: of the version that scores.
+        scorer: describes that version in each row.
 
     Raises:
-        DataError: it holds no samples that the version takes; nothing is recorded.
-        MovedError: it was written to meanwhile; nothing is recorded.
+        DataError: it holds no samples that the version accepts; nothing is recorded.
+        FileChangedError: it was written to meanwhile; nothing is recorded.
     """
-    for left in prediction_store.folder_of(project, scorer.recipe).glob(f"*/.{call}.parquet.aside"):
-        left.unlink()  # of a run that was killed on another day
-    file = prediction_store.call_file(project, scorer.recipe, time, call)
-    counted = Counted(found, detector, scorer, call, time)
-    about = {SOURCE: printable(found.name), SHA256: sha256, RUN: run}
-    prediction_store.write(file, counted.batches(), about)
-    return Taken(printable(found.name), sha256, file, scorer.version, counted.samples, counted.flagged)
+    predictions = prediction_store.call_file(project, scorer.recipe, time, call)
+    name = temporary_path(predictions).name
+    for left_over in prediction_store.folder_of(project, scorer.recipe).glob(f"*/{name}"):
+        left_over.unlink()  # of a run that was killed on another day
+    batches = ScoredBatches(file, detector, scorer, call, time)
+    source = {SOURCE_KEY: file.printable_name, SHA256_KEY: sha256, RUN_KEY: run}
+    prediction_store.write(predictions, batches.iter_rows(), source)
+    return ScoredFile(file.printable_name, sha256, predictions, scorer.version, batches.sample_count, batches.flagged_count)
 
 
-def taken_before(file: Path) -> Taken:
-    """What an earlier try of the same run has recorded."""
-    about = source_of(file)
-    held = pq.read_table(file, columns=["is_anomaly", "version"])
-    flagged = int(np.asarray(held["is_anomaly"]).sum())
-    return Taken(about[SOURCE], about[SHA256], file, held["version"][0].as_py(), held.num_rows, flagged)
+def read_scored_file(predictions: Path) -> ScoredFile:
+    """Return the scored file that an earlier try of the same run has recorded."""
+    source = read_batch_source(predictions)
+    table = pq.read_table(predictions, columns=["is_anomaly", "version"])
+    return ScoredFile(
+        name=source[SOURCE_KEY],
+        sha256=source[SHA256_KEY],
+        predictions=predictions,
+        version=table["version"][0].as_py(),
+        sample_count=table.num_rows,
+        flagged_count=int(np.asarray(table["is_anomaly"]).sum()),
+    )
 
 
-class Counted:
-    """The predictions of a file, made one block at a time.
+class ScoredBatches:
+    """The predictions of a file, computed one block at a time.
 
     Attributes:
-        samples, flagged: how many there were, once `batches` has come to its end.
+        sample_count: number of samples, once `iter_rows` has come to its end.
+        flagged_count: number of flagged samples, likewise.
     """
 
-    def __init__(self, found: Found, detector: Detector, scorer: Scorer, call: str, time: datetime) -> None:
-        self._found, self._detector, self._scorer, self._call, self._time = found, detector, scorer, call, time
-        self.samples = self.flagged = 0
+    def __init__(self, file: InboxFile, detector: Detector, scorer: Scorer, call: str, time: datetime) -> None:
+        self._file, self._detector, self._scorer, self._call, self._time = file, detector, scorer, call, time
+        self.sample_count = self.flagged_count = 0
 
-    def batches(self) -> "Iterator[pa.RecordBatch]":
-        for names, samples, scored in scored_blocks(self._found, self._detector):
+    def iter_rows(self) -> "Iterator[pa.RecordBatch]":
+        """Yield the rows of each block.
+
+        Raises:
+            DataError: the file holds no samples that the version accepts.
+            FileChangedError: the file was written to meanwhile.
+        """
+        for names, samples, scored in score_blocks(self._file, self._detector):
             yield build_rows(
                 self._scorer,
                 call=self._call,
@@ -154,51 +204,65 @@ class Counted:
                 names=names,
                 samples=samples,
                 scored=scored,
-                first=self.samples,
+                first=self.sample_count,
             )
-            self.samples += len(names)
-            self.flagged += int(scored["is_anomaly"].sum())
-        require_unmoved(self._found)
+            self.sample_count += len(names)
+            self.flagged_count += int(scored["is_anomaly"].sum())
+        require_unchanged(self._file)
 
 
-def scored_blocks(found: Found, detector: Detector) -> Iterator[tuple[list[str], np.ndarray, dict[str, np.ndarray]]]:
-    """Names, samples (k, *shape) or texts (k,), and what the detector says of them.
+def score_blocks(file: InboxFile, detector: Detector) -> Iterator[tuple[list[str], np.ndarray, dict[str, np.ndarray]]]:
+    """Yield names, samples (k, *shape) or texts (k,), and the detector's results for each block of a file.
 
     Raises:
-        DataError: no samples, or some that the version does not take.
-        MovedError: the file is not as it was found.
+        DataError: no samples, or some that the version does not accept.
+        FileChangedError: the file has changed since it was listed.
     """
-    samples = samples_in(found, detector)
-    total, above = len(samples.names), found.name.rpartition("/")[0]
+    samples = read_inbox_samples(file, detector)
+    total, folder = len(samples.names), file.name.rpartition("/")[0]
     if total == 0:
-        raise DataError("it holds no samples; one or more are allowed")
-    rows = block_rows(samples.values) if total > 1 else 1
-    for first in range(0, total, rows):
-        last = min(first + rows, total)
-        block = samples.values[first:last] if total > 1 else samples.values  # one sample may come without its batch
+        raise DataError("it holds no samples; expected one or more")
+    block_size = samples_per_block(samples.values) if total > 1 else 1
+    for start in range(0, total, block_size):
+        stop = min(start + block_size, total)
+        block = samples.values[start:stop] if total > 1 else samples.values  # one sample may come without its batch
         try:
             scored = detector.score(block, code=True)
         except DataError as error:
-            raise DataError(f"samples {first} to {last - 1}: {error}" if rows < total else str(error)) from error
+            message = f"samples {start} to {stop - 1}: {error}" if block_size < total else str(error)
+            raise DataError(message) from error
         block = detector.kind_module.stored_form(block, detector.spec, is_json=False)
-        names = samples.names[first:last]
-        yield [f"{above}/{name}" if above else name for name in names], block, scored
+        names = list(samples.names[start:stop])
+        if folder:
+            names = [f"{folder}/{name}" for name in names]
+        yield names, block, scored
 
 
-def samples_in(found: Found, detector: Detector) -> "FileSamples":
-    """The file's samples; raises MovedError where it is gone, DataError where it cannot be what it should be."""
-    require_unmoved(found)
-    return detector.read_file(found.place)
+def read_inbox_samples(file: InboxFile, detector: Detector) -> "FileSamples":
+    """Return the file's samples.
+
+    Raises:
+        DataError: the file does not hold such samples.
+        FileChangedError: the file is gone or has changed since it was listed.
+    """
+    require_unchanged(file)
+    return detector.read_file(file.path)
 
 
-def require_unmoved(found: Found) -> None:
+def require_unchanged(file: InboxFile) -> None:
+    """Check that the file is as it was listed.
+
+    Raises:
+        FileChangedError: it is gone or has changed.
+    """
     try:
-        same = stamp_of(found.place) == found.stamp
+        fingerprint = read_fingerprint(file.path)
     except FileNotFoundError:
-        same = False
-    if not same:
-        raise MovedError
+        raise FileChangedError from None
+    if fingerprint != file.fingerprint:
+        raise FileChangedError
 
 
-def block_rows(values: np.ndarray) -> int:
-    return max(1, min(BLOCK, BLOCK_VALUES // max(1, int(np.prod(values.shape[1:])))))
+def samples_per_block(values: np.ndarray) -> int:
+    """Return how many samples of (n, *shape) are scored at once."""
+    return max(1, min(BLOCK_SAMPLES, BLOCK_VALUES // max(1, int(np.prod(values.shape[1:])))))

@@ -1,6 +1,6 @@
-"""The page of a scoring run: one self-contained HTML file.
+"""Render the page of a scoring run: one self-contained HTML file.
 
-To change what it says: aeops/report/templates/scoring.html.j2; how it looks: report.css beside it; the figures: figures.py.
+To change the text: aeops/report/templates/scoring.html.j2; the style: report.css beside it; the figures: charts.py.
 """
 
 import tempfile
@@ -22,20 +22,23 @@ from aeops.predictions import prediction_store
 from aeops.project import Project
 from aeops.recipe.monitoring import BATCH
 from aeops.report.html_template import environment
-from aeops.scoring.charts import Day, draw_anomalous, draw_days
-from aeops.scoring.inbox import Found
-from aeops.scoring.score_file import MovedError, Taken, samples_in
+from aeops.scoring.charts import DayScores, draw_anomalous, draw_days
+from aeops.scoring.inbox import InboxFile
+from aeops.scoring.run_summary import InboxSummary
+from aeops.scoring.score_file import FileChangedError, ScoredFile, read_inbox_samples
 
-DAYS = 14  # of the histogram
-ANOMALOUS = 2 * COLUMNS  # samples that are shown
-LISTED = 200  # files of a kind that the page names
+HISTOGRAM_DAYS = 14
+MAX_ANOMALOUS = 2 * COLUMNS  # samples that are shown
+MAX_LISTED = 200  # files of a kind that the page names
+PICTURE_ALT = "Samples with the highest scores: input, output of the model, and the error where both have the same shape."
+DAYS_ALT = "The histogram of the scores of each day, a row a day, with the threshold."
 
 
 @dataclass(frozen=True)
-class Anomalous:
-    """One of the samples with the highest scores, and where it lies."""
+class AnomalousSample:
+    """One of the samples with the highest scores, and its row in the file of predictions."""
 
-    taken: Taken
+    file: ScoredFile
     row: int
     score: float
     p_value: float
@@ -44,133 +47,174 @@ class Anomalous:
 
     @property
     def id(self) -> str:
-        return f"{self.taken.call}-{self.row}"
+        """Id of its prediction."""
+        return f"{self.file.call}-{self.row}"
 
 
-def page_of(
+@dataclass(frozen=True)
+class AlarmRate:
+    """The alarm rate of a run beside the promised one.
+
+    Attributes:
+        measured: share of flagged samples.
+        promised: by the threshold, for normal samples.
+        interval: 95 % interval of the rate (Clopper and Pearson).
+        wide: the same with the sampling error of the calibration; None where the bundle does not give its size.
+        verdict: `as promised`, `more than promised` or `fewer than promised`, by `wide` where there is one.
+    """
+
+    measured: float
+    promised: float
+    interval: tuple[float, float]
+    wide: tuple[float, float] | None
+    verdict: str
+
+
+def render_page(
     project: Project,
-    told: Mapping[str, Any],
-    by_content: Mapping[str, Found],
-    taken: Sequence[Taken],
+    summary: InboxSummary,
+    files_by_sha256: Mapping[str, InboxFile],
+    scored_files: Sequence[ScoredFile],
     detector: Detector,
     now: datetime,
 ) -> str:
-    """The page as text.
+    """Return the page as HTML.
 
     Args:
-        told: the run's summary.
-        by_content: the inbox's files by their SHA-256.
-        taken: the files that the run has recorded.
+        project: whose predictions of the last days are shown.
+        summary: of the run.
+        files_by_sha256: the inbox's files by the SHA-256 of their contents.
+        scored_files: the files that the run has recorded.
         detector: of the version that scored.
-        now: the time of the run.
+        now: time of the run.
     """
     threshold = detector.bundle["threshold"]
-    worst = most_anomalous(taken)
-    shown = [one for one in worst if one.taken.version == told["version"] and one.taken.sha256 in by_content]
+    anomalous_samples = most_anomalous(scored_files)
+    drawable_samples = []
+    for sample in anomalous_samples:
+        if sample.file.version == summary["version"] and sample.file.sha256 in files_by_sha256:
+            drawable_samples.append(sample)
     return (
         environment()
         .get_template("scoring.html.j2")
         .render(
-            told=told,
+            summary=summary,
             time=now.astimezone(UTC),
             threshold=threshold,
             bundle_sha256=detector.sha256,
             legend=detector.kind_module.ERROR_LEGEND,
-            rate=rate_of(told["flagged"], told["samples"], threshold),
-            worst=worst,
-            pictures=pictures(shown, by_content, detector),
+            rate=alarm_rate(summary["flagged"], summary["samples"], threshold),
+            worst=anomalous_samples,
+            pictures=_draw_samples(drawable_samples, files_by_sha256, detector),
             compared=detector.shape == detector.made_shape,
-            days=days_figure(project, str(told["recipe"]), threshold["value"], now),
-            days_shown=DAYS,
-            listed=LISTED,
+            days=_draw_histograms(project, summary["recipe"], threshold["value"], now),
+            days_shown=HISTOGRAM_DAYS,
+            listed=MAX_LISTED,
             theme=theme_css(),
         )
     )
 
 
-def rate_of(flagged: int, samples: int, threshold: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The alarm rate with its intervals, and whether the promise lies in the one that counts; None without samples.
+def alarm_rate(flagged: int, samples: int, threshold: Mapping[str, Any]) -> AlarmRate | None:
+    """Return the alarm rate of a run with its intervals; None without samples.
 
-    That is the one with the luck of the calibration where the bundle says how many samples it had; else the binomial one.
+    Args:
+        flagged: number of flagged samples.
+        samples: number of samples.
+        threshold: of bundle.json.
     """
     if samples == 0:
         return None
-    found: dict[str, Any] = {"measured": flagged / samples, "interval": clopper_pearson(flagged, samples), "wide": None}
+    interval, wide = clopper_pearson(flagged, samples), None
     if "calibration_rows" in threshold:
-        found["wide"] = requested_rates(flagged, samples, int(threshold["calibration_rows"]))
-    low, high = found["wide"] or found["interval"]
+        wide = requested_rates(flagged, samples, int(threshold["calibration_rows"]))
+    low, high = wide or interval
     promised = threshold["false_alarm_rate"]
-    verdict = "as promised" if low <= promised <= high else "more than promised" if promised < low else "fewer than promised"
-    return found | {"verdict": verdict, "promised": promised}
+    if promised < low:
+        verdict = "more than promised"
+    elif promised > high:
+        verdict = "fewer than promised"
+    else:
+        verdict = "as promised"
+    return AlarmRate(flagged / samples, promised, interval, wide, verdict)
 
 
-def most_anomalous(taken: Sequence[Taken]) -> list[Anomalous]:
-    """The samples of the run with the highest scores, the highest first; one file's scores in memory at a time."""
-    best: list[tuple[float, Taken, int]] = []
-    for one in taken:
-        scores = pq.read_table(one.file, columns=["score"])["score"].to_numpy()
-        rows = np.argsort(-scores, kind="stable")[:ANOMALOUS]
-        best = sorted([*best, *((float(scores[row]), one, int(row)) for row in rows)], key=lambda each: -each[0])[:ANOMALOUS]
-    return [described(one, row) for _, one, row in best]
+def most_anomalous(scored_files: Sequence[ScoredFile]) -> list[AnomalousSample]:
+    """Return the samples with the highest scores, the highest first; one file's scores are in memory at a time."""
+    top_rows: list[tuple[float, ScoredFile, int]] = []
+    for file in scored_files:
+        scores = pq.read_table(file.predictions, columns=["score"])["score"].to_numpy()
+        for row in np.argsort(-scores, kind="stable")[:MAX_ANOMALOUS]:
+            top_rows.append((float(scores[row]), file, int(row)))
+        top_rows.sort(key=lambda candidate: -candidate[0])
+        del top_rows[MAX_ANOMALOUS:]
+    return [_read_sample_row(file, row) for _, file, row in top_rows]
 
 
-def described(taken: Taken, row: int) -> Anomalous:
+def _read_sample_row(file: ScoredFile, row: int) -> AnomalousSample:
     columns = ["score", "p_value", "sample", "is_anomaly"]
-    [known] = pq.read_table(taken.file, columns=columns).slice(row, 1).to_pylist()
-    return Anomalous(taken, row, **known)
+    [values] = pq.read_table(file.predictions, columns=columns).slice(row, 1).to_pylist()
+    return AnomalousSample(file, row, **values)
 
 
 # ---------------------------------------------------------------- figures
 
 
-def days_figure(project: Project, recipe: str, threshold: float, now: datetime) -> Markup | None:
-    """The scores of the last days, as the batches recorded them; None where there are none."""
-    first = (now.astimezone(UTC) - timedelta(days=DAYS - 1)).replace(hour=0, minute=0, second=0, microsecond=0)
+def _draw_histograms(project: Project, recipe: str, threshold: float, now: datetime) -> Markup | None:
+    """Return the figure of the last days' scores, as the batches recorded them; None where there are none."""
+    since = (now.astimezone(UTC) - timedelta(days=HISTOGRAM_DAYS - 1)).replace(hour=0, minute=0, second=0, microsecond=0)
     columns = ["time", "score", "is_anomaly"]
-    table = prediction_store.read(project, recipe, since=first, channels=[BATCH], columns=columns)
+    table = prediction_store.read(project, recipe, since=since, channels=[BATCH], columns=columns)
     if not table.num_rows:
         return None
     dates = table["time"].to_numpy().astype("datetime64[D]")
-    scores, flags = table["score"].to_numpy(), np.asarray(table["is_anomaly"])
-    days = [Day(str(date), scores[dates == date], int(flags[dates == date].sum())) for date in np.unique(dates)[::-1]]
+    scores, is_anomaly = table["score"].to_numpy(), np.asarray(table["is_anomaly"])
+    days = []
+    for day in np.unique(dates)[::-1]:
+        rows = dates == day
+        days.append(DayScores(str(day), scores[rows], int(is_anomaly[rows].sum())))
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "days.svg"
         draw_days(file, days, threshold)
-        alt = "The histogram of the scores of each day, a row a day, with the threshold."
-        return inline(file.read_text(encoding="utf-8"), "days", alt)
+        return inline(file.read_text(encoding="utf-8"), "days", DAYS_ALT)
 
 
-def pictures(shown: Sequence[Anomalous], by_content: Mapping[str, Found], detector: Detector) -> list[Markup]:
-    """Strips of the samples with what the model makes of them; none where they cannot be drawn."""
+def _draw_samples(
+    drawable_samples: Sequence[AnomalousSample], files_by_sha256: Mapping[str, InboxFile], detector: Detector
+) -> list[Markup]:
+    """Return strips of samples and the model's outputs; none where samples cannot be drawn."""
     if not detector.kind_module.DRAWABLE:
         return []
-    held = [(one, sample) for one in shown if (sample := sample_at(by_content[one.taken.sha256], one.row, detector)) is not None]
-    if not held:
+    values, captions = [], []
+    for sample in drawable_samples:
+        pixels = _read_sample(files_by_sha256[sample.file.sha256], sample.row, detector)
+        if pixels is not None:
+            values.append(pixels)
+            captions.append(f"{sample.score:.3g}")
+    if not values:
         return []
-    samples = np.stack([sample for _, sample in held])
-    made = detector.score(samples, reconstruction=True)["reconstruction"]
-    inputs, outputs = (unit(values, detector) for values in (samples, made))
-    captions = [f"{one.score:.3g}" for one, _ in held]
-    found = []
+    samples = np.stack(values)
+    reconstructions = detector.score(samples, reconstruction=True)["reconstruction"]
+    inputs, outputs = _scale_to_unit(samples, detector), _scale_to_unit(reconstructions, detector)
+    pictures = []
     with tempfile.TemporaryDirectory() as folder:
-        for first in range(0, len(held), COLUMNS):
-            part, file = slice(first, first + COLUMNS), Path(folder) / f"{first}.svg"
-            draw_anomalous(file, inputs[part], outputs[part], captions[part])
-            alt = "Samples with the highest scores: what came in, what the model made of it, the error where it can be told."
-            found.append(inline(file.read_text(encoding="utf-8"), f"anomalous-{first}", alt))
-    return found
+        for start in range(0, len(samples), COLUMNS):
+            strip_rows, file = slice(start, start + COLUMNS), Path(folder) / f"{start}.svg"
+            draw_anomalous(file, inputs[strip_rows], outputs[strip_rows], captions[strip_rows])
+            pictures.append(inline(file.read_text(encoding="utf-8"), f"anomalous-{start}", PICTURE_ALT))
+    return pictures
 
 
-def sample_at(found: Found, row: int, detector: Detector) -> np.ndarray | None:
-    """A sample (*shape) of a file, in raw units; None where the file went away or was written to after it was scored."""
+def _read_sample(file: InboxFile, row: int, detector: Detector) -> np.ndarray | None:
+    """Return a sample (*shape) of a file, in raw units; None where the file is gone or has changed since it was scored."""
     try:
-        samples = samples_in(found, detector)
-    except MovedError:
+        samples = read_inbox_samples(file, detector)
+    except FileChangedError:
         return None
-    chosen = samples.values[row] if len(samples.names) > 1 else samples.values
-    return np.asarray(chosen, dtype=np.float32).reshape(detector.shape)
+    values = samples.values[row] if len(samples.names) > 1 else samples.values
+    return np.asarray(values, dtype=np.float32).reshape(detector.shape)
 
 
-def unit(values: np.ndarray, detector: Detector) -> np.ndarray:
-    """Raw values in [0, 1]."""
+def _scale_to_unit(values: np.ndarray, detector: Detector) -> np.ndarray:
+    """Return raw values in [0, 1]."""
     return ((values - detector.low) / (detector.high - detector.low)).clip(0, 1)

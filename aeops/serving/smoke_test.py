@@ -8,7 +8,7 @@ from pathlib import Path
 
 from aeops.bundle.detector import Detector
 from aeops.errors import DataError
-from aeops.machine.stage_main import run_stage
+from aeops.machine.entry_point import run_main
 from aeops.serving.served_version import Served
 
 
@@ -19,4 +19,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_stage(main)
+    run_main(main)

@@ -1,54 +1,78 @@
-"""Alarms of the monitoring, told to Prefect as events, so that its automation tells people: each once, when it begins."""
+"""Alarms of the monitoring, sent to Prefect as events, so that its automation notifies people: each once, when it begins."""
 
-import json
 import uuid
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from aeops.files import write_whole
+from aeops.files import read_json, write_json
 from aeops.project import Project
 from aeops.stack.prefect_api import PrefectApi
 
-EVENT = "ae.alarm"
+ALARM_EVENT = "ae.alarm"
 
 
-def read_alarms(project: Project) -> list[dict[str, Any]]:
-    """The signals of each recipe's last monitoring that are in alarm: recipe, signal, says, as_of."""
-    found = []
+@dataclass(frozen=True)
+class ActiveAlarm:
+    """A signal of a recipe's last monitoring that is in alarm.
+
+    Attributes:
+        message: what the signal found.
+        as_of: the monitoring's time, ISO.
+    """
+
+    recipe: str
+    signal: str
+    message: str
+    as_of: str
+
+    @property
+    def title(self) -> str:
+        return f"alarm of {self.recipe}, {self.signal}"
+
+    def to_dict(self) -> dict[str, str]:
+        """Return the alarm as `ae status --json` prints it."""
+        return {"recipe": self.recipe, "signal": self.signal, "says": self.message, "as_of": self.as_of}
+
+
+def read_alarms(project: Project) -> list[ActiveAlarm]:
+    """Return the signals in alarm of each recipe's last monitoring."""
+    alarms = []
     for file in sorted((project.home / "monitoring").glob("*/verdict.json")):
-        verdict = json.loads(file.read_text(encoding="utf-8"))
+        verdict = read_json(file)
         for signal in verdict["signals"]:
             if signal["verdict"] == "alarm":
-                told = {"recipe": file.parent.name, "signal": signal["name"], "says": signal["says"], "as_of": verdict["as_of"]}
-                found.append(told)
-    return found
+                alarms.append(ActiveAlarm(file.parent.name, signal["name"], signal["says"], verdict["as_of"]))
+    return alarms
 
 
-def tell_alarms(project: Project, api: PrefectApi) -> list[str]:
-    """Sends an event for each alarm that was not there the last time; says which.
+def send_alarms(project: Project, api: PrefectApi) -> list[str]:
+    """Send an event for each alarm that was not there the last time.
 
-    One that is sent and not yet written down when this process is killed is sent again: twice is better than never.
+    One that is sent and not yet recorded when this process is killed is sent again: twice is better than never.
+
+    Returns:
+        A line for each alarm sent.
     """
     file = project.home / "stack" / "alarms.json"
-    before = json.loads(file.read_text(encoding="utf-8"))["told"] if file.is_file() else []
-    now = read_alarms(project)
-    fresh = [alarm for alarm in now if name_of(alarm) not in before]
-    if fresh:
-        api.ask("POST", "events", [event_of(alarm) for alarm in fresh])
-    if (names := [name_of(alarm) for alarm in now]) != before:
-        write_whole(file, {"told": names})
-    return [f"{name_of(alarm)}: {alarm['says']}" for alarm in fresh]
+    old_titles: list[str] = []
+    if file.is_file():
+        old_titles = read_json(file)["told"]
+    alarms = read_alarms(project)
+    new_alarms = [alarm for alarm in alarms if alarm.title not in old_titles]
+    if new_alarms:
+        api.request("POST", "events", list(map(_alarm_event, new_alarms)))
+    titles = [alarm.title for alarm in alarms]
+    if titles != old_titles:
+        write_json(file, {"told": titles})
+    return [f"{alarm.title}: {alarm.message}" for alarm in new_alarms]
 
 
-def name_of(alarm: dict[str, Any]) -> str:
-    return f"alarm of {alarm['recipe']}, {alarm['signal']}"
-
-
-def event_of(alarm: dict[str, Any]) -> dict[str, Any]:
+def _alarm_event(alarm: ActiveAlarm) -> dict[str, Any]:
     return {
         "id": str(uuid.uuid4()),
         "occurred": datetime.now(UTC).isoformat(),
-        "event": EVENT,
-        "resource": {"prefect.resource.id": f"ae.recipe.{alarm['recipe']}"},
-        "payload": {"name": name_of(alarm), "says": alarm["says"], "as_of": alarm["as_of"]},
+        "event": ALARM_EVENT,
+        "resource": {"prefect.resource.id": f"ae.recipe.{alarm.recipe}"},
+        "payload": {"name": alarm.title, "says": alarm.message, "as_of": alarm.as_of},
     }

@@ -1,64 +1,67 @@
-"""Short work that the leader has done in processes of its own: it neither waits for them nor falls with them."""
+"""Short work that the leader gives to processes of its own: it neither waits for them nor fails with them."""
 
 import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from typing import Any
 
 from aeops.project import Project
-from aeops.stack.logs import turn_if_large
+from aeops.stack.leader_state import JobState
+from aeops.stack.logs import rotate_if_large
 from aeops.stack.service_manager import start_process
 
-AGAIN_AFTER = 10.0  # seconds after a failure
+_RETRY_DELAY = 10.0  # seconds after a failure
 
 
-class Job:
-    """`python -m <module>`, one at a time; what it prints goes to `.ae/logs/<name>.log`.
+class BackgroundJob:
+    """`python -m <module>`, one process at a time; its output goes to `.ae/logs/<name>.log`.
 
     Attributes:
-        done_for: what it was last done for, see `do_once`.
+        finished_request: the request of its last success, see `run_once`.
         failures: in a row.
     """
 
-    def __init__(self, name: str, module: str, project: Project, every: float = 0.0, done_for: str = "") -> None:
-        self.name, self.module, self.project, self.every = name, module, project, every
+    def __init__(self, name: str, module: str, project: Project, interval: float = 0.0, finished_request: str = "") -> None:
+        self.name, self.module, self.project, self.interval = name, module, project, interval
         self.child: subprocess.Popen[bytes] | None = None
-        self.doing_for, self.done_for = "", done_for
+        self.current_request, self.finished_request = "", finished_request
         self.next_start = 0.0
         self.failures = 0
 
-    def do_once(self, what: str, environment: Mapping[str, str]) -> None:
-        """Does it once for each different `what`; again where it failed."""
-        if self.has_ended() and self.done_for != what and time.monotonic() >= self.next_start:
-            self.doing_for = what
-            self.start(environment)
+    def run_once(self, request: str, environment: Mapping[str, str]) -> None:
+        """Start it once for each different request; again where it failed."""
+        if self.is_idle() and self.finished_request != request and time.monotonic() >= self.next_start:
+            self.current_request = request
+            self._start(environment)
 
-    def do_each_time(self, environment: Mapping[str, str]) -> None:
-        """Does it every so often."""
-        if self.has_ended() and time.monotonic() >= self.next_start:
-            self.start(environment)
+    def run_regularly(self, environment: Mapping[str, str]) -> None:
+        """Start it where `interval` seconds have passed since its last end."""
+        if self.is_idle() and time.monotonic() >= self.next_start:
+            self._start(environment)
 
-    def start(self, environment: Mapping[str, str]) -> None:
+    def is_idle(self) -> bool:
+        """Return True where no process is running; records how the last one ended."""
+        if self.child is None:
+            return True
+        exit_code = self.child.poll()
+        if exit_code is None:
+            return False
+        self.child = None
+        if exit_code == 0:
+            self.failures = 0
+            self.finished_request = self.current_request
+            self.next_start = time.monotonic() + self.interval
+        else:
+            self.failures += 1
+            self.next_start = time.monotonic() + _RETRY_DELAY
+        return True
+
+    def state(self) -> JobState:
+        return {"failures": self.failures, "done_for": self.finished_request}
+
+    def _start(self, environment: Mapping[str, str]) -> None:
         log = self.project.logs / f"{self.name}.log"
-        turn_if_large(log)
+        rotate_if_large(log)
         with log.open("ab") as output:
             command = [sys.executable, "-m", self.module]
             self.child = start_process(self.project, self.name, command, environment, output=output)
-
-    def has_ended(self) -> bool:
-        """Whether none is at work; counts how the last one ended."""
-        if self.child is None:
-            return True
-        code = self.child.poll()
-        if code is None:
-            return False
-        self.child = None
-        self.failures = self.failures + 1 if code else 0
-        self.next_start = time.monotonic() + (AGAIN_AFTER if code else self.every)
-        if code == 0:
-            self.done_for = self.doing_for
-        return True
-
-    def facts(self) -> dict[str, Any]:
-        return {"failures": self.failures, "done_for": self.done_for}

@@ -1,20 +1,20 @@
-"""What processes print: files in `.ae/logs`, of which one old one each is kept, as `<name>.log.1`."""
+"""Log files of processes in `.ae/logs`; one old file of each is kept, as `<name>.log.1`."""
 
 from pathlib import Path
 
-KEPT = ".1"
-LARGE = 8 * 2**20  # bytes
+_OLD_SUFFIX = ".1"
+_MAX_BYTES = 8 * 2**20
 
 
-def turn(log: Path) -> None:
-    """Makes room for a new log; the one before is kept, older ones are not."""
+def rotate_log(log: Path) -> None:
+    """Make room for a new log; the last one is kept, older ones are not."""
     log.parent.mkdir(parents=True, exist_ok=True)
     if log.exists():
-        log.replace(log.with_name(log.name + KEPT))
+        log.replace(log.with_name(log.name + _OLD_SUFFIX))
 
 
-def turn_if_large(log: Path) -> None:
-    """The same for a log that several processes go on with."""
+def rotate_if_large(log: Path) -> None:
+    """Rotate a log of more than 8 MiB that several processes append to."""
     log.parent.mkdir(parents=True, exist_ok=True)
-    if log.exists() and log.stat().st_size > LARGE:
-        turn(log)
+    if log.exists() and log.stat().st_size > _MAX_BYTES:
+        rotate_log(log)

@@ -1,8 +1,8 @@
-"""`python -m aeops.stack.maintenance`: what the supervisor has done a few times a minute, each time in a process of its own.
+"""`python -m aeops.stack.maintenance`: the maintenance that the supervisor runs a few times a minute, in a process of its own.
 
-Flow runs whose process has ended without a word become Crashed; of runs of one schedule that wait, all but the newest go; alarms
-that have begun are told; and MLflow's runs that a killed process left open are closed. Nothing here starts a run again: the next
-one of its schedule, or one that a person asks for, goes on at the last checkpoint.
+It marks flow runs Crashed whose process has ended without reporting it, deletes all but the newest of a schedule's waiting runs,
+sends new alarms, and closes MLflow's runs that a killed process left open. It starts no run again: the next one of its schedule,
+or one that a person starts, goes on at the last checkpoint.
 """
 
 import subprocess
@@ -10,105 +10,114 @@ import sys
 from collections.abc import Iterable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import psutil
 
-from aeops.machine.lock import left_behind
-from aeops.machine.process_identity import parse
+from aeops.machine.lock import was_holder_killed
+from aeops.machine.process_identity import parse_identity
 from aeops.machine.stack_settings import read_settings
 from aeops.project import Project, find_project
-from aeops.stack.alarms import tell_alarms
-from aeops.stack.plan import api_of, worker_name
-from aeops.stack.prefect_api import PrefectApi
+from aeops.stack.alarms import send_alarms
+from aeops.stack.prefect_api import PrefectApi, PrefectObject
+from aeops.stack.service_definitions import prefect_api_url, worker_name
 
-PROCESS = "ae.process"  # the label by which a flow run names its process
-WORKERS_NAME = "prefect.worker.name"  # the label by which a worker marks what it has taken
-FLOW_RUN = "PREFECT__FLOW_RUN_ID"  # what a worker gives the process of a flow run
-STARTS_WITHIN = timedelta(minutes=2)  # a worker has brought a flow run's process up by then
-WAITING = ("Late", "Scheduled", "AwaitingConcurrencySlot")
+PROCESS_LABEL = "ae.process"  # of a flow run: its `ProcessIdentity.text`
+_WORKER_LABEL = "prefect.worker.name"  # of a flow run: the worker that has taken it
+_RUN_ID_VARIABLE = "PREFECT__FLOW_RUN_ID"  # set by a worker in the process of a flow run
+_START_TIMEOUT = timedelta(minutes=2)  # in which a worker starts a flow run's process
+_WAITING_STATES = ("Late", "Scheduled", "AwaitingConcurrencySlot")
 
 
 def main() -> None:
-    """Says what it did, a line each."""
+    """Run all of it once; print a line for each change."""
     project = find_project()
     settings = read_settings(project)
     if settings is None:
         return
-    api = PrefectApi(api_of(settings), settings.auth)
-    for told in (*crash_dead_runs(api), *thin_out(api), *tell_alarms(project, api)):
-        print(told, flush=True)
-    if left_behind(project):
-        close_open_runs(project)
+    api = PrefectApi(prefect_api_url(settings), settings.credentials)
+    for message in (*crash_dead_runs(api), *delete_missed_runs(api), *send_alarms(project, api)):
+        print(message, flush=True)
+    if was_holder_killed(project):
+        _close_open_runs(project)
 
 
 def crash_dead_runs(api: PrefectApi) -> list[str]:
-    """Marks each flow run Crashed whose process, on this machine, has ended; says which."""
-    told = []
-    if unfinished := api.unfinished():
-        living = ids_of_living()
-        for run in unfinished:
-            why = death_of(run, living)
-            if why and api.is_unfinished(run["id"]):  # asked again: it may have ended well, and its process then
-                api.crash(run["id"], why)
-                told.append(f"flow run {run['name']} ({run['id']}): {why}")
-    return told
+    """Mark each flow run Crashed whose process, on this machine, has ended.
+
+    Returns:
+        A line for each of them.
+    """
+    messages = []
+    if unfinished_runs := api.unfinished_runs():
+        living_runs = _runs_with_process()
+        for run in unfinished_runs:
+            reason = _death_reason(run, living_runs)
+            if reason and api.is_unfinished(run["id"]):  # checked again: it may have ended well, and its process then
+                api.mark_crashed(run["id"], reason)
+                messages.append(f"flow run {run['name']} ({run['id']}): {reason}")
+    return messages
 
 
-def death_of(run: dict[str, Any], living: set[str]) -> str:
-    """How it is known that the process of an unfinished run has ended; empty where it lives or cannot be judged from here."""
-    identity = parse(str(run["labels"].get(PROCESS, "")))
+def _death_reason(run: PrefectObject, living_runs: set[str]) -> str:
+    """Return why the process of an unfinished run is known to have ended; empty where it lives or cannot be checked from here."""
+    identity = parse_identity(str(run["labels"].get(PROCESS_LABEL, "")))
     if identity is not None:
-        return f"process {identity.pid} ended without a word; the next run goes on where it was" if identity.is_dead() else ""
-    if run["labels"].get(WORKERS_NAME) != worker_name() or run["id"] in living:
+        if not identity.is_dead():
+            return ""
+        return f"process {identity.pid} ended without reporting it; the next run goes on where it was"
+    if run["labels"].get(_WORKER_LABEL) != worker_name() or run["id"] in living_runs:
         return ""
-    changed = datetime.fromisoformat(run["state"]["timestamp"])
-    long_ago = datetime.now(UTC) - changed > STARTS_WITHIN
-    return f"no process came of it within {STARTS_WITHIN.total_seconds():.0f} s; the next run starts anew" if long_ago else ""
+    taken_at = datetime.fromisoformat(run["state"]["timestamp"])
+    if datetime.now(UTC) - taken_at <= _START_TIMEOUT:
+        return ""
+    return f"its process did not start within {_START_TIMEOUT.total_seconds():.0f} s; the next run starts anew"
 
 
-def ids_of_living() -> set[str]:
-    """The flow runs that have a process on this machine which a worker started."""
-    found = set()
+def _runs_with_process() -> set[str]:
+    """Return the ids of the flow runs that have a process on this machine which a worker started."""
+    run_ids = set()
     for process in psutil.process_iter():
         with suppress(psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
-            found.add(process.environ().get(FLOW_RUN, ""))
-    return found
+            run_ids.add(process.environ().get(_RUN_ID_VARIABLE, ""))
+    return run_ids
 
 
-def thin_out(api: PrefectApi, now: datetime | None = None) -> list[str]:
-    """Of each schedule's runs that are overdue, takes away all but the newest: one run makes up for all that were missed."""
-    before = {"before_": (now or datetime.now(UTC)).isoformat()}
-    overdue = api.flow_runs(
-        {"state": {"name": {"any_": list(WAITING)}}, "expected_start_time": before}, sort="EXPECTED_START_TIME_DESC"
+def delete_missed_runs(api: PrefectApi, now: datetime | None = None) -> list[str]:
+    """Delete all but the newest of each schedule's overdue runs: one run makes up for all that were missed.
+
+    Returns:
+        A line for each deleted run.
+    """
+    time_filter = {"before_": (now or datetime.now(UTC)).isoformat()}
+    overdue_runs = api.flow_runs(
+        {"state": {"name": {"any_": list(_WAITING_STATES)}}, "expected_start_time": time_filter},
+        order="EXPECTED_START_TIME_DESC",
     )
-    needless = list(older_ones(run for run in overdue if run["auto_scheduled"] and run["deployment_id"]))
-    for run in needless:
-        api.forget(run["id"])
-    return [f"flow run {run['name']} of {run['expected_start_time']} was missed; a newer one does its work" for run in needless]
+    scheduled_runs = [run for run in overdue_runs if run["auto_scheduled"] and run["deployment_id"]]
+    messages = []
+    for run in older_runs(scheduled_runs):
+        api.delete_run(run["id"])
+        messages.append(f"flow run {run['name']} of {run['expected_start_time']} was missed; a newer one replaces it")
+    return messages
 
 
-def older_ones(newest_first: Iterable[dict[str, Any]]) -> Iterable[dict[str, Any]]:
-    seen = set()
+def older_runs(newest_first: Iterable[PrefectObject]) -> list[PrefectObject]:
+    """Return all runs but the first of each deployment."""
+    deployments, runs = set(), []
     for run in newest_first:
-        if run["deployment_id"] in seen:
-            yield run
-        seen.add(run["deployment_id"])
+        if run["deployment_id"] in deployments:
+            runs.append(run)
+        deployments.add(run["deployment_id"])
+    return runs
 
 
-def close_open_runs(project: Project) -> None:
-    """MLflow's part, which costs an import of seconds: only where the workspace's last holder was killed."""
-    done = subprocess.run(
-        [sys.executable, "-m", "aeops.registry.killed_runs"],
-        cwd=project.root,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    print(done.stdout + done.stderr, end="", flush=True)
-    if done.returncode:
-        sys.exit(done.returncode)
+def _close_open_runs(project: Project) -> None:
+    """Close MLflow's runs, which takes an import of seconds: only where the workspace's last holder was killed."""
+    command = [sys.executable, "-m", "aeops.registry.killed_runs"]
+    process = subprocess.run(command, cwd=project.root, capture_output=True, text=True, timeout=300, check=False)
+    print(process.stdout + process.stderr, end="", flush=True)
+    if process.returncode:
+        sys.exit(process.returncode)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Prefect's REST API by the standard library: importing Prefect's own client takes two seconds and 80 MB, this a moment.
+"""A client of Prefect's REST API by the standard library: importing Prefect's own takes two seconds and 80 MB.
 
-Only what the stack asks every few seconds goes this way: flow runs, their states, deployments and workers.
+It covers the requests that the stack makes every few seconds: flow runs, their states, deployments and workers.
 """
 
 import base64
@@ -15,108 +15,141 @@ from typing import Any
 
 from aeops.errors import InfrastructureError
 
-ANSWER_WITHIN = 10.0  # seconds
-TRIES, BETWEEN_TRIES = 4, 1.0  # and seconds, where its database is busy
-BETWEEN_LOOKS = 0.3  # seconds
-PAGE = 200  # the most that Prefect hands out at once
-UNFINISHED = ("RUNNING", "PENDING", "CANCELLING")
+_RESPONSE_TIMEOUT = 10.0  # seconds
+_MAX_TRIES, _RETRY_DELAY = 4, 1.0  # and seconds, where its database is busy
+_POLL_SECONDS = 0.3
+_PAGE_SIZE = 200  # the largest that Prefect allows
+_UNFINISHED_STATES = ("RUNNING", "PENDING", "CANCELLING")
 
 
-class Busy(InfrastructureError):
-    """The server asks to come again: of SQLite's writers one at a time may write."""
+PrefectObject = dict[str, Any]  # the JSON of a flow run, deployment or worker, with the fields of Prefect's own schemas
+
+
+class ServerBusyError(InfrastructureError):
+    """The server asks for a retry: SQLite lets one process write at a time."""
 
 
 class PrefectApi:
-    """One server's API.
+    """The API of one server.
 
     Attributes:
         url: as PREFECT_API_URL takes it.
-        auth: user:password, where the server asks for one.
+        credentials: `user:password`, where the server asks for one.
     """
 
-    def __init__(self, url: str, auth: str | None = None) -> None:
+    def __init__(self, url: str, credentials: str | None = None) -> None:
         self.url = url
         self.headers = {"Content-Type": "application/json"}
-        if auth:
-            self.headers["Authorization"] = f"Basic {base64.b64encode(auth.encode()).decode()}"
-        elif key := os.environ.get("PREFECT_API_KEY"):  # of a server elsewhere
+        if credentials:
+            self.headers["Authorization"] = f"Basic {base64.b64encode(credentials.encode()).decode()}"
+        elif key := os.environ.get("PREFECT_API_KEY"):  # of an external server
             self.headers["Authorization"] = f"Bearer {key}"
 
-    def ask(self, method: str, path: str, body: Mapping[str, Any] | list[Any] | None = None) -> Any:
-        """Sends one request; returns what came back, None where it is not there (any more).
+    def request(self, method: str, path: str, body: Mapping[str, Any] | list[Any] | None = None) -> Any:
+        """Send a request; a busy server gets it up to four times.
+
+        Args:
+            method: GET, POST or DELETE.
+            path: below the API's address, without a slash before it.
+            body: is sent as JSON.
+
+        Returns:
+            The response's JSON; None where the object does not exist (any more).
 
         Raises:
-            InfrastructureError: no answer, or one that is an error.
+            InfrastructureError: the server does not respond, or responds with an error.
         """
-        for _ in range(TRIES - 1):
-            with suppress(Busy):
-                return self.ask_once(method, path, body)
-            time.sleep(BETWEEN_TRIES)
-        return self.ask_once(method, path, body)
+        for _ in range(_MAX_TRIES - 1):
+            with suppress(ServerBusyError):
+                return self._request_once(method, path, body)
+            time.sleep(_RETRY_DELAY)
+        return self._request_once(method, path, body)
 
-    def wait_until_it_answers(self, within: float) -> None:
-        """For a server that is starting. Raises InfrastructureError where it does not answer within so many seconds."""
-        deadline = time.monotonic() + within
+    def wait_until_healthy(self, timeout: float) -> None:
+        """Wait for a server that is starting.
+
+        Args:
+            timeout: seconds.
+
+        Raises:
+            InfrastructureError: it has not responded by then.
+        """
+        deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
             with suppress(InfrastructureError):
-                self.ask_once("GET", "health", None)
+                self._request_once("GET", "health", None)
                 return
-            time.sleep(BETWEEN_LOOKS)
-        self.ask_once("GET", "health", None)
+            time.sleep(_POLL_SECONDS)
+        self._request_once("GET", "health", None)
 
-    def ask_once(self, method: str, path: str, body: Mapping[str, Any] | list[Any] | None) -> Any:
-        data = None if body is None else json.dumps(body).encode()
+    def _request_once(self, method: str, path: str, body: Mapping[str, Any] | list[Any] | None) -> Any:
+        data = None
+        if body is not None:
+            data = json.dumps(body).encode()
         request = urllib.request.Request(f"{self.url}/{path}", data, self.headers, method=method)
         try:
-            with urllib.request.urlopen(request, timeout=ANSWER_WITHIN) as answer:
-                return json.loads(answer.read() or "null")
+            with urllib.request.urlopen(request, timeout=_RESPONSE_TIMEOUT) as response:
+                return json.loads(response.read() or "null")
         except urllib.error.HTTPError as error:
             if error.code == 404:
                 return None
-            told = error.read().decode(errors="replace")[:300]
-            kind = Busy if error.code == 503 else InfrastructureError
-            raise kind(f"Prefect at {self.url} refuses {method} {path} ({error.code}): {told}") from error
+            reply = error.read().decode(errors="replace")[:300]
+            message = f"Prefect at {self.url} refuses {method} {path} ({error.code}): {reply}"
+            if error.code == 503:
+                raise ServerBusyError(message) from error
+            raise InfrastructureError(message) from error
         except (OSError, TimeoutError) as error:
-            raise InfrastructureError(f"Prefect at {self.url} does not answer ({error}): type `ae status`") from error
+            raise InfrastructureError(f"Prefect at {self.url} does not respond ({error}): type `ae status`") from error
 
     # ---------------------------------------------------------------- flow runs
 
     def flow_runs(
-        self, where: Mapping[str, Any], sort: str = "START_TIME_DESC", most: int = PAGE, **more: Any
-    ) -> list[dict[str, Any]]:
-        """Flow runs by Prefect's own filter, for instance {"state": {"type": {"any_": ["RUNNING"]}}}."""
-        asked = {"flow_runs": where, "sort": sort, "limit": min(most, PAGE), **more}
-        return list(self.ask("POST", "flow_runs/filter", asked) or [])
+        self, run_filter: Mapping[str, Any], order: str = "START_TIME_DESC", limit: int = _PAGE_SIZE, **more: Any
+    ) -> list[PrefectObject]:
+        """Return flow runs by Prefect's own filter.
 
-    def unfinished(self) -> list[dict[str, Any]]:
-        """The flow runs that have a process, or should have one."""
-        return self.flow_runs({"state": {"type": {"any_": list(UNFINISHED)}}})
+        Args:
+            run_filter: for instance {"state": {"type": {"any_": ["RUNNING"]}}}.
+            order: one of Prefect's sort orders.
+            limit: the most to return, up to 200.
+            more: other filters of the request, such as `deployments`.
+        """
+        body = {"flow_runs": run_filter, "sort": order, "limit": min(limit, _PAGE_SIZE), **more}
+        return list(self.request("POST", "flow_runs/filter", body) or [])
+
+    def unfinished_runs(self) -> list[PrefectObject]:
+        """Return the flow runs that have a process, or should have one."""
+        return self.flow_runs({"state": {"type": {"any_": list(_UNFINISHED_STATES)}}})
 
     def is_unfinished(self, flow_run: str) -> bool:
-        run = self.ask("GET", f"flow_runs/{flow_run}")
-        return run is not None and run["state"]["type"] in UNFINISHED
+        run = self.request("GET", f"flow_runs/{flow_run}")
+        return run is not None and run["state"]["type"] in _UNFINISHED_STATES
 
-    def crash(self, flow_run: str, why: str) -> None:
-        """Marks a flow run Crashed, by the server's own rules: they also free what it held."""
-        self.ask("POST", f"flow_runs/{flow_run}/set_state", {"state": {"type": "CRASHED", "name": "Crashed", "message": why}})
+    def mark_crashed(self, flow_run: str, reason: str) -> None:
+        """Mark a flow run Crashed, by the server's own rules: they also free its concurrency slots."""
+        state = {"type": "CRASHED", "name": "Crashed", "message": reason}
+        self.request("POST", f"flow_runs/{flow_run}/set_state", {"state": state})
 
-    def forget(self, flow_run: str) -> None:
-        """Deletes a flow run that has never begun."""
-        self.ask("DELETE", f"flow_runs/{flow_run}")
+    def delete_run(self, flow_run: str) -> None:
+        """Delete a flow run that has never started."""
+        self.request("DELETE", f"flow_runs/{flow_run}")
 
     # ---------------------------------------------------------------- deployments and workers
 
-    def deployments(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = []
-        while page := self.ask("POST", "deployments/filter", {"limit": PAGE, "offset": len(found)}):
-            found += page
-        return found
+    def deployments(self) -> list[PrefectObject]:
+        deployments: list[PrefectObject] = []
+        while page := self.request("POST", "deployments/filter", {"limit": _PAGE_SIZE, "offset": len(deployments)}):
+            deployments += page
+        return deployments
 
     def flow_names(self) -> dict[str, str]:
-        """Flow id -> name."""
-        return {flow["id"]: flow["name"] for flow in self.ask("POST", "flows/filter", {"limit": PAGE}) or []}
+        """Return the name of each flow by its id."""
+        return {flow["id"]: flow["name"] for flow in self.request("POST", "flows/filter", {"limit": _PAGE_SIZE}) or []}
 
-    def worker(self, pool: str, name: str) -> dict[str, Any] | None:
-        """A worker by its name, with `status` and `last_heartbeat_time`; None where the pool has none of that name."""
-        workers = self.ask("POST", f"work_pools/{pool}/workers/filter", {}) or []
-        return next((worker for worker in workers if worker["name"] == name), None)
+    def worker(self, pool: str, name: str) -> PrefectObject | None:
+        """Return a worker by its name, with `status` and `last_heartbeat_time`; None where the pool has none of that name."""
+        workers: list[PrefectObject] = self.request("POST", f"work_pools/{pool}/workers/filter", {}) or []
+        for worker in workers:
+            if worker["name"] == name:
+                return worker
+        return None

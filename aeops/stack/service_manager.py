@@ -1,4 +1,4 @@
-"""Keeping one service running: adopted where it lives, started where it does not, ever more slowly where it keeps dying."""
+"""Keep one service running: adopt it where it lives, start it where it does not, ever more slowly where it keeps dying."""
 
 import json
 import os
@@ -6,121 +6,139 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from typing import IO, Any, Literal
+from typing import IO, TypedDict
 
 import psutil
 
-from aeops.machine.servers import answers
+from aeops.machine.servers import is_healthy
 from aeops.project import Project
-from aeops.stack.plan import WORKER, Service
-from aeops.stack.service_records import MARK, mark_for, processes, read_note, stop
+from aeops.stack.leader_state import ServiceFacts, ServiceState
+from aeops.stack.service_definitions import WORKER_SERVICE, ServiceDefinition
+from aeops.stack.service_records import (
+    SERVICE_VARIABLE,
+    read_service_record,
+    service_id,
+    stack_processes,
+    stop_processes,
+)
 
-QUICK = 20.0  # seconds: a death before that age is a quick one
-LAUNCHED_WITHIN = 30.0  # seconds a process may take to become the service
-CLEARED_WITHIN = 3.0  # seconds that what a dead service left may take to end
+QUICK_DEATH_AGE = 20.0  # seconds: a death before that age is a quick one
+LAUNCH_TIMEOUT = 30.0  # seconds a process may take to become the service
+CLEAR_TIMEOUT = 3.0  # seconds that the remains of a dead service may take to end
 FAILING_AFTER = 5  # quick deaths in a row
 FIRST_WAIT, LONGEST_WAIT = 0.5, 60.0  # seconds before a start, doubled with each quick death; of one that is failing
-LOOK_EVERY = 15.0  # seconds between two questions to a service that was well
-MUTE_AFTER = 300.0  # seconds without any answer after which a service that lives is killed, to be started again
-
-State = Literal["waits for the deployments", "starting", "running", "stopped", "failing"]
+CHECK_INTERVAL = 15.0  # seconds between two health checks of a service that was healthy
+UNRESPONSIVE_TIMEOUT = 300.0  # seconds without any response after which a living service is killed, to be started again
 
 
-class Keeper:
-    """What the leader knows about one service.
+class LaunchRequest(TypedDict):
+    """The service that a process is to become, as `aeops.stack.launch` reads it."""
+
+    name: str
+    command: list[str]
+    address: str | None
+    health: str | None
+    api_url: str | None
+
+
+class ServiceManager:
+    """The leader's knowledge of one service.
 
     Attributes:
         process: the service's process, started here or adopted; None while there is none.
-        child: what was last started here; it becomes the service.
+        child: the process last started here; it becomes the service.
         state: `failing` after five quick deaths in a row; it is still tried, once a minute.
         deaths: quick deaths in a row.
         starts: how often this leader has started it.
     """
 
-    def __init__(self, project: Project, say: Callable[[str], None]) -> None:
-        self.project, self.say = project, say
+    def __init__(self, project: Project, log: Callable[[str], None]) -> None:
+        self.project, self.log = project, log
         self.process: psutil.Process | None = None
         self.child: subprocess.Popen[bytes] | None = None
-        self.state: State = "stopped"
+        self.state: ServiceState = "stopped"
         self.deaths = 0
         self.starts = 0
-        self.born = 0.0
-        self.next_start = 0.0
-        self.next_look = 0.0
-        self.last_well = 0.0
+        self._start_time = 0.0
+        self._next_start = 0.0
+        self._next_check = 0.0
+        self._last_healthy = 0.0
 
-    def keep(self, service: Service) -> None:
-        """One look: whatever has to be done for the service now."""
-        note = read_note(self.project, service.name)
-        found = note.process if note else None
-        if found is not None:
+    def update(self, service: ServiceDefinition) -> None:
+        """Look at the service once and do what it needs now: adopt, check, or start it."""
+        record = read_service_record(self.project, service.name)
+        process = None
+        if record is not None:
+            process = record.process
+        if process is not None:
             if self.process is None:
-                self.meet(service, found)
-            self.look(service, found)
-        elif self.process is not None or self.launch_failed():
-            self.has_died(service)
-        elif not self.is_launching() and time.monotonic() >= self.next_start:
-            self.start(service)
-        self.process = found
+                self._adopt(service, process)
+            self._check_health(service, process)
+        elif self.process is not None or self._has_launch_failed():
+            self._record_death(service)
+        elif not self._is_launching() and time.monotonic() >= self._next_start:
+            self._start(service)
+        self.process = process
 
-    def meet(self, service: Service, found: psutil.Process) -> None:
-        ours = self.child is not None and self.child.pid == found.pid
-        self.say(f"{service.name} is process {found.pid}" + ("" if ours else ", adopted"))
-        self.born = self.last_well = time.monotonic()
-
-    def launch_failed(self) -> bool:
-        """Whether what was started ended before it became the service."""
-        return self.child is not None and self.child.poll() is not None
-
-    def is_launching(self) -> bool:
-        return self.child is not None and time.monotonic() - self.born < LAUNCHED_WITHIN
-
-    def has_died(self, service: Service) -> None:
-        if self.child is not None:
-            self.child.poll()  # counted, else a dead one stays a zombie
-            self.child = None
-        self.deaths += 1
-        failing = self.deaths >= FAILING_AFTER
-        wait = LONGEST_WAIT if failing else FIRST_WAIT * 2 ** (self.deaths - 1)
-        self.state = "failing" if failing else "stopped"
-        self.next_start = time.monotonic() + wait
-        self.say(f"{service.name} died after {time.monotonic() - self.born:.0f} s; starts again in {wait:.1f} s")
-
-    def start(self, service: Service) -> None:
-        """Starts it after clearing away what a dead one has left: MLflow's server dies without its child."""
-        clear_remains(self.project, service.name)
-        asked = {key: getattr(service, key) for key in ("name", "command", "address", "health", "api_url")}
-        command = [sys.executable, "-m", "aeops.stack.launch"]
-        self.child = start_process(self.project, service.name, command, service.environment, given=json.dumps(asked))
-        self.starts += 1
-        self.state = "failing" if self.state == "failing" else "starting"
-        self.born = time.monotonic()
-
-    def look(self, service: Service, found: psutil.Process) -> None:
-        """Asks the service how it is: often while it starts, now and then once it is well."""
-        now = time.monotonic()
-        if now - self.born > QUICK and self.state == "running":
-            self.deaths = 0
-        if self.state == "running" and now < self.next_look:
-            return
-        self.next_look = now + LOOK_EVERY
-        if service.health is None or answers(service.health):
-            self.last_well, self.state = now, "running"
-        elif now - self.last_well > MUTE_AFTER:
-            self.say(f"{service.name} lives and has not answered for {MUTE_AFTER:.0f} s: killed")
-            found.kill()
-
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> ServiceFacts:
         return {"state": self.state, "quick_deaths": self.deaths, "starts": self.starts}
 
+    def _adopt(self, service: ServiceDefinition, process: psutil.Process) -> None:
+        message = f"{service.name} is process {process.pid}"
+        if self.child is None or self.child.pid != process.pid:
+            message += ", adopted"
+        self.log(message)
+        self._start_time = self._last_healthy = time.monotonic()
 
-def clear_remains(project: Project, name: str) -> None:
-    """Ends what a service that has died left running.
+    def _has_launch_failed(self) -> bool:
+        return self.child is not None and self.child.poll() is not None
 
-    Not a worker's flow runs: they talk to the server themselves and hold the workspace while they work, so they go on.
-    """
-    if name != WORKER:
-        stop(processes(project).get(name, []), within=CLEARED_WITHIN)
+    def _is_launching(self) -> bool:
+        return self.child is not None and time.monotonic() - self._start_time < LAUNCH_TIMEOUT
+
+    def _record_death(self, service: ServiceDefinition) -> None:
+        if self.child is not None:
+            self.child.poll()  # reads its exit code, else a dead one stays a zombie
+            self.child = None
+        self.deaths += 1
+        if self.deaths >= FAILING_AFTER:
+            self.state, wait = "failing", LONGEST_WAIT
+        else:
+            self.state, wait = "stopped", FIRST_WAIT * 2 ** (self.deaths - 1)
+        self._next_start = time.monotonic() + wait
+        age = time.monotonic() - self._start_time
+        self.log(f"{service.name} died after {age:.0f} s; starts again in {wait:.1f} s")
+
+    def _start(self, service: ServiceDefinition) -> None:
+        """Start it after the remains of a dead one are cleared up: MLflow's server dies without its child."""
+        _clear_remains(self.project, service.name)
+        request = LaunchRequest(
+            name=service.name,
+            command=service.command,
+            address=service.address,
+            health=service.health,
+            api_url=service.api_url,
+        )
+        command = [sys.executable, "-m", "aeops.stack.launch"]
+        self.child = start_process(self.project, service.name, command, service.environment, stdin_text=json.dumps(request))
+        self.starts += 1
+        if self.state != "failing":
+            self.state = "starting"
+        self._start_time = time.monotonic()
+
+    def _check_health(self, service: ServiceDefinition, process: psutil.Process) -> None:
+        """Check the service: often while it starts, every 15 s once it is healthy."""
+        now = time.monotonic()
+        if now - self._start_time > QUICK_DEATH_AGE and self.state == "running":
+            self.deaths = 0
+        if self.state == "running" and now < self._next_check:
+            return
+        self._next_check = now + CHECK_INTERVAL
+        if service.health is None or is_healthy(service.health):
+            self._last_healthy, self.state = now, "running"
+        elif now - self._last_healthy > UNRESPONSIVE_TIMEOUT:
+            self.log(f"{service.name} lives and has not responded for {UNRESPONSIVE_TIMEOUT:.0f} s: killed")
+            process.kill()
 
 
 def start_process(
@@ -128,20 +146,36 @@ def start_process(
     name: str,
     command: list[str],
     environment: Mapping[str, str],
-    given: str = "",
+    stdin_text: str = "",
     output: IO[bytes] | int = subprocess.DEVNULL,
-) -> subprocess.Popen[bytes]:
-    """A process in a session of its own, so that it outlives this one and no Ctrl-C reaches it."""
+) -> "subprocess.Popen[bytes]":
+    """Start a process in a session of its own, so that it outlives this one and no Ctrl-C reaches it.
+
+    Args:
+        name: of the service that it belongs to, see `service_id`.
+        environment: is added to this process's own.
+        stdin_text: what it reads from its standard input.
+        output: receives stdout and stderr.
+    """
     child = subprocess.Popen(
         command,
         cwd=project.root,
-        env=os.environ | {MARK: mark_for(project, name), **environment},
+        env=os.environ | {SERVICE_VARIABLE: service_id(project, name), **environment},
         stdin=subprocess.PIPE,
         stdout=output,
         stderr=output,
         start_new_session=True,
     )
     assert child.stdin is not None
-    with child.stdin as pipe:
-        pipe.write(given.encode())
+    with child.stdin as stream:
+        stream.write(stdin_text.encode())
     return child
+
+
+def _clear_remains(project: Project, name: str) -> None:
+    """Stop the processes that a dead service has left running.
+
+    A worker's flow runs are spared: they use the server themselves and hold the workspace while they work, so they go on.
+    """
+    if name != WORKER_SERVICE:
+        stop_processes(stack_processes(project).get(name, []), timeout=CLEAR_TIMEOUT)

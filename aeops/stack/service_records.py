@@ -1,10 +1,9 @@
-"""What is written down about each service, `.ae/services/<name>.json`, and which processes belong to it.
+"""Records of running services, `.ae/services/<name>.json`, and the processes that belong to each.
 
 A service and all that it starts carry AE_SERVICE=<state folder>:<name> in their environment. So its processes are found also
-where a parent died or a note is missing, and no process of anybody else is ever taken for one.
+where a parent died or a record is missing, and no other process is ever taken for one.
 """
 
-import json
 import os
 import signal
 from collections.abc import Iterable
@@ -14,30 +13,31 @@ from pathlib import Path
 
 import psutil
 
-from aeops.files import write_whole
-from aeops.machine.process_identity import living
+from aeops.files import read_json, write_json
+from aeops.machine.process_identity import find_process
 from aeops.project import Project
 
-MARK = "AE_SERVICE"
-STOP_WITHIN = 15.0  # seconds a process may take to end before it is killed
-SUPERVISOR = "supervisor"  # the name of both supervisors; they have no note
+SERVICE_VARIABLE = "AE_SERVICE"
+SUPERVISOR_NAME = "supervisor"  # of both supervisors; they have no record
+_STOP_TIMEOUT = 15.0  # seconds a process may take to end before it is killed
 
 
 @dataclass(frozen=True)
-class Note:
+class ServiceRecord:
     """One service as it was started.
 
     Attributes:
-        started: seconds since 1970, for people; `mark` is what tells the process.
-        address: where people find it; None of a service without one.
-        health: the address that answers 200 while it is well; None of a service without one.
+        started_at: seconds since 1970, for people; `start_id` is what identifies the process.
+        start_id: see `ProcessIdentity.start_id`.
+        address: its URL; None of a service without one.
+        health: the address that responds with 200 while it is healthy; None of a service without one.
         api_url: of Prefect's server alone.
     """
 
     name: str
     pid: int
-    started: float
-    mark: str
+    started_at: float
+    start_id: str
     address: str | None
     health: str | None
     log: str
@@ -46,68 +46,84 @@ class Note:
 
     @property
     def process(self) -> psutil.Process | None:
-        """The living process, None where it has ended."""
-        return living(self.pid, self.mark)
+        """Living process; None where it has ended."""
+        return find_process(self.pid, self.start_id)
+
+
+_STORED_NAMES = {"started_at": "started", "start_id": "mark"}
 
 
 def services_folder(project: Project) -> Path:
     return project.home / "services"
 
 
-def note_file(project: Project, name: str) -> Path:
+def service_record_file(project: Project, name: str) -> Path:
     return services_folder(project) / f"{name}.json"
 
 
-def write_note(project: Project, note: Note) -> None:
-    facts = asdict(note)
-    if note.api_url is None:
-        del facts["api_url"]
-    write_whole(note_file(project, note.name), facts)
+def write_service_record(project: Project, record: ServiceRecord) -> None:
+    document = {_STORED_NAMES.get(name, name): value for name, value in asdict(record).items()}
+    if record.api_url is None:
+        del document["api_url"]
+    write_json(service_record_file(project, record.name), document)
 
 
-def read_note(project: Project, name: str) -> Note | None:
-    """The note; None where there is none, or one of an older kind, whose server is not of the stack."""
+def read_service_record(project: Project, name: str) -> ServiceRecord | None:
+    """Return a service's record; None where there is none, or one of a server that is not part of the stack."""
     try:
-        facts = json.loads(note_file(project, name).read_text(encoding="utf-8"))
+        document = read_json(service_record_file(project, name))
     except FileNotFoundError:
         return None
-    return Note(**facts) if "mark" in facts else None
+    if "mark" not in document:
+        return None
+    for field_name, stored_name in _STORED_NAMES.items():
+        document[field_name] = document.pop(stored_name)
+    return ServiceRecord(**document)
 
 
-def read_notes(project: Project) -> list[Note]:
-    names = sorted(file.stem for file in services_folder(project).glob("*.json"))
-    return [note for name in names if (note := read_note(project, name))]
+def read_service_records(project: Project) -> list[ServiceRecord]:
+    """Return the records of all services, sorted by name."""
+    records = []
+    for file in sorted(services_folder(project).glob("*.json")):
+        record = read_service_record(project, file.stem)
+        if record is not None:
+            records.append(record)
+    return records
 
 
 # ---------------------------------------------------------------- processes
 
 
-def mark_for(project: Project, name: str) -> str:
+def service_id(project: Project, name: str) -> str:
+    """Return the value of AE_SERVICE in the processes of a service."""
     return f"{project.home}:{name}"
 
 
-def processes(project: Project) -> dict[str, list[psutil.Process]]:
-    """Every living process of the stack by the service that it belongs to, the supervisors among them."""
-    found: dict[str, list[psutil.Process]] = {}
-    start = mark_for(project, "")
+def stack_processes(project: Project) -> dict[str, list[psutil.Process]]:
+    """Return every living process of the stack by the name of its service, the supervisors among them."""
+    processes: dict[str, list[psutil.Process]] = {}
+    prefix = service_id(project, "")
     for process in psutil.process_iter():
         with suppress(psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
-            mark = process.environ().get(MARK, "")
-            if mark.startswith(start) and process.status() != psutil.STATUS_ZOMBIE and process.pid != os.getpid():
-                found.setdefault(mark.removeprefix(start), []).append(process)
-    return found
+            value = process.environ().get(SERVICE_VARIABLE, "")
+            if value.startswith(prefix) and process.status() != psutil.STATUS_ZOMBIE and process.pid != os.getpid():
+                processes.setdefault(value.removeprefix(prefix), []).append(process)
+    return processes
 
 
-def stop(chosen: Iterable[psutil.Process], within: float = STOP_WITHIN) -> None:
-    """SIGTERM, then SIGKILL for what is left. psutil looks at the start of a process before it signals: see `is_running`."""
-    chosen = list(chosen)
-    send(chosen, signal.SIGTERM)
-    _, left = psutil.wait_procs(chosen, timeout=within)
-    send(left, signal.SIGKILL)
-    psutil.wait_procs(left, timeout=within)
+def stop_processes(processes: Iterable[psutil.Process], timeout: float = _STOP_TIMEOUT) -> None:
+    """Send SIGTERM, and SIGKILL to those that have not ended after `timeout` seconds.
+
+    psutil checks the start of a process before it signals, so that no other process with the same pid is hit.
+    """
+    processes = list(processes)
+    _send_signal(processes, signal.SIGTERM)
+    _, remaining = psutil.wait_procs(processes, timeout=timeout)
+    _send_signal(remaining, signal.SIGKILL)
+    psutil.wait_procs(remaining, timeout=timeout)
 
 
-def send(chosen: Iterable[psutil.Process], number: signal.Signals) -> None:
-    for process in chosen:
+def _send_signal(processes: Iterable[psutil.Process], number: signal.Signals) -> None:
+    for process in processes:
         with suppress(psutil.NoSuchProcess):
             process.send_signal(number)

@@ -1,4 +1,4 @@
-"""Bringing the stack up, waiting until it is well, and taking it down again."""
+"""Start the stack, wait until it is healthy, and stop it."""
 
 import os
 import signal
@@ -8,182 +8,238 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from pathlib import Path
 
 from aeops.errors import InfrastructureError
-from aeops.machine.ports import require_all_free
-from aeops.machine.stack_settings import HOST, Settings, deployed_for, forget_settings, settings_file, write_settings
+from aeops.machine.lock import file_lock
+from aeops.machine.network import HOST, RequiredPort, require_ports_free
+from aeops.machine.stack_settings import Settings, last_setup_request, remove_settings, settings_file, write_settings
 from aeops.project import Project
-from aeops.registry.database import file_lock
-from aeops.stack.plan import MLFLOW, POOL, PREFECT, WORKER, Service, api_of, crowned, elsewhere, services, worker_name
+from aeops.stack.leader_state import SETUP_NAME, LeaderState, read_state, state_file
 from aeops.stack.prefect_api import PrefectApi
-from aeops.stack.service_records import SUPERVISOR, note_file, processes, read_note, services_folder, stop
-from aeops.stack.state import SETUP, State, read_state, state_file
-from aeops.stack.supervisor import is_held, start_supervisor
+from aeops.stack.service_definitions import (
+    MLFLOW,
+    PREFECT,
+    WORK_POOL,
+    WORKER_SERVICE,
+    ServiceDefinition,
+    define_services,
+    external_prefect_api,
+    prefect_api_url,
+    recipes_with_champion,
+    worker_name,
+)
+from aeops.stack.service_records import (
+    SUPERVISOR_NAME,
+    read_service_record,
+    service_record_file,
+    services_folder,
+    stack_processes,
+    stop_processes,
+)
+from aeops.stack.supervisor import is_lock_held, start_supervisor
 
-WELL_WITHIN = 300.0  # seconds, on a busy machine with fresh databases
-MIGRATED_WITHIN = 300.0
-LOOK_EVERY = 0.3
-LAST_LINES = 8  # of a log, in a message
+_HEALTHY_TIMEOUT = 300.0  # seconds, on a busy machine with fresh databases
+_MIGRATION_TIMEOUT = 300.0
+_POLL_SECONDS = 0.3
+_LAST_LINES = 8  # of a log, in a message
 
 
 def bring_up(project: Project, settings: Settings) -> None:
-    """Starts a supervisor for what is asked; of a stack that runs, only what is missing.
+    """Start a supervisor for these settings; of a stack that runs, only what is missing.
 
     Raises:
         InfrastructureError: ports are taken (all are named, nothing was started), or a database cannot be migrated.
     """
-    with file_lock(project, "up"):  # of two people at once, the second finds it running
-        if not is_held(project, "stack"):
-            require_ports(project, settings)
-            migrate(project)
+    with file_lock(project, "up"):  # of two commands at once, the second finds the stack running
+        if not is_lock_held(project, "stack"):
+            require_stack_ports(project, settings)
+            migrate_databases(project)
         write_settings(project, settings)
         start_supervisor(project)
 
 
-def wanted(project: Project, settings: Settings) -> list[Service]:
-    return list(services(project, settings, crowned(project), avoid_taken=False))
+def require_stack_ports(project: Project, settings: Settings) -> None:
+    """Refuse ports that are taken, except by services of this stack that live on without a supervisor.
+
+    Raises:
+        InfrastructureError: names every taken port and the process that holds it.
+    """
+    ports = []
+    for service in _current_services(project, settings):
+        if service.port is not None and not _is_alive(project, service.name):
+            host = settings.host
+            if service.name == MLFLOW:
+                host = HOST
+            ports.append(RequiredPort(host, service.port, f"{service.option} PORT"))
+    require_ports_free(ports)
 
 
-def require_ports(project: Project, settings: Settings) -> None:
-    """Those of services that live on without a supervisor are theirs."""
-    missing = [service for service in wanted(project, settings) if not lives(project, service.name)]
-    require_all_free(
-        (HOST if service.name == MLFLOW else settings.host, service.port, f"{service.option} PORT")
-        for service in missing
-        if service.port is not None
-    )
+def migrate_databases(project: Project) -> None:
+    """Bring both databases up to date, each by one process, before another process opens them.
 
-
-def lives(project: Project, name: str) -> bool:
-    note = read_note(project, name)
-    return note is not None and note.process is not None
-
-
-def migrate(project: Project) -> None:
-    """Both databases, each by one process, before anything else opens them."""
-    upgrades: dict[str, Callable[[], subprocess.CompletedProcess[str]]] = {
-        "MLflow's": lambda: upgrade(project, ["aeops.registry.create_database"])
+    Raises:
+        InfrastructureError: a database cannot be brought up to date; has the reason.
+    """
+    migrations: dict[str, Callable[[], subprocess.CompletedProcess[str]]] = {
+        "MLflow's": lambda: _run_migration(project, ["aeops.registry.create_database"])
     }
-    if not elsewhere() and not lives(project, PREFECT):
-        upgrades["Prefect's"] = lambda: upgrade_prefect(project)
-    with ThreadPoolExecutor(len(upgrades)) as both:  # of different databases: at the same time
-        running = {whose: both.submit(work) for whose, work in upgrades.items()}
-    all_done = {whose: work.result() for whose, work in running.items()}
-    if failed := {whose: done for whose, done in all_done.items() if done.returncode}:
-        reasons = (f"{whose}: {(done.stderr or done.stdout)[-1000:]}" for whose, done in failed.items())
-        raise InfrastructureError("a database cannot be brought up to date. " + "\n".join(reasons))
+    if not external_prefect_api() and not _is_alive(project, PREFECT):
+        migrations["Prefect's"] = lambda: _migrate_prefect(project)
+    with ThreadPoolExecutor(len(migrations)) as pool:  # of different databases: at the same time
+        futures = {name: pool.submit(migration) for name, migration in migrations.items()}
+    errors = []
+    for name, future in futures.items():
+        process = future.result()
+        if process.returncode:
+            errors.append(f"{name}: {(process.stderr or process.stdout)[-1000:]}")
+    if errors:
+        raise InfrastructureError("a database cannot be brought up to date. " + "\n".join(errors))
 
 
-def upgrade_prefect(project: Project) -> subprocess.CompletedProcess[str]:
-    """On one CPU, as is this thread from then on: Prefect's migrations hand tens of thousands of statements from one thread to
-    another and wait for each, for 20 to 27 s where the two are on different CPUs, for 14 s on one."""
+def _migrate_prefect(project: Project) -> subprocess.CompletedProcess[str]:
+    """Migrate Prefect's database on one CPU, to which it binds this thread, too.
+
+    Prefect's migrations pass tens of thousands of statements from one thread to another and wait for each: for 20 to 27 s
+    where the two are on different CPUs, for 14 s on one.
+    """
     if sys.platform == "linux":
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-    return upgrade(project, ["prefect", "server", "database", "upgrade", "-y"])
+    return _run_migration(project, ["prefect", "server", "database", "upgrade", "-y"])
 
 
-def upgrade(project: Project, module: list[str]) -> subprocess.CompletedProcess[str]:
+def _run_migration(project: Project, module: list[str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", *module],
         cwd=project.root,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=MIGRATED_WITHIN,
+        timeout=_MIGRATION_TIMEOUT,
         check=False,
     )
+
+
+def _current_services(project: Project, settings: Settings) -> list[ServiceDefinition]:
+    return list(define_services(project, settings, recipes_with_champion(project), skip_used_ports=False))
+
+
+def _is_alive(project: Project, name: str) -> bool:
+    record = read_service_record(project, name)
+    return record is not None and record.process is not None
 
 
 # ---------------------------------------------------------------- waiting
 
 
-def wait_until_well(project: Project, settings: Settings) -> None:
-    """Waits for every service and the deployments, with a line for each as it comes.
+def wait_for_stack(project: Project, settings: Settings) -> None:
+    """Wait until every service and the deployments are healthy; print a line for each as it comes.
 
     Raises:
-        InfrastructureError: something keeps dying, or is not well in time; with the end of its log. The rest runs on.
+        InfrastructureError: something keeps dying, or is not healthy within 300 s; has the end of its log. The rest runs on.
     """
-    deadline, told = time.monotonic() + WELL_WITHIN, set[str]()
+    deadline = time.monotonic() + _HEALTHY_TIMEOUT
+    reported_names: set[str] = set()
     while time.monotonic() < deadline:
-        state, services_now = read_state(project), wanted(project, settings)
-        well = {service.name for service in services_now if is_well(project, settings, service, state)}
-        if deployed_for(project) == settings.asked:
-            well.add(SETUP)
-        for name in sorted(well - told):
-            print(f"{name} is well", file=sys.stderr, flush=True)
-        told |= well
-        missing = {SETUP, *(service.name for service in services_now)} - well
-        if not missing:
+        state, services = read_state(project), _current_services(project, settings)
+        healthy_names = {service.name for service in services if _is_running_well(project, settings, service, state)}
+        if last_setup_request(project) == settings.request_id:
+            healthy_names.add(SETUP_NAME)
+        for name in sorted(healthy_names - reported_names):
+            print(f"{name} is healthy", file=sys.stderr, flush=True)
+        reported_names |= healthy_names
+        missing_names = sorted({SETUP_NAME, *(service.name for service in services)} - healthy_names)
+        if not missing_names:
             return
-        if failing := [name for name in sorted(missing) if state.is_failing(name)]:
-            raise InfrastructureError(failure(project, failing))
-        time.sleep(LOOK_EVERY)
-    raise InfrastructureError(failure(project, sorted(missing)))
+        failing_names = list(filter(state.is_failing, missing_names))
+        if failing_names:
+            raise InfrastructureError(_unhealthy_message(project, failing_names))
+        time.sleep(_POLL_SECONDS)
+    raise InfrastructureError(_unhealthy_message(project, missing_names))
 
 
-def is_well(project: Project, settings: Settings, service: Service, state: State) -> bool:
-    if state.of(service.name) != "running" or not lives(project, service.name):
+def _is_running_well(project: Project, settings: Settings, service: ServiceDefinition, state: LeaderState) -> bool:
+    if state.service_state(service.name) != "running" or not _is_alive(project, service.name):
         return False
-    return service.name != WORKER or worker_is_online(settings)
+    return service.name != WORKER_SERVICE or _is_worker_online(settings)
 
 
-def worker_is_online(settings: Settings) -> bool:
+def _is_worker_online(settings: Settings) -> bool:
     with suppress(InfrastructureError):
-        worker = PrefectApi(api_of(settings), settings.auth).worker(POOL, worker_name())
+        worker = PrefectApi(prefect_api_url(settings), settings.credentials).worker(WORK_POOL, worker_name())
         return worker is not None and worker["status"] == "ONLINE"
     return False
 
 
-def failure(project: Project, names: list[str]) -> str:
-    """Which services are not well, each with the end of its log."""
-    told = [f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} not well; the rest runs on, and it is tried again"]
+def _unhealthy_message(project: Project, names: list[str]) -> str:
+    """Name the services that are not healthy, each with the end of its log."""
+    lines = [f"not healthy: {', '.join(names)}; the rest runs on, and these are tried again"]
     for name in names:
-        log = project.logs / f"{'setup' if name == SETUP else name}.log"
-        lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.is_file() else []
-        told += [f"{log} ends:", *(f"  {line}" for line in lines[-LAST_LINES:])]
-    return "\n".join([*told, "type `ae status` to see it, `ae down` to stop everything"])
+        log = _log_file(project, name)
+        lines.append(f"{log} ends with:")
+        if log.is_file():
+            log_lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+            lines += [f"  {line}" for line in log_lines[-_LAST_LINES:]]
+    lines.append("type `ae status` to see it, `ae down` to stop everything")
+    return "\n".join(lines)
+
+
+def _log_file(project: Project, name: str) -> Path:
+    if name == SETUP_NAME:
+        name = "setup"
+    return project.logs / f"{name}.log"
 
 
 def show_addresses(project: Project, settings: Settings) -> None:
-    """Where everything is, a line each."""
-    for service in wanted(project, settings):
+    """Print the address of each service, a line each."""
+    for service in _current_services(project, settings):
         if service.address:
             print(f"{service.name:<20} {service.address}")
-    if address := elsewhere():
+    if address := external_prefect_api():
         print(f"{'prefect':<20} {address} (PREFECT_API_URL)")
-    print(f"{'worker':<20} work pool {POOL}")
-    for pages in sorted(project.data_docs.glob("*/index.html")):
-        print(f"{'data docs':<20} {pages.as_uri()}")
-    print("ae status says how it is, ae down stops it", flush=True)
+    print(f"{'worker':<20} work pool {WORK_POOL}")
+    for page in sorted(project.data_docs.glob("*/index.html")):
+        print(f"{'data docs':<20} {page.as_uri()}")
+    print("type `ae status` to see the state of the stack, `ae down` to stop it", flush=True)
 
 
-def stay(project: Project) -> None:
-    """Until SIGTERM, Ctrl-C or `ae down`; then everything is down."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # both ways to end it go the same way
+def stay_in_foreground(project: Project) -> None:
+    """Wait for SIGTERM, Ctrl-C or `ae down`, then stop everything."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # handled as Ctrl-C is
     with suppress(KeyboardInterrupt):
         while settings_file(project).is_file():
-            if not is_held(project, "stack") and not is_held(project, "standby"):
+            if not is_lock_held(project, "stack") and not is_lock_held(project, "standby"):
                 start_supervisor(project)  # both were killed at once
             time.sleep(1.0)
     take_down(project)
 
 
-# ---------------------------------------------------------------- down
+# ---------------------------------------------------------------- stopping
 
 
 def take_down(project: Project) -> list[str]:
-    """Stops everything: supervisors, worker and its runs, then the servers that those talk to. Returns what was stopped."""
+    """Stop everything: supervisors, worker and its runs, then the servers that those use.
+
+    Returns:
+        The names of the services that were stopped.
+    """
     with file_lock(project, "up"):
-        forget_settings(project)  # from here on nothing is started again
-        found = processes(project)
-        stop(found.get(SUPERVISOR, []))
-        # The worker while the server is there that it tells; beside it those that talk to no other.
-        stop(process for name, service in found.items() if name not in (MLFLOW, PREFECT) for process in service)
-        stop(process for service in found.values() for process in service)
-        left = processes(project)  # started meanwhile
-        stop(process for service in left.values() for process in service)
+        remove_settings(project)  # from here on nothing is started again
+        processes = stack_processes(project)
+        stop_processes(processes.get(SUPERVISOR_NAME, []))
+        clients, servers = [], []
+        for name, service_processes in processes.items():
+            if name in (MLFLOW, PREFECT):
+                servers += service_processes
+            else:
+                clients += service_processes
+        stop_processes(clients)  # while the servers are there that they report their end to
+        stop_processes(servers)
+        late_processes = stack_processes(project)  # started in the meantime
+        for service_processes in late_processes.values():
+            stop_processes(service_processes)
         for file in services_folder(project).glob("*.json"):
-            if read_note(project, file.stem):
-                note_file(project, file.stem).unlink()
+            if read_service_record(project, file.stem):
+                service_record_file(project, file.stem).unlink()
         state_file(project).unlink(missing_ok=True)
-    return sorted(found.keys() | left.keys())
+    return sorted(processes.keys() | late_processes.keys())

@@ -1,188 +1,283 @@
-"""How everything is, for `ae status`: from the files in `.ae/`, the processes, and Prefect's API where it answers."""
+"""The state of the stack for `ae status`: from the files in `.ae/`, the processes, and Prefect's API where it responds."""
 
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any
+from typing import TypedDict
 
 import psutil
 
 from aeops.errors import InfrastructureError
-from aeops.machine.servers import answers
+from aeops.machine.servers import is_healthy
 from aeops.machine.stack_settings import Settings, read_settings
 from aeops.project import Project
 from aeops.registry import ledger
 from aeops.registry.ledger import LedgerEntry
 from aeops.stack.alarms import read_alarms
-from aeops.stack.plan import POOL, WORKER, api_of, worker_name
-from aeops.stack.prefect_api import PrefectApi
-from aeops.stack.service_records import SUPERVISOR, Note, processes, read_notes
-from aeops.stack.state import FAILING, SETUP, State, read_state
+from aeops.stack.leader_state import FAILING_STATE, SETUP_NAME, LeaderState, read_state
+from aeops.stack.prefect_api import PrefectApi, PrefectObject
+from aeops.stack.service_definitions import WORK_POOL, WORKER_SERVICE, prefect_api_url, worker_name
+from aeops.stack.service_records import SUPERVISOR_NAME, ServiceRecord, read_service_records, stack_processes
 
-NEXT = 5  # scheduled runs that are told
-DONE = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED", "RUNNING", "PENDING", "PAUSED", "CANCELLING")  # begun, or done with
-WELL = "well"
+_MAX_NEXT_RUNS = 5
+_STARTED_STATES = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED", "RUNNING", "PENDING", "PAUSED", "CANCELLING")
+_HEALTHY = "well"
 
 
-def gather(project: Project) -> dict[str, Any]:
-    """Everything; a list that only Prefect could fill is None where that does not answer.
+class ServiceRow(TypedDict):
+    """A service; `state` is `well` or names what is wrong, `memory_mb` is that of all its processes together."""
 
-    Times are ISO, UTC.
-    """
+    name: str
+    state: str
+    address: str | None
+    pid: int | None
+    since: str | None
+    memory_mb: int | None
+    log: str | None
+    starts: int | None
+
+
+class RunRow(TypedDict):
+    """The last run of a flow for a recipe."""
+
+    recipe: str
+    flow: str
+    state: str
+    at: str
+    says: str | None
+    id: str
+
+
+class NextRun(TypedDict):
+    """The next run of a schedule."""
+
+    deployment: str
+    at: str
+
+
+class ChampionRow(TypedDict):
+    """A recipe's champion."""
+
+    recipe: str
+    version: str
+    since: str
+
+
+class ApprovalRow(TypedDict):
+    """A version that waits for a person; `type_this` is the command that approves it."""
+
+    recipe: str
+    version: str
+    since: str
+    type_this: str
+
+
+class StackStatus(TypedDict):
+    """The output of `ae status --json`: times are ISO, UTC; lists of runs are None where Prefect does not respond."""
+
+    well: bool
+    says: str
+    services: list[ServiceRow]
+    runs: list[RunRow] | None
+    champions: list[ChampionRow]
+    alarms: list[dict[str, str]]
+    waiting_for_approval: list[ApprovalRow]
+    next_runs: list[NextRun] | None
+
+
+def read_stack_status(project: Project) -> StackStatus:
+    """Return the state of services, runs, champions, alarms and pending approvals."""
     settings, state = read_settings(project), read_state(project)
-    services = list_services(project, settings, state)
-    api = PrefectApi(api_of(settings), settings.auth) if settings else None
-    runs, next_runs = ask_prefect(api)
-    sick = [row["name"] for row in services if row["state"] != WELL]
+    services = _service_rows(project, settings, state)
+    runs, next_runs = None, None
+    if settings is not None:
+        api = PrefectApi(prefect_api_url(settings), settings.credentials)
+        if is_healthy(f"{api.url}/health"):
+            runs, next_runs = _last_runs(api), _next_runs(api)
+    unhealthy_names = [row["name"] for row in services if row["state"] != _HEALTHY]
     return {
-        "well": not sick,
-        "says": says(settings, services, sick, state),
+        "well": not unhealthy_names,
+        "says": _summary_message(settings, services, unhealthy_names, state),
         "services": services,
         "runs": runs,
-        "champions": champions(project),
-        "alarms": read_alarms(project),
-        "waiting_for_approval": waiting(project),
+        "champions": _champion_rows(project),
+        "alarms": [alarm.to_dict() for alarm in read_alarms(project)],
+        "waiting_for_approval": _pending_approvals(project),
         "next_runs": next_runs,
     }
 
 
-def says(settings: Settings | None, services: list[dict[str, Any]], sick: list[str], state: State) -> str:
+def _summary_message(
+    settings: Settings | None, services: Sequence[ServiceRow], unhealthy_names: list[str], state: LeaderState
+) -> str:
     if settings is None:
-        return "the stack does not run; `ae up` starts it" + (
-            f" ({len(services)} processes are left: `ae down`)" if services else ""
-        )
+        message = "the stack does not run; `ae up` starts it"
+        if services:
+            message += f" ({len(services)} processes are left: `ae down`)"
+        return message
     if not services:
-        return "the stack was asked for and nothing of it runs: `ae up`"
-    missing = f"; {SETUP} cannot be made: see .ae/logs/setup.log" if state.is_failing(SETUP) else ""
-    return ("all is well" if not sick else f"not well: {', '.join(sick)}; see .ae/logs") + missing
+        return "the stack should run and none of it does: `ae up`"
+    message = "all services are healthy"
+    if unhealthy_names:
+        message = f"not healthy: {', '.join(unhealthy_names)}; see .ae/logs"
+    if state.is_failing(SETUP_NAME):
+        message += f"; {SETUP_NAME} cannot be made: see .ae/logs/setup.log"
+    return message
 
 
 # ---------------------------------------------------------------- services
 
 
-def list_services(project: Project, settings: Settings | None, state: State) -> list[dict[str, Any]]:
-    """One row a service; memory is that of all its processes together."""
-    living = processes(project)
-    notes = {note.name: note for note in read_notes(project)}
-    names = [SUPERVISOR] * bool(settings or living.get(SUPERVISOR)) + sorted(notes.keys() | state.services.keys())
-    return [row_of(name, notes.get(name), living.get(name, []), state, settings) for name in names]
+def _service_rows(project: Project, settings: Settings | None, state: LeaderState) -> list[ServiceRow]:
+    processes = stack_processes(project)
+    rows = []
+    if settings or processes.get(SUPERVISOR_NAME):
+        rows.append(_supervisor_row(processes.get(SUPERVISOR_NAME, [])))
+    records = {record.name: record for record in read_service_records(project)}
+    for name in sorted(records.keys() | state.services.keys()):
+        rows.append(_service_row(name, records.get(name), processes.get(name, []), state, settings))
+    return rows
 
 
-def row_of(name: str, note: Note | None, living: list[psutil.Process], state: State, settings: Settings | None) -> dict[str, Any]:
-    process = note.process if note else None
-    if name == SUPERVISOR:
-        process = min(living, key=lambda one: one.create_time(), default=None)
+def _supervisor_row(processes: list[psutil.Process]) -> ServiceRow:
+    row = _empty_row(SUPERVISOR_NAME)
+    if processes:
+        oldest = min(processes, key=lambda process: process.create_time())
+        row["pid"], row["since"], row["memory_mb"] = oldest.pid, _iso_time(oldest.create_time()), _memory_mb(processes)
+    row["state"] = {0: "dead: `ae up` starts it", 1: "alone for a moment"}.get(len(processes), _HEALTHY)
+    return row
+
+
+def _service_row(
+    name: str,
+    record: ServiceRecord | None,
+    processes: list[psutil.Process],
+    state: LeaderState,
+    settings: Settings | None,
+) -> ServiceRow:
+    row = _empty_row(name)
+    row["state"], row["starts"] = _service_state(name, record, state, settings), state.start_count(name)
+    if processes:
+        row["memory_mb"] = _memory_mb(processes)
+    if record is not None:
+        row["address"], row["log"] = record.address, record.log
+        if record.process is not None:
+            row["pid"], row["since"] = record.pid, _iso_time(record.started_at)
+    return row
+
+
+def _empty_row(name: str) -> ServiceRow:
     return {
         "name": name,
-        "state": how_it_is(name, note, process, living, state, settings),
-        "address": note.address if note else None,
-        "pid": process.pid if process else None,
-        "since": moment(note.started if note and process else process.create_time() if process else None),
-        "memory_mb": round(memory(living) / 2**20) if living else None,
-        "log": note.log if note else None,
-        "starts": state.services.get(name, {}).get("starts"),
+        "state": "unknown",
+        "address": None,
+        "pid": None,
+        "since": None,
+        "memory_mb": None,
+        "log": None,
+        "starts": None,
     }
 
 
-def how_it_is(
-    name: str,
-    note: Note | None,
-    process: psutil.Process | None,
-    living: list[psutil.Process],
-    state: State,
-    settings: Settings | None,
-) -> str:
-    """`well`, or a word for what is wrong, asked of the service itself now."""
-    if name == SUPERVISOR:
-        return {0: "dead: `ae up` starts it", 1: "alone for a moment"}.get(len(living), WELL)
-    if process is None:
-        return state.of(name) if state.of(name) != "running" else "dead"
-    if state.of(name) == FAILING:
-        return FAILING
-    if note and note.health:
-        return WELL if answers(note.health) else "does not answer"
-    if name == WORKER and settings:
-        with suppress(InfrastructureError):
-            worker = PrefectApi(api_of(settings), settings.auth).worker(POOL, worker_name())
-            return WELL if worker and worker["status"] == "ONLINE" else "not heard of by Prefect"
-        return "cannot reach Prefect"
-    return WELL
+def _service_state(name: str, record: ServiceRecord | None, state: LeaderState, settings: Settings | None) -> str:
+    """Return `well`, or a word for what is wrong, from the service's own response now."""
+    leader_state = state.service_state(name)
+    if record is None or record.process is None:
+        return leader_state.replace("running", "dead")
+    if leader_state == FAILING_STATE:
+        return FAILING_STATE
+    if record.health:
+        if is_healthy(record.health):
+            return _HEALTHY
+        return "does not respond"
+    if name == WORKER_SERVICE and settings:
+        return _worker_state(settings)
+    return _HEALTHY
 
 
-def memory(living: list[psutil.Process]) -> int:
-    total = 0
-    for process in living:
+def _worker_state(settings: Settings) -> str:
+    with suppress(InfrastructureError):
+        worker = PrefectApi(prefect_api_url(settings), settings.credentials).worker(WORK_POOL, worker_name())
+        if worker and worker["status"] == "ONLINE":
+            return _HEALTHY
+        return "unknown to Prefect"
+    return "cannot reach Prefect"
+
+
+def _memory_mb(processes: list[psutil.Process]) -> int:
+    total_bytes = 0
+    for process in processes:
         with suppress(psutil.NoSuchProcess):
-            total += int(process.memory_info().rss)
-    return total
+            total_bytes += int(process.memory_info().rss)
+    return round(total_bytes / 2**20)
 
 
-def moment(seconds: float | None) -> str | None:
-    return None if seconds is None else datetime.fromtimestamp(seconds, tz=UTC).isoformat(timespec="seconds")
+def _iso_time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, tz=UTC).isoformat(timespec="seconds")
 
 
 # ---------------------------------------------------------------- Prefect
 
 
-def ask_prefect(api: PrefectApi | None) -> tuple[list[dict[str, Any]] | None, list[dict[str, Any]] | None]:
-    """The last run of each recipe and flow, and the next scheduled ones; None where Prefect does not answer."""
-    if api is None or not answers(f"{api.url}/health"):
-        return None, None
-    return last_runs(api), next_runs(api)
-
-
-def last_runs(api: PrefectApi) -> list[dict[str, Any]]:
+def _last_runs(api: PrefectApi) -> list[RunRow]:
+    """Return the last run of each recipe and flow."""
     flows = api.flow_names()
-    found: dict[tuple[str, str], dict[str, Any]] = {}
-    for run in api.flow_runs({"state": {"type": {"any_": list(DONE)}}}, sort="EXPECTED_START_TIME_DESC"):
+    runs: dict[tuple[str, str], PrefectObject] = {}
+    for run in api.flow_runs({"state": {"type": {"any_": list(_STARTED_STATES)}}}, order="EXPECTED_START_TIME_DESC"):
         recipe = run["parameters"].get("recipe")
         if recipe is not None:
-            found.setdefault((recipe, flows.get(run["flow_id"], "")), run)
-    return [
-        {
-            "recipe": recipe,
-            "flow": flow,
-            "state": run["state"]["name"],
-            "at": run["end_time"] or run["start_time"] or run["expected_start_time"],
-            "says": run["state"]["message"],
-            "id": run["id"],
-        }
-        for (recipe, flow), run in sorted(found.items())
-    ]
+            runs.setdefault((recipe, flows.get(run["flow_id"], "")), run)
+    rows: list[RunRow] = []
+    for (recipe, flow), run in sorted(runs.items()):
+        run_time = run["end_time"] or run["start_time"] or run["expected_start_time"]
+        run_state = run["state"]
+        rows.append(
+            {
+                "recipe": recipe,
+                "flow": flow,
+                "state": run_state["name"],
+                "at": run_time,
+                "says": run_state["message"],
+                "id": run["id"],
+            }
+        )
+    return rows
 
 
-def next_runs(api: PrefectApi) -> list[dict[str, Any]]:
-    """The next run of each schedule that is on, the soonest first."""
-    names = {deployment["id"]: deployment["name"] for deployment in api.deployments()}
-    after = {"after_": datetime.now(UTC).isoformat()}
+def _next_runs(api: PrefectApi) -> list[NextRun]:
+    """Return the next run of each active schedule, the soonest first."""
+    names: dict[str, str] = {deployment["id"]: deployment["name"] for deployment in api.deployments()}
+    time_filter = {"after_": datetime.now(UTC).isoformat()}
     runs = api.flow_runs(
-        {"state": {"type": {"any_": ["SCHEDULED"]}}, "expected_start_time": after}, sort="EXPECTED_START_TIME_ASC"
+        {"state": {"type": {"any_": ["SCHEDULED"]}}, "expected_start_time": time_filter}, order="EXPECTED_START_TIME_ASC"
     )
-    found: dict[str, str] = {}
+    start_times: dict[str, str] = {}
     for run in runs:
-        found.setdefault(names.get(run["deployment_id"], run["name"]), run["expected_start_time"])
-    return [{"deployment": name, "at": at} for name, at in list(found.items())[:NEXT]]
+        name = names.get(run["deployment_id"], str(run["name"]))
+        start_times.setdefault(name, run["expected_start_time"])
+    return [{"deployment": name, "at": time} for name, time in list(start_times.items())[:_MAX_NEXT_RUNS]]
 
 
 # ---------------------------------------------------------------- files
 
 
-def champions(project: Project) -> list[dict[str, Any]]:
-    """By the ledgers: MLflow is not asked."""
-    found = []
+def _champion_rows(project: Project) -> list[ChampionRow]:
+    """Return the champions by the ledgers; MLflow is not read."""
+    rows: list[ChampionRow] = []
     for recipe in ledger.recipes_with_ledger(project):
         move = ledger.last_move(ledger.read_content(project, recipe).entries)
         if move and move.to_version is not None:
-            found.append({"recipe": recipe, "version": move.to_version, "since": move.time})
-    return found
+            rows.append({"recipe": recipe, "version": move.to_version, "since": move.time})
+    return rows
 
 
-def waiting(project: Project) -> list[dict[str, Any]]:
-    """Versions about which a person was asked and nothing has been decided since."""
-    found = []
+def _pending_approvals(project: Project) -> list[ApprovalRow]:
+    """Return the versions with a request for approval and no decision since."""
+    rows: list[ApprovalRow] = []
     for recipe in ledger.recipes_with_ledger(project):
-        last: dict[str, LedgerEntry] = {line.version: line for line in ledger.read_content(project, recipe).entries}
-        for version, line in last.items():
+        last_entries: dict[str, LedgerEntry] = {entry.version: entry for entry in ledger.read_content(project, recipe).entries}
+        for version, line in last_entries.items():
             if line.event == "request":
                 command = f"ae approve {recipe} {version} --by NAME --why TEXT"
-                found.append({"recipe": recipe, "version": version, "since": line.time, "type_this": command})
-    return found
+                rows.append({"recipe": recipe, "version": version, "since": line.time, "type_this": command})
+    return rows

@@ -1,10 +1,10 @@
-"""`python -m aeops.stack.supervisor`: starts the services of the stack and starts again what dies.
+"""`python -m aeops.stack.supervisor` starts the services of the stack, and starts those again that die.
 
 The same program runs twice. One holds `.ae/locks/stack.lock` and leads; the other waits for that lock, which the kernel frees
-when the leader dies, and leads from then on; a leader without one who waits starts one. Services outlive a leader: the next
-one finds them by their notes. So any one process may be killed at any moment. Both end when `.ae/stack/settings.json` is gone.
+when the leader dies, and leads from then on; a leader without such a standby starts one. Services outlive a leader: the next
+one finds them by their records. So any one process may be killed at any moment. Both end when `.ae/stack/settings.json` is gone.
 
-Light on purpose (no Prefect, no MLflow): what needs those is done by short-lived processes of their own.
+It imports neither Prefect nor MLflow: work that needs those is done by short-lived processes of their own.
 """
 
 import fcntl
@@ -15,53 +15,46 @@ import sys
 import time
 from typing import IO
 
-from aeops.files import write_whole
-from aeops.machine.stack_settings import Settings, deployed_for, read_settings
+from aeops.machine.lock import try_flock
+from aeops.machine.stack_settings import Settings, last_setup_request, read_settings
 from aeops.project import Project, find_project
-from aeops.stack.jobs import Job
-from aeops.stack.logs import turn_if_large
-from aeops.stack.plan import PREFECT, SCORE, checkout_first, crowned, elsewhere, prefect_access, services
-from aeops.stack.service_manager import Keeper, start_process
-from aeops.stack.service_records import SUPERVISOR
-from aeops.stack.state import state_file
+from aeops.stack.jobs import BackgroundJob
+from aeops.stack.leader_state import LeaderState, write_state
+from aeops.stack.logs import rotate_if_large
+from aeops.stack.service_definitions import (
+    PREFECT,
+    SCORE,
+    define_services,
+    external_prefect_api,
+    prefect_environment,
+    python_path,
+    recipes_with_champion,
+)
+from aeops.stack.service_manager import ServiceManager, start_process
+from aeops.stack.service_records import SUPERVISOR_NAME
 
-TICK = 0.5  # seconds between two looks
-TEND_EVERY = 20.0  # seconds between two rounds of aeops/stack/maintenance.py
-STANDBY_WITHIN = 5.0  # seconds a new standby may take to take its lock
+_UPDATE_INTERVAL = 0.5  # seconds between two updates of the services
+_MAINTENANCE_INTERVAL = 20.0  # seconds
+_STANDBY_TIMEOUT = 5.0  # seconds a new standby may take to take its lock
 
 
 def main() -> None:
     project = find_project()
-    with lock_file(project, "standby") as waiting:
-        if not take(waiting, wait=False):
-            return  # somebody waits already
-        leading = lock_file(project, "stack")
-        take(leading, wait=True)
-    say("leads")
-    Leader(project).lead()
-    say("ends: the stack is not asked for any more")
+    with _open_lock(project, "standby") as standby_lock:
+        if not try_flock(standby_lock):
+            return  # another standby waits already
+        _write_holder(standby_lock)
+        leader_lock = _open_lock(project, "stack")
+        fcntl.flock(leader_lock, fcntl.LOCK_EX)
+        _write_holder(leader_lock)
+    _print_line("leads")
+    StackLeader(project).run()
+    _print_line("ends: the stack is stopped")
 
 
-def lock_file(project: Project, name: str) -> IO[str]:
-    project.locks.mkdir(parents=True, exist_ok=True)
-    return (project.locks / f"{name}.lock").open("a+", encoding="utf-8")
-
-
-def take(lock: IO[str], wait: bool) -> bool:
-    """Takes a lock and writes into it who has it; False where somebody else has."""
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except BlockingIOError:
-        return False
-    lock.seek(0)
-    lock.truncate()
-    json.dump({"pid": os.getpid(), "since": time.time()}, lock)
-    lock.flush()
-    return True
-
-
-def is_held(project: Project, name: str) -> bool:
-    with lock_file(project, name) as lock:
+def is_lock_held(project: Project, name: str) -> bool:
+    """Return True where a leader (`stack`) or a standby (`standby`) lives."""
+    with _open_lock(project, name) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -69,92 +62,109 @@ def is_held(project: Project, name: str) -> bool:
     return False
 
 
-def start_supervisor(project: Project) -> subprocess.Popen[bytes]:
-    """Another of this program; it leads if nobody does, else it waits, and ends at once if somebody waits already."""
+def start_supervisor(project: Project) -> "subprocess.Popen[bytes]":
+    """Start another supervisor: it leads if none does, else it waits, and ends at once if another one waits already."""
     log = project.logs / "supervisor.log"
-    turn_if_large(log)
-    with log.open("ab") as file:
-        return start_process(project, SUPERVISOR, [sys.executable, "-m", "aeops.stack.supervisor"], {}, output=file)
+    rotate_if_large(log)
+    with log.open("ab") as output:
+        command = [sys.executable, "-m", "aeops.stack.supervisor"]
+        return start_process(project, SUPERVISOR_NAME, command, {}, output=output)
 
 
-def say(what: str) -> None:
-    print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {os.getpid()} {what}", flush=True)
+def _open_lock(project: Project, name: str) -> IO[str]:
+    project.locks_folder.mkdir(parents=True, exist_ok=True)
+    return (project.locks_folder / f"{name}.lock").open("a+", encoding="utf-8")
 
 
-class Leader:
-    """The one who leads: keeps the services, has the deployments made, has the runs looked after.
+def _write_holder(lock: IO[str]) -> None:
+    lock.seek(0)
+    lock.truncate()
+    json.dump({"pid": os.getpid(), "since": time.time()}, lock)
+    lock.flush()
+
+
+def _print_line(message: str) -> None:
+    print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {os.getpid()} {message}", flush=True)
+
+
+class StackLeader:
+    """The leading supervisor: it keeps services and a standby running and runs the jobs.
 
     Attributes:
-        keepers: one for each service, by name.
+        managers: one for each service, by name.
         setup: makes pool, deployments and automations, once for each `ae up`.
-        tend: the rounds of aeops/stack/maintenance.py.
+        maintenance: see aeops/stack/maintenance.py.
     """
 
     def __init__(self, project: Project) -> None:
         self.project = project
-        self.keepers: dict[str, Keeper] = {}
-        self.setup = Job("setup", "flows.deployment", project, done_for=deployed_for(project))
-        self.tend = Job("tend", "aeops.stack.maintenance", project, every=TEND_EVERY)
-        self.standby: subprocess.Popen[bytes] | None = None
-        self.standby_asked = 0.0
-        self.told = ""
-        self.ledgers: tuple[tuple[str, int], ...] = ()
-        self.recipes: list[str] = []
+        self.managers: dict[str, ServiceManager] = {}
+        self.setup = BackgroundJob("setup", "flows.deployment", project, finished_request=last_setup_request(project))
+        self.maintenance = BackgroundJob("tend", "aeops.stack.maintenance", project, interval=_MAINTENANCE_INTERVAL)
+        self._standby: subprocess.Popen[bytes] | None = None
+        self._standby_start = 0.0
+        self._written_state = LeaderState()
+        self._ledger_versions: list[tuple[str, int]] = []
+        self._champion_recipes: list[str] = []
 
-    def lead(self) -> None:
-        """Until the stack is not asked for any more."""
+    def run(self) -> None:
+        """Work until the stack is stopped."""
         while settings := read_settings(self.project):
-            self.keep_standby()
-            self.keep_services(settings)
-            self.do_jobs(settings)
-            self.tell()
-            time.sleep(TICK)
+            self._update_standby()
+            self._update_services(settings)
+            self._update_jobs(settings)
+            self._write_state()
+            time.sleep(_UPDATE_INTERVAL)
 
-    def keep_standby(self) -> None:
-        if self.standby is not None:
-            self.standby.poll()  # counted, else a dead one stays a zombie
-        if time.monotonic() - self.standby_asked > STANDBY_WITHIN and not is_held(self.project, "standby"):
-            self.standby = start_supervisor(self.project)
-            self.standby_asked = time.monotonic()
-            say(f"starts another one to wait, {self.standby.pid}")
+    def _update_standby(self) -> None:
+        if self._standby is not None:
+            self._standby.poll()  # reads its exit code, else a dead one stays a zombie
+        if time.monotonic() - self._standby_start > _STANDBY_TIMEOUT and not is_lock_held(self.project, "standby"):
+            self._standby = start_supervisor(self.project)
+            self._standby_start = time.monotonic()
+            _print_line(f"starts a standby, process {self._standby.pid}")
 
-    def keep_services(self, settings: Settings) -> None:
-        made = self.setup.done_for == settings.asked
-        for service in services(self.project, settings, self.scored(), avoid_taken=True):
-            keeper = self.keepers.setdefault(service.name, Keeper(self.project, say))
-            if service.waits and not made and keeper.process is None:
-                keeper.state = "waits for the deployments"  # (one that lives goes on; it is adopted afterwards)
-                continue
-            keeper.keep(service)
+    def _update_services(self, settings: Settings) -> None:
+        is_set_up = self.setup.finished_request == settings.request_id
+        for service in define_services(self.project, settings, self._served_recipes(), skip_used_ports=True):
+            if service.name not in self.managers:
+                self.managers[service.name] = ServiceManager(self.project, _print_line)
+            manager = self.managers[service.name]
+            if service.needs_deployments and not is_set_up and manager.process is None:
+                manager.state = "waits for the deployments"  # (one that lives goes on; it is adopted afterwards)
+            else:
+                manager.update(service)
 
-    def scored(self) -> list[str]:
-        """Recipes with a champion, and those whose champion was retired while their service ran: it says 503."""
-        found = tuple((str(file), file.stat().st_mtime_ns) for file in sorted((self.project.home / "ledger").glob("*.jsonl")))
-        if found != self.ledgers:
-            self.ledgers, self.recipes = found, crowned(self.project)
-        running = [name.removeprefix(SCORE) for name, keeper in self.keepers.items() if name.startswith(SCORE) and keeper.process]
-        return sorted({*self.recipes, *running})
+    def _served_recipes(self) -> list[str]:
+        """Return the recipes with a champion, and those whose champion was retired while their service ran: it responds 503."""
+        ledger_versions = []
+        for file in sorted((self.project.home / "ledger").glob("*.jsonl")):
+            ledger_versions.append((str(file), file.stat().st_mtime_ns))
+        if ledger_versions != self._ledger_versions:
+            self._ledger_versions, self._champion_recipes = ledger_versions, recipes_with_champion(self.project)
+        recipes = set(self._champion_recipes)
+        for name, manager in self.managers.items():
+            if name.startswith(SCORE) and manager.process:
+                recipes.add(name.removeprefix(SCORE))
+        return sorted(recipes)
 
-    def do_jobs(self, settings: Settings) -> None:
-        """The setup as soon as Prefect's server is a process: it imports Prefect while that starts, and waits for it."""
-        prefect = self.keepers.get(PREFECT)
-        if not (elsewhere() or (prefect and prefect.process)):
+    def _update_jobs(self, settings: Settings) -> None:
+        """Start the setup as soon as Prefect's server is a process: it imports Prefect while that starts, and waits for it."""
+        prefect = self.managers.get(PREFECT)
+        if not (external_prefect_api() or (prefect and prefect.process)):
             return
-        environment = prefect_access(settings) | checkout_first(self.project)
-        self.setup.do_once(settings.asked, environment)
-        if self.setup.done_for == settings.asked:
-            self.tend.do_each_time(environment)
+        environment = prefect_environment(settings) | python_path(self.project)
+        self.setup.run_once(settings.request_id, environment)
+        if self.setup.finished_request == settings.request_id:
+            self.maintenance.run_regularly(environment)
 
-    def tell(self) -> None:
-        """Writes `.ae/stack/state.json` where anything has changed."""
-        facts = {
-            "supervisor": os.getpid(),
-            "services": {name: keeper.facts() for name, keeper in self.keepers.items()},
-            "jobs": {job.name: job.facts() for job in (self.setup, self.tend)},
-        }
-        if (now := json.dumps(facts)) != self.told:
-            write_whole(state_file(self.project), facts)
-            self.told = now
+    def _write_state(self) -> None:
+        services = {name: manager.facts() for name, manager in self.managers.items()}
+        jobs = {job.name: job.state() for job in (self.setup, self.maintenance)}
+        state = LeaderState(services, jobs)
+        if state != self._written_state:
+            write_state(self.project, state)
+            self._written_state = state
 
 
 if __name__ == "__main__":

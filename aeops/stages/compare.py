@@ -7,7 +7,7 @@ No stage of DVC: who is champion is known to the registry alone, and changes whi
 """
 
 import argparse
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,10 @@ from aeops.evaluation import model_input
 from aeops.evaluation.prepared import Prepared, load_prepared
 from aeops.files import write_json
 from aeops.gate import comparison
-from aeops.gate.comparison import Compared, Holdout, Scored
+from aeops.gate.comparison import ComparisonResult, ComparisonVerdict, HoldoutSamples, ModelScores
+from aeops.gate.documents import ComparisonDocument
 from aeops.gate.evidence import holdout_sha256
-from aeops.machine.stage_main import run_stage
+from aeops.machine.entry_point import run_main
 from aeops.recipe.reader import Recipe, read_recipe
 
 FIRST, THE_SAME, NOT_COMPARED = "first", "the same", "not compared"
@@ -39,7 +40,7 @@ class Champion:
 
 def compare(
     recipe: Recipe, prepared: Path, challenger: Path, champion: Champion | None, judged: int, out: Path
-) -> dict[str, Any]:
+) -> ComparisonDocument:
     """Compares on the test samples in `prepared`; writes and returns comparison.json.
 
     Args:
@@ -58,20 +59,20 @@ def compare(
         raise UsageError(f"--judged is {judged}; 1 or more is allowed: this candidate counts")
     pinned, data, new = holdout_sha256(prepared), load_prepared(prepared), Detector(challenger)
     old = Detector(champion.bundle) if champion is not None else None
-    found, (verdict, accepted, reasons) = decide(recipe, data, new, old)
-    luck = comparison.chance_of_luck(judged)
-    worn = luck > comparison.WORN
-    document = {
+    results, decision = decide(recipe, data, new, old)
+    luck = comparison.false_accept_probability(judged)
+    worn = luck > comparison.REUSE_LIMIT
+    document: ComparisonDocument = {
         "format": 1,
         "recipe": recipe.name,
-        "verdict": verdict,
-        "accepted": accepted,
+        "verdict": decision.verdict,
+        "accepted": decision.accepted,
         "champion": {"version": champion.version, "bundle_sha256": old.sha256} if champion is not None and old else None,
         "challenger": {"bundle_sha256": new.sha256},
         "holdout": {"sha256": pinned, "rows": len(data.test), "judged": judged, "chance_of_luck": luck, "worn": worn},
         "level": comparison.LEVEL,
-        "rules": [asdict(one) for one in found],
-        "reasons": reasons,
+        "rules": [result.to_dict() for result in results],
+        "reasons": decision.reasons,
         "warnings": [worn_out(recipe, judged, luck)] if worn else [],
     }
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -81,28 +82,28 @@ def compare(
 
 def decide(
     recipe: Recipe, data: Prepared, challenger: Detector, champion: Detector | None
-) -> tuple[list[Compared], tuple[str, bool, list[str]]]:
+) -> tuple[list[ComparisonResult], ComparisonVerdict]:
     """The comparisons, then verdict, whether the challenger is accepted, and the reasons."""
     if champion is None:
-        return [], (FIRST, True, [f"{recipe.name} has no champion yet: there is nothing to compare with"])
+        return [], ComparisonVerdict(FIRST, True, [f"{recipe.name} has no champion yet: there is nothing to compare with"])
     if champion.sha256 == challenger.sha256:
-        return [], (THE_SAME, True, [f"the challenger is the champion's very bundle, {champion.sha256[:12]}"])
+        return [], ComparisonVerdict(THE_SAME, True, [f"the challenger is the champion's very bundle, {champion.sha256[:12]}"])
     holdout = holdout_of(data)
-    asked = comparison.questions(recipe.gate, holdout)
+    asked = comparison.plan_comparisons(recipe.gate, holdout)
     if not asked:
         why = f"recipes/{recipe.name}.yaml has no rule with the key champion: the challenger is not compared with the champion"
-        return [], (NOT_COMPARED, True, [why])
+        return [], ComparisonVerdict(NOT_COMPARED, True, [why])
     if foreign := foreign_samples(champion, challenger):
         why = f"the champion does not take today's samples: {foreign}; ae retire {recipe.name} lets the next one begin anew"
-        found = [comparison.untold(question, why) for question in asked]
+        found = [comparison.build_failed_result(question, why) for question in asked]
     else:
-        found = comparison.compare(asked, holdout, *ask(recipe, data, champion, challenger))
-    return found, comparison.overall(found)
+        found = comparison.compare_models(asked, holdout, *ask(recipe, data, champion, challenger))
+    return found, comparison.combine_results(found)
 
 
-def holdout_of(data: Prepared) -> Holdout:
+def holdout_of(data: Prepared) -> HoldoutSamples:
     """The test samples as the statistics need them."""
-    return Holdout(data.novelty, data.labels, data.table["group"].to_numpy(dtype=str))
+    return HoldoutSamples(data.novelty, data.labels, data.table["group"].to_numpy(dtype=str))
 
 
 def foreign_samples(champion: Detector, challenger: Detector) -> str:
@@ -123,7 +124,7 @@ def samples_of(detector: Detector) -> dict[str, Any]:
     return taken | {"shape given": list(detector.shape), "shape made": list(detector.made_shape)}
 
 
-def ask(recipe: Recipe, data: Prepared, champion: Detector, challenger: Detector) -> tuple[Scored, Scored]:
+def ask(recipe: Recipe, data: Prepared, champion: Detector, challenger: Detector) -> tuple[ModelScores, ModelScores]:
     """What champion and challenger make of the same test samples, given to both as the recipe serves them today.
 
     Both are measured as the champion measures: two tokenizers cut the same text into different numbers of tokens.
@@ -133,11 +134,11 @@ def ask(recipe: Recipe, data: Prepared, champion: Detector, challenger: Detector
     return scored(champion, champion, given, target), scored(challenger, champion, given, target)
 
 
-def scored(detector: Detector, ruler: Detector, given: np.ndarray, target: np.ndarray) -> Scored:
+def scored(detector: Detector, ruler: Detector, given: np.ndarray, target: np.ndarray) -> ModelScores:
     """Errors and scores of the samples by `detector`, its reconstructions measured by `ruler`."""
     said = detector.score(given, reconstruction=True)
     errors = ruler.kind_module.errors(target, ruler.measurable(said["reconstruction"]))
-    return Scored(errors, said["score"])
+    return ModelScores(errors, said["score"])
 
 
 def worn_out(recipe: Recipe, judged: int, luck: float) -> str:
@@ -164,7 +165,7 @@ def main() -> None:
         champion = champion_of(given.champion, given.champion_version)
         tell(compare(read_recipe(given.recipe), given.prepared, given.challenger, champion, given.judged, given.out))
 
-    run_stage(work)
+    run_main(work)
 
 
 def champion_of(bundle: Path | None, version: str | None) -> Champion | None:
@@ -174,7 +175,7 @@ def champion_of(bundle: Path | None, version: str | None) -> Champion | None:
     return Champion(version, bundle) if bundle is not None and version is not None else None
 
 
-def tell(found: dict[str, Any]) -> None:
+def tell(found: ComparisonDocument) -> None:
     accepted = "accepted" if found["accepted"] else "refused"
     print("\n".join([f"{found['verdict']}: {accepted}", *found["reasons"], *found["warnings"]]))
 

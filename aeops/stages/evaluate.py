@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from aeops.bundle.detector import Detector
+from aeops.data.array_files import write_parquet
 from aeops.drawing import mosaics
 from aeops.errors import DataError
 from aeops.evaluation import line_charts, model_input
@@ -24,9 +25,9 @@ from aeops.evaluation.measures import MEASURES
 from aeops.evaluation.prepared import load_prepared
 from aeops.evaluation.reference import write_reference
 from aeops.evaluation.study import Finding, Scene, find
-from aeops.files import read_json, write_json, write_parquet, written_aside
+from aeops.files import atomic_folder, read_json, write_json
 from aeops.kinds.arrays import mse_per_image
-from aeops.machine.stage_main import run_stage
+from aeops.machine.entry_point import run_main
 from aeops.project import Project, find_project
 from aeops.recipe.reader import Recipe, read_recipe
 from aeops.recipe.sections import EvaluateSpec
@@ -64,7 +65,7 @@ def evaluate(recipe: Recipe, project: Project, prepared: Path, bundle: Path, his
             "final_validation_error": float(curves["validation_error"].iloc[-1]),
         },
     }
-    with written_aside(out) as folder:
+    with atomic_folder(out) as folder:
         (folder / "figures").mkdir()
         findings = {name: find(name, spec, scene, folder / "figures") for name, spec in recipe.evaluate.studies.items()}
         metrics = {key: only_finite(value) for key, value in (metrics | measured(findings)).items()}
@@ -251,7 +252,7 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=Path, required=True)
     given = parser.parse_args()
     places = (given.prepared, given.bundle, given.history, given.out)
-    run_stage(lambda: tell(evaluate(read_recipe(given.recipe), find_project(), *places)))
+    run_main(lambda: tell(evaluate(read_recipe(given.recipe), find_project(), *places)))
 
 
 def tell(metrics: dict[str, Any]) -> None:

@@ -5,16 +5,17 @@ Run: python -m aeops.stages.gate --recipe recipes/digits.yaml --bundle DIR --rep
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from ae_models.sums import bundle_sha256
 from aeops.files import file_sha256, read_json, write_json
-from aeops.gate.rules import Evidence, flat, judge, verdict
-from aeops.machine.stage_main import run_stage
+from aeops.gate.documents import VerdictDocument
+from aeops.gate.flattening import flatten
+from aeops.gate.rules import RuleInputs, build_verdict, evaluate_rules
+from aeops.machine.entry_point import run_main
 from aeops.recipe.reader import read_recipe
 
 
-def gate(recipe_file: Path, bundle: Path, report: Path, out: Path) -> dict[str, Any]:
+def gate(recipe_file: Path, bundle: Path, report: Path, out: Path) -> VerdictDocument:
     """Judges `bundle` by the recipe's rules and the metrics in `report`; writes and returns the verdict.
 
     Raises:
@@ -22,15 +23,15 @@ def gate(recipe_file: Path, bundle: Path, report: Path, out: Path) -> dict[str, 
     """
     recipe = read_recipe(recipe_file)
     metrics = report / "metrics.json"
-    outcomes = judge(recipe.gate, Evidence(flat(read_json(metrics)), bundle), f"recipes/{recipe_file.name}")
+    outcomes = evaluate_rules(recipe.gate, RuleInputs(flatten(read_json(metrics)), bundle), f"recipes/{recipe_file.name}")
     evidence = {
         "metrics_sha256": file_sha256(metrics),
         "bundle_sha256": bundle_sha256(bundle),
         "content_sha256": read_json(bundle / "bundle.json")["data"]["content_sha256"],
     }
-    found = verdict(recipe.name, outcomes, evidence)
-    write_json(out, found)
-    return found
+    verdict = build_verdict(recipe.name, outcomes, evidence)
+    write_json(out, verdict)
+    return verdict
 
 
 def main() -> None:
@@ -38,11 +39,11 @@ def main() -> None:
     for name in ("recipe", "bundle", "report", "out"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     given = parser.parse_args()
-    run_stage(lambda: tell(gate(given.recipe, given.bundle, given.report, given.out)))
+    run_main(lambda: tell(gate(given.recipe, given.bundle, given.report, given.out)))
 
 
-def tell(found: dict[str, Any]) -> None:
-    print("\n".join([found["verdict"], *found["reasons"]]))
+def tell(verdict: VerdictDocument) -> None:
+    print("\n".join([verdict["verdict"], *verdict["reasons"]]))
 
 
 if __name__ == "__main__":

@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from aeops.data.array_files import write_npy_file, write_parquet
 from aeops.data.dataset import FORMAT, SHARD_BYTES, columns_of, shard_file
 from aeops.data.sources.catalogue import read_source, source_digest
 from aeops.data.sources.samples import Samples
 from aeops.data.statistics import sample_sha256, shape_text
-from aeops.files import file_sha256, write_json, write_npy, write_parquet, written_aside
+from aeops.files import atomic_folder, file_sha256, write_json
 from aeops.kinds.interface import load_kind
-from aeops.machine.stage_main import run_stage
+from aeops.machine.entry_point import run_main
 from aeops.project import Project, find_project
 from aeops.recipe.reader import Recipe, read_recipe
 from aeops.recipe.sections import SplitSpec
@@ -31,7 +32,7 @@ def ingest(recipe: Recipe, project: Project, out: Path) -> None:
         DataError: the source cannot be what the recipe says; `out` is as it was.
     """
     samples = read_source(recipe, project)
-    with written_aside(out) as folder:
+    with atomic_folder(out) as folder:
         (folder / "shards").mkdir()
         index = write_shards(samples, recipe, folder)
         write_parquet(folder / "index.parquet", index)
@@ -42,7 +43,7 @@ def write_shards(samples: Samples, recipe: Recipe, folder: Path, shard_bytes: in
     """Writes the shards, one of them in memory at a time, and gives the index with a row a sample."""
     parts = []
     for number, (places, block) in enumerate(samples.blocks(shard_bytes)):
-        write_npy(folder / shard_file(number), block.shape, block.dtype, [block])
+        write_npy_file(folder / shard_file(number), block.shape, block.dtype, [block])
         parts.append(index_part(samples, places, block, recipe, number))
     index = pd.concat(parts, ignore_index=True)
     index["source"] = samples.origin
@@ -131,7 +132,7 @@ def main() -> None:
     parser.add_argument("--recipe", type=Path, required=True, help="the recipe's YAML file")
     parser.add_argument("--out", type=Path, required=True, help="the folder to write")
     given = parser.parse_args()
-    run_stage(lambda: ingest(read_recipe(given.recipe), find_project(), given.out))
+    run_main(lambda: ingest(read_recipe(given.recipe), find_project(), given.out))
 
 
 if __name__ == "__main__":

@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from aeops.data.array_files import write_npy_file, write_parquet
 from aeops.data.dataset import FORMAT, read_index, read_shards, require_receipt
 from aeops.errors import DataError
-from aeops.files import read_json, write_json, write_npy, write_parquet, written_aside
-from aeops.machine.stage_main import run_stage
+from aeops.files import atomic_folder, read_json, write_json
+from aeops.machine.entry_point import run_main
 from aeops.recipe.reader import Recipe, read_recipe
 
 PARTS = ("train", "validation", "calibration", "test")
@@ -40,11 +41,11 @@ def prepare(recipe: Recipe, dataset: Path, out: Path) -> None:
     require_rows(parts, novelty, recipe)
     test_novelty = int(novelty[parts["test"].index].sum())
     counts = {part: len(rows) for part, rows in parts.items()} | {"test_novelty": test_novelty}
-    with written_aside(out) as folder:
+    with atomic_folder(out) as folder:
         for part, rows in parts.items():
-            write_npy(folder / f"{part}.npy", (len(rows), *facts["shape"]), np.dtype(facts["dtype"]), blocks(dataset, rows))
+            write_npy_file(folder / f"{part}.npy", (len(rows), *facts["shape"]), np.dtype(facts["dtype"]), blocks(dataset, rows))
         labels = parts["train"]["label"].fillna(-1).to_numpy(dtype=np.int64)
-        write_npy(folder / "train_labels.npy", labels.shape, labels.dtype, [labels])
+        write_npy_file(folder / "train_labels.npy", labels.shape, labels.dtype, [labels])
         write_parquet(folder / "test.parquet", parts["test"][["id", "label", "group"]].assign(novelty=novelty))
         write_json(folder / "prepared.json", describe(recipe, facts, receipt, counts))
 
@@ -104,7 +105,7 @@ def main() -> None:
     parser.add_argument("--dataset", type=Path, required=True, help="the accepted dataset")
     parser.add_argument("--out", type=Path, required=True, help="the folder to write")
     given = parser.parse_args()
-    run_stage(lambda: prepare(read_recipe(given.recipe), given.dataset, given.out))
+    run_main(lambda: prepare(read_recipe(given.recipe), given.dataset, given.out))
 
 
 if __name__ == "__main__":

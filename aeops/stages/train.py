@@ -12,7 +12,7 @@ from ae_models.errors import TrainingError
 from ae_models.fit import fit
 from ae_models.rows import NpyRows
 from aeops.errors import DataError
-from aeops.machine.stage_main import run_stage
+from aeops.machine.entry_point import run_main
 from aeops.project import find_project
 from aeops.recipe.reader import Recipe, read_recipe
 
@@ -63,7 +63,7 @@ def main() -> None:
         recipe = read_recipe(given.recipe)
         train(recipe, given.prepared, given.out, given.history, find_project().training(recipe.name))
 
-    run_stage(work)
+    run_main(work)
 
 
 if __name__ == "__main__":

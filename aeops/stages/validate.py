@@ -16,6 +16,7 @@ from typing import Any
 
 import pandas as pd
 
+from aeops.data.array_files import write_npy_file, write_parquet
 from aeops.data.data_docs import publish
 from aeops.data.dataset import (
     FORMAT,
@@ -32,8 +33,8 @@ from aeops.data.dataset import (
 from aeops.data.quarantine import write_quarantine
 from aeops.data.validation import Judge, Result, drift_means, judge_drift, judge_samples, judge_set, reasons_of
 from aeops.errors import DataError
-from aeops.files import file_sha256, read_json, write_json, write_npy, write_parquet
-from aeops.machine.stage_main import run_stage
+from aeops.files import file_sha256, read_json, write_json
+from aeops.machine.entry_point import run_main
 from aeops.project import Project, find_project
 from aeops.recipe.reader import Recipe, read_recipe
 
@@ -265,7 +266,7 @@ def write_accepted(accepted: pd.DataFrame, incoming: Path, built: Path) -> tuple
     parts, shards = [], []
     for number, (part, block) in enumerate(read_shards(incoming, accepted)):
         file = shard_file(number)
-        write_npy(built / file, block.shape, block.dtype, [block])
+        write_npy_file(built / file, block.shape, block.dtype, [block])
         parts.append(part.assign(shard=number, row=range(len(part))))
         shards.append({"file": file, "rows": len(part), "sha256": file_sha256(built / file)})
     return pd.concat(parts, ignore_index=True), shards
@@ -283,7 +284,7 @@ def main() -> None:
     parser.add_argument("--recipe", type=Path, required=True, help="the recipe's YAML file")
     parser.add_argument("--incoming", type=Path, required=True, help="what stage ingest wrote")
     given = parser.parse_args()
-    run_stage(lambda: validate(read_recipe(given.recipe), find_project(), given.incoming))
+    run_main(lambda: validate(read_recipe(given.recipe), find_project(), given.incoming))
 
 
 if __name__ == "__main__":

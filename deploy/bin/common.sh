@@ -11,11 +11,11 @@ secrets=${AE_SECRETS:-/run/secrets}
 # shellcheck disable=SC2034 # read by the scripts that source this
 bind=${AE_BIND:-127.0.0.1}
 
-# Telemetry off and bounded waits, as in every process of the project: one list, in aeops/machine/quiet_environment.py.
+# Telemetry off and bounded waits, as in every process of the project: one list, in aeops/machine/library_settings.py.
 quiet=$(PYTHONPATH=$code python -c '
 import shlex
-from aeops.machine.quiet_environment import quiet_environment
-print("\n".join(f"export {name}={shlex.quote(value)}" for name, value in quiet_environment().items()))')
+from aeops.machine.library_settings import configure_libraries
+print("\n".join(f"export {name}={shlex.quote(value)}" for name, value in configure_libraries().items()))')
 eval "$quiet"
 
 secret() { # NAME: the first line of that secret's file

@@ -13,8 +13,8 @@ from PIL import Image
 
 from ae_models.spec import GreyCorruption, IdentityBottleneck
 from aeops.bundle.detector import Detector
-from aeops.codec.baselines import coded
-from aeops.codec.merging import codebooks, merged_words, recounted, representatives, swapped
+from aeops.codec.baselines import encode_images
+from aeops.codec.merging import choose_representatives, load_codebooks, merge_counts, merge_entries, replace_indices
 from aeops.evaluation.prepared import Prepared
 from aeops.evaluation.studies.codec import Point, at_like_bytes, study
 from aeops.evaluation.study import Finding, Scene
@@ -89,24 +89,24 @@ def test_words_alike_are_merged_into_the_one_nearest_to_their_mean() -> None:
     images = np.array([[0.0], [0.1], [0.2], [5.0], [5.2]])
     even, skewed = np.ones(5), np.array([1.0, 1, 50, 1, 50])
     groups = np.array([1, 1, 1, 2, 2])
-    np.testing.assert_array_equal(representatives(groups, images, even)[:3], [1, 1, 1])
-    np.testing.assert_array_equal(representatives(groups, images, skewed), [2, 2, 2, 4, 4])
+    np.testing.assert_array_equal(choose_representatives(groups, images, even)[:3], [1, 1, 1])
+    np.testing.assert_array_equal(choose_representatives(groups, images, skewed), [2, 2, 2, 4, 4])
     swaps = np.array([[2, 2, 2, 4, 4], [0, 0, 2, 3, 4]])
-    np.testing.assert_array_equal(swapped(np.array([[0, 1], [3, 4]]), swaps), [[2, 0], [4, 4]])
-    np.testing.assert_array_equal(recounted(np.array([[1, 2, 3, 4, 5]] * 2), swaps), [[0, 0, 6, 0, 9], [3, 0, 3, 4, 5]])
+    np.testing.assert_array_equal(replace_indices(np.array([[0, 1], [3, 4]]), swaps), [[2, 0], [4, 4]])
+    np.testing.assert_array_equal(merge_counts(np.array([[1, 2, 3, 4, 5]] * 2), swaps), [[0, 0, 6, 0, 9], [3, 0, 3, 4, 5]])
 
 
 def test_as_many_words_are_left_as_were_asked_for(scene: Scene) -> None:
     counts = scene.detector.word_counts
     assert counts is not None
-    for size, swaps in zip((16, 4), merged_words(codebooks(scene.bundle), counts, [16, 4]), strict=True):
+    for size, swaps in zip((16, 4), merge_entries(load_codebooks(scene.bundle), counts, [16, 4]), strict=True):
         assert {len(np.unique(row)) for row in swaps} == {size}
-        np.testing.assert_array_equal(swapped(swaps.T, swaps), swaps.T)
+        np.testing.assert_array_equal(replace_indices(swaps.T, swaps), swaps.T)
 
 
 def test_one_book_for_all_slots_is_merged_for_each_slots_own_use() -> None:
     book = np.array([[[0.0], [0.1], [0.3], [9.0]]])
-    swaps = merged_words(book, np.array([[9, 0, 0, 1], [0, 0, 99, 1]]), [2])
+    swaps = merge_entries(book, np.array([[9, 0, 0, 1], [0, 0, 99, 1]]), [2])
     np.testing.assert_array_equal(swaps, [[[0, 0, 0, 3], [2, 2, 2, 3]]])
 
 
@@ -114,18 +114,18 @@ def test_one_book_for_all_slots_is_merged_for_each_slots_own_use() -> None:
 @pytest.mark.parametrize(("form", "quality"), [("JPEG", 0), ("JPEG", 90), ("WebP", 0), ("WebP", 90), ("PNG", None)])
 def test_a_rivals_bytes_and_pixels_are_those_of_a_file(form: str, quality: int | None, channels: int, digits: np.ndarray) -> None:
     images = digits[: 3 * channels].reshape(3, channels, 28, 28)
-    found = coded(images, form, quality)
-    assert found.made.shape == images.shape
-    assert found.blank < found.stored.min()
-    assert found.header_free == pytest.approx(found.stored.mean() - found.blank)
-    error = np.abs(found.made.astype(int) - images).mean()
+    found = encode_images(images, form, quality)
+    assert found.decoded_images.shape == images.shape
+    assert found.black_size < found.file_sizes.min()
+    assert found.header_free == pytest.approx(found.file_sizes.mean() - found.black_size)
+    error = np.abs(found.decoded_images.astype(int) - images).mean()
     assert error == 0 if form == "PNG" else 0 < error < 40
 
 
 def test_a_rivals_file_is_what_pillow_writes_by_hand(digits: np.ndarray) -> None:
     buffer = io.BytesIO()
     Image.fromarray(digits[0, 0]).save(buffer, "WebP", quality=0, method=6)
-    assert coded(digits[:1], "WebP", 0).stored.tolist() == [len(buffer.getvalue())]
+    assert encode_images(digits[:1], "WebP", 0).file_sizes.tolist() == [len(buffer.getvalue())]
 
 
 def test_a_study_that_does_not_fit_the_recipe_says_why(recipe: Recipe) -> None:

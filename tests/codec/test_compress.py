@@ -14,7 +14,7 @@ from PIL import Image
 from aeops.bundle.detector import Detector
 from aeops.bundle.signing import new_keys
 from aeops.cli.main import parser
-from aeops.codec.container import unpacked
+from aeops.codec.container import unpack_archive
 from aeops.errors import AeError, DataError, UsageError
 from aeops.project import Project
 from aeops.registry import promotion
@@ -67,7 +67,7 @@ def test_the_words_in_the_file_are_the_models_own(digits: np.ndarray, codec: Det
     """Bytes near the entropy of its words, and far from the arrays'."""
     np.save(tmp_path / "digits.npy", digits[1500:])
     ae("compress", tmp_path / "digits.npy", "-o", tmp_path / "x.aez")
-    archive = unpacked((tmp_path / "x.aez").read_bytes(), "x.aez")
+    archive = unpack_archive((tmp_path / "x.aez").read_bytes(), "x.aez")
     assert (archive.recipe, archive.version, archive.samples) == ("tiny-codec", "1", 500)
     assert codec.sha256.startswith(archive.bundle)
     words, counts = codec.score(digits[1500:], code=True)["code"], codec.word_counts
@@ -131,11 +131,11 @@ def test_what_cannot_be_compressed_is_refused_and_nothing_is_left(digits: np.nda
 
 
 def test_a_model_whose_codes_are_numbers_is_refused_by_its_bottleneck() -> None:
-    from aeops.codec.archive import require_words
+    from aeops.codec.archive import require_quantised
 
     plain = Detector(Path(__file__).parents[1] / "fixtures" / "bundle-format-1")
     with pytest.raises(UsageError, match=r"digits has the bottleneck identity, whose codes are real numbers: .* vq is needed"):
-        require_words(plain, "digits")
+        require_quantised(plain, "digits")
 
 
 def test_what_cannot_be_opened_is_refused_and_nothing_is_left(digits: np.ndarray, tmp_path: Path) -> None:

@@ -8,9 +8,10 @@ import pandas as pd
 import pytest
 from data_project import Room, make_room, tree
 
+from aeops.data.array_files import write_npy_file, write_parquet
 from aeops.data.dataset import content_sha256, read_index, read_shards
 from aeops.errors import InfrastructureError, as_ae_error
-from aeops.files import file_sha256, read_json, write_npy, write_parquet, written_aside
+from aeops.files import atomic_folder, file_sha256, read_json
 from aeops.kinds import image
 from aeops.recipe.sections import SplitSpec
 from aeops.stages.ingest import draw_split, write_shards
@@ -116,7 +117,7 @@ def test_an_unlabelled_source_has_no_labels(room: Room) -> None:
 
 
 def write_full_npy() -> None:
-    write_npy(Path("/dev/full"), (2, 1, 28, 28), np.dtype(np.uint8), [np.zeros((2, 1, 28, 28), np.uint8)])
+    write_npy_file(Path("/dev/full"), (2, 1, 28, 28), np.dtype(np.uint8), [np.zeros((2, 1, 28, 28), np.uint8)])
 
 
 def write_full_parquet() -> None:
@@ -132,7 +133,7 @@ def test_a_full_disk_is_told_as_such(write: Callable[[], None]) -> None:
 
 
 def write_half(place: Path) -> None:
-    with written_aside(place) as folder:
+    with atomic_folder(place) as folder:
         (folder / "dataset.json").write_text("{}")
         write_full_npy()
 

@@ -59,8 +59,8 @@ def test_ingest_holds_a_few_shards(large: Room) -> None:
 
 
 def test_validate_and_prepare_hold_a_few_shards_even_where_all_is_set_aside(large: Room) -> None:
+    from aeops.data.array_files import write_npy_file
     from aeops.data.dataset import read_index
-    from aeops.files import write_npy
     from aeops.stages.validate import write_accepted
 
     folder = lay_dataset(large, large.root / "incoming")
@@ -69,7 +69,7 @@ def test_validate_and_prepare_hold_a_few_shards_even_where_all_is_set_aside(larg
     with held_at_most(MOST):
         write_accepted(index, folder, large.root / "built")
         write_quarantine(large.root / "quarantine", folder, index, {identity: ["bad"] for identity in index["id"]})
-        write_npy(large.root / "train.npy", (ROWS, 1, SIDE, SIDE), np.dtype(np.uint8), blocks(folder, index))
+        write_npy_file(large.root / "train.npy", (ROWS, 1, SIDE, SIDE), np.dtype(np.uint8), blocks(folder, index))
     for name in ("quarantine/samples.npy", "train.npy"):
         np.testing.assert_array_equal(np.load(large.root / name)[:, 0], np.load(large.root / "images.npy"))
 

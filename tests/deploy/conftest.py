@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from deployed import BIN, BUSY, Cluster, Servers, clean, started, wait_until_answers
 
-from aeops.machine.servers import free_port
+from aeops.machine.network import find_free_port
 
 PROGRAMS = ("initdb", "postgres", "psql", "createdb", "pg_dump", "pg_restore")
 
@@ -55,7 +55,7 @@ def secrets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def cluster(programs: Path, as_server: list[str], secrets: Path) -> Iterator[Cluster]:
-    port = free_port()
+    port = find_free_port()
     with tempfile.TemporaryDirectory(prefix="ae-postgres-") as name:  # pytest's folders are closed to other users
         folder, password = Path(name), Path(name) / "password"
         shutil.copy(secrets / "postgres-password", password)
@@ -74,7 +74,7 @@ def cluster(programs: Path, as_server: list[str], secrets: Path) -> Iterator[Clu
 @pytest.fixture(scope="module")
 def servers(cluster: Cluster, secrets: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     """Both servers are started first, and wait; then two migrations at once make everything they need."""
-    folder, mlflow, prefect = tmp_path_factory.mktemp("servers"), free_port(), free_port()
+    folder, mlflow, prefect = tmp_path_factory.mktemp("servers"), find_free_port(), find_free_port()
     database = {"AE_SECRETS": str(secrets), "AE_DATABASE_HOST": "127.0.0.1", "AE_DATABASE_PORT": str(cluster.port)}
     settings = clean(
         **database,

@@ -16,7 +16,7 @@ import pytest
 import yaml
 from checkout import ROOT
 
-from aeops.machine.quiet_environment import QUIET
+from aeops.machine.library_settings import FIXED_SETTINGS
 
 DEPLOY = ROOT / "deploy"
 BIN = DEPLOY / "bin"
@@ -174,7 +174,7 @@ def test_the_image_names_no_registry_and_holds_no_secret() -> None:
 
 def test_the_image_turns_off_telemetry_as_the_code_does() -> None:
     told = dict(pair.split("=", 1) for line in instructions() if line.startswith("ENV ") for pair in line.split()[1:])
-    assert {name: told.get(name) for name in QUIET} == QUIET
+    assert {name: told.get(name) for name in FIXED_SETTINGS} == FIXED_SETTINGS
 
 
 def test_the_images_own_lock_adds_to_the_projects_and_repeats_nothing() -> None:

@@ -24,7 +24,7 @@ from checkout import ROOT, Checkout, make_checkout, wait_for
 from deployed import BIN, BUSY, Cluster, Process, Servers, clean, started, wait_until_answers
 
 from ae_models.sums import bundle_sha256, write_sums
-from aeops.machine.servers import free_port
+from aeops.machine.network import find_free_port
 from aeops.project import Project
 from aeops.registry import ledger, promotion
 from aeops.registry.store import Store, open_store
@@ -216,7 +216,7 @@ def test_a_bundle_altered_where_the_server_keeps_it_is_told(servers: Servers, st
 def test_files_go_through_mlflow_to_an_object_store(servers: Servers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("moto.server", reason="no moto here (pip: moto[server]): nothing was tried on an object store")
     pytest.importorskip("boto3", reason="no boto3 here (deploy/requirements.lock): nothing was tried on an object store")
-    objects, port = free_port(), free_port()
+    objects, port = find_free_port(), find_free_port()
     settings = {"AE_ARTIFACTS": "s3://mlflow", "MLFLOW_S3_ENDPOINT_URL": f"http://127.0.0.1:{objects}"}
     where = {"AE_DATABASE_HOST": "127.0.0.1", "AE_DATABASE_PORT": str(servers.cluster.port), "AE_MLFLOW_PORT": str(port)}
     serve = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(objects)]
@@ -257,7 +257,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
 @pytest.fixture(scope="module")
 def worker(servers: Servers, checkout: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
     folder = tmp_path_factory.mktemp("worker-log")
-    port = free_port()
+    port = find_free_port()
     settings = {
         "AE_HEALTH_PORT": str(port),
         "PREFECT_HOME": str(folder / "prefect"),
@@ -320,7 +320,7 @@ def test_the_same_run_by_hand_finds_nothing_new(servers: Servers, trained: dict[
 def test_the_champion_is_served_to_who_has_the_password(
     servers: Servers, trained: dict[str, Any], checkout: Checkout, tmp_path: Path
 ) -> None:
-    port, home = free_port(), tmp_path / "state"
+    port, home = find_free_port(), tmp_path / "state"
     address = f"http://127.0.0.1:{port}"
     settings = {"AE_RECIPE": "small", "AE_SCORE_PORT": str(port), "AE_HOME": str(home), "TMPDIR": str(tmp_path)}
     environment = {name: value for name, value in servers.environment.items() if name != "PREFECT_API_URL"} | settings

@@ -19,7 +19,7 @@ from ae_models.sums import bundle_sha256
 from aeops.bundle.detector import Detector
 from aeops.errors import DataError, UsageError
 from aeops.gate.evidence import holdout_sha256, write_evidence
-from aeops.gate.rules import Evidence, judge
+from aeops.gate.rules import RuleInputs, evaluate_rules
 from aeops.recipe.gate_rules import Rule
 from aeops.recipe.reader import Recipe, read_recipe
 from aeops.stages.compare import Champion, compare
@@ -298,7 +298,7 @@ def test_the_gate_of_the_bundle_alone_leaves_the_registrys_rules_to_others(evalu
         "theirs": Rule(champion="error", margin=0.1),
         "logged": Rule(check="logged", milliseconds=5),
     }
-    assert [one.name for one in judge(rules, Evidence({"value": 2}, evaluated.bundle), "digits.yaml")] == ["mine"]
+    assert [one.name for one in evaluate_rules(rules, RuleInputs({"value": 2}, evaluated.bundle), "digits.yaml")] == ["mine"]
 
 
 # ---------------------------------------------------------------- the program

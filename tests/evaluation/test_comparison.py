@@ -13,15 +13,16 @@ from aeops.gate.comparison import (
     LEVEL,
     NOT_WORSE,
     WORSE,
-    Holdout,
-    Scored,
-    auroc_difference,
-    chance_of_luck,
-    compare,
-    error_difference,
-    holm,
-    overall,
-    questions,
+    ComparisonVerdict,
+    HoldoutSamples,
+    ModelScores,
+    combine_results,
+    compare_models,
+    correct_holm,
+    estimate_auroc_difference,
+    estimate_error_difference,
+    false_accept_probability,
+    plan_comparisons,
 )
 from aeops.recipe.gate_rules import Rule
 
@@ -48,7 +49,9 @@ def singles(n: int) -> np.ndarray:
     return np.arange(n)
 
 
-def samples(error_ratio: float, score_shift: float = 0.0, n: int = 400, noise: float = 0.1) -> tuple[Holdout, Scored, Scored]:
+def samples(
+    error_ratio: float, score_shift: float = 0.0, n: int = 400, noise: float = 0.1
+) -> tuple[HoldoutSamples, ModelScores, ModelScores]:
     """A holdout with four labels of normals and one novelty; the challenger's errors are `error_ratio` times the champion's."""
     rng = np.random.default_rng(7)
     label = np.arange(n) % 5
@@ -57,11 +60,11 @@ def samples(error_ratio: float, score_shift: float = 0.0, n: int = 400, noise: f
     challenger = champion * error_ratio * rng.lognormal(-(noise**2) / 2, noise, n)
     score = rng.normal(size=n) + 2 * novelty
     moved = score + score_shift * novelty + 0.1 * rng.normal(size=n)
-    return Holdout(novelty, label, singles(n)), Scored(champion, score), Scored(challenger, moved)
+    return HoldoutSamples(novelty, label, singles(n)), ModelScores(champion, score), ModelScores(challenger, moved)
 
 
-def judged(rules: dict[str, Rule], holdout: Holdout, champion: Scored, challenger: Scored):
-    return compare(questions(rules, holdout), holdout, champion, challenger)
+def judged(rules: dict[str, Rule], holdout: HoldoutSamples, champion: ModelScores, challenger: ModelScores):
+    return compare_models(plan_comparisons(rules, holdout), holdout, champion, challenger)
 
 
 # ---------------------------------------------------------------- AUROC
@@ -72,10 +75,10 @@ def test_the_auroc_difference_and_its_error_are_delongs_by_the_full_table_of_pai
     one, two, novelty = scores(1, digits=digits)
     psi = pairs(two, novelty) - pairs(one, novelty)
     variance = psi.mean(axis=1).var(ddof=1) / novelty.sum() + psi.mean(axis=0).var(ddof=1) / (~novelty).sum()
-    found = auroc_difference(one, two, novelty, singles(len(one)))
+    found = estimate_auroc_difference(one, two, novelty, singles(len(one)))
     assert found.value == pytest.approx(roc_auc_score(novelty, two) - roc_auc_score(novelty, one))
     assert found.value == pytest.approx(psi.mean())
-    assert found.error == pytest.approx(np.sqrt(variance))
+    assert found.standard_error == pytest.approx(np.sqrt(variance))
     assert found.champion == pytest.approx(roc_auc_score(novelty, one))
 
 
@@ -83,18 +86,18 @@ def test_the_error_of_the_auroc_difference_is_what_a_bootstrap_finds():
     one, two, novelty = scores(2)
     psi, rng = pairs(two, novelty) - pairs(one, novelty), np.random.default_rng(0)
     drawn = [psi[np.ix_(*(rng.integers(size, size=size) for size in psi.shape))].mean() for _ in range(1500)]
-    assert auroc_difference(one, two, novelty, singles(len(one))).error == pytest.approx(np.std(drawn), rel=0.1)
+    assert estimate_auroc_difference(one, two, novelty, singles(len(one))).standard_error == pytest.approx(np.std(drawn), rel=0.1)
 
 
 def test_copies_of_samples_in_one_group_are_no_more_evidence():
     one, two, novelty = scores(3)
     rows = np.repeat(singles(len(one)), 3)
-    single = auroc_difference(one, two, novelty, singles(len(one)))
-    copied = auroc_difference(one[rows], two[rows], novelty[rows], rows)
+    single = estimate_auroc_difference(one, two, novelty, singles(len(one)))
+    copied = estimate_auroc_difference(one[rows], two[rows], novelty[rows], rows)
     assert copied.value == pytest.approx(single.value)
-    assert copied.error == pytest.approx(single.error)
-    mistaken = auroc_difference(one[rows], two[rows], novelty[rows], singles(len(rows)))
-    assert mistaken.error < 0.7 * single.error
+    assert copied.standard_error == pytest.approx(single.standard_error)
+    mistaken = estimate_auroc_difference(one[rows], two[rows], novelty[rows], singles(len(rows)))
+    assert mistaken.standard_error < 0.7 * single.standard_error
 
 
 def test_a_group_of_novelty_and_normals_that_err_together_counts_their_covariance():
@@ -104,17 +107,17 @@ def test_a_group_of_novelty_and_normals_that_err_together_counts_their_covarianc
     common = np.repeat(rng.normal(size=60), 2)  # lifts the novelty and the normal of a group alike, which cancels in a rank
     score = common + 0.5 * novelty + 0.1 * rng.normal(size=120)
     other = np.random.default_rng(5).normal(size=120)
-    together, apart = (auroc_difference(other, score, novelty, codes) for codes in (group, singles(120)))
+    together, apart = (estimate_auroc_difference(other, score, novelty, codes) for codes in (group, singles(120)))
     psi = pairs(score, novelty) - pairs(other, novelty)
     drawn = [psi[np.ix_(chosen, chosen)].mean() for chosen in rng.integers(60, size=(1500, 60))]
-    assert together.error == pytest.approx(np.std(drawn), rel=0.12)
-    assert apart.error > 1.15 * together.error
+    assert together.standard_error == pytest.approx(np.std(drawn), rel=0.12)
+    assert apart.standard_error > 1.15 * together.standard_error
 
 
 def test_models_that_rank_alike_are_not_worse_for_sure():
     one, _, novelty = scores(6)
-    found = auroc_difference(one, 3 * one + 1, novelty, singles(len(one)))
-    assert (found.value, found.error) == (0, 0)
+    found = estimate_auroc_difference(one, 3 * one + 1, novelty, singles(len(one)))
+    assert (found.value, found.standard_error) == (0, 0)
     assert found.p_above(-0.01) == 0
     assert found.p_above(0.01) == 1
     assert found.interval(LEVEL) == (0, 0)
@@ -124,7 +127,7 @@ def test_a_ranking_without_a_fault_proves_no_more_than_its_pairs_can():
     rng = np.random.default_rng(8)
     novelty = np.repeat([False, True], [200, 50])
     one, two = (rng.random(250) + 2 * novelty for _ in range(2))
-    found = auroc_difference(one, two, novelty, singles(250))
+    found = estimate_auroc_difference(one, two, novelty, singles(250))
     assert found.value == 0
     assert found.p_above(-0.1) == pytest.approx(0.9**50)
     assert found.p_above(-0.01) == pytest.approx(0.99**50)
@@ -140,7 +143,7 @@ def test_a_ranking_without_a_fault_proves_no_more_than_its_pairs_can():
 
 def test_the_error_difference_is_a_share_of_the_champions_and_positive_where_less_is_wrong():
     champion, challenger = np.array([2.0, 4.0, 6.0] * 10), np.array([1.0, 2.0, 6.0] * 10)
-    found = error_difference(champion, challenger, singles(30), draws=500)
+    found = estimate_error_difference(champion, challenger, singles(30), draws=500)
     assert found.value == pytest.approx(1 - 9 / 12)
     assert (found.champion, found.challenger) == (4, 3)
 
@@ -152,9 +155,9 @@ def test_the_interval_of_the_error_difference_is_that_of_a_plain_bootstrap_where
     for _ in range(2000):
         rows = rng.integers(1000, size=1000)
         drawn.append(1 - challenger.error[rows].mean() / champion.error[rows].mean())
-    found = error_difference(champion.error, challenger.error, singles(1000), draws=4000)
-    assert found.error == pytest.approx(np.std(drawn), rel=0.08)
-    assert found.interval(0.05) == pytest.approx(np.quantile(drawn, [0.05, 0.95]), abs=0.3 * found.error)
+    found = estimate_error_difference(champion.error, challenger.error, singles(1000), draws=4000)
+    assert found.standard_error == pytest.approx(np.std(drawn), rel=0.08)
+    assert found.interval(0.05) == pytest.approx(np.quantile(drawn, [0.05, 0.95]), abs=0.3 * found.standard_error)
 
 
 def test_the_interval_holds_the_truth_as_often_as_it_says_though_errors_are_skewed_and_few():
@@ -163,7 +166,7 @@ def test_the_interval_holds_the_truth_as_often_as_it_says_though_errors_are_skew
     for _ in range(400):
         champion = rng.lognormal(0, 0.8, 30)
         challenger = champion * rng.lognormal(-0.125, 0.5, 30)  # of mean 1: the true difference is 0
-        low, high = error_difference(champion, challenger, singles(30), draws=400).interval(0.05)
+        low, high = estimate_error_difference(champion, challenger, singles(30), draws=400).interval(0.05)
         too_low += high < 0
         too_high += low > 0
     assert 400 * 0.02 <= too_low <= 400 * 0.1
@@ -173,18 +176,18 @@ def test_the_interval_holds_the_truth_as_often_as_it_says_though_errors_are_skew
 def test_copied_errors_in_one_group_are_no_more_evidence():
     _, champion, challenger = samples(0.9, noise=0.5)
     rows = np.repeat(singles(400), 4)
-    single = error_difference(champion.error, challenger.error, singles(400), draws=1000)
-    copied = error_difference(champion.error[rows], challenger.error[rows], rows, draws=1000)
-    assert copied.error == pytest.approx(single.error)
+    single = estimate_error_difference(champion.error, challenger.error, singles(400), draws=1000)
+    copied = estimate_error_difference(champion.error[rows], challenger.error[rows], rows, draws=1000)
+    assert copied.standard_error == pytest.approx(single.standard_error)
     assert copied.interval(LEVEL) == pytest.approx(single.interval(LEVEL))
 
 
 @pytest.mark.parametrize("factor", [1.0, 1 + 1e-12, 0.5])
 def test_errors_in_one_fixed_proportion_are_told_apart_without_noise(factor):
     champion = np.random.default_rng(0).lognormal(size=200)
-    found = error_difference(champion, factor * champion, singles(200), draws=400)
+    found = estimate_error_difference(champion, factor * champion, singles(200), draws=400)
     assert found.value == pytest.approx(1 - factor, abs=1e-9)
-    assert found.error == 0
+    assert found.standard_error == 0
     assert found.p_above(1 - factor - 0.01) == 0
     assert found.p_above(1 - factor + 0.01) == 1
     assert found.interval(0.025) == pytest.approx((1 - factor, 1 - factor), abs=1e-9)
@@ -194,7 +197,7 @@ def test_draws_that_tell_nothing_speak_against_every_claim():
     champion = np.zeros(30)
     champion[:2] = 1.0  # one draw in eight holds neither of them
     challenger = champion * np.array([0.1, 0.2] + [1.0] * 28)
-    found = error_difference(champion, challenger, singles(30), draws=2000)
+    found = estimate_error_difference(champion, challenger, singles(30), draws=2000)
     assert found.value == pytest.approx(0.85)
     assert found.p_above(-0.5) > 0.1
     assert not np.isfinite(found.interval(LEVEL)[0])
@@ -202,11 +205,11 @@ def test_draws_that_tell_nothing_speak_against_every_claim():
 
 def test_the_draws_are_the_same_each_time_and_in_blocks_of_any_size(monkeypatch):
     _, champion, challenger = samples(0.95)
-    whole = error_difference(champion.error, challenger.error, singles(400), draws=1000)
-    again = error_difference(champion.error, challenger.error, singles(400), draws=1000)
+    whole = estimate_error_difference(champion.error, challenger.error, singles(400), draws=1000)
+    again = estimate_error_difference(champion.error, challenger.error, singles(400), draws=1000)
     assert np.array_equal(whole.draws, again.draws)
-    monkeypatch.setattr(comparison, "DRAWN_AT_ONCE", 400 * 7)
-    small = error_difference(champion.error, challenger.error, singles(400), draws=1000)
+    monkeypatch.setattr(comparison, "MAX_DRAWN_NUMBERS", 400 * 7)
+    small = estimate_error_difference(champion.error, challenger.error, singles(400), draws=1000)
     assert small.draws == pytest.approx(whole.draws)
 
 
@@ -218,7 +221,7 @@ def test_the_draws_are_the_same_each_time_and_in_blocks_of_any_size(monkeypatch)
 )
 def test_errors_are_judged_by_where_their_difference_lies_beside_the_margin(ratio, noise, verdict):
     [found] = judged({"error": ERROR}, *samples(ratio, noise=noise))
-    assert found.verdict == verdict, found.says
+    assert found.verdict == verdict, found.message
     assert found.passed is (verdict in (BETTER, NOT_WORSE))
     low, high = found.interval
     assert low < found.difference < high
@@ -231,7 +234,7 @@ def test_scores_are_judged_by_where_the_difference_of_their_aurocs_lies(shift, v
     holdout, champion, challenger = samples(1.0, shift)
     lower = replace(champion, score=champion.score - 0.8 * holdout.novelty)  # leaves room above
     [found] = judged({"rank": AUROC}, holdout, lower, replace(challenger, score=challenger.score - 0.8 * holdout.novelty))
-    assert found.verdict == verdict, found.says
+    assert found.verdict == verdict, found.message
     assert (found.metric, found.slice) == ("auroc", "all")
 
 
@@ -239,25 +242,25 @@ def test_a_rule_that_needs_better_is_not_content_with_not_worse():
     holdout, champion, challenger = samples(1.0)
     [found] = judged({"gains": replace(ERROR, needs="better")}, holdout, champion, challenger)
     assert (found.verdict, found.passed) == (NOT_WORSE, False)
-    assert "better is needed" in found.says
-    assert overall([found]) == (NOT_WORSE, False, [found.says])
+    assert "better is needed" in found.message
+    assert combine_results([found]) == ComparisonVerdict(NOT_WORSE, False, [found.message])
 
 
 def test_a_sentence_names_the_rule_both_models_the_interval_and_the_margin():
     [found] = judged({"keeps_its_error": ERROR}, *samples(0.8))
-    assert found.says.startswith("keeps_its_error: error is ")
+    assert found.message.startswith("keeps_its_error: error is ")
     for text in (f"{found.champion:.4g}", f"{found.challenger:.4g}", f"{100 * found.difference:+.1f} %", "margin of 5.0 %"):
-        assert text in found.says
+        assert text in found.message
 
 
 def test_by_label_compares_the_normals_of_each_label_and_ranks_all_novelty_against_them():
     holdout, champion, challenger = samples(1.0)
     rules = {"error": replace(ERROR, by="label"), "rank": replace(AUROC, by="label")}
-    asked = questions(rules, holdout)
-    assert [question.slice for question in asked] == [f"label {label}" for label in range(4)] * 2
-    assert np.array_equal(asked[1].rows, holdout.label == 1)
-    assert np.array_equal(asked[5].rows, (holdout.label == 1) | holdout.novelty)
-    found = compare(asked, holdout, champion, challenger)
+    specs = plan_comparisons(rules, holdout)
+    assert [question.slice for question in specs] == [f"label {label}" for label in range(4)] * 2
+    assert np.array_equal(specs[1].rows, holdout.label == 1)
+    assert np.array_equal(specs[5].rows, (holdout.label == 1) | holdout.novelty)
+    found = compare_models(specs, holdout, champion, challenger)
     rows = holdout.label == 2
     assert found[2].difference == pytest.approx(1 - challenger.error[rows].mean() / champion.error[rows].mean())
     both = rows | holdout.novelty
@@ -270,15 +273,15 @@ def test_one_bad_label_is_found_though_the_whole_is_not_worse():
     found = judged({"all": ERROR, "each": replace(ERROR, by="label")}, holdout, champion, replace(challenger, error=error))
     assert found[0].verdict != WORSE
     assert [one.slice for one in found if one.verdict == WORSE] == ["label 3"]
-    verdict, accepted, reasons = overall(found)
-    assert (verdict, accepted) == (WORSE, False)
-    assert any("on label 3" in reason for reason in reasons)
+    decision = combine_results(found)
+    assert (decision.verdict, decision.accepted) == (WORSE, False)
+    assert any("on label 3" in reason for reason in decision.reasons)
 
 
 def test_holms_correction_is_that_of_a_worked_example():
-    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert holm([0.5, 0.9]) == [1.0, 1.0]
-    assert holm([]) == []
+    assert correct_holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert correct_holm([0.5, 0.9]) == [1.0, 1.0]
+    assert correct_holm([]) == []
 
 
 def test_more_comparisons_ask_for_more_evidence():
@@ -287,7 +290,7 @@ def test_more_comparisons_ask_for_more_evidence():
     among = judged(
         {"error": ERROR, **{f"more_{i}": replace(AUROC, margin=0.4) for i in range(20)}}, holdout, champion, challenger
     )[0]
-    assert among.p[BETTER] > 5 * alone.p[BETTER]
+    assert among.p_values[BETTER] > 5 * alone.p_values[BETTER]
     assert among.interval[0] < alone.interval[0]
     assert among.interval[1] > alone.interval[1]
 
@@ -295,17 +298,17 @@ def test_more_comparisons_ask_for_more_evidence():
 def test_a_hundred_comparisons_can_still_prove_something():
     holdout, champion, challenger = samples(0.5)
     found = judged({"error": ERROR, **{f"more_{i}": AUROC for i in range(99)}}, holdout, champion, challenger)
-    assert found[0].verdict == BETTER, found[0].says
+    assert found[0].verdict == BETTER, found[0].message
 
 
 def test_equal_models_on_many_slices_are_called_better_no_oftener_than_the_level_says():
     rng = np.random.default_rng(3)
-    holdout, wrong = Holdout(np.zeros(160, bool), np.repeat(np.arange(4), 40), singles(160)), 0
+    holdout, wrong = HoldoutSamples(np.zeros(160, bool), np.repeat(np.arange(4), 40), singles(160)), 0
     rules = {"each": Rule(champion="error", margin=1e-6, by="label")}
     for _ in range(100):
         champion = rng.lognormal(0, 0.6, 160)
         challenger = champion * rng.lognormal(-0.045, 0.3, 160)  # of mean 1: they are equal but for the samples
-        found = judged(rules, holdout, Scored(champion, champion), Scored(challenger, challenger))
+        found = judged(rules, holdout, ModelScores(champion, champion), ModelScores(challenger, challenger))
         wrong += any(one.verdict == BETTER for one in found)
     assert wrong <= 7  # 2.5 are meant; eight or more would come once in two hundred times
 
@@ -323,8 +326,14 @@ def test_equal_models_on_many_slices_are_called_better_no_oftener_than_the_level
 )
 def test_what_cannot_be_compared_is_not_called_equal(spoil, why):
     [found] = judged({"error": ERROR}, *spoil(*samples(1.0)))
-    assert (found.verdict, found.passed, found.difference, found.interval, found.p) == (CANNOT_TELL, False, None, None, None)
-    assert why in found.says
+    assert (found.verdict, found.passed, found.difference, found.interval, found.p_values) == (
+        CANNOT_TELL,
+        False,
+        None,
+        None,
+        None,
+    )
+    assert why in found.message
 
 
 def test_little_novelty_is_not_ranked():
@@ -332,7 +341,7 @@ def test_little_novelty_is_not_ranked():
     few = replace(holdout, novelty=holdout.novelty & (singles(400) < 50))
     [found] = judged({"rank": AUROC}, few, champion, challenger)
     assert found.verdict == CANNOT_TELL
-    assert "10 of novelty to compare on; 20 groups" in found.says
+    assert "10 of novelty to compare on; 20 groups" in found.message
 
 
 def test_a_rule_by_label_without_labels_does_not_pass():
@@ -354,15 +363,15 @@ def test_a_rule_by_label_without_labels_does_not_pass():
 def test_the_gravest_comparison_decides_and_tells_why(verdicts, whole):
     [one] = judged({"error": ERROR}, *samples(1.0))
     found = [
-        replace(one, verdict=verdict, passed=verdict in (BETTER, NOT_WORSE), says=f"{place} {verdict}")
+        replace(one, verdict=verdict, passed=verdict in (BETTER, NOT_WORSE), message=f"{place} {verdict}")
         for place, verdict in enumerate(verdicts)
     ]
-    verdict, accepted, reasons = overall(found)
-    assert (verdict, accepted) == (whole, whole in (BETTER, NOT_WORSE))
-    assert reasons
-    assert all(whole in reason or not accepted for reason in reasons)
+    decision = combine_results(found)
+    assert (decision.verdict, decision.accepted) == (whole, whole in (BETTER, NOT_WORSE))
+    assert decision.reasons
+    assert all(whole in reason or not decision.accepted for reason in decision.reasons)
 
 
 def test_a_holdout_is_worn_from_the_28th_candidate_on():
-    assert chance_of_luck(1) == pytest.approx(LEVEL)
-    assert chance_of_luck(27) < comparison.WORN < chance_of_luck(28)
+    assert false_accept_probability(1) == pytest.approx(LEVEL)
+    assert false_accept_probability(27) < comparison.REUSE_LIMIT < false_accept_probability(28)

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from aeops.errors import UsageError
-from aeops.gate.rules import Evidence, flat, judge, verdict
+from aeops.gate.flattening import flatten
+from aeops.gate.rules import RuleInputs, build_verdict, evaluate_rules
 from aeops.recipe.gate_rules import Rule
 from aeops.stages.gate import gate
 
@@ -22,7 +23,7 @@ METRICS = {
 
 
 def outcome(rule: Rule, metrics: dict = METRICS, bundle: Path = Path()):
-    [found] = judge({"rule": rule}, Evidence(flat(metrics), bundle), "recipes/digits.yaml")
+    [found] = evaluate_rules({"rule": rule}, RuleInputs(flatten(metrics), bundle), "recipes/digits.yaml")
     return found
 
 
@@ -68,7 +69,7 @@ def test_every_unknown_metric_is_named_at_once_with_its_near_match():
         "promise": Rule(interval="false_alarms.intervl_with_calibration", covers="false_alarms.request"),
     }
     with pytest.raises(UsageError) as error:
-        judge(rules, Evidence(flat(METRICS), Path()), "recipes/digits.yaml")
+        evaluate_rules(rules, RuleInputs(flatten(METRICS), Path()), "recipes/digits.yaml")
     lines = str(error.value).splitlines()
     assert len(lines) == 4
     assert lines[0].startswith("recipes/digits.yaml: gate.floor.metric: no metric 'detection.modle.auroc' in metrics.json")
@@ -78,7 +79,7 @@ def test_every_unknown_metric_is_named_at_once_with_its_near_match():
 
 def test_a_bundle_is_served_by_a_fresh_process_without_torch(evaluated):
     found = outcome(Rule(check="served"), bundle=evaluated.bundle)
-    assert found.passed, found.says
+    assert found.passed, found.message
 
 
 def test_an_altered_bundle_is_not_served_and_the_reason_says_which_file(evaluated, tmp_path):
@@ -86,7 +87,7 @@ def test_an_altered_bundle_is_not_served_and_the_reason_says_which_file(evaluate
     (tmp_path / "bundle" / "model.onnx").write_bytes(b"something else")
     found = outcome(Rule(check="served"), bundle=tmp_path / "bundle")
     assert not found.passed
-    assert "model.onnx was altered" in found.says
+    assert "model.onnx was altered" in found.message
 
 
 def test_a_model_that_onnxruntime_cannot_read_is_refused_and_not_a_crash(evaluated, writers, tmp_path):
@@ -95,7 +96,7 @@ def test_a_model_that_onnxruntime_cannot_read_is_refused_and_not_a_crash(evaluat
     writers.sums(tmp_path / "bundle")
     found = outcome(Rule(check="served"), bundle=tmp_path / "bundle")
     assert not found.passed
-    assert "fails: " in found.says
+    assert "fails: " in found.message
 
 
 def test_a_bundle_whose_answers_are_no_numbers_is_refused(evaluated, writers, tmp_path):
@@ -104,7 +105,7 @@ def test_a_bundle_whose_answers_are_no_numbers_is_refused(evaluated, writers, tm
     writers.sums(tmp_path / "bundle")
     found = outcome(Rule(check="served"), bundle=tmp_path / "bundle")
     assert not found.passed
-    assert "nan" in found.says
+    assert "nan" in found.message
 
 
 def test_a_refusal_tells_every_reason_and_judges_every_rule():
@@ -113,7 +114,7 @@ def test_a_refusal_tells_every_reason_and_judges_every_rule():
         "fine": Rule(metric="detection.model.auroc", at_least=0.5),
         "undefined": Rule(metric="detection.knn.auroc", at_least=0.5),
     }
-    found = verdict("digits", judge(rules, Evidence(flat(METRICS), Path()), "digits.yaml"), {})
+    found = build_verdict("digits", evaluate_rules(rules, RuleInputs(flatten(METRICS), Path()), "digits.yaml"), {})
     assert found["verdict"] == "refused"
     assert [rule["passed"] for rule in found["rules"]] == [False, True, False]
     assert found["reasons"] == [

@@ -75,7 +75,9 @@ def test_an_mlflow_that_does_not_answer_is_a_fault(project: Project, monkeypatch
 
 
 def test_a_run_going_on_is_told_and_is_no_fault(project: Project) -> None:
-    script = "from aeops import health, project; print(health.check_lock(project.find_project()))"
+    script = (
+        "from aeops import project; from aeops.cli import health_checks; print(health_checks.check_lock(project.find_project()))"
+    )
     with run_lock(project, "ae run small"):
         asked = Checkout(project.root).python(script)
     assert "level='note'" in asked

@@ -118,9 +118,9 @@ def test_the_tree_in_the_readme_names_what_is_there() -> None:
 
 
 def test_telemetry_of_every_library_is_off() -> None:
-    from aeops.machine.quiet_environment import quiet_environment
+    from aeops.machine.library_settings import configure_libraries
 
-    settings = quiet_environment()
+    settings = configure_libraries()
     assert settings["MLFLOW_DISABLE_TELEMETRY"] == "true"
     assert settings["DO_NOT_TRACK"] == "true"
     assert settings["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"

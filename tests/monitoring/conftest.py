@@ -56,8 +56,8 @@ def project(reference: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     made = make_project(tmp_path / "project")
     decision = ledger.Decision("promotion", "digits", "1", who="a test", why="needs a champion", to_version="1")
     ledger.append_entry(made, decision)
-    paths.folder(made, "digits").mkdir(parents=True)
-    shutil.copy(reference, paths.folder(made, "digits") / "reference-1.parquet")
+    paths.monitoring_folder(made, "digits").mkdir(parents=True)
+    shutil.copy(reference, paths.monitoring_folder(made, "digits") / "reference-1.parquet")
     return made
 
 

@@ -66,7 +66,7 @@ def test_ranks_among_calibration_values_follow_the_urn_whatever_the_distribution
 
 
 @pytest.mark.parametrize(("gaps", "alternative"), [(GAPS, any_change(GAPS)), (np.array([18.0, 2.0]), more_than(0.1))])
-def test_the_expected_next_evidence_is_the_present_one(gaps: np.ndarray, alternative: eprocess.Alternative) -> None:
+def test_the_expected_next_evidence_is_the_present_one(gaps: np.ndarray, alternative: eprocess.LogAlternative) -> None:
     """The martingale, exactly: all ways in which a day of two samples can follow three days, weighted by the urn."""
     bins, past = len(gaps), np.array([[1, 2, 0], [0, 0, 1], [3, 0, 2]])[:, : len(gaps)]
     now = math.exp(log_evidence(past, gaps, alternative)[-1])
@@ -83,7 +83,7 @@ def test_the_evidence_is_the_mixture_over_the_day_on_which_a_change_begins() -> 
     expected = 1 / 4  # of the days that have not begun
     for first in range(3):
         before, after = past[:first].sum(axis=0), past[first:].sum(axis=0)
-        p1 = np.mean([math.exp(log_polya(after, spread * 3 * GAPS / GAPS.sum())) for spread in eprocess.SPREADS])
+        p1 = np.mean([math.exp(log_polya(after, spread * 3 * GAPS / GAPS.sum())) for spread in eprocess.PRIOR_WEIGHTS])
         p0 = math.exp(log_polya(after, GAPS + before))
         expected += p1 / p0 / ((first + 1) * (first + 2))
     assert math.exp(log_evidence(past, GAPS, any_change(GAPS))[-1]) == pytest.approx(expected, rel=1e-12)
@@ -110,7 +110,7 @@ def test_tails_far_below_the_smallest_float_are_told() -> None:
     for a, b, x in ((2.0, 900.0, 0.02), (50.0, 5000.0, 0.02), (3.0, 40.0, 0.5)):
         expected = beta.logsf(x, a, b)
         assert log_upper_tail(np.array(a), np.array(b), x) == pytest.approx(expected, rel=1e-10)
-        assert eprocess.log_deep_tail(np.array([a]), np.array([b]), x)[0] == pytest.approx(expected, rel=1e-10)
+        assert eprocess._log_tiny_tail(np.array([a]), np.array([b]), x)[0] == pytest.approx(expected, rel=1e-10)
     deep = log_upper_tail(np.array([100.0, 101.0]), np.array([1e6, 1e6]), 0.02)
     assert np.isfinite(deep).all()
     assert deep[0] < -15_000
@@ -136,7 +136,7 @@ def test_large_counts_and_small_ones_go_by_the_same_formula(monkeypatch: pytest.
     counts = np.random.default_rng(1).integers(0, 3000, (4, 10))
     weights = np.linspace(0.5, 30, 10)
     kept = log_polya(counts, weights)
-    monkeypatch.setattr(eprocess, "LARGEST_KEPT", 1)
+    monkeypatch.setattr(eprocess, "MAX_TABLE_COUNT", 1)
     np.testing.assert_allclose(log_polya(counts, weights), kept, rtol=1e-12)
 
 

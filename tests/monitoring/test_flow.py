@@ -17,7 +17,8 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from watching import ROOT, on_day, promotion_of
 
 from aeops.files import read_json
-from aeops.machine.servers import TEMPORARY, free_port, server_command, stop, wait_until_healthy
+from aeops.machine.network import find_free_port
+from aeops.machine.servers import TEMPORARY_SERVER, prefect_server_command, stop_server, wait_until_healthy
 from aeops.monitoring import paths, retrains
 from aeops.project import Project
 from aeops.recipe.reader import Recipe
@@ -30,16 +31,16 @@ NAME = "retrain-digits"
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The API address of a Prefect server with a database of its own, as a run by hand starts it."""
-    port, home = free_port(), tmp_path_factory.mktemp("prefect")
+    port, home = find_free_port(), tmp_path_factory.mktemp("prefect")
     settings = {"PREFECT_HOME": str(home), "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "true"}
-    child = subprocess.Popen(server_command(port), env=os.environ | TEMPORARY | settings, cwd=home)
+    child = subprocess.Popen(prefect_server_command(port), env=os.environ | TEMPORARY_SERVER | settings, cwd=home)
     address = f"http://127.0.0.1:{port}/api"
     try:
         wait_until_healthy(child, f"{address}/health")
         with temporary_settings({PREFECT_API_URL: address}):
             yield address
     finally:
-        stop(child)
+        stop_server(child)
 
 
 @pytest.fixture
@@ -88,7 +89,7 @@ def found() -> dict[str, Any]:
 
 
 def settled(project: Project, recipe: Recipe, now: datetime) -> dict[str, Any]:
-    paths.folder(project, "digits").mkdir(parents=True, exist_ok=True)
+    paths.monitoring_folder(project, "digits").mkdir(parents=True, exist_ok=True)
     verdict = found()
     flow.apply_decision(project, recipe, verdict, now)
     return dict(verdict["decision"])
@@ -109,7 +110,7 @@ def test_the_flow_looks_and_starts_the_retrain_of_a_stale_champion(stale: Projec
     done = python(stale, server, script, day(stale, 91).isoformat())
     assert done.returncode == 0, done.stdout + done.stderr
     verdict = read_json(paths.verdict_file(stale, "digits"))
-    [line] = retrains.read(stale, "digits")
+    [line] = retrains.read_retrains(stale, "digits")
     [run] = runs_of(deployed)
     assert (line.id, line.flow_run) == (run.idempotency_key, str(run.id))
     assert (verdict["decision"]["id"], verdict["decision"]["flow_run"]) == (line.id, line.flow_run)
@@ -130,7 +131,7 @@ def test_where_there_is_no_deployment_it_says_what_to_type_and_spends_no_budget(
     decision = settled(stale, recipe, day(stale, 91))
     assert "no deployment training/retrain-digits to start: type `ae run digits`" in decision["why"][-1]
     assert decision["flow_run"] is None
-    assert retrains.read(stale, "digits") == []
+    assert retrains.read_retrains(stale, "digits") == []
 
 
 def test_a_second_look_starts_no_second_retrain_before_the_cooldown_ends(stale: Project, recipe: Recipe, deployed: UUID) -> None:
@@ -161,12 +162,12 @@ KILLED = (
 def test_a_kill_between_the_line_and_the_retrain_starts_it_neither_twice_nor_never(
     event: str, started: int, stale: Project, recipe: Recipe, deployed: UUID, server: str
 ) -> None:
-    folder = paths.folder(stale, "digits")
+    folder = paths.monitoring_folder(stale, "digits")
     folder.mkdir(parents=True)
     arguments = [event, day(stale, 91).isoformat(), json.dumps(found()), str(paths.retrains_file(stale, "digits"))]
     done = python(stale, server, KILLED, *arguments)
     assert done.returncode == -9, done.stdout + done.stderr
-    left = retrains.unfinished(retrains.read(stale, "digits"))
+    left = retrains.find_unfinished_retrain(retrains.read_retrains(stale, "digits"))
     assert left is not None
     assert len(runs_of(deployed)) == started
 

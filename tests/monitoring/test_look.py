@@ -15,7 +15,7 @@ from watching import on_day, promotion_of, scoring
 
 from aeops.cli import monitor
 from aeops.monitoring import history, paths, retrains
-from aeops.monitoring.check import look
+from aeops.monitoring.check import run_check
 from aeops.project import Project
 from aeops.recipe.reader import Recipe
 from aeops.registry.store import open_store
@@ -27,13 +27,13 @@ pytestmark = pytest.mark.timeout(900)  # seconds: a registry is made and Evident
 def looked(registered: Project, linear_bundle: Path, digits: np.ndarray, recipe: Recipe) -> Project:
     """Looked at before anything was scored, and after twelve days that are dark from the ninth, with a retrain on the second."""
     promoted, score = promotion_of(registered), scoring(registered, linear_bundle)
-    look(registered, recipe, promoted + timedelta(minutes=1))
+    run_check(registered, recipe, promoted + timedelta(minutes=1))
     for day in range(1, 13):
         shown = digits[1200 + 60 * day : 1260 + 60 * day]
         score(day, (shown * (0.6 if day > 8 else 1)).astype(np.uint8), channel="batch")
-    begun = retrains.begin(registered, "digits", on_day(promoted, 2), "1", ("codes",))
-    retrains.finish(registered, "digits", begun, "0a1b2c")
-    look(registered, recipe, on_day(promoted, 13))
+    begun = retrains.begin_retrain(registered, "digits", on_day(promoted, 2), "1", ("codes",))
+    retrains.finish_retrain(registered, "digits", begun, "0a1b2c")
+    run_check(registered, recipe, on_day(promoted, 13))
     return registered
 
 
@@ -48,7 +48,7 @@ def test_a_look_writes_its_verdict_history_pages_and_what_it_decided(looked: Pro
     assert found["decision"]["retrain"]
     assert set(found["decision"]["signals"]) == alarms
     assert found["drift"]["rows"] == 7 * 60
-    table = history.read(paths.history_file(looked, "digits"))
+    table = history.read_history(paths.history_file(looked, "digits"))
     assert table.num_rows == 2 * 6
     assert table["verdict"].to_pylist()[:6] == [*["unknown"] * 4, "quiet", "unknown"]
 
@@ -89,7 +89,7 @@ def test_what_was_found_lies_with_the_champions_run_once_however_often_one_looks
 def test_the_reference_is_fetched_once(looked: Project, recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where nothing is new, a look asks MLflow for nothing."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # where nothing answers
-    assert look(looked, recipe, on_day(promotion_of(looked), 14))["drift"] == read(looked)["drift"]
+    assert run_check(looked, recipe, on_day(promotion_of(looked), 14))["drift"] == read(looked)["drift"]
 
 
 def test_a_champion_that_was_registered_without_a_reference_is_unknown(
@@ -101,7 +101,7 @@ def test_a_champion_that_was_registered_without_a_reference_is_unknown(
     store = open_store(bare)
     run = store.start_run("digits", {}, {}, {"dataset": "digits", "content_sha256": "c" * 64})
     store.set_tags("digits", "1", {"run_id": run})
-    found = look(bare, recipe, on_day(promotion_of(bare), 1))
+    found = run_check(bare, recipe, on_day(promotion_of(bare), 1))
     assert [one["verdict"] for one in found["signals"][:4]] == ["unknown"] * 4
     assert "registered without a reference" in found["signals"][0]["says"]
     assert found["drift"] is None
@@ -131,8 +131,8 @@ def test_evidently_writes_nothing_to_the_home_folder_and_reaches_no_host(referen
         "import sys\nfrom pathlib import Path\nreached = []\n"
         "watched = ('socket.connect', 'socket.getaddrinfo')\n"
         "sys.addaudithook(lambda event, _: reached.append(event) if event in watched else None)\n"
-        "from aeops.monitoring.drift import draw\n"
-        "draw(Path(sys.argv[1]), Path(sys.argv[1]), Path(sys.argv[2]))\nprint(reached)\n"
+        "from aeops.monitoring.drift import draw_report\n"
+        "draw_report(Path(sys.argv[1]), Path(sys.argv[1]), Path(sys.argv[2]))\nprint(reached)\n"
     )
     environment = {name: value for name, value in os.environ.items() if not name.startswith("XDG") and name != "DO_NOT_TRACK"}
     command = [sys.executable, "-c", script, str(reference), str(tmp_path / "drift.html")]

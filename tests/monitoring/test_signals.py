@@ -12,9 +12,9 @@ import pytest
 from aeops.bundle.detector import Detector
 from aeops.evaluation.reference import Reference, read_reference, write_reference
 from aeops.monitoring import history, paths
-from aeops.monitoring.check import look
-from aeops.monitoring.check_steps import judged
-from aeops.monitoring.daily_counts import Reign
+from aeops.monitoring.champion_period import ChampionPeriod
+from aeops.monitoring.check import run_check
+from aeops.monitoring.check_steps import evaluate_signals
 from aeops.monitoring.signals import Signal
 from aeops.predictions import prediction_store
 from aeops.predictions.arrow_rows import build_rows
@@ -30,8 +30,8 @@ TESTS = ("alarm_rate", "scores", "codes", "inputs")
 def signals(project: Project, recipe: Recipe, now: datetime, since: datetime | None = None) -> dict[str, Signal]:
     move = ledger.last_move(ledger.read_entries(project, "digits"))
     assert move is not None
-    reign = Reign("1", move.time, since or move.moment)
-    return {one.name: one for one in judged(project, recipe, reign, now).signals}
+    period = ChampionPeriod("1", move.time, since or move.moment)
+    return {one.name: one for one in evaluate_signals(project, recipe, period, now).signals}
 
 
 def verdicts(found: dict[str, Signal]) -> list[str]:
@@ -54,7 +54,7 @@ def test_digits_like_those_of_the_calibration_are_quiet(project: Project, recipe
     found = signals(project, recipe, at(31))
     assert verdicts(found) == ["quiet"] * 4
     assert all(found[name].samples == 30 * 80 for name in TESTS)
-    assert found["alarm_rate"].says.startswith(f"{flagged(project)} of 2,400 samples flagged")
+    assert found["alarm_rate"].message.startswith(f"{flagged(project)} of 2,400 samples flagged")
     assert (found["stale"].verdict, found["volume"].verdict) == ("quiet", "quiet")
 
 
@@ -75,8 +75,8 @@ def test_darker_digits_alarm_within_a_day_or_two_by_scores_codes_and_inputs(
         since = found[name].since
         assert since is not None
         assert since >= first.isoformat()
-        assert f"an alarm since {since}" in found[name].says
-    assert "lie among the lowest" in found["scores"].says
+        assert f"an alarm since {since}" in found[name].message
+    assert "lie among the lowest" in found["scores"].message
 
 
 @pytest.mark.usefixtures("usual")
@@ -90,7 +90,7 @@ def test_more_flagged_than_promised_alarms_by_its_rate(
         score(day, shown)
     found = signals(project, recipe, at(33))
     assert found["alarm_rate"].verdict == "alarm"
-    assert "where 4.98 % is promised" in found["alarm_rate"].says
+    assert "where 4.98 % is promised" in found["alarm_rate"].message
 
 
 @pytest.mark.usefixtures("usual")
@@ -118,12 +118,12 @@ def test_without_data_or_reference_each_test_is_unknown_and_says_why(
 ) -> None:
     found = signals(project, recipe, at(2))
     assert verdicts(found) == ["unknown"] * 4
-    assert "nothing scored since the promotion" in found["scores"].says
-    reign = Reign("1", "", at(0))
-    place = paths.folder(project, "digits") / "reference-1.parquet"
+    assert "nothing scored since the promotion" in found["scores"].message
+    period = ChampionPeriod("1", "", at(0))
+    place = paths.monitoring_folder(project, "digits") / "reference-1.parquet"
     pq.write_table(pq.read_table(place).slice(0, 0), place)
-    few = {one.name: one for one in judged(project, recipe, reign, at(2)).signals}
-    assert "0 calibration samples are too few" in few["codes"].says
+    few = {one.name: one for one in evaluate_signals(project, recipe, period, at(2)).signals}
+    assert "0 calibration samples are too few" in few["codes"].message
 
 
 def test_predictions_of_older_form_leave_codes_and_inputs_unknown(
@@ -135,7 +135,7 @@ def test_predictions_of_older_form_leave_codes_and_inputs_unknown(
     pq.write_table(table, file)
     found = signals(project, recipe, at(2))
     assert verdicts(found) == ["quiet", "quiet", "unknown", "unknown"]
-    assert "none of 50 predictions holds what this signal looks at" in found["inputs"].says
+    assert "none of 50 predictions holds what this signal looks at" in found["inputs"].message
 
 
 def test_one_sample_is_enough_to_begin_with_and_too_few_for_an_alarm(
@@ -149,7 +149,7 @@ def test_a_champion_is_stale_after_its_days(project: Project, recipe: Recipe, at
     assert signals(project, recipe, at(89))["stale"].verdict == "quiet"
     found = signals(project, recipe, at(91))["stale"]
     assert found.verdict == "alarm"
-    assert "90 are allowed" in found.says
+    assert "90 are allowed" in found.message
 
 
 def test_volume_judges_the_last_whole_day_and_silence(
@@ -159,7 +159,7 @@ def test_volume_judges_the_last_whole_day_and_silence(
 
     def volume(day: int) -> tuple[str, str]:
         found = signals(project, bounds, at(day))["volume"]
-        return found.verdict, found.says
+        return found.verdict, found.message
 
     assert volume(1) == ("unknown", "no sample scored in 3 whole days, nor watched for so long")
     assert volume(3) == ("alarm", "0 samples on the last whole day; at least 10 are usual")
@@ -182,21 +182,31 @@ def test_an_alarm_stays_while_the_champion_does_and_not_with_another_one(
     name = ledger.last_move(ledger.read_entries(project, "digits"))
     assert name is not None
     seen = Signal(
-        "scores", "alarm", "changed", samples=50, e_value=2.0, highest=5000.0, log10_e=0.3, level=0.001, since="2026-01-01"
+        "scores",
+        "alarm",
+        "changed",
+        samples=50,
+        e_value=2.0,
+        highest_e_value=5000.0,
+        log10_e=0.3,
+        level=0.001,
+        since="2026-01-01",
     )
-    history.add(paths.history_file(project, "digits"), at(1), "digits", "1", name.time, [seen])
-    assert "no longer there" in signals(project, recipe, at(2))["scores"].says
+    history.append_check(
+        paths.history_file(project, "digits"), at(1), "digits", ChampionPeriod("1", name.time, name.moment), [seen]
+    )
+    assert "no longer there" in signals(project, recipe, at(2))["scores"].message
     score(1, normal[:50])
     assert signals(project, recipe, at(2))["scores"].since == "2026-01-01"
     stricter = replace(recipe, monitor=replace(recipe.monitor, level=0.0001))
     assert signals(project, stricter, at(2))["scores"].verdict == "quiet"
-    other = Reign("1", (promoted + timedelta(seconds=1)).isoformat(), promoted)
-    again = {one.name: one for one in judged(project, recipe, other, at(2)).signals}
+    other = ChampionPeriod("1", (promoted + timedelta(seconds=1)).isoformat(), promoted)
+    again = {one.name: one for one in evaluate_signals(project, recipe, other, at(2)).signals}
     assert again["scores"].verdict == "quiet"
 
 
 def test_a_recipe_without_a_champion_is_told_so_at_once(recipe: Recipe, tmp_path: Path, at: Callable[[int], datetime]) -> None:
-    found = look(Project(root=tmp_path, home=tmp_path / ".ae"), recipe, at(0))
+    found = run_check(Project(root=tmp_path, home=tmp_path / ".ae"), recipe, at(0))
     assert found["version"] is None
     assert {one["verdict"] for one in found["signals"]} == {"unknown"}
     assert "ae run digits" in found["decision"]["why"][0]

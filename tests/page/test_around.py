@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from aeops.errors import InfrastructureError
-from aeops.machine.process_identity import mark_of
+from aeops.machine.process_identity import start_id_of
 from aeops.machine.servers import prefect_server
 from aeops.page.background_query import Answer, Kept
 from aeops.page.stack_status import basic, plans, services
@@ -63,7 +63,7 @@ def note(project: Project, name: str, **facts: object) -> None:
 
 
 def test_each_service_is_up_silent_or_down_by_its_process_and_its_answer(empty: Project, well: str) -> None:
-    mine = {"pid": os.getpid(), "mark": mark_of(os.getpid())}
+    mine = {"pid": os.getpid(), "mark": start_id_of(os.getpid())}
     note(empty, "score-digits", address=well, health=f"{well}/healthz", **mine)
     note(empty, "mlflow", address="http://127.0.0.1:9", health="http://127.0.0.1:9/health", **mine)
     note(empty, "prefect", address=well, health=f"{well}/health", pid=os.getpid(), mark="another start")

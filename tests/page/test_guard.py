@@ -7,8 +7,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from aeops.errors import UsageError
+from aeops.machine.passwords import server_password
 from aeops.page.app import build_app
-from aeops.page.request_guard import password_of
 from aeops.project import Project
 
 
@@ -54,11 +54,11 @@ def test_a_header_that_is_no_base64_is_refused(empty: Project) -> None:
 def test_another_host_needs_a_password_file(tmp_path: Path) -> None:
     file = tmp_path / "password"
     with pytest.raises(UsageError, match="--password-file"):
-        password_of("0.0.0.0", None)
+        server_password("0.0.0.0", None)
     file.write_text("secret\n")
     file.chmod(0o600)
-    assert password_of("0.0.0.0", file) == "secret"
-    assert password_of("127.0.0.1", None) is None
+    assert server_password("0.0.0.0", file) == "secret"
+    assert server_password("127.0.0.1", None) is None
     file.chmod(0o644)
     with pytest.raises(UsageError, match="chmod 600"):
-        password_of("0.0.0.0", file)
+        server_password("0.0.0.0", file)

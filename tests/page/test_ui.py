@@ -12,7 +12,7 @@ import httpx
 import pytest
 from checkout import Checkout, wait_for
 
-from aeops.machine.process_identity import mark_of
+from aeops.machine.process_identity import start_id_of
 
 from .conftest import Served, write
 
@@ -66,7 +66,7 @@ def is_up(address: str) -> bool:
 
 
 def test_where_the_stack_serves_the_page_its_address_is_printed_and_nothing_is_started(empty: Checkout, served: Served) -> None:
-    mine = {"name": "page", "pid": os.getpid(), "mark": mark_of(os.getpid())}
+    mine = {"name": "page", "pid": os.getpid(), "mark": start_id_of(os.getpid())}
     where = {"address": served.address, "health": f"{served.address}/healthz"}
     write(empty.home / "services" / "page.json", json.dumps(mine | where))
     done = empty.ae("ui")

@@ -13,8 +13,9 @@ import psutil
 import pytest
 from checkout import Checkout, wait_for
 
-from aeops.machine.quiet_environment import quiet_environment
-from aeops.machine.servers import answers, free_port
+from aeops.machine.library_settings import configure_libraries
+from aeops.machine.network import find_free_port
+from aeops.machine.servers import is_healthy
 
 
 def kinds(done: subprocess.CompletedProcess[str]) -> str:
@@ -128,7 +129,7 @@ def test_a_run_killed_while_training_leaves_no_process_and_the_next_ends_in_the_
 def test_mlflow_gone_in_the_middle_is_told_and_the_same_command_goes_on_later(
     bare: Checkout, stopping: list[subprocess.Popen[bytes]], tmp_path: Path
 ) -> None:
-    address = f"http://127.0.0.1:{(port := free_port())}"
+    address = f"http://127.0.0.1:{(port := find_free_port())}"
     server = start_mlflow(tmp_path, port)
     stopping.append(server)
     running = bare.start("run", "small", MLFLOW_TRACKING_URI=address)
@@ -148,12 +149,12 @@ def test_mlflow_gone_in_the_middle_is_told_and_the_same_command_goes_on_later(
 
 def start_mlflow(folder: Path, port: int) -> subprocess.Popen[bytes]:
     place = f"sqlite:///{folder}/server.db"
-    environment = os.environ | quiet_environment()
+    environment = os.environ | configure_libraries()
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     command += ["--backend-store-uri", place, "--artifacts-destination", str(folder / "files")]
     child = subprocess.Popen(
         command, env=environment, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
 
-    wait_for(lambda: answers(f"http://127.0.0.1:{port}/health"))
+    wait_for(lambda: is_healthy(f"http://127.0.0.1:{port}/health"))
     return child

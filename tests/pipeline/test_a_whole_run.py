@@ -15,7 +15,8 @@ import pytest
 import yaml
 from checkout import EPOCHS, ROOT, Checkout, wait_for
 
-from aeops.machine.servers import answers, free_port
+from aeops.machine.network import find_free_port
+from aeops.machine.servers import is_healthy
 
 
 def rows(database: Path, query: str) -> list[tuple[object, ...]]:
@@ -143,9 +144,9 @@ def test_the_champion_scores_a_file(ran: Checkout) -> None:
 
 
 def test_ae_ui_shows_the_run_that_was(ran: Checkout, stopping: list[subprocess.Popen[bytes]]) -> None:
-    port = str(free_port())
+    port = str(find_free_port())
     stopping.append(ran.start("ui", "--port", port))
-    wait_for(lambda: answers(f"http://127.0.0.1:{port}/healthz"))
+    wait_for(lambda: is_healthy(f"http://127.0.0.1:{port}/healthz"))
 
     def shown(path: str) -> str:
         with urlopen(f"http://127.0.0.1:{port}{path}", timeout=60) as answer:
@@ -164,11 +165,11 @@ def test_the_champion_answers_on_both_servers_with_the_same_scores(
     ran: Checkout, stopping: list[subprocess.Popen[bytes]]
 ) -> None:
     image = np.load(ran.root / "inbox" / "images.npy")[:2].astype(float).tolist()
-    ours, theirs = free_port(), free_port()
+    ours, theirs = find_free_port(), find_free_port()
     stopping.append(ran.start("serve", "small", "--port", str(ours)))
     stopping.append(serve_as_the_readme_says(ran, theirs))
-    wait_for(lambda: answers(f"http://127.0.0.1:{ours}/healthz"))
-    wait_for(lambda: answers(f"http://127.0.0.1:{theirs}/health"))
+    wait_for(lambda: is_healthy(f"http://127.0.0.1:{ours}/healthz"))
+    wait_for(lambda: is_healthy(f"http://127.0.0.1:{theirs}/health"))
     told = [ask(f"http://127.0.0.1:{port}/invocations", image) for port in (ours, theirs)]
     assert len(told[0]) == 2
     for one, other in zip(*told, strict=True):

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from checkout import Checkout, wait_for
 
-from aeops.machine.servers import TEMPORARY, answers, free_port, server_command
+from aeops.machine.network import find_free_port
+from aeops.machine.servers import TEMPORARY_SERVER, is_healthy, prefect_server_command
 
 WHY = "the loops are sharper"
 pytestmark = pytest.mark.timeout(600)  # seconds: several whole runs, one after the other
@@ -224,11 +225,11 @@ class Scheduled:
 
 @pytest.fixture
 def scheduled(copy: Checkout, tmp_path: Path, stopping: list[subprocess.Popen[bytes]]) -> Scheduled:
-    port = free_port()
+    port = find_free_port()
     made = Scheduled(copy, f"http://127.0.0.1:{port}/api")
-    settings = copy.environment(**made.settings) | TEMPORARY
-    stopping.append(subprocess.Popen(server_command(port), env=settings, cwd=tmp_path))
-    wait_for(lambda: answers(f"{made.settings['PREFECT_API_URL']}/health"), seconds=120)
+    settings = copy.environment(**made.settings) | TEMPORARY_SERVER
+    stopping.append(subprocess.Popen(prefect_server_command(port), env=settings, cwd=tmp_path))
+    wait_for(lambda: is_healthy(f"{made.settings['PREFECT_API_URL']}/health"), seconds=120)
     return made
 
 

@@ -12,7 +12,7 @@ from crown import crown
 
 from ae_models.sums import bundle_sha256, file_sha256, verify
 from aeops.errors import DataError, InfrastructureError, UsageError
-from aeops.machine.stack_settings import Settings, forget_settings, write_settings
+from aeops.machine.stack_settings import Settings, remove_settings, write_settings
 from aeops.project import Project
 from aeops.registry.database import database_file
 from aeops.registry.store import Store, open_store
@@ -33,7 +33,7 @@ print(store.start_run("digits", {}, {}, {"dataset": "digits", "content_sha256": 
 
 def test_two_first_users_of_a_fresh_store_both_open_it_after_one_that_was_killed(project: Project, tmp_path: Path) -> None:
     project.mlflow.mkdir(parents=True)
-    (project.mlflow / "mlflow.aside").write_bytes(b"SQLite format 3\x00 and then the power went")
+    (project.mlflow / ".mlflow.db.tmp").write_bytes(b"SQLite format 3\x00 and then the power went")
     marks = [tmp_path / "ready-0", tmp_path / "ready-1"]
     users = [
         subprocess.Popen(
@@ -206,7 +206,7 @@ def test_links_lead_to_where_the_stack_shows_mlflow(store: Store, start: Callabl
         assert store.run_url(run).startswith("http://127.0.0.1:5077/#/")
         assert store.versions_url("digits") == "http://127.0.0.1:5077/#/models/digits"
     finally:
-        forget_settings(store.project)
+        remove_settings(store.project)
 
 
 def test_two_stores_in_one_process_do_not_mix(

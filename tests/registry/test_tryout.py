@@ -35,10 +35,10 @@ def change(file: Path, old: str, new: str) -> None:
 
 def test_a_logged_model_answers_as_its_bundle_does_within_its_budget(model: Path, project: Project) -> None:
     outcome = try_out(project, "digits", "1", "quick", RULE)
-    assert outcome.passed, outcome.says
+    assert outcome.passed, outcome.message
     assert (outcome.name, outcome.bound) == ("quick", 60_000)
     assert 0 < outcome.value < 60_000
-    assert "answers one sample in" in outcome.says
+    assert "answers one sample in" in outcome.message
 
 
 def test_as_a_program_it_prints_what_it_found_as_json(model: Path, project: Project) -> None:
@@ -114,7 +114,7 @@ def test_a_budget_is_kept_or_not_and_the_outcome_says_by_what() -> None:
     rule = Rule(check="logged", milliseconds=5)
     kept, missed = judged("quick", rule, Tryout(ANSWERS, 5.0, 0.0)), judged("quick", rule, Tryout(ANSWERS, 5.01, 0.0))
     assert (kept.passed, missed.passed) == (True, False)
-    assert missed.says == (
+    assert missed.message == (
         "the logged model, loaded as MLflow serves it, answers one sample in 5.01 ms (median); at most 5 ms are needed"
     )
     assert (missed.value, missed.bound) == (5.01, 5)
@@ -125,7 +125,7 @@ def test_without_a_budget_an_answer_is_enough_and_nothing_else_is() -> None:
     assert judged("works", rule, Tryout(ANSWERS, 1e6, 0.0)).passed
     failed = judged("works", rule, Tryout("fails: boom"))
     assert (failed.passed, failed.value, failed.bound) == (False, "fails: boom", "answers")
-    assert failed.says == "a fresh process that loads the logged model as MLflow serves it fails: boom; it has to answer"
+    assert failed.message == "a fresh process that loads the logged model as MLflow serves it fails: boom; it has to answer"
 
 
 def test_a_version_or_a_store_that_is_not_there_is_an_error_and_no_verdict(

@@ -15,8 +15,9 @@ from crown import crown
 
 from ae_models.sums import bundle_sha256
 from aeops.errors import InfrastructureError
-from aeops.machine.quiet_environment import quiet_environment
-from aeops.machine.servers import free_port, wait_until_healthy
+from aeops.machine.library_settings import configure_libraries
+from aeops.machine.network import find_free_port
+from aeops.machine.servers import wait_until_healthy
 from aeops.project import Project
 from aeops.registry import promotion
 from aeops.registry.ledger import ledger_file
@@ -26,7 +27,7 @@ DATASET = {"dataset": "digits", "content_sha256": "c" * 64}
 
 
 def test_a_server_that_is_not_there_is_told_within_fifteen_seconds(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    address = f"http://127.0.0.1:{free_port()}"
+    address = f"http://127.0.0.1:{find_free_port()}"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
     started = time.monotonic()
     with pytest.raises(
@@ -40,7 +41,7 @@ def test_a_server_that_is_not_there_is_told_within_fifteen_seconds(project: Proj
 def test_a_server_killed_in_the_middle_loses_nothing(
     project: Project, empty_database: Path, bundle: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    port = free_port()
+    port = find_free_port()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
     with mlflow_server(project.root, empty_database, port):
         store = open_store(project)
@@ -70,7 +71,7 @@ def mlflow_server(root: Path, empty_database: Path, port: int) -> Iterator[None]
     backend = ["--backend-store-uri", f"sqlite:///{database}", "--artifacts-destination", str(root / "kept")]
     command = [sys.executable, "-m", "mlflow", "server", *backend, "--port", str(port), "--workers", "1"]
     settings = (
-        os.environ | quiet_environment() | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+        os.environ | configure_libraries() | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     )  # it looks for uvicorn there
     settings.pop("MLFLOW_TRACKING_URI")
     with (root / "server.log").open("a", encoding="utf-8") as log:

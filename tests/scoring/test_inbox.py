@@ -25,9 +25,9 @@ from aeops.predictions.prediction_store import call_file
 from aeops.recipe.reader import load_recipe
 from aeops.scoring import inbox_run as running
 from aeops.scoring import score_file
-from aeops.scoring.inbox import files_in, inbox_of
-from aeops.scoring.inbox_run import Scoring, alone, score_inbox
-from aeops.scoring.score_file import SHA256, SOURCE, Calls, call_of, scored_blocks
+from aeops.scoring.inbox import inbox_folder, list_inbox
+from aeops.scoring.inbox_run import InboxRun, inbox_lock, score_inbox
+from aeops.scoring.score_file import SHA256_KEY, SOURCE_KEY, RecordedCalls, call_name, score_blocks
 
 from .conftest import Room, age, npy_bytes
 
@@ -63,14 +63,14 @@ def test_every_sample_of_new_files_is_recorded_as_the_champion_scores_it(
         [file] = [file for file in room.calls() if file.stem == one["call"]]
         assert file.parent.name == "2026-03-01"
         about = pq.read_metadata(file).metadata
-        assert about[SHA256.encode()].decode() == one["sha256"]
+        assert about[SHA256_KEY.encode()].decode() == one["sha256"]
         assert prediction_store.find(room.project, f"{one['call']}-0").file == file
 
 
 def test_a_large_file_is_scored_in_blocks_that_join_without_a_seam(
     room: Room, digits: np.ndarray, linear_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(score_file, "BLOCK", 64)
+    monkeypatch.setattr(score_file, "BLOCK_SAMPLES", 64)
     room.put("a.npy", digits[:300])
     room.run()
     [file] = room.calls()
@@ -84,12 +84,12 @@ def test_a_large_file_is_scored_in_blocks_that_join_without_a_seam(
 def test_a_file_larger_than_what_is_held_of_it_is_read_through(
     room: Room, digits: np.ndarray, linear_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(score_file, "BLOCK", 128)
+    monkeypatch.setattr(score_file, "BLOCK_SAMPLES", 128)
     room.put("a.npy", np.tile(digits, (4, 1, 1, 1)))  # 15 MiB
-    [found], detector = files_in(room.inbox), Detector(linear_bundle)
+    [found], detector = list_inbox(room.inbox), Detector(linear_bundle)
     tracemalloc.start()
     try:
-        counted = sum(len(names) for names, _, _ in scored_blocks(found, detector))
+        counted = sum(len(names) for names, _, _ in score_blocks(found, detector))
         assert tracemalloc.get_traced_memory()[1] < 3 * 2**20
     finally:
         tracemalloc.stop()
@@ -152,17 +152,17 @@ def test_predictions_that_are_deleted_are_made_again(room: Room, digits: np.ndar
 
 def test_two_contents_whose_calls_would_be_the_same_get_a_call_each(room: Room, digits: np.ndarray) -> None:
     sha256 = file_sha256(room.put("a.npy", digits[:5]))
-    wanted = call_of("digits", sha256, 0)
+    wanted = call_name("digits", sha256, 0)
     taken = call_file(room.project, "digits", NOW, wanted)
-    prediction_store.write(taken, [], {SHA256: "f" * 64, SOURCE: "another.npy"})
+    prediction_store.write(taken, [], {SHA256_KEY: "f" * 64, SOURCE_KEY: "another.npy"})
     assert room.run()["samples"] == 5
-    assert call_of("digits", sha256, 1) in {file.stem for file in room.calls()}
-    assert Calls(room.project).of("digits", sha256)[0] == call_of("digits", sha256, 1)
+    assert call_name("digits", sha256, 1) in {file.stem for file in room.calls()}
+    assert RecordedCalls(room.project).find("digits", sha256)[0] == call_name("digits", sha256, 1)
     assert room.run()["state"] == "nothing new"
 
 
 def test_a_recipe_has_calls_of_its_own_for_the_same_content() -> None:
-    assert call_of("digits", "a" * 64, 0) != call_of("mnist", "a" * 64, 0)
+    assert call_name("digits", "a" * 64, 0) != call_name("mnist", "a" * 64, 0)
 
 
 # ---------------------------------------------------------------- what is left, what is refused
@@ -185,7 +185,7 @@ def test_what_is_still_being_written_is_left_for_the_next_run(room: Room, digits
 def test_a_file_that_is_written_to_while_it_is_read_is_left_and_nothing_of_it_is_recorded(
     room: Room, digits: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(score_file, "BLOCK", 2)
+    monkeypatch.setattr(score_file, "BLOCK_SAMPLES", 2)
     place = room.put("a.npy", digits[:6])
     known = Detector.score
 
@@ -248,7 +248,7 @@ def test_what_was_refused_is_not_tried_again_until_its_content_changes(room: Roo
 
 
 def test_a_fault_in_a_later_block_refuses_the_whole_file(room: Room, digits: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(score_file, "BLOCK", 4)
+    monkeypatch.setattr(score_file, "BLOCK_SAMPLES", 4)
     samples = digits[:10].astype(np.float32)
     samples[9] = np.nan
     room.put("a.npy", samples)
@@ -310,7 +310,7 @@ def test_a_second_run_of_a_recipe_waits_for_the_first_and_doubles_nothing(
 ) -> None:
     room.put("a.npy", digits[:5])
     told: list[dict[str, object]] = []
-    with alone(room.project, "digits"):
+    with inbox_lock(room.project, "digits"):
         second = threading.Thread(target=lambda: told.append(room.run()))
         second.start()
         for _ in range(100):
@@ -350,12 +350,12 @@ def test_the_inbox_that_a_recipe_names_is_looked_for_as_sources_are(
     (room.project.recipes / "named.yaml").write_text(text + "\nscoring: {inbox: drop/here}\n")
     recipe = load_recipe(room.project, "named")
     with pytest.raises(DataError, match=r"drop/here: no such folder; looked for .* correct scoring\.inbox in recipes/named"):
-        inbox_of(room.project, recipe)
+        inbox_folder(room.project, recipe)
     monkeypatch.setenv("AE_SOURCES", str(tmp_path))
     for folder in (room.project.home, tmp_path, room.project.root):
         (folder / "drop" / "here").mkdir(parents=True)
-        assert inbox_of(room.project, recipe) == folder / "drop" / "here"
-    assert inbox_of(room.project, load_recipe(room.project, "digits")) == room.inbox
+        assert inbox_folder(room.project, recipe) == folder / "drop" / "here"
+    assert inbox_folder(room.project, load_recipe(room.project, "digits")) == room.inbox
 
 
 def test_an_inbox_that_is_not_there_is_an_empty_one(room: Room) -> None:
@@ -403,4 +403,4 @@ def test_a_run_is_named_by_its_time(room: Room, digits: np.ndarray) -> None:
     assert told["run"].startswith("20260301T120000-")
     assert told["page"] == str(room.folder / f"{told['run']}.html")
     assert json.loads((room.folder / "latest.json").read_text()) == told
-    assert Scoring(room.project, load_recipe(room.project, "digits"), NOW).go()["state"] == "nothing new"
+    assert InboxRun(room.project, load_recipe(room.project, "digits"), NOW).run()["state"] == "nothing new"

@@ -12,8 +12,8 @@ from aeops.bundle.detector import Detector
 from aeops.drawing.words import number
 from aeops.evaluation.false_alarms import clopper_pearson, requested_rates
 from aeops.scoring import inbox_run as running
-from aeops.scoring.charts import bins, densities
-from aeops.scoring.scoring_page import rate_of
+from aeops.scoring.charts import histogram_edges, relative_densities
+from aeops.scoring.scoring_page import alarm_rate
 
 from .conftest import Room
 
@@ -86,7 +86,7 @@ def test_a_run_that_only_refused_has_a_page_too(room: Room) -> None:
 
 
 def test_pages_of_long_ago_go(room: Room, digits: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(running, "PAGES", 2)
+    monkeypatch.setattr(running, "MAX_PAGES", 2)
     for day in range(3):
         room.put(f"{day}.npy", digits[day : day + 1])
         room.run(now=NOW + timedelta(days=day))
@@ -97,20 +97,20 @@ def test_pages_of_long_ago_go(room: Room, digits: np.ndarray, monkeypatch: pytes
 @pytest.mark.parametrize(("flagged", "verdict"), [(0, "fewer than promised"), (50, "as promised"), (120, "more than promised")])
 def test_the_rate_is_judged_by_the_interval_that_has_the_luck_of_the_calibration(flagged: int, verdict: str) -> None:
     threshold = {"false_alarm_rate": 0.05, "calibration_rows": 400}
-    found = rate_of(flagged, 1000, threshold)
+    found = alarm_rate(flagged, 1000, threshold)
     assert found is not None
-    assert (found["measured"], found["verdict"]) == (flagged / 1000, verdict)
-    assert found["wide"] == requested_rates(flagged, 1000, 400)
-    assert rate_of(0, 0, threshold) is None
+    assert (found.measured, found.verdict) == (flagged / 1000, verdict)
+    assert found.wide == requested_rates(flagged, 1000, 400)
+    assert alarm_rate(0, 0, threshold) is None
 
 
 def test_bins_hold_every_score_and_cut_at_the_threshold() -> None:
     scores = np.random.default_rng(0).lognormal(size=1000)
-    edges, is_log = bins(scores, 1.5)
+    edges, is_log = histogram_edges(scores, 1.5)
     assert is_log
     assert 1.5 in edges
     assert np.histogram(scores, edges)[0].sum() == 1000
-    assert densities(scores, edges, is_log).max() == 1
-    edges, is_log = bins(np.array([-1.0, 2.0, 2.0]), 1.0)
+    assert relative_densities(scores, edges, is_log).max() == 1
+    edges, is_log = histogram_edges(np.array([-1.0, 2.0, 2.0]), 1.0)
     assert not is_log
     assert np.histogram([-1.0, 2.0, 2.0], edges)[0].sum() == 3

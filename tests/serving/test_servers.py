@@ -21,7 +21,8 @@ import pytest
 from aeops.bundle.answers import answers
 from aeops.bundle.detector import Detector
 from aeops.cli.serve import listen
-from aeops.machine.servers import free_port, wait_until_healthy
+from aeops.machine.network import find_free_port
+from aeops.machine.servers import wait_until_healthy
 from aeops.project import Project
 from aeops.registry.store import open_store
 
@@ -81,7 +82,7 @@ def started(command: list[str], folder: Path, **environment: str) -> Iterator[su
 
 @pytest.fixture(scope="module")
 def mlflow_server(project: Project) -> Iterator[Server]:
-    port = free_port()
+    port = find_free_port()
     served = ["models", "serve", "-m", "models:/digits@champion", "--env-manager", "local", "-p", str(port)]
     elsewhere = project.root / "elsewhere"
     elsewhere.mkdir()
@@ -199,7 +200,7 @@ def test_a_taken_port_is_told_with_its_holder(ae_server: Server, project: Projec
 
 
 def test_answers_do_not_wait_for_acknowledgements() -> None:
-    with listen("127.0.0.1", 0, "digits") as listener, socket.create_connection(listener.getsockname()):
+    with listen("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
         accepted, _ = listener.accept()
         with accepted:
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

@@ -17,9 +17,9 @@ from small_bundles import SIDE, small_bundle
 
 from aeops.bundle.detector import Detector
 from aeops.cli import serve
-from aeops.cli.serve import read_password
 from aeops.errors import UsageError
 from aeops.kinds.npy_bytes import MEDIA_TYPE
+from aeops.machine.passwords import server_password
 from aeops.serving.limits import Limits
 from aeops.serving.npy import write_npy
 
@@ -200,20 +200,30 @@ def test_only_the_password_opens_all_but_healthz(detector: Detector) -> None:
 def test_an_address_that_others_reach_needs_a_password_file(tmp_path: Path) -> None:
     for host in ("0.0.0.0", "::", "192.168.0.7", "example.org"):
         with pytest.raises(UsageError, match=r"give --password-file FILE"):
-            read_password(host, None)
-    assert [read_password(host, None) for host in ("127.0.0.1", "127.8.0.1", "::1", "localhost")] == [None] * 4
+            server_password(host, None)
+    assert [server_password(host, None) for host in ("127.0.0.1", "127.8.0.1", "::1", "localhost")] == [None] * 4
     file = tmp_path / "password"
-    with pytest.raises(UsageError, match="cannot be read"):
-        read_password("0.0.0.0", file)
+    with pytest.raises(UsageError, match="No such file"):
+        server_password("0.0.0.0", file)
     file.write_text("\nsecond\n")
+    file.chmod(0o600)
     with pytest.raises(UsageError, match="its first line is empty"):
-        read_password("0.0.0.0", file)
+        server_password("0.0.0.0", file)
     file.write_text("  hush \nsecond\n")
-    assert read_password("0.0.0.0", file) == read_password("127.0.0.1", file) == "hush"
+    assert server_password("0.0.0.0", file) == server_password("127.0.0.1", file) == "hush"
+    file.chmod(0o640)
+    with pytest.raises(UsageError, match="can be read by others: type `chmod 600"):
+        server_password("0.0.0.0", file)
+    with pytest.raises(UsageError, match="can be read by others"):
+        server_password("127.0.0.1", file)
+    file.chmod(0o600)
+    file.write_bytes(b"\xff\n")
+    with pytest.raises(UsageError, match="it is not UTF-8"):
+        server_password("0.0.0.0", file)
 
 
 def test_the_verb_refuses_before_anything_is_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(Path(__file__).parents[2])
     given = SimpleNamespace(recipe="digits", version="champion", host="0.0.0.0", port=0, password_file=None)
-    with pytest.raises(UsageError, match=r"--host 0\.0\.0\.0 lets others reach the service"):
+    with pytest.raises(UsageError, match=r"--host 0\.0\.0\.0 lets others reach the server"):
         serve.run(given)  # type: ignore[arg-type]

@@ -20,11 +20,11 @@ from aeops.cli import score, why
 from aeops.data.statistics import sample_sha256
 from aeops.errors import DataError, InfrastructureError, UsageError
 from aeops.files import file_sha256
+from aeops.machine.lock import file_lock
 from aeops.predictions import prediction_store
 from aeops.predictions.rows import Scorer
 from aeops.project import Project
 from aeops.registry import promotion
-from aeops.registry.database import file_lock
 from aeops.registry.ledger import Decision
 from aeops.registry.store import Store, open_store
 
@@ -128,7 +128,7 @@ def test_every_score_is_recorded_as_it_is_told(
         assert (row["recipe"], row["version"]) == ("digits", answer["version"])
         assert (row["bundle_sha256"], row["threshold"]) == (answer["bundle_sha256"], answer["threshold"])
         assert row["channel"] == "hand"
-    assert [file.name for file in file.parent.iterdir() if ".aside" in file.name] == []
+    assert [file.name for file in file.parent.iterdir() if ".tmp" in file.name] == []
 
 
 def test_the_table_names_the_predictions_and_what_to_type(

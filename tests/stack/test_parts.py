@@ -1,4 +1,4 @@
-"""The parts of the stack by themselves: which process is meant, the lock, the ports, one service and its keeper."""
+"""The parts of the stack by themselves: which process is meant, the lock, the ports, one service and its manager."""
 
 import json
 import os
@@ -15,20 +15,20 @@ import pytest
 from checkout import wait_for
 
 from aeops.cli.main import main, parser
-from aeops.cli.up import asked
+from aeops.cli.up import requested_settings
 from aeops.errors import InfrastructureError, UsageError
-from aeops.machine.lock import is_free, left_behind, run_lock, settle
-from aeops.machine.ports import require_all_free
-from aeops.machine.process_identity import parse, this_process
+from aeops.machine.lock import clear_killed_holder, run_lock, was_holder_killed, workspace_holder
+from aeops.machine.network import RequiredPort, require_ports_free
+from aeops.machine.process_identity import parse_identity, this_process
 from aeops.machine.stack_settings import Settings, read_settings, settings_file, write_settings
 from aeops.project import Project
-from aeops.stack import service_manager as keeping
+from aeops.stack import service_manager
 from aeops.stack.alarms import read_alarms
-from aeops.stack.maintenance import older_ones
-from aeops.stack.plan import Service, score_ports, services
-from aeops.stack.service_manager import Keeper
-from aeops.stack.service_records import Note, processes, read_note, stop, write_note
-from aeops.stack.startup import migrate, require_ports
+from aeops.stack.maintenance import older_runs
+from aeops.stack.service_definitions import ServiceDefinition, define_services, score_ports
+from aeops.stack.service_manager import ServiceManager
+from aeops.stack.service_records import ServiceRecord, read_service_record, stack_processes, stop_processes, write_service_record
+from aeops.stack.startup import migrate_databases, require_stack_ports
 
 REPOSITORY = Path(__file__).parents[2]
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
@@ -45,8 +45,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project
     made = Project(root=tmp_path, home=tmp_path / ".ae")
     monkeypatch.chdir(tmp_path)
     yield made
-    for left in processes(made).values():
-        stop(left, within=5)
+    for left in stack_processes(made).values():
+        stop_processes(left, timeout=5)
 
 
 # ---------------------------------------------------------------- which process
@@ -54,18 +54,18 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project
 
 def test_a_process_is_known_by_its_start_and_not_by_its_number_alone() -> None:
     me = this_process()
-    assert parse(me.text) == me
+    assert parse_identity(me.text) == me
     assert not me.is_dead()
-    assert replace(me, mark="another start").is_dead()  # as if the number had been handed on
-    assert not replace(me, host="elsewhere", mark="another start").is_dead()  # not ours to judge
+    assert replace(me, start_id="another start").is_dead()  # as if the number had been handed on
+    assert not replace(me, host="elsewhere", start_id="another start").is_dead()  # not ours to judge
 
 
 def test_a_killed_process_that_nobody_has_counted_yet_is_dead() -> None:
     child = subprocess.Popen(SLEEP)
-    script = "import sys; from aeops.machine.process_identity import mark_of; print(mark_of(int(sys.argv[1])))"
+    script = "import sys; from aeops.machine.process_identity import start_id_of; print(start_id_of(int(sys.argv[1])))"
     command = [sys.executable, "-c", script, str(child.pid)]
     mark = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout.strip()
-    identity = replace(this_process(), pid=child.pid, mark=mark)
+    identity = replace(this_process(), pid=child.pid, start_id=mark)
     assert not identity.is_dead()
     child.kill()
     wait_for(identity.is_dead, seconds=10)  # a zombie until the next line
@@ -94,31 +94,31 @@ def hold(project: Project, seconds: float) -> subprocess.Popen[str]:
 
 
 def test_by_hand_a_held_workspace_refuses_and_a_flow_waits_for_it_and_tells_who_holds_it(project: Project) -> None:
-    assert is_free(project)
+    assert workspace_holder(project) is None
     holder = hold(project, 4)
-    assert not is_free(project)
+    assert workspace_holder(project) is not None
     with pytest.raises(InfrastructureError, match=f"`ae run held`, process {holder.pid}"), run_lock(project, "ae run small"):
         pass
     told: list[str] = []
-    with run_lock(project, "train small", wait=60, tell=told.append):
+    with run_lock(project, "train small", wait=60, notify=told.append):
         assert holder.wait(timeout=30) == 0
-        assert is_free(project), "one's own lock is no reason to wait"
-    assert is_free(project)
+        assert workspace_holder(project) is None, "one's own lock is no reason to wait"
+    assert workspace_holder(project) is None
     assert len(told) == 1
     assert f"train small waits: `ae run held`, process {holder.pid}" in told[0]
 
 
 def test_only_a_killed_holder_leaves_something_behind(project: Project) -> None:
     with run_lock(project, "ends well"):
-        assert not left_behind(project)
-    assert not left_behind(project)
+        assert not was_holder_killed(project)
+    assert not was_holder_killed(project)
     holder = hold(project, 60)
-    assert not left_behind(project)
+    assert not was_holder_killed(project)
     holder.kill()
     holder.wait()
-    assert left_behind(project)
-    settle(project)
-    assert not left_behind(project)
+    assert was_holder_killed(project)
+    clear_killed_holder(project)
+    assert not was_holder_killed(project)
 
 
 # ---------------------------------------------------------------- what is asked
@@ -129,12 +129,12 @@ def test_taken_ports_are_named_all_at_once_with_who_has_them(project: Project) -
         ports = [taken.getsockname()[1] for taken in (one, other)]
         settings = Settings(mlflow_port=ports[0], page_port=ports[1], prefect_port=free())
         with pytest.raises(InfrastructureError) as told:
-            require_ports(project, settings)
+            require_stack_ports(project, settings)
     for port, option in zip(ports, ("--mlflow-port", "--page-port"), strict=True):
         assert f"port {port} of 127.0.0.1 is taken by process {os.getpid()}" in str(told.value)
         assert f"{option} PORT" in str(told.value)
     assert "--prefect-port" not in str(told.value)
-    require_all_free([("127.0.0.1", port, "--port") for port in ports])
+    require_ports_free([RequiredPort("127.0.0.1", port, "--port") for port in ports])
 
 
 def free() -> int:
@@ -148,7 +148,7 @@ def test_a_database_that_cannot_be_made_is_named_with_the_reason(project: Projec
     project.home.mkdir()
     project.mlflow.write_text("where a folder should be")
     with pytest.raises(InfrastructureError, match=r"(?s)cannot be brought up to date\. MLflow's: .*mlflow"):
-        migrate(project)
+        migrate_databases(project)
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_a_database_that_cannot_be_made_is_named_with_the_reason(project: Projec
         (["--host", "0.0.0.0"], "give --password-file FILE"),
         (["--host", "0.0.0.0", "--password-file", "none"], "No such file"),
         (["--host", "0.0.0.0", "--password-file", "empty"], "its first line is empty"),
-        (["--host", "0.0.0.0", "--password-file", "open"], "may be read by others"),
+        (["--host", "0.0.0.0", "--password-file", "open"], "can be read by others"),
         (["--page-port", "5000"], "one port for two"),
         (["--page-port", "70000"], "1 to 65535 is allowed"),
     ],
@@ -167,33 +167,33 @@ def test_what_cannot_be_asked_for_is_refused_before_anything_starts(project: Pro
         (project.root / name).write_text(text)
         (project.root / name).chmod(mode)
     with pytest.raises(UsageError, match=told):
-        asked(project, parser().parse_args(["up", *typed]))
+        requested_settings(project, parser().parse_args(["up", *typed]))
     assert not settings_file(project).exists()
 
 
 def test_a_stack_that_runs_is_asked_for_again_as_it_is_and_not_otherwise(project: Project) -> None:
-    write_settings(project, Settings(page_port=8181, notify="http://127.0.0.1:9/secret"))
+    write_settings(project, Settings(page_port=8181, notify_url="http://127.0.0.1:9/secret"))
     assert settings_file(project).stat().st_mode & 0o077 == 0
-    again = asked(project, parser().parse_args(["up"]))
-    assert (again.page_port, again.notify) == (8181, "http://127.0.0.1:9/secret")
+    again = requested_settings(project, parser().parse_args(["up"]))
+    assert (again.page_port, again.notify_url) == (8181, "http://127.0.0.1:9/secret")
     with pytest.raises(UsageError, match=r"page-port 8181, not 8282.*ae down"):
-        asked(project, parser().parse_args(["up", "--page-port", "8282"]))
-    assert read_settings(project) == Settings(page_port=8181, notify="http://127.0.0.1:9/secret")
+        requested_settings(project, parser().parse_args(["up", "--page-port", "8282"]))
+    assert read_settings(project) == Settings(page_port=8181, notify_url="http://127.0.0.1:9/secret")
 
 
 def test_a_recipes_scoring_port_stays_its_own(project: Project) -> None:
     settings = Settings(score_port=free())
-    first = score_ports(project, settings, ["b"], avoid_taken=False)
+    first = score_ports(project, settings, ["b"], skip_used_ports=False)
     assert first == {"b": settings.score_port}
-    later = score_ports(project, settings, ["a", "b"], avoid_taken=False)
+    later = score_ports(project, settings, ["a", "b"], skip_used_ports=False)
     assert later == {"a": settings.score_port + 1, "b": settings.score_port}
     with socket.create_server(("127.0.0.1", settings.score_port + 2)):
-        assert score_ports(project, settings, ["c"], avoid_taken=True)["c"] == settings.score_port + 3
+        assert score_ports(project, settings, ["c"], skip_used_ports=True)["c"] == settings.score_port + 3
 
 
 def test_of_the_missed_runs_of_each_schedule_the_newest_is_kept() -> None:
     newest_first = [{"deployment_id": "a", "n": 5}, {"deployment_id": "b", "n": 4}, {"deployment_id": "a", "n": 3}]
-    assert list(older_ones(newest_first)) == [{"deployment_id": "a", "n": 3}]
+    assert list(older_runs(newest_first)) == [{"deployment_id": "a", "n": 3}]
 
 
 def test_only_signals_in_alarm_are_alarms(project: Project) -> None:
@@ -204,61 +204,61 @@ def test_only_signals_in_alarm_are_alarms(project: Project) -> None:
         {"name": "drift", "verdict": "quiet", "says": "none"},
     ]
     (place / "verdict.json").write_text(json.dumps({"as_of": "2026-01-01T00:00:00+00:00", "signals": signals}))
-    assert [(alarm["recipe"], alarm["signal"]) for alarm in read_alarms(project)] == [("small", "alarm rate")]
+    assert [(alarm.recipe, alarm.signal) for alarm in read_alarms(project)] == [("small", "alarm rate")]
 
 
 # ---------------------------------------------------------------- one service
 
 
-def service(*command: str) -> Service:
-    return Service("tried", [sys.executable, "-c", *command])
+def service(*command: str) -> ServiceDefinition:
+    return ServiceDefinition("tried", [sys.executable, "-c", *command])
 
 
-def keep_until(keeper: Keeper, kept: Service, question: Callable[[], bool]) -> None:
+def update_until(manager: ServiceManager, kept: ServiceDefinition, question: Callable[[], bool]) -> None:
     def look() -> bool:
-        keeper.keep(kept)
+        manager.update(kept)
         return question()
 
     wait_for(look, seconds=60)
 
 
 def test_what_dies_is_started_again_and_what_keeps_dying_is_failing(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keeping, "FIRST_WAIT", 0.01)
-    monkeypatch.setattr(keeping, "LONGEST_WAIT", 0.1)
+    monkeypatch.setattr(service_manager, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(service_manager, "LONGEST_WAIT", 0.1)
     said: list[str] = []
-    keeper = Keeper(project, said.append)
+    manager = ServiceManager(project, said.append)
     kept = service("raise SystemExit(3)")
-    keep_until(keeper, kept, lambda: keeper.state == "failing")
-    starts = keeper.starts
-    assert starts >= keeping.FAILING_AFTER
-    keep_until(keeper, kept, lambda: keeper.starts > starts)  # slowly, but for ever
-    assert keeper.state == "failing"
+    update_until(manager, kept, lambda: manager.state == "failing")
+    starts = manager.starts
+    assert starts >= service_manager.FAILING_AFTER
+    update_until(manager, kept, lambda: manager.starts > starts)  # slowly, but for ever
+    assert manager.state == "failing"
     assert (project.logs / "tried.log").exists()
     assert (project.logs / "tried.log.1").exists()
 
 
 def test_a_service_outlives_its_supervisor_and_is_adopted_by_the_next(project: Project) -> None:
-    first, kept = Keeper(project, lambda says: None), service("import time; time.sleep(60)")
-    keep_until(first, kept, lambda: first.state == "running")
+    first, kept = ServiceManager(project, lambda message: None), service("import time; time.sleep(60)")
+    update_until(first, kept, lambda: first.state == "running")
     assert first.process is not None
     said: list[str] = []
-    second = Keeper(project, said.append)
-    second.keep(kept)
+    second = ServiceManager(project, said.append)
+    second.update(kept)
     assert second.process == first.process
     assert said == [f"tried is process {first.process.pid}, adopted"]
     assert (second.starts, second.state) == (0, "running")
     first.process.send_signal(signal.SIGKILL)
     pid = first.process.pid
-    keep_until(second, kept, lambda: second.process is not None and second.process.pid != pid)
+    update_until(second, kept, lambda: second.process is not None and second.process.pid != pid)
 
 
 def test_two_supervisors_that_start_a_service_at_once_get_one(project: Project) -> None:
     kept = service("import time; time.sleep(60)")
     asked_for = json.dumps({"name": "tried", "command": kept.command, "address": None, "health": None, "api_url": None})
     command = [sys.executable, "-m", "aeops.stack.launch"]
-    starts = [keeping.start_process(project, "tried", command, {}, given=asked_for) for _ in range(3)]
+    starts = [service_manager.start_process(project, "tried", command, {}, stdin_text=asked_for) for _ in range(3)]
     wait_for(lambda: sum(start.poll() is not None for start in starts) == 2, seconds=30)
-    note = read_note(project, "tried")
+    note = read_service_record(project, "tried")
     assert note is not None
     assert [start.pid for start in starts if start.poll() is None] == [note.pid]
 
@@ -268,13 +268,13 @@ def test_what_a_dead_service_left_is_cleared_away_and_nothing_else(project: Proj
     parent = (
         "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']); time.sleep(60)"
     )
-    keeper, kept = Keeper(project, lambda says: None), service(parent)
-    keep_until(keeper, kept, lambda: len(processes(project).get("tried", [])) == 2)
-    old = {process.pid for process in processes(project)["tried"]}
-    assert keeper.process is not None
-    keeper.process.kill()
-    keep_until(keeper, kept, lambda: len({process.pid for process in processes(project).get("tried", [])} - old) == 2)
-    assert not {process.pid for process in processes(project)["tried"]} & old
+    manager, kept = ServiceManager(project, lambda message: None), service(parent)
+    update_until(manager, kept, lambda: len(stack_processes(project).get("tried", [])) == 2)
+    old = {process.pid for process in stack_processes(project)["tried"]}
+    assert manager.process is not None
+    manager.process.kill()
+    update_until(manager, kept, lambda: len({process.pid for process in stack_processes(project).get("tried", [])} - old) == 2)
+    assert not {process.pid for process in stack_processes(project)["tried"]} & old
     assert stranger.poll() is None
     stranger.kill()
     stranger.wait()
@@ -282,12 +282,12 @@ def test_what_a_dead_service_left_is_cleared_away_and_nothing_else(project: Proj
 
 def test_a_note_of_a_number_that_was_handed_on_names_no_process(project: Project) -> None:
     stranger = subprocess.Popen(SLEEP)
-    note = Note("tried", stranger.pid, 0.0, "another start", None, None, "log", SLEEP)
-    write_note(project, note)
-    read = read_note(project, "tried")
+    note = ServiceRecord("tried", stranger.pid, 0.0, "another start", None, None, "log", SLEEP)
+    write_service_record(project, note)
+    read = read_service_record(project, "tried")
     assert read == note
     assert read.process is None
-    assert processes(project) == {}
+    assert stack_processes(project) == {}
     with suppress(ProcessLookupError):
         stranger.kill()
     stranger.wait()
@@ -295,13 +295,13 @@ def test_a_note_of_a_number_that_was_handed_on_names_no_process(project: Project
 
 def test_down_stops_what_the_stack_started_and_nothing_else(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
     stranger = subprocess.Popen(SLEEP)
-    keeper, kept = Keeper(project, lambda says: None), service("import time; time.sleep(60)")
-    keep_until(keeper, kept, lambda: keeper.state == "running")
+    manager, kept = ServiceManager(project, lambda message: None), service("import time; time.sleep(60)")
+    update_until(manager, kept, lambda: manager.state == "running")
     write_settings(project, Settings())
     assert main(["down"]) == 0
     assert capsys.readouterr().out == "stopped    tried\n"
-    assert processes(project) == {}
-    assert read_note(project, "tried") is None
+    assert stack_processes(project) == {}
+    assert read_service_record(project, "tried") is None
     assert read_settings(project) is None
     assert stranger.poll() is None
     stranger.kill()
@@ -313,7 +313,7 @@ def test_with_a_password_everything_but_mlflow_listens_to_others_and_asks_for_it
     secret.write_text("open sesame\n")
     secret.chmod(0o600)
     settings = Settings(host="0.0.0.0", password_file=str(secret))
-    made = {one.name: one for one in services(project, settings, ["small"], avoid_taken=False)}
+    made = {one.name: one for one in define_services(project, settings, ["small"], skip_used_ports=False)}
     assert made["mlflow"].command[made["mlflow"].command.index("--host") + 1] == "127.0.0.1"
     assert made["prefect"].environment["PREFECT_SERVER_API_HOST"] == "0.0.0.0"
     assert made["prefect"].environment["PREFECT_SERVER_API_AUTH_STRING"] == "ae:open sesame"

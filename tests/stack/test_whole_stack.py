@@ -23,8 +23,8 @@ from living_stack import pids
 
 from aeops.project import Project
 from aeops.stack.prefect_api import PrefectApi
-from aeops.stack.service_records import processes, read_note, read_notes
-from aeops.stack.status import gather
+from aeops.stack.service_records import read_service_record, read_service_records, stack_processes
+from aeops.stack.status import read_stack_status
 
 REPOSITORY = Path(__file__).parents[2]
 pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]  # seconds, on a busy machine
@@ -94,7 +94,7 @@ class Stack:
         self.checkout.python(CROWN.format(tests=str(REPOSITORY / "tests"), recipe=recipe, bundle=str(bundle)))
 
     def is_well(self) -> bool:
-        return bool(gather(self.project)["well"])
+        return bool(read_stack_status(self.project)["well"])
 
     def pids(self) -> dict[str, int | None]:
         return pids(self.project)
@@ -105,11 +105,11 @@ class Stack:
         return {deployment["name"]: deployment for deployment in self.api.deployments()}
 
     def start(self, deployment: str) -> str:
-        made = self.api.ask("POST", f"deployments/{self.deployments()[deployment]['id']}/create_flow_run", {})
+        made = self.api.request("POST", f"deployments/{self.deployments()[deployment]['id']}/create_flow_run", {})
         return str(made["id"])
 
     def state(self, run: str) -> tuple[str, str]:
-        state = self.api.ask("GET", f"flow_runs/{run}")["state"]
+        state = self.api.request("GET", f"flow_runs/{run}")["state"]
         return state["name"], state["message"] or ""
 
     def hold(self) -> None:
@@ -207,7 +207,7 @@ def test_up_brings_everything_and_status_tells_it(stack: Stack) -> None:
     assert {"retrain-digits", "score-digits", "monitor-digits"} <= {row["deployment"] for row in told["next_runs"]}
     plain = stack.checkout.ae("status")
     assert plain.returncode == 0
-    assert "all is well" in plain.stdout
+    assert "all services are healthy" in plain.stdout
 
 
 def test_every_active_schedule_has_a_scheduled_run_and_no_other(stack: Stack) -> None:
@@ -235,9 +235,9 @@ def test_up_again_starts_nothing_that_runs(stack: Stack) -> None:
 
 def test_a_recipes_first_champion_gets_its_service_at_once(stack: Stack) -> None:
     stack.crown("small")
-    wait_for(lambda: (note := read_note(stack.project, "score-small")) and note.process, seconds=30)
+    wait_for(lambda: (note := read_service_record(stack.project, "score-small")) and note.process, seconds=30)
     wait_for(stack.is_well, seconds=120)
-    note = read_note(stack.project, "score-small")
+    note = read_service_record(stack.project, "score-small")
     assert note is not None
     assert note.address == f"http://127.0.0.1:{stack.ports['--score-port'] + 1}"
 
@@ -273,8 +273,10 @@ def test_any_one_process_may_be_killed(stack: Stack, at_work: tuple[str, int, st
 
 def test_the_run_at_work_meanwhile_ends_well_and_once(stack: Stack, at_work: tuple[str, int, str]) -> None:
     run, pid, mlflow_run = at_work
-    lease = stack.api.ask("GET", f"flow_runs/{run}")["state"]["state_details"]["deployment_concurrency_lease_id"]
-    stack.api.ask("POST", f"v2/concurrency_limits/leases/{lease}/renew", {"lease_duration": 300})  # as the run does every 225 s
+    lease = stack.api.request("GET", f"flow_runs/{run}")["state"]["state_details"]["deployment_concurrency_lease_id"]
+    stack.api.request(
+        "POST", f"v2/concurrency_limits/leases/{lease}/renew", {"lease_duration": 300}
+    )  # as the run does every 225 s
     stack.go()
     wait_for(lambda: stack.state(run)[0] == "Completed", seconds=120)
     assert stack.state(run)[1] == "a has waited"
@@ -320,7 +322,7 @@ def test_runs_of_one_workspace_queue_and_never_interleave(stack: Stack) -> None:
 
 
 def messages(stack: Stack, run: str) -> str:
-    logs = stack.api.ask("POST", "logs/filter", {"logs": {"flow_run_id": {"any_": [run]}}})
+    logs = stack.api.request("POST", "logs/filter", {"logs": {"flow_run_id": {"any_": [run]}}})
     return "\n".join(line["message"] for line in logs)
 
 
@@ -336,7 +338,7 @@ def test_of_the_runs_that_were_missed_one_is_made(stack: Stack) -> None:
             "min_runs": 40,
             "max_runs": 40,
         }
-        stack.api.ask("POST", f"deployments/{deployment}/schedule", span)
+        stack.api.request("POST", f"deployments/{deployment}/schedule", span)
 
         def missed() -> list[dict[str, Any]]:
             mine = {"deployment_id": {"any_": [deployment]}, "expected_start_time": {"before_": now.isoformat()}}
@@ -354,13 +356,13 @@ def test_failures_waiting_persons_and_alarms_are_told(stack: Stack) -> None:
     failing = stack.start("wait-a")
     wait_for(lambda: stack.receiver.was_told("wait a: Failed", "as it was told to", failing), seconds=150)
 
-    waiting = stack.api.ask(
+    waiting = stack.api.request(
         "POST",
         f"deployments/{stack.deployments()['wait-b']['id']}/create_flow_run",
         {"state": {"type": "SCHEDULED", "state_details": {"scheduled_time": "2099-01-01T00:00:00+00:00"}}},
     )["id"]
     suspended = {"state": {"type": "PAUSED", "name": "Suspended", "message": "a person is asked"}, "force": True}
-    stack.api.ask("POST", f"flow_runs/{waiting}/set_state", suspended)
+    stack.api.request("POST", f"flow_runs/{waiting}/set_state", suspended)
     wait_for(lambda: stack.receiver.was_told("Suspended", "a person is asked"), seconds=60)
 
     place = stack.checkout.home / "monitoring" / "digits"
@@ -368,7 +370,7 @@ def test_failures_waiting_persons_and_alarms_are_told(stack: Stack) -> None:
     signal_ = {"name": "alarm rate", "verdict": "alarm", "says": "3.1 % of 400 flagged; 1 % promised"}
     (place / "verdict.json").write_text(json.dumps({"as_of": datetime.now(UTC).isoformat(), "signals": [signal_]}))
     wait_for(lambda: stack.receiver.was_told("alarm of digits, alarm rate", "3.1 % of 400"), seconds=90)
-    assert [(row["recipe"], row["signal"]) for row in gather(stack.project)["alarms"]] == [("digits", "alarm rate")]
+    assert [(row["recipe"], row["signal"]) for row in read_stack_status(stack.project)["alarms"]] == [("digits", "alarm rate")]
 
 
 def test_where_both_supervisors_are_killed_status_says_so_and_up_mends_it(stack: Stack) -> None:
@@ -378,7 +380,7 @@ def test_where_both_supervisors_are_killed_status_says_so_and_up_mends_it(stack:
         assert killed is not None
         os.kill(killed, signal.SIGKILL)
     told = stack.checkout.ae("status")
-    assert (told.returncode, "not well: supervisor" in told.stdout) == (5, True)
+    assert (told.returncode, "not healthy: supervisor" in told.stdout) == (5, True)
     done = stack.checkout.ae("up", timeout=400)
     assert done.returncode == 0, done.stderr
     wait_for(lambda: None not in stack.pids().values(), seconds=60)
@@ -388,12 +390,12 @@ def test_where_both_supervisors_are_killed_status_says_so_and_up_mends_it(stack:
 def test_in_the_foreground_sigterm_leaves_no_process_and_no_port(stack: Stack) -> None:
     foreground = stack.checkout.start("up", "--foreground")
     wait_for(lambda: "ae down stops it" in (stack.checkout.root / "started.log").read_text(), seconds=120)
-    started = {process.pid for group in processes(stack.project).values() for process in group}
+    started = {process.pid for group in stack_processes(stack.project).values() for process in group}
     assert len(started) > 6
     foreground.send_signal(signal.SIGTERM)
     assert foreground.wait(timeout=120) == 0
     wait_for(lambda: not [pid for pid in started if is_alive(pid)], seconds=20)
-    assert read_notes(stack.project) == []
+    assert read_service_records(stack.project) == []
     for port in stack.ports.values():
         with closing(socket.create_server(("127.0.0.1", port))):
             pass

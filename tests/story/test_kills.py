@@ -16,11 +16,11 @@ from living_stack import pids
 
 from ae_models.checkpoint import LAST
 from aeops.errors import InfrastructureError
-from aeops.machine.process_identity import parse
+from aeops.machine.process_identity import parse_identity
 from aeops.predictions import prediction_store
 from aeops.registry import ledger
-from aeops.stack.maintenance import PROCESS
-from aeops.stack.status import gather
+from aeops.stack.maintenance import PROCESS_LABEL
+from aeops.stack.status import read_stack_status
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]  # seconds, on a busy machine
 ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
@@ -50,7 +50,7 @@ class Days:
 
     def state(self, run: str) -> str:
         try:
-            return str(self.quarter.prefect.ask("GET", f"flow_runs/{run}")["state"]["type"])
+            return str(self.quarter.prefect.request("GET", f"flow_runs/{run}")["state"]["type"])
         except InfrastructureError:
             return "no server"  # it was the one that was killed
 
@@ -59,7 +59,7 @@ class Days:
         return self.state(run)
 
     def process_of(self, run: str) -> int:
-        found = parse(self.quarter.prefect.ask("GET", f"flow_runs/{run}")["labels"][PROCESS])
+        found = parse_identity(self.quarter.prefect.request("GET", f"flow_runs/{run}")["labels"][PROCESS_LABEL])
         assert found is not None
         return found.pid
 
@@ -111,7 +111,7 @@ def kill_and_recover(days: Days, name: str) -> None:
 
     def recovered() -> bool:
         now = pids(days.project)
-        return None not in now.values() and now[name] != killed and bool(gather(days.project)["well"])
+        return None not in now.values() and now[name] != killed and bool(read_stack_status(days.project)["well"])
 
     wait_for(recovered)
     now = pids(days.project)

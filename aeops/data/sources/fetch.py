@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from aeops.errors import DataError, InfrastructureError
-from aeops.files import written_aside
+from aeops.files import atomic_folder
 
 TIMEOUT = 60.0  # seconds without a byte after which a server is given up
 CHUNK = 2**20
@@ -24,10 +24,10 @@ def fetch(url: str, sums: Mapping[str, str], folder: Path, recipe: str) -> None:
         InfrastructureError: the server cannot be reached, does not have a file, or ends too early.
         DataError: a file has another sum.
     """
-    with written_aside(folder) as aside:
+    with atomic_folder(folder) as tmp_path:
         for name, wanted in sums.items():
             address = f"{url.rstrip('/')}/{name}"
-            given = fetch_file(address, aside / name, folder, recipe)
+            given = fetch_file(address, tmp_path / name, folder, recipe)
             if given != wanted:
                 raise DataError(
                     f"{address}: SHA-256 {given[:12]}... given; {wanted[:12]}... allowed (data.source.sha256): another file lies "

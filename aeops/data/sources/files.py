@@ -32,7 +32,7 @@ def source_folder(project: Project, path: str, again: str) -> Path:
     Raises:
         DataError: none of them is there.
     """
-    places = [*project.source_places(path), project.home / path]
+    places = [*project.source_paths(path), project.home / path]
     for place in places:
         if place.is_dir():
             return place

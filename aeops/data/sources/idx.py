@@ -39,7 +39,7 @@ def files(recipe: Recipe, project: Project) -> dict[str, Path]:
         InfrastructureError: they could not be fetched.
     """
     source: IdxSource = recipe.data.source
-    places = project.source_places(source.folder)
+    places = project.source_paths(source.folder)
     for place in places:
         found = files_in(place)
         if len(found) == len(IDX_NAMES):

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from matplotlib.ticker import LogLocator, NullLocator
 
-from aeops.codec.archive import archived, opened, require_words
-from aeops.codec.baselines import coded
-from aeops.codec.coding import encode_words
-from aeops.codec.container import Source, packed, unpacked
-from aeops.codec.images import levels
-from aeops.codec.merging import codebooks, merged_words, recounted, swapped
+from aeops.codec.archive import compress_samples, decompress_samples, require_quantised
+from aeops.codec.baselines import encode_images
+from aeops.codec.coding import encode_indices
+from aeops.codec.container import ArchiveSource, pack_archive, unpack_archive
+from aeops.codec.images import to_uint8
+from aeops.codec.merging import load_codebooks, merge_counts, merge_entries, replace_indices
 from aeops.drawing import mosaics
 from aeops.drawing.palette import KNN, MODEL, PCA
 from aeops.drawing.style import WIDE, drawing
@@ -52,7 +52,7 @@ class Point:
 def study(spec: CodecStudy, scene: Scene, figures: Path) -> Finding:
     """Codes the normal test images and reads them again, with the model and with what Pillow has."""
     images = scene.given[scene.normal]
-    target = levels(images, scene.data.low, scene.data.high)
+    target = to_uint8(images, scene.data.low, scene.data.high)
     model, set_stored = model_point(scene, images, target)
     curve = [model, *smaller(scene, target, model)]
     rivals = [rival(target, form, quality) for form in ("JPEG", "WebP") for quality in spec.qualities]
@@ -71,14 +71,14 @@ def study(spec: CodecStudy, scene: Scene, figures: Path) -> Finding:
 def model_point(scene: Scene, images: np.ndarray, target: np.ndarray) -> tuple[Point, float]:
     """The model through the whole way, file included; and the bytes an image of a file with all of them."""
     count = len(images)
-    archive = archived(scene.detector, scene.recipe.name, "1", [((Source("images.npy", count),), images)])
-    content = packed(archive)
-    raw = np.concatenate(list(opened(unpacked(content, "images.aez"), scene.detector)))
-    words, counts = scene.said["code"][scene.normal], require_words(scene.detector, scene.recipe.name)
-    alone = [
-        len(packed(replace(archive, sources=(Source("0.png"),), blocks=(encode_words(words[place : place + 1], counts),))))
-        for place in range(min(ALONE, count))
-    ]
+    archive = compress_samples(scene.detector, scene.recipe.name, "1", [((ArchiveSource("images.npy", count),), images)])
+    content = pack_archive(archive)
+    raw = np.concatenate(list(decompress_samples(unpack_archive(content, "images.aez"), scene.detector)))
+    words, counts = scene.said["code"][scene.normal], require_quantised(scene.detector, scene.recipe.name)
+    alone = []
+    for index in range(min(ALONE, count)):
+        block = encode_indices(words[index : index + 1], counts)
+        alone.append(len(pack_archive(replace(archive, sources=(ArchiveSource("0.png"),), blocks=(block,)))))
     point = point_of("model", "model", float(np.mean(alone)), archive.coded_bytes / count, target, as_levels(scene, raw))
     return point, len(content) / count
 
@@ -88,14 +88,14 @@ def smaller(scene: Scene, target: np.ndarray, whole: Point) -> list[Point]:
 
     None where a codebook has more than LARGEST_BOOK words.
     """
-    words, counts = scene.said["code"][scene.normal], require_words(scene.detector, scene.recipe.name)
+    words, counts = scene.said["code"][scene.normal], require_quantised(scene.detector, scene.recipe.name)
     if counts.shape[1] > LARGEST_BOOK:
         return []
     sizes = [counts.shape[1] // share for share in SHARES if counts.shape[1] // share >= 2]
     points = []
-    for size, swaps in zip(sizes, merged_words(codebooks(scene.bundle), counts, sizes), strict=True):
-        sent = swapped(words, swaps)
-        free = len(encode_words(sent, recounted(counts, swaps))) / len(words)
+    for size, swaps in zip(sizes, merge_entries(load_codebooks(scene.bundle), counts, sizes), strict=True):
+        sent = replace_indices(words, swaps)
+        free = len(encode_indices(sent, merge_counts(counts, swaps))) / len(words)
         made = as_levels(scene, scene.detector.decode(sent))
         stored = whole.stored - whole.header_free + free
         points.append(point_of(f"model, {size} words a slot", "model", stored, free, target, made))
@@ -104,16 +104,16 @@ def smaller(scene: Scene, target: np.ndarray, whole: Point) -> list[Point]:
 
 def as_levels(scene: Scene, raw: np.ndarray) -> np.ndarray:
     """Reconstructions as `ae decompress` writes them, uint8."""
-    return levels(raw, scene.data.low, scene.data.high)
+    return to_uint8(raw, scene.data.low, scene.data.high)
 
 
 # ---------------------------------------------------------------- the others
 
 
 def rival(target: np.ndarray, form: str, quality: int | None) -> Point:
-    found = coded(target, form, quality)
+    found = encode_images(target, form, quality)
     name = form if quality is None else f"{form} {quality}"
-    return point_of(name, form, float(found.stored.mean()), found.header_free, target, found.made)
+    return point_of(name, form, float(found.file_sizes.mean()), found.header_free, target, found.decoded_images)
 
 
 def point_of(name: str, family: str, stored: float, header_free: float, target: np.ndarray, made: np.ndarray) -> Point:

@@ -6,7 +6,6 @@ much of what such codes can do comes from them.
 
 import csv
 import gzip
-import hashlib
 import io
 import re
 import unicodedata
@@ -28,6 +27,7 @@ from aeops.data.sources.sentence_split import sentences_of, tidy
 from aeops.drawing.words import number, share
 from aeops.errors import DataError
 from aeops.evaluation.study import Finding, Scene
+from aeops.files import data_sha256
 from aeops.recipe.sources import text_name
 from aeops.recipe.studies import SentencesStudy
 
@@ -97,7 +97,7 @@ def read_table(scene: Scene, key: str, path: str, sha256: str, columns: tuple[st
     except DataError as error:
         raise DataError(f"{error}: put it there or {again}") from error
     given = file.read_bytes()
-    found = hashlib.sha256(given).hexdigest()
+    found = data_sha256(given)
     if found != sha256:
         raise DataError(f"{file}: SHA-256 {found[:12]}... given; {sha256[:12]}... allowed ({key}_sha256): {again}")
     text = (gzip.decompress(given) if file.suffix == ".gz" else given).decode("utf-8")

@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 from ae_models.canonical import tensor_sha256, tensors_sha256
 from ae_models.sums import read_sums
 from aeops.files import read_json
-from aeops.gate.rules import flat
+from aeops.gate.flattening import flatten
 from aeops.provenance.rebuild.record import Record
 
 TENSORS = ("weights.safetensors", "scorer.safetensors")
@@ -158,7 +158,7 @@ def read_trail(file: Path) -> dict[int, str]:
 def figure_rows(record: Record, artifacts: Path) -> list[Row]:
     """A row for each rule of the recorded recipe's gate."""
     rules = yaml.safe_load(record.recipe_file.read_text(encoding="utf-8"))["gate"]
-    metrics = [flat(found) for found in (record.result("metrics.json"), read_json(artifacts / "report" / "metrics.json"))]
+    metrics = [flatten(found) for found in (record.result("metrics.json"), read_json(artifacts / "report" / "metrics.json"))]
     verdicts = [outcomes(found) for found in (record.result("verdict.json"), read_json(artifacts / "verdict.json"))]
     rows = []
     for name, rule in rules.items():

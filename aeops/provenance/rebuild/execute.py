@@ -104,14 +104,14 @@ def run_training(plan: Plan, command: list[str]) -> None:
     epochs = int(plan.record.result("metrics.json")["history"]["epochs"])
     follower = ProgressFollower(plan.clone.training(plan.record.recipe) / "progress.jsonl")
     with ProgressBar(epochs) as bar:
-        run_stage(plan, "train", command, meanwhile=lambda: bar.show(follower.new_rows()))
+        run_stage(plan, "train", command, on_poll=lambda: bar.show(follower.new_rows()))
 
 
-def run_stage(plan: Plan, stage: str, command: list[str], meanwhile: Callable[[], None] | None = None) -> None:
+def run_stage(plan: Plan, stage: str, command: list[str], on_poll: Callable[[], None] | None = None) -> None:
     clone = plan.clone
     log = clone.logs / f"{stage}.log"
     try:
-        run_module(command, root=clone.root, home=clone.home, log=log, meanwhile=meanwhile, python=plan.python)
+        run_module(command, root=clone.root, home=clone.home, log=log, on_poll=on_poll, python=plan.python)
     except AeError as error:
         raise type(error)(f"the stage {stage} of {plan.record.name} fails when it is rebuilt ({log}): {error}") from error
 

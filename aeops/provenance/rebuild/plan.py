@@ -13,7 +13,7 @@ import yaml
 
 from aeops.data import dvc
 from aeops.errors import AeError, DataError
-from aeops.machine.child_process import environment
+from aeops.machine.child_process import child_environment
 from aeops.project import Project
 from aeops.provenance.rebuild.code import clone_code, put_recorded
 from aeops.provenance.rebuild.data import borrow_sources, demand_data, pull_data
@@ -154,7 +154,7 @@ def platform_of(clone: Project, python: str) -> dict[str, str]:
         DataError: it does not run.
     """
     command = [python, "-c", FACTS]
-    settings = environment(clone.home, python)
+    settings = child_environment(clone.home, python)
     done = subprocess.run(command, cwd=clone.root, env=settings, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]

@@ -1,4 +1,4 @@
-"""A look reads only the files that no look has counted before, and comes to what a look that reads them all comes to."""
+"""A look reads only the files that no check has counted before, and comes to what a check that reads them all comes to."""
 
 import os
 from collections.abc import Callable
@@ -13,7 +13,8 @@ import pytest
 from aeops.errors import DataError
 from aeops.evaluation.reference import read_reference
 from aeops.monitoring import paths
-from aeops.monitoring.daily_counts import Reign, cuts_of, observe
+from aeops.monitoring.champion_period import ChampionPeriod
+from aeops.monitoring.daily_counts import count_predictions, make_test_bins
 from aeops.predictions import prediction_store
 from aeops.predictions.rows import schema
 from aeops.project import Project
@@ -24,17 +25,20 @@ Seen = Callable[..., dict[str, Any]]
 
 @pytest.fixture
 def seen(project: Project, recipe: Recipe, promoted: datetime, at: Callable[[int], datetime]) -> Seen:
-    """seen(until, since, reign, channels): what a look counts."""
-    reference = read_reference(paths.folder(project, "digits") / "reference-1.parquet")
-    first = Reign("1", promoted.isoformat(), promoted)
+    """seen(until, since, period, channels): what a check counts."""
+    reference = read_reference(paths.monitoring_folder(project, "digits") / "reference-1.parquet")
+    first = ChampionPeriod("1", promoted.isoformat(), promoted)
 
-    def look(
-        until: datetime, since: datetime = promoted, reign: Reign = first, channels: tuple[str, ...] = recipe.monitor.channels
+    def count(
+        until: datetime,
+        since: datetime = promoted,
+        period: ChampionPeriod = first,
+        channels: tuple[str, ...] = recipe.monitor.channels,
     ) -> dict[str, Any]:
-        found = observe(project, "digits", reign, cuts_of(reference), since, until, channels).plain()
+        found = count_predictions(project, "digits", period, make_test_bins(reference), since, until, channels).to_dict()
         return {name: dict(sorted(value.items())) for name, value in found.items()}
 
-    return look
+    return count
 
 
 @pytest.fixture
@@ -47,10 +51,10 @@ def files(project: Project) -> list[Any]:
     return sorted(prediction_store.folder_of(project, "digits").glob("*-*-*/*.parquet"))
 
 
-def anew(project: Project, look: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """What a look counts that can build on none before it."""
+def anew(project: Project, count: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What a check counts that can build on none before it."""
     paths.counts_file(project, "digits").unlink(missing_ok=True)
-    return look()
+    return count()
 
 
 @pytest.mark.usefixtures("five_days")
@@ -79,20 +83,20 @@ def test_a_file_that_was_written_again_is_counted_again(project: Project, seen: 
 
 
 @pytest.mark.usefixtures("five_days")
-def test_other_times_reigns_and_channels_find_what_they_find_anew(
+def test_other_times_periods_and_channels_find_what_they_find_anew(
     project: Project, seen: Seen, at: Callable[[int], datetime], promoted: datetime
 ) -> None:
     spread_over_time(files(project)[1])
     noon = at(2) - timedelta(hours=11)
-    other = Reign("2", "", promoted)
+    other = ChampionPeriod("2", "", promoted)
     asked: list[dict[str, Any]] = [
         {"until": at(5)},
         {"until": noon + timedelta(seconds=15)},  # in the middle of a call
         {"until": at(5), "since": noon + timedelta(seconds=15)},
         {"until": noon + timedelta(seconds=25), "since": noon + timedelta(seconds=15)},
         {"until": at(3), "since": at(1)},
-        {"until": at(5), "reign": other},
-        {"until": at(5), "reign": replace(other, since=at(3))},
+        {"until": at(5), "period": other},
+        {"until": at(5), "period": replace(other, start=at(3))},
         {"until": at(5), "channels": ("batch",)},
         {"until": at(5)},
     ]

@@ -1,0 +1,119 @@
+"""The JSON documents of the gate: verdict.json, comparison.json and evidence.json. Standard library only.
+
+verdict.json holds the rules that the bundle alone decides, comparison.json those against the champion, evidence.json both.
+"""
+
+from typing import Any, NotRequired, TypedDict
+
+
+class RuleRecord(TypedDict):
+    """One rule of verdict.json; `says` is the result in words, `value` and `bound` the same as JSON values."""
+
+    name: str
+    says: str
+    value: Any
+    bound: Any
+    passed: bool
+
+
+class VerdictDocument(TypedDict):
+    """verdict.json: `verdict` is `accepted` or `refused`, `reasons` are the messages of the rules that failed.
+
+    `evidence` holds the SHA-256 of what was judged: `metrics_sha256`, `bundle_sha256` and `content_sha256`.
+    """
+
+    format: int
+    recipe: str
+    verdict: str
+    rules: list[RuleRecord]
+    reasons: list[str]
+    evidence: dict[str, str]
+
+
+class ComparisonRecord(TypedDict):
+    """One comparison of comparison.json; see `aeops.gate.comparison.ComparisonResult`."""
+
+    name: str
+    metric: str
+    slice: str
+    champion: float | None
+    challenger: float | None
+    difference: float | None
+    interval: list[float | None] | None
+    margin: float
+    p: dict[str, float] | None
+    verdict: str
+    needs: str
+    passed: bool
+    says: str
+
+
+class ChampionRecord(TypedDict):
+    """The champion that a challenger was compared with."""
+
+    version: str
+    bundle_sha256: str
+
+
+class ChallengerRecord(TypedDict):
+    """The bundle that was compared with the champion."""
+
+    bundle_sha256: str
+
+
+class HoldoutRecord(TypedDict):
+    """The test samples of a comparison.
+
+    `judged` is the number of candidates that these samples have judged, `chance_of_luck` the resulting probability of at
+    least one false `better`, and `worn` says that it is too high.
+    """
+
+    sha256: str
+    rows: int
+    judged: int
+    chance_of_luck: float
+    worn: bool
+
+
+class ComparisonDocument(TypedDict):
+    """comparison.json: `reasons` explain `verdict` whether or not the challenger was accepted."""
+
+    format: int
+    recipe: str
+    verdict: str
+    accepted: bool
+    champion: ChampionRecord | None
+    challenger: ChallengerRecord
+    holdout: HoldoutRecord
+    level: NotRequired[float]
+    rules: list[ComparisonRecord]
+    reasons: list[str]
+    warnings: list[str]
+
+
+class EvidenceDocument(TypedDict):
+    """evidence.json: everything that the gate's decision about a version rests on."""
+
+    gate: VerdictDocument
+    comparison: ComparisonDocument
+
+
+def is_accepted(evidence: EvidenceDocument) -> bool:
+    """Return whether both the rules of the bundle and the comparison with the champion accept a version."""
+    return evidence["gate"]["verdict"] == "accepted" and evidence["comparison"]["accepted"]
+
+
+def refusal_reasons(evidence: EvidenceDocument) -> list[str]:
+    """Return the reasons to refuse a version; an empty list means that it is accepted."""
+    reasons = list(evidence["gate"]["reasons"])
+    if not evidence["comparison"]["accepted"]:
+        reasons += evidence["comparison"]["reasons"]
+    return reasons
+
+
+def compared_champion(evidence: EvidenceDocument) -> str | None:
+    """Return the version that was champion during the comparison; None where there was no champion."""
+    champion = evidence["comparison"]["champion"]
+    if champion is None:
+        return None
+    return champion["version"]

@@ -1,0 +1,51 @@
+"""The main function of a child process: it dies with its parent and reports errors to a person and to the parent.
+
+A stage is started as a process (by DVC, by a flow, by hand). Its exit code is the error's kind; where AE_ERROR_FILE is
+set, the error is written there too, so that the process that started it can raise it again, whatever ran in between.
+"""
+
+import ctypes
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from aeops.errors import ERRORS_BY_KIND, AeError, as_ae_error
+from aeops.files import read_json
+
+ERROR_FILE_VARIABLE = "AE_ERROR_FILE"
+_PR_SET_PDEATHSIG = 1
+
+
+def die_with_parent() -> None:
+    """Ask the kernel to kill this process when its parent dies: a stage must not outlive its run."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def run_main(main: Callable[[], None]) -> None:
+    """Run a process's main function: return, or exit with the error's code after one clear message."""
+    die_with_parent()
+    try:
+        main()
+    except Exception as error:
+        ae_error = as_ae_error(error)
+        if ae_error is None:
+            raise
+        if path := os.environ.get(ERROR_FILE_VARIABLE):
+            Path(path).write_text(json.dumps({"kind": ae_error.kind, "message": str(ae_error)}), encoding="utf-8")
+        print(f"{ae_error.kind} error: {ae_error}", file=sys.stderr)
+        sys.exit(ae_error.exit_code)
+
+
+def raise_child_error(error_file: Path) -> None:
+    """Raise the error that a child process has written to `error_file`, if it has written one.
+
+    Raises:
+        AeError: of the kind that the child raised.
+    """
+    if error_file.is_file():
+        document = read_json(error_file)
+        raise ERRORS_BY_KIND.get(document["kind"], AeError)(document["message"])

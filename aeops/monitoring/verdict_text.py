@@ -1,0 +1,54 @@
+"""Describe monitoring's verdict, for the run's page in Prefect."""
+
+from aeops.monitoring.decision import DecisionRecord
+from aeops.monitoring.verdict import MonitoringVerdict, alarm_names
+
+
+def format_markdown(verdict: MonitoringVerdict) -> str:
+    """Return verdict.json as Markdown: the signals as a table, then the decision and its reasons."""
+    lines = [
+        f"## {verdict['recipe']} {verdict['version'] or ''}: {_describe_alarms(verdict)}",
+        "",
+        f"As of {verdict['as_of']}.",
+        "",
+    ]
+    lines += ["| signal | verdict | says | counts |", "|---|---|---|---|"]
+    for signal in verdict["signals"]:
+        bold_mark = "**" if signal["verdict"] == "alarm" else ""
+        counts = "yes" if signal["counts"] else "no"
+        lines.append(f"| {signal['name']} | {bold_mark}{signal['verdict']}{bold_mark} | {signal['says']} | {counts} |")
+    return "\n".join([*lines, "", *_decision_lines(verdict["decision"])])
+
+
+def _decision_lines(decision: DecisionRecord) -> list[str]:
+    head = "Retrain" if decision["retrain"] else "No retrain"
+    lines = [f"**{head}**: {'; '.join(decision['why'])}."]
+    if decision["flow_run"]:
+        lines.append(f"Started as flow run {decision['flow_run']}.")
+    return lines
+
+
+def format_line(verdict: MonitoringVerdict) -> str:
+    """Return verdict.json in one line."""
+    if verdict["version"] is None:
+        return "no champion" + _retrain_suffix(verdict["decision"])
+    text = _describe_alarms(verdict)
+    unknown_count = sum(signal["verdict"] == "unknown" for signal in verdict["signals"])
+    if unknown_count:
+        text += f", {unknown_count} unknown"
+    return text + _retrain_suffix(verdict["decision"])
+
+
+def _describe_alarms(verdict: MonitoringVerdict) -> str:
+    alarms = alarm_names(verdict)
+    if not alarms:
+        return "quiet"
+    return f"alarm: {', '.join(alarms)}"
+
+
+def _retrain_suffix(decision: DecisionRecord) -> str:
+    if decision["flow_run"]:
+        return "; retrain started"
+    if decision["retrain"]:
+        return "; retrain due"
+    return ""
