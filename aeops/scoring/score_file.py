@@ -179,7 +179,7 @@ def scored_blocks(found: Found, detector: Detector) -> Iterator[tuple[list[str],
             scored = detector.score(block, code=True)
         except DataError as error:
             raise DataError(f"samples {first} to {last - 1}: {error}" if rows < total else str(error)) from error
-        block = detector.kind_module.stored_form(block, detector.spec, is_json=False)
+        block = detector.data_kind.stored_form(block, detector.spec, is_json=False)
         names = samples.names[first:last]
         yield [f"{above}/{name}" if above else name for name in names], block, scored
 

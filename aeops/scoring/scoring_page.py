@@ -75,7 +75,7 @@ def page_of(
             time=now.astimezone(UTC),
             threshold=threshold,
             bundle_sha256=detector.sha256,
-            legend=detector.kind_module.ERROR_LEGEND,
+            legend=detector.data_kind.ERROR_LEGEND,
             rate=rate_of(told["flagged"], told["samples"], threshold),
             worst=worst,
             pictures=pictures(shown, by_content, detector),
@@ -142,7 +142,7 @@ def days_figure(project: Project, recipe: str, threshold: float, now: datetime) 
 
 def pictures(shown: Sequence[Anomalous], by_content: Mapping[str, Found], detector: Detector) -> list[Markup]:
     """Strips of the samples with what the model makes of them; none where they cannot be drawn."""
-    if not detector.kind_module.DRAWABLE:
+    if not detector.data_kind.DRAWABLE:
         return []
     held = [(one, sample) for one in shown if (sample := sample_at(by_content[one.taken.sha256], one.row, detector)) is not None]
     if not held:
