@@ -5,7 +5,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from functools import cache
-from itertools import chain, pairwise
+from itertools import chain, pairwise, product, starmap
 from pathlib import Path
 from tokenize import TokenError
 from typing import TYPE_CHECKING, Any
@@ -337,20 +337,20 @@ def explain_residual(residual: np.ndarray) -> dict[str, Any]:
 
 def areas(residual: np.ndarray) -> list[tuple[list[int], list[int], np.ndarray]]:
     """Return areas that cover all places, of all channels: (first place, place after the last, values)."""
-    cuts = [np.linspace(0, size, min(AXIS_PARTS, size) + 1).astype(int).tolist() for size in residual.shape[1:]]
-    spans = [list(pairwise(cut)) for cut in cuts]
-    found = []
-    for number in range(math.prod(map(len, spans))):
-        index = np.unravel_index(number, [len(span) for span in spans])
-        chosen = [span[at] for span, at in zip(spans, index, strict=True)]
-        part = residual[(slice(None), *(slice(*span) for span in chosen))]
-        found.append(([first for first, _ in chosen], [last for _, last in chosen], part))
-    return found
+    spans = []
+    for size in residual.shape[1:]:
+        cuts = np.linspace(0, size, min(AXIS_PARTS, size) + 1).astype(int).tolist()
+        spans.append(list(pairwise(cuts)))
+    parts = []
+    for area in product(*spans):
+        starts, ends = zip(*area, strict=True)
+        parts.append((list(starts), list(ends), residual[(slice(None), *starmap(slice, area))]))
+    return parts
 
 
-def mse_per_image(target: np.ndarray, made: np.ndarray) -> np.ndarray:
-    """Return the mean squared error of each sample, float64 (n,); `target` and `made` are (n, ...)."""
-    return np.asarray(np.square(target - made, dtype=np.float64).reshape(len(target), -1).mean(axis=1))
+def mse_per_image(target: np.ndarray, output: np.ndarray) -> np.ndarray:
+    """Return the mean squared error of each sample, float64 (n,); `target` and `output` are (n, ...)."""
+    return np.asarray(np.square(target - output, dtype=np.float64).reshape(len(target), -1).mean(axis=1))
 
 
 def describe_form(noun: str, spec: "InputSpec") -> str:

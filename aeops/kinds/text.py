@@ -147,12 +147,10 @@ class TextEncoder:
 
         used = np.flatnonzero((checked != PADDING) & (checked != END))
         places = used[checked[used] != output[used]]
-        pairs = zip(places.tolist(), self._words(checked[places]), self._words(output[places]), strict=True)
-        return {
-            "tokens": len(used),
-            "wrong": [{"place": place, "given": expected, "made": word} for place, expected, word in pairs],
-            "share": len(places) / max(1, len(used)),
-        }
+        wrong = []
+        for place, expected, word in zip(places.tolist(), self._words(checked[places]), self._words(output[places]), strict=True):
+            wrong.append({"place": place, "given": expected, "made": word})
+        return {"tokens": len(used), "wrong": wrong, "share": len(places) / max(1, len(used))}
 
     def _words(self, ids: np.ndarray) -> list[str]:
         """Return each token of ids (n,) by itself; nothing for the end and what comes after it."""
@@ -293,15 +291,16 @@ class TextKind:
             `characters`, how many it has; `letters`, the share of letters among them; `filled`, the share of the bytes in use;
             `readable`, whether it is UTF-8 without a zero before its end; `blank`, whether it is white space only.
         """
-        stored = [sample.tobytes().rstrip(b"\0") for sample in samples]
-        texts = [content.decode(errors="replace") for content in stored]
-        return {
-            "characters": np.array([len(text) for text in texts]),
-            "letters": np.array([letter_share(text) for text in texts]),
-            "filled": np.array([round(len(content) / samples.shape[1], STATISTIC_DECIMALS) for content in stored]),
-            "readable": np.array([is_utf8(*pair) for pair in zip(stored, texts, strict=True)]),
-            "blank": np.array([not text.strip() for text in texts]),
-        }
+        columns: dict[str, list[float]] = {"characters": [], "letters": [], "filled": [], "readable": [], "blank": []}
+        for sample in samples:
+            content = sample.tobytes().rstrip(b"\0")
+            text = content.decode(errors="replace")
+            columns["characters"].append(len(text))
+            columns["letters"].append(letter_share(text))
+            columns["filled"].append(round(len(content) / samples.shape[1], STATISTIC_DECIMALS))
+            columns["readable"].append(is_utf8(content, text))
+            columns["blank"].append(not text.strip())
+        return {name: np.array(values) for name, values in columns.items()}
 
     def expectations(
         self, spec: "InputSpec", bounds: Mapping[str, tuple[float, float]], refuse_blank: bool
@@ -410,8 +409,8 @@ class TextKind:
 
     def panels(self, batch: np.ndarray, output: np.ndarray | None, spec: SampleSpec) -> tuple[list[Block], str]:
         """See `DataKind.panels`: both texts to read."""
-        made = "" if output is None else str(output[0])
-        return [Block("text", str(batch[0]), "Given"), Block("text", made, "What the model makes of it")], ""
+        reconstruction = "" if output is None else str(output[0])
+        return [Block("text", str(batch[0]), "Given"), Block("text", reconstruction, "What the model makes of it")], ""
 
 
 KIND = TextKind()

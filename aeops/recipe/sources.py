@@ -30,6 +30,7 @@ class SourceSpec:
 
     kind: ClassVar[str]
     holds: ClassVar[tuple[str, ...]]
+    own_test: ClassVar[bool] = False
     is_tiled: ClassVar[bool] = False
 
     def check_input(self, input_spec: InputSpec) -> list[tuple[str, str]]:
