@@ -115,8 +115,9 @@ class TextEncoder:
             raise DataError("no samples given; at least one is needed")
         parts = []
         # As bytes, a block has room for its longest text in every row: few rows a block, so that one long text costs little.
-        for start in range(0, len(texts), ROWS_AT_ONCE):
-            block = texts[start : start + ROWS_AT_ONCE]
+        size = len(texts) if is_stored else ROWS_AT_ONCE
+        for start in range(0, len(texts), size):
+            block = texts[start : start + size]
             try:
                 stored = block if isinstance(block, np.ndarray) else tokens.as_bytes(block)
                 parts.append(tokens.ids(self._tokenizer, stored, self.spec.shape[0]))

@@ -19,9 +19,9 @@ from aeops.bundle.detector import Detector
 from aeops.data.statistics import sample_sha256
 from aeops.errors import InfrastructureError
 from aeops.kinds.npy_bytes import MEDIA_TYPE
+from aeops.predictions import journal as journals
+from aeops.predictions import journal_roller, prediction_store
 from aeops.predictions.journal import Journal
-from aeops.predictions.prediction_store import journal as journals
-from aeops.predictions.prediction_store import journal_roller, prediction_store
 from aeops.predictions.rows import build_rows, scorer_of
 from aeops.project import Project
 from aeops.recipe.monitoring import SERVICE
