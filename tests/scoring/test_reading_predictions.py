@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from aeops.errors import DataError
-from aeops.predictions.prediction_store import prediction_store
+from aeops.predictions import prediction_store
 from aeops.predictions.rows import Scorer
 from aeops.project import Project
 
