@@ -40,7 +40,7 @@ class Detector:
         folder: the bundle's.
         bundle: bundle.json.
         kind: of a sample: one of `aeops.kinds.KINDS`.
-        kind_module: the kind's module.
+        data_kind: the kind itself.
         spec: the samples that it takes, and what it makes of them.
         shape, made_shape, low, high: those of the spec.
         sha256: the bundle's name by content.
@@ -61,12 +61,12 @@ class Detector:
         self.bundle: dict[str, Any] = json.loads((bundle / "bundle.json").read_text(encoding="utf-8"))
         require_known_format(bundle, self.bundle.get("format"))
         self.kind: str = self.bundle["input"]["kind"]
-        self.kind_module = load_kind(self.kind)
+        self.data_kind = load_kind(self.kind)
         self.spec = SampleSpec.from_bundle(self.bundle)
         self.shape, self.made_shape = self.spec.shape, self.spec.output_shape
         self.low, self.high = self.spec.low, self.spec.high
-        self._encoder = self.kind_module.open_encoder(bundle, self.spec)
-        self._is_small = self.kind_module.FIXED_SHAPE and math.prod(self.shape) <= SMALL
+        self._encoder = self.data_kind.open_encoder(bundle, self.spec)
+        self._is_small = self.data_kind.FIXED_SHAPE and math.prod(self.shape) <= SMALL
         self._model = Network(bundle / "model.onnx", self._is_small)
 
     @cached_property
@@ -79,7 +79,7 @@ class Detector:
 
     def example(self) -> Any:
         """Two samples that it takes, in raw units."""
-        return self.kind_module.example(self.spec)
+        return self.data_kind.example(self.spec)
 
     def read_file(self, path: Path) -> FileSamples:
         """The samples of a file or folder, as the kind reads them.
@@ -88,7 +88,7 @@ class Detector:
             UsageError: there is no such file.
             DataError: it holds no samples that the model takes.
         """
-        return self.kind_module.read_file(path, self.spec)
+        return self.data_kind.read_file(path, self.spec)
 
     def check(self, samples: Any) -> np.ndarray:
         """The samples as a batch that the model takes: float32 (n, *shape) in raw units, or token ids int64.
@@ -128,7 +128,7 @@ class Detector:
         return self._run((checked[part] for part in self._parts(checked)), outputs(reconstruction, code))
 
     def _parts(self, batch: np.ndarray) -> Iterator[slice]:
-        size = self.kind_module.rows_at_once(batch[0].size)
+        size = self.data_kind.rows_at_once(batch[0].size)
         return (slice(first, first + size) for first in range(0, len(batch), size))
 
     def _run(self, blocks: Iterable[np.ndarray], names: list[str]) -> dict[str, np.ndarray]:
@@ -141,7 +141,7 @@ class Detector:
         Raises:
             DataError: a bundle of format 1, which has no decoder.
         """
-        size = self.kind_module.rows_at_once(1)  # codes are small
+        size = self.data_kind.rows_at_once(1)  # codes are small
         blocks = (codes[first : first + size] for first in range(0, len(codes), size))
         made = [part for block in blocks for [part] in self._decoder.run(["reconstruction"], {"code": block})]
         return self.readable(np.concatenate(made))

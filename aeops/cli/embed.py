@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from aeops.bundle.detector import Detector
     from aeops.recipe.reader import Recipe
 
-LUMA = (0.299, 0.587, 0.114)  # of red, green and blue: Rec. ITU-R BT.601-7, 2.5.1
-
 
 def add(verbs: Any) -> None:
     verb = verbs.add_parser("embed", help="write the codes of samples to a Parquet file")
@@ -108,8 +106,9 @@ def grey(colours: "np.ndarray", low: float, high: float) -> "np.ndarray":
     """The luma (n, 1, h, w), float32, of red, green and blue (n, 3, h, w): the corruption `grey`, here without torch."""
     import numpy as np
 
-    luma = np.tensordot(colours.astype(np.float32), np.array(LUMA, np.float32), axes=(1, 0))[:, None]
-    return luma.clip(low, high)  # the weights sum to 1, but for rounding
+    from aeops.kinds.arrays import luma
+
+    return luma(colours.astype(np.float32), np.float32)[:, None].clip(low, high)  # the weights sum to 1, but for rounding
 
 
 def write(place: Path, parts: Iterator[Part], detector: "Detector") -> int:

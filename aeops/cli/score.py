@@ -116,7 +116,7 @@ def recorded(
     from aeops.predictions.rows import scorer_of
     from aeops.recipe.monitoring import HAND
 
-    batch = detector.kind_module.stored_form(samples.values, detector.spec, is_json=False)
+    batch = detector.data_kind.stored_form(samples.values, detector.spec, is_json=False)
     scorer = scorer_of(recipe, version, detector)
     return prediction_store.record(project, scorer, channel=HAND, names=samples.names, samples=batch, scored=scored)
 

@@ -164,4 +164,4 @@ def greeting(served: "Served", listener: socket.socket, password: str | None) ->
 
 def sample(detector: "Detector") -> str:
     """A sample in Python's words."""
-    return detector.kind_module.python_example(detector.spec)
+    return detector.data_kind.python_example(detector.spec)

@@ -20,8 +20,8 @@ def require_quantised(detector: Detector, recipe: str) -> np.ndarray:
     Raises:
         UsageError: the model's codes are not quantised, or its samples are texts.
     """
-    if detector.kind_module.NOT_COMPRESSIBLE:
-        raise UsageError(f"{recipe} is about {detector.kind_module.NOT_COMPRESSIBLE}; images and series are allowed")
+    if detector.data_kind.NOT_COMPRESSIBLE:
+        raise UsageError(f"{recipe} is about {detector.data_kind.NOT_COMPRESSIBLE}; images and series are allowed")
     if detector.word_counts is None:
         kind = detector.bundle["model"]["bottleneck"]["kind"]
         raise UsageError(

@@ -47,7 +47,7 @@ def content_sha256(folder: Path) -> str:
 
 def columns_of(kind: str) -> dict[str, str]:
     """The columns of an index and their types, by the kind of the samples."""
-    return load_kind(kind).INDEX_COLUMNS
+    return dict(load_kind(kind).INDEX_COLUMNS)
 
 
 def read_index(folder: Path) -> "pd.DataFrame":

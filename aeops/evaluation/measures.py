@@ -1,4 +1,4 @@
-"""How well samples are reconstructed, by the measures that their kind names: see `Kind.MEASURED_AS`."""
+"""How well samples are reconstructed, by the measures that their kind names: see `DataKind.MEASURED_AS`."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,7 +1,7 @@
 """The kinds of data by name, with what a light process has to know of them. Standard library only.
 
-A kind is one module of this folder, called by the kind's name. To add one: the module, with everything that
-`aeops.kinds.interface.Kind` asks for, and a line in `KINDS`.
+A kind is one module of this folder, called by its name, whose `KIND` offers all of `aeops.kinds.interface.DataKind`. To add
+one: the module, and a line in `KINDS`.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ class KindInfo:
     """Plain facts about a kind of data.
 
     Attributes:
-        description: one sample of it, for a message.
+        description: the axes of a sample, or what it is made of.
         bounds: keys of the recipe's section validate that its samples are judged by.
         packages: what a served model of it needs beside numpy and onnxruntime.
     """
@@ -23,9 +23,9 @@ class KindInfo:
 
 
 KINDS: dict[str, KindInfo] = {
-    "image": KindInfo("an image (channels, height, width)", ("sample_mean", "sample_std")),
-    "series": KindInfo("a window of a series (channels, steps)", ("sample_mean", "sample_std")),
-    "text": KindInfo("a text", ("characters", "letters"), packages=("tokenizers",)),
+    "image": KindInfo("channels, height, width", ("sample_mean", "sample_std")),
+    "series": KindInfo("channels, steps of a window", ("sample_mean", "sample_std")),
+    "text": KindInfo("UTF-8", ("characters", "letters"), packages=("tokenizers",)),
 }
 
 
@@ -36,5 +36,6 @@ def module_name(kind: str) -> str:
         ValueError: there is no such kind.
     """
     if kind not in KINDS:
-        raise ValueError(f"expected a kind of data out of {', '.join(KINDS)}, got {kind!r}")
+        known = ", ".join(f"{name} ({info.description})" for name, info in KINDS.items())
+        raise ValueError(f"expected a kind of data out of {known}, got {kind!r}")
     return f"{__name__}.{kind}"

@@ -5,7 +5,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from functools import cache
-from itertools import chain, pairwise
+from itertools import chain, pairwise, product, starmap
 from pathlib import Path
 from tokenize import TokenError
 from typing import TYPE_CHECKING, Any
@@ -36,27 +36,6 @@ VALUES_AT_ONCE = 2**20  # and values: fewer samples at once where they are large
 AXIS_PARTS = 4  # areas that an explanation cuts an axis into
 WORST_VALUES = 10  # values that an explanation names one by one
 LUMA = np.array([0.299, 0.587, 0.114])  # of red, green and blue: Rec. ITU-R BT.601-7, section 2.5.1
-
-DTYPES: tuple[str, ...] = ("uint8", "float32", "float64")
-FIXED_SHAPE: bool = True
-DRAWABLE: bool = True
-NOT_COMPRESSIBLE: str = ""
-INDEX_COLUMNS: dict[str, str] = {
-    **SAMPLE_COLUMNS,
-    "low": "float64",
-    "high": "float64",
-    "mean": "float64",
-    "std": "float64",
-    "nans": "int64",
-    **DUPLICATE_COLUMNS,
-}
-DRIFT_COLUMNS: tuple[str, ...] = ("mean", "std")
-MEASURED_AS: str = "values"
-ERROR_NAME: str = "mean squared error"
-ERROR_HEAD: str = "MSE"
-MEASURING_NOTE: str = (
-    ", values scaled to [0, 1]; all outputs clipped to that range. PSNR is that of the mean squared error over all samples"
-)
 
 
 # ---------------------------------------------------------------- reading
@@ -196,21 +175,6 @@ def require_numbers(values: np.ndarray, what: str) -> None:
         raise DataError(f"{what} given; whole or real numbers are allowed")
 
 
-def read_json(inputs: Any, spec: SampleSpec, only_numbers: bool) -> np.ndarray:
-    """See `Kind.read_json`."""
-    # numpy would make room for the longest text in every place, so that a small body could ask for any memory; and it takes
-    # true for 1.
-    if not only_numbers and holds_other_than_numbers(inputs):
-        raise DataError("samples with texts, truths or objects in them given; whole or real numbers are allowed")
-    small = small_numbers(inputs)
-    if small is not None:
-        return small
-    try:
-        return np.asarray(inputs)
-    except ValueError as error:
-        raise DataError(f"samples of unequal shapes given; {allowed_shapes(spec)} allowed") from error
-
-
 def small_numbers(inputs: Any) -> np.ndarray | None:
     """Return nested lists of whole numbers from 0 to 255, such as pictures are, as uint8; None for all else.
 
@@ -240,64 +204,7 @@ def holds_other_than_numbers(inputs: Any) -> bool:
     return False
 
 
-def read_array(values: np.ndarray | list[str], spec: SampleSpec) -> np.ndarray:
-    """See `Kind.read_array`; shape and dtype are left to the encoder."""
-    return np.asarray(values)
-
-
-def count(samples: np.ndarray, spec: SampleSpec) -> int:
-    """See `Kind.count`."""
-    return samples.size // math.prod(spec.shape)
-
-
-def longest(samples: np.ndarray) -> tuple[int, int]:
-    """See `Kind.longest`."""
-    return 0, 0
-
-
-def values_per_sample(spec: SampleSpec) -> int | None:
-    """See `Kind.values_per_sample`."""
-    return math.prod(spec.shape)
-
-
-def stored_form(samples: np.ndarray, spec: SampleSpec, is_json: bool) -> np.ndarray:
-    """See `Kind.stored_form`. Whole numbers of a range up to 255 in JSON are taken for bytes, all others for float32."""
-    if is_json:
-        is_bytes = samples.dtype.kind in "ui" and (spec.low, spec.high) == (0, 255)
-        samples = samples.astype(np.uint8 if is_bytes else np.float32)
-    return samples.reshape(-1, *spec.shape)
-
-
-# ---------------------------------------------------------------- data
-
-
-def statistics(samples: np.ndarray, spec: "InputSpec") -> dict[str, np.ndarray]:
-    """Return statistics of each sample of (n, c, ...), each an array (n,).
-
-    Args:
-        samples: values that should lie in [low, high].
-        spec: `low` scales to 0 and `high` to 1; the last `target_channels` are what is to be made of the others.
-
-    Returns:
-        Of all channels: `low` and `high`, the extremes in the samples' own units; `nans`, how many values are NaN. Of the
-        given channels, without the targets: `mean` and `std` over the values scaled to [0, 1]; `blank`, whether all values
-        are the same. NaN values are left out; where a sample has no other, its extremes, mean and std are NaN.
-    """
-    flat = samples.reshape(len(samples), -1)
-    inputs = samples[:, : samples.shape[1] - spec.target_channels].reshape(len(samples), -1)
-    nans, input_nans = np.isnan(flat).sum(axis=1), np.isnan(inputs).sum(axis=1)
-    lowest, highest = extremes(flat)
-    input_lowest, input_highest = extremes(inputs) if spec.target_channels else (lowest, highest)
-    mean, std = mean_and_std(inputs, inputs.shape[1] - input_nans)
-    span = spec.high - spec.low
-    return {
-        "low": lowest,
-        "high": highest,
-        "mean": np.round((mean - spec.low) / span, STATISTIC_DECIMALS),
-        "std": np.round(std / span, STATISTIC_DECIMALS),
-        "nans": nans,
-        "blank": (input_lowest == input_highest) & (input_nans == 0),
-    }
+# ---------------------------------------------------------------- statistics
 
 
 def extremes(flat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -319,32 +226,6 @@ def mean_and_std(flat: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.n
         wide = flat.astype(np.float64)
         mean = np.nansum(wide, axis=1) / counts
         return mean, np.sqrt(np.nansum((wide - mean[:, None]) ** 2, axis=1) / counts)
-
-
-def expectations(
-    spec: "InputSpec", bounds: Mapping[str, tuple[float, float]], refuse_blank: bool
-) -> list[ExpectedRange | ExpectedValue]:
-    """See `Kind.expectations`; the range is that of the target channels too."""
-    values = f"{spec.low:g} to {spec.high:g}"
-    expected: list[ExpectedRange | ExpectedValue] = [
-        ExpectedRange("nan", "nans", 0, 0, "none", "{} NaN values"),
-        ExpectedRange("range_low", "low", spec.low, None, values, "a smallest value of {}"),
-        ExpectedRange("range_high", "high", None, spec.high, values, "a largest value of {}"),
-    ]
-    if refuse_blank:
-        expected.append(ExpectedValue("blank", "blank", False, "values that differ", "values that are all the same"))
-    for name, column in (("sample_mean", "mean"), ("sample_std", "std")):
-        low, high = bounds[name]
-        expected.append(ExpectedRange(name, column, low, high, f"{low:g} to {high:g}"))
-    return expected
-
-
-def moments(samples: np.ndarray | Sequence[str], low: float, high: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and standard deviation of each sample's values scaled to [0, 1], float32 (n,) each."""
-    flat = np.asarray(samples).reshape(len(samples), -1)
-    mean, std = mean_and_std(flat, np.full(len(flat), flat.shape[1]))
-    span = high - low
-    return ((mean - low) / span).astype(np.float32), (std / span).astype(np.float32)
 
 
 # ---------------------------------------------------------------- the model
@@ -396,15 +277,10 @@ class ArrayEncoder:
 
     def explain(self, checked: np.ndarray, outputs: np.ndarray) -> list[dict[str, Any]]:
         """See `Encoder.explain`: the squared residuals of values scaled to [0, 1], and where they lie."""
-        require_comparable(self.spec)
+        require_same_form(self.spec)
         if makes_colours(self.spec.shape, self.spec.output_shape):
             outputs = luma(outputs, np.float32)[:, None]
         return [explain_residual(values) for values in np.square((checked - outputs) / self.spec.span)]
-
-
-def open_encoder(bundle: Path, spec: SampleSpec) -> ArrayEncoder:
-    """See `Kind.open_encoder`."""
-    return ArrayEncoder(spec)
 
 
 def is_inside(values: np.ndarray, spec: SampleSpec) -> np.ndarray:
@@ -424,59 +300,11 @@ def scaled(samples: np.ndarray, spec: SampleSpec) -> np.ndarray:
     return np.asarray((samples.astype(np.float32) - spec.low) / spec.span, dtype=np.float32)
 
 
-def example(spec: SampleSpec) -> Any:
-    """Return two samples in raw units: a ramp over the range, and the same turned round."""
-    ramp = np.linspace(spec.low, spec.high, math.prod(spec.shape), dtype=np.float32).reshape(spec.shape)
-    return np.stack([ramp, ramp[..., ::-1]])
-
-
-def python_example(spec: SampleSpec) -> str:
-    """See `Kind.python_example`."""
-    expression = f"{spec.low:g}"
-    for size in reversed(spec.shape):
-        expression = f"[{expression}]*{size}"
-    return expression
-
-
-def rows_at_once(values: int) -> int:
-    """See `Kind.rows_at_once`."""
-    return max(1, min(ROWS_AT_ONCE, VALUES_AT_ONCE // max(1, values)))
-
-
-def served_schema(spec: SampleSpec) -> ColumnSchema:
-    """See `Kind.served_schema`: raw values."""
-    return ColumnSchema("float32", (-1, *spec.shape))
-
-
-def served_example(stored: np.ndarray | None, spec: SampleSpec, count: int) -> np.ndarray:
-    """See `Kind.served_example`; made-up ones lie at the low end of the range."""
-    if stored is None:
-        return np.full((count, *spec.shape), spec.low, np.float32)
-    return np.asarray(stored[:, : spec.shape[0]], dtype=np.float32)
-
-
-def json_schema(spec: SampleSpec, longest: int) -> list[dict[str, Any]]:
-    """See `Kind.json_schema`; the leading axis of a one-channel sample may be left out."""
-    shapes = [spec.shape]
-    if spec.shape[0] == 1:
-        shapes.append(spec.shape[1:])
-    value = {"type": "number", "minimum": spec.low, "maximum": spec.high}
-    return [nested_schema(shape, value) for shape in shapes]
-
-
 def nested_schema(shape: tuple[int, ...], value: dict[str, Any]) -> dict[str, Any]:
     """Return the schema of nested arrays of this shape."""
     for size in reversed(shape):
         value = {"type": "array", "items": value, "minItems": size, "maxItems": size}
     return value
-
-
-def require_comparable(spec: SampleSpec) -> None:
-    """See `Kind.require_comparable`; colours made of grey are compared by their luma."""
-    if spec.output_shape != spec.shape and not makes_colours(spec.shape, spec.output_shape):
-        raise DataError(
-            f"this model makes {spec.output_shape} of {spec.shape}, which are not compared value by value: ask /reconstruct"
-        )
 
 
 def makes_colours(shape: tuple[int, ...], output_shape: tuple[int, ...]) -> bool:
@@ -509,53 +337,20 @@ def explain_residual(residual: np.ndarray) -> dict[str, Any]:
 
 def areas(residual: np.ndarray) -> list[tuple[list[int], list[int], np.ndarray]]:
     """Return areas that cover all places, of all channels: (first place, place after the last, values)."""
-    cuts = [np.linspace(0, size, min(AXIS_PARTS, size) + 1).astype(int).tolist() for size in residual.shape[1:]]
-    spans = [list(pairwise(cut)) for cut in cuts]
-    found = []
-    for number in range(math.prod(map(len, spans))):
-        index = np.unravel_index(number, [len(span) for span in spans])
-        chosen = [span[at] for span, at in zip(spans, index, strict=True)]
-        part = residual[(slice(None), *(slice(*span) for span in chosen))]
-        found.append(([first for first, _ in chosen], [last for _, last in chosen], part))
-    return found
+    spans = []
+    for size in residual.shape[1:]:
+        cuts = np.linspace(0, size, min(AXIS_PARTS, size) + 1).astype(int).tolist()
+        spans.append(list(pairwise(cuts)))
+    parts = []
+    for area in product(*spans):
+        starts, ends = zip(*area, strict=True)
+        parts.append((list(starts), list(ends), residual[(slice(None), *starmap(slice, area))]))
+    return parts
 
 
-# ---------------------------------------------------------------- evaluation
-
-
-def baseline(samples: np.ndarray, spec: SampleSpec) -> Baseline:
-    """See `Kind.baseline`: the values in [0, 1], flat."""
-    return Baseline(vectors=scaled(samples, spec).reshape(len(samples), -1))
-
-
-def mse_per_image(target: np.ndarray, made: np.ndarray) -> np.ndarray:
-    """Return the mean squared error of each sample, float64 (n,); `target` and `made` are (n, ...)."""
-    return np.asarray(np.square(target - made, dtype=np.float64).reshape(len(target), -1).mean(axis=1))
-
-
-def errors(target: np.ndarray, output: np.ndarray) -> np.ndarray:
-    """See `Kind.errors`."""
-    return mse_per_image(target, output)
-
-
-def mean_error(target: np.ndarray, output: np.ndarray) -> float:
-    """See `Kind.mean_error`."""
-    return float(mse_per_image(target, output).mean())
-
-
-def quality(target: np.ndarray, output: np.ndarray) -> tuple[str, np.ndarray]:
-    """See `Kind.quality`."""
-    return "mse", mse_per_image(target, output)
-
-
-def examples(stored: np.ndarray, decoded: np.ndarray, target: np.ndarray, output: np.ndarray) -> Table | None:
-    """See `Kind.examples`."""
-    return None
-
-
-def describe(shape: tuple[int, ...], low: float, high: float) -> str:
-    """See `Kind.describe`."""
-    return f"samples of {sizes(shape)} with values from {low:g} to {high:g} and refuses others"
+def mse_per_image(target: np.ndarray, output: np.ndarray) -> np.ndarray:
+    """Return the mean squared error of each sample, float64 (n,); `target` and `output` are (n, ...)."""
+    return np.asarray(np.square(target - output, dtype=np.float64).reshape(len(target), -1).mean(axis=1))
 
 
 def describe_form(noun: str, spec: "InputSpec") -> str:
@@ -564,3 +359,194 @@ def describe_form(noun: str, spec: "InputSpec") -> str:
     return (
         f"This recipe takes {noun} of {shape} with values from {spec.low:g} to {spec.high:g}; whatever is changed to fit is told."
     )
+
+
+def require_same_form(spec: SampleSpec) -> None:
+    """Raise DataError unless reconstructions have the shape of the samples, or are colours made of grey."""
+    if spec.output_shape != spec.shape and not makes_colours(spec.shape, spec.output_shape):
+        raise DataError(
+            f"this model makes {spec.output_shape} of {spec.shape}, which are not compared value by value: ask /reconstruct"
+        )
+
+
+# ---------------------------------------------------------------- the kind
+
+
+class ArrayKind:
+    """What images and series share of `aeops.kinds.interface.DataKind`, whose methods say what these do."""
+
+    DTYPES: tuple[str, ...] = ("uint8", "float32", "float64")
+    FIXED_SHAPE: bool = True
+    DRAWABLE: bool = True
+    NOT_COMPRESSIBLE: str = ""
+    INDEX_COLUMNS: Mapping[str, str] = {
+        **SAMPLE_COLUMNS,
+        "low": "float64",
+        "high": "float64",
+        "mean": "float64",
+        "std": "float64",
+        "nans": "int64",
+        **DUPLICATE_COLUMNS,
+    }
+    DRIFT_COLUMNS: tuple[str, ...] = ("mean", "std")
+    MEASURED_AS: str = "values"
+    ERROR_NAME: str = "mean squared error"
+    ERROR_HEAD: str = "MSE"
+    MEASURING_NOTE: str = (
+        ", values scaled to [0, 1]; all outputs clipped to that range. PSNR is that of the mean squared error over all samples"
+    )
+
+    def read_json(self, inputs: Any, spec: SampleSpec, only_numbers: bool) -> np.ndarray:
+        """See `DataKind.read_json`."""
+        # numpy would make room for the longest text in every place, so that a small body could ask for any memory; and it takes
+        # true for 1.
+        if not only_numbers and holds_other_than_numbers(inputs):
+            raise DataError("samples with texts, truths or objects in them given; whole or real numbers are allowed")
+        small = small_numbers(inputs)
+        if small is not None:
+            return small
+        try:
+            return np.asarray(inputs)
+        except ValueError as error:
+            raise DataError(f"samples of unequal shapes given; {allowed_shapes(spec)} allowed") from error
+
+    def read_array(self, values: np.ndarray | list[str], spec: SampleSpec) -> np.ndarray:
+        """See `DataKind.read_array`; shape and dtype are left to the encoder."""
+        return np.asarray(values)
+
+    def count(self, samples: np.ndarray, spec: SampleSpec) -> int:
+        """See `DataKind.count`."""
+        return samples.size // math.prod(spec.shape)
+
+    def longest(self, samples: np.ndarray) -> tuple[int, int]:
+        """See `DataKind.longest`."""
+        return 0, 0
+
+    def values_per_sample(self, spec: SampleSpec) -> int | None:
+        """See `DataKind.values_per_sample`."""
+        return math.prod(spec.shape)
+
+    def stored_form(self, samples: np.ndarray, spec: SampleSpec, is_json: bool) -> np.ndarray:
+        """See `DataKind.stored_form`. Whole numbers of a range up to 255 in JSON are taken for bytes, all others for float32."""
+        if is_json:
+            is_bytes = samples.dtype.kind in "ui" and (spec.low, spec.high) == (0, 255)
+            samples = samples.astype(np.uint8 if is_bytes else np.float32)
+        return samples.reshape(-1, *spec.shape)
+
+    def statistics(self, samples: np.ndarray, spec: "InputSpec") -> dict[str, np.ndarray]:
+        """Return statistics of each sample of (n, c, ...), each an array (n,).
+
+        Args:
+            samples: values that should lie in [low, high].
+            spec: `low` scales to 0 and `high` to 1; the last `target_channels` are what is to be made of the others.
+
+        Returns:
+            Of all channels: `low` and `high`, the extremes in the samples' own units; `nans`, how many values are NaN. Of the
+            given channels, without the targets: `mean` and `std` over the values scaled to [0, 1]; `blank`, whether all values
+            are the same. NaN values are left out; where a sample has no other, its extremes, mean and std are NaN.
+        """
+        flat = samples.reshape(len(samples), -1)
+        inputs = samples[:, : samples.shape[1] - spec.target_channels].reshape(len(samples), -1)
+        nans, input_nans = np.isnan(flat).sum(axis=1), np.isnan(inputs).sum(axis=1)
+        lowest, highest = extremes(flat)
+        input_lowest, input_highest = extremes(inputs) if spec.target_channels else (lowest, highest)
+        mean, std = mean_and_std(inputs, inputs.shape[1] - input_nans)
+        span = spec.high - spec.low
+        return {
+            "low": lowest,
+            "high": highest,
+            "mean": np.round((mean - spec.low) / span, STATISTIC_DECIMALS),
+            "std": np.round(std / span, STATISTIC_DECIMALS),
+            "nans": nans,
+            "blank": (input_lowest == input_highest) & (input_nans == 0),
+        }
+
+    def expectations(
+        self, spec: "InputSpec", bounds: Mapping[str, tuple[float, float]], refuse_blank: bool
+    ) -> list[ExpectedRange | ExpectedValue]:
+        """See `DataKind.expectations`; the range is that of the target channels too."""
+        values = f"{spec.low:g} to {spec.high:g}"
+        expected: list[ExpectedRange | ExpectedValue] = [
+            ExpectedRange("nan", "nans", 0, 0, "none", "{} NaN values"),
+            ExpectedRange("range_low", "low", spec.low, None, values, "a smallest value of {}"),
+            ExpectedRange("range_high", "high", None, spec.high, values, "a largest value of {}"),
+        ]
+        if refuse_blank:
+            expected.append(ExpectedValue("blank", "blank", False, "values that differ", "values that are all the same"))
+        for name, column in (("sample_mean", "mean"), ("sample_std", "std")):
+            low, high = bounds[name]
+            expected.append(ExpectedRange(name, column, low, high, f"{low:g} to {high:g}"))
+        return expected
+
+    def moments(self, samples: np.ndarray | Sequence[str], low: float, high: float) -> tuple[np.ndarray, np.ndarray]:
+        """Return mean and standard deviation of each sample's values scaled to [0, 1], float32 (n,) each."""
+        flat = np.asarray(samples).reshape(len(samples), -1)
+        mean, std = mean_and_std(flat, np.full(len(flat), flat.shape[1]))
+        span = high - low
+        return ((mean - low) / span).astype(np.float32), (std / span).astype(np.float32)
+
+    def open_encoder(self, bundle: Path, spec: SampleSpec) -> ArrayEncoder:
+        """See `DataKind.open_encoder`."""
+        return ArrayEncoder(spec)
+
+    def example(self, spec: SampleSpec) -> Any:
+        """Return two samples in raw units: a ramp over the range, and the same turned round."""
+        ramp = np.linspace(spec.low, spec.high, math.prod(spec.shape), dtype=np.float32).reshape(spec.shape)
+        return np.stack([ramp, ramp[..., ::-1]])
+
+    def python_example(self, spec: SampleSpec) -> str:
+        """See `DataKind.python_example`."""
+        expression = f"{spec.low:g}"
+        for size in reversed(spec.shape):
+            expression = f"[{expression}]*{size}"
+        return expression
+
+    def rows_at_once(self, values: int) -> int:
+        """See `DataKind.rows_at_once`."""
+        return max(1, min(ROWS_AT_ONCE, VALUES_AT_ONCE // max(1, values)))
+
+    def served_schema(self, spec: SampleSpec) -> ColumnSchema:
+        """See `DataKind.served_schema`: raw values."""
+        return ColumnSchema("float32", (-1, *spec.shape))
+
+    def served_example(self, stored: np.ndarray | None, spec: SampleSpec, count: int) -> np.ndarray:
+        """See `DataKind.served_example`; made-up ones lie at the low end of the range."""
+        if stored is None:
+            return np.full((count, *spec.shape), spec.low, np.float32)
+        return np.asarray(stored[:, : spec.shape[0]], dtype=np.float32)
+
+    def json_schema(self, spec: SampleSpec, longest: int) -> list[dict[str, Any]]:
+        """See `DataKind.json_schema`; the leading axis of a one-channel sample may be left out."""
+        shapes = [spec.shape]
+        if spec.shape[0] == 1:
+            shapes.append(spec.shape[1:])
+        value = {"type": "number", "minimum": spec.low, "maximum": spec.high}
+        return [nested_schema(shape, value) for shape in shapes]
+
+    def require_comparable(self, spec: SampleSpec) -> None:
+        """See `DataKind.require_comparable`; colours made of grey are compared by their luma."""
+        require_same_form(spec)
+
+    def baseline(self, samples: np.ndarray, spec: SampleSpec) -> Baseline:
+        """See `DataKind.baseline`: the values in [0, 1], flat."""
+        return Baseline(vectors=scaled(samples, spec).reshape(len(samples), -1))
+
+    def errors(self, target: np.ndarray, output: np.ndarray) -> np.ndarray:
+        """See `DataKind.errors`."""
+        return mse_per_image(target, output)
+
+    def mean_error(self, target: np.ndarray, output: np.ndarray) -> float:
+        """See `DataKind.mean_error`."""
+        return float(mse_per_image(target, output).mean())
+
+    def quality(self, target: np.ndarray, output: np.ndarray) -> tuple[str, np.ndarray]:
+        """See `DataKind.quality`."""
+        return "mse", mse_per_image(target, output)
+
+    def examples(self, stored: np.ndarray, decoded: np.ndarray, target: np.ndarray, output: np.ndarray) -> Table | None:
+        """See `DataKind.examples`."""
+        return None
+
+    def describe(self, shape: tuple[int, ...], low: float, high: float) -> str:
+        """See `DataKind.describe`."""
+        return f"samples of {sizes(shape)} with values from {low:g} to {high:g} and refuses others"

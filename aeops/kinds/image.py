@@ -7,46 +7,14 @@ import numpy as np
 
 from aeops.errors import DataError
 from aeops.kinds.arrays import (
-    DRAWABLE,
-    DRIFT_COLUMNS,
-    DTYPES,
-    ERROR_HEAD,
-    ERROR_NAME,
-    FIXED_SHAPE,
-    INDEX_COLUMNS,
-    MEASURED_AS,
-    MEASURING_NOTE,
-    NOT_COMPRESSIBLE,
     NPY,
-    baseline,
-    count,
-    describe,
+    ArrayKind,
     describe_form,
-    errors,
-    example,
-    examples,
-    expectations,
     fit_numbers,
-    json_schema,
-    longest,
     luma,
     makes_colours,
-    mean_error,
-    moments,
-    open_encoder,
-    python_example,
-    quality,
-    read_array,
-    read_json,
     read_npy_file,
-    require_comparable,
     require_file,
-    rows_at_once,
-    served_example,
-    served_schema,
-    statistics,
-    stored_form,
-    values_per_sample,
 )
 from aeops.kinds.pictures import ENDINGS, FORMATS, MODES, channels_first, error_map, fit_size, png, read_image
 from aeops.kinds.results import Block, ErrorLegend, PageForm
@@ -54,71 +22,6 @@ from aeops.kinds.samples import FileSamples, FitOptions, FittedSample, SampleSpe
 
 if TYPE_CHECKING:
     from ae_models.spec import InputSpec
-
-__all__ = [
-    "DRAWABLE",
-    "DRIFT_COLUMNS",
-    "DTYPES",
-    "ERROR_HEAD",
-    "ERROR_LEGEND",
-    "ERROR_NAME",
-    "FIXED_SHAPE",
-    "INDEX_COLUMNS",
-    "MEASURED_AS",
-    "MEASURING_NOTE",
-    "NOT_COMPRESSIBLE",
-    "baseline",
-    "count",
-    "describe",
-    "errors",
-    "example",
-    "examples",
-    "expectations",
-    "fit_sample",
-    "json_schema",
-    "longest",
-    "mean_error",
-    "moments",
-    "open_encoder",
-    "page_form",
-    "panels",
-    "python_example",
-    "quality",
-    "read_array",
-    "read_file",
-    "read_json",
-    "require_comparable",
-    "rows_at_once",
-    "served_example",
-    "served_schema",
-    "statistics",
-    "stored_form",
-    "values_per_sample",
-]
-
-ERROR_LEGEND: ErrorLegend = ErrorLegend("error at a pixel: 0", "1, the range of values")
-
-
-# ---------------------------------------------------------------- reading
-
-
-def read_file(path: Path, spec: SampleSpec) -> FileSamples:
-    """Read a .npy file (one sample or a batch), an image, or every image of a folder, sorted by name.
-
-    An image becomes what `aeops.kinds.pictures` says, in the model's channels; an image of another size is refused.
-
-    Raises:
-        UsageError: there is no such file.
-        DataError: a file cannot be read, is of another size, or the folder holds no image.
-    """
-    if path.is_dir():
-        return read_folder(path, spec)
-    require_file(path, f"a {NPY} file, an image ({', '.join(ENDINGS)}) or a folder of images")
-    if path.suffix.lower() == NPY:
-        return read_npy_file(path, spec)
-    if path.suffix.lower() in ENDINGS:
-        return FileSamples([path.name], read_pixels(path, spec)[None])
-    raise DataError(f"{path} is neither {NPY} nor an image ({', '.join(ENDINGS)}): convert it to one of these")
 
 
 def read_folder(folder: Path, spec: SampleSpec) -> FileSamples:
@@ -144,13 +47,6 @@ def read_pixels(file: Path, spec: SampleSpec) -> np.ndarray:
     if image.size != (width, height):
         raise DataError(f"{file} is {image.width}x{image.height} pixels; {width}x{height} are allowed: resize it first")
     return channels_first(image, channels)
-
-
-def fit_sample(content: bytes, media_type: str, spec: SampleSpec, options: FitOptions) -> FittedSample:
-    """See `Kind.fit_sample`: an image in any size, a .npy file, JSON or a row of numbers."""
-    if media_type.startswith("image/"):
-        return fit_picture(content, spec, options)
-    return fit_numbers(content, media_type, spec, options, f"an image ({', '.join(FORMATS)}), a {NPY} file or text")
 
 
 def fit_picture(content: bytes, spec: SampleSpec, options: FitOptions) -> FittedSample:
@@ -186,32 +82,60 @@ def inverted(values: np.ndarray, options: FitOptions, changes: list[str]) -> tup
     return values, [f"The sample is unlike what the recipe accepts: {comparison}."]
 
 
-# ---------------------------------------------------------------- what is shown
+class ImageKind(ArrayKind):
+    """See `aeops.kinds.interface.DataKind`."""
+
+    ERROR_LEGEND: ErrorLegend = ErrorLegend("error at a pixel: 0", "1, the range of values")
+
+    def read_file(self, path: Path, spec: SampleSpec) -> FileSamples:
+        """Read a .npy file (one sample or a batch), an image, or every image of a folder, sorted by name.
+
+        An image becomes what `aeops.kinds.pictures` says, in the model's channels; an image of another size is refused.
+
+        Raises:
+            UsageError: there is no such file.
+            DataError: a file cannot be read, is of another size, or the folder holds no image.
+        """
+        if path.is_dir():
+            return read_folder(path, spec)
+        require_file(path, f"a {NPY} file, an image ({', '.join(ENDINGS)}) or a folder of images")
+        if path.suffix.lower() == NPY:
+            return read_npy_file(path, spec)
+        if path.suffix.lower() in ENDINGS:
+            return FileSamples([path.name], read_pixels(path, spec)[None])
+        raise DataError(f"{path} is neither {NPY} nor an image ({', '.join(ENDINGS)}): convert it to one of these")
+
+    def fit_sample(self, content: bytes, media_type: str, spec: SampleSpec, options: FitOptions) -> FittedSample:
+        """See `DataKind.fit_sample`: an image in any size, a .npy file, JSON or a row of numbers."""
+        if media_type.startswith("image/"):
+            return fit_picture(content, spec, options)
+        return fit_numbers(content, media_type, spec, options, f"an image ({', '.join(FORMATS)}), a {NPY} file or text")
+
+    def page_form(self, spec: "InputSpec") -> PageForm:
+        """See `DataKind.page_form`."""
+        return PageForm(
+            intro=describe_form("an image", spec),
+            file_label="Drop an image or a .npy file here, or choose one",
+            text_label="or paste a row of numbers, or JSON",
+            accepts="image/png,image/jpeg,image/webp,image/bmp,.npy",
+            has_invert=True,
+            has_row=True,
+        )
+
+    def panels(self, batch: np.ndarray, output: np.ndarray | None, spec: SampleSpec) -> tuple[list[Block], str]:
+        """See `DataKind.panels`: the image, its reconstruction, and the error at each pixel."""
+        [sample] = batch
+        blocks = [Block("image", png(sample, spec.low, spec.high), "Given", "as the model sees it")]
+        if output is None:
+            return blocks, "The scorer gives no reconstruction."
+        blocks.append(Block("image", png(output[0], spec.low, spec.high), "Reconstruction", "what the model makes of it"))
+        if makes_colours(batch.shape[1:], output.shape[1:]):
+            output = luma(output)[:, None]
+        if output.shape != batch.shape:
+            return blocks, "What this model makes is not what it is given, so there is no error to draw."
+        error = np.abs(output - batch)[0].mean(axis=0) / spec.span
+        caption = f"mean {error.mean():.3f}, most {error.max():.2f} of the range"
+        return [*blocks, Block("image", error_map(error), "Error at each pixel", caption)], ""
 
 
-def page_form(spec: "InputSpec") -> PageForm:
-    """See `Kind.page_form`."""
-    return PageForm(
-        intro=describe_form("an image", spec),
-        file_label="Drop an image or a .npy file here, or choose one",
-        text_label="or paste a row of numbers, or JSON",
-        accepts="image/png,image/jpeg,image/webp,image/bmp,.npy",
-        has_invert=True,
-        has_row=True,
-    )
-
-
-def panels(batch: np.ndarray, output: np.ndarray | None, spec: SampleSpec) -> tuple[list[Block], str]:
-    """See `Kind.panels`: the image, its reconstruction, and the error at each pixel."""
-    [sample] = batch
-    blocks = [Block("image", png(sample, spec.low, spec.high), "Given", "as the model sees it")]
-    if output is None:
-        return blocks, "The scorer gives no reconstruction."
-    blocks.append(Block("image", png(output[0], spec.low, spec.high), "Reconstruction", "what the model makes of it"))
-    if makes_colours(batch.shape[1:], output.shape[1:]):
-        output = luma(output)[:, None]
-    if output.shape != batch.shape:
-        return blocks, "What this model makes is not what it is given, so there is no error to draw."
-    error = np.abs(output - batch)[0].mean(axis=0) / spec.span
-    caption = f"mean {error.mean():.3f}, most {error.max():.2f} of the range"
-    return [*blocks, Block("image", error_map(error), "Error at each pixel", caption)], ""
+KIND = ImageKind()

@@ -1,4 +1,4 @@
-"""The interface of a kind of data: what each module of this folder that is a kind offers.
+"""The interface of a kind of data: what `KIND` of each module that is a kind offers.
 
 >>> kind = load_kind("image")
 >>> kind.read_file(Path("photo.png"), spec).values.shape        # (1, *spec.shape)
@@ -67,11 +67,11 @@ class Encoder(Protocol):
             outputs: its reconstructions, not decoded.
 
         Raises:
-            DataError: as `Kind.require_comparable`.
+            DataError: as `DataKind.require_comparable`.
         """
 
 
-class Kind(Protocol):
+class DataKind(Protocol):
     """A kind of data. Arrays in, plain results out: it knows nothing of recipes, registries and pages.
 
     Attributes:
@@ -92,7 +92,7 @@ class Kind(Protocol):
     FIXED_SHAPE: bool
     DRAWABLE: bool
     NOT_COMPRESSIBLE: str
-    INDEX_COLUMNS: dict[str, str]
+    INDEX_COLUMNS: Mapping[str, str]
     DRIFT_COLUMNS: tuple[str, ...]
     MEASURED_AS: str
     ERROR_NAME: str
@@ -240,10 +240,10 @@ class Kind(Protocol):
         """
 
 
-def load_kind(name: str) -> Kind:
-    """Return the kind's module; raise ValueError where there is no such kind."""
-    return cast(Kind, import_module(module_name(name)))
+def load_kind(name: str) -> DataKind:
+    """Return the kind out of its module; raise ValueError where there is no such kind."""
+    return cast(DataKind, import_module(module_name(name)).KIND)
 
 
 if TYPE_CHECKING:  # so that mypy holds every module to the interface
-    KINDS_CHECKED: tuple[Kind, ...] = (image, series, text)
+    KINDS_CHECKED: tuple[DataKind, ...] = (image.KIND, series.KIND, text.KIND)

@@ -7,45 +7,13 @@ import numpy as np
 
 from aeops.errors import DataError
 from aeops.kinds.arrays import (
-    DRAWABLE,
-    DRIFT_COLUMNS,
-    DTYPES,
-    ERROR_HEAD,
-    ERROR_NAME,
-    FIXED_SHAPE,
-    INDEX_COLUMNS,
-    MEASURED_AS,
-    MEASURING_NOTE,
-    NOT_COMPRESSIBLE,
     NPY,
-    baseline,
-    count,
-    describe,
+    ArrayKind,
     describe_form,
-    errors,
-    example,
-    examples,
-    expectations,
     fit_numbers,
-    json_schema,
-    longest,
-    mean_error,
-    moments,
-    open_encoder,
-    python_example,
-    quality,
-    read_array,
-    read_json,
     read_npy_file,
-    require_comparable,
     require_file,
-    rows_at_once,
-    served_example,
-    served_schema,
     sizes,
-    statistics,
-    stored_form,
-    values_per_sample,
 )
 from aeops.kinds.results import Block, ErrorLegend, PageForm
 from aeops.kinds.samples import FileSamples, FitOptions, FittedSample, SampleSpec
@@ -53,94 +21,8 @@ from aeops.kinds.samples import FileSamples, FitOptions, FittedSample, SampleSpe
 if TYPE_CHECKING:
     from ae_models.spec import InputSpec
 
-__all__ = [
-    "DRAWABLE",
-    "DRIFT_COLUMNS",
-    "DTYPES",
-    "ERROR_HEAD",
-    "ERROR_LEGEND",
-    "ERROR_NAME",
-    "FIXED_SHAPE",
-    "INDEX_COLUMNS",
-    "MEASURED_AS",
-    "MEASURING_NOTE",
-    "NOT_COMPRESSIBLE",
-    "baseline",
-    "count",
-    "describe",
-    "errors",
-    "example",
-    "examples",
-    "expectations",
-    "fit_sample",
-    "json_schema",
-    "longest",
-    "mean_error",
-    "moments",
-    "open_encoder",
-    "page_form",
-    "panels",
-    "python_example",
-    "quality",
-    "read_array",
-    "read_file",
-    "read_json",
-    "require_comparable",
-    "rows_at_once",
-    "served_example",
-    "served_schema",
-    "statistics",
-    "stored_form",
-    "values_per_sample",
-]
 
-ERROR_LEGEND: ErrorLegend = ErrorLegend("The error is drawn as a curve, from 0 to 1, the range of values.")
 CURVES_WIDTH, CURVES_HEIGHT, CURVES_MARGIN = 640, 158, 8  # of the SVG; the margin is above the highest value
-
-
-def read_file(path: Path, spec: SampleSpec) -> FileSamples:
-    """Read a .npy file, one sample or a batch.
-
-    Raises:
-        UsageError: there is no such file.
-        DataError: it cannot be read as .npy.
-    """
-    if path.is_dir():
-        raise DataError(f"{path} is a folder; a {NPY} file is allowed")
-    require_file(path, f"a {NPY} file")
-    if path.suffix.lower() != NPY:
-        raise DataError(f"{path} does not end in {NPY}: this recipe takes series: write them with numpy.save")
-    return read_npy_file(path, spec)
-
-
-def fit_sample(content: bytes, media_type: str, spec: SampleSpec, options: FitOptions) -> FittedSample:
-    """See `Kind.fit_sample`: a .npy file, JSON or a row of numbers."""
-    if media_type.startswith("image/"):
-        raise DataError(f"an image given; this recipe takes series of {sizes(spec.shape)}: drop a {NPY} file, or paste numbers")
-    return fit_numbers(content, media_type, spec, options, f"a {NPY} file or text")
-
-
-def page_form(spec: "InputSpec") -> PageForm:
-    """See `Kind.page_form`."""
-    return PageForm(
-        intro=describe_form("a window of a series", spec),
-        file_label="Drop a .npy file here, or choose one",
-        text_label="or paste a row of numbers, or JSON",
-        accepts=NPY,
-        has_row=True,
-    )
-
-
-def panels(batch: np.ndarray, output: np.ndarray | None, spec: SampleSpec) -> tuple[list[Block], str]:
-    """See `Kind.panels`: the channels as lines, and over them those of the reconstruction where it has the same shape."""
-    if output is not None and output.shape != batch.shape:
-        output = None
-    lines = [polyline(channel, "given", spec) for channel in batch[0]]
-    if output is not None:
-        lines += [polyline(channel, "made", spec) for channel in output[0]]
-    box = f"0 0 {CURVES_WIDTH} {CURVES_HEIGHT}"
-    svg = f'<svg class="curves" viewBox="{box}" role="img" aria-label="given and made">{"".join(lines)}</svg>'
-    return [Block("svg", svg, "Given, and what the model makes of it")], ""
 
 
 def polyline(values: np.ndarray, style: str, spec: SampleSpec) -> str:
@@ -149,3 +31,55 @@ def polyline(values: np.ndarray, style: str, spec: SampleSpec) -> str:
     heights = CURVES_HEIGHT - (values - spec.low) / spec.span * (CURVES_HEIGHT - CURVES_MARGIN)
     points = " ".join(f"{step:.1f},{height:.1f}" for step, height in zip(steps, heights, strict=True))
     return f'<polyline class="{style}" points="{points}"/>'
+
+
+class SeriesKind(ArrayKind):
+    """See `aeops.kinds.interface.DataKind`."""
+
+    ERROR_LEGEND: ErrorLegend = ErrorLegend("The error is drawn as a curve, from 0 to 1, the range of values.")
+
+    def read_file(self, path: Path, spec: SampleSpec) -> FileSamples:
+        """Read a .npy file, one sample or a batch.
+
+        Raises:
+            UsageError: there is no such file.
+            DataError: it cannot be read as .npy.
+        """
+        if path.is_dir():
+            raise DataError(f"{path} is a folder; a {NPY} file is allowed")
+        require_file(path, f"a {NPY} file")
+        if path.suffix.lower() != NPY:
+            raise DataError(f"{path} does not end in {NPY}: this recipe takes series: write them with numpy.save")
+        return read_npy_file(path, spec)
+
+    def fit_sample(self, content: bytes, media_type: str, spec: SampleSpec, options: FitOptions) -> FittedSample:
+        """See `DataKind.fit_sample`: a .npy file, JSON or a row of numbers."""
+        if media_type.startswith("image/"):
+            raise DataError(
+                f"an image given; this recipe takes series of {sizes(spec.shape)}: drop a {NPY} file, or paste numbers"
+            )
+        return fit_numbers(content, media_type, spec, options, f"a {NPY} file or text")
+
+    def page_form(self, spec: "InputSpec") -> PageForm:
+        """See `DataKind.page_form`."""
+        return PageForm(
+            intro=describe_form("a window of a series", spec),
+            file_label="Drop a .npy file here, or choose one",
+            text_label="or paste a row of numbers, or JSON",
+            accepts=NPY,
+            has_row=True,
+        )
+
+    def panels(self, batch: np.ndarray, output: np.ndarray | None, spec: SampleSpec) -> tuple[list[Block], str]:
+        """See `DataKind.panels`: the channels as lines, and over them those of the reconstruction where it has the same shape."""
+        if output is not None and output.shape != batch.shape:
+            output = None
+        lines = [polyline(channel, "given", spec) for channel in batch[0]]
+        if output is not None:
+            lines += [polyline(channel, "made", spec) for channel in output[0]]
+        box = f"0 0 {CURVES_WIDTH} {CURVES_HEIGHT}"
+        svg = f'<svg class="curves" viewBox="{box}" role="img" aria-label="given and made">{"".join(lines)}</svg>'
+        return [Block("svg", svg, "Given, and what the model makes of it")], ""
+
+
+KIND = SeriesKind()

@@ -35,86 +35,8 @@ ENDING = ".txt"
 ROWS_AT_ONCE = 64  # inside the model each token of a text becomes a number for every word of the vocabulary
 EXAMPLE_ROWS, EXAMPLE_CHARACTERS = 8, 160  # of the report's table of examples
 
-DTYPES: tuple[str, ...] = ("uint8",)
-FIXED_SHAPE: bool = False
-DRAWABLE: bool = False
-NOT_COMPRESSIBLE: str = "texts, which must come back letter by letter"
-INDEX_COLUMNS: dict[str, str] = {
-    **SAMPLE_COLUMNS,
-    **DUPLICATE_COLUMNS,
-    "characters": "int64",
-    "letters": "float64",
-    "filled": "float64",
-    "readable": "bool",
-}
-DRIFT_COLUMNS: tuple[str, ...] = ("letters", "filled")
-MEASURED_AS: str = "tokens"
-ERROR_NAME: str = "share of tokens wrong"
-ERROR_HEAD: str = "share of tokens wrong"
-ERROR_LEGEND: ErrorLegend = ErrorLegend("")
-MEASURING_NOTE: str = ", as tokens"
-
 
 # ---------------------------------------------------------------- reading
-
-
-def read_file(path: Path, spec: SampleSpec) -> FileSamples:
-    """Read the texts of a .txt file in UTF-8, one a line; each is called by its file and line, from 1.
-
-    White space around a text is left out, and a line with nothing else is no text.
-
-    Raises:
-        UsageError: there is no such file.
-        DataError: it is a folder, does not end in .txt, is no UTF-8, or holds no text.
-    """
-    allowed = f"a {ENDING} file with one text a line is allowed"
-    if path.is_dir():
-        raise DataError(f"{path} is a folder; {allowed}")
-    if not path.is_file():
-        raise UsageError(f"no file {path}; {allowed}")
-    if path.suffix.lower() != ENDING:
-        raise DataError(f"{path} does not end in {ENDING}: this recipe takes texts: write them to a {ENDING} file, one a line")
-    names, texts = [], []
-    lines = decode_utf8(path.read_bytes(), str(path)).replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    for number, line in enumerate(lines, start=1):  # not splitlines: a text may hold other breaks than these
-        if line.strip():
-            names.append(f"{path.name}:{number}")
-            texts.append(line.strip())
-    if not texts:
-        raise DataError(f"{path} holds no text; one text a line is allowed")
-    return FileSamples(names, as_batch(texts))
-
-
-def fit_sample(content: bytes, media_type: str, spec: SampleSpec, options: FitOptions) -> FittedSample:
-    """See `Kind.fit_sample`: one text, or a JSON string of one; line breaks become spaces."""
-    if not content.strip():
-        raise DataError("nothing was given: drop a file or paste a sample")
-    if not media_type.startswith("text/") and media_type != "application/json":
-        raise DataError(f"this recipe takes texts: paste one, or drop a {ENDING} file")
-    text = decode_utf8(content).strip()
-    changes = []
-    if text.startswith('"'):
-        try:
-            text = str(json.loads(text))
-            changes.append("Read as a JSON string.")
-        except ValueError:  # a text may begin with a quotation mark
-            changes.append("Taken as it is: it begins with a quotation mark and is no JSON.")
-    if "\n" in text:
-        text = " ".join(text.split())
-        changes.append("Line breaks were made spaces: a sample is one text.")
-    return FittedSample(as_batch([text]), changes, [])
-
-
-def read_json(inputs: Any, spec: SampleSpec, only_numbers: bool) -> np.ndarray:
-    """See `Kind.read_json`: a string or a list of strings, as object (n,)."""
-    return require_some([inputs] if isinstance(inputs, str) else require_strings(inputs))
-
-
-def read_array(values: np.ndarray | list[str], spec: SampleSpec) -> np.ndarray:
-    """See `Kind.read_array`: strings, or UTF-8 filled up with zeros, uint8 (n, length)."""
-    if isinstance(values, np.ndarray) and values.dtype.kind not in "OU":
-        return require_some(strings_of_bytes(values))
-    return require_some(require_strings(values))
 
 
 def require_strings(samples: Any) -> list[str]:
@@ -153,47 +75,7 @@ def strings_of_bytes(values: np.ndarray) -> list[str]:
     return texts
 
 
-def count(samples: np.ndarray, spec: SampleSpec) -> int:
-    """See `Kind.count`."""
-    return len(samples)
-
-
-def longest(samples: np.ndarray) -> tuple[int, int]:
-    """See `Kind.longest`."""
-    lengths = [len(text) for text in samples]
-    row = int(np.argmax(lengths))
-    return row, lengths[row]
-
-
-def values_per_sample(spec: SampleSpec) -> int | None:
-    """See `Kind.values_per_sample`."""
-    return None
-
-
-def stored_form(samples: np.ndarray, spec: SampleSpec, is_json: bool) -> np.ndarray:
-    """See `Kind.stored_form`: strings, whose hash is of their UTF-8."""
-    return samples
-
-
-# ---------------------------------------------------------------- data
-
-
-def statistics(samples: np.ndarray, spec: "InputSpec") -> dict[str, np.ndarray]:
-    """Return statistics of each text of (n, bytes), UTF-8 filled up with zeros, each an array (n,).
-
-    Returns:
-        `characters`, how many it has; `letters`, the share of letters among them; `filled`, the share of the bytes in use;
-        `readable`, whether it is UTF-8 without a zero before its end; `blank`, whether it is white space only.
-    """
-    stored = [sample.tobytes().rstrip(b"\0") for sample in samples]
-    texts = [content.decode(errors="replace") for content in stored]
-    return {
-        "characters": np.array([len(text) for text in texts]),
-        "letters": np.array([letter_share(text) for text in texts]),
-        "filled": np.array([round(len(content) / samples.shape[1], STATISTIC_DECIMALS) for content in stored]),
-        "readable": np.array([is_utf8(*pair) for pair in zip(stored, texts, strict=True)]),
-        "blank": np.array([not text.strip() for text in texts]),
-    }
+# ---------------------------------------------------------------- statistics
 
 
 def is_utf8(content: bytes, text: str) -> bool:
@@ -204,36 +86,6 @@ def is_utf8(content: bytes, text: str) -> bool:
 def letter_share(text: str) -> float:
     """Return the share of letters among a text's characters; 0 of an empty one."""
     return round(sum(map(str.isalpha, text)) / max(1, len(text)), STATISTIC_DECIMALS)
-
-
-def expectations(
-    spec: "InputSpec", bounds: Mapping[str, tuple[float, float]], refuse_blank: bool
-) -> list[ExpectedRange | ExpectedValue]:
-    """See `Kind.expectations`."""
-    expected: list[ExpectedRange | ExpectedValue] = [
-        ExpectedValue("readable", "readable", True, "UTF-8, then zeros", "bytes that are no text")
-    ]
-    if refuse_blank:
-        expected.append(ExpectedValue("blank", "blank", False, "texts with a word in them", "white space only"))
-    for name in ("characters", "letters"):
-        low, high = bounds[name]
-        expected.append(ExpectedRange(name, name, low, high, f"{low:g} to {high:g}"))
-    return expected
-
-
-def moments(samples: np.ndarray | Sequence[str], low: float, high: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return how many characters each text has, and 0, float32 (n,) each.
-
-    Args:
-        samples: strings, or UTF-8 filled up with zeros, uint8 (n, bytes).
-        low, high: not used.
-    """
-    if isinstance(samples, np.ndarray) and samples.dtype == np.uint8:
-        texts = [sample.tobytes().rstrip(b"\0").decode(errors="replace") for sample in samples]
-    else:
-        texts = [str(text) for text in samples]
-    lengths = np.array([len(text) for text in texts], dtype=np.float32)
-    return lengths, np.zeros_like(lengths)
 
 
 # ---------------------------------------------------------------- the model
@@ -263,8 +115,9 @@ class TextEncoder:
             raise DataError("no samples given; at least one is needed")
         parts = []
         # As bytes, a block has room for its longest text in every row: few rows a block, so that one long text costs little.
-        for start in range(0, len(texts), ROWS_AT_ONCE):
-            block = texts[start : start + ROWS_AT_ONCE]
+        size = len(texts) if is_stored else ROWS_AT_ONCE
+        for start in range(0, len(texts), size):
+            block = texts[start : start + size]
             try:
                 stored = block if isinstance(block, np.ndarray) else tokens.as_bytes(block)
                 parts.append(tokens.ids(self._tokenizer, stored, self.spec.shape[0]))
@@ -295,67 +148,16 @@ class TextEncoder:
 
         used = np.flatnonzero((checked != PADDING) & (checked != END))
         places = used[checked[used] != output[used]]
-        pairs = zip(places.tolist(), self._words(checked[places]), self._words(output[places]), strict=True)
-        return {
-            "tokens": len(used),
-            "wrong": [{"place": place, "given": expected, "made": word} for place, expected, word in pairs],
-            "share": len(places) / max(1, len(used)),
-        }
+        wrong = []
+        for place, expected, word in zip(places.tolist(), self._words(checked[places]), self._words(output[places]), strict=True):
+            wrong.append({"place": place, "given": expected, "made": word})
+        return {"tokens": len(used), "wrong": wrong, "share": len(places) / max(1, len(used))}
 
     def _words(self, ids: np.ndarray) -> list[str]:
         """Return each token of ids (n,) by itself; nothing for the end and what comes after it."""
         from ae_models import tokens
 
         return tokens.texts(self._tokenizer, ids.reshape(-1, 1))
-
-
-def open_encoder(bundle: Path, spec: SampleSpec) -> TextEncoder:
-    """See `Kind.open_encoder`."""
-    return TextEncoder(bundle, spec)
-
-
-def example(spec: SampleSpec) -> Any:
-    """See `Kind.example`."""
-    return ["a short text", "and another one, which is longer"]
-
-
-def python_example(spec: SampleSpec) -> str:
-    """See `Kind.python_example`."""
-    return "'a text'"
-
-
-def rows_at_once(values: int) -> int:
-    """See `Kind.rows_at_once`."""
-    return ROWS_AT_ONCE
-
-
-def served_schema(spec: SampleSpec) -> ColumnSchema:
-    """See `Kind.served_schema`."""
-    return ColumnSchema("str", (-1,))
-
-
-def served_example(stored: np.ndarray | None, spec: SampleSpec, count: int) -> np.ndarray:
-    """See `Kind.served_example`."""
-    if stored is None:
-        return np.array(["a text"] * count)
-    return np.array([row.tobytes().rstrip(b"\0").decode(errors="replace") for row in stored])
-
-
-def json_schema(spec: SampleSpec, longest: int) -> list[dict[str, Any]]:
-    """See `Kind.json_schema`."""
-    return [{"type": "string", "description": f"up to {longest} characters"}]
-
-
-def require_comparable(spec: SampleSpec) -> None:
-    """See `Kind.require_comparable`; texts are compared token by token."""
-
-
-# ---------------------------------------------------------------- evaluation
-
-
-def baseline(samples: np.ndarray, spec: SampleSpec) -> Baseline:
-    """See `Kind.baseline`."""
-    return Baseline(texts=stored_strings(samples))
 
 
 def stored_strings(samples: np.ndarray) -> list[str]:
@@ -376,37 +178,6 @@ def token_accuracy(target: np.ndarray, output: np.ndarray) -> float:
     return float((target == output)[target != 0].mean())
 
 
-def errors(target: np.ndarray, output: np.ndarray) -> np.ndarray:
-    """See `Kind.errors`."""
-    return np.asarray(1 - tokens_right(target, output))
-
-
-def mean_error(target: np.ndarray, output: np.ndarray) -> float:
-    """See `Kind.mean_error`."""
-    return 1 - token_accuracy(target, output)
-
-
-def quality(target: np.ndarray, output: np.ndarray) -> tuple[str, np.ndarray]:
-    """See `Kind.quality`."""
-    return "tokens_right", tokens_right(target, output)
-
-
-def examples(stored: np.ndarray, decoded: np.ndarray, target: np.ndarray, output: np.ndarray) -> Table | None:
-    """See `Kind.examples`: evenly chosen from the best reconstructed text to the worst."""
-    right = tokens_right(target, output)
-    order = np.argsort(-right, kind="stable")
-    chosen = order[np.unique(np.linspace(0, len(order) - 1, min(len(order), EXAMPLE_ROWS)).round().astype(int))]
-    rows = []
-    for index, text in zip(chosen, stored_strings(stored[chosen]), strict=True):
-        rows.append([shorten(text), shorten(str(decoded[index])), f"{right[index]:.0%}"])
-    return Table(
-        title="Texts and what became of them",
-        lead="Normal test texts as given and as made from their codes, evenly chosen from the best rebuilt to the worst.",
-        head=["given", "made", "tokens right"],
-        rows=rows,
-    )
-
-
 def shorten(text: str) -> str:
     """Return a text that fits a cell of a table."""
     if len(text) <= EXAMPLE_CHARACTERS:
@@ -414,25 +185,233 @@ def shorten(text: str) -> str:
     return text[: EXAMPLE_CHARACTERS - 1] + "…"
 
 
-# ---------------------------------------------------------------- what is shown
+# ---------------------------------------------------------------- the kind
 
 
-def describe(shape: tuple[int, ...], low: float, high: float) -> str:
-    """See `Kind.describe`."""
-    return f"texts and reads their first {shape[0]} tokens"
+class TextKind:
+    """See `aeops.kinds.interface.DataKind`."""
+
+    DTYPES: tuple[str, ...] = ("uint8",)
+    FIXED_SHAPE: bool = False
+    DRAWABLE: bool = False
+    NOT_COMPRESSIBLE: str = "texts, which must come back letter by letter"
+    INDEX_COLUMNS: Mapping[str, str] = {
+        **SAMPLE_COLUMNS,
+        **DUPLICATE_COLUMNS,
+        "characters": "int64",
+        "letters": "float64",
+        "filled": "float64",
+        "readable": "bool",
+    }
+    DRIFT_COLUMNS: tuple[str, ...] = ("letters", "filled")
+    MEASURED_AS: str = "tokens"
+    ERROR_NAME: str = "share of tokens wrong"
+    ERROR_HEAD: str = "share of tokens wrong"
+    ERROR_LEGEND: ErrorLegend = ErrorLegend("")
+    MEASURING_NOTE: str = ", as tokens"
+
+    def read_file(self, path: Path, spec: SampleSpec) -> FileSamples:
+        """Read the texts of a .txt file in UTF-8, one a line; each is called by its file and line, from 1.
+
+        White space around a text is left out, and a line with nothing else is no text.
+
+        Raises:
+            UsageError: there is no such file.
+            DataError: it is a folder, does not end in .txt, is no UTF-8, or holds no text.
+        """
+        allowed = f"a {ENDING} file with one text a line is allowed"
+        if path.is_dir():
+            raise DataError(f"{path} is a folder; {allowed}")
+        if not path.is_file():
+            raise UsageError(f"no file {path}; {allowed}")
+        if path.suffix.lower() != ENDING:
+            raise DataError(
+                f"{path} does not end in {ENDING}: this recipe takes texts: write them to a {ENDING} file, one a line"
+            )
+        names, texts = [], []
+        lines = decode_utf8(path.read_bytes(), str(path)).replace("\r\n", "\n").replace("\r", "\n").split("\n")
+        for number, line in enumerate(lines, start=1):  # not splitlines: a text may hold other breaks than these
+            if line.strip():
+                names.append(f"{path.name}:{number}")
+                texts.append(line.strip())
+        if not texts:
+            raise DataError(f"{path} holds no text; one text a line is allowed")
+        return FileSamples(names, as_batch(texts))
+
+    def fit_sample(self, content: bytes, media_type: str, spec: SampleSpec, options: FitOptions) -> FittedSample:
+        """See `DataKind.fit_sample`: one text, or a JSON string of one; line breaks become spaces."""
+        if not content.strip():
+            raise DataError("nothing was given: drop a file or paste a sample")
+        if not media_type.startswith("text/") and media_type != "application/json":
+            raise DataError(f"this recipe takes texts: paste one, or drop a {ENDING} file")
+        text = decode_utf8(content).strip()
+        changes = []
+        if text.startswith('"'):
+            try:
+                text = str(json.loads(text))
+                changes.append("Read as a JSON string.")
+            except ValueError:  # a text may begin with a quotation mark
+                changes.append("Taken as it is: it begins with a quotation mark and is no JSON.")
+        if "\n" in text:
+            text = " ".join(text.split())
+            changes.append("Line breaks were made spaces: a sample is one text.")
+        return FittedSample(as_batch([text]), changes, [])
+
+    def read_json(self, inputs: Any, spec: SampleSpec, only_numbers: bool) -> np.ndarray:
+        """See `DataKind.read_json`: a string or a list of strings, as object (n,)."""
+        return require_some([inputs] if isinstance(inputs, str) else require_strings(inputs))
+
+    def read_array(self, values: np.ndarray | list[str], spec: SampleSpec) -> np.ndarray:
+        """See `DataKind.read_array`: strings, or UTF-8 filled up with zeros, uint8 (n, length)."""
+        if isinstance(values, np.ndarray) and values.dtype.kind not in "OU":
+            return require_some(strings_of_bytes(values))
+        return require_some(require_strings(values))
+
+    def count(self, samples: np.ndarray, spec: SampleSpec) -> int:
+        """See `DataKind.count`."""
+        return len(samples)
+
+    def longest(self, samples: np.ndarray) -> tuple[int, int]:
+        """See `DataKind.longest`."""
+        lengths = [len(text) for text in samples]
+        row = int(np.argmax(lengths))
+        return row, lengths[row]
+
+    def values_per_sample(self, spec: SampleSpec) -> int | None:
+        """See `DataKind.values_per_sample`."""
+        return None
+
+    def stored_form(self, samples: np.ndarray, spec: SampleSpec, is_json: bool) -> np.ndarray:
+        """See `DataKind.stored_form`: strings, whose hash is of their UTF-8."""
+        return samples
+
+    def statistics(self, samples: np.ndarray, spec: "InputSpec") -> dict[str, np.ndarray]:
+        """Return statistics of each text of (n, bytes), UTF-8 filled up with zeros, each an array (n,).
+
+        Returns:
+            `characters`, how many it has; `letters`, the share of letters among them; `filled`, the share of the bytes in use;
+            `readable`, whether it is UTF-8 without a zero before its end; `blank`, whether it is white space only.
+        """
+        columns: dict[str, list[float]] = {"characters": [], "letters": [], "filled": [], "readable": [], "blank": []}
+        for sample in samples:
+            content = sample.tobytes().rstrip(b"\0")
+            text = content.decode(errors="replace")
+            columns["characters"].append(len(text))
+            columns["letters"].append(letter_share(text))
+            columns["filled"].append(round(len(content) / samples.shape[1], STATISTIC_DECIMALS))
+            columns["readable"].append(is_utf8(content, text))
+            columns["blank"].append(not text.strip())
+        return {name: np.array(values) for name, values in columns.items()}
+
+    def expectations(
+        self, spec: "InputSpec", bounds: Mapping[str, tuple[float, float]], refuse_blank: bool
+    ) -> list[ExpectedRange | ExpectedValue]:
+        """See `DataKind.expectations`."""
+        expected: list[ExpectedRange | ExpectedValue] = [
+            ExpectedValue("readable", "readable", True, "UTF-8, then zeros", "bytes that are no text")
+        ]
+        if refuse_blank:
+            expected.append(ExpectedValue("blank", "blank", False, "texts with a word in them", "white space only"))
+        for name in ("characters", "letters"):
+            low, high = bounds[name]
+            expected.append(ExpectedRange(name, name, low, high, f"{low:g} to {high:g}"))
+        return expected
+
+    def moments(self, samples: np.ndarray | Sequence[str], low: float, high: float) -> tuple[np.ndarray, np.ndarray]:
+        """Return how many characters each text has, and 0, float32 (n,) each.
+
+        Args:
+            samples: strings, or UTF-8 filled up with zeros, uint8 (n, bytes).
+            low, high: not used.
+        """
+        if isinstance(samples, np.ndarray) and samples.dtype == np.uint8:
+            texts = [sample.tobytes().rstrip(b"\0").decode(errors="replace") for sample in samples]
+        else:
+            texts = [str(text) for text in samples]
+        lengths = np.array([len(text) for text in texts], dtype=np.float32)
+        return lengths, np.zeros_like(lengths)
+
+    def open_encoder(self, bundle: Path, spec: SampleSpec) -> TextEncoder:
+        """See `DataKind.open_encoder`."""
+        return TextEncoder(bundle, spec)
+
+    def example(self, spec: SampleSpec) -> Any:
+        """See `DataKind.example`."""
+        return ["a short text", "and another one, which is longer"]
+
+    def python_example(self, spec: SampleSpec) -> str:
+        """See `DataKind.python_example`."""
+        return "'a text'"
+
+    def rows_at_once(self, values: int) -> int:
+        """See `DataKind.rows_at_once`."""
+        return ROWS_AT_ONCE
+
+    def served_schema(self, spec: SampleSpec) -> ColumnSchema:
+        """See `DataKind.served_schema`."""
+        return ColumnSchema("str", (-1,))
+
+    def served_example(self, stored: np.ndarray | None, spec: SampleSpec, count: int) -> np.ndarray:
+        """See `DataKind.served_example`."""
+        if stored is None:
+            return np.array(["a text"] * count)
+        return np.array([row.tobytes().rstrip(b"\0").decode(errors="replace") for row in stored])
+
+    def json_schema(self, spec: SampleSpec, longest: int) -> list[dict[str, Any]]:
+        """See `DataKind.json_schema`."""
+        return [{"type": "string", "description": f"up to {longest} characters"}]
+
+    def require_comparable(self, spec: SampleSpec) -> None:
+        """See `DataKind.require_comparable`; texts are compared token by token."""
+
+    def baseline(self, samples: np.ndarray, spec: SampleSpec) -> Baseline:
+        """See `DataKind.baseline`."""
+        return Baseline(texts=stored_strings(samples))
+
+    def errors(self, target: np.ndarray, output: np.ndarray) -> np.ndarray:
+        """See `DataKind.errors`."""
+        return np.asarray(1 - tokens_right(target, output))
+
+    def mean_error(self, target: np.ndarray, output: np.ndarray) -> float:
+        """See `DataKind.mean_error`."""
+        return 1 - token_accuracy(target, output)
+
+    def quality(self, target: np.ndarray, output: np.ndarray) -> tuple[str, np.ndarray]:
+        """See `DataKind.quality`."""
+        return "tokens_right", tokens_right(target, output)
+
+    def examples(self, stored: np.ndarray, decoded: np.ndarray, target: np.ndarray, output: np.ndarray) -> Table | None:
+        """See `DataKind.examples`: evenly chosen from the best reconstructed text to the worst."""
+        right = tokens_right(target, output)
+        order = np.argsort(-right, kind="stable")
+        chosen = order[np.unique(np.linspace(0, len(order) - 1, min(len(order), EXAMPLE_ROWS)).round().astype(int))]
+        rows = []
+        for index, text in zip(chosen, stored_strings(stored[chosen]), strict=True):
+            rows.append([shorten(text), shorten(str(decoded[index])), f"{right[index]:.0%}"])
+        return Table(
+            title="Texts and what became of them",
+            lead="Normal test texts as given and as made from their codes, evenly chosen from the best rebuilt to the worst.",
+            head=["given", "made", "tokens right"],
+            rows=rows,
+        )
+
+    def describe(self, shape: tuple[int, ...], low: float, high: float) -> str:
+        """See `DataKind.describe`."""
+        return f"texts and reads their first {shape[0]} tokens"
+
+    def page_form(self, spec: "InputSpec") -> PageForm:
+        """See `DataKind.page_form`."""
+        return PageForm(
+            intro="This recipe takes a text.",
+            file_label="Drop a .txt file here, or choose one",
+            text_label="or type a text",
+            accepts=".txt,text/plain",
+        )
+
+    def panels(self, batch: np.ndarray, output: np.ndarray | None, spec: SampleSpec) -> tuple[list[Block], str]:
+        """See `DataKind.panels`: both texts to read."""
+        reconstruction = "" if output is None else str(output[0])
+        return [Block("text", str(batch[0]), "Given"), Block("text", reconstruction, "What the model makes of it")], ""
 
 
-def page_form(spec: "InputSpec") -> PageForm:
-    """See `Kind.page_form`."""
-    return PageForm(
-        intro="This recipe takes a text.",
-        file_label="Drop a .txt file here, or choose one",
-        text_label="or type a text",
-        accepts=".txt,text/plain",
-    )
-
-
-def panels(batch: np.ndarray, output: np.ndarray | None, spec: SampleSpec) -> tuple[list[Block], str]:
-    """See `Kind.panels`: both texts to read."""
-    made = "" if output is None else str(output[0])
-    return [Block("text", str(batch[0]), "Given"), Block("text", made, "What the model makes of it")], ""
+KIND = TextKind()

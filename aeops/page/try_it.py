@@ -100,7 +100,7 @@ def try_sample(project: Project, recipe: Recipe, service: Service | None, access
         scored = by_service(service, access, model, shaped)
     else:
         detector, version = local_detector(project, recipe, champion)
-        kind, spec = detector.kind_module, detector.spec
+        kind, spec = detector.data_kind, detector.spec
         shaped = kind.fit_sample(given.content, given.media_type, spec, options)
         scored = by_hand(project, recipe.name, version, detector, shaped, given.name)
     panels, no_error = kind.panels(shaped.batch, scored.made, spec)
@@ -202,7 +202,7 @@ def by_hand(project: Project, recipe: str, version: str, detector: Any, shaped: 
     from aeops.recipe.monitoring import HAND
 
     # As the scoring service would record what it gets as JSON: the same sample has the same hash.
-    batch = detector.kind_module.stored_form(shaped.batch, detector.spec, is_json=True)
+    batch = detector.data_kind.stored_form(shaped.batch, detector.spec, is_json=True)
     said = detector.score(batch, reconstruction=True, code=True)
     scorer = scorer_of(recipe, version, detector)
     [identity] = prediction_store.record(project, scorer, channel=HAND, names=[name], samples=batch, scored=said)

@@ -15,6 +15,7 @@ from aeops.recipe.reader import Recipe, load_recipe
 # The code that makes and accepts a dataset, and compares with the champion, is run by the flow, so DVC does not watch it.
 FLOW_CODE = (
     "data",
+    "kinds",
     "recipe",
     "stages/ingest.py",
     "stages/validate.py",

@@ -30,6 +30,7 @@ class SourceSpec:
 
     kind: ClassVar[str]
     holds: ClassVar[tuple[str, ...]]
+    own_test: ClassVar[bool] = False
     is_tiled: ClassVar[bool] = False
 
     def check_input(self, input_spec: InputSpec) -> list[tuple[str, str]]:
@@ -137,7 +138,7 @@ class NpzSource(SourceSpec):
     edges: Edges | None = None  # append the edges of each image as its last channel, to be made of the others
 
     @property
-    def own_test(self) -> bool:  # by the arrays that the recipe names
+    def own_test(self) -> bool:  # type: ignore[override]  # by the arrays that the recipe names
         return self.samples.test is not None
 
     def check_input(self, input_spec: InputSpec) -> list[tuple[str, str]]:

@@ -231,7 +231,7 @@ def score_blocks(file: InboxFile, detector: Detector) -> Iterator[tuple[list[str
         except DataError as error:
             message = f"samples {start} to {stop - 1}: {error}" if block_size < total else str(error)
             raise DataError(message) from error
-        block = detector.kind_module.stored_form(block, detector.spec, is_json=False)
+        block = detector.data_kind.stored_form(block, detector.spec, is_json=False)
         names = list(samples.names[start:stop])
         if folder:
             names = [f"{folder}/{name}" for name in names]

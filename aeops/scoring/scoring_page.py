@@ -102,7 +102,7 @@ def render_page(
             time=now.astimezone(UTC),
             threshold=threshold,
             bundle_sha256=detector.sha256,
-            legend=detector.kind_module.ERROR_LEGEND,
+            legend=detector.data_kind.ERROR_LEGEND,
             rate=alarm_rate(summary["flagged"], summary["samples"], threshold),
             worst=anomalous_samples,
             pictures=_draw_samples(drawable_samples, files_by_sha256, detector),
@@ -183,7 +183,7 @@ def _draw_samples(
     drawable_samples: Sequence[AnomalousSample], files_by_sha256: Mapping[str, InboxFile], detector: Detector
 ) -> list[Markup]:
     """Return strips of samples and the model's outputs; none where samples cannot be drawn."""
-    if not detector.kind_module.DRAWABLE:
+    if not detector.data_kind.DRAWABLE:
         return []
     values, captions = [], []
     for sample in drawable_samples:

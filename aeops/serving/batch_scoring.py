@@ -106,7 +106,7 @@ class Answering:
         request.body = b""  # numbers may share its memory; nothing else shall
         if request.path == EXPLAIN:
             detector = request.served.detector
-            detector.kind_module.require_comparable(detector.spec)
+            detector.data_kind.require_comparable(detector.spec)
         if request.accepted == JSON:
             self._require_sayable(request, found)
         return found

@@ -119,7 +119,7 @@ def request_schema(detector: Detector | None, limits: Limits) -> Schema:
 
 def inputs_schema(detector: Detector, limits: Limits) -> Schema:
     """One sample or a batch."""
-    samples = detector.kind_module.json_schema(detector.spec, limits.text_bytes)
+    samples = detector.data_kind.json_schema(detector.spec, limits.text_bytes)
     batches = [{"type": "array", "items": sample, "minItems": 1} for sample in samples]
     return {"anyOf": [*samples, *batches], "description": f"one sample or up to {limits.samples}"}
 

@@ -61,18 +61,18 @@ def read_samples(body: bytes, media_type: str, params: Mapping[str, bool], detec
         values = of_json(request, body, detector)
     else:
         values = of_binary(body, media_type, detector)
-    require_size(values, detector, limits)
+    require_within(values, detector, limits)
     checked = detector.check(values)
-    given = detector.kind_module.stored_form(values, detector.spec, is_json=media_type in AS_JSON)
+    given = detector.data_kind.stored_form(values, detector.spec, is_json=media_type in AS_JSON)
     return Samples(given, checked, asked)
 
 
-def require_size(samples: np.ndarray, detector: Detector, limits: Limits) -> None:
+def require_within(samples: np.ndarray, detector: Detector, limits: Limits) -> None:
     """Raise HTTPException 413 where samples are too many or too long to be looked at."""
-    count = detector.kind_module.count(samples, detector.spec)
+    count = detector.data_kind.count(samples, detector.spec)
     if count > limits.samples:
         raise HTTPException(413, f"{count} samples given; up to {limits.samples} a request are allowed: send smaller batches")
-    row, characters = detector.kind_module.longest(samples)
+    row, characters = detector.data_kind.longest(samples)
     if characters > limits.text_bytes:
         raise HTTPException(413, f"text {row} has {characters} characters; up to {limits.text_bytes} are allowed")
 
@@ -117,7 +117,7 @@ def of_json(request: dict[str, Any], body: bytes, detector: Detector) -> np.ndar
     params = request.get("params") or {}
     expected = (2 * (len(request) + len(params)), sum(params.values()), len(params) - sum(params.values()))
     only_numbers = (body.count(b'"'), body.count(b"true"), body.count(b"false")) == expected
-    return detector.kind_module.read_json(request["inputs"], detector.spec, only_numbers)
+    return detector.data_kind.read_json(request["inputs"], detector.spec, only_numbers)
 
 
 # ---------------------------------------------------------------- binary
@@ -125,7 +125,7 @@ def of_json(request: dict[str, Any], body: bytes, detector: Detector) -> np.ndar
 
 def of_binary(body: bytes, media_type: str, detector: Detector) -> np.ndarray:
     """The samples of a .npy or an Arrow stream."""
-    kind, is_npy = detector.kind_module, media_type == MEDIA_TYPE
+    kind, is_npy = detector.data_kind, media_type == MEDIA_TYPE
     size = kind.values_per_sample(detector.spec)
     try:
         values = read_npy(body) if is_npy else arrow.read_arrow(body, size)

@@ -37,7 +37,7 @@ class Served:
 def misfit(new: Detector, old: Detector) -> str | None:
     """Why clients of the old one could not go on with the new one; None where they can."""
     same = ["kind"]
-    if new.kind_module.FIXED_SHAPE:
+    if new.data_kind.FIXED_SHAPE:
         same += ["shape", "made_shape", "low", "high"]
     for name in same:
         given, allowed = getattr(new, name), getattr(old, name)

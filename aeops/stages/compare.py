@@ -119,7 +119,7 @@ def samples_of(detector: Detector) -> dict[str, Any]:
     """
     usual = InputSpec()
     taken = {key: detector.bundle["input"].get(key, getattr(usual, key)) for key in INPUT}
-    if not detector.kind_module.FIXED_SHAPE:
+    if not detector.data_kind.FIXED_SHAPE:
         return taken
     return taken | {"shape given": list(detector.shape), "shape made": list(detector.made_shape)}
 
@@ -137,7 +137,7 @@ def ask(recipe: Recipe, data: Prepared, champion: Detector, challenger: Detector
 def scored(detector: Detector, ruler: Detector, given: np.ndarray, target: np.ndarray) -> ModelScores:
     """Errors and scores of the samples by `detector`, its reconstructions measured by `ruler`."""
     said = detector.score(given, reconstruction=True)
-    errors = ruler.kind_module.errors(target, ruler.measurable(said["reconstruction"]))
+    errors = ruler.data_kind.errors(target, ruler.measurable(said["reconstruction"]))
     return ModelScores(errors, said["score"])
 
 

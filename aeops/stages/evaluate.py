@@ -97,19 +97,21 @@ def ask_baselines(spec: EvaluateSpec, scene: Scene) -> Baselines:
     """
     detectors, pca_outputs, data, fit = {"model": scene.said["score"]}, None, scene.data, scene.recipe.fit
     if spec.pca_components is not None:
-        inputs = data.scaled(scene.given)
-        flat, train = as_rows(inputs), as_rows(data.scaled(model_input.clean(fit.input, data.train)))
+        flat, train = as_vectors(scene, scene.given), as_vectors(scene, model_input.clean(fit.input, data.train))
         pca = PcaBaseline.fit(train, spec.pca_components)
-        pca_outputs = pca.reconstruct(flat).clip(0, 1).reshape(inputs.shape)
+        pca_outputs = pca.reconstruct(flat).clip(0, 1).reshape(scene.given.shape)
         detectors["pca_residual"] = pca.residual(flat)
     if spec.neighbours is not None and data.novelty.any():
-        train = as_rows(data.scaled(model_input.given(fit, data.train, model_input.TRAIN_SEED)))
-        detectors["knn"] = knn_distance(train, as_rows(data.scaled(scene.given)), spec.neighbours)
+        train = as_vectors(scene, model_input.given(fit, data.train, model_input.TRAIN_SEED))
+        detectors["knn"] = knn_distance(train, as_vectors(scene, scene.given), spec.neighbours)
     return Baselines(pca_outputs, detectors)
 
 
-def as_rows(samples: np.ndarray) -> np.ndarray:
-    return samples.reshape(len(samples), -1)
+def as_vectors(scene: Scene, samples: np.ndarray) -> np.ndarray:
+    """Samples as vectors in [0, 1], (n, values); the recipe was checked: its kind has such baselines."""
+    vectors = scene.detector.data_kind.baseline(samples, scene.detector.spec).vectors
+    assert vectors is not None
+    return vectors
 
 
 # ---------------------------------------------------------------- metrics
@@ -143,7 +145,7 @@ def reconstruction(scene: Scene, baselines: Baselines) -> dict[str, Any]:
 
 def of_normals(scene: Scene, made: np.ndarray) -> dict[str, Any]:
     """How near reconstructions (n, ...) of the normal samples come to their targets."""
-    measure = MEASURES[scene.detector.kind_module.MEASURED_AS]
+    measure = MEASURES[scene.detector.data_kind.MEASURED_AS]
     groups = scene.data.table["group"].to_numpy()[scene.normal]
     return measure(scene.target[scene.normal], made[scene.normal], groups)
 
@@ -167,7 +169,7 @@ def only_finite(value: Any) -> Any:
 def score_table(scene: Scene) -> pd.DataFrame:
     """One row a test sample: what the model says of it, and how well it rebuilds it."""
     said = scene.said
-    column, quality = scene.detector.kind_module.quality(scene.target, scene.measured)
+    column, quality = scene.detector.data_kind.quality(scene.target, scene.measured)
     return scene.data.table[["id", "label", "novelty"]].assign(
         score=said["score"],
         p_value=said["p_value"],
@@ -192,7 +194,7 @@ def examples(scene: Scene) -> dict[str, Finding]:
     """Samples to read beside their reconstructions, where their kind cannot be drawn."""
     stored, decoded = scene.data.test[scene.normal], scene.said["reconstruction"][scene.normal]
     target, output = scene.target[scene.normal], scene.measured[scene.normal]
-    table = scene.detector.kind_module.examples(stored, decoded, target, output)
+    table = scene.detector.data_kind.examples(stored, decoded, target, output)
     if table is None:
         return {}
     return {"examples": Finding(table.title, table.lead, table.head, table.rows, figures=[], metrics={})}
@@ -201,7 +203,7 @@ def examples(scene: Scene) -> dict[str, Finding]:
 def draw(folder: Path, scene: Scene, baselines: Baselines, metrics: dict[str, Any], curves: pd.DataFrame) -> None:
     """Writes every figure; those that show nothing (no novelty, no false alarm) are left out."""
     labels, novelty = scene.data.table["label"], scene.data.novelty
-    kind = scene.detector.kind_module
+    kind = scene.detector.data_kind
     pca_mse = metrics["reconstruction"]["pca"]["mse"] if baselines.pca_outputs is not None else None
     line_charts.draw_counts(folder / "counts.svg", scene.data.rows, labels, novelty)
     line_charts.draw_training(folder / "training.svg", curves, pca_mse, kind.ERROR_NAME)

@@ -12,7 +12,7 @@ from aeops.data.array_files import write_npy_file, write_parquet
 from aeops.data.dataset import content_sha256, read_index, read_shards
 from aeops.errors import InfrastructureError, as_ae_error
 from aeops.files import atomic_folder, file_sha256, read_json
-from aeops.kinds import image
+from aeops.kinds.interface import load_kind
 from aeops.recipe.sections import SplitSpec
 from aeops.stages.ingest import draw_split, write_shards
 
@@ -21,7 +21,7 @@ def test_the_index_and_the_shards_hold_the_source_in_its_order(room: Room) -> No
     room.save()
     room.ingest()
     index = read_index(room.incoming)
-    assert list(index.columns) == list(image.INDEX_COLUMNS)
+    assert list(index.columns) == list(load_kind("image").INDEX_COLUMNS)
     np.testing.assert_array_equal(index["label"].to_numpy(dtype=int), room.labels)
     blocks = [block for _, block in read_shards(room.incoming, index)]
     np.testing.assert_array_equal(np.concatenate(blocks)[:, 0], room.images)

@@ -13,7 +13,7 @@ from aeops.data.dataset import read_index
 from aeops.data.sources.sentence_split import sentences_of
 from aeops.errors import DataError, UsageError
 from aeops.files import read_json
-from aeops.kinds import text
+from aeops.kinds.interface import load_kind
 from aeops.stages.prepare import prepare
 
 SPLITS = {
@@ -103,7 +103,7 @@ def test_the_index_of_texts_has_its_own_columns_and_splits_by_document(texts: Ro
     pd.DataFrame(rows, columns=["title", "text"]).to_csv(texts.root / "news.csv", index=False)
     texts.ingest()
     index = read_index(texts.incoming)
-    assert list(index.columns) == list(text.INDEX_COLUMNS)
+    assert list(index.columns) == list(load_kind("text").INDEX_COLUMNS)
     assert (index.groupby("group")["split"].nunique() == 1).all()
     assert set(index["split"]) == {"train", "validation", "calibration", "test"}
     assert read_json(texts.incoming / "dataset.json")["kind"] == "text"

@@ -7,7 +7,9 @@ import pytest
 
 from ae_models.spec import InputSpec
 from aeops.data.statistics import sample_sha256
-from aeops.kinds import image, text
+from aeops.kinds.interface import load_kind
+
+image, text = load_kind("image"), load_kind("text")
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float32", "float64"])

@@ -2,8 +2,10 @@
 
 import numpy as np
 
-from aeops.kinds import image, series, text
+from aeops.kinds.interface import load_kind
 from aeops.kinds.samples import SampleSpec
+
+image, series, text = load_kind("image"), load_kind("series"), load_kind("text")
 
 
 def spec(shape: tuple[int, ...], low: float = 0, high: float = 255) -> SampleSpec:

@@ -9,10 +9,11 @@ import pytest
 from PIL import Image
 
 from aeops.errors import DataError, UsageError
-from aeops.kinds import image, series, text
 from aeops.kinds.arrays import small_numbers
+from aeops.kinds.interface import load_kind
 from aeops.kinds.samples import FitOptions, SampleSpec
 
+image, series, text = load_kind("image"), load_kind("series"), load_kind("text")
 ORIENTATION, TURNED = 0x0112, 6  # of EXIF: the camera was held upright
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 from aeops.bundle.detector import Detector
 from aeops.cli import score, show
 from aeops.errors import AeError, DataError, UsageError
-from aeops.kinds import image
+from aeops.kinds.image import KIND
 from aeops.kinds.samples import SampleSpec
 from aeops.project import Project
 
@@ -114,10 +114,10 @@ def test_every_bad_file_is_refused_by_name(tmp_path: Path, linear_bundle: Path) 
 def test_a_colour_image_becomes_the_recipes_channels(digits: np.ndarray, tmp_path: Path) -> None:
     Image.fromarray(digits[0, 0]).convert("RGB").save(tmp_path / "colour.png")
     grey, colour, pair = (SampleSpec((channels, 28, 28), (channels, 28, 28), 0, 255) for channels in (1, 3, 2))
-    np.testing.assert_array_equal(image.read_file(tmp_path / "colour.png", grey).values[0], digits[0])
-    assert image.read_file(tmp_path / "colour.png", colour).values.shape == (1, 3, 28, 28)
+    np.testing.assert_array_equal(KIND.read_file(tmp_path / "colour.png", grey).values[0], digits[0])
+    assert KIND.read_file(tmp_path / "colour.png", colour).values.shape == (1, 3, 28, 28)
     with pytest.raises(DataError, match="2 channels, which no image has"):
-        image.read_file(tmp_path / "colour.png", pair)
+        KIND.read_file(tmp_path / "colour.png", pair)
 
 
 def test_show_tells_versions_promise_and_where_to_look(capsys: pytest.CaptureFixture[str]) -> None:

@@ -121,7 +121,7 @@ import resource, signal, sys
 from pathlib import Path
 import numpy as np
 from aeops.errors import InfrastructureError
-from aeops.predictions.prediction_store import scorer_of
+from aeops.predictions.rows import scorer_of
 from aeops.project import Project
 from aeops.bundle.detector import Detector
 from aeops.predictions.journal import Journal
@@ -280,7 +280,7 @@ WRITER = """
 import sys
 from pathlib import Path
 import numpy as np
-from aeops.predictions.prediction_store import scorer_of
+from aeops.predictions.rows import scorer_of
 from aeops.project import Project
 from aeops.bundle.detector import Detector
 from aeops.predictions.journal import Journal

@@ -22,7 +22,7 @@ from aeops.cli import score
 from aeops.errors import AeError, DataError, UsageError
 from aeops.gate.rules import answer_example
 from aeops.kinds.samples import SampleSpec
-from aeops.kinds.text import ROWS_AT_ONCE, read_file
+from aeops.kinds.text import KIND, ROWS_AT_ONCE
 from aeops.project import Project
 from aeops.registry.logged_model_check import tried
 from aeops.registry.packing import save_model
@@ -172,7 +172,7 @@ def test_mlflows_server_answers_texts(logged: mlflow.pyfunc.PyFuncModel, detecto
 def test_a_file_holds_a_text_a_line(tmp_path: Path) -> None:
     file = tmp_path / "lines.txt"
     file.write_bytes("\ufeffÄrger \r\n\r\n  two\u2028parts\nlast".encode())
-    samples = read_file(file, TEXT_SPEC)
+    samples = KIND.read_file(file, TEXT_SPEC)
     assert samples.names == ["lines.txt:1", "lines.txt:3", "lines.txt:4"]
     assert samples.values.tolist() == ["Ärger", "two\u2028parts", "last"]
 
@@ -190,7 +190,7 @@ def test_every_bad_file_of_texts_is_refused_by_name(tmp_path: Path) -> None:
     ]
     for name, error, told in cases:
         with pytest.raises(error) as caught:
-            read_file(tmp_path / name, TEXT_SPEC)
+            KIND.read_file(tmp_path / name, TEXT_SPEC)
         assert told in str(caught.value)
 
 

@@ -9,9 +9,8 @@ import numpy as np
 from skimage.feature import canny
 
 from ae_models.spec import InputSpec
+from aeops.kinds.arrays import LUMA
 from aeops.recipe.sources import Edges
-
-LUMA = np.array([0.299, 0.587, 0.114])  # of red, green and blue: Rec. ITU-R BT.601-7, section 2.5.1
 
 
 def with_edges(images: np.ndarray, spec: Edges, input_spec: InputSpec) -> np.ndarray:

@@ -120,7 +120,7 @@ def baselines(spec: CodesStudy, scene: Scene, chosen: np.ndarray, size: int) -> 
 
 def plain_vectors(scene: Scene, train: np.ndarray, test: np.ndarray) -> tuple[Any, Any]:
     """Training and test samples as a model is given them, flat in [0, 1]; of texts, the tf-idf of their words (sparse)."""
-    kind, spec = scene.detector.kind_module, scene.detector.spec
+    kind, spec = scene.detector.data_kind, scene.detector.spec
     given = model_input.given(scene.recipe.fit, np.asarray(scene.data.train[train]), model_input.TRAIN_SEED)
     fitted, asked = kind.baseline(given, spec), kind.baseline(scene.given[test], spec)
     if fitted.texts is None or asked.texts is None:

@@ -48,7 +48,7 @@ def study(spec: RivalsStudy, scene: Scene, figures: Path) -> Finding:
     for name, fit in spec.rivals.items():
         with TemporaryDirectory(prefix="ae-rival-") as scratch:
             found[name] = compete(scene, fit, Path(scratch))
-    drawn = [draw(figures / "rivals_strips.svg", scene, found)] if scene.detector.kind_module.DRAWABLE else []
+    drawn = [draw(figures / "rivals_strips.svg", scene, found)] if scene.detector.data_kind.DRAWABLE else []
     return tell(scene, found, drawn)
 
 
@@ -76,7 +76,7 @@ def judged(scene: Scene, fit: FitSpec, said: dict[str, np.ndarray], detector: De
     """What a model's answers are worth. Tokens of a text are its own, as each rival trains a tokenizer."""
     novelty, normal = scene.data.novelty, scene.normal
     target = detector.measurable(model_input.target_channels(fit.input, scene.data.test[normal]))
-    error = detector.kind_module.mean_error(target, detector.measurable(said["reconstruction"][normal]))
+    error = detector.data_kind.mean_error(target, detector.measurable(said["reconstruction"][normal]))
     ranked = ranking(said["score"], novelty) if novelty.any() else None
     words = isinstance(fit.model.bottleneck, QuantisedBottleneck)
     return Contestant(
@@ -114,7 +114,7 @@ def tell(scene: Scene, found: dict[str, Contestant], figures: list[tuple[str, st
     return Finding(
         title="Rivals",
         lead=verdict(found, gain, lead),
-        head=["", "code", scene.detector.kind_module.ERROR_HEAD, *ranked, "numbers in use"],
+        head=["", "code", scene.detector.data_kind.ERROR_HEAD, *ranked, "numbers in use"],
         rows=rows,
         figures=figures,
         metrics={name: one.metrics | (own if name == MODEL else {}) for name, one in found.items()},

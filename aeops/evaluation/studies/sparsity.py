@@ -64,7 +64,7 @@ def beside_pca(scene: Scene, components: int) -> dict[str, float]:
     train = scene.data.train[:PCA_ROWS]
     if scene.detector.shape != scene.detector.made_shape or components > min(flat(train).shape):
         return {}
-    kind, spec = scene.detector.kind_module, scene.detector.spec
+    kind, spec = scene.detector.data_kind, scene.detector.spec
     fitted, given = kind.baseline(model_input.clean(source, train), spec), kind.baseline(scene.given[normal], spec)
     if fitted.vectors is None or given.vectors is None:
         return {}
