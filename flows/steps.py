@@ -22,7 +22,7 @@ from aeops.machine.child_process import Ahead, run_module
 from aeops.machine.process_identity import this_process
 from aeops.machine.progress import ProgressBar, ProgressFollower, finished_rows
 from aeops.project import Project, find_project
-from aeops.provenance.last_run import remember
+from aeops.provenance.last_run import write_record
 from aeops.provenance.lineage import RECORDED_FILES, git_diff, lineage
 from aeops.recipe.reader import Recipe, load_recipe
 from aeops.registry import ledger
@@ -280,5 +280,5 @@ def summarise(recipe: str, run: str, data: dict[str, str], version: str, reasons
         "report": str(project.reports(recipe) / "report.html"),
         "seconds": step_seconds(),
     }
-    remember(project, recipe, summary)
+    write_record(project, recipe, summary)
     return summary

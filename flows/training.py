@@ -11,7 +11,7 @@ from prefect.runtime import deployment
 
 from aeops.machine.lock import is_free
 from aeops.project import find_project
-from aeops.provenance.last_run import standing_result
+from aeops.provenance.last_run import unchanged_summary
 from aeops.recipe.reader import load_recipe
 from aeops.registry.outcome import WAITING
 from flows import deciding, runs, steps
@@ -41,9 +41,9 @@ def training(recipe: str) -> dict[str, Any] | State[dict[str, Any]]:
 
         with runs.workspace(project, f"ae run {recipe}"):
             deciding.repair(recipe)
-            if standing := standing_result(project, recipe):
+            if unchanged := unchanged_summary(project, recipe):
                 return runs.ended(
-                    standing, f"nothing new for {recipe}: trained nothing; {standing['version']} is {standing['state']}"
+                    unchanged, f"nothing new for {recipe}: trained nothing; {unchanged['version']} is {unchanged['state']}"
                 )
 
             steps.ingest(recipe)

@@ -15,6 +15,14 @@ from aeops.errors import InfrastructureError
 from aeops.machine.stage_main import raise_stage_error
 
 POLL_SECONDS = 0.2
+# Runs a module as aeops.machine.run_child does, for a folder that holds another version of this project.
+RUN_WITHOUT_PROJECT = """
+import ctypes, runpy, sys
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(1, 9)
+sys.argv = sys.argv[1:]
+runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+"""
 
 
 def environment(project_home: Path, python: str = sys.executable) -> dict[str, str]:
@@ -35,11 +43,13 @@ def run_module(
     log: Path,
     meanwhile: Callable[[], None] | None = None,
     python: str = sys.executable,
+    other_version: bool = False,
 ) -> str:
     """Runs `python -m <arguments>` in `root` until it ends; `meanwhile` is called a few times a second.
 
     Args:
         python: the interpreter, of this environment or another one.
+        other_version: `root` holds another version of this project, of whose modules only the one named is run.
 
     Returns:
         What it printed, stdout and stderr as they came; the file `log` has it too, while it comes.
@@ -47,20 +57,30 @@ def run_module(
     Raises:
         AeError: what a stage inside it reported, else InfrastructureError with the last lines of the output.
     """
-    with Child(arguments, root=root, home=home, log=log, python=python) as child:
+    with Child(arguments, root=root, home=home, log=log, python=python, other_version=other_version) as child:
         return child.end(meanwhile)
 
 
 class Child:
     """A process `python -m <arguments>` on a leash, until it is closed; see `run_module` for the arguments."""
 
-    def __init__(self, arguments: Sequence[str], *, root: Path, home: Path, log: Path, python: str = sys.executable) -> None:
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        *,
+        root: Path,
+        home: Path,
+        log: Path,
+        python: str = sys.executable,
+        other_version: bool = False,
+    ) -> None:
         self.arguments, self.log = list(arguments), log
         log.parent.mkdir(parents=True, exist_ok=True)
         self.scratch = tempfile.TemporaryDirectory(prefix="ae-")
         self.error_file = Path(self.scratch.name) / "error.json"
+        launcher = ["-c", RUN_WITHOUT_PROJECT] if other_version else ["-m", "aeops.machine.run_child"]
         self.process = subprocess.Popen(
-            [python, "-m", "aeops.machine.run_child", *arguments],
+            [python, *launcher, *arguments],
             cwd=root,
             env=environment(home, python) | {"AE_ERROR_FILE": str(self.error_file)},
             stdin=subprocess.PIPE,

@@ -12,9 +12,11 @@ from aeops.data.dvc import data_hash
 from aeops.files import file_sha256
 from aeops.machine.platform_info import platform_facts
 from aeops.project import Project
+from aeops.provenance import rebuild_entry
 from aeops.recipe.reader import Recipe
 
 RECORDED_FILES = ("dvc.lock", "dvc.yaml", "params.yaml", "data.dvc", "requirements.lock")  # beside the recipe's own
+REWRITTEN_FILES = ("dvc.lock", "data.dvc", "params.yaml")  # of these, by a run
 CODE = ("ae_models", "aeops", "flows")  # folders whose files a run executes, also those that git does not know yet
 # A patch that `git apply` takes whatever the user's own git is set to.
 PATCH = ("--binary", "--full-index", "--no-color", "--no-ext-diff", "--no-textconv", "--src-prefix=a/", "--dst-prefix=b/")
@@ -23,6 +25,7 @@ PATCH = ("--binary", "--full-index", "--no-color", "--no-ext-diff", "--no-textco
 def lineage(project: Project, recipe: Recipe) -> dict[str, str]:
     """Everything a rebuild needs to find, as tags: names are lower case with dots, values are text."""
     facts = git_facts(project) | platform_facts()
+    facts["rebuild.entry"] = rebuild_entry.NAME
     facts["recipe"] = recipe.name
     facts["recipe.sha256"] = file_sha256(project.recipe_file(recipe.name))
     facts["seed"] = str(recipe.fit.train.seed)
@@ -64,9 +67,10 @@ def git_facts(project: Project) -> dict[str, str]:
 def git_diff(project: Project) -> bytes:
     """The changes against the recorded commit as a patch, code that git does not know yet among them.
 
-    Without the pointers that a run rewrites: they are recorded whole.
+    Without the files that a run rewrites: they are recorded whole.
     """
-    tracked = git_bytes(project.root, "diff", *PATCH, "HEAD", "--", ".", ":(exclude)dvc.lock", ":(exclude)data.dvc")
+    excluded = [f":(exclude){name}" for name in REWRITTEN_FILES]
+    tracked = git_bytes(project.root, "diff", *PATCH, "HEAD", "--", ".", *excluded)
     return tracked + b"".join(new_files(project))
 
 

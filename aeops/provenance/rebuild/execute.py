@@ -74,7 +74,7 @@ def rebuild(project: Project, store: Store, recipe: str, which: str, *, keep: bo
         seconds = run_stages(plan)
         artifacts = plan.clone.artifacts(recipe)
         likeness = compare(plan.record, plan.bundle, artifacts / "bundle", artifacts, plan.differing())
-        store.set_tags(recipe, version.version, verdict_tags(likeness, plan.machine))
+        store.set_tags(recipe, version.version, verdict_tags(likeness, plan.description["platform"]))
         kept = keep or likeness.verdict not in SUCCESSES
         if not kept:
             shutil.rmtree(scratch)
@@ -86,32 +86,40 @@ def say(text: str) -> None:
 
 
 def run_stages(plan: Plan) -> dict[str, float]:
-    """Runs every stage in the clone, each for real: no cache of DVC's has a part in it. Returns the seconds each took."""
+    """Run every stage in the clone, without DVC's cache; return the seconds that each took."""
     seconds = {}
-    for stage, command in plan.commands.items():
+    for stage in plan.description["stages"]:
         say(f"{stage} {plan.record.name}")
         started = time.monotonic()
         if stage == "train":
-            run_training(plan, command)
+            run_training(plan)
         else:
-            run_stage(plan, stage, command)
+            run_stage(plan, stage)
         seconds[stage] = time.monotonic() - started
     return seconds
 
 
-def run_training(plan: Plan, command: list[str]) -> None:
-    """Runs the stage train with a bar over the epochs."""
+def run_training(plan: Plan) -> None:
+    """Run the stage train with a bar over the epochs."""
     epochs = int(plan.record.result("metrics.json")["history"]["epochs"])
     follower = ProgressFollower(plan.clone.training(plan.record.recipe) / "progress.jsonl")
     with ProgressBar(epochs) as bar:
-        run_stage(plan, "train", command, meanwhile=lambda: bar.show(follower.new_rows()))
+        run_stage(plan, "train", meanwhile=lambda: bar.show(follower.new_rows()))
 
 
-def run_stage(plan: Plan, stage: str, command: list[str], meanwhile: Callable[[], None] | None = None) -> None:
+def run_stage(plan: Plan, stage: str, meanwhile: Callable[[], None] | None = None) -> None:
     clone = plan.clone
-    log = clone.logs / f"{stage}.log"
+    arguments, log = [plan.entry, "run-stage", stage, plan.record.recipe], clone.logs / f"{stage}.log"
     try:
-        run_module(command, root=clone.root, home=clone.home, log=log, meanwhile=meanwhile, python=plan.python)
+        run_module(
+            arguments,
+            root=clone.root,
+            home=clone.home,
+            log=log,
+            meanwhile=meanwhile,
+            python=plan.python,
+            other_version=True,
+        )
     except AeError as error:
         raise type(error)(f"the stage {stage} of {plan.record.name} fails when it is rebuilt ({log}): {error}") from error
 
