@@ -1,8 +1,8 @@
 """The gate: a recipe's rules, each judged on the evidence of one bundle. All rules are judged and all reasons told.
 
-A rule is data (aeops.recipe.Rule). For a new kind: its keys there, a function from (name, rule, evidence) to an Outcome
-here, and its line in `JUDGES`. Rules that need the registry are judged elsewhere: see `judge`. As a program, this file is the
-fresh process of the rule `check: served`:
+A rule is data (aeops.recipe.gate_rules.Rule). For a new kind: its keys there, a function from (name, rule, evidence) to an
+Outcome here, and its line in `JUDGES`. Rules that need the registry are judged elsewhere: see `judge`. As a program, this file is
+the fresh process of the rule `check: served`:
 
     python -m aeops.gate.rules BUNDLE     # answers an example as serving would, and prints what it found as JSON
 """
