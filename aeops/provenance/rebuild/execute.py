@@ -1,4 +1,4 @@
-"""A registered version made again from its record alone, in a scratch folder, and compared with what is registered.
+"""Rebuild a registered version from its record alone, in a scratch folder, and compare it with what is registered.
 
 What lies where:
 
@@ -31,7 +31,7 @@ SUCCESSES = ("identical", "equivalent")
 
 @dataclass(frozen=True)
 class Rebuilt:
-    """What came of a rebuild.
+    """The result of a rebuild.
 
     Attributes:
         name: such as digits@7.
@@ -47,7 +47,7 @@ class Rebuilt:
 
 
 def rebuild(project: Project, store: Store, recipe: str, which: str, *, keep: bool) -> Rebuilt:
-    """Rebuilds a version and writes the verdict on it as tags, and nothing else into the registry.
+    """Rebuild a version and write the verdict on it as tags, and nothing else into the registry.
 
     Args:
         which: a version or an alias.
