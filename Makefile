@@ -13,7 +13,7 @@ ifneq ($(strip $(UV_FIND_LINKS)),)
 export UV_FIND_LINKS
 endif
 
-.PHONY: run test test-long check up down ui clean bench bench-models env lock format
+.PHONY: run test test-long check up down ui clean bench bench-models env lock params format
 
 run: env
 	$(BIN)/ae run digits
@@ -50,6 +50,10 @@ bench-models: env
 format: env
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# The hash of each stage's code in params.yaml, after a change of code. `ae run` does the same.
+params: env
+	$(BIN)/python -m aeops.data.stage_code --write
 
 env: $(READY)
 

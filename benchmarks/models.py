@@ -25,7 +25,7 @@ from aeops.files import atomic_folder, file_sha256, read_json, write_json
 from aeops.machine.entry_point import run_main
 from aeops.machine.platform_info import platform_facts
 from aeops.project import Project, find_project
-from aeops.provenance.last_run import record_file as standing_file
+from aeops.provenance.last_run import record_file as last_run_file
 from aeops.provenance.lineage import git, git_diff
 from aeops.report import recipe_page as pages
 from aeops.report.targets import Shows, read_targets, unknown_metrics
@@ -87,7 +87,7 @@ def measured(project: Project, name: str) -> bool:
             print(f"{name}: ae run ended with exit code {code} after {seconds:.0f} s", file=sys.stderr, flush=True)
             return False
         there = Project(root=clone, home=clone / ".ae")
-        summary = read_json(standing_file(there, name))["summary"]
+        summary = read_json(last_run_file(there, name))["summary"]
         facts = {
             "command": f"make bench-models RECIPES={name}",
             "commit": git(there, "rev-parse", "HEAD"),

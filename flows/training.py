@@ -10,7 +10,7 @@ from prefect.runtime import deployment
 
 from aeops.machine.lock import workspace_holder
 from aeops.project import find_project
-from aeops.provenance.last_run import standing_result
+from aeops.provenance.last_run import unchanged_summary
 from aeops.provenance.run_summary import RunSummary
 from aeops.recipe.reader import load_recipe
 from aeops.registry.version_state import WAITING
@@ -42,7 +42,7 @@ def training(recipe: str) -> RunSummary | ApprovalResult | State[RunSummary]:
 
         with flow_run.workspace(project, f"ae run {recipe}"):
             decision_steps.repair_registry(recipe)
-            if previous := standing_result(project, recipe):
+            if previous := unchanged_summary(project, recipe):
                 message = f"nothing new for {recipe}: trained nothing; {previous['version']} is {previous['state']}"
                 return flow_run.flow_result(previous, message)
 

@@ -24,7 +24,7 @@ from aeops.machine.child_process import PreloadedProcess, run_module
 from aeops.machine.process_identity import this_process
 from aeops.machine.progress import ProgressBar, ProgressFollower, finished_rows
 from aeops.project import Project, find_project
-from aeops.provenance.last_run import remember
+from aeops.provenance.last_run import write_record
 from aeops.provenance.lineage import RECORDED_FILES, git_diff, lineage
 from aeops.provenance.run_summary import RunSummary
 from aeops.recipe.reader import Recipe, load_recipe
@@ -306,5 +306,5 @@ def summarise_run(recipe: str, run: str, data: dict[str, str], version: str, rea
         "report": str(project.reports(recipe) / "report.html"),
         "seconds": step_seconds(),
     }
-    remember(project, recipe, summary)
+    write_record(project, recipe, summary)
     return summary

@@ -109,7 +109,8 @@ def make_checkout(root: Path) -> Checkout:
             shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(source, target)
-    (root / "params.yaml").write_text("recipes:\n  small: {dataset: small}\n")
+    code = yaml.safe_load((ROOT / "params.yaml").read_text())["code"]
+    (root / "params.yaml").write_text(yaml.safe_dump({"recipes": {"small": {"dataset": "small"}}, "code": code}))
     write_small_recipe(root)
     who = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
     for command in (["init", "-q"], ["add", "-A"], [*who, "commit", "-qm", "start"]):

@@ -23,7 +23,7 @@ def run(arguments: argparse.Namespace) -> int:
     from aeops.errors import GateError
     from aeops.machine.environment import prepare_environment, require_disk_space
     from aeops.machine.lock import run_lock
-    from aeops.provenance.last_run import standing_result
+    from aeops.provenance.last_run import unchanged_summary
     from aeops.recipe.reader import load_recipe
     from aeops.registry.aliases import CHAMPION
     from aeops.registry.version_state import WAITING
@@ -33,7 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
     require_disk_space(project)
     prepare_environment(project)
     with run_lock(project, f"ae run {arguments.recipe}"):
-        summary = standing_result(project, arguments.recipe)
+        summary = unchanged_summary(project, arguments.recipe)
         if summary is None:
             summary = run_flow(project, arguments.recipe)
     show_summary(summary, time.monotonic() - started)

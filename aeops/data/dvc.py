@@ -8,12 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from aeops.data.stage_code import STAGES, write_code_hashes
 from aeops.errors import DataError, InfrastructureError
 from aeops.files import atomic_write
 from aeops.machine.child_process import run_module
 from aeops.project import Project
-
-STAGES = ("prepare", "train", "evaluate", "gate")
 
 
 def dvc(project: Project, *arguments: str, on_poll: Callable[[], None] | None = None) -> str:
@@ -24,10 +23,6 @@ def dvc(project: Project, *arguments: str, on_poll: Callable[[], None] | None = 
     """
     free_stale_lock(project)
     keep_state_in_home(project)
-    return call(project, *arguments, on_poll=on_poll)
-
-
-def call(project: Project, *arguments: str, on_poll: Callable[[], None] | None = None) -> str:
     log = project.logs / f"dvc-{arguments[0]}.log"
     return run_module(["dvc", *arguments], root=project.root, home=project.home, log=log, on_poll=on_poll)
 
@@ -71,7 +66,8 @@ def data_hash(project: Project) -> str:
 
 
 def reproduce(project: Project, stage: str, recipe: str, on_poll: Callable[[], None] | None = None) -> bool:
-    """Brings one stage of a recipe up to date; returns whether its command ran (False: unchanged or restored)."""
+    """Bring one stage of a recipe up to date; return whether its command ran (False: unchanged or restored)."""
+    write_code_hashes(project)
     output = dvc(project, "repro", "--single-item", f"{stage}@{recipe}", on_poll=on_poll)
     return "Running stage" in output
 
@@ -82,7 +78,8 @@ def push_outputs(project: Project, recipe: str) -> None:
 
 
 def is_up_to_date(project: Project, recipe: str) -> bool:
-    """Whether data/ and every stage of the recipe are as data.dvc and dvc.lock record them."""
+    """Return whether data/ and every stage of the recipe are as data.dvc and dvc.lock record them."""
+    write_code_hashes(project)
     return not status(dvc(project, "status", "--json", "data.dvc", *(f"{stage}@{recipe}" for stage in STAGES)))
 
 
@@ -139,18 +136,7 @@ def remote_section(name: str) -> str:
 
 
 def in_clone(clone: Project, *arguments: str) -> str:
-    """Runs one DVC command in a clone that `lend_remote` has set up; raises as `dvc` does."""
+    """Run one DVC command in a clone that `lend_remote` has set up; raises as `dvc` does."""
     os.environ["DVC_SITE_CACHE_DIR"] = str(clone.home / "dvc-site")
-    return call(clone, *arguments)
-
-
-def changed_code(clone: Project, recipe: str) -> list[str]:
-    """The dependencies of a recipe's stages that are not as dvc.lock records them, but for data and other stages' outputs."""
-    import yaml
-
-    told = status(in_clone(clone, "status", "--json", *(f"{stage}@{recipe}" for stage in STAGES)))
-    locked = yaml.safe_load((clone.root / "dvc.lock").read_text(encoding="utf-8"))["stages"]
-    made = {out["path"] for stage in locked.values() for out in stage.get("outs", [])}
-    changes = [entry.get("changed deps", {}) for stage in told.values() for entry in stage if isinstance(entry, dict)]
-    files = {path for change in changes for path, how in change.items() if isinstance(how, str)}  # parameters have their own form
-    return sorted(path for path in files - made if not path.startswith("data/"))
+    log = clone.logs / f"dvc-{arguments[0]}.log"
+    return run_module(["dvc", *arguments], root=clone.root, home=clone.home, log=log, other_version=True)

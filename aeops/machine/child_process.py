@@ -17,6 +17,14 @@ from aeops.machine.entry_point import ERROR_FILE_VARIABLE, raise_child_error
 POLL_SECONDS = 0.2
 PRELOAD_OPTION = "--preload"
 _LAST_LINES = 5  # of the output, in a message
+# Runs a module as aeops.machine.run_child does, for a folder that holds another version of this project.
+RUN_WITHOUT_PROJECT = """
+import ctypes, runpy, sys
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(1, 9)
+sys.argv = sys.argv[1:]
+runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+"""
 
 
 def child_environment(project_home: Path, python: str = sys.executable) -> dict[str, str]:
@@ -37,6 +45,7 @@ def run_module(
     log: Path,
     on_poll: Callable[[], None] | None = None,
     python: str = sys.executable,
+    other_version: bool = False,
 ) -> str:
     """Run `python -m <arguments>` until it ends.
 
@@ -47,6 +56,7 @@ def run_module(
         log: a file that receives the output while it is printed.
         on_poll: called a few times a second while it runs, and once at its end.
         python: the interpreter, of this environment or another one.
+        other_version: `root` holds another version of this project, of whose modules only the one named is run.
 
     Returns:
         The output, stdout and stderr in the order in which they came.
@@ -54,20 +64,30 @@ def run_module(
     Raises:
         AeError: the error that a stage inside it reported, else InfrastructureError with the last lines of the output.
     """
-    with ChildProcess(arguments, root=root, home=home, log=log, python=python) as child:
+    with ChildProcess(arguments, root=root, home=home, log=log, python=python, other_version=other_version) as child:
         return child.wait(on_poll)
 
 
 class ChildProcess:
     """A process `python -m <arguments>` that ends with this process or its block; see `run_module` for the arguments."""
 
-    def __init__(self, arguments: Sequence[str], *, root: Path, home: Path, log: Path, python: str = sys.executable) -> None:
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        *,
+        root: Path,
+        home: Path,
+        log: Path,
+        python: str = sys.executable,
+        other_version: bool = False,
+    ) -> None:
         self.arguments, self.log = list(arguments), log
         log.parent.mkdir(parents=True, exist_ok=True)
         self.scratch_folder = tempfile.TemporaryDirectory(prefix="ae-")
         self.error_file = Path(self.scratch_folder.name) / "error.json"
+        launcher = ["-c", RUN_WITHOUT_PROJECT] if other_version else ["-m", "aeops.machine.run_child"]
         self.process = subprocess.Popen(
-            [python, "-m", "aeops.machine.run_child", *arguments],
+            [python, *launcher, *arguments],
             cwd=root,
             env=child_environment(home, python) | {ERROR_FILE_VARIABLE: str(self.error_file)},
             stdin=subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""What a version is made of: code, data, environment, machine. Facts by which it can be rebuilt, as flat text."""
+"""The lineage of a version: code, data, environment and machine, as flat tags by which it can be rebuilt."""
 
 import os
 import shutil
@@ -11,17 +11,20 @@ from aeops.data.dvc import data_hash
 from aeops.files import data_sha256, file_sha256
 from aeops.machine.platform_info import platform_facts
 from aeops.project import Project
+from aeops.provenance import rebuild_entry
 from aeops.recipe.reader import Recipe
 
 RECORDED_FILES = ("dvc.lock", "dvc.yaml", "params.yaml", "data.dvc", "requirements.lock")  # beside the recipe's own
+REWRITTEN_FILES = ("dvc.lock", "data.dvc", "params.yaml")  # of these, by a run
 CODE = ("ae_models", "aeops", "flows")  # folders whose files a run executes, also those that git does not know yet
 # A patch that `git apply` takes whatever the user's own git is set to.
 PATCH = ("--binary", "--full-index", "--no-color", "--no-ext-diff", "--no-textconv", "--src-prefix=a/", "--dst-prefix=b/")
 
 
 def lineage(project: Project, recipe: Recipe) -> dict[str, str]:
-    """Everything a rebuild needs to find, as tags: names are lower case with dots, values are text."""
+    """Return everything that a rebuild needs to find, as tags: names are lower case with dots, values are text."""
     facts = git_facts(project) | platform_facts()
+    facts["rebuild.entry"] = rebuild_entry.NAME
     facts["recipe"] = recipe.name
     facts["recipe.sha256"] = file_sha256(project.recipe_file(recipe.name))
     facts["seed"] = str(recipe.fit.train.seed)
@@ -38,40 +41,43 @@ def lineage(project: Project, recipe: Recipe) -> dict[str, str]:
 
 
 def git(project: Project, *arguments: str) -> str:
-    """What a git command prints, stripped; empty where this is no repository or git is absent."""
+    """Run a git command and return its output, stripped; empty if this is no repository or git is absent."""
     return git_bytes(project.root, *arguments).decode("utf-8", errors="replace").strip()
 
 
-def git_bytes(folder: Path, *arguments: str, fine: tuple[int, ...] = (0,)) -> bytes:
-    """What a git command prints, byte for byte; nothing where its exit code is none of `fine`, or git is absent."""
+def git_bytes(folder: Path, *arguments: str, allowed_codes: tuple[int, ...] = (0,)) -> bytes:
+    """Run a git command and return its output; empty if its exit code is not in `allowed_codes`, or git is absent."""
     if shutil.which("git") is None:
         return b""
-    done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, check=False)
-    return done.stdout if done.returncode in fine else b""
+    process = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, check=False)
+    return process.stdout if process.returncode in allowed_codes else b""
 
 
 def git_facts(project: Project) -> dict[str, str]:
-    """Commit and how the worktree differs from it; what DVC and a run rewrite themselves does not count."""
+    """Return the commit and whether the worktree differs from it; files that DVC or a run rewrites do not count."""
     commit = git(project, "rev-parse", "HEAD")
     if not commit:
         return {"git.commit": "none", "git.dirty": "true"}
     diff = git_diff(project)
-    changed = {"git.diff_sha256": data_sha256(diff)} if diff else {}
-    return {"git.commit": commit, "git.dirty": str(bool(diff)).lower()} | changed
+    facts = {"git.commit": commit, "git.dirty": str(bool(diff)).lower()}
+    if diff:
+        facts["git.diff_sha256"] = data_sha256(diff)
+    return facts
 
 
 def git_diff(project: Project) -> bytes:
-    """The changes against the recorded commit as a patch, code that git does not know yet among them.
+    """Return the changes against the current commit as a patch, including code that git does not track yet.
 
-    Without the pointers that a run rewrites: they are recorded whole.
+    Without the files that a run rewrites: they are recorded whole.
     """
-    tracked = git_bytes(project.root, "diff", *PATCH, "HEAD", "--", ".", ":(exclude)dvc.lock", ":(exclude)data.dvc")
-    return tracked + b"".join(new_files(project))
+    excluded = [f":(exclude){name}" for name in REWRITTEN_FILES]
+    tracked = git_bytes(project.root, "diff", *PATCH, "HEAD", "--", ".", *excluded)
+    return tracked + b"".join(_new_files(project))
 
 
-def new_files(project: Project) -> Iterator[bytes]:
-    """A patch for each file of code that git neither knows nor ignores."""
-    top = git(project, "rev-parse", "--show-toplevel")
-    listed = git_bytes(project.root, "ls-files", "--others", "--exclude-standard", "--full-name", "-z", "--", *CODE)
-    for name in filter(None, listed.split(b"\0")):
-        yield git_bytes(Path(top), "diff", "--no-index", *PATCH, "--", os.devnull, os.fsdecode(name), fine=(0, 1))
+def _new_files(project: Project) -> Iterator[bytes]:
+    """Yield a patch for each file of code that git neither tracks nor ignores."""
+    repository = git(project, "rev-parse", "--show-toplevel")
+    names = git_bytes(project.root, "ls-files", "--others", "--exclude-standard", "--full-name", "-z", "--", *CODE)
+    for name in filter(None, names.split(b"\0")):
+        yield git_bytes(Path(repository), "diff", "--no-index", *PATCH, "--", os.devnull, os.fsdecode(name), allowed_codes=(0, 1))

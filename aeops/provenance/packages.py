@@ -7,21 +7,22 @@ from packaging.requirements import Requirement
 
 
 def differences(lock: Path) -> list[str]:
-    """Every line of a requirements.lock that applies to this machine and is not what is installed, in words."""
-    return [text for line in lock.read_text(encoding="utf-8").splitlines() if (text := differs(line))]
+    """Describe each line of a requirements.lock that applies to this machine and is not what is installed."""
+    descriptions = [_difference(line) for line in lock.read_text(encoding="utf-8").splitlines()]
+    return [description for description in descriptions if description]
 
 
-def differs(line: str) -> str:
-    """What is wrong with one locked line here; empty where nothing is."""
+def _difference(line: str) -> str:
+    """Describe how what is installed differs from one locked line; empty if it does not."""
     if not line.strip() or line.lstrip().startswith(("#", "-")):
         return ""
-    locked = Requirement(line)
-    if locked.marker is not None and not locked.marker.evaluate():
+    requirement = Requirement(line)
+    if requirement.marker is not None and not requirement.marker.evaluate():
         return ""
     try:
-        installed = version(locked.name)
+        installed_version = version(requirement.name)
     except PackageNotFoundError:
-        return f"{locked.name} is missing"
-    return (
-        "" if locked.specifier.contains(installed, prereleases=True) else f"{locked.name} {installed} ({locked.specifier} locked)"
-    )
+        return f"{requirement.name} is missing"
+    if requirement.specifier.contains(installed_version, prereleases=True):
+        return ""
+    return f"{requirement.name} {installed_version} ({requirement.specifier} locked)"

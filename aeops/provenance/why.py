@@ -76,7 +76,7 @@ class Evidence:
 
 
 def why_prediction(project: Project, store: Store, prediction: str) -> list[Link]:
-    """The chain behind a prediction; raises as `aeops.predictions.find` does."""
+    """The chain behind a prediction; raises as `aeops.predictions.prediction_store.find` does."""
     found = prediction_store.find(project, prediction)
     flag = "flagged" if found.is_anomaly else "not flagged"
     says = (

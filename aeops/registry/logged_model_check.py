@@ -3,7 +3,7 @@
     python -m aeops.registry.logged_model_check RECIPE VERSION  # -> {"found": "answers", "milliseconds": 2.1, "difference": 0.0}
 
 The check `served` of the gate asks the bundle on this disk, through this checkout's code. What others serve is the model in the
-store, with the code that was packed into it: a file left out of CARRIED shows only here.
+store, with the code that was packed into it: a file that was left out shows only here.
 """
 
 import json

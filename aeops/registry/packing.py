@@ -19,6 +19,7 @@ from aeops.kinds.interface import load_kind
 from aeops.kinds.results import ColumnSchema
 from aeops.kinds.samples import SampleSpec
 from aeops.project import Project
+from aeops.registry.carried_code import write_carried_code
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -28,15 +29,6 @@ if TYPE_CHECKING:
     from aeops.registry.versions import VersionInfo
 
 REQUIREMENTS = ("mlflow", "numpy", "onnxruntime")  # what every served model needs, pinned as installed here
-# What the logged model carries of this project, so that it serves where the project is not installed.
-CARRIED = (
-    *("aeops/__init__.py", "aeops/errors.py"),
-    *("aeops/bundle/__init__.py", "aeops/bundle/answers.py", "aeops/bundle/detector.py"),
-    *("aeops/kinds/__init__.py", "aeops/kinds/interface.py", "aeops/kinds/results.py", "aeops/kinds/samples.py"),
-    *("aeops/kinds/arrays.py", "aeops/kinds/image.py", "aeops/kinds/series.py", "aeops/kinds/text.py"),
-    *("aeops/kinds/npy_bytes.py", "aeops/kinds/pictures.py", "aeops/kinds/text_bytes.py"),
-    *("ae_models/__init__.py", "ae_models/errors.py", "ae_models/runtime.py", "ae_models/sums.py", "ae_models/tokens.py"),
-)
 SOURCES = Path(__file__).parents[2]
 EXAMPLES = 2  # samples in the input example
 WHERE = "artifacts/bundle"  # of the bundle inside the logged model
@@ -83,11 +75,12 @@ def save_model(place: Path, project: Project, recipe: str, bundle: Path, run_id:
     quiet_logs()
     with tempfile.TemporaryDirectory() as staged:
         named = shutil.copytree(bundle, Path(staged) / "bundle")  # MLflow keeps a folder under the name it has
+        package, served_model = write_carried_code(SOURCES, Path(staged) / "code")
         mlflow.pyfunc.save_model(
             place,
-            python_model=str(Path(__file__).with_name("served_model.py")),
+            python_model=str(served_model),
             artifacts={"bundle": str(named)},
-            code_paths=carried_code(Path(staged) / "code"),
+            code_paths=[str(package)],
             signature=signature(load_kind(kind).served_schema(spec)),
             input_example=(examples(project, recipe, kind, spec), {"reconstruction": False, "code": False}),
             pip_requirements=[f"{name}=={installed(name)}" for name in requirements],
@@ -99,14 +92,6 @@ def quiet_logs() -> None:
     """Leaves out what MLflow says about every model: that it looks at the example, and that it cannot tell pip's version."""
     logging.getLogger("mlflow.pyfunc").setLevel(logging.WARNING)
     logging.getLogger("mlflow.utils.environment").setLevel(logging.ERROR)
-
-
-def carried_code(place: Path) -> list[str]:
-    """Copies the carried files to `place`; returns the packages there."""
-    for name in CARRIED:
-        (place / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(SOURCES / name, place / name)
-    return sorted(str(package) for package in place.iterdir())
 
 
 def signature(schema: ColumnSchema) -> "ModelSignature":

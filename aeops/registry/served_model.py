@@ -1,4 +1,6 @@
-"""The MLflow model: a thin face over the bundle's Detector. MLflow copies this file and runs it where the model is served.
+"""The MLflow model: a thin wrapper of the bundle's Detector. MLflow keeps a copy of this file and runs it to serve the model.
+
+In the copy, the imports name the package that the model carries: see aeops/registry/carried_code.py.
 
 >>> mlflow.pyfunc.load_model("models:/digits@champion").predict(batch, params={"reconstruction": True})
 """
@@ -13,7 +15,7 @@ from mlflow.pyfunc import PythonModel
 
 
 class ServedModel(PythonModel):  # type: ignore[misc]  # MLflow's base is untyped
-    """Answers one dict a sample: score, p_value, is_anomaly, and on request reconstruction and code."""
+    """Answer one dict a sample: score, p_value, is_anomaly, and on request reconstruction and code."""
 
     def load_context(self, context: Any) -> None:
         # Imported here: MLflow also runs this file where the model is logged, which needs no onnxruntime.
@@ -22,7 +24,7 @@ class ServedModel(PythonModel):  # type: ignore[misc]  # MLflow's base is untype
         self.detector = Detector(Path(context.artifacts["bundle"]))
 
     def predict(self, context: Any, model_input: np.ndarray, params: dict[str, Any] | None = None) -> list[dict[str, Any]]:
-        """Scores a batch (n, *shape) of raw values, or of texts (n,).
+        """Score a batch (n, *shape) of raw values, or of texts (n,).
 
         Args:
             context: MLflow's; the bundle is loaded already.

@@ -179,7 +179,7 @@ def test_files_that_cannot_be_read_are_told_and_the_rest_stays(project: Project,
     write(changed.home / "monitoring" / "digits" / "verdict.json", "{ torn")
     write(changed.validation("digits") / "validation.json", "[]")
     write(changed.quarantine("digits") / "0123456789ab" / "rows.parquet", "no parquet")
-    write(changed.home / "standing" / "digits.json", "{}")
+    write(changed.home / "last-run" / "digits.json", "{}")
     write(changed.recipe_file("mnist"), "recipe: other\n")
     ledger = changed.home / "ledger" / "digits.jsonl"
     write(ledger, ledger.read_text(encoding="utf-8").replace("better than none", "better than all"))

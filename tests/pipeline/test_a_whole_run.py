@@ -62,6 +62,18 @@ def test_dvc_repro_by_hand_has_nothing_to_do_after_a_run(ran: Checkout) -> None:
     assert "up to date" in done.stdout
 
 
+def test_a_change_of_code_shows_in_dvc_status_once_its_hash_is_written(ran: Checkout, tmp_path: Path) -> None:
+    changed = Checkout(shutil.copytree(ran.root, tmp_path / "changed", symlinks=True))
+    file = changed.root / "aeops" / "data" / "statistics.py"
+    text = file.read_text()
+    assert "return total / counts, " in text
+    file.write_text(text.replace("return total / counts, ", "return total / counts + 1, "))
+    subprocess.run([sys.executable, "-m", "aeops.data.stage_code", "--write"], cwd=changed.root, check=True)
+    status = json.loads(changed.dvc("status", "--json").stdout)
+    assert status.keys() == {"evaluate@small"}
+    assert "code.evaluate" in str(status)
+
+
 def test_every_step_is_a_task_with_a_name_and_its_artifacts_are_on_the_page(ran: Checkout) -> None:
     database = ran.home / "prefect" / "prefect.db"
     names = {name for (name,) in rows(database, "select name from task_run where state_type = 'COMPLETED'")}

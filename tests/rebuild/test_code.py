@@ -35,6 +35,14 @@ def test_a_clone_of_commit_and_changes_is_the_worktree_byte_by_byte(repository: 
     assert contents(clone_code(repository, record, tmp_path / "clone")) == contents(repository.root)
 
 
+def test_files_that_a_run_rewrites_and_records_whole_are_no_change(repository: Project, git) -> None:
+    (repository.root / "params.yaml").write_text("code: {train: old}\n")
+    git(repository.root, "add", "params.yaml")
+    git(repository.root, "commit", "-qm", "two")
+    (repository.root / "params.yaml").write_text("code: {train: new}\n")
+    assert git_facts(repository)["git.dirty"] == "false"
+
+
 def test_settings_of_the_users_own_git_change_no_patch(repository: Project, record_of, tmp_path: Path, git) -> None:
     for name, value in (
         ("diff.noprefix", "true"),

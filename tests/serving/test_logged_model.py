@@ -1,16 +1,21 @@
 """The logged MLflow model where this project is not installed: it brings all that it needs."""
 
 import json
+import shutil
 import subprocess
 import sys
 import sysconfig
 from pathlib import Path
 
 import numpy as np
+import pytest
+from checkout import ROOT
+from small_bundles import small_bundle
 
 from aeops.bundle.answers import answers
 from aeops.bundle.detector import Detector
 from aeops.project import Project
+from aeops.registry import packing
 from aeops.registry.packing import save_model
 
 # -I -S: no current folder, no PYTHONPATH, no .pth file by which an editable installation comes in.
@@ -23,7 +28,7 @@ import mlflow.pyfunc, numpy as np
 model = mlflow.pyfunc.load_model(sys.argv[2])
 samples = np.load(sys.argv[3])
 answer = model.predict(samples), model.predict(samples, params={"reconstruction": True, "code": True})
-assert importlib.util.find_spec("aeops.project") is None
+assert importlib.util.find_spec("aeops") is None and importlib.util.find_spec("ae_models") is None
 assert not {"torch", "pytorch_lightning"} & set(sys.modules)
 print(json.dumps(answer))
 """
@@ -58,3 +63,29 @@ def test_its_input_example_is_two_prepared_samples(linear_bundle: Path, digits: 
     example = json.loads((tmp_path / "model" / "serving_input_example.json").read_text(encoding="utf-8"))
     np.testing.assert_array_equal(np.array(example["inputs"]), digits[:2])
     assert example["params"] == {"reconstruction": False, "code": False}
+
+
+def test_two_models_that_carry_different_code_answer_in_one_process_beside_this_project(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mlflow.pyfunc
+
+    project, bundle = Project(root=tmp_path, home=tmp_path / ".ae"), small_bundle(tmp_path / "bundle")
+    save_model(tmp_path / "new", project, "digits", bundle, run_id="r", model_id="m")
+    for package in ("ae_models", "aeops"):
+        shutil.copytree(ROOT / package, tmp_path / "old_code" / package, ignore=shutil.ignore_patterns("__pycache__"))
+    file = tmp_path / "old_code" / "aeops" / "bundle" / "answers.py"
+    file.write_text(
+        file.read_text()
+        + "\n\n_today = answers\ndef answers(scored):\n    return [row | {'old': True} for row in _today(scored)]\n"
+    )
+    monkeypatch.setattr(packing, "SOURCES", tmp_path / "old_code")
+    save_model(tmp_path / "old", project, "digits", bundle, run_id="r", model_id="m")
+    samples = np.random.default_rng(0).uniform(0, 255, (3, 1, 4, 4)).astype(np.float32)
+    new, old = (mlflow.pyfunc.load_model(str(tmp_path / name)) for name in ("new", "old"))
+    expected = answers(Detector(bundle).score(samples))
+    assert new.predict(samples) == expected
+    assert old.predict(samples) == [row | {"old": True} for row in expected]
+    assert new.predict(samples) == expected
+    names = {name.split(".")[0] for name in sys.modules if name.startswith("ae_served_")}
+    assert {path.name for name in ("new", "old") for path in (tmp_path / name / "code").iterdir()} <= names

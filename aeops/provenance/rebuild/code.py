@@ -1,4 +1,4 @@
-"""The code of a version in a clone: the recorded commit, the recorded changes to it, the files that were recorded whole.
+"""The code of a version in a clone: the recorded commit, its recorded changes, and the files that were recorded whole.
 
 The user's repository is only read: no worktree, branch, index or reference of it changes.
 """
@@ -13,32 +13,32 @@ from aeops.project import Project
 from aeops.provenance.rebuild.record import Record
 
 # Set inside git's own hooks: they would point every command here at another repository.
-LOCAL = (
+GIT_VARIABLES = (
     *("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_PREFIX"),
     *("GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES"),
 )
-PLAIN = ("-c", "core.hooksPath=/dev/null", "-c", "advice.detachedHead=false")  # no hook of the user's runs in a clone
+GIT_OPTIONS = ("-c", "core.hooksPath=/dev/null", "-c", "advice.detachedHead=false")  # no hook of the user's runs in a clone
 
 
 def git(folder: Path, *arguments: str) -> str:
-    """What a git command prints, stripped.
+    """Run a git command and return its output, stripped.
 
     Raises:
-        DataError: it failed, or there is no git; with what git says.
+        DataError: it failed, with its message; or git is not installed.
     """
     if shutil.which("git") is None:
-        raise DataError("git is not installed: without it no recorded commit can be had")
-    environment = {name: value for name, value in os.environ.items() if name not in LOCAL}
-    command = ["git", *PLAIN, *arguments]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, errors="replace", check=False)
-    if done.returncode != 0:
-        said = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()
-        raise DataError(f"git {arguments[0]}: {'; '.join(said[:3])}")
-    return done.stdout.strip()
+        raise DataError("git is not installed, so the recorded commit cannot be cloned: install git")
+    environment = {name: value for name, value in os.environ.items() if name not in GIT_VARIABLES}
+    command = ["git", *GIT_OPTIONS, *arguments]
+    process = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, errors="replace", check=False)
+    if process.returncode != 0:
+        message_lines = (process.stderr.strip() or f"exit code {process.returncode}").splitlines()
+        raise DataError(f"git {arguments[0]}: {'; '.join(message_lines[:3])}")
+    return process.stdout.strip()
 
 
 def clone_code(project: Project, record: Record, place: Path) -> Path:
-    """Clones the repository to the new folder `place` at the record's commit with its changes; returns the project there.
+    """Clone the repository to the new folder `place` at the record's commit with its changes; return the project there.
 
     The clone borrows the objects of the user's repository, so a commit that no branch holds any more is found as well.
 
@@ -49,7 +49,7 @@ def clone_code(project: Project, record: Record, place: Path) -> Path:
     if commit == "none":
         raise DataError("the code is unknown: the run was not in a git repository")
     objects = git(project.root, "rev-parse", "--path-format=absolute", "--git-common-dir")
-    below = git(project.root, "rev-parse", "--show-prefix")
+    prefix = git(project.root, "rev-parse", "--show-prefix")
     try:
         git(project.root, "cat-file", "-e", f"{commit}^{{commit}}")
     except DataError as error:
@@ -57,11 +57,11 @@ def clone_code(project: Project, record: Record, place: Path) -> Path:
     git(project.root, "clone", "--quiet", "--shared", "--no-checkout", objects, str(place))
     git(place, "checkout", "--quiet", "--detach", commit)
     if record.patch is not None and record.patch.is_file():
-        apply(record.patch, place, commit)
-    return place / below
+        _apply_patch(record.patch, place, commit)
+    return place / prefix
 
 
-def apply(patch: Path, clone: Path, commit: str) -> None:
+def _apply_patch(patch: Path, clone: Path, commit: str) -> None:
     try:
         git(clone, "apply", "--whitespace=nowarn", str(patch))
     except DataError as error:
@@ -69,7 +69,7 @@ def apply(patch: Path, clone: Path, commit: str) -> None:
 
 
 def put_recorded(record: Record, root: Path) -> None:
-    """Puts the files that the run recorded whole in their places; what the record lacks is left as the commit has it."""
+    """Copy the files that the run recorded whole to their places; others stay as the commit has them."""
     for name, file in record.recorded().items():
         if file.is_file():
             (root / name).parent.mkdir(parents=True, exist_ok=True)

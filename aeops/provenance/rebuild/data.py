@@ -19,7 +19,7 @@ NAMED = 5  # missing objects that a message names
 
 
 def missing_objects(remote: Path, folder_md5: str, dataset: str) -> list[str]:
-    """What a remote in a folder lacks of a dataset, or holds altered.
+    """Return what a remote in a folder lacks of a dataset, or holds altered.
 
     Args:
         remote: the remote's folder.
@@ -40,7 +40,7 @@ def object_file(remote: Path, md5: str) -> Path:
 
 
 def object_fault(remote: Path, md5: str) -> str:
-    """What is wrong with an object, in words; empty where nothing is."""
+    """Describe what is wrong with an object; empty if nothing is."""
     file = object_file(remote, md5)
     if not file.is_file():
         return f"{md5} is missing"
@@ -50,7 +50,7 @@ def object_fault(remote: Path, md5: str) -> str:
 
 
 def demand_data(project: Project, record: Record, configuration: Path) -> None:
-    """Raises DataError with every object that the remote lacks, where the remote is a folder; another one is asked by pulling."""
+    """Raise DataError with every object that the remote lacks, where the remote is a folder; another one is asked by pulling."""
     remote = dvc.remote_of(project, configuration)
     if "://" in remote:
         return
@@ -61,10 +61,10 @@ def demand_data(project: Project, record: Record, configuration: Path) -> None:
 
 
 def pull_data(project: Project, record: Record, clone: Project) -> None:
-    """Gets the dataset from the remote into the clone.
+    """Pull the dataset from the remote into the clone.
 
     Raises:
-        DataError: the remote does not give it, or gives another one than the tags name.
+        DataError: the remote does not have it, or its content is not what the tags name.
     """
     dvc.lend_remote(project, clone)
     try:
@@ -81,7 +81,7 @@ def pull_data(project: Project, record: Record, clone: Project) -> None:
 
 
 def borrow_sources(project: Project, record: Record, clone: Project) -> None:
-    """Makes the files that the recipe's studies read findable in the clone, by links into its state folder.
+    """Make the files that the recipe's studies read findable in the clone, by links into its state folder.
 
     Raises:
         DataError: every one of them that is not found, or is another file now.

@@ -1,4 +1,4 @@
-"""A registered version made again from its record alone, in a scratch folder, and compared with what is registered.
+"""Rebuild a registered version from its record alone, in a scratch folder, and compare it with what is registered.
 
 What lies where:
 
@@ -31,7 +31,7 @@ SUCCESSES = ("identical", "equivalent")
 
 @dataclass(frozen=True)
 class Rebuilt:
-    """What came of a rebuild.
+    """The result of a rebuild.
 
     Attributes:
         name: such as digits@7.
@@ -47,7 +47,7 @@ class Rebuilt:
 
 
 def rebuild(project: Project, store: Store, recipe: str, which: str, *, keep: bool) -> Rebuilt:
-    """Rebuilds a version and writes the verdict on it as tags, and nothing else into the registry.
+    """Rebuild a version and write the verdict on it as tags, and nothing else into the registry.
 
     Args:
         which: a version or an alias.
@@ -74,7 +74,7 @@ def rebuild(project: Project, store: Store, recipe: str, which: str, *, keep: bo
         seconds = run_stages(plan)
         artifacts = plan.clone.artifacts(recipe)
         likeness = compare(plan.record, plan.bundle, artifacts / "bundle", artifacts, plan.differing())
-        store.set_tags(recipe, version.version, verdict_tags(likeness, plan.machine))
+        store.set_tags(recipe, version.version, verdict_tags(likeness, plan.description["platform"]))
         kept = keep or likeness.verdict not in SUCCESSES
         if not kept:
             shutil.rmtree(scratch)
@@ -86,32 +86,40 @@ def say(text: str) -> None:
 
 
 def run_stages(plan: Plan) -> dict[str, float]:
-    """Runs every stage in the clone, each for real: no cache of DVC's has a part in it. Returns the seconds each took."""
+    """Run every stage in the clone, without DVC's cache; return the seconds that each took."""
     seconds = {}
-    for stage, command in plan.commands.items():
+    for stage in plan.description["stages"]:
         say(f"{stage} {plan.record.name}")
         started = time.monotonic()
         if stage == "train":
-            run_training(plan, command)
+            run_training(plan)
         else:
-            run_stage(plan, stage, command)
+            run_stage(plan, stage)
         seconds[stage] = time.monotonic() - started
     return seconds
 
 
-def run_training(plan: Plan, command: list[str]) -> None:
-    """Runs the stage train with a bar over the epochs."""
+def run_training(plan: Plan) -> None:
+    """Run the stage train with a bar over the epochs."""
     epochs = int(plan.record.result("metrics.json")["history"]["epochs"])
     follower = ProgressFollower(plan.clone.training(plan.record.recipe) / "progress.jsonl")
     with ProgressBar(epochs) as bar:
-        run_stage(plan, "train", command, on_poll=lambda: bar.show(follower.new_rows()))
+        run_stage(plan, "train", on_poll=lambda: bar.show(follower.new_rows()))
 
 
-def run_stage(plan: Plan, stage: str, command: list[str], on_poll: Callable[[], None] | None = None) -> None:
+def run_stage(plan: Plan, stage: str, on_poll: Callable[[], None] | None = None) -> None:
     clone = plan.clone
-    log = clone.logs / f"{stage}.log"
+    arguments, log = [plan.entry, "run-stage", stage, plan.record.recipe], clone.logs / f"{stage}.log"
     try:
-        run_module(command, root=clone.root, home=clone.home, log=log, on_poll=on_poll, python=plan.python)
+        run_module(
+            arguments,
+            root=clone.root,
+            home=clone.home,
+            log=log,
+            on_poll=on_poll,
+            python=plan.python,
+            other_version=True,
+        )
     except AeError as error:
         raise type(error)(f"the stage {stage} of {plan.record.name} fails when it is rebuilt ({log}): {error}") from error
 

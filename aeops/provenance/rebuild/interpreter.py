@@ -1,4 +1,4 @@
-"""An interpreter with the packages of the recorded lock: this one where it has them, else one that uv makes."""
+"""An interpreter with the packages of the recorded lock: this one if it has them, else one in an environment that uv makes."""
 
 import os
 import platform
@@ -19,7 +19,7 @@ READY = ".ready"  # in an environment that is whole
 
 
 def python_for(project: Project, lock: Path | None, recorded_python: str) -> str:
-    """The interpreter to rebuild with.
+    """Return the interpreter to rebuild with.
 
     Args:
         project: whose state folder keeps the environments that are made.
@@ -64,7 +64,7 @@ def runs(uv: str) -> bool:
 
 
 def make_environment(project: Project, uv: str, lock: Path, minor: str, why: str) -> str:
-    """The interpreter of `<home>/rebuild/env-<lock>-<Python>`, made unless it is there whole."""
+    """Return the interpreter of `<home>/rebuild/env-<lock>-<Python>`, made unless it is there whole."""
     folder = project.home / "rebuild" / f"env-{file_sha256(lock)[:16]}-{minor}"
     python = folder / "bin" / "python"
     if not (folder / READY).is_file():
@@ -87,11 +87,11 @@ def find_links() -> dict[str, str]:
     """uv does not read pip's configuration: where pip knows a folder of wheels (a CPU build of torch, say), hand it on."""
     if os.environ.get("UV_FIND_LINKS"):
         return {}
-    known = os.environ.get("PIP_FIND_LINKS") or asked_pip()
-    return {"UV_FIND_LINKS": known} if known else {}
+    links = os.environ.get("PIP_FIND_LINKS") or _pip_find_links()
+    return {"UV_FIND_LINKS": links} if links else {}
 
 
-def asked_pip() -> str:
+def _pip_find_links() -> str:
     if shutil.which("python3") is None:
         return ""
     command = ["python3", "-m", "pip", "config", "get", "global.find-links"]

@@ -1,4 +1,4 @@
-"""What the registry holds of a version: its tags and the files of its run. A rebuild reads nothing else to know what to do."""
+"""The record of a version in the registry: its tags and the files of its run. A rebuild reads nothing else."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,17 +56,17 @@ class Record:
         return file if file.is_file() else None
 
     def recorded(self) -> dict[str, Path]:
-        """The files that a run recorded whole, by their path in the project."""
+        """Return the files that a run recorded whole, by their path in the project."""
         kept = {name: self.folder / FOLDER / name for name in RECORDED_FILES if f"file.{name}" in self.tags}
         return {f"recipes/{self.recipe}.yaml": self.recipe_file} | kept
 
     def result(self, name: str) -> dict[str, Any]:
-        """metrics.json or verdict.json, as they were when the version was registered."""
+        """Return metrics.json or verdict.json, as they were when the version was registered."""
         return dict(read_json(self.folder / name))
 
 
 def read_record(store: Store, recipe: str, version: VersionInfo, place: Path) -> tuple[Record, list[str]]:
-    """The record, downloaded to `place`, and what is missing of it or was altered."""
+    """Download the record to `place`; return it, and what is missing of it or was altered."""
     wanted = sums(recipe, version.tags)
     kept = {*store.files(version.run_id), *store.files(version.run_id, FOLDER)}
     for path in (*(kept & wanted.keys()), *(kept & {TRAIL})):
@@ -80,7 +80,7 @@ def read_record(store: Store, recipe: str, version: VersionInfo, place: Path) ->
 
 
 def sums(recipe: str, tags: dict[str, str]) -> dict[str, str | None]:
-    """The files of the run that a rebuild needs, each with the SHA-256 that the tags record; None where they record none."""
+    """Return the files of the run that a rebuild needs, each with the SHA-256 in the tags; None if they hold none."""
     needed: dict[str, str | None] = dict.fromkeys(RESULTS)
     needed[f"{FOLDER}/{recipe}.yaml"] = tags.get("recipe.sha256")
     needed |= {f"{FOLDER}/{name}": tags[f"file.{name}"] for name in RECORDED_FILES if f"file.{name}" in tags}

@@ -1,0 +1,108 @@
+"""SHA-256 of the code that each stage runs, for DVC and for the check that nothing has changed.
+
+    python -m aeops.data.stage_code             # print the hashes
+    python -m aeops.data.stage_code --write     # write them to params.yaml, as every `ae run` does before it asks DVC
+
+The code of a stage is everything that its module `aeops.stages.<stage>` imports from this project, directly or indirectly: see
+`aeops.machine.source_files`. Nothing has to be listed by hand: only `EXEMPT` names modules that cannot change a result. dvc.yaml
+depends on the hashes (`params: [code.train]`) instead of on files, so a project that holds no code of ours, and runs the
+installed packages, notices a new release of them in the same way.
+"""
+
+import argparse
+import hashlib
+import os
+import re
+from functools import cache
+from pathlib import Path
+
+from aeops.errors import UsageError
+from aeops.files import file_sha256
+from aeops.machine.entry_point import run_main
+from aeops.machine.source_files import module_file, source_files
+from aeops.project import Project, find_project
+
+STAGES = ("prepare", "train", "evaluate", "gate")  # in the order of dvc.yaml
+EXEMPT = {
+    "aeops.machine": "starts processes, holds locks, describes the machine",
+    "aeops.errors": "messages and exit codes",
+    "ae_models.errors": "messages",
+    "aeops.project": "paths of files, not their content",
+    "aeops.bundle.signing": "no stage signs; the recipe reader only checks the form of public keys",
+    "aeops.recipe.monitoring": "settings that no stage reads",
+}
+HASHES_TEXT = re.compile(r"^(?:#[^\n]*\n)?code:[^\n]*\n(?:[ \t]+[^\n]*\n)*", re.MULTILINE)  # with the comment above it
+COMMENT = "# SHA-256 of the code of each stage. Written by `ae run`; by hand: python -m aeops.data.stage_code --write"
+
+
+# ---------------------------------------------------------------- the code of a stage
+
+
+@cache
+def stage_sha256(root: Path, stage: str) -> str:
+    """Return the SHA-256 of a stage's code.
+
+    Args:
+        root: the project's folder. The packages are taken from there if it holds them, as `python -m` does, else from where they
+            are installed.
+        stage: a module of aeops.stages, such as `train`.
+
+    Raises:
+        UsageError: there is no such stage.
+    """
+    lines = [f"{file_sha256(file)}  {name}\n" for name, file in sorted(stage_files(root, stage).items())]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def stage_files(root: Path, stage: str) -> dict[str, Path]:
+    """Return the files of a stage's code, as `aeops.machine.source_files` names them.
+
+    Raises:
+        UsageError: there is no such stage.
+    """
+    module = f"aeops.stages.{stage}"
+    if module_file(root, module) is None:
+        raise UsageError(f"expected a stage of aeops.stages, got {stage!r}")
+    return source_files(root, [module], exempt=EXEMPT)
+
+
+# ---------------------------------------------------------------- params.yaml
+
+
+def code_hashes(root: Path) -> dict[str, str]:
+    """Return the SHA-256 of the code of each DVC stage."""
+    return {stage: stage_sha256(root, stage) for stage in STAGES}
+
+
+def write_code_hashes(project: Project) -> bool:
+    """Write the hashes to the project's params.yaml, whose other lines stay as they are; return whether the file has changed."""
+    file = project.root / "params.yaml"
+    before = file.read_text(encoding="utf-8") if file.is_file() else ""
+    after = with_code_hashes(before, code_hashes(project.root))
+    if after == before:
+        return False
+    tmp_path = file.with_name(f".{file.name}.aside")
+    tmp_path.write_text(after, encoding="utf-8")
+    os.replace(tmp_path, file)
+    return True
+
+
+def with_code_hashes(text: str, hashes: dict[str, str]) -> str:
+    """Return the text of params.yaml with these hashes as its last section."""
+    others = HASHES_TEXT.sub("", text).rstrip("\n")
+    lines = [others, COMMENT, "code:", *(f"  {stage}: {sha256}" for stage, sha256 in hashes.items())]
+    return "\n".join(filter(None, lines)) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m aeops.data.stage_code", description=__doc__.splitlines()[0])
+    parser.add_argument("--write", action="store_true", help="write the hashes to params.yaml")
+    project = find_project()
+    if parser.parse_args().write:
+        write_code_hashes(project)
+    for stage, sha256 in code_hashes(project.root).items():
+        print(f"{stage:<10} {sha256}")
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,99 @@
+"""The code of this project that a logged model carries, so that it answers where the project is not installed.
+
+It lies under a top-level package of its own, `ae_served_<hash>`, named by its content. So two models that carry different code
+load in one process, and beside an installed version of this project.
+"""
+
+import ast
+import hashlib
+import re
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from aeops.errors import UsageError
+from aeops.files import file_sha256
+from aeops.machine.source_files import PACKAGES, file_references, is_within, source_files
+
+SERVED_MODEL = Path(__file__).with_name("served_model.py")
+DIGITS = 8  # of the hash, in the package's name
+
+
+def carried_files(root: Path) -> dict[str, Path]:
+    """Return the source files by module name: of everything that served_model.py imports from this project."""
+    return source_files(root, file_references(SERVED_MODEL, SERVED_MODEL.stem).imports)
+
+
+def package_name(root: Path) -> str:
+    """Return the name of the package, by the content of the carried files and of served_model.py."""
+    lines = [f"{file_sha256(file)}  {name}\n" for name, file in sorted(carried_files(root).items())]
+    lines.append(f"{file_sha256(SERVED_MODEL)}  {SERVED_MODEL.name}\n")
+    return f"ae_served_{hashlib.sha256(''.join(lines).encode()).hexdigest()[:DIGITS]}"
+
+
+def write_carried_code(root: Path, folder: Path) -> tuple[Path, Path]:
+    """Write the package, and the model's own file, with rewritten imports.
+
+    Args:
+        root: a folder that may hold this project's packages; otherwise the installed ones are taken.
+        folder: where to write.
+
+    Returns:
+        The package's folder and the file of the model.
+    """
+    files, package = carried_files(root), package_name(root)
+    for name, file in files.items():
+        target = folder.joinpath(package, *name.split("."))
+        target = target / "__init__.py" if file.name == "__init__.py" else target.with_name(f"{target.name}.py")
+        _write_rewritten(file, target, package, files.keys())
+    (folder / package / "__init__.py").touch()
+    _write_rewritten(SERVED_MODEL, folder / SERVED_MODEL.name, package, files.keys())
+    return folder / package, folder / SERVED_MODEL.name
+
+
+def _write_rewritten(file: Path, target: Path, package: str, modules: Collection[str]) -> None:
+    try:
+        rewritten = rewrite_imports(file.read_text(encoding="utf-8"), package, modules)
+    except UsageError as error:
+        raise UsageError(f"{file} cannot be carried by a logged model: {error}") from error
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(rewritten, encoding="utf-8")
+
+
+def rewrite_imports(source: str, package: str, modules: Collection[str]) -> str:
+    """Put `package` before the names of this project's modules, in import statements and in strings that name a module.
+
+    Args:
+        source: Python.
+        package: the name to put before them.
+        modules: those that are carried; strings with other names stay as they are.
+
+    Raises:
+        UsageError: an `import` of one of this project's modules without `as`, which would bind a name that the new package does
+            not have; or an import whose module stands in another line than its keyword.
+    """
+    lines = source.splitlines(keepends=True)
+    found = {(node.lineno, node.col_offset, name) for node, name in _module_names(ast.parse(source), modules)}
+    for number, column, name in sorted(found, reverse=True):  # from the end, so that earlier columns stay right
+        line = lines[number - 1]
+        start = len(line.encode()[:column].decode())  # ast counts bytes
+        rewritten, count = re.subn(rf"(?<![\w.]){re.escape(name)}(?!\w)", f"{package}.{name}", line[start:], count=1)
+        if count == 0:
+            raise UsageError(f"line {number}: expected the name {name} in the line in which its statement begins")
+        lines[number - 1] = line[:start] + rewritten
+    return "".join(lines)
+
+
+def _module_names(tree: ast.AST, modules: Collection[str]) -> Iterator[tuple[ast.stmt | ast.expr | ast.alias, str]]:
+    """Yield what names a module of this project, and the name."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            if node.level == 0 and node.module is not None and is_within(node.module, PACKAGES):
+                yield node, node.module
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                if is_within(alias.name, PACKAGES):
+                    if alias.asname is None:
+                        raise UsageError(f"line {node.lineno}: expected `from ... import ...`, got `import {alias.name}`")
+                    yield alias, alias.name
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.rstrip(".") in modules:
+            yield node, node.value  # one that begins an f-string ends with a dot: f"aeops.kinds.{name}"

@@ -1,0 +1,154 @@
+"""The hashes of the stages' code: complete, the same everywhere, and written to params.yaml."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from checkout import ROOT
+
+from aeops.data.stage_code import (
+    EXEMPT,
+    STAGES,
+    code_hashes,
+    stage_files,
+    stage_sha256,
+    write_code_hashes,
+)
+from aeops.errors import UsageError
+from aeops.machine.source_files import PACKAGES, file_references, is_within, module_file
+from aeops.project import Project
+from aeops.provenance.last_run import FLOW_STAGES
+
+ALL_STAGES = (*STAGES, *FLOW_STAGES)
+# Imports one stage after another, each as if it were the first: what is not ours stays loaded, as it takes seconds.
+LOADED = """
+import importlib, json, sys
+loaded = {}
+for stage in sys.argv[1:]:
+    for name in [name for name in sys.modules if name.startswith(("aeops", "ae_models"))]:
+        del sys.modules[name]
+    importlib.import_module(f"aeops.stages.{stage}")
+    loaded[stage] = [name for name in sys.modules if name.startswith(("aeops", "ae_models"))]
+print(json.dumps(loaded))
+"""
+
+
+@pytest.fixture
+def code(tmp_path: Path) -> Path:
+    """A folder with the packages, to be changed."""
+    for package in PACKAGES:
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    return tmp_path
+
+
+def test_each_stage_module_is_hashed() -> None:
+    modules = {path.stem for path in (ROOT / "aeops" / "stages").glob("[a-z]*.py")}
+    assert modules == set(ALL_STAGES)
+
+
+def test_what_a_stage_imports_lies_within_its_code_and_the_exceptions() -> None:
+    command = [sys.executable, "-c", LOADED, *ALL_STAGES]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    loaded = json.loads(done.stdout.splitlines()[-1])
+    assert loaded.keys() == set(ALL_STAGES)
+    for stage, names in loaded.items():
+        assert {"aeops", f"aeops.stages.{stage}"} < set(names)
+        assert {name for name in names if not is_within(name, EXEMPT)} <= stage_files(ROOT, stage).keys(), stage
+
+
+def test_every_exception_is_a_module() -> None:
+    assert [name for name in EXEMPT if module_file(ROOT, name) is None] == []
+
+
+def test_modules_that_are_chosen_by_name_count() -> None:
+    studies = {f"aeops.evaluation.studies.{path.stem}" for path in (ROOT / "aeops/evaluation/studies").glob("[a-z]*.py")}
+    assert studies
+    assert studies <= stage_files(ROOT, "evaluate").keys()
+    assert "aeops.data/data_docs.css" in stage_files(ROOT, "validate")
+
+
+def changed_stages(code: Path) -> set[str]:
+    return {stage for stage in ALL_STAGES if stage_sha256(code, stage) != stage_sha256(ROOT, stage)}
+
+
+def test_a_copy_of_the_code_has_the_same_hashes(code: Path) -> None:
+    assert changed_stages(code) == set()
+
+
+def test_a_change_in_a_module_reaches_every_stage_that_uses_it_and_no_other(code: Path) -> None:
+    file = code / "aeops" / "data" / "statistics.py"
+    file.write_text(file.read_text() + "\n# changed\n")
+    changed = changed_stages(code)
+    assert {"ingest", "evaluate"} <= changed
+    assert not changed & {"train", "gate"}
+
+
+def test_a_change_in_an_exempt_module_reaches_none(code: Path) -> None:
+    (code / "aeops" / "machine" / "lock.py").write_text("")
+    assert changed_stages(code) == set()
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("import ae_models.one", {"ae_models.one"}),
+        ("def load():\n    from aeops.some import one, two", {"aeops.some", "aeops.some.one", "aeops.some.two"}),
+        ("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import aeops.one\nelse:\n    import aeops.two", {"aeops.two"}),
+        ("from . import one\nfrom .two import three", {"aeops.here", "aeops.here.one", "aeops.here.two", "aeops.here.two.three"}),
+        ("from .. import one", {"aeops", "aeops.one"}),
+        ("command = ['-m', 'aeops.one']", {"aeops.one"}),
+        ("find(f'aeops.kinds.{name}')", {"aeops.kinds"}),
+        ("find(f'{__package__}.parts.{name}')", {"aeops.here.parts"}),
+        ("text = f'{name}.aeops.one.'", set()),
+    ],
+)
+def test_names_are_read_from_the_source(source: str, found: set[str], tmp_path: Path) -> None:
+    file = tmp_path / "module.py"
+    file.write_text(source)
+    references = file_references(file, "aeops.here.module")
+    names = references.imports | references.strings | references.prefixes
+    assert {name for name in names if name.startswith(PACKAGES)} == found
+
+
+def test_a_project_without_code_takes_the_installed_packages(tmp_path: Path) -> None:
+    assert stage_sha256(tmp_path, "train") == stage_sha256(ROOT, "train")
+
+
+def test_a_stage_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"expected a stage of aeops\.stages, got 'trian'"):
+        stage_files(tmp_path, "trian")
+
+
+# ---------------------------------------------------------------- params.yaml
+
+
+def test_the_committed_hashes_are_those_of_the_code() -> None:
+    recorded = yaml.safe_load((ROOT / "params.yaml").read_text())["code"]
+    assert recorded == code_hashes(ROOT), "type: make params"
+
+
+def test_dvc_watches_the_hash_of_each_stage_and_no_file_of_code() -> None:
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    assert tuple(stages) == STAGES
+    for name, stage in stages.items():
+        assert f"code.{name}" in stage["do"]["params"]
+        assert all(path.startswith(("data/", "artifacts/")) for path in stage["do"]["deps"])
+
+
+@pytest.mark.parametrize("before", ["", "# why\nrecipes:\n  one: {dataset: one}\n", "code:\n  train: old\nother: 1\n"])
+def test_writing_keeps_the_other_lines_and_changes_nothing_the_second_time(before: str, tmp_path: Path) -> None:
+    file = tmp_path / "params.yaml"
+    file.write_text(before)
+    project = Project(root=tmp_path, home=tmp_path / ".ae")
+    assert write_code_hashes(project)
+    text = file.read_text()
+    kept = [line for line in before.splitlines() if "code:" not in line and "train:" not in line]
+    assert text.splitlines()[: len(kept)] == kept
+    assert yaml.safe_load(text)["code"] == code_hashes(ROOT)
+    assert not write_code_hashes(project)
+    assert file.read_text() == text
+    assert list(tmp_path.iterdir()) == [file]
