@@ -57,16 +57,8 @@ class Clone:
         return done.stdout
 
     def run(self, expect: int = 0, **changes: Any) -> str:
-        """Run digits after changing keys of its recipe, each named by its dotted path with `__` for the dot."""
-        file = self.root / "recipes" / "digits.yaml"
-        recipe = yaml.safe_load(file.read_text(encoding="utf-8"))
-        for path, value in changes.items():
-            *sections, key = path.split("__")
-            parent = recipe
-            for section in sections:
-                parent = parent.setdefault(section, {})
-            parent[key] = value
-        file.write_text(yaml.safe_dump(recipe, sort_keys=False), encoding="utf-8")
+        """Run digits after changing keys of its recipe, as `edit_recipe` does."""
+        edit_recipe(self.root / "recipes" / "digits.yaml", changes)
         return self.ae("run", "digits", expect=expect, AE_BY="ada")
 
     def git(self, *arguments: str) -> None:
@@ -90,6 +82,18 @@ class Clone:
                 f"{step}: expected {missing} in the output, and champions {self.champions}, got {reported}:\n{output}"
             )
         self.ae("ledger", "verify", "digits")
+
+
+def edit_recipe(file: Path, changes: dict[str, Any]) -> None:
+    """Change keys of a recipe, each named by its dotted path with `__` for the dot."""
+    recipe = yaml.safe_load(file.read_text(encoding="utf-8"))
+    for path, value in changes.items():
+        *sections, key = path.split("__")
+        parent = recipe
+        for section in sections:
+            parent = parent.setdefault(section, {})
+        parent[key] = value
+    file.write_text(yaml.safe_dump(recipe, sort_keys=False), encoding="utf-8")
 
 
 # ---------------------------------------------------------------- the story

@@ -1,14 +1,16 @@
 """benchmarks/serving.py: all servers at its smallest size (make test-long), and without them what one process can show."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 import serving
 from benchmark_tools import ROOT
-from served_champion import our_service, scratch_project
+from running_service import running
 
-from aeops.machine.servers import free_port
+from aeops.bundle.detector import Detector
+from aeops.serving.limits import Limits
 
 
 @pytest.mark.long
@@ -22,15 +24,23 @@ def test_every_server_is_measured_on_the_same_bundle(tmp_path: Path) -> None:
     assert "Beside LitServe" in serving.summarize(record)
 
 
-def test_our_service_is_loaded_by_single_samples_and_by_batches(trained: Path, tmp_path: Path) -> None:
-    project, port = scratch_project(tmp_path / "project", trained / "bundle"), free_port()
+def test_a_server_is_loaded_by_single_samples_and_by_batches(trained: Path, tmp_path: Path) -> None:
     requests = serving.write_requests(tmp_path)
-    with our_service(project, port) as service:
-        ours = serving.Contender(serving.OURS, port, "/score", requests["single"], requests["npy"], service.pid)
-        turn = serving.run_turn([ours], trained / "bundle", 0.2)
-    assert turn[serving.OURS]["requests_a_second"] > 0
-    assert turn[serving.OURS]["cpu_an_image"] < turn[serving.OURS]["cpu_a_request"]
-    assert turn[serving.BARE]["images_a_second"] > 0
+    with running(Detector(trained / "bundle"), Limits()) as service:
+        ours = serving.Contender(serving.OURS, service.port, "/score", requests["single"], requests["npy"], os.getpid())
+        for request in (ours.single, ours.batch):
+            assert serving.load(ours, request, 2, 0.2)["requests"] > 0
+        bad = serving.Request(requests["single"].body, "text/plain")
+        with pytest.raises(RuntimeError, match="expected 200 alone"):
+            serving.load(ours, bad, 1, 0.1)
+    assert serving.processor_seconds(ours.pid) > 0
+
+
+def test_bare_onnxruntime_is_measured_beside_them(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    serving.main(["--bare", str(trained / "bundle"), "--seconds", "0.1"])
+    images, cpu_seconds = map(float, capsys.readouterr().out.split())
+    assert images > 0
+    assert cpu_seconds > 0
 
 
 def test_ratios_are_those_within_a_turn() -> None:
