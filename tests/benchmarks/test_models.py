@@ -9,21 +9,23 @@ import models
 import pytest
 from checkout import ROOT, make_checkout
 
+TARGETS = """
+small:
+  does: rebuilds digits
+  targets:
+    - {name: MSE, metric: reconstruction.model.mse, better: less, bound: 1}
+"""
+GIT = ("git", "-c", "user.name=t", "-c", "user.email=t@example.org")
+
 
 @pytest.mark.long
 def test_a_recipe_is_measured_in_a_clone_and_gets_its_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    checkout = make_checkout(tmp_path / "checkout")
-    root = checkout.root
+    root = make_checkout(tmp_path / "checkout").root
     (root / "benchmarks").mkdir()
-    (root / "benchmarks" / "targets.yaml").write_text(
-        "small:\n  does: rebuilds digits\n  targets:\n    - {name: MSE, metric: reconstruction.model.mse, better: less, bound: 1}\n",
-        encoding="utf-8",
-    )
+    (root / "benchmarks" / "targets.yaml").write_text(TARGETS, encoding="utf-8")
     shutil.copy(ROOT / "README.md", root)
-    subprocess.run(["git", "add", "-A"], cwd=root, check=True)
-    subprocess.run(
-        ["git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qm", "targets"], cwd=root, check=True
-    )
+    for command in (["add", "-A"], ["commit", "-qm", "targets"]):
+        subprocess.run([*GIT, *command], cwd=root, check=True)
     monkeypatch.chdir(root)
     models.main(["small"])
     record = json.loads((root / "benchmarks" / "records" / "models" / "small.json").read_text(encoding="utf-8"))
