@@ -1,4 +1,4 @@
-"""benchmarks/serving_litserve.py scores as `ae serve` does; its server is started by benchmarks/serving.py (make test-long)."""
+"""benchmarks/serving_litserve.py scores as `ae serve` does; serving_speed.py starts its server (make test-long)."""
 
 import base64
 from pathlib import Path

@@ -26,7 +26,7 @@ def benchmark(name: str) -> Any:
     return module
 
 
-@pytest.mark.parametrize("name", ["serving", "serving_soak"])
+@pytest.mark.parametrize("name", ["serving_speed", "serving_soak"])
 def test_the_page_says_what_the_record_says(name: str) -> None:
     found = benchmark(name)
     recorded = json.loads(found.RECORD.read_text()) if found.RECORD.is_file() else None

@@ -1,4 +1,4 @@
-"""The scoring service beside others on the same model and machine: `python benchmarks/serving.py`.
+"""The scoring service beside others on the same model and machine: `python benchmarks/serving_speed.py`.
 
 Requests with one sample from 16 clients, as JSON, and with 256 samples from 2 clients: as .npy to `ae serve`, as JSON to
 `mlflow models serve`, which takes no other, and as base64 in JSON to LitServe; and bare onnxruntime in a loop, without a server.
@@ -48,7 +48,7 @@ from aeops.report.model_card import table
 from aeops.serving.npy import MEDIA_TYPE, write_npy
 
 RECORD, DOCS = RECORDS / "serving.json", ROOT / "docs" / "serving.md"
-BEGIN, END = "<!-- speed: written by `python benchmarks/serving.py` -->", "<!-- speed: end -->"
+BEGIN, END = "<!-- speed: written by `python benchmarks/serving_speed.py` -->", "<!-- speed: end -->"
 OURS, MLFLOW, LITSERVE, BARE = "ae serve", "mlflow models serve", "LitServe", "bare onnxruntime"
 MODELS = ("trained", "linear")
 LINEAR_DESCRIPTION = "PCA with 16 components, as the tests serve it"
@@ -263,7 +263,7 @@ def median_ratio(turns: list[dict[str, dict[str, float]]], key: str, other: str)
 def summarize(record: dict[str, Any] | None) -> str:
     """Return the section of docs/serving.md."""
     if record is None:
-        return "Not measured yet: `python benchmarks/serving.py` measures it."
+        return "Not measured yet: `python benchmarks/serving_speed.py` measures it."
     parts = [
         f"{record['cores']} cores, {record['turns']} turns of {record['seconds']:g} s each, alternating; medians. Ratios "
         "are those within a turn; CPU time, which other work on the machine hardly changes, says most."
