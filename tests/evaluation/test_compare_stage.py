@@ -358,7 +358,7 @@ def test_the_page_on_gates_says_what_the_record_says():
     found = simulation()
     recorded = json.loads(found.RECORD.read_text()) if found.RECORD.is_file() else None
     text = found.DOCS.read_text(encoding="utf-8")
-    assert found.with_told(text, recorded) == text, "python benchmarks/gate_simulation.py --docs-only"
+    assert found.update_page(text, recorded) == text, "python benchmarks/gate_simulation.py --docs-only"
 
 
 def test_what_is_recorded_was_judged_by_the_rules_as_they_stand_and_keeps_the_promise():

@@ -320,7 +320,7 @@ def test_a_recipe_that_changed_since_gets_no_page_and_is_told(checkout):
 def test_a_recipe_that_is_none_is_refused_with_those_there_are(checkout):
     done = bench(checkout, "digit")
     assert done.returncode == 2
-    assert "no recipe digit in params.yaml; digits, mnist allowed" in done.stderr
+    assert "no recipe digit in params.yaml; expected some of digits, mnist" in done.stderr
 
 
 def test_a_run_that_fails_is_told_and_the_others_go_on(checkout):

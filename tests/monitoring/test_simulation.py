@@ -24,7 +24,7 @@ def simulation() -> ModuleType:
 def test_the_page_on_monitoring_says_what_the_record_says(simulation: ModuleType) -> None:
     recorded = read_json(simulation.RECORD) if simulation.RECORD.is_file() else None
     text = simulation.DOCS.read_text(encoding="utf-8")
-    assert simulation.with_told(text, recorded) == text, "python benchmarks/monitoring_simulation.py --docs-only"
+    assert simulation.update_page(text, recorded) == text, "python benchmarks/monitoring_simulation.py --docs-only"
 
 
 def test_the_record_has_a_thousand_streams_or_more_and_no_test_cries_wolf_more_often_than_its_level(
@@ -46,7 +46,7 @@ def test_a_delay_counts_the_day_of_the_alarm_and_leaves_out_streams_that_alarmed
     log_e = np.zeros((4, simulation.DAYS))
     change, alarm = simulation.CHANGE - 1, 100.0
     log_e[0, change] = log_e[1, change + 4] = log_e[2, change - 1] = alarm
-    found = simulation.summed_up(log_e)
+    found = simulation.delay_summary(log_e)
     assert found == {"streams": 3, "noticed": 2, "half": 5, "nine_in_ten": None}
 
 

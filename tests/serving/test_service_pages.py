@@ -26,11 +26,11 @@ def benchmark(name: str) -> Any:
     return module
 
 
-@pytest.mark.parametrize("name", ["serving", "serving_soak"])
+@pytest.mark.parametrize("name", ["serving_speed", "serving_soak"])
 def test_the_page_says_what_the_record_says(name: str) -> None:
     found = benchmark(name)
     recorded = json.loads(found.RECORD.read_text()) if found.RECORD.is_file() else None
-    assert found.with_told(PAGE, recorded) == PAGE, f"python benchmarks/{name}.py --docs-only"
+    assert found.update_page(PAGE, recorded) == PAGE, f"python benchmarks/{name}.py --docs-only"
 
 
 def test_the_page_names_every_path_and_the_limits_as_they_are() -> None:

