@@ -14,9 +14,16 @@ import torch
 from ae_models.atomic_files import atomic_path, json_text, write_text_atomically
 from ae_models.checksums import json_sha256
 
-__all__ = ["CHECKPOINT_FILE", "CHECKPOINT_KEY_FILE", "CheckpointCallback", "find_checkpoint", "remove_checkpoint"]
+__all__ = [
+    "CHECKPOINT_FILE",
+    "CHECKPOINT_KEY_FILE",
+    "MIN_SECONDS_BETWEEN",
+    "CheckpointCallback",
+    "find_checkpoint",
+    "remove_checkpoint",
+]
 
-logger = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 CHECKPOINT_FILE, CHECKPOINT_KEY_FILE = "last.ckpt", "key.json"
 MIN_SECONDS_BETWEEN = 2.0  # at most this much training is lost; the moment of a checkpoint changes no result
@@ -53,7 +60,7 @@ def find_checkpoint(folder: Path, key: Mapping[str, Any]) -> Path | None:
     if problem is None:
         return checkpoint
     if checkpoint.exists():
-        logger.warning("the training starts over: the checkpoint %s %s", checkpoint, problem)
+        _logger.warning("the training starts over: the checkpoint %s %s", checkpoint, problem)
         checkpoint.unlink()
     write_text_atomically(folder / CHECKPOINT_KEY_FILE, json_text({"format": 1, "sha256": key_sha256}))
     return None

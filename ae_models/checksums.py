@@ -147,5 +147,5 @@ def arrays_sha256(dtype: Any, shape: tuple[int, ...], blocks: "Iterable[np.ndarr
     """Return the SHA-256 of samples: of dtype and shape, then the values of the blocks that make up the whole, in C order."""
     digest = hashlib.sha256(f"{dtype} {shape}".encode())
     for block in blocks:
-        digest.update(block.tobytes())
+        digest.update(block.astype(block.dtype, order="C", copy=False).data)
     return digest.hexdigest()

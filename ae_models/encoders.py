@@ -25,7 +25,7 @@ from ae_models.transformer import EMBEDDING_STD, Transformer, position_embedding
 __all__ = ["ENCODERS", "ConvEncoder", "DenseEncoder", "TemporalEncoder", "TokenEncoder"]
 
 # a of Arora et al. 2017, who found 1e-3 to 1e-4 best; a token that makes up this share of all weighs one half
-RARITY_SCALE = 1e-3
+_RARITY_SCALE = 1e-3
 _CONVOLUTIONS: dict[int, Callable[..., nn.Module]] = {1: nn.Conv1d, 2: nn.Conv2d}  # by the number of sides
 
 
@@ -186,7 +186,7 @@ class TokenEncoder(nn.Module):
         h = self.transformer(h, in_use)
         weights = in_use.to(h.dtype)
         if self.weighs_by_rarity:
-            weights = weights * RARITY_SCALE / (RARITY_SCALE + self.shares[ids])
+            weights = weights * _RARITY_SCALE / (_RARITY_SCALE + self.shares[ids])
         mean = (h * weights.unsqueeze(2)).sum(1) / weights.sum(1, keepdim=True)
         outputs: Tensor = self.dense(mean)
         return outputs

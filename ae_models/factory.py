@@ -6,10 +6,10 @@ from typing import Any, TypeVar
 
 __all__ = ["build_part"]
 
-Part = TypeVar("Part")
+_Part = TypeVar("_Part")
 
 
-def build_part(classes: Mapping[str, Callable[..., Part]], spec: Any, **context: Any) -> Part:
+def build_part(classes: Mapping[str, Callable[..., _Part]], spec: Any, **context: Any) -> _Part:
     """Build the part that a spec describes.
 
     Args:

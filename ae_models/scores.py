@@ -11,7 +11,7 @@ from ae_models.corruptions import rgb_to_luma
 from ae_models.model_output import ModelOutput
 from ae_models.tokens import PADDING
 
-__all__ = ["SCORES", "AmbiguityScore", "CodeResidualScore", "NormalisedResidualScore", "TokenSurpriseScore"]
+__all__ = ["ENERGY_FLOOR", "SCORES", "AmbiguityScore", "CodeResidualScore", "NormalisedResidualScore", "TokenSurpriseScore"]
 
 # Added to sums of squares, so that a blank sample has a score: below a 255th of one pixel's range, squared.
 ENERGY_FLOOR = 1e-6

@@ -23,6 +23,7 @@ from ae_models.spec import PART_SPECS, SpecReader, ThresholdSpec
 __all__ = [
     "THRESHOLDS",
     "CalibratedThreshold",
+    "ScoreArray",
     "SplitConformalThreshold",
     "ThresholdMethod",
     "conformal_rank",
@@ -249,7 +250,7 @@ def load_threshold(section: Mapping[str, Any], calibration_scores: ScoreArray) -
     settings = _spec_keys(section)
     details = dict(section)
     for key in (*settings, "value", "calibration_rows"):
-        details.pop(key)
+        details.pop(key, None)
     return CalibratedThreshold(threshold_method(section), section["value"], calibration_scores, details)
 
 

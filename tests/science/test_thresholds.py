@@ -5,16 +5,20 @@ import json
 import math
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 import torch
 from scipy import stats
 
+from ae_models.bundle import load_bundle
 from ae_models.errors import SpecError
-from ae_models.spec import PART_SPECS, SplitConformalThresholdSpec
+from ae_models.spec import INPUT_KINDS, PART_SPECS, FitSpec, SplitConformalThresholdSpec, bounded_field
 from ae_models.thresholds import (
     THRESHOLDS,
     CalibratedThreshold,
@@ -157,6 +161,62 @@ def test_the_rank_for_monitoring_is_the_thresholds_own_or_none_without_one() -> 
     assert method.calibration_rank(99) == 95
     assert method.calibration_rank(9) is None  # no calibration score is high enough
     assert "at most 5.00 % of fresh normals" in method.describe_promise()
+
+
+@dataclass(frozen=True)
+class FixedThresholdSpec:
+    """A second kind: its settings."""
+
+    kind: ClassVar[str] = "fixed"
+    supported_inputs: ClassVar[tuple[str, ...]] = INPUT_KINDS
+    cutoff: float = bounded_field(0.0)
+
+
+class FixedThreshold:
+    """A second kind: its work."""
+
+    def __init__(self, cutoff: float) -> None:
+        self.cutoff = cutoff
+
+    @property
+    def promised_rate(self) -> float:
+        return 1.0
+
+    def require_rows(self, calibration_rows: int) -> None:
+        pass
+
+    def calibrate(self, scores: np.ndarray) -> CalibratedThreshold:
+        return CalibratedThreshold(self, self.cutoff, np.sort(scores))
+
+    def p_values(self, scores: Any, calibration_scores: Any) -> Any:
+        return (calibration_scores.mean() >= scores).float() * 0.5 + 0.5
+
+    def calibration_rank(self, calibration_rows: int) -> int | None:
+        return None
+
+    def plausible_rates(
+        self, alarms: int, normals: int, calibration_rows: int, level: float = 0.95
+    ) -> tuple[float, float] | None:
+        return None
+
+    def describe_promise(self) -> str:
+        return "any number of fresh normals may be flagged"
+
+
+def test_a_second_kind_of_threshold_needs_its_spec_and_its_class_alone(
+    spec: FitSpec, digits: np.ndarray, fit_into: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(PART_SPECS["threshold"], "fixed", FixedThresholdSpec)
+    monkeypatch.setitem(THRESHOLDS, "fixed", FixedThreshold)
+    raw_spec = spec.to_dict() | {"threshold": {"kind": "fixed", "cutoff": 1.5}}
+    raw_spec["train"]["epochs"] = 1
+    bundle = fit_into(FitSpec.from_dict(raw_spec, "fixed"), tmp_path).bundle
+    loaded = load_bundle(bundle)
+    assert loaded.document["threshold"] == {"kind": "fixed", "cutoff": 1.5, "value": 1.5, "calibration_rows": 256}
+    with torch.inference_mode():
+        score, p_value, is_anomaly, *_ = loaded.scorer(torch.from_numpy(digits.astype(np.float32)))
+    assert (is_anomaly == (score > 1.5)).all()
+    assert set(p_value.tolist()) == {0.5, 1.0}
 
 
 @pytest.mark.parametrize("module", ["ae_models.thresholds", "ae_models.tokens", "ae_models.sample_sets", "ae_models.checksums"])
