@@ -1,21 +1,19 @@
 """Every SHA-256 of this package: of files, of a bundle, of tensors and of samples. A bundle is verified before it is read.
 
-Standard library only: serving loads this module, too.
+Standard library only: the readers of recipes and serving load this module, too.
 """
 
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ae_models.errors import BundleError
 
-if TYPE_CHECKING:
-    import numpy as np
-
 __all__ = [
     "CHECKSUM_FILE",
+    "NumpyArray",
     "arrays_sha256",
     "bundle_sha256",
     "file_sha256",
@@ -28,6 +26,7 @@ __all__ = [
     "write_checksums",
 ]
 
+NumpyArray = Any  # numpy is not imported, not even for its types: recipes are read without it
 CHECKSUM_FILE = "SHA256SUMS"
 _REQUIRED_FILES = ("bundle.json", "model.onnx", "scorer.safetensors", "weights.safetensors")
 _OPTIONAL_FILES = ("decoder.onnx", "tokenizer.json")  # of format 2, or of texts
@@ -123,7 +122,7 @@ def refused_bundle(bundle: Path, reason: str) -> BundleError:
 # ---------------------------------------------------------------- arrays
 
 
-def tensor_sha256(name: str, values: "np.ndarray") -> str:
+def tensor_sha256(name: str, values: NumpyArray) -> str:
     """Return the SHA-256 of a tensor by content: the same in every file, memory order and byte order.
 
     It is that of name, dtype and shape as a line of JSON, then the values in C order, little-endian. An array without
@@ -137,13 +136,13 @@ def tensor_sha256(name: str, values: "np.ndarray") -> str:
     return digest.hexdigest()
 
 
-def tensors_sha256(tensors: "Mapping[str, np.ndarray]") -> str:
+def tensors_sha256(tensors: Mapping[str, NumpyArray]) -> str:
     """Return the SHA-256 over those of the tensors, in the order of their names."""
     lines = [tensor_sha256(name, tensors[name]) + "\n" for name in sorted(tensors)]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def arrays_sha256(dtype: Any, shape: tuple[int, ...], blocks: "Iterable[np.ndarray]") -> str:
+def arrays_sha256(dtype: Any, shape: tuple[int, ...], blocks: Iterable[NumpyArray]) -> str:
     """Return the SHA-256 of samples: of dtype and shape, then the values of the blocks that make up the whole, in C order."""
     digest = hashlib.sha256(f"{dtype} {shape}".encode())
     for block in blocks:
