@@ -12,49 +12,60 @@ from ae_models.errors import AeModelsError, SpecError
 from ae_models.spec import FitSpec
 
 
-def arguments() -> argparse.Namespace:
+def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m ae_models", description="Autoencoders: from arrays to a bundle.")
-    fit = parser.add_subparsers(required=True, metavar="COMMAND").add_parser("fit", help="train, calibrate and export a bundle")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    fit = commands.add_parser("fit", help="train, calibrate and export a bundle")
     fit.add_argument("--spec", type=Path, required=True, help="JSON with input, model, score, threshold, train")
-    for part, use in (("train", "trained on"), ("validation", "watched"), ("calibration", "for the threshold alone")):
-        fit.add_argument(f"--{part}", type=Path, required=True, metavar="NPY", help=f"samples (n, c, h, w), {use}")
+    for name, purpose in (
+        ("train", "to train on"),
+        ("validation", "to evaluate after each epoch"),
+        ("calibration", "for the threshold alone"),
+    ):
+        fit.add_argument(f"--{name}", type=Path, required=True, metavar="NPY", help=f"samples (n, c, h, w), {purpose}")
     fit.add_argument("--out", type=Path, required=True, help="folder of the bundle")
     fit.add_argument("--history", type=Path, required=True, help="folder of history.csv, trail.csv and export.json")
     fit.add_argument("--checkpoints", type=Path, required=True, help="folder of checkpoints and progress.jsonl")
     fit.add_argument("--recipe", help="name of the model [the spec file's]")
-    fit.add_argument("--content-sha256", help="names the dataset [the sum of the training samples]")
+    fit.add_argument("--content-sha256", help="name of the dataset [the SHA-256 of the training samples]")
     return parser.parse_args()
 
 
 def main() -> None:
-    given = arguments()
+    """Run the command line; exit with status 1 and a message where the fit cannot go on."""
+    arguments = _parse_arguments()
     try:
-        run(given)
+        _run_fit(arguments)
     except (AeModelsError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
 
 
-def run(given: argparse.Namespace) -> None:
-    try:
-        spec = FitSpec.from_plain(json.loads(given.spec.read_text(encoding="utf-8")), str(given.spec))
-    except ValueError as error:
-        raise error if isinstance(error, SpecError) else SpecError([f"{given.spec}: not readable as JSON: {error}"]) from error
-    from ae_models.fit import fit, samples_sha256  # late, so that --help and a wrong spec answer at once
-    from ae_models.rows import NpyRows
+def _run_fit(arguments: argparse.Namespace) -> None:
+    spec = _read_spec(arguments.spec)
+    from ae_models.fit import fit  # late, so that --help and a wrong spec answer at once
+    from ae_models.sample_sets import NpySampleSet, samples_sha256
 
-    train, validation, calibration = (NpyRows(file) for file in (given.train, given.validation, given.calibration))
+    train = NpySampleSet(arguments.train)
     fit(
         spec,
         train,
-        validation,
-        calibration,
-        checkpoints=given.checkpoints,
-        content_sha256=given.content_sha256 or samples_sha256(train),
-        recipe=given.recipe or given.spec.stem,
-        bundle=given.out,
-        history=given.history,
+        NpySampleSet(arguments.validation),
+        NpySampleSet(arguments.calibration),
+        checkpoints=arguments.checkpoints,
+        content_sha256=arguments.content_sha256 or samples_sha256(train),
+        recipe=arguments.recipe or arguments.spec.stem,
+        bundle=arguments.out,
+        history=arguments.history,
     )
+
+
+def _read_spec(path: Path) -> FitSpec:
+    try:
+        raw_spec = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise SpecError([f"{path}: not readable as JSON: {error}"]) from error
+    return FitSpec.from_dict(raw_spec, str(path))
 
 
 if __name__ == "__main__":

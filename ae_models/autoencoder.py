@@ -1,99 +1,133 @@
-"""The sentence, wired: a plain torch module from samples to reconstructions and codes. It knows nothing of training."""
+"""An autoencoder, assembled from its parts: a plain torch module from samples to reconstructions and codes."""
 
 import math
 from typing import Any
 
 from torch import Tensor, nn
 
-from ae_models import bottleneck, compare, corrupt, critic, decode, encode
-from ae_models.answer import Answer
-from ae_models.parts import build
-from ae_models.spec import TEXT, InputSpec, Sentence, given_shape, made_shape
+from ae_models.bottlenecks import BOTTLENECKS
+from ae_models.corruptions import CORRUPTIONS
+from ae_models.critics import CRITICS
+from ae_models.decoders import DECODERS
+from ae_models.encoders import ENCODERS
+from ae_models.factory import build_part
+from ae_models.losses import LOSSES
+from ae_models.model_output import ModelOutput
+from ae_models.spec import AutoencoderConfig, InputSpec, TokenEncoderSpec, input_shape, output_shape
+
+__all__ = ["Autoencoder"]
 
 
 class Autoencoder(nn.Module):
-    """corrupt -> encode -> bottleneck -> decode, compared with the target, while a critic may judge.
+    """corrupt -> encode -> bottleneck -> decode, compared with the target by the loss; a critic may be trained against it.
 
-    Stored samples are (n, c, h, w) or (n, c, steps) with values in [0, 1], where `normalise` brings raw ones, or token ids
-    (n, tokens). `pair` parts them into what is given and what is to be made of it: the same, unless there are target channels.
+    Samples x are (n, c, h, w) or (n, c, steps) with values in [0, 1], or token ids (n, tokens); `normalise` makes them of raw
+    ones. `split_target` splits them into input and target, which are the same unless there are target channels.
+
+    Args:
+        config: of the parts.
+        input_spec: of a stored sample.
+
+    Attributes:
+        input_shape: of one sample for the encoder.
+        output_shape: of one reconstruction.
+        is_text: whether samples are token ids.
+        serves_corrupted: whether the served model gets corrupted samples.
+        low: raw value that becomes 0.
+        high: raw value that becomes 1.
     """
 
-    critic: Any  # one of critic.KINDS
+    critic: Any  # one of CRITICS
 
-    def __init__(self, sentence: Sentence, source: InputSpec) -> None:
+    def __init__(self, config: AutoencoderConfig, input_spec: InputSpec) -> None:
         super().__init__()
-        self.low, self.high = source.low, source.high
-        self.of_text = source.kind == TEXT
-        self.target_channels = source.target_channels
-        self.serves_corrupted = source.given == "corrupted"
-        self.given_shape, self.made_shape = given_shape(sentence, source), made_shape(sentence, source)
-        self.weigh_as_mean = sentence.compare.reduce == "mean"
+        self.low, self.high = input_spec.low, input_spec.high
+        self.is_text = isinstance(config.encode, TokenEncoderSpec)
+        self.target_channels = input_spec.target_channels
+        self.serves_corrupted = input_spec.given == "corrupted"
+        self.input_shape, self.output_shape = input_shape(config, input_spec), output_shape(config, input_spec)
+        self._loss_is_mean = config.compare.reduce == "mean"
 
-        self.corrupt = build(corrupt.KINDS, sentence.corrupt)
-        self.compare = build(compare.KINDS, sentence.compare)
-        self.bottleneck = build(bottleneck.KINDS, sentence.bottleneck)
+        self.corrupt = build_part(CORRUPTIONS, config.corrupt)
+        self.compare = build_part(LOSSES, config.compare)
+        self.bottleneck = build_part(BOTTLENECKS, config.bottleneck)
 
-        def encoder(shape: tuple[int, ...], size: int) -> nn.Module:
-            made: nn.Module = build(encode.KINDS, sentence.encode, shape=shape, size=size)
-            return made
+        def make_encoder(shape: tuple[int, ...], size: int) -> nn.Module:
+            encoder: nn.Module = build_part(ENCODERS, config.encode, shape=shape, size=size)
+            return encoder
 
-        self.encode = encoder(self.given_shape, self.bottleneck.width)
-        channels, *sides = self.made_shape
-        text = {"vocabulary": sentence.encode.vocabulary} if self.of_text else {}
-        made = self.made_shape if self.of_text else (channels * self.compare.numbers, *sides)
-        code = sentence.bottleneck.size
-        self.decode = build(decode.KINDS, sentence.decode, shape=made, size=code, **text)
-        self.critic = build(critic.KINDS, sentence.critic, make_encoder=encoder, given=self.given_shape, size=code)
+        self.encode = make_encoder(self.input_shape, self.bottleneck.width)
+        size = config.bottleneck.size
+        if isinstance(config.encode, TokenEncoderSpec):
+            decoder_context: dict[str, Any] = {"shape": self.output_shape, "vocabulary": config.encode.vocabulary}
+        else:
+            channels, *sides = self.output_shape
+            decoder_context = {"shape": (channels * self.compare.outputs_per_value, *sides)}
+        self.decode = build_part(DECODERS, config.decode, size=size, **decoder_context)
+        self.critic = build_part(CRITICS, config.critic, make_encoder=make_encoder, input_shape=self.input_shape, size=size)
 
     def normalise(self, raw: Tensor) -> Tensor:
-        """Raw samples of any dtype, in [low, high], as float32 in [0, 1]; token ids as int64."""
-        return raw.long() if self.of_text else (raw.float() - self.low) / (self.high - self.low)
+        """Return raw samples of any dtype, in [low, high], as float32 in [0, 1]; token ids as int64."""
+        if self.is_text:
+            return raw.long()
+        return (raw.float() - self.low) / (self.high - self.low)
 
-    def raw(self, x: Tensor) -> Tensor:
-        """The inverse of `normalise`."""
-        return x if self.of_text else x * (self.high - self.low) + self.low
+    def denormalise(self, x: Tensor) -> Tensor:
+        """Return samples in [0, 1] in raw units: the inverse of `normalise`."""
+        if self.is_text:
+            return x
+        return x * (self.high - self.low) + self.low
 
-    def pair(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """What of a stored sample is given, and the target."""
-        return (x[:, : -self.target_channels], x[:, -self.target_channels :]) if self.target_channels else (x, x)
+    def split_target(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the clean input and the target of samples."""
+        if not self.target_channels:
+            return x, x
+        return x[:, : -self.target_channels], x[:, -self.target_channels :]
 
-    def served(self, clean: Tensor) -> Tensor:
-        """What the model gets when it serves: clean samples, or corrupted ones where that is its work."""
-        given: Tensor = self.corrupt(clean) if self.serves_corrupted else clean
-        return given
+    def serving_input(self, clean: Tensor) -> Tensor:
+        """Return the served model's input: clean samples, or corrupted ones where undoing that is its work."""
+        if not self.serves_corrupted:
+            return clean
+        corrupted: Tensor = self.corrupt(clean)
+        return corrupted
 
-    def forward(self, given: Tensor) -> tuple[Tensor, Tensor]:
-        """Reconstructions in [0, 1] (token ids, for texts), and what is kept of each sample: the bottleneck's code."""
-        answer, kept = self.answer(given)
-        return answer.made, kept
+    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Return reconstructions in [0, 1] (token ids, for texts), (n, *output_shape), and codes, (n, *code_shape)."""
+        output = self.run(inputs)
+        return output.reconstruction, output.code
 
-    def answer(self, given: Tensor) -> tuple[Answer, Tensor]:
-        """All that a score may ask for, and the code that is kept."""
-        kept = self.bottleneck.code(self.encode(given))
-        z = self.bottleneck.opened(kept)
-        raw = self.decode(z)
-        made = self.compare.finished(raw)
-        return Answer(given, made, raw, z, self.critic.again(made)), kept
+    def run(self, inputs: Tensor) -> ModelOutput:
+        """Return everything that a score may ask for.
 
-    def opened(self, code: Tensor) -> Tensor:
-        """Reconstructions, as `forward` gives them, of codes as it gives them."""
-        made: Tensor = self.compare.finished(self.decode(self.bottleneck.opened(code)))
-        return made
+        Args:
+            inputs: (n, *input_shape) in [0, 1], or token ids.
+        """
+        code = self.bottleneck.to_code(self.encode(inputs))
+        latent = self.bottleneck.from_code(code)
+        decoder_output = self.decode(latent)
+        reconstruction = self.compare.activate(decoder_output)
+        reconstruction_code = self.critic.reconstruction_code(reconstruction)
+        return ModelOutput(inputs, reconstruction, decoder_output, latent, code, reconstruction_code)
+
+    def reconstruct(self, code: Tensor) -> Tensor:
+        """Return the reconstructions of codes (n, *code_shape), as `forward` returns them."""
+        reconstruction: Tensor = self.compare.activate(self.decode(self.bottleneck.from_code(code)))
+        return reconstruction
 
     def loss(self, x: Tensor) -> Tensor:
-        """What training lowers: one number, for stored samples in [0, 1].
+        """Return the training loss of samples: one number.
 
-        Unclipped, so that a value out of range still pulls the weights back. The bottleneck's penalty is a sum over a
-        sample; where the comparison is a mean over numbers, the penalty is divided by as many, so that its weight means the same.
+        The bottleneck's penalty is a sum over a sample. Where the reconstruction loss is a mean over numbers, the penalty is
+        divided by as many, so that its weight means the same.
         """
-        clean, target = self.pair(x)
-        given = self.corrupt(clean)
+        clean, target = self.split_target(x)
+        inputs = self.corrupt(clean)
         if self.bottleneck.needs_input_gradient:
-            given = given.detach().requires_grad_()
-        h = self.encode(given)
+            inputs = inputs.detach().requires_grad_()
+        h = self.encode(inputs)
         z = self.bottleneck(h)
-        raw = self.decode(z)
-        numbers = math.prod(self.made_shape) if self.weigh_as_mean else 1
-        judged = self.critic.loss(given, self.compare.finished(raw), z, target)
-        loss: Tensor = self.compare(raw, target) + self.bottleneck.penalty(h, z, given) / numbers + judged
+        outputs = self.decode(z)
+        penalty_scale = math.prod(self.output_shape) if self._loss_is_mean else 1
+        critic_loss = self.critic.loss(inputs, self.compare.activate(outputs), z, target)
+        loss: Tensor = self.compare(outputs, target) + self.bottleneck.penalty(h, z, inputs) / penalty_scale + critic_loss
         return loss

@@ -1,4 +1,4 @@
-"""Gaussian blur along each axis of images and series: what a score and structural similarity share."""
+"""Gaussian blur along each axis of images and series, which a score and structural similarity share."""
 
 import math
 
@@ -6,32 +6,43 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-REACH = 3  # standard deviations to which a blur's kernel goes
+__all__ = ["blur_axes", "gaussian_kernel"]
+
+_REACH = 3  # standard deviations to which a blur's kernel goes
 
 
-def gaussian(deviation: float) -> Tensor:
-    """A Gaussian kernel that sums to one, (2 ceil(REACH deviation) + 1,); a deviation of 0 gives the one that changes nothing."""
-    reach = math.ceil(REACH * deviation)
+def gaussian_kernel(deviation: float) -> Tensor:
+    """Return a Gaussian kernel that sums to one.
+
+    Args:
+        deviation: standard deviation in pixels or steps; 0 gives the kernel that changes nothing.
+
+    Returns:
+        (2 ceil(3 deviation) + 1,) float32.
+    """
+    reach = math.ceil(_REACH * deviation)
+    if reach == 0:
+        return torch.ones(1)
     distance = torch.arange(-reach, reach + 1, dtype=torch.float64)
-    weights = torch.exp(-0.5 * (distance / deviation) ** 2) if reach else torch.ones(1, dtype=torch.float64)
+    weights = torch.exp(-0.5 * (distance / deviation) ** 2)
     return (weights / weights.sum()).float()
 
 
-def blurred(d: Tensor, kernel: Tensor, padding: int) -> Tensor:
-    """Each channel of (n, c, h, w) or (n, c, t) filtered with `kernel` along each axis.
+def blur_axes(x: Tensor, kernel: Tensor, padding: int) -> Tensor:
+    """Filter each channel of (n, c, h, w) or (n, c, t) with a kernel along each axis.
 
     Args:
-        d: images or series.
+        x: images or series.
         kernel: (taps,), an odd number of them.
-        padding: zeros taken in beyond each border; taps // 2 keeps the size, 0 leaves only what the kernel wholly covers.
+        padding: zeros added beyond each border; taps // 2 keeps the size, 0 leaves only what the kernel wholly covers.
     """
     if len(kernel) == 1:
-        return d
-    n, c, *sides = d.shape
-    d = d.reshape(n * c, 1, *sides)
+        return x
+    n, c, *sides = x.shape
+    x = x.reshape(n * c, 1, *sides)
     if len(sides) == 1:
-        d = F.conv1d(d, kernel.view(1, 1, -1), padding=padding)
+        x = F.conv1d(x, kernel.view(1, 1, -1), padding=padding)
     else:
-        d = F.conv2d(d, kernel.view(1, 1, -1, 1), padding=(padding, 0))
-        d = F.conv2d(d, kernel.view(1, 1, 1, -1), padding=(0, padding))
-    return d.reshape(n, c, *d.shape[2:])
+        x = F.conv2d(x, kernel.view(1, 1, -1, 1), padding=(padding, 0))
+        x = F.conv2d(x, kernel.view(1, 1, 1, -1), padding=(0, padding))
+    return x.reshape(n, c, *x.shape[2:])

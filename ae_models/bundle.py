@@ -1,8 +1,8 @@
 """A trained model on disk: bundle.json, weights.safetensors, scorer.safetensors, model.onnx, decoder.onnx, SHA256SUMS, and
 tokenizer.json for texts. No pickle.
 
-Written aside and renamed, so it is whole or not there; loading checks the sums before anything else is read. To change
-what is in it: raise FORMAT and keep `load` reading every older one (tests/fixtures holds one of each).
+It is written atomically; loading verifies the checksums before anything else is read. To change its content: raise
+`BUNDLE_FORMAT` and keep `load_bundle` reading every older one (tests/fixtures holds one of each).
 """
 
 import json
@@ -16,19 +16,22 @@ import torch
 from safetensors.numpy import load_file, save_file
 from torch import nn
 
-from ae_models import score
+from ae_models.atomic_files import atomic_folder, json_text
 from ae_models.autoencoder import Autoencoder
-from ae_models.export import Scorer, export_onnx
-from ae_models.files import as_json, folder_aside
-from ae_models.parts import build
-from ae_models.spec import FitSpec
-from ae_models.sums import refused, verify, write_sums
-from ae_models.threshold import Threshold
+from ae_models.checksums import refused_bundle, verify_bundle, write_checksums
+from ae_models.export import AnomalyScorer, ExportCheck, export_onnx
+from ae_models.factory import build_part
+from ae_models.sample_sets import SampleArray
+from ae_models.scores import SCORES
+from ae_models.spec import FitSpec, spec_to_dict
+from ae_models.thresholds import load_threshold, threshold_spec
 
-FORMAT = 2
-FORMATS = (1, 2)  # that `load` reads; format 1 has no decoder.onnx, and no `given` and `made` in its document
-DOCUMENT, WEIGHTS, SCORER, ONNX = "bundle.json", "weights.safetensors", "scorer.safetensors", "model.onnx"
-DECODER, TOKENIZER = "decoder.onnx", "tokenizer.json"
+__all__ = ["BUNDLE_FORMAT", "Bundle", "load_bundle", "write_bundle"]
+
+BUNDLE_FORMAT = 2
+_READABLE_FORMATS = (1, 2)  # format 1 has no decoder.onnx, and no `given` and `made` in its document
+_DOCUMENT, _WEIGHTS, _SCORER, _MODEL = "bundle.json", "weights.safetensors", "scorer.safetensors", "model.onnx"
+_DECODER, _TOKENIZER = "decoder.onnx", "tokenizer.json"
 
 
 @dataclass(frozen=True)
@@ -41,71 +44,76 @@ class Bundle:
     """
 
     document: dict[str, Any]
-    scorer: Scorer
+    scorer: AnomalyScorer
 
 
-def write(
+def write_bundle(
     folder: Path,
     document: Mapping[str, Any],
-    scorer: Scorer,
-    samples: np.ndarray,
+    scorer: AnomalyScorer,
+    samples: SampleArray,
     *,
     tokenizer: str | None,
-    word_counts: np.ndarray | None,
-) -> dict[str, Any]:
-    """Writes a bundle, replacing the one in `folder`.
+    word_counts: SampleArray | None,
+) -> ExportCheck:
+    """Write a bundle, replacing the one in `folder`.
 
     Args:
-        folder: the bundle's.
+        folder: of the bundle.
         document: bundle.json without its `format`.
         scorer: the model.
-        samples: some as they are served (n >= 2, *given_shape), on which the ONNX model is compared with torch.
+        samples: some inputs of the served model (n >= 2, *input_shape), on which the ONNX model is compared with torch.
         tokenizer: its JSON, where samples are texts.
         word_counts: (slots, words) of the training samples' codes, where the bottleneck is quantised.
 
     Returns:
-        the comparison, as `ae_models.export.export_onnx` gives it.
+        The comparison of the ONNX model with torch.
     """
-    scores = {"calibration_scores": scorer.calibration_scores.numpy()}
-    with folder_aside(folder) as aside:
-        (aside / DOCUMENT).write_text(as_json({"format": FORMAT, **document}), encoding="utf-8")
-        exported = export_onnx(scorer, aside / ONNX, aside / DECODER, samples)
-        save_file(weights(scorer.autoencoder), aside / WEIGHTS)
-        save_file(scores if word_counts is None else scores | {"word_counts": word_counts}, aside / SCORER)
+    scorer_arrays = {"calibration_scores": scorer.calibration_scores.numpy()}
+    if word_counts is not None:
+        scorer_arrays["word_counts"] = word_counts
+    with atomic_folder(folder) as new_folder:
+        (new_folder / _DOCUMENT).write_text(json_text({"format": BUNDLE_FORMAT, **document}), encoding="utf-8")
+        export_check = export_onnx(scorer, new_folder / _MODEL, new_folder / _DECODER, samples)
+        save_file(_weight_arrays(scorer.autoencoder), new_folder / _WEIGHTS)
+        save_file(scorer_arrays, new_folder / _SCORER)
         if tokenizer is not None:
-            (aside / TOKENIZER).write_text(tokenizer, encoding="utf-8")
-        write_sums(aside)
-        for file in aside.iterdir():
-            file.chmod(0o644)  # safetensors makes 0600; another user may have to serve it
-    return exported
+            (new_folder / _TOKENIZER).write_text(tokenizer, encoding="utf-8")
+        write_checksums(new_folder)
+        for path in new_folder.iterdir():
+            path.chmod(0o644)  # safetensors makes 0600; another user may have to serve it
+    return export_check
 
 
-def weights(module: nn.Module) -> dict[str, np.ndarray]:
+def load_bundle(folder: Path) -> Bundle:
+    """Verify a bundle, rebuild its model from bundle.json and load the weights.
+
+    Raises:
+        BundleError: see `ae_models.checksums.verify_bundle`; or a format that this version does not know.
+        SpecError: a model that this version does not know.
+    """
+    verify_bundle(folder)
+    document = json.loads((folder / _DOCUMENT).read_text(encoding="utf-8"))
+    if document.get("format") not in _READABLE_FORMATS:
+        expected = " or ".join(map(str, _READABLE_FORMATS))
+        raise refused_bundle(folder, f"expected format {expected}, got {document.get('format')!r}: use the version that wrote it")
+    spec = FitSpec.from_dict(_fit_sections(document), str(folder / _DOCUMENT))
+    autoencoder = Autoencoder(spec.model, spec.input)
+    weights = load_file(folder / _WEIGHTS)
+    autoencoder.load_state_dict({name: torch.from_numpy(values) for name, values in weights.items()})
+    threshold = load_threshold(document["threshold"], load_file(folder / _SCORER)["calibration_scores"])
+    scorer = AnomalyScorer(autoencoder, build_part(SCORES, spec.score), threshold)
+    return Bundle(document, scorer.eval())
+
+
+def _weight_arrays(module: nn.Module) -> dict[str, SampleArray]:
     return {name: np.ascontiguousarray(value.numpy()) for name, value in module.state_dict().items()}
 
 
-def load(folder: Path) -> Bundle:
-    """Verifies a bundle, then rebuilds its model from the sentence in bundle.json and fills in the weights.
-
-    Raises:
-        BundleError: see `ae_models.sums.verify`; or a format that this version does not know.
-        SpecError: a sentence that this version does not know.
-    """
-    verify(folder)
-    document = json.loads((folder / DOCUMENT).read_text(encoding="utf-8"))
-    if document.get("format") not in FORMATS:
-        known = " and ".join(map(str, FORMATS))
-        raise refused(folder, f"its format is {document.get('format')!r}; {known} are allowed: use the version that wrote it")
-    spec = FitSpec.from_plain(spec_of(document), str(folder / DOCUMENT))
-    autoencoder = Autoencoder(spec.model, spec.input)
-    autoencoder.load_state_dict({name: torch.from_numpy(value) for name, value in load_file(folder / WEIGHTS).items()})
-    scores = load_file(folder / SCORER)["calibration_scores"]
-    threshold = Threshold(document["threshold"]["value"], document["threshold"]["rank"], scores)
-    return Bundle(document, Scorer(autoencoder, build(score.KINDS, spec.score), threshold).eval())
-
-
-def spec_of(document: Mapping[str, Any]) -> dict[str, Any]:
-    """The FitSpec in a bundle.json: its sections without what the training found out."""
-    threshold = {key: document["threshold"][key] for key in ("kind", "false_alarm_rate")}
-    train = {key: value for key, value in document["train"].items() if key != "steps"}
-    return {key: document[key] for key in ("input", "model", "score")} | {"threshold": threshold, "train": train}
+def _fit_sections(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the sections of a FitSpec in a bundle.json, without what the training added."""
+    sections = {key: document[key] for key in ("input", "model", "score")}
+    sections["threshold"] = spec_to_dict(threshold_spec(document["threshold"]))
+    sections["train"] = dict(document["train"])
+    sections["train"].pop("steps", None)
+    return sections

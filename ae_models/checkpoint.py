@@ -1,9 +1,7 @@
-"""Checkpoints that a kill cannot spoil: saved aside, verified by loading, renamed; in a folder that knows whose they are."""
+"""Checkpoints that a kill cannot spoil: saved beside their place, verified by loading, renamed; each bound to its training."""
 
-import hashlib
 import json
 import logging
-import os
 import pickle  # for the name of its error alone
 import time
 from collections.abc import Mapping
@@ -13,79 +11,88 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-from ae_models.files import write_aside
+from ae_models.atomic_files import atomic_path, json_text, write_text_atomically
+from ae_models.checksums import json_sha256
 
-logger = logging.getLogger(__name__)
+__all__ = [
+    "CHECKPOINT_FILE",
+    "CHECKPOINT_KEY_FILE",
+    "MIN_SECONDS_BETWEEN",
+    "CheckpointCallback",
+    "find_checkpoint",
+    "remove_checkpoint",
+]
 
-LAST, KEY = "last.ckpt", "key.json"
-SECONDS_APART = 2.0  # at most this much training is lost; when a checkpoint is taken changes no result
+_logger = logging.getLogger(__name__)
+
+CHECKPOINT_FILE, CHECKPOINT_KEY_FILE = "last.ckpt", "key.json"
+MIN_SECONDS_BETWEEN = 2.0  # at most this much training is lost; the moment of a checkpoint changes no result
 
 
-class Checkpoints(pl.Callback):
-    """Keeps the state after some recent epoch in `folder`; the last epoch's is always kept."""
+class CheckpointCallback(pl.Callback):
+    """Saves the state after some recent epoch in `folder`; the last epoch's is always saved."""
 
     def __init__(self, folder: Path) -> None:
-        self.file = folder / LAST
+        self.path = folder / CHECKPOINT_FILE
         self.saved_at = time.monotonic()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        last = trainer.current_epoch + 1 == trainer.max_epochs
-        if last or time.monotonic() - self.saved_at >= SECONDS_APART:
-            save(trainer, self.file)
+        is_last = trainer.current_epoch + 1 == trainer.max_epochs
+        if is_last or time.monotonic() - self.saved_at >= MIN_SECONDS_BETWEEN:
+            with atomic_path(self.path) as tmp_path:
+                trainer.save_checkpoint(tmp_path)
+                _load_checkpoint(tmp_path)
             self.saved_at = time.monotonic()
 
 
-def save(trainer: pl.Trainer, file: Path) -> None:
-    aside = file.with_name(f".{file.name}.aside")
-    trainer.save_checkpoint(aside)
-    torch.load(aside, map_location="cpu", weights_only=True)
-    os.replace(aside, file)
-
-
-def open_folder(folder: Path, key: Mapping[str, Any]) -> Path | None:
-    """The checkpoint in `folder` to resume from, or None to start over: then the folder holds this key and no checkpoint.
+def find_checkpoint(folder: Path, key: Mapping[str, Any]) -> Path | None:
+    """Return the checkpoint to resume from, or None to start over: the folder then holds this key and no checkpoint.
 
     Args:
-        folder: made where it is missing.
-        key: all that decides the weights. A checkpoint under another key, or one that does not load, is dropped and said so.
+        folder: created where it is missing.
+        key: everything that decides the weights, JSON-ready. A checkpoint under another key, or one that does not load, is
+            removed with a warning.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    wanted = key_sha256(key)
-    if (reason := why_not(folder, wanted)) is None:
-        return folder / LAST
-    if (folder / LAST).exists():
-        logger.warning("the training starts over: the checkpoint %s %s", folder / LAST, reason)
-        (folder / LAST).unlink()
-    write_aside(folder / KEY, json.dumps({"format": 1, "sha256": wanted}, indent=2) + "\n")
+    checkpoint = folder / CHECKPOINT_FILE
+    key_sha256 = json_sha256(key)
+    problem = _checkpoint_problem(folder, key_sha256)
+    if problem is None:
+        return checkpoint
+    if checkpoint.exists():
+        _logger.warning("the training starts over: the checkpoint %s %s", checkpoint, problem)
+        checkpoint.unlink()
+    write_text_atomically(folder / CHECKPOINT_KEY_FILE, json_text({"format": 1, "sha256": key_sha256}))
     return None
 
 
-def why_not(folder: Path, wanted: str) -> str | None:
-    """Why the checkpoint in `folder` cannot be resumed from, or None where it can."""
-    if not (folder / LAST).is_file():
+def remove_checkpoint(folder: Path) -> None:
+    """Remove the checkpoint of a training whose bundle is in place, so that the same command trains again."""
+    for name in (CHECKPOINT_FILE, CHECKPOINT_KEY_FILE):
+        (folder / name).unlink(missing_ok=True)
+
+
+def _checkpoint_problem(folder: Path, key_sha256: str) -> str | None:
+    """Return the reason not to resume from the checkpoint in `folder`, or None."""
+    if not (folder / CHECKPOINT_FILE).is_file():
         return "is missing"
-    if found_key(folder) != wanted:
+    if _stored_key(folder) != key_sha256:
         return "is of another specification, other data or another machine setting"
     try:
-        torch.load(folder / LAST, map_location="cpu", weights_only=True)
+        _load_checkpoint(folder / CHECKPOINT_FILE)
     except (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError) as error:
         return f"cannot be read ({type(error).__name__})"
     return None
 
 
-def found_key(folder: Path) -> str | None:
+def _load_checkpoint(path: Path) -> None:
+    torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _stored_key(folder: Path) -> str | None:
     try:
-        found: str | None = json.loads((folder / KEY).read_text(encoding="utf-8")).get("sha256")
+        document = json.loads((folder / CHECKPOINT_KEY_FILE).read_text(encoding="utf-8"))
+        key_sha256: str | None = document.get("sha256")
     except (OSError, ValueError, AttributeError):
         return None
-    return found
-
-
-def key_sha256(key: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
-
-
-def forget(folder: Path) -> None:
-    """Drops the checkpoint of a training whose bundle is in place, so that the same command trains again."""
-    for name in (LAST, KEY):
-        (folder / name).unlink(missing_ok=True)
+    return key_sha256

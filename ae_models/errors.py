@@ -1,21 +1,23 @@
-"""What this room raises. Standard library only, so that any process may import it.
+"""Errors of this package. Standard library only, so that any process may import it.
 
 AeModelsError
-├── SpecError       a sentence, score, threshold or training setting that cannot be
+├── SpecError       a setting of a model, score, threshold or training that is not valid
 ├── BundleError     a bundle that is incomplete, altered or of an unknown format
-└── TrainingError   a training that cannot go on (loss not finite, no data, foreign checkpoint)
+└── TrainingError   a training that cannot go on (loss not finite, no data, another training's checkpoint)
 """
+
+__all__ = ["AeModelsError", "BundleError", "SpecError", "TrainingError"]
 
 
 class AeModelsError(Exception):
-    """Root of this room's errors; the message says what was given, what is allowed, what to do."""
+    """Root of this package's errors; the message says what was expected, what was found and what to do."""
 
 
 class SpecError(AeModelsError, ValueError):
     """Every mistake of a specification at once.
 
     Attributes:
-        mistakes: one line a mistake, in the order they were found.
+        mistakes: one line a mistake, in the order in which they were found.
     """
 
     def __init__(self, mistakes: list[str]) -> None:

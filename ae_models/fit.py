@@ -1,14 +1,9 @@
-"""From a FitSpec and samples to a bundle and a history: train, calibrate, export. Files out, nothing else.
+"""A fit: from a FitSpec and samples to a bundle and a history. It trains, calibrates and exports, and only writes files.
 
 Killed at any moment and called again, it goes on from its last checkpoint and ends in the same weights, bit for bit.
 """
 
-import hashlib
-import logging
-import os
-import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,29 +13,36 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from ae_models import bundle as bundles
-from ae_models import checkpoint, memory, score, threshold, tokens
+from ae_models import tokens
+from ae_models.atomic_files import json_text, write_text_atomically
 from ae_models.autoencoder import Autoencoder
-from ae_models.encode import TokensEncode
+from ae_models.available_memory import fits_in_memory
+from ae_models.bundle import write_bundle
+from ae_models.checkpoint import CheckpointCallback, find_checkpoint, remove_checkpoint
+from ae_models.data_loading import seed_generators
+from ae_models.encoders import TokenEncoder
 from ae_models.errors import TrainingError
-from ae_models.export import Scorer
-from ae_models.feed import seed_draws
-from ae_models.files import as_json, write_aside
-from ae_models.module import EVALUATION_SEED, Training, evaluation_batch
-from ae_models.parts import build
-from ae_models.progress import PROGRESS, Progress, history_csv
-from ae_models.rows import ArrayRows, Rows, Samples, as_rows, total_bytes
-from ae_models.spec import TEXT, FitSpec, InputSpec, QuantisedBottleneck, TrainSpec
-from ae_models.trail import TRAIL, Trail
+from ae_models.export import AnomalyScorer
+from ae_models.factory import build_part
+from ae_models.lightning_module import EVALUATION_SEED, AutoencoderModule, evaluation_batch_size
+from ae_models.sample_sets import ArraySampleSet, SampleArray, SampleSet, as_sample_set, samples_sha256, total_bytes
+from ae_models.scores import SCORES
+from ae_models.spec import TEXT, FitSpec, InputSpec, QuantisedBottleneckSpec, TrainSpec, spec_to_dict
+from ae_models.thresholds import THRESHOLDS
+from ae_models.training_environment import deterministic_threads, quiet_lightning, require_threads
+from ae_models.training_progress import PROGRESS_FILE, ProgressCallback, history_csv
+from ae_models.weight_hash_log import WEIGHT_HASH_FILE, WeightHashCallback
 
-EXPORT_ROWS = 64  # calibration samples on which ONNX is compared with torch
+__all__ = ["calibrate_scorer", "fit", "train_autoencoder"]
+
+_EXPORT_ROWS = 64  # calibration samples on which ONNX is compared with torch
 
 
 def fit(
     spec: FitSpec,
-    train: Samples | Rows,
-    validation: Samples | Rows,
-    calibration: Samples | Rows,
+    train: SampleArray | SampleSet,
+    validation: SampleArray | SampleSet,
+    calibration: SampleArray | SampleSet,
     *,
     checkpoints: Path,
     content_sha256: str,
@@ -49,233 +51,245 @@ def fit(
     history: Path,
     progress_bar: bool = True,
 ) -> None:
-    """Trains, calibrates and writes `bundle` and `history` (history.csv, trail.csv, export.json).
+    """Train, calibrate and write `bundle` and `history` (history.csv, trail.csv, export.json).
 
     Args:
-        spec: all that decides the result beside the samples.
-        train, validation, calibration: raw samples (n, *spec.input.shape), values in its [low, high]: arrays, or rows of a
-            file (`ae_models.rows.NpyRows`), which may be larger than memory.
-        checkpoints: a folder of this training's own, outside the results: last.ckpt, key.json, progress.jsonl,
-            trail.csv.
+        spec: every setting that decides the result beside the samples.
+        train: raw samples (n, *spec.input.shape), values in its [low, high]: an array, or a file
+            (`ae_models.sample_sets.NpySampleSet`), which may exceed memory.
+        validation: the same, evaluated after each epoch.
+        calibration: the same, for the threshold alone.
+        checkpoints: a folder of this training's own, outside the results: last.ckpt, key.json, progress.jsonl, trail.csv.
         content_sha256: names the dataset, for bundle.json.
         recipe: names the bundle.
-        bundle, history: folders, replaced when the training has ended.
+        bundle: folder, replaced when the training has ended.
+        history: folder, whose files are replaced when the training has ended.
         progress_bar: whether to draw one on stderr.
 
     Raises:
-        TrainingError: samples that cannot be, fewer threads than `spec.train.threads`, or a loss that is no number.
+        TrainingError: samples that are not valid, fewer threads than `spec.train.threads`, or a loss that is not finite.
         SpecError: too few calibration samples for the false-alarm rate.
     """
-    parts = {"train": as_rows(train), "validation": as_rows(validation), "calibration": as_rows(calibration)}
-    for name, samples in parts.items():
-        demand_samples(name, samples, spec.input)
-    demand_threads(spec.train.threads)
-    rows = parts["calibration"].shape[0]
-    threshold.calibrate(spec.threshold, np.zeros(rows, np.float32))  # too few of them is said before the training
-    with steady(spec.train.threads), quiet():
-        tokenizer, parts = tokenised(spec, parts) if spec.input.kind == TEXT else (None, parts)
-        training = trained(spec, parts["train"], parts["validation"], checkpoints, progress_bar)
-        scorer = calibrated(spec, training.autoencoder, parts["calibration"])
-        exported = bundles.write(
+    sample_sets = {
+        "train": as_sample_set(train),
+        "validation": as_sample_set(validation),
+        "calibration": as_sample_set(calibration),
+    }
+    for name, samples in sample_sets.items():
+        _require_samples(name, samples, spec.input)
+    require_threads(spec.train.threads)
+    # Before the training, which may take hours.
+    build_part(THRESHOLDS, spec.threshold).require_rows(sample_sets["calibration"].shape[0])
+    with deterministic_threads(spec.train.threads), quiet_lightning():
+        tokenizer = None
+        if spec.input.kind == TEXT:
+            tokenizer, sample_sets = _tokenize(spec, sample_sets)
+        training = train_autoencoder(spec, sample_sets["train"], sample_sets["validation"], checkpoints, progress_bar)
+        scorer = calibrate_scorer(spec, training.autoencoder, sample_sets["calibration"])
+        export_check = write_bundle(
             bundle,
-            bundle_document(spec, training, scorer, content_sha256, recipe),
+            _bundle_document(spec, training, scorer, content_sha256, recipe),
             scorer,
-            served_samples(scorer.autoencoder, parts["calibration"]),
+            _serving_samples(scorer.autoencoder, sample_sets["calibration"]),
             tokenizer=tokenizer,
-            word_counts=word_counts(scorer.autoencoder, parts["train"], spec.model.bottleneck),
+            word_counts=_count_words(scorer.autoencoder, sample_sets["train"], spec),
         )
     history.mkdir(parents=True, exist_ok=True)
-    write_aside(history / "history.csv", history_csv(checkpoints / PROGRESS))
-    write_aside(history / TRAIL, (checkpoints / TRAIL).read_text(encoding="utf-8"))
-    write_aside(history / "export.json", as_json(exported))
-    checkpoint.forget(checkpoints)
-    (checkpoints / TRAIL).unlink()
+    write_text_atomically(history / "history.csv", history_csv(checkpoints / PROGRESS_FILE))
+    write_text_atomically(history / WEIGHT_HASH_FILE, (checkpoints / WEIGHT_HASH_FILE).read_text(encoding="utf-8"))
+    write_text_atomically(history / "export.json", json_text(export_check._asdict()))
+    remove_checkpoint(checkpoints)
+    (checkpoints / WEIGHT_HASH_FILE).unlink()
 
 
-def demand_samples(name: str, samples: Rows, source: InputSpec) -> None:
-    """Raises TrainingError for an empty set, another shape, or a value that is NaN or out of [low, high]."""
-    if samples.shape[1:] != tuple(source.shape) or samples.shape[0] < 2:
-        raise TrainingError(f"{name}: an array of shape {samples.shape} given; (2 or more, {str(source.shape)[1:-1]}) is allowed")
+def _require_samples(name: str, samples: SampleSet, input_spec: InputSpec) -> None:
+    """Check the shape and the values of a set.
+
+    Raises:
+        TrainingError: fewer than 2 samples, another shape, or a value that is NaN or out of [low, high].
+    """
+    if samples.shape[1:] != tuple(input_spec.shape) or samples.shape[0] < 2:
+        expected_shape = ", ".join(map(str, ("n", *input_spec.shape)))
+        raise TrainingError(
+            f"the {name} samples have shape {samples.shape}, expected ({expected_shape}) with n >= 2 (input.shape in the spec)"
+        )
     for block in samples.blocks():
         low, high = block.min(), block.max()
-        if not (source.low <= low and high <= source.high):  # false for NaN too
-            raise TrainingError(f"{name}: values from {low} to {high} given; {source.low:g} to {source.high:g} allowed")
+        if not (input_spec.low <= low and high <= input_spec.high):  # false for NaN too
+            raise TrainingError(
+                f"the {name} samples have values from {low} to {high}, expected {input_spec.low:g} to {input_spec.high:g} "
+                "(input.low and input.high in the spec)"
+            )
 
 
-def tokenised(spec: FitSpec, parts: dict[str, Rows]) -> tuple[str, dict[str, Rows]]:
-    """A tokenizer trained on the training texts, as its JSON, and every part as token ids (n, tokens)."""
-    encode = spec.model.encode
-    texts = {name: np.concatenate(list(samples.blocks())) for name, samples in parts.items()}
-    tokenizer = tokens.train(texts["train"], encode.vocabulary)
-    ids = {name: ArrayRows(tokens.ids(tokenizer, rows, encode.length)) for name, rows in texts.items()}
-    return tokens.as_json(tokenizer), dict(ids)
+def _tokenize(spec: FitSpec, sample_sets: dict[str, SampleSet]) -> tuple[str, dict[str, SampleSet]]:
+    """Train a tokenizer on the training texts.
+
+    Returns:
+        The tokenizer's JSON, and every set as token ids (n, tokens).
+    """
+    encoder: Any = spec.model.encode
+    texts = {name: np.concatenate(list(samples.blocks())) for name, samples in sample_sets.items()}
+    tokenizer = tokens.train_tokenizer(texts["train"], encoder.vocabulary)
+    token_sets: dict[str, SampleSet] = {}
+    for name, rows in texts.items():
+        token_sets[name] = ArraySampleSet(tokens.encode_texts(tokenizer, rows, encoder.length))
+    return tokens.tokenizer_to_json(tokenizer), token_sets
 
 
-def trained(spec: FitSpec, train: Rows, validation: Rows, checkpoints: Path, progress_bar: bool) -> Training:
-    """Trains to the end, from the checkpoint where there is one of this very training."""
+def train_autoencoder(
+    spec: FitSpec,
+    train: SampleArray | SampleSet,
+    validation: SampleArray | SampleSet,
+    checkpoints: Path,
+    progress_bar: bool,
+) -> AutoencoderModule:
+    """Train to the end, from the checkpoint where there is one of the same training.
+
+    Args:
+        spec: its sections input, model and train decide the weights.
+        train: raw samples, or token ids.
+        validation: the same, evaluated after each epoch.
+        checkpoints: a folder of this training's own.
+        progress_bar: whether to draw one on stderr.
+    """
+    train_set, validation_set = as_sample_set(train), as_sample_set(validation)
     torch.manual_seed(spec.train.seed)
     autoencoder = Autoencoder(spec.model, spec.input)
-    if isinstance(autoencoder.encode, TokensEncode):
-        autoencoder.encode.count(batches(train))
+    if isinstance(autoencoder.encode, TokenEncoder):
+        autoencoder.encode.count_tokens(_iterate_batches(train_set))
+    callbacks = [
+        ProgressCallback(checkpoints, progress_bar),
+        WeightHashCallback(checkpoints),
+        CheckpointCallback(checkpoints),
+    ]
     trainer = pl.Trainer(
-        max_epochs=spec.train.epochs_in_all,
+        max_epochs=spec.train.total_epochs,
         accelerator=spec.train.accelerator,
         devices=1,
-        precision=precision(spec.train),  # type: ignore[arg-type]
+        precision=_choose_precision(spec.train),  # type: ignore[arg-type]
         deterministic=True,
-        callbacks=[Progress(checkpoints, progress_bar), Trail(checkpoints), checkpoint.Checkpoints(checkpoints)],
+        callbacks=callbacks,
         logger=False,
         enable_checkpointing=False,
         enable_model_summary=False,
         enable_progress_bar=False,
         default_root_dir=checkpoints,
     )
-    resident = memory.fits(total_bytes(train) + total_bytes(validation), trainer.strategy.root_device)
-    training = Training(autoencoder, spec.train, train, validation, resident)
-    resume = checkpoint.open_folder(checkpoints, training_key(spec, train, validation, trainer))
-    trainer.fit(training, ckpt_path=resume, weights_only=True)
+    resident = fits_in_memory(total_bytes(train_set) + total_bytes(validation_set), trainer.strategy.root_device)
+    training = AutoencoderModule(autoencoder, spec.train, train_set, validation_set, resident)
+    checkpoint = find_checkpoint(checkpoints, _training_key(spec, train_set, validation_set, trainer))
+    trainer.fit(training, ckpt_path=checkpoint, weights_only=True)
     return training
 
 
-def precision(spec: TrainSpec) -> str:
-    """What `auto` means here: bfloat16 where the GPU computes in it, else 32 bits."""
+def _choose_precision(spec: TrainSpec) -> str:
+    """Return the precision; `auto` means bfloat16 where the GPU computes in it, else 32 bits."""
     if spec.precision != "auto":
         return spec.precision
     on_gpu = spec.accelerator != "cpu" and torch.cuda.is_available()
-    return "bf16-mixed" if on_gpu and torch.cuda.is_bf16_supported(including_emulation=False) else "32"
+    if on_gpu and torch.cuda.is_bf16_supported(including_emulation=False):
+        return "bf16-mixed"
+    return "32"
 
 
-def training_key(spec: FitSpec, train: Rows, validation: Rows, trainer: pl.Trainer) -> dict[str, Any]:
-    """All that decides the weights: a checkpoint serves only the training that would have made it."""
+def _training_key(spec: FitSpec, train: SampleSet, validation: SampleSet, trainer: pl.Trainer) -> dict[str, Any]:
+    """Return everything that decides the weights: a checkpoint serves only the training that would have made it."""
     return {
-        "spec": spec.plain(),
-        "samples": [samples_sha256(samples) for samples in (train, validation)],
+        "spec": spec.to_dict(),
+        "samples": [samples_sha256(train), samples_sha256(validation)],
         "torch": torch.__version__,
         "lightning": version("pytorch-lightning"),
         "cpu": torch.backends.cpu.get_cpu_capability(),
         "device": str(trainer.strategy.root_device),
         "precision": trainer.precision,
-        "trail": TRAIL,  # a checkpoint without one beside it, as older versions wrote them, would end in half a trail
+        "trail": WEIGHT_HASH_FILE,  # a checkpoint of an older version, without a log beside it, would end in half a log
     }
 
 
-def samples_sha256(samples: Rows) -> str:
-    total = hashlib.sha256(f"{samples.dtype} {samples.shape}".encode())
-    for block in samples.blocks():
-        total.update(np.ascontiguousarray(block).data)
-    return total.hexdigest()
+# ---------------------------------------------------------------- the trained model
 
 
-# ---------------------------------------------------------------- what a trained autoencoder says of samples
-
-
-def batches(samples: Rows) -> Iterator[Tensor]:
-    """All samples in order, as many at once as evaluation takes."""
+def _iterate_batches(samples: SampleSet) -> Iterator[Tensor]:
+    """Yield all samples in order, in batches for evaluation."""
     for block in samples.blocks():
         raw = torch.from_numpy(np.array(block))
-        yield from torch.split(raw, evaluation_batch(raw))
+        yield from torch.split(raw, evaluation_batch_size(raw))
 
 
 @torch.no_grad()
-def calibrated(spec: FitSpec, autoencoder: Autoencoder, calibration: Rows) -> Scorer:
-    """The trained autoencoder, in evaluation mode on the CPU, with the threshold of its scores on samples it never saw."""
+def calibrate_scorer(spec: FitSpec, autoencoder: Autoencoder, calibration: SampleArray | SampleSet) -> AnomalyScorer:
+    """Choose the threshold of a trained autoencoder.
+
+    Args:
+        spec: its sections score and threshold count.
+        autoencoder: put in evaluation mode and on the CPU by this call.
+        calibration: raw samples that were not trained on.
+
+    Raises:
+        SpecError: too few calibration samples for the false-alarm rate.
+    """
     autoencoder = autoencoder.cpu().eval()
-    scored = build(score.KINDS, spec.score)
-    seed_draws(torch.device("cpu"), EVALUATION_SEED)
-    scores = []
-    for raw in batches(calibration):
-        clean, _ = autoencoder.pair(autoencoder.normalise(raw))
-        scores.append(scored(autoencoder.answer(autoencoder.served(clean))[0]))
-    return Scorer(autoencoder, scored, threshold.calibrate(spec.threshold, torch.cat(scores).numpy()))
+    score_module = build_part(SCORES, spec.score)
+    seed_generators(torch.device("cpu"), EVALUATION_SEED)
+    batch_scores = []
+    for raw in _iterate_batches(as_sample_set(calibration)):
+        clean, _ = autoencoder.split_target(autoencoder.normalise(raw))
+        batch_scores.append(score_module(autoencoder.run(autoencoder.serving_input(clean))))
+    threshold = build_part(THRESHOLDS, spec.threshold).calibrate(torch.cat(batch_scores).numpy())
+    return AnomalyScorer(autoencoder, score_module, threshold)
 
 
 @torch.no_grad()
-def served_samples(autoencoder: Autoencoder, samples: Rows) -> Samples:
-    """The first samples as a served model gets them, (n, *given_shape) in raw units, or token ids."""
-    raw = torch.from_numpy(np.array(samples.take(np.arange(min(EXPORT_ROWS, samples.shape[0])))))
+def _serving_samples(autoencoder: Autoencoder, samples: SampleSet) -> SampleArray:
+    """Return the first samples as inputs of the served model, (n, *input_shape) in raw units, or token ids."""
+    indices = np.arange(min(_EXPORT_ROWS, samples.shape[0]))
+    raw = torch.from_numpy(np.array(samples.take(indices)))
     if not autoencoder.serves_corrupted:
-        return autoencoder.pair(raw)[0].numpy()
-    seed_draws(torch.device("cpu"), EVALUATION_SEED)
-    clean, _ = autoencoder.pair(autoencoder.normalise(raw))
-    given: Samples = autoencoder.raw(autoencoder.served(clean)).numpy()
-    return given
+        return autoencoder.split_target(raw)[0].numpy()
+    seed_generators(torch.device("cpu"), EVALUATION_SEED)
+    clean, _ = autoencoder.split_target(autoencoder.normalise(raw))
+    inputs: SampleArray = autoencoder.denormalise(autoencoder.serving_input(clean)).numpy()
+    return inputs
 
 
 @torch.no_grad()
-def word_counts(autoencoder: Autoencoder, train: Rows, bottleneck: Any) -> Samples | None:
-    """How often each word of a codebook stands in each slot of the training samples' codes, (slots, words) int64: what an
-    entropy coder has to know. None for other bottlenecks."""
-    if not isinstance(bottleneck, QuantisedBottleneck):
+def _count_words(autoencoder: Autoencoder, train: SampleSet, spec: FitSpec) -> SampleArray | None:
+    """Count each word of a codebook in each slot of the training samples' codes, for an entropy coder.
+
+    Returns:
+        (slots, words) int64, or None for other bottlenecks.
+    """
+    bottleneck = spec.model.bottleneck
+    if not isinstance(bottleneck, QuantisedBottleneckSpec):
         return None
     counts = np.zeros(bottleneck.slots * bottleneck.words, np.int64)
-    slot = np.arange(bottleneck.slots) * bottleneck.words
-    seed_draws(torch.device("cpu"), EVALUATION_SEED)
-    for raw in batches(train):
-        clean, _ = autoencoder.pair(autoencoder.normalise(raw))
-        words = autoencoder.bottleneck.code(autoencoder.encode(autoencoder.served(clean))).numpy()
-        counts += np.bincount((words + slot).reshape(-1), minlength=len(counts))
+    slot_offsets = np.arange(bottleneck.slots) * bottleneck.words
+    seed_generators(torch.device("cpu"), EVALUATION_SEED)
+    for raw in _iterate_batches(train):
+        clean, _ = autoencoder.split_target(autoencoder.normalise(raw))
+        codes = autoencoder.bottleneck.to_code(autoencoder.encode(autoencoder.serving_input(clean))).numpy()
+        counts += np.bincount((codes + slot_offsets).reshape(-1), minlength=len(counts))
     return counts.reshape(bottleneck.slots, bottleneck.words)
 
 
-def bundle_document(spec: FitSpec, training: Training, scorer: Scorer, content_sha256: str, recipe: str) -> dict[str, Any]:
-    sections = spec.plain()
-    of_text = spec.input.kind == TEXT
-    values = "int64" if of_text else "float32"
-    quantised = isinstance(spec.model.bottleneck, QuantisedBottleneck)
+def _bundle_document(
+    spec: FitSpec, training: AutoencoderModule, scorer: AnomalyScorer, content_sha256: str, recipe: str
+) -> dict[str, Any]:
+    sections = spec.to_dict()
+    autoencoder = scorer.autoencoder
+    sample_dtype = "int64" if autoencoder.is_text else "float32"
+    code_dtype = "int64" if isinstance(spec.model.bottleneck, QuantisedBottleneckSpec) else "float32"
     return {
         "recipe": recipe,
-        **{key: sections[key] for key in ("input", "model", "score")},
-        "threshold": scorer.threshold.plain(spec.threshold),
-        "train": {**sections["train"], "steps": spec.train.epochs_in_all * training.steps_an_epoch},
+        "input": sections["input"],
+        "model": sections["model"],
+        "score": sections["score"],
+        "threshold": spec_to_dict(spec.threshold) | scorer.threshold.to_dict(),
+        "train": {**sections["train"], "steps": spec.train.total_epochs * training.steps_per_epoch},
         "data": {"content_sha256": content_sha256},
-        "given": {"shape": list(scorer.autoencoder.given_shape), "dtype": values},
-        "made": {"shape": list(scorer.autoencoder.made_shape), "dtype": values},
-        "code": {"shape": list(scorer.autoencoder.bottleneck.code_shape), "dtype": "int64" if quantised else "float32"},
+        "given": {"shape": list(autoencoder.input_shape), "dtype": sample_dtype},
+        "made": {"shape": list(autoencoder.output_shape), "dtype": sample_dtype},
+        "code": {"shape": list(autoencoder.bottleneck.code_shape), "dtype": code_dtype},
         "torch": torch.__version__.partition("+")[0],
     }
-
-
-def demand_threads(threads: int) -> None:
-    """Refuses an environment in which oneDNN would wait for ever for threads that OpenMP does not start.
-
-    Raises:
-        TrainingError: OMP_THREAD_LIMIT is less than `threads`.
-    """
-    limit = os.environ.get("OMP_THREAD_LIMIT", "").strip()
-    if limit.isdecimal() and int(limit) < threads:
-        raise TrainingError(
-            f"OMP_THREAD_LIMIT={limit} is set and train.threads is {threads}: a training here would never end. "
-            "Type unset OMP_THREAD_LIMIT; another number of threads would train other bits"
-        )
-
-
-@contextmanager
-def steady(threads: int) -> Iterator[None]:
-    """Fixes what decides the order of sums, and gives it back. Lightning sets `use_deterministic_algorithms` itself."""
-    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    settings: Any = torch.utils.deterministic
-    filling = settings.fill_uninitialized_memory
-    torch.set_num_threads(threads)
-    settings.fill_uninitialized_memory = False  # true writes every new tensor twice; nothing here reads one unwritten
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before[0])
-        torch.use_deterministic_algorithms(before[1])
-        settings.fill_uninitialized_memory = filling
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keeps Lightning's advice (worker processes, loggers, tips) from the screen; errors still come."""
-    loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning_fabric")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

@@ -7,8 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-SPREAD = 0.02  # standard deviation of embeddings at the start, as in GPT-2 (Radford et al. 2019)
-WIDER = 4  # how many times wider a layer's hidden part is (Vaswani et al. 2017)
+__all__ = ["EMBEDDING_STD", "MultiHeadAttention", "Transformer", "TransformerLayer", "position_embeddings"]
+
+EMBEDDING_STD = 0.02  # standard deviation of embeddings at the start, as in GPT-2 (Radford et al. 2019)
+_HIDDEN_FACTOR = 4  # width of a layer's hidden part over d (Vaswani et al. 2017)
 
 
 class Transformer(nn.Module):
@@ -18,31 +20,37 @@ class Transformer(nn.Module):
 
     Args:
         width: d, a multiple of `heads`.
-        layers: how many.
+        layers: number of layers.
         heads: h.
     """
 
     def __init__(self, width: int, layers: int, heads: int) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(Layer(width, heads) for _ in range(layers))
+        self.layers = nn.ModuleList(TransformerLayer(width, heads) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
 
     def forward(self, x: Tensor, in_use: Tensor | None = None) -> Tensor:
-        """(n, t, d) to the same; `in_use` bool (n, t) says which positions may be attended to, at least one of each sample."""
+        """Map (n, t, d) to the same shape.
+
+        Args:
+            x: embeddings.
+            in_use: bool (n, t), the positions to attend to, at least one of each sample; None means all.
+        """
         for layer in self.layers:
             x = layer(x, in_use)
         y: Tensor = self.norm(x)
         return y
 
 
-class Layer(nn.Module):
+class TransformerLayer(nn.Module):
     """x + attention(norm(x)), then the same with a perceptron in place of attention."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
-        self.attention_norm, self.attention = nn.LayerNorm(width), Attention(width, heads)
+        self.attention_norm, self.attention = nn.LayerNorm(width), MultiHeadAttention(width, heads)
         self.perceptron_norm = nn.LayerNorm(width)
-        self.perceptron = nn.Sequential(nn.Linear(width, WIDER * width), nn.GELU(), nn.Linear(WIDER * width, width))
+        hidden_width = _HIDDEN_FACTOR * width
+        self.perceptron = nn.Sequential(nn.Linear(width, hidden_width), nn.GELU(), nn.Linear(hidden_width, width))
 
     def forward(self, x: Tensor, in_use: Tensor | None) -> Tensor:
         x = x + self.attention(self.attention_norm(x), in_use)
@@ -50,10 +58,10 @@ class Layer(nn.Module):
         return y
 
 
-class Attention(nn.Module):
+class MultiHeadAttention(nn.Module):
     """softmax(Q K^T / sqrt(d / h)) V in each of h heads, from every position to every one in use (Vaswani et al. 2017).
 
-    torch's own encoder layer takes another way in evaluation mode, which ONNX cannot express.
+    torch's own encoder layer takes another path in evaluation mode, which ONNX cannot express.
     """
 
     def __init__(self, width: int, heads: int) -> None:
@@ -63,14 +71,14 @@ class Attention(nn.Module):
         self.outward = nn.Linear(width, width)
 
     def forward(self, x: Tensor, in_use: Tensor | None) -> Tensor:
-        parts = self.inward(x).unflatten(2, (3, self.heads, -1))  # (n, t, 3, h, d / h)
-        queries, keys, values = (part.transpose(1, 2) for part in parts.unbind(2))
+        projected = self.inward(x).unflatten(2, (3, self.heads, -1))  # (n, t, 3, h, d / h)
+        queries, keys, values = (part.transpose(1, 2) for part in projected.unbind(2))
         mask = None if in_use is None else in_use[:, None, None, :]
-        heard = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
-        y: Tensor = self.outward(heard.transpose(1, 2).flatten(2))
+        attended = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
+        y: Tensor = self.outward(attended.transpose(1, 2).flatten(2))
         return y
 
 
-def drawn_positions(length: int, width: int) -> nn.Parameter:
-    """An embedding for each of `length` positions, (t, d), to be learned."""
-    return nn.Parameter(SPREAD * torch.randn(length, width))
+def position_embeddings(length: int, width: int) -> nn.Parameter:
+    """Return a trainable embedding for each of `length` positions, (t, d)."""
+    return nn.Parameter(EMBEDDING_STD * torch.randn(length, width))

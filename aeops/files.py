@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ae_models.sums import file_sha256
+from ae_models.checksums import file_sha256
 
 __all__ = [
     "atomic_folder",

@@ -24,7 +24,7 @@ import numpy as np
 from benchmark_tools import RECORDS, ROOT, measurement_facts, mnist_digits, replace_section, save_record
 from served_champion import TRAINED_HELP, scratch_project, server_environment, trained_bundle
 
-from ae_models.runtime import onnxruntime
+from ae_models.onnx_runtime import onnxruntime
 from aeops.files import read_json
 from aeops.project import Project
 

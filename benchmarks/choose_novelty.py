@@ -21,9 +21,10 @@ import numpy as np
 import torch
 from benchmark_tools import RECORDS, ROOT, mnist_digits, save_record
 
-from ae_models.fit import calibrated, quiet, steady, trained
-from ae_models.rows import ArrayRows
+from ae_models.fit import calibrate_scorer, train_autoencoder
+from ae_models.sample_sets import ArraySampleSet
 from ae_models.spec import FitSpec
+from ae_models.training_environment import deterministic_threads, quiet_lightning
 from aeops.data.statistics import sample_sha256
 from aeops.evaluation.detection import PcaBaseline, knn_distance, ranking
 from aeops.recipe.reader import Recipe, read_recipe
@@ -80,9 +81,9 @@ def model_auroc(spec: FitSpec, task: Task, epochs: int, seed: int) -> float:
     """
     spec = dataclasses.replace(spec, train=dataclasses.replace(spec.train, epochs=epochs, seed=seed))
     with tempfile.TemporaryDirectory() as folder:
-        validation = ArrayRows(task.train[:VALIDATION_SAMPLES])
-        training = trained(spec, ArrayRows(task.train), validation, Path(folder), progress_bar=False)
-    scorer = calibrated(spec, training.autoencoder, ArrayRows(task.scored))
+        validation = ArraySampleSet(task.train[:VALIDATION_SAMPLES])
+        training = train_autoencoder(spec, ArraySampleSet(task.train), validation, Path(folder), progress_bar=False)
+    scorer = calibrate_scorer(spec, training.autoencoder, ArraySampleSet(task.scored))
     with torch.inference_mode():
         scores = scorer(torch.from_numpy(task.scored.astype(np.float32)))[0]
     return auroc(scores.numpy(), task.is_novel)
@@ -118,7 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     recipe = read_recipe(ROOT / "recipes" / "digits.yaml")
     samples, labels = development_digits(recipe, args.samples)
     aurocs: dict[int, dict[str, float]] = {}
-    with steady(recipe.fit.train.threads), quiet():
+    with deterministic_threads(recipe.fit.train.threads), quiet_lightning():
         for digit in args.digits:
             task = hold_out(samples, labels, digit)
             aurocs[digit] = baseline_aurocs(recipe, task) | {"model": model_auroc(recipe.fit, task, args.epochs, seed=0)}

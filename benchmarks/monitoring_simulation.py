@@ -17,7 +17,7 @@ from benchmark_tools import RECORDS, ROOT, replace_section, save_record
 from scipy.special import ndtr
 from scipy.stats import binom
 
-from ae_models.threshold import conformal_rank
+from ae_models.thresholds import conformal_rank
 from aeops.drawing.words import share
 from aeops.evaluation.false_alarms import clopper_pearson
 from aeops.files import read_json

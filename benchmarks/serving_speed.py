@@ -38,7 +38,7 @@ from served_champion import (
     trained_bundle,
 )
 
-from ae_models.runtime import onnxruntime
+from ae_models.onnx_runtime import onnxruntime
 from aeops.bundle.detector import Detector, outputs, usable_cores
 from aeops.files import read_json
 from aeops.kinds.npy_bytes import MEDIA_TYPE

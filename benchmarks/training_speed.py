@@ -3,8 +3,8 @@
 All three train the network of recipes/digits.yaml with its batch on the same 5,000 digits, on the same device, with the
 same number of threads, without augmentation. What differs is what each is about:
 
-- ours: `ae_models.fit.trained` as a run calls it, set-up, validation, progress file and checkpoints included; uint8 samples
-  on the device, batches by index, channels_last, fused Adam, deterministic.
+- ours: `ae_models.fit.train_autoencoder` as a run calls it, set-up, validation, progress file and checkpoints included; uint8
+  samples on the device, batches by index, channels_last, fused Adam, deterministic.
 - lightning: a Trainer and a module as the manuals write them, with Lightning's own defaults (progress bar, CSV logger,
   a checkpoint an epoch); DataLoader(TensorDataset of float32, shuffle) with its collate, plain Adam, the loss logged.
 - loop: a bare PyTorch loop on what ours computes with: uint8 samples, batches by index, channels_last, fused Adam. No
@@ -35,9 +35,10 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 from ae_models.autoencoder import Autoencoder
-from ae_models.fit import quiet, steady, trained
-from ae_models.rows import ArrayRows
-from ae_models.spec import FitSpec, NoAugment
+from ae_models.fit import train_autoencoder
+from ae_models.sample_sets import ArraySampleSet
+from ae_models.spec import FitSpec, NoAugmentationSpec
+from ae_models.training_environment import deterministic_threads, quiet_lightning
 from aeops.files import write_json
 from aeops.project import Project
 from aeops.recipe.reader import read_recipe
@@ -64,8 +65,8 @@ class PlainModule(pl.LightningModule):
 
 def train_ours(spec: FitSpec, samples: np.ndarray) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        validation = ArrayRows(samples[:VALIDATION_SAMPLES])
-        trained(spec, ArrayRows(samples), validation, Path(folder), progress_bar=False)
+        validation = ArraySampleSet(samples[:VALIDATION_SAMPLES])
+        train_autoencoder(spec, ArraySampleSet(samples), validation, Path(folder), progress_bar=False)
 
 
 def train_lightning(spec: FitSpec, samples: np.ndarray) -> None:
@@ -138,9 +139,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--samples", type=int, default=5000, help="digits that are trained on, at most 5000 [5000]")
     args = parser.parse_args(arguments)
     spec = read_recipe(ROOT / "recipes" / "digits.yaml").fit
-    spec = dataclasses.replace(spec, train=dataclasses.replace(spec.train, epochs=args.epochs, augment=NoAugment()))
+    spec = dataclasses.replace(spec, train=dataclasses.replace(spec.train, epochs=args.epochs, augment=NoAugmentationSpec()))
     samples = mnist_digits()[0][: args.samples]
-    with steady(spec.train.threads), quiet():
+    with deterministic_threads(spec.train.threads), quiet_lightning():
         record = build_record(measure(spec, samples, args.repeats), spec, len(samples))
     if args.out:
         write_json(args.out, record)

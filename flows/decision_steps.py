@@ -15,7 +15,7 @@ from prefect.input import RunInput
 from prefect.runtime import deployment, flow_run
 from pydantic import Field
 
-from ae_models.sums import bundle_sha256
+from ae_models.checksums import bundle_sha256
 from aeops.bundle.signing import read_private_key, signing_key
 from aeops.errors import DataError, UsageError
 from aeops.files import file_sha256

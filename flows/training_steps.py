@@ -136,7 +136,7 @@ def train_model(recipe: str, run: str) -> None:
     project, checked = load_context(recipe)
     store = open_store(project)
     progress_follower = ProgressFollower(project.training(recipe) / "progress.jsonl")
-    with ProgressBar(checked.fit.train.epochs_in_all) as progress_bar:
+    with ProgressBar(checked.fit.train.total_epochs) as progress_bar:
 
         def report_progress() -> None:
             rows = progress_follower.new_rows()

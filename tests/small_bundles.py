@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import save_file
 
 from ae_models import tokens
-from ae_models.sums import write_sums
+from ae_models.checksums import write_checksums
 
 SIDE = 4
 THRESHOLD = 0.2
@@ -78,7 +78,7 @@ def small_bundle(place: Path, *, shift: float = 0.0, threshold: float = THRESHOL
 
 def text_bundle(place: Path) -> Path:
     """A model of texts that takes every token for itself, but `b` for `c`; the score is the share of the places it has wrong."""
-    tokenizer = tokens.train(tokens.as_bytes(["a b c", "b c d"]), 300)
+    tokenizer = tokens.train_tokenizer(tokens.texts_to_bytes(["a b c", "b c d"]), 300)
     b, c = (tokenizer.encode(letter).ids[0] for letter in "bc")
     constants = {"b": np.int64(b), "c": np.int64(c), "last": np.array([1]), "one": np.float32(1), "threshold": np.float32(0.1)}
     steps: list[Step] = [
@@ -97,7 +97,7 @@ def text_bundle(place: Path) -> Path:
     outputs += [("reconstruction", INT, text), ("code", FLOAT, ["n", 1])]
     model = graph(steps, constants, ("input", INT, text), outputs)
     place.mkdir(parents=True)
-    (place / "tokenizer.json").write_text(tokens.as_json(tokenizer), encoding="utf-8")
+    (place / "tokenizer.json").write_text(tokens.tokenizer_to_json(tokenizer), encoding="utf-8")
     described = {"input": {"kind": "text", "shape": [64], "low": 0, "high": 255}, "code": {"shape": [1]}}
     shapes = {"given": {"shape": [TEXT_LENGTH]}, "made": {"shape": [TEXT_LENGTH]}}
     return write(place, model, described | shapes, 0.1)
@@ -125,5 +125,5 @@ def write(place: Path, model: onnx.ModelProto, described: dict[str, Any], thresh
     (place / "bundle.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     save_file({"calibration_scores": np.zeros(1, np.float32)}, place / "scorer.safetensors")
     save_file({"weights": np.zeros(1, np.float32)}, place / "weights.safetensors")
-    write_sums(place)
+    write_checksums(place)
     return place

@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
+from ae_models.checksums import bundle_sha256, verify_bundle
 from ae_models.errors import BundleError
-from ae_models.runtime import onnxruntime
-from ae_models.sums import bundle_sha256, verify
+from ae_models.onnx_runtime import onnxruntime
 from aeops.errors import DataError
 from aeops.kinds.interface import load_kind
 from aeops.kinds.samples import FileSamples, SampleSpec
@@ -53,7 +53,7 @@ class Detector:
             DataError: a file is missing, surplus or altered, or the format is unknown.
         """
         try:
-            verify(bundle)
+            verify_bundle(bundle)
         except BundleError as error:
             raise DataError(str(error)) from error
         self.folder = bundle

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ae_models.sums import file_sha256
+from ae_models.checksums import file_sha256
 from aeops.errors import UsageError
 from aeops.files import data_sha256
 

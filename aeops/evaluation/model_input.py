@@ -5,8 +5,8 @@ import numpy as np
 from ae_models.spec import FitSpec, InputSpec
 from aeops.evaluation.prepared import Prepared
 
-# Of what is drawn where samples are served corrupted. Neither that of calibration (ae_models.module), nor one for all: the same
-# draws on test and training samples would make strangers look alike.
+# Of what is drawn where samples are served corrupted. Neither that of calibration (ae_models.lightning_module), nor one for all:
+# the same draws on test and training samples would make strangers look alike.
 TEST_SEED, TRAIN_SEED = 3_141_592_653, 1_618_033_988
 ROWS_AT_ONCE = 1024
 
@@ -41,10 +41,10 @@ def given(fit: FitSpec, samples: np.ndarray, seed: int) -> np.ndarray:
 def corrupted(fit: FitSpec, stored: np.ndarray, seed: int) -> np.ndarray:
     import torch  # here: most recipes are served clean samples, and evaluated without torch
 
-    from ae_models import corrupt
-    from ae_models.parts import build
+    from ae_models import corruptions
+    from ae_models.factory import build_part
 
-    module, low, high = build(corrupt.KINDS, fit.model.corrupt), fit.input.low, fit.input.high
+    module, low, high = build_part(corruptions.CORRUPTIONS, fit.model.corrupt), fit.input.low, fit.input.high
     parts = []
     with torch.random.fork_rng(devices=[]), torch.inference_mode():
         torch.default_generator.manual_seed(seed)

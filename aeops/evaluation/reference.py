@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ae_models.spec import FitSpec
-from ae_models.threshold import conformal_rank
+from ae_models.thresholds import conformal_rank
 from aeops.bundle.detector import Detector
 from aeops.errors import DataError
 from aeops.evaluation import model_input

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ae_models.spec import near
+from ae_models.spec import suggest_match
 from aeops.errors import UsageError
 from aeops.gate.documents import RuleRecord, VerdictDocument
 from aeops.gate.flattening import is_finite_number
@@ -131,7 +131,7 @@ def require_known_metrics(rules: Mapping[str, Rule], metrics: Mapping[str, Any],
             if path is not None and path not in known_paths:
                 metric_kind = "interval" if key == "interval" else "metric"
                 problems.append(
-                    f"{source}: gate.{name}.{key}: no {metric_kind} {path!r} in metrics.json{near(path, known_paths)}"
+                    f"{source}: gate.{name}.{key}: no {metric_kind} {path!r} in metrics.json{suggest_match(path, known_paths)}"
                 )
     if problems:
         raise UsageError("\n".join(problems))

@@ -101,7 +101,7 @@ class TextEncoder:
     def _tokenizer(self) -> Any:
         from ae_models import tokens
 
-        return tokens.from_json((self.bundle / "tokenizer.json").read_text(encoding="utf-8"))
+        return tokens.tokenizer_from_json((self.bundle / "tokenizer.json").read_text(encoding="utf-8"))
 
     def encode(self, samples: Any) -> np.ndarray:
         """See `Encoder.encode`: a string, strings, or UTF-8 filled up with zeros, uint8 (n, bytes)."""
@@ -119,8 +119,8 @@ class TextEncoder:
         for start in range(0, len(texts), size):
             block = texts[start : start + size]
             try:
-                stored = block if isinstance(block, np.ndarray) else tokens.as_bytes(block)
-                parts.append(tokens.ids(self._tokenizer, stored, self.spec.shape[0]))
+                stored = block if isinstance(block, np.ndarray) else tokens.texts_to_bytes(block)
+                parts.append(tokens.encode_texts(self._tokenizer, stored, self.spec.shape[0]))
             except ValueError as error:  # bytes or characters that are no UTF-8
                 raise DataError(str(error)) from error
         return np.concatenate(parts)
@@ -133,7 +133,7 @@ class TextEncoder:
         """See `Encoder.decode`: token ids as strings."""
         from ae_models import tokens
 
-        return as_batch(tokens.texts(self._tokenizer, outputs))
+        return as_batch(tokens.decode_ids(self._tokenizer, outputs))
 
     def measurable(self, samples: np.ndarray) -> np.ndarray:
         """See `Encoder.measurable`: token ids (n, tokens), as the tokenizer reads what is written."""
@@ -157,14 +157,14 @@ class TextEncoder:
         """Return each token of ids (n,) by itself; nothing for the end and what comes after it."""
         from ae_models import tokens
 
-        return tokens.texts(self._tokenizer, ids.reshape(-1, 1))
+        return tokens.decode_ids(self._tokenizer, ids.reshape(-1, 1))
 
 
 def stored_strings(samples: np.ndarray) -> list[str]:
     """Return stored texts as strings; a character that is cut by the end of its row is left out."""
     from ae_models import tokens
 
-    return list(tokens.strings(samples))
+    return list(tokens.bytes_to_texts(samples))
 
 
 def tokens_right(target: np.ndarray, output: np.ndarray) -> np.ndarray:

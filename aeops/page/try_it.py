@@ -229,7 +229,7 @@ def calibration(project: Project, recipe: str, scored: Scored) -> np.ndarray | N
         return None
     from safetensors.numpy import load_file
 
-    from ae_models.sums import bundle_sha256
+    from ae_models.checksums import bundle_sha256
 
     if bundle_sha256(place) != scored.bundle_sha256:
         return None

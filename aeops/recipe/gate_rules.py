@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ae_models.spec import bounded, listed
+from ae_models.spec import bounded_field, join_names
 
 ERROR, AUROC = "error", "auroc"  # what a challenger and the champion are compared by
 NOT_WORSE, BETTER = "not-worse", "better"  # what a rule may need of the challenger
@@ -31,21 +31,21 @@ class Rule:
     at_most: float | None = None
     interval: str | None = None
     covers: str | None = None
-    check: str | None = bounded(None, one_of=("served", LOGGED))
-    milliseconds: float | None = bounded(None, low=0.001, high=3_600_000)  # that an answer of the logged model may take
-    champion: str | None = bounded(None, one_of=(ERROR, AUROC))
-    margin: float | None = bounded(None, low=0.0, high=1.0)  # the largest difference that does not matter: see `contradictions`
-    needs: str | None = bounded(None, one_of=(NOT_WORSE, BETTER))  # of the challenger; None: not-worse
-    by: str | None = bounded(None, one_of=("label",))  # a comparison for each label of the normals; None: one for all
+    check: str | None = bounded_field(None, one_of=("served", LOGGED))
+    milliseconds: float | None = bounded_field(None, low=0.001, high=3_600_000)  # that an answer of the logged model may take
+    champion: str | None = bounded_field(None, one_of=(ERROR, AUROC))
+    margin: float | None = bounded_field(None, low=0.0, high=1.0)  # largest difference that does not matter
+    needs: str | None = bounded_field(None, one_of=(NOT_WORSE, BETTER))  # of the challenger; None: not-worse
+    by: str | None = bounded_field(None, one_of=("label",))  # a comparison for each label of the normals; None: one for all
 
-    def contradictions(self) -> list[str]:
+    def validation_errors(self) -> list[str]:
         about = [key for key in RULE_KEYS if getattr(self, key) is not None]
         if len(about) != 1:
             shapes = "{metric, at_least and/or at_most}, {interval, covers}, {check} or {champion, margin}"
-            return [f"a rule is {shapes}, and exactly one of them; {listed(about) or 'none of them'} given"]
+            return [f"a rule is {shapes}, and exactly one of them; {join_names(about) or 'none of them'} given"]
         [own] = about
         found = [
-            f"{key} is given with {own}; {listed(RULE_KEYS[own])} allowed"
+            f"{key} is given with {own}; {join_names(RULE_KEYS[own])} allowed"
             for other, keys in RULE_KEYS.items()
             for key in keys
             if other != own and getattr(self, key) is not None

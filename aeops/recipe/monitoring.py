@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ae_models.spec import bounded
+from ae_models.spec import bounded_field
 
 # One word a signal. The first four are tests whose false alarms are bounded; the last two are rules.
 ALARM_RATE, SCORES, CODES, INPUTS = TESTS = ("alarm_rate", "scores", "codes", "inputs")
@@ -16,11 +16,11 @@ HAND, SERVICE, BATCH = CHANNELS = ("hand", "service", "batch")  # `ae score`, th
 class VolumeSpec:
     """How many samples a day are usual."""
 
-    min: float | None = bounded(None, low=0.0)  # samples of the last whole day (UTC); None: not judged
-    max: float | None = bounded(None, low=0.0)
-    silent_days: int = bounded(7, low=1, high=3650)  # so many whole days without a sample are an alarm
+    min: float | None = bounded_field(None, low=0.0)  # samples of the last whole day (UTC); None: not judged
+    max: float | None = bounded_field(None, low=0.0)
+    silent_days: int = bounded_field(7, low=1, high=3650)  # so many whole days without a sample are an alarm
 
-    def contradictions(self) -> list[str]:
+    def validation_errors(self) -> list[str]:
         if self.min is not None and self.max is not None and self.min > self.max:
             return [f"min is {self.min:g} and max is {self.max:g}: min must not be above max"]
         return []
@@ -30,17 +30,17 @@ class VolumeSpec:
 class MonitorSpec:
     """What is watched, and the rule by which alarms start a retrain. A recipe without the section has these defaults."""
 
-    level: float = bounded(0.001, low=1e-9, high=0.2)  # chance that one test ever alarms while nothing changes
-    channels: tuple[str, ...] = bounded((SERVICE, BATCH), one_of=(SERVICE, BATCH))  # whose predictions are looked at
-    needed: int = bounded(1, low=1, high=len(SIGNALS))  # alarms among `signals` that start a retrain
-    signals: tuple[str, ...] = bounded((*TESTS, STALE), one_of=SIGNALS)  # those that count; the others are shown
-    cooldown_days: float = bounded(3.0, low=0.0, high=3650.0)  # between two retrains that monitoring starts
-    retrains_a_month: int = bounded(4, low=0, high=1000)  # that monitoring starts in any 30 days; 0: none ever
-    stale_after_days: float = bounded(90.0, low=0.01, high=36500.0)  # since the champion was promoted
-    drift_every_days: float = bounded(7.0, low=0.0, high=3650.0)  # after which Evidently's report is made again, alarm or not
+    level: float = bounded_field(0.001, low=1e-9, high=0.2)  # chance that one test ever alarms while nothing changes
+    channels: tuple[str, ...] = bounded_field((SERVICE, BATCH), one_of=(SERVICE, BATCH))  # whose predictions are looked at
+    needed: int = bounded_field(1, low=1, high=len(SIGNALS))  # alarms among `signals` that start a retrain
+    signals: tuple[str, ...] = bounded_field((*TESTS, STALE), one_of=SIGNALS)  # those that count; the others are shown
+    cooldown_days: float = bounded_field(3.0, low=0.0, high=3650.0)  # between two retrains that monitoring starts
+    retrains_a_month: int = bounded_field(4, low=0, high=1000)  # that monitoring starts in any 30 days; 0: none ever
+    stale_after_days: float = bounded_field(90.0, low=0.01, high=36500.0)  # since the champion was promoted
+    drift_every_days: float = bounded_field(7.0, low=0.0, high=3650.0)  # after which Evidently's report is made again
     volume: VolumeSpec = VolumeSpec()
 
-    def contradictions(self) -> list[str]:
+    def validation_errors(self) -> list[str]:
         found = []
         if len(set(self.signals)) < len(self.signals):
             found.append("signals names one of them twice")

@@ -10,7 +10,17 @@ from typing import Any
 
 import yaml
 
-from ae_models.spec import TEXT, FitSpec, InputSpec, Reader, given_shape, listed, made_shape, near, read_fit_spec
+from ae_models.spec import (
+    TEXT,
+    FitSpec,
+    InputSpec,
+    SpecReader,
+    input_shape,
+    join_names,
+    output_shape,
+    read_fit_spec,
+    suggest_match,
+)
 from aeops.errors import UsageError
 from aeops.project import Project
 from aeops.recipe.gate_rules import AUROC, ERROR, Rule
@@ -58,7 +68,9 @@ def load_recipe(project: Project, name: str, with_keys: bool = False) -> Recipe:
     file = project.recipe_file(name)
     if not file.is_file():
         known = recipe_names(project)
-        raise UsageError(f"no recipe {name!r}; {listed(known) or 'none'} in {project.recipes.name}/{near(name, known)}")
+        raise UsageError(
+            f"no recipe {name!r}; {join_names(known) or 'none'} in {project.recipes.name}/{suggest_match(name, known)}"
+        )
     return read_recipe(file, keys_in=project.root if with_keys else None)
 
 
@@ -68,13 +80,11 @@ def read_recipe(file: Path, keys_in: Path | None = None) -> Recipe:
         given = yaml.safe_load(file.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
         raise UsageError(f"{file.name}: not readable as YAML: {' '.join(str(error).split())}") from error
-    reader = Reader(f"recipes/{file.name}")
+    reader = SpecReader(f"recipes/{file.name}")
     if not isinstance(given, Mapping):
-        raise UsageError(f"{reader.source}: a mapping with {listed(SECTIONS)} is allowed")
-    reader.unknown_keys(given, SECTIONS, "recipe")
-    before = len(reader.mistakes)
-    fit = read_fit_spec(reader, given)
-    sentence = FitSpec(**fit) if len(reader.mistakes) == before else None
+        raise UsageError(f"{reader.source}: a mapping with {join_names(SECTIONS)} is allowed")
+    reader.check_keys(given, SECTIONS, "recipe")
+    sentence, input_spec = read_fit_spec(reader, given)
     parts: dict[str, Any] = {
         "name": given.get("recipe"),
         "about": given.get("about", ""),
@@ -88,8 +98,8 @@ def read_recipe(file: Path, keys_in: Path | None = None) -> Recipe:
         "serving": reader.read(ServingSpec, given.get("serving", {}), "serving"),
         "scoring": reader.read(ScoringSpec, given.get("scoring", {}), "scoring"),
     }
-    if parts["data"] and parts["validate"] and fit["input"]:
-        for where, why in (*data_misfits(parts["data"], fit["input"]), *parts["validate"].misfits(fit["input"].kind)):
+    if parts["data"] and parts["validate"] and input_spec:
+        for where, why in (*data_misfits(parts["data"], input_spec), *parts["validate"].misfits(input_spec.kind)):
             reader.mistake(where, why)
     demand_studied_metrics(reader, parts["gate"], given.get("evaluate"))
     if keys_in is not None and parts["signature"]:
@@ -100,14 +110,15 @@ def read_recipe(file: Path, keys_in: Path | None = None) -> Recipe:
         reader.mistake("recipe", f"{parts['name']!r} given; the file is called {file.name}, so {file.stem!r} is allowed")
     if reader.mistakes:
         raise UsageError("\n".join(reader.mistakes))
-    return Recipe(fit=FitSpec(**fit), **parts)
+    assert sentence is not None, "it has no mistakes"
+    return Recipe(fit=sentence, **parts)
 
 
-def read_data(reader: Reader, given: Any) -> DataSpec | None:
+def read_data(reader: SpecReader, given: Any) -> DataSpec | None:
     """The section data; which keys its source may have is told by the source's kind."""
     before = len(reader.mistakes)
     if isinstance(given, Mapping) and "source" in given:
-        given = {**given, "source": reader.of_kind(SOURCE_SPECS, "source", given["source"], "data.source")}
+        given = {**given, "source": reader.read_kind(SOURCE_SPECS, given["source"], "data.source")}
     spec: DataSpec | None = reader.read(DataSpec, given, "data")
     if len(reader.mistakes) > before or spec is None:
         return None
@@ -120,12 +131,12 @@ def data_misfits(data: DataSpec, spec: InputSpec) -> Iterator[tuple[str, str]]:
     """Where the source cannot give what the section input asks for: (where, why)."""
     source = data.source
     if spec.kind not in source.holds:
-        yield "input.kind", f"{spec.kind} given with a source of kind {source.kind}; {listed(source.holds)} allowed"
+        yield "input.kind", f"{spec.kind} given with a source of kind {source.kind}; {join_names(source.holds)} allowed"
         return
     yield from source.check_input(spec)
 
 
-def read_evaluate(reader: Reader, given: Any, sentence: FitSpec | None) -> EvaluateSpec | None:
+def read_evaluate(reader: SpecReader, given: Any, sentence: FitSpec | None) -> EvaluateSpec | None:
     """The section evaluate with its studies read as such; what has to fit the sentence is not judged where that is faulty."""
     spec: EvaluateSpec | None = reader.read(EvaluateSpec, given, "evaluate")
     studies = read_studies(reader, asked_studies(given), "evaluate.studies", sentence)
@@ -150,12 +161,12 @@ def baseline_misfits(spec: EvaluateSpec, fit: FitSpec) -> Iterator[tuple[str, st
             if getattr(spec, key) is not None:
                 yield key, f"{getattr(spec, key)} given; a text has no such baseline: leave the key out"
         return
-    given, made = given_shape(fit.model, fit.input), made_shape(fit.model, fit.input)
+    given, made = input_shape(fit.model, fit.input), output_shape(fit.model, fit.input)
     if spec.pca_components is not None and given != made:
         yield "pca_components", f"PCA rebuilds its input; the model is given {list(given)} and makes {list(made)}: leave it out"
 
 
-def demand_studied_metrics(reader: Reader, gate: Mapping[str, Rule | None], evaluate: Any) -> None:
+def demand_studied_metrics(reader: SpecReader, gate: Mapping[str, Rule | None], evaluate: Any) -> None:
     """Notes each rule that names a metric of a study which the recipe does not have."""
     asked = asked_studies(evaluate)
     for name, rule in gate.items():
@@ -166,7 +177,7 @@ def demand_studied_metrics(reader: Reader, gate: Mapping[str, Rule | None], eval
                 reader.mistake(f"gate.{name}.{key}", f"{path} is of the study {study}, which evaluate.studies lacks")
 
 
-def demand_comparable_samples(reader: Reader, gate: Mapping[str, Rule | None], data: DataSpec) -> None:
+def demand_comparable_samples(reader: SpecReader, gate: Mapping[str, Rule | None], data: DataSpec) -> None:
     """Notes each comparison with the champion that asks for novelty or labels where the data has none."""
     for name, rule in gate.items():
         if rule is not None and rule.champion == AUROC and not data.novelty:
@@ -175,7 +186,7 @@ def demand_comparable_samples(reader: Reader, gate: Mapping[str, Rule | None], d
             reader.mistake(f"gate.{name}.by", f"{rule.by} given and data.labels names no normal label: leave by out")
 
 
-def demand_readable_key(reader: Reader, spec: SignatureSpec, folder: Path) -> None:
+def demand_readable_key(reader: SpecReader, spec: SignatureSpec, folder: Path) -> None:
     """Notes a public key that cannot be read from `folder`."""
     if spec.public_key is None:
         return
@@ -187,7 +198,7 @@ def demand_readable_key(reader: Reader, spec: SignatureSpec, folder: Path) -> No
         reader.mistake("signature.public_key", str(error))
 
 
-def read_gate(reader: Reader, given: Any) -> dict[str, Rule]:
+def read_gate(reader: SpecReader, given: Any) -> dict[str, Rule]:
     if not isinstance(given, Mapping) or not given:
         reader.mistake(
             "gate", "at least one rule, as NAME: {metric: ..., at_least: ...}, is needed: a gate without rules blocks nothing"

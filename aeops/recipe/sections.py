@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from ae_models.spec import bounded, listed
+from ae_models.spec import bounded_field, join_names
 from aeops.kinds import KINDS
 
 
@@ -16,11 +16,11 @@ class SplitSpec:
     Where `test` is left out, the source's own test part is the test set, and the others are shares of the rest.
     """
 
-    validation: float = bounded(low=0.0, high=0.5)  # watched while training
-    calibration: float = bounded(low=0.01, high=0.5)  # for the threshold alone
-    test: float | None = bounded(None, low=0.01, high=0.5)  # for evaluation alone
+    validation: float = bounded_field(low=0.0, high=0.5)  # watched while training
+    calibration: float = bounded_field(low=0.01, high=0.5)  # for the threshold alone
+    test: float | None = bounded_field(None, low=0.01, high=0.5)  # for evaluation alone
 
-    def contradictions(self) -> list[str]:
+    def validation_errors(self) -> list[str]:
         total = self.validation + self.calibration + (self.test or 0.0)
         return [] if total < 0.9 else [f"validation + calibration + test is {total:g}: at least 0.1 must be left to train on"]
 
@@ -35,7 +35,7 @@ class DataSpec:
     labels: tuple[int, ...] = ()  # the labels there may be; none: unlabelled
     novelty: tuple[int, ...] = ()  # labels held out of training, to be flagged
 
-    def contradictions(self) -> list[str]:
+    def validation_errors(self) -> list[str]:
         found = []
         if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", self.dataset):
             found.append(f"dataset is {self.dataset!r}: lower-case letters, digits, - and _ are allowed, as it names a folder")
@@ -54,10 +54,10 @@ class DataSpec:
 
 @dataclass(frozen=True)
 class Range:
-    min: float = bounded()
-    max: float = bounded()
+    min: float = bounded_field()
+    max: float = bounded_field()
 
-    def contradictions(self) -> list[str]:
+    def validation_errors(self) -> list[str]:
         return [] if self.min <= self.max else [f"min is {self.min:g} and max is {self.max:g}: min must not be above max"]
 
 
@@ -66,16 +66,16 @@ class ValidateSpec:
     """The bounds of the expectations. Sample statistics are of values scaled to [0, 1], without the target channels."""
 
     rows: Range  # samples in the set
-    mean_drift: float = bounded(low=0.0, high=1.0)  # how far the set's means may move from the last accepted version
-    quarantine_budget: float = bounded(low=0.0, high=1.0)  # share of rows that may be set aside before the set is refused
+    mean_drift: float = bounded_field(low=0.0, high=1.0)  # how far the set's means may move from the last accepted version
+    quarantine_budget: float = bounded_field(low=0.0, high=1.0)  # share of rows that may be set aside before the set is refused
     class_share: Range | None = None  # share of each label in the set; none: not judged, as where there are no labels
-    blank: str = bounded("refuse", one_of=("refuse", "accept"))  # samples that show nothing: set aside, or as good as others
+    blank: str = bounded_field("refuse", one_of=("refuse", "accept"))  # samples that show nothing: quarantined or accepted
     sample_mean: Range | None = None  # images and series need it: mean over the values of a sample
     sample_std: Range | None = None  # images and series need it: standard deviation over the values of a sample
     characters: Range | None = None  # texts need it: characters of a text
     letters: Range | None = None  # texts need it: share of letters among the characters of a text
 
-    def contradictions(self) -> list[str]:
+    def validation_errors(self) -> list[str]:
         return [] if self.rows.min >= 1 else [f"rows.min is {self.rows.min:g}: an accepted set has 1 sample or more"]
 
     def misfits(self, kind: str) -> Iterator[tuple[str, str]]:
@@ -87,15 +87,15 @@ class ValidateSpec:
             if key in own and not is_given:
                 yield "validate", f"the key {key} is missing: samples of input.kind {kind} are judged by it"
             if key not in own and is_given:
-                yield f"validate.{key}", f"given with input.kind {kind}; {listed(own)} allowed"
+                yield f"validate.{key}", f"given with input.kind {kind}; {join_names(own)} allowed"
 
 
 @dataclass(frozen=True)
 class EvaluateSpec:
     """What the model is measured beside, and the studies that are made of it."""
 
-    pca_components: int | None = bounded(None, low=1, high=65536)  # None: no such baseline
-    neighbours: int | None = bounded(None, low=1, high=1000)  # k of the kNN distance; None: novelty is not ranked
+    pca_components: int | None = bounded_field(None, low=1, high=65536)  # None: no such baseline
+    neighbours: int | None = bounded_field(None, low=1, high=1000)  # k of the kNN distance; None: novelty is not ranked
     studies: dict[str, Any] = field(default_factory=dict)  # name -> one of aeops.recipe.studies.STUDIES
 
 
@@ -106,7 +106,7 @@ class ApprovalSpec:
     needed: bool = False
     other_than_starter: bool = False  # whoever started the run may reject its version, not approve it
 
-    def contradictions(self) -> list[str]:
+    def validation_errors(self) -> list[str]:
         if self.other_than_starter and not self.needed:
             return ["other_than_starter is true and needed is not: it says who may approve where an approval is needed"]
         return []
@@ -119,7 +119,7 @@ class SignatureSpec:
     require_signature: bool
     public_key: str | None = None  # a file, from the project's folder
 
-    def contradictions(self) -> list[str]:
+    def validation_errors(self) -> list[str]:
         if self.require_signature and self.public_key is None:
             return [
                 "require_signature is true and public_key is missing: `ae sign --new-keys keys/NAME` makes one, keys/NAME.pub"
@@ -131,8 +131,8 @@ class SignatureSpec:
 class ServingSpec:
     """How a new champion takes over in a service that runs; see docs/serving.md."""
 
-    shadow_requests: int = bounded(50, low=0, high=1_000_000)  # that it answers beside the old one before it takes over
-    shadow_seconds: float = bounded(60.0, low=0.0, high=86_400.0)  # after which it takes over though fewer requests came
+    shadow_requests: int = bounded_field(50, low=0, high=1_000_000)  # that it answers beside the old one before it takes over
+    shadow_seconds: float = bounded_field(60.0, low=0.0, high=86_400.0)  # after which it takes over though fewer requests came
 
 
 @dataclass(frozen=True)

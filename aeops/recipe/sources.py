@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import ClassVar
 
-from ae_models.spec import ANY, IMAGE, TEXT, InputSpec, bounded, listed
+from ae_models.spec import IMAGE, INPUT_KINDS, TEXT, InputSpec, bounded_field, join_names
 
 IDX_FILES = {  # part -> its images and its labels, named as MNIST, Fashion-MNIST and KMNIST name them; .gz may follow
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
@@ -63,7 +63,7 @@ class NpySource(SourceSpec):
     """Samples in a .npy file, labels in another."""
 
     kind: ClassVar[str] = "npy"
-    holds: ClassVar[tuple[str, ...]] = ANY
+    holds: ClassVar[tuple[str, ...]] = INPUT_KINDS
     path: str  # the samples
     labels: str | None = None  # one whole number a sample
 
@@ -82,23 +82,23 @@ class IdxSource(SourceSpec):
     url: str | None = None  # of the folder they are fetched from; none: they are not fetched
     sha256: dict[str, str] = field(default_factory=dict)  # file -> its sum; what it names is checked wherever it comes from
 
-    def contradictions(self) -> list[str]:
+    def validation_errors(self) -> list[str]:
         found = []
         allowed = [*IDX_NAMES, *(f"{name}.gz" for name in IDX_NAMES)]
         foreign = sorted(str(name) for name in self.sha256 if name not in allowed)
         if foreign:
-            found.append(f"sha256 names {listed(foreign)}; {listed(IDX_NAMES)} allowed, with or without .gz")
+            found.append(f"sha256 names {join_names(foreign)}; {join_names(IDX_NAMES)} allowed, with or without .gz")
         wrong = [str(name) for name, total in self.sha256.items() if not re.fullmatch("[0-9a-f]{64}", str(total))]
         if wrong:
-            found.append(f"sha256 of {listed(wrong)} is no SHA-256: 64 digits of 0 to 9 and a to f are allowed, in quotes")
-        return found + (self.fetching_contradictions() if self.url is not None else [])
+            found.append(f"sha256 of {join_names(wrong)} is no SHA-256: 64 digits of 0 to 9 and a to f are allowed, in quotes")
+        return found + (self.fetching_errors() if self.url is not None else [])
 
-    def fetching_contradictions(self) -> list[str]:
+    def fetching_errors(self) -> list[str]:
         found = []
         if not re.match(r"https?://[^/]", str(self.url)):
             found.append(f"url is {self.url!r}: http://... or https://... is allowed")
         if sorted(str(name).removesuffix(".gz") for name in self.sha256) != sorted(IDX_NAMES):
-            found.append(f"url is given: sha256 must name each of {listed(IDX_NAMES)} once, as they are called there")
+            found.append(f"url is given: sha256 must name each of {join_names(IDX_NAMES)} once, as they are called there")
         parts = PurePosixPath(self.folder).parts
         if not parts or parts[0] == "/" or ".." in parts:
             found.append(f"folder is {self.folder!r}: what is fetched goes below the state folder: no leading / and no ..")
@@ -117,11 +117,11 @@ class Parts:
 class Edges:
     """How edges are found (Canny 1986), in the luma scaled to [0, 1]."""
 
-    sigma: float = bounded(1.0, low=0.0, high=32.0)  # of the Gaussian that smooths first, in pixels
-    low: float = bounded(0.1, low=0.0, high=1.0)  # gradient from which an edge goes on
-    high: float = bounded(0.2, low=0.0, high=1.0)  # gradient at which it begins
+    sigma: float = bounded_field(1.0, low=0.0, high=32.0)  # of the Gaussian that smooths first, in pixels
+    low: float = bounded_field(0.1, low=0.0, high=1.0)  # gradient from which an edge goes on
+    high: float = bounded_field(0.2, low=0.0, high=1.0)  # gradient at which it begins
 
-    def contradictions(self) -> list[str]:
+    def validation_errors(self) -> list[str]:
         return [] if self.low <= self.high else [f"low is {self.low:g} and high is {self.high:g}: low must not be above high"]
 
 
@@ -134,7 +134,7 @@ class NpzSource(SourceSpec):
     path: str
     samples: Parts  # the arrays that hold the images
     labels: Parts | None = None  # the arrays that hold their labels, one whole number an image
-    layout: str = bounded("nchw", one_of=("nchw", "nhwc", "nhw"))  # the arrays' axes: number, channels, height, width
+    layout: str = bounded_field("nchw", one_of=("nchw", "nhwc", "nhw"))  # the arrays' axes: number, channels, height, width
     edges: Edges | None = None  # append the edges of each image as its last channel, to be made of the others
 
     @property
@@ -149,7 +149,7 @@ class NpzSource(SourceSpec):
     def check_labels(self, labels: tuple[int, ...]) -> list[str]:
         return check_both_labelled(labels, self.labels)
 
-    def contradictions(self) -> list[str]:
+    def validation_errors(self) -> list[str]:
         if self.labels is not None and (self.labels.test is None) != (self.samples.test is None):
             return ["samples and labels differ in their key test: both need it, or neither"]
         return []
@@ -163,8 +163,8 @@ class ScansSource(SourceSpec):
     holds: ClassVar[tuple[str, ...]] = (IMAGE,)
     is_tiled: ClassVar[bool] = True
     path: str
-    core: int = bounded(60, low=1, high=4096)  # pixels a side that a tile alone covers; they divide the page's sides
-    margin: int = bounded(10, low=0, high=1024)  # pixels around the core that the tile shares with its neighbours
+    core: int = bounded_field(60, low=1, high=4096)  # pixels a side that a tile alone covers; they divide the page's sides
+    margin: int = bounded_field(10, low=0, high=1024)  # pixels around the core that the tile shares with its neighbours
 
     @property
     def side(self) -> int:
@@ -190,9 +190,9 @@ class TextFile:
 
     path: str
     columns: tuple[str, ...]  # that hold text; each is a text of the row's document
-    sentences: str = bounded("split", one_of=("split", "whole"))  # whole: each text is one sentence already
+    sentences: str = bounded_field("split", one_of=("split", "whole"))  # whole: each text is one sentence already
 
-    def contradictions(self) -> list[str]:
+    def validation_errors(self) -> list[str]:
         return [] if self.columns else ["columns is empty: the names of one column or more are allowed"]
 
 
@@ -203,17 +203,17 @@ class SentencesSource(SourceSpec):
     kind: ClassVar[str] = "sentences"
     holds: ClassVar[tuple[str, ...]] = (TEXT,)
     files: tuple[TextFile, ...]
-    shortest: int = bounded(8, low=1, high=65536)  # characters of a sentence; what is shorter is left out
+    shortest: int = bounded_field(8, low=1, high=65536)  # characters of a sentence; what is shorter is left out
 
     def check_labels(self, labels: tuple[int, ...]) -> list[str]:
         return ["labels is given, and a source of kind sentences has none: leave labels and novelty out"] if labels else []
 
-    def contradictions(self) -> list[str]:
+    def validation_errors(self) -> list[str]:
         if not self.files:
             return ["files is empty: {path, columns, sentences} of one file or more is allowed"]
         names = [text_name(file.path) for file in self.files]
         twice = sorted({name for name in names if names.count(name) > 1})
-        return [f"files names {listed(twice)} twice: a document is known by its file's name and row"] if twice else []
+        return [f"files names {join_names(twice)} twice: a document is known by its file's name and row"] if twice else []
 
 
 @dataclass(frozen=True)
@@ -221,10 +221,10 @@ class DaysSource(SourceSpec):
     """Samples in .npy files named by their day, of which the last days are taken; see aeops/data/sources/days.py."""
 
     kind: ClassVar[str] = "days"
-    holds: ClassVar[tuple[str, ...]] = ANY
+    holds: ClassVar[tuple[str, ...]] = INPUT_KINDS
     path: str  # the folder
     labels: bool = False  # each file has a file of labels beside it
-    window_days: int = bounded(56, low=1, high=36500)  # days up to that of the newest file, this one included
+    window_days: int = bounded_field(56, low=1, high=36500)  # days up to that of the newest file, this one included
 
     def check_labels(self, labels: tuple[int, ...]) -> list[str]:
         return check_both_labelled(labels, self.labels)

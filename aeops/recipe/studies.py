@@ -12,23 +12,23 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 from ae_models.spec import (
-    ANY,
-    ARRAYS,
+    ARRAY_KINDS,
     IMAGE,
+    INPUT_KINDS,
     TEXT,
     FitSpec,
-    GaussianCorruption,
-    GreyCorruption,
-    QuantisedBottleneck,
-    Reader,
-    VariationalBottleneck,
-    bounded,
-    given_shape,
-    listed,
-    made_shape,
-    near,
+    GaussianCorruptionSpec,
+    GreyCorruptionSpec,
+    QuantisedBottleneckSpec,
+    SpecReader,
+    VariationalBottleneckSpec,
+    bounded_field,
+    format_value,
+    input_shape,
+    join_names,
+    output_shape,
     read_fit_spec,
-    shown,
+    suggest_match,
 )
 
 RIVAL_SECTIONS = ("model", "score", "train")  # of the recipe, that a rival may change
@@ -43,7 +43,7 @@ class DenoisingStudy:
 
     def misfits(self, fit: FitSpec) -> list[str]:
         found = []
-        if not isinstance(fit.model.corrupt, GaussianCorruption):
+        if not isinstance(fit.model.corrupt, GaussianCorruptionSpec):
             found.append(f"it measures Gaussian noise: model.corrupt must be gaussian; {fit.model.corrupt.kind} given")
         if fit.input.given != "corrupted":
             found.append("it serves noisy samples: input.given must be corrupted")
@@ -63,11 +63,11 @@ class RivalsStudy:
     rivals: Mapping[str, FitSpec]
 
     @classmethod
-    def read(cls, reader: Reader, given: Any, where: str, fit: FitSpec | None) -> Self | None:
+    def read(cls, reader: SpecReader, given: Any, where: str, fit: FitSpec | None) -> Self | None:
         """The rivals as whole sentences; None where there are mistakes, or where the recipe's own sentence has some."""
         if not isinstance(given, Mapping) or not given:
-            allowed = f"{{NAME: {{overrides of {listed(RIVAL_SECTIONS)}}}}}"
-            reader.mistake(where, f"{shown(given)} given; {allowed} with one name or more is allowed")
+            allowed = f"{{NAME: {{overrides of {join_names(RIVAL_SECTIONS)}}}}}"
+            reader.mistake(where, f"{format_value(given)} given; {allowed} with one name or more is allowed")
             return None
         before = len(reader.mistakes)
         found = {str(name): read_rival(reader, changes, f"{where}.{name}", fit) for name, changes in given.items()}
@@ -77,22 +77,21 @@ class RivalsStudy:
         return cls(rivals) if len(reader.mistakes) == before and rivals else None
 
 
-def read_rival(reader: Reader, changes: Any, where: str, fit: FitSpec | None) -> FitSpec | None:
+def read_rival(reader: SpecReader, changes: Any, where: str, fit: FitSpec | None) -> FitSpec | None:
     """The recipe's sentence with `changes`; None where there are mistakes."""
     if not isinstance(changes, Mapping) or not changes:
-        reader.mistake(where, f"{shown(changes)} given; a mapping with {listed(RIVAL_SECTIONS)} is allowed")
+        reader.mistake(where, f"{format_value(changes)} given; a mapping with {join_names(RIVAL_SECTIONS)} is allowed")
         return None
     before = len(reader.mistakes)
-    reader.unknown_keys(changes, RIVAL_SECTIONS, where)
+    reader.check_keys(changes, RIVAL_SECTIONS, where)
     if fit is None or len(reader.mistakes) > before:
         return None
-    inner = Reader(f"{reader.source}: {where}")
-    sections = read_fit_spec(inner, changed(fit.plain(), changes))
+    inner = SpecReader(f"{reader.source}: {where}")
+    rival, _ = read_fit_spec(inner, changed(fit.to_dict(), changes))
     reader.mistakes += inner.mistakes
-    if inner.mistakes:
+    if rival is None:
         return None
-    rival = FitSpec(**sections)
-    shapes = [list(given_shape(spec.model, spec.input)) for spec in (fit, rival)]
+    shapes = [list(input_shape(spec.model, spec.input)) for spec in (fit, rival)]
     if shapes[0] != shapes[1]:
         reader.mistake(where, f"it takes samples of shape {shapes[1]} and the recipe's model {shapes[0]}; both get the same")
     return rival
@@ -114,10 +113,10 @@ def changed(plain: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, A
 class SparsityStudy:
     """How few numbers of a code are in use, beside PCA with as many."""
 
-    threshold: float = bounded(0.0, low=0.0, high=1.0)  # share of the largest number in any code, up to which one counts as 0
+    threshold: float = bounded_field(0.0, low=0.0, high=1.0)  # share of the largest number up to which one counts as 0
 
     def misfits(self, fit: FitSpec) -> list[str]:
-        if isinstance(fit.model.bottleneck, QuantisedBottleneck):
+        if isinstance(fit.model.bottleneck, QuantisedBottleneckSpec):
             return ["it counts the numbers of a code that are not 0; the codes of model.bottleneck vq are words"]
         return []
 
@@ -126,11 +125,11 @@ class SparsityStudy:
 class GenerationStudy:
     """What a variational model knows of its samples (evidence lower bound), and what it makes of draws from N(0, I)."""
 
-    holds: ClassVar[tuple[str, ...]] = ARRAYS
-    samples: int = bounded(64, low=1, high=1024)  # drawn from the model and from the baseline
+    holds: ClassVar[tuple[str, ...]] = ARRAY_KINDS
+    samples: int = bounded_field(64, low=1, high=1024)  # drawn from the model and from the baseline
 
     def misfits(self, fit: FitSpec) -> list[str]:
-        if not isinstance(fit.model.bottleneck, VariationalBottleneck):
+        if not isinstance(fit.model.bottleneck, VariationalBottleneckSpec):
             return [f"it needs a Gaussian a sample: model.bottleneck must be variational; {fit.model.bottleneck.kind} given"]
         if fit.input.target_channels or fit.input.given != "clean":
             return ["it needs a model that is given what it makes: input.target_channels must be 0 and input.given clean"]
@@ -141,8 +140,8 @@ class GenerationStudy:
 class CodesStudy:
     """Maps of the codes, and whether codes that are near belong to one label, beside PCA and UMAP of the same size."""
 
-    neighbours: int = bounded(10, low=1, high=1000)  # nearest codes asked for their label
-    rows: int = bounded(3000, low=20, high=100_000)  # training samples that PCA and UMAP are fitted on; test samples at most
+    neighbours: int = bounded_field(10, low=1, high=1000)  # nearest codes asked for their label
+    rows: int = bounded_field(3000, low=20, high=100_000)  # training samples for PCA and UMAP; test samples at most
 
 
 @dataclass(frozen=True)
@@ -150,14 +149,14 @@ class CodecStudy:
     """Bytes an image and what is left of it, beside JPEG, WebP and PNG."""
 
     holds: ClassVar[tuple[str, ...]] = (IMAGE,)
-    qualities: tuple[int, ...] = bounded((0, 2, 5, 20, 50), low=0, high=100)  # of JPEG and of WebP: the points of their curves
+    qualities: tuple[int, ...] = bounded_field((0, 2, 5, 20, 50), low=0, high=100)  # of JPEG and WebP: points of their curves
 
-    def contradictions(self) -> list[str]:
+    def validation_errors(self) -> list[str]:
         return [] if self.qualities else ["qualities is empty: one number or more, 0 to 100, is allowed"]
 
     def misfits(self, fit: FitSpec) -> list[str]:
         found = []
-        if not isinstance(fit.model.bottleneck, QuantisedBottleneck):
+        if not isinstance(fit.model.bottleneck, QuantisedBottleneckSpec):
             found.append(f"it codes words: model.bottleneck must be vq; {fit.model.bottleneck.kind} given")
         if fit.input.shape[0] not in (1, 3):
             found.append("it compares with JPEG and WebP: input.shape must have 1 or 3 channels")
@@ -173,7 +172,7 @@ class DocumentsStudy:
     holds: ClassVar[tuple[str, ...]] = (IMAGE,)
 
     def misfits(self, fit: FitSpec) -> list[str]:
-        if (fit.input.target_channels, made_shape(fit.model, fit.input)[0]) != (1, 1):
+        if (fit.input.target_channels, output_shape(fit.model, fit.input)[0]) != (1, 1):
             return ["it needs tiles of two channels, noisy and clean: input.target_channels must be 1"]
         return []
 
@@ -184,7 +183,7 @@ class ColourStudy:
 
     def misfits(self, fit: FitSpec) -> list[str]:
         found = []
-        if not isinstance(fit.model.corrupt, GreyCorruption):
+        if not isinstance(fit.model.corrupt, GreyCorruptionSpec):
             found.append(f"it gives colour to grey: model.corrupt must be grey; {fit.model.corrupt.kind} given")
         if fit.input.target_channels:
             found.append("it compares with the sample itself: input.target_channels must be 0")
@@ -215,11 +214,11 @@ class SentencesStudy:
     pairs_sha256: str
     documents: str  # one with the columns document, summary and category, which the recipe's source reads too
     documents_sha256: str
-    neighbours: int = bounded(10, low=1, high=1000)  # nearest sentences of other documents asked for their category
-    share: float = bounded(0.44, low=0.01, high=1.0)  # of a document's words in its summary
-    relevance: float = bounded(0.8, low=0.0, high=1.0)  # against redundancy, where a summary's sentences are chosen; 1: alone
+    neighbours: int = bounded_field(10, low=1, high=1000)  # nearest sentences of other documents
+    share: float = bounded_field(0.44, low=0.01, high=1.0)  # of a document's words in its summary
+    relevance: float = bounded_field(0.8, low=0.0, high=1.0)  # against redundancy, in the choice of a summary's sentences
 
-    def contradictions(self) -> list[str]:
+    def validation_errors(self) -> list[str]:
         found = []
         for key in ("pairs_sha256", "documents_sha256"):
             if not re.fullmatch("[0-9a-f]{64}", getattr(self, key)):
@@ -236,9 +235,9 @@ class WordsStudy:
 
     holds: ClassVar[tuple[str, ...]] = (TEXT,)
     words: tuple[str, ...]  # asked for; each a frequent word of the training texts
-    neighbours: int = bounded(5, low=1, high=50)
+    neighbours: int = bounded_field(5, low=1, high=50)
 
-    def contradictions(self) -> list[str]:
+    def validation_errors(self) -> list[str]:
         return [] if self.words else ["words is empty: one word or more is allowed"]
 
     def misfits(self, fit: FitSpec) -> list[str]:
@@ -247,7 +246,7 @@ class WordsStudy:
 
 def text_misfits(fit: FitSpec) -> list[str]:
     """Why a study of texts does not go with a sentence."""
-    if isinstance(fit.model.bottleneck, QuantisedBottleneck):
+    if isinstance(fit.model.bottleneck, QuantisedBottleneckSpec):
         return ["it measures angles between codes; the codes of model.bottleneck vq are words of a codebook"]
     return []
 
@@ -267,7 +266,7 @@ STUDIES: dict[str, type] = {
 }
 
 
-def read_studies(reader: Reader, given: Mapping[str, Any], where: str, fit: FitSpec | None) -> dict[str, Any]:
+def read_studies(reader: SpecReader, given: Mapping[str, Any], where: str, fit: FitSpec | None) -> dict[str, Any]:
     """The studies that a recipe asks for, in its order; mistakes are noted in `reader`.
 
     Args:
@@ -279,20 +278,20 @@ def read_studies(reader: Reader, given: Mapping[str, Any], where: str, fit: FitS
     studies = {}
     for name, settings in given.items():
         if name not in STUDIES:
-            reader.mistake(where, f"no study {shown(name)}; {listed(STUDIES)} allowed{near(name, STUDIES)}")
+            reader.mistake(where, f"no study {format_value(name)}; {join_names(STUDIES)} allowed{suggest_match(name, STUDIES)}")
             continue
         studies[name] = read_study(reader, STUDIES[name], settings, f"{where}.{name}", fit)
     return studies
 
 
-def read_study(reader: Reader, cls: Any, settings: Any, where: str, fit: FitSpec | None) -> Any:
+def read_study(reader: SpecReader, cls: Any, settings: Any, where: str, fit: FitSpec | None) -> Any:
     if hasattr(cls, "read"):
         return cls.read(reader, settings, where, fit)
     study = reader.read(cls, settings, where)
     if study is not None and fit is not None:
-        kinds = getattr(cls, "holds", ANY)
+        kinds = getattr(cls, "holds", INPUT_KINDS)
         if fit.input.kind not in kinds:
-            reader.mistake(where, f"input.kind {fit.input.kind} given; {listed(kinds)} allowed")
+            reader.mistake(where, f"input.kind {fit.input.kind} given; {join_names(kinds)} allowed")
         elif hasattr(study, "misfits"):
             for why in study.misfits(fit):
                 reader.mistake(where, why)

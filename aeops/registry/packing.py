@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from ae_models.checksums import bundle_sha256, verify_bundle
 from ae_models.errors import BundleError
-from ae_models.sums import bundle_sha256, verify
 from aeops.errors import DataError
 from aeops.files import replace_folder
 from aeops.kinds import KINDS
@@ -121,7 +121,7 @@ def download(store: OpenStore, address: str, place: Path) -> Path:
 
     place.mkdir(parents=True)
     found = Path(download_artifacts(artifact_uri=address, dst_path=str(place), tracking_uri=store.uri))
-    verify(found)
+    verify_bundle(found)
     return found
 
 
@@ -149,7 +149,7 @@ def fetch_bundle(store: OpenStore, recipe: str, version: "VersionInfo", place: P
 
 def is_whole(bundle: Path, expected: str | None) -> bool:
     try:
-        verify(bundle)
+        verify_bundle(bundle)
     except BundleError:
         return False  # an interrupted or altered copy: downloaded again
     return bundle_sha256(bundle) == expected

@@ -7,7 +7,7 @@ for people only: aeops.registry.trust decides by the file whether a version may 
 import tempfile
 from pathlib import Path
 
-from ae_models.sums import bundle_sha256
+from ae_models.checksums import bundle_sha256
 from aeops.bundle.signing import SIGNATURE, fingerprint, public_bytes, read_private_key, read_public_key, sign, signature_fault
 from aeops.errors import UsageError
 from aeops.recipe.reader import load_recipe

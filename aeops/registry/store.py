@@ -289,10 +289,10 @@ class Store:
         Raises:
             DataError: the bundle is damaged.
         """
-        from ae_models.sums import bundle_sha256, verify
+        from ae_models.checksums import bundle_sha256, verify_bundle
         from aeops.registry.packing import log_model
 
-        file_checksums = verify(bundle)
+        file_checksums = verify_bundle(bundle)
         digest = bundle_sha256(bundle)
         content_tags = {"bundle_sha256": digest, "weights_sha256": file_checksums["weights.safetensors"]}
         with file_lock(self.project, "registry"):
@@ -456,7 +456,7 @@ class Store:
         Raises:
             DataError: it is damaged, or not the bundle that was registered.
         """
-        from ae_models.sums import bundle_sha256
+        from ae_models.checksums import bundle_sha256
         from aeops.registry.packing import fetch_bundle
 
         with tempfile.TemporaryDirectory() as folder:

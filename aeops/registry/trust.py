@@ -7,7 +7,7 @@ import json
 import tempfile
 from pathlib import Path
 
-from ae_models.sums import bundle_sha256
+from ae_models.checksums import bundle_sha256
 from aeops.bundle.signing import signature_fault
 from aeops.errors import DataError, GateError
 from aeops.project import Project

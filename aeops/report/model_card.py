@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from ae_models.spec import FitSpec, given_shape
+from ae_models.spec import FitSpec, input_shape
 from aeops.drawing.words import NONE, number, share, span
 from aeops.gate.documents import ComparisonDocument, RuleRecord, VerdictDocument, is_accepted
 from aeops.kinds.interface import load_kind
@@ -146,9 +146,9 @@ def ends(interval: list[float | None] | None) -> str:
 
 
 def limits(recipe: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
-    fit = FitSpec.from_plain({key.name: recipe[key.name] for key in fields(FitSpec)}, recipe["recipe"])
+    fit = FitSpec.from_dict({key.name: recipe[key.name] for key in fields(FitSpec)}, recipe["recipe"])
     source = fit.input
-    takes = load_kind(source.kind).describe(given_shape(fit.model, source), source.low, source.high)
+    takes = load_kind(source.kind).describe(input_shape(fit.model, source), source.low, source.high)
     lines = [
         f"It takes {takes}.",
         "The promise about false alarms ends where normals change: a new camera or season needs a new calibration.",

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from ae_models.spec import Reader, bounded, listed, near, shown
+from ae_models.spec import SpecReader, bounded_field, format_value, join_names, suggest_match
 from aeops.drawing.words import number, share
 from aeops.errors import UsageError
 from aeops.gate.flattening import flatten, is_finite_number
@@ -29,13 +29,13 @@ class Target:
 
     name: str
     metric: str
-    better: str = bounded(one_of=("less", "more"))
-    digits: int = bounded(3, low=0, high=9)
+    better: str = bounded_field(one_of=("less", "more"))
+    digits: int = bounded_field(3, low=0, high=9)
     unit: str = ""
     bound: float | None = None
     beside: dict[str, str] = field(default_factory=dict)
 
-    def contradictions(self) -> list[str]:
+    def validation_errors(self) -> list[str]:
         return [] if self.bound is not None or self.beside else ["bound and beside are missing: one of them says what is asked"]
 
     def written(self, value: float | None) -> str:
@@ -62,7 +62,7 @@ class Shows:
     does: str
     targets: tuple[Target, ...]
 
-    def contradictions(self) -> list[str]:
+    def validation_errors(self) -> list[str]:
         return [] if self.targets else ["targets is empty: one or more is needed"]
 
 
@@ -102,11 +102,13 @@ def read_targets(file: Path, recipes: Iterable[str]) -> dict[str, Shows]:
     Raises:
         SpecError: every mistake in it, and each of `recipes` that it does not have.
     """
-    reader, given = Reader(file.name), yaml.safe_load(file.read_text(encoding="utf-8"))
+    reader, given = SpecReader(file.name), yaml.safe_load(file.read_text(encoding="utf-8"))
     found = {name: reader.read(Shows, shows, name) for name, shows in given.items()}
     for name in recipes:
         if name not in found:
-            reader.mistake(name, f"not here; say what it does and has to show: {listed(found)} do{near(name, found)}")
+            reader.mistake(
+                name, f"not here; say what it does and has to show: {join_names(found)} do{suggest_match(name, found)}"
+            )
     reader.finish()
     return found
 
@@ -137,7 +139,9 @@ def unknown_metrics(shows: Shows, metrics: Mapping[str, Any], where: str) -> lis
     found = numbers(metrics)
     paths = [path for target in shows.targets for path in (target.metric, *target.beside.values())]
     missing = [path for path in paths if path not in found]
-    return [f"targets.yaml: {where}: no metric {shown(path)} in metrics.json{near(path, found)}" for path in missing]
+    return [
+        f"targets.yaml: {where}: no metric {format_value(path)} in metrics.json{suggest_match(path, found)}" for path in missing
+    ]
 
 
 def numbers(metrics: Mapping[str, Any]) -> dict[str, float | None]:

@@ -11,7 +11,7 @@ import numpy as np
 import orjson
 from starlette.exceptions import HTTPException
 
-from ae_models.spec import listed, near
+from ae_models.spec import join_names, suggest_match
 from aeops.bundle.detector import Detector
 from aeops.kinds.npy_bytes import MEDIA_TYPE, read_npy
 from aeops.serving import arrow
@@ -104,7 +104,7 @@ def read_params(params: Any) -> dict[str, bool]:
 def refuse_others(given: Mapping[str, Any], allowed: tuple[str, ...], what: str) -> None:
     for name in given:
         if name not in allowed:
-            raise HTTPException(400, f"no {what} {name!r}; {listed(allowed)} allowed{near(name, allowed)}")
+            raise HTTPException(400, f"no {what} {name!r}; {join_names(allowed)} allowed{suggest_match(name, allowed)}")
 
 
 def usage() -> str:

@@ -6,7 +6,7 @@ Run: python -m aeops.stages.gate --recipe recipes/digits.yaml --bundle DIR --rep
 import argparse
 from pathlib import Path
 
-from ae_models.sums import bundle_sha256
+from ae_models.checksums import bundle_sha256
 from aeops.files import file_sha256, read_json, write_json
 from aeops.gate.documents import VerdictDocument
 from aeops.gate.flattening import flatten

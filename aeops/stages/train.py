@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ae_models.errors import TrainingError
 from ae_models.fit import fit
-from ae_models.rows import NpyRows
+from ae_models.sample_sets import NpySampleSet
 from aeops.errors import DataError
 from aeops.machine.entry_point import run_main
 from aeops.project import find_project
@@ -35,7 +35,7 @@ def train(recipe: Recipe, prepared: Path, bundle: Path, history: Path, checkpoin
     """
     try:
         prepared_json = json.loads((prepared / "prepared.json").read_text(encoding="utf-8"))
-        samples, validation, calibration = (NpyRows(prepared / f"{part}.npy") for part in PARTS)
+        samples, validation, calibration = (NpySampleSet(prepared / f"{part}.npy") for part in PARTS)
     except (OSError, ValueError, TrainingError) as error:
         raise DataError(
             f"{prepared} holds no whole prepared dataset ({error}): type `dvc repro prepare@{recipe.name}`"

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from ae_models.spec import GreyCorruption, IdentityBottleneck
+from ae_models.spec import GreyCorruptionSpec, IdentityBottleneckSpec
 from aeops.bundle.detector import Detector
 from aeops.codec.baselines import encode_images
 from aeops.codec.merging import choose_representatives, load_codebooks, merge_counts, merge_entries, replace_indices
@@ -130,7 +130,7 @@ def test_a_rivals_file_is_what_pillow_writes_by_hand(digits: np.ndarray) -> None
 
 def test_a_study_that_does_not_fit_the_recipe_says_why(recipe: Recipe) -> None:
     assert CodecStudy().misfits(recipe.fit) == []
-    model = dataclasses.replace(recipe.fit.model, bottleneck=IdentityBottleneck(), corrupt=GreyCorruption())
+    model = dataclasses.replace(recipe.fit.model, bottleneck=IdentityBottleneckSpec(), corrupt=GreyCorruptionSpec())
     grey = dataclasses.replace(recipe.fit.input, given="corrupted", shape=(4, 28, 28))
     told = CodecStudy().misfits(dataclasses.replace(recipe.fit, model=model, input=grey))
     assert [why.split(":")[0] for why in told] == [
@@ -138,4 +138,4 @@ def test_a_study_that_does_not_fit_the_recipe_says_why(recipe: Recipe) -> None:
         "it compares with JPEG and WebP",
         "it gives the images back that it is given",
     ]
-    assert CodecStudy(qualities=()).contradictions()
+    assert CodecStudy(qualities=()).validation_errors()

@@ -184,10 +184,10 @@ def test_a_damaged_array_in_a_whole_archive_is_refused(npz: Room) -> None:
         ({"samples": {"test": "x_new"}}, "data.source.samples: the key train is missing"),
         ({"samples": {"train": "x"}}, "samples and labels differ in their key test"),
         ({"labels": None}, "labels is given and source.labels is missing"),
-        ({"layout": "nwh"}, "data.source.layout: 'nwh' given; nchw, nhwc, nhw allowed"),
+        ({"layout": "nwh"}, "data.source.layout: expected nchw, nhwc or nhw, got 'nwh'"),
         ({"edges": {"low": 0.3, "high": 0.2}}, "low is 0.3 and high is 0.2"),
         ({"edges": {}}, "input.target_channels: 0 given with data.source.edges; 1 allowed"),
-        ({"array": "x"}, "no key 'array' here"),
+        ({"array": "x"}, "unexpected key 'array'"),
     ],
 )
 def test_a_source_that_contradicts_itself_is_refused(npz: Room, source: dict[str, object], fact: str) -> None:

@@ -208,7 +208,7 @@ def test_spoiled_texts_are_refused_in_one_line_and_nothing_is_written(texts: Roo
     [
         ([NEWS, NEWS | {"path": "other/news.csv.gz"}], "files names news twice"),
         ([NEWS | {"columns": []}], "columns is empty"),
-        ([NEWS | {"sentences": "half"}], "files[0].sentences: 'half' given; split, whole allowed"),
+        ([NEWS | {"sentences": "half"}], "files[0].sentences: expected split or whole, got 'half'"),
     ],
 )
 def test_files_that_contradict_themselves_are_refused(texts: Room, files: list[dict[str, object]], fact: str) -> None:

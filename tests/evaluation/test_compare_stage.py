@@ -13,9 +13,9 @@ import pandas as pd
 import pytest
 
 from ae_models import tokens
+from ae_models.checksums import bundle_sha256
 from ae_models.fit import fit
 from ae_models.spec import FitSpec
-from ae_models.sums import bundle_sha256
 from aeops.bundle.detector import Detector
 from aeops.errors import DataError, UsageError
 from aeops.gate.evidence import holdout_sha256, write_evidence
@@ -199,7 +199,7 @@ def test_the_evidence_is_one_file_that_the_ledgers_line_names_by_its_hash(recipe
 def test_texts_are_measured_in_the_champions_tokens_though_each_model_has_its_own(recipe, tmp_path):
     words = np.array(["a", "cat", "dog", "sees", "hears", "the", "bird", "often"])
     rng = np.random.default_rng(0)
-    rows = tokens.as_bytes([" ".join(rng.choice(words, 5)) for _ in range(300)])
+    rows = tokens.texts_to_bytes([" ".join(rng.choice(words, 5)) for _ in range(300)])
     rows = np.pad(rows, ((0, 0), (0, 48 - rows.shape[1])))
     parts = dict(zip(("train", "validation", "calibration", "test"), np.split(rows, [120, 140, 240]), strict=True))
     (tmp_path / "prepared").mkdir()
@@ -246,7 +246,7 @@ def text_spec(vocabulary: int, length: int) -> FitSpec:
         "threshold": {"kind": "split-conformal"},
         "train": {"epochs": 1, "batch": 32, "threads": 1, "accelerator": "cpu"},
     }
-    return FitSpec.from_plain(given, "texts")
+    return FitSpec.from_dict(given, "texts")
 
 
 # ---------------------------------------------------------------- the recipe
@@ -255,20 +255,20 @@ def text_spec(vocabulary: int, length: int) -> FitSpec:
 @pytest.mark.parametrize(
     ("rule", "says"),
     [
-        ({"champion": "errors", "margin": 0.1}, "'errors' given; error, auroc allowed: did you mean error?"),
+        ({"champion": "errors", "margin": 0.1}, "expected error or auroc, got 'errors': did you mean error?"),
         ({"champion": "error"}, "the key margin is missing: the largest difference that does not matter, a share of the"),
         ({"champion": "error", "margin": 0}, "margin is 0: above 0 and below 1 is allowed"),
         ({"champion": "auroc", "margin": 0.5}, "margin is 0.5: above 0 and below 0.5 is allowed, a difference of two AUROCs"),
-        ({"champion": "error", "margin": -0.1}, "-0.1 given; 0 to 1 allowed"),
+        ({"champion": "error", "margin": -0.1}, "expected 0 to 1, got -0.1"),
         ({"champion": "error", "margin": 0.1, "needs": "beter"}, "did you mean better?"),
-        ({"champion": "error", "margin": 0.1, "by": "digit"}, "'digit' given; label allowed"),
+        ({"champion": "error", "margin": 0.1, "by": "digit"}, "expected label, got 'digit'"),
         ({"champion": "error", "margin": 0.1, "at_least": 1}, "at_least is given with champion; margin, needs, by allowed"),
         ({"champion": "error", "margin": 0.1, "check": "served"}, "exactly one of them; check, champion given"),
         ({"metric": "reconstruction.model.mse", "at_most": 1, "margin": 0.1}, "margin is given with metric; at_least, at_most"),
         ({"metric": "reconstruction.model.mse"}, "without a bound: give at_least, at_most or both"),
         ({"interval": "false_alarms.interval"}, "without covers"),
         ({"check": "served", "milliseconds": 5}, "milliseconds is given with check served; only the check logged has"),
-        ({"check": "logged", "milliseconds": 0}, "0 given; 0.001 to 3.6e+06 allowed"),
+        ({"check": "logged", "milliseconds": 0}, "expected 0.001 to 3.6e+06, got 0"),
         ({}, "exactly one of them; none of them given"),
     ],
 )

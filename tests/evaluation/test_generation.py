@@ -60,7 +60,7 @@ def test_the_models_bound_agrees_with_the_loss_it_was_trained_by(scene, tmp_path
 
     room = scene(model={"bottleneck": VARIATIONAL, "compare": {"kind": compare, "reduce": "sum"}})
     found = study(GenerationStudy(samples=8), room, tmp_path)
-    autoencoder = bundle.load(room.bundle).scorer.autoencoder.train()
+    autoencoder = bundle.load_bundle(room.bundle).scorer.autoencoder.train()
     x = autoencoder.normalise(torch.from_numpy(np.array(room.given[room.normal])))
     torch.manual_seed(0)
     with torch.no_grad():

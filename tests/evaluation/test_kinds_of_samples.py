@@ -41,7 +41,7 @@ ENDS = {"train": 200, "validation": 220, "calibration": 340, "test": 400}
 def texts() -> np.ndarray:
     rng = np.random.default_rng(0)
     words = np.array(["a", "cat", "dog", "sees", "hears", "the", "bird", "often"])
-    rows = tokens.as_bytes([" ".join(rng.choice(words, 5)) for _ in range(400)])
+    rows = tokens.texts_to_bytes([" ".join(rng.choice(words, 5)) for _ in range(400)])
     return np.pad(rows, ((0, 0), (0, 48 - rows.shape[1])))
 
 
@@ -79,7 +79,7 @@ def report(request, evaluated, tmp_path_factory) -> tuple[str, dict, Path]:
     made, source, model, score, spec = KINDS[request.param]
     root = tmp_path_factory.mktemp(request.param)
     sections = {"input": source, "model": model, "score": score, "train": TRAIN}
-    fitted = FitSpec.from_plain(sections | {"threshold": {"kind": "split-conformal"}}, request.param)
+    fitted = FitSpec.from_dict(sections | {"threshold": {"kind": "split-conformal"}}, request.param)
     parts = dict(zip(ENDS, np.split(made(), list(ENDS.values())[:-1]), strict=True))
     write_prepared(root / "prepared", parts, fitted)
     places = {"checkpoints": root / "checkpoints", "bundle": root / "bundle", "history": root / "history"}
@@ -120,7 +120,7 @@ def test_texts_are_shown_to_be_read_and_all_else_is_drawn(report):
     assert ({"samples", "gallery_best"} <= drawn) == (kind != "text")
     assert ("examples" in found) == (kind == "text")
     if kind == "text":
-        given = set(tokens.strings(texts()[340:]))
+        given = set(tokens.bytes_to_texts(texts()[340:]))
         assert all(row[0] in given for row in found["examples"]["rows"])
 
 

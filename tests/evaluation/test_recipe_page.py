@@ -228,7 +228,7 @@ def test_every_mistake_in_the_targets_is_told_at_once(tmp_path):
     with pytest.raises(SpecError) as told:
         read_targets(file, ["digits", "mnist"])
     message = str(told.value)
-    assert "'lower' given; less, more allowed" in message
+    assert "expected less or more, got 'lower'" in message
     assert "bound and beside are missing" in message
     assert "targets.yaml: mnist: not here" in message
 

@@ -140,10 +140,10 @@ def set_up(root, docs):
         "threshold": {"kind": "split-conformal", "false_alarm_rate": 0.05},
         "train": {"epochs": 8, "batch": 16, "learning_rate": 0.02, "threads": 1, "accelerator": "cpu"},
     }
-    fitted = FitSpec.from_plain(sections, "news")
+    fitted = FitSpec.from_dict(sections, "news")
     held = [(f"news:{place}", text) for place, row in enumerate(docs) for text in sentences.sentences_of(row["document"])]
     groups = np.array([group for group, _ in held])
-    rows = tokens.as_bytes([text for _, text in held])
+    rows = tokens.texts_to_bytes([text for _, text in held])
     rows = np.pad(rows, ((0, 0), (0, 96 - rows.shape[1])))
     number = np.array([int(group.partition(":")[2]) for group in groups])
     parts = {"train": number < 72, "validation": number == 72, "calibration": (number > 72) & (number < 90), "test": number >= 90}

@@ -22,7 +22,7 @@ def sentence(corrupt: dict, **source: object) -> FitSpec:
         "threshold": {"kind": "split-conformal"},
         "train": {},
     }
-    return FitSpec.from_plain(plain, "sentence")
+    return FitSpec.from_dict(plain, "sentence")
 
 
 @pytest.fixture

@@ -33,8 +33,8 @@ def test_every_mistake_in_studies_is_told_at_once_with_near_matches(read):
     assert len(found) == 5
     assert found[0].startswith("recipes/digits.yaml: evaluate.studies: no study 'codez'")
     assert found[0].endswith("did you mean codes?")
-    assert any("evaluate.studies.codes: no key 'row' here" in line for line in found)
-    assert any("evaluate.studies.codes.neighbours: 0 given; 1 to 1000 allowed" in line for line in found)
+    assert any("evaluate.studies.codes: unexpected key 'row'" in line for line in found)
+    assert any("evaluate.studies.codes.neighbours: expected 1 to 1000, got 0" in line for line in found)
     assert any("evaluate.studies.generation: it needs a Gaussian a sample" in line for line in found)
 
 
@@ -92,7 +92,7 @@ def test_mistakes_in_rivals_name_the_rival(read):
         "other": {"model": {"corrupt": {"kind": "grey"}}},
     }
     found = mistakes(read, evaluate={"studies": {"rivals": rivals}})
-    assert any("rivals.typo: no key 'modle' here" in line and line.endswith("did you mean model?") for line in found)
-    assert any("rivals.wide: model.bottleneck.size: 'x' given; a whole number is allowed" in line for line in found)
+    assert any("rivals.typo: unexpected key 'modle'" in line and line.endswith("did you mean model?") for line in found)
+    assert any("rivals.wide: model.bottleneck.size: expected a whole number, got 'x'" in line for line in found)
     assert any("rivals.other: model.corrupt: grey needs 3 channels" in line for line in found)
     assert any("rivals.model: this is the name of the recipe's own model" in line for line in found)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ae_models.spec import ANY
+from ae_models.spec import INPUT_KINDS
 from aeops.data.sources.catalogue import SOURCE_MODULES
 from aeops.kinds import KINDS, module_name
 from aeops.kinds.interface import DataKind, load_kind
@@ -40,7 +40,7 @@ def lacks(kind: Any) -> list[str]:
 
 
 def test_the_kinds_are_those_that_a_recipe_may_name() -> None:
-    assert tuple(KINDS) == ANY
+    assert tuple(KINDS) == INPUT_KINDS
 
 
 @pytest.mark.parametrize("name", KINDS)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ae_models.spec import Reader
+from ae_models.spec import SpecReader
 from aeops.errors import DataError
 from aeops.monitoring import paths, retrains
 from aeops.monitoring.decision import decide_retrain
@@ -65,7 +65,7 @@ def test_a_quiet_look_does_not_speak_of_the_cooldown() -> None:
 
 
 def test_every_mistake_of_the_section_is_told() -> None:
-    reader = Reader("digits.yaml")
+    reader = SpecReader("digits.yaml")
     given = {"level": 2, "needed": 1, "signals": ["scores", "score"], "volume": {"min": 9, "max": 3}, "cool_down": 3}
     assert reader.read(MonitorSpec, given, "monitor") is None
     told = "\n".join(reader.mistakes)

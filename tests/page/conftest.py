@@ -66,9 +66,9 @@ def decide(project: Project, bundle: Path, scratch: Path) -> None:
     other = shutil.copytree(bundle, scratch / "other")
     described = json.loads((other / "bundle.json").read_text(encoding="utf-8"))
     (other / "bundle.json").write_text(json.dumps(described | {"note": "another"}), encoding="utf-8")
-    from ae_models.sums import write_sums
+    from ae_models.checksums import write_checksums
 
-    write_sums(other)
+    write_checksums(other)
     for which, verdict in ((bundle, "accepted"), (other, "refused")):
         run = store.start_run("digits", {}, {}, {"dataset": "digits", "content_sha256": "c" * 64})
         store.log_metrics(run, MEASURED)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from ae_models.sums import write_sums
+from ae_models.checksums import write_checksums
 from aeops.provenance.rebuild.differences import Likeness, compare, divergence, within
 
 RECIPE = b"""
@@ -34,7 +34,7 @@ def write_bundle(place: Path, weights: np.ndarray, document: str = "{}") -> Path
     save_file({"calibration_scores": np.arange(4, dtype=np.float32)}, place / "scorer.safetensors")
     (place / "bundle.json").write_text(document)
     (place / "model.onnx").write_bytes(b"graph")
-    write_sums(place)
+    write_checksums(place)
     return place
 
 

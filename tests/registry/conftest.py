@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ae_models.sums import write_sums
+from ae_models.checksums import write_checksums
 from aeops.project import Project
 from aeops.registry import promotion
 from aeops.registry.database import database_file, prepare_database
@@ -62,7 +62,7 @@ def write_bundle(place: Path, word: str, weights: str | None = None) -> Path:
     (place / "model.onnx").write_text(word, encoding="utf-8")
     (place / "scorer.safetensors").write_bytes(b"")
     (place / "weights.safetensors").write_text(weights or word, encoding="utf-8")
-    write_sums(place)
+    write_checksums(place)
     return place
 
 

@@ -11,7 +11,7 @@ import pytest
 from checkout import ROOT
 from crown import crown
 
-from ae_models.sums import bundle_sha256, file_sha256, verify
+from ae_models.checksums import bundle_sha256, file_sha256, verify_bundle
 from aeops.errors import DataError, InfrastructureError, UsageError
 from aeops.machine.stack_settings import Settings, remove_settings, write_settings
 from aeops.project import Project
@@ -125,7 +125,7 @@ def test_a_downloaded_bundle_is_the_registered_one_byte_for_byte(
     place = bundle()
     number = store.register(start(), "digits", place, {}, "")
     fetched = store.download_bundle("digits", number)
-    verify(fetched)
+    verify_bundle(fetched)
     assert fetched == project.home / "serving" / "digits" / number
     assert {file.name: file.read_bytes() for file in fetched.iterdir()} == {
         file.name: file.read_bytes() for file in place.iterdir()

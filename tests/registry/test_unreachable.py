@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from crown import crown
 
-from ae_models.sums import bundle_sha256
+from ae_models.checksums import bundle_sha256
 from aeops.errors import InfrastructureError
 from aeops.machine.library_settings import configure_libraries
 from aeops.machine.network import find_free_port

@@ -33,8 +33,8 @@ PLAIN = {
 
 @pytest.fixture(scope="session")
 def spec() -> FitSpec:
-    """A small sentence with a short training, on the CPU so that its numbers can be stored."""
-    return FitSpec.from_plain(PLAIN, "spec.json")
+    """A small model with a short training, on the CPU so that its numbers can be stored."""
+    return FitSpec.from_dict(PLAIN, "spec.json")
 
 
 @pytest.fixture(scope="session")
@@ -55,20 +55,20 @@ def fit_into(digits: np.ndarray) -> Callable[[FitSpec, Path], Fitted]:
     """Trains on 320 digits, watches 64, calibrates on 256."""
 
     def run(spec: FitSpec, folder: Path) -> Fitted:
-        made = Fitted(folder / "bundle", folder / "training", folder / "checkpoints")
+        result = Fitted(folder / "bundle", folder / "training", folder / "checkpoints")
         fit(
             spec,
             digits[:320],
             digits[320:384],
             digits[384:],
-            checkpoints=made.checkpoints,
+            checkpoints=result.checkpoints,
             content_sha256="0" * 64,
             recipe="small",
-            bundle=made.bundle,
-            history=made.history,
+            bundle=result.bundle,
+            history=result.history,
             progress_bar=False,
         )
-        return made
+        return result
 
     return run
 

@@ -13,12 +13,15 @@ import numpy as np
 import pytest
 import torch
 
-from ae_models import checkpoint, fit
+from ae_models import checkpoint
+from ae_models.bundle import load_bundle
+from ae_models.checksums import file_sha256
+from ae_models.data_loading import IndexBatchSampler, ResidentIndices, make_loader
 from ae_models.errors import SpecError, TrainingError
-from ae_models.feed import IndexBatches, Indices, loader
-from ae_models.progress import HISTORY, keep_lines
-from ae_models.spec import ConvDecode, ConvEncode, FitSpec
-from ae_models.sums import file_sha256
+from ae_models.fit import fit
+from ae_models.spec import ConvDecoderSpec, ConvEncoderSpec, FitSpec
+from ae_models.training_environment import require_threads
+from ae_models.training_progress import HISTORY_COLUMNS, truncate_progress
 
 ROOT = Path(__file__).parents[2]
 
@@ -31,12 +34,13 @@ KILLER = """
 import json, os, signal, sys, time
 from pathlib import Path
 import numpy as np
-from ae_models import checkpoint, fit, module
+from ae_models import checkpoint, fit
+from ae_models.lightning_module import AutoencoderModule
 from ae_models.spec import FitSpec
 
 folder = Path(sys.argv[1])
-checkpoint.SECONDS_APART = 0.0
-fast = module.Training.training_step
+checkpoint.MIN_SECONDS_BETWEEN = 0.0
+fast = AutoencoderModule.training_step
 
 def slow(self, batch, batch_idx):
     time.sleep(0.02)
@@ -44,7 +48,7 @@ def slow(self, batch, batch_idx):
 
 def child():
     samples = np.load(folder / "samples.npy")
-    spec = FitSpec.from_plain(json.loads((folder / "spec.json").read_text()), "spec.json")
+    spec = FitSpec.from_dict(json.loads((folder / "spec.json").read_text()), "spec.json")
     fit.fit(spec, samples[:320], samples[320:384], samples[384:], checkpoints=folder / "checkpoints",
             content_sha256="0" * 64, recipe="small", bundle=folder / "bundle", history=folder / "training", progress_bar=False)
 
@@ -52,7 +56,7 @@ def epochs_done():
     file = folder / "checkpoints" / "progress.jsonl"
     return file.read_text().count(chr(10)) if file.is_file() else 0
 
-module.Training.training_step = slow
+AutoencoderModule.training_step = slow
 killed = 0
 for further in (2, 3, 2, 100):
     pid = os.fork()
@@ -82,7 +86,7 @@ def test_a_training_killed_again_and_again_ends_in_the_same_files(
     killed = tmp_path / "killed"
     killed.mkdir()
     np.save(killed / "samples.npy", digits)
-    (killed / "spec.json").write_text(json.dumps(longer.plain()))
+    (killed / "spec.json").write_text(json.dumps(longer.to_dict()))
     command = [sys.executable, "-c", KILLER, str(killed)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["3"]
@@ -103,16 +107,14 @@ def test_the_same_seed_gives_the_same_bundle_and_another_seed_another(
 
 def test_the_loss_curve_is_the_stored_one(fitted: Any) -> None:
     lines = (fitted.history / "history.csv").read_text().splitlines()
-    assert lines[0].split(",") == list(HISTORY)
+    assert lines[0].split(",") == list(HISTORY_COLUMNS)
     losses = [float(line.split(",")[2]) for line in lines[1:]]
     assert losses == pytest.approx(CURVE, rel=0.01)
 
 
 def test_the_last_validation_error_is_that_of_the_bundle(fitted: Any, digits: np.ndarray) -> None:
-    from ae_models.bundle import load
-
     with torch.inference_mode():
-        y = load(fitted.bundle).scorer(torch.from_numpy(digits[320:384].astype(np.float32)))[3].numpy()
+        y = load_bundle(fitted.bundle).scorer(torch.from_numpy(digits[320:384].astype(np.float32)))[3].numpy()
     mse = np.mean((y / 255.0 - digits[320:384] / 255.0) ** 2)
     last = (fitted.history / "history.csv").read_text().splitlines()[-1].split(",")
     assert float(last[3]) == pytest.approx(mse, rel=1e-4)
@@ -130,10 +132,10 @@ def test_a_loss_that_is_no_number_says_what_to_type_and_keeps_no_checkpoint(
     spec: FitSpec, fit_into: Callable[..., Any], tmp_path: Path
 ) -> None:
     widths = (16, 16, 16, 16, 16)  # many layers, so that their product overflows at once
-    deep = dataclasses.replace(spec.model, encode=ConvEncode(widths), decode=ConvDecode(widths))
+    deep = dataclasses.replace(spec.model, encode=ConvEncoderSpec(widths), decode=ConvDecoderSpec(widths))
     with pytest.raises(TrainingError, match=r"the loss is (nan|inf) in epoch 1 of 4: lower train\.learning_rate \(now 10\)"):
         fit_into(dataclasses.replace(with_train(spec, learning_rate=10.0), model=deep), tmp_path)
-    assert not (tmp_path / "checkpoints" / checkpoint.LAST).exists()
+    assert not (tmp_path / "checkpoints" / checkpoint.CHECKPOINT_FILE).exists()
     assert not (tmp_path / "bundle").exists()
 
 
@@ -143,75 +145,79 @@ def test_a_limit_of_threads_under_which_a_training_never_ends_is_refused(
 ) -> None:
     monkeypatch.setenv("OMP_THREAD_LIMIT", limit)
     if allowed:
-        fit.demand_threads(2)
+        require_threads(2)
     else:
         with pytest.raises(TrainingError, match=r"OMP_THREAD_LIMIT=1 is set and train\.threads is 2: .* unset OMP_THREAD_LIMIT"):
-            fit.demand_threads(2)
+            require_threads(2)
 
 
 def test_a_truncated_checkpoint_starts_over_and_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    assert checkpoint.open_folder(tmp_path, {"seed": 1}) is None
-    torch.save({"a": torch.zeros(1000)}, tmp_path / checkpoint.LAST)
-    assert checkpoint.open_folder(tmp_path, {"seed": 1}) == tmp_path / checkpoint.LAST
-    whole = (tmp_path / checkpoint.LAST).read_bytes()
+    assert checkpoint.find_checkpoint(tmp_path, {"seed": 1}) is None
+    torch.save({"a": torch.zeros(1000)}, tmp_path / checkpoint.CHECKPOINT_FILE)
+    assert checkpoint.find_checkpoint(tmp_path, {"seed": 1}) == tmp_path / checkpoint.CHECKPOINT_FILE
+    whole = (tmp_path / checkpoint.CHECKPOINT_FILE).read_bytes()
     for size in (0, 10, len(whole) // 2, len(whole) - 1):
-        (tmp_path / checkpoint.LAST).write_bytes(whole[:size])
+        (tmp_path / checkpoint.CHECKPOINT_FILE).write_bytes(whole[:size])
         with caplog.at_level(logging.WARNING):
-            assert checkpoint.open_folder(tmp_path, {"seed": 1}) is None
+            assert checkpoint.find_checkpoint(tmp_path, {"seed": 1}) is None
         assert "starts over" in caplog.text
-        assert not (tmp_path / checkpoint.LAST).exists()
+        assert not (tmp_path / checkpoint.CHECKPOINT_FILE).exists()
         caplog.clear()
 
 
-def test_a_foreign_checkpoint_starts_over_and_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    checkpoint.open_folder(tmp_path, {"seed": 1})
-    torch.save({}, tmp_path / checkpoint.LAST)
+def test_a_checkpoint_of_another_training_starts_over_and_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    checkpoint.find_checkpoint(tmp_path, {"seed": 1})
+    torch.save({}, tmp_path / checkpoint.CHECKPOINT_FILE)
     with caplog.at_level(logging.WARNING):
-        assert checkpoint.open_folder(tmp_path, {"seed": 2}) is None
+        assert checkpoint.find_checkpoint(tmp_path, {"seed": 2}) is None
     assert "of another specification" in caplog.text
-    assert not (tmp_path / checkpoint.LAST).exists()
+    assert not (tmp_path / checkpoint.CHECKPOINT_FILE).exists()
 
 
 def test_progress_is_cut_back_to_the_checkpoint(tmp_path: Path) -> None:
     (tmp_path / "progress.jsonl").write_text("1\n2\n3\n{torn")
-    keep_lines(tmp_path / "progress.jsonl", 2)
+    truncate_progress(tmp_path / "progress.jsonl", 2)
     assert (tmp_path / "progress.jsonl").read_text() == "1\n2\n"
 
 
 def test_an_epoch_holds_every_sample_once_in_an_order_of_its_own() -> None:
-    sampler = IndexBatches(rows=103, batch=10, seed=5)
+    sampler = IndexBatchSampler(rows=103, batch=10, seed=5)
     first = list(sampler)
     sampler.set_epoch(1)
     second = list(sampler)
     assert [len(batch) for batch in first] == [10] * 10 + [3]
     assert sorted(torch.cat(first).tolist()) == sorted(torch.cat(second).tolist()) == list(range(103))
     assert torch.cat(first).tolist() != torch.cat(second).tolist()
-    assert [batch.tolist() for batch in loader(Indices(), 103, 10, 5)] == [batch.tolist() for batch in first]
+    assert [batch.tolist() for batch in make_loader(ResidentIndices(), 103, 10, 5)] == [batch.tolist() for batch in first]
 
 
 @pytest.mark.parametrize(
-    ("part", "samples", "says"),
+    ("part", "samples", "message"),
     [
-        ("train", np.zeros((0, 1, 28, 28), np.uint8), r"train: an array of shape \(0, 1, 28, 28\) given"),
-        ("validation", np.zeros((5, 28, 28), np.uint8), r"validation: .* \(2 or more, 1, 28, 28\) is allowed"),
-        ("calibration", np.full((5, 1, 28, 28), np.nan, np.float32), "calibration: values from nan to nan given; 0 to 255"),
-        ("train", np.full((5, 1, 28, 28), 256.0, np.float32), "train: values from 256.0 to 256.0 given"),
+        (
+            "train",
+            np.zeros((0, 1, 28, 28), np.uint8),
+            r"the train samples have shape \(0, 1, 28, 28\), expected \(n, 1, 28, 28\) with n >= 2 \(input\.shape in the spec\)",
+        ),
+        ("validation", np.zeros((5, 28, 28), np.uint8), r"the validation samples have shape \(5, 28, 28\)"),
+        (
+            "calibration",
+            np.full((5, 1, 28, 28), np.nan, np.float32),
+            "the calibration samples have values from nan to nan, expected 0 to 255",
+        ),
+        ("train", np.full((5, 1, 28, 28), 256.0, np.float32), "the train samples have values from 256.0 to 256.0"),
     ],
 )
 def test_samples_that_cannot_be_are_refused_by_name(
-    spec: FitSpec, digits: np.ndarray, tmp_path: Path, part: str, samples: np.ndarray, says: str
+    spec: FitSpec, digits: np.ndarray, tmp_path: Path, part: str, samples: np.ndarray, message: str
 ) -> None:
-    from ae_models.fit import fit
-
     parts = {"train": digits, "validation": digits, "calibration": digits} | {part: samples}
-    with pytest.raises(TrainingError, match=says):
+    with pytest.raises(TrainingError, match=message):
         fit(spec, **parts, checkpoints=tmp_path, content_sha256="", recipe="", bundle=tmp_path / "b", history=tmp_path)
 
 
-def test_too_few_calibration_samples_are_told_before_the_training(spec: FitSpec, digits: np.ndarray, tmp_path: Path) -> None:
-    from ae_models.fit import fit
-
-    with pytest.raises(SpecError, match="at least 19 are needed"):
+def test_too_few_calibration_samples_are_named_before_the_training(spec: FitSpec, digits: np.ndarray, tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="needs 19 calibration samples or more, got 18"):
         fit(
             spec,
             digits,

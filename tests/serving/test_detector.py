@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from ae_models.sums import bundle_sha256, write_sums
+from ae_models.checksums import bundle_sha256, write_checksums
 from aeops.bundle.detector import PART, Detector
 from aeops.errors import DataError
 from aeops.kinds.arrays import ROWS_AT_ONCE
@@ -138,7 +138,7 @@ def test_sums_that_cover_nothing_are_refused(copy: Path, text: str) -> None:
 def test_a_format_of_the_future_is_refused_with_its_number(copy: Path) -> None:
     text = (copy / "bundle.json").read_text(encoding="utf-8")
     (copy / "bundle.json").write_text(text.replace('"format": 1', '"format": 99'), encoding="utf-8")
-    write_sums(copy)
+    write_checksums(copy)
     with pytest.raises(DataError, match="format 99; 1, 2 are known"):
         Detector(copy)
 

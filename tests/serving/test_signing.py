@@ -15,7 +15,7 @@ import yaml
 from crown import crown
 from model_signing.signing import Config
 
-from ae_models.sums import bundle_sha256, write_sums
+from ae_models.checksums import bundle_sha256, write_checksums
 from aeops.bundle.signing import SIGNATURE, new_keys, sign, signature_fault
 from aeops.cli import serve
 from aeops.cli.main import main, parser
@@ -238,7 +238,7 @@ def project(database: Path, keys: Path, tmp_path: Path, monkeypatch: pytest.Monk
 def made_for(bundle: Path, recipe: str) -> None:
     document = json.loads((bundle / "bundle.json").read_text(encoding="utf-8"))
     (bundle / "bundle.json").write_text(json.dumps(document | {"recipe": recipe}), encoding="utf-8")
-    write_sums(bundle)
+    write_checksums(bundle)
 
 
 def require(project: Project, section: object) -> None:
@@ -319,7 +319,7 @@ def test_whoever_may_write_to_the_registry_cannot_change_a_signed_bundle(tamperi
     change, told = TAMPERINGS[tampering]
     bundle = kept_bundle(project)
     change(bundle)
-    write_sums(bundle)
+    write_checksums(bundle)
     store.client.set_model_version_tag("digits", "1", "bundle_sha256", bundle_sha256(bundle))
     with pytest.raises(DataError, match=r"is refused: it was signed as the bundle [0-9a-f]{12} and is now [0-9a-f]{12}; recipes"):
         trusted(project)

@@ -52,10 +52,10 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model of texts, trained for two epochs."""
     folder = tmp_path_factory.mktemp("texts")
     rng = np.random.default_rng(0)
-    rows = tokens.as_bytes([" ".join(rng.choice(WORDS, 6)) for _ in range(300)])
+    rows = tokens.texts_to_bytes([" ".join(rng.choice(WORDS, 6)) for _ in range(300)])
     rows = np.pad(rows, ((0, 0), (0, 64 - rows.shape[1])))
     places = {"checkpoints": folder / "checkpoints", "bundle": folder / "bundle", "history": folder / "history"}
-    spec = FitSpec.from_plain(SPEC, "spec")
+    spec = FitSpec.from_dict(SPEC, "spec")
     fit(spec, rows[:160], rows[160:180], rows[180:], **places, content_sha256="d" * 64, recipe="texts", progress_bar=False)
     return folder / "bundle"
 
@@ -85,10 +85,10 @@ def test_texts_of_many_blocks_are_scored_as_each_alone(detector: Detector) -> No
 
 def test_strings_and_their_bytes_are_the_same_samples(detector: Detector) -> None:
     wanted = detector.score(GIVEN)["score"].tolist()
-    for given in (tuple(GIVEN), np.array(GIVEN), np.array(GIVEN, dtype=object), tokens.as_bytes(GIVEN)):
+    for given in (tuple(GIVEN), np.array(GIVEN), np.array(GIVEN, dtype=object), tokens.texts_to_bytes(GIVEN)):
         assert detector.score(given)["score"].tolist() == wanted
     assert detector.score(np.array(GIVEN[0]))["score"].tolist() == wanted[:1]
-    assert detector.score(tokens.as_bytes(GIVEN[:1])[0])["score"].tolist() == wanted[:1]
+    assert detector.score(tokens.texts_to_bytes(GIVEN[:1])[0])["score"].tolist() == wanted[:1]
 
 
 @pytest.mark.parametrize("given", [None, 3, [3], ["a", None], [["a"]], {"a": 1}, np.zeros(3), [b"a"]])

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from ae_models.sums import bundle_sha256, write_sums
+from ae_models.checksums import bundle_sha256, write_checksums
 from aeops.cli import score, why
 from aeops.data.statistics import sample_sha256
 from aeops.errors import DataError, InfrastructureError, UsageError
@@ -69,7 +69,7 @@ def finished_bundle(linear_bundle: Path, place: Path) -> Path:
     document["threshold"] |= {"calibration_rows": 200}
     document["data"] = {"content_sha256": CONTENT}
     (place / "bundle.json").write_text(json.dumps(document))
-    write_sums(place)
+    write_checksums(place)
     return place
 
 

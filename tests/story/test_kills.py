@@ -14,7 +14,7 @@ import pytest
 from checkout import make_checkout, wait_for
 from living_stack import pids
 
-from ae_models.checkpoint import LAST
+from ae_models.checkpoint import CHECKPOINT_FILE
 from aeops.errors import InfrastructureError
 from aeops.machine.process_identity import parse_identity
 from aeops.predictions import prediction_store
@@ -121,7 +121,7 @@ def kill_and_recover(days: Days, name: str) -> None:
 
 def test_a_killed_retrain_is_crashed_and_the_next_one_resumes_its_training(days: Days) -> None:
     run = days.retrain_of(2)
-    wait_for((days.progress.parent / LAST).exists)
+    wait_for((days.progress.parent / CHECKPOINT_FILE).exists)
     first_epoch = days.progress.read_text().splitlines()[0]  # with its speed, which is another each time
     os.kill(days.process_of(run), signal.SIGKILL)
     assert days.end_of(run) == "CRASHED"

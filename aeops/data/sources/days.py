@@ -15,7 +15,7 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ae_models.spec import listed
+from ae_models.spec import join_names
 from aeops.data.sources.files import source_folder
 from aeops.errors import DataError
 from aeops.project import Project
@@ -92,7 +92,7 @@ def require_names(days: dict[str, date | None], labels: Sequence[str], recipe: R
 
 def told(names: Sequence[str]) -> str:
     """The first few names."""
-    return listed(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
+    return join_names(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
 
 
 # ---------------------------------------------------------------- reading

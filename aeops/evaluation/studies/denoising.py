@@ -11,6 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from ae_models.spec import GaussianCorruptionSpec
 from aeops.drawing import mosaics
 from aeops.drawing.words import number, share
 from aeops.evaluation import model_input
@@ -34,7 +35,9 @@ def study(spec: DenoisingStudy, scene: Scene, figures: Path) -> Finding:
     Raises:
         DataError: a classifier is asked for, and the samples were prepared without the training labels.
     """
-    deviation = scene.recipe.fit.model.corrupt.deviation
+    corruption = scene.recipe.fit.model.corrupt
+    assert isinstance(corruption, GaussianCorruptionSpec), "the recipe was checked"
+    deviation = corruption.deviation
     shape, normal = scene.target.shape[1:], scene.normal
     clean, noisy = flat(scene.target[normal]), flat(scene.data.scaled(scene.given[normal]))
     wiener, linear = fit_filters(*training_pairs(scene), deviation**2)

@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.decomposition import PCA
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from ae_models.spec import BceCompare
+from ae_models.spec import BceLossSpec
 from aeops.drawing import mosaics
 from aeops.drawing.style import WIDE
 from aeops.drawing.words import number
@@ -47,7 +47,7 @@ class Bound:
 
 def study(spec: GenerationStudy, scene: Scene, figures: Path) -> Finding:
     """The bound of the model and of probabilistic PCA with as many numbers, on the same test normals; and samples of both."""
-    bernoulli = isinstance(scene.recipe.fit.model.compare, BceCompare)
+    bernoulli = isinstance(scene.recipe.fit.model.compare, BceLossSpec)
     chosen = evenly(np.flatnonzero(scene.normal), ROWS)
     target = scene.target[chosen].reshape(len(chosen), -1)
     likelihood = bernoulli_likelihood if bernoulli else gaussian_likelihood
@@ -132,9 +132,9 @@ def model_bound(scene: Scene, chosen: np.ndarray, target: np.ndarray, likelihood
     import torch  # here: the studies beside this one do without
 
     from ae_models import bundle
-    from ae_models.bottleneck import VariationalBottleneck
+    from ae_models.bottlenecks import VariationalBottleneck
 
-    autoencoder = bundle.load(scene.bundle).scorer.autoencoder
+    autoencoder = bundle.load_bundle(scene.bundle).scorer.autoencoder
     with torch.inference_mode():
         raw = torch.from_numpy(np.array(scene.given[chosen]))
         h = autoencoder.encode(autoencoder.normalise(raw)).double()

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ae_models.spec import FitSpec, QuantisedBottleneck
+from ae_models.spec import FitSpec, QuantisedBottleneckSpec
 from aeops.bundle.detector import Detector
 from aeops.drawing import mosaics
 from aeops.drawing.words import number, share, span
@@ -55,12 +55,12 @@ def study(spec: RivalsStudy, scene: Scene, figures: Path) -> Finding:
 def compete(scene: Scene, fit: FitSpec, scratch: Path) -> Contestant:
     """Trains a rival on the recipe's own samples."""
     from ae_models import fit as training  # here: it loads torch
-    from ae_models.rows import NpyRows
+    from ae_models.sample_sets import NpySampleSet
 
     folder = scene.data.folder
     training.fit(
         fit,
-        **{part: NpyRows(folder / f"{part}.npy") for part in ("train", "validation", "calibration")},
+        **{part: NpySampleSet(folder / f"{part}.npy") for part in ("train", "validation", "calibration")},
         checkpoints=scratch / "checkpoints",
         content_sha256=read_json(folder / "prepared.json")["content_sha256"],
         recipe=scene.recipe.name,
@@ -78,7 +78,7 @@ def judged(scene: Scene, fit: FitSpec, said: dict[str, np.ndarray], detector: De
     target = detector.measurable(model_input.target_channels(fit.input, scene.data.test[normal]))
     error = detector.data_kind.mean_error(target, detector.measurable(said["reconstruction"][normal]))
     ranked = ranking(said["score"], novelty) if novelty.any() else None
-    words = isinstance(fit.model.bottleneck, QuantisedBottleneck)
+    words = isinstance(fit.model.bottleneck, QuantisedBottleneckSpec)
     return Contestant(
         said,
         error,

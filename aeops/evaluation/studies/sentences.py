@@ -62,7 +62,7 @@ def study(spec: SentencesStudy, scene: Scene, figures: Path) -> Finding:
         spec.documents,
         read_table(scene, "documents", spec.documents, spec.documents_sha256, ("document", "summary", "category")),
     )
-    seen = list(tokens.strings(scene.data.train))
+    seen = list(tokens.bytes_to_texts(scene.data.train))
     with threadpool_limits(1, "blas"):
         makers = {**codes(scene, seen), **counts(scene, seen)}
         measured = {
@@ -144,14 +144,14 @@ def encoder(scene: Scene, trained: bool) -> Maker:
     """From texts to codes (n, size), as `load_model` makes them."""
     import torch
 
-    from ae_models.rows import ArrayRows
+    from ae_models.sample_sets import ArraySampleSet
 
     autoencoder = load_model(scene, trained)
 
     def make(texts: list[str]) -> np.ndarray:
-        blocks = (torch.from_numpy(block) for block in ArrayRows(scene.detector.check(texts)).blocks())
+        blocks = (torch.from_numpy(block) for block in ArraySampleSet(scene.detector.check(texts)).blocks())
         with torch.inference_mode():
-            return np.concatenate([autoencoder.bottleneck.code(autoencoder.encode(block)).numpy() for block in blocks])
+            return np.concatenate([autoencoder.bottleneck.to_code(autoencoder.encode(block)).numpy() for block in blocks])
 
     return make
 
@@ -165,15 +165,15 @@ def load_model(scene: Scene, trained: bool) -> "Autoencoder":
 
     from ae_models import bundle
     from ae_models.autoencoder import Autoencoder
-    from ae_models.encode import TokensEncode
+    from ae_models.encoders import TokenEncoder
 
     if trained:
-        return bundle.load(scene.bundle).scorer.autoencoder
+        return bundle.load_bundle(scene.bundle).scorer.autoencoder
     fit = scene.recipe.fit
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(fit.train.seed + 1)
         fresh = Autoencoder(fit.model, fit.input).eval()
-    cast(TokensEncode, fresh.encode).count([torch.from_numpy(scene.detector.check(np.asarray(scene.data.train)))])
+    cast(TokenEncoder, fresh.encode).count_tokens([torch.from_numpy(scene.detector.check(np.asarray(scene.data.train)))])
     return fresh
 
 

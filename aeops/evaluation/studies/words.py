@@ -43,7 +43,7 @@ def study(spec: WordsStudy, scene: Scene, figures: Path) -> Finding:
 
 def whole_words(scene: Scene) -> dict[str, int]:
     """The id of each frequent word that is one token, the most frequent first."""
-    found = Counter(word for text in tokens.strings(scene.data.train) for word in WORD.findall(alike(text)))
+    found = Counter(word for text in tokens.bytes_to_texts(scene.data.train) for word in WORD.findall(alike(text)))
     frequent = [word for word, times in found.most_common() if times >= FREQUENT]
     ids = scene.detector.check([f" {word}" for word in frequent])  # as within a sentence: a blank belongs to the token after it
     return {word: int(row[0]) for word, row in zip(frequent, ids, strict=True) if row[1] == tokens.END}
@@ -51,9 +51,9 @@ def whole_words(scene: Scene) -> dict[str, int]:
 
 def embeddings(scene: Scene, trained: bool) -> np.ndarray:
     """A vector for each token, (vocabulary, width)."""
-    from ae_models.encode import TokensEncode  # here: it brings torch
+    from ae_models.encoders import TokenEncoder  # here: it brings torch
 
-    encode = cast(TokensEncode, load_model(scene, trained).encode)
+    encode = cast(TokenEncoder, load_model(scene, trained).encode)
     found: np.ndarray = encode.embeddings.weight.detach().numpy()
     return found
 

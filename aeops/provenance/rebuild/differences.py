@@ -11,8 +11,7 @@ import numpy as np
 import yaml
 from safetensors.numpy import load_file
 
-from ae_models.canonical import tensor_sha256, tensors_sha256
-from ae_models.sums import read_sums
+from ae_models.checksums import read_checksums, tensor_sha256, tensors_sha256
 from aeops.files import read_json
 from aeops.gate.flattening import flatten
 from aeops.provenance.rebuild.record import Record
@@ -81,7 +80,7 @@ def compare(
 def file_rows(bundle: Path, rebuilt: Path) -> list[Row]:
     """The tensors by their canonical bytes, every other file by its SHA-256."""
     rows = [tensor_row(name, bundle / name, rebuilt / name) for name in TENSORS]
-    ours, theirs = read_sums(bundle), read_sums(rebuilt)
+    ours, theirs = read_checksums(bundle), read_checksums(rebuilt)
     for name in sorted((ours.keys() | theirs.keys()) - {*TENSORS}):
         recorded_sum, rebuilt_sum = ours.get(name, "missing"), theirs.get(name, "missing")
         rows.append(Row(name, recorded_sum[:SHOWN], rebuilt_sum[:SHOWN], recorded_sum == rebuilt_sum))

@@ -1,0 +1,150 @@
+"""Every SHA-256 of this package: of files, of a bundle, of tensors and of samples. A bundle is verified before it is read.
+
+Standard library only: the readers of recipes and serving load this module, too.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ae_models.errors import BundleError
+
+__all__ = [
+    "CHECKSUM_FILE",
+    "NumpyArray",
+    "arrays_sha256",
+    "bundle_sha256",
+    "file_sha256",
+    "json_sha256",
+    "read_checksums",
+    "refused_bundle",
+    "tensor_sha256",
+    "tensors_sha256",
+    "verify_bundle",
+    "write_checksums",
+]
+
+NumpyArray = Any  # numpy is not imported, not even for its types: recipes are read without it
+CHECKSUM_FILE = "SHA256SUMS"
+_REQUIRED_FILES = ("bundle.json", "model.onnx", "scorer.safetensors", "weights.safetensors")
+_OPTIONAL_FILES = ("decoder.onnx", "tokenizer.json")  # of format 2, or of texts
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file in hex."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def json_sha256(document: Any) -> str:
+    """Return the SHA-256 of a JSON-ready document, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+
+# ---------------------------------------------------------------- bundles
+
+
+def write_checksums(bundle: Path) -> None:
+    """Write SHA256SUMS over every file of the folder, sorted by name, in `sha256sum` format."""
+    names = sorted(path.name for path in bundle.iterdir() if path.name != CHECKSUM_FILE)
+    lines = [f"{file_sha256(bundle / name)}  {name}\n" for name in names]
+    (bundle / CHECKSUM_FILE).write_text("".join(lines), encoding="utf-8")
+
+
+def verify_bundle(bundle: Path) -> dict[str, str]:
+    """Check that the folder holds exactly the files that its SHA256SUMS lists, byte for byte.
+
+    Returns:
+        File name -> SHA-256 in hex.
+
+    Raises:
+        BundleError: naming every file that is missing, surplus or altered.
+    """
+    checksums = read_checksums(bundle)
+    paths = {}
+    for path in bundle.rglob("*"):
+        if not path.is_dir() or path.is_symlink():
+            paths[path.relative_to(bundle).as_posix()] = path
+    paths.pop(CHECKSUM_FILE)
+    problems = [f"{name} is missing" for name in sorted(checksums.keys() - paths.keys())]
+    problems += [f"{name} is not in {CHECKSUM_FILE}" for name in sorted(paths.keys() - checksums.keys())]
+    for name in sorted(checksums.keys() & paths.keys()):
+        if not _is_unaltered(paths[name], checksums[name]):
+            problems.append(f"{name} was altered")
+    if problems:
+        raise refused_bundle(bundle, ", ".join(problems))
+    return checksums
+
+
+def _is_unaltered(path: Path, expected_sha256: str) -> bool:
+    """Return whether a regular file has this SHA-256; a link never has, since its target may change."""
+    return not path.is_symlink() and file_sha256(path) == expected_sha256
+
+
+def read_checksums(bundle: Path) -> dict[str, str]:
+    """Read SHA256SUMS.
+
+    Returns:
+        File name -> SHA-256 in hex.
+
+    Raises:
+        BundleError: it is missing, not in `sha256sum` format, or does not list the files of a bundle and nothing else.
+    """
+    try:
+        lines = (bundle / CHECKSUM_FILE).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise refused_bundle(bundle, f"its {CHECKSUM_FILE} cannot be read ({type(error).__name__})") from error
+    checksums = {}
+    for line in lines:
+        digest, _, name = line.partition("  ")
+        if len(digest) != 64 or not name:
+            raise refused_bundle(bundle, f"its {CHECKSUM_FILE} is not in sha256sum's format")
+        checksums[name] = digest
+    if missing := sorted(set(_REQUIRED_FILES) - checksums.keys()):
+        raise refused_bundle(bundle, f"its {CHECKSUM_FILE} does not list {', '.join(missing)}")
+    if unexpected := sorted(checksums.keys() - {*_REQUIRED_FILES, *_OPTIONAL_FILES}):
+        raise refused_bundle(bundle, f"its {CHECKSUM_FILE} lists {', '.join(unexpected)}, which no bundle has")
+    return checksums
+
+
+def bundle_sha256(bundle: Path) -> str:
+    """Return the name of a bundle by content: the SHA-256 of SHA256SUMS, which holds those of all other files."""
+    return file_sha256(bundle / CHECKSUM_FILE)
+
+
+def refused_bundle(bundle: Path, reason: str) -> BundleError:
+    """Return the error to raise for a bundle that must not be used."""
+    return BundleError(f"the bundle {bundle} is refused: {reason}. Nothing of it was loaded; make or download it again")
+
+
+# ---------------------------------------------------------------- arrays
+
+
+def tensor_sha256(name: str, values: NumpyArray) -> str:
+    """Return the SHA-256 of a tensor by content: the same in every file, memory order and byte order.
+
+    It is that of name, dtype and shape as a line of JSON, then the values in C order, little-endian. An array without
+    dimensions counts as one of a single value: weight files make no difference between the two.
+    """
+    canonical = values.astype(values.dtype.newbyteorder("<"), order="C", copy=False)
+    if canonical.ndim == 0:
+        canonical = canonical.reshape(1)
+    digest = hashlib.sha256(json.dumps([name, canonical.dtype.str, list(canonical.shape)]).encode() + b"\n")
+    digest.update(canonical.data)
+    return digest.hexdigest()
+
+
+def tensors_sha256(tensors: Mapping[str, NumpyArray]) -> str:
+    """Return the SHA-256 over those of the tensors, in the order of their names."""
+    lines = [tensor_sha256(name, tensors[name]) + "\n" for name in sorted(tensors)]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def arrays_sha256(dtype: Any, shape: tuple[int, ...], blocks: Iterable[NumpyArray]) -> str:
+    """Return the SHA-256 of samples: of dtype and shape, then the values of the blocks that make up the whole, in C order."""
+    digest = hashlib.sha256(f"{dtype} {shape}".encode())
+    for block in blocks:
+        digest.update(block.astype(block.dtype, order="C", copy=False).data)
+    return digest.hexdigest()

@@ -1,0 +1,76 @@
+"""Data loading for training, in the same order whether the samples lie on the device or in a file.
+
+Samples that fit lie on the device as one tensor, and the loader returns indices; otherwise it reads samples from their file.
+
+No per-sample Python, no collate, no worker process, and one order of samples for a seed and an epoch, whatever random numbers
+were drawn before: a training that resumes at an epoch sees the same samples.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from ae_models.sample_sets import SampleSet
+
+__all__ = ["EPOCH_SEED_STRIDE", "FileSamples", "IndexBatchSampler", "ResidentIndices", "make_loader", "seed_generators"]
+
+EPOCH_SEED_STRIDE = 1_000_003  # a prime far above any number of epochs, so that seeds of neighbouring trainings never collide
+
+
+class IndexBatchSampler(Sampler[Tensor]):
+    """Yields the indices of each batch of an epoch, shuffled by seed and epoch. Lightning calls `set_epoch`.
+
+    Args:
+        rows: number of samples.
+        batch: samples a batch; the last one may be smaller.
+        seed: of the training.
+    """
+
+    def __init__(self, rows: int, batch: int, seed: int) -> None:
+        self.rows, self.batch, self.seed = rows, batch, seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return -(-self.rows // self.batch)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        generator = torch.Generator().manual_seed(self.seed * EPOCH_SEED_STRIDE + self.epoch)
+        yield from torch.split(torch.randperm(self.rows, generator=generator), self.batch)
+
+
+class ResidentIndices(Dataset[Tensor]):
+    """Returns the indices themselves: the samples are on the device already."""
+
+    def __getitem__(self, indices: Tensor) -> Tensor:
+        return indices
+
+
+class FileSamples(Dataset[Tensor]):
+    """Reads the samples at the requested indices."""
+
+    def __init__(self, samples: SampleSet) -> None:
+        self.samples = samples
+
+    def __getitem__(self, indices: Tensor) -> Tensor:
+        return torch.from_numpy(self.samples.take(indices.numpy()))
+
+
+def make_loader(dataset: Dataset[Tensor], rows: int, batch: int, seed: int) -> DataLoader[Tensor]:
+    """Return a loader of whole batches, shuffled by seed and epoch."""
+    return DataLoader(dataset, sampler=IndexBatchSampler(rows, batch, seed), batch_size=None)
+
+
+def seed_generators(device: torch.device, seed: int) -> None:
+    """Seed torch's global generators on the CPU and on `device`.
+
+    `torch.manual_seed` also queues the seed, with a formatted stack, for every kind of device that was never used: 2 ms each
+    time, and a list that grows with every step.
+    """
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)

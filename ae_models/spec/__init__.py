@@ -1,0 +1,152 @@
+"""Settings of an autoencoder, its training, its score and its threshold, as frozen dataclasses with bounds.
+
+The fields are the keys of a recipe's YAML and of bundle.json. Standard library only, so that a recipe can be checked in a
+light process. Import the public names from `ae_models.spec`.
+
+    from ae_models.spec import FitSpec
+    spec = FitSpec.from_dict(raw_spec, "digits.yaml")    # raises SpecError with every mistake at once
+
+**Adding a part.** A part is two files: its settings in a recipe and its work. The settings are a frozen dataclass whose name
+ends in `Spec`, with its `kind` (the word in a recipe), its `supported_inputs`, bounds on every number (`bounded_field`), and
+`validation_errors()` where fields depend on each other; add it to the union at the end of its file. The work is a class with
+the same name without `Spec`, whose constructor takes the fields as keyword arguments; add it to the dict at the end of its file.
+
+| to add | settings | work |
+|---|---|---|
+| a corruption | ae_models/spec/corruptions.py | ae_models/corruptions.py, `CORRUPTIONS` |
+| an encoder | ae_models/spec/encoders.py | ae_models/encoders.py, `ENCODERS` |
+| a bottleneck | ae_models/spec/bottlenecks.py | ae_models/bottlenecks.py, `BOTTLENECKS` |
+| a decoder | ae_models/spec/decoders.py | ae_models/decoders.py, `DECODERS` |
+| a loss | ae_models/spec/losses.py | ae_models/losses.py, `LOSSES` |
+| a critic | ae_models/spec/critics.py | ae_models/critics.py, `CRITICS` |
+| an augmentation | ae_models/spec/augmentations.py | ae_models/augmentations.py, `AUGMENTATIONS` |
+| a score | ae_models/spec/scores.py | ae_models/scores.py, `SCORES` |
+| a threshold | ae_models/spec/thresholds.py | ae_models/thresholds.py, `THRESHOLDS` |
+
+A score says in `compatibility_errors()` which models it needs. A threshold implements `ae_models.thresholds.ThresholdMethod`,
+through which calibration, export, evaluation, monitoring, report and card reach it. Rules between the parts of a model stand
+in ae_models/spec/compatibility.py. tests/science/test_every_pair.py trains each part in some model: add the new one to its
+`SMALL`.
+"""
+
+from ae_models.spec.augmentations import AffineAugmentationSpec, AugmentationSpec, FlipAugmentationSpec, NoAugmentationSpec
+from ae_models.spec.autoencoder import AutoencoderConfig, input_shape, output_shape
+from ae_models.spec.bottlenecks import (
+    BottleneckSpec,
+    ContractiveBottleneckSpec,
+    IdentityBottleneckSpec,
+    L1BottleneckSpec,
+    MemoryBottleneckSpec,
+    QuantisedBottleneckSpec,
+    TopKBottleneckSpec,
+    VariationalBottleneckSpec,
+)
+from ae_models.spec.compatibility import PART_SPECS, Incompatibility, check_compatibility
+from ae_models.spec.corruptions import (
+    CorruptionSpec,
+    GaussianCorruptionSpec,
+    GreyCorruptionSpec,
+    MaskingCorruptionSpec,
+    NoCorruptionSpec,
+    SaltAndPepperCorruptionSpec,
+    WordDeletionCorruptionSpec,
+)
+from ae_models.spec.critics import AdversarialCodeCriticSpec, CriticSpec, GanomalyCriticSpec, NoCriticSpec
+from ae_models.spec.decoders import ConvDecoderSpec, DecoderSpec, DenseDecoderSpec, TemporalDecoderSpec, TokenDecoderSpec
+from ae_models.spec.encoders import ConvEncoderSpec, DenseEncoderSpec, EncoderSpec, TemporalEncoderSpec, TokenEncoderSpec
+from ae_models.spec.fields import bounded_field
+from ae_models.spec.fit import FitReading, FitSpec, read_fit_spec
+from ae_models.spec.inputs import ARRAY_KINDS, IMAGE, INPUT_KINDS, SERIES, TEXT, InputSpec
+from ae_models.spec.losses import (
+    BceLossSpec,
+    CrossEntropyLossSpec,
+    HuberLossSpec,
+    L1LossSpec,
+    LossSpec,
+    MseLossSpec,
+    SsimLossSpec,
+)
+from ae_models.spec.messages import format_value, join_choices, join_names, suggest_match
+from ae_models.spec.reader import SpecReader, spec_to_dict
+from ae_models.spec.scores import (
+    AmbiguityScoreSpec,
+    CodeResidualScoreSpec,
+    NormalisedResidualScoreSpec,
+    ScoreSpec,
+    TokenSurpriseScoreSpec,
+)
+from ae_models.spec.thresholds import SplitConformalThresholdSpec, ThresholdSpec
+from ae_models.spec.training import TrainSpec
+
+__all__ = [
+    "ARRAY_KINDS",
+    "IMAGE",
+    "INPUT_KINDS",
+    "PART_SPECS",
+    "SERIES",
+    "TEXT",
+    "AdversarialCodeCriticSpec",
+    "AffineAugmentationSpec",
+    "AmbiguityScoreSpec",
+    "AugmentationSpec",
+    "AutoencoderConfig",
+    "BceLossSpec",
+    "BottleneckSpec",
+    "CodeResidualScoreSpec",
+    "ContractiveBottleneckSpec",
+    "ConvDecoderSpec",
+    "ConvEncoderSpec",
+    "CorruptionSpec",
+    "CriticSpec",
+    "CrossEntropyLossSpec",
+    "DecoderSpec",
+    "DenseDecoderSpec",
+    "DenseEncoderSpec",
+    "EncoderSpec",
+    "FitReading",
+    "FitSpec",
+    "FlipAugmentationSpec",
+    "GanomalyCriticSpec",
+    "GaussianCorruptionSpec",
+    "GreyCorruptionSpec",
+    "HuberLossSpec",
+    "IdentityBottleneckSpec",
+    "Incompatibility",
+    "InputSpec",
+    "L1BottleneckSpec",
+    "L1LossSpec",
+    "LossSpec",
+    "MaskingCorruptionSpec",
+    "MemoryBottleneckSpec",
+    "MseLossSpec",
+    "NoAugmentationSpec",
+    "NoCorruptionSpec",
+    "NoCriticSpec",
+    "NormalisedResidualScoreSpec",
+    "QuantisedBottleneckSpec",
+    "SaltAndPepperCorruptionSpec",
+    "ScoreSpec",
+    "SpecReader",
+    "SplitConformalThresholdSpec",
+    "SsimLossSpec",
+    "TemporalDecoderSpec",
+    "TemporalEncoderSpec",
+    "ThresholdSpec",
+    "TokenDecoderSpec",
+    "TokenEncoderSpec",
+    "TokenSurpriseScoreSpec",
+    "TopKBottleneckSpec",
+    "TrainSpec",
+    "VariationalBottleneckSpec",
+    "WordDeletionCorruptionSpec",
+    "bounded_field",
+    "check_compatibility",
+    "format_value",
+    "input_shape",
+    "join_choices",
+    "join_names",
+    "output_shape",
+    "read_fit_spec",
+    "spec_to_dict",
+    "suggest_match",
+]

@@ -1,0 +1,46 @@
+"""Section `model`: a whole autoencoder, part by part, and the shapes of its input and output."""
+
+from dataclasses import dataclass, field, fields
+
+from ae_models.spec.bottlenecks import BottleneckSpec
+from ae_models.spec.corruptions import CorruptionSpec, GreyCorruptionSpec
+from ae_models.spec.critics import CriticSpec, NoCriticSpec
+from ae_models.spec.decoders import DecoderSpec
+from ae_models.spec.encoders import EncoderSpec, TokenEncoderSpec
+from ae_models.spec.inputs import InputSpec
+from ae_models.spec.losses import LossSpec
+
+__all__ = ["AutoencoderConfig", "input_shape", "output_shape"]
+
+
+@dataclass(frozen=True)
+class AutoencoderConfig:
+    """A whole autoencoder. Each field is a key of the section `model`; the `kind` of its mapping chooses the spec."""
+
+    corrupt: CorruptionSpec
+    encode: EncoderSpec
+    bottleneck: BottleneckSpec
+    decode: DecoderSpec
+    compare: LossSpec
+    critic: CriticSpec = field(default_factory=NoCriticSpec)
+
+    @classmethod
+    def part_names(cls) -> tuple[str, ...]:
+        """Return the keys of the section `model`, in the order in which a sample passes the parts."""
+        return tuple(part.name for part in fields(cls))
+
+
+def input_shape(model: AutoencoderConfig, input_spec: InputSpec) -> tuple[int, ...]:
+    """Return the shape of the encoder's input: (c, h, w), (c, steps) or (tokens,)."""
+    if isinstance(model.encode, TokenEncoderSpec):
+        return (model.encode.length,)
+    if isinstance(model.corrupt, GreyCorruptionSpec):
+        return (1, *input_spec.shape[1:])
+    return (input_spec.shape[0] - input_spec.target_channels, *input_spec.shape[1:])
+
+
+def output_shape(model: AutoencoderConfig, input_spec: InputSpec) -> tuple[int, ...]:
+    """Return the shape of a reconstruction, which is the target's: (c, h, w), (c, steps) or (tokens,)."""
+    if isinstance(model.encode, TokenEncoderSpec):
+        return (model.encode.length,)
+    return (input_spec.target_channels or input_spec.shape[0], *input_spec.shape[1:])

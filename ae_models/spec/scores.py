@@ -1,0 +1,68 @@
+"""Section `score`: the anomaly score of a sample."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ae_models.spec.autoencoder import AutoencoderConfig, input_shape, output_shape
+from ae_models.spec.critics import GanomalyCriticSpec
+from ae_models.spec.fields import bounded_field
+from ae_models.spec.inputs import ARRAY_KINDS, TEXT, InputSpec
+from ae_models.spec.losses import BceLossSpec
+
+__all__ = ["AmbiguityScoreSpec", "CodeResidualScoreSpec", "NormalisedResidualScoreSpec", "ScoreSpec", "TokenSurpriseScoreSpec"]
+
+
+@dataclass(frozen=True)
+class NormalisedResidualScoreSpec:
+    """log ||blurred (x - x')||^2 - energy * log ||x||^2: a residual that does not punish a sample for having much ink."""
+
+    kind: ClassVar[str] = "normalised-residual"
+    supported_inputs: ClassVar[tuple[str, ...]] = ARRAY_KINDS
+    energy: float = bounded_field(0.5, low=0.0, high=1.0)  # 0: the plain log residual
+    blur: float = bounded_field(0.0, low=0.0, high=16.0)  # standard deviation in pixels (steps, in a series); 0: none
+
+    def compatibility_errors(self, model: AutoencoderConfig, input_spec: InputSpec) -> list[str]:
+        inputs, outputs = input_shape(model, input_spec), output_shape(model, input_spec)
+        if inputs != outputs and (inputs[0], outputs[0]) != (1, 3):  # a colouring is compared by its luma
+            return [f"normalised-residual needs input and output of one shape, got {list(inputs)} and {list(outputs)}"]
+        return []
+
+
+@dataclass(frozen=True)
+class CodeResidualScoreSpec:
+    """log ||z - z'||^2 between the code and that of the reconstruction: GANomaly's own score."""
+
+    kind: ClassVar[str] = "code-residual"
+    supported_inputs: ClassVar[tuple[str, ...]] = ARRAY_KINDS
+
+    def compatibility_errors(self, model: AutoencoderConfig, input_spec: InputSpec) -> list[str]:
+        if not isinstance(model.critic, GanomalyCriticSpec):
+            return [f"code-residual needs the second code of model.critic ganomaly, got {model.critic.kind}"]
+        return []
+
+
+@dataclass(frozen=True)
+class AmbiguityScoreSpec:
+    """Mean binary entropy of the output, in bits: how undecided the model is, where its output is a probability."""
+
+    kind: ClassVar[str] = "ambiguity"
+    supported_inputs: ClassVar[tuple[str, ...]] = ARRAY_KINDS
+
+    def compatibility_errors(self, model: AutoencoderConfig, input_spec: InputSpec) -> list[str]:
+        if not isinstance(model.compare, BceLossSpec):
+            return [f"ambiguity needs outputs that are probabilities, as of model.compare bce, got {model.compare.kind}"]
+        return []
+
+
+@dataclass(frozen=True)
+class TokenSurpriseScoreSpec:
+    """Mean of -log p of a text's own tokens, in nats a token."""
+
+    kind: ClassVar[str] = "token-surprise"
+    supported_inputs: ClassVar[tuple[str, ...]] = (TEXT,)
+
+    def compatibility_errors(self, model: AutoencoderConfig, input_spec: InputSpec) -> list[str]:
+        return []
+
+
+ScoreSpec = NormalisedResidualScoreSpec | CodeResidualScoreSpec | AmbiguityScoreSpec | TokenSurpriseScoreSpec

@@ -1,0 +1,29 @@
+"""Section `train`: how an autoencoder is trained."""
+
+from dataclasses import dataclass, field
+
+from ae_models.spec.augmentations import AugmentationSpec, NoAugmentationSpec
+from ae_models.spec.fields import bounded_field
+
+__all__ = ["TrainSpec"]
+
+
+@dataclass(frozen=True)
+class TrainSpec:
+    """Training of an autoencoder."""
+
+    epochs: int = bounded_field(10, low=1, high=100_000)
+    budget: float = bounded_field(1.0, low=0.001, high=10_000.0)  # multiplies the epochs; the recipe says what it is for
+    batch: int = bounded_field(128, low=1, high=1_000_000)  # samples a step
+    learning_rate: float = bounded_field(1e-3, low=1e-8, high=10.0)  # the peak, after warming up
+    augment: AugmentationSpec = field(default_factory=NoAugmentationSpec)
+    seed: int = bounded_field(0, low=0, high=2**31 - 1)
+    threads: int = bounded_field(2, low=1, high=1024)  # of the CPU; another number may train other bits, so no machine chooses it
+    accelerator: str = bounded_field("auto", one_of=("auto", "cpu", "gpu"))
+    devices: str = bounded_field("auto", one_of=("auto", "1"))  # one: a batch is not shared between devices yet
+    precision: str = bounded_field("auto", one_of=("auto", "32", "bf16-mixed"))
+
+    @property
+    def total_epochs(self) -> int:
+        """Epochs that the budget allows, at least one."""
+        return max(1, round(self.epochs * self.budget))

@@ -1,0 +1,130 @@
+"""The log of weight hashes: the steps it names, what it hashes, and that no kill leaves a mark on it."""
+
+import dataclasses
+import hashlib
+import json
+import struct
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from ae_models.checksums import tensor_sha256, tensors_sha256
+from ae_models.spec import FitSpec
+from ae_models.weight_hash_log import WEIGHT_HASH_HEADER, truncate_weight_hashes
+
+ROOT = Path(__file__).parents[2]
+
+# Trains as tests/science/conftest.py does, in children that it kills with SIGKILL at steps of every kind: in the first epoch,
+# right after a power of two, in the middle of an epoch. Every epoch keeps a checkpoint.
+KILLER = """
+import json, os, signal, sys
+from pathlib import Path
+import numpy as np
+from ae_models import checkpoint, fit
+from ae_models.lightning_module import AutoencoderModule
+from ae_models.spec import FitSpec
+
+folder = Path(sys.argv[1])
+checkpoint.MIN_SECONDS_BETWEEN = 0.0
+begin = AutoencoderModule.on_train_batch_start
+
+def child(last):
+    def stop(self, batch, batch_idx):
+        if self.global_step == last:
+            os.kill(os.getpid(), signal.SIGKILL)
+        begin(self, batch, batch_idx)
+
+    AutoencoderModule.on_train_batch_start = stop
+    samples = np.load(folder / "samples.npy")
+    spec = FitSpec.from_dict(json.loads((folder / "spec.json").read_text()), "spec.json")
+    fit.fit(spec, samples[:320], samples[320:384], samples[384:], checkpoints=folder / "checkpoints",
+            content_sha256="0" * 64, recipe="small", bundle=folder / "bundle", history=folder / "training", progress_bar=False)
+
+killed = 0
+for last in (3, 8, 9, 17, -1):
+    pid = os.fork()
+    if pid == 0:
+        child(last)
+        os._exit(0)
+    killed += os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+print(killed)
+"""
+
+
+def steps_of(path: Path) -> list[int]:
+    return [int(line.split(",")[0]) for line in path.read_text().splitlines()[1:]]
+
+
+def test_the_log_names_the_powers_of_two_and_the_end_of_each_epoch(fitted: Any) -> None:
+    assert steps_of(fitted.history / "trail.csv") == [1, 2, 4, 5, 8, 10, 15, 16, 20]  # 4 epochs of 5 steps
+
+
+def test_the_last_hash_is_that_of_the_weights_in_the_bundle(fitted: Any) -> None:
+    last = (fitted.history / "trail.csv").read_text().splitlines()[-1].split(",")[1]
+    assert last == tensors_sha256(load_file(fitted.bundle / "weights.safetensors"))
+
+
+def test_another_seed_parts_from_the_first_step_and_the_same_seed_never(
+    spec: FitSpec, fitted: Any, fit_into: Callable[..., Any], tmp_path: Path
+) -> None:
+    other = fit_into(dataclasses.replace(spec, train=dataclasses.replace(spec.train, seed=4)), tmp_path)
+    ours, theirs = ((result.history / "trail.csv").read_text().splitlines()[1:] for result in (fitted, other))
+    assert all(one != two for one, two in zip(ours, theirs, strict=True))
+
+
+def test_a_training_killed_again_and_again_leaves_the_very_same_log(
+    spec: FitSpec, digits: np.ndarray, fitted: Any, tmp_path: Path
+) -> None:
+    np.save(tmp_path / "samples.npy", digits)
+    (tmp_path / "spec.json").write_text(json.dumps(spec.to_dict()))
+    command = [sys.executable, "-c", KILLER, str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["4"]
+    assert (tmp_path / "training" / "trail.csv").read_bytes() == (fitted.history / "trail.csv").read_bytes()
+    assert sorted(file.name for file in (tmp_path / "checkpoints").iterdir()) == ["progress.jsonl"]
+
+
+def test_a_torn_line_and_what_lies_beyond_the_checkpoint_are_dropped(tmp_path: Path) -> None:
+    path = tmp_path / "trail.csv"
+    path.write_text(f"{WEIGHT_HASH_HEADER}1,a\n2,b\n4,c\n1")
+    truncate_weight_hashes(path, 2)
+    assert path.read_text() == f"{WEIGHT_HASH_HEADER}1,a\n2,b\n"
+    truncate_weight_hashes(path, 0)
+    assert path.read_text() == WEIGHT_HASH_HEADER
+
+
+def test_a_hash_depends_on_name_type_shape_and_values_and_on_nothing_else() -> None:
+    values = np.arange(6, dtype=np.float32).reshape(2, 3)
+    known = tensor_sha256("w", values)
+    by_hand = b'["w", "<f4", [2, 3]]\n' + struct.pack("<6f", 0, 1, 2, 3, 4, 5)
+    assert known == hashlib.sha256(by_hand).hexdigest()
+    for same in (np.asfortranarray(values), values.astype(">f4"), np.repeat(values, 2, axis=1)[:, ::2]):
+        assert tensor_sha256("w", same) == known
+    changed = values.copy()
+    changed[1, 2] = np.nextafter(changed[1, 2], np.float32(9))
+    for name, other in (
+        ("v", values),
+        ("w", values.T),
+        ("w", values.astype(np.float64)),
+        ("w", changed),
+        ("w", values.view("i4")),
+    ):
+        assert tensor_sha256(name, other) != known
+
+
+def test_the_order_of_tensors_does_not_count_and_their_number_does() -> None:
+    one, two = np.zeros(3, np.float32), np.ones((), np.int64)
+    assert tensors_sha256({"a": one, "b": two}) == tensors_sha256({"b": two, "a": one})
+    assert tensors_sha256({"a": one, "b": two}) != tensors_sha256({"a": one})
+    assert tensors_sha256({"a": two}) == tensors_sha256({"a": two.reshape(1)})  # files of weights know no difference
+
+
+@pytest.mark.parametrize("dtype", [np.bool_, np.int64, np.float16])
+def test_every_type_and_an_empty_tensor_have_a_hash(dtype: type) -> None:
+    assert len(tensor_sha256("w", np.zeros((0, 3), dtype))) == 64
