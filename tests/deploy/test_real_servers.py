@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 import yaml
 from checkout import ROOT, Checkout, make_checkout, wait_for
-from deployed import BIN, BUSY, Cluster, Process, Servers, clean, started, wait_until_answers
+from real_servers import BIN, BUSY, Cluster, Process, Servers, clean, started, wait_until_answers
 
 from ae_models.sums import bundle_sha256, write_sums
 from aeops.machine.servers import free_port

