@@ -1,7 +1,7 @@
 """Samples to an archive and back, through a model whose codes are words.
 
->>> archive = archived(detector, "mnist-codec", "3", [(Source("digits.npy", 2000), samples)])
->>> for images in opened(archive, detector): ...      # what the model makes of the words, in raw units
+archive = archived(detector, "mnist-codec", "3", [(Source("digits.npy", 2000), samples)])
+for images in opened(archive, detector): ...      # what the model makes of the words, in raw units
 """
 
 from collections.abc import Iterable, Iterator

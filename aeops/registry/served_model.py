@@ -1,6 +1,6 @@
 """The MLflow model: a thin face over the bundle's Detector. MLflow copies this file and runs it where the model is served.
 
->>> mlflow.pyfunc.load_model("models:/digits@champion").predict(batch, params={"reconstruction": True})
+mlflow.pyfunc.load_model("models:/digits@champion").predict(batch, params={"reconstruction": True})
 """
 
 from pathlib import Path

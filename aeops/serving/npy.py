@@ -1,7 +1,7 @@
 """Arrays in numpy's own form over HTTP, `application/x-npy`: nothing is allocated, and nothing run, on the word of a header.
 
->>> read_npy(body)              # ValueError says what is wrong
->>> write_npy(array)
+read_npy(body)              # ValueError says what is wrong
+write_npy(array)
 """
 
 import io
