@@ -14,8 +14,11 @@ from aeops.errors import AeError, DataError, GateError, UsageError
 from aeops.project import Project
 from aeops.registry import approval, ledger, promotion
 from aeops.registry.approval import decide
+from aeops.registry.database import database_file
 from aeops.registry.outcome import is_settled, state, turned_away
-from aeops.registry.store import Store
+from aeops.registry.store import Store, open_store
+
+from .conftest import DATASET, write_bundle
 
 WHY = "the loops are sharper"
 
@@ -28,13 +31,47 @@ def made(store: Store, project: Project, start: Callable[[], str], bundle: Calla
     return lambda word: store.register(start(), "digits", bundle(word), tags=tags, description="")
 
 
+@pytest.fixture(scope="module")
+def waiting_once(empty_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project whose version 2 waits beside champion 1; tests take copies, as registering takes seconds."""
+    place = tmp_path_factory.mktemp("waiting")
+    project = Project(root=place, home=place)
+    project.mlflow.mkdir()
+    shutil.copyfile(empty_database, database_file(project))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        store = open_store(project)
+        for word in ("one", "two"):
+            run = store.start_run("digits", {"git.commit": "abc"}, {}, DATASET)
+            bundle = write_bundle(place / "bundles" / word, word)
+            store.register(run, "digits", bundle, tags={"verdict": "accepted"}, description="")
+        make_champion(store, "digits", "1")
+        ask(store, "2")
+    return project
+
+
 @pytest.fixture
-def waiting(store: Store, made: Callable[[str], str]) -> str:
+def store(
+    request: pytest.FixtureRequest,
+    project: Project,
+    empty_database: Path,
+    waiting_once: Project,
+    copy_state: Callable[[Project, Project], None],
+) -> Store:
+    """A store of its own: with the version that waits where the test asks for it, else empty."""
+    if "waiting" in request.fixturenames:
+        copy_state(waiting_once, project)
+    else:
+        project.mlflow.mkdir(parents=True)
+        shutil.copyfile(empty_database, database_file(project))
+    return open_store(project)
+
+
+@pytest.fixture
+def waiting(store: Store, project: Project) -> str:
     """The version 2, which waits beside champion 1; ada started its run."""
-    make_champion(store, "digits", made("one"))
-    version = made("two")
-    ask(store, version)
-    return version
+    shutil.copy(ROOT / "recipes" / "digits.yaml", project.recipes)
+    return "2"
 
 
 def ask(store: Store, version: str, *, champion: str = "1", flow_run: str | None = None, strict: bool = True) -> None:
