@@ -13,23 +13,36 @@ ifneq ($(strip $(UV_FIND_LINKS)),)
 export UV_FIND_LINKS
 endif
 
-.PHONY: run test test-long check up down ui clean bench bench-models env lock params format
+.PHONY: run test test-long test-long-stack test-long-kills test-long-quarter test-long-servers check up down ui clean bench
+.PHONY: bench-models env lock params format
 
 run: env
 	$(BIN)/ae run digits
 
-test: env
-	$(BIN)/pytest -n auto --dist loadgroup --no-loadscope-reorder  # in the order of tests/conftest.py
+# Coverage is that of these packages by the tests of their own folders (MEASURED in tests/conftest.py), and must not fall below.
+COVERED := aeops.codec aeops.data aeops.evaluation aeops.gate aeops.report
+COVERED_PERCENT := 85
 
-# What brings whole servers up for minutes: the stack with every process killed, the quarter, real servers over PostgreSQL.
-test-long: env
-	$(BIN)/pytest -m long
+test: env
+	$(BIN)/pytest -n auto --dist loadgroup --no-loadscope-reorder $(COVERED:%=--cov=%) --cov-report= \
+		--cov-fail-under=$(COVERED_PERCENT)  # in the order of tests/conftest.py
+
+# What brings whole servers up for minutes, and every point at which a process is killed. Each target records its run in
+# tests/records/long.json, and `make check` refuses a record that is older than the code it is of.
+LONG_TESTS := test-long-stack test-long-kills test-long-quarter test-long-servers
+
+test-long:
+	failed=0; for target in $(LONG_TESTS); do $(MAKE) $$target || failed=1; done; exit $$failed
+
+$(LONG_TESTS): test-long-%: env
+	$(BIN)/python tests/long_run.py $*
 
 check: env
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python tests/long_run.py --check
 
 up: env
 	$(BIN)/ae up
@@ -77,4 +90,4 @@ lock: | $(UV)
 
 # Takes away what `make` itself brought. The state (.ae: registry, DVC remote), data/ and artifacts/ are yours and stay.
 clean:
-	rm -rf $(VENV) .tools .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) .tools .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .coverage*

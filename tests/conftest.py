@@ -2,7 +2,7 @@
 no test may leave behind."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 from checkout import FOREIGN
@@ -13,11 +13,25 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 
-# Files whose tests take minutes together, after those of tests/pipeline: begun last, they would leave the other cores idle.
+# The files that take longest, as measured: begun last, one of them would leave the other cores idle. Between two files that share
+# the first run stands one that does not, as the process that makes that run keeps the others waiting.
 LONGEST = (
-    *("test_killed_registering.py", "test_rows_and_memory.py"),
-    *("test_killed_scoring.py", "test_scoring_flow.py", "test_codes.py"),
+    *("pipeline/test_approval.py", "registry/test_tryout.py", "pipeline/test_rebuild.py", "science/test_every_pair.py"),
+    *(
+        "pipeline/test_failing_run.py",
+        "science/test_rows_and_memory.py",
+        "pipeline/test_first_run.py",
+        "science/test_training.py",
+    ),
+    *("registry/test_promotion.py", "serving/test_servers.py", "registry/test_killed_registering.py", "registry/test_ledger.py"),
+    *("serving/test_signing.py", "registry/test_unreachable.py", "page/test_browser.py", "serving/test_service_fuzz.py"),
+    *("science/test_trail.py", "serving/test_texts.py", "serving/test_why.py", "scoring/test_scoring_flow.py"),
+    *("scoring/test_inbox.py", "science/test_standalone.py", "monitoring/test_look.py", "registry/test_approval.py"),
 )
+
+
+# Tests of these folders are quick and do all in their own process. Coverage is measured in them alone: it costs two fifths more.
+MEASURED = ("codec", "data", "evaluation")
 
 
 @pytest.fixture(autouse=True)
@@ -32,18 +46,34 @@ def _as_it_was() -> Iterator[None]:
             os.environ[name] = value
 
 
+@pytest.fixture(params=[pytest.param(3, id="a-third-of-the-kills"), pytest.param(1, id="every-kill", marks=pytest.mark.long)])
+def kill_step(request: pytest.FixtureRequest) -> int:
+    """Return a step through the places at which a test kills a process: each third, or each one under `make test-long`."""
+    return int(request.param)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Leave the tests of other folders than MEASURED out of `--cov`."""
+    plugin = item.config.pluginmanager.getplugin("_cov")
+    controller = plugin.cov_controller if plugin else None
+    if controller is None or item.path.parent.name in MEASURED:
+        return (yield)
+    controller.pause()
+    try:
+        return (yield)
+    finally:
+        controller.resume()
+
+
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        shares_run = "first_run" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("first_run" if shares_run else str(item.path)))
+        item.add_marker(pytest.mark.xdist_group(str(item.path)))
     items.sort(key=place)  # stable: within a file the order stays
 
 
 def place(item: pytest.Item) -> int:
-    """When an item's group is begun: what shares the first run is the longest of all, then the rest of tests/pipeline."""
-    if "first_run" in getattr(item, "fixturenames", ()):
-        return 0
-    if "pipeline" in item.path.parts:
-        return 1
-    return 2 if item.path.name in LONGEST else 3
+    """Return when an item's file is begun: the longest ones in their order, then all others."""
+    name = "/".join(item.path.parts[-2:])
+    return LONGEST.index(name) if name in LONGEST else len(LONGEST)

@@ -1,7 +1,7 @@
 """A bundle, loaded and ready to score: onnxruntime and numpy, no torch.
 
->>> detector = Detector(Path("artifacts/digits/bundle"))     # refuses a bundle whose sums do not hold
->>> detector.score(samples)["is_anomaly"]                     # samples in raw units, as in the dataset; or texts
+    detector = Detector(Path("artifacts/digits/bundle"))     # refuses a bundle whose sums do not hold
+    detector.score(samples)["is_anomaly"]                     # samples in raw units, as in the dataset; or texts
 
 The logged MLflow model carries this file, so it imports little of the project: the errors, the sums, onnxruntime's door and the
 kinds of data.

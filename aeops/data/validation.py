@@ -72,9 +72,9 @@ class Judge:
     Attributes:
         suites: what was judged so far: title -> results.
 
-    >>> judge = Judge(folder_for_the_pages)
-    >>> results = judge.judge("digits-samples", checks, index, key="id")
-    >>> judge.write_pages()
+        judge = Judge(folder_for_the_pages)
+        results = judge.judge("digits-samples", checks, index, key="id")
+        judge.write_pages()
     """
 
     def __init__(self, site: Path) -> None:

@@ -2,7 +2,7 @@
 
 In the copy, the imports name the package that the model carries: see aeops/registry/carried_code.py.
 
->>> mlflow.pyfunc.load_model("models:/digits@champion").predict(batch, params={"reconstruction": True})
+mlflow.pyfunc.load_model("models:/digits@champion").predict(batch, params={"reconstruction": True})
 """
 
 from pathlib import Path

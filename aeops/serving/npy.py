@@ -1,6 +1,6 @@
 """Answers in numpy's own form over HTTP, `application/x-npy`; requests are read by `aeops.kinds.npy_bytes`.
 
->>> write_npy(array)
+write_npy(array)
 """
 
 import io

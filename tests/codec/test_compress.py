@@ -68,7 +68,7 @@ def test_the_words_in_the_file_are_the_models_own(digits: np.ndarray, codec: Det
     np.save(tmp_path / "digits.npy", digits[1500:])
     ae("compress", tmp_path / "digits.npy", "-o", tmp_path / "x.aez")
     archive = unpack_archive((tmp_path / "x.aez").read_bytes(), "x.aez")
-    assert (archive.recipe, archive.version, archive.samples) == ("tiny-codec", "1", 500)
+    assert (archive.recipe, archive.version, archive.sample_count) == ("tiny-codec", "1", 500)
     assert codec.sha256.startswith(archive.bundle)
     words, counts = codec.score(digits[1500:], code=True)["code"], codec.word_counts
     assert counts is not None

@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from deployed import BIN, BUSY, Cluster, Servers, clean, started, wait_until_answers
+from real_servers import BIN, BUSY, Cluster, Servers, clean, started, wait_until_answers
 
 from aeops.machine.network import find_free_port
 

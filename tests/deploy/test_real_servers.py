@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 import yaml
 from checkout import ROOT, Checkout, make_checkout, wait_for
-from deployed import BIN, BUSY, Cluster, Process, Servers, clean, started, wait_until_answers
+from real_servers import BIN, BUSY, Cluster, Process, Servers, clean, started, wait_until_answers
 
 from ae_models.checksums import bundle_sha256, write_checksums
 from aeops.machine.network import find_free_port

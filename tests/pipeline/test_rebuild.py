@@ -11,16 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from checkout import Checkout
+from checkout import Checkout, copy_checkout, rehome
 
-# Where MLflow's database holds the place of files: a copy of a checkout must read its own.
-PLACES = (
-    ("experiments", "artifact_location"),
-    ("runs", "artifact_uri"),
-    ("logged_models", "artifact_location"),
-    ("model_versions", "source"),
-    ("model_versions", "storage_location"),
-)
 TAGS = """
 import json
 from aeops.project import find_project
@@ -37,17 +29,7 @@ print(json.dumps(places | {{"tags": version.tags}}))
 @pytest.fixture
 def copy(ran: Checkout, tmp_path: Path) -> Checkout:
     """The checkout of the first run, its registry with files of its own."""
-    copy = Checkout(shutil.copytree(ran.root, tmp_path / "copy", symlinks=True))
-    rehome(copy.home, ran.home)
-    return copy
-
-
-def rehome(home: Path, before: Path) -> None:
-    """Lets the registry in a state folder look for its files there, and no longer where they were."""
-    with closing(sqlite3.connect(home / "mlflow" / "mlflow.db")) as database, database:
-        for table, column in PLACES:
-            database.execute(f"update {table} set {column} = replace({column}, ?, ?)", (str(before), str(home)))
-        assert before == home or not any(str(before) in line for line in database.iterdump())
+    return copy_checkout(ran, tmp_path / "copy")
 
 
 def git(root: Path, *arguments: str) -> str:

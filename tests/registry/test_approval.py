@@ -7,16 +7,19 @@ from pathlib import Path
 
 import pytest
 import yaml
+from champion_helpers import make_champion
 from checkout import ROOT
-from crown import crown
 
 from aeops.errors import AeError, DataError, GateError, UsageError
 from aeops.project import Project
 from aeops.registry import approval, ledger, promotion
 from aeops.registry.approval import decide_request
+from aeops.registry.database import database_file
 from aeops.registry.ledger import Decision
-from aeops.registry.store import Store
+from aeops.registry.store import Store, open_store
 from aeops.registry.version_state import describe_state, find_dismissal, is_settled
+
+from .conftest import DATASET, write_bundle
 
 WHY = "the loops are sharper"
 
@@ -29,13 +32,47 @@ def made(store: Store, project: Project, start: Callable[[], str], bundle: Calla
     return lambda word: store.register(start(), "digits", bundle(word), tags=tags, description="")
 
 
+@pytest.fixture(scope="module")
+def waiting_once(empty_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project whose version 2 waits beside champion 1; tests take copies, as registering takes seconds."""
+    place = tmp_path_factory.mktemp("waiting")
+    project = Project(root=place, home=place)
+    project.mlflow.mkdir()
+    shutil.copyfile(empty_database, database_file(project))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        store = open_store(project)
+        for word in ("one", "two"):
+            run = store.start_run("digits", {"git.commit": "abc"}, {}, DATASET)
+            bundle = write_bundle(place / "bundles" / word, word)
+            store.register(run, "digits", bundle, tags={"verdict": "accepted"}, description="")
+        make_champion(store, "digits", "1")
+        ask(store, "2")
+    return project
+
+
 @pytest.fixture
-def waiting(store: Store, made: Callable[[str], str]) -> str:
+def store(
+    request: pytest.FixtureRequest,
+    project: Project,
+    empty_database: Path,
+    waiting_once: Project,
+    copy_state: Callable[[Project, Project], None],
+) -> Store:
+    """A store of its own: with the version that waits where the test asks for it, else empty."""
+    if "waiting" in request.fixturenames:
+        copy_state(waiting_once, project)
+    else:
+        project.mlflow.mkdir(parents=True)
+        shutil.copyfile(empty_database, database_file(project))
+    return open_store(project)
+
+
+@pytest.fixture
+def waiting(store: Store, project: Project) -> str:
     """The version 2, which waits beside champion 1; ada started its run."""
-    crown(store, "digits", made("one"))
-    version = made("two")
-    ask(store, version)
-    return version
+    shutil.copy(ROOT / "recipes" / "digits.yaml", project.recipes)
+    return "2"
 
 
 def ask(store: Store, version: str, *, champion: str = "1", flow_run: str | None = None, strict: bool = True) -> None:
@@ -94,7 +131,7 @@ def test_the_starter_may_not_approve_and_may_reject(project: Project, store: Sto
 def test_the_starter_is_barred_where_the_recipe_says_so_then_or_now(
     project: Project, store: Store, made: Callable[[str], str]
 ) -> None:
-    crown(store, "digits", made("one"))
+    make_champion(store, "digits", made("one"))
     ask(store, made("two"), strict=False)
     file = project.recipe_file("digits")
     given = yaml.safe_load(file.read_text(encoding="utf-8"))
@@ -108,7 +145,7 @@ def test_the_starter_is_barred_where_the_recipe_says_so_then_or_now(
 def test_an_approval_holds_against_the_champion_it_was_asked_about_and_no_other(
     project: Project, store: Store, waiting: str, made: Callable[[str], str]
 ) -> None:
-    crown(store, "digits", made("three"))
+    make_champion(store, "digits", made("three"))
     before = events(project)
     with pytest.raises(GateError, match=r"compared with champion 1, but the champion is 3 now: `ae run digits`"):
         decide_request(project, store, "digits", "2", "approve", "bob", WHY)

@@ -82,9 +82,14 @@ def killed_everywhere(
     check: Callable[[Project], None],
     fresh: Callable[[str], Project],
     most: int,
+    step: int,
     every_write: bool = False,
 ) -> None:
-    """Does the work once to its end; then kills it at some of its lines, each time does it again, and checks what is there."""
+    """Do the work once to its end; then kill it at some of its lines, each time do it again, and check what is there.
+
+    Args:
+        step: kill at each `step`-th of the chosen lines only.
+    """
 
     def finish(project: Project) -> None:
         work(project)
@@ -95,7 +100,9 @@ def killed_everywhere(
     note = whole.root / "lines.json"
     assert in_a_child(lambda: finish(whole), note) == 0
     lines = json.loads(note.read_text(encoding="utf-8"))
-    for place in chosen_places([function for _, _, function in lines], most, every_write):
+    places = chosen_places([function for _, _, function in lines], most, every_write)[::step]
+    assert places
+    for place in places:
         project = fresh(f"killed-{place}")
         assert in_a_child(lambda project=project: work(project), note, kill_at=place) == signal.SIGKILL
         told = f"killed at {lines[place - 1]}, line {place} of {len(lines)}"
@@ -116,7 +123,7 @@ def held(project: Project) -> tuple[list[str], str | None, list[str], list[str]]
 
 
 def test_registering_and_promoting_killed_at_any_line_is_one_version_and_one_promotion(
-    bundle: Callable[..., Path], empty_database: Path, tmp_path: Path, three_versions: Project
+    bundle: Callable[..., Path], empty_database: Path, tmp_path: Path, three_versions: Project, kill_step: int
 ) -> None:
     assert three_versions  # asked for so that MLflow has registered once here: what it looks up then, no child has to
     place = bundle()
@@ -138,7 +145,7 @@ def test_registering_and_promoting_killed_at_any_line_is_one_version_and_one_pro
     def check(project: Project) -> None:
         assert held(project) == (["1"], "1", ["promotion"], [])
 
-    killed_everywhere(work, check, fresh, most=36)
+    killed_everywhere(work, check, fresh, most=36, step=kill_step)
 
 
 def promote(store: Store) -> None:
@@ -168,7 +175,7 @@ MOVES: dict[str, tuple[Callable[[Store], None], str | None, int]] = {
 
 @pytest.mark.parametrize("event", MOVES)
 def test_a_move_killed_at_any_line_and_typed_again_is_one_line_of_the_ledger(
-    event: str, five_decisions: Project, copy_state: Callable[[Project, Project], None], tmp_path: Path
+    event: str, five_decisions: Project, copy_state: Callable[[Project, Project], None], tmp_path: Path, kill_step: int
 ) -> None:
     move, champion, most = MOVES[event]
     before = [line.event for line in ledger.read_entries(five_decisions, "digits")]
@@ -181,4 +188,4 @@ def test_a_move_killed_at_any_line_and_typed_again_is_one_line_of_the_ledger(
     def check(project: Project) -> None:
         assert held(project) == (["3", "2", "1"], champion, [*before, event], [])
 
-    killed_everywhere(lambda project: move(open_store(project)), check, fresh, most, every_write=event == "promotion")
+    killed_everywhere(lambda project: move(open_store(project)), check, fresh, most, kill_step, every_write=event == "promotion")

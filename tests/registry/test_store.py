@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from champion_helpers import make_champion
 from checkout import ROOT
-from crown import crown
 
 from ae_models.checksums import bundle_sha256, file_sha256, verify_bundle
 from aeops.errors import DataError, InfrastructureError, UsageError
@@ -106,14 +106,14 @@ def test_another_bundle_is_a_newer_version_and_aliases_move(
     assert store.versions("digits") == []
     assert store.champion("digits") is None
     one = store.register(start(), "digits", bundle("one"), {}, "")
-    crown(store, "digits", one)
+    make_champion(store, "digits", one)
     two = store.register(start(), "digits", bundle("two"), {}, "")
     store.set_alias("digits", "challenger", two)
     assert [(version.version, version.aliases) for version in store.versions("digits")] == [
         (two, ("challenger",)),
         (one, ("champion",)),
     ]
-    crown(store, "digits", two)
+    make_champion(store, "digits", two)
     champion = store.champion("digits")
     assert champion is not None
     assert (champion.version, champion.aliases) == (two, ("challenger", "champion"))

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from crown import crown
+from champion_helpers import make_champion
 
 from ae_models.checksums import bundle_sha256
 from aeops.errors import InfrastructureError
@@ -53,7 +53,7 @@ def test_a_server_killed_in_the_middle_loses_nothing(
     with mlflow_server(project.root, empty_database, port):
         place = project.root / "bundles" / "one"
         number = store.register(run, "digits", place, {}, "")
-        crown(store, "digits", number)
+        make_champion(store, "digits", number)
         store.finish_run(run, "FINISHED")
         assert [version.version for version in store.versions("digits")] == [number]
         assert bundle_sha256(store.download_bundle("digits", "champion")) == bundle_sha256(place)

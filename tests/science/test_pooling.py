@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from exported import by_onnxruntime
+from onnx_export import by_onnxruntime
 from safetensors.numpy import load_file
 
 from ae_models import encoders, tokens

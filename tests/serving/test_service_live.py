@@ -18,7 +18,7 @@ import numpy as np
 import psutil
 import pytest
 import yaml
-from crown import crown
+from champion_helpers import make_champion
 from small_bundles import SIDE, small_bundle
 
 from aeops.kinds.npy_bytes import MEDIA_TYPE
@@ -55,7 +55,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
         for number, shift in SHIFTS.items():
             register(store, small_bundle(root / f"bundle-{number}", shift=shift))
         register(store, small_bundle(root / "bundle-4", fault="nan", shift=0.03))
-        crown(store, "digits", "1")
+        make_champion(store, "digits", "1")
         yield made
 
 
@@ -146,9 +146,9 @@ def test_champions_come_and_go_and_no_request_fails(project: Project) -> None:
     with serving(project) as (process, port):
         with Load(port, clients=4) as load:
             wait_for(port, version="1")
-            crown(store, "digits", "2")
+            make_champion(store, "digits", "2")
             wait_for(port, version="2")
-            crown(store, "digits", "4")
+            make_champion(store, "digits", "4")
             refused = wait_for(port, version="2", event="shadow", of="4")
             bright = write_npy(np.full((1, SIDE, SIDE), 250, np.uint8))
             client = http.client.HTTPConnection("127.0.0.1", port, timeout=30)

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from crown import crown
+from champion_helpers import make_champion
+from checkout import rehome
 from model_signing.signing import Config
 
 from ae_models.checksums import bundle_sha256, write_checksums
@@ -215,8 +216,22 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return database_file(Project(root=place, home=place))
 
 
+@pytest.fixture(scope="module")
+def unsigned(database: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project whose champion 1 is not signed; tests take copies, as registering takes seconds."""
+    folder = tmp_path_factory.mktemp("unsigned")
+    project = Project(root=folder, home=folder / ".ae")
+    project.mlflow.mkdir(parents=True)
+    shutil.copyfile(database, database_file(project))
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("MLFLOW_TRACKING_URI", "AE_HOME"):
+            patch.delenv(name, raising=False)
+        register(open_store(project), champion_bundle(folder / "bundle"))
+    return project
+
+
 @pytest.fixture
-def project(database: Path, keys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+def project(unsigned: Project, keys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     """A project that requires signatures of our key; it is the current folder, and its champion 1 is not signed."""
     for name in ("MLFLOW_TRACKING_URI", "AE_HOME", "AE_SIGNING_KEY"):
         monkeypatch.delenv(name, raising=False)
@@ -225,14 +240,19 @@ def project(database: Path, keys: Path, tmp_path: Path, monkeypatch: pytest.Monk
     shutil.copy(ROOT / "dvc.yaml", made.root)
     shutil.copytree(keys, made.root / "keys")
     require(made, {"require_signature": True, "public_key": "keys/ours.pub"})
-    made.mlflow.mkdir(parents=True)
-    shutil.copyfile(database, database_file(made))
+    shutil.copytree(unsigned.home, made.home)
+    rehome(made.home, unsigned.home)
     monkeypatch.chdir(made.root)
-    bundle = Path(shutil.copytree(BUNDLE, tmp_path / "bundle"))
+    champion_bundle(tmp_path / "bundle")
+    return made
+
+
+def champion_bundle(folder: Path) -> Path:
+    """Write the bundle that is champion 1."""
+    bundle = Path(shutil.copytree(BUNDLE, folder))
     (bundle / "decoder.onnx").write_bytes(b"of no use here")  # a file that a bundle may have and may lack
     made_for(bundle, "digits")
-    register(open_store(made), bundle)
-    return made
+    return bundle
 
 
 def made_for(bundle: Path, recipe: str) -> None:
@@ -250,7 +270,7 @@ def require(project: Project, section: object) -> None:
 def register(store: Store, bundle: Path) -> str:
     run = store.start_run("digits", {}, {}, {"dataset": "digits", "content_sha256": "c" * 64})
     version = store.register(run, "digits", bundle, {"verdict": "accepted"}, "# digits")
-    crown(store, "digits", version)
+    make_champion(store, "digits", version)
     return version
 
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import mlflow.pyfunc
 import numpy as np
 import pytest
-from crown import crown
+from champion_helpers import make_champion
 from data_project import Room, make_room
 from fastapi.testclient import TestClient
 from mlflow.exceptions import MlflowException
@@ -204,7 +204,7 @@ def room(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Room:
             patch.delenv(name, raising=False)
         store = open_store(made.project)
         run = store.start_run("mine", {}, {}, {"dataset": "mine", "content_sha256": "c" * 64})
-        crown(store, "mine", store.register(run, "mine", bundle, {}, "# mine"))
+        make_champion(store, "mine", store.register(run, "mine", bundle, {}, "# mine"))
     return made
 
 

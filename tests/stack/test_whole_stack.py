@@ -19,7 +19,7 @@ import psutil
 import pytest
 import yaml
 from checkout import Checkout, make_checkout, wait_for
-from living_stack import pids
+from stack_processes import pids
 
 from aeops.project import Project
 from aeops.stack.prefect_api import PrefectApi
@@ -33,13 +33,13 @@ CROWN = """
 import sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
-from crown import crown
+from champion_helpers import make_champion
 from aeops.project import find_project
 from aeops.registry.store import open_store
 store = open_store(find_project())
 run = store.start_run({recipe!r}, {{}}, {{}}, {{"dataset": "none", "content_sha256": "0" * 64}})
 store.finish_run(run, "FINISHED")
-crown(store, {recipe!r}, store.register(run, {recipe!r}, Path({bundle!r}), {{"verdict": "accepted"}}, "# a champion"))
+make_champion(store, {recipe!r}, store.register(run, {recipe!r}, Path({bundle!r}), {{"verdict": "accepted"}}, "# a champion"))
 print("done")
 """
 
@@ -89,7 +89,7 @@ class Stack:
         files = sorted((self.checkout.home / "logs").glob("*.log"))
         return "".join(f"\n--- {file.name}\n{file.read_text(errors='replace')[-1500:]}" for file in files)
 
-    def crown(self, recipe: str) -> None:
+    def make_champion(self, recipe: str) -> None:
         bundle = REPOSITORY / "tests" / "fixtures" / "bundle-format-1"
         self.checkout.python(CROWN.format(tests=str(REPOSITORY / "tests"), recipe=recipe, bundle=str(bundle)))
 
@@ -186,7 +186,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         shutil.copy(Path(__file__).parent / "waiting.py", checkout.root / "flows")
         made = Stack(checkout, Receiver())
         try:
-            made.crown("digits")
+            made.make_champion("digits")
             made.up()
             yield made
         finally:
@@ -234,7 +234,7 @@ def test_up_again_starts_nothing_that_runs(stack: Stack) -> None:
 
 
 def test_a_recipes_first_champion_gets_its_service_at_once(stack: Stack) -> None:
-    stack.crown("small")
+    stack.make_champion("small")
     wait_for(lambda: (note := read_service_record(stack.project, "score-small")) and note.process, seconds=30)
     wait_for(stack.is_well, seconds=120)
     note = read_service_record(stack.project, "score-small")

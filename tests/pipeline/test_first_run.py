@@ -13,7 +13,7 @@ from urllib.request import Request, urlopen
 import numpy as np
 import pytest
 import yaml
-from checkout import EPOCHS, ROOT, Checkout, wait_for
+from checkout import EPOCHS, ROOT, Checkout, copy_checkout, wait_for
 
 from aeops.machine.network import find_free_port
 from aeops.machine.servers import is_healthy
@@ -120,7 +120,7 @@ def test_the_report_is_one_file_that_loads_nothing(ran: Checkout) -> None:
 
 
 def test_dvc_pull_restores_what_was_deleted(ran: Checkout, tmp_path: Path) -> None:
-    copy = Checkout(shutil.copytree(ran.root, tmp_path / "copy", symlinks=True))
+    copy = copy_checkout(ran, tmp_path / "copy")
     before = copy.pointers()
     model = (copy.root / "artifacts" / "small" / "bundle" / "model.onnx").read_bytes()
     for folder in ("data", "artifacts", ".dvc/cache"):
@@ -132,25 +132,25 @@ def test_dvc_pull_restores_what_was_deleted(ran: Checkout, tmp_path: Path) -> No
 
 
 def test_a_refused_model_is_registered_as_challenger_and_the_champion_stays(ran: Checkout, tmp_path: Path) -> None:
-    copy = Checkout(shutil.copytree(ran.root, tmp_path / "copy", symlinks=True))
+    copy = copy_checkout(ran, tmp_path / "copy")
     copy.edit_recipe({"train.seed": 7, "gate.ranks_the_novelty.at_least": 0.9999})
     done = copy.ae("run", "small", AE_HOME=str(copy.home))
     assert done.returncode == 4, done.stdout + done.stderr
     assert "refused" in done.stdout
     assert "0.9999" in done.stdout
-    shown = copy.ae("show", "small", AE_HOME=str(copy.home))
+    shown = copy.ae_in_process("show", "small", AE_HOME=str(copy.home))
     assert "refused" in shown.stdout
     assert [aliases for _, aliases, _ in copy.versions()] == [("champion",), ("challenger",)]
     refusal = ledger(copy)[-1]
     assert (refusal["event"], refusal["version"], refusal["to"]) == ("refusal", "2", None)
     assert "0.9999" in refusal["why"]
-    again = copy.ae("run", "small", AE_HOME=str(copy.home))
+    again = copy.ae_in_process("run", "small", AE_HOME=str(copy.home))
     assert (again.returncode, "nothing changed" in again.stdout) == (4, True), again.stderr
     assert ledger(copy)[-1] == refusal
 
 
 def test_the_champion_scores_a_file(ran: Checkout) -> None:
-    done = ran.ae("score", "small", "inbox/images.npy")
+    done = ran.ae_in_process("score", "small", "inbox/images.npy")
     assert done.returncode == 0, done.stderr
     assert "1200" in done.stdout.replace(",", "")
 

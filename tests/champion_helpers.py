@@ -6,7 +6,7 @@ from aeops.registry import promotion
 from aeops.registry.store import Store
 
 
-def crown(store: Store, recipe: str, version: str) -> None:
+def make_champion(store: Store, recipe: str, version: str) -> None:
     """Promotes the version over whichever is champion."""
     champion = store.champion(recipe)
     evidence = {"sha256": hashlib.sha256(f"{recipe} {version}".encode()).hexdigest()}

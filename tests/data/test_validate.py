@@ -36,6 +36,7 @@ def test_good_data_is_accepted_whole_with_a_receipt_for_its_content(accepted: Ro
     assert {name: held for name, held in tree(accepted.data).items() if name != "receipt.json"} == tree(accepted.incoming)
     receipt = require_receipt(accepted.data, "mine")
     assert receipt["rows"] == {"given": 600, "accepted": 600, "quarantined": 0}
+    assert receipt["suite"]
     assert all(entry["success"] for entry in receipt["suite"])
     assert not accepted.project.quarantine("mine").exists()
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from checkout import make_checkout, wait_for
-from living_stack import pids
+from stack_processes import pids
 
 from ae_models.checkpoint import CHECKPOINT_FILE
 from aeops.errors import InfrastructureError
