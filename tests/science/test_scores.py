@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from exported import by_onnxruntime
+from onnx_export import by_onnxruntime
 from scipy.ndimage import gaussian_filter
 from scipy.special import expit, log_softmax
 from scipy.stats import entropy

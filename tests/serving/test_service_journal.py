@@ -130,7 +130,7 @@ import resource, signal, sys
 from pathlib import Path
 import numpy as np
 from aeops.errors import InfrastructureError
-from aeops.predictions.rows import schema, scorer_of, summary_of_code
+from aeops.predictions.rows import scorer_of
 from aeops.project import Project
 from aeops.bundle.detector import Detector
 from aeops.predictions.journal import Journal
@@ -289,7 +289,7 @@ WRITER = """
 import sys
 from pathlib import Path
 import numpy as np
-from aeops.predictions.rows import schema, scorer_of, summary_of_code
+from aeops.predictions.rows import scorer_of
 from aeops.project import Project
 from aeops.bundle.detector import Detector
 from aeops.predictions.journal import Journal
