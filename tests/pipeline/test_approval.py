@@ -5,11 +5,17 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
-from checkout import Checkout, wait_for
+from checkout import Checkout, copy_checkout, wait_for
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.flow_runs import resume_flow_run
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from aeops.machine.network import find_free_port
 from aeops.machine.servers import TEMPORARY_SERVER, is_healthy, prefect_server_command
@@ -26,8 +32,8 @@ def waiting(
     an answer of the registered model; and what that printed."""
     ran, done = first_run
     assert done.returncode == 0, done.stderr
-    checkout = Checkout(shutil.copytree(ran.root, tmp_path_factory.mktemp("waiting") / "checkout", symlinks=True))
-    assert checkout.ae("sign", "--new-keys", "keys/ops").returncode == 0
+    checkout = copy_checkout(ran, tmp_path_factory.mktemp("waiting") / "checkout")
+    assert checkout.ae_in_process("sign", "--new-keys", "keys/ops").returncode == 0
     checkout.edit_recipe(
         {
             "train.seed": 7,
@@ -43,7 +49,7 @@ def waiting(
 def copy(waiting: tuple[Checkout, subprocess.CompletedProcess[str]], tmp_path: Path) -> Checkout:
     checkout, done = waiting
     assert done.returncode == 0, done.stderr
-    return Checkout(shutil.copytree(checkout.root, tmp_path / "copy", symlinks=True))
+    return copy_checkout(checkout, tmp_path / "copy")
 
 
 def ledger(checkout: Checkout) -> list[dict[str, Any]]:
@@ -82,7 +88,7 @@ def test_a_run_by_hand_ends_with_what_it_waits_for_and_what_to_type(
 
 def test_another_run_while_it_waits_is_quick_and_says_the_same(copy: Checkout) -> None:
     before = ledger(copy)
-    done = copy.ae("run", "small", AE_BY="ada")
+    done = copy.ae_in_process("run", "small", AE_BY="ada")
     assert done.returncode == 0, done.stderr
     assert "nothing changed" in done.stdout
     assert "ae approve small 2" in done.stdout
@@ -90,25 +96,25 @@ def test_another_run_while_it_waits_is_quick_and_says_the_same(copy: Checkout) -
 
 
 def test_somebody_else_approves_and_no_run_undoes_a_rollback(copy: Checkout) -> None:
-    refused = copy.ae("approve", "small", "2", "--by", "ada", "--why", WHY)
+    refused = copy.ae_in_process("approve", "small", "2", "--by", "ada", "--why", WHY)
     assert refused.returncode == 2
     assert "somebody else" in refused.stderr
     assert champion(copy) == "1"
 
-    done = copy.ae("approve", "small", "2", "--by", "bob", "--why", WHY)
+    done = copy.ae_in_process("approve", "small", "2", "--by", "bob", "--why", WHY)
     assert done.returncode == 0, done.stderr
     assert "champion   small 2" in done.stdout
     assert champion(copy) == "2"
     assert events(copy)[-2:] == [("approval", "2", "bob"), ("promotion", "2", "bob")]
-    again = copy.ae("run", "small")
+    again = copy.ae_in_process("run", "small")
     assert (again.returncode, "nothing changed" in again.stdout) == (0, True), again.stderr
 
     back = ("rollback", "small", "--by", "bob", "--why", "it flags too much")
-    unsigned = copy.ae(*back)
+    unsigned = copy.ae_in_process(*back)
     assert (unsigned.returncode, "it is not signed" in unsigned.stderr) == (3, True), unsigned.stderr
-    assert copy.ae("sign", "small", "1", "--key", "keys/ops.pem").returncode == 0
-    assert copy.ae(*back).returncode == 0
-    done = copy.ae("run", "small")
+    assert copy.ae_in_process("sign", "small", "1", "--key", "keys/ops.pem").returncode == 0
+    assert copy.ae_in_process(*back).returncode == 0
+    done = copy.ae_in_process("run", "small")
     assert done.returncode == 4
     assert "nothing changed" in done.stdout
     copy.edit_recipe({"about": "The same samples under another description."})
@@ -156,21 +162,6 @@ with get_client(sync_client=True) as client:
         pull_steps=[{"prefect.deployments.steps.set_working_directory": {"directory": os.getcwd()}}])
     print(json.dumps(str(client.create_flow_run_from_deployment(made).id)))
 """
-ASK = """
-import json
-from prefect.client.orchestration import get_client
-with get_client(sync_client=True) as client:
-    run = client.read_flow_run({id!r})
-    keys = run.state.state_details.run_input_keyset
-    text = client.read_flow_run_input(run.id, keys["description"]) if keys else ""
-    print(json.dumps([run.state.name, text]))
-"""
-RESUME = """
-from uuid import UUID
-from prefect.flow_runs import resume_flow_run
-resume_flow_run(UUID({id!r}), run_input={answer!r})
-print("null")
-"""
 
 
 class Scheduled:
@@ -208,8 +199,21 @@ class Scheduled:
 
     def state(self, flow_run: str) -> tuple[str, str]:
         """Name of the flow run's state, and what stands above the form that it waits with."""
-        name, text = self.python(ASK.format(id=flow_run))
-        return name, text
+        with self.client() as client:
+            run = client.read_flow_run(UUID(flow_run))
+            keys = run.state.state_details.run_input_keyset
+            return run.state.name, client.read_flow_run_input(run.id, keys["description"]) if keys else ""
+
+    def answer(self, flow_run: str, by: str) -> None:
+        """Send the form of a run that waits, filled in to approve."""
+        with self.client():
+            resume_flow_run(UUID(flow_run), run_input={"decision": "approve", "by": by, "why": WHY})
+
+    @contextmanager
+    def client(self) -> Iterator[SyncPrefectClient]:
+        """Let Prefect's own functions in this process use this server until the block ends."""
+        with temporary_settings({PREFECT_API_URL: self.settings["PREFECT_API_URL"]}), get_client(sync_client=True) as client:
+            yield client
 
     def processes(self) -> list[str]:
         """The commands of every process that works in the checkout."""
@@ -245,7 +249,7 @@ def test_a_scheduled_run_is_suspended_without_a_process_until_the_form_is_answer
     assert scheduled.processes() == []
     before = events(checkout)
 
-    scheduled.python(RESUME.format(id=flow_run, answer={"decision": "approve", "by": "Ada", "why": WHY}))
+    scheduled.answer(flow_run, by="Ada")
     scheduled.work()
     name, form = scheduled.state(flow_run)
     assert (name, champion(checkout), events(checkout)) == ("Suspended", "1", before)
@@ -266,7 +270,7 @@ def test_the_form_alone_promotes(scheduled: Scheduled) -> None:
     flow_run = scheduled.python(DEPLOY)
     scheduled.work()
     assert scheduled.state(flow_run)[0] == "Suspended"
-    scheduled.python(RESUME.format(id=flow_run, answer={"decision": "approve", "by": "bob", "why": WHY}))
+    scheduled.answer(flow_run, by="bob")
     scheduled.work()
     assert scheduled.state(flow_run)[0] == "Completed"
     assert champion(checkout) == "2"

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from checkout import Checkout, wait_for
+from checkout import EPOCHS_OF_A_KILL, Checkout, copy_checkout, wait_for
 
 from aeops.machine.library_settings import configure_libraries
 from aeops.machine.network import find_free_port
@@ -24,7 +24,7 @@ def kinds(done: subprocess.CompletedProcess[str]) -> str:
 
 
 def test_an_unknown_recipe_is_told_with_its_near_match(bare: Checkout) -> None:
-    done = bare.ae("run", "smal")
+    done = bare.ae_in_process("run", "smal")
     assert done.returncode == 2
     assert "no recipe 'smal'" in kinds(done)
     assert "did you mean small?" in done.stderr
@@ -40,7 +40,7 @@ def test_every_mistake_of_a_recipe_is_told_at_once(bare: Checkout) -> None:
             "threshold.false_alarm_rate": "one per cent",
         }
     )
-    done = bare.ae("run", "small")
+    done = bare.ae_in_process("run", "small")
     assert done.returncode == 2
     for told in ("did you mean batch?", "did you mean conv?", "expected 1 to", "did you mean at_least?", "expected a number"):
         assert told in kinds(done), told
@@ -48,7 +48,7 @@ def test_every_mistake_of_a_recipe_is_told_at_once(bare: Checkout) -> None:
 
 
 def test_bad_data_stops_the_run_and_leaves_everything_as_it_was(ran: Checkout, tmp_path: Path) -> None:
-    copy = Checkout(shutil.copytree(ran.root, tmp_path / "copy", symlinks=True))
+    copy = copy_checkout(ran, tmp_path / "copy")
     before, versions = copy.pointers(), copy.versions()
     images = np.load(copy.root / "inbox" / "images.npy")
     images[: len(images) // 2] = 0
@@ -80,7 +80,7 @@ def test_a_full_disk_is_told_before_anything_starts(bare: Checkout, tmp_path: Pa
     if mounted.returncode != 0:
         pytest.skip("this machine lets nobody mount a small disk")
     try:
-        done = bare.ae("run", "small", AE_HOME=str(small_disk / "state"))
+        done = bare.ae_in_process("run", "small", AE_HOME=str(small_disk / "state"))
         assert done.returncode == 5
         assert "MiB free" in kinds(done)
         assert "AE_HOME" in done.stderr
@@ -108,7 +108,8 @@ def is_alive(process: psutil.Process) -> bool:
         return False
 
 
-def test_a_run_killed_while_training_leaves_no_process_and_the_next_ends_in_the_same_bits(ran: Checkout, bare: Checkout) -> None:
+def test_a_run_killed_while_training_leaves_no_process_and_the_next_ends_in_the_same_bits(bare: Checkout) -> None:
+    bare.edit_recipe({"train.epochs": EPOCHS_OF_A_KILL})
     progress = bare.home / "training" / "small" / "progress.jsonl"
     killed = bare.start("run", "small")
     wait_for(lambda: progress.is_file() and progress.read_text().count("\n") >= 1)
@@ -120,7 +121,18 @@ def test_a_run_killed_while_training_leaves_no_process_and_the_next_ends_in_the_
     wait_for(lambda: not any(is_alive(child) for child in children), seconds=20)
     done = bare.ae("run", "small")
     assert done.returncode == 0, done.stderr
-    resumed, uninterrupted = (checkout.root / "artifacts" / "small" / "bundle" for checkout in (bare, ran))
+    artifacts = bare.root / "artifacts" / "small"
+    resumed, uninterrupted = artifacts / "bundle", bare.root / "uninterrupted" / "bundle"
+    places = (
+        "--prepared",
+        str(artifacts / "prepared"),
+        "--out",
+        str(uninterrupted),
+        "--history",
+        str(uninterrupted.parent / "training"),
+    )
+    shutil.rmtree(bare.home / "training")
+    bare.stage("train", "--recipe", "recipes/small.yaml", *places)
     for name in ("weights.safetensors", "model.onnx", "SHA256SUMS"):
         assert (resumed / name).read_bytes() == (uninterrupted / name).read_bytes()
     assert len(bare.versions()) == 1
@@ -132,7 +144,8 @@ def test_mlflow_gone_in_the_middle_is_told_and_the_same_command_goes_on_later(
     address = f"http://127.0.0.1:{(port := find_free_port())}"
     server = start_mlflow(tmp_path, port)
     stopping.append(server)
-    running = bare.start("run", "small", MLFLOW_TRACKING_URI=address)
+    bare.edit_recipe({"train.epochs": EPOCHS_OF_A_KILL})
+    running = bare.start("run", "small", MLFLOW_TRACKING_URI=address, MLFLOW_HTTP_REQUEST_MAX_RETRIES="0")
     stopping.append(running)
     wait_for(lambda: (bare.home / "training" / "small" / "progress.jsonl").is_file())
     os.killpg(server.pid, signal.SIGKILL)
