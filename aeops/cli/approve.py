@@ -6,10 +6,11 @@ from typing import Any
 from aeops.cli.decide import add_arguments, decide_and_tell
 
 
-def add(verbs: Any) -> None:
-    verb = verbs.add_parser("approve", help="make a version that waits for approval the champion")
-    add_arguments(verb)
-    verb.set_defaults(run=run)
+def add_command(commands: Any) -> None:
+    """Add `ae approve` to the commands of the parser."""
+    command = commands.add_parser("approve", help="make a version that waits for approval the champion")
+    add_arguments(command)
+    command.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -18,13 +18,14 @@ if TYPE_CHECKING:
 QUANTISED = "vq"  # the bottleneck whose codes are words
 
 
-def add(verbs: Any) -> None:
-    verb = verbs.add_parser("compress", help="compress images with a registered version whose codes are words")
-    verb.add_argument("files", type=Path, nargs="+", metavar="FILE", help=".npy, .png, .jpg, or a folder of images")
-    verb.add_argument("-o", "--out", type=Path, required=True, metavar="X.aez", help="the file to write")
-    verb.add_argument("--recipe", help="a recipe whose bottleneck is vq (default: the only one that has a champion)")
-    verb.add_argument("--version", default=CHAMPION, help="a version or an alias (default: champion)")
-    verb.set_defaults(run=run)
+def add_command(commands: Any) -> None:
+    """Add `ae compress` to the commands of the parser."""
+    command = commands.add_parser("compress", help="compress images with a registered version whose codes are words")
+    command.add_argument("files", type=Path, nargs="+", metavar="FILE", help=".npy, .png, .jpg, or a folder of images")
+    command.add_argument("-o", "--out", type=Path, required=True, metavar="X.aez", help="the file to write")
+    command.add_argument("--recipe", help="a recipe whose bottleneck is vq (default: the only one that has a champion)")
+    command.add_argument("--version", default=CHAMPION, help="a version or an alias (default: champion)")
+    command.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -9,11 +9,11 @@ if TYPE_CHECKING:
     from aeops.registry.approval import ApprovalChoice
 
 
-def add_arguments(verb: Any) -> None:
-    verb.add_argument("recipe", help="name of a file in recipes/, such as digits")
-    verb.add_argument("version", help="a version that waits for approval, by its number or alias")
-    verb.add_argument("--why", required=True, metavar="TEXT", help="kept in the ledger")
-    verb.add_argument("--by", metavar="NAME", help="who decides (default: AE_BY, else the login name)")
+def add_arguments(command: Any) -> None:
+    command.add_argument("recipe", help="name of a file in recipes/, such as digits")
+    command.add_argument("version", help="a version that waits for approval, by its number or alias")
+    command.add_argument("--why", required=True, metavar="TEXT", help="kept in the ledger")
+    command.add_argument("--by", metavar="NAME", help="who decides (default: AE_BY, else the login name)")
 
 
 def decide_and_tell(arguments: argparse.Namespace, decision: "ApprovalChoice") -> int:

@@ -10,11 +10,12 @@ if TYPE_CHECKING:
     from aeops.registry.store import Store
 
 
-def add(verbs: Any) -> None:
-    verb = verbs.add_parser("decompress", help="make images of an .aez file again")
-    verb.add_argument("file", type=Path, metavar="X.aez", help="what `ae compress` wrote")
-    verb.add_argument("-o", "--out", type=Path, metavar="PLACE", help="a folder for PNG images, or an .npy file (default: X)")
-    verb.set_defaults(run=run)
+def add_command(commands: Any) -> None:
+    """Add `ae decompress` to the commands of the parser."""
+    command = commands.add_parser("decompress", help="make images of an .aez file again")
+    command.add_argument("file", type=Path, metavar="X.aez", help="what `ae compress` wrote")
+    command.add_argument("-o", "--out", type=Path, metavar="PLACE", help="a folder for PNG images, or an .npy file (default: X)")
+    command.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -4,9 +4,10 @@ import argparse
 from typing import Any
 
 
-def add(verbs: Any) -> None:
-    verb = verbs.add_parser("doctor", help="check machine, versions, state and services; says what to type for each fault")
-    verb.set_defaults(run=run)
+def add_command(commands: Any) -> None:
+    """Add `ae doctor` to the commands of the parser."""
+    command = commands.add_parser("doctor", help="check machine, versions, state and services; says what to type for each fault")
+    command.set_defaults(run=run)
 
 
 def run(_arguments: argparse.Namespace) -> int:

@@ -6,9 +6,10 @@ from typing import Any
 from aeops.project import find_project
 
 
-def add(verbs: Any) -> None:
-    verb = verbs.add_parser("down", help="stop what `ae up` has started")
-    verb.set_defaults(run=run)
+def add_command(commands: Any) -> None:
+    """Add `ae down` to the commands of the parser."""
+    command = commands.add_parser("down", help="stop what `ae up` has started")
+    command.set_defaults(run=run)
 
 
 def run(_arguments: argparse.Namespace) -> int:

@@ -17,15 +17,16 @@ if TYPE_CHECKING:
     from aeops.recipe.reader import Recipe
 
 
-def add(verbs: Any) -> None:
-    verb = verbs.add_parser("embed", help="write the codes of samples to a Parquet file")
-    verb.add_argument("recipe", help="name of a file in recipes/, such as digits")
-    verb.add_argument(
+def add_command(commands: Any) -> None:
+    """Add `ae embed` to the commands of the parser."""
+    command = commands.add_parser("embed", help="write the codes of samples to a Parquet file")
+    command.add_argument("recipe", help="name of a file in recipes/, such as digits")
+    command.add_argument(
         "files", type=Path, nargs="*", metavar="FILE", help="as `ae score` takes them (default: the recipe's accepted dataset)"
     )
-    verb.add_argument("-o", "--out", type=Path, required=True, metavar="X.parquet", help="the file to write")
-    verb.add_argument("--version", default=CHAMPION, help="a version or an alias (default: champion)")
-    verb.set_defaults(run=run)
+    command.add_argument("-o", "--out", type=Path, required=True, metavar="X.parquet", help="the file to write")
+    command.add_argument("--version", default=CHAMPION, help="a version or an alias (default: champion)")
+    command.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -95,10 +96,10 @@ def of_dataset(dataset: Path, recipe: "Recipe") -> Iterator[Part]:
 
 def given(samples: "np.ndarray", recipe: "Recipe") -> "np.ndarray":
     """Stored samples as the model is given clean ones: without their target channels, and grey where it takes grey."""
-    from aeops.evaluation.model_input import clean
+    from aeops.evaluation.model_input import clean_inputs
 
     source = recipe.fit.input
-    known = clean(source, samples)
+    known = clean_inputs(source, samples)
     return grey(known, source.low, source.high) if recipe.fit.model.corrupt.kind == "grey" else known
 
 

@@ -16,7 +16,7 @@ from aeops.machine.environment import DISK_SPACE_NEEDED
 from aeops.machine.lock import workspace_holder
 from aeops.machine.servers import find_running_prefect
 from aeops.project import Project
-from aeops.provenance.packages import differences
+from aeops.provenance.packages import lock_differences
 from aeops.recipe.reader import load_recipe, recipe_names
 from aeops.registry.store import open_store
 
@@ -67,7 +67,7 @@ def check_packages(project: Project) -> Finding:
     lock = project.root / "requirements.lock"
     if not lock.is_file():
         return Finding("fault", "packages", "requirements.lock is missing", "git checkout requirements.lock")
-    wrong = differences(lock)
+    wrong = lock_differences(lock)
     if not wrong:
         return Finding("good", "packages", "as requirements.lock says")
     more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""

@@ -11,16 +11,17 @@ if TYPE_CHECKING:
 COLUMNS = ("no.", "time (UTC)", "event", "version", "champion", "who", "why", "evidence")
 
 
-def add(verbs: Any) -> None:
-    verb = verbs.add_parser("history", help="show what was promoted, refused, rolled back, by whom and why")
-    verb.add_argument("recipe", help="name of a recipe, such as digits")
-    verb.add_argument(
+def add_command(commands: Any) -> None:
+    """Add `ae history` to the commands of the parser."""
+    command = commands.add_parser("history", help="show what was promoted, refused, rolled back, by whom and why")
+    command.add_argument("recipe", help="name of a recipe, such as digits")
+    command.add_argument(
         "--as-of",
         metavar="TIME",
         help="show things as they stood then: an ISO date (its first moment) or time; without a zone, this machine's is meant",
     )
-    verb.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    verb.set_defaults(run=run)
+    command.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    command.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -4,9 +4,10 @@ import argparse
 from typing import Any
 
 
-def add(verbs: Any) -> None:
-    verb = verbs.add_parser("ledger", help="verify the ledger of a recipe, or of all")
-    actions = verb.add_subparsers(dest="action", metavar="ACTION", required=True)
+def add_command(commands: Any) -> None:
+    """Add `ae ledger` to the commands of the parser."""
+    command = commands.add_parser("ledger", help="verify the ledger of a recipe, or of all")
+    actions = command.add_subparsers(dest="action", metavar="ACTION", required=True)
     verify = actions.add_parser("verify", help="name every line edited, missing or swapped, and any champion moved by hand")
     verify.add_argument("recipe", nargs="?", help="name of a recipe, such as digits (default: every recipe)")
     verify.set_defaults(run=run)

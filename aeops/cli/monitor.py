@@ -7,16 +7,17 @@ if TYPE_CHECKING:
     from aeops.monitoring.verdict import MonitoringVerdict
 
 
-def add(verbs: Any) -> None:
-    verb = verbs.add_parser("monitor", help="look whether the champion still sees what it was calibrated on")
-    verb.add_argument("recipe", help="name of a file in recipes/, such as digits")
-    verb.add_argument(
+def add_command(commands: Any) -> None:
+    """Add `ae monitor` to the commands of the parser."""
+    command = commands.add_parser("monitor", help="look whether the champion still sees what it was calibrated on")
+    command.add_argument("recipe", help="name of a file in recipes/, such as digits")
+    command.add_argument(
         "--as-of",
         metavar="TIME",
         help="look as if it were then: an ISO date (its first moment) or time; without a zone, this machine's is meant",
     )
-    verb.add_argument("--json", action="store_true", help="print verdict.json, nothing else")
-    verb.set_defaults(run=run)
+    command.add_argument("--json", action="store_true", help="print verdict.json, nothing else")
+    command.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

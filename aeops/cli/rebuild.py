@@ -5,15 +5,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from aeops.project import Project
-    from aeops.provenance.rebuild.execute import Rebuilt
+    from aeops.provenance.rebuild.execute import RebuildResult
     from aeops.registry.store import Store
 
 
-def add(verbs: Any) -> None:
-    verb = verbs.add_parser("rebuild", help="make a registered version again from its record, and say whether it is the same")
-    verb.add_argument("version", metavar="RECIPE@VERSION", help="such as digits@7 or digits@champion")
-    verb.add_argument("--keep", action="store_true", help="leave what was rebuilt where it is, for a look")
-    verb.set_defaults(run=run)
+def add_command(commands: Any) -> None:
+    """Add `ae rebuild` to the commands of the parser."""
+    command = commands.add_parser("rebuild", help="make a registered version again from its record, and say whether it is the same")
+    command.add_argument("version", metavar="RECIPE@VERSION", help="such as digits@7 or digits@champion")
+    command.add_argument("--keep", action="store_true", help="leave what was rebuilt where it is, for a look")
+    command.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -22,7 +23,7 @@ def run(arguments: argparse.Namespace) -> int:
     from aeops.errors import GateError
     from aeops.machine.environment import require_disk_space
     from aeops.project import find_project
-    from aeops.provenance.rebuild.execute import SUCCESSES, rebuild
+    from aeops.provenance.rebuild.execute import SUCCESS_VERDICTS, rebuild
     from aeops.registry.store import open_store
 
     project = find_project()
@@ -31,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     require_registered(project, store, recipe)
     done = rebuild(project, store, recipe, which, keep=arguments.keep)
     show(done)
-    return 0 if done.likeness.verdict in SUCCESSES else GateError.exit_code
+    return 0 if done.likeness.verdict in SUCCESS_VERDICTS else GateError.exit_code
 
 
 def recipe_and_version(given: str) -> tuple[str, str]:
@@ -52,7 +53,7 @@ def require_registered(project: "Project", store: "Store", recipe: str) -> None:
         require_known(project, recipe)
 
 
-def show(done: "Rebuilt") -> None:
+def show(done: "RebuildResult") -> None:
     from rich.console import Console
     from rich.table import Table
 

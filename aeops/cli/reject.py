@@ -6,10 +6,11 @@ from typing import Any
 from aeops.cli.decide import add_arguments, decide_and_tell
 
 
-def add(verbs: Any) -> None:
-    verb = verbs.add_parser("reject", help="turn away a version that waits for approval")
-    add_arguments(verb)
-    verb.set_defaults(run=run)
+def add_command(commands: Any) -> None:
+    """Add `ae reject` to the commands of the parser."""
+    command = commands.add_parser("reject", help="turn away a version that waits for approval")
+    add_arguments(command)
+    command.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -4,12 +4,13 @@ import argparse
 from typing import Any
 
 
-def add(verbs: Any) -> None:
-    verb = verbs.add_parser("retire", help="take the champion away: nothing is served until there is another")
-    verb.add_argument("recipe", help="name of a recipe, such as digits")
-    verb.add_argument("--why", required=True, metavar="TEXT", help="kept in the ledger")
-    verb.add_argument("--by", metavar="NAME", help="who does it (default: AE_BY, else the login name)")
-    verb.set_defaults(run=run)
+def add_command(commands: Any) -> None:
+    """Add `ae retire` to the commands of the parser."""
+    command = commands.add_parser("retire", help="take the champion away: nothing is served until there is another")
+    command.add_argument("recipe", help="name of a recipe, such as digits")
+    command.add_argument("--why", required=True, metavar="TEXT", help="kept in the ledger")
+    command.add_argument("--by", metavar="NAME", help="who does it (default: AE_BY, else the login name)")
+    command.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

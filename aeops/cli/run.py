@@ -11,10 +11,11 @@ if TYPE_CHECKING:
     from aeops.provenance.run_summary import RunSummary
 
 
-def add(verbs: Any) -> None:
-    verb = verbs.add_parser("run", help="ingest, validate, version, train, evaluate, gate, register and promote a recipe")
-    verb.add_argument("recipe", help="name of a file in recipes/, such as digits")
-    verb.set_defaults(run=run)
+def add_command(commands: Any) -> None:
+    """Add `ae run` to the commands of the parser."""
+    command = commands.add_parser("run", help="ingest, validate, version, train, evaluate, gate, register and promote a recipe")
+    command.add_argument("recipe", help="name of a file in recipes/, such as digits")
+    command.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -20,14 +20,15 @@ if TYPE_CHECKING:
 ROWS = 40  # of the table; all flagged samples come first, so the rest can be left out
 
 
-def add(verbs: Any) -> None:
-    verb = verbs.add_parser("score", help="score a .npy file, an image, a folder of images, a .txt file, or the recipe's inbox")
-    verb.add_argument("recipe", help="name of a file in recipes/, such as digits")
-    verb.add_argument("file", type=Path, nargs="?", help=".npy (one sample or a batch), .png, .jpg, a folder of images, .txt")
-    verb.add_argument("--inbox", action="store_true", help="score what is new in the recipe's inbox instead, by the champion")
-    verb.add_argument("--version", default=CHAMPION, help="a version or an alias (default: champion)")
-    verb.add_argument("--json", action="store_true", help="print every sample as JSON, nothing else")
-    verb.set_defaults(run=run)
+def add_command(commands: Any) -> None:
+    """Add `ae score` to the commands of the parser."""
+    command = commands.add_parser("score", help="score a .npy file, an image, a folder of images, a .txt file, or the recipe's inbox")
+    command.add_argument("recipe", help="name of a file in recipes/, such as digits")
+    command.add_argument("file", type=Path, nargs="?", help=".npy (one sample or a batch), .png, .jpg, a folder of images, .txt")
+    command.add_argument("--inbox", action="store_true", help="score what is new in the recipe's inbox instead, by the champion")
+    command.add_argument("--version", default=CHAMPION, help="a version or an alias (default: champion)")
+    command.add_argument("--json", action="store_true", help="print every sample as JSON, nothing else")
+    command.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -18,25 +18,26 @@ if TYPE_CHECKING:
 
     from aeops.bundle.detector import Detector
     from aeops.recipe.reader import Recipe
-    from aeops.serving.rollover import Sources
-    from aeops.serving.served_version import Served
-    from aeops.serving.service import Service
+    from aeops.serving.rollover import VersionSource
+    from aeops.serving.served_version import ServedVersion
+    from aeops.serving.service import ScoringService
 
 STOP_WITHIN = 10  # seconds for answers that are on their way when the service is stopped
 
 
-def add(verbs: Any) -> None:
-    verb = verbs.add_parser("serve", help="serve a registered version over HTTP")
-    verb.add_argument("recipe", help="name of a file in recipes/, such as digits")
-    verb.add_argument(
+def add_command(commands: Any) -> None:
+    """Add `ae serve` to the commands of the parser."""
+    command = commands.add_parser("serve", help="serve a registered version over HTTP")
+    command.add_argument("recipe", help="name of a file in recipes/, such as digits")
+    command.add_argument(
         "--version", default=CHAMPION, help="a version, or an alias that is followed as it moves (default: champion)"
     )
-    verb.add_argument("--host", default="127.0.0.1", help="address to listen at (default: 127.0.0.1, this machine only)")
-    verb.add_argument("--port", type=int, default=8100, help="port to listen at, 0 for any that is free (default: 8100)")
-    verb.add_argument(
+    command.add_argument("--host", default="127.0.0.1", help="address to listen at (default: 127.0.0.1, this machine only)")
+    command.add_argument("--port", type=int, default=8100, help="port to listen at, 0 for any that is free (default: 8100)")
+    command.add_argument(
         "--password-file", type=Path, help="ask for the password in this file (user ae); needed where others can reach --host"
     )
-    verb.set_defaults(run=run)
+    command.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -57,11 +58,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 def listen(host: str, port: int) -> socket.socket:
     """Return the listening socket, taken before anything slow is done; raises as `open_listener` does."""
-    from aeops.serving.limits import Limits
-    from aeops.serving.timeouts import keep_only_living
+    from aeops.serving.limits import RequestLimits
+    from aeops.serving.timeouts import set_socket_options
 
     listener = open_listener(host, port, backlog=512, default_port=8100)
-    keep_only_living(listener, Limits())
+    set_socket_options(listener, RequestLimits())
     return listener
 
 
@@ -90,17 +91,17 @@ def rehearse(project: Project, recipe: str, bundle: Path) -> None:
         raise DataError(f"the model in {bundle} does not answer its own example: {error}") from error
 
 
-def sources(project: Project, recipe: str, which: str) -> "Sources":
+def sources(project: Project, recipe: str, which: str) -> "VersionSource":
     """Where versions come from; a version given by its number stays."""
     from aeops.bundle.detector import Detector
     from aeops.registry.alias_watch import AliasWatch
-    from aeops.serving.rollover import Sources
-    from aeops.serving.served_version import Served
+    from aeops.serving.rollover import VersionSource
+    from aeops.serving.served_version import ServedVersion
 
-    return Sources(
+    return VersionSource(
         fetch=lambda version: fetch(project, recipe, version),
         rehearse=lambda bundle: rehearse(project, recipe, bundle),
-        load=lambda version, bundle: Served(recipe, version, Detector(bundle)),
+        load=lambda version, bundle: ServedVersion(recipe, version, Detector(bundle)),
         watch=None if which.isdecimal() else AliasWatch(project, recipe, which),
     )
 
@@ -109,12 +110,12 @@ def serve(project: Project, recipe: "Recipe", which: str, listener: socket.socke
     import logging
 
     from aeops.predictions.journal import Journal
-    from aeops.serving.service import Service
+    from aeops.serving.service import ScoringService
 
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
     logging.getLogger("aeops.serving").setLevel(logging.INFO)
     versions, journal = sources(project, recipe.name, which), Journal(project, recipe.name)
-    service = Service(recipe.name, journal=journal, sources=versions, rules=recipe.serving, password=password)
+    service = ScoringService(recipe.name, journal=journal, sources=versions, rules=recipe.serving, password=password)
     server = uvicorn_server(service)
 
     def stop() -> None:
@@ -126,17 +127,17 @@ def serve(project: Project, recipe: "Recipe", which: str, listener: socket.socke
         raise service.failure
 
 
-def uvicorn_server(service: "Service") -> "uvicorn.Server":
+def uvicorn_server(service: "ScoringService") -> "uvicorn.Server":
     import uvicorn
 
-    from aeops.serving.app import ASKED, service_app
-    from aeops.serving.timeouts import Careful
+    from aeops.serving.app import SCORING_PATHS, service_app
+    from aeops.serving.timeouts import TimeoutProtocol
 
     door = service_app(service)
     config = uvicorn.Config(
         door,
         loop="uvloop",
-        http=partial(Careful, service, {path.encode(): path for path in ASKED}, door),  # type: ignore[arg-type]  # makes one
+        http=partial(TimeoutProtocol, service, {path.encode(): path for path in SCORING_PATHS}, door),  # type: ignore[arg-type]  # makes one
         ws="none",
         log_config=None,
         access_log=False,
@@ -149,7 +150,7 @@ def uvicorn_server(service: "Service") -> "uvicorn.Server":
     return uvicorn.Server(config)
 
 
-def greeting(served: "Served", listener: socket.socket, password: str | None) -> str:
+def greeting(served: "ServedVersion", listener: socket.socket, password: str | None) -> str:
     """The address, and a command that can be pasted."""
     host, port = listener.getsockname()[:2]
     address = http_address(host, port)

@@ -19,10 +19,11 @@ SHOWN = 20  # versions; each costs a question to MLflow
 FORMS = {"MSE (PCA)": ".5f", "AUROC (PCA, kNN)": ".3f", "false alarms (asked)": ".2%"}
 
 
-def add(verbs: Any) -> None:
-    verb = verbs.add_parser("show", help="show a recipe's versions, aliases and metrics")
-    verb.add_argument("recipe", help="name of a file in recipes/, such as digits")
-    verb.set_defaults(run=run)
+def add_command(commands: Any) -> None:
+    """Add `ae show` to the commands of the parser."""
+    command = commands.add_parser("show", help="show a recipe's versions, aliases and metrics")
+    command.add_argument("recipe", help="name of a file in recipes/, such as digits")
+    command.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

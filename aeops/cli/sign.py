@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import Any
 
 
-def add(verbs: Any) -> None:
-    verb = verbs.add_parser("sign", help="sign a registered version's bundle, or make a pair of keys for that")
-    verb.add_argument("recipe", nargs="?", help="name of a file in recipes/, such as digits")
-    verb.add_argument("version", nargs="?", help="a version or an alias")
-    verb.add_argument("--key", type=Path, metavar="PRIVATE.pem", help="the private key (default: the one AE_SIGNING_KEY names)")
-    verb.add_argument("--new-keys", type=Path, metavar="NAME", help="write NAME.pem and NAME.pub instead")
-    verb.set_defaults(run=run)
+def add_command(commands: Any) -> None:
+    """Add `ae sign` to the commands of the parser."""
+    command = commands.add_parser("sign", help="sign a registered version's bundle, or make a pair of keys for that")
+    command.add_argument("recipe", nargs="?", help="name of a file in recipes/, such as digits")
+    command.add_argument("version", nargs="?", help="a version or an alias")
+    command.add_argument("--key", type=Path, metavar="PRIVATE.pem", help="the private key (default: the one AE_SIGNING_KEY names)")
+    command.add_argument("--new-keys", type=Path, metavar="NAME", help="write NAME.pem and NAME.pub instead")
+    command.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -11,10 +11,11 @@ from aeops.project import find_project
 MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d")
 
 
-def add(verbs: Any) -> None:
-    verb = verbs.add_parser("status", help="what runs, the last runs, champions, alarms, approvals, the next scheduled run")
-    verb.add_argument("--json", action="store_true", help="the same as JSON, for programs")
-    verb.set_defaults(run=run)
+def add_command(commands: Any) -> None:
+    """Add `ae status` to the commands of the parser."""
+    command = commands.add_parser("status", help="what runs, the last runs, champions, alarms, approvals, the next scheduled run")
+    command.add_argument("--json", action="store_true", help="the same as JSON, for programs")
+    command.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

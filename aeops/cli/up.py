@@ -14,16 +14,17 @@ if TYPE_CHECKING:
 PORTS = {"mlflow_port": 5000, "prefect_port": 4200, "page_port": 8080, "score_port": 8100}
 
 
-def add(verbs: Any) -> None:
-    verb = verbs.add_parser("up", help="start servers, worker, schedules, scoring services and page, and keep them running")
+def add_command(commands: Any) -> None:
+    """Add `ae up` to the commands of the parser."""
+    command = commands.add_parser("up", help="start servers, worker, schedules, scoring services and page, and keep them running")
     for name, port in PORTS.items():
         what = "port of the first scoring service; each further one has the next" if name == "score_port" else "its port"
         verb.add_argument(f"--{name.replace('_', '-')}", type=int, metavar="PORT", help=f"{what} (default: {port})")
-    verb.add_argument("--host", metavar="ADDRESS", help="listen there too, not on this machine alone; needs --password-file")
-    verb.add_argument("--password-file", metavar="FILE", help="its first line is the password, its reader nobody but you")
-    verb.add_argument("--notify", metavar="URL", help="tell failures there, as a POST of JSON (default: AE_NOTIFY_URL)")
-    verb.add_argument("--foreground", action="store_true", help="stay until SIGTERM or Ctrl-C, then stop everything")
-    verb.set_defaults(run=run)
+    command.add_argument("--host", metavar="ADDRESS", help="listen there too, not on this machine alone; needs --password-file")
+    command.add_argument("--password-file", metavar="FILE", help="its first line is the password, its reader nobody but you")
+    command.add_argument("--notify", metavar="URL", help="tell failures there, as a POST of JSON (default: AE_NOTIFY_URL)")
+    command.add_argument("--foreground", action="store_true", help="stay until SIGTERM or Ctrl-C, then stop everything")
+    command.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -4,13 +4,14 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from aeops.provenance.why import Link
+    from aeops.provenance.why import ChainLink
 
 
-def add(verbs: Any) -> None:
-    verb = verbs.add_parser("why", help="say what stands behind a prediction or a version, and where to look")
-    verb.add_argument("what", metavar="PREDICTION | RECIPE@VERSION", help="such as 7f3a9c2e-12 (ae score prints it) or digits@7")
-    verb.set_defaults(run=run)
+def add_command(commands: Any) -> None:
+    """Add `ae why` to the commands of the parser."""
+    command = commands.add_parser("why", help="say what stands behind a prediction or a version, and where to look")
+    command.add_argument("what", metavar="PREDICTION | RECIPE@VERSION", help="such as 7f3a9c2e-12 (ae score prints it) or digits@7")
+    command.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -34,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     return show(why_prediction(project, store, what))
 
 
-def show(links: list["Link"]) -> int:
+def show(links: list["ChainLink"]) -> int:
     """Prints the links; returns the exit code."""
     from rich.console import Console
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from aeops.bundle.detector import Detector
 from aeops.bundle.signing import new_keys
-from aeops.cli.main import parser
+from aeops.cli.main import build_parser
 from aeops.codec.container import unpack_archive
 from aeops.errors import AeError, DataError, UsageError
 from aeops.project import Project
@@ -30,7 +30,7 @@ def in_a_folder_of_the_project(project: Project, monkeypatch: pytest.MonkeyPatch
 
 
 def ae(*arguments: object) -> None:
-    given = parser().parse_args([str(argument) for argument in arguments])
+    given = build_parser().parse_args([str(argument) for argument in arguments])
     assert given.run(given) == 0
 
 

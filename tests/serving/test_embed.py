@@ -17,7 +17,7 @@ from shipped_digits import shipped_digits
 from ae_models.corruptions import GreyCorruption
 from aeops.bundle.detector import Detector
 from aeops.cli import embed
-from aeops.cli.main import parser
+from aeops.cli.main import build_parser
 from aeops.data.dataset import read_index
 from aeops.errors import AeError, DataError, UsageError
 from aeops.project import Project
@@ -32,7 +32,7 @@ def in_the_project(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def ae_embed(*arguments: object) -> None:
-    given = parser().parse_args(["embed", *(str(argument) for argument in arguments)])
+    given = build_parser().parse_args(["embed", *(str(argument) for argument in arguments)])
     assert given.run(given) == 0
 
 

@@ -19,7 +19,7 @@ from model_signing.signing import Config
 from ae_models.checksums import bundle_sha256, write_checksums
 from aeops.bundle.signing import SIGNATURE, new_keys, sign, signature_fault
 from aeops.cli import serve
-from aeops.cli.main import main, parser
+from aeops.cli.main import build_parser, main
 from aeops.errors import DataError, GateError, UsageError
 from aeops.project import Project
 from aeops.recipe.reader import load_recipe
@@ -439,7 +439,7 @@ def test_a_public_key_that_cannot_be_read_is_told_with_every_other_mistake_and_o
 
 
 def ae(*arguments: object) -> int:
-    given = parser().parse_args([str(argument) for argument in arguments])
+    given = build_parser().parse_args([str(argument) for argument in arguments])
     return int(given.run(given))
 
 
