@@ -9,7 +9,7 @@ from typing import Any
 import pytorch_lightning as pl
 from tqdm import tqdm
 
-from ae_models.atomic_files import write_text_atomically
+from ae_models.atomic_files import atomic_write
 from ae_models.errors import TrainingError
 from ae_models.lightning_module import AutoencoderModule
 
@@ -80,7 +80,7 @@ class ProgressCallback(pl.Callback):
 def truncate_progress(path: Path, epochs: int) -> None:
     """Cut progress.jsonl back to its first `epochs` lines; create an empty one where there is none."""
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []
-    write_text_atomically(path, "".join(lines[:epochs]))
+    atomic_write(path, "".join(lines[:epochs]))
 
 
 def history_csv(progress_path: Path) -> str:
