@@ -127,7 +127,7 @@ def version_dataset(recipe: str) -> dict[str, str]:
 
 @pipeline_step("prepare")
 def prepare_samples(recipe: str) -> None:
-    dvc.reproduce(find_project(), "prepare", recipe)
+    dvc.reproduce_stage(find_project(), "prepare", recipe)
 
 
 @pipeline_step("train", retries=1)
@@ -143,7 +143,7 @@ def train_model(recipe: str, run: str) -> None:
             progress_bar.show(rows)
             store.log_curves(run, rows)
 
-        was_trained = dvc.reproduce(project, "train", recipe, on_poll=report_progress)
+        was_trained = dvc.reproduce_stage(project, "train", recipe, on_poll=report_progress)
     if not was_trained:
         store.log_curves(run, finished_rows(project.artifacts(recipe) / "training" / "history.csv"))
 
@@ -152,7 +152,7 @@ def train_model(recipe: str, run: str) -> None:
 def evaluate_model(recipe: str) -> None:
     """Evaluate bundle/ on the test samples -> report/, and show the metrics as a table on the run's page."""
     project = find_project()
-    dvc.reproduce(project, "evaluate", recipe)
+    dvc.reproduce_stage(project, "evaluate", recipe)
     metrics = load_json_object(project.artifacts(recipe) / "report" / "metrics.json")
     create_table_artifact(metric_rows(metrics), key=f"{recipe}-metrics", description=f"{recipe}: the model beside its baselines")
 
@@ -161,7 +161,7 @@ def evaluate_model(recipe: str) -> None:
 def apply_gate(recipe: str) -> None:
     """Apply the gate to report/ -> verdict.json; a refusal is a result, not a failure."""
     project = find_project()
-    dvc.reproduce(project, "gate", recipe)
+    dvc.reproduce_stage(project, "gate", recipe)
     verdict = read_verdict(project.artifacts(recipe) / "verdict.json")
     create_markdown_artifact(verdict_markdown(verdict), key=f"{recipe}-verdict", description=f"{recipe}: {verdict['verdict']}")
 

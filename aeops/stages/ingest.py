@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 
 from aeops.data.array_files import write_npy_file, write_parquet
-from aeops.data.dataset import FORMAT, SHARD_BYTES, columns_of, shard_file
+from aeops.data.dataset import FORMAT, SHARD_BYTES, index_columns, shard_file
 from aeops.data.sources.catalogue import read_source, source_digest
-from aeops.data.sources.samples import Samples
+from aeops.data.sources.samples import SourceSamples
 from aeops.data.statistics import sample_sha256, shape_text
 from aeops.files import atomic_folder, file_sha256, write_json
 from aeops.kinds.interface import load_kind
@@ -39,7 +39,7 @@ def ingest(recipe: Recipe, project: Project, out: Path) -> None:
         write_json(folder / "dataset.json", describe(samples, index, recipe, project, folder))
 
 
-def write_shards(samples: Samples, recipe: Recipe, folder: Path, shard_bytes: int = SHARD_BYTES) -> pd.DataFrame:
+def write_shards(samples: SourceSamples, recipe: Recipe, folder: Path, shard_bytes: int = SHARD_BYTES) -> pd.DataFrame:
     """Writes the shards, one of them in memory at a time, and gives the index with a row a sample."""
     parts = []
     for number, (places, block) in enumerate(samples.blocks(shard_bytes)):
@@ -47,11 +47,11 @@ def write_shards(samples: Samples, recipe: Recipe, folder: Path, shard_bytes: in
         parts.append(index_part(samples, places, block, recipe, number))
     index = pd.concat(parts, ignore_index=True)
     index["source"] = samples.origin
-    columns = columns_of(recipe.fit.input.kind)
+    columns = index_columns(recipe.fit.input.kind)
     return with_duplicates(index)[list(columns)].astype(columns)
 
 
-def index_part(samples: Samples, places: slice, block: np.ndarray, recipe: Recipe, shard: int) -> pd.DataFrame:
+def index_part(samples: SourceSamples, places: slice, block: np.ndarray, recipe: Recipe, shard: int) -> pd.DataFrame:
     """What the index says of the samples of one shard, which lie at `places` of the source, but for their duplicates."""
     sums = sample_sha256(block)
     ids = [f"{recipe.data.dataset}-{position:06d}" for position in range(places.start, places.stop)]
@@ -70,7 +70,7 @@ def index_part(samples: Samples, places: slice, block: np.ndarray, recipe: Recip
     return pd.DataFrame(columns | load_kind(recipe.fit.input.kind).statistics(block, recipe.fit.input))
 
 
-def splits_of(keys: Iterable[str], samples: Samples, places: slice, recipe: Recipe) -> list[str]:
+def splits_of(keys: Iterable[str], samples: SourceSamples, places: slice, recipe: Recipe) -> list[str]:
     """The split of each sample at `places`: drawn by its key, but for the source's own test part where the recipe asks for it."""
     drawn = [draw_split(key, recipe.data.dataset, recipe.data.split) for key in keys]
     if recipe.data.split.test is not None:
@@ -104,7 +104,7 @@ def with_duplicates(index: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def describe(samples: Samples, index: pd.DataFrame, recipe: Recipe, project: Project, folder: Path) -> dict[str, Any]:
+def describe(samples: SourceSamples, index: pd.DataFrame, recipe: Recipe, project: Project, folder: Path) -> dict[str, Any]:
     """dataset.json: what the samples are, where they come from and the shards with their sums."""
     source = {"kind": recipe.data.source.kind, "origin": samples.origin, "sha256": source_digest(recipe, project)}
     return {

@@ -17,21 +17,29 @@ from typing import Any
 import pandas as pd
 
 from aeops.data.array_files import write_npy_file, write_parquet
-from aeops.data.data_docs import publish
+from aeops.data.data_docs import publish_pages
 from aeops.data.dataset import (
     FORMAT,
-    RECEIPT,
-    aside_folder,
+    RECEIPT_FILE,
     content_sha256,
     read_index,
     read_shards,
-    recover,
+    recover_dataset,
+    replace_dataset,
     require_receipt,
     shard_file,
-    swap,
+    staging_folder,
 )
 from aeops.data.quarantine import write_quarantine
-from aeops.data.validation import Judge, Result, drift_means, judge_drift, judge_samples, judge_set, reasons_of
+from aeops.data.validation import (
+    DataValidator,
+    ExpectationResult,
+    drift_means,
+    quarantine_reasons,
+    validate_drift,
+    validate_samples,
+    validate_set,
+)
 from aeops.errors import DataError
 from aeops.files import file_sha256, read_json, write_json
 from aeops.machine.entry_point import run_main
@@ -58,9 +66,9 @@ class Judgement:
     index: pd.DataFrame
     reasons: dict[str, list[str]]
     budget: int
-    samples: list[Result]
-    together: list[Result]
-    drift: list[Result]
+    samples: list[ExpectationResult]
+    together: list[ExpectationResult]
+    drift: list[ExpectationResult]
     no_drift: str | None
 
     @property
@@ -77,9 +85,9 @@ class Judgement:
         return len(self.reasons) > self.budget
 
     @property
-    def broken(self) -> list[Result]:
+    def broken(self) -> list[ExpectationResult]:
         """The expectations of the set that are not met."""
-        return [result for result in self.together + self.drift if not result.success]
+        return [result for result in self.together + self.drift if not result.is_met]
 
     @property
     def passed(self) -> bool:
@@ -94,19 +102,19 @@ def validate(recipe: Recipe, project: Project, incoming: Path) -> None:
             says; data/ is as it was.
     """
     place = project.dataset(recipe.data.dataset)
-    recover(place)
+    recover_dataset(place)
     facts = require_incoming(incoming, recipe)
     judgement = judge_incoming(recipe, project, incoming, facts)
     quarantine = set_aside(judgement, recipe, project, incoming)
     try:
-        built = build(judgement, incoming, facts, aside_folder(place)) if judgement.passed else None
+        built = build(judgement, incoming, facts, staging_folder(place)) if judgement.passed else None
         record(judgement, recipe, project, quarantine, content_sha256(built) if built else None)
         if built is None:
             raise DataError(refusal(judgement, recipe, project, quarantine))
         if not same_dataset(built, place):
-            swap(built, place)
+            replace_dataset(built, place)
     finally:
-        recover(place)
+        recover_dataset(place)
 
 
 def require_incoming(incoming: Path, recipe: Recipe) -> dict[str, Any]:
@@ -136,20 +144,20 @@ def judge_incoming(recipe: Recipe, project: Project, incoming: Path, facts: dict
     index = read_index(incoming)
     site = project.data_docs / f".{recipe.data.dataset}.aside"
     shutil.rmtree(site, ignore_errors=True)
-    judge = Judge(site)
-    samples = judge_samples(judge, recipe, index, facts["dtype"])
-    reasons = reasons_of(samples, index)
+    judge = DataValidator(site)
+    samples = validate_samples(judge, recipe, index, facts["dtype"])
+    reasons = quarantine_reasons(samples, index)
     judgement = Judgement(
         index, reasons, math.floor(recipe.validate.quarantine_budget * len(index) + 1e-9), samples, [], [], None
     )
     if not judgement.over_budget:
-        together = judge_set(judge, recipe, judgement.accepted)
+        together = validate_set(judge, recipe, judgement.accepted)
         last, no_drift = last_means(recipe, project)
-        drift = judge_drift(judge, recipe, judgement.accepted, last) if last else []
+        drift = validate_drift(judge, recipe, judgement.accepted, last) if last else []
         judgement = Judgement(index, reasons, judgement.budget, samples, together, drift, no_drift)
     judge.write_pages()
     outcome = "accepted" if judgement.passed else "refused"
-    publish(site, project.data_docs, recipe.data.dataset, outcome, about(judgement), judge.suites)
+    publish_pages(site, project.data_docs, recipe.data.dataset, outcome, about(judgement), judge.suites)
     return judgement
 
 
@@ -183,7 +191,9 @@ def set_aside(judgement: Judgement, recipe: Recipe, project: Project, incoming: 
 def record(judgement: Judgement, recipe: Recipe, project: Project, quarantine: Path | None, content: str | None) -> None:
     """Writes validation.json; paths in it are relative to the state folder."""
     dataset = recipe.data.dataset
-    expectations = [result.plain() | {"applicable": True} for result in judgement.samples + judgement.together + judgement.drift]
+    expectations = [
+        result.to_dict() | {"applicable": True} for result in judgement.samples + judgement.together + judgement.drift
+    ]
     if judgement.no_drift:
         expectations.append({"name": "drift", "applicable": False, "success": True, "why": judgement.no_drift})
     first = list(judgement.reasons.items())[:SHOWN]
@@ -227,13 +237,13 @@ def refusal(judgement: Judgement, recipe: Recipe, project: Project, quarantine: 
             f"(quarantine_budget {recipe.validate.quarantine_budget:g}); commonest: {commonest(judgement.samples)}; "
             f"they are in {quarantine} with their reasons; {after}"
         )
-    broken = "; ".join(result.says() for result in judgement.broken)
+    broken = "; ".join(result.message() for result in judgement.broken)
     return f"{recipe.data.dataset}: the set is not what the recipe expects: {broken}; {after}"
 
 
-def commonest(results: list[Result]) -> str:
+def commonest(results: list[ExpectationResult]) -> str:
     """The expectations that most samples break, such as `blank (40 samples)`."""
-    counts = Counter({result.check.name: len(result.unexpected) for result in results if result.unexpected})
+    counts = Counter({result.check.name: len(result.unexpected_items) for result in results if result.unexpected_items})
     return ", ".join(f"{name} ({count} samples)" for name, count in counts.most_common(COMMONEST))
 
 
@@ -250,11 +260,11 @@ def build(judgement: Judgement, incoming: Path, facts: dict[str, Any], aside: Pa
     receipt = {
         "format": FORMAT,
         "dataset": facts["dataset"],
-        "suite": [result.plain() for result in judgement.samples + judgement.together],
+        "suite": [result.to_dict() for result in judgement.samples + judgement.together],
         "rows": judgement.rows,
         "content_sha256": content_sha256(built),
     }
-    write_json(built / RECEIPT, receipt)
+    write_json(built / RECEIPT_FILE, receipt)
     return built
 
 
@@ -274,8 +284,8 @@ def write_accepted(accepted: pd.DataFrame, incoming: Path, built: Path) -> tuple
 
 def same_dataset(built: Path, place: Path) -> bool:
     """Whether `place` holds the very bytes of `built`, so that there is nothing to replace."""
-    receipt = place / RECEIPT
-    same_receipt = receipt.is_file() and receipt.read_bytes() == (built / RECEIPT).read_bytes()
+    receipt = place / RECEIPT_FILE
+    same_receipt = receipt.is_file() and receipt.read_bytes() == (built / RECEIPT_FILE).read_bytes()
     return same_receipt and content_sha256(place) == content_sha256(built)
 
 

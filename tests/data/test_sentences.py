@@ -10,7 +10,7 @@ import pytest
 from data_project import Room, shared_data, tree
 
 from aeops.data.dataset import read_index
-from aeops.data.sources.sentence_split import sentences_of
+from aeops.data.sources.sentence_split import split_sentences
 from aeops.errors import DataError, UsageError
 from aeops.files import read_json
 from aeops.kinds.interface import load_kind
@@ -37,7 +37,7 @@ SPLITS = {
 @pytest.mark.parametrize("case", SPLITS)
 def test_texts_are_split_where_a_reader_would(case: str) -> None:
     text, sentences = SPLITS[case]
-    assert list(sentences_of(text)) == sentences
+    assert list(split_sentences(text)) == sentences
 
 
 def name_sentences(room: Room, length: int, *files: dict[str, object], **source: object) -> None:

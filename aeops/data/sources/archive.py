@@ -11,15 +11,15 @@ from pathlib import Path
 
 import numpy as np
 
-from aeops.data.sources.npy import stream_header
-from aeops.data.sources.samples import what_next
-from aeops.data.sources.spool import rows_at_once
+from aeops.data.sources.npy import read_stream_header
+from aeops.data.sources.samples import repair_hint
+from aeops.data.sources.spool import rows_per_block
 from aeops.errors import DataError
 from aeops.recipe.reader import Recipe
 
 
 @dataclass(frozen=True)
-class Archived:
+class ArchiveArray:
     """One array of an .npz file.
 
     Attributes:
@@ -43,14 +43,14 @@ class Archived:
         Raises:
             DataError: bytes are missing or damaged.
         """
-        rows = rows_at_once(self.shape[1:], self.dtype)
+        rows = rows_per_block(self.shape[1:], self.dtype)
         row_bytes = math.prod(self.shape[1:]) * self.dtype.itemsize
         with (
             unpacking(self.what, self.recipe),
             zipfile.ZipFile(self.place) as archive,
             archive.open(f"{self.name}.npy") as stream,
         ):
-            stream_header(stream, self.recipe, self.what)
+            read_stream_header(stream, self.recipe, self.what)
             for start in range(0, self.shape[0], rows):
                 shape = (min(rows, self.shape[0] - start), *self.shape[1:])
                 held = stream.read(shape[0] * row_bytes)
@@ -64,7 +64,7 @@ class Archived:
         return np.concatenate(parts) if parts else np.empty(self.shape, self.dtype)
 
 
-def archived(place: Path, path: str, name: str, recipe: Recipe) -> Archived:
+def find_array(place: Path, path: str, name: str, recipe: Recipe) -> ArchiveArray:
     """The array `name` of the file.
 
     Args:
@@ -80,17 +80,17 @@ def archived(place: Path, path: str, name: str, recipe: Recipe) -> Archived:
     with unpacking(path, recipe), zipfile.ZipFile(place) as archive:
         names = [member.removesuffix(".npy") for member in archive.namelist()]
         if name not in names:
-            raise DataError(f"{path}: no array {name!r}; {', '.join(sorted(names))} in it: {what_next(recipe)}")
+            raise DataError(f"{path}: no array {name!r}; {', '.join(sorted(names))} in it: {repair_hint(recipe)}")
         with archive.open(f"{name}.npy") as stream:
-            shape, fortran, dtype = stream_header(stream, recipe, what)
+            shape, fortran, dtype = read_stream_header(stream, recipe, what)
     if fortran and len(shape) > 1:
         raise DataError(
             f"{what}: saved column by column (Fortran order); row by row is allowed, as numpy.ascontiguousarray makes it: "
-            f"{what_next(recipe)}"
+            f"{repair_hint(recipe)}"
         )
     if not shape:
-        raise DataError(f"{what}: a single value given; an array of rows allowed: {what_next(recipe)}")
-    return Archived(place, name, what, shape, dtype, recipe)
+        raise DataError(f"{what}: a single value given; an array of rows allowed: {repair_hint(recipe)}")
+    return ArchiveArray(place, name, what, shape, dtype, recipe)
 
 
 @contextmanager
@@ -102,5 +102,5 @@ def unpacking(what: str, recipe: Recipe) -> Iterator[None]:
         says = " ".join(str(error).split())
         raise DataError(
             f"{what}: not readable as .npz ({says}); a whole file written by numpy.savez or savez_compressed is allowed: "
-            f"{what_next(recipe)}"
+            f"{repair_hint(recipe)}"
         ) from error

@@ -15,7 +15,7 @@ from aeops.recipe.reader import Recipe
 from aeops.recipe.sources import SOURCE_SPECS
 
 if TYPE_CHECKING:
-    from aeops.data.sources.samples import Samples
+    from aeops.data.sources.samples import SourceSamples
 
 
 class Source(Protocol):
@@ -24,7 +24,7 @@ class Source(Protocol):
     def files(self, recipe: Recipe, project: Project) -> dict[str, Path]:
         """The files that the source is made of, by their role."""
 
-    def read(self, recipe: Recipe, project: Project) -> "Samples":
+    def read(self, recipe: Recipe, project: Project) -> "SourceSamples":
         """All of its samples; raises DataError where the recipe cannot take them."""
 
 
@@ -36,7 +36,7 @@ def load_source(kind: str) -> Source:
     return cast(Source, import_module(SOURCE_MODULES[kind]))
 
 
-def read_source(recipe: Recipe, project: Project) -> "Samples":
+def read_source(recipe: Recipe, project: Project) -> "SourceSamples":
     """The samples of the recipe's source; raises DataError where the recipe cannot take them."""
     return load_source(recipe.data.source.kind).read(recipe, project)
 

@@ -25,10 +25,10 @@ from aeops.recipe.sources import DaysSource
 if TYPE_CHECKING:
     import numpy as np
 
-    from aeops.data.sources.samples import Samples
+    from aeops.data.sources.samples import SourceSamples
 
 NAME = re.compile(r"(\d{4}-\d\d-\d\d)([^0-9].*)?\.npy")
-LABELS = ".labels.npy"
+LABELS_SUFFIX = ".labels.npy"
 UNFINISHED = (".part", ".aside", ".tmp")
 NAMED = 5  # files that a message names
 
@@ -43,8 +43,8 @@ def files(recipe: Recipe, project: Project) -> dict[str, Path]:
     again = f"put it there or correct data.source.path in recipes/{recipe.name}.yaml, then type ae run {recipe.name}"
     folder = source_folder(project, source.path, again)
     names = sorted(place.name for place in folder.iterdir() if place.is_file() and is_finished(place.name))
-    days = {name: day_of(name) for name in names if not name.endswith(LABELS)}
-    labels = [name for name in names if name.endswith(LABELS)] if source.labels else []
+    days = {name: day_of(name) for name in names if not name.endswith(LABELS_SUFFIX)}
+    labels = [name for name in names if name.endswith(LABELS_SUFFIX)] if source.labels else []
     require_names(days, labels, recipe, folder)
     newest = max(day for day in days.values() if day is not None)
     first = newest - timedelta(days=source.window_days - 1)
@@ -68,7 +68,7 @@ def day_of(name: str) -> date | None:
 
 def labels_of(name: str) -> str:
     """The name of the file of labels that goes with a file of samples."""
-    return name.removesuffix(".npy") + LABELS
+    return name.removesuffix(".npy") + LABELS_SUFFIX
 
 
 def require_names(days: dict[str, date | None], labels: Sequence[str], recipe: Recipe, folder: Path) -> None:
@@ -98,7 +98,7 @@ def told(names: Sequence[str]) -> str:
 # ---------------------------------------------------------------- reading
 
 
-def read(recipe: Recipe, project: Project) -> "Samples":
+def read(recipe: Recipe, project: Project) -> "SourceSamples":
     """The samples of the window, each file memory-mapped, and their labels where the recipe asks for them.
 
     Raises:
@@ -106,34 +106,34 @@ def read(recipe: Recipe, project: Project) -> "Samples":
     """
     import numpy as np
 
-    from aeops.data.sources.npy import header
-    from aeops.data.sources.samples import Samples, require_samples, whole_labels
+    from aeops.data.sources.npy import read_npy_header
+    from aeops.data.sources.samples import SourceSamples, integer_labels, require_samples
 
     source: DaysSource = recipe.data.source
     found = files(recipe, project)
-    parts = {name: mapped(place, recipe) for name, place in found.items() if not name.endswith(LABELS)}
+    parts = {name: mapped(place, recipe) for name, place in found.items() if not name.endswith(LABELS_SUFFIX)}
     filled = {name: part for name, part in parts.items() if part is not None}
     require_samples(len(filled), recipe, source.path)
     require_one_dtype(filled, recipe)
-    array = Joined(list(filled.values()))
+    array = JoinedArrays(list(filled.values()))
     if not source.labels:
-        return Samples(array, None, source.path)
+        return SourceSamples(array, None, source.path)
     labels = []
     for name, part in filled.items():
         place = found[labels_of(name)]
-        header(place, recipe, place.name)
-        labels.append(whole_labels(np.load(place, allow_pickle=False), len(part), recipe, place.name, name))
-    return Samples(array, np.concatenate(labels), source.path)
+        read_npy_header(place, recipe, place.name)
+        labels.append(integer_labels(np.load(place, allow_pickle=False), len(part), recipe, place.name, name))
+    return SourceSamples(array, np.concatenate(labels), source.path)
 
 
 def mapped(place: Path, recipe: Recipe) -> "np.ndarray | None":
     """The samples of a file as (n, *input.shape), memory-mapped; None where a day brought none."""
     import numpy as np
 
-    from aeops.data.sources.npy import header
+    from aeops.data.sources.npy import read_npy_header
     from aeops.data.sources.samples import require_dtype, sample_shape
 
-    shape, dtype = header(place, recipe, place.name)
+    shape, dtype = read_npy_header(place, recipe, place.name)
     require_dtype(dtype, recipe, place.name)
     if shape[:1] == (0,):
         return None
@@ -144,16 +144,16 @@ def mapped(place: Path, recipe: Recipe) -> "np.ndarray | None":
 
 def require_one_dtype(parts: "dict[str, np.ndarray]", recipe: Recipe) -> None:
     """Raises DataError where the files hold different kinds of numbers."""
-    from aeops.data.sources.samples import what_next
+    from aeops.data.sources.samples import repair_hint
 
     kinds = {name: part.dtype.newbyteorder("=") for name, part in parts.items()}
     first = next(iter(kinds))
     for name, kind in kinds.items():
         if kind != kinds[first]:
-            raise DataError(f"{name}: dtype {kind} given; {kinds[first]} allowed, as in {first}: {what_next(recipe)}")
+            raise DataError(f"{name}: dtype {kind} given; {kinds[first]} allowed, as in {first}: {repair_hint(recipe)}")
 
 
-class Joined:
+class JoinedArrays:
     """Arrays (n_i, ...) of one dtype, read as one (n, ...) without being joined: a slice copies what it asks for.
 
     Attributes:

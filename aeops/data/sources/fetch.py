@@ -11,7 +11,7 @@ TIMEOUT = 60.0  # seconds without a byte after which a server is given up
 CHUNK = 2**20
 
 
-def fetch(url: str, sums: Mapping[str, str], folder: Path, recipe: str) -> None:
+def fetch_files(url: str, sums: Mapping[str, str], folder: Path, recipe: str) -> None:
     """Fetches the files from below `url` into `folder`, which appears once all of them are there with their sums.
 
     Args:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aeops.data.sources.fetch import fetch
+from aeops.data.sources.fetch import fetch_files
 from aeops.errors import DataError
 from aeops.files import file_sha256
 from aeops.project import Project
@@ -26,7 +26,7 @@ from aeops.recipe.sources import IDX_FILES, IDX_NAMES, IdxSource
 if TYPE_CHECKING:
     import numpy as np
 
-    from aeops.data.sources.samples import Samples
+    from aeops.data.sources.samples import SourceSamples
 
 UNSIGNED_BYTES = 8  # the code of the type
 
@@ -46,7 +46,7 @@ def files(recipe: Recipe, project: Project) -> dict[str, Path]:
             return found
     if source.url is not None:
         folder = project.home / "sources" / source.folder
-        fetch(source.url, source.sha256, folder, recipe.name)
+        fetch_files(source.url, source.sha256, folder, recipe.name)
         return files_in(folder)
     looked = "; ".join(
         f"{place} lacks {', '.join(name for name in IDX_NAMES if name not in files_in(place))}" for place in places
@@ -65,7 +65,7 @@ def files_in(folder: Path) -> dict[str, Path]:
     }
 
 
-def read(recipe: Recipe, project: Project) -> "Samples":
+def read(recipe: Recipe, project: Project) -> "SourceSamples":
     """The images as uint8 (n, 1, h, w) on disk, those of train before those of test, with labels and parts.
 
     Raises:
@@ -74,8 +74,8 @@ def read(recipe: Recipe, project: Project) -> "Samples":
     """
     import numpy as np
 
-    from aeops.data.sources.samples import Samples, part_names, sample_shape
-    from aeops.data.sources.spool import spooled
+    from aeops.data.sources.samples import SourceSamples, part_names, sample_shape
+    from aeops.data.sources.spool import spool_to_disk
 
     source: IdxSource = recipe.data.source
     found = files(recipe, project)
@@ -86,8 +86,8 @@ def read(recipe: Recipe, project: Project) -> "Samples":
         sample_shape(each.shape, recipe, each.place.name)
     read_labels = np.concatenate([labels_of(one, of, recipe) for one, of in zip(labels, images, strict=True)])
     blocks = (block.reshape(-1, *recipe.fit.input.shape) for each in images for block in values(each, recipe))
-    array = spooled(blocks, recipe.fit.input.shape, np.dtype(np.uint8), project.home / "sources")
-    return Samples(array, read_labels, source.folder, part_names(*(each.shape[0] for each in images)))
+    array = spool_to_disk(blocks, recipe.fit.input.shape, np.dtype(np.uint8), project.home / "sources")
+    return SourceSamples(array, read_labels, source.folder, part_names(*(each.shape[0] for each in images)))
 
 
 def require_sums(found: dict[str, Path], source: IdxSource, recipe: Recipe) -> None:
@@ -139,9 +139,9 @@ def values(file: IdxFile, recipe: Recipe) -> "Iterator[np.ndarray]":
     """
     import numpy as np
 
-    from aeops.data.sources.spool import rows_at_once
+    from aeops.data.sources.spool import rows_per_block
 
-    row_bytes, rows = math.prod(file.shape[1:]), rows_at_once(file.shape[1:], np.dtype(np.uint8))
+    row_bytes, rows = math.prod(file.shape[1:]), rows_per_block(file.shape[1:], np.dtype(np.uint8))
     with opened(file.place, recipe) as stream:
         stream.read(4 + 4 * len(file.shape))
         for start in range(0, file.shape[0], rows):
@@ -166,11 +166,11 @@ def labels_of(labels: IdxFile, images: IdxFile, recipe: Recipe) -> "np.ndarray":
     """The labels of a part as (n,) int64."""
     import numpy as np
 
-    from aeops.data.sources.samples import whole_labels
+    from aeops.data.sources.samples import integer_labels
 
     held = list(values(labels, recipe))
     whole = np.concatenate(held) if held else np.empty(0, np.uint8)
-    return whole_labels(whole, images.shape[0], recipe, labels.place.name, images.place.name)
+    return integer_labels(whole, images.shape[0], recipe, labels.place.name, images.place.name)
 
 
 @contextmanager

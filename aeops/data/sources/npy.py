@@ -16,7 +16,7 @@ from aeops.recipe.reader import Recipe
 if TYPE_CHECKING:
     import numpy as np
 
-    from aeops.data.sources.samples import Samples
+    from aeops.data.sources.samples import SourceSamples
 
 
 def files(recipe: Recipe, project: Project) -> dict[str, Path]:
@@ -32,7 +32,7 @@ def files(recipe: Recipe, project: Project) -> dict[str, Path]:
     return found
 
 
-def read(recipe: Recipe, project: Project) -> "Samples":
+def read(recipe: Recipe, project: Project) -> "SourceSamples":
     """The samples, memory-mapped, and their labels.
 
     Raises:
@@ -40,28 +40,28 @@ def read(recipe: Recipe, project: Project) -> "Samples":
     """
     import numpy as np
 
-    from aeops.data.sources.samples import Samples, require_dtype, sample_shape, whole_labels
+    from aeops.data.sources.samples import SourceSamples, integer_labels, require_dtype, sample_shape
 
     found, source = files(recipe, project), recipe.data.source
-    shape, dtype = header(found["samples"], recipe, source.path)
+    shape, dtype = read_npy_header(found["samples"], recipe, source.path)
     require_dtype(dtype, recipe, source.path)
     shape = sample_shape(shape, recipe, source.path)
     array = np.load(found["samples"], mmap_mode="r", allow_pickle=False).reshape(shape)
     if "labels" not in found:
-        return Samples(array, None, source.path)
-    header(found["labels"], recipe, source.labels)
+        return SourceSamples(array, None, source.path)
+    read_npy_header(found["labels"], recipe, source.labels)
     labels = np.load(found["labels"], allow_pickle=False)
-    return Samples(array, whole_labels(labels, shape[0], recipe, source.labels, source.path), source.path)
+    return SourceSamples(array, integer_labels(labels, shape[0], recipe, source.labels, source.path), source.path)
 
 
-def header(place: Path, recipe: Recipe, what: str) -> tuple[tuple[int, ...], "np.dtype"]:
+def read_npy_header(place: Path, recipe: Recipe, what: str) -> tuple[tuple[int, ...], "np.dtype"]:
     """Shape and dtype that the file states, once its length agrees with them.
 
     Raises:
         DataError: no .npy file, pickled objects in it, or bytes missing at its end.
     """
     with place.open("rb") as file:
-        shape, _, dtype = stream_header(file, recipe, what)
+        shape, _, dtype = read_stream_header(file, recipe, what)
         start = file.tell()
     needed, given = start + math.prod(shape) * dtype.itemsize, place.stat().st_size
     if given < needed:
@@ -72,7 +72,7 @@ def header(place: Path, recipe: Recipe, what: str) -> tuple[tuple[int, ...], "np
     return shape, dtype
 
 
-def stream_header(stream: IO[bytes], recipe: Recipe, what: str) -> tuple[tuple[int, ...], bool, "np.dtype"]:
+def read_stream_header(stream: IO[bytes], recipe: Recipe, what: str) -> tuple[tuple[int, ...], bool, "np.dtype"]:
     """Shape, whether column by column (Fortran order), and dtype that a .npy stream states; it stands at the values after.
 
     Raises:
@@ -80,7 +80,7 @@ def stream_header(stream: IO[bytes], recipe: Recipe, what: str) -> tuple[tuple[i
     """
     import numpy as np
 
-    from aeops.data.sources.samples import what_next
+    from aeops.data.sources.samples import repair_hint
 
     readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     try:
@@ -88,8 +88,8 @@ def stream_header(stream: IO[bytes], recipe: Recipe, what: str) -> tuple[tuple[i
     except (ValueError, KeyError, EOFError, SyntaxError) as error:
         raise DataError(
             f"{what}: not readable as .npy ({' '.join(str(error).split())}); a file written by numpy.save is allowed: "
-            f"{what_next(recipe)}"
+            f"{repair_hint(recipe)}"
         ) from error
     if dtype.hasobject:
-        raise DataError(f"{what}: dtype {dtype} given, which is pickled; arrays of numbers are allowed: {what_next(recipe)}")
+        raise DataError(f"{what}: dtype {dtype} given, which is pickled; arrays of numbers are allowed: {repair_hint(recipe)}")
     return shape, fortran, dtype

@@ -12,7 +12,7 @@ from aeops.kinds.interface import load_kind
 from aeops.recipe.reader import Recipe
 
 
-class Rows(Protocol):
+class SampleRows(Protocol):
     """What is asked of samples that lie in several files."""
 
     @property
@@ -27,7 +27,7 @@ class Rows(Protocol):
 
 
 @dataclass(frozen=True)
-class Samples:
+class SourceSamples:
     """All samples of a source, in its order.
 
     Attributes:
@@ -39,7 +39,7 @@ class Samples:
         facts: what else is to be known of them, such as how many were left out; goes to dataset.json.
     """
 
-    array: np.ndarray | Rows
+    array: np.ndarray | SampleRows
     labels: np.ndarray | None
     origin: str
     splits: np.ndarray | None = None
@@ -62,7 +62,7 @@ def require_dtype(dtype: np.dtype, recipe: Recipe, what: str) -> None:
     """Raises DataError unless values of `dtype` can be samples."""
     allowed = load_kind(recipe.fit.input.kind).DTYPES
     if dtype.newbyteorder("=").name not in allowed:
-        raise DataError(f"{what}: dtype {dtype} given; {', '.join(allowed)} allowed: {what_next(recipe)}")
+        raise DataError(f"{what}: dtype {dtype} given; {', '.join(allowed)} allowed: {repair_hint(recipe)}")
 
 
 def sample_shape(shape: tuple[int, ...], recipe: Recipe, what: str) -> tuple[int, ...]:
@@ -75,7 +75,7 @@ def sample_shape(shape: tuple[int, ...], recipe: Recipe, what: str) -> tuple[int
     allowed = [wanted, wanted[1:]] if wanted[0] == 1 else [wanted]
     if shape[1:] not in allowed:
         forms = " or ".join(f"(n, {', '.join(map(str, form))})" for form in allowed)
-        raise DataError(f"{what}: shape {shape} given; {forms} allowed, as the recipe's input.shape says: {what_next(recipe)}")
+        raise DataError(f"{what}: shape {shape} given; {forms} allowed, as the recipe's input.shape says: {repair_hint(recipe)}")
     require_samples(shape[0], recipe, what)
     return (shape[0], *wanted)
 
@@ -84,10 +84,10 @@ def require_samples(rows: int, recipe: Recipe, what: str) -> None:
     """Raises DataError where there are none."""
     if rows == 0:
         least = max(1, int(recipe.validate.rows.min))
-        raise DataError(f"{what}: an empty set, 0 samples given; {least} or more allowed (validate.rows): {what_next(recipe)}")
+        raise DataError(f"{what}: an empty set, 0 samples given; {least} or more allowed (validate.rows): {repair_hint(recipe)}")
 
 
-def whole_labels(labels: np.ndarray, rows: int, recipe: Recipe, what: str, of: str) -> np.ndarray:
+def integer_labels(labels: np.ndarray, rows: int, recipe: Recipe, what: str, of: str) -> np.ndarray:
     """Labels as (rows,) int64.
 
     Args:
@@ -101,10 +101,10 @@ def whole_labels(labels: np.ndarray, rows: int, recipe: Recipe, what: str, of: s
         DataError: no whole numbers, or not one for each sample.
     """
     if labels.dtype.kind not in "iu":
-        raise DataError(f"{what}: labels of dtype {labels.dtype} given; whole numbers allowed: {what_next(recipe)}")
+        raise DataError(f"{what}: labels of dtype {labels.dtype} given; whole numbers allowed: {repair_hint(recipe)}")
     if labels.shape != (rows,):
         given = f"{len(labels)} labels" if labels.ndim == 1 else f"labels of shape {labels.shape}"
-        raise DataError(f"{what}: {given} given; {rows} allowed, one for each sample of {of}: {what_next(recipe)}")
+        raise DataError(f"{what}: {given} given; {rows} allowed, one for each sample of {of}: {repair_hint(recipe)}")
     return labels.astype(np.int64)
 
 
@@ -113,6 +113,6 @@ def part_names(train: int, test: int) -> np.ndarray:
     return np.repeat(np.array(["train", "test"]), [train, test])
 
 
-def what_next(recipe: Recipe) -> str:
+def repair_hint(recipe: Recipe) -> str:
     """What to do about a source that the recipe cannot take."""
     return f"mend the source or recipes/{recipe.name}.yaml, then type ae run {recipe.name}"

@@ -22,7 +22,7 @@ ABBREVIATIONS = {
 }
 
 
-def sentences_of(text: str) -> Iterator[str]:
+def split_sentences(text: str) -> Iterator[str]:
     """The sentences of a text in order, each on one line, without zero characters."""
     for paragraph in PARAGRAPH.split(text.replace("\r\n", "\n")):
         start = 0
@@ -44,11 +44,11 @@ def goes_on(paragraph: str, stop: int, after: int) -> bool:
 
 def said(part: str) -> Iterator[str]:
     """The part as one sentence, if there is anything in it."""
-    sentence = tidy(part)
+    sentence = join_lines(part)
     if sentence:
         yield sentence
 
 
-def tidy(text: str) -> str:
+def join_lines(text: str) -> str:
     """The text on one line, without zero characters, which stand for the end where a text is bytes."""
     return " ".join(text.replace("\0", "").split())

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aeops.data.sources.files import source_file
-from aeops.data.sources.sentence_split import sentences_of, tidy
+from aeops.data.sources.sentence_split import join_lines, split_sentences
 from aeops.errors import DataError
 from aeops.project import Project
 from aeops.recipe.reader import Recipe
@@ -23,7 +23,7 @@ from aeops.recipe.sources import SentencesSource, TextFile, text_name
 if TYPE_CHECKING:
     import numpy as np
 
-    from aeops.data.sources.samples import Samples
+    from aeops.data.sources.samples import SourceSamples
 
 ROWS = 1000  # documents read at once
 
@@ -35,7 +35,7 @@ def files(recipe: Recipe, project: Project) -> dict[str, Path]:
     return {text_name(file.path): source_file(recipe, project, file.path, f"files[{at}].path") for at, file in found}
 
 
-def read(recipe: Recipe, project: Project) -> "Samples":
+def read(recipe: Recipe, project: Project) -> "SourceSamples":
     """The sentences as uint8 (n, bytes) on disk, in the order of files, rows and columns, with their documents as groups.
 
     A group is called by the file's name and the row, the first being 0, such as bbc:17.
@@ -45,16 +45,16 @@ def read(recipe: Recipe, project: Project) -> "Samples":
     """
     import numpy as np
 
-    from aeops.data.sources.samples import Samples, require_samples
-    from aeops.data.sources.spool import spooled
+    from aeops.data.sources.samples import SourceSamples, require_samples
+    from aeops.data.sources.spool import spool_to_disk
 
     source: SentencesSource = recipe.data.source
     chosen = Chosen(recipe.fit.input.shape[0], source.shortest)
     rows = (row for file in source.files for row in documents(file, recipe, project))
-    array = spooled(chosen.blocks(rows), recipe.fit.input.shape, np.dtype(np.uint8), project.home / "sources")
+    array = spool_to_disk(chosen.blocks(rows), recipe.fit.input.shape, np.dtype(np.uint8), project.home / "sources")
     names = [file.path for file in source.files]
     require_samples(len(array), recipe, ", ".join(names))
-    return Samples(array, None, ", ".join(names), groups=np.array(chosen.groups), facts=chosen.facts)
+    return SourceSamples(array, None, ", ".join(names), groups=np.array(chosen.groups), facts=chosen.facts)
 
 
 @dataclass
@@ -87,7 +87,7 @@ class Chosen:
             if self.came_before("\0".join(texts)):
                 self.facts["repeated_documents"] += 1
                 continue
-            found = [sentence for text in texts for sentence in (sentences_of(text) if split else [tidy(text)])]
+            found = [sentence for text in texts for sentence in (split_sentences(text) if split else [join_lines(text)])]
             chosen = [held for held in map(self.choose, found) if held is not None]
             self.groups += [group] * len(chosen)
             filled = b"".join(held.ljust(self.length, b"\0") for held in chosen)
@@ -123,7 +123,7 @@ def documents(file: TextFile, recipe: Recipe, project: Project) -> Iterator[tupl
     """
     import pandas as pd
 
-    from aeops.data.sources.samples import what_next
+    from aeops.data.sources.samples import repair_hint
 
     name = text_name(file.path)
     place = files(recipe, project)[name]
@@ -139,7 +139,7 @@ def documents(file: TextFile, recipe: Recipe, project: Project) -> Iterator[tupl
         columns = list(pd.read_csv(place, nrows=0, **settings).columns)
         missing = [column for column in file.columns if column not in columns]
         if missing:
-            raise DataError(f"{file.path}: no column {', '.join(missing)}; {', '.join(columns)} in it: {what_next(recipe)}")
+            raise DataError(f"{file.path}: no column {', '.join(missing)}; {', '.join(columns)} in it: {repair_hint(recipe)}")
         with pd.read_csv(place, chunksize=ROWS, usecols=list(file.columns), **settings) as tables:
             for table in tables:
                 texts = table[list(file.columns)].fillna("").to_numpy()
@@ -149,5 +149,5 @@ def documents(file: TextFile, recipe: Recipe, project: Project) -> Iterator[tupl
         says = " ".join(str(error).split())
         raise DataError(
             f"{file.path}: not readable as CSV ({says}); UTF-8 with a header line, or the same with gzip as .csv.gz, is allowed: "
-            f"{what_next(recipe)}"
+            f"{repair_hint(recipe)}"
         ) from error

@@ -10,7 +10,7 @@ import numpy as np
 BLOCK_BYTES = 16 * 2**20  # read or made at once by sources that go through a file
 
 
-def spooled(blocks: Iterable[np.ndarray], shape: tuple[int, ...], dtype: np.dtype, folder: Path) -> np.ndarray:
+def spool_to_disk(blocks: Iterable[np.ndarray], shape: tuple[int, ...], dtype: np.dtype, folder: Path) -> np.ndarray:
     """The samples of all blocks as one memory-mapped array (n, *shape), never more than one block in memory.
 
     The file has no name: it is gone with the array, or with the process however that ends.
@@ -32,6 +32,6 @@ def spooled(blocks: Iterable[np.ndarray], shape: tuple[int, ...], dtype: np.dtyp
         return np.memmap(file, dtype, "r", shape=(rows, *shape))
 
 
-def rows_at_once(shape: tuple[int, ...], dtype: np.dtype) -> int:
+def rows_per_block(shape: tuple[int, ...], dtype: np.dtype) -> int:
     """How many samples of `shape` make a block."""
     return max(1, BLOCK_BYTES // max(1, math.prod(shape) * dtype.itemsize))

@@ -8,7 +8,7 @@ outputs fade at a tile's border.
 import numpy as np
 
 
-def cut(pages: np.ndarray, core: int, margin: int) -> np.ndarray:
+def cut_tiles(pages: np.ndarray, core: int, margin: int) -> np.ndarray:
     """The tiles of all pages, page by page, each row by row from its upper left corner.
 
     Args:
@@ -25,7 +25,7 @@ def cut(pages: np.ndarray, core: int, margin: int) -> np.ndarray:
     return windows.transpose(0, 2, 3, 1, 4, 5).reshape(-1, pages.shape[1], side, side)
 
 
-def assembled(tiles: np.ndarray, rows: int, columns: int, core: int, margin: int) -> np.ndarray:
+def assemble_tiles(tiles: np.ndarray, rows: int, columns: int, core: int, margin: int) -> np.ndarray:
     """The pages whose tiles `cut` gave in this order: the inverse of `cut`.
 
     Args:

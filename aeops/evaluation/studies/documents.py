@@ -8,14 +8,14 @@ import numpy as np
 import pandas as pd
 from skimage.filters.rank import median
 
-from aeops.data.sources.tiles import assembled
+from aeops.data.sources.tiles import assemble_tiles
 from aeops.drawing import mosaics
-from aeops.drawing.palette import MUTED
-from aeops.drawing.style import WIDE
-from aeops.drawing.words import number, share
+from aeops.drawing.palette import MUTED_COLOUR
+from aeops.drawing.style import REPORT_WIDTH
+from aeops.drawing.words import format_number, format_share
 from aeops.errors import DataError, UsageError
 from aeops.evaluation import model_input, ocr
-from aeops.evaluation.study import Finding, Scene
+from aeops.evaluation.study import EvaluationContext, StudyResult
 from aeops.recipe.sources import ScansSource
 from aeops.recipe.studies import DocumentsStudy
 
@@ -54,7 +54,7 @@ class Threshold:
         return np.asarray(np.where(darkness(pages) < self.darker, np.float32(self.white), pages))
 
 
-def study(spec: DocumentsStudy, scene: Scene, figures: Path) -> Finding:
+def run_documents_study(spec: DocumentsStudy, scene: EvaluationContext, figures: Path) -> StudyResult:
     """Noisy, thresholded and denoised test pages beside the clean ones.
 
     Raises:
@@ -65,17 +65,17 @@ def study(spec: DocumentsStudy, scene: Scene, figures: Path) -> Finding:
     scans = whole_scans(scene.data.table, facts["rows"] * facts["columns"])
 
     def pages(tiles: np.ndarray) -> Pages:
-        return assembled(tiles[scans.rows], facts["rows"], facts["columns"], source.core, source.margin)[:, 0]
+        return assemble_tiles(tiles[scans.rows], facts["rows"], facts["columns"], source.core, source.margin)[:, 0]
 
-    noisy, clean = pages(scene.data.scaled(scene.given)), pages(scene.target)
+    noisy, clean = pages(scene.data.scale(scene.inputs)), pages(scene.target)
     threshold = choose_threshold(*training_tiles(scene), source.margin)
-    made = {"noisy": noisy, "threshold": threshold.clean(noisy), "model": pages(scene.made)}
+    made = {"noisy": noisy, "threshold": threshold.clean(noisy), "model": pages(scene.reconstructions)}
     errors = {name: grey_levels(scene, found, clean, scans.kinds) for name, found in made.items()}
-    read = {} if ocr.missing() else error_rates(made, clean, scans.kinds)
+    read = {} if ocr.installation_command() else error_rates(made, clean, scans.kinds)
     shown = chosen_crops(made | {"clean": clean}, scans.kinds)
     for kind, rows in shown.items():
         mosaics.draw_tiles(
-            figures / f"documents_{kind}.svg", rows, [(name, MUTED) for name in SHORT], [], WIDE / 2, side=max(CROP)
+            figures / f"documents_{kind}.svg", rows, [(name, MUTED_COLOUR) for name in SHORT], [], REPORT_WIDTH / 2, side=max(CROP)
         )
     return tell(errors, read, scans, threshold, list(shown))
 
@@ -87,7 +87,7 @@ SHORT = ("noisy", "threshold", "model", "clean")
 # ---------------------------------------------------------------- pages
 
 
-def require_scans(scene: Scene) -> ScansSource:
+def require_scans(scene: EvaluationContext) -> ScansSource:
     """The source, which must have cut the tiles; raises UsageError."""
     source: ScansSource = scene.recipe.data.source
     if not source.is_tiled:
@@ -118,7 +118,7 @@ def whole_scans(table: pd.DataFrame, each: int) -> Scans:
     return Scans(rows, labels[rows[::each]], len(scan) - len(whole))
 
 
-def grey_levels(scene: Scene, made: Pages, clean: Pages, kinds: np.ndarray) -> dict[str, float]:
+def grey_levels(scene: EvaluationContext, made: Pages, clean: Pages, kinds: np.ndarray) -> dict[str, float]:
     """Root of the mean squared error over all pixels of the pages, in raw grey levels: of all pages, and by kind of noise."""
     squares = np.square(made - clean, dtype=np.float64).mean(axis=(1, 2))
     span = scene.data.high - scene.data.low
@@ -137,12 +137,12 @@ def known(kinds: np.ndarray) -> list[int]:
 # ---------------------------------------------------------------- the classical way
 
 
-def training_tiles(scene: Scene) -> tuple[Pages, Pages]:
+def training_tiles(scene: EvaluationContext) -> tuple[Pages, Pages]:
     """Some of the training tiles, noisy and clean, (n, side, side) each."""
     train, source = scene.data.train, scene.recipe.fit.input
     chosen = train[np.unique(np.linspace(0, len(train) - 1, min(ROWS, len(train))).round().astype(int))]
-    noisy = scene.data.scaled(model_input.given(scene.recipe.fit, chosen, model_input.TRAIN_SEED))
-    return noisy[:, 0], model_input.target(source, scene.data, chosen)[:, 0]
+    noisy = scene.data.scale(model_input.served_inputs(scene.recipe.fit, chosen, model_input.TRAIN_SEED))
+    return noisy[:, 0], model_input.scaled_targets(source, scene.data, chosen)[:, 0]
 
 
 def choose_threshold(noisy: Pages, clean: Pages, margin: int) -> Threshold:
@@ -170,9 +170,9 @@ def error_rates(made: dict[str, Pages], clean: Pages, kinds: np.ndarray) -> dict
     They are against what Tesseract reads on the clean pages: no other text of them exists.
     """
     pages, place = np.unique(clean, axis=0, return_inverse=True)  # several scans have one clean page
-    texts = [ocr.read(page) for page in pages]
+    texts = [ocr.read_text(page) for page in pages]
     references = np.array([texts[i] for i in place.ravel()], dtype=object)
-    read = {name: np.array([ocr.read(page) for page in found], dtype=object) for name, found in made.items()}
+    read = {name: np.array([ocr.read_text(page) for page in found], dtype=object) for name, found in made.items()}
     return {
         name: {
             kind: ocr.character_error_rate(list(references[chosen]), list(found[chosen]))
@@ -211,20 +211,20 @@ def tell(
     scans: Scans,
     threshold: Threshold,
     shown: list[str],
-) -> Finding:
+) -> StudyResult:
     count = len(scans.kinds)
     lead = (
-        f"{count} test scans put together from their tiles: off by {number(errors['noisy'][ALL], 1)} grey levels as given, "
-        f"by {number(errors['model'][ALL], 1)} denoised."
+        f"{count} test scans put together from their tiles: off by {format_number(errors['noisy'][ALL], 1)} grey levels as given, "
+        f"by {format_number(errors['model'][ALL], 1)} denoised."
     )
     if read:
         lead += (
-            f" Tesseract gets {share(read['noisy'][ALL])} of the characters wrong on the noisy and {share(read['model'][ALL])} "
+            f" Tesseract gets {format_share(read['noisy'][ALL])} of the characters wrong on the noisy and {format_share(read['model'][ALL])} "
             "on the denoised pages, beside its own reading of the clean ones."
         )
-    rows = [[f"RMSE, {NAMES[name]}", *(number(off, 1) for off in found.values())] for name, found in errors.items()]
-    rows += [[f"characters wrong, {NAMES[name]}", *map(share, found.values())] for name, found in read.items()]
-    return Finding(
+    rows = [[f"RMSE, {NAMES[name]}", *(format_number(off, 1) for off in found.values())] for name, found in errors.items()]
+    rows += [[f"characters wrong, {NAMES[name]}", *map(format_share, found.values())] for name, found in read.items()]
+    return StudyResult(
         title="Documents",
         lead=lead,
         head=["", *(kind if kind == ALL else f"noise {kind}" for kind in errors["model"])],
@@ -260,4 +260,7 @@ def note(scans: Scans, threshold: Threshold, read: bool) -> str:
         told += f" {scans.left_out} test scans are left out: some of their tiles were set aside."
     if read:
         return told + " The true text is not known: what Tesseract reads on the clean page stands for it, mistakes and all."
-    return told + f" What can be read was not measured: Tesseract is not installed here. Type {ocr.INSTALL} and evaluate again."
+    return (
+        told
+        + f" What can be read was not measured: Tesseract is not installed here. Type {ocr.INSTALL_COMMAND} and evaluate again."
+    )

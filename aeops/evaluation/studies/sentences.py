@@ -23,10 +23,10 @@ from sklearn.preprocessing import normalize
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from ae_models import tokens
-from aeops.data.sources.sentence_split import sentences_of, tidy
-from aeops.drawing.words import number, share
+from aeops.data.sources.sentence_split import join_lines, split_sentences
+from aeops.drawing.words import format_number, format_share
 from aeops.errors import DataError
-from aeops.evaluation.study import Finding, Scene
+from aeops.evaluation.study import EvaluationContext, StudyResult
 from aeops.files import data_sha256
 from aeops.recipe.sources import text_name
 from aeops.recipe.studies import SentencesStudy
@@ -54,7 +54,7 @@ Vectors = Any  # (n, d): an array, or a sparse matrix where there is a column fo
 Maker = Callable[[list[str]], Vectors]
 
 
-def study(spec: SentencesStudy, scene: Scene, figures: Path) -> Finding:
+def run_sentences_study(spec: SentencesStudy, scene: EvaluationContext, figures: Path) -> StudyResult:
     """Measures the codes on pairs of sentences and on the test documents, beside their baselines."""
     pairs = read_table(scene, "pairs", spec.pairs, spec.pairs_sha256, ("sentence1", "sentence2", "score"))
     documents = documents_aside(
@@ -66,8 +66,8 @@ def study(spec: SentencesStudy, scene: Scene, figures: Path) -> Finding:
     with threadpool_limits(1, "blas"):
         makers = {**codes(scene, seen), **counts(scene, seen)}
         measured = {
-            "spearman": similarity(pairs, makers, {alike(text) for text in seen}),
-            "topics": topics(documents, makers, spec.neighbours),
+            "spearman": measure_similarity(pairs, makers, {normalise_text(text) for text in seen}),
+            "topics": measure_topics(documents, makers, spec.neighbours),
             **summaries(documents, makers, spec),
         }
     return tell(spec, measured, gains(measured), len(documents))
@@ -77,7 +77,7 @@ def study(spec: SentencesStudy, scene: Scene, figures: Path) -> Finding:
 
 
 @dataclass(frozen=True)
-class Document:
+class LabelledDocument:
     """A test document: its sentences without the headline, its reference summary, its category."""
 
     sentences: list[str]
@@ -85,7 +85,7 @@ class Document:
     category: str
 
 
-def read_table(scene: Scene, key: str, path: str, sha256: str, columns: tuple[str, ...]) -> list[dict[str, str]]:
+def read_table(scene: EvaluationContext, key: str, path: str, sha256: str, columns: tuple[str, ...]) -> list[dict[str, str]]:
     """The rows of a CSV file (or .csv.gz) that a setting of the study names.
 
     Raises:
@@ -108,7 +108,7 @@ def read_table(scene: Scene, key: str, path: str, sha256: str, columns: tuple[st
     return list(reader)
 
 
-def documents_aside(scene: Scene, path: str, rows: list[dict[str, str]]) -> list[Document]:
+def documents_aside(scene: EvaluationContext, path: str, rows: list[dict[str, str]]) -> list[LabelledDocument]:
     """The documents that the source set aside for testing, in the file's order; a document is known by its file and row.
 
     Raises:
@@ -117,7 +117,7 @@ def documents_aside(scene: Scene, path: str, rows: list[dict[str, str]]) -> list
     name = text_name(path)
     groups = set(scene.data.table["group"])
     found = [row for place, row in enumerate(rows) if f"{name}:{place}" in groups]
-    split = [Document(list(sentences_of(row["document"]))[1:], row["summary"], row["category"]) for row in found]
+    split = [LabelledDocument(list(split_sentences(row["document"]))[1:], row["summary"], row["category"]) for row in found]
     kept = [document for document in split if document.sentences]
     if not kept:
         raise DataError(
@@ -126,21 +126,21 @@ def documents_aside(scene: Scene, path: str, rows: list[dict[str, str]]) -> list
     return kept
 
 
-def alike(text: str) -> str:
+def normalise_text(text: str) -> str:
     """The text as the tokenizer reads it, so that what is equal to it is equal."""
-    return tidy(unicodedata.normalize("NFKC", text)).lower()
+    return join_lines(unicodedata.normalize("NFKC", text)).lower()
 
 
 # ---------------------------------------------------------------- vectors
 
 
-def codes(scene: Scene, seen: list[str]) -> dict[str, Maker]:
+def codes(scene: EvaluationContext, seen: list[str]) -> dict[str, Maker]:
     """The codes of the model and of the same network untrained, each also whitened on the training texts' codes."""
     made = {"model": encoder(scene, trained=True), "untrained": encoder(scene, trained=False)}
-    return made | {f"{name}_whitened": whitened(maker, maker(seen)) for name, maker in made.items()}
+    return made | {f"{name}_whitened": whiten_vectors(maker, maker(seen)) for name, maker in made.items()}
 
 
-def encoder(scene: Scene, trained: bool) -> Maker:
+def encoder(scene: EvaluationContext, trained: bool) -> Maker:
     """From texts to codes (n, size), as `load_model` makes them."""
     import torch
 
@@ -156,7 +156,7 @@ def encoder(scene: Scene, trained: bool) -> Maker:
     return make
 
 
-def load_model(scene: Scene, trained: bool) -> "Autoencoder":
+def load_model(scene: EvaluationContext, trained: bool) -> "Autoencoder":
     """The model with the bundle's weights, or with fresh ones drawn from another seed than its own.
 
     What is counted and not learned, the share of each token in the training texts, both have the same.
@@ -177,7 +177,7 @@ def load_model(scene: Scene, trained: bool) -> "Autoencoder":
     return fresh
 
 
-def whitened(maker: Maker, fitted: np.ndarray) -> Maker:
+def whiten_vectors(maker: Maker, fitted: np.ndarray) -> Maker:
     """The same vectors with mean 0 and the identity as covariance, as those of `fitted` (n, d) would have them."""
     mean = fitted.mean(axis=0, dtype=np.float64)
     variances, axes = np.linalg.eigh(np.cov((fitted - mean).T))
@@ -185,7 +185,7 @@ def whitened(maker: Maker, fitted: np.ndarray) -> Maker:
     return lambda texts: (maker(texts) - mean) @ scale
 
 
-def counts(scene: Scene, seen: list[str]) -> dict[str, Maker]:
+def counts(scene: EvaluationContext, seen: list[str]) -> dict[str, Maker]:
     """TF-IDF of words, of the model's own tokens, and of words with as many numbers as a code has; fitted on `seen`."""
 
     def own_tokens(text: str) -> list[int]:
@@ -193,14 +193,14 @@ def counts(scene: Scene, seen: list[str]) -> dict[str, Maker]:
 
     words, pieces = TfidfVectorizer().fit(seen), TfidfVectorizer(analyzer=own_tokens).fit(seen)
     columns = words.transform(seen)
-    size = min(scene.said["code"].shape[1], *(side - 1 for side in columns.shape))
+    size = min(scene.predictions["code"].shape[1], *(side - 1 for side in columns.shape))
     reduced = TruncatedSVD(size, random_state=0).fit(columns)
 
     def few(texts: list[str]) -> np.ndarray:
         return np.asarray(reduced.transform(words.transform(texts)))
 
     makers: dict[str, Maker] = {"tfidf": words.transform, "tfidf_tokens": pieces.transform, "tfidf_svd": few}
-    return makers | {"tfidf_svd_whitened": whitened(few, few(seen))}
+    return makers | {"tfidf_svd_whitened": whiten_vectors(few, few(seen))}
 
 
 def cosines(vectors: Vectors, others: Vectors) -> np.ndarray:
@@ -212,10 +212,10 @@ def cosines(vectors: Vectors, others: Vectors) -> np.ndarray:
 # ---------------------------------------------------------------- measurements
 
 
-def similarity(pairs: list[dict[str, str]], makers: dict[str, Maker], seen: set[str]) -> dict[str, Any]:
+def measure_similarity(pairs: list[dict[str, str]], makers: dict[str, Maker], seen: set[str]) -> dict[str, Any]:
     """Spearman's correlation of cosines with what people say of the pairs; pairs with a sentence that was trained on are left
     out, and counted."""
-    new = [pair for pair in pairs if not {alike(pair["sentence1"]), alike(pair["sentence2"])} & seen]
+    new = [pair for pair in pairs if not {normalise_text(pair["sentence1"]), normalise_text(pair["sentence2"])} & seen]
     judged = [float(pair["score"]) for pair in new]
     found: dict[str, Any] = {"pairs": len(new), "pairs_left_out": len(pairs) - len(new)}
     for name, maker in makers.items():
@@ -225,7 +225,7 @@ def similarity(pairs: list[dict[str, str]], makers: dict[str, Maker], seen: set[
     return found
 
 
-def topics(documents: list[Document], makers: dict[str, Maker], neighbours: int) -> dict[str, Any]:
+def measure_topics(documents: list[LabelledDocument], makers: dict[str, Maker], neighbours: int) -> dict[str, Any]:
     """Of the sentences nearest to one, in other documents, the share whose document has its category; all sentences' mean."""
     texts = [text for document in documents for text in document.sentences]
     owner = np.repeat(np.arange(len(documents)), [len(document.sentences) for document in documents])
@@ -239,30 +239,30 @@ def topics(documents: list[Document], makers: dict[str, Maker], neighbours: int)
     return found
 
 
-def summaries(documents: list[Document], makers: dict[str, Maker], spec: SentencesStudy) -> dict[str, dict[str, float]]:
+def summaries(documents: list[LabelledDocument], makers: dict[str, Maker], spec: SentencesStudy) -> dict[str, dict[str, float]]:
     """ROUGE-1, -2 and -L (F1, no stemming) of extracts against the references, the mean over documents: rouge1, ..."""
     scorer = RougeScorer(list(ROUGE))
 
-    def rated(choose: Callable[[Document], list[int]]) -> list[float]:
+    def rated(choose: Callable[[LabelledDocument], list[int]]) -> list[float]:
         scores = [scorer.score(document.summary, extract(document, choose(document))) for document in documents]
         return [float(np.mean([score[kind].fmeasure for score in scores])) for kind in ROUGE]
 
-    found = {FIRST: rated(lambda document: first(document, spec.share))}
+    found = {FIRST: rated(lambda document: choose_first(document, spec.share))}
     for name, maker in makers.items():
-        found[name] = rated(lambda document, maker=maker: central(document, maker(document.sentences), spec))  # type: ignore[misc]
+        found[name] = rated(lambda document, maker=maker: choose_central(document, maker(document.sentences), spec))  # type: ignore[misc]
     return {kind: {name: values[place] for name, values in found.items()} for place, kind in enumerate(ROUGE)}
 
 
-def extract(document: Document, chosen: list[int]) -> str:
+def extract(document: LabelledDocument, chosen: list[int]) -> str:
     return " ".join(document.sentences[place] for place in sorted(chosen))
 
 
-def first(document: Document, words: float) -> list[int]:
+def choose_first(document: LabelledDocument, words: float) -> list[int]:
     """As many sentences from the beginning as the budget allows."""
-    return within(document, range(len(document.sentences)), words)
+    return fit_budget(document, range(len(document.sentences)), words)
 
 
-def central(document: Document, vectors: Vectors, spec: SentencesStudy) -> list[int]:
+def choose_central(document: LabelledDocument, vectors: Vectors, spec: SentencesStudy) -> list[int]:
     """Sentences near the mean of all and far from those already chosen: maximal marginal relevance (Carbonell and Goldstein
     1998), relevance * cos(s, mean) - (1 - relevance) * max cos(s, chosen), of vectors of length 1 (Radev et al. 2004)."""
     each = normalize(vectors)
@@ -276,10 +276,10 @@ def central(document: Document, vectors: Vectors, spec: SentencesStudy) -> list[
         nearest = np.maximum(nearest, between[best]) if order else between[best]
         order.append(best)
         left.remove(best)
-    return within(document, order, spec.share)
+    return fit_budget(document, order, spec.share)
 
 
-def within(document: Document, order: Any, words: float) -> list[int]:
+def fit_budget(document: LabelledDocument, order: Any, words: float) -> list[int]:
     """The first of `order` whose length comes nearest to the share `words` of the document's words, one at least."""
     lengths = [len(WORD.findall(text.lower())) for text in document.sentences]
     chosen: list[int] = []
@@ -306,13 +306,15 @@ def gains(measured: dict[str, dict[str, Any]]) -> dict[str, dict[str, float]]:
     return found
 
 
-def tell(spec: SentencesStudy, measured: dict[str, dict[str, Any]], above: dict[str, dict[str, float]], count: int) -> Finding:
+def tell(
+    spec: SentencesStudy, measured: dict[str, dict[str, Any]], above: dict[str, dict[str, float]], count: int
+) -> StudyResult:
     topic = measured["topics"]
     untrained, by_words = (topic["model"] - above["topics"][f"gain_over_{name}"] for name in ("untrained", "tfidf"))
     rouge = {name: 100 * above["rouge1"][f"gain_over_{name}"] for name in ("untrained", "tfidf")}
     lead = (
-        f"Of the {spec.neighbours} sentences of other documents nearest to one, {share(topic['model'])} are of its category; "
-        f"with the same network untrained {share(untrained)}, with TF-IDF {share(by_words)}. Training changes the correlation "
+        f"Of the {spec.neighbours} sentences of other documents nearest to one, {format_share(topic['model'])} are of its category; "
+        f"with the same network untrained {format_share(untrained)}, with TF-IDF {format_share(by_words)}. Training changes the correlation "
         f"with people's judgement of similarity by {above['spearman']['gain_over_untrained']:+.3f} and the ROUGE-1 of summaries "
         f"by {rouge['untrained']:+.1f} points; by TF-IDF they are {abs(rouge['tfidf']):.1f} points "
         f"{'better' if rouge['tfidf'] < 0 else 'worse'}."
@@ -322,7 +324,7 @@ def tell(spec: SentencesStudy, measured: dict[str, dict[str, Any]], above: dict[
         for suffix, more in (("", ""), ("_whitened", ", whitened")):
             if name + suffix in measured["rouge1"]:
                 rows.append([words + more, *(shown(measured, kind, name + suffix) for kind in ("spearman", "topics", *ROUGE))])
-    return Finding(
+    return StudyResult(
         title="Codes of sentences",
         lead=lead,
         head=["vectors", "similarity (Spearman)", f"topic ({spec.neighbours} nearest)", "ROUGE-1", "ROUGE-2", "ROUGE-L"],
@@ -337,7 +339,7 @@ def shown(measured: dict[str, dict[str, Any]], kind: str, name: str) -> str:
     value = measured[kind].get(name)
     if value is None:
         return "-"
-    return number(value) if kind == "spearman" else share(value)
+    return format_number(value) if kind == "spearman" else format_share(value)
 
 
 def note(spec: SentencesStudy, measured: dict[str, dict[str, Any]], count: int) -> str:
@@ -348,6 +350,6 @@ def note(spec: SentencesStudy, measured: dict[str, dict[str, Any]], count: int) 
         f"{pairs['pairs']:,} pairs; {pairs['pairs_left_out']:,} more hold a sentence that was trained on and are left out. "
         f"Topic: of the {spec.neighbours} nearest among {topic['sentences']:,} sentences of {count} test documents, its own "
         "document left out, the share whose document has the same category. Summaries: sentences near the mean of a test "
-        f"document's, {share(spec.share, 0)} of its words, F1 against references that are extracts themselves, so that all "
+        f"document's, {format_share(spec.share, 0)} of its words, F1 against references that are extracts themselves, so that all "
         "figures are high."
     )
