@@ -13,10 +13,24 @@ from sklearn.decomposition import PCA as PrincipalAxes
 from sklearn.metrics import precision_recall_curve, roc_curve
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from aeops.drawing.palette import GRID, INK, KNN, LABELS, MODEL, MUTED, NOVELTY, PAPER, PCA
-from aeops.drawing.style import WIDE, drawing
+from aeops.drawing.palette import (
+    GRID_COLOUR,
+    KNN_COLOUR,
+    LABEL_COLOURS,
+    MODEL_COLOUR,
+    MUTED_COLOUR,
+    NOVELTY_COLOUR,
+    PAPER_COLOUR,
+    PCA_COLOUR,
+    TEXT_COLOUR,
+)
+from aeops.drawing.style import REPORT_WIDTH, svg_axes
 
-DETECTORS = {"model": ("autoencoder", MODEL), "pca_residual": ("PCA residual", PCA), "knn": ("kNN distance", KNN)}
+DETECTORS = {
+    "model": ("autoencoder", MODEL_COLOUR),
+    "pca_residual": ("PCA_COLOUR residual", PCA_COLOUR),
+    "knn": ("kNN distance", KNN_COLOUR),
+}
 CURVE_POINTS = 400  # more than a screen can tell apart, few enough for a small file
 DOT = 3.6  # points across
 MAP_NORMALS, MAP_NOVELTY = 900, 250  # points in the map of codes: enough to see where, few enough to see through
@@ -31,13 +45,15 @@ def draw_training(file: Path, history: pd.DataFrame, pca_mse: float | None, erro
         pca_mse: what PCA leaves on the test normals, as a dotted line beside the validation error; None: no line.
         error: what the validation error is.
     """
-    with drawing(file, WIDE, 3.1, columns=2) as [loss, validation]:
-        loss.plot(history["epoch"], history["train_loss"], color=MUTED)
+    with svg_axes(file, REPORT_WIDTH, 3.1, columns=2) as [loss, validation]:
+        loss.plot(history["epoch"], history["train_loss"], color=MUTED_COLOUR)
         loss.set(xlabel="epoch", title="training loss")
-        validation.plot(history["epoch"], history["validation_error"], color=MODEL, label="autoencoder")
+        validation.plot(history["epoch"], history["validation_error"], color=MODEL_COLOUR, label="autoencoder")
         validation.set(xlabel="epoch", title=f"validation: {error}")
         if pca_mse is not None:
-            validation.axhline(pca_mse, color=PCA, linestyle=(0, (2, 2)), linewidth=1.2, label="PCA on test normals")
+            validation.axhline(
+                pca_mse, color=PCA_COLOUR, linestyle=(0, (2, 2)), linewidth=1.2, label="PCA_COLOUR on test normals"
+            )
             validation.legend(loc="upper right")
         for axes, name in ((loss, "train_loss"), (validation, "validation_error")):
             if (history[name] > 0).all():  # a loss with a critic in it may fall below
@@ -54,14 +70,14 @@ def log_scale(axes: Axes) -> None:
 def draw_histogram(file: Path, score: np.ndarray, novelty: np.ndarray, threshold: float) -> None:
     """Shares of normals and novelty over the score, and where the threshold cuts."""
     edges = np.linspace(score.min(), score.max(), 61)
-    with drawing(file, WIDE, 3.3) as [axes]:
-        for name, colour, of_kind in (("normal", MODEL, ~novelty), ("novelty", NOVELTY, novelty)):
+    with svg_axes(file, REPORT_WIDTH, 3.3) as [axes]:
+        for name, colour, of_kind in (("normal", MODEL_COLOUR, ~novelty), ("novelty", NOVELTY_COLOUR, novelty)):
             if not of_kind.any():
                 continue
             share = np.histogram(score[of_kind], edges)[0] / of_kind.sum()
             axes.stairs(share, edges, fill=True, color=colour, alpha=0.22)
             axes.stairs(share, edges, color=colour, linewidth=1.4, label=f"{name} ({of_kind.sum():,})")
-        axes.axvline(threshold, color=INK, linewidth=1.2, linestyle=(0, (4, 2)), label=f"threshold {threshold:.4g}")
+        axes.axvline(threshold, color=TEXT_COLOUR, linewidth=1.2, linestyle=(0, (4, 2)), label=f"threshold {threshold:.4g}")
         axes.set(xlabel="anomaly score", ylabel="share of each kind", ylim=(0, None))
         axes.yaxis.set_major_formatter("{x:.0%}")
         axes.legend(loc="upper left")
@@ -69,8 +85,8 @@ def draw_histogram(file: Path, score: np.ndarray, novelty: np.ndarray, threshold
 
 def draw_roc(file: Path, scores: dict[str, np.ndarray], novelty: np.ndarray, aurocs: dict[str, float]) -> None:
     """True against false alarms for every threshold, of each detector in `scores`."""
-    with drawing(file, WIDE / 2 - 0.2, 4) as [axes]:
-        axes.plot([0, 1], [0, 1], color=GRID, linewidth=1)
+    with svg_axes(file, REPORT_WIDTH / 2 - 0.2, 4) as [axes]:
+        axes.plot([0, 1], [0, 1], color=GRID_COLOUR, linewidth=1)
         for key, score in scores.items():
             name, colour = DETECTORS[key]
             false, true, _ = roc_curve(novelty, score)
@@ -81,8 +97,8 @@ def draw_roc(file: Path, scores: dict[str, np.ndarray], novelty: np.ndarray, aur
 
 def draw_precision_recall(file: Path, scores: dict[str, np.ndarray], novelty: np.ndarray, precisions: dict[str, float]) -> None:
     """Precision against recall for every threshold, of each detector in `scores`."""
-    with drawing(file, WIDE / 2 - 0.2, 4) as [axes]:
-        axes.axhline(novelty.mean(), color=GRID, linewidth=1)
+    with svg_axes(file, REPORT_WIDTH / 2 - 0.2, 4) as [axes]:
+        axes.axhline(novelty.mean(), color=GRID_COLOUR, linewidth=1)
         for key, score in scores.items():
             name, colour = DETECTORS[key]
             precision, recall, _ = precision_recall_curve(novelty, score)
@@ -106,7 +122,7 @@ def thinned(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def draw_codes(file: Path, code: np.ndarray, labels: pd.Series, novelty: np.ndarray) -> None:
     """A map of the codes (n, size): the two leading principal axes of the normal ones, and where the novelty falls."""
     places, shares = principal_plane(code, ~novelty)
-    with drawing(file, WIDE, 6) as [axes]:
+    with svg_axes(file, REPORT_WIDTH, 6) as [axes]:
         scatter_labels(axes, places, labels, novelty)
         name_axes(axes, shares)
 
@@ -117,11 +133,11 @@ def scatter_labels(axes: Axes, places: np.ndarray, labels: pd.Series, novelty: n
         x, y = places[chosen].T
         draw_dots(axes, x, y, colour)
         if label:
-            annotate(axes, places[chosen], label, INK)
+            annotate(axes, places[chosen], label, TEXT_COLOUR)
     for label, _, chosen in label_groups(labels, novelty, MAP_NOVELTY):
         x, y = places[chosen].T
-        axes.scatter(x, y, s=18, color=NOVELTY, marker="x", linewidths=1, alpha=0.8)
-        annotate(axes, places[chosen], f"{label} (novelty)" if label else "novelty", NOVELTY)
+        axes.scatter(x, y, s=18, color=NOVELTY_COLOUR, marker="x", linewidths=1, alpha=0.8)
+        annotate(axes, places[chosen], f"{label} (novelty)" if label else "novelty", NOVELTY_COLOUR)
     axes.set(xticks=[], yticks=[])
 
 
@@ -163,13 +179,13 @@ def label_groups(labels: pd.Series, among: np.ndarray, most: int) -> list[tuple[
     chosen = chosen[np.unique(np.linspace(0, len(chosen) - 1, min(len(chosen), most)).round().astype(int))]
     names = labels.astype("string").fillna("").to_numpy()[chosen]
     found = sorted(set(names), key=lambda name: (len(name), name))
-    return [(name, LABELS[i % len(LABELS)], chosen[names == name]) for i, name in enumerate(found)]
+    return [(name, LABEL_COLOURS[i % len(LABEL_COLOURS)], chosen[names == name]) for i, name in enumerate(found)]
 
 
 def annotate(axes: Axes, places: np.ndarray, text: str, colour: str) -> None:
     """`text` at the middle of the points, on a disc of paper so that it can be read."""
     x, y = np.median(places, axis=0)
-    box = {"boxstyle": "round,pad=0.25", "facecolor": PAPER, "edgecolor": GRID, "linewidth": 0.6, "alpha": 0.92}
+    box = {"boxstyle": "round,pad=0.25", "facecolor": PAPER_COLOUR, "edgecolor": GRID_COLOUR, "linewidth": 0.6, "alpha": 0.92}
     axes.text(x, y, text, color=colour, ha="center", va="center", fontweight="bold", fontsize=10, bbox=box)
 
 
@@ -178,11 +194,13 @@ def draw_counts(file: Path, rows: dict[str, int], labels: pd.Series, novelty: np
     counts = labels.astype("string").fillna("none").value_counts()
     counts = counts.loc[sorted(counts.index, key=lambda name: (len(name), name))]
     held_out = set(labels.astype("string")[novelty])
-    with drawing(file, WIDE, 2.7, columns=2) as [left, right]:
+    with svg_axes(file, REPORT_WIDTH, 2.7, columns=2) as [left, right]:
         names = [name.replace("_", " ") for name in rows]
-        draw_bars(left, names, list(rows.values()), [NOVELTY if name == "test novelty" else MODEL for name in names])
+        draw_bars(
+            left, names, list(rows.values()), [NOVELTY_COLOUR if name == "test novelty" else MODEL_COLOUR for name in names]
+        )
         left.set_title("samples by split")
-        colours = [NOVELTY if name in held_out else MODEL for name in counts.index]
+        colours = [NOVELTY_COLOUR if name in held_out else MODEL_COLOUR for name in counts.index]
         draw_bars(right, [str(name) for name in counts.index], counts.tolist(), colours)
         right.set_title("test samples by label")
 
@@ -190,7 +208,7 @@ def draw_counts(file: Path, rows: dict[str, int], labels: pd.Series, novelty: np
 def draw_bars(axes: Axes, names: list[str], counts: list[int], colours: list[str]) -> None:
     """Horizontal bars, the first on top, each with its number."""
     bars = axes.barh(range(len(names)), counts, color=colours, height=0.7)
-    axes.bar_label(bars, labels=[f"{count:,}" for count in counts], padding=4, color=MUTED, fontsize=8)
+    axes.bar_label(bars, labels=[f"{count:,}" for count in counts], padding=4, color=MUTED_COLOUR, fontsize=8)
     axes.set_yticks(range(len(names)), names)
     axes.set(xlim=(0, max(counts) * 1.15), xticks=[])
     axes.invert_yaxis()

@@ -17,7 +17,7 @@ from ae_models.spec import InputSpec
 from aeops.bundle.detector import Detector
 from aeops.errors import UsageError
 from aeops.evaluation import model_input
-from aeops.evaluation.prepared import Prepared, load_prepared
+from aeops.evaluation.prepared import PreparedSamples, load_prepared
 from aeops.files import write_json
 from aeops.gate import comparison
 from aeops.gate.comparison import ComparisonResult, ComparisonVerdict, HoldoutSamples, ModelScores
@@ -81,7 +81,7 @@ def compare(
 
 
 def decide(
-    recipe: Recipe, data: Prepared, challenger: Detector, champion: Detector | None
+    recipe: Recipe, data: PreparedSamples, challenger: Detector, champion: Detector | None
 ) -> tuple[list[ComparisonResult], ComparisonVerdict]:
     """The comparisons, then verdict, whether the challenger is accepted, and the reasons."""
     if champion is None:
@@ -101,7 +101,7 @@ def decide(
     return found, comparison.combine_results(found)
 
 
-def holdout_of(data: Prepared) -> HoldoutSamples:
+def holdout_of(data: PreparedSamples) -> HoldoutSamples:
     """The test samples as the statistics need them."""
     return HoldoutSamples(data.novelty, data.labels, data.table["group"].to_numpy(dtype=str))
 
@@ -124,12 +124,12 @@ def samples_of(detector: Detector) -> dict[str, Any]:
     return taken | {"shape given": list(detector.shape), "shape made": list(detector.made_shape)}
 
 
-def ask(recipe: Recipe, data: Prepared, champion: Detector, challenger: Detector) -> tuple[ModelScores, ModelScores]:
+def ask(recipe: Recipe, data: PreparedSamples, champion: Detector, challenger: Detector) -> tuple[ModelScores, ModelScores]:
     """What champion and challenger make of the same test samples, given to both as the recipe serves them today.
 
     Both are measured as the champion measures: two tokenizers cut the same text into different numbers of tokens.
     """
-    given = model_input.given(recipe.fit, data.test, model_input.TEST_SEED)
+    given = model_input.served_inputs(recipe.fit, data.test, model_input.TEST_SEED)
     target = champion.measurable(model_input.target_channels(recipe.fit.input, data.test))
     return scored(champion, champion, given, target), scored(challenger, champion, given, target)
 

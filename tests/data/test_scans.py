@@ -72,7 +72,7 @@ def name_scans(room: Room, path: str, core: int, margin: int) -> None:
 
 def test_tiles_hold_the_scan_and_its_page_with_the_noise_as_label(scans: Room, arrays: dict[str, np.ndarray]) -> None:
     samples = scans.samples()
-    assert dict(samples.facts) == {"scans": 12, "rows": 2, "columns": 3}
+    assert dict(samples.metadata) == {"scans": 12, "rows": 2, "columns": 3}
     whole = assemble_tiles(samples.array, 2, 3, CORE, MARGIN)
     np.testing.assert_array_equal(whole[:, 0], arrays["noisy"])
     np.testing.assert_array_equal(whole[:, 1], arrays["clean"][arrays["page"]])

@@ -18,13 +18,13 @@ from ae_models.errors import SpecError
 from aeops.errors import UsageError
 from aeops.files import file_sha256
 from aeops.report import recipe_page
-from aeops.report.targets import Result, Shows, Target, read_targets, results
+from aeops.report.targets import RecipeTarget, RecipeTargets, TargetResult, read_targets, target_results
 
 ROOT = Path(__file__).parents[2]
 SVG = "{http://www.w3.org/2000/svg}"
-MSE = Target("MSE", "reconstruction.model.mse", "less", 5, beside={"PCA-16": "reconstruction.pca.mse"})
-AUROC = Target("AUROC", "detection.model.auroc", "more", 3, bound=0.999)
-SHOWS = Shows("rebuilds a digit", (MSE, AUROC))
+MSE = RecipeTarget("MSE", "reconstruction.model.mse", "less", 5, beside={"PCA-16": "reconstruction.pca.mse"})
+AUROC = RecipeTarget("AUROC", "detection.model.auroc", "more", 3, bound=0.999)
+SHOWS = RecipeTargets("rebuilds a digit", (MSE, AUROC))
 FACTS = {
     "command": "make bench-models RECIPES=digits",
     "commit": "c0ffee" * 6,
@@ -197,29 +197,29 @@ def test_a_rule_that_failed_falls_short(evaluated, record):
     ],
 )
 def test_a_target_is_met_at_its_bound_or_above_every_baseline(better, bound, value, beside, met):
-    target = Target("x", "x", better, bound=bound, beside={name: name for name in beside})
-    assert Result(target, value, beside).met is met
+    target = RecipeTarget("x", "x", better, bound=bound, beside={name: name for name in beside})
+    assert TargetResult(target, value, beside).met is met
 
 
 def test_what_is_not_defined_counts_as_not_measured_and_not_as_met():
-    target = Target("characters wrong", "x", "less", unit="%", beside={"noisy": "y"})
-    result = Result(target, None, {"noisy": None})
+    target = RecipeTarget("characters wrong", "x", "less", unit="%", beside={"noisy": "y"})
+    result = TargetResult(target, None, {"noisy": None})
     assert (result.mark, result.baselines) == ("**not measured**", "noisy not defined")
 
 
 def test_a_share_is_written_in_percent_and_a_unit_after_the_number():
-    share = Target("in use", "x", "less", 2, "%", 0.05)
+    share = RecipeTarget("in use", "x", "less", 2, "%", 0.05)
     assert (share.written(0.0498), share.asked) == ("4.98 %", "at most 5 %")
-    level = Target("PSNR", "x", "more", 2, "dB", 20.5)
+    level = RecipeTarget("PSNR", "x", "more", 2, "dB", 20.5)
     assert (level.written(20.613), level.asked, level.written(None)) == ("20.61 dB", "at least 20.5 dB", "not defined")
 
 
 def test_a_target_of_a_metric_that_is_not_there_is_told_with_the_near_match(record):
-    shows = Shows("x", (Target("MSE", "reconstruction.model.mze", "less", bound=1),))
+    shows = RecipeTargets("x", (RecipeTarget("MSE", "reconstruction.model.mze", "less", bound=1),))
     with pytest.raises(
         UsageError, match=r"digits: no metric 'reconstruction.model.mze'.*did you mean reconstruction.model.mse\?"
     ):
-        results(shows, record["metrics"], "digits")
+        target_results(shows, record["metrics"], "digits")
 
 
 def test_every_mistake_in_the_targets_is_told_at_once(tmp_path):

@@ -3,7 +3,7 @@ import yaml
 
 from aeops.errors import UsageError
 from aeops.recipe.reader import read_recipe
-from aeops.recipe.studies import changed
+from aeops.recipe.studies import apply_overrides
 
 NOISY = {"corrupt": {"kind": "gaussian", "deviation": 0.5}}
 
@@ -78,7 +78,7 @@ def test_a_rival_is_the_recipes_own_sentence_but_for_its_overrides(read):
 def test_another_kind_replaces_a_part_and_the_same_kind_keeps_its_settings():
     plain = {"model": {"bottleneck": {"kind": "identity", "size": 16}, "compare": {"kind": "huber", "delta": 0.2}}}
     changes = {"model": {"bottleneck": {"kind": "top-k", "active": 3}, "compare": {"kind": "huber", "reduce": "sum"}}}
-    assert changed(plain, changes)["model"] == {
+    assert apply_overrides(plain, changes)["model"] == {
         "bottleneck": {"kind": "top-k", "active": 3},
         "compare": {"kind": "huber", "delta": 0.2, "reduce": "sum"},
     }

@@ -14,22 +14,22 @@ from aeops.codec.container import ArchiveSource, pack_archive, unpack_archive
 from aeops.codec.images import to_uint8
 from aeops.codec.merging import load_codebooks, merge_counts, merge_entries, replace_indices
 from aeops.drawing import mosaics
-from aeops.drawing.palette import KNN, MODEL, PCA
-from aeops.drawing.style import WIDE, drawing
-from aeops.drawing.words import number
+from aeops.drawing.palette import KNN_COLOUR, MODEL_COLOUR, PCA_COLOUR
+from aeops.drawing.style import REPORT_WIDTH, svg_axes
+from aeops.drawing.words import format_number
 from aeops.evaluation.reconstruction import reconstruction_metrics
-from aeops.evaluation.study import Finding, Scene
+from aeops.evaluation.study import EvaluationContext, StudyResult
 from aeops.recipe.studies import CodecStudy
 
 ALONE = 100  # images that are also put into files of their own
 SHARES = (2, 4, 8, 16)  # the words of a codebook are divided by these for the further points of the model's curve
 LARGEST_BOOK = 4096  # words that are merged for such a point: their distances fit in memory and are computed in seconds
 SHOWN = 10  # images in the strips
-COLOURS = {"model": MODEL, "JPEG": PCA, "WebP": KNN}
+COLOURS = {"model": MODEL_COLOUR, "JPEG": PCA_COLOUR, "WebP": KNN_COLOUR}
 
 
 @dataclass(frozen=True)
-class Point:
+class CodecPoint:
     """One way to code the test images.
 
     Attributes:
@@ -49,9 +49,9 @@ class Point:
     quality: dict[str, float | None]
 
 
-def study(spec: CodecStudy, scene: Scene, figures: Path) -> Finding:
+def run_codec_study(spec: CodecStudy, scene: EvaluationContext, figures: Path) -> StudyResult:
     """Codes the normal test images and reads them again, with the model and with what Pillow has."""
-    images = scene.given[scene.normal]
+    images = scene.inputs[scene.is_normal]
     target = to_uint8(images, scene.data.low, scene.data.high)
     model, set_stored = model_point(scene, images, target)
     curve = [model, *smaller(scene, target, model)]
@@ -68,13 +68,13 @@ def study(spec: CodecStudy, scene: Scene, figures: Path) -> Finding:
 # ---------------------------------------------------------------- the model
 
 
-def model_point(scene: Scene, images: np.ndarray, target: np.ndarray) -> tuple[Point, float]:
+def model_point(scene: EvaluationContext, images: np.ndarray, target: np.ndarray) -> tuple[CodecPoint, float]:
     """The model through the whole way, file included; and the bytes an image of a file with all of them."""
     count = len(images)
     archive = compress_samples(scene.detector, scene.recipe.name, "1", [((ArchiveSource("images.npy", count),), images)])
     content = pack_archive(archive)
     raw = np.concatenate(list(decompress_samples(unpack_archive(content, "images.aez"), scene.detector)))
-    words, counts = scene.said["code"][scene.normal], require_quantised(scene.detector, scene.recipe.name)
+    words, counts = scene.predictions["code"][scene.is_normal], require_quantised(scene.detector, scene.recipe.name)
     alone = []
     for index in range(min(ALONE, count)):
         block = encode_indices(words[index : index + 1], counts)
@@ -83,12 +83,12 @@ def model_point(scene: Scene, images: np.ndarray, target: np.ndarray) -> tuple[P
     return point, len(content) / count
 
 
-def smaller(scene: Scene, target: np.ndarray, whole: Point) -> list[Point]:
+def smaller(scene: EvaluationContext, target: np.ndarray, whole: CodecPoint) -> list[CodecPoint]:
     """Points below the model's own: the same model with codebooks of fewer words, those alike merged into one.
 
     None where a codebook has more than LARGEST_BOOK words.
     """
-    words, counts = scene.said["code"][scene.normal], require_quantised(scene.detector, scene.recipe.name)
+    words, counts = scene.predictions["code"][scene.is_normal], require_quantised(scene.detector, scene.recipe.name)
     if counts.shape[1] > LARGEST_BOOK:
         return []
     sizes = [counts.shape[1] // share for share in SHARES if counts.shape[1] // share >= 2]
@@ -102,7 +102,7 @@ def smaller(scene: Scene, target: np.ndarray, whole: Point) -> list[Point]:
     return points
 
 
-def as_levels(scene: Scene, raw: np.ndarray) -> np.ndarray:
+def as_levels(scene: EvaluationContext, raw: np.ndarray) -> np.ndarray:
     """Reconstructions as `ae decompress` writes them, uint8."""
     return to_uint8(raw, scene.data.low, scene.data.high)
 
@@ -110,15 +110,15 @@ def as_levels(scene: Scene, raw: np.ndarray) -> np.ndarray:
 # ---------------------------------------------------------------- the others
 
 
-def rival(target: np.ndarray, form: str, quality: int | None) -> Point:
+def rival(target: np.ndarray, form: str, quality: int | None) -> CodecPoint:
     found = encode_images(target, form, quality)
     name = form if quality is None else f"{form} {quality}"
     return point_of(name, form, float(found.file_sizes.mean()), found.header_free, target, found.decoded_images)
 
 
-def point_of(name: str, family: str, stored: float, header_free: float, target: np.ndarray, made: np.ndarray) -> Point:
+def point_of(name: str, family: str, stored: float, header_free: float, target: np.ndarray, made: np.ndarray) -> CodecPoint:
     wanted, scaled = target / np.float32(255), made / np.float32(255)
-    return Point(name, family, stored, header_free, scaled[shown_of(len(target))], reconstruction_metrics(wanted, scaled))
+    return CodecPoint(name, family, stored, header_free, scaled[shown_of(len(target))], reconstruction_metrics(wanted, scaled))
 
 
 def shown_of(count: int) -> np.ndarray:
@@ -126,7 +126,7 @@ def shown_of(count: int) -> np.ndarray:
     return np.linspace(0, count - 1, min(SHOWN, count)).astype(int)
 
 
-def at_like_bytes(points: list[Point], header_free: float) -> float | None:
+def psnr_at_bytes(points: list[CodecPoint], header_free: float) -> float | None:
     """PSNR of a family of points at so many bytes, on the line through them over the logarithm of bytes.
 
     Below its smallest point, that one: more bytes than were asked for. None where a point has no PSNR, as it is lossless.
@@ -139,7 +139,7 @@ def at_like_bytes(points: list[Point], header_free: float) -> float | None:
     return float(np.interp(np.log(header_free), places, heights))
 
 
-def decibels(point: Point) -> float:
+def decibels(point: CodecPoint) -> float:
     """PSNR; infinite where the images come out as they went in."""
     return point.quality["psnr"] or 0.0
 
@@ -147,13 +147,13 @@ def decibels(point: Point) -> float:
 # ---------------------------------------------------------------- telling
 
 
-def tell(count: int, set_stored: float, curve: list[Point], rivals: list[Point], near: Point) -> Finding:
+def tell(count: int, set_stored: float, curve: list[CodecPoint], rivals: list[CodecPoint], near: CodecPoint) -> StudyResult:
     model = curve[0]
     like = {
-        form: at_like_bytes([point for point in rivals if point.family == form], model.header_free) for form in ("JPEG", "WebP")
+        form: psnr_at_bytes([point for point in rivals if point.family == form], model.header_free) for form in ("JPEG", "WebP")
     }
     leads = [decibels(model) - height for height in like.values() if height is not None]
-    return Finding(
+    return StudyResult(
         title="Bytes an image",
         lead=f"{model.header_free:.1f} bytes an image at {decibels(model):.2f} dB. {beside(model, rivals, like['WebP'])}",
         head=["", "bytes, header-free", "bytes, a file of its own", "PSNR (dB)", "SSIM"],
@@ -178,28 +178,28 @@ def tell(count: int, set_stored: float, curve: list[Point], rivals: list[Point],
     )
 
 
-def beside(model: Point, rivals: list[Point], like: float | None) -> str:
+def beside(model: CodecPoint, rivals: list[CodecPoint], like: float | None) -> str:
     """WebP at the model's bytes, or at its least where that is more."""
     least = min((point for point in rivals if point.family == "WebP"), key=lambda point: point.header_free)
     if model.header_free < least.header_free:
         return f"WebP needs {least.header_free:.1f} or more beside its header, for {decibels(least):.2f} dB."
-    return f"WebP with as many beside its header: {number(like, 2)} dB."
+    return f"WebP with as many beside its header: {format_number(like, 2)} dB."
 
 
-def row(point: Point) -> list[str]:
+def row(point: CodecPoint) -> list[str]:
     known = np.isfinite(decibels(point))
-    shown = [number(decibels(point), 2), number(point.quality["ssim"])] if known else ["lossless", ""]
+    shown = [format_number(decibels(point), 2), format_number(point.quality["ssim"])] if known else ["lossless", ""]
     return [point.name, f"{point.header_free:.1f}", f"{point.stored:.1f}", *shown]
 
 
-def plain(point: Point) -> dict[str, Any]:
+def plain(point: CodecPoint) -> dict[str, Any]:
     finite = {"psnr": decibels(point) if np.isfinite(decibels(point)) else None}
     return {"bytes": point.header_free, "bytes_alone": point.stored} | point.quality | finite
 
 
-def draw_curves(file: Path, points: list[Point]) -> None:
+def draw_curves(file: Path, points: list[CodecPoint]) -> None:
     """PSNR of each family over its bytes: header-free to the left, in files of their own to the right."""
-    with drawing(file, WIDE, 3.6, columns=2) as panels:
+    with svg_axes(file, REPORT_WIDTH, 3.6, columns=2) as panels:
         for axes, name in zip(panels, ("header_free", "stored"), strict=True):
             for family, colour in COLOURS.items():
                 known = sorted((point for point in points if point.family == family), key=lambda point: point.header_free)
@@ -214,6 +214,6 @@ def draw_curves(file: Path, points: list[Point]) -> None:
         panels[0].legend(loc="upper left")
 
 
-def draw_strips(file: Path, target: np.ndarray, model: Point, near: Point) -> None:
+def draw_strips(file: Path, target: np.ndarray, model: CodecPoint, near: CodecPoint) -> None:
     given = target[shown_of(len(target))] / np.float32(255)
     mosaics.draw_rows(file, {"given": given, "model": model.shown, near.family: near.shown})

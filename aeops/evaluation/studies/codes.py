@@ -11,11 +11,11 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.neighbors import NearestNeighbors
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from aeops.drawing.style import WIDE, drawing
-from aeops.drawing.words import share
+from aeops.drawing.style import REPORT_WIDTH, svg_axes
+from aeops.drawing.words import format_share
 from aeops.evaluation import model_input
 from aeops.evaluation.line_charts import name_axes, principal_plane, scatter_labels
-from aeops.evaluation.study import Finding, Scene
+from aeops.evaluation.study import EvaluationContext, StudyResult
 from aeops.recipe.studies import CodesStudy
 
 VOCABULARY = 4096  # words that the baselines of texts count
@@ -25,10 +25,10 @@ EPOCHS = 200  # of UMAP's layout: its own choice for small sets, 500, takes twic
 Vectors = np.ndarray  # (n, size)
 
 
-def study(spec: CodesStudy, scene: Scene, figures: Path) -> Finding:
+def run_codes_study(spec: CodesStudy, scene: EvaluationContext, figures: Path) -> StudyResult:
     """Maps test codes and measures how well their neighbours agree on the label."""
-    chosen, size = evenly(len(scene.given), spec.rows), scene.said["code"].shape[1]
-    codes = as_vectors(scene.said["code"][chosen])
+    chosen, size = evenly(len(scene.inputs), spec.rows), scene.predictions["code"].shape[1]
+    codes = euclidean_codes(scene.predictions["code"][chosen])
     mapped = evenly(len(codes), MAPPED)
     draw(figures / "codes_maps.svg", scene, codes[mapped], chosen[mapped])
     labels = scene.data.labels[chosen]
@@ -39,12 +39,13 @@ def study(spec: CodesStudy, scene: Scene, figures: Path) -> Finding:
         vectors = {"model": codes, **baselines(spec, scene, chosen, size)}
         sizes = {name: size if name == "model" else found.shape[1] for name, found in vectors.items()}
         measured = {
-            name: {"size": sizes[name]} | agreement(found[known], labels[known], neighbours) for name, found in vectors.items()
+            name: {"size": sizes[name]} | label_agreement(found[known], labels[known], neighbours)
+            for name, found in vectors.items()
         }
     return tell(measured, neighbours, int(known.sum()), min(spec.rows, len(scene.data.train)))
 
 
-def tell(measured: dict[str, dict[str, Any]], neighbours: int, rows: int, fitted: int) -> Finding:
+def tell(measured: dict[str, dict[str, Any]], neighbours: int, rows: int, fitted: int) -> StudyResult:
     names = {"model": "autoencoder", "pca": "PCA", "umap": "UMAP"}
     metrics: dict[str, Any] = dict(measured)
     lead = "Test codes on their two leading principal axes, and as UMAP lays them out in the plane. "
@@ -53,15 +54,15 @@ def tell(measured: dict[str, dict[str, Any]], neighbours: int, rows: int, fitted
         metrics["lead"] = measured["model"]["agreement"] - best
         where = "above" if metrics["lead"] >= 0 else "below"
         lead += (
-            f"Of the {neighbours} codes nearest to one, {share(measured['model']['agreement'])} have its label, "
+            f"Of the {neighbours} codes nearest to one, {format_share(measured['model']['agreement'])} have its label, "
             f"{100 * abs(metrics['lead']):.1f} points {where} the better of PCA and UMAP."
         )
-    return Finding(
+    return StudyResult(
         title="Codes",
         lead=lead,
         head=["numbers a sample", "neighbours of the same label", "majority is right"] if measured else [],
         rows=[
-            [f"{names[name]}-{found['size']}", share(found["agreement"]), share(found["accuracy"])]
+            [f"{names[name]}-{found['size']}", format_share(found["agreement"]), format_share(found["accuracy"])]
             for name, found in measured.items()
         ],
         figures=[
@@ -79,7 +80,7 @@ def evenly(count: int, most: int) -> np.ndarray:
     return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int))
 
 
-def as_vectors(codes: np.ndarray) -> Vectors:
+def euclidean_codes(codes: np.ndarray) -> Vectors:
     """Codes whose distance is Euclidean: words (n, slots) as one-hot vectors, so that it counts the slots that differ."""
     if codes.dtype.kind == "f":
         return codes
@@ -87,7 +88,7 @@ def as_vectors(codes: np.ndarray) -> Vectors:
     return np.asarray(words[codes].reshape(len(codes), -1))
 
 
-def agreement(vectors: Vectors, labels: np.ndarray, neighbours: int) -> dict[str, float]:
+def label_agreement(vectors: Vectors, labels: np.ndarray, neighbours: int) -> dict[str, float]:
     """Of each vector's nearest others: the share with its label, and how often their most frequent label is its own.
 
     Args:
@@ -108,7 +109,7 @@ def agreement(vectors: Vectors, labels: np.ndarray, neighbours: int) -> dict[str
 # ---------------------------------------------------------------- baselines
 
 
-def baselines(spec: CodesStudy, scene: Scene, chosen: np.ndarray, size: int) -> dict[str, Vectors]:
+def baselines(spec: CodesStudy, scene: EvaluationContext, chosen: np.ndarray, size: int) -> dict[str, Vectors]:
     """The chosen test samples as so many numbers by PCA and by UMAP, both fitted on training samples."""
     train, test = plain_vectors(scene, evenly(len(scene.data.train), spec.rows), chosen)
     kept = min(size, *(side - 1 for side in train.shape))
@@ -118,11 +119,11 @@ def baselines(spec: CodesStudy, scene: Scene, chosen: np.ndarray, size: int) -> 
         return {"pca": pca, "umap": umap(dense(train), dense(test), kept)}
 
 
-def plain_vectors(scene: Scene, train: np.ndarray, test: np.ndarray) -> tuple[Any, Any]:
+def plain_vectors(scene: EvaluationContext, train: np.ndarray, test: np.ndarray) -> tuple[Any, Any]:
     """Training and test samples as a model is given them, flat in [0, 1]; of texts, the tf-idf of their words (sparse)."""
     kind, spec = scene.detector.data_kind, scene.detector.spec
-    given = model_input.given(scene.recipe.fit, np.asarray(scene.data.train[train]), model_input.TRAIN_SEED)
-    fitted, asked = kind.baseline(given, spec), kind.baseline(scene.given[test], spec)
+    given = model_input.served_inputs(scene.recipe.fit, np.asarray(scene.data.train[train]), model_input.TRAIN_SEED)
+    fitted, asked = kind.baseline(given, spec), kind.baseline(scene.inputs[test], spec)
     if fitted.texts is None or asked.texts is None:
         return fitted.vectors, asked.vectors
     words = TfidfVectorizer(max_features=VOCABULARY, sublinear_tf=True)
@@ -154,11 +155,11 @@ def umap(train: Vectors, test: Vectors | None, size: int) -> Vectors:
 # ---------------------------------------------------------------- maps
 
 
-def draw(file: Path, scene: Scene, codes: Vectors, chosen: np.ndarray) -> None:
+def draw(file: Path, scene: EvaluationContext, codes: Vectors, chosen: np.ndarray) -> None:
     """The codes on two principal axes of the normal ones, and as UMAP lays them out."""
     labels, novelty = scene.data.table["label"].iloc[chosen], scene.data.novelty[chosen]
     places, shares = principal_plane(codes, ~novelty)
-    with drawing(file, WIDE, 5, columns=2) as [left, right]:
+    with svg_axes(file, REPORT_WIDTH, 5, columns=2) as [left, right]:
         scatter_labels(left, places, labels, novelty, POINTS)
         name_axes(left, shares)
         scatter_labels(right, umap(codes, None, 2), labels, novelty, POINTS)

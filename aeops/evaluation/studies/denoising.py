@@ -13,10 +13,10 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from ae_models.spec import GaussianCorruptionSpec
 from aeops.drawing import mosaics
-from aeops.drawing.words import number, share
+from aeops.drawing.words import format_number, format_share
 from aeops.evaluation import model_input
 from aeops.evaluation.reconstruction import reconstruction_metrics
-from aeops.evaluation.study import Finding, Scene
+from aeops.evaluation.study import EvaluationContext, StudyResult
 from aeops.recipe.studies import DenoisingStudy
 
 STRIPS = "denoising_strips.svg"
@@ -29,7 +29,7 @@ READER_ROWS, READER_WIDTH, READER_EPOCHS = 10_000, 128, 15  # what the classifie
 Samples = np.ndarray  # (n, numbers in a sample), values in [0, 1]
 
 
-def study(spec: DenoisingStudy, scene: Scene, figures: Path) -> Finding:
+def run_denoising_study(spec: DenoisingStudy, scene: EvaluationContext, figures: Path) -> StudyResult:
     """Noisy, filtered and denoised test normals against the clean ones.
 
     Raises:
@@ -38,14 +38,14 @@ def study(spec: DenoisingStudy, scene: Scene, figures: Path) -> Finding:
     corruption = scene.recipe.fit.model.corrupt
     assert isinstance(corruption, GaussianCorruptionSpec), "the recipe was checked"
     deviation = corruption.deviation
-    shape, normal = scene.target.shape[1:], scene.normal
-    clean, noisy = flat(scene.target[normal]), flat(scene.data.scaled(scene.given[normal]))
+    shape, normal = scene.target.shape[1:], scene.is_normal
+    clean, noisy = flat(scene.target[normal]), flat(scene.data.scale(scene.inputs[normal]))
     wiener, linear = fit_filters(*training_pairs(scene), deviation**2)
     made = {
         "noisy": noisy,
         "Wiener filter": wiener(noisy),
         "linear MMSE filter": linear(noisy),
-        "autoencoder": flat(scene.made[normal]),
+        "autoencoder": flat(scene.reconstructions[normal]),
     }
     measured = {name: reconstruction_metrics(images(clean, shape), images(found, shape)) for name, found in made.items()}
     read = accuracies(scene, made | {"clean": clean}) if spec.classifier else {}
@@ -55,7 +55,7 @@ def study(spec: DenoisingStudy, scene: Scene, figures: Path) -> Finding:
     return tell(deviation, measured, read, len(noisy))
 
 
-def tell(deviation: float, measured: dict[str, dict[str, float | None]], read: dict[str, float], rows: int) -> Finding:
+def tell(deviation: float, measured: dict[str, dict[str, float | None]], read: dict[str, float], rows: int) -> StudyResult:
     gain = decibels(measured, "autoencoder") - max(decibels(measured, "Wiener filter"), decibels(measured, "linear MMSE filter"))
     lead = (
         f"Gaussian noise of deviation {deviation:g}, clipped to [0, 1]: the autoencoder is {abs(gain):.2f} dB "
@@ -65,15 +65,15 @@ def tell(deviation: float, measured: dict[str, dict[str, float | None]], read: d
         f"{rows:,} normal test samples. Both filters are linear and fitted on training samples: Wiener's takes the noise for "
         "Gaussian of known variance; the other is the linear filter of least squared error for the noise as it is, clipped."
     )
-    table = [[name, number(found["psnr"], 2), number(found["ssim"])] for name, found in measured.items()]
+    table = [[name, format_number(found["psnr"], 2), format_number(found["ssim"])] for name, found in measured.items()]
     head = ["", "PSNR (dB)", "SSIM"]
     if read:
-        lead += f" A classifier of clean samples reads {share(read['noisy'])} of the noisy ones, "
-        lead += f"{share(read['autoencoder'])} of the denoised and {share(read['clean'])} of the clean."
+        lead += f" A classifier of clean samples reads {format_share(read['noisy'])} of the noisy ones, "
+        lead += f"{format_share(read['autoencoder'])} of the denoised and {format_share(read['clean'])} of the clean."
         note += " The classifier never saw a noisy or a denoised sample."
-        table = [[*row, share(read[row[0]])] for row in [*table, ["clean", "", ""]]]
+        table = [[*row, format_share(read[row[0]])] for row in [*table, ["clean", "", ""]]]
         head += ["read correctly"]
-    return Finding(
+    return StudyResult(
         title="Denoising",
         lead=lead,
         head=head,
@@ -107,11 +107,11 @@ def images(samples: Samples, shape: tuple[int, ...]) -> np.ndarray:
 # ---------------------------------------------------------------- the linear filters
 
 
-def training_pairs(scene: Scene) -> tuple[Samples, Samples]:
+def training_pairs(scene: EvaluationContext) -> tuple[Samples, Samples]:
     """Training samples, clean and noisy as they are served."""
     chosen = scene.data.train[:ROWS]
-    noisy = model_input.given(scene.recipe.fit, chosen, model_input.TRAIN_SEED)
-    return flat(scene.data.scaled(chosen)), flat(scene.data.scaled(noisy))
+    noisy = model_input.served_inputs(scene.recipe.fit, chosen, model_input.TRAIN_SEED)
+    return flat(scene.data.scale(chosen)), flat(scene.data.scale(noisy))
 
 
 def fit_filters(
@@ -146,17 +146,17 @@ def fit_filters(
 # ---------------------------------------------------------------- the reader
 
 
-def accuracies(scene: Scene, made: dict[str, Samples]) -> dict[str, float]:
+def accuracies(scene: EvaluationContext, made: dict[str, Samples]) -> dict[str, float]:
     """Share of labelled test normals that a classifier of clean training samples reads correctly, for each of `made`.
 
     Nothing where training or test samples have no labels.
     """
     known = np.flatnonzero(scene.data.train_labels >= 0)[:READER_ROWS]
-    labels = scene.data.labels[scene.normal]
+    labels = scene.data.labels[scene.is_normal]
     if not len(known) or not (labels >= 0).any():
         return {}
     reader = MLPClassifier((READER_WIDTH,), max_iter=READER_EPOCHS, random_state=0)
     with threadpool_limits(1, "blas"), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # so many epochs and no more: one reader, not the best one
-        reader.fit(flat(scene.data.scaled(scene.data.train[known])), scene.data.train_labels[known])
+        reader.fit(flat(scene.data.scale(scene.data.train[known])), scene.data.train_labels[known])
         return {name: float((reader.predict(found) == labels)[labels >= 0].mean()) for name, found in made.items()}

@@ -12,9 +12,9 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from ae_models.spec import BceLossSpec
 from aeops.drawing import mosaics
-from aeops.drawing.style import WIDE
-from aeops.drawing.words import number
-from aeops.evaluation.study import Finding, Scene
+from aeops.drawing.style import REPORT_WIDTH
+from aeops.drawing.words import format_number
+from aeops.evaluation.study import EvaluationContext, StudyResult
 from aeops.recipe.studies import GenerationStudy
 
 ROWS = 2_000  # test normals that the bound is measured on
@@ -30,7 +30,7 @@ LogLikelihood = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
-class Bound:
+class EvidenceBound:
     """The evidence lower bound in nats a sample (Kingma and Welling 2014): elbo = likelihood - kl.
 
     Attributes:
@@ -45,34 +45,34 @@ class Bound:
     active_units: int
 
 
-def study(spec: GenerationStudy, scene: Scene, figures: Path) -> Finding:
+def run_generation_study(spec: GenerationStudy, scene: EvaluationContext, figures: Path) -> StudyResult:
     """The bound of the model and of probabilistic PCA with as many numbers, on the same test normals; and samples of both."""
     bernoulli = isinstance(scene.recipe.fit.model.compare, BceLossSpec)
-    chosen = evenly(np.flatnonzero(scene.normal), ROWS)
+    chosen = evenly(np.flatnonzero(scene.is_normal), ROWS)
     target = scene.target[chosen].reshape(len(chosen), -1)
     likelihood = bernoulli_likelihood if bernoulli else gaussian_likelihood
     model = model_bound(scene, chosen, target, likelihood)
-    size = scene.said["code"].shape[1]
+    size = scene.predictions["code"].shape[1]
     linear = LinearModel.fit(scene, size, None if bernoulli else 1.0)
     pca = linear.bound(target, likelihood)
     z = np.random.default_rng(SEED).standard_normal((spec.samples, size), dtype=np.float32)
-    drawn = {"autoencoder": scene.data.scaled(scene.detector.decode(z)), "pca": linear.samples(z, scene.target.shape[1:])}
+    drawn = {"autoencoder": scene.data.scale(scene.detector.decode(z)), "pca": linear.samples(z, scene.target.shape[1:])}
     for name, samples in drawn.items():
-        mosaics.draw_board(figures / f"generation_{name}.svg", samples, BOARD, WIDE * 0.75)
-    between = scene.data.scaled(scene.detector.decode(paths(scene.said["code"], scene.normal, scene.data.labels)))
-    mosaics.draw_board(figures / "generation_between.svg", between, STEPS, WIDE * 0.6)
+        mosaics.draw_board(figures / f"generation_{name}.svg", samples, BOARD, REPORT_WIDTH * 0.75)
+    between = scene.data.scale(scene.detector.decode(interpolate_codes(scene.predictions["code"], scene.is_normal, scene.data.labels)))
+    mosaics.draw_board(figures / "generation_between.svg", between, STEPS, REPORT_WIDTH * 0.6)
     return tell(spec, model, pca, size, len(chosen), "Bernoulli" if bernoulli else "Gaussian of variance 1")
 
 
-def tell(spec: GenerationStudy, model: Bound, pca: Bound, size: int, rows: int, kind: str) -> Finding:
+def tell(spec: GenerationStudy, model: EvidenceBound, pca: EvidenceBound, size: int, rows: int, kind: str) -> StudyResult:
     gain = model.elbo - pca.elbo
     names = {"autoencoder": model, f"probabilistic PCA-{size}": pca}
     table = [
-        [name, number(one.elbo, 2), number(one.likelihood, 2), number(one.kl, 2), f"{one.active_units} of {size}"]
+        [name, format_number(one.elbo, 2), format_number(one.likelihood, 2), format_number(one.kl, 2), f"{one.active_units} of {size}"]
         for name, one in names.items()
     ]
     metrics: dict[str, Any] = asdict(model) | {"code_size": size, "pca": asdict(pca), "gain_nats": gain}
-    return Finding(
+    return StudyResult(
         title="Generation",
         lead=f"The evidence lower bound is {model.elbo:,.2f} nats a sample, {abs(gain):,.2f} "
         f"{'above' if gain >= 0 else 'below'} that of probabilistic PCA of the same size; {model.active_units} of {size} "
@@ -112,22 +112,22 @@ def gaussian_likelihood(target: np.ndarray, made: np.ndarray) -> np.ndarray:
     return np.asarray(-0.5 * (squared + target.shape[1] * math.log(2 * math.pi)))
 
 
-def bound(
+def evidence_bound(
     mean: np.ndarray,
     log_variance: np.ndarray,
     target: np.ndarray,
     decode: Callable[[np.ndarray], np.ndarray],
     likelihood: LogLikelihood,
-) -> Bound:
+) -> EvidenceBound:
     """The bound of samples (n, numbers) whose codes are N(mean, exp(log_variance)), each (n, size)."""
     rng = np.random.default_rng(SEED)
     draws = (mean + np.exp(0.5 * log_variance) * rng.standard_normal(mean.shape) for _ in range(DRAWS))
     expected = float(np.mean([likelihood(target, decode(z.astype(np.float32))).mean() for z in draws]))
     kl = float(0.5 * (mean**2 + np.exp(log_variance) - 1 - log_variance).sum(axis=1).mean())
-    return Bound(expected - kl, expected, kl, int((mean.var(axis=0) > ACTIVE).sum()))
+    return EvidenceBound(expected - kl, expected, kl, int((mean.var(axis=0) > ACTIVE).sum()))
 
 
-def model_bound(scene: Scene, chosen: np.ndarray, target: np.ndarray, likelihood: LogLikelihood) -> Bound:
+def model_bound(scene: EvaluationContext, chosen: np.ndarray, target: np.ndarray, likelihood: LogLikelihood) -> EvidenceBound:
     """The bound of the bundle's model; served models keep the means alone, so its own encoder is asked for the variances."""
     import torch  # here: the studies beside this one do without
 
@@ -136,15 +136,15 @@ def model_bound(scene: Scene, chosen: np.ndarray, target: np.ndarray, likelihood
 
     autoencoder = bundle.load_bundle(scene.bundle).scorer.autoencoder
     with torch.inference_mode():
-        raw = torch.from_numpy(np.array(scene.given[chosen]))
+        raw = torch.from_numpy(np.array(scene.inputs[chosen]))
         h = autoencoder.encode(autoencoder.normalise(raw)).double()
     mean, log_variance = (part.numpy() for part in VariationalBottleneck.moments(h))
 
     def decode(z: np.ndarray) -> np.ndarray:
-        made = scene.data.scaled(scene.detector.decode(z))
+        made = scene.data.scale(scene.detector.decode(z))
         return made.reshape(len(made), -1)
 
-    return bound(mean, log_variance, target, decode, likelihood)
+    return evidence_bound(mean, log_variance, target, decode, likelihood)
 
 
 # ---------------------------------------------------------------- the baseline
@@ -164,9 +164,9 @@ class LinearModel:
     noise: float
 
     @classmethod
-    def fit(cls, scene: Scene, size: int, noise: float | None) -> "LinearModel":
+    def fit(cls, scene: EvaluationContext, size: int, noise: float | None) -> "LinearModel":
         """Fits on training samples; `noise` None: the variance of greatest likelihood."""
-        train = scene.data.scaled(scene.data.train[:TRAIN_ROWS])
+        train = scene.data.scale(scene.data.train[:TRAIN_ROWS])
         train = train.reshape(len(train), -1)
         size = min(size, *train.shape)
         solver = "covariance_eigh" if train.shape[1] <= 4096 else "randomized"
@@ -175,7 +175,7 @@ class LinearModel:
         found = float(pca.noise_variance_) if noise is None else noise
         return cls(pca.mean_, pca.components_, pca.explained_variance_, max(found, 1e-6))
 
-    def bound(self, target: np.ndarray, likelihood: LogLikelihood) -> Bound:
+    def bound(self, target: np.ndarray, likelihood: LogLikelihood) -> EvidenceBound:
         kept = np.maximum(self.variances, self.noise)
         strength = np.sqrt(kept - self.noise)
         mean = (target - self.mean) @ self.axes.T * (strength / kept)
@@ -185,7 +185,7 @@ class LinearModel:
         def decode(z: np.ndarray) -> np.ndarray:
             return np.asarray((self.mean + (z * strength) @ self.axes).clip(low, high))
 
-        return bound(mean, log_variance, target, decode, likelihood)
+        return evidence_bound(mean, log_variance, target, decode, likelihood)
 
     def samples(self, z: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         """Draws (n, size) from N(0, I) as samples (n, *shape) in [0, 1]."""
@@ -196,7 +196,7 @@ class LinearModel:
 # ---------------------------------------------------------------- between codes
 
 
-def paths(code: np.ndarray, normal: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def interpolate_codes(code: np.ndarray, normal: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Straight lines between codes of test normals, of different labels where there are any: (PATHS * STEPS, size)."""
     places = np.flatnonzero(normal)
     starts = evenly(places[: len(places) // 2 + 1], PATHS)

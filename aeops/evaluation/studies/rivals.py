@@ -10,10 +10,10 @@ import numpy as np
 from ae_models.spec import FitSpec, QuantisedBottleneckSpec
 from aeops.bundle.detector import Detector
 from aeops.drawing import mosaics
-from aeops.drawing.words import number, share, span
+from aeops.drawing.words import format_number, format_share, format_span
 from aeops.evaluation import model_input
-from aeops.evaluation.detection import ranking
-from aeops.evaluation.study import Finding, Scene
+from aeops.evaluation.detection import measure_ranking
+from aeops.evaluation.study import EvaluationContext, StudyResult
 from aeops.files import read_json
 from aeops.recipe.studies import MODEL, RivalsStudy
 
@@ -42,9 +42,9 @@ class Contestant:
         return {"error": self.error, "auroc": self.auroc, "auroc_interval": self.interval, "active_share": self.active}
 
 
-def study(spec: RivalsStudy, scene: Scene, figures: Path) -> Finding:
+def run_rivals_study(spec: RivalsStudy, scene: EvaluationContext, figures: Path) -> StudyResult:
     """Trains each rival in a scratch folder, as the recipe's model was trained, and asks all of them about the test samples."""
-    found = {MODEL: judged(scene, scene.recipe.fit, scene.said, scene.detector)}
+    found = {MODEL: judged(scene, scene.recipe.fit, scene.predictions, scene.detector)}
     for name, fit in spec.rivals.items():
         with TemporaryDirectory(prefix="ae-rival-") as scratch:
             found[name] = compete(scene, fit, Path(scratch))
@@ -52,7 +52,7 @@ def study(spec: RivalsStudy, scene: Scene, figures: Path) -> Finding:
     return tell(scene, found, drawn)
 
 
-def compete(scene: Scene, fit: FitSpec, scratch: Path) -> Contestant:
+def compete(scene: EvaluationContext, fit: FitSpec, scratch: Path) -> Contestant:
     """Trains a rival on the recipe's own samples."""
     from ae_models import fit as training  # here: it loads torch
     from ae_models.sample_sets import NpySampleSet
@@ -69,15 +69,15 @@ def compete(scene: Scene, fit: FitSpec, scratch: Path) -> Contestant:
         progress_bar=False,
     )
     detector = Detector(scratch / "bundle")
-    return judged(scene, fit, detector.score(scene.given, reconstruction=True, code=True), detector)
+    return judged(scene, fit, detector.score(scene.inputs, reconstruction=True, code=True), detector)
 
 
-def judged(scene: Scene, fit: FitSpec, said: dict[str, np.ndarray], detector: Detector) -> Contestant:
+def judged(scene: EvaluationContext, fit: FitSpec, said: dict[str, np.ndarray], detector: Detector) -> Contestant:
     """What a model's answers are worth. Tokens of a text are its own, as each rival trains a tokenizer."""
-    novelty, normal = scene.data.novelty, scene.normal
+    novelty, normal = scene.data.novelty, scene.is_normal
     target = detector.measurable(model_input.target_channels(fit.input, scene.data.test[normal]))
     error = detector.data_kind.mean_error(target, detector.measurable(said["reconstruction"][normal]))
-    ranked = ranking(said["score"], novelty) if novelty.any() else None
+    ranked = measure_ranking(said["score"], novelty) if novelty.any() else None
     words = isinstance(fit.model.bottleneck, QuantisedBottleneckSpec)
     return Contestant(
         said,
@@ -88,30 +88,30 @@ def judged(scene: Scene, fit: FitSpec, said: dict[str, np.ndarray], detector: De
     )
 
 
-def draw(file: Path, scene: Scene, found: dict[str, Contestant]) -> tuple[str, str]:
-    chosen = np.flatnonzero(scene.normal)
+def draw(file: Path, scene: EvaluationContext, found: dict[str, Contestant]) -> tuple[str, str]:
+    chosen = np.flatnonzero(scene.is_normal)
     chosen = chosen[np.linspace(0, len(chosen) - 1, min(SHOWN, len(chosen))).astype(int)]
-    rows = {"input": scene.data.scaled(scene.given[chosen])}
-    rows |= {name: scene.data.scaled(one.said["reconstruction"][chosen]) for name, one in found.items()}
+    rows = {"input": scene.data.scale(scene.inputs[chosen])}
+    rows |= {name: scene.data.scale(one.said["reconstruction"][chosen]) for name, one in found.items()}
     mosaics.draw_rows(file, rows)
     return file.name, "Normal test samples and what each model makes of them."
 
 
-def tell(scene: Scene, found: dict[str, Contestant], figures: list[tuple[str, str]]) -> Finding:
+def tell(scene: EvaluationContext, found: dict[str, Contestant], figures: list[tuple[str, str]]) -> StudyResult:
     gain, lead = margins(found)
     rows = [
         [
             title(name),
             " x ".join(map(str, one.said["code"].shape[1:])),
-            number(one.error, 5),
-            *([number(one.auroc), span(one.interval)] if one.auroc is not None else []),
-            "words" if one.active is None else share(one.active),
+            format_number(one.error, 5),
+            *([format_number(one.auroc), format_span(one.interval)] if one.auroc is not None else []),
+            "words" if one.active is None else format_share(one.active),
         ]
         for name, one in found.items()
     ]
     ranked = ["AUROC", "95 % interval (DeLong)"] if lead is not None else []
     own = {"gain": gain, "lead": lead}
-    return Finding(
+    return StudyResult(
         title="Rivals",
         lead=verdict(found, gain, lead),
         head=["", "code", scene.detector.data_kind.ERROR_HEAD, *ranked, "numbers in use"],
@@ -137,7 +137,7 @@ def verdict(found: dict[str, Contestant], gain: float | None, lead: float | None
     nearest = min(found, key=lambda name: found[name].error)
     told = f"Lowest error: {title(nearest)}"
     if gain is not None:
-        told += f"; that of the recipe's model is {share(abs(gain))} {'below' if gain >= 0 else 'above'} the best rival's"
+        told += f"; that of the recipe's model is {format_share(abs(gain))} {'below' if gain >= 0 else 'above'} the best rival's"
     if lead is not None:
         ranks = max(found, key=lambda name: found[name].auroc or 0.0)
         told += f". Highest AUROC: {title(ranks)}; the recipe's model is {abs(lead):.3f} {'ahead of' if lead >= 0 else 'behind'} "

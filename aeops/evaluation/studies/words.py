@@ -10,15 +10,15 @@ from sklearn.preprocessing import normalize
 
 from ae_models import tokens
 from aeops.errors import DataError
-from aeops.evaluation.studies.sentences import alike, load_model
-from aeops.evaluation.study import Finding, Scene
+from aeops.evaluation.studies.sentences import load_model, normalise_text
+from aeops.evaluation.study import EvaluationContext, StudyResult
 from aeops.recipe.studies import WordsStudy
 
 WORD = re.compile(r"[a-z]{3,}")
 FREQUENT = 20  # times that a word stands in the training texts, at least: of rarer ones little is learned
 
 
-def study(spec: WordsStudy, scene: Scene, figures: Path) -> Finding:
+def run_words_study(spec: WordsStudy, scene: EvaluationContext, figures: Path) -> StudyResult:
     """The nearest other words of each word asked for, by the cosine of token embeddings."""
     token_of = whole_words(scene)
     missing = [word for word in spec.words if word not in token_of]
@@ -28,7 +28,7 @@ def study(spec: WordsStudy, scene: Scene, figures: Path) -> Finding:
             f"times or more are allowed, such as {', '.join(list(token_of)[:8])}: correct recipes/{scene.recipe.name}.yaml"
         )
     trained, untrained = (neighbours(spec, token_of, embeddings(scene, trained)) for trained in (True, False))
-    return Finding(
+    return StudyResult(
         title="Words that are alike",
         lead="The words whose embeddings are nearest to a word's, after training and before it: what the model knows of a word "
         "is which others it was seen with.",
@@ -41,15 +41,15 @@ def study(spec: WordsStudy, scene: Scene, figures: Path) -> Finding:
     )
 
 
-def whole_words(scene: Scene) -> dict[str, int]:
+def whole_words(scene: EvaluationContext) -> dict[str, int]:
     """The id of each frequent word that is one token, the most frequent first."""
-    found = Counter(word for text in tokens.bytes_to_texts(scene.data.train) for word in WORD.findall(alike(text)))
+    found = Counter(word for text in tokens.bytes_to_texts(scene.data.train) for word in WORD.findall(normalise_text(text)))
     frequent = [word for word, times in found.most_common() if times >= FREQUENT]
     ids = scene.detector.check([f" {word}" for word in frequent])  # as within a sentence: a blank belongs to the token after it
     return {word: int(row[0]) for word, row in zip(frequent, ids, strict=True) if row[1] == tokens.END}
 
 
-def embeddings(scene: Scene, trained: bool) -> np.ndarray:
+def embeddings(scene: EvaluationContext, trained: bool) -> np.ndarray:
     """A vector for each token, (vocabulary, width)."""
     from ae_models.encoders import TokenEncoder  # here: it brings torch
 
