@@ -246,7 +246,7 @@ def test_words_of_one_theme_are_found_to_be_alike(news):
     root, _, scene = news
     asked = ("goal", "shares", "actor")
     finding = words.run_words_study(WordsStudy(asked, neighbours=4), scene, root)
-    token_of = words.whole_words(scene)
+    token_of = words.find_frequent_words(scene)
     for row, theme in zip(finding.rows, ("sport", "money", "film"), strict=True):
         own = set(THEMES[theme].split())
         after, before = (sum(word in own for word in cell.split(", ")) for cell in row[1:])
@@ -257,5 +257,5 @@ def test_words_of_one_theme_are_found_to_be_alike(news):
 
 def test_a_word_that_was_seldom_seen_is_refused_with_what_may_be_asked(news):
     root, _, scene = news
-    with pytest.raises(DataError, match=r"zebra given; words of one token .* such as "):
+    with pytest.raises(DataError, match=r"expected words of one token .* such as .*, got zebra"):
         words.run_words_study(WordsStudy(("goal", "zebra")), scene, root)
