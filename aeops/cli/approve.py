@@ -1,9 +1,9 @@
-"""`ae approve RECIPE VERSION --by NAME --why TEXT`: a version that waits for a person becomes champion."""
+"""`ae approve RECIPE VERSION --by NAME --why TEXT`: make a version that waits for approval the champion."""
 
 import argparse
 from typing import Any
 
-from aeops.cli.decide import add_arguments, decide_and_tell
+from aeops.cli.decide import add_arguments, decide_and_print
 
 
 def add_command(commands: Any) -> None:
@@ -14,5 +14,5 @@ def add_command(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Approves."""
-    return decide_and_tell(arguments, "approve")
+    """Approve the version; return the exit code."""
+    return decide_and_print(arguments, "approve")

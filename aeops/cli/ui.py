@@ -1,4 +1,4 @@
-"""`ae ui`: the page over all recipes. Where the stack serves it already, says where; else serves it itself until Ctrl-C."""
+"""`ae ui`: print the address of the stack's page over all recipes; if it does not run, serve one until Ctrl-C."""
 
 import argparse
 from pathlib import Path
@@ -7,7 +7,9 @@ from typing import Any
 
 def add_command(commands: Any) -> None:
     """Add `ae ui` to the commands of the parser."""
-    command = commands.add_parser("ui", help="open the page over all recipes: health, champions, alarms, a box to try a sample")
+    command = commands.add_parser(
+        "ui", help="open the page over all recipes: health, champions, alarms, and a form to try a sample"
+    )
     command.add_argument("--port", type=int, default=8080, help="port to listen at, 0 for any that is free (default: 8080)")
     command.add_argument("--host", default="127.0.0.1", help="address to listen at (default: 127.0.0.1, this machine only)")
     command.add_argument(
@@ -17,16 +19,16 @@ def add_command(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prints where the stack's page is, or serves one."""
+    """Print the address of the stack's page, or serve a page; return 0."""
     from aeops.page.serve import serve_page
     from aeops.page.stack_status import check_service, read_service_notes
     from aeops.project import find_project
 
     project = find_project()
     if note := read_service_notes(project).get("page"):
-        found = check_service("page", note, None)
-        if found.state == "up":
-            print(f"the stack serves the page at {found.address}; `ae down` stops it")
+        status = check_service(note, None)
+        if status.state == "up":
+            print(f"the stack serves the page at {status.address}; `ae down` stops it")
             return 0
     serve_page(project, arguments.host, arguments.port, arguments.password_file)
     return 0

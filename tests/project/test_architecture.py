@@ -48,7 +48,9 @@ def test_help_loads_nothing_heavy_and_names_every_verb() -> None:
     shown = in_a_fresh_process(script)
     assert shown.startswith("[]")
     names = [module.__name__.rsplit(".", 1)[1] for module in COMMANDS]
-    assert sorted(names) == sorted(file.stem for file in (ROOT / "aeops" / "cli").glob("*.py") if "def add_command(" in file.read_text())
+    assert sorted(names) == sorted(
+        file.stem for file in (ROOT / "aeops" / "cli").glob("*.py") if "def add_command(" in file.read_text()
+    )
     for name in names:
         assert re.search(rf"^    {name}(?: +|\n {{10,}})\S", shown, re.MULTILINE), f"`ae --help` says nothing about {name}"
 

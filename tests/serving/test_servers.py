@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from aeops.bundle.answers import answers
+from aeops.bundle.answers import to_answers
 from aeops.bundle.detector import Detector
-from aeops.cli.serve import listen
+from aeops.cli.serve import open_service_listener
 from aeops.machine.network import find_free_port
 from aeops.machine.servers import wait_until_healthy
 from aeops.project import Project
@@ -113,7 +113,7 @@ def test_both_servers_answer_the_detectors_numbers(
     mlflow_server: Server, ae_server: Server, linear_bundle: Path, digits: np.ndarray, count: int, params: dict[str, bool] | None
 ) -> None:
     samples = digits[2000 : 2000 + count]
-    expected = answers(Detector(linear_bundle).score(samples, **(params or {})))
+    expected = to_answers(Detector(linear_bundle).score(samples, **(params or {})))
     body = {"inputs": samples.tolist()} | ({"params": params} if params else {})
     assert mlflow_server.post("/invocations", body) == (200, {"predictions": expected})
     assert ae_server.post("/invocations", body) == (200, {"predictions": expected})
@@ -122,7 +122,7 @@ def test_both_servers_answer_the_detectors_numbers(
 
 
 def test_ae_serve_takes_a_bare_image(ae_server: Server, linear_bundle: Path, digits: np.ndarray) -> None:
-    expected = answers(Detector(linear_bundle).score(digits[0]))
+    expected = to_answers(Detector(linear_bundle).score(digits[0]))
     assert ae_server.post("/score", {"inputs": digits[0, 0].tolist()})[1]["predictions"] == expected
 
 
@@ -200,7 +200,7 @@ def test_a_taken_port_is_told_with_its_holder(ae_server: Server, project: Projec
 
 
 def test_answers_do_not_wait_for_acknowledgements() -> None:
-    with listen("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
+    with open_service_listener("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
         accepted, _ = listener.accept()
         with accepted:
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

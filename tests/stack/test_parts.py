@@ -158,8 +158,8 @@ def test_a_database_that_cannot_be_made_is_named_with_the_reason(project: Projec
         (["--host", "0.0.0.0", "--password-file", "none"], "No such file"),
         (["--host", "0.0.0.0", "--password-file", "empty"], "its first line is empty"),
         (["--host", "0.0.0.0", "--password-file", "open"], "can be read by others"),
-        (["--page-port", "5000"], "one port for two"),
-        (["--page-port", "70000"], "1 to 65535 is allowed"),
+        (["--page-port", "5000"], "expected four different ports, got"),
+        (["--page-port", "70000"], "expected a port from 1 to 65535, got 70000"),
     ],
 )
 def test_what_cannot_be_asked_for_is_refused_before_anything_starts(project: Project, typed: list[str], told: str) -> None:
