@@ -123,18 +123,21 @@ def test_real_documents_are_6048_tiles_of_24_pages(room: Room, monkeypatch: pyte
 
 Arrays = dict[str, np.ndarray]
 SPOILED: dict[str, tuple[Callable[[Arrays], Arrays], list[str]]] = {
-    "no page": (lambda held: {"noisy": held["noisy"], "clean": held["clean"]}, ["no array 'page'; clean, noisy in it"]),
-    "a page that is not there": (lambda held: held | {"page": held["page"] + 1}, ["page: 1 to 6 given; 0 to 5 allowed"]),
-    "too few pages told": (lambda held: held | {"page": held["page"][1:]}, ["page: 11 labels given; 12 allowed"]),
+    "no page": (lambda held: {"noisy": held["noisy"], "clean": held["clean"]}, ["expected an array 'page', got clean, noisy"]),
+    "a page that is not there": (lambda held: held | {"page": held["page"] + 1}, ["page: expected 0 to 5", "got 1 to 6"]),
+    "too few pages told": (lambda held: held | {"page": held["page"][1:]}, ["page: expected 12 labels", "got 11"]),
     "pages of another size": (
         lambda held: held | {"clean": held["clean"][:, :8]},
-        ["shape (12, 16, 24) given, and (6, 8, 24) of"],
+        ["whose shape is (6, 8, 24), got shape (12, 16, 24)"],
     ),
-    "scans in colour": (lambda held: held | {"noisy": held["noisy"][..., None]}, ["(n, h, w) of uint8 allowed"]),
-    "scans in fractions": (lambda held: held | {"noisy": held["noisy"] / 255}, ["of float64 given; (n, h, w) of uint8 allowed"]),
+    "scans in colour": (lambda held: held | {"noisy": held["noisy"][..., None]}, ["expected shape (n, h, w) of uint8"]),
+    "scans in fractions": (
+        lambda held: held | {"noisy": held["noisy"] / 255},
+        ["expected shape (n, h, w) of uint8", "of float64"],
+    ),
     "sides that the core does not divide": (
         lambda held: held | {"noisy": held["noisy"][:, :15], "clean": held["clean"][:, :15]},
-        ["pages of 15 x 24 pixels given; data.source.core 8 must divide both sides"],
+        ["expected sides that data.source.core 8 divides", "got pages of 15 x 24 pixels"],
     ),
     "no scans": (lambda held: held | {"noisy": held["noisy"][:0], "page": held["page"][:0]}, ["an empty set"]),
 }
@@ -155,7 +158,9 @@ def test_spoiled_scans_are_refused_in_one_line_and_nothing_is_written(scans: Roo
 
 def test_an_input_that_is_not_the_tiles_is_refused(scans: Room) -> None:
     scans.edit(input={"shape": [2, 16, 16]})
-    with pytest.raises(UsageError, match=r"\[2, 16, 16\].*\[2, 14, 14\], 1, 0, 255 allowed with tiles of core 8 and margin 3"):
+    with pytest.raises(
+        UsageError, match=r"expected shape \[2, 14, 14\], .* with tiles of core 8 and margin 3, got \[2, 16, 16\]"
+    ):
         scans.recipe  # noqa: B018
 
 
