@@ -24,3 +24,16 @@ def format_span(bounds: Iterable[float] | None, digits: int = 3) -> str:
     if bounds is None:
         return NOT_DEFINED
     return " to ".join(f"{bound:.{digits}f}" for bound in bounds)
+
+
+def format_open_interval(bounds: Iterable[float | None] | None) -> str:
+    """Return an interval as `low to high`, where None is an unbounded end; `not defined` for None."""
+    if bounds is None:
+        return NOT_DEFINED
+    return " to ".join(map(_format_bound, bounds))
+
+
+def _format_bound(bound: float | None) -> str:
+    if bound is None:
+        return "unbounded"
+    return f"{bound:.4f}"
