@@ -83,7 +83,7 @@ def test_the_models_bound_agrees_with_the_loss_it_was_trained_by(scene, tmp_path
 
 def test_paths_lead_from_one_label_to_another_in_equal_steps():
     code, labels = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32), np.arange(40) % 4
-    lines = interpolate_codes(code, np.ones(40, bool), labels).reshape(generation.PATHS, generation.STEPS, 3)
+    lines = interpolate_codes(code, np.ones(40, bool), labels).reshape(generation.INTERPOLATIONS, generation.INTERPOLATION_STEPS, 3)
     place = partial(np.argmin, axis=0)
     for line in lines:
         start, end = (int(place(np.abs(code - tip).sum(axis=1))) for tip in (line[0], line[-1]))
