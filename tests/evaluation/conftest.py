@@ -22,7 +22,7 @@ from aeops.evaluation.study import EvaluationContext
 from aeops.project import find_project
 from aeops.recipe.reader import read_recipe
 from aeops.stages.compare import Champion, compare
-from aeops.stages.evaluate import evaluate, set_scene
+from aeops.stages.evaluate import evaluate, build_context
 from aeops.stages.gate import gate
 
 CODE = 24  # numbers in a code: more than the baseline's 16, so that the bundle beats it
@@ -125,7 +125,7 @@ def scene(digits: tuple[np.ndarray, np.ndarray], tmp_path_factory: pytest.TempPa
             parts = {part: np.load(root / "prepared" / f"{part}.npy") for part in ("train", "validation", "calibration")}
             places = {"checkpoints": folder / "checkpoints", "bundle": folder / "bundle", "history": folder / "history"}
             fit(recipe.fit, **parts, **places, content_sha256="d" * 64, recipe="digits", progress_bar=False)
-        return set_scene(recipe, find_project(RECIPES), root / "prepared", folder / "bundle", folder / "history")
+        return build_context(recipe, find_project(RECIPES), root / "prepared", folder / "bundle", folder / "history")
 
     return made
 

@@ -337,10 +337,10 @@ def test_a_refusal_exits_with_0_and_a_mistake_does_not(recipe_file, evaluated, p
     assert (worse.returncode, worse.stdout.splitlines()[0]) == (0, "worse: refused"), worse.stderr
     half = run(recipe_file, evaluated, tmp_path / "d.json", "--champion", str(poor), "--judged", "1")
     assert half.returncode == UsageError.exit_code
-    assert "--champion is given without --champion-version" in half.stderr
+    assert "expected --champion-version with --champion" in half.stderr
     none = run(recipe_file, evaluated, tmp_path / "d.json", "--judged", "0")
     assert none.returncode == UsageError.exit_code
-    assert "--judged is 0; 1 or more is allowed" in none.stderr
+    assert "--judged: expected 1 or more, as this candidate counts, got 0" in none.stderr
     assert not (tmp_path / "d.json").exists()
 
 

@@ -29,7 +29,7 @@ from aeops.project import Project
 from aeops.recipe.reader import read_recipe
 from aeops.recipe.sections import EvaluateSpec
 from aeops.recipe.studies import SentencesStudy, WordsStudy
-from aeops.stages.evaluate import set_scene
+from aeops.stages.evaluate import build_context
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "digits.yaml"
 SUM = "0" * 64
@@ -175,7 +175,7 @@ def set_up(root, docs):
     samples = {name: rows[parts[name]] for name in ("train", "validation", "calibration")}
     fit(fitted, **samples, **places, content_sha256="d" * 64, recipe="news", progress_bar=False)
     recipe = replace(read_recipe(RECIPE), name="news", fit=fitted, evaluate=EvaluateSpec())
-    return set_scene(recipe, Project(root, root / ".ae"), prepared, root / "bundle", root / "history")
+    return build_context(recipe, Project(root, root / ".ae"), prepared, root / "bundle", root / "history")
 
 
 def spec_of(root):
