@@ -26,7 +26,7 @@ def target_channels(source: InputSpec, samples: np.ndarray) -> np.ndarray:
 
 
 def scaled_targets(source: InputSpec, data: PreparedSamples, samples: np.ndarray) -> np.ndarray:
-    """Return the targets of stored samples of numbers, (n, *made_shape) in [0, 1]."""
+    """Return the targets of stored samples of numbers, (n, *output_shape) in [0, 1]."""
     return data.scale(target_channels(source, samples))
 
 

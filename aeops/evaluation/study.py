@@ -27,7 +27,7 @@ class EvaluationContext:
         data: the prepared samples.
         detector: the bundle, loaded.
         inputs: the test samples as the model is served them, (n, *detector.shape) in raw units.
-        target: the expected reconstructions, (n, *detector.made_shape) in [0, 1]; of a text, its token ids.
+        target: the expected reconstructions, (n, *detector.output_shape) in [0, 1]; of a text, its token ids.
         predictions: of the detector for `inputs`: score, p_value, is_anomaly, reconstruction, code.
         project: with the sources and the state.
         bundle, history: the folders that the training wrote.
@@ -50,13 +50,13 @@ class EvaluationContext:
 
     @property
     def reconstructions(self) -> np.ndarray:
-        """Reconstructions of test samples of numbers, (n, *detector.made_shape) in [0, 1]."""
+        """Reconstructions of test samples of numbers, (n, *detector.output_shape) in [0, 1]."""
         return self.data.scale(self.predictions["reconstruction"])
 
     @cached_property
     def measured_outputs(self) -> np.ndarray:
         """Reconstructions in the units in which errors are measured: in [0, 1], or as token ids (n, tokens)."""
-        return self.detector.measurable(self.predictions["reconstruction"])
+        return self.detector.to_measured(self.predictions["reconstruction"])
 
 
 @dataclass(frozen=True)

@@ -130,14 +130,14 @@ def test_a_scan_with_a_hole_is_left_out_and_told(pages, tmp_path):
 
 def test_scans_with_holes_only_are_refused(pages, tmp_path):
     scene = scene_of(tmp_path, *pages)
-    with pytest.raises(DataError, match="none of the 3 test scans has all of its 8 tiles"):
+    with pytest.raises(DataError, match="expected a test scan with all of its 8 tiles, got none among 3"):
         ask(shuffled(scene, np.flatnonzero(np.arange(len(scene.inputs)) % 8)), tmp_path)
 
 
 def test_tiles_of_another_source_are_refused(pages, tmp_path):
     scene = scene_of(tmp_path, *pages)
     data = replace(scene.recipe.data, source=NpySource("tiles.npy"))
-    with pytest.raises(UsageError, match=r"data\.source of kind scans is allowed; npy given"):
+    with pytest.raises(UsageError, match=r"expected a data\.source of kind scans, got npy"):
         ask(replace(scene, recipe=replace(scene.recipe, data=data)), tmp_path)
 
 
@@ -151,7 +151,7 @@ def test_every_figure_is_small(pages, tmp_path):
 def test_what_is_shown_is_where_the_noise_is():
     noise = np.zeros((420, 540), np.float32)
     noise[210:260, 280:500] = 0.4
-    rows, columns = documents.noisiest(noise)
+    rows, columns = documents.noisiest_piece(noise)
     assert noise[rows, columns].mean() > 0.5 * 0.4
 
 
@@ -166,7 +166,7 @@ def test_the_threshold_takes_most_of_a_shadow_away(pages):
 
 
 def test_blank_paper_is_nowhere_darker_than_itself():
-    assert not documents.darkness(np.full((1, 40, 40), 0.6, np.float32)).any()
+    assert not documents.pixel_darkness(np.full((1, 40, 40), 0.6, np.float32)).any()
 
 
 # ---------------------------------------------------------------- reading
@@ -207,7 +207,7 @@ def test_a_coffee_stain_costs_characters_and_the_threshold_brings_most_of_them_b
     data = np.load(SCANS)
     chosen = np.flatnonzero((data["page"] == 11) & (data["variant"] == 0))
     noisy, clean = data["noisy"][chosen] / np.float32(255), data["clean"][data["page"][chosen]] / np.float32(255)
-    made = {"noisy": noisy, "threshold": documents.Threshold(0.16, 0.98).clean(noisy)}
-    rates = documents.error_rates(made, clean, np.array([0]))
+    made = {"noisy": noisy, "threshold": documents.InkThreshold(0.16, 0.98).clean(noisy)}
+    rates = documents.measure_error_rates(made, clean, np.array([0]))
     assert rates["noisy"]["all"] == rates["noisy"]["0"]
     assert 3 * rates["threshold"]["all"] < rates["noisy"]["all"]

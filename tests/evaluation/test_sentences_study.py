@@ -156,7 +156,7 @@ def set_up(root, docs):
         "train": {"epochs": 8, "batch": 16, "learning_rate": 0.02, "threads": 1, "accelerator": "cpu"},
     }
     fitted = FitSpec.from_dict(sections, "news")
-    held = [(f"news:{place}", text) for place, row in enumerate(docs) for text in sentences.sentences_of(row["document"])]
+    held = [(f"news:{place}", text) for place, row in enumerate(docs) for text in sentences.split_sentences(row["document"])]
     groups = np.array([group for group, _ in held])
     rows = tokens.texts_to_bytes([text for _, text in held])
     rows = np.pad(rows, ((0, 0), (0, 96 - rows.shape[1])))

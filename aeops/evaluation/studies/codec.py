@@ -209,8 +209,8 @@ def _codec_result(
             "lead_db": min(margins, default=None),
         },
         note=f"{count:,} normal test images; one .aez file of all of them has {archive_bytes:.1f} bytes an image. Header-free: "
-        "of the model, the coded words alone; of the others, the file less that of a black image of the same size, which takes off "
-        "more than their headers. Pillow at its smallest: JPEG with tables of its own, WebP with method 6. Fewer words a "
+        "of the model, the coded words alone; of the others, the file less that of a black image of the same size, which takes "
+        "off more than their headers. Pillow at its smallest: JPEG with tables of its own, WebP with method 6. Fewer words a "
         "slot: those that lie near to each other merged into one, without another training.",
     )
 

@@ -84,8 +84,8 @@ def _measure_model(
 ) -> ModelResult:
     """Measure a model's predictions. Tokens of a text are the model's own, as each trains a tokenizer."""
     novelty, normal = context.data.novelty, context.is_normal
-    target = detector.measurable(model_input.target_channels(fit.input, context.data.test[normal]))
-    error = detector.data_kind.mean_error(target, detector.measurable(predictions["reconstruction"][normal]))
+    target = detector.to_measured(model_input.target_channels(fit.input, context.data.test[normal]))
+    error = detector.data_kind.mean_error(target, detector.to_measured(predictions["reconstruction"][normal]))
     auroc, interval, active = None, None, None
     if novelty.any():
         ranking = measure_ranking(predictions["score"], novelty)
