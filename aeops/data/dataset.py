@@ -128,9 +128,9 @@ def staging_folder(dataset: Path) -> Path:
 
 def recover_dataset(dataset: Path) -> None:
     """Clean up after a crash in or before `replace_dataset`: the old dataset or the new one is in place, whole."""
-    staging = staging_folder(dataset)
-    recover_folder(staging / "new", dataset)
-    shutil.rmtree(staging, ignore_errors=True)
+    staging_path = staging_folder(dataset)
+    recover_folder(staging_path / "new", dataset)
+    shutil.rmtree(staging_path, ignore_errors=True)
 
 
 def replace_dataset(new_dataset: Path, dataset: Path) -> None:

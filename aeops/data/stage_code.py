@@ -50,10 +50,10 @@ def stage_sha256(root: Path, stage: str) -> str:
     Raises:
         UsageError: there is no such stage.
     """
-    checksum = hashlib.sha256()
+    code_hash = hashlib.sha256()
     for name, file in sorted(stage_files(root, stage).items()):
-        checksum.update(f"{file_sha256(file)}  {name}\n".encode())
-    return checksum.hexdigest()
+        code_hash.update(f"{file_sha256(file)}  {name}\n".encode())
+    return code_hash.hexdigest()
 
 
 def stage_files(root: Path, stage: str) -> dict[str, Path]:

@@ -30,13 +30,13 @@ class ExpectationResult:
 
     Attributes:
         check: the expectation.
-        is_met: whether the data meet it.
+        is_success: whether the data are as expected.
         observed_facts: JSON-ready: {"judged", "unexpected"} counts values; {"value"} or {"missing"} is a fact of the table.
         unexpected_items: the unexpected values, each with the key of its row.
     """
 
     check: ExpectationCheck
-    is_met: bool
+    is_success: bool
     observed_facts: dict[str, Any]
     unexpected_items: list[dict[str, Any]]
 
@@ -49,34 +49,33 @@ class ExpectationResult:
             "allowed": self.check.expected_text,
             "expectation": expectation.expectation_type,
             "kwargs": kwargs,
-            "success": self.is_met,
+            "success": self.is_success,
             "observed": self.observed_facts,
         }
 
     def observed_text(self) -> str:
         """Return what the data have, in words."""
-        facts = self.observed_facts
-        if "judged" in facts:
-            return f"{facts['unexpected']} of {facts['judged']} break it"
-        if "missing" not in facts:
-            return self.check.unexpected_text.format(format_value(facts["value"]))
-        if facts["missing"]:
-            return f"nothing in {', '.join(map(str, facts['missing']))}"
+        if "judged" in self.observed_facts:
+            return f"{self.observed_facts['unexpected']} of {self.observed_facts['judged']} break it"
+        if "missing" not in self.observed_facts:
+            return self.check.unexpected_text.format(value_text(self.observed_facts["value"]))
+        if self.observed_facts["missing"]:
+            return f"nothing in {', '.join(map(str, self.observed_facts['missing']))}"
         return "all there"
 
     def message(self) -> str:
         """Return one line that says what was expected and what the data have."""
-        observed = ", ".join(self._unexpected_with_key(item) for item in self.unexpected_items[:NAMED_VALUES])
+        observed_values = ", ".join(self._unexpected_with_key(item) for item in self.unexpected_items[:NAMED_VALUES])
         if len(self.unexpected_items) > NAMED_VALUES:
-            observed += " and more"
-        return f"{self.check.name}: expected {self.check.expected_text}, got {observed or self.observed_text()}"
+            observed_values += " and more"
+        return f"{self.check.name}: expected {self.check.expected_text}, got {observed_values or self.observed_text()}"
 
     def item_message(self, item: dict[str, Any]) -> str:
         """Return one line that says what was expected and what one unexpected value is."""
         return f"{self.check.name}: expected {self.check.expected_text}, got {self._unexpected_text(item)}"
 
     def _unexpected_text(self, item: dict[str, Any]) -> str:
-        return self.check.unexpected_text.format(format_value(item[self.check.column]))
+        return self.check.unexpected_text.format(value_text(item[self.check.column]))
 
     def _unexpected_with_key(self, item: dict[str, Any]) -> str:
         """Return an unexpected value and the key of its row, such as `0.01 for label 3`."""
@@ -158,21 +157,21 @@ class DataValidator:
 def _convert_result(check: ExpectationCheck, gx_result: Any) -> ExpectationResult:
     """Convert a result of Great Expectations to plain Python types."""
     raw_result = gx_result.to_json_dict()
-    result, is_met = raw_result["result"], bool(raw_result["success"])
+    result, is_success = raw_result["result"], bool(raw_result["success"])
     if not result:
         raise RuntimeError(f"Great Expectations could not evaluate {check.name}: {raw_result['exception_info']}")
     if "element_count" in result:
         counts = {"judged": result["element_count"], "unexpected": result["unexpected_count"]}
-        return ExpectationResult(check, is_met, counts, result["unexpected_index_list"])
+        return ExpectationResult(check, is_success, counts, result["unexpected_index_list"])
     if "missing_count" in result:
-        return ExpectationResult(check, is_met, {"missing": sorted(result.get("partial_missing_list", []))}, [])
+        return ExpectationResult(check, is_success, {"missing": sorted(result.get("partial_missing_list", []))}, [])
     value = result["observed_value"]
     if isinstance(value, float):
         value = round(value, DECIMALS)
-    return ExpectationResult(check, is_met, {"value": value}, [])
+    return ExpectationResult(check, is_success, {"value": value}, [])
 
 
-def format_value(value: Any) -> str:
+def value_text(value: Any) -> str:
     """Return a value as messages and pages show it."""
     if isinstance(value, float):
         return f"{value:.4g}"
@@ -187,12 +186,12 @@ def validate_samples(validator: DataValidator, recipe: Recipe, index: pd.DataFra
     return validator.run_suite(f"{recipe.data.dataset}-samples", sample_checks(recipe, dtype), index, key="id")
 
 
-def validate_set(validator: DataValidator, recipe: Recipe, accepted: pd.DataFrame) -> list[ExpectationResult]:
+def validate_set(validator: DataValidator, recipe: Recipe, accepted_index: pd.DataFrame) -> list[ExpectationResult]:
     """Evaluate what is expected of the accepted samples together: their number, their splits, and the share of each label."""
-    results = validator.run_suite(f"{recipe.data.dataset}-set", set_checks(recipe), accepted, key="id")
+    results = validator.run_suite(f"{recipe.data.dataset}-set", set_checks(recipe), accepted_index, key="id")
     if not recipe.data.labels or not recipe.validate.class_share:
         return results
-    shares = label_shares(accepted, recipe.data.labels)
+    shares = label_shares(accepted_index, recipe.data.labels)
     checks = share_checks(recipe.validate.class_share)
     return results + validator.run_suite(f"{recipe.data.dataset}-labels", checks, shares, key="label")
 
@@ -204,10 +203,10 @@ def label_shares(index: pd.DataFrame, labels: tuple[int, ...]) -> pd.DataFrame:
 
 
 def validate_drift(
-    validator: DataValidator, recipe: Recipe, accepted: pd.DataFrame, last_means: dict[str, float]
+    validator: DataValidator, recipe: Recipe, accepted_index: pd.DataFrame, last_means: dict[str, float]
 ) -> list[ExpectationResult]:
     """Compare the means of the accepted samples' statistics with those of the last accepted version."""
-    return validator.run_suite(f"{recipe.data.dataset}-drift", drift_checks(recipe, last_means), accepted, key="id")
+    return validator.run_suite(f"{recipe.data.dataset}-drift", drift_checks(recipe, last_means), accepted_index, key="id")
 
 
 def drift_means(index: pd.DataFrame, kind: str) -> dict[str, float]:

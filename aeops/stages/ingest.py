@@ -46,7 +46,7 @@ def write_shards(samples: SourceSamples, recipe: Recipe, folder: Path, shard_byt
         write_npy_file(folder / shard_file(number), block.shape, block.dtype, [block])
         parts.append(index_part(samples, places, block, recipe, number))
     index = pd.concat(parts, ignore_index=True)
-    index["source"] = samples.origin
+    index["source"] = samples.source_name
     columns = index_columns(recipe.fit.input.kind)
     return with_duplicates(index)[list(columns)].astype(columns)
 
@@ -106,7 +106,7 @@ def with_duplicates(index: pd.DataFrame) -> pd.DataFrame:
 
 def describe(samples: SourceSamples, index: pd.DataFrame, recipe: Recipe, project: Project, folder: Path) -> dict[str, Any]:
     """dataset.json: what the samples are, where they come from and the shards with their sums."""
-    source = {"kind": recipe.data.source.kind, "origin": samples.origin, "sha256": source_digest(recipe, project)}
+    source = {"kind": recipe.data.source.kind, "origin": samples.source_name, "sha256": source_digest(recipe, project)}
     return {
         "format": FORMAT,
         "dataset": recipe.data.dataset,
@@ -116,7 +116,7 @@ def describe(samples: SourceSamples, index: pd.DataFrame, recipe: Recipe, projec
         "low": recipe.fit.input.low,
         "high": recipe.fit.input.high,
         "rows": len(index),
-        "source": source | ({"facts": dict(samples.facts)} if samples.facts else {}),
+        "source": source | ({"facts": dict(samples.metadata)} if samples.metadata else {}),
         "shards": list(describe_shards(index, folder)),
     }
 

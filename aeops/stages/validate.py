@@ -87,7 +87,7 @@ class Judgement:
     @property
     def broken(self) -> list[ExpectationResult]:
         """The expectations of the set that are not met."""
-        return [result for result in self.together + self.drift if not result.is_met]
+        return [result for result in self.together + self.drift if not result.is_success]
 
     @property
     def passed(self) -> bool:

@@ -145,7 +145,7 @@ SPOILED: dict[str, tuple[Callable[[Path, Arrays], None], list[str]]] = {
         lambda place, held: np.savez(place, **held | {"y_new": held["y_new"][:9]}),
         ["images.npz: y_new: expected 50 labels, one for each sample of images.npz: x_new, got 9"],
     ),
-    "labels in fractions": (lambda place, held: np.savez(place, **held | {"y": held["y"] / 2}), ["labels of dtype float64"]),
+    "labels in fractions": (lambda place, held: np.savez(place, **held | {"y": held["y"] / 2}), ["got dtype float64"]),
     "an empty set": (
         lambda place, held: np.savez(place, **{name: array[:0] for name, array in held.items()}),
         ["got an empty set"],

@@ -207,7 +207,7 @@ def test_spoiled_texts_are_refused_in_one_line_and_nothing_is_written(texts: Roo
     ("files", "fact"),
     [
         ([NEWS, NEWS | {"path": "other/news.csv.gz"}], "files names news twice"),
-        ([NEWS | {"columns": []}], "columns is empty"),
+        ([NEWS | {"columns": []}], "columns: expected the names of one column or more, got none"),
         ([NEWS | {"sentences": "half"}], "files[0].sentences: expected split or whole, got 'half'"),
     ],
 )

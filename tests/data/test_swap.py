@@ -16,7 +16,7 @@ NEW = {"index.parquet": b"new", "shards/00000.npy": b"new samples", "shards/0000
 KILLED = """
 import os, sys
 from pathlib import Path
-from aeops.data.dataset import swap
+from aeops.data.dataset import replace_dataset
 left = int(sys.argv[2])
 def kill(event, arguments):
     global left
@@ -25,7 +25,7 @@ def kill(event, arguments):
         os._exit(9)
 place = Path(sys.argv[1])
 sys.addaudithook(kill)
-swap(place.parent.parent / ".ae-aside-mine" / "new", place)
+replace_dataset(place.parent.parent / ".ae-aside-mine" / "new", place)
 """
 
 
