@@ -229,9 +229,9 @@ def test_a_file_that_is_missing_or_another_is_refused(news):
     spec = spec_of(root)
     with pytest.raises(DataError, match=r"other\.csv: no such file.*evaluate\.studies\.sentences\.pairs"):
         sentences.run_sentences_study(replace(spec, pairs="other.csv"), scene, root)
-    with pytest.raises(DataError, match=r"SHA-256 .* given; 000000000000\.\.\. allowed \(documents_sha256\)"):
+    with pytest.raises(DataError, match=r"expected SHA-256 000000000000\.\.\. \(documents_sha256\), got "):
         sentences.run_sentences_study(replace(spec, documents_sha256=SUM), scene, root)
-    with pytest.raises(DataError, match="no column document, summary, category; sentence1, sentence2, score in it"):
+    with pytest.raises(DataError, match="expected the columns document, summary, category, got sentence1, sentence2, score"):
         sentences.run_sentences_study(replace(spec, documents="pairs.csv", documents_sha256=spec.pairs_sha256), scene, root)
 
 
