@@ -16,7 +16,7 @@ from aeops.serving.service import ScoringService
 def running(detector: Detector, limits: RequestLimits, password: str | None = None) -> Iterator[SimpleNamespace]:
     """The service until the block ends: its `port`, `service` and `server`."""
     service = ScoringService("small", limits=limits, password=password)
-    service.rollover.current = ServedVersion("small", "1", detector)
+    service.rollover.current_version = ServedVersion("small", "1", detector)
     server = uvicorn_server(service)
     with open_service_listener("127.0.0.1", 0) as listener:
         thread = threading.Thread(target=lambda: server.run(sockets=[listener]))

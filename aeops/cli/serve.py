@@ -107,7 +107,7 @@ def version_source(project: Project, recipe: str, version_or_alias: str) -> "Ver
         fetch=lambda version: fetch_version(project, recipe, version),
         smoke_test=lambda bundle: run_smoke_test(project, recipe, bundle),
         load=lambda version, bundle: ServedVersion(recipe, version, Detector(bundle)),
-        watcher=watcher,
+        alias_watcher=watcher,
     )
 
 

@@ -24,12 +24,13 @@ from aeops.bundle.detector import Detector
 from aeops.errors import DataError, InfrastructureError
 from aeops.predictions.journal import Journal
 from aeops.serving.batch_scoring import EMBED_PATH, EXPLAIN_PATH, INVOCATIONS_PATH, RECONSTRUCT_PATH, SCORE_PATH
-from aeops.serving.json_responses import JsonObject, error_response, json_response
+from aeops.serving.json_responses import build_error_response, json_response
 from aeops.serving.limits import RequestLimits
 from aeops.serving.metrics import MEDIA_TYPE as METRICS_TYPE
 from aeops.serving.middleware import ServiceMiddleware
 from aeops.serving.openapi import openapi_document, openapi_page
 from aeops.serving.post import ScoringEndpoint
+from aeops.serving.request_bodies import JsonObject
 from aeops.serving.served_version import ServedVersion
 from aeops.serving.service import ScoringService
 
@@ -49,7 +50,7 @@ def detector_app(
         journal: stores the predictions; None to record none.
     """
     service = ScoringService(name, limits=limits, journal=journal)
-    service.rollover.current = ServedVersion(name, version, detector)
+    service.rollover.current_version = ServedVersion(name, version, detector)
     return service_app(service)
 
 
@@ -58,7 +59,7 @@ def service_app(service: ScoringService) -> ServiceMiddleware:
 
     Requests to the model skip Starlette's router: they are looked up by path, and Starlette handles everything else.
     """
-    endpoints = {path: ScoringEndpoint(service, path) for path in SCORING_PATHS}
+    scoring_endpoints = {path: ScoringEndpoint(service, path) for path in SCORING_PATHS}
 
     @contextlib.asynccontextmanager
     async def end_with_app(_starlette_app: Starlette) -> AsyncIterator[None]:
@@ -66,19 +67,21 @@ def service_app(service: ScoringService) -> ServiceMiddleware:
         await asyncio.to_thread(service.end)
 
     # A POST never reaches these routes; they let Starlette answer other methods with 405.
-    routes = [Route(path, endpoint, methods=["POST"]) for path, endpoint in endpoints.items()]
+    routes: list[Route] = []
+    for path, scoring_endpoint in scoring_endpoints.items():
+        routes.append(Route(path, scoring_endpoint, methods=["POST"]))
     for path, get_handler in GET_HANDLERS.items():
         routes.append(Route(path, bind_service(get_handler, service), methods=["GET"]))
     error_handlers: Any = dict.fromkeys((HTTPException, DataError, InfrastructureError, Exception), handle_error)
     starlette_app = Starlette(routes=routes, exception_handlers=error_handlers, lifespan=end_with_app)
 
-    async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
+    async def dispatch_request(scope: Scope, receive: Receive, send: Send) -> None:
         handler: ASGIApp = starlette_app
         if scope["type"] == "http" and scope["method"] == "POST":
-            handler = endpoints.get(scope["path"], starlette_app)
+            handler = scoring_endpoints.get(scope["path"], starlette_app)
         await handler(scope, receive, send)
 
-    return ServiceMiddleware(dispatch, service.metrics, frozenset([*SCORING_PATHS, *GET_HANDLERS]), service.password)
+    return ServiceMiddleware(dispatch_request, service.metrics, frozenset([*SCORING_PATHS, *GET_HANDLERS]), service.password)
 
 
 # ---------------------------------------------------------------- GET
@@ -106,18 +109,18 @@ def get_metrics(service: ScoringService) -> Response:
 def get_model(service: ScoringService) -> Response:
     """Describe the served version and the rollover; `version` is null if none is served."""
     content: JsonObject = {"name": service.name, "version": None}
-    current = service.rollover.current
-    if current is not None:
-        content = describe_version(current)
+    served_version = service.rollover.current_version
+    if served_version is not None:
+        content = describe_version(served_version)
     return json_response(content | {"serving": service.rollover.state()})
 
 
 def get_openapi(service: ScoringService) -> Response:
-    return json_response(openapi_document(service.name, service.rollover.current, service.limits))
+    return json_response(openapi_document(service.name, service.rollover.current_version, service.limits))
 
 
 def get_docs(service: ScoringService) -> Response:
-    return HTMLResponse(openapi_page(openapi_document(service.name, service.rollover.current, service.limits)))
+    return HTMLResponse(openapi_page(openapi_document(service.name, service.rollover.current_version, service.limits)))
 
 
 GET_HANDLERS = {
@@ -143,4 +146,4 @@ def describe_version(served_version: ServedVersion) -> JsonObject:
 
 
 async def handle_error(_http_request: HttpRequest, error: Exception) -> Response:
-    return error_response(error)
+    return build_error_response(error)

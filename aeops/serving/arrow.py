@@ -96,12 +96,12 @@ def is_compressed(metadata: bytes) -> bool:
 
 def find_field(data: bytes, table: int, index: int) -> int:
     """Return the offset of a field of a flatbuffer's table; 0 if the table does not have it."""
-    vtable = table - unpack_number(data, table, "<i")
-    if vtable < 0:
+    field_offsets = table - unpack_number(data, table, "<i")
+    if field_offsets < 0:
         raise struct.error("a table that points outside")
-    if 4 + 2 * index >= unpack_number(data, vtable, "<H"):
+    if 4 + 2 * index >= unpack_number(data, field_offsets, "<H"):
         return 0
-    offset = unpack_number(data, vtable + 4 + 2 * index, "<H")
+    offset = unpack_number(data, field_offsets + 4 + 2 * index, "<H")
     if offset == 0:
         return 0
     return table + offset
@@ -140,7 +140,7 @@ def read_column(batch: pa.RecordBatch) -> pa.Array:
 
 def write_arrow(columns: dict[str, np.ndarray | list[str]]) -> bytes:
     """Write a response: texts as utf8, values of one number as such, others as fixed-size lists of their numbers."""
-    arrays = [as_column(values) for values in columns.values()]
+    arrays = list(map(as_column, columns.values()))
     batch = pa.RecordBatch.from_arrays(arrays, names=list(columns))
     output = pa.BufferOutputStream()
     with pa.ipc.new_stream(output, batch.schema) as stream:

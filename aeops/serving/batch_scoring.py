@@ -20,7 +20,7 @@ from aeops.kinds.npy_bytes import MEDIA_TYPE as NPY_TYPE
 from aeops.predictions.journal import Journal
 from aeops.serving.limits import RequestLimits
 from aeops.serving.metrics import Metrics
-from aeops.serving.request_bodies import JSON, RequestSamples, read_samples
+from aeops.serving.request_bodies import JSON, RequestSamples, read_request_samples
 from aeops.serving.response_formats import FirstPrediction, ScoringReply, explanations_reply, scores_reply, values_reply
 from aeops.serving.served_version import ServedVersion
 from aeops.serving.shadow import AnsweredBatch
@@ -114,7 +114,7 @@ class BatchScorer:
 
     def _read_request(self, request: Request) -> RequestSamples:
         detector = request.served_version.detector
-        samples = read_samples(request.body, request.media_type, request.params, detector, self.limits)
+        samples = read_request_samples(request.body, request.media_type, request.params, detector, self.limits)
         request.body = b""  # the samples may share its memory; nothing else needs it
         if request.path == EXPLAIN_PATH:
             detector.data_kind.require_comparable(detector.spec)
@@ -127,7 +127,7 @@ class BatchScorer:
         detector = request.served_version.detector
         values_per_sample = 0
         if request.path in RECONSTRUCTION_PATHS or samples.params.get("reconstruction", False):
-            values_per_sample += math.prod(detector.made_shape)
+            values_per_sample += math.prod(detector.output_shape)
         if request.path == EMBED_PATH or samples.params.get("code", False):
             values_per_sample += math.prod(detector.bundle["code"]["shape"])
         if len(samples) * values_per_sample > self.limits.answer_values:
@@ -152,17 +152,18 @@ class BatchScorer:
     def _score_requests(self, requests: list[Request]) -> tuple[list[RequestOutcome], AnsweredBatch]:
         served_version = requests[0].served_version
         model_inputs = concat_inputs(requests)
+        with_reconstruction = needs_reconstruction(requests)
         start_time = time.perf_counter()
-        scored = served_version.detector.score_checked(model_inputs, reconstruction=needs_reconstruction(requests), code=True)
+        score_columns = served_version.detector.score_checked(model_inputs, reconstruction=with_reconstruction, code=True)
         seconds = time.perf_counter() - start_time
-        require_finite(scored)
-        scored_by_request = split_by_request(requests, scored)
+        require_finite(score_columns)
+        scored_by_request = split_by_request(requests, score_columns)
         first_predictions = self._record_predictions(served_version, requests, scored_by_request)
         outcomes: list[RequestOutcome] = []
         for request, request_scores in zip(requests, scored_by_request, strict=True):
             outcomes.append((request, build_reply(request, request_scores, first_predictions.get(id(request)))))
-        self.metrics.record_batch(len(model_inputs), int(scored["is_anomaly"].sum()))
-        return outcomes, AnsweredBatch(concat_stored(requests), len(requests), scored["is_anomaly"], seconds)
+        self.metrics.record_batch(len(model_inputs), int(score_columns["is_anomaly"].sum()))
+        return outcomes, AnsweredBatch(concat_stored(requests), len(requests), score_columns["is_anomaly"], seconds)
 
     def _record_predictions(
         self, served_version: ServedVersion, requests: list[Request], scored_by_request: list[ScoreColumns]
@@ -182,7 +183,9 @@ class BatchScorer:
                 by_dtype.setdefault(dtype_of(request), []).append((request, request_scores))
         for same_dtype in by_dtype.values():
             names = prediction_names(same_dtype)
-            columns = {name: np.concatenate([scores[name] for _, scores in same_dtype]) for name in RECORDED_COLUMNS}
+            columns: ScoreColumns = {}
+            for name in RECORDED_COLUMNS:
+                columns[name] = np.concatenate([request_scores[name] for _, request_scores in same_dtype])
             stored_samples = concat_stored([request for request, _ in same_dtype])
             call, row = self.journal.append(served_version.scorer, names, stored_samples, columns)
             for request, request_scores in same_dtype:
@@ -191,7 +194,7 @@ class BatchScorer:
         return first_predictions
 
 
-def build_reply(request: Request, scored: ScoreColumns, first_prediction: FirstPrediction | None) -> ScoringReply:
+def build_reply(request: Request, score_columns: ScoreColumns, first_prediction: FirstPrediction | None) -> ScoringReply:
     """Build the reply to a request in the media type that it accepts.
 
     Args:
@@ -200,26 +203,28 @@ def build_reply(request: Request, scored: ScoreColumns, first_prediction: FirstP
     """
     samples, detector = loaded_samples(request), request.served_version.detector
     if request.path == EMBED_PATH:
-        return values_reply("codes", scored["code"], request.accepted_type)
+        return values_reply("codes", score_columns["code"], request.accepted_type)
     if request.path == RECONSTRUCT_PATH:
-        return values_reply("reconstructions", detector.readable(scored["reconstruction"]), request.accepted_type)
-    scores = {name: scored[name] for name in ("score", "p_value", "is_anomaly")}
+        return values_reply("reconstructions", detector.decode_outputs(score_columns["reconstruction"]), request.accepted_type)
+    scores = {name: score_columns[name] for name in ("score", "p_value", "is_anomaly")}
     if request.path == EXPLAIN_PATH:
-        explanations = detector.explain(samples.model_inputs, scored["reconstruction"])
-        predictions = [score | explanation for score, explanation in zip(to_answers(scores), explanations, strict=True)]
+        explanations = detector.explain(samples.model_inputs, score_columns["reconstruction"])
+        predictions = to_answers(scores)
+        for prediction, explanation in zip(predictions, explanations, strict=True):
+            prediction.update(explanation)
         return explanations_reply(predictions, first_prediction)
     if samples.params.get("reconstruction"):
-        scores["reconstruction"] = detector.readable(scored["reconstruction"])
+        scores["reconstruction"] = detector.decode_outputs(score_columns["reconstruction"])
     if samples.params.get("code"):
-        scores["code"] = scored["code"]
+        scores["code"] = score_columns["code"]
     return scores_reply(scores, first_prediction, request.accepted_type, with_ids=request.path == SCORE_PATH)
 
 
-def require_finite(scored: ScoreColumns) -> None:
-    is_finite = np.isfinite(scored["score"]) & np.isfinite(scored["p_value"])
+def require_finite(score_columns: ScoreColumns) -> None:
+    is_finite = np.isfinite(score_columns["score"]) & np.isfinite(score_columns["p_value"])
     if not is_finite.all():
         row = int(np.argmin(is_finite))
-        values = f"{scored['score'][row]} and {scored['p_value'][row]}"
+        values = f"{score_columns['score'][row]} and {score_columns['p_value'][row]}"
         raise DataError(f"sample {row}: expected a finite score and p-value, got {values}: this version cannot score it")
 
 
@@ -230,13 +235,13 @@ def needs_reconstruction(requests: list[Request]) -> bool:
     return False
 
 
-def split_by_request(requests: list[Request], scored: ScoreColumns) -> list[ScoreColumns]:
+def split_by_request(requests: list[Request], score_columns: ScoreColumns) -> list[ScoreColumns]:
     """Split columns of the whole batch into the columns of each request, in the same order."""
     scored_by_request: list[ScoreColumns] = []
     start = 0
     for request in requests:
         end = start + len(loaded_samples(request))
-        scored_by_request.append({name: values[start:end] for name, values in scored.items()})
+        scored_by_request.append({name: values[start:end] for name, values in score_columns.items()})
         start = end
     return scored_by_request
 

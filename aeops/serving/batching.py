@@ -46,7 +46,7 @@ class Batcher(Generic[T]):
         self._large_requests: deque[T] = deque()
         self._small_batch_running = False
         self._changed = threading.Condition()
-        self._ending = False
+        self._is_ending = False
         self._threads: list[threading.Thread] = []
         for index in range(WORKER_THREADS):
             thread = threading.Thread(target=self._run_worker, name=f"scoring-{index}", daemon=True)
@@ -56,7 +56,7 @@ class Batcher(Generic[T]):
     def try_enqueue(self, request: T) -> bool:
         """Add a request to the queue; return False if the queue is full or closed."""
         with self._changed:
-            if self.queue_length() >= self._max_queue_length or self._ending:
+            if self.queue_length() >= self._max_queue_length or self._is_ending:
                 return False
             if request.size >= LARGE_REQUEST_BYTES:
                 self._large_requests.append(request)
@@ -73,7 +73,7 @@ class Batcher(Generic[T]):
     def end(self) -> None:
         """Process the queued requests, then stop the threads."""
         with self._changed:
-            self._ending = True
+            self._is_ending = True
             self._changed.notify_all()
         for thread in self._threads:
             thread.join()
@@ -102,7 +102,7 @@ class Batcher(Generic[T]):
                 if takes_small:
                     self._small_batch_running = True
                     return self._fill_batch()
-                if self._ending and not self._small_requests:
+                if self._is_ending and not self._small_requests:
                     return []
                 self._changed.wait()
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from aeops.serving.batch_scoring import Request
-from aeops.serving.json_responses import error_response, is_expected_error
+from aeops.serving.json_responses import build_error_response, is_expected_error
 from aeops.serving.middleware import ServiceMiddleware, choose_request_id
 from aeops.serving.post import accepted_media_type, body_media_type, content_length, reply_headers
 from aeops.serving.response_formats import ScoringReply
@@ -56,7 +56,7 @@ class DirectCycle:
     def set_exception(self, error: Exception) -> None:
         if not is_expected_error(error):
             log.error("internal error in the request %s", self.request_id.decode(), exc_info=error)
-        response = error_response(error)
+        response = build_error_response(error)
         self._write_response(response.status_code, response.raw_headers, bytes(response.body))
 
     def _write_response(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> None:
@@ -135,7 +135,7 @@ class FastPathProtocol(HttpToolsProtocol):
         if self.pipeline or not (self.cycle is None or self.cycle.response_complete) or self.flow.write_paused:
             return False
         limits, headers = self.service.limits, dict(self.headers)
-        size = content_length(headers, default=MAX_DIRECT_BYTES + 1)
+        size = content_length(headers, default_size=MAX_DIRECT_BYTES + 1)
         if size > min(MAX_DIRECT_BYTES, limits.body_bytes) or self.service.in_flight + size > limits.bytes_in_flight:
             return False
         self._held_headers = headers

@@ -8,9 +8,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from aeops.errors import DataError, InfrastructureError
-from aeops.serving.request_bodies import JSON
-
-JsonObject = dict[str, Any]
+from aeops.serving.request_bodies import JSON, JsonObject
 
 log = logging.getLogger("aeops.serving")
 
@@ -19,7 +17,7 @@ def json_response(content: JsonObject, status: int = 200, headers: Any = None) -
     return Response(orjson.dumps(content), status, headers, JSON)
 
 
-def error_response(error: Exception) -> Response:
+def build_error_response(error: Exception) -> Response:
     """Build the response to an error.
 
     Returns:

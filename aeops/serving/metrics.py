@@ -41,9 +41,9 @@ class Metrics:
     def record_request(self, path: str, status: int, seconds: float) -> None:
         if (path, status) not in self._request_children:  # finding a child by its labels takes as long as everything else here
             self._request_children[path, status] = self._requests.labels(path, str(status)), self._seconds.labels(path)
-        requests, durations = self._request_children[path, status]
+        requests, duration_histogram = self._request_children[path, status]
         requests.inc()
-        durations.observe(seconds)
+        duration_histogram.observe(seconds)
 
     def record_batch(self, samples: int, flagged_samples: int) -> None:
         self._batches.observe(samples)

@@ -32,7 +32,7 @@ class ServiceMiddleware:
         self.app, self.metrics, self.paths = app, metrics, paths
         self._authorization: bytes | None = None
         if password is not None:
-            self._authorization = basic_authorization(password)
+            self._authorization = encode_authorization(password)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -69,7 +69,7 @@ class ServiceMiddleware:
         return hmac.compare_digest(headers.get(b"authorization", b""), self._authorization)
 
 
-def basic_authorization(password: str) -> bytes:
+def encode_authorization(password: str) -> bytes:
     """Return the header `authorization` of HTTP basic authentication for a password."""
     return b"Basic " + base64.b64encode(f"{USER}:{password}".encode())
 

@@ -5,18 +5,17 @@ The schemas are those of the served model; tests compare the document with the r
 
 import html
 from collections.abc import Iterable
-from typing import Any
 
 from aeops.bundle.detector import Detector
 from aeops.kinds.npy_bytes import MEDIA_TYPE as NPY_TYPE
 from aeops.serving import arrow
 from aeops.serving.limits import RequestLimits
 from aeops.serving.metrics import MEDIA_TYPE as METRICS_TYPE
-from aeops.serving.request_bodies import JSON, PARAM_NAMES
+from aeops.serving.request_bodies import JSON, PARAM_NAMES, JsonObject
 from aeops.serving.response_formats import IDS_HEADER
 from aeops.serving.served_version import ServedVersion
 
-Schema = dict[str, Any]
+Schema = JsonObject
 
 ERROR_SCHEMA: Schema = {
     "type": "object",
@@ -103,22 +102,22 @@ def post_operation(path: str, summary: str, detector: Detector | None, limits: R
 
 
 def get_operation(path: str, summary: str, media_type: str, schema: Schema) -> Schema:
-    error_statuses = ["401", "500"]
+    error_codes = ["401", "500"]
     if path == "/readyz":
-        error_statuses.append("503")
-    success = {"description": summary, "content": {media_type: {"schema": schema}}}
+        error_codes.append("503")
+    success_response = {"description": summary, "content": {media_type: {"schema": schema}}}
     return {
         "summary": summary,
         "operationId": path.strip("/").replace(".", "_"),
-        "responses": {"200": success, **error_responses(error_statuses)},
+        "responses": {"200": success_response, **error_responses(error_codes)},
     }
 
 
-def error_responses(statuses: Iterable[str]) -> Schema:
-    responses: Schema = {}
-    for status in statuses:
-        responses[status] = {"description": ERROR_DESCRIPTIONS[status], "content": {JSON: {"schema": ERROR_SCHEMA}}}
-    return responses
+def error_responses(status_codes: Iterable[str]) -> Schema:
+    by_status: Schema = {}
+    for status in status_codes:
+        by_status[status] = {"description": ERROR_DESCRIPTIONS[status], "content": {JSON: {"schema": ERROR_SCHEMA}}}
+    return by_status
 
 
 # ---------------------------------------------------------------- schemas
@@ -193,8 +192,8 @@ def openapi_page(document: Schema) -> str:
     """Return the document as HTML without scripts and without requests to other hosts."""
     title = html.escape(document["info"]["title"])
     sections = ""
-    for path, operations in document["paths"].items():
-        for method, operation in operations.items():
+    for path, path_item in document["paths"].items():
+        for method, operation in path_item.items():
             sections += operation_html(method, path, operation)
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{PAGE_STYLE}</style><h1>{title}</h1>'

@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
 from aeops.serving.batch_scoring import Request
-from aeops.serving.json_responses import error_response, is_expected_error
+from aeops.serving.json_responses import build_error_response, is_expected_error
 from aeops.serving.limits import RequestLimits
 from aeops.serving.request_bodies import JSON, JSON_MEDIA_TYPES, MEDIA_TYPES, PARAM_NAMES, reject_unknown_names
 from aeops.serving.response_formats import ScoringReply
@@ -34,7 +34,7 @@ class ScoringEndpoint:
         try:
             scoring_reply = await self._score_request(scope, receive)
         except Exception as error:
-            await error_response(error)(scope, receive, send)
+            await build_error_response(error)(scope, receive, send)
             if not is_expected_error(error):
                 raise
             return
@@ -84,12 +84,12 @@ def accepted_media_type(headers: HeaderMap) -> str:
     return JSON
 
 
-def content_length(headers: HeaderMap, default: int) -> int:
-    """Return the header content-length; `default` if it is missing or no number."""
+def content_length(headers: HeaderMap, default_size: int) -> int:
+    """Return the header content-length; `default_size` if it is missing or no number."""
     value = headers.get(b"content-length", b"")
     if value.isdigit():
         return int(value)
-    return default
+    return default_size
 
 
 def query_params(query: bytes) -> dict[str, bool]:
@@ -115,7 +115,7 @@ async def read_limited_body(headers: HeaderMap, receive: Receive, service: "Scor
         HTTPException: 400, 408, 413 or 503.
     """
     limits = service.limits
-    size = content_length(headers, default=0)
+    size = content_length(headers, default_size=0)
     if size > 2 * limits.body_bytes or b"expect" in headers:
         require_size(size, limits)
     parts: list[bytes] = []

@@ -23,6 +23,8 @@ JSON_MEDIA_TYPES = (JSON, "application/x-www-form-urlencoded", "")
 MEDIA_TYPES = (JSON, MEDIA_TYPE, arrow.MEDIA_TYPE)
 KEYS = ("inputs", "params")
 PARAM_NAMES = ("reconstruction", "code")
+JsonObject = dict[str, Any]
+
 BODY_EXAMPLE = '{"inputs": [one sample or several], "params": {"reconstruction": false, "code": false}}'
 
 
@@ -44,7 +46,7 @@ class RequestSamples:
         return len(self.model_inputs)
 
 
-def read_samples(
+def read_request_samples(
     body: bytes, media_type: str, params: Mapping[str, bool], detector: Detector, limits: RequestLimits
 ) -> RequestSamples:
     """Read the samples in a body.
@@ -84,7 +86,7 @@ def require_within_limits(samples: np.ndarray, detector: Detector, limits: Reque
 # ---------------------------------------------------------------- JSON
 
 
-def parse_json(body: bytes) -> dict[str, Any]:
+def parse_json(body: bytes) -> JsonObject:
     """Parse a JSON body; the result has the key `inputs` and none but `KEYS`."""
     try:
         request = orjson.loads(body)
@@ -108,14 +110,14 @@ def parse_params(params: Any) -> dict[str, bool]:
     return params
 
 
-def reject_unknown_names(names: Mapping[str, Any], allowed_names: tuple[str, ...], noun: str) -> None:
+def reject_unknown_names(names: Mapping[str, Any], allowed_names: tuple[str, ...], name_kind: str) -> None:
     for name in names:
         if name not in allowed_names:
-            suggestion = suggest_match(name, allowed_names)
-            raise HTTPException(400, f"no {noun} {name!r}; {join_names(allowed_names)} allowed{suggestion}")
+            closest_match = suggest_match(name, allowed_names)
+            raise HTTPException(400, f"no {name_kind} {name!r}; {join_names(allowed_names)} allowed{closest_match}")
 
 
-def parse_json_samples(request: dict[str, Any], body: bytes, detector: Detector) -> np.ndarray:
+def parse_json_samples(request: JsonObject, body: bytes, detector: Detector) -> np.ndarray:
     """Convert the inputs of a parsed JSON body.
 
     If the body has no more quotes and booleans than its keys and params account for, the inputs hold none, and the values need

@@ -1,7 +1,7 @@
 """Format replies as JSON, .npy or Arrow, as the client accepts. docs/serving.md describes the formats."""
 
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import orjson
@@ -9,7 +9,7 @@ import orjson
 from aeops.bundle.answers import to_answers
 from aeops.kinds.npy_bytes import MEDIA_TYPE as NPY_TYPE
 from aeops.serving import arrow, npy
-from aeops.serving.request_bodies import JSON
+from aeops.serving.request_bodies import JSON, JsonObject
 
 IDS_HEADER = "x-prediction-ids"  # `<call>-<first row>..<last row>`
 
@@ -43,19 +43,19 @@ def scores_reply(
     if accepted_type == NPY_TYPE:
         return ScoringReply(npy.write_npy(npy.structured_array(scores)), accepted_type, headers)
     if accepted_type == arrow.MEDIA_TYPE:
-        columns: dict[str, Any] = {}
+        columns: JsonObject = {}
         if first_prediction is not None:
             columns["id"] = prediction_ids(first_prediction, count)
         return ScoringReply(arrow.write_arrow(columns | scores), accepted_type, headers)
-    content: dict[str, Any] = {"predictions": to_answers(scores)}
+    content: JsonObject = {"predictions": to_answers(scores)}
     if with_ids and first_prediction is not None:
         content["ids"] = prediction_ids(first_prediction, count)
     return ScoringReply(orjson.dumps(content), JSON, headers)
 
 
-def explanations_reply(predictions: list[dict[str, Any]], first_prediction: FirstPrediction | None) -> ScoringReply:
+def explanations_reply(predictions: list[JsonObject], first_prediction: FirstPrediction | None) -> ScoringReply:
     """Format scores with their explanations as JSON."""
-    content: dict[str, Any] = {"predictions": predictions}
+    content: JsonObject = {"predictions": predictions}
     if first_prediction is not None:
         content["ids"] = prediction_ids(first_prediction, len(predictions))
     body = orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)

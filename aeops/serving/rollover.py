@@ -52,13 +52,13 @@ class VersionSource:
         fetch: takes a version or an alias; returns the version and the path of its verified bundle.
         smoke_test: lets the bundle answer its example in a process of its own; raises AeError if it fails.
         load: takes a version and the path of its bundle.
-        watcher: None to stay with one version.
+        alias_watcher: None to stay with one version.
     """
 
     fetch: Callable[[str], tuple[str, Path]]
     smoke_test: Callable[[Path], None]
     load: Callable[[str, Path], ServedVersion]
-    watcher: AliasWatcher | None
+    alias_watcher: AliasWatcher | None
 
 
 @dataclass(frozen=True)
@@ -94,42 +94,42 @@ class ModelRollover:
     """The served version, its possible successor, and the thread that manages both.
 
     Args:
-        source: None if `current` is set once and stays.
+        source: None if `current_version` is set once and stays.
 
     Attributes:
-        current: the served version; None before the first one and while there is no champion.
-        shadow: trial of the successor.
+        current_version: the served version; None before the first one and while there is no champion.
+        shadow_trial: trial of the successor.
         last_event: None before the first one.
     """
 
     def __init__(self, name: str, source: VersionSource | None, rules: ServingSpec, metrics: Metrics) -> None:
         self.name, self.rules, self.metrics = name, rules, metrics
-        self.current: ServedVersion | None = None
-        self.shadow: ShadowTrial | None = None
+        self.current_version: ServedVersion | None = None
+        self.shadow_trial: ShadowTrial | None = None
         self.last_event: RolloverEvent | None = None
         self._source = source
-        self._watcher: AliasWatcher | None = None
+        self._alias_watcher: AliasWatcher | None = None
         if source is not None:
-            self._watcher = source.watcher
+            self._alias_watcher = source.alias_watcher
         self._retry: Retry | None = None
-        self._ending = threading.Event()
+        self._stop_event = threading.Event()
 
     # ---------------------------------------------------------------- called by the scoring threads and by requests
 
     def add_batch(self, served_version: ServedVersion, batch: AnsweredBatch) -> None:
         """Pass a batch that was answered to the shadow trial, if there is one."""
-        shadow = self.shadow
-        if shadow is not None and shadow.old is served_version:
-            shadow.add_batch(batch)
+        shadow_trial = self.shadow_trial
+        if shadow_trial is not None and shadow_trial.old is served_version:
+            shadow_trial.add_batch(batch)
 
     def state(self) -> dict[str, Any]:
         """Return the state as the key `serving` of /model."""
         state: dict[str, Any] = {"watched": False, "watch_fault": None, "shadow": None, "last": None}
-        shadow, last_event = self.shadow, self.last_event
-        if self._watcher is not None:
-            state |= {"watched": True, "watch_fault": self._watcher.error}
-        if shadow is not None:
-            state["shadow"] = {"version": shadow.new.version, **asdict(shadow.counts)}
+        shadow_trial, last_event = self.shadow_trial, self.last_event
+        if self._alias_watcher is not None:
+            state |= {"watched": True, "watch_fault": self._alias_watcher.error}
+        if shadow_trial is not None:
+            state["shadow"] = {"version": shadow_trial.new.version, **asdict(shadow_trial.counts)}
         if last_event is not None:
             state["last"] = {
                 "event": last_event.event,
@@ -153,25 +153,25 @@ class ModelRollover:
         if problem := served_version.check_example():
             message = f"{self.name} {version} does not answer its own example: {problem}; serve another --version"
             raise InfrastructureError(message)
-        if self._watcher is not None:
-            self._watcher.set_version(version)
+        if self._alias_watcher is not None:
+            self._alias_watcher.set_version(version)
         self._take_over(served_version, "first")
 
     def run(self) -> None:
         """Manage the rollover until `end` is called."""
-        while not self._ending.wait(POLL_SECONDS):
+        while not self._stop_event.wait(POLL_SECONDS):
             self.step()
 
     def end(self) -> None:
-        self._ending.set()
-        if self.shadow is not None:
-            self.shadow.end()
+        self._stop_event.set()
+        if self.shadow_trial is not None:
+            self.shadow_trial.end()
 
     def step(self) -> None:
         """Poll the alias once, start a due retry, and finish the trial if it can be decided."""
         change = None
-        if self._watcher is not None:
-            change = self._watcher.poll()
+        if self._alias_watcher is not None:
+            change = self._alias_watcher.poll()
         if change is not None:
             self._retry = None
             self._follow_alias(change.version, attempt=0)
@@ -183,19 +183,19 @@ class ModelRollover:
         self._drop_trial(version)
         if version is None:
             self._stop_serving()
-        elif self.current is None or version != self.current.version:
+        elif self.current_version is None or version != self.current_version.version:
             self._prepare_version(version, attempt)
 
     def _drop_trial(self, new_version: str | None) -> None:
-        if self.shadow is not None:
-            self.shadow.end()
-            self._report_event("dropped", self.shadow.new.version, f"the alias moved on to {new_version or 'nothing'}")
-            self.shadow = None
+        if self.shadow_trial is not None:
+            self.shadow_trial.end()
+            self._report_event("dropped", self.shadow_trial.new.version, f"the alias moved on to {new_version or 'nothing'}")
+            self.shadow_trial = None
 
     def _stop_serving(self) -> None:
-        if self.current is not None:
-            self._report_event("retired", self.current.version, "the alias was removed: nothing is served without a champion")
-            self.current = None
+        if self.current_version is not None:
+            self._report_event("retired", self.current_version.version, "the alias was removed; no version is served")
+            self.current_version = None
             self.metrics.set_version(None)
 
     def _prepare_version(self, version: str, attempt: int) -> None:
@@ -218,43 +218,43 @@ class ModelRollover:
             problem = f"it raises {type(error).__name__}: {error}"
         if problem is not None:
             self._refuse_version(version, problem)
-        elif self.current is None:
+        elif self.current_version is None:
             self._take_over(served_version, "first")
         else:
-            self.shadow = ShadowTrial(served_version, self.current, on_scored=self.metrics.record_shadow)
-            self.shadow.start()
-            self._report_event("shadow", version, f"scores the requests to {self.current.version}, too")
+            self.shadow_trial = ShadowTrial(served_version, self.current_version, on_scored=self.metrics.record_shadow)
+            self.shadow_trial.start()
+            self._report_event("shadow", version, f"scores the requests to {self.current_version.version}, too")
 
     def _find_problem(self, served_version: ServedVersion) -> str | None:
         if problem := served_version.check_example():
             return problem
-        if self.current is None:
+        if self.current_version is None:
             return None
-        return find_incompatibility(served_version.detector, self.current.detector)
+        return find_incompatibility(served_version.detector, self.current_version.detector)
 
     def _finish_trial(self) -> None:
-        shadow = self.shadow
-        if shadow is None:
+        shadow_trial = self.shadow_trial
+        if shadow_trial is None:
             return
-        requests = shadow.counts.requests
-        if shadow.problem is not None:
-            self._refuse_version(shadow.new.version, shadow.problem)
+        requests = shadow_trial.counts.requests
+        if shadow_trial.problem is not None:
+            self._refuse_version(shadow_trial.new.version, shadow_trial.problem)
         elif requests >= self.rules.shadow_requests:
-            self._take_over(shadow.new, f"after {requests} requests in the shadow of {shadow.old.version}")
-        elif time.monotonic() - shadow.started_at >= self.rules.shadow_seconds:
-            self._take_over(shadow.new, f"after {self.rules.shadow_seconds:g} s and {requests} requests in the shadow")
+            self._take_over(shadow_trial.new, f"after {requests} requests in the shadow of {shadow_trial.old.version}")
+        elif time.monotonic() - shadow_trial.started_at >= self.rules.shadow_seconds:
+            self._take_over(shadow_trial.new, f"after {self.rules.shadow_seconds:g} s and {requests} requests in the shadow")
 
     def _take_over(self, served_version: ServedVersion, reason: str) -> None:
-        if self.shadow is not None:
-            self.shadow.end()
-        self.current, self.shadow = served_version, None
+        if self.shadow_trial is not None:
+            self.shadow_trial.end()
+        self.current_version, self.shadow_trial = served_version, None
         self.metrics.set_version(served_version)
         self._report_event("serves", served_version.version, reason)
 
     def _refuse_version(self, version: str, reason: str) -> None:
-        if self.shadow is not None:
-            self.shadow.end()
-            self.shadow = None
+        if self.shadow_trial is not None:
+            self.shadow_trial.end()
+            self.shadow_trial = None
         self._report_event("refused", version, reason)
 
     def _report_event(self, event: str, version: str, reason: str) -> None:

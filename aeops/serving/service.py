@@ -43,12 +43,12 @@ class ScoringService:
         self.batcher: Batcher[Request] = Batcher(batch_scorer.process_batch, self.limits.queue)
         self.failure: AeError | None = None
         self.in_flight = 0
-        self._ending = threading.Event()
+        self._stop_event = threading.Event()
 
     def _journal_bytes(self) -> int:
         if self.journal is None:
             return 0
-        return self.journal.written
+        return self.journal.bytes_written
 
     def start(self, version_or_alias: str, on_ready: Callable[[ServedVersion], None], on_failure: Callable[[], None]) -> None:
         """Load a version, or the one that the alias points to, and follow the alias, in threads.
@@ -65,21 +65,21 @@ class ScoringService:
                 self.failure = error
                 on_failure()
                 return
-            assert self.rollover.current is not None
-            on_ready(self.rollover.current)
+            assert self.rollover.current_version is not None
+            on_ready(self.rollover.current_version)
             self.rollover.run()
 
         threading.Thread(target=run_rollover, daemon=True).start()
         threading.Thread(target=self._maintain_journal, daemon=True).start()
 
     def _maintain_journal(self) -> None:
-        while self.journal is not None and not self._ending.wait(JOURNAL_SECONDS):
-            self.journal.tend()
+        while self.journal is not None and not self._stop_event.wait(JOURNAL_SECONDS):
+            self.journal.maintain()
 
     def end(self) -> None:
         """Answer the queued requests, then stop everything."""
         self.batcher.end()
-        self._ending.set()
+        self._stop_event.set()
         self.rollover.end()
         if self.journal is not None:
             self.journal.close()
@@ -99,9 +99,9 @@ class ScoringService:
         Raises:
             HTTPException: 503, there is none.
         """
-        if (served_version := self.rollover.current) is not None:
+        if (served_version := self.rollover.current_version) is not None:
             return served_version
         if self.rollover.last_event is None:
             raise HTTPException(503, f"{self.name} is being loaded; ask /readyz", {"retry-after": "2"})
-        remedy = f"make one with `ae run {self.name}`, or restore one with `ae rollback {self.name} --why TEXT`"
-        raise HTTPException(503, f"{self.name} has no champion: {remedy}")
+        next_step = f"make one with `ae run {self.name}`, or restore one with `ae rollback {self.name} --why TEXT`"
+        raise HTTPException(503, f"{self.name} has no champion: {next_step}")

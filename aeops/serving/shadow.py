@@ -86,7 +86,7 @@ class ShadowTrial:
     counts: ShadowCounts = field(default_factory=ShadowCounts)
     problem: str | None = None
     _batch_queue: "Queue[AnsweredBatch]" = field(default_factory=lambda: Queue(MAX_QUEUED_BATCHES))
-    _ending: threading.Event = field(default_factory=threading.Event)
+    _stop_event: threading.Event = field(default_factory=threading.Event)
 
     def start(self) -> None:
         threading.Thread(target=self._run_trial, name="shadow", daemon=True).start()
@@ -99,10 +99,10 @@ class ShadowTrial:
             self.counts.passed_over += 1
 
     def end(self) -> None:
-        self._ending.set()
+        self._stop_event.set()
 
     def _run_trial(self) -> None:
-        while not self._ending.is_set() and self.problem is None:
+        while not self._stop_event.is_set() and self.problem is None:
             try:
                 batch = self._batch_queue.get(timeout=0.2)
             except Empty:
@@ -113,12 +113,12 @@ class ShadowTrial:
         """Score a batch by the new version and count it; return the problem, if any."""
         start_time = time.perf_counter()
         try:
-            scored = self.new.detector.score_checked(self.new.detector.check(batch.samples), code=True)
+            score_columns = self.new.detector.score_checked(self.new.detector.check(batch.samples), code=True)
         except Exception as error:  # noqa: BLE001  # any exception of a broken model refuses it
             return f"it raises {type(error).__name__}: {' '.join(str(error).split())[:300]}"
-        if problem := check_answers(scored, len(batch.flagged)):
+        if problem := check_answers(score_columns, len(batch.flagged)):
             return problem
-        self._count_batch(batch, scored["is_anomaly"], time.perf_counter() - start_time)
+        self._count_batch(batch, score_columns["is_anomaly"], time.perf_counter() - start_time)
         return None
 
     def _count_batch(self, batch: AnsweredBatch, flagged_by_new: np.ndarray, seconds: float) -> None:

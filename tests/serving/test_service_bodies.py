@@ -19,7 +19,7 @@ from aeops.kinds import npy_bytes
 from aeops.kinds.arrays import small_numbers
 from aeops.serving import arrow
 from aeops.serving.app import detector_app
-from aeops.serving.json_responses import error_response, is_expected_error
+from aeops.serving.json_responses import build_error_response, is_expected_error
 from aeops.serving.limits import RequestLimits
 
 NPY, ARROW = npy_bytes.MEDIA_TYPE, arrow.MEDIA_TYPE
@@ -280,10 +280,10 @@ def test_all_else_is_left_to_numpy(inputs: Any) -> None:
 
 def test_a_fault_of_any_other_kind_is_500_and_goes_to_the_servers_log() -> None:
     for error in (UsageError("u"), GateError("g"), KeyError("k")):
-        assert error_response(error).status_code == 500
+        assert build_error_response(error).status_code == 500
         assert not is_expected_error(error)
     assert is_expected_error(DataError("d"))
-    assert error_response(DataError("d")).status_code == 422
+    assert build_error_response(DataError("d")).status_code == 422
 
 
 def test_a_body_of_another_kind_or_with_unknown_params_is_refused(client: TestClient) -> None:

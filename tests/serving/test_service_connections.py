@@ -76,7 +76,7 @@ def test_a_body_that_does_not_arrive_is_cut_off_with_408(quick: SimpleNamespace)
         client.sendall(HEAD + b"content-length: 1000\r\n\r\nabc")
         answer = rest(client)
     assert answer.startswith(b"HTTP/1.1 408 ")
-    assert b"3 bytes of it did" in answer
+    assert b"got 3 bytes of it" in answer
     assert b"connection: close" in answer
     assert quick.service.in_flight == 0
 

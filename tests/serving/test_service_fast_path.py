@@ -219,9 +219,9 @@ def test_a_fault_of_another_kind_is_500_and_logged(
         raise RuntimeError("a fault inside")
 
     if before_it_waits:
-        monkeypatch.setattr(served.service, "put", fail)
+        monkeypatch.setattr(served.service, "submit_request", fail)
     else:
-        monkeypatch.setattr(served.service.rollover.current.detector, "score_checked", fail)
+        monkeypatch.setattr(served.service.rollover.current_version.detector, "score_checked", fail)
     with caplog.at_level(logging.ERROR, "aeops.serving"), connected(served) as client:
         client.sendall(request(ONE))
         [(status, _, body)] = answers(client, 1)

@@ -52,8 +52,8 @@ def fill(journal: Journal, detector: Detector, images: np.ndarray = IMAGES) -> t
 
 def die(journal: Journal) -> None:
     """As when the process dies: the kernel closes the file, and frees it."""
-    assert journal._opened is not None
-    os.close(journal._opened.descriptor)
+    assert journal._current is not None
+    os.close(journal._current.descriptor)
 
 
 def held(project: Project) -> list[str]:
@@ -76,7 +76,7 @@ def test_rows_hold_what_the_detector_answered(detector: Detector, tmp_path: Path
         scored = model.score(samples, code=True)
         scorer = scorer_of("small", "1", model)
         batch = build_rows(
-            scorer, call="7f3a9c2e", channel=SERVICE_CHANNEL, time=now, names=names, samples=samples, scored=scored, first=9
+            scorer, call="7f3a9c2e", channel=SERVICE_CHANNEL, time=now, names=names, samples=samples, outputs=scored, first_row=9
         )
         batch.validate(full=True)
         assert batch.schema == predictions_schema()
@@ -104,7 +104,9 @@ def test_every_answered_sample_is_found_by_its_id(project: Project, detector: De
         assert found.sample_sha256 == sample_sha256(IMAGES)[row]  # so that the sample is found in a dataset
     as_json = client.post("/score", json={"inputs": IMAGES[:1].tolist()}).json()["ids"]
     assert as_json == [f"{call}-5"]
-    assert prediction_store.find_prediction(project, as_json[0]).sample_sha256 == sample_sha256(IMAGES)[0]  # JSON has no dtype: bytes again
+    assert (
+        prediction_store.find_prediction(project, as_json[0]).sample_sha256 == sample_sha256(IMAGES)[0]
+    )  # JSON has no dtype: bytes again
     explained = client.post("/explain", json={"inputs": IMAGES[0].tolist()})
     assert (explained.json()["ids"], explained.headers["x-prediction-ids"]) == ([f"{call}-6"], f"{call}-6..6")
     invoked = client.post("/invocations", json={"inputs": IMAGES[0].tolist()})
@@ -120,7 +122,7 @@ def test_what_cannot_be_recorded_is_not_told(project: Project, detector: Detecto
     (project.home / "predictions" / "small").write_text("in the way")
     answer = client.post("/score", json={"inputs": IMAGES[0].tolist()})
     assert (answer.status_code, list(answer.json())) == (503, ["error"])
-    assert "no score is told that could not be asked for later" in answer.json()["error"]
+    assert "no score is returned that could not be looked up later" in answer.json()["error"]
     (project.home / "predictions" / "small").unlink()
     assert client.post("/score", json={"inputs": IMAGES[0].tolist()}).status_code == 200
 
@@ -130,7 +132,7 @@ import resource, signal, sys
 from pathlib import Path
 import numpy as np
 from aeops.errors import InfrastructureError
-from aeops.predictions.rows import scorer_of
+from aeops.predictions.rows import predictions_schema, scorer_of
 from aeops.project import Project
 from aeops.bundle.detector import Detector
 from aeops.predictions.journal import Journal
@@ -194,7 +196,7 @@ def test_killed_between_file_and_journal_nothing_is_doubled(project: Project, de
 def test_a_torn_end_costs_only_what_nobody_was_told(project: Project, detector: Detector) -> None:
     journal = Journal(project, "small")
     fill(journal, detector)
-    opened = journal._opened
+    opened = journal._current
     assert opened is not None
     whole = opened.size
     fill(journal, detector)
@@ -213,7 +215,7 @@ def test_a_broken_journal_is_told_and_kept_and_the_others_are_adopted(project: P
         die(journal)
     broken, _ = journal_files(project)
     data = bytearray(broken.read_bytes())
-    head = prediction_store.schema().serialize().size
+    head = predictions_schema().serialize().size
     data[head : head + 64] = b"\xff" * 64
     broken.write_bytes(bytes(data))
     [fault] = journal_roller.roll_journals(project, "small")
@@ -227,12 +229,12 @@ def test_a_journal_is_closed_when_it_is_due(
 ) -> None:
     journal = Journal(project, "small")
     first, _ = fill(journal, detector)
-    opened = journal._opened
+    opened = journal._current
     assert opened is not None
     if what == "large":
-        monkeypatch.setattr(journals, "LARGEST", opened.size)
+        monkeypatch.setattr(journals, "MAX_JOURNAL_BYTES", opened.size)
     else:
-        opened.since -= timedelta(minutes=11) if what == "old" else timedelta(days=1)
+        opened.started_at -= timedelta(minutes=11) if what == "old" else timedelta(days=1)
     second, row = fill(journal, detector)
     assert (second != first, row) == (True, 0)
     assert held(project) == [f"{call}-{row}" for call in (first, second) for row in range(5)]
@@ -243,11 +245,11 @@ def test_a_journal_is_closed_when_it_is_due(
 def test_an_idle_journal_that_is_old_becomes_a_file_by_itself(project: Project, detector: Detector) -> None:
     journal = Journal(project, "small")
     fill(journal, detector)
-    assert journal._opened is not None
-    journal._opened.since -= timedelta(minutes=11)
-    journal.tend()
-    assert journal._rolling is not None
-    assert journal._rolling.wait(timeout=60) == 0
+    assert journal._current is not None
+    journal._current.started_at -= timedelta(minutes=11)
+    journal.maintain()
+    assert journal._roller is not None
+    assert journal._roller.wait(timeout=60) == 0
     assert (len(held(project)), journal_files(project)) == (5, [])
 
 
@@ -289,7 +291,7 @@ WRITER = """
 import sys
 from pathlib import Path
 import numpy as np
-from aeops.predictions.rows import scorer_of
+from aeops.predictions.rows import predictions_schema, scorer_of
 from aeops.project import Project
 from aeops.bundle.detector import Detector
 from aeops.predictions.journal import Journal

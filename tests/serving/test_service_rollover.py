@@ -49,7 +49,7 @@ class Moves:
 
     def sources(self) -> VersionSource:
         load: Callable[[str, Path], ServedVersion] = lambda version, bundle: ServedVersion("small", version, Detector(bundle))  # noqa: E731
-        return VersionSource(fetch=self.fetch, smoke_test=lambda bundle: None, load=load, watcher=self)
+        return VersionSource(fetch=self.fetch, smoke_test=lambda bundle: None, load=load, alias_watcher=self)
 
 
 class Room:
@@ -80,7 +80,7 @@ class Room:
     def shadow_sees(self, requests: int) -> None:
         """Waits until the shadow has judged so many requests, or is broken."""
         for _ in range(1000):
-            shadow = self.service.rollover.shadow
+            shadow = self.service.rollover.shadow_trial
             if shadow is None or shadow.problem or shadow.counts.requests >= requests:
                 return
             threading.Event().wait(0.01)
@@ -154,7 +154,7 @@ def test_a_request_is_answered_by_the_version_it_began_with(room: Room, bundles:
     asking.start()
     while not room.service.batcher._small_batch_running:
         threading.Event().wait(0.01)
-    room.service.rollover.current = ServedVersion("small", "2", Detector(bundles["2"]))
+    room.service.rollover.current_version = ServedVersion("small", "2", Detector(bundles["2"]))
     gate.set()
     asking.join()
     assert answers[0]["predictions"][0]["score"] == pytest.approx(0.25)
@@ -228,7 +228,7 @@ def test_what_the_trust_check_refuses_is_refused(room: Room) -> None:
 
 
 def test_a_registry_that_is_away_is_asked_again(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rollover, "AGAIN", (0.0,))
+    monkeypatch.setattr(rollover, "RETRY_SECONDS", (0.0,))
     room.moves.errors = [InfrastructureError("MLflow does not answer")] * 2
     room.step("2")
     assert (room.version(), room.serving()["last"]["event"]) == ("1", "waits")
@@ -246,7 +246,7 @@ def test_too_slow_a_champion_is_refused_and_a_slow_first_answer_is_not() -> None
 
 def test_versions_of_texts_may_read_more_tokens(bundles: dict[str, Path]) -> None:
     long, short = Detector(bundles["texts"]), Detector(bundles["texts"])
-    long.shape = long.made_shape = (99,)
+    long.shape = long.output_shape = (99,)
     assert find_incompatibility(long, short) is None
 
 
