@@ -143,7 +143,7 @@ def sample_spec(detector: Detector) -> dict[str, object]:
         spec[key] = stored_spec.get(key, getattr(defaults, key))
     if detector.data_kind.FIXED_SHAPE:
         spec["input shape"] = list(detector.shape)
-        spec["output shape"] = list(detector.made_shape)
+        spec["output shape"] = list(detector.output_shape)
     return spec
 
 
@@ -155,7 +155,7 @@ def score_both(
     Both errors are measured with the champion's encoder: two tokenizers cut the same text into different numbers of tokens.
     """
     inputs = model_input.served_inputs(recipe.fit, data.test, model_input.TEST_SEED)
-    target = champion.measurable(model_input.target_channels(recipe.fit.input, data.test))
+    target = champion.to_measured(model_input.target_channels(recipe.fit.input, data.test))
     return measure_scores(champion, champion, inputs, target), measure_scores(challenger, champion, inputs, target)
 
 
@@ -166,10 +166,10 @@ def measure_scores(detector: Detector, reference: Detector, inputs: np.ndarray, 
         detector: the model that scores the samples.
         reference: the model whose encoder measures the errors.
         inputs: the samples as they are served, (n, ...).
-        target: the expected outputs, as `reference.measurable` returns them.
+        target: the expected outputs, as `reference.to_measured` returns them.
     """
     predictions = detector.score(inputs, reconstruction=True)
-    errors = reference.data_kind.errors(target, reference.measurable(predictions["reconstruction"]))
+    errors = reference.data_kind.errors(target, reference.to_measured(predictions["reconstruction"]))
     return ModelScores(errors, predictions["score"])
 
 

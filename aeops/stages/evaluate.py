@@ -106,7 +106,7 @@ def build_context(recipe: Recipe, project: Project, prepared: Path, bundle: Path
             next_step = "add some to the source's own test part"
         raise DataError(f"{prepared}: no normal sample in test.npy, expected at least one; {next_step}, or ingest more samples")
     inputs = model_input.served_inputs(recipe.fit, data.test, model_input.TEST_SEED)
-    target = detector.measurable(model_input.target_channels(source, data.test))
+    target = detector.to_measured(model_input.target_channels(source, data.test))
     predictions = detector.score(inputs, reconstruction=True, code=True)
     return EvaluationContext(recipe, data, detector, inputs, target, predictions, project, bundle, history)
 
@@ -266,7 +266,7 @@ def draw_figures(
         line_charts.draw_codes(folder / "codes.svg", code, labels, novelty)
     if "detection" in metrics:
         draw_detection(folder, baselines, metrics["detection"], novelty)
-    if kind.DRAWABLE:
+    if kind.IS_DRAWABLE:
         mosaics.draw_samples(folder / "samples.svg", context.data.scale(context.inputs), labels, novelty)
         draw_galleries(folder, context)
 
