@@ -53,16 +53,14 @@ class BackgroundQueries:
     """Everything that the page asks in the background."""
 
     def __init__(self, project: Project, password: str | None) -> None:
-        self.authorization: str | None = None
+        self.auth_header: str | None = None
         if password is not None:  # the whole stack has one password
-            self.authorization = stack_status.basic_authorization(f"{USER}:{password}")
+            self.auth_header = stack_status.basic_auth_header(f"{USER}:{password}")
         self._client = RegistryClient(project)
         self._registry = BackgroundQuery(self._client.snapshot, POLL_SECONDS, "registry")
         self._ledgers = BackgroundQuery(self._client.ledger_problems, LEDGER_POLL_SECONDS, "ledgers")
-        self._services = BackgroundQuery(
-            lambda: stack_status.check_services(project, self.authorization), POLL_SECONDS, "services"
-        )
-        self._plans = BackgroundQuery(lambda: stack_status.read_plans(project, self.authorization), POLL_SECONDS, "prefect")
+        self._services = BackgroundQuery(lambda: stack_status.check_services(project, self.auth_header), POLL_SECONDS, "services")
+        self._plans = BackgroundQuery(lambda: stack_status.read_plans(project, self.auth_header), POLL_SECONDS, "prefect")
 
     def start(self) -> None:
         for query in self._all_queries():
@@ -73,9 +71,14 @@ class BackgroundQueries:
             query.close()
         self._client.close()
 
-    def latest(self) -> view.StackState:
+    def latest_state(self) -> view.StackState:
         """Return the last results without waiting."""
-        return view.StackState(self._registry.latest(), self._ledgers.latest(), self._services.latest(), self._plans.latest())
+        return view.StackState(
+            self._registry.latest_result(),
+            self._ledgers.latest_result(),
+            self._services.latest_result(),
+            self._plans.latest_result(),
+        )
 
     def _all_queries(self) -> tuple[BackgroundQuery[Any], ...]:
         return self._services, self._plans, self._registry, self._ledgers
@@ -87,32 +90,32 @@ def build_page_app(project: Project, password: str | None = None) -> FastAPI:
     Args:
         password: see `RequestGuard`.
     """
-    queries, templates = BackgroundQueries(project, password), template_environment()
+    background_queries, templates = BackgroundQueries(project, password), template_environment()
 
     @asynccontextmanager
     async def query_lifespan(_: FastAPI) -> AsyncIterator[None]:
-        queries.start()
+        background_queries.start()
         yield
-        await run_in_threadpool(queries.close)
+        await run_in_threadpool(background_queries.close)
 
     app = FastAPI(title="page", docs_url=None, redoc_url=None, openapi_url=None, lifespan=query_lifespan)
-    add_pages(app, project, queries, templates)
+    add_pages(app, project, background_queries, templates)
     add_documents(app, project)
-    add_try_it(app, project, queries, templates)
+    add_try_it(app, project, background_queries, templates)
     app.add_api_route("/healthz", lambda: {"status": "ok"})
     app.add_exception_handler(HTTPException, http_error_response)
     app.add_middleware(RequestGuard, password=password)
     return app
 
 
-def add_pages(app: FastAPI, project: Project, queries: BackgroundQueries, templates: Environment) -> None:
+def add_pages(app: FastAPI, project: Project, background_queries: BackgroundQueries, templates: Environment) -> None:
     def show_overview() -> HTMLResponse:
-        context = view.overview_context(project, find_recipe_names(project), queries.latest())
+        context = view.overview_context(project, find_recipe_names(project), background_queries.latest_state())
         return HTMLResponse(templates.get_template("overview.html.j2").render(context))
 
     def show_recipe(recipe: str) -> HTMLResponse:
         require_recipe(project, recipe)
-        context = view.recipe_context(project, recipe, queries.latest())
+        context = view.recipe_context(project, recipe, background_queries.latest_state())
         return HTMLResponse(templates.get_template("recipe.html.j2").render(context))
 
     app.add_api_route("/", show_overview, methods=["GET", "HEAD"])
@@ -194,7 +197,7 @@ def document_response(document: ForeignDocument) -> Response:
 # ---------------------------------------------------------------- the try-it box
 
 
-def add_try_it(app: FastAPI, project: Project, queries: BackgroundQueries, templates: Environment) -> None:
+def add_try_it(app: FastAPI, project: Project, background_queries: BackgroundQueries, templates: Environment) -> None:
     async def score_upload(recipe: str, request: Request) -> Response:
         if recipe not in await run_in_threadpool(find_recipe_names, project):
             return text_response(404, f"no recipe {recipe!r} here")
@@ -203,20 +206,20 @@ def add_try_it(app: FastAPI, project: Project, queries: BackgroundQueries, templ
             return text_response(413, f"expected at most {LARGEST_UPLOAD // 2**20} MiB, got more")
         try:
             upload = parse_upload(request, content)
-            result = await run_in_threadpool(score_recipe_sample, project, recipe, queries, upload)
+            result = await run_in_threadpool(score_recipe_sample, project, recipe, background_queries, upload)
         except Exception as error:
             ae_error = as_ae_error(error)
             if ae_error is None:
                 raise
-            return error_response(ae_error)
+            return sample_error_response(ae_error)
         return HTMLResponse(templates.get_template("try_result.html.j2").render(result=result))
 
     app.add_api_route("/try/{recipe}", score_upload, methods=["POST"])
 
 
-def score_recipe_sample(project: Project, recipe: str, queries: BackgroundQueries, upload: Upload) -> TryResult:
-    service = queries.latest().service(f"{stack_status.SCORING_PREFIX}{recipe}")
-    return try_sample(project, state_files.cached_recipe(project, recipe), service, queries.authorization, upload)
+def score_recipe_sample(project: Project, recipe: str, background_queries: BackgroundQueries, upload: Upload) -> TryResult:
+    service = background_queries.latest_state().service(f"{stack_status.SCORING_PREFIX}{recipe}")
+    return try_sample(project, state_files.cached_recipe(project, recipe), service, background_queries.auth_header, upload)
 
 
 def parse_upload(request: Request, content: bytes) -> Upload:
@@ -241,7 +244,7 @@ async def read_body(request: Request) -> bytes | None:
     return b"".join(chunks)
 
 
-def error_response(error: AeError) -> Response:
+def sample_error_response(error: AeError) -> Response:
     """Return the error's message in one line: 503 where something does not answer, else 422."""
     status = 422
     if isinstance(error, InfrastructureError):
@@ -265,7 +268,7 @@ def template_environment() -> Environment:
     environment.filters |= {
         "share": format_share,
         "relative_time": view.relative_time,
-        "parse_time": view.parse_time,
+        "parse_timestamp": view.parse_timestamp,
         "is_number": state_files.is_number,
         "sample_image": pictures.sample_image,
     }

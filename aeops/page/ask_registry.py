@@ -76,7 +76,7 @@ class RegistryReader:
             "version": version.version,
             "aliases": list(version.aliases),
             "tags": dict(version.tags),
-            "created": version.created_at.isoformat(),
+            "created_at": version.created_at.isoformat(),
             "metrics": self._run_metrics(version.run_id),
             "run_page": path_after_host(self.store.run_url(version.run_id)),
         }
@@ -110,11 +110,11 @@ def build_response(reader: RegistryReader, line: str) -> Any:
 
 def main() -> None:
     reader = RegistryReader(find_project())
-    responses = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    response_file = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # a library's prints must not end among the responses
     for line in sys.stdin:
-        responses.write(json.dumps(build_response(reader, line)) + "\n")
-        responses.flush()
+        response_file.write(json.dumps(build_response(reader, line)) + "\n")
+        response_file.flush()
 
 
 if __name__ == "__main__":

@@ -60,7 +60,7 @@ class BackgroundQuery(Generic[T]):
         self._is_closed = True
         self._wake.set()
 
-    def latest(self) -> QueryResult[T]:
+    def latest_result(self) -> QueryResult[T]:
         """Return the last result without waiting."""
         was_idle = self._is_idle()
         self._last_read = time.monotonic()

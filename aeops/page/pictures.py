@@ -20,15 +20,15 @@ class ScoreAxis:
 
     def __init__(self, low: float, high: float, score: float) -> None:
         spread = (high - low) or 1.0
-        left = max(min(low, score), low - SCALE_LIMIT * spread)
-        right = min(max(high, score), high + SCALE_LIMIT * spread)
-        margin = 0.02 * (right - left) or 0.5  # equal scores get some width, too
-        self.shows_score = left <= score <= right
-        self.left = left - margin
-        self.right = right + margin
+        low_edge = max(min(low, score), low - SCALE_LIMIT * spread)
+        high_edge = min(max(high, score), high + SCALE_LIMIT * spread)
+        margin = 0.02 * (high_edge - low_edge) or 0.5  # equal scores get some width, too
+        self.shows_score = low_edge <= score <= high_edge
+        self.low_edge = low_edge - margin
+        self.high_edge = high_edge + margin
 
     def x(self, value: float) -> float:
-        fraction = (min(max(value, self.left), self.right) - self.left) / (self.right - self.left)
+        fraction = (min(max(value, self.low_edge), self.high_edge) - self.low_edge) / (self.high_edge - self.low_edge)
         return round(SIDE_MARGIN + (SVG_WIDTH - 2 * SIDE_MARGIN) * fraction, 1)
 
 
@@ -47,11 +47,11 @@ def histogram(scores: np.ndarray, threshold: float, score: float) -> Markup:
     threshold_label = (threshold_x + 6, "start")
     if threshold_x > SVG_WIDTH / 2:
         threshold_label = (threshold_x - 6, "end")
-    css_class, remark = "calm", ""
+    css_class, scale_remark = "calm", ""
     if score > threshold:
         css_class = "flagged"
     if not axis.shows_score:
-        remark = " (off the scale)"
+        scale_remark = " (off the scale)"
     return Markup(
         f'<svg class="histogram" viewBox="0 0 {SVG_WIDTH} {SVG_HEIGHT}" role="img" aria-label="{escape(description)}">'
         f"{histogram_bars(scores, axis)}"
@@ -61,25 +61,25 @@ def histogram(scores: np.ndarray, threshold: float, score: float) -> Markup:
         f'<path class="{css_class}" d="M{score_x} {FLOOR_Y + 2} l-7 13 h14 z"/>'
         f'<line class="{css_class}" x1="{score_x}" x2="{score_x}" y1="44" y2="{FLOOR_Y}"/>'
         f'<text class="{css_class}" x="{score_x}" y="{SVG_HEIGHT - 3}" text-anchor="{text_anchor(score_x)}">'
-        f"this sample {score:.4g}{remark}</text></svg>"
+        f"this sample {score:.4g}{scale_remark}</text></svg>"
     )
 
 
 def histogram_bars(scores: np.ndarray, axis: ScoreAxis) -> str:
     """Return an SVG rectangle for each bin that is not empty; heights are square roots, so that rare scores can be seen."""
-    counts, edges = np.histogram(scores, bins=BIN_COUNT, range=(axis.left, axis.right))
+    counts, edges = np.histogram(scores, bins=BIN_COUNT, range=(axis.low_edge, axis.high_edge))
     max_count = max(int(counts.max()), 1)
-    bars = []
+    bar_elements = []
     for count, start, end in zip(counts, edges[:-1], edges[1:], strict=True):
         if count == 0:
             continue
         height = BAR_HEIGHT * math.sqrt(count / max_count)
-        left, right = axis.x(start), axis.x(end)
-        bars.append(
-            f'<rect class="normal" x="{left:.1f}" y="{FLOOR_Y - height:.1f}" '
-            f'width="{right - left - 1:.1f}" height="{height:.1f}"/>'
+        start_x, end_x = axis.x(start), axis.x(end)
+        bar_elements.append(
+            f'<rect class="normal" x="{start_x:.1f}" y="{FLOOR_Y - height:.1f}" '
+            f'width="{end_x - start_x - 1:.1f}" height="{height:.1f}"/>'
         )
-    return "".join(bars)
+    return "".join(bar_elements)
 
 
 def text_anchor(x: float) -> str:

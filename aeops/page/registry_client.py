@@ -52,7 +52,7 @@ class RegistryClient:
             InfrastructureError: the registry does not answer.
         """
         request = {"query": "snapshot", "recipes": find_recipe_names(self.project)}
-        snapshot: RegistrySnapshot = self._send(request)
+        snapshot: RegistrySnapshot = self._send_request(request)
         return snapshot
 
     def ledger_problems(self) -> dict[str, list[str]]:
@@ -78,11 +78,11 @@ class RegistryClient:
         last_check = self._ledger_checks.get(name)
         if last_check is not None and last_check.is_valid_for(file_state):
             return last_check.problems
-        problems: list[str] = self._send({"query": "problems", "recipe": name})["problems"]
+        problems: list[str] = self._send_request({"query": "problems", "recipe": name})["problems"]
         self._ledger_checks[name] = LedgerCheck(file_state, time.monotonic(), problems)
         return problems
 
-    def _send(self, request: dict[str, Any]) -> Any:
+    def _send_request(self, request: dict[str, Any]) -> Any:
         with self._request_lock:
             if self._closed:
                 raise InfrastructureError("the page is being stopped")

@@ -4,12 +4,12 @@ from typing import Any, NotRequired, TypedDict
 
 
 class VersionEntry(TypedDict):
-    """A registered version; `created` is ISO, UTC, and `run_page` the part of MLflow's address after the host."""
+    """A registered version; `created_at` is ISO, UTC, and `run_page` the part of MLflow's address after the host."""
 
     version: str
     aliases: list[str]
     tags: dict[str, str]
-    created: str
+    created_at: str
     metrics: dict[str, float]
     run_page: str
 

@@ -64,11 +64,11 @@ class RequestGuard:
             if host_name(headers.get("host", "")) not in LOOPBACK_NAMES:
                 return text_response(403, "this page answers to 127.0.0.1 and localhost only")
         elif path != HEALTH_PATH and not hmac.compare_digest(self.digest, credentials_digest(headers.get("authorization", ""))):
-            challenge = {"www-authenticate": 'Basic realm="ae"'}
-            return text_response(401, f"user {USER} and the password of --password-file are needed", challenge)
+            auth_challenge = {"www-authenticate": 'Basic realm="ae"'}
+            return text_response(401, f"user {USER} and the password of --password-file are needed", auth_challenge)
         if method not in ("GET", "HEAD") and not (method == "POST" and path.startswith(TRY_PREFIX)):
-            allowed = {"allow": "GET, HEAD"}
-            return text_response(405, "this page is for reading: GET, and POST for the try-it box", allowed)
+            allow_header = {"allow": "GET, HEAD"}
+            return text_response(405, "this page is for reading: GET, and POST for the try-it box", allow_header)
         if method == "POST" and is_cross_site(headers):
             return text_response(403, "the try-it box takes samples from this page's own address only")
         return None
@@ -89,11 +89,11 @@ def host_name(host: str) -> str:
 
 def credentials_digest(header: str) -> bytes:
     """Return the SHA-256 of `user:password` in an Authorization header, of the empty string where it holds none."""
-    auth_scheme, _, encoded = header.partition(" ")
+    auth_scheme, _, encoded_credentials = header.partition(" ")
     credentials = b""
     if auth_scheme.lower() == "basic":
         try:
-            credentials = base64.b64decode(encoded, validate=True)
+            credentials = base64.b64decode(encoded_credentials, validate=True)
         except binascii.Error:
             credentials = b""
     return hashlib.sha256(credentials).digest()

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from aeops.errors import InfrastructureError
 from aeops.machine.process_identity import find_process
 from aeops.project import Project
+from aeops.stack.prefect_api import PrefectObject
 
 T = TypeVar("T")
 REQUEST_TIMEOUT = 2.0  # seconds
@@ -43,7 +44,7 @@ class ServiceNote:
 
     @property
     def url(self) -> str:
-        """The address to ask at; empty where there is none."""
+        """Address to ask at; empty where there is none."""
         return self.address or self.api_url or ""
 
     @property
@@ -75,7 +76,7 @@ class ServiceStatus:
 
     @property
     def page(self) -> str:
-        """The page for people; Prefect's address is that of its API."""
+        """Address of the page for people; Prefect's own address is that of its API."""
         return self.address.removesuffix("/").removesuffix("/api")
 
 
@@ -104,20 +105,20 @@ def _read_note(file: Path) -> ServiceNote:
     return ServiceNote(file.stem, pid, **texts)
 
 
-def check_services(project: Project, authorization: str | None = None) -> dict[str, ServiceStatus]:
+def check_services(project: Project, auth_header: str | None = None) -> dict[str, ServiceStatus]:
     """Check every service that has a note, all at once.
 
     Args:
-        authorization: the header Authorization for the stack's own services; None where they ask for none.
+        auth_header: the header Authorization for the stack's own services; None where they ask for none.
     """
     notes = read_service_notes(project)
     with ThreadPoolExecutor(max_workers=max(1, len(notes))) as pool:
-        statuses = pool.map(lambda note: check_service(note, authorization), notes.values())
-        return dict(zip(notes, statuses, strict=True))
+        service_statuses = pool.map(lambda note: check_service(note, auth_header), notes.values())
+        return dict(zip(notes, service_statuses, strict=True))
 
 
-def check_service(note: ServiceNote, authorization: str | None) -> ServiceStatus:
-    """Return the state of a service by its process and its answer; `authorization` as in `check_services`."""
+def check_service(note: ServiceNote, auth_header: str | None) -> ServiceStatus:
+    """Return the state of a service by its process and its answer; `auth_header` as in `check_services`."""
     address = note.url
     if not is_alive(note):
         return ServiceStatus(note.name, address, "down", note.pid)
@@ -125,9 +126,9 @@ def check_service(note: ServiceNote, authorization: str | None) -> ServiceStatus
         return ServiceStatus(note.name, address, "up", note.pid)
     version = None
     try:
-        fetch_bytes(note.health_url, authorization)
+        fetch_bytes(note.health_url, auth_header)
         if note.name.startswith(SCORING_PREFIX):
-            version = fetch_json(f"{address.rstrip('/')}/model", authorization).get("version")
+            version = fetch_json(f"{address.rstrip('/')}/model", auth_header).get("version")
     except InfrastructureError:
         return ServiceStatus(note.name, address, "silent", note.pid)
     if version is not None:
@@ -150,14 +151,14 @@ def is_alive(note: ServiceNote) -> bool:
 
 
 def fetch_bytes(
-    address: str, authorization: str | None = None, body: Any = None, request_timeout: float = REQUEST_TIMEOUT
+    address: str, auth_header: str | None = None, body: Any = None, request_timeout: float = REQUEST_TIMEOUT
 ) -> bytes:
     """Return the body of the response to GET, or to a POST of JSON where `body` is not None.
 
     Raises:
         InfrastructureError: no response with status 200 in time.
     """
-    request = json_request(address, authorization, body)
+    request = json_request(address, auth_header, body)
     try:
         with urllib.request.urlopen(request, timeout=request_timeout) as response:
             return bytes(response.read())
@@ -165,29 +166,29 @@ def fetch_bytes(
         raise InfrastructureError(f"{address} does not answer ({getattr(error, 'reason', error)})") from error
 
 
-def json_request(address: str, authorization: str | None, body: Any) -> urllib.request.Request:
+def json_request(address: str, auth_header: str | None, body: Any) -> urllib.request.Request:
     """Return a GET, or a POST of JSON where `body` is not None."""
     request = urllib.request.Request(address, headers={"Content-Type": "application/json"})
-    if authorization:
-        request.add_header("Authorization", authorization)
+    if auth_header:
+        request.add_header("Authorization", auth_header)
     if body is not None:
         request.data = json.dumps(body).encode()
     return request
 
 
-def fetch_json(address: str, authorization: str | None = None, body: Any = None) -> Any:
+def fetch_json(address: str, auth_header: str | None = None, body: Any = None) -> Any:
     """Return the response's JSON.
 
     Raises:
         InfrastructureError: as `fetch_bytes`, or the response is no JSON.
     """
     try:
-        return json.loads(fetch_bytes(address, authorization, body))
+        return json.loads(fetch_bytes(address, auth_header, body))
     except ValueError as error:
         raise InfrastructureError(f"{address} does not answer with JSON") from error
 
 
-def basic_authorization(credentials: str) -> str:
+def basic_auth_header(credentials: str) -> str:
     """Return the header Authorization for `user:password`."""
     return f"Basic {base64.b64encode(credentials.encode()).decode()}"
 
@@ -247,7 +248,7 @@ class PrefectPlans:
     next_runs: dict[str, list[PrefectRun]] = field(default_factory=dict)
 
 
-def prefect_api_url(project: Project) -> str | None:
+def find_prefect_api_url(project: Project) -> str | None:
     """Return PREFECT_API_URL, else the address in the note of the stack's server; None without either."""
     url = os.environ.get("PREFECT_API_URL") or read_service_notes(project).get("prefect", ServiceNote("prefect")).api_url
     if not url:
@@ -255,24 +256,24 @@ def prefect_api_url(project: Project) -> str | None:
     return url.rstrip("/")
 
 
-def read_plans(project: Project, authorization: str | None = None) -> PrefectPlans:
-    """Ask Prefect's server for deployments and runs; `authorization` as in `check_services`.
+def read_plans(project: Project, auth_header: str | None = None) -> PrefectPlans:
+    """Ask Prefect's server for deployments and runs; `auth_header` as in `check_services`.
 
     Raises:
         InfrastructureError: a server is configured and does not answer.
     """
-    api_url = prefect_api_url(project)
+    api_url = find_prefect_api_url(project)
     if api_url is None:
         return PrefectPlans()
     if credentials := os.environ.get("PREFECT_API_AUTH_STRING"):
-        authorization = basic_authorization(credentials)
+        auth_header = basic_auth_header(credentials)
     page = api_url.removesuffix("/api")
 
-    def fetch_runs(run_filter: dict[str, Any]) -> list[dict[str, Any]]:
-        runs: list[dict[str, Any]] = fetch_json(f"{api_url}/flow_runs/filter", authorization, run_filter)
+    def fetch_runs(run_filter: PrefectObject) -> list[PrefectObject]:
+        runs: list[PrefectObject] = fetch_json(f"{api_url}/flow_runs/filter", auth_header, run_filter)
         return runs
 
-    deployments = fetch_json(f"{api_url}/deployments/filter", authorization, {"limit": RUN_LIMIT})
+    deployments = fetch_json(f"{api_url}/deployments/filter", auth_header, {"limit": RUN_LIMIT})
     past_runs = fetch_runs(run_query(STARTED_STATES, "START_TIME_DESC"))
     # A second query for training runs: where many recipes are scored every few minutes, none would be among the last runs.
     past_runs += fetch_runs(run_query(STARTED_STATES, "START_TIME_DESC", TRAINING_PREFIX))
@@ -286,25 +287,25 @@ def read_plans(project: Project, authorization: str | None = None) -> PrefectPla
     )
 
 
-def run_query(states: tuple[str, ...], order: str, name_prefix: str | None = None) -> dict[str, Any]:
+def run_query(states: tuple[str, ...], order: str, name_prefix: str | None = None) -> PrefectObject:
     """Return the body of a request for runs in these states."""
-    conditions: dict[str, Any] = {"state": {"type": {"any_": list(states)}}}
+    flow_run_filter: PrefectObject = {"state": {"type": {"any_": list(states)}}}
     if name_prefix is not None:
-        conditions["name"] = {"like_": name_prefix}
-    return {"sort": order, "limit": RUN_LIMIT, "flow_runs": conditions}
+        flow_run_filter["name"] = {"like_": name_prefix}
+    return {"sort": order, "limit": RUN_LIMIT, "flow_runs": flow_run_filter}
 
 
-def newest_first(runs: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+def newest_first(runs: Iterable[PrefectObject]) -> list[PrefectObject]:
     """Return each run once, the last one started first."""
     unique_runs = {run["id"]: run for run in runs}
     return sorted(unique_runs.values(), key=lambda run: run.get("start_time") or "", reverse=True)
 
 
-def parse_deployment(page: str, entry: dict[str, Any]) -> PrefectDeployment:
+def parse_deployment(page: str, entry: PrefectObject) -> PrefectDeployment:
     return PrefectDeployment(entry["name"], f"{page}/deployments/deployment/{entry['id']}")
 
 
-def parse_run(page: str, entry: dict[str, Any], deployment_names: dict[str, str]) -> PrefectRun:
+def parse_run(page: str, entry: PrefectObject, deployment_names: dict[str, str]) -> PrefectRun:
     state_type = entry.get("state_type") or ""
     message = (entry.get("state") or {}).get("message") or ""
     return PrefectRun(
@@ -318,7 +319,7 @@ def parse_run(page: str, entry: dict[str, Any], deployment_names: dict[str, str]
     )
 
 
-def group_by_recipe(entries: Iterable[dict[str, Any]], parse: Callable[[dict[str, Any]], T]) -> dict[str, list[T]]:
+def group_by_recipe(entries: Iterable[PrefectObject], parse: Callable[[PrefectObject], T]) -> dict[str, list[T]]:
     """Parse the entries and group them by their parameter `recipe`, in order; those without it are left out."""
     groups: dict[str, list[T]] = {}
     for entry in entries:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 T = TypeVar("T")
+JsonObject = dict[str, Any]  # a JSON file's content, by its keys
 ROW_LIMIT = 12  # quarantined rows in the page's table
 IMAGE_LIMIT = 8  # quarantined samples that the page draws
 LARGEST_IMAGE = 512  # pixels of a side
@@ -69,7 +70,7 @@ def cached_recipe(project: Project, name: str) -> Recipe:
     return _load_recipe_version(project, name, (status.st_mtime_ns, status.st_size))
 
 
-def read_json_object(file: Path) -> dict[str, Any] | None:
+def read_json_object(file: Path) -> JsonObject | None:
     """Return the file's JSON object, None where there is no such file.
 
     Raises:
@@ -129,8 +130,8 @@ def find_pending_requests(entries: list[LedgerEntry]) -> list[LedgerEntry]:
 class LastRun:
     """The last complete run: its summary, and its end, UTC."""
 
-    ended_at: datetime
-    summary: dict[str, Any]
+    end_time: datetime
+    summary: JsonObject
 
 
 def read_last_run(project: Project, name: str) -> LastRun | None:
@@ -155,7 +156,7 @@ def find_modified_at(file: Path) -> datetime | None:
 # ---------------------------------------------------------------- validation and quarantine
 
 
-def read_validation(project: Project, dataset: str) -> dict[str, Any] | None:
+def read_validation(project: Project, dataset: str) -> JsonObject | None:
     """Return validation.json and `validated_at`, None without one."""
     file = project.validation(dataset) / "validation.json"
     validation = read_json_object(file)
@@ -181,7 +182,7 @@ class QuarantineSummary:
     created_at: datetime
     count: int
     reasons: list[tuple[str, int]]
-    rows: list[dict[str, Any]]
+    rows: list[JsonObject]
     images: list["np.ndarray"] = field(default_factory=list)
     set_count: int = 1
 
@@ -229,7 +230,7 @@ def read_first_images(file: Path) -> list["np.ndarray"]:
 # ---------------------------------------------------------------- monitoring and scoring
 
 
-def read_monitoring(project: Project, name: str) -> dict[str, Any] | None:
+def read_monitoring(project: Project, name: str) -> JsonObject | None:
     """Return verdict.json with `alarms`, the `pages` that exist and `checked_at`; None without a verdict."""
     folder = project.home / "monitoring" / name
     verdict = read_json_object(folder / "verdict.json")

@@ -86,13 +86,13 @@ class TryResult:
 
 
 def try_sample(
-    project: Project, recipe: Recipe, service: ServiceStatus | None, authorization: str | None, upload: Upload
+    project: Project, recipe: Recipe, service: ServiceStatus | None, auth_header: str | None, upload: Upload
 ) -> TryResult:
     """Score an uploaded sample.
 
     Args:
         service: the recipe's scoring service; None where there is none.
-        authorization: the header Authorization that the service asks for.
+        auth_header: the header Authorization that the service asks for.
 
     Raises:
         UsageError: nothing here can score it; the message says what to type.
@@ -102,23 +102,23 @@ def try_sample(
     options = FitOptions(upload.row, upload.invert, sample_mean_bounds(recipe))
     champion = state_files.read_ledger(project, recipe.name).champion
     if service is not None and service.state == "up":
-        model = request_service(service, authorization, "/model")
+        model = request_service(service, auth_header, "/model")
         kind, spec = load_kind(model["input"]["kind"]), parse_sample_spec(model["input"])
         fitted_sample = kind.fit_sample(upload.content, upload.media_type, spec, options)
-        scored_sample = score_by_service(service, authorization, model, fitted_sample)
+        scored_sample = score_by_service(service, auth_header, model, fitted_sample)
     else:
         detector, version = load_champion(project, recipe, champion)
         kind, spec = detector.data_kind, detector.spec
         fitted_sample = kind.fit_sample(upload.content, upload.media_type, spec, options)
         scored_sample = score_here(project, recipe.name, version, detector, fitted_sample, upload.name)
-    panels, missing_error = kind.panels(fitted_sample.batch, scored_sample.reconstruction, spec)
+    panels, missing_error = kind.page_panels(fitted_sample.batch, scored_sample.reconstruction, spec)
     return TryResult(
         recipe=recipe.name,
         name=upload.name,
         scored_sample=scored_sample,
         fitted_sample=fitted_sample,
         panels=panels,
-        histogram=draw_histogram(project, recipe.name, scored_sample),
+        histogram=draw_score_histogram(project, recipe.name, scored_sample),
         missing_error=missing_error,
         champion=champion,
     )
@@ -141,11 +141,11 @@ def parse_sample_spec(model_input: dict[str, Any]) -> SampleSpec:
 
 
 def score_by_service(
-    service: ServiceStatus, authorization: str | None, model: dict[str, Any], fitted_sample: FittedSample
+    service: ServiceStatus, auth_header: str | None, model: dict[str, Any], fitted_sample: FittedSample
 ) -> ScoredSample:
     """Score one sample by the recipe's service; `model` is its answer to /model."""
     body = {"inputs": fitted_sample.batch.tolist(), "params": {"reconstruction": True}}
-    response = request_service(service, authorization, "/score", body)
+    response = request_service(service, auth_header, "/score", body)
     prediction = response["predictions"][0]
     reconstruction = prediction.get("reconstruction")
     if reconstruction is not None:
@@ -163,14 +163,14 @@ def score_by_service(
     )
 
 
-def request_service(service: ServiceStatus, authorization: str | None, path: str, body: Any = None) -> dict[str, Any]:
+def request_service(service: ServiceStatus, auth_header: str | None, path: str, body: Any = None) -> dict[str, Any]:
     """Return the service's response to GET, or to a POST of JSON where `body` is not None.
 
     Raises:
         DataError: the service refuses the sample; the message has its reason.
         InfrastructureError: the service does not answer.
     """
-    request = json_request(f"{service.address.rstrip('/')}{path}", authorization, body)
+    request = json_request(f"{service.address.rstrip('/')}{path}", auth_header, body)
     try:
         with urllib.request.urlopen(request, timeout=SCORING_TIMEOUT) as response:
             return dict(json.load(response))
@@ -209,11 +209,11 @@ def load_champion(project: Project, recipe: Recipe, champion: str | None) -> tup
     if recipe.signature.require_signature:
         raise UsageError(f"{recipe.name} asks for a signed bundle, which its scoring service checks: {next_step}")
     folder = bundle_folder(project, recipe.name, champion)
-    checksums = folder / "SHA256SUMS"
-    if not checksums.is_file():
+    checksum_file = folder / "SHA256SUMS"
+    if not checksum_file.is_file():
         raise UsageError(f"no scoring service runs for {recipe.name}, and version {champion} was not downloaded yet: {next_step}")
     with _load_lock:
-        detector = load_detector(folder, checksums.stat().st_mtime_ns)
+        detector = load_detector(folder, checksum_file.stat().st_mtime_ns)
     if detector.sha256 != ledger_sha256(project, recipe.name, champion):
         raise DataError(f"the bundle in {folder} is not the one that the ledger names: remove that folder, then {next_step}")
     return detector, champion
@@ -269,7 +269,7 @@ def score_here(
 # ---------------------------------------------------------------- shown beside the score
 
 
-def draw_histogram(project: Project, recipe: str, scored_sample: ScoredSample) -> Markup | None:
+def draw_score_histogram(project: Project, recipe: str, scored_sample: ScoredSample) -> Markup | None:
     """Draw the score among the calibration scores; None where these are not known here."""
     calibration_scores = read_calibration_scores(project, recipe, scored_sample)
     if calibration_scores is None:
@@ -282,9 +282,8 @@ def read_calibration_scores(project: Project, recipe: str, scored_sample: Scored
     folder = bundle_folder(project, recipe, scored_sample.version)
     if not (folder / "scorer.safetensors").is_file():
         return None
-    from safetensors.numpy import load_file
-
     from ae_models.checksums import bundle_sha256
+    from safetensors.numpy import load_file
 
     if bundle_sha256(folder) != scored_sample.bundle_sha256:
         return None

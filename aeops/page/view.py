@@ -16,12 +16,12 @@ from aeops.page.stack_status import (
     PrefectRun,
     ServiceStatus,
 )
-from aeops.page.state_files import LastRun, LedgerState, PagePart
+from aeops.page.state_files import JsonObject, LastRun, LedgerState, PagePart
 from aeops.project import Project
 from aeops.recipe.reader import Recipe
 from aeops.report.report_page import metric_tiles
 
-HEALTHY, ATTENTION, NO_CHAMPION = "healthy", "attention", "no-champion"  # states of a recipe
+STATE_HEALTHY, STATE_ATTENTION, STATE_NO_CHAMPION = "healthy", "attention", "no-champion"  # states of a recipe
 TIME_UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
@@ -59,7 +59,7 @@ class StackState:
 
     @property
     def neighbours(self) -> list[ServiceStatus]:
-        """The stack's services that belong to no recipe, without this page."""
+        """Services of the stack that belong to no recipe, without this page."""
         neighbours = []
         for name, service in (self.services.value or {}).items():
             if name != "page" and not name.startswith(SCORING_PREFIX):
@@ -68,7 +68,7 @@ class StackState:
 
     @property
     def mlflow_page(self) -> str:
-        """The address of MLflow's pages; empty where they are not up."""
+        """Address of MLflow's pages; empty where they are not up."""
         if self.registry.value is not None:
             address = self.registry.value.get("address", "")
             if address.startswith(("http://", "https://")):
@@ -102,9 +102,9 @@ class RecipeView:
     recipe: PagePart[Recipe]
     ledger: PagePart[LedgerState]
     last_run: PagePart[LastRun]
-    monitoring: PagePart[dict[str, Any]]
+    monitoring: PagePart[JsonObject]
     registry_entry: RecipeEntry | None
-    tiles: list[dict[str, Any]]
+    tiles: list[JsonObject]
     service: ServiceStatus | None
     past_runs: list[PrefectRun]
     scheduled_runs: list[PrefectRun]
@@ -125,10 +125,10 @@ class RecipeView:
     @property
     def state(self) -> str:
         if self.problems:
-            return ATTENTION
+            return STATE_ATTENTION
         if self.champion:
-            return HEALTHY
-        return NO_CHAMPION
+            return STATE_HEALTHY
+        return STATE_NO_CHAMPION
 
     @property
     def last_training(self) -> PrefectRun | None:
@@ -140,16 +140,16 @@ class RecipeView:
 
     @property
     def next_runs(self) -> list[PrefectRun]:
-        """The next run of each kind, the soonest first."""
+        """Next run of each kind, the soonest first."""
         return first_of_each_kind(self.scheduled_runs)
 
     @property
     def failed_runs(self) -> list[PrefectRun]:
-        """The last run of each kind, where that failed."""
+        """Last run of each kind, where that failed."""
         return [run for run in first_of_each_kind(self.past_runs) if run.has_failed]
 
     @property
-    def alarms(self) -> list[dict[str, Any]]:
+    def alarms(self) -> list[JsonObject]:
         if self.monitoring.value is None:
             return []
         return list(self.monitoring.value["alarms"])
@@ -180,13 +180,13 @@ def build_recipe_view(project: Project, name: str, stack: StackState) -> RecipeV
         past_runs=stack.prefect.past_runs.get(name, []),
         scheduled_runs=stack.prefect.next_runs.get(name, []),
     )
-    view.problems.extend(find_problems(view, stack))
+    view.problems.extend(collect_problems(view, stack))
     return view
 
 
 def find_champion_metrics(
     registry_entry: RecipeEntry | None, last_run: LastRun | None, ledger: LedgerState | None
-) -> dict[str, Any] | None:
+) -> JsonObject | None:
     """Return the champion's metrics from the registry, else from the last run where that made the champion, else None."""
     if registry_entry is not None and registry_entry["metrics"] is not None:
         return registry_entry["metrics"]
@@ -195,7 +195,7 @@ def find_champion_metrics(
     return last_run.summary.get("metrics")
 
 
-def build_tiles(metrics: dict[str, Any] | None) -> list[dict[str, Any]]:
+def build_tiles(metrics: JsonObject | None) -> list[JsonObject]:
     """Return the key figures beside their baselines; empty where the metrics are missing or of another form."""
     if not metrics:
         return []
@@ -205,7 +205,7 @@ def build_tiles(metrics: dict[str, Any] | None) -> list[dict[str, Any]]:
 # ---------------------------------------------------------------- problems
 
 
-def find_problems(view: RecipeView, stack: StackState) -> list[RecipeProblem]:
+def collect_problems(view: RecipeView, stack: StackState) -> list[RecipeProblem]:
     """Return everything that a person should look at, the most severe first."""
     problems = [
         *recipe_problems(view),
@@ -295,14 +295,20 @@ def run_problems(view: RecipeView) -> list[RecipeProblem]:
 
 def overview_context(project: Project, names: list[str], stack: StackState) -> dict[str, Any]:
     """Return the variables of overview.html.j2."""
-    cards, others = [], []
+    views_with_version, other_views = [], []
     for name in names:
         view = build_recipe_view(project, name, stack)
         if view.has_version:
-            cards.append(view)
+            views_with_version.append(view)
         else:
-            others.append(view)
-    return {"project": project, "stack": stack, "cards": cards, "others": others, "now": datetime.now(UTC)}
+            other_views.append(view)
+    return {
+        "project": project,
+        "stack": stack,
+        "cards": views_with_version,
+        "others": other_views,
+        "now": datetime.now(UTC),
+    }
 
 
 def recipe_context(project: Project, name: str, stack: StackState) -> dict[str, Any]:
@@ -350,7 +356,7 @@ def relative_time(moment: datetime, now: datetime) -> str:
     return f"{count} ago"
 
 
-def parse_time(value: datetime | str) -> datetime | None:
+def parse_timestamp(value: datetime | str) -> datetime | None:
     """Return a time as Prefect or MLflow writes it, in UTC; None where it is none."""
     if isinstance(value, datetime):
         return value.astimezone(UTC)

@@ -16,7 +16,7 @@ from aeops.errors import InfrastructureError
 from aeops.machine.process_identity import start_id_of
 from aeops.machine.servers import prefect_server
 from aeops.page.background_query import BackgroundQuery, QueryResult
-from aeops.page.stack_status import PrefectDeployment, basic_authorization, check_services, read_plans
+from aeops.page.stack_status import PrefectDeployment, basic_auth_header, check_services, read_plans
 from aeops.project import Project
 
 
@@ -70,7 +70,7 @@ def test_each_service_is_up_silent_or_down_by_its_process_and_its_answer(empty: 
     note(empty, "worker", address=None, health=None, **mine)
     note(empty, "gone", address=well, health=None, pid=2**22 + 1)
     (empty.home / "services" / "torn.json").write_text("{", encoding="utf-8")
-    found = {name: (one.state, one.version) for name, one in check_services(empty, basic_authorization("ae:secret")).items()}
+    found = {name: (one.state, one.version) for name, one in check_services(empty, basic_auth_header("ae:secret")).items()}
     assert found == {
         "score-digits": ("up", "7"),
         "mlflow": ("silent", None),
@@ -133,13 +133,13 @@ def test_a_question_that_fails_keeps_the_answer_before_and_says_why() -> None:
             raise InfrastructureError("nobody\nanswers") from error
 
     kept = BackgroundQuery(ask, 0.01, "test")
-    assert kept.latest() == QueryResult()
+    assert kept.latest_result() == QueryResult()
     kept.start()
     deadline = time.monotonic() + 20
-    while not kept.latest().error and time.monotonic() < deadline:
+    while not kept.latest_result().error and time.monotonic() < deadline:
         time.sleep(0.01)
     kept.close()
-    assert (kept.latest().value, kept.latest().error) == ("one", "nobody answers")
+    assert (kept.latest_result().value, kept.latest_result().error) == ("one", "nobody answers")
 
 
 def test_nobody_is_asked_while_nobody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,7 +151,7 @@ def test_nobody_is_asked_while_nobody_looks(monkeypatch: pytest.MonkeyPatch) -> 
     before = len(asked)
     time.sleep(0.5)
     assert len(asked) == before
-    kept.latest()
+    kept.latest_result()
     deadline = time.monotonic() + 20
     while len(asked) == before and time.monotonic() < deadline:
         time.sleep(0.01)
