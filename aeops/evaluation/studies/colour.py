@@ -10,6 +10,7 @@ from aeops.drawing import mosaics
 from aeops.drawing.words import format_number
 from aeops.evaluation import model_input
 from aeops.evaluation.reconstruction import psnr
+from aeops.evaluation.sampling import strip_indices
 from aeops.evaluation.study import EvaluationContext, StudyResult
 from aeops.kinds.arrays import mse_per_image
 from aeops.recipe.studies import ColourStudy
@@ -48,7 +49,7 @@ def run_colour_study(spec: ColourStudy, context: EvaluationContext, figures: Pat
         "true": truth,
     }
     errors = {name: compare_colours(images, truth) for name, images in variants.items()}
-    strip_rows = np.linspace(0, len(truth) - 1, min(STRIP_SAMPLES, len(truth))).astype(int)
+    strip_rows = strip_indices(len(truth), STRIP_SAMPLES)
     strips = {name: variants[name][strip_rows] for name in ("grey", "model", "true")}
     mosaics.draw_rows(figures / "colour_strips.svg", strips)
     return _colour_result(errors, len(truth))

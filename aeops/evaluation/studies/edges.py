@@ -13,6 +13,7 @@ from aeops.data.sources.edges import luma
 from aeops.drawing import mosaics
 from aeops.drawing.words import format_number
 from aeops.evaluation import model_input
+from aeops.evaluation.sampling import even_indices, strip_indices
 from aeops.evaluation.study import EvaluationContext, StudyResult
 from aeops.recipe.studies import EdgesStudy
 
@@ -46,7 +47,7 @@ def run_edges_study(spec: EdgesStudy, context: EvaluationContext, figures: Path)
     Each has its best threshold on training samples.
     """
     source, data, normal = context.recipe.fit.input, context.data, context.is_normal
-    train = data.train[np.unique(np.linspace(0, len(data.train) - 1, min(ROWS, len(data.train))).round().astype(int))]
+    train = data.train[even_indices(len(data.train), ROWS)]
     train_images = model_input.clean_inputs(source, train)
     train_edges = model_input.scaled_targets(source, data, train)[:, 0] > 0.5
     test_images, truth = context.inputs[normal], context.target[normal][:, 0] > 0.5
@@ -63,7 +64,7 @@ def run_edges_study(spec: EdgesStudy, context: EvaluationContext, figures: Path)
     for name, detect_edges in edge_detectors.items():
         thresholds[name] = best_threshold(detect_edges(train_images), train_edges)
         edges[name] = confidences[name] >= thresholds[name]
-    strip_rows = np.linspace(0, len(truth) - 1, min(STRIP_SAMPLES, len(truth))).astype(int)
+    strip_rows = strip_indices(len(truth), STRIP_SAMPLES)
     strips = {"image": data.scale(test_images[strip_rows])}
     for name, maps in {"Canny": truth, "model": edges["model"], "Sobel": edges["sobel"]}.items():
         strips[name] = maps[strip_rows][:, None].astype(np.float32)
@@ -108,9 +109,7 @@ def _harmonic_mean(a: float, b: float) -> float:
     return 2 * a * b / (a + b)
 
 
-def _edges_result(
-    agreements: dict[str, EdgeAgreement], thresholds: dict[str, float], rows: int, train_rows: int
-) -> StudyResult:
+def _edges_result(agreements: dict[str, EdgeAgreement], thresholds: dict[str, float], rows: int, train_rows: int) -> StudyResult:
     names = {"model": "autoencoder", "sobel": "Sobel with a threshold"}
     model, sobel_agreement = agreements["model"], agreements["sobel"]
     table, metrics = [], {}

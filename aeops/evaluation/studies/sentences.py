@@ -381,8 +381,8 @@ def _sentences_result(
     direction = "better" if rouge_tfidf < 0 else "worse"
     lead = (
         f"Of the {spec.neighbours} sentences of other documents nearest to one, {format_share(model_topics)} are of its "
-        f"category; with the same network untrained {format_share(untrained_topics)}, with TF-IDF {format_share(tfidf_topics)}. Training "
-        f"changes the correlation with people's judgement of similarity by {gains['spearman']['gain_over_untrained']:+.3f} and "
+        f"category; with the same network untrained {format_share(untrained_topics)}, with TF-IDF {format_share(tfidf_topics)}. "
+        f"Training changes the correlation with people's judgement of similarity by {gains['spearman']['gain_over_untrained']:+.3f} and "
         f"the ROUGE-1 of summaries by {rouge_untrained:+.1f} points; by TF-IDF they are {abs(rouge_tfidf):.1f} points "
         f"{direction}."
     )
