@@ -38,7 +38,10 @@ def schema(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 @pytest.mark.parametrize(
     ("path", "mode"),
-    [*((path, GenerationMode.POSITIVE) for path in (*SCORING_PATHS, *GET_HANDLERS)), *((path, GenerationMode.NEGATIVE) for path in SCORING_PATHS)],
+    [
+        *((path, GenerationMode.POSITIVE) for path in (*SCORING_PATHS, *GET_HANDLERS)),
+        *((path, GenerationMode.NEGATIVE) for path in SCORING_PATHS),
+    ],
 )
 def test_the_service_keeps_its_openapi(schema: Any, path: str, mode: GenerationMode) -> None:
     operation = schema[path]["POST" if path in SCORING_PATHS else "GET"]
