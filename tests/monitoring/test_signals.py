@@ -231,7 +231,7 @@ def test_the_reference_holds_what_predictions_of_the_calibration_samples_hold(
         time=datetime.now().astimezone(),
         names=[""] * 200,
         samples=calibration,
-        scored=said,
+        outputs=said,
     )
     for name in ("score", "mean", "std"):
         np.testing.assert_array_equal(getattr(found, name), rows[name].to_numpy())

@@ -83,7 +83,7 @@ def test_a_name_that_would_like_to_be_a_script_stays_a_name(client: httpx.Client
     ("content", "kind", "status", "told"),
     [
         (b"", "text/plain", 422, "nothing was given"),
-        (b"1 2 3", "text/plain", 422, "3 numbers given"),
+        (b"1 2 3", "text/plain", 422, "got 3 numbers"),
         (b"not an image", "image/png", 422, "cannot be read as an image"),
         (b"x" * (LARGEST_UPLOAD + 1), "image/png", 413, "8 MiB"),
     ],

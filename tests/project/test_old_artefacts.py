@@ -58,7 +58,7 @@ def test_a_bundle_of_each_format_answers(number: int) -> None:
     assert detector.bundle["format"] == number
     scored = detector.score(np.zeros((2, *detector.shape), np.float32), reconstruction=True)
     assert np.isfinite(scored["score"]).all()
-    assert scored["reconstruction"].shape == (2, *detector.made_shape)
+    assert scored["reconstruction"].shape == (2, *detector.output_shape)
 
 
 def test_predictions_are_found_and_are_what_the_bundle_still_answers(project: Project, samples: np.ndarray) -> None:
@@ -85,7 +85,7 @@ def test_the_record_of_a_last_run_is_read_where_it_lay_and_gives_way_to_a_newer_
     assert last_run is not None
     assert (last_run.summary["recipe"], last_run.summary["version"], last_run.summary["state"]) == ("small", "1", "champion")
     monkeypatch.setattr("aeops.provenance.last_run.load_recipe", lambda *_: None)
-    monkeypatch.setattr("aeops.provenance.last_run._fingerprint", lambda *_: "f")
+    monkeypatch.setattr("aeops.provenance.last_run._run_fingerprint", lambda *_: "f")
     write_record(project, "small", {"version": "2"})
     assert json.loads(last_run_file(project, "small").read_text(encoding="utf-8"))["summary"] == {"version": "2"}
 

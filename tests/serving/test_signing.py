@@ -82,11 +82,11 @@ def test_what_is_no_private_key_cannot_sign(keys: Path, tmp_path: Path) -> None:
         made = ["openssl", "genpkey", "-algorithm", "ed25519", "-out", str(tmp_path / "other.pem")]
         subprocess.run(made, check=True, capture_output=True)
     cases = {
-        keys / "ours.pub": "holds no such key; a private P-256",
+        keys / "ours.pub": "holds no such key; expected a private P-256",
         tmp_path / "words.pem": "holds no such key",
         tmp_path / "absent.pem": "cannot be read (No such file or directory)",
         tmp_path: "cannot be read (Is a directory)",
-        tmp_path / "locked.pem": "in PEM without a password is allowed",
+        tmp_path / "locked.pem": "in PEM without a password",
         tmp_path / "other.pem": "holds a key of another kind",
     }
     for file, told in cases.items():
@@ -418,7 +418,7 @@ def test_a_section_that_cannot_be_is_told_at_reading(section: object, told: str,
 
 @pytest.mark.parametrize(
     ("name", "told"),
-    [("absent.pub", "cannot be read (No such file"), ("ours.pem", "holds no such key; a public P-256"), ("", "Is a directory")],
+    [("absent.pub", "cannot be read (No such file"), ("ours.pem", "holds no such key; expected a public P-256"), ("", "Is a directory")],
 )
 def test_a_public_key_that_cannot_be_read_is_told_with_every_other_mistake_and_only_where_it_is_used(
     name: str, told: str, project: Project
