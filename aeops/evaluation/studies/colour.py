@@ -65,7 +65,7 @@ def mean_colour(context: EvaluationContext) -> np.ndarray:
 
 def compare_colours(images: RgbImages, truth: RgbImages) -> ColourErrors:
     """Compare images with the true ones."""
-    chroma_plane, true_plane = _chroma_plane(images), _chroma_plane(truth)
+    chroma_plane, true_plane = lab_chroma(images), lab_chroma(truth)
     return ColourErrors(
         psnr=psnr(float(mse_per_image(truth, images).mean())),
         ab_distance=float(np.linalg.norm(chroma_plane - true_plane, axis=-1).mean()),
@@ -73,7 +73,7 @@ def compare_colours(images: RgbImages, truth: RgbImages) -> ColourErrors:
     )
 
 
-def _chroma_plane(images: RgbImages) -> np.ndarray:
+def lab_chroma(images: RgbImages) -> np.ndarray:
     """Return a* and b* of each pixel of sRGB images, (n, h, w, 2)."""
     return np.asarray(rgb2lab(images.transpose(0, 2, 3, 1))[..., 1:])
 
@@ -87,10 +87,10 @@ def _colour_result(errors: dict[str, ColourErrors], rows: int) -> StudyResult:
     metrics: dict[str, object] = {name: asdict(errors[name]) for name in ("grey", "mean", "model")}
     return StudyResult(
         title="Colours",
-        lead=f"The made colours are {abs(gain):.2f} dB {direction} the true ones than the "
-        f"better baseline, and their mean distance in the plane of a*, b* is {format_number(model.ab_distance, 2)} where grey has "
-        f"{format_number(grey.ab_distance, 2)}. They are {strength} than the true ones: chroma {format_number(model.chroma, 1)} beside "
-        f"{format_number(truth.chroma, 1)}.",
+        lead=f"The made colours are {abs(gain):.2f} dB {direction} the true ones than the better baseline, and their "
+        f"mean distance in the plane of a*, b* is {format_number(model.ab_distance, 2)} where grey has "
+        f"{format_number(grey.ab_distance, 2)}. They are {strength} than the true ones: "
+        f"chroma {format_number(model.chroma, 1)} beside {format_number(truth.chroma, 1)}.",
         head=["", "PSNR (dB)", "distance in a*, b*", "chroma"],
         rows=[_colour_row(name, colours) for name, colours in errors.items()],
         figures=[("colour_strips.svg", "Test images: grey as given, with the colours that the autoencoder makes, and true.")],

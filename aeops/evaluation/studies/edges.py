@@ -9,7 +9,7 @@ import numpy as np
 from scipy.ndimage import binary_dilation, generate_binary_structure
 from skimage.filters import sobel
 
-from aeops.data.sources.edges import luma
+from aeops.data.sources.edges import pixel_luma
 from aeops.drawing import mosaics
 from aeops.drawing.words import format_number
 from aeops.evaluation import model_input
@@ -75,7 +75,7 @@ def run_edges_study(spec: EdgesStudy, context: EvaluationContext, figures: Path)
 
 def _sobel_gradient(images: np.ndarray) -> EdgeMaps:
     """Return the magnitude of Sobel's gradient of the luma of images (n, c, h, w) in [0, 1]."""
-    return np.stack([sobel(grey) for grey in luma(images)])
+    return np.stack([sobel(grey) for grey in pixel_luma(images)])
 
 
 def best_threshold(confidence: EdgeMaps, truth: EdgeMaps) -> float:
@@ -120,8 +120,8 @@ def _edges_result(agreements: dict[str, EdgeAgreement], thresholds: dict[str, fl
     lead_metric: dict[str, Any] = {"lead": model.f1 - sobel_agreement.f1}
     return StudyResult(
         title="Edges",
-        lead=f"The edges that the autoencoder draws have an F1 of {format_number(model.f1)} against Canny's, those of a threshold on "
-        f"Sobel's gradient {format_number(sobel_agreement.f1)}.",
+        lead=f"The edges that the autoencoder draws have an F1 of {format_number(model.f1)} against Canny's, those of a "
+        f"threshold on Sobel's gradient {format_number(sobel_agreement.f1)}.",
         head=["", "F1", "precision", "recall", "F1, one pixel off allowed", "threshold"],
         rows=table,
         figures=[("edges_strips.svg", "Test images, their edges by Canny, by the autoencoder and by Sobel's gradient.")],

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from aeops.drawing.palette import GRID, MODEL, MUTED
-from aeops.drawing.style import WIDE, drawing
+from aeops.drawing.palette import GRID_COLOUR, MODEL_COLOUR, MUTED_COLOUR
+from aeops.drawing.style import REPORT_WIDTH, svg_axes
 from aeops.drawing.words import format_number, format_share
 from aeops.evaluation import model_input
 from aeops.evaluation.detection import PcaBaseline
@@ -84,14 +84,14 @@ def _flatten_samples(samples: np.ndarray) -> np.ndarray:
 
 def _draw_usage(file: Path, shares: np.ndarray, usage: np.ndarray) -> None:
     """Draw shares of a code in use, over samples (left), and the share of samples that use each number, falling (right)."""
-    with drawing(file, WIDE, 2.9, columns=2) as [left, right]:
+    with svg_axes(file, REPORT_WIDTH, 2.9, columns=2) as [left, right]:
         counts, edges = np.histogram(shares, bins=30, range=(0, min(1.0, 1.25 * float(shares.max())) or 1.0))
-        left.stairs(counts / len(shares), edges, fill=True, color=MODEL, alpha=0.5)
-        left.axvline(float(shares.mean()), color=MUTED, linestyle=(0, (4, 2)), linewidth=1.2)
+        left.stairs(counts / len(shares), edges, fill=True, color=MODEL_COLOUR, alpha=0.5)
+        left.axvline(float(shares.mean()), color=MUTED_COLOUR, linestyle=(0, (4, 2)), linewidth=1.2)
         left.set(xlabel="share of the code in use", title="samples")
         left.xaxis.set_major_formatter("{x:.2%}" if shares.max() < 0.05 else "{x:.0%}")
         left.yaxis.set_major_formatter("{x:.0%}")
-        right.fill_between(np.arange(1, len(usage) + 1), usage, color=MODEL, alpha=0.5, linewidth=0, step="mid")
-        right.axhline(float(usage.mean()), color=GRID, linewidth=1)
+        right.fill_between(np.arange(1, len(usage) + 1), usage, color=MODEL_COLOUR, alpha=0.5, linewidth=0, step="mid")
+        right.axhline(float(usage.mean()), color=GRID_COLOUR, linewidth=1)
         right.set(xlabel="number of the code, most used first", title="share of samples that use it", ylim=(0, None))
         right.yaxis.set_major_formatter("{x:.0%}")

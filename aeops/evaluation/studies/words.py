@@ -24,12 +24,13 @@ def run_words_study(spec: WordsStudy, context: EvaluationContext, figures: Path)
     Raises:
         DataError: a requested word is not one token, or too rare in the training texts.
     """
-    token_ids = _frequent_words(context)
+    token_ids = find_frequent_words(context)
     unknown_words = [word for word in spec.words if word not in token_ids]
     if unknown_words:
         raise DataError(
             f"evaluate.studies.words: expected words of one token that the training texts hold {MIN_WORD_COUNT} times or more, "
-            f"such as {', '.join(list(token_ids)[:8])}, got {', '.join(unknown_words)}: correct recipes/{context.recipe.name}.yaml"
+            f"such as {', '.join(list(token_ids)[:8])}, got {', '.join(unknown_words)}: "
+            f"correct recipes/{context.recipe.name}.yaml"
         )
     after_training = _nearest_words(spec, token_ids, _token_embeddings(context, trained=True))
     before_training = _nearest_words(spec, token_ids, _token_embeddings(context, trained=False))
@@ -49,7 +50,7 @@ def run_words_study(spec: WordsStudy, context: EvaluationContext, figures: Path)
     )
 
 
-def _frequent_words(context: EvaluationContext) -> dict[str, int]:
+def find_frequent_words(context: EvaluationContext) -> dict[str, int]:
     """Return the token id of each frequent word that is one token, the most frequent first."""
     word_counts: Counter[str] = Counter()
     for text in tokens.bytes_to_texts(context.data.train):
