@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     sources: list[ArchiveSource] = []
     array_bytes = 0
     for file in arguments.files:
-        file_sources, values = read_samples(file, detector)
+        file_sources, values = read_archive_samples(file, detector)
         samples.append((file_sources, values))
         sources.extend(file_sources)
         array_bytes += values.nbytes
@@ -78,13 +78,13 @@ def find_codec_recipe(project: "Project", store: "Store") -> str:
     for name in recipe_names(project):
         if load_recipe(project, name).fit.model.bottleneck.kind == CODEC_BOTTLENECK:
             codec_recipes.append(name)
-    candidates = [name for name in codec_recipes if store.champion(name)]
-    if len(candidates) == 1:
-        return candidates[0]
-    if candidates:
+    candidate_names = [name for name in codec_recipes if store.champion(name)]
+    if len(candidate_names) == 1:
+        return candidate_names[0]
+    if candidate_names:
         raise UsageError(
-            f"expected --recipe with one of {', '.join(candidates)}, got none: several recipes can compress; "
-            f"type the same command with a name, such as --recipe {candidates[0]}"
+            f"expected --recipe with one of {', '.join(candidate_names)}, got none: several recipes can compress; "
+            f"type the same command with a name, such as --recipe {candidate_names[0]}"
         )
     next_step = "write one into recipes/ and train it with `ae run`"
     if codec_recipes:
@@ -92,7 +92,7 @@ def find_codec_recipe(project: "Project", store: "Store") -> str:
     raise UsageError(f"no recipe whose bottleneck is {CODEC_BOTTLENECK} has a champion in {store.uri}: {next_step}")
 
 
-def read_samples(file: Path, detector: "Detector") -> "tuple[tuple[ArchiveSource, ...], np.ndarray]":
+def read_archive_samples(file: Path, detector: "Detector") -> "tuple[tuple[ArchiveSource, ...], np.ndarray]":
     """Return the sources of a file or folder and their samples, (n, *shape).
 
     Raises:

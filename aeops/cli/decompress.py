@@ -85,7 +85,7 @@ def write_array(archive: "ArchiveContent", detector: "Detector", path: Path) -> 
     dtype = to_array_dtype(np.zeros(0), low, high).dtype
     with atomic_path(path) as tmp_path:
         blocks = (to_array_dtype(block, low, high) for block in decompress_samples(archive, detector))
-        write_npy_file(tmp_path, (archive.sample_count, *detector.made_shape), dtype, blocks)
+        write_npy_file(tmp_path, (archive.sample_count, *detector.output_shape), dtype, blocks)
 
 
 def write_folder(archive: "ArchiveContent", detector: "Detector", path: Path) -> None:
@@ -98,7 +98,7 @@ def write_folder(archive: "ArchiveContent", detector: "Detector", path: Path) ->
     from aeops.codec.images import image_names, require_image_shape, write_images
     from aeops.files import atomic_folder
 
-    require_image_shape(detector.made_shape)
+    require_image_shape(detector.output_shape)
     names = image_names(archive.sources)
     with atomic_folder(path) as folder:
         write_images(folder, names, decompress_samples(archive, detector), detector.low, detector.high)

@@ -62,12 +62,12 @@ class EmbedPart:
     """Some of the samples.
 
     Attributes:
-        origin: the file or folder they come from, for messages.
+        source_name: the file or folder they come from, for messages.
         columns: the known properties of each sample, as pyarrow arrays.
         samples: a batch that the detector accepts.
     """
 
-    origin: str
+    source_name: str
     columns: "dict[str, pa.Array]"
     samples: Any
 
@@ -120,8 +120,8 @@ def convert_to_grey(images: "np.ndarray", low: float, high: float) -> "np.ndarra
 
     from aeops.kinds.arrays import luma
 
-    grey: np.ndarray = luma(images.astype(np.float32), np.float32)[:, None]
-    return grey.clip(low, high)  # rounding of the weights may leave the range
+    grey_images: np.ndarray = luma(images.astype(np.float32), np.float32)[:, None]
+    return grey_images.clip(low, high)  # rounding of the weights may leave the range
 
 
 def write_codes(path: Path, parts: Iterator[EmbedPart], detector: "Detector") -> int:
@@ -153,7 +153,7 @@ def embed_part(part: EmbedPart, detector: "Detector") -> "pa.Table":
     try:
         scores = detector.score(part.samples, code=True)
     except DataError as error:
-        raise DataError(f"{part.origin}: {error}") from error
+        raise DataError(f"{part.source_name}: {error}") from error
     code = scores["code"].reshape(len(scores["code"]), -1)
     prefix, dtype = "code", "float32"
     if code.dtype.kind == "i":

@@ -63,9 +63,11 @@ def check_python() -> HealthCheck:
 
 def check_machine() -> HealthCheck:
     """Check that torch uses the GPU where there is one."""
-    machine = platform_info.platform_facts()
-    gpu, torch_version = machine["platform.gpu"], machine["platform.torch"]
-    message = f"{machine['platform.cpu']}, {machine['platform.threads']} threads, GPU: {gpu}, torch {torch_version}"
+    platform_values = platform_info.platform_facts()
+    gpu, torch_version = platform_values["platform.gpu"], platform_values["platform.torch"]
+    message = (
+        f"{platform_values['platform.cpu']}, {platform_values['platform.threads']} threads, GPU: {gpu}, torch {torch_version}"
+    )
     if gpu != "none" and "+cpu" in torch_version:
         type_this = "make clean, then without find-links for the CPU build: env -u PIP_FIND_LINKS -u UV_FIND_LINKS make run"
         return HealthCheck("note", "machine", f"{message}: the GPU is not used, as torch is a CPU build", type_this)
@@ -77,12 +79,12 @@ def check_packages(project: Project) -> HealthCheck:
     lock = project.root / "requirements.lock"
     if not lock.is_file():
         return HealthCheck("fault", "packages", "requirements.lock is missing", "git checkout requirements.lock")
-    unequal = lock_differences(lock)
-    if not unequal:
+    package_differences = lock_differences(lock)
+    if not package_differences:
         return HealthCheck("good", "packages", "as requirements.lock says")
-    message = f"not as locked: {'; '.join(unequal[:3])}"
-    if len(unequal) > 3:
-        message += f" and {len(unequal) - 3} more"
+    message = f"not as locked: {'; '.join(package_differences[:3])}"
+    if len(package_differences) > 3:
+        message += f" and {len(package_differences) - 3} more"
     return HealthCheck("fault", "packages", message, "make clean && make run")
 
 
@@ -145,9 +147,9 @@ def check_prefect(project: Project) -> HealthCheck:
 def check_registry(project: Project) -> Iterator[HealthCheck]:
     """Check that the registry's database is intact and answers; report the champion of each recipe."""
     database = project.mlflow / "mlflow.db"
-    if database.is_file() and (damage := database_damage(database)):
+    if database.is_file() and (database_problem := database_damage(database)):
         yield HealthCheck(
-            "fault", "mlflow", f"{database}: {damage}", f"mv {database} {database}.broken, restore a copy or run again"
+            "fault", "mlflow", f"{database}: {database_problem}", f"mv {database} {database}.broken, restore a copy or run again"
         )
         return
     try:

@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     require_recipe_name(project, recipe)
     as_of = None
     if arguments.as_of is not None:
-        as_of = parse_time(arguments.as_of)
+        as_of = parse_as_of(arguments.as_of)
     entries = ledger.read_entries(project, recipe)
     if not entries:
         raise UsageError(f"{recipe} has no ledger yet: `ae run {recipe}` writes its first entry")
@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def parse_time(text: str) -> datetime:
+def parse_as_of(text: str) -> datetime:
     """Return an ISO date or time in UTC; one without a zone is in this machine's zone.
 
     Raises:

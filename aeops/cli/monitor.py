@@ -26,7 +26,7 @@ def run(arguments: argparse.Namespace) -> int:
     import json
     from datetime import UTC, datetime
 
-    from aeops.cli.history import parse_time
+    from aeops.cli.history import parse_as_of
     from aeops.machine.environment import prepare_environment
     from aeops.monitoring.check import run_check
     from aeops.project import find_project
@@ -37,16 +37,16 @@ def run(arguments: argparse.Namespace) -> int:
     prepare_environment(project)
     as_of = datetime.now(UTC)
     if arguments.as_of is not None:
-        as_of = parse_time(arguments.as_of)
+        as_of = parse_as_of(arguments.as_of)
     verdict = run_check(project, recipe, as_of, force_drift=True)
     if arguments.json:
         print(json.dumps(verdict, indent=2))
     else:
-        print_verdict(verdict, project)
+        print_signals(verdict, project)
     return 0
 
 
-def print_verdict(verdict: "MonitoringVerdict", project: "Project") -> None:
+def print_signals(verdict: "MonitoringVerdict", project: "Project") -> None:
     """Print the signals as a table, the decision, and the files to read."""
     from rich.console import Console
     from rich.table import Table

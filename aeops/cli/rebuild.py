@@ -34,9 +34,9 @@ def run(arguments: argparse.Namespace) -> int:
     require_disk_space(project)
     store = open_store(project)
     require_registered(project, store, recipe)
-    result = rebuild(project, store, recipe, version, keep=arguments.keep)
+    result = rebuild(project, store, recipe, version, keep_files=arguments.keep)
     print_comparison(result)
-    if result.likeness.verdict in SUCCESS_VERDICTS:
+    if result.comparison.verdict in SUCCESS_VERDICTS:
         return 0
     return GateError.exit_code
 
@@ -79,16 +79,16 @@ def print_comparison(result: "RebuildResult") -> None:
     for name in ("registered", "rebuilt"):
         table.add_column(name, justify="right")
     table.add_column("same?")
-    for row in result.likeness.rows:
-        same = "yes"
-        if not row.same:
-            same = "[bold red]no[/]"
-        table.add_row(row.what, row.recorded, row.rebuilt, same)
+    for row in result.comparison.items:
+        same_text = "yes"
+        if not row.is_same:
+            same_text = "[bold red]no[/]"
+        table.add_row(row.name, row.recorded_text, row.rebuilt_text, same_text)
     console = Console(highlight=False, soft_wrap=True)
     console.print(table)
     console.print(f"took       {durations_text(result.seconds.items())}")
-    console.print(f"verdict    [bold]{result.likeness.verdict}[/]")
-    for sentence in result.likeness.says:
+    console.print(f"verdict    [bold]{result.comparison.verdict}[/]")
+    for sentence in result.comparison.reasons:
         console.print(f"           - {sentence}", markup=False)
-    if result.scratch is not None:
-        console.print(f"left in    {result.scratch}", markup=False)
+    if result.scratch_folder is not None:
+        console.print(f"left in    {result.scratch_folder}", markup=False)

@@ -32,8 +32,8 @@ def run(arguments: argparse.Namespace) -> int:
         if project.recipe_file(recipe).is_file():  # without it nothing can be served and no signature is required
             trusted_bundle(project, store, load_recipe(project, recipe, with_keys=True), version)
 
-    who = actor_name(arguments.by)
-    line = promotion.rollback(store, recipe, arguments.to, who=who, why=arguments.why, admit=require_trusted)
+    decided_by = actor_name(arguments.by)
+    line = promotion.rollback(store, recipe, arguments.to, who=decided_by, why=arguments.why, admit=require_trusted)
     old_version = line.from_version or "none"
     print(f"champion   {recipe} {line.to_version} (before: {old_version}), by {line.who}: line {line.number} of the ledger")
     print(f"next       restart what serves: `ae serve {recipe}` goes on with the version it began with | ae history {recipe}")

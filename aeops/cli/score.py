@@ -76,8 +76,8 @@ def print_inbox(summary: "InboxSummary") -> None:
     lines = []
     for file in files["taken"]:
         lines.append(f"{file['name']}: {file['samples']:,} samples, {file['flagged']:,} flagged ({file['call']})")
-    for refused_file in files["refused"]:
-        lines.append(f"{refused_file['name']}: refused: {refused_file['reason']}")
+    for refusal in files["refused"]:
+        lines.append(f"{refusal['name']}: refused: {refusal['reason']}")
     for name, reason in (*files["copies"].items(), *files["left"].items()):
         lines.append(f"{name}: {reason}")
     for line in lines[:MAX_ROWS]:
@@ -130,7 +130,7 @@ def record_predictions(
     batch = detector.data_kind.stored_form(samples.values, detector.spec, is_json=False)
     scorer = scorer_of(recipe, version, detector)
     return prediction_store.record_call(
-        project, scorer, channel=MANUAL_CHANNEL, names=samples.names, samples=batch, scored=scores
+        project, scorer, channel=MANUAL_CHANNEL, names=samples.names, samples=batch, outputs=scores
     )
 
 
@@ -155,18 +155,18 @@ class FileResult:
 
     @property
     def count(self) -> int:
-        """The number of samples."""
+        """Number of samples."""
         return len(self.samples.names)
 
     def to_json(self) -> str:
         """Return the output of --json: the model, its threshold and every sample."""
         from aeops.bundle.answers import to_answers
 
-        shown_scores = dict(self.scores)
-        del shown_scores["code"]
+        json_scores = dict(self.scores)
+        del json_scores["code"]
         rows = []
-        for prediction_id, name, answer in zip(self.ids, self.samples.names, to_answers(shown_scores), strict=True):
-            rows.append({"id": prediction_id, "sample": name} | answer)
+        for prediction_id, name, json_values in zip(self.ids, self.samples.names, to_answers(json_scores), strict=True):
+            rows.append({"id": prediction_id, "sample": name} | json_values)
         document = {
             "recipe": self.recipe,
             "version": self.version,

@@ -106,13 +106,13 @@ def version_cells(version: "VersionInfo", metrics: dict[str, float]) -> list[str
     """Return the cells of a version's row."""
     tags = version.tags
     aliases = [f"[bold]{alias}[/]" for alias in version.aliases]
-    verdicts = [tags[name] for name in ("verdict", "approval") if name in tags]
+    verdict_texts = [tags[name] for name in ("verdict", "approval") if name in tags]
     commit = tags.get("git.commit", "")[:8]
     if tags.get("git.dirty") == "true":
         commit += "+"
     return [
         " ".join([version.version, *aliases]),
-        ", ".join(verdicts),
+        ", ".join(verdict_texts),
         *(column.cell(metrics) for column in METRIC_COLUMNS),
         tags.get("data.content_sha256", "")[:8],
         commit,

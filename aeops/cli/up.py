@@ -86,13 +86,15 @@ def requested_settings(project: "Project", arguments: argparse.Namespace) -> "Se
 
 
 def _require_same_options(current: "Settings", options: dict[str, Any]) -> None:
-    conflicts = []
+    conflicting_options = []
     for name, value in options.items():
         current_value = getattr(current, name)
         if name != "notify_url" and current_value != value:
-            conflicts.append(f"{name.replace('_', '-')} {current_value}, not {value}")
-    if conflicts:
-        raise UsageError(f"the stack runs already, with {', '.join(conflicts)}: type `ae down`, then the same command again")
+            conflicting_options.append(f"{name.replace('_', '-')} {current_value}, not {value}")
+    if conflicting_options:
+        raise UsageError(
+            f"the stack runs already, with {', '.join(conflicting_options)}: type `ae down`, then the same command again"
+        )
 
 
 def check_ports(settings: "Settings") -> None:

@@ -115,7 +115,7 @@ def compare_detectors(
         return [], ComparisonVerdict(NOT_COMPARED, True, [reason])
     if difference := sample_difference(champion, challenger):
         reason = f"the champion expects other samples: {difference}; to start without a champion, type ae retire {recipe.name}"
-        results = [comparison.build_failed_result(planned, reason) for planned in planned_comparisons]
+        results = [comparison.build_failed_result(planned_comparison, reason) for planned_comparison in planned_comparisons]
     else:
         champion_scores, challenger_scores = score_both(recipe, data, champion, challenger)
         results = comparison.compare_models(planned_comparisons, holdout, champion_scores, challenger_scores)
@@ -125,11 +125,11 @@ def compare_detectors(
 def sample_difference(champion: Detector, challenger: Detector) -> str:
     """Return how the samples of the champion differ from those of the challenger; an empty string if they do not."""
     champion_spec, challenger_spec = sample_spec(champion), sample_spec(challenger)
-    differences = []
+    differing_keys = []
     for key, value in champion_spec.items():
         if value != challenger_spec.get(key):
-            differences.append(f"{key} {value} instead of {challenger_spec.get(key)}")
-    return ", ".join(differences)
+            differing_keys.append(f"{key} {value} instead of {challenger_spec.get(key)}")
+    return ", ".join(differing_keys)
 
 
 def sample_spec(detector: Detector) -> dict[str, object]:

@@ -151,7 +151,7 @@ def measure_metrics(context: EvaluationContext, baselines: BaselineResults) -> M
     metrics: MetricTree = {
         "format": 1,
         "rows": context.data.rows,
-        "reconstruction": reconstruction_metrics(context, baselines),
+        "reconstruction": measure_reconstruction(context, baselines),
     }
     if "knn" in baselines.detector_scores:
         metrics["detection"] = detection_metrics(context.recipe.evaluate, baselines, ~is_normal)
@@ -174,7 +174,7 @@ def training_metrics(curves: pd.DataFrame, history: Path) -> MetricTree:
     }
 
 
-def reconstruction_metrics(context: EvaluationContext, baselines: BaselineResults) -> MetricTree:
+def measure_reconstruction(context: EvaluationContext, baselines: BaselineResults) -> MetricTree:
     """Return the errors on the normal samples: those of the model, and those of PCA if the recipe has it."""
     model = measure_normals(context, context.measured_outputs)
     if baselines.pca_outputs is None:
@@ -288,12 +288,12 @@ def draw_galleries(folder: Path, context: EvaluationContext) -> None:
     normals = np.flatnonzero(~novelty)[np.argsort(mse[~novelty], kind="stable")]
     count = min(mosaics.COLUMNS, len(normals))
     first_median = (len(normals) - count) // 2
-    galleries = {
+    gallery_indices = {
         "best": normals[:count],
         "median": normals[first_median : first_median + count],
         "worst": normals[len(normals) - count :],
     }
-    for name, indices in galleries.items():
+    for name, indices in gallery_indices.items():
         draw_gallery(folder / f"gallery_{name}.svg", context, indices, mse)
     outcomes = {
         "flagged_novelty": novelty & is_anomaly,
@@ -315,8 +315,8 @@ def draw_gallery(file: Path, context: EvaluationContext, indices: np.ndarray, va
         targets = context.target[indices]
     inputs = context.data.scale(context.inputs[indices])
     outputs = context.data.scale(context.predictions["reconstruction"][indices])
-    captions = [f"{value:#.3g}" for value in values[indices]]
-    mosaics.draw_error_strip(file, inputs, outputs, targets, captions)
+    error_captions = [f"{value:#.3g}" for value in values[indices]]
+    mosaics.draw_error_strip(file, inputs, outputs, targets, error_captions)
 
 
 # ---------------------------------------------------------------- the program

@@ -71,10 +71,10 @@ def index_shard(samples: SourceSamples, positions: slice, block: np.ndarray, rec
         recipe: names the dataset, its splits and the kind of data.
         shard_number: the number of the shard.
     """
-    digests = sample_sha256(block)
+    content_digests = sample_sha256(block)
     ids = [f"{recipe.data.dataset}-{position:06d}" for position in range(positions.start, positions.stop)]
     groups: Sequence[str] | np.ndarray = ids
-    split_keys: Iterable[str] = digests
+    split_keys: Iterable[str] = content_digests
     if samples.groups is not None:
         groups = split_keys = samples.groups[positions]
     labels: Sequence[Any] | np.ndarray = [pd.NA] * len(block)
@@ -84,7 +84,7 @@ def index_shard(samples: SourceSamples, positions: slice, block: np.ndarray, rec
         "id": ids,
         "shard": shard_number,
         "row": np.arange(len(block)),
-        "sha256": digests,
+        "sha256": content_digests,
         "label": pd.array(labels, dtype="Int64"),
         "split": assign_splits(split_keys, samples, positions, recipe),
         "group": groups,

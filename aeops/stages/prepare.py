@@ -22,7 +22,7 @@ from aeops.files import atomic_folder, read_json, write_json
 from aeops.machine.entry_point import run_main
 from aeops.recipe.reader import Recipe, read_recipe
 
-SPLITS = ("train", "validation", "calibration", "test")
+SPLIT_NAMES = ("train", "validation", "calibration", "test")
 
 
 def prepare(recipe: Recipe, dataset: Path, output: Path) -> None:
@@ -36,7 +36,7 @@ def prepare(recipe: Recipe, dataset: Path, output: Path) -> None:
     index = read_index(dataset)
     is_novelty = index["label"].isin(list(recipe.data.novelty)).fillna(False).astype(bool)
     splits = select_splits(index, is_novelty, recipe)
-    require_samples(splits, is_novelty, recipe)
+    require_split_samples(splits, is_novelty, recipe)
     row_counts = dict(zip(splits, map(len, splits.values()), strict=True))
     row_counts["test_novelty"] = int(is_novelty[splits["test"].index].sum())
     with atomic_folder(output) as folder:
@@ -50,9 +50,9 @@ def prepare(recipe: Recipe, dataset: Path, output: Path) -> None:
 
 
 def select_splits(index: pd.DataFrame, is_novelty: pd.Series, recipe: Recipe) -> dict[str, pd.DataFrame]:
-    """Return the rows of the index for each of SPLITS."""
+    """Return the rows of the index for each of SPLIT_NAMES."""
     splits = {}
-    for name in SPLITS:
+    for name in SPLIT_NAMES:
         splits[name] = index[~is_novelty & (index["split"] == name)]
     in_test = index["split"] == "test"
     if recipe.data.split.test is not None:
@@ -93,17 +93,17 @@ def require_input(dataset: Path, recipe: Recipe) -> dict[str, Any]:
     """
     description: dict[str, Any] = read_json(dataset / "dataset.json")
     spec = recipe.fit.input
-    actual = (description["kind"], description["shape"], description["low"], description["high"])
+    actual_values = (description["kind"], description["shape"], description["low"], description["high"])
     expected = (spec.kind, list(spec.shape), spec.low, spec.high)
-    if actual != expected:
+    if actual_values != expected:
         raise DataError(
-            f"{dataset}: got samples of kind, shape, low, high {actual}, expected {expected} as in the recipe's input: "
+            f"{dataset}: got samples of kind, shape, low, high {actual_values}, expected {expected} as in the recipe's input: "
             f"type ae run {recipe.name} to ingest and validate them again"
         )
     return description
 
 
-def require_samples(splits: dict[str, pd.DataFrame], is_novelty: pd.Series, recipe: Recipe) -> None:
+def require_split_samples(splits: dict[str, pd.DataFrame], is_novelty: pd.Series, recipe: Recipe) -> None:
     """Require samples in every split that the recipe uses.
 
     Raises:

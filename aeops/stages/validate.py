@@ -110,12 +110,12 @@ def validate(recipe: Recipe, project: Project, incoming: Path) -> None:
     dataset = project.dataset(recipe.data.dataset)
     recover_dataset(dataset)
     description = require_incoming(incoming, recipe)
-    validation = validate_incoming(recipe, project, incoming, description)
+    validation = validate_dataset(recipe, project, incoming, description)
     quarantine = quarantine_samples(validation, recipe, project, incoming)
     try:
         if not validation.is_accepted:
             write_validation(validation, recipe, project, quarantine, None)
-            raise DataError(refusal_message(validation, recipe, project, quarantine))
+            raise DataError(describe_refusal(validation, recipe, project, quarantine))
         new_dataset = build_dataset(validation, incoming, description, staging_folder(dataset))
         write_validation(validation, recipe, project, quarantine, content_sha256(new_dataset))
         if not is_same_dataset(new_dataset, dataset):
@@ -155,7 +155,7 @@ def require_incoming(incoming: Path, recipe: Recipe) -> dict[str, Any]:
 # ---------------------------------------------------------------- expectations
 
 
-def validate_incoming(recipe: Recipe, project: Project, incoming: Path, description: dict[str, Any]) -> DatasetValidation:
+def validate_dataset(recipe: Recipe, project: Project, incoming: Path, description: dict[str, Any]) -> DatasetValidation:
     """Validate each sample, then the accepted ones as a set, and publish the pages."""
     index = read_index(incoming)
     staged_site = project.data_docs / f".{recipe.data.dataset}.aside"
@@ -261,7 +261,7 @@ def summary_text(validation: DatasetValidation) -> str:
     return text
 
 
-def refusal_message(validation: DatasetValidation, recipe: Recipe, project: Project, quarantine: Path | None) -> str:
+def describe_refusal(validation: DatasetValidation, recipe: Recipe, project: Project, quarantine: Path | None) -> str:
     """Return why the dataset was refused and what to do, in one line."""
     name, dataset = recipe.name, recipe.data.dataset
     next_step = (
@@ -290,9 +290,9 @@ def frequent_failures(results: list[ExpectationResult]) -> str:
 # ---------------------------------------------------------------- the accepted dataset
 
 
-def build_dataset(validation: DatasetValidation, incoming: Path, description: dict[str, Any], staging: Path) -> Path:
+def build_dataset(validation: DatasetValidation, incoming: Path, description: dict[str, Any], staging_path: Path) -> Path:
     """Write the accepted dataset with its receipt to a folder beside the one that it replaces; return the folder."""
-    folder = staging / "new"
+    folder = staging_path / "new"
     (folder / "shards").mkdir(parents=True)
     index, shards = write_accepted(validation.accepted_index, incoming, folder)
     write_parquet(folder / "index.parquet", index)
