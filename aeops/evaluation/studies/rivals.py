@@ -51,7 +51,7 @@ def run_rivals_study(spec: RivalsStudy, context: EvaluationContext, figures: Pat
         with TemporaryDirectory(prefix="ae-rival-") as temporary_folder:
             results[name] = _train_baseline(context, fit, Path(temporary_folder))
     figure_captions = []
-    if context.detector.data_kind.DRAWABLE:
+    if context.detector.data_kind.IS_DRAWABLE:
         figure_captions.append(_draw_reconstructions(figures / "rivals_strips.svg", context, results))
     return _rivals_result(context, results, figure_captions)
 

@@ -64,7 +64,7 @@ def _compare_with_pca(context: EvaluationContext, components: int) -> dict[str, 
     """Return the errors of the model and of PCA with so many numbers; empty where PCA cannot output the target of an input."""
     source, normal = context.recipe.fit.input, context.is_normal
     train = context.data.train[:PCA_ROWS]
-    if context.detector.shape != context.detector.made_shape or components > min(_flatten_samples(train).shape):
+    if context.detector.shape != context.detector.output_shape or components > min(_flatten_samples(train).shape):
         return {}
     kind, spec = context.detector.data_kind, context.detector.spec
     train_baseline = kind.baseline(model_input.clean_inputs(source, train), spec)
