@@ -27,7 +27,7 @@ from aeops.files import atomic_folder, file_sha256, read_json, write_json
 from aeops.machine.entry_point import run_main
 from aeops.machine.platform_info import platform_facts
 from aeops.project import Project, find_project
-from aeops.provenance.last_run import record_file as last_run_file
+from aeops.provenance.last_run import last_run_file
 from aeops.provenance.lineage import git_diff, git_output
 from aeops.report import recipe_page as pages
 from aeops.report.targets import RecipeTargets, read_targets, unknown_metrics

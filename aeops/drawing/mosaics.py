@@ -21,7 +21,7 @@ Tile = np.ndarray
 TileRow = list[Tile | None]  # None: no tile at this place
 
 
-def draw_strip(
+def draw_error_strip(
     file: Path, inputs: np.ndarray, outputs: np.ndarray, targets: np.ndarray | None, sample_captions: Sequence[str]
 ) -> None:
     """Draw samples over their reconstructions over the error at each pixel (or step); all share the scale [0, 1].
