@@ -282,8 +282,9 @@ def read_calibration_scores(project: Project, recipe: str, scored_sample: Scored
     folder = bundle_folder(project, recipe, scored_sample.version)
     if not (folder / "scorer.safetensors").is_file():
         return None
-    from ae_models.checksums import bundle_sha256
     from safetensors.numpy import load_file
+
+    from ae_models.checksums import bundle_sha256
 
     if bundle_sha256(folder) != scored_sample.bundle_sha256:
         return None
