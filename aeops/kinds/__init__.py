@@ -38,4 +38,4 @@ def module_name(kind: str) -> str:
     if kind not in KIND_INFOS:
         descriptions = [f"{name} ({info.description})" for name, info in KIND_INFOS.items()]
         raise ValueError(f"expected a kind of data out of {', '.join(descriptions)}, got {kind!r}")
-    return f"{__name__}.{kind}"
+    return f"{__package__}.{kind}"

@@ -30,7 +30,9 @@ def some_rows(count: int, time: datetime = NOON, channel: str = "batch", call: s
     scored |= {"is_anomaly": np.zeros(count, bool), "code": np.ones((count, 40), np.float32)}
     names = [f"batch.npy[{row}]" for row in range(first, first + count)]
     samples = np.full((count, 1, 2, 2), 51, np.uint8)
-    return build_rows(SCORER, call=call, channel=channel, time=time, names=names, samples=samples, outputs=scored, first_row=first)
+    return build_rows(
+        SCORER, call=call, channel=channel, time=time, names=names, samples=samples, outputs=scored, first_row=first
+    )
 
 
 def keep(project: Project, batch: pa.RecordBatch, call: str = "0" * 16) -> Path:
@@ -155,7 +157,9 @@ def test_a_journal_broken_before_its_end_is_told(project: Project) -> None:
     place.write_bytes(broken)
     with pytest.raises(DataError, match="cannot be read"):
         prediction_store.read_predictions(project, "digits")
-    assert prediction_store.read_predictions(project, "digits", channels=["hand", "batch"]).num_rows == 0  # who has no use for it opens none
+    assert (
+        prediction_store.read_predictions(project, "digits", channels=["hand", "batch"]).num_rows == 0
+    )  # who has no use for it opens none
 
 
 def test_a_journal_that_has_become_a_file_counts_once(project: Project) -> None:

@@ -171,7 +171,10 @@ BAD_NPY = [
     (npy_with(WHOLE % "(1, 4, 4)", b"x" * 15), "15 bytes follow"),
     (npy_with(WHOLE % "(1, 4, 4)", b"x" * 17), "17 bytes follow"),
     (npy_with("{'descr': '|O', 'fortran_order': False, 'shape': (1,), }", b"x" * 8), "dtype object"),
-    (npy_with("{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (1,), }", b"x" * 4), "expected whole or real numbers or texts"),
+    (
+        npy_with("{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (1,), }", b"x" * 4),
+        "expected whole or real numbers or texts",
+    ),
     (npy_with("{'descr': '<c8', 'fortran_order': False, 'shape': (1,), }", b"x" * 8), "dtype complex64"),
     (npy_with("{'descr': '<U0', 'fortran_order': False, 'shape': (9,), }"), "expected whole or real numbers or texts"),
     (npy_with("__import__('os').system('true')"), ""),
@@ -248,8 +251,8 @@ def test_a_body_with_flipped_bytes_is_scored_or_refused_and_never_a_fault(client
     ("inputs", "told"),
     [
         ([["a" * 100_000] + ["b"] * 50_000], "texts"),  # numpy alone would ask for 20 GB
-        ([[[True, False, True, False]] * 4], "truths"),
-        ([[[True, 1, 1, 1]] * 4], "truths"),
+        ([[[True, False, True, False]] * 4], "booleans"),
+        ([[[True, 1, 1, 1]] * 4], "booleans"),
         ([{"a": 1}], "objects"),
         ([[[None, 1, 1, 1]] * 4], "whole or real numbers"),
         (json.loads("[" * 200 + "]" * 200), "unequal shapes"),

@@ -167,7 +167,10 @@ def test_a_signature_of_another_key_is_told_with_both_and_a_false_name_does_not_
     assert f"and not with ours.pub ({ours['publicKey']['hint'][:12]})" in fault
     forged = json.loads(signature.read_text(encoding="utf-8")) | {"verificationMaterial": ours}
     signature.write_text(json.dumps(forged), encoding="utf-8")
-    assert find_signature_problem(bundle, signature, keys / "ours.pub") == "its signature was not made with the private key of ours.pub"
+    assert (
+        find_signature_problem(bundle, signature, keys / "ours.pub")
+        == "its signature was not made with the private key of ours.pub"
+    )
 
 
 def test_a_signature_that_leaves_a_file_out_is_refused_though_the_key_is_ours(signed: tuple[Path, Path], keys: Path) -> None:
@@ -418,7 +421,11 @@ def test_a_section_that_cannot_be_is_told_at_reading(section: object, told: str,
 
 @pytest.mark.parametrize(
     ("name", "told"),
-    [("absent.pub", "cannot be read (No such file"), ("ours.pem", "holds no such key; expected a public P-256"), ("", "Is a directory")],
+    [
+        ("absent.pub", "cannot be read (No such file"),
+        ("ours.pem", "holds no such key; expected a public P-256"),
+        ("", "Is a directory"),
+    ],
 )
 def test_a_public_key_that_cannot_be_read_is_told_with_every_other_mistake_and_only_where_it_is_used(
     name: str, told: str, project: Project
