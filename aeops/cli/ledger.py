@@ -10,8 +10,8 @@ if TYPE_CHECKING:
 def add_command(commands: Any) -> None:
     """Add `ae ledger` to the commands of the parser."""
     command = commands.add_parser("ledger", help="verify the ledger of a recipe, or of all")
-    subcommands = command.add_subparsers(dest="action", metavar="ACTION", required=True)
-    verify = subcommands.add_parser(
+    ledger_commands = command.add_subparsers(dest="action", metavar="ACTION", required=True)
+    verify = ledger_commands.add_parser(
         "verify", help="list every line that was edited, removed or swapped, and champions moved outside ae"
     )
     verify.add_argument("recipe", nargs="?", help="name of a recipe, such as digits (default: every recipe)")

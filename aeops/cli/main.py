@@ -30,7 +30,7 @@ from aeops.cli import (
 )
 from aeops.errors import as_ae_error, print_error
 
-COMMANDS = (
+COMMAND_MODULES = (
     *(run, score, serve, embed, compress, decompress, show, approve, reject),
     *(history, ledger, rollback, retire, rebuild, why, monitor, sign, ui, doctor),
     *(up, down, status),
@@ -45,7 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
         epilog="exit codes: 0 done, 2 usage, 3 data, 4 refused by the gate, 5 infrastructure",
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for module in COMMANDS:
+    for module in COMMAND_MODULES:
         module.add_command(commands)
     return parser
 

@@ -35,6 +35,6 @@ def yes_or_no(flag: bool) -> str:
     return "no"
 
 
-def durations_text(durations: Iterable[tuple[str, float]]) -> str:
+def durations_text(named_seconds: Iterable[tuple[str, float]]) -> str:
     """Return names with their seconds, such as `train 12.3 s, gate 0.4 s`."""
-    return ", ".join(f"{name} {seconds:.1f} s" for name, seconds in durations)
+    return ", ".join(f"{name} {seconds:.1f} s" for name, seconds in named_seconds)

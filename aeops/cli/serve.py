@@ -100,14 +100,14 @@ def version_source(project: Project, recipe: str, version_or_alias: str) -> "Ver
     from aeops.serving.rollover import VersionSource
     from aeops.serving.served_version import ServedVersion
 
-    watcher = None
+    alias_watch = None
     if not version_or_alias.isdecimal():
-        watcher = AliasWatch(project, recipe, version_or_alias)
+        alias_watch = AliasWatch(project, recipe, version_or_alias)
     return VersionSource(
         fetch=lambda version: fetch_version(project, recipe, version),
         smoke_test=lambda bundle: run_smoke_test(project, recipe, bundle),
         load=lambda version, bundle: ServedVersion(recipe, version, Detector(bundle)),
-        alias_watcher=watcher,
+        alias_watcher=alias_watch,
     )
 
 
@@ -130,8 +130,8 @@ def serve_recipe(
     service = ScoringService(recipe.name, journal=journal, source=source, rules=recipe.serving, password=password)
     server = uvicorn_server(service)
 
-    def print_address(served: "ServedVersion") -> None:
-        print(address_text(served, listener, password), flush=True)
+    def print_address(version: "ServedVersion") -> None:
+        print(address_text(version, listener, password), flush=True)
 
     def stop_server() -> None:
         server.should_exit = True
@@ -166,17 +166,17 @@ def uvicorn_server(service: "ScoringService") -> "uvicorn.Server":
     return uvicorn.Server(config)
 
 
-def address_text(served: "ServedVersion", listener: socket.socket, password: str | None) -> str:
+def address_text(version: "ServedVersion", listener: socket.socket, password: str | None) -> str:
     """Return the address, and commands that can be pasted."""
     host, port = listener.getsockname()[:2]
     address = http_address(host, port)
     curl = "curl -s"
     if password is not None:
         curl += " -u ae"
-    example = served.detector.data_kind.python_example(served.detector.spec)
+    example = version.detector.data_kind.python_example(version.detector.spec)
     body = f"json.dumps(dict(inputs={example}))"
     return (
-        f"{served.name} {served.version} (bundle {served.detector.sha256[:12]}) answers at {address}; stop it with Ctrl-C\n"
+        f"{version.name} {version.version} (bundle {version.detector.sha256[:12]}) answers at {address}; stop it with Ctrl-C\n"
         f'try: python3 -c "import json; print({body})" | {curl} {address}/score -d @-\n'
         f"see: {curl} {address}/model, and {address}/docs"
     )

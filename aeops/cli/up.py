@@ -71,12 +71,12 @@ def requested_settings(project: "Project", arguments: argparse.Namespace) -> "Se
         options["password_file"] = str(Path(options["password_file"]).expanduser().resolve())
     if notify_url := arguments.notify or os.environ.get("AE_NOTIFY_URL"):
         options["notify_url"] = notify_url
-    current = read_settings(project)
-    if current is None:
+    running_settings = read_settings(project)
+    if running_settings is None:
         settings = replace(Settings(), **options, request_id=uuid4().hex)
     else:
-        _require_same_options(current, options)
-        settings = replace(current, **options, request_id=uuid4().hex)
+        _require_same_options(running_settings, options)
+        settings = replace(running_settings, **options, request_id=uuid4().hex)
     if settings.password_file is None:
         server_password(settings.host, None)
     else:
@@ -85,10 +85,10 @@ def requested_settings(project: "Project", arguments: argparse.Namespace) -> "Se
     return settings
 
 
-def _require_same_options(current: "Settings", options: dict[str, Any]) -> None:
+def _require_same_options(running_settings: "Settings", options: dict[str, Any]) -> None:
     conflicting_options = []
     for name, value in options.items():
-        current_value = getattr(current, name)
+        current_value = getattr(running_settings, name)
         if name != "notify_url" and current_value != value:
             conflicting_options.append(f"{name.replace('_', '-')} {current_value}, not {value}")
     if conflicting_options:

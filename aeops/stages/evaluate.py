@@ -273,11 +273,11 @@ def draw_figures(
 
 def draw_detection(folder: Path, baselines: BaselineResults, metrics: MetricTree, novelty: np.ndarray) -> None:
     """Write the ROC and precision-recall curves of every detector."""
-    aurocs, average_precisions = {}, {}
+    auroc_values, average_precisions = {}, {}
     for name in baselines.detector_scores:
-        aurocs[name] = metrics[name]["auroc"]
+        auroc_values[name] = metrics[name]["auroc"]
         average_precisions[name] = metrics[name]["average_precision"]
-    line_charts.draw_roc(folder / "roc.svg", baselines.detector_scores, novelty, aurocs)
+    line_charts.draw_roc(folder / "roc.svg", baselines.detector_scores, novelty, auroc_values)
     line_charts.draw_precision_recall(folder / "precision_recall.svg", baselines.detector_scores, novelty, average_precisions)
 
 

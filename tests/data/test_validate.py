@@ -171,7 +171,7 @@ def test_an_accepted_version_of_another_kind_is_no_measure_of_drift(accepted: Ro
     save_texts(accepted, [b"text number %d" % number for number in range(100)])
     accepted.accept()
     (drift,) = (entry for entry in accepted.validation()["expectations"] if entry["name"].startswith("drift"))
-    assert drift["why"] == "the last accepted version holds samples of kind image, not text"
+    assert drift["why"] == "the last accepted version has samples of kind image, not text"
 
 
 # ---------------------------------------------------------------- refused

@@ -39,7 +39,7 @@ def test_a_recipe_is_checked_without_numpy_or_torch() -> None:
 
 
 def test_help_loads_nothing_heavy_and_names_every_verb() -> None:
-    from aeops.cli.main import COMMANDS
+    from aeops.cli.main import COMMAND_MODULES
 
     script = (
         "import sys; from aeops.cli.main import build_parser; text = build_parser().format_help(); "
@@ -47,7 +47,7 @@ def test_help_loads_nothing_heavy_and_names_every_verb() -> None:
     )
     shown = in_a_fresh_process(script)
     assert shown.startswith("[]")
-    names = [module.__name__.rsplit(".", 1)[1] for module in COMMANDS]
+    names = [module.__name__.rsplit(".", 1)[1] for module in COMMAND_MODULES]
     assert sorted(names) == sorted(
         file.stem for file in (ROOT / "aeops" / "cli").glob("*.py") if "def add_command(" in file.read_text()
     )
@@ -93,10 +93,10 @@ def test_the_lock_holds_every_dependency_that_pyproject_asks_for() -> None:
 
 
 def test_every_command_the_readme_shows_exists() -> None:
-    from aeops.cli.main import COMMANDS
+    from aeops.cli.main import COMMAND_MODULES
 
     text = (ROOT / "README.md").read_text()
-    commands = {module.__name__.rsplit(".", 1)[1] for module in COMMANDS}
+    commands = {module.__name__.rsplit(".", 1)[1] for module in COMMAND_MODULES}
     shown = set(re.findall(r"(?<![.\w])ae ([a-z]+)\b", text))
     assert "run" in shown
     assert shown <= commands
