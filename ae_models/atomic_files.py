@@ -78,17 +78,17 @@ def atomic_write(path: Path, data: bytes | str, mode: int = 0o666) -> None:
 
 def replace_file(new_path: Path, path: Path) -> None:
     """Sync the file `new_path` to the disk and rename it to `path`, on the same disk."""
-    _sync(new_path)
+    _sync_path(new_path)
     os.replace(new_path, path)
     sync_folder(path.parent)
 
 
 def sync_folder(folder: Path) -> None:
     """Put the names in a folder on the disk, so that a file made or renamed in it is still there after a power cut."""
-    _sync(folder)
+    _sync_path(folder)
 
 
-def _sync(path: Path) -> None:
+def _sync_path(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -125,8 +125,8 @@ def replace_folder(new_folder: Path, folder: Path) -> None:
     `recover_folder` puts it back.
     """
     for path in new_folder.rglob("*"):
-        _sync(path)
-    _sync(new_folder)
+        _sync_path(path)
+    _sync_path(new_folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     old_folder, removed_folder = _old_folders(new_folder)
     if folder.exists():

@@ -39,9 +39,9 @@ class ProgressCallback(pl.Callback):
         truncate_progress(self.path, trainer.current_epoch)
         self.started_at = self.epoch_started_at = time.monotonic()
         rows = pl_module.rows
-        total, finished = rows * pl_module.spec.total_epochs, rows * trainer.current_epoch
-        hidden = None if self.show_bar else True  # None: hidden where stderr is no terminal
-        self.bar = tqdm(total=total, initial=finished, unit=" samples", unit_scale=True, disable=hidden, leave=False)
+        total, finished_samples = rows * pl_module.spec.total_epochs, rows * trainer.current_epoch
+        is_hidden = None if self.show_bar else True  # None: hidden where stderr is no terminal
+        self.bar = tqdm(total=total, initial=finished_samples, unit=" samples", unit_scale=True, disable=is_hidden, leave=False)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -45,8 +45,8 @@ def truncate_weight_hashes(path: Path, steps: int) -> None:
     """Cut the log back to its whole lines up to step `steps`; create an empty one where there is none."""
     text = path.read_text(encoding="utf-8") if path.is_file() else WEIGHT_HASH_HEADER
     whole_lines = text[: text.rfind("\n") + 1].splitlines(keepends=True)[1:]
-    retained = [line for line in whole_lines if int(line.partition(",")[0]) <= steps]
-    atomic_write(path, WEIGHT_HASH_HEADER + "".join(retained))
+    retained_lines = [line for line in whole_lines if int(line.partition(",")[0]) <= steps]
+    atomic_write(path, WEIGHT_HASH_HEADER + "".join(retained_lines))
 
 
 def _is_power_of_two(step: int) -> bool:
