@@ -83,7 +83,7 @@ def draw_histogram(file: Path, score: np.ndarray, novelty: np.ndarray, threshold
         axes.legend(loc="upper left")
 
 
-def draw_roc(file: Path, scores: dict[str, np.ndarray], novelty: np.ndarray, aurocs: dict[str, float]) -> None:
+def draw_roc(file: Path, scores: dict[str, np.ndarray], novelty: np.ndarray, auroc_values: dict[str, float]) -> None:
     """Draw true against false alarms for every threshold, of each detector in `scores`."""
     with svg_axes(file, REPORT_WIDTH / 2 - 0.2, 4) as [axes]:
         axes.plot([0, 1], [0, 1], color=GRID_COLOUR, linewidth=1)
@@ -93,21 +93,23 @@ def draw_roc(file: Path, scores: dict[str, np.ndarray], novelty: np.ndarray, aur
             axes.plot(
                 *_thin_curve(false_rate, true_rate),
                 color=colour,
-                label=f"{name}  {aurocs[key]:.3f}",
+                label=f"{name}  {auroc_values[key]:.3f}",
                 zorder=3 if key == "model" else 2,
             )
         axes.set(xlabel="share of normals flagged", ylabel="share of novelty flagged")
         _finish_square(axes, "AUROC", "lower right")
 
 
-def draw_precision_recall(file: Path, scores: dict[str, np.ndarray], novelty: np.ndarray, precisions: dict[str, float]) -> None:
+def draw_precision_recall(
+    file: Path, scores: dict[str, np.ndarray], novelty: np.ndarray, precision_values: dict[str, float]
+) -> None:
     """Draw precision against recall for every threshold, of each detector in `scores`."""
     with svg_axes(file, REPORT_WIDTH / 2 - 0.2, 4) as [axes]:
         axes.axhline(novelty.mean(), color=GRID_COLOUR, linewidth=1)
         for key, score in scores.items():
             name, colour = DETECTOR_STYLES[key]
             precision, recall, _ = precision_recall_curve(novelty, score)
-            label = f"{name}  {precisions[key]:.3f}"
+            label = f"{name}  {precision_values[key]:.3f}"
             axes.plot(*_thin_curve(recall, precision), color=colour, label=label, zorder=3 if key == "model" else 2)
         axes.set(xlabel="recall: share of novelty flagged", ylabel="precision: share of flags that are novelty")
         _finish_square(axes, "average precision", "lower left")
@@ -233,8 +235,8 @@ def draw_counts(file: Path, rows: dict[str, int], labels: pd.Series, novelty: np
 def _draw_bars(axes: Axes, names: list[str], counts: list[int], novelty_names: Collection[str]) -> None:
     """Draw horizontal bars, the first on top, each with its number; those of novelty in its colour."""
     colours = [NOVELTY_COLOUR if name in novelty_names else MODEL_COLOUR for name in names]
-    rectangles = axes.barh(range(len(names)), counts, color=colours, height=0.7)
-    axes.bar_label(rectangles, labels=[f"{count:,}" for count in counts], padding=4, color=MUTED_COLOUR, fontsize=8)
+    bar_rectangles = axes.barh(range(len(names)), counts, color=colours, height=0.7)
+    axes.bar_label(bar_rectangles, labels=[f"{count:,}" for count in counts], padding=4, color=MUTED_COLOUR, fontsize=8)
     axes.set_yticks(range(len(names)), names)
     axes.set(xlim=(0, max(counts) * 1.15), xticks=[])
     axes.invert_yaxis()

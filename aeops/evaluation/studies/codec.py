@@ -134,12 +134,12 @@ def _to_levels(context: EvaluationContext, raw: np.ndarray) -> np.ndarray:
 
 
 def _baseline_point(target: np.ndarray, image_format: str, quality: int | None) -> CodecPoint:
-    encoded = encode_images(target, image_format, quality)
+    encoded_images = encode_images(target, image_format, quality)
     name = image_format
     if quality is not None:
         name = f"{image_format} {quality}"
-    file_bytes = float(encoded.file_sizes.mean())
-    return _make_point(name, image_format, file_bytes, encoded.header_free, target, encoded.decoded_images)
+    file_bytes = float(encoded_images.file_sizes.mean())
+    return _make_point(name, image_format, file_bytes, encoded_images.header_free, target, encoded_images.decoded_images)
 
 
 def _make_point(
@@ -169,11 +169,11 @@ def psnr_at_bytes(points: list[CodecPoint], header_free: float) -> float | None:
         In dB; None where a point has no finite PSNR, as it is lossless.
     """
     curve = _sort_by_bytes(points)
-    psnrs = np.array([point.psnr for point in curve])
-    if not np.isfinite(psnrs).all():
+    psnr_values = np.array([point.psnr for point in curve])
+    if not np.isfinite(psnr_values).all():
         return None
     log_bytes = np.log([max(point.header_free, 1.0) for point in curve])
-    return float(np.interp(np.log(header_free), log_bytes, psnrs))
+    return float(np.interp(np.log(header_free), log_bytes, psnr_values))
 
 
 # ---------------------------------------------------------------- the result
@@ -233,11 +233,11 @@ def _point_row(point: CodecPoint) -> list[str]:
 def _draw_curves(file: Path, points: list[CodecPoint]) -> None:
     """Draw the PSNR of each family over its bytes: header-free to the left, in files of their own to the right."""
     with svg_axes(file, REPORT_WIDTH, 3.6, columns=2) as panels:
-        for axes, attribute in zip(panels, ("header_free", "file_bytes"), strict=True):
+        for axes, size_field in zip(panels, ("header_free", "file_bytes"), strict=True):
             for family, colour in FAMILY_COLOURS.items():
                 curve = _sort_by_bytes(_family_points(points, family))
-                sizes, psnrs = [getattr(point, attribute) for point in curve], [point.psnr for point in curve]
-                axes.plot(sizes, psnrs, color=colour, marker="o", markersize=4, label=family)
+                sizes, psnr_values = [getattr(point, size_field) for point in curve], [point.psnr for point in curve]
+                axes.plot(sizes, psnr_values, color=colour, marker="o", markersize=4, label=family)
             axes.set(xscale="log", xlabel="bytes an image", ylabel="PSNR (dB)")
             axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axes.xaxis.set_major_formatter("{x:.0f}")

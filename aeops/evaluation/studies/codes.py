@@ -62,9 +62,9 @@ def _codes_result(measures: dict[str, dict[str, Any]], neighbours: int, rows: in
     )
     if not measures:
         return result
-    agreements = {name: measure["agreement"] for name, measure in measures.items()}
-    model_agreement = agreements.pop("model")
-    margin = model_agreement - max(agreements.values())
+    label_agreements = {name: measure["agreement"] for name, measure in measures.items()}
+    model_agreement = label_agreements.pop("model")
+    margin = model_agreement - max(label_agreements.values())
     direction = "above" if margin >= 0 else "below"
     table = []
     for name, measure in measures.items():

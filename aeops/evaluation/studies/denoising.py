@@ -62,9 +62,9 @@ def run_denoising_study(spec: DenoisingStudy, context: EvaluationContext, figure
     quality = {}
     for name, samples in outputs.items():
         quality[name] = reconstruction_metrics(clean_samples.reshape(-1, *shape), samples.reshape(-1, *shape))
-    accuracies = {}
+    accuracy_values = {}
     if spec.classifier:
-        accuracies = _classifier_accuracies(context, outputs | {"clean": clean_samples})
+        accuracy_values = _classifier_accuracies(context, outputs | {"clean": clean_samples})
     strip_rows = strip_indices(len(clean_samples), STRIP_SAMPLES)
     strips = {
         "noisy": noisy_samples,
@@ -75,10 +75,10 @@ def run_denoising_study(spec: DenoisingStudy, context: EvaluationContext, figure
     for name, samples in strips.items():
         strips[name] = samples[strip_rows].reshape(-1, *shape)
     mosaics.draw_rows(figures / STRIPS_FILE, strips)
-    return _denoising_result(deviation, quality, accuracies, len(noisy_samples))
+    return _denoising_result(deviation, quality, accuracy_values, len(noisy_samples))
 
 
-def _denoising_result(deviation: float, quality: dict[str, Quality], accuracies: dict[str, float], rows: int) -> StudyResult:
+def _denoising_result(deviation: float, quality: dict[str, Quality], accuracy_values: dict[str, float], rows: int) -> StudyResult:
     best_filter = max(_psnr_value(quality["Wiener filter"]), _psnr_value(quality["linear MMSE filter"]))
     gain = _psnr_value(quality["autoencoder"]) - best_filter
     direction = "better" if gain >= 0 else "worse"
@@ -94,13 +94,14 @@ def _denoising_result(deviation: float, quality: dict[str, Quality], accuracies:
     for name, values in quality.items():
         table.append([name, format_number(values["psnr"], 2), format_number(values["ssim"])])
     head = ["", "PSNR (dB)", "SSIM"]
-    if accuracies:
-        lead += f" A classifier of clean samples reads {format_share(accuracies['noisy'])} of the noisy ones, "
-        lead += f"{format_share(accuracies['autoencoder'])} of the denoised and {format_share(accuracies['clean'])} of the clean."
+    if accuracy_values:
+        lead += f" A classifier of clean samples reads {format_share(accuracy_values['noisy'])} of the noisy ones, "
+        lead += f"{format_share(accuracy_values['autoencoder'])} of the denoised and "
+        lead += f"{format_share(accuracy_values['clean'])} of the clean."
         note += " The classifier never saw a noisy or a denoised sample."
         table.append(["clean", "", ""])
         for row in table:
-            row.append(format_share(accuracies[row[0]]))
+            row.append(format_share(accuracy_values[row[0]]))
         head.append("read correctly")
     return StudyResult(
         title="Denoising",
@@ -108,14 +109,14 @@ def _denoising_result(deviation: float, quality: dict[str, Quality], accuracies:
         head=head,
         rows=table,
         figures=[(STRIPS_FILE, "Test samples: noisy as given, by the linear filter, by the autoencoder, and clean.")],
-        metrics=_denoising_metrics(quality, accuracies) | {"deviation": deviation, "gain_db": gain},
+        metrics=_denoising_metrics(quality, accuracy_values) | {"deviation": deviation, "gain_db": gain},
         note=note,
     )
 
 
-def _denoising_metrics(quality: dict[str, Quality], accuracies: dict[str, float]) -> dict[str, Any]:
+def _denoising_metrics(quality: dict[str, Quality], accuracy_values: dict[str, float]) -> dict[str, Any]:
     metrics: dict[str, Any] = {METRIC_NAMES[name]: dict(values) for name, values in quality.items()}
-    for name, accuracy in accuracies.items():
+    for name, accuracy in accuracy_values.items():
         metrics.setdefault(METRIC_NAMES[name], {})["accuracy"] = accuracy
     return metrics
 
@@ -157,14 +158,14 @@ def fit_filters(clean_samples: FlatSamples, noisy_samples: FlatSamples, variance
     with threadpool_limits(1, "blas"):
         pca_solver = "covariance_eigh" if clean_samples.shape[1] <= MAX_EXACT_SIZE else "randomized"
         pca = PCA(count, svd_solver=pca_solver, random_state=0).fit(clean_samples)
-        shrinkage = pca.explained_variance_ / (pca.explained_variance_ + variance)
+        axis_shrinkage = pca.explained_variance_ / (pca.explained_variance_ + variance)
         c, t = pca.transform(clean_samples), noisy_samples @ pca.components_.T
         mean = t.mean(axis=0)
         spread = (t - mean).T @ (t - mean)
         weights = np.linalg.solve(spread + 1e-6 * np.trace(spread) / count * np.eye(count), (t - mean).T @ c)
 
     def wiener_filter(samples: FlatSamples) -> FlatSamples:
-        return np.asarray(pca.inverse_transform(pca.transform(samples) * shrinkage).clip(0, 1), dtype=np.float32)
+        return np.asarray(pca.inverse_transform(pca.transform(samples) * axis_shrinkage).clip(0, 1), dtype=np.float32)
 
     def mmse_filter(samples: FlatSamples) -> FlatSamples:
         outputs = pca.inverse_transform((samples @ pca.components_.T - mean) @ weights)
@@ -187,11 +188,11 @@ def _classifier_accuracies(context: EvaluationContext, outputs: dict[str, FlatSa
     if not len(labelled_rows) or not is_labelled.any():
         return {}
     classifier = MLPClassifier((CLASSIFIER_WIDTH,), max_iter=CLASSIFIER_EPOCHS, random_state=0)
-    accuracies = {}
+    accuracy_values = {}
     with threadpool_limits(1, "blas"), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # its epochs are fixed: it need not be the best classifier
         train = _flatten(context.data.scale(context.data.train[labelled_rows]))
         classifier.fit(train, context.data.train_labels[labelled_rows])
         for name, samples in outputs.items():
-            accuracies[name] = float((classifier.predict(samples) == labels)[is_labelled].mean())
-    return accuracies
+            accuracy_values[name] = float((classifier.predict(samples) == labels)[is_labelled].mean())
+    return accuracy_values

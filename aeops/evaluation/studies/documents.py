@@ -80,16 +80,18 @@ def run_documents_study(spec: DocumentsStudy, context: EvaluationContext, figure
         "threshold": threshold.clean(noisy_pages),
         "model": assemble_pages(context.reconstructions),
     }
-    errors = {name: _grey_level_errors(context, pages, clean_pages, scans.kinds) for name, pages in variants.items()}
+    errors = {}
+    for name, pages in variants.items():
+        errors[name] = _grey_level_errors(context, pages, clean_pages, scans.kinds)
     error_rates: ErrorRates = {}
     if not ocr.installation_command():
         error_rates = measure_error_rates(variants, clean_pages, scans.kinds)
-    crops = _noisiest_crops(variants | {"clean": clean_pages}, scans.kinds)
-    titles = [(name, MUTED_COLOUR) for name in STRIP_TITLES]
-    for kind, rows in crops.items():
+    noisy_crops = _noisiest_crops(variants | {"clean": clean_pages}, scans.kinds)
+    titles = [(title, MUTED_COLOUR) for title in STRIP_TITLES]
+    for kind, rows in noisy_crops.items():
         file = figures / f"documents_{kind}.svg"
         mosaics.draw_tiles(file, rows, titles, [], REPORT_WIDTH / 2, side=max(CROP_SHAPE))
-    return _documents_result(errors, error_rates, scans, threshold, list(crops))
+    return _documents_result(errors, error_rates, scans, threshold, list(noisy_crops))
 
 
 # ---------------------------------------------------------------- pages
@@ -141,12 +143,12 @@ def _grey_level_errors(
 def _pages_by_kind(kinds: np.ndarray) -> dict[str, np.ndarray]:
     """Return masks of pages, bool (n,): of all of them, and of those of each kind of noise."""
     masks = {ALL_KINDS: np.ones(len(kinds), bool)}
-    for kind in _known_kinds(kinds):
+    for kind in _noise_kinds(kinds):
         masks[str(kind)] = kinds == kind
     return masks
 
 
-def _known_kinds(kinds: np.ndarray) -> list[int]:
+def _noise_kinds(kinds: np.ndarray) -> list[int]:
     return [int(kind) for kind in np.unique(kinds) if kind >= 0]
 
 
@@ -214,14 +216,16 @@ def _read_texts(pages: PageImages) -> np.ndarray:
 
 def _noisiest_crops(variants: dict[str, PageImages], kinds: np.ndarray) -> dict[str, list[list[np.ndarray | None]]]:
     """Return the noisiest piece of the first page with each kind of noise, as rows for `draw_tiles`, by kind."""
-    first_pages = {str(kind): int(np.argmax(kinds == kind)) for kind in _known_kinds(kinds)}
+    first_pages = {}
+    for kind in _noise_kinds(kinds):
+        first_pages[str(kind)] = int(np.argmax(kinds == kind))
     if not first_pages:
         first_pages = {ALL_KINDS: 0}
-    crops: dict[str, list[list[np.ndarray | None]]] = {}
-    for kind, page in first_pages.items():
+    noisy_crops: dict[str, list[list[np.ndarray | None]]] = {}
+    for name, page in first_pages.items():
         piece = noisiest_piece(variants["noisy"][page] - variants["clean"][page])
-        crops[kind] = [[pages[page][piece][..., None].repeat(3, axis=2)] for pages in variants.values()]
-    return crops
+        noisy_crops[name] = [[pages[page][piece][..., None].repeat(3, axis=2)] for pages in variants.values()]
+    return noisy_crops
 
 
 def noisiest_piece(noise: np.ndarray) -> tuple[slice, slice]:

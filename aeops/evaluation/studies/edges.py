@@ -59,18 +59,18 @@ def run_edges_study(spec: EdgesStudy, context: EvaluationContext, figures: Path)
         return _sobel_gradient(data.scale(raw))
 
     edge_detectors: dict[str, Callable[[np.ndarray], EdgeMaps]] = {"model": model_edges, "sobel": sobel_edges}
-    confidences = {"model": context.reconstructions[normal][:, 0], "sobel": sobel_edges(test_images)}
+    edge_confidences = {"model": context.reconstructions[normal][:, 0], "sobel": sobel_edges(test_images)}
     thresholds, edges = {}, {}
     for name, detect_edges in edge_detectors.items():
         thresholds[name] = best_threshold(detect_edges(train_images), train_edges)
-        edges[name] = confidences[name] >= thresholds[name]
+        edges[name] = edge_confidences[name] >= thresholds[name]
     strip_rows = strip_indices(len(truth), STRIP_SAMPLES)
     strips = {"image": data.scale(test_images[strip_rows])}
     for name, maps in {"Canny": truth, "model": edges["model"], "Sobel": edges["sobel"]}.items():
         strips[name] = maps[strip_rows][:, None].astype(np.float32)
     mosaics.draw_rows(figures / "edges_strips.svg", strips)
-    agreements = {name: edge_agreement(maps, truth) for name, maps in edges.items()}
-    return _edges_result(agreements, thresholds, len(truth), len(train))
+    edge_agreements = {name: edge_agreement(maps, truth) for name, maps in edges.items()}
+    return _edges_result(edge_agreements, thresholds, len(truth), len(train))
 
 
 def _sobel_gradient(images: np.ndarray) -> EdgeMaps:
@@ -109,11 +109,13 @@ def _harmonic_mean(a: float, b: float) -> float:
     return 2 * a * b / (a + b)
 
 
-def _edges_result(agreements: dict[str, EdgeAgreement], thresholds: dict[str, float], rows: int, train_rows: int) -> StudyResult:
+def _edges_result(
+    edge_agreements: dict[str, EdgeAgreement], thresholds: dict[str, float], rows: int, train_rows: int
+) -> StudyResult:
     names = {"model": "autoencoder", "sobel": "Sobel with a threshold"}
-    model, sobel_agreement = agreements["model"], agreements["sobel"]
+    model, sobel_agreement = edge_agreements["model"], edge_agreements["sobel"]
     table, metrics = [], {}
-    for name, agreement in agreements.items():
+    for name, agreement in edge_agreements.items():
         values = (agreement.f1, agreement.precision, agreement.recall, agreement.f1_near, thresholds[name])
         table.append([names[name], *map(format_number, values)])
         metrics[name] = asdict(agreement) | {"threshold": thresholds[name]}

@@ -54,17 +54,19 @@ def run_generation_study(spec: GenerationStudy, context: EvaluationContext, figu
     target = context.target[test_indices].reshape(len(test_indices), -1)
     size = context.predictions["code"].shape[1]
     if isinstance(context.recipe.fit.model.compare, BceLossSpec):
-        distribution, log_likelihood, noise = "Bernoulli", bernoulli_likelihood, None
+        likelihood_name, log_likelihood, noise = "Bernoulli", bernoulli_likelihood, None
     else:
-        distribution, log_likelihood, noise = "Gaussian of variance 1", gaussian_likelihood, 1.0
+        likelihood_name, log_likelihood, noise = "Gaussian of variance 1", gaussian_likelihood, 1.0
     model = _model_bound(context, test_indices, target, log_likelihood)
     linear_model = LinearModel.fit(context, size, noise)
     pca = linear_model.bound(target, log_likelihood)
-    _draw_samples(spec, context, linear_model, figures)
-    return _generation_result(spec, model, pca, size, len(test_indices), distribution)
+    _draw_generated_samples(spec, context, linear_model, figures)
+    return _generation_result(spec, model, pca, size, len(test_indices), likelihood_name)
 
 
-def _draw_samples(spec: GenerationStudy, context: EvaluationContext, linear_model: "LinearModel", figures: Path) -> None:
+def _draw_generated_samples(
+    spec: GenerationStudy, context: EvaluationContext, linear_model: "LinearModel", figures: Path
+) -> None:
     code = context.predictions["code"]
     z = np.random.default_rng(SEED).standard_normal((spec.samples, code.shape[1]), dtype=np.float32)
     generated_samples = {
@@ -79,13 +81,13 @@ def _draw_samples(spec: GenerationStudy, context: EvaluationContext, linear_mode
 
 
 def _generation_result(
-    spec: GenerationStudy, model: EvidenceBound, pca: EvidenceBound, size: int, rows: int, distribution: str
+    spec: GenerationStudy, model: EvidenceBound, pca: EvidenceBound, size: int, rows: int, likelihood_name: str
 ) -> StudyResult:
     gain = model.elbo - pca.elbo
     direction = "above" if gain >= 0 else "below"
     metrics: dict[str, Any] = asdict(model) | {"code_size": size, "pca": asdict(pca), "gain_nats": gain}
     likelihood_note, pca_note = ". ", "."
-    if distribution == "Bernoulli":
+    if likelihood_name == "Bernoulli":
         likelihood_note = "; of values that are not 0 or 1 it is no likelihood in the strict sense. "
         pca_note = " for Gaussian values; its outputs are kept within 0.01 to 0.99."
     return StudyResult(
@@ -101,7 +103,7 @@ def _generation_result(
             ("generation_between.svg", "From the code of one test sample to that of another, in equal steps."),
         ],
         metrics=metrics,
-        note=f"{rows:,} normal test samples, {DRAWS_PER_CODE} draws of each code. The likelihood is {distribution}"
+        note=f"{rows:,} normal test samples, {DRAWS_PER_CODE} draws of each code. The likelihood is {likelihood_name}"
         + likelihood_note
         + "Higher is better. Active: a number whose mean varies by more than 0.01 over the samples (Burda et al. 2016). "
         "Probabilistic PCA (Tipping and Bishop 1999) is the best linear model of this kind" + pca_note,

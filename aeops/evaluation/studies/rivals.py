@@ -108,7 +108,7 @@ def _draw_reconstructions(file: Path, context: EvaluationContext, results: dict[
 def _rivals_result(
     context: EvaluationContext, results: dict[str, ModelResult], figure_captions: list[tuple[str, str]]
 ) -> StudyResult:
-    gain, lead = _margins(results)
+    gain, lead = _baseline_margins(results)
     metrics = {name: result.metrics for name, result in results.items()}
     metrics[MODEL] |= {"gain": gain, "lead": lead}
     ranking_head = []
@@ -135,7 +135,7 @@ def _result_row(name: str, result: ModelResult) -> list[str]:
     return [*row, format_share(result.active)]
 
 
-def _margins(results: dict[str, ModelResult]) -> tuple[float | None, float | None]:
+def _baseline_margins(results: dict[str, ModelResult]) -> tuple[float | None, float | None]:
     """Return the margins of the recipe's model over the best baseline: share of its error, and difference in AUROC."""
     own_result, *baselines = results.values()
     gain, lead = None, None

@@ -61,10 +61,10 @@ def run_sentences_study(spec: SentencesStudy, context: EvaluationContext, figure
     Raises:
         DataError: a table that cannot be used, or documents of which none is among the test texts.
     """
-    pairs = _read_table(context, "pairs", spec.pairs, spec.pairs_sha256, ("sentence1", "sentence2", "score"))
+    pairs = _read_csv_table(context, "pairs", spec.pairs, spec.pairs_sha256, ("sentence1", "sentence2", "score"))
     columns = ("document", "summary", "category")
-    rows = _read_table(context, "documents", spec.documents, spec.documents_sha256, columns)
-    documents = _held_out_documents(context, spec.documents, rows)
+    rows = _read_csv_table(context, "documents", spec.documents, spec.documents_sha256, columns)
+    documents = _test_documents(context, spec.documents, rows)
     train_texts = list(tokens.bytes_to_texts(context.data.train))
     with threadpool_limits(1, "blas"):
         vectorizers = {**_code_vectorizers(context, train_texts), **_tfidf_vectorizers(context, train_texts)}
@@ -88,33 +88,35 @@ class LabelledDocument:
     category: str
 
 
-def _read_table(context: EvaluationContext, key: str, path: str, sha256: str, columns: tuple[str, ...]) -> list[dict[str, str]]:
+def _read_csv_table(
+    context: EvaluationContext, key: str, path: str, sha256: str, columns: tuple[str, ...]
+) -> list[dict[str, str]]:
     """Return the rows of a CSV file (or .csv.gz) that a setting of the study names.
 
     Raises:
         DataError: it does not exist, has another SHA-256 than the recipe says, or lacks a column.
     """
     recipe = context.recipe.name
-    instruction = f"correct evaluate.studies.sentences.{key} in recipes/{recipe}.yaml, then type ae run {recipe}"
+    next_step = f"correct evaluate.studies.sentences.{key} in recipes/{recipe}.yaml, then type ae run {recipe}"
     try:
         file = context.project.find_source(path)
     except DataError as error:
-        raise DataError(f"{error}: put it there or {instruction}") from error
+        raise DataError(f"{error}: put it there or {next_step}") from error
     content = file.read_bytes()
     content_sha256 = data_sha256(content)
     if content_sha256 != sha256:
-        raise DataError(f"{file}: expected SHA-256 {sha256[:12]}... ({key}_sha256), got {content_sha256[:12]}...: {instruction}")
+        raise DataError(f"{file}: expected SHA-256 {sha256[:12]}... ({key}_sha256), got {content_sha256[:12]}...: {next_step}")
     if file.suffix == ".gz":
         content = gzip.decompress(content)
     reader = csv.DictReader(io.StringIO(content.decode("utf-8"), newline=""))
     header = reader.fieldnames or ()
     missing_columns = [column for column in columns if column not in header]
     if missing_columns:
-        raise DataError(f"{file}: expected the columns {', '.join(columns)}, got {', '.join(header)}: {instruction}")
+        raise DataError(f"{file}: expected the columns {', '.join(columns)}, got {', '.join(header)}: {next_step}")
     return list(reader)
 
 
-def _held_out_documents(context: EvaluationContext, path: str, rows: list[dict[str, str]]) -> list[LabelledDocument]:
+def _test_documents(context: EvaluationContext, path: str, rows: list[dict[str, str]]) -> list[LabelledDocument]:
     """Return the documents whose texts are test samples, in the file's order, identified by the file's name and their row.
 
     Raises:
@@ -301,18 +303,21 @@ def measure_topics(documents: list[LabelledDocument], vectorizers: dict[str, Vec
 
 def _measure_summaries(documents: list[LabelledDocument], vectorizers: dict[str, Vectorizer], spec: SentencesStudy) -> Measures:
     """Return ROUGE-1, -2 and -L (F1, no stemming) of extracts against the references, the mean over documents."""
-    extracts = {FIRST_SENTENCES: [choose_first(document, spec.share) for document in documents]}
-    for name, vectorizer in vectorizers.items():
-        extracts[name] = [choose_central(document, vectorizer(document.sentences), spec) for document in documents]
-    measures: Measures = {kind: {} for kind in ROUGE_KINDS}
     scorer = RougeScorer(list(ROUGE_KINDS))
-    for name, choices in extracts.items():
-        scores = []
-        for document, choice in zip(documents, choices, strict=True):
-            extract = " ".join(document.sentences[index] for index in sorted(choice))
-            scores.append(scorer.score(document.summary, extract))
+    measures: Measures = {kind: {} for kind in ROUGE_KINDS}
+    for name in (FIRST_SENTENCES, *vectorizers):
+        f_measures: dict[str, list[float]] = {kind: [] for kind in ROUGE_KINDS}
+        for document in documents:
+            if name == FIRST_SENTENCES:
+                indices = choose_first(document, spec.share)
+            else:
+                indices = choose_central(document, vectorizers[name](document.sentences), spec)
+            summary = " ".join(document.sentences[index] for index in sorted(indices))
+            scores = scorer.score(document.summary, summary)
+            for kind in ROUGE_KINDS:
+                f_measures[kind].append(scores[kind].fmeasure)
         for kind in ROUGE_KINDS:
-            measures[kind][name] = float(np.mean([score[kind].fmeasure for score in scores]))
+            measures[kind][name] = float(np.mean(f_measures[kind]))
     return measures
 
 
@@ -359,32 +364,35 @@ def fit_budget(document: LabelledDocument, order: Iterable[int], word_share: flo
 
 def _gains_over_baselines(measures: Measures) -> dict[str, dict[str, float]]:
     """Return the differences between the model, in the form settled for the measure, and each baseline in its better form."""
-    gains: dict[str, dict[str, float]] = {}
+    baseline_gains: dict[str, dict[str, float]] = {}
     for kind, is_whitened in MODEL_IS_WHITENED.items():
         values = measures[kind]
         model_value = values["model_whitened"] if is_whitened else values["model"]
-        gains[kind] = {}
+        baseline_gains[kind] = {}
         for name in METHOD_TITLES:
             if name != "model" and name in values:
                 baseline_value = max(values[name], values.get(f"{name}_whitened", values[name]))
-                gains[kind][f"gain_over_{name}"] = model_value - baseline_value
-    return gains
+                baseline_gains[kind][f"gain_over_{name}"] = model_value - baseline_value
+    return baseline_gains
 
 
 def _sentences_result(
-    spec: SentencesStudy, measures: Measures, gains: dict[str, dict[str, float]], document_count: int
+    spec: SentencesStudy, measures: Measures, baseline_gains: dict[str, dict[str, float]], document_count: int
 ) -> StudyResult:
     model_topics = measures["topics"]["model"]
-    untrained_topics = model_topics - gains["topics"]["gain_over_untrained"]
-    tfidf_topics = model_topics - gains["topics"]["gain_over_tfidf"]
-    rouge_untrained, rouge_tfidf = 100 * gains["rouge1"]["gain_over_untrained"], 100 * gains["rouge1"]["gain_over_tfidf"]
+    untrained_topics = model_topics - baseline_gains["topics"]["gain_over_untrained"]
+    tfidf_topics = model_topics - baseline_gains["topics"]["gain_over_tfidf"]
+    rouge_untrained, rouge_tfidf = (
+        100 * baseline_gains["rouge1"]["gain_over_untrained"],
+        100 * baseline_gains["rouge1"]["gain_over_tfidf"],
+    )
     direction = "better" if rouge_tfidf < 0 else "worse"
     lead = (
         f"Of the {spec.neighbours} sentences of other documents nearest to one, {format_share(model_topics)} are of its "
         f"category; with the same network untrained {format_share(untrained_topics)}, with TF-IDF {format_share(tfidf_topics)}. "
         "Training changes the correlation with people's judgement of similarity by "
-        f"{gains['spearman']['gain_over_untrained']:+.3f} and the ROUGE-1 of summaries by {rouge_untrained:+.1f} points; by "
-        f"TF-IDF they are {abs(rouge_tfidf):.1f} points {direction}."
+        f"{baseline_gains['spearman']['gain_over_untrained']:+.3f} and the ROUGE-1 of summaries by {rouge_untrained:+.1f} points; "
+        f"by TF-IDF they are {abs(rouge_tfidf):.1f} points {direction}."
     )
     table = []
     for name, title in METHOD_TITLES.items():
@@ -397,7 +405,7 @@ def _sentences_result(
         head=["vectors", "similarity (Spearman)", f"topic ({spec.neighbours} nearest)", "ROUGE-1", "ROUGE-2", "ROUGE-L"],
         rows=table,
         figures=[],
-        metrics={kind: values | gains.get(kind, {}) for kind, values in measures.items()},
+        metrics={kind: values | baseline_gains.get(kind, {}) for kind, values in measures.items()},
         note=_sentences_note(spec, measures, document_count),
     )
 
