@@ -391,8 +391,8 @@ def _sentences_result(
         f"Of the {spec.neighbours} sentences of other documents nearest to one, {format_share(model_topics)} are of its "
         f"category; with the same network untrained {format_share(untrained_topics)}, with TF-IDF {format_share(tfidf_topics)}. "
         "Training changes the correlation with people's judgement of similarity by "
-        f"{baseline_gains['spearman']['gain_over_untrained']:+.3f} and the ROUGE-1 of summaries by {rouge_untrained:+.1f} points; "
-        f"by TF-IDF they are {abs(rouge_tfidf):.1f} points {direction}."
+        f"{baseline_gains['spearman']['gain_over_untrained']:+.3f} and the ROUGE-1 of summaries by {rouge_untrained:+.1f} points"
+        f"; by TF-IDF they are {abs(rouge_tfidf):.1f} points {direction}."
     )
     table = []
     for name, title in METHOD_TITLES.items():
