@@ -78,7 +78,7 @@ def require_within_limits(samples: np.ndarray, detector: Detector, limits: Reque
     count = detector.data_kind.count(samples, detector.spec)
     if count > limits.samples:
         raise HTTPException(413, f"expected at most {limits.samples} samples in one request, got {count}: send smaller batches")
-    row, characters = detector.data_kind.longest(samples)
+    row, characters = detector.data_kind.longest_sample(samples)
     if characters > limits.text_bytes:
         raise HTTPException(413, f"expected texts of at most {limits.text_bytes} characters, got {characters} in text {row}")
 
