@@ -77,7 +77,7 @@ def test_two_models_that_carry_different_code_answer_in_one_process_beside_this_
     file = tmp_path / "old_code" / "aeops" / "bundle" / "answers.py"
     file.write_text(
         file.read_text()
-        + "\n\n_today = answers\ndef answers(scored):\n    return [row | {'old': True} for row in _today(scored)]\n"
+        + "\n\n_today = to_answers\ndef to_answers(outputs):\n    return [row | {'old': True} for row in _today(outputs)]\n"
     )
     monkeypatch.setattr(packing, "SOURCE_ROOT", tmp_path / "old_code")
     save_model(tmp_path / "old", project, "digits", bundle, run_id="r", model_id="m")
