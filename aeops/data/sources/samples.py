@@ -61,7 +61,7 @@ class SourceSamples:
 
 def require_dtype(dtype: np.dtype, recipe: Recipe, display_name: str) -> None:
     """Raise DataError unless values of `dtype` can be samples; `display_name` names the file or array in the message."""
-    kind_dtypes = load_kind(recipe.fit.input.kind).DTYPES
+    kind_dtypes = load_kind(recipe.fit.input.kind).SAMPLE_DTYPES
     if dtype.newbyteorder("=").name not in kind_dtypes:
         raise DataError(f"{display_name}: expected dtype {' or '.join(kind_dtypes)}, got {dtype}: {repair_hint(recipe)}")
 
