@@ -25,7 +25,7 @@ from aeops.machine.process_identity import this_process
 from aeops.machine.progress import ProgressBar, ProgressFollower, finished_rows
 from aeops.project import Project, find_project
 from aeops.provenance.last_run import write_record
-from aeops.provenance.lineage import RECORDED_FILES, git_diff, lineage
+from aeops.provenance.lineage import RECORDED_FILES, collect_lineage, git_diff
 from aeops.provenance.run_summary import RunSummary
 from aeops.recipe.reader import Recipe, load_recipe
 from aeops.registry import ledger
@@ -176,7 +176,7 @@ def open_mlflow_run(recipe: str, data: dict[str, str]) -> str:
     project, checked = load_context(recipe)
     run = open_store(project).start_run(
         recipe,
-        tags=lineage(project, checked) | {PROCESS_TAG: this_process().text},
+        tags=collect_lineage(project, checked) | {PROCESS_TAG: this_process().text},
         params=yaml.safe_load(project.recipe_file(recipe).read_text(encoding="utf-8")),
         dataset=data,
     )
@@ -210,7 +210,7 @@ def register_version(recipe: str, run: str, data: dict[str, str], evidence: dict
     project, checked = load_context(recipe)
     store, artifacts = open_store(project), project.artifacts(recipe)
     dvc.push_outputs(project, recipe)
-    metadata = lineage(project, checked)
+    metadata = collect_lineage(project, checked)
     metrics, document = load_json_object(artifacts / "report" / "metrics.json"), read_evidence(evidence_file(project, recipe))
     raw_recipe = yaml.safe_load(project.recipe_file(recipe).read_text(encoding="utf-8"))
     report = write_report(

@@ -13,7 +13,16 @@ from aeops.monitoring.daily_counts import DailyCounts, midnight
 from aeops.monitoring.eprocess import any_change, log_evidence, more_than, worst_of
 from aeops.monitoring.ranks import ColumnBins
 from aeops.monitoring.verdict import SignalRecord
-from aeops.recipe.monitoring import ALARM_RATE_SIGNAL, CODE_SIGNAL, INPUT_SIGNAL, SCORE_SIGNAL, STALE_SIGNAL, TEST_SIGNALS, VOLUME_SIGNAL, MonitorSpec
+from aeops.recipe.monitoring import (
+    ALARM_RATE_SIGNAL,
+    CODE_SIGNAL,
+    INPUT_SIGNAL,
+    SCORE_SIGNAL,
+    STALE_SIGNAL,
+    TEST_SIGNALS,
+    VOLUME_SIGNAL,
+    MonitorSpec,
+)
 
 QUIET, ALARM, UNKNOWN = "quiet", "alarm", "unknown"
 RECENT_DAYS = 7  # days with samples that the description of a change covers

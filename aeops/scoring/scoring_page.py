@@ -107,7 +107,7 @@ def render_page(
             rate=alarm_rate(summary["flagged"], summary["samples"], threshold),
             worst=anomalous_samples,
             pictures=_draw_samples(drawable_samples, files_by_sha256, detector),
-            compared=detector.shape == detector.made_shape,
+            compared=detector.shape == detector.output_shape,
             days=_draw_histograms(project, summary["recipe"], threshold["value"], now),
             days_shown=HISTOGRAM_DAYS,
             listed=MAX_LISTED,
@@ -185,7 +185,7 @@ def _draw_samples(
     drawable_samples: Sequence[AnomalousSample], files_by_sha256: Mapping[str, InboxFile], detector: Detector
 ) -> list[Markup]:
     """Return strips of samples and the model's outputs; none where samples cannot be drawn."""
-    if not detector.data_kind.DRAWABLE:
+    if not detector.data_kind.IS_DRAWABLE:
         return []
     values, captions = [], []
     for sample in drawable_samples:
