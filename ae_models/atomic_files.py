@@ -1,6 +1,6 @@
-"""Atomic writes: a file or folder is whole or not there, also after a power cut.
+"""Atomic writes: a file or folder is the old one or the new one, whole, also after a kill or a power cut. Standard library only.
 
-It is written beside its place, synced to disk, then renamed.
+It is written under a temporary name beside its own, synced to the disk, then renamed. One process at a time may write a path.
 """
 
 import json
@@ -11,12 +11,35 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ["atomic_folder", "atomic_path", "json_text", "write_text_atomically"]
+__all__ = [
+    "atomic_folder",
+    "atomic_path",
+    "atomic_write",
+    "json_text",
+    "recover_folder",
+    "replace_file",
+    "replace_folder",
+    "sync_folder",
+    "temporary_path",
+]
+
+
+# ---------------------------------------------------------------- one file
+
+
+def temporary_path(path: Path) -> Path:
+    """Return the name under which `path` is written before it is renamed."""
+    return path.with_name(f".{path.name}.tmp")
 
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary path that replaces `path` when the block ends well, and is removed when it does not.
+    """Yield a temporary path whose file replaces `path` when the block ends well, and is removed when it does not.
+
+    Missing parent folders are made. What a killed process left under the temporary name is removed first.
+
+    Raises:
+        OSError: the file cannot be written; `path` is as it was.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
@@ -25,43 +48,111 @@ def atomic_path(path: Path) -> Iterator[Path]:
     ...     [path.name for path in Path(folder).iterdir()]
     ['notes.txt']
     """
-    tmp_path = _temporary_path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tmp_path = temporary_path(path)
+    tmp_path.unlink(missing_ok=True)
     try:
         yield tmp_path
-        _sync(tmp_path)
-        os.replace(tmp_path, path)
-        _sync(path.parent)
+        replace_file(tmp_path, path)
     finally:
         tmp_path.unlink(missing_ok=True)
+
+
+def atomic_write(path: Path, data: bytes | str, mode: int = 0o666) -> None:
+    """Write bytes, or a text in UTF-8, as a whole.
+
+    Args:
+        path: the file; missing parent folders are made.
+        data: its content.
+        mode: its permissions, less those that the umask takes away.
+
+    Raises:
+        OSError: the file cannot be written; it is as it was.
+    """
+    content = data.encode() if isinstance(data, str) else data
+    with atomic_path(path) as tmp_path:
+        descriptor = os.open(tmp_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(content)
+
+
+def replace_file(new_path: Path, path: Path) -> None:
+    """Sync the file `new_path` to the disk and rename it to `path`, on the same disk."""
+    _sync_path(new_path)
+    os.replace(new_path, path)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Put the names in a folder on the disk, so that a file made or renamed in it is still there after a power cut."""
+    _sync_path(folder)
+
+
+def _sync_path(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+# ---------------------------------------------------------------- one folder
 
 
 @contextmanager
 def atomic_folder(folder: Path) -> Iterator[Path]:
     """Yield an empty folder that replaces `folder` when the block ends well, and is removed when it does not.
 
-    The remains of a killed process are removed first, so only one process may write a folder at a time.
+    Missing parent folders are made. What a killed process left is cleared up first.
+
+    Raises:
+        OSError: a file cannot be written; `folder` is as it was.
     """
-    tmp_path = _temporary_path(folder)
-    new, old = tmp_path / "new", tmp_path / "old"
-    if tmp_path.exists():
-        shutil.rmtree(tmp_path)
-    new.mkdir(parents=True)
+    tmp_path = temporary_path(folder)
+    recover_folder(tmp_path, folder)
+    tmp_path.mkdir(parents=True)
     try:
-        yield new
-        for path in (*new.rglob("*"), new):
-            _sync(path)
-        if folder.exists():
-            os.replace(folder, old)
-        os.replace(new, folder)
-        _sync(folder.parent)
+        yield tmp_path
+        replace_folder(tmp_path, folder)
     finally:
-        shutil.rmtree(tmp_path)
+        recover_folder(tmp_path, folder)
 
 
-def write_text_atomically(path: Path, text: str) -> None:
-    """Write a text file as a whole, in UTF-8."""
-    with atomic_path(path) as tmp_path:
-        tmp_path.write_text(text, encoding="utf-8")
+def replace_folder(new_folder: Path, folder: Path) -> None:
+    """Sync `new_folder` with all it holds to the disk and rename it to `folder`, on the same disk; the old one is removed.
+
+    A folder cannot be replaced by one rename. Killed between the two, this leaves the old folder whole beside `new_folder`:
+    `recover_folder` puts it back.
+    """
+    for path in new_folder.rglob("*"):
+        _sync_path(path)
+    _sync_path(new_folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    old_folder, removed_folder = _old_folders(new_folder)
+    if folder.exists():
+        os.rename(folder, old_folder)
+    os.rename(new_folder, folder)
+    sync_folder(folder.parent)
+    if old_folder.exists():
+        os.rename(old_folder, removed_folder)  # or `recover_folder` could take a half-removed folder for the old one
+        shutil.rmtree(removed_folder)
+
+
+def recover_folder(new_folder: Path, folder: Path) -> None:
+    """Clear up after a `replace_folder` that was killed: `folder` is the old one or the new one, whole; the rest is removed."""
+    old_folder, removed_folder = _old_folders(new_folder)
+    if old_folder.is_dir() and not folder.exists():
+        os.rename(old_folder, folder)
+    for path in (new_folder, old_folder, removed_folder):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _old_folders(new_folder: Path) -> tuple[Path, Path]:
+    """Return where the replaced folder goes, first whole, then to be removed."""
+    return new_folder.with_name(f"{new_folder.name}.old"), new_folder.with_name(f"{new_folder.name}.removed")
+
+
+# ---------------------------------------------------------------- formats
 
 
 def json_text(document: Any) -> str:
@@ -71,15 +162,3 @@ def json_text(document: Any) -> str:
     '{\n  "rows": 3\n}\n'
     """
     return json.dumps(document, indent=2, allow_nan=False) + "\n"
-
-
-def _temporary_path(path: Path) -> Path:
-    return path.with_name(f".{path.name}.aside")
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

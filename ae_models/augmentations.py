@@ -53,8 +53,8 @@ class FlipAugmentation(nn.Module):
     """Each image or its mirror image, left to right, with equal chance."""
 
     def forward(self, x: Tensor) -> Tensor:
-        mirrored = torch.rand(len(x), 1, 1, 1, device=x.device) < 0.5
-        return torch.where(mirrored, x.flip(-1), x)
+        mirror_mask = torch.rand(len(x), 1, 1, 1, device=x.device) < 0.5
+        return torch.where(mirror_mask, x.flip(-1), x)
 
 
 AUGMENTATIONS = {"none": NoAugmentation, "affine": AffineAugmentation, "flip": FlipAugmentation}

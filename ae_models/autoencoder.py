@@ -84,12 +84,12 @@ class Autoencoder(nn.Module):
             return x, x
         return x[:, : -self.target_channels], x[:, -self.target_channels :]
 
-    def serving_input(self, clean: Tensor) -> Tensor:
+    def serving_input(self, clean_input: Tensor) -> Tensor:
         """Return the served model's input: clean samples, or corrupted ones where undoing that is its work."""
         if not self.serves_corrupted:
-            return clean
-        corrupted: Tensor = self.corrupt(clean)
-        return corrupted
+            return clean_input
+        corrupted_input: Tensor = self.corrupt(clean_input)
+        return corrupted_input
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Return reconstructions in [0, 1] (token ids, for texts), (n, *output_shape), and codes, (n, *code_shape)."""
@@ -120,8 +120,8 @@ class Autoencoder(nn.Module):
         The bottleneck's penalty is a sum over a sample. Where the reconstruction loss is a mean over numbers, the penalty is
         divided by as many, so that its weight means the same.
         """
-        clean, target = self.split_target(x)
-        inputs = self.corrupt(clean)
+        clean_input, target = self.split_target(x)
+        inputs = self.corrupt(clean_input)
         if self.bottleneck.needs_input_gradient:
             inputs = inputs.detach().requires_grad_()
         h = self.encode(inputs)

@@ -11,12 +11,12 @@ _SAMPLE_SHARE = 0.5  # of the available memory, for samples; activations, gradie
 _UNLIMITED = 2**62
 
 
-def fits_in_memory(nbytes: int, device: torch.device) -> bool:
+def fits_in_memory(byte_count: int, device: torch.device) -> bool:
     """Return whether so many bytes of samples can lie on the device for a whole training."""
-    available = min(machine_bytes(), control_group_bytes(), address_space_bytes())
+    available_bytes = min(machine_bytes(), control_group_bytes(), address_space_bytes())
     if device.type == "cuda":
-        available = min(available, torch.cuda.mem_get_info(device)[0])
-    return nbytes <= _SAMPLE_SHARE * available
+        available_bytes = min(available_bytes, torch.cuda.mem_get_info(device)[0])
+    return byte_count <= _SAMPLE_SHARE * available_bytes
 
 
 def machine_bytes() -> int:

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 __all__ = ["blur_axes", "gaussian_kernel"]
 
-_REACH = 3  # standard deviations to which a blur's kernel goes
+_REACH_SIGMAS = 3  # standard deviations to which a blur's kernel goes
 
 
 def gaussian_kernel(deviation: float) -> Tensor:
@@ -20,10 +20,10 @@ def gaussian_kernel(deviation: float) -> Tensor:
     Returns:
         (2 ceil(3 deviation) + 1,) float32.
     """
-    reach = math.ceil(_REACH * deviation)
-    if reach == 0:
+    radius = math.ceil(_REACH_SIGMAS * deviation)
+    if radius == 0:
         return torch.ones(1)
-    distance = torch.arange(-reach, reach + 1, dtype=torch.float64)
+    distance = torch.arange(-radius, radius + 1, dtype=torch.float64)
     weights = torch.exp(-0.5 * (distance / deviation) ** 2)
     return (weights / weights.sum()).float()
 

@@ -83,9 +83,9 @@ class TopKBottleneck(Bottleneck):
         self.active = active
 
     def to_code(self, h: Tensor) -> Tensor:
-        largest = h.abs().topk(self.active, dim=1).indices
+        largest_indices = h.abs().topk(self.active, dim=1).indices
         # A product with a mask, rather than moving the numbers: its gradient has a fixed order of sums on a GPU.
-        return h * torch.zeros_like(h).scatter(1, largest, 1.0)
+        return h * torch.zeros_like(h).scatter(1, largest_indices, 1.0)
 
 
 class L1Bottleneck(Bottleneck):
@@ -121,9 +121,9 @@ class ContractiveBottleneck(Bottleneck):
         self.weight = weight
 
     def penalty(self, h: Tensor, z: Tensor, x: Tensor) -> Tensor:
-        signs = 2.0 * torch.empty_like(z).bernoulli_(0.5) - 1.0
-        (projected,) = torch.autograd.grad(z, x, signs, create_graph=True)
-        return self.weight * projected.square().flatten(1).sum(1).mean()
+        random_signs = 2.0 * torch.empty_like(z).bernoulli_(0.5) - 1.0
+        (jacobian_product,) = torch.autograd.grad(z, x, random_signs, create_graph=True)
+        return self.weight * jacobian_product.square().flatten(1).sum(1).mean()
 
 
 class VariationalBottleneck(Bottleneck):
@@ -157,8 +157,8 @@ class VariationalBottleneck(Bottleneck):
 
     def penalty(self, h: Tensor, z: Tensor, x: Tensor) -> Tensor:
         mean, log_variance = self.moments(h.float())
-        divergence = 0.5 * (mean.square() + log_variance.exp() - 1.0 - log_variance)
-        return self.beta * divergence.mean(0).clamp(min=self.free_bits).sum()
+        kl_divergence = 0.5 * (mean.square() + log_variance.exp() - 1.0 - log_variance)
+        return self.beta * kl_divergence.mean(0).clamp(min=self.free_bits).sum()
 
 
 class QuantisedBottleneck(Bottleneck):
@@ -228,9 +228,9 @@ class MemoryBottleneck(Bottleneck):
 
     def attention(self, h: Tensor) -> Tensor:
         """Return the weight of each item, (n, items): 0 or more, of sum 1 (0 where nothing is above `shrink`)."""
-        full = F.linear(F.normalize(h, dim=1), F.normalize(self.items, dim=1)).softmax(1)
-        above = full - self.shrink
-        return F.normalize(above.relu() * full / (above.abs() + _EPSILON), p=1.0, dim=1)
+        dense_weights = F.linear(F.normalize(h, dim=1), F.normalize(self.items, dim=1)).softmax(1)
+        above = dense_weights - self.shrink
+        return F.normalize(above.relu() * dense_weights / (above.abs() + _EPSILON), p=1.0, dim=1)
 
     def to_code(self, h: Tensor) -> Tensor:
         return self.attention(h) @ self.items

@@ -11,7 +11,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-from ae_models.atomic_files import atomic_path, json_text, write_text_atomically
+from ae_models.atomic_files import atomic_path, atomic_write, json_text
 from ae_models.checksums import json_sha256
 
 __all__ = [
@@ -62,7 +62,7 @@ def find_checkpoint(folder: Path, key: Mapping[str, Any]) -> Path | None:
     if checkpoint.exists():
         _logger.warning("the training starts over: the checkpoint %s %s", checkpoint, problem)
         checkpoint.unlink()
-    write_text_atomically(folder / CHECKPOINT_KEY_FILE, json_text({"format": 1, "sha256": key_sha256}))
+    atomic_write(folder / CHECKPOINT_KEY_FILE, json_text({"format": 1, "sha256": key_sha256}))
     return None
 
 

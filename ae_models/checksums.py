@@ -102,10 +102,10 @@ def read_checksums(bundle: Path) -> dict[str, str]:
         if len(digest) != 64 or not name:
             raise refused_bundle(bundle, f"its {CHECKSUM_FILE} is not in sha256sum's format")
         checksums[name] = digest
-    if missing := sorted(set(_REQUIRED_FILES) - checksums.keys()):
-        raise refused_bundle(bundle, f"its {CHECKSUM_FILE} does not list {', '.join(missing)}")
-    if unexpected := sorted(checksums.keys() - {*_REQUIRED_FILES, *_OPTIONAL_FILES}):
-        raise refused_bundle(bundle, f"its {CHECKSUM_FILE} lists {', '.join(unexpected)}, which no bundle has")
+    if missing_files := sorted(set(_REQUIRED_FILES) - checksums.keys()):
+        raise refused_bundle(bundle, f"its {CHECKSUM_FILE} does not list {', '.join(missing_files)}")
+    if unexpected_files := sorted(checksums.keys() - {*_REQUIRED_FILES, *_OPTIONAL_FILES}):
+        raise refused_bundle(bundle, f"its {CHECKSUM_FILE} lists {', '.join(unexpected_files)}, which no bundle has")
     return checksums
 
 
@@ -128,11 +128,11 @@ def tensor_sha256(name: str, values: NumpyArray) -> str:
     It is that of name, dtype and shape as a line of JSON, then the values in C order, little-endian. An array without
     dimensions counts as one of a single value: weight files make no difference between the two.
     """
-    canonical = values.astype(values.dtype.newbyteorder("<"), order="C", copy=False)
-    if canonical.ndim == 0:
-        canonical = canonical.reshape(1)
-    digest = hashlib.sha256(json.dumps([name, canonical.dtype.str, list(canonical.shape)]).encode() + b"\n")
-    digest.update(canonical.data)
+    canonical_values = values.astype(values.dtype.newbyteorder("<"), order="C", copy=False)
+    if canonical_values.ndim == 0:
+        canonical_values = canonical_values.reshape(1)
+    digest = hashlib.sha256(json.dumps([name, canonical_values.dtype.str, list(canonical_values.shape)]).encode() + b"\n")
+    digest.update(canonical_values.data)
     return digest.hexdigest()
 
 

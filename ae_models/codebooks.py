@@ -59,9 +59,9 @@ class Codebooks(nn.Module):
             vectors: (codebooks, vectors, dimensions).
         """
         count, size = self.counts.shape
-        chosen = torch.rand(count, vectors.shape[1], device=vectors.device).topk(min(size, vectors.shape[1])).indices
-        chosen = chosen[:, torch.arange(size, device=vectors.device) % chosen.shape[1]]
-        new_words = vectors.float().gather(1, chosen.unsqueeze(2).expand(-1, -1, vectors.shape[2]))
+        vector_rows = torch.rand(count, vectors.shape[1], device=vectors.device).topk(min(size, vectors.shape[1])).indices
+        vector_rows = vector_rows[:, torch.arange(size, device=vectors.device) % vector_rows.shape[1]]
+        new_words = vectors.float().gather(1, vector_rows.unsqueeze(2).expand(-1, -1, vectors.shape[2]))
         even_use = vectors.shape[1] / size
         is_dead = self.counts <= DEAD_SHARE * self.counts.mean(1, keepdim=True)
         # No branch on `is_dead`: asking for its value would make a GPU wait at every step.
@@ -83,5 +83,5 @@ class Codebooks(nn.Module):
             self.counts.lerp_(one_hot.sum(1), 1 - self.decay)
             self.sums.lerp_(one_hot.transpose(1, 2) @ vectors.float(), 1 - self.decay)
         # (c + e) / (sum c + K e) sum c, with e = _SMOOTHING times the mean of the counts
-        smoothed = (self.counts + _SMOOTHING * self.counts.mean(1, keepdim=True)) / (1 + _SMOOTHING)
-        self.words.copy_(self.sums / smoothed.unsqueeze(2))
+        smoothed_counts = (self.counts + _SMOOTHING * self.counts.mean(1, keepdim=True)) / (1 + _SMOOTHING)
+        self.words.copy_(self.sums / smoothed_counts.unsqueeze(2))

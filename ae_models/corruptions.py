@@ -52,9 +52,9 @@ class SaltAndPepperCorruption(nn.Module):
         self.share = share
 
     def forward(self, x: Tensor) -> Tensor:
-        uniform = _uniform_by_position(x)
-        salt = (uniform >= self.share / 2).to(x.dtype)
-        return torch.where(uniform < self.share, salt, x)
+        uniform_draws = _uniform_by_position(x)
+        salt_values = (uniform_draws >= self.share / 2).to(x.dtype)
+        return torch.where(uniform_draws < self.share, salt_values, x)
 
 
 class MaskingCorruption(nn.Module):
@@ -81,10 +81,10 @@ class MaskingCorruption(nn.Module):
         if self.unit == "pixels":
             return _uniform_by_position(x)
         sides = x.shape[2:]
-        uniform = torch.rand(len(x), 1, *(-(-side // self.block) for side in sides), device=x.device)
+        uniform_draws = torch.rand(len(x), 1, *(-(-side // self.block) for side in sides), device=x.device)
         for axis, side in enumerate(sides, start=2):
-            uniform = uniform.repeat_interleave(self.block, dim=axis).narrow(axis, 0, side)
-        return uniform
+            uniform_draws = uniform_draws.repeat_interleave(self.block, dim=axis).narrow(axis, 0, side)
+        return uniform_draws
 
 
 class GreyCorruption(nn.Module):
@@ -106,12 +106,12 @@ class WordDeletionCorruption(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         is_word = (x != PADDING) & (x != END)
-        uniform = torch.rand(x.shape, device=x.device).masked_fill(~is_word, -1.0)
+        uniform_draws = torch.rand(x.shape, device=x.device).masked_fill(~is_word, -1.0)
         # The token with the largest number stays in any case: it matters only where every token would go.
-        survives = (uniform >= self.share) | (uniform == uniform.amax(1, keepdim=True))
-        stays = (is_word & survives) | (x == END)
-        order = torch.argsort((~stays).to(torch.uint8), dim=1, stable=True)
-        return x.masked_fill(~stays, PADDING).gather(1, order)
+        survival_mask = (uniform_draws >= self.share) | (uniform_draws == uniform_draws.amax(1, keepdim=True))
+        retention_mask = (is_word & survival_mask) | (x == END)
+        order = torch.argsort((~retention_mask).to(torch.uint8), dim=1, stable=True)
+        return x.masked_fill(~retention_mask, PADDING).gather(1, order)
 
 
 def rgb_to_luma(rgb: Tensor) -> Tensor:

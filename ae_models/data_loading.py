@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ae_models.sample_sets import SampleSet
 
-__all__ = ["EPOCH_SEED_STRIDE", "FileSamples", "IndexBatchSampler", "ResidentIndices", "make_loader", "seed_generators"]
+__all__ = ["EPOCH_SEED_STRIDE", "IndexBatchSampler", "MappedSamples", "ResidentIndices", "make_loader", "seed_generators"]
 
 EPOCH_SEED_STRIDE = 1_000_003  # a prime far above any number of epochs, so that seeds of neighbouring trainings never collide
 
@@ -50,7 +50,7 @@ class ResidentIndices(Dataset[Tensor]):
         return indices
 
 
-class FileSamples(Dataset[Tensor]):
+class MappedSamples(Dataset[Tensor]):
     """Reads the samples at the requested indices."""
 
     def __init__(self, samples: SampleSet) -> None:

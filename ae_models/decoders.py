@@ -152,8 +152,8 @@ def _doubling_layers(widths: tuple[int, ...], kernel: int, blocks: int, shape: t
     sizes = [halved_sizes(side, len(widths))[::-1][1:] for side in shape[1:]]
     layers: list[nn.Module] = []
     for step, (in_channels, out_channels) in enumerate(pairwise((*widths, shape[0]))):
-        paddings = [halving_padding(side[step], kernel) for side in sizes]
-        padding, output_padding = zip(*paddings, strict=True)
+        step_paddings = [halving_padding(side[step], kernel) for side in sizes]
+        padding, output_padding = zip(*step_paddings, strict=True)
         layers += [ResidualBlock(in_channels) for _ in range(blocks)]
         layers += [nn.ReLU(), convolution(in_channels, out_channels, kernel, 2, padding, output_padding)]
     return layers

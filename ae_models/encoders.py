@@ -60,14 +60,14 @@ class ConvEncoder(nn.Module):
         size: int,
     ) -> None:
         super().__init__()
-        convolutions, (channels, *sides) = _halving_layers(widths, kernel, blocks, shape)
+        conv_layers, (channels, *sides) = _halving_layers(widths, kernel, blocks, shape)
         positions = math.prod(sides)
         self.dense: nn.Module
         if map:
-            self.layers = nn.Sequential(*convolutions, FlattenPositions())
+            self.layers = nn.Sequential(*conv_layers, FlattenPositions())
             self.dense = nn.Sequential(nn.Linear(channels, latent_map_channels(size, positions)), nn.Flatten())
         else:
-            self.layers = nn.Sequential(*convolutions, nn.Flatten())
+            self.layers = nn.Sequential(*conv_layers, nn.Flatten())
             self.dense = _dense_head(channels * positions, dense, size)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -105,8 +105,8 @@ class TemporalEncoder(nn.Module):
 
     def __init__(self, widths: tuple[int, ...], kernel: int, shape: tuple[int, ...], size: int) -> None:
         super().__init__()
-        convolutions, smallest_shape = _halving_layers(widths, kernel, 0, shape)
-        self.layers = nn.Sequential(*convolutions, nn.Flatten())
+        conv_layers, smallest_shape = _halving_layers(widths, kernel, 0, shape)
+        self.layers = nn.Sequential(*conv_layers, nn.Flatten())
         self.dense = nn.Linear(math.prod(smallest_shape), size)
 
     def forward(self, x: Tensor) -> Tensor:

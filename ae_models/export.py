@@ -92,14 +92,14 @@ def export_onnx(scorer: AnomalyScorer, model_path: Path, decoder_path: Path, sam
     _export_module(scorer, raw, model_path, "input", SCORER_OUTPUTS)
     decoder = CodeDecoder(scorer.autoencoder).eval()
     _export_module(decoder, expected["code"].clone(), decoder_path, "code", ("reconstruction",))
-    actual = _run_onnx(model_path, "input", raw.numpy())
-    decoded = _run_onnx(decoder_path, "code", expected["code"].numpy())["reconstruction"]
-    differences = []
-    for reconstruction in (actual["reconstruction"], decoded):
+    onnx_outputs = _run_onnx(model_path, "input", raw.numpy())
+    decoder_output = _run_onnx(decoder_path, "code", expected["code"].numpy())["reconstruction"]
+    max_differences = []
+    for reconstruction in (onnx_outputs["reconstruction"], decoder_output):
         expected_reconstruction = expected["reconstruction"].numpy()
-        differences.append(_reconstruction_difference(scorer.autoencoder, expected_reconstruction, reconstruction))
-    differences.append(float(np.abs(actual["score"] - expected["score"].numpy()).max()))
-    return ExportCheck(max(differences), len(samples))
+        max_differences.append(_reconstruction_difference(scorer.autoencoder, expected_reconstruction, reconstruction))
+    max_differences.append(float(np.abs(onnx_outputs["score"] - expected["score"].numpy()).max()))
+    return ExportCheck(max(max_differences), len(samples))
 
 
 def _export_module(module: nn.Module, example: Tensor, path: Path, input_name: str, output_names: tuple[str, ...]) -> None:

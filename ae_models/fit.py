@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ae_models import tokens
-from ae_models.atomic_files import json_text, write_text_atomically
+from ae_models.atomic_files import atomic_write, json_text
 from ae_models.autoencoder import Autoencoder
 from ae_models.available_memory import fits_in_memory
 from ae_models.bundle import write_bundle
@@ -95,9 +95,9 @@ def fit(
             word_counts=_count_words(scorer.autoencoder, sample_sets["train"], spec),
         )
     history.mkdir(parents=True, exist_ok=True)
-    write_text_atomically(history / "history.csv", history_csv(checkpoints / PROGRESS_FILE))
-    write_text_atomically(history / WEIGHT_HASH_FILE, (checkpoints / WEIGHT_HASH_FILE).read_text(encoding="utf-8"))
-    write_text_atomically(history / "export.json", json_text(export_check._asdict()))
+    atomic_write(history / "history.csv", history_csv(checkpoints / PROGRESS_FILE))
+    atomic_write(history / WEIGHT_HASH_FILE, (checkpoints / WEIGHT_HASH_FILE).read_text(encoding="utf-8"))
+    atomic_write(history / "export.json", json_text(export_check._asdict()))
     remove_checkpoint(checkpoints)
     (checkpoints / WEIGHT_HASH_FILE).unlink()
 

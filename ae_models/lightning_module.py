@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from ae_models.augmentations import AUGMENTATIONS
 from ae_models.autoencoder import Autoencoder
-from ae_models.data_loading import EPOCH_SEED_STRIDE, FileSamples, ResidentIndices, make_loader, seed_generators
+from ae_models.data_loading import EPOCH_SEED_STRIDE, MappedSamples, ResidentIndices, make_loader, seed_generators
 from ae_models.factory import build_part
 from ae_models.sample_sets import SampleSet
 from ae_models.spec import TrainSpec
@@ -59,7 +59,7 @@ class AutoencoderModule(pl.LightningModule):
         self.steps_per_epoch = math.ceil(self.rows / spec.batch)
 
     def train_dataloader(self) -> DataLoader[Tensor]:
-        dataset = ResidentIndices() if self.resident else FileSamples(self.train_set)
+        dataset = ResidentIndices() if self.resident else MappedSamples(self.train_set)
         return make_loader(dataset, self.rows, self.spec.batch, self.spec.seed)
 
     def on_train_epoch_start(self) -> None:

@@ -62,8 +62,8 @@ class NpySampleSet:
     def __init__(self, path: Path) -> None:
         try:
             with path.open("rb") as stream:
-                readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-                self.shape, is_fortran, self.dtype = readers[np.lib.format.read_magic(stream)](stream)
+                header_readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+                self.shape, is_fortran, self.dtype = header_readers[np.lib.format.read_magic(stream)](stream)
                 self._data_start = stream.tell()
         except (OSError, ValueError, KeyError) as error:
             raise TrainingError(f"{path} cannot be read as .npy ({type(error).__name__}): make it again") from error
@@ -91,13 +91,13 @@ class NpySampleSet:
 
     def _read(self, row: int, buffer: SampleArray) -> None:
         """Fill `buffer` (C-contiguous) from this row on; a single read may return less than it was asked for."""
-        remaining = buffer.reshape(-1).view(np.uint8).data
+        unread_buffer = buffer.reshape(-1).view(np.uint8).data
         offset = self._data_start + row * self._row_bytes
-        while len(remaining):
-            count = os.preadv(self._stream.fileno(), [remaining], offset)
+        while len(unread_buffer):
+            count = os.preadv(self._stream.fileno(), [unread_buffer], offset)
             if count == 0:
                 raise TrainingError(f"{self._stream.name} was cut short while it was read: make it again")
-            remaining, offset = remaining[count:], offset + count
+            unread_buffer, offset = unread_buffer[count:], offset + count
 
 
 def as_sample_set(samples: "SampleArray | SampleSet") -> SampleSet:

@@ -152,8 +152,8 @@ class SplitConformalThreshold:
     def calibrate(self, scores: ScoreArray) -> CalibratedThreshold:
         self.require_rows(len(scores))
         rank = conformal_rank(len(scores), self.false_alarm_rate)
-        ascending = np.sort(np.asarray(scores, dtype=np.float32))
-        return CalibratedThreshold(self, float(ascending[rank - 1]), ascending, {"rank": rank})
+        sorted_scores = np.sort(np.asarray(scores, dtype=np.float32))
+        return CalibratedThreshold(self, float(sorted_scores[rank - 1]), sorted_scores, {"rank": rank})
 
     def p_values(self, scores: Any, calibration_scores: Any) -> Any:
         """Return (1 + #{calibration scores >= score}) / (m + 1)."""
@@ -180,7 +180,7 @@ class SplitConformalThreshold:
         """
         from scipy.stats import betabinom  # takes a second to load, and only evaluation needs it
 
-        tail, m = (1 - level) / 2, calibration_rows
+        tail_share, m = (1 - level) / 2, calibration_rows
         ranks = range(1, m + 1)
 
         def probability_at_most(rank: int) -> float:
@@ -189,14 +189,14 @@ class SplitConformalThreshold:
         def probability_at_least(rank: int) -> float:
             return float(betabinom.sf(alarms - 1, normals, m + 1 - rank, rank))  # falls with it
 
-        lowest = 1 + bisect_left(ranks, tail, key=probability_at_most)
-        highest = bisect_right(ranks, -tail, key=lambda rank: -probability_at_least(rank))
+        lowest_rank = 1 + bisect_left(ranks, tail_share, key=probability_at_most)
+        highest_rank = bisect_right(ranks, -tail_share, key=lambda rank: -probability_at_least(rank))
         if alarms == 0:
-            highest = m + 1  # where no calibration score is high enough, nothing is ever flagged
-        if lowest > highest:  # so few calibration scores that each rank is rejected: take the two nearest to acceptance
-            lowest, highest = max(1, highest), lowest
+            highest_rank = m + 1  # where no calibration score is high enough, nothing is ever flagged
+        if lowest_rank > highest_rank:  # so few calibration scores that each rank is rejected: take the two nearest to acceptance
+            lowest_rank, highest_rank = max(1, highest_rank), lowest_rank
         # As one quotient each: 1 - k / (m + 1) would be rounded twice and could miss a rate that lies on the edge.
-        return (m + 1 - highest) / (m + 1), (m + 2 - lowest) / (m + 1)
+        return (m + 1 - highest_rank) / (m + 1), (m + 2 - lowest_rank) / (m + 1)
 
     def describe_promise(self) -> str:
         return (

@@ -9,7 +9,7 @@ from typing import Any
 import pytorch_lightning as pl
 from tqdm import tqdm
 
-from ae_models.atomic_files import write_text_atomically
+from ae_models.atomic_files import atomic_write
 from ae_models.errors import TrainingError
 from ae_models.lightning_module import AutoencoderModule
 
@@ -39,9 +39,9 @@ class ProgressCallback(pl.Callback):
         truncate_progress(self.path, trainer.current_epoch)
         self.started_at = self.epoch_started_at = time.monotonic()
         rows = pl_module.rows
-        total, finished = rows * pl_module.spec.total_epochs, rows * trainer.current_epoch
-        hidden = None if self.show_bar else True  # None: hidden where stderr is no terminal
-        self.bar = tqdm(total=total, initial=finished, unit=" samples", unit_scale=True, disable=hidden, leave=False)
+        total, finished_samples = rows * pl_module.spec.total_epochs, rows * trainer.current_epoch
+        is_hidden = None if self.show_bar else True  # None: hidden where stderr is no terminal
+        self.bar = tqdm(total=total, initial=finished_samples, unit=" samples", unit_scale=True, disable=is_hidden, leave=False)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -80,7 +80,7 @@ class ProgressCallback(pl.Callback):
 def truncate_progress(path: Path, epochs: int) -> None:
     """Cut progress.jsonl back to its first `epochs` lines; create an empty one where there is none."""
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []
-    write_text_atomically(path, "".join(lines[:epochs]))
+    atomic_write(path, "".join(lines[:epochs]))
 
 
 def history_csv(progress_path: Path) -> str:

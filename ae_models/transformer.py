@@ -71,11 +71,11 @@ class MultiHeadAttention(nn.Module):
         self.outward = nn.Linear(width, width)
 
     def forward(self, x: Tensor, in_use: Tensor | None) -> Tensor:
-        projected = self.inward(x).unflatten(2, (3, self.heads, -1))  # (n, t, 3, h, d / h)
-        queries, keys, values = (part.transpose(1, 2) for part in projected.unbind(2))
+        projections = self.inward(x).unflatten(2, (3, self.heads, -1))  # (n, t, 3, h, d / h)
+        queries, keys, values = (part.transpose(1, 2) for part in projections.unbind(2))
         mask = None if in_use is None else in_use[:, None, None, :]
-        attended = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
-        y: Tensor = self.outward(attended.transpose(1, 2).flatten(2))
+        attention_output = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
+        y: Tensor = self.outward(attention_output.transpose(1, 2).flatten(2))
         return y
 
 

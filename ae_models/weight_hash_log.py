@@ -6,7 +6,7 @@ from typing import Any
 import pytorch_lightning as pl
 from torch import nn
 
-from ae_models.atomic_files import write_text_atomically
+from ae_models.atomic_files import atomic_write
 from ae_models.checksums import tensors_sha256
 from ae_models.lightning_module import AutoencoderModule
 
@@ -45,8 +45,8 @@ def truncate_weight_hashes(path: Path, steps: int) -> None:
     """Cut the log back to its whole lines up to step `steps`; create an empty one where there is none."""
     text = path.read_text(encoding="utf-8") if path.is_file() else WEIGHT_HASH_HEADER
     whole_lines = text[: text.rfind("\n") + 1].splitlines(keepends=True)[1:]
-    retained = [line for line in whole_lines if int(line.partition(",")[0]) <= steps]
-    write_text_atomically(path, WEIGHT_HASH_HEADER + "".join(retained))
+    retained_lines = [line for line in whole_lines if int(line.partition(",")[0]) <= steps]
+    atomic_write(path, WEIGHT_HASH_HEADER + "".join(retained_lines))
 
 
 def _is_power_of_two(step: int) -> bool:

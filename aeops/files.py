@@ -1,18 +1,24 @@
-"""Atomic writes and SHA-256 of files and folders. Standard library only on import.
+"""Atomic writes and SHA-256 of files and folders: those of `ae_models`, and what the pipeline needs beside them.
 
-A file or folder is written under a temporary name beside its own, synced to the disk, then renamed: a reader finds the old one
-or the new one, whole, wherever the writer was killed or the power failed. One process at a time may write a path.
+Standard library only on import.
 """
 
 import hashlib
 import json
-import os
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ae_models.atomic_files import (
+    atomic_folder,
+    atomic_path,
+    atomic_write,
+    json_text,
+    recover_folder,
+    replace_file,
+    replace_folder,
+    sync_folder,
+    temporary_path,
+)
 from ae_models.checksums import file_sha256
 
 __all__ = [
@@ -31,9 +37,6 @@ __all__ = [
 ]
 
 
-# ---------------------------------------------------------------- hashes
-
-
 def data_sha256(data: bytes | str) -> str:
     """Return the SHA-256 of bytes, or of a text in UTF-8, in hexadecimal.
 
@@ -44,135 +47,11 @@ def data_sha256(data: bytes | str) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-# ---------------------------------------------------------------- one file
-
-
-def temporary_path(path: Path) -> Path:
-    """Return the name under which `path` is written before it is renamed."""
-    return path.with_name(f".{path.name}.tmp")
-
-
-@contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary path whose file replaces `path` when the block ends well, and is removed when it does not.
-
-    Missing parent folders are made. What a killed process left under the temporary name is removed first.
-
-    Raises:
-        OSError: the file cannot be written; `path` is as it was.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    tmp_path = temporary_path(path)
-    tmp_path.unlink(missing_ok=True)
-    try:
-        yield tmp_path
-        replace_file(tmp_path, path)
-    finally:
-        tmp_path.unlink(missing_ok=True)
-
-
-def atomic_write(path: Path, data: bytes | str, mode: int = 0o666) -> None:
-    """Write bytes, or a text in UTF-8, as a whole.
-
-    Args:
-        path: the file; missing parent folders are made.
-        data: its content.
-        mode: its permissions, less those that the umask takes away.
-
-    Raises:
-        OSError: the file cannot be written; it is as it was.
-    """
-    content = data.encode() if isinstance(data, str) else data
-    with atomic_path(path) as tmp_path:
-        descriptor = os.open(tmp_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(content)
-
-
-def replace_file(new_path: Path, path: Path) -> None:
-    """Sync the file `new_path` to the disk and rename it to `path`, on the same disk."""
-    _sync(new_path)
-    os.replace(new_path, path)
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Put the names in a folder on the disk, so that a file made or renamed in it is still there after a power cut."""
-    _sync(folder)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-# ---------------------------------------------------------------- one folder
-
-
-@contextmanager
-def atomic_folder(folder: Path) -> Iterator[Path]:
-    """Yield an empty folder that replaces `folder` when the block ends well, and is removed when it does not.
-
-    Missing parent folders are made. What a killed process left is cleared up first.
-
-    Raises:
-        OSError: a file cannot be written; `folder` is as it was.
-    """
-    tmp_path = temporary_path(folder)
-    recover_folder(tmp_path, folder)
-    tmp_path.mkdir(parents=True)
-    try:
-        yield tmp_path
-        replace_folder(tmp_path, folder)
-    finally:
-        recover_folder(tmp_path, folder)
-
-
-def replace_folder(new_folder: Path, folder: Path) -> None:
-    """Sync `new_folder` with all it holds to the disk and rename it to `folder`, on the same disk; the old one is removed.
-
-    A folder cannot be replaced by one rename. Killed between the two, this leaves the old folder whole beside `new_folder`:
-    `recover_folder` puts it back.
-    """
-    for path in new_folder.rglob("*"):
-        _sync(path)
-    _sync(new_folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    old_folder, removed_folder = _old_folders(new_folder)
-    if folder.exists():
-        os.rename(folder, old_folder)
-    os.rename(new_folder, folder)
-    sync_folder(folder.parent)
-    if old_folder.exists():
-        os.rename(old_folder, removed_folder)  # or `recover_folder` could take a half-removed folder for the old one
-        shutil.rmtree(removed_folder)
-
-
-def recover_folder(new_folder: Path, folder: Path) -> None:
-    """Clear up after a `replace_folder` that was killed: `folder` is the old one or the new one, whole; the rest is removed."""
-    old_folder, removed_folder = _old_folders(new_folder)
-    if old_folder.is_dir() and not folder.exists():
-        os.rename(old_folder, folder)
-    for path in (new_folder, old_folder, removed_folder):
-        shutil.rmtree(path, ignore_errors=True)
-
-
-def _old_folders(new_folder: Path) -> tuple[Path, Path]:
-    """Return where the replaced folder goes, first whole, then to be removed."""
-    return new_folder.with_name(f"{new_folder.name}.old"), new_folder.with_name(f"{new_folder.name}.removed")
-
-
-# ---------------------------------------------------------------- formats
-
-
 def read_json(path: Path) -> Any:
     """Return what a JSON file holds."""
     return json.loads(path.read_text(encoding="utf-8"))
 
 
 def write_json(path: Path, value: Any, mode: int = 0o666) -> None:
-    """Write a value as indented JSON with its keys in the order given; NaN and infinity are refused. See `atomic_write`."""
-    atomic_write(path, json.dumps(value, indent=2, allow_nan=False) + "\n", mode)
+    """Write a value as `json_text` formats it. See `atomic_write`."""
+    atomic_write(path, json_text(value), mode)

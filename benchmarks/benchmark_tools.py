@@ -13,7 +13,7 @@ from aeops.errors import UsageError
 from aeops.files import write_json
 from aeops.machine.platform_info import platform_facts
 from aeops.project import Project
-from aeops.provenance.lineage import git
+from aeops.provenance.lineage import git_output
 
 ROOT = Path(__file__).parents[1]
 RECORDS = ROOT / "benchmarks" / "records"
@@ -46,8 +46,8 @@ def measurement_facts(project: Project, command: str) -> dict[str, Any]:
     excluded = [f":(exclude){name}" for name in RESULT_FILES]
     return {
         "command": command,
-        "commit": git(project, "rev-parse", "HEAD") or "none",
-        "with_changes": bool(git(project, "status", "--porcelain", "--", ".", *excluded)),
+        "commit": git_output(project, "rev-parse", "HEAD") or "none",
+        "with_changes": bool(git_output(project, "status", "--porcelain", "--", ".", *excluded)),
         "machine": platform_facts(),
     }
 

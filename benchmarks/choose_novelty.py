@@ -26,7 +26,7 @@ from ae_models.sample_sets import ArraySampleSet
 from ae_models.spec import FitSpec
 from ae_models.training_environment import deterministic_threads, quiet_lightning
 from aeops.data.statistics import sample_sha256
-from aeops.evaluation.detection import PcaBaseline, knn_distance, ranking
+from aeops.evaluation.detection import PcaBaseline, knn_distance, measure_ranking
 from aeops.recipe.reader import Recipe, read_recipe
 from aeops.stages.ingest import draw_split
 
@@ -62,14 +62,14 @@ def hold_out(samples: np.ndarray, labels: np.ndarray, digit: int) -> Task:
 
 
 def auroc(scores: np.ndarray, is_novel: np.ndarray) -> float:
-    result = ranking(scores, is_novel)
+    result = measure_ranking(scores, is_novel)
     assert result is not None
     return result.auroc
 
 
 def baseline_aurocs(recipe: Recipe, task: Task) -> dict[str, float]:
     train, scored = (part.reshape(len(part), -1) / 255.0 for part in (task.train, task.scored))
-    pca = PcaBaseline.fit(train, recipe.evaluate.pca_components).residual(scored)
+    pca = PcaBaseline.fit(train, recipe.evaluate.pca_components).squared_residual(scored)
     knn = knn_distance(train, scored, recipe.evaluate.neighbours)
     return {"pca_residual": auroc(pca, task.is_novel), "knn": auroc(knn, task.is_novel)}
 

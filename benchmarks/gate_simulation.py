@@ -32,12 +32,12 @@ from benchmark_tools import RECORDS, ROOT, mnist_digits, replace_section, save_r
 
 from aeops.bundle.detector import usable_cores
 from aeops.data.array_files import write_parquet
-from aeops.drawing.words import share
+from aeops.drawing.words import format_share
 from aeops.evaluation.false_alarms import clopper_pearson
 from aeops.files import read_json, write_json
 from aeops.gate.comparison import BETTER, CANNOT_TELL, LEVEL, NOT_WORSE, WORSE
 from aeops.recipe.reader import Recipe, read_recipe
-from aeops.report.model_card import table
+from aeops.report.model_card import markdown_table
 from aeops.stages.compare import Champion, compare
 
 RECORD, DOCS = RECORDS / "gate.json", ROOT / "docs" / "gates.md"
@@ -133,12 +133,12 @@ def trial(number: int) -> dict[str, dict[str, Any]]:
         champion = Champion("1", train(folder / "champion", prepared, recipe, seeds[0]))
         challenger = train(folder / "challenger", prepared, recipe, seeds[1])
         comparisons = {
-            UNCHANGED: compare(recipe, prepared, challenger, champion, judged=1, out=out),
+            UNCHANGED: compare(recipe, prepared, challenger, champion, candidate_count=1, output_file=out),
             NO_MARGIN: compare(digits_recipe(folder, cheap=True, margin=TINY_MARGIN), prepared, challenger, champion, 1, out),
         }
         if number // 2 % 2 == 0:
             better = train(folder / "better", prepared, recipe, seeds[1], times_as_long=2)
-            comparisons[IMPROVED] = compare(recipe, prepared, better, champion, judged=1, out=out)
+            comparisons[IMPROVED] = compare(recipe, prepared, better, champion, candidate_count=1, output_file=out)
         return comparisons
 
 
@@ -175,7 +175,14 @@ def full_length(seeds: int, epochs: int | None, pool: ProcessPoolExecutor) -> li
         prepare(folder / "prepared", recipe, FULL_NORMALS, seed=0)
         bundles = list(pool.map(partial(full_training, folder, epochs), range(seeds)))
         return [
-            compare(recipe, folder / "prepared", challenger, Champion("1", champion), judged=1, out=folder / "comparison.json")
+            compare(
+                recipe,
+                folder / "prepared",
+                challenger,
+                Champion("1", champion),
+                candidate_count=1,
+                output_file=folder / "comparison.json",
+            )
             for champion, challenger in itertools.combinations(bundles, 2)
         ]
 
@@ -228,10 +235,13 @@ def summarize(record: dict[str, Any] | None) -> str:
     return "\n\n".join(
         [
             f"Of {unchanged['trials']} models that were trained again with another seed, nothing else changed, {better} were "
-            f"called better: **{share(better / unchanged['trials'])}** (95 % interval {share(low)} to {share(high)}).",
-            table(["challenger", "trials", *VERDICTS, "accepted"], [verdict_row(record, name) for name in LABELS]),
+            f"called better: **{format_share(better / unchanged['trials'])}** "
+            f"(95 % interval {format_share(low)} to {format_share(high)}).",
+            markdown_table(["challenger", "trials", *VERDICTS, "accepted"], [verdict_row(record, name) for name in LABELS]),
             "How far apart another seed alone puts two models (standard deviation of the difference, and the largest seen):",
-            table(["rule", "margin", LABELS[UNCHANGED], LABELS[FULL]], [spread_row(record, rule) for rule in record["rules"]]),
+            markdown_table(
+                ["rule", "margin", LABELS[UNCHANGED], LABELS[FULL]], [spread_row(record, rule) for rule in record["rules"]]
+            ),
         ]
     )
 
@@ -240,12 +250,12 @@ def verdict_row(record: dict[str, Any], name: str) -> list[str]:
     result = record[name]
     trials = f"{result['trials']} pairs of {record['full_seeds']}" if name == FULL else str(result["trials"])
     counts = [*(result["verdicts"][verdict] for verdict in VERDICTS), result["accepted"]]
-    return [LABELS[name], trials, *(share(count / result["trials"]) for count in counts)]
+    return [LABELS[name], trials, *(format_share(count / result["trials"]) for count in counts)]
 
 
 def spread_row(record: dict[str, Any], name: str) -> list[str]:
     rule = record["rules"][name]
-    as_text = share if rule["champion"] == "error" else "{:.3f}".format
+    as_text = format_share if rule["champion"] == "error" else "{:.3f}".format
     compared = f"{rule['champion']} by {rule['by']}" if "by" in rule else rule["champion"]
     cells = [f"`{name}` ({compared})", as_text(rule["margin"])]
     for question in (UNCHANGED, FULL):

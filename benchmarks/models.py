@@ -27,10 +27,10 @@ from aeops.files import atomic_folder, file_sha256, read_json, write_json
 from aeops.machine.entry_point import run_main
 from aeops.machine.platform_info import platform_facts
 from aeops.project import Project, find_project
-from aeops.provenance.last_run import record_file as last_run_file
-from aeops.provenance.lineage import git, git_diff
+from aeops.provenance.last_run import last_run_file
+from aeops.provenance.lineage import git_diff, git_output
 from aeops.report import recipe_page as pages
-from aeops.report.targets import Shows, read_targets, unknown_metrics
+from aeops.report.targets import RecipeTargets, read_targets, unknown_metrics
 
 COMPLETED = (0, GateError.exit_code)  # exit codes of a run that came to its end
 INDEX = """# Every recipe, measured
@@ -92,7 +92,7 @@ def measure(project: Project, name: str) -> bool:
         summary = read_json(last_run_file(clone_project, name))["summary"]
         facts = {
             "command": f"make bench-models RECIPES={name}",
-            "commit": git(clone_project, "rev-parse", "HEAD"),
+            "commit": git_output(clone_project, "rev-parse", "HEAD"),
             "machine": platform_facts(),
             "recipe_sha256": file_sha256(clone_project.recipe_file(name)),
             "seconds": {"run": round(seconds, 1), "train": round(dict(summary["seconds"])["train"], 1)},
@@ -131,20 +131,20 @@ def write_record(project: Project, name: str, facts: dict[str, Any], artifacts: 
     pictures, left_out = pages.copy_pictures(artifacts / "report", project.root / "docs" / "recipes" / name)
     for reason in left_out:
         print(f"{name}: {reason}", file=sys.stderr)
-    file = pages.record_file(project, name)
+    file = pages.recipe_record_file(project, name)
     file.parent.mkdir(parents=True, exist_ok=True)
     write_json(file, pages.recipe_record(facts, artifacts, pictures))
 
 
 def refresh(project: Project, name: str) -> bool:
     """Copy pictures and results again from a report with the metrics of the record; return if there is a record."""
-    file = pages.record_file(project, name)
+    file = pages.recipe_record_file(project, name)
     if not file.is_file():
         return False
     record = read_json(file)
     for artifacts in (kept_report(project, name), project.artifacts(name)):
         metrics = artifacts / "report" / "metrics.json"
-        if metrics.is_file() and pages.rounded(read_json(metrics)) == record["metrics"]:
+        if metrics.is_file() and pages.round_numbers(read_json(metrics)) == record["metrics"]:
             facts = {key: record[key] for key in ("command", "commit", "machine", "recipe_sha256", "seconds")}
             write_record(project, name, facts, artifacts)
             break
@@ -154,7 +154,7 @@ def refresh(project: Project, name: str) -> bool:
 # ---------------------------------------------------------------- pages and tables
 
 
-def check_target_metrics(project: Project, recipes: list[str], targets: dict[str, Shows]) -> None:
+def check_target_metrics(project: Project, recipes: list[str], targets: dict[str, RecipeTargets]) -> None:
     """Check that every metric of a target is in its recipe's record.
 
     Raises:
@@ -167,7 +167,7 @@ def check_target_metrics(project: Project, recipes: list[str], targets: dict[str
         raise UsageError("\n".join([*mistakes, "correct them, then type: python benchmarks/models.py --pages-only"]))
 
 
-def write_pages(project: Project, names: list[str], targets: dict[str, Shows]) -> list[str]:
+def write_pages(project: Project, names: list[str], targets: dict[str, RecipeTargets]) -> list[str]:
     """Write the pages of recipes; return a message for each that has changed since it was measured, which gets no page."""
     stale = []
     for name, record in pages.read_records(project, names).items():
@@ -179,14 +179,17 @@ def write_pages(project: Project, names: list[str], targets: dict[str, Shows]) -
     return stale
 
 
-def write_tables(project: Project, recipes: list[str], targets: dict[str, Shows]) -> None:
+def write_tables(project: Project, recipes: list[str], targets: dict[str, RecipeTargets]) -> None:
     """Write the tables over all recipes, in the README and in the index of the pages."""
     records = pages.read_records(project, recipes)
     readme, index = project.root / "README.md", project.root / "docs" / "recipes" / "README.md"
     text = readme.read_text(encoding="utf-8")
     write_text(readme, pages.with_table(text, pages.readme_table(recipes, records, targets), readme.name))
-    blank = INDEX.format(begin=pages.BEGIN, end=pages.END)
-    write_text(index, pages.with_table(blank, pages.index_table(recipes, records, pages.abouts(project, recipes)), index.name))
+    blank = INDEX.format(begin=pages.TABLE_BEGIN, end=pages.TABLE_END)
+    write_text(
+        index,
+        pages.with_table(blank, pages.index_table(recipes, records, pages.recipe_descriptions(project, recipes)), index.name),
+    )
 
 
 def write_text(file: Path, text: str) -> None:

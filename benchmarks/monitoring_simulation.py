@@ -18,13 +18,13 @@ from scipy.special import ndtr
 from scipy.stats import binom
 
 from ae_models.thresholds import conformal_rank
-from aeops.drawing.words import share
+from aeops.drawing.words import format_share
 from aeops.evaluation.false_alarms import clopper_pearson
 from aeops.files import read_json
 from aeops.monitoring.eprocess import any_change, log_evidence, more_than, worst_of
 from aeops.monitoring.ranks import even_ranks
-from aeops.recipe.monitoring import ALARM_RATE, CODES, INPUTS, SCORES, MonitorSpec
-from aeops.report.model_card import table
+from aeops.recipe.monitoring import ALARM_RATE_SIGNAL, CODE_SIGNAL, INPUT_SIGNAL, SCORE_SIGNAL, MonitorSpec
+from aeops.report.model_card import markdown_table
 
 RECORD, DOCS = RECORDS / "monitoring.json", ROOT / "docs" / "monitoring.md"
 BEGIN, END = "<!-- simulation: written by `python benchmarks/monitoring_simulation.py` -->", "<!-- simulation: end -->"
@@ -33,7 +33,7 @@ RATE = 0.01  # that the threshold promises
 DAYS, CHANGE = 180, 60  # days of a stream, and the day on which a change comes
 LEVEL = 0.01  # of the false alarms: one in a hundred can be counted, one in a thousand hardly
 USUAL = MonitorSpec().level  # of the delays: what a recipe has that does not say
-COLUMNS = {SCORES: 1, CODES: 16, INPUTS: 2}
+COLUMNS = {SCORE_SIGNAL: 1, CODE_SIGNAL: 16, INPUT_SIGNAL: 2}
 DAY, ALL = "each day by itself", "all days so far"  # what the naive test looks at
 A_DAY = 100  # samples, where false alarms are counted
 AT_ONCE = 25  # streams: what is computed with stays in the cache
@@ -88,9 +88,9 @@ def evidence_of(counts: np.ndarray, test: str) -> np.ndarray:
 
     Args:
         counts: (streams, days, bins), or (columns, streams, days, bins).
-        test: one of aeops.recipe.monitoring.TESTS.
+        test: one of aeops.recipe.monitoring.TEST_SIGNALS.
     """
-    if test == ALARM_RATE:
+    if test == ALARM_RATE_SIGNAL:
         return in_parts(counts, lambda part: log_evidence(part, ALARM_GAPS, more_than(PROMISE)))
     columns = [in_parts(one, lambda part: log_evidence(part, GAPS, any_change(GAPS))) for one in counts]
     return worst_of(np.stack([column.ravel() for column in columns])).reshape(columns[0].shape)
@@ -115,7 +115,7 @@ def false_alarms(streams: int, seed: int) -> dict[str, Any]:
     """Count the streams that ever alarm although nothing changes, by test and by the naive test."""
     random = np.random.default_rng(seed)
     alarms = unchanged(ALARM_GAPS, streams, A_DAY, random)
-    tests = {ALARM_RATE: count_alarmed(has_alarmed(evidence_of(alarms, ALARM_RATE), LEVEL))}
+    tests = {ALARM_RATE_SIGNAL: count_alarmed(has_alarmed(evidence_of(alarms, ALARM_RATE_SIGNAL), LEVEL))}
     for test, columns in COLUMNS.items():
         counts = np.stack([unchanged(GAPS, streams, A_DAY, random) for _ in range(columns)])
         tests[test] = count_alarmed(has_alarmed(evidence_of(counts, test), LEVEL))
@@ -138,12 +138,13 @@ def delays(streams: int, seed: int) -> list[dict[str, Any]]:
     rows = []
     for a_day in (100, 1000):
         for times in (2, 3, 5):
-            log_e = evidence_of(more_alarms(times, streams, a_day, random), ALARM_RATE)
-            rows.append({"test": ALARM_RATE, "change": f"{times} times the alarms", "a_day": a_day} | delay_summary(log_e))
+            log_e = evidence_of(more_alarms(times, streams, a_day, random), ALARM_RATE_SIGNAL)
+            rows.append({"test": ALARM_RATE_SIGNAL, "change": f"{times} times the alarms", "a_day": a_day} | delay_summary(log_e))
         for shift in (0.25, 0.5):
-            log_e = evidence_of(shifted_scores(shift, streams, a_day, random)[None], SCORES)
+            log_e = evidence_of(shifted_scores(shift, streams, a_day, random)[None], SCORE_SIGNAL)
             rows.append(
-                {"test": SCORES, "change": f"scores {shift:g} standard deviations up", "a_day": a_day} | delay_summary(log_e)
+                {"test": SCORE_SIGNAL, "change": f"scores {shift:g} standard deviations up", "a_day": a_day}
+                | delay_summary(log_e)
             )
     return rows
 
@@ -190,7 +191,7 @@ def summarize(record: dict[str, Any] | None) -> str:
     if record is None:
         return "Not measured yet: `python benchmarks/monitoring_simulation.py` measures it."
     alarms, level = record["false_alarms"], record["level_of_false_alarms"]
-    streams = alarms["tests"][ALARM_RATE]["streams"]
+    streams = alarms["tests"][ALARM_RATE_SIGNAL]["streams"]
     rows = [[f"`{name}`", *alarm_cells(one)] for name, one in alarms["tests"].items()]
     rows += [[f"binomial test, {name}", *alarm_cells(one)] for name, one in alarms["naive"].items()]
     days = record["days"]
@@ -198,13 +199,13 @@ def summarize(record: dict[str, Any] | None) -> str:
         [
             f"{streams:,} streams in which nothing changes, each with a calibration draw of {record['calibration']} samples of "
             f"its own, {record['a_day']} samples a day, looked at on each of {days} days. At a level of {level:g} at most "
-            f"{share(level, 0)} of them may ever alarm:",
-            table(["test", "ever alarmed", "share", "95 % interval"], rows),
+            f"{format_share(level, 0)} of them may ever alarm:",
+            markdown_table(["test", "ever alarmed", "share", "95 % interval"], rows),
             "The binomial test is the usual one: so many alarms, were the promised rate the true one. It is asked again every "
             "day, and it takes the promise for the true rate, while a threshold's true rate is the luck of its calibration draw.",
             f"A change that comes on day {record['change']}, at the usual level of {record['level_of_delays']:g}. Days until "
             "it is noticed, the day itself counted:",
-            table(
+            markdown_table(
                 ["test", "what changes", "samples a day", "half of the streams", "nine in ten", f"noticed by day {days}"],
                 [delay_cells(row) for row in record["delays"]],
             ),
@@ -214,12 +215,12 @@ def summarize(record: dict[str, Any] | None) -> str:
 
 def alarm_cells(one: dict[str, Any]) -> list[str]:
     low, high = one["interval"]
-    return [f"{one['alarmed']:,}", share(one["alarmed"] / one["streams"]), f"{share(low)} to {share(high)}"]
+    return [f"{one['alarmed']:,}", format_share(one["alarmed"] / one["streams"]), f"{format_share(low)} to {format_share(high)}"]
 
 
 def delay_cells(row: dict[str, Any]) -> list[str]:
     ends = ["not in time" if row[name] is None else str(row[name]) for name in ("half", "nine_in_ten")]
-    return [f"`{row['test']}`", row["change"], f"{row['a_day']:,}", *ends, share(row["noticed"] / row["streams"], 0)]
+    return [f"`{row['test']}`", row["change"], f"{row['a_day']:,}", *ends, format_share(row["noticed"] / row["streams"], 0)]
 
 
 def update_page(text: str, record: dict[str, Any] | None) -> str:

@@ -44,7 +44,7 @@ from aeops.monitoring.champion_period import ChampionPeriod
 from aeops.monitoring.check_steps import evaluate_signals
 from aeops.monitoring.signals import ALARM
 from aeops.project import Project, find_project
-from aeops.recipe.monitoring import TESTS
+from aeops.recipe.monitoring import TEST_SIGNALS
 from aeops.recipe.reader import Recipe, load_recipe
 from aeops.registry import ledger, promotion
 from aeops.registry.store import open_store
@@ -116,7 +116,7 @@ def write_recipe(root: Path) -> None:
             "level": 0.001,
             "cooldown_days": COOLDOWN,
             "channels": ["batch"],
-            "signals": list(TESTS),
+            "signals": list(TEST_SIGNALS),
             "stale_after_days": 10 * DAYS,
         },
         "scoring": {"inbox": f"inbox/{RECIPE}"},

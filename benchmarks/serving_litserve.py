@@ -13,7 +13,7 @@ from typing import Any
 import litserve
 import numpy as np
 
-from aeops.bundle.answers import answers
+from aeops.bundle.answers import to_answers
 from aeops.bundle.detector import Detector
 from aeops.kinds.npy_bytes import read_npy
 
@@ -35,7 +35,7 @@ class ScoreApi(litserve.LitAPI):
 
     def predict(self, batch: tuple[np.ndarray, list[int]]) -> list[list[dict[str, Any]]]:
         samples, splits = batch
-        predictions = answers(self.detector.score_checked(samples))
+        predictions = to_answers(self.detector.score_checked(samples))
         return [predictions[first:end] for first, end in pairwise([0, *splits, len(samples)])]
 
     def unbatch(self, output: list[list[dict[str, Any]]]) -> list[list[dict[str, Any]]]:

@@ -97,7 +97,7 @@ def by_minute(memory: list[tuple[float, int]]) -> list[int]:
 
 
 def prediction_files(project: Project) -> list[Path]:
-    folder = prediction_store.folder_of(project, "digits")
+    folder = prediction_store.predictions_folder(project, "digits")
     journals, files = folder.glob("journal/*.arrow"), folder.glob("*-*-*/*.parquet")
     return list({file.stem: file for file in (*journals, *files)}.values())
 

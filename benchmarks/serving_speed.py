@@ -39,13 +39,13 @@ from served_champion import (
 )
 
 from ae_models.onnx_runtime import onnxruntime
-from aeops.bundle.detector import Detector, outputs, usable_cores
+from aeops.bundle.detector import Detector, output_names, usable_cores
 from aeops.files import read_json
 from aeops.kinds.npy_bytes import MEDIA_TYPE
 from aeops.machine.network import find_free_port
 from aeops.project import Project
 from aeops.registry.store import open_store
-from aeops.report.model_card import table
+from aeops.report.model_card import markdown_table
 from aeops.serving.npy import write_npy
 
 RECORD, DOCS = RECORDS / "serving.json", ROOT / "docs" / "serving.md"
@@ -114,7 +114,7 @@ def run_bare(bundle: Path, seconds: float) -> tuple[float, float]:
     detector = Detector(bundle)
     batch = detector.check(shuffled_digits()[:BATCH])
     session = onnxruntime.InferenceSession(str(bundle / "model.onnx"), providers=["CPUExecutionProvider"])
-    names = outputs(reconstruction=False, code=False)
+    names = output_names(reconstruction=False, code=False)
     session.run(names, {"input": batch})
     started_at, cpu_before, images = time.perf_counter(), time.process_time(), 0
     while time.perf_counter() - started_at < seconds:
@@ -282,7 +282,7 @@ def speed_table(model: dict[str, Any]) -> str:
     head = ["", "requests/s", "p50 ms", "p99 ms", "CPU ms a request"]
     head += [f"images/s at {BATCH}", "CPU µs an image", "cores of the load"]
     rows = [[name, *speed_cells(result)] for name, result in model["median"].items()]
-    return table(head, rows)
+    return markdown_table(head, rows)
 
 
 def speed_cells(result: dict[str, float]) -> list[str]:

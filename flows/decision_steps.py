@@ -22,11 +22,11 @@ from aeops.files import file_sha256
 from aeops.gate.documents import EvidenceDocument, compared_champion, refusal_reasons
 from aeops.gate.evidence import holdout_sha256, read_comparison, read_evidence, read_verdict, write_evidence
 from aeops.project import Project, find_project
-from aeops.recipe.gate_rules import LOGGED
+from aeops.recipe.gate_rules import LOGGED_CHECK
 from aeops.registry import approval, ledger, promotion
 from aeops.registry.killed_runs import close_killed_runs
 from aeops.registry.ledger import Decision, LedgerEntry
-from aeops.registry.logged_model_check import try_out
+from aeops.registry.logged_model_check import check_logged_model
 from aeops.registry.signatures import require_recipe_key, sign_version
 from aeops.registry.store import Store, open_store
 from aeops.registry.trust import require_signed
@@ -108,9 +108,9 @@ def collect_refusal_reasons(recipe: str, version: str) -> list[str]:
     reasons = refusal_reasons(read_evidence(evidence_file(project, recipe)))
     messages = []
     for name, rule in checked.gate.items():
-        if rule.check != LOGGED:
+        if rule.check != LOGGED_CHECK:
             continue
-        outcome = try_out(project, recipe, version, name, rule)
+        outcome = check_logged_model(project, recipe, version, name, rule)
         messages.append(outcome.message)
         if not outcome.passed:
             reasons.append(outcome.message)

@@ -25,7 +25,7 @@ from aeops.machine.process_identity import this_process
 from aeops.machine.progress import ProgressBar, ProgressFollower, finished_rows
 from aeops.project import Project, find_project
 from aeops.provenance.last_run import write_record
-from aeops.provenance.lineage import RECORDED_FILES, git_diff, lineage
+from aeops.provenance.lineage import RECORDED_FILES, collect_lineage, git_diff
 from aeops.provenance.run_summary import RunSummary
 from aeops.recipe.reader import Recipe, load_recipe
 from aeops.registry import ledger
@@ -127,7 +127,7 @@ def version_dataset(recipe: str) -> dict[str, str]:
 
 @pipeline_step("prepare")
 def prepare_samples(recipe: str) -> None:
-    dvc.reproduce(find_project(), "prepare", recipe)
+    dvc.reproduce_stage(find_project(), "prepare", recipe)
 
 
 @pipeline_step("train", retries=1)
@@ -143,7 +143,7 @@ def train_model(recipe: str, run: str) -> None:
             progress_bar.show(rows)
             store.log_curves(run, rows)
 
-        was_trained = dvc.reproduce(project, "train", recipe, on_poll=report_progress)
+        was_trained = dvc.reproduce_stage(project, "train", recipe, on_poll=report_progress)
     if not was_trained:
         store.log_curves(run, finished_rows(project.artifacts(recipe) / "training" / "history.csv"))
 
@@ -152,7 +152,7 @@ def train_model(recipe: str, run: str) -> None:
 def evaluate_model(recipe: str) -> None:
     """Evaluate bundle/ on the test samples -> report/, and show the metrics as a table on the run's page."""
     project = find_project()
-    dvc.reproduce(project, "evaluate", recipe)
+    dvc.reproduce_stage(project, "evaluate", recipe)
     metrics = load_json_object(project.artifacts(recipe) / "report" / "metrics.json")
     create_table_artifact(metric_rows(metrics), key=f"{recipe}-metrics", description=f"{recipe}: the model beside its baselines")
 
@@ -161,7 +161,7 @@ def evaluate_model(recipe: str) -> None:
 def apply_gate(recipe: str) -> None:
     """Apply the gate to report/ -> verdict.json; a refusal is a result, not a failure."""
     project = find_project()
-    dvc.reproduce(project, "gate", recipe)
+    dvc.reproduce_stage(project, "gate", recipe)
     verdict = read_verdict(project.artifacts(recipe) / "verdict.json")
     create_markdown_artifact(verdict_markdown(verdict), key=f"{recipe}-verdict", description=f"{recipe}: {verdict['verdict']}")
 
@@ -176,7 +176,7 @@ def open_mlflow_run(recipe: str, data: dict[str, str]) -> str:
     project, checked = load_context(recipe)
     run = open_store(project).start_run(
         recipe,
-        tags=lineage(project, checked) | {PROCESS_TAG: this_process().text},
+        tags=collect_lineage(project, checked) | {PROCESS_TAG: this_process().text},
         params=yaml.safe_load(project.recipe_file(recipe).read_text(encoding="utf-8")),
         dataset=data,
     )
@@ -210,7 +210,7 @@ def register_version(recipe: str, run: str, data: dict[str, str], evidence: dict
     project, checked = load_context(recipe)
     store, artifacts = open_store(project), project.artifacts(recipe)
     dvc.push_outputs(project, recipe)
-    metadata = lineage(project, checked)
+    metadata = collect_lineage(project, checked)
     metrics, document = load_json_object(artifacts / "report" / "metrics.json"), read_evidence(evidence_file(project, recipe))
     raw_recipe = yaml.safe_load(project.recipe_file(recipe).read_text(encoding="utf-8"))
     report = write_report(

@@ -11,7 +11,7 @@ import yaml
 
 from aeops.data.dataset import content_sha256
 from aeops.data.sources.catalogue import read_source
-from aeops.data.sources.samples import Samples
+from aeops.data.sources.samples import SourceSamples
 from aeops.files import read_json, write_json
 from aeops.project import Project, find_project
 from aeops.recipe.reader import Recipe, load_recipe
@@ -99,7 +99,7 @@ class Room:
     def ingest(self) -> None:
         ingest(self.recipe, self.project, self.incoming)
 
-    def samples(self) -> Samples:
+    def samples(self) -> SourceSamples:
         """What the source holds."""
         return read_source(self.recipe, self.project)
 

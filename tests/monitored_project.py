@@ -41,8 +41,8 @@ def scoring(project: Project, bundle: Path) -> Score:
         call = prediction_store.new_call(project)
         names = [f"{place}.png" for place in range(len(samples))]
         said = detector.score(samples, code=True)
-        rows = build_rows(scorer, call=call, channel=channel, time=moment, names=names, samples=samples, scored=said)
-        prediction_store.write(prediction_store.call_file(project, "digits", moment, call), [rows])
+        rows = build_rows(scorer, call=call, channel=channel, time=moment, names=names, samples=samples, outputs=said)
+        prediction_store.write_call(prediction_store.call_file(project, "digits", moment, call), [rows])
 
     return record
 

@@ -6,19 +6,19 @@ from contextlib import contextmanager
 from types import SimpleNamespace
 
 from aeops.bundle.detector import Detector
-from aeops.cli.serve import listen, uvicorn_server
-from aeops.serving.limits import Limits
-from aeops.serving.served_version import Served
-from aeops.serving.service import Service
+from aeops.cli.serve import open_service_listener, uvicorn_server
+from aeops.serving.limits import RequestLimits
+from aeops.serving.served_version import ServedVersion
+from aeops.serving.service import ScoringService
 
 
 @contextmanager
-def running(detector: Detector, limits: Limits, password: str | None = None) -> Iterator[SimpleNamespace]:
+def running(detector: Detector, limits: RequestLimits, password: str | None = None) -> Iterator[SimpleNamespace]:
     """The service until the block ends: its `port`, `service` and `server`."""
-    service = Service("small", limits=limits, password=password)
-    service.succession.current = Served("small", "1", detector)
+    service = ScoringService("small", limits=limits, password=password)
+    service.rollover.current_version = ServedVersion("small", "1", detector)
     server = uvicorn_server(service)
-    with listen("127.0.0.1", 0) as listener:
+    with open_service_listener("127.0.0.1", 0) as listener:
         thread = threading.Thread(target=lambda: server.run(sockets=[listener]))
         thread.start()
         try:

@@ -37,10 +37,10 @@ class FitSpec:
             SpecError: with every mistake in it.
         """
         reader = SpecReader(source)
-        reading = read_fit_spec(reader, raw_spec)
+        read_result = read_fit_spec(reader, raw_spec)
         reader.finish()
-        assert reading.spec is not None, "finish() raises where there are mistakes"
-        return reading.spec
+        assert read_result.spec is not None, "finish() raises where there are mistakes"
+        return read_result.spec
 
     def to_dict(self) -> dict[str, Any]:
         """Return the sections as JSON-ready dicts."""

@@ -22,10 +22,10 @@ def join_choices(choices: Iterable[str]) -> str:
     >>> join_choices(["conv", "dense", "tokens"])
     'conv, dense or tokens'
     """
-    *others, last = choices
-    if not others:
-        return last
-    return f"{', '.join(others)} or {last}"
+    *first_choices, last_choice = choices
+    if not first_choices:
+        return last_choice
+    return f"{', '.join(first_choices)} or {last_choice}"
 
 
 def suggest_match(name: Any, choices: Iterable[str]) -> str:
@@ -34,10 +34,10 @@ def suggest_match(name: Any, choices: Iterable[str]) -> str:
     >>> suggest_match("epoch", ["epochs", "batch"])
     ': did you mean epochs?'
     """
-    matches = difflib.get_close_matches(str(name), list(choices), n=1, cutoff=0.5)
-    if not matches:
+    close_matches = difflib.get_close_matches(str(name), list(choices), n=1, cutoff=0.5)
+    if not close_matches:
         return ""
-    return f": did you mean {matches[0]}?"
+    return f": did you mean {close_matches[0]}?"
 
 
 def format_value(raw_value: Any) -> str:

@@ -20,9 +20,9 @@ def check_example(detector: Detector) -> str | None:
         The problem; None if the answers are valid.
     """
     example = detector.example()
-    checked = detector.check(example)
-    batch = detector.score_checked(checked, reconstruction=True, code=True)
-    if problem := check_answers(batch, len(checked)):
+    model_input = detector.check(example)
+    batch = detector.score_checked(model_input, reconstruction=True, code=True)
+    if problem := check_answers(batch, len(model_input)):
         return problem
     single_answer = detector.score(example[0])
     for name in ("score", "p_value", "is_anomaly"):
@@ -31,21 +31,21 @@ def check_example(detector: Detector) -> str | None:
     return None
 
 
-def check_answers(answers: Mapping[str, np.ndarray], count: int) -> str | None:
+def check_answers(outputs: Mapping[str, np.ndarray], count: int) -> str | None:
     """Check the answers to `count` samples.
 
     Args:
-        answers: `score` and `p_value`, and any others, each (count, ...).
+        outputs: `score` and `p_value`, and any others, each (count, ...).
 
     Returns:
         The problem; None if there are as many answers as samples, all finite, with p-values in (0, 1].
     """
-    for name, values in answers.items():
+    for name, values in outputs.items():
         if len(values) != count:
             return f"answers {count} samples with {len(values)} values of {name}"
         if values.dtype.kind == "f" and not np.isfinite(values).all():
             return f"answers with a {name} that is not finite"
-    p_values = answers["p_value"]
+    p_values = outputs["p_value"]
     if not ((p_values > 0) & (p_values <= 1)).all():
         return "answers with a p-value outside (0, 1]"
     return None

@@ -1,10 +1,10 @@
 """A bundle, loaded and ready to score: onnxruntime and numpy, no torch.
 
-    detector = Detector(Path("artifacts/digits/bundle"))     # refuses a bundle whose sums do not hold
+    detector = Detector(Path("artifacts/digits/bundle"))     # refuses a bundle whose checksums are wrong
     detector.score(samples)["is_anomaly"]                     # samples in raw units, as in the dataset; or texts
 
-The logged MLflow model carries this file, so it imports little of the project: the errors, the sums, onnxruntime's door and the
-kinds of data.
+The logged MLflow model carries this file, so it imports little of the project: the errors, the checksums, the import of
+onnxruntime and the kinds of data.
 """
 
 import json
@@ -25,12 +25,12 @@ from aeops.errors import DataError
 from aeops.kinds.interface import load_kind
 from aeops.kinds.samples import FileSamples, SampleSpec
 
-FORMATS = (1, 2)  # a format once written stays readable for ever
-# Of small samples a run's own threads gain nothing, as each layer of each is too little to share: on two cores 256 digits took as
-# long by two threads as by one, and 0.6 of that in parts of which each core has its own.
-SMALL = 4096  # values of a sample, at most
-PART = 64  # small samples that a core scores at once
-PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")  # the first that this machine's onnxruntime offers does the work
+BUNDLE_FORMATS = (1, 2)  # a format once written stays readable for ever
+# With small samples a run gains nothing from threads of its own, since one layer is too little work to share: on two cores 256
+# digits took as long with two threads as with one, and 0.6 of that in parts that each have a core.
+SMALL_SAMPLE_VALUES = 4096  # values of a sample, at most
+PART_ROWS = 64  # small samples that a core scores at once
+PROVIDER_NAMES = ("CUDAExecutionProvider", "CPUExecutionProvider")  # the first that this machine's onnxruntime offers is used
 
 
 class Detector:
@@ -39,15 +39,15 @@ class Detector:
     Attributes:
         folder: the bundle's.
         bundle: bundle.json.
-        kind: of a sample: one of `aeops.kinds.KINDS`.
+        kind: of a sample: one of `aeops.kinds.KIND_INFOS`.
         data_kind: the kind itself.
-        spec: the samples that it takes, and what it makes of them.
-        shape, made_shape, low, high: those of the spec.
+        spec: the samples that it takes, and their reconstructions.
+        shape, output_shape, low, high: those of the spec.
         sha256: the bundle's name by content.
     """
 
     def __init__(self, bundle: Path) -> None:
-        """Verifies the bundle, then loads it.
+        """Verify the bundle, then load it.
 
         Raises:
             DataError: a file is missing, surplus or altered, or the format is unknown.
@@ -59,30 +59,29 @@ class Detector:
         self.folder = bundle
         self.sha256 = bundle_sha256(bundle)
         self.bundle: dict[str, Any] = json.loads((bundle / "bundle.json").read_text(encoding="utf-8"))
-        require_known_format(bundle, self.bundle.get("format"))
+        require_format(bundle, self.bundle.get("format"))
         self.kind: str = self.bundle["input"]["kind"]
         self.data_kind = load_kind(self.kind)
         self.spec = SampleSpec.from_bundle(self.bundle)
-        self.shape, self.made_shape = self.spec.shape, self.spec.output_shape
+        self.shape, self.output_shape = self.spec.shape, self.spec.output_shape
         self.low, self.high = self.spec.low, self.spec.high
         self._encoder = self.data_kind.open_encoder(bundle, self.spec)
-        self._is_small = self.data_kind.FIXED_SHAPE and math.prod(self.shape) <= SMALL
-        self._model = Network(bundle / "model.onnx", self._is_small)
+        self._is_small = self.data_kind.FIXED_SHAPE and math.prod(self.shape) <= SMALL_SAMPLE_VALUES
+        self._model = OnnxNetwork(bundle / "model.onnx", self._is_small)
 
     @cached_property
     def word_counts(self) -> np.ndarray | None:
-        """How often each word stands in each slot of the training samples' codes, (slots, words) int64; None where codes are
-        not made of words."""
+        """Counts of each word in each slot of the training samples' codes, (slots, words) int64; None for codes without words."""
         from safetensors.numpy import load_file  # here, so that a served model does without
 
         return load_file(self.folder / "scorer.safetensors").get("word_counts")
 
     def example(self) -> Any:
-        """Two samples that it takes, in raw units."""
+        """Return two samples that the model takes, in raw units."""
         return self.data_kind.example(self.spec)
 
     def read_file(self, path: Path) -> FileSamples:
-        """The samples of a file or folder, as the kind reads them.
+        """Read the samples of a file or folder.
 
         Raises:
             UsageError: there is no such file.
@@ -91,7 +90,7 @@ class Detector:
         return self.data_kind.read_file(path, self.spec)
 
     def check(self, samples: Any) -> np.ndarray:
-        """The samples as a batch that the model takes: float32 (n, *shape) in raw units, or token ids int64.
+        """Convert samples to a batch that the model takes: float32 (n, *shape) in raw units, or token ids int64.
 
         Args:
             samples: one sample or a batch; the leading axis of a one-channel sample may be left out. Texts: a string, a list of
@@ -100,129 +99,156 @@ class Detector:
         Raises:
             DataError: no samples, another shape, not numbers, NaN, or values outside low..high.
         """
-        return self._encoder.check(self._encoder.encode(samples), first=0)
+        return self._encoder.check(self._encoder.encode(samples), first_row=0)
 
     def score(self, samples: Any, reconstruction: bool = False, code: bool = False) -> dict[str, np.ndarray]:
-        """Scores one sample or a batch, block by block.
+        """Score one sample or a batch, block by block.
 
         Args:
             samples: as `check` takes them, also memory-mapped.
-            reconstruction: also return what the model makes of each sample, (n, *made_shape) in raw units; of texts, texts.
+            reconstruction: also return the reconstruction of each sample, (n, *output_shape) in raw units; of texts, texts.
             code: also return each sample's code, (n, size), or (n, slots) words.
 
         Returns:
-            `score` float32 (n,), `p_value` float32 (n,) in (0, 1], `is_anomaly` bool (n,), and what was asked for.
+            `score` float32 (n,), `p_value` float32 (n,) in (0, 1], `is_anomaly` bool (n,), and the optional arrays.
 
         Raises:
             DataError: as `check`.
         """
-        batch = self._encoder.encode(samples)
-        said = self._run(
-            (self._encoder.check(batch[part], part.start) for part in self._parts(batch)), outputs(reconstruction, code)
-        )
-        return said | {"reconstruction": self.readable(said["reconstruction"])} if reconstruction else said
+        outputs = self._run_model(self._checked_blocks(self._encoder.encode(samples)), output_names(reconstruction, code))
+        if reconstruction:
+            outputs["reconstruction"] = self.decode_outputs(outputs["reconstruction"])
+        return outputs
 
-    def score_checked(self, checked: np.ndarray, reconstruction: bool = False, code: bool = False) -> dict[str, np.ndarray]:
-        """Scores what `check` gave, without another look at it: as `score`, but reconstructions are left as the model makes
-        them, which of texts are token ids, int64 (n, tokens)."""
-        return self._run((checked[part] for part in self._parts(checked)), outputs(reconstruction, code))
+    def score_checked(self, model_input: np.ndarray, reconstruction: bool = False, code: bool = False) -> dict[str, np.ndarray]:
+        """Score the result of `check` without checking it again.
 
-    def _parts(self, batch: np.ndarray) -> Iterator[slice]:
-        size = self.data_kind.rows_at_once(batch[0].size)
-        return (slice(first, first + size) for first in range(0, len(batch), size))
+        As `score`, but reconstructions are those of the model: of texts they are token ids, int64 (n, tokens).
+        """
+        return self._run_model(self._blocks(model_input), output_names(reconstruction, code))
 
-    def _run(self, blocks: Iterable[np.ndarray], names: list[str]) -> dict[str, np.ndarray]:
-        said = [part for block in blocks for part in self._model.run(names, {"input": block})]
-        return {name: np.concatenate(parts) for name, parts in zip(names, zip(*said, strict=True), strict=True)}
+    def _blocks(self, batch: np.ndarray) -> Iterator[np.ndarray]:
+        yield from split_rows(batch, self.data_kind.rows_at_once(batch[0].size))
+
+    def _checked_blocks(self, batch: np.ndarray) -> Iterator[np.ndarray]:
+        start = 0
+        for block in self._blocks(batch):
+            yield self._encoder.check(block, start)
+            start += len(block)
+
+    def _run_model(self, blocks: Iterable[np.ndarray], names: list[str]) -> dict[str, np.ndarray]:
+        results: list[list[np.ndarray]] = []
+        for block in blocks:
+            results += self._model.run(names, {"input": block})
+        return dict(zip(names, map(np.concatenate, zip(*results, strict=True)), strict=True))
 
     def decode(self, codes: np.ndarray) -> np.ndarray:
-        """What the model makes of codes (n, *code shape), as `score` gives them: (n, *made_shape) in raw units, or texts.
+        """Reconstruct samples from codes (n, *code shape) that `score` returned.
+
+        Returns:
+            (n, *output_shape) in raw units, or texts.
 
         Raises:
             DataError: a bundle of format 1, which has no decoder.
         """
-        size = self.data_kind.rows_at_once(1)  # codes are small
-        blocks = (codes[first : first + size] for first in range(0, len(codes), size))
-        made = [part for block in blocks for [part] in self._decoder.run(["reconstruction"], {"code": block})]
-        return self.readable(np.concatenate(made))
+        parts = []
+        for block in split_rows(codes, self.data_kind.rows_at_once(1)):  # codes are small
+            for [part] in self._decoder_network.run(["reconstruction"], {"code": block}):
+                parts.append(part)
+        return self.decode_outputs(np.concatenate(parts))
 
     @cached_property
-    def _decoder(self) -> "Network":
+    def _decoder_network(self) -> "OnnxNetwork":
         if not (self.folder / "decoder.onnx").is_file():
             raise DataError(f"the bundle {self.folder} is of format 1, which has no decoder: train it again with ae run")
-        return Network(self.folder / "decoder.onnx", self._is_small)
+        return OnnxNetwork(self.folder / "decoder.onnx", self._is_small)
 
-    def readable(self, made: np.ndarray) -> np.ndarray:
-        """Reconstructions as a person reads them: token ids as texts, object (n,); others as they are."""
-        return self._encoder.decode(made)
+    def decode_outputs(self, outputs: np.ndarray) -> np.ndarray:
+        """Convert the model's reconstructions to samples: token ids to texts, object (n,); others stay as they are."""
+        return self._encoder.decode(outputs)
 
-    def measurable(self, samples: np.ndarray) -> np.ndarray:
-        """Samples, or reconstructions as `score` gives them, as errors are measured: in [0, 1], or as token ids (n, tokens)."""
-        return self._encoder.measurable(samples)
+    def to_measured(self, samples: np.ndarray) -> np.ndarray:
+        """Convert samples or decoded reconstructions to the form of errors: in [0, 1], or token ids (n, tokens)."""
+        return self._encoder.to_measured(samples)
 
-    def explain(self, checked: np.ndarray, made: np.ndarray) -> list[dict[str, Any]]:
-        """What stands behind the score of each sample, ready for JSON; see docs/serving.md.
+    def explain(self, model_input: np.ndarray, outputs: np.ndarray) -> list[dict[str, Any]]:
+        """Explain the score of each sample, ready for JSON; see docs/serving.md.
 
         Args:
-            checked: the samples as `check` gave them.
-            made: the reconstructions as `score_checked` gives them.
+            model_input: the result of `check`.
+            outputs: the reconstructions of `score_checked`.
 
         Raises:
-            DataError: the model makes something that cannot be compared with what it is given, such as edges of a photograph.
+            DataError: reconstructions cannot be compared with samples, such as edges with a photograph.
         """
-        return self._encoder.explain(checked, made)
+        return self._encoder.explain(model_input, outputs)
 
 
-class Network:
-    """A file of a bundle, ready to run on a batch: by all cores at once, or in parts that the cores share.
+class OnnxNetwork:
+    """A network of a bundle, ready to run on a batch: on all cores at once, or in parts that the cores share.
 
-    The parts do not depend on how many cores there are, so neither do the last bits of what comes out.
+    The parts do not depend on the number of cores, so neither do the last bits of the outputs.
     """
 
     def __init__(self, file: Path, is_small: bool) -> None:
         """
         Args:
-            is_small: whether its samples are, so that a run's own threads gain nothing.
+            is_small: whether its samples are so small that a run gains nothing from threads of its own.
         """
         cores = usable_cores()
-        self._by_all = open_session(file, cores)
-        self._by_one, self._threads = None, None
-        if is_small and self._by_all.get_providers()[0] == "CPUExecutionProvider":
-            self._by_one, self._threads = open_session(file, 1), ThreadPoolExecutor(cores, thread_name_prefix="score")
+        self._session = open_session(file, cores)
+        self._single_thread_session, self._threads = None, None
+        if is_small and self._session.get_providers()[0] == "CPUExecutionProvider":
+            self._single_thread_session = open_session(file, 1)
+            self._threads = ThreadPoolExecutor(cores, thread_name_prefix="score")
 
-    def run(self, names: list[str], given: dict[str, np.ndarray]) -> list[list[np.ndarray]]:
-        """The outputs of these names, for each part of the one input that is given, in order."""
-        [(name, block)] = given.items()
-        one = self._by_one
-        if one is None or self._threads is None or len(block) <= PART:
-            return [self._by_all.run(names, given)]
-        parts = [block[first : first + PART] for first in range(0, len(block), PART)]
-        return list(self._threads.map(lambda part: one.run(names, {name: part}), parts))
+    def run(self, names: list[str], inputs: dict[str, np.ndarray]) -> list[list[np.ndarray]]:
+        """Return the outputs with these names, for each part of the one input, in order."""
+        [(input_name, block)] = inputs.items()
+        session = self._single_thread_session
+        if session is None or self._threads is None or len(block) <= PART_ROWS:
+            return [self._session.run(names, inputs)]
+
+        def run_part(part: np.ndarray) -> list[np.ndarray]:
+            outputs: list[np.ndarray] = session.run(names, {input_name: part})
+            return outputs
+
+        return list(self._threads.map(run_part, split_rows(block, PART_ROWS)))
 
 
-def outputs(reconstruction: bool, code: bool) -> list[str]:
-    """The model's outputs that are needed, by name."""
+def split_rows(batch: np.ndarray, rows: int) -> Iterator[np.ndarray]:
+    """Yield the batch in blocks of so many rows; the last may have fewer."""
+    for start in range(0, len(batch), rows):
+        yield batch[start : start + rows]
+
+
+def output_names(reconstruction: bool, code: bool) -> list[str]:
+    """Return the names of the model's outputs that are needed."""
     return ["score", "p_value", "is_anomaly"] + ["reconstruction"] * reconstruction + ["code"] * code
 
 
 def open_session(model: Path, threads: int) -> onnxruntime.InferenceSession:
-    """An onnxruntime session on the GPU where onnxruntime offers one, else on the CPU with so many threads a run."""
+    """Open an onnxruntime session on the GPU where onnxruntime offers one, else on the CPU with so many threads a run."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors; warnings speak of graph optimisations
     options.intra_op_num_threads = threads
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads must not burn a server's cores
-    offered = onnxruntime.get_available_providers()
-    return onnxruntime.InferenceSession(str(model), options, providers=[name for name in PROVIDERS if name in offered])
+    available_providers = onnxruntime.get_available_providers()
+    providers = [name for name in PROVIDER_NAMES if name in available_providers]
+    return onnxruntime.InferenceSession(str(model), options, providers=providers)
 
 
 def usable_cores() -> int:
-    """Cores that this process may use, which can be fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Return the number of cores that this process may use, which can be fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
-def require_known_format(bundle: Path, number: Any) -> None:
-    if number not in FORMATS:
+def require_format(bundle: Path, number: Any) -> None:
+    """Raise DataError unless the bundle's format can be read."""
+    if number not in BUNDLE_FORMATS:
         raise DataError(
-            f"bundle {bundle} has format {number!r}; {', '.join(map(str, FORMATS))} are known here: "
+            f"bundle {bundle}: expected format {' or '.join(map(str, BUNDLE_FORMATS))}, got {number!r}: "
             "a newer version of this project wrote it, so update this one"
         )

@@ -1,17 +1,18 @@
-"""`ae approve RECIPE VERSION --by NAME --why TEXT`: a version that waits for a person becomes champion."""
+"""`ae approve RECIPE VERSION --by NAME --why TEXT`: make a version that waits for approval the champion."""
 
 import argparse
 from typing import Any
 
-from aeops.cli.decide import add_arguments, decide_and_tell
+from aeops.cli.decide import add_arguments, decide_and_print
 
 
-def add(verbs: Any) -> None:
-    verb = verbs.add_parser("approve", help="make a version that waits for approval the champion")
-    add_arguments(verb)
-    verb.set_defaults(run=run)
+def add_command(commands: Any) -> None:
+    """Add `ae approve` to the commands of the parser."""
+    command = commands.add_parser("approve", help="make a version that waits for approval the champion")
+    add_arguments(command)
+    command.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Approves."""
-    return decide_and_tell(arguments, "approve")
+    """Approve the version; return the exit code."""
+    return decide_and_print(arguments, "approve")

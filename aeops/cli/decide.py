@@ -1,4 +1,4 @@
-"""What `ae approve` and `ae reject` share: a person's decision is carried out, and the flow run that waits for it resumed."""
+"""Shared by `ae approve` and `ae reject`: record a person's decision and resume the flow run that waits for it."""
 
 import argparse
 import os
@@ -9,15 +9,28 @@ if TYPE_CHECKING:
     from aeops.registry.approval import ApprovalChoice
 
 
-def add_arguments(verb: Any) -> None:
-    verb.add_argument("recipe", help="name of a file in recipes/, such as digits")
-    verb.add_argument("version", help="a version that waits for approval, by its number or alias")
-    verb.add_argument("--why", required=True, metavar="TEXT", help="kept in the ledger")
-    verb.add_argument("--by", metavar="NAME", help="who decides (default: AE_BY, else the login name)")
+def add_arguments(command: Any) -> None:
+    """Add the arguments that both commands take."""
+    command.add_argument("recipe", help="name of a file in recipes/, such as digits")
+    command.add_argument("version", help="a version that waits for approval, by its number or alias")
+    command.add_argument("--why", required=True, metavar="TEXT", help="the reason, recorded in the ledger")
+    command.add_argument("--by", metavar="NAME", help="who decides (default: AE_BY, else the login name)")
 
 
-def decide_and_tell(arguments: argparse.Namespace, decision: "ApprovalChoice") -> int:
-    """Decides, prints what that moved, and resumes each flow run that is suspended until somebody does."""
+def decide_and_print(arguments: argparse.Namespace, decision: "ApprovalChoice") -> int:
+    """Record the decision, print its effect, and resume every flow run that is suspended until then.
+
+    Args:
+        arguments: the parsed command line, with recipe, version, why and by.
+        decision: `approve` or `reject`.
+
+    Returns:
+        The exit code, 0.
+
+    Raises:
+        AeError: no such recipe or version, or a version that does not wait for approval.
+    """
+    from aeops.cli.actors import actor_name
     from aeops.machine.environment import prepare_environment
     from aeops.project import find_project
     from aeops.recipe.reader import load_recipe
@@ -29,21 +42,21 @@ def decide_and_tell(arguments: argparse.Namespace, decision: "ApprovalChoice") -
     load_recipe(project, recipe)
     prepare_environment(project)
     store = open_store(project)
-    by = ledger.current_actor() if arguments.by is None else arguments.by
-    line = decide_request(project, store, recipe, arguments.version, decision, by, arguments.why)
+    decided_by = actor_name(arguments.by)
+    line = decide_request(project, store, recipe, arguments.version, decision, decided_by, arguments.why)
     print(f"{line.event:10} {recipe} {line.version}, by {line.who}: line {line.number} of the ledger")
     print(f"champion   {recipe} {ledger.champion_at(ledger.read_entries(project, recipe)) or 'none'}")
     for flow_run in flow_run_ids(store.version(recipe, line.version)):
-        told = resume(project, flow_run, {"decision": decision, "by": line.who, "why": line.why})
-        print(f"flow run   {flow_run} {told}")
+        message = resume_run(project, flow_run, {"decision": decision, "by": line.who, "why": line.why})
+        print(f"flow run   {flow_run} {message}")
     print(f"next       ae show {recipe} | ae history {recipe}")
     return 0
 
 
-def resume(project: "Project", flow_run: str, answer: dict[str, str]) -> str:
-    """Resumes a suspended flow run with the form's answers; returns what became of it.
+def resume_run(project: "Project", flow_run: str, run_input: dict[str, str]) -> str:
+    """Resume a suspended flow run with the form's answers; return a message that describes its state.
 
-    The decision holds already, whatever becomes of the flow run: resumed later, on Prefect's page, it finds it made and ends.
+    The decision is recorded before this, so a flow run that is resumed later on Prefect's page finds it and ends.
     """
     from uuid import UUID
 
@@ -51,19 +64,19 @@ def resume(project: "Project", flow_run: str, answer: dict[str, str]) -> str:
 
     address = os.environ.get("PREFECT_API_URL") or find_running_prefect(project)
     if address is None or not is_healthy(f"{address}/health"):
-        return "stays suspended, as no Prefect server answers; once one does, resume it on its page: it finds the decision made"
+        return "stays suspended because no Prefect server answers: start one with `ae up`, then resume the run on its page"
     os.environ["PREFECT_API_URL"] = address  # read when Prefect is imported
     from prefect.exceptions import FlowPauseTimeout, NotPausedError, ObjectNotFound
     from prefect.flow_runs import resume_flow_run
 
     try:
-        resume_flow_run(UUID(flow_run), run_input=answer)
+        resume_flow_run(UUID(flow_run), run_input=run_input)
     except NotPausedError:
-        return "has ended or goes on already"
+        return "has ended or is already running"
     except FlowPauseTimeout:
-        return "had waited too long and has ended"
+        return "reached its time limit and has ended"
     except ObjectNotFound:
         return f"is not known to the Prefect server at {address}"
-    except RuntimeError as error:  # Prefect's for all that its server has against it
+    except RuntimeError as error:  # Prefect raises it for every other refusal of its server
         return f"stays suspended ({error}): end it on its page"
-    return "goes on, and finds the decision made"
+    return "continues with this decision"

@@ -1,4 +1,4 @@
-"""`ae decompress X.aez`: the images that the very version that compressed them makes of its words."""
+"""`ae decompress X.aez`: reconstruct the images of an archive with the version that compressed them."""
 
 import argparse
 from pathlib import Path
@@ -10,15 +10,16 @@ if TYPE_CHECKING:
     from aeops.registry.store import Store
 
 
-def add(verbs: Any) -> None:
-    verb = verbs.add_parser("decompress", help="make images of an .aez file again")
-    verb.add_argument("file", type=Path, metavar="X.aez", help="what `ae compress` wrote")
-    verb.add_argument("-o", "--out", type=Path, metavar="PLACE", help="a folder for PNG images, or an .npy file (default: X)")
-    verb.set_defaults(run=run)
+def add_command(commands: Any) -> None:
+    """Add `ae decompress` to the commands of the parser."""
+    command = commands.add_parser("decompress", help="reconstruct the images of an .aez file")
+    command.add_argument("file", type=Path, metavar="X.aez", help="a file that `ae compress` wrote")
+    command.add_argument("-o", "--out", type=Path, metavar="PATH", help="a folder for PNG images, or an .npy file (default: X)")
+    command.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Writes the images, or an array."""
+    """Write the images, or an array."""
     from aeops.bundle.detector import Detector
     from aeops.cli.outputs import require_new
     from aeops.codec.container import unpack_archive
@@ -30,40 +31,49 @@ def run(arguments: argparse.Namespace) -> int:
 
     file: Path = arguments.file
     if not file.is_file():
-        raise UsageError(f"no file {file}; one that `ae compress` wrote is allowed")
-    place: Path = arguments.out or file.with_suffix("")
-    require_new(place)
+        raise UsageError(f"no file {file}: expected one that `ae compress` wrote")
+    output_path: Path = arguments.out or file.with_suffix("")
+    require_new(output_path)
     archive = unpack_archive(file.read_bytes(), str(file))
     project = find_project()
     store = open_store(project)
-    version = version_of(archive, store, file)
+    version = find_version(archive, store, file)
     recipe = load_recipe(project, archive.recipe, with_keys=True)
     detector = Detector(trusted_bundle(project, store, recipe, version))
-    (write_array if place.suffix == ".npy" else write_folder)(archive, detector, place)
-    print(f"{place}: {archive.sample_count} samples as {archive.recipe} {version} (bundle {archive.bundle[:12]}) makes them")
+    if output_path.suffix == ".npy":
+        write_array(archive, detector, output_path)
+    else:
+        write_folder(archive, detector, output_path)
+    print(
+        f"{output_path}: {archive.sample_count} samples as {archive.recipe} {version} (bundle {archive.bundle[:12]}) makes them"
+    )
     return 0
 
 
-def version_of(archive: "ArchiveContent", store: "Store", file: Path) -> str:
-    """The version of the very bundle that the archive names, whatever its number is in this registry.
+def find_version(archive: "ArchiveContent", store: "Store", file: Path) -> str:
+    """Return the version of the bundle that the archive names, whatever its number is in this registry.
 
     Raises:
         UsageError: the registry has no such bundle.
     """
     from aeops.errors import UsageError
 
-    known = store.versions(archive.recipe)
-    for version in known:
+    version_names = []
+    for version in store.versions(archive.recipe):
         if version.tags["bundle_sha256"].startswith(archive.bundle):
             return version.version
-    there = f"has {archive.recipe} {', '.join(version.version for version in known)}, of other bundles" if known else "has none"
+        version_names.append(version.version)
+    available = "has none"
+    if version_names:
+        available = f"has {archive.recipe} {', '.join(version_names)}, of other bundles"
     raise UsageError(
-        f"{file} needs {archive.recipe} {archive.version} with the bundle {archive.bundle}; {store.uri} {there}: set "
+        f"{file} needs {archive.recipe} {archive.version} with the bundle {archive.bundle}; {store.uri} {available}: set "
         "MLFLOW_TRACKING_URI to the registry that the file was made with, then type the same command again"
     )
 
 
-def write_array(archive: "ArchiveContent", detector: "Detector", place: Path) -> None:
+def write_array(archive: "ArchiveContent", detector: "Detector", path: Path) -> None:
+    """Write the reconstructions (n, *shape) as one .npy file, in the dtype of the samples."""
     import numpy as np
 
     from aeops.codec.archive import decompress_samples
@@ -73,17 +83,22 @@ def write_array(archive: "ArchiveContent", detector: "Detector", place: Path) ->
 
     low, high = detector.low, detector.high
     dtype = to_array_dtype(np.zeros(0), low, high).dtype
-    with atomic_path(place) as tmp_path:
+    with atomic_path(path) as tmp_path:
         blocks = (to_array_dtype(block, low, high) for block in decompress_samples(archive, detector))
-        write_npy_file(tmp_path, (archive.sample_count, *detector.made_shape), dtype, blocks)
+        write_npy_file(tmp_path, (archive.sample_count, *detector.output_shape), dtype, blocks)
 
 
-def write_folder(archive: "ArchiveContent", detector: "Detector", place: Path) -> None:
+def write_folder(archive: "ArchiveContent", detector: "Detector", path: Path) -> None:
+    """Write each reconstruction as a PNG image, named after its source.
+
+    Raises:
+        DataError: samples that are no images.
+    """
     from aeops.codec.archive import decompress_samples
     from aeops.codec.images import image_names, require_image_shape, write_images
     from aeops.files import atomic_folder
 
-    require_image_shape(detector.made_shape)
+    require_image_shape(detector.output_shape)
     names = image_names(archive.sources)
-    with atomic_folder(place) as folder:
+    with atomic_folder(path) as folder:
         write_images(folder, names, decompress_samples(archive, detector), detector.low, detector.high)

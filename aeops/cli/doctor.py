@@ -1,20 +1,22 @@
-"""`ae doctor`: is the machine, the environment, the state and every service as a run needs them? What to type where not."""
+"""`ae doctor`: check machine, environment, state and services before a run; print a command for each fault."""
 
 import argparse
 from typing import Any
 
 
-def add(verbs: Any) -> None:
-    verb = verbs.add_parser("doctor", help="check machine, versions, state and services; says what to type for each fault")
-    verb.set_defaults(run=run)
+def add_command(commands: Any) -> None:
+    """Add `ae doctor` to the commands of the parser."""
+    command = commands.add_parser("doctor", help="check machine, versions, state and services; print what to type for each fault")
+    command.set_defaults(run=run)
 
 
-def run(_arguments: argparse.Namespace) -> int:
-    """Prints one line a check; returns 0 where nothing is at fault, else the infrastructure exit code."""
+def run(arguments: argparse.Namespace) -> int:
+    """Print one line for each check; return 0 if there is no fault, else the infrastructure exit code."""
     from rich.console import Console
     from rich.markup import escape
 
     from aeops.cli.health_checks import check_all
+    from aeops.cli.outputs import count_text
     from aeops.errors import InfrastructureError
     from aeops.machine.environment import prepare_environment
     from aeops.project import find_project
@@ -22,12 +24,15 @@ def run(_arguments: argparse.Namespace) -> int:
     project = find_project()
     prepare_environment(project)
     console = Console(highlight=False)
-    faults = 0
-    for finding in check_all(project):
-        mark = {"good": "[green]good [/]", "note": "[yellow]note [/]", "fault": "[red]fault[/]"}[finding.level]
-        console.print(f"{mark} {finding.what:<12} {escape(finding.says)}", soft_wrap=True)
-        if finding.type_this:
-            console.print(f"                   type: {escape(finding.type_this)}", soft_wrap=True)
-        faults += finding.level == "fault"
-    console.print(f"{faults} fault{'s' if faults != 1 else ''}" if faults else "ready: ae run digits")
-    return InfrastructureError.exit_code if faults else 0
+    fault_count = 0
+    for check in check_all(project):
+        level = {"good": "[green]good [/]", "note": "[yellow]note [/]", "fault": "[red]fault[/]"}[check.level]
+        console.print(f"{level} {check.subject:<12} {escape(check.message)}", soft_wrap=True)
+        if check.type_this:
+            console.print(f"                   type: {escape(check.type_this)}", soft_wrap=True)
+        fault_count += check.level == "fault"
+    if not fault_count:
+        console.print("ready: ae run digits")
+        return 0
+    console.print(count_text(fault_count, "fault"))
+    return InfrastructureError.exit_code

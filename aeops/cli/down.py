@@ -1,4 +1,4 @@
-"""`ae down`: stops what `ae up` has started, and nothing else."""
+"""`ae down`: stop the processes that `ae up` has started, and nothing else."""
 
 import argparse
 from typing import Any
@@ -6,15 +6,22 @@ from typing import Any
 from aeops.project import find_project
 
 
-def add(verbs: Any) -> None:
-    verb = verbs.add_parser("down", help="stop what `ae up` has started")
-    verb.set_defaults(run=run)
+def add_command(commands: Any) -> None:
+    """Add `ae down` to the commands of the parser."""
+    command = commands.add_parser("down", help="stop what `ae up` has started")
+    command.set_defaults(run=run)
 
 
-def run(_arguments: argparse.Namespace) -> int:
-    """Returns 0, also where nothing runs. A run that is stopped goes on at its last checkpoint when it is started again."""
+def run(arguments: argparse.Namespace) -> int:
+    """Stop the local stack; return 0, also where nothing runs.
+
+    A training that is stopped continues from its last checkpoint when it is started again.
+    """
     from aeops.stack.startup import take_down
 
-    stopped = take_down(find_project())
-    print(f"stopped    {', '.join(stopped)}" if stopped else "nothing runs here")
+    service_names = take_down(find_project())
+    if service_names:
+        print(f"stopped    {', '.join(service_names)}")
+    else:
+        print("nothing runs here")
     return 0

@@ -1,4 +1,4 @@
-"""`ae embed RECIPE [FILES] -o codes.parquet`: the codes of samples as a table, for search, clustering and plots."""
+"""`ae embed RECIPE [FILES] -o codes.parquet`: write codes of samples as a table, for search, clustering and plots."""
 
 import argparse
 from collections.abc import Iterator
@@ -17,19 +17,20 @@ if TYPE_CHECKING:
     from aeops.recipe.reader import Recipe
 
 
-def add(verbs: Any) -> None:
-    verb = verbs.add_parser("embed", help="write the codes of samples to a Parquet file")
-    verb.add_argument("recipe", help="name of a file in recipes/, such as digits")
-    verb.add_argument(
+def add_command(commands: Any) -> None:
+    """Add `ae embed` to the commands of the parser."""
+    command = commands.add_parser("embed", help="write the codes of samples to a Parquet file")
+    command.add_argument("recipe", help="name of a file in recipes/, such as digits")
+    command.add_argument(
         "files", type=Path, nargs="*", metavar="FILE", help="as `ae score` takes them (default: the recipe's accepted dataset)"
     )
-    verb.add_argument("-o", "--out", type=Path, required=True, metavar="X.parquet", help="the file to write")
-    verb.add_argument("--version", default=CHAMPION, help="a version or an alias (default: champion)")
-    verb.set_defaults(run=run)
+    command.add_argument("-o", "--out", type=Path, required=True, metavar="X.parquet", help="the file to write")
+    command.add_argument("--version", default=CHAMPION, help="a version or an alias (default: champion)")
+    command.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Writes a row a sample: its name (or id, label and split), its code and its score."""
+    """Write one row for each sample: its name (or id, label and split), its code and its score."""
     from aeops.bundle.detector import Detector
     from aeops.cli.outputs import require_new
     from aeops.errors import UsageError
@@ -39,45 +40,49 @@ def run(arguments: argparse.Namespace) -> int:
     from aeops.registry.trust import trusted_bundle
 
     if arguments.out.suffix != ".parquet":
-        raise UsageError(f"-o {arguments.out} given; a name that ends in .parquet is allowed")
+        path = arguments.out.with_suffix(".parquet")
+        raise UsageError(f"-o {arguments.out}: expected a path that ends in .parquet, such as {path}")
     require_new(arguments.out)
     project = find_project()
     recipe = load_recipe(project, arguments.recipe, with_keys=True)
     store = open_store(project)
     version = store.version(recipe.name, arguments.version).version
     detector = Detector(trusted_bundle(project, store, recipe, version))
-    parts = of_files(arguments.files, detector) if arguments.files else of_dataset(project.dataset(recipe.data.dataset), recipe)
-    rows = write(arguments.out, parts, detector)
-    print(f"{arguments.out}: the codes of {rows:,} samples by {recipe.name} {version} (bundle {detector.sha256[:12]})")
+    if arguments.files:
+        parts = read_files(arguments.files, detector)
+    else:
+        parts = read_dataset(project.dataset(recipe.data.dataset), recipe)
+    row_count = write_codes(arguments.out, parts, detector)
+    print(f"{arguments.out}: the codes of {row_count:,} samples by {recipe.name} {version} (bundle {detector.sha256[:12]})")
     return 0
 
 
 @dataclass(frozen=True)
-class Part:
+class EmbedPart:
     """Some of the samples.
 
     Attributes:
-        name: where they come from, for messages.
-        columns: what is known of each of them, as pyarrow's arrays.
-        samples: as the detector takes them.
+        source_name: the file or folder they come from, for messages.
+        columns: the known properties of each sample, as pyarrow arrays.
+        samples: a batch that the detector accepts.
     """
 
-    name: str
-    columns: dict[str, Any]
+    source_name: str
+    columns: "dict[str, pa.Array]"
     samples: Any
 
 
-def of_files(files: list[Path], detector: "Detector") -> Iterator[Part]:
-    """The samples of each file, and their names."""
+def read_files(files: list[Path], detector: "Detector") -> Iterator[EmbedPart]:
+    """Yield the samples of each file with their names."""
     import pyarrow as pa
 
     for file in files:
         samples = detector.read_file(file)
-        yield Part(str(file), {"sample": pa.array(samples.names, pa.string())}, samples.values)
+        yield EmbedPart(str(file), {"sample": pa.array(samples.names, pa.string())}, samples.values)
 
 
-def of_dataset(dataset: Path, recipe: "Recipe") -> Iterator[Part]:
-    """The samples of the accepted dataset, a shard at a time, and what the index says of them.
+def read_dataset(dataset: Path, recipe: "Recipe") -> Iterator[EmbedPart]:
+    """Yield the samples of the accepted dataset, one shard at a time, with id, label and split.
 
     Raises:
         DataError: there is no such dataset, or it was altered after it was accepted.
@@ -88,61 +93,73 @@ def of_dataset(dataset: Path, recipe: "Recipe") -> Iterator[Part]:
 
     require_receipt(dataset, recipe.name)
     types = {"id": pa.string(), "label": pa.int64(), "split": pa.string()}
-    for part, samples in read_shards(dataset, read_index(dataset)):
-        columns = {name: pa.array(part[name].array, kind, from_pandas=True) for name, kind in types.items()}
-        yield Part(str(dataset), columns, given(samples, recipe))
+    for rows, samples in read_shards(dataset, read_index(dataset)):
+        columns = {}
+        for name, column_type in types.items():
+            columns[name] = pa.array(rows[name].array, column_type, from_pandas=True)
+        yield EmbedPart(str(dataset), columns, prepare_input(samples, recipe))
 
 
-def given(samples: "np.ndarray", recipe: "Recipe") -> "np.ndarray":
-    """Stored samples as the model is given clean ones: without their target channels, and grey where it takes grey."""
-    from aeops.evaluation.model_input import clean
+def prepare_input(samples: "np.ndarray", recipe: "Recipe") -> "np.ndarray":
+    """Return stored samples as clean model inputs: without target channels, in grey where the recipe corrupts to grey."""
+    from aeops.evaluation.model_input import clean_inputs
 
     source = recipe.fit.input
-    known = clean(source, samples)
-    return grey(known, source.low, source.high) if recipe.fit.model.corrupt.kind == "grey" else known
+    inputs = clean_inputs(source, samples)
+    if recipe.fit.model.corrupt.kind != "grey":
+        return inputs
+    return convert_to_grey(inputs, source.low, source.high)
 
 
-def grey(colours: "np.ndarray", low: float, high: float) -> "np.ndarray":
-    """The luma (n, 1, h, w), float32, of red, green and blue (n, 3, h, w): the corruption `grey`, here without torch."""
+def convert_to_grey(images: "np.ndarray", low: float, high: float) -> "np.ndarray":
+    """Return the luma (n, 1, h, w), float32, of red, green and blue (n, 3, h, w).
+
+    It equals the corruption `grey` of ae_models, here without torch.
+    """
     import numpy as np
 
     from aeops.kinds.arrays import luma
 
-    return luma(colours.astype(np.float32), np.float32)[:, None].clip(low, high)  # the weights sum to 1, but for rounding
+    grey_images: np.ndarray = luma(images.astype(np.float32), np.float32)[:, None]
+    return grey_images.clip(low, high)  # rounding of the weights may leave the range
 
 
-def write(place: Path, parts: Iterator[Part], detector: "Detector") -> int:
-    """Writes the table, part after part; returns how many rows it has."""
+def write_codes(path: Path, parts: Iterator[EmbedPart], detector: "Detector") -> int:
+    """Write the table, part after part; return its number of rows."""
     import pyarrow.parquet as pq
 
     from aeops.files import atomic_path
 
-    tables = (embedded(part, detector) for part in parts)
-    first = next(tables)
-    rows = 0
-    with atomic_path(place) as tmp_path, pq.ParquetWriter(tmp_path, first.schema, compression="zstd") as writer:
-        for table in chain([first], tables):
+    tables = (embed_part(part, detector) for part in parts)
+    first_table = next(tables)
+    row_count = 0
+    with atomic_path(path) as tmp_path, pq.ParquetWriter(tmp_path, first_table.schema, compression="zstd") as writer:
+        for table in chain([first_table], tables):
             writer.write_table(table)
-            rows += table.num_rows
-    return rows
+            row_count += table.num_rows
+    return row_count
 
 
-def embedded(part: Part, detector: "Detector") -> "pa.Table":
-    """What is known of the samples, their codes and their scores.
+def embed_part(part: EmbedPart, detector: "Detector") -> "pa.Table":
+    """Return the known properties of the samples, their codes and their scores as a table.
 
     Raises:
-        DataError: samples that the model does not take.
+        DataError: samples that do not fit the model.
     """
-    import numpy as np
     import pyarrow as pa
 
     from aeops.errors import DataError
 
     try:
-        said = detector.score(part.samples, code=True)
+        scores = detector.score(part.samples, code=True)
     except DataError as error:
-        raise DataError(f"{part.name}: {error}") from error
-    code = said["code"].reshape(len(said["code"]), -1)
-    name, dtype = ("word", np.int32) if code.dtype.kind == "i" else ("code", np.float32)
-    columns = {f"{name}_{place}": code[:, place].astype(dtype) for place in range(code.shape[1])}
-    return pa.table(part.columns | columns | {"score": said["score"]})
+        raise DataError(f"{part.source_name}: {error}") from error
+    code = scores["code"].reshape(len(scores["code"]), -1)
+    prefix, dtype = "code", "float32"
+    if code.dtype.kind == "i":
+        prefix, dtype = "word", "int32"
+    columns: dict[str, Any] = dict(part.columns)
+    for position in range(code.shape[1]):
+        columns[f"{prefix}_{position}"] = code[:, position].astype(dtype)
+    columns["score"] = scores["score"]
+    return pa.table(columns)

@@ -1,4 +1,4 @@
-"""The checks behind `ae doctor`, each a question with an answer and what to type."""
+"""The checks of `ae doctor`, each with a result and the command that repairs it."""
 
 import json
 import platform
@@ -16,23 +16,30 @@ from aeops.machine.environment import DISK_SPACE_NEEDED
 from aeops.machine.lock import workspace_holder
 from aeops.machine.servers import find_running_prefect
 from aeops.project import Project
-from aeops.provenance.packages import differences
+from aeops.provenance.packages import lock_differences
 from aeops.recipe.reader import load_recipe, recipe_names
 from aeops.registry.store import open_store
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One answer: `note` is worth knowing, `fault` stops a run."""
+class HealthCheck:
+    """The result of one check.
+
+    Attributes:
+        level: `fault` stops a run, `note` does not.
+        subject: the thing that was checked, in one word.
+        message: the result.
+        type_this: the command to type, empty where nothing is to be done.
+    """
 
     level: Literal["good", "note", "fault"]
-    what: str
-    says: str
+    subject: str
+    message: str
     type_this: str = ""
 
 
-def check_all(project: Project) -> Iterator[Finding]:
-    """Every check, cheapest first."""
+def check_all(project: Project) -> Iterator[HealthCheck]:
+    """Yield the result of every check, cheapest first."""
     yield check_python()
     yield check_machine()
     yield check_packages(project)
@@ -45,95 +52,105 @@ def check_all(project: Project) -> Iterator[Finding]:
     yield from check_registry(project)
 
 
-def check_python() -> Finding:
-    given = platform.python_version()
+def check_python() -> HealthCheck:
+    """Check that this Python is a supported one."""
+    version = platform.python_version()
     if platform.python_version_tuple()[:2] in (("3", "11"), ("3", "12")):
-        return Finding("good", "python", given)
-    return Finding("fault", "python", f"{given}; 3.11 and 3.12 are supported", "make clean && make run PYTHON=3.11")
+        return HealthCheck("good", "python", version)
+    message = f"expected Python 3.11 or 3.12, got {version}"
+    return HealthCheck("fault", "python", message, "make clean && make run PYTHON=3.11")
 
 
-def check_machine() -> Finding:
-    facts = platform_info.platform_facts()
-    gpu, torch = facts["platform.gpu"], facts["platform.torch"]
-    says = f"{facts['platform.cpu']}, {facts['platform.threads']} threads, GPU: {gpu}, torch {torch}"
-    if gpu != "none" and "+cpu" in torch:
-        fix = "make clean, then without find-links for the CPU build: env -u PIP_FIND_LINKS -u UV_FIND_LINKS make run"
-        return Finding("note", "machine", f"{says}: the GPU lies idle with a CPU build", fix)
-    return Finding("good", "machine", says)
+def check_machine() -> HealthCheck:
+    """Check that torch uses the GPU where there is one."""
+    platform_values = platform_info.platform_facts()
+    gpu, torch_version = platform_values["platform.gpu"], platform_values["platform.torch"]
+    message = (
+        f"{platform_values['platform.cpu']}, {platform_values['platform.threads']} threads, GPU: {gpu}, torch {torch_version}"
+    )
+    if gpu != "none" and "+cpu" in torch_version:
+        type_this = "make clean, then without find-links for the CPU build: env -u PIP_FIND_LINKS -u UV_FIND_LINKS make run"
+        return HealthCheck("note", "machine", f"{message}: the GPU is not used, as torch is a CPU build", type_this)
+    return HealthCheck("good", "machine", message)
 
 
-def check_packages(project: Project) -> Finding:
-    """Every line of requirements.lock that applies to this machine, against what is installed."""
+def check_packages(project: Project) -> HealthCheck:
+    """Compare every line of requirements.lock that applies to this machine with what is installed."""
     lock = project.root / "requirements.lock"
     if not lock.is_file():
-        return Finding("fault", "packages", "requirements.lock is missing", "git checkout requirements.lock")
-    wrong = differences(lock)
-    if not wrong:
-        return Finding("good", "packages", "as requirements.lock says")
-    more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-    return Finding("fault", "packages", f"not as locked: {'; '.join(wrong[:3])}{more}", "make clean && make run")
+        return HealthCheck("fault", "packages", "requirements.lock is missing", "git checkout requirements.lock")
+    package_differences = lock_differences(lock)
+    if not package_differences:
+        return HealthCheck("good", "packages", "as requirements.lock says")
+    message = f"not as locked: {'; '.join(package_differences[:3])}"
+    if len(package_differences) > 3:
+        message += f" and {len(package_differences) - 3} more"
+    return HealthCheck("fault", "packages", message, "make clean && make run")
 
 
-def check_disk(project: Project) -> Finding:
-    place = project.home if project.home.exists() else project.home.parent
-    free = shutil.disk_usage(place).free
-    says = f"{free / 2**30:.1f} GiB free for {project.home}"
-    if free < DISK_SPACE_NEEDED:
-        return Finding(
-            "fault",
-            "disk",
-            f"{says}; a run needs {DISK_SPACE_NEEDED / 2**20:.0f} MiB",
-            "export AE_HOME=/a/folder/on/a/larger/disk",
-        )
-    return Finding("good", "disk", says)
+def check_disk(project: Project) -> HealthCheck:
+    """Check that the disk of the state folder has enough space for a run."""
+    folder = project.home
+    if not folder.exists():
+        folder = folder.parent
+    free_bytes = shutil.disk_usage(folder).free
+    message = f"{free_bytes / 2**30:.1f} GiB free for {project.home}"
+    if free_bytes >= DISK_SPACE_NEEDED:
+        return HealthCheck("good", "disk", message)
+    message += f"; a run needs {DISK_SPACE_NEEDED / 2**20:.0f} MiB"
+    return HealthCheck("fault", "disk", message, "export AE_HOME=/a/folder/on/a/larger/disk")
 
 
-def check_lock(project: Project) -> Finding:
-    """Whether a run is going on: a fact, no fault."""
-    holder = workspace_holder(project)
-    if holder is None:
-        return Finding("good", "run", "none going on")
-    return Finding("note", "run", f"`{holder.get('purpose')}` is going on in process {holder.get('pid')}")
+def check_lock(project: Project) -> HealthCheck:
+    """Report a run that is in progress; it is no fault."""
+    lock_info = workspace_holder(project)
+    if lock_info is None:
+        return HealthCheck("good", "run", "none in progress")
+    return HealthCheck("note", "run", f"`{lock_info.get('purpose')}` is in progress in process {lock_info.get('pid')}")
 
 
-def check_recipe(project: Project, name: str) -> Iterator[Finding]:
-    """Whether a recipe can be read, and whether its accepted dataset is what its receipt says."""
+def check_recipe(project: Project, name: str) -> Iterator[HealthCheck]:
+    """Check that a recipe is valid and that its accepted dataset matches its receipt."""
     try:
         recipe = load_recipe(project, name)
     except AeError as error:
-        yield Finding("fault", "recipe", str(error), f"edit recipes/{name}.yaml")
+        yield HealthCheck("fault", "recipe", str(error), f"edit recipes/{name}.yaml")
         return
     folder = project.dataset(recipe.data.dataset)
     if not (folder / "receipt.json").is_file():
-        yield Finding("note", name, "recipe is sound; no accepted dataset yet", f"ae run {name}")
+        yield HealthCheck("note", name, "recipe is valid; no accepted dataset yet", f"ae run {name}")
         return
     receipt = json.loads((folder / "receipt.json").read_text(encoding="utf-8"))
-    if receipt["content_sha256"] != content_sha256(folder):
-        yield Finding("fault", name, f"data/{folder.name} is not what its receipt says: something changed it", f"ae run {name}")
-    else:
-        yield Finding(
-            "good", name, f"recipe is sound; dataset {receipt['content_sha256'][:12]}, {receipt['rows']['accepted']} rows"
-        )
+    digest = receipt["content_sha256"]
+    if digest != content_sha256(folder):
+        message = f"data/{folder.name} does not match its receipt: it was changed after it was accepted"
+        yield HealthCheck("fault", name, message, f"ae run {name}")
+        return
+    yield HealthCheck("good", name, f"recipe is valid; dataset {digest[:12]}, {receipt['rows']['accepted']} rows")
 
 
-def check_remote(project: Project) -> Finding:
+def check_remote(project: Project) -> HealthCheck:
+    """Check that the local DVC remote exists."""
     remote = project.home / "dvc-remote"
     if not remote.is_dir():
-        return Finding("note", "dvc", "the local remote is empty: nothing to restore data from yet", "ae run digits")
-    return Finding("good", "dvc", f"local remote {remote}")
+        return HealthCheck("note", "dvc", "the local remote is empty: no data can be restored from it yet", "ae run digits")
+    return HealthCheck("good", "dvc", f"local remote {remote}")
 
 
-def check_prefect(project: Project) -> Finding:
+def check_prefect(project: Project) -> HealthCheck:
+    """Report the address of the Prefect server; a missing one is no fault."""
     if address := find_running_prefect(project):
-        return Finding("good", "prefect", f"server answers at {address}")
-    return Finding("good", "prefect", "no server running: a run starts its own for as long as it needs it")
+        return HealthCheck("good", "prefect", f"server answers at {address}")
+    return HealthCheck("good", "prefect", "no server running: each run starts its own and stops it at the end")
 
 
-def check_registry(project: Project) -> Iterator[Finding]:
-    """Whether the registry's database is whole and answers, and which champions it holds."""
+def check_registry(project: Project) -> Iterator[HealthCheck]:
+    """Check that the registry's database is intact and answers; report the champion of each recipe."""
     database = project.mlflow / "mlflow.db"
-    if database.is_file() and (broken := database_fault(database)):
-        yield Finding("fault", "mlflow", f"{database}: {broken}", f"mv {database} {database}.broken, restore a copy or run again")
+    if database.is_file() and (database_problem := database_damage(database)):
+        yield HealthCheck(
+            "fault", "mlflow", f"{database}: {database_problem}", f"mv {database} {database}.broken, restore a copy or run again"
+        )
         return
     try:
         store = open_store(project)
@@ -141,18 +158,20 @@ def check_registry(project: Project) -> Iterator[Finding]:
         for name in recipe_names(project):
             champion = store.champion(name)
             if champion is None:
-                yield Finding("note", name, "no champion yet", f"ae run {name}")
+                yield HealthCheck("note", name, "no champion yet", f"ae run {name}")
             else:
-                yield Finding("good", name, f"champion is version {champion.version}")
+                yield HealthCheck("good", name, f"champion is version {champion.version}")
     except AeError as error:
-        yield Finding("fault", "mlflow", str(error), "ae up, or unset MLFLOW_TRACKING_URI")
+        yield HealthCheck("fault", "mlflow", str(error), "ae up, or unset MLFLOW_TRACKING_URI")
 
 
-def database_fault(database: Path) -> str:
-    """What SQLite itself finds wrong with a file; empty where it is whole."""
+def database_damage(database: Path) -> str:
+    """Return what SQLite's quick_check reports about a file; an empty string if it is intact."""
     try:
         with sqlite3.connect(f"file:{database}?mode=ro", uri=True) as connection:
-            answer = connection.execute("PRAGMA quick_check").fetchone()[0]
+            message = str(connection.execute("PRAGMA quick_check").fetchone()[0])
     except sqlite3.DatabaseError as error:
         return str(error)
-    return "" if answer == "ok" else str(answer)
+    if message == "ok":
+        return ""
+    return message

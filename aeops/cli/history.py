@@ -1,4 +1,4 @@
-"""`ae history RECIPE`: every decision about a recipe's versions, and who was champion at any moment. Reads the ledger alone."""
+"""`ae history RECIPE`: print every decision about a recipe's versions and the champion at any time. Reads the ledger alone."""
 
 import argparse
 import json
@@ -11,102 +11,132 @@ if TYPE_CHECKING:
 COLUMNS = ("no.", "time (UTC)", "event", "version", "champion", "who", "why", "evidence")
 
 
-def add(verbs: Any) -> None:
-    verb = verbs.add_parser("history", help="show what was promoted, refused, rolled back, by whom and why")
-    verb.add_argument("recipe", help="name of a recipe, such as digits")
-    verb.add_argument(
+def add_command(commands: Any) -> None:
+    """Add `ae history` to the commands of the parser."""
+    command = commands.add_parser("history", help="show what was promoted, refused, rolled back, by whom and why")
+    command.add_argument("recipe", help="name of a recipe, such as digits")
+    command.add_argument(
         "--as-of",
         metavar="TIME",
-        help="show things as they stood then: an ISO date (its first moment) or time; without a zone, this machine's is meant",
+        help="show the state at that time: an ISO date (its start) or time; without a zone, this machine's zone",
     )
-    verb.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    verb.set_defaults(run=run)
+    command.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    command.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prints the lines, and the champion."""
-    from aeops.cli.recipe_names import require_known
+    """Print the ledger's entries and the champion; return 0.
+
+    Raises:
+        UsageError: an unknown recipe, one without a ledger, or a --as-of that is no time.
+    """
+    from aeops.cli.recipe_names import require_recipe_name
     from aeops.errors import UsageError
     from aeops.project import find_project
     from aeops.registry import ledger
 
     project = find_project()
     recipe = arguments.recipe
-    require_known(project, recipe)
-    at = None if arguments.as_of is None else moment(arguments.as_of)
-    lines = ledger.read_entries(project, recipe)
-    if not lines:
-        raise UsageError(f"{recipe} has no ledger yet: it begins with the first version that `ae run {recipe}` judges")
-    shown = [line for line in lines if at is None or line.moment <= at]
+    require_recipe_name(project, recipe)
+    as_of = None
+    if arguments.as_of is not None:
+        as_of = parse_as_of(arguments.as_of)
+    entries = ledger.read_entries(project, recipe)
+    if not entries:
+        raise UsageError(f"{recipe} has no ledger yet: `ae run {recipe}` writes its first entry")
+    visible_entries = [entry for entry in entries if as_of is None or entry.moment <= as_of]
     if arguments.json:
-        print(json.dumps(answer(recipe, shown, at), ensure_ascii=False, indent=2))
+        print(json.dumps(history_document(recipe, visible_entries, as_of), ensure_ascii=False, indent=2))
+        return 0
+    if as_of is not None:
+        print_as_of(as_of, arguments.as_of)
+    if visible_entries:
+        print_entries(recipe, visible_entries)
     else:
-        print_lines(recipe, shown, lines[0], at, arguments.as_of)
+        print(f"champion   none: the ledger begins at {entries[0].time}")
     return 0
 
 
-def moment(given: str) -> datetime:
-    """The moment that a person means, in UTC; a time without a zone is of this machine's."""
+def parse_as_of(text: str) -> datetime:
+    """Return an ISO date or time in UTC; one without a zone is in this machine's zone.
+
+    Raises:
+        UsageError: the text is neither.
+    """
     from aeops.errors import UsageError
 
     try:
-        return datetime.fromisoformat(given).astimezone(UTC)
+        return datetime.fromisoformat(text).astimezone(UTC)
     except (ValueError, OverflowError) as error:
         raise UsageError(
-            f"--as-of {given!r} given; an ISO date or time is allowed, such as 2026-11-24, 2026-11-24T14:30 or "
-            "2026-11-24T14:30:00+01:00"
+            "--as-of: expected an ISO date or time, such as 2026-11-24, 2026-11-24T14:30 or 2026-11-24T14:30:00+01:00, "
+            f"got {text!r}"
         ) from error
 
 
-def answer(recipe: str, lines: list["LedgerEntry"], at: datetime | None) -> dict[str, Any]:
+def history_document(recipe: str, entries: list["LedgerEntry"], as_of: datetime | None) -> dict[str, object]:
+    """Return the output of --json: recipe, as_of, champion and lines."""
     from aeops.registry import ledger
 
+    as_of_text = None
+    if as_of is not None:
+        as_of_text = as_of.isoformat()
     return {
         "recipe": recipe,
-        "as_of": None if at is None else at.isoformat(),
-        "champion": ledger.champion_at(lines),
-        "lines": [line.to_dict() for line in lines],
+        "as_of": as_of_text,
+        "champion": ledger.champion_at(entries),
+        "lines": [entry.to_dict() for entry in entries],
     }
 
 
-def print_lines(recipe: str, lines: list["LedgerEntry"], first: "LedgerEntry", at: datetime | None, given: str | None) -> None:
+def print_as_of(as_of: datetime, text: str) -> None:
+    """Print the time in UTC, and the assumed zone where the text names none."""
+    zone_note = ""
+    if datetime.fromisoformat(text).tzinfo is None:
+        zone_note = f": {text} in this machine's zone, as none is given"
+    print(f"as of      {as_of:%Y-%m-%d %H:%M:%S} UTC{zone_note}")
+
+
+def print_entries(recipe: str, entries: list["LedgerEntry"]) -> None:
+    """Print the entries as a table, then the champion."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     console = Console(highlight=False, markup=False)
-    if at is not None:
-        assumed = "" if datetime.fromisoformat(str(given)).tzinfo else f": {given} in this machine's zone, as none is given"
-        console.print(f"as of      {at:%Y-%m-%d %H:%M:%S} UTC{assumed}", soft_wrap=True)
-    if not lines:
-        console.print(f"champion   none: the ledger begins at {first.time}", soft_wrap=True)
-        return
     table = Table(title=f"{recipe}: ledger", title_justify="left")
     for name in COLUMNS:
         table.add_column(name)
-    for line in lines:
-        table.add_row(*(Text(visible(cell)) for cell in row(line)))
+    for entry in entries:
+        table.add_row(*map(Text, map(printable_text, entry_cells(entry))))
     console.print(table)
-    for closing in closing_lines(recipe, lines):
-        console.print(visible(closing), soft_wrap=True)
+    console.print(printable_text(champion_line(recipe, entries)), soft_wrap=True)
+    console.print(f"check it   ae ledger verify {recipe}", soft_wrap=True)
 
 
-def row(line: "LedgerEntry") -> list[str]:
-    move = f"{line.from_version or 'none'} → {line.to_version or 'none'}" if line.moves_champion else ""
-    evidence = [line.evidence.get("verdict", ""), line.evidence.get("sha256", "")[:12]]
-    time = f"{line.moment:%Y-%m-%d %H:%M:%S}"
-    return [str(line.number), time, line.event, line.version, move, line.who, line.why, " ".join(filter(None, evidence))]
+def entry_cells(entry: "LedgerEntry") -> list[str]:
+    """Return the cells of an entry's row, in the order of COLUMNS."""
+    champion_change = ""
+    if entry.moves_champion:
+        champion_change = f"{entry.from_version or 'none'} → {entry.to_version or 'none'}"
+    time = f"{entry.moment:%Y-%m-%d %H:%M:%S}"
+    evidence = f"{entry.evidence.get('verdict', '')} {entry.evidence.get('sha256', '')[:12]}"
+    return [str(entry.number), time, entry.event, entry.version, champion_change, entry.who, entry.why, evidence.strip()]
 
 
-def closing_lines(recipe: str, lines: list["LedgerEntry"]) -> list[str]:
+def champion_line(recipe: str, entries: list["LedgerEntry"]) -> str:
+    """Return the champion after these entries, and the entry that made it the champion."""
     from aeops.registry import ledger
 
-    last = ledger.last_move(lines)
-    champion = "none" if last is None or last.to_version is None else f"{recipe} {last.to_version}"
-    why = "" if last is None else f", by {last.event} no. {last.number} of {last.who}: {last.why}"
-    return [f"champion   {champion}{why}", f"check it   ae ledger verify {recipe}"]
+    last_move = ledger.last_move(entries)
+    if last_move is None:
+        return "champion   none"
+    champion = "none"
+    if last_move.to_version is not None:
+        champion = f"{recipe} {last_move.to_version}"
+    return f"champion   {champion}, by {last_move.event} no. {last_move.number} of {last_move.who}: {last_move.why}"
 
 
-def visible(text: str) -> str:
-    """Without what would command the terminal: who and why are whatever was typed."""
-    return "".join(letter if letter.isprintable() else " " for letter in text)
+def printable_text(text: str) -> str:
+    """Return the text with a space for each control character: `who` and `why` are free text and reach the terminal."""
+    return "".join(character if character.isprintable() else " " for character in text)

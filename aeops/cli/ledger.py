@@ -1,20 +1,26 @@
-"""`ae ledger verify [RECIPE]`: is every line there, as it was written, and is the champion the one that the ledger says?"""
+"""`ae ledger verify [RECIPE]`: check that every line is there, unchanged, and that the champion is the one of the ledger."""
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from aeops.registry.ledger import LedgerEntry
 
 
-def add(verbs: Any) -> None:
-    verb = verbs.add_parser("ledger", help="verify the ledger of a recipe, or of all")
-    actions = verb.add_subparsers(dest="action", metavar="ACTION", required=True)
-    verify = actions.add_parser("verify", help="name every line edited, missing or swapped, and any champion moved by hand")
+def add_command(commands: Any) -> None:
+    """Add `ae ledger` to the commands of the parser."""
+    command = commands.add_parser("ledger", help="verify the ledger of a recipe, or of all")
+    ledger_commands = command.add_subparsers(dest="action", metavar="ACTION", required=True)
+    verify = ledger_commands.add_parser(
+        "verify", help="list every line that was edited, removed or swapped, and champions moved outside ae"
+    )
     verify.add_argument("recipe", nargs="?", help="name of a recipe, such as digits (default: every recipe)")
     verify.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prints a line a recipe, or each fault; returns 0 where all is whole, else the data exit code."""
-    from aeops.cli.recipe_names import require_known
+    """Print one line for each recipe, or its problems; return 0 if every ledger is intact, else the data exit code."""
+    from aeops.cli.recipe_names import require_recipe_name
     from aeops.errors import DataError
     from aeops.project import find_project
     from aeops.recipe.reader import recipe_names
@@ -22,17 +28,29 @@ def run(arguments: argparse.Namespace) -> int:
     from aeops.registry.store import open_store
 
     project = find_project()
+    names = sorted({*recipe_names(project), *ledger.recipes_with_ledger(project)})
     if arguments.recipe is not None:
-        require_known(project, arguments.recipe)
-    names = [arguments.recipe] if arguments.recipe else sorted({*recipe_names(project), *ledger.recipes_with_ledger(project)})
+        require_recipe_name(project, arguments.recipe)
+        names = [arguments.recipe]
     store = open_store(project)
-    at_fault = 0
+    exit_code = 0
     for name in names:
-        if faults := promotion.find_problems(store, name):
-            at_fault += 1
-            print(f"{name}: faulty", *(f"  - {fault}" for fault in faults), sep="\n")
+        problems = promotion.find_problems(store, name)
+        if not problems:
+            print(f"{name}: {ledger_summary(ledger.read_entries(project, name))}")
             continue
-        lines = ledger.read_entries(project, name)
-        is_whole = f"whole, {len(lines)} line{'s' if len(lines) != 1 else ''}, champion {ledger.champion_at(lines) or 'none'}"
-        print(f"{name}: {is_whole if lines else 'no ledger yet'}")
-    return DataError.exit_code if at_fault else 0
+        exit_code = DataError.exit_code
+        print(f"{name}: faulty")
+        for problem in problems:
+            print(f"  - {problem}")
+    return exit_code
+
+
+def ledger_summary(entries: list["LedgerEntry"]) -> str:
+    """Return the number of an intact ledger's lines and its champion."""
+    from aeops.cli.outputs import count_text
+    from aeops.registry import ledger
+
+    if not entries:
+        return "no ledger yet"
+    return f"whole, {count_text(len(entries), 'line')}, champion {ledger.champion_at(entries) or 'none'}"

@@ -1,4 +1,4 @@
-"""`ae`: the command line. Light at the top: each verb imports what it needs when it is called."""
+"""`ae`: the command line. Its start is fast because each command imports what it needs when it runs."""
 
 import argparse
 import sys
@@ -30,39 +30,42 @@ from aeops.cli import (
 )
 from aeops.errors import as_ae_error, print_error
 
-VERBS = (
+COMMAND_MODULES = (
     *(run, score, serve, embed, compress, decompress, show, approve, reject),
     *(history, ledger, rollback, retire, rebuild, why, monitor, sign, ui, doctor),
     *(up, down, status),
 )
 
 
-def parser() -> argparse.ArgumentParser:
-    """Every verb with its arguments."""
-    top = argparse.ArgumentParser(
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of `ae` with every command and its arguments."""
+    parser = argparse.ArgumentParser(
         prog="ae",
         description="Retrains autoencoders on a schedule and lets only good ones out.",
         epilog="exit codes: 0 done, 2 usage, 3 data, 4 refused by the gate, 5 infrastructure",
     )
-    verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True)
-    for verb in VERBS:
-        verb.add(verbs)
-    return top
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for module in COMMAND_MODULES:
+        module.add_command(commands)
+    return parser
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one verb; returns the exit code. An error that a person can mend is one message, anything else a traceback."""
-    given = parser().parse_args(arguments)
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code.
+
+    An error that the user can repair becomes one message; any other error keeps its traceback.
+    """
+    arguments = build_parser().parse_args(argv)
     try:
-        return int(given.run(given))
+        return int(arguments.run(arguments))
     except KeyboardInterrupt:
-        print("stopped; the same command goes on where it was", file=sys.stderr)
+        print("stopped; type the same command to continue from the last finished step", file=sys.stderr)
         return 130
     except Exception as error:
-        known = as_ae_error(error)
-        if known is None:
+        ae_error = as_ae_error(error)
+        if ae_error is None:
             raise
-        return print_error(known)
+        return print_error(ae_error)
 
 
 if __name__ == "__main__":

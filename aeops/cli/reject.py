@@ -1,17 +1,18 @@
-"""`ae reject RECIPE VERSION --by NAME --why TEXT`: a version that waits for a person stays a challenger."""
+"""`ae reject RECIPE VERSION --by NAME --why TEXT`: turn away a version that waits for approval."""
 
 import argparse
 from typing import Any
 
-from aeops.cli.decide import add_arguments, decide_and_tell
+from aeops.cli.decide import add_arguments, decide_and_print
 
 
-def add(verbs: Any) -> None:
-    verb = verbs.add_parser("reject", help="turn away a version that waits for approval")
-    add_arguments(verb)
-    verb.set_defaults(run=run)
+def add_command(commands: Any) -> None:
+    """Add `ae reject` to the commands of the parser."""
+    command = commands.add_parser("reject", help="turn away a version that waits for approval")
+    add_arguments(command)
+    command.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Rejects."""
-    return decide_and_tell(arguments, "reject")
+    """Reject the version; return the exit code."""
+    return decide_and_print(arguments, "reject")

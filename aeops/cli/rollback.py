@@ -1,38 +1,40 @@
-"""`ae rollback RECIPE`: a former champion is champion again, at once and on the record."""
+"""`ae rollback RECIPE`: make a former champion the champion again, at once, and record it in the ledger."""
 
 import argparse
 from typing import Any
 
 
-def add(verbs: Any) -> None:
-    verb = verbs.add_parser("rollback", help="make a former champion the champion again")
-    verb.add_argument("recipe", help="name of a recipe, such as digits")
-    verb.add_argument("--to", metavar="VERSION", help="a version that was champion (default: the one before this one)")
-    verb.add_argument("--why", required=True, metavar="TEXT", help="kept in the ledger")
-    verb.add_argument("--by", metavar="NAME", help="who does it (default: AE_BY, else the login name)")
-    verb.set_defaults(run=run)
+def add_command(commands: Any) -> None:
+    """Add `ae rollback` to the commands of the parser."""
+    command = commands.add_parser("rollback", help="make a former champion the champion again")
+    command.add_argument("recipe", help="name of a recipe, such as digits")
+    command.add_argument("--to", metavar="VERSION", help="a version that was champion (default: the one before this one)")
+    command.add_argument("--why", required=True, metavar="TEXT", help="the reason, recorded in the ledger")
+    command.add_argument("--by", metavar="NAME", help="who does it (default: AE_BY, else the login name)")
+    command.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Moves the alias and prints what was moved."""
-    from aeops.cli.recipe_names import require_known
+    """Move the alias and print the change."""
+    from aeops.cli.actors import actor_name
+    from aeops.cli.recipe_names import require_recipe_name
     from aeops.project import find_project
     from aeops.recipe.reader import load_recipe
-    from aeops.registry import ledger, promotion
+    from aeops.registry import promotion
     from aeops.registry.store import open_store
     from aeops.registry.trust import trusted_bundle
 
     project, recipe = find_project(), arguments.recipe
-    require_known(project, recipe)
+    require_recipe_name(project, recipe)
     store = open_store(project)
 
-    def admit(version: str) -> None:
-        if project.recipe_file(recipe).is_file():  # else nothing can be served, and nothing requires a signature
+    def require_trusted(version: str) -> None:
+        if project.recipe_file(recipe).is_file():  # without it nothing can be served and no signature is required
             trusted_bundle(project, store, load_recipe(project, recipe, with_keys=True), version)
 
-    who = ledger.current_actor() if arguments.by is None else arguments.by
-    line = promotion.rollback(store, recipe, arguments.to, who=who, why=arguments.why, admit=admit)
-    previous = line.from_version or "none"
-    print(f"champion   {recipe} {line.to_version} (before: {previous}), by {line.who}: line {line.number} of the ledger")
+    decided_by = actor_name(arguments.by)
+    line = promotion.rollback(store, recipe, arguments.to, who=decided_by, why=arguments.why, admit=require_trusted)
+    old_version = line.from_version or "none"
+    print(f"champion   {recipe} {line.to_version} (before: {old_version}), by {line.who}: line {line.number} of the ledger")
     print(f"next       restart what serves: `ae serve {recipe}` goes on with the version it began with | ae history {recipe}")
     return 0

@@ -1,4 +1,4 @@
-"""`ae run RECIPE`: the whole pipeline, from source to champion."""
+"""`ae run RECIPE`: run the whole pipeline, from source to champion."""
 
 import argparse
 import sys
@@ -8,18 +8,25 @@ from typing import TYPE_CHECKING, Any, cast
 from aeops.project import Project, find_project
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from aeops.provenance.run_summary import RunSummary
 
 
-def add(verbs: Any) -> None:
-    verb = verbs.add_parser("run", help="ingest, validate, version, train, evaluate, gate, register and promote a recipe")
-    verb.add_argument("recipe", help="name of a file in recipes/, such as digits")
-    verb.set_defaults(run=run)
+def add_command(commands: Any) -> None:
+    """Add `ae run` to the commands of the parser."""
+    command = commands.add_parser("run", help="ingest, validate, version, train, evaluate, gate, register and promote a recipe")
+    command.add_argument("recipe", help="name of a file in recipes/, such as digits")
+    command.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Runs the training flow; returns 0 where its model is champion or waits for a person, else the gate's exit code."""
-    started = time.monotonic()
+    """Run the training flow and print its summary.
+
+    Returns:
+        0 if the model is champion or waits for approval, else the exit code of the gate.
+    """
+    start_time = time.monotonic()
     from aeops.errors import GateError
     from aeops.machine.environment import prepare_environment, require_disk_space
     from aeops.machine.lock import run_lock
@@ -36,13 +43,14 @@ def run(arguments: argparse.Namespace) -> int:
         summary = unchanged_summary(project, arguments.recipe)
         if summary is None:
             summary = run_flow(project, arguments.recipe)
-    show_summary(summary, time.monotonic() - started)
-    done = summary["verdict"] == "accepted" and summary["state"] in (CHAMPION, WAITING)
-    return 0 if done else GateError.exit_code
+    show_summary(summary, time.monotonic() - start_time)
+    if summary["verdict"] == "accepted" and summary["state"] in (CHAMPION, WAITING):
+        return 0
+    return GateError.exit_code
 
 
 def run_flow(project: Project, recipe: str) -> "RunSummary":
-    """The training flow in this process, with the servers it needs around it; returns its summary."""
+    """Run the training flow in this process, with the servers that it needs; return its summary."""
     from aeops.machine.servers import mlflow_migrations, prefect_credentials, prefect_server
     from aeops.stack.maintenance import crash_dead_runs
     from aeops.stack.prefect_api import PrefectApi
@@ -54,60 +62,69 @@ def run_flow(project: Project, recipe: str) -> "RunSummary":
         from flows.training import training
 
         wait_for_server()
-        for told in crash_dead_runs(PrefectApi(*prefect_credentials())):
-            print(told, file=sys.stderr)
+        for message in crash_dead_runs(PrefectApi(*prefect_credentials())):
+            print(message, file=sys.stderr)
         try:
-            return cast("RunSummary", training(recipe))  # without a deployment it is no other result
+            return cast("RunSummary", training(recipe))  # a flow without a deployment returns its own result
         finally:
-            APILogWorker.drain_all()  # before the server ends
+            APILogWorker.drain_all()  # send the last log lines before the server ends
 
 
 def show_summary(summary: "RunSummary", seconds: float) -> None:
-    """The run as one short table, and what to type next."""
+    """Print the run as one short table, and the commands to type next."""
     from rich.console import Console
 
+    from aeops.cli.outputs import durations_text
     from aeops.report.summary import comparison_lines, false_alarm_line, next_commands
 
     console = Console(highlight=False, soft_wrap=True)
     if not summary["changed"]:
         console.print(
-            "[bold]nothing changed[/]: source, recipe, data, code and results are as the last run left them; "
+            "[bold]nothing changed[/]: source, recipe, data, code and results equal those of the last run; "
             "trained nothing, registered nothing"
         )
     console.print(metrics_table(summary))
     data = summary["data"]
     console.print(f"data       {data['dataset']} {data['content_sha256'][:12]} (DVC {data['dvc_md5'][:12]})")
     console.print(f"threshold  {false_alarm_line(summary['metrics'])}")
-    console.print(with_reasons("compared", comparison_lines(summary["comparison"])))
-    console.print(with_reasons("verdict", [summary["verdict"], *summary["reasons"]]))
+    console.print(reasons_text("compared", comparison_lines(summary["comparison"])))
+    console.print(reasons_text("verdict", [summary["verdict"], *summary["reasons"]]))
     console.print(f"version    {summary['recipe']} {summary['version']} ({', '.join(sorted(summary['aliases']))})")
-    console.print(with_reasons("state", [summary["state"]]))
+    console.print(reasons_text("state", [summary["state"]]))
     if summary["changed"]:
-        console.print("steps      " + ", ".join(f"{name} {took:.1f} s" for name, took in summary["seconds"]))
+        console.print(f"steps      {durations_text(summary['seconds'])}")
     console.print(f"took       {seconds:.1f} s")
     console.print(f"report     {summary['report']}")
     console.print(f"next       {next_commands(summary['recipe'], summary['version'], summary['state'])}")
 
 
-def with_reasons(word: str, told: list[str]) -> str:
-    """What was found, in bold, and a line below for each reason."""
+def reasons_text(title: str, lines: list[str]) -> str:
+    """Return a title with the first line in bold, and a line below for each reason."""
     from rich.markup import escape
 
-    found, *reasons = map(escape, told)
-    return f"{word:<10} [bold]{found}[/]" + "".join(f"\n           - {reason}" for reason in reasons)
+    result, *reasons = map(escape, lines)
+    return "\n           - ".join([f"{title:<10} [bold]{result}[/]", *reasons])
 
 
-def metrics_table(summary: "RunSummary") -> Any:
+def metrics_table(summary: "RunSummary") -> "Table":
+    """Return the metrics of the model beside those of its baselines; the notes stand in the last column."""
     from rich.table import Table
 
     from aeops.report.summary import metric_rows
 
     rows = metric_rows(summary["metrics"])
-    found = dict.fromkeys(name for row in rows for name in row)
-    columns = sorted(found, key=lambda name: name == "note")  # the note last, the rest as they come
+    columns: list[str] = []
+    for row in rows:
+        columns.extend(name for name in row if name not in columns)
+    if "note" in columns:
+        columns.remove("note")
+        columns.append("note")
     table = Table(title=f"{summary['recipe']}: the model beside its baselines", title_justify="left")
     for name in columns:
-        table.add_column(name, justify="left" if name in ("metric", "note") else "right")
+        if name in ("metric", "note"):
+            table.add_column(name)
+        else:
+            table.add_column(name, justify="right")
     for row in rows:
         table.add_row(*(row.get(name, "") for name in columns))
     return table

@@ -1,9 +1,11 @@
 """`ae score RECIPE FILE`: scores samples with a registered version, records each prediction, and prints a table.
 
-`ae score RECIPE --inbox` does the work of the flow `scoring` in this process, without Prefect.
+`ae score RECIPE --inbox` scores the inbox as the flow `scoring` does, in this process and without Prefect.
 """
 
 import argparse
+import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,32 +19,35 @@ if TYPE_CHECKING:
     from aeops.project import Project
     from aeops.scoring.run_summary import InboxSummary
 
-ROWS = 40  # of the table; all flagged samples come first, so the rest can be left out
+MAX_ROWS = 40  # of the table; it shows the highest scores
 
 
-def add(verbs: Any) -> None:
-    verb = verbs.add_parser("score", help="score a .npy file, an image, a folder of images, a .txt file, or the recipe's inbox")
-    verb.add_argument("recipe", help="name of a file in recipes/, such as digits")
-    verb.add_argument("file", type=Path, nargs="?", help=".npy (one sample or a batch), .png, .jpg, a folder of images, .txt")
-    verb.add_argument("--inbox", action="store_true", help="score what is new in the recipe's inbox instead, by the champion")
-    verb.add_argument("--version", default=CHAMPION, help="a version or an alias (default: champion)")
-    verb.add_argument("--json", action="store_true", help="print every sample as JSON, nothing else")
-    verb.set_defaults(run=run)
+def add_command(commands: Any) -> None:
+    """Add `ae score` to the commands of the parser."""
+    command = commands.add_parser(
+        "score", help="score a .npy file, an image, a folder of images, a .txt file, or the recipe's inbox"
+    )
+    command.add_argument("recipe", help="name of a file in recipes/, such as digits")
+    command.add_argument("file", type=Path, nargs="?", help=".npy (one sample or a batch), .png, .jpg, a folder of images, .txt")
+    command.add_argument("--inbox", action="store_true", help="score the new files of the recipe's inbox with the champion")
+    command.add_argument("--version", default=CHAMPION, help="a version or an alias (default: champion)")
+    command.add_argument("--json", action="store_true", help="print every sample as JSON, nothing else")
+    command.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prints score, p-value and flag of each sample; of an inbox, what was done with its files."""
+    """Print score, p-value and flag of each sample, or the result of each file of the inbox; return 0."""
     from aeops.errors import UsageError
 
     if arguments.inbox == (arguments.file is not None):
-        raise UsageError("either a FILE or --inbox is allowed: `ae score RECIPE FILE`, or `ae score RECIPE --inbox`")
+        raise UsageError("expected either a FILE or --inbox: type `ae score RECIPE FILE` or `ae score RECIPE --inbox`")
     if arguments.inbox:
         return run_inbox(arguments)
     return run_file(arguments)
 
 
 def run_inbox(arguments: argparse.Namespace) -> int:
-    """Scores what is new in the inbox; returns 0 also where there is no champion, which is a result."""
+    """Score the new files of the inbox; return 0, also without a champion, which is a result."""
     from aeops.errors import UsageError
     from aeops.machine.environment import prepare_environment
     from aeops.project import find_project
@@ -50,14 +55,12 @@ def run_inbox(arguments: argparse.Namespace) -> int:
     from aeops.scoring.inbox_run import score_inbox
 
     if arguments.version != CHAMPION:
-        raise UsageError(f"--version {arguments.version} given with --inbox, which the champion alone scores: leave it out")
+        raise UsageError(f"--inbox: expected no --version, got {arguments.version}: only the champion scores the inbox")
     project = find_project()
     recipe = load_recipe(project, arguments.recipe, with_keys=True)
     prepare_environment(project)
     summary = score_inbox(project, recipe)
     if arguments.json:
-        import json
-
         print(json.dumps(summary, indent=2))
     else:
         print_inbox(summary)
@@ -65,21 +68,22 @@ def run_inbox(arguments: argparse.Namespace) -> int:
 
 
 def print_inbox(summary: "InboxSummary") -> None:
-    """What was done with each file, and where to look."""
+    """Print the result of each file, at most MAX_ROWS, and where to find the rest."""
     from rich.console import Console
 
     console = Console(highlight=False, soft_wrap=True)
     files = summary["files"]
-    lines = [
-        *((one["name"], f"{one['samples']:,} samples, {one['flagged']:,} flagged ({one['call']})") for one in files["taken"]),
-        *((one["name"], f"refused: {one['reason']}") for one in files["refused"]),
-        *files["copies"].items(),
-        *files["left"].items(),
-    ]
-    for name, what in lines[:ROWS]:
-        console.print(f"{name}: {what}", markup=False)
-    if len(lines) > ROWS:
-        console.print(f"and {len(lines) - ROWS} more files")
+    lines = []
+    for file in files["taken"]:
+        lines.append(f"{file['name']}: {file['samples']:,} samples, {file['flagged']:,} flagged ({file['call']})")
+    for refusal in files["refused"]:
+        lines.append(f"{refusal['name']}: refused: {refusal['reason']}")
+    for name, reason in (*files["copies"].items(), *files["left"].items()):
+        lines.append(f"{name}: {reason}")
+    for line in lines[:MAX_ROWS]:
+        console.print(line, markup=False)
+    if len(lines) > MAX_ROWS:
+        console.print(f"and {len(lines) - MAX_ROWS} more files")
     console.print(f"{summary['says']}", markup=False)
     console.print(f"inbox      {summary['inbox']}", markup=False)
     if summary["page"]:
@@ -87,6 +91,12 @@ def print_inbox(summary: "InboxSummary") -> None:
 
 
 def run_file(arguments: argparse.Namespace) -> int:
+    """Score the samples of a file or folder, record the predictions and print them; return 0.
+
+    Raises:
+        UsageError: no such recipe, version or file.
+        DataError: a file that cannot be read, or samples that do not fit the model.
+    """
     from aeops.bundle.detector import Detector
     from aeops.project import find_project
     from aeops.recipe.reader import load_recipe
@@ -99,71 +109,111 @@ def run_file(arguments: argparse.Namespace) -> int:
     version = store.version(arguments.recipe, arguments.version).version
     detector = Detector(trusted_bundle(project, store, recipe, version))
     samples = detector.read_file(arguments.file)
-    scored = detector.score(samples.values, code=True)
-    ids = recorded(project, arguments.recipe, version, detector, samples, scored)
+    scores = detector.score(samples.values, code=True)
+    ids = record_predictions(project, arguments.recipe, version, detector, samples, scores)
+    result = FileResult(arguments.recipe, version, detector, samples, scores, ids)
     if arguments.json:
-        print(as_json(arguments.recipe, version, detector, samples, scored, ids))
+        print(result.to_json())
     else:
-        print_table(f"{arguments.recipe} {version}", detector, samples, scored, ids)
+        print_table(result)
     return 0
 
 
-def recorded(
-    project: "Project", recipe: str, version: str, detector: "Detector", samples: "FileSamples", scored: dict[str, "np.ndarray"]
+def record_predictions(
+    project: "Project", recipe: str, version: str, detector: "Detector", samples: "FileSamples", scores: dict[str, "np.ndarray"]
 ) -> list[str]:
-    """Records the predictions; returns their ids."""
+    """Record the predictions; return their ids, one for each sample."""
     from aeops.predictions import prediction_store
     from aeops.predictions.rows import scorer_of
-    from aeops.recipe.monitoring import HAND
+    from aeops.recipe.monitoring import MANUAL_CHANNEL
 
     batch = detector.data_kind.stored_form(samples.values, detector.spec, is_json=False)
     scorer = scorer_of(recipe, version, detector)
-    return prediction_store.record(project, scorer, channel=HAND, names=samples.names, samples=batch, scored=scored)
+    return prediction_store.record_call(
+        project, scorer, channel=MANUAL_CHANNEL, names=samples.names, samples=batch, outputs=scores
+    )
 
 
-def as_json(
-    recipe: str, version: str, detector: "Detector", samples: "FileSamples", scored: dict[str, "np.ndarray"], ids: list[str]
-) -> str:
-    import json
+@dataclass(frozen=True)
+class FileResult:
+    """The scored samples of one file or folder.
 
-    from aeops.bundle.answers import answers
+    Attributes:
+        recipe, version: of the model.
+        detector: the model.
+        samples: the samples and their names.
+        scores: the detector's outputs, each (n, ...).
+        ids: the ids of the recorded predictions, one for each sample.
+    """
 
-    shown = {name: values for name, values in scored.items() if name != "code"}
-    told = zip(ids, samples.names, answers(shown), strict=True)
-    rows = [{"id": known, "sample": name} | answer for known, name, answer in told]
-    found = {"recipe": recipe, "version": version, "bundle_sha256": detector.sha256}
-    return json.dumps(found | {"threshold": detector.bundle["threshold"]["value"], "samples": rows}, indent=2)
+    recipe: str
+    version: str
+    detector: "Detector"
+    samples: "FileSamples"
+    scores: "dict[str, np.ndarray]"
+    ids: list[str]
+
+    @property
+    def count(self) -> int:
+        """Number of samples."""
+        return len(self.samples.names)
+
+    def to_json(self) -> str:
+        """Return the output of --json: the model, its threshold and every sample."""
+        from aeops.bundle.answers import to_answers
+
+        json_scores = dict(self.scores)
+        del json_scores["code"]
+        rows = []
+        for prediction_id, name, json_values in zip(self.ids, self.samples.names, to_answers(json_scores), strict=True):
+            rows.append({"id": prediction_id, "sample": name} | json_values)
+        document = {
+            "recipe": self.recipe,
+            "version": self.version,
+            "bundle_sha256": self.detector.sha256,
+            "threshold": self.detector.bundle["threshold"]["value"],
+            "samples": rows,
+        }
+        return json.dumps(document, indent=2)
 
 
-def print_table(
-    title: str, detector: "Detector", samples: "FileSamples", scored: dict[str, "np.ndarray"], ids: list[str]
-) -> None:
-    """The samples in their order; of many, those with the highest scores."""
+def print_table(result: FileResult) -> None:
+    """Print the samples in their order; of more than MAX_ROWS, those with the highest scores."""
     import numpy as np
     from rich.console import Console
     from rich.table import Table
 
-    count = len(samples.names)
-    shown = np.arange(count) if count <= ROWS else np.argsort(-scored["score"], kind="stable")[:ROWS]
-    table = Table(title=title if count <= ROWS else f"{title}: the {ROWS} highest scores of {count}", title_justify="left")
+    scores = result.scores
+    title, order = f"{result.recipe} {result.version}", np.arange(result.count)
+    if result.count > MAX_ROWS:
+        title += f": the {MAX_ROWS} highest scores of {result.count}"
+        order = np.argsort(-scores["score"], kind="stable")[:MAX_ROWS]
+    table = Table(title=title, title_justify="left")
     table.add_column("sample")
     for name in ("score", "p-value", "anomaly?"):
         table.add_column(name, justify="right")
     table.add_column("prediction", no_wrap=True)
-    for place in shown:
-        flag = "[bold red]yes[/]" if scored["is_anomaly"][place] else "no"
-        table.add_row(samples.names[place], f"{scored['score'][place]:.4f}", f"{scored['p_value'][place]:.4f}", flag, ids[place])
+    for index in order.tolist():
+        flag = "no"
+        if scores["is_anomaly"][index]:
+            flag = "[bold red]yes[/]"
+        score, p_value = f"{scores['score'][index]:.4f}", f"{scores['p_value'][index]:.4f}"
+        table.add_row(result.samples.names[index], score, p_value, flag, result.ids[index])
     console = Console(highlight=False)
     console.print(table)
-    console.print(closing_line(detector, samples, int(scored["is_anomaly"].sum())))
-    console.print(f"what stands behind a prediction: ae why {ids[shown[0]]}")
+    console.print(threshold_line(result))
+    console.print(f"evidence behind a prediction: ae why {result.ids[order[0]]}")
 
 
-def closing_line(detector: "Detector", samples: "FileSamples", flagged: int) -> str:
-    threshold = detector.bundle["threshold"]
-    count = len(samples.names)
+def threshold_line(result: FileResult) -> str:
+    """Return the counts of samples and flags, the threshold, and the number of skipped files."""
+    from aeops.cli.outputs import count_text
+
+    threshold = result.detector.bundle["threshold"]
     line = (
-        f"{count} sample{'s' * (count != 1)}, {flagged} flagged; the threshold {threshold['value']:.4f} "
-        f"flags {threshold['false_alarm_rate']:.2%} of normal samples"
+        f"{count_text(result.count, 'sample')}, {int(result.scores['is_anomaly'].sum())} flagged; the threshold "
+        f"{threshold['value']:.4f} flags {threshold['false_alarm_rate']:.2%} of normal samples"
     )
-    return line + (f"; {samples.skipped} files of the folder are no images" if samples.skipped else "")
+    if result.samples.skipped:
+        line += f"; {result.samples.skipped} files of the folder are no images"
+    return line

@@ -1,4 +1,4 @@
-"""`ae serve RECIPE`: the scoring service over a registered version, or over whatever the alias is on."""
+"""`ae serve RECIPE`: serve a registered version over HTTP, or follow an alias."""
 
 import argparse
 import json
@@ -16,70 +16,73 @@ from aeops.registry.aliases import CHAMPION
 if TYPE_CHECKING:
     import uvicorn
 
-    from aeops.bundle.detector import Detector
     from aeops.recipe.reader import Recipe
-    from aeops.serving.rollover import Sources
-    from aeops.serving.served_version import Served
-    from aeops.serving.service import Service
+    from aeops.serving.rollover import VersionSource
+    from aeops.serving.served_version import ServedVersion
+    from aeops.serving.service import ScoringService
 
-STOP_WITHIN = 10  # seconds for answers that are on their way when the service is stopped
+SHUTDOWN_SECONDS = 10  # to finish the open requests when the service is stopped
 
 
-def add(verbs: Any) -> None:
-    verb = verbs.add_parser("serve", help="serve a registered version over HTTP")
-    verb.add_argument("recipe", help="name of a file in recipes/, such as digits")
-    verb.add_argument(
+def add_command(commands: Any) -> None:
+    """Add `ae serve` to the commands of the parser."""
+    command = commands.add_parser("serve", help="serve a registered version over HTTP")
+    command.add_argument("recipe", help="name of a file in recipes/, such as digits")
+    command.add_argument(
         "--version", default=CHAMPION, help="a version, or an alias that is followed as it moves (default: champion)"
     )
-    verb.add_argument("--host", default="127.0.0.1", help="address to listen at (default: 127.0.0.1, this machine only)")
-    verb.add_argument("--port", type=int, default=8100, help="port to listen at, 0 for any that is free (default: 8100)")
-    verb.add_argument(
+    command.add_argument("--host", default="127.0.0.1", help="address to listen at (default: 127.0.0.1, this machine only)")
+    command.add_argument("--port", type=int, default=8100, help="port to listen at, 0 for any that is free (default: 8100)")
+    command.add_argument(
         "--password-file", type=Path, help="ask for the password in this file (user ae); needed where others can reach --host"
     )
-    verb.set_defaults(run=run)
+    command.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Serves until it is told to stop (SIGINT, SIGTERM).
+    """Serve until SIGINT or SIGTERM; return 0.
 
     Raises:
-        AeError: there is no such version, or it does not answer.
+        AeError: there is no such version, or it fails its smoke test.
     """
     from aeops.recipe.reader import load_recipe
 
     project = find_project()
     recipe = load_recipe(project, arguments.recipe, with_keys=True)
     password = server_password(arguments.host, arguments.password_file)
-    with listen(arguments.host, arguments.port) as listener:
-        serve(project, recipe, arguments.version, listener, password)
+    with open_service_listener(arguments.host, arguments.port) as listener:
+        serve_recipe(project, recipe, arguments.version, listener, password)
     return 0
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """Return the listening socket, taken before anything slow is done; raises as `open_listener` does."""
-    from aeops.serving.limits import Limits
-    from aeops.serving.timeouts import keep_only_living
+def open_service_listener(host: str, port: int) -> socket.socket:
+    """Return the listening socket, opened before anything slow; raises as `open_listener` does."""
+    from aeops.serving.limits import RequestLimits
+    from aeops.serving.timeouts import set_socket_options
 
     listener = open_listener(host, port, backlog=512, default_port=8100)
-    keep_only_living(listener, Limits())
+    set_socket_options(listener, RequestLimits())
     return listener
 
 
-def fetch(project: Project, recipe: str, which: str) -> tuple[str, Path]:
-    """The version's number and its bundle on disk. In a process of its own: this one shall hold no MLflow."""
+def fetch_version(project: Project, recipe: str, version_or_alias: str) -> tuple[str, Path]:
+    """Return a version's number and the path of its verified bundle.
+
+    It runs in a process of its own, so that the service does not load MLflow.
+    """
     from aeops.machine.child_process import run_module
 
-    arguments = ["aeops.registry.fetch", recipe, which]
+    arguments = ["aeops.registry.fetch", recipe, version_or_alias]
     output = run_module(arguments, root=project.root, home=project.home, log=project.logs / f"fetch-{recipe}.log")
-    found = json.loads(output.splitlines()[-1])
-    return found["version"], Path(found["bundle"])
+    document = json.loads(output.splitlines()[-1])
+    return document["version"], Path(document["bundle"])
 
 
-def rehearse(project: Project, recipe: str, bundle: Path) -> None:
-    """Lets a bundle answer its example in a process of its own.
+def run_smoke_test(project: Project, recipe: str, bundle: Path) -> None:
+    """Let a bundle answer its example in a process of its own.
 
     Raises:
-        DataError: it does not; also where it takes the process with it.
+        DataError: the answer is wrong, or the process ends without one.
     """
     from aeops.machine.child_process import run_module
 
@@ -90,78 +93,90 @@ def rehearse(project: Project, recipe: str, bundle: Path) -> None:
         raise DataError(f"the model in {bundle} does not answer its own example: {error}") from error
 
 
-def sources(project: Project, recipe: str, which: str) -> "Sources":
-    """Where versions come from; a version given by its number stays."""
+def version_source(project: Project, recipe: str, version_or_alias: str) -> "VersionSource":
+    """Return the source of versions; it follows an alias, and keeps a version that is given by its number."""
     from aeops.bundle.detector import Detector
     from aeops.registry.alias_watch import AliasWatch
-    from aeops.serving.rollover import Sources
-    from aeops.serving.served_version import Served
+    from aeops.serving.rollover import VersionSource
+    from aeops.serving.served_version import ServedVersion
 
-    return Sources(
-        fetch=lambda version: fetch(project, recipe, version),
-        rehearse=lambda bundle: rehearse(project, recipe, bundle),
-        load=lambda version, bundle: Served(recipe, version, Detector(bundle)),
-        watch=None if which.isdecimal() else AliasWatch(project, recipe, which),
+    alias_watch = None
+    if not version_or_alias.isdecimal():
+        alias_watch = AliasWatch(project, recipe, version_or_alias)
+    return VersionSource(
+        fetch=lambda version: fetch_version(project, recipe, version),
+        smoke_test=lambda bundle: run_smoke_test(project, recipe, bundle),
+        load=lambda version, bundle: ServedVersion(recipe, version, Detector(bundle)),
+        alias_watcher=alias_watch,
     )
 
 
-def serve(project: Project, recipe: "Recipe", which: str, listener: socket.socket, password: str | None) -> None:
+def serve_recipe(
+    project: Project, recipe: "Recipe", version_or_alias: str, listener: socket.socket, password: str | None
+) -> None:
+    """Serve a version on the listener until the service is stopped.
+
+    Raises:
+        AeError: the version cannot be served.
+    """
     import logging
 
     from aeops.predictions.journal import Journal
-    from aeops.serving.service import Service
+    from aeops.serving.service import ScoringService
 
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
     logging.getLogger("aeops.serving").setLevel(logging.INFO)
-    versions, journal = sources(project, recipe.name, which), Journal(project, recipe.name)
-    service = Service(recipe.name, journal=journal, sources=versions, rules=recipe.serving, password=password)
+    source, journal = version_source(project, recipe.name, version_or_alias), Journal(project, recipe.name)
+    service = ScoringService(recipe.name, journal=journal, source=source, rules=recipe.serving, password=password)
     server = uvicorn_server(service)
 
-    def stop() -> None:
+    def print_address(version: "ServedVersion") -> None:
+        print(address_text(version, listener, password), flush=True)
+
+    def stop_server() -> None:
         server.should_exit = True
 
-    service.begin(which, lambda served: print(greeting(served, listener, password), flush=True), stop)
+    service.start(version_or_alias, print_address, stop_server)
     server.run(sockets=[listener])
     if service.failure is not None:
         raise service.failure
 
 
-def uvicorn_server(service: "Service") -> "uvicorn.Server":
+def uvicorn_server(service: "ScoringService") -> "uvicorn.Server":
+    """Return the HTTP server of a service, with its limits and timeouts."""
     import uvicorn
 
-    from aeops.serving.app import ASKED, service_app
-    from aeops.serving.timeouts import Careful
+    from aeops.serving.app import SCORING_PATHS, service_app
+    from aeops.serving.timeouts import TimeoutProtocol
 
-    door = service_app(service)
+    app = service_app(service)
     config = uvicorn.Config(
-        door,
+        app,
         loop="uvloop",
-        http=partial(Careful, service, {path.encode(): path for path in ASKED}, door),  # type: ignore[arg-type]  # makes one
+        http=partial(TimeoutProtocol, service, {path.encode(): path for path in SCORING_PATHS}, app),  # type: ignore[arg-type]  # makes one
         ws="none",
         log_config=None,
         access_log=False,
-        proxy_headers=False,  # nobody asks where a request came from
+        proxy_headers=False,  # the address of a client is not used
         server_header=False,
         timeout_keep_alive=service.limits.idle_seconds,
-        timeout_graceful_shutdown=STOP_WITHIN,
+        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
         limit_concurrency=service.limits.connections,
     )
     return uvicorn.Server(config)
 
 
-def greeting(served: "Served", listener: socket.socket, password: str | None) -> str:
-    """The address, and a command that can be pasted."""
+def address_text(version: "ServedVersion", listener: socket.socket, password: str | None) -> str:
+    """Return the address, and commands that can be pasted."""
     host, port = listener.getsockname()[:2]
     address = http_address(host, port)
-    curl = "curl -s" if password is None else "curl -s -u ae"
-    body = f"json.dumps(dict(inputs={sample(served.detector)}))"
+    curl = "curl -s"
+    if password is not None:
+        curl += " -u ae"
+    example = version.detector.data_kind.python_example(version.detector.spec)
+    body = f"json.dumps(dict(inputs={example}))"
     return (
-        f"{served.name} {served.version} (bundle {served.detector.sha256[:12]}) answers at {address}; stop it with Ctrl-C\n"
+        f"{version.name} {version.version} (bundle {version.detector.sha256[:12]}) answers at {address}; stop it with Ctrl-C\n"
         f'try: python3 -c "import json; print({body})" | {curl} {address}/score -d @-\n'
         f"see: {curl} {address}/model, and {address}/docs"
     )
-
-
-def sample(detector: "Detector") -> str:
-    """A sample in Python's words."""
-    return detector.data_kind.python_example(detector.spec)

@@ -1,6 +1,7 @@
-"""`ae show RECIPE`: the registered versions, newest first, with what was measured when they were made."""
+"""`ae show RECIPE`: print the registered versions, newest first, with the metrics of their evaluation."""
 
 import argparse
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from aeops.registry.aliases import CHAMPION
@@ -9,24 +10,52 @@ if TYPE_CHECKING:
     from aeops.registry.store import Store
     from aeops.registry.versions import VersionInfo
 
-# Column: the metric of the model, and those of the baselines beside it, as dotted paths into metrics.json.
-MEASURED = {
-    "MSE (PCA)": ("reconstruction.model.mse", "reconstruction.pca.mse"),
-    "AUROC (PCA, kNN)": ("detection.model.auroc", "detection.pca_residual.auroc", "detection.knn.auroc"),
-    "false alarms (asked)": ("false_alarms.measured", "false_alarms.requested"),
-}
-SHOWN = 20  # versions; each costs a question to MLflow
-FORMS = {"MSE (PCA)": ".5f", "AUROC (PCA, kNN)": ".3f", "false alarms (asked)": ".2%"}
+MAX_VERSIONS = 20  # each one costs a request to MLflow
 
 
-def add(verbs: Any) -> None:
-    verb = verbs.add_parser("show", help="show a recipe's versions, aliases and metrics")
-    verb.add_argument("recipe", help="name of a file in recipes/, such as digits")
-    verb.set_defaults(run=run)
+@dataclass(frozen=True)
+class MetricColumn:
+    """A column of the table.
+
+    Attributes:
+        title: its head; the baselines stand in parentheses, as in the cells.
+        metric: the model's metric, as a dotted path into metrics.json.
+        baselines: the metrics beside it.
+        number_format: a format specification for all of them.
+    """
+
+    title: str
+    metric: str
+    baselines: tuple[str, ...]
+    number_format: str
+
+    def cell(self, metrics: dict[str, float]) -> str:
+        """Return `metric (baseline, ...)`, with a dash for a missing value."""
+        values = []
+        for path in (self.metric, *self.baselines):
+            if path in metrics:
+                values.append(format(metrics[path], self.number_format))
+            else:
+                values.append("-")
+        return f"{values[0]} ({', '.join(values[1:])})"
+
+
+METRIC_COLUMNS = (
+    MetricColumn("MSE (PCA)", "reconstruction.model.mse", ("reconstruction.pca.mse",), ".5f"),
+    MetricColumn("AUROC (PCA, kNN)", "detection.model.auroc", ("detection.pca_residual.auroc", "detection.knn.auroc"), ".3f"),
+    MetricColumn("false alarms (asked)", "false_alarms.measured", ("false_alarms.requested",), ".2%"),
+)
+
+
+def add_command(commands: Any) -> None:
+    """Add `ae show` to the commands of the parser."""
+    command = commands.add_parser("show", help="show a recipe's versions, aliases and metrics")
+    command.add_argument("recipe", help="name of a file in recipes/, such as digits")
+    command.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prints the versions, the champion's promise, and where to look further."""
+    """Print the versions, the champion's rate of false alarms, and where to find more."""
     from aeops.errors import UsageError
     from aeops.project import find_project
     from aeops.recipe.reader import load_recipe
@@ -45,55 +74,61 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def print_versions(recipe: str, store: "Store", versions: list["VersionInfo"]) -> None:
+    """Print the newest versions and every one that has an alias; `versions` are sorted from new to old."""
     from rich.console import Console
     from rich.table import Table
 
     table = Table(title=f"{recipe}: registered versions", title_justify="left")
-    for name in ("version", "verdict", *MEASURED, "data", "commit", "made (UTC)"):
+    metric_titles = [column.title for column in METRIC_COLUMNS]
+    for name in ("version", "verdict", *metric_titles, "data", "commit", "made (UTC)"):
         table.add_column(name)
-    champion = next((version for version in versions if CHAMPION in version.aliases), None)
-    shown = versions[:SHOWN] + [version for version in versions[SHOWN:] if version.aliases]
-    measured = {version.version: store.metrics(version.run_id) for version in shown}
-    for version in shown:
-        table.add_row(*row(version, measured[version.version]))
+    champion, champion_metrics, older_count = None, {}, 0
+    for position, version in enumerate(versions):
+        if position >= MAX_VERSIONS and not version.aliases:
+            older_count += 1
+            continue
+        metrics = store.metrics(version.run_id)
+        if CHAMPION in version.aliases:
+            champion, champion_metrics = version, metrics
+        table.add_row(*version_cells(version, metrics))
     console = Console(highlight=False)
     console.print(table)
-    if len(versions) > len(shown):
-        console.print(f"and {len(versions) - len(shown)} older ones: {store.versions_url(recipe)}", soft_wrap=True)
-    for line in closing_lines(recipe, store, versions[0], champion, measured):
+    if older_count:
+        console.print(f"and {older_count} older ones: {store.versions_url(recipe)}", soft_wrap=True)
+    if champion is None:
+        console.print(f"champion   none: no version passed its gate; see {store.run_url(versions[0].run_id)}", soft_wrap=True)
+        return
+    for line in champion_lines(recipe, store, champion, champion_metrics):
         console.print(line, soft_wrap=True)
 
 
-def row(version: "VersionInfo", metrics: dict[str, float]) -> list[str]:
+def version_cells(version: "VersionInfo", metrics: dict[str, float]) -> list[str]:
+    """Return the cells of a version's row."""
     tags = version.tags
-    commit = tags.get("git.commit", "")[:8] + ("+" if tags.get("git.dirty") == "true" else "")
+    aliases = [f"[bold]{alias}[/]" for alias in version.aliases]
+    verdict_texts = [tags[name] for name in ("verdict", "approval") if name in tags]
+    commit = tags.get("git.commit", "")[:8]
+    if tags.get("git.dirty") == "true":
+        commit += "+"
     return [
-        " ".join([version.version, *(f"[bold]{alias}[/]" for alias in version.aliases)]),
-        ", ".join(tags[name] for name in ("verdict", "approval") if name in tags),
-        *(measured_cell(metrics, paths, FORMS[name]) for name, paths in MEASURED.items()),
+        " ".join([version.version, *aliases]),
+        ", ".join(verdict_texts),
+        *(column.cell(metrics) for column in METRIC_COLUMNS),
         tags.get("data.content_sha256", "")[:8],
         commit,
         f"{version.created_at:%Y-%m-%d %H:%M}",
     ]
 
 
-def measured_cell(metrics: dict[str, float], paths: tuple[str, ...], form: str) -> str:
-    """`own (baseline, ...)`, with a dash for what was not measured."""
-    own, *beside = (f"{metrics[path]:{form}}" if path in metrics else "-" for path in paths)
-    return f"{own} ({', '.join(beside)})"
-
-
-def closing_lines(
-    recipe: str, store: "Store", newest: "VersionInfo", champion: "VersionInfo | None", measured: dict[str, dict[str, float]]
-) -> list[str]:
-    if champion is None:
-        return [f"champion   none: no version passed its gate; see {store.run_url(newest.run_id)}"]
-    metrics = measured[champion.version]
+def champion_lines(recipe: str, store: "Store", champion: "VersionInfo", metrics: dict[str, float]) -> list[str]:
+    """Return the champion's bundle, its threshold with the rate of false alarms, its run, and the next commands."""
     lines = [f"champion   {recipe} {champion.version}, bundle {champion.tags['bundle_sha256'][:12]}"]
     if {"false_alarms.threshold", "false_alarms.requested", "false_alarms.measured"} <= metrics.keys():
         lines.append(
             f"promise    scores above {metrics['false_alarms.threshold']:.4f} are flagged: "
             f"{metrics['false_alarms.requested']:.2%} of normal samples; measured {metrics['false_alarms.measured']:.2%}"
         )
-    lines.append(f"run        {store.run_url(champion.run_id)}" + ("" if store.is_remote else "  (shown while `ae up` runs)"))
-    return [*lines, f"next       ae score {recipe} FILE | ae serve {recipe}"]
+    run_line = f"run        {store.run_url(champion.run_id)}"
+    if not store.is_remote:
+        run_line += "  (shown while `ae up` runs)"
+    return [*lines, run_line, f"next       ae score {recipe} FILE | ae serve {recipe}"]

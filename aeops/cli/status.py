@@ -1,50 +1,16 @@
-"""`ae status`: what runs, the last runs, champions, alarms, what waits for a person, and what comes next."""
+"""`ae status`: print services, the last runs, champions, alarms, pending approvals and the next scheduled runs."""
 
 import argparse
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aeops.project import find_project
 
-MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d")
-
-
-def add(verbs: Any) -> None:
-    verb = verbs.add_parser("status", help="what runs, the last runs, champions, alarms, approvals, the next scheduled run")
-    verb.add_argument("--json", action="store_true", help="the same as JSON, for programs")
-    verb.set_defaults(run=run)
-
-
-def run(arguments: argparse.Namespace) -> int:
-    """Returns 0 where all that was asked for is well, or nothing was; else the infrastructure exit code."""
-    from aeops.errors import InfrastructureError
-    from aeops.stack.status import read_stack_status
-
-    facts = read_stack_status(find_project())
-    print(json.dumps(facts, indent=1)) if arguments.json else show(facts)
-    return 0 if facts["well"] else InfrastructureError.exit_code
-
-
-def show(facts: Mapping[str, Any]) -> None:
-    """Each list as a table of plain text, as wide as it is."""
-    print(facts["says"])
-    for name, columns in TABLES.items():
-        title, rows = name.replace("_", " "), facts[name]
-        if not rows:
-            print(f"\n{title}: {'unknown, Prefect does not respond' if rows is None else 'none'}")
-            continue
-        words = [[column.replace("_", " ") for column in columns]]
-        words += [[worded(row[column]) for column in columns] for row in rows]
-        widths = [max(map(len, column)) for column in zip(*words, strict=True)]
-        print(f"\n{title}")
-        for line in words:
-            print("  " + "  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)).rstrip())
-
-
-# What is shown of each list, and in which order; --json has it all.
-TABLES = {
+ISO_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d")
+# The columns of each list, in their order; --json has every field.
+LIST_COLUMNS = {
     "services": ("name", "state", "address", "pid", "since", "memory_mb"),
     "runs": ("recipe", "flow", "state", "at", "says"),
     "champions": ("recipe", "version", "since"),
@@ -54,7 +20,65 @@ TABLES = {
 }
 
 
-def worded(value: Any) -> str:
-    """One cell; a moment to the minute."""
-    text = "" if value is None else " ".join(str(value).split())
-    return f"{text[:10]} {text[11:16]}" if MOMENT.match(text) else text
+def add_command(commands: Any) -> None:
+    """Add `ae status` to the commands of the parser."""
+    command = commands.add_parser(
+        "status", help="show services, the last runs, champions, alarms, approvals, the next scheduled runs"
+    )
+    command.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    command.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the state of the stack.
+
+    Returns:
+        0 if every requested service is healthy, or none was requested, else the infrastructure exit code.
+    """
+    from aeops.errors import InfrastructureError
+    from aeops.stack.status import read_stack_status
+
+    status = read_stack_status(find_project())
+    if arguments.json:
+        print(json.dumps(status, indent=1))
+    else:
+        print_status(status)
+    if status["well"]:
+        return 0
+    return InfrastructureError.exit_code
+
+
+def print_status(status: Mapping[str, Any]) -> None:
+    """Print each list of the status as a table of plain text, without a limit on its width."""
+    print(status["says"])
+    for name, columns in LIST_COLUMNS.items():
+        title, rows = name.replace("_", " "), status[name]
+        if rows:
+            print(f"\n{title}")
+            print_rows(columns, rows)
+        elif rows is None:
+            print(f"\n{title}: unknown, Prefect does not respond")
+        else:
+            print(f"\n{title}: none")
+
+
+def print_rows(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print a head and a line for each row, every column as wide as its longest cell."""
+    lines = [[column.replace("_", " ") for column in columns]]
+    for row in rows:
+        lines.append([cell_text(row[column]) for column in columns])
+    widths = [0] * len(columns)
+    for line in lines:
+        widths = list(map(max, widths, map(len, line)))
+    for line in lines:
+        print("  " + "  ".join(map(str.ljust, line, widths)).rstrip())
+
+
+def cell_text(value: Any) -> str:
+    """Return the text of one cell; a time is cut to minutes."""
+    if value is None:
+        return ""
+    text = " ".join(str(value).split())
+    if ISO_TIME.match(text):
+        return f"{text[:10]} {text[11:16]}"
+    return text

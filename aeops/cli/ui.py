@@ -1,31 +1,34 @@
-"""`ae ui`: the page over all recipes. Where the stack serves it already, says where; else serves it itself until Ctrl-C."""
+"""`ae ui`: print the address of the stack's page over all recipes; if it does not run, serve one until Ctrl-C."""
 
 import argparse
 from pathlib import Path
 from typing import Any
 
 
-def add(verbs: Any) -> None:
-    verb = verbs.add_parser("ui", help="open the page over all recipes: health, champions, alarms, a box to try a sample")
-    verb.add_argument("--port", type=int, default=8080, help="port to listen at, 0 for any that is free (default: 8080)")
-    verb.add_argument("--host", default="127.0.0.1", help="address to listen at (default: 127.0.0.1, this machine only)")
-    verb.add_argument(
+def add_command(commands: Any) -> None:
+    """Add `ae ui` to the commands of the parser."""
+    command = commands.add_parser(
+        "ui", help="open the page over all recipes: health, champions, alarms, and a form to try a sample"
+    )
+    command.add_argument("--port", type=int, default=8080, help="port to listen at, 0 for any that is free (default: 8080)")
+    command.add_argument("--host", default="127.0.0.1", help="address to listen at (default: 127.0.0.1, this machine only)")
+    command.add_argument(
         "--password-file", type=Path, help="its first line is the password of the user `ae`; needed for another host"
     )
-    verb.set_defaults(run=run)
+    command.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prints where the stack's page is, or serves one."""
-    from aeops.page.serve import serve
-    from aeops.page.stack_status import notes, service
+    """Print the address of the stack's page, or serve a page; return 0."""
+    from aeops.page.serve import serve_page
+    from aeops.page.stack_status import check_service, read_service_notes
     from aeops.project import find_project
 
     project = find_project()
-    if note := notes(project).get("page"):
-        found = service("page", note, None)
-        if found.state == "up":
-            print(f"the stack serves the page at {found.address}; `ae down` stops it")
+    if note := read_service_notes(project).get("page"):
+        status = check_service(note, None)
+        if status.state == "up":
+            print(f"the stack serves the page at {status.address}; `ae down` stops it")
             return 0
-    serve(project, arguments.host, arguments.port, arguments.password_file)
+    serve_page(project, arguments.host, arguments.port, arguments.password_file)
     return 0

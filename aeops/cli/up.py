@@ -1,4 +1,4 @@
-"""`ae up`: starts the local stack and waits until it is well; `ae down` stops it, `ae status` says how it is."""
+"""`ae up`: start the local stack and wait until it is healthy; `ae down` stops it, `ae status` shows its state."""
 
 import argparse
 import os
@@ -11,23 +11,29 @@ if TYPE_CHECKING:
     from aeops.machine.stack_settings import Settings
     from aeops.project import Project
 
-PORTS = {"mlflow_port": 5000, "prefect_port": 4200, "page_port": 8080, "score_port": 8100}
+DEFAULT_PORTS = {"mlflow_port": 5000, "prefect_port": 4200, "page_port": 8080, "score_port": 8100}
+PORT_HELP = {
+    "mlflow_port": "its port",
+    "prefect_port": "its port",
+    "page_port": "its port",
+    "score_port": "port of the first scoring service; each further one has the next",
+}
 
 
-def add(verbs: Any) -> None:
-    verb = verbs.add_parser("up", help="start servers, worker, schedules, scoring services and page, and keep them running")
-    for name, port in PORTS.items():
-        what = "port of the first scoring service; each further one has the next" if name == "score_port" else "its port"
-        verb.add_argument(f"--{name.replace('_', '-')}", type=int, metavar="PORT", help=f"{what} (default: {port})")
-    verb.add_argument("--host", metavar="ADDRESS", help="listen there too, not on this machine alone; needs --password-file")
-    verb.add_argument("--password-file", metavar="FILE", help="its first line is the password, its reader nobody but you")
-    verb.add_argument("--notify", metavar="URL", help="tell failures there, as a POST of JSON (default: AE_NOTIFY_URL)")
-    verb.add_argument("--foreground", action="store_true", help="stay until SIGTERM or Ctrl-C, then stop everything")
-    verb.set_defaults(run=run)
+def add_command(commands: Any) -> None:
+    """Add `ae up` to the commands of the parser."""
+    command = commands.add_parser("up", help="start servers, worker, schedules, scoring services and page, and keep them running")
+    for name, port in DEFAULT_PORTS.items():
+        command.add_argument(option_name(name), type=int, metavar="PORT", help=f"{PORT_HELP[name]} (default: {port})")
+    command.add_argument("--host", metavar="ADDRESS", help="listen there too, not on this machine alone; needs --password-file")
+    command.add_argument("--password-file", metavar="FILE", help="its first line is the password, readable by you alone")
+    command.add_argument("--notify", metavar="URL", help="send failures there, as a POST of JSON (default: AE_NOTIFY_URL)")
+    command.add_argument("--foreground", action="store_true", help="stay until SIGTERM or Ctrl-C, then stop everything")
+    command.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Returns 0 once everything answers."""
+    """Start the stack and return 0 once every service answers."""
     from aeops.machine.environment import prepare_environment, require_disk_space
     from aeops.stack.startup import bring_up, show_addresses, stay_in_foreground, wait_for_stack
 
@@ -49,7 +55,7 @@ def requested_settings(project: "Project", arguments: argparse.Namespace) -> "Se
     Raises:
         UsageError: an address without a password, or other options than those of the stack that runs.
     """
-    from dataclasses import asdict, replace
+    from dataclasses import replace
     from pathlib import Path
     from uuid import uuid4
 
@@ -57,25 +63,20 @@ def requested_settings(project: "Project", arguments: argparse.Namespace) -> "Se
     from aeops.machine.stack_settings import Settings, read_settings
 
     options: dict[str, Any] = {}
-    for name in (*PORTS, "host", "password_file"):
-        if getattr(arguments, name) is not None:
-            options[name] = getattr(arguments, name)
+    for name in (*DEFAULT_PORTS, "host", "password_file"):
+        value = getattr(arguments, name)
+        if value is not None:
+            options[name] = value
     if "password_file" in options:
         options["password_file"] = str(Path(options["password_file"]).expanduser().resolve())
     if notify_url := arguments.notify or os.environ.get("AE_NOTIFY_URL"):
         options["notify_url"] = notify_url
-    running = read_settings(project)
-    if running:
-        current = asdict(running)
-        differences = []
-        for name, value in options.items():
-            if name != "notify_url" and current[name] != value:
-                differences.append(f"{name.replace('_', '-')} {current[name]}, not {value}")
-        if differences:
-            raise UsageError(
-                f"the stack runs already, with {', '.join(differences)}: type `ae down`, then the same command again"
-            )
-    settings = replace(running or Settings(), **options, request_id=uuid4().hex)
+    running_settings = read_settings(project)
+    if running_settings is None:
+        settings = replace(Settings(), **options, request_id=uuid4().hex)
+    else:
+        _require_same_options(running_settings, options)
+        settings = replace(running_settings, **options, request_id=uuid4().hex)
     if settings.password_file is None:
         server_password(settings.host, None)
     else:
@@ -84,11 +85,37 @@ def requested_settings(project: "Project", arguments: argparse.Namespace) -> "Se
     return settings
 
 
+def _require_same_options(running_settings: "Settings", options: dict[str, Any]) -> None:
+    conflicting_options = []
+    for name, value in options.items():
+        current_value = getattr(running_settings, name)
+        if name != "notify_url" and current_value != value:
+            conflicting_options.append(f"{name.replace('_', '-')} {current_value}, not {value}")
+    if conflicting_options:
+        raise UsageError(
+            f"the stack runs already, with {', '.join(conflicting_options)}: type `ae down`, then the same command again"
+        )
+
+
 def check_ports(settings: "Settings") -> None:
-    """Raises UsageError where one cannot be a port, or two are the same."""
-    ports = {f"--{name.replace('_', '-')}": getattr(settings, name) for name in PORTS}
-    wrong = [f"{option} {port}: 1 to 65535 is allowed" for option, port in ports.items() if not 0 < port < 65536]
+    """Require ports from 1 to 65535, each used once.
+
+    Raises:
+        UsageError: a port is out of range, or two options share one.
+    """
+    ports = {}
+    for name in DEFAULT_PORTS:
+        ports[option_name(name)] = getattr(settings, name)
+    problems = []
+    for option, port in ports.items():
+        if not 0 < port < 65536:
+            problems.append(f"{option}: expected a port from 1 to 65535, got {port}")
     if len(set(ports.values())) < len(ports):
-        wrong.append("one port for two: " + ", ".join(f"{option} {port}" for option, port in ports.items()))
-    if wrong:
-        raise UsageError("\n".join(wrong))
+        problems.append("expected four different ports, got " + ", ".join(f"{option} {port}" for option, port in ports.items()))
+    if problems:
+        raise UsageError("\n".join(problems))
+
+
+def option_name(name: str) -> str:
+    """Return the command line's option of a setting, such as `--page-port`."""
+    return f"--{name.replace('_', '-')}"

@@ -75,7 +75,7 @@ def _encode_samples(detector: Detector, files: tuple[ArchiveSource, ...], values
 
 
 def decompress_samples(archive: ArchiveContent, detector: Detector) -> Iterator[np.ndarray]:
-    """Yield the reconstructions of the archive's samples, a block at a time: (n, *made_shape) in raw units.
+    """Yield the reconstructions of the archive's samples, a block at a time: (n, *output_shape) in raw units.
 
     Raises:
         UsageError: as `require_quantised`.

@@ -2,7 +2,7 @@
 
     shards/00000.npy ...   (n, c, h, w), (n, c, steps) or (n, bytes), memory-mappable
     index.parquet          a row a sample, in the order of the shards: see `INDEX_COLUMNS` of its kind
-    dataset.json           what the samples are, where they come from, the shards and their sums
+    dataset.json           what the samples are, where they come from, the shards and their checksums
     receipt.json           the suite, its result and the SHA-256 of all the rest; only where it was accepted
 
 Nothing in these files tells when, where or how often they were made: equal samples give equal bytes.
@@ -24,49 +24,64 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 SHARD_BYTES = 64 * 2**20
-RECEIPT = "receipt.json"
+RECEIPT_FILE = "receipt.json"
 
 
-# ---------------------------------------------------------------- sums
+# ---------------------------------------------------------------- checksums
 
 
-def lines_sha256(sums: dict[str, str]) -> str:
-    """SHA-256 over the lines "<sum>  <name>", sorted by name, as sha256sum writes them."""
-    return data_sha256("".join(f"{sums[name]}  {name}\n" for name in sorted(sums)))
+def lines_sha256(checksums: dict[str, str]) -> str:
+    """Return the SHA-256 over the lines "<checksum>  <name>", sorted by name, as sha256sum writes them."""
+    lines = []
+    for name in sorted(checksums):
+        lines.append(f"{checksums[name]}  {name}\n")
+    return data_sha256("".join(lines))
 
 
 def content_sha256(folder: Path) -> str:
-    """The manifest root of a dataset: SHA-256 over the sums of all its files but the receipt."""
-    places = (place for place in folder.rglob("*") if place.is_file())
-    names = {place.relative_to(folder).as_posix(): place for place in places}
-    return lines_sha256({name: file_sha256(place) for name, place in names.items() if name != RECEIPT})
+    """Return the manifest root of a dataset: the SHA-256 over the checksums of all its files but the receipt."""
+    checksums = {}
+    for path in folder.rglob("*"):
+        name = path.relative_to(folder).as_posix()
+        if path.is_file() and name != RECEIPT_FILE:
+            checksums[name] = file_sha256(path)
+    return lines_sha256(checksums)
 
 
 # ---------------------------------------------------------------- reading
 
 
-def columns_of(kind: str) -> dict[str, str]:
-    """The columns of an index and their types, by the kind of the samples."""
+def index_columns(kind: str) -> dict[str, str]:
+    """Return the columns of an index and their pandas types, by the kind of the samples."""
     return dict(load_kind(kind).INDEX_COLUMNS)
 
 
 def read_index(folder: Path) -> "pd.DataFrame":
-    """The index with the types that `columns_of` states."""
+    """Read the index of a dataset, one row a sample, with the types that `index_columns` states."""
     import pandas as pd
 
     index = pd.read_parquet(folder / "index.parquet")
     if "group" not in index:  # datasets that were accepted before there were groups
         index["group"] = index["id"]
-    columns = columns_of(read_json(folder / "dataset.json")["kind"])
+    columns = index_columns(read_json(folder / "dataset.json")["kind"])
     return index[list(columns)].astype(columns)
 
 
 def shard_file(number: int) -> str:
+    """Return the path of a shard inside its dataset."""
     return f"shards/{number:05d}.npy"
 
 
 def read_shards(folder: Path, index: "pd.DataFrame") -> Iterator[tuple["pd.DataFrame", "np.ndarray"]]:
-    """The rows of `index` shard by shard, each part with its samples (n, ...), in the index's order."""
+    """Yield the rows of `index` shard by shard, each part with its samples.
+
+    Args:
+        folder: the dataset.
+        index: its index, or some rows of it.
+
+    Yields:
+        The rows of one shard and their samples (k, ...), both in the index's order.
+    """
     import numpy as np
 
     for number, part in index.groupby("shard", sort=False):
@@ -75,52 +90,54 @@ def read_shards(folder: Path, index: "pd.DataFrame") -> Iterator[tuple["pd.DataF
 
 
 def require_receipt(folder: Path, recipe: str) -> dict[str, Any]:
-    """The receipt of an accepted dataset.
+    """Return the receipt of an accepted dataset.
+
+    Args:
+        folder: the dataset.
+        recipe: the recipe's name, for the command that an error suggests.
 
     Raises:
-        DataError: there is no dataset, no receipt, or the content is not what the receipt was given for.
+        DataError: there is no dataset, no receipt, or the content is not what the receipt was written for.
     """
-    again = f"type ae run {recipe} to ingest and validate it again"
+    next_step = f"type ae run {recipe} to ingest and validate it again"
     if not folder.is_dir():
-        raise DataError(f"no dataset in {folder}: {again}")
-    if not (folder / RECEIPT).is_file():
-        raise DataError(f"{folder} has no {RECEIPT}: only data that was validated may be used: {again}")
+        raise DataError(f"no dataset in {folder}: {next_step}")
+    receipt_path = folder / RECEIPT_FILE
+    if not receipt_path.is_file():
+        raise DataError(f"{folder} has no {RECEIPT_FILE}: only data that was validated may be used: {next_step}")
     try:
-        receipt: dict[str, Any] = read_json(folder / RECEIPT)
+        receipt: dict[str, Any] = read_json(receipt_path)
     except ValueError as error:
-        raise DataError(f"{folder / RECEIPT} is not readable as JSON ({error}): {again}") from error
+        raise DataError(f"{receipt_path} is not readable as JSON ({error}): {next_step}") from error
     content = content_sha256(folder)
     if receipt.get("content_sha256") != content:
         raise DataError(
-            f"{folder} does not match its receipt: its content has SHA-256 {content[:12]}, the receipt was given for "
-            f"{str(receipt.get('content_sha256'))[:12]}: it was altered after validation: {again}"
+            f"{folder} does not match its receipt: expected content with SHA-256 {str(receipt.get('content_sha256'))[:12]}, got "
+            f"{content[:12]}: it was altered after validation: {next_step}"
         )
     return receipt
-
-
-# ---------------------------------------------------------------- writing
 
 
 # ---------------------------------------------------------------- replacing a folder
 
 
-def aside_folder(place: Path) -> Path:
-    """Where a dataset is built before it replaces `place`: on the same disk, outside the folder that DVC owns."""
-    return place.parent.resolve().parent / f".ae-aside-{place.name}"
+def staging_folder(dataset: Path) -> Path:
+    """Return the folder in which a new version of `dataset` is built: on the same disk, outside the folder that DVC owns."""
+    return dataset.parent.resolve().parent / f".ae-aside-{dataset.name}"
 
 
-def recover(place: Path) -> None:
-    """Ends what a crash of `swap` or before it left: `place` is the old dataset or the new one, whole; the rest goes."""
-    aside = aside_folder(place)
-    recover_folder(aside / "new", place)
-    shutil.rmtree(aside, ignore_errors=True)
+def recover_dataset(dataset: Path) -> None:
+    """Clean up after a crash in or before `replace_dataset`: the old dataset or the new one is in place, whole."""
+    staging_path = staging_folder(dataset)
+    recover_folder(staging_path / "new", dataset)
+    shutil.rmtree(staging_path, ignore_errors=True)
 
 
-def swap(built: Path, place: Path) -> None:
-    """Replaces the dataset `place` by the folder `built`, which lies in `aside_folder(place)`.
+def replace_dataset(new_dataset: Path, dataset: Path) -> None:
+    """Replace the folder `dataset` by the folder `new_dataset`, which lies in `staging_folder(dataset)`.
 
-    Killed before the first rename: the old one is in place. Between the two: the old one is whole in the aside folder
-    and `recover` puts it back. After the second: the new one is in place.
+    Killed before the first rename: the old one is in place. Between the two: the old one is whole in the staging folder
+    and `recover_dataset` puts it back. After the second: the new one is in place.
     """
-    replace_folder(built, place)
-    shutil.rmtree(aside_folder(place))
+    replace_folder(new_dataset, dataset)
+    shutil.rmtree(staging_folder(dataset))

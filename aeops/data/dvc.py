@@ -1,4 +1,4 @@
-"""The only door to DVC: its command line, in a subprocess. Call it while holding the run lock."""
+"""The only module that calls DVC: its command line, in a subprocess. Call it while holding the run lock."""
 
 import configparser
 import io
@@ -16,7 +16,12 @@ from aeops.project import Project
 
 
 def dvc(project: Project, *arguments: str, on_poll: Callable[[], None] | None = None) -> str:
-    """Runs one DVC command and returns what it printed.
+    """Run one DVC command and return what it printed.
+
+    Args:
+        project: where the command runs.
+        arguments: the command and its arguments, such as "push", "data.dvc".
+        on_poll: called again and again while the command runs.
 
     Raises:
         AeError: what a stage in it reported, else InfrastructureError with DVC's last lines.
@@ -28,17 +33,17 @@ def dvc(project: Project, *arguments: str, on_poll: Callable[[], None] | None = 
 
 
 def free_stale_lock(project: Project) -> None:
-    """Removes what a killed DVC left: whoever holds the run lock is the only one who may be running DVC here."""
+    """Remove the lock that a killed DVC left: whoever holds the run lock is the only one who may be running DVC here."""
     (project.root / ".dvc" / "tmp" / "rwlock").unlink(missing_ok=True)
 
 
 def keep_state_in_home(project: Project) -> None:
-    """Points DVC's local remote and its site cache into the state folder, wherever AE_HOME has put that."""
+    """Point DVC's local remote and its site cache into the state folder, wherever AE_HOME has put that."""
     os.environ["DVC_SITE_CACHE_DIR"] = str(project.home / "dvc-site")
-    local = project.root / ".dvc" / "config.local"
+    local_config = project.root / ".dvc" / "config.local"
     section, url = "'remote \"local\"'", str(project.home / "dvc-remote")
     config = configparser.ConfigParser()
-    config.read(local)
+    config.read(local_config)
     if project.home == project.root / ".ae" and not config.has_section(section):
         return  # the committed configuration says the same
     if config.get(section, "url", fallback=None) == url:
@@ -48,24 +53,24 @@ def keep_state_in_home(project: Project) -> None:
     config.set(section, "url", url)
     text = io.StringIO()
     config.write(text)
-    atomic_write(local, text.getvalue())
+    atomic_write(local_config, text.getvalue())
 
 
 def add_data(project: Project) -> str:
-    """Versions data/ and stores it in the remote; returns DVC's hash of the folder."""
+    """Version data/ and store it in the remote; return DVC's hash of the folder."""
     dvc(project, "add", "data")
     dvc(project, "push", "data.dvc")
     return data_hash(project)
 
 
 def data_hash(project: Project) -> str:
-    """The hash of data/ that data.dvc records."""
+    """Return the hash of data/ that data.dvc records."""
     import yaml
 
     return str(yaml.safe_load((project.root / "data.dvc").read_text(encoding="utf-8"))["outs"][0]["md5"])
 
 
-def reproduce(project: Project, stage: str, recipe: str, on_poll: Callable[[], None] | None = None) -> bool:
+def reproduce_stage(project: Project, stage: str, recipe: str, on_poll: Callable[[], None] | None = None) -> bool:
     """Bring one stage of a recipe up to date; return whether its command ran (False: unchanged or restored)."""
     write_code_hashes(project)
     output = dvc(project, "repro", "--single-item", f"{stage}@{recipe}", on_poll=on_poll)
@@ -73,65 +78,72 @@ def reproduce(project: Project, stage: str, recipe: str, on_poll: Callable[[], N
 
 
 def push_outputs(project: Project, recipe: str) -> None:
-    """Stores the outputs of a recipe's stages in the remote."""
-    dvc(project, "push", *(f"{stage}@{recipe}" for stage in STAGES))
+    """Store the outputs of a recipe's stages in the remote."""
+    dvc(project, "push", *_stage_targets(recipe))
 
 
 def is_up_to_date(project: Project, recipe: str) -> bool:
     """Return whether data/ and every stage of the recipe are as data.dvc and dvc.lock record them."""
     write_code_hashes(project)
-    return not status(dvc(project, "status", "--json", "data.dvc", *(f"{stage}@{recipe}" for stage in STAGES)))
+    return not _parse_status(dvc(project, "status", "--json", "data.dvc", *_stage_targets(recipe)))
 
 
-def status(output: str) -> dict[str, Any]:
-    """What `dvc status --json` found, out of all that it printed."""
+def _stage_targets(recipe: str) -> list[str]:
+    """Return the stages of a recipe as DVC names them."""
+    return [f"{stage}@{recipe}" for stage in STAGES]
+
+
+def _parse_status(output: str) -> dict[str, Any]:
+    """Return the JSON object in what `dvc status --json` printed."""
     try:
         return dict(json.loads(output[output.find("{") :]))
     except json.JSONDecodeError as error:
-        raise InfrastructureError(f"dvc status answered what is no JSON: {output[-300:]}") from error
+        raise InfrastructureError(f"expected JSON from dvc status, got: {output[-300:]}") from error
 
 
 # ---------------------------------------------------------------- clones of a project
 
 
 def remote_of(project: Project, configuration: Path) -> str:
-    """The remote from which a clone of the project gets its data: a folder, or an address with `://` in it.
+    """Return the remote from which a clone of the project gets its data: a folder, or an address with `://` in it.
 
     Args:
         project: whose state folder holds the remote `local`, and whose own settings (.dvc/config.local) count.
         configuration: the clone's .dvc/config.
 
     Raises:
-        DataError: it names no remote.
+        DataError: the configuration names no remote.
     """
-    config = read_configuration(configuration, project.root / ".dvc" / "config.local")
+    config = _read_configuration(configuration, project.root / ".dvc" / "config.local")
     name = config.get("core", "remote", fallback="")
     if name == "local":
         return str(project.home / "dvc-remote")
-    url = config.get(remote_section(name), "url", fallback="")
+    url = config.get(_remote_section(name), "url", fallback="")
     if not url:
         raise DataError(f"{configuration} names no remote to get data from: name one with `dvc remote add --local --default`")
-    return url if "://" in url else str((project.root / ".dvc" / url).resolve())
+    if "://" in url:
+        return url
+    return str((project.root / ".dvc" / url).resolve())
 
 
 def lend_remote(project: Project, clone: Project) -> None:
-    """Lets a clone read from the project's remote, with the project's own settings, through a cache of the clone's own."""
-    committed, local = (clone.root / ".dvc" / name for name in ("config", "config.local"))
-    config = read_configuration(committed, project.root / ".dvc" / "config.local")
-    section = remote_section(config.get("core", "remote"))
-    config.read_dict({section: {"url": remote_of(project, committed)}, "cache": {"dir": str(clone.root / ".dvc" / "cache")}})
-    local.touch(mode=0o600)  # it may hold passwords
-    with local.open("w", encoding="utf-8") as file:
+    """Let a clone read from the project's remote, with the project's own settings, through a cache of the clone's own."""
+    clone_config, local_config = clone.root / ".dvc" / "config", clone.root / ".dvc" / "config.local"
+    config = _read_configuration(clone_config, project.root / ".dvc" / "config.local")
+    section = _remote_section(config.get("core", "remote"))
+    config.read_dict({section: {"url": remote_of(project, clone_config)}, "cache": {"dir": str(clone.root / ".dvc" / "cache")}})
+    local_config.touch(mode=0o600)  # it may hold passwords
+    with local_config.open("w", encoding="utf-8") as file:
         config.write(file)
 
 
-def read_configuration(*files: Path) -> configparser.ConfigParser:
+def _read_configuration(*files: Path) -> configparser.ConfigParser:
     config = configparser.ConfigParser(interpolation=None)
     config.read(files)
     return config
 
 
-def remote_section(name: str) -> str:
+def _remote_section(name: str) -> str:
     return f"'remote \"{name}\"'"
 
 

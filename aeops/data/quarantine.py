@@ -1,4 +1,4 @@
-"""Samples set aside, with their reasons: nothing that came in is lost."""
+"""Writes the samples that failed validation to a folder, with the reasons: no incoming sample is lost."""
 
 from pathlib import Path
 
@@ -9,26 +9,28 @@ from aeops.data.array_files import write_npy_file, write_parquet
 from aeops.data.dataset import read_shards
 from aeops.files import atomic_folder, read_json
 
-STATISTICS = [  # those of them that the index has
+STATISTIC_COLUMNS = (  # an index has those of its kind
     *("shape", "dtype", "low", "high", "mean", "std", "nans", "characters", "letters", "filled", "readable"),
     *("blank", "duplicate_of"),
-]
+)
 
 
-def write_quarantine(place: Path, incoming: Path, index: pd.DataFrame, reasons: dict[str, list[str]]) -> None:
-    """Writes rows.parquet (id, reasons, label, source, statistics) and samples.npy, (n, ...) in the same order.
+def write_quarantine(path: Path, incoming_dataset: Path, index: pd.DataFrame, reasons: dict[str, list[str]]) -> None:
+    """Write rows.parquet (id, reasons, label, source, statistics) and samples.npy, (n, ...) in the same order.
 
     Args:
-        place: the folder to write; what it held is replaced.
-        incoming: the dataset that the samples came in with.
+        path: the folder to write; its former content is replaced.
+        incoming_dataset: the dataset that the samples came in with.
         index: the incoming dataset's index.
-        reasons: id -> what the sample breaks.
+        reasons: sample's id -> the expectations that it breaks.
     """
     rows = index[index["id"].isin(list(reasons))]
-    table = rows[["id", "label", "source", *(name for name in STATISTICS if name in rows)]].copy()
-    table.insert(1, "reasons", [reasons[identity] for identity in rows["id"]])
-    facts = read_json(incoming / "dataset.json")
-    blocks = (block for _, block in read_shards(incoming, rows))
-    with atomic_folder(place) as folder:
+    statistics = [name for name in STATISTIC_COLUMNS if name in rows]
+    table = rows[["id", "label", "source", *statistics]].copy()
+    table.insert(1, "reasons", list(map(reasons.__getitem__, rows["id"])))
+    metadata = read_json(incoming_dataset / "dataset.json")
+    shape, dtype = (len(rows), *metadata["shape"]), np.dtype(metadata["dtype"])
+    blocks = (block for _, block in read_shards(incoming_dataset, rows))
+    with atomic_folder(path) as folder:
         write_parquet(folder / "rows.parquet", table)
-        write_npy_file(folder / "samples.npy", (len(rows), *facts["shape"]), np.dtype(facts["dtype"]), blocks)
+        write_npy_file(folder / "samples.npy", shape, dtype, blocks)

@@ -4,9 +4,9 @@
     python -m aeops.data.stage_code --write     # write them to params.yaml, as every `ae run` does before it asks DVC
 
 The code of a stage is everything that its module `aeops.stages.<stage>` imports from this project, directly or indirectly: see
-`aeops.machine.source_files`. Nothing has to be listed by hand: only `EXEMPT` names modules that cannot change a result. dvc.yaml
-depends on the hashes (`params: [code.train]`) instead of on files, so a project that holds no code of ours, and runs the
-installed packages, notices a new release of them in the same way.
+`aeops.machine.source_files`. Nothing has to be listed by hand: only `EXEMPT_MODULES` names modules that cannot change a
+result. dvc.yaml depends on the hashes (`params: [code.train]`) instead of on files, so a project that runs the installed
+packages notices a new release of them in the same way.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from aeops.machine.source_files import module_file, source_files
 from aeops.project import Project, find_project
 
 STAGES = ("prepare", "train", "evaluate", "gate")  # in the order of dvc.yaml
-EXEMPT = {
+EXEMPT_MODULES = {
     "aeops.machine": "starts processes, holds locks, describes the machine",
     "aeops.errors": "messages and exit codes",
     "ae_models.errors": "messages",
@@ -32,7 +32,7 @@ EXEMPT = {
     "aeops.recipe.monitoring": "settings that no stage reads",
 }
 HASHES_TEXT = re.compile(r"^(?:#[^\n]*\n)?code:[^\n]*\n(?:[ \t]+[^\n]*\n)*", re.MULTILINE)  # with the comment above it
-COMMENT = "# SHA-256 of the code of each stage. Written by `ae run`; by hand: python -m aeops.data.stage_code --write"
+HASHES_COMMENT = "# SHA-256 of the code of each stage. Written by `ae run`; by hand: python -m aeops.data.stage_code --write"
 
 
 # ---------------------------------------------------------------- the code of a stage
@@ -50,8 +50,10 @@ def stage_sha256(root: Path, stage: str) -> str:
     Raises:
         UsageError: there is no such stage.
     """
-    lines = [f"{file_sha256(file)}  {name}\n" for name, file in sorted(stage_files(root, stage).items())]
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+    code_hash = hashlib.sha256()
+    for name, file in sorted(stage_files(root, stage).items()):
+        code_hash.update(f"{file_sha256(file)}  {name}\n".encode())
+    return code_hash.hexdigest()
 
 
 def stage_files(root: Path, stage: str) -> dict[str, Path]:
@@ -63,7 +65,7 @@ def stage_files(root: Path, stage: str) -> dict[str, Path]:
     module = f"aeops.stages.{stage}"
     if module_file(root, module) is None:
         raise UsageError(f"expected a stage of aeops.stages, got {stage!r}")
-    return source_files(root, [module], exempt=EXEMPT)
+    return source_files(root, [module], exempt=EXEMPT_MODULES)
 
 
 # ---------------------------------------------------------------- params.yaml
@@ -77,20 +79,23 @@ def code_hashes(root: Path) -> dict[str, str]:
 def write_code_hashes(project: Project) -> bool:
     """Write the hashes to the project's params.yaml, whose other lines stay as they are; return whether the file has changed."""
     file = project.root / "params.yaml"
-    before = file.read_text(encoding="utf-8") if file.is_file() else ""
-    after = with_code_hashes(before, code_hashes(project.root))
-    if after == before:
+    old_text = ""
+    if file.is_file():
+        old_text = file.read_text(encoding="utf-8")
+    new_text = with_code_hashes(old_text, code_hashes(project.root))
+    if new_text == old_text:
         return False
     tmp_path = file.with_name(f".{file.name}.aside")
-    tmp_path.write_text(after, encoding="utf-8")
+    tmp_path.write_text(new_text, encoding="utf-8")
     os.replace(tmp_path, file)
     return True
 
 
 def with_code_hashes(text: str, hashes: dict[str, str]) -> str:
     """Return the text of params.yaml with these hashes as its last section."""
-    others = HASHES_TEXT.sub("", text).rstrip("\n")
-    lines = [others, COMMENT, "code:", *(f"  {stage}: {sha256}" for stage, sha256 in hashes.items())]
+    lines = [HASHES_TEXT.sub("", text).rstrip("\n"), HASHES_COMMENT, "code:"]
+    for stage, sha256 in hashes.items():
+        lines.append(f"  {stage}: {sha256}")
     return "\n".join(filter(None, lines)) + "\n"
 
 

@@ -6,11 +6,11 @@ from aeops.files import data_sha256
 
 
 def sample_sha256(samples: np.ndarray) -> list[str]:
-    """SHA-256 over dtype, shape and bytes of each sample of (n, ...)."""
-    kind = f"{samples.dtype.name} {shape_text(samples)} ".encode()
-    return [data_sha256(kind + sample.tobytes()) for sample in samples]
+    """Return the SHA-256 over dtype, shape and bytes of each sample of (n, ...)."""
+    prefix = f"{samples.dtype.name} {shape_text(samples)} ".encode()
+    return [data_sha256(prefix + sample.tobytes()) for sample in samples]
 
 
 def shape_text(samples: np.ndarray) -> str:
-    """The shape of one sample of (n, ...), such as 1x28x28."""
+    """Return the shape of one sample of (n, ...), such as 1x28x28."""
     return "x".join(map(str, samples.shape[1:]))

@@ -1,4 +1,4 @@
-"""Judges a dataset: Great Expectations over tables of statistics, and what it found in words.
+"""Validates a dataset: Great Expectations over tables of statistics, and the results in words.
 
 Great Expectations takes seconds to import: only the stage that validates imports this.
 """
@@ -16,69 +16,86 @@ from great_expectations.data_context.types.base import (
     ProgressBarsConfig,
 )
 
-from aeops.data.expectations import Check, drift_checks, sample_checks, set_checks, share_checks
+from aeops.data.expectations import ExpectationCheck, drift_checks, sample_checks, set_checks, share_checks
 from aeops.kinds.interface import load_kind
 from aeops.recipe.reader import Recipe
 
 DECIMALS = 9  # of observed means: their last bits differ between CPUs, and a receipt's must not
-NAMED = 5  # failing values that one line names
+NAMED_VALUES = 5  # unexpected values that one message names
 
 
 @dataclass(frozen=True)
-class Result:
-    """What one expectation found.
+class ExpectationResult:
+    """Result of one expectation.
 
     Attributes:
         check: the expectation.
-        success: whether it is met.
-        observed: JSON-ready facts: {"judged", "unexpected"} counts values; {"value"} or {"missing"} is a fact of the table.
-        unexpected: the unexpected values, each with the key of its row.
+        is_success: whether the data are as expected.
+        observed_facts: JSON-ready: {"judged", "unexpected"} counts values; {"value"} or {"missing"} is a fact of the table.
+        unexpected_items: the unexpected values, each with the key of its row.
     """
 
-    check: Check
-    success: bool
-    observed: dict[str, Any]
-    unexpected: list[dict[str, Any]]
+    check: ExpectationCheck
+    is_success: bool
+    observed_facts: dict[str, Any]
+    unexpected_items: list[dict[str, Any]]
 
-    def plain(self) -> dict[str, Any]:
-        """JSON-ready, with nothing in it that differs between two equal datasets."""
+    def to_dict(self) -> dict[str, Any]:
+        """Return the result JSON-ready, with nothing in it that differs between two equal datasets."""
         expectation = self.check.expectation
         kwargs = {key: value for key, value in expectation.configuration.kwargs.items() if value is not None}
-        facts = {"name": self.check.name, "allowed": self.check.allowed, "expectation": expectation.expectation_type}
-        return facts | {"kwargs": kwargs, "success": self.success, "observed": self.observed}
+        return {
+            "name": self.check.name,
+            "allowed": self.check.expected_text,
+            "expectation": expectation.expectation_type,
+            "kwargs": kwargs,
+            "success": self.is_success,
+            "observed": self.observed_facts,
+        }
 
-    def found(self) -> str:
-        """What was found, for a person."""
-        if "judged" in self.observed:
-            return f"{self.observed['unexpected']} of {self.observed['judged']} break it"
-        if "missing" in self.observed:
-            return f"nothing in {', '.join(map(str, self.observed['missing']))}" if self.observed["missing"] else "all there"
-        return self.check.given.format(said(self.observed["value"]))
+    def observed_text(self) -> str:
+        """Return what the data have, in words."""
+        if "judged" in self.observed_facts:
+            return f"{self.observed_facts['unexpected']} of {self.observed_facts['judged']} break it"
+        if "missing" not in self.observed_facts:
+            return self.check.unexpected_text.format(value_text(self.observed_facts["value"]))
+        if self.observed_facts["missing"]:
+            return f"nothing in {', '.join(map(str, self.observed_facts['missing']))}"
+        return "all there"
 
-    def says(self) -> str:
-        """One line: what was given, what is allowed."""
-        named = [f"{self.given(item)} for {key_of(item, self.check)}" for item in self.unexpected[:NAMED]]
-        more = " and more" if len(self.unexpected) > NAMED else ""
-        return f"{self.check.name}: {', '.join(named) + more or self.found()} given; {self.check.allowed} allowed"
+    def message(self) -> str:
+        """Return one line that says what was expected and what the data have."""
+        observed_values = ", ".join(self._unexpected_with_key(item) for item in self.unexpected_items[:NAMED_VALUES])
+        if len(self.unexpected_items) > NAMED_VALUES:
+            observed_values += " and more"
+        return f"{self.check.name}: expected {self.check.expected_text}, got {observed_values or self.observed_text()}"
 
-    def given(self, item: dict[str, Any]) -> str:
-        """What one unexpected value is, for a person."""
-        return self.check.given.format(said(item[self.check.column]))
+    def item_message(self, item: dict[str, Any]) -> str:
+        """Return one line that says what was expected and what one unexpected value is."""
+        return f"{self.check.name}: expected {self.check.expected_text}, got {self._unexpected_text(item)}"
+
+    def _unexpected_text(self, item: dict[str, Any]) -> str:
+        return self.check.unexpected_text.format(value_text(item[self.check.column]))
+
+    def _unexpected_with_key(self, item: dict[str, Any]) -> str:
+        """Return an unexpected value and the key of its row, such as `0.01 for label 3`."""
+        row_key = [f"{name} {value}" for name, value in item.items() if name != self.check.column]
+        return f"{self._unexpected_text(item)} for {', '.join(row_key)}"
 
 
-class Judge:
+class DataValidator:
     """Great Expectations with everything in memory but its Data Docs.
 
     Attributes:
-        suites: what was judged so far: title -> results.
+        suites: the results so far: title -> results.
 
-        judge = Judge(folder_for_the_pages)
-        results = judge.judge("digits-samples", checks, index, key="id")
-        judge.write_pages()
+        validator = DataValidator(folder_for_the_pages)
+        results = validator.run_suite("digits-samples", checks, index, key="id")
+        validator.write_pages()
     """
 
-    def __init__(self, site: Path) -> None:
-        store = {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(site)}
+    def __init__(self, site_folder: Path) -> None:
+        store = {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(site_folder)}
         index = {"class_name": "DefaultSiteIndexBuilder"}
         site_config = {
             "class_name": "SiteBuilder",
@@ -96,109 +113,114 @@ class Judge:
             ),
         )
         self.source = self.context.data_sources.add_pandas("datasets")
-        self.suites: dict[str, list[Result]] = {}
+        self.suites: dict[str, list[ExpectationResult]] = {}
 
-    def judge(self, title: str, checks: list[Check], table: pd.DataFrame, key: str) -> list[Result]:
-        """The results of `checks` on `table`, in the order of the checks.
+    def run_suite(self, title: str, checks: list[ExpectationCheck], table: pd.DataFrame, key: str) -> list[ExpectationResult]:
+        """Evaluate expectations on a table.
 
         Args:
-            title: what is judged; the suite's name on the pages, unique for this judge.
-            checks: what is expected.
-            table: whose columns the checks name.
+            title: name of the suite on the pages, unique for this validator.
+            checks: the expectations.
+            table: has the columns that the checks name.
             key: the column that names a row.
 
+        Returns:
+            The results, in the order of the checks.
+
         Raises:
-            RuntimeError: Great Expectations could not judge one of them, which is a fault of ours.
+            RuntimeError: Great Expectations could not evaluate one of them, which is an error in this package.
         """
         suite = gx.ExpectationSuite(title)
         for check in checks:
             check.expectation.meta = {"name": check.name}
             suite.add_expectation(check.expectation)
         batch = self.source.add_dataframe_asset(title).add_batch_definition_whole_dataframe(title)
-        definition = gx.ValidationDefinition(name=title, data=batch, suite=self.context.suites.add(suite))
+        validation = gx.ValidationDefinition(name=title, data=batch, suite=self.context.suites.add(suite))
         checkpoint = gx.Checkpoint(
             name=title,
-            validation_definitions=[self.context.validation_definitions.add(definition)],
+            validation_definitions=[self.context.validation_definitions.add(validation)],
             result_format={"result_format": "COMPLETE", "unexpected_index_column_names": [key]},
         )
         run = self.context.checkpoints.add(checkpoint).run({"dataframe": table}, run_id=RunIdentifier(run_name="last"))
-        (found,) = run.run_results.values()
-        by_name = {found_one.expectation_config.meta["name"]: found_one for found_one in found.results}
-        self.suites[title] = [read_result(check, by_name[check.name]) for check in checks]
+        (suite_result,) = run.run_results.values()
+        gx_results = {}
+        for gx_result in suite_result.results:
+            gx_results[gx_result.expectation_config.meta["name"]] = gx_result
+        self.suites[title] = [_convert_result(check, gx_results[check.name]) for check in checks]
         return self.suites[title]
 
     def write_pages(self) -> None:
-        """Writes the Data Docs of everything judged so far."""
+        """Write the Data Docs of every suite so far."""
         self.context.build_data_docs()
 
 
-def read_result(check: Check, found: Any) -> Result:
-    """Great Expectations' own result as ours, in plain Python types."""
-    plain = found.to_json_dict()
-    result, success = plain["result"], bool(plain["success"])
+def _convert_result(check: ExpectationCheck, gx_result: Any) -> ExpectationResult:
+    """Convert a result of Great Expectations to plain Python types."""
+    raw_result = gx_result.to_json_dict()
+    result, is_success = raw_result["result"], bool(raw_result["success"])
     if not result:
-        raise RuntimeError(f"Great Expectations could not judge {check.name}: {plain['exception_info']}")
+        raise RuntimeError(f"Great Expectations could not evaluate {check.name}: {raw_result['exception_info']}")
     if "element_count" in result:
-        observed = {"judged": result["element_count"], "unexpected": result["unexpected_count"]}
-        return Result(check, success, observed, result["unexpected_index_list"])
+        counts = {"judged": result["element_count"], "unexpected": result["unexpected_count"]}
+        return ExpectationResult(check, is_success, counts, result["unexpected_index_list"])
     if "missing_count" in result:
-        return Result(check, success, {"missing": sorted(result.get("partial_missing_list", []))}, [])
+        return ExpectationResult(check, is_success, {"missing": sorted(result.get("partial_missing_list", []))}, [])
     value = result["observed_value"]
-    return Result(check, success, {"value": round(value, DECIMALS) if isinstance(value, float) else value}, [])
+    if isinstance(value, float):
+        value = round(value, DECIMALS)
+    return ExpectationResult(check, is_success, {"value": value}, [])
 
 
-def key_of(item: dict[str, Any], check: Check) -> str:
-    """What names the row of an unexpected value: such as `label 3`."""
-    return ", ".join(f"{name} {value}" for name, value in item.items() if name != check.column)
+def value_text(value: Any) -> str:
+    """Return a value as messages and pages show it."""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return str(value)
 
 
-def said(value: Any) -> str:
-    """A value for a person."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+# ---------------------------------------------------------------- the suites of a dataset
 
 
-# ---------------------------------------------------------------- what is judged
+def validate_samples(validator: DataValidator, recipe: Recipe, index: pd.DataFrame, dtype: str) -> list[ExpectationResult]:
+    """Evaluate what is expected of each sample, by its row of the index."""
+    return validator.run_suite(f"{recipe.data.dataset}-samples", sample_checks(recipe, dtype), index, key="id")
 
 
-def judge_samples(judge: Judge, recipe: Recipe, index: pd.DataFrame, dtype: str) -> list[Result]:
-    """Every sample by its row of the index."""
-    return judge.judge(f"{recipe.data.dataset}-samples", sample_checks(recipe, dtype), index, key="id")
-
-
-def judge_set(judge: Judge, recipe: Recipe, accepted: pd.DataFrame) -> list[Result]:
-    """The accepted samples together: how many, in which splits, and the share of each label."""
-    results = judge.judge(f"{recipe.data.dataset}-set", set_checks(recipe), accepted, key="id")
-    if recipe.data.labels and recipe.validate.class_share:
-        shares = label_shares(accepted, recipe.data.labels)
-        checks = share_checks(recipe.validate.class_share)
-        return results + judge.judge(f"{recipe.data.dataset}-labels", checks, shares, key="label")
-    return results
+def validate_set(validator: DataValidator, recipe: Recipe, accepted_index: pd.DataFrame) -> list[ExpectationResult]:
+    """Evaluate what is expected of the accepted samples together: their number, their splits, and the share of each label."""
+    results = validator.run_suite(f"{recipe.data.dataset}-set", set_checks(recipe), accepted_index, key="id")
+    if not recipe.data.labels or not recipe.validate.class_share:
+        return results
+    shares = label_shares(accepted_index, recipe.data.labels)
+    checks = share_checks(recipe.validate.class_share)
+    return results + validator.run_suite(f"{recipe.data.dataset}-labels", checks, shares, key="label")
 
 
 def label_shares(index: pd.DataFrame, labels: tuple[int, ...]) -> pd.DataFrame:
-    """A row for each label there may be: how many samples have it, and which share of all that is."""
+    """Return a row for each label of the recipe: the number of samples that have it, and their share of all samples."""
     counts = index["label"].value_counts().reindex(list(labels), fill_value=0).astype("int64")
     return pd.DataFrame({"label": list(labels), "rows": counts.to_numpy(), "share": (counts / max(1, len(index))).to_numpy()})
 
 
-def judge_drift(judge: Judge, recipe: Recipe, accepted: pd.DataFrame, last: dict[str, float]) -> list[Result]:
-    """The means of the accepted samples' statistics beside `last`, those of the last accepted version."""
-    return judge.judge(f"{recipe.data.dataset}-drift", drift_checks(recipe, last), accepted, key="id")
+def validate_drift(
+    validator: DataValidator, recipe: Recipe, accepted_index: pd.DataFrame, last_means: dict[str, float]
+) -> list[ExpectationResult]:
+    """Compare the means of the accepted samples' statistics with those of the last accepted version."""
+    return validator.run_suite(f"{recipe.data.dataset}-drift", drift_checks(recipe, last_means), accepted_index, key="id")
 
 
 def drift_means(index: pd.DataFrame, kind: str) -> dict[str, float]:
-    """What drift is judged by: the means of statistics that lie in [0, 1], as the kind of the samples has them."""
+    """Return the means that the drift checks compare: of statistics in [0, 1], which the kind of the samples names."""
     return {column: float(index[column].mean()) for column in load_kind(kind).DRIFT_COLUMNS}
 
 
-# ---------------------------------------------------------------- telling bad samples apart
+# ---------------------------------------------------------------- bad samples
 
 
-def reasons_of(results: list[Result], index: pd.DataFrame) -> dict[str, list[str]]:
-    """For each sample that breaks an expectation, in the index's order: its id -> what it breaks."""
+def quarantine_reasons(results: list[ExpectationResult], index: pd.DataFrame) -> dict[str, list[str]]:
+    """Return the bad samples, in the index's order: sample's id -> messages of the expectations that it breaks."""
     reasons: dict[str, list[str]] = {}
     for result in results:
-        for item in result.unexpected:
-            text = f"{result.check.name}: {result.given(item)} given; {result.check.allowed} allowed"
-            reasons.setdefault(item["id"], []).append(text)
+        for item in result.unexpected_items:
+            reasons.setdefault(item["id"], []).append(result.item_message(item))
     return {identity: reasons[identity] for identity in index["id"] if identity in reasons}

@@ -1,4 +1,4 @@
-"""The figures made of samples: what came in, what the model made of it, and where it went wrong."""
+"""Figures of samples in rows and columns: inputs, reconstructions and their errors."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,135 +7,226 @@ import matplotlib
 import numpy as np
 import pandas as pd
 
-from aeops.drawing.palette import LABELS, MUTED, NOVELTY
-from aeops.drawing.style import WIDE, drawing
+from aeops.drawing.palette import LABEL_COLOURS, MUTED_COLOUR, NOVELTY_COLOUR
+from aeops.drawing.style import REPORT_WIDTH, svg_axes
 
 COLUMNS = 6  # samples in a strip
 GRID_COLUMNS = 20  # samples in a row of the grid
-STRIP_SIDE, GRID_SIDE = 64, 32  # pixels that a tile may have a side: what is larger is shrunk, as it is drawn that small
+STRIP_SIDE, GRID_SIDE = 64, 32  # largest side of a tile in pixels; larger samples are shrunk, as they are drawn that small
 PLOT_HEIGHT, PLOT_WIDTHS = 48, (64, 128)  # pixels of the curve that stands for a window of a series
-LEVELS = 63  # of a colour above none: a file of half the size, and no eye tells at this size
+COLOUR_LEVELS = 63  # above zero: a file of half the size, without a visible difference at this size
 ERROR_MAP = "inferno"  # black: no error; light: an error as large as the range of values. Readable in grey, too.
 
+Tile = np.ndarray
+TileRow = list[Tile | None]  # None: no tile at this place
 
-def draw_strip(file: Path, inputs: np.ndarray, outputs: np.ndarray, targets: np.ndarray | None, captions: Sequence[str]) -> None:
-    """Samples over their reconstructions over the error at each pixel (or step); all share the scale [0, 1].
+
+def draw_error_strip(
+    file: Path, inputs: np.ndarray, outputs: np.ndarray, targets: np.ndarray | None, sample_captions: Sequence[str]
+) -> None:
+    """Draw samples over their reconstructions over the error at each pixel (or step); all share the scale [0, 1].
 
     Args:
         file: the SVG file to write.
-        inputs, outputs: images (k, c, h, w) or series (k, c, steps) in [0, 1], k from 1 to COLUMNS.
-        targets: what the outputs should be, where that is not the input; a row of its own.
-        captions: one a sample, written above it.
+        inputs: images (k, c, h, w) or series (k, c, steps) in [0, 1], k from 1 to COLUMNS.
+        outputs: their reconstructions, of the same shape.
+        targets: expected outputs where they are not the inputs; drawn as a row of its own.
+        sample_captions: one a sample, written above it.
     """
-    wanted = inputs if targets is None else targets
-    rows = {"input": inputs, "output": outputs} | ({} if targets is None else {"target": targets})
-    errors = np.abs(wanted - outputs)
-    tiles = {name: as_tiles(samples) for name, samples in rows.items()} | {
-        "error": as_tiles(errors) if errors.ndim == 3 else list(matplotlib.colormaps[ERROR_MAP](errors.mean(axis=1))[..., :3])
-    }
-    blank = COLUMNS - len(inputs)  # strips of fewer samples keep the size of the others
-    filled = [row + [None] * blank for row in tiles.values()]
-    draw_tiles(file, filled, [(name, MUTED) for name in tiles], captions, width=WIDE / 3)
+    sample_rows = {"input": inputs, "output": outputs}
+    errors = np.abs(inputs - outputs)
+    if targets is not None:
+        sample_rows["target"] = targets
+        errors = np.abs(targets - outputs)
+    titles = []
+    tile_rows: list[TileRow] = []
+    padding: TileRow = [None] * (COLUMNS - len(inputs))  # strips of fewer samples keep the size of the others
+    for title, samples in sample_rows.items():
+        titles.append((title, MUTED_COLOUR))
+        tile_rows.append(as_tiles(samples) + padding)
+    titles.append(("error", MUTED_COLOUR))
+    tile_rows.append(_error_tiles(errors) + padding)
+    draw_tiles(file, tile_rows, titles, sample_captions, width=REPORT_WIDTH / 3)
 
 
-def draw_rows(file: Path, rows: dict[str, np.ndarray], captions: Sequence[str] = (), width: float = WIDE) -> None:
-    """Rows of samples, each under its name: images (k, c, h, w) or series (k, c, steps) in [0, 1], k the same in all."""
-    draw_tiles(file, [as_tiles(samples) for samples in rows.values()], [(name, MUTED) for name in rows], captions, width)
+def _error_tiles(errors: np.ndarray) -> TileRow:
+    """Return error maps of images, or curves of errors of series."""
+    if errors.ndim == 3:
+        return as_tiles(errors)
+    return list(matplotlib.colormaps[ERROR_MAP](errors.mean(axis=1))[..., :3])
+
+
+def draw_rows(file: Path, rows: dict[str, np.ndarray], sample_captions: Sequence[str] = (), width: float = REPORT_WIDTH) -> None:
+    """Draw rows of samples, each beside its name.
+
+    Args:
+        file: the SVG file to write.
+        rows: images (k, c, h, w) or series (k, c, steps) in [0, 1] by name, k the same in all.
+        sample_captions: one a sample, written above the first row; empty for none.
+        width: of the figure, in inches.
+    """
+    tile_rows = list(map(as_tiles, rows.values()))
+    draw_tiles(file, tile_rows, [(name, MUTED_COLOUR) for name in rows], sample_captions, width)
 
 
 def draw_board(file: Path, samples: np.ndarray, columns: int, width: float) -> None:
-    """Samples side by side, `columns` in a row."""
+    """Draw samples side by side, `columns` in a row; width in inches."""
     tiles = as_tiles(samples)
     tiles += [None] * (-len(tiles) % columns)
-    draw_tiles(file, [tiles[at : at + columns] for at in range(0, len(tiles), columns)], [], [], width, GRID_SIDE)
+    tile_rows = []
+    for start in range(0, len(tiles), columns):
+        tile_rows.append(tiles[start : start + columns])
+    draw_tiles(file, tile_rows, [], [], width, GRID_SIDE)
 
 
 def draw_samples(file: Path, samples: np.ndarray, labels: pd.Series, novelty: np.ndarray) -> None:
-    """A row of test samples of each label, novelty marked; unlabelled samples fill a row."""
+    """Draw a row of test samples of each label, novelty marked; unlabelled samples fill a row.
+
+    Args:
+        file: the SVG file to write.
+        samples: images (n, c, h, w) or series (n, c, steps) in [0, 1].
+        labels: one a sample, missing for unlabelled ones.
+        novelty: bool (n,).
+    """
     names = labels.astype("string").fillna("").to_numpy()
-    rows: list[list[np.ndarray | None]] = []
+    rows: list[TileRow] = []
     titles: list[tuple[str, str]] = []
     for name in sorted(set(names), key=lambda name: (len(name), name)):
         of_name = np.flatnonzero(names == name)[:GRID_COLUMNS]
         row = as_tiles(samples[of_name])
         rows.append(row + [None] * (GRID_COLUMNS - len(row)))
-        titles.append((name, NOVELTY if novelty[of_name].any() else MUTED))
-    draw_tiles(file, rows, titles, [], WIDE, GRID_SIDE)
+        if novelty[of_name].any():
+            titles.append((name, NOVELTY_COLOUR))
+        else:
+            titles.append((name, MUTED_COLOUR))
+    draw_tiles(file, rows, titles, [], REPORT_WIDTH, GRID_SIDE)
 
 
 def draw_tiles(
     file: Path,
-    rows: list[list[np.ndarray | None]],
+    rows: list[TileRow],
     titles: list[tuple[str, str]],
-    captions: Sequence[str],
+    sample_captions: Sequence[str],
     width: float,
     side: int = STRIP_SIDE,
 ) -> None:
-    """RGB images in rows and columns, with a coloured title beside each row and a caption above each column."""
-    rows = [[None if tile is None else shrunk(tile, side) for tile in row] for row in rows]
-    first = next(tile for row in rows for tile in row if tile is not None)
-    height, breadth = first.shape[:2]
-    gap = max(1, round(breadth / 14))
-    board = laid_out(rows, height, breadth, gap)
-    longest = max((len(title) for title, _ in titles), default=0)
-    left, top = 0.13 + 0.07 * longest if longest else 0.0, 0.2 if captions else 0.0  # inches for the words
-    tall = (width - left) * board.shape[0] / board.shape[1] + top
-    with drawing(file, width, tall) as [axes]:
+    """Draw RGB images in rows and columns, with a coloured title beside each row and a caption above each column.
+
+    Args:
+        file: the SVG file to write.
+        rows: RGB images (h, w, 3) in [0, 1] of one size, or None for an empty place.
+        titles: text and colour of each row's title; empty for none.
+        sample_captions: one a column; empty for none.
+        width: of the figure, in inches.
+        side: largest side of a tile in pixels; larger ones are shrunk.
+    """
+    rows = [_shrink_row(row, side) for row in rows]
+    tile_height, tile_width = _tile_size(rows)
+    gap_pixels = max(1, round(tile_width / 14))
+    mosaic = _lay_out(rows, tile_height, tile_width, gap_pixels)
+    left_margin, top_margin = _text_margins(titles, sample_captions)
+    figure_height = (width - left_margin) * mosaic.shape[0] / mosaic.shape[1] + top_margin
+    with svg_axes(file, width, figure_height) as [axes]:
         axes.get_figure().set_layout_engine("none")  # type: ignore[union-attr]
-        axes.set_position((left / width, 0, 1 - left / width, 1 - top / tall))
-        axes.imshow(board, interpolation="none", aspect="auto")  # every pixel as it is
+        axes.set_position((left_margin / width, 0, 1 - left_margin / width, 1 - top_margin / figure_height))
+        axes.imshow(mosaic, interpolation="none", aspect="auto")  # every pixel as it is
         axes.set_axis_off()
         for i, (title, colour) in enumerate(titles):
-            middle, beside = (0, i * (height + gap) + height / 2), (-6, 0)  # in pixels of the board; in points
-            axes.annotate(title, middle, beside, textcoords="offset points", ha="right", va="center", color=colour, fontsize=8.5)
-        for j, caption in enumerate(captions):
-            axes.text(j * (breadth + gap) + breadth / 2, -gap, caption, ha="center", va="bottom", color=MUTED, fontsize=7)
+            row_centre = (0, i * (tile_height + gap_pixels) + tile_height / 2)  # in pixels of the mosaic
+            axes.annotate(
+                title,
+                row_centre,
+                (-6, 0),
+                textcoords="offset points",
+                ha="right",
+                va="center",
+                color=colour,
+                fontsize=8.5,
+            )
+        for j, sample_caption in enumerate(sample_captions):
+            column_centre = j * (tile_width + gap_pixels) + tile_width / 2
+            axes.text(column_centre, -gap_pixels, sample_caption, ha="center", va="bottom", color=MUTED_COLOUR, fontsize=7)
 
 
-def laid_out(rows: list[list[np.ndarray | None]], height: int, breadth: int, gap: int) -> np.ndarray:
-    """One RGBA image, uint8, of all tiles; gaps and missing tiles are transparent."""
-    board = np.zeros((len(rows) * (height + gap) - gap, len(rows[0]) * (breadth + gap) - gap, 4), np.uint8)
+def _text_margins(titles: list[tuple[str, str]], sample_captions: Sequence[str]) -> tuple[float, float]:
+    """Return the space for titles at the left and for captions at the top, in inches."""
+    longest_title = max((len(title) for title, _ in titles), default=0)
+    left_margin = top_margin = 0.0
+    if longest_title:
+        left_margin = 0.13 + 0.07 * longest_title
+    if sample_captions:
+        top_margin = 0.2
+    return left_margin, top_margin
+
+
+def _tile_size(rows: list[TileRow]) -> tuple[int, int]:
+    """Return height and width of the tiles in pixels."""
+    for row in rows:
+        for tile in row:
+            if tile is not None:
+                return tile.shape[0], tile.shape[1]
+    raise ValueError("expected one tile or more, got none")
+
+
+def _lay_out(rows: list[TileRow], tile_height: int, tile_width: int, gap_pixels: int) -> np.ndarray:
+    """Return one RGBA image, uint8, of all tiles; gaps and missing tiles are transparent."""
+    row_step, column_step = tile_height + gap_pixels, tile_width + gap_pixels
+    mosaic = np.zeros((len(rows) * row_step - gap_pixels, len(rows[0]) * column_step - gap_pixels, 4), np.uint8)
     for i, row in enumerate(rows):
         for j, tile in enumerate(row):
             if tile is not None:
-                at = np.s_[i * (height + gap) : i * (height + gap) + height, j * (breadth + gap) : j * (breadth + gap) + breadth]
-                board[at] = 255
-                board[at][..., :3] = ((tile.clip(0, 1) * LEVELS).round() * (255 / LEVELS)).round()
-    return board
+                tile_pixels = mosaic[i * row_step : i * row_step + tile_height, j * column_step : j * column_step + tile_width]
+                tile_pixels[:] = 255
+                tile_pixels[..., :3] = ((tile.clip(0, 1) * COLOUR_LEVELS).round() * (255 / COLOUR_LEVELS)).round()
+    return mosaic
 
 
-def shrunk(tile: np.ndarray, side: int) -> np.ndarray:
-    """An RGB image (h, w, 3) with at most `side` pixels a side: the means of square blocks, a rest at the edges left out."""
+def _shrink_row(row: TileRow, side: int) -> TileRow:
+    shrunken_row: TileRow = []
+    for tile in row:
+        if tile is None:
+            shrunken_row.append(None)
+        else:
+            shrunken_row.append(_shrink_tile(tile, side))
+    return shrunken_row
+
+
+def _shrink_tile(tile: Tile, side: int) -> Tile:
+    """Return an RGB image (h, w, 3) with at most `side` pixels a side: means of square blocks, a rest at the edges left out."""
     block = -(-max(tile.shape[:2]) // side)
     if block == 1:
         return tile
-    rows, columns = (max(1, size // block) for size in tile.shape[:2])
-    kept = tile[: rows * block, : columns * block]
-    tall, broad = -(-kept.shape[0] // rows), -(-kept.shape[1] // columns)  # less than a block where the image is that narrow
-    return np.asarray(kept.reshape(rows, tall, columns, broad, 3).mean(axis=(1, 3)))
+    rows = max(1, tile.shape[0] // block)
+    columns = max(1, tile.shape[1] // block)
+    cropped_tile = tile[: rows * block, : columns * block]
+    block_height = -(-cropped_tile.shape[0] // rows)  # less than a block where the image is that narrow
+    block_width = -(-cropped_tile.shape[1] // columns)
+    return np.asarray(cropped_tile.reshape(rows, block_height, columns, block_width, 3).mean(axis=(1, 3)))
 
 
-def as_tiles(samples: np.ndarray) -> list[np.ndarray | None]:
-    """Images (n, c, h, w) or series (n, c, steps) in [0, 1] as n RGB images (h, w, 3)."""
-    return [plotted(window) for window in samples] if samples.ndim == 3 else list(as_rgb(samples))
+def as_tiles(samples: np.ndarray) -> TileRow:
+    """Return images (n, c, h, w) or series (n, c, steps) in [0, 1] as n RGB images (h, w, 3)."""
+    if samples.ndim == 3:
+        return list(map(_plot_window, samples))
+    return list(_as_rgb(samples))
 
 
-def as_rgb(images: np.ndarray) -> np.ndarray:
-    """(n, c, h, w) in [0, 1] as (n, h, w, 3): three channels are colours, any other number is shown as their mean."""
+def _as_rgb(images: np.ndarray) -> np.ndarray:
+    """Return (n, c, h, w) in [0, 1] as (n, h, w, 3): three channels are colours, any other number is shown as their mean."""
     if images.shape[1] != 3:
         images = images.mean(axis=1, keepdims=True).repeat(3, axis=1)
     return images.transpose(0, 2, 3, 1)
 
 
-def plotted(window: np.ndarray) -> np.ndarray:
-    """A window of a series (c, steps) in [0, 1] as a small picture of its curves, one colour a channel."""
+def _plot_window(window: np.ndarray) -> Tile:
+    """Return a window of a series (c, steps) in [0, 1] as a small image of its curves, one colour a channel."""
     columns = int(np.clip(window.shape[1], *PLOT_WIDTHS))
-    places = np.linspace(0, window.shape[1] - 1, columns).round().astype(int)
-    picture = np.ones((PLOT_HEIGHT, columns, 3))
-    for channel, values in enumerate(window[:, places]):
-        heights = ((1 - values.clip(0, 1)) * (PLOT_HEIGHT - 1)).round().astype(int)
-        colour = matplotlib.colors.to_rgb(LABELS[channel % len(LABELS)])
+    step_indices = np.linspace(0, window.shape[1] - 1, columns).round().astype(int)
+    plot_pixels = np.ones((PLOT_HEIGHT, columns, 3))
+    for channel, values in enumerate(window[:, step_indices]):
+        pixel_rows = ((1 - values.clip(0, 1)) * (PLOT_HEIGHT - 1)).round().astype(int)
+        colour = matplotlib.colors.to_rgb(LABEL_COLOURS[channel % len(LABEL_COLOURS)])
         for column in range(columns):
-            low, high = sorted((heights[column], heights[max(0, column - 1)]))
-            picture[low : high + 1, column] = colour
-    return picture
+            low, high = sorted((pixel_rows[column], pixel_rows[max(0, column - 1)]))
+            plot_pixels[low : high + 1, column] = colour
+    return plot_pixels

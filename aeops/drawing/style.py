@@ -1,4 +1,4 @@
-"""One look for all figures, and bytes that depend on nothing but what is drawn."""
+"""One style for all figures, written as SVG files whose bytes depend on the content alone."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,47 +9,54 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from aeops.drawing.palette import GRID, INK, MUTED
+from aeops.drawing.palette import GRID_COLOUR, MUTED_COLOUR, TEXT_COLOUR
 
-WIDE = 10.6  # inches: the width of the report's column
-STYLE = {
+REPORT_WIDTH = 10.6  # inches: the width of the report's column
+FIGURE_STYLE = {
     "axes.axisbelow": True,
-    "axes.edgecolor": GRID,
+    "axes.edgecolor": GRID_COLOUR,
     "axes.grid": True,
-    "axes.labelcolor": MUTED,
+    "axes.labelcolor": MUTED_COLOUR,
     "axes.labelsize": 9,
     "axes.spines.right": False,
     "axes.spines.top": False,
-    "axes.titlecolor": INK,
+    "axes.titlecolor": TEXT_COLOUR,
     "axes.titlelocation": "left",
     "axes.titlesize": 9.5,
     "font.sans-serif": ["DejaVu Sans"],  # ships with matplotlib: the layout is the same on every machine
     "font.size": 9,
-    "grid.color": GRID,
+    "grid.color": GRID_COLOUR,
     "grid.linewidth": 0.6,
     "legend.frameon": False,
-    "legend.labelcolor": INK,
+    "legend.labelcolor": TEXT_COLOUR,
     "lines.linewidth": 1.8,
     "lines.solid_capstyle": "round",
     "svg.fonttype": "none",  # text stays text: small, readable by a screen reader, in the page's own font
     "svg.hashsalt": "ae",  # ids in the file come from its content, not from the clock
-    "text.color": INK,
-    "xtick.color": MUTED,
+    "text.color": TEXT_COLOUR,
+    "xtick.color": MUTED_COLOUR,
     "xtick.major.size": 0,
-    "ytick.color": MUTED,
+    "ytick.color": MUTED_COLOUR,
     "ytick.major.size": 0,
 }
 
 
 @contextmanager
-def drawing(file: Path, width: float, height: float, columns: int = 1) -> Iterator[list[Axes]]:
-    """Axes to draw on, `columns` side by side; written to `file` as SVG at the end. Size in inches."""
-    with matplotlib.rc_context(STYLE):  # type: ignore[arg-type]  # the stub lists each key's name as a literal
+def svg_axes(file: Path, width: float, height: float, columns: int = 1) -> Iterator[list[Axes]]:
+    """Yield axes to draw on and write them to a file as SVG at the end.
+
+    Args:
+        file: the SVG file to write.
+        width: of the figure, in inches.
+        height: of the figure, in inches.
+        columns: number of axes, side by side.
+    """
+    with matplotlib.rc_context(FIGURE_STYLE):  # type: ignore[arg-type]  # the stub lists each key's name as a literal
         figure = Figure(figsize=(width, height), layout="constrained")
         figure.patch.set_alpha(0)
         axes = list(figure.subplots(1, columns, squeeze=False)[0])
-        for one in axes:
-            one.patch.set_alpha(0)
+        for subplot_axes in axes:
+            subplot_axes.patch.set_alpha(0)
         yield axes
         # Not by `savefig`, which draws everything twice.
         FigureCanvasSVG(figure).print_svg(str(file), metadata={"Date": None, "Creator": None})  # type: ignore[no-untyped-call]

@@ -1,47 +1,57 @@
-"""Figures inside a page: SVG files made part of the HTML, so that they load nothing and follow the page's theme."""
+"""Inline SVG figures: part of the HTML, so that they load no file and follow the page's theme."""
 
 import re
 
 from markupsafe import Markup, escape
 
-from aeops.drawing.palette import THEME
+from aeops.drawing.palette import THEME_COLOURS
 
 NOT_FOR_HTML = re.compile(r"<metadata>.*?</metadata>|<style.*?</style>|\sxmlns(?::\w+)?=\"[^\"]*\"", re.DOTALL)
-SIZE = re.compile(r'\swidth="([\d.]+)pt" height="[\d.]+pt"')
-REFERENCE = re.compile(r'(?:href="#|url\(#)([^")]+)')
-NATURAL = 4 / 3  # CSS pixels in a point: a figure shrinks on a narrow page and does not grow on a wide one
-IDENTITY = re.compile(r'\sid="([^"]*)"')
+SIZE_ATTRIBUTES = re.compile(r'\swidth="([\d.]+)pt" height="[\d.]+pt"')
+ID_REFERENCE = re.compile(r'(?:href="#|url\(#)([^")]+)')
+PIXELS_PER_POINT = 4 / 3  # CSS pixels: a figure shrinks on a narrow page and does not grow on a wide one
+ID_ATTRIBUTE = re.compile(r'\sid="([^"]*)"')
 
 
-def inline(svg: str, name: str, alt: str) -> Markup:
-    """A figure as an element of a page.
+def inline_svg(svg: str, name: str, alt_text: str) -> Markup:
+    """Return a figure as an element of a page.
 
     Args:
-        svg: the file, as the evaluation draws it.
-        name: unique in the page: it keeps the ids of one figure apart from those of another.
-        alt: what the figure shows, for those who cannot see it.
+        svg: content of the SVG file.
+        name: unique in the page; the figure's ids begin with it.
+        alt_text: description of the figure for screen readers.
 
     Returns:
-        The SVG without what only a file needs, as wide as its place allows, its colours as the page's variables.
+        The SVG without the parts that only a file needs, at most as wide as its column, with the page's variables as colours.
     """
     body = NOT_FOR_HTML.sub("", svg[svg.index("<svg") :])
-    body = own_ids(body, name)
-    for colour, (word, _) in THEME.items():
-        body = body.replace(colour, f"var(--{word})")
-    head = f' role="img" aria-label="{escape(alt)}" style="max-width:'
-    body = SIZE.sub(lambda found: f'{head}{float(found[1]) * NATURAL:.0f}px"', body, count=1)
+    body = _prefix_ids(body, name)
+    for colour, (variable, _) in THEME_COLOURS.items():
+        body = body.replace(colour, f"var(--{variable})")
+    head = f' role="img" aria-label="{escape(alt_text)}" style="max-width:'
+    body = SIZE_ATTRIBUTES.sub(lambda match: f'{head}{float(match[1]) * PIXELS_PER_POINT:.0f}px"', body, count=1)
     return Markup(body)  # our own drawing, its texts escaped by matplotlib
 
 
-def own_ids(svg: str, name: str) -> str:
-    """The figure with ids that no other figure has, and only those that something in it refers to."""
-    used = set(REFERENCE.findall(svg))
-    svg = IDENTITY.sub(lambda found: f' id="{name}-{found[1]}"' if found[1] in used else "", svg)
-    return REFERENCE.sub(lambda found: found[0].replace("#", f"#{name}-"), svg)
+def _prefix_ids(svg: str, name: str) -> str:
+    """Put `name` before each id that is referred to, and remove the other ids."""
+    referenced_ids = set(ID_REFERENCE.findall(svg))
+
+    def rename_id(match: re.Match[str]) -> str:
+        if match[1] not in referenced_ids:
+            return ""
+        return f' id="{name}-{match[1]}"'
+
+    svg = ID_ATTRIBUTE.sub(rename_id, svg)
+    return ID_REFERENCE.sub(lambda match: match[0].replace("#", f"#{name}-"), svg)
 
 
 def theme_css() -> Markup:
-    """The palette as CSS variables, for light pages and for dark ones."""
-    bright = ";".join(f"--{word}:{colour}" for colour, (word, _) in THEME.items())
-    night = ";".join(f"--{word}:{dark}" for word, dark in THEME.values())
-    return Markup(f":root{{{bright}}}@media (prefers-color-scheme:dark){{:root{{{night}}}}}")
+    """Return the palette as CSS variables, for light and for dark pages."""
+    light_rules = []
+    dark_rules = []
+    for light_colour, (variable, dark_colour) in THEME_COLOURS.items():
+        light_rules.append(f"--{variable}:{light_colour}")
+        dark_rules.append(f"--{variable}:{dark_colour}")
+    dark_css = f"@media (prefers-color-scheme:dark){{:root{{{';'.join(dark_rules)}}}}}"
+    return Markup(f":root{{{';'.join(light_rules)}}}{dark_css}")

@@ -1,5 +1,6 @@
-"""The figures made of lines and points. Each function writes one SVG file."""
+"""Figures of lines and points. Each function writes one SVG file."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Literal
 
@@ -13,38 +14,53 @@ from sklearn.decomposition import PCA as PrincipalAxes
 from sklearn.metrics import precision_recall_curve, roc_curve
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from aeops.drawing.palette import GRID, INK, KNN, LABELS, MODEL, MUTED, NOVELTY, PAPER, PCA
-from aeops.drawing.style import WIDE, drawing
+from aeops.drawing.palette import (
+    GRID_COLOUR,
+    KNN_COLOUR,
+    LABEL_COLOURS,
+    MODEL_COLOUR,
+    MUTED_COLOUR,
+    NOVELTY_COLOUR,
+    PAPER_COLOUR,
+    PCA_COLOUR,
+    TEXT_COLOUR,
+)
+from aeops.drawing.style import REPORT_WIDTH, svg_axes
+from aeops.evaluation.sampling import even_indices
 
-DETECTORS = {"model": ("autoencoder", MODEL), "pca_residual": ("PCA residual", PCA), "knn": ("kNN distance", KNN)}
+DETECTOR_STYLES = {
+    "model": ("autoencoder", MODEL_COLOUR),
+    "pca_residual": ("PCA residual", PCA_COLOUR),
+    "knn": ("kNN distance", KNN_COLOUR),
+}
 CURVE_POINTS = 400  # more than a screen can tell apart, few enough for a small file
-DOT = 3.6  # points across
+DOT_WIDTH = 3.6  # points across
 MAP_NORMALS, MAP_NOVELTY = 900, 250  # points in the map of codes: enough to see where, few enough to see through
 
 
 def draw_training(file: Path, history: pd.DataFrame, pca_mse: float | None, error: str) -> None:
-    """Loss and validation error over the epochs, side by side as they may have different units.
+    """Draw loss and validation error over the epochs, side by side as they may have different units.
 
     Args:
         file: the SVG file to write.
         history: epoch, train_loss, validation_error.
-        pca_mse: what PCA leaves on the test normals, as a dotted line beside the validation error; None: no line.
-        error: what the validation error is.
+        pca_mse: error of PCA on the test normals, as a dotted line beside the validation error; None: no line.
+        error: name of the validation error.
     """
-    with drawing(file, WIDE, 3.1, columns=2) as [loss, validation]:
-        loss.plot(history["epoch"], history["train_loss"], color=MUTED)
+    with svg_axes(file, REPORT_WIDTH, 3.1, columns=2) as [loss, validation]:
+        loss.plot(history["epoch"], history["train_loss"], color=MUTED_COLOUR)
         loss.set(xlabel="epoch", title="training loss")
-        validation.plot(history["epoch"], history["validation_error"], color=MODEL, label="autoencoder")
+        validation.plot(history["epoch"], history["validation_error"], color=MODEL_COLOUR, label="autoencoder")
         validation.set(xlabel="epoch", title=f"validation: {error}")
         if pca_mse is not None:
-            validation.axhline(pca_mse, color=PCA, linestyle=(0, (2, 2)), linewidth=1.2, label="PCA on test normals")
+            validation.axhline(pca_mse, color=PCA_COLOUR, linestyle=(0, (2, 2)), linewidth=1.2, label="PCA on test normals")
             validation.legend(loc="upper right")
         for axes, name in ((loss, "train_loss"), (validation, "validation_error")):
             if (history[name] > 0).all():  # a loss with a critic in it may fall below
-                log_scale(axes)
+                _set_log_scale(axes)
 
 
-def log_scale(axes: Axes) -> None:
+def _set_log_scale(axes: Axes) -> None:
     axes.set(yscale="log")
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter("{x:.3g}")
@@ -52,145 +68,175 @@ def log_scale(axes: Axes) -> None:
 
 
 def draw_histogram(file: Path, score: np.ndarray, novelty: np.ndarray, threshold: float) -> None:
-    """Shares of normals and novelty over the score, and where the threshold cuts."""
+    """Draw the shares of normals and novelty over the score, and the threshold."""
     edges = np.linspace(score.min(), score.max(), 61)
-    with drawing(file, WIDE, 3.3) as [axes]:
-        for name, colour, of_kind in (("normal", MODEL, ~novelty), ("novelty", NOVELTY, novelty)):
+    with svg_axes(file, REPORT_WIDTH, 3.3) as [axes]:
+        for name, colour, of_kind in (("normal", MODEL_COLOUR, ~novelty), ("novelty", NOVELTY_COLOUR, novelty)):
             if not of_kind.any():
                 continue
             share = np.histogram(score[of_kind], edges)[0] / of_kind.sum()
             axes.stairs(share, edges, fill=True, color=colour, alpha=0.22)
             axes.stairs(share, edges, color=colour, linewidth=1.4, label=f"{name} ({of_kind.sum():,})")
-        axes.axvline(threshold, color=INK, linewidth=1.2, linestyle=(0, (4, 2)), label=f"threshold {threshold:.4g}")
+        axes.axvline(threshold, color=TEXT_COLOUR, linewidth=1.2, linestyle=(0, (4, 2)), label=f"threshold {threshold:.4g}")
         axes.set(xlabel="anomaly score", ylabel="share of each kind", ylim=(0, None))
         axes.yaxis.set_major_formatter("{x:.0%}")
         axes.legend(loc="upper left")
 
 
-def draw_roc(file: Path, scores: dict[str, np.ndarray], novelty: np.ndarray, aurocs: dict[str, float]) -> None:
-    """True against false alarms for every threshold, of each detector in `scores`."""
-    with drawing(file, WIDE / 2 - 0.2, 4) as [axes]:
-        axes.plot([0, 1], [0, 1], color=GRID, linewidth=1)
+def draw_roc(file: Path, scores: dict[str, np.ndarray], novelty: np.ndarray, auroc_values: dict[str, float]) -> None:
+    """Draw true against false alarms for every threshold, of each detector in `scores`."""
+    with svg_axes(file, REPORT_WIDTH / 2 - 0.2, 4) as [axes]:
+        axes.plot([0, 1], [0, 1], color=GRID_COLOUR, linewidth=1)
         for key, score in scores.items():
-            name, colour = DETECTORS[key]
-            false, true, _ = roc_curve(novelty, score)
-            axes.plot(*thinned(false, true), color=colour, label=f"{name}  {aurocs[key]:.3f}", zorder=3 if key == "model" else 2)
+            name, colour = DETECTOR_STYLES[key]
+            false_rate, true_rate, _ = roc_curve(novelty, score)
+            axes.plot(
+                *_thin_curve(false_rate, true_rate),
+                color=colour,
+                label=f"{name}  {auroc_values[key]:.3f}",
+                zorder=3 if key == "model" else 2,
+            )
         axes.set(xlabel="share of normals flagged", ylabel="share of novelty flagged")
-        finish_square(axes, "AUROC", "lower right")
+        _finish_square(axes, "AUROC", "lower right")
 
 
-def draw_precision_recall(file: Path, scores: dict[str, np.ndarray], novelty: np.ndarray, precisions: dict[str, float]) -> None:
-    """Precision against recall for every threshold, of each detector in `scores`."""
-    with drawing(file, WIDE / 2 - 0.2, 4) as [axes]:
-        axes.axhline(novelty.mean(), color=GRID, linewidth=1)
+def draw_precision_recall(
+    file: Path, scores: dict[str, np.ndarray], novelty: np.ndarray, precision_values: dict[str, float]
+) -> None:
+    """Draw precision against recall for every threshold, of each detector in `scores`."""
+    with svg_axes(file, REPORT_WIDTH / 2 - 0.2, 4) as [axes]:
+        axes.axhline(novelty.mean(), color=GRID_COLOUR, linewidth=1)
         for key, score in scores.items():
-            name, colour = DETECTORS[key]
+            name, colour = DETECTOR_STYLES[key]
             precision, recall, _ = precision_recall_curve(novelty, score)
-            label = f"{name}  {precisions[key]:.3f}"
-            axes.plot(*thinned(recall, precision), color=colour, label=label, zorder=3 if key == "model" else 2)
+            label = f"{name}  {precision_values[key]:.3f}"
+            axes.plot(*_thin_curve(recall, precision), color=colour, label=label, zorder=3 if key == "model" else 2)
         axes.set(xlabel="recall: share of novelty flagged", ylabel="precision: share of flags that are novelty")
-        finish_square(axes, "average precision", "lower left")
+        _finish_square(axes, "average precision", "lower left")
 
 
-def finish_square(axes: Axes, legend: str, place: Literal["lower left", "lower right"]) -> None:
+def _finish_square(axes: Axes, legend_title: str, place: Literal["lower left", "lower right"]) -> None:
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.02), xticks=[0, 0.25, 0.5, 0.75, 1], yticks=[0, 0.25, 0.5, 0.75, 1])
-    axes.legend(loc=place, title=legend, alignment="left", title_fontsize=9)
+    axes.legend(loc=place, title=legend_title, alignment="left", title_fontsize=9)
 
 
-def thinned(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """At most CURVE_POINTS points of a curve, evenly chosen, both ends kept."""
-    chosen = np.unique(np.linspace(0, len(x) - 1, min(len(x), CURVE_POINTS)).round().astype(int))
-    return x[chosen], y[chosen]
+def _thin_curve(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return at most CURVE_POINTS points of a curve, evenly spaced, both ends included."""
+    indices = even_indices(len(x), CURVE_POINTS)
+    return x[indices], y[indices]
 
 
 def draw_codes(file: Path, code: np.ndarray, labels: pd.Series, novelty: np.ndarray) -> None:
-    """A map of the codes (n, size): the two leading principal axes of the normal ones, and where the novelty falls."""
-    places, shares = principal_plane(code, ~novelty)
-    with drawing(file, WIDE, 6) as [axes]:
-        scatter_labels(axes, places, labels, novelty)
+    """Draw a map of the codes (n, size) on the two leading principal axes of the normal ones, with the novelty."""
+    positions, shares = principal_plane(code, ~novelty)
+    with svg_axes(file, REPORT_WIDTH, 6) as [axes]:
+        scatter_labels(axes, positions, labels, novelty)
         name_axes(axes, shares)
 
 
-def scatter_labels(axes: Axes, places: np.ndarray, labels: pd.Series, novelty: np.ndarray, most: int = MAP_NORMALS) -> None:
-    """Points (n, 2), a colour and a name a label, novelty as crosses; at most `most` normal ones are drawn."""
-    for label, colour, chosen in label_groups(labels, ~novelty, most):
-        x, y = places[chosen].T
-        draw_dots(axes, x, y, colour)
+def scatter_labels(
+    axes: Axes, positions: np.ndarray, labels: pd.Series, novelty: np.ndarray, normal_limit: int = MAP_NORMALS
+) -> None:
+    """Draw points with a colour and a name for each label, novelty as crosses.
+
+    Args:
+        axes: to draw on.
+        positions: (n, 2).
+        labels: (n,), missing for unlabelled samples.
+        novelty: bool (n,).
+        normal_limit: normal points that are drawn at most.
+    """
+    for label, colour, indices in _label_groups(labels, ~novelty, normal_limit):
+        x, y = positions[indices].T
+        _draw_dots(axes, x, y, colour)
         if label:
-            annotate(axes, places[chosen], label, INK)
-    for label, _, chosen in label_groups(labels, novelty, MAP_NOVELTY):
-        x, y = places[chosen].T
-        axes.scatter(x, y, s=18, color=NOVELTY, marker="x", linewidths=1, alpha=0.8)
-        annotate(axes, places[chosen], f"{label} (novelty)" if label else "novelty", NOVELTY)
+            _write_label(axes, positions[indices], label, TEXT_COLOUR)
+    for label, _, indices in _label_groups(labels, novelty, MAP_NOVELTY):
+        x, y = positions[indices].T
+        axes.scatter(x, y, s=18, color=NOVELTY_COLOUR, marker="x", linewidths=1, alpha=0.8)
+        _write_label(axes, positions[indices], f"{label} (novelty)" if label else "novelty", NOVELTY_COLOUR)
     axes.set(xticks=[], yticks=[])
 
 
-def draw_dots(axes: Axes, x: np.ndarray, y: np.ndarray, colour: str) -> None:
-    """A dot a point, all in one path: strokes of no length with round ends take a fifth of the bytes that markers take."""
-    ends = np.repeat(np.stack([x, y], axis=1), 2, axis=0)
-    path = MplPath(ends, np.tile([MplPath.MOVETO, MplPath.LINETO], len(x)))
+def _draw_dots(axes: Axes, x: np.ndarray, y: np.ndarray, colour: str) -> None:
+    """Draw a dot a point, all in one path: strokes of no length with round ends take a fifth of the bytes of markers."""
+    stroke_ends = np.repeat(np.stack([x, y], axis=1), 2, axis=0)
+    path = MplPath(stroke_ends, np.tile([MplPath.MOVETO, MplPath.LINETO], len(x)))
     path.should_simplify = False
-    axes.add_patch(PathPatch(path, facecolor="none", edgecolor=colour, alpha=0.6, linewidth=DOT, capstyle="round"))
-    axes.update_datalim(ends)
+    axes.add_patch(PathPatch(path, facecolor="none", edgecolor=colour, alpha=0.6, linewidth=DOT_WIDTH, capstyle="round"))
+    axes.update_datalim(stroke_ends)
     axes.autoscale_view()
 
 
 def name_axes(axes: Axes, shares: np.ndarray) -> None:
-    first, second = (f"{share:.0%} of the variance" for share in shares)
-    axes.set(xlabel=f"first principal axis: {first}", ylabel=f"second principal axis: {second}")
+    """Name the axes of a principal plane, with their shares of the variance (2,)."""
+    axes.set(
+        xlabel=f"first principal axis: {shares[0]:.0%} of the variance",
+        ylabel=f"second principal axis: {shares[1]:.0%} of the variance",
+    )
 
 
 def principal_plane(code: np.ndarray, normal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Codes on the two leading principal axes of the normal ones.
+    """Project codes on the two leading principal axes of the normal ones.
+
+    Args:
+        code: (n, size).
+        normal: bool (n,).
 
     Returns:
-        Places (n, 2), and the shares of the normals' variance along the two axes (2,). The second is 0 throughout where
+        Positions (n, 2), and the shares of the normals' variance along the two axes (2,). The second is 0 throughout where
         a code is a single number.
     """
     count = min(2, *code[normal].shape)
     with threadpool_limits(1, "blas"):
         axes = PrincipalAxes(count, random_state=0).fit(code[normal])
-        found = axes.transform(code)
-    places, shares = np.zeros((len(code), 2)), np.zeros(2)
-    places[:, :count] = found
+        projection = axes.transform(code)
+    positions, shares = np.zeros((len(code), 2)), np.zeros(2)
+    positions[:, :count] = projection
     shares[:count] = np.nan_to_num(axes.explained_variance_ratio_)  # codes that are all the same have no variance to share
-    return places, shares
+    return positions, shares
 
 
-def label_groups(labels: pd.Series, among: np.ndarray, most: int) -> list[tuple[str, str, np.ndarray]]:
-    """(label, colour, indices) for each label `among` the chosen, at most `most` in all; unlabelled ones are one group."""
-    chosen = np.flatnonzero(among)
-    chosen = chosen[np.unique(np.linspace(0, len(chosen) - 1, min(len(chosen), most)).round().astype(int))]
-    names = labels.astype("string").fillna("").to_numpy()[chosen]
-    found = sorted(set(names), key=lambda name: (len(name), name))
-    return [(name, LABELS[i % len(LABELS)], chosen[names == name]) for i, name in enumerate(found)]
+def _label_groups(labels: pd.Series, mask: np.ndarray, limit: int) -> list[tuple[str, str, np.ndarray]]:
+    """Return (label, colour, indices) for each label in a mask (n,), `limit` samples in all; unlabelled ones are one group."""
+    indices = np.flatnonzero(mask)
+    indices = indices[even_indices(len(indices), limit)]
+    names = labels.astype("string").fillna("").to_numpy()[indices]
+    groups = []
+    for number, name in enumerate(sorted(set(names), key=_label_order)):
+        groups.append((name, LABEL_COLOURS[number % len(LABEL_COLOURS)], indices[names == name]))
+    return groups
 
 
-def annotate(axes: Axes, places: np.ndarray, text: str, colour: str) -> None:
-    """`text` at the middle of the points, on a disc of paper so that it can be read."""
-    x, y = np.median(places, axis=0)
-    box = {"boxstyle": "round,pad=0.25", "facecolor": PAPER, "edgecolor": GRID, "linewidth": 0.6, "alpha": 0.92}
+def _label_order(name: str) -> tuple[int, str]:
+    return len(name), name
+
+
+def _write_label(axes: Axes, positions: np.ndarray, text: str, colour: str) -> None:
+    """Write a text at the median of the points (n, 2), on a box in the paper's colour so that it can be read."""
+    x, y = np.median(positions, axis=0)
+    box = {"boxstyle": "round,pad=0.25", "facecolor": PAPER_COLOUR, "edgecolor": GRID_COLOUR, "linewidth": 0.6, "alpha": 0.92}
     axes.text(x, y, text, color=colour, ha="center", va="center", fontweight="bold", fontsize=10, bbox=box)
 
 
 def draw_counts(file: Path, rows: dict[str, int], labels: pd.Series, novelty: np.ndarray) -> None:
-    """How many samples each split holds, and how many of each label the test has."""
+    """Draw the number of samples of each split, and of each label in the test."""
     counts = labels.astype("string").fillna("none").value_counts()
-    counts = counts.loc[sorted(counts.index, key=lambda name: (len(name), name))]
-    held_out = set(labels.astype("string")[novelty])
-    with drawing(file, WIDE, 2.7, columns=2) as [left, right]:
-        names = [name.replace("_", " ") for name in rows]
-        draw_bars(left, names, list(rows.values()), [NOVELTY if name == "test novelty" else MODEL for name in names])
+    counts = counts.loc[sorted(counts.index, key=_label_order)]
+    novelty_labels = set(labels.astype("string")[novelty])
+    with svg_axes(file, REPORT_WIDTH, 2.7, columns=2) as [left, right]:
+        split_names = [name.replace("_", " ") for name in rows]
+        _draw_bars(left, split_names, list(rows.values()), {"test novelty"})
         left.set_title("samples by split")
-        colours = [NOVELTY if name in held_out else MODEL for name in counts.index]
-        draw_bars(right, [str(name) for name in counts.index], counts.tolist(), colours)
+        _draw_bars(right, list(map(str, counts.index)), counts.tolist(), novelty_labels)
         right.set_title("test samples by label")
 
 
-def draw_bars(axes: Axes, names: list[str], counts: list[int], colours: list[str]) -> None:
-    """Horizontal bars, the first on top, each with its number."""
-    bars = axes.barh(range(len(names)), counts, color=colours, height=0.7)
-    axes.bar_label(bars, labels=[f"{count:,}" for count in counts], padding=4, color=MUTED, fontsize=8)
+def _draw_bars(axes: Axes, names: list[str], counts: list[int], novelty_names: Collection[str]) -> None:
+    """Draw horizontal bars, the first on top, each with its number; those of novelty in its colour."""
+    colours = [NOVELTY_COLOUR if name in novelty_names else MODEL_COLOUR for name in names]
+    bar_rectangles = axes.barh(range(len(names)), counts, color=colours, height=0.7)
+    axes.bar_label(bar_rectangles, labels=[f"{count:,}" for count in counts], padding=4, color=MUTED_COLOUR, fontsize=8)
     axes.set_yticks(range(len(names)), names)
     axes.set(xlim=(0, max(counts) * 1.15), xticks=[])
     axes.invert_yaxis()

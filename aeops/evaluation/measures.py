@@ -1,4 +1,4 @@
-"""How well samples are reconstructed, by the measures that their kind names: see `DataKind.MEASURED_AS`."""
+"""Reconstruction measures, by the name that a kind of data asks for: see `DataKind.MEASURED_AS`."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +14,7 @@ def measure_values(target: np.ndarray, output: np.ndarray, groups: np.ndarray) -
     """Return the errors of arrays (n, ...) in [0, 1], and the 95 % interval of the mean squared error.
 
     Args:
-        target: what the reconstructions should be.
+        target: the expected reconstructions.
         output: the reconstructions.
         groups: (n,): samples of one group belong together.
     """
@@ -27,7 +27,7 @@ def measure_tokens(target: np.ndarray, output: np.ndarray, groups: np.ndarray) -
     return text_metrics(target, output)
 
 
-MEASURES: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], dict[str, Any]]] = {
+MEASURE_FUNCTIONS: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], dict[str, Any]]] = {
     "values": measure_values,
     "tokens": measure_tokens,
 }

@@ -1,4 +1,4 @@
-"""Reading the text of an image with Tesseract, a program beside the project, and counting the characters it gets wrong."""
+"""Text recognition with Tesseract, a program that is installed apart from this project, and its character error rate."""
 
 import os
 import shutil
@@ -10,51 +10,62 @@ import pytesseract
 from PIL import Image
 from rapidfuzz.distance import Levenshtein
 
-INSTALL = "apt install tesseract-ocr"
-LANGUAGE = "eng"
-ONE_BLOCK = "--psm 6"  # the page is one block of text: nothing is read differently because the layout was guessed anew
-THREADS = "OMP_THREAD_LIMIT"
+INSTALL_COMMAND = "apt install tesseract-ocr"
+_OCR_LANGUAGE = "eng"
+_ONE_BLOCK = "--psm 6"  # the page is one block of text, so that a new guess of the layout cannot change the result
+_THREAD_VARIABLE = "OMP_THREAD_LIMIT"
 
 
-def missing() -> str:
-    """What to type where Tesseract cannot read English here; the empty string where it can."""
-    if shutil.which(pytesseract.pytesseract.tesseract_cmd) is None or LANGUAGE not in pytesseract.get_languages():
-        return INSTALL
+def installation_command() -> str:
+    """Return the command that installs Tesseract with English; the empty string where both are installed."""
+    if shutil.which(pytesseract.pytesseract.tesseract_cmd) is None:
+        return INSTALL_COMMAND
+    if _OCR_LANGUAGE not in pytesseract.get_languages():
+        return INSTALL_COMMAND
     return ""
 
 
-def read(image: np.ndarray) -> str:
-    """The text of a grey image (h, w) with values in [0, 1], dark on light; white space runs are single blanks.
+def read_text(image: np.ndarray) -> str:
+    """Return the text of a grey image (h, w) with values in [0, 1], dark on light; white space runs become single blanks.
 
     Raises:
-        pytesseract.TesseractNotFoundError: Tesseract is not installed; ask `missing` first.
+        pytesseract.TesseractNotFoundError: Tesseract is not installed; call `installation_command` first.
     """
     levels = (image.clip(0, 1) * 255).round().astype(np.uint8)
-    with on_one_thread():
-        found: str = pytesseract.image_to_string(Image.fromarray(levels), lang=LANGUAGE, config=ONE_BLOCK)
-    return " ".join(found.split())
+    with _one_thread():
+        page_text: str = pytesseract.image_to_string(Image.fromarray(levels), lang=_OCR_LANGUAGE, config=_ONE_BLOCK)
+    return " ".join(page_text.split())
 
 
 @contextmanager
-def on_one_thread() -> Iterator[None]:
-    """Tesseract is slower with several on images this small. Put back at once: a training under such a limit never ends."""
-    before = os.environ.get(THREADS)
-    os.environ[THREADS] = "1"
+def _one_thread() -> Iterator[None]:
+    """Limit OpenMP to one thread: Tesseract is slower with several on images this small.
+
+    The limit is removed at once: a training under it never ends.
+    """
+    previous_limit = os.environ.get(_THREAD_VARIABLE)
+    os.environ[_THREAD_VARIABLE] = "1"
     try:
         yield
     finally:
-        if before is None:
-            del os.environ[THREADS]
+        if previous_limit is None:
+            del os.environ[_THREAD_VARIABLE]
         else:
-            os.environ[THREADS] = before
+            os.environ[_THREAD_VARIABLE] = previous_limit
 
 
-def character_error_rate(references: list[str], found: list[str]) -> float | None:
-    """Edits that turn what was found into the references, over the references' characters, all texts together.
+def character_error_rate(expected_texts: list[str], texts: list[str]) -> float | None:
+    """Return the edits that turn the texts into the expected ones, over the expected characters, all texts together.
 
     Edits are insertions, deletions and substitutions of one character (Levenshtein 1966), so the rate may be above 1.
-    None where the references hold no character.
+
+    Returns:
+        None where the expected texts hold no character.
     """
-    characters = sum(map(len, references))
-    edits = sum(Levenshtein.distance(*pair) for pair in zip(references, found, strict=True))
-    return edits / characters if characters else None
+    characters = sum(map(len, expected_texts))
+    if not characters:
+        return None
+    edit_count = 0
+    for expected_text, text in zip(expected_texts, texts, strict=True):
+        edit_count += Levenshtein.distance(expected_text, text)
+    return edit_count / characters

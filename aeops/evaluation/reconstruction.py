@@ -1,4 +1,4 @@
-"""How near a reconstruction comes to its target. All values here lie in [0, 1]."""
+"""Errors and similarity of reconstructions and their targets. All values here lie in [0, 1]."""
 
 import math
 
@@ -7,65 +7,79 @@ from scipy.ndimage import gaussian_filter
 
 from aeops.kinds.arrays import mse_per_image
 
-SIGMA, TRUNCATE = 1.5, 3.5  # the Gaussian window of Wang et al. (2004)
-RADIUS = int(TRUNCATE * SIGMA + 0.5)
+WINDOW_SIGMA, WINDOW_TRUNCATE = 1.5, 3.5  # the Gaussian window of Wang et al. (2004)
+WINDOW_RADIUS = int(WINDOW_TRUNCATE * WINDOW_SIGMA + 0.5)
 C1, C2 = 0.01**2, 0.03**2  # their K1, K2 squared, for values that span 1
 QUANTILE = 1.959964  # of the normal law, for 95 %
-BLOCK = 4096  # images filtered at once: bounds the memory of the five filtered copies
+BLOCK_ROWS = 4096  # images filtered at once: bounds the memory of the five filtered copies
 
 
 def psnr(mse: float) -> float:
-    """Peak signal-to-noise ratio in dB for a peak of 1, of a mean squared error over the whole set.
+    """Return the peak signal-to-noise ratio in dB for a peak of 1, of a mean squared error over the whole set.
 
-    Of the mean and not the mean of each image's: one perfect image would make that infinite, and this one tells the
-    same story as the mean squared error beside it.
+    It is not the mean over images: one perfect image would make that infinite, and this one ranks models as the mean
+    squared error does.
     """
-    return math.inf if mse == 0 else -10 * math.log10(mse)
+    if mse == 0:
+        return math.inf
+    return -10 * math.log10(mse)
 
 
-def ssim(target: np.ndarray, made: np.ndarray) -> float | None:
-    """Mean structural similarity (Wang et al. 2004, IEEE TIP 13(4)) of images (n, c, h, w), in [-1, 1].
+def ssim(target: np.ndarray, output: np.ndarray) -> float | None:
+    """Return the mean structural similarity (Wang et al. 2004, IEEE TIP 13(4)) of images (n, c, h, w), in [-1, 1].
 
-    Gaussian window of sigma 1.5, biased moments, borders that the window overlaps left out, mean over channels: what
+    Gaussian window of sigma 1.5, biased moments, borders that the window overlaps left out, mean over channels: as
     scikit-image computes for one image with `gaussian_weights=True, use_sample_covariance=False, data_range=1`, here
-    for all images in one pass. None for images smaller than the window (11 x 11) and for series, where it is not defined.
+    for all images in one pass.
+
+    Returns:
+        None for images smaller than the window (11 x 11) and for series, where it is not defined.
     """
-    if target.ndim != 4 or min(target.shape[-2:]) <= 2 * RADIUS:
+    if target.ndim != 4 or min(target.shape[-2:]) <= 2 * WINDOW_RADIUS:
         return None
-    blocks = range(0, len(target), BLOCK)
-    total = sum(float(ssim_map(target[at : at + BLOCK], made[at : at + BLOCK]).mean(axis=(1, 2, 3)).sum()) for at in blocks)
+    total = 0.0
+    for start in range(0, len(target), BLOCK_ROWS):
+        block = slice(start, start + BLOCK_ROWS)
+        total += float(_ssim_map(target[block], output[block]).mean(axis=(1, 2, 3)).sum())
     return total / len(target)
 
 
-def ssim_map(target: np.ndarray, made: np.ndarray) -> np.ndarray:
-    """The similarity at each pixel that the window fits around, (n, c, h - 10, w - 10)."""
-    x, y = target.astype(np.float64), made.astype(np.float64)
-    mean_x, mean_y = blur(x), blur(y)
-    var_x, var_y, cov = blur(x * x) - mean_x**2, blur(y * y) - mean_y**2, blur(x * y) - mean_x * mean_y
-    likeness = (2 * mean_x * mean_y + C1) * (2 * cov + C2) / ((mean_x**2 + mean_y**2 + C1) * (var_x + var_y + C2))
-    return np.asarray(likeness[..., RADIUS:-RADIUS, RADIUS:-RADIUS])
+def _ssim_map(target: np.ndarray, output: np.ndarray) -> np.ndarray:
+    """Return the similarity at each pixel that the window fits around, (n, c, h - 10, w - 10)."""
+    x, y = target.astype(np.float64), output.astype(np.float64)
+    mean_x, mean_y = _blur(x), _blur(y)
+    var_x, var_y, cov_xy = _blur(x * x) - mean_x**2, _blur(y * y) - mean_y**2, _blur(x * y) - mean_x * mean_y
+    pixel_similarity = (2 * mean_x * mean_y + C1) * (2 * cov_xy + C2) / ((mean_x**2 + mean_y**2 + C1) * (var_x + var_y + C2))
+    return np.asarray(pixel_similarity[..., WINDOW_RADIUS:-WINDOW_RADIUS, WINDOW_RADIUS:-WINDOW_RADIUS])
 
 
-def blur(images: np.ndarray) -> np.ndarray:
-    return np.asarray(gaussian_filter(images, SIGMA, truncate=TRUNCATE, axes=(-2, -1)))
+def _blur(images: np.ndarray) -> np.ndarray:
+    return np.asarray(gaussian_filter(images, WINDOW_SIGMA, truncate=WINDOW_TRUNCATE, axes=(-2, -1)))
 
 
 def mean_interval(values: np.ndarray, groups: np.ndarray) -> tuple[float, float] | None:
-    """The 95 % interval of the mean of values (n,) where samples of one group, (n,), belong together.
+    """Return the 95 % interval of the mean of values (n,) where samples of one group belong together.
 
-    The normal law with the variance of a ratio of totals over groups, as in cluster sampling (Cochran 1977, Sampling
-    Techniques, section 9A.1); None below two groups.
+    Uses the normal law with the variance of a ratio of totals over groups, as in cluster sampling (Cochran 1977, Sampling
+    Techniques, section 9A.1).
+
+    Args:
+        values: (n,).
+        groups: the group of each value, (n,).
+
+    Returns:
+        None below two groups.
     """
     _, place = np.unique(groups, return_inverse=True)
-    sizes, sums = np.bincount(place), np.bincount(place, weights=values)
+    sizes, group_totals = np.bincount(place), np.bincount(place, weights=values)
     count, mean = len(sizes), float(values.mean())
     if count < 2:
         return None
-    spread = math.sqrt(count / (count - 1) * float(np.square(sums - mean * sizes).sum())) / len(values)
+    spread = math.sqrt(count / (count - 1) * float(np.square(group_totals - mean * sizes).sum())) / len(values)
     return mean - QUANTILE * spread, mean + QUANTILE * spread
 
 
-def reconstruction_metrics(target: np.ndarray, made: np.ndarray) -> dict[str, float | None]:
-    """Mean squared error, PSNR in dB and structural similarity of all samples; None where it is not defined."""
-    mse = float(mse_per_image(target, made).mean())
-    return {"mse": mse, "psnr": psnr(mse), "ssim": ssim(target, made)}
+def reconstruction_metrics(target: np.ndarray, output: np.ndarray) -> dict[str, float | None]:
+    """Return the mean squared error, PSNR in dB and structural similarity of all samples; None where it is not defined."""
+    mse = float(mse_per_image(target, output).mean())
+    return {"mse": mse, "psnr": psnr(mse), "ssim": ssim(target, output)}

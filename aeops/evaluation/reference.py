@@ -1,92 +1,120 @@
-"""report/reference.parquet: what the model says of its calibration samples, for monitoring to compare with.
+"""report/reference.parquet: the model's scores and codes of its calibration samples, for monitoring to compare with.
 
-A row a calibration sample with the columns score, mean, std and code, as predictions have them. Beside the rows lies what
-belongs to the threshold. Every version keeps the file in its MLflow run as monitoring/reference.parquet.
+A row a calibration sample with the columns score, mean, std and code, as predictions have them. The file's metadata holds the
+settings of the threshold. Every version keeps the file in its MLflow run as monitoring/reference.parquet.
 """
 
 import io
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ae_models.errors import SpecError
 from ae_models.spec import FitSpec
-from ae_models.thresholds import conformal_rank
+from ae_models.thresholds import ThresholdMethod, threshold_method, threshold_spec
 from aeops.bundle.detector import Detector
 from aeops.errors import DataError
 from aeops.evaluation import model_input
 from aeops.predictions.rows import moments_of, scorer_of, summary_of_code
 
 COLUMNS = ("score", "mean", "std", "code")
-REFERENCE_SEED = 1_414_213_562  # of what is drawn where samples are served corrupted; neither the test's nor training's
-RATE, BUNDLE = b"false_alarm_rate", b"bundle_sha256"
+REFERENCE_SEED = 1_414_213_562  # of the corruption of samples that are served corrupted; neither the test's nor training's
+_RATE_KEY, _THRESHOLD_KEY, _BUNDLE_KEY = b"false_alarm_rate", b"threshold", b"bundle_sha256"
 
 
 @dataclass(frozen=True)
-class Reference:
-    """What the file holds, for m calibration samples.
+class CalibrationReference:
+    """Content of the file, for m calibration samples.
 
     Attributes:
         score, mean, std: (m,).
         code: (m, k).
-        rate: the false-alarm rate that the threshold was asked for.
-        bundle_sha256: the bundle that scored them.
+        threshold: the method that chose the threshold.
+        bundle_sha256: of the bundle that scored the samples.
     """
 
     score: np.ndarray
     mean: np.ndarray
     std: np.ndarray
     code: np.ndarray
-    rate: float
+    threshold: ThresholdMethod
     bundle_sha256: str
 
     @property
-    def rank(self) -> int:
-        """The threshold's own rank among the calibration scores, from 1; above m where none of them is high enough."""
-        return conformal_rank(len(self.score), self.rate)
+    def rank(self) -> int | None:
+        """The threshold's rank among the calibration scores, from 1; None where the threshold is none of them."""
+        return self.threshold.calibration_rank(len(self.score))
 
 
-def write_reference(place: Path, fit: FitSpec, calibration: np.ndarray, detector: Detector) -> None:
-    """Scores the calibration samples, (n, ...) in raw units as prepared, and writes the file.
+def write_reference(file: Path, fit: FitSpec, calibration: np.ndarray, detector: Detector) -> None:
+    """Score the calibration samples and write the file. The same samples and bundle give the same bytes.
 
-    The same samples and bundle give the same bytes.
+    Args:
+        file: to write.
+        fit: the recipe's model.
+        calibration: (m, ...) in raw units, as prepared.
+        detector: the bundle.
     """
-    given = model_input.given(fit, calibration, REFERENCE_SEED)
-    said = detector.score(given, code=True)
-    mean, std = moments_of(given, scorer_of("", "", detector))
-    code = summary_of_code(said["code"])
+    inputs = model_input.served_inputs(fit, calibration, REFERENCE_SEED)
+    predictions = detector.score(inputs, code=True)
+    mean, std = moments_of(inputs, scorer_of("", "", detector))
+    code = summary_of_code(predictions["code"])
     columns = {
-        "score": pa.array(said["score"], pa.float32()),
+        "score": pa.array(predictions["score"], pa.float32()),
         "mean": pa.array(mean, pa.float32()),
         "std": pa.array(std, pa.float32()),
         "code": pa.array(list(code), pa.list_(pa.float32())),
     }
-    facts = {RATE: str(detector.bundle["threshold"]["false_alarm_rate"]).encode(), BUNDLE: detector.sha256.encode()}
-    buffer = io.BytesIO()  # in memory first: Python's own write says why the disk refused
-    pq.write_table(pa.table(columns).replace_schema_metadata(facts), buffer, compression="zstd")
-    place.write_bytes(buffer.getvalue())
+    spec = threshold_spec(detector.bundle["threshold"])
+    metadata = {
+        _RATE_KEY: str(threshold_method(detector.bundle["threshold"]).promised_rate).encode(),
+        _THRESHOLD_KEY: json.dumps({"kind": spec.kind} | asdict(spec)).encode(),
+        _BUNDLE_KEY: detector.sha256.encode(),
+    }
+    buffer = io.BytesIO()  # in memory first: an error of Python's own write names the cause, such as a full disk
+    pq.write_table(pa.table(columns).replace_schema_metadata(metadata), buffer, compression="zstd")
+    file.write_bytes(buffer.getvalue())
 
 
-def read_reference(place: Path) -> Reference:
-    """The file's content.
+def read_reference(file: Path) -> CalibrationReference:
+    """Read the file.
 
     Raises:
         DataError: it cannot be read, or is no such file.
     """
     try:
-        table = pq.read_table(place)
-        facts = table.schema.metadata or {}
-        code = table["code"].combine_chunks()
-        return Reference(
+        table = pq.read_table(file)
+        metadata = table.schema.metadata or {}
+        return CalibrationReference(
             score=table["score"].to_numpy(),
             mean=table["mean"].to_numpy(),
             std=table["std"].to_numpy(),
-            code=code.flatten().to_numpy().reshape(table.num_rows, -1) if table.num_rows else np.empty((0, 0)),
-            rate=float(facts[RATE]),
-            bundle_sha256=facts[BUNDLE].decode(),
+            code=_read_codes(table),
+            threshold=threshold_method(_threshold_section(metadata)),
+            bundle_sha256=metadata[_BUNDLE_KEY].decode(),
         )
-    except (pa.ArrowInvalid, OSError, KeyError, ValueError) as error:
-        why = str(error).splitlines()[0]
-        raise DataError(f"{place} is no reference for monitoring ({why}): remove it, and it is fetched anew") from error
+    except (pa.ArrowInvalid, OSError, KeyError, ValueError, SpecError) as error:
+        reason = str(error).splitlines()[0]
+        raise DataError(
+            f"{file}: expected the calibration scores that monitoring compares with, got another content ({reason}): remove the "
+            "file, and it is downloaded again"
+        ) from error
+
+
+def _read_codes(table: pa.Table) -> np.ndarray:
+    if not table.num_rows:
+        return np.empty((0, 0))
+    codes: np.ndarray = table["code"].combine_chunks().flatten().to_numpy().reshape(table.num_rows, -1)
+    return codes
+
+
+def _threshold_section(metadata: dict[bytes, bytes]) -> dict[str, Any]:
+    if _THRESHOLD_KEY in metadata:
+        section: dict[str, Any] = json.loads(metadata[_THRESHOLD_KEY])
+        return section
+    return {"kind": "split-conformal", "false_alarm_rate": float(metadata[_RATE_KEY])}  # a file of an older version

@@ -1,10 +1,9 @@
-"""A study: one question about a bundle, answered beside its baselines, and shown by the report as it is handed back.
+"""A study: one question about a bundle, answered beside its baselines, and shown by the report as it is returned.
 
-To add one: its settings in aeops/recipe/studies.py, and `study(spec, scene, figures) -> Finding` in
-aeops/evaluation/studies/<name>.py, dashes as underscores. What it needs heavy (torch, umap) it imports itself.
+To add one: its settings in aeops/recipe/studies.py, and `run_<name>_study(spec, context, figures) -> StudyResult` in
+aeops/evaluation/studies/<name>.py, dashes as underscores. A study imports heavy packages (torch, umap) inside its functions.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
@@ -14,58 +13,55 @@ from typing import Any
 import numpy as np
 
 from aeops.bundle.detector import Detector
-from aeops.evaluation.prepared import Prepared
+from aeops.evaluation.prepared import PreparedSamples
 from aeops.project import Project
 from aeops.recipe.reader import Recipe
-from aeops.recipe.studies import STUDIES
-
-STUDY_MODULES = {name: f"{__package__}.studies.{name.replace('-', '_')}" for name in STUDIES}
 
 
 @dataclass(frozen=True)
-class Scene:
-    """What a study may look at.
+class EvaluationContext:
+    """Everything that a study may read.
 
     Attributes:
         recipe: whose bundle it is.
         data: the prepared samples.
         detector: the bundle, loaded.
-        given: the test samples as the model is served them, (n, *detector.shape) in raw units.
-        target: what it should make of them, (n, *detector.made_shape) in [0, 1]; of a text, its token ids.
-        said: what the detector answers to `given`: score, p_value, is_anomaly, reconstruction, code.
-        project: where sources and state are.
+        inputs: the test samples as the model is served them, (n, *detector.shape) in raw units.
+        target: the expected reconstructions, (n, *detector.output_shape) in [0, 1]; of a text, its token ids.
+        predictions: of the detector for `inputs`: score, p_value, is_anomaly, reconstruction, code.
+        project: with the sources and the state.
         bundle, history: the folders that the training wrote.
     """
 
     recipe: Recipe
-    data: Prepared
+    data: PreparedSamples
     detector: Detector
-    given: np.ndarray
+    inputs: np.ndarray
     target: np.ndarray
-    said: dict[str, np.ndarray]
+    predictions: dict[str, np.ndarray]
     project: Project
     bundle: Path
     history: Path
 
     @property
-    def normal(self) -> np.ndarray:
-        """Whether each test sample is a normal one, bool (n,)."""
+    def is_normal(self) -> np.ndarray:
+        """True for each test sample that is normal, bool (n,)."""
         return ~self.data.novelty
 
     @property
-    def made(self) -> np.ndarray:
-        """The reconstructions of test samples of numbers, (n, *detector.made_shape) in [0, 1]."""
-        return self.data.scaled(self.said["reconstruction"])
+    def reconstructions(self) -> np.ndarray:
+        """Reconstructions of test samples of numbers, (n, *detector.output_shape) in [0, 1]."""
+        return self.data.scale(self.predictions["reconstruction"])
 
     @cached_property
-    def measured(self) -> np.ndarray:
-        """The reconstructions of the test samples as their errors are measured: in [0, 1], or as token ids (n, tokens)."""
-        return self.detector.measurable(self.said["reconstruction"])
+    def measured_outputs(self) -> np.ndarray:
+        """Reconstructions in the units in which errors are measured: in [0, 1], or as token ids (n, tokens)."""
+        return self.detector.to_measured(self.predictions["reconstruction"])
 
 
 @dataclass(frozen=True)
-class Finding:
-    """What a study found, ready to be shown.
+class StudyResult:
+    """The answer of a study, ready to be shown.
 
     Attributes:
         title: a few words.
@@ -85,7 +81,16 @@ class Finding:
     note: str = ""
 
 
-def find(name: str, spec: Any, scene: Scene, figures: Path) -> Finding:
-    """Does the study `name`; its figures are written to the folder `figures`."""
-    study: Callable[[Any, Scene, Path], Finding] = import_module(STUDY_MODULES[name]).study
-    return study(spec, scene, figures)
+def run_study(name: str, spec: Any, context: EvaluationContext, figures: Path) -> StudyResult:
+    """Run one study.
+
+    Args:
+        name: a key of `aeops.recipe.studies.STUDIES`.
+        spec: the settings of the study.
+        context: the samples and the model.
+        figures: folder to write the study's figures to.
+    """
+    module_name = name.replace("-", "_")
+    study_module = import_module(f"{__package__}.studies.{module_name}")
+    result: StudyResult = getattr(study_module, f"run_{module_name}_study")(spec, context, figures)
+    return result

@@ -21,8 +21,8 @@ from scipy.stats import norm, rankdata
 from aeops.gate.auroc import grouped_variance, structural_components
 from aeops.gate.documents import ComparisonRecord
 from aeops.recipe.gate_rules import AUROC, ERROR, Rule
-from aeops.recipe.gate_rules import BETTER as NEEDS_BETTER
-from aeops.recipe.gate_rules import NOT_WORSE as NEEDS_NOT_WORSE
+from aeops.recipe.gate_rules import NEEDS_BETTER as NEEDS_BETTER
+from aeops.recipe.gate_rules import NEEDS_NOT_WORSE as NEEDS_NOT_WORSE
 
 LEVEL = 0.025  # one-sided, of each claim over all comparisons of a recipe
 MIN_DRAWS = 4000  # of a bootstrap

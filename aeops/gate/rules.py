@@ -21,7 +21,7 @@ from aeops.errors import UsageError
 from aeops.gate.documents import RuleRecord, VerdictDocument
 from aeops.gate.flattening import is_finite_number
 from aeops.machine.entry_point import run_main
-from aeops.recipe.gate_rules import LOGGED, Rule
+from aeops.recipe.gate_rules import LOGGED_CHECK, Rule
 
 SERVED_SECONDS = 60  # for a fresh process to load the bundle and answer; it takes one or two
 
@@ -73,7 +73,7 @@ def evaluate_rules(rules: Mapping[str, Rule], inputs: RuleInputs, source: str) -
     Raises:
         UsageError: rules name unknown metrics; the message lists all of them.
     """
-    bundle_rules = {name: rule for name, rule in rules.items() if rule.champion is None and rule.check != LOGGED}
+    bundle_rules = {name: rule for name, rule in rules.items() if rule.champion is None and rule.check != LOGGED_CHECK}
     require_known_metrics(bundle_rules, inputs.metrics, source)
     return [evaluate_rule(name, rule, inputs) for name, rule in bundle_rules.items()]
 

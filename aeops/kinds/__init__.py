@@ -1,7 +1,7 @@
-"""The kinds of data by name, with what a light process has to know of them. Standard library only.
+"""Kinds of data by name, with what a light process has to know of them. Standard library only.
 
 A kind is one module of this folder, called by its name, whose `KIND` offers all of `aeops.kinds.interface.DataKind`. To add
-one: the module, and a line in `KINDS`.
+one: the module, and a line in `KIND_INFOS`.
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class KindInfo:
     packages: tuple[str, ...] = ()
 
 
-KINDS: dict[str, KindInfo] = {
+KIND_INFOS: dict[str, KindInfo] = {
     "image": KindInfo("channels, height, width", ("sample_mean", "sample_std")),
     "series": KindInfo("channels, steps of a window", ("sample_mean", "sample_std")),
     "text": KindInfo("UTF-8", ("characters", "letters"), packages=("tokenizers",)),
@@ -35,7 +35,7 @@ def module_name(kind: str) -> str:
     Raises:
         ValueError: there is no such kind.
     """
-    if kind not in KINDS:
-        known = ", ".join(f"{name} ({info.description})" for name, info in KINDS.items())
-        raise ValueError(f"expected a kind of data out of {known}, got {kind!r}")
-    return f"{__name__}.{kind}"
+    if kind not in KIND_INFOS:
+        descriptions = [f"{name} ({info.description})" for name, info in KIND_INFOS.items()]
+        raise ValueError(f"expected a kind of data out of {', '.join(descriptions)}, got {kind!r}")
+    return f"{__package__}.{kind}"

@@ -1,4 +1,4 @@
-"""What images and series have in common: samples are arrays of numbers of one shape, in one range."""
+"""Base of images and series: samples are arrays of numbers of one shape, in one range."""
 
 import json
 import math
@@ -18,11 +18,11 @@ from aeops.kinds.results import (
     DUPLICATE_COLUMNS,
     SAMPLE_COLUMNS,
     STATISTIC_DECIMALS,
-    Baseline,
+    BaselineSamples,
     ColumnSchema,
     ExpectedRange,
     ExpectedValue,
-    Table,
+    TextTable,
 )
 from aeops.kinds.samples import FileSamples, FitOptions, FittedSample, NumberedNames, SampleSpec
 from aeops.kinds.text_bytes import decode_utf8
@@ -30,7 +30,7 @@ from aeops.kinds.text_bytes import decode_utf8
 if TYPE_CHECKING:
     from ae_models.spec import InputSpec
 
-NPY = ".npy"
+NPY_SUFFIX = ".npy"
 ROWS_AT_ONCE = 1024  # samples scored at once: bounds the memory that activations take
 VALUES_AT_ONCE = 2**20  # and values: fewer samples at once where they are large
 AXIS_PARTS = 4  # areas that an explanation cuts an axis into
@@ -55,27 +55,30 @@ def read_npy_file(path: Path, spec: SampleSpec) -> FileSamples:
         ) from error
     if not isinstance(values, np.ndarray):
         raise DataError(f"{path} holds several arrays; one array in a .npy file is allowed")
-    is_one = values.shape in sample_shapes(spec) or values.ndim == 0
-    return FileSamples(NumberedNames(path.name, range(1 if is_one else len(values))), values)
+    if values.shape in sample_shapes(spec) or values.ndim == 0:
+        return FileSamples(NumberedNames(path.name, range(1)), values)
+    return FileSamples(NumberedNames(path.name, range(len(values))), values)
 
 
-def require_file(path: Path, allowed: str) -> None:
+def require_file(path: Path, expected: str) -> None:
     """Raise UsageError where there is no such file."""
     if not path.is_file():
-        raise UsageError(f"no file {path}; {allowed} is allowed")
+        raise UsageError(f"no file {path}: expected {expected}")
 
 
 def sample_shapes(spec: SampleSpec) -> set[tuple[int, ...]]:
     """Return the shapes that one sample may have: the leading axis of a one-channel sample may be left out."""
-    return {spec.shape, spec.shape[1:]} if spec.shape[0] == 1 else {spec.shape}
+    if spec.shape[0] == 1:
+        return {spec.shape, spec.shape[1:]}
+    return {spec.shape}
 
 
-def allowed_shapes(spec: SampleSpec) -> str:
-    """Return what samples are allowed, for a message."""
-    return f"one sample of shape {spec.shape} or a batch of shape ({', '.join(['n', *map(str, spec.shape)])}) is"
+def expected_shapes(spec: SampleSpec) -> str:
+    """Return the supported shapes, for a message."""
+    return f"one sample of shape {spec.shape} or a batch of shape ({', '.join(['n', *map(str, spec.shape)])})"
 
 
-def fit_numbers(content: bytes, media_type: str, spec: SampleSpec, options: FitOptions, allowed: str) -> FittedSample:
+def fit_numbers(content: bytes, media_type: str, spec: SampleSpec, options: FitOptions, expected: str) -> FittedSample:
     """Take one sample out of a .npy file's bytes or of what was typed.
 
     Args:
@@ -83,7 +86,7 @@ def fit_numbers(content: bytes, media_type: str, spec: SampleSpec, options: FitO
         media_type: application/x-npy, application/json or text/*; others are refused.
         spec: the model's.
         options: which of several samples.
-        allowed: what is allowed, for a message.
+        expected: the supported inputs, for a message.
 
     Raises:
         DataError: there is no such sample.
@@ -94,7 +97,7 @@ def fit_numbers(content: bytes, media_type: str, spec: SampleSpec, options: FitO
         return fit_array(content, spec, options)
     if media_type.startswith("text/") or media_type == "application/json":
         return fit_pasted(decode_utf8(content), spec, options)
-    raise DataError(f"a file of type {media_type or 'unknown'} given; {allowed} is allowed")
+    raise DataError(f"expected {expected}, got a file of type {media_type or 'unknown'}")
 
 
 def fit_array(content: bytes, spec: SampleSpec, options: FitOptions) -> FittedSample:
@@ -116,18 +119,18 @@ def fit_pasted(text: str, spec: SampleSpec, options: FitOptions) -> FittedSample
     """
     refusal = "what was pasted is neither JSON of numbers nor a row of numbers, such as 0 0 12.5 255 or [[0, 1], [2, 3]]"
     try:
-        parsed = json.loads(text.strip())
+        numbers = json.loads(text.strip())
     except ValueError:
-        parsed = [word for word in re.split(r"[\s,;]+", text.strip()) if word]
+        numbers = re.sub(r"[,;]", " ", text).split()
     except RecursionError as error:
         raise DataError("the JSON is nested too deeply; a sample or a list of samples is allowed") from error
     else:
-        if isinstance(parsed, dict) and "inputs" in parsed:
-            parsed = parsed["inputs"]
-        if holds_other_than_numbers(parsed):
+        if isinstance(numbers, dict) and "inputs" in numbers:
+            numbers = numbers["inputs"]
+        if holds_other_than_numbers(numbers):
             raise DataError(refusal)
     try:
-        values = np.asarray(parsed, dtype=np.float64)
+        values = np.asarray(numbers, dtype=np.float64)
     except (ValueError, TypeError, OverflowError) as error:
         raise DataError(refusal) from error
     return fit_values(values, spec, options.row)
@@ -147,18 +150,18 @@ def fit_values(values: np.ndarray, spec: SampleSpec, row: int) -> FittedSample:
             changes.append(f"Of {len(values):,} samples given, number {row} is shown.")
     elif values.shape == (size,):
         sample = values
-        changes.append(f"A row of {size} numbers was laid out as {sizes(spec.shape)}.")
+        changes.append(f"A row of {size} numbers was laid out as {format_shape(spec.shape)}.")
     else:
-        allowed = f"one sample of {sizes(spec.shape)}, a batch of such, or a row of {size} numbers is allowed"
-        raise DataError(f"{describe_shape(values)} given; {allowed}")
+        expected = f"one sample of {format_shape(spec.shape)}, a batch of such, or a row of {size} numbers"
+        raise DataError(f"expected {expected}, got {describe_shape(values)}")
     batch = sample.reshape(1, *spec.shape)
-    inside = is_inside(batch, spec)
-    if not inside.all():
-        raise DataError(f"the sample holds {batch[~inside].flat[0]:g}; values from {spec.low:g} to {spec.high:g} are allowed")
+    valid_mask = is_inside(batch, spec)
+    if not valid_mask.all():
+        raise DataError(f"the sample holds {batch[~valid_mask].flat[0]:g}, expected values from {spec.low:g} to {spec.high:g}")
     return FittedSample(batch, changes, [])
 
 
-def sizes(shape: tuple[int, ...]) -> str:
+def format_shape(shape: tuple[int, ...]) -> str:
     """Return a shape for a person, such as 1 x 28 x 28."""
     return " x ".join(map(str, shape))
 
@@ -166,13 +169,13 @@ def sizes(shape: tuple[int, ...]) -> str:
 def describe_shape(values: np.ndarray) -> str:
     if values.ndim == 1:
         return f"{values.size} numbers"
-    return f"an array of {sizes(values.shape) or 'a single number'}"
+    return f"an array of {format_shape(values.shape) or 'a single number'}"
 
 
-def require_numbers(values: np.ndarray, what: str) -> None:
+def require_numbers(values: np.ndarray, description: str) -> None:
     """Raise DataError unless the array holds whole or real numbers."""
     if values.dtype.kind not in "uif":
-        raise DataError(f"{what} given; whole or real numbers are allowed")
+        raise DataError(f"expected whole or real numbers, got {description}")
 
 
 def small_numbers(inputs: Any) -> np.ndarray | None:
@@ -194,20 +197,20 @@ def small_numbers(inputs: Any) -> np.ndarray | None:
 
 def holds_other_than_numbers(inputs: Any) -> bool:
     """Return whether something else than numbers, lists and null is in parsed JSON."""
-    waiting = [inputs]
-    while waiting:
-        value = waiting.pop()
+    open_values = [inputs]
+    while open_values:
+        value = open_values.pop()
         if isinstance(value, str | dict | bool):
             return True
         if isinstance(value, list):
-            waiting.extend(value)
+            open_values.extend(value)
     return False
 
 
 # ---------------------------------------------------------------- statistics
 
 
-def extremes(flat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def row_extremes(flat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the smallest and the largest value of each row of (n, values) as float64, NaN left out."""
     return np.fmin.reduce(flat, axis=1).astype(np.float64), np.fmax.reduce(flat, axis=1).astype(np.float64)
 
@@ -220,12 +223,12 @@ def mean_and_std(flat: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.n
     with np.errstate(invalid="ignore", divide="ignore"):  # infinite or no values give NaN, which the expectations judge
         if flat.dtype.kind == "u":
             total = flat.sum(axis=1, dtype=np.uint64)
-            squares = np.einsum("ij,ij->i", flat, flat, dtype=np.uint64, casting="safe")  # no wide copy of the block
-            spread = counts.astype(np.uint64) * squares - total * total
+            square_sum = np.einsum("ij,ij->i", flat, flat, dtype=np.uint64, casting="safe")  # no wide copy of the block
+            spread = counts.astype(np.uint64) * square_sum - total * total
             return total / counts, np.sqrt(spread) / counts
-        wide = flat.astype(np.float64)
-        mean = np.nansum(wide, axis=1) / counts
-        return mean, np.sqrt(np.nansum((wide - mean[:, None]) ** 2, axis=1) / counts)
+        float_values = flat.astype(np.float64)
+        mean = np.nansum(float_values, axis=1) / counts
+        return mean, np.sqrt(np.nansum((float_values - mean[:, None]) ** 2, axis=1) / counts)
 
 
 # ---------------------------------------------------------------- the model
@@ -240,62 +243,61 @@ class ArrayEncoder:
     def encode(self, samples: Any) -> np.ndarray:
         """See `Encoder.encode`; the leading axis of a one-channel sample may be left out."""
         try:
-            values = samples if isinstance(samples, np.ndarray) else np.asarray(samples)
+            values: np.ndarray = np.asanyarray(samples)
         except ValueError as error:
-            raise DataError(f"samples of unequal shapes given; {allowed_shapes(self.spec)} allowed") from error
+            raise DataError(f"expected {expected_shapes(self.spec)}, got samples of unequal shapes") from error
         require_numbers(values, f"samples of dtype {values.dtype}")
         shapes = sample_shapes(self.spec)
         if values.shape in shapes:
             values = values[None]
         if values.shape[1:] not in shapes or values.ndim == 0:
-            raise DataError(f"samples of shape {values.shape} given; {allowed_shapes(self.spec)} allowed")
+            raise DataError(f"expected {expected_shapes(self.spec)}, got samples of shape {values.shape}")
         if len(values) == 0:
-            raise DataError("no samples given; at least one is needed")
+            raise DataError("expected at least one sample, got none")
         return values.reshape(len(values), *self.spec.shape)
 
-    def check(self, block: np.ndarray, first: int) -> np.ndarray:
+    def check(self, block: np.ndarray, first_row: int) -> np.ndarray:
         """See `Encoder.check`."""
         low, high = self.spec.low, self.spec.high
         if is_dtype_within(block.dtype, low, high):
             return np.ascontiguousarray(block, dtype=np.float32)
         with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, which lies outside
             values = np.ascontiguousarray(block, dtype=np.float32)
-        inside = is_inside(values, self.spec)
-        if not inside.all():
-            row = int(np.argmin(inside.reshape(len(values), -1).all(axis=1)))
-            outside = values[row][~inside[row]].flat[0]
-            raise DataError(f"sample {first + row} holds {outside:g}; values from {low:g} to {high:g} are allowed")
+        valid_mask = is_inside(values, self.spec)
+        if not valid_mask.all():
+            row = int(np.argmin(valid_mask.reshape(len(values), -1).all(axis=1)))
+            invalid_value = values[row][~valid_mask[row]].flat[0]
+            raise DataError(f"sample {first_row + row} holds {invalid_value:g}, expected values from {low:g} to {high:g}")
         return values
 
     def decode(self, outputs: np.ndarray) -> np.ndarray:
         """See `Encoder.decode`."""
         return outputs
 
-    def measurable(self, samples: np.ndarray) -> np.ndarray:
-        """See `Encoder.measurable`: float32 in [0, 1]."""
-        return scaled(samples, self.spec)
+    def to_measured(self, samples: np.ndarray) -> np.ndarray:
+        """See `Encoder.to_measured`: float32 in [0, 1]."""
+        return scale_values(samples, self.spec)
 
-    def explain(self, checked: np.ndarray, outputs: np.ndarray) -> list[dict[str, Any]]:
+    def explain(self, model_input: np.ndarray, outputs: np.ndarray) -> list[dict[str, Any]]:
         """See `Encoder.explain`: the squared residuals of values scaled to [0, 1], and where they lie."""
         require_same_form(self.spec)
         if makes_colours(self.spec.shape, self.spec.output_shape):
             outputs = luma(outputs, np.float32)[:, None]
-        return [explain_residual(values) for values in np.square((checked - outputs) / self.spec.span)]
+        return list(map(explain_residual, np.square((model_input - outputs) / self.spec.span)))
 
 
 def is_inside(values: np.ndarray, spec: SampleSpec) -> np.ndarray:
     """Return whether each value lies in the range; false for NaN."""
-    inside: np.ndarray = (values >= spec.low) & (values <= spec.high)
-    return inside
+    return np.asarray((values >= spec.low) & (values <= spec.high))
 
 
-@cache  # numpy takes its time to tell a dtype's limits
+@cache  # numpy is slow to look up a dtype's limits
 def is_dtype_within(dtype: np.dtype[Any], low: float, high: float) -> bool:
     """Return whether every number of that dtype lies in [low, high], so that none has to be checked."""
     return dtype.kind in "ui" and bool(low <= np.iinfo(dtype).min and np.iinfo(dtype).max <= high)
 
 
-def scaled(samples: np.ndarray, spec: SampleSpec) -> np.ndarray:
+def scale_values(samples: np.ndarray, spec: SampleSpec) -> np.ndarray:
     """Return raw values as float32 in [0, 1]."""
     return np.asarray((samples.astype(np.float32) - spec.low) / spec.span, dtype=np.float32)
 
@@ -320,31 +322,31 @@ def luma(images: np.ndarray, dtype: type[np.floating[Any]] = np.float64) -> np.n
 # ---------------------------------------------------------------- explanations
 
 
-def explain_residual(residual: np.ndarray) -> dict[str, Any]:
-    """Return where the squared residual (channels, *place) of one sample lies: by areas, and its largest values."""
-    total = float(residual.sum(dtype=np.float64))
-    whole = total or 1.0  # a perfect reconstruction: every share is 0
-    order = np.argsort(residual, axis=None, kind="stable")[::-1][:WORST_VALUES]
-    worst = []
-    for index in zip(*np.unravel_index(order, residual.shape), strict=True):
-        value = float(residual[index])
-        worst.append({"at": [int(axis) for axis in index], "residual": value, "share": value / whole})
+def explain_residual(squared_errors: np.ndarray) -> dict[str, Any]:
+    """Return the shares of areas and of the largest values in the squared errors (channels, *axes) of one sample."""
+    total = float(squared_errors.sum(dtype=np.float64))
+    divisor = total or 1.0  # a perfect reconstruction: every share is 0
+    order = np.argsort(squared_errors, axis=None, kind="stable")[::-1][:WORST_VALUES]
+    worst_values = []
+    for index in zip(*np.unravel_index(order, squared_errors.shape), strict=True):
+        value = float(squared_errors[index])
+        worst_values.append({"at": list(map(int, index)), "residual": value, "share": value / divisor})
     parts = []
-    for first, last, values in areas(residual):
-        parts.append({"from": first, "to": last, "share": float(values.sum(dtype=np.float64)) / whole})
-    return {"residual": residual, "total": total, "areas": parts, "worst": worst}
+    for start, end, values in split_areas(squared_errors):
+        parts.append({"from": start, "to": end, "share": float(values.sum(dtype=np.float64)) / divisor})
+    return {"residual": squared_errors, "total": total, "areas": parts, "worst": worst_values}
 
 
-def areas(residual: np.ndarray) -> list[tuple[list[int], list[int], np.ndarray]]:
-    """Return areas that cover all places, of all channels: (first place, place after the last, values)."""
+def split_areas(squared_errors: np.ndarray) -> list[tuple[list[int], list[int], np.ndarray]]:
+    """Return areas that cover all positions, of all channels: (start, end, values)."""
     spans = []
-    for size in residual.shape[1:]:
-        cuts = np.linspace(0, size, min(AXIS_PARTS, size) + 1).astype(int).tolist()
-        spans.append(list(pairwise(cuts)))
+    for size in squared_errors.shape[1:]:
+        bounds = np.linspace(0, size, min(AXIS_PARTS, size) + 1).astype(int).tolist()
+        spans.append(list(pairwise(bounds)))
     parts = []
     for area in product(*spans):
-        starts, ends = zip(*area, strict=True)
-        parts.append((list(starts), list(ends), residual[(slice(None), *starmap(slice, area))]))
+        start, end = zip(*area, strict=True)
+        parts.append((list(start), list(end), squared_errors[(slice(None), *starmap(slice, area))]))
     return parts
 
 
@@ -353,11 +355,12 @@ def mse_per_image(target: np.ndarray, output: np.ndarray) -> np.ndarray:
     return np.asarray(np.square(target - output, dtype=np.float64).reshape(len(target), -1).mean(axis=1))
 
 
-def describe_form(noun: str, spec: "InputSpec") -> str:
-    """Return what a form takes, as a sentence about "an image" or the like."""
+def describe_form(sample_name: str, spec: "InputSpec") -> str:
+    """Return a sentence about the samples of a form, which `sample_name` calls "an image" or the like."""
     shape = " × ".join(map(str, spec.shape))
     return (
-        f"This recipe takes {noun} of {shape} with values from {spec.low:g} to {spec.high:g}; whatever is changed to fit is told."
+        f"This recipe takes {sample_name} of {shape} with values from {spec.low:g} to {spec.high:g}; "
+        "every change to make a sample fit is shown."
     )
 
 
@@ -365,7 +368,7 @@ def require_same_form(spec: SampleSpec) -> None:
     """Raise DataError unless reconstructions have the shape of the samples, or are colours made of grey."""
     if spec.output_shape != spec.shape and not makes_colours(spec.shape, spec.output_shape):
         raise DataError(
-            f"this model makes {spec.output_shape} of {spec.shape}, which are not compared value by value: ask /reconstruct"
+            f"this model makes {spec.output_shape} of {spec.shape}, which cannot be compared value by value: use /reconstruct"
         )
 
 
@@ -375,9 +378,9 @@ def require_same_form(spec: SampleSpec) -> None:
 class ArrayKind:
     """What images and series share of `aeops.kinds.interface.DataKind`, whose methods say what these do."""
 
-    DTYPES: tuple[str, ...] = ("uint8", "float32", "float64")
+    SAMPLE_DTYPES: tuple[str, ...] = ("uint8", "float32", "float64")
     FIXED_SHAPE: bool = True
-    DRAWABLE: bool = True
+    IS_DRAWABLE: bool = True
     NOT_COMPRESSIBLE: str = ""
     INDEX_COLUMNS: Mapping[str, str] = {
         **SAMPLE_COLUMNS,
@@ -401,14 +404,14 @@ class ArrayKind:
         # numpy would make room for the longest text in every place, so that a small body could ask for any memory; and it takes
         # true for 1.
         if not only_numbers and holds_other_than_numbers(inputs):
-            raise DataError("samples with texts, truths or objects in them given; whole or real numbers are allowed")
-        small = small_numbers(inputs)
-        if small is not None:
-            return small
+            raise DataError("expected whole or real numbers, got samples with texts, booleans or objects")
+        pixels = small_numbers(inputs)
+        if pixels is not None:
+            return pixels
         try:
             return np.asarray(inputs)
         except ValueError as error:
-            raise DataError(f"samples of unequal shapes given; {allowed_shapes(spec)} allowed") from error
+            raise DataError(f"expected {expected_shapes(spec)}, got samples of unequal shapes") from error
 
     def read_array(self, values: np.ndarray | list[str], spec: SampleSpec) -> np.ndarray:
         """See `DataKind.read_array`; shape and dtype are left to the encoder."""
@@ -418,8 +421,8 @@ class ArrayKind:
         """See `DataKind.count`."""
         return samples.size // math.prod(spec.shape)
 
-    def longest(self, samples: np.ndarray) -> tuple[int, int]:
-        """See `DataKind.longest`."""
+    def longest_sample(self, samples: np.ndarray) -> tuple[int, int]:
+        """See `DataKind.longest_sample`."""
         return 0, 0
 
     def values_per_sample(self, spec: SampleSpec) -> int | None:
@@ -429,8 +432,10 @@ class ArrayKind:
     def stored_form(self, samples: np.ndarray, spec: SampleSpec, is_json: bool) -> np.ndarray:
         """See `DataKind.stored_form`. Whole numbers of a range up to 255 in JSON are taken for bytes, all others for float32."""
         if is_json:
-            is_bytes = samples.dtype.kind in "ui" and (spec.low, spec.high) == (0, 255)
-            samples = samples.astype(np.uint8 if is_bytes else np.float32)
+            if samples.dtype.kind in "ui" and (spec.low, spec.high) == (0, 255):
+                samples = samples.astype(np.uint8)
+            else:
+                samples = samples.astype(np.float32)
         return samples.reshape(-1, *spec.shape)
 
     def statistics(self, samples: np.ndarray, spec: "InputSpec") -> dict[str, np.ndarray]:
@@ -447,18 +452,20 @@ class ArrayKind:
         """
         flat = samples.reshape(len(samples), -1)
         inputs = samples[:, : samples.shape[1] - spec.target_channels].reshape(len(samples), -1)
-        nans, input_nans = np.isnan(flat).sum(axis=1), np.isnan(inputs).sum(axis=1)
-        lowest, highest = extremes(flat)
-        input_lowest, input_highest = extremes(inputs) if spec.target_channels else (lowest, highest)
-        mean, std = mean_and_std(inputs, inputs.shape[1] - input_nans)
+        nan_counts, input_nan_counts = np.isnan(flat).sum(axis=1), np.isnan(inputs).sum(axis=1)
+        minima, maxima = row_extremes(flat)
+        input_minima, input_maxima = minima, maxima
+        if spec.target_channels:
+            input_minima, input_maxima = row_extremes(inputs)
+        mean, std = mean_and_std(inputs, inputs.shape[1] - input_nan_counts)
         span = spec.high - spec.low
         return {
-            "low": lowest,
-            "high": highest,
+            "low": minima,
+            "high": maxima,
             "mean": np.round((mean - spec.low) / span, STATISTIC_DECIMALS),
             "std": np.round(std / span, STATISTIC_DECIMALS),
-            "nans": nans,
-            "blank": (input_lowest == input_highest) & (input_nans == 0),
+            "nans": nan_counts,
+            "blank": (input_minima == input_maxima) & (input_nan_counts == 0),
         }
 
     def expectations(
@@ -491,15 +498,15 @@ class ArrayKind:
 
     def example(self, spec: SampleSpec) -> Any:
         """Return two samples in raw units: a ramp over the range, and the same turned round."""
-        ramp = np.linspace(spec.low, spec.high, math.prod(spec.shape), dtype=np.float32).reshape(spec.shape)
-        return np.stack([ramp, ramp[..., ::-1]])
+        sample = np.linspace(spec.low, spec.high, math.prod(spec.shape), dtype=np.float32).reshape(spec.shape)
+        return np.stack([sample, sample[..., ::-1]])
 
     def python_example(self, spec: SampleSpec) -> str:
         """See `DataKind.python_example`."""
-        expression = f"{spec.low:g}"
+        source_code = f"{spec.low:g}"
         for size in reversed(spec.shape):
-            expression = f"[{expression}]*{size}"
-        return expression
+            source_code = f"[{source_code}]*{size}"
+        return source_code
 
     def rows_at_once(self, values: int) -> int:
         """See `DataKind.rows_at_once`."""
@@ -527,9 +534,9 @@ class ArrayKind:
         """See `DataKind.require_comparable`; colours made of grey are compared by their luma."""
         require_same_form(spec)
 
-    def baseline(self, samples: np.ndarray, spec: SampleSpec) -> Baseline:
+    def baseline(self, samples: np.ndarray, spec: SampleSpec) -> BaselineSamples:
         """See `DataKind.baseline`: the values in [0, 1], flat."""
-        return Baseline(vectors=scaled(samples, spec).reshape(len(samples), -1))
+        return BaselineSamples(vectors=scale_values(samples, spec).reshape(len(samples), -1))
 
     def errors(self, target: np.ndarray, output: np.ndarray) -> np.ndarray:
         """See `DataKind.errors`."""
@@ -543,10 +550,10 @@ class ArrayKind:
         """See `DataKind.quality`."""
         return "mse", mse_per_image(target, output)
 
-    def examples(self, stored: np.ndarray, decoded: np.ndarray, target: np.ndarray, output: np.ndarray) -> Table | None:
+    def examples(self, stored: np.ndarray, decoded: np.ndarray, target: np.ndarray, output: np.ndarray) -> TextTable | None:
         """See `DataKind.examples`."""
         return None
 
-    def describe(self, shape: tuple[int, ...], low: float, high: float) -> str:
-        """See `DataKind.describe`."""
-        return f"samples of {sizes(shape)} with values from {low:g} to {high:g} and refuses others"
+    def describe_samples(self, shape: tuple[int, ...], low: float, high: float) -> str:
+        """See `DataKind.describe_samples`."""
+        return f"samples of {format_shape(shape)} with values from {low:g} to {high:g} and refuses others"

@@ -6,18 +6,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from aeops.errors import DataError
-from aeops.kinds.arrays import (
-    NPY,
-    ArrayKind,
-    describe_form,
-    fit_numbers,
-    luma,
-    makes_colours,
-    read_npy_file,
-    require_file,
-)
-from aeops.kinds.pictures import ENDINGS, FORMATS, MODES, channels_first, error_map, fit_size, png, read_image
-from aeops.kinds.results import Block, ErrorLegend, PageForm
+from aeops.kinds.arrays import NPY_SUFFIX, ArrayKind, describe_form, fit_numbers, luma, makes_colours, read_npy_file, require_file
+from aeops.kinds.pictures import IMAGE_FORMATS, IMAGE_SUFFIXES, PILLOW_MODES, channels_first, error_map, fit_size, png, read_image
+from aeops.kinds.results import ErrorLegend, PageBlock, PageForm
 from aeops.kinds.samples import FileSamples, FitOptions, FittedSample, SampleSpec
 
 if TYPE_CHECKING:
@@ -27,43 +18,48 @@ if TYPE_CHECKING:
 def read_folder(folder: Path, spec: SampleSpec) -> FileSamples:
     """Read every image of a folder, sorted by name; hidden files are not counted."""
     files = sorted(file for file in folder.iterdir() if file.is_file() and not file.name.startswith("."))
-    images = [file for file in files if file.suffix.lower() in ENDINGS]
+    names, images = [], []
+    for file in files:
+        if file.suffix.lower() in IMAGE_SUFFIXES:
+            names.append(file.name)
+            images.append(read_pixels(file, spec))
     if not images:
-        raise DataError(f"no image in {folder}; files that end in {', '.join(ENDINGS)} are allowed")
-    values = np.stack([read_pixels(file, spec) for file in images])
-    return FileSamples([file.name for file in images], values, skipped=len(files) - len(images))
+        raise DataError(f"no image in {folder}: expected files that end in {', '.join(IMAGE_SUFFIXES)}")
+    return FileSamples(names, np.stack(images), skipped=len(files) - len(images))
 
 
 def read_pixels(file: Path, spec: SampleSpec) -> np.ndarray:
     """Read one image as uint8 (channels, height, width); raise DataError where it is no image of the model's size."""
     channels, height, width = spec.shape
-    if channels not in MODES:
-        raise DataError(f"{file} given; the recipe's samples have {channels} channels, which no image has: give a {NPY} file")
+    if channels not in PILLOW_MODES:
+        raise DataError(f"{file}: the recipe's samples have {channels} channels, which no image has: use a {NPY_SUFFIX} file")
     try:
         content = file.read_bytes()
     except OSError as error:
         raise DataError(f"{file} cannot be read ({error.strerror}): replace or remove it") from error
     image = read_image(content, channels, str(file), [])
     if image.size != (width, height):
-        raise DataError(f"{file} is {image.width}x{image.height} pixels; {width}x{height} are allowed: resize it first")
+        raise DataError(f"{file}: expected {width}x{height} pixels, got {image.width}x{image.height}: resize it first")
     return channels_first(image, channels)
 
 
 def fit_picture(content: bytes, spec: SampleSpec, options: FitOptions) -> FittedSample:
     """Make an image one sample of the model's channels, size and range."""
     channels, height, width = spec.shape
-    if channels not in MODES:
-        raise DataError(f"an image given; this recipe's samples have {channels} channels: drop a {NPY} file, or paste numbers")
+    if channels not in PILLOW_MODES:
+        raise DataError(
+            f"an image given; this recipe's samples have {channels} channels: drop a {NPY_SUFFIX} file, or paste numbers"
+        )
     changes: list[str] = []
     image = fit_size(read_image(content, channels, "the file", changes), width, height, changes)
     values = channels_first(image, channels).astype(np.float64) / 255
-    values, hints = inverted(values, options, changes)
+    values, messages = invert_image(values, options, changes)
     if (spec.low, spec.high) != (0, 255):
         changes.append(f"Scaled from 0 to 255 to the model's {spec.low:g} to {spec.high:g}.")
-    return FittedSample((spec.low + values * spec.span)[None], changes, hints)
+    return FittedSample((spec.low + values * spec.span)[None], changes, messages)
 
 
-def inverted(values: np.ndarray, options: FitOptions, changes: list[str]) -> tuple[np.ndarray, list[str]]:
+def invert_image(values: np.ndarray, options: FitOptions, changes: list[str]) -> tuple[np.ndarray, list[str]]:
     """Swap light and dark of an image in [0, 1] where that was asked for, or where only that suits the recipe's bounds.
 
     Returns:
@@ -98,18 +94,20 @@ class ImageKind(ArrayKind):
         """
         if path.is_dir():
             return read_folder(path, spec)
-        require_file(path, f"a {NPY} file, an image ({', '.join(ENDINGS)}) or a folder of images")
-        if path.suffix.lower() == NPY:
+        require_file(path, f"a {NPY_SUFFIX} file, an image ({', '.join(IMAGE_SUFFIXES)}) or a folder of images")
+        if path.suffix.lower() == NPY_SUFFIX:
             return read_npy_file(path, spec)
-        if path.suffix.lower() in ENDINGS:
+        if path.suffix.lower() in IMAGE_SUFFIXES:
             return FileSamples([path.name], read_pixels(path, spec)[None])
-        raise DataError(f"{path} is neither {NPY} nor an image ({', '.join(ENDINGS)}): convert it to one of these")
+        raise DataError(f"{path} is neither {NPY_SUFFIX} nor an image ({', '.join(IMAGE_SUFFIXES)}): convert it to one of these")
 
     def fit_sample(self, content: bytes, media_type: str, spec: SampleSpec, options: FitOptions) -> FittedSample:
         """See `DataKind.fit_sample`: an image in any size, a .npy file, JSON or a row of numbers."""
         if media_type.startswith("image/"):
             return fit_picture(content, spec, options)
-        return fit_numbers(content, media_type, spec, options, f"an image ({', '.join(FORMATS)}), a {NPY} file or text")
+        return fit_numbers(
+            content, media_type, spec, options, f"an image ({', '.join(IMAGE_FORMATS)}), a {NPY_SUFFIX} file or text"
+        )
 
     def page_form(self, spec: "InputSpec") -> PageForm:
         """See `DataKind.page_form`."""
@@ -122,20 +120,20 @@ class ImageKind(ArrayKind):
             has_row=True,
         )
 
-    def panels(self, batch: np.ndarray, output: np.ndarray | None, spec: SampleSpec) -> tuple[list[Block], str]:
-        """See `DataKind.panels`: the image, its reconstruction, and the error at each pixel."""
+    def page_panels(self, batch: np.ndarray, output: np.ndarray | None, spec: SampleSpec) -> tuple[list[PageBlock], str]:
+        """See `DataKind.page_panels`: the image, its reconstruction, and the error at each pixel."""
         [sample] = batch
-        blocks = [Block("image", png(sample, spec.low, spec.high), "Given", "as the model sees it")]
+        blocks = [PageBlock("image", png(sample, spec.low, spec.high), "Given", "as the model sees it")]
         if output is None:
             return blocks, "The scorer gives no reconstruction."
-        blocks.append(Block("image", png(output[0], spec.low, spec.high), "Reconstruction", "what the model makes of it"))
+        blocks.append(PageBlock("image", png(output[0], spec.low, spec.high), "Reconstruction", "what the model makes of it"))
         if makes_colours(batch.shape[1:], output.shape[1:]):
             output = luma(output)[:, None]
         if output.shape != batch.shape:
             return blocks, "What this model makes is not what it is given, so there is no error to draw."
         error = np.abs(output - batch)[0].mean(axis=0) / spec.span
-        caption = f"mean {error.mean():.3f}, most {error.max():.2f} of the range"
-        return [*blocks, Block("image", error_map(error), "Error at each pixel", caption)], ""
+        error_caption = f"mean {error.mean():.3f}, most {error.max():.2f} of the range"
+        return [*blocks, PageBlock("image", error_map(error), "Error at each pixel", error_caption)], ""
 
 
 KIND = ImageKind()

@@ -20,14 +20,14 @@ if TYPE_CHECKING:  # so that a light process can import this and load a kind onl
     from ae_models.spec import InputSpec
     from aeops.kinds import image, series, text
     from aeops.kinds.results import (
-        Baseline,
-        Block,
+        BaselineSamples,
         ColumnSchema,
         ErrorLegend,
         ExpectedRange,
         ExpectedValue,
+        PageBlock,
         PageForm,
-        Table,
+        TextTable,
     )
     from aeops.kinds.samples import FileSamples, FitOptions, FittedSample, SampleSpec
 
@@ -42,12 +42,12 @@ class Encoder(Protocol):
             DataError: no samples, or not of the kind or the shape that the model takes.
         """
 
-    def check(self, block: np.ndarray, first: int) -> np.ndarray:
+    def check(self, block: np.ndarray, first_row: int) -> np.ndarray:
         """Return a part of what `encode` returned in the network's dtype.
 
         Args:
             block: (k, ...).
-            first: the row of its first sample in the whole batch, for the message.
+            first_row: of the block in the whole batch, for the message.
 
         Raises:
             DataError: NaN, or values outside the range.
@@ -56,14 +56,14 @@ class Encoder(Protocol):
     def decode(self, outputs: np.ndarray) -> np.ndarray:
         """Return the network's reconstructions (n, ...) as a person reads them: raw values, or strings, object (n,)."""
 
-    def measurable(self, samples: np.ndarray) -> np.ndarray:
+    def to_measured(self, samples: np.ndarray) -> np.ndarray:
         """Return samples or decoded reconstructions as errors are measured: in [0, 1], or as token ids."""
 
-    def explain(self, checked: np.ndarray, outputs: np.ndarray) -> list[dict[str, Any]]:
-        """Return what stands behind the score of each sample, ready for JSON; see docs/serving.md.
+    def explain(self, model_input: np.ndarray, outputs: np.ndarray) -> list[dict[str, Any]]:
+        """Explain the score of each sample, ready for JSON; see docs/serving.md.
 
         Args:
-            checked: samples as the network took them.
+            model_input: samples as the network took them.
             outputs: its reconstructions, not decoded.
 
         Raises:
@@ -75,9 +75,9 @@ class DataKind(Protocol):
     """A kind of data. Arrays in, plain results out: it knows nothing of recipes, registries and pages.
 
     Attributes:
-        DTYPES: the dtypes in which a dataset may hold its samples.
+        SAMPLE_DTYPES: the dtypes in which a dataset may hold its samples.
         FIXED_SHAPE: whether all samples of a model have one shape; texts have any length.
-        DRAWABLE: whether samples in [0, 1] can be drawn, as (n, c, h, w) or (n, c, steps).
+        IS_DRAWABLE: whether samples in [0, 1] can be drawn, as (n, c, h, w) or (n, c, steps).
         NOT_COMPRESSIBLE: why samples cannot be compressed with loss, to go on after "RECIPE is about"; empty where they can.
         INDEX_COLUMNS: the columns of a dataset's index and their types, in order.
         DRIFT_COLUMNS: the statistics in [0, 1] whose means tell whether a dataset drifts.
@@ -88,9 +88,9 @@ class DataKind(Protocol):
         MEASURING_NOTE: how reconstructions are measured, to go on after "so many samples"; ends without a full stop.
     """
 
-    DTYPES: tuple[str, ...]
+    SAMPLE_DTYPES: tuple[str, ...]
     FIXED_SHAPE: bool
-    DRAWABLE: bool
+    IS_DRAWABLE: bool
     NOT_COMPRESSIBLE: str
     INDEX_COLUMNS: Mapping[str, str]
     DRIFT_COLUMNS: tuple[str, ...]
@@ -139,7 +139,7 @@ class DataKind(Protocol):
     def count(self, samples: np.ndarray, spec: SampleSpec) -> int:
         """Return how many samples `read_json` or `read_array` returned."""
 
-    def longest(self, samples: np.ndarray) -> tuple[int, int]:
+    def longest_sample(self, samples: np.ndarray) -> tuple[int, int]:
         """Return the row and the characters of the longest sample; (0, 0) where samples have no length of their own."""
 
     def values_per_sample(self, spec: SampleSpec) -> int | None:
@@ -201,11 +201,11 @@ class DataKind(Protocol):
 
     # ---------------------------------------------------------------- evaluation
 
-    def baseline(self, samples: np.ndarray, spec: SampleSpec) -> Baseline:
+    def baseline(self, samples: np.ndarray, spec: SampleSpec) -> BaselineSamples:
         """Return stored samples (n, ...) as baselines read them."""
 
     def errors(self, target: np.ndarray, output: np.ndarray) -> np.ndarray:
-        """Return the reconstruction error of each sample, (n,), of what `Encoder.measurable` returns."""
+        """Return the reconstruction error of each sample, (n,), of what `Encoder.to_measured` returns."""
 
     def mean_error(self, target: np.ndarray, output: np.ndarray) -> float:
         """Return the reconstruction error over all samples."""
@@ -213,24 +213,24 @@ class DataKind(Protocol):
     def quality(self, target: np.ndarray, output: np.ndarray) -> tuple[str, np.ndarray]:
         """Return how well each sample is reconstructed, (n,), and what that is called in scores.parquet."""
 
-    def examples(self, stored: np.ndarray, decoded: np.ndarray, target: np.ndarray, output: np.ndarray) -> Table | None:
+    def examples(self, stored: np.ndarray, decoded: np.ndarray, target: np.ndarray, output: np.ndarray) -> TextTable | None:
         """Return some samples beside their reconstructions to read; None where they are drawn.
 
         Args:
             stored: samples (n, ...) as a dataset holds them.
             decoded: their reconstructions (n, ...).
-            target, output: both as `Encoder.measurable` returns them.
+            target, output: both as `Encoder.to_measured` returns them.
         """
 
     # ---------------------------------------------------------------- what is shown
 
-    def describe(self, shape: tuple[int, ...], low: float, high: float) -> str:
+    def describe_samples(self, shape: tuple[int, ...], low: float, high: float) -> str:
         """Return what a model takes that is served samples of this shape and range, to go on after "It takes"."""
 
     def page_form(self, spec: InputSpec) -> PageForm:
         """Return the form that takes one sample of a recipe with this section input."""
 
-    def panels(self, batch: np.ndarray, output: np.ndarray | None, spec: SampleSpec) -> tuple[list[Block], str]:
+    def page_panels(self, batch: np.ndarray, output: np.ndarray | None, spec: SampleSpec) -> tuple[list[PageBlock], str]:
         """Return one sample beside its reconstruction, and why no error is drawn, if so.
 
         Args:

@@ -16,21 +16,21 @@ from aeops.errors import DataError
 if TYPE_CHECKING:
     from PIL import Image
 
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
-ENDINGS = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
-MOST_PIXELS = 40_000_000  # a phone's camera; more is refused before it is decoded
-MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # Pillow's name for each number of 8-bit channels
+IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
+IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
+MAX_PIXELS = 40_000_000  # a phone's camera; more is refused before it is decoded
+PILLOW_MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # Pillow's name for each number of 8-bit channels
 # The error map's colours from 0 to 1, as in the report (matplotlib's inferno at five places).
-INFERNO = ((0, 0, 4), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164))
+INFERNO_STOPS = ((0, 0, 4), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164))
 
 
-def read_image(content: bytes, channels: int, what: str, changes: list[str]) -> "Image.Image":
+def read_image(content: bytes, channels: int, description: str, changes: list[str]) -> "Image.Image":
     """Decode an image and convert it to the model's channels.
 
     Args:
         content: the bytes of a file in one of `FORMATS`.
         channels: 1, 3 or 4.
-        what: what to call it in a message.
+        description: its name in a message.
         changes: receives a sentence for each change.
 
     Raises:
@@ -39,18 +39,21 @@ def read_image(content: bytes, channels: int, what: str, changes: list[str]) -> 
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as opened:
-            if opened.width * opened.height > MOST_PIXELS:
-                raise DataError(f"{what} has {opened.width} x {opened.height} pixels; {MOST_PIXELS:,} are allowed")
-            if opened.mode.startswith(("I", "F")):
-                raise DataError(f"{what} has more than 8 bits a channel; 8 are allowed: convert it, or give a .npy file")
-            opened.load()
-            image: Image.Image = ImageOps.exif_transpose(opened)
-            if image.size != opened.size:
+        with Image.open(io.BytesIO(content), formats=IMAGE_FORMATS) as source_image:
+            if source_image.width * source_image.height > MAX_PIXELS:
+                raise DataError(
+                    f"{description} has {source_image.width} x {source_image.height} pixels; {MAX_PIXELS:,} are allowed"
+                )
+            if source_image.mode.startswith(("I", "F")):
+                raise DataError(f"{description}: expected 8 bits a channel, got more: convert it, or use a .npy file")
+            source_image.load()
+            image: Image.Image = ImageOps.exif_transpose(source_image)
+            if image.size != source_image.size:
                 changes.append("Turned upright, as the camera noted.")
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
         raise DataError(
-            f"{what} cannot be read as an image ({type(error).__name__}); {', '.join(FORMATS)} are allowed: replace or remove it"
+            f"{description} cannot be read as an image ({type(error).__name__}): expected {', '.join(IMAGE_FORMATS)}: "
+            "replace or remove it"
         ) from error
     if channels != 4:
         image = without_alpha(image, changes)
@@ -72,7 +75,7 @@ def without_alpha(image: "Image.Image", changes: list[str]) -> "Image.Image":
 
 def in_channels(image: "Image.Image", channels: int, changes: list[str]) -> "Image.Image":
     """Convert an image to 1, 3 or 4 channels."""
-    mode = MODES[channels]
+    mode = PILLOW_MODES[channels]
     if image.mode == mode:
         return image
     if channels == 1:
@@ -98,23 +101,23 @@ def fit_size(image: "Image.Image", width: int, height: int, changes: list[str]) 
     scale = min(width / image.width, height / image.height)
     inner = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     changes.append(f"Resized from {image.width} x {image.height} to {inner[0]} x {inner[1]} pixels.")
-    small = image.resize(inner, Image.Resampling.LANCZOS)
+    resized_image = image.resize(inner, Image.Resampling.LANCZOS)
     if inner == (width, height):
-        return small
-    filled = Image.new(image.mode, (width, height), border_colour(image))
-    filled.paste(small, ((width - inner[0]) // 2, (height - inner[1]) // 2))
+        return resized_image
+    padded_image = Image.new(image.mode, (width, height), border_colour(image))
+    padded_image.paste(resized_image, ((width - inner[0]) // 2, (height - inner[1]) // 2))
     changes.append(f"Filled up to {width} x {height} with the colour of its border.")
-    return filled
+    return padded_image
 
 
 def border_colour(image: "Image.Image") -> int | tuple[int, ...]:
     """Return the median of the border's colours, channel by channel."""
     values = np.asarray(image)
-    border = np.concatenate([values[0], values[-1], values[:, 0], values[:, -1]])
-    median = np.median(border, axis=0).astype(int)
+    border_values = np.concatenate([values[0], values[-1], values[:, 0], values[:, -1]])
+    median = np.median(border_values, axis=0).astype(int)
     if median.ndim == 0:
         return int(median)
-    return tuple(int(channel) for channel in median)
+    return tuple(median.tolist())
 
 
 # ---------------------------------------------------------------- pixels to pictures
@@ -122,8 +125,8 @@ def border_colour(image: "Image.Image") -> int | tuple[int, ...]:
 
 def png(values: np.ndarray, low: float, high: float) -> str:
     """Return an image (channels, height, width) in raw units as a data address; of two channels, the first is shown."""
-    scaled = np.clip((values.astype(np.float64) - low) / (high - low), 0, 1)
-    return data_address(np.rint(scaled * 255).astype(np.uint8))
+    unit_values = np.clip((values.astype(np.float64) - low) / (high - low), 0, 1)
+    return data_address(np.rint(unit_values * 255).astype(np.uint8))
 
 
 def data_address(pixels: np.ndarray) -> str:
@@ -134,14 +137,16 @@ def data_address(pixels: np.ndarray) -> str:
         image = Image.fromarray(np.ascontiguousarray(pixels[:3].transpose(1, 2, 0)))
     else:
         image = Image.fromarray(pixels[0])
-    written = io.BytesIO()
-    image.save(written, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(written.getvalue()).decode()}"
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def error_map(error: np.ndarray) -> str:
     """Return errors in 0..1, (height, width), in the report's colours, as a data address."""
-    places = np.linspace(0, 1, len(INFERNO))
+    positions = np.linspace(0, 1, len(INFERNO_STOPS))
     flat = np.clip(error, 0, 1).ravel()
-    colours = [np.interp(flat, places, [stop[channel] for stop in INFERNO]) for channel in range(3)]
+    colours = []
+    for stops in zip(*INFERNO_STOPS, strict=True):  # of one channel
+        colours.append(np.interp(flat, positions, stops))
     return data_address(np.rint(np.stack(colours)).astype(np.uint8).reshape(3, *error.shape))

@@ -75,7 +75,7 @@ class ExpectedValue:
 
 
 @dataclass(frozen=True)
-class Baseline:
+class BaselineSamples:
     """Samples as simple baselines read them; one of the two is None.
 
     Attributes:
@@ -88,7 +88,7 @@ class Baseline:
 
 
 @dataclass(frozen=True)
-class Block:
+class PageBlock:
     """A piece of a page: a text, an SVG or an image, under its title.
 
     Attributes:
@@ -103,7 +103,7 @@ class Block:
 
 
 @dataclass(frozen=True)
-class Table:
+class TextTable:
     """A table under its title; `lead` is one or two sentences above it."""
 
     title: str

@@ -8,7 +8,7 @@ import numpy as np
 
 from aeops.errors import UsageError
 
-INVERT = ("auto", "no", "yes")  # what a person may ask of light and dark
+INVERT_CHOICES = ("auto", "no", "yes")  # of light and dark
 
 
 @dataclass(frozen=True)
@@ -29,17 +29,17 @@ class SampleSpec:
     @classmethod
     def from_bundle(cls, document: Mapping[str, Any]) -> Self:
         """Read the spec from a bundle's bundle.json; a bundle of format 1 takes and makes what is stored."""
-        stored = document["input"]
+        input_spec = document["input"]
         return cls(
-            tuple(document.get("given", stored)["shape"]),
-            tuple(document.get("made", stored)["shape"]),
-            float(stored["low"]),
-            float(stored["high"]),
+            tuple(document.get("given", input_spec)["shape"]),
+            tuple(document.get("made", input_spec)["shape"]),
+            float(input_spec["low"]),
+            float(input_spec["high"]),
         )
 
     @property
     def span(self) -> float:
-        """The length of the range."""
+        """Return the length of the range."""
         return self.high - self.low
 
 
@@ -53,7 +53,8 @@ class NumberedNames(Sequence[str]):
         return len(self._rows)
 
     def __iter__(self) -> Iterator[str]:
-        return (f"{self._file}[{row}]" for row in self._rows)
+        for row in self._rows:
+            yield f"{self._file}[{row}]"
 
     @overload
     def __getitem__(self, index: int) -> str: ...
@@ -97,8 +98,8 @@ class FitOptions:
 
     def __post_init__(self) -> None:
         """Raise UsageError for an `invert` that there is not."""
-        if self.invert not in INVERT:
-            raise UsageError(f"invert {self.invert!r} given; {', '.join(INVERT)} are allowed")
+        if self.invert not in INVERT_CHOICES:
+            raise UsageError(f"invert: expected {', '.join(INVERT_CHOICES)}, got {self.invert!r}")
 
 
 @dataclass(frozen=True)

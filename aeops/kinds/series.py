@@ -6,16 +6,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from aeops.errors import DataError
-from aeops.kinds.arrays import (
-    NPY,
-    ArrayKind,
-    describe_form,
-    fit_numbers,
-    read_npy_file,
-    require_file,
-    sizes,
-)
-from aeops.kinds.results import Block, ErrorLegend, PageForm
+from aeops.kinds.arrays import NPY_SUFFIX, ArrayKind, describe_form, fit_numbers, format_shape, read_npy_file, require_file
+from aeops.kinds.results import ErrorLegend, PageBlock, PageForm
 from aeops.kinds.samples import FileSamples, FitOptions, FittedSample, SampleSpec
 
 if TYPE_CHECKING:
@@ -25,12 +17,12 @@ if TYPE_CHECKING:
 CURVES_WIDTH, CURVES_HEIGHT, CURVES_MARGIN = 640, 158, 8  # of the SVG; the margin is above the highest value
 
 
-def polyline(values: np.ndarray, style: str, spec: SampleSpec) -> str:
+def svg_polyline(values: np.ndarray, style: str, spec: SampleSpec) -> str:
     """Return values (steps,) in raw units as a line of the SVG."""
     steps = np.linspace(0, CURVES_WIDTH, len(values))
-    heights = CURVES_HEIGHT - (values - spec.low) / spec.span * (CURVES_HEIGHT - CURVES_MARGIN)
-    points = " ".join(f"{step:.1f},{height:.1f}" for step, height in zip(steps, heights, strict=True))
-    return f'<polyline class="{style}" points="{points}"/>'
+    y_values = CURVES_HEIGHT - (values - spec.low) / spec.span * (CURVES_HEIGHT - CURVES_MARGIN)
+    points = [f"{step:.1f},{y_value:.1f}" for step, y_value in zip(steps, y_values, strict=True)]
+    return f'<polyline class="{style}" points="{" ".join(points)}"/>'
 
 
 class SeriesKind(ArrayKind):
@@ -46,19 +38,17 @@ class SeriesKind(ArrayKind):
             DataError: it cannot be read as .npy.
         """
         if path.is_dir():
-            raise DataError(f"{path} is a folder; a {NPY} file is allowed")
-        require_file(path, f"a {NPY} file")
-        if path.suffix.lower() != NPY:
-            raise DataError(f"{path} does not end in {NPY}: this recipe takes series: write them with numpy.save")
+            raise DataError(f"expected a {NPY_SUFFIX} file, got the folder {path}")
+        require_file(path, f"a {NPY_SUFFIX} file")
+        if path.suffix.lower() != NPY_SUFFIX:
+            raise DataError(f"{path} does not end in {NPY_SUFFIX}: this recipe takes series: write them with numpy.save")
         return read_npy_file(path, spec)
 
     def fit_sample(self, content: bytes, media_type: str, spec: SampleSpec, options: FitOptions) -> FittedSample:
         """See `DataKind.fit_sample`: a .npy file, JSON or a row of numbers."""
         if media_type.startswith("image/"):
-            raise DataError(
-                f"an image given; this recipe takes series of {sizes(spec.shape)}: drop a {NPY} file, or paste numbers"
-            )
-        return fit_numbers(content, media_type, spec, options, f"a {NPY} file or text")
+            raise DataError(f"expected a {NPY_SUFFIX} file or numbers, a series of {format_shape(spec.shape)}, got an image")
+        return fit_numbers(content, media_type, spec, options, f"a {NPY_SUFFIX} file or text")
 
     def page_form(self, spec: "InputSpec") -> PageForm:
         """See `DataKind.page_form`."""
@@ -66,20 +56,20 @@ class SeriesKind(ArrayKind):
             intro=describe_form("a window of a series", spec),
             file_label="Drop a .npy file here, or choose one",
             text_label="or paste a row of numbers, or JSON",
-            accepts=NPY,
+            accepts=NPY_SUFFIX,
             has_row=True,
         )
 
-    def panels(self, batch: np.ndarray, output: np.ndarray | None, spec: SampleSpec) -> tuple[list[Block], str]:
-        """See `DataKind.panels`: the channels as lines, and over them those of the reconstruction where it has the same shape."""
+    def page_panels(self, batch: np.ndarray, output: np.ndarray | None, spec: SampleSpec) -> tuple[list[PageBlock], str]:
+        """See `DataKind.page_panels`: the channels as lines, under those of a reconstruction of the same shape."""
         if output is not None and output.shape != batch.shape:
             output = None
-        lines = [polyline(channel, "given", spec) for channel in batch[0]]
+        lines = [svg_polyline(channel, "given", spec) for channel in batch[0]]
         if output is not None:
-            lines += [polyline(channel, "made", spec) for channel in output[0]]
+            lines += [svg_polyline(channel, "made", spec) for channel in output[0]]
         box = f"0 0 {CURVES_WIDTH} {CURVES_HEIGHT}"
         svg = f'<svg class="curves" viewBox="{box}" role="img" aria-label="given and made">{"".join(lines)}</svg>'
-        return [Block("svg", svg, "Given, and what the model makes of it")], ""
+        return [PageBlock("svg", svg, "Given, and what the model makes of it")], ""
 
 
 KIND = SeriesKind()

@@ -16,14 +16,14 @@ from aeops.kinds.results import (
     DUPLICATE_COLUMNS,
     SAMPLE_COLUMNS,
     STATISTIC_DECIMALS,
-    Baseline,
-    Block,
+    BaselineSamples,
     ColumnSchema,
     ErrorLegend,
     ExpectedRange,
     ExpectedValue,
+    PageBlock,
     PageForm,
-    Table,
+    TextTable,
 )
 from aeops.kinds.samples import FileSamples, FitOptions, FittedSample, SampleSpec
 from aeops.kinds.text_bytes import decode_utf8
@@ -31,7 +31,7 @@ from aeops.kinds.text_bytes import decode_utf8
 if TYPE_CHECKING:
     from ae_models.spec import InputSpec
 
-ENDING = ".txt"
+TEXT_SUFFIX = ".txt"
 ROWS_AT_ONCE = 64  # inside the model each token of a text becomes a number for every word of the vocabulary
 EXAMPLE_ROWS, EXAMPLE_CHARACTERS = 8, 160  # of the report's table of examples
 
@@ -41,16 +41,17 @@ EXAMPLE_ROWS, EXAMPLE_CHARACTERS = 8, 160  # of the report's table of examples
 
 def require_strings(samples: Any) -> list[str]:
     """Return the texts of a list or an array of strings; raise DataError where it holds something else."""
-    texts = list(np.atleast_1d(samples)) if isinstance(samples, np.ndarray) else samples
-    if isinstance(texts, list | tuple) and all(isinstance(text, str) for text in texts):
-        return [str(text) for text in texts]
-    raise DataError("samples that are no texts given; strings are allowed, or their bytes as uint8 (n, length)")
+    if isinstance(samples, np.ndarray):
+        samples = list(np.atleast_1d(samples))
+    if isinstance(samples, list | tuple) and all(isinstance(text, str) for text in samples):
+        return list(map(str, samples))
+    raise DataError("expected strings, or their bytes as uint8 (n, length), got samples that are no texts")
 
 
 def require_some(texts: list[str]) -> np.ndarray:
     """Return texts as object (n,); raise DataError where there are none."""
     if not texts:
-        raise DataError("no samples given; at least one is needed")
+        raise DataError("expected at least one sample, got none")
     return as_batch(texts)
 
 
@@ -63,13 +64,12 @@ def strings_of_bytes(values: np.ndarray) -> list[str]:
     """Return a client's UTF-8 filled up with zeros, uint8 (n, length) or (length,), as strings."""
     if values.dtype != np.uint8 or values.ndim not in (1, 2):
         raise DataError(
-            f"{values.dtype} of shape {values.shape} given; texts are allowed, "
-            "or their UTF-8 filled with zeros, uint8 (n, length)"
+            f"expected texts, or their UTF-8 filled up with zeros, uint8 (n, length), got {values.dtype} of shape {values.shape}"
         )
     texts = []
-    for row, stored in enumerate(np.atleast_2d(values)):
+    for row, text_bytes in enumerate(np.atleast_2d(values)):
         try:
-            texts.append(stored.tobytes().rstrip(b"\0").decode())
+            texts.append(text_bytes.tobytes().rstrip(b"\0").decode())
         except UnicodeDecodeError as error:
             raise DataError(f"text {row} is no UTF-8 ({error}): convert it, as with iconv -t UTF-8") from error
     return texts
@@ -98,7 +98,7 @@ class TextEncoder:
         self.bundle, self.spec = bundle, spec
 
     @cached_property
-    def _tokenizer(self) -> Any:
+    def _bundle_tokenizer(self) -> Any:
         from ae_models import tokens
 
         return tokens.tokenizer_from_json((self.bundle / "tokenizer.json").read_text(encoding="utf-8"))
@@ -112,20 +112,20 @@ class TextEncoder:
             samples = [samples]
         texts = np.atleast_2d(samples) if is_stored else require_strings(samples)
         if len(texts) == 0:
-            raise DataError("no samples given; at least one is needed")
+            raise DataError("expected at least one sample, got none")
         parts = []
         # As bytes, a block has room for its longest text in every row: few rows a block, so that one long text costs little.
         size = len(texts) if is_stored else ROWS_AT_ONCE
         for start in range(0, len(texts), size):
             block = texts[start : start + size]
             try:
-                stored = block if isinstance(block, np.ndarray) else tokens.texts_to_bytes(block)
-                parts.append(tokens.encode_texts(self._tokenizer, stored, self.spec.shape[0]))
+                text_bytes = block if isinstance(block, np.ndarray) else tokens.texts_to_bytes(block)
+                parts.append(tokens.encode_texts(self._bundle_tokenizer, text_bytes, self.spec.shape[0]))
             except ValueError as error:  # bytes or characters that are no UTF-8
                 raise DataError(str(error)) from error
         return np.concatenate(parts)
 
-    def check(self, block: np.ndarray, first: int) -> np.ndarray:
+    def check(self, block: np.ndarray, first_row: int) -> np.ndarray:
         """See `Encoder.check`; every text can be tokens."""
         return np.ascontiguousarray(block, dtype=np.int64)
 
@@ -133,31 +133,38 @@ class TextEncoder:
         """See `Encoder.decode`: token ids as strings."""
         from ae_models import tokens
 
-        return as_batch(tokens.decode_ids(self._tokenizer, outputs))
+        return as_batch(tokens.decode_ids(self._bundle_tokenizer, outputs))
 
-    def measurable(self, samples: np.ndarray) -> np.ndarray:
-        """See `Encoder.measurable`: token ids (n, tokens), as the tokenizer reads what is written."""
-        return self.check(self.encode(samples), first=0)
+    def to_measured(self, samples: np.ndarray) -> np.ndarray:
+        """See `Encoder.to_measured`: token ids (n, tokens), as the tokenizer reads what is written."""
+        return self.check(self.encode(samples), first_row=0)
 
-    def explain(self, checked: np.ndarray, outputs: np.ndarray) -> list[dict[str, Any]]:
+    def explain(self, model_input: np.ndarray, outputs: np.ndarray) -> list[dict[str, Any]]:
         """See `Encoder.explain`: the tokens of each text that the model has wrong, place by place."""
-        return [self._explain_one(*pair) for pair in zip(checked, outputs, strict=True)]
+        return list(map(self._explain_text, model_input, outputs))
 
-    def _explain_one(self, checked: np.ndarray, output: np.ndarray) -> dict[str, Any]:
+    def _explain_text(self, model_input: np.ndarray, output: np.ndarray) -> dict[str, Any]:
         from ae_models.tokens import END, PADDING
 
-        used = np.flatnonzero((checked != PADDING) & (checked != END))
-        places = used[checked[used] != output[used]]
-        wrong = []
-        for place, expected, word in zip(places.tolist(), self._words(checked[places]), self._words(output[places]), strict=True):
-            wrong.append({"place": place, "given": expected, "made": word})
-        return {"tokens": len(used), "wrong": wrong, "share": len(places) / max(1, len(used))}
+        text_positions = np.flatnonzero((model_input != PADDING) & (model_input != END))
+        positions = text_positions[model_input[text_positions] != output[text_positions]]
+        expected_words, output_words = self._decode_words(model_input[positions]), self._decode_words(output[positions])
+        wrong_words = []
+        for position, expected, word in zip(positions.tolist(), expected_words, output_words, strict=True):
+            wrong_words.append({"place": position, "given": expected, "made": word})
+        token_count = len(text_positions)
+        return {"tokens": token_count, "wrong": wrong_words, "share": len(positions) / max(1, token_count)}
 
-    def _words(self, ids: np.ndarray) -> list[str]:
+    def _decode_words(self, ids: np.ndarray) -> list[str]:
         """Return each token of ids (n,) by itself; nothing for the end and what comes after it."""
         from ae_models import tokens
 
-        return tokens.decode_ids(self._tokenizer, ids.reshape(-1, 1))
+        return tokens.decode_ids(self._bundle_tokenizer, ids.reshape(-1, 1))
+
+
+def decode_rows(rows: np.ndarray) -> list[str]:
+    """Return UTF-8 filled up with zeros, uint8 (n, bytes), as strings; bytes that are no UTF-8 become U+FFFD."""
+    return [row.tobytes().rstrip(b"\0").decode(errors="replace") for row in rows]
 
 
 def stored_strings(samples: np.ndarray) -> list[str]:
@@ -169,8 +176,8 @@ def stored_strings(samples: np.ndarray) -> list[str]:
 
 def tokens_right(target: np.ndarray, output: np.ndarray) -> np.ndarray:
     """Return the share of each text's tokens that are made in their place, (n,), of token ids (n, tokens), 0 for none."""
-    used = target != 0
-    return np.asarray(((target == output) & used).sum(axis=1) / np.maximum(used.sum(axis=1), 1))
+    text_mask = target != 0
+    return np.asarray(((target == output) & text_mask).sum(axis=1) / np.maximum(text_mask.sum(axis=1), 1))
 
 
 def token_accuracy(target: np.ndarray, output: np.ndarray) -> float:
@@ -178,7 +185,7 @@ def token_accuracy(target: np.ndarray, output: np.ndarray) -> float:
     return float((target == output)[target != 0].mean())
 
 
-def shorten(text: str) -> str:
+def shorten_text(text: str) -> str:
     """Return a text that fits a cell of a table."""
     if len(text) <= EXAMPLE_CHARACTERS:
         return text
@@ -191,9 +198,9 @@ def shorten(text: str) -> str:
 class TextKind:
     """See `aeops.kinds.interface.DataKind`."""
 
-    DTYPES: tuple[str, ...] = ("uint8",)
+    SAMPLE_DTYPES: tuple[str, ...] = ("uint8",)
     FIXED_SHAPE: bool = False
-    DRAWABLE: bool = False
+    IS_DRAWABLE: bool = False
     NOT_COMPRESSIBLE: str = "texts, which must come back letter by letter"
     INDEX_COLUMNS: Mapping[str, str] = {
         **SAMPLE_COLUMNS,
@@ -219,14 +226,14 @@ class TextKind:
             UsageError: there is no such file.
             DataError: it is a folder, does not end in .txt, is no UTF-8, or holds no text.
         """
-        allowed = f"a {ENDING} file with one text a line is allowed"
+        expected = f"expected a {TEXT_SUFFIX} file with one text a line"
         if path.is_dir():
-            raise DataError(f"{path} is a folder; {allowed}")
+            raise DataError(f"{expected}, got the folder {path}")
         if not path.is_file():
-            raise UsageError(f"no file {path}; {allowed}")
-        if path.suffix.lower() != ENDING:
+            raise UsageError(f"no file {path}: {expected}")
+        if path.suffix.lower() != TEXT_SUFFIX:
             raise DataError(
-                f"{path} does not end in {ENDING}: this recipe takes texts: write them to a {ENDING} file, one a line"
+                f"{path} does not end in {TEXT_SUFFIX}: this recipe takes texts: write them to a {TEXT_SUFFIX} file, one a line"
             )
         names, texts = [], []
         lines = decode_utf8(path.read_bytes(), str(path)).replace("\r\n", "\n").replace("\r", "\n").split("\n")
@@ -235,7 +242,7 @@ class TextKind:
                 names.append(f"{path.name}:{number}")
                 texts.append(line.strip())
         if not texts:
-            raise DataError(f"{path} holds no text; one text a line is allowed")
+            raise DataError(f"{path} holds no text: expected one text a line")
         return FileSamples(names, as_batch(texts))
 
     def fit_sample(self, content: bytes, media_type: str, spec: SampleSpec, options: FitOptions) -> FittedSample:
@@ -243,7 +250,7 @@ class TextKind:
         if not content.strip():
             raise DataError("nothing was given: drop a file or paste a sample")
         if not media_type.startswith("text/") and media_type != "application/json":
-            raise DataError(f"this recipe takes texts: paste one, or drop a {ENDING} file")
+            raise DataError(f"this recipe takes texts: paste one, or drop a {TEXT_SUFFIX} file")
         text = decode_utf8(content).strip()
         changes = []
         if text.startswith('"'):
@@ -259,7 +266,9 @@ class TextKind:
 
     def read_json(self, inputs: Any, spec: SampleSpec, only_numbers: bool) -> np.ndarray:
         """See `DataKind.read_json`: a string or a list of strings, as object (n,)."""
-        return require_some([inputs] if isinstance(inputs, str) else require_strings(inputs))
+        if isinstance(inputs, str):
+            return as_batch([inputs])
+        return require_some(require_strings(inputs))
 
     def read_array(self, values: np.ndarray | list[str], spec: SampleSpec) -> np.ndarray:
         """See `DataKind.read_array`: strings, or UTF-8 filled up with zeros, uint8 (n, length)."""
@@ -271,9 +280,9 @@ class TextKind:
         """See `DataKind.count`."""
         return len(samples)
 
-    def longest(self, samples: np.ndarray) -> tuple[int, int]:
-        """See `DataKind.longest`."""
-        lengths = [len(text) for text in samples]
+    def longest_sample(self, samples: np.ndarray) -> tuple[int, int]:
+        """See `DataKind.longest_sample`."""
+        lengths = list(map(len, samples))
         row = int(np.argmax(lengths))
         return row, lengths[row]
 
@@ -301,7 +310,7 @@ class TextKind:
             columns["filled"].append(round(len(content) / samples.shape[1], STATISTIC_DECIMALS))
             columns["readable"].append(is_utf8(content, text))
             columns["blank"].append(not text.strip())
-        return {name: np.array(values) for name, values in columns.items()}
+        return dict(zip(columns, map(np.array, columns.values()), strict=True))
 
     def expectations(
         self, spec: "InputSpec", bounds: Mapping[str, tuple[float, float]], refuse_blank: bool
@@ -325,10 +334,8 @@ class TextKind:
             low, high: not used.
         """
         if isinstance(samples, np.ndarray) and samples.dtype == np.uint8:
-            texts = [sample.tobytes().rstrip(b"\0").decode(errors="replace") for sample in samples]
-        else:
-            texts = [str(text) for text in samples]
-        lengths = np.array([len(text) for text in texts], dtype=np.float32)
+            samples = decode_rows(samples)
+        lengths = np.array([len(str(text)) for text in samples], dtype=np.float32)
         return lengths, np.zeros_like(lengths)
 
     def open_encoder(self, bundle: Path, spec: SampleSpec) -> TextEncoder:
@@ -355,7 +362,7 @@ class TextKind:
         """See `DataKind.served_example`."""
         if stored is None:
             return np.array(["a text"] * count)
-        return np.array([row.tobytes().rstrip(b"\0").decode(errors="replace") for row in stored])
+        return np.array(decode_rows(stored))
 
     def json_schema(self, spec: SampleSpec, longest: int) -> list[dict[str, Any]]:
         """See `DataKind.json_schema`."""
@@ -364,9 +371,9 @@ class TextKind:
     def require_comparable(self, spec: SampleSpec) -> None:
         """See `DataKind.require_comparable`; texts are compared token by token."""
 
-    def baseline(self, samples: np.ndarray, spec: SampleSpec) -> Baseline:
+    def baseline(self, samples: np.ndarray, spec: SampleSpec) -> BaselineSamples:
         """See `DataKind.baseline`."""
-        return Baseline(texts=stored_strings(samples))
+        return BaselineSamples(texts=stored_strings(samples))
 
     def errors(self, target: np.ndarray, output: np.ndarray) -> np.ndarray:
         """See `DataKind.errors`."""
@@ -380,23 +387,23 @@ class TextKind:
         """See `DataKind.quality`."""
         return "tokens_right", tokens_right(target, output)
 
-    def examples(self, stored: np.ndarray, decoded: np.ndarray, target: np.ndarray, output: np.ndarray) -> Table | None:
+    def examples(self, stored: np.ndarray, decoded: np.ndarray, target: np.ndarray, output: np.ndarray) -> TextTable | None:
         """See `DataKind.examples`: evenly chosen from the best reconstructed text to the worst."""
-        right = tokens_right(target, output)
-        order = np.argsort(-right, kind="stable")
-        chosen = order[np.unique(np.linspace(0, len(order) - 1, min(len(order), EXAMPLE_ROWS)).round().astype(int))]
+        token_shares = tokens_right(target, output)
+        order = np.argsort(-token_shares, kind="stable")
+        example_rows = order[np.unique(np.linspace(0, len(order) - 1, min(len(order), EXAMPLE_ROWS)).round().astype(int))]
         rows = []
-        for index, text in zip(chosen, stored_strings(stored[chosen]), strict=True):
-            rows.append([shorten(text), shorten(str(decoded[index])), f"{right[index]:.0%}"])
-        return Table(
+        for index, text in zip(example_rows, stored_strings(stored[example_rows]), strict=True):
+            rows.append([shorten_text(text), shorten_text(str(decoded[index])), f"{token_shares[index]:.0%}"])
+        return TextTable(
             title="Texts and what became of them",
             lead="Normal test texts as given and as made from their codes, evenly chosen from the best rebuilt to the worst.",
             head=["given", "made", "tokens right"],
             rows=rows,
         )
 
-    def describe(self, shape: tuple[int, ...], low: float, high: float) -> str:
-        """See `DataKind.describe`."""
+    def describe_samples(self, shape: tuple[int, ...], low: float, high: float) -> str:
+        """See `DataKind.describe_samples`."""
         return f"texts and reads their first {shape[0]} tokens"
 
     def page_form(self, spec: "InputSpec") -> PageForm:
@@ -408,10 +415,10 @@ class TextKind:
             accepts=".txt,text/plain",
         )
 
-    def panels(self, batch: np.ndarray, output: np.ndarray | None, spec: SampleSpec) -> tuple[list[Block], str]:
-        """See `DataKind.panels`: both texts to read."""
+    def page_panels(self, batch: np.ndarray, output: np.ndarray | None, spec: SampleSpec) -> tuple[list[PageBlock], str]:
+        """See `DataKind.page_panels`: both texts to read."""
         reconstruction = "" if output is None else str(output[0])
-        return [Block("text", str(batch[0]), "Given"), Block("text", reconstruction, "What the model makes of it")], ""
+        return [PageBlock("text", str(batch[0]), "Given"), PageBlock("text", reconstruction, "What the model makes of it")], ""
 
 
 KIND = TextKind()

@@ -11,14 +11,23 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from aeops.drawing.palette import GRID, INK, KNN, LABELS, MODEL, MUTED, NOVELTY, PCA
-from aeops.drawing.style import WIDE, drawing
+from aeops.drawing.palette import (
+    GRID_COLOUR,
+    KNN_COLOUR,
+    LABEL_COLOURS,
+    MODEL_COLOUR,
+    MUTED_COLOUR,
+    NOVELTY_COLOUR,
+    PCA_COLOUR,
+    TEXT_COLOUR,
+)
+from aeops.drawing.style import REPORT_WIDTH, svg_axes
 from aeops.monitoring.daily_counts import midnight
 from aeops.monitoring.signals import EvidenceSeries, format_power_of_ten
-from aeops.recipe.monitoring import ALARM_RATE, CODES, INPUTS, SCORES, VolumeSpec
+from aeops.recipe.monitoring import ALARM_RATE_SIGNAL, CODE_SIGNAL, INPUT_SIGNAL, SCORE_SIGNAL, VolumeSpec
 
-TEST_COLOURS = {ALARM_RATE: NOVELTY, SCORES: MODEL, CODES: PCA, INPUTS: KNN}
-SPAN_COLOURS = (LABELS[0], LABELS[3], LABELS[4], LABELS[7])  # champions, one after the other
+TEST_COLOURS = {ALARM_RATE_SIGNAL: NOVELTY_COLOUR, SCORE_SIGNAL: MODEL_COLOUR, CODE_SIGNAL: PCA_COLOUR, INPUT_SIGNAL: KNN_COLOUR}
+SPAN_COLOURS = (LABEL_COLOURS[0], LABEL_COLOURS[3], LABEL_COLOURS[4], LABEL_COLOURS[7])  # champions, one after the other
 MAX_POWER = 12.0  # powers of ten of evidence that are shown: beyond, nobody doubts
 DAY = timedelta(days=1)
 MAX_TICKS = 9
@@ -76,7 +85,7 @@ def timeline_axes(file: Path, height: float, timeline: Timeline, name_versions: 
         timeline: the days.
         name_versions: write the version above each span.
     """
-    with drawing(file, WIDE, height) as [axes]:
+    with svg_axes(file, REPORT_WIDTH, height) as [axes]:
         assert isinstance(axes.figure, Figure)
         axes.figure.set_layout_engine("none")  # so that the days lie one below the other
         axes.set_position((0.098, 0.165, 0.882, 0.73 if name_versions else 0.79))
@@ -91,8 +100,8 @@ def timeline_axes(file: Path, height: float, timeline: Timeline, name_versions: 
                 axes.text(span_centre, 1.03, f"version {version}", color=colour, ha="center", va="bottom", transform=transform)
         for moment in timeline.retrains:
             x = _time_position(moment)
-            axes.axvline(x, color=INK, linewidth=0.9, linestyle=DOTTED_LINE)
-            axes.plot(x, 1.0, "v", color=INK, markersize=6, transform=axes.get_xaxis_transform(), clip_on=False)
+            axes.axvline(x, color=TEXT_COLOUR, linewidth=0.9, linestyle=DOTTED_LINE)
+            axes.plot(x, 1.0, "v", color=TEXT_COLOUR, markersize=6, transform=axes.get_xaxis_transform(), clip_on=False)
         axes.set_xlim(_day_position(timeline.first_day), _day_position(timeline.last_day) + 1)
         _label_days(axes, timeline)
 
@@ -149,13 +158,15 @@ def draw_alarm_rate(
         if len(band.days):
             band_x = _noon_positions(band.days)
             axes.fill_between(
-                band_x, band.low, band.high, color=MODEL, alpha=0.20, linewidth=0, label="since the promotion, 95 %"
+                band_x, band.low, band.high, color=MODEL_COLOUR, alpha=0.20, linewidth=0, label="since the promotion, 95 %"
             )
-            axes.plot(band_x, band.rate, color=MODEL)
+            axes.plot(band_x, band.rate, color=MODEL_COLOUR)
             highest_rate = max([highest_rate, *band.rate])
-        axes.plot(x, y, marker="o", markersize=3.2, linestyle="none", color=NOVELTY, label="each day")
+        axes.plot(x, y, marker="o", markersize=3.2, linestyle="none", color=NOVELTY_COLOUR, label="each day")
         if promised_rate is not None:
-            axes.axhline(promised_rate, color=INK, linewidth=1.2, linestyle=DASHED_LINE, label=f"promised {promised_rate:.2%}")
+            axes.axhline(
+                promised_rate, color=TEXT_COLOUR, linewidth=1.2, linestyle=DASHED_LINE, label=f"promised {promised_rate:.2%}"
+            )
         axes.set(ylim=(0, min(1.0, 1.25 * highest_rate)), ylabel="share flagged")
         axes.yaxis.set_major_formatter(_format_share)
         axes.legend(loc="upper left", ncols=3)
@@ -197,7 +208,7 @@ def draw_evidence(
                     marker="o" if len(series.days) == 1 else "",  # a single day makes no line
                 )
         alarm_power = -np.log10(level)
-        axes.axhline(alarm_power, color=INK, linewidth=1.2, linestyle=DASHED_LINE, label=f"alarm: {1 / level:,.0f} to 1")
+        axes.axhline(alarm_power, color=TEXT_COLOUR, linewidth=1.2, linestyle=DASHED_LINE, label=f"alarm: {1 / level:,.0f} to 1")
         axes.set(ylim=(-2.4, MAX_POWER + 0.6), ylabel="evidence of a change")
         axes.yaxis.set_major_locator(FixedLocator([-2, 0, 3, 6, 9, 12]))
         axes.yaxis.set_minor_locator(NullLocator())
@@ -234,11 +245,11 @@ def draw_volume(file: Path, timeline: Timeline, samples: Mapping[date, int], bou
     with timeline_axes(file, 2.1, timeline) as axes:
         values = [samples.get(timeline.first_day + offset * DAY, 0) for offset in range(timeline.day_count)]
         edges = _day_position(timeline.first_day) + np.arange(timeline.day_count + 1)
-        axes.stairs(values, edges, fill=True, color=MUTED, alpha=0.8)  # one path, where bars would be one a day
+        axes.stairs(values, edges, fill=True, color=MUTED_COLOUR, alpha=0.8)  # one path, where bars would be one a day
         for bound in (bounds.min, bounds.max):
             if bound is not None:
-                axes.axhline(bound, color=INK, linewidth=1.2, linestyle=DASHED_LINE)
+                axes.axhline(bound, color=TEXT_COLOUR, linewidth=1.2, linestyle=DASHED_LINE)
         axes.set(ylabel="samples a day", ylim=(0, None))
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
         axes.grid(visible=False, axis="x")
-        axes.spines["left"].set_color(GRID)
+        axes.spines["left"].set_color(GRID_COLOUR)

@@ -11,7 +11,7 @@ from aeops.files import write_json
 from aeops.monitoring import paths
 from aeops.monitoring.verdict import MonitoringVerdict, SignalRecord, build_monitoring_verdict
 from aeops.project import Project
-from aeops.recipe.monitoring import SIGNALS
+from aeops.recipe.monitoring import SIGNAL_NAMES
 from aeops.recipe.reader import Recipe
 from aeops.registry import ledger
 
@@ -48,7 +48,7 @@ def run_check(project: Project, recipe: Recipe, now: datetime, force_drift: bool
 
 def _report_no_champion(project: Project, recipe: Recipe, now: datetime) -> MonitoringVerdict:
     message = f"no champion to look at: `ae run {recipe.name}` makes one"
-    signals: list[SignalRecord] = [{"name": name, "verdict": "unknown", "says": message} for name in SIGNALS]
+    signals: list[SignalRecord] = [{"name": name, "verdict": "unknown", "says": message} for name in SIGNAL_NAMES]
     verdict = build_monitoring_verdict(project, recipe, now, None, signals)
     verdict["decision"]["why"] = [message]
     write_json(paths.verdict_file(project, recipe.name), verdict)

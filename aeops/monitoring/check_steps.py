@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from aeops.evaluation.reference import Reference, read_reference
+from aeops.evaluation.reference import CalibrationReference, read_reference
 from aeops.files import replace_file, write_json
 from aeops.machine.child_process import run_module
 from aeops.monitoring import paths
@@ -46,7 +46,7 @@ ARTIFACT_FOLDER = "monitoring"  # of a version's MLflow run
 class CheckResult:
     """The signals of a check, and the data that they rest on."""
 
-    reference: Reference | None
+    reference: CalibrationReference | None
     counts: DailyCounts
     test_bins: dict[str, list[ColumnBins]]
     evidence: dict[str, EvidenceSeries]
@@ -116,7 +116,7 @@ def check_champion_period(
 # ---------------------------------------------------------------- the reference
 
 
-def fetch_reference(project: Project, recipe: str, version: str) -> Reference | None:
+def fetch_reference(project: Project, recipe: str, version: str) -> CalibrationReference | None:
     """Return the reference that the version was registered with, downloaded once; None where it has none."""
     path = paths.reference_file(project, recipe, version)
     if not path.is_file():
@@ -141,7 +141,7 @@ def _download_reference(project: Project, recipe: str, version: str, path: Path)
 
 
 def draw_drift_report(
-    project: Project, recipe: Recipe, period: ChampionPeriod, reference: Reference | None, now: datetime
+    project: Project, recipe: Recipe, period: ChampionPeriod, reference: CalibrationReference | None, now: datetime
 ) -> DriftRecord | None:
     """Draw drift.html in a process of its own; without data to compare, remove it and return None."""
     name = recipe.name

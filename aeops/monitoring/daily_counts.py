@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from aeops.evaluation.reference import COLUMNS, Reference
+from aeops.evaluation.reference import COLUMNS, CalibrationReference
 from aeops.files import data_sha256
 from aeops.monitoring.champion_period import ChampionPeriod
 from aeops.monitoring.count_cache import open_cache
@@ -24,7 +24,7 @@ from aeops.monitoring.paths import counts_file
 from aeops.monitoring.ranks import ColumnBins, assign_bins, even_ranks, make_bins
 from aeops.predictions import prediction_store
 from aeops.project import Project
-from aeops.recipe.monitoring import ALARM_RATE, CODES, INPUTS, SCORES, TESTS
+from aeops.recipe.monitoring import ALARM_RATE_SIGNAL, CODE_SIGNAL, INPUT_SIGNAL, SCORE_SIGNAL, TEST_SIGNALS
 
 UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 COUNTED_COLUMNS = ("id", "time", "version", "is_anomaly", "channel", *COLUMNS)
@@ -45,7 +45,7 @@ class DailyCounts:
     """
 
     by_version: dict[date, dict[str, Counter[str]]] = field(default_factory=_nested_counters)
-    bins: dict[str, dict[date, np.ndarray]] = field(default_factory=lambda: {name: {} for name in TESTS})
+    bins: dict[str, dict[date, np.ndarray]] = field(default_factory=lambda: {name: {} for name in TEST_SIGNALS})
     incomplete_counts: Counter[str] = field(default_factory=Counter)
 
     def to_dict(self) -> dict[str, Any]:
@@ -102,18 +102,18 @@ class DailyCounts:
         return days, np.array(rows, dtype=np.int64).reshape(-1, 2)
 
 
-def make_test_bins(reference: Reference) -> dict[str, list[ColumnBins]]:
+def make_test_bins(reference: CalibrationReference) -> dict[str, list[ColumnBins]]:
     """Return the bins of each column of each test; a test for which the reference is too small is left out."""
     m = len(reference.score)
     if m == 0:
         return {}
     ranks = even_ranks(m)
     test_bins: dict[str, list[ColumnBins]] = {}
-    if reference.rank <= m:
-        test_bins[ALARM_RATE] = [make_bins(reference.score, [reference.rank])]
-    test_bins[SCORES] = [make_bins(reference.score, ranks)]
-    test_bins[CODES] = [make_bins(column, ranks) for column in reference.code.T]
-    test_bins[INPUTS] = [make_bins(reference.mean, ranks), make_bins(reference.std, ranks)]
+    if reference.rank is not None:
+        test_bins[ALARM_RATE_SIGNAL] = [make_bins(reference.score, [reference.rank])]
+    test_bins[SCORE_SIGNAL] = [make_bins(reference.score, ranks)]
+    test_bins[CODE_SIGNAL] = [make_bins(column, ranks) for column in reference.code.T]
+    test_bins[INPUT_SIGNAL] = [make_bins(reference.mean, ranks), make_bins(reference.std, ranks)]
     return test_bins
 
 
@@ -142,12 +142,12 @@ def count_predictions(
         DataError: a prediction's file or the cache cannot be read.
     """
     total = DailyCounts()
-    journals, files = prediction_store.listed(project, recipe, since, until, channels)
+    journals, files = prediction_store._list_calls(project, recipe, since, until, channels)
     for journal in journals:
-        total.add_counts(_count_table(prediction_store.chosen(journal, since, until, channels), period, test_bins))
+        total.add_counts(_count_table(prediction_store.select_rows(journal, since, until, channels), period, test_bins))
 
     def count_file(file: Path) -> dict[str, Any]:
-        table = prediction_store.chosen(prediction_store.read_call(file, COUNTED_COLUMNS), None, None, channels)
+        table = prediction_store.select_rows(prediction_store.read_call(file, COUNTED_COLUMNS), None, None, channels)
         return _count_table(table, period, test_bins).to_dict() | _time_range(table)
 
     start, end = _unix_microseconds(since), _unix_microseconds(until)
@@ -160,7 +160,7 @@ def count_predictions(
             if first >= start and last < end:
                 total.add_counts(DailyCounts.from_dict(counts))
             else:
-                table = prediction_store.chosen(prediction_store.read_call(file, COUNTED_COLUMNS), since, until, channels)
+                table = prediction_store.select_rows(prediction_store.read_call(file, COUNTED_COLUMNS), since, until, channels)
                 total.add_counts(_count_table(table, period, test_bins))
     return total
 
@@ -205,8 +205,8 @@ def _iter_calls(
 ) -> Iterator[pa.Table]:
     """Yield the predictions of each call of these channels in the time span."""
     needed_columns = list(dict.fromkeys([*columns, "time", "channel"]))
-    for call in prediction_store.calls(project, recipe, since, until, channels, needed_columns):
-        table = prediction_store.chosen(call, since, until, channels)
+    for call in prediction_store.read_calls(project, recipe, since, until, channels, needed_columns):
+        table = prediction_store.select_rows(call, since, until, channels)
         if table.num_rows:
             yield table
 
@@ -249,12 +249,12 @@ def _bin_counts(values: np.ndarray, ids: pa.Array, columns: list[ColumnBins]) ->
 
 def _test_values(test: str, table: pa.Table, columns: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the values of a test, (k, columns), of the k rows that have them, and which rows those are, bool (n,)."""
-    if test == CODES:
+    if test == CODE_SIGNAL:
         lengths = pc.fill_null(pc.list_value_length(table["code"]), -1).to_numpy()
         is_complete = lengths == columns
         codes = table["code"].filter(pa.array(is_complete)).combine_chunks()
         return codes.flatten().to_numpy(zero_copy_only=False).reshape(-1, columns), is_complete
-    names = ("mean", "std") if test == INPUTS else ("score",)
+    names = ("mean", "std") if test == INPUT_SIGNAL else ("score",)
     is_complete = np.all([table[name].is_valid().to_numpy() for name in names], axis=0)
     complete_rows = table.filter(pa.array(is_complete))
     return np.stack([complete_rows[name].to_numpy() for name in names], axis=1), is_complete
@@ -279,7 +279,7 @@ def read_recent_predictions(
         for call in _iter_calls(project, recipe, since, until, ("version", *COLUMNS), channels)
     ]
     if not calls:
-        return prediction_store.empty().select(COLUMNS)
+        return prediction_store.empty_table().select(COLUMNS)
     table = pa.concat_tables(calls).select(COLUMNS)
     if table.num_rows <= limit:
         return table

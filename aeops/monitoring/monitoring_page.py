@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 from markupsafe import Markup
 
-from aeops.drawing.svg import inline, theme_css
+from aeops.drawing.svg import inline_svg, theme_css
 from aeops.files import atomic_write
 from aeops.monitoring import charts
 from aeops.monitoring.champion_period import ChampionPeriod
@@ -24,8 +24,8 @@ from aeops.monitoring.ranks import ColumnBins
 from aeops.monitoring.retrains import RetrainRecord
 from aeops.monitoring.signals import EvidenceSeries, format_odds, promised_alarm_rate
 from aeops.monitoring.verdict import MonitoringVerdict, find_alarms
-from aeops.recipe.monitoring import ALARM_RATE, MonitorSpec
-from aeops.report.html_template import environment
+from aeops.recipe.monitoring import ALARM_RATE_SIGNAL, MonitorSpec
+from aeops.report.html_template import html_environment
 
 BAND_LEVEL = 0.05
 RETRAINS_SHOWN = 12
@@ -61,7 +61,7 @@ def write_page(out: Path, content: PageContent) -> None:
     """Write the page to `out`, as a whole or not at all."""
     start = content.period.start
     text = (
-        environment()
+        html_environment()
         .get_template("monitoring.html.j2")
         .render(
             verdict=content.verdict,
@@ -95,15 +95,15 @@ def _draw_figures(content: PageContent) -> dict[str, Markup]:
             daily_rows.append((day, by_version[version]["alarms"], by_version[version]["samples"]))
     timeline = charts.Timeline(list(champions), champions, [retrain.moment for retrain in content.retrains])
     promised_rate = None
-    if ALARM_RATE in content.test_bins:
-        promised_rate = promised_alarm_rate(content.test_bins[ALARM_RATE][0])
+    if ALARM_RATE_SIGNAL in content.test_bins:
+        promised_rate = promised_alarm_rate(content.test_bins[ALARM_RATE_SIGNAL][0])
     with tempfile.TemporaryDirectory(prefix="ae-page-") as folder:
         files = {name: Path(folder) / f"{name}.svg" for name in ALT_TEXTS}
         charts.draw_alarm_rate(files["alarm_rate"], timeline, daily_rows, promised_rate, _rate_band(content))
         past_checks = _former_champions(content, timeline.first_day)
         charts.draw_evidence(files["evidence"], timeline, content.evidence, past_checks, content.spec.level)
         charts.draw_volume(files["volume"], timeline, samples, content.spec.volume)
-        return {name: inline(file.read_text(encoding="utf-8"), name, ALT_TEXTS[name]) for name, file in files.items()}
+        return {name: inline_svg(file.read_text(encoding="utf-8"), name, ALT_TEXTS[name]) for name, file in files.items()}
 
 
 def _busiest_version(by_version: Mapping[str, Mapping[str, int]]) -> str:

@@ -6,14 +6,23 @@ from datetime import date, datetime, timedelta
 
 import numpy as np
 
-from aeops.drawing.words import share
-from aeops.evaluation.reference import Reference
+from aeops.drawing.words import format_share
+from aeops.evaluation.reference import CalibrationReference
 from aeops.monitoring.champion_period import ChampionPeriod
 from aeops.monitoring.daily_counts import DailyCounts, midnight
 from aeops.monitoring.eprocess import any_change, log_evidence, more_than, worst_of
 from aeops.monitoring.ranks import ColumnBins
 from aeops.monitoring.verdict import SignalRecord
-from aeops.recipe.monitoring import ALARM_RATE, CODES, INPUTS, SCORES, STALE, TESTS, VOLUME, MonitorSpec
+from aeops.recipe.monitoring import (
+    ALARM_RATE_SIGNAL,
+    CODE_SIGNAL,
+    INPUT_SIGNAL,
+    SCORE_SIGNAL,
+    STALE_SIGNAL,
+    TEST_SIGNALS,
+    VOLUME_SIGNAL,
+    MonitorSpec,
+)
 
 QUIET, ALARM, UNKNOWN = "quiet", "alarm", "unknown"
 RECENT_DAYS = 7  # days with samples that the description of a change covers
@@ -95,7 +104,7 @@ def _test_evidence(by_day: dict[date, np.ndarray], columns: list[ColumnBins], te
 
 
 def _choose_alternative(test: str, column: ColumnBins) -> Callable[[np.ndarray], np.ndarray]:
-    if test == ALARM_RATE:
+    if test == ALARM_RATE_SIGNAL:
         return more_than(promised_alarm_rate(column))
     return any_change(column.gaps.astype(np.float64))
 
@@ -106,7 +115,7 @@ def promised_alarm_rate(column: ColumnBins) -> float:
 
 
 def evaluate_tests(
-    reference: Reference | None,
+    reference: CalibrationReference | None,
     counts: DailyCounts,
     test_bins: dict[str, list[ColumnBins]],
     evidence: dict[str, EvidenceSeries],
@@ -126,7 +135,7 @@ def evaluate_tests(
         past_alarms: test -> the day since which it alarms by earlier checks of this period: an alarm stays.
     """
     signals = []
-    for test in TESTS:
+    for test in TEST_SIGNALS:
         if test in evidence:
             signals.append(
                 _evaluate_test(test, evidence[test], counts, test_bins[test], spec.level, period, past_alarms.get(test))
@@ -139,7 +148,9 @@ def evaluate_tests(
     return signals
 
 
-def _unknown_reason(test: str, reference: Reference | None, counts: DailyCounts, test_bins: dict[str, list[ColumnBins]]) -> str:
+def _unknown_reason(
+    test: str, reference: CalibrationReference | None, counts: DailyCounts, test_bins: dict[str, list[ColumnBins]]
+) -> str:
     if reference is None:
         return "the champion was registered without a reference: its next retrain keeps one"
     if test not in test_bins:
@@ -218,16 +229,16 @@ def format_power_of_ten(power: float) -> str:
 def _describe_change(
     test: str, counts: DailyCounts, evidence: EvidenceSeries, columns: list[ColumnBins], period: ChampionPeriod
 ) -> str:
-    if test == ALARM_RATE:
+    if test == ALARM_RATE_SIGNAL:
         return _describe_alarm_rate(counts, columns, period)
     recent_counts = np.sum([counts.bins[test][day] for day in evidence.days[-RECENT_DAYS:]], axis=0)
-    if test == SCORES:
+    if test == SCORE_SIGNAL:
         return f"of the scores of the last {RECENT_DAYS} days {_describe_shift(recent_counts[0], columns[0])}"
     index = _most_shifted(recent_counts, columns)
     shift = _describe_shift(recent_counts[index], columns[index])
-    if test == CODES:
+    if test == CODE_SIGNAL:
         return f"of the code's {len(columns)} numbers no. {index + 1} has moved most: of it {shift}"
-    assert test == INPUTS
+    assert test == INPUT_SIGNAL
     name = ("mean", "standard deviation")[index]
     return f"of the samples' values the {name} has moved most: of it {shift}"
 
@@ -236,7 +247,7 @@ def _describe_alarm_rate(counts: DailyCounts, columns: list[ColumnBins], period:
     _, daily_counts = counts.champion_days(period)
     alarms, samples = daily_counts.sum(axis=0)
     recent_alarms, recent_samples = daily_counts[-RECENT_DAYS:].sum(axis=0)
-    rate, promised_rate = share(alarms / samples, 2), share(promised_alarm_rate(columns[0]), 2)
+    rate, promised_rate = format_share(alarms / samples, 2), format_share(promised_alarm_rate(columns[0]), 2)
     return (
         f"{alarms:,} of {samples:,} samples flagged, {rate} where {promised_rate} is promised; "
         f"{recent_alarms:,} of {recent_samples:,} on the last {RECENT_DAYS} days"
@@ -267,7 +278,7 @@ def _describe_shift(counts: np.ndarray, column: ColumnBins) -> str:
         position = "highest"
     else:
         position = f"{_ordinal_number(index + 1)} lowest"
-    return f"{share(new_shares[index])} lie among the {position} {share(expected_shares[index], 0)} of calibration"
+    return f"{format_share(new_shares[index])} lie among the {position} {format_share(expected_shares[index], 0)} of calibration"
 
 
 def _ordinal_number(number: int) -> str:
@@ -280,13 +291,13 @@ def _ordinal_number(number: int) -> str:
 def evaluate_age(spec: MonitorSpec, period: ChampionPeriod, now: datetime) -> Signal:
     """Return an alarm where the champion is older than `stale_after_days`."""
     if period.start is None:
-        return Signal(STALE, QUIET, "the clock is behind the ledger's, so no time has passed since the promotion")
+        return Signal(STALE_SIGNAL, QUIET, "the clock is behind the ledger's, so no time has passed since the promotion")
     days = (now - period.start) / timedelta(days=1)
     message = f"champion {period.version} was promoted {days:.1f} days ago; {spec.stale_after_days:g} are allowed"
     if days <= spec.stale_after_days:
-        return Signal(STALE, QUIET, message)
+        return Signal(STALE_SIGNAL, QUIET, message)
     since = (period.start + timedelta(days=spec.stale_after_days)).date().isoformat()
-    return Signal(STALE, ALARM, message, since=since)
+    return Signal(STALE_SIGNAL, ALARM, message, since=since)
 
 
 def evaluate_volume(spec: MonitorSpec, counts: DailyCounts, period: ChampionPeriod, now: datetime) -> Signal:
@@ -300,19 +311,19 @@ def evaluate_volume(spec: MonitorSpec, counts: DailyCounts, period: ChampionPeri
     silence_message = f"no sample scored in {bounds.silent_days} whole days"
     message = f"{yesterday_samples:,} samples on the last whole day"
     if is_silent and monitored_days >= bounds.silent_days:
-        return Signal(VOLUME, ALARM, silence_message, samples=0)
+        return Signal(VOLUME_SIGNAL, ALARM, silence_message, samples=0)
     if monitored_days >= 1 and bounds.min is not None and yesterday_samples < bounds.min:
-        return Signal(VOLUME, ALARM, f"{message}; at least {bounds.min:,.0f} are usual", samples=yesterday_samples)
+        return Signal(VOLUME_SIGNAL, ALARM, f"{message}; at least {bounds.min:,.0f} are usual", samples=yesterday_samples)
     if bounds.max is not None and yesterday_samples > bounds.max:
-        return Signal(VOLUME, ALARM, f"{message}; at most {bounds.max:,.0f} are usual", samples=yesterday_samples)
+        return Signal(VOLUME_SIGNAL, ALARM, f"{message}; at most {bounds.max:,.0f} are usual", samples=yesterday_samples)
     if is_silent:
-        return Signal(VOLUME, UNKNOWN, f"{silence_message}, nor watched for so long", samples=0)
+        return Signal(VOLUME_SIGNAL, UNKNOWN, f"{silence_message}, nor watched for so long", samples=0)
     limits = []
     if bounds.min is not None:
         limits.append(f"at least {bounds.min:,.0f}")
     if bounds.max is not None:
         limits.append(f"at most {bounds.max:,.0f}")
-    return Signal(VOLUME, QUIET, f"{message}; {' and '.join(limits) or 'any number'} will do", samples=yesterday_samples)
+    return Signal(VOLUME_SIGNAL, QUIET, f"{message}; {' and '.join(limits) or 'any number'} will do", samples=yesterday_samples)
 
 
 def _first_monitored_day(counts: DailyCounts, period: ChampionPeriod, current_day: date) -> date:

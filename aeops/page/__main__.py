@@ -1,22 +1,22 @@
-"""`python -m aeops.page --port P`: serves the page until it is told to stop (SIGINT, SIGTERM). `ae ui` and `ae up` start it."""
+"""`python -m aeops.page --port P`: serve the page until SIGINT or SIGTERM. `ae up` starts it."""
 
 import argparse
 import sys
 from pathlib import Path
 
 from aeops.errors import AeError, print_error
-from aeops.page.serve import PORT, serve
+from aeops.page.serve import PORT, serve_page
 from aeops.project import find_project
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m aeops.page", description="One page over all recipes, for reading.")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: 127.0.0.1, this machine only)")
-    parser.add_argument("--port", type=int, default=PORT, help=f"port to listen at, 0 for any that is free (default: {PORT})")
-    parser.add_argument("--password-file", type=Path, help="one line: the password of the user `ae`; needed for another host")
-    given = parser.parse_args()
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1, this machine only)")
+    parser.add_argument("--port", type=int, default=PORT, help=f"port to listen on, 0 for any that is free (default: {PORT})")
+    parser.add_argument("--password-file", type=Path, help="its first line is the password of user `ae`; needed for another host")
+    arguments = parser.parse_args()
     try:
-        serve(find_project(), given.host, given.port, given.password_file)
+        serve_page(find_project(), arguments.host, arguments.port, arguments.password_file)
     except AeError as error:
         return print_error(error)
     return 0

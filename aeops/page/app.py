@@ -1,15 +1,16 @@
-"""The page over all recipes: FastAPI and templates on the server's side, reading only.
+"""The page over all recipes: FastAPI and templates, rendered on the server, for reading only.
 
-GET  /                     every recipe in a card
-GET  /r/RECIPE             all about one
-GET  /r/RECIPE/report      documents that others wrote, each in a sandbox: report, monitoring, drift, scoring
+GET  /                     a card for every recipe
+GET  /r/RECIPE             everything about one
+GET  /r/RECIPE/report      documents that other programs wrote, each in a sandbox: report, monitoring, drift, scoring
 GET  /data-docs/...        Great Expectations' pages
-POST /try/RECIPE           a sample in, its score as a piece of page out; errors are one line of text
-GET  /healthz              200 while it answers
+POST /try/RECIPE           takes a sample, returns its score as a fragment of HTML; errors are one line of text
+GET  /healthz              200 while the page is up
 """
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -22,218 +23,253 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.exceptions import HTTPException
 
 from aeops.drawing.svg import theme_css
-from aeops.drawing.words import share
-from aeops.errors import InfrastructureError, UsageError, as_ae_error
+from aeops.drawing.words import format_share
+from aeops.errors import AeError, InfrastructureError, UsageError, as_ae_error
 from aeops.machine.passwords import USER
-from aeops.page import pictures, stack_status, state_files, try_it, view
-from aeops.page.background_query import Kept
-from aeops.page.registry_client import Registry, names
-from aeops.page.request_guard import Guard, tell
-from aeops.page.try_it import LARGEST_UPLOAD
+from aeops.page import pictures, stack_status, state_files, view
+from aeops.page.background_query import BackgroundQuery
+from aeops.page.registry_client import RegistryClient, find_recipe_names
+from aeops.page.request_guard import RequestGuard, text_response
+from aeops.page.try_it import LARGEST_UPLOAD, TryResult, Upload, try_sample
 from aeops.project import Project
 
-SOON, SELDOM = 5.0, 30.0  # seconds between two questions to the neighbours, and to verify ledgers
-LONGEST_NAME = 200  # characters of a file's name that a prediction keeps
+POLL_SECONDS = 5.0  # between two questions to the registry, the services and Prefect
+LEDGER_POLL_SECONDS = 30.0
+NAME_LENGTH = 200  # characters of a file's name that a prediction keeps
+ROW_DIGITS = 9
 
-# What a browser lets a document do that this page did not write itself: its own styles and pictures, no forms, no other place.
-DOCUMENT = (
+# The browser's rules for a document that other programs wrote: its own styles and images, no forms, no navigation.
+STATIC_POLICY = (
     "sandbox allow-popups; default-src 'none'; style-src 'unsafe-inline'; img-src data:; font-src data:; frame-ancestors 'self'"
 )
 # Evidently's report draws itself: it may run its own scripts, in an origin of its own, from which nothing here can be reached.
-DRAWING = (
+SCRIPTED_POLICY = (
     "sandbox allow-scripts allow-popups; default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval' data: blob:; "
     "style-src 'unsafe-inline' data:; img-src data: blob:; font-src data:; worker-src blob:; frame-ancestors 'self'"
 )
 
 
-def documents(project: Project, name: str) -> dict[str, tuple[Path, str]]:
-    """The pages that others wrote about a recipe, by the last word of their address, with what a browser lets them do."""
-    monitoring = project.home / "monitoring" / name
-    return {
-        "report": (project.reports(name) / "report.html", DOCUMENT),
-        "monitoring": (monitoring / "page.html", DRAWING),
-        "drift": (monitoring / "drift.html", DRAWING),
-        "scoring": (project.home / "scoring" / name / "latest.html", DOCUMENT),
-    }
-
-
-class Watch:
-    """Everything that is asked in the background."""
+class BackgroundQueries:
+    """Everything that the page asks in the background."""
 
     def __init__(self, project: Project, password: str | None) -> None:
-        self.access = None if password is None else stack_status.basic(f"{USER}:{password}")  # one password for all of the stack
-        self.registry = Registry(project)
-        self.held = Kept(self.registry.snapshot, SOON, "registry")
-        self.faults = Kept(self.registry.faults, SELDOM, "ledgers")
-        self.services = Kept(lambda: stack_status.services(project, self.access), SOON, "services")
-        self.plans = Kept(lambda: stack_status.plans(project, self.access), SOON, "prefect")
+        self.auth_header: str | None = None
+        if password is not None:  # the whole stack has one password
+            self.auth_header = stack_status.basic_auth_header(f"{USER}:{password}")
+        self._client = RegistryClient(project)
+        self._registry = BackgroundQuery(self._client.snapshot, POLL_SECONDS, "registry")
+        self._ledgers = BackgroundQuery(self._client.ledger_problems, LEDGER_POLL_SECONDS, "ledgers")
+        self._services = BackgroundQuery(lambda: stack_status.check_services(project, self.auth_header), POLL_SECONDS, "services")
+        self._plans = BackgroundQuery(lambda: stack_status.read_plans(project, self.auth_header), POLL_SECONDS, "prefect")
 
     def start(self) -> None:
-        for kept in (self.services, self.plans, self.held, self.faults):
-            kept.start()
+        for query in self._all_queries():
+            query.start()
 
     def close(self) -> None:
-        for kept in (self.services, self.plans, self.held, self.faults):
-            kept.close()
-        self.registry.close()
+        for query in self._all_queries():
+            query.close()
+        self._client.close()
 
-    def seen(self) -> view.Seen:
-        return view.Seen(self.held.now(), self.faults.now(), self.services.now(), self.plans.now())
+    def latest_state(self) -> view.StackState:
+        """Return the last results without waiting."""
+        return view.StackState(
+            self._registry.latest_result(),
+            self._ledgers.latest_result(),
+            self._services.latest_result(),
+            self._plans.latest_result(),
+        )
+
+    def _all_queries(self) -> tuple[BackgroundQuery[Any], ...]:
+        return self._services, self._plans, self._registry, self._ledgers
 
 
-def build_app(project: Project, password: str | None = None) -> FastAPI:
-    """The page.
+def build_page_app(project: Project, password: str | None = None) -> FastAPI:
+    """Return the page's application.
 
     Args:
-        password: see `Guard`.
+        password: see `RequestGuard`.
     """
-    watch, templates = Watch(project, password), environment()
+    background_queries, templates = BackgroundQueries(project, password), template_environment()
 
     @asynccontextmanager
-    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        watch.start()
+    async def query_lifespan(_: FastAPI) -> AsyncIterator[None]:
+        background_queries.start()
         yield
-        await run_in_threadpool(watch.close)
+        await run_in_threadpool(background_queries.close)
 
-    app = FastAPI(title="page", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
-    add_pages(app, project, watch, templates)
+    app = FastAPI(title="page", docs_url=None, redoc_url=None, openapi_url=None, lifespan=query_lifespan)
+    add_pages(app, project, background_queries, templates)
     add_documents(app, project)
-    add_try(app, project, watch, templates)
+    add_try_it(app, project, background_queries, templates)
     app.add_api_route("/healthz", lambda: {"status": "ok"})
-    app.add_exception_handler(HTTPException, tell_http_error)
-    app.add_middleware(Guard, password=password)
+    app.add_exception_handler(HTTPException, http_error_response)
+    app.add_middleware(RequestGuard, password=password)
     return app
 
 
-def add_pages(app: FastAPI, project: Project, watch: Watch, templates: Environment) -> None:
-    def page(template: str, about: Callable[[], dict[str, Any]]) -> HTMLResponse:
-        return HTMLResponse(templates.get_template(template).render(about()))
+def add_pages(app: FastAPI, project: Project, background_queries: BackgroundQueries, templates: Environment) -> None:
+    def show_overview() -> HTMLResponse:
+        context = view.overview_context(project, find_recipe_names(project), background_queries.latest_state())
+        return HTMLResponse(templates.get_template("overview.html.j2").render(context))
 
-    def overview() -> HTMLResponse:
-        return page("overview.html.j2", lambda: view.overview(project, names(project), watch.seen()))
+    def show_recipe(recipe: str) -> HTMLResponse:
+        require_recipe(project, recipe)
+        context = view.recipe_context(project, recipe, background_queries.latest_state())
+        return HTMLResponse(templates.get_template("recipe.html.j2").render(context))
 
-    def recipe(recipe: str) -> HTMLResponse:
-        require_known(project, recipe)
-        return page("recipe.html.j2", lambda: view.recipe_page(project, recipe, watch.seen()))
-
-    app.add_api_route("/", overview, methods=["GET", "HEAD"])
-    app.add_api_route("/r/{recipe}", recipe, methods=["GET", "HEAD"])
-    for name, kind in (("page.css", "text/css"), ("page.js", "text/javascript"), ("icon.svg", "image/svg+xml")):
-        app.add_api_route(f"/{name}", asset(name, kind))
+    app.add_api_route("/", show_overview, methods=["GET", "HEAD"])
+    app.add_api_route("/r/{recipe}", show_recipe, methods=["GET", "HEAD"])
+    for name, media_type in (("page.css", "text/css"), ("page.js", "text/javascript"), ("icon.svg", "image/svg+xml")):
+        app.add_api_route(f"/{name}", asset_handler(name, media_type))
 
 
-def asset(name: str, kind: str) -> Callable[[], Response]:
-    """A file of this package, read once; the style stands on the report's, so that both look alike."""
-    folder = resources.files("aeops.page").joinpath("templates")
-    text = folder.joinpath(name).read_text(encoding="utf-8")
+def asset_handler(name: str, media_type: str) -> Callable[[], Response]:
+    """Return the handler of a file of this package; page.css starts with the report's style, so that both look alike."""
+    text = resources.files("aeops.page").joinpath("templates", name).read_text(encoding="utf-8")
     if name == "page.css":
-        report = resources.files("aeops.report").joinpath("templates/report.css").read_text(encoding="utf-8")
-        text = "\n".join([theme_css(), report, text])
-    return lambda: Response(text, media_type=kind, headers={"cache-control": "no-cache"})
+        report_css = resources.files("aeops.report").joinpath("templates/report.css").read_text(encoding="utf-8")
+        text = "\n".join([theme_css(), report_css, text])
+    return lambda: Response(text, media_type=media_type, headers={"cache-control": "no-cache"})
 
 
-def require_known(project: Project, recipe: str) -> None:
-    if recipe not in names(project):
+def require_recipe(project: Project, recipe: str) -> None:
+    """Raise HTTPException 404 where the project has no such recipe."""
+    if recipe not in find_recipe_names(project):
         raise HTTPException(404, f"no recipe {recipe!r} here; / lists them")
 
 
-# ---------------------------------------------------------------- documents of others
+# ---------------------------------------------------------------- documents of other programs
+
+
+@dataclass(frozen=True)
+class ForeignDocument:
+    """An HTML file that another program wrote, and the content security policy to serve it with."""
+
+    file: Path
+    policy: str
+
+
+def recipe_documents(project: Project, name: str) -> dict[str, ForeignDocument]:
+    """Return the documents about a recipe by the last part of their address."""
+    monitoring_folder = project.home / "monitoring" / name
+    return {
+        "report": ForeignDocument(project.reports(name) / "report.html", STATIC_POLICY),
+        "monitoring": ForeignDocument(monitoring_folder / "page.html", SCRIPTED_POLICY),
+        "drift": ForeignDocument(monitoring_folder / "drift.html", SCRIPTED_POLICY),
+        "scoring": ForeignDocument(project.home / "scoring" / name / "latest.html", STATIC_POLICY),
+    }
 
 
 def add_documents(app: FastAPI, project: Project) -> None:
-    def document(recipe: str, which: str) -> Response:
-        require_known(project, recipe)
-        if which not in (known := documents(project, recipe)):
-            raise HTTPException(404, f"no page {which!r} of {recipe}; {', '.join(known)} may be there")
-        file, policy = known[which]
-        return html_file(file, policy)
+    def show_document(recipe: str, document_name: str) -> Response:
+        require_recipe(project, recipe)
+        documents = recipe_documents(project, recipe)
+        if document_name not in documents:
+            raise HTTPException(404, f"{recipe} has no page {document_name!r}, expected one of {', '.join(documents)}")
+        return document_response(documents[document_name])
 
-    def data_docs(path: str) -> Response:
+    def show_data_docs(path: str) -> Response:
         root = project.data_docs.resolve()
         file = (root / path).resolve()
-        inside = file.is_relative_to(root) and not any(word.startswith(".") for word in file.relative_to(root).parts)
-        if not inside or file.suffix != ".html":
+        if file.suffix != ".html" or not file.is_relative_to(root) or is_hidden(file.relative_to(root)):
             raise HTTPException(404, "no such page of the Data Docs")
-        return html_file(file, DOCUMENT)
+        return document_response(ForeignDocument(file, STATIC_POLICY))
 
-    app.add_api_route("/r/{recipe}/{which}", document)
-    app.add_api_route("/data-docs/{path:path}", data_docs)
+    app.add_api_route("/r/{recipe}/{document_name}", show_document)
+    app.add_api_route("/data-docs/{path:path}", show_data_docs)
 
 
-def html_file(file: Path, policy: str) -> Response:
+def is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
+
+
+def document_response(document: ForeignDocument) -> Response:
+    """Return the document's content; raise HTTPException 404 where it was not written yet."""
     try:
-        content = file.read_bytes()
+        content = document.file.read_bytes()
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
-        raise HTTPException(404, f"{file.name} is not there yet") from error
-    return Response(content, media_type="text/html; charset=utf-8", headers={"content-security-policy": policy})
+        raise HTTPException(404, f"{document.file.name} is not there yet") from error
+    headers = {"content-security-policy": document.policy}
+    return Response(content, media_type="text/html; charset=utf-8", headers=headers)
 
 
 # ---------------------------------------------------------------- the try-it box
 
 
-def add_try(app: FastAPI, project: Project, watch: Watch, templates: Environment) -> None:
-    async def try_it(recipe: str, request: Request) -> Response:
-        if recipe not in await run_in_threadpool(names, project):
-            return tell(404, f"no recipe {recipe!r} here")
-        content = await limited_body(request)
+def add_try_it(app: FastAPI, project: Project, background_queries: BackgroundQueries, templates: Environment) -> None:
+    async def score_upload(recipe: str, request: Request) -> Response:
+        if recipe not in await run_in_threadpool(find_recipe_names, project):
+            return text_response(404, f"no recipe {recipe!r} here")
+        content = await read_body(request)
         if content is None:
-            return tell(413, f"more than {LARGEST_UPLOAD // 2**20} MiB given; that is the most")
+            return text_response(413, f"expected at most {LARGEST_UPLOAD // 2**20} MiB, got more")
         try:
-            given = read_given(request, content)
-            found = await run_in_threadpool(attempt, project, recipe, watch, given)
+            upload = parse_upload(request, content)
+            result = await run_in_threadpool(score_recipe_sample, project, recipe, background_queries, upload)
         except Exception as error:
-            known = as_ae_error(error)
-            if known is None:
+            ae_error = as_ae_error(error)
+            if ae_error is None:
                 raise
-            return tell(503 if isinstance(known, InfrastructureError) else 422, " ".join(str(known).split()))
-        return HTMLResponse(templates.get_template("tried.html.j2").render(tried=found))
+            return sample_error_response(ae_error)
+        return HTMLResponse(templates.get_template("try_result.html.j2").render(result=result))
 
-    app.add_api_route("/try/{recipe}", try_it, methods=["POST"])
-
-
-def attempt(project: Project, recipe: str, watch: Watch, given: try_it.Given) -> try_it.Tried:
-    service = watch.seen().service(f"{stack_status.SCORING}{recipe}")
-    return try_it.try_sample(project, state_files.recipe(project, recipe), service, watch.access, given)
+    app.add_api_route("/try/{recipe}", score_upload, methods=["POST"])
 
 
-def read_given(request: Request, content: bytes) -> try_it.Given:
-    asked, kind = request.query_params, request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    name = unquote(request.headers.get("x-file-name", "")) or "what was pasted"
-    row = asked.get("row", "0")
-    if not row.isascii() or not row.isdigit() or len(row) > 9:
-        raise UsageError(f"row {row!r} given; a whole number from 0 is allowed")
-    return try_it.Given(content, kind, name[:LONGEST_NAME], int(row), asked.get("invert", "auto"))
+def score_recipe_sample(project: Project, recipe: str, background_queries: BackgroundQueries, upload: Upload) -> TryResult:
+    service = background_queries.latest_state().service(f"{stack_status.SCORING_PREFIX}{recipe}")
+    return try_sample(project, state_files.cached_recipe(project, recipe), service, background_queries.auth_header, upload)
 
 
-async def limited_body(request: Request) -> bytes | None:
-    """The body, read no further than is allowed; None where it is larger."""
-    parts, size = [], 0
-    async for part in request.stream():
-        size += len(part)
+def parse_upload(request: Request, content: bytes) -> Upload:
+    """Return the upload with the options of its query and headers; raise UsageError for a row that is no number."""
+    options = request.query_params
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    name = unquote(request.headers.get("x-file-name", "")) or "pasted text"
+    row = options.get("row", "0")
+    if not row.isascii() or not row.isdigit() or len(row) > ROW_DIGITS:
+        raise UsageError(f"row: expected a whole number from 0, got {row!r}")
+    return Upload(content, media_type, name[:NAME_LENGTH], int(row), options.get("invert", "auto"))
+
+
+async def read_body(request: Request) -> bytes | None:
+    """Return the body, None where it is larger than `LARGEST_UPLOAD`; reads no further than that."""
+    chunks, size = [], 0
+    async for chunk in request.stream():
+        size += len(chunk)
         if size > LARGEST_UPLOAD:
             return None
-        parts.append(part)
-    return b"".join(parts)
+        chunks.append(chunk)
+    return b"".join(chunks)
 
 
-async def tell_http_error(_request: Request, error: Exception) -> Response:
+def sample_error_response(error: AeError) -> Response:
+    """Return the error's message in one line: 503 where something does not answer, else 422."""
+    status = 422
+    if isinstance(error, InfrastructureError):
+        status = 503
+    return text_response(status, state_files.one_line(error))
+
+
+async def http_error_response(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return tell(error.status_code, str(error.detail))
+    return text_response(error.status_code, str(error.detail))
 
 
 # ---------------------------------------------------------------- templates
 
 
-def environment() -> Environment:
-    """Jinja2 that escapes everything and stops at a name that is not there."""
-    made = Environment(
+def template_environment() -> Environment:
+    """Return a Jinja2 environment that escapes everything and raises on an undefined name."""
+    environment = Environment(
         loader=PackageLoader("aeops.page"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    made.filters |= {
-        "share": share,
-        "ago": view.ago,
-        "moment": view.moment,
+    environment.filters |= {
+        "share": format_share,
+        "relative_time": view.relative_time,
+        "parse_timestamp": view.parse_timestamp,
         "is_number": state_files.is_number,
-        "picture": pictures.of_sample,
+        "sample_image": pictures.sample_image,
     }
-    return made
+    return environment

@@ -1,11 +1,11 @@
-"""`python -m aeops.page.ask_registry`: the page's door to MLflow, a process of its own so that the page holds no MLflow.
+"""`python -m aeops.page.ask_registry`: the page's access to MLflow, in a process of its own so that the page loads no MLflow.
 
-Reads one request a line from stdin, answers one line of JSON to stdout, and ends with its stdin:
+Reads one request a line from stdin, answers with one line of JSON on stdout, and ends when stdin does:
 
-    {"ask": "snapshot", "recipes": ["digits"]}   -> {"recipes": {"digits": {"versions": [...], "metrics": {...}, ...}}}
-    {"ask": "faults", "recipe": "digits"}        -> {"faults": [...]}, as `ae ledger verify digits` finds them
+    {"query": "snapshot", "recipes": ["digits"]}   -> {"recipes": {"digits": {"versions": [...], "metrics": {...}, ...}}}
+    {"query": "problems", "recipe": "digits"}      -> {"problems": [...]}, as `ae ledger verify digits` finds them
 
-An error that a person can mend is {"fault": "one line"}.
+An error that a person can repair is {"error": "one line"}.
 """
 
 import json
@@ -18,6 +18,7 @@ from typing import Any
 
 from aeops.errors import as_ae_error
 from aeops.files import read_json
+from aeops.page.registry_snapshot import RecipeEntry, RegistrySnapshot, VersionEntry
 from aeops.project import Project, find_project
 from aeops.registry import promotion
 from aeops.registry.aliases import CHAMPION
@@ -25,16 +26,16 @@ from aeops.registry.database import database_file
 from aeops.registry.store import Store, local_store_in_use, open_store
 from aeops.registry.versions import VersionInfo
 
-SHOWN = 12  # newest versions that the page's table shows; each costs a question to MLflow
+NEWEST_VERSIONS = 12  # in the page's table; each costs a request to MLflow
 
 
-class Asked:
-    """Answers requests about one project; the store is opened by the first that needs it."""
+class RegistryReader:
+    """Answers requests about one project; the first request that needs the store opens it."""
 
     def __init__(self, project: Project) -> None:
         self.project = project
-        self.metrics = cache(lambda run: self.store.metrics(run))
-        self.documents = cache(self._document)
+        self._run_metrics = cache(lambda run_id: self.store.metrics(run_id))
+        self._metrics_document = cache(self._download_metrics)
         self._store: Store | None = None
 
     @property
@@ -42,61 +43,78 @@ class Asked:
         self._store = self._store or open_store(self.project)
         return self._store
 
-    def answer(self, request: dict[str, Any]) -> dict[str, Any]:
-        if local_store_in_use() and not database_file(self.project).is_file():
-            return {"recipes": {}, "faults": []}  # whoever only looks makes no database
-        if request["ask"] == "faults":
-            return {"faults": promotion.find_problems(self.store, request["recipe"])}
-        return {"recipes": {name: self.recipe(name) for name in request["recipes"]}, "address": self.store.uri}
+    def problems(self, recipe: str) -> list[str]:
+        """Return the problems that `ae ledger verify` finds."""
+        if not self._has_database():
+            return []
+        return promotion.find_problems(self.store, recipe)
 
-    def recipe(self, name: str) -> dict[str, Any]:
+    def snapshot(self, recipes: list[str]) -> RegistrySnapshot:
+        """Return the state of the recipes in the registry."""
+        if not self._has_database():
+            return {"recipes": {}}
+        return {"recipes": {name: self._recipe_entry(name) for name in recipes}, "address": self.store.uri}
+
+    def _has_database(self) -> bool:
+        # Opening the store would create the database, and a page that is only read creates nothing.
+        return not local_store_in_use() or database_file(self.project).is_file()
+
+    def _recipe_entry(self, name: str) -> RecipeEntry:
         versions = self.store.versions(name)
-        champion = next((one for one in versions if CHAMPION in one.aliases), None)
-        shown = versions[:SHOWN] + [one for one in versions[SHOWN:] if one.aliases]
+        metrics = None
+        entries = []
+        for position, version in enumerate(versions):
+            if position < NEWEST_VERSIONS or version.aliases:
+                entries.append(self._version_entry(version))
+            if CHAMPION in version.aliases:
+                metrics = self._metrics_document(version.run_id)
+        page = path_after_host(self.store.versions_url(name))
+        return {"count": len(versions), "versions": entries, "metrics": metrics, "page": page}
+
+    def _version_entry(self, version: VersionInfo) -> VersionEntry:
         return {
-            "count": len(versions),
-            "versions": [self.version(one) for one in shown],
-            "metrics": self.documents(champion.run_id) if champion else None,
-            "page": after_host(self.store.versions_url(name)),
+            "version": version.version,
+            "aliases": list(version.aliases),
+            "tags": dict(version.tags),
+            "created_at": version.created_at.isoformat(),
+            "metrics": self._run_metrics(version.run_id),
+            "run_page": path_after_host(self.store.run_url(version.run_id)),
         }
 
-    def version(self, held: VersionInfo) -> dict[str, Any]:
-        return {
-            "version": held.version,
-            "aliases": held.aliases,
-            "tags": held.tags,
-            "created": held.created_at.isoformat(),
-            "metrics": self.metrics(held.run_id),
-            "run_page": after_host(self.store.run_url(held.run_id)),
-        }
-
-    def _document(self, run: str) -> dict[str, Any] | None:
-        """metrics.json of a run, None where it keeps none: a run's files do not change."""
-        if "metrics.json" not in self.store.files(run):
+    def _download_metrics(self, run_id: str) -> dict[str, Any] | None:
+        """Return metrics.json of a run, None without one; it can be cached because a run's files do not change."""
+        if "metrics.json" not in self.store.files(run_id):
             return None
         with tempfile.TemporaryDirectory() as folder:
-            return dict(read_json(self.store.download_file(run, "metrics.json", Path(folder))))
+            return dict(read_json(self.store.download_file(run_id, "metrics.json", Path(folder))))
 
 
-def after_host(url: str) -> str:
-    """The part of a page's address that stays the same wherever MLflow is served."""
+def path_after_host(url: str) -> str:
+    """Return the part of a page's address that is the same wherever MLflow is served."""
     return url[url.index("/#/") :]
 
 
+def build_response(reader: RegistryReader, line: str) -> Any:
+    """Return the response to one line of input, an object for JSON."""
+    request = json.loads(line)
+    try:
+        if request["query"] == "problems":
+            return {"problems": reader.problems(request["recipe"])}
+        return reader.snapshot(request["recipes"])
+    except Exception as error:
+        ae_error = as_ae_error(error)
+        if ae_error is None:
+            raise
+        return {"error": str(ae_error)}
+
+
 def main() -> None:
-    asked = Asked(find_project())
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # what a library prints is no answer
+    reader = RegistryReader(find_project())
+    response_file = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # a library's prints must not end among the responses
     for line in sys.stdin:
-        try:
-            told = asked.answer(json.loads(line))
-        except Exception as error:
-            known = as_ae_error(error)
-            if known is None:
-                raise
-            told = {"fault": str(known)}
-        answers.write(json.dumps(told) + "\n")
-        answers.flush()
+        response_file.write(json.dumps(build_response(reader, line)) + "\n")
+        response_file.flush()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Slow questions answered in the background, so that a page never waits for one.
 
-A `Kept` asks its question in a thread of its own, again every few seconds while somebody looks, and not at all while nobody does.
+A `BackgroundQuery` asks its question in a thread of its own, every few seconds while somebody reads the results, and not at all
+while nobody does.
 """
 
 import logging
@@ -15,73 +16,81 @@ from aeops.errors import as_ae_error
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
-LOOKED_FOR = 60.0  # seconds after the last look during which a question is still asked again
+IDLE_SECONDS = 60.0  # without a reader, after which the question is no longer asked
 
 
 @dataclass(frozen=True)
-class Answer(Generic[T]):
-    """What is known.
+class QueryResult(Generic[T]):
+    """The last answer to a question.
 
     Attributes:
-        value: the last answer; None where there was none yet.
-        at: when that was, UTC.
-        fault: why the question could not be answered last time, in one line; empty where it could.
+        value: the answer; None where there was none yet.
+        answered_at: UTC; None where nothing was asked yet.
+        error: the reason why the last try failed, in one line; empty where it succeeded.
     """
 
     value: T | None = None
-    at: datetime | None = None
-    fault: str = ""
+    answered_at: datetime | None = None
+    error: str = ""
 
 
-class Kept(Generic[T]):
-    """The last answer to a question.
+class BackgroundQuery(Generic[T]):
+    """A question asked again and again in a thread.
 
     Args:
-        ask: the question; what it raises is told as the answer's fault, and the value before is kept.
-        every: seconds between two times.
-        what: for the thread's name.
+        function: answers the question; an exception becomes the result's `error`, and the last value stays.
+        period: seconds between two calls.
+        name: of the question, for the thread's name.
     """
 
-    def __init__(self, ask: Callable[[], T], every: float, what: str) -> None:
-        self._ask, self._every = ask, every
-        self._answer: Answer[T] = Answer()
-        self._looked = time.monotonic()
+    def __init__(self, function: Callable[[], T], period: float, name: str) -> None:
+        self._function = function
+        self._period = period
+        self._result: QueryResult[T] = QueryResult()
+        self._last_read = time.monotonic()
         self._wake = threading.Event()
-        self._ended = False
-        self._thread = threading.Thread(target=self._work, name=f"ask-{what}", daemon=True)
+        self._is_closed = False
+        self._thread = threading.Thread(target=self._run, name=f"query-{name}", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
     def close(self) -> None:
-        """Asks no more; a question under way is not waited for."""
-        self._ended = True
+        """Stop asking, without waiting for a call under way."""
+        self._is_closed = True
         self._wake.set()
 
-    def now(self) -> Answer[T]:
-        """What is known at this moment; does not wait."""
-        idle = time.monotonic() - self._looked > LOOKED_FOR
-        self._looked = time.monotonic()
-        if idle:
+    def latest_result(self) -> QueryResult[T]:
+        """Return the last result without waiting."""
+        was_idle = self._is_idle()
+        self._last_read = time.monotonic()
+        if was_idle:
             self._wake.set()
-        return self._answer
+        return self._result
 
-    def _work(self) -> None:
-        while not self._ended:
+    def _is_idle(self) -> bool:
+        return time.monotonic() - self._last_read > IDLE_SECONDS
+
+    def _run(self) -> None:
+        while not self._is_closed:
             try:
-                self._answer = Answer(self._ask(), datetime.now(UTC))
+                self._result = QueryResult(self._function(), datetime.now(UTC))
             except Exception as error:
-                known = as_ae_error(error)
-                if known is None and not isinstance(error, OSError):
-                    log.exception("a question of the page failed")  # it is asked again: the page stays up, and says so
-                self._answer = Answer(self._answer.value, self._answer.at, " ".join(str(known or repr(error)).split()))
+                ae_error = as_ae_error(error)
+                if ae_error is None and not isinstance(error, OSError):
+                    log.exception("a background query failed")  # it runs again: the page stays up and shows the error
+                self._keep_value(str(ae_error or repr(error)))
             self._wake.clear()
-            self._wake.wait(self._every)
-            self._wait_for_a_look()
+            self._wake.wait(self._period)
+            self._wait_for_reader()
 
-    def _wait_for_a_look(self) -> None:
+    def _keep_value(self, message: str) -> None:
+        """Keep the last value beside the message of an error."""
+        self._result = QueryResult(self._result.value, self._result.answered_at, " ".join(message.split()))
+
+    def _wait_for_reader(self) -> None:
         while True:
-            self._wake.clear()  # before the question: whoever looks after it sets it again
-            if self._ended or time.monotonic() - self._looked <= LOOKED_FOR:
+            self._wake.clear()  # before the check: a reader who comes after it sets the event again
+            if self._is_closed or not self._is_idle():
                 return
             self._wake.wait()

@@ -1,14 +1,16 @@
-"""What MLflow knows, asked of a child process (aeops/page/ask_registry.py) that is started when first needed."""
+"""Access to MLflow through a child process (aeops/page/ask_registry.py), which is started when first needed."""
 
 import json
 import subprocess
 import sys
 import threading
 import time
+from dataclasses import dataclass
 from typing import Any
 
 from aeops.errors import InfrastructureError
 from aeops.machine.child_process import child_environment
+from aeops.page.registry_snapshot import RegistrySnapshot
 from aeops.project import Project
 from aeops.recipe.reader import recipe_names
 from aeops.registry import ledger
@@ -16,68 +18,101 @@ from aeops.registry import ledger
 VERIFIED_FOR = 600.0  # seconds: verifying downloads the champion's bundle
 
 
-class Registry:
-    """One child, one question at a time; a child that died is started again by the next question."""
+@dataclass(frozen=True)
+class LedgerCheck:
+    """The result of verifying a ledger.
+
+    Attributes:
+        file_state: mtime in nanoseconds and size of the ledger's file.
+        checked_at: on the monotonic clock.
+    """
+
+    file_state: tuple[int, int]
+    checked_at: float
+    problems: list[str]
+
+    def is_valid_for(self, file_state: tuple[int, int]) -> bool:
+        return self.file_state == file_state and time.monotonic() - self.checked_at <= VERIFIED_FOR
+
+
+class RegistryClient:
+    """Sends one request at a time to one child; a child that died is replaced at the next request."""
 
     def __init__(self, project: Project) -> None:
         self.project = project
         self._child: subprocess.Popen[str] | None = None
         self._closed = False
-        self._one_at_a_time = threading.Lock()
-        self._verified: dict[str, tuple[tuple[int, int], float, list[str]]] = {}
+        self._request_lock = threading.Lock()
+        self._ledger_checks: dict[str, LedgerCheck] = {}
 
-    def snapshot(self) -> dict[str, Any]:
-        """Versions, aliases, tags and metrics of every recipe: see `ask_registry`."""
-        return self._ask({"ask": "snapshot", "recipes": names(self.project)})
+    def snapshot(self) -> RegistrySnapshot:
+        """Return versions, aliases, tags and metrics of every recipe.
 
-    def faults(self) -> dict[str, list[str]]:
-        """What `ae ledger verify` finds wrong with each recipe that has a ledger; kept while its file is the same."""
-        found = {}
-        for name in ledger.recipes_with_ledger(self.project):
-            status = ledger.ledger_file(self.project, name).stat()
-            state = (status.st_mtime_ns, status.st_size)
-            before, when, faults = self._verified.get(name, ((0, 0), 0.0, []))
-            if before != state or time.monotonic() - when > VERIFIED_FOR:
-                faults = self._ask({"ask": "faults", "recipe": name})["faults"]
-                self._verified[name] = (state, time.monotonic(), faults)
-            found[name] = faults
-        return found
+        Raises:
+            InfrastructureError: the registry does not answer.
+        """
+        request = {"query": "snapshot", "recipes": find_recipe_names(self.project)}
+        snapshot: RegistrySnapshot = self._send_request(request)
+        return snapshot
+
+    def ledger_problems(self) -> dict[str, list[str]]:
+        """Return the problems that `ae ledger verify` finds, for each recipe with a ledger.
+
+        A result is used again while the ledger's file is the same, for at most `VERIFIED_FOR` seconds.
+
+        Raises:
+            InfrastructureError: the registry does not answer.
+        """
+        return {name: self._verify_ledger(name) for name in ledger.recipes_with_ledger(self.project)}
 
     def close(self) -> None:
-        """Ends the child, whatever it is doing: it only reads."""
+        """End the child, whatever it is doing: it only reads."""
         self._closed = True
         if self._child is not None:
             self._child.kill()
             self._child.wait()
 
-    def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        with self._one_at_a_time:
+    def _verify_ledger(self, name: str) -> list[str]:
+        status = ledger.ledger_file(self.project, name).stat()
+        file_state = (status.st_mtime_ns, status.st_size)
+        last_check = self._ledger_checks.get(name)
+        if last_check is not None and last_check.is_valid_for(file_state):
+            return last_check.problems
+        problems: list[str] = self._send_request({"query": "problems", "recipe": name})["problems"]
+        self._ledger_checks[name] = LedgerCheck(file_state, time.monotonic(), problems)
+        return problems
+
+    def _send_request(self, request: dict[str, Any]) -> Any:
+        with self._request_lock:
             if self._closed:
                 raise InfrastructureError("the page is being stopped")
-            child = self._running()
-            assert child.stdin is not None
-            assert child.stdout is not None
-            try:
-                child.stdin.write(json.dumps(request) + "\n")
-                child.stdin.flush()
-                line = child.stdout.readline()
-            except BrokenPipeError:
-                line = ""
-            if not line:
-                raise InfrastructureError(f"the process that asks MLflow ended; what it printed is in {self._log}")
-        answer = dict(json.loads(line))
-        if "fault" in answer:
-            raise InfrastructureError(answer["fault"])
-        return answer
+            line = self._exchange_line(json.dumps(request))
+        if not line:
+            raise InfrastructureError(f"the registry process of the page ended; see its output in {self._log_file}")
+        response = json.loads(line)
+        if "error" in response:
+            raise InfrastructureError(response["error"])
+        return response
+
+    def _exchange_line(self, line: str) -> str:
+        child = self._running_child()
+        assert child.stdin is not None
+        assert child.stdout is not None
+        try:
+            child.stdin.write(line + "\n")
+            child.stdin.flush()
+            return child.stdout.readline()
+        except BrokenPipeError:
+            return ""
 
     @property
-    def _log(self) -> str:
+    def _log_file(self) -> str:
         return str(self.project.logs / "page-registry.log")
 
-    def _running(self) -> subprocess.Popen[str]:
+    def _running_child(self) -> subprocess.Popen[str]:
         if self._child is None or self._child.poll() is not None:
             self.project.logs.mkdir(parents=True, exist_ok=True)
-            with open(self._log, "wb") as log:
+            with open(self._log_file, "wb") as log:
                 self._child = subprocess.Popen(
                     [sys.executable, "-m", "aeops.machine.run_child", "aeops.page.ask_registry"],
                     cwd=self.project.root,
@@ -90,6 +125,6 @@ class Registry:
         return self._child
 
 
-def names(project: Project) -> list[str]:
-    """Every recipe there is a file or a ledger of."""
+def find_recipe_names(project: Project) -> list[str]:
+    """Return the names of all recipes with a file or a ledger, sorted."""
     return sorted({*recipe_names(project), *ledger.recipes_with_ledger(project)})

@@ -1,4 +1,4 @@
-"""What stands before every route: who may ask, by which name, with which method; and what browsers are told with each answer."""
+"""The middleware before every route: which requests are refused, and the headers that every response gets."""
 
 import base64
 import binascii
@@ -12,10 +12,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from aeops.machine.passwords import USER
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")  # by which this machine's own browsers name it
-TRY = "/try/"  # the only place that takes a POST
-HEALTH = "/healthz"  # tells nothing, so that whoever starts the page needs no password to see that it answers
-HEADERS = {
+LOOPBACK_NAMES = ("127.0.0.1", "localhost", "::1")  # by which this machine's own browsers address it
+TRY_PREFIX = "/try/"  # the only path that takes a POST
+HEALTH_PATH = "/healthz"  # reveals nothing, so that the program that starts the page needs no password to check it
+SECURITY_HEADERS = {
     "x-content-type-options": "nosniff",
     "x-frame-options": "SAMEORIGIN",
     "referrer-policy": "no-referrer",
@@ -28,77 +28,80 @@ HEADERS = {
 }
 
 
-class Guard:
-    """Wraps the application.
+class RequestGuard:
+    """ASGI middleware that checks each request and adds `SECURITY_HEADERS` to each response.
 
     Args:
-        password: what the user `ae` has to give; None: nobody is asked, and only this machine's own names are answered to, so
-            that a page elsewhere cannot reach this one by giving its own name our address (DNS rebinding).
+        password: of the user `ae`. None: no password is asked for, and only requests to this machine's own names are
+            answered, so that a page elsewhere cannot reach this one by pointing its own name at our address (DNS rebinding).
     """
 
     def __init__(self, app: ASGIApp, password: str | None) -> None:
         self.app = app
-        self.digest = None if password is None else hashlib.sha256(f"{USER}:{password}".encode()).digest()
+        self.digest: bytes | None = None
+        if password is not None:
+            self.digest = hashlib.sha256(f"{USER}:{password}".encode()).digest()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
 
-        async def sending(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                for name, value in HEADERS.items():
+                for name, value in SECURITY_HEADERS.items():
                     headers.setdefault(name, value)
             await send(message)
 
-        refusal = self.refusal(scope)
-        await (refusal or self.app)(scope, receive, sending)
+        refusal = self.find_refusal(scope)
+        await (refusal or self.app)(scope, receive, send_with_headers)
 
-    def refusal(self, scope: Scope) -> PlainTextResponse | None:
-        """The answer to a request that goes no further, else None."""
+    def find_refusal(self, scope: Scope) -> PlainTextResponse | None:
+        """Return the response to a request that is refused, else None."""
         headers, method, path = Headers(scope=scope), scope["method"], scope["path"]
-        if self.digest is None and name_of(headers.get("host", "")) not in LOOPBACK:
-            return tell(403, "this page answers to 127.0.0.1 and localhost only")
-        if (
-            self.digest is not None
-            and path != HEALTH
-            and not hmac.compare_digest(self.digest, given_digest(headers.get("authorization", "")))
-        ):
-            return tell(
-                401, f"user {USER} and the password of --password-file are needed", {"www-authenticate": 'Basic realm="ae"'}
-            )
-        if method not in ("GET", "HEAD") and not (method == "POST" and path.startswith(TRY)):
-            return tell(405, "this page is for reading: GET, and POST for the try-it box", {"allow": "GET, HEAD"})
-        if method == "POST" and is_foreign(headers):
-            return tell(403, "the try-it box takes samples from this page's own address only")
+        if self.digest is None:
+            if host_name(headers.get("host", "")) not in LOOPBACK_NAMES:
+                return text_response(403, "this page answers to 127.0.0.1 and localhost only")
+        elif path != HEALTH_PATH and not hmac.compare_digest(self.digest, credentials_digest(headers.get("authorization", ""))):
+            auth_challenge = {"www-authenticate": 'Basic realm="ae"'}
+            return text_response(401, f"user {USER} and the password of --password-file are needed", auth_challenge)
+        if method not in ("GET", "HEAD") and not (method == "POST" and path.startswith(TRY_PREFIX)):
+            allow_header = {"allow": "GET, HEAD"}
+            return text_response(405, "this page is for reading: GET, and POST for the try-it box", allow_header)
+        if method == "POST" and is_cross_site(headers):
+            return text_response(403, "the try-it box takes samples from this page's own address only")
         return None
 
 
-def tell(status: int, what: str, headers: dict[str, str] | None = None) -> PlainTextResponse:
-    return PlainTextResponse(what + "\n", status, headers)
+def text_response(status: int, message: str, headers: dict[str, str] | None = None) -> PlainTextResponse:
+    """Return a response with one line of plain text."""
+    return PlainTextResponse(message + "\n", status, headers)
 
 
-def name_of(host: str) -> str:
-    """The name in a Host header, without its port."""
+def host_name(host: str) -> str:
+    """Return the name in a Host header, without its port; empty where it cannot be parsed."""
     try:
         return urlsplit(f"//{host}").hostname or ""
     except ValueError:
         return ""
 
 
-def given_digest(header: str) -> bytes:
-    """Of user and password in an Authorization header; of something else where it holds none."""
-    scheme, _, told = header.partition(" ")
-    try:
-        pair = base64.b64decode(told, validate=True) if scheme.lower() == "basic" else b""
-    except binascii.Error:
-        pair = b""
-    return hashlib.sha256(pair).digest()
+def credentials_digest(header: str) -> bytes:
+    """Return the SHA-256 of `user:password` in an Authorization header, of the empty string where it holds none."""
+    auth_scheme, _, encoded_credentials = header.partition(" ")
+    credentials = b""
+    if auth_scheme.lower() == "basic":
+        try:
+            credentials = base64.b64decode(encoded_credentials, validate=True)
+        except binascii.Error:
+            credentials = b""
+    return hashlib.sha256(credentials).digest()
 
 
-def is_foreign(headers: Headers) -> bool:
-    """Whether a browser says that another page sends this."""
+def is_cross_site(headers: Headers) -> bool:
+    """Return whether the browser says that another site sends this request."""
     origin = headers.get("origin")
-    elsewhere = origin is not None and urlsplit(origin).netloc != headers.get("host")
-    return elsewhere or headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none")
+    if origin is not None and urlsplit(origin).netloc != headers.get("host"):
+        return True
+    return headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none")

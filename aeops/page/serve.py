@@ -1,4 +1,4 @@
-"""Listening: the address is taken before anything slow is done, and told when the page answers."""
+"""The server of the page: it takes its address before anything slow happens, and prints it once the page is ready."""
 
 import contextlib
 import signal
@@ -12,38 +12,43 @@ from aeops.project import Project
 PORT = 8080
 
 
-def serve(project: Project, host: str, port: int, password_file: Path | None) -> None:
-    """Serves the page until SIGINT or SIGTERM.
+def serve_page(project: Project, host: str, port: int, password_file: Path | None) -> None:
+    """Serve the page until SIGINT or SIGTERM.
+
+    Args:
+        port: 0 for any that is free.
+        password_file: its first line is the password of the user `ae`; None on loopback only.
 
     Raises:
-        UsageError: an address that this machine does not have, or another one than loopback without a password.
-        InfrastructureError: the port is taken; says by whom.
+        UsageError: this machine does not have the address, or a host other than loopback has no password.
+        InfrastructureError: the port is taken; the message names the process.
     """
     password = server_password(host, password_file)
-    with listen(host, port) as listener:
+    with open_page_listener(host, port) as listener:
         import uvicorn
 
         from aeops.machine.library_settings import configure_libraries
-        from aeops.page.app import build_app
+        from aeops.page.app import build_page_app
 
         configure_libraries()
-        app = build_app(project, password)
-        print(f"the page of {project.root} is at {address_of(listener)}; stop it with Ctrl-C", flush=True)
+        app = build_page_app(project, password)
+        print(f"the page of {project.root} is at {listener_address(listener)}; stop it with Ctrl-C", flush=True)
         config = uvicorn.Config(
             app, log_level="warning", access_log=False, server_header=False, limit_concurrency=64, timeout_graceful_shutdown=3
         )
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # both ways to end it go the same way
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGTERM ends the server as Ctrl-C does
         with contextlib.suppress(KeyboardInterrupt):
             uvicorn.Server(config).run(sockets=[listener])
 
 
-def listen(host: str, port: int) -> socket.socket:
+def open_page_listener(host: str, port: int) -> socket.socket:
     """Return the listening socket; raises as `open_listener` does."""
     listener = open_listener(host, port, backlog=128, default_port=PORT)
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
 
 
-def address_of(listener: socket.socket) -> str:
+def listener_address(listener: socket.socket) -> str:
+    """Return the URL of a listening socket."""
     host, port = listener.getsockname()[:2]
     return http_address(host, port)

@@ -1,31 +1,71 @@
-"""The stack around the page: which services run here, and what Prefect's server plans. Asked in the background, short waits."""
+"""The stack around the page: its services, and the runs of Prefect's server. Asked in the background, with short timeouts."""
 
 import base64
 import json
 import os
 import urllib.request
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
 
 from aeops.errors import InfrastructureError
 from aeops.machine.process_identity import find_process
 from aeops.project import Project
+from aeops.stack.prefect_api import PrefectObject
 
-WAIT = 2.0  # seconds for an answer of a neighbour
-RUNS = 200  # the most that Prefect gives at once
-TRAINS = "train "  # what the name of a run that trains begins with
-SCORING = "score-"  # what the name of a recipe's scoring service begins with
-ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED", "RUNNING", "PAUSED")
+T = TypeVar("T")
+REQUEST_TIMEOUT = 2.0  # seconds
+RUN_LIMIT = 200  # the most that Prefect returns at once
+TRAINING_PREFIX = "train "  # of the name of a training run
+SCORING_PREFIX = "score-"  # of the name of a recipe's scoring service
+STARTED_STATES = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED", "RUNNING", "PAUSED")
+MESSAGE_LENGTH = 300  # characters of a run's message
 
 
 @dataclass(frozen=True)
-class Service:
-    """A service that `.ae/services/<name>.json` tells of.
+class ServiceNote:
+    """`.ae/services/<name>.json`, with None for every key that is missing.
 
     Attributes:
-        state: up, silent (the process is there and does not answer) or down.
-        version: which one a scoring service serves, where it says so.
+        start_id: see `ProcessIdentity.start_id`; `mark` in the file.
+        address: None of a service that nobody can ask, such as a worker.
+        health: an address, or a path below `address`.
+        api_url: of Prefect's server alone.
+    """
+
+    name: str
+    pid: int | None = None
+    start_id: str | None = None
+    address: str | None = None
+    health: str | None = None
+    api_url: str | None = None
+
+    @property
+    def url(self) -> str:
+        """Address to ask at; empty where there is none."""
+        return self.address or self.api_url or ""
+
+    @property
+    def health_url(self) -> str:
+        health = self.health
+        if health is None and self.api_url is not None:
+            return f"{self.api_url}/health"
+        if health is None:
+            health = "/healthz"
+        if health.startswith(("http://", "https://")):
+            return health
+        return f"{self.url.rstrip('/')}/{health.lstrip('/')}"
+
+
+@dataclass(frozen=True)
+class ServiceStatus:
+    """The state of a service that has a note.
+
+    Attributes:
+        state: up, silent (its process lives and does not answer) or down.
+        version: of the model that a scoring service serves, where it says so.
     """
 
     name: str
@@ -36,174 +76,254 @@ class Service:
 
     @property
     def page(self) -> str:
-        """Of Prefect, the page and not its API."""
+        """Address of the page for people; Prefect's own address is that of its API."""
         return self.address.removesuffix("/").removesuffix("/api")
 
 
-def notes(project: Project) -> dict[str, dict[str, Any]]:
-    """The notes as they are, by the service's name; one that is no JSON object is told as one without keys."""
-    found = {}
+def read_service_notes(project: Project) -> dict[str, ServiceNote]:
+    """Return the notes of all services by name; a file that is no JSON object counts as a note without keys."""
+    notes = {}
     for file in sorted((project.home / "services").glob("*.json")):
-        try:
-            given = json.loads(file.read_text(encoding="utf-8"))
-        except (ValueError, FileNotFoundError):  # taken away meanwhile, or no note
-            given = {}
-        found[file.stem] = given if isinstance(given, dict) else {}
-    return found
+        notes[file.stem] = _read_note(file)
+    return notes
 
 
-def services(project: Project, access: str | None = None) -> dict[str, Service]:
-    """Every service that has a note, asked whether it is well, all at once.
+def _read_note(file: Path) -> ServiceNote:
+    try:
+        document = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, FileNotFoundError):  # damaged, or removed meanwhile
+        document = None
+    if not isinstance(document, dict):
+        return ServiceNote(file.stem)
+    pid = document.get("pid")
+    if not isinstance(pid, int):
+        pid = None
+    texts = {}
+    for name, key in (("start_id", "mark"), ("address", "address"), ("health", "health"), ("api_url", "api_url")):
+        if document.get(key):
+            texts[name] = str(document[key])
+    return ServiceNote(file.stem, pid, **texts)
+
+
+def check_services(project: Project, auth_header: str | None = None) -> dict[str, ServiceStatus]:
+    """Check every service that has a note, all at once.
 
     Args:
-        access: the header Authorization that the stack's own services ask for; None: they ask for none.
+        auth_header: the header Authorization for the stack's own services; None where they ask for none.
     """
-    told = notes(project)
-    with ThreadPoolExecutor(max_workers=max(1, len(told))) as pool:
-        return dict(zip(told, pool.map(lambda name: service(name, told[name], access), told), strict=True))
+    notes = read_service_notes(project)
+    with ThreadPoolExecutor(max_workers=max(1, len(notes))) as pool:
+        service_statuses = pool.map(lambda note: check_service(note, auth_header), notes.values())
+        return dict(zip(notes, service_statuses, strict=True))
 
 
-def service(name: str, note: dict[str, Any], access: str | None) -> Service:
-    address = str(note.get("address") or note.get("api_url") or "")
-    pid = note.get("pid") if isinstance(note.get("pid"), int) else None
-    if not is_alive(pid, note):
-        return Service(name, address, "down", pid)
+def check_service(note: ServiceNote, auth_header: str | None) -> ServiceStatus:
+    """Return the state of a service by its process and its answer; `auth_header` as in `check_services`."""
+    address = note.url
+    if not is_alive(note):
+        return ServiceStatus(note.name, address, "down", note.pid)
     if not address:  # such as a worker, which nobody can ask
-        return Service(name, address, "up", pid)
+        return ServiceStatus(note.name, address, "up", note.pid)
+    version = None
     try:
-        get(health_address(note, address), access)
-        version = get_json(f"{address.rstrip('/')}/model", access).get("version") if name.startswith(SCORING) else None
+        fetch_bytes(note.health_url, auth_header)
+        if note.name.startswith(SCORING_PREFIX):
+            version = fetch_json(f"{address.rstrip('/')}/model", auth_header).get("version")
     except InfrastructureError:
-        return Service(name, address, "silent", pid)
-    return Service(name, address, "up", pid, None if version is None else str(version))
+        return ServiceStatus(note.name, address, "silent", note.pid)
+    if version is not None:
+        version = str(version)
+    return ServiceStatus(note.name, address, "up", note.pid, version)
 
 
-def health_address(note: dict[str, Any], address: str) -> str:
-    health = str(note.get("health") or "")
-    if health.startswith(("http://", "https://")):
-        return health
-    if health:
-        return f"{address.rstrip('/')}/{health.lstrip('/')}"
-    return f"{note['api_url']}/health" if "api_url" in note else f"{address.rstrip('/')}/healthz"
-
-
-def is_alive(pid: int | None, note: dict[str, Any]) -> bool:
-    """Whether the very process is there: a number is used again, and then it has another mark."""
+def is_alive(note: ServiceNote) -> bool:
+    """Return whether the very process of the note lives: the system uses a pid again, but not with the same start."""
     import psutil
 
-    if pid is None:
+    if note.pid is None:
         return False
-    if "mark" in note:
-        return find_process(pid, str(note["mark"])) is not None
-    return psutil.pid_exists(pid)
+    if note.start_id is not None:
+        return find_process(note.pid, note.start_id) is not None
+    return psutil.pid_exists(note.pid)
 
 
-# ---------------------------------------------------------------- asking over HTTP
+# ---------------------------------------------------------------- HTTP
 
 
-def get(address: str, access: str | None = None, body: Any = None, wait: float = WAIT) -> bytes:
-    """The answer's body, of a POST of JSON where `body` is given.
+def fetch_bytes(
+    address: str, auth_header: str | None = None, body: Any = None, request_timeout: float = REQUEST_TIMEOUT
+) -> bytes:
+    """Return the body of the response to GET, or to a POST of JSON where `body` is not None.
 
     Raises:
-        InfrastructureError: it does not answer 200 in time.
+        InfrastructureError: no response with status 200 in time.
     """
-    headers = {"Content-Type": "application/json"} | ({"Authorization": access} if access else {})
-    data = None if body is None else json.dumps(body).encode()
+    request = json_request(address, auth_header, body)
     try:
-        with urllib.request.urlopen(urllib.request.Request(address, data, headers), timeout=wait) as answer:
-            return bytes(answer.read())
+        with urllib.request.urlopen(request, timeout=request_timeout) as response:
+            return bytes(response.read())
     except (OSError, ValueError) as error:
         raise InfrastructureError(f"{address} does not answer ({getattr(error, 'reason', error)})") from error
 
 
-def get_json(address: str, access: str | None = None, body: Any = None) -> Any:
-    """Raises InfrastructureError as `get`, and where the answer is no JSON."""
+def json_request(address: str, auth_header: str | None, body: Any) -> urllib.request.Request:
+    """Return a GET, or a POST of JSON where `body` is not None."""
+    request = urllib.request.Request(address, headers={"Content-Type": "application/json"})
+    if auth_header:
+        request.add_header("Authorization", auth_header)
+    if body is not None:
+        request.data = json.dumps(body).encode()
+    return request
+
+
+def fetch_json(address: str, auth_header: str | None = None, body: Any = None) -> Any:
+    """Return the response's JSON.
+
+    Raises:
+        InfrastructureError: as `fetch_bytes`, or the response is no JSON.
+    """
     try:
-        return json.loads(get(address, access, body))
+        return json.loads(fetch_bytes(address, auth_header, body))
     except ValueError as error:
         raise InfrastructureError(f"{address} does not answer with JSON") from error
 
 
-def basic(pair: str) -> str:
-    """The header Authorization of `user:password`."""
-    return f"Basic {base64.b64encode(pair.encode()).decode()}"
+def basic_auth_header(credentials: str) -> str:
+    """Return the header Authorization for `user:password`."""
+    return f"Basic {base64.b64encode(credentials.encode()).decode()}"
 
 
 # ---------------------------------------------------------------- Prefect
 
 
 @dataclass(frozen=True)
-class Plans:
-    """What Prefect's server knows of the recipes.
+class PrefectDeployment:
+    """A deployment and the address of its page."""
+
+    name: str
+    page: str
+
+
+@dataclass(frozen=True)
+class PrefectRun:
+    """A run of a flow.
+
+    Attributes:
+        kind: its deployment's name, else the first word of its own, because a scheduled run has a random name.
+        state: in words.
+        state_type: one of Prefect's, such as COMPLETED; empty where unknown.
+        time: ISO; of its end, else of its start, else when it is expected to start; empty where none is known.
+    """
+
+    name: str
+    kind: str
+    state: str
+    state_type: str
+    time: str
+    message: str
+    page: str
+
+    @property
+    def is_training(self) -> bool:
+        return self.name.startswith(TRAINING_PREFIX)
+
+    @property
+    def has_failed(self) -> bool:
+        return self.state_type in ("FAILED", "CRASHED")
+
+
+@dataclass(frozen=True)
+class PrefectPlans:
+    """Deployments and runs on Prefect's server, by recipe.
 
     Attributes:
         page: of the server; empty where none runs.
-        deployments, past, next: recipe -> facts; newest first, and next first.
+        past_runs: newest first.
+        next_runs: soonest first.
     """
 
     page: str = ""
-    deployments: dict[str, list[dict[str, str]]] | None = None
-    past: dict[str, list[dict[str, str]]] | None = None
-    next: dict[str, list[dict[str, str]]] | None = None
+    deployments: dict[str, list[PrefectDeployment]] = field(default_factory=dict)
+    past_runs: dict[str, list[PrefectRun]] = field(default_factory=dict)
+    next_runs: dict[str, list[PrefectRun]] = field(default_factory=dict)
 
 
-def api_address(project: Project) -> str | None:
-    """Of the server that PREFECT_API_URL names, else the one that the stack has noted."""
-    given = os.environ.get("PREFECT_API_URL") or notes(project).get("prefect", {}).get("api_url")
-    return str(given).rstrip("/") if given else None
+def find_prefect_api_url(project: Project) -> str | None:
+    """Return PREFECT_API_URL, else the address in the note of the stack's server; None without either."""
+    url = os.environ.get("PREFECT_API_URL") or read_service_notes(project).get("prefect", ServiceNote("prefect")).api_url
+    if not url:
+        return None
+    return url.rstrip("/")
 
 
-def plans(project: Project, access: str | None = None) -> Plans:
-    """Raises InfrastructureError where a server is noted and does not answer; `access` as in `services`."""
-    api = api_address(project)
-    if api is None:
-        return Plans()
-    if secret := os.environ.get("PREFECT_API_AUTH_STRING"):
-        access = basic(secret)
-    page = api.removesuffix("/api")
-    deployments = get_json(f"{api}/deployments/filter", access, {"limit": RUNS})
-    past = [
-        *get_json(f"{api}/flow_runs/filter", access, runs_in(ENDED, "START_TIME_DESC")),
-        # By themselves, too: of many recipes that are scored every few minutes, no training would be among the last runs.
-        *get_json(f"{api}/flow_runs/filter", access, runs_in(ENDED, "START_TIME_DESC", TRAINS)),
-    ]
-    coming = get_json(f"{api}/flow_runs/filter", access, runs_in(("SCHEDULED",), "EXPECTED_START_TIME_ASC"))
-    named = {one["id"]: one["name"] for one in deployments}
-    return Plans(
+def read_plans(project: Project, auth_header: str | None = None) -> PrefectPlans:
+    """Ask Prefect's server for deployments and runs; `auth_header` as in `check_services`.
+
+    Raises:
+        InfrastructureError: a server is configured and does not answer.
+    """
+    api_url = find_prefect_api_url(project)
+    if api_url is None:
+        return PrefectPlans()
+    if credentials := os.environ.get("PREFECT_API_AUTH_STRING"):
+        auth_header = basic_auth_header(credentials)
+    page = api_url.removesuffix("/api")
+
+    def fetch_runs(run_filter: PrefectObject) -> list[PrefectObject]:
+        runs: list[PrefectObject] = fetch_json(f"{api_url}/flow_runs/filter", auth_header, run_filter)
+        return runs
+
+    deployments = fetch_json(f"{api_url}/deployments/filter", auth_header, {"limit": RUN_LIMIT})
+    past_runs = fetch_runs(run_query(STARTED_STATES, "START_TIME_DESC"))
+    # A second query for training runs: where many recipes are scored every few minutes, none would be among the last runs.
+    past_runs += fetch_runs(run_query(STARTED_STATES, "START_TIME_DESC", TRAINING_PREFIX))
+    next_runs = fetch_runs(run_query(("SCHEDULED",), "EXPECTED_START_TIME_ASC"))
+    deployment_names = {deployment["id"]: deployment["name"] for deployment in deployments}
+    return PrefectPlans(
         page,
-        by_recipe(deployments, lambda one: {"name": one["name"], "page": f"{page}/deployments/deployment/{one['id']}"}),
-        by_recipe(once_each(past), lambda one: run_facts(page, one, named)),
-        by_recipe(coming, lambda one: run_facts(page, one, named)),
+        group_by_recipe(deployments, lambda entry: parse_deployment(page, entry)),
+        group_by_recipe(newest_first(past_runs), lambda entry: parse_run(page, entry, deployment_names)),
+        group_by_recipe(next_runs, lambda entry: parse_run(page, entry, deployment_names)),
     )
 
 
-def runs_in(states: tuple[str, ...], order: str, called: str | None = None) -> dict[str, Any]:
-    wanted: dict[str, Any] = {"state": {"type": {"any_": list(states)}}} | ({"name": {"like_": called}} if called else {})
-    return {"sort": order, "limit": RUNS, "flow_runs": wanted}
+def run_query(states: tuple[str, ...], order: str, name_prefix: str | None = None) -> PrefectObject:
+    """Return the body of a request for runs in these states."""
+    flow_run_filter: PrefectObject = {"state": {"type": {"any_": list(states)}}}
+    if name_prefix is not None:
+        flow_run_filter["name"] = {"like_": name_prefix}
+    return {"sort": order, "limit": RUN_LIMIT, "flow_runs": flow_run_filter}
 
 
-def once_each(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Each run once, the last that was started first."""
-    return sorted({run["id"]: run for run in runs}.values(), key=lambda run: run.get("start_time") or "", reverse=True)
+def newest_first(runs: Iterable[PrefectObject]) -> list[PrefectObject]:
+    """Return each run once, the last one started first."""
+    unique_runs = {run["id"]: run for run in runs}
+    return sorted(unique_runs.values(), key=lambda run: run.get("start_time") or "", reverse=True)
 
 
-def run_facts(page: str, run: dict[str, Any], named: dict[str, str]) -> dict[str, str]:
-    """A run in words; `kind` is its deployment's name, else the first word of its own (one that is planned has a drawn name)."""
-    return {
-        "name": run["name"],
-        "kind": named.get(run.get("deployment_id") or "", run["name"].split(" ")[0]),
-        "state": run.get("state_name") or run.get("state_type") or "unknown",
-        "type": run.get("state_type") or "",
-        "time": run.get("end_time") or run.get("start_time") or run.get("expected_start_time") or "",
-        "message": ((run.get("state") or {}).get("message") or "")[:300],
-        "page": f"{page}/runs/flow-run/{run['id']}",
-    }
+def parse_deployment(page: str, entry: PrefectObject) -> PrefectDeployment:
+    return PrefectDeployment(entry["name"], f"{page}/deployments/deployment/{entry['id']}")
 
 
-def by_recipe(entries: list[dict[str, Any]], facts: Any) -> dict[str, list[dict[str, str]]]:
-    """Entries by their parameter `recipe`, in the order given; those without one are nobody's."""
-    found: dict[str, list[dict[str, str]]] = {}
+def parse_run(page: str, entry: PrefectObject, deployment_names: dict[str, str]) -> PrefectRun:
+    state_type = entry.get("state_type") or ""
+    message = (entry.get("state") or {}).get("message") or ""
+    return PrefectRun(
+        name=entry["name"],
+        kind=deployment_names.get(entry.get("deployment_id") or "", entry["name"].split(" ")[0]),
+        state=entry.get("state_name") or state_type or "unknown",
+        state_type=state_type,
+        time=entry.get("end_time") or entry.get("start_time") or entry.get("expected_start_time") or "",
+        message=message[:MESSAGE_LENGTH],
+        page=f"{page}/runs/flow-run/{entry['id']}",
+    )
+
+
+def group_by_recipe(entries: Iterable[PrefectObject], parse: Callable[[PrefectObject], T]) -> dict[str, list[T]]:
+    """Parse the entries and group them by their parameter `recipe`, in order; those without it are left out."""
+    groups: dict[str, list[T]] = {}
     for entry in entries:
-        if recipe := (entry.get("parameters") or {}).get("recipe"):
-            found.setdefault(str(recipe), []).append(facts(entry))
-    return found
+        recipe = (entry.get("parameters") or {}).get("recipe")
+        if recipe:
+            groups.setdefault(str(recipe), []).append(parse(entry))
+    return groups

@@ -1,6 +1,6 @@
-"""What the state folder says of a recipe, read afresh for each page: small files, and no library that is slow to load.
+"""The state folder of a recipe, read afresh for each page: small files, and no library that is slow to load.
 
-Whatever is missing is None or empty; what cannot be read is told in a line (`Part.fault`), and the rest of the page stays whole.
+What is missing is None or empty. What cannot be read becomes one line in `PagePart.error`; the rest of the page is shown.
 """
 
 import json
@@ -11,204 +11,246 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from aeops.errors import AeError
 from aeops.project import Project
-from aeops.provenance.last_run import record_file
+from aeops.provenance.last_run import last_run_file
 from aeops.recipe.reader import Recipe, load_recipe
 from aeops.registry import ledger
 from aeops.registry.ledger import LedgerEntry
 
+if TYPE_CHECKING:
+    import numpy as np
+
 T = TypeVar("T")
-QUARANTINED = 12  # rows that the page shows
-PICTURES = 8  # of these, the samples that it draws
+JsonObject = dict[str, Any]  # a JSON file's content, by its keys
+ROW_LIMIT = 12  # quarantined rows in the page's table
+IMAGE_LIMIT = 8  # quarantined samples that the page draws
+LARGEST_IMAGE = 512  # pixels of a side
 
 
 @dataclass(frozen=True)
-class Part(Generic[T]):
-    """One part of a page: its content, or why there is none."""
+class PagePart(Generic[T]):
+    """One part of a page: its content, or the error that left it empty."""
 
     value: T | None = None
-    fault: str = ""
+    error: str = ""
 
 
-def part(read: Callable[[], T]) -> Part[T]:
+def read_part(read: Callable[[], T | None]) -> PagePart[T]:
+    """Call `read` and keep its result, or its error as one line."""
     try:
-        return Part(read())
-    except (AeError, OSError, ValueError, KeyError, TypeError) as error:  # a file of another form than it should have
-        told = " ".join(str(error).split())
-        return Part(fault=told if isinstance(error, AeError | OSError) else f"a file is not of the form it should have ({told})")
+        return PagePart(read())
+    except (AeError, OSError) as error:
+        return PagePart(error=one_line(error))
+    except (ValueError, KeyError, TypeError) as error:
+        return PagePart(error=f"a file does not have the expected form ({one_line(error)})")
+
+
+def one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 @lru_cache(maxsize=256)
-def _recipe_as_of(project: Project, name: str, _state: tuple[int, int]) -> Recipe:
+def _load_recipe_version(project: Project, name: str, _file_state: tuple[int, int]) -> Recipe:
     return load_recipe(project, name)
 
 
-def recipe(project: Project, name: str) -> Recipe:
-    """The recipe, parsed again only when its file has changed; raises UsageError as `load_recipe`."""
+def cached_recipe(project: Project, name: str) -> Recipe:
+    """Return the recipe, parsed again only when its file has changed.
+
+    Raises:
+        UsageError: as `load_recipe`.
+    """
     file = project.recipe_file(name)
     if not file.is_file():
         return load_recipe(project, name)
     status = file.stat()
-    return _recipe_as_of(project, name, (status.st_mtime_ns, status.st_size))
+    return _load_recipe_version(project, name, (status.st_mtime_ns, status.st_size))
 
 
-def json_file(file: Path) -> dict[str, Any] | None:
-    """The file's object, None where there is no such file; raises ValueError where it is something else."""
+def read_json_object(file: Path) -> JsonObject | None:
+    """Return the file's JSON object, None where there is no such file.
+
+    Raises:
+        ValueError: the file holds anything else.
+    """
     try:
-        given = json.loads(file.read_text(encoding="utf-8"))
+        document = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    if not isinstance(given, dict):
+    if not isinstance(document, dict):
         raise ValueError(f"{file} holds no JSON object")
-    return given
+    return document
 
 
 # ---------------------------------------------------------------- ledger and runs
 
 
 @dataclass(frozen=True)
-class Story:
-    """What a recipe's ledger tells.
+class LedgerState:
+    """A recipe's ledger and what follows from it.
 
     Attributes:
-        lines: oldest first.
+        entries: oldest first.
         champion: None where there is none.
-        since: the line that made it so.
-        waiting: requests that nobody has answered.
+        last_move: the entry that made it the champion.
+        pending_requests: requests for approval without an answer.
     """
 
-    lines: list[LedgerEntry]
+    entries: list[LedgerEntry]
     champion: str | None
-    since: LedgerEntry | None
-    waiting: list[LedgerEntry]
+    last_move: LedgerEntry | None
+    pending_requests: list[LedgerEntry]
 
 
-def story(project: Project, name: str) -> Story:
-    """Raises DataError where the ledger does not hold."""
-    lines = ledger.read_entries(project, name)
-    return Story(lines, ledger.champion_at(lines), ledger.last_move(lines), waiting(lines))
+def read_ledger(project: Project, name: str) -> LedgerState:
+    """Read and verify a recipe's ledger.
+
+    Raises:
+        DataError: the chain of hashes is broken.
+    """
+    entries = ledger.read_entries(project, name)
+    return LedgerState(entries, ledger.champion_at(entries), ledger.last_move(entries), find_pending_requests(entries))
 
 
-def waiting(lines: list[LedgerEntry]) -> list[LedgerEntry]:
-    open_ones: dict[str, LedgerEntry] = {}
-    for line in lines:
-        if line.event == "request":
-            open_ones[line.version] = line
-        else:  # whatever was decided about the version since
-            open_ones.pop(line.version, None)
-    return list(open_ones.values())
+def find_pending_requests(entries: list[LedgerEntry]) -> list[LedgerEntry]:
+    """Return the requests for approval that no later entry about the same version answers."""
+    requests: dict[str, LedgerEntry] = {}
+    for entry in entries:
+        if entry.event == "request":
+            requests[entry.version] = entry
+        else:
+            requests.pop(entry.version, None)
+    return list(requests.values())
 
 
 @dataclass(frozen=True)
 class LastRun:
-    """The last whole run: its summary, and when it ended, UTC."""
+    """The last complete run: its summary, and its end, UTC."""
 
-    at: datetime
-    summary: dict[str, Any]
-
-
-def last_run(project: Project, name: str) -> LastRun | None:
-    file = record_file(project, name)
-    record = json_file(file)
-    return None if record is None else LastRun(when(file), dict(record["summary"]))
+    end_time: datetime
+    summary: JsonObject
 
 
-def when(file: Path) -> datetime:
-    """When a file was written, UTC."""
+def read_last_run(project: Project, name: str) -> LastRun | None:
+    """Return the last complete run, None without one."""
+    file = last_run_file(project, name)
+    record = read_json_object(file)
+    if record is None:
+        return None
+    return LastRun(modified_at(file), dict(record["summary"]))
+
+
+def modified_at(file: Path) -> datetime:
+    """Return the time of the last write, UTC."""
     return datetime.fromtimestamp(file.stat().st_mtime, tz=UTC)
+
+
+def find_modified_at(file: Path) -> datetime | None:
+    """Return the time of the last write, UTC; None where there is no such file."""
+    return modified_at(file) if file.is_file() else None
 
 
 # ---------------------------------------------------------------- validation and quarantine
 
 
-def validation(project: Project, dataset: str) -> dict[str, Any] | None:
+def read_validation(project: Project, dataset: str) -> JsonObject | None:
+    """Return validation.json and `validated_at`, None without one."""
     file = project.validation(dataset) / "validation.json"
-    found = json_file(file)
-    return None if found is None else found | {"at": when(file)}
+    validation = read_json_object(file)
+    if validation is None:
+        return None
+    return validation | {"validated_at": modified_at(file)}
 
 
 @dataclass(frozen=True)
-class Quarantine:
-    """The newest set of rows set aside.
+class QuarantineSummary:
+    """The newest set of quarantined rows.
 
     Attributes:
-        count: rows in it.
-        reasons: reason -> how many rows it was one of, the commonest first.
+        folder: relative to the state folder.
+        count: rows in the set.
+        reasons: (reason, rows with this reason), the most frequent first.
         rows: the first of them: id, reasons, label, source.
-        pictures: the first samples as they were stored, for rows of images; empty where they are none.
-        sets: how many such sets the state folder keeps.
+        images: the first samples as stored, (channels, height, width) each; empty where the samples are no images.
+        set_count: sets in the state folder.
     """
 
-    place: str
-    at: datetime
+    folder: str
+    created_at: datetime
     count: int
     reasons: list[tuple[str, int]]
-    rows: list[dict[str, Any]]
-    pictures: list[Any] = field(default_factory=list)
-    sets: int = 1
+    rows: list[JsonObject]
+    images: list["np.ndarray"] = field(default_factory=list)
+    set_count: int = 1
 
 
-def quarantine(project: Project, dataset: str) -> Quarantine | None:
-    """Raises ValueError where a file is damaged (Arrow's errors are)."""
+def read_quarantine(project: Project, dataset: str) -> QuarantineSummary | None:
+    """Return the newest set of quarantined rows, None without one.
+
+    Raises:
+        ValueError: a file is damaged (Arrow's errors are ValueErrors).
+    """
     files = sorted(project.quarantine(dataset).glob("[!.]*/rows.parquet"), key=lambda file: file.stat().st_mtime)
     if not files:
         return None
     import pyarrow.parquet as pq
 
     file = files[-1]
-    asked = [name for name in ("id", "reasons", "label", "source") if name in pq.read_schema(file).names]
-    table = pq.read_table(file, columns=asked)
-    counts = Counter(reason for row in table.column("reasons").to_pylist() for reason in row)
-    return Quarantine(
-        place=file.parent.relative_to(project.home).as_posix(),
-        at=when(file),
+    columns = [name for name in ("id", "reasons", "label", "source") if name in pq.read_schema(file).names]
+    table = pq.read_table(file, columns=columns)
+    reason_counts: Counter[str] = Counter()
+    for row_reasons in table.column("reasons").to_pylist():
+        reason_counts.update(row_reasons)
+    return QuarantineSummary(
+        folder=file.parent.relative_to(project.home).as_posix(),
+        created_at=modified_at(file),
         count=table.num_rows,
-        reasons=counts.most_common(),
-        rows=table.slice(0, QUARANTINED).to_pylist(),
-        pictures=first_samples(file.parent / "samples.npy"),
-        sets=len(files),
+        reasons=reason_counts.most_common(),
+        rows=table.slice(0, ROW_LIMIT).to_pylist(),
+        images=read_first_images(file.parent / "samples.npy"),
+        set_count=len(files),
     )
 
 
-def first_samples(file: Path) -> list[Any]:
-    """The first samples of a quarantine that are images, (channels, height, width) each."""
+def read_first_images(file: Path) -> list["np.ndarray"]:
+    """Return the first quarantined samples, (channels, height, width) each; an empty list where they are no images."""
     import numpy as np
 
     if not file.is_file():
         return []
     samples = np.load(file, mmap_mode="r", allow_pickle=False)
-    is_picture = samples.ndim == 4 and samples.shape[1] in (1, 2, 3, 4) and max(samples.shape[2:]) <= 512
-    return [np.array(one) for one in samples[:PICTURES]] if is_picture else []
+    if samples.ndim != 4 or samples.shape[1] not in (1, 2, 3, 4) or max(samples.shape[2:]) > LARGEST_IMAGE:
+        return []
+    return list(np.array(samples[:IMAGE_LIMIT]))
 
 
 # ---------------------------------------------------------------- monitoring and scoring
 
 
-def monitoring(project: Project, name: str) -> dict[str, Any] | None:
-    """verdict.json with the alarms apart, and which pages there are."""
+def read_monitoring(project: Project, name: str) -> JsonObject | None:
+    """Return verdict.json with `alarms`, the `pages` that exist and `checked_at`; None without a verdict."""
     folder = project.home / "monitoring" / name
-    verdict = json_file(folder / "verdict.json")
+    verdict = read_json_object(folder / "verdict.json")
     if verdict is None:
         return None
-    signals = [dict(signal) for signal in verdict.get("signals", [])]
-    alarms = [signal for signal in signals if signal.get("verdict") == "alarm"]
+    signals, alarms = [], []
+    for entry in verdict.get("signals", []):
+        signal = dict(entry)
+        signals.append(signal)
+        if signal.get("verdict") == "alarm":
+            alarms.append(signal)
     pages = {page: (folder / f"{page}.html").is_file() for page in ("page", "drift")}
-    return verdict | {"signals": signals, "alarms": alarms, "pages": pages, "at": when(folder / "verdict.json")}
+    return verdict | {
+        "signals": signals,
+        "alarms": alarms,
+        "pages": pages,
+        "checked_at": modified_at(folder / "verdict.json"),
+    }
 
 
-def batch(project: Project, name: str) -> datetime | None:
-    """When the last batch was summarised, None where none was."""
-    page = project.home / "scoring" / name / "latest.html"
-    return when(page) if page.is_file() else None
-
-
-def reported(project: Project, name: str) -> datetime | None:
-    page = project.reports(name) / "report.html"
-    return when(page) if page.is_file() else None
-
-
-def is_number(given: Any) -> bool:
-    return isinstance(given, int | float) and not isinstance(given, bool) and math.isfinite(given)
+def is_number(value: Any) -> bool:
+    """Return whether a value from a JSON file is a finite number."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,7 +1,7 @@
-"""The try-it box: one sample through a recipe's champion, and all there is to see of it.
+"""The try-it box: one sample scored by a recipe's champion, with everything there is to show of it.
 
-A recipe's scoring service does the work where one runs; else this process does, with a champion's bundle that lies in the state
-folder already and is the one that the ledger names. Either way the prediction is recorded, as every score is.
+A running scoring service of the recipe does the work. Without one this process does, with the champion's bundle that was
+downloaded to the state folder before and is the one that the ledger names. Either way the prediction is recorded.
 """
 
 import json
@@ -11,29 +11,33 @@ import urllib.request
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from markupsafe import Markup
 
 from aeops.errors import DataError, InfrastructureError, UsageError
 from aeops.kinds.interface import load_kind
-from aeops.kinds.results import Block
+from aeops.kinds.results import PageBlock
 from aeops.kinds.samples import FitOptions, FittedSample, SampleSpec
 from aeops.page import pictures, state_files
-from aeops.page.stack_status import Service
+from aeops.page.stack_status import ServiceStatus, json_request
 from aeops.project import Project
 from aeops.recipe.reader import Recipe
 
-SCORED_WITHIN = 20.0  # seconds a scoring service may take
+if TYPE_CHECKING:
+    from aeops.bundle.detector import Detector
+
+SCORING_TIMEOUT = 20.0  # seconds a scoring service may take
 LARGEST_UPLOAD = 8 * 2**20  # bytes
-LOADED = 2  # detectors that this process keeps
-_loading = threading.Lock()
+CACHED_DETECTORS = 2
+ERROR_LENGTH = 4096  # bytes of a service's error that are read
+_load_lock = threading.Lock()
 
 
 @dataclass(frozen=True)
-class Given:
-    """What a person gave: its bytes, media type and name, and the box's options; see `FitOptions`."""
+class Upload:
+    """A sample that a person dropped or pasted: bytes, media type and name, and the box's options; see `FitOptions`."""
 
     content: bytes
     media_type: str
@@ -43,13 +47,13 @@ class Given:
 
 
 @dataclass(frozen=True)
-class Scored:
-    """What a scorer said of a sample.
+class ScoredSample:
+    """One sample's score.
 
     Attributes:
-        made: the reconstruction, (1, ...) in raw units, or (1,) with a string; None where there is none.
-        prediction: its id; empty where the scorer gave none.
-        by: who scored, in words.
+        reconstruction: (1, ...) in raw units, or (1,) with a string; None where there is none.
+        prediction_id: empty where the scorer returned none.
+        scorer: in words.
     """
 
     version: str
@@ -58,115 +62,142 @@ class Scored:
     score: float
     p_value: float
     is_anomaly: bool
-    made: np.ndarray | None
-    prediction: str
-    by: str
+    reconstruction: np.ndarray | None
+    prediction_id: str
+    scorer: str
 
 
 @dataclass(frozen=True)
-class Tried:
-    """A sample and its score, ready to be shown.
+class TryResult:
+    """A scored sample, ready to be rendered.
 
     Attributes:
-        no_error: why there is no error map; empty where there is one.
+        missing_error: the reason why there is no error map; empty where there is one.
     """
 
     recipe: str
     name: str
-    scored: Scored
-    shaped: FittedSample
-    panels: list[Block]
+    scored_sample: ScoredSample
+    fitted_sample: FittedSample
+    panels: list[PageBlock]
     histogram: Markup | None
-    no_error: str
+    missing_error: str
     champion: str | None
 
 
-def try_sample(project: Project, recipe: Recipe, service: Service | None, access: str | None, given: Given) -> Tried:
-    """Scores what a person gave; `access` is the header Authorization that the service asks for.
+def try_sample(
+    project: Project, recipe: Recipe, service: ServiceStatus | None, auth_header: str | None, upload: Upload
+) -> TryResult:
+    """Score an uploaded sample.
+
+    Args:
+        service: the recipe's scoring service; None where there is none.
+        auth_header: the header Authorization that the service asks for.
 
     Raises:
-        UsageError: nothing here can score it: what to type.
+        UsageError: nothing here can score it; the message says what to type.
         DataError: it cannot be made a sample of the model.
         InfrastructureError: the scoring service does not answer.
     """
-    bounds = recipe.validate.sample_mean
-    mean_bounds = None if bounds is None else (bounds.min, bounds.max)
-    options = FitOptions(given.row, given.invert, mean_bounds)
-    champion = state_files.story(project, recipe.name).champion
+    options = FitOptions(upload.row, upload.invert, sample_mean_bounds(recipe))
+    champion = state_files.read_ledger(project, recipe.name).champion
     if service is not None and service.state == "up":
-        model = ask(service, access, "/model")
-        kind, spec = load_kind(model["input"]["kind"]), served_spec(model["input"])
-        shaped = kind.fit_sample(given.content, given.media_type, spec, options)
-        scored = by_service(service, access, model, shaped)
+        model = request_service(service, auth_header, "/model")
+        kind, spec = load_kind(model["input"]["kind"]), parse_sample_spec(model["input"])
+        fitted_sample = kind.fit_sample(upload.content, upload.media_type, spec, options)
+        scored_sample = score_by_service(service, auth_header, model, fitted_sample)
     else:
-        detector, version = local_detector(project, recipe, champion)
+        detector, version = load_champion(project, recipe, champion)
         kind, spec = detector.data_kind, detector.spec
-        shaped = kind.fit_sample(given.content, given.media_type, spec, options)
-        scored = by_hand(project, recipe.name, version, detector, shaped, given.name)
-    panels, no_error = kind.panels(shaped.batch, scored.made, spec)
-    scores = calibration(project, recipe.name, scored)
-    drawn = None if scores is None else pictures.histogram(scores, float(scored.threshold["value"]), scored.score)
-    return Tried(recipe.name, given.name, scored, shaped, panels, drawn, no_error, champion)
-
-
-def served_spec(source: dict[str, Any]) -> SampleSpec:
-    """The samples that a service takes by its page /model, which does not say what its model makes of them."""
-    shape = tuple(source["shape"])
-    return SampleSpec(shape, shape, float(source["low"]), float(source["high"]))
-
-
-# ---------------------------------------------------------------- by the scoring service
-
-
-def by_service(service: Service, access: str | None, model: dict[str, Any], shaped: FittedSample) -> Scored:
-    answer = ask(service, access, "/score", {"inputs": shaped.batch.tolist(), "params": {"reconstruction": True}})
-    said = answer["predictions"][0]
-    made = said.get("reconstruction")
-    return Scored(
-        version=str(model["version"]),
-        bundle_sha256=model["bundle_sha256"],
-        threshold=model["threshold"],
-        score=float(said["score"]),
-        p_value=float(said["p_value"]),
-        is_anomaly=bool(said["is_anomaly"]),
-        made=None if made is None else np.asarray([made]),
-        prediction=str((answer.get("ids") or [""])[0]),
-        by=f"the scoring service at {service.address}",
+        fitted_sample = kind.fit_sample(upload.content, upload.media_type, spec, options)
+        scored_sample = score_here(project, recipe.name, version, detector, fitted_sample, upload.name)
+    panels, missing_error = kind.page_panels(fitted_sample.batch, scored_sample.reconstruction, spec)
+    return TryResult(
+        recipe=recipe.name,
+        name=upload.name,
+        scored_sample=scored_sample,
+        fitted_sample=fitted_sample,
+        panels=panels,
+        histogram=draw_score_histogram(project, recipe.name, scored_sample),
+        missing_error=missing_error,
+        champion=champion,
     )
 
 
-def ask(service: Service, access: str | None, path: str, body: Any = None) -> dict[str, Any]:
-    """The service's answer; its refusal of a sample is a DataError with its own words."""
-    address = f"{service.address.rstrip('/')}{path}"
-    data = None if body is None else json.dumps(body).encode()
-    headers = {"Content-Type": "application/json"} | ({"Authorization": access} if access else {})
-    request = urllib.request.Request(address, data=data, headers=headers)
+def sample_mean_bounds(recipe: Recipe) -> tuple[float, float] | None:
+    bounds = recipe.validate.sample_mean
+    if bounds is None:
+        return None
+    return bounds.min, bounds.max
+
+
+def parse_sample_spec(model_input: dict[str, Any]) -> SampleSpec:
+    """Return the samples that a service takes according to its /model, which does not tell the shape of a reconstruction."""
+    shape = tuple(model_input["shape"])
+    return SampleSpec(shape, shape, float(model_input["low"]), float(model_input["high"]))
+
+
+# ---------------------------------------------------------------- scored by the service
+
+
+def score_by_service(
+    service: ServiceStatus, auth_header: str | None, model: dict[str, Any], fitted_sample: FittedSample
+) -> ScoredSample:
+    """Score one sample by the recipe's service; `model` is its answer to /model."""
+    body = {"inputs": fitted_sample.batch.tolist(), "params": {"reconstruction": True}}
+    response = request_service(service, auth_header, "/score", body)
+    prediction = response["predictions"][0]
+    reconstruction = prediction.get("reconstruction")
+    if reconstruction is not None:
+        reconstruction = np.asarray([reconstruction])
+    return ScoredSample(
+        version=str(model["version"]),
+        bundle_sha256=model["bundle_sha256"],
+        threshold=model["threshold"],
+        score=float(prediction["score"]),
+        p_value=float(prediction["p_value"]),
+        is_anomaly=bool(prediction["is_anomaly"]),
+        reconstruction=reconstruction,
+        prediction_id=str((response.get("ids") or [""])[0]),
+        scorer=f"the scoring service at {service.address}",
+    )
+
+
+def request_service(service: ServiceStatus, auth_header: str | None, path: str, body: Any = None) -> dict[str, Any]:
+    """Return the service's response to GET, or to a POST of JSON where `body` is not None.
+
+    Raises:
+        DataError: the service refuses the sample; the message has its reason.
+        InfrastructureError: the service does not answer.
+    """
+    request = json_request(f"{service.address.rstrip('/')}{path}", auth_header, body)
     try:
-        with urllib.request.urlopen(request, timeout=SCORED_WITHIN) as answer:
-            return dict(json.load(answer))
+        with urllib.request.urlopen(request, timeout=SCORING_TIMEOUT) as response:
+            return dict(json.load(response))
     except urllib.error.HTTPError as error:
-        raise DataError(f"the scoring service refused it: {refusal(error)}") from error
+        raise DataError(f"the scoring service refused the sample: {read_error(error)}") from error
     except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", error)
         raise InfrastructureError(
-            f"the scoring service at {service.address} does not answer ({getattr(error, 'reason', error)}): see `ae status`"
+            f"the scoring service at {service.address} does not answer ({reason}): see `ae status`"
         ) from error
 
 
-def refusal(error: urllib.error.HTTPError) -> str:
-    """What a service says of a request that it does not take, in one line."""
-    text = error.read(4096).decode("utf-8", "replace")
+def read_error(error: urllib.error.HTTPError) -> str:
+    """Return the reason in a service's error response, in one line."""
+    text = error.read(ERROR_LENGTH).decode("utf-8", "replace")
     try:
-        told = json.loads(text)["error"]
+        reason = json.loads(text)["error"]
     except (ValueError, KeyError, TypeError):
-        told = text or error.reason
-    return " ".join(str(told).split())
+        reason = text or error.reason
+    return " ".join(str(reason).split())
 
 
-# ---------------------------------------------------------------- by this process
+# ---------------------------------------------------------------- scored by this process
 
 
-def local_detector(project: Project, recipe: Recipe, champion: str | None) -> tuple[Any, str]:
-    """The champion's detector and version.
+def load_champion(project: Project, recipe: Recipe, champion: str | None) -> tuple["Detector", str]:
+    """Return the champion's detector and version.
 
     Raises:
         UsageError: its bundle is not here, or needs a signature that only a service checks.
@@ -174,64 +205,90 @@ def local_detector(project: Project, recipe: Recipe, champion: str | None) -> tu
     """
     if champion is None:
         raise UsageError(f"{recipe.name} has no champion to score with: make one with `ae run {recipe.name}`")
-    serve = f"type `ae serve {recipe.name}` (or `ae up`), then try again"
+    next_step = f"type `ae serve {recipe.name}` (or `ae up`), then try again"
     if recipe.signature.require_signature:
-        raise UsageError(f"{recipe.name} asks for a signed bundle, which its scoring service checks: {serve}")
-    place = project.home / "serving" / recipe.name / champion
-    if not (place / "SHA256SUMS").is_file():
-        raise UsageError(f"no scoring service runs for {recipe.name}, and version {champion} was not downloaded yet: {serve}")
-    lines = state_files.story(project, recipe.name).lines
-    known = next((line.evidence.get("bundle_sha256") for line in reversed(lines) if line.to_version == champion), None)
-    with _loading:
-        detector = load(place, (place / "SHA256SUMS").stat().st_mtime_ns)
-    if detector.sha256 != known:
-        raise DataError(f"the bundle in {place} is not the one that the ledger names: remove that folder, then {serve}")
+        raise UsageError(f"{recipe.name} asks for a signed bundle, which its scoring service checks: {next_step}")
+    folder = bundle_folder(project, recipe.name, champion)
+    checksum_file = folder / "SHA256SUMS"
+    if not checksum_file.is_file():
+        raise UsageError(f"no scoring service runs for {recipe.name}, and version {champion} was not downloaded yet: {next_step}")
+    with _load_lock:
+        detector = load_detector(folder, checksum_file.stat().st_mtime_ns)
+    if detector.sha256 != ledger_sha256(project, recipe.name, champion):
+        raise DataError(f"the bundle in {folder} is not the one that the ledger names: remove that folder, then {next_step}")
     return detector, champion
 
 
-@lru_cache(maxsize=LOADED)
-def load(place: Path, _written: int) -> Any:
+def bundle_folder(project: Project, recipe: str, version: str) -> Path:
+    return project.home / "serving" / recipe / version
+
+
+def ledger_sha256(project: Project, recipe: str, version: str) -> str | None:
+    """Return the SHA-256 of a version's bundle according to the last ledger entry that made it the champion."""
+    for entry in reversed(state_files.read_ledger(project, recipe).entries):
+        if entry.to_version == version:
+            return entry.evidence.get("bundle_sha256")
+    return None
+
+
+@lru_cache(maxsize=CACHED_DETECTORS)
+def load_detector(folder: Path, _checksums_mtime: int) -> "Detector":
     from aeops.bundle.detector import Detector
 
-    return Detector(place)
+    return Detector(folder)
 
 
-def by_hand(project: Project, recipe: str, version: str, detector: Any, shaped: FittedSample, name: str) -> Scored:
+def score_here(
+    project: Project, recipe: str, version: str, detector: "Detector", fitted_sample: FittedSample, name: str
+) -> ScoredSample:
+    """Score one sample in this process and record the prediction."""
     from aeops.predictions import prediction_store
     from aeops.predictions.rows import scorer_of
-    from aeops.recipe.monitoring import HAND
+    from aeops.recipe.monitoring import MANUAL_CHANNEL
 
-    # As the scoring service would record what it gets as JSON: the same sample has the same hash.
-    batch = detector.data_kind.stored_form(shaped.batch, detector.spec, is_json=True)
-    said = detector.score(batch, reconstruction=True, code=True)
+    # The form in which the scoring service records samples from JSON, so that the same sample has the same hash.
+    batch = detector.data_kind.stored_form(fitted_sample.batch, detector.spec, is_json=True)
+    scores = detector.score(batch, reconstruction=True, code=True)
     scorer = scorer_of(recipe, version, detector)
-    [identity] = prediction_store.record(project, scorer, channel=HAND, names=[name], samples=batch, scored=said)
-    return Scored(
+    [prediction_id] = prediction_store.record_call(
+        project, scorer, channel=MANUAL_CHANNEL, names=[name], samples=batch, outputs=scores
+    )
+    return ScoredSample(
         version=version,
         bundle_sha256=detector.sha256,
         threshold=detector.bundle["threshold"],
-        score=float(said["score"][0]),
-        p_value=float(said["p_value"][0]),
-        is_anomaly=bool(said["is_anomaly"][0]),
-        made=said["reconstruction"],
-        prediction=identity,
-        by="this page itself: no scoring service runs for the recipe",
+        score=float(scores["score"][0]),
+        p_value=float(scores["p_value"][0]),
+        is_anomaly=bool(scores["is_anomaly"][0]),
+        reconstruction=scores["reconstruction"],
+        prediction_id=prediction_id,
+        scorer="this page itself: no scoring service runs for the recipe",
     )
 
 
-# ---------------------------------------------------------------- to be seen
+# ---------------------------------------------------------------- shown beside the score
 
 
-def calibration(project: Project, recipe: str, scored: Scored) -> np.ndarray | None:
-    """The calibration scores of the bundle that scored, where that lies here; else None."""
-    place = project.home / "serving" / recipe / scored.version
-    if not (place / "scorer.safetensors").is_file():
+def draw_score_histogram(project: Project, recipe: str, scored_sample: ScoredSample) -> Markup | None:
+    """Draw the score among the calibration scores; None where these are not known here."""
+    calibration_scores = read_calibration_scores(project, recipe, scored_sample)
+    if calibration_scores is None:
+        return None
+    return pictures.histogram(calibration_scores, float(scored_sample.threshold["value"]), scored_sample.score)
+
+
+def read_calibration_scores(project: Project, recipe: str, scored_sample: ScoredSample) -> np.ndarray | None:
+    """Return the sorted calibration scores (n,) of the bundle that scored; None where that bundle is not here."""
+    folder = bundle_folder(project, recipe, scored_sample.version)
+    if not (folder / "scorer.safetensors").is_file():
         return None
     from safetensors.numpy import load_file
 
     from ae_models.checksums import bundle_sha256
 
-    if bundle_sha256(place) != scored.bundle_sha256:
+    if bundle_sha256(folder) != scored_sample.bundle_sha256:
         return None
-    scores = load_file(place / "scorer.safetensors").get("calibration_scores")
-    return None if scores is None or not len(scores) else np.sort(scores.astype(np.float64))
+    scores = load_file(folder / "scorer.safetensors").get("calibration_scores")
+    if scores is None or not len(scores):
+        return None
+    return np.sort(scores.astype(np.float64))

@@ -1,65 +1,89 @@
-"""What the pages say: the state folder's files, and what is known by now of MLflow, the services and Prefect, put together."""
+"""The template contexts of the pages: the state folder's files, joined with the state of MLflow, services and Prefect."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from aeops.kinds.interface import load_kind
 from aeops.kinds.results import PageForm
 from aeops.page import state_files
-from aeops.page.background_query import Answer
-from aeops.page.stack_status import SCORING, TRAINS, Plans, Service
-from aeops.page.state_files import LastRun, Part, Story
+from aeops.page.background_query import QueryResult
+from aeops.page.registry_snapshot import RecipeEntry, RegistrySnapshot
+from aeops.page.stack_status import (
+    SCORING_PREFIX,
+    PrefectDeployment,
+    PrefectPlans,
+    PrefectRun,
+    ServiceStatus,
+)
+from aeops.page.state_files import JsonObject, LastRun, LedgerState, PagePart
 from aeops.project import Project
 from aeops.recipe.reader import Recipe
-from aeops.report.report_page import tiles
+from aeops.report.report_page import metric_tiles
 
-GOOD, LOOK, NONE = "good", "look", "none"
-BAD_ENDS = ("FAILED", "CRASHED")
+STATE_HEALTHY, STATE_ATTENTION, STATE_NO_CHAMPION = "healthy", "attention", "no-champion"  # states of a recipe
+TIME_UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What is known of everything that is not a file here; each answer may still be missing.
+class StackState:
+    """The last results of everything that is not a file here; each may still be missing.
 
     Attributes:
-        registry: see aeops/page/ask_registry.py.
-        faults: recipe -> what `ae ledger verify` finds.
+        ledger_problems: recipe -> the problems that `ae ledger verify` finds.
     """
 
-    registry: Answer[dict[str, Any]]
-    faults: Answer[dict[str, list[str]]]
-    services: Answer[dict[str, Service]]
-    plans: Answer[Plans]
+    registry: QueryResult[RegistrySnapshot]
+    ledger_problems: QueryResult[dict[str, list[str]]]
+    services: QueryResult[dict[str, ServiceStatus]]
+    plans: QueryResult[PrefectPlans]
 
     @property
-    def is_whole(self) -> bool:
-        return all(one.at is not None or one.fault for one in (self.registry, self.faults, self.services, self.plans))
+    def is_complete(self) -> bool:
+        results: tuple[QueryResult[Any], ...] = (self.registry, self.ledger_problems, self.services, self.plans)
+        return all(result.answered_at is not None or result.error for result in results)
 
-    def service(self, name: str) -> Service | None:
+    def service(self, name: str) -> ServiceStatus | None:
         return (self.services.value or {}).get(name)
 
+    def registry_entry(self, recipe: str) -> RecipeEntry | None:
+        """Return the registry's entry of a recipe; None where it is not known or nothing was registered."""
+        if self.registry.value is None:
+            return None
+        return self.registry.value["recipes"].get(recipe)
+
     @property
-    def neighbours(self) -> list[Service]:
-        """The services of the stack that belong to no recipe, and not this page itself."""
-        return [one for name, one in (self.services.value or {}).items() if not name.startswith(SCORING) and name != "page"]
+    def prefect(self) -> PrefectPlans:
+        """Prefect's last answer; empty without one."""
+        return self.plans.value or PrefectPlans()
+
+    @property
+    def neighbours(self) -> list[ServiceStatus]:
+        """Services of the stack that belong to no recipe, without this page."""
+        neighbours = []
+        for name, service in (self.services.value or {}).items():
+            if name != "page" and not name.startswith(SCORING_PREFIX):
+                neighbours.append(service)
+        return neighbours
 
     @property
     def mlflow_page(self) -> str:
-        """Where MLflow can be looked at now; empty where it cannot."""
-        address = str((self.registry.value or {}).get("address", ""))
-        noted = self.service("mlflow")
-        if address.startswith(("http://", "https://")):
-            return address.rstrip("/")
-        return noted.address.rstrip("/") if noted and noted.state == "up" else ""
+        """Address of MLflow's pages; empty where they are not up."""
+        if self.registry.value is not None:
+            address = self.registry.value.get("address", "")
+            if address.startswith(("http://", "https://")):
+                return address.rstrip("/")
+        service = self.service("mlflow")
+        if service is None or service.state != "up":
+            return ""
+        return service.address.rstrip("/")
 
 
 @dataclass(frozen=True)
-class Trouble:
-    """Something that a person should look at, and what to type where there is something."""
+class RecipeProblem:
+    """Something that a person should look at; `command` is what to type, empty where nothing helps."""
 
-    says: str
+    message: str
     command: str = ""
 
 
@@ -68,191 +92,275 @@ class RecipeView:
     """Everything that a card or a page shows of a recipe.
 
     Attributes:
-        held: what the registry knows of it; None where that is not known, or nothing was registered.
-        tiles: of the champion, as the report has them.
-        past, coming: Prefect's runs of it.
+        registry_entry: None where it is not known, or nothing was registered.
+        tiles: the champion's metrics, as in the report.
+        past_runs: Prefect's, newest first.
+        scheduled_runs: Prefect's, soonest first.
     """
 
     name: str
-    recipe: Part[Recipe]
-    story: Part[Story]
-    run: Part[LastRun]
-    monitoring: Part[dict[str, Any]]
-    held: dict[str, Any] | None
-    tiles: list[dict[str, Any]]
-    service: Service | None
-    past: list[dict[str, str]]
-    coming: list[dict[str, str]]
-    troubles: list[Trouble]
+    recipe: PagePart[Recipe]
+    ledger: PagePart[LedgerState]
+    last_run: PagePart[LastRun]
+    monitoring: PagePart[JsonObject]
+    registry_entry: RecipeEntry | None
+    tiles: list[JsonObject]
+    service: ServiceStatus | None
+    past_runs: list[PrefectRun]
+    scheduled_runs: list[PrefectRun]
+    problems: list[RecipeProblem] = field(default_factory=list)
 
     @property
     def champion(self) -> str | None:
-        return self.story.value.champion if self.story.value else None
+        if self.ledger.value is None:
+            return None
+        return self.ledger.value.champion
 
     @property
     def has_version(self) -> bool:
-        return bool(self.held and self.held["versions"]) or bool(self.story.value and self.story.value.lines)
+        if self.registry_entry is not None and self.registry_entry["versions"]:
+            return True
+        return self.ledger.value is not None and bool(self.ledger.value.entries)
 
     @property
     def state(self) -> str:
-        return LOOK if self.troubles else GOOD if self.champion else NONE
+        if self.problems:
+            return STATE_ATTENTION
+        if self.champion:
+            return STATE_HEALTHY
+        return STATE_NO_CHAMPION
 
     @property
-    def trained(self) -> dict[str, str] | None:
-        """Prefect's last run that trained; where there is none, the last of any kind."""
-        return next((run for run in self.past if run["name"].startswith(TRAINS)), self.past[0] if self.past else None)
+    def last_training(self) -> PrefectRun | None:
+        """Prefect's last training run, else the last run of any kind, else None."""
+        for run in self.past_runs:
+            if run.is_training:
+                return run
+        return next(iter(self.past_runs), None)
 
     @property
-    def planned(self) -> list[dict[str, str]]:
-        """The next run of each kind, the soonest first."""
-        return list({run["kind"]: run for run in reversed(self.coming)}.values())[::-1]
+    def next_runs(self) -> list[PrefectRun]:
+        """Next run of each kind, the soonest first."""
+        return first_of_each_kind(self.scheduled_runs)
 
     @property
-    def failed(self) -> list[dict[str, str]]:
-        """The last run of each kind, where that failed."""
-        last = {run["kind"]: run for run in reversed(self.past)}
-        return [run for run in last.values() if run["type"] in BAD_ENDS]
+    def failed_runs(self) -> list[PrefectRun]:
+        """Last run of each kind, where that failed."""
+        return [run for run in first_of_each_kind(self.past_runs) if run.has_failed]
 
     @property
-    def alarms(self) -> list[dict[str, Any]]:
-        return list(self.monitoring.value["alarms"]) if self.monitoring.value else []
+    def alarms(self) -> list[JsonObject]:
+        if self.monitoring.value is None:
+            return []
+        return list(self.monitoring.value["alarms"])
 
 
-def recipe_view(project: Project, name: str, seen: Seen) -> RecipeView:
-    recipe = state_files.part(lambda: state_files.recipe(project, name))
-    story: Part[Story] = state_files.part(lambda: state_files.story(project, name))
-    run: Part[LastRun] = state_files.part(lambda: state_files.last_run(project, name))  # type: ignore[arg-type, return-value]
-    monitoring: Part[dict[str, Any]] = state_files.part(lambda: state_files.monitoring(project, name))  # type: ignore[arg-type, return-value]
-    held = ((seen.registry.value or {}).get("recipes") or {}).get(name)
-    known = seen.plans.value or Plans()
-    service = seen.service(f"{SCORING}{name}")
-    past = (known.past or {}).get(name, [])
+def first_of_each_kind(runs: list[PrefectRun]) -> list[PrefectRun]:
+    """Return the first run of each kind, in the order of `runs`."""
+    first_runs: dict[str, PrefectRun] = {}
+    for run in runs:
+        first_runs.setdefault(run.kind, run)
+    return list(first_runs.values())
+
+
+def build_recipe_view(project: Project, name: str, stack: StackState) -> RecipeView:
+    """Read a recipe's files and join them with what is known of the stack."""
+    ledger = state_files.read_part(lambda: state_files.read_ledger(project, name))
+    last_run = state_files.read_part(lambda: state_files.read_last_run(project, name))
+    registry_entry = stack.registry_entry(name)
     view = RecipeView(
         name=name,
-        recipe=recipe,
-        story=story,
-        run=run,
-        monitoring=monitoring,
-        held=held,
-        tiles=key_figures(held, run.value, story.value),
-        service=service,
-        past=past,
-        coming=(known.next or {}).get(name, []),
-        troubles=[],
+        recipe=state_files.read_part(lambda: state_files.cached_recipe(project, name)),
+        ledger=ledger,
+        last_run=last_run,
+        monitoring=state_files.read_part(lambda: state_files.read_monitoring(project, name)),
+        registry_entry=registry_entry,
+        tiles=build_tiles(find_champion_metrics(registry_entry, last_run.value, ledger.value)),
+        service=stack.service(f"{SCORING_PREFIX}{name}"),
+        past_runs=stack.prefect.past_runs.get(name, []),
+        scheduled_runs=stack.prefect.next_runs.get(name, []),
     )
-    view.troubles.extend(troubles(view, seen))
+    view.problems.extend(collect_problems(view, stack))
     return view
 
 
-def key_figures(held: Mapping[str, Any] | None, run: LastRun | None, story: Story | None) -> list[dict[str, Any]]:
-    """The champion's headline numbers beside their baselines; none where its metrics are not known."""
-    metrics = held["metrics"] if held else None
-    if metrics is None and run is not None and story is not None and run.summary.get("version") == story.champion:
-        metrics = run.summary.get("metrics")
-    found = state_files.part(lambda: tiles(metrics)) if metrics else Part([])
-    return found.value or []
+def find_champion_metrics(
+    registry_entry: RecipeEntry | None, last_run: LastRun | None, ledger: LedgerState | None
+) -> JsonObject | None:
+    """Return the champion's metrics from the registry, else from the last run where that made the champion, else None."""
+    if registry_entry is not None and registry_entry["metrics"] is not None:
+        return registry_entry["metrics"]
+    if last_run is None or ledger is None or last_run.summary.get("version") != ledger.champion:
+        return None
+    return last_run.summary.get("metrics")
 
 
-def troubles(view: RecipeView, seen: Seen) -> list[Trouble]:
-    """What a person should look at, the gravest first."""
-    name, found = view.name, []
-    if view.recipe.fault:
-        found.append(Trouble(f"The recipe cannot be read: {view.recipe.fault}", f"edit recipes/{name}.yaml"))
-    if view.story.fault:
-        found.append(Trouble(view.story.fault, f"ae ledger verify {name}"))
-    faults = (seen.faults.value or {}).get(name, []) if not view.story.fault else []
-    found += [Trouble(f"The ledger does not hold: {fault}", f"ae ledger verify {name}") for fault in faults]
-    found += [Trouble(told_alarm(signal), f"ae monitor {name}") for signal in view.alarms]
-    waiting = view.story.value.waiting if view.story.value else []
-    found += [
-        Trouble(
-            f"Version {line.version} waits for approval, asked by {line.who}.",
-            f"ae approve {name} {line.version} --by NAME --why TEXT",
-        )
-        for line in waiting
-        if still_waits(view.held, line.version)
+def build_tiles(metrics: JsonObject | None) -> list[JsonObject]:
+    """Return the key figures beside their baselines; empty where the metrics are missing or of another form."""
+    if not metrics:
+        return []
+    return state_files.read_part(lambda: metric_tiles(metrics)).value or []
+
+
+# ---------------------------------------------------------------- problems
+
+
+def collect_problems(view: RecipeView, stack: StackState) -> list[RecipeProblem]:
+    """Return everything that a person should look at, the most severe first."""
+    problems = [
+        *recipe_problems(view),
+        *ledger_problems(view, stack),
+        *alarm_problems(view),
+        *pending_approvals(view),
+        *service_problems(view),
+        *run_problems(view),
     ]
-    if view.service is not None and view.service.state != "up":
-        how = "is down" if view.service.state == "down" else "does not answer"
-        found.append(Trouble(f"The scoring service {how}.", f"ae serve {name}"))
-    elif view.service is not None and view.champion and view.service.version not in (None, view.champion):
-        found.append(
-            Trouble(f"The service serves version {view.service.version}, and the champion is {view.champion}.", "ae status")
-        )
-    for run in view.failed:
-        told = f"The run {run['name']} ended as {run['state'].lower()}: {run['message'] or 'no message'}"
-        found.append(Trouble(told, f"ae run {name}" if run["name"].startswith(TRAINS) else ""))
-    found += [Trouble(part.fault) for part in (view.run, view.monitoring) if part.fault]
-    return found
+    for part in (view.last_run, view.monitoring):
+        if part.error:
+            problems.append(RecipeProblem(part.error))
+    return problems
 
 
-def told_alarm(signal: Mapping[str, Any]) -> str:
-    return f"Alarm: {str(signal.get('name', 'a signal')).replace('_', ' ')}: {signal.get('says', '')}".rstrip(": ")
+def recipe_problems(view: RecipeView) -> list[RecipeProblem]:
+    if not view.recipe.error:
+        return []
+    return [RecipeProblem(f"The recipe cannot be read: {view.recipe.error}", f"edit recipes/{view.name}.yaml")]
 
 
-def still_waits(held: Mapping[str, Any] | None, version: str) -> bool:
-    """What the version's tags say, where they are known: a later run may have withdrawn the question."""
-    tags = next((one["tags"] for one in held["versions"] if one["version"] == version), None) if held else None
-    return tags is None or tags.get("approval", "waiting") == "waiting"
+def ledger_problems(view: RecipeView, stack: StackState) -> list[RecipeProblem]:
+    command = f"ae ledger verify {view.name}"
+    if view.ledger.error:
+        return [RecipeProblem(view.ledger.error, command)]
+    messages = (stack.ledger_problems.value or {}).get(view.name, [])
+    return [RecipeProblem(f"The ledger is not valid: {message}", command) for message in messages]
 
 
-# ---------------------------------------------------------------- pages
+def alarm_problems(view: RecipeView) -> list[RecipeProblem]:
+    problems = []
+    for signal in view.alarms:
+        name = str(signal.get("name", "a signal")).replace("_", " ")
+        message = f"Alarm: {name}: {signal.get('says', '')}".rstrip(": ")
+        problems.append(RecipeProblem(message, f"ae monitor {view.name}"))
+    return problems
 
 
-def overview(project: Project, names: list[str], seen: Seen) -> dict[str, Any]:
-    views = [recipe_view(project, name, seen) for name in names]
+def pending_approvals(view: RecipeView) -> list[RecipeProblem]:
+    if view.ledger.value is None:
+        return []
+    problems = []
+    for request in view.ledger.value.pending_requests:
+        if is_still_pending(view.registry_entry, request.version):
+            message = f"Version {request.version} waits for approval, requested by {request.who}."
+            command = f"ae approve {view.name} {request.version} --by NAME --why TEXT"
+            problems.append(RecipeProblem(message, command))
+    return problems
+
+
+def is_still_pending(registry_entry: RecipeEntry | None, version: str) -> bool:
+    """Return whether a request is still open by the version's tags, where known: a later run may have withdrawn it."""
+    if registry_entry is None:
+        return True
+    for entry in registry_entry["versions"]:
+        if entry["version"] == version:
+            return entry["tags"].get("approval", "waiting") == "waiting"
+    return True
+
+
+def service_problems(view: RecipeView) -> list[RecipeProblem]:
+    if view.service is None:
+        return []
+    if view.service.state == "down":
+        return [RecipeProblem("The scoring service is down.", f"ae serve {view.name}")]
+    if view.service.state != "up":
+        return [RecipeProblem("The scoring service does not answer.", f"ae serve {view.name}")]
+    if view.champion and view.service.version not in (None, view.champion):
+        message = f"The service serves version {view.service.version}, and the champion is {view.champion}."
+        return [RecipeProblem(message, "ae status")]
+    return []
+
+
+def run_problems(view: RecipeView) -> list[RecipeProblem]:
+    problems = []
+    for run in view.failed_runs:
+        message = f"The run {run.name} ended as {run.state.lower()}: {run.message or 'no message'}"
+        command = ""
+        if run.is_training:
+            command = f"ae run {view.name}"
+        problems.append(RecipeProblem(message, command))
+    return problems
+
+
+# ---------------------------------------------------------------- contexts
+
+
+def overview_context(project: Project, names: list[str], stack: StackState) -> dict[str, Any]:
+    """Return the variables of overview.html.j2."""
+    views_with_version, other_views = [], []
+    for name in names:
+        view = build_recipe_view(project, name, stack)
+        if view.has_version:
+            views_with_version.append(view)
+        else:
+            other_views.append(view)
     return {
         "project": project,
-        "seen": seen,
-        "cards": [view for view in views if view.has_version],
-        "others": [view for view in views if not view.has_version],
+        "stack": stack,
+        "cards": views_with_version,
+        "others": other_views,
         "now": datetime.now(UTC),
     }
 
 
-def recipe_page(project: Project, name: str, seen: Seen) -> dict[str, Any]:
-    view = recipe_view(project, name, seen)
+def recipe_context(project: Project, name: str, stack: StackState) -> dict[str, Any]:
+    """Return the variables of recipe.html.j2."""
+    view = build_recipe_view(project, name, stack)
     dataset = view.recipe.value.data.dataset if view.recipe.value else name
+    deployments: list[PrefectDeployment] = stack.prefect.deployments.get(name, [])
     return {
         "project": project,
-        "seen": seen,
+        "stack": stack,
         "view": view,
         "now": datetime.now(UTC),
         "dataset": dataset,
-        "validation": state_files.part(lambda: state_files.validation(project, dataset)),
-        "quarantine": state_files.part(lambda: state_files.quarantine(project, dataset)),
+        "validation": state_files.read_part(lambda: state_files.read_validation(project, dataset)),
+        "quarantine": state_files.read_part(lambda: state_files.read_quarantine(project, dataset)),
         "has_data_docs": (project.data_docs / dataset / "index.html").is_file(),
-        "batch": state_files.batch(project, name),
-        "reported": state_files.reported(project, name),
-        "verified": (seen.faults.value or {}).get(name),
-        "deployments": (seen.plans.value.deployments or {}).get(name, []) if seen.plans.value else [],
-        "form": sample_form(view.recipe.value),
+        "last_batch_time": state_files.find_modified_at(project.home / "scoring" / name / "latest.html"),
+        "last_report_time": state_files.find_modified_at(project.reports(name) / "report.html"),
+        "ledger_problems": (stack.ledger_problems.value or {}).get(name),
+        "deployments": deployments,
+        "form": build_form(view.recipe.value),
     }
 
 
-def sample_form(recipe: Recipe | None) -> PageForm | None:
-    """The form of the try-it box; None where the recipe cannot be read."""
+def build_form(recipe: Recipe | None) -> PageForm | None:
+    """Return the form of the try-it box; None where the recipe cannot be read."""
     if recipe is None:
         return None
     return load_kind(recipe.fit.input.kind).page_form(recipe.fit.input)
 
 
-# ---------------------------------------------------------------- words
+# ---------------------------------------------------------------- filters
 
 
-def ago(moment: datetime, now: datetime) -> str:
-    """How long ago, or in how long, in one unit."""
+def relative_time(moment: datetime, now: datetime) -> str:
+    """Return the distance between two times in one unit, such as `3 h ago` or `in 2 d`."""
     seconds = (now - moment).total_seconds()
-    size, word = next(((size, word) for size, word in ((86400, "d"), (3600, "h"), (60, "min")) if abs(seconds) >= size), (1, "s"))
-    count = f"{abs(seconds) // size:.0f} {word}"
-    return f"in {count}" if seconds < 0 else f"{count} ago"
+    count = "0 s"
+    for unit_seconds, unit in TIME_UNITS:
+        if abs(seconds) >= unit_seconds:
+            count = f"{abs(seconds) // unit_seconds:.0f} {unit}"
+            break
+    if seconds < 0:
+        return f"in {count}"
+    return f"{count} ago"
 
 
-def moment(given: datetime | str) -> datetime | None:
-    """A time as Prefect or MLflow writes it, in UTC; None where it is none."""
-    if isinstance(given, datetime):
-        return given.astimezone(UTC)
+def parse_timestamp(value: datetime | str) -> datetime | None:
+    """Return a time as Prefect or MLflow writes it, in UTC; None where it is none."""
+    if isinstance(value, datetime):
+        return value.astimezone(UTC)
     try:
-        return datetime.fromisoformat(given).astimezone(UTC)
+        return datetime.fromisoformat(value).astimezone(UTC)
     except ValueError:
         return None

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from aeops.predictions.rows import Scorer, moments_of, schema, summary_of_code, sums
+from aeops.predictions.rows import Scorer, moments_of, predictions_schema, sample_hashes, summary_of_code
 
 UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -22,16 +22,16 @@ def build_rows(
     time: datetime,
     names: Sequence[str],
     samples: Sequence[str] | np.ndarray,
-    scored: Mapping[str, np.ndarray],
-    first: int = 0,
+    outputs: Mapping[str, np.ndarray],
+    first_row: int = 0,
 ) -> pa.RecordBatch:
     """Build the predictions of samples that a detector has scored, as they are recorded.
 
     Args:
         names: name of each sample.
         samples: (n, ...) as they were received, or texts.
-        scored: the result of `Detector.score(samples, code=True)`.
-        first: position of the first of them in the call.
+        outputs: the result of `Detector.score(samples, code=True)`.
+        first_row: position of the first sample in the call.
 
     Returns:
         A batch with the columns of `predictions.rows.schema`.
@@ -39,18 +39,18 @@ def build_rows(
     count = len(names)
     mean, std = moments_of(samples, scorer)
     columns = {
-        "id": text_array([f"{call}-{row}" for row in range(first, first + count)]),
+        "id": text_array([f"{call}-{row}" for row in range(first_row, first_row + count)]),
         "time": number_array(np.full(count, (time - UNIX_EPOCH) // timedelta(microseconds=1)), pa.timestamp("us", tz="UTC")),
         "sample": text_array([name.encode("utf-8", "backslashreplace").decode() for name in names]),
-        "sample_sha256": text_array(sums(samples)),
-        "is_anomaly": flag_array(scored["is_anomaly"]),
-        "code": list_array(summary_of_code(scored["code"])),
+        "sample_sha256": text_array(sample_hashes(samples)),
+        "is_anomaly": flag_array(outputs["is_anomaly"]),
+        "code": list_array(summary_of_code(outputs["code"])),
     }
     columns |= _constant_columns(scorer, channel, count)
-    float_columns = {"score": scored["score"], "p_value": scored["p_value"], "mean": mean, "std": std}
+    float_columns = {"score": outputs["score"], "p_value": outputs["p_value"], "mean": mean, "std": std}
     for name, values in float_columns.items():
         columns[name] = number_array(values.astype(np.float32, copy=False), pa.float32())
-    row_schema = schema()
+    row_schema = predictions_schema()
     return pa.RecordBatch.from_arrays([columns[name] for name in row_schema.names], schema=row_schema)
 
 
@@ -63,7 +63,9 @@ def _constant_columns(scorer: Scorer, channel: str, count: int) -> dict[str, pa.
         "bundle_sha256": scorer.bundle_sha256,
         "channel": channel,
     }
-    columns = {name: _repeated_text_array(value, count) for name, value in texts.items()}
+    columns = {}
+    for name, value in texts.items():
+        columns[name] = _repeated_text_array(value, count)
     columns["threshold"] = number_array(np.full(count, scorer.threshold), pa.float64())
     return columns
 
@@ -82,24 +84,27 @@ def flag_array(values: np.ndarray) -> pa.Array:
 
 
 def text_array(values: Sequence[str]) -> pa.Array:
-    encoded = [value.encode() for value in values]
-    ends = np.array(list(accumulate(map(len, encoded), initial=0)), dtype=np.int32)
-    return _utf8_array(ends, b"".join(encoded))
+    """Convert strings (n,)."""
+    byte_strings = list(map(str.encode, values))
+    offsets = np.array(list(accumulate(map(len, byte_strings), initial=0)), dtype=np.int32)
+    return _utf8_array(offsets, b"".join(byte_strings))
 
 
 def _repeated_text_array(value: str, count: int) -> pa.Array:
-    encoded = value.encode()
-    return _utf8_array(np.arange(count + 1, dtype=np.int32) * len(encoded), encoded * count)
+    content = value.encode()
+    return _utf8_array(np.arange(count + 1, dtype=np.int32) * len(content), content * count)
 
 
-def _utf8_array(ends: "np.ndarray[Any, np.dtype[np.int32]]", data: bytes) -> pa.Array:
-    return pa.Array.from_buffers(pa.string(), len(ends) - 1, [None, pa.py_buffer(ends.astype(np.int32)), pa.py_buffer(data)])
+def _utf8_array(offsets: "np.ndarray[Any, np.dtype[np.int32]]", data: bytes) -> pa.Array:
+    return pa.Array.from_buffers(
+        pa.string(), len(offsets) - 1, [None, pa.py_buffer(offsets.astype(np.int32)), pa.py_buffer(data)]
+    )
 
 
 def list_array(values: np.ndarray) -> pa.Array:
     """Convert numbers (n, k) to n lists of k."""
-    ends = np.arange(len(values) + 1, dtype=np.int32) * values.shape[1]
+    offsets = np.arange(len(values) + 1, dtype=np.int32) * values.shape[1]
     inner = number_array(values.ravel().astype(np.float32, copy=False), pa.float32())
     return pa.Array.from_buffers(
-        pa.list_(pa.float32()), len(values), [None, pa.py_buffer(ends.astype(np.int32))], children=[inner]
+        pa.list_(pa.float32()), len(values), [None, pa.py_buffer(offsets.astype(np.int32))], children=[inner]
     )

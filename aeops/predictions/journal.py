@@ -1,9 +1,9 @@
-"""Every prediction of the service, on its way: appended to a file before its answer goes out.
+"""Journal of a service's predictions: each is appended to a file before its answer is sent.
 
-    <home>/predictions/<recipe>/journal/<call>.arrow     an Arrow IPC stream, one os.write a batch, held by flock
+    <home>/predictions/<recipe>/journal/<call>.arrow     an Arrow IPC stream, one os.write a batch, locked with flock
 
 `kill -9` of the process loses nothing that was answered. A journal that is large, old or of yesterday is closed; a separate
-process (journal_roller.py) turns it, and those that a dead process left, into <date>/<call>.parquet. The columns are those of
+process (journal_roller.py) rolls it, and those that a dead process left, into <date>/<call>.parquet. The columns are those of
 rows.py.
 """
 
@@ -23,28 +23,27 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from aeops.errors import InfrastructureError, as_ae_error
 from aeops.predictions import prediction_store
 from aeops.predictions.arrow_rows import build_rows
-from aeops.predictions.rows import Scorer, schema
+from aeops.predictions.rows import Scorer, predictions_schema
 from aeops.project import Project
-from aeops.recipe.monitoring import SERVICE
+from aeops.recipe.monitoring import SERVICE_CHANNEL
 
-LARGEST = 32 * 2**20  # bytes: some 90,000 predictions
-OLDEST = timedelta(minutes=10)
+MAX_JOURNAL_BYTES = 32 * 2**20  # bytes: some 90,000 predictions
+MAX_JOURNAL_AGE = timedelta(minutes=10)
 STOP_WITHIN = 3  # seconds that the last journal may take to become a file before it is left to the next start
 
-log = logging.getLogger("aeops.serving")
+logger = logging.getLogger("aeops.serving")
 
 
 @dataclass
-class Opened:
-    """The journal that is being written."""
+class OpenJournal:
+    """A journal that is being written."""
 
     call: str
     file: Path
     descriptor: int
-    since: datetime
+    started_at: datetime
     rows: int = 0
     size: int = 0
 
@@ -53,130 +52,139 @@ class Journal:
     """The journal of one recipe's service. May be used from several threads.
 
     Attributes:
-        written: bytes since the start.
+        bytes_written: since the start.
     """
 
     def __init__(self, project: Project, recipe: str) -> None:
         self.project, self.recipe = project, recipe
-        self.written = 0
+        self.bytes_written = 0
         self._lock = threading.Lock()
-        self._opened: Opened | None = None
-        self._schema = schema()
-        self._rolling: subprocess.Popen[bytes] | None = None
-        self._left = True  # whether there may be journals that nobody holds: at the start, those of the dead
+        self._current: OpenJournal | None = None
+        self._schema = predictions_schema()
+        self._roller: subprocess.Popen[bytes] | None = None
+        self._has_leftovers = True  # there may be journals that no process writes: at the start, those of dead processes
 
     def append(
-        self, scorer: Scorer, names: Sequence[str], samples: Sequence[str] | np.ndarray, scored: Mapping[str, np.ndarray]
+        self, scorer: Scorer, names: Sequence[str], samples: Sequence[str] | np.ndarray, outputs: Mapping[str, np.ndarray]
     ) -> tuple[str, int]:
-        """Writes predictions down; see `arrow_rows.build_rows` for the arguments.
+        """Write predictions; see `arrow_rows.build_rows` for the arguments.
 
         Returns:
-            Their call and the row of the first of them.
+            Their call, and the row of the first one.
 
         Raises:
-            InfrastructureError: they could not be written; nobody may be told them.
+            InfrastructureError: they cannot be written and must not be answered with.
         """
         now = datetime.now(UTC)
         with self._lock:
-            if self._opened is not None and is_due(self._opened, now):
-                self._close()
-            opened = self._opened = self._opened or self._begin(now)
-            first = opened.rows
-            call = opened.call
+            if self._current is not None and is_due(self._current, now):
+                self._close_current()
+            if self._current is None:
+                self._current = self._start_journal(now)
+            journal = self._current
+            first_row = journal.rows
             batch = build_rows(
-                scorer, call=call, channel=SERVICE, time=now, names=names, samples=samples, scored=scored, first=first
+                scorer,
+                call=journal.call,
+                channel=SERVICE_CHANNEL,
+                time=now,
+                names=names,
+                samples=samples,
+                outputs=outputs,
+                first_row=first_row,
             )
-            self._write(opened, batch.serialize())
-            opened.rows += len(names)
-        return opened.call, first
+            self._append_bytes(journal, batch.serialize())
+            journal.rows += len(names)
+        return journal.call, first_row
 
-    def tend(self) -> None:
-        """Closes a journal that is due, and sees to it that closed ones become files. Called every few seconds."""
+    def maintain(self) -> None:
+        """Close a journal that is due, and start to roll closed ones into files. Called every few seconds."""
         with self._lock:
-            if self._opened is not None and is_due(self._opened, datetime.now(UTC)):
-                self._close()
-        if self._rolling is not None and (code := self._rolling.poll()) is not None:
-            self._rolling = None
+            if self._current is not None and is_due(self._current, datetime.now(UTC)):
+                self._close_current()
+        if self._roller is not None and (code := self._roller.poll()) is not None:
+            self._roller = None
             if code != 0:
-                log.error("a journal was not made a file (exit code %d): %s has the reason; tried again later", code, self._log)
-        if self._left and self._rolling is None:
-            self._left = False
-            if self._closed_ones():
-                self._rolling = self._roll()
+                logger.error("a journal was not rolled (exit code %d), see %s: it is tried again", code, self._roller_log)
+        if self._has_leftovers and self._roller is None:
+            self._has_leftovers = False
+            if self._has_closed_journals():
+                self._roller = self._start_roller()
 
     def close(self) -> None:
-        """Closes the journal for good and makes it a file; where that takes long, the next start does it."""
+        """Close the journal for good and roll it into a file; where that takes long, the next start does it."""
         with self._lock:
-            if self._opened is not None:
-                self._close()
-        self.tend()
-        if self._rolling is not None:
+            if self._current is not None:
+                self._close_current()
+        self.maintain()
+        if self._roller is not None:
             try:
-                self._rolling.wait(STOP_WITHIN)
+                self._roller.wait(STOP_WITHIN)
             except subprocess.TimeoutExpired:
-                self._rolling.kill()  # it may be killed at any line
-                self._rolling.wait()
+                self._roller.kill()  # it may be killed at any line
+                self._roller.wait()
 
-    def _closed_ones(self) -> bool:
-        """Whether there are journals beside the one that is being written; another service may hold them."""
-        own = self._opened.call if self._opened else None
-        return any(
-            file.stem != own for file in prediction_store.journal_file(self.project, self.recipe, "x").parent.glob("*.arrow")
-        )
+    def _has_closed_journals(self) -> bool:
+        """Return whether there are journals beside the current one; another service may still write them."""
+        folder = prediction_store.predictions_folder(self.project, self.recipe) / prediction_store.JOURNAL
+        calls = {file.stem for file in folder.glob("*.arrow")}
+        if self._current is not None:
+            calls.discard(self._current.call)
+        return bool(calls)
 
-    def _begin(self, now: datetime) -> Opened:
-        """A new journal with its head written; it has its name only when it is held, so that nobody takes it for a dead one."""
+    def _start_journal(self, now: datetime) -> OpenJournal:
+        """Create a journal with its header; it gets its name only once it is locked, or it would look like a dead process's."""
         call = self._new_call()
         file = prediction_store.journal_file(self.project, self.recipe, call)
-        aside = file.with_name(f".{file.name}.aside")
+        tmp_path = file.with_name(f".{file.name}{prediction_store.UNNAMED_SUFFIX}")
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
+            descriptor = os.open(tmp_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
         except OSError as error:
-            raise unwritable(file, error) from error
-        opened = Opened(call, file, descriptor, now)
+            raise prediction_store.write_error(file, error) from error
+        journal = OpenJournal(call, file, descriptor, now)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._write(opened, self._schema.serialize())
-            aside.replace(file)
+            self._append_bytes(journal, self._schema.serialize())
+            tmp_path.replace(file)
         except OSError as error:
-            raise unwritable(file, error) from error
+            raise prediction_store.write_error(file, error) from error
         finally:
-            if aside.exists():  # it did not come to its name
+            if tmp_path.exists():  # it was not renamed
                 os.close(descriptor)
-                aside.unlink()
-        return opened
+                tmp_path.unlink()
+        return journal
 
     def _new_call(self) -> str:
         while True:
             call = secrets.token_hex(6)
-            if not prediction_store.files_of(self.project, call):
+            if not prediction_store.call_files(self.project, call):
                 return call
 
-    def _write(self, opened: Opened, data: pa.Buffer) -> None:
-        """All of it or nothing: what was cut short, as by a full disk, is taken back."""
+    def _append_bytes(self, journal: OpenJournal, data: pa.Buffer) -> None:
+        """Write all of the data or nothing: an incomplete write, as on a full disk, is undone."""
         try:
-            written = os.write(opened.descriptor, data)
-            if written != data.size:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(opened.file))
+            byte_count = os.write(journal.descriptor, data)
+            if byte_count != data.size:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(journal.file))
         except OSError as error:
-            os.ftruncate(opened.descriptor, opened.size)
-            raise unwritable(opened.file, error) from error
-        opened.size += written
-        self.written += written
+            os.ftruncate(journal.descriptor, journal.size)
+            raise prediction_store.write_error(journal.file, error) from error
+        journal.size += byte_count
+        self.bytes_written += byte_count
 
-    def _close(self) -> None:
-        assert self._opened is not None
-        os.close(self._opened.descriptor)
-        self._opened, self._left = None, True
+    def _close_current(self) -> None:
+        assert self._current is not None
+        os.close(self._current.descriptor)
+        self._current, self._has_leftovers = None, True
 
     @property
-    def _log(self) -> Path:
+    def _roller_log(self) -> Path:
         return self.project.logs / f"rolling-{self.recipe}.log"
 
-    def _roll(self) -> subprocess.Popen[bytes]:
+    def _start_roller(self) -> subprocess.Popen[bytes]:
         self.project.logs.mkdir(parents=True, exist_ok=True)
-        with self._log.open("wb") as output:
+        with self._roller_log.open("wb") as output:
             return subprocess.Popen(
                 [sys.executable, "-m", "aeops.predictions.journal_roller", self.recipe],
                 cwd=self.project.root,
@@ -187,16 +195,10 @@ class Journal:
             )
 
 
-def is_due(opened: Opened, now: datetime) -> bool:
-    """Whether a journal has become large or old, or is of another day, by which its file is called."""
-    return opened.size >= LARGEST or now - opened.since >= OLDEST or now.date() != opened.since.date()
-
-
-def unwritable(file: Path, error: OSError) -> InfrastructureError:
-    known = as_ae_error(error)
-    if isinstance(known, InfrastructureError):
-        return known
-    return InfrastructureError(
-        f"the predictions cannot be recorded in {file.parent} ({error.strerror}): make it yours to write, or set AE_HOME to a "
-        "folder that is; no score is told that could not be asked for later"
+def is_due(journal: OpenJournal, now: datetime) -> bool:
+    """Return whether a journal is large or old, or of another day, by which its file is called."""
+    return (
+        journal.size >= MAX_JOURNAL_BYTES
+        or now - journal.started_at >= MAX_JOURNAL_AGE
+        or now.date() != journal.started_at.date()
     )

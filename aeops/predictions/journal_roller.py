@@ -1,7 +1,7 @@
-"""`python -m aeops.predictions.journal_roller RECIPE`: makes files of the recipe's journals that nobody holds any more.
+"""`python -m aeops.predictions.journal_roller RECIPE`: roll the recipe's journals that no process writes any more into files.
 
-A process of its own, so that a service neither waits for it nor keeps the memory it takes. May be killed at any line and started
-twice at once: the journal goes only when its file is there, and whoever works on a journal holds it.
+A process of its own, so that a service neither waits for it nor holds the memory it takes. It may be killed at any line and
+started twice at once: a journal is removed only when its file is there, and each process locks the journal that it works on.
 """
 
 import fcntl
@@ -19,35 +19,39 @@ from aeops.project import Project, find_project
 if TYPE_CHECKING:
     import pyarrow as pa
 
-FORGOTTEN = 3600  # seconds after which a journal without its name is what a dead process left before its first row
-ROWS = 65536  # of a row group: a service's batches are far too small for one each
+ABANDONED_AFTER = 3600  # seconds after which a journal without its name is what a dead process left before its first row
+ROW_GROUP_ROWS = 65536  # of a row group: a service's batches are far too small for one each
 
 
 def main() -> None:
     [recipe] = sys.argv[1:]
     os.nice(5)  # answers come first
-    faults = roll(find_project(), recipe)
-    if faults:
-        raise DataError("\n".join(faults))
+    problems = roll_journals(find_project(), recipe)
+    if problems:
+        raise DataError("\n".join(problems))
 
 
-def roll(project: Project, recipe: str) -> list[str]:
-    """Makes files of all journals that nobody holds; what is wrong with those that cannot be read is handed back."""
-    faults = []
-    folder = prediction_store.folder_of(project, recipe) / prediction_store.JOURNAL
-    for aside in folder.glob(".*.aside"):
-        if time.time() - aside.stat().st_mtime > FORGOTTEN:
-            aside.unlink()
+def roll_journals(project: Project, recipe: str) -> list[str]:
+    """Roll all journals that no process writes.
+
+    Returns:
+        A problem for each journal that cannot be read.
+    """
+    problems = []
+    folder = prediction_store.predictions_folder(project, recipe) / prediction_store.JOURNAL
+    for tmp_path in folder.glob(f".*{prediction_store.UNNAMED_SUFFIX}"):
+        if time.time() - tmp_path.stat().st_mtime > ABANDONED_AFTER:
+            tmp_path.unlink()
     for journal in sorted(folder.glob("*.arrow")):
         try:
-            adopt(project, recipe, journal)
+            roll_journal(project, recipe, journal)
         except DataError as error:
-            faults.append(str(error))
-    return faults
+            problems.append(str(error))
+    return problems
 
 
-def adopt(project: Project, recipe: str, journal: Path) -> None:
-    """Makes a journal a file, unless somebody holds it or was quicker.
+def roll_journal(project: Project, recipe: str, journal: Path) -> None:
+    """Roll a journal into a file, unless another process writes it or was quicker.
 
     Raises:
         DataError: it is broken before its end.
@@ -56,15 +60,16 @@ def adopt(project: Project, recipe: str, journal: Path) -> None:
     try:
         descriptor = os.open(journal, os.O_RDONLY)
     except FileNotFoundError:
-        return  # somebody was quicker
+        return  # another process was quicker
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if journal.exists():
             table = prediction_store.read_journal(journal)
-            require_sound(table, journal)
+            require_valid(table, journal)
             if table.num_rows:
-                began = table["time"][0].as_py()
-                prediction_store.write(prediction_store.call_file(project, recipe, began, journal.stem), large_batches(table))
+                started_at = table["time"][0].as_py()
+                file = prediction_store.call_file(project, recipe, started_at, journal.stem)
+                prediction_store.write_call(file, large_batches(table))
             journal.unlink()
     except BlockingIOError:
         pass  # a service writes to it, or another process of this kind works on it
@@ -72,7 +77,7 @@ def adopt(project: Project, recipe: str, journal: Path) -> None:
         os.close(descriptor)
 
 
-def require_sound(table: "pa.Table", journal: Path) -> None:
+def require_valid(table: "pa.Table", journal: Path) -> None:
     import pyarrow as pa
 
     try:
@@ -82,7 +87,7 @@ def require_sound(table: "pa.Table", journal: Path) -> None:
 
 
 def large_batches(table: "pa.Table") -> "Iterator[pa.RecordBatch]":
-    yield from table.combine_chunks().to_batches(max_chunksize=ROWS)
+    yield from table.combine_chunks().to_batches(max_chunksize=ROW_GROUP_ROWS)
 
 
 if __name__ == "__main__":

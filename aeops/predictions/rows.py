@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from aeops.bundle.detector import Detector
 
 
-CODE_PARTS = 16  # numbers that are kept of a code
+CODE_PARTS = 16  # numbers that are recorded of a code
 
 
 @dataclass(frozen=True)
@@ -72,12 +72,13 @@ class Scorer:
 
 
 def scorer_of(recipe: str, version: str, detector: "Detector") -> Scorer:
+    """Return the scorer that a version's predictions name."""
     threshold = float(detector.bundle["threshold"]["value"])
     return Scorer(recipe, version, detector.sha256, threshold, detector.kind, detector.low, detector.high)
 
 
-def schema() -> "pa.Schema":
-    """The columns of a call's file and of a journal."""
+def predictions_schema() -> "pa.Schema":
+    """Return the columns of a call's file and of a journal."""
     import pyarrow as pa
 
     text, number = pa.string(), pa.float32()
@@ -89,31 +90,35 @@ def schema() -> "pa.Schema":
 
 
 def summary_of_code(code: "np.ndarray") -> "np.ndarray":
-    """Codes (n, ...) as float32 (n, k) with k of at most `CODE_PARTS`: a longer code is cut into so many neighbouring parts, as
-    even as can be, and each is averaged."""
+    """Shorten codes (n, ...) to float32 (n, k) with k of at most `CODE_PARTS`.
+
+    A longer code is cut into so many neighbouring parts, as even as can be, and each is averaged.
+    """
     import numpy as np
 
     flat = np.asarray(code, dtype=np.float32).reshape(len(code), -1)
     size = flat.shape[1]
     if size <= CODE_PARTS:
         return flat
-    ends = np.arange(CODE_PARTS + 1) * size // CODE_PARTS
-    means: np.ndarray = np.add.reduceat(flat, ends[:-1], axis=1, dtype=np.float64) / np.diff(ends)
+    bounds = np.arange(CODE_PARTS + 1) * size // CODE_PARTS
+    means: np.ndarray = np.add.reduceat(flat, bounds[:-1], axis=1, dtype=np.float64) / np.diff(bounds)
     return means.astype(np.float32)
 
 
 def moments_of(samples: "Sequence[str] | np.ndarray", scorer: Scorer) -> "tuple[np.ndarray, np.ndarray]":
-    """Mean and standard deviation of each sample's values scaled to [0, 1], float32 (n,) each; of a text, how many characters
-    it has, and 0."""
+    """Return mean and standard deviation of each sample's values scaled to [0, 1], float32 (n,) each.
+
+    Of a text they are the number of its characters, and 0.
+    """
     return load_kind(scorer.kind).moments(samples, scorer.low, scorer.high)
 
 
-def sums(samples: "Sequence[str] | np.ndarray") -> list[str]:
-    """The hash of each sample; see `Prediction`."""
+def sample_hashes(samples: "Sequence[str] | np.ndarray") -> list[str]:
+    """Return the hash of each sample; see `Prediction`."""
     import numpy as np
 
     from aeops.data.statistics import sample_sha256
 
     if isinstance(samples, np.ndarray) and samples.dtype != object:
-        return sample_sha256(samples.astype(samples.dtype.newbyteorder("="), copy=False))  # as a dataset is kept
+        return sample_sha256(samples.astype(samples.dtype.newbyteorder("="), copy=False))  # as a dataset stores it
     return [data_sha256(str(text)) for text in samples]

@@ -1,4 +1,4 @@
-"""The record of a recipe's last whole run, by which a run with nothing changed ends before anything starts."""
+"""Record of a recipe's last whole run: a run with nothing changed ends before anything starts."""
 
 from pathlib import Path
 from typing import TypedDict
@@ -22,15 +22,18 @@ class VersionState(TypedDict):
     state: str
 
 
-def record_file(project: Project, recipe: str) -> Path:
+def last_run_file(project: Project, recipe: str) -> Path:
     """Return the record of the recipe's last whole run, which may not exist: `fingerprint` and the run's `summary`."""
-    file, old_file = project.home / "last-run" / f"{recipe}.json", project.home / "standing" / f"{recipe}.json"
-    return old_file if old_file.is_file() and not file.is_file() else file
+    file = project.home / "last-run" / f"{recipe}.json"
+    old_file = project.home / "standing" / f"{recipe}.json"
+    if old_file.is_file() and not file.is_file():
+        return old_file
+    return file
 
 
 def write_record(project: Project, recipe: str, summary: RunSummary) -> None:
     """Record a whole run's summary, for the next run to compare with."""
-    record = {"fingerprint": _fingerprint(project, load_recipe(project, recipe)), "summary": summary}
+    record = {"fingerprint": _run_fingerprint(project, load_recipe(project, recipe)), "summary": summary}
     write_json(project.home / "last-run" / f"{recipe}.json", record)
 
 
@@ -40,11 +43,11 @@ def unchanged_summary(project: Project, recipe: str) -> RunSummary | None:
     That is so if source, recipe, data, code and the output of every stage are as they were, the registry still holds the version,
     and no decision on it is pending. The cheapest checks come first.
     """
-    file = record_file(project, recipe)
+    file = last_run_file(project, recipe)
     if not file.is_file():
         return None
     record = read_json(file)
-    if record["fingerprint"] != _fingerprint(project, load_recipe(project, recipe)) or not is_up_to_date(project, recipe):
+    if record["fingerprint"] != _run_fingerprint(project, load_recipe(project, recipe)) or not is_up_to_date(project, recipe):
         return None
     summary: RunSummary = record["summary"]
     state = _current_state(project, summary)
@@ -53,16 +56,16 @@ def unchanged_summary(project: Project, recipe: str) -> RunSummary | None:
     return {**summary, **state, "changed": False}
 
 
-def _fingerprint(project: Project, recipe: Recipe) -> str:
+def _run_fingerprint(project: Project, recipe: Recipe) -> str:
     """Return a SHA-256 over what a run starts from and DVC does not watch: source, recipe, the flow's own stages, the data."""
     dataset = project.dataset(recipe.data.dataset)
-    parts = [
-        source_digest(recipe, project),
-        file_sha256(project.recipe_file(recipe.name)),
-        content_sha256(dataset) if dataset.is_dir() else "none",
-    ]
-    parts += [stage_sha256(project.root, stage) for stage in FLOW_STAGES]
-    return data_sha256("\n".join(parts))
+    content = "none"
+    if dataset.is_dir():
+        content = content_sha256(dataset)
+    hashes = [source_digest(recipe, project), file_sha256(project.recipe_file(recipe.name)), content]
+    for stage in FLOW_STAGES:
+        hashes.append(stage_sha256(project.root, stage))
+    return data_sha256("\n".join(hashes))
 
 
 def _current_state(project: Project, summary: RunSummary) -> VersionState | None:
@@ -75,10 +78,12 @@ def _current_state(project: Project, summary: RunSummary) -> VersionState | None
     from aeops.registry.version_state import describe_state, is_settled
 
     store, recipe = open_store(project), summary["recipe"]
-    matching = [version for version in store.versions(recipe) if version.version == summary["version"]]
-    if not matching or matching[0].tags.get("bundle_sha256") != summary["bundle_sha256"] or "comparison" not in summary:
-        return None  # (a summary without a comparison is older than the ledger)
-    lines = ledger.read_entries(project, recipe)
-    if not is_settled(store, matching[0], recipe, lines):
-        return None
-    return {"aliases": list(matching[0].aliases), "state": describe_state(recipe, matching[0], lines)}
+    if "comparison" not in summary:
+        return None  # the summary is older than the ledger
+    for version in store.versions(recipe):
+        if version.version == summary["version"]:
+            entries = ledger.read_entries(project, recipe)
+            if version.tags.get("bundle_sha256") != summary["bundle_sha256"] or not is_settled(store, version, recipe, entries):
+                return None
+            return {"aliases": list(version.aliases), "state": describe_state(recipe, version, entries)}
+    return None

@@ -1,4 +1,4 @@
-"""The installed packages beside a lock."""
+"""Comparison of the installed packages with a lock."""
 
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -6,23 +6,23 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 
-def differences(lock: Path) -> list[str]:
+def lock_differences(lock: Path) -> list[str]:
     """Describe each line of a requirements.lock that applies to this machine and is not what is installed."""
-    descriptions = [_difference(line) for line in lock.read_text(encoding="utf-8").splitlines()]
-    return [description for description in descriptions if description]
+    descriptions = map(_describe_difference, lock.read_text(encoding="utf-8").splitlines())
+    return list(filter(None, descriptions))
 
 
-def _difference(line: str) -> str:
+def _describe_difference(line: str) -> str:
     """Describe how what is installed differs from one locked line; empty if it does not."""
     if not line.strip() or line.lstrip().startswith(("#", "-")):
         return ""
-    requirement = Requirement(line)
-    if requirement.marker is not None and not requirement.marker.evaluate():
+    locked_package = Requirement(line)
+    if locked_package.marker is not None and not locked_package.marker.evaluate():
         return ""
     try:
-        installed_version = version(requirement.name)
+        installed_version = version(locked_package.name)
     except PackageNotFoundError:
-        return f"{requirement.name} is missing"
-    if requirement.specifier.contains(installed_version, prereleases=True):
+        return f"{locked_package.name} is missing"
+    if locked_package.specifier.contains(installed_version, prereleases=True):
         return ""
-    return f"{requirement.name} {installed_version} ({requirement.specifier} locked)"
+    return f"{locked_package.name} {installed_version} ({locked_package.specifier} locked)"

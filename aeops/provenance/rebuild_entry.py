@@ -1,4 +1,4 @@
-"""What `ae rebuild` asks of the code of another version: one program, run in a clone of the recorded commit.
+"""Entry point of `ae rebuild` in the code of another version, run in a clone of the recorded commit.
 
     python -m aeops.provenance.rebuild_entry describe RECIPE         # one line of JSON: see `Description`
     python -m aeops.provenance.rebuild_entry run-stage STAGE RECIPE  # runs the stage as dvc.lock recorded it
@@ -30,11 +30,11 @@ from aeops.errors import DataError
 from aeops.machine.entry_point import run_main
 from aeops.machine.platform_info import platform_facts
 
-VERSION = 1
-NAME = f"aeops.provenance.rebuild_entry/{VERSION}"  # as lineage records it
+ENTRY_VERSION = 1
+ENTRY_NAME = f"aeops.provenance.rebuild_entry/{ENTRY_VERSION}"  # as lineage records it
 
 
-class Description(TypedDict):
+class CodeDescription(TypedDict):
     """What a version's code says of itself and of this machine.
 
     Attributes:
@@ -50,19 +50,19 @@ class Description(TypedDict):
     changed: list[str]
 
 
-def describe(root: Path, recipe: str) -> Description:
+def describe_code(root: Path, recipe: str) -> CodeDescription:
     """Describe the code in `root`, and compare it with what the recorded dvc.lock says of a recipe's stages.
 
     Raises:
         DataError: dvc.lock lacks a stage of the recipe, or names a command of another form than `python -m MODULE ...`.
     """
-    changed = []
+    changed_stages = []
     for stage in STAGES:
-        locked = _locked_stage(root, stage, recipe)
-        recorded = locked.get("params", {}).get("params.yaml", {}).get(f"code.{stage}")
-        if recorded != stage_sha256(root, stage):
-            changed.append(stage)
-    return Description(version=VERSION, platform=platform_facts(), stages=list(STAGES), changed=changed)
+        locked_stage = _locked_stage(root, stage, recipe)
+        recorded_sha256 = locked_stage.get("params", {}).get("params.yaml", {}).get(f"code.{stage}")
+        if recorded_sha256 != stage_sha256(root, stage):
+            changed_stages.append(stage)
+    return CodeDescription(version=ENTRY_VERSION, platform=platform_facts(), stages=list(STAGES), changed=changed_stages)
 
 
 def stage_command(root: Path, stage: str, recipe: str) -> list[str]:
@@ -82,7 +82,7 @@ def _locked_stage(root: Path, stage: str, recipe: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog=f"python -m {NAME.partition('/')[0]}", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog=f"python -m {ENTRY_NAME.partition('/')[0]}", description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("describe").add_argument("recipe")
     stage_parser = commands.add_parser("run-stage")
@@ -91,7 +91,7 @@ def main() -> None:
     arguments = parser.parse_args()
     root = Path.cwd()
     if arguments.command == "describe":
-        print(json.dumps(describe(root, arguments.recipe)))
+        print(json.dumps(describe_code(root, arguments.recipe)))
         return
     sys.argv = stage_command(root, arguments.stage, arguments.recipe)
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

@@ -1,29 +1,31 @@
-"""The chain behind a prediction or a version: each link says what it is and where to look, and is checked against the next.
+"""Chain behind a prediction or a version: each link has a location to look at and is checked against the next one.
 
 prediction -> version -> threshold -> data -> receipt -> commit -> verdict -> rebuild -> approver. A link that does not hold is
-marked, and the chain is walked to its end all the same: whoever asks wants to see what is left.
+marked, and the chain still goes on to its end.
 """
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ae_models.errors import SpecError
+from ae_models.thresholds import threshold_method
 from aeops.errors import AeError
 from aeops.files import read_json
 from aeops.predictions import prediction_store
 from aeops.predictions.rows import Prediction
 from aeops.project import Project
-from aeops.provenance.lineage import git
+from aeops.provenance.lineage import git_output
 from aeops.registry import ledger
 from aeops.registry.store import Store
 from aeops.registry.versions import VersionInfo
 
-SHOWN = 12  # digits of a hash
-# What a person decided counts before what the gate did; the last of the first kind that there is, is told.
-DECISIONS = (("approval", "rejection"), ("promotion", "recalibration", "rollback", "adoption"), ("refusal",))
-DONE = {
+HASH_DIGITS = 12
+# A person's decision counts before the gate's; of the first group that has any, the last decision is shown.
+DECISION_EVENTS = (("approval", "rejection"), ("promotion", "recalibration", "rollback", "adoption"), ("refusal",))
+EVENT_TEXTS = {
     "approval": "approved",
     "rejection": "rejected",
     "promotion": "promoted, with no approval asked for,",
@@ -33,186 +35,243 @@ DONE = {
     "refusal": "refused by the gate; written down",
 }
 
+JsonObject = Mapping[str, Any]
+
 
 @dataclass(frozen=True)
-class Link:
+class ChainLink:
     """A link of the chain.
 
     Attributes:
-        look: where to see it: a file, an address or a command.
-        fault: what does not hold; empty where everything does.
+        name: of the link, such as `version`.
+        message: what it is, in words.
+        location: where to see it: a file, an address or a command.
+        problem: why it does not hold; empty if it does.
     """
 
     name: str
-    says: str
-    look: str
-    fault: str = ""
+    message: str
+    location: str
+    problem: str = ""
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """What is known of a version: its tags and bundle.json, and the files of its run that are there."""
+class VersionEvidence:
+    """A version with its tags and bundle.json, and the documents of its run; empty where there are none."""
 
     project: Project
     store: Store
     recipe: str
     version: VersionInfo
-    bundle: dict[str, Any]
-    receipt: dict[str, Any]
-    verdict: dict[str, Any]
+    bundle: JsonObject
+    receipt: JsonObject
+    verdict: JsonObject
 
     @property
     def tags(self) -> dict[str, str]:
         return self.version.tags
 
     @property
-    def place(self) -> Path:
-        """Of the downloaded bundle."""
+    def bundle_folder(self) -> Path:
+        """Folder of the downloaded bundle."""
         return self.project.home / "serving" / self.recipe / self.version.version
 
-    def of_run(self, path: str) -> str:
-        """The page of one of the run's files."""
+    def run_file_url(self, path: str) -> str:
+        """Return the page of one of the run's files."""
         return f"{self.store.run_url(self.version.run_id)}/artifacts/{path}"
 
 
-def why_prediction(project: Project, store: Store, prediction: str) -> list[Link]:
-    """The chain behind a prediction; raises as `aeops.predictions.prediction_store.find` does."""
-    found = prediction_store.find(project, prediction)
-    flag = "flagged" if found.is_anomaly else "not flagged"
-    says = (
-        f"{found.id}: {found.sample} (SHA-256 {found.sample_sha256[:SHOWN]}) scored {found.score:.4f}, "
-        f"p-value {found.p_value:.4f}, {flag}, {found.time:%Y-%m-%d %H:%M:%S} UTC"
+def why_prediction(project: Project, store: Store, prediction_id: str) -> list[ChainLink]:
+    """Return the chain behind a prediction.
+
+    Raises:
+        UsageError: no such prediction.
+        DataError: its file was changed or cannot be read.
+    """
+    prediction = prediction_store.find_prediction(project, prediction_id)
+    decision = "not flagged"
+    if prediction.is_anomaly:
+        decision = "flagged"
+    message = (
+        f"{prediction.id}: {prediction.sample} (SHA-256 {prediction.sample_sha256[:HASH_DIGITS]}) scored {prediction.score:.4f}, "
+        f"p-value {prediction.p_value:.4f}, {decision}, {prediction.time:%Y-%m-%d %H:%M:%S} UTC"
     )
-    link = Link("prediction", says, str(found.file))
+    link = ChainLink("prediction", message, str(prediction.file))
+    recipe = prediction.recipe
     try:
-        version = store.version(found.recipe, found.version)
+        version = store.version(recipe, prediction.version)
     except AeError as error:
-        return [link, Link("version", f"{found.recipe} {found.version}", store.versions_url(found.recipe), str(error))]
-    return [link, *chain(project, store, found.recipe, version, found)]
+        return [link, ChainLink("version", f"{recipe} {prediction.version}", store.versions_url(recipe), str(error))]
+    return [link, *_version_chain(project, store, recipe, version, prediction)]
 
 
-def why_version(project: Project, store: Store, recipe: str, which: str) -> list[Link]:
-    """The chain behind a version; raises UsageError where there is none of that number or alias."""
-    return list(chain(project, store, recipe, store.version(recipe, which), None))
+def why_version(project: Project, store: Store, recipe: str, version_name: str) -> list[ChainLink]:
+    """Return the chain behind a version, named by its number or alias.
+
+    Raises:
+        UsageError: no such version.
+    """
+    return list(_version_chain(project, store, recipe, store.version(recipe, version_name), None))
 
 
-def chain(project: Project, store: Store, recipe: str, version: VersionInfo, asked: Prediction | None) -> Iterator[Link]:
-    known, fault = gather(project, store, recipe, version)
-    yield version_link(known, asked, fault)
-    yield threshold_link(known, asked)
-    for link in (data_link, receipt_link, commit_link, verdict_link, rebuild_link, decision_link):
-        yield link(known)
+def _version_chain(
+    project: Project, store: Store, recipe: str, version: VersionInfo, prediction: Prediction | None
+) -> Iterator[ChainLink]:
+    evidence, bundle_problem = _collect_evidence(project, store, recipe, version)
+    yield _version_link(evidence, prediction, bundle_problem)
+    yield _threshold_link(evidence, prediction)
+    for link in (_data_link, _receipt_link, _commit_link, _verdict_link, _rebuild_link, _decision_link):
+        yield link(evidence)
 
 
-def gather(project: Project, store: Store, recipe: str, version: VersionInfo) -> tuple[Evidence, str]:
-    """What is known of a version, and why its bundle is not to be had where that is so."""
-    bundle, fault = {}, ""
+def _collect_evidence(project: Project, store: Store, recipe: str, version: VersionInfo) -> tuple[VersionEvidence, str]:
+    """Return the evidence about a version, and why its bundle cannot be read; empty if it can."""
+    bundle, bundle_problem = {}, ""
     try:
         bundle = read_json(store.download_bundle(recipe, version.version) / "bundle.json")
     except AeError as error:
-        fault = str(error)
-    kept = {*store.files(version.run_id), *store.files(version.run_id, "validation")}
+        bundle_problem = str(error)
+    receipt = _read_run_document(store, version.run_id, "validation/receipt.json")
+    verdict = _read_run_document(store, version.run_id, "verdict.json")
+    return VersionEvidence(project, store, recipe, version, bundle, receipt, verdict), bundle_problem
+
+
+def _read_run_document(store: Store, run_id: str, path: str) -> JsonObject:
+    """Return the content of a JSON file of a run; empty where the run has no such file."""
+    if path not in {*store.files(run_id), *store.files(run_id, "validation")}:
+        return {}
     with tempfile.TemporaryDirectory() as folder:
-
-        def document(path: str) -> dict[str, Any]:
-            return dict(read_json(store.download_file(version.run_id, path, Path(folder)))) if path in kept else {}
-
-        receipt, verdict = document("validation/receipt.json"), document("verdict.json")
-    return Evidence(project, store, recipe, version, bundle, receipt, verdict), fault
+        return dict(read_json(store.download_file(run_id, path, Path(folder))))
 
 
 # ---------------------------------------------------------------- the links
 
 
-def version_link(known: Evidence, asked: Prediction | None, fault: str) -> Link:
-    tags, version = known.tags, known.version
-    sha256 = tags.get("bundle_sha256", "")
-    aliases = f" ({', '.join(version.aliases)})" if version.aliases else ""
-    created_at = f"{version.created_at:%Y-%m-%d %H:%M} UTC"
-    says = f"{known.recipe} {version.version}{aliases}, bundle {sha256[:SHOWN]}, registered {created_at}"
-    faults = [fault] if fault else []
-    if asked is not None and asked.bundle_sha256 != sha256:
-        faults.append(f"the bundle that scored was {asked.bundle_sha256[:SHOWN]}")
-    return Link("version", says, f"{known.store.versions_url(known.recipe)}/versions/{version.version}", "; ".join(faults))
+def _version_link(evidence: VersionEvidence, prediction: Prediction | None, bundle_problem: str) -> ChainLink:
+    version = evidence.version
+    sha256 = evidence.tags.get("bundle_sha256", "")
+    name = f"{evidence.recipe} {version.version}"
+    if version.aliases:
+        name += f" ({', '.join(version.aliases)})"
+    message = f"{name}, bundle {sha256[:HASH_DIGITS]}, registered {version.created_at:%Y-%m-%d %H:%M} UTC"
+    problems = []
+    if bundle_problem:
+        problems.append(bundle_problem)
+    if prediction is not None and prediction.bundle_sha256 != sha256:
+        problems.append(f"the bundle that scored was {prediction.bundle_sha256[:HASH_DIGITS]}")
+    location = f"{evidence.store.versions_url(evidence.recipe)}/versions/{version.version}"
+    return ChainLink("version", message, location, "; ".join(problems))
 
 
-def threshold_link(known: Evidence, asked: Prediction | None) -> Link:
-    told = known.bundle.get("threshold")
-    look = str(known.place / "bundle.json")
-    if told is None:
-        return Link("threshold", "unknown", look, "the bundle is not to be had")
-    rows = told.get("calibration_rows", "unknown")
-    says = f"{told['value']:.6g}: flags {told['false_alarm_rate']:.2%} of normal samples, by {rows} calibration samples"
-    fault = f"the prediction was made with {asked.threshold:.6g}" if asked and asked.threshold != told["value"] else ""
-    return Link("threshold", says, look, fault)
-
-
-def data_link(known: Evidence) -> Link:
-    tags, content = known.tags, known.tags.get("data.content_sha256", "")
-    rows = known.receipt.get("rows", {}).get("accepted", "unknown")
-    says = f"{tags.get('data.dataset', 'unknown')}, content {content[:SHOWN]}, {rows} rows"
-    trained = known.bundle.get("data", {}).get("content_sha256", content)
-    fault = "" if trained == content else f"bundle.json names the content {trained[:SHOWN]}"
-    return Link("data", says, f"data.dvc with md5 {tags.get('data.dvc_md5', 'unknown')}, in the DVC remote", fault)
-
-
-def receipt_link(known: Evidence) -> Link:
-    look = known.of_run("validation/receipt.json")
-    if not known.receipt:
-        return Link("receipt", "unknown", look, "its run keeps no validation/receipt.json")
-    content, suite = known.receipt.get("content_sha256", ""), known.receipt.get("suite", [])
-    passed = sum(bool(check["success"]) for check in suite)
-    set_aside = known.receipt.get("rows", {}).get("quarantined", 0)
-    says = f"{passed} of {len(suite)} expectations passed, {set_aside} rows set aside, given for the content {content[:SHOWN]}"
-    recorded = known.tags.get("data.content_sha256", "")
-    return Link("receipt", says, look, "" if content == recorded else f"the version was trained on {recorded[:SHOWN]}")
-
-
-def commit_link(known: Evidence) -> Link:
-    commit = known.tags.get("git.commit", "none")
-    if commit == "none":
-        return Link("commit", "none", "nowhere", "the run was not in a git repository")
-    changed = known.tags.get("git.dirty") == "true"
-    says = commit + (" and changes that were not committed" if changed else ", nothing changed")
-    look = f"git show {commit[:SHOWN]}" + (f"; the changes: {known.of_run('rebuild/worktree.diff')}" if changed else "")
-    here = git(known.project, "rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}") == commit
-    return Link("commit", says, look, "" if here else "this repository does not have it")
-
-
-def verdict_link(known: Evidence) -> Link:
-    look = known.of_run("verdict.json")
-    if not known.verdict:
-        return Link("verdict", known.tags.get("verdict", "unknown"), look, "its run keeps no verdict.json")
-    rules, reasons = known.verdict["rules"], known.verdict["reasons"]
-    passed = sum(bool(rule["passed"]) for rule in rules)
-    told = "".join(f"; {reason}" for reason in reasons)
-    judged = known.verdict["evidence"]["bundle_sha256"]
-    fault = "" if judged == known.tags.get("bundle_sha256") else f"it judged the bundle {judged[:SHOWN]}"
-    says = f"{known.tags.get('verdict', known.verdict['verdict'])}: {passed} of {len(rules)} rules of the gate passed{told}"
-    return Link("verdict", says, look, fault)
-
-
-def rebuild_link(known: Evidence) -> Link:
-    tags, name = known.tags, f"{known.recipe}@{known.version.version}"
-    if "rebuild.verdict" not in tags:
-        return Link("rebuild", "not tried yet", f"ae rebuild {name}")
-    says = f"{tags['rebuild.verdict']}, {tags.get('rebuild.time', '')} on {tags.get('rebuild.machine', '')}"
-    fault = "what its record gives is another model" if tags["rebuild.verdict"] == "different" else ""
-    return Link("rebuild", says, f"ae rebuild {name}", fault)
-
-
-def decision_link(known: Evidence) -> Link:
-    """Who let it pass, by the ledger."""
-    recipe, number = known.recipe, known.version.version
-    look = f"ae history {recipe}; {ledger.ledger_file(known.project, recipe)}"
+def _threshold_link(evidence: VersionEvidence, prediction: Prediction | None) -> ChainLink:
+    section = evidence.bundle.get("threshold")
+    location = str(evidence.bundle_folder / "bundle.json")
+    if section is None:
+        return ChainLink("threshold", "unknown", location, "the bundle cannot be read")
     try:
-        lines = [line for line in ledger.read_entries(known.project, recipe) if line.version == number]
+        promised_rate = threshold_method(section).promised_rate
+    except SpecError as error:
+        return ChainLink("threshold", f"{section['value']:.6g}", location, str(error))
+    rows = section.get("calibration_rows", "unknown")
+    message = f"{section['value']:.6g}: flags {promised_rate:.2%} of normal samples, by {rows} calibration samples"
+    problem = ""
+    if prediction is not None and prediction.threshold != section["value"]:
+        problem = f"the prediction was made with {prediction.threshold:.6g}"
+    return ChainLink("threshold", message, location, problem)
+
+
+def _data_link(evidence: VersionEvidence) -> ChainLink:
+    tags, content = evidence.tags, evidence.tags.get("data.content_sha256", "")
+    rows = evidence.receipt.get("rows", {}).get("accepted", "unknown")
+    message = f"{tags.get('data.dataset', 'unknown')}, content {content[:HASH_DIGITS]}, {rows} rows"
+    bundle_content = evidence.bundle.get("data", {}).get("content_sha256", content)
+    problem = ""
+    if bundle_content != content:
+        problem = f"bundle.json names the content {bundle_content[:HASH_DIGITS]}"
+    location = f"data.dvc with md5 {tags.get('data.dvc_md5', 'unknown')}, in the DVC remote"
+    return ChainLink("data", message, location, problem)
+
+
+def _receipt_link(evidence: VersionEvidence) -> ChainLink:
+    location = evidence.run_file_url("validation/receipt.json")
+    if not evidence.receipt:
+        return ChainLink("receipt", "unknown", location, "its run keeps no validation/receipt.json")
+    content, expectations = evidence.receipt.get("content_sha256", ""), evidence.receipt.get("suite", [])
+    passed_count = sum(bool(expectation["success"]) for expectation in expectations)
+    quarantined_count = evidence.receipt.get("rows", {}).get("quarantined", 0)
+    message = (
+        f"{passed_count} of {len(expectations)} expectations passed, {quarantined_count} rows set aside, "
+        f"for the content {content[:HASH_DIGITS]}"
+    )
+    trained_content = evidence.tags.get("data.content_sha256", "")
+    problem = ""
+    if content != trained_content:
+        problem = f"the version was trained on {trained_content[:HASH_DIGITS]}"
+    return ChainLink("receipt", message, location, problem)
+
+
+def _commit_link(evidence: VersionEvidence) -> ChainLink:
+    commit = evidence.tags.get("git.commit", "none")
+    if commit == "none":
+        return ChainLink("commit", "none", "nowhere", "the run was not in a git repository")
+    message, location = f"{commit}, nothing changed", f"git show {commit[:HASH_DIGITS]}"
+    if evidence.tags.get("git.dirty") == "true":
+        message = f"{commit} and changes that were not committed"
+        location += f"; the changes: {evidence.run_file_url('rebuild/worktree.diff')}"
+    problem = ""
+    if git_output(evidence.project, "rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}") != commit:
+        problem = "this repository does not have it"
+    return ChainLink("commit", message, location, problem)
+
+
+def _verdict_link(evidence: VersionEvidence) -> ChainLink:
+    location = evidence.run_file_url("verdict.json")
+    verdict, tags = evidence.verdict, evidence.tags
+    if not verdict:
+        return ChainLink("verdict", tags.get("verdict", "unknown"), location, "its run keeps no verdict.json")
+    passed_count = sum(bool(rule["passed"]) for rule in verdict["rules"])
+    summary = f"{tags.get('verdict', verdict['verdict'])}: {passed_count} of {len(verdict['rules'])} rules of the gate passed"
+    verdict_bundle = verdict["evidence"]["bundle_sha256"]
+    problem = ""
+    if verdict_bundle != tags.get("bundle_sha256"):
+        problem = f"it judged the bundle {verdict_bundle[:HASH_DIGITS]}"
+    return ChainLink("verdict", "; ".join([summary, *verdict["reasons"]]), location, problem)
+
+
+def _rebuild_link(evidence: VersionEvidence) -> ChainLink:
+    tags, location = evidence.tags, f"ae rebuild {evidence.recipe}@{evidence.version.version}"
+    if "rebuild.verdict" not in tags:
+        return ChainLink("rebuild", "not tried yet", location)
+    message = f"{tags['rebuild.verdict']}, {tags.get('rebuild.time', '')} on {tags.get('rebuild.machine', '')}"
+    problem = ""
+    if tags["rebuild.verdict"] == "different":
+        problem = "a rebuild from its record is another model"
+    return ChainLink("rebuild", message, location, problem)
+
+
+def _decision_link(evidence: VersionEvidence) -> ChainLink:
+    """Return the link about the decision on the version in the ledger."""
+    recipe = evidence.recipe
+    location = f"ae history {recipe}; {ledger.ledger_file(evidence.project, recipe)}"
+    try:
+        entries = ledger.read_entries(evidence.project, recipe)
     except AeError as error:
-        return Link("approver", "unknown", look, str(error))
-    told = next((line for events in DECISIONS for line in reversed(lines) if line.event in events), None)
-    if told is None:
-        return Link("approver", "nobody: the ledger has no decision about this version", look)
-    says = f"{DONE[told.event]} by {told.who}, {told.time}: {told.why}"
-    judged, sha256 = told.evidence.get("bundle_sha256"), known.tags.get("bundle_sha256")
-    fault = f"the decision was about the bundle {judged[:SHOWN]}" if judged is not None and judged != sha256 else ""
-    return Link("approver", says, f"{look}, line {told.number}", fault)
+        return ChainLink("approver", "unknown", location, str(error))
+    entry = _leading_decision(entries, evidence.version.version)
+    if entry is None:
+        return ChainLink("approver", "nobody: the ledger has no decision about this version", location)
+    message = f"{EVENT_TEXTS[entry.event]} by {entry.who}, {entry.time}: {entry.why}"
+    entry_bundle = entry.evidence.get("bundle_sha256")
+    problem = ""
+    if entry_bundle is not None and entry_bundle != evidence.tags.get("bundle_sha256"):
+        problem = f"the decision was about the bundle {entry_bundle[:HASH_DIGITS]}"
+    return ChainLink("approver", message, f"{location}, line {entry.number}", problem)
+
+
+def _leading_decision(entries: Sequence[ledger.LedgerEntry], version: str) -> ledger.LedgerEntry | None:
+    """Return the last decision about a version of the first group of DECISION_EVENTS that has any."""
+    for events in DECISION_EVENTS:
+        for entry in reversed(entries):
+            if entry.version == version and entry.event in events:
+                return entry
+    return None

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 from ae_models.spec import bounded_field, join_names
 
-ERROR, AUROC = "error", "auroc"  # what a challenger and the champion are compared by
-NOT_WORSE, BETTER = "not-worse", "better"  # what a rule may need of the challenger
-LOGGED = "logged"  # the check that is done on the registered model
+ERROR, AUROC = "error", "auroc"  # measures by which a challenger is compared with the champion
+NEEDS_NOT_WORSE, NEEDS_BETTER = "not-worse", "better"  # requirements that a rule may put on the challenger
+LOGGED_CHECK = "logged"  # the check of the registered model
 
 
-# What a rule is about, and the keys that go with each.
+# The subject of a rule, and the keys that go with each.
 RULE_KEYS = {
     "metric": ("at_least", "at_most"),
     "interval": ("covers",),
@@ -31,50 +31,59 @@ class Rule:
     at_most: float | None = None
     interval: str | None = None
     covers: str | None = None
-    check: str | None = bounded_field(None, one_of=("served", LOGGED))
+    check: str | None = bounded_field(None, one_of=("served", LOGGED_CHECK))
     milliseconds: float | None = bounded_field(None, low=0.001, high=3_600_000)  # that an answer of the logged model may take
     champion: str | None = bounded_field(None, one_of=(ERROR, AUROC))
     margin: float | None = bounded_field(None, low=0.0, high=1.0)  # largest difference that does not matter
-    needs: str | None = bounded_field(None, one_of=(NOT_WORSE, BETTER))  # of the challenger; None: not-worse
+    needs: str | None = bounded_field(None, one_of=(NEEDS_NOT_WORSE, NEEDS_BETTER))  # of the challenger; None: not-worse
     by: str | None = bounded_field(None, one_of=("label",))  # a comparison for each label of the normals; None: one for all
 
     def validation_errors(self) -> list[str]:
-        about = [key for key in RULE_KEYS if getattr(self, key) is not None]
-        if len(about) != 1:
+        subjects = [key for key in RULE_KEYS if getattr(self, key) is not None]
+        if len(subjects) != 1:
             shapes = "{metric, at_least and/or at_most}, {interval, covers}, {check} or {champion, margin}"
-            return [f"a rule is {shapes}, and exactly one of them; {join_names(about) or 'none of them'} given"]
-        [own] = about
-        found = [
-            f"{key} is given with {own}; {join_names(RULE_KEYS[own])} allowed"
-            for other, keys in RULE_KEYS.items()
-            for key in keys
-            if other != own and getattr(self, key) is not None
-        ]
-        own_mistakes = {
-            "metric": self._metric_mistakes,
-            "interval": self._interval_mistakes,
-            "check": self._check_mistakes,
-            "champion": self._champion_mistakes,
-        }
-        return found + own_mistakes[own]()
+            return [f"expected exactly one of {shapes}, got {join_names(subjects) or 'none of them'}"]
+        [subject] = subjects
+        errors = self._unexpected_keys(subject)
+        if subject == "metric":
+            return errors + self._metric_errors()
+        if subject == "interval":
+            return errors + self._interval_errors()
+        if subject == "check":
+            return errors + self._check_errors()
+        return errors + self._champion_errors()
 
-    def _metric_mistakes(self) -> list[str]:
-        bounded_somewhere = self.at_least is not None or self.at_most is not None
-        return [] if bounded_somewhere else [f"metric is {self.metric} without a bound: give at_least, at_most or both"]
+    def _unexpected_keys(self, subject: str) -> list[str]:
+        """Return a message for each key that belongs to another kind of rule."""
+        errors = []
+        for other_subject, keys in RULE_KEYS.items():
+            for key in keys:
+                if other_subject != subject and getattr(self, key) is not None:
+                    errors.append(f"unexpected key {key} beside {subject}, expected {join_names(RULE_KEYS[subject])}")
+        return errors
 
-    def _interval_mistakes(self) -> list[str]:
-        return [] if self.covers is not None else [f"interval is {self.interval} without covers: name the metric it has to cover"]
+    def _metric_errors(self) -> list[str]:
+        if self.at_least is None and self.at_most is None:
+            return [f"metric is {self.metric} without a bound: give at_least, at_most or both"]
+        return []
 
-    def _check_mistakes(self) -> list[str]:
-        if self.check == LOGGED or self.milliseconds is None:
+    def _interval_errors(self) -> list[str]:
+        if self.covers is None:
+            return [f"interval is {self.interval} without covers: name the metric it has to cover"]
+        return []
+
+    def _check_errors(self) -> list[str]:
+        if self.check == LOGGED_CHECK or self.milliseconds is None:
             return []
-        return [f"milliseconds is given with check {self.check}; only the check {LOGGED} has a budget"]
+        return [f"milliseconds is set with check {self.check}, but only the check {LOGGED_CHECK} has a budget"]
 
-    def _champion_mistakes(self) -> list[str]:
-        of_what = "a share of the champion's error" if self.champion == ERROR else "a difference of two AUROCs"
+    def _champion_errors(self) -> list[str]:
+        if self.champion == ERROR:
+            quantity, upper_bound = "a share of the champion's error", 1.0
+        else:
+            quantity, upper_bound = "a difference of two AUROCs", 0.5
         if self.margin is None:
-            return [f"the key margin is missing: the largest difference that does not matter, {of_what}"]
-        most = 1.0 if self.champion == ERROR else 0.5
-        if 0 < self.margin < most:
-            return []
-        return [f"margin is {self.margin:g}: above 0 and below {most:g} is allowed, {of_what}"]
+            return [f"the key margin is missing: the largest difference that does not matter, {quantity}"]
+        if not 0 < self.margin < upper_bound:
+            return [f"margin: expected more than 0 and less than {upper_bound:g}, {quantity}, got {self.margin:g}"]
+        return []

@@ -5,16 +5,19 @@ from dataclasses import dataclass
 from ae_models.spec import bounded_field
 
 # One word a signal. The first four are tests whose false alarms are bounded; the last two are rules.
-ALARM_RATE, SCORES, CODES, INPUTS = TESTS = ("alarm_rate", "scores", "codes", "inputs")
-STALE, VOLUME = RULES = ("stale", "volume")
-SIGNALS = (*TESTS, *RULES)
+ALARM_RATE_SIGNAL, SCORE_SIGNAL, CODE_SIGNAL, INPUT_SIGNAL = "alarm_rate", "scores", "codes", "inputs"
+STALE_SIGNAL, VOLUME_SIGNAL = "stale", "volume"
+TEST_SIGNALS = (ALARM_RATE_SIGNAL, SCORE_SIGNAL, CODE_SIGNAL, INPUT_SIGNAL)
+RULE_SIGNALS = (STALE_SIGNAL, VOLUME_SIGNAL)
+SIGNAL_NAMES = (*TEST_SIGNALS, *RULE_SIGNALS)
 
-HAND, SERVICE, BATCH = CHANNELS = ("hand", "service", "batch")  # `ae score`, the scoring service, the flow `scoring`
+MANUAL_CHANNEL, SERVICE_CHANNEL, BATCH_CHANNEL = "hand", "service", "batch"  # `ae score`, the service, the flow `scoring`
+CHANNELS = (MANUAL_CHANNEL, SERVICE_CHANNEL, BATCH_CHANNEL)
 
 
 @dataclass(frozen=True)
 class VolumeSpec:
-    """How many samples a day are usual."""
+    """Usual numbers of samples a day."""
 
     min: float | None = bounded_field(None, low=0.0)  # samples of the last whole day (UTC); None: not judged
     max: float | None = bounded_field(None, low=0.0)
@@ -28,12 +31,14 @@ class VolumeSpec:
 
 @dataclass(frozen=True)
 class MonitorSpec:
-    """What is watched, and the rule by which alarms start a retrain. A recipe without the section has these defaults."""
+    """Settings of monitoring, and the rule by which alarms start a retrain. A recipe without the section has these defaults."""
 
     level: float = bounded_field(0.001, low=1e-9, high=0.2)  # chance that one test ever alarms while nothing changes
-    channels: tuple[str, ...] = bounded_field((SERVICE, BATCH), one_of=(SERVICE, BATCH))  # whose predictions are looked at
-    needed: int = bounded_field(1, low=1, high=len(SIGNALS))  # alarms among `signals` that start a retrain
-    signals: tuple[str, ...] = bounded_field((*TESTS, STALE), one_of=SIGNALS)  # those that count; the others are shown
+    # Whose predictions are tested.
+    channels: tuple[str, ...] = bounded_field((SERVICE_CHANNEL, BATCH_CHANNEL), one_of=(SERVICE_CHANNEL, BATCH_CHANNEL))
+    needed: int = bounded_field(1, low=1, high=len(SIGNAL_NAMES))  # alarms among `signals` that start a retrain
+    # Those that count; the others are shown.
+    signals: tuple[str, ...] = bounded_field((*TEST_SIGNALS, STALE_SIGNAL), one_of=SIGNAL_NAMES)
     cooldown_days: float = bounded_field(3.0, low=0.0, high=3650.0)  # between two retrains that monitoring starts
     retrains_a_month: int = bounded_field(4, low=0, high=1000)  # that monitoring starts in any 30 days; 0: none ever
     stale_after_days: float = bounded_field(90.0, low=0.01, high=36500.0)  # since the champion was promoted
@@ -41,9 +46,10 @@ class MonitorSpec:
     volume: VolumeSpec = VolumeSpec()
 
     def validation_errors(self) -> list[str]:
-        found = []
-        if len(set(self.signals)) < len(self.signals):
-            found.append("signals names one of them twice")
-        if self.needed > len(set(self.signals)):
-            found.append(f"needed is {self.needed} and signals names {len(set(self.signals))}: so many can never alarm")
-        return found
+        errors = []
+        signal_count = len(set(self.signals))
+        if signal_count < len(self.signals):
+            errors.append("signals names one of them twice")
+        if self.needed > signal_count:
+            errors.append(f"needed is {self.needed} and signals names {signal_count}: so many can never alarm")
+        return errors

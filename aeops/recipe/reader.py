@@ -60,134 +60,158 @@ def recipe_names(project: Project) -> list[str]:
 
 
 def load_recipe(project: Project, name: str, with_keys: bool = False) -> Recipe:
-    """The recipe of that name; `with_keys` also checks what promoting and serving need: that its public key can be read.
+    """Read a recipe of the project.
+
+    Args:
+        with_keys: also check what promoting and serving need: that its public key can be read.
 
     Raises:
         UsageError: no such recipe (with the near match), or every mistake in it.
     """
     file = project.recipe_file(name)
     if not file.is_file():
-        known = recipe_names(project)
+        names = recipe_names(project)
         raise UsageError(
-            f"no recipe {name!r}; {join_names(known) or 'none'} in {project.recipes.name}/{suggest_match(name, known)}"
+            f"no recipe {name!r}; {join_names(names) or 'none'} in {project.recipes.name}/{suggest_match(name, names)}"
         )
-    return read_recipe(file, keys_in=project.root if with_keys else None)
+    if with_keys:
+        return read_recipe(file, key_root=project.root)
+    return read_recipe(file)
 
 
-def read_recipe(file: Path, keys_in: Path | None = None) -> Recipe:
-    """The recipe in `file`; raises UsageError with every mistake in it, those of its key only where that lies in `keys_in`."""
+def read_recipe(file: Path, key_root: Path | None = None) -> Recipe:
+    """Read a recipe from a file.
+
+    Args:
+        key_root: the folder from which its public key's path starts; None: the key is not checked.
+
+    Raises:
+        UsageError: with every mistake in it.
+    """
     try:
-        given = yaml.safe_load(file.read_text(encoding="utf-8"))
+        raw_recipe = yaml.safe_load(file.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
         raise UsageError(f"{file.name}: not readable as YAML: {' '.join(str(error).split())}") from error
     reader = SpecReader(f"recipes/{file.name}")
-    if not isinstance(given, Mapping):
-        raise UsageError(f"{reader.source}: a mapping with {join_names(SECTIONS)} is allowed")
-    reader.check_keys(given, SECTIONS, "recipe")
-    sentence, input_spec = read_fit_spec(reader, given)
+    if not isinstance(raw_recipe, Mapping):
+        raise UsageError(f"{reader.source}: expected a mapping with {join_names(SECTIONS)}")
+    reader.check_keys(raw_recipe, SECTIONS, "recipe")
+    fit_spec, input_spec = read_fit_spec(reader, raw_recipe)
     parts: dict[str, Any] = {
-        "name": given.get("recipe"),
-        "about": given.get("about", ""),
-        "data": read_data(reader, given.get("data")),
-        "validate": reader.read(ValidateSpec, given.get("validate"), "validate"),
-        "evaluate": read_evaluate(reader, given.get("evaluate"), sentence),
-        "gate": read_gate(reader, given.get("gate")),
-        "approval": reader.read(ApprovalSpec, given.get("approval", {}), "approval"),
-        "monitor": reader.read(MonitorSpec, given.get("monitor", {}), "monitor"),
-        "signature": reader.read(SignatureSpec, given.get("signature", {"require_signature": False}), "signature"),
-        "serving": reader.read(ServingSpec, given.get("serving", {}), "serving"),
-        "scoring": reader.read(ScoringSpec, given.get("scoring", {}), "scoring"),
+        "name": raw_recipe.get("recipe"),
+        "about": raw_recipe.get("about", ""),
+        "data": _read_data(reader, raw_recipe.get("data")),
+        "validate": reader.read(ValidateSpec, raw_recipe.get("validate"), "validate"),
+        "evaluate": _read_evaluate(reader, raw_recipe.get("evaluate"), fit_spec),
+        "gate": _read_gate(reader, raw_recipe.get("gate")),
+        "approval": reader.read(ApprovalSpec, raw_recipe.get("approval", {}), "approval"),
+        "monitor": reader.read(MonitorSpec, raw_recipe.get("monitor", {}), "monitor"),
+        "signature": reader.read(SignatureSpec, raw_recipe.get("signature", {"require_signature": False}), "signature"),
+        "serving": reader.read(ServingSpec, raw_recipe.get("serving", {}), "serving"),
+        "scoring": reader.read(ScoringSpec, raw_recipe.get("scoring", {}), "scoring"),
     }
     if parts["data"] and parts["validate"] and input_spec:
-        for where, why in (*data_misfits(parts["data"], input_spec), *parts["validate"].misfits(input_spec.kind)):
-            reader.mistake(where, why)
-    demand_studied_metrics(reader, parts["gate"], given.get("evaluate"))
-    if keys_in is not None and parts["signature"]:
-        demand_readable_key(reader, parts["signature"], keys_in)
+        for path, reason in _check_data(parts["data"], input_spec):
+            reader.mistake(path, reason)
+        for path, reason in parts["validate"].check_kind(input_spec.kind):
+            reader.mistake(path, reason)
+    _check_studied_metrics(reader, parts["gate"], raw_recipe.get("evaluate"))
+    if key_root is not None and parts["signature"]:
+        _check_public_key(reader, parts["signature"], key_root)
     if parts["data"]:
-        demand_comparable_samples(reader, parts["gate"], parts["data"])
+        _check_comparable_samples(reader, parts["gate"], parts["data"])
     if parts["name"] != file.stem:
-        reader.mistake("recipe", f"{parts['name']!r} given; the file is called {file.name}, so {file.stem!r} is allowed")
+        reader.mistake("recipe", f"expected {file.stem!r}, since the file is called {file.name}, got {parts['name']!r}")
     if reader.mistakes:
         raise UsageError("\n".join(reader.mistakes))
-    assert sentence is not None, "it has no mistakes"
-    return Recipe(fit=sentence, **parts)
+    assert fit_spec is not None, "it has no mistakes"
+    return Recipe(fit=fit_spec, **parts)
 
 
-def read_data(reader: SpecReader, given: Any) -> DataSpec | None:
-    """The section data; which keys its source may have is told by the source's kind."""
-    before = len(reader.mistakes)
-    if isinstance(given, Mapping) and "source" in given:
-        given = {**given, "source": reader.read_kind(SOURCE_SPECS, given["source"], "data.source")}
-    spec: DataSpec | None = reader.read(DataSpec, given, "data")
-    if len(reader.mistakes) > before or spec is None:
+def _read_data(reader: SpecReader, raw_data: Any) -> DataSpec | None:
+    """Read the section data; the source's kind decides which keys it may have."""
+    mistakes_before = len(reader.mistakes)
+    if isinstance(raw_data, Mapping) and "source" in raw_data:
+        raw_data = {**raw_data, "source": reader.read_kind(SOURCE_SPECS, raw_data["source"], "data.source")}
+    spec: DataSpec | None = reader.read(DataSpec, raw_data, "data")
+    if len(reader.mistakes) > mistakes_before or spec is None:
         return None
-    for why in spec.misfits():
-        reader.mistake("data", why)
+    for reason in spec.check_source():
+        reader.mistake("data", reason)
     return spec
 
 
-def data_misfits(data: DataSpec, spec: InputSpec) -> Iterator[tuple[str, str]]:
-    """Where the source cannot give what the section input asks for: (where, why)."""
+def _check_data(data: DataSpec, spec: InputSpec) -> Iterator[tuple[str, str]]:
+    """Yield (path, reason) for each setting of the section input that the source does not support."""
     source = data.source
-    if spec.kind not in source.holds:
-        yield "input.kind", f"{spec.kind} given with a source of kind {source.kind}; {join_names(source.holds)} allowed"
+    if spec.kind not in source.input_kinds:
+        yield "input.kind", f"expected {join_names(source.input_kinds)} with a source of kind {source.kind}, got {spec.kind}"
         return
     yield from source.check_input(spec)
 
 
-def read_evaluate(reader: SpecReader, given: Any, sentence: FitSpec | None) -> EvaluateSpec | None:
-    """The section evaluate with its studies read as such; what has to fit the sentence is not judged where that is faulty."""
-    spec: EvaluateSpec | None = reader.read(EvaluateSpec, given, "evaluate")
-    studies = read_studies(reader, asked_studies(given), "evaluate.studies", sentence)
+def _read_evaluate(reader: SpecReader, raw_evaluate: Any, fit: FitSpec | None) -> EvaluateSpec | None:
+    """Read the section evaluate with its studies; `fit` is None where it has mistakes, and nothing is compared with it."""
+    spec: EvaluateSpec | None = reader.read(EvaluateSpec, raw_evaluate, "evaluate")
+    studies = read_studies(reader, _raw_studies(raw_evaluate), "evaluate.studies", fit)
     if spec is None:
         return None
-    if sentence is not None:
-        for key, why in baseline_misfits(spec, sentence):
-            reader.mistake(f"evaluate.{key}", why)
+    if fit is not None:
+        for key, reason in _check_baselines(spec, fit):
+            reader.mistake(f"evaluate.{key}", reason)
     return replace(spec, studies=studies)
 
 
-def asked_studies(evaluate: Any) -> Mapping[str, Any]:
-    """The raw studies of a raw section evaluate; none where that is no mapping, which is noted elsewhere."""
-    studies = evaluate.get("studies") if isinstance(evaluate, Mapping) else None
-    return studies if isinstance(studies, Mapping) else {}
+def _raw_studies(raw_evaluate: Any) -> Mapping[str, Any]:
+    """Return the raw studies of a raw section evaluate; none where one is no mapping, which is a mistake noted elsewhere."""
+    if not isinstance(raw_evaluate, Mapping):
+        return {}
+    raw_studies = raw_evaluate.get("studies")
+    if not isinstance(raw_studies, Mapping):
+        return {}
+    return raw_studies
 
 
-def baseline_misfits(spec: EvaluateSpec, fit: FitSpec) -> Iterator[tuple[str, str]]:
-    """Baselines that the sentence's samples do not allow: (key, why)."""
+def _check_baselines(spec: EvaluateSpec, fit: FitSpec) -> Iterator[tuple[str, str]]:
+    """Yield (key, reason) for each baseline that the recipe's samples do not allow."""
     if fit.input.kind == TEXT:
         for key in ("pca_components", "neighbours"):
-            if getattr(spec, key) is not None:
-                yield key, f"{getattr(spec, key)} given; a text has no such baseline: leave the key out"
+            value = getattr(spec, key)
+            if value is not None:
+                yield key, f"expected no such baseline of a text, got {value}: leave the key out"
         return
-    given, made = input_shape(fit.model, fit.input), output_shape(fit.model, fit.input)
-    if spec.pca_components is not None and given != made:
-        yield "pca_components", f"PCA rebuilds its input; the model is given {list(given)} and makes {list(made)}: leave it out"
+    sample_shape, reconstruction_shape = list(input_shape(fit.model, fit.input)), list(output_shape(fit.model, fit.input))
+    if spec.pca_components is not None and sample_shape != reconstruction_shape:
+        yield (
+            "pca_components",
+            f"PCA reconstructs its input, but the model makes {reconstruction_shape} of {sample_shape}: leave the key out",
+        )
 
 
-def demand_studied_metrics(reader: SpecReader, gate: Mapping[str, Rule | None], evaluate: Any) -> None:
-    """Notes each rule that names a metric of a study which the recipe does not have."""
-    asked = asked_studies(evaluate)
+def _check_studied_metrics(reader: SpecReader, gate: Mapping[str, Rule | None], raw_evaluate: Any) -> None:
+    """Note each rule that names a metric of a study which the recipe does not have."""
+    raw_studies = _raw_studies(raw_evaluate)
     for name, rule in gate.items():
         for key in ("metric", "interval", "covers"):
-            path = str(getattr(rule, key, None))
-            study = path.partition(".")[0]
-            if study in STUDIES and study not in asked:
-                reader.mistake(f"gate.{name}.{key}", f"{path} is of the study {study}, which evaluate.studies lacks")
+            metric_path = str(getattr(rule, key, None))
+            study = metric_path.partition(".")[0]
+            if study in STUDIES and study not in raw_studies:
+                reader.mistake(f"gate.{name}.{key}", f"{metric_path} is of the study {study}, which evaluate.studies lacks")
 
 
-def demand_comparable_samples(reader: SpecReader, gate: Mapping[str, Rule | None], data: DataSpec) -> None:
-    """Notes each comparison with the champion that asks for novelty or labels where the data has none."""
+def _check_comparable_samples(reader: SpecReader, gate: Mapping[str, Rule | None], data: DataSpec) -> None:
+    """Note each comparison with the champion that needs novelty or labels where the data has none."""
     for name, rule in gate.items():
-        if rule is not None and rule.champion == AUROC and not data.novelty:
-            reader.mistake(f"gate.{name}.champion", f"{AUROC} given with no data.novelty to rank; {ERROR} allowed")
-        if rule is not None and rule.by is not None and not set(data.labels) - set(data.novelty):
-            reader.mistake(f"gate.{name}.by", f"{rule.by} given and data.labels names no normal label: leave by out")
+        if rule is None:
+            continue
+        if rule.champion == AUROC and not data.novelty:
+            reader.mistake(f"gate.{name}.champion", f"expected {ERROR}, got {AUROC}: without data.novelty there is none to rank")
+        if rule.by is not None and not set(data.labels) - set(data.novelty):
+            reader.mistake(f"gate.{name}.by", f"expected no {rule.by}, since data.labels names no normal label: leave by out")
 
 
-def demand_readable_key(reader: SpecReader, spec: SignatureSpec, folder: Path) -> None:
-    """Notes a public key that cannot be read from `folder`."""
+def _check_public_key(reader: SpecReader, spec: SignatureSpec, folder: Path) -> None:
+    """Note a public key that cannot be read from `folder`."""
     if spec.public_key is None:
         return
     from aeops.bundle.signing import read_public_key  # brings cryptography: only where there is a key
@@ -198,10 +222,13 @@ def demand_readable_key(reader: SpecReader, spec: SignatureSpec, folder: Path) -
         reader.mistake("signature.public_key", str(error))
 
 
-def read_gate(reader: SpecReader, given: Any) -> dict[str, Rule]:
-    if not isinstance(given, Mapping) or not given:
+def _read_gate(reader: SpecReader, raw_gate: Any) -> dict[str, Rule]:
+    if not isinstance(raw_gate, Mapping) or not raw_gate:
         reader.mistake(
-            "gate", "at least one rule, as NAME: {metric: ..., at_least: ...}, is needed: a gate without rules blocks nothing"
+            "gate", "expected at least one rule, as NAME: {metric: ..., at_least: ...}: a gate without rules blocks nothing"
         )
         return {}
-    return {name: reader.read(Rule, rule, f"gate.{name}") for name, rule in given.items()}
+    rules = {}
+    for name, raw_rule in raw_gate.items():
+        rules[name] = reader.read(Rule, raw_rule, f"gate.{name}")
+    return rules

@@ -3,10 +3,11 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 from ae_models.spec import bounded_field, join_names
-from aeops.kinds import KINDS
+from aeops.kinds import KIND_INFOS
 
 
 @dataclass(frozen=True)
@@ -22,12 +23,14 @@ class SplitSpec:
 
     def validation_errors(self) -> list[str]:
         total = self.validation + self.calibration + (self.test or 0.0)
-        return [] if total < 0.9 else [f"validation + calibration + test is {total:g}: at least 0.1 must be left to train on"]
+        if total >= 0.9:
+            return [f"validation + calibration + test is {total:g}: at least 0.1 must be left to train on"]
+        return []
 
 
 @dataclass(frozen=True)
 class DataSpec:
-    """Which samples, from where, and what is normal."""
+    """Source of the samples, their splits and their labels."""
 
     dataset: str
     source: Any  # one of SOURCE_SPECS
@@ -36,63 +39,69 @@ class DataSpec:
     novelty: tuple[int, ...] = ()  # labels held out of training, to be flagged
 
     def validation_errors(self) -> list[str]:
-        found = []
+        errors = []
         if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", self.dataset):
-            found.append(f"dataset is {self.dataset!r}: lower-case letters, digits, - and _ are allowed, as it names a folder")
-        foreign = sorted(set(self.novelty) - set(self.labels))
-        if foreign:
-            found.append(f"novelty names {foreign}, which labels {list(self.labels)} does not hold")
-        return found
+            errors.append(f"dataset: expected lower-case letters, digits, - and _, as it names a folder, got {self.dataset!r}")
+        unexpected_labels = sorted(set(self.novelty) - set(self.labels))
+        if unexpected_labels:
+            errors.append(f"novelty names {unexpected_labels}, which labels {list(self.labels)} does not hold")
+        return errors
 
-    def misfits(self) -> list[str]:
-        """Where the source does not go with the rest of the section."""
-        found = []
+    def check_source(self) -> list[str]:
+        """Return a message for each setting of the section that the source does not support."""
+        errors = []
         if self.split.test is None and not self.source.own_test:
-            found.append("the key split.test is missing, and the source has no test part of its own to stand in for it")
-        return found + self.source.check_labels(self.labels)  # type: ignore[no-any-return]
+            errors.append("the key split.test is missing, and the source has no test part of its own to stand in for it")
+        return errors + self.source.check_labels(self.labels)  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)
-class Range:
+class RangeSpec:
+    """A closed interval of allowed values."""
+
     min: float = bounded_field()
     max: float = bounded_field()
 
     def validation_errors(self) -> list[str]:
-        return [] if self.min <= self.max else [f"min is {self.min:g} and max is {self.max:g}: min must not be above max"]
+        if self.min > self.max:
+            return [f"min is {self.min:g} and max is {self.max:g}: min must not be above max"]
+        return []
 
 
 @dataclass(frozen=True)
 class ValidateSpec:
     """The bounds of the expectations. Sample statistics are of values scaled to [0, 1], without the target channels."""
 
-    rows: Range  # samples in the set
+    rows: RangeSpec  # samples in the set
     mean_drift: float = bounded_field(low=0.0, high=1.0)  # how far the set's means may move from the last accepted version
     quarantine_budget: float = bounded_field(low=0.0, high=1.0)  # share of rows that may be set aside before the set is refused
-    class_share: Range | None = None  # share of each label in the set; none: not judged, as where there are no labels
+    class_share: RangeSpec | None = None  # share of each label in the set; none: not judged, as where there are no labels
     blank: str = bounded_field("refuse", one_of=("refuse", "accept"))  # samples that show nothing: quarantined or accepted
-    sample_mean: Range | None = None  # images and series need it: mean over the values of a sample
-    sample_std: Range | None = None  # images and series need it: standard deviation over the values of a sample
-    characters: Range | None = None  # texts need it: characters of a text
-    letters: Range | None = None  # texts need it: share of letters among the characters of a text
+    sample_mean: RangeSpec | None = None  # images and series need it: mean over the values of a sample
+    sample_std: RangeSpec | None = None  # images and series need it: standard deviation over the values of a sample
+    characters: RangeSpec | None = None  # texts need it: characters of a text
+    letters: RangeSpec | None = None  # texts need it: share of letters among the characters of a text
 
     def validation_errors(self) -> list[str]:
-        return [] if self.rows.min >= 1 else [f"rows.min is {self.rows.min:g}: an accepted set has 1 sample or more"]
+        if self.rows.min < 1:
+            return [f"rows.min: expected 1 or more samples in an accepted set, got {self.rows.min:g}"]
+        return []
 
-    def misfits(self, kind: str) -> Iterator[tuple[str, str]]:
-        """Bounds that samples of this kind need and lack, or do not have: (where, why)."""
-        own = KINDS[kind].bounds
-        of_any = dict.fromkeys(key for info in KINDS.values() for key in info.bounds)
-        for key in of_any:
-            is_given = getattr(self, key) is not None
-            if key in own and not is_given:
+    def check_kind(self, kind: str) -> Iterator[tuple[str, str]]:
+        """Yield (path, reason) for each bound that samples of this kind need and lack, or do not have."""
+        kind_bounds = KIND_INFOS[kind].bounds
+        all_bounds = dict.fromkeys(chain.from_iterable(info.bounds for info in KIND_INFOS.values()))
+        for key in all_bounds:
+            is_set = getattr(self, key) is not None
+            if key in kind_bounds and not is_set:
                 yield "validate", f"the key {key} is missing: samples of input.kind {kind} are judged by it"
-            if key not in own and is_given:
-                yield f"validate.{key}", f"given with input.kind {kind}; {join_names(own)} allowed"
+            if key not in kind_bounds and is_set:
+                yield f"validate.{key}", f"expected {join_names(kind_bounds)} with input.kind {kind}, got {key}"
 
 
 @dataclass(frozen=True)
 class EvaluateSpec:
-    """What the model is measured beside, and the studies that are made of it."""
+    """Baselines beside the model, and its studies."""
 
     pca_components: int | None = bounded_field(None, low=1, high=65536)  # None: no such baseline
     neighbours: int | None = bounded_field(None, low=1, high=1000)  # k of the kNN distance; None: novelty is not ranked
@@ -101,7 +110,7 @@ class EvaluateSpec:
 
 @dataclass(frozen=True)
 class ApprovalSpec:
-    """Whether a person decides about what the gate has accepted; see docs/approval.md."""
+    """Decision of a person about what the gate has accepted; see docs/approval.md."""
 
     needed: bool = False
     other_than_starter: bool = False  # whoever started the run may reject its version, not approve it
@@ -114,7 +123,7 @@ class ApprovalSpec:
 
 @dataclass(frozen=True)
 class SignatureSpec:
-    """Whether a bundle has to be signed before it is promoted or served, and with which key; see docs/signing.md."""
+    """Signature that a bundle needs before it is promoted or served; see docs/signing.md."""
 
     require_signature: bool
     public_key: str | None = None  # a file, from the project's folder
@@ -129,7 +138,7 @@ class SignatureSpec:
 
 @dataclass(frozen=True)
 class ServingSpec:
-    """How a new champion takes over in a service that runs; see docs/serving.md."""
+    """Takeover by a new champion in a running service; see docs/serving.md."""
 
     shadow_requests: int = bounded_field(50, low=0, high=1_000_000)  # that it answers beside the old one before it takes over
     shadow_seconds: float = bounded_field(60.0, low=0.0, high=86_400.0)  # after which it takes over though fewer requests came
@@ -137,6 +146,6 @@ class ServingSpec:
 
 @dataclass(frozen=True)
 class ScoringSpec:
-    """What is scored in batches; see docs/scoring.md."""
+    """Scoring in batches; see docs/scoring.md."""
 
     inbox: str | None = None  # the folder that new files come to; None: inbox/<recipe> below the state folder

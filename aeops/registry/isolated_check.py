@@ -1,4 +1,4 @@
-"""Fresh process of aeops.registry.logged_model_check: asks a logged model, with no code of this project but what that brings.
+"""Fresh process of aeops.registry.logged_model_check: run a logged model with no code of this project but its own.
 
 Run by its path, `python -I -S isolated_check.py MODEL FOLDER PACKAGES...`: without the current folder, PYTHONPATH and .pth files,
 so that an editable installation is not found. MODEL is MLflow's address in the store that MLFLOW_TRACKING_URI names. It writes
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 PR_SET_PDEATHSIG, SIGKILL = 1, 9
-TIMES = 20  # that one sample is asked about
+REPEATS = 20  # timed predictions of one sample
 
 
 def main() -> None:
@@ -29,18 +29,18 @@ def main() -> None:
     if model.input_example is None:
         sys.exit("the logged model has no input example")
     example = np.asarray(model.input_example)
-    answers = model.predict(example)
-    seconds = [timed(model, example[:1]) for _ in range(TIMES)]
+    model_answers = model.predict(example)
+    seconds = [_time_prediction(model, example[:1]) for _ in range(REPEATS)]
     np.save(Path(folder) / "example.npy", example, allow_pickle=False)
-    found = {"answers": answers, "milliseconds": 1000 * statistics.median(seconds), "torch": "torch" in sys.modules}
-    (Path(folder) / "answers.json").write_text(json.dumps(found), encoding="utf-8")
+    record = {"answers": model_answers, "milliseconds": 1000 * statistics.median(seconds), "torch": "torch" in sys.modules}
+    (Path(folder) / "answers.json").write_text(json.dumps(record), encoding="utf-8")
 
 
-def timed(model: Any, sample: Any) -> float:
-    """The seconds that one answer takes."""
-    started = time.perf_counter()
+def _time_prediction(model: Any, sample: Any) -> float:
+    """Return the seconds that one prediction takes."""
+    started_at = time.perf_counter()
     model.predict(sample)
-    return time.perf_counter() - started
+    return time.perf_counter() - started_at
 
 
 if __name__ == "__main__":

@@ -34,11 +34,11 @@ class ServedModel(PythonModel):  # type: ignore[misc]  # MLflow's base is untype
         Raises:
             MlflowException: values that the detector refuses; answered as status 400.
         """
-        from aeops.bundle.answers import answers
+        from aeops.bundle.answers import to_answers
         from aeops.errors import DataError
 
         try:
-            return answers(self.detector.score(model_input, **(params or {})))
+            return to_answers(self.detector.score(model_input, **(params or {})))
         except DataError as error:
             raise MlflowException.invalid_parameter_value(str(error)) from error
 

@@ -8,7 +8,15 @@ import tempfile
 from pathlib import Path
 
 from ae_models.checksums import bundle_sha256
-from aeops.bundle.signing import SIGNATURE, fingerprint, public_bytes, read_private_key, read_public_key, sign, signature_fault
+from aeops.bundle.signing import (
+    SIGNATURE_FILE,
+    find_signature_problem,
+    fingerprint,
+    public_bytes,
+    read_private_key,
+    read_public_key,
+    sign,
+)
 from aeops.errors import UsageError
 from aeops.recipe.reader import load_recipe
 from aeops.registry.store import Store, translate_errors
@@ -36,10 +44,10 @@ def sign_version(store: Store, recipe: str, version: str, key: Path) -> str:
     number = store.version(recipe, version).version
     bundle = store.download_bundle(recipe, number)
     with tempfile.TemporaryDirectory() as folder:
-        public, new_signature = Path(folder) / f"{key.stem}.pub", Path(folder) / SIGNATURE
+        public, new_signature = Path(folder) / f"{key.stem}.pub", Path(folder) / SIGNATURE_FILE
         public.write_bytes(public_bytes(private_key.public_key()))
         stored_signature = fetch_signature(store, recipe, number, bundle, Path(folder) / "stored")
-        if stored_signature is None or signature_fault(bundle, stored_signature, public):
+        if stored_signature is None or find_signature_problem(bundle, stored_signature, public):
             sign(bundle, key, new_signature)
             store.log_files(source_run(store, recipe, number), [new_signature], signature_folder(bundle))  # replaces an old one
     key_fingerprint = fingerprint(private_key.public_key())
@@ -64,9 +72,9 @@ def require_recipe_key(store: Store, recipe: str, key: Path) -> None:
 def fetch_signature(store: Store, recipe: str, version: str, bundle: Path, folder: Path) -> Path | None:
     """Download the signature of a version's bundle into `folder`; None where there is none."""
     run, remote_folder = source_run(store, recipe, version), signature_folder(bundle)
-    if f"{remote_folder}/{SIGNATURE}" not in store.files(run, remote_folder):
+    if f"{remote_folder}/{SIGNATURE_FILE}" not in store.files(run, remote_folder):
         return None
-    return store.download_file(run, f"{remote_folder}/{SIGNATURE}", folder)
+    return store.download_file(run, f"{remote_folder}/{SIGNATURE_FILE}", folder)
 
 
 @translate_errors

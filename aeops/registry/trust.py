@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 from ae_models.checksums import bundle_sha256
-from aeops.bundle.signing import signature_fault
+from aeops.bundle.signing import find_signature_problem
 from aeops.errors import DataError, GateError
 from aeops.project import Project
 from aeops.recipe.reader import Recipe
@@ -54,7 +54,7 @@ def find_trust_problem(project: Project, store: Store, recipe: Recipe, version: 
     with tempfile.TemporaryDirectory() as folder:
         signature = fetch_signature(store, recipe.name, version, bundle, Path(folder) / "stored")
         if signature is not None:
-            return signature_fault(bundle, signature, key) or find_recipe_mismatch(bundle, recipe)
+            return find_signature_problem(bundle, signature, key) or find_recipe_mismatch(bundle, recipe)
     if signed_bundles := list_signed_bundles(store, recipe.name, version):
         return f"it was signed as the bundle {', '.join(signed_bundles)} and is now {bundle_sha256(bundle)[:12]}"
     return "it is not signed"

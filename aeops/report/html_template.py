@@ -7,43 +7,53 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from aeops.drawing.words import number, share, span
-from aeops.report import model_card
-from aeops.report.tables import best
+from aeops.drawing.words import format_number, format_open_interval, format_share, format_span
+from aeops.report.tables import best_value
 
 
 @cache  # a template is compiled once a process
-def environment() -> Environment:
-    """Jinja2 that escapes everything and stops at a name that is not there."""
-    made = Environment(
+def html_environment() -> Environment:
+    """Return the Jinja environment of HTML pages: it escapes every value and fails at an undefined name."""
+    jinja_environment = Environment(
         loader=PackageLoader("aeops.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    made.filters |= {
-        "number": number,
-        "share": share,
-        "span": span,
-        "value": value,
-        "part": part,
-        "best": best,
-        "ends": model_card.ends,
+    jinja_environment.filters |= {
+        "number": format_number,
+        "share": format_share,
+        "span": format_span,
+        "open_interval": format_open_interval,
+        "value": format_json_value,
+        "part": format_part,
+        "best": best_value,
     }
-    return made
+    return jinja_environment
 
 
-def value(given: Any) -> str:
-    """Any JSON value of a rule or an expectation, short."""
-    if isinstance(given, list):
-        return " to ".join(map(value, given))
-    if isinstance(given, Mapping):
-        return ", ".join(f"{key} {value(item)}" for key, item in given.items())
-    if isinstance(given, bool) or given is None:
-        return {True: "yes", False: "no", None: "not defined"}[given]
-    return f"{given:.4g}" if isinstance(given, float) else str(given)
+def format_json_value(value: Any) -> str:
+    """Return a short text of any JSON value of a rule or an expectation."""
+    if isinstance(value, list):
+        return " to ".join(map(format_json_value, value))
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {format_json_value(item)}" for key, item in value.items())
+    if value is None:
+        return "not defined"
+    if value is True:
+        return "yes"
+    if value is False:
+        return "no"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return str(value)
 
 
-def part(given: Any) -> str:
-    """A word of the recipe's sentence, such as `conv, widths [16, 32]`."""
-    if not isinstance(given, Mapping):
-        return str(given)
-    settings = [f"{key} {json.dumps(item)}" for key, item in given.items() if key != "kind"]
-    return ", ".join([str(given["kind"]), *settings] if "kind" in given else settings)
+def format_part(section: Any) -> str:
+    """Return a part of a recipe's model on one line, such as `conv, widths [16, 32]`."""
+    if not isinstance(section, Mapping):
+        return str(section)
+    texts = []
+    if "kind" in section:
+        texts.append(str(section["kind"]))
+    for key, item in section.items():
+        if key != "kind":
+            texts.append(f"{key} {json.dumps(item)}")
+    return ", ".join(texts)

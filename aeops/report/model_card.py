@@ -1,16 +1,22 @@
-"""The model card of a version, as Markdown: the description that the registry shows."""
+"""Model card of a version in Markdown: the description that the registry shows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
 from ae_models.spec import FitSpec, input_shape
-from aeops.drawing.words import NONE, number, share, span
+from aeops.drawing.words import format_number, format_open_interval, format_share, format_span
 from aeops.gate.documents import ComparisonDocument, RuleRecord, VerdictDocument, is_accepted
 from aeops.kinds.interface import load_kind
-from aeops.report.tables import DETECTION, detectors, measures, reconstructions
+from aeops.report.tables import (
+    DETECTION_MEASURES,
+    QualityMeasure,
+    detectors_by_name,
+    reconstruction_measures,
+    reconstructions_by_name,
+)
 
-REBUILT_BY = (
+LISTED_LINEAGE = (
     "git.commit",
     "data.content_sha256",
     "data.dvc_md5",
@@ -20,151 +26,196 @@ REBUILT_BY = (
     "platform.torch",
     "platform.cpu",
 )
+COMPARISON_HEAD = ("comparison", "slice", "champion", "this", "difference", "interval", "margin", "verdict", "result")
 
 
 def model_card(
-    recipe: dict[str, Any],
-    metrics: dict[str, Any],
-    findings: dict[str, dict[str, Any]],
+    recipe: Mapping[str, Any],
+    metrics: Mapping[str, Any],
+    study_results: Mapping[str, Mapping[str, Any]],
     verdict: VerdictDocument,
     comparison: ComparisonDocument,
-    lineage: dict[str, str],
+    lineage: Mapping[str, str],
 ) -> str:
-    """What a version is for, what it was trained on, how good it is, where it came from, how to use it and to make it again.
+    """Return the card: purpose, data, metrics, promise, verdict, limits, lineage and the commands to use and rebuild it.
 
     Args:
         recipe: the parsed YAML.
         metrics: metrics.json.
-        findings: studies.json.
+        study_results: studies.json.
         verdict: verdict.json, of the rules that the bundle alone decides.
         comparison: comparison.json, of the rules against the champion.
-        lineage: facts by which the version can be rebuilt; those that a reader asks for first are listed.
+        lineage: metadata by which the version can be rebuilt; those in LISTED_LINEAGE are shown.
     """
     accepted = is_accepted({"gate": verdict, "comparison": comparison})
+    outcome = "refused"
+    if accepted:
+        outcome = "accepted"
+    lineage_rows = [[name, f"`{lineage[name]}`"] for name in LISTED_LINEAGE if name in lineage]
     sections = [
-        f"# {recipe['recipe']}: {'accepted' if accepted else 'refused'}\n\n{recipe['about'].strip()}",
-        "## Data\n\n" + data(recipe, metrics["rows"]),
+        f"# {recipe['recipe']}: {outcome}\n\n{recipe['about'].strip()}",
+        "## Data\n\n" + describe_data(recipe, metrics["rows"]),
         "## Metrics\n\n" + "\n\n".join(metric_tables(metrics)),
-        "## Threshold\n\n" + promise(metrics),
-        "## Verdict\n\n" + rules(verdict["verdict"], verdict["rules"]),
-        "## Beside the champion\n\n" + compared(comparison),
-        *(study(finding) for finding in findings.values()),
-        "## Limits\n\n" + limits(recipe, metrics),
-        "## Lineage\n\n" + table(["what", "which"], [[name, f"`{lineage[name]}`"] for name in REBUILT_BY if name in lineage]),
-        "## Use\n\n" + usage(recipe["recipe"], accepted),
-        "## Rebuild\n\n" + rebuilding(recipe["recipe"]),
+        "## Threshold\n\n" + describe_threshold(recipe, metrics),
+        "## Verdict\n\n" + rules_section(verdict["verdict"], verdict["rules"]),
+        "## Beside the champion\n\n" + _comparison_section(comparison),
+        *map(study_section, study_results.values()),
+        "## Limits\n\n" + describe_limits(recipe, metrics),
+        "## Lineage\n\n" + markdown_table(["what", "which"], lineage_rows),
+        "## Use\n\n" + _describe_usage(recipe["recipe"], accepted),
+        "## Rebuild\n\n" + _describe_rebuild(recipe["recipe"]),
     ]
     return "\n\n".join(sections) + "\n"
 
 
-def table(head: list[str], rows: list[list[str]]) -> str:
-    return "\n".join(
-        "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in [head, ["---"] * len(head), *rows]
-    )
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table in Markdown; a `|` inside a cell is escaped."""
+    lines = []
+    for row in (head, ["---"] * len(head), *rows):
+        cells = (cell.replace("|", "\\|") for cell in row)
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
-def data(recipe: Mapping[str, Any], rows: Mapping[str, int]) -> str:
-    novelty = recipe["data"].get("novelty") or []
-    held_out = f" and {rows['test_novelty']:,} of the novelty (labels {', '.join(map(str, novelty))})" if novelty else ""
+def describe_data(recipe: Mapping[str, Any], rows: Mapping[str, int]) -> str:
+    """Return a paragraph about the data: the splits with their sizes, and the novelty that only the test set holds."""
+    novelty_labels = recipe["data"].get("novelty") or []
+    novelty = ""
+    if novelty_labels:
+        novelty = f" and {rows['test_novelty']:,} of the novelty (labels {', '.join(map(str, novelty_labels))})"
     return (
         f"Dataset `{recipe['data']['dataset']}`. Trained on {rows['train']:,} normal samples, watched on {rows['validation']:,}; "
         f"threshold fitted on {rows['calibration']:,} others; evaluated on {rows['test_normal']:,} normals that none of these "
-        f"saw{held_out}. No label was used in training."
+        f"saw{novelty}. No label was used in training."
     )
 
 
 def metric_tables(metrics: Mapping[str, Any]) -> list[str]:
-    """Reconstruction, and detection where novelty was ranked: the model above its baselines."""
-    told, made, ranked = measures(metrics), reconstructions(metrics), detectors(metrics)
-    sure = [found for found in made.values() if found.get("mse_interval")]
-    rows = [
-        [name, *(number(found[one.key], one.digits) for one in told), *([span(found["mse_interval"], 5)] if sure else [])]
-        for name, found in made.items()
-    ]
-    tables = [table(["normal test samples", *(one.name for one in told), *(["95 % interval of the MSE"] if sure else [])], rows)]
-    if ranked:
-        rows = [
-            [name, *(number(found[one.key], one.digits) for one in DETECTION), span(found["auroc_interval"])]
-            for name, found in ranked.items()
-        ]
-        tables.append(table(["novelty against normals", *(one.name for one in DETECTION), "95 % interval of the AUROC"], rows))
+    """Return tables of reconstruction, and of detection where novelty was ranked: the model above its baselines."""
+    tables = [_reconstruction_table(metrics)]
+    detector_rows = detectors_by_name(metrics)
+    if detector_rows:
+        rows = []
+        for name, row in detector_rows.items():
+            rows.append([name, *_measured_cells(row, DETECTION_MEASURES), format_span(row["auroc_interval"])])
+        head = ["novelty against normals", *_measure_names(DETECTION_MEASURES), "95 % interval of the AUROC"]
+        tables.append(markdown_table(head, rows))
     return tables
 
 
-def study(finding: Mapping[str, Any]) -> str:
-    """What a study found, without its figures: those stand in the report."""
-    parts = [f"## {finding['title']}", finding["lead"]]
-    if finding["rows"]:
-        parts.append(table(finding["head"], finding["rows"]))
-    return "\n\n".join([*parts, *([finding["note"]] if finding["note"] else [])])
+def _reconstruction_table(metrics: Mapping[str, Any]) -> str:
+    measures, metric_rows = reconstruction_measures(metrics), reconstructions_by_name(metrics)
+    has_intervals = any(row.get("mse_interval") for row in metric_rows.values())
+    head = ["normal test samples", *_measure_names(measures)]
+    if has_intervals:
+        head.append("95 % interval of the MSE")
+    rows = []
+    for name, metric_row in metric_rows.items():
+        cells = [name, *_measured_cells(metric_row, measures)]
+        if has_intervals:
+            cells.append(format_span(metric_row["mse_interval"], 5))
+        rows.append(cells)
+    return markdown_table(head, rows)
 
 
-def promise(metrics: Mapping[str, Any]) -> str:
-    told, flagged = metrics["false_alarms"], metrics["novelty_flagged"]
-    low, high = (share(end, 2) for end in told["interval"])
-    requested, measured = share(told["requested"], 2), share(told["measured"], 2)
-    return (
-        f"A sample is flagged when its score is above {told['threshold']:.6g}. The promise: at most {requested} of fresh normals "
-        "are flagged, on average over calibration draws, as long as they come from where the calibration samples came from. "
-        f"Measured: {measured} ({told['alarms']:,} of {told['normals']:,}; 95 % interval {low} to {high})."
-        + (f" Novelty flagged at this threshold: {share(flagged)}." if flagged is not None else "")
+def _measure_names(measures: Iterable[QualityMeasure]) -> list[str]:
+    return [measure.name for measure in measures]
+
+
+def _measured_cells(row: Mapping[str, Any], measures: Iterable[QualityMeasure]) -> list[str]:
+    return [format_number(row[measure.key], measure.digits) for measure in measures]
+
+
+def study_section(study_result: Mapping[str, Any]) -> str:
+    """Return the section of a study without its figures, which stand in the report."""
+    parts = [f"## {study_result['title']}", study_result["lead"]]
+    if study_result["rows"]:
+        parts.append(markdown_table(study_result["head"], study_result["rows"]))
+    if study_result["note"]:
+        parts.append(study_result["note"])
+    return "\n\n".join(parts)
+
+
+def describe_threshold(recipe: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
+    """Return a paragraph about the threshold: its promise about false alarms beside the measured rate."""
+    from ae_models.thresholds import threshold_method  # here: it loads numpy, which a flow does without
+
+    alarms = metrics["false_alarms"]
+    low, high = alarms["interval"]
+    promise = threshold_method(recipe["threshold"]).describe_promise()
+    text = (
+        f"A sample is flagged when its score is above {alarms['threshold']:.6g}. The promise: {promise}. "
+        f"Measured: {format_share(alarms['measured'], 2)} ({alarms['alarms']:,} of {alarms['normals']:,}; "
+        f"95 % interval {format_share(low, 2)} to {format_share(high, 2)})."
     )
+    if metrics["novelty_flagged"] is not None:
+        text += f" Novelty flagged at this threshold: {format_share(metrics['novelty_flagged'])}."
+    return text
 
 
-def rules(verdict: str, records: Sequence[RuleRecord]) -> str:
-    rows = [[rule["name"], "passed" if rule["passed"] else "**failed**", rule["says"]] for rule in records]
-    return f"**{verdict}**\n\n" + table(["rule", "result", "found"], rows)
+def rules_section(verdict: str, rule_records: Sequence[RuleRecord]) -> str:
+    """Return the gate's verdict above a table of its rules."""
+    rows = [[rule["name"], _rule_result(rule["passed"]), rule["says"]] for rule in rule_records]
+    return f"**{verdict}**\n\n" + markdown_table(["rule", "result", "found"], rows)
 
 
-def compared(comparison: ComparisonDocument) -> str:
-    """How the version does on the champion's own test: a line a comparison, and on what samples."""
-    champion, holdout = comparison["champion"], comparison["holdout"]
-    beside = f" beside champion {champion['version']}" if champion else ""
-    head = ["comparison", "slice", "champion", "this", "difference", "interval", "margin", "verdict", "result"]
-    rows = [
-        [
+def _rule_result(passed: bool) -> str:
+    if passed:
+        return "passed"
+    return "**failed**"
+
+
+def _comparison_section(comparison: ComparisonDocument) -> str:
+    """Return the comparison with the champion: a line a rule, and the test samples that decided."""
+    champion, test_set = comparison["champion"], comparison["holdout"]
+    headline = f"**{comparison['verdict']}**"
+    if champion:
+        headline += f" beside champion {champion['version']}"
+    rows = []
+    for rule in comparison["rules"]:
+        cells = [
             f"{rule['name']} ({rule['metric']})",
             rule["slice"],
-            *(number(rule[key], 4) for key in ("champion", "challenger", "difference")),
-            ends(rule["interval"]),
-            number(rule["margin"], 4),
+            format_number(rule["champion"], 4),
+            format_number(rule["challenger"], 4),
+            format_number(rule["difference"], 4),
+            format_open_interval(rule["interval"]),
+            format_number(rule["margin"], 4),
             rule["verdict"],
-            "passed" if rule["passed"] else "**failed**",
+            _rule_result(rule["passed"]),
         ]
-        for rule in comparison["rules"]
-    ]
-    parts = [f"**{comparison['verdict']}**{beside}", *([table(head, rows)] if rows else []), *comparison["reasons"]]
-    samples = f"{holdout['rows']:,} test samples (`{holdout['sha256'][:12]}`), which have judged {holdout['judged']} by now."
-    return "\n\n".join([*parts, samples, *comparison["warnings"]])
+        rows.append(cells)
+    parts = [headline]
+    if rows:
+        parts.append(markdown_table(COMPARISON_HEAD, rows))
+    parts += comparison["reasons"]
+    parts.append(
+        f"{test_set['rows']:,} test samples (`{test_set['sha256'][:12]}`), which have judged {test_set['judged']} by now."
+    )
+    return "\n\n".join([*parts, *comparison["warnings"]])
 
 
-def ends(interval: list[float | None] | None) -> str:
-    """An interval that may be open on either side."""
-    if interval is None:
-        return NONE
-    return " to ".join("unbounded" if end is None else f"{end:.4f}" for end in interval)
-
-
-def limits(recipe: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
+def describe_limits(recipe: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
+    """Return a list of what the model accepts and of what its numbers do not say."""
     fit = FitSpec.from_dict({key.name: recipe[key.name] for key in fields(FitSpec)}, recipe["recipe"])
     source = fit.input
-    takes = load_kind(source.kind).describe(input_shape(fit.model, source), source.low, source.high)
+    supported_input = load_kind(source.kind).describe_samples(input_shape(fit.model, source), source.low, source.high)
     lines = [
-        f"It takes {takes}.",
+        f"It takes {supported_input}.",
         "The promise about false alarms ends where normals change: a new camera or season needs a new calibration.",
         "A p-value says how strange a sample is among normals, not how likely it is to be a fault.",
     ]
     if metrics["novelty_flagged"] is not None:
-        missed = share(1 - metrics["novelty_flagged"])
+        missed_share = format_share(1 - metrics["novelty_flagged"])
         lines.append(
-            f"At this threshold {missed} of the held-out novelty passes unflagged; another novelty may be easier or harder."
+            f"At this threshold {missed_share} of the held-out novelty passes unflagged; another novelty may be easier or harder."
         )
     else:
         lines.append("The recipe holds out no novelty: what it would detect was not measured.")
     return "\n".join(f"- {line}" for line in lines)
 
 
-def rebuilding(recipe: str) -> str:
+def _describe_rebuild(recipe: str) -> str:
     return (
         f"`ae rebuild {recipe}@VERSION`, with this version's number, takes the recorded commit, data and environment, runs the "
         f"same stages in a scratch folder and compares tensor by tensor. `ae why {recipe}@VERSION` walks from the version to all "
@@ -172,7 +223,7 @@ def rebuilding(recipe: str) -> str:
     )
 
 
-def usage(recipe: str, accepted: bool) -> str:
+def _describe_usage(recipe: str, accepted: bool) -> str:
     if not accepted:
         return f"A refused version is not served; `ae show {recipe}` lists those that are."
     return (

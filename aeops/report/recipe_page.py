@@ -1,13 +1,13 @@
-"""A recipe's page in docs/recipes and its rows in the README and the index, all made of its record alone. Light.
+"""Page of a recipe in docs/recipes, and its rows in the README and the index, from its record alone. Loads no torch.
 
-To change what a page says: templates/recipe.md.j2; what a recipe has to show: benchmarks/targets.yaml.
+To change what a page says: templates/recipe.md.j2; the targets of a recipe: benchmarks/targets.yaml.
 """
 
 import base64
 import html
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,176 +16,207 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
-from aeops.drawing.palette import PAPER
-from aeops.drawing.words import number
+from aeops.drawing.palette import PAPER_COLOUR
+from aeops.drawing.words import format_number
 from aeops.errors import UsageError
 from aeops.files import atomic_folder, file_sha256, read_json
 from aeops.project import Project
 from aeops.report import model_card
-from aeops.report.report_page import ALT
-from aeops.report.targets import Result, Shows, results
+from aeops.report.report_page import FIGURE_TEXTS
+from aeops.report.targets import RecipeTargets, TargetResult, target_results
 
-SENTENCE = ("input", "model", "score", "threshold", "train")  # the sections of a recipe that its page shows
+MODEL_SECTIONS = ("input", "model", "score", "threshold", "train")  # sections of a recipe that its page shows
 # After the pictures of the studies, in this order:
-STANDING = ("gallery_median", "errors_flagged_novelty", "errors_missed_novelty", "codes", "histogram", "training")
-PICTURES, PICTURE_BYTES = 4, 60_000  # on a page at most; of one at most
-PATH, LONG_NUMBER = re.compile(r'\sd="[^"]*"'), re.compile(r"-?\d+\.\d{3,}")  # in an SVG file
-EMBEDDED = re.compile(r"(data:image/png;base64,)\s*([A-Za-z0-9+/=\s]+)")
-DIGITS = 6  # significant ones of the numbers in a record
-BEGIN, END = "<!-- models: written by `make bench-models` -->", "<!-- models: end -->"
+REPORT_FIGURES = ("gallery_median", "errors_flagged_novelty", "errors_missed_novelty", "codes", "histogram", "training")
+MAX_PICTURES = 4  # on a page
+PICTURE_BYTES = 60_000  # of one picture at most
+PATH_DATA = re.compile(r'\sd="[^"]*"')  # in an SVG file
+LONG_NUMBER = re.compile(r"-?\d+\.\d{3,}")
+EMBEDDED_PNG = re.compile(r"(data:image/png;base64,)\s*([A-Za-z0-9+/=\s]+)")
+SIGNIFICANT_DIGITS = 6  # of the numbers in a record
+TABLE_BEGIN, TABLE_END = "<!-- models: written by `make bench-models` -->", "<!-- models: end -->"
+
+RecipeRecord = Mapping[str, Any]  # benchmarks/records/models/<recipe>.json
 
 
 # ---------------------------------------------------------------- the record
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A drawing of a report: its file's name, and what it shows."""
+class RecipePicture:
+    """A figure of a report: the name of its file, and its description."""
 
     file: str
     caption: str
 
 
-def recipe_record(facts: Mapping[str, Any], artifacts: Path, pictures: list[Picture]) -> dict[str, Any]:
-    """All that a page is made of beside the recipe, ready for JSON.
+def recipe_record(measurement: Mapping[str, Any], artifacts: Path, pictures: list[RecipePicture]) -> dict[str, Any]:
+    """Return the content of a record: all that a page shows besides the recipe, ready for JSON.
 
     Args:
-        facts: how it was measured: command, commit, machine, recipe_sha256, and seconds {run, train}.
+        measurement: command, commit, machine, recipe_sha256, and seconds {run, train} of the run.
         artifacts: the folder of a finished run: report/ and verdict.json.
-        pictures: that the page shows.
+        pictures: on the page.
     """
     verdict = read_json(artifacts / "verdict.json")
     return {
-        **facts,
+        **measurement,
         "verdict": verdict["verdict"],
-        "rules": rounded(verdict["rules"]),
-        "metrics": rounded(read_json(artifacts / "report" / "metrics.json")),
+        "rules": round_numbers(verdict["rules"]),
+        "metrics": round_numbers(read_json(artifacts / "report" / "metrics.json")),
         "findings": read_json(artifacts / "report" / "studies.json"),
-        "pictures": [asdict(picture) for picture in pictures],
+        "pictures": list(map(asdict, pictures)),
     }
 
 
-def rounded(value: Any) -> Any:
-    """`value` with each number that is not whole kept to so many significant digits."""
+def round_numbers(value: Any) -> Any:
+    """Return a JSON value with each float rounded to SIGNIFICANT_DIGITS."""
     if isinstance(value, Mapping):
-        return {key: rounded(item) for key, item in value.items()}
+        return {key: round_numbers(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [rounded(item) for item in value]
-    return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
+        return list(map(round_numbers, value))
+    if isinstance(value, float):
+        return float(f"{value:.{SIGNIFICANT_DIGITS}g}")
+    return value
 
 
-def record_file(project: Project, recipe: str) -> Path:
+def recipe_record_file(project: Project, recipe: str) -> Path:
+    """Return the path of a recipe's record, which may not exist."""
     return project.root / "benchmarks" / "records" / "models" / f"{recipe}.json"
 
 
-def read_records(project: Project, recipes: list[str]) -> dict[str, dict[str, Any]]:
-    """The records there are, of these recipes."""
-    return {name: read_json(record_file(project, name)) for name in recipes if record_file(project, name).is_file()}
+def read_records(project: Project, recipes: list[str]) -> dict[str, RecipeRecord]:
+    """Return the existing records of these recipes by name."""
+    records = {}
+    for name in recipes:
+        file = recipe_record_file(project, name)
+        if file.is_file():
+            records[name] = read_json(file)
+    return records
 
 
-def abouts(project: Project, recipes: list[str]) -> dict[str, str]:
-    """What each of these recipes says it is for."""
-    texts = {name: project.recipe_file(name).read_text(encoding="utf-8") for name in recipes}
-    return {name: str(yaml.safe_load(text)["about"]).strip() for name, text in texts.items()}
+def recipe_descriptions(project: Project, recipes: list[str]) -> dict[str, str]:
+    """Return the `about` of each of these recipes by name."""
+    descriptions = {}
+    for name in recipes:
+        recipe = yaml.safe_load(project.recipe_file(name).read_text(encoding="utf-8"))
+        descriptions[name] = str(recipe["about"]).strip()
+    return descriptions
 
 
-def is_stale(project: Project, recipe: str, record: Mapping[str, Any]) -> bool:
-    """Whether the recipe's file has changed since it was measured."""
+def is_stale(project: Project, recipe: str, record: RecipeRecord) -> bool:
+    """Return True if the recipe's file has changed since it was measured."""
     return bool(file_sha256(project.recipe_file(recipe)) != record["recipe_sha256"])
 
 
 # ---------------------------------------------------------------- pictures
 
 
-def copy_pictures(report: Path, out: Path) -> tuple[list[Picture], list[str]]:
-    """Replaces the folder `out` by the pictures that people look at first: those of the studies, then the standing ones.
+def copy_pictures(report: Path, folder: Path) -> tuple[list[RecipePicture], list[str]]:
+    """Replace a folder by the pictures of a page: those of the studies first, then REPORT_FIGURES.
+
+    Args:
+        report: the report's folder, with studies.json and figures/.
+        folder: where the pictures go.
 
     Returns:
-        The pictures, PICTURES at most, and why others before them were left out.
+        The pictures, MAX_PICTURES at most, and a message for each that was too large.
     """
-    findings = read_json(report / "studies.json").values()
-    offered = [Picture(file, caption) for finding in findings for file, caption in finding["figures"]]
-    offered += [Picture(f"{name}.svg", ALT[name]) for name in STANDING if (report / "figures" / f"{name}.svg").is_file()]
-    chosen: list[Picture] = []
-    left_out: list[str] = []
-    with atomic_folder(out) as folder:
-        for picture in offered:
-            if len(chosen) == PICTURES:
+    pictures: list[RecipePicture] = []
+    messages: list[str] = []
+    with atomic_folder(folder) as new_folder:
+        for picture in _picture_candidates(report):
+            if len(pictures) == MAX_PICTURES:
                 break
-            content = on_paper((report / "figures" / picture.file).read_text(encoding="utf-8")).encode()
+            content = put_on_paper((report / "figures" / picture.file).read_text(encoding="utf-8")).encode()
             if len(content) >= PICTURE_BYTES:
-                left_out.append(f"{picture.file} is left out: {len(content):,} bytes, below {PICTURE_BYTES:,} allowed")
+                messages.append(f"{picture.file} is left out: expected less than {PICTURE_BYTES:,} bytes, got {len(content):,}")
                 continue
-            (folder / picture.file).write_bytes(content)
-            chosen.append(picture)
-    return chosen, left_out
+            (new_folder / picture.file).write_bytes(content)
+            pictures.append(picture)
+    return pictures, messages
 
 
-def on_paper(svg: str) -> str:
-    """The drawing on a white ground: its own is transparent, and its dark words would be lost on a dark page.
+def _picture_candidates(report: Path) -> Iterator[RecipePicture]:
+    for study_result in read_json(report / "studies.json").values():
+        for file, figure_text in study_result["figures"]:
+            yield RecipePicture(file, figure_text)
+    for name in REPORT_FIGURES:
+        if (report / "figures" / f"{name}.svg").is_file():
+            yield RecipePicture(f"{name}.svg", FIGURE_TEXTS[name])
 
-    Paths are kept to hundredths of a point: half the bytes, and no eye tells.
+
+def put_on_paper(svg: str) -> str:
+    """Return the SVG on a white ground: its own is transparent, and its dark text would be invisible on a dark page.
+
+    Paths are rounded to hundredths of a point: half the bytes, without a visible difference.
     """
-    svg = PATH.sub(lambda path: LONG_NUMBER.sub(lambda number: f"{float(number[0]):.2f}", path[0]), svg)
-    on_white = EMBEDDED.sub(lambda found: f"{found[1]}{flattened(found[2])}", svg)
-    return re.sub(r"<svg\b[^>]*>", rf'\g<0>\n <rect width="100%" height="100%" fill="{PAPER}"/>', on_white, count=1)
+    svg = PATH_DATA.sub(_round_path, svg)
+    svg = EMBEDDED_PNG.sub(lambda match: match[1] + _flatten_png(match[2]), svg)
+    return re.sub(r"<svg\b[^>]*>", rf'\g<0>\n <rect width="100%" height="100%" fill="{PAPER_COLOUR}"/>', svg, count=1)
 
 
-def flattened(encoded: str) -> str:
-    """A PNG image in base64 without its transparency, which white paper makes idle, and grey where it has no colour: smaller."""
-    image = Image.open(io.BytesIO(base64.b64decode(encoded))).convert("RGBA")
-    flat = Image.new("RGB", image.size, PAPER)
-    flat.paste(image, mask=image.getchannel("A"))
-    red, green, blue = (channel.tobytes() for channel in flat.split())
-    out = io.BytesIO()
-    (flat.convert("L") if red == green == blue else flat).save(out, "PNG", optimize=True)
-    return base64.b64encode(out.getvalue()).decode("ascii")
+def _round_path(match: re.Match[str]) -> str:
+    return LONG_NUMBER.sub(lambda number_match: f"{float(number_match[0]):.2f}", match[0])
+
+
+def _flatten_png(base64_png: str) -> str:
+    """Return a PNG image in base64 on white instead of transparent, and grey where it has no colour: both are smaller."""
+    image = Image.open(io.BytesIO(base64.b64decode(base64_png))).convert("RGBA")
+    flat_image = Image.new("RGB", image.size, PAPER_COLOUR)
+    flat_image.paste(image, mask=image.getchannel("A"))
+    channels = [channel.tobytes() for channel in flat_image.split()]
+    if channels[0] == channels[1] == channels[2]:
+        flat_image = flat_image.convert("L")
+    buffer = io.BytesIO()
+    flat_image.save(buffer, "PNG", optimize=True)
+    return base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
 # ---------------------------------------------------------------- the page
 
 
-def recipe_page(name: str, text: str, record: Mapping[str, Any], shows: Shows) -> str:
-    """The page of a recipe as Markdown.
+def recipe_page(name: str, text: str, record: RecipeRecord, recipe_targets: RecipeTargets) -> str:
+    """Return the page of a recipe as Markdown.
 
     Args:
         name: of the recipe.
         text: of its file.
         record: see `recipe_record`.
-        shows: what it has to show.
+        recipe_targets: of the recipe.
 
     Raises:
         UsageError: a target names a metric that was not measured.
     """
     recipe, metrics = yaml.safe_load(text), record["metrics"]
-    found = results(shows, metrics, name)
+    results = target_results(recipe_targets, metrics, name)
     return (
-        environment()
+        _markdown_environment()
         .get_template("recipe.md.j2")
         .render(
             name=name,
             about=recipe["about"].strip(),
-            targets=targets_table(found),
+            targets=_targets_table(results),
             seconds=record["seconds"],
-            machine=machine(record["machine"]),
+            machine=_describe_machine(record["machine"]),
             commit=record["commit"],
             verdict=record["verdict"],
             pictures=record["pictures"],
-            sentence="\n".join(section(text, key) for key in SENTENCE if key in recipe),
-            data=model_card.data(recipe, metrics["rows"]),
+            model_sections="\n".join(recipe_section(text, key) for key in MODEL_SECTIONS if key in recipe),
+            data=model_card.describe_data(recipe, metrics["rows"]),
             tables=model_card.metric_tables(metrics),
-            findings=[model_card.study(readable(finding)) for finding in record["findings"].values()],
-            rules=model_card.rules(record["verdict"], record["rules"]),
-            promise=model_card.promise(metrics),
-            short=shortcomings(found, record),
-            limits=model_card.limits(recipe, metrics),
+            studies=[model_card.study_section(_escape_rows(study_result)) for study_result in record["findings"].values()],
+            rules=model_card.rules_section(record["verdict"], record["rules"]),
+            promise=model_card.describe_threshold(recipe, metrics),
+            shortcomings=_list_shortcomings(results, record),
+            limits=model_card.describe_limits(recipe, metrics),
         )
     )
 
 
-def environment() -> Environment:
-    """Jinja2 for Markdown that stops at a name that is not there."""
-    made = Environment(
+def _markdown_environment() -> Environment:
+    """Return the Jinja environment of Markdown pages; it fails at an undefined name."""
+    jinja_environment = Environment(
         loader=PackageLoader("aeops.report"),
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -193,92 +224,114 @@ def environment() -> Environment:
         keep_trailing_newline=True,
         autoescape=False,
     )
-    made.filters |= {"number": number, "cell": cell}
-    return made
+    jinja_environment.filters |= {"number": format_number, "cell": _escape_cell}
+    return jinja_environment
 
 
-def section(text: str, key: str) -> str:
-    """A section of a recipe as it is written, comments and all."""
-    found = re.search(rf"^{key}:.*(?:\n+[ \t].*)*", text, re.MULTILINE)
-    assert found is not None, key  # the recipe has the key
-    return found[0]
+def recipe_section(text: str, key: str) -> str:
+    """Return a section of a recipe's text as it is written, with its comments."""
+    match = re.search(rf"^{key}:.*(?:\n+[ \t].*)*", text, re.MULTILINE)
+    assert match is not None, key  # the recipe has the key
+    return match[0]
 
 
-def machine(facts: Mapping[str, str]) -> str:
-    gpu = facts["platform.gpu"]
-    return f"{facts['platform.cpu']}, {facts['platform.threads']} threads, {'no GPU' if gpu == 'none' else gpu}"
+def _describe_machine(platform: Mapping[str, str]) -> str:
+    gpu = platform["platform.gpu"]
+    if gpu == "none":
+        gpu = "no GPU"
+    return f"{platform['platform.cpu']}, {platform['platform.threads']} threads, {gpu}"
 
 
-def targets_table(found: list[Result]) -> str:
-    rows = [[one.target.name, one.target.written(one.value), one.baselines, one.target.asked, one.mark] for one in found]
-    return model_card.table(["", "autoencoder", "beside it", "target", ""], rows)
+def _targets_table(results: list[TargetResult]) -> str:
+    rows = []
+    for result in results:
+        target = result.target
+        rows.append([target.name, result.value_text, result.baselines_text, target.requirement, result.status_text])
+    return model_card.markdown_table(["", "autoencoder", "beside it", "target", ""], rows)
 
 
-def shortcomings(found: list[Result], record: Mapping[str, Any]) -> list[str]:
-    """Targets that were missed and rules that failed; or that there are none."""
-    lines = [
-        f"{one.target.name}: {one.target.written(one.value)}, {one.target.asked} was the target." for one in found if not one.met
-    ]
-    lines += [f"The gate's rule `{rule['name']}` failed: {rule['says']}." for rule in record["rules"] if not rule["passed"]]
-    return lines or ["Of what was asked, nothing: every target is met and every rule of the gate passed."]
+def _list_shortcomings(results: list[TargetResult], record: RecipeRecord) -> list[str]:
+    """Return a sentence for each target that was missed and each rule that failed, or one that there are none."""
+    sentences = []
+    for result in results:
+        if not result.is_reached:
+            sentences.append(f"{result.target.name}: {result.value_text}, {result.target.requirement} was the target.")
+    for rule in record["rules"]:
+        if not rule["passed"]:
+            sentences.append(f"The gate's rule `{rule['name']}` failed: {rule['says']}.")
+    return sentences or ["Nothing: every target is met and every rule of the gate passed."]
 
 
-def readable(finding: Mapping[str, Any]) -> dict[str, Any]:
-    """A finding whose cells Markdown shows as they are: texts are whatever people wrote."""
-    return {**finding, "rows": [[cell(text) for text in row] for row in finding["rows"]]}
+def _escape_rows(study_result: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a study's result with cells that Markdown shows as they are: the texts may hold markup."""
+    rows = [list(map(_escape_cell, row)) for row in study_result["rows"]]
+    return {**study_result, "rows": rows}
 
 
-def cell(text: str) -> str:
-    """One line in which nothing is HTML, emphasis or a link."""
+def _escape_cell(text: str) -> str:
+    """Return a text on one line in which nothing is HTML, emphasis or a link."""
     return re.sub(r"([*\[\]`])", r"\\\1", html.escape(" ".join(text.split()), quote=False))
 
 
 # ---------------------------------------------------------------- the tables over all recipes
 
 
-def readme_table(recipes: list[str], records: Mapping[str, Mapping[str, Any]], targets: Mapping[str, Shows]) -> str:
-    """Each recipe with its leading figures, beside its baselines; those without a record say so."""
+def readme_table(recipes: list[str], records: Mapping[str, RecipeRecord], targets_by_recipe: Mapping[str, RecipeTargets]) -> str:
+    """Return the README's table: each recipe with its leading figures beside its baselines, or that it was not measured."""
     head = ["recipe", "what it does", "measured", "beside it", "target", "training"]
-    return model_card.table(head, [readme_row(name, records.get(name), targets[name]) for name in recipes])
+    rows = [_readme_row(name, records.get(name), targets_by_recipe[name]) for name in recipes]
+    return model_card.markdown_table(head, rows)
 
 
-def readme_row(name: str, record: Mapping[str, Any] | None, shows: Shows) -> list[str]:
+def _readme_row(name: str, record: RecipeRecord | None, recipe_targets: RecipeTargets) -> list[str]:
     if record is None:
-        asked = lines([f"{target.name} {target.asked}" for target in shows.targets])
-        return [f"[{name}](recipes/{name}.yaml)", shows.does, "not measured yet", "", asked, ""]
-    found = results(shows, record["metrics"], name)
+        requirements = [f"{target.name} {target.requirement}" for target in recipe_targets.targets]
+        return [f"[{name}](recipes/{name}.yaml)", recipe_targets.summary, "not measured yet", "", _join_lines(requirements), ""]
+    value_lines, baseline_lines, target_lines = [], [], []
+    for result in target_results(recipe_targets, record["metrics"], name):
+        value_lines.append(f"{result.target.name} {result.value_text}")
+        baseline_lines.append(result.baselines_text)
+        target_lines.append(f"{result.target.requirement}: {result.status_text}")
     return [
         f"[{name}](docs/recipes/{name}.md)",
-        shows.does,
-        lines([f"{one.target.name} {one.target.written(one.value)}" for one in found]),
-        lines([one.baselines for one in found]),
-        lines([f"{one.target.asked}: {one.mark}" for one in found]),
-        f"{number(record['seconds']['train'], 0)} s",
+        recipe_targets.summary,
+        _join_lines(value_lines),
+        _join_lines(baseline_lines),
+        _join_lines(target_lines),
+        f"{format_number(record['seconds']['train'], 0)} s",
     ]
 
 
-def index_table(recipes: list[str], records: Mapping[str, Mapping[str, Any]], told: Mapping[str, str]) -> str:
-    """Each recipe with what it is for (`told`) and the gate's verdict, for the folder of the pages."""
-    rows = [
-        [f"[{name}]({name}.md)" if name in records else f"[{name}](../../recipes/{name}.yaml)", told[name], verdict]
-        for name in recipes
-        for verdict in [str(records[name]["verdict"]) if name in records else "not measured yet"]
-    ]
-    return model_card.table(["recipe", "what it is for", "the gate's verdict"], rows)
+def index_table(recipes: list[str], records: Mapping[str, RecipeRecord], descriptions: Mapping[str, str]) -> str:
+    """Return the table of docs/recipes/README.md: each recipe with its description and the gate's verdict."""
+    rows = []
+    for name in recipes:
+        if name in records:
+            rows.append([f"[{name}]({name}.md)", descriptions[name], str(records[name]["verdict"])])
+        else:
+            rows.append([f"[{name}](../../recipes/{name}.yaml)", descriptions[name], "not measured yet"])
+    return model_card.markdown_table(["recipe", "what it is for", "the gate's verdict"], rows)
 
 
-def lines(parts: list[str]) -> str:
-    return "<br>".join(parts)
+def _join_lines(texts: list[str]) -> str:
+    return "<br>".join(texts)
 
 
 def with_table(text: str, table: str, file: str) -> str:
-    """`text` with `table` between its two marks.
+    """Return `text` with `table` between TABLE_BEGIN and TABLE_END.
+
+    Args:
+        text: of a Markdown file.
+        table: in Markdown.
+        file: name of the Markdown file, for the message.
 
     Raises:
-        UsageError: the marks are missing.
+        UsageError: the two comments are missing.
     """
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise UsageError(f"{file}: the marks of the table are missing; write {BEGIN} and {END} where it belongs")
-    return f"{before}{BEGIN}\n{table}\n{END}{after}"
+    text_above, begin_mark, rest = text.partition(TABLE_BEGIN)
+    _, end_mark, text_below = rest.partition(TABLE_END)
+    if not begin_mark or not end_mark:
+        raise UsageError(
+            f"{file}: expected the marks {TABLE_BEGIN} and {TABLE_END} around the table; write them where it belongs"
+        )
+    return f"{text_above}{TABLE_BEGIN}\n{table}\n{TABLE_END}{text_below}"

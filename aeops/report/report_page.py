@@ -1,24 +1,33 @@
-"""report.html: one self-contained page about a version, for the people who have to trust it. Light: draws nothing itself.
+"""report.html: one self-contained page about a version, for the people who have to trust it. It draws no figure itself.
 
 To change what it says: templates/report.html.j2; how it looks: templates/report.css; the numbers in it: below.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
 
-from aeops.drawing.svg import inline, theme_css
-from aeops.drawing.words import number, share, span
-from aeops.files import atomic_write
+from aeops.drawing.svg import inline_svg, theme_css
+from aeops.drawing.words import format_number, format_share, format_span
+from aeops.files import atomic_write, read_json
 from aeops.gate.documents import ComparisonDocument, VerdictDocument, is_accepted
 from aeops.kinds.interface import load_kind
-from aeops.report.html_template import environment, value
-from aeops.report.tables import DETECTION, MODEL, Measure, detectors, measures, pca_name, reconstructions
+from aeops.report.html_template import format_json_value, html_environment
+from aeops.report.tables import (
+    DETECTION_MEASURES,
+    MODEL,
+    QualityMeasure,
+    detectors_by_name,
+    pca_name,
+    reconstruction_measures,
+    reconstructions_by_name,
+)
 
-ALT = {
+TemplateContext = dict[str, Any]
+
+FIGURE_TEXTS = {
     "samples": "Test samples in rows by label; the rows of the novelty are marked.",
     "counts": "Bars: samples by split, and test samples by label.",
     "training": "Curves of training loss and of the validation error over the epochs.",
@@ -36,22 +45,22 @@ ALT = {
 
 
 def write_report(
-    out: Path,
+    file: Path,
     *,
-    recipe: dict[str, Any],
+    recipe: Mapping[str, Any],
     report: Path,
     bundle: Path,
     training: Path,
     verdict: VerdictDocument,
     comparison: ComparisonDocument,
-    validation: dict[str, Any],
-    lineage: dict[str, str],
-    timings: dict[str, float] | None,
+    validation: Mapping[str, Any],
+    lineage: Mapping[str, str],
+    timings: Mapping[str, float] | None,
 ) -> Path:
-    """Writes the page and returns its path.
+    """Write the page and return its path.
 
     Args:
-        out: the file to write.
+        file: the file to write.
         recipe: the parsed YAML.
         report: the folder that the stage evaluate wrote: metrics.json, studies.json and figures/.
         bundle: the bundle's folder.
@@ -59,137 +68,188 @@ def write_report(
         verdict: verdict.json, of the rules that the bundle alone decides.
         comparison: comparison.json, of the rules against the champion.
         validation: validation.json of the dataset.
-        lineage: facts by which the version can be rebuilt, name -> value.
-        timings: seconds of each step of the run, where they are known.
+        lineage: metadata by which the version can be rebuilt, name -> value.
+        timings: seconds of each step of the run; None where they are not known.
     """
-    page = environment().get_template("report.html.j2")
-    metrics = json.loads((report / "metrics.json").read_text(encoding="utf-8"))
-    document = json.loads((bundle / "bundle.json").read_text(encoding="utf-8"))
+    from ae_models.thresholds import threshold_method  # here: it loads numpy, which a flow does without
+
+    metrics = read_json(report / "metrics.json")
+    document = read_json(bundle / "bundle.json")
     kind = load_kind(document["input"]["kind"])
-    text = page.render(
-        recipe=recipe,
-        metrics=metrics,
-        bundle=document,
-        legend=kind.ERROR_LEGEND,
-        measuring_note=kind.MEASURING_NOTE,
-        epochs=len((training / "history.csv").read_text(encoding="utf-8").splitlines()) - 1,
-        verdict=verdict,
-        comparison=comparison,
-        accepted=is_accepted({"gate": verdict, "comparison": comparison}),
-        validation=validation,
-        expectations=[expectation_row(item) for item in validation["expectations"]],
-        lineage=lineage,
-        timings=timings or {},
-        figures=figures(report / "figures"),
-        findings=findings(report),
-        tiles=tiles(metrics),
-        reconstructions=reconstructions(metrics),
-        measures=measures(metrics),
-        detectors=detectors(metrics),
-        rankings=DETECTION,
-        theme=theme_css(),
+    page = (
+        html_environment()
+        .get_template("report.html.j2")
+        .render(
+            recipe=recipe,
+            metrics=metrics,
+            bundle=document,
+            promise=threshold_method(document["threshold"]).describe_promise(),
+            legend=kind.ERROR_LEGEND,
+            measuring_note=kind.MEASURING_NOTE,
+            epochs=len((training / "history.csv").read_text(encoding="utf-8").splitlines()) - 1,
+            verdict=verdict,
+            comparison=comparison,
+            accepted=is_accepted({"gate": verdict, "comparison": comparison}),
+            validation=validation,
+            expectations=[_expectation_context(item) for item in validation["expectations"]],
+            lineage=lineage,
+            timings=timings or {},
+            figures=_read_figures(report / "figures"),
+            study_results=_read_study_results(report),
+            tiles=metric_tiles(metrics),
+            reconstructions=reconstructions_by_name(metrics),
+            measures=reconstruction_measures(metrics),
+            detectors=detectors_by_name(metrics),
+            detection_measures=DETECTION_MEASURES,
+            theme=theme_css(),
+        )
     )
-    atomic_write(out, text)
-    return out
+    atomic_write(file, page)
+    return file
 
 
-def figures(folder: Path) -> dict[str, Markup]:
-    """The figures that were drawn, by name, ready to stand in the page."""
-    files = ((name, folder / f"{name}.svg") for name in ALT)
-    return {name: inline(file.read_text(encoding="utf-8"), name, ALT[name]) for name, file in files if file.is_file()}
+def _read_figures(folder: Path) -> dict[str, Markup]:
+    """Return the figures that were drawn, by name, as elements of the page."""
+    elements = {}
+    for name, alt_text in FIGURE_TEXTS.items():
+        file = folder / f"{name}.svg"
+        if file.is_file():
+            elements[name] = inline_svg(file.read_text(encoding="utf-8"), name, alt_text)
+    return elements
 
 
-def findings(report: Path) -> dict[str, dict[str, Any]]:
-    """What the studies found, by name: as studies.json holds it, its figures ready to stand in the page with their captions."""
-    found: dict[str, dict[str, Any]] = json.loads((report / "studies.json").read_text(encoding="utf-8"))
-    for finding in found.values():
-        drawn = ((report / "figures" / file, caption) for file, caption in finding["figures"])
-        finding["figures"] = [(inline(file.read_text(encoding="utf-8"), file.stem, caption), caption) for file, caption in drawn]
-    return found
+def _read_study_results(report: Path) -> TemplateContext:
+    """Return the content of studies.json, each figure as an element of the page with its caption."""
+    study_results: TemplateContext = read_json(report / "studies.json")
+    for study_result in study_results.values():
+        elements = []
+        for file_name, figure_text in study_result["figures"]:
+            file = report / "figures" / file_name
+            elements.append((inline_svg(file.read_text(encoding="utf-8"), file.stem, figure_text), figure_text))
+        study_result["figures"] = elements
+    return study_results
 
 
-# ---------------------------------------------------------------- values as words
+# ---------------------------------------------------------------- the table of the validation
 
 
-def expectation_row(item: Mapping[str, Any]) -> dict[str, Any]:
-    """One line of the validation's table: what is expected, what was found, whether that will do."""
+def _expectation_context(item: Mapping[str, Any]) -> TemplateContext:
+    """Return a row of the validation's table: expectation, allowed values, observed values and result."""
     if not item["applicable"]:
-        return {"name": item["name"], "allowed": "", "found": item["why"], "mark": "none"}
-    observed = item["observed"]
+        return {"name": item["name"], "allowed": "", "observed": item["why"], "result": "none"}
+    result = "failed"
+    if item["success"]:
+        result = "passed"
+    return {"name": item["name"], "allowed": item["allowed"], "observed": _describe_observed(item["observed"]), "result": result}
+
+
+def _describe_observed(observed: Mapping[str, Any]) -> str:
     if "unexpected" in observed:
-        found = f"{observed['unexpected']:,} of {observed['judged']:,} unexpected"
-    elif "missing" in observed:
-        found = f"missing: {', '.join(map(str, observed['missing']))}" if observed["missing"] else "none missing"
-    else:
-        found = "" if observed["value"] is None else value(observed["value"])  # of some, only the success is observed
-    mark = "passed" if item["success"] else "failed"
-    return {"name": item["name"], "allowed": item["allowed"], "found": found, "mark": mark}
+        return f"{observed['unexpected']:,} of {observed['judged']:,} unexpected"
+    if "missing" in observed:
+        if not observed["missing"]:
+            return "none missing"
+        return f"missing: {', '.join(map(str, observed['missing']))}"
+    if observed["value"] is None:  # of some expectations, only the success is observed
+        return ""
+    return format_json_value(observed["value"])
 
 
 # ---------------------------------------------------------------- the numbers at the top
 
 
-def tiles(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Headline, its baselines as bars (length in percent), and a line below; only of what was measured."""
-    ranked = detectors(metrics)
-    if not ranked:
-        return [reconstruction_tile(metrics), alarm_tile(metrics["false_alarms"], metrics["novelty_flagged"])]
-    interval = metrics["detection"]["model"]["auroc_interval"]
+def metric_tiles(metrics: Mapping[str, Any]) -> list[TemplateContext]:
+    """Return the leading figures, each with its baselines as bars (length in percent) and a note.
+
+    Args:
+        metrics: metrics.json; a figure that was not measured gets no tile.
+    """
+    reconstruction_tile = _reconstruction_tile(metrics)
+    alarm_tile = _alarm_tile(metrics["false_alarms"], metrics["novelty_flagged"])
+    detectors = detectors_by_name(metrics)
+    if not detectors:
+        return [reconstruction_tile, alarm_tile]
+    interval_note = f"95 % interval {format_span(metrics['detection']['model']['auroc_interval'])}"
+    auroc, average_precision = DETECTION_MEASURES
     return [
-        reconstruction_tile(metrics),
-        ranking_tile("Novelty against normals", DETECTION[0], ranked, f"95 % interval {span(interval)}"),
-        ranking_tile("Novelty among flags", DETECTION[1], ranked, "higher is better"),
-        alarm_tile(metrics["false_alarms"], metrics["novelty_flagged"]),
+        reconstruction_tile,
+        _detection_tile("Novelty against normals", auroc, detectors, interval_note),
+        _detection_tile("Novelty among flags", average_precision, detectors, "higher is better"),
+        alarm_tile,
     ]
 
 
-def reconstruction_tile(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    measure, made = measures(metrics)[0], reconstructions(metrics)
-    bars = [bar(name, found[measure.key], colour_of(name), measure.digits) for name, found in made.items()]
+def _reconstruction_tile(metrics: Mapping[str, Any]) -> TemplateContext:
+    measure, reconstructions = reconstruction_measures(metrics)[0], reconstructions_by_name(metrics)
+    bars = _measure_bars(reconstructions, measure)
+    if measure.direction == "min":
+        bars, digits, note = _scale_bars(bars), 4, "lower is better"
+    else:
+        bars, digits, note = _scale_bars(bars, 1.0), 3, "higher is better"
     gain = metrics["reconstruction"].get("gain_over_pca")
-    beside = f"{abs(gain):.0%} {'below' if gain >= 0 else 'above'} {pca_name(metrics)}; " if gain is not None else ""
+    if gain is not None:
+        direction = "above"
+        if gain >= 0:
+            direction = "below"
+        note = f"{abs(gain):.0%} {direction} {pca_name(metrics)}; {note}"
     return {
         "title": "Reconstruction",
-        "headline": number(made[MODEL][measure.key], 4 if measure.best == "min" else 3),
+        "headline": format_number(reconstructions[MODEL][measure.key], digits),
         "unit": measure.name,
-        "bars": scaled(bars, None if measure.best == "min" else 1.0),
-        "note": f"{beside}{'lower' if measure.best == 'min' else 'higher'} is better",
+        "bars": bars,
+        "note": note,
     }
 
 
-def ranking_tile(title: str, measure: Measure, ranked: Mapping[str, Mapping[str, Any]], note: str) -> dict[str, Any]:
-    bars = [bar(name, found[measure.key], colour_of(name), measure.digits) for name, found in ranked.items()]
-    headline = number(ranked[MODEL][measure.key])
-    return {"title": title, "headline": headline, "unit": measure.name, "bars": scaled(bars, 1.0), "note": note}
+def _detection_tile(
+    title: str, measure: QualityMeasure, detectors: Mapping[str, Mapping[str, Any]], note: str
+) -> TemplateContext:
+    headline = format_number(detectors[MODEL][measure.key])
+    bars = _scale_bars(_measure_bars(detectors, measure), 1.0)
+    return {"title": title, "headline": headline, "unit": measure.name, "bars": bars, "note": note}
 
 
-def colour_of(name: str) -> str:
-    """The palette's word for a detector."""
-    return "model" if name == MODEL else "pca" if name.startswith("PCA") else "knn"
-
-
-def alarm_tile(alarms: Mapping[str, Any], flagged: float | None) -> dict[str, Any]:
-    bars = [bar("measured", alarms["measured"], "model", None), bar("requested", alarms["requested"], "muted", None)]
-    low, high = (share(end, 2) for end in alarms["interval"])
+def _alarm_tile(alarms: Mapping[str, Any], novelty_flagged: float | None) -> TemplateContext:
+    bars = []
+    for name, colour in (("measured", "model"), ("requested", "muted")):
+        bars.append(_bar_context(name, alarms[name], colour, format_share(alarms[name], 2)))
+    low, high = alarms["interval"]
+    note = f"95 % interval {format_share(low, 2)} to {format_share(high, 2)}"
+    if novelty_flagged is not None:
+        note += f"; novelty flagged: {format_share(novelty_flagged)}"
     return {
         "title": "False alarms",
-        "headline": share(alarms["measured"], 2),
+        "headline": format_share(alarms["measured"], 2),
         "unit": f"{alarms['alarms']:,} of {alarms['normals']:,} normals",
-        "bars": scaled(bars),
-        "note": f"95 % interval {low} to {high}" + ("" if flagged is None else f"; novelty flagged: {share(flagged)}"),
+        "bars": _scale_bars(bars),
+        "note": note,
     }
 
 
-def bar(name: str, size: float | None, colour: str, digits: int | None) -> dict[str, Any]:
-    return {
-        "name": name,
-        "size": size or 0.0,
-        "colour": colour,
-        "text": share(size, 2) if digits is None else number(size, digits),
-    }
+def _measure_bars(rows: Mapping[str, Mapping[str, Any]], measure: QualityMeasure) -> list[TemplateContext]:
+    bars = []
+    for name, row in rows.items():
+        size = row[measure.key]
+        bars.append(_bar_context(name, size, _colour_name(name), format_number(size, measure.digits)))
+    return bars
 
 
-def scaled(bars: list[dict[str, Any]], full: float | None = None) -> list[dict[str, Any]]:
-    """The bars with their length in percent of `full`, or of the longest."""
-    full = full or max(item["size"] for item in bars) or 1.0
-    return [item | {"length": round(100 * item["size"] / full, 1)} for item in bars]
+def _colour_name(name: str) -> str:
+    """Return the palette's CSS variable for a model or baseline."""
+    if name == MODEL:
+        return "model"
+    if name.startswith("PCA"):
+        return "pca"
+    return "knn"
+
+
+def _bar_context(name: str, size: float | None, colour: str, text: str) -> TemplateContext:
+    return {"name": name, "size": size or 0.0, "colour": colour, "text": text}
+
+
+def _scale_bars(bars: list[TemplateContext], full_length: float | None = None) -> list[TemplateContext]:
+    """Add each bar's length in percent of `full_length`, or of the longest bar."""
+    full_length = full_length or max(bar_context["size"] for bar_context in bars) or 1.0
+    for bar_context in bars:
+        bar_context["length"] = round(100 * bar_context["size"] / full_length, 1)
+    return bars

@@ -1,127 +1,168 @@
-"""A run in a few lines: for the terminal, and for the run's page in Prefect."""
+"""Summary of a run in a few lines: for the terminal, and for the run's page in Prefect."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from aeops.drawing.words import number, share, span
+from aeops.drawing.words import format_number, format_share, format_span
 from aeops.gate.documents import ComparisonDocument, EvidenceDocument, VerdictDocument
 from aeops.recipe.studies import STUDIES
 from aeops.registry.version_state import WAITING
-from aeops.report.tables import DETECTION, MODEL, detectors, measures, pca_name, reconstructions
+from aeops.report.tables import (
+    DETECTION_MEASURES,
+    MODEL,
+    QualityMeasure,
+    detectors_by_name,
+    pca_name,
+    reconstruction_measures,
+    reconstructions_by_name,
+)
 
 if TYPE_CHECKING:
     from aeops.registry.ledger import LedgerEntry
 
 
-def metric_rows(metrics: dict[str, Any]) -> list[dict[str, str]]:
-    """The model beside its baselines: one row a metric, columns metric, model, each baseline's name, and a note.
+def metric_rows(metrics: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Return a table of the model beside its baselines.
 
-    The studies follow, with their own leading numbers.
+    Args:
+        metrics: metrics.json.
+
+    Returns:
+        One row a metric, with the columns metric, model, each baseline's name, and note; then the leading numbers of the studies.
     """
-    made = reconstructions(metrics)
-    rows = [metric_row(one.name, made, one.key, one.digits) for one in measures(metrics)]
+    reconstruction_rows = reconstructions_by_name(metrics)
+    rows = [_metric_row(measure, reconstruction_rows) for measure in reconstruction_measures(metrics)]
     gain = metrics["reconstruction"].get("gain_over_pca")
     if gain is not None:
-        rows[0] |= {"note": f"{share(abs(gain))} {'below' if gain >= 0 else 'above'} {pca_name(metrics)}"}
-    ranked = detectors(metrics)
-    if ranked:
-        auroc, *others = (metric_row(one.name, ranked, one.key, one.digits) for one in DETECTION)
-        rows += [auroc | {"note": f"95 % interval {span(metrics['detection']['model']['auroc_interval'])}"}, *others]
-    return rows + [row for name in STUDIES if name in metrics for row in study_rows(name, metrics[name])]
+        rows[0]["note"] = describe_gain(metrics, gain)
+    detection_rows = detectors_by_name(metrics)
+    if detection_rows:
+        auroc_row, precision_row = (_metric_row(measure, detection_rows) for measure in DETECTION_MEASURES)
+        auroc_row["note"] = f"95 % interval {format_span(metrics['detection']['model']['auroc_interval'])}"
+        rows += [auroc_row, precision_row]
+    for study_name in STUDIES:
+        if study_name in metrics:
+            rows += _study_rows(study_name, metrics[study_name])
+    return rows
 
 
-def metric_row(name: str, found: dict[str, Any], key: str, digits: int) -> dict[str, str]:
-    columns = {who: "model" if who == MODEL else who.partition(" ")[0] for who in found}  # one column for PCA in both tables
-    return {"metric": name} | {columns[who]: number(one[key], digits) for who, one in found.items()}
+def describe_gain(metrics: Mapping[str, Any], gain: float) -> str:
+    """Return the gain over PCA in words, such as `12.0 % below PCA-16`; a share of PCA's error, negative for a loss."""
+    direction = "above"
+    if gain >= 0:
+        direction = "below"
+    return f"{format_share(abs(gain))} {direction} {pca_name(metrics)}"
 
 
-def study_rows(name: str, found: dict[str, Any]) -> list[dict[str, str]]:
-    """The numbers that a study tells of the model itself; those of its baselines stand in the report."""
-    numbers = {key: value for key, value in found.items() if isinstance(value, int | float)}
-    return [{"metric": f"{name}: {key.replace('_', ' ')}", "model": f"{value:.4g}"} for key, value in numbers.items()]
+def _metric_row(measure: QualityMeasure, metrics_by_name: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    row = {"metric": measure.name}
+    for name, section in metrics_by_name.items():
+        column = name.partition(" ")[0]  # one column for PCA in both tables
+        if name == MODEL:
+            column = "model"
+        row[column] = format_number(section[measure.key], measure.digits)
+    return row
 
 
-def false_alarm_line(metrics: dict[str, Any]) -> str:
-    """The threshold and how its promise was kept, in one line."""
-    told, flagged = metrics["false_alarms"], metrics["novelty_flagged"]
-    low, high = told["interval"]
-    return (
-        f"{told['threshold']:.4f} for {share(told['requested'], 2)} false alarms: measured {share(told['measured'], 2)} "
-        f"({told['alarms']} of {told['normals']}; 95 % interval {share(low, 2)} to {share(high, 2)})"
-        + (f", flags {share(flagged)} of the novelty" if flagged is not None else "")
+def _study_rows(study_name: str, section: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Return the numbers that a study measured of the model itself; those of its baselines stand in the report."""
+    rows = []
+    for key, value in section.items():
+        if isinstance(value, int | float):
+            rows.append({"metric": f"{study_name}: {key.replace('_', ' ')}", "model": f"{value:.4g}"})
+    return rows
+
+
+def false_alarm_line(metrics: Mapping[str, Any]) -> str:
+    """Return the threshold with its promised and its measured rate of false alarms, on one line."""
+    alarms = metrics["false_alarms"]
+    low, high = alarms["interval"]
+    line = (
+        f"{alarms['threshold']:.4f} for {format_share(alarms['requested'], 2)} false alarms: measured "
+        f"{format_share(alarms['measured'], 2)} ({alarms['alarms']} of {alarms['normals']}; 95 % interval "
+        f"{format_share(low, 2)} to {format_share(high, 2)})"
     )
+    if metrics["novelty_flagged"] is not None:
+        line += f", flags {format_share(metrics['novelty_flagged'])} of the novelty"
+    return line
 
 
 def verdict_markdown(verdict: VerdictDocument) -> str:
-    """The verdict and each of its rules, as Markdown."""
+    """Return the verdict and each of its rules, as Markdown."""
     lines = [f"## {verdict['recipe']}: {verdict['verdict']}", "", "| rule | says | passed |", "|---|---|---|"]
-    lines += [f"| {rule['name']} | {rule['says']} | {'yes' if rule['passed'] else '**no**'} |" for rule in verdict["rules"]]
+    for rule in verdict["rules"]:
+        lines.append(f"| {rule['name']} | {rule['says']} | {_passed_cell(rule['passed'])} |")
     return "\n".join(lines)
 
 
+def _passed_cell(passed: bool) -> str:
+    if passed:
+        return "yes"
+    return "**no**"
+
+
 def comparison_markdown(comparison: ComparisonDocument) -> str:
-    """How a version compares with the champion, rule by rule, as Markdown."""
+    """Return the comparison of a version with the champion, rule by rule, as Markdown."""
     champion = comparison["champion"]
-    beside = f"champion {champion['version']}" if champion else "no champion"
-    lines = [f"## {comparison['recipe']} beside {beside}: {comparison['verdict']}", ""]
+    baseline = "no champion"
+    if champion:
+        baseline = f"champion {champion['version']}"
+    lines = [f"## {comparison['recipe']} beside {baseline}: {comparison['verdict']}", ""]
     if comparison["rules"]:
         lines += ["| rule | says | verdict | passed |", "|---|---|---|---|"]
-        lines += [
-            f"| {rule['name']} | {rule['says']} | {rule['verdict']} | {'yes' if rule['passed'] else '**no**'} |"
-            for rule in comparison["rules"]
-        ]
+        for rule in comparison["rules"]:
+            lines.append(f"| {rule['name']} | {rule['says']} | {rule['verdict']} | {_passed_cell(rule['passed'])} |")
     else:
         lines += comparison["reasons"]
-    return "\n".join([*lines, "", *comparison_notes(comparison)])
-
-
-def comparison_notes(comparison: ComparisonDocument) -> list[str]:
-    """On which test samples the comparison was made, and how far they can still be trusted."""
-    holdout = comparison["holdout"]
-    return [
-        f"On {holdout['rows']:,} test samples ({holdout['sha256'][:12]}), which have judged {holdout['judged']} by now.",
-        *comparison["warnings"],
+    test_set = comparison["holdout"]
+    lines += [
+        "",
+        f"On {test_set['rows']:,} test samples ({test_set['sha256'][:12]}), which have judged {test_set['judged']} by now.",
     ]
+    return "\n".join([*lines, *comparison["warnings"]])
 
 
-def approval_markdown(asked: "LedgerEntry", evidence: EvidenceDocument, run_url: str, problem: str) -> str:
-    """What a person sees who decides on Prefect's page: why they are asked, then the evidence.
+def approval_markdown(request: "LedgerEntry", evidence: EvidenceDocument, run_url: str, problem: str) -> str:
+    """Return the text for a person who decides on Prefect's page: the request, then the evidence.
 
     Args:
-        asked: the request, as the ledger has it.
+        request: the ledger's entry.
         evidence: evidence.json.
         run_url: where the report and every other file lie.
         problem: why the last answer could not be carried out; empty at first.
     """
-    told = [f"**Not done: {problem}**", ""] if problem else []
-    return "\n".join(
-        [
-            *told,
-            f"# {asked.recipe} {asked.version} waits for approval",
-            "",
-            f"Run by {asked.who}. Report and files: {run_url}",
-            "",
-            comparison_markdown(evidence["comparison"]),
-            "",
-            verdict_markdown(evidence["gate"]),
-            "",
-            f"The same by hand: `{approve_command(asked.recipe, asked.version)}`, or `ae reject` with the same words.",
-        ]
-    )
+    lines = []
+    if problem:
+        lines += [f"**Not done: {problem}**", ""]
+    lines += [
+        f"# {request.recipe} {request.version} waits for approval",
+        "",
+        f"Run by {request.who}. Report and files: {run_url}",
+        "",
+        comparison_markdown(evidence["comparison"]),
+        "",
+        verdict_markdown(evidence["gate"]),
+        "",
+        f"The same by hand: `{_approve_command(request.recipe, request.version)}`, or `ae reject` with the same words.",
+    ]
+    return "\n".join(lines)
 
 
-def approve_command(recipe: str, version: str) -> str:
+def _approve_command(recipe: str, version: str) -> str:
     return f"ae approve {recipe} {version} --by NAME --why TEXT"
 
 
 def comparison_lines(comparison: ComparisonDocument) -> list[str]:
-    """The comparison for the terminal: verdict, champion and reasons, then what has to be said about the test samples."""
+    """Return the comparison for the terminal: verdict and champion, the reasons, then warnings about the test samples."""
     champion = comparison["champion"]
-    beside = f" beside champion {champion['version']}" if champion else ""
-    return [f"{comparison['verdict']}{beside}", *comparison["reasons"], *comparison["warnings"]]
+    headline = comparison["verdict"]
+    if champion:
+        headline += f" beside champion {champion['version']}"
+    return [headline, *comparison["reasons"], *comparison["warnings"]]
 
 
 def next_commands(recipe: str, version: str, state: str) -> str:
-    """What to type next."""
+    """Return the commands to type next, separated by `|`."""
     if state == WAITING:
-        return f"{approve_command(recipe, version)} | ae reject {recipe} {version} --by NAME --why TEXT"
+        return f"{_approve_command(recipe, version)} | ae reject {recipe} {version} --by NAME --why TEXT"
     return f"make up | .venv/bin/ae serve {recipe} | .venv/bin/ae show {recipe}"

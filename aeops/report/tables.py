@@ -1,4 +1,4 @@
-"""The standing measurements as page, card and terminal name them: who was measured, and by what. Standard library only."""
+"""Names of metrics and models in report, card and terminal. Standard library only."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,61 +8,76 @@ MODEL = "autoencoder"
 
 
 @dataclass(frozen=True)
-class Measure:
-    """One way to say how good something is.
+class QualityMeasure:
+    """A metric as tables show it.
 
     Attributes:
         key: in metrics.json.
         name: for a reader.
         digits: after the point.
-        best: of several values the one to aim at, `min` or `max`.
+        direction: `min` where lower values are better, `max` where higher ones are.
     """
 
     key: str
     name: str
     digits: int
-    best: str
+    direction: str
 
 
-RECONSTRUCTION = (
-    Measure("mse", "MSE", 5, "min"),
-    Measure("psnr", "PSNR (dB)", 2, "max"),
-    Measure("ssim", "SSIM", 3, "max"),
-    Measure("token_accuracy", "tokens right in place", 3, "max"),
-    Measure("token_similarity", "1 - edit distance", 3, "max"),
-    Measure("exact", "texts without a fault", 3, "max"),
+RECONSTRUCTION_MEASURES = (
+    QualityMeasure("mse", "MSE", 5, "min"),
+    QualityMeasure("psnr", "PSNR (dB)", 2, "max"),
+    QualityMeasure("ssim", "SSIM", 3, "max"),
+    QualityMeasure("token_accuracy", "tokens right in place", 3, "max"),
+    QualityMeasure("token_similarity", "1 - edit distance", 3, "max"),
+    QualityMeasure("exact", "texts without a fault", 3, "max"),
 )
-DETECTION = (Measure("auroc", "AUROC", 3, "max"), Measure("average_precision", "average precision", 3, "max"))
+DETECTION_MEASURES = (
+    QualityMeasure("auroc", "AUROC", 3, "max"),
+    QualityMeasure("average_precision", "average precision", 3, "max"),
+)
 
 
-def measures(metrics: Mapping[str, Any]) -> list[Measure]:
-    """Those by which reconstructions of this kind of sample can be measured: a series has no SSIM."""
+def reconstruction_measures(metrics: Mapping[str, Any]) -> list[QualityMeasure]:
+    """Return the measures of reconstruction that metrics.json has for this kind of sample: a series has no SSIM."""
     model = metrics["reconstruction"]["model"]
-    return [measure for measure in RECONSTRUCTION if model.get(measure.key) is not None]
+    return [measure for measure in RECONSTRUCTION_MEASURES if model.get(measure.key) is not None]
 
 
 def pca_name(metrics: Mapping[str, Any]) -> str:
     return f"PCA-{metrics['reconstruction']['pca']['components']}"
 
 
-def reconstructions(metrics: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """Who rebuilds: the model, and PCA where the recipe asks for it."""
-    made = metrics["reconstruction"]
-    return {MODEL: made["model"]} | ({pca_name(metrics): made["pca"]} if "pca" in made else {})
+def reconstructions_by_name(metrics: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Return the reconstruction metrics by name: of the model, and of PCA where the recipe asks for it."""
+    section = metrics["reconstruction"]
+    by_name = {MODEL: section["model"]}
+    if "pca" in section:
+        by_name[pca_name(metrics)] = section["pca"]
+    return by_name
 
 
-def detectors(metrics: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """Who ranks: the model and its baselines; nobody where there is no novelty, or the recipe does not ask."""
-    found = metrics.get("detection")
-    if found is None:
+def detectors_by_name(metrics: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Return the detection metrics by name: of the model and its baselines.
+
+    Returns:
+        Empty where there is no novelty, or the recipe does not ask for detection.
+    """
+    section = metrics.get("detection")
+    if section is None:
         return {}
-    named = {MODEL: found["model"]}
-    if "pca_residual" in found:
-        named[f"{pca_name(metrics)} residual"] = found["pca_residual"]
-    return named | {f"kNN-{found['knn']['neighbours']} distance": found["knn"]}
+    by_name = {MODEL: section["model"]}
+    if "pca_residual" in section:
+        by_name[f"{pca_name(metrics)} residual"] = section["pca_residual"]
+    by_name[f"kNN-{section['knn']['neighbours']} distance"] = section["knn"]
+    return by_name
 
 
-def best(found: Mapping[str, Mapping[str, Any]], measure: Measure) -> Any:
-    """The best value of a measure among `found`; None where none of them has one."""
-    values = [one[measure.key] for one in found.values() if one[measure.key] is not None]
-    return {"min": min, "max": max}[measure.best](values) if values else None
+def best_value(rows: Mapping[str, Mapping[str, Any]], measure: QualityMeasure) -> Any:
+    """Return the best value of a measure among rows of metrics; None where none of them has one."""
+    values = [row[measure.key] for row in rows.values() if row[measure.key] is not None]
+    if not values:
+        return None
+    if measure.direction == "min":
+        return min(values)
+    return max(values)

@@ -1,4 +1,4 @@
-"""What each recipe has to show, as benchmarks/targets.yaml says it, and whether a record of it does. Light."""
+"""Targets of each recipe, from benchmarks/targets.yaml, compared with the record of a run. Loads no torch."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -8,14 +8,14 @@ from typing import Any
 import yaml
 
 from ae_models.spec import SpecReader, bounded_field, format_value, join_names, suggest_match
-from aeops.drawing.words import number, share
+from aeops.drawing.words import format_number, format_share
 from aeops.errors import UsageError
 from aeops.gate.flattening import flatten, is_finite_number
 
 
 @dataclass(frozen=True)
-class Target:
-    """A number that a recipe has to show.
+class RecipeTarget:
+    """A number that a recipe has to reach.
 
     Attributes:
         name: for a reader.
@@ -23,8 +23,8 @@ class Target:
         better: whether `less` or `more` is better.
         digits: after the point.
         unit: written after it; `%` makes percent of a share.
-        bound: what is asked; None: to be better than each of `beside`.
-        beside: name of a baseline -> the path of the same measure of it.
+        bound: the number to reach; None: to be better than each of `baselines`.
+        baselines: name of a baseline -> the path of its value of the same measure in metrics.json.
     """
 
     name: str
@@ -33,117 +33,155 @@ class Target:
     digits: int = bounded_field(3, low=0, high=9)
     unit: str = ""
     bound: float | None = None
-    beside: dict[str, str] = field(default_factory=dict)
+    baselines: dict[str, str] = field(default_factory=dict)
 
     def validation_errors(self) -> list[str]:
-        return [] if self.bound is not None or self.beside else ["bound and beside are missing: one of them says what is asked"]
+        if self.bound is None and not self.baselines:
+            return ["expected bound or baselines, got neither"]
+        return []
 
-    def written(self, value: float | None) -> str:
-        """A value of the metric as a reader wants it."""
+    def format_measured(self, value: float | None) -> str:
+        """Return a value of the metric with its unit."""
         if self.unit == "%":
-            return share(value, self.digits)
-        return number(value, self.digits) + (f" {self.unit}" if self.unit and value is not None else "")
+            return format_share(value, self.digits)
+        text = format_number(value, self.digits)
+        if value is None or not self.unit:
+            return text
+        return f"{text} {self.unit}"
 
     @property
-    def asked(self) -> str:
-        """What is asked, such as `at most 0.0075` or `above kNN-5 and PCA-16`."""
+    def requirement(self) -> str:
+        """Condition to meet, such as `at most 0.0075` or `above kNN-5 and PCA-16`."""
+        higher_is_better = self.better == "more"
         if self.bound is None:
-            *others, last = self.beside
-            names = f"{', '.join(others)} and {last}" if others else last
-            return f"{'above' if self.better == 'more' else 'below'} {names}"
-        bound = f"{self.bound * 100:g} %" if self.unit == "%" else f"{self.bound:g} {self.unit}".strip()
-        return f"{'at least' if self.better == 'more' else 'at most'} {bound}"
+            preposition = "below"
+            if higher_is_better:
+                preposition = "above"
+            return f"{preposition} {_join_with_and(list(self.baselines))}"
+        bound = f"{self.bound:g} {self.unit}".strip()
+        if self.unit == "%":
+            bound = f"{self.bound * 100:g} %"
+        if higher_is_better:
+            return f"at least {bound}"
+        return f"at most {bound}"
+
+
+def _join_with_and(names: list[str]) -> str:
+    if len(names) == 1:
+        return names[0]
+    return f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 @dataclass(frozen=True)
-class Shows:
-    """What a recipe does, in a few words, and the numbers that have to show it, the leading one first."""
+class RecipeTargets:
+    """A few words about what a recipe does, and the numbers that have to show it, the leading one first."""
 
-    does: str
-    targets: tuple[Target, ...]
+    summary: str
+    targets: tuple[RecipeTarget, ...]
 
     def validation_errors(self) -> list[str]:
-        return [] if self.targets else ["targets is empty: one or more is needed"]
+        if not self.targets:
+            return ["expected one target or more in targets, got none"]
+        return []
 
 
 @dataclass(frozen=True)
-class Result:
-    """A target beside what was measured; None for what is not defined."""
+class TargetResult:
+    """A target with the measured values; None for a value that is not defined."""
 
-    target: Target
+    target: RecipeTarget
     value: float | None
-    beside: dict[str, float | None]
+    baseline_values: dict[str, float | None]
 
     @property
-    def met(self) -> bool:
-        """Whether the value reaches the bound, or is better than every baseline that is defined; one not defined never is."""
-        if not is_finite_number(self.value):
+    def is_reached(self) -> bool:
+        """True if the value reaches the bound, or is better than every baseline that is defined; never without a value."""
+        if self.value is None or not is_finite_number(self.value):
             return False
-        value, sign = self.value or 0.0, 1 if self.target.better == "more" else -1
+        sign = -1
+        if self.target.better == "more":
+            sign = 1
         if self.target.bound is not None:
-            return sign * (value - self.target.bound) >= 0
-        return all(sign * (value - other) > 0 for other in self.beside.values() if other is not None)
+            return sign * (self.value - self.target.bound) >= 0
+        for baseline_value in self.baseline_values.values():
+            if baseline_value is not None and sign * (self.value - baseline_value) <= 0:
+                return False
+        return True
 
     @property
-    def mark(self) -> str:
+    def status_text(self) -> str:
         if self.value is None:
             return "**not measured**"
-        return "met" if self.met else "**missed**"
+        if self.is_reached:
+            return "met"
+        return "**missed**"
 
     @property
-    def baselines(self) -> str:
-        """Each baseline with its value, `kNN-5 0.870, PCA-16 0.792`."""
-        return ", ".join(f"{name} {self.target.written(value)}" for name, value in self.beside.items())
+    def value_text(self) -> str:
+        return self.target.format_measured(self.value)
+
+    @property
+    def baselines_text(self) -> str:
+        """Each baseline with its value, such as `kNN-5 0.870, PCA-16 0.792`."""
+        return ", ".join(f"{name} {self.target.format_measured(value)}" for name, value in self.baseline_values.items())
 
 
-def read_targets(file: Path, recipes: Iterable[str]) -> dict[str, Shows]:
-    """What each recipe in `file` has to show.
+def read_targets(file: Path, recipes: Iterable[str]) -> dict[str, RecipeTargets]:
+    """Read the targets of each recipe.
+
+    Args:
+        file: benchmarks/targets.yaml.
+        recipes: names of the recipes that it must have.
 
     Raises:
         SpecError: every mistake in it, and each of `recipes` that it does not have.
     """
-    reader, given = SpecReader(file.name), yaml.safe_load(file.read_text(encoding="utf-8"))
-    found = {name: reader.read(Shows, shows, name) for name, shows in given.items()}
+    reader, raw_targets = SpecReader(file.name), yaml.safe_load(file.read_text(encoding="utf-8"))
+    targets_by_recipe = {}
+    for name, raw_recipe_targets in raw_targets.items():
+        targets_by_recipe[name] = reader.read(RecipeTargets, raw_recipe_targets, name)
     for name in recipes:
-        if name not in found:
-            reader.mistake(
-                name, f"not here; say what it does and has to show: {join_names(found)} do{suggest_match(name, found)}"
-            )
+        if name not in targets_by_recipe:
+            hint = suggest_match(name, targets_by_recipe)
+            reader.mistake(name, f"expected a summary and targets of this recipe, got {join_names(targets_by_recipe)}{hint}")
     reader.finish()
-    return found
+    return targets_by_recipe
 
 
-def results(shows: Shows, metrics: Mapping[str, Any], where: str) -> list[Result]:
-    """Each target beside what was measured.
+def target_results(recipe_targets: RecipeTargets, metrics: Mapping[str, Any], recipe: str) -> list[TargetResult]:
+    """Compare each target with the measured values.
 
     Args:
-        shows: of the recipe.
+        recipe_targets: of the recipe.
         metrics: its metrics.json.
-        where: the recipe's name, for messages.
+        recipe: its name, for messages.
 
     Raises:
-        UsageError: every target that names a metric which is not there.
+        UsageError: a target names a metric that is not in metrics.json; the message names all of them.
     """
-    mistakes = unknown_metrics(shows, metrics, where)
+    mistakes = unknown_metrics(recipe_targets, metrics, recipe)
     if mistakes:
         raise UsageError("\n".join(mistakes))
-    found = numbers(metrics)
-    return [
-        Result(target, found[target.metric], {name: found[path] for name, path in target.beside.items()})
-        for target in shows.targets
-    ]
+    numbers = _numbers_by_path(metrics)
+    results = []
+    for target in recipe_targets.targets:
+        baseline_values = {name: numbers[path] for name, path in target.baselines.items()}
+        results.append(TargetResult(target, numbers[target.metric], baseline_values))
+    return results
 
 
-def unknown_metrics(shows: Shows, metrics: Mapping[str, Any], where: str) -> list[str]:
-    """A message for each metric that a target names and `metrics` lacks."""
-    found = numbers(metrics)
-    paths = [path for target in shows.targets for path in (target.metric, *target.beside.values())]
-    missing = [path for path in paths if path not in found]
-    return [
-        f"targets.yaml: {where}: no metric {format_value(path)} in metrics.json{suggest_match(path, found)}" for path in missing
-    ]
+def unknown_metrics(recipe_targets: RecipeTargets, metrics: Mapping[str, Any], recipe: str) -> list[str]:
+    """Return a message for each metric that a target names and metrics.json lacks."""
+    numbers = _numbers_by_path(metrics)
+    messages = []
+    for target in recipe_targets.targets:
+        for path in (target.metric, *target.baselines.values()):
+            if path not in numbers:
+                hint = suggest_match(path, numbers)
+                messages.append(f"targets.yaml: {recipe}: no metric {format_value(path)} in metrics.json{hint}")
+    return messages
 
 
-def numbers(metrics: Mapping[str, Any]) -> dict[str, float | None]:
-    """The numbers of metrics.json by their dotted paths; None for what is not defined."""
+def _numbers_by_path(metrics: Mapping[str, Any]) -> dict[str, float | None]:
+    """Return the numbers of metrics.json by their dotted paths; None for one that is not defined."""
     return {path: value for path, value in flatten(metrics).items() if value is None or is_finite_number(value)}

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from matplotlib.collections import PolyCollection
 
-from aeops.drawing.mosaics import COLUMNS, draw_rows, draw_strip
-from aeops.drawing.palette import GRID, INK, MODEL, NOVELTY
-from aeops.drawing.style import WIDE, drawing
+from aeops.drawing.mosaics import COLUMNS, draw_error_strip, draw_rows
+from aeops.drawing.palette import GRID_COLOUR, MODEL_COLOUR, NOVELTY_COLOUR, TEXT_COLOUR
+from aeops.drawing.style import REPORT_WIDTH, svg_axes
 
 HISTOGRAM_EDGES = 70
 ROW_INCHES = 0.42  # height of a day
@@ -47,22 +47,22 @@ def draw_days(file: Path, days: Sequence[DayScores], threshold: float) -> None:
     edges, is_log = histogram_edges(np.concatenate(all_scores), threshold)
     row_offsets = [-index for index in range(len(days))]
     height, left_margin = 0.9 + ROW_INCHES * len(days), 0.1 + LETTER_INCHES * max(map(len, labels))
-    with drawing(file, WIDE, height) as [axes]:
+    with svg_axes(file, REPORT_WIDTH, height) as [axes]:
         # By hand: for a small batch, the layout engine would take longer than the scoring.
         axes.get_figure().set_layout_engine("none")  # type: ignore[union-attr]
-        axes.set_position((left_margin / WIDE, 0.5 / height, 1 - (left_margin + 0.05) / WIDE, 1 - 0.55 / height))
-        axes.hlines(row_offsets, edges[0], edges[-1], color=GRID, linewidth=0.6)
+        axes.set_position((left_margin / REPORT_WIDTH, 0.5 / height, 1 - (left_margin + 0.05) / REPORT_WIDTH, 1 - 0.55 / height))
+        axes.hlines(row_offsets, edges[0], edges[-1], color=GRID_COLOUR, linewidth=0.6)
         bin_heights = [PEAK_HEIGHT * relative_densities(day.scores, edges, is_log) for day in days]
         is_below = edges[:-1] < threshold
-        for colour, is_drawn in ((MODEL, is_below), (NOVELTY, ~is_below)):
+        for colour, is_drawn in ((MODEL_COLOUR, is_below), (NOVELTY_COLOUR, ~is_below)):
             day_polygons = []
             for offset, day_heights in zip(row_offsets, bin_heights, strict=True):
                 day_polygons.append(_histogram_outline(edges, np.where(is_drawn, day_heights, 0.0), offset))
             axes.add_collection(PolyCollection(day_polygons, facecolor=colour, linewidth=0, alpha=0.75), autolim=False)
         lowest_y = 1 - len(days) - 0.1
-        axes.vlines(threshold, lowest_y, PEAK_HEIGHT + 0.08, color=INK, linewidth=1.2, linestyle=(0, (4, 2)))
+        axes.vlines(threshold, lowest_y, PEAK_HEIGHT + 0.08, color=TEXT_COLOUR, linewidth=1.2, linestyle=(0, (4, 2)))
         label = f"threshold {threshold:.4g}"
-        axes.text(threshold, PEAK_HEIGHT + 0.12, label, color=INK, fontsize=8, ha="center", va="bottom")
+        axes.text(threshold, PEAK_HEIGHT + 0.12, label, color=TEXT_COLOUR, fontsize=8, ha="center", va="bottom")
         axes.set_yticks(row_offsets, labels, va="bottom", fontsize=8)
         axes.set(xlabel="anomaly score" + " (logarithmic)" * is_log, ylim=(lowest_y, PEAK_HEIGHT + 0.45))
         axes.grid(visible=False)
@@ -109,10 +109,10 @@ def draw_anomalous(file: Path, inputs: np.ndarray, outputs: np.ndarray, captions
         captions: one a sample.
     """
     if inputs.shape == outputs.shape:
-        draw_strip(file, inputs, outputs, None, captions)
+        draw_error_strip(file, inputs, outputs, None, captions)
         return
     rows = {"input": _pad_columns(inputs), "output": _pad_columns(outputs)}
-    draw_rows(file, rows, captions, width=WIDE / 3)
+    draw_rows(file, rows, captions, width=REPORT_WIDTH / 3)
 
 
 def _pad_columns(images: np.ndarray) -> np.ndarray:

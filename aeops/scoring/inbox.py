@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypedDict
 
-from aeops.data.sources.days import LABELS, is_finished
+from aeops.data.sources.days import LABELS_SUFFIX, is_finished
 from aeops.data.sources.files import source_folder
 from aeops.files import atomic_write, file_sha256, read_json, write_json
 from aeops.project import Project
@@ -90,7 +90,7 @@ def list_inbox(inbox: Path) -> Iterator[InboxFile]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
             path = Path(folder) / name
-            if is_finished(name) and not name.endswith(LABELS) and path.is_file():
+            if is_finished(name) and not name.endswith(LABELS_SUFFIX) and path.is_file():
                 yield InboxFile(path.relative_to(inbox).as_posix(), path, read_fingerprint(path))
 
 

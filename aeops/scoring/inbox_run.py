@@ -213,7 +213,7 @@ class InboxRun:
             return run_name
         run_name = str(read_json(run_record)["run"])
         start = run_record.stat().st_mtime
-        for file in prediction_store.folder_of(self.project, self.recipe.name).glob("*-*-*/*.parquet"):
+        for file in prediction_store.predictions_folder(self.project, self.recipe.name).glob("*-*-*/*.parquet"):
             if may_be_batch(file) and file.stat().st_mtime >= start and read_batch_source(file).get(RUN_KEY) == run_name:
                 self.outcome.scored.append(read_scored_file(file))
         self.outcome.scored.sort(key=lambda scored: scored.name)

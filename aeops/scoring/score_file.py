@@ -21,7 +21,7 @@ from aeops.predictions.arrow_rows import build_rows
 from aeops.predictions.prediction_store import JOURNAL
 from aeops.predictions.rows import Scorer
 from aeops.project import Project
-from aeops.recipe.monitoring import BATCH
+from aeops.recipe.monitoring import BATCH_CHANNEL
 from aeops.scoring.inbox import InboxFile, read_fingerprint
 from aeops.scoring.run_summary import ScoredFileRecord
 
@@ -154,11 +154,11 @@ def score_and_record(
     """
     predictions = prediction_store.call_file(project, scorer.recipe, time, call)
     name = temporary_path(predictions).name
-    for left_over in prediction_store.folder_of(project, scorer.recipe).glob(f"*/{name}"):
+    for left_over in prediction_store.predictions_folder(project, scorer.recipe).glob(f"*/{name}"):
         left_over.unlink()  # of a run that was killed on another day
     batches = ScoredBatches(file, detector, scorer, call, time)
     source = {SOURCE_KEY: file.printable_name, SHA256_KEY: sha256, RUN_KEY: run}
-    prediction_store.write(predictions, batches.iter_rows(), source)
+    prediction_store.write_call(predictions, batches.iter_rows(), source)
     return ScoredFile(file.printable_name, sha256, predictions, scorer.version, batches.sample_count, batches.flagged_count)
 
 
@@ -199,12 +199,12 @@ class ScoredBatches:
             yield build_rows(
                 self._scorer,
                 call=self._call,
-                channel=BATCH,
+                channel=BATCH_CHANNEL,
                 time=self._time,
                 names=names,
                 samples=samples,
-                scored=scored,
-                first=self.sample_count,
+                outputs=scored,
+                first_row=self.sample_count,
             )
             self.sample_count += len(names)
             self.flagged_count += int(scored["is_anomaly"].sum())

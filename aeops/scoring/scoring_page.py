@@ -14,14 +14,15 @@ import numpy as np
 import pyarrow.parquet as pq
 from markupsafe import Markup
 
+from ae_models.thresholds import threshold_method
 from aeops.bundle.detector import Detector
 from aeops.drawing.mosaics import COLUMNS
-from aeops.drawing.svg import inline, theme_css
-from aeops.evaluation.false_alarms import clopper_pearson, requested_rates
+from aeops.drawing.svg import inline_svg, theme_css
+from aeops.evaluation.false_alarms import clopper_pearson
 from aeops.predictions import prediction_store
 from aeops.project import Project
-from aeops.recipe.monitoring import BATCH
-from aeops.report.html_template import environment
+from aeops.recipe.monitoring import BATCH_CHANNEL
+from aeops.report.html_template import html_environment
 from aeops.scoring.charts import DayScores, draw_anomalous, draw_days
 from aeops.scoring.inbox import InboxFile
 from aeops.scoring.run_summary import InboxSummary
@@ -95,7 +96,7 @@ def render_page(
         if sample.file.version == summary["version"] and sample.file.sha256 in files_by_sha256:
             drawable_samples.append(sample)
     return (
-        environment()
+        html_environment()
         .get_template("scoring.html.j2")
         .render(
             summary=summary,
@@ -106,7 +107,7 @@ def render_page(
             rate=alarm_rate(summary["flagged"], summary["samples"], threshold),
             worst=anomalous_samples,
             pictures=_draw_samples(drawable_samples, files_by_sha256, detector),
-            compared=detector.shape == detector.made_shape,
+            compared=detector.shape == detector.output_shape,
             days=_draw_histograms(project, summary["recipe"], threshold["value"], now),
             days_shown=HISTOGRAM_DAYS,
             listed=MAX_LISTED,
@@ -125,11 +126,12 @@ def alarm_rate(flagged: int, samples: int, threshold: Mapping[str, Any]) -> Alar
     """
     if samples == 0:
         return None
+    method = threshold_method(threshold)
     interval, wide = clopper_pearson(flagged, samples), None
     if "calibration_rows" in threshold:
-        wide = requested_rates(flagged, samples, int(threshold["calibration_rows"]))
+        wide = method.plausible_rates(flagged, samples, int(threshold["calibration_rows"]))
     low, high = wide or interval
-    promised = threshold["false_alarm_rate"]
+    promised = method.promised_rate
     if promised < low:
         verdict = "more than promised"
     elif promised > high:
@@ -164,7 +166,7 @@ def _draw_histograms(project: Project, recipe: str, threshold: float, now: datet
     """Return the figure of the last days' scores, as the batches recorded them; None where there are none."""
     since = (now.astimezone(UTC) - timedelta(days=HISTOGRAM_DAYS - 1)).replace(hour=0, minute=0, second=0, microsecond=0)
     columns = ["time", "score", "is_anomaly"]
-    table = prediction_store.read(project, recipe, since=since, channels=[BATCH], columns=columns)
+    table = prediction_store.read_predictions(project, recipe, since=since, channels=[BATCH_CHANNEL], columns=columns)
     if not table.num_rows:
         return None
     dates = table["time"].to_numpy().astype("datetime64[D]")
@@ -176,14 +178,14 @@ def _draw_histograms(project: Project, recipe: str, threshold: float, now: datet
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "days.svg"
         draw_days(file, days, threshold)
-        return inline(file.read_text(encoding="utf-8"), "days", DAYS_ALT)
+        return inline_svg(file.read_text(encoding="utf-8"), "days", DAYS_ALT)
 
 
 def _draw_samples(
     drawable_samples: Sequence[AnomalousSample], files_by_sha256: Mapping[str, InboxFile], detector: Detector
 ) -> list[Markup]:
     """Return strips of samples and the model's outputs; none where samples cannot be drawn."""
-    if not detector.data_kind.DRAWABLE:
+    if not detector.data_kind.IS_DRAWABLE:
         return []
     values, captions = [], []
     for sample in drawable_samples:
@@ -201,7 +203,7 @@ def _draw_samples(
         for start in range(0, len(samples), COLUMNS):
             strip_rows, file = slice(start, start + COLUMNS), Path(folder) / f"{start}.svg"
             draw_anomalous(file, inputs[strip_rows], outputs[strip_rows], captions[strip_rows])
-            pictures.append(inline(file.read_text(encoding="utf-8"), f"anomalous-{start}", PICTURE_ALT))
+            pictures.append(inline_svg(file.read_text(encoding="utf-8"), f"anomalous-{start}", PICTURE_ALT))
     return pictures
 
 

@@ -1,10 +1,11 @@
-"""The scoring service over HTTP: onnxruntime behind Starlette. What it takes and says stands in docs/serving.md.
+"""ASGI application of the scoring service: onnxruntime behind Starlette. docs/serving.md describes requests and responses.
 
 POST /score, /invocations, /embed, /reconstruct, /explain    JSON {"inputs": [...], "params": {...}}, .npy or an Arrow stream
 GET  /healthz, /readyz, /metrics, /model, /openapi.json, /docs
 
-Errors are {"error": "one line"}: 400 for what is no request, 408 for one that does not arrive, 413 for too large a one, 415 for a
-body of another kind, 422 for samples that cannot be, 503 where no version answers, too many wait, or nothing can be recorded.
+Errors are {"error": "one line"}: 400 for a malformed request, 408 for one that does not arrive in time, 413 for one that is too
+large, 415 for an unsupported media type, 422 for invalid samples, 503 if no version is served, the queue is full, or the
+predictions cannot be recorded.
 """
 
 import asyncio
@@ -17,110 +18,126 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request as HttpRequest
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from aeops.bundle.detector import Detector
 from aeops.errors import DataError, InfrastructureError
 from aeops.predictions.journal import Journal
-from aeops.serving import openapi
-from aeops.serving.batch_scoring import EMBED, EXPLAIN, INVOCATIONS, RECONSTRUCT, SCORE
-from aeops.serving.json_responses import as_json, error_response
-from aeops.serving.limits import Limits
+from aeops.serving.batch_scoring import EMBED_PATH, EXPLAIN_PATH, INVOCATIONS_PATH, RECONSTRUCT_PATH, SCORE_PATH
+from aeops.serving.json_responses import build_error_response, json_response
+from aeops.serving.limits import RequestLimits
 from aeops.serving.metrics import MEDIA_TYPE as METRICS_TYPE
-from aeops.serving.middleware import Door, Receive, Scope, Send
-from aeops.serving.post import Asked
-from aeops.serving.served_version import Served
-from aeops.serving.service import Service
+from aeops.serving.middleware import ServiceMiddleware
+from aeops.serving.openapi import openapi_document, openapi_page
+from aeops.serving.post import ScoringEndpoint
+from aeops.serving.request_bodies import JsonObject
+from aeops.serving.served_version import ServedVersion
+from aeops.serving.service import ScoringService
 
-ASKED = (SCORE, INVOCATIONS, EMBED, RECONSTRUCT, EXPLAIN)
+SCORING_PATHS = (SCORE_PATH, INVOCATIONS_PATH, EMBED_PATH, RECONSTRUCT_PATH, EXPLAIN_PATH)
 
 
-def build_app(detector: Detector, name: str, version: str, limits: Limits | None = None, journal: Journal | None = None) -> Door:
-    """The service of one detector that stays: no alias is watched.
+def detector_app(
+    detector: Detector, name: str, version: str, limits: RequestLimits | None = None, journal: Journal | None = None
+) -> ServiceMiddleware:
+    """Build an application that serves one fixed detector and follows no alias.
 
     Args:
         detector: loaded and verified.
-        name: the registered model's, as a recipe is called.
-        version: the registered version that the detector was loaded from.
-        journal: where predictions go; None: they are not recorded.
+        name: name of the registered model, which is the name of its recipe.
+        version: registered version that the detector was loaded from.
+        limits: defaults to `RequestLimits()`.
+        journal: stores the predictions; None to record none.
     """
-    service = Service(name, limits=limits, journal=journal)
-    service.succession.current = Served(name, version, detector)
+    service = ScoringService(name, limits=limits, journal=journal)
+    service.rollover.current_version = ServedVersion(name, version, detector)
     return service_app(service)
 
 
-def service_app(service: Service) -> Door:
-    """The service as an ASGI application."""
-    asked = {path: Asked(service, path) for path in ASKED}
+def service_app(service: ScoringService) -> ServiceMiddleware:
+    """Build the ASGI application of a service.
+
+    Requests to the model skip Starlette's router: they are looked up by path, and Starlette handles everything else.
+    """
+    scoring_endpoints = {path: ScoringEndpoint(service, path) for path in SCORING_PATHS}
 
     @contextlib.asynccontextmanager
-    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+    async def end_with_app(_starlette_app: Starlette) -> AsyncIterator[None]:
         yield
         await asyncio.to_thread(service.end)
 
-    routes = [Route(path, one, methods=["POST"]) for path, one in asked.items()]  # here for what is no POST, which is told so
-    routes += [Route(path, telling(service, tell), methods=["GET"]) for path, tell in TOLD.items()]
-    handlers: Any = dict.fromkeys((HTTPException, DataError, InfrastructureError, Exception), tell_error)
-    others = Starlette(routes=routes, exception_handlers=handlers, lifespan=lifespan)
+    # A POST never reaches these routes; they let Starlette answer other methods with 405.
+    routes: list[Route] = []
+    for path, scoring_endpoint in scoring_endpoints.items():
+        routes.append(Route(path, scoring_endpoint, methods=["POST"]))
+    for path, get_handler in GET_HANDLERS.items():
+        routes.append(Route(path, bind_service(get_handler, service), methods=["GET"]))
+    error_handlers: Any = dict.fromkeys((HTTPException, DataError, InfrastructureError, Exception), handle_error)
+    starlette_app = Starlette(routes=routes, exception_handlers=error_handlers, lifespan=end_with_app)
 
-    async def by_path(scope: Scope, receive: Receive, send: Send) -> None:
-        one = asked.get(scope["path"]) if scope["type"] == "http" and scope["method"] == "POST" else None
-        await (one or others)(scope, receive, send)
+    async def dispatch_request(scope: Scope, receive: Receive, send: Send) -> None:
+        handler: ASGIApp = starlette_app
+        if scope["type"] == "http" and scope["method"] == "POST":
+            handler = scoring_endpoints.get(scope["path"], starlette_app)
+        await handler(scope, receive, send)
 
-    return Door(by_path, service.metrics, frozenset([*ASKED, *TOLD]), service.password)
-
-
-# ---------------------------------------------------------------- what is told
-
-
-def telling(service: Service, tell: Callable[[Service], Response]) -> Callable[[HttpRequest], Any]:
-    async def told(_http: HttpRequest) -> Response:
-        return tell(service)
-
-    return told
+    return ServiceMiddleware(dispatch_request, service.metrics, frozenset([*SCORING_PATHS, *GET_HANDLERS]), service.password)
 
 
-def healthz(_service: Service) -> Response:
-    return as_json({"status": "ok"})
+# ---------------------------------------------------------------- GET
 
 
-def readyz(service: Service) -> Response:
-    return as_json({"status": "ready", "version": service.served().version})
+def bind_service(get_handler: Callable[[ScoringService], Response], service: ScoringService) -> Callable[[HttpRequest], Any]:
+    async def get_endpoint(_http_request: HttpRequest) -> Response:
+        return get_handler(service)
+
+    return get_endpoint
 
 
-def metrics(service: Service) -> Response:
+def get_health(_service: ScoringService) -> Response:
+    return json_response({"status": "ok"})
+
+
+def get_readiness(service: ScoringService) -> Response:
+    return json_response({"status": "ready", "version": service.require_version().version})
+
+
+def get_metrics(service: ScoringService) -> Response:
     return Response(service.metrics.text(), media_type=METRICS_TYPE)
 
 
-def model(service: Service) -> Response:
-    """Which version answers, and what becomes of others; also where none answers."""
-    served = service.succession.current
-    told = description(served) if served else {"name": service.name, "version": None}
-    return as_json(told | {"serving": service.succession.state()})
+def get_model(service: ScoringService) -> Response:
+    """Describe the served version and the rollover; `version` is null if none is served."""
+    content: JsonObject = {"name": service.name, "version": None}
+    served_version = service.rollover.current_version
+    if served_version is not None:
+        content = describe_version(served_version)
+    return json_response(content | {"serving": service.rollover.state()})
 
 
-def openapi_json(service: Service) -> Response:
-    return as_json(openapi.document(service.name, service.succession.current, service.limits))
+def get_openapi(service: ScoringService) -> Response:
+    return json_response(openapi_document(service.name, service.rollover.current_version, service.limits))
 
 
-def docs(service: Service) -> Response:
-    return HTMLResponse(openapi.page(openapi.document(service.name, service.succession.current, service.limits)))
+def get_docs(service: ScoringService) -> Response:
+    return HTMLResponse(openapi_page(openapi_document(service.name, service.rollover.current_version, service.limits)))
 
 
-TOLD = {
-    "/healthz": healthz,
-    "/readyz": readyz,
-    "/metrics": metrics,
-    "/model": model,
-    "/openapi.json": openapi_json,
-    "/docs": docs,
+GET_HANDLERS = {
+    "/healthz": get_health,
+    "/readyz": get_readiness,
+    "/metrics": get_metrics,
+    "/model": get_model,
+    "/openapi.json": get_openapi,
+    "/docs": get_docs,
 }
 
 
-def description(served: Served) -> dict[str, Any]:
-    detector = served.detector
+def describe_version(served_version: ServedVersion) -> JsonObject:
+    detector = served_version.detector
     return {
-        "name": served.name,
-        "version": served.version,
+        "name": served_version.name,
+        "version": served_version.version,
         "bundle_sha256": detector.sha256,
         "input": {"kind": detector.kind, "shape": detector.shape, "low": detector.low, "high": detector.high},
         "threshold": detector.bundle["threshold"],
@@ -128,5 +145,5 @@ def description(served: Served) -> dict[str, Any]:
     }
 
 
-async def tell_error(_http: HttpRequest, error: Exception) -> Response:
-    return error_response(error)
+async def handle_error(_http_request: HttpRequest, error: Exception) -> Response:
+    return build_error_response(error)

@@ -1,9 +1,9 @@
-"""Samples and answers as Arrow streams over HTTP, `application/vnd.apache.arrow.stream`.
+"""Samples and responses as Arrow streams over HTTP, `application/vnd.apache.arrow.stream`.
 
-A request has one column: of texts (utf8), or of fixed-size lists of numbers, each list a sample's values in the order of its
-shape (channels, height, width), as `FixedSizeListArray.from_arrays(batch.ravel(), batch[0].size)` makes it. Missing values,
-dictionaries and compression are refused before anything is unpacked: a body can then never become more than it is. An answer
-has a column for each part of it; see docs/serving.md.
+A request has one column: texts (utf8), or fixed-size lists of numbers, each holding a sample's values in the order of its
+shape (channels, height, width), as `FixedSizeListArray.from_arrays(batch.ravel(), batch[0].size)` builds it. Missing values,
+dictionaries and compression are refused before anything is unpacked, so a body can never grow in memory. A response has one
+column for each of its parts; see docs/serving.md.
 """
 
 import struct
@@ -13,42 +13,60 @@ import numpy as np
 import pyarrow as pa
 
 MEDIA_TYPE = "application/vnd.apache.arrow.stream"
-MOST_MESSAGES = 1024  # record batches of a request
-RECORD_BATCH = 3  # of the format's enumeration MessageHeader
-COMPRESSION = 3  # the place of that field in its table RecordBatch
+MAX_RECORD_BATCHES = 1024  # in one request
+RECORD_BATCH = 3  # in the format's enumeration MessageHeader
+COMPRESSION_FIELD = 3  # position of the field in the table RecordBatch
 
 
-def read_arrow(body: bytes, values: int | None) -> np.ndarray | list[str]:
-    """The samples of a request: (n, values), or texts where `values` is None. Numbers share the body's memory where they can.
+def read_arrow(body: bytes, sample_size: int | None) -> np.ndarray | list[str]:
+    """Read the samples of a request.
+
+    Args:
+        body: an Arrow stream.
+        sample_size: numbers in one sample; None if the samples are texts.
+
+    Returns:
+        Numbers (n, sample_size), which share the memory of the body if it has one record batch, or texts.
 
     Raises:
-        ValueError: no Arrow stream, or not of the form that is allowed.
+        ValueError: the body is no Arrow stream, or has another form than described above.
     """
     try:
         require_plain(body)
         with pa.ipc.open_stream(pa.py_buffer(body)) as stream:
-            require_column(stream.schema, values)
-            columns = [whole(batch) for batch in stream]
+            require_column(stream.schema, sample_size)
+            columns = [read_column(batch) for batch in stream]
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise ValueError(f"it cannot be read ({str(error).splitlines()[0][:200]})") from error
-    if values is None:
-        return [text for column in columns for text in column.to_pylist()]
-    parts = [column.flatten().to_numpy(zero_copy_only=True).reshape(-1, values) for column in columns]
-    return np.concatenate(parts) if len(parts) != 1 else parts[0] if parts else np.zeros((0, values), np.float32)
+    if sample_size is None:
+        texts: list[str] = []
+        for column in columns:
+            texts.extend(column.to_pylist())
+        return texts
+    return flatten_columns(columns, sample_size)
+
+
+def flatten_columns(columns: list[pa.Array], sample_size: int) -> np.ndarray:
+    if not columns:
+        raise ValueError("expected at least one record batch, got none")
+    parts: list[np.ndarray] = [column.flatten().to_numpy(zero_copy_only=True).reshape(-1, sample_size) for column in columns]
+    if len(parts) == 1:
+        return parts[0]
+    return np.concatenate(parts)
 
 
 def require_plain(body: bytes) -> None:
-    """Refuses more messages than allowed, dictionaries, and batches that are compressed."""
-    for place, message in enumerate(messages(body)):
-        if place > MOST_MESSAGES:
-            raise ValueError(f"more than {MOST_MESSAGES} record batches given: put more samples into each")
+    """Raise ValueError on too many messages, a dictionary or a compressed record batch."""
+    for index, message in enumerate(read_messages(body)):
+        if index > MAX_RECORD_BATCHES:
+            raise ValueError(f"expected at most {MAX_RECORD_BATCHES} record batches, got more: put more samples into each")
         if message.type == "dictionary":
-            raise ValueError("a dictionary given; plain columns are allowed")
+            raise ValueError("expected plain columns, got a dictionary")
         if message.type == "record batch" and is_compressed(message.metadata.to_pybytes()):
-            raise ValueError("a compressed record batch given; write it without compression")
+            raise ValueError("expected no compression, got a compressed record batch")
 
 
-def messages(body: bytes) -> Iterator[pa.Message]:
+def read_messages(body: bytes) -> Iterator[pa.Message]:
     reader = pa.ipc.MessageReader.open_stream(pa.py_buffer(body))
     while True:
         try:
@@ -58,65 +76,76 @@ def messages(body: bytes) -> Iterator[pa.Message]:
 
 
 def is_compressed(metadata: bytes) -> bool:
-    """Whether the flatbuffer of a message, of which pyarrow tells nothing, has the field `compression` in its RecordBatch.
+    """Return True if a message's RecordBatch has the field `compression`, which pyarrow does not expose.
+
+    Args:
+        metadata: flatbuffer of the message.
 
     Raises:
-        ValueError: it is no such flatbuffer.
+        ValueError: the flatbuffer is invalid or holds no record batch.
     """
     try:
-        root = number(metadata, 0, "<I")
-        header = field(metadata, root, 2)
-        if number(metadata, field(metadata, root, 1), "<B") != RECORD_BATCH or header == 0:
-            raise ValueError("a message without a record batch given")
-        return field(metadata, header + number(metadata, header, "<I"), COMPRESSION) != 0
+        root = unpack_number(metadata, 0, "<I")
+        header = find_field(metadata, root, 2)
+        if unpack_number(metadata, find_field(metadata, root, 1), "<B") != RECORD_BATCH or header == 0:
+            raise ValueError("expected a message with a record batch, got one without")
+        return find_field(metadata, header + unpack_number(metadata, header, "<I"), COMPRESSION_FIELD) != 0
     except struct.error as error:
-        raise ValueError("a message whose head cannot be read given") from error
+        raise ValueError("expected a message with a valid header, got one that cannot be read") from error
 
 
-def field(data: bytes, table: int, place: int) -> int:
-    """Where a field of a flatbuffer's table lies; 0 where the table has none."""
-    names = table - number(data, table, "<i")
-    if names < 0:
+def find_field(data: bytes, table: int, index: int) -> int:
+    """Return the offset of a field of a flatbuffer's table; 0 if the table does not have it."""
+    field_offsets = table - unpack_number(data, table, "<i")
+    if field_offsets < 0:
         raise struct.error("a table that points outside")
-    if 4 + 2 * place >= number(data, names, "<H"):
+    if 4 + 2 * index >= unpack_number(data, field_offsets, "<H"):
         return 0
-    offset = number(data, names + 4 + 2 * place, "<H")
-    return table + offset if offset else 0
+    offset = unpack_number(data, field_offsets + 4 + 2 * index, "<H")
+    if offset == 0:
+        return 0
+    return table + offset
 
 
-def number(data: bytes, place: int, form: str) -> int:
-    return int(struct.unpack_from(form, data, place)[0])
+def unpack_number(data: bytes, offset: int, number_format: str) -> int:
+    return int(struct.unpack_from(number_format, data, offset)[0])
 
 
-def require_column(schema: pa.Schema, values: int | None) -> None:
-    kinds = [entry.type for entry in schema]
-    if values is None and [str(kind) for kind in kinds] in (["string"], ["large_string"]):
+def require_column(schema: pa.Schema, sample_size: int | None) -> None:
+    column_types = list(schema.types)
+    if len(column_types) == 1 and is_supported_type(column_types[0], sample_size):
         return
-    if values is not None and len(kinds) == 1 and pa.types.is_fixed_size_list(kinds[0]):
-        inner = kinds[0].value_type
-        if kinds[0].list_size == values and (pa.types.is_integer(inner) or pa.types.is_floating(inner)):
-            return
-    allowed = "utf8" if values is None else f"fixed-size lists of {values} numbers"
-    raise ValueError(f"columns {', '.join(map(str, kinds))[:200] or 'none'} given; one column of {allowed} is allowed")
+    expected = "utf8"
+    if sample_size is not None:
+        expected = f"fixed-size lists of {sample_size} numbers"
+    raise ValueError(f"expected one column of {expected}, got {', '.join(map(str, column_types))[:200] or 'none'}")
 
 
-def whole(batch: pa.RecordBatch) -> pa.Array:
-    """The batch's column, when it holds what its head says and lacks nothing."""
+def is_supported_type(column_type: pa.DataType, sample_size: int | None) -> bool:
+    if sample_size is None:
+        return str(column_type) in ("string", "large_string")
+    if not pa.types.is_fixed_size_list(column_type) or column_type.list_size != sample_size:
+        return False
+    return bool(pa.types.is_integer(column_type.value_type) or pa.types.is_floating(column_type.value_type))
+
+
+def read_column(batch: pa.RecordBatch) -> pa.Array:
+    """Return the only column of a batch; raise if it is invalid or has missing values."""
     batch.validate(full=True)
     [column] = batch.columns
     if column.null_count or (pa.types.is_fixed_size_list(column.type) and column.flatten().null_count):
-        raise ValueError("missing values given; numbers or texts are allowed")
+        raise ValueError("expected numbers or texts, got missing values")
     return column
 
 
 def write_arrow(columns: dict[str, np.ndarray | list[str]]) -> bytes:
-    """An answer: texts as utf8, values of one number as such, others as fixed-size lists of their numbers."""
-    arrays = {name: as_column(values) for name, values in columns.items()}
-    schema = pa.schema([(name, array.type) for name, array in arrays.items()])
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, schema) as stream:
-        stream.write_batch(pa.RecordBatch.from_arrays(list(arrays.values()), schema=schema))
-    return bytes(sink.getvalue())
+    """Write a response: texts as utf8, values of one number as such, others as fixed-size lists of their numbers."""
+    arrays = list(map(as_column, columns.values()))
+    batch = pa.RecordBatch.from_arrays(arrays, names=list(columns))
+    output = pa.BufferOutputStream()
+    with pa.ipc.new_stream(output, batch.schema) as stream:
+        stream.write_batch(batch)
+    return bytes(output.getvalue())
 
 
 def as_column(values: np.ndarray | list[str]) -> pa.Array:
@@ -125,8 +154,9 @@ def as_column(values: np.ndarray | list[str]) -> pa.Array:
     if isinstance(values, list) or values.dtype == object:
         return text_array(list(values))
     flat = np.ascontiguousarray(values).ravel()
-    inner = flag_array(flat) if flat.dtype == bool else number_array(flat, pa.from_numpy_dtype(flat.dtype))
+    is_flag = flat.dtype == bool
+    flat_column = flag_array(flat) if is_flag else number_array(flat, pa.from_numpy_dtype(flat.dtype))
     if values.ndim == 1:
-        return inner
+        return flat_column
     size = int(np.prod(values.shape[1:]))
-    return pa.Array.from_buffers(pa.list_(inner.type, size), len(values), [None], children=[inner])
+    return pa.Array.from_buffers(pa.list_(flat_column.type, size), len(values), [None], children=[flat_column])

@@ -1,7 +1,7 @@
-"""From requests that wait to their answers: read, scored together, written down, said. Runs in the batcher's threads.
+"""Score requests in batches: read them, score them together, record the predictions, format the replies.
 
-Each request has an answer of its own: what is wrong with one is told to that one alone. A score is told only after it is in
-the journal.
+Runs in the threads of the batcher. Each request gets its own reply or error; an invalid request does not affect the others. A
+score is sent only after it is in the journal.
 """
 
 import asyncio
@@ -9,223 +9,287 @@ import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from itertools import accumulate
 from typing import Protocol
 
 import numpy as np
 from starlette.exceptions import HTTPException
 
-from aeops.bundle.answers import answers
-from aeops.errors import AeError, DataError
+from aeops.bundle.answers import to_answers
+from aeops.errors import DataError
 from aeops.kinds.npy_bytes import MEDIA_TYPE as NPY_TYPE
 from aeops.predictions.journal import Journal
-from aeops.serving.limits import Limits
+from aeops.serving.limits import RequestLimits
 from aeops.serving.metrics import Metrics
-from aeops.serving.request_bodies import JSON, Samples, read_samples
-from aeops.serving.response_formats import Reply, explanations_reply, scores_reply, values_reply
-from aeops.serving.served_version import Served
-from aeops.serving.shadow import Batch
+from aeops.serving.request_bodies import JSON, RequestSamples, read_request_samples
+from aeops.serving.response_formats import FirstPrediction, ScoringReply, explanations_reply, scores_reply, values_reply
+from aeops.serving.served_version import ServedVersion
+from aeops.serving.shadow import AnsweredBatch
 
-SCORE, INVOCATIONS, EMBED, RECONSTRUCT, EXPLAIN = "/score", "/invocations", "/embed", "/reconstruct", "/explain"
-MADE = (RECONSTRUCT, EXPLAIN)  # what needs reconstructions
-RECORDED = ("score", "p_value", "is_anomaly", "code")
-TOLD = (SCORE, INVOCATIONS, EXPLAIN)  # what tells scores, and so makes predictions
+SCORE_PATH = "/score"
+INVOCATIONS_PATH = "/invocations"
+EMBED_PATH = "/embed"
+RECONSTRUCT_PATH = "/reconstruct"
+EXPLAIN_PATH = "/explain"
+RECONSTRUCTION_PATHS = (RECONSTRUCT_PATH, EXPLAIN_PATH)  # need reconstructions
+PREDICTION_PATHS = (SCORE_PATH, INVOCATIONS_PATH, EXPLAIN_PATH)  # return scores, which are recorded as predictions
+RECORDED_COLUMNS = ("score", "p_value", "is_anomaly", "code")
+
+ScoreColumns = dict[str, np.ndarray]
 
 
-class Asking(Protocol):
-    """Who is told the outcome of a request, on the loop that asked: a future, or what is like one."""
+class ReplyFuture(Protocol):
+    """Receives the outcome of a request, on the event loop of the request; `asyncio.Future` is one."""
 
     def cancelled(self) -> bool: ...
 
-    def set_result(self, result: Reply, /) -> None: ...
+    def set_result(self, result: ScoringReply, /) -> None: ...
 
     def set_exception(self, exception: Exception, /) -> None: ...
 
 
 @dataclass
 class Request:
-    """A request that waits.
+    """A request in the queue.
 
     Attributes:
-        served: the version that answers it, whatever takes over meanwhile.
+        served_version: answers the request, even if another version takes over in the meantime.
+        request_id: value of x-request-id; predictions are named `request_id[row]`.
+        accepted_type: media type of the reply.
         params: from the query.
-        answer: is told the reply, or what is wrong.
+        reply_future: receives the reply or the error.
+        arrived_at: from `time.monotonic`.
+        samples: set by `BatchScorer`.
     """
 
     path: str
-    served: Served
-    name: str
+    served_version: ServedVersion
+    request_id: str
     body: bytes
     media_type: str
-    accepted: str
+    accepted_type: str
     params: dict[str, bool]
     loop: asyncio.AbstractEventLoop
-    answer: Asking
-    since: float = field(default_factory=time.monotonic)
-    samples: Samples | None = None
+    reply_future: ReplyFuture
+    arrived_at: float = field(default_factory=time.monotonic)
+    samples: RequestSamples | None = None
 
     @property
     def size(self) -> int:
         return len(self.body)
 
 
-Outcome = tuple[Request, Reply | Exception]
+RequestOutcome = tuple[Request, ScoringReply | Exception]
 
 
-class Answering:
-    """Answers batches of requests.
+class BatchScorer:
+    """Scores batches of requests.
 
     Args:
-        journal: None where nothing is recorded, as where a bundle is served that is no registered version.
-        on_answered: is shown what was answered, afterwards.
+        journal: None to record no predictions, for instance for a bundle that is not registered.
+        on_answered: called with the version and the batch after the replies were sent.
     """
 
     def __init__(
-        self, limits: Limits, metrics: Metrics, journal: Journal | None, on_answered: Callable[[Served, Batch], None]
+        self,
+        limits: RequestLimits,
+        metrics: Metrics,
+        journal: Journal | None,
+        on_answered: Callable[[ServedVersion, AnsweredBatch], None],
     ) -> None:
         self.limits, self.metrics, self.journal, self.on_answered = limits, metrics, journal, on_answered
 
-    def work(self, requests: list[Request]) -> None:
-        """Answers every one of them, with a reply or with what is wrong."""
-        readable: dict[int, list[Request]] = {}
-        wrong: list[Outcome] = []
+    def process_batch(self, requests: list[Request]) -> None:
+        """Send every request a reply or an error."""
+        by_version: dict[int, list[Request]] = {}
+        failures: list[RequestOutcome] = []
         for request in requests:
             try:
-                request.samples = self._read(request)
-                readable.setdefault(id(request.served), []).append(request)
-            except (HTTPException, AeError) as error:
-                wrong.append((request, error))
-            except Exception as error:  # noqa: BLE001  # told to the one who asked, who logs it; the others are answered
-                wrong.append((request, error))
-        tell(wrong)
-        for together in readable.values():
-            self._answer(together)
+                request.samples = self._read_request(request)
+                by_version.setdefault(id(request.served_version), []).append(request)
+            except Exception as error:  # noqa: BLE001  # sent to its own client and logged there; the others are answered
+                failures.append((request, error))
+        send_outcomes(failures)
+        for same_version in by_version.values():
+            self._answer_requests(same_version)
 
-    def _read(self, request: Request) -> Samples:
-        found = read_samples(request.body, request.media_type, request.params, request.served.detector, self.limits)
-        request.body = b""  # numbers may share its memory; nothing else shall
-        if request.path == EXPLAIN:
-            detector = request.served.detector
+    def _read_request(self, request: Request) -> RequestSamples:
+        detector = request.served_version.detector
+        samples = read_request_samples(request.body, request.media_type, request.params, detector, self.limits)
+        request.body = b""  # the samples may share its memory; nothing else needs it
+        if request.path == EXPLAIN_PATH:
             detector.data_kind.require_comparable(detector.spec)
-        if request.accepted == JSON:
-            self._require_sayable(request, found)
-        return found
+        if request.accepted_type == JSON:
+            self._limit_json_reply(request, samples)
+        return samples
 
-    def _require_sayable(self, request: Request, found: Samples) -> None:
-        """Refuses an answer that would be far larger as JSON than its request."""
-        detector = request.served.detector
-        made = math.prod(detector.made_shape) * (request.path in MADE or found.params.get("reconstruction", False))
-        code = math.prod(detector.bundle["code"]["shape"]) * (request.path == EMBED or found.params.get("code", False))
-        if len(found) * (made + code) > self.limits.answer_values:
-            most = self.limits.answer_values // (made + code)
-            raise HTTPException(
-                413, f"{len(found)} samples given; up to {most} are answered so as JSON: send fewer, or accept {NPY_TYPE}"
-            )
+    def _limit_json_reply(self, request: Request, samples: RequestSamples) -> None:
+        """Raise HTTPException 413 if the reply as JSON would hold more numbers than allowed."""
+        detector = request.served_version.detector
+        values_per_sample = 0
+        if request.path in RECONSTRUCTION_PATHS or samples.params.get("reconstruction", False):
+            values_per_sample += math.prod(detector.output_shape)
+        if request.path == EMBED_PATH or samples.params.get("code", False):
+            values_per_sample += math.prod(detector.bundle["code"]["shape"])
+        if len(samples) * values_per_sample > self.limits.answer_values:
+            max_samples = self.limits.answer_values // values_per_sample
+            message = f"expected at most {max_samples} samples for a JSON reply, got {len(samples)}"
+            raise HTTPException(413, f"{message}: send fewer, or accept {NPY_TYPE}")
 
-    def _answer(self, requests: list[Request]) -> None:
-        """Answers requests of one version together; where that fails, each by itself, so that one cannot hurt another."""
+    def _answer_requests(self, requests: list[Request]) -> None:
+        """Answer requests of one version together; if that fails, each by itself, so that one cannot break the others."""
         try:
-            outcomes, seen = self._scored(requests)
-        except Exception as error:  # noqa: BLE001  # as above
+            outcomes, answered_batch = self._score_requests(requests)
+        except Exception as error:  # noqa: BLE001  # sent to the client and logged there
             if len(requests) == 1:
-                tell([(requests[0], error)])
+                send_outcomes([(requests[0], error)])
                 return
             for request in requests:
-                self._answer([request])
+                self._answer_requests([request])
             return
-        tell(outcomes)
-        self.on_answered(requests[0].served, seen)
+        send_outcomes(outcomes)
+        self.on_answered(requests[0].served_version, answered_batch)
 
-    def _scored(self, requests: list[Request]) -> tuple[list[Outcome], Batch]:
-        served, parts = requests[0].served, [samples_of(request) for request in requests]
-        checked = np.concatenate([part.checked for part in parts]) if len(parts) > 1 else parts[0].checked
-        wants_made = any(request.path in MADE or samples_of(request).params.get("reconstruction") for request in requests)
-        begun = time.perf_counter()
-        said = served.detector.score_checked(checked, reconstruction=wants_made, code=True)
-        seconds = time.perf_counter() - begun
-        require_finite(said)
-        ends = list(accumulate(len(part) for part in parts))
-        pieces = [slice(end - len(part), end) for end, part in zip(ends, parts, strict=True)]
-        said_each = [{name: values[piece] for name, values in said.items()} for piece in pieces]
-        ids = self._recorded(served, requests, said_each)
-        outcomes: list[Outcome] = [
-            (request, reply(request, own, ids.get(id(request)))) for request, own in zip(requests, said_each, strict=True)
-        ]
-        self.metrics.scored(len(checked), int(said["is_anomaly"].sum()))
-        given = joined(requests)
-        return outcomes, Batch(given, len(requests), said["is_anomaly"], seconds)
+    def _score_requests(self, requests: list[Request]) -> tuple[list[RequestOutcome], AnsweredBatch]:
+        served_version = requests[0].served_version
+        model_inputs = concat_inputs(requests)
+        with_reconstruction = needs_reconstruction(requests)
+        start_time = time.perf_counter()
+        score_columns = served_version.detector.score_checked(model_inputs, reconstruction=with_reconstruction, code=True)
+        seconds = time.perf_counter() - start_time
+        require_finite(score_columns)
+        scored_by_request = split_by_request(requests, score_columns)
+        first_predictions = self._record_predictions(served_version, requests, scored_by_request)
+        outcomes: list[RequestOutcome] = []
+        for request, request_scores in zip(requests, scored_by_request, strict=True):
+            outcomes.append((request, build_reply(request, request_scores, first_predictions.get(id(request)))))
+        self.metrics.record_batch(len(model_inputs), int(score_columns["is_anomaly"].sum()))
+        return outcomes, AnsweredBatch(concat_stored(requests), len(requests), score_columns["is_anomaly"], seconds)
 
-    def _recorded(self, served: Served, requests: list[Request], said: list[dict[str, np.ndarray]]) -> dict[int, tuple[str, int]]:
-        """Writes down what will be told; call and first row of each request that has predictions."""
-        told = [(request, own) for request, own in zip(requests, said, strict=True) if request.path in TOLD]
-        firsts: dict[int, tuple[str, int]] = {}
+    def _record_predictions(
+        self, served_version: ServedVersion, requests: list[Request], scored_by_request: list[ScoreColumns]
+    ) -> dict[int, FirstPrediction]:
+        """Write the predictions to the journal.
+
+        Returns:
+            First prediction of each request that has any, by the id of the request.
+        """
+        first_predictions: dict[int, FirstPrediction] = {}
         if self.journal is None:
-            return firsts
-        # The hash of a sample is of its dtype, too: those of one dtype are one write.
-        for kind in dict.fromkeys(dtype_of(request) for request, _ in told):
-            alike = [(request, own) for request, own in told if dtype_of(request) == kind]
-            names = [f"{request.name}[{row}]" for request, _ in alike for row in range(len(samples_of(request)))]
-            scored = {name: np.concatenate([own[name] for _, own in alike]) for name in RECORDED}
-            call, row = self.journal.append(served.scorer, names, joined([request for request, _ in alike]), scored)
-            for request, own in alike:
-                firsts[id(request)] = (call, row)
-                row += len(own["score"])
-        return firsts
+            return first_predictions
+        # The hash of a sample depends on its dtype: one write a dtype.
+        by_dtype: dict[str, list[tuple[Request, ScoreColumns]]] = {}
+        for request, request_scores in zip(requests, scored_by_request, strict=True):
+            if request.path in PREDICTION_PATHS:
+                by_dtype.setdefault(dtype_of(request), []).append((request, request_scores))
+        for same_dtype in by_dtype.values():
+            names = prediction_names(same_dtype)
+            columns: ScoreColumns = {}
+            for name in RECORDED_COLUMNS:
+                columns[name] = np.concatenate([request_scores[name] for _, request_scores in same_dtype])
+            stored_samples = concat_stored([request for request, _ in same_dtype])
+            call, row = self.journal.append(served_version.scorer, names, stored_samples, columns)
+            for request, request_scores in same_dtype:
+                first_predictions[id(request)] = FirstPrediction(call, row)
+                row += len(request_scores["score"])
+        return first_predictions
 
 
-def reply(request: Request, said: dict[str, np.ndarray], first: tuple[str, int] | None) -> Reply:
-    """The answer to a request in the form that it accepts."""
-    samples, detector = samples_of(request), request.served.detector
-    if request.path == EMBED:
-        return values_reply("codes", said["code"], request.accepted)
-    if request.path == RECONSTRUCT:
-        return values_reply("reconstructions", detector.readable(said["reconstruction"]), request.accepted)
-    scores = {name: said[name] for name in ("score", "p_value", "is_anomaly")}
-    if request.path == EXPLAIN:
-        told = detector.explain(samples.checked, said["reconstruction"])
-        return explanations_reply([score | why for score, why in zip(answers(scores), told, strict=True)], first)
+def build_reply(request: Request, score_columns: ScoreColumns, first_prediction: FirstPrediction | None) -> ScoringReply:
+    """Build the reply to a request in the media type that it accepts.
+
+    Args:
+        scored: result of the detector for the samples of this request.
+        first_prediction: None if no prediction was recorded.
+    """
+    samples, detector = loaded_samples(request), request.served_version.detector
+    if request.path == EMBED_PATH:
+        return values_reply("codes", score_columns["code"], request.accepted_type)
+    if request.path == RECONSTRUCT_PATH:
+        return values_reply("reconstructions", detector.decode_outputs(score_columns["reconstruction"]), request.accepted_type)
+    scores = {name: score_columns[name] for name in ("score", "p_value", "is_anomaly")}
+    if request.path == EXPLAIN_PATH:
+        explanations = detector.explain(samples.model_inputs, score_columns["reconstruction"])
+        predictions = to_answers(scores)
+        for prediction, explanation in zip(predictions, explanations, strict=True):
+            prediction.update(explanation)
+        return explanations_reply(predictions, first_prediction)
     if samples.params.get("reconstruction"):
-        scores["reconstruction"] = detector.readable(said["reconstruction"])
+        scores["reconstruction"] = detector.decode_outputs(score_columns["reconstruction"])
     if samples.params.get("code"):
-        scores["code"] = said["code"]
-    return scores_reply(scores, first, request.accepted, with_ids=request.path == SCORE)
+        scores["code"] = score_columns["code"]
+    return scores_reply(scores, first_prediction, request.accepted_type, with_ids=request.path == SCORE_PATH)
 
 
-def require_finite(said: dict[str, np.ndarray]) -> None:
-    finite = np.isfinite(said["score"]) & np.isfinite(said["p_value"])
-    if not finite.all():
-        raise DataError(f"sample {int(np.argmin(finite))} has no finite score by this version; it can say nothing about it")
+def require_finite(score_columns: ScoreColumns) -> None:
+    is_finite = np.isfinite(score_columns["score"]) & np.isfinite(score_columns["p_value"])
+    if not is_finite.all():
+        row = int(np.argmin(is_finite))
+        values = f"{score_columns['score'][row]} and {score_columns['p_value'][row]}"
+        raise DataError(f"sample {row}: expected a finite score and p-value, got {values}: this version cannot score it")
 
 
-def samples_of(request: Request) -> Samples:
+def needs_reconstruction(requests: list[Request]) -> bool:
+    for request in requests:
+        if request.path in RECONSTRUCTION_PATHS or loaded_samples(request).params.get("reconstruction"):
+            return True
+    return False
+
+
+def split_by_request(requests: list[Request], score_columns: ScoreColumns) -> list[ScoreColumns]:
+    """Split columns of the whole batch into the columns of each request, in the same order."""
+    scored_by_request: list[ScoreColumns] = []
+    start = 0
+    for request in requests:
+        end = start + len(loaded_samples(request))
+        scored_by_request.append({name: values[start:end] for name, values in score_columns.items()})
+        start = end
+    return scored_by_request
+
+
+def prediction_names(scored_requests: list[tuple[Request, ScoreColumns]]) -> list[str]:
+    names: list[str] = []
+    for request, _ in scored_requests:
+        for row in range(len(loaded_samples(request))):
+            names.append(f"{request.request_id}[{row}]")
+    return names
+
+
+def loaded_samples(request: Request) -> RequestSamples:
     assert request.samples is not None, "a request is read before it is scored"
     return request.samples
 
 
 def dtype_of(request: Request) -> str:
-    return samples_of(request).given.dtype.str
+    return loaded_samples(request).stored_samples.dtype.str
 
 
-def joined(requests: list[Request]) -> np.ndarray:
-    """The samples of requests, as they were given."""
-    return np.concatenate([samples_of(request).given for request in requests])
+def concat_inputs(requests: list[Request]) -> np.ndarray:
+    """Return the model inputs of all requests, without a copy if there is one request."""
+    if len(requests) == 1:
+        return loaded_samples(requests[0]).model_inputs
+    return np.concatenate([loaded_samples(request).model_inputs for request in requests])
 
 
-def tell(outcomes: Iterable[Outcome]) -> None:
-    """Hands outcomes to those who wait for them, with one call for each loop."""
-    by_loop: dict[asyncio.AbstractEventLoop, list[Outcome]] = {}
+def concat_stored(requests: list[Request]) -> np.ndarray:
+    """Return a copy of the samples of all requests as a dataset stores them."""
+    return np.concatenate([loaded_samples(request).stored_samples for request in requests])
+
+
+def send_outcomes(outcomes: Iterable[RequestOutcome]) -> None:
+    """Send outcomes to the waiting requests, with one call for each event loop."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[RequestOutcome]] = {}
     for request, outcome in outcomes:
         by_loop.setdefault(request.loop, []).append((request, outcome))
-    for loop, own in by_loop.items():
-        if not loop.is_closed():  # as when the service was stopped without waiting
-            loop.call_soon_threadsafe(set_answers, own)
+    for loop, loop_outcomes in by_loop.items():
+        if not loop.is_closed():  # it is if the service was stopped without waiting
+            loop.call_soon_threadsafe(resolve_futures, loop_outcomes)
 
 
-def set_answers(outcomes: list[Outcome]) -> None:
+def resolve_futures(outcomes: list[RequestOutcome]) -> None:
     for request, outcome in outcomes:
-        if request.answer.cancelled():
+        if request.reply_future.cancelled():
             continue
         if isinstance(outcome, Exception):
-            request.answer.set_exception(outcome)
+            request.reply_future.set_exception(outcome)
         else:
-            request.answer.set_result(outcome)
+            request.reply_future.set_result(outcome)

@@ -1,8 +1,8 @@
-"""Requests to the model that come whole, in one read of their socket, are answered without a task.
+"""Answer requests to the model that arrive whole, in one read of their socket, without an asyncio task.
 
-Nearly all requests of few samples do. uvicorn would start a task for each and hand its body and its answer through the messages
-of ASGI, which costs as much as reading, scoring and recording a sample. All other requests go uvicorn's way, to
-`aeops.serving.middleware.Door`, and are told the same.
+Nearly all requests with few samples do. uvicorn would start a task for each and pass its body and its response through ASGI
+messages, which costs as much as reading, scoring and recording a sample. All other requests take uvicorn's path through
+`aeops.serving.middleware.ServiceMiddleware` and get the same responses.
 """
 
 import asyncio
@@ -14,134 +14,143 @@ from typing import TYPE_CHECKING, Any
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from aeops.serving.batch_scoring import Request
-from aeops.serving.json_responses import error_response, is_foreseen
-from aeops.serving.middleware import Door, request_name
-from aeops.serving.post import accepted_type, body_type, headers_of
-from aeops.serving.response_formats import Reply
+from aeops.serving.json_responses import build_error_response, is_expected_error
+from aeops.serving.middleware import ServiceMiddleware, choose_request_id
+from aeops.serving.post import accepted_media_type, body_media_type, content_length, reply_headers
+from aeops.serving.response_formats import ScoringReply
 
 if TYPE_CHECKING:
-    from aeops.serving.service import Service
+    from aeops.serving.service import ScoringService
 
-LARGEST = 64 * 2**10  # bytes of a body: larger ones do not come in one read
+MAX_DIRECT_BYTES = 64 * 2**10  # of a body: larger ones do not arrive in one read
 
 log = logging.getLogger("aeops.serving")
 
 
-class Exchange:
-    """A request that came whole, from its last byte to its answer.
+class DirectCycle:
+    """Cycle of a request that arrived whole, from its last byte to its response.
 
-    It stands where uvicorn's protocol has its cycle, and where `Request` has the future that is told its outcome.
+    It replaces the cycle of uvicorn's protocol, and the future of `Request`.
 
     Args:
-        name: of the request.
-        size: of its body, bytes, which count as in flight until it is answered.
+        request_id: value of x-request-id.
+        size: of the body, bytes; counts as in flight until the response is written.
     """
 
-    message_event = asyncio.Event()  # uvicorn's cycles wait for it; nobody does here
+    message_event = asyncio.Event()  # uvicorn's cycles wait for it; nothing does here
     disconnected = False
     response_complete = False
     keep_alive = True
 
-    def __init__(self, protocol: "Direct", path: str, name: bytes, size: int) -> None:
-        self.protocol, self.path, self.name, self.size = protocol, path, name, size
-        self.begun = time.perf_counter()
+    def __init__(self, protocol: "FastPathProtocol", path: str, request_id: bytes, size: int) -> None:
+        self.protocol, self.path, self.request_id, self.size = protocol, path, request_id, size
+        self.start_time = time.perf_counter()
         protocol.service.in_flight += size
 
     def cancelled(self) -> bool:
         return False
 
-    def set_result(self, reply: Reply) -> None:
-        self._tell(200, headers_of(reply), reply.body)
+    def set_result(self, scoring_reply: ScoringReply) -> None:
+        self._write_response(200, reply_headers(scoring_reply), scoring_reply.body)
 
     def set_exception(self, error: Exception) -> None:
-        if not is_foreseen(error):
-            log.error("a fault of the service's own, in the request %s", self.name.decode(), exc_info=error)
-        response = error_response(error)
-        self._tell(response.status_code, response.raw_headers, bytes(response.body))
+        if not is_expected_error(error):
+            log.error("internal error in the request %s", self.request_id.decode(), exc_info=error)
+        response = build_error_response(error)
+        self._write_response(response.status_code, response.raw_headers, bytes(response.body))
 
-    def _tell(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> None:
-        """Writes the answer in one piece; its headers are the service's own, so none has to be looked at again."""
+    def _write_response(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> None:
+        """Write the response in one piece; all headers are the service's own, so none needs to be validated."""
         protocol = self.protocol
         self.response_complete = True
         protocol.service.in_flight -= self.size
-        protocol.service.metrics.request(self.path, status, time.perf_counter() - self.begun)
+        protocol.service.metrics.record_request(self.path, status, time.perf_counter() - self.start_time)
         if self.disconnected:
             return
-        lines = [b"%b: %b\r\n" % header for header in (*protocol.server_state.default_headers, *headers)]
-        last = b"x-request-id: %b\r\n%b\r\n" % (self.name, b"" if self.keep_alive else b"connection: close\r\n")
-        protocol.transport.write(b"".join((STATUS_LINE[status], *lines, last, body)))
-        if not self.keep_alive:  # the server is being stopped
+        header_lines = [b"%b: %b\r\n" % header for header in (*protocol.server_state.default_headers, *headers)]
+        header_lines.append(b"x-request-id: %b\r\n" % self.request_id)
+        if not self.keep_alive:  # the server is stopping
+            header_lines.append(b"connection: close\r\n")
+        protocol.transport.write(b"".join((STATUS_LINE[status], *header_lines, b"\r\n", body)))
+        if not self.keep_alive:
             protocol.transport.close()
         protocol.on_response_complete()
 
 
-class Direct(HttpToolsProtocol):
-    """uvicorn's protocol, which keeps a request to the model back until it is there, for as long as the bytes at hand last.
+class FastPathProtocol(HttpToolsProtocol):
+    """uvicorn's protocol with a fast path: a request to the model is held back while the bytes of one read are parsed.
 
     Args:
-        asked: the paths to the model, as they stand in a request's first line.
-        door: whom requests pass that go uvicorn's way.
-        given: what uvicorn gives its protocols.
+        scoring_paths: paths to the model, as they appear in the first line of a request.
+        middleware: handles the requests that take uvicorn's path; checks the password of the others.
+        protocol_args: passed to uvicorn's protocol.
     """
 
-    def __init__(self, service: "Service", asked: dict[bytes, str], door: Door, **given: Any) -> None:
-        super().__init__(**given)
-        self.service, self.asked, self.door = service, asked, door
-        self._kept: list[bytes] | None = None  # the parts of the body that is kept back
-        self._given: dict[bytes, bytes] = {}  # its headers
+    def __init__(
+        self, service: "ScoringService", scoring_paths: dict[bytes, str], middleware: ServiceMiddleware, **protocol_args: Any
+    ) -> None:
+        super().__init__(**protocol_args)
+        self.service, self.scoring_paths, self.middleware = service, scoring_paths, middleware
+        self._held_parts: list[bytes] | None = None  # of the body that is held back
+        self._held_headers: dict[bytes, bytes] = {}
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if self._kept is not None:  # the rest is still on its way
-            kept, self._kept = self._kept, None
+        if self._held_parts is not None:  # the request is incomplete: pass it to uvicorn
+            body_parts, self._held_parts = self._held_parts, None
             if not self.transport.is_closing():
                 super().on_headers_complete()
-                for part in kept:
+                for part in body_parts:
                     super().on_body(part)
 
     def on_headers_complete(self) -> None:
-        if self._may_be_direct():
-            self._kept = []
+        if self._can_answer_directly():
+            self._held_parts = []
         else:
             super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        if self._kept is not None:
-            self._kept.append(body)
+        if self._held_parts is not None:
+            self._held_parts.append(body)
         else:
             super().on_body(body)
 
     def on_message_complete(self) -> None:
-        if self._kept is not None:
-            kept, self._kept = self._kept, None
-            self._exchange(kept[0] if len(kept) == 1 else b"".join(kept))
-        else:
+        if self._held_parts is None:
             super().on_message_complete()
+            return
+        body_parts, self._held_parts = self._held_parts, None
+        if len(body_parts) == 1:
+            self._answer_directly(body_parts[0])
+        else:
+            self._answer_directly(b"".join(body_parts))
 
-    def _may_be_direct(self) -> bool:
-        """Whether nothing is special about a request but that it has to be answered."""
-        path = self.asked.get(self.url)
+    def _can_answer_directly(self) -> bool:
+        """Return True if the request is an ordinary one to the model that uvicorn need not handle."""
+        path = self.scoring_paths.get(self.url)
         if path is None or self.parser.get_method() != b"POST" or self.expect_100_continue or self.parser.should_upgrade():
             return False
         if self.parser.get_http_version() != "1.1" or not self.parser.should_keep_alive():
             return False
         if self.pipeline or not (self.cycle is None or self.cycle.response_complete) or self.flow.write_paused:
             return False
-        limits, given = self.service.limits, dict(self.headers)
-        promised = given.get(b"content-length", b"")
-        size = int(promised) if promised.isdigit() else LARGEST + 1
-        if size > min(LARGEST, limits.body_bytes) or self.service.in_flight + size > limits.bytes_in_flight:
+        limits, headers = self.service.limits, dict(self.headers)
+        size = content_length(headers, default_size=MAX_DIRECT_BYTES + 1)
+        if size > min(MAX_DIRECT_BYTES, limits.body_bytes) or self.service.in_flight + size > limits.bytes_in_flight:
             return False
-        self._given = given
-        return len(self.connections) < limits.connections and self.door.lets_in(path, given)
+        self._held_headers = headers
+        return len(self.connections) < limits.connections and self.middleware.is_authorized(path, headers)
 
-    def _exchange(self, body: bytes) -> None:
-        path, given, service = self.asked[self.url], self._given, self.service
-        name = request_name(given.get(b"x-request-id", b""))
-        exchange = Exchange(self, path, name, len(body))
-        self.cycle = exchange  # type: ignore[assignment]  # of which uvicorn needs no more than this has
+    def _answer_directly(self, body: bytes) -> None:
+        path, headers, service = self.scoring_paths[self.url], self._held_headers, self.service
+        request_id = choose_request_id(headers.get(b"x-request-id", b""))
+        direct_cycle = DirectCycle(self, path, request_id, len(body))
+        self.cycle = direct_cycle  # type: ignore[assignment]  # it has all that uvicorn uses
         try:
-            served, media_type, accepted = service.served(), body_type(given), accepted_type(given)
-            service.put(Request(path, served, name.decode(), body, media_type, accepted, {}, self.loop, exchange))
-        except Exception as error:  # noqa: BLE001  # told to the one who asked, and logged where nobody foresaw it
-            exchange.set_exception(error)
+            served_version, media_type = service.require_version(), body_media_type(headers)
+            accepted_type = accepted_media_type(headers)
+            service.submit_request(
+                Request(path, served_version, request_id.decode(), body, media_type, accepted_type, {}, self.loop, direct_cycle)
+            )
+        except Exception as error:  # noqa: BLE001  # sent to the client, and logged if it is unexpected
+            direct_cycle.set_exception(error)

@@ -1,4 +1,4 @@
-"""What every request passes on its way in and every answer on its way out: its name, the password, the clock."""
+"""Middleware of every request and response: request ID, password and request metrics."""
 
 import base64
 import hmac
@@ -6,81 +6,84 @@ import itertools
 import re
 import secrets
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
 
 import orjson
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from aeops.serving.metrics import Metrics
 
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
-
-SANE = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")  # a client's x-request-id that is taken over
+REQUEST_ID_PATTERN = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")  # of a client's own x-request-id
 USER = "ae"
-OPEN = ("/healthz",)  # without the password
-OTHER = "other"
-# Names of ours: drawn once a process, then counted. Drawing each would hand the interpreter to another thread each time.
-OURS, COUNTED = secrets.token_hex(6).encode(), itertools.count()
+PUBLIC_PATHS = ("/healthz",)  # need no password
+OTHER_PATHS = "other"  # label in /metrics
+# Our own IDs: a random prefix for each process, then a counter. A random ID for each would yield to another thread every time.
+_ID_PREFIX, _ID_COUNTER = secrets.token_hex(6).encode(), itertools.count()
 
 
-class Door:
-    """Wraps the service. Answers carry `x-request-id`; requests find it in their state as `name`, and their `headers` as a dict.
+class ServiceMiddleware:
+    """Wraps the service. Responses carry `x-request-id`; the state of a request has `request_id` and `headers`, a dict.
 
     Args:
-        paths: those that /metrics counts by their names.
-        password: of the user `ae`; None: nobody is asked.
+        paths: counted by name in /metrics.
+        password: of the user `ae`; None to require none.
     """
 
-    def __init__(self, app: App, metrics: Metrics, paths: frozenset[str], password: str | None) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, paths: frozenset[str], password: str | None) -> None:
         self.app, self.metrics, self.paths = app, metrics, paths
-        self._allowed = None if password is None else basic(password)
+        self._authorization: bytes | None = None
+        if password is not None:
+            self._authorization = encode_authorization(password)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        begun = time.perf_counter()
-        given = dict(scope["headers"])
-        name = request_name(given.get(b"x-request-id", b""))
-        scope.setdefault("state", {}).update(name=name.decode(), headers=given)
-        status = 500  # of an application that dies without an answer
+        start_time = time.perf_counter()
+        headers = dict(scope["headers"])
+        request_id = choose_request_id(headers.get(b"x-request-id", b""))
+        scope.setdefault("state", {}).update(request_id=request_id.decode(), headers=headers)
+        status = 500  # if the application fails without a response
 
-        async def send_named(message: Message) -> None:
+        async def send_with_id(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", ()), (b"x-request-id", name)]
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id)]
             await send(message)
 
         try:
-            await (self.app if self.lets_in(scope["path"], given) else refuse)(scope, receive, send_named)
+            if self.is_authorized(scope["path"], headers):
+                await self.app(scope, receive, send_with_id)
+            else:
+                await send_unauthorized(send_with_id)
         finally:
-            path = scope["path"] if scope["path"] in self.paths else OTHER
-            self.metrics.request(path, status, time.perf_counter() - begun)
+            path = scope["path"]
+            if path not in self.paths:
+                path = OTHER_PATHS
+            self.metrics.record_request(path, status, time.perf_counter() - start_time)
 
-    def lets_in(self, path: str, headers: dict[bytes, bytes]) -> bool:
-        """Whether a request has the password, or needs none."""
-        if self._allowed is None or path in OPEN:
+    def is_authorized(self, path: str, headers: dict[bytes, bytes]) -> bool:
+        """Return True if the request has the password or needs none."""
+        if self._authorization is None or path in PUBLIC_PATHS:
             return True
-        return hmac.compare_digest(headers.get(b"authorization", b""), self._allowed)
+        return hmac.compare_digest(headers.get(b"authorization", b""), self._authorization)
 
 
-def basic(password: str) -> bytes:
-    """What HTTP's basic authentication sends for it."""
+def encode_authorization(password: str) -> bytes:
+    """Return the header `authorization` of HTTP basic authentication for a password."""
     return b"Basic " + base64.b64encode(f"{USER}:{password}".encode())
 
 
-def request_name(given: bytes) -> bytes:
-    """The client's name for its request where it is a sane one, else one of ours."""
-    return given if given and SANE.fullmatch(given) else b"%b-%x" % (OURS, next(COUNTED))
+def choose_request_id(client_id: bytes) -> bytes:
+    """Return the client's request ID if it is valid, else a new one."""
+    if client_id and REQUEST_ID_PATTERN.fullmatch(client_id):
+        return client_id
+    return b"%b-%x" % (_ID_PREFIX, next(_ID_COUNTER))
 
 
-async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
-    body = orjson.dumps({"error": f"this service asks for a password: user {USER}, HTTP basic authentication"})
+async def send_unauthorized(send: Send) -> None:
+    message = f"expected the password of user {USER} by HTTP basic authentication, got none or a wrong one"
+    body = orjson.dumps({"error": message})
     headers = [
         (b"content-type", b"application/json"),
         (b"content-length", str(len(body)).encode()),

@@ -1,7 +1,4 @@
-"""Answers in numpy's own form over HTTP, `application/x-npy`; requests are read by `aeops.kinds.npy_bytes`.
-
-write_npy(array)
-"""
+"""Replies in numpy's format over HTTP, `application/x-npy`; `aeops.kinds.npy_bytes` reads requests."""
 
 import io
 
@@ -10,19 +7,28 @@ from numpy.lib import format as npy_format
 
 
 def write_npy(values: np.ndarray) -> bytes:
+    """Return an array as the bytes of a .npy file."""
     stream = io.BytesIO()
     npy_format.write_array(stream, values, allow_pickle=False)
     return stream.getvalue()
 
 
-def records(columns: dict[str, np.ndarray]) -> np.ndarray:
-    """Columns with one row a sample as one structured array (n,): a field a column, of the shape of a sample's value.
+def structured_array(columns: dict[str, np.ndarray]) -> np.ndarray:
+    """Join columns with one row a sample into one structured array.
 
-    Texts become fields of a fixed width, as long as the longest.
+    Args:
+        columns: (n, ...) each, by name.
+
+    Returns:
+        (n,), with one field a column. Texts become fields of a fixed width, as long as the longest text.
     """
-    plain = {name: values.astype(str) if values.dtype == object else values for name, values in columns.items()}
-    count = len(next(iter(plain.values())))
-    made = np.empty(count, dtype=[(name, values.dtype, values.shape[1:]) for name, values in plain.items()])
-    for name, values in plain.items():
-        made[name] = values
-    return made
+    fixed_width: dict[str, np.ndarray] = {}
+    for name, values in columns.items():
+        if values.dtype == object:
+            values = values.astype(str)
+        fixed_width[name] = values
+    row_count = len(next(iter(fixed_width.values())))
+    rows = np.empty(row_count, dtype=[(name, values.dtype, values.shape[1:]) for name, values in fixed_width.items()])
+    for name, values in fixed_width.items():
+        rows[name] = values
+    return rows

@@ -1,181 +1,218 @@
-"""The OpenAPI document of the service as it is now, and a page made of it that needs no outside host.
+"""OpenAPI document of the running service, and an HTML page of it that loads nothing from another host.
 
-The document is made of what the served model takes, and tests hold the service to it.
+The schemas are those of the served model; tests compare the document with the responses of the service.
 """
 
 import html
-from typing import Any
+from collections.abc import Iterable
 
 from aeops.bundle.detector import Detector
 from aeops.kinds.npy_bytes import MEDIA_TYPE as NPY_TYPE
 from aeops.serving import arrow
-from aeops.serving.limits import Limits
+from aeops.serving.limits import RequestLimits
 from aeops.serving.metrics import MEDIA_TYPE as METRICS_TYPE
-from aeops.serving.request_bodies import JSON, PARAMS
-from aeops.serving.response_formats import IDS
-from aeops.serving.served_version import Served
+from aeops.serving.request_bodies import JSON, PARAM_NAMES, JsonObject
+from aeops.serving.response_formats import IDS_HEADER
+from aeops.serving.served_version import ServedVersion
 
-Schema = dict[str, Any]
+Schema = JsonObject
 
-ERROR: Schema = {
+ERROR_SCHEMA: Schema = {
     "type": "object",
     "required": ["error"],
-    "properties": {"error": {"type": "string", "description": "one line: what was given, what is allowed"}},
+    "properties": {"error": {"type": "string", "description": "one line: what was expected, and what was received"}},
     "additionalProperties": False,
 }
-ERRORS = {
-    "400": "no request: no JSON, an unknown key, no .npy, no Arrow stream",
-    "401": "no password, or a wrong one; only where the service has one",
+ERROR_DESCRIPTIONS = {
+    "400": "malformed request: no valid JSON, .npy or Arrow stream, or an unknown key",
+    "401": "missing or wrong password; only if the service has one",
     "408": "the body did not arrive in time",
     "413": "too many bytes, samples or characters",
-    "415": "a body of another kind",
-    "422": "samples that cannot be: another shape, no numbers, values outside the range",
-    "500": "a fault of the service's own",
-    "503": "no version answers, too many requests wait, or predictions cannot be recorded; Retry-After says when to try again",
+    "415": "unsupported media type of the body",
+    "422": "invalid samples: another shape, no numbers, values outside the range",
+    "500": "internal error",
+    "503": "no version is served, too many requests wait, or predictions cannot be recorded; Retry-After says when to try again",
 }
-BINARY: Schema = {"type": "string", "format": "binary"}
-NUMBERS: Schema = {"type": "array", "description": "nested as the shape says"}
-IDENTIFIERS: Schema = {"type": "array", "items": {"type": "string"}, "description": "of the predictions: what `ae why` asks for"}
-POSTS = {
+BINARY_SCHEMA: Schema = {"type": "string", "format": "binary"}
+BOOLEAN_SCHEMA: Schema = {"type": "boolean"}
+NUMBER_SCHEMA: Schema = {"type": "number"}
+NUMBERS_SCHEMA: Schema = {"type": "array", "description": "nested as the shape says"}
+IDS_SCHEMA: Schema = {"type": "array", "items": {"type": "string"}, "description": "of the predictions; arguments of `ae why`"}
+POST_SUMMARIES = {
     "/score": "Scores, and whether samples are flagged. Each is recorded as a prediction.",
-    "/invocations": "The same as MLflow's servers are asked, with the ids in a header alone.",
+    "/invocations": "The same in the protocol of MLflow's servers, with the ids in a header alone.",
     "/embed": "Codes.",
-    "/reconstruct": "What the model makes of samples.",
-    "/explain": "Scores, and where they come from: squared residuals, or the tokens that are wrong. JSON alone.",
+    "/reconstruct": "The model's reconstructions of samples.",
+    "/explain": "Scores and their causes: squared residuals, or the tokens that are wrong. JSON alone.",
 }
-GETS: dict[str, tuple[str, str, Schema]] = {
+GET_RESPONSES: dict[str, tuple[str, str, Schema]] = {
     "/healthz": ("200 while the service answers.", JSON, {"type": "object"}),
-    "/readyz": ("200 while a version answers, else 503.", JSON, {"type": "object", "required": ["status", "version"]}),
-    "/model": (
-        "Which version answers, its threshold, what it takes, and what becomes of its successor.",
-        JSON,
-        {"type": "object"},
-    ),
+    "/readyz": ("200 while a version is served, else 503.", JSON, {"type": "object", "required": ["status", "version"]}),
+    "/model": ("The served version, its threshold and inputs, and the state of the rollover.", JSON, {"type": "object"}),
     "/metrics": ("Counters for Prometheus.", METRICS_TYPE, {"type": "string"}),
     "/openapi.json": ("This document.", JSON, {"type": "object"}),
     "/docs": ("This document as a page.", "text/html; charset=utf-8", {"type": "string"}),
 }
+HEADER_DESCRIPTIONS = {
+    "x-request-id": "ID of the request: the client's own or a new one",
+    IDS_HEADER: "CALL-FIRST..LAST of the predictions",
+}
 
 
-def document(name: str, served: Served | None, limits: Limits) -> dict[str, Any]:
-    """The OpenAPI 3.1 document; without a version it says nothing of a sample's shape."""
-    detector = served.detector if served else None
-    return {
-        "openapi": "3.1.0",
-        "info": {"title": f"{name} {served.version}" if served else name, "version": served.version if served else "none"},
-        "paths": {
-            **{path: {"post": post(path, about, detector, limits)} for path, about in POSTS.items()},
-            **{path: {"get": get(path, *told)} for path, told in GETS.items()},
-        },
-    }
+def openapi_document(name: str, served_version: ServedVersion | None, limits: RequestLimits) -> Schema:
+    """Return the OpenAPI 3.1 document.
+
+    Args:
+        name: of the registered model.
+        served_version: None if no version is served; the schema of `inputs` is then empty.
+    """
+    detector, title, version = None, name, "none"
+    if served_version is not None:
+        detector, version = served_version.detector, served_version.version
+        title = f"{name} {version}"
+    paths: dict[str, Schema] = {}
+    for path, summary in POST_SUMMARIES.items():
+        paths[path] = {"post": post_operation(path, summary, detector, limits)}
+    for path, (summary, media_type, schema) in GET_RESPONSES.items():
+        paths[path] = {"get": get_operation(path, summary, media_type, schema)}
+    return {"openapi": "3.1.0", "info": {"title": title, "version": version}, "paths": paths}
 
 
-def post(path: str, about: str, detector: Detector | None, limits: Limits) -> dict[str, Any]:
-    content = {JSON: {"schema": request_schema(detector, limits)}, NPY_TYPE: {"schema": BINARY}}
-    content[arrow.MEDIA_TYPE] = {"schema": BINARY}
-    answer: dict[str, Any] = {JSON: {"schema": answer_schema(path)}}
+def post_operation(path: str, summary: str, detector: Detector | None, limits: RequestLimits) -> Schema:
+    binary_content = {NPY_TYPE: {"schema": BINARY_SCHEMA}, arrow.MEDIA_TYPE: {"schema": BINARY_SCHEMA}}
+    reply_content: Schema = {JSON: {"schema": reply_schema(path)}}
     if path != "/explain":
-        answer |= {NPY_TYPE: {"schema": BINARY}, arrow.MEDIA_TYPE: {"schema": BINARY}}
-    query = [{"name": param, "in": "query", "schema": {"type": "boolean"}} for param in PARAMS]
-    names = {"x-request-id": "the request's: the client's own or one made here", IDS: "CALL-FIRST..LAST of the predictions"}
-    headers = {name: {"description": told, "schema": {"type": "string"}} for name, told in names.items()}
+        reply_content |= binary_content
+    headers: dict[str, Schema] = {}
+    for name, description in HEADER_DESCRIPTIONS.items():
+        headers[name] = {"description": description, "schema": {"type": "string"}}
     return {
-        "summary": about,
+        "summary": summary,
         "operationId": path.strip("/"),
-        "parameters": query,
-        "requestBody": {"required": True, "content": content},
+        "parameters": [{"name": name, "in": "query", "schema": BOOLEAN_SCHEMA} for name in PARAM_NAMES],
+        "requestBody": {
+            "required": True,
+            "content": {JSON: {"schema": request_schema(detector, limits)}, **binary_content},
+        },
         "responses": {
-            "200": {"description": "an answer a sample", "headers": headers, "content": answer},
-            **errors(tuple(ERRORS)),
+            "200": {"description": "one result for each sample", "headers": headers, "content": reply_content},
+            **error_responses(ERROR_DESCRIPTIONS),
         },
     }
 
 
-def get(path: str, about: str, media_type: str, schema: Schema) -> dict[str, Any]:
-    known = ("401", "500", "503") if path == "/readyz" else ("401", "500")
-    good = {"description": about, "content": {media_type: {"schema": schema}}}
-    return {"summary": about, "operationId": path.strip("/").replace(".", "_"), "responses": {"200": good, **errors(known)}}
+def get_operation(path: str, summary: str, media_type: str, schema: Schema) -> Schema:
+    error_codes = ["401", "500"]
+    if path == "/readyz":
+        error_codes.append("503")
+    success_response = {"description": summary, "content": {media_type: {"schema": schema}}}
+    return {
+        "summary": summary,
+        "operationId": path.strip("/").replace(".", "_"),
+        "responses": {"200": success_response, **error_responses(error_codes)},
+    }
 
 
-def errors(statuses: tuple[str, ...]) -> dict[str, Any]:
-    return {status: {"description": ERRORS[status], "content": {JSON: {"schema": ERROR}}} for status in statuses}
+def error_responses(status_codes: Iterable[str]) -> Schema:
+    by_status: Schema = {}
+    for status in status_codes:
+        by_status[status] = {"description": ERROR_DESCRIPTIONS[status], "content": {JSON: {"schema": ERROR_SCHEMA}}}
+    return by_status
 
 
 # ---------------------------------------------------------------- schemas
 
 
-def request_schema(detector: Detector | None, limits: Limits) -> Schema:
-    params = {name: {"type": "boolean"} for name in PARAMS}
-    return {
-        "type": "object",
-        "required": ["inputs"],
-        "properties": {
-            "inputs": inputs_schema(detector, limits) if detector else {},
-            "params": {"type": ["object", "null"], "properties": params, "additionalProperties": False},
-        },
-        "additionalProperties": False,
-    }
+def object_schema(properties: Schema, required_keys: list[str]) -> Schema:
+    return {"type": "object", "required": required_keys, "properties": properties, "additionalProperties": False}
 
 
-def inputs_schema(detector: Detector, limits: Limits) -> Schema:
-    """One sample or a batch."""
-    samples = detector.data_kind.json_schema(detector.spec, limits.text_bytes)
-    batches = [{"type": "array", "items": sample, "minItems": 1} for sample in samples]
-    return {"anyOf": [*samples, *batches], "description": f"one sample or up to {limits.samples}"}
+def array_of_objects(keys: list[str]) -> Schema:
+    return {"type": "array", "items": {"type": "object", "required": keys}}
 
 
-def answer_schema(path: str) -> Schema:
-    if path in ("/embed", "/reconstruct"):
-        name = "codes" if path == "/embed" else "reconstructions"
-        return {"type": "object", "required": [name], "properties": {name: NUMBERS}, "additionalProperties": False}
+def request_schema(detector: Detector | None, limits: RequestLimits) -> Schema:
+    input_schema: Schema = {}
+    if detector is not None:
+        input_schema = inputs_schema(detector, limits)
+    param_schemas = dict.fromkeys(PARAM_NAMES, BOOLEAN_SCHEMA)
+    params_schema = {"type": ["object", "null"], "properties": param_schemas, "additionalProperties": False}
+    return object_schema({"inputs": input_schema, "params": params_schema}, ["inputs"])
+
+
+def inputs_schema(detector: Detector, limits: RequestLimits) -> Schema:
+    """Return the schema of one sample or a batch."""
+    sample_schemas = detector.data_kind.json_schema(detector.spec, limits.text_bytes)
+    batch_schemas = [{"type": "array", "items": schema, "minItems": 1} for schema in sample_schemas]
+    return {"anyOf": [*sample_schemas, *batch_schemas], "description": f"one sample or up to {limits.samples}"}
+
+
+def reply_schema(path: str) -> Schema:
+    if path == "/embed":
+        return object_schema({"codes": NUMBERS_SCHEMA}, ["codes"])
+    if path == "/reconstruct":
+        return object_schema({"reconstructions": NUMBERS_SCHEMA}, ["reconstructions"])
     properties = {"predictions": {"type": "array", "items": prediction_schema(path)}}
     if path != "/invocations":
-        properties["ids"] = IDENTIFIERS
-    return {"type": "object", "required": ["predictions"], "properties": properties, "additionalProperties": False}
+        properties["ids"] = IDS_SCHEMA
+    return object_schema(properties, ["predictions"])
 
 
 def prediction_schema(path: str) -> Schema:
-    properties: dict[str, Schema] = {
-        "score": {"type": "number", "description": "higher is more foreign"},
+    properties: Schema = {
+        "score": {"type": "number", "description": "higher is more anomalous"},
         "p_value": {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
-        "is_anomaly": {"type": "boolean", "description": "whether the score is above the threshold"},
+        "is_anomaly": {"type": "boolean", "description": "true if the score is above the threshold"},
     }
-    required = list(properties)
+    required_keys = list(properties)
     if path == "/explain":
-        areas = {"type": "array", "items": {"type": "object", "required": ["from", "to", "share"]}}
-        worst = {"type": "array", "items": {"type": "object", "required": ["at", "residual", "share"]}}
-        wrong = {"type": "array", "items": {"type": "object", "required": ["place", "given", "made"]}}
-        number, count = {"type": "number"}, {"type": "integer"}
-        properties |= {"residual": NUMBERS, "total": number, "areas": areas, "worst": worst}
-        properties |= {"tokens": count, "wrong": wrong, "share": number}
+        properties |= {
+            "residual": NUMBERS_SCHEMA,
+            "total": NUMBER_SCHEMA,
+            "areas": array_of_objects(["from", "to", "share"]),
+            "worst": array_of_objects(["at", "residual", "share"]),
+            "tokens": {"type": "integer"},
+            "wrong": array_of_objects(["place", "given", "made"]),
+            "share": NUMBER_SCHEMA,
+        }
     else:
-        properties |= {"reconstruction": {"type": ["array", "string"]}, "code": NUMBERS}
-    return {"type": "object", "required": required, "properties": properties, "additionalProperties": False}
+        properties |= {"reconstruction": {"type": ["array", "string"]}, "code": NUMBERS_SCHEMA}
+    return object_schema(properties, required_keys)
 
 
 # ---------------------------------------------------------------- the page
 
-STYLE = """body{font:16px/1.5 system-ui,sans-serif;max-width:52rem;margin:2rem auto;padding:0 1rem;color:#222;background:#fff}
+PAGE_STYLE = """body{font:16px/1.5 system-ui,sans-serif;max-width:52rem;margin:2rem auto;padding:0 1rem;
+color:#222;background:#fff}
 h2{margin:2rem 0 0;font-size:1.1rem}code,pre{font:.9em ui-monospace,monospace;background:#f3f3f3}code{padding:.1em .3em}
 pre{padding:.7rem;overflow:auto}table{border-collapse:collapse}td{padding:.1rem 1rem .1rem 0;vertical-align:top}"""
 
 
-def page(told: dict[str, Any]) -> str:
-    """The document as HTML without a script or an outside host."""
-    title = html.escape(told["info"]["title"])
-    sections = [section(method, path, entry) for path, methods in told["paths"].items() for method, entry in methods.items()]
+def openapi_page(document: Schema) -> str:
+    """Return the document as HTML without scripts and without requests to other hosts."""
+    title = html.escape(document["info"]["title"])
+    sections = ""
+    for path, path_item in document["paths"].items():
+        for method, operation in path_item.items():
+            sections += operation_html(method, path, operation)
     return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{STYLE}</style><h1>{title}</h1>'
-        f'<p>Scoring service; the same for programs: <a href="openapi.json">openapi.json</a></p>{"".join(sections)}'
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{PAGE_STYLE}</style><h1>{title}</h1>'
+        f'<p>Scoring service; the same for programs: <a href="openapi.json">openapi.json</a></p>{sections}'
     )
 
 
-def section(method: str, path: str, entry: dict[str, Any]) -> str:
-    takes = ", ".join(f"<code>{html.escape(kind)}</code>" for kind in entry.get("requestBody", {}).get("content", {}))
-    params = ", ".join(f"<code>{html.escape(param['name'])}</code>" for param in entry.get("parameters", ()))
-    rows = "".join(
-        f"<tr><td><code>{status}</code><td>{html.escape(answer['description'])}" for status, answer in entry["responses"].items()
-    )
-    asked = (f"<p>Takes {takes}</p>" if takes else "") + (f"<p>In the query, true or false: {params}</p>" if params else "")
-    title = f"<h2><code>{method.upper()} {html.escape(path)}</code></h2>"
-    return f"{title}<p>{html.escape(entry['summary'])}</p>{asked}<table>{rows}</table>"
+def operation_html(method: str, path: str, operation: Schema) -> str:
+    section = f"<h2><code>{method.upper()} {html.escape(path)}</code></h2><p>{html.escape(operation['summary'])}</p>"
+    if "requestBody" in operation:
+        section += f"<p>Body: {code_list(operation['requestBody']['content'])}</p>"
+    if "parameters" in operation:
+        param_names = [parameter["name"] for parameter in operation["parameters"]]
+        section += f"<p>In the query, true or false: {code_list(param_names)}</p>"
+    rows = ""
+    for status, response in operation["responses"].items():
+        rows += f"<tr><td><code>{status}</code><td>{html.escape(response['description'])}"
+    return f"{section}<table>{rows}</table>"
+
+
+def code_list(names: Iterable[str]) -> str:
+    return ", ".join(f"<code>{html.escape(name)}</code>" for name in names)

@@ -1,5 +1,6 @@
-"""POST: what is asked of the model, an ASGI application a path. Requests that come whole are answered without it: see
-aeops/serving/fast_path.py.
+"""POST requests to the model: one ASGI application for each path.
+
+Requests that arrive whole do not pass through here: see aeops/serving/fast_path.py.
 """
 
 import asyncio
@@ -8,126 +9,145 @@ from typing import TYPE_CHECKING
 
 from starlette.datastructures import QueryParams
 from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
 
 from aeops.serving.batch_scoring import Request
-from aeops.serving.json_responses import error_response, is_foreseen
-from aeops.serving.limits import Limits
-from aeops.serving.middleware import Receive, Scope, Send
-from aeops.serving.request_bodies import AS_JSON, JSON, MEDIA_TYPES, PARAMS, refuse_others
-from aeops.serving.response_formats import Reply
+from aeops.serving.json_responses import build_error_response, is_expected_error
+from aeops.serving.limits import RequestLimits
+from aeops.serving.request_bodies import JSON, JSON_MEDIA_TYPES, MEDIA_TYPES, PARAM_NAMES, reject_unknown_names
+from aeops.serving.response_formats import ScoringReply
 
 if TYPE_CHECKING:
-    from aeops.serving.service import Service
+    from aeops.serving.service import ScoringService
 
-BOOLEANS = {"true": True, "false": False}
-Headers = Mapping[bytes, bytes]
+BOOLEAN_VALUES = {"true": True, "false": False}
+HeaderMap = Mapping[bytes, bytes]
 
 
-class Asked:
-    """One path of `aeops.serving.batch_scoring`, behind a `Door`, which names requests and reads their headers."""
+class ScoringEndpoint:
+    """One path of `aeops.serving.batch_scoring`, behind `ServiceMiddleware`, which sets the request ID and the headers."""
 
-    def __init__(self, service: "Service", path: str) -> None:
+    def __init__(self, service: "ScoringService", path: str) -> None:
         self.service, self.path = service, path
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            reply = await self._reply(scope, receive)
+            scoring_reply = await self._score_request(scope, receive)
         except Exception as error:
-            await error_response(error)(scope, receive, send)
-            if not is_foreseen(error):
+            await build_error_response(error)(scope, receive, send)
+            if not is_expected_error(error):
                 raise
             return
-        await send({"type": "http.response.start", "status": 200, "headers": headers_of(reply)})
-        await send({"type": "http.response.body", "body": reply.body})
+        await send({"type": "http.response.start", "status": 200, "headers": reply_headers(scoring_reply)})
+        await send({"type": "http.response.body", "body": scoring_reply.body})
 
-    async def _reply(self, scope: Scope, receive: Receive) -> Reply:
+    async def _score_request(self, scope: Scope, receive: Receive) -> ScoringReply:
         service, state = self.service, scope["state"]
-        headers: Headers = state["headers"]
-        served = service.served()
-        media_type = body_type(headers)
+        headers: HeaderMap = state["headers"]
+        served_version = service.require_version()
+        media_type = body_media_type(headers)
         params = query_params(scope["query_string"])
-        body = await limited_body(headers, receive, service)
+        body = await read_limited_body(headers, receive, service)
         try:
             loop = asyncio.get_running_loop()
-            answer: asyncio.Future[Reply] = loop.create_future()
-            accepted = accepted_type(headers)
-            request = Request(self.path, served, state["name"], body, media_type, accepted, params, loop, answer)
-            service.put(request)
-            return await answer
+            reply_future: asyncio.Future[ScoringReply] = loop.create_future()
+            accepted_type = accepted_media_type(headers)
+            request_id = state["request_id"]
+            service.submit_request(
+                Request(self.path, served_version, request_id, body, media_type, accepted_type, params, loop, reply_future)
+            )
+            return await reply_future
         finally:
             service.in_flight -= len(body)
 
 
-def headers_of(reply: Reply) -> list[tuple[bytes, bytes]]:
-    told = [(name.encode(), value.encode()) for name, value in reply.headers.items()]
-    return [(b"content-length", b"%d" % len(reply.body)), (b"content-type", reply.media_type.encode()), *told]
+def reply_headers(scoring_reply: ScoringReply) -> list[tuple[bytes, bytes]]:
+    headers = [(b"content-length", b"%d" % len(scoring_reply.body)), (b"content-type", scoring_reply.media_type.encode())]
+    for name, value in scoring_reply.headers.items():
+        headers.append((name.encode(), value.encode()))
+    return headers
 
 
-def body_type(headers: Headers) -> str:
-    given = headers.get(b"content-type", b"").decode("latin-1").partition(";")[0].strip().lower()
-    if given in AS_JSON or given in MEDIA_TYPES:
-        return given
-    raise HTTPException(415, f"a body of type {given} given; {', '.join(MEDIA_TYPES)} are allowed")
+def body_media_type(headers: HeaderMap) -> str:
+    """Return the media type of the body, without parameters; raise HTTPException 415 if it is not supported."""
+    media_type = headers.get(b"content-type", b"").decode("latin-1").partition(";")[0].strip().lower()
+    if media_type in JSON_MEDIA_TYPES or media_type in MEDIA_TYPES:
+        return media_type
+    raise HTTPException(415, f"expected a body of type {', '.join(MEDIA_TYPES)}, got {media_type} (header content-type)")
 
 
-def accepted_type(headers: Headers) -> str:
-    """The first form that the client accepts and that there is; JSON where it names none."""
+def accepted_media_type(headers: HeaderMap) -> str:
+    """Return the first supported media type that the client accepts; JSON if it names none."""
     for entry in headers.get(b"accept", b"").decode("latin-1").lower().split(","):
-        if (name := entry.partition(";")[0].strip()) in MEDIA_TYPES:
-            return name
+        if (media_type := entry.partition(";")[0].strip()) in MEDIA_TYPES:
+            return media_type
     return JSON
 
 
+def content_length(headers: HeaderMap, default_size: int) -> int:
+    """Return the header content-length; `default_size` if it is missing or no number."""
+    value = headers.get(b"content-length", b"")
+    if value.isdigit():
+        return int(value)
+    return default_size
+
+
 def query_params(query: bytes) -> dict[str, bool]:
+    params: dict[str, bool] = {}
     if not query:
-        return {}
-    given = QueryParams(query)
-    refuse_others(given, PARAMS, "param")
-    for name, value in given.multi_items():
-        if value not in BOOLEANS:
-            raise HTTPException(400, f"the param {name} is {value!r}; true or false is allowed")
-    return {name: BOOLEANS[value] for name, value in given.items()}
+        return params
+    raw_params = QueryParams(query)
+    reject_unknown_names(raw_params, PARAM_NAMES, "param")
+    for name, value in raw_params.multi_items():
+        if value not in BOOLEAN_VALUES:
+            raise HTTPException(400, f"expected true or false for the param {name}, got {value!r}")
+        params[name] = BOOLEAN_VALUES[value]
+    return params
 
 
-async def limited_body(headers: Headers, receive: Receive, service: "Service") -> bytes:
-    """The body, kept no further than is allowed and awaited no longer; what is kept counts as in flight.
+async def read_limited_body(headers: HeaderMap, receive: Receive, service: "ScoringService") -> bytes:
+    """Read the body within the limits of size and time. The returned bytes count as in flight; the caller subtracts them.
 
-    Too large a body is read to its end all the same, as long as that is near: a client that still sends when the connection is
-    closed would not see the answer.
+    A body that is too large is still read to its end unless it is far too large: a client that is still sending when the
+    connection is closed would not see the response.
+
+    Raises:
+        HTTPException: 400, 408, 413 or 503.
     """
     limits = service.limits
-    promised = headers.get(b"content-length", b"")
-    size = int(promised) if promised.isdigit() else 0
+    size = content_length(headers, default_size=0)
     if size > 2 * limits.body_bytes or b"expect" in headers:
         require_size(size, limits)
     parts: list[bytes] = []
-    size = held = 0
-    more = True
+    size = counted_bytes = 0
+    has_more = True
     try:
         async with asyncio.timeout(limits.body_seconds):
-            while more:
+            while has_more:
                 message = await receive()
                 if message["type"] == "http.disconnect":
-                    raise HTTPException(400, "the client went away before its body was there")
-                part, more = message.get("body", b""), message.get("more_body", False)
+                    raise HTTPException(400, "the client disconnected before its body was complete")
+                part, has_more = message.get("body", b""), message.get("more_body", False)
                 size += len(part)
                 require_size(size // 2, limits)
                 if size <= limits.body_bytes:
                     parts.append(part)
-                    held += len(part)
+                    counted_bytes += len(part)
                     service.in_flight += len(part)
                 if service.in_flight > limits.bytes_in_flight:
                     raise HTTPException(503, "too many large bodies at once; try again", {"retry-after": "1"})
         require_size(size, limits)
     except BaseException as error:
-        service.in_flight -= held
+        service.in_flight -= counted_bytes
         if isinstance(error, TimeoutError):
-            told = f"the body did not arrive within {limits.body_seconds:g} s; {size} bytes of it did"
-            raise HTTPException(408, told, {"connection": "close"}) from error
+            timeout_message = f"expected the whole body within {limits.body_seconds:g} s, got {size} bytes of it"
+            raise HTTPException(408, timeout_message, {"connection": "close"}) from error
         raise
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+    if len(parts) == 1:
+        return parts[0]
+    return b"".join(parts)
 
 
-def require_size(size: int, limits: Limits) -> None:
+def require_size(size: int, limits: RequestLimits) -> None:
     if size > limits.body_bytes:
-        raise HTTPException(413, f"a body of more than {limits.body_bytes} bytes given; send smaller batches")
+        raise HTTPException(413, f"expected a body of at most {limits.body_bytes} bytes, got more: send smaller batches")

@@ -1,6 +1,6 @@
-"""Bodies of requests as samples: JSON, .npy, Arrow. Everything a client can get wrong here is told in one line.
+"""Read the samples in the body of a request: JSON, .npy or Arrow. Every mistake of a client is reported in one line.
 
-400 for what is no request, 413 for too much of it, 422 (DataError) for samples that cannot be.
+400 for a malformed body, 413 for too many or too long samples, 422 (DataError) for invalid samples.
 """
 
 from collections.abc import Mapping
@@ -15,105 +15,114 @@ from ae_models.spec import join_names, suggest_match
 from aeops.bundle.detector import Detector
 from aeops.kinds.npy_bytes import MEDIA_TYPE, read_npy
 from aeops.serving import arrow
-from aeops.serving.limits import Limits
+from aeops.serving.limits import RequestLimits
 
 JSON = "application/json"
-# What `curl -d` and a client that names nothing send: JSON, too.
-AS_JSON = (JSON, "application/x-www-form-urlencoded", "")
+# `curl -d` and a client that sets no type send JSON, too.
+JSON_MEDIA_TYPES = (JSON, "application/x-www-form-urlencoded", "")
 MEDIA_TYPES = (JSON, MEDIA_TYPE, arrow.MEDIA_TYPE)
 KEYS = ("inputs", "params")
-PARAMS = ("reconstruction", "code")
+PARAM_NAMES = ("reconstruction", "code")
+JsonObject = dict[str, Any]
+
+BODY_EXAMPLE = '{"inputs": [one sample or several], "params": {"reconstruction": false, "code": false}}'
 
 
 @dataclass(frozen=True)
-class Samples:
+class RequestSamples:
     """The samples of a request.
 
     Attributes:
-        given: (n, *shape) as a dataset would hold them, or strings, object (n,): what a prediction's hash is of.
-        checked: as the model takes them.
-        params: what is asked for beside scores.
+        stored_samples: (n, *shape) as a dataset stores them, or strings, object (n,); a prediction's hash is of them.
+        model_inputs: result of `Detector.check`.
+        params: columns to return in addition to the scores, by name.
     """
 
-    given: np.ndarray
-    checked: np.ndarray
+    stored_samples: np.ndarray
+    model_inputs: np.ndarray
     params: dict[str, bool]
 
     def __len__(self) -> int:
-        return len(self.checked)
+        return len(self.model_inputs)
 
 
-def read_samples(body: bytes, media_type: str, params: Mapping[str, bool], detector: Detector, limits: Limits) -> Samples:
-    """Reads a body.
+def read_request_samples(
+    body: bytes, media_type: str, params: Mapping[str, bool], detector: Detector, limits: RequestLimits
+) -> RequestSamples:
+    """Read the samples in a body.
 
     Args:
-        media_type: one of `MEDIA_TYPES` or `AS_JSON`.
-        params: from the query; those of a JSON body are added.
+        media_type: one of `MEDIA_TYPES` or `JSON_MEDIA_TYPES`.
+        params: from the query; those in a JSON body are added and take precedence.
 
     Raises:
         HTTPException: 400 or 413.
-        DataError: the samples are not what the model takes.
+        DataError: the samples are not valid inputs of the model.
     """
-    asked = dict(params)
-    if media_type in AS_JSON:
-        request = read_request(body)
-        asked |= read_params({} if request.get("params") is None else request["params"])
-        values = of_json(request, body, detector)
+    merged_params = dict(params)
+    is_json = media_type in JSON_MEDIA_TYPES
+    if is_json:
+        request = parse_json(body)
+        merged_params |= parse_params(request.get("params"))
+        samples = parse_json_samples(request, body, detector)
     else:
-        values = of_binary(body, media_type, detector)
-    require_within(values, detector, limits)
-    checked = detector.check(values)
-    given = detector.data_kind.stored_form(values, detector.spec, is_json=media_type in AS_JSON)
-    return Samples(given, checked, asked)
+        samples = parse_binary_samples(body, media_type, detector)
+    require_within_limits(samples, detector, limits)
+    model_inputs = detector.check(samples)
+    stored_samples = detector.data_kind.stored_form(samples, detector.spec, is_json=is_json)
+    return RequestSamples(stored_samples, model_inputs, merged_params)
 
 
-def require_within(samples: np.ndarray, detector: Detector, limits: Limits) -> None:
-    """Raise HTTPException 413 where samples are too many or too long to be looked at."""
+def require_within_limits(samples: np.ndarray, detector: Detector, limits: RequestLimits) -> None:
+    """Raise HTTPException 413 if there are too many samples, or a text is too long, before any are checked."""
     count = detector.data_kind.count(samples, detector.spec)
     if count > limits.samples:
-        raise HTTPException(413, f"{count} samples given; up to {limits.samples} a request are allowed: send smaller batches")
-    row, characters = detector.data_kind.longest(samples)
+        raise HTTPException(413, f"expected at most {limits.samples} samples in one request, got {count}: send smaller batches")
+    row, characters = detector.data_kind.longest_sample(samples)
     if characters > limits.text_bytes:
-        raise HTTPException(413, f"text {row} has {characters} characters; up to {limits.text_bytes} are allowed")
+        raise HTTPException(413, f"expected texts of at most {limits.text_bytes} characters, got {characters} in text {row}")
 
 
 # ---------------------------------------------------------------- JSON
 
 
-def read_request(body: bytes) -> dict[str, Any]:
+def parse_json(body: bytes) -> JsonObject:
+    """Parse a JSON body; the result has the key `inputs` and none but `KEYS`."""
     try:
         request = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise HTTPException(400, f"the body is no JSON ({error}); {usage()} is allowed") from error
+        raise HTTPException(400, f"expected {BODY_EXAMPLE}, got no valid JSON ({error})") from error
     if not isinstance(request, dict) or "inputs" not in request:
-        raise HTTPException(400, f"the body has no key inputs; {usage()} is allowed")
-    refuse_others(request, KEYS, "key")
+        raise HTTPException(400, f"expected {BODY_EXAMPLE}, got a body without the key inputs")
+    reject_unknown_names(request, KEYS, "key")
     return request
 
 
-def read_params(params: Any) -> dict[str, bool]:
+def parse_params(params: Any) -> dict[str, bool]:
+    if params is None:
+        return {}
     if not isinstance(params, dict):
-        raise HTTPException(400, f"params is no object; {usage()} is allowed")
-    refuse_others(params, PARAMS, "param")
+        raise HTTPException(400, f"expected {BODY_EXAMPLE}, got params that are no object")
+    reject_unknown_names(params, PARAM_NAMES, "param")
     for name, value in params.items():
         if not isinstance(value, bool):
-            raise HTTPException(400, f"the param {name} is {value!r}; true or false is allowed")
+            raise HTTPException(400, f"expected true or false for the param {name}, got {value!r}")
     return params
 
 
-def refuse_others(given: Mapping[str, Any], allowed: tuple[str, ...], what: str) -> None:
-    for name in given:
-        if name not in allowed:
-            raise HTTPException(400, f"no {what} {name!r}; {join_names(allowed)} allowed{suggest_match(name, allowed)}")
+def reject_unknown_names(names: Mapping[str, Any], allowed_names: tuple[str, ...], name_kind: str) -> None:
+    for name in names:
+        if name not in allowed_names:
+            closest_match = suggest_match(name, allowed_names)
+            raise HTTPException(400, f"no {name_kind} {name!r}; {join_names(allowed_names)} allowed{closest_match}")
 
 
-def usage() -> str:
-    return '{"inputs": [one sample or several], "params": {"reconstruction": false, "code": false}}'
+def parse_json_samples(request: JsonObject, body: bytes, detector: Detector) -> np.ndarray:
+    """Convert the inputs of a parsed JSON body.
 
-
-def of_json(request: dict[str, Any], body: bytes, detector: Detector) -> np.ndarray:
-    """The samples of a JSON request."""
-    # Where the body has no more quotes and words than keys and params account for, the inputs hold none, and nobody has to look.
+    If the body has no more quotes and booleans than its keys and params account for, the inputs hold none, and the values need
+    not be checked one by one.
+    """
     params = request.get("params") or {}
     expected = (2 * (len(request) + len(params)), sum(params.values()), len(params) - sum(params.values()))
     only_numbers = (body.count(b'"'), body.count(b"true"), body.count(b"false")) == expected
@@ -123,14 +132,21 @@ def of_json(request: dict[str, Any], body: bytes, detector: Detector) -> np.ndar
 # ---------------------------------------------------------------- binary
 
 
-def of_binary(body: bytes, media_type: str, detector: Detector) -> np.ndarray:
-    """The samples of a .npy or an Arrow stream."""
-    kind, is_npy = detector.data_kind, media_type == MEDIA_TYPE
-    size = kind.values_per_sample(detector.spec)
+def parse_binary_samples(body: bytes, media_type: str, detector: Detector) -> np.ndarray:
+    """Read the samples of a .npy file or an Arrow stream."""
+    kind, spec = detector.data_kind, detector.spec
+    if media_type == MEDIA_TYPE:
+        try:
+            values = read_npy(body)
+        except ValueError as error:
+            raise invalid_body("a valid .npy file", error) from error
+        return kind.read_array(values, spec)
     try:
-        values = read_npy(body) if is_npy else arrow.read_arrow(body, size)
+        columns = arrow.read_arrow(body, kind.values_per_sample(spec))
     except ValueError as error:
-        what = ".npy" if is_npy else "Arrow stream"
-        raise HTTPException(400, f"the body is no {what} that is allowed: {' '.join(str(error).split())}") from error
-    samples = kind.read_array(values, detector.spec)
-    return samples if is_npy else kind.stored_form(samples, detector.spec, is_json=False)
+        raise invalid_body("a valid Arrow stream", error) from error
+    return kind.stored_form(kind.read_array(columns, spec), spec, is_json=False)
+
+
+def invalid_body(expected: str, error: ValueError) -> HTTPException:
+    return HTTPException(400, f"expected {expected}, got another body: {' '.join(str(error).split())}")

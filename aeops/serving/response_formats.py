@@ -1,63 +1,88 @@
-"""What a request is told, in the form that it accepts: JSON, .npy or Arrow. The forms are described in docs/serving.md."""
+"""Format replies as JSON, .npy or Arrow, as the client accepts. docs/serving.md describes the formats."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import orjson
 
-from aeops.bundle.answers import answers
+from aeops.bundle.answers import to_answers
 from aeops.kinds.npy_bytes import MEDIA_TYPE as NPY_TYPE
 from aeops.serving import arrow, npy
-from aeops.serving.request_bodies import JSON
+from aeops.serving.request_bodies import JSON, JsonObject
 
-IDS = "x-prediction-ids"  # header: `<call>-<first row>..<last row>`
+IDS_HEADER = "x-prediction-ids"  # `<call>-<first row>..<last row>`
+
+
+class FirstPrediction(NamedTuple):
+    """The first prediction of a request in the journal; the others follow in the same call, row by row."""
+
+    call: str
+    row: int
 
 
 @dataclass(frozen=True)
-class Reply:
+class ScoringReply:
     body: bytes
     media_type: str = JSON
     headers: dict[str, str] = field(default_factory=dict)
 
 
-def scores_reply(scores: dict[str, np.ndarray], first: tuple[str, int] | None, accepted: str, *, with_ids: bool) -> Reply:
-    """Scores, and what was asked for beside them.
+def scores_reply(
+    scores: dict[str, np.ndarray], first_prediction: FirstPrediction | None, accepted_type: str, *, with_ids: bool
+) -> ScoringReply:
+    """Format scores and the columns that were requested with them.
 
     Args:
-        first: call and row of the first prediction; None where nothing is recorded.
-        with_ids: as JSON, too, and not in the header alone.
+        scores: (n, ...) each, by name.
+        first_prediction: None if nothing was recorded.
+        with_ids: write the prediction IDs into a JSON body, too, and not into the header alone.
     """
     count = len(scores["score"])
-    headers = id_header(first, count)
-    if accepted == NPY_TYPE:
-        return Reply(npy.write_npy(npy.records(scores)), accepted, headers)
-    if accepted == arrow.MEDIA_TYPE:
-        known: dict[str, Any] = {"id": ids(first, count)} if first else {}
-        return Reply(arrow.write_arrow(known | scores), accepted, headers)
-    told: dict[str, Any] = {"predictions": answers(scores)}
-    return Reply(orjson.dumps(told | ({"ids": ids(first, count)} if with_ids and first else {})), JSON, headers)
+    headers = ids_header(first_prediction, count)
+    if accepted_type == NPY_TYPE:
+        return ScoringReply(npy.write_npy(npy.structured_array(scores)), accepted_type, headers)
+    if accepted_type == arrow.MEDIA_TYPE:
+        columns: JsonObject = {}
+        if first_prediction is not None:
+            columns["id"] = prediction_ids(first_prediction, count)
+        return ScoringReply(arrow.write_arrow(columns | scores), accepted_type, headers)
+    content: JsonObject = {"predictions": to_answers(scores)}
+    if with_ids and first_prediction is not None:
+        content["ids"] = prediction_ids(first_prediction, count)
+    return ScoringReply(orjson.dumps(content), JSON, headers)
 
 
-def explanations_reply(told: list[dict[str, Any]], first: tuple[str, int] | None) -> Reply:
-    document: dict[str, Any] = {"predictions": told} | ({"ids": ids(first, len(told))} if first else {})
-    return Reply(orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY), JSON, id_header(first, len(told)))
+def explanations_reply(predictions: list[JsonObject], first_prediction: FirstPrediction | None) -> ScoringReply:
+    """Format scores with their explanations as JSON."""
+    content: JsonObject = {"predictions": predictions}
+    if first_prediction is not None:
+        content["ids"] = prediction_ids(first_prediction, len(predictions))
+    body = orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
+    return ScoringReply(body, JSON, ids_header(first_prediction, len(predictions)))
 
 
-def values_reply(name: str, values: np.ndarray, accepted: str) -> Reply:
-    """Codes or reconstructions (n, ...): an array, a column, or a list under that name."""
-    if accepted == NPY_TYPE:
-        return Reply(npy.write_npy(values.astype(str) if values.dtype == object else values), accepted)
-    if accepted == arrow.MEDIA_TYPE:
-        return Reply(arrow.write_arrow({name.removesuffix("s"): values}), accepted)
-    plain = values.tolist() if values.dtype == object else np.ascontiguousarray(values)
-    return Reply(orjson.dumps({name: plain}, option=orjson.OPT_SERIALIZE_NUMPY))
+def values_reply(name: str, values: np.ndarray, accepted_type: str) -> ScoringReply:
+    """Format codes or reconstructions (n, ...): as an array, a column, or a list under `name`."""
+    is_text = values.dtype == object
+    if accepted_type == arrow.MEDIA_TYPE:
+        return ScoringReply(arrow.write_arrow({name.removesuffix("s"): values}), accepted_type)
+    if accepted_type == NPY_TYPE:
+        if is_text:
+            values = values.astype(str)
+        return ScoringReply(npy.write_npy(values), accepted_type)
+    if is_text:
+        return ScoringReply(orjson.dumps({name: values.tolist()}))
+    return ScoringReply(orjson.dumps({name: np.ascontiguousarray(values)}, option=orjson.OPT_SERIALIZE_NUMPY))
 
 
-def ids(first: tuple[str, int], count: int) -> list[str]:
-    call, row = first
-    return [f"{call}-{place}" for place in range(row, row + count)]
+def prediction_ids(first_prediction: FirstPrediction, count: int) -> list[str]:
+    call, row = first_prediction
+    return [f"{call}-{index}" for index in range(row, row + count)]
 
 
-def id_header(first: tuple[str, int] | None, count: int) -> dict[str, str]:
-    return {IDS: f"{first[0]}-{first[1]}..{first[1] + count - 1}"} if first else {}
+def ids_header(first_prediction: FirstPrediction | None, count: int) -> dict[str, str]:
+    if first_prediction is None:
+        return {}
+    call, row = first_prediction
+    return {IDS_HEADER: f"{call}-{row}..{row + count - 1}"}

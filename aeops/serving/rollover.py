@@ -1,9 +1,9 @@
-"""Which version answers, and how a new champion takes over while requests come.
+"""Rollover: replace the served version by a new champion while requests are answered.
 
-    fetched and verified (a process of its own) -> rehearsed (another) -> loaded, warmed -> in the shadow -> takes over
+    fetch and verify (own process) -> smoke test (another process) -> load, warm up -> shadow trial -> take over
 
-At every step it may be refused: then the old one stays, and the reason is told in the log, in /model and in /metrics. Taking over
-is one assignment: a request keeps the version that it began with. Where the alias is gone, nothing answers.
+A new version may be refused at every step: the old one then stays, and the reason appears in the log, in /model and in /metrics.
+Taking over is one assignment: a request keeps the version that it started with. If the alias is removed, no version is served.
 """
 
 import logging
@@ -18,11 +18,11 @@ from typing import Any, Protocol
 from aeops.errors import AeError, InfrastructureError
 from aeops.recipe.sections import ServingSpec
 from aeops.serving.metrics import Metrics
-from aeops.serving.served_version import Served, misfit
-from aeops.serving.shadow import Batch, Shadow
+from aeops.serving.served_version import ServedVersion, find_incompatibility
+from aeops.serving.shadow import AnsweredBatch, ShadowTrial
 
-PERIOD = 0.5  # seconds between two looks
-AGAIN = (5.0, 10.0, 20.0, 40.0, 60.0)  # seconds until what was in the way of fetching is tried again; the last one for good
+POLL_SECONDS = 0.5
+RETRY_SECONDS = (5.0, 10.0, 20.0, 40.0, 60.0)  # delays before each new attempt to fetch a version; the last one repeats
 
 log = logging.getLogger("aeops.serving")
 
@@ -34,7 +34,7 @@ class VersionChange(Protocol):
     def version(self) -> str | None: ...
 
 
-class Watched(Protocol):
+class AliasWatcher(Protocol):
     """Detects changes of the alias; see aeops/registry/alias_watch.py."""
 
     error: str | None
@@ -45,180 +45,224 @@ class Watched(Protocol):
 
 
 @dataclass(frozen=True)
-class Sources:
-    """Where versions come from.
+class VersionSource:
+    """Functions that provide versions.
 
     Attributes:
-        fetch: the number of a version or alias, and its verified bundle.
-        rehearse: lets the bundle answer its example in a process of its own; raises AeError where it does not.
-        load: the version, ready to be warmed.
-        watch: None where the service stays with one version.
+        fetch: takes a version or an alias; returns the version and the path of its verified bundle.
+        smoke_test: lets the bundle answer its example in a process of its own; raises AeError if it fails.
+        load: takes a version and the path of its bundle.
+        alias_watcher: None to stay with one version.
     """
 
     fetch: Callable[[str], tuple[str, Path]]
-    rehearse: Callable[[Path], None]
-    load: Callable[[str, Path], Served]
-    watch: Watched | None
+    smoke_test: Callable[[Path], None]
+    load: Callable[[str, Path], ServedVersion]
+    alias_watcher: AliasWatcher | None
 
 
-class Succession:
-    """The version that answers, its possible successor, and the work of a thread that looks after them.
-
-    Args:
-        sources: None where `current` is set once and stays.
+@dataclass(frozen=True)
+class Retry:
+    """A later attempt to fetch a version.
 
     Attributes:
-        current: who answers; None before the first and where there is no champion.
-        shadow: the successor on trial.
-        last: the last change or refusal, as /model tells it.
+        at: from `time.monotonic`.
+        attempt: number of attempts before it.
     """
 
-    def __init__(self, name: str, sources: Sources | None, rules: ServingSpec, metrics: Metrics) -> None:
+    at: float
+    attempt: int
+    version: str
+
+
+@dataclass(frozen=True)
+class RolloverEvent:
+    """A change of the served version or of the trial, or a refusal.
+
+    Attributes:
+        event: serves, shadow, dropped, refused, waits or retired.
+        time: ISO 8601, UTC.
+    """
+
+    event: str
+    version: str
+    reason: str
+    time: str
+
+
+class ModelRollover:
+    """The served version, its possible successor, and the thread that manages both.
+
+    Args:
+        source: None if `current_version` is set once and stays.
+
+    Attributes:
+        current_version: the served version; None before the first one and while there is no champion.
+        shadow_trial: trial of the successor.
+        last_event: None before the first one.
+    """
+
+    def __init__(self, name: str, source: VersionSource | None, rules: ServingSpec, metrics: Metrics) -> None:
         self.name, self.rules, self.metrics = name, rules, metrics
-        self.current: Served | None = None
-        self.shadow: Shadow | None = None
-        self.last: dict[str, Any] | None = None
-        self._sources = sources
-        self._due: tuple[float, int, str] | None = None  # when, for the how manieth time, and which version is tried again
-        self._ending = threading.Event()
+        self.current_version: ServedVersion | None = None
+        self.shadow_trial: ShadowTrial | None = None
+        self.last_event: RolloverEvent | None = None
+        self._source = source
+        self._alias_watcher: AliasWatcher | None = None
+        if source is not None:
+            self._alias_watcher = source.alias_watcher
+        self._retry: Retry | None = None
+        self._stop_event = threading.Event()
 
-    @property
-    def _watch(self) -> Watched | None:
-        return self._sources.watch if self._sources else None
+    # ---------------------------------------------------------------- called by the scoring threads and by requests
 
-    # ---------------------------------------------------------------- for those who answer
-
-    def answered(self, served: Served, batch: Batch) -> None:
-        """Shows the successor what was answered."""
-        shadow = self.shadow
-        if shadow is not None and shadow.old is served:
-            shadow.show(batch)
+    def add_batch(self, served_version: ServedVersion, batch: AnsweredBatch) -> None:
+        """Pass a batch that was answered to the shadow trial, if there is one."""
+        shadow_trial = self.shadow_trial
+        if shadow_trial is not None and shadow_trial.old is served_version:
+            shadow_trial.add_batch(batch)
 
     def state(self) -> dict[str, Any]:
-        shadow, watch = self.shadow, self._watch
-        on_trial = {"version": shadow.served.version, **asdict(shadow.seen)} if shadow else None
-        return {
-            "watched": watch is not None,
-            "watch_fault": watch.error if watch else None,
-            "shadow": on_trial,
-            "last": self.last,
-        }
+        """Return the state as the key `serving` of /model."""
+        state: dict[str, Any] = {"watched": False, "watch_fault": None, "shadow": None, "last": None}
+        shadow_trial, last_event = self.shadow_trial, self.last_event
+        if self._alias_watcher is not None:
+            state |= {"watched": True, "watch_fault": self._alias_watcher.error}
+        if shadow_trial is not None:
+            state["shadow"] = {"version": shadow_trial.new.version, **asdict(shadow_trial.counts)}
+        if last_event is not None:
+            state["last"] = {
+                "event": last_event.event,
+                "version": last_event.version,
+                "why": last_event.reason,
+                "time": last_event.time,
+            }
+        return state
 
-    # ---------------------------------------------------------------- the thread's work
+    # ---------------------------------------------------------------- called by the rollover thread
 
-    def begin(self, which: str) -> None:
-        """Fetches, loads and warms the first version.
+    def load_first(self, version_or_alias: str) -> None:
+        """Fetch, load and warm up the first version.
 
         Raises:
-            AeError: there is none, or it does not answer.
+            AeError: it does not exist, or does not answer its example.
         """
-        assert self._sources is not None
-        version, bundle = self._sources.fetch(which)
-        served = self._sources.load(version, bundle)
-        if fault := served.warm():
-            raise InfrastructureError(f"{self.name} {version} does not answer its own example: {fault}; serve another --version")
-        if self._watch is not None:
-            self._watch.set_version(version)
-        self._take_over(served, "first")
+        assert self._source is not None
+        version, bundle_path = self._source.fetch(version_or_alias)
+        served_version = self._source.load(version, bundle_path)
+        if problem := served_version.check_example():
+            message = f"{self.name} {version} does not answer its own example: {problem}; serve another --version"
+            raise InfrastructureError(message)
+        if self._alias_watcher is not None:
+            self._alias_watcher.set_version(version)
+        self._take_over(served_version, "first")
 
     def run(self) -> None:
-        """Looks after the succession until `end`."""
-        while not self._ending.wait(PERIOD):
+        """Manage the rollover until `end` is called."""
+        while not self._stop_event.wait(POLL_SECONDS):
             self.step()
 
     def end(self) -> None:
-        self._ending.set()
-        if self.shadow is not None:
-            self.shadow.end()
+        self._stop_event.set()
+        if self.shadow_trial is not None:
+            self.shadow_trial.end()
 
     def step(self) -> None:
-        """One look: has the alias moved, is something to be tried again, what became of the trial?"""
-        if (change := self._watch.poll() if self._watch else None) is not None:
-            self._due = None
-            self._follow(change.version, attempt=0)
-        elif self._due is not None and time.monotonic() >= self._due[0]:
-            _, attempt, version = self._due
-            self._follow(version, attempt)
-        self._judge()
+        """Poll the alias once, start a due retry, and finish the trial if it can be decided."""
+        change = None
+        if self._alias_watcher is not None:
+            change = self._alias_watcher.poll()
+        if change is not None:
+            self._retry = None
+            self._follow_alias(change.version, attempt=0)
+        elif self._retry is not None and time.monotonic() >= self._retry.at:
+            self._follow_alias(self._retry.version, self._retry.attempt)
+        self._finish_trial()
 
-    def _follow(self, version: str | None, attempt: int) -> None:
-        """Goes where the alias went."""
+    def _follow_alias(self, version: str | None, attempt: int) -> None:
         self._drop_trial(version)
         if version is None:
-            self._retire()
-        elif self.current is None or version != self.current.version:
-            self._prepare(version, attempt)
+            self._stop_serving()
+        elif self.current_version is None or version != self.current_version.version:
+            self._prepare_version(version, attempt)
 
-    def _drop_trial(self, version: str | None) -> None:
-        if self.shadow is not None:
-            self.shadow.end()
-            self._tell("dropped", self.shadow.served.version, f"the alias went on to {version or 'nothing'}")
-            self.shadow = None
+    def _drop_trial(self, new_version: str | None) -> None:
+        if self.shadow_trial is not None:
+            self.shadow_trial.end()
+            self._report_event("dropped", self.shadow_trial.new.version, f"the alias moved on to {new_version or 'nothing'}")
+            self.shadow_trial = None
 
-    def _retire(self) -> None:
-        if self.current is not None:
-            self._tell("retired", self.current.version, "the alias is gone: nothing answers until there is a champion again")
-            self.current = None
-            self.metrics.serves(None)
+    def _stop_serving(self) -> None:
+        if self.current_version is not None:
+            self._report_event("retired", self.current_version.version, "the alias was removed; no version is served")
+            self.current_version = None
+            self.metrics.set_version(None)
 
-    def _prepare(self, version: str, attempt: int) -> None:
-        """Everything up to the trial; a machine or a server that is in the way is tried again, all else is a refusal."""
-        assert self._sources is not None
-        self._due = None
+    def _prepare_version(self, version: str, attempt: int) -> None:
+        """Prepare a version up to its trial. An InfrastructureError is retried; any other error is a refusal."""
+        assert self._source is not None
+        self._retry = None
         try:
-            version, bundle = self._sources.fetch(version)
-            self._sources.rehearse(bundle)
-            served = self._sources.load(version, bundle)
-            fault = served.warm() or (misfit(served.detector, self.current.detector) if self.current else None)
+            version, bundle_path = self._source.fetch(version)
+            self._source.smoke_test(bundle_path)
+            served_version = self._source.load(version, bundle_path)
+            problem = self._find_problem(served_version)
         except InfrastructureError as error:
-            wait = AGAIN[min(attempt, len(AGAIN) - 1)]
-            self._due = (time.monotonic() + wait, attempt + 1, version)
-            self._tell("waits", version, f"{error}; tried again in {wait:g} s")
+            delay = RETRY_SECONDS[min(attempt, len(RETRY_SECONDS) - 1)]
+            self._retry = Retry(time.monotonic() + delay, attempt + 1, version)
+            self._report_event("waits", version, f"{error}; next attempt in {delay:g} s")
             return
         except AeError as error:
-            fault = str(error)
-        except Exception as error:  # noqa: BLE001  # whatever a broken model raises while it is loaded is what is wanted to be known
-            fault = f"it raises {type(error).__name__}: {error}"
-        if fault is not None:
-            self._refuse(version, fault)
-        elif self.current is None:
-            self._take_over(served, "first")
+            problem = str(error)
+        except Exception as error:  # noqa: BLE001  # any exception of a broken model refuses it
+            problem = f"it raises {type(error).__name__}: {error}"
+        if problem is not None:
+            self._refuse_version(version, problem)
+        elif self.current_version is None:
+            self._take_over(served_version, "first")
         else:
-            self.shadow = Shadow(served, self.current, on_seen=self.metrics.shadowed)
-            self.shadow.start()
-            self._tell("shadow", version, f"answers beside {self.current.version}")
+            self.shadow_trial = ShadowTrial(served_version, self.current_version, on_scored=self.metrics.record_shadow)
+            self.shadow_trial.start()
+            self._report_event("shadow", version, f"scores the requests to {self.current_version.version}, too")
 
-    def _judge(self) -> None:
-        """Ends the trial where it has an end."""
-        shadow = self.shadow
-        if shadow is None:
+    def _find_problem(self, served_version: ServedVersion) -> str | None:
+        if problem := served_version.check_example():
+            return problem
+        if self.current_version is None:
+            return None
+        return find_incompatibility(served_version.detector, self.current_version.detector)
+
+    def _finish_trial(self) -> None:
+        shadow_trial = self.shadow_trial
+        if shadow_trial is None:
             return
-        if shadow.fault is not None:
-            self._refuse(shadow.served.version, shadow.fault)
-        elif shadow.seen.requests >= self.rules.shadow_requests:
-            self._take_over(shadow.served, f"after {shadow.seen.requests} requests in the shadow of {shadow.old.version}")
-        elif time.monotonic() - shadow.began >= self.rules.shadow_seconds:
-            self._take_over(
-                shadow.served, f"after {self.rules.shadow_seconds:g} s and {shadow.seen.requests} requests in the shadow"
-            )
+        requests = shadow_trial.counts.requests
+        if shadow_trial.problem is not None:
+            self._refuse_version(shadow_trial.new.version, shadow_trial.problem)
+        elif requests >= self.rules.shadow_requests:
+            self._take_over(shadow_trial.new, f"after {requests} requests in the shadow of {shadow_trial.old.version}")
+        elif time.monotonic() - shadow_trial.started_at >= self.rules.shadow_seconds:
+            self._take_over(shadow_trial.new, f"after {self.rules.shadow_seconds:g} s and {requests} requests in the shadow")
 
-    def _take_over(self, served: Served, why: str) -> None:
-        if self.shadow is not None:
-            self.shadow.end()
-        self.current, self.shadow = served, None
-        self.metrics.serves(served)
-        self._tell("serves", served.version, why)
+    def _take_over(self, served_version: ServedVersion, reason: str) -> None:
+        if self.shadow_trial is not None:
+            self.shadow_trial.end()
+        self.current_version, self.shadow_trial = served_version, None
+        self.metrics.set_version(served_version)
+        self._report_event("serves", served_version.version, reason)
 
-    def _refuse(self, version: str, why: str) -> None:
-        if self.shadow is not None:
-            self.shadow.end()
-            self.shadow = None
-        self._tell("refused", version, why)
+    def _refuse_version(self, version: str, reason: str) -> None:
+        if self.shadow_trial is not None:
+            self.shadow_trial.end()
+            self.shadow_trial = None
+        self._report_event("refused", version, reason)
 
-    def _tell(self, event: str, version: str, why: str) -> None:
-        """Says it in the log, in /model and in /metrics."""
-        why = " ".join(why.split())
-        self.last = {"event": event, "version": version, "why": why, "time": datetime.now(UTC).isoformat(timespec="seconds")}
-        self.metrics.succession(event)
-        level = logging.WARNING if event in ("refused", "waits", "retired") else logging.INFO
-        log.log(level, "%s %s: %s (%s)", self.name, version, event, why)
+    def _report_event(self, event: str, version: str, reason: str) -> None:
+        """Report an event in the log, in /model and in /metrics."""
+        reason = " ".join(reason.split())
+        self.last_event = RolloverEvent(event, version, reason, datetime.now(UTC).isoformat(timespec="seconds"))
+        self.metrics.record_event(event)
+        level = logging.INFO
+        if event in ("refused", "waits", "retired"):
+            level = logging.WARNING
+        log.log(level, "%s %s: %s (%s)", self.name, version, event, reason)

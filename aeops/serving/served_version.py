@@ -1,7 +1,7 @@
-"""A version that the service has loaded, and checks that show that it is broken.
+"""A version loaded by the service, and the checks that it works.
 
-A broken model cannot be loaded, raises, or gives invalid answers (see `aeops.bundle.answer_check`). What else a new champion is
-compared with stands in aeops/serving/shadow.py.
+A broken model cannot be loaded, raises, or gives invalid answers (see `aeops.bundle.answer_check`). The further checks of a new
+champion are in aeops/serving/shadow.py.
 """
 
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ from aeops.predictions.rows import Scorer, scorer_of
 
 
 @dataclass(frozen=True)
-class Served:
-    """A version that answers, or may do so soon.
+class ServedVersion:
+    """A version that is served, or is about to be.
 
     Attributes:
-        name: the registered model's, as a recipe is called.
-        version: the registered version that the detector was loaded from.
+        name: name of the registered model, which is the name of its recipe.
+        version: registered version that the detector was loaded from.
     """
 
     name: str
@@ -29,18 +29,18 @@ class Served:
     def scorer(self) -> Scorer:
         return scorer_of(self.name, self.version, self.detector)
 
-    def warm(self) -> str | None:
-        """Let the model answer its own example, as the first answer takes longest; return the problem, if any."""
+    def check_example(self) -> str | None:
+        """Let the model answer its own example, which also warms it up; return the problem, if any."""
         return check_example(self.detector)
 
 
-def misfit(new: Detector, old: Detector) -> str | None:
-    """Why clients of the old one could not go on with the new one; None where they can."""
-    same = ["kind"]
+def find_incompatibility(new: Detector, old: Detector) -> str | None:
+    """Return the reason why clients of the old detector cannot use the new one; None if they can."""
+    attributes = ["kind"]
     if new.data_kind.FIXED_SHAPE:
-        same += ["shape", "made_shape", "low", "high"]
-    for name in same:
-        given, allowed = getattr(new, name), getattr(old, name)
-        if given != allowed:
-            return f"its {name.replace('_', ' ')} is {given}, that of the served one is {allowed}"
+        attributes += ["shape", "output_shape", "low", "high"]
+    for name in attributes:
+        new_value, old_value = getattr(new, name), getattr(old, name)
+        if new_value != old_value:
+            return f"its {name.replace('_', ' ')} differs from the served version: expected {old_value}, got {new_value}"
     return None

@@ -8,21 +8,22 @@ from starlette.exceptions import HTTPException
 from aeops.errors import AeError
 from aeops.predictions.journal import Journal
 from aeops.recipe.sections import ServingSpec
-from aeops.serving.batch_scoring import Answering, Request
+from aeops.serving.batch_scoring import BatchScorer, Request
 from aeops.serving.batching import Batcher
-from aeops.serving.limits import Limits
+from aeops.serving.limits import RequestLimits
 from aeops.serving.metrics import Metrics
-from aeops.serving.rollover import Sources, Succession
-from aeops.serving.served_version import Served
+from aeops.serving.rollover import ModelRollover, VersionSource
+from aeops.serving.served_version import ServedVersion
 
-TEND = 2.0  # seconds between two looks after the journal
+JOURNAL_SECONDS = 2.0  # between two checks of the journal
 
 
-class Service:
-    """All parts of one recipe's service.
+class ScoringService:
+    """All parts of the service of one recipe.
 
     Attributes:
-        failure: why it could not begin; None where it could.
+        failure: error that prevented the start; None if there was none.
+        in_flight: bytes of bodies that are being read or wait in the queue.
     """
 
     def __init__(
@@ -30,74 +31,77 @@ class Service:
         name: str,
         *,
         journal: Journal | None = None,
-        limits: Limits | None = None,
-        sources: Sources | None = None,
+        limits: RequestLimits | None = None,
+        source: VersionSource | None = None,
         rules: ServingSpec | None = None,
         password: str | None = None,
     ) -> None:
-        self.name, self.limits, self.journal, self.password = name, limits or Limits(), journal, password
-        self.metrics = Metrics(depth=self._depth, journal_bytes=lambda: journal.written if journal else 0)
-        self.succession = Succession(name, sources, rules or ServingSpec(), self.metrics)
-        answering = Answering(self.limits, self.metrics, journal, self.succession.answered)
-        self.batcher: Batcher[Request] = Batcher(answering.work, self.limits.queue)
+        self.name, self.limits, self.journal, self.password = name, limits or RequestLimits(), journal, password
+        self.metrics = Metrics(queue_length=lambda: self.batcher.queue_length(), journal_bytes=self._journal_bytes)
+        self.rollover = ModelRollover(name, source, rules or ServingSpec(), self.metrics)
+        batch_scorer = BatchScorer(self.limits, self.metrics, journal, self.rollover.add_batch)
+        self.batcher: Batcher[Request] = Batcher(batch_scorer.process_batch, self.limits.queue)
         self.failure: AeError | None = None
-        self.in_flight = 0  # bytes of bodies that are being read or wait
-        self._ending = threading.Event()
-        self._keepers: list[threading.Thread] = []
+        self.in_flight = 0
+        self._stop_event = threading.Event()
 
-    def _depth(self) -> int:
-        return self.batcher.depth()
+    def _journal_bytes(self) -> int:
+        if self.journal is None:
+            return 0
+        return self.journal.bytes_written
 
-    def begin(self, which: str, on_ready: Callable[[Served], None], on_failure: Callable[[], None]) -> None:
-        """Loads the version, or what the alias is on, and looks after it, in threads."""
+    def start(self, version_or_alias: str, on_ready: Callable[[ServedVersion], None], on_failure: Callable[[], None]) -> None:
+        """Load a version, or the one that the alias points to, and follow the alias, in threads.
 
-        def look_after() -> None:
+        Args:
+            on_ready: called once with the version when it is served.
+            on_failure: called if it cannot be served; `failure` then holds the error.
+        """
+
+        def run_rollover() -> None:
             try:
-                self.succession.begin(which)
+                self.rollover.load_first(version_or_alias)
             except AeError as error:
                 self.failure = error
                 on_failure()
                 return
-            assert self.succession.current is not None
-            on_ready(self.succession.current)
-            self.succession.run()
+            assert self.rollover.current_version is not None
+            on_ready(self.rollover.current_version)
+            self.rollover.run()
 
-        self._keepers = [threading.Thread(target=work, daemon=True) for work in (look_after, self._tend)]
-        for keeper in self._keepers:
-            keeper.start()
+        threading.Thread(target=run_rollover, daemon=True).start()
+        threading.Thread(target=self._maintain_journal, daemon=True).start()
 
-    def _tend(self) -> None:
-        """Looks after the journal, in a thread that lives as long as the service."""
-        while self.journal is not None and not self._ending.wait(TEND):
-            self.journal.tend()
+    def _maintain_journal(self) -> None:
+        while self.journal is not None and not self._stop_event.wait(JOURNAL_SECONDS):
+            self.journal.maintain()
 
     def end(self) -> None:
-        """Answers what waits, then stops everything."""
+        """Answer the queued requests, then stop everything."""
         self.batcher.end()
-        self._ending.set()
-        self.succession.end()
+        self._stop_event.set()
+        self.rollover.end()
         if self.journal is not None:
             self.journal.close()
 
-    def put(self, request: Request) -> None:
-        """Lets a request wait for its answer.
+    def submit_request(self, request: Request) -> None:
+        """Add a request to the queue.
 
         Raises:
-            HTTPException: 503, too many wait.
+            HTTPException: 503, the queue is full.
         """
-        if not self.batcher.put(request):
+        if not self.batcher.try_enqueue(request):
             raise HTTPException(503, f"{self.limits.queue} requests wait already; try again", {"retry-after": "1"})
 
-    def served(self) -> Served:
-        """The version that answers.
+    def require_version(self) -> ServedVersion:
+        """Return the served version.
 
         Raises:
             HTTPException: 503, there is none.
         """
-        if (served := self.succession.current) is not None:
-            return served
-        last = self.succession.last
-        if last is None:
+        if (served_version := self.rollover.current_version) is not None:
+            return served_version
+        if self.rollover.last_event is None:
             raise HTTPException(503, f"{self.name} is being loaded; ask /readyz", {"retry-after": "2"})
-        made = f"make one with `ae run {self.name}`, or put one back with `ae rollback {self.name} --why TEXT`"
-        raise HTTPException(503, f"{self.name} has no champion: {made}")
+        next_step = f"make one with `ae run {self.name}`, or restore one with `ae rollback {self.name} --why TEXT`"
+        raise HTTPException(503, f"{self.name} has no champion: {next_step}")

@@ -1,7 +1,7 @@
-"""A new champion in the shadow of the old one: it scores the same requests after their answers went out, and is judged.
+"""Shadow trial of a new champion: it scores the same requests as the old one, after their replies were sent.
 
-It is refused where it raises, where an answer is none, where it floods people with alarms that the old one did not give, and
-where it is so slow that requests would pile up. Scores themselves may differ as they like: that is what the gate has judged.
+It is refused if it raises, gives invalid answers, flags most samples where the old one flags few, or is so slow that requests
+would pile up. Scores themselves may differ: the gate has already judged them.
 """
 
 import threading
@@ -14,22 +14,23 @@ from typing import Any
 import numpy as np
 
 from aeops.bundle.answer_check import check_answers
-from aeops.serving.served_version import Served
+from aeops.serving.served_version import ServedVersion
 
-WAITING = 2  # batches that may wait for the shadow; more are passed over, so that it neither grows nor lags
-FLOOD_SAMPLES = 20  # from so many samples on, the share that is flagged says something
-FLOOD, CALM = 0.5, 0.1  # a flood: more than this share by the new one where the old one flags less than that
-SLOWER, SLOW = 10.0, 0.05  # too slow: so many times the old one's time, and so many seconds a sample
+MAX_QUEUED_BATCHES = 2  # more are skipped, so that the shadow neither grows nor lags
+MIN_FLOOD_SAMPLES = 20  # fewer say little about the share that is flagged
+FLOOD_RATE, CALM_RATE = 0.5, 0.1  # a flood: the new one flags more than the first share, the old one less than the second
+SLOW_FACTOR, SLOW_SECONDS = 10.0, 0.05  # too slow: more than so many times the old one's time, and so many seconds a sample
 
 
 @dataclass
-class Seen:
-    """What the shadow has seen so far.
+class ShadowCounts:
+    """Counts of a trial; /model shows them under these names.
 
     Attributes:
-        requests: answered beside the old one.
-        disagreements: samples that one of the two flags and the other does not.
-        passed_over: batches of requests that came while the shadow was busy.
+        requests: answered by the old version and scored by the new one.
+        disagreements: samples that only one of the two flags.
+        passed_over: batches skipped because the shadow was busy.
+        seconds: that the new version took for `samples`.
     """
 
     requests: int = 0
@@ -41,20 +42,26 @@ class Seen:
     seconds: float = 0.0
     seconds_of_old: float = 0.0
 
-    def fault(self) -> str | None:
-        """Why the new one must not take over by what it did to all of them."""
-        if self.samples >= FLOOD_SAMPLES:
-            new, old = self.flagged / self.samples, self.flagged_by_old / self.samples
-            if new > FLOOD and old < CALM:
-                return f"it flags {new:.0%} of {self.samples} samples of which the served one flags {old:.0%}"
-        if self.samples and self.seconds > SLOWER * self.seconds_of_old and self.seconds / self.samples > SLOW:
-            return f"it takes {self.seconds / self.samples:.3f} s a sample, more than {SLOWER:g} times the served one's time"
+    def find_problem(self) -> str | None:
+        """Return the reason to refuse the new version according to the counts; None if there is none."""
+        if self.samples >= MIN_FLOOD_SAMPLES:
+            new_rate, old_rate = self.flagged / self.samples, self.flagged_by_old / self.samples
+            if new_rate > FLOOD_RATE and old_rate < CALM_RATE:
+                return f"it flags {new_rate:.0%} of {self.samples} samples of which the served one flags {old_rate:.0%}"
+        if self.samples and self.seconds > SLOW_FACTOR * self.seconds_of_old and self.seconds / self.samples > SLOW_SECONDS:
+            return f"it takes {self.seconds / self.samples:.3f} s a sample, more than {SLOW_FACTOR:g} times the served one's time"
         return None
 
 
 @dataclass(frozen=True)
-class Batch:
-    """Samples as they were given, what the old one said of them, and how long that took."""
+class AnsweredBatch:
+    """A batch that the old version has answered.
+
+    Attributes:
+        samples: as a dataset stores them.
+        flagged: bool (n,), of the old version.
+        seconds: that the old version took.
+    """
 
     samples: Any
     requests: int
@@ -63,62 +70,64 @@ class Batch:
 
 
 @dataclass
-class Shadow:
-    """A new champion on trial.
+class ShadowTrial:
+    """Trial of a new champion.
 
     Attributes:
-        began: on the clock of time.monotonic.
-        fault: why it is refused; None as long as it is not.
+        on_scored: called with the number of samples of each batch.
+        started_at: from `time.monotonic`.
+        problem: reason to refuse the new version; None if there is none so far.
     """
 
-    served: Served
-    old: Served
-    on_seen: Callable[[int], None] = lambda samples: None
-    began: float = field(default_factory=time.monotonic)
-    seen: Seen = field(default_factory=Seen)
-    fault: str | None = None
-    _waiting: "Queue[Batch]" = field(default_factory=lambda: Queue(WAITING))
-    _ended: threading.Event = field(default_factory=threading.Event)
+    new: ServedVersion
+    old: ServedVersion
+    on_scored: Callable[[int], None] = lambda samples: None
+    started_at: float = field(default_factory=time.monotonic)
+    counts: ShadowCounts = field(default_factory=ShadowCounts)
+    problem: str | None = None
+    _batch_queue: "Queue[AnsweredBatch]" = field(default_factory=lambda: Queue(MAX_QUEUED_BATCHES))
+    _stop_event: threading.Event = field(default_factory=threading.Event)
 
     def start(self) -> None:
-        threading.Thread(target=self._work, name="shadow", daemon=True).start()
+        threading.Thread(target=self._run_trial, name="shadow", daemon=True).start()
 
-    def show(self, batch: Batch) -> None:
-        """Hands it a batch that was answered. Never waits."""
+    def add_batch(self, batch: AnsweredBatch) -> None:
+        """Queue a batch that was answered; never blocks."""
         try:
-            self._waiting.put_nowait(batch)
+            self._batch_queue.put_nowait(batch)
         except Full:
-            self.seen.passed_over += 1
+            self.counts.passed_over += 1
 
     def end(self) -> None:
-        self._ended.set()
+        self._stop_event.set()
 
-    def _work(self) -> None:
-        while not self._ended.is_set() and self.fault is None:
+    def _run_trial(self) -> None:
+        while not self._stop_event.is_set() and self.problem is None:
             try:
-                batch = self._waiting.get(timeout=0.2)
+                batch = self._batch_queue.get(timeout=0.2)
             except Empty:
                 continue
-            self.fault = self._look(batch) or self.seen.fault()
+            self.problem = self._score_batch(batch) or self.counts.find_problem()
 
-    def _look(self, batch: Batch) -> str | None:
-        begun = time.perf_counter()
+    def _score_batch(self, batch: AnsweredBatch) -> str | None:
+        """Score a batch by the new version and count it; return the problem, if any."""
+        start_time = time.perf_counter()
         try:
-            said = self.served.detector.score_checked(self.served.detector.check(batch.samples), code=True)
-        except Exception as error:  # noqa: BLE001  # whatever a broken model raises is what is wanted to be known
+            score_columns = self.new.detector.score_checked(self.new.detector.check(batch.samples), code=True)
+        except Exception as error:  # noqa: BLE001  # any exception of a broken model refuses it
             return f"it raises {type(error).__name__}: {' '.join(str(error).split())[:300]}"
-        if fault := check_answers(said, len(batch.flagged)):
-            return fault
-        self._count(batch, said["is_anomaly"], time.perf_counter() - begun)
+        if problem := check_answers(score_columns, len(batch.flagged)):
+            return problem
+        self._count_batch(batch, score_columns["is_anomaly"], time.perf_counter() - start_time)
         return None
 
-    def _count(self, batch: Batch, flagged: np.ndarray, seconds: float) -> None:
-        seen = self.seen
-        seen.requests += batch.requests
-        seen.samples += len(flagged)
-        seen.flagged += int(flagged.sum())
-        seen.flagged_by_old += int(batch.flagged.sum())
-        seen.disagreements += int((flagged != batch.flagged).sum())
-        seen.seconds += seconds
-        seen.seconds_of_old += batch.seconds
-        self.on_seen(len(flagged))
+    def _count_batch(self, batch: AnsweredBatch, flagged_by_new: np.ndarray, seconds: float) -> None:
+        counts = self.counts
+        counts.requests += batch.requests
+        counts.samples += len(flagged_by_new)
+        counts.flagged += int(flagged_by_new.sum())
+        counts.flagged_by_old += int(batch.flagged.sum())
+        counts.disagreements += int((flagged_by_new != batch.flagged).sum())
+        counts.seconds += seconds
+        counts.seconds_of_old += batch.seconds
+        self.on_scored(len(flagged_by_new))

@@ -1,15 +1,14 @@
-"""Compares a challenger with the champion on the prepared test samples, by the recipe's rules; a refusal exits with 0, too.
+"""Compare a challenger with the champion on the prepared test samples, by the recipe's rules; a refusal exits with 0, too.
 
     python -m aeops.stages.compare --recipe recipes/digits.yaml --prepared DIR --challenger BUNDLE
         [--champion BUNDLE --champion-version N] --judged K --out comparison.json
 
-No stage of DVC: who is champion is known to the registry alone, and changes while the files do not.
+It is no stage of DVC: the champion changes in the registry while the files stay the same.
 """
 
 import argparse
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -17,17 +16,17 @@ from ae_models.spec import InputSpec
 from aeops.bundle.detector import Detector
 from aeops.errors import UsageError
 from aeops.evaluation import model_input
-from aeops.evaluation.prepared import Prepared, load_prepared
+from aeops.evaluation.prepared import PreparedSamples, load_prepared
 from aeops.files import write_json
 from aeops.gate import comparison
 from aeops.gate.comparison import ComparisonResult, ComparisonVerdict, HoldoutSamples, ModelScores
-from aeops.gate.documents import ComparisonDocument
+from aeops.gate.documents import ChampionRecord, ComparisonDocument, HoldoutRecord
 from aeops.gate.evidence import holdout_sha256
 from aeops.machine.entry_point import run_main
 from aeops.recipe.reader import Recipe, read_recipe
 
-FIRST, THE_SAME, NOT_COMPARED = "first", "the same", "not compared"
-INPUT = ("kind", "shape", "low", "high", "target_channels", "given")  # of bundle.json: what a model's samples are
+FIRST_VERSION, SAME_BUNDLE, NOT_COMPARED = "first", "the same", "not compared"
+INPUT_KEYS = ("kind", "shape", "low", "high", "target_channels", "given")  # of bundle.json: they define a model's samples
 
 
 @dataclass(frozen=True)
@@ -39,113 +38,147 @@ class Champion:
 
 
 def compare(
-    recipe: Recipe, prepared: Path, challenger: Path, champion: Champion | None, judged: int, out: Path
+    recipe: Recipe, prepared: Path, challenger: Path, champion: Champion | None, candidate_count: int, output_file: Path
 ) -> ComparisonDocument:
-    """Compares on the test samples in `prepared`; writes and returns comparison.json.
+    """Compare two bundles on the test samples in `prepared`; write and return comparison.json.
 
     Args:
-        recipe: its rules with the key `champion` are judged.
-        prepared: the stage prepare's folder.
+        recipe: its rules with the key `champion` decide.
+        prepared: the folder of the stage prepare.
         challenger: a bundle.
-        champion: None where the recipe has none yet.
-        judged: how many candidates these test samples have judged, this one included.
-        out: the file.
+        champion: None if the recipe has none yet.
+        candidate_count: number of candidates that were evaluated on these test samples, this one included.
+        output_file: where to write comparison.json.
 
     Raises:
         DataError: no prepared samples, or a bundle that must not be used.
-        UsageError: fewer than one candidate judged.
+        UsageError: candidate_count below 1.
     """
-    if judged < 1:
-        raise UsageError(f"--judged is {judged}; 1 or more is allowed: this candidate counts")
-    pinned, data, new = holdout_sha256(prepared), load_prepared(prepared), Detector(challenger)
-    old = Detector(champion.bundle) if champion is not None else None
-    results, decision = decide(recipe, data, new, old)
-    luck = comparison.false_accept_probability(judged)
-    worn = luck > comparison.REUSE_LIMIT
+    if candidate_count < 1:
+        raise UsageError(f"--judged: expected 1 or more, as this candidate counts, got {candidate_count}")
+    holdout_digest, data = holdout_sha256(prepared), load_prepared(prepared)
+    challenger_detector = Detector(challenger)
+    champion_detector: Detector | None = None
+    champion_record: ChampionRecord | None = None
+    if champion is not None:
+        champion_detector = Detector(champion.bundle)
+        champion_record = {"version": champion.version, "bundle_sha256": champion_detector.sha256}
+    results, verdict = compare_detectors(recipe, data, challenger_detector, champion_detector)
+    holdout = holdout_record(holdout_digest, len(data.test), candidate_count)
+    warnings = []
+    if holdout["worn"]:
+        warnings.append(reuse_warning(recipe, candidate_count, holdout["chance_of_luck"]))
     document: ComparisonDocument = {
         "format": 1,
         "recipe": recipe.name,
-        "verdict": decision.verdict,
-        "accepted": decision.accepted,
-        "champion": {"version": champion.version, "bundle_sha256": old.sha256} if champion is not None and old else None,
-        "challenger": {"bundle_sha256": new.sha256},
-        "holdout": {"sha256": pinned, "rows": len(data.test), "judged": judged, "chance_of_luck": luck, "worn": worn},
+        "verdict": verdict.verdict,
+        "accepted": verdict.accepted,
+        "champion": champion_record,
+        "challenger": {"bundle_sha256": challenger_detector.sha256},
+        "holdout": holdout,
         "level": comparison.LEVEL,
         "rules": [result.to_dict() for result in results],
-        "reasons": decision.reasons,
-        "warnings": [worn_out(recipe, judged, luck)] if worn else [],
+        "reasons": verdict.reasons,
+        "warnings": warnings,
     }
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_json(out, document)
+    output_file.parent.mkdir(parents=True, exist_ok=True)
+    write_json(output_file, document)
     return document
 
 
-def decide(
-    recipe: Recipe, data: Prepared, challenger: Detector, champion: Detector | None
+def holdout_record(digest: str, row_count: int, candidate_count: int) -> HoldoutRecord:
+    """Return the record of the test samples: hash, rows, uses, and the probability of accepting a candidate by chance."""
+    false_accept_probability = comparison.false_accept_probability(candidate_count)
+    return {
+        "sha256": digest,
+        "rows": row_count,
+        "judged": candidate_count,
+        "chance_of_luck": false_accept_probability,
+        "worn": false_accept_probability > comparison.REUSE_LIMIT,
+    }
+
+
+def compare_detectors(
+    recipe: Recipe, data: PreparedSamples, challenger: Detector, champion: Detector | None
 ) -> tuple[list[ComparisonResult], ComparisonVerdict]:
-    """The comparisons, then verdict, whether the challenger is accepted, and the reasons."""
+    """Return the result of each comparison, and the verdict over all of them with its reasons."""
     if champion is None:
-        return [], ComparisonVerdict(FIRST, True, [f"{recipe.name} has no champion yet: there is nothing to compare with"])
+        reason = f"{recipe.name} has no champion yet: there is nothing to compare with"
+        return [], ComparisonVerdict(FIRST_VERSION, True, [reason])
     if champion.sha256 == challenger.sha256:
-        return [], ComparisonVerdict(THE_SAME, True, [f"the challenger is the champion's very bundle, {champion.sha256[:12]}"])
-    holdout = holdout_of(data)
-    asked = comparison.plan_comparisons(recipe.gate, holdout)
-    if not asked:
-        why = f"recipes/{recipe.name}.yaml has no rule with the key champion: the challenger is not compared with the champion"
-        return [], ComparisonVerdict(NOT_COMPARED, True, [why])
-    if foreign := foreign_samples(champion, challenger):
-        why = f"the champion does not take today's samples: {foreign}; ae retire {recipe.name} lets the next one begin anew"
-        found = [comparison.build_failed_result(question, why) for question in asked]
+        reason = f"the challenger has the same bundle as the champion, {champion.sha256[:12]}"
+        return [], ComparisonVerdict(SAME_BUNDLE, True, [reason])
+    holdout = HoldoutSamples(data.novelty, data.labels, data.table["group"].to_numpy(dtype=str))
+    planned_comparisons = comparison.plan_comparisons(recipe.gate, holdout)
+    if not planned_comparisons:
+        reason = f"recipes/{recipe.name}.yaml has no rule with the key champion: the challenger is not compared with the champion"
+        return [], ComparisonVerdict(NOT_COMPARED, True, [reason])
+    if difference := sample_difference(champion, challenger):
+        reason = f"the champion expects other samples: {difference}; to start without a champion, type ae retire {recipe.name}"
+        results = [comparison.build_failed_result(planned_comparison, reason) for planned_comparison in planned_comparisons]
     else:
-        found = comparison.compare_models(asked, holdout, *ask(recipe, data, champion, challenger))
-    return found, comparison.combine_results(found)
+        champion_scores, challenger_scores = score_both(recipe, data, champion, challenger)
+        results = comparison.compare_models(planned_comparisons, holdout, champion_scores, challenger_scores)
+    return results, comparison.combine_results(results)
 
 
-def holdout_of(data: Prepared) -> HoldoutSamples:
-    """The test samples as the statistics need them."""
-    return HoldoutSamples(data.novelty, data.labels, data.table["group"].to_numpy(dtype=str))
+def sample_difference(champion: Detector, challenger: Detector) -> str:
+    """Return how the samples of the champion differ from those of the challenger; an empty string if they do not."""
+    champion_spec, challenger_spec = sample_spec(champion), sample_spec(challenger)
+    differing_keys = []
+    for key, value in champion_spec.items():
+        if value != challenger_spec.get(key):
+            differing_keys.append(f"{key} {value} instead of {challenger_spec.get(key)}")
+    return ", ".join(differing_keys)
 
 
-def foreign_samples(champion: Detector, challenger: Detector) -> str:
-    """In what the samples that the champion takes or makes differ from the challenger's; empty where they do not."""
-    before, after = samples_of(champion), samples_of(challenger)
-    return ", ".join(f"{key} {before[key]} instead of {after[key]}" for key in before if before[key] != after.get(key))
+def sample_spec(detector: Detector) -> dict[str, object]:
+    """Return the properties of a model's inputs and outputs.
 
-
-def samples_of(detector: Detector) -> dict[str, Any]:
-    """What a model takes and makes.
-
-    Older bundles lack the keys that came later; where samples have any length, the one that a model reads is its own.
+    Keys that an older bundle lacks have their default. The shape is left out where samples may have any length.
     """
-    usual = InputSpec()
-    taken = {key: detector.bundle["input"].get(key, getattr(usual, key)) for key in INPUT}
-    if not detector.data_kind.FIXED_SHAPE:
-        return taken
-    return taken | {"shape given": list(detector.shape), "shape made": list(detector.made_shape)}
+    defaults, stored_spec = InputSpec(), detector.bundle["input"]
+    spec: dict[str, object] = {}
+    for key in INPUT_KEYS:
+        spec[key] = stored_spec.get(key, getattr(defaults, key))
+    if detector.data_kind.FIXED_SHAPE:
+        spec["input shape"] = list(detector.shape)
+        spec["output shape"] = list(detector.output_shape)
+    return spec
 
 
-def ask(recipe: Recipe, data: Prepared, champion: Detector, challenger: Detector) -> tuple[ModelScores, ModelScores]:
-    """What champion and challenger make of the same test samples, given to both as the recipe serves them today.
+def score_both(
+    recipe: Recipe, data: PreparedSamples, champion: Detector, challenger: Detector
+) -> tuple[ModelScores, ModelScores]:
+    """Score the test samples with champion and challenger; both get them as the recipe serves them today.
 
-    Both are measured as the champion measures: two tokenizers cut the same text into different numbers of tokens.
+    Both errors are measured with the champion's encoder: two tokenizers cut the same text into different numbers of tokens.
     """
-    given = model_input.given(recipe.fit, data.test, model_input.TEST_SEED)
-    target = champion.measurable(model_input.target_channels(recipe.fit.input, data.test))
-    return scored(champion, champion, given, target), scored(challenger, champion, given, target)
+    inputs = model_input.served_inputs(recipe.fit, data.test, model_input.TEST_SEED)
+    target = champion.to_measured(model_input.target_channels(recipe.fit.input, data.test))
+    return measure_scores(champion, champion, inputs, target), measure_scores(challenger, champion, inputs, target)
 
 
-def scored(detector: Detector, ruler: Detector, given: np.ndarray, target: np.ndarray) -> ModelScores:
-    """Errors and scores of the samples by `detector`, its reconstructions measured by `ruler`."""
-    said = detector.score(given, reconstruction=True)
-    errors = ruler.data_kind.errors(target, ruler.measurable(said["reconstruction"]))
-    return ModelScores(errors, said["score"])
+def measure_scores(detector: Detector, reference: Detector, inputs: np.ndarray, target: np.ndarray) -> ModelScores:
+    """Return the errors and scores of `detector`.
+
+    Args:
+        detector: the model that scores the samples.
+        reference: the model whose encoder measures the errors.
+        inputs: the samples as they are served, (n, ...).
+        target: the expected outputs, as `reference.to_measured` returns them.
+    """
+    predictions = detector.score(inputs, reconstruction=True)
+    errors = reference.data_kind.errors(target, reference.to_measured(predictions["reconstruction"]))
+    return ModelScores(errors, predictions["score"])
 
 
-def worn_out(recipe: Recipe, judged: int, luck: float) -> str:
+def reuse_warning(recipe: Recipe, candidate_count: int, false_accept_probability: float) -> str:
+    """Return the warning about test samples that were used too often."""
     return (
-        f"this holdout is worn: it has judged {judged} candidates, and of so many that are no better one is called better by "
-        f"luck with a chance of up to {luck:.0%}; bring more data to {recipe.data.dataset}: with new test samples it is "
-        f"another holdout, and the count begins anew"
+        f"these test samples were used too often: they have judged {candidate_count} candidates, so the probability that one "
+        f"which is no better is called better by chance is up to {false_accept_probability:.0%}; bring more data to "
+        f"{recipe.data.dataset}: with new test samples the count starts again at 1"
     )
 
 
@@ -153,31 +186,47 @@ def worn_out(recipe: Recipe, judged: int, luck: float) -> str:
 
 
 def main() -> None:
+    """Parse the command line, compare, and print the verdict."""
     parser = argparse.ArgumentParser(prog="python -m aeops.stages.compare", description=__doc__.splitlines()[0])
     for name in ("recipe", "prepared", "challenger", "out"):
         parser.add_argument(f"--{name}", type=Path, required=True)
-    parser.add_argument("--champion", type=Path, help="its bundle; left out where there is no champion")
+    parser.add_argument("--champion", type=Path, help="its bundle; leave it out if there is no champion")
     parser.add_argument("--champion-version", help="its number in the registry")
-    parser.add_argument("--judged", type=int, required=True, help="candidates that these test samples judged, this one included")
-    given = parser.parse_args()
+    parser.add_argument(
+        "--judged", type=int, required=True, help="number of candidates evaluated on these test samples, this one included"
+    )
+    arguments = parser.parse_args()
 
-    def work() -> None:
-        champion = champion_of(given.champion, given.champion_version)
-        tell(compare(read_recipe(given.recipe), given.prepared, given.challenger, champion, given.judged, given.out))
+    def run_comparison() -> None:
+        champion = read_champion(arguments.champion, arguments.champion_version)
+        recipe = read_recipe(arguments.recipe)
+        document = compare(recipe, arguments.prepared, arguments.challenger, champion, arguments.judged, arguments.out)
+        print_verdict(document)
 
-    run_main(work)
-
-
-def champion_of(bundle: Path | None, version: str | None) -> Champion | None:
-    if (bundle is None) != (version is None):
-        given, missing = ("--champion", "--champion-version") if version is None else ("--champion-version", "--champion")
-        raise UsageError(f"{given} is given without {missing}; both are needed, or neither where there is no champion")
-    return Champion(version, bundle) if bundle is not None and version is not None else None
+    run_main(run_comparison)
 
 
-def tell(found: ComparisonDocument) -> None:
-    accepted = "accepted" if found["accepted"] else "refused"
-    print("\n".join([f"{found['verdict']}: {accepted}", *found["reasons"], *found["warnings"]]))
+def read_champion(bundle: Path | None, version: str | None) -> Champion | None:
+    """Return the champion of the command line; None if it names none.
+
+    Raises:
+        UsageError: only one of the two options is set.
+    """
+    if bundle is None and version is None:
+        return None
+    if bundle is None:
+        raise UsageError("expected --champion with --champion-version: set both, or neither if there is no champion")
+    if version is None:
+        raise UsageError("expected --champion-version with --champion: set both, or neither if there is no champion")
+    return Champion(version, bundle)
+
+
+def print_verdict(document: ComparisonDocument) -> None:
+    """Print the verdict, its reasons and the warnings."""
+    outcome = "refused"
+    if document["accepted"]:
+        outcome = "accepted"
+    print(f"{document['verdict']}: {outcome}", *document["reasons"], *document["warnings"], sep="\n")
 
 
 if __name__ == "__main__":

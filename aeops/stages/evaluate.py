@@ -1,8 +1,8 @@
-"""Stage evaluate: what the bundle is worth on samples that it never saw, beside its baselines, and the recipe's studies.
+"""Stage evaluate: measure a bundle and its baselines on unseen test samples, and run the recipe's studies.
 
 Run: python -m aeops.stages.evaluate --recipe recipes/digits.yaml --prepared DIR --bundle DIR --history DIR --out DIR
-Writes metrics.json, studies.json, scores.parquet, reference.parquet (for monitoring) and figures/ into --out, the same bytes for
-the same input.
+It writes metrics.json, studies.json, scores.parquet, reference.parquet (for monitoring) and figures/ to --out. The same input
+gives the same bytes.
 """
 
 import argparse
@@ -14,17 +14,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ae_models.thresholds import threshold_method
 from aeops.bundle.detector import Detector
 from aeops.data.array_files import write_parquet
 from aeops.drawing import mosaics
 from aeops.errors import DataError
 from aeops.evaluation import line_charts, model_input
-from aeops.evaluation.detection import PcaBaseline, knn_distance, ranking
-from aeops.evaluation.false_alarms import false_alarms
-from aeops.evaluation.measures import MEASURES
+from aeops.evaluation.detection import PcaBaseline, knn_distance, measure_ranking
+from aeops.evaluation.false_alarms import measure_false_alarms
+from aeops.evaluation.measures import MEASURE_FUNCTIONS
 from aeops.evaluation.prepared import load_prepared
 from aeops.evaluation.reference import write_reference
-from aeops.evaluation.study import Finding, Scene, find
+from aeops.evaluation.study import EvaluationContext, StudyResult, run_study
 from aeops.files import atomic_folder, read_json, write_json
 from aeops.kinds.arrays import mse_per_image
 from aeops.machine.entry_point import run_main
@@ -32,84 +33,108 @@ from aeops.project import Project, find_project
 from aeops.recipe.reader import Recipe, read_recipe
 from aeops.recipe.sections import EvaluateSpec
 
+# A nested part of metrics.json: numbers, texts and None under the names that docs and the gate's rules use.
+MetricTree = dict[str, Any]
+
 
 @dataclass(frozen=True)
-class Baselines:
-    """What the baselines of a recipe say of each test sample.
+class BaselineResults:
+    """The results of a recipe's baselines on the test samples.
 
     Attributes:
-        pca_outputs: what PCA makes of the samples, (n, ...) in [0, 1]; clipped, as the bundle clips: a baseline left
-            unclipped would be the weaker for it. None where the recipe asks for no PCA.
-        detectors: the score of each detector, (n,), the model's among them; the higher, the stranger.
+        pca_outputs: the reconstructions by PCA, (n, ...), clipped to [0, 1] as the bundle's outputs are, so that the comparison
+            is fair. None if the recipe has no PCA.
+        detector_scores: the scores of each detector, (n,), the model's among them; higher means more anomalous.
     """
 
     pca_outputs: np.ndarray | None
-    detectors: dict[str, np.ndarray]
+    detector_scores: dict[str, np.ndarray]
 
 
-def evaluate(recipe: Recipe, project: Project, prepared: Path, bundle: Path, history: Path, out: Path) -> dict[str, Any]:
-    """Evaluates `bundle` on the prepared test samples and replaces `out` by the report; returns the metrics.
+def evaluate(recipe: Recipe, project: Project, prepared: Path, bundle: Path, history: Path, output: Path) -> MetricTree:
+    """Evaluate `bundle` on the prepared test samples and replace the folder `output` by the report.
+
+    Args:
+        recipe: its section `evaluate` names baselines and studies.
+        project: where the studies find sources and state.
+        prepared: the folder of the stage prepare.
+        bundle: the bundle to evaluate.
+        history: the folder with history.csv and export.json of the training.
+        output: the report's folder.
+
+    Returns:
+        The metrics, as metrics.json holds them.
 
     Raises:
-        DataError: a bundle that must not be used, or no normal among the test samples.
+        DataError: a bundle that must not be used, or no normal sample among the test samples.
         UsageError: more PCA components or neighbours than the training samples allow.
     """
-    scene = set_scene(recipe, project, prepared, bundle, history)
+    context = build_context(recipe, project, prepared, bundle, history)
     curves = pd.read_csv(history / "history.csv")
-    baselines = ask_baselines(recipe.evaluate, scene)
-    metrics = measure(scene, baselines) | {
-        "export": {"max_difference": float(read_json(history / "export.json")["max_difference"])},
-        "history": {
-            "epochs": len(curves),
-            "final_train_loss": float(curves["train_loss"].iloc[-1]),
-            "final_validation_error": float(curves["validation_error"].iloc[-1]),
-        },
-    }
-    with atomic_folder(out) as folder:
-        (folder / "figures").mkdir()
-        findings = {name: find(name, spec, scene, folder / "figures") for name, spec in recipe.evaluate.studies.items()}
-        metrics = {key: only_finite(value) for key, value in (metrics | measured(findings)).items()}
+    baselines = score_baselines(recipe.evaluate, context)
+    metrics = measure_metrics(context, baselines) | training_metrics(curves, history)
+    with atomic_folder(output) as folder:
+        figures = folder / "figures"
+        figures.mkdir()
+        documents = {}
+        for name, result in example_results(context).items():
+            documents[name] = study_document(result)
+        for name, spec in recipe.evaluate.studies.items():
+            result = run_study(name, spec, context, figures)
+            metrics[name] = result.metrics
+            documents[name] = study_document(result)
+        metrics = dict(zip(metrics, map(replace_nonfinite, metrics.values()), strict=True))
         write_json(folder / "metrics.json", metrics)
-        write_json(folder / "studies.json", {name: shown(finding) for name, finding in (examples(scene) | findings).items()})
-        write_parquet(folder / "scores.parquet", score_table(scene))
+        write_json(folder / "studies.json", documents)
+        write_parquet(folder / "scores.parquet", score_table(context))
         calibration = np.load(prepared / "calibration.npy", mmap_mode="r")
-        write_reference(folder / "reference.parquet", recipe.fit, calibration, scene.detector)
-        draw(folder / "figures", scene, baselines, metrics, curves)
+        write_reference(folder / "reference.parquet", recipe.fit, calibration, context.detector)
+        draw_figures(figures, context, baselines, metrics, curves)
     return metrics
 
 
-def set_scene(recipe: Recipe, project: Project, prepared: Path, bundle: Path, history: Path) -> Scene:
-    """The test samples as the model is served them, and its answers."""
+def build_context(recipe: Recipe, project: Project, prepared: Path, bundle: Path, history: Path) -> EvaluationContext:
+    """Load the test samples and the bundle, and let the bundle score the samples.
+
+    Raises:
+        DataError: a bundle that must not be used, or no normal sample among the test samples.
+    """
     data, detector, source = load_prepared(prepared), Detector(bundle), recipe.fit.input
     if data.novelty.all():
-        more = "let its test part have some" if recipe.data.split.test is None else "raise data.split.test in the recipe"
-        raise DataError(f"{prepared}: no normal sample in test.npy; {more}, or ingest more samples")
-    given = model_input.given(recipe.fit, data.test, model_input.TEST_SEED)
-    target = detector.measurable(model_input.target_channels(source, data.test))
-    said = detector.score(given, reconstruction=True, code=True)
-    return Scene(recipe, data, detector, given, target, said, project, bundle, history)
+        next_step = "raise data.split.test in the recipe"
+        if recipe.data.split.test is None:
+            next_step = "add some to the source's own test part"
+        raise DataError(f"{prepared}: no normal sample in test.npy, expected at least one; {next_step}, or ingest more samples")
+    inputs = model_input.served_inputs(recipe.fit, data.test, model_input.TEST_SEED)
+    target = detector.to_measured(model_input.target_channels(source, data.test))
+    predictions = detector.score(inputs, reconstruction=True, code=True)
+    return EvaluationContext(recipe, data, detector, inputs, target, predictions, project, bundle, history)
 
 
-def ask_baselines(spec: EvaluateSpec, scene: Scene) -> Baselines:
-    """What PCA and kNN say, where the recipe asks for them.
+def score_baselines(spec: EvaluateSpec, context: EvaluationContext) -> BaselineResults:
+    """Fit the recipe's baselines to the training samples and score the test samples.
 
-    PCA is fitted on clean training samples: of corrupted ones it makes their projection on what clean ones look like.
+    PCA is fitted to clean training samples, also where the model reads corrupted ones: its reconstruction of a corrupted
+    sample is the projection on the clean ones.
     """
-    detectors, pca_outputs, data, fit = {"model": scene.said["score"]}, None, scene.data, scene.recipe.fit
+    data, fit_spec = context.data, context.recipe.fit
+    pca_outputs = None
+    detector_scores = {"model": context.predictions["score"]}
     if spec.pca_components is not None:
-        flat, train = as_vectors(scene, scene.given), as_vectors(scene, model_input.clean(fit.input, data.train))
-        pca = PcaBaseline.fit(train, spec.pca_components)
-        pca_outputs = pca.reconstruct(flat).clip(0, 1).reshape(scene.given.shape)
-        detectors["pca_residual"] = pca.residual(flat)
+        test_vectors = to_vectors(context, context.inputs)
+        train_vectors = to_vectors(context, model_input.clean_inputs(fit_spec.input, data.train))
+        pca = PcaBaseline.fit(train_vectors, spec.pca_components)
+        pca_outputs = pca.reconstruct(test_vectors).clip(0, 1).reshape(context.inputs.shape)
+        detector_scores["pca_residual"] = pca.squared_residual(test_vectors)
     if spec.neighbours is not None and data.novelty.any():
-        train = as_vectors(scene, model_input.given(fit, data.train, model_input.TRAIN_SEED))
-        detectors["knn"] = knn_distance(train, as_vectors(scene, scene.given), spec.neighbours)
-    return Baselines(pca_outputs, detectors)
+        train_vectors = to_vectors(context, model_input.served_inputs(fit_spec, data.train, model_input.TRAIN_SEED))
+        detector_scores["knn"] = knn_distance(train_vectors, to_vectors(context, context.inputs), spec.neighbours)
+    return BaselineResults(pca_outputs, detector_scores)
 
 
-def as_vectors(scene: Scene, samples: np.ndarray) -> np.ndarray:
-    """Samples as vectors in [0, 1], (n, values); the recipe was checked: its kind has such baselines."""
-    vectors = scene.detector.data_kind.baseline(samples, scene.detector.spec).vectors
+def to_vectors(context: EvaluationContext, samples: np.ndarray) -> np.ndarray:
+    """Return samples as vectors in [0, 1], (n, values); the recipe reader allows baselines only for kinds that have them."""
+    vectors = context.detector.data_kind.baseline(samples, context.detector.spec).vectors
     assert vectors is not None
     return vectors
 
@@ -117,156 +142,210 @@ def as_vectors(scene: Scene, samples: np.ndarray) -> np.ndarray:
 # ---------------------------------------------------------------- metrics
 
 
-def measure(scene: Scene, baselines: Baselines) -> dict[str, Any]:
-    """The standing metrics, as metrics.json lays them out: sections that the recipe does not ask for are left out."""
-    spec, threshold = scene.recipe.evaluate, scene.detector.bundle["threshold"]
-    normal, flagged = scene.normal, scene.said["is_anomaly"]
-    alarms = false_alarms(int(flagged[normal].sum()), int(normal.sum()), int(threshold["calibration_rows"]))
-    ranked = {"detection": detection_metrics(spec, baselines, ~normal)} if "knn" in baselines.detectors else {}
-    return {
+def measure_metrics(context: EvaluationContext, baselines: BaselineResults) -> MetricTree:
+    """Return the metrics of every report, as metrics.json holds them; sections that the recipe does not ask for are left out."""
+    threshold = context.detector.bundle["threshold"]
+    is_normal, is_anomaly = context.is_normal, context.predictions["is_anomaly"]
+    method, calibration_rows = threshold_method(threshold), int(threshold["calibration_rows"])
+    alarms = measure_false_alarms(int(is_anomaly[is_normal].sum()), int(is_normal.sum()), method, calibration_rows)
+    metrics: MetricTree = {
         "format": 1,
-        "rows": scene.data.rows,
-        "reconstruction": reconstruction(scene, baselines),
-        **ranked,
-        "false_alarms": {"requested": threshold["false_alarm_rate"], "threshold": threshold["value"]} | asdict(alarms),
-        "novelty_flagged": float(flagged[~normal].mean()) if not normal.all() else None,
+        "rows": context.data.rows,
+        "reconstruction": measure_reconstruction(context, baselines),
+    }
+    if "knn" in baselines.detector_scores:
+        metrics["detection"] = detection_metrics(context.recipe.evaluate, baselines, ~is_normal)
+    metrics["false_alarms"] = {"requested": method.promised_rate, "threshold": threshold["value"]} | asdict(alarms)
+    metrics["novelty_flagged"] = None
+    if not is_normal.all():
+        metrics["novelty_flagged"] = float(is_anomaly[~is_normal].mean())
+    return metrics
+
+
+def training_metrics(curves: pd.DataFrame, history: Path) -> MetricTree:
+    """Return the sections `export` and `history`."""
+    return {
+        "export": {"max_difference": float(read_json(history / "export.json")["max_difference"])},
+        "history": {
+            "epochs": len(curves),
+            "final_train_loss": float(curves["train_loss"].iloc[-1]),
+            "final_validation_error": float(curves["validation_error"].iloc[-1]),
+        },
     }
 
 
-def reconstruction(scene: Scene, baselines: Baselines) -> dict[str, Any]:
-    """Of the normal samples: the model, and PCA where there is one."""
-    model = of_normals(scene, scene.measured)
+def measure_reconstruction(context: EvaluationContext, baselines: BaselineResults) -> MetricTree:
+    """Return the errors on the normal samples: those of the model, and those of PCA if the recipe has it."""
+    model = measure_normals(context, context.measured_outputs)
     if baselines.pca_outputs is None:
         return {"model": model}
-    pca = of_normals(scene, baselines.pca_outputs)
-    gain = 1 - model["mse"] / pca["mse"] if pca["mse"] else None
-    return {"model": model, "pca": {"components": scene.recipe.evaluate.pca_components} | pca, "gain_over_pca": gain}
+    pca = measure_normals(context, baselines.pca_outputs)
+    gain = None
+    if pca["mse"]:
+        gain = 1 - model["mse"] / pca["mse"]
+    return {"model": model, "pca": {"components": context.recipe.evaluate.pca_components} | pca, "gain_over_pca": gain}
 
 
-def of_normals(scene: Scene, made: np.ndarray) -> dict[str, Any]:
-    """How near reconstructions (n, ...) of the normal samples come to their targets."""
-    measure = MEASURES[scene.detector.data_kind.MEASURED_AS]
-    groups = scene.data.table["group"].to_numpy()[scene.normal]
-    return measure(scene.target[scene.normal], made[scene.normal], groups)
+def measure_normals(context: EvaluationContext, outputs: np.ndarray) -> MetricTree:
+    """Measure the outputs (n, ...) of the normal samples against their targets."""
+    measure_function = MEASURE_FUNCTIONS[context.detector.data_kind.MEASURED_AS]
+    groups = context.data.table["group"].to_numpy()[context.is_normal]
+    return measure_function(context.target[context.is_normal], outputs[context.is_normal], groups)
 
 
-def detection_metrics(spec: EvaluateSpec, baselines: Baselines, novelty: np.ndarray) -> dict[str, Any]:
-    """AUROC and average precision of each detector, and the model's lead in AUROC over the better baseline."""
-    ranked = {key: asdict(ranking(score, novelty)) for key, score in baselines.detectors.items()}
-    lead = ranked["model"]["auroc"] - max(found["auroc"] for key, found in ranked.items() if key != "model")
-    return ranked | {"knn": {"neighbours": spec.neighbours} | ranked["knn"], "lead": lead}
+def detection_metrics(spec: EvaluateSpec, baselines: BaselineResults, novelty: np.ndarray) -> MetricTree:
+    """Return AUROC and average precision of each detector, and the model's margin in AUROC over the better baseline."""
+    metrics: MetricTree = {}
+    baseline_aurocs = []
+    for name, score in baselines.detector_scores.items():
+        metrics[name] = asdict(measure_ranking(score, novelty))
+        if name != "model":
+            baseline_aurocs.append(metrics[name]["auroc"])
+    margin = metrics["model"]["auroc"] - max(baseline_aurocs)
+    return metrics | {"knn": {"neighbours": spec.neighbours} | metrics["knn"], "lead": margin}
 
 
-def only_finite(value: Any) -> Any:
-    """`value` with None for each number that JSON cannot hold."""
+def replace_nonfinite(value: Any) -> Any:
+    """Return `value` with None for each number that JSON cannot hold, also in nested dicts and lists."""
     if isinstance(value, dict):
-        return {key: only_finite(item) for key, item in value.items()}
+        return dict(zip(value, map(replace_nonfinite, value.values()), strict=True))
     if isinstance(value, list | tuple):
-        return [only_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+        return list(map(replace_nonfinite, value))
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
 
 
-def score_table(scene: Scene) -> pd.DataFrame:
-    """One row a test sample: what the model says of it, and how well it rebuilds it."""
-    said = scene.said
-    column, quality = scene.detector.data_kind.quality(scene.target, scene.measured)
-    return scene.data.table[["id", "label", "novelty"]].assign(
-        score=said["score"],
-        p_value=said["p_value"],
-        is_anomaly=said["is_anomaly"],
+def score_table(context: EvaluationContext) -> pd.DataFrame:
+    """Return one row for each test sample: the model's scores and the quality of its reconstruction."""
+    predictions = context.predictions
+    column, quality = context.detector.data_kind.quality(context.target, context.measured_outputs)
+    return context.data.table[["id", "label", "novelty"]].assign(
+        score=predictions["score"],
+        p_value=predictions["p_value"],
+        is_anomaly=predictions["is_anomaly"],
         **{column: quality.astype(np.float32)},
     )
 
 
-# ---------------------------------------------------------------- what is shown
+# ---------------------------------------------------------------- studies and figures
 
 
-def measured(findings: dict[str, Finding]) -> dict[str, dict[str, Any]]:
-    return {name: finding.metrics for name, finding in findings.items()}
+def study_document(result: StudyResult) -> dict[str, object]:
+    """Return a study's result for studies.json; its metrics stand in metrics.json."""
+    document = {field.name: getattr(result, field.name) for field in fields(result)}
+    del document["metrics"]
+    return document
 
 
-def shown(finding: Finding) -> dict[str, Any]:
-    """A finding as studies.json holds it: its metrics stand in metrics.json."""
-    return {key.name: getattr(finding, key.name) for key in fields(finding) if key.name != "metrics"}
-
-
-def examples(scene: Scene) -> dict[str, Finding]:
-    """Samples to read beside their reconstructions, where their kind cannot be drawn."""
-    stored, decoded = scene.data.test[scene.normal], scene.said["reconstruction"][scene.normal]
-    target, output = scene.target[scene.normal], scene.measured[scene.normal]
-    table = scene.detector.data_kind.examples(stored, decoded, target, output)
+def example_results(context: EvaluationContext) -> dict[str, StudyResult]:
+    """Return a table of samples and their reconstructions, as the result `examples`; empty where the kind has no such table."""
+    is_normal = context.is_normal
+    stored, decoded = context.data.test[is_normal], context.predictions["reconstruction"][is_normal]
+    target, output = context.target[is_normal], context.measured_outputs[is_normal]
+    table = context.detector.data_kind.examples(stored, decoded, target, output)
     if table is None:
         return {}
-    return {"examples": Finding(table.title, table.lead, table.head, table.rows, figures=[], metrics={})}
+    return {"examples": StudyResult(table.title, table.lead, table.head, table.rows, figures=[], metrics={})}
 
 
-def draw(folder: Path, scene: Scene, baselines: Baselines, metrics: dict[str, Any], curves: pd.DataFrame) -> None:
-    """Writes every figure; those that show nothing (no novelty, no false alarm) are left out."""
-    labels, novelty = scene.data.table["label"], scene.data.novelty
-    kind = scene.detector.data_kind
-    pca_mse = metrics["reconstruction"]["pca"]["mse"] if baselines.pca_outputs is not None else None
-    line_charts.draw_counts(folder / "counts.svg", scene.data.rows, labels, novelty)
+def draw_figures(
+    folder: Path, context: EvaluationContext, baselines: BaselineResults, metrics: MetricTree, curves: pd.DataFrame
+) -> None:
+    """Write every figure that has something to show; one of novelties, for instance, needs a novelty."""
+    labels, novelty = context.data.table["label"], context.data.novelty
+    kind = context.detector.data_kind
+    score, code = context.predictions["score"], context.predictions["code"]
+    pca_mse = None
+    if baselines.pca_outputs is not None:
+        pca_mse = metrics["reconstruction"]["pca"]["mse"]
+    line_charts.draw_counts(folder / "counts.svg", context.data.rows, labels, novelty)
     line_charts.draw_training(folder / "training.svg", curves, pca_mse, kind.ERROR_NAME)
-    line_charts.draw_histogram(folder / "histogram.svg", scene.said["score"], novelty, metrics["false_alarms"]["threshold"])
-    if scene.said["code"].dtype.kind == "f" and "codes" not in metrics:  # words have no axes; the study of codes draws more
-        line_charts.draw_codes(folder / "codes.svg", scene.said["code"], labels, novelty)
+    line_charts.draw_histogram(folder / "histogram.svg", score, novelty, metrics["false_alarms"]["threshold"])
+    if code.dtype.kind == "f" and "codes" not in metrics:  # words have no axes; the study `codes` draws more
+        line_charts.draw_codes(folder / "codes.svg", code, labels, novelty)
     if "detection" in metrics:
-        found = {key: metrics["detection"][key] for key in baselines.detectors}
-        aurocs, precisions = ({key: one[what] for key, one in found.items()} for what in ("auroc", "average_precision"))
-        line_charts.draw_roc(folder / "roc.svg", baselines.detectors, novelty, aurocs)
-        line_charts.draw_precision_recall(folder / "precision_recall.svg", baselines.detectors, novelty, precisions)
-    if kind.DRAWABLE:
-        mosaics.draw_samples(folder / "samples.svg", scene.data.scaled(scene.given), labels, novelty)
-        draw_strips(folder, scene)
+        draw_detection(folder, baselines, metrics["detection"], novelty)
+    if kind.IS_DRAWABLE:
+        mosaics.draw_samples(folder / "samples.svg", context.data.scale(context.inputs), labels, novelty)
+        draw_galleries(folder, context)
 
 
-def draw_strips(folder: Path, scene: Scene) -> None:
-    """The galleries: normals by their error, then what was flagged, flagged wrongly and missed by its score."""
-    mse, score = mse_per_image(scene.target, scene.made), scene.said["score"]
-    novelty, flagged = scene.data.novelty, scene.said["is_anomaly"]
+def draw_detection(folder: Path, baselines: BaselineResults, metrics: MetricTree, novelty: np.ndarray) -> None:
+    """Write the ROC and precision-recall curves of every detector."""
+    auroc_values, average_precisions = {}, {}
+    for name in baselines.detector_scores:
+        auroc_values[name] = metrics[name]["auroc"]
+        average_precisions[name] = metrics[name]["average_precision"]
+    line_charts.draw_roc(folder / "roc.svg", baselines.detector_scores, novelty, auroc_values)
+    line_charts.draw_precision_recall(folder / "precision_recall.svg", baselines.detector_scores, novelty, average_precisions)
+
+
+def draw_galleries(folder: Path, context: EvaluationContext) -> None:
+    """Write the galleries: normal samples sorted by error, then flagged novelties, false alarms and misses sorted by score."""
+    mse, score = mse_per_image(context.target, context.reconstructions), context.predictions["score"]
+    novelty, is_anomaly = context.data.novelty, context.predictions["is_anomaly"]
     normals = np.flatnonzero(~novelty)[np.argsort(mse[~novelty], kind="stable")]
-    k = min(mosaics.COLUMNS, len(normals))
-    middle = (len(normals) - k) // 2
-    strips = {"best": normals[:k], "median": normals[middle : middle + k], "worst": normals[len(normals) - k :]}
-    for name, chosen in strips.items():
-        draw_strip(folder / f"gallery_{name}.svg", scene, chosen, mse)
-    kinds = {"flagged_novelty": novelty & flagged, "false_alarms": ~novelty & flagged, "missed_novelty": novelty & ~flagged}
-    for name, of_kind in kinds.items():
-        if of_kind.any():
-            found = np.flatnonzero(of_kind)[np.argsort(-score[of_kind], kind="stable")]
-            spread = np.unique(np.linspace(0, len(found) - 1, min(len(found), mosaics.COLUMNS)).round().astype(int))
-            draw_strip(folder / f"errors_{name}.svg", scene, found[spread], score)
+    count = min(mosaics.COLUMNS, len(normals))
+    first_median = (len(normals) - count) // 2
+    gallery_indices = {
+        "best": normals[:count],
+        "median": normals[first_median : first_median + count],
+        "worst": normals[len(normals) - count :],
+    }
+    for name, indices in gallery_indices.items():
+        draw_gallery(folder / f"gallery_{name}.svg", context, indices, mse)
+    outcomes = {
+        "flagged_novelty": novelty & is_anomaly,
+        "false_alarms": ~novelty & is_anomaly,
+        "missed_novelty": novelty & ~is_anomaly,
+    }
+    for name, has_outcome in outcomes.items():
+        indices = np.flatnonzero(has_outcome)[np.argsort(-score[has_outcome], kind="stable")]
+        if len(indices):
+            spread = np.linspace(0, len(indices) - 1, min(len(indices), mosaics.COLUMNS)).round().astype(int)
+            draw_gallery(folder / f"errors_{name}.svg", context, indices[np.unique(spread)], score)
 
 
-def draw_strip(file: Path, scene: Scene, chosen: np.ndarray, captions: np.ndarray) -> None:
-    source = scene.recipe.fit.input
-    targets = scene.target[chosen] if source.target_channels or source.given == "corrupted" else None
-    inputs, outputs = (scene.data.scaled(samples[chosen]) for samples in (scene.given, scene.said["reconstruction"]))
-    mosaics.draw_strip(file, inputs, outputs, targets, [f"{captions[i]:#.3g}" for i in chosen])
+def draw_gallery(file: Path, context: EvaluationContext, indices: np.ndarray, values: np.ndarray) -> None:
+    """Write inputs above outputs, and targets where they differ from the inputs; `values` (n,) are the captions."""
+    source = context.recipe.fit.input
+    targets = None
+    if source.target_channels or source.given == "corrupted":
+        targets = context.target[indices]
+    inputs = context.data.scale(context.inputs[indices])
+    outputs = context.data.scale(context.predictions["reconstruction"][indices])
+    error_captions = [f"{value:#.3g}" for value in values[indices]]
+    mosaics.draw_error_strip(file, inputs, outputs, targets, error_captions)
 
 
 # ---------------------------------------------------------------- the program
 
 
 def main() -> None:
+    """Parse the command line, evaluate, and print the main metrics."""
     parser = argparse.ArgumentParser(prog="python -m aeops.stages.evaluate", description=__doc__.splitlines()[0])
     for name in ("recipe", "prepared", "bundle", "history", "out"):
         parser.add_argument(f"--{name}", type=Path, required=True)
-    given = parser.parse_args()
-    places = (given.prepared, given.bundle, given.history, given.out)
-    run_main(lambda: tell(evaluate(read_recipe(given.recipe), find_project(), *places)))
+    arguments = parser.parse_args()
+
+    def run_evaluation() -> None:
+        paths = (arguments.prepared, arguments.bundle, arguments.history, arguments.out)
+        print(metrics_line(evaluate(read_recipe(arguments.recipe), find_project(), *paths)))
+
+    run_main(run_evaluation)
 
 
-def tell(metrics: dict[str, Any]) -> None:
-    """One line of what came out, for whoever watches."""
-    made, alarms = metrics["reconstruction"], metrics["false_alarms"]
-    model = made["model"]
-    parts = [f"MSE {model['mse']:.5f}" if "mse" in model else f"tokens right {model['token_accuracy']:.1%}"]
-    if "pca" in made:
-        parts[0] += f" (PCA {made['pca']['mse']:.5f})"
+def metrics_line(metrics: MetricTree) -> str:
+    """Return the main metrics in one line, for the log."""
+    reconstruction, alarms = metrics["reconstruction"], metrics["false_alarms"]
+    model = reconstruction["model"]
+    line = f"MSE {model['mse']:.5f}" if "mse" in model else f"tokens right {model['token_accuracy']:.1%}"
+    if "pca" in reconstruction:
+        line += f" (PCA {reconstruction['pca']['mse']:.5f})"
     if "detection" in metrics:
-        parts.append(f"AUROC {metrics['detection']['model']['auroc']:.3f}")
-    print(", ".join([*parts, f"false alarms {alarms['measured']:.2%} (asked {alarms['requested']:.2%})"]))
+        line += f", AUROC {metrics['detection']['model']['auroc']:.3f}"
+    return f"{line}, false alarms {alarms['measured']:.2%} (asked {alarms['requested']:.2%})"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Stage gate: is this bundle good enough? verdict.json with every rule; a refusal is a result, so the exit code is 0.
+"""Stage gate: apply the recipe's rules to a bundle and write verdict.json; a refusal is a result, so the exit code is 0.
 
 Run: python -m aeops.stages.gate --recipe recipes/digits.yaml --bundle DIR --report DIR --out verdict.json
 """
@@ -15,35 +15,43 @@ from aeops.machine.entry_point import run_main
 from aeops.recipe.reader import read_recipe
 
 
-def gate(recipe_file: Path, bundle: Path, report: Path, out: Path) -> VerdictDocument:
-    """Judges `bundle` by the recipe's rules and the metrics in `report`; writes and returns the verdict.
+def gate(recipe_file: Path, bundle: Path, report: Path, output_file: Path) -> VerdictDocument:
+    """Apply the recipe's rules to `bundle` and the metrics in `report`; write and return the verdict.
+
+    Args:
+        recipe_file: the recipe's YAML file.
+        bundle: the bundle that the report evaluates.
+        report: the folder of the stage evaluate, with metrics.json.
+        output_file: where to write verdict.json.
 
     Raises:
         UsageError: a rule names a metric that metrics.json does not have.
     """
     recipe = read_recipe(recipe_file)
-    metrics = report / "metrics.json"
-    outcomes = evaluate_rules(recipe.gate, RuleInputs(flatten(read_json(metrics)), bundle), f"recipes/{recipe_file.name}")
+    metrics_file = report / "metrics.json"
+    outcomes = evaluate_rules(recipe.gate, RuleInputs(flatten(read_json(metrics_file)), bundle), f"recipes/{recipe_file.name}")
     evidence = {
-        "metrics_sha256": file_sha256(metrics),
+        "metrics_sha256": file_sha256(metrics_file),
         "bundle_sha256": bundle_sha256(bundle),
         "content_sha256": read_json(bundle / "bundle.json")["data"]["content_sha256"],
     }
     verdict = build_verdict(recipe.name, outcomes, evidence)
-    write_json(out, verdict)
+    write_json(output_file, verdict)
     return verdict
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m aeops.stages.gate", description="Judges a bundle by the recipe's rules.")
+    """Parse the command line, apply the rules, and print the verdict with its reasons."""
+    parser = argparse.ArgumentParser(prog="python -m aeops.stages.gate", description="Apply a recipe's rules to a bundle.")
     for name in ("recipe", "bundle", "report", "out"):
         parser.add_argument(f"--{name}", type=Path, required=True)
-    given = parser.parse_args()
-    run_main(lambda: tell(gate(given.recipe, given.bundle, given.report, given.out)))
+    arguments = parser.parse_args()
 
+    def run_gate() -> None:
+        verdict = gate(arguments.recipe, arguments.bundle, arguments.report, arguments.out)
+        print(verdict["verdict"], *verdict["reasons"], sep="\n")
 
-def tell(verdict: VerdictDocument) -> None:
-    print("\n".join([verdict["verdict"], *verdict["reasons"]]))
+    run_main(run_gate)
 
 
 if __name__ == "__main__":

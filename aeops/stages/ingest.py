@@ -1,11 +1,11 @@
-"""Stage ingest: a recipe's source -> an incoming dataset, which nothing has validated yet.
+"""Stage ingest: write a recipe's source as an incoming dataset, which is not validated yet.
 
 python -m aeops.stages.ingest --recipe recipes/digits.yaml --out .ae/incoming/digits
 """
 
 import argparse
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 
 from aeops.data.array_files import write_npy_file, write_parquet
-from aeops.data.dataset import FORMAT, SHARD_BYTES, columns_of, shard_file
+from aeops.data.dataset import FORMAT, SHARD_BYTES, index_columns, shard_file
 from aeops.data.sources.catalogue import read_source, source_digest
-from aeops.data.sources.samples import Samples
+from aeops.data.sources.samples import SourceSamples
 from aeops.data.statistics import sample_sha256, shape_text
 from aeops.files import atomic_folder, file_sha256, write_json
 from aeops.kinds.interface import load_kind
@@ -25,68 +25,103 @@ from aeops.recipe.reader import Recipe, read_recipe
 from aeops.recipe.sections import SplitSpec
 
 
-def ingest(recipe: Recipe, project: Project, out: Path) -> None:
-    """Writes the recipe's source as a dataset to `out`, whole or not at all.
+def ingest(recipe: Recipe, project: Project, output: Path) -> None:
+    """Write the recipe's source as a dataset to the folder `output`, all or nothing.
 
     Raises:
-        DataError: the source cannot be what the recipe says; `out` is as it was.
+        DataError: the source is not what the recipe says; `output` is as it was.
     """
     samples = read_source(recipe, project)
-    with atomic_folder(out) as folder:
+    with atomic_folder(output) as folder:
         (folder / "shards").mkdir()
         index = write_shards(samples, recipe, folder)
         write_parquet(folder / "index.parquet", index)
-        write_json(folder / "dataset.json", describe(samples, index, recipe, project, folder))
+        write_json(folder / "dataset.json", dataset_document(samples, index, recipe, project, folder))
 
 
-def write_shards(samples: Samples, recipe: Recipe, folder: Path, shard_bytes: int = SHARD_BYTES) -> pd.DataFrame:
-    """Writes the shards, one of them in memory at a time, and gives the index with a row a sample."""
-    parts = []
-    for number, (places, block) in enumerate(samples.blocks(shard_bytes)):
+def write_shards(samples: SourceSamples, recipe: Recipe, folder: Path, shard_bytes: int = SHARD_BYTES) -> pd.DataFrame:
+    """Write the shards, with one of them in memory at a time.
+
+    Args:
+        samples: the source.
+        recipe: names the dataset, its splits and the kind of data.
+        folder: the new dataset; has a folder `shards`.
+        shard_bytes: the largest size of a shard.
+
+    Returns:
+        The index, with one row for each sample.
+    """
+    index_parts = []
+    for number, (positions, block) in enumerate(samples.blocks(shard_bytes)):
         write_npy_file(folder / shard_file(number), block.shape, block.dtype, [block])
-        parts.append(index_part(samples, places, block, recipe, number))
-    index = pd.concat(parts, ignore_index=True)
-    index["source"] = samples.origin
-    columns = columns_of(recipe.fit.input.kind)
-    return with_duplicates(index)[list(columns)].astype(columns)
+        index_parts.append(index_shard(samples, positions, block, recipe, number))
+    index = pd.concat(index_parts, ignore_index=True)
+    index["source"] = samples.source_name
+    columns = index_columns(recipe.fit.input.kind)
+    return mark_duplicates(index)[list(columns)].astype(columns)
 
 
-def index_part(samples: Samples, places: slice, block: np.ndarray, recipe: Recipe, shard: int) -> pd.DataFrame:
-    """What the index says of the samples of one shard, which lie at `places` of the source, but for their duplicates."""
-    sums = sample_sha256(block)
-    ids = [f"{recipe.data.dataset}-{position:06d}" for position in range(places.start, places.stop)]
-    groups = None if samples.groups is None else samples.groups[places]
+def index_shard(samples: SourceSamples, positions: slice, block: np.ndarray, recipe: Recipe, shard_number: int) -> pd.DataFrame:
+    """Return the rows of the index for the samples of one shard, without the columns about duplicates.
+
+    Args:
+        samples: the source.
+        positions: the positions of the shard's samples in the source.
+        block: the samples, (n, ...).
+        recipe: names the dataset, its splits and the kind of data.
+        shard_number: the number of the shard.
+    """
+    content_digests = sample_sha256(block)
+    ids = [f"{recipe.data.dataset}-{position:06d}" for position in range(positions.start, positions.stop)]
+    groups: Sequence[str] | np.ndarray = ids
+    split_keys: Iterable[str] = content_digests
+    if samples.groups is not None:
+        groups = split_keys = samples.groups[positions]
+    labels: Sequence[Any] | np.ndarray = [pd.NA] * len(block)
+    if samples.labels is not None:
+        labels = samples.labels[positions]
     columns: dict[str, Any] = {
         "id": ids,
-        "shard": shard,
+        "shard": shard_number,
         "row": np.arange(len(block)),
-        "sha256": sums,
-        "label": pd.array([pd.NA] * len(block) if samples.labels is None else samples.labels[places], dtype="Int64"),
-        "split": splits_of(sums if groups is None else groups, samples, places, recipe),
-        "group": ids if groups is None else groups,
+        "sha256": content_digests,
+        "label": pd.array(labels, dtype="Int64"),
+        "split": assign_splits(split_keys, samples, positions, recipe),
+        "group": groups,
         "shape": shape_text(block),
         "dtype": block.dtype.name,
     }
     return pd.DataFrame(columns | load_kind(recipe.fit.input.kind).statistics(block, recipe.fit.input))
 
 
-def splits_of(keys: Iterable[str], samples: Samples, places: slice, recipe: Recipe) -> list[str]:
-    """The split of each sample at `places`: drawn by its key, but for the source's own test part where the recipe asks for it."""
-    drawn = [draw_split(key, recipe.data.dataset, recipe.data.split) for key in keys]
+def assign_splits(keys: Iterable[str], samples: SourceSamples, positions: slice, recipe: Recipe) -> list[str]:
+    """Return the split of each sample at `positions`, drawn by its key.
+
+    Where the recipe uses the source's own test part, its samples are in `test`, whatever was drawn.
+    """
+    splits = [draw_split(key, recipe.data.dataset, recipe.data.split) for key in keys]
     if recipe.data.split.test is not None:
-        return drawn
-    assert samples.splits is not None  # the recipe was checked: its source has a test part
-    return ["test" if own == "test" else split for own, split in zip(samples.splits[places], drawn, strict=True)]
+        return splits
+    assert samples.splits is not None  # the recipe reader requires a source with a test part here
+    for number, source_split in enumerate(samples.splits[positions]):
+        if source_split == "test":
+            splits[number] = "test"
+    return splits
 
 
 def draw_split(key: str, dataset: str, split: SplitSpec) -> str:
-    """The split of a sample, drawn by its content's SHA-256 or its group, and salted by the dataset's name.
+    """Return the split of a sample, drawn by its key and salted by the dataset's name.
 
-    It depends on nothing else, so a sample keeps its split whatever is added, removed or reordered, and equal samples
-    (or samples of one group) share theirs.
+    It depends on nothing else. So a sample keeps its split when others are added, removed or reordered, and samples with the
+    same key share theirs.
+
+    Args:
+        key: the SHA-256 of the sample's content, or its group.
+        dataset: the name of the dataset.
+        split: the shares of the splits; the rest is `train`.
     """
-    drawn = hashlib.sha256(f"{dataset} {key}".encode()).digest()
-    point = int.from_bytes(drawn[:8], "big") / 2**64
+    digest = hashlib.sha256(f"{dataset} {key}".encode()).digest()
+    point = int.from_bytes(digest[:8], "big") / 2**64
     for name, share in (("test", split.test or 0.0), ("calibration", split.calibration), ("validation", split.validation)):
         if point < share:
             return name
@@ -94,45 +129,53 @@ def draw_split(key: str, dataset: str, split: SplitSpec) -> str:
     return "train"
 
 
-def with_duplicates(index: pd.DataFrame) -> pd.DataFrame:
-    """The index with, for each sample whose content came before, the id of the first one and whether splits differ."""
-    first = index.groupby("sha256", sort=False)[["id", "split"]].transform("first")
-    repeated = index["sha256"].duplicated(keep="first")
+def mark_duplicates(index: pd.DataFrame) -> pd.DataFrame:
+    """Add two columns for samples whose content came before: the id of the first one, and whether the splits differ."""
+    first_rows = index.groupby("sha256", sort=False)[["id", "split"]].transform("first")
+    is_duplicate = index["sha256"].duplicated(keep="first")
     return index.assign(
-        duplicate_of=first["id"].where(repeated, None),
-        duplicate_across_splits=repeated & (first["split"] != index["split"]),
+        duplicate_of=first_rows["id"].where(is_duplicate, None),
+        duplicate_across_splits=is_duplicate & (first_rows["split"] != index["split"]),
     )
 
 
-def describe(samples: Samples, index: pd.DataFrame, recipe: Recipe, project: Project, folder: Path) -> dict[str, Any]:
-    """dataset.json: what the samples are, where they come from and the shards with their sums."""
-    source = {"kind": recipe.data.source.kind, "origin": samples.origin, "sha256": source_digest(recipe, project)}
+def dataset_document(
+    samples: SourceSamples, index: pd.DataFrame, recipe: Recipe, project: Project, folder: Path
+) -> dict[str, Any]:
+    """Return the content of dataset.json: the samples, their source, and the shards with their SHA-256."""
+    source: dict[str, Any] = {
+        "kind": recipe.data.source.kind,
+        "origin": samples.source_name,
+        "sha256": source_digest(recipe, project),
+    }
+    if samples.metadata:
+        source["facts"] = dict(samples.metadata)
+    shards = []
+    for number, row_count in index["shard"].value_counts(sort=False).items():
+        file = shard_file(int(str(number)))
+        shards.append({"file": file, "rows": int(row_count), "sha256": file_sha256(folder / file)})
+    spec = recipe.fit.input
     return {
         "format": FORMAT,
         "dataset": recipe.data.dataset,
-        "kind": recipe.fit.input.kind,
+        "kind": spec.kind,
         "dtype": str(index["dtype"].iloc[0]),
         "shape": list(samples.array.shape[1:]),
-        "low": recipe.fit.input.low,
-        "high": recipe.fit.input.high,
+        "low": spec.low,
+        "high": spec.high,
         "rows": len(index),
-        "source": source | ({"facts": dict(samples.facts)} if samples.facts else {}),
-        "shards": list(describe_shards(index, folder)),
+        "source": source,
+        "shards": shards,
     }
 
 
-def describe_shards(index: pd.DataFrame, folder: Path) -> Iterator[dict[str, Any]]:
-    for number, rows in index["shard"].value_counts(sort=False).items():
-        file = shard_file(int(str(number)))
-        yield {"file": file, "rows": int(rows), "sha256": file_sha256(folder / file)}
-
-
 def main() -> None:
+    """Parse the command line and ingest."""
     parser = argparse.ArgumentParser(description="Source -> incoming dataset.")
     parser.add_argument("--recipe", type=Path, required=True, help="the recipe's YAML file")
     parser.add_argument("--out", type=Path, required=True, help="the folder to write")
-    given = parser.parse_args()
-    run_main(lambda: ingest(read_recipe(given.recipe), find_project(), given.out))
+    arguments = parser.parse_args()
+    run_main(lambda: ingest(read_recipe(arguments.recipe), find_project(), arguments.out))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Stage prepare: data/<dataset> -> the arrays that training and evaluation read.
+"""Stage prepare: write the arrays that training and evaluation read from data/<dataset>.
 
     python -m aeops.stages.prepare --recipe recipes/digits.yaml --dataset data/digits --out artifacts/digits/prepared
 
-Training, validation and calibration hold normal samples only. The test set holds the normal ones of its split and every
-novelty of every split, since training saw none of them; where the source has a test part of its own (data.split.test left
-out), it holds that part and nothing else. Beside the samples lie the labels of those to train on, -1 where one has none.
+Training, validation and calibration have normal samples only. The test set has the normal samples of its split and the
+novelties of all splits, since no novelty is trained on; if the source has its own test part (data.split.test left out), the
+test set is that part. train_labels.npy has the labels of the training samples, -1 for a sample without one.
 """
 
 import argparse
@@ -22,90 +22,115 @@ from aeops.files import atomic_folder, read_json, write_json
 from aeops.machine.entry_point import run_main
 from aeops.recipe.reader import Recipe, read_recipe
 
-PARTS = ("train", "validation", "calibration", "test")
+SPLIT_NAMES = ("train", "validation", "calibration", "test")
 
 
-def prepare(recipe: Recipe, dataset: Path, out: Path) -> None:
-    """Writes the four arrays, train_labels.npy, test.parquet and prepared.json to `out`, whole or not at all.
+def prepare(recipe: Recipe, dataset: Path, output: Path) -> None:
+    """Write the four arrays, train_labels.npy, test.parquet and prepared.json to the folder `output`, all or nothing.
 
     Raises:
-        DataError: the dataset does not match its receipt or the recipe's input, or one of the parts is empty.
+        DataError: the dataset does not match its receipt or the recipe's input, or a split is empty.
     """
     receipt = require_receipt(dataset, recipe.name)
-    facts = require_shape(dataset, recipe)
+    description = require_input(dataset, recipe)
     index = read_index(dataset)
-    novelty = index["label"].isin(list(recipe.data.novelty)).fillna(False).astype(bool)
-    parts = {part: index[~novelty & (index["split"] == part)] for part in PARTS}
-    of_test = index["split"] == "test"
-    parts["test"] = index[of_test if recipe.data.split.test is None else novelty | of_test]
-    require_rows(parts, novelty, recipe)
-    test_novelty = int(novelty[parts["test"].index].sum())
-    counts = {part: len(rows) for part, rows in parts.items()} | {"test_novelty": test_novelty}
-    with atomic_folder(out) as folder:
-        for part, rows in parts.items():
-            write_npy_file(folder / f"{part}.npy", (len(rows), *facts["shape"]), np.dtype(facts["dtype"]), blocks(dataset, rows))
-        labels = parts["train"]["label"].fillna(-1).to_numpy(dtype=np.int64)
+    is_novelty = index["label"].isin(list(recipe.data.novelty)).fillna(False).astype(bool)
+    splits = select_splits(index, is_novelty, recipe)
+    require_split_samples(splits, is_novelty, recipe)
+    row_counts = dict(zip(splits, map(len, splits.values()), strict=True))
+    row_counts["test_novelty"] = int(is_novelty[splits["test"].index].sum())
+    with atomic_folder(output) as folder:
+        for name, rows in splits.items():
+            shape, dtype = (len(rows), *description["shape"]), np.dtype(description["dtype"])
+            write_npy_file(folder / f"{name}.npy", shape, dtype, read_blocks(dataset, rows))
+        labels = splits["train"]["label"].fillna(-1).to_numpy(dtype=np.int64)
         write_npy_file(folder / "train_labels.npy", labels.shape, labels.dtype, [labels])
-        write_parquet(folder / "test.parquet", parts["test"][["id", "label", "group"]].assign(novelty=novelty))
-        write_json(folder / "prepared.json", describe(recipe, facts, receipt, counts))
+        write_parquet(folder / "test.parquet", splits["test"][["id", "label", "group"]].assign(novelty=is_novelty))
+        write_json(folder / "prepared.json", prepared_document(recipe, description, receipt, row_counts))
 
 
-def blocks(dataset: Path, rows: pd.DataFrame) -> Iterator[np.ndarray]:
-    """The samples of these rows of the index, a shard at a time."""
-    return (block for _, block in read_shards(dataset, rows))
+def select_splits(index: pd.DataFrame, is_novelty: pd.Series, recipe: Recipe) -> dict[str, pd.DataFrame]:
+    """Return the rows of the index for each of SPLIT_NAMES."""
+    splits = {}
+    for name in SPLIT_NAMES:
+        splits[name] = index[~is_novelty & (index["split"] == name)]
+    in_test = index["split"] == "test"
+    if recipe.data.split.test is not None:
+        in_test |= is_novelty
+    splits["test"] = index[in_test]
+    return splits
 
 
-def describe(recipe: Recipe, facts: dict[str, Any], receipt: dict[str, Any], rows: dict[str, int]) -> dict[str, Any]:
-    """prepared.json."""
+def read_blocks(dataset: Path, rows: pd.DataFrame) -> Iterator[np.ndarray]:
+    """Yield the samples of these rows of the index, (n, ...), one shard at a time."""
+    for _, block in read_shards(dataset, rows):
+        yield block
+
+
+def prepared_document(
+    recipe: Recipe, description: dict[str, Any], receipt: dict[str, Any], row_counts: dict[str, int]
+) -> dict[str, Any]:
+    """Return the content of prepared.json."""
     return {
         "format": FORMAT,
         "content_sha256": receipt["content_sha256"],
-        "source": facts["source"],
-        "kind": facts["kind"],
-        "rows": rows,
-        "dtype": facts["dtype"],
-        "shape": facts["shape"],
-        "low": facts["low"],
-        "high": facts["high"],
+        "source": description["source"],
+        "kind": description["kind"],
+        "rows": row_counts,
+        "dtype": description["dtype"],
+        "shape": description["shape"],
+        "low": description["low"],
+        "high": description["high"],
         "novelty": list(recipe.data.novelty),
     }
 
 
-def require_shape(dataset: Path, recipe: Recipe) -> dict[str, Any]:
-    """dataset.json, once kind, shape and range in it are the recipe's; raises DataError."""
-    facts: dict[str, Any] = read_json(dataset / "dataset.json")
+def require_input(dataset: Path, recipe: Recipe) -> dict[str, Any]:
+    """Return dataset.json.
+
+    Raises:
+        DataError: its kind, shape or range is not that of the recipe's input.
+    """
+    description: dict[str, Any] = read_json(dataset / "dataset.json")
     spec = recipe.fit.input
-    given = (facts["kind"], facts["shape"], facts["low"], facts["high"])
-    wanted = (spec.kind, list(spec.shape), spec.low, spec.high)
-    if given != wanted:
+    actual_values = (description["kind"], description["shape"], description["low"], description["high"])
+    expected = (spec.kind, list(spec.shape), spec.low, spec.high)
+    if actual_values != expected:
         raise DataError(
-            f"{dataset} holds samples of kind, shape, low, high {given}; the recipe's input says {wanted}: "
+            f"{dataset}: got samples of kind, shape, low, high {actual_values}, expected {expected} as in the recipe's input: "
             f"type ae run {recipe.name} to ingest and validate them again"
         )
-    return facts
+    return description
 
 
-def require_rows(parts: dict[str, pd.DataFrame], novelty: pd.Series, recipe: Recipe) -> None:
-    """Raises DataError where a part that the recipe asks for has no samples."""
-    wanted = {"train", "calibration", "test"} | ({"validation"} if recipe.data.split.validation > 0 else set())
-    normals = {part: len(rows) - int(novelty[rows.index].sum()) for part, rows in parts.items()}
-    empty = [f"no normal sample in {part}" for part in PARTS if part in wanted and not normals[part]]
-    if recipe.data.novelty and normals["test"] == len(parts["test"]):
-        empty.append(f"no sample with a novelty label, {', '.join(map(str, recipe.data.novelty))}, in test")
-    if empty:
+def require_split_samples(splits: dict[str, pd.DataFrame], is_novelty: pd.Series, recipe: Recipe) -> None:
+    """Require samples in every split that the recipe uses.
+
+    Raises:
+        DataError: a split has no normal sample, or the test set has no novelty although the recipe names some.
+    """
+    problems = []
+    for name, rows in splits.items():
+        is_optional = name == "validation" and recipe.data.split.validation == 0
+        if is_novelty[rows.index].all() and not is_optional:
+            problems.append(f"no normal sample in {name}")
+    if recipe.data.novelty and not is_novelty[splits["test"].index].any():
+        problems.append(f"no sample with a novelty label, {', '.join(map(str, recipe.data.novelty))}, in test")
+    if problems:
         raise DataError(
-            f"{recipe.data.dataset}: {'; '.join(empty)}: bring more samples or change data.split and data.novelty in "
+            f"{recipe.data.dataset}: {'; '.join(problems)}: bring more samples or change data.split and data.novelty in "
             f"recipes/{recipe.name}.yaml, then type ae run {recipe.name}"
         )
 
 
 def main() -> None:
+    """Parse the command line and prepare the arrays."""
     parser = argparse.ArgumentParser(description="data/<dataset> -> arrays for training and evaluation.")
     parser.add_argument("--recipe", type=Path, required=True, help="the recipe's YAML file")
     parser.add_argument("--dataset", type=Path, required=True, help="the accepted dataset")
     parser.add_argument("--out", type=Path, required=True, help="the folder to write")
-    given = parser.parse_args()
-    run_main(lambda: prepare(read_recipe(given.recipe), given.dataset, given.out))
+    arguments = parser.parse_args()
+    run_main(lambda: prepare(read_recipe(arguments.recipe), arguments.dataset, arguments.out))
 
 
 if __name__ == "__main__":

@@ -2,289 +2,343 @@
 
     python -m aeops.stages.validate --recipe recipes/digits.yaml --incoming .ae/incoming/digits
 
-Samples that break an expectation go to quarantine, within the recipe's budget; what breaks an expectation of the set
-refuses all of it. validation.json and the Data Docs are written either way.
+Samples that fail an expectation go to quarantine, within the recipe's budget; a set that fails one of its expectations is
+refused as a whole. validation.json and the Data Docs are written either way.
 """
 
 import argparse
 import math
 import shutil
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from aeops.data.array_files import write_npy_file, write_parquet
-from aeops.data.data_docs import publish
+from aeops.data.data_docs import publish_pages
 from aeops.data.dataset import (
     FORMAT,
-    RECEIPT,
-    aside_folder,
+    RECEIPT_FILE,
     content_sha256,
     read_index,
     read_shards,
-    recover,
+    recover_dataset,
+    replace_dataset,
     require_receipt,
     shard_file,
-    swap,
+    staging_folder,
 )
 from aeops.data.quarantine import write_quarantine
-from aeops.data.validation import Judge, Result, drift_means, judge_drift, judge_samples, judge_set, reasons_of
+from aeops.data.validation import (
+    DataValidator,
+    ExpectationResult,
+    drift_means,
+    quarantine_reasons,
+    validate_drift,
+    validate_samples,
+    validate_set,
+)
 from aeops.errors import DataError
 from aeops.files import file_sha256, read_json, write_json
 from aeops.machine.entry_point import run_main
 from aeops.project import Project, find_project
 from aeops.recipe.reader import Recipe, read_recipe
 
-SHOWN = 20  # quarantined samples that validation.json names; the quarantine's rows.parquet names all
-COMMONEST = 3  # reasons that a refusal names
+MAX_NAMED_SAMPLES = 20  # of validation.json; the quarantine's rows.parquet names every quarantined sample
+MAX_NAMED_REASONS = 3  # of a refusal
 
 
 @dataclass(frozen=True)
-class Judgement:
-    """What validation found.
+class DatasetValidation:
+    """The result of a validation.
 
     Attributes:
         index: the incoming dataset's index.
-        reasons: for each bad sample: its id -> what it breaks.
-        budget: how many bad samples may be set aside.
-        samples, together, drift: the results for each sample, for the accepted ones together, and for these beside the
-            last accepted version. The last two are empty where the budget is overrun: there is no accepted set.
-        no_drift: why drift could not be judged, or None where it was.
+        reasons: for each bad sample: its id -> the expectations that it fails.
+        budget: number of bad samples that may be quarantined.
+        sample_results: the results of the expectations of single samples.
+        set_results: those of all accepted samples; empty if the budget is exceeded, as there is no accepted set then.
+        drift_results: those of the accepted samples and the last accepted version; empty if the budget is exceeded.
+        drift_skipped: the reason why drift was not checked; None if it was.
     """
 
     index: pd.DataFrame
     reasons: dict[str, list[str]]
     budget: int
-    samples: list[Result]
-    together: list[Result]
-    drift: list[Result]
-    no_drift: str | None
+    sample_results: list[ExpectationResult]
+    set_results: list[ExpectationResult]
+    drift_results: list[ExpectationResult]
+    drift_skipped: str | None
 
     @property
-    def accepted(self) -> pd.DataFrame:
+    def accepted_index(self) -> pd.DataFrame:
+        """Rows of the index without those of bad samples."""
         return self.index[~self.index["id"].isin(list(self.reasons))]
 
     @property
-    def rows(self) -> dict[str, int]:
-        bad = len(self.reasons)
-        return {"given": len(self.index), "accepted": len(self.index) - bad, "quarantined": bad}
+    def row_counts(self) -> dict[str, int]:
+        """Numbers of incoming, accepted and quarantined samples, as the receipt holds them."""
+        bad_count = len(self.reasons)
+        return {"given": len(self.index), "accepted": len(self.index) - bad_count, "quarantined": bad_count}
 
     @property
     def over_budget(self) -> bool:
+        """True if more samples are bad than may be quarantined."""
         return len(self.reasons) > self.budget
 
     @property
-    def broken(self) -> list[Result]:
-        """The expectations of the set that are not met."""
-        return [result for result in self.together + self.drift if not result.success]
+    def failed_results(self) -> list[ExpectationResult]:
+        """Expectations of the set that failed."""
+        return [result for result in self.set_results + self.drift_results if not result.is_success]
 
     @property
-    def passed(self) -> bool:
-        return not self.over_budget and not self.broken
+    def is_accepted(self) -> bool:
+        """True if the dataset is accepted, without its bad samples."""
+        return not self.over_budget and not self.failed_results
 
 
 def validate(recipe: Recipe, project: Project, incoming: Path) -> None:
-    """Accepts the incoming dataset into data/<dataset>, without its bad samples.
+    """Accept the incoming dataset into data/<dataset>, without its bad samples.
 
     Raises:
-        DataError: nothing whole came in, more samples are bad than the budget allows, or the set is not what the recipe
-            says; data/ is as it was.
+        DataError: the incoming dataset is incomplete, more samples are bad than the budget allows, or the set fails an
+            expectation; data/ is as it was.
     """
-    place = project.dataset(recipe.data.dataset)
-    recover(place)
-    facts = require_incoming(incoming, recipe)
-    judgement = judge_incoming(recipe, project, incoming, facts)
-    quarantine = set_aside(judgement, recipe, project, incoming)
+    dataset = project.dataset(recipe.data.dataset)
+    recover_dataset(dataset)
+    description = require_incoming(incoming, recipe)
+    validation = validate_dataset(recipe, project, incoming, description)
+    quarantine = quarantine_samples(validation, recipe, project, incoming)
     try:
-        built = build(judgement, incoming, facts, aside_folder(place)) if judgement.passed else None
-        record(judgement, recipe, project, quarantine, content_sha256(built) if built else None)
-        if built is None:
-            raise DataError(refusal(judgement, recipe, project, quarantine))
-        if not same_dataset(built, place):
-            swap(built, place)
+        if not validation.is_accepted:
+            write_validation(validation, recipe, project, quarantine, None)
+            raise DataError(describe_refusal(validation, recipe, project, quarantine))
+        new_dataset = build_dataset(validation, incoming, description, staging_folder(dataset))
+        write_validation(validation, recipe, project, quarantine, content_sha256(new_dataset))
+        if not is_same_dataset(new_dataset, dataset):
+            replace_dataset(new_dataset, dataset)
     finally:
-        recover(place)
+        recover_dataset(dataset)
 
 
 def require_incoming(incoming: Path, recipe: Recipe) -> dict[str, Any]:
-    """dataset.json of a whole incoming dataset; raises DataError where it is not whole or not this recipe's."""
-    again = f"type ae run {recipe.name} to ingest it again"
+    """Return dataset.json of an incoming dataset.
+
+    Raises:
+        DataError: the dataset is incomplete or altered, or it belongs to another recipe.
+    """
+    next_step = f"type ae run {recipe.name} to ingest it again"
     if not (incoming / "dataset.json").is_file():
-        raise DataError(f"no incoming dataset in {incoming}: {again}")
-    facts: dict[str, Any] = read_json(incoming / "dataset.json")
+        raise DataError(f"no incoming dataset in {incoming}: {next_step}")
+    description: dict[str, Any] = read_json(incoming / "dataset.json")
     spec = recipe.fit.input
-    sizes = {"kind": spec.kind, "shape": list(spec.shape), "low": spec.low, "high": spec.high}
-    wanted = {"dataset": recipe.data.dataset} | sizes
-    for key, value in wanted.items():
-        if facts[key] != value:
-            raise DataError(f"{incoming}: {key} {facts[key]} given; {value} allowed, as the recipe says: {again}")
-    for shard in facts["shards"]:
-        place = incoming / shard["file"]
-        if not place.is_file() or file_sha256(place) != shard["sha256"]:
-            raise DataError(f"{place}: missing or altered after it was ingested: {again}")
-    return facts
+    expected_values = {
+        "dataset": recipe.data.dataset,
+        "kind": spec.kind,
+        "shape": list(spec.shape),
+        "low": spec.low,
+        "high": spec.high,
+    }
+    for key, value in expected_values.items():
+        if description[key] != value:
+            raise DataError(f"{incoming}: expected {key} {value}, as the recipe says, got {description[key]}: {next_step}")
+    for shard in description["shards"]:
+        file = incoming / shard["file"]
+        if not file.is_file() or file_sha256(file) != shard["sha256"]:
+            raise DataError(f"{file}: missing or altered after it was ingested: {next_step}")
+    return description
 
 
-# ---------------------------------------------------------------- judging
+# ---------------------------------------------------------------- expectations
 
 
-def judge_incoming(recipe: Recipe, project: Project, incoming: Path, facts: dict[str, Any]) -> Judgement:
-    """Judges each sample, then the accepted ones together, and publishes the pages."""
+def validate_dataset(recipe: Recipe, project: Project, incoming: Path, description: dict[str, Any]) -> DatasetValidation:
+    """Validate each sample, then the accepted ones as a set, and publish the pages."""
     index = read_index(incoming)
-    site = project.data_docs / f".{recipe.data.dataset}.aside"
-    shutil.rmtree(site, ignore_errors=True)
-    judge = Judge(site)
-    samples = judge_samples(judge, recipe, index, facts["dtype"])
-    reasons = reasons_of(samples, index)
-    judgement = Judgement(
-        index, reasons, math.floor(recipe.validate.quarantine_budget * len(index) + 1e-9), samples, [], [], None
-    )
-    if not judgement.over_budget:
-        together = judge_set(judge, recipe, judgement.accepted)
-        last, no_drift = last_means(recipe, project)
-        drift = judge_drift(judge, recipe, judgement.accepted, last) if last else []
-        judgement = Judgement(index, reasons, judgement.budget, samples, together, drift, no_drift)
-    judge.write_pages()
-    outcome = "accepted" if judgement.passed else "refused"
-    publish(site, project.data_docs, recipe.data.dataset, outcome, about(judgement), judge.suites)
-    return judgement
+    staged_site = project.data_docs / f".{recipe.data.dataset}.aside"
+    shutil.rmtree(staged_site, ignore_errors=True)
+    validator = DataValidator(staged_site)
+    sample_results = validate_samples(validator, recipe, index, description["dtype"])
+    reasons = quarantine_reasons(sample_results, index)
+    budget = math.floor(recipe.validate.quarantine_budget * len(index) + 1e-9)
+    validation = DatasetValidation(index, reasons, budget, sample_results, [], [], None)
+    if not validation.over_budget:
+        accepted_index = validation.accepted_index
+        set_results = validate_set(validator, recipe, accepted_index)
+        last_means, drift_skipped = read_last_means(recipe, project)
+        drift_results = []
+        if last_means:
+            drift_results = validate_drift(validator, recipe, accepted_index, last_means)
+        validation = replace(validation, set_results=set_results, drift_results=drift_results, drift_skipped=drift_skipped)
+    validator.write_pages()
+    outcome = "refused"
+    if validation.is_accepted:
+        outcome = "accepted"
+    summary = summary_text(validation)
+    publish_pages(staged_site, project.data_docs, recipe.data.dataset, outcome, summary, validator.suites)
+    return validation
 
 
-def last_means(recipe: Recipe, project: Project) -> tuple[dict[str, float] | None, str | None]:
-    """The means of the last accepted version, or None and why there are none."""
-    place = project.dataset(recipe.data.dataset)
-    if not place.is_dir():
+def read_last_means(recipe: Recipe, project: Project) -> tuple[dict[str, float] | None, str | None]:
+    """Return the means of the last accepted version and None, or None and the reason why there are none."""
+    dataset = project.dataset(recipe.data.dataset)
+    if not dataset.is_dir():
         return None, "no version has been accepted yet"
     try:
-        require_receipt(place, recipe.name)
-    except DataError as error:  # what is there was never accepted as it is, so it is no measure of anything
+        require_receipt(dataset, recipe.name)
+    except DataError as error:  # the files were altered after they were accepted, so they are no measure of drift
         return None, str(error)
-    held, kind = read_json(place / "dataset.json")["kind"], recipe.fit.input.kind
-    if held != kind:
-        return None, f"the last accepted version holds samples of kind {held}, not {kind}"
-    return drift_means(read_index(place), kind), None
+    last_kind, kind = read_json(dataset / "dataset.json")["kind"], recipe.fit.input.kind
+    if last_kind != kind:
+        return None, f"the last accepted version has samples of kind {last_kind}, not {kind}"
+    return drift_means(read_index(dataset), kind), None
 
 
-def set_aside(judgement: Judgement, recipe: Recipe, project: Project, incoming: Path) -> Path | None:
-    """The quarantine folder with the bad samples, or None where there are none."""
-    if not judgement.reasons:
+def quarantine_samples(validation: DatasetValidation, recipe: Recipe, project: Project, incoming: Path) -> Path | None:
+    """Write the bad samples to a quarantine folder and return its path; None if there are none."""
+    if not validation.reasons:
         return None
-    place = project.quarantine(recipe.data.dataset) / content_sha256(incoming)[:12]
-    write_quarantine(place, incoming, judgement.index, judgement.reasons)
-    return place
+    folder = project.quarantine(recipe.data.dataset) / content_sha256(incoming)[:12]
+    write_quarantine(folder, incoming, validation.index, validation.reasons)
+    return folder
 
 
-# ---------------------------------------------------------------- saying
+# ---------------------------------------------------------------- the report
 
 
-def record(judgement: Judgement, recipe: Recipe, project: Project, quarantine: Path | None, content: str | None) -> None:
-    """Writes validation.json; paths in it are relative to the state folder."""
+def write_validation(
+    validation: DatasetValidation, recipe: Recipe, project: Project, quarantine: Path | None, content_digest: str | None
+) -> None:
+    """Write validation.json; its paths are relative to the state folder.
+
+    Args:
+        validation: the result.
+        recipe: names the dataset.
+        project: has the state folder.
+        quarantine: the folder of bad samples, or None.
+        content_digest: the SHA-256 of the accepted dataset; None if it was refused.
+    """
     dataset = recipe.data.dataset
-    expectations = [result.plain() | {"applicable": True} for result in judgement.samples + judgement.together + judgement.drift]
-    if judgement.no_drift:
-        expectations.append({"name": "drift", "applicable": False, "success": True, "why": judgement.no_drift})
-    first = list(judgement.reasons.items())[:SHOWN]
-    place = project.validation(dataset)
-    place.mkdir(parents=True, exist_ok=True)
-    facts = {
+    expectations = []
+    for result in validation.sample_results + validation.set_results + validation.drift_results:
+        expectations.append(result.to_dict() | {"applicable": True})
+    if validation.drift_skipped:
+        expectations.append({"name": "drift", "applicable": False, "success": True, "why": validation.drift_skipped})
+    named_samples = []
+    for sample_id, reasons in islice(validation.reasons.items(), MAX_NAMED_SAMPLES):
+        named_samples.append({"id": sample_id, "reasons": reasons})
+    quarantine_path = None
+    if quarantine is not None:
+        quarantine_path = quarantine.relative_to(project.home).as_posix()
+    document = {
         "format": FORMAT,
         "dataset": dataset,
-        "passed": judgement.passed,
+        "passed": validation.is_accepted,
         "expectations": expectations,
-        "rows": judgement.rows,
-        "budget": judgement.budget,
-        "quarantined": [{"id": identity, "reasons": reasons} for identity, reasons in first],
-        "quarantine": quarantine.relative_to(project.home).as_posix() if quarantine else None,
+        "rows": validation.row_counts,
+        "budget": validation.budget,
+        "quarantined": named_samples,
+        "quarantine": quarantine_path,
         "data_docs": (project.data_docs / dataset / "index.html").relative_to(project.home).as_posix(),
-        "content_sha256": content,
+        "content_sha256": content_digest,
     }
-    write_json(place / "validation.json", facts)
+    folder = project.validation(dataset)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "validation.json", document)
 
 
-def about(judgement: Judgement) -> str:
-    """What the page says beside its tables."""
-    given, _, bad = judgement.rows.values()
-    text = f"{bad} of {given} samples are bad; {judgement.budget} may be set aside in quarantine."
-    if judgement.over_budget:
-        return f"{text} So many leave no set to be judged."
-    return f"{text} Drift was not judged: {judgement.no_drift}." if judgement.no_drift else text
+def summary_text(validation: DatasetValidation) -> str:
+    """Return the sentences that the page shows above its tables."""
+    bad_count, row_count = len(validation.reasons), len(validation.index)
+    text = f"{bad_count} of {row_count} samples are bad; at most {validation.budget} may be quarantined."
+    if validation.over_budget:
+        return f"{text} The set was not validated, as too few samples are left."
+    if validation.drift_skipped:
+        return f"{text} Drift was not checked: {validation.drift_skipped}."
+    return text
 
 
-def refusal(judgement: Judgement, recipe: Recipe, project: Project, quarantine: Path | None) -> str:
-    """Why the dataset was refused, in one line."""
-    name = recipe.name
-    after = (
-        f"look at {project.data_docs / recipe.data.dataset / 'index.html'}; data/{recipe.data.dataset} is as it was; mend "
-        f"the source, or the bounds (validate) in recipes/{name}.yaml, then type ae run {name}"
+def describe_refusal(validation: DatasetValidation, recipe: Recipe, project: Project, quarantine: Path | None) -> str:
+    """Return why the dataset was refused and what to do, in one line."""
+    name, dataset = recipe.name, recipe.data.dataset
+    next_step = (
+        f"look at {project.data_docs / dataset / 'index.html'}; data/{dataset} is as it was; repair the source, or the bounds "
+        f"(validate) in recipes/{name}.yaml, then type ae run {name}"
     )
-    if judgement.over_budget:
-        bad, given = len(judgement.reasons), len(judgement.index)
+    if validation.over_budget:
         return (
-            f"{recipe.data.dataset}: {bad} of {given} samples are bad; {judgement.budget} or less allowed "
-            f"(quarantine_budget {recipe.validate.quarantine_budget:g}); commonest: {commonest(judgement.samples)}; "
-            f"they are in {quarantine} with their reasons; {after}"
+            f"{dataset}: {len(validation.reasons)} of {len(validation.index)} samples are bad, expected at most "
+            f"{validation.budget} (quarantine_budget {recipe.validate.quarantine_budget:g}); most frequent: "
+            f"{frequent_failures(validation.sample_results)}; they are in {quarantine} with their reasons; {next_step}"
         )
-    broken = "; ".join(result.says() for result in judgement.broken)
-    return f"{recipe.data.dataset}: the set is not what the recipe expects: {broken}; {after}"
+    failures = "; ".join(result.message() for result in validation.failed_results)
+    return f"{dataset}: the set does not meet the recipe's expectations: {failures}; {next_step}"
 
 
-def commonest(results: list[Result]) -> str:
-    """The expectations that most samples break, such as `blank (40 samples)`."""
-    counts = Counter({result.check.name: len(result.unexpected) for result in results if result.unexpected})
-    return ", ".join(f"{name} ({count} samples)" for name, count in counts.most_common(COMMONEST))
+def frequent_failures(results: list[ExpectationResult]) -> str:
+    """Return the expectations that most samples fail, such as `blank (40 samples)`."""
+    counts: Counter[str] = Counter()
+    for result in results:
+        if result.unexpected_items:
+            counts[result.check.name] = len(result.unexpected_items)
+    return ", ".join(f"{name} ({count} samples)" for name, count in counts.most_common(MAX_NAMED_REASONS))
 
 
-# ---------------------------------------------------------------- accepting
+# ---------------------------------------------------------------- the accepted dataset
 
 
-def build(judgement: Judgement, incoming: Path, facts: dict[str, Any], aside: Path) -> Path:
-    """The accepted dataset with its receipt, in a folder beside the one it is to replace."""
-    built = aside / "new"
-    (built / "shards").mkdir(parents=True)
-    index, shards = write_accepted(judgement.accepted, incoming, built)
-    write_parquet(built / "index.parquet", index)
-    write_json(built / "dataset.json", facts | {"rows": len(index), "shards": shards})
+def build_dataset(validation: DatasetValidation, incoming: Path, description: dict[str, Any], staging_path: Path) -> Path:
+    """Write the accepted dataset with its receipt to a folder beside the one that it replaces; return the folder."""
+    folder = staging_path / "new"
+    (folder / "shards").mkdir(parents=True)
+    index, shards = write_accepted(validation.accepted_index, incoming, folder)
+    write_parquet(folder / "index.parquet", index)
+    write_json(folder / "dataset.json", description | {"rows": len(index), "shards": shards})
     receipt = {
         "format": FORMAT,
-        "dataset": facts["dataset"],
-        "suite": [result.plain() for result in judgement.samples + judgement.together],
-        "rows": judgement.rows,
-        "content_sha256": content_sha256(built),
+        "dataset": description["dataset"],
+        "suite": [result.to_dict() for result in validation.sample_results + validation.set_results],
+        "rows": validation.row_counts,
+        "content_sha256": content_sha256(folder),
     }
-    write_json(built / RECEIPT, receipt)
-    return built
+    write_json(folder / RECEIPT_FILE, receipt)
+    return folder
 
 
-def write_accepted(accepted: pd.DataFrame, incoming: Path, built: Path) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
-    """Writes the shards of the accepted samples, one in memory at a time, and gives their index and sums.
+def write_accepted(accepted_index: pd.DataFrame, incoming: Path, folder: Path) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
+    """Write the shards of the accepted samples, with one of them in memory at a time.
 
     A shard that lost no sample keeps its bytes; one that lost all of them is left out.
+
+    Returns:
+        The index of the new shards, and for each shard its file, number of rows and SHA-256.
     """
-    parts, shards = [], []
-    for number, (part, block) in enumerate(read_shards(incoming, accepted)):
+    index_parts, shards = [], []
+    for number, (rows, block) in enumerate(read_shards(incoming, accepted_index)):
         file = shard_file(number)
-        write_npy_file(built / file, block.shape, block.dtype, [block])
-        parts.append(part.assign(shard=number, row=range(len(part))))
-        shards.append({"file": file, "rows": len(part), "sha256": file_sha256(built / file)})
-    return pd.concat(parts, ignore_index=True), shards
+        write_npy_file(folder / file, block.shape, block.dtype, [block])
+        index_parts.append(rows.assign(shard=number, row=range(len(rows))))
+        shards.append({"file": file, "rows": len(rows), "sha256": file_sha256(folder / file)})
+    return pd.concat(index_parts, ignore_index=True), shards
 
 
-def same_dataset(built: Path, place: Path) -> bool:
-    """Whether `place` holds the very bytes of `built`, so that there is nothing to replace."""
-    receipt = place / RECEIPT
-    same_receipt = receipt.is_file() and receipt.read_bytes() == (built / RECEIPT).read_bytes()
-    return same_receipt and content_sha256(place) == content_sha256(built)
+def is_same_dataset(new_dataset: Path, dataset: Path) -> bool:
+    """Return whether two datasets have the same bytes, so that nothing needs to be replaced."""
+    receipt = dataset / RECEIPT_FILE
+    same_receipt = receipt.is_file() and receipt.read_bytes() == (new_dataset / RECEIPT_FILE).read_bytes()
+    return same_receipt and content_sha256(dataset) == content_sha256(new_dataset)
 
 
 def main() -> None:
+    """Parse the command line and validate."""
     parser = argparse.ArgumentParser(description="Incoming dataset -> data/<dataset> with its receipt.")
     parser.add_argument("--recipe", type=Path, required=True, help="the recipe's YAML file")
-    parser.add_argument("--incoming", type=Path, required=True, help="what stage ingest wrote")
-    given = parser.parse_args()
-    run_main(lambda: validate(read_recipe(given.recipe), find_project(), given.incoming))
+    parser.add_argument("--incoming", type=Path, required=True, help="the folder that stage ingest wrote")
+    arguments = parser.parse_args()
+    run_main(lambda: validate(read_recipe(arguments.recipe), find_project(), arguments.incoming))
 
 
 if __name__ == "__main__":

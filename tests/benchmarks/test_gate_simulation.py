@@ -33,7 +33,9 @@ def test_a_trained_challenger_is_compared_with_a_champion_and_recorded(trained: 
     gate_simulation.prepare(prepared, recipe, gate_simulation.CHEAP_NORMALS, seed=0)
     champion = gate_simulation.Champion("1", trained / "bundle")
     challenger = gate_simulation.train(tmp_path / "challenger", prepared, recipe, seed=0)
-    comparison = gate_simulation.compare(recipe, prepared, challenger, champion, judged=1, out=tmp_path / "comparison.json")
+    comparison = gate_simulation.compare(
+        recipe, prepared, challenger, champion, candidate_count=1, output_file=tmp_path / "comparison.json"
+    )
     record = gate_simulation.build_record({name: [comparison] * 2 for name in gate_simulation.LABELS}, recipe, full_seeds=2)
     assert record["unchanged"]["verdicts"][comparison["verdict"]] == 2
     assert set(record["unchanged"]["differences"]) == set(record["rules"])

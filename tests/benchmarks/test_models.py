@@ -11,7 +11,7 @@ from checkout import ROOT, make_checkout
 
 TARGETS = """
 small:
-  does: rebuilds digits
+  summary: rebuilds digits
   targets:
     - {name: MSE, metric: reconstruction.model.mse, better: less, bound: 1}
 """

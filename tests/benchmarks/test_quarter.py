@@ -15,7 +15,7 @@ from running_service import running
 from served_champion import register_champion, scratch_project
 
 from aeops.bundle.detector import Detector
-from aeops.serving.limits import Limits
+from aeops.serving.limits import RequestLimits
 
 
 @pytest.mark.long
@@ -46,7 +46,7 @@ def story(trained: Path, tmp_path: Path) -> quarter.Quarter:
 @pytest.fixture
 def client(story: quarter.Quarter, trained: Path) -> Iterator[quarter.Client]:
     with ExitStack() as ending:
-        service = ending.enter_context(running(Detector(trained / "bundle"), Limits()))
+        service = ending.enter_context(running(Detector(trained / "bundle"), RequestLimits()))
         yield quarter.Client(lambda: f"http://127.0.0.1:{service.port}", story.digits.take("known", 4))
 
 

@@ -8,7 +8,7 @@ import pytest
 import serving_litserve
 from benchmark_tools import shuffled_digits
 
-from aeops.bundle.answers import answers
+from aeops.bundle.answers import to_answers
 from aeops.bundle.detector import Detector
 from aeops.serving.npy import write_npy
 
@@ -23,7 +23,7 @@ def test_requests_that_are_batched_get_the_answers_of_the_detector(trained: Path
     ]
     outputs = [api.encode_response(output) for output in api.unbatch(api.predict(api.batch(inputs)))]
     predictions = [prediction for output in outputs for prediction in output["predictions"]]
-    expected = answers(Detector(trained / "bundle").score(samples))
+    expected = to_answers(Detector(trained / "bundle").score(samples))
     assert [len(output["predictions"]) for output in outputs] == [1, 2]
     np.testing.assert_allclose([one["score"] for one in predictions], [one["score"] for one in expected], rtol=1e-5)
 

@@ -9,13 +9,13 @@ from running_service import running
 from small_bundles import small_bundle
 
 from aeops.bundle.detector import Detector
-from aeops.serving.limits import Limits
+from aeops.serving.limits import RequestLimits
 
 
 def test_it_counts_the_answers_and_their_latencies(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     body = tmp_path / "body.json"
     body.write_text(json.dumps({"inputs": [[[[100] * 4] * 4]]}), encoding="utf-8")
-    with running(Detector(small_bundle(tmp_path / "bundle")), Limits()) as service:
+    with running(Detector(small_bundle(tmp_path / "bundle")), RequestLimits()) as service:
         serving_load.main([str(service.port), "/score", str(body), "application/json", "2", "0.2"])
         result = json.loads(capsys.readouterr().out)
         assert result["statuses"] == {"200": result["requests"]}

@@ -10,7 +10,7 @@ from benchmark_tools import ROOT
 from running_service import running
 
 from aeops.bundle.detector import Detector
-from aeops.serving.limits import Limits
+from aeops.serving.limits import RequestLimits
 
 
 @pytest.mark.long
@@ -26,7 +26,7 @@ def test_every_server_is_measured_on_the_same_bundle(tmp_path: Path) -> None:
 
 def test_a_server_is_loaded_by_single_samples_and_by_batches(trained: Path, tmp_path: Path) -> None:
     requests = serving_speed.write_requests(tmp_path)
-    with running(Detector(trained / "bundle"), Limits()) as service:
+    with running(Detector(trained / "bundle"), RequestLimits()) as service:
         ours = serving_speed.Contender(
             serving_speed.OURS, service.port, "/score", requests["single"], requests["npy"], os.getpid()
         )

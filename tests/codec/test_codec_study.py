@@ -15,43 +15,45 @@ from ae_models.spec import GreyCorruptionSpec, IdentityBottleneckSpec
 from aeops.bundle.detector import Detector
 from aeops.codec.baselines import encode_images
 from aeops.codec.merging import choose_representatives, load_codebooks, merge_counts, merge_entries, replace_indices
-from aeops.evaluation.prepared import Prepared
-from aeops.evaluation.studies.codec import Point, at_like_bytes, study
-from aeops.evaluation.study import Finding, Scene
+from aeops.evaluation.prepared import PreparedSamples
+from aeops.evaluation.studies.codec import CodecPoint, psnr_at_bytes, run_codec_study
+from aeops.evaluation.study import EvaluationContext, StudyResult
 from aeops.project import Project
 from aeops.recipe.reader import Recipe
 from aeops.recipe.studies import CodecStudy
 
 
 @pytest.fixture(scope="module")
-def scene(empty_project: Project, recipe: Recipe, codec_bundle: Path, digits: np.ndarray) -> Scene:
+def scene(empty_project: Project, recipe: Recipe, codec_bundle: Path, digits: np.ndarray) -> EvaluationContext:
     """60 normal test digits, and 20 of novelty."""
     test, detector = digits[1500:1580], Detector(codec_bundle)
     table = pd.DataFrame({"id": [str(i) for i in range(80)], "label": [0] * 60 + [5] * 20, "novelty": [False] * 60 + [True] * 20})
-    data = Prepared(codec_bundle, digits[:300], test, table, {}, 0.0, 255.0)
+    data = PreparedSamples(codec_bundle, digits[:300], test, table, {}, 0.0, 255.0)
     said = detector.score(test, reconstruction=True, code=True)
-    return Scene(recipe, data, detector, test, data.scaled(test), said, empty_project, codec_bundle, codec_bundle)
+    return EvaluationContext(recipe, data, detector, test, data.scale(test), said, empty_project, codec_bundle, codec_bundle)
 
 
 @pytest.fixture(scope="module")
-def found(scene: Scene, tmp_path_factory: pytest.TempPathFactory) -> tuple[Finding, Path]:
+def found(scene: EvaluationContext, tmp_path_factory: pytest.TempPathFactory) -> tuple[StudyResult, Path]:
     figures = tmp_path_factory.mktemp("figures")
-    return study(CodecStudy(qualities=(0, 50)), scene, figures), figures
+    return run_codec_study(CodecStudy(qualities=(0, 50)), scene, figures), figures
 
 
-def test_the_models_bytes_and_error_are_those_of_its_words(found: tuple[Finding, Path], scene: Scene, digits: np.ndarray) -> None:
+def test_the_models_bytes_and_error_are_those_of_its_words(
+    found: tuple[StudyResult, Path], scene: EvaluationContext, digits: np.ndarray
+) -> None:
     model, counts = found[0].metrics, scene.detector.word_counts
     assert counts is not None
     shares = (counts + 0.5) / (counts + 0.5).sum(axis=1, keepdims=True)
-    needed = -np.log2(shares[np.arange(8), scene.said["code"][:60]]).sum() / 8 / 60
+    needed = -np.log2(shares[np.arange(8), scene.predictions["code"][:60]]).sum() / 8 / 60
     assert needed < model["bytes"] < needed + 12 / 60
     assert model["bytes"] < model["bytes_in_a_set"] < model["bytes"] + 90 / 60
     assert 60 < model["bytes_alone"] < 100
-    error = np.square(scene.said["reconstruction"][:60].round() - digits[1500:1560]).mean() / 255**2
+    error = np.square(scene.predictions["reconstruction"][:60].round() - digits[1500:1560]).mean() / 255**2
     assert model["psnr"] == pytest.approx(-10 * math.log10(error), abs=1e-4)
 
 
-def test_fewer_words_a_slot_take_fewer_bytes_and_give_a_larger_error(found: tuple[Finding, Path]) -> None:
+def test_fewer_words_a_slot_take_fewer_bytes_and_give_a_larger_error(found: tuple[StudyResult, Path]) -> None:
     rows = found[0].rows
     assert [row[0] for row in rows[:5]] == ["model", *(f"model, {words} words a slot" for words in (16, 8, 4, 2))]
     assert [row[0] for row in rows[5:]] == ["JPEG 0", "JPEG 50", "WebP 0", "WebP 50", "PNG"]
@@ -62,27 +64,27 @@ def test_fewer_words_a_slot_take_fewer_bytes_and_give_a_larger_error(found: tupl
 
 
 def test_metrics_are_json_and_figures_small_and_the_same_each_time(
-    found: tuple[Finding, Path], scene: Scene, tmp_path: Path
+    found: tuple[StudyResult, Path], scene: EvaluationContext, tmp_path: Path
 ) -> None:
-    again = study(CodecStudy(qualities=(0, 50)), scene, tmp_path)
+    again = run_codec_study(CodecStudy(qualities=(0, 50)), scene, tmp_path)
     assert json.dumps(again.metrics, allow_nan=False) == json.dumps(found[0].metrics, allow_nan=False)
     for name, _ in found[0].figures:
         assert (tmp_path / name).read_bytes() == (found[1] / name).read_bytes()
         assert (tmp_path / name).stat().st_size < 60_000
 
 
-def test_the_lead_is_over_the_better_rival_at_as_many_bytes(found: tuple[Finding, Path]) -> None:
+def test_the_lead_is_over_the_better_rival_at_as_many_bytes(found: tuple[StudyResult, Path]) -> None:
     metrics = found[0].metrics
     assert metrics["lead_db"] == pytest.approx(metrics["psnr"] - max(metrics["at_like_bytes"].values()))
 
 
 def test_psnr_between_two_points_lies_on_their_line() -> None:
     points = [
-        Point(str(size), "WebP", 0.0, float(size), np.zeros(0), {"mse": 0.1, "psnr": psnr, "ssim": None})
+        CodecPoint(str(size), "WebP", 0.0, float(size), np.zeros(0), {"mse": 0.1, "psnr": psnr, "ssim": None})
         for size, psnr in ((100, 30.0), (25, 20.0))
     ]
-    assert at_like_bytes(points, 50.0) == pytest.approx(25.0)
-    assert at_like_bytes(points, 10.0) == 20.0
+    assert psnr_at_bytes(points, 50.0) == pytest.approx(25.0)
+    assert psnr_at_bytes(points, 10.0) == 20.0
 
 
 def test_words_alike_are_merged_into_the_one_nearest_to_their_mean() -> None:
@@ -96,7 +98,7 @@ def test_words_alike_are_merged_into_the_one_nearest_to_their_mean() -> None:
     np.testing.assert_array_equal(merge_counts(np.array([[1, 2, 3, 4, 5]] * 2), swaps), [[0, 0, 6, 0, 9], [3, 0, 3, 4, 5]])
 
 
-def test_as_many_words_are_left_as_were_asked_for(scene: Scene) -> None:
+def test_as_many_words_are_left_as_were_asked_for(scene: EvaluationContext) -> None:
     counts = scene.detector.word_counts
     assert counts is not None
     for size, swaps in zip((16, 4), merge_entries(load_codebooks(scene.bundle), counts, [16, 4]), strict=True):
@@ -129,10 +131,10 @@ def test_a_rivals_file_is_what_pillow_writes_by_hand(digits: np.ndarray) -> None
 
 
 def test_a_study_that_does_not_fit_the_recipe_says_why(recipe: Recipe) -> None:
-    assert CodecStudy().misfits(recipe.fit) == []
+    assert CodecStudy().check_fit(recipe.fit) == []
     model = dataclasses.replace(recipe.fit.model, bottleneck=IdentityBottleneckSpec(), corrupt=GreyCorruptionSpec())
     grey = dataclasses.replace(recipe.fit.input, given="corrupted", shape=(4, 28, 28))
-    told = CodecStudy().misfits(dataclasses.replace(recipe.fit, model=model, input=grey))
+    told = CodecStudy().check_fit(dataclasses.replace(recipe.fit, model=model, input=grey))
     assert [why.split(":")[0] for why in told] == [
         "it codes words",
         "it compares with JPEG and WebP",

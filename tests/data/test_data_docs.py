@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from data_project import Room
 
-from aeops.data.data_docs import clean
+from aeops.data.data_docs import strip_remote_content
 
 LOADING = {"script", "link", "img", "iframe", "object", "embed", "video", "audio", "source", "base"}
 
@@ -77,6 +77,6 @@ def test_scripts_styles_and_pictures_of_any_spelling_are_taken_out() -> None:
     page = (
         "<html><head><LINK rel='stylesheet' href='https://x'></head><body><SCRIPT\n>1</SCRIPT><img\nsrc='//x'>kept</body></html>"
     )
-    text = clean(page)
+    text = strip_remote_content(page)
     assert "kept" in text
     assert not any(word in text.lower() for word in ("<link", "<script", "<img"))

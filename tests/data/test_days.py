@@ -63,10 +63,10 @@ def test_samples_and_labels_come_in_the_order_of_days_and_names(room: Room, inbo
 
 
 def test_a_slice_of_joined_files_is_that_of_the_whole() -> None:
-    from aeops.data.sources.days import Joined
+    from aeops.data.sources.days import JoinedArrays
 
     parts = [np.arange(start, stop).reshape(-1, 1) for start, stop in ((0, 3), (3, 4), (4, 9))]
-    joined, whole = Joined(parts), np.arange(9).reshape(-1, 1)
+    joined, whole = JoinedArrays(parts), np.arange(9).reshape(-1, 1)
     for start in range(10):
         for stop in range(10):
             np.testing.assert_array_equal(joined[start:stop], whole[start:stop])
@@ -136,7 +136,7 @@ def test_a_day_without_samples_is_no_fault_and_a_window_without_any_is(room: Roo
     assert len(room.samples().array) == 5 * EACH
     for day in (4, 5, 6, 7, 8):
         write_day(inbox, day, room.images[:0], room.labels[:0])
-    with pytest.raises(DataError, match="an empty set, 0 samples given"):
+    with pytest.raises(DataError, match="got an empty set"):
         room.samples()
 
 
@@ -148,33 +148,36 @@ def test_an_inbox_below_the_state_folder_is_found_as_well(room: Room, inbox: Pat
 
 Spoil = Callable[[Room, Path], object]
 SPOILED: dict[str, tuple[Spoil, list[str]]] = {
-    "another ending": (lambda room, inbox: (inbox / "notes.txt").touch(), ["notes.txt given", "YYYY-MM-DD.npy"]),
-    "no day": (lambda room, inbox: np.save(inbox / "today.npy", room.images), ["today.npy given"]),
-    "a day that never was": (lambda room, inbox: np.save(inbox / "2026-02-30.npy", room.images), ["2026-02-30.npy given"]),
-    "a longer number": (lambda room, inbox: np.save(inbox / "2026-03-011.npy", room.images), ["2026-03-011.npy given"]),
+    "another ending": (lambda room, inbox: (inbox / "notes.txt").touch(), ["got notes.txt", "YYYY-MM-DD.npy"]),
+    "no day": (lambda room, inbox: np.save(inbox / "today.npy", room.images), ["got today.npy"]),
+    "a day that never was": (lambda room, inbox: np.save(inbox / "2026-02-30.npy", room.images), ["got 2026-02-30.npy"]),
+    "a longer number": (lambda room, inbox: np.save(inbox / "2026-03-011.npy", room.images), ["got 2026-03-011.npy"]),
     "many wrong names": (
         lambda room, inbox: [(inbox / f"{place}.csv").touch() for place in range(8)],
-        ["0.csv, 1.csv, 2.csv, 3.csv, 4.csv and 3 more given"],
+        ["got 0.csv, 1.csv, 2.csv, 3.csv, 4.csv and 3 more"],
     ),
-    "no labels": (lambda room, inbox: (inbox / "2026-03-08.labels.npy").unlink(), ["no 2026-03-08.labels.npy"]),
-    "labels alone": (lambda room, inbox: (inbox / "2026-03-08.npy").unlink(), ["2026-03-08.labels.npy given with no samples"]),
+    "no labels": (lambda room, inbox: (inbox / "2026-03-08.labels.npy").unlink(), ["got no 2026-03-08.labels.npy"]),
+    "labels alone": (lambda room, inbox: (inbox / "2026-03-08.npy").unlink(), ["got only 2026-03-08.labels.npy"]),
     "no folder": (lambda room, inbox: inbox.rename(inbox.with_name("moved")), ["inbox/mine: no such folder", "data.source.path"]),
-    "nothing in it": (lambda room, inbox: [place.unlink() for place in inbox.iterdir()], ["no file of samples"]),
+    "nothing in it": (
+        lambda room, inbox: [place.unlink() for place in inbox.iterdir()],
+        ["expected a file of samples such as YYYY-MM-DD.npy, got none"],
+    ),
     "truncated": (
         lambda room, inbox: (inbox / "2026-03-07.npy").write_bytes((inbox / "2026-03-07.npy").read_bytes()[:-9]),
         ["2026-03-07.npy: truncated"],
     ),
     "another shape": (
         lambda room, inbox: write_day(inbox, 8, room.images[:, :9], room.labels),
-        ["2026-03-07.npy: shape (600, 9, 28) given"],
+        ["2026-03-07.npy: expected shape", "got (600, 9, 28)"],
     ),
     "another dtype": (
         lambda room, inbox: write_day(inbox, 8, room.images.astype(np.float32), room.labels),
-        ["2026-03-07.npy: dtype float32 given; uint8 allowed, as in 2026-03-03.npy"],
+        ["2026-03-07.npy: expected dtype uint8, as in 2026-03-03.npy, got float32"],
     ),
     "too few labels": (
         lambda room, inbox: write_day(inbox, 8, room.images, room.labels[:-1]),
-        ["2026-03-07.labels.npy: 599 labels given; 600 allowed", "of 2026-03-07.npy"],
+        ["2026-03-07.labels.npy: expected 600 labels, one for each sample of 2026-03-07.npy, got 599"],
     ),
 }
 
@@ -195,7 +198,7 @@ def test_what_contradicts_itself_is_told(room: Room, inbox: Path) -> None:
     with pytest.raises(UsageError, match=r"data\.source\.window_days"):
         room.recipe  # noqa: B018
     room.edit(data={"source": {"kind": "days", "path": "inbox/mine"}})
-    with pytest.raises(UsageError, match=r"labels is given and source\.labels is missing"):
+    with pytest.raises(UsageError, match=r"labels is set and source\.labels is missing"):
         room.recipe  # noqa: B018
 
 

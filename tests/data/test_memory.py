@@ -13,7 +13,7 @@ from data_project import Room
 from aeops.data.quarantine import write_quarantine
 from aeops.data.sources import spool
 from aeops.stages.ingest import write_shards
-from aeops.stages.prepare import blocks
+from aeops.stages.prepare import read_blocks
 
 MIB = 2**20
 SIDE, ROWS = 256, 384  # 24 MiB of samples of 64 KiB
@@ -69,7 +69,7 @@ def test_validate_and_prepare_hold_a_few_shards_even_where_all_is_set_aside(larg
     with held_at_most(MOST):
         write_accepted(index, folder, large.root / "built")
         write_quarantine(large.root / "quarantine", folder, index, {identity: ["bad"] for identity in index["id"]})
-        write_npy_file(large.root / "train.npy", (ROWS, 1, SIDE, SIDE), np.dtype(np.uint8), blocks(folder, index))
+        write_npy_file(large.root / "train.npy", (ROWS, 1, SIDE, SIDE), np.dtype(np.uint8), read_blocks(folder, index))
     for name in ("quarantine/samples.npy", "train.npy"):
         np.testing.assert_array_equal(np.load(large.root / name)[:, 0], np.load(large.root / "images.npy"))
 

@@ -124,18 +124,18 @@ SPOILED: dict[str, tuple[Callable[[Path, Arrays], None], list[str]]] = {
     "missing": (lambda place, _: place.unlink(), ["images.npz", "no such file", "data.source.path"]),
     "truncated": (lambda place, _: place.write_bytes(place.read_bytes()[:-500]) and None, ["images.npz", "not readable as .npz"]),
     "no archive": (lambda place, _: place.write_bytes(b"GIF89a" * 99) and None, ["not readable as .npz", "numpy.savez"]),
-    "a missing array": (lambda place, held: np.savez(place, x=held["x"]), ["no array 'x_new'; x in it"]),
+    "a missing array": (lambda place, held: np.savez(place, x=held["x"]), ["expected an array 'x_new', got x"]),
     "another shape": (
         lambda place, held: np.savez(place, **held | {"x": held["x"][:, :6]}),
-        ["images.npz: x: shape (400, 6, 10, 3) given; (n, 12, 10, 3) allowed with layout nhwc"],
+        ["images.npz: x: expected shape (n, 12, 10, 3) with layout nhwc", "got (400, 6, 10, 3)"],
     ),
     "another type": (
         lambda place, held: np.savez(place, **held | {"x": held["x"].astype(np.int32)}),
-        ["images.npz: x: dtype int32 given"],
+        ["images.npz: x: expected dtype", "got int32"],
     ),
     "objects": (
         lambda place, held: np.savez(place, **held | {"x": held["x"].astype(object)}),
-        ["dtype object given, which is pickled"],
+        ["got pickled objects (object)"],
     ),
     "column by column": (
         lambda place, held: np.savez(place, **held | {"x": np.asfortranarray(held["x"])}),
@@ -143,14 +143,14 @@ SPOILED: dict[str, tuple[Callable[[Path, Arrays], None], list[str]]] = {
     ),
     "too few labels": (
         lambda place, held: np.savez(place, **held | {"y_new": held["y_new"][:9]}),
-        ["images.npz: y_new: 9 labels given; 50 allowed, one for each sample of images.npz: x_new"],
+        ["images.npz: y_new: expected 50 labels, one for each sample of images.npz: x_new, got 9"],
     ),
-    "labels in fractions": (lambda place, held: np.savez(place, **held | {"y": held["y"] / 2}), ["labels of dtype float64"]),
+    "labels in fractions": (lambda place, held: np.savez(place, **held | {"y": held["y"] / 2}), ["got dtype float64"]),
     "an empty set": (
         lambda place, held: np.savez(place, **{name: array[:0] for name, array in held.items()}),
-        ["an empty set, 0 samples given"],
+        ["got an empty set"],
     ),
-    "a single value": (lambda place, held: np.savez(place, **held | {"x": np.uint8(3)}), ["a single value given"]),
+    "a single value": (lambda place, held: np.savez(place, **held | {"x": np.uint8(3)}), ["got a single value"]),
 }
 
 
@@ -183,10 +183,10 @@ def test_a_damaged_array_in_a_whole_archive_is_refused(npz: Room) -> None:
     [
         ({"samples": {"test": "x_new"}}, "data.source.samples: the key train is missing"),
         ({"samples": {"train": "x"}}, "samples and labels differ in their key test"),
-        ({"labels": None}, "labels is given and source.labels is missing"),
+        ({"labels": None}, "labels is set and source.labels is missing"),
         ({"layout": "nwh"}, "data.source.layout: expected nchw, nhwc or nhw, got 'nwh'"),
         ({"edges": {"low": 0.3, "high": 0.2}}, "low is 0.3 and high is 0.2"),
-        ({"edges": {}}, "input.target_channels: 0 given with data.source.edges; 1 allowed"),
+        ({"edges": {}}, "input.target_channels: expected 1 with data.source.edges"),
         ({"array": "x"}, "unexpected key 'array'"),
     ],
 )

@@ -8,7 +8,7 @@ import pytest
 from data_project import Room, shared_data, tree
 
 from aeops.data.dataset import read_index
-from aeops.data.sources.tiles import assembled, cut
+from aeops.data.sources.tiles import assemble_tiles, cut_tiles
 from aeops.errors import DataError, UsageError
 from aeops.evaluation.prepared import load_prepared
 from aeops.files import read_json
@@ -21,14 +21,14 @@ SIDE = CORE + 2 * MARGIN
 @pytest.mark.parametrize(("core", "margin"), [(8, 3), (4, 0), (12, 5)])
 def test_pages_that_were_cut_are_put_together_as_they_were(core: int, margin: int) -> None:
     pages = np.random.default_rng(0).integers(0, 256, (3, 2, 24, 48)).astype(np.uint8)
-    tiles = cut(pages, core, margin)
+    tiles = cut_tiles(pages, core, margin)
     assert tiles.shape == (3 * (24 // core) * (48 // core), 2, core + 2 * margin, core + 2 * margin)
-    np.testing.assert_array_equal(assembled(tiles, 24 // core, 48 // core, core, margin), pages)
+    np.testing.assert_array_equal(assemble_tiles(tiles, 24 // core, 48 // core, core, margin), pages)
 
 
 def test_tiles_come_row_by_row_and_overlap_by_their_margins() -> None:
     pages = np.arange(2 * 16 * 24).reshape(2, 1, 16, 24)
-    tiles = cut(pages, CORE, MARGIN)
+    tiles = cut_tiles(pages, CORE, MARGIN)
     for number, (page, row, column) in enumerate(np.ndindex(2, 2, 3)):
         np.testing.assert_array_equal(
             tiles[number, :, MARGIN : MARGIN + CORE, MARGIN : MARGIN + CORE],
@@ -39,7 +39,7 @@ def test_tiles_come_row_by_row_and_overlap_by_their_margins() -> None:
 
 def test_the_margin_at_a_pages_border_mirrors_the_page() -> None:
     page = np.arange(16 * 24).reshape(1, 1, 16, 24)
-    corner = cut(page, CORE, MARGIN)[0, 0]
+    corner = cut_tiles(page, CORE, MARGIN)[0, 0]
     np.testing.assert_array_equal(corner[MARGIN, :MARGIN], page[0, 0, 0, MARGIN:0:-1])
     np.testing.assert_array_equal(corner[:MARGIN, MARGIN], page[0, 0, MARGIN:0:-1, 0])
 
@@ -72,8 +72,8 @@ def name_scans(room: Room, path: str, core: int, margin: int) -> None:
 
 def test_tiles_hold_the_scan_and_its_page_with_the_noise_as_label(scans: Room, arrays: dict[str, np.ndarray]) -> None:
     samples = scans.samples()
-    assert dict(samples.facts) == {"scans": 12, "rows": 2, "columns": 3}
-    whole = assembled(samples.array, 2, 3, CORE, MARGIN)
+    assert dict(samples.metadata) == {"scans": 12, "rows": 2, "columns": 3}
+    whole = assemble_tiles(samples.array, 2, 3, CORE, MARGIN)
     np.testing.assert_array_equal(whole[:, 0], arrays["noisy"])
     np.testing.assert_array_equal(whole[:, 1], arrays["clean"][arrays["page"]])
     np.testing.assert_array_equal(samples.labels, np.repeat(arrays["variant"], 6))
@@ -100,7 +100,7 @@ def test_test_pages_are_put_together_again_from_the_ids_of_the_prepared_tiles(sc
     prepared = load_prepared(scans.root / "prepared")
     each = prepared.source["facts"]["rows"] * prepared.source["facts"]["columns"]
     scan = prepared.table["id"].str.removeprefix("mine-").astype(int) // each
-    whole = assembled(prepared.test, prepared.source["facts"]["rows"], prepared.source["facts"]["columns"], CORE, MARGIN)
+    whole = assemble_tiles(prepared.test, prepared.source["facts"]["rows"], prepared.source["facts"]["columns"], CORE, MARGIN)
     np.testing.assert_array_equal(whole[:, 0], arrays["noisy"][scan.unique()])
     assert prepared.table["group"].tolist() == [f"page-{arrays['page'][number]:03d}" for number in scan]
     assert not set(prepared.table["group"]) & set(read_index(scans.data).query("split == 'train'")["group"])
@@ -117,24 +117,27 @@ def test_real_documents_are_6048_tiles_of_24_pages(room: Room, monkeypatch: pyte
         pd.Series(samples.labels).value_counts().sort_index(), pd.Series([1512] * 4, name="count"), check_index_type=False
     )
     with np.load(place) as held:
-        last = assembled(samples.array[-63:], 7, 9, 60, 10)[0]
+        last = assemble_tiles(samples.array[-63:], 7, 9, 60, 10)[0]
         np.testing.assert_array_equal(last, [held["noisy"][-1], held["clean"][held["page"][-1]]])
 
 
 Arrays = dict[str, np.ndarray]
 SPOILED: dict[str, tuple[Callable[[Arrays], Arrays], list[str]]] = {
-    "no page": (lambda held: {"noisy": held["noisy"], "clean": held["clean"]}, ["no array 'page'; clean, noisy in it"]),
-    "a page that is not there": (lambda held: held | {"page": held["page"] + 1}, ["page: 1 to 6 given; 0 to 5 allowed"]),
-    "too few pages told": (lambda held: held | {"page": held["page"][1:]}, ["page: 11 labels given; 12 allowed"]),
+    "no page": (lambda held: {"noisy": held["noisy"], "clean": held["clean"]}, ["expected an array 'page', got clean, noisy"]),
+    "a page that is not there": (lambda held: held | {"page": held["page"] + 1}, ["page: expected 0 to 5", "got 1 to 6"]),
+    "too few pages told": (lambda held: held | {"page": held["page"][1:]}, ["page: expected 12 labels", "got 11"]),
     "pages of another size": (
         lambda held: held | {"clean": held["clean"][:, :8]},
-        ["shape (12, 16, 24) given, and (6, 8, 24) of"],
+        ["whose shape is (6, 8, 24), got shape (12, 16, 24)"],
     ),
-    "scans in colour": (lambda held: held | {"noisy": held["noisy"][..., None]}, ["(n, h, w) of uint8 allowed"]),
-    "scans in fractions": (lambda held: held | {"noisy": held["noisy"] / 255}, ["of float64 given; (n, h, w) of uint8 allowed"]),
+    "scans in colour": (lambda held: held | {"noisy": held["noisy"][..., None]}, ["expected shape (n, h, w) of uint8"]),
+    "scans in fractions": (
+        lambda held: held | {"noisy": held["noisy"] / 255},
+        ["expected shape (n, h, w) of uint8", "of float64"],
+    ),
     "sides that the core does not divide": (
         lambda held: held | {"noisy": held["noisy"][:, :15], "clean": held["clean"][:, :15]},
-        ["pages of 15 x 24 pixels given; data.source.core 8 must divide both sides"],
+        ["expected sides that data.source.core 8 divides", "got pages of 15 x 24 pixels"],
     ),
     "no scans": (lambda held: held | {"noisy": held["noisy"][:0], "page": held["page"][:0]}, ["an empty set"]),
 }
@@ -155,7 +158,9 @@ def test_spoiled_scans_are_refused_in_one_line_and_nothing_is_written(scans: Roo
 
 def test_an_input_that_is_not_the_tiles_is_refused(scans: Room) -> None:
     scans.edit(input={"shape": [2, 16, 16]})
-    with pytest.raises(UsageError, match=r"\[2, 16, 16\].*\[2, 14, 14\], 1, 0, 255 allowed with tiles of core 8 and margin 3"):
+    with pytest.raises(
+        UsageError, match=r"expected shape \[2, 14, 14\], .* with tiles of core 8 and margin 3, got \[2, 16, 16\]"
+    ):
         scans.recipe  # noqa: B018
 
 

@@ -10,7 +10,7 @@ import pytest
 from data_project import Room, shared_data, tree
 
 from aeops.data.dataset import read_index
-from aeops.data.sources.sentence_split import sentences_of
+from aeops.data.sources.sentence_split import split_sentences
 from aeops.errors import DataError, UsageError
 from aeops.files import read_json
 from aeops.kinds.interface import load_kind
@@ -37,7 +37,7 @@ SPLITS = {
 @pytest.mark.parametrize("case", SPLITS)
 def test_texts_are_split_where_a_reader_would(case: str) -> None:
     text, sentences = SPLITS[case]
-    assert list(sentences_of(text)) == sentences
+    assert list(split_sentences(text)) == sentences
 
 
 def name_sentences(room: Room, length: int, *files: dict[str, object], **source: object) -> None:
@@ -95,7 +95,7 @@ def test_a_sentence_that_is_too_long_is_cut_at_the_border_of_a_character(texts: 
     name_sentences(texts, 5, {"path": "long.csv", "columns": ["text"]}, shortest=1)
     samples = texts.samples()
     assert held(texts) == ["ab£"]
-    assert samples.facts["cut_sentences"] == samples.facts["repeated_sentences"] == 1
+    assert samples.metadata["cut_sentences"] == samples.metadata["repeated_sentences"] == 1
 
 
 def test_the_index_of_texts_has_its_own_columns_and_splits_by_document(texts: Room) -> None:
@@ -136,7 +136,7 @@ def test_real_news_give_whole_sentences(room: Room, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("AE_SOURCES", str(shared_data("text")))
     news = {"path": "bbc_news_summary.csv.gz", "columns": ["document"], "sentences": "split"}
     name_sentences(room, 256, news, {"path": "stsb_en_train.csv.gz", "columns": ["sentence1", "sentence2"], "sentences": "whole"})
-    sentences, facts = held(room), room.samples().facts
+    sentences, facts = held(room), room.samples().metadata
     assert facts["documents"] == 890 + 5749
     assert facts["repeated_documents"] >= 12
     assert len(set(sentences)) == len(sentences) > 25000
@@ -184,8 +184,8 @@ SPOILED: dict[str, tuple[Callable[[Path], object], list[str]]] = {
     "no gzip": (no_gzip, ["pairs.csv.gz: not readable as CSV"]),
     "an empty file": (empty, ["news.csv: not readable as CSV"]),
     "an open quote": (too_many_fields, ["news.csv: not readable as CSV"]),
-    "no sentence": (only_a_header, ["news.csv, pairs.csv.gz: an empty set, 0 samples given"]),
-    "a missing column": (another_column, ["news.csv: no column text; title, body in it"]),
+    "no sentence": (only_a_header, ["news.csv, pairs.csv.gz: expected", "got an empty set"]),
+    "a missing column": (another_column, ["news.csv: expected a column text, got title, body"]),
     "a missing file": (lambda root: (root / "news.csv").unlink(), ["news.csv: no such file", "data.source.files[0].path"]),
 }
 
@@ -207,7 +207,7 @@ def test_spoiled_texts_are_refused_in_one_line_and_nothing_is_written(texts: Roo
     ("files", "fact"),
     [
         ([NEWS, NEWS | {"path": "other/news.csv.gz"}], "files names news twice"),
-        ([NEWS | {"columns": []}], "columns is empty"),
+        ([NEWS | {"columns": []}], "columns: expected the names of one column or more, got none"),
         ([NEWS | {"sentences": "half"}], "files[0].sentences: expected split or whole, got 'half'"),
     ],
 )
@@ -220,5 +220,5 @@ def test_files_that_contradict_themselves_are_refused(texts: Room, files: list[d
 
 def test_sentences_for_a_recipe_of_images_are_refused(room: Room) -> None:
     room.edit(data={"source": {"kind": "sentences", "files": [NEWS]}, "labels": [], "novelty": []})
-    with pytest.raises(UsageError, match=r"input\.kind: image given with a source of kind sentences; text allowed"):
+    with pytest.raises(UsageError, match=r"input\.kind: expected text with a source of kind sentences, got image"):
         room.recipe  # noqa: B018

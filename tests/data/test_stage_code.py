@@ -11,7 +11,7 @@ import yaml
 from checkout import ROOT
 
 from aeops.data.stage_code import (
-    EXEMPT,
+    EXEMPT_MODULES,
     STAGES,
     code_hashes,
     stage_files,
@@ -57,11 +57,11 @@ def test_what_a_stage_imports_lies_within_its_code_and_the_exceptions() -> None:
     assert loaded.keys() == set(ALL_STAGES)
     for stage, names in loaded.items():
         assert {"aeops", f"aeops.stages.{stage}"} < set(names)
-        assert {name for name in names if not is_within(name, EXEMPT)} <= stage_files(ROOT, stage).keys(), stage
+        assert {name for name in names if not is_within(name, EXEMPT_MODULES)} <= stage_files(ROOT, stage).keys(), stage
 
 
 def test_every_exception_is_a_module() -> None:
-    assert [name for name in EXEMPT if module_file(ROOT, name) is None] == []
+    assert [name for name in EXEMPT_MODULES if module_file(ROOT, name) is None] == []
 
 
 def test_modules_that_are_chosen_by_name_count() -> None:

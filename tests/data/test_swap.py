@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from data_project import CHECKOUT, tree
 
-from aeops.data.dataset import aside_folder, content_sha256, recover, swap
+from aeops.data.dataset import content_sha256, recover_dataset, replace_dataset, staging_folder
 
 OLD = {"index.parquet": b"old", "shards/00000.npy": b"old samples"}
 NEW = {"index.parquet": b"new", "shards/00000.npy": b"new samples", "shards/00001.npy": b"more"}
@@ -16,7 +16,7 @@ NEW = {"index.parquet": b"new", "shards/00000.npy": b"new samples", "shards/0000
 KILLED = """
 import os, sys
 from pathlib import Path
-from aeops.data.dataset import swap
+from aeops.data.dataset import replace_dataset
 left = int(sys.argv[2])
 def kill(event, arguments):
     global left
@@ -25,7 +25,7 @@ def kill(event, arguments):
         os._exit(9)
 place = Path(sys.argv[1])
 sys.addaudithook(kill)
-swap(place.parent.parent / ".ae-aside-mine" / "new", place)
+replace_dataset(place.parent.parent / ".ae-aside-mine" / "new", place)
 """
 
 
@@ -43,11 +43,11 @@ def test_killed_at_any_change_the_old_or_the_new_dataset_is_whole(tmp_path: Path
         root = tmp_path / str(step)
         place = root / "data" / "mine"
         lay(place, old)
-        lay(aside_folder(place) / "new", NEW)
+        lay(staging_folder(place) / "new", NEW)
         done = subprocess.run([sys.executable, "-c", KILLED, str(place), str(step)], cwd=CHECKOUT, check=False)
-        recover(place)
+        recover_dataset(place)
         assert tree(place) in (old, NEW)
-        assert not aside_folder(place).exists()
+        assert not staging_folder(place).exists()
         outcomes.append(tree(place) == NEW)
         if done.returncode == 0:
             break
@@ -60,11 +60,11 @@ def test_a_half_deleted_old_dataset_does_not_come_back_for_a_new_one_that_was_de
     for step in range(1, 40):
         place = tmp_path / str(step) / "data" / "mine"
         lay(place, OLD)
-        lay(aside_folder(place) / "new", NEW)
+        lay(staging_folder(place) / "new", NEW)
         done = subprocess.run([sys.executable, "-c", KILLED, str(place), str(step)], cwd=CHECKOUT, check=False)
         if tree(place) == NEW:
             shutil.rmtree(place)
-        recover(place)
+        recover_dataset(place)
         assert tree(place) in ({}, OLD)
         if done.returncode == 0:
             break
@@ -76,7 +76,7 @@ def test_the_aside_folder_lies_on_the_disk_that_a_linked_data_folder_lies_on(tmp
     (tmp_path / "project").mkdir()
     (tmp_path / "project" / "data").symlink_to(tmp_path / "disk" / "data")
     place = tmp_path / "project" / "data" / "mine"
-    swap(lay(aside_folder(place) / "new", NEW), place)
+    replace_dataset(lay(staging_folder(place) / "new", NEW), place)
     assert tree(place) == NEW
     assert tree(tmp_path / "disk" / "data") == {f"mine/{name}": content for name, content in NEW.items()}
 

@@ -18,11 +18,11 @@ from safetensors.numpy import save_file
 from shipped_digits import shipped_digits
 
 from ae_models.checksums import write_checksums
-from aeops.evaluation.study import Scene
+from aeops.evaluation.study import EvaluationContext
 from aeops.project import find_project
 from aeops.recipe.reader import read_recipe
 from aeops.stages.compare import Champion, compare
-from aeops.stages.evaluate import evaluate, set_scene
+from aeops.stages.evaluate import build_context, evaluate
 from aeops.stages.gate import gate
 
 CODE = 24  # numbers in a code: more than the baseline's 16, so that the bundle beats it
@@ -102,12 +102,12 @@ def worse(evaluated: Evaluated, tmp_path_factory: pytest.TempPathFactory) -> dic
 
 
 @pytest.fixture(scope="session")
-def scene(digits: tuple[np.ndarray, np.ndarray], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Scene]:
+def scene(digits: tuple[np.ndarray, np.ndarray], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., EvaluationContext]:
     """What a study may look at, of a small dense model that is trained for seconds: scene(model={...}, source={...})."""
     root = tmp_path_factory.mktemp("scenes")
     write_prepared(root / "prepared", *digits)
 
-    def made(model: dict | None = None, source: dict | None = None) -> Scene:
+    def made(model: dict | None = None, source: dict | None = None) -> EvaluationContext:
         from ae_models.fit import fit  # takes seconds: only for the tests that need it
 
         folder = root / hashlib.sha256(json.dumps([model, source]).encode()).hexdigest()[:12]
@@ -125,7 +125,7 @@ def scene(digits: tuple[np.ndarray, np.ndarray], tmp_path_factory: pytest.TempPa
             parts = {part: np.load(root / "prepared" / f"{part}.npy") for part in ("train", "validation", "calibration")}
             places = {"checkpoints": folder / "checkpoints", "bundle": folder / "bundle", "history": folder / "history"}
             fit(recipe.fit, **parts, **places, content_sha256="d" * 64, recipe="digits", progress_bar=False)
-        return set_scene(recipe, find_project(RECIPES), root / "prepared", folder / "bundle", folder / "history")
+        return build_context(recipe, find_project(RECIPES), root / "prepared", folder / "bundle", folder / "history")
 
     return made
 
@@ -138,7 +138,7 @@ def validation() -> dict:
     return {
         "rows": {"given": 5000, "accepted": 4999, "quarantined": 1},
         "expectations": [blank | {"observed": {"judged": 5000, "unexpected": 1}}, drift],
-        "quarantined": [{"id": "digit-17", "reasons": ["blank: yes given; samples whose values differ allowed"]}],
+        "quarantined": [{"id": "digit-17", "reasons": ["blank: expected samples whose values differ, got yes"]}],
         "quarantine": "quarantine/digits/0123abcd",
     }
 

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from aeops.evaluation.studies.rivals import study
+from aeops.evaluation.studies.rivals import run_rivals_study
 from aeops.recipe.studies import RivalsStudy
 
 
@@ -13,7 +13,7 @@ def found(scene, tmp_path_factory):
     fit = room.recipe.fit
     two = replace(fit, model=replace(fit.model, bottleneck=replace(fit.model.bottleneck, size=2)))
     figures = tmp_path_factory.mktemp("figures")
-    return room, study(RivalsStudy({"same": fit, "two": two}), room, figures), figures
+    return room, run_rivals_study(RivalsStudy({"same": fit, "two": two}), room, figures), figures
 
 
 def test_a_rival_that_changes_nothing_is_the_same_model(found):
@@ -25,7 +25,7 @@ def test_a_rival_that_changes_nothing_is_the_same_model(found):
 def test_the_error_is_that_of_the_test_normals(found):
     room, finding, _ = found
     normal = ~room.data.novelty
-    error = np.square((room.data.test[normal] - room.said["reconstruction"][normal]) / 255).mean()
+    error = np.square((room.data.test[normal] - room.predictions["reconstruction"][normal]) / 255).mean()
     assert finding.metrics["model"]["error"] == pytest.approx(error, rel=1e-4)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from aeops.evaluation.studies.codes import agreement, as_vectors, study
+from aeops.evaluation.studies.codes import euclidean_codes, label_agreement, run_codes_study
 from aeops.recipe.studies import CodesStudy
 
 SPEC = CodesStudy(neighbours=5, rows=120)
@@ -18,21 +18,21 @@ def test_agreement_is_that_of_the_nearest_others_counted_one_by_one():
         near = [j for j in np.argsort(np.linalg.norm(vectors - vectors[i], axis=1)) if j != i][:7]
         shares.append(np.mean(labels[near] == labels[i]))
         right.append(np.bincount(labels[near]).argmax() == labels[i])
-    found = agreement(vectors, labels, 7)
+    found = label_agreement(vectors, labels, 7)
     assert found["agreement"] == pytest.approx(np.mean(shares))
     assert found["accuracy"] == pytest.approx(np.mean(right))
 
 
 def test_words_are_as_far_apart_as_slots_differ():
     words = np.array([[0, 1, 2], [0, 2, 2], [1, 2, 0]])
-    distances = np.square(as_vectors(words)[:, None] - as_vectors(words)).sum(axis=2) / 2
+    distances = np.square(euclidean_codes(words)[:, None] - euclidean_codes(words)).sum(axis=2) / 2
     assert distances.tolist() == [[0, 1, 3], [1, 0, 2], [3, 2, 0]]
 
 
 @pytest.fixture(scope="module")
 def found(scene, tmp_path_factory):
     room, figures = scene(), tmp_path_factory.mktemp("figures")
-    return room, study(SPEC, room, figures), figures / "codes_maps.svg"
+    return room, run_codes_study(SPEC, room, figures), figures / "codes_maps.svg"
 
 
 def test_codes_pca_and_umap_are_compared_at_one_size(found):
@@ -47,7 +47,7 @@ def test_codes_pca_and_umap_are_compared_at_one_size(found):
 
 def test_the_same_codes_give_the_same_bytes(found, tmp_path):
     room, finding, file = found
-    assert study(SPEC, room, tmp_path) == finding
+    assert run_codes_study(SPEC, room, tmp_path) == finding
     assert (tmp_path / file.name).read_bytes() == file.read_bytes()
 
 
@@ -55,6 +55,6 @@ def test_without_labels_there_is_a_map_and_no_table(found, tmp_path):
     room, _, _ = found
     unlabelled = room.data.table.assign(label=pd.array([None] * len(room.data.table), "Int64"))
     bare = replace(room, data=replace(room.data, table=unlabelled))
-    finding = study(SPEC, bare, tmp_path)
+    finding = run_codes_study(SPEC, bare, tmp_path)
     assert (finding.head, finding.rows, finding.metrics) == ([], [], {})
     assert (tmp_path / "codes_maps.svg").is_file()

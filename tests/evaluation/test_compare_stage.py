@@ -257,19 +257,28 @@ def text_spec(vocabulary: int, length: int) -> FitSpec:
     [
         ({"champion": "errors", "margin": 0.1}, "expected error or auroc, got 'errors': did you mean error?"),
         ({"champion": "error"}, "the key margin is missing: the largest difference that does not matter, a share of the"),
-        ({"champion": "error", "margin": 0}, "margin is 0: above 0 and below 1 is allowed"),
-        ({"champion": "auroc", "margin": 0.5}, "margin is 0.5: above 0 and below 0.5 is allowed, a difference of two AUROCs"),
+        (
+            {"champion": "error", "margin": 0},
+            "margin: expected more than 0 and less than 1, a share of the champion's error, got 0",
+        ),
+        ({"champion": "auroc", "margin": 0.5}, "expected more than 0 and less than 0.5, a difference of two AUROCs, got 0.5"),
         ({"champion": "error", "margin": -0.1}, "expected 0 to 1, got -0.1"),
         ({"champion": "error", "margin": 0.1, "needs": "beter"}, "did you mean better?"),
         ({"champion": "error", "margin": 0.1, "by": "digit"}, "expected label, got 'digit'"),
-        ({"champion": "error", "margin": 0.1, "at_least": 1}, "at_least is given with champion; margin, needs, by allowed"),
-        ({"champion": "error", "margin": 0.1, "check": "served"}, "exactly one of them; check, champion given"),
-        ({"metric": "reconstruction.model.mse", "at_most": 1, "margin": 0.1}, "margin is given with metric; at_least, at_most"),
+        (
+            {"champion": "error", "margin": 0.1, "at_least": 1},
+            "unexpected key at_least beside champion, expected margin, needs, by",
+        ),
+        ({"champion": "error", "margin": 0.1, "check": "served"}, "or {champion, margin}, got check, champion"),
+        (
+            {"metric": "reconstruction.model.mse", "at_most": 1, "margin": 0.1},
+            "unexpected key margin beside metric, expected at_least, at_most",
+        ),
         ({"metric": "reconstruction.model.mse"}, "without a bound: give at_least, at_most or both"),
         ({"interval": "false_alarms.interval"}, "without covers"),
-        ({"check": "served", "milliseconds": 5}, "milliseconds is given with check served; only the check logged has"),
+        ({"check": "served", "milliseconds": 5}, "milliseconds is set with check served, but only the check logged has"),
         ({"check": "logged", "milliseconds": 0}, "expected 0.001 to 3.6e+06, got 0"),
-        ({}, "exactly one of them; none of them given"),
+        ({}, "or {champion, margin}, got none of them"),
     ],
 )
 def test_a_rule_that_cannot_be_is_told(rule, says, writers, tmp_path):
@@ -285,10 +294,10 @@ def test_comparisons_that_the_data_does_not_allow_are_told(writers, tmp_path):
     data = writers.recipe(tmp_path / "digits.yaml")["data"]
     gate = {"rank": {"champion": "auroc", "margin": 0.1}, "each": {"champion": "error", "margin": 0.1, "by": "label"}}
     writers.recipe(tmp_path / "digits.yaml", gate=gate, data=data | {"novelty": []})
-    with pytest.raises(UsageError, match=r"gate\.rank\.champion: auroc given with no data\.novelty"):
+    with pytest.raises(UsageError, match=r"gate\.rank\.champion: expected error, got auroc: without data\.novelty"):
         read_recipe(tmp_path / "digits.yaml")
     writers.recipe(tmp_path / "digits.yaml", gate=gate, data=data | {"labels": [5], "novelty": [5]})
-    with pytest.raises(UsageError, match=r"gate\.each\.by: label given and data\.labels names no normal label"):
+    with pytest.raises(UsageError, match=r"gate\.each\.by: expected no label, since data\.labels names no normal label"):
         read_recipe(tmp_path / "digits.yaml")
 
 
@@ -337,10 +346,10 @@ def test_a_refusal_exits_with_0_and_a_mistake_does_not(recipe_file, evaluated, p
     assert (worse.returncode, worse.stdout.splitlines()[0]) == (0, "worse: refused"), worse.stderr
     half = run(recipe_file, evaluated, tmp_path / "d.json", "--champion", str(poor), "--judged", "1")
     assert half.returncode == UsageError.exit_code
-    assert "--champion is given without --champion-version" in half.stderr
+    assert "expected --champion-version with --champion" in half.stderr
     none = run(recipe_file, evaluated, tmp_path / "d.json", "--judged", "0")
     assert none.returncode == UsageError.exit_code
-    assert "--judged is 0; 1 or more is allowed" in none.stderr
+    assert "--judged: expected 1 or more, as this candidate counts, got 0" in none.stderr
     assert not (tmp_path / "d.json").exists()
 
 

@@ -3,7 +3,7 @@ import pytest
 
 from aeops.errors import DataError
 from aeops.evaluation.reconstruction import psnr
-from aeops.evaluation.studies.denoising import fit_filters, study
+from aeops.evaluation.studies.denoising import fit_filters, run_denoising_study
 from aeops.kinds.arrays import mse_per_image
 from aeops.recipe.studies import DenoisingStudy
 
@@ -44,9 +44,9 @@ def test_where_noise_is_clipped_the_fitted_filter_beats_wieners(digits):
 
 def test_the_study_tells_what_the_model_makes_of_the_noise_it_was_given(scene, tmp_path):
     room = scene(**NOISY)
-    found = study(DenoisingStudy(), room, tmp_path)
+    found = run_denoising_study(DenoisingStudy(), room, tmp_path)
     normal = ~room.data.novelty
-    error = np.square(room.data.test[normal] / 255 - room.said["reconstruction"][normal] / 255).mean()
+    error = np.square(room.data.test[normal] / 255 - room.predictions["reconstruction"][normal] / 255).mean()
     assert found.metrics["model"]["mse"] == pytest.approx(error, rel=1e-4)
     assert found.metrics["noisy"]["psnr"] == pytest.approx(9.4, abs=0.2)
     best = max(found.metrics[name]["psnr"] for name in ("wiener", "linear"))
@@ -60,7 +60,7 @@ def test_the_study_tells_what_the_model_makes_of_the_noise_it_was_given(scene, t
 def test_without_labels_nobody_reads(scene, tmp_path):
     room = scene(**NOISY)
     room.data.__dict__["train_labels"] = np.full(len(room.data.train), -1)
-    found = study(DenoisingStudy(), room, tmp_path)
+    found = run_denoising_study(DenoisingStudy(), room, tmp_path)
     assert "accuracy" not in found.metrics["model"]
     assert "clean" not in found.metrics
     assert found.head == ["", "PSNR (dB)", "SSIM"]
@@ -73,6 +73,6 @@ def test_samples_prepared_without_training_labels_are_refused_with_what_to_do(sc
     labels.unlink()
     try:
         with pytest.raises(DataError, match=r"train_labels\.npy is missing: .* prepare them again"):
-            study(DenoisingStudy(), room, tmp_path)
+            run_denoising_study(DenoisingStudy(), room, tmp_path)
     finally:
         labels.write_bytes(kept)

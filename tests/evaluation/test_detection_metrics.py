@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from aeops.errors import UsageError
-from aeops.evaluation.detection import PcaBaseline, knn_distance, logit_interval, ranking
+from aeops.evaluation.detection import PcaBaseline, knn_distance, logit_interval, measure_ranking
 from aeops.gate.auroc import estimate_auroc
 
 
@@ -31,13 +31,13 @@ def test_delong_by_ranks_equals_delong_by_every_pair(positives, negatives):
 def test_auroc_is_scikit_learns():
     positives, negatives = scores(50, 80)
     novelty = np.repeat([True, False], [50, 80])
-    found = ranking(np.concatenate([positives, negatives]), novelty)
+    found = measure_ranking(np.concatenate([positives, negatives]), novelty)
     assert found.auroc == pytest.approx(roc_auc_score(novelty, np.concatenate([positives, negatives])))
 
 
 def test_average_precision_sums_precision_at_each_novelty():
     score, novelty = np.array([9.0, 8, 7, 6, 5]), np.array([True, False, True, True, False])
-    assert ranking(score, novelty).average_precision == pytest.approx((1 / 1 + 2 / 3 + 3 / 4) / 3)
+    assert measure_ranking(score, novelty).average_precision == pytest.approx((1 / 1 + 2 / 3 + 3 / 4) / 3)
 
 
 def test_auroc_interval_holds_the_true_value_in_95_of_100_draws():
@@ -57,7 +57,7 @@ def test_pca_residual_is_the_distance_to_the_leading_singular_vectors(digits):
     mean = train.mean(axis=0)
     axes = np.linalg.svd(train - mean, full_matrices=False)[2][:16]
     left = (samples - mean) - (samples - mean) @ axes.T @ axes
-    np.testing.assert_allclose(PcaBaseline.fit(train, 16).residual(samples), (left**2).sum(axis=1), rtol=1e-6)
+    np.testing.assert_allclose(PcaBaseline.fit(train, 16).squared_residual(samples), (left**2).sum(axis=1), rtol=1e-6)
 
 
 def test_knn_distance_is_that_of_the_kth_nearest():
@@ -68,9 +68,9 @@ def test_knn_distance_is_that_of_the_kth_nearest():
 
 def test_more_components_or_neighbours_than_samples_are_refused():
     few = np.zeros((4, 9))
-    with pytest.raises(UsageError, match=r"evaluate\.pca_components is 5; at most 4 is allowed"):
+    with pytest.raises(UsageError, match=r"evaluate\.pca_components: expected at most 4 for .* got 5"):
         PcaBaseline.fit(few, 5)
-    with pytest.raises(UsageError, match=r"evaluate\.neighbours is 5; at most 4 is allowed"):
+    with pytest.raises(UsageError, match=r"evaluate\.neighbours: expected at most 4, .* got 5"):
         knn_distance(few, few, 5)
 
 

@@ -11,12 +11,12 @@ import pytesseract
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from aeops.data.sources.tiles import cut
+from aeops.data.sources.tiles import cut_tiles
 from aeops.errors import DataError, UsageError
 from aeops.evaluation import model_input, ocr
-from aeops.evaluation.prepared import Prepared
+from aeops.evaluation.prepared import PreparedSamples
 from aeops.evaluation.studies import documents
-from aeops.evaluation.study import Finding, Scene
+from aeops.evaluation.study import EvaluationContext, StudyResult
 from aeops.project import find_project
 from aeops.recipe.reader import read_recipe
 from aeops.recipe.sources import NpySource
@@ -27,7 +27,9 @@ SCANS = RECIPES.parents[1] / "shared" / "data" / "documents" / "noisyoffice_420x
 CORE, MARGIN, ROWS, COLUMNS = 60, 10, 2, 4  # of the recipe; and of pages that are 120 x 240 pixels
 LINES = ("autoencoders", "read stained", "paper again")
 
-needs_tesseract = pytest.mark.skipif(bool(ocr.missing()), reason=f"Tesseract is not installed: {ocr.INSTALL}")
+needs_tesseract = pytest.mark.skipif(
+    bool(ocr.installation_command()), reason=f"Tesseract is not installed: {ocr.INSTALL_COMMAND}"
+)
 
 
 def typed(lines: tuple[str, ...]) -> np.ndarray:
@@ -50,27 +52,30 @@ def pages() -> tuple[np.ndarray, np.ndarray]:
     return np.stack([stained(page, seed) for seed, page in enumerate(clean)]), clean
 
 
-def scene_of(folder: Path, noisy: np.ndarray, clean: np.ndarray, made: np.ndarray | None = None) -> Scene:
+def scene_of(folder: Path, noisy: np.ndarray, clean: np.ndarray, made: np.ndarray | None = None) -> EvaluationContext:
     """A scene of all scans as test scans, their noises 0, 1, 0, ..., whose model makes the pages `made`; noisy as they are."""
     recipe = read_recipe(RECIPES / "documents-denoise.yaml")
-    tiles = cut(np.stack([noisy, clean], axis=1), CORE, MARGIN)
-    answer = tiles[:, :1] if made is None else cut(made[:, None], CORE, MARGIN)
+    tiles = cut_tiles(np.stack([noisy, clean], axis=1), CORE, MARGIN)
+    answer = tiles[:, :1] if made is None else cut_tiles(made[:, None], CORE, MARGIN)
     ids = [f"noisyoffice-{place:06d}" for place in range(len(tiles))]
     kinds = pd.array(np.arange(len(noisy)) % 2, "Int64").repeat(ROWS * COLUMNS)
     table = pd.DataFrame({"id": ids, "label": kinds, "novelty": False})
     facts = {"scans": len(noisy), "rows": ROWS, "columns": COLUMNS}
     (folder / "prepared.json").write_text(json.dumps({"source": {"facts": facts}}), encoding="utf-8")
-    data = Prepared(folder, tiles, tiles, table, {"train": len(tiles)}, 0.0, 255.0)
-    given, target = model_input.given(recipe.fit, tiles, model_input.TEST_SEED), model_input.target(recipe.fit.input, data, tiles)
+    data = PreparedSamples(folder, tiles, tiles, table, {"train": len(tiles)}, 0.0, 255.0)
+    given, target = (
+        model_input.served_inputs(recipe.fit, tiles, model_input.TEST_SEED),
+        model_input.scaled_targets(recipe.fit.input, data, tiles),
+    )
     said = {"reconstruction": answer.astype(np.float32)}
-    return Scene(recipe, data, None, given, target, said, find_project(RECIPES), folder, folder)
+    return EvaluationContext(recipe, data, None, given, target, said, find_project(RECIPES), folder, folder)
 
 
-def shuffled(scene: Scene, rows: np.ndarray) -> Scene:
+def shuffled(scene: EvaluationContext, rows: np.ndarray) -> EvaluationContext:
     """The scene with its test samples in another order, or some of them only."""
     data = replace(scene.data, test=scene.data.test[rows], table=scene.data.table.iloc[rows].reset_index(drop=True))
-    said = {name: values[rows] for name, values in scene.said.items()}
-    return replace(scene, data=data, given=scene.given[rows], target=scene.target[rows], said=said)
+    said = {name: values[rows] for name, values in scene.predictions.items()}
+    return replace(scene, data=data, inputs=scene.inputs[rows], target=scene.target[rows], predictions=said)
 
 
 @pytest.fixture
@@ -78,8 +83,8 @@ def without_tesseract(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pytesseract.pytesseract, "tesseract_cmd", "no-such-program")
 
 
-def ask(scene: Scene, folder: Path) -> Finding:
-    return documents.study(DocumentsStudy(), scene, folder)
+def ask(scene: EvaluationContext, folder: Path) -> StudyResult:
+    return documents.run_documents_study(DocumentsStudy(), scene, folder)
 
 
 def rmse(one: np.ndarray, other: np.ndarray) -> float:
@@ -111,28 +116,28 @@ def test_a_perfect_model_is_off_by_nothing_and_one_that_does_nothing_by_the_nois
 @pytest.mark.usefixtures("without_tesseract")
 def test_tiles_find_their_place_by_their_ids(pages, tmp_path):
     scene = scene_of(tmp_path, *pages)
-    order = np.random.default_rng(0).permutation(len(scene.given))
+    order = np.random.default_rng(0).permutation(len(scene.inputs))
     assert ask(shuffled(scene, order), tmp_path).metrics == ask(scene, tmp_path).metrics
 
 
 @pytest.mark.usefixtures("without_tesseract")
 def test_a_scan_with_a_hole_is_left_out_and_told(pages, tmp_path):
     scene = scene_of(tmp_path, *pages)
-    finding = ask(shuffled(scene, np.delete(np.arange(len(scene.given)), 3)), tmp_path)
+    finding = ask(shuffled(scene, np.delete(np.arange(len(scene.inputs)), 3)), tmp_path)
     assert finding.metrics["scans"] == 2
     assert "1 test scans are left out" in finding.note
 
 
 def test_scans_with_holes_only_are_refused(pages, tmp_path):
     scene = scene_of(tmp_path, *pages)
-    with pytest.raises(DataError, match="none of the 3 test scans has all of its 8 tiles"):
-        ask(shuffled(scene, np.flatnonzero(np.arange(len(scene.given)) % 8)), tmp_path)
+    with pytest.raises(DataError, match="expected a test scan with all of its 8 tiles, got none among 3"):
+        ask(shuffled(scene, np.flatnonzero(np.arange(len(scene.inputs)) % 8)), tmp_path)
 
 
 def test_tiles_of_another_source_are_refused(pages, tmp_path):
     scene = scene_of(tmp_path, *pages)
     data = replace(scene.recipe.data, source=NpySource("tiles.npy"))
-    with pytest.raises(UsageError, match=r"data\.source of kind scans is allowed; npy given"):
+    with pytest.raises(UsageError, match=r"expected a data\.source of kind scans, got npy"):
         ask(replace(scene, recipe=replace(scene.recipe, data=data)), tmp_path)
 
 
@@ -146,7 +151,7 @@ def test_every_figure_is_small(pages, tmp_path):
 def test_what_is_shown_is_where_the_noise_is():
     noise = np.zeros((420, 540), np.float32)
     noise[210:260, 280:500] = 0.4
-    rows, columns = documents.noisiest(noise)
+    rows, columns = documents.noisiest_piece(noise)
     assert noise[rows, columns].mean() > 0.5 * 0.4
 
 
@@ -161,7 +166,7 @@ def test_the_threshold_takes_most_of_a_shadow_away(pages):
 
 
 def test_blank_paper_is_nowhere_darker_than_itself():
-    assert not documents.darkness(np.full((1, 40, 40), 0.6, np.float32)).any()
+    assert not documents.pixel_darkness(np.full((1, 40, 40), 0.6, np.float32)).any()
 
 
 # ---------------------------------------------------------------- reading
@@ -184,7 +189,7 @@ def test_without_tesseract_nothing_is_claimed_and_the_note_says_what_to_install(
 @needs_tesseract
 def test_tesseract_reads_what_was_typed():
     before = dict(os.environ)
-    assert ocr.read(typed(LINES) / 255) == " ".join(LINES)
+    assert ocr.read_text(typed(LINES) / 255) == " ".join(LINES)
     assert dict(os.environ) == before, "a limit of threads that stays hangs every later training of this process's children"
 
 
@@ -202,7 +207,7 @@ def test_a_coffee_stain_costs_characters_and_the_threshold_brings_most_of_them_b
     data = np.load(SCANS)
     chosen = np.flatnonzero((data["page"] == 11) & (data["variant"] == 0))
     noisy, clean = data["noisy"][chosen] / np.float32(255), data["clean"][data["page"][chosen]] / np.float32(255)
-    made = {"noisy": noisy, "threshold": documents.Threshold(0.16, 0.98).clean(noisy)}
-    rates = documents.error_rates(made, clean, np.array([0]))
+    made = {"noisy": noisy, "threshold": documents.InkThreshold(0.16, 0.98).clean(noisy)}
+    rates = documents.measure_error_rates(made, clean, np.array([0]))
     assert rates["noisy"]["all"] == rates["noisy"]["0"]
     assert 3 * rates["threshold"]["all"] < rates["noisy"]["all"]

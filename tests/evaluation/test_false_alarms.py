@@ -5,9 +5,11 @@ import numpy as np
 import pytest
 from scipy.stats import betabinom, binomtest
 
-from aeops.evaluation.false_alarms import clopper_pearson, false_alarms, requested_rates
+from ae_models.thresholds import SplitConformalThreshold
+from aeops.evaluation.false_alarms import clopper_pearson, measure_false_alarms
 
 DRAWS = 1500
+plausible_rates = SplitConformalThreshold(0.01).plausible_rates
 
 
 @pytest.mark.parametrize(("alarms", "normals"), [(0, 50), (7, 700), (50, 50)])
@@ -23,7 +25,7 @@ def test_the_rates_are_those_of_every_rank_that_neither_tail_rejects(alarms, nor
     kept = ranks[(law.cdf(alarms) >= 0.025) & (law.sf(alarms - 1) >= 0.025)]
     low = 0.0 if alarms == 0 else 1 - kept.max() / (calibration + 1)
     expected = (low, 1 - (kept.min() - 1) / (calibration + 1))
-    assert requested_rates(alarms, normals, calibration) == pytest.approx(expected)
+    assert plausible_rates(alarms, normals, calibration) == pytest.approx(expected)
 
 
 def drawn_alarms(rate: float, calibration: int, normals: int, rng: np.random.Generator) -> int:
@@ -36,7 +38,7 @@ def drawn_alarms(rate: float, calibration: int, normals: int, rng: np.random.Gen
 @pytest.mark.parametrize(("rate", "calibration", "normals"), [(0.01, 900, 700), (0.05, 200, 2000), (0.3, 99, 1000)])
 def test_interval_with_calibration_holds_the_requested_rate_in_95_of_100_draws(rate, calibration, normals):
     rng = np.random.default_rng(0)
-    interval = functools.cache(requested_rates)
+    interval = functools.cache(plausible_rates)
     intervals = [interval(drawn_alarms(rate, calibration, normals, rng), normals, calibration) for _ in range(DRAWS)]
     assert 0.94 <= np.mean([low <= rate <= high for low, high in intervals]) <= 0.99
 
@@ -48,20 +50,20 @@ def test_clopper_pearson_alone_would_break_more_promises_than_it_says():
 
 
 def test_a_rate_far_from_the_alarms_is_rejected():
-    low, high = requested_rates(70, 1000, 1000)
+    low, high = plausible_rates(70, 1000, 1000)
     assert 0.01 < low < 0.07 < high < 0.1
 
 
 def test_no_alarm_agrees_with_every_small_rate():
-    assert requested_rates(0, 700, 900)[0] == 0.0
+    assert plausible_rates(0, 700, 900)[0] == 0.0
 
 
 @pytest.mark.parametrize(("alarms", "normals", "calibration"), [(100, 100, 1), (1, 1000, 1), (3, 20, 5)])
 def test_few_calibration_scores_still_give_an_interval(alarms, normals, calibration):
-    low, high = requested_rates(alarms, normals, calibration)
+    low, high = plausible_rates(alarms, normals, calibration)
     assert 0 <= low < high <= 1
 
 
 def test_the_measured_rate_lies_in_its_interval():
-    found = false_alarms(8, 717, 900)
+    found = measure_false_alarms(8, 717, SplitConformalThreshold(0.01), 900)
     assert found.interval[0] < found.measured == 8 / 717 < found.interval[1]

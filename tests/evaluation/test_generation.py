@@ -8,7 +8,14 @@ from scipy.stats import multivariate_normal, norm
 from torch.distributions import Bernoulli, Normal, kl_divergence
 
 from aeops.evaluation.studies import generation
-from aeops.evaluation.studies.generation import LinearModel, bernoulli_likelihood, bound, gaussian_likelihood, paths, study
+from aeops.evaluation.studies.generation import (
+    LinearModel,
+    bernoulli_likelihood,
+    evidence_bound,
+    gaussian_likelihood,
+    interpolate_codes,
+    run_generation_study,
+)
 from aeops.recipe.studies import GenerationStudy
 
 VARIATIONAL = {"kind": "variational", "size": 6}
@@ -22,7 +29,7 @@ def posterior() -> tuple[np.ndarray, np.ndarray]:
 
 def test_kl_is_that_of_the_gaussians(posterior):
     mean, log_variance = posterior
-    found = bound(mean, log_variance, np.zeros((30, 4)), lambda z: np.zeros((30, 4)), gaussian_likelihood)
+    found = evidence_bound(mean, log_variance, np.zeros((30, 4)), lambda z: np.zeros((30, 4)), gaussian_likelihood)
     q = Normal(torch.tensor(mean), torch.tensor(log_variance).mul(0.5).exp())
     assert found.kl == pytest.approx(float(kl_divergence(q, Normal(0.0, 1.0)).sum(1).mean()))
     assert found.elbo == pytest.approx(found.likelihood - found.kl)
@@ -59,9 +66,9 @@ def test_the_models_bound_agrees_with_the_loss_it_was_trained_by(scene, tmp_path
     from ae_models import bundle
 
     room = scene(model={"bottleneck": VARIATIONAL, "compare": {"kind": compare, "reduce": "sum"}})
-    found = study(GenerationStudy(samples=8), room, tmp_path)
+    found = run_generation_study(GenerationStudy(samples=8), room, tmp_path)
     autoencoder = bundle.load_bundle(room.bundle).scorer.autoencoder.train()
-    x = autoencoder.normalise(torch.from_numpy(np.array(room.given[room.normal])))
+    x = autoencoder.normalise(torch.from_numpy(np.array(room.inputs[room.is_normal])))
     torch.manual_seed(0)
     with torch.no_grad():
         loss = np.mean([float(autoencoder.loss(x)) for _ in range(20)])
@@ -76,7 +83,9 @@ def test_the_models_bound_agrees_with_the_loss_it_was_trained_by(scene, tmp_path
 
 def test_paths_lead_from_one_label_to_another_in_equal_steps():
     code, labels = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32), np.arange(40) % 4
-    lines = paths(code, np.ones(40, bool), labels).reshape(generation.PATHS, generation.STEPS, 3)
+    lines = interpolate_codes(code, np.ones(40, bool), labels).reshape(
+        generation.INTERPOLATIONS, generation.INTERPOLATION_STEPS, 3
+    )
     place = partial(np.argmin, axis=0)
     for line in lines:
         start, end = (int(place(np.abs(code - tip).sum(axis=1))) for tip in (line[0], line[-1]))

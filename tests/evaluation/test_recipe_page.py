@@ -18,13 +18,13 @@ from ae_models.errors import SpecError
 from aeops.errors import UsageError
 from aeops.files import file_sha256
 from aeops.report import recipe_page
-from aeops.report.targets import Result, Shows, Target, read_targets, results
+from aeops.report.targets import RecipeTarget, RecipeTargets, TargetResult, read_targets, target_results
 
 ROOT = Path(__file__).parents[2]
 SVG = "{http://www.w3.org/2000/svg}"
-MSE = Target("MSE", "reconstruction.model.mse", "less", 5, beside={"PCA-16": "reconstruction.pca.mse"})
-AUROC = Target("AUROC", "detection.model.auroc", "more", 3, bound=0.999)
-SHOWS = Shows("rebuilds a digit", (MSE, AUROC))
+MSE = RecipeTarget("MSE", "reconstruction.model.mse", "less", 5, baselines={"PCA-16": "reconstruction.pca.mse"})
+AUROC = RecipeTarget("AUROC", "detection.model.auroc", "more", 3, bound=0.999)
+SHOWS = RecipeTargets("rebuilds a digit", (MSE, AUROC))
 FACTS = {
     "command": "make bench-models RECIPES=digits",
     "commit": "c0ffee" * 6,
@@ -53,7 +53,7 @@ def artifacts(evaluated, verdict, tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def pictures(artifacts, tmp_path) -> tuple[list[recipe_page.Picture], list[str]]:
+def pictures(artifacts, tmp_path) -> tuple[list[recipe_page.RecipePicture], list[str]]:
     return recipe_page.copy_pictures(artifacts / "report", tmp_path / "pictures")
 
 
@@ -83,7 +83,7 @@ def test_a_record_keeps_every_number_of_the_metrics_to_six_digits(artifacts, rec
 
 def test_a_page_shows_four_small_pictures_the_studies_first(pictures, tmp_path):
     chosen, _ = pictures
-    assert len(chosen) == recipe_page.PICTURES
+    assert len(chosen) == recipe_page.MAX_PICTURES
     assert chosen[0].file == "gallery_worst.svg"
     files = sorted((tmp_path / "pictures").iterdir())
     assert [file.name for file in files] == sorted(picture.file for picture in chosen)
@@ -113,12 +113,12 @@ def test_a_picture_lies_on_white_paper_behind_all_else(pictures, tmp_path):
 
 def test_paths_are_kept_to_hundredths_and_nothing_else_is_touched():
     svg = '<svg><path d="M 16.000943 -3.00024 L 7.5 8"/><use x="16.000943"/></svg>'
-    assert recipe_page.on_paper(svg).endswith('<path d="M 16.00 -3.00 L 7.5 8"/><use x="16.000943"/></svg>')
+    assert recipe_page.put_on_paper(svg).endswith('<path d="M 16.00 -3.00 L 7.5 8"/><use x="16.000943"/></svg>')
 
 
 def test_an_image_in_a_picture_is_smaller_and_looks_the_same_on_white(artifacts, pictures, tmp_path):
     before, after = (
-        base64.b64decode(recipe_page.EMBEDDED.search((folder / "gallery_median.svg").read_text())[2])
+        base64.b64decode(recipe_page.EMBEDDED_PNG.search((folder / "gallery_median.svg").read_text())[2])
         for folder in (artifacts / "report" / "figures", tmp_path / "pictures")
     )
     drawn, kept = (Image.open(io.BytesIO(content)) for content in (before, after))
@@ -138,13 +138,13 @@ def test_the_page_tells_command_seconds_machine_and_commit(page):
 def test_the_page_quotes_the_sentence_as_the_recipe_has_it(page, evaluated):
     (quoted,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
     recipe = yaml.safe_load(evaluated.recipe.read_text())
-    assert yaml.safe_load(quoted) == {key: recipe[key] for key in recipe_page.SENTENCE}
+    assert yaml.safe_load(quoted) == {key: recipe[key] for key in recipe_page.MODEL_SECTIONS}
 
 
 def test_a_section_keeps_its_own_comments_and_not_those_of_the_next():
     text = "about: >-\n  a\n\nmodel:\n  # inside\n\n  compare: {kind: mse}  # why\n\n# of train\ntrain: {epochs: 1}"
-    assert recipe_page.section(text, "model") == "model:\n  # inside\n\n  compare: {kind: mse}  # why"
-    assert recipe_page.section(text, "train") == "train: {epochs: 1}"
+    assert recipe_page.recipe_section(text, "model") == "model:\n  # inside\n\n  compare: {kind: mse}  # why"
+    assert recipe_page.recipe_section(text, "train") == "train: {epochs: 1}"
 
 
 def test_the_page_shows_each_measurement_rule_and_finding(page, record):
@@ -197,41 +197,45 @@ def test_a_rule_that_failed_falls_short(evaluated, record):
     ],
 )
 def test_a_target_is_met_at_its_bound_or_above_every_baseline(better, bound, value, beside, met):
-    target = Target("x", "x", better, bound=bound, beside={name: name for name in beside})
-    assert Result(target, value, beside).met is met
+    target = RecipeTarget("x", "x", better, bound=bound, baselines={name: name for name in beside})
+    assert TargetResult(target, value, beside).is_reached is met
 
 
 def test_what_is_not_defined_counts_as_not_measured_and_not_as_met():
-    target = Target("characters wrong", "x", "less", unit="%", beside={"noisy": "y"})
-    result = Result(target, None, {"noisy": None})
-    assert (result.mark, result.baselines) == ("**not measured**", "noisy not defined")
+    target = RecipeTarget("characters wrong", "x", "less", unit="%", baselines={"noisy": "y"})
+    result = TargetResult(target, None, {"noisy": None})
+    assert (result.status_text, result.baselines_text) == ("**not measured**", "noisy not defined")
 
 
 def test_a_share_is_written_in_percent_and_a_unit_after_the_number():
-    share = Target("in use", "x", "less", 2, "%", 0.05)
-    assert (share.written(0.0498), share.asked) == ("4.98 %", "at most 5 %")
-    level = Target("PSNR", "x", "more", 2, "dB", 20.5)
-    assert (level.written(20.613), level.asked, level.written(None)) == ("20.61 dB", "at least 20.5 dB", "not defined")
+    share = RecipeTarget("in use", "x", "less", 2, "%", 0.05)
+    assert (share.format_measured(0.0498), share.requirement) == ("4.98 %", "at most 5 %")
+    level = RecipeTarget("PSNR", "x", "more", 2, "dB", 20.5)
+    assert (level.format_measured(20.613), level.requirement, level.format_measured(None)) == (
+        "20.61 dB",
+        "at least 20.5 dB",
+        "not defined",
+    )
 
 
 def test_a_target_of_a_metric_that_is_not_there_is_told_with_the_near_match(record):
-    shows = Shows("x", (Target("MSE", "reconstruction.model.mze", "less", bound=1),))
+    shows = RecipeTargets("x", (RecipeTarget("MSE", "reconstruction.model.mze", "less", bound=1),))
     with pytest.raises(
         UsageError, match=r"digits: no metric 'reconstruction.model.mze'.*did you mean reconstruction.model.mse\?"
     ):
-        results(shows, record["metrics"], "digits")
+        target_results(shows, record["metrics"], "digits")
 
 
 def test_every_mistake_in_the_targets_is_told_at_once(tmp_path):
     file = tmp_path / "targets.yaml"
     one, other = {"name": "MSE", "metric": "a", "better": "lower"}, {"name": "MSE", "metric": "a", "better": "less"}
-    file.write_text(yaml.safe_dump({"digits": {"does": "x", "targets": [one]}, "small": {"does": "x", "targets": [other]}}))
+    file.write_text(yaml.safe_dump({"digits": {"summary": "x", "targets": [one]}, "small": {"summary": "x", "targets": [other]}}))
     with pytest.raises(SpecError) as told:
         read_targets(file, ["digits", "mnist"])
     message = str(told.value)
     assert "expected less or more, got 'lower'" in message
-    assert "bound and beside are missing" in message
-    assert "targets.yaml: mnist: not here" in message
+    assert "expected bound or baselines, got neither" in message
+    assert "targets.yaml: mnist: expected a summary and targets" in message
 
 
 # ---------------------------------------------------------------- the tables
@@ -271,7 +275,7 @@ def checkout(tmp_path, evaluated, artifacts) -> Path:
         shutil.copy(ROOT / name, root / name)
     shutil.copy(evaluated.recipe, root / "recipes" / "digits.yaml")
     (root / "params.yaml").write_text("recipes:\n  digits: {dataset: digits}\n  mnist: {dataset: mnist}\n")
-    (root / "README.md").write_text(f"# Before\n\n{recipe_page.BEGIN}\nold\n{recipe_page.END}\n\nafter\n")
+    (root / "README.md").write_text(f"# Before\n\n{recipe_page.TABLE_BEGIN}\nold\n{recipe_page.TABLE_END}\n\nafter\n")
     shutil.copytree(artifacts, root / "artifacts" / "digits")
     facts = FACTS | {"recipe_sha256": file_sha256(evaluated.recipe)}
     record = recipe_page.recipe_record(facts, artifacts, [])
@@ -290,7 +294,7 @@ def test_pages_only_writes_page_pictures_index_and_the_readmes_table(checkout):
     record = json.loads((checkout / "benchmarks" / "records" / "models" / "digits.json").read_text())
     folder = checkout / "docs" / "recipes"
     assert sorted(file.name for file in (folder / "digits").iterdir()) == sorted(one["file"] for one in record["pictures"])
-    assert len(record["pictures"]) == recipe_page.PICTURES
+    assert len(record["pictures"]) == recipe_page.MAX_PICTURES
     targets = read_targets(checkout / "benchmarks" / "targets.yaml", ["digits"])
     text = (checkout / "recipes" / "digits.yaml").read_text()
     assert (folder / "digits.md").read_text() == recipe_page.recipe_page("digits", text, record, targets["digits"])

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from aeops.drawing.svg import inline
+from aeops.drawing.svg import inline_svg
 from aeops.project import find_project
 from aeops.recipe.reader import read_recipe
 from aeops.report.report_page import write_report
@@ -165,7 +165,7 @@ def test_what_was_not_measured_is_not_shown_as_a_number(write, evaluated, digits
 
 def test_figures_follow_the_theme_of_the_page():
     drawn = '<g id="a"><path id="b" style="fill: #0072b2"/><use href="#b"/></g>'
-    shown = inline(f'<?xml?><svg width="72pt" height="36pt" viewBox="0 0 72 36">{drawn}</svg>', "map", 'say "hi"')
+    shown = inline_svg(f'<?xml?><svg width="72pt" height="36pt" viewBox="0 0 72 36">{drawn}</svg>', "map", 'say "hi"')
     assert 'style="fill: var(--model)"' in shown
     assert '<path id="map-b"' in shown
     assert 'href="#map-b"' in shown

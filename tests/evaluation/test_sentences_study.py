@@ -16,12 +16,20 @@ from ae_models.fit import fit
 from ae_models.spec import FitSpec
 from aeops.errors import DataError
 from aeops.evaluation.studies import sentences, words
-from aeops.evaluation.studies.sentences import Document, central, first, similarity, topics, whitened, within
+from aeops.evaluation.studies.sentences import (
+    LabelledDocument,
+    choose_central,
+    choose_first,
+    fit_budget,
+    measure_similarity,
+    measure_topics,
+    whiten_vectors,
+)
 from aeops.project import Project
 from aeops.recipe.reader import read_recipe
 from aeops.recipe.sections import EvaluateSpec
 from aeops.recipe.studies import SentencesStudy, WordsStudy
-from aeops.stages.evaluate import set_scene
+from aeops.stages.evaluate import build_context
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "digits.yaml"
 SUM = "0" * 64
@@ -61,7 +69,7 @@ def by(table):
 
 def test_whitened_vectors_are_uncorrelated_with_unit_variance():
     drawn = np.random.default_rng(0).normal(size=(4000, 3)) @ np.array([[3, 1, 0], [0, 2, 1], [0, 0, 1]]) + 7
-    made = whitened(lambda texts: drawn, drawn)([])
+    made = whiten_vectors(lambda texts: drawn, drawn)([])
     np.testing.assert_allclose(made.mean(axis=0), 0, atol=1e-9)
     np.testing.assert_allclose(np.cov(made.T), np.eye(3), atol=0.02)
 
@@ -70,30 +78,37 @@ def test_pairs_with_a_sentence_that_was_trained_on_are_left_out():
     angles = {"a": [1, 0], "b": [1, 0.1], "c": [1, 1], "d": [0, 1], "Known  one": [5, 5]}
     rows = [("a", "b", 5), ("a", "c", 3), ("a", "d", 0), ("b", "Known  one", 4), ("Known  one", "d", 5)]
     pairs = [{"sentence1": one, "sentence2": other, "score": str(score)} for one, other, score in rows]
-    found = similarity(pairs, {"model": by(angles)}, {"known one"})
+    found = measure_similarity(pairs, {"model": by(angles)}, {"known one"})
     assert found == {"pairs": 3, "pairs_left_out": 2, "model": pytest.approx(1.0)}
 
 
 def test_topics_are_counted_among_other_documents_alone():
     table = {"a": [1, 0], "b": [1, 0.1], "c": [1, 0.2], "d": [0, 1], "e": [0.1, 1]}
-    documents = [Document(["a", "b"], "", "x"), Document(["c"], "", "x"), Document(["d"], "", "y"), Document(["e"], "", "x")]
+    documents = [
+        LabelledDocument(["a", "b"], "", "x"),
+        LabelledDocument(["c"], "", "x"),
+        LabelledDocument(["d"], "", "y"),
+        LabelledDocument(["e"], "", "x"),
+    ]
     # nearest in other documents: a -> c, b -> c, c -> b, d -> e, e -> d
-    assert topics(documents, {"model": by(table)}, 1) == {"sentences": 5, "model": pytest.approx(3 / 5)}
+    assert measure_topics(documents, {"model": by(table)}, 1) == {"sentences": 5, "model": pytest.approx(3 / 5)}
 
 
 def test_a_summary_comes_as_near_to_its_share_as_whole_sentences_allow():
-    document = Document(["one two three four", "five six", "seven eight nine ten"], "", "x")  # 4, 2 and 4 words
-    assert within(document, [0, 1, 2], 0.4) == [0]
-    assert within(document, [1, 0, 2], 0.35) == [1]  # 2 words are nearer to 3.5 than 6
-    assert within(document, [1, 0, 2], 0.45) == [1, 0]
-    assert within(document, [2, 1, 0], 0.01) == [2]  # one at least
-    assert first(document, 1.0) == [0, 1, 2]
+    document = LabelledDocument(["one two three four", "five six", "seven eight nine ten"], "", "x")  # 4, 2 and 4 words
+    assert fit_budget(document, [0, 1, 2], 0.4) == [0]
+    assert fit_budget(document, [1, 0, 2], 0.35) == [1]  # 2 words are nearer to 3.5 than 6
+    assert fit_budget(document, [1, 0, 2], 0.45) == [1, 0]
+    assert fit_budget(document, [2, 1, 0], 0.01) == [2]  # one at least
+    assert choose_first(document, 1.0) == [0, 1, 2]
 
 
 def test_redundancy_keeps_the_second_of_two_equal_sentences_out():
     vectors = np.array([[1, 0.2], [1, 0.2], [0.2, 1]])
-    document = Document(["a b", "c d", "e f"], "", "x")
-    chosen = {relevance: central(document, vectors, replace(SPEC, share=0.66, relevance=relevance)) for relevance in (1.0, 0.3)}
+    document = LabelledDocument(["a b", "c d", "e f"], "", "x")
+    chosen = {
+        relevance: choose_central(document, vectors, replace(SPEC, share=0.66, relevance=relevance)) for relevance in (1.0, 0.3)
+    }
     assert chosen == {1.0: [0, 1], 0.3: [0, 2]}
 
 
@@ -141,7 +156,7 @@ def set_up(root, docs):
         "train": {"epochs": 8, "batch": 16, "learning_rate": 0.02, "threads": 1, "accelerator": "cpu"},
     }
     fitted = FitSpec.from_dict(sections, "news")
-    held = [(f"news:{place}", text) for place, row in enumerate(docs) for text in sentences.sentences_of(row["document"])]
+    held = [(f"news:{place}", text) for place, row in enumerate(docs) for text in sentences.split_sentences(row["document"])]
     groups = np.array([group for group, _ in held])
     rows = tokens.texts_to_bytes([text for _, text in held])
     rows = np.pad(rows, ((0, 0), (0, 96 - rows.shape[1])))
@@ -160,7 +175,7 @@ def set_up(root, docs):
     samples = {name: rows[parts[name]] for name in ("train", "validation", "calibration")}
     fit(fitted, **samples, **places, content_sha256="d" * 64, recipe="news", progress_bar=False)
     recipe = replace(read_recipe(RECIPE), name="news", fit=fitted, evaluate=EvaluateSpec())
-    return set_scene(recipe, Project(root, root / ".ae"), prepared, root / "bundle", root / "history")
+    return build_context(recipe, Project(root, root / ".ae"), prepared, root / "bundle", root / "history")
 
 
 def spec_of(root):
@@ -171,7 +186,7 @@ def spec_of(root):
 @pytest.fixture(scope="module")
 def found(news):
     root, _, scene = news
-    return sentences.study(spec_of(root), scene, root)
+    return sentences.run_sentences_study(spec_of(root), scene, root)
 
 
 def test_training_on_sentences_alone_finds_their_topics(found):
@@ -206,32 +221,32 @@ def test_the_beginning_of_a_document_is_what_first_sentences_take(news, found):
 
 def test_the_same_question_gets_the_same_answer(news, found):
     root, _, scene = news
-    assert sentences.study(spec_of(root), scene, root) == found
+    assert sentences.run_sentences_study(spec_of(root), scene, root) == found
 
 
 def test_a_file_that_is_missing_or_another_is_refused(news):
     root, _, scene = news
     spec = spec_of(root)
     with pytest.raises(DataError, match=r"other\.csv: no such file.*evaluate\.studies\.sentences\.pairs"):
-        sentences.study(replace(spec, pairs="other.csv"), scene, root)
-    with pytest.raises(DataError, match=r"SHA-256 .* given; 000000000000\.\.\. allowed \(documents_sha256\)"):
-        sentences.study(replace(spec, documents_sha256=SUM), scene, root)
-    with pytest.raises(DataError, match="no column document, summary, category; sentence1, sentence2, score in it"):
-        sentences.study(replace(spec, documents="pairs.csv", documents_sha256=spec.pairs_sha256), scene, root)
+        sentences.run_sentences_study(replace(spec, pairs="other.csv"), scene, root)
+    with pytest.raises(DataError, match=r"expected SHA-256 000000000000\.\.\. \(documents_sha256\), got "):
+        sentences.run_sentences_study(replace(spec, documents_sha256=SUM), scene, root)
+    with pytest.raises(DataError, match="expected the columns document, summary, category, got sentence1, sentence2, score"):
+        sentences.run_sentences_study(replace(spec, documents="pairs.csv", documents_sha256=spec.pairs_sha256), scene, root)
 
 
 def test_documents_that_the_source_did_not_set_aside_are_refused(news):
     root, _, scene = news
     elsewhere = replace(scene.data, table=scene.data.table.assign(group="other:1"))
     with pytest.raises(DataError, match="none of its documents is among the test texts"):
-        sentences.study(spec_of(root), replace(scene, data=elsewhere), root)
+        sentences.run_sentences_study(spec_of(root), replace(scene, data=elsewhere), root)
 
 
 def test_words_of_one_theme_are_found_to_be_alike(news):
     root, _, scene = news
     asked = ("goal", "shares", "actor")
-    finding = words.study(WordsStudy(asked, neighbours=4), scene, root)
-    token_of = words.whole_words(scene)
+    finding = words.run_words_study(WordsStudy(asked, neighbours=4), scene, root)
+    token_of = words.find_frequent_words(scene)
     for row, theme in zip(finding.rows, ("sport", "money", "film"), strict=True):
         own = set(THEMES[theme].split())
         after, before = (sum(word in own for word in cell.split(", ")) for cell in row[1:])
@@ -242,5 +257,5 @@ def test_words_of_one_theme_are_found_to_be_alike(news):
 
 def test_a_word_that_was_seldom_seen_is_refused_with_what_may_be_asked(news):
     root, _, scene = news
-    with pytest.raises(DataError, match=r"zebra given; words of one token .* such as "):
-        words.study(WordsStudy(("goal", "zebra")), scene, root)
+    with pytest.raises(DataError, match=r"expected words of one token .* such as .*, got zebra"):
+        words.run_words_study(WordsStudy(("goal", "zebra")), scene, root)

@@ -3,7 +3,7 @@ import yaml
 
 from aeops.errors import UsageError
 from aeops.recipe.reader import read_recipe
-from aeops.recipe.studies import changed
+from aeops.recipe.studies import apply_overrides
 
 NOISY = {"corrupt": {"kind": "gaussian", "deviation": 0.5}}
 
@@ -31,8 +31,8 @@ def test_every_mistake_in_studies_is_told_at_once_with_near_matches(read):
     studies = {"codez": {}, "codes": {"neighbours": 0, "row": 5}, "sparsity": None, "generation": {}}
     found = mistakes(read, evaluate={"studies": studies})
     assert len(found) == 5
-    assert found[0].startswith("recipes/digits.yaml: evaluate.studies: no study 'codez'")
-    assert found[0].endswith("did you mean codes?")
+    assert found[0].startswith("recipes/digits.yaml: evaluate.studies: expected a study out of denoising, ")
+    assert found[0].endswith("got 'codez': did you mean codes?")
     assert any("evaluate.studies.codes: unexpected key 'row'" in line for line in found)
     assert any("evaluate.studies.codes.neighbours: expected 1 to 1000, got 0" in line for line in found)
     assert any("evaluate.studies.generation: it needs a Gaussian a sample" in line for line in found)
@@ -59,7 +59,7 @@ def test_pca_is_refused_where_the_model_makes_another_shape_than_it_is_given(rea
         data={"source": {"kind": "npy", "path": "x.npy"}, "labels": [], "novelty": []},
         validate={"class_share": None},
     )
-    assert "evaluate.pca_components: PCA rebuilds its input; the model is given [1, 28, 28] and makes [3, 28, 28]" in line
+    assert "evaluate.pca_components: PCA reconstructs its input, but the model makes [3, 28, 28] of [1, 28, 28]" in line
 
 
 def test_baselines_and_studies_may_be_left_out(read):
@@ -78,7 +78,7 @@ def test_a_rival_is_the_recipes_own_sentence_but_for_its_overrides(read):
 def test_another_kind_replaces_a_part_and_the_same_kind_keeps_its_settings():
     plain = {"model": {"bottleneck": {"kind": "identity", "size": 16}, "compare": {"kind": "huber", "delta": 0.2}}}
     changes = {"model": {"bottleneck": {"kind": "top-k", "active": 3}, "compare": {"kind": "huber", "reduce": "sum"}}}
-    assert changed(plain, changes)["model"] == {
+    assert apply_overrides(plain, changes)["model"] == {
         "bottleneck": {"kind": "top-k", "active": 3},
         "compare": {"kind": "huber", "delta": 0.2, "reduce": "sum"},
     }
@@ -95,4 +95,4 @@ def test_mistakes_in_rivals_name_the_rival(read):
     assert any("rivals.typo: unexpected key 'modle'" in line and line.endswith("did you mean model?") for line in found)
     assert any("rivals.wide: model.bottleneck.size: expected a whole number, got 'x'" in line for line in found)
     assert any("rivals.other: model.corrupt: grey needs 3 channels" in line for line in found)
-    assert any("rivals.model: this is the name of the recipe's own model" in line for line in found)
+    assert any("rivals.model: expected another name, since this is that of the recipe's own model" in line for line in found)

@@ -12,7 +12,7 @@ import pytest
 
 from ae_models.spec import INPUT_KINDS
 from aeops.data.sources.catalogue import SOURCE_MODULES
-from aeops.kinds import KINDS, module_name
+from aeops.kinds import KIND_INFOS, module_name
 from aeops.kinds.interface import DataKind, load_kind
 from aeops.recipe.sources import SOURCE_SPECS
 
@@ -40,10 +40,10 @@ def lacks(kind: Any) -> list[str]:
 
 
 def test_the_kinds_are_those_that_a_recipe_may_name() -> None:
-    assert tuple(KINDS) == INPUT_KINDS
+    assert tuple(KIND_INFOS) == INPUT_KINDS
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", KIND_INFOS)
 def test_a_kind_has_all_of_the_protocol(name: str) -> None:
     kind = load_kind(name)
     assert len(METHODS) > 20
@@ -93,11 +93,11 @@ def modules_after(statement: str) -> set[str]:
 def test_a_recipe_and_a_flow_know_the_kinds_and_load_none(module: str) -> None:
     loaded = modules_after(f"import {module}")
     assert "aeops.kinds" in loaded
-    assert not loaded & {module_name(kind) for kind in KINDS}
+    assert not loaded & {module_name(kind) for kind in KIND_INFOS}
     assert not loaded & {"numpy", "pandas", "pyarrow", "PIL", "torch", "mlflow", "great_expectations", "tokenizers"}
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", KIND_INFOS)
 def test_a_kind_loads_numpy_alone(name: str) -> None:
     loaded = modules_after(f"import {module_name(name)}")
     assert "numpy" in loaded
@@ -121,7 +121,7 @@ def listed_files(start: str) -> list[str]:
 
 def test_the_list_of_files_for_a_new_kind_names_all_that_name_the_newest_kind() -> None:
     files = listed_files("**A kind of data is one module**")
-    for name in KINDS:
+    for name in KIND_INFOS:
         for file in files:
             assert (ROOT / file.replace("KIND", name)).exists(), file
     naming = set()

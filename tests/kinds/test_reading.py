@@ -86,7 +86,7 @@ def test_a_series_is_read_of_npy_alone(tmp_path: Path) -> None:
     assert (list(found.names)[2], found.values.shape) == ("windows.npy[2]", (3, 2, 5))
     (tmp_path / "one.png").write_bytes(encoded(Image.new("L", (5, 2))))
     for path, error, reason in (
-        (tmp_path, DataError, "a folder"),
+        (tmp_path, DataError, "got the folder"),
         (tmp_path / "one.png", DataError, "takes series"),
         (tmp_path / "absent.npy", UsageError, "no file"),
     ):
@@ -127,7 +127,7 @@ def test_texts_are_one_form_whether_they_come_as_json_bytes_or_a_file(tmp_path: 
     for found in forms:
         assert found.dtype == object
         assert found.tolist() == texts
-    assert text.longest(forms[0]) == (0, 5)
+    assert text.longest_sample(forms[0]) == (0, 5)
 
 
 def test_whole_numbers_of_json_are_stored_as_bytes_and_others_as_float32() -> None:

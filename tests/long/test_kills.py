@@ -138,7 +138,7 @@ def test_at_the_end_nothing_is_lost_or_doubled(days: Days) -> None:
     assert days.client.failed == []
 
     answered = list(days.client.answered)  # first, as the client goes on asking
-    held = prediction_store.read(days.project, "stream")
+    held = prediction_store.read_predictions(days.project, "stream")
     assert max(Counter(held["id"].to_pylist()).values()) == 1
     samples = held.filter(held["channel"].to_numpy() == "service")["sample"].to_pylist()
     asked = Counter(sample.partition("[")[0] for sample in samples)

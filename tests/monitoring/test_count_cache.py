@@ -16,7 +16,7 @@ from aeops.monitoring import paths
 from aeops.monitoring.champion_period import ChampionPeriod
 from aeops.monitoring.daily_counts import count_predictions, make_test_bins
 from aeops.predictions import prediction_store
-from aeops.predictions.rows import schema
+from aeops.predictions.rows import predictions_schema
 from aeops.project import Project
 from aeops.recipe.reader import Recipe
 
@@ -48,7 +48,7 @@ def five_days(score: Callable[..., None], normal: np.ndarray) -> None:
 
 
 def files(project: Project) -> list[Any]:
-    return sorted(prediction_store.folder_of(project, "digits").glob("*-*-*/*.parquet"))
+    return sorted(prediction_store.predictions_folder(project, "digits").glob("*-*-*/*.parquet"))
 
 
 def anew(project: Project, count: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -73,7 +73,7 @@ def test_a_file_that_was_written_again_is_counted_again(project: Project, seen: 
     seen(at(5))
     [file] = [file for file in files(project) if file.parent.name == f"{at(2):%Y-%m-%d}"]
     table = prediction_store.read_call(file)
-    prediction_store.write(file, table.slice(0, 7).to_batches())
+    prediction_store.write_call(file, table.slice(0, 7).to_batches())
     found = seen(at(5))
     assert found["tallies"][f"{at(2):%Y-%m-%d}"]["1"]["samples"] == 7
     assert found == anew(project, lambda: seen(at(5)))
@@ -109,7 +109,7 @@ def spread_over_time(file: Any) -> None:
     """Gives each prediction of a call a second more than the one before it."""
     rows = prediction_store.read_call(file).to_pylist()
     moved = [row | {"time": row["time"] + timedelta(seconds=place)} for place, row in enumerate(rows)]
-    prediction_store.write(file, pa.Table.from_pylist(moved, schema=schema()).to_batches())
+    prediction_store.write_call(file, pa.Table.from_pylist(moved, schema=predictions_schema()).to_batches())
 
 
 @pytest.mark.usefixtures("five_days")

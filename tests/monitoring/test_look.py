@@ -108,7 +108,7 @@ def test_a_champion_that_was_registered_without_a_reference_is_unknown(
 
 
 def test_the_verb_prints_the_signals_and_what_to_type(looked: Project, capsys: pytest.CaptureFixture[str]) -> None:
-    monitor.show(read(looked), looked)
+    monitor.print_signals(read(looked), looked)
     told = capsys.readouterr().out
     for words in ("scores", "alarm", "retrain    due", "type       ae run digits", "page.html"):
         assert words in told

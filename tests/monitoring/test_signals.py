@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from aeops.bundle.detector import Detector
-from aeops.evaluation.reference import Reference, read_reference, write_reference
+from aeops.evaluation.reference import CalibrationReference, read_reference, write_reference
 from aeops.monitoring import history, paths
 from aeops.monitoring.champion_period import ChampionPeriod
 from aeops.monitoring.check import run_check
@@ -59,7 +59,7 @@ def test_digits_like_those_of_the_calibration_are_quiet(project: Project, recipe
 
 
 def flagged(project: Project) -> int:
-    return int(np.sum(prediction_store.read(project, "digits")["is_anomaly"].to_numpy()))
+    return int(np.sum(prediction_store.read_predictions(project, "digits")["is_anomaly"].to_numpy()))
 
 
 @pytest.mark.usefixtures("usual")
@@ -70,7 +70,7 @@ def test_darker_digits_alarm_within_a_day_or_two_by_scores_codes_and_inputs(
         score(day, (of(normal, day) * 0.7).astype(np.uint8))
     found = signals(project, recipe, at(32))
     assert verdicts(found)[1:] == ["alarm"] * 3
-    first = prediction_store.read(project, "digits")["time"][0].as_py().date() + timedelta(days=30)
+    first = prediction_store.read_predictions(project, "digits")["time"][0].as_py().date() + timedelta(days=30)
     for name in TESTS[1:]:
         since = found[name].since
         assert since is not None
@@ -222,7 +222,7 @@ def test_the_reference_holds_what_predictions_of_the_calibration_samples_hold(
     detector, calibration = Detector(linear_bundle), digits[1000:1200]
     for name in ("one", "two"):
         write_reference(tmp_path / name, recipe.fit, calibration, detector)
-    found: Reference = read_reference(tmp_path / "one")
+    found: CalibrationReference = read_reference(tmp_path / "one")
     scorer, said = scorer_of("digits", "1", detector), detector.score(calibration, code=True)
     rows = build_rows(
         scorer,
@@ -231,7 +231,7 @@ def test_the_reference_holds_what_predictions_of_the_calibration_samples_hold(
         time=datetime.now().astimezone(),
         names=[""] * 200,
         samples=calibration,
-        scored=said,
+        outputs=said,
     )
     for name in ("score", "mean", "std"):
         np.testing.assert_array_equal(getattr(found, name), rows[name].to_numpy())

@@ -8,7 +8,7 @@ import pytest
 from monitored_project import ROOT
 
 from aeops.files import read_json
-from aeops.recipe.monitoring import TESTS
+from aeops.recipe.monitoring import TEST_SIGNALS
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def test_the_record_has_a_thousand_streams_or_more_and_no_test_cries_wolf_more_o
 ) -> None:
     assert simulation.RECORD.is_file(), "not measured yet: python benchmarks/monitoring_simulation.py"
     recorded = read_json(simulation.RECORD)
-    assert set(recorded["false_alarms"]["tests"]) == set(TESTS)
+    assert set(recorded["false_alarms"]["tests"]) == set(TEST_SIGNALS)
     for found in recorded["false_alarms"]["tests"].values():
         assert found["streams"] >= 1000
         assert found["interval"][0] <= recorded["level_of_false_alarms"]

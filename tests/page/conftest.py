@@ -17,8 +17,8 @@ import pytest
 import uvicorn
 
 from aeops.data.quarantine import write_quarantine
-from aeops.page.app import build_app
-from aeops.page.serve import address_of, listen
+from aeops.page.app import build_page_app
+from aeops.page.serve import listener_address, open_page_listener
 from aeops.project import Project
 from aeops.registry import promotion
 from aeops.registry.ledger import Decision
@@ -143,9 +143,9 @@ class Served:
     """The page over a project, served in a thread."""
 
     def __init__(self, project: Project, password: str | None = None) -> None:
-        self.listener = listen("127.0.0.1", 0)
-        self.address = address_of(self.listener)
-        self.server = uvicorn.Server(uvicorn.Config(build_app(project, password), log_level="warning"))
+        self.listener = open_page_listener("127.0.0.1", 0)
+        self.address = listener_address(self.listener)
+        self.server = uvicorn.Server(uvicorn.Config(build_page_app(project, password), log_level="warning"))
         self.thread = threading.Thread(target=lambda: self.server.run(sockets=[self.listener]))
 
     def __enter__(self) -> "Served":

@@ -13,7 +13,7 @@ import httpx
 import pytest
 from checkout import wait_for
 
-from aeops.page.app import build_app
+from aeops.page.app import build_page_app
 from aeops.project import Project
 from aeops.recipe.reader import recipe_names
 
@@ -43,7 +43,7 @@ class Elements(HTMLParser):
 @pytest.fixture(scope="module")
 def client(served: Served) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=served.address, timeout=30) as made:
-        wait_for(lambda: "whole 2 lines" in Elements(made.get("/r/digits").text).text, 60)
+        wait_for(lambda: "valid 2 entries" in Elements(made.get("/r/digits").text).text, 60)
         yield made
 
 
@@ -71,9 +71,9 @@ def test_the_recipes_page_shows_each_part(client: httpx.Client) -> None:
         *("champion accepted", "refused", "not tried"),
         *(f"{MEASURED['reconstruction'][which]['mse']:.5f}" for which in ("model", "pca")),
         *("812", "1 of 3 signals, 2 are needed", "too few days", "the last months"),
-        *("5,000 samples came in, 4,997 were accepted, 3 set aside", "1 of 2 expectations met", "Not met: blank"),
+        *("5,000 samples came in, 4,997 were accepted, 3 quarantined", "1 of 2 expectations met", "Not met: blank"),
         *("3 samples in .ae/quarantine/digits/0123456789ab", "2 blank", "1 sample mean", "blank, sample mean"),
-        *("summary of the last batch", "whole 2 lines", "ae ledger verify digits", "none → 1", "the gate"),
+        *("summary of the last batch", "valid 2 entries", "ae ledger verify digits", "none → 1", "the gate"),
     ):
         assert words in text, words
 
@@ -82,9 +82,9 @@ def test_a_recipe_without_a_version_has_a_page_that_says_what_to_type(client: ht
     text = page(client, "/r/news-text").text
     for words in (
         "ae run news-text",
-        "Nothing was validated yet",
-        "No sample was ever set aside",
-        "begins with the first version",
+        "No data was validated yet",
+        "No sample was ever quarantined",
+        "The ledger begins with the first version",
     ):
         assert words in text
 
@@ -185,7 +185,7 @@ def test_files_that_cannot_be_read_are_told_and_the_rest_stays(project: Project,
     write(ledger, ledger.read_text(encoding="utf-8").replace("better than none", "better than all"))
     with Served(changed) as running, httpx.Client(base_url=running.address, timeout=30) as asking:
         text = page(asking, "/r/digits").text
-        for words in ("The last verdict cannot be read", "The last validation cannot be read", "does not hold", "was edited"):
+        for words in ("The last verdict cannot be read", "The last validation cannot be read", "not valid", "was edited"):
             assert words in text
         assert "It cannot be read" in text
         assert "The recipe cannot be read" in page(asking, "/").text
@@ -199,14 +199,14 @@ def test_a_version_that_waits_for_approval_is_at_the_top_with_the_command(projec
     ledger.append_entry(changed, decision)
     with Served(changed) as running, httpx.Client(base_url=running.address, timeout=30) as asking:
         text = page(asking, "/").text
-        assert "Version 2 waits for approval, asked by grace." in text
+        assert "Version 2 waits for approval, requested by grace." in text
         assert "ae approve digits 2 --by NAME --why TEXT" in text
 
 
 def test_the_page_loads_no_torch_and_no_mlflow_also_when_it_scores(project: Project) -> None:
     script = (
-        "import sys\nfrom fastapi.testclient import TestClient\nfrom aeops.page.app import build_app\n"
-        "from aeops.project import find_project\nclient = TestClient(build_app(find_project()), base_url='http://127.0.0.1')\n"
+        "import sys\nfrom fastapi.testclient import TestClient\nfrom aeops.page.app import build_page_app\n"
+        "from aeops.project import find_project\nclient = TestClient(build_page_app(find_project()), base_url='http://127.0.0.1')\n"
         "assert client.get('/').status_code == 200\nassert client.get('/r/digits').status_code == 200\n"
         "answer = client.post('/try/digits', content='0 ' * 784, headers={'content-type': 'text/plain'})\n"
         "assert answer.status_code == 200, answer.text\n"
@@ -238,7 +238,7 @@ def test_every_asset_that_a_page_names_is_there(client: httpx.Client) -> None:
 def test_an_application_that_was_never_started_answers_from_the_files(project: Project) -> None:
     from fastapi.testclient import TestClient
 
-    shown = TestClient(build_app(project), base_url="http://localhost").get("/r/digits")
+    shown = TestClient(build_page_app(project), base_url="http://localhost").get("/r/digits")
     assert shown.status_code == 200
-    assert "The registry is being read." in shown.text
-    assert json.loads(TestClient(build_app(project), base_url="http://localhost").get("/healthz").text) == {"status": "ok"}
+    assert "The registry is loading." in shown.text
+    assert json.loads(TestClient(build_page_app(project), base_url="http://localhost").get("/healthz").text) == {"status": "ok"}

@@ -8,7 +8,7 @@ from fastapi.testclient import TestClient
 
 from aeops.errors import UsageError
 from aeops.machine.passwords import server_password
-from aeops.page.app import build_app
+from aeops.page.app import build_page_app
 from aeops.project import Project
 
 
@@ -22,7 +22,7 @@ def asked(
     project: Project, host: str = "127.0.0.1:8080", password: str | None = None, given: str | None = None, path: str = "/"
 ) -> int:
     headers = {"host": host} | ({} if given is None else {"authorization": f"Basic {base64.b64encode(given.encode()).decode()}"})
-    return TestClient(build_app(project, password)).get(path, headers=headers).status_code
+    return TestClient(build_page_app(project, password)).get(path, headers=headers).status_code
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:8080", "localhost", "[::1]:8080", "LOCALHOST:1"])
@@ -45,7 +45,7 @@ def test_the_right_password_opens_and_any_other_does_not(empty: Project) -> None
 
 
 def test_a_header_that_is_no_base64_is_refused(empty: Project) -> None:
-    client = TestClient(build_app(empty, "p"))
+    client = TestClient(build_page_app(empty, "p"))
     for header in ("Basic ***", "Bearer YWU6cA==", "Basic", ""):
         answer = client.get("/", headers={"authorization": header})
         assert (answer.status_code, answer.headers["www-authenticate"]) == (401, 'Basic realm="ae"')

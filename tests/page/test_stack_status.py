@@ -15,8 +15,8 @@ import pytest
 from aeops.errors import InfrastructureError
 from aeops.machine.process_identity import start_id_of
 from aeops.machine.servers import prefect_server
-from aeops.page.background_query import Answer, Kept
-from aeops.page.stack_status import basic, plans, services
+from aeops.page.background_query import BackgroundQuery, QueryResult
+from aeops.page.stack_status import PrefectDeployment, basic_auth_header, check_services, read_plans
 from aeops.project import Project
 
 
@@ -70,7 +70,7 @@ def test_each_service_is_up_silent_or_down_by_its_process_and_its_answer(empty: 
     note(empty, "worker", address=None, health=None, **mine)
     note(empty, "gone", address=well, health=None, pid=2**22 + 1)
     (empty.home / "services" / "torn.json").write_text("{", encoding="utf-8")
-    found = {name: (one.state, one.version) for name, one in services(empty, basic("ae:secret")).items()}
+    found = {name: (one.state, one.version) for name, one in check_services(empty, basic_auth_header("ae:secret")).items()}
     assert found == {
         "score-digits": ("up", "7"),
         "mlflow": ("silent", None),
@@ -83,10 +83,10 @@ def test_each_service_is_up_silent_or_down_by_its_process_and_its_answer(empty: 
 
 
 def test_without_a_server_there_are_no_plans_and_a_silent_one_is_told(empty: Project) -> None:
-    assert plans(empty).page == ""
+    assert read_plans(empty).page == ""
     note(empty, "prefect", api_url="http://127.0.0.1:9/api")
     with pytest.raises(InfrastructureError, match="does not answer"):
-        plans(empty)
+        read_plans(empty)
 
 
 def test_runs_and_deployments_of_a_real_prefect_are_told_by_recipe(empty: Project, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,17 +109,15 @@ def test_runs_and_deployments_of_a_real_prefect_are_told_by_recipe(empty: Projec
                     "state": state,
                 }
                 assert client.post(f"{api}/flow_runs/", json=run).status_code == 201
-        found = plans(empty)
+        found = read_plans(empty)
     assert found.deployments == {
-        "digits": [{"name": "digits-retrain", "page": f"{api.removesuffix('/api')}/deployments/deployment/{made}"}]
+        "digits": [PrefectDeployment("digits-retrain", f"{api.removesuffix('/api')}/deployments/deployment/{made}")]
     }
-    assert found.past is not None
-    assert found.next is not None
-    assert {name: [(run["name"], run["type"], run["message"]) for run in runs] for name, runs in found.past.items()} == {
+    assert {name: [(run.name, run.state_type, run.message) for run in runs] for name, runs in found.past_runs.items()} == {
         "digits": [("train digits", "FAILED", "no space left")],
         "mnist": [("train mnist", "COMPLETED", "")],
     }
-    assert [(run["name"], run["kind"]) for run in found.next["digits"]] == [("score digits", "digits-retrain")]
+    assert [(run.name, run.kind) for run in found.next_runs["digits"]] == [("score digits", "digits-retrain")]
 
 
 # ---------------------------------------------------------------- questions in the background
@@ -134,26 +132,26 @@ def test_a_question_that_fails_keeps_the_answer_before_and_says_why() -> None:
         except StopIteration as error:
             raise InfrastructureError("nobody\nanswers") from error
 
-    kept = Kept(ask, 0.01, "test")
-    assert kept.now() == Answer()
+    kept = BackgroundQuery(ask, 0.01, "test")
+    assert kept.latest_result() == QueryResult()
     kept.start()
     deadline = time.monotonic() + 20
-    while not kept.now().fault and time.monotonic() < deadline:
+    while not kept.latest_result().error and time.monotonic() < deadline:
         time.sleep(0.01)
     kept.close()
-    assert (kept.now().value, kept.now().fault) == ("one", "nobody answers")
+    assert (kept.latest_result().value, kept.latest_result().error) == ("one", "nobody answers")
 
 
 def test_nobody_is_asked_while_nobody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aeops.page.background_query.LOOKED_FOR", 0.05)
+    monkeypatch.setattr("aeops.page.background_query.IDLE_SECONDS", 0.05)
     asked: list[float] = []
-    kept = Kept(lambda: asked.append(time.monotonic()), 0.01, "test")
+    kept = BackgroundQuery(lambda: asked.append(time.monotonic()), 0.01, "test")
     kept.start()
     time.sleep(0.5)
     before = len(asked)
     time.sleep(0.5)
     assert len(asked) == before
-    kept.now()
+    kept.latest_result()
     deadline = time.monotonic() + 20
     while len(asked) == before and time.monotonic() < deadline:
         time.sleep(0.01)

@@ -18,8 +18,8 @@ from aeops.bundle.detector import Detector
 from aeops.errors import DataError, InfrastructureError, UsageError
 from aeops.kinds.pictures import data_address
 from aeops.page import pictures
-from aeops.page.stack_status import Service, notes, service
-from aeops.page.try_it import LARGEST_UPLOAD, Given, try_sample
+from aeops.page.stack_status import ServiceStatus, check_service, read_service_notes
+from aeops.page.try_it import LARGEST_UPLOAD, Upload, try_sample
 from aeops.predictions import prediction_store
 from aeops.project import Project
 from aeops.recipe.reader import load_recipe
@@ -61,7 +61,7 @@ def test_a_digit_is_told_its_score_its_pictures_and_its_prediction(
     assert "200 calibration scores" in answer.text
     assert "nothing was changed" in answer.text
     identity = answer.text.split("ae why ")[1].split("<")[0].strip()
-    found = prediction_store.find(project, identity)
+    found = prediction_store.find_prediction(project, identity)
     assert (found.recipe, found.version, found.channel, found.sample) == ("digits", "1", "hand", "a seven.png")
     assert found.score == pytest.approx(float(expected["score"][0]))
 
@@ -83,7 +83,7 @@ def test_a_name_that_would_like_to_be_a_script_stays_a_name(client: httpx.Client
     ("content", "kind", "status", "told"),
     [
         (b"", "text/plain", 422, "nothing was given"),
-        (b"1 2 3", "text/plain", 422, "3 numbers given"),
+        (b"1 2 3", "text/plain", 422, "got 3 numbers"),
         (b"not an image", "image/png", 422, "cannot be read as an image"),
         (b"x" * (LARGEST_UPLOAD + 1), "image/png", 413, "8 MiB"),
     ],
@@ -113,8 +113,8 @@ def test_a_recipe_without_a_champion_says_what_to_type(client: httpx.Client) -> 
     assert (answer.status_code, "ae run mnist" in answer.text) == (422, True)
 
 
-def given(content: bytes = b"0 " * 784) -> Given:
-    return Given(content, "text/plain", "a row")
+def given(content: bytes = b"0 " * 784) -> Upload:
+    return Upload(content, "text/plain", "a row")
 
 
 def test_a_champion_that_was_not_downloaded_says_what_to_type(project: Project, tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_a_bundle_that_the_ledger_does_not_name_scores_nothing(project: Project,
 
 
 def test_a_service_that_is_gone_is_told(project: Project) -> None:
-    gone = Service("score-digits", "http://127.0.0.1:9", "up", None)
+    gone = ServiceStatus("score-digits", "http://127.0.0.1:9", "up", None)
     with pytest.raises(InfrastructureError, match="does not answer"):
         try_sample(project, load_recipe(project, "digits"), gone, None, given())
 
@@ -156,20 +156,22 @@ def test_a_running_service_scores_and_its_refusal_is_told(
         (changed.home / "services").mkdir(exist_ok=True)
         (changed.home / "services" / "score-digits.json").write_text(json.dumps(note))
         found = wait_for(
-            lambda: asked if (asked := service("score-digits", notes(changed)["score-digits"], None)).state == "up" else None
+            lambda: asked if (asked := check_service(read_service_notes(changed)["score-digits"], None)).state == "up" else None
         )
         assert found.version == "1"
         flat = " ".join(map(str, digits[1300].ravel())).encode()
         tried = try_sample(changed, load_recipe(changed, "digits"), found, None, given(flat))
-        assert tried.scored.score == pytest.approx(float(Detector(linear_bundle).score(digits[1300])["score"][0]), abs=1e-5)
+        assert tried.scored_sample.score == pytest.approx(
+            float(Detector(linear_bundle).score(digits[1300])["score"][0]), abs=1e-5
+        )
         assert len(tried.panels) == 3
         assert tried.histogram is not None
-        assert prediction_store.find(changed, tried.scored.prediction).channel == "service"
-        assert address in tried.scored.by
+        assert prediction_store.find_prediction(changed, tried.scored_sample.prediction_id).channel == "service"
+        assert address in tried.scored_sample.scorer
     finally:
         child.terminate()
         child.wait(20)
-    assert service("score-digits", notes(changed)["score-digits"], None).state == "down"
+    assert check_service(read_service_notes(changed)["score-digits"], None).state == "down"
 
 
 # ---------------------------------------------------------------- pictures

@@ -39,16 +39,18 @@ def test_a_recipe_is_checked_without_numpy_or_torch() -> None:
 
 
 def test_help_loads_nothing_heavy_and_names_every_verb() -> None:
-    from aeops.cli.main import VERBS
+    from aeops.cli.main import COMMAND_MODULES
 
     script = (
-        "import sys; from aeops.cli.main import parser; text = parser().format_help(); "
+        "import sys; from aeops.cli.main import build_parser; text = build_parser().format_help(); "
         "print([m for m in ('torch', 'numpy', 'pandas', 'mlflow', 'prefect', 'rich', 'yaml') if m in sys.modules]); print(text)"
     )
     shown = in_a_fresh_process(script)
     assert shown.startswith("[]")
-    names = [verb.__name__.rsplit(".", 1)[1] for verb in VERBS]
-    assert sorted(names) == sorted(file.stem for file in (ROOT / "aeops" / "cli").glob("*.py") if "def add(" in file.read_text())
+    names = [module.__name__.rsplit(".", 1)[1] for module in COMMAND_MODULES]
+    assert sorted(names) == sorted(
+        file.stem for file in (ROOT / "aeops" / "cli").glob("*.py") if "def add_command(" in file.read_text()
+    )
     for name in names:
         assert re.search(rf"^    {name}(?: +|\n {{10,}})\S", shown, re.MULTILINE), f"`ae --help` says nothing about {name}"
 
@@ -91,13 +93,13 @@ def test_the_lock_holds_every_dependency_that_pyproject_asks_for() -> None:
 
 
 def test_every_command_the_readme_shows_exists() -> None:
-    from aeops.cli.main import VERBS
+    from aeops.cli.main import COMMAND_MODULES
 
     text = (ROOT / "README.md").read_text()
-    verbs = {verb.__name__.rsplit(".", 1)[1] for verb in VERBS}
+    commands = {module.__name__.rsplit(".", 1)[1] for module in COMMAND_MODULES}
     shown = set(re.findall(r"(?<![.\w])ae ([a-z]+)\b", text))
     assert "run" in shown
-    assert shown <= verbs
+    assert shown <= commands
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     named = set(re.findall(r"\bmake ([a-z-]+)\b", text))
     assert "run" in named

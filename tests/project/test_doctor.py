@@ -17,7 +17,7 @@ def project(tmp_path: Path) -> Project:
     return Project(root=checkout.root, home=checkout.home)
 
 
-def only(findings: Iterator[health_checks.Finding], level: str) -> health_checks.Finding:
+def only(findings: Iterator[health_checks.HealthCheck], level: str) -> health_checks.HealthCheck:
     (found,) = [finding for finding in findings if finding.level == level]
     return found
 
@@ -33,17 +33,17 @@ def test_a_package_that_is_not_as_locked_is_named_with_both_versions(project: Pr
     (project.root / "requirements.lock").write_text("numpy==1.0.0\nno-such-package==3.1\nrich==0 ; python_version < '3'\n")
     found = health_checks.check_packages(project)
     assert found.level == "fault"
-    assert "numpy" in found.says
-    assert "1.0.0" in found.says
-    assert "no-such-package is missing" in found.says
-    assert "rich" not in found.says
+    assert "numpy" in found.message
+    assert "1.0.0" in found.message
+    assert "no-such-package is missing" in found.message
+    assert "rich" not in found.message
     assert found.type_this.startswith("make")
 
 
 def test_a_recipe_with_a_mistake_is_a_fault(project: Project) -> None:
     Checkout(project.root).edit_recipe({"train.epochs": -1})
     found = only(health_checks.check_recipe(project, "small"), "fault")
-    assert "train.epochs" in found.says
+    assert "train.epochs" in found.message
     assert "recipes/small.yaml" in found.type_this
 
 
@@ -56,7 +56,7 @@ def test_data_that_was_changed_after_it_was_accepted_is_a_fault(project: Project
         shard.seek(5000)
         shard.write(b"\xff")
     found = only(health_checks.check_recipe(project, "small"), "fault")
-    assert "not what its receipt says" in found.says
+    assert "does not match its receipt" in found.message
     assert found.type_this == "ae run small"
 
 
@@ -64,14 +64,14 @@ def test_a_damaged_registry_is_a_fault(project: Project) -> None:
     project.mlflow.mkdir(parents=True)
     (project.mlflow / "mlflow.db").write_bytes(b"SQLite format 3\x00" + b"garbage" * 1000)
     found = only(health_checks.check_registry(project), "fault")
-    assert "mlflow.db" in found.says
+    assert "mlflow.db" in found.message
     assert "mv" in found.type_this
 
 
 def test_an_mlflow_that_does_not_answer_is_a_fault(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     found = only(health_checks.check_registry(project), "fault")
-    assert "127.0.0.1:9" in found.says
+    assert "127.0.0.1:9" in found.message
 
 
 def test_a_run_going_on_is_told_and_is_no_fault(project: Project) -> None:
@@ -81,5 +81,5 @@ def test_a_run_going_on_is_told_and_is_no_fault(project: Project) -> None:
     with run_lock(project, "ae run small"):
         asked = Checkout(project.root).python(script)
     assert "level='note'" in asked
-    assert "`ae run small` is going on" in asked
-    assert health_checks.check_lock(project).says == "none going on"
+    assert "`ae run small` is in progress" in asked
+    assert health_checks.check_lock(project).message == "none in progress"

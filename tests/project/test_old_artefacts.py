@@ -14,7 +14,7 @@ from aeops.bundle.detector import Detector
 from aeops.page import state_files
 from aeops.predictions import prediction_store
 from aeops.project import Project
-from aeops.provenance.last_run import record_file, write_record
+from aeops.provenance.last_run import last_run_file, write_record
 from aeops.registry import ledger
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
@@ -58,14 +58,14 @@ def test_a_bundle_of_each_format_answers(number: int) -> None:
     assert detector.bundle["format"] == number
     scored = detector.score(np.zeros((2, *detector.shape), np.float32), reconstruction=True)
     assert np.isfinite(scored["score"]).all()
-    assert scored["reconstruction"].shape == (2, *detector.made_shape)
+    assert scored["reconstruction"].shape == (2, *detector.output_shape)
 
 
 def test_predictions_are_found_and_are_what_the_bundle_still_answers(project: Project, samples: np.ndarray) -> None:
     put(project, f"predictions/{CALL}.parquet", f"predictions/small/2026-11-29/{CALL}.parquet")
     scores = Detector(FIXTURES / "bundle-format-2").score(samples.astype(np.float32))["score"]
     for row, score in enumerate(scores):
-        found = prediction_store.find(project, f"{CALL}-{row}")
+        found = prediction_store.find_prediction(project, f"{CALL}-{row}")
         assert (found.recipe, found.version, found.sample) == ("small", "1", f"some.npy[{row}]")
         assert found.score == pytest.approx(float(score), abs=1e-4)
 
@@ -81,13 +81,13 @@ def test_the_record_of_a_last_run_is_read_where_it_lay_and_gives_way_to_a_newer_
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(project, "last-run/small.json", "standing/small.json")
-    last_run = state_files.last_run(project, "small")
+    last_run = state_files.read_last_run(project, "small")
     assert last_run is not None
     assert (last_run.summary["recipe"], last_run.summary["version"], last_run.summary["state"]) == ("small", "1", "champion")
     monkeypatch.setattr("aeops.provenance.last_run.load_recipe", lambda *_: None)
-    monkeypatch.setattr("aeops.provenance.last_run._fingerprint", lambda *_: "f")
+    monkeypatch.setattr("aeops.provenance.last_run._run_fingerprint", lambda *_: "f")
     write_record(project, "small", {"version": "2"})
-    assert json.loads(record_file(project, "small").read_text(encoding="utf-8"))["summary"] == {"version": "2"}
+    assert json.loads(last_run_file(project, "small").read_text(encoding="utf-8"))["summary"] == {"version": "2"}
 
 
 def test_a_logged_model_answers_as_its_bundle_does(tmp_path: Path, samples: np.ndarray) -> None:

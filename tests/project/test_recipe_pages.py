@@ -10,7 +10,7 @@ import yaml
 
 from aeops.project import Project
 from aeops.report import recipe_page as pages
-from aeops.report.targets import Shows, read_targets, unknown_metrics
+from aeops.report.targets import RecipeTargets, read_targets, unknown_metrics
 
 ROOT = Path(__file__).parents[2]
 PROJECT = Project(root=ROOT, home=ROOT / ".ae")
@@ -19,7 +19,7 @@ RECIPES = list(yaml.safe_load((ROOT / "params.yaml").read_text())["recipes"])
 
 
 @pytest.fixture(scope="module")
-def targets() -> dict[str, Shows]:
+def targets() -> dict[str, RecipeTargets]:
     return read_targets(ROOT / "benchmarks" / "targets.yaml", RECIPES)
 
 
@@ -63,7 +63,7 @@ def test_a_pages_pictures_are_few_small_and_on_paper(measured):
     name, record = measured
     files = {file.name: file.read_text() for file in (PAGES / name).glob("*")}
     assert set(files) == {picture["file"] for picture in record["pictures"]}
-    assert 0 < len(files) <= pages.PICTURES
+    assert 0 < len(files) <= pages.MAX_PICTURES
     assert all(len(svg.encode()) < pages.PICTURE_BYTES for svg in files.values())
     assert all('<rect width="100%" height="100%"' in svg for svg in files.values())
 
@@ -77,9 +77,10 @@ def test_the_readmes_table_says_what_the_records_say(records, targets):
 
 def test_the_index_says_what_the_records_say(records):
     text = (PAGES / "README.md").read_text()
-    assert pages.with_table(text, pages.index_table(RECIPES, records, pages.abouts(PROJECT, RECIPES)), "README.md") == text, (
-        "python benchmarks/models.py --pages-only"
-    )
+    assert (
+        pages.with_table(text, pages.index_table(RECIPES, records, pages.recipe_descriptions(PROJECT, RECIPES)), "README.md")
+        == text
+    ), "python benchmarks/models.py --pages-only"
 
 
 def test_nothing_is_kept_of_a_recipe_that_is_no_more(records):

@@ -10,7 +10,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from ae_models.checksums import write_checksums
-from aeops.provenance.rebuild.differences import Likeness, compare, divergence, within
+from aeops.provenance.rebuild.differences import RebuildComparison, compare_rebuild, describe_divergence, is_within_margin
 
 RECIPE = b"""
 gate:
@@ -39,7 +39,7 @@ def write_bundle(place: Path, weights: np.ndarray, document: str = "{}") -> Path
 
 
 @pytest.fixture
-def likeness(tmp_path: Path, record_of) -> Callable[..., Likeness]:
+def likeness(tmp_path: Path, record_of) -> Callable[..., RebuildComparison]:
     """Compares a recorded version with one that differs from it as told."""
 
     def make(
@@ -49,7 +49,7 @@ def likeness(tmp_path: Path, record_of) -> Callable[..., Likeness]:
         rules: Any = None,
         trail: str = TRAIL,
         record: str | None = TRAIL,
-    ) -> Likeness:
+    ) -> RebuildComparison:
         ours = write_bundle(tmp_path / "ours", np.ones((2, 3), np.float32))
         theirs = write_bundle(tmp_path / "theirs", np.full((2, 3), weights, np.float32), document)
         artifacts = tmp_path / "artifacts"
@@ -64,15 +64,15 @@ def likeness(tmp_path: Path, record_of) -> Callable[..., Likeness]:
         }
         if record is not None:
             files["rebuild/trail.csv"] = record.encode()
-        return compare(record_of({}, files), ours, theirs, artifacts, CPU)
+        return compare_rebuild(record_of({}, files), ours, theirs, artifacts, CPU)
 
     return make
 
 
 def test_the_same_bytes_are_identical_and_need_no_words(likeness) -> None:
     found = likeness()
-    assert (found.verdict, found.says) == ("identical", [])
-    assert all(row.same for row in found.rows)
+    assert (found.verdict, found.reasons) == ("identical", [])
+    assert all(item.is_same for item in found.items)
 
 
 def test_one_bit_of_one_tensor_is_equivalent_at_best_and_names_tensor_step_and_machine(likeness) -> None:
@@ -80,7 +80,7 @@ def test_one_bit_of_one_tensor_is_equivalent_at_best_and_names_tensor_step_and_m
         weights=float(np.nextafter(np.float32(1), np.float32(2))), trail=TRAIL.replace("4,c", "4,x").replace("5,d", "5,y")
     )
     assert found.verdict == "equivalent"
-    told = " | ".join(found.says)
+    told = " | ".join(found.reasons)
     assert "platform.cpu differs: old recorded, new here" in told
     assert "the first step at which the weights differ is 4 of 5 (up to step 2 the weights are the same)" in told
     assert "1 of 2 tensors of weights.safetensors differ: encode.w (by at most 1.19e-07)" in told
@@ -89,8 +89,8 @@ def test_one_bit_of_one_tensor_is_equivalent_at_best_and_names_tensor_step_and_m
 def test_the_same_tensors_with_another_document_are_not_identical(likeness) -> None:
     found = likeness(document='{"threshold": 2}')
     assert found.verdict == "equivalent"
-    assert [row.what for row in found.rows if not row.same] == ["bundle.json"]
-    assert any("every recorded step up to 5, the last: what differs came after the training" in said for said in found.says)
+    assert [item.name for item in found.items if not item.is_same] == ["bundle.json"]
+    assert any("every recorded step up to 5, the last: what differs came after the training" in said for said in found.reasons)
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_the_same_tensors_with_another_document_are_not_identical(likeness) -> N
 def test_a_figure_outside_its_margin_or_a_rule_that_comes_out_otherwise_is_different(likeness, change: Any, outside: str) -> None:
     found = likeness(weights=1.5, **change)
     assert found.verdict == "different"
-    assert found.says[0] == f"outside its margin: {outside}"
+    assert found.reasons[0] == f"outside its margin: {outside}"
 
 
 def test_figures_inside_their_margins_are_equivalent(likeness) -> None:
@@ -126,19 +126,21 @@ def test_figures_inside_their_margins_are_equivalent(likeness) -> None:
     ],
 )
 def test_a_margin_is_the_rules_own_or_a_hundredth(rule: dict[str, Any], recorded: float, edge: float) -> None:
-    assert within(rule, recorded, recorded + 0.99 * edge)
-    assert not within(rule, recorded, recorded + 1.01 * edge)
-    assert not within(rule, recorded, float("nan"))
+    assert is_within_margin(rule, recorded, recorded + 0.99 * edge)
+    assert not is_within_margin(rule, recorded, recorded + 1.01 * edge)
+    assert not is_within_margin(rule, recorded, float("nan"))
 
 
 def test_where_trainings_part_is_told_for_every_pair_of_trails(tmp_path: Path) -> None:
     ours, theirs = tmp_path / "ours.csv", tmp_path / "theirs.csv"
     ours.write_text(TRAIL)
-    assert "no trail was recorded" in divergence(None, ours)
-    assert "left no trail" in divergence(ours, theirs)
+    assert "no trail was recorded" in describe_divergence(None, ours)
+    assert "left no trail" in describe_divergence(ours, theirs)
     theirs.write_text(TRAIL.replace("1,a", "1,x"))
-    assert "differ is 1 of 5 (no earlier one was recorded)" in divergence(ours, theirs)
+    assert "differ is 1 of 5 (no earlier one was recorded)" in describe_divergence(ours, theirs)
     theirs.write_text("step,sha256\n1,a\n2,b\n4,c\n")
-    assert "step up to 4; the trails then differ in length: to step 5 recorded, to step 4 rebuilt" in divergence(ours, theirs)
+    assert "step up to 4; the trails then differ in length: to step 5 recorded, to step 4 rebuilt" in describe_divergence(
+        ours, theirs
+    )
     theirs.write_text("step,sha256\n3,a\n")
-    assert "no step in common" in divergence(ours, theirs)
+    assert "no step in common" in describe_divergence(ours, theirs)

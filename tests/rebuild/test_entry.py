@@ -15,7 +15,7 @@ from aeops.errors import DataError
 from aeops.machine.child_process import child_environment, run_module
 from aeops.project import Project
 from aeops.provenance import rebuild_entry
-from aeops.provenance.rebuild.plan import describe, entry_module
+from aeops.provenance.rebuild.plan import describe_clone, entry_module
 from aeops.registry.versions import VersionInfo
 
 MODULE = "aeops.provenance.rebuild_entry"
@@ -41,13 +41,13 @@ def change_lock(clone: Project, stage: str, old: str, new: str) -> None:
 
 
 def test_the_recorded_name_is_that_of_a_module_that_runs() -> None:
-    module, _, version = rebuild_entry.NAME.partition("/")
-    assert (module, int(version)) == (rebuild_entry.__name__, rebuild_entry.VERSION)
+    module, _, version = rebuild_entry.ENTRY_NAME.partition("/")
+    assert (module, int(version)) == (rebuild_entry.__name__, rebuild_entry.ENTRY_VERSION)
     subprocess.run([sys.executable, "-m", module, "--help"], cwd=ROOT, check=True, capture_output=True)
 
 
 def test_it_describes_the_code_and_this_machine(clone: Project) -> None:
-    described = describe(clone, MODULE, "small", sys.executable)
+    described = describe_clone(clone, MODULE, "small", sys.executable)
     assert (described["version"], described["stages"], described["changed"]) == (1, list(STAGES), [])
     assert described["platform"]["platform.python"] == ".".join(map(str, sys.version_info[:3]))
 
@@ -55,15 +55,15 @@ def test_it_describes_the_code_and_this_machine(clone: Project) -> None:
 def test_stages_whose_code_is_another_are_named(clone: Project) -> None:
     change_lock(clone, "train", stage_sha256(clone.root, "train"), "0" * 64)
     with pytest.raises(DataError, match=r"as their hashes in dvc\.lock show: train$"):
-        describe(clone, MODULE, "small", sys.executable)
+        describe_clone(clone, MODULE, "small", sys.executable)
 
 
 def test_a_lock_without_a_stage_or_with_another_command_is_refused(clone: Project) -> None:
     with pytest.raises(DataError, match=r"expected a command `python -m \.\.\.` for prepare@other in .*, got nothing"):
-        describe(clone, MODULE, "other", sys.executable)
+        describe_clone(clone, MODULE, "other", sys.executable)
     change_lock(clone, "gate", "python -m", "sh -c")
     with pytest.raises(DataError, match=r"for gate@small in the recorded dvc\.lock, got sh -c say_gate"):
-        describe(clone, MODULE, "small", sys.executable)
+        describe_clone(clone, MODULE, "small", sys.executable)
 
 
 def test_it_runs_a_stage_as_the_lock_recorded_it(clone: Project) -> None:
@@ -74,7 +74,7 @@ def test_it_runs_a_stage_as_the_lock_recorded_it(clone: Project) -> None:
 
 def test_code_that_does_not_run_is_reported(clone: Project) -> None:
     with pytest.raises(DataError, match=f"the recorded code does not run under {sys.executable}: .*No module named aeops.none"):
-        describe(clone, "aeops.none", "small", sys.executable)
+        describe_clone(clone, "aeops.none", "small", sys.executable)
 
 
 def test_a_module_of_another_version_is_run_without_any_module_of_this_one(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from aeops.errors import InfrastructureError, UsageError
 from aeops.project import Project
 from aeops.recipe.gate_rules import Rule
 from aeops.registry import logged_model_check
-from aeops.registry.logged_model_check import ANSWERS, Tryout, judged, tried, try_out
+from aeops.registry.logged_model_check import MODEL_ANSWERS, ModelCheckResult, check_logged_model, check_version, rule_outcome
 from aeops.registry.store import Store
 
 BUNDLE = Path(__file__).parents[1] / "fixtures" / "bundle-format-1"
@@ -40,7 +40,7 @@ def change(file: Path, old: str, new: str) -> None:
 
 
 def test_a_logged_model_answers_as_its_bundle_does_within_its_budget(model: Path, project: Project) -> None:
-    outcome = try_out(project, "digits", "1", "quick", RULE)
+    outcome = check_logged_model(project, "digits", "1", "quick", RULE)
     assert outcome.passed, outcome.message
     assert (outcome.name, outcome.bound) == ("quick", 60_000)
     assert 0 < outcome.value < 60_000
@@ -51,7 +51,7 @@ def test_as_a_program_it_prints_what_it_found_as_json(model: Path, project: Proj
     command = [sys.executable, "-m", "aeops.registry.logged_model_check", "digits", "1"]
     done = subprocess.run(command, cwd=project.root, capture_output=True, text=True, timeout=200, check=True)
     found = json.loads(done.stdout)
-    assert (found["found"], found["difference"]) == ("answers", 0.0)
+    assert (found["status"], found["difference"]) == ("answers", 0.0)
     assert found["milliseconds"] > 0
 
 
@@ -94,33 +94,37 @@ BROKEN: dict[str, tuple[str, str, str, str]] = {
 def test_what_is_wrong_with_the_packed_code_is_found_though_the_bundle_is_whole(broken: str, model: Path, store: Store) -> None:
     file, old, new, told = BROKEN[broken]
     change(packed(model, file), old, new)
-    found = tried(store, "digits", "1")
-    assert told in found.found
-    assert not judged("quick", RULE, found).passed
+    found = check_version(store, "digits", "1")
+    assert told in found.status
+    assert not rule_outcome("quick", RULE, found).passed
 
 
 def test_a_file_that_was_left_out_of_the_packed_code_is_found(model: Path, store: Store) -> None:
     file = packed(model, "code/*/aeops/bundle/answers.py")
     package = file.relative_to(model).parts[1]
     file.unlink()
-    assert tried(store, "digits", "1").found == f"fails: ModuleNotFoundError: No module named '{package}.aeops.bundle.answers'"
+    assert (
+        check_version(store, "digits", "1").status
+        == f"fails: ModuleNotFoundError: No module named '{package}.aeops.bundle.answers'"
+    )
 
 
 def test_a_model_without_an_input_example_is_refused(model: Path, store: Store) -> None:
     for file in model.glob("*input_example.json"):
         file.unlink()
-    assert tried(store, "digits", "1").found == "fails: the logged model has no input example"
+    assert check_version(store, "digits", "1").status == "fails: the logged model has no input example"
 
 
 def test_a_model_that_does_not_answer_in_time_is_stopped(model: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     change(model / "served_model.py", "from typing import Any", "import time\ntime.sleep(3600)\nfrom typing import Any")
     monkeypatch.setattr(logged_model_check, "SECONDS", 12)
-    assert tried(store, "digits", "1") == Tryout("gives no answer in 12 s")
+    assert check_version(store, "digits", "1") == ModelCheckResult("gives no answer in 12 s")
 
 
 def test_a_budget_is_kept_or_not_and_the_outcome_says_by_what() -> None:
     rule = Rule(check="logged", milliseconds=5)
-    kept, missed = judged("quick", rule, Tryout(ANSWERS, 5.0, 0.0)), judged("quick", rule, Tryout(ANSWERS, 5.01, 0.0))
+    kept = rule_outcome("quick", rule, ModelCheckResult(MODEL_ANSWERS, 5.0, 0.0))
+    missed = rule_outcome("quick", rule, ModelCheckResult(MODEL_ANSWERS, 5.01, 0.0))
     assert (kept.passed, missed.passed) == (True, False)
     assert missed.message == (
         "the logged model, loaded as MLflow serves it, answers one sample in 5.01 ms (median); at most 5 ms are needed"
@@ -130,8 +134,8 @@ def test_a_budget_is_kept_or_not_and_the_outcome_says_by_what() -> None:
 
 def test_without_a_budget_an_answer_is_enough_and_nothing_else_is() -> None:
     rule = Rule(check="logged")
-    assert judged("works", rule, Tryout(ANSWERS, 1e6, 0.0)).passed
-    failed = judged("works", rule, Tryout("fails: boom"))
+    assert rule_outcome("works", rule, ModelCheckResult(MODEL_ANSWERS, 1e6, 0.0)).passed
+    failed = rule_outcome("works", rule, ModelCheckResult("fails: boom"))
     assert (failed.passed, failed.value, failed.bound) == (False, "fails: boom", "answers")
     assert failed.message == "a fresh process that loads the logged model as MLflow serves it fails: boom; it has to answer"
 
@@ -140,7 +144,7 @@ def test_a_version_or_a_store_that_is_not_there_is_an_error_and_no_verdict(
     model: Path, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(UsageError, match="no version '7' of digits"):
-        try_out(project, "digits", "7", "quick", RULE)
+        check_logged_model(project, "digits", "7", "quick", RULE)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     with pytest.raises(InfrastructureError, match="does not answer"):
-        try_out(project, "digits", "1", "quick", RULE)
+        check_logged_model(project, "digits", "1", "quick", RULE)

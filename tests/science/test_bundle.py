@@ -134,7 +134,7 @@ def test_a_folder_that_is_no_bundle_is_refused(tmp_path: Path) -> None:
 
 def test_writing_replaces_a_bundle_and_leaves_nothing_aside(fitted: Any, copied: Path, digits: np.ndarray) -> None:
     (copied / "stray").write_text("of an older bundle")
-    (copied.parent / ".bundle.aside" / "new").mkdir(parents=True)  # what a killed writer leaves
+    (copied.parent / ".bundle.tmp").mkdir()  # what a killed writer leaves
     loaded = load_bundle(fitted.bundle)
     document = {key: value for key, value in loaded.document.items() if key != "format"}
     write_bundle(copied, document, loaded.scorer, digits[384:448], tokenizer=None, word_counts=None)

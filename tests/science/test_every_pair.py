@@ -231,7 +231,7 @@ def test_a_model_trains_a_step_and_answers_the_same_after_saving(choice: tuple[A
     if spec.input.kind == "text":
         assert decoded.tolist() == outputs["reconstruction"].tolist()
     else:
-        assert outputs["reconstruction"].shape == (ROWS, *detector.made_shape)
+        assert outputs["reconstruction"].shape == (ROWS, *detector.output_shape)
         np.testing.assert_allclose(decoded, outputs["reconstruction"], atol=1e-3 * (spec.input.high - spec.input.low))
 
 

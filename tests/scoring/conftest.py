@@ -52,7 +52,7 @@ class Room:
 
     def rows(self) -> list[tuple[str, str]]:
         """(sample, its hash) of everything that batches have recorded, sorted."""
-        table = prediction_store.read(self.project, "digits", channels=["batch"])
+        table = prediction_store.read_predictions(self.project, "digits", channels=["batch"])
         return sorted(zip(table["sample"].to_pylist(), table["sample_sha256"].to_pylist(), strict=True))
 
     def calls(self) -> list[Path]:

@@ -50,7 +50,7 @@ def test_every_sample_of_new_files_is_recorded_as_the_champion_scores_it(
     Image.fromarray(digits[6, 0]).save(room.inbox / "c.png")
     age(room.inbox / "c.png")
     told = room.run(now=NOW)
-    table = prediction_store.read(room.project, "digits").to_pydict()
+    table = prediction_store.read_predictions(room.project, "digits").to_pydict()
     place = [table["sample"].index(name) for name in [*(f"a.npy[{row}]" for row in range(5)), "line2/b.npy[0]", "c.png"]]
     expected = Detector(linear_bundle).score(digits[:7], code=True)
     np.testing.assert_array_equal(np.array(table["score"], np.float32)[place], expected["score"])
@@ -64,7 +64,7 @@ def test_every_sample_of_new_files_is_recorded_as_the_champion_scores_it(
         assert file.parent.name == "2026-03-01"
         about = pq.read_metadata(file).metadata
         assert about[SHA256_KEY.encode()].decode() == one["sha256"]
-        assert prediction_store.find(room.project, f"{one['call']}-0").file == file
+        assert prediction_store.find_prediction(room.project, f"{one['call']}-0").file == file
 
 
 def test_a_large_file_is_scored_in_blocks_that_join_without_a_seam(
@@ -154,7 +154,7 @@ def test_two_contents_whose_calls_would_be_the_same_get_a_call_each(room: Room, 
     sha256 = file_sha256(room.put("a.npy", digits[:5]))
     wanted = call_name("digits", sha256, 0)
     taken = call_file(room.project, "digits", NOW, wanted)
-    prediction_store.write(taken, [], {SHA256_KEY: "f" * 64, SOURCE_KEY: "another.npy"})
+    prediction_store.write_call(taken, [], {SHA256_KEY: "f" * 64, SOURCE_KEY: "another.npy"})
     assert room.run()["samples"] == 5
     assert call_name("digits", sha256, 1) in {file.stem for file in room.calls()}
     assert RecordedCalls(room.project).find("digits", sha256)[0] == call_name("digits", sha256, 1)

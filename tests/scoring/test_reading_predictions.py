@@ -13,7 +13,7 @@ import pytest
 from aeops.errors import DataError
 from aeops.predictions import prediction_store
 from aeops.predictions.arrow_rows import build_rows
-from aeops.predictions.rows import Scorer, moments_of, schema, summary_of_code
+from aeops.predictions.rows import Scorer, moments_of, predictions_schema, summary_of_code
 from aeops.project import Project
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -30,12 +30,14 @@ def some_rows(count: int, time: datetime = NOON, channel: str = "batch", call: s
     scored |= {"is_anomaly": np.zeros(count, bool), "code": np.ones((count, 40), np.float32)}
     names = [f"batch.npy[{row}]" for row in range(first, first + count)]
     samples = np.full((count, 1, 2, 2), 51, np.uint8)
-    return build_rows(SCORER, call=call, channel=channel, time=time, names=names, samples=samples, scored=scored, first=first)
+    return build_rows(
+        SCORER, call=call, channel=channel, time=time, names=names, samples=samples, outputs=scored, first_row=first
+    )
 
 
 def keep(project: Project, batch: pa.RecordBatch, call: str = "0" * 16) -> Path:
     place = prediction_store.call_file(project, "digits", batch["time"][0].as_py(), call)
-    prediction_store.write(place, [batch])
+    prediction_store.write_call(place, [batch])
     return place
 
 
@@ -44,7 +46,7 @@ def journal(project: Project, batches: list[pa.RecordBatch], call: str = "a" * 1
     place = prediction_store.journal_file(project, "digits", call)
     place.parent.mkdir(parents=True, exist_ok=True)
     with place.open("wb") as stream:
-        writer = pa.ipc.new_stream(stream, schema())
+        writer = pa.ipc.new_stream(stream, predictions_schema())
         for batch in batches:
             writer.write_batch(batch)
         stream.flush()
@@ -83,10 +85,10 @@ def test_of_a_text_mean_is_its_length_in_characters(texts: list[str] | np.ndarra
 def test_what_is_written_is_what_is_read_with_every_column(project: Project) -> None:
     batch = some_rows(3)
     keep(project, batch)
-    table = prediction_store.read(project, "digits")
-    assert table.schema.equals(schema())
+    table = prediction_store.read_predictions(project, "digits")
+    assert table.schema.equals(predictions_schema())
     assert table.to_pylist() == batch.to_pylist()
-    found = prediction_store.find(project, f"{'0' * 16}-2")
+    found = prediction_store.find_prediction(project, f"{'0' * 16}-2")
     assert (found.sample, found.channel, found.code) == ("batch.npy[2]", "batch", [1.0] * 16)
     assert found.mean == pytest.approx(0.2)
 
@@ -98,7 +100,7 @@ def test_predictions_are_read_in_order_of_time_from_since_until_before_until(pro
     journal(project, [some_rows(1, NOON + timedelta(hours=12), "service", "a" * 16)])
 
     def hours(**limits: datetime | None) -> list[float]:
-        told = prediction_store.read(project, "digits", **limits)["time"].to_pylist()  # type: ignore[arg-type]
+        told = prediction_store.read_predictions(project, "digits", **limits)["time"].to_pylist()  # type: ignore[arg-type]
         return [(time - NOON) / timedelta(hours=1) for time in told]
 
     assert hours() == [0, 11, 12, 13, 30]
@@ -110,27 +112,27 @@ def test_predictions_are_read_in_order_of_time_from_since_until_before_until(pro
 def test_rows_of_a_call_that_goes_on_past_midnight_are_found_by_the_next_day(project: Project) -> None:
     late = NOON.replace(hour=23, minute=59)
     parts = [some_rows(1, late), some_rows(1, late + timedelta(minutes=2), first=1)]
-    prediction_store.write(prediction_store.call_file(project, "digits", late, "0" * 16), parts)
-    assert prediction_store.read(project, "digits", since=late + timedelta(minutes=1)).num_rows == 1
+    prediction_store.write_call(prediction_store.call_file(project, "digits", late, "0" * 16), parts)
+    assert prediction_store.read_predictions(project, "digits", since=late + timedelta(minutes=1)).num_rows == 1
 
 
 def test_only_the_channels_and_columns_asked_for_are_read(project: Project) -> None:
     for call, channel in (("1" * 16, "hand"), ("2" * 16, "batch"), ("3" * 16, "service")):
         keep(project, some_rows(2, channel=channel, call=call), call)
-    table = prediction_store.read(project, "digits", channels=["hand", "service"], columns=["score", "id"])
+    table = prediction_store.read_predictions(project, "digits", channels=["hand", "service"], columns=["score", "id"])
     assert table.column_names == ["score", "id"]
     assert [name[0] for name in table["id"].to_pylist()] == ["1", "1", "3", "3"]
-    assert prediction_store.read(project, "unknown").num_rows == 0
+    assert prediction_store.read_predictions(project, "unknown").num_rows == 0
 
 
 def test_a_file_without_the_newer_columns_is_read_as_scored_by_hand(project: Project) -> None:
     place = keep(project, some_rows(2))
     older = pq.read_table(place).drop_columns(["channel", "mean", "std", "code"])
     pq.write_table(older, place)
-    table = prediction_store.read(project, "digits", channels=["hand"])
+    table = prediction_store.read_predictions(project, "digits", channels=["hand"])
     assert table["channel"].to_pylist() == ["hand", "hand"]
     assert table["mean"].null_count == table["code"].null_count == 2
-    assert prediction_store.find(project, f"{'0' * 16}-1").mean is None
+    assert prediction_store.find_prediction(project, f"{'0' * 16}-1").mean is None
 
 
 def test_a_journal_torn_at_any_byte_gives_every_batch_before_the_tear(project: Project) -> None:
@@ -142,9 +144,9 @@ def test_a_journal_torn_at_any_byte_gives_every_batch_before_the_tear(project: P
     for cut in sorted({0, *range(1, len(whole), 13), *around}):
         place.write_bytes(whole[:cut])
         expected = 2 * sum(cut >= end for end in ends[1:])
-        assert prediction_store.read(project, "digits").num_rows == expected, cut
+        assert prediction_store.read_predictions(project, "digits").num_rows == expected, cut
     place.write_bytes(whole)
-    assert prediction_store.find(project, f"{'a' * 16}-5").sample == "batch.npy[5]"
+    assert prediction_store.find_prediction(project, f"{'a' * 16}-5").sample == "batch.npy[5]"
 
 
 def test_a_journal_broken_before_its_end_is_told(project: Project) -> None:
@@ -154,23 +156,25 @@ def test_a_journal_broken_before_its_end_is_told(project: Project) -> None:
     broken[end + 8 : end + 80] = b"\xff" * 72  # the head of the second batch
     place.write_bytes(broken)
     with pytest.raises(DataError, match="cannot be read"):
-        prediction_store.read(project, "digits")
-    assert prediction_store.read(project, "digits", channels=["hand", "batch"]).num_rows == 0  # who has no use for it opens none
+        prediction_store.read_predictions(project, "digits")
+    assert (
+        prediction_store.read_predictions(project, "digits", channels=["hand", "batch"]).num_rows == 0
+    )  # who has no use for it opens none
 
 
 def test_a_journal_that_has_become_a_file_counts_once(project: Project) -> None:
     batch = some_rows(3, channel="service", call="a" * 16)
     journal(project, [batch])
     keep(project, batch, "a" * 16)
-    assert prediction_store.read(project, "digits").num_rows == 3
-    assert prediction_store.find(project, f"{'a' * 16}-0").file.suffix == ".parquet"
+    assert prediction_store.read_predictions(project, "digits").num_rows == 3
+    assert prediction_store.find_prediction(project, f"{'a' * 16}-0").file.suffix == ".parquet"
 
 
 def test_a_file_that_cannot_be_read_is_named(project: Project) -> None:
     place = keep(project, some_rows(3))
     place.write_bytes(place.read_bytes()[:50])
     with pytest.raises(DataError, match=f"{'0' * 16}.parquet cannot be read"):
-        prediction_store.read(project, "digits")
+        prediction_store.read_predictions(project, "digits")
 
 
 def test_what_fails_on_the_way_leaves_no_file(project: Project) -> None:
@@ -180,5 +184,5 @@ def test_what_fails_on_the_way_leaves_no_file(project: Project) -> None:
 
     place = prediction_store.call_file(project, "digits", NOON, "0" * 16)
     with pytest.raises(DataError, match="holds nan"):
-        prediction_store.write(place, batches())  # type: ignore[arg-type]
+        prediction_store.write_call(place, batches())  # type: ignore[arg-type]
     assert list(place.parent.iterdir()) == []

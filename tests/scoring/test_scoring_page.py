@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ae_models.thresholds import threshold_method
 from aeops.bundle.detector import Detector
-from aeops.drawing.words import number
-from aeops.evaluation.false_alarms import clopper_pearson, requested_rates
+from aeops.drawing.words import format_number
+from aeops.evaluation.false_alarms import clopper_pearson
 from aeops.scoring import inbox_run as running
 from aeops.scoring.charts import histogram_edges, relative_densities
 from aeops.scoring.scoring_page import alarm_rate
@@ -58,7 +59,7 @@ def test_the_page_tells_the_run_and_loads_nothing(room: Room, digits: np.ndarray
     call = told["files"]["taken"][0]["call"]
     for words in (
         *("version 1", told["run"], "2026-03-01 12:00 UTC", f"{flagged} of 400 samples were flagged", f"{flagged / 4:.2f} %"),
-        *(f"{number(low * 100, 2)} % to {number(high * 100, 2)} %", f"{threshold['false_alarm_rate'] * 100:.2f} %"),
+        *(f"{format_number(low * 100, 2)} % to {format_number(high * 100, 2)} %", f"{threshold['false_alarm_rate'] * 100:.2f} %"),
         *("a&lt;b&gt;.npy", f"a&lt;b&gt;.npy[{worst}]", f"ae why {call}-{worst}", "broken.npy", "cannot be read as .npy"),
         *("same.npy", "its content is that of a&lt;b&gt;.npy", "error at a pixel"),
     ):
@@ -96,11 +97,11 @@ def test_pages_of_long_ago_go(room: Room, digits: np.ndarray, monkeypatch: pytes
 
 @pytest.mark.parametrize(("flagged", "verdict"), [(0, "fewer than promised"), (50, "as promised"), (120, "more than promised")])
 def test_the_rate_is_judged_by_the_interval_that_has_the_luck_of_the_calibration(flagged: int, verdict: str) -> None:
-    threshold = {"false_alarm_rate": 0.05, "calibration_rows": 400}
+    threshold = {"kind": "split-conformal", "false_alarm_rate": 0.05, "calibration_rows": 400}
     found = alarm_rate(flagged, 1000, threshold)
     assert found is not None
     assert (found.measured, found.verdict) == (flagged / 1000, verdict)
-    assert found.wide == requested_rates(flagged, 1000, 400)
+    assert found.wide == threshold_method(threshold).plausible_rates(flagged, 1000, 400)
     assert alarm_rate(0, 0, threshold) is None
 
 

@@ -11,7 +11,7 @@ import onnxruntime
 import pytest
 
 from ae_models.checksums import bundle_sha256, write_checksums
-from aeops.bundle.detector import PART, Detector
+from aeops.bundle.detector import PART_ROWS, Detector
 from aeops.errors import DataError
 from aeops.kinds.arrays import ROWS_AT_ONCE
 
@@ -41,7 +41,7 @@ def test_scores_are_the_same_to_the_last_bit_on_one_core_and_on_all(
     detector: Detector, linear_bundle: Path, digits: np.ndarray, tmp_path: Path
 ) -> None:
     """Of a batch that is cut into parts, with a rest."""
-    samples = digits[: ROWS_AT_ONCE + 3 * PART + 5]
+    samples = digits[: ROWS_AT_ONCE + 3 * PART_ROWS + 5]
     np.save(tmp_path / "samples.npy", samples)
     script = (
         "import os, sys, numpy as np; from pathlib import Path; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
@@ -71,15 +71,15 @@ def test_a_sample_scores_the_same_in_every_shape_it_may_come_in(detector: Detect
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        (np.zeros((28, 27)), r"shape \(28, 27\) given; one sample of shape \(1, 28, 28\) or a batch"),
+        (np.zeros((28, 27)), r"expected one sample of shape \(1, 28, 28\) or a batch .* got samples of shape \(28, 27\)"),
         (np.zeros((2, 3, 28, 28)), r"shape \(2, 3, 28, 28\) given"),
         (np.float32(3), r"shape \(\) given"),
-        (np.zeros((0, 1, 28, 28)), "no samples given"),
-        (np.full((2, 28, 28), np.nan), "sample 0 holds nan; values from 0 to 255 are allowed"),
+        (np.zeros((0, 1, 28, 28)), "expected at least one sample"),
+        (np.full((2, 28, 28), np.nan), "sample 0 holds nan, expected values from 0 to 255"),
         (np.full((1, 28, 28), 256), "sample 0 holds 256"),
         (np.full((1, 28, 28), -0.5), "sample 0 holds -0.5"),
         (np.full((1, 28, 28), np.inf), "sample 0 holds inf"),
-        (np.full((28, 28), "7"), "dtype <U1 given; whole or real numbers"),
+        (np.full((28, 28), "7"), "expected whole or real numbers, got samples of dtype <U1"),
         ([[1.0, 2.0], [3.0]], "unequal shapes"),
         ([[None, 2.0]], "dtype object"),
     ],
@@ -139,7 +139,7 @@ def test_a_format_of_the_future_is_refused_with_its_number(copy: Path) -> None:
     text = (copy / "bundle.json").read_text(encoding="utf-8")
     (copy / "bundle.json").write_text(text.replace('"format": 1', '"format": 99'), encoding="utf-8")
     write_checksums(copy)
-    with pytest.raises(DataError, match="format 99; 1, 2 are known"):
+    with pytest.raises(DataError, match="expected format 1 or 2, got 99"):
         Detector(copy)
 
 

@@ -17,7 +17,7 @@ from shipped_digits import shipped_digits
 from ae_models.corruptions import GreyCorruption
 from aeops.bundle.detector import Detector
 from aeops.cli import embed
-from aeops.cli.main import parser
+from aeops.cli.main import build_parser
 from aeops.data.dataset import read_index
 from aeops.errors import AeError, DataError, UsageError
 from aeops.project import Project
@@ -32,7 +32,7 @@ def in_the_project(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def ae_embed(*arguments: object) -> None:
-    given = parser().parse_args(["embed", *(str(argument) for argument in arguments)])
+    given = build_parser().parse_args(["embed", *(str(argument) for argument in arguments)])
     assert given.run(given) == 0
 
 
@@ -112,8 +112,8 @@ def test_what_cannot_be_embedded_is_refused_and_nothing_is_left(digits: np.ndarr
     (tmp_path / "there.parquet").write_bytes(b"mine")
     out = tmp_path / "codes.parquet"
     cases: list[tuple[list[object], type[AeError], str]] = [
-        (["digits", tmp_path / "good.npy", "-o", tmp_path / "codes.csv"], UsageError, "a name that ends in .parquet"),
-        (["digits", tmp_path / "good.npy", "-o", tmp_path / "there.parquet"], UsageError, "is there already"),
+        (["digits", tmp_path / "good.npy", "-o", tmp_path / "codes.csv"], UsageError, "expected a path that ends in .parquet"),
+        (["digits", tmp_path / "good.npy", "-o", tmp_path / "there.parquet"], UsageError, "exists already"),
         (["digit", tmp_path / "good.npy", "-o", out], UsageError, "did you mean digits?"),
         (["digits", tmp_path / "absent.npy", "-o", out], UsageError, "no file"),
         (["digits", tmp_path / "nan.npy", "-o", out], DataError, "nan.npy: sample 0 holds nan"),
@@ -132,8 +132,8 @@ def test_grey_is_what_the_corruption_of_that_name_makes() -> None:
     colours = np.random.default_rng(0).integers(0, 256, (4, 3, 5, 5), np.uint8)
     colours[0] = 255
     wanted = GreyCorruption()(torch.from_numpy(colours.astype(np.float32) / 255)).numpy() * 255
-    np.testing.assert_allclose(embed.grey(colours, 0, 255), wanted, atol=1e-3)
-    assert embed.grey(colours, 0, 255).max() <= 255
+    np.testing.assert_allclose(embed.convert_to_grey(colours, 0, 255), wanted, atol=1e-3)
+    assert embed.convert_to_grey(colours, 0, 255).max() <= 255
 
 
 def test_embedding_loads_no_torch(digits: np.ndarray, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from checkout import ROOT
 from small_bundles import small_bundle
 
-from aeops.bundle.answers import answers
+from aeops.bundle.answers import to_answers
 from aeops.bundle.detector import Detector
 from aeops.project import Project
 from aeops.registry import packing
@@ -50,7 +50,7 @@ def test_it_answers_where_the_project_is_not_installed(linear_bundle: Path, digi
     )
     assert done.returncode == 0, done.stderr
     detector = Detector(linear_bundle)
-    expected = [answers(detector.score(samples)), answers(detector.score(samples, reconstruction=True, code=True))]
+    expected = [to_answers(detector.score(samples)), to_answers(detector.score(samples, reconstruction=True, code=True))]
     assert json.loads(done.stdout.splitlines()[-1]) == expected
 
 
@@ -77,13 +77,13 @@ def test_two_models_that_carry_different_code_answer_in_one_process_beside_this_
     file = tmp_path / "old_code" / "aeops" / "bundle" / "answers.py"
     file.write_text(
         file.read_text()
-        + "\n\n_today = answers\ndef answers(scored):\n    return [row | {'old': True} for row in _today(scored)]\n"
+        + "\n\n_today = to_answers\ndef to_answers(outputs):\n    return [row | {'old': True} for row in _today(outputs)]\n"
     )
-    monkeypatch.setattr(packing, "SOURCES", tmp_path / "old_code")
+    monkeypatch.setattr(packing, "SOURCE_ROOT", tmp_path / "old_code")
     save_model(tmp_path / "old", project, "digits", bundle, run_id="r", model_id="m")
     samples = np.random.default_rng(0).uniform(0, 255, (3, 1, 4, 4)).astype(np.float32)
     new, old = (mlflow.pyfunc.load_model(str(tmp_path / name)) for name in ("new", "old"))
-    expected = answers(Detector(bundle).score(samples))
+    expected = to_answers(Detector(bundle).score(samples))
     assert new.predict(samples) == expected
     assert old.predict(samples) == [row | {"old": True} for row in expected]
     assert new.predict(samples) == expected

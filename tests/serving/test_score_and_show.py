@@ -91,10 +91,10 @@ def bad_files(folder: Path) -> dict[str, tuple[Path, type[AeError], str]]:
     return {
         "cut npy": (files["cut.npy"], DataError, "cut.npy cannot be read as .npy"),
         "pickled npy": (folder / "pickled.npy", DataError, "pickled.npy cannot be read as .npy"),
-        "nan": (files["nan.npy"], DataError, "sample 0 holds nan; values from 0 to 255 are allowed"),
-        "wide npy": (files["wide.npy"], DataError, "shape (28, 30) given; one sample of shape (1, 28, 28)"),
+        "nan": (files["nan.npy"], DataError, "sample 0 holds nan, expected values from 0 to 255"),
+        "wide npy": (files["wide.npy"], DataError, "expected one sample of shape (1, 28, 28)"),
         "cut png": (files["cut.png"], DataError, "cut.png cannot be read as an image"),
-        "wide png": (files["wide.png"], DataError, "wide.png is 30x28 pixels; 28x28 are allowed"),
+        "wide png": (files["wide.png"], DataError, "wide.png: expected 28x28 pixels, got 30x28"),
         "deep png": (files["deep.png"], DataError, "deep.png has more than 8 bits a channel"),
         "words": (files["words.txt"], DataError, "words.txt is neither .npy nor an image"),
         "empty folder": (folder / "empty", DataError, "no image in"),

@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from aeops.bundle.answers import answers
+from aeops.bundle.answers import to_answers
 from aeops.bundle.detector import Detector
-from aeops.cli.serve import listen
+from aeops.cli.serve import open_service_listener
 from aeops.machine.network import find_free_port
 from aeops.machine.servers import wait_until_healthy
 from aeops.project import Project
@@ -113,7 +113,7 @@ def test_both_servers_answer_the_detectors_numbers(
     mlflow_server: Server, ae_server: Server, linear_bundle: Path, digits: np.ndarray, count: int, params: dict[str, bool] | None
 ) -> None:
     samples = digits[2000 : 2000 + count]
-    expected = answers(Detector(linear_bundle).score(samples, **(params or {})))
+    expected = to_answers(Detector(linear_bundle).score(samples, **(params or {})))
     body = {"inputs": samples.tolist()} | ({"params": params} if params else {})
     assert mlflow_server.post("/invocations", body) == (200, {"predictions": expected})
     assert ae_server.post("/invocations", body) == (200, {"predictions": expected})
@@ -122,7 +122,7 @@ def test_both_servers_answer_the_detectors_numbers(
 
 
 def test_ae_serve_takes_a_bare_image(ae_server: Server, linear_bundle: Path, digits: np.ndarray) -> None:
-    expected = answers(Detector(linear_bundle).score(digits[0]))
+    expected = to_answers(Detector(linear_bundle).score(digits[0]))
     assert ae_server.post("/score", {"inputs": digits[0, 0].tolist()})[1]["predictions"] == expected
 
 
@@ -158,12 +158,12 @@ BAD = [
     ({"inputs": [[0]], "params": {"codes": True}}, 400, "no param 'codes'; reconstruction, code allowed: did you mean code?"),
     ({"inputs": [[0]], "params": {"code": "yes"}}, 400, "the param code is 'yes'; true or false is allowed"),
     ({"inputs": [[0]], "params": 3}, 400, "params is no object"),
-    ({"inputs": [[0, 1]]}, 422, "shape (1, 2) given; one sample of shape (1, 28, 28) or a batch"),
+    ({"inputs": [[0, 1]]}, 422, "expected one sample of shape (1, 28, 28) or a batch"),
     ({"inputs": []}, 422, "shape (0,) given"),
     ({"inputs": [[1], [1, 2]]}, 422, "unequal shapes"),
-    ({"inputs": [["a"]]}, 422, "whole or real numbers are allowed"),
-    ({"inputs": None}, 422, "whole or real numbers are allowed"),
-    ({"inputs": np.full((28, 28), 256).tolist()}, 422, "sample 0 holds 256; values from 0 to 255 are allowed"),
+    ({"inputs": [["a"]]}, 422, "expected whole or real numbers"),
+    ({"inputs": None}, 422, "expected whole or real numbers"),
+    ({"inputs": np.full((28, 28), 256).tolist()}, 422, "sample 0 holds 256, expected values from 0 to 255"),
 ]
 
 
@@ -186,7 +186,7 @@ def test_too_large_a_body_is_refused(ae_server: Server) -> None:
 def test_mlflows_server_refuses_what_no_sample_can_be(mlflow_server: Server, sample: np.ndarray) -> None:
     status, answer = mlflow_server.post("/invocations", {"inputs": sample.tolist()})
     assert status == 400
-    assert ("values from 0 to 255 are allowed" in answer["message"]) or ("(-1, 1, 28, 28)" in answer["message"])
+    assert ("expected values from 0 to 255" in answer["message"]) or ("(-1, 1, 28, 28)" in answer["message"])
 
 
 def test_a_taken_port_is_told_with_its_holder(ae_server: Server, project: Project) -> None:
@@ -200,7 +200,7 @@ def test_a_taken_port_is_told_with_its_holder(ae_server: Server, project: Projec
 
 
 def test_answers_do_not_wait_for_acknowledgements() -> None:
-    with listen("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
+    with open_service_listener("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
         accepted, _ = listener.accept()
         with accepted:
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

@@ -18,9 +18,9 @@ from aeops.errors import DataError, GateError, UsageError
 from aeops.kinds import npy_bytes
 from aeops.kinds.arrays import small_numbers
 from aeops.serving import arrow
-from aeops.serving.app import build_app
-from aeops.serving.json_responses import error_response, is_foreseen
-from aeops.serving.limits import Limits
+from aeops.serving.app import detector_app
+from aeops.serving.json_responses import build_error_response, is_expected_error
+from aeops.serving.limits import RequestLimits
 
 NPY, ARROW = npy_bytes.MEDIA_TYPE, arrow.MEDIA_TYPE
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 1, SIDE, SIDE), dtype=np.uint8)
@@ -34,12 +34,12 @@ def detector(tmp_path_factory: pytest.TempPathFactory) -> Detector:
 
 @pytest.fixture(scope="module")
 def client(detector: Detector) -> TestClient:
-    return TestClient(build_app(detector, "small", "7"))
+    return TestClient(detector_app(detector, "small", "7"))
 
 
 @pytest.fixture(scope="module")
 def of_texts(tmp_path_factory: pytest.TempPathFactory) -> TestClient:
-    return TestClient(build_app(Detector(text_bundle(tmp_path_factory.mktemp("texts") / "bundle")), "texts", "3"))
+    return TestClient(detector_app(Detector(text_bundle(tmp_path_factory.mktemp("texts") / "bundle")), "texts", "3"))
 
 
 def as_npy(values: np.ndarray) -> bytes:
@@ -171,14 +171,17 @@ BAD_NPY = [
     (npy_with(WHOLE % "(1, 4, 4)", b"x" * 15), "15 bytes follow"),
     (npy_with(WHOLE % "(1, 4, 4)", b"x" * 17), "17 bytes follow"),
     (npy_with("{'descr': '|O', 'fortran_order': False, 'shape': (1,), }", b"x" * 8), "dtype object"),
-    (npy_with("{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (1,), }", b"x" * 4), "texts are allowed"),
+    (
+        npy_with("{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (1,), }", b"x" * 4),
+        "expected whole or real numbers or texts",
+    ),
     (npy_with("{'descr': '<c8', 'fortran_order': False, 'shape': (1,), }", b"x" * 8), "dtype complex64"),
-    (npy_with("{'descr': '<U0', 'fortran_order': False, 'shape': (9,), }"), "texts are allowed"),
+    (npy_with("{'descr': '<U0', 'fortran_order': False, 'shape': (9,), }"), "expected whole or real numbers or texts"),
     (npy_with("__import__('os').system('true')"), ""),
     (npy_with("-" * 900 + "1"), ""),
     (npy_with("(" * 900), ""),
     (npy_with(WHOLE % "(1, 4, 4)" + " " * 2000, b"x" * 16), "max_header_size"),
-    (npy_with(WHOLE % "(1, 4, 4)", b"x" * 16, version=b"\x03\x00"), "version 3.0"),
+    (npy_with(WHOLE % "(1, 4, 4)", b"x" * 16, version=b"\x03\x00"), "got 3.0"),
     (as_npy(np.array([{"a": 1}], dtype=object)), "dtype object"),
 ]
 
@@ -205,7 +208,7 @@ BAD_ARROW = [
     (b"\xff\xff\xff\xff\xff\xff\xff\x7f" + b"x" * 64, ""),
     (as_arrow(listed(np.zeros((64, 16))), compression="zstd"), "a compressed record batch"),
     (as_arrow(listed(np.zeros((64, 16))), compression="lz4"), "a compressed record batch"),
-    (as_arrow(pa.array(["a"] * 9).dictionary_encode()), "a dictionary given"),
+    (as_arrow(pa.array(["a"] * 9).dictionary_encode()), "got a dictionary"),
     (as_arrow(listed(np.zeros((2, 17)))), "one column of fixed-size lists of 16 numbers"),
     (as_arrow(pa.array([1.0, 2.0])), "one column of fixed-size lists"),
     (as_arrow(pa.array([[1.0] * 16])), "one column of fixed-size lists"),
@@ -224,13 +227,13 @@ def test_too_many_record_batches_are_refused(client: TestClient) -> None:
     batch = pa.record_batch([listed(IMAGES[:1])], names=["sample"])
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, batch.schema) as stream:
-        for _ in range(arrow.MOST_MESSAGES + 1):
+        for _ in range(arrow.MAX_RECORD_BATCHES + 1):
             stream.write_batch(batch)
     refused(post(client, "/score", bytes(sink.getvalue()), ARROW), 400, "put more samples into each")
 
 
 def test_an_arrow_stream_without_samples_is_refused(client: TestClient) -> None:
-    refused(post(client, "/score", as_arrow(listed(IMAGES)[:0]), ARROW), 422, "at least one is needed")
+    refused(post(client, "/score", as_arrow(listed(IMAGES)[:0]), ARROW), 422, "expected at least one sample")
 
 
 @pytest.mark.parametrize("media_type", [NPY, ARROW])
@@ -248,8 +251,8 @@ def test_a_body_with_flipped_bytes_is_scored_or_refused_and_never_a_fault(client
     ("inputs", "told"),
     [
         ([["a" * 100_000] + ["b"] * 50_000], "texts"),  # numpy alone would ask for 20 GB
-        ([[[True, False, True, False]] * 4], "truths"),
-        ([[[True, 1, 1, 1]] * 4], "truths"),
+        ([[[True, False, True, False]] * 4], "booleans"),
+        ([[[True, 1, 1, 1]] * 4], "booleans"),
         ([{"a": 1}], "objects"),
         ([[[None, 1, 1, 1]] * 4], "whole or real numbers"),
         (json.loads("[" * 200 + "]" * 200), "unequal shapes"),
@@ -280,35 +283,38 @@ def test_all_else_is_left_to_numpy(inputs: Any) -> None:
 
 def test_a_fault_of_any_other_kind_is_500_and_goes_to_the_servers_log() -> None:
     for error in (UsageError("u"), GateError("g"), KeyError("k")):
-        assert error_response(error).status_code == 500
-        assert not is_foreseen(error)
-    assert is_foreseen(DataError("d"))
-    assert error_response(DataError("d")).status_code == 422
+        assert build_error_response(error).status_code == 500
+        assert not is_expected_error(error)
+    assert is_expected_error(DataError("d"))
+    assert build_error_response(DataError("d")).status_code == 422
 
 
 def test_a_body_of_another_kind_or_with_unknown_params_is_refused(client: TestClient) -> None:
-    refused(post(client, "/score", b"x", "text/csv"), 415, f"application/json, {NPY}, {ARROW} are allowed")
+    refused(post(client, "/score", b"x", "text/csv"), 415, f"a body of type application/json, {NPY}, {ARROW}, got text/csv")
     refused(post(client, "/score?codes=true", as_npy(IMAGES), NPY), 400, "did you mean code?")
-    refused(post(client, "/score?code=1", as_npy(IMAGES), NPY), 400, "true or false is allowed")
+    refused(post(client, "/score?code=1", as_npy(IMAGES), NPY), 400, "expected true or false for the param code, got '1'")
     refused(client.get("/score"), 405, "Method Not Allowed")
     refused(client.get("/nothing"), 404, "Not Found")
 
 
 def test_too_much_is_refused_before_it_is_worked_on(detector: Detector, tmp_path: Path) -> None:
-    limits = Limits(body_bytes=2000, samples=3, answer_values=40, text_bytes=10)
-    client = TestClient(build_app(detector, "small", "7", limits))
-    refused(post(client, "/score", b" " * 2001, "application/json"), 413, "more than 2000 bytes")
-    refused(client.post("/score", content=iter([b" " * 1500] * 2)), 413, "more than 2000 bytes")  # without saying so before
-    refused(post(client, "/score", as_npy(IMAGES), NPY), 413, "5 samples given; up to 3 a request")
-    refused(post(client, "/score", as_npy(IMAGES[:, 0]), NPY), 413, "5 samples given")
+    limits = RequestLimits(body_bytes=2000, samples=3, answer_values=40, text_bytes=10)
+    client = TestClient(detector_app(detector, "small", "7", limits))
+    refused(post(client, "/score", b" " * 2001, "application/json"), 413, "at most 2000 bytes")
+    refused(client.post("/score", content=iter([b" " * 1500] * 2)), 413, "at most 2000 bytes")  # without saying so before
+    refused(post(client, "/score", as_npy(IMAGES), NPY), 413, "expected at most 3 samples in one request, got 5")
+    refused(post(client, "/score", as_npy(IMAGES[:, 0]), NPY), 413, "got 5: send smaller batches")
     refused(
         post(client, "/reconstruct", as_npy(IMAGES[:3]), NPY),
         413,
-        "up to 2 are answered so as JSON: send fewer",
+        "expected at most 2 samples for a JSON reply, got 3: send fewer",
     )
     assert post(client, "/reconstruct", as_npy(IMAGES[:3]), NPY, NPY).status_code == 200
-    of_texts = TestClient(build_app(Detector(text_bundle(tmp_path / "texts")), "texts", "3", limits))
-    for inputs, told in ((["a"] * 4, "4 samples given"), (["b" * 11], "text 0 has 11 characters; up to 10")):
+    of_texts = TestClient(detector_app(Detector(text_bundle(tmp_path / "texts")), "texts", "3", limits))
+    for inputs, told in (
+        (["a"] * 4, "at most 3 samples in one request, got 4"),
+        (["b" * 11], "at most 10 characters, got 11 in text 0"),
+    ):
         refused(post(of_texts, "/score", orjson.dumps({"inputs": inputs}), "application/json"), 413, told)
 
 

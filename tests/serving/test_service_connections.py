@@ -20,11 +20,11 @@ from aeops.cli import serve
 from aeops.errors import UsageError
 from aeops.kinds.npy_bytes import MEDIA_TYPE
 from aeops.machine.passwords import server_password
-from aeops.serving.limits import Limits
+from aeops.serving.limits import RequestLimits
 from aeops.serving.npy import write_npy
 
 BODY = write_npy(np.zeros((1, SIDE, SIDE), np.uint8))
-QUICK = Limits(body_seconds=0.5, head_seconds=0.5, idle_seconds=1, head_bytes=4096, queue=4)
+QUICK = RequestLimits(body_seconds=0.5, head_seconds=0.5, idle_seconds=1, head_bytes=4096, queue=4)
 HEAD = b"POST /score HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-npy\r\n"
 
 
@@ -76,7 +76,7 @@ def test_a_body_that_does_not_arrive_is_cut_off_with_408(quick: SimpleNamespace)
         client.sendall(HEAD + b"content-length: 1000\r\n\r\nabc")
         answer = rest(client)
     assert answer.startswith(b"HTTP/1.1 408 ")
-    assert b"3 bytes of it did" in answer
+    assert b"got 3 bytes of it" in answer
     assert b"connection: close" in answer
     assert quick.service.in_flight == 0
 
@@ -149,8 +149,8 @@ def test_the_service_answers_through_a_crowd_of_half_open_clients(quick: SimpleN
 def test_a_full_queue_is_told_with_when_to_come_again(detector: Detector, monkeypatch: pytest.MonkeyPatch) -> None:
     with running(detector, QUICK) as found:
         gate = threading.Event()
-        work = found.service.batcher._work
-        monkeypatch.setattr(found.service.batcher, "_work", lambda requests: (gate.wait(20), work(requests)))
+        work = found.service.batcher._process_batch
+        monkeypatch.setattr(found.service.batcher, "_process_batch", lambda requests: (gate.wait(20), work(requests)))
         answers: list[Any] = []
         clients = [threading.Thread(target=lambda: answers.append(score(found.port))) for _ in range(20)]
         for client in clients:
@@ -167,7 +167,7 @@ def test_a_full_queue_is_told_with_when_to_come_again(detector: Detector, monkey
 
 
 def test_too_many_large_bodies_at_once_are_put_off(detector: Detector) -> None:
-    with running(detector, Limits(bytes_in_flight=100_000, body_seconds=5)) as found, connected(found) as large:
+    with running(detector, RequestLimits(bytes_in_flight=100_000, body_seconds=5)) as found, connected(found) as large:
         large.sendall(HEAD + b"content-length: 90000\r\n\r\n" + b"x" * 80_000)
         while found.service.in_flight < 80_000:
             time.sleep(0.01)

@@ -17,12 +17,12 @@ from running_service import running
 from small_bundles import SIDE, small_bundle
 
 from aeops.bundle.detector import Detector
-from aeops.serving.fast_path import Exchange
-from aeops.serving.limits import Limits
+from aeops.serving.fast_path import DirectCycle
+from aeops.serving.limits import RequestLimits
 from aeops.serving.npy import write_npy
-from aeops.serving.post import Asked
-from aeops.serving.response_formats import Reply
-from aeops.serving.timeouts import Careful
+from aeops.serving.post import ScoringEndpoint
+from aeops.serving.response_formats import ScoringReply
+from aeops.serving.timeouts import TimeoutProtocol
 
 JSON, NPY = b"application/json", b"application/x-npy"
 SAMPLE = np.arange(SIDE * SIDE, dtype=np.uint8).reshape(1, SIDE, SIDE)
@@ -36,7 +36,7 @@ def detector(tmp_path_factory: pytest.TempPathFactory) -> Detector:
 
 @pytest.fixture(scope="module")
 def served(detector: Detector) -> Iterator[SimpleNamespace]:
-    with running(detector, Limits(body_bytes=20_000)) as found:
+    with running(detector, RequestLimits(body_bytes=20_000)) as found:
         yield found
 
 
@@ -44,7 +44,7 @@ def served(detector: Detector) -> Iterator[SimpleNamespace]:
 def ways(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Which way each request to the model goes."""
     gone: list[str] = []
-    begin, ask = Exchange.__init__, Asked.__call__
+    begin, ask = DirectCycle.__init__, ScoringEndpoint.__call__
 
     def begun(*given: Any) -> None:
         gone.append("direct")
@@ -54,8 +54,8 @@ def ways(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         gone.append("uvicorn")
         await ask(*given)
 
-    monkeypatch.setattr(Exchange, "__init__", begun)
-    monkeypatch.setattr(Asked, "__call__", asked)
+    monkeypatch.setattr(DirectCycle, "__init__", begun)
+    monkeypatch.setattr(ScoringEndpoint, "__call__", asked)
     return gone
 
 
@@ -167,8 +167,8 @@ def test_garbage_after_a_kept_head_is_answered_400_once(served: SimpleNamespace)
 
 
 def test_a_client_that_left_is_not_missed(served: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
-    gate, work = threading.Event(), served.service.batcher._work
-    monkeypatch.setattr(served.service.batcher, "_work", lambda requests: (gate.wait(20), work(requests)))
+    gate, work = threading.Event(), served.service.batcher._process_batch
+    monkeypatch.setattr(served.service.batcher, "_process_batch", lambda requests: (gate.wait(20), work(requests)))
     with connected(served) as client:
         client.sendall(request(ONE))
         wait_for(lambda: served.service.in_flight > 0, seconds=20)
@@ -182,24 +182,24 @@ def test_a_client_that_left_is_not_missed(served: SimpleNamespace, monkeypatch: 
 def test_a_connection_that_is_just_going_costs_the_others_no_answer(
     served: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(served.service.batcher, "_work", lambda requests: None)  # whoever asks is told by this test
+    monkeypatch.setattr(served.service.batcher, "_process_batch", lambda requests: None)  # whoever asks is told by this test
 
-    async def drop_and_tell(connection: Careful) -> None:
+    async def drop_and_tell(connection: TimeoutProtocol) -> None:
         connection.transport.abort()  # gone for the transport, which tells the protocol only in the loop's next turn
-        connection.cycle.set_result(Reply(b"{}"))  # type: ignore[attr-defined]
+        connection.cycle.set_result(ScoringReply(b"{}"))  # type: ignore[attr-defined]
 
     with connected(served) as client:
         client.sendall(request(ONE))
         wait_for(lambda: served.service.in_flight > 0, seconds=20)
-        [connection] = [one for one in served.server.server_state.connections if isinstance(one.cycle, Exchange)]
+        [connection] = [one for one in served.server.server_state.connections if isinstance(one.cycle, DirectCycle)]
         asyncio.run_coroutine_threadsafe(drop_and_tell(connection), connection.loop).result(20)
     assert served.service.in_flight == 0
 
 
 def test_a_service_that_is_stopped_answers_what_waits_and_closes(detector: Detector, monkeypatch: pytest.MonkeyPatch) -> None:
-    with running(detector, Limits()) as found, connected(found) as client:
-        gate, work = threading.Event(), found.service.batcher._work
-        monkeypatch.setattr(found.service.batcher, "_work", lambda requests: (gate.wait(20), work(requests)))
+    with running(detector, RequestLimits()) as found, connected(found) as client:
+        gate, work = threading.Event(), found.service.batcher._process_batch
+        monkeypatch.setattr(found.service.batcher, "_process_batch", lambda requests: (gate.wait(20), work(requests)))
         client.sendall(request(ONE))
         wait_for(lambda: found.service.in_flight > 0, seconds=20)
         [connection] = found.server.server_state.connections
@@ -219,13 +219,13 @@ def test_a_fault_of_another_kind_is_500_and_logged(
         raise RuntimeError("a fault inside")
 
     if before_it_waits:
-        monkeypatch.setattr(served.service, "put", fail)
+        monkeypatch.setattr(served.service, "submit_request", fail)
     else:
-        monkeypatch.setattr(served.service.succession.current.detector, "score_checked", fail)
+        monkeypatch.setattr(served.service.rollover.current_version.detector, "score_checked", fail)
     with caplog.at_level(logging.ERROR, "aeops.serving"), connected(served) as client:
         client.sendall(request(ONE))
         [(status, _, body)] = answers(client, 1)
-    assert (status, json.loads(body)) == (500, {"error": "a fault of the service's own, which its log tells"})
+    assert (status, json.loads(body)) == (500, {"error": "internal error; see the log of the service"})
     assert "a fault inside" in caplog.text
     assert served.service.in_flight == 0
 
@@ -244,7 +244,7 @@ def test_what_is_counted_is_the_same_for_both_ways(served: SimpleNamespace) -> N
 
 
 def test_the_password_is_asked_for(detector: Detector, ways: list[str]) -> None:
-    with running(detector, Limits(), password="hush") as found, connected(found) as client:
+    with running(detector, RequestLimits(), password="hush") as found, connected(found) as client:
         client.sendall(request(ONE))
         assert answers(client, 1)[0][0] == 401
         client.sendall(request(ONE, more=b"authorization: Basic YWU6aHVzaA==\r\n"))

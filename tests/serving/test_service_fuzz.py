@@ -14,8 +14,8 @@ from schemathesis.generation import GenerationMode
 from small_bundles import small_bundle, text_bundle
 
 from aeops.bundle.detector import Detector
-from aeops.serving.app import ASKED, TOLD, build_app
-from aeops.serving.limits import Limits
+from aeops.serving.app import GET_HANDLERS, SCORING_PATHS, detector_app
+from aeops.serving.limits import RequestLimits
 from aeops.serving.request_bodies import JSON
 
 EXAMPLES = 15  # a path, a model and a mode
@@ -32,16 +32,19 @@ QUIET = settings(
 @pytest.fixture(scope="module", params=["images", "texts"])
 def schema(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     make = small_bundle if request.param == "images" else text_bundle
-    with running(Detector(make(tmp_path_factory.mktemp("fuzz") / "bundle")), Limits()) as found:
+    with running(Detector(make(tmp_path_factory.mktemp("fuzz") / "bundle")), RequestLimits()) as found:
         yield schemathesis.openapi.from_url(f"http://127.0.0.1:{found.port}/openapi.json")
 
 
 @pytest.mark.parametrize(
     ("path", "mode"),
-    [*((path, GenerationMode.POSITIVE) for path in (*ASKED, *TOLD)), *((path, GenerationMode.NEGATIVE) for path in ASKED)],
+    [
+        *((path, GenerationMode.POSITIVE) for path in (*SCORING_PATHS, *GET_HANDLERS)),
+        *((path, GenerationMode.NEGATIVE) for path in SCORING_PATHS),
+    ],
 )
 def test_the_service_keeps_its_openapi(schema: Any, path: str, mode: GenerationMode) -> None:
-    operation = schema[path]["POST" if path in ASKED else "GET"]
+    operation = schema[path]["POST" if path in SCORING_PATHS else "GET"]
 
     @QUIET
     @given(case=operation.as_strategy(generation_mode=mode))
@@ -52,7 +55,7 @@ def test_the_service_keeps_its_openapi(schema: Any, path: str, mode: GenerationM
 
 
 def test_the_document_gives_the_shape_that_the_model_takes(tmp_path: Path) -> None:
-    client = TestClient(build_app(Detector(small_bundle(tmp_path / "bundle")), "images", "1"))
+    client = TestClient(detector_app(Detector(small_bundle(tmp_path / "bundle")), "images", "1"))
     told = client.get("/openapi.json").json()
     sample = told["paths"]["/score"]["post"]["requestBody"]["content"][JSON]["schema"]["properties"]["inputs"]["anyOf"][0]
     assert [sample["minItems"], sample["items"]["minItems"], sample["items"]["items"]["minItems"]] == [1, 4, 4]

@@ -23,10 +23,10 @@ from aeops.predictions import journal as journals
 from aeops.predictions import journal_roller, prediction_store
 from aeops.predictions.arrow_rows import build_rows
 from aeops.predictions.journal import Journal
-from aeops.predictions.rows import schema, scorer_of, summary_of_code
+from aeops.predictions.rows import predictions_schema, scorer_of, summary_of_code
 from aeops.project import Project
-from aeops.recipe.monitoring import SERVICE
-from aeops.serving.app import build_app
+from aeops.recipe.monitoring import SERVICE_CHANNEL
+from aeops.serving.app import detector_app
 from aeops.serving.npy import write_npy
 
 ROOT = Path(__file__).parents[2]
@@ -52,12 +52,12 @@ def fill(journal: Journal, detector: Detector, images: np.ndarray = IMAGES) -> t
 
 def die(journal: Journal) -> None:
     """As when the process dies: the kernel closes the file, and frees it."""
-    assert journal._opened is not None
-    os.close(journal._opened.descriptor)
+    assert journal._current is not None
+    os.close(journal._current.descriptor)
 
 
 def held(project: Project) -> list[str]:
-    return prediction_store.read(project, "small")["id"].to_pylist()
+    return prediction_store.read_predictions(project, "small")["id"].to_pylist()
 
 
 def journal_files(project: Project) -> list[Path]:
@@ -76,10 +76,10 @@ def test_rows_hold_what_the_detector_answered(detector: Detector, tmp_path: Path
         scored = model.score(samples, code=True)
         scorer = scorer_of("small", "1", model)
         batch = build_rows(
-            scorer, call="7f3a9c2e", channel=SERVICE, time=now, names=names, samples=samples, scored=scored, first=9
+            scorer, call="7f3a9c2e", channel=SERVICE_CHANNEL, time=now, names=names, samples=samples, outputs=scored, first_row=9
         )
         batch.validate(full=True)
-        assert batch.schema == schema()
+        assert batch.schema == predictions_schema()
         for number, row in enumerate(batch.to_pylist()):
             assert row["id"] == f"7f3a9c2e-{9 + number}"
             assert row["sample"] == ("a\\udcff" if number == 0 else "é")
@@ -91,20 +91,22 @@ def test_rows_hold_what_the_detector_answered(detector: Detector, tmp_path: Path
 
 
 def test_every_answered_sample_is_found_by_its_id(project: Project, detector: Detector) -> None:
-    client = TestClient(build_app(detector, "small", "3", journal=Journal(project, "small")))
+    client = TestClient(detector_app(detector, "small", "3", journal=Journal(project, "small")))
     headers = {"content-type": MEDIA_TYPE, "x-request-id": "order-7"}
     answer = client.post("/score", content=write_npy(IMAGES), headers=headers)
     known = answer.json()["ids"]
     call = known[0].partition("-")[0]
     assert answer.headers["x-prediction-ids"] == f"{call}-0..4"
     for row, (name, said) in enumerate(zip(known, answer.json()["predictions"], strict=True)):
-        found = prediction_store.find(project, name)
+        found = prediction_store.find_prediction(project, name)
         assert (found.sample, found.version, found.channel) == (f"order-7[{row}]", "3", "service")
         assert (found.score, found.p_value, found.is_anomaly) == tuple(said.values())
         assert found.sample_sha256 == sample_sha256(IMAGES)[row]  # so that the sample is found in a dataset
     as_json = client.post("/score", json={"inputs": IMAGES[:1].tolist()}).json()["ids"]
     assert as_json == [f"{call}-5"]
-    assert prediction_store.find(project, as_json[0]).sample_sha256 == sample_sha256(IMAGES)[0]  # JSON has no dtype: bytes again
+    assert (
+        prediction_store.find_prediction(project, as_json[0]).sample_sha256 == sample_sha256(IMAGES)[0]
+    )  # JSON has no dtype: bytes again
     explained = client.post("/explain", json={"inputs": IMAGES[0].tolist()})
     assert (explained.json()["ids"], explained.headers["x-prediction-ids"]) == ([f"{call}-6"], f"{call}-6..6")
     invoked = client.post("/invocations", json={"inputs": IMAGES[0].tolist()})
@@ -115,12 +117,12 @@ def test_every_answered_sample_is_found_by_its_id(project: Project, detector: De
 
 
 def test_what_cannot_be_recorded_is_not_told(project: Project, detector: Detector) -> None:
-    client = TestClient(build_app(detector, "small", "3", journal=Journal(project, "small")))
+    client = TestClient(detector_app(detector, "small", "3", journal=Journal(project, "small")))
     (project.home / "predictions").mkdir(parents=True)
     (project.home / "predictions" / "small").write_text("in the way")
     answer = client.post("/score", json={"inputs": IMAGES[0].tolist()})
     assert (answer.status_code, list(answer.json())) == (503, ["error"])
-    assert "no score is told that could not be asked for later" in answer.json()["error"]
+    assert "no score is returned that could not be looked up later" in answer.json()["error"]
     (project.home / "predictions" / "small").unlink()
     assert client.post("/score", json={"inputs": IMAGES[0].tolist()}).status_code == 200
 
@@ -130,7 +132,7 @@ import resource, signal, sys
 from pathlib import Path
 import numpy as np
 from aeops.errors import InfrastructureError
-from aeops.predictions.rows import scorer_of
+from aeops.predictions.rows import predictions_schema, scorer_of
 from aeops.project import Project
 from aeops.bundle.detector import Detector
 from aeops.predictions.journal import Journal
@@ -168,13 +170,13 @@ def test_a_held_journal_is_left_alone_and_a_dead_ones_is_adopted(project: Projec
     journal = Journal(project, "small")
     fill(journal, detector)
     [file] = journal_files(project)
-    assert journal_roller.roll(project, "small") == []
+    assert journal_roller.roll_journals(project, "small") == []
     assert journal_files(project) == [file]
     die(journal)
-    assert journal_roller.roll(project, "small") == []
+    assert journal_roller.roll_journals(project, "small") == []
     assert journal_files(project) == []
     assert held(project) == [f"{file.stem}-{row}" for row in range(5)]
-    assert prediction_store.files_of(project, file.stem)[0].parent.name == f"{datetime.now(UTC):%Y-%m-%d}"
+    assert prediction_store.call_files(project, file.stem)[0].parent.name == f"{datetime.now(UTC):%Y-%m-%d}"
 
 
 def test_killed_between_file_and_journal_nothing_is_doubled(project: Project, detector: Detector) -> None:
@@ -183,25 +185,25 @@ def test_killed_between_file_and_journal_nothing_is_doubled(project: Project, de
     [file] = journal_files(project)
     data = file.read_bytes()
     die(journal)
-    journal_roller.roll(project, "small")
+    journal_roller.roll_journals(project, "small")
     assert journal_files(project) == []
     file.write_bytes(data)  # as if the process had died before it removed the journal
     assert len(held(project)) == 5
-    journal_roller.roll(project, "small")
+    journal_roller.roll_journals(project, "small")
     assert (len(held(project)), journal_files(project)) == (5, [])
 
 
 def test_a_torn_end_costs_only_what_nobody_was_told(project: Project, detector: Detector) -> None:
     journal = Journal(project, "small")
     fill(journal, detector)
-    opened = journal._opened
+    opened = journal._current
     assert opened is not None
     whole = opened.size
     fill(journal, detector)
     os.ftruncate(opened.descriptor, whole + 100)
     os.close(opened.descriptor)
     assert len(held(project)) == 5
-    assert journal_roller.roll(project, "small") == []
+    assert journal_roller.roll_journals(project, "small") == []
     assert (len(held(project)), journal_files(project)) == (5, [])
 
 
@@ -213,10 +215,10 @@ def test_a_broken_journal_is_told_and_kept_and_the_others_are_adopted(project: P
         die(journal)
     broken, _ = journal_files(project)
     data = bytearray(broken.read_bytes())
-    head = prediction_store.schema().serialize().size
+    head = predictions_schema().serialize().size
     data[head : head + 64] = b"\xff" * 64
     broken.write_bytes(bytes(data))
-    [fault] = journal_roller.roll(project, "small")
+    [fault] = journal_roller.roll_journals(project, "small")
     assert str(broken) in fault
     assert journal_files(project) == [broken]
 
@@ -227,27 +229,27 @@ def test_a_journal_is_closed_when_it_is_due(
 ) -> None:
     journal = Journal(project, "small")
     first, _ = fill(journal, detector)
-    opened = journal._opened
+    opened = journal._current
     assert opened is not None
     if what == "large":
-        monkeypatch.setattr(journals, "LARGEST", opened.size)
+        monkeypatch.setattr(journals, "MAX_JOURNAL_BYTES", opened.size)
     else:
-        opened.since -= timedelta(minutes=11) if what == "old" else timedelta(days=1)
+        opened.started_at -= timedelta(minutes=11) if what == "old" else timedelta(days=1)
     second, row = fill(journal, detector)
     assert (second != first, row) == (True, 0)
     assert held(project) == [f"{call}-{row}" for call in (first, second) for row in range(5)]
-    journal_roller.roll(project, "small")
+    journal_roller.roll_journals(project, "small")
     assert [file.stem for file in journal_files(project)] == [second]
 
 
 def test_an_idle_journal_that_is_old_becomes_a_file_by_itself(project: Project, detector: Detector) -> None:
     journal = Journal(project, "small")
     fill(journal, detector)
-    assert journal._opened is not None
-    journal._opened.since -= timedelta(minutes=11)
-    journal.tend()
-    assert journal._rolling is not None
-    assert journal._rolling.wait(timeout=60) == 0
+    assert journal._current is not None
+    journal._current.started_at -= timedelta(minutes=11)
+    journal.maintain()
+    assert journal._roller is not None
+    assert journal._roller.wait(timeout=60) == 0
     assert (len(held(project)), journal_files(project)) == (5, [])
 
 
@@ -281,15 +283,15 @@ def test_a_rolled_file_has_large_row_groups(project: Project, detector: Detector
     for _ in range(20):
         call, _ = fill(journal, detector, IMAGES[:1])
     die(journal)
-    journal_roller.roll(project, "small")
-    assert pq.ParquetFile(prediction_store.files_of(project, call)[0]).num_row_groups == 1
+    journal_roller.roll_journals(project, "small")
+    assert pq.ParquetFile(prediction_store.call_files(project, call)[0]).num_row_groups == 1
 
 
 WRITER = """
 import sys
 from pathlib import Path
 import numpy as np
-from aeops.predictions.rows import scorer_of
+from aeops.predictions.rows import predictions_schema, scorer_of
 from aeops.project import Project
 from aeops.bundle.detector import Detector
 from aeops.predictions.journal import Journal
@@ -314,7 +316,7 @@ def test_kill_9_loses_no_prediction_that_was_told(project: Project, detector: De
     found = held(project)
     assert set(told) <= set(found)
     assert len(found) == len(set(found))
-    assert isinstance(prediction_store.read(project, "small"), pa.Table)
+    assert isinstance(prediction_store.read_predictions(project, "small"), pa.Table)
 
 
 def test_unwritable_places_are_told_by_name(project: Project, detector: Detector) -> None:

@@ -171,7 +171,7 @@ def test_champions_come_and_go_and_no_request_fails(project: Project) -> None:
     assert "onnxruntime" in maps
     for foreign in ("libtorch", "mlflow", "pandas", "sqlalchemy"):
         assert foreign not in maps
-    held = prediction_store.read(project, "digits", columns=["id", "version", "score"]).to_pylist()
+    held = prediction_store.read_predictions(project, "digits", columns=["id", "version", "score"]).to_pylist()
     found = {row["id"]: (row["version"], round(row["score"], 4)) for row in held}
     assert len(found) == len(held)
     for _, score, name in load.answers:  # each answer is wholly of one version, the one that its record names
@@ -186,16 +186,16 @@ def test_kill_9_loses_no_answered_prediction_and_the_next_start_makes_files_of_t
         process.send_signal(signal.SIGKILL)
         process.wait()
     told = [name for _, _, name in load.answers]
-    assert set(told) <= set(prediction_store.read(project, "digits", columns=["id"])["id"].to_pylist())
+    assert set(told) <= set(prediction_store.read_predictions(project, "digits", columns=["id"])["id"].to_pylist())
     call = told[0].partition("-")[0]
-    assert prediction_store.files_of(project, call)[0].suffix == ".arrow"
+    assert prediction_store.call_files(project, call)[0].suffix == ".arrow"
     with serving(project):
         deadline = time.monotonic() + 60
-        while prediction_store.files_of(project, call)[0].suffix == ".arrow" and time.monotonic() < deadline:
+        while prediction_store.call_files(project, call)[0].suffix == ".arrow" and time.monotonic() < deadline:
             time.sleep(0.2)
-    assert prediction_store.files_of(project, call)[0].suffix == ".parquet"
-    assert set(told) <= set(prediction_store.read(project, "digits", columns=["id"])["id"].to_pylist())
-    found = prediction_store.find(project, told[-1])
+    assert prediction_store.call_files(project, call)[0].suffix == ".parquet"
+    assert set(told) <= set(prediction_store.read_predictions(project, "digits", columns=["id"])["id"].to_pylist())
+    found = prediction_store.find_prediction(project, told[-1])
     assert (found.channel, found.recipe) == ("service", "digits")
 
 

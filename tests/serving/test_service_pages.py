@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from aeops.recipe.sections import ServingSpec
-from aeops.serving.app import ASKED, TOLD
-from aeops.serving.limits import Limits
+from aeops.serving.app import GET_HANDLERS, SCORING_PATHS
+from aeops.serving.limits import RequestLimits
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "serving.md").read_text(encoding="utf-8")
@@ -34,9 +34,9 @@ def test_the_page_says_what_the_record_says(name: str) -> None:
 
 
 def test_the_page_names_every_path_and_the_limits_as_they_are() -> None:
-    for path in (*ASKED, *TOLD):
+    for path in (*SCORING_PATHS, *GET_HANDLERS):
         assert path in PAGE
-    limits = Limits()
+    limits = RequestLimits()
     assert f"{limits.body_bytes // 2**20} MiB a body and {limits.bytes_in_flight // 2**20} MiB of all" in PAGE
     assert f"{limits.samples:,} samples; {limits.text_bytes:,} characters" in PAGE
     assert (

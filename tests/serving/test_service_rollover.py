@@ -13,7 +13,7 @@ from fastapi.testclient import TestClient
 from small_bundles import SIDE, small_bundle, text_bundle
 
 from aeops.bundle.detector import Detector
-from aeops.cli.serve import rehearse
+from aeops.cli.serve import run_smoke_test
 from aeops.errors import AeError, DataError, InfrastructureError
 from aeops.project import Project
 from aeops.recipe.sections import ServingSpec
@@ -22,10 +22,10 @@ from aeops.registry.alias_watch import AliasChange, AliasWatch
 from aeops.registry.database import database_file
 from aeops.serving import rollover
 from aeops.serving.app import service_app
-from aeops.serving.rollover import Sources
-from aeops.serving.served_version import Served, misfit
-from aeops.serving.service import Service
-from aeops.serving.shadow import Seen
+from aeops.serving.rollover import VersionSource
+from aeops.serving.served_version import ServedVersion, find_incompatibility
+from aeops.serving.service import ScoringService
+from aeops.serving.shadow import ShadowCounts
 
 DARK, BRIGHT = np.zeros((1, SIDE, SIDE), np.uint8), np.full((1, SIDE, SIDE), 250, np.uint8)
 
@@ -47,9 +47,9 @@ class Moves:
             raise self.errors.pop(0)
         return which, self.bundles[which]
 
-    def sources(self) -> Sources:
-        load: Callable[[str, Path], Served] = lambda version, bundle: Served("small", version, Detector(bundle))  # noqa: E731
-        return Sources(fetch=self.fetch, rehearse=lambda bundle: None, load=load, watch=self)
+    def sources(self) -> VersionSource:
+        load: Callable[[str, Path], ServedVersion] = lambda version, bundle: ServedVersion("small", version, Detector(bundle))  # noqa: E731
+        return VersionSource(fetch=self.fetch, smoke_test=lambda bundle: None, load=load, alias_watcher=self)
 
 
 class Room:
@@ -57,14 +57,14 @@ class Room:
 
     def __init__(self, moves: Moves, rules: ServingSpec) -> None:
         self.moves = moves
-        self.service = Service("small", sources=moves.sources(), rules=rules)
+        self.service = ScoringService("small", source=moves.sources(), rules=rules)
         self.client = TestClient(service_app(self.service))
-        self.service.succession.begin("1")
+        self.service.rollover.load_first("1")
 
     def step(self, *moves: str | None) -> None:
         self.moves.next += [AliasChange(version) for version in moves]
         for _ in range(max(1, len(moves))):
-            self.service.succession.step()
+            self.service.rollover.step()
 
     def ask(self, image: np.ndarray = DARK, count: int = 1) -> Any:
         for _ in range(count):
@@ -80,11 +80,11 @@ class Room:
     def shadow_sees(self, requests: int) -> None:
         """Waits until the shadow has judged so many requests, or is broken."""
         for _ in range(1000):
-            shadow = self.service.succession.shadow
-            if shadow is None or shadow.fault or shadow.seen.requests >= requests:
+            shadow = self.service.rollover.shadow_trial
+            if shadow is None or shadow.problem or shadow.counts.requests >= requests:
                 return
             threading.Event().wait(0.01)
-        raise AssertionError(f"the shadow has seen {shadow.seen}")
+        raise AssertionError(f"the shadow has seen {shadow.counts}")
 
 
 @pytest.fixture(scope="module")
@@ -148,13 +148,13 @@ def test_the_shadow_changes_no_answer_and_makes_no_prediction(room: Room) -> Non
 
 def test_a_request_is_answered_by_the_version_it_began_with(room: Room, bundles: dict[str, Path]) -> None:
     """It waits while another version takes over."""
-    gate, work, answers = threading.Event(), room.service.batcher._work, []
-    room.service.batcher._work = lambda requests: (gate.wait(20), work(requests))[1]  # type: ignore[func-returns-value]
+    gate, work, answers = threading.Event(), room.service.batcher._process_batch, []
+    room.service.batcher._process_batch = lambda requests: (gate.wait(20), work(requests))[1]  # type: ignore[func-returns-value]
     asking = threading.Thread(target=lambda: answers.append(room.ask().json()))
     asking.start()
-    while not room.service.batcher._small_at_work:
+    while not room.service.batcher._small_batch_running:
         threading.Event().wait(0.01)
-    room.service.succession.current = Served("small", "2", Detector(bundles["2"]))
+    room.service.rollover.current_version = ServedVersion("small", "2", Detector(bundles["2"]))
     gate.set()
     asking.join()
     assert answers[0]["predictions"][0]["score"] == pytest.approx(0.25)
@@ -177,7 +177,7 @@ def test_a_retired_champion_answers_nothing_until_there_is_one_again(room: Room)
     room.step(None)
     for answer in (room.ask(), room.client.get("/readyz")):
         assert answer.status_code == 503
-        assert "`ae run small`, or put one back with `ae rollback small --why TEXT`" in answer.json()["error"]
+        assert "`ae run small`, or restore one with `ae rollback small --why TEXT`" in answer.json()["error"]
     assert room.client.get("/healthz").status_code == 200
     assert (room.version(), room.serving()["last"]["event"]) == (None, "retired")
     assert "ae_ready 0.0" in room.client.get("/metrics").text
@@ -186,7 +186,7 @@ def test_a_retired_champion_answers_nothing_until_there_is_one_again(room: Room)
 
 
 def test_before_the_first_is_warm_nobody_is_told_that_it_is_ready(bundles: dict[str, Path]) -> None:
-    client = TestClient(service_app(Service("small", sources=Moves(bundles).sources())))
+    client = TestClient(service_app(ScoringService("small", source=Moves(bundles).sources())))
     assert (client.get("/readyz").status_code, client.get("/healthz").status_code) == (503, 200)
     assert "is being loaded" in client.post("/score", json={"inputs": [DARK.tolist()]}).json()["error"]
 
@@ -197,8 +197,8 @@ def test_before_the_first_is_warm_nobody_is_told_that_it_is_ready(bundles: dict[
 @pytest.mark.parametrize(
     ("version", "why"),
     [
-        ("larger", "its shape is (1, 5, 5), that of the served one is (1, 4, 4)"),
-        ("texts", "its kind is text"),
+        ("larger", "its shape differs from the served version: expected (1, 4, 4), got (1, 5, 5)"),
+        ("texts", "its kind differs from the served version"),
         ("altered", "model.onnx was altered"),
         ("nan", "answers with a score that is not finite"),
         ("raises", "it raises InvalidArgument"),
@@ -228,7 +228,7 @@ def test_what_the_trust_check_refuses_is_refused(room: Room) -> None:
 
 
 def test_a_registry_that_is_away_is_asked_again(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rollover, "AGAIN", (0.0,))
+    monkeypatch.setattr(rollover, "RETRY_SECONDS", (0.0,))
     room.moves.errors = [InfrastructureError("MLflow does not answer")] * 2
     room.step("2")
     assert (room.version(), room.serving()["last"]["event"]) == ("1", "waits")
@@ -239,22 +239,22 @@ def test_a_registry_that_is_away_is_asked_again(room: Room, monkeypatch: pytest.
 
 
 def test_too_slow_a_champion_is_refused_and_a_slow_first_answer_is_not() -> None:
-    assert Seen(samples=10, seconds=6, seconds_of_old=0.1).fault() is not None
-    assert Seen(samples=10, seconds=0.4, seconds_of_old=0.001).fault() is None
-    assert Seen(samples=10, seconds=6, seconds_of_old=5).fault() is None
+    assert ShadowCounts(samples=10, seconds=6, seconds_of_old=0.1).find_problem() is not None
+    assert ShadowCounts(samples=10, seconds=0.4, seconds_of_old=0.001).find_problem() is None
+    assert ShadowCounts(samples=10, seconds=6, seconds_of_old=5).find_problem() is None
 
 
 def test_versions_of_texts_may_read_more_tokens(bundles: dict[str, Path]) -> None:
     long, short = Detector(bundles["texts"]), Detector(bundles["texts"])
-    long.shape = long.made_shape = (99,)
-    assert misfit(long, short) is None
+    long.shape = long.output_shape = (99,)
+    assert find_incompatibility(long, short) is None
 
 
 def test_a_model_is_rehearsed_in_a_process_of_its_own(bundles: dict[str, Path], tmp_path: Path) -> None:
     project = Project(root=Path(__file__).parents[2], home=tmp_path)
-    rehearse(project, "small", bundles["2"])
+    run_smoke_test(project, "small", bundles["2"])
     with pytest.raises(DataError, match=r"model\.onnx was altered"):
-        rehearse(project, "small", bundles["altered"])
+        run_smoke_test(project, "small", bundles["altered"])
 
 
 # ---------------------------------------------------------------- where the alias goes

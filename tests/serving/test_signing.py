@@ -17,9 +17,9 @@ from checkout import rehome
 from model_signing.signing import Config
 
 from ae_models.checksums import bundle_sha256, write_checksums
-from aeops.bundle.signing import SIGNATURE, new_keys, sign, signature_fault
+from aeops.bundle.signing import SIGNATURE_FILE, find_signature_problem, new_keys, sign
 from aeops.cli import serve
-from aeops.cli.main import main, parser
+from aeops.cli.main import build_parser, main
 from aeops.errors import DataError, GateError, UsageError
 from aeops.project import Project
 from aeops.recipe.reader import load_recipe
@@ -82,19 +82,19 @@ def test_what_is_no_private_key_cannot_sign(keys: Path, tmp_path: Path) -> None:
         made = ["openssl", "genpkey", "-algorithm", "ed25519", "-out", str(tmp_path / "other.pem")]
         subprocess.run(made, check=True, capture_output=True)
     cases = {
-        keys / "ours.pub": "holds no such key; a private P-256",
+        keys / "ours.pub": "holds no such key; expected a private P-256",
         tmp_path / "words.pem": "holds no such key",
         tmp_path / "absent.pem": "cannot be read (No such file or directory)",
         tmp_path: "cannot be read (Is a directory)",
-        tmp_path / "locked.pem": "in PEM without a password is allowed",
+        tmp_path / "locked.pem": "in PEM without a password",
         tmp_path / "other.pem": "holds a key of another kind",
     }
     for file, told in cases.items():
         if file.exists() or file.name == "absent.pem":
             with pytest.raises(UsageError) as caught:
-                sign(BUNDLE, file, tmp_path / SIGNATURE)
+                sign(BUNDLE, file, tmp_path / SIGNATURE_FILE)
             assert told in str(caught.value), file
-    assert not (tmp_path / SIGNATURE).exists()
+    assert not (tmp_path / SIGNATURE_FILE).exists()
 
 
 # ---------------------------------------------------------------- a folder and its signature
@@ -104,8 +104,8 @@ def test_what_is_no_private_key_cannot_sign(keys: Path, tmp_path: Path) -> None:
 def signed(keys: Path, tmp_path: Path) -> tuple[Path, Path]:
     """A copy of a bundle, and a signature of it by our key."""
     bundle = Path(shutil.copytree(BUNDLE, tmp_path / "bundle"))
-    sign(bundle, keys / "ours.pem", tmp_path / SIGNATURE)
-    return bundle, tmp_path / SIGNATURE
+    sign(bundle, keys / "ours.pem", tmp_path / SIGNATURE_FILE)
+    return bundle, tmp_path / SIGNATURE_FILE
 
 
 def flip(file: Path) -> None:
@@ -139,21 +139,21 @@ CHANGES: dict[str, tuple[Change, str]] = {
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_signature_holds_for_every_file_as_it_was_and_for_no_other(change: str, signed: tuple[Path, Path], keys: Path) -> None:
     bundle, signature = signed
-    assert signature_fault(bundle, signature, keys / "ours.pub") is None
+    assert find_signature_problem(bundle, signature, keys / "ours.pub") is None
     CHANGES[change][0](bundle)
-    assert signature_fault(bundle, signature, keys / "ours.pub") == CHANGES[change][1]
+    assert find_signature_problem(bundle, signature, keys / "ours.pub") == CHANGES[change][1]
 
 
 def test_a_file_of_gits_is_signed_like_any_other(keys: Path, tmp_path: Path) -> None:
     bundle = Path(shutil.copytree(BUNDLE, tmp_path / "bundle"))
     (bundle / ".gitignore").write_text("*.tmp", encoding="utf-8")
-    sign(bundle, keys / "ours.pem", tmp_path / SIGNATURE)
-    assert signature_fault(bundle, tmp_path / SIGNATURE, keys / "ours.pub") is None
+    sign(bundle, keys / "ours.pem", tmp_path / SIGNATURE_FILE)
+    assert find_signature_problem(bundle, tmp_path / SIGNATURE_FILE, keys / "ours.pub") is None
 
 
 def test_the_bundles_folder_may_be_called_otherwise(signed: tuple[Path, Path], keys: Path) -> None:
     bundle, signature = signed
-    assert signature_fault(bundle.rename(bundle.with_name("7")), signature, keys / "ours.pub") is None
+    assert find_signature_problem(bundle.rename(bundle.with_name("7")), signature, keys / "ours.pub") is None
 
 
 def test_a_signature_of_another_key_is_told_with_both_and_a_false_name_does_not_help(
@@ -162,19 +162,22 @@ def test_a_signature_of_another_key_is_told_with_both_and_a_false_name_does_not_
     bundle, signature = signed
     ours = json.loads(signature.read_text(encoding="utf-8"))["verificationMaterial"]
     sign(bundle, keys / "theirs.pem", signature)
-    fault = signature_fault(bundle, signature, keys / "ours.pub")
+    fault = find_signature_problem(bundle, signature, keys / "ours.pub")
     assert fault is not None
     assert f"and not with ours.pub ({ours['publicKey']['hint'][:12]})" in fault
     forged = json.loads(signature.read_text(encoding="utf-8")) | {"verificationMaterial": ours}
     signature.write_text(json.dumps(forged), encoding="utf-8")
-    assert signature_fault(bundle, signature, keys / "ours.pub") == "its signature was not made with the private key of ours.pub"
+    assert (
+        find_signature_problem(bundle, signature, keys / "ours.pub")
+        == "its signature was not made with the private key of ours.pub"
+    )
 
 
 def test_a_signature_that_leaves_a_file_out_is_refused_though_the_key_is_ours(signed: tuple[Path, Path], keys: Path) -> None:
     bundle, signature = signed
     (bundle / ".gitignore").touch()  # model-signing's own settings leave it out, and tell whoever verifies to do so
     Config().use_elliptic_key_signer(private_key=keys / "ours.pem").sign(bundle, signature)
-    assert signature_fault(bundle, signature, keys / "ours.pub") == ".gitignore is not covered by the signature"
+    assert find_signature_problem(bundle, signature, keys / "ours.pub") == ".gitignore is not covered by the signature"
 
 
 def damaged(document: dict[str, object], keys: Path) -> dict[str, bytes]:
@@ -200,7 +203,7 @@ def test_a_damaged_signature_is_refused_and_no_crash(
     bundle, signature = signed
     for kind, content in damaged(json.loads(signature.read_text(encoding="utf-8")), keys).items():
         signature.write_bytes(content)
-        fault = signature_fault(bundle, signature, keys / "ours.pub")
+        fault = find_signature_problem(bundle, signature, keys / "ours.pub")
         assert fault is not None, kind
         assert "signature" in fault, kind
     assert capsys.readouterr().out == ""  # nothing between the lines of `ae score --json`
@@ -290,7 +293,7 @@ def kept_bundle(project: Project) -> Path:
 
 
 def kept_signature(project: Project) -> Path:
-    [file] = (project.mlflow / "artifacts").rglob(SIGNATURE)
+    [file] = (project.mlflow / "artifacts").rglob(SIGNATURE_FILE)
     return file
 
 
@@ -404,9 +407,9 @@ def test_promotion_waits_for_the_signature(project: Project, store: Store) -> No
     [
         ({"require_signature": True}, "signature: require_signature is true and public_key is missing"),
         ({"public_key": "keys/ours.pub"}, "signature: the key require_signature is missing"),
-        ({"require_signature": "yes"}, "signature.require_signature: 'yes' given; true or false is allowed"),
+        ({"require_signature": "yes"}, "signature.require_signature: expected true or false, got 'yes'"),
         ({"require_signatures": True}, "did you mean require_signature?"),
-        (None, "signature: nothing given; a mapping with require_signature, public_key is allowed"),
+        (None, "signature: expected a mapping with require_signature, public_key, got nothing"),
     ],
 )
 def test_a_section_that_cannot_be_is_told_at_reading(section: object, told: str, project: Project) -> None:
@@ -418,7 +421,11 @@ def test_a_section_that_cannot_be_is_told_at_reading(section: object, told: str,
 
 @pytest.mark.parametrize(
     ("name", "told"),
-    [("absent.pub", "cannot be read (No such file"), ("ours.pem", "holds no such key; a public P-256"), ("", "Is a directory")],
+    [
+        ("absent.pub", "cannot be read (No such file"),
+        ("ours.pem", "holds no such key; expected a public P-256"),
+        ("", "Is a directory"),
+    ],
 )
 def test_a_public_key_that_cannot_be_read_is_told_with_every_other_mistake_and_only_where_it_is_used(
     name: str, told: str, project: Project
@@ -439,7 +446,7 @@ def test_a_public_key_that_cannot_be_read_is_told_with_every_other_mistake_and_o
 
 
 def ae(*arguments: object) -> int:
-    given = parser().parse_args([str(argument) for argument in arguments])
+    given = build_parser().parse_args([str(argument) for argument in arguments])
     return int(given.run(given))
 
 
@@ -448,7 +455,7 @@ def test_every_verb_that_loads_a_version_refuses_an_unsigned_one(project: Projec
     verbs: list[Callable[[], object]] = [
         lambda: ae("score", "digits", tmp_path / "one.npy"),
         lambda: ae("embed", "digits", tmp_path / "one.npy", "-o", tmp_path / "codes.parquet"),
-        lambda: serve.fetch(project, "digits", "champion"),  # what `ae serve` does first
+        lambda: serve.fetch_version(project, "digits", "champion"),  # what `ae serve` does first
     ]
     for verb in verbs:
         with pytest.raises(DataError, match=r"digits 1 is refused: it is not signed; .* `ae sign digits 1 --key PRIVATE\.pem`"):
@@ -466,7 +473,7 @@ def test_no_verb_takes_a_bundle_past_the_check() -> None:
 def test_ae_sign_signs_with_the_key_given_or_the_one_in_the_environment(
     project: Project, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, store: Store, tmp_path: Path
 ) -> None:
-    with pytest.raises(UsageError, match=r"no private key given: type `ae sign digits champion --key PRIVATE\.pem`"):
+    with pytest.raises(UsageError, match=r"expected a private key: type `ae sign digits champion --key PRIVATE\.pem`"):
         ae("sign", "digits", "champion")
     monkeypatch.setenv("AE_SIGNING_KEY", "keys/ours.pem")
     assert ae("sign", "digits", "champion") == 0
@@ -476,7 +483,7 @@ def test_ae_sign_signs_with_the_key_given_or_the_one_in_the_environment(
     monkeypatch.setenv("AE_SIGNING_KEY", "keys/absent.pem")
     assert ae("sign", "digits", "1", "--key", "keys/ours.pem") == 0
     assert fetch_signature(store, "digits", "1", bundle, tmp_path / "kept") is not None
-    version, served = serve.fetch(project, "digits", "champion")
+    version, served = serve.fetch_version(project, "digits", "champion")
     assert (version, served) == ("1", bundle)
 
 
@@ -490,9 +497,9 @@ def test_ae_sign_makes_keys_and_says_what_to_write(project: Project, capsys: pyt
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["digits"], "RECIPE and VERSION are needed"),
-        (["--new-keys", "keys/x", "digits", "1"], "--new-keys is given with something else"),
-        (["--new-keys", "keys/x.pem"], "a name without .pem is allowed, such as keys/x"),
+        (["digits"], "expected RECIPE and VERSION"),
+        (["--new-keys", "keys/x", "digits", "1"], "--new-keys: expected no other argument"),
+        (["--new-keys", "keys/x.pem"], "expected a name without .pem, such as keys/x, got keys/x.pem"),
         (["--new-keys", "keys/ours"], "is there already"),
         (["--new-keys", "dvc.yaml/x"], "cannot write dvc.yaml"),
         (["digist", "1", "--key", "keys/ours.pem"], "did you mean digits?"),

@@ -16,7 +16,7 @@ from mlflow.pyfunc import scoring_server
 from ae_models import tokens
 from ae_models.fit import fit
 from ae_models.spec import FitSpec
-from aeops.bundle.answers import answers
+from aeops.bundle.answers import to_answers
 from aeops.bundle.detector import Detector
 from aeops.cli import score
 from aeops.errors import AeError, DataError, UsageError
@@ -24,10 +24,10 @@ from aeops.gate.rules import answer_example
 from aeops.kinds.samples import SampleSpec
 from aeops.kinds.text import KIND, ROWS_AT_ONCE
 from aeops.project import Project
-from aeops.registry.logged_model_check import tried
+from aeops.registry.logged_model_check import check_version
 from aeops.registry.packing import save_model
 from aeops.registry.store import open_store
-from aeops.serving.app import build_app
+from aeops.serving.app import detector_app
 
 WORDS = ["a", "cat", "dog", "sees", "hears", "the", "bird", "often", "Ärger", "naïve"]
 GIVEN = ["The cat sees a bird.", "naïve Ärger", "", "x" * 400]
@@ -67,7 +67,7 @@ def detector(bundle: Path) -> Detector:
 
 @pytest.fixture(scope="module")
 def client(detector: Detector) -> TestClient:
-    return TestClient(build_app(detector, "texts", "3"))
+    return TestClient(detector_app(detector, "texts", "3"))
 
 
 # ---------------------------------------------------------------- the detector
@@ -93,13 +93,13 @@ def test_strings_and_their_bytes_are_the_same_samples(detector: Detector) -> Non
 
 @pytest.mark.parametrize("given", [None, 3, [3], ["a", None], [["a"]], {"a": 1}, np.zeros(3), [b"a"]])
 def test_what_is_no_text_is_refused(detector: Detector, given: object) -> None:
-    with pytest.raises(DataError, match="no texts given; strings are allowed"):
+    with pytest.raises(DataError, match="expected strings, or their bytes"):
         detector.score(given)
 
 
 def test_no_texts_and_texts_without_utf8_are_refused(detector: Detector) -> None:
     for given in ([], np.zeros((0, 5), np.uint8)):
-        with pytest.raises(DataError, match="at least one is needed"):
+        with pytest.raises(DataError, match="expected at least one sample"):
             detector.score(given)
     with pytest.raises(DataError, match="text 1 is no UTF-8"):
         detector.score(np.array([[97, 0], [255, 254]], np.uint8))
@@ -118,11 +118,11 @@ def test_the_app_answers_texts(client: TestClient, detector: Detector) -> None:
     answer = client.post("/score", json={"inputs": GIVEN, "params": {"reconstruction": True, "code": True}})
     assert (answer.status_code, answer.json()) == (
         200,
-        {"predictions": json.loads(json.dumps(answers(detector.score(GIVEN, reconstruction=True, code=True))))},
+        {"predictions": json.loads(json.dumps(to_answers(detector.score(GIVEN, reconstruction=True, code=True))))},
     )
     assert all(isinstance(said["reconstruction"], str) for said in answer.json()["predictions"])
     one = client.post("/invocations", json={"inputs": GIVEN[0]}).json()
-    assert one["predictions"] == answers(detector.score(GIVEN[:1]))
+    assert one["predictions"] == to_answers(detector.score(GIVEN[:1]))
 
 
 @pytest.mark.parametrize("given", [None, 3, [3], ["a", 3], {"a": 1}, [["a"]], []])
@@ -150,8 +150,8 @@ def logged(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> mlflow.pyf
 
 def test_the_logged_model_predicts_an_array_of_strings(logged: mlflow.pyfunc.PyFuncModel, detector: Detector) -> None:
     given = np.array(GIVEN)
-    assert logged.predict(given) == answers(detector.score(GIVEN))
-    assert logged.predict(given, params={"code": True}) == answers(detector.score(GIVEN, code=True))
+    assert logged.predict(given) == to_answers(detector.score(GIVEN))
+    assert logged.predict(given, params={"code": True}) == to_answers(detector.score(GIVEN, code=True))
 
 
 @pytest.mark.parametrize("given", [np.zeros(3, np.float32), np.array([["a"]]), np.array(["a"], dtype=object), ["a"]])
@@ -163,7 +163,7 @@ def test_the_logged_models_signature_takes_nothing_else(logged: mlflow.pyfunc.Py
 def test_mlflows_server_answers_texts(logged: mlflow.pyfunc.PyFuncModel, detector: Detector) -> None:
     client = TestClient(scoring_server.init(logged))
     answer = client.post("/invocations", json={"inputs": GIVEN, "params": {"reconstruction": True}})
-    assert (answer.status_code, answer.json()) == (200, {"predictions": answers(detector.score(GIVEN, reconstruction=True))})
+    assert (answer.status_code, answer.json()) == (200, {"predictions": to_answers(detector.score(GIVEN, reconstruction=True))})
 
 
 # ---------------------------------------------------------------- files
@@ -209,7 +209,7 @@ def room(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Room:
 
 
 def test_the_registered_model_is_tried_out_on_texts(room: Room) -> None:
-    found = tried(open_store(room.project), "mine", "1")
+    found = check_version(open_store(room.project), "mine", "1")
     assert (found.found, found.difference) == ("answers", pytest.approx(0, abs=1e-5))
 
 

@@ -119,7 +119,7 @@ def test_every_score_is_recorded_as_it_is_told(
     ids = [row["id"] for row in answer["samples"]]
     assert len({name.partition("-")[0] for name in ids}) == 1
     assert [name.partition("-")[2] for name in ids] == ["0", "1", "2", "3", "4"]
-    [file] = prediction_store.files_of(store.project, ids[0].partition("-")[0])
+    [file] = prediction_store.call_files(store.project, ids[0].partition("-")[0])
     assert file.parent == store.project.home / "predictions" / "digits" / f"{datetime.now(UTC):%Y-%m-%d}"
     rows = pq.read_table(file).to_pylist()
     for row, told, sha256 in zip(rows, answer["samples"], sample_sha256(digits[:5]), strict=True):
@@ -137,14 +137,14 @@ def test_the_table_names_the_predictions_and_what_to_type(
     told = scored(digits[0, 0], tmp_path, capsys, as_json=False)
     asked = told.split("ae why ")[1].split()[0]
     assert told.count(asked) == 2
-    assert prediction_store.find(store.project, asked).sample == "batch.npy[0]"
+    assert prediction_store.find_prediction(store.project, asked).sample == "batch.npy[0]"
 
 
 def test_texts_are_recorded_by_their_words_and_odd_names_do_no_harm(project: Project) -> None:
     texts = np.array(["Grüße", "a b"], dtype=object)
     news = replace(SCORER, recipe="news", kind="text")
-    ids = prediction_store.record(project, news, channel="hand", names=["a\udcff", "b"], samples=texts, scored=said(2))
-    found = prediction_store.find(project, ids[0])
+    ids = prediction_store.record_call(project, news, channel="hand", names=["a\udcff", "b"], samples=texts, outputs=said(2))
+    found = prediction_store.find_prediction(project, ids[0])
     assert found.sample_sha256 == hashlib.sha256("Grüße".encode()).hexdigest()
     assert found.sample == "a\\udcff"
     assert (found.mean, found.std) == (5, 0)
@@ -171,20 +171,20 @@ def test_what_is_no_prediction_is_told(
     last = scored(digits[:2], tmp_path, capsys)["samples"][1]["id"]
     call = last.partition("-")[0]
     for asked, words in (
-        ("7f3a9c2e", "is no prediction"),
+        ("7f3a9c2e", "expected the id of a prediction"),
         ("00000000-0", "no prediction 00000000-0"),
         (f"{call}-2", f"{call}-0 to {call}-1"),
     ):
         with pytest.raises(UsageError, match=words):
-            prediction_store.find(store.project, asked)
-    [file] = prediction_store.files_of(store.project, call)
+            prediction_store.find_prediction(store.project, asked)
+    [file] = prediction_store.call_files(store.project, call)
     rows = pq.read_table(file)
     pq.write_table(rows.take([1, 0]), file)
     with pytest.raises(DataError, match="its rows were changed"):
-        prediction_store.find(store.project, last)
+        prediction_store.find_prediction(store.project, last)
     file.write_bytes(file.read_bytes()[:100])
     with pytest.raises(DataError, match="cannot be read"):
-        prediction_store.find(store.project, last)
+        prediction_store.find_prediction(store.project, last)
 
 
 # ---------------------------------------------------------------- the chain
@@ -226,7 +226,7 @@ def test_a_version_has_the_same_chain_without_a_prediction(store: Store, capsys:
         ({"data.content_sha256": "0" * 64}, ("bundle.json names the content cccccccccccc", "was trained on 000000000000")),
         ({"git.commit": "0" * 40}, ("this repository does not have it",)),
         ({"git.commit": "none"}, ("the run was not in a git repository",)),
-        ({"rebuild.verdict": "different"}, ("what its record gives is another model",)),
+        ({"rebuild.verdict": "different"}, ("a rebuild from its record is another model",)),
         (
             {"bundle_sha256": "0" * 64},
             ("the bundle that scored was", "it judged the bundle", "the decision was about the bundle", "is not the bundle"),
@@ -261,7 +261,7 @@ def test_a_prediction_of_a_version_that_is_gone_says_so(project: Project, monkey
     monkeypatch.delenv("AE_HOME", raising=False)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     gone = replace(SCORER, version="99")
-    [asked] = prediction_store.record(project, gone, channel="hand", names=["a"], samples=np.zeros((1, 2)), scored=said(1))
+    [asked] = prediction_store.record_call(project, gone, channel="hand", names=["a"], samples=np.zeros((1, 2)), outputs=said(1))
     code, told = told_of(asked, capsys)
     assert code == 3
     assert "no version '99' of digits" in told
@@ -300,10 +300,10 @@ def test_the_module_of_predictions_is_light() -> None:
 
 def test_the_file_of_a_call_is_the_one_its_ids_name(project: Project) -> None:
     first, second = (
-        prediction_store.record(project, SCORER, channel="hand", names=["a"], samples=np.zeros((1, 2)), scored=said(1))[0]
+        prediction_store.record_call(project, SCORER, channel="hand", names=["a"], samples=np.zeros((1, 2)), outputs=said(1))[0]
         for _ in range(2)
     )
-    files = [prediction_store.find(project, asked).file for asked in (first, second)]
+    files = [prediction_store.find_prediction(project, asked).file for asked in (first, second)]
     assert files[0] != files[1]
     assert [file.stem for file in files] == [asked.partition("-")[0] for asked in (first, second)]
     assert file_sha256(files[0]) != file_sha256(files[1])

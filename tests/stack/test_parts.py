@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from checkout import wait_for
 
-from aeops.cli.main import main, parser
+from aeops.cli.main import build_parser, main
 from aeops.cli.up import requested_settings
 from aeops.errors import InfrastructureError, UsageError
 from aeops.machine.lock import clear_killed_holder, run_lock, was_holder_killed, workspace_holder
@@ -158,8 +158,8 @@ def test_a_database_that_cannot_be_made_is_named_with_the_reason(project: Projec
         (["--host", "0.0.0.0", "--password-file", "none"], "No such file"),
         (["--host", "0.0.0.0", "--password-file", "empty"], "its first line is empty"),
         (["--host", "0.0.0.0", "--password-file", "open"], "can be read by others"),
-        (["--page-port", "5000"], "one port for two"),
-        (["--page-port", "70000"], "1 to 65535 is allowed"),
+        (["--page-port", "5000"], "expected four different ports, got"),
+        (["--page-port", "70000"], "expected a port from 1 to 65535, got 70000"),
     ],
 )
 def test_what_cannot_be_asked_for_is_refused_before_anything_starts(project: Project, typed: list[str], told: str) -> None:
@@ -167,17 +167,17 @@ def test_what_cannot_be_asked_for_is_refused_before_anything_starts(project: Pro
         (project.root / name).write_text(text)
         (project.root / name).chmod(mode)
     with pytest.raises(UsageError, match=told):
-        requested_settings(project, parser().parse_args(["up", *typed]))
+        requested_settings(project, build_parser().parse_args(["up", *typed]))
     assert not settings_file(project).exists()
 
 
 def test_a_stack_that_runs_is_asked_for_again_as_it_is_and_not_otherwise(project: Project) -> None:
     write_settings(project, Settings(page_port=8181, notify_url="http://127.0.0.1:9/secret"))
     assert settings_file(project).stat().st_mode & 0o077 == 0
-    again = requested_settings(project, parser().parse_args(["up"]))
+    again = requested_settings(project, build_parser().parse_args(["up"]))
     assert (again.page_port, again.notify_url) == (8181, "http://127.0.0.1:9/secret")
     with pytest.raises(UsageError, match=r"page-port 8181, not 8282.*ae down"):
-        requested_settings(project, parser().parse_args(["up", "--page-port", "8282"]))
+        requested_settings(project, build_parser().parse_args(["up", "--page-port", "8282"]))
     assert read_settings(project) == Settings(page_port=8181, notify_url="http://127.0.0.1:9/secret")
 
 

@@ -11,96 +11,98 @@ from pathlib import Path
 
 import numpy as np
 
-from aeops.data.sources.npy import stream_header
-from aeops.data.sources.samples import what_next
-from aeops.data.sources.spool import rows_at_once
+from aeops.data.sources.npy import read_stream_header
+from aeops.data.sources.samples import repair_hint
+from aeops.data.sources.spool import rows_per_block
 from aeops.errors import DataError
 from aeops.recipe.reader import Recipe
 
 
 @dataclass(frozen=True)
-class Archived:
+class ArchiveArray:
     """One array of an .npz file.
 
     Attributes:
-        place: the file.
+        path: the file.
         name: the array's name in it.
-        what: both, as a person would name them.
+        display_name: both, for messages.
         shape, dtype: as its header says.
-        recipe: whose source it is.
+        recipe: the recipe whose source it is.
     """
 
-    place: Path
+    path: Path
     name: str
-    what: str
+    display_name: str
     shape: tuple[int, ...]
     dtype: np.dtype
     recipe: Recipe
 
     def blocks(self) -> Iterator[np.ndarray]:
-        """The rows in order, some at a time, each block (k, ...).
+        """Yield the rows in order, some at a time, each block (k, ...).
 
         Raises:
             DataError: bytes are missing or damaged.
         """
-        rows = rows_at_once(self.shape[1:], self.dtype)
-        row_bytes = math.prod(self.shape[1:]) * self.dtype.itemsize
+        row_shape = self.shape[1:]
+        block_rows = rows_per_block(row_shape, self.dtype)
+        row_bytes = math.prod(row_shape) * self.dtype.itemsize
         with (
-            unpacking(self.what, self.recipe),
-            zipfile.ZipFile(self.place) as archive,
+            _unpack_errors(self.display_name, self.recipe),
+            zipfile.ZipFile(self.path) as archive,
             archive.open(f"{self.name}.npy") as stream,
         ):
-            stream_header(stream, self.recipe, self.what)
-            for start in range(0, self.shape[0], rows):
-                shape = (min(rows, self.shape[0] - start), *self.shape[1:])
-                held = stream.read(shape[0] * row_bytes)
-                if len(held) < shape[0] * row_bytes:
+            read_stream_header(stream, self.recipe, self.display_name)
+            for start in range(0, self.shape[0], block_rows):
+                shape = (min(block_rows, self.shape[0] - start), *row_shape)
+                content = stream.read(shape[0] * row_bytes)
+                if len(content) < shape[0] * row_bytes:
                     raise EOFError(f"it ends within its rows {start} to {start + shape[0]}")
-                yield np.frombuffer(held, self.dtype).reshape(shape)
+                yield np.frombuffer(content, self.dtype).reshape(shape)
 
-    def whole(self) -> np.ndarray:
-        """All of it, in memory."""
-        parts = list(self.blocks())
-        return np.concatenate(parts) if parts else np.empty(self.shape, self.dtype)
+    def read_all(self) -> np.ndarray:
+        """Return the whole array, in memory."""
+        if self.shape[0] == 0:
+            return np.empty(self.shape, self.dtype)
+        return np.concatenate(list(self.blocks()))
 
 
-def archived(place: Path, path: str, name: str, recipe: Recipe) -> Archived:
-    """The array `name` of the file.
+def find_array(archive_path: Path, source_path: str, name: str, recipe: Recipe) -> ArchiveArray:
+    """Return the array `name` of an .npz file, whose values are not read yet.
 
     Args:
-        place: the file.
-        path: the file as the recipe names it.
+        archive_path: the file.
+        source_path: the file as the recipe names it.
         name: of the array.
-        recipe: whose source it is.
+        recipe: the recipe whose source it is.
 
     Raises:
         DataError: no .npz file, no such array in it, or one that cannot be read row by row.
     """
-    what = f"{path}: {name}"
-    with unpacking(path, recipe), zipfile.ZipFile(place) as archive:
-        names = [member.removesuffix(".npy") for member in archive.namelist()]
+    display_name = f"{source_path}: {name}"
+    with _unpack_errors(source_path, recipe), zipfile.ZipFile(archive_path) as archive:
+        names = [file_name.removesuffix(".npy") for file_name in archive.namelist()]
         if name not in names:
-            raise DataError(f"{path}: no array {name!r}; {', '.join(sorted(names))} in it: {what_next(recipe)}")
+            raise DataError(f"{source_path}: expected an array {name!r}, got {', '.join(sorted(names))}: {repair_hint(recipe)}")
         with archive.open(f"{name}.npy") as stream:
-            shape, fortran, dtype = stream_header(stream, recipe, what)
-    if fortran and len(shape) > 1:
+            shape, fortran_order, dtype = read_stream_header(stream, recipe, display_name)
+    if fortran_order and len(shape) > 1:
         raise DataError(
-            f"{what}: saved column by column (Fortran order); row by row is allowed, as numpy.ascontiguousarray makes it: "
-            f"{what_next(recipe)}"
+            f"{display_name}: expected values row by row, as numpy.ascontiguousarray makes them, got them column by column "
+            f"(Fortran order): {repair_hint(recipe)}"
         )
     if not shape:
-        raise DataError(f"{what}: a single value given; an array of rows allowed: {what_next(recipe)}")
-    return Archived(place, name, what, shape, dtype, recipe)
+        raise DataError(f"{display_name}: expected an array of rows, got a single value: {repair_hint(recipe)}")
+    return ArchiveArray(archive_path, name, display_name, shape, dtype, recipe)
 
 
 @contextmanager
-def unpacking(what: str, recipe: Recipe) -> Iterator[None]:
-    """Tells what cannot be unpacked as bad data."""
+def _unpack_errors(display_name: str, recipe: Recipe) -> Iterator[None]:
+    """Turn the errors of a damaged archive into DataError."""
     try:
         yield
     except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError) as error:
-        says = " ".join(str(error).split())
+        reason = " ".join(str(error).split())
         raise DataError(
-            f"{what}: not readable as .npz ({says}); a whole file written by numpy.savez or savez_compressed is allowed: "
-            f"{what_next(recipe)}"
+            f"{display_name}: not readable as .npz ({reason}): expected a whole file written by numpy.savez or "
+            f"savez_compressed: {repair_hint(recipe)}"
         ) from error

@@ -1,7 +1,7 @@
 """The sources by the `kind` that a recipe names. Standard library only until a source is read.
 
 To add one: its dataclass in `aeops.recipe.sources`, and a module beside this, called by its kind with dashes as underscores,
-with `files` (what it is made of, which gives its digest) and `read`.
+with an object `SOURCE` that has `files` (which give the source's digest) and `read`.
 """
 
 from importlib import import_module
@@ -15,37 +15,43 @@ from aeops.recipe.reader import Recipe
 from aeops.recipe.sources import SOURCE_SPECS
 
 if TYPE_CHECKING:
-    from aeops.data.sources.samples import Samples
+    from aeops.data.sources.samples import SourceSamples
 
 
 class Source(Protocol):
-    """What a module of this package offers."""
+    """The object `SOURCE` of a module of this package."""
 
     def files(self, recipe: Recipe, project: Project) -> dict[str, Path]:
-        """The files that the source is made of, by their role."""
+        """Return the files that the source is made of, by their role."""
 
-    def read(self, recipe: Recipe, project: Project) -> "Samples":
-        """All of its samples; raises DataError where the recipe cannot take them."""
+    def read(self, recipe: Recipe, project: Project) -> "SourceSamples":
+        """Return all samples; raise DataError where the recipe does not allow them."""
 
 
 SOURCE_MODULES = {name: f"{__package__}.{name.replace('-', '_')}" for name in SOURCE_SPECS}
 
 
 def load_source(kind: str) -> Source:
-    """The module of the source that a recipe calls `kind`."""
-    return cast(Source, import_module(SOURCE_MODULES[kind]))
+    """Return the source that a recipe calls `kind`."""
+    return cast(Source, import_module(SOURCE_MODULES[kind]).SOURCE)
 
 
-def read_source(recipe: Recipe, project: Project) -> "Samples":
-    """The samples of the recipe's source; raises DataError where the recipe cannot take them."""
+def read_source(recipe: Recipe, project: Project) -> "SourceSamples":
+    """Return the samples of the recipe's source.
+
+    Raises:
+        DataError: the recipe does not allow them.
+    """
     return load_source(recipe.data.source.kind).read(recipe, project)
 
 
 def source_digest(recipe: Recipe, project: Project) -> str:
-    """SHA-256 over the bytes of the source's files: the same digest, the same samples.
+    """Return the SHA-256 over the bytes of the source's files: the same digest, the same samples.
 
     Raises:
         DataError: a file of the source is missing.
     """
-    found = load_source(recipe.data.source.kind).files(recipe, project)
-    return lines_sha256({role: file_sha256(place) for role, place in found.items()})
+    checksums = {}
+    for role, path in load_source(recipe.data.source.kind).files(recipe, project).items():
+        checksums[role] = file_sha256(path)
+    return lines_sha256(checksums)

@@ -2,9 +2,9 @@
 
     2026-03-01.npy            samples, as in a source of kind npy; the day stands first in the name
     2026-03-01-line2.npy      a day may have several files, ordered by their names
-    2026-03-01.labels.npy     with `labels: true`, the labels of 2026-03-01.npy; else nothing looks at it
+    2026-03-01.labels.npy     with `labels: true`, the labels of 2026-03-01.npy; else ignored
 
-Days without a file are no fault. Files are memory-mapped, and no two of them are ever joined in memory. A file whose name begins
+Days without a file are no error. Files are memory-mapped, and no two of them are ever joined in memory. A file whose name begins
 with a dot, or ends in .part, .aside or .tmp, is still being written. The window is counted from the newest file and not from
 the clock, so the same files give the same samples whenever they are read.
 """
@@ -25,136 +25,189 @@ from aeops.recipe.sources import DaysSource
 if TYPE_CHECKING:
     import numpy as np
 
-    from aeops.data.sources.samples import Samples
+    from aeops.data.sources.samples import SourceSamples
 
-NAME = re.compile(r"(\d{4}-\d\d-\d\d)([^0-9].*)?\.npy")
-LABELS = ".labels.npy"
-UNFINISHED = (".part", ".aside", ".tmp")
-NAMED = 5  # files that a message names
+FILE_NAME = re.compile(r"(\d{4}-\d\d-\d\d)([^0-9].*)?\.npy")
+LABELS_SUFFIX = ".labels.npy"
+UNFINISHED_SUFFIXES = (".part", ".aside", ".tmp")
+NAMED_FILES = 5  # files that a message names
 
 
-def files(recipe: Recipe, project: Project) -> dict[str, Path]:
-    """The files of the window by their names, in the order of the days; with labels, each file's labels after it.
+class DaysReader:
+    """The source of kind days."""
 
-    Raises:
-        DataError: there is no such folder, it holds no samples, a name is none of those above, or labels are missing.
-    """
-    source: DaysSource = recipe.data.source
-    again = f"put it there or correct data.source.path in recipes/{recipe.name}.yaml, then type ae run {recipe.name}"
-    folder = source_folder(project, source.path, again)
-    names = sorted(place.name for place in folder.iterdir() if place.is_file() and is_finished(place.name))
-    days = {name: day_of(name) for name in names if not name.endswith(LABELS)}
-    labels = [name for name in names if name.endswith(LABELS)] if source.labels else []
-    require_names(days, labels, recipe, folder)
-    newest = max(day for day in days.values() if day is not None)
-    first = newest - timedelta(days=source.window_days - 1)
-    chosen = [name for name, day in days.items() if day is not None and day >= first]
-    found = [part for name in chosen for part in ([name, labels_of(name)] if source.labels else [name])]
-    return {name: folder / name for name in found}
+    def files(self, recipe: Recipe, project: Project) -> dict[str, Path]:
+        """Return the files of the window by their names, in the order of the days; with labels, each file's labels after it.
+
+        Raises:
+            DataError: there is no such folder, it holds no samples, a name is none of those above, or labels are missing.
+        """
+        source: DaysSource = recipe.data.source
+        next_step = f"put it there or correct data.source.path in recipes/{recipe.name}.yaml, then type ae run {recipe.name}"
+        folder = source_folder(project, source.path, next_step)
+        names = sorted(path.name for path in folder.iterdir() if path.is_file() and is_finished(path.name))
+        sample_names, label_names = [], []
+        for name in names:
+            if not name.endswith(LABELS_SUFFIX):
+                sample_names.append(name)
+            elif source.labels:
+                label_names.append(name)
+        days = _parse_days(sample_names, recipe, folder)
+        _require_labels(sample_names, label_names, recipe, folder)
+        first_day = max(days.values()) - timedelta(days=source.window_days - 1)
+        paths = {}
+        for name in sample_names:
+            if days[name] < first_day:
+                continue
+            paths[name] = folder / name
+            if source.labels:
+                paths[_labels_name(name)] = folder / _labels_name(name)
+        return paths
+
+    def read(self, recipe: Recipe, project: Project) -> "SourceSamples":
+        """Return the samples of the window, each file memory-mapped, and their labels where the recipe asks for them.
+
+        Raises:
+            DataError: a file that is no whole .npy file, or a shape, dtype or number of labels the recipe does not allow.
+        """
+        import numpy as np
+
+        from aeops.data.sources.samples import SourceSamples, require_samples
+
+        source: DaysSource = recipe.data.source
+        paths = self.files(recipe, project)
+        parts = {}
+        for name, path in paths.items():
+            if not name.endswith(LABELS_SUFFIX) and (part := _map_samples(path, recipe)) is not None:
+                parts[name] = part
+        require_samples(len(parts), recipe, source.path)
+        _require_one_dtype(parts, recipe)
+        array = JoinedArrays(list(parts.values()))
+        if not source.labels:
+            return SourceSamples(array, None, source.path)
+        labels = []
+        for name, part in parts.items():
+            labels.append(_read_day_labels(paths[_labels_name(name)], len(part), recipe, name))
+        return SourceSamples(array, np.concatenate(labels), source.path)
+
+
+SOURCE = DaysReader()
+
+
+# ---------------------------------------------------------------- names of files
 
 
 def is_finished(name: str) -> bool:
-    return not name.startswith(".") and not name.endswith(UNFINISHED)
+    """Return whether a file of this name is written completely."""
+    return not name.startswith(".") and not name.endswith(UNFINISHED_SUFFIXES)
 
 
-def day_of(name: str) -> date | None:
-    """The day that a file's name begins with; None where it is no name of this source."""
-    form = NAME.fullmatch(name)
+def _parse_day(name: str) -> date | None:
+    """Return the day that a file's name begins with, or None where the name is not one of this source."""
+    match = FILE_NAME.fullmatch(name)
+    if match is None:
+        return None
     try:
-        return date.fromisoformat(form[1]) if form else None
+        return date.fromisoformat(match[1])
     except ValueError:  # such as the 30th of February
         return None
 
 
-def labels_of(name: str) -> str:
-    """The name of the file of labels that goes with a file of samples."""
-    return name.removesuffix(".npy") + LABELS
+def _labels_name(name: str) -> str:
+    """Return the name of the file of labels that goes with a file of samples."""
+    return name.removesuffix(".npy") + LABELS_SUFFIX
 
 
-def require_names(days: dict[str, date | None], labels: Sequence[str], recipe: Recipe, folder: Path) -> None:
-    """Raises DataError unless there are samples, every file is called as it should be, and `labels` are theirs."""
-    source: DaysSource = recipe.data.source
-    again = f"then type ae run {recipe.name}"
-    wrong = [name for name, day in days.items() if day is None]
-    if wrong:
+def _parse_days(sample_names: Sequence[str], recipe: Recipe, folder: Path) -> dict[str, date]:
+    """Return the day of each file of samples; raise DataError where there is no file, or one with another name."""
+    next_step = f"then type ae run {recipe.name}"
+    days, other_names = {}, []
+    for name in sample_names:
+        day = _parse_day(name)
+        if day is None:
+            other_names.append(name)
+        else:
+            days[name] = day
+    if other_names:
         raise DataError(
-            f"{folder}: {told(wrong)} given; YYYY-MM-DD.npy and YYYY-MM-DD-WORD.npy are allowed: rename or remove the others, "
-            f"{again}"
+            f"{folder}: expected names such as YYYY-MM-DD.npy and YYYY-MM-DD-WORD.npy, got {_join_some(other_names)}: rename or "
+            f"remove the others, {next_step}"
         )
     if not days:
-        raise DataError(f"{folder}: no file of samples; YYYY-MM-DD.npy is allowed: put one there, {again}")
-    wanted = {labels_of(name) for name in days} if source.labels else set()
-    if missing := sorted(wanted - set(labels)):
-        raise DataError(f"{folder}: no {told(missing)}; with data.source.labels each file of samples has one: add it, {again}")
-    if foreign := sorted(set(labels) - wanted):
-        raise DataError(f"{folder}: {told(foreign)} given with no samples of that name: add them or remove it, {again}")
+        raise DataError(f"{folder}: expected a file of samples such as YYYY-MM-DD.npy, got none: put one there, {next_step}")
+    return days
 
 
-def told(names: Sequence[str]) -> str:
-    """The first few names."""
-    return join_names(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
+def _require_labels(sample_names: Sequence[str], label_names: Sequence[str], recipe: Recipe, folder: Path) -> None:
+    """Raise DataError unless each file of samples has its labels, if the recipe asks for them, and there are no other labels."""
+    next_step = f"then type ae run {recipe.name}"
+    expected_names = set()
+    if recipe.data.source.labels:
+        expected_names = set(map(_labels_name, sample_names))
+    if missing_names := sorted(expected_names - set(label_names)):
+        raise DataError(
+            f"{folder}: expected a file of labels for each file of samples (data.source.labels), got no "
+            f"{_join_some(missing_names)}: add it, {next_step}"
+        )
+    if unexpected_names := sorted(set(label_names) - expected_names):
+        raise DataError(
+            f"{folder}: expected samples for each file of labels, got only {_join_some(unexpected_names)}: add them or remove "
+            f"it, {next_step}"
+        )
 
 
-# ---------------------------------------------------------------- reading
+def _join_some(names: Sequence[str]) -> str:
+    """Return the first few names, and how many more there are."""
+    text = join_names(names[:NAMED_FILES])
+    if len(names) > NAMED_FILES:
+        text += f" and {len(names) - NAMED_FILES} more"
+    return text
 
 
-def read(recipe: Recipe, project: Project) -> "Samples":
-    """The samples of the window, each file memory-mapped, and their labels where the recipe asks for them.
+# ---------------------------------------------------------------- content of files
 
-    Raises:
-        DataError: a file that is no whole .npy file, or a shape, dtype or number of labels the recipe does not allow.
-    """
+
+def _map_samples(path: Path, recipe: Recipe) -> "np.ndarray | None":
+    """Return the samples of a file as (n, *input.shape), memory-mapped, or None where the file is empty."""
     import numpy as np
 
-    from aeops.data.sources.npy import header
-    from aeops.data.sources.samples import Samples, require_samples, whole_labels
-
-    source: DaysSource = recipe.data.source
-    found = files(recipe, project)
-    parts = {name: mapped(place, recipe) for name, place in found.items() if not name.endswith(LABELS)}
-    filled = {name: part for name, part in parts.items() if part is not None}
-    require_samples(len(filled), recipe, source.path)
-    require_one_dtype(filled, recipe)
-    array = Joined(list(filled.values()))
-    if not source.labels:
-        return Samples(array, None, source.path)
-    labels = []
-    for name, part in filled.items():
-        place = found[labels_of(name)]
-        header(place, recipe, place.name)
-        labels.append(whole_labels(np.load(place, allow_pickle=False), len(part), recipe, place.name, name))
-    return Samples(array, np.concatenate(labels), source.path)
-
-
-def mapped(place: Path, recipe: Recipe) -> "np.ndarray | None":
-    """The samples of a file as (n, *input.shape), memory-mapped; None where a day brought none."""
-    import numpy as np
-
-    from aeops.data.sources.npy import header
+    from aeops.data.sources.npy import read_npy_header
     from aeops.data.sources.samples import require_dtype, sample_shape
 
-    shape, dtype = header(place, recipe, place.name)
-    require_dtype(dtype, recipe, place.name)
+    shape, dtype = read_npy_header(path, recipe, path.name)
+    require_dtype(dtype, recipe, path.name)
     if shape[:1] == (0,):
         return None
-    shape = sample_shape(shape, recipe, place.name)
-    array: np.ndarray = np.load(place, mmap_mode="r", allow_pickle=False).reshape(shape)
+    shape = sample_shape(shape, recipe, path.name)
+    array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False).reshape(shape)
     return array
 
 
-def require_one_dtype(parts: "dict[str, np.ndarray]", recipe: Recipe) -> None:
-    """Raises DataError where the files hold different kinds of numbers."""
-    from aeops.data.sources.samples import what_next
+def _read_day_labels(path: Path, rows: int, recipe: Recipe, samples_name: str) -> "np.ndarray":
+    """Return the labels of a file of samples as (rows,) int64."""
+    import numpy as np
 
-    kinds = {name: part.dtype.newbyteorder("=") for name, part in parts.items()}
-    first = next(iter(kinds))
-    for name, kind in kinds.items():
-        if kind != kinds[first]:
-            raise DataError(f"{name}: dtype {kind} given; {kinds[first]} allowed, as in {first}: {what_next(recipe)}")
+    from aeops.data.sources.npy import read_npy_header
+    from aeops.data.sources.samples import integer_labels
+
+    read_npy_header(path, recipe, path.name)
+    return integer_labels(np.load(path, allow_pickle=False), rows, recipe, path.name, samples_name)
 
 
-class Joined:
-    """Arrays (n_i, ...) of one dtype, read as one (n, ...) without being joined: a slice copies what it asks for.
+def _require_one_dtype(parts: "dict[str, np.ndarray]", recipe: Recipe) -> None:
+    """Raise DataError where the files hold different kinds of numbers."""
+    from aeops.data.sources.samples import repair_hint
+
+    first_name = next(iter(parts))
+    expected_dtype = parts[first_name].dtype.newbyteorder("=")
+    for name, part in parts.items():
+        dtype = part.dtype.newbyteorder("=")
+        if dtype != expected_dtype:
+            raise DataError(f"{name}: expected dtype {expected_dtype}, as in {first_name}, got {dtype}: {repair_hint(recipe)}")
+
+
+class JoinedArrays:
+    """Arrays (n_i, ...) of one dtype, read as one (n, ...) without being joined: a slice copies the rows it names.
 
     Attributes:
         shape: of the whole.
@@ -169,15 +222,15 @@ class Joined:
     def __len__(self) -> int:
         return self.shape[0]
 
-    def __getitem__(self, places: slice) -> "np.ndarray":
-        """Neighbouring rows as an array of their own."""
+    def __getitem__(self, row_slice: slice) -> "np.ndarray":
+        """Return consecutive rows as an array of their own."""
         import numpy as np
 
-        start, stop, step = places.indices(len(self))
+        start, end, step = row_slice.indices(len(self))
         if step != 1:
-            raise ValueError(f"a step of {step} given; neighbouring rows are allowed")
-        pieces, first = [], 0
+            raise ValueError(f"expected a slice of consecutive rows (step 1), got a step of {step}")
+        blocks, offset = [], 0
         for part in self._parts:
-            pieces.append(part[max(0, start - first) : max(0, stop - first)])
-            first += len(part)
-        return np.concatenate(pieces, dtype=self.dtype)
+            blocks.append(part[max(0, start - offset) : max(0, end - offset)])
+            offset += len(part)
+        return np.concatenate(blocks, dtype=self.dtype)

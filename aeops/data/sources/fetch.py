@@ -1,4 +1,4 @@
-"""Fetching a source's files over HTTP, whole and with the right sums or not at all. Standard library only."""
+"""Fetches a source's files over HTTP, whole and with the right checksums or not at all. Standard library only."""
 
 import hashlib
 from collections.abc import Iterator, Mapping
@@ -8,63 +8,63 @@ from aeops.errors import DataError, InfrastructureError
 from aeops.files import atomic_folder
 
 TIMEOUT = 60.0  # seconds without a byte after which a server is given up
-CHUNK = 2**20
+CHUNK_BYTES = 2**20
 
 
-def fetch(url: str, sums: Mapping[str, str], folder: Path, recipe: str) -> None:
-    """Fetches the files from below `url` into `folder`, which appears once all of them are there with their sums.
+def fetch_files(url: str, checksums: Mapping[str, str], folder: Path, recipe: str) -> None:
+    """Fetch files from below `url` into `folder`, which appears once all of them are there with the right checksums.
 
     Args:
         url: of the folder that holds the files, http or https.
-        sums: file -> its SHA-256.
-        folder: where they go; what it held is replaced.
-        recipe: the recipe's name, for what to type next.
+        checksums: file -> its SHA-256.
+        folder: where they go; its former content is replaced.
+        recipe: the recipe's name, for the command that an error suggests.
 
     Raises:
         InfrastructureError: the server cannot be reached, does not have a file, or ends too early.
-        DataError: a file has another sum.
+        DataError: a file has another checksum.
     """
     with atomic_folder(folder) as tmp_path:
-        for name, wanted in sums.items():
+        for name, expected_sha256 in checksums.items():
             address = f"{url.rstrip('/')}/{name}"
-            given = fetch_file(address, tmp_path / name, folder, recipe)
-            if given != wanted:
+            sha256 = _fetch_file(address, tmp_path / name, folder, recipe)
+            if sha256 != expected_sha256:
                 raise DataError(
-                    f"{address}: SHA-256 {given[:12]}... given; {wanted[:12]}... allowed (data.source.sha256): another file lies "
-                    f"there now: correct url or sha256 in recipes/{recipe}.yaml, then type ae run {recipe}"
+                    f"{address}: expected SHA-256 {expected_sha256[:12]}... (data.source.sha256), got {sha256[:12]}...: another "
+                    f"file lies there now: correct url or sha256 in recipes/{recipe}.yaml, then type ae run {recipe}"
                 )
 
 
-def fetch_file(address: str, place: Path, folder: Path, recipe: str) -> str:
-    """Writes what lies at `address` to `place` and gives its SHA-256."""
-    total = hashlib.sha256()
-    with place.open("wb") as file:
-        for chunk in received(address, folder, recipe):
-            total.update(chunk)
+def _fetch_file(address: str, path: Path, folder: Path, recipe: str) -> str:
+    """Write the content at `address` to `path` and return its SHA-256."""
+    file_hash = hashlib.sha256()
+    with path.open("wb") as file:
+        for chunk in _read_chunks(address, folder, recipe):
+            file_hash.update(chunk)
             file.write(chunk)
-    return total.hexdigest()
+    return file_hash.hexdigest()
 
 
-def received(address: str, folder: Path, recipe: str) -> Iterator[bytes]:
-    """What lies at `address`, some bytes at a time; raises InfrastructureError where not all of it comes."""
+def _read_chunks(address: str, folder: Path, recipe: str) -> Iterator[bytes]:
+    """Yield the content at `address`, some bytes at a time; raise InfrastructureError where not all of it comes."""
     from http.client import HTTPException  # these two take 40 ms, which only a first run needs
     from urllib.request import urlopen
 
     length = 0
     try:
-        with urlopen(address, timeout=TIMEOUT) as answer:
-            while chunk := answer.read(CHUNK):
+        with urlopen(address, timeout=TIMEOUT) as response:
+            while chunk := response.read(CHUNK_BYTES):
                 length += len(chunk)
                 yield chunk
-            stated = answer.headers.get("Content-Length")
+            content_length = response.headers.get("Content-Length")
     except (OSError, HTTPException) as error:
-        raise unreachable(address, str(error), folder, recipe) from error
-    if stated is not None and length < int(stated):
-        raise unreachable(address, f"the answer ended after {length} of {stated} bytes", folder, recipe)
+        raise _fetch_error(address, str(error), folder, recipe) from error
+    if content_length is not None and length < int(content_length):
+        raise _fetch_error(address, f"the answer ended after {length} of {content_length} bytes", folder, recipe)
 
 
-def unreachable(address: str, why: str, folder: Path, recipe: str) -> InfrastructureError:
+def _fetch_error(address: str, reason: str, folder: Path, recipe: str) -> InfrastructureError:
     return InfrastructureError(
-        f"{address}: could not be fetched ({why}): type ae run {recipe} once it can be reached, or put the files in {folder} "
+        f"{address}: could not be fetched ({reason}): type ae run {recipe} once it can be reached, or put the files in {folder} "
         "yourself"
     )

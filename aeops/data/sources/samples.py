@@ -1,4 +1,4 @@
-"""What every source hands over, and the checks of shape and type that all of them share."""
+"""The samples that every source returns, and the checks of shape and type that all of them share."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -12,8 +12,8 @@ from aeops.kinds.interface import load_kind
 from aeops.recipe.reader import Recipe
 
 
-class Rows(Protocol):
-    """What is asked of samples that lie in several files."""
+class SampleRows(Protocol):
+    """Samples that lie in several files, read a slice at a time."""
 
     @property
     def shape(self) -> tuple[int, ...]: ...
@@ -23,96 +23,112 @@ class Rows(Protocol):
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, places: slice) -> np.ndarray: ...
+    def __getitem__(self, row_slice: slice) -> np.ndarray: ...
 
 
 @dataclass(frozen=True)
-class Samples:
+class SourceSamples:
     """All samples of a source, in its order.
 
     Attributes:
         array: (n, ...), of a dtype that its kind allows; may be memory-mapped or lie in several files, so read it by `blocks`.
         labels: (n,) int64, or None where the source has none.
-        origin: where they come from, as a person would name it.
+        source_name: the source, for dataset.json and the index.
         splits: (n,) of "train" and "test", the source's own parts, or None where it has none.
         groups: (n,) str, or None where there are none: samples of one group share a split.
-        facts: what else is to be known of them, such as how many were left out; goes to dataset.json.
+        metadata: counts that go to dataset.json, such as how many samples were left out.
     """
 
-    array: np.ndarray | Rows
+    array: np.ndarray | SampleRows
     labels: np.ndarray | None
-    origin: str
+    source_name: str
     splits: np.ndarray | None = None
     groups: np.ndarray | None = None
-    facts: Mapping[str, int] = field(default_factory=dict)
+    metadata: Mapping[str, int] = field(default_factory=dict)
 
     def blocks(self, size: int) -> Iterator[tuple[slice, np.ndarray]]:
-        """Samples of at most `size` bytes at a time (one where it is larger) and their places, in order.
+        """Yield the samples in order, at most `size` bytes at a time (one sample where it is larger).
 
-        They are C-ordered and in the machine's byte order.
+        Yields:
+            The rows of a block, and its samples (k, ...), C-ordered and in the machine's byte order.
         """
         dtype = self.array.dtype.newbyteorder("=")
         rows = max(1, size // (math.prod(self.array.shape[1:]) * dtype.itemsize))
         for start in range(0, len(self.array), rows):
-            places = slice(start, min(start + rows, len(self.array)))
-            yield places, np.ascontiguousarray(self.array[places], dtype=dtype)
+            row_slice = slice(start, min(start + rows, len(self.array)))
+            yield row_slice, np.ascontiguousarray(self.array[row_slice], dtype=dtype)
 
 
-def require_dtype(dtype: np.dtype, recipe: Recipe, what: str) -> None:
-    """Raises DataError unless values of `dtype` can be samples."""
-    allowed = load_kind(recipe.fit.input.kind).DTYPES
-    if dtype.newbyteorder("=").name not in allowed:
-        raise DataError(f"{what}: dtype {dtype} given; {', '.join(allowed)} allowed: {what_next(recipe)}")
+def require_dtype(dtype: np.dtype, recipe: Recipe, display_name: str) -> None:
+    """Raise DataError unless values of `dtype` can be samples; `display_name` names the file or array in the message."""
+    kind_dtypes = load_kind(recipe.fit.input.kind).SAMPLE_DTYPES
+    if dtype.newbyteorder("=").name not in kind_dtypes:
+        raise DataError(f"{display_name}: expected dtype {' or '.join(kind_dtypes)}, got {dtype}: {repair_hint(recipe)}")
 
 
-def sample_shape(shape: tuple[int, ...], recipe: Recipe, what: str) -> tuple[int, ...]:
-    """(n, *input.shape) of an array of `shape`, which may leave out the channel where the recipe has one channel only.
+def sample_shape(shape: tuple[int, ...], recipe: Recipe, display_name: str) -> tuple[int, ...]:
+    """Return (n, *input.shape) for an array of `shape`, which may leave out the channel where the recipe has one channel only.
+
+    Args:
+        shape: of the array.
+        recipe: gives input.shape.
+        display_name: the file or array, for messages.
 
     Raises:
         DataError: no samples, or samples of another shape than the recipe's input.shape.
     """
-    wanted = recipe.fit.input.shape
-    allowed = [wanted, wanted[1:]] if wanted[0] == 1 else [wanted]
-    if shape[1:] not in allowed:
-        forms = " or ".join(f"(n, {', '.join(map(str, form))})" for form in allowed)
-        raise DataError(f"{what}: shape {shape} given; {forms} allowed, as the recipe's input.shape says: {what_next(recipe)}")
-    require_samples(shape[0], recipe, what)
-    return (shape[0], *wanted)
+    input_shape = recipe.fit.input.shape
+    allowed_shapes = [input_shape]
+    if input_shape[0] == 1:
+        allowed_shapes.append(input_shape[1:])
+    if shape[1:] not in allowed_shapes:
+        expected = " or ".join(f"(n, {', '.join(map(str, allowed_shape))})" for allowed_shape in allowed_shapes)
+        raise DataError(
+            f"{display_name}: expected shape {expected} (the recipe's input.shape), got {shape}: {repair_hint(recipe)}"
+        )
+    require_samples(shape[0], recipe, display_name)
+    return (shape[0], *input_shape)
 
 
-def require_samples(rows: int, recipe: Recipe, what: str) -> None:
-    """Raises DataError where there are none."""
+def require_samples(rows: int, recipe: Recipe, display_name: str) -> None:
+    """Raise DataError where there are none."""
     if rows == 0:
-        least = max(1, int(recipe.validate.rows.min))
-        raise DataError(f"{what}: an empty set, 0 samples given; {least} or more allowed (validate.rows): {what_next(recipe)}")
+        min_rows = max(1, int(recipe.validate.rows.min))
+        raise DataError(
+            f"{display_name}: expected {min_rows} or more samples (validate.rows), got an empty set: {repair_hint(recipe)}"
+        )
 
 
-def whole_labels(labels: np.ndarray, rows: int, recipe: Recipe, what: str, of: str) -> np.ndarray:
-    """Labels as (rows,) int64.
+def integer_labels(labels: np.ndarray, rows: int, recipe: Recipe, display_name: str, samples_name: str) -> np.ndarray:
+    """Return labels as (rows,) int64.
 
     Args:
         labels: as the source holds them.
-        rows: how many samples there are.
-        recipe: whose source it is.
-        what: the labels, as a person would name them.
-        of: the samples, as a person would name them.
+        rows: the number of samples.
+        recipe: the recipe whose source it is.
+        display_name: the labels, for messages.
+        samples_name: the samples, for messages.
 
     Raises:
         DataError: no whole numbers, or not one for each sample.
     """
     if labels.dtype.kind not in "iu":
-        raise DataError(f"{what}: labels of dtype {labels.dtype} given; whole numbers allowed: {what_next(recipe)}")
+        raise DataError(f"{display_name}: expected whole numbers as labels, got dtype {labels.dtype}: {repair_hint(recipe)}")
     if labels.shape != (rows,):
-        given = f"{len(labels)} labels" if labels.ndim == 1 else f"labels of shape {labels.shape}"
-        raise DataError(f"{what}: {given} given; {rows} allowed, one for each sample of {of}: {what_next(recipe)}")
+        size = f"shape {labels.shape}"
+        if labels.ndim == 1:
+            size = str(len(labels))
+        raise DataError(
+            f"{display_name}: expected {rows} labels, one for each sample of {samples_name}, got {size}: {repair_hint(recipe)}"
+        )
     return labels.astype(np.int64)
 
 
 def part_names(train: int, test: int) -> np.ndarray:
-    """`Samples.splits` of a source whose `train` first samples are to train on and the `test` others to test."""
+    """Return `SourceSamples.splits` of a source with `train` samples to train on, followed by `test` samples to test on."""
     return np.repeat(np.array(["train", "test"]), [train, test])
 
 
-def what_next(recipe: Recipe) -> str:
-    """What to do about a source that the recipe cannot take."""
-    return f"mend the source or recipes/{recipe.name}.yaml, then type ae run {recipe.name}"
+def repair_hint(recipe: Recipe) -> str:
+    """Return what to do about a source that the recipe does not allow."""
+    return f"repair the source or recipes/{recipe.name}.yaml, then type ae run {recipe.name}"

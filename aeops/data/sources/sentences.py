@@ -1,20 +1,21 @@
 """Sentences of texts in CSV files, as UTF-8 bytes filled up with zeros.
 
 Each row of a file is a document, and a document is a group: its sentences share a split. Documents that repeat an earlier one
-are left out, and so is a sentence that came before, in whichever document: news repeat stock phrases, and one
-of them must not stand in training and test. How many were left out is among the facts. A sentence that takes more bytes than
+are left out, and so is a sentence that came before, in whichever document: news repeat stock phrases, and one of them must
+not be in training and test. The number of those left out is in the metadata. A sentence that takes more bytes than
 input.shape is cut at the border of a character.
 """
 
 import hashlib
+import itertools
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aeops.data.sources.files import source_file
-from aeops.data.sources.sentence_split import sentences_of, tidy
+from aeops.data.sources.sentence_split import join_lines, split_sentences
 from aeops.errors import DataError
 from aeops.project import Project
 from aeops.recipe.reader import Recipe
@@ -23,111 +24,141 @@ from aeops.recipe.sources import SentencesSource, TextFile, text_name
 if TYPE_CHECKING:
     import numpy as np
 
-    from aeops.data.sources.samples import Samples
+    from aeops.data.sources.samples import SourceSamples
 
-ROWS = 1000  # documents read at once
-
-
-def files(recipe: Recipe, project: Project) -> dict[str, Path]:
-    """The files by the names that documents are called by; raises DataError where one does not exist."""
-    source: SentencesSource = recipe.data.source
-    found = enumerate(source.files)
-    return {text_name(file.path): source_file(recipe, project, file.path, f"files[{at}].path") for at, file in found}
+CHUNK_ROWS = 1000  # documents read at once
+COUNT_NAMES = ("documents", "repeated_documents", "short_sentences", "repeated_sentences", "cut_sentences")
 
 
-def read(recipe: Recipe, project: Project) -> "Samples":
-    """The sentences as uint8 (n, bytes) on disk, in the order of files, rows and columns, with their documents as groups.
+class SentencesReader:
+    """The source of kind sentences."""
 
-    A group is called by the file's name and the row, the first being 0, such as bbc:17.
+    def files(self, recipe: Recipe, project: Project) -> dict[str, Path]:
+        """Return the files by the names that their documents carry; raise DataError where one does not exist."""
+        source: SentencesSource = recipe.data.source
+        paths = {}
+        for index, file in enumerate(source.files):
+            paths[text_name(file.path)] = source_file(recipe, project, file.path, f"files[{index}].path")
+        return paths
 
-    Raises:
-        DataError: a file that is no CSV file in UTF-8, a missing column, or no sentence at all.
+    def read(self, recipe: Recipe, project: Project) -> "SourceSamples":
+        """Return the sentences as uint8 (n, bytes) on disk, in the order of files, rows and columns, with documents as groups.
+
+        The name of a group is the file's name and the row, the first being 0, such as bbc:17.
+
+        Raises:
+            DataError: a file that is no CSV file in UTF-8, a missing column, or no sentence at all.
+        """
+        import numpy as np
+
+        from aeops.data.sources.samples import SourceSamples, require_samples
+        from aeops.data.sources.spool import spool_to_disk
+
+        source: SentencesSource = recipe.data.source
+        paths = self.files(recipe, project)
+        sentence_selection = SentenceSelection(recipe.fit.input.shape[0], source.shortest)
+        documents = itertools.chain.from_iterable(
+            _read_documents(file, paths[text_name(file.path)], recipe) for file in source.files
+        )
+        blocks = sentence_selection.select_blocks(documents)
+        array = spool_to_disk(blocks, recipe.fit.input.shape, np.dtype(np.uint8), project.home / "sources")
+        source_name = ", ".join(file.path for file in source.files)
+        require_samples(len(array), recipe, source_name)
+        return SourceSamples(
+            array, None, source_name, groups=np.array(sentence_selection.groups), metadata=sentence_selection.counts
+        )
+
+
+SOURCE = SentencesReader()
+
+
+class TextDocument(NamedTuple):
+    """One row of a file.
+
+    Attributes:
+        name: the file's name and the row.
+        texts: the columns that the recipe names.
+        is_split: whether the texts are split into sentences, or each is one.
     """
-    import numpy as np
 
-    from aeops.data.sources.samples import Samples, require_samples
-    from aeops.data.sources.spool import spooled
+    name: str
+    texts: list[str]
+    is_split: bool
 
-    source: SentencesSource = recipe.data.source
-    chosen = Chosen(recipe.fit.input.shape[0], source.shortest)
-    rows = (row for file in source.files for row in documents(file, recipe, project))
-    array = spooled(chosen.blocks(rows), recipe.fit.input.shape, np.dtype(np.uint8), project.home / "sources")
-    names = [file.path for file in source.files]
-    require_samples(len(array), recipe, ", ".join(names))
-    return Samples(array, None, ", ".join(names), groups=np.array(chosen.groups), facts=chosen.facts)
+    def sentences(self) -> Iterator[str]:
+        """Yield the sentences of the texts, each on one line."""
+        for text in self.texts:
+            if self.is_split:
+                yield from split_sentences(text)
+            else:
+                yield join_lines(text)
 
 
 @dataclass
-class Chosen:
-    """Chooses sentences, and notes where each came from and how many were left out.
+class SentenceSelection:
+    """Selects sentences, and records the document of each and how many were left out.
 
     Attributes:
-        length: bytes of a sentence at most.
-        shortest: characters of a sentence at least.
-        groups: the document of each sentence chosen so far.
-        facts: how many documents and sentences were left out, and how many sentences were cut.
+        max_bytes: bytes of a sentence at most.
+        min_characters: characters of a sentence at least.
+        groups: the document of each sentence selected so far.
+        counts: number of documents and sentences left out, and of sentences cut.
     """
 
-    length: int
-    shortest: int
+    max_bytes: int
+    min_characters: int
     groups: list[str] = field(default_factory=list)
-    facts: dict[str, int] = field(
-        default_factory=lambda: dict.fromkeys(
-            ("documents", "repeated_documents", "short_sentences", "repeated_sentences", "cut_sentences"), 0
-        )
-    )
-    seen: set[bytes] = field(default_factory=set)
+    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNT_NAMES, 0))
+    _text_hashes: set[bytes] = field(default_factory=set)
 
-    def blocks(self, rows: "Iterator[tuple[str, list[str], bool]]") -> "Iterator[np.ndarray]":
-        """The sentences that are chosen of (document, texts, whether to split them), a document at a time, (k, length)."""
+    def select_blocks(self, documents: Iterable[TextDocument]) -> "Iterator[np.ndarray]":
+        """Yield the selected sentences, a document at a time, each block (k, max_bytes)."""
         import numpy as np
 
-        for group, texts, split in rows:
-            self.facts["documents"] += 1
-            if self.came_before("\0".join(texts)):
-                self.facts["repeated_documents"] += 1
+        for document in documents:
+            self.counts["documents"] += 1
+            if self._is_repeated(b"document " + "\0".join(document.texts).encode()):
+                self.counts["repeated_documents"] += 1
                 continue
-            found = [sentence for text in texts for sentence in (sentences_of(text) if split else [tidy(text)])]
-            chosen = [held for held in map(self.choose, found) if held is not None]
-            self.groups += [group] * len(chosen)
-            filled = b"".join(held.ljust(self.length, b"\0") for held in chosen)
-            yield np.frombuffer(filled, np.uint8).reshape(-1, self.length)
+            padded_sentences = []
+            for sentence in document.sentences():
+                if (content := self._encode_sentence(sentence)) is not None:
+                    padded_sentences.append(content.ljust(self.max_bytes, b"\0"))
+            self.groups += [document.name] * len(padded_sentences)
+            yield np.frombuffer(b"".join(padded_sentences), np.uint8).reshape(-1, self.max_bytes)
 
-    def choose(self, sentence: str) -> bytes | None:
-        """The sentence's bytes, or None where it is left out."""
-        if len(sentence) < self.shortest:
-            self.facts["short_sentences"] += 1
+    def _encode_sentence(self, sentence: str) -> bytes | None:
+        """Return the sentence's bytes, or None where it is left out."""
+        if len(sentence) < self.min_characters:
+            self.counts["short_sentences"] += 1
             return None
-        whole = sentence.encode()
-        held = whole[: self.length].decode(errors="ignore").encode()
-        if self.came_before(held):
-            self.facts["repeated_sentences"] += 1
+        full_content = sentence.encode()
+        content = full_content[: self.max_bytes].decode(errors="ignore").encode()
+        if self._is_repeated(b"sentence " + content):
+            self.counts["repeated_sentences"] += 1
             return None
-        self.facts["cut_sentences"] += len(held) < len(whole)
-        return held
+        self.counts["cut_sentences"] += len(content) < len(full_content)
+        return content
 
-    def came_before(self, text: str | bytes) -> bool:
-        """Whether this very document or sentence came before; notes that it came."""
-        held = b"document " + text.encode() if isinstance(text, str) else b"sentence " + text
-        total = hashlib.sha256(held).digest()  # 32 bytes to remember, however long the text
-        before = total in self.seen
-        self.seen.add(total)
-        return before
+    def _is_repeated(self, content: bytes) -> bool:
+        """Return whether this document or sentence came before, and record it."""
+        text_hash = hashlib.sha256(content).digest()  # 32 bytes to remember, however long the text
+        is_repeated = text_hash in self._text_hashes
+        self._text_hashes.add(text_hash)
+        return is_repeated
 
 
-def documents(file: TextFile, recipe: Recipe, project: Project) -> Iterator[tuple[str, list[str], bool]]:
-    """Each row of the file: the document's name, its texts, and whether they are to be split.
+def _read_documents(file: TextFile, path: Path, recipe: Recipe) -> Iterator[TextDocument]:
+    """Yield each row of the file.
 
     Raises:
         DataError: no CSV file in UTF-8, or a column is missing.
     """
     import pandas as pd
 
-    from aeops.data.sources.samples import what_next
+    from aeops.data.sources.samples import repair_hint
 
-    name = text_name(file.path)
-    place = files(recipe, project)[name]
-    compression = "gzip" if place.suffix == ".gz" else None
+    compression = "gzip" if path.suffix == ".gz" else None
     settings: dict[str, Any] = {
         "dtype": "str",
         "keep_default_na": False,
@@ -136,18 +167,20 @@ def documents(file: TextFile, recipe: Recipe, project: Project) -> Iterator[tupl
         "compression": compression,
     }
     try:
-        columns = list(pd.read_csv(place, nrows=0, **settings).columns)
-        missing = [column for column in file.columns if column not in columns]
-        if missing:
-            raise DataError(f"{file.path}: no column {', '.join(missing)}; {', '.join(columns)} in it: {what_next(recipe)}")
-        with pd.read_csv(place, chunksize=ROWS, usecols=list(file.columns), **settings) as tables:
+        columns = list(pd.read_csv(path, nrows=0, **settings).columns)
+        missing_columns = [column for column in file.columns if column not in columns]
+        if missing_columns:
+            raise DataError(
+                f"{file.path}: expected a column {', '.join(missing_columns)}, got {', '.join(columns)}: {repair_hint(recipe)}"
+            )
+        with pd.read_csv(path, chunksize=CHUNK_ROWS, usecols=list(file.columns), **settings) as tables:
             for table in tables:
-                texts = table[list(file.columns)].fillna("").to_numpy()
-                for row, held in zip(table.index, texts, strict=True):
-                    yield f"{name}:{row}", list(held), file.sentences == "split"
+                cells = table[list(file.columns)].fillna("").to_numpy()
+                for row, texts in zip(table.index, cells, strict=True):
+                    yield TextDocument(f"{text_name(file.path)}:{row}", list(texts), file.sentences == "split")
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeError, EOFError, zlib.error, OSError) as error:
-        says = " ".join(str(error).split())
+        reason = " ".join(str(error).split())
         raise DataError(
-            f"{file.path}: not readable as CSV ({says}); UTF-8 with a header line, or the same with gzip as .csv.gz, is allowed: "
-            f"{what_next(recipe)}"
+            f"{file.path}: not readable as CSV ({reason}): expected UTF-8 with a header line, or the same with gzip as .csv.gz: "
+            f"{repair_hint(recipe)}"
         ) from error

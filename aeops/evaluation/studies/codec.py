@@ -1,4 +1,4 @@
-"""What a quantised model makes of an image's bytes, beside JPEG, WebP and PNG."""
+"""File size and quality of images that a quantised model codes, beside JPEG, WebP and PNG."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,197 +14,230 @@ from aeops.codec.container import ArchiveSource, pack_archive, unpack_archive
 from aeops.codec.images import to_uint8
 from aeops.codec.merging import load_codebooks, merge_counts, merge_entries, replace_indices
 from aeops.drawing import mosaics
-from aeops.drawing.palette import KNN, MODEL, PCA
-from aeops.drawing.style import WIDE, drawing
-from aeops.drawing.words import number
+from aeops.drawing.palette import KNN_COLOUR, MODEL_COLOUR, PCA_COLOUR
+from aeops.drawing.style import REPORT_WIDTH, svg_axes
+from aeops.drawing.words import format_number
 from aeops.evaluation.reconstruction import reconstruction_metrics
-from aeops.evaluation.study import Finding, Scene
+from aeops.evaluation.sampling import strip_indices
+from aeops.evaluation.study import EvaluationContext, StudyResult
 from aeops.recipe.studies import CodecStudy
 
-ALONE = 100  # images that are also put into files of their own
-SHARES = (2, 4, 8, 16)  # the words of a codebook are divided by these for the further points of the model's curve
-LARGEST_BOOK = 4096  # words that are merged for such a point: their distances fit in memory and are computed in seconds
-SHOWN = 10  # images in the strips
-COLOURS = {"model": MODEL, "JPEG": PCA, "WebP": KNN}
+SINGLE_FILES = 100  # images that are also put into files of their own
+CODEBOOK_DIVISORS = (2, 4, 8, 16)  # of the codebook's size, for the further points of the model's curve
+LARGEST_BOOK = 4096  # entries that are merged for such a point: their distances fit in memory and are computed in seconds
+STRIP_SAMPLES = 10  # images in the strips
+FAMILY_COLOURS = {"model": MODEL_COLOUR, "JPEG": PCA_COLOUR, "WebP": KNN_COLOUR}
+LOSSY_FORMATS = ("JPEG", "WebP")
 
 
 @dataclass(frozen=True)
-class Point:
+class CodecPoint:
     """One way to code the test images.
 
     Attributes:
         name: such as `WebP 5`.
-        family: what its curve is called: model, JPEG, WebP or PNG.
-        stored: mean bytes of a file with one image.
-        header_free: mean bytes without what every file of the kind has in common.
-        shown: some of the images that come out again, (k, c, h, w) in [0, 1].
+        family: the name of its curve: model, JPEG, WebP or PNG.
+        file_bytes: mean bytes of a file with one image.
+        header_free: mean bytes without those that every file of the kind has in common.
+        strip_images: some of the decoded images, (k, c, h, w) in [0, 1].
         quality: mse, psnr and ssim over all images.
     """
 
     name: str
     family: str
-    stored: float
+    file_bytes: float
     header_free: float
-    shown: np.ndarray
+    strip_images: np.ndarray
     quality: dict[str, float | None]
 
+    @property
+    def psnr(self) -> float:
+        """In dB; infinite where the images are decoded without loss."""
+        return self.quality["psnr"] or 0.0
 
-def study(spec: CodecStudy, scene: Scene, figures: Path) -> Finding:
-    """Codes the normal test images and reads them again, with the model and with what Pillow has."""
-    images = scene.given[scene.normal]
-    target = to_uint8(images, scene.data.low, scene.data.high)
-    model, set_stored = model_point(scene, images, target)
-    curve = [model, *smaller(scene, target, model)]
-    rivals = [rival(target, form, quality) for form in ("JPEG", "WebP") for quality in spec.qualities]
-    rivals.append(rival(target, "PNG", None))
-    draw_curves(figures / "codec_curves.svg", [*curve, *rivals])
-    near = min(
-        (point for point in rivals if point.family == "WebP"), key=lambda point: abs(point.header_free - model.header_free)
-    )
-    draw_strips(figures / "codec_strips.svg", target, model, near)
-    return tell(len(target), set_stored, curve, rivals, near)
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """The point's section of metrics.json."""
+        metrics = {"bytes": self.header_free, "bytes_alone": self.file_bytes} | self.quality
+        if not np.isfinite(self.psnr):
+            return metrics | {"psnr": None}
+        return metrics | {"psnr": self.psnr}
+
+
+def run_codec_study(spec: CodecStudy, context: EvaluationContext, figures: Path) -> StudyResult:
+    """Code and decode the normal test images, with the model and with Pillow's formats."""
+    images = context.inputs[context.is_normal]
+    target = to_uint8(images, context.data.low, context.data.high)
+    model, archive_bytes = _model_point(context, images, target)
+    curve = [model, *_smaller_codebooks(context, target, model)]
+    baselines = []
+    for image_format in LOSSY_FORMATS:
+        for quality in spec.qualities:
+            baselines.append(_baseline_point(target, image_format, quality))
+    baselines.append(_baseline_point(target, "PNG", None))
+    _draw_curves(figures / "codec_curves.svg", [*curve, *baselines])
+    closest_webp = min(_family_points(baselines, "WebP"), key=lambda point: abs(point.header_free - model.header_free))
+    _draw_images(figures / "codec_strips.svg", target, model, closest_webp)
+    return _codec_result(len(target), archive_bytes, curve, baselines, closest_webp)
 
 
 # ---------------------------------------------------------------- the model
 
 
-def model_point(scene: Scene, images: np.ndarray, target: np.ndarray) -> tuple[Point, float]:
-    """The model through the whole way, file included; and the bytes an image of a file with all of them."""
-    count = len(images)
-    archive = compress_samples(scene.detector, scene.recipe.name, "1", [((ArchiveSource("images.npy", count),), images)])
+def _model_point(context: EvaluationContext, images: np.ndarray, target: np.ndarray) -> tuple[CodecPoint, float]:
+    """Code the images as `ae compress` does, and decode the file.
+
+    Returns:
+        The point, and the bytes an image of one file with all images.
+    """
+    count, recipe = len(images), context.recipe.name
+    archive = compress_samples(context.detector, recipe, "1", [((ArchiveSource("images.npy", count),), images)])
     content = pack_archive(archive)
-    raw = np.concatenate(list(decompress_samples(unpack_archive(content, "images.aez"), scene.detector)))
-    words, counts = scene.said["code"][scene.normal], require_quantised(scene.detector, scene.recipe.name)
-    alone = []
-    for index in range(min(ALONE, count)):
-        block = encode_indices(words[index : index + 1], counts)
-        alone.append(len(pack_archive(replace(archive, sources=(ArchiveSource("0.png"),), blocks=(block,)))))
-    point = point_of("model", "model", float(np.mean(alone)), archive.coded_bytes / count, target, as_levels(scene, raw))
+    raw = np.concatenate(list(decompress_samples(unpack_archive(content, "images.aez"), context.detector)))
+    indices, counts = context.predictions["code"][context.is_normal], require_quantised(context.detector, recipe)
+    file_sizes = []
+    for row in range(min(SINGLE_FILES, count)):
+        block = encode_indices(indices[row : row + 1], counts)
+        file_sizes.append(len(pack_archive(replace(archive, sources=(ArchiveSource("0.png"),), blocks=(block,)))))
+    output = _to_levels(context, raw)
+    point = _make_point("model", "model", float(np.mean(file_sizes)), archive.coded_bytes / count, target, output)
     return point, len(content) / count
 
 
-def smaller(scene: Scene, target: np.ndarray, whole: Point) -> list[Point]:
-    """Points below the model's own: the same model with codebooks of fewer words, those alike merged into one.
+def _smaller_codebooks(context: EvaluationContext, target: np.ndarray, model: CodecPoint) -> list[CodecPoint]:
+    """Return the points of the same model with smaller codebooks, in which entries that are alike are merged.
 
-    None where a codebook has more than LARGEST_BOOK words.
+    Empty where a codebook has more than LARGEST_BOOK entries.
     """
-    words, counts = scene.said["code"][scene.normal], require_quantised(scene.detector, scene.recipe.name)
-    if counts.shape[1] > LARGEST_BOOK:
+    indices = context.predictions["code"][context.is_normal]
+    counts = require_quantised(context.detector, context.recipe.name)
+    entries = counts.shape[1]
+    if entries > LARGEST_BOOK:
         return []
-    sizes = [counts.shape[1] // share for share in SHARES if counts.shape[1] // share >= 2]
+    sizes = [entries // divisor for divisor in CODEBOOK_DIVISORS if entries // divisor >= 2]
     points = []
-    for size, swaps in zip(sizes, merge_entries(load_codebooks(scene.bundle), counts, sizes), strict=True):
-        sent = replace_indices(words, swaps)
-        free = len(encode_indices(sent, merge_counts(counts, swaps))) / len(words)
-        made = as_levels(scene, scene.detector.decode(sent))
-        stored = whole.stored - whole.header_free + free
-        points.append(point_of(f"model, {size} words a slot", "model", stored, free, target, made))
+    for size, replacements in zip(sizes, merge_entries(load_codebooks(context.bundle), counts, sizes), strict=True):
+        merged_indices = replace_indices(indices, replacements)
+        header_free = len(encode_indices(merged_indices, merge_counts(counts, replacements))) / len(indices)
+        output = _to_levels(context, context.detector.decode(merged_indices))
+        file_bytes = model.file_bytes - model.header_free + header_free
+        points.append(_make_point(f"model, {size} words a slot", "model", file_bytes, header_free, target, output))
     return points
 
 
-def as_levels(scene: Scene, raw: np.ndarray) -> np.ndarray:
-    """Reconstructions as `ae decompress` writes them, uint8."""
-    return to_uint8(raw, scene.data.low, scene.data.high)
+def _to_levels(context: EvaluationContext, raw: np.ndarray) -> np.ndarray:
+    """Return reconstructions as `ae decompress` writes them, uint8."""
+    return to_uint8(raw, context.data.low, context.data.high)
 
 
-# ---------------------------------------------------------------- the others
+# ---------------------------------------------------------------- the baselines
 
 
-def rival(target: np.ndarray, form: str, quality: int | None) -> Point:
-    found = encode_images(target, form, quality)
-    name = form if quality is None else f"{form} {quality}"
-    return point_of(name, form, float(found.file_sizes.mean()), found.header_free, target, found.decoded_images)
+def _baseline_point(target: np.ndarray, image_format: str, quality: int | None) -> CodecPoint:
+    encoded_images = encode_images(target, image_format, quality)
+    name = image_format
+    if quality is not None:
+        name = f"{image_format} {quality}"
+    file_bytes = float(encoded_images.file_sizes.mean())
+    return _make_point(name, image_format, file_bytes, encoded_images.header_free, target, encoded_images.decoded_images)
 
 
-def point_of(name: str, family: str, stored: float, header_free: float, target: np.ndarray, made: np.ndarray) -> Point:
-    wanted, scaled = target / np.float32(255), made / np.float32(255)
-    return Point(name, family, stored, header_free, scaled[shown_of(len(target))], reconstruction_metrics(wanted, scaled))
+def _make_point(
+    name: str, family: str, file_bytes: float, header_free: float, target: np.ndarray, output: np.ndarray
+) -> CodecPoint:
+    scaled_target, scaled_output = target / np.float32(255), output / np.float32(255)
+    strip_images = scaled_output[strip_indices(len(target), STRIP_SAMPLES)]
+    return CodecPoint(name, family, file_bytes, header_free, strip_images, reconstruction_metrics(scaled_target, scaled_output))
 
 
-def shown_of(count: int) -> np.ndarray:
-    """Places of the images in the strips."""
-    return np.linspace(0, count - 1, min(SHOWN, count)).astype(int)
+def _family_points(points: list[CodecPoint], family: str) -> list[CodecPoint]:
+    return [point for point in points if point.family == family]
 
 
-def at_like_bytes(points: list[Point], header_free: float) -> float | None:
-    """PSNR of a family of points at so many bytes, on the line through them over the logarithm of bytes.
+def _sort_by_bytes(points: list[CodecPoint]) -> list[CodecPoint]:
+    return sorted(points, key=lambda point: point.header_free)
 
-    Below its smallest point, that one: more bytes than were asked for. None where a point has no PSNR, as it is lossless.
+
+def psnr_at_bytes(points: list[CodecPoint], header_free: float) -> float | None:
+    """Return the PSNR of a family of points at a number of bytes, on the line through them over the logarithm of bytes.
+
+    Args:
+        points: one or more.
+        header_free: bytes an image without headers; below the smallest point, that point's PSNR is returned.
+
+    Returns:
+        In dB; None where a point has no finite PSNR, as it is lossless.
     """
-    known = sorted(points, key=lambda point: point.header_free)
-    heights = np.array([decibels(point) for point in known])
-    if not np.isfinite(heights).all():
+    curve = _sort_by_bytes(points)
+    psnr_values = np.array([point.psnr for point in curve])
+    if not np.isfinite(psnr_values).all():
         return None
-    places = np.log([max(point.header_free, 1.0) for point in known])
-    return float(np.interp(np.log(header_free), places, heights))
+    log_bytes = np.log([max(point.header_free, 1.0) for point in curve])
+    return float(np.interp(np.log(header_free), log_bytes, psnr_values))
 
 
-def decibels(point: Point) -> float:
-    """PSNR; infinite where the images come out as they went in."""
-    return point.quality["psnr"] or 0.0
+# ---------------------------------------------------------------- the result
 
 
-# ---------------------------------------------------------------- telling
-
-
-def tell(count: int, set_stored: float, curve: list[Point], rivals: list[Point], near: Point) -> Finding:
+def _codec_result(
+    count: int, archive_bytes: float, curve: list[CodecPoint], baselines: list[CodecPoint], closest_webp: CodecPoint
+) -> StudyResult:
     model = curve[0]
-    like = {
-        form: at_like_bytes([point for point in rivals if point.family == form], model.header_free) for form in ("JPEG", "WebP")
-    }
-    leads = [decibels(model) - height for height in like.values() if height is not None]
-    return Finding(
+    baseline_psnrs, margins = {}, []
+    for image_format in LOSSY_FORMATS:
+        baseline_psnr = psnr_at_bytes(_family_points(baselines, image_format), model.header_free)
+        baseline_psnrs[image_format] = baseline_psnr
+        if baseline_psnr is not None:
+            margins.append(model.psnr - baseline_psnr)
+    comparison = _compare_with_webp(model, baselines, baseline_psnrs["WebP"])
+    return StudyResult(
         title="Bytes an image",
-        lead=f"{model.header_free:.1f} bytes an image at {decibels(model):.2f} dB. {beside(model, rivals, like['WebP'])}",
+        lead=f"{model.header_free:.1f} bytes an image at {model.psnr:.2f} dB. {comparison}",
         head=["", "bytes, header-free", "bytes, a file of its own", "PSNR (dB)", "SSIM"],
-        rows=[row(point) for point in (*curve, *rivals)],
+        rows=[_point_row(point) for point in (*curve, *baselines)],
         figures=[
             ("codec_curves.svg", "PSNR over bytes an image: without headers, and in a file of its own."),
-            ("codec_strips.svg", f"Test images, what the model makes of them, and {near.name}."),
+            ("codec_strips.svg", f"Test images, what the model makes of them, and {closest_webp.name}."),
         ],
-        metrics=plain(model)
+        metrics=model.metrics
         | {
-            "bytes_in_a_set": set_stored,
+            "bytes_in_a_set": archive_bytes,
             "images": count,
-            "smaller": {point.name.split()[1]: plain(point) for point in curve[1:]},
-            "rivals": {point.name.lower().replace(" ", "_"): plain(point) for point in rivals},
-            "at_like_bytes": {form.lower(): height for form, height in like.items()},
-            "lead_db": min(leads, default=None),
+            "smaller": {point.name.split()[1]: point.metrics for point in curve[1:]},
+            "rivals": {point.name.lower().replace(" ", "_"): point.metrics for point in baselines},
+            "at_like_bytes": {image_format.lower(): psnr for image_format, psnr in baseline_psnrs.items()},
+            "lead_db": min(margins, default=None),
         },
-        note=f"{count:,} normal test images; one .aez file of all of them has {set_stored:.1f} bytes an image. Header-free: of "
-        "the model, the coded words alone; of the others, the file less that of a black image of the same size, which takes off "
-        "more than their headers. Pillow at its smallest: JPEG with tables of its own, WebP with method 6. Fewer words a "
+        note=f"{count:,} normal test images; one .aez file of all of them has {archive_bytes:.1f} bytes an image. Header-free: "
+        "of the model, the coded words alone; of the others, the file less that of a black image of the same size, which takes "
+        "off more than their headers. Pillow at its smallest: JPEG with tables of its own, WebP with method 6. Fewer words a "
         "slot: those that lie near to each other merged into one, without another training.",
     )
 
 
-def beside(model: Point, rivals: list[Point], like: float | None) -> str:
-    """WebP at the model's bytes, or at its least where that is more."""
-    least = min((point for point in rivals if point.family == "WebP"), key=lambda point: point.header_free)
-    if model.header_free < least.header_free:
-        return f"WebP needs {least.header_free:.1f} or more beside its header, for {decibels(least):.2f} dB."
-    return f"WebP with as many beside its header: {number(like, 2)} dB."
+def _compare_with_webp(model: CodecPoint, baselines: list[CodecPoint], webp_psnr: float | None) -> str:
+    """Return a sentence about WebP at the model's bytes, or about its smallest point where that is larger."""
+    smallest_webp = _sort_by_bytes(_family_points(baselines, "WebP"))[0]
+    if model.header_free < smallest_webp.header_free:
+        return f"WebP needs {smallest_webp.header_free:.1f} or more beside its header, for {smallest_webp.psnr:.2f} dB."
+    return f"WebP with as many beside its header: {format_number(webp_psnr, 2)} dB."
 
 
-def row(point: Point) -> list[str]:
-    known = np.isfinite(decibels(point))
-    shown = [number(decibels(point), 2), number(point.quality["ssim"])] if known else ["lossless", ""]
-    return [point.name, f"{point.header_free:.1f}", f"{point.stored:.1f}", *shown]
+def _point_row(point: CodecPoint) -> list[str]:
+    row = [point.name, f"{point.header_free:.1f}", f"{point.file_bytes:.1f}"]
+    if not np.isfinite(point.psnr):
+        return [*row, "lossless", ""]
+    return [*row, format_number(point.psnr, 2), format_number(point.quality["ssim"])]
 
 
-def plain(point: Point) -> dict[str, Any]:
-    finite = {"psnr": decibels(point) if np.isfinite(decibels(point)) else None}
-    return {"bytes": point.header_free, "bytes_alone": point.stored} | point.quality | finite
-
-
-def draw_curves(file: Path, points: list[Point]) -> None:
-    """PSNR of each family over its bytes: header-free to the left, in files of their own to the right."""
-    with drawing(file, WIDE, 3.6, columns=2) as panels:
-        for axes, name in zip(panels, ("header_free", "stored"), strict=True):
-            for family, colour in COLOURS.items():
-                known = sorted((point for point in points if point.family == family), key=lambda point: point.header_free)
-                places, heights = [getattr(point, name) for point in known], [decibels(point) for point in known]
-                axes.plot(places, heights, color=colour, marker="o", markersize=4, label=family)
+def _draw_curves(file: Path, points: list[CodecPoint]) -> None:
+    """Draw the PSNR of each family over its bytes: header-free to the left, in files of their own to the right."""
+    with svg_axes(file, REPORT_WIDTH, 3.6, columns=2) as panels:
+        for axes, size_field in zip(panels, ("header_free", "file_bytes"), strict=True):
+            for family, colour in FAMILY_COLOURS.items():
+                curve = _sort_by_bytes(_family_points(points, family))
+                sizes, psnr_values = [getattr(point, size_field) for point in curve], [point.psnr for point in curve]
+                axes.plot(sizes, psnr_values, color=colour, marker="o", markersize=4, label=family)
             axes.set(xscale="log", xlabel="bytes an image", ylabel="PSNR (dB)")
             axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axes.xaxis.set_major_formatter("{x:.0f}")
@@ -214,6 +247,7 @@ def draw_curves(file: Path, points: list[Point]) -> None:
         panels[0].legend(loc="upper left")
 
 
-def draw_strips(file: Path, target: np.ndarray, model: Point, near: Point) -> None:
-    given = target[shown_of(len(target))] / np.float32(255)
-    mosaics.draw_rows(file, {"given": given, "model": model.shown, near.family: near.shown})
+def _draw_images(file: Path, target: np.ndarray, model: CodecPoint, closest_webp: CodecPoint) -> None:
+    original_images = target[strip_indices(len(target), STRIP_SAMPLES)] / np.float32(255)
+    strips = {"given": original_images, "model": model.strip_images, closest_webp.family: closest_webp.strip_images}
+    mosaics.draw_rows(file, strips)

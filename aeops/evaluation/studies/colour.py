@@ -1,4 +1,4 @@
-"""How near the colours that a model gives to grey images come to the true ones."""
+"""Errors of the colours that a model gives to grey images."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -7,22 +7,25 @@ import numpy as np
 from skimage.color import rgb2lab
 
 from aeops.drawing import mosaics
-from aeops.drawing.words import number
+from aeops.drawing.words import format_number
 from aeops.evaluation import model_input
 from aeops.evaluation.reconstruction import psnr
-from aeops.evaluation.study import Finding, Scene
+from aeops.evaluation.sampling import strip_indices
+from aeops.evaluation.study import EvaluationContext, StudyResult
 from aeops.kinds.arrays import mse_per_image
 from aeops.recipe.studies import ColourStudy
 
 ROWS = 20_000  # training samples that the mean colour is taken of
-SHOWN = 8  # images in the strips: more would make a large file
+STRIP_SAMPLES = 8  # images in the strips: more would make a large file
 
-Images = np.ndarray  # (n, c, h, w), values in [0, 1]
+RgbImages = np.ndarray  # (n, c, h, w), values in [0, 1]
+
+VARIANT_NAMES = {"grey": "grey as given", "mean": "grey and the mean colour", "model": "autoencoder", "true": "true"}
 
 
 @dataclass(frozen=True)
-class Colours:
-    """How near colours come to the true ones.
+class ColourErrors:
+    """Distance of colours to the true ones.
 
     Attributes:
         psnr: in dB, over all three channels.
@@ -35,61 +38,71 @@ class Colours:
     chroma: float
 
 
-def study(spec: ColourStudy, scene: Scene, figures: Path) -> Finding:
-    """Grey, grey tinted by the mean colour, and coloured test normals beside the true ones."""
-    normal = scene.normal
-    true, grey = scene.target[normal], scene.data.scaled(scene.given[normal]).repeat(3, axis=1)
-    made = {"grey": grey, "mean": (grey + mean_colour(scene)).clip(0, 1), "model": scene.made[normal], "true": true}
-    found = {name: compared(images, true) for name, images in made.items()}
-    chosen = np.linspace(0, len(true) - 1, min(SHOWN, len(true))).astype(int)
-    mosaics.draw_rows(figures / "colour_strips.svg", {name: made[name][chosen] for name in ("grey", "model", "true")})
-    return tell(found, len(true))
+def run_colour_study(spec: ColourStudy, context: EvaluationContext, figures: Path) -> StudyResult:
+    """Compare grey, grey tinted by the mean colour, and coloured test normals with the true ones."""
+    normal = context.is_normal
+    truth, grey = context.target[normal], context.data.scale(context.inputs[normal]).repeat(3, axis=1)
+    variants = {
+        "grey": grey,
+        "mean": (grey + mean_colour(context)).clip(0, 1),
+        "model": context.reconstructions[normal],
+        "true": truth,
+    }
+    errors = {name: compare_colours(images, truth) for name, images in variants.items()}
+    strip_rows = strip_indices(len(truth), STRIP_SAMPLES)
+    strips = {name: variants[name][strip_rows] for name in ("grey", "model", "true")}
+    mosaics.draw_rows(figures / "colour_strips.svg", strips)
+    return _colour_result(errors, len(truth))
 
 
-def mean_colour(scene: Scene) -> np.ndarray:
-    """What red, green and blue are above the grey of a training pixel on average, (1, 3, 1, 1)."""
-    chosen = scene.data.train[:ROWS]
-    grey = scene.data.scaled(model_input.given(scene.recipe.fit, chosen, model_input.TRAIN_SEED))
-    offset = (scene.data.scaled(chosen) - grey).mean(axis=(0, 2, 3), dtype=np.float64, keepdims=True)
+def mean_colour(context: EvaluationContext) -> np.ndarray:
+    """Return how much red, green and blue exceed the grey of a training pixel on average, (1, 3, 1, 1)."""
+    samples = context.data.train[:ROWS]
+    grey = context.data.scale(model_input.served_inputs(context.recipe.fit, samples, model_input.TRAIN_SEED))
+    offset = (context.data.scale(samples) - grey).mean(axis=(0, 2, 3), dtype=np.float64, keepdims=True)
     return np.asarray(offset, dtype=np.float32)
 
 
-def compared(made: Images, true: Images) -> Colours:
-    ab, true_ab = chromaticity(made), chromaticity(true)
-    return Colours(
-        psnr=psnr(float(mse_per_image(true, made).mean())),
-        ab_distance=float(np.linalg.norm(ab - true_ab, axis=-1).mean()),
-        chroma=float(np.linalg.norm(ab, axis=-1).mean()),
+def compare_colours(images: RgbImages, truth: RgbImages) -> ColourErrors:
+    """Compare images with the true ones."""
+    chroma_plane, true_plane = lab_chroma(images), lab_chroma(truth)
+    return ColourErrors(
+        psnr=psnr(float(mse_per_image(truth, images).mean())),
+        ab_distance=float(np.linalg.norm(chroma_plane - true_plane, axis=-1).mean()),
+        chroma=float(np.linalg.norm(chroma_plane, axis=-1).mean()),
     )
 
 
-def chromaticity(images: Images) -> np.ndarray:
-    """a* and b* of each pixel of sRGB images, (n, h, w, 2)."""
+def lab_chroma(images: RgbImages) -> np.ndarray:
+    """Return a* and b* of each pixel of sRGB images, (n, h, w, 2)."""
     return np.asarray(rgb2lab(images.transpose(0, 2, 3, 1))[..., 1:])
 
 
-def tell(found: dict[str, Colours], rows: int) -> Finding:
-    names = {"grey": "grey as given", "mean": "grey and the mean colour", "model": "autoencoder", "true": "true"}
-    grey, mean, model, true = (found[name] for name in names)
-    gain, nearer = model.psnr - max(grey.psnr, mean.psnr), min(grey.ab_distance, mean.ab_distance) - model.ab_distance
-    pale = "paler" if model.chroma < true.chroma else "stronger"
-    return Finding(
+def _colour_result(errors: dict[str, ColourErrors], rows: int) -> StudyResult:
+    grey, mean, model, truth = errors["grey"], errors["mean"], errors["model"], errors["true"]
+    gain = model.psnr - max(grey.psnr, mean.psnr)
+    ab_gain = min(grey.ab_distance, mean.ab_distance) - model.ab_distance
+    direction = "nearer to" if gain >= 0 else "farther from"
+    strength = "paler" if model.chroma < truth.chroma else "stronger"
+    metrics: dict[str, object] = {name: asdict(errors[name]) for name in ("grey", "mean", "model")}
+    return StudyResult(
         title="Colours",
-        lead=f"The made colours are {abs(gain):.2f} dB {'nearer to' if gain >= 0 else 'farther from'} the true ones than the "
-        f"better baseline, and their mean distance in the plane of a*, b* is {number(model.ab_distance, 2)} where grey has "
-        f"{number(grey.ab_distance, 2)}. They are {pale} than the true ones: chroma {number(model.chroma, 1)} beside "
-        f"{number(true.chroma, 1)}.",
+        lead=f"The made colours are {abs(gain):.2f} dB {direction} the true ones than the better baseline, and their "
+        f"mean distance in the plane of a*, b* is {format_number(model.ab_distance, 2)} where grey has "
+        f"{format_number(grey.ab_distance, 2)}. They are {strength} than the true ones: "
+        f"chroma {format_number(model.chroma, 1)} beside {format_number(truth.chroma, 1)}.",
         head=["", "PSNR (dB)", "distance in a*, b*", "chroma"],
-        rows=[row(names[name], colours, name == "true") for name, colours in found.items()],
+        rows=[_colour_row(name, colours) for name, colours in errors.items()],
         figures=[("colour_strips.svg", "Test images: grey as given, with the colours that the autoencoder makes, and true.")],
-        metrics={name: asdict(found[name]) for name in ("grey", "mean", "model")}
-        | {"true": {"chroma": true.chroma}, "gain_db": gain, "ab_gain": nearer},
+        metrics=metrics | {"true": {"chroma": truth.chroma}, "gain_db": gain, "ab_gain": ab_gain},
         note=f"{rows:,} normal test images. Chroma: how far a pixel is from grey. The mean colour is what red, green and blue "
         "are above grey on average in training images. Squared error asks for the mean of all colours that a pixel might have, "
         "which is pale.",
     )
 
 
-def row(name: str, colours: Colours, true: bool) -> list[str]:
-    errors = ["", ""] if true else [number(colours.psnr, 2), number(colours.ab_distance, 2)]
-    return [name, *errors, number(colours.chroma, 1)]
+def _colour_row(name: str, colours: ColourErrors) -> list[str]:
+    chroma = format_number(colours.chroma, 1)
+    if name == "true":
+        return [VARIANT_NAMES[name], "", "", chroma]
+    return [VARIANT_NAMES[name], format_number(colours.psnr, 2), format_number(colours.ab_distance, 2), chroma]

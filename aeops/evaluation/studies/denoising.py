@@ -1,4 +1,4 @@
-"""How much Gaussian noise the model takes away, beside linear filters that know the noise, and who can read the result."""
+"""How much Gaussian noise the model removes, beside linear filters that know the noise, and how well a classifier reads it."""
 
 import warnings
 from collections.abc import Callable
@@ -13,150 +13,186 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from ae_models.spec import GaussianCorruptionSpec
 from aeops.drawing import mosaics
-from aeops.drawing.words import number, share
+from aeops.drawing.words import format_number, format_share
 from aeops.evaluation import model_input
 from aeops.evaluation.reconstruction import reconstruction_metrics
-from aeops.evaluation.study import Finding, Scene
+from aeops.evaluation.sampling import strip_indices
+from aeops.evaluation.study import EvaluationContext, StudyResult
 from aeops.recipe.studies import DenoisingStudy
 
-STRIPS = "denoising_strips.svg"
-SHOWN = 10  # samples in it
+STRIPS_FILE = "denoising_strips.svg"
+STRIP_SAMPLES = 10  # samples in it
 ROWS = 20_000  # training samples that the filters are fitted on
-DIRECTIONS = 512  # principal axes in which the filters work: beyond them there is noise alone
-EXACT = 4096  # numbers in a sample up to which the axes are computed exactly
-READER_ROWS, READER_WIDTH, READER_EPOCHS = 10_000, 128, 15  # what the classifier is trained on, its hidden numbers, how long
+MAX_DIRECTIONS = 512  # principal axes in which the filters work: beyond them there is noise alone
+MAX_EXACT_SIZE = 4096  # numbers in a sample up to which the axes are computed exactly
+CLASSIFIER_ROWS, CLASSIFIER_WIDTH, CLASSIFIER_EPOCHS = 10_000, 128, 15
 
-Samples = np.ndarray  # (n, numbers in a sample), values in [0, 1]
+FlatSamples = np.ndarray  # (n, numbers in a sample), values in [0, 1]
+LinearFilter = Callable[[FlatSamples], FlatSamples]
+Quality = dict[str, float | None]  # mse, psnr and ssim
+
+METRIC_NAMES = {
+    "noisy": "noisy",
+    "Wiener filter": "wiener",
+    "linear MMSE filter": "linear",
+    "autoencoder": "model",
+    "clean": "clean",
+}
 
 
-def study(spec: DenoisingStudy, scene: Scene, figures: Path) -> Finding:
-    """Noisy, filtered and denoised test normals against the clean ones.
+def run_denoising_study(spec: DenoisingStudy, context: EvaluationContext, figures: Path) -> StudyResult:
+    """Compare noisy, filtered and denoised test normals with the clean ones.
 
     Raises:
         DataError: a classifier is asked for, and the samples were prepared without the training labels.
     """
-    corruption = scene.recipe.fit.model.corrupt
+    corruption = context.recipe.fit.model.corrupt
     assert isinstance(corruption, GaussianCorruptionSpec), "the recipe was checked"
     deviation = corruption.deviation
-    shape, normal = scene.target.shape[1:], scene.normal
-    clean, noisy = flat(scene.target[normal]), flat(scene.data.scaled(scene.given[normal]))
-    wiener, linear = fit_filters(*training_pairs(scene), deviation**2)
-    made = {
-        "noisy": noisy,
-        "Wiener filter": wiener(noisy),
-        "linear MMSE filter": linear(noisy),
-        "autoencoder": flat(scene.made[normal]),
+    shape, normal = context.target.shape[1:], context.is_normal
+    clean_samples = _flatten(context.target[normal])
+    noisy_samples = _flatten(context.data.scale(context.inputs[normal]))
+    wiener_filter, mmse_filter = fit_filters(*_training_pairs(context), deviation**2)
+    outputs = {
+        "noisy": noisy_samples,
+        "Wiener filter": wiener_filter(noisy_samples),
+        "linear MMSE filter": mmse_filter(noisy_samples),
+        "autoencoder": _flatten(context.reconstructions[normal]),
     }
-    measured = {name: reconstruction_metrics(images(clean, shape), images(found, shape)) for name, found in made.items()}
-    read = accuracies(scene, made | {"clean": clean}) if spec.classifier else {}
-    chosen = np.linspace(0, len(clean) - 1, min(SHOWN, len(clean))).astype(int)
-    strips = {"noisy": noisy, "linear": made["linear MMSE filter"], "autoencoder": made["autoencoder"], "clean": clean}
-    mosaics.draw_rows(figures / STRIPS, {name: images(samples[chosen], shape) for name, samples in strips.items()})
-    return tell(deviation, measured, read, len(noisy))
+    quality = {}
+    for name, samples in outputs.items():
+        quality[name] = reconstruction_metrics(clean_samples.reshape(-1, *shape), samples.reshape(-1, *shape))
+    accuracy_values = {}
+    if spec.classifier:
+        accuracy_values = _classifier_accuracies(context, outputs | {"clean": clean_samples})
+    strip_rows = strip_indices(len(clean_samples), STRIP_SAMPLES)
+    strips = {
+        "noisy": noisy_samples,
+        "linear": outputs["linear MMSE filter"],
+        "autoencoder": outputs["autoencoder"],
+        "clean": clean_samples,
+    }
+    for name, samples in strips.items():
+        strips[name] = samples[strip_rows].reshape(-1, *shape)
+    mosaics.draw_rows(figures / STRIPS_FILE, strips)
+    return _denoising_result(deviation, quality, accuracy_values, len(noisy_samples))
 
 
-def tell(deviation: float, measured: dict[str, dict[str, float | None]], read: dict[str, float], rows: int) -> Finding:
-    gain = decibels(measured, "autoencoder") - max(decibels(measured, "Wiener filter"), decibels(measured, "linear MMSE filter"))
+def _denoising_result(deviation: float, quality: dict[str, Quality], accuracy_values: dict[str, float], rows: int) -> StudyResult:
+    best_filter = max(_psnr_value(quality["Wiener filter"]), _psnr_value(quality["linear MMSE filter"]))
+    gain = _psnr_value(quality["autoencoder"]) - best_filter
+    direction = "better" if gain >= 0 else "worse"
     lead = (
         f"Gaussian noise of deviation {deviation:g}, clipped to [0, 1]: the autoencoder is {abs(gain):.2f} dB "
-        f"{'better' if gain >= 0 else 'worse'} than the better linear filter."
+        f"{direction} than the better linear filter."
     )
     note = (
         f"{rows:,} normal test samples. Both filters are linear and fitted on training samples: Wiener's takes the noise for "
         "Gaussian of known variance; the other is the linear filter of least squared error for the noise as it is, clipped."
     )
-    table = [[name, number(found["psnr"], 2), number(found["ssim"])] for name, found in measured.items()]
+    table = []
+    for name, values in quality.items():
+        table.append([name, format_number(values["psnr"], 2), format_number(values["ssim"])])
     head = ["", "PSNR (dB)", "SSIM"]
-    if read:
-        lead += f" A classifier of clean samples reads {share(read['noisy'])} of the noisy ones, "
-        lead += f"{share(read['autoencoder'])} of the denoised and {share(read['clean'])} of the clean."
+    if accuracy_values:
+        lead += f" A classifier of clean samples reads {format_share(accuracy_values['noisy'])} of the noisy ones, "
+        lead += f"{format_share(accuracy_values['autoencoder'])} of the denoised and "
+        lead += f"{format_share(accuracy_values['clean'])} of the clean."
         note += " The classifier never saw a noisy or a denoised sample."
-        table = [[*row, share(read[row[0]])] for row in [*table, ["clean", "", ""]]]
-        head += ["read correctly"]
-    return Finding(
+        table.append(["clean", "", ""])
+        for row in table:
+            row.append(format_share(accuracy_values[row[0]]))
+        head.append("read correctly")
+    return StudyResult(
         title="Denoising",
         lead=lead,
         head=head,
         rows=table,
-        figures=[(STRIPS, "Test samples: noisy as given, by the linear filter, by the autoencoder, and clean.")],
-        metrics=metrics(measured, read) | {"deviation": deviation, "gain_db": gain},
+        figures=[(STRIPS_FILE, "Test samples: noisy as given, by the linear filter, by the autoencoder, and clean.")],
+        metrics=_denoising_metrics(quality, accuracy_values) | {"deviation": deviation, "gain_db": gain},
         note=note,
     )
 
 
-def metrics(measured: dict[str, dict[str, float | None]], read: dict[str, float]) -> dict[str, Any]:
-    keys = {"noisy": "noisy", "Wiener filter": "wiener", "linear MMSE filter": "linear", "autoencoder": "model", "clean": "clean"}
-    found: dict[str, Any] = {keys[name]: dict(one) for name, one in measured.items()}
-    for name, accuracy in read.items():
-        found[keys[name]] = found.get(keys[name], {}) | {"accuracy": accuracy}
-    return found
+def _denoising_metrics(quality: dict[str, Quality], accuracy_values: dict[str, float]) -> dict[str, Any]:
+    metrics: dict[str, Any] = {METRIC_NAMES[name]: dict(values) for name, values in quality.items()}
+    for name, accuracy in accuracy_values.items():
+        metrics.setdefault(METRIC_NAMES[name], {})["accuracy"] = accuracy
+    return metrics
 
 
-def decibels(measured: dict[str, dict[str, float | None]], name: str) -> float:
-    return measured[name]["psnr"] or 0.0
+def _psnr_value(values: Quality) -> float:
+    return values["psnr"] or 0.0
 
 
-def flat(samples: np.ndarray) -> Samples:
+def _flatten(samples: np.ndarray) -> FlatSamples:
     return samples.reshape(len(samples), -1)
-
-
-def images(samples: Samples, shape: tuple[int, ...]) -> np.ndarray:
-    return samples.reshape(len(samples), *shape)
 
 
 # ---------------------------------------------------------------- the linear filters
 
 
-def training_pairs(scene: Scene) -> tuple[Samples, Samples]:
-    """Training samples, clean and noisy as they are served."""
-    chosen = scene.data.train[:ROWS]
-    noisy = model_input.given(scene.recipe.fit, chosen, model_input.TRAIN_SEED)
-    return flat(scene.data.scaled(chosen)), flat(scene.data.scaled(noisy))
+def _training_pairs(context: EvaluationContext) -> tuple[FlatSamples, FlatSamples]:
+    """Return training samples, clean and noisy as they are served."""
+    samples = context.data.train[:ROWS]
+    noisy_inputs = model_input.served_inputs(context.recipe.fit, samples, model_input.TRAIN_SEED)
+    return _flatten(context.data.scale(samples)), _flatten(context.data.scale(noisy_inputs))
 
 
-def fit_filters(
-    clean: Samples, noisy: Samples, variance: float
-) -> tuple[Callable[[Samples], Samples], Callable[[Samples], Samples]]:
-    """Two linear estimates of clean samples from noisy ones, in the principal axes of the clean ones.
+def fit_filters(clean_samples: FlatSamples, noisy_samples: FlatSamples, variance: float) -> tuple[LinearFilter, LinearFilter]:
+    """Fit two linear estimates of clean samples from noisy ones, in the principal axes of the clean ones.
 
     Wiener's: each axis of variance v is shrunk by v / (v + noise variance). The second regresses the clean coordinates on
     the noisy ones, so that it also knows what clipping does to mean and variance: the linear estimate of least mean squared
-    error (Kay 1993, Fundamentals of Statistical Signal Processing I, chapter 12). Outputs are clipped to [0, 1].
+    error (Kay 1993, Fundamentals of Statistical Signal Processing I, chapter 12).
+
+    Args:
+        clean_samples: (n, numbers) in [0, 1].
+        noisy_samples: the same with noise.
+        variance: of the noise.
+
+    Returns:
+        Wiener's filter and the second one; each clips its outputs to [0, 1].
     """
-    count = min(DIRECTIONS, *clean.shape)
+    count = min(MAX_DIRECTIONS, *clean_samples.shape)
     with threadpool_limits(1, "blas"):
-        solver = "covariance_eigh" if clean.shape[1] <= EXACT else "randomized"
-        pca = PCA(count, svd_solver=solver, random_state=0).fit(clean)
-        shrink = pca.explained_variance_ / (pca.explained_variance_ + variance)
-        c, t = pca.transform(clean), noisy @ pca.components_.T
-        middle = t.mean(axis=0)
-        spread = (t - middle).T @ (t - middle)
-        weights = np.linalg.solve(spread + 1e-6 * np.trace(spread) / count * np.eye(count), (t - middle).T @ c)
+        pca_solver = "covariance_eigh" if clean_samples.shape[1] <= MAX_EXACT_SIZE else "randomized"
+        pca = PCA(count, svd_solver=pca_solver, random_state=0).fit(clean_samples)
+        axis_shrinkage = pca.explained_variance_ / (pca.explained_variance_ + variance)
+        c, t = pca.transform(clean_samples), noisy_samples @ pca.components_.T
+        mean = t.mean(axis=0)
+        spread = (t - mean).T @ (t - mean)
+        weights = np.linalg.solve(spread + 1e-6 * np.trace(spread) / count * np.eye(count), (t - mean).T @ c)
 
-    def wiener(samples: Samples) -> Samples:
-        return np.asarray(pca.inverse_transform(pca.transform(samples) * shrink).clip(0, 1), dtype=np.float32)
+    def wiener_filter(samples: FlatSamples) -> FlatSamples:
+        return np.asarray(pca.inverse_transform(pca.transform(samples) * axis_shrinkage).clip(0, 1), dtype=np.float32)
 
-    def linear(samples: Samples) -> Samples:
-        found = pca.inverse_transform((samples @ pca.components_.T - middle) @ weights)
-        return np.asarray(found.clip(0, 1), dtype=np.float32)
+    def mmse_filter(samples: FlatSamples) -> FlatSamples:
+        outputs = pca.inverse_transform((samples @ pca.components_.T - mean) @ weights)
+        return np.asarray(outputs.clip(0, 1), dtype=np.float32)
 
-    return wiener, linear
-
-
-# ---------------------------------------------------------------- the reader
+    return wiener_filter, mmse_filter
 
 
-def accuracies(scene: Scene, made: dict[str, Samples]) -> dict[str, float]:
-    """Share of labelled test normals that a classifier of clean training samples reads correctly, for each of `made`.
+# ---------------------------------------------------------------- the classifier
 
-    Nothing where training or test samples have no labels.
+
+def _classifier_accuracies(context: EvaluationContext, outputs: dict[str, FlatSamples]) -> dict[str, float]:
+    """Return the accuracy of a classifier of clean training samples on each version of the labelled test normals.
+
+    Empty where training or test samples have no labels.
     """
-    known = np.flatnonzero(scene.data.train_labels >= 0)[:READER_ROWS]
-    labels = scene.data.labels[scene.normal]
-    if not len(known) or not (labels >= 0).any():
+    labelled_rows = np.flatnonzero(context.data.train_labels >= 0)[:CLASSIFIER_ROWS]
+    labels = context.data.labels[context.is_normal]
+    is_labelled = labels >= 0
+    if not len(labelled_rows) or not is_labelled.any():
         return {}
-    reader = MLPClassifier((READER_WIDTH,), max_iter=READER_EPOCHS, random_state=0)
+    classifier = MLPClassifier((CLASSIFIER_WIDTH,), max_iter=CLASSIFIER_EPOCHS, random_state=0)
+    accuracy_values = {}
     with threadpool_limits(1, "blas"), warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # so many epochs and no more: one reader, not the best one
-        reader.fit(flat(scene.data.scaled(scene.data.train[known])), scene.data.train_labels[known])
-        return {name: float((reader.predict(found) == labels)[labels >= 0].mean()) for name, found in made.items()}
+        warnings.simplefilter("ignore", ConvergenceWarning)  # its epochs are fixed: it need not be the best classifier
+        train = _flatten(context.data.scale(context.data.train[labelled_rows]))
+        classifier.fit(train, context.data.train_labels[labelled_rows])
+        for name, samples in outputs.items():
+            accuracy_values[name] = float((classifier.predict(samples) == labels)[is_labelled].mean())
+    return accuracy_values

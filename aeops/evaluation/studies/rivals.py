@@ -1,4 +1,4 @@
-"""Other sentences on the same samples: does the recipe's own model earn its place?"""
+"""Baseline models on the same samples: does the recipe's own model earn its place?"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,28 +10,29 @@ import numpy as np
 from ae_models.spec import FitSpec, QuantisedBottleneckSpec
 from aeops.bundle.detector import Detector
 from aeops.drawing import mosaics
-from aeops.drawing.words import number, share, span
+from aeops.drawing.words import format_number, format_share, format_span
 from aeops.evaluation import model_input
-from aeops.evaluation.detection import ranking
-from aeops.evaluation.study import Finding, Scene
+from aeops.evaluation.detection import measure_ranking
+from aeops.evaluation.sampling import strip_indices
+from aeops.evaluation.study import EvaluationContext, StudyResult
 from aeops.files import read_json
 from aeops.recipe.studies import MODEL, RivalsStudy
 
-SHOWN = 10  # samples in the strips
+STRIP_SAMPLES = 10  # samples in the strips
 
 
 @dataclass(frozen=True)
-class Contestant:
+class ModelResult:
     """One model on the test samples.
 
     Attributes:
-        said: its detector's answers.
+        predictions: of its detector.
         error: of the normals, as their kind measures it.
         auroc, interval: novelty against normals; None where there is no novelty.
-        active: share of a code's numbers that are not 0; None where a code is made of words.
+        active: share of a code's numbers that are not 0; None where a code consists of code indices.
     """
 
-    said: dict[str, np.ndarray]
+    predictions: dict[str, np.ndarray]
     error: float
     auroc: float | None
     interval: tuple[float, float] | None
@@ -39,111 +40,129 @@ class Contestant:
 
     @property
     def metrics(self) -> dict[str, Any]:
+        """The model's section of metrics.json."""
         return {"error": self.error, "auroc": self.auroc, "auroc_interval": self.interval, "active_share": self.active}
 
 
-def study(spec: RivalsStudy, scene: Scene, figures: Path) -> Finding:
-    """Trains each rival in a scratch folder, as the recipe's model was trained, and asks all of them about the test samples."""
-    found = {MODEL: judged(scene, scene.recipe.fit, scene.said, scene.detector)}
+def run_rivals_study(spec: RivalsStudy, context: EvaluationContext, figures: Path) -> StudyResult:
+    """Train each baseline model in a temporary folder, as the recipe's model was trained, and compare all on the test samples."""
+    results = {MODEL: _measure_model(context, context.recipe.fit, context.predictions, context.detector)}
     for name, fit in spec.rivals.items():
-        with TemporaryDirectory(prefix="ae-rival-") as scratch:
-            found[name] = compete(scene, fit, Path(scratch))
-    drawn = [draw(figures / "rivals_strips.svg", scene, found)] if scene.detector.data_kind.DRAWABLE else []
-    return tell(scene, found, drawn)
+        with TemporaryDirectory(prefix="ae-rival-") as temporary_folder:
+            results[name] = _train_baseline(context, fit, Path(temporary_folder))
+    figure_captions = []
+    if context.detector.data_kind.IS_DRAWABLE:
+        figure_captions.append(_draw_reconstructions(figures / "rivals_strips.svg", context, results))
+    return _rivals_result(context, results, figure_captions)
 
 
-def compete(scene: Scene, fit: FitSpec, scratch: Path) -> Contestant:
-    """Trains a rival on the recipe's own samples."""
+def _train_baseline(context: EvaluationContext, fit: FitSpec, folder: Path) -> ModelResult:
+    """Train a baseline model on the recipe's own samples, and measure it."""
     from ae_models import fit as training  # here: it loads torch
     from ae_models.sample_sets import NpySampleSet
 
-    folder = scene.data.folder
+    data_folder = context.data.folder
     training.fit(
         fit,
-        **{part: NpySampleSet(folder / f"{part}.npy") for part in ("train", "validation", "calibration")},
-        checkpoints=scratch / "checkpoints",
-        content_sha256=read_json(folder / "prepared.json")["content_sha256"],
-        recipe=scene.recipe.name,
-        bundle=scratch / "bundle",
-        history=scratch / "history",
+        train=NpySampleSet(data_folder / "train.npy"),
+        validation=NpySampleSet(data_folder / "validation.npy"),
+        calibration=NpySampleSet(data_folder / "calibration.npy"),
+        checkpoints=folder / "checkpoints",
+        content_sha256=read_json(data_folder / "prepared.json")["content_sha256"],
+        recipe=context.recipe.name,
+        bundle=folder / "bundle",
+        history=folder / "history",
         progress_bar=False,
     )
-    detector = Detector(scratch / "bundle")
-    return judged(scene, fit, detector.score(scene.given, reconstruction=True, code=True), detector)
+    detector = Detector(folder / "bundle")
+    predictions = detector.score(context.inputs, reconstruction=True, code=True)
+    return _measure_model(context, fit, predictions, detector)
 
 
-def judged(scene: Scene, fit: FitSpec, said: dict[str, np.ndarray], detector: Detector) -> Contestant:
-    """What a model's answers are worth. Tokens of a text are its own, as each rival trains a tokenizer."""
-    novelty, normal = scene.data.novelty, scene.normal
-    target = detector.measurable(model_input.target_channels(fit.input, scene.data.test[normal]))
-    error = detector.data_kind.mean_error(target, detector.measurable(said["reconstruction"][normal]))
-    ranked = ranking(said["score"], novelty) if novelty.any() else None
-    words = isinstance(fit.model.bottleneck, QuantisedBottleneckSpec)
-    return Contestant(
-        said,
-        error,
-        ranked.auroc if ranked else None,
-        ranked.auroc_interval if ranked else None,
-        None if words else float((said["code"] != 0).mean()),
-    )
+def _measure_model(
+    context: EvaluationContext, fit: FitSpec, predictions: dict[str, np.ndarray], detector: Detector
+) -> ModelResult:
+    """Measure a model's predictions. Tokens of a text are the model's own, as each trains a tokenizer."""
+    novelty, normal = context.data.novelty, context.is_normal
+    target = detector.to_measured(model_input.target_channels(fit.input, context.data.test[normal]))
+    error = detector.data_kind.mean_error(target, detector.to_measured(predictions["reconstruction"][normal]))
+    auroc, interval, active = None, None, None
+    if novelty.any():
+        ranking = measure_ranking(predictions["score"], novelty)
+        auroc, interval = ranking.auroc, ranking.auroc_interval
+    if not isinstance(fit.model.bottleneck, QuantisedBottleneckSpec):
+        active = float((predictions["code"] != 0).mean())
+    return ModelResult(predictions, error, auroc, interval, active)
 
 
-def draw(file: Path, scene: Scene, found: dict[str, Contestant]) -> tuple[str, str]:
-    chosen = np.flatnonzero(scene.normal)
-    chosen = chosen[np.linspace(0, len(chosen) - 1, min(SHOWN, len(chosen))).astype(int)]
-    rows = {"input": scene.data.scaled(scene.given[chosen])}
-    rows |= {name: scene.data.scaled(one.said["reconstruction"][chosen]) for name, one in found.items()}
-    mosaics.draw_rows(file, rows)
+def _draw_reconstructions(file: Path, context: EvaluationContext, results: dict[str, ModelResult]) -> tuple[str, str]:
+    indices = np.flatnonzero(context.is_normal)
+    indices = indices[strip_indices(len(indices), STRIP_SAMPLES)]
+    strips = {"input": context.data.scale(context.inputs[indices])}
+    for name, result in results.items():
+        strips[name] = context.data.scale(result.predictions["reconstruction"][indices])
+    mosaics.draw_rows(file, strips)
     return file.name, "Normal test samples and what each model makes of them."
 
 
-def tell(scene: Scene, found: dict[str, Contestant], figures: list[tuple[str, str]]) -> Finding:
-    gain, lead = margins(found)
-    rows = [
-        [
-            title(name),
-            " x ".join(map(str, one.said["code"].shape[1:])),
-            number(one.error, 5),
-            *([number(one.auroc), span(one.interval)] if one.auroc is not None else []),
-            "words" if one.active is None else share(one.active),
-        ]
-        for name, one in found.items()
-    ]
-    ranked = ["AUROC", "95 % interval (DeLong)"] if lead is not None else []
-    own = {"gain": gain, "lead": lead}
-    return Finding(
+def _rivals_result(
+    context: EvaluationContext, results: dict[str, ModelResult], figure_captions: list[tuple[str, str]]
+) -> StudyResult:
+    gain, lead = _baseline_margins(results)
+    metrics = {name: result.metrics for name, result in results.items()}
+    metrics[MODEL] |= {"gain": gain, "lead": lead}
+    ranking_head = []
+    if lead is not None:
+        ranking_head = ["AUROC", "95 % interval (DeLong)"]
+    return StudyResult(
         title="Rivals",
-        lead=verdict(found, gain, lead),
-        head=["", "code", scene.detector.data_kind.ERROR_HEAD, *ranked, "numbers in use"],
-        rows=rows,
-        figures=figures,
-        metrics={name: one.metrics | (own if name == MODEL else {}) for name, one in found.items()},
+        lead=_summary_sentence(results, gain, lead),
+        head=["", "code", context.detector.data_kind.ERROR_HEAD, *ranking_head, "numbers in use"],
+        rows=[_result_row(name, result) for name, result in results.items()],
+        figures=figure_captions,
+        metrics=metrics,
         note="Each was trained on the same samples with the same seed, and is the recipe's own but for what its name says in "
         "evaluate.studies.rivals. The error is that of the normal test samples; in use are the numbers of a code that are not 0.",
     )
 
 
-def margins(found: dict[str, Contestant]) -> tuple[float | None, float | None]:
-    """How far the recipe's model is ahead of the best rival: share of that one's error, and difference in AUROC."""
-    own, *others = found.values()
-    best = min(one.error for one in others)
-    gain = 1 - own.error / best if best else None
-    lead = None if own.auroc is None else own.auroc - max(one.auroc or 0.0 for one in others)
+def _result_row(name: str, result: ModelResult) -> list[str]:
+    row = [_model_title(name), " x ".join(map(str, result.predictions["code"].shape[1:])), format_number(result.error, 5)]
+    if result.auroc is not None:
+        row += [format_number(result.auroc), format_span(result.interval)]
+    if result.active is None:
+        return [*row, "words"]
+    return [*row, format_share(result.active)]
+
+
+def _baseline_margins(results: dict[str, ModelResult]) -> tuple[float | None, float | None]:
+    """Return the margins of the recipe's model over the best baseline: share of its error, and difference in AUROC."""
+    own_result, *baselines = results.values()
+    gain, lead = None, None
+    lowest_error = min(result.error for result in baselines)
+    if lowest_error:
+        gain = 1 - own_result.error / lowest_error
+    if own_result.auroc is not None:
+        lead = own_result.auroc - max(result.auroc or 0.0 for result in baselines)
     return gain, lead
 
 
-def verdict(found: dict[str, Contestant], gain: float | None, lead: float | None) -> str:
-    """Who wins, and how the recipe's own model stands to the best rival."""
-    nearest = min(found, key=lambda name: found[name].error)
-    told = f"Lowest error: {title(nearest)}"
+def _summary_sentence(results: dict[str, ModelResult], gain: float | None, lead: float | None) -> str:
+    """Return who has the lowest error and the highest AUROC, and the margins of the recipe's model."""
+    lowest_error = min(results, key=lambda name: results[name].error)
+    sentence = f"Lowest error: {_model_title(lowest_error)}"
     if gain is not None:
-        told += f"; that of the recipe's model is {share(abs(gain))} {'below' if gain >= 0 else 'above'} the best rival's"
+        direction = "below" if gain >= 0 else "above"
+        sentence += f"; that of the recipe's model is {format_share(abs(gain))} {direction} the best rival's"
     if lead is not None:
-        ranks = max(found, key=lambda name: found[name].auroc or 0.0)
-        told += f". Highest AUROC: {title(ranks)}; the recipe's model is {abs(lead):.3f} {'ahead of' if lead >= 0 else 'behind'} "
-        told += "the best rival"
-    return f"{told}."
+        highest_auroc = max(results, key=lambda name: results[name].auroc or 0.0)
+        direction = "ahead of" if lead >= 0 else "behind"
+        sentence += f". Highest AUROC: {_model_title(highest_auroc)}; the recipe's model is {abs(lead):.3f} {direction} "
+        sentence += "the best rival"
+    return f"{sentence}."
 
 
-def title(name: str) -> str:
-    return "the recipe's model" if name == MODEL else name
+def _model_title(name: str) -> str:
+    if name == MODEL:
+        return "the recipe's model"
+    return name

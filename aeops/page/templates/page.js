@@ -1,28 +1,28 @@
-// The try-it box, and a gentle refresh. Everything else on the page works without.
+// The try-it box, and the refresh. Everything else on the page works without this script.
 "use strict";
 
-const EVERY = 15000; // milliseconds between two looks for news
-const SOON = 1500; // while some answers are still on their way
+const REFRESH_INTERVAL = 15000; // milliseconds
+const LOADING_INTERVAL = 1500; // while some data is still loading
 
 // ---------------------------------------------------------------- the try-it box
 
 const form = document.getElementById("try-form");
 
-function kindOf(file) {
+function mediaTypeOf(file) {
   if (/\.npy$/i.test(file.name)) return "application/x-npy";
   if (/\.txt$/i.test(file.name)) return "text/plain";
   return file.type || "application/octet-stream";
 }
 
-function tell(answer, text) {
+function showError(container, message) {
   const line = document.createElement("p");
   line.className = "error";
-  line.textContent = text;
-  answer.replaceChildren(line);
+  line.textContent = message;
+  container.replaceChildren(line);
 }
 
-async function score(body, kind, name) {
-  const answer = document.getElementById("try-answer");
+async function scoreSample(body, mediaType, name) {
+  const container = document.getElementById("try-answer");
   const button = form.querySelector("button");
   const address = new URL(form.getAttribute("action"), location.href);
   const invert = document.getElementById("try-invert");
@@ -31,41 +31,41 @@ async function score(body, kind, name) {
   if (row) address.searchParams.set("row", row.value || "0");
   button.disabled = true;
   try {
-    const headers = { "content-type": kind, "x-file-name": encodeURIComponent(name) };
-    const reply = await fetch(address, { method: "POST", headers, body });
-    const text = await reply.text();
-    if (reply.ok) answer.innerHTML = text; // made and escaped by the server
-    else tell(answer, text.trim() || `the page answers with ${reply.status}`);
+    const headers = { "content-type": mediaType, "x-file-name": encodeURIComponent(name) };
+    const response = await fetch(address, { method: "POST", headers, body });
+    const text = await response.text();
+    if (response.ok) container.innerHTML = text; // rendered and escaped by the server
+    else showError(container, text.trim() || `the page answers with status ${response.status}`);
   } catch (error) {
-    tell(answer, `the page does not answer (${error.message}): is it still running?`);
+    showError(container, `the page does not answer (${error.message}): is it still running?`);
   } finally {
     button.disabled = false;
   }
 }
 
 if (form) {
-  const field = document.getElementById("try-file");
-  const text = document.getElementById("try-text");
-  const drop = document.getElementById("try-drop");
-  const send = (file) => score(file, kindOf(file), file.name);
+  const fileInput = document.getElementById("try-file");
+  const textArea = document.getElementById("try-text");
+  const dropZone = document.getElementById("try-drop");
+  const sendFile = (file) => scoreSample(file, mediaTypeOf(file), file.name);
 
   form.addEventListener("submit", (event) => {
     event.preventDefault();
-    if (field.files.length) send(field.files[0]);
-    else score(text.value, "text/plain", "what was pasted");
+    if (fileInput.files.length) sendFile(fileInput.files[0]);
+    else scoreSample(textArea.value, "text/plain", "pasted text");
   });
-  field.addEventListener("change", () => field.files.length && send(field.files[0]));
-  text.addEventListener("input", () => { field.value = ""; }); // what was given last counts
+  fileInput.addEventListener("change", () => fileInput.files.length && sendFile(fileInput.files[0]));
+  textArea.addEventListener("input", () => { fileInput.value = ""; }); // the last input counts
   for (const name of ["dragenter", "dragover"]) {
-    drop.addEventListener(name, (event) => { event.preventDefault(); drop.classList.add("over"); });
+    dropZone.addEventListener(name, (event) => { event.preventDefault(); dropZone.classList.add("over"); });
   }
-  drop.addEventListener("dragleave", () => drop.classList.remove("over"));
-  drop.addEventListener("drop", (event) => {
+  dropZone.addEventListener("dragleave", () => dropZone.classList.remove("over"));
+  dropZone.addEventListener("drop", (event) => {
     event.preventDefault();
-    drop.classList.remove("over");
+    dropZone.classList.remove("over");
     if (event.dataTransfer.files.length) {
-      field.files = event.dataTransfer.files;
-      send(event.dataTransfer.files[0]);
+      fileInput.files = event.dataTransfer.files;
+      sendFile(event.dataTransfer.files[0]);
     }
   });
 }
@@ -78,15 +78,15 @@ function withoutTimes(element) {
   return copy.innerHTML;
 }
 
-function renew(fresh) {
-  for (const next of fresh.querySelectorAll("[data-live]")) {
-    const shown = document.getElementById(next.id);
-    if (!shown || shown.contains(document.activeElement) || shown.innerHTML === next.innerHTML) continue;
-    if (withoutTimes(shown) === withoutTimes(next)) {
+function updateSections(newDocument) {
+  for (const next of newDocument.querySelectorAll("[data-live]")) {
+    const current = document.getElementById(next.id);
+    if (!current || current.contains(document.activeElement) || current.innerHTML === next.innerHTML) continue;
+    if (withoutTimes(current) === withoutTimes(next)) {
       const times = next.querySelectorAll("time");
-      shown.querySelectorAll("time").forEach((time, place) => { time.textContent = times[place].textContent; });
+      current.querySelectorAll("time").forEach((time, index) => { time.textContent = times[index].textContent; });
     } else {
-      shown.replaceWith(document.importNode(next, true));
+      current.replaceWith(document.importNode(next, true));
     }
   }
 }
@@ -94,18 +94,18 @@ function renew(fresh) {
 async function refresh() {
   if (!document.hidden) {
     try {
-      const reply = await fetch(location.href, { headers: { accept: "text/html" } });
-      if (reply.ok) renew(new DOMParser().parseFromString(await reply.text(), "text/html"));
-      document.body.classList.remove("gone");
+      const response = await fetch(location.href, { headers: { accept: "text/html" } });
+      if (response.ok) updateSections(new DOMParser().parseFromString(await response.text(), "text/html"));
+      document.body.classList.remove("offline");
     } catch {
-      document.body.classList.add("gone"); // the footer says that what is shown is old
+      document.body.classList.add("offline"); // the footer says that the content is out of date
     }
   }
-  wait();
+  scheduleRefresh();
 }
 
-function wait() {
-  setTimeout(refresh, document.querySelector("[data-waiting]") ? SOON : EVERY);
+function scheduleRefresh() {
+  setTimeout(refresh, document.querySelector("[data-loading]") ? LOADING_INTERVAL : REFRESH_INTERVAL);
 }
 
-wait();
+scheduleRefresh();

@@ -1,4 +1,4 @@
-"""The code of a version in a clone: the recorded commit, its recorded changes, and the files that were recorded whole.
+"""Check out the code of a version: the recorded commit, its recorded changes, and the files that were recorded whole.
 
 The user's repository is only read: no worktree, branch, index or reference of it changes.
 """
@@ -20,7 +20,7 @@ GIT_VARIABLES = (
 GIT_OPTIONS = ("-c", "core.hooksPath=/dev/null", "-c", "advice.detachedHead=false")  # no hook of the user's runs in a clone
 
 
-def git(folder: Path, *arguments: str) -> str:
+def run_git(folder: Path, *arguments: str) -> str:
     """Run a git command and return its output, stripped.
 
     Raises:
@@ -28,7 +28,9 @@ def git(folder: Path, *arguments: str) -> str:
     """
     if shutil.which("git") is None:
         raise DataError("git is not installed, so the recorded commit cannot be cloned: install git")
-    environment = {name: value for name, value in os.environ.items() if name not in GIT_VARIABLES}
+    environment = dict(os.environ)
+    for name in GIT_VARIABLES:
+        environment.pop(name, None)
     command = ["git", *GIT_OPTIONS, *arguments]
     process = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, errors="replace", check=False)
     if process.returncode != 0:
@@ -48,14 +50,14 @@ def clone_code(project: Project, record: Record, place: Path) -> Path:
     commit = record.tags["git.commit"]
     if commit == "none":
         raise DataError("the code is unknown: the run was not in a git repository")
-    objects = git(project.root, "rev-parse", "--path-format=absolute", "--git-common-dir")
-    prefix = git(project.root, "rev-parse", "--show-prefix")
+    objects = run_git(project.root, "rev-parse", "--path-format=absolute", "--git-common-dir")
+    prefix = run_git(project.root, "rev-parse", "--show-prefix")
     try:
-        git(project.root, "cat-file", "-e", f"{commit}^{{commit}}")
+        run_git(project.root, "cat-file", "-e", f"{commit}^{{commit}}")
     except DataError as error:
         raise DataError(f"the commit {commit} is gone from {objects}: fetch it from where it was pushed to") from error
-    git(project.root, "clone", "--quiet", "--shared", "--no-checkout", objects, str(place))
-    git(place, "checkout", "--quiet", "--detach", commit)
+    run_git(project.root, "clone", "--quiet", "--shared", "--no-checkout", objects, str(place))
+    run_git(place, "checkout", "--quiet", "--detach", commit)
     if record.patch is not None and record.patch.is_file():
         _apply_patch(record.patch, place, commit)
     return place / prefix
@@ -63,14 +65,14 @@ def clone_code(project: Project, record: Record, place: Path) -> Path:
 
 def _apply_patch(patch: Path, clone: Path, commit: str) -> None:
     try:
-        git(clone, "apply", "--whitespace=nowarn", str(patch))
+        run_git(clone, "apply", "--whitespace=nowarn", str(patch))
     except DataError as error:
         raise DataError(f"the recorded changes, {patch.name}, do not fit the commit {commit[:12]} ({error})") from error
 
 
 def put_recorded(record: Record, root: Path) -> None:
     """Copy the files that the run recorded whole to their places; others stay as the commit has them."""
-    for name, file in record.recorded().items():
+    for name, file in record.recorded_files().items():
         if file.is_file():
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, root / name)

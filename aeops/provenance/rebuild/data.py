@@ -1,4 +1,4 @@
-"""The data of a version, by hash from the DVC remote, and the files beside it that its studies read."""
+"""Fetch the data of a version by hash from the DVC remote, and find the files that its studies read."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ from aeops.files import file_sha256
 from aeops.project import Project
 from aeops.provenance.rebuild.record import Record
 
-NAMED = 5  # missing objects that a message names
+MAX_NAMED = 5  # missing objects that a message names
 
 
 def missing_objects(remote: Path, folder_md5: str, dataset: str) -> list[str]:
@@ -26,38 +26,59 @@ def missing_objects(remote: Path, folder_md5: str, dataset: str) -> list[str]:
         folder_md5: of data/, as data.dvc records it: `<md5>.dir`, which names the object that lists the files.
         dataset: the folder in data/ that is asked for.
     """
-    if fault := object_fault(remote, folder_md5):
-        return [f"the list of the files of data/ ({fault})"]
-    listed = json.loads(object_file(remote, folder_md5).read_text(encoding="utf-8"))
-    files = {entry["relpath"]: entry["md5"] for entry in listed if entry["relpath"].startswith(f"{dataset}/")}
-    if not files:
+    if problem := _check_object(remote, folder_md5):
+        return [f"the list of the files of data/ ({problem})"]
+    md5_by_path = {}
+    for entry in json.loads(_object_file(remote, folder_md5).read_text(encoding="utf-8")):
+        if entry["relpath"].startswith(f"{dataset}/"):
+            md5_by_path[entry["relpath"]] = entry["md5"]
+    if not md5_by_path:
         return [f"data/{dataset}, which {folder_md5} does not list"]
-    return [f"data/{name} ({fault})" for name, md5 in sorted(files.items()) if (fault := object_fault(remote, md5))]
+    messages = []
+    for path, md5 in sorted(md5_by_path.items()):
+        if problem := _check_object(remote, md5):
+            messages.append(f"data/{path} ({problem})")
+    return messages
 
 
-def object_file(remote: Path, md5: str) -> Path:
+def _object_file(remote: Path, md5: str) -> Path:
     return remote / "files" / "md5" / md5[:2] / md5[2:]
 
 
-def object_fault(remote: Path, md5: str) -> str:
-    """Describe what is wrong with an object; empty if nothing is."""
-    file = object_file(remote, md5)
+def _check_object(remote: Path, md5: str) -> str:
+    """Return the problem with an object of the remote; empty if there is none."""
+    file = _object_file(remote, md5)
     if not file.is_file():
         return f"{md5} is missing"
     with file.open("rb") as stream:
-        found = hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-    return "" if found == md5.removesuffix(".dir") else f"{md5} is altered"
+        actual_md5 = hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    if actual_md5 != md5.removesuffix(".dir"):
+        return f"{md5} is altered"
+    return ""
 
 
-def demand_data(project: Project, record: Record, configuration: Path) -> None:
-    """Raise DataError with every object that the remote lacks, where the remote is a folder; another one is asked by pulling."""
+def require_data(project: Project, record: Record, configuration: Path) -> None:
+    """Check the data in a remote that is a folder; another remote is checked by pulling.
+
+    Args:
+        project: whose remote is checked.
+        record: of the version.
+        configuration: the DVC configuration that names the remote.
+
+    Raises:
+        DataError: the remote lacks objects; the message names the first of them.
+    """
     remote = dvc.remote_of(project, configuration)
     if "://" in remote:
         return
-    md5 = str(yaml.safe_load(record.recorded()["data.dvc"].read_text(encoding="utf-8"))["outs"][0]["md5"])
-    if missing := missing_objects(Path(remote), md5, record.dataset):
-        more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
-        raise DataError(f"the DVC remote {remote} lacks {', '.join(missing[:NAMED])}{more}: put them back from a copy of it")
+    md5 = str(yaml.safe_load(record.recorded_files()["data.dvc"].read_text(encoding="utf-8"))["outs"][0]["md5"])
+    messages = missing_objects(Path(remote), md5, record.dataset)
+    if not messages:
+        return
+    names = ", ".join(messages[:MAX_NAMED])
+    if len(messages) > MAX_NAMED:
+        names += f" and {len(messages) - MAX_NAMED} more"
+    raise DataError(f"the DVC remote {remote} lacks {names}: put them back from a copy of it")
 
 
 def pull_data(project: Project, record: Record, clone: Project) -> None:
@@ -72,9 +93,12 @@ def pull_data(project: Project, record: Record, clone: Project) -> None:
     except AeError as error:
         remote = dvc.remote_of(project, clone.root / ".dvc" / "config")
         raise DataError(f"data/{record.dataset} cannot be pulled from the DVC remote {remote}: {error}") from error
-    found, recorded = content_sha256(clone.dataset(record.dataset)), record.tags["data.content_sha256"]
-    if found != recorded:
-        raise DataError(f"data/{record.dataset} of the remote has the content {found[:12]}; {recorded[:12]} is recorded")
+    actual_sha256 = content_sha256(clone.dataset(record.dataset))
+    recorded_sha256 = record.tags["data.content_sha256"]
+    if actual_sha256 != recorded_sha256:
+        raise DataError(
+            f"data/{record.dataset} of the remote: expected the recorded content {recorded_sha256[:12]}, got {actual_sha256[:12]}"
+        )
 
 
 # ---------------------------------------------------------------- files that studies read
@@ -87,25 +111,25 @@ def borrow_sources(project: Project, record: Record, clone: Project) -> None:
         DataError: every one of them that is not found, or is another file now.
     """
     recipe = yaml.safe_load(record.recipe_file.read_text(encoding="utf-8"))
-    faults = []
+    problems = []
     for path, sha256 in study_files(recipe.get("evaluate") or {}):
         try:
-            found = project.find_source(path)
+            source_file = project.find_source(path)
         except DataError as error:
-            faults.append(str(error))
+            problems.append(str(error))
             continue
-        if file_sha256(found) != sha256:
-            faults.append(f"{found} is another file than the recipe knows: SHA-256 {sha256[:12]} is recorded")
+        if file_sha256(source_file) != sha256:
+            problems.append(f"{source_file} is another file than the recipe knows: SHA-256 {sha256[:12]} is recorded")
             continue
         link = clone.home / "sources" / path
         link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to(found.resolve())
-    if faults:
-        raise DataError("; ".join(faults))
+        link.symlink_to(source_file.resolve())
+    if problems:
+        raise DataError("; ".join(problems))
 
 
 def study_files(section: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Each `name: path` with a `name_sha256` beside it, anywhere in a section: (path, SHA-256)."""
+    """Yield path and SHA-256 of each `name: path` with a `name_sha256` in the same mapping, anywhere in a section."""
     for key, value in section.items():
         if isinstance(value, Mapping):
             yield from study_files(value)

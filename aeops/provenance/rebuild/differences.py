@@ -1,8 +1,8 @@
-"""Is what was rebuilt what was registered? Tensor by tensor, file by file, and by every number that the gate looked at."""
+"""Compare a rebuilt version with the registered one: tensor by tensor, file by file, and by every number of the gate."""
 
 import csv
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,203 +16,258 @@ from aeops.files import read_json
 from aeops.gate.flattening import flatten
 from aeops.provenance.rebuild.record import Record
 
-TENSORS = ("weights.safetensors", "scorer.safetensors")
-MARGIN = 0.01  # of a metric whose rule has no margin: a share of the recorded value or of the rule's bound, whichever is larger
-NAMED = 3  # things that a message names
-SHOWN = 12  # digits of a hash
+TENSOR_FILES = ("weights.safetensors", "scorer.safetensors")
+DEFAULT_MARGIN = 0.01  # of a metric whose rule has none: a share of the larger of the recorded value and the rule's bound
+MAX_NAMED = 3  # tensors that a message names
+HASH_DIGITS = 12
 
 Verdict = Literal["identical", "equivalent", "different"]
+GateRule = Mapping[str, Any]  # a rule of a recipe's section `gate`
 
 
 @dataclass(frozen=True)
-class Row:
-    """One thing beside its rebuilt self."""
+class ComparedItem:
+    """A recorded item with its rebuilt counterpart, as text."""
 
-    what: str
-    recorded: str
-    rebuilt: str
-    same: bool
+    name: str
+    recorded_text: str
+    rebuilt_text: str
+    is_same: bool
 
 
 @dataclass(frozen=True)
-class Likeness:
-    """How like two versions are.
+class RebuildComparison:
+    """Result of a comparison.
 
     Attributes:
         verdict: identical: every tensor and every other file of the bundle has the same bytes. Equivalent: every figure that
             the gate looked at is within its rule's margin. Different: the rest.
-        rows: what was compared.
-        says: why, in sentences.
+        items: the compared items.
+        reasons: of the verdict, as sentences.
     """
 
     verdict: Verdict
-    rows: list[Row]
-    says: list[str]
+    items: list[ComparedItem]
+    reasons: list[str]
 
 
-def compare(
-    record: Record, bundle: Path, rebuilt_bundle: Path, artifacts: Path, differing: Mapping[str, tuple[str, str]]
-) -> Likeness:
-    """Compares a rebuilt version with the registered one.
+def compare_rebuild(
+    record: Record, bundle: Path, rebuilt_bundle: Path, artifacts: Path, platform_differences: Mapping[str, tuple[str, str]]
+) -> RebuildComparison:
+    """Compare a rebuilt version with the registered one.
 
     Args:
-        record: what the registry holds of it.
+        record: of the version in the registry.
         bundle: the registered one.
-        rebuilt_bundle: made from its record.
+        rebuilt_bundle: made from the record.
         artifacts: the rebuilt training/, report/ and verdict.json.
-        differing: the platform tags in which this machine is another: recorded, here.
+        platform_differences: the platform tags in which this machine is another: recorded value, present value.
     """
-    files = file_rows(bundle, rebuilt_bundle)
-    figures = figure_rows(record, artifacts)
-    diverged = divergence(record.trail, artifacts / "training" / "trail.csv")
-    if all(row.same for row in files):
-        return Likeness("identical", [*files, *figures], [])
-    told = [diverged, *tensor_differences(bundle, rebuilt_bundle)]
-    if all(row.same for row in figures):
-        return Likeness("equivalent", [*files, *figures], [*platform_says(differing), *told])
-    outside = ", ".join(row.what for row in figures if not row.same)
-    return Likeness("different", [*files, *figures], [f"outside its margin: {outside}", *told, *platform_says(differing)])
+    file_items = _compare_files(bundle, rebuilt_bundle)
+    gate_items = _compare_gate(record, artifacts)
+    if _all_same(file_items):
+        return RebuildComparison("identical", [*file_items, *gate_items], [])
+    platform_reasons = _describe_platform(platform_differences)
+    divergence = describe_divergence(record.weight_log, artifacts / "training" / "trail.csv")
+    model_reasons = [divergence, *_describe_tensor_differences(bundle, rebuilt_bundle)]
+    if _all_same(gate_items):
+        return RebuildComparison("equivalent", [*file_items, *gate_items], [*platform_reasons, *model_reasons])
+    names = ", ".join(item.name for item in gate_items if not item.is_same)
+    reasons = [f"outside its margin: {names}", *model_reasons, *platform_reasons]
+    return RebuildComparison("different", [*file_items, *gate_items], reasons)
+
+
+def _all_same(items: Iterable[ComparedItem]) -> bool:
+    return all(item.is_same for item in items)
 
 
 # ---------------------------------------------------------------- the bundle
 
 
-def file_rows(bundle: Path, rebuilt: Path) -> list[Row]:
-    """The tensors by their canonical bytes, every other file by its SHA-256."""
-    rows = [tensor_row(name, bundle / name, rebuilt / name) for name in TENSORS]
-    ours, theirs = read_checksums(bundle), read_checksums(rebuilt)
-    for name in sorted((ours.keys() | theirs.keys()) - {*TENSORS}):
-        recorded_sum, rebuilt_sum = ours.get(name, "missing"), theirs.get(name, "missing")
-        rows.append(Row(name, recorded_sum[:SHOWN], rebuilt_sum[:SHOWN], recorded_sum == rebuilt_sum))
-    return rows
+def _compare_files(bundle: Path, rebuilt_bundle: Path) -> list[ComparedItem]:
+    """Compare the tensors by their canonical bytes, every other file by its SHA-256."""
+    items = [_compare_tensors(name, bundle / name, rebuilt_bundle / name) for name in TENSOR_FILES]
+    recorded_checksums, rebuilt_checksums = read_checksums(bundle), read_checksums(rebuilt_bundle)
+    for name in sorted((recorded_checksums.keys() | rebuilt_checksums.keys()) - {*TENSOR_FILES}):
+        items.append(_compare_hashes(name, recorded_checksums.get(name, "missing"), rebuilt_checksums.get(name, "missing")))
+    return items
 
 
-def tensor_row(name: str, recorded: Path, rebuilt: Path) -> Row:
-    tensors = [load_file(file) for file in (recorded, rebuilt)]
-    ours, theirs = (tensors_sha256(found) for found in tensors)
-    counts = " and ".join(dict.fromkeys(str(len(found)) for found in tensors))
-    return Row(f"{name.partition('.')[0]}, tensors: {counts}", ours[:SHOWN], theirs[:SHOWN], ours == theirs)
+def _compare_hashes(name: str, recorded_sha256: str, rebuilt_sha256: str) -> ComparedItem:
+    is_same = recorded_sha256 == rebuilt_sha256
+    return ComparedItem(name, recorded_sha256[:HASH_DIGITS], rebuilt_sha256[:HASH_DIGITS], is_same)
 
 
-def tensor_differences(bundle: Path, rebuilt: Path) -> Iterator[str]:
-    """One sentence on the tensors of each file that are not the same."""
-    for file in TENSORS:
-        ours, theirs = load_file(bundle / file), load_file(rebuilt / file)
-        names = sorted(ours.keys() | theirs.keys())
-        other = [name for name in names if not same_tensor(name, ours, theirs)]
-        if other:
-            told = ", ".join(f"{name} ({how_far(ours.get(name), theirs.get(name))})" for name in other[:NAMED])
-            more = f" and {len(other) - NAMED} more" if len(other) > NAMED else ""
-            yield f"{len(other)} of {len(names)} tensors of {file} differ: {told}{more}"
+def _compare_tensors(name: str, file: Path, rebuilt_file: Path) -> ComparedItem:
+    tensors, rebuilt_tensors = load_file(file), load_file(rebuilt_file)
+    counts = str(len(tensors))
+    if len(rebuilt_tensors) != len(tensors):
+        counts += f" and {len(rebuilt_tensors)}"
+    title = f"{name.partition('.')[0]}, tensors: {counts}"
+    return _compare_hashes(title, tensors_sha256(tensors), tensors_sha256(rebuilt_tensors))
 
 
-def same_tensor(name: str, ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray]) -> bool:
-    both = name in ours and name in theirs
-    return both and tensor_sha256(name, ours[name]) == tensor_sha256(name, theirs[name])
+def _describe_tensor_differences(bundle: Path, rebuilt_bundle: Path) -> Iterator[str]:
+    """Yield a sentence about the tensors of each file that are not the same."""
+    for file in TENSOR_FILES:
+        tensors, rebuilt_tensors = load_file(bundle / file), load_file(rebuilt_bundle / file)
+        names = sorted(tensors.keys() | rebuilt_tensors.keys())
+        descriptions = []
+        for name in names:
+            if not _is_same_tensor(name, tensors, rebuilt_tensors):
+                descriptions.append(f"{name} ({_describe_distance(tensors.get(name), rebuilt_tensors.get(name))})")
+        if descriptions:
+            sentence = f"{len(descriptions)} of {len(names)} tensors of {file} differ: {', '.join(descriptions[:MAX_NAMED])}"
+            if len(descriptions) > MAX_NAMED:
+                sentence += f" and {len(descriptions) - MAX_NAMED} more"
+            yield sentence
 
 
-def how_far(ours: np.ndarray | None, theirs: np.ndarray | None) -> str:
-    if ours is None or theirs is None:
-        return "only recorded" if theirs is None else "only rebuilt"
-    if ours.shape != theirs.shape or ours.dtype != theirs.dtype:
-        return f"{ours.dtype} {ours.shape} recorded, {theirs.dtype} {theirs.shape} rebuilt"
-    if ours.size == 0:
+def _is_same_tensor(name: str, tensors: Mapping[str, np.ndarray], rebuilt_tensors: Mapping[str, np.ndarray]) -> bool:
+    if name not in tensors or name not in rebuilt_tensors:
+        return False
+    return tensor_sha256(name, tensors[name]) == tensor_sha256(name, rebuilt_tensors[name])
+
+
+def _describe_distance(tensor: np.ndarray | None, rebuilt_tensor: np.ndarray | None) -> str:
+    if tensor is None:
+        return "only rebuilt"
+    if rebuilt_tensor is None:
+        return "only recorded"
+    if tensor.shape != rebuilt_tensor.shape or tensor.dtype != rebuilt_tensor.dtype:
+        return f"{tensor.dtype} {tensor.shape} recorded, {rebuilt_tensor.dtype} {rebuilt_tensor.shape} rebuilt"
+    if tensor.size == 0:
         return "no values"
-    return f"by at most {np.abs(ours.astype(np.float64) - theirs.astype(np.float64)).max():.3g}"
+    return f"by at most {np.abs(tensor.astype(np.float64) - rebuilt_tensor.astype(np.float64)).max():.3g}"
 
 
-# ---------------------------------------------------------------- the trail
+# ---------------------------------------------------------------- the log of the weights' hashes
 
 
-def divergence(recorded: Path | None, rebuilt: Path) -> str:
-    """Where two trainings part, by their trails."""
-    if recorded is None:
+def describe_divergence(recorded_log: Path | None, rebuilt_log: Path) -> str:
+    """Return a sentence about the first step at which two trainings have different weights.
+
+    Args:
+        recorded_log: trail.csv of the registered version; None where the version is older than such logs.
+        rebuilt_log: trail.csv of the rebuilt training, which may not exist.
+    """
+    if recorded_log is None:
         return "no trail was recorded, as the version is older than trails: no step can be named"
-    if not rebuilt.is_file():
+    if not rebuilt_log.is_file():
         return "the rebuilt training left no trail: no step can be named"
-    ours, theirs = read_trail(recorded), read_trail(rebuilt)
-    common = sorted(ours.keys() & theirs.keys())
-    first = next((step for step in common if ours[step] != theirs[step]), None)
-    if first is not None:
-        before = [step for step in common if step < first]
-        since = f"up to step {before[-1]} the weights are the same" if before else "no earlier one was recorded"
-        return f"the first step at which the weights differ is {first} of {max(ours)} ({since})"
-    if not common:
+    recorded_hashes, rebuilt_hashes = _read_weight_log(recorded_log), _read_weight_log(rebuilt_log)
+    common_steps = sorted(recorded_hashes.keys() & rebuilt_hashes.keys())
+    previous_step = None
+    for step in common_steps:
+        if recorded_hashes[step] != rebuilt_hashes[step]:
+            prior_steps = "no earlier one was recorded"
+            if previous_step is not None:
+                prior_steps = f"up to step {previous_step} the weights are the same"
+            return f"the first step at which the weights differ is {step} of {max(recorded_hashes)} ({prior_steps})"
+        previous_step = step
+    if previous_step is None:
         return "the two trails have no step in common"
-    same = f"the weights are the same at every recorded step up to {common[-1]}"
-    if ours.keys() != theirs.keys():
-        return f"{same}; the trails then differ in length: to step {max(ours)} recorded, to step {max(theirs)} rebuilt"
-    return f"{same}, the last: what differs came after the training"
+    sentence = f"the weights are the same at every recorded step up to {previous_step}"
+    if recorded_hashes.keys() != rebuilt_hashes.keys():
+        ends = f"to step {max(recorded_hashes)} recorded, to step {max(rebuilt_hashes)} rebuilt"
+        return f"{sentence}; the trails then differ in length: {ends}"
+    return f"{sentence}, the last: what differs came after the training"
 
 
-def read_trail(file: Path) -> dict[int, str]:
-    """The hash of the weights by step."""
+def _read_weight_log(file: Path) -> dict[int, str]:
+    """Return the hash of the weights by step."""
     with file.open(encoding="utf-8", newline="") as stream:
         return {int(row["step"]): row["sha256"] for row in csv.DictReader(stream)}
 
 
-# ---------------------------------------------------------------- what the gate looked at
+# ---------------------------------------------------------------- the gate
 
 
-def figure_rows(record: Record, artifacts: Path) -> list[Row]:
-    """A row for each rule of the recorded recipe's gate."""
+def _compare_gate(record: Record, artifacts: Path) -> list[ComparedItem]:
+    """Compare the figure or the result of each rule of the recorded recipe's gate."""
     rules = yaml.safe_load(record.recipe_file.read_text(encoding="utf-8"))["gate"]
-    metrics = [flatten(found) for found in (record.result("metrics.json"), read_json(artifacts / "report" / "metrics.json"))]
-    verdicts = [outcomes(found) for found in (record.result("verdict.json"), read_json(artifacts / "verdict.json"))]
-    rows = []
+    metrics = flatten(record.result("metrics.json"))
+    rebuilt_metrics = flatten(read_json(artifacts / "report" / "metrics.json"))
+    results = _results_by_rule(record.result("verdict.json"))
+    rebuilt_results = _results_by_rule(read_json(artifacts / "verdict.json"))
+    items = []
     for name, rule in rules.items():
         if "metric" in rule or "champion" in rule:
-            what, recorded, rebuilt = figure(rule, metrics)
-            rows.append(Row(what, shown(recorded), shown(rebuilt), within(rule, recorded, rebuilt)))
+            items.append(_compare_figure(rule, metrics, rebuilt_metrics))
         else:
-            before, now = (found.get(name, "not judged") for found in verdicts)
-            rows.append(Row(name, before, now, before == now))
-    return list(dict.fromkeys(rows))  # two rules on one metric are one row
+            result, rebuilt_result = results.get(name, "not judged"), rebuilt_results.get(name, "not judged")
+            items.append(ComparedItem(name, result, rebuilt_result, result == rebuilt_result))
+    return list(dict.fromkeys(items))  # two rules on one metric are one item
 
 
-def outcomes(verdict: Mapping[str, Any]) -> dict[str, str]:
-    return {rule["name"]: "passed" if rule["passed"] else "not passed" for rule in verdict["rules"]}
+def _results_by_rule(verdict: Mapping[str, Any]) -> dict[str, str]:
+    results = {}
+    for rule in verdict["rules"]:
+        results[rule["name"]] = "not passed"
+        if rule["passed"]:
+            results[rule["name"]] = "passed"
+    return results
 
 
-def figure(rule: Mapping[str, Any], metrics: list[dict[str, Any]]) -> tuple[str, Any, Any]:
-    """What the figure of a rule is called, and it as recorded and as rebuilt; None where it was not measured."""
-    recorded, rebuilt = metrics
+def _compare_figure(rule: GateRule, metrics: Mapping[str, Any], rebuilt_metrics: Mapping[str, Any]) -> ComparedItem:
+    """Compare the figure that a rule looks at, by the rule's margin."""
     if rule.get("champion") == "error":
-        return "error of normal samples", error_of(recorded), error_of(rebuilt)
-    path = str(rule.get("metric", "detection.model.auroc"))
-    return path, recorded.get(path), rebuilt.get(path)
+        name = "error of normal samples"
+        figure, rebuilt_figure = _reconstruction_error(metrics), _reconstruction_error(rebuilt_metrics)
+    else:
+        name = str(rule.get("metric", "detection.model.auroc"))
+        figure, rebuilt_figure = metrics.get(name), rebuilt_metrics.get(name)
+    is_same = is_within_margin(rule, figure, rebuilt_figure)
+    return ComparedItem(name, _format_figure(figure), _format_figure(rebuilt_figure), is_same)
 
 
-def error_of(metrics: Mapping[str, Any]) -> float | None:
-    """Of normal test samples: the mean squared error, or the share of a text's tokens that are wrong."""
-    right = metrics.get("reconstruction.model.token_accuracy")
-    return metrics.get("reconstruction.model.mse") if right is None else 1 - right
+def _reconstruction_error(metrics: Mapping[str, Any]) -> float | None:
+    """Return the error of normal test samples: the mean squared error, or the share of a text's tokens that are wrong."""
+    accuracy = metrics.get("reconstruction.model.token_accuracy")
+    if accuracy is None:
+        return metrics.get("reconstruction.model.mse")
+    return float(1 - accuracy)
 
 
-def within(rule: Mapping[str, Any], recorded: Any, rebuilt: Any) -> bool:
-    """Whether a rebuilt figure is as good as the recorded one, by the rule's own margin where it has one."""
-    if recorded is None or rebuilt is None:
-        return recorded is None and rebuilt is None
-    if not (math.isfinite(recorded) and math.isfinite(rebuilt)):
+def is_within_margin(rule: GateRule, figure: float | None, rebuilt_figure: float | None) -> bool:
+    """Return True if a rebuilt figure is as good as the recorded one.
+
+    Args:
+        rule: of the gate; its own margin counts where it has one.
+        figure: as recorded; None where it was not measured.
+        rebuilt_figure: the same of the rebuilt version.
+    """
+    if figure is None or rebuilt_figure is None:
+        return figure is None and rebuilt_figure is None
+    if not (math.isfinite(figure) and math.isfinite(rebuilt_figure)):
         return False
-    return bool(abs(recorded - rebuilt) <= allowed(rule, recorded))
+    return bool(abs(figure - rebuilt_figure) <= _allowed_difference(rule, figure))
 
 
-def allowed(rule: Mapping[str, Any], recorded: float) -> float:
-    """How far a figure may be off."""
+def _allowed_difference(rule: GateRule, figure: float) -> float:
     if "champion" in rule:
-        margin = float(rule.get("margin", MARGIN))
-        return margin if rule["champion"] == "auroc" else margin * abs(recorded)
-    bounds = [abs(float(rule[key])) for key in ("at_least", "at_most") if rule.get(key) is not None]
-    return MARGIN * max(abs(recorded), *bounds, 0.0)
+        margin = float(rule.get("margin", DEFAULT_MARGIN))
+        if rule["champion"] == "auroc":
+            return margin
+        return margin * abs(figure)
+    largest_value = abs(figure)
+    for key in ("at_least", "at_most"):
+        if rule.get(key) is not None:
+            largest_value = max(largest_value, abs(float(rule[key])))
+    return DEFAULT_MARGIN * largest_value
 
 
-def shown(value: Any) -> str:
-    return "not measured" if value is None else f"{value:.6g}"
+def _format_figure(figure: float | None) -> str:
+    if figure is None:
+        return "not measured"
+    return f"{figure:.6g}"
 
 
-def platform_says(differing: Mapping[str, tuple[str, str]]) -> list[str]:
-    """One sentence a platform tag that differs, or that none does."""
-    if not differing:
+def _describe_platform(platform_differences: Mapping[str, tuple[str, str]]) -> list[str]:
+    """Return a sentence about each platform tag that differs, or one that none does."""
+    if not platform_differences:
         return ["no platform.* tag differs: the machine is as recorded"]
-    return [f"{name} differs: {recorded} recorded, {here} here" for name, (recorded, here) in differing.items()]
+    sentences = []
+    for name, (recorded_value, value) in platform_differences.items():
+        sentences.append(f"{name} differs: {recorded_value} recorded, {value} here")
+    return sentences

@@ -22,92 +22,95 @@ from aeops.machine.child_process import run_module
 from aeops.machine.lock import run_lock
 from aeops.machine.progress import ProgressBar, ProgressFollower
 from aeops.project import Project
-from aeops.provenance.rebuild.differences import Likeness, compare
-from aeops.provenance.rebuild.plan import Plan, make_plan
+from aeops.provenance.rebuild.differences import RebuildComparison, compare_rebuild
+from aeops.provenance.rebuild.plan import RebuildPlan, make_plan
 from aeops.registry.store import Store
 
-SUCCESSES = ("identical", "equivalent")
+SUCCESS_VERDICTS = ("identical", "equivalent")
 
 
 @dataclass(frozen=True)
-class Rebuilt:
+class RebuildResult:
     """The result of a rebuild.
 
     Attributes:
         name: such as digits@7.
-        likeness: the verdict with its reasons.
+        comparison: the verdict with its reasons.
         seconds: what each stage took.
-        scratch: where everything still lies; None where it was removed.
+        scratch_folder: where all files still lie; None where it was removed.
     """
 
     name: str
-    likeness: Likeness
+    comparison: RebuildComparison
     seconds: dict[str, float]
-    scratch: Path | None
+    scratch_folder: Path | None
 
 
-def rebuild(project: Project, store: Store, recipe: str, which: str, *, keep: bool) -> Rebuilt:
+def rebuild(project: Project, store: Store, recipe: str, version_name: str, *, keep_files: bool) -> RebuildResult:
     """Rebuild a version and write the verdict on it as tags, and nothing else into the registry.
 
     Args:
-        which: a version or an alias.
-        keep: leave the scratch folder also where the rebuild succeeds.
+        project: whose state folder gets the scratch folder.
+        store: the registry.
+        recipe: the model's name.
+        version_name: a version or an alias.
+        keep_files: leave the scratch folder also where the rebuild succeeds.
 
     Raises:
         UsageError: no such version.
         DataError: a piece is missing; names all of them, before anything runs.
         AeError: a stage failed; the scratch folder is left for a look.
     """
-    version = store.version(recipe, which)
-    scratch = project.home / "rebuild" / f"{recipe}-{version.version}"
+    version = store.version(recipe, version_name)
+    scratch_folder = project.home / "rebuild" / f"{recipe}-{version.version}"
     with run_lock(Project(project.root, project.home / "rebuild"), f"ae rebuild {recipe}@{version.version}"):
-        shutil.rmtree(scratch, ignore_errors=True)
-        scratch.mkdir(parents=True)
+        shutil.rmtree(scratch_folder, ignore_errors=True)
+        scratch_folder.mkdir(parents=True)
         try:
-            say("checking every piece of the record")
-            plan = make_plan(project, store, recipe, version, scratch)
+            _print_progress("checking every piece of the record")
+            plan = make_plan(project, store, recipe, version, scratch_folder)
         except BaseException:
-            shutil.rmtree(scratch)
+            shutil.rmtree(scratch_folder)
             raise
-        for name, (recorded, here) in plan.differing().items():
-            say(f"this machine differs in {name}: {recorded} recorded, {here} here")
-        seconds = run_stages(plan)
+        for name, (recorded_value, value) in plan.platform_differences().items():
+            _print_progress(f"this machine differs in {name}: {recorded_value} recorded, {value} here")
+        seconds = _run_stages(plan)
         artifacts = plan.clone.artifacts(recipe)
-        likeness = compare(plan.record, plan.bundle, artifacts / "bundle", artifacts, plan.differing())
-        store.set_tags(recipe, version.version, verdict_tags(likeness, plan.description["platform"]))
-        kept = keep or likeness.verdict not in SUCCESSES
-        if not kept:
-            shutil.rmtree(scratch)
-    return Rebuilt(plan.record.name, likeness, seconds, scratch if kept else None)
+        comparison = compare_rebuild(plan.record, plan.bundle, artifacts / "bundle", artifacts, plan.platform_differences())
+        store.set_tags(recipe, version.version, _verdict_tags(comparison, plan.description["platform"]))
+        if not keep_files and comparison.verdict in SUCCESS_VERDICTS:
+            shutil.rmtree(scratch_folder)
+            return RebuildResult(plan.record.name, comparison, seconds, None)
+    return RebuildResult(plan.record.name, comparison, seconds, scratch_folder)
 
 
-def say(text: str) -> None:
+def _print_progress(text: str) -> None:
     print(f"{text} ...", file=sys.stderr, flush=True)
 
 
-def run_stages(plan: Plan) -> dict[str, float]:
+def _run_stages(plan: RebuildPlan) -> dict[str, float]:
     """Run every stage in the clone, without DVC's cache; return the seconds that each took."""
     seconds = {}
     for stage in plan.description["stages"]:
-        say(f"{stage} {plan.record.name}")
-        started = time.monotonic()
+        _print_progress(f"{stage} {plan.record.name}")
+        started_at = time.monotonic()
         if stage == "train":
-            run_training(plan)
+            _run_training(plan)
         else:
-            run_stage(plan, stage)
-        seconds[stage] = time.monotonic() - started
+            _run_stage(plan, stage)
+        seconds[stage] = time.monotonic() - started_at
     return seconds
 
 
-def run_training(plan: Plan) -> None:
+def _run_training(plan: RebuildPlan) -> None:
     """Run the stage train with a bar over the epochs."""
     epochs = int(plan.record.result("metrics.json")["history"]["epochs"])
-    follower = ProgressFollower(plan.clone.training(plan.record.recipe) / "progress.jsonl")
-    with ProgressBar(epochs) as bar:
-        run_stage(plan, "train", on_poll=lambda: bar.show(follower.new_rows()))
+    progress_follower = ProgressFollower(plan.clone.training(plan.record.recipe) / "progress.jsonl")
+    with ProgressBar(epochs) as progress_bar:
+        _run_stage(plan, "train", on_poll=lambda: progress_bar.show(progress_follower.new_rows()))
 
 
-def run_stage(plan: Plan, stage: str, on_poll: Callable[[], None] | None = None) -> None:
+def _run_stage(plan: RebuildPlan, stage: str, on_poll: Callable[[], None] | None = None) -> None:
     clone = plan.clone
     arguments, log = [plan.entry, "run-stage", stage, plan.record.recipe], clone.logs / f"{stage}.log"
     try:
@@ -124,9 +127,9 @@ def run_stage(plan: Plan, stage: str, on_poll: Callable[[], None] | None = None)
         raise type(error)(f"the stage {stage} of {plan.record.name} fails when it is rebuilt ({log}): {error}") from error
 
 
-def verdict_tags(likeness: Likeness, machine: dict[str, str]) -> dict[str, str]:
+def _verdict_tags(comparison: RebuildComparison, platform_tags: dict[str, str]) -> dict[str, str]:
     return {
-        "rebuild.verdict": likeness.verdict,
+        "rebuild.verdict": comparison.verdict,
         "rebuild.time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "rebuild.machine": f"{platform.node()}: {machine['platform.cpu']}, GPU: {machine['platform.gpu']}",
+        "rebuild.machine": f"{platform.node()}: {platform_tags['platform.cpu']}, GPU: {platform_tags['platform.gpu']}",
     }

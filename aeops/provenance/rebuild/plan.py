@@ -1,4 +1,4 @@
-"""Everything that a rebuild needs, found and checked before anything runs. All missing pieces are reported together."""
+"""Plan of a rebuild: every piece is found and checked before anything runs. All missing pieces are reported together."""
 
 import json
 import re
@@ -11,10 +11,10 @@ from aeops.errors import AeError, DataError, InfrastructureError
 from aeops.machine.child_process import run_module
 from aeops.project import Project
 from aeops.provenance.rebuild.code import clone_code, put_recorded
-from aeops.provenance.rebuild.data import borrow_sources, demand_data, pull_data
+from aeops.provenance.rebuild.data import borrow_sources, pull_data, require_data
 from aeops.provenance.rebuild.interpreter import python_for
 from aeops.provenance.rebuild.record import Record, read_record
-from aeops.provenance.rebuild_entry import VERSION, Description
+from aeops.provenance.rebuild_entry import ENTRY_VERSION, CodeDescription
 from aeops.registry.store import Store
 from aeops.registry.versions import VersionInfo
 
@@ -22,8 +22,8 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What to run, and what to compare the result with.
+class RebuildPlan:
+    """Stages to run, and the version to compare the result with.
 
     Attributes:
         record: what the registry holds of the version.
@@ -38,65 +38,85 @@ class Plan:
     bundle: Path
     clone: Project
     entry: str
-    description: Description
+    description: CodeDescription
     python: str
 
-    def differing(self) -> dict[str, tuple[str, str]]:
-        """Return the platform tags in which this machine differs: recorded, here."""
-        tags, here = self.record.tags, self.description["platform"]
-        recorded = {name for name in tags if name.startswith("platform.")}
+    def platform_differences(self) -> dict[str, tuple[str, str]]:
+        """Return the platform tags in which this machine differs, as pairs of the recorded and the present value."""
+        tags, platform_tags = self.record.tags, self.description["platform"]
+        names = set(platform_tags)
+        for name in tags:
+            if name.startswith("platform."):
+                names.add(name)
         differences = {}
-        for name in sorted(recorded | here.keys()):
-            pair = (tags.get(name, "not recorded"), here.get(name, "unknown"))
+        for name in sorted(names):
+            pair = (tags.get(name, "not recorded"), platform_tags.get(name, "unknown"))
             if pair[0] != pair[1]:
                 differences[name] = pair
         return differences
 
 
-class Faults:
-    """Collects what is missing, so that one message names all of it."""
+class ErrorCollector:
+    """Collects error messages, so that one error names every missing piece."""
 
-    def __init__(self, found: list[str]) -> None:
-        self.found = found
+    def __init__(self, messages: list[str]) -> None:
+        self.messages = messages
 
-    def ask(self, question: Callable[[], T]) -> T | None:
-        """Return the answer, or None after recording the error."""
+    def attempt(self, function: Callable[[], T]) -> T | None:
+        """Return the function's result, or None after recording its error."""
         try:
-            return question()
+            return function()
         except AeError as error:
-            self.found.append(str(error))
+            self.messages.append(str(error))
             return None
 
 
-def make_plan(project: Project, store: Store, recipe: str, version: VersionInfo, scratch: Path) -> Plan:
-    """Check every piece and lay it out in the empty folder `scratch`.
+def make_plan(project: Project, store: Store, recipe: str, version: VersionInfo, scratch_folder: Path) -> RebuildPlan:
+    """Check every piece and lay it out in an empty folder.
+
+    Args:
+        project: the user's project.
+        store: the registry.
+        recipe: the model's name.
+        version: to rebuild.
+        scratch_folder: where record, code and state go.
 
     Raises:
         DataError: naming every missing piece; or the version records no entry point that this code knows.
     """
     entry = entry_module(project, recipe, version)
-    record, missing = read_record(store, recipe, version, scratch / "record")
-    faults = Faults(missing)
-    bundle = faults.ask(lambda: store.download_bundle(recipe, version.version))
-    clone = faults.ask(lambda: lay_out(project, record, scratch)) if "git.commit" in record.tags else None
-    if is_there(record, "data.dvc") and {"data.dataset", "data.content_sha256"} <= record.tags.keys():
-        faults.ask(lambda: get_data(project, record, clone))
-    lock = record.recorded().get("requirements.lock")
-    unread = lock is not None and not lock.is_file()  # named already
-    python = None if unread else faults.ask(lambda: python_for(project, lock, record.tags.get("platform.python", "")))
+    record, missing_pieces = read_record(store, recipe, version, scratch_folder / "record")
+    errors = ErrorCollector(missing_pieces)
+    bundle = errors.attempt(lambda: store.download_bundle(recipe, version.version))
+    clone = None
+    if "git.commit" in record.tags:
+        clone = errors.attempt(lambda: _lay_out_code(project, record, scratch_folder))
+    if _has_file(record, "data.dvc") and {"data.dataset", "data.content_sha256"} <= record.tags.keys():
+        errors.attempt(lambda: _fetch_data(project, record, clone))
+    python = _find_python(project, record, errors)
     if clone is not None and record.recipe_file.is_file():
-        faults.ask(lambda: borrow_sources(project, record, clone))
-    described = None
-    if clone is not None and python is not None and is_there(record, "dvc.lock"):
-        described = faults.ask(lambda: describe(clone, entry, recipe, python))
-    if faults.found:
-        count = "a piece is" if len(faults.found) == 1 else f"{len(faults.found)} pieces are"
-        raise DataError(f"{record.name} cannot be rebuilt, {count} missing:\n- " + "\n- ".join(faults.found))
-    assert bundle is not None  # what is not there has left a fault
+        errors.attempt(lambda: borrow_sources(project, record, clone))
+    description = None
+    if clone is not None and python is not None and _has_file(record, "dvc.lock"):
+        description = errors.attempt(lambda: describe_clone(clone, entry, recipe, python))
+    if errors.messages:
+        count = f"{len(errors.messages)} pieces are"
+        if len(errors.messages) == 1:
+            count = "a piece is"
+        raise DataError(f"{record.name} cannot be rebuilt, {count} missing:\n- " + "\n- ".join(errors.messages))
+    assert bundle is not None  # a missing piece has left an error
     assert clone is not None
     assert python is not None
-    assert described is not None
-    return Plan(record, bundle, clone, entry, described, python)
+    assert description is not None
+    return RebuildPlan(record, bundle, clone, entry, description, python)
+
+
+def _find_python(project: Project, record: Record, errors: ErrorCollector) -> str | None:
+    """Return the interpreter to rebuild with; None after recording the error, or if the lock is already known to be missing."""
+    lock = record.recorded_files().get("requirements.lock")
+    if lock is not None and not lock.is_file():
+        return None
+    return errors.attempt(lambda: python_for(project, lock, record.tags.get("platform.python", "")))
 
 
 def entry_module(project: Project, recipe: str, version: VersionInfo) -> str:
@@ -105,43 +125,43 @@ def entry_module(project: Project, recipe: str, version: VersionInfo) -> str:
     Raises:
         DataError: the version records none, or one that this code does not know.
     """
-    name, recorded = f"{recipe}@{version.version}", version.tags.get("rebuild.entry")
-    if recorded is None:
+    name, entry_tag = f"{recipe}@{version.version}", version.tags.get("rebuild.entry")
+    if entry_tag is None:
         commit = version.tags.get("git.commit", "COMMIT")
         raise DataError(
             f"{name} is older than the entry point of rebuilds: it has no tag rebuild.entry. Rebuild it with the code of its own "
             f"commit: type `git worktree add ../{recipe}-{version.version} {commit}`, and in that folder `make env` and "
             f"`AE_HOME={project.home} .venv/bin/ae rebuild {name}`"
         )
-    module, _, number = recorded.partition("/")
-    if number != str(VERSION) or not re.fullmatch(r"\w+(\.\w+)*", module):
+    module, _, number = entry_tag.partition("/")
+    if number != str(ENTRY_VERSION) or not re.fullmatch(r"\w+(\.\w+)*", module):
         raise DataError(
-            f"{name}: expected a tag rebuild.entry `MODULE/{VERSION}`, got {recorded!r}; a newer version of this project "
+            f"{name}: expected a tag rebuild.entry `MODULE/{ENTRY_VERSION}`, got {entry_tag!r}; a newer version of this project "
             "recorded it: update the code, then type the same command again"
         )
     return module
 
 
-def is_there(record: Record, name: str) -> bool:
-    file = record.recorded().get(name)
+def _has_file(record: Record, name: str) -> bool:
+    file = record.recorded_files().get(name)
     return file is not None and file.is_file()
 
 
-def lay_out(project: Project, record: Record, scratch: Path) -> Project:
-    root = clone_code(project, record, scratch / "code")
+def _lay_out_code(project: Project, record: Record, scratch_folder: Path) -> Project:
+    root = clone_code(project, record, scratch_folder / "code")
     put_recorded(record, root)
-    return Project(root=root, home=scratch / "state")
+    return Project(root=root, home=scratch_folder / "state")
 
 
-def get_data(project: Project, record: Record, clone: Project | None) -> None:
-    """Checks the data in the remote, and gets it where there is a clone to put it in."""
-    demand_data(project, record, (clone or project).root / ".dvc" / "config")
+def _fetch_data(project: Project, record: Record, clone: Project | None) -> None:
+    """Check the data in the remote, and pull it where there is a clone to put it in."""
+    require_data(project, record, (clone or project).root / ".dvc" / "config")
     if clone is not None:
         pull_data(project, record, clone)
 
 
-def describe(clone: Project, entry: str, recipe: str, python: str) -> Description:
-    """Return what the recorded code says of itself and of this machine under that interpreter.
+def describe_clone(clone: Project, entry: str, recipe: str, python: str) -> CodeDescription:
+    """Return the description that the recorded code gives of itself and of this machine under that interpreter.
 
     Raises:
         DataError: it does not run, or is not the code that the stages ran with.
@@ -153,10 +173,10 @@ def describe(clone: Project, entry: str, recipe: str, python: str) -> Descriptio
         )
     except InfrastructureError as error:
         raise DataError(f"the recorded code does not run under {python}: {str(error).splitlines()[-1]}") from error
-    described: Description = json.loads(output.splitlines()[-1])
-    if changed := described["changed"]:
+    description: CodeDescription = json.loads(output.splitlines()[-1])
+    if changed_stages := description["changed"]:
         raise DataError(
             "the recorded commit with its changes does not hold the code that the stages ran with, as their hashes in dvc.lock "
-            f"show: {', '.join(changed)}"
+            f"show: {', '.join(changed_stages)}"
         )
-    return described
+    return description

@@ -1,5 +1,6 @@
-"""The record of a version in the registry: its tags and the files of its run. A rebuild reads nothing else."""
+"""Record of a version in the registry: its tags and the files of its run. A rebuild reads nothing else."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,10 @@ from aeops.provenance.lineage import RECORDED_FILES
 from aeops.registry.store import Store
 from aeops.registry.versions import VersionInfo
 
-FOLDER = "rebuild"  # among the run's files
-TRAIL, PATCH = f"{FOLDER}/trail.csv", f"{FOLDER}/worktree.diff"
-RESULTS = ("metrics.json", "verdict.json")
+RUN_FOLDER = "rebuild"  # among the run's files
+WEIGHT_LOG_PATH = f"{RUN_FOLDER}/trail.csv"
+PATCH_PATH = f"{RUN_FOLDER}/worktree.diff"
+RESULT_FILES = ("metrics.json", "verdict.json")
 
 
 @dataclass(frozen=True)
@@ -42,53 +44,74 @@ class Record:
 
     @property
     def recipe_file(self) -> Path:
-        return self.folder / FOLDER / f"{self.recipe}.yaml"
+        return self.folder / RUN_FOLDER / f"{self.recipe}.yaml"
 
     @property
     def patch(self) -> Path | None:
-        """The worktree's changes against the recorded commit; None where there were none."""
-        return self.folder / PATCH if self.tags.get("git.dirty") == "true" else None
+        """Changes of the worktree against the recorded commit; None where there were none."""
+        if self.tags.get("git.dirty") != "true":
+            return None
+        return self.folder / PATCH_PATH
 
     @property
-    def trail(self) -> Path | None:
-        """None where the version is older than trails."""
-        file = self.folder / TRAIL
-        return file if file.is_file() else None
+    def weight_log(self) -> Path | None:
+        """Log of the weights' hashes by step; None where the version is older than such logs."""
+        file = self.folder / WEIGHT_LOG_PATH
+        if not file.is_file():
+            return None
+        return file
 
-    def recorded(self) -> dict[str, Path]:
+    def recorded_files(self) -> dict[str, Path]:
         """Return the files that a run recorded whole, by their path in the project."""
-        kept = {name: self.folder / FOLDER / name for name in RECORDED_FILES if f"file.{name}" in self.tags}
-        return {f"recipes/{self.recipe}.yaml": self.recipe_file} | kept
+        files = {f"recipes/{self.recipe}.yaml": self.recipe_file}
+        for name in RECORDED_FILES:
+            if f"file.{name}" in self.tags:
+                files[name] = self.folder / RUN_FOLDER / name
+        return files
 
     def result(self, name: str) -> dict[str, Any]:
         """Return metrics.json or verdict.json, as they were when the version was registered."""
         return dict(read_json(self.folder / name))
 
 
-def read_record(store: Store, recipe: str, version: VersionInfo, place: Path) -> tuple[Record, list[str]]:
-    """Download the record to `place`; return it, and what is missing of it or was altered."""
-    wanted = sums(recipe, version.tags)
-    kept = {*store.files(version.run_id), *store.files(version.run_id, FOLDER)}
-    for path in (*(kept & wanted.keys()), *(kept & {TRAIL})):
-        store.download_file(version.run_id, path, place)
-    faults = [f"{path} is not among the files of its run {version.run_id}" for path in sorted(wanted.keys() - kept)]
-    for path in sorted(kept & wanted.keys()):
-        found, recorded = file_sha256(place / path), wanted[path]
-        if recorded is not None and found != recorded:
-            faults.append(f"{path} of its run is altered: SHA-256 {found[:12]}, {recorded[:12]} is recorded in its tags")
-    return Record(recipe, version, place), faults + missing_tags(version.tags)
+def read_record(store: Store, recipe: str, version: VersionInfo, folder: Path) -> tuple[Record, list[str]]:
+    """Download the record of a version and check it against the SHA-256 in its tags.
+
+    Args:
+        store: the registry.
+        recipe: the model's name.
+        version: with its tags.
+        folder: where to put the files.
+
+    Returns:
+        The record, and a message for each piece that is missing or was altered.
+    """
+    expected_sha256 = _expected_checksums(recipe, version.tags)
+    run_files = {*store.files(version.run_id), *store.files(version.run_id, RUN_FOLDER)}
+    for path in run_files & {*expected_sha256, WEIGHT_LOG_PATH}:
+        store.download_file(version.run_id, path, folder)
+    problems = []
+    for path in sorted(expected_sha256.keys() - run_files):
+        problems.append(f"{path} is not among the files of its run {version.run_id}")
+    for path in sorted(run_files & expected_sha256.keys()):
+        actual, expected = file_sha256(folder / path), expected_sha256[path]
+        if expected is not None and actual != expected:
+            problems.append(f"{path} of its run is altered: SHA-256 {actual[:12]}, {expected[:12]} is recorded in its tags")
+    return Record(recipe, version, folder), problems + _missing_tags(version.tags)
 
 
-def sums(recipe: str, tags: dict[str, str]) -> dict[str, str | None]:
+def _expected_checksums(recipe: str, tags: Mapping[str, str]) -> dict[str, str | None]:
     """Return the files of the run that a rebuild needs, each with the SHA-256 in the tags; None if they hold none."""
-    needed: dict[str, str | None] = dict.fromkeys(RESULTS)
-    needed[f"{FOLDER}/{recipe}.yaml"] = tags.get("recipe.sha256")
-    needed |= {f"{FOLDER}/{name}": tags[f"file.{name}"] for name in RECORDED_FILES if f"file.{name}" in tags}
+    checksums: dict[str, str | None] = dict.fromkeys(RESULT_FILES)
+    checksums[f"{RUN_FOLDER}/{recipe}.yaml"] = tags.get("recipe.sha256")
+    for name in RECORDED_FILES:
+        if f"file.{name}" in tags:
+            checksums[f"{RUN_FOLDER}/{name}"] = tags[f"file.{name}"]
     if tags.get("git.dirty") == "true" and tags.get("git.commit") != "none":
-        needed[PATCH] = tags.get("git.diff_sha256")
-    return needed
+        checksums[PATCH_PATH] = tags.get("git.diff_sha256")
+    return checksums
 
 
-def missing_tags(tags: dict[str, str]) -> list[str]:
-    needed = ("git.commit", "data.dataset", "data.content_sha256", "file.dvc.lock", "file.data.dvc", "bundle_sha256")
-    return [f"its tag {name} is missing" for name in needed if name not in tags]
+def _missing_tags(tags: Mapping[str, str]) -> list[str]:
+    required_tags = ("git.commit", "data.dataset", "data.content_sha256", "file.dvc.lock", "file.data.dvc", "bundle_sha256")
+    return [f"its tag {name} is missing" for name in required_tags if name not in tags]
