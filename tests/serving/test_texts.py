@@ -210,7 +210,7 @@ def room(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Room:
 
 def test_the_registered_model_is_tried_out_on_texts(room: Room) -> None:
     found = check_version(open_store(room.project), "mine", "1")
-    assert (found.found, found.difference) == ("answers", pytest.approx(0, abs=1e-5))
+    assert (found.status, found.difference) == ("answers", pytest.approx(0, abs=1e-5))
 
 
 def test_ae_score_takes_a_file_of_texts(
