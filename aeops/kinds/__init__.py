@@ -38,4 +38,4 @@ def module_name(kind: str) -> str:
     if kind not in KINDS:
         known = ", ".join(f"{name} ({info.description})" for name, info in KINDS.items())
         raise ValueError(f"expected a kind of data out of {known}, got {kind!r}")
-    return f"{__name__}.{kind}"
+    return f"{__package__}.{kind}"

@@ -88,7 +88,9 @@ def modules_of(root: Path, package: str) -> list[str]:
     file = module_file(root, package)
     if file is None or file.name != "__init__.py":
         return []
-    names = [path.stem for path in file.parent.glob("*.py")] + [path.parent.name for path in file.parent.glob("*/__init__.py")]
+    names = [path.stem for path in file.parent.glob("*.py") if path != file] + [
+        path.parent.name for path in file.parent.glob("*/__init__.py")
+    ]
     return [f"{package}.{name}" for name in sorted(names)]
 
 
