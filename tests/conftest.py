@@ -16,17 +16,13 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 # The files that take longest, as measured: begun last, one of them would leave the other cores idle. Between two files that share
 # the first run stands one that does not, as the process that makes that run keeps the others waiting.
 LONGEST = (
-    *("pipeline/test_approval.py", "registry/test_tryout.py", "pipeline/test_rebuild.py", "science/test_every_pair.py"),
-    *(
-        "pipeline/test_failing_run.py",
-        "science/test_rows_and_memory.py",
-        "pipeline/test_first_run.py",
-        "science/test_training.py",
-    ),
-    *("registry/test_promotion.py", "serving/test_servers.py", "registry/test_killed_registering.py", "registry/test_ledger.py"),
-    *("serving/test_signing.py", "registry/test_unreachable.py", "page/test_browser.py", "serving/test_service_fuzz.py"),
-    *("science/test_trail.py", "serving/test_texts.py", "serving/test_why.py", "scoring/test_scoring_flow.py"),
-    *("scoring/test_inbox.py", "science/test_standalone.py", "monitoring/test_look.py", "registry/test_approval.py"),
+    *("pipeline/test_approval.py", "science/test_every_pair.py", "pipeline/test_rebuild.py", "registry/test_promotion.py"),
+    *("pipeline/test_failing_run.py", "serving/test_servers.py", "pipeline/test_first_run.py", "registry/test_ledger.py"),
+    *("registry/test_tryout.py", "registry/test_killed_registering.py", "science/test_sample_sets_and_memory.py"),
+    *("science/test_training.py", "serving/test_signing.py", "registry/test_unreachable.py", "page/test_browser.py"),
+    *("serving/test_service_fuzz.py", "science/test_weight_hash_log.py", "serving/test_texts.py", "serving/test_why.py"),
+    *("scoring/test_scoring_flow.py", "scoring/test_inbox.py", "science/test_standalone_package.py"),
+    *("monitoring/test_look.py", "registry/test_approval.py"),
 )
 
 
