@@ -86,7 +86,7 @@ def forks(warm_process: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch, 
         requests.flush()
         return subprocess.CompletedProcess(command, int(answers.readline()), "", errors.read_text(encoding="utf-8"))
 
-    monkeypatch.setattr(logged_model_check, "subprocess", SimpleNamespace(run=run, TimeoutExpired=subprocess.TimeoutExpired))
+    monkeypatch.setattr(logged_model_check, "subprocess", SimpleNamespace(**vars(subprocess) | {"run": run}))
 
 
 @pytest.fixture(scope="module")
