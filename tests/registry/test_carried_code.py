@@ -63,7 +63,7 @@ def test_what_cannot_be_rewritten_is_refused(source: str, message: str) -> None:
 def test_everything_that_the_model_imports_is_carried_and_loads_from_the_package_alone(tmp_path: Path) -> None:
     package, served_model = write_carried_code(ROOT, tmp_path / "code")
     modules = sorted(carried_files(ROOT))
-    assert {"aeops.bundle.detector", "aeops.bundle.answers", "aeops.errors", "ae_models.sums"} <= set(modules)
+    assert {"aeops.bundle.detector", "aeops.bundle.answers", "aeops.errors", "ae_models.checksums"} <= set(modules)
     names = [f"{package.name}.{name}" for name in modules]
     script = (
         f"import importlib, sys; [importlib.import_module(name) for name in {names!r}]; "
