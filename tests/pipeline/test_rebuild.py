@@ -192,7 +192,7 @@ def test_code_that_git_never_saw_is_told_by_the_lock(copy: Checkout) -> None:
     (copy.root / "ae_models" / "fit.py").write_text("# another one\n")
     git(copy.root, "commit", "-qam", "another one")
     recorded(copy, {"git.commit": git(copy.root, "rev-parse", "HEAD").strip()})
-    done = copy.ae_in_process("rebuild", "small@1")
+    done = copy.ae("rebuild", "small@1")
     assert done.returncode == 3, done.stdout + done.stderr
     assert "does not hold the code that the stages ran with, as their hashes in dvc.lock show: train" in done.stderr
 
