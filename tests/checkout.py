@@ -37,7 +37,7 @@ COPIED = (
 )
 SAMPLES = 1200
 EPOCHS = 3
-EPOCHS_OF_A_KILL = 12  # seconds: long enough to be killed in the middle
+EPOCHS_OF_A_KILL = 8  # seconds: long enough to be killed in the middle
 WIDTHS = [8, 16]  # of the convolutions: half of what digits.yaml has
 FOREIGN = ("AE_HOME", "AE_SOURCES", "MLFLOW_TRACKING_URI", "PREFECT_API_URL", "PREFECT_HOME")
 
@@ -111,12 +111,16 @@ class Checkout:
             place[key] = value
         file.write_text(yaml.safe_dump(recipe, sort_keys=False))
 
-    def versions(self, name: str = "small") -> list[tuple[str, tuple[str, ...], dict[str, str]]]:
-        """Version, aliases and tags of each registered version, oldest first, straight from the store."""
+    def store(self) -> Store:
+        """Open the registry in this process."""
         project = Project(self.root, self.home)
         store = Store(project, database_uri(project))
         store.connect()
-        found = store.versions(name)
+        return store
+
+    def versions(self, name: str = "small") -> list[tuple[str, tuple[str, ...], dict[str, str]]]:
+        """Version, aliases and tags of each registered version, oldest first, straight from the store."""
+        found = self.store().versions(name)
         return [(version.version, tuple(sorted(version.aliases)), version.tags) for version in reversed(found)]
 
     def python(self, script: str) -> str:

@@ -1,11 +1,16 @@
 """How the suite is spread over processes (`-n`): what shares a costly fixture stays together, the longest starts first. And what
 no test may leave behind."""
 
+import fcntl
 import os
+import shutil
 from collections.abc import Generator, Iterator
+from pathlib import Path
 
 import pytest
 from checkout import FOREIGN
+
+from aeops.registry import database
 
 # Two trainings at once share the cores: threads that wait must not spin. Set before torch loads, here and in children.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -16,17 +21,13 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 # The files that take longest, as measured: begun last, one of them would leave the other cores idle. Between two files that share
 # the first run stands one that does not, as the process that makes that run keeps the others waiting.
 LONGEST = (
-    *("pipeline/test_approval.py", "registry/test_tryout.py", "pipeline/test_rebuild.py", "science/test_every_pair.py"),
-    *(
-        "pipeline/test_failing_run.py",
-        "science/test_rows_and_memory.py",
-        "pipeline/test_first_run.py",
-        "science/test_training.py",
-    ),
-    *("registry/test_promotion.py", "serving/test_servers.py", "registry/test_killed_registering.py", "registry/test_ledger.py"),
-    *("serving/test_signing.py", "registry/test_unreachable.py", "page/test_browser.py", "serving/test_service_fuzz.py"),
-    *("science/test_trail.py", "serving/test_texts.py", "serving/test_why.py", "scoring/test_scoring_flow.py"),
-    *("scoring/test_inbox.py", "science/test_standalone.py", "monitoring/test_look.py", "registry/test_approval.py"),
+    *("pipeline/test_approval.py", "science/test_every_pair.py", "pipeline/test_rebuild.py", "registry/test_promotion.py"),
+    *("pipeline/test_failing_run.py", "serving/test_servers.py", "pipeline/test_first_run.py", "registry/test_ledger.py"),
+    *("registry/test_tryout.py", "registry/test_killed_registering.py", "science/test_sample_sets_and_memory.py"),
+    *("science/test_training.py", "serving/test_signing.py", "registry/test_unreachable.py", "page/test_browser.py"),
+    *("serving/test_service_fuzz.py", "science/test_weight_hash_log.py", "serving/test_texts.py", "serving/test_why.py"),
+    *("scoring/test_scoring_flow.py", "scoring/test_inbox.py", "science/test_standalone_package.py"),
+    *("monitoring/test_look.py", "registry/test_approval.py"),
 )
 
 
@@ -44,6 +45,27 @@ def _as_it_was() -> Iterator[None]:
             os.environ.pop(name, None)
         else:
             os.environ[name] = value
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_empty_database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Give each project that a process of the tests opens a copy of one empty database of MLflow: making one takes seconds."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent  # which all of them share
+    create, empty = database.create_database, folder / "empty-mlflow.db"
+
+    def copy(file: Path) -> None:
+        with (folder / "empty-mlflow.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not empty.is_file():
+                create(folder / "unfinished-mlflow.db")
+                (folder / "unfinished-mlflow.db").rename(empty)
+        shutil.copyfile(empty, file)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(database, "create_database", copy)
+        yield
 
 
 @pytest.fixture(params=[pytest.param(3, id="a-third-of-the-kills"), pytest.param(1, id="every-kill", marks=pytest.mark.long)])

@@ -21,7 +21,13 @@ ROOT = Path(__file__).parents[1]
 RECORD = ROOT / "tests" / "records" / "long.json"
 TARGETS = {
     "stack": ("tests/stack/test_whole_stack.py",),
-    "kills": ("tests/long/test_kills.py", "tests/registry/test_killed_registering.py", "tests/scoring/test_killed_scoring.py"),
+    "kills": (
+        "tests/long/test_kills.py",
+        "tests/registry/test_killed_registering.py",
+        "tests/scoring/test_killed_scoring.py",
+        "tests/science/test_training.py",
+        "tests/science/test_weight_hash_log.py",
+    ),
     "quarter": ("tests/long/test_quarter.py",),
     "servers": ("tests/deploy/test_real_servers.py", "tests/serving/test_service_live.py"),
 }

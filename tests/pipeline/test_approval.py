@@ -12,13 +12,10 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from checkout import Checkout, copy_checkout, wait_for
+from checkout import Checkout, copy_checkout
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.flow_runs import resume_flow_run
 from prefect.settings import PREFECT_API_URL, temporary_settings
-
-from aeops.machine.network import find_free_port
-from aeops.machine.servers import TEMPORARY_SERVER, is_healthy, prefect_server_command
 
 WHY = "the loops are sharper"
 pytestmark = pytest.mark.timeout(600)  # seconds: several whole runs, one after the other
@@ -95,7 +92,7 @@ def test_another_run_while_it_waits_is_quick_and_says_the_same(copy: Checkout) -
     assert ledger(copy) == before
 
 
-def test_somebody_else_approves_and_no_run_undoes_a_rollback(copy: Checkout) -> None:
+def test_somebody_else_approves_and_no_run_undoes_a_rollback(copy: Checkout, prefect_api: str) -> None:
     refused = copy.ae_in_process("approve", "small", "2", "--by", "ada", "--why", WHY)
     assert refused.returncode == 2
     assert "somebody else" in refused.stderr
@@ -118,27 +115,19 @@ def test_somebody_else_approves_and_no_run_undoes_a_rollback(copy: Checkout) -> 
     assert done.returncode == 4
     assert "nothing changed" in done.stdout
     copy.edit_recipe({"about": "The same samples under another description."})
-    done = copy.ae("run", "small")
+    done = copy.ae("run", "small", PREFECT_API_URL=prefect_api)
     assert done.returncode == 4, done.stderr
     assert "`ae rollback small --to 2 --why TEXT`" in done.stdout
     assert champion(copy) == "1"
 
 
-ALTER = """
-from aeops.project import find_project
-from aeops.registry.store import open_store
-open_store(find_project()).set_tags("small", "1", {"bundle_sha256": "0" * 64})  # the champion is no longer what was registered
-print("done")
-"""
-
-
-def test_a_step_that_fails_leaves_alias_ledger_and_registry_as_they_were(copy: Checkout) -> None:
+def test_a_step_that_fails_leaves_alias_ledger_and_registry_as_they_were(copy: Checkout, prefect_api: str) -> None:
     before = ((copy.home / "ledger" / "small.jsonl").read_bytes(), copy.pointers())
-    copy.python(ALTER)
+    copy.store().set_tags("small", "1", {"bundle_sha256": "0" * 64})  # the champion is no longer what was registered
     shutil.rmtree(copy.home / "serving", ignore_errors=True)
     versions = copy.versions()
     copy.edit_recipe({"train.seed": 8})
-    done = copy.ae("run", "small", AE_BY="ada")
+    done = copy.ae("run", "small", AE_BY="ada", PREFECT_API_URL=prefect_api)
     assert done.returncode == 3, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     assert "register ..." not in done.stderr
@@ -155,9 +144,9 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from flows.training import training
 with get_client(sync_client=True) as client:
-    client.create_work_pool(WorkPoolCreate(name="small", type="process"))
+    client.create_work_pool(WorkPoolCreate(name=os.environ["POOL"], type="process"))
     made = client.create_deployment(
-        client.create_flow(training), "small", work_pool_name="small", entrypoint="flows/training.py:training",
+        client.create_flow(training), "small", work_pool_name=os.environ["POOL"], entrypoint="flows/training.py:training",
         parameters={"recipe": "small"},
         pull_steps=[{"prefect.deployments.steps.set_working_directory": {"directory": os.getcwd()}}])
     print(json.dumps(str(client.create_flow_run_from_deployment(made).id)))
@@ -165,7 +154,7 @@ with get_client(sync_client=True) as client:
 
 
 class Scheduled:
-    """A deployment of the recipe `small` on a Prefect server of its own, run by a worker that ends when it has nothing to do."""
+    """A deployment of the recipe `small` in a work pool of its own, run by a worker that ends when it has nothing to do."""
 
     def __init__(self, checkout: Checkout, api: str) -> None:
         self.checkout = checkout
@@ -175,6 +164,7 @@ class Scheduled:
             "PYTHONPATH": str(checkout.root),
             "DO_NOT_TRACK": "true",
             "AE_BY": "ada",
+            "POOL": checkout.root.parent.name,
         }
 
     def python(self, script: str) -> Any:
@@ -182,7 +172,7 @@ class Scheduled:
 
     def work(self) -> None:
         """One round of the worker: the flow runs that are due, each until it ends or is suspended."""
-        self.run("-m", "prefect", "worker", "start", "--pool", "small", "--run-once")
+        self.run("-m", "prefect", "worker", "start", "--pool", self.settings["POOL"], "--run-once")
 
     def run(self, *arguments: str) -> str:
         done = subprocess.run(
@@ -228,13 +218,8 @@ class Scheduled:
 
 
 @pytest.fixture
-def scheduled(copy: Checkout, tmp_path: Path, stopping: list[subprocess.Popen[bytes]]) -> Scheduled:
-    port = find_free_port()
-    made = Scheduled(copy, f"http://127.0.0.1:{port}/api")
-    settings = copy.environment(**made.settings) | TEMPORARY_SERVER
-    stopping.append(subprocess.Popen(prefect_server_command(port), env=settings, cwd=tmp_path))
-    wait_for(lambda: is_healthy(f"{made.settings['PREFECT_API_URL']}/health"), seconds=120)
-    return made
+def scheduled(copy: Checkout, prefect_api: str) -> Scheduled:
+    return Scheduled(copy, prefect_api)
 
 
 def test_a_scheduled_run_is_suspended_without_a_process_until_the_form_is_answered(scheduled: Scheduled) -> None:

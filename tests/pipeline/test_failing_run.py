@@ -47,13 +47,13 @@ def test_every_mistake_of_a_recipe_is_told_at_once(bare: Checkout) -> None:
     assert not bare.home.exists()  # nothing was started
 
 
-def test_bad_data_stops_the_run_and_leaves_everything_as_it_was(ran: Checkout, tmp_path: Path) -> None:
+def test_bad_data_stops_the_run_and_leaves_everything_as_it_was(ran: Checkout, prefect_api: str, tmp_path: Path) -> None:
     copy = copy_checkout(ran, tmp_path / "copy")
     before, versions = copy.pointers(), copy.versions()
     images = np.load(copy.root / "inbox" / "images.npy")
     images[: len(images) // 2] = 0
     np.save(copy.root / "inbox" / "images.npy", images)
-    done = copy.ae("run", "small")
+    done = copy.ae("run", "small", PREFECT_API_URL=prefect_api)
     assert done.returncode == 3, done.stderr
     assert "blank" in kinds(done)
     assert copy.pointers() == before
@@ -64,7 +64,7 @@ def test_a_second_run_is_refused_while_one_goes_on(bare: Checkout, stopping: lis
     first = bare.start("run", "small")
     stopping.append(first)
     wait_for(lambda: (bare.home / "locks" / "run.lock").is_file() and (bare.home / "locks" / "run.lock").read_text())
-    done = bare.ae("run", "small")
+    done = bare.ae_in_process("run", "small")
     assert done.returncode == 5
     assert str(first.pid) in kinds(done)
     assert "wait" in done.stderr
@@ -108,7 +108,9 @@ def is_alive(process: psutil.Process) -> bool:
         return False
 
 
-def test_a_run_killed_while_training_leaves_no_process_and_the_next_ends_in_the_same_bits(bare: Checkout) -> None:
+def test_a_run_killed_while_training_leaves_no_process_and_the_next_ends_in_the_same_bits(
+    bare: Checkout, prefect_api: str
+) -> None:
     bare.edit_recipe({"train.epochs": EPOCHS_OF_A_KILL})
     progress = bare.home / "training" / "small" / "progress.jsonl"
     killed = bare.start("run", "small")
@@ -119,7 +121,7 @@ def test_a_run_killed_while_training_leaves_no_process_and_the_next_ends_in_the_
     killed.send_signal(signal.SIGKILL)
     killed.wait()
     wait_for(lambda: not any(is_alive(child) for child in children), seconds=20)
-    done = bare.ae("run", "small")
+    done = bare.ae("run", "small", PREFECT_API_URL=prefect_api)
     assert done.returncode == 0, done.stderr
     artifacts = bare.root / "artifacts" / "small"
     resumed, uninterrupted = artifacts / "bundle", bare.root / "uninterrupted" / "bundle"
@@ -139,13 +141,13 @@ def test_a_run_killed_while_training_leaves_no_process_and_the_next_ends_in_the_
 
 
 def test_mlflow_gone_in_the_middle_is_told_and_the_same_command_goes_on_later(
-    bare: Checkout, stopping: list[subprocess.Popen[bytes]], tmp_path: Path
+    bare: Checkout, prefect_api: str, stopping: list[subprocess.Popen[bytes]], tmp_path: Path
 ) -> None:
     address = f"http://127.0.0.1:{(port := find_free_port())}"
     server = start_mlflow(tmp_path, port)
     stopping.append(server)
-    bare.edit_recipe({"train.epochs": EPOCHS_OF_A_KILL})
-    running = bare.start("run", "small", MLFLOW_TRACKING_URI=address, MLFLOW_HTTP_REQUEST_MAX_RETRIES="0")
+    settings = {"MLFLOW_TRACKING_URI": address, "PREFECT_API_URL": prefect_api}
+    running = bare.start("run", "small", MLFLOW_HTTP_REQUEST_MAX_RETRIES="0", **settings)
     stopping.append(running)
     wait_for(lambda: (bare.home / "training" / "small" / "progress.jsonl").is_file())
     os.killpg(server.pid, signal.SIGKILL)
@@ -155,7 +157,7 @@ def test_mlflow_gone_in_the_middle_is_told_and_the_same_command_goes_on_later(
     assert address in told
     assert "Traceback" not in told
     stopping.append(start_mlflow(tmp_path, port))
-    done = bare.ae("run", "small", MLFLOW_TRACKING_URI=address)
+    done = bare.ae("run", "small", **settings)
     assert done.returncode == 0, done.stderr
     assert "small 1 (challenger, champion)" in done.stdout
 

@@ -47,7 +47,7 @@ def test_a_second_run_trains_nothing_registers_nothing_and_says_so(ran: Checkout
     bundle = ran.root / "artifacts" / "small" / "bundle" / "model.onnx"
     before = bundle.stat().st_mtime_ns
     runs = rows(ran.home / "mlflow" / "mlflow.db", "select count(*) from runs")
-    done = ran.ae("run", "small")
+    done = ran.ae_in_process("run", "small")
     assert done.returncode == 0, done.stderr
     assert "nothing changed" in done.stdout
     assert bundle.stat().st_mtime_ns == before

@@ -11,19 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from checkout import Checkout, copy_checkout, rehome
-
-TAGS = """
-import json
-from aeops.project import find_project
-from aeops.registry.store import open_store
-store = open_store(find_project())
-version = store.version("small", "1")
-store.set_tags("small", "1", {changes!r})
-places = {{"run": store.client.get_run(version.run_id).info.artifact_uri}}
-places["model"] = store.client.get_model_version_download_uri("small", "1")
-print(json.dumps(places | {{"tags": version.tags}}))
-"""
 
 
 @pytest.fixture
@@ -96,8 +85,12 @@ def tampered(copy: Checkout, name: str, before: str, after: str, tag: str = "") 
 
 
 def recorded(copy: Checkout, changes: dict[str, str] | None = None) -> dict[str, Any]:
-    """Where the files of the version's run and of its model are, and its tags before they were changed."""
-    return dict(json.loads(copy.python(TAGS.format(changes=changes or {}))))
+    """Return where the files of the version's run and of its model are, and its tags before they are changed."""
+    store = copy.store()
+    version = store.version("small", "1")
+    store.set_tags("small", "1", changes or {})
+    run = store.client.get_run(version.run_id).info.artifact_uri
+    return {"run": run, "model": store.client.get_model_version_download_uri("small", "1"), "tags": version.tags}
 
 
 def test_a_version_is_identical_after_modules_and_worktree_moved_on_and_leaves_no_mark(copy: Checkout) -> None:
@@ -157,16 +150,14 @@ def test_every_missing_piece_is_named_at_once_and_nothing_runs(copy: Checkout) -
     shutil.rmtree(copy.home / "serving", ignore_errors=True)
     model = Path(recorded(copy)["model"].removeprefix("file://")) / "artifacts" / "bundle" / "weights.safetensors"
     model.write_bytes(model.read_bytes()[:-1])
-    folder_md5 = json.loads(
-        copy.python("import json, yaml; print(json.dumps(yaml.safe_load(open('data.dvc'))['outs'][0]['md5']))")
-    )
+    folder_md5 = yaml.safe_load((copy.root / "data.dvc").read_text())["outs"][0]["md5"]
     objects = copy.home / "dvc-remote" / "files" / "md5"
     listed = {entry["relpath"]: entry["md5"] for entry in json.loads((objects / folder_md5[:2] / folder_md5[2:]).read_text())}
     shard = listed["small/shards/00000.npy"]
     (objects / shard[:2] / shard[2:]).unlink()
     commit = recorded(copy)["tags"]["git.commit"]
     forget_history(copy)
-    done = copy.ae("rebuild", "small@1", UV_OFFLINE="1", UV_NO_INDEX="1")
+    done = copy.ae_in_process("rebuild", "small@1", UV_OFFLINE="1", UV_NO_INDEX="1")
     assert done.returncode == 3, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     for told in (
@@ -211,6 +202,6 @@ def test_code_that_git_never_saw_is_told_by_the_lock(copy: Checkout) -> None:
     [("small", "RECIPE@VERSION is allowed"), ("small@9", "no version '9' of small"), ("smal@1", "did you mean small")],
 )
 def test_what_is_no_version_is_told(ran: Checkout, asked: str, told: str) -> None:
-    done = ran.ae("rebuild", asked)
+    done = ran.ae_in_process("rebuild", asked)
     assert done.returncode == 2
     assert told in done.stderr

@@ -1,9 +1,10 @@
 """A project in an empty folder, and a bundle of a few bytes: the registry keeps bundles, it does not run them."""
 
+import functools
 import json
 import shutil
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -28,12 +29,20 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
 
 
 @pytest.fixture(scope="session")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database made once and copied: making one takes two seconds."""
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A database made once and copied: making one takes two seconds.
+
+    Each store that is opened compares its tables' version with the newest of MLflow, for which that reads all its migrations. The
+    newest one stays the same, so it is looked up once.
+    """
     place = tmp_path_factory.mktemp("database")
     made = Project(root=place, home=place)
     prepare_database(made)
-    return database_file(made)
+    from mlflow.store.db import utils
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(utils, "_get_latest_schema_revision", functools.cache(utils._get_latest_schema_revision))
+        yield database_file(made)
 
 
 @pytest.fixture

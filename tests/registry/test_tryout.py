@@ -1,30 +1,123 @@
 """The check `logged`, on a real bundle in a real MLflow: the model is asked as whoever serves it would."""
 
 import json
+import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from aeops.errors import InfrastructureError, UsageError
+from aeops.machine.child_process import run_module
+from aeops.machine.library_settings import configure_libraries
 from aeops.project import Project
 from aeops.recipe.gate_rules import Rule
 from aeops.registry import logged_model_check
+from aeops.registry.database import database_file
 from aeops.registry.logged_model_check import MODEL_ANSWERS, ModelCheckResult, check_logged_model, check_version, rule_outcome
-from aeops.registry.store import Store
+from aeops.registry.store import Store, open_store
 
 BUNDLE = Path(__file__).parents[1] / "fixtures" / "bundle-format-1"
 RULE = Rule(check="logged", milliseconds=60_000)
 
 
+# Runs aeops.registry.isolated_check in a fork for each line of JSON that it reads: as fresh as a new process in all but MLflow
+# and NumPy, whose imports take seconds.
+WARM = """
+import json, os, runpy, sys, traceback
+for line in sys.stdin:
+    asked = json.loads(line)
+    if asked["packages"]:
+        sys.path += asked["packages"]
+        import mlflow.pyfunc, mlflow.store.tracking.sqlalchemy_store, numpy
+        continue
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            os.environ.clear()
+            os.environ.update(asked["environment"])
+            os.chdir(asked["cwd"])
+            os.dup2(os.open(asked["errors"], os.O_WRONLY | os.O_CREAT), 2)
+            sys.argv = asked["argv"]
+            runpy.run_path(sys.argv[0], run_name="__main__")
+            code = 0
+        except SystemExit as error:
+            print(error.code, file=sys.stderr, flush=True)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stderr.flush()
+            os._exit(code)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def warm_process() -> Iterator[subprocess.Popen[str]]:
+    """A process that runs WARM, as isolated from this checkout as the check's own is."""
+    environment = os.environ | configure_libraries()
+    command = [sys.executable, "-I", "-S", "-c", WARM]
+    with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        yield process
+        assert process.stdin is not None
+        process.stdin.close()
+
+
 @pytest.fixture
-def model(store: Store, start: Callable[[], str], project: Project) -> Path:
-    """The folder of the logged model of digits 1, as MLflow keeps it."""
-    assert store.register(start(), "digits", BUNDLE, {}, "") == "1"
-    [file] = (project.mlflow / "artifacts").rglob("MLmodel")
-    return file.parent
+def forks(warm_process: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Let the check run its script in forks of a warm process."""
+    assert warm_process.stdin is not None
+    assert warm_process.stdout is not None
+    requests, answers = warm_process.stdin, warm_process.stdout
+
+    def run(command: list[str], cwd: Path, env: dict[str, str], **_: Any) -> subprocess.CompletedProcess[str]:
+        python, isolated, no_site, script, model, folder, *packages = command
+        assert (python, isolated, no_site) == (sys.executable, "-I", "-S")
+        errors = tmp_path / "errors"
+        request = {"argv": [script, model, folder], "cwd": str(cwd), "environment": env, "errors": str(errors), "packages": []}
+        for line in ({"packages": packages}, request):
+            requests.write(json.dumps(line) + "\n")
+        requests.flush()
+        return subprocess.CompletedProcess(command, int(answers.readline()), "", errors.read_text(encoding="utf-8"))
+
+    monkeypatch.setattr(logged_model_check, "subprocess", SimpleNamespace(**vars(subprocess) | {"run": run}))
+
+
+@pytest.fixture(scope="module")
+def logged(empty_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project that has logged a model once, as digits 1: that takes seconds."""
+    place = tmp_path_factory.mktemp("logged")
+    logged = Project(root=place, home=place)
+    logged.mlflow.mkdir()
+    shutil.copyfile(empty_database, database_file(logged))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        store = open_store(logged)
+        run = store.start_run("digits", {}, {}, {"dataset": "digits", "content_sha256": "c" * 64, "dvc_md5": "d" * 32})
+        assert store.register(run, "digits", BUNDLE, {}, "") == "1"
+    return logged
+
+
+@pytest.fixture
+def store(project: Project, logged: Project, copy_state: Callable[[Project, Project], None]) -> Store:
+    copy_state(logged, project)
+    return open_store(project)
+
+
+@pytest.fixture
+def model(store: Store, logged: Project, tmp_path: Path) -> Iterator[Path]:
+    """The folder of the logged model of digits 1, as MLflow keeps it; as it was again when the test ends."""
+    [file] = (logged.mlflow / "artifacts").rglob("MLmodel")
+    whole = Path(shutil.copytree(file.parent, tmp_path / "whole"))
+    yield file.parent
+    shutil.rmtree(file.parent)
+    shutil.copytree(whole, file.parent)
 
 
 def packed(model: Path, path: str) -> Path:
@@ -39,20 +132,25 @@ def change(file: Path, old: str, new: str) -> None:
     file.write_text(text.replace(old, new), encoding="utf-8")
 
 
-def test_a_logged_model_answers_as_its_bundle_does_within_its_budget(model: Path, project: Project) -> None:
+def test_a_logged_model_answers_as_its_bundle_does_within_its_budget(
+    model: Path, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    printed: list[str] = []
+
+    def run_and_note(*arguments: Any, **settings: Any) -> str:
+        printed.append(run_module(*arguments, **settings))
+        return printed[-1]
+
+    monkeypatch.setattr(logged_model_check, "run_module", run_and_note)
     outcome = check_logged_model(project, "digits", "1", "quick", RULE)
     assert outcome.passed, outcome.message
     assert (outcome.name, outcome.bound) == ("quick", 60_000)
     assert 0 < outcome.value < 60_000
     assert "answers one sample in" in outcome.message
-
-
-def test_as_a_program_it_prints_what_it_found_as_json(model: Path, project: Project) -> None:
-    command = [sys.executable, "-m", "aeops.registry.logged_model_check", "digits", "1"]
-    done = subprocess.run(command, cwd=project.root, capture_output=True, text=True, timeout=200, check=True)
-    found = json.loads(done.stdout)
+    [output] = printed
+    found = json.loads(output.splitlines()[-1])
     assert (found["status"], found["difference"]) == ("answers", 0.0)
-    assert found["milliseconds"] > 0
+    assert found["milliseconds"] == outcome.value
 
 
 BROKEN: dict[str, tuple[str, str, str, str]] = {
@@ -76,8 +174,8 @@ BROKEN: dict[str, tuple[str, str, str, str]] = {
     ),
     "code that leaves the flag out": (
         "code/*/aeops/bundle/answers.py",
-        "dict(zip(scored, row, strict=True))",
-        "dict(zip(scored, row[:2]))",
+        "dict(zip(outputs, row, strict=True))",
+        "dict(zip(outputs, row[:2]))",
         "answers without is_anomaly, p_value, score",
     ),
     "code that answers one sample of two": (
@@ -91,6 +189,7 @@ BROKEN: dict[str, tuple[str, str, str, str]] = {
 
 
 @pytest.mark.parametrize("broken", BROKEN)
+@pytest.mark.usefixtures("forks")
 def test_what_is_wrong_with_the_packed_code_is_found_though_the_bundle_is_whole(broken: str, model: Path, store: Store) -> None:
     file, old, new, told = BROKEN[broken]
     change(packed(model, file), old, new)
@@ -99,6 +198,7 @@ def test_what_is_wrong_with_the_packed_code_is_found_though_the_bundle_is_whole(
     assert not rule_outcome("quick", RULE, found).passed
 
 
+@pytest.mark.usefixtures("forks")
 def test_a_file_that_was_left_out_of_the_packed_code_is_found(model: Path, store: Store) -> None:
     file = packed(model, "code/*/aeops/bundle/answers.py")
     package = file.relative_to(model).parts[1]
@@ -109,6 +209,7 @@ def test_a_file_that_was_left_out_of_the_packed_code_is_found(model: Path, store
     )
 
 
+@pytest.mark.usefixtures("forks")
 def test_a_model_without_an_input_example_is_refused(model: Path, store: Store) -> None:
     for file in model.glob("*input_example.json"):
         file.unlink()
