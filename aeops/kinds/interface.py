@@ -1,7 +1,7 @@
 """The interface of a kind of data: what `KIND` of each module that is a kind offers.
 
->>> kind = load_kind("image")
->>> kind.read_file(Path("photo.png"), spec).values.shape        # (1, *spec.shape)
+kind = load_kind("image")
+kind.read_file(Path("photo.png"), spec).values.shape  # (1, *spec.shape)
 """
 
 from __future__ import annotations

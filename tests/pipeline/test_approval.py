@@ -242,7 +242,7 @@ def test_a_scheduled_run_is_suspended_without_a_process_until_the_form_is_answer
 
     done = checkout.ae("approve", "small", "2", "--by", "bob", "--why", WHY, **scheduled.settings)
     assert done.returncode == 0, done.stderr
-    assert f"{flow_run} goes on" in done.stdout
+    assert f"{flow_run} continues" in done.stdout
     assert champion(checkout) == "2"
     scheduled.work()
     assert scheduled.state(flow_run)[0] == "Completed"

@@ -199,7 +199,11 @@ def test_code_that_git_never_saw_is_told_by_the_lock(copy: Checkout) -> None:
 
 @pytest.mark.parametrize(
     ("asked", "told"),
-    [("small", "RECIPE@VERSION is allowed"), ("small@9", "no version '9' of small"), ("smal@1", "did you mean small")],
+    [
+        ("small", "expected RECIPE@VERSION, such as digits@7 or digits@champion, got 'small'"),
+        ("small@9", "no version '9' of small"),
+        ("smal@1", "did you mean small"),
+    ],
 )
 def test_what_is_no_version_is_told(ran: Checkout, asked: str, told: str) -> None:
     done = ran.ae_in_process("rebuild", asked)

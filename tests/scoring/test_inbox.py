@@ -210,7 +210,7 @@ def broken(digits: np.ndarray) -> dict[str, tuple[bytes, str]]:
         "cut.npy": (npy_bytes(digits[:4])[:-9], "cannot be read as .npy"),
         "empty.npy": (b"", "cannot be read as .npy"),
         "nothing.npy": (npy_bytes(digits[:0]), "it holds no samples"),
-        "wide.npy": (npy_bytes(np.zeros((3, 28, 30), np.uint8)), "shape (3, 28, 30) given"),
+        "wide.npy": (npy_bytes(np.zeros((3, 28, 30), np.uint8)), "got samples of shape (3, 28, 30)"),
         "number.npy": (npy_bytes(np.array(3)), "samples of shape () given"),
         "bright.npy": (npy_bytes(bright), "sample 3 holds 256"),
         "notes.md": (b"# notes", "neither .npy nor an image"),
@@ -389,7 +389,7 @@ def test_ae_score_inbox_does_the_same_and_says_what_became_of_each_file(
     [
         ({"inbox": False}, "either a FILE or --inbox"),
         ({"file": Path("a.npy")}, "either a FILE or --inbox"),
-        ({"version": "3"}, "--version 3 given with --inbox"),
+        ({"version": "3"}, "--inbox: expected no --version, got 3"),
     ],
 )
 def test_what_goes_not_together_is_told(room: Room, settings: dict[str, object], words: str) -> None:

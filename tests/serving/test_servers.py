@@ -150,16 +150,16 @@ def test_the_service_says_what_it_serves(ae_server: Server, linear_bundle: Path)
 
 
 BAD = [
-    (b"{", 400, "the body is no JSON"),
-    (b'{"inputs": [[NaN]]}', 400, "the body is no JSON"),
-    ([1, 2], 400, "no key inputs"),
-    ({"instances": []}, 400, "no key inputs"),
+    (b"{", 400, "got no valid JSON"),
+    (b'{"inputs": [[NaN]]}', 400, "got no valid JSON"),
+    ([1, 2], 400, "got a body without the key inputs"),
+    ({"instances": []}, 400, "got a body without the key inputs"),
     ({"inputs": [[0]], "parms": {}}, 400, "no key 'parms'; inputs, params allowed: did you mean params?"),
     ({"inputs": [[0]], "params": {"codes": True}}, 400, "no param 'codes'; reconstruction, code allowed: did you mean code?"),
-    ({"inputs": [[0]], "params": {"code": "yes"}}, 400, "the param code is 'yes'; true or false is allowed"),
-    ({"inputs": [[0]], "params": 3}, 400, "params is no object"),
+    ({"inputs": [[0]], "params": {"code": "yes"}}, 400, "expected true or false for the param code, got 'yes'"),
+    ({"inputs": [[0]], "params": 3}, 400, "got params that are no object"),
     ({"inputs": [[0, 1]]}, 422, "expected one sample of shape (1, 28, 28) or a batch"),
-    ({"inputs": []}, 422, "shape (0,) given"),
+    ({"inputs": []}, 422, "got samples of shape (0,)"),
     ({"inputs": [[1], [1, 2]]}, 422, "unequal shapes"),
     ({"inputs": [["a"]]}, 422, "expected whole or real numbers"),
     ({"inputs": None}, 422, "expected whole or real numbers"),
@@ -179,7 +179,7 @@ def test_a_bad_request_gets_one_clear_line(ae_server: Server, body: Any, status:
 
 def test_too_large_a_body_is_refused(ae_server: Server) -> None:
     status, answer = ae_server.post("/score", b" " * (64 * 2**20 + 1))
-    assert (status, "more than 67108864 bytes" in answer["error"]) == (413, True)
+    assert (status, "at most 67108864 bytes" in answer["error"]) == (413, True)
 
 
 @pytest.mark.parametrize("sample", [np.full((1, 1, 28, 28), 256.0), np.zeros((1, 1, 28, 27))])

@@ -186,7 +186,7 @@ def test_every_bad_file_of_texts_is_refused_by_name(tmp_path: Path) -> None:
         ("empty.txt", DataError, "holds no text"),
         ("latin.txt", DataError, "latin.txt, line 3: no UTF-8"),
         ("image.png", DataError, "this recipe takes texts"),
-        ("", DataError, "is a folder"),
+        ("", DataError, "got the folder"),
     ]
     for name, error, told in cases:
         with pytest.raises(error) as caught:
