@@ -30,10 +30,23 @@ TARGETS = {
     ),
     "quarter": ("tests/long/test_quarter.py",),
     "servers": ("tests/deploy/test_real_servers.py", "tests/serving/test_service_live.py"),
+    "benchmarks": (
+        "tests/benchmarks/test_bench.py",
+        "tests/benchmarks/test_five_versions.py",
+        "tests/benchmarks/test_gate_simulation.py",
+        "tests/benchmarks/test_models.py",
+        "tests/benchmarks/test_quarter.py",
+        "tests/benchmarks/test_serving_speed.py",
+    ),
 }
 # What every target runs, as each brings up whole processes of the project; and what some need beside it.
 COVERED = ("ae_models", "aeops", "flows", "recipes/digits.yaml", "prefect.yaml", "dvc.yaml", "requirements.lock")
-COVERED_TOO = {"servers": ("deploy",), "kills": ("benchmarks/quarter.py",), "quarter": ("benchmarks/quarter.py",)}
+COVERED_TOO = {
+    "servers": ("deploy",),
+    "benchmarks": ("benchmarks",),
+    "kills": ("benchmarks/quarter.py",),
+    "quarter": ("benchmarks/quarter.py",),
+}
 NO_TESTS = 5  # pytest's exit code where it found none
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 

@@ -72,8 +72,8 @@ def test_a_sample_scores_the_same_in_every_shape_it_may_come_in(detector: Detect
     ("given", "told"),
     [
         (np.zeros((28, 27)), r"expected one sample of shape \(1, 28, 28\) or a batch .* got samples of shape \(28, 27\)"),
-        (np.zeros((2, 3, 28, 28)), r"shape \(2, 3, 28, 28\) given"),
-        (np.float32(3), r"shape \(\) given"),
+        (np.zeros((2, 3, 28, 28)), r"got samples of shape \(2, 3, 28, 28\)"),
+        (np.float32(3), r"got samples of shape \(\)"),
         (np.zeros((0, 1, 28, 28)), "expected at least one sample"),
         (np.full((2, 28, 28), np.nan), "sample 0 holds nan, expected values from 0 to 255"),
         (np.full((1, 28, 28), 256), "sample 0 holds 256"),
