@@ -211,7 +211,7 @@ def broken(digits: np.ndarray) -> dict[str, tuple[bytes, str]]:
         "empty.npy": (b"", "cannot be read as .npy"),
         "nothing.npy": (npy_bytes(digits[:0]), "it holds no samples"),
         "wide.npy": (npy_bytes(np.zeros((3, 28, 30), np.uint8)), "got samples of shape (3, 28, 30)"),
-        "number.npy": (npy_bytes(np.array(3)), "samples of shape () given"),
+        "number.npy": (npy_bytes(np.array(3)), "got samples of shape ()"),
         "bright.npy": (npy_bytes(bright), "sample 3 holds 256"),
         "notes.md": (b"# notes", "neither .npy nor an image"),
         "picture.png": (b"\x89PNG\r\n", "cannot be read as an image"),

@@ -19,7 +19,7 @@ from aeops.scoring import scoring_page  # brings matplotlib: here once, and not 
 from .conftest import Room
 
 CODE = (str(Path(scoring_page.__file__).parent), str(prediction_store.__file__))
-STEPS = ("write", "go", "begin", "settle", "finish", "write_refused", "save")
+STEPS = ("write_call", "run", "_begin_run", "_process_file", "_finish_run", "_refuse_file", "save")
 EVERY, SPREAD = 3, 6  # of the lines of these functions each third, and so many of all lines
 
 

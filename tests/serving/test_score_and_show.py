@@ -95,7 +95,7 @@ def bad_files(folder: Path) -> dict[str, tuple[Path, type[AeError], str]]:
         "wide npy": (files["wide.npy"], DataError, "expected one sample of shape (1, 28, 28)"),
         "cut png": (files["cut.png"], DataError, "cut.png cannot be read as an image"),
         "wide png": (files["wide.png"], DataError, "wide.png: expected 28x28 pixels, got 30x28"),
-        "deep png": (files["deep.png"], DataError, "deep.png has more than 8 bits a channel"),
+        "deep png": (files["deep.png"], DataError, "deep.png: expected 8 bits a channel, got more"),
         "words": (files["words.txt"], DataError, "words.txt is neither .npy nor an image"),
         "empty folder": (folder / "empty", DataError, "no image in"),
         "folder with a bad image": (folder, DataError, "cut.png cannot be read as an image"),
