@@ -63,7 +63,7 @@ def test_the_first_page_names_every_expectation_with_what_was_found(accepted: Ro
     text = (accepted.project.data_docs / "mine" / "index.html").read_text()
     for entry in accepted.validation()["expectations"]:
         assert not entry["applicable"] or f"<td>{entry['name']}</td>" in text
-    assert "Drift was not judged: no version has been accepted yet" in text
+    assert "Drift was not checked: no version has been accepted yet" in text
 
 
 def test_a_second_validation_replaces_the_pages_of_the_first(pages: list[Path], accepted: Room) -> None:

@@ -24,6 +24,7 @@ from aeops.project import Project
 from aeops.provenance.last_run import FLOW_STAGES
 
 ALL_STAGES = (*STAGES, *FLOW_STAGES)
+BY_EXEMPT_MODULES = {"aeops.files"}  # of the stage train only aeops.machine imports it, for its own records
 # Imports one stage after another, each as if it were the first: what is not ours stays loaded, as it takes seconds.
 LOADED = """
 import importlib, json, sys
@@ -57,7 +58,8 @@ def test_what_a_stage_imports_lies_within_its_code_and_the_exceptions() -> None:
     assert loaded.keys() == set(ALL_STAGES)
     for stage, names in loaded.items():
         assert {"aeops", f"aeops.stages.{stage}"} < set(names)
-        assert {name for name in names if not is_within(name, EXEMPT_MODULES)} <= stage_files(ROOT, stage).keys(), stage
+        expected = stage_files(ROOT, stage).keys() | BY_EXEMPT_MODULES
+        assert {name for name in names if not is_within(name, EXEMPT_MODULES)} <= expected, stage
 
 
 def test_every_exception_is_a_module() -> None:
