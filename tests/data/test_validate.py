@@ -344,5 +344,5 @@ def test_a_refusal_ends_the_process_with_the_code_of_bad_data_and_one_line(room:
     done = run_stage(room, "ingest", "--out", ".ae/incoming/mine")
     assert done.returncode == DataError.exit_code
     (line,) = done.stderr.splitlines()
-    assert line.startswith("data error: labels.npy: 599 labels given; 600 allowed")
+    assert line.startswith("data error: labels.npy: expected 600 labels, one for each sample of images.npy, got 599")
     assert read_json(room.root / "error.json")["kind"] == "data"
