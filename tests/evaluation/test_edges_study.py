@@ -119,7 +119,7 @@ def test_edges_without_a_channel_for_them_are_refused(tmp_path):
     text = (RECIPES / "cifar-edges.yaml").read_text(encoding="utf-8")
     file = tmp_path / "cifar-edges.yaml"
     file.write_text(text.replace(", target_channels: 1", ""), encoding="utf-8")
-    with pytest.raises(UsageError, match=r"edges: .* with target_channels 1"):
+    with pytest.raises(UsageError, match=r"edges: .* input.target_channels must be 1"):
         read_recipe(file)
 
 
