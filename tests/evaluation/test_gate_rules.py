@@ -105,7 +105,7 @@ def test_a_bundle_whose_answers_are_no_numbers_is_refused(evaluated, writers, tm
     writers.sums(tmp_path / "bundle")
     found = outcome(Rule(check="served"), bundle=tmp_path / "bundle")
     assert not found.passed
-    assert "nan" in found.message
+    assert "answers with a score that is not finite" in found.message
 
 
 def test_a_refusal_tells_every_reason_and_judges_every_rule():
