@@ -43,7 +43,8 @@ class Elements(HTMLParser):
 @pytest.fixture(scope="module")
 def client(served: Served) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=served.address, timeout=30) as made:
-        wait_for(lambda: "valid 2 entries" in Elements(made.get("/r/digits").text).text, 60)
+        for path in ("/", "/r/digits"):  # each page reads data of its own, and says while some of it is still loading
+            wait_for(lambda path=path: "data-loading" not in made.get(path).text, 60)
         yield made
 
 
