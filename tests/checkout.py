@@ -169,7 +169,7 @@ def make_checkout(root: Path) -> Checkout:
         source, target = ROOT / name, root / name
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.is_dir():
-            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(source, target)  # with the compiled files: compiling all takes seconds
         else:
             shutil.copy(source, target)
     code = yaml.safe_load((ROOT / "params.yaml").read_text())["code"]

@@ -4,7 +4,9 @@ no test may leave behind."""
 import fcntl
 import os
 import shutil
-from collections.abc import Generator, Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -35,6 +37,12 @@ LONGEST = (
 MEASURED = ("codec", "data", "evaluation")
 
 
+@pytest.hookimpl
+def pytest_xdist_auto_num_workers() -> int:
+    """Return the number of processes of `-n auto`: one more than cores, as a tenth of the time is waiting for servers."""
+    return len(os.sched_getaffinity(0)) + 1
+
+
 @pytest.fixture(autouse=True)
 def _as_it_was() -> Iterator[None]:
     """What a command that runs within a test sets for its own process, such as where the state lies, ends with the test."""
@@ -47,20 +55,44 @@ def _as_it_was() -> Iterator[None]:
             os.environ[name] = value
 
 
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the scratch folder that all processes of pytest-xdist share."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
+def make_once(file: Path, make: Callable[[Path], None]) -> None:
+    """Make a file in the shared folder unless another process has; `make` writes it under the name that it gets."""
+    with file.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not file.is_file():
+            unfinished = file.with_name(f"unfinished-{file.name}")
+            make(unfinished)
+            unfinished.rename(file)
+
+
+@pytest.fixture(scope="session")
+def empty_prefect_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty database of Prefect, made once for all processes: its migrations take ten seconds. Servers take a copy."""
+
+    def migrate(file: Path) -> None:
+        settings = {"PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{file}", "PREFECT_HOME": str(file.parent / "p")}
+        command = [sys.executable, "-m", "prefect", "server", "database", "upgrade", "-y"]
+        subprocess.run(command, env=os.environ | settings, check=True, capture_output=True)
+
+    database = shared_folder(tmp_path_factory) / "empty-prefect.db"
+    make_once(database, migrate)
+    return database
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _one_empty_database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Give each project that a process of the tests opens a copy of one empty database of MLflow: making one takes seconds."""
-    folder = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        folder = folder.parent  # which all of them share
+    folder = shared_folder(tmp_path_factory)
     create, empty = database.create_database, folder / "empty-mlflow.db"
 
     def copy(file: Path) -> None:
-        with (folder / "empty-mlflow.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not empty.is_file():
-                create(folder / "unfinished-mlflow.db")
-                (folder / "unfinished-mlflow.db").rename(empty)
+        make_once(empty, create)
         shutil.copyfile(empty, file)
 
     with pytest.MonkeyPatch.context() as patch:

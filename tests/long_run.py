@@ -20,9 +20,10 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 RECORD = ROOT / "tests" / "records" / "long.json"
 TARGETS = {
-    "stack": ("tests/stack/test_whole_stack.py",),
+    "stack": ("tests/stack/test_whole_stack.py", "tests/pipeline/test_approval.py"),
     "kills": (
         "tests/long/test_kills.py",
+        "tests/pipeline/test_failing_run.py",
         "tests/registry/test_killed_registering.py",
         "tests/scoring/test_killed_scoring.py",
         "tests/science/test_training.py",

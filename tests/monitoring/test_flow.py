@@ -29,9 +29,10 @@ NAME = "retrain-digits"
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def server(empty_prefect_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The API address of a Prefect server with a database of its own, as a run by hand starts it."""
     port, home = find_free_port(), tmp_path_factory.mktemp("prefect")
+    shutil.copy(empty_prefect_database, home / "prefect.db")
     settings = {"PREFECT_HOME": str(home), "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "true"}
     child = subprocess.Popen(prefect_server_command(port), env=os.environ | TEMPORARY_SERVER | settings, cwd=home)
     address = f"http://127.0.0.1:{port}/api"

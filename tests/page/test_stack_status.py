@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -89,8 +90,11 @@ def test_without_a_server_there_are_no_plans_and_a_silent_one_is_told(empty: Pro
         read_plans(empty)
 
 
-def test_runs_and_deployments_of_a_real_prefect_are_told_by_recipe(empty: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runs_and_deployments_of_a_real_prefect_are_told_by_recipe(
+    empty: Project, empty_prefect_database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     empty.prefect.mkdir(parents=True)
+    shutil.copy(empty_prefect_database, empty.prefect / "prefect.db")
     monkeypatch.setenv("PREFECT_HOME", str(empty.prefect))
     with prefect_server(empty) as wait:
         wait()

@@ -38,9 +38,10 @@ def first_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Checkout, subpr
 
 
 @pytest.fixture(scope="session")
-def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def prefect_api(empty_prefect_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a Prefect server for runs of which no test asks whether they start one of their own: that takes seconds."""
     folder = tmp_path_factory.mktemp("prefect")
+    shutil.copy(empty_prefect_database, folder / "prefect.db")
     address = f"http://127.0.0.1:{(port := find_free_port())}/api"
     settings = Checkout(folder).environment(PREFECT_API_URL=address, PREFECT_HOME=str(folder), DO_NOT_TRACK="true")
     server = subprocess.Popen(prefect_server_command(port), env=settings | TEMPORARY_SERVER, cwd=folder)

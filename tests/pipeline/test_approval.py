@@ -23,7 +23,7 @@ pytestmark = pytest.mark.timeout(600)  # seconds: several whole runs, one after 
 
 @pytest.fixture(scope="module")
 def waiting(
-    first_run: tuple[Checkout, subprocess.CompletedProcess[str]], tmp_path_factory: pytest.TempPathFactory
+    first_run: tuple[Checkout, subprocess.CompletedProcess[str]], prefect_api: str, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Checkout, subprocess.CompletedProcess[str]]:
     """A checkout with champion 1, in which ada has run a recipe with everything asked for: another approver, a signature and
     an answer of the registered model; and what that printed."""
@@ -39,7 +39,7 @@ def waiting(
             "gate.answers_when_logged": {"check": "logged", "milliseconds": 60_000},
         }
     )
-    return checkout, checkout.ae("run", "small", AE_BY="ada", AE_SIGNING_KEY="keys/ops.pem")
+    return checkout, checkout.ae("run", "small", AE_BY="ada", AE_SIGNING_KEY="keys/ops.pem", PREFECT_API_URL=prefect_api)
 
 
 @pytest.fixture
@@ -249,6 +249,7 @@ def test_a_scheduled_run_is_suspended_without_a_process_until_the_form_is_answer
     assert events(checkout)[-2:] == [("approval", "2", "bob"), ("promotion", "2", "bob")]
 
 
+@pytest.mark.long  # the form, a worker and a promotion, each of which the test above has, too
 def test_the_form_alone_promotes(scheduled: Scheduled) -> None:
     checkout = scheduled.checkout
     checkout.edit_recipe({"about": "The same samples, run by a schedule."})

@@ -131,10 +131,12 @@ def test_dvc_pull_restores_what_was_deleted(ran: Checkout, tmp_path: Path) -> No
     assert (copy.root / "artifacts" / "small" / "bundle" / "model.onnx").read_bytes() == model
 
 
-def test_a_refused_model_is_registered_as_challenger_and_the_champion_stays(ran: Checkout, tmp_path: Path) -> None:
+def test_a_refused_model_is_registered_as_challenger_and_the_champion_stays(
+    ran: Checkout, prefect_api: str, tmp_path: Path
+) -> None:
     copy = copy_checkout(ran, tmp_path / "copy")
     copy.edit_recipe({"train.seed": 7, "gate.ranks_the_novelty.at_least": 0.9999})
-    done = copy.ae("run", "small", AE_HOME=str(copy.home))
+    done = copy.ae("run", "small", AE_HOME=str(copy.home), PREFECT_API_URL=prefect_api)
     assert done.returncode == 4, done.stdout + done.stderr
     assert "refused" in done.stdout
     assert "0.9999" in done.stdout

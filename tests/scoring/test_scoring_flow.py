@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -40,7 +41,11 @@ print(json.dumps({"told": told, "artifacts": artifacts, "runs": runs, "tasks": t
 
 
 @pytest.mark.timeout(900)
-def test_a_run_is_on_prefects_page_with_its_summary_and_needs_no_workspace(room: Room, digits: np.ndarray) -> None:
+def test_a_run_is_on_prefects_page_with_its_summary_and_needs_no_workspace(
+    room: Room, digits: np.ndarray, empty_prefect_database: Path
+) -> None:
+    room.project.prefect.mkdir(parents=True)
+    shutil.copy(empty_prefect_database, room.project.prefect / "prefect.db")
     room.put("a.npy", digits[:5])
     text = (room.project.recipes / "digits.yaml").read_text().replace("recipe: digits", "recipe: unborn")
     (room.project.recipes / "unborn.yaml").write_text(text)
