@@ -117,7 +117,7 @@ def test_a_training_that_lacks_a_file_or_a_byte_is_refused(
     spec: FitSpec, training: Path, roles: SampleRoles, tmp_path: Path, name: str
 ) -> None:
     whole = (training / name).read_bytes()
-    for content in (None, whole[:-1]):
+    for content in (None, whole[:-2]):
         if content is None:
             (training / name).unlink()
         else:
