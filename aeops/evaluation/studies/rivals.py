@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ae_models.checksums import json_sha256
 from ae_models.spec import FitSpec, QuantisedBottleneckSpec
 from aeops.bundle.detector import Detector
 from aeops.data.fit_samples import open_fit_samples
@@ -18,7 +19,7 @@ from aeops.evaluation import model_input
 from aeops.evaluation.detection import measure_ranking
 from aeops.evaluation.sampling import strip_indices
 from aeops.evaluation.study import EvaluationContext, StudyResult
-from aeops.files import data_sha256, file_sha256, json_text
+from aeops.files import file_sha256
 from aeops.machine.source_files import source_files
 from aeops.recipe.studies import MODEL, RivalsStudy
 
@@ -74,11 +75,11 @@ def _checkpoint_folders(spec: RivalsStudy, context: EvaluationContext) -> dict[s
 
     Samples, packages and machine are compared by the checkpoint itself: see `ae_models.checkpoint`.
     """
-    code = "\n".join(map(file_sha256, source_files(context.project.root, ["ae_models.training"]).values()))
+    code = {name: file_sha256(file) for name, file in source_files(context.project.root, ["ae_models.training"]).items()}
     folders = {}
     for name, fit in spec.rivals.items():
-        settings = json_text(fit.weights.to_dict())
-        folders[name] = _rivals_folder(context) / data_sha256(settings + code)[:_FOLDER_DIGITS]
+        key = json_sha256({"settings": fit.weights.to_dict(), "code": code})
+        folders[name] = _rivals_folder(context) / key[:_FOLDER_DIGITS]
     return folders
 
 
