@@ -155,7 +155,7 @@ def file_references(file: Path, name: str) -> References:
 
 @cache
 def reexported_names(file: Path, name: str) -> frozenset[str] | None:
-    """Return what a package's `__init__` makes available, if it does nothing else: `aeops.one.Thing as Other` for each name.
+    """Return what a package's `__init__` makes available, if it does nothing else: `package.module.Name as Other` for each.
 
     Returns:
         None for a file that does more than import names of modules and list them in `__all__`.
