@@ -19,6 +19,7 @@ __all__ = [
     "recover_folder",
     "replace_file",
     "replace_folder",
+    "share_files",
     "sync_folder",
     "temporary_path",
 ]
@@ -145,6 +146,12 @@ def recover_folder(new_folder: Path, folder: Path) -> None:
         os.rename(old_folder, folder)
     for path in (new_folder, old_folder, removed_folder):
         shutil.rmtree(path, ignore_errors=True)
+
+
+def share_files(folder: Path) -> None:
+    """Let other users read the files of a folder: safetensors makes them 0600, and another user may have to serve them."""
+    for path in folder.iterdir():
+        path.chmod(0o644)
 
 
 def _old_folders(new_folder: Path) -> tuple[Path, Path]:

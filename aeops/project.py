@@ -31,7 +31,7 @@ class Project:
         return self.root / "data" / dataset
 
     def artifacts(self, recipe: str) -> Path:
-        """Return the folder of the outputs of a recipe's DVC stages: prepared/, bundle/, training/, report/, verdict.json."""
+        """Return the folder of the outputs of a recipe's DVC stages: prepared/, training/, bundle/, report/, verdict.json."""
         return self.root / "artifacts" / recipe
 
     def source_paths(self, path: str) -> list[Path]:

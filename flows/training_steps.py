@@ -132,7 +132,7 @@ def prepare_samples(recipe: str) -> None:
 
 @pipeline_step("train", retries=1)
 def train_model(recipe: str, run: str) -> None:
-    """Train prepared/ -> bundle/ while MLflow shows the loss curves; a retry resumes at the last checkpoint."""
+    """Train prepared/ -> training/ while MLflow shows the loss curves; a retry resumes at the last checkpoint."""
     project, checked = load_context(recipe)
     store = open_store(project)
     progress_follower = ProgressFollower(project.training(recipe) / "progress.jsonl")
@@ -146,6 +146,12 @@ def train_model(recipe: str, run: str) -> None:
         was_trained = dvc.reproduce_stage(project, "train", recipe, on_poll=report_progress)
     if not was_trained:
         store.log_curves(run, finished_rows(project.artifacts(recipe) / "training" / "history.csv"))
+
+
+@pipeline_step("calibrate", retries=1)
+def calibrate_model(recipe: str) -> None:
+    """Calibrate training/ -> bundle/: score, threshold and export. A changed score or threshold starts here."""
+    dvc.reproduce_stage(find_project(), "calibrate", recipe)
 
 
 @pipeline_step("evaluate")

@@ -29,7 +29,7 @@ EVENT_TEXTS = {
     "approval": "approved",
     "rejection": "rejected",
     "promotion": "promoted, with no approval asked for,",
-    "recalibration": "promoted as its predecessor's weights with another threshold,",
+    "recalibration": "promoted as its predecessor's weights with another score or threshold,",
     "rollback": "made champion by a rollback,",
     "adoption": "champion before there was a ledger, taken in",
     "refusal": "refused by the gate; written down",

@@ -34,7 +34,8 @@ def promote(
 ) -> LedgerEntry:
     """Make the version champion, if the champion is still the one it was compared with.
 
-    The event is `recalibration` where the version has the champion's own weights with another threshold, else `promotion`.
+    The event is `recalibration` where the version has the champion's own weights with another score or threshold, else
+    `promotion`.
     The same evidence promotes a version once: a repetition, also after a kill at any moment, returns the entry that is there. So
     a rollback lasts until there is new evidence.
 

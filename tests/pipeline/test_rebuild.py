@@ -50,11 +50,11 @@ def rename_modules(root: Path) -> None:
 def move_on(copy: Checkout) -> None:
     """A new commit with modules renamed, changes on top, and everything gone that DVC can bring back."""
     rename_modules(copy.root)
-    fit = copy.root / "ae_models" / "fit.py"
-    fit.write_text("raise RuntimeError('the code of today')\n")
+    training = copy.root / "ae_models" / "training.py"
+    training.write_text("raise RuntimeError('the code of today')\n")
     copy.edit_recipe({"train.seed": 11})
     git(copy.root, "commit", "-qam", "another method")
-    fit.write_text("raise RuntimeError('the code of tomorrow')\n")
+    training.write_text("raise RuntimeError('the code of tomorrow')\n")
     (copy.root / "ae_models" / "new.py").write_text("raise RuntimeError('not committed')\n")
     for name in ("data", "artifacts", ".dvc/cache", ".dvc/tmp"):
         shutil.rmtree(copy.root / name)
