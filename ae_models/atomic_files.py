@@ -6,6 +6,8 @@ It is written under a temporary name beside its own, synced to the disk, then re
 import json
 import os
 import shutil
+import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -121,9 +123,13 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
 def replace_folder(new_folder: Path, folder: Path) -> None:
     """Sync `new_folder` with all it holds to the disk and rename it to `folder`, on the same disk; the old one is removed.
 
+    Its files and folders get the modes that the umask gives to new ones: some libraries make files for their owner alone, and
+    another user may have to serve them.
+
     A folder cannot be replaced by one rename. Killed between the two, this leaves the old folder whole beside `new_folder`:
     `recover_folder` puts it back.
     """
+    _set_default_modes(new_folder)
     for path in new_folder.rglob("*"):
         _sync_path(path)
     _sync_path(new_folder)
@@ -136,6 +142,18 @@ def replace_folder(new_folder: Path, folder: Path) -> None:
     if old_folder.exists():
         os.rename(old_folder, removed_folder)  # or `recover_folder` could take a half-removed folder for the old one
         shutil.rmtree(removed_folder)
+
+
+def _set_default_modes(folder: Path) -> None:
+    """Give a folder and all it holds the modes of new ones beside it, which follow from the umask or from a default ACL."""
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch_folder:
+        new_folder = Path(scratch_folder) / "new"
+        new_folder.mkdir()
+        folder_mode = stat.S_IMODE(new_folder.stat().st_mode)
+    for path in (folder, *folder.rglob("*")):
+        mode = folder_mode if path.is_dir() else folder_mode & 0o666
+        if not path.is_symlink() and stat.S_IMODE(path.stat().st_mode) != mode:
+            path.chmod(mode)
 
 
 def recover_folder(new_folder: Path, folder: Path) -> None:

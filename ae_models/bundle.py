@@ -80,8 +80,6 @@ def write_bundle(
         if tokenizer is not None:
             (new_folder / _TOKENIZER).write_text(tokenizer, encoding="utf-8")
         write_checksums(new_folder)
-        for path in new_folder.iterdir():
-            path.chmod(0o644)  # safetensors makes 0600; another user may have to serve it
     return export_check
 
 

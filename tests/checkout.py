@@ -3,12 +3,11 @@
 import io
 import os
 import shutil
-import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from shipped_digits import shipped_digits
 from aeops.cli.main import main
 from aeops.project import Project
 from aeops.registry.database import database_uri
+from aeops.registry.locations import relocate_database
 from aeops.registry.store import Store
 
 ROOT = Path(__file__).parents[1]
@@ -135,31 +135,18 @@ class Checkout:
         return {str(file.relative_to(self.root)): file.read_bytes() for file in files if file.is_file()}
 
 
-# Where MLflow's database holds the place of files: a copy of a checkout must read its own.
-PLACES = (
-    ("experiments", "artifact_location"),
-    ("runs", "artifact_uri"),
-    ("logged_models", "artifact_location"),
-    ("model_versions", "source"),
-    ("model_versions", "storage_location"),
-)
-
-
 def copy_checkout(checkout: Checkout, root: Path) -> Checkout:
     """Copy a checkout with its state folder; the registry of the copy has files of its own."""
     copy = Checkout(Path(shutil.copytree(checkout.root, root, symlinks=True)))
-    rehome(copy.home, checkout.home)
+    rehome(copy.home)
     return copy
 
 
-def rehome(home: Path, before: Path) -> None:
-    """Let the registry in a state folder look for its files there, and no longer where they were."""
+def rehome(home: Path) -> None:
+    """Repair the registry of a copied state folder, as the first command in it does, and forget the original's files."""
     from mlflow.tracking._tracking_service import utils  # seconds: only for the tests that need it
 
-    with closing(sqlite3.connect(home / "mlflow" / "mlflow.db")) as database, database:
-        for table, column in PLACES:
-            database.execute(f"update {table} set {column} = replace({column}, ?, ?)", (str(before), str(home)))
-        assert before == home or not any(str(before) in line for line in database.iterdump())
+    relocate_database(Project(home.parent, home))
     utils._artifact_repos_cache.clear()  # where the files of each run were, as MLflow remembers it in this process
 
 

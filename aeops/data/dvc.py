@@ -38,22 +38,46 @@ def free_stale_lock(project: Project) -> None:
 
 
 def keep_state_in_home(project: Project) -> None:
-    """Point DVC's local remote and its site cache into the state folder, wherever AE_HOME has put that."""
+    """Point DVC's local remote and its site cache into the state folder, wherever AE_HOME has put that.
+
+    Inside the checkout the remote's path is relative, so that DVC finds the copy's own files in a copy of the checkout. An
+    absolute one that came here with a copy is replaced.
+    """
     os.environ["DVC_SITE_CACHE_DIR"] = str(project.home / "dvc-site")
-    local_config = project.root / ".dvc" / "config.local"
-    section, url = "'remote \"local\"'", str(project.home / "dvc-remote")
-    config = configparser.ConfigParser()
-    config.read(local_config)
-    if project.home == project.root / ".ae" and not config.has_section(section):
-        return  # the committed configuration says the same
-    if config.get(section, "url", fallback=None) == url:
+    local_config, section = project.root / ".dvc" / "config.local", _remote_section("local")
+    url = _local_remote_url(project)
+    if _configured_url(project) == url:
         return
+    config = _read_configuration(local_config)
     if not config.has_section(section):
         config.add_section(section)
     config.set(section, "url", url)
     text = io.StringIO()
     config.write(text)
-    atomic_write(local_config, text.getvalue())
+    mode = 0o666
+    if local_config.is_file():
+        mode = local_config.stat().st_mode & 0o777  # it may hold passwords
+    atomic_write(local_config, text.getvalue(), mode)
+
+
+def find_foreign_remote(project: Project) -> str | None:
+    """Return the path of DVC's remote `local` if it lies outside the state folder, as it may in a copy until its first run."""
+    url = _configured_url(project)
+    if url is None or (project.root / ".dvc" / url).resolve() == project.home / "dvc-remote":
+        return None
+    return url
+
+
+def _configured_url(project: Project) -> str | None:
+    """Return the address of the remote `local` as DVC reads it in the checkout; None where there is no such remote."""
+    config = _read_configuration(*(project.root / ".dvc" / name for name in ("config", "config.local")))
+    return config.get(_remote_section("local"), "url", fallback=None)
+
+
+def _local_remote_url(project: Project) -> str:
+    if not project.home.is_relative_to(project.root):
+        return str(project.home / "dvc-remote")
+    return f"../{(project.home / 'dvc-remote').relative_to(project.root).as_posix()}"
 
 
 def add_data(project: Project) -> str:

@@ -85,5 +85,7 @@ def _current_state(project: Project, summary: RunSummary) -> VersionState | None
             entries = ledger.read_entries(project, recipe)
             if version.tags.get("bundle_sha256") != summary["bundle_sha256"] or not is_settled(store, version, recipe, entries):
                 return None
+            if not store.has_run(version.run_id):
+                return None  # deleted in MLflow with the version's evidence: another run brings it
             return {"aliases": list(version.aliases), "state": describe_state(recipe, version, entries)}
     return None

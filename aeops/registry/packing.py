@@ -20,6 +20,7 @@ from aeops.kinds.results import ColumnSchema
 from aeops.kinds.samples import SampleSpec
 from aeops.project import Project
 from aeops.registry.carried_code import write_carried_code
+from aeops.registry.locations import local_path
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -141,12 +142,35 @@ def fetch_bundle(store: OpenStore, recipe: str, version: "VersionInfo", folder_p
     with tempfile.TemporaryDirectory(dir=folder_path.parent) as folder:
         address = store.client.get_model_version_download_uri(recipe, version.version)
         downloaded_bundle = download(store, f"{address}/{BUNDLE_PATH}", Path(folder) / "download")
-        if bundle_sha256(downloaded_bundle) != expected:
-            raise DataError(
-                f"{recipe} {version.version} in {store.uri} is not the bundle {expected} it was registered as: do not serve it"
-            )
+        _require_registered(store, recipe, version, downloaded_bundle)
         replace_folder(downloaded_bundle, folder_path)
     return folder_path
+
+
+def stored_bundle(store: OpenStore, recipe: str, version: "VersionInfo") -> Path:
+    """Return the version's bundle where the project's own MLflow keeps it, without a copy.
+
+    Raises:
+        BundleError: it is altered.
+        DataError: it is another one than was registered.
+    """
+    bundle = local_path(store.client.get_model_version_download_uri(recipe, version.version)) / BUNDLE_PATH
+    verify_bundle(bundle)
+    _require_registered(store, recipe, version, bundle)
+    return bundle
+
+
+def _require_registered(store: OpenStore, recipe: str, version: "VersionInfo", bundle: Path) -> None:
+    expected = version.tags.get("bundle_sha256")
+    if expected is None:
+        raise DataError(
+            f"{recipe} {version.version} in {store.uri} has no tag bundle_sha256: it was deleted there. "
+            f"Type `ae retire {recipe} --why TEXT` if it is the champion, then `ae run {recipe}` for another version"
+        )
+    if bundle_sha256(bundle) != expected:
+        raise DataError(
+            f"{recipe} {version.version} in {store.uri} is not the bundle {expected} it was registered as: do not serve it"
+        )
 
 
 def _is_whole(bundle: Path, expected: str | None) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from checkout import Checkout, copy_checkout, rehome
+from checkout import Checkout, copy_checkout
 
 
 @pytest.fixture
@@ -118,7 +118,6 @@ def test_a_version_older_than_trails_is_rebuilt_in_a_state_folder_elsewhere_and_
     (Path(recorded(copy)["run"].removeprefix("file://")) / "rebuild" / "trail.csv").unlink()
     home = tmp_path / "elsewhere"
     copy.home.rename(home)
-    rehome(home, copy.home)
     done = copy.ae("rebuild", "small@1", "--keep", AE_HOME=str(home))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "verdict    identical" in done.stdout

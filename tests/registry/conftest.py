@@ -2,6 +2,7 @@
 
 import functools
 import json
+import os
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ import pytest
 from ae_models.checksums import write_checksums
 from aeops.project import Project
 from aeops.registry import promotion
-from aeops.registry.database import database_file, prepare_database
+from aeops.registry.database import artifacts_folder, database_file, prepare_database
 from aeops.registry.ledger import Decision
 from aeops.registry.store import Store, open_store
 
@@ -130,8 +131,10 @@ def copied(made: Project, project: Project) -> Store:
 
 
 def copy_state(made: Project, project: Project) -> None:
-    """Gives the project another's database and ledgers; the versions' files stay where they are."""
+    """Gives the project another's database, files and ledgers; the files are hard links, so put back what you change in one."""
     project.mlflow.mkdir(parents=True)
+    if artifacts_folder(made).is_dir():
+        shutil.copytree(artifacts_folder(made), artifacts_folder(project), copy_function=os.link)
     with closing(sqlite3.connect(database_file(made))) as given, closing(sqlite3.connect(database_file(project))) as copy:
         given.backup(copy)
     if (made.home / "ledger").is_dir():
