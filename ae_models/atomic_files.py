@@ -21,6 +21,7 @@ __all__ = [
     "recover_folder",
     "replace_file",
     "replace_folder",
+    "set_default_modes",
     "sync_folder",
     "temporary_path",
 ]
@@ -129,7 +130,7 @@ def replace_folder(new_folder: Path, folder: Path) -> None:
     A folder cannot be replaced by one rename. Killed between the two, this leaves the old folder whole beside `new_folder`:
     `recover_folder` puts it back.
     """
-    _set_default_modes(new_folder)
+    set_default_modes(new_folder)
     for path in new_folder.rglob("*"):
         _sync_path(path)
     _sync_path(new_folder)
@@ -144,7 +145,16 @@ def replace_folder(new_folder: Path, folder: Path) -> None:
         shutil.rmtree(removed_folder)
 
 
-def _set_default_modes(folder: Path) -> None:
+def recover_folder(new_folder: Path, folder: Path) -> None:
+    """Clear up after a `replace_folder` that was killed: `folder` is the old one or the new one, whole; the rest is removed."""
+    old_folder, removed_folder = _old_folders(new_folder)
+    if old_folder.is_dir() and not folder.exists():
+        os.rename(old_folder, folder)
+    for path in (new_folder, old_folder, removed_folder):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def set_default_modes(folder: Path) -> None:
     """Give a folder and all it holds the modes of new ones beside it, which follow from the umask or from a default ACL."""
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch_folder:
         new_folder = Path(scratch_folder) / "new"
@@ -154,15 +164,6 @@ def _set_default_modes(folder: Path) -> None:
         mode = folder_mode if path.is_dir() else folder_mode & 0o666
         if not path.is_symlink() and stat.S_IMODE(path.stat().st_mode) != mode:
             path.chmod(mode)
-
-
-def recover_folder(new_folder: Path, folder: Path) -> None:
-    """Clear up after a `replace_folder` that was killed: `folder` is the old one or the new one, whole; the rest is removed."""
-    old_folder, removed_folder = _old_folders(new_folder)
-    if old_folder.is_dir() and not folder.exists():
-        os.rename(old_folder, folder)
-    for path in (new_folder, old_folder, removed_folder):
-        shutil.rmtree(path, ignore_errors=True)
 
 
 def _old_folders(new_folder: Path) -> tuple[Path, Path]:

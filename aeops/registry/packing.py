@@ -13,7 +13,7 @@ import numpy as np
 from ae_models.checksums import bundle_sha256, verify_bundle
 from ae_models.errors import BundleError
 from aeops.errors import DataError
-from aeops.files import replace_folder
+from aeops.files import replace_folder, set_default_modes
 from aeops.kinds import KIND_INFOS
 from aeops.kinds.interface import load_kind
 from aeops.kinds.results import ColumnSchema
@@ -58,6 +58,7 @@ def log_model(store: OpenStore, run_id: str, recipe: str, bundle: Path) -> "Logg
     store.client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
     with tempfile.TemporaryDirectory() as folder:
         save_model(Path(folder) / "model", store.project, recipe, bundle, run_id=run_id, model_id=model.model_id)
+        set_default_modes(Path(folder) / "model")  # which MLflow's copy of a file keeps
         store.client.log_model_artifacts(model.model_id, f"{folder}/model")
         stored_sha256 = bundle_sha256(download(store, f"{model.artifact_location}/{BUNDLE_PATH}", Path(folder) / "arrived"))
     if stored_sha256 != bundle_sha256(bundle):

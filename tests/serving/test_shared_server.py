@@ -1,11 +1,15 @@
 """A shared server: the owner's umask is 027, and another user of the group reads. Needs root, to be another user."""
 
+import contextlib
+import fcntl
+import importlib
+import io
 import json
 import os
 import shutil
-import subprocess
-import sys
+import signal
 import tempfile
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +18,7 @@ import numpy as np
 import pytest
 from champion_helpers import make_champion
 
+from aeops.cli.main import main
 from aeops.files import write_json
 from aeops.machine.lock import run_lock
 from aeops.machine.stack_settings import Settings, write_settings
@@ -23,22 +28,9 @@ from aeops.registry.store import open_store
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can run a command as another user")
 REPOSITORY = Path(__file__).parents[2]
+SCORE = "score digits batch.npy"
+READING_COMMANDS = ("ledger verify digits", "show digits", "why digits@1", "history digits", "doctor", "monitor digits")
 READER, GROUP = 65534, 0  # a user who owns nothing here, in the owner's group
-VERBS = """
-import contextlib, io, json, sys, traceback
-from aeops.cli.main import main
-answers = []
-for command in json.loads(sys.argv[1]):
-    out = io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
-        try:
-            code = main(command)
-        except BaseException:
-            code = "a traceback"
-            traceback.print_exc()
-    answers.append([code, out.getvalue()])
-print(json.dumps(answers))
-"""
 
 
 @dataclass(frozen=True)
@@ -56,25 +48,63 @@ class SharedProject:
     project: Project
 
     def as_reader(self, *commands: str, **settings: str) -> list[Answer]:
-        """Run commands of `ae` as the other user, in one process."""
-        environment = {name: value for name, value in os.environ.items() if name not in ("AE_HOME", "MLFLOW_TRACKING_URI")}
-        done = subprocess.run(
-            [sys.executable, "-c", VERBS, json.dumps([command.split() for command in commands])],
-            cwd=self.project.root,
-            env=environment | {"COLUMNS": "160", "HOME": "/", "PYTHONPATH": str(REPOSITORY), "TMPDIR": "/tmp"} | settings,
-            user=READER,
-            group=GROUP,
-            extra_groups=[],
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return [Answer(code, text) for code, text in json.loads(done.stdout.splitlines()[-1])]
+        """Run commands of `ae` as the other user, in a child of this process: other modules may lie in root's home."""
+        reading_end, writing_end = os.pipe()
+        child = os.fork()
+        if child == 0:
+            with os.fdopen(writing_end, "w", encoding="utf-8") as stream:
+                signal.alarm(200)  # whatever happens, this process ends
+                become_reader()
+                os.environ.update({"COLUMNS": "160", **settings})
+                os.chdir(self.project.root)
+                json.dump([typed(command.split()) for command in commands], stream)
+            os._exit(0)
+        os.close(writing_end)
+        with os.fdopen(reading_end, encoding="utf-8") as stream:
+            output = stream.read()
+        os.waitpid(child, 0)
+        return [Answer(code, text) for code, text in json.loads(output)]
 
     def state(self) -> dict[str, int]:
         return {str(path): path.stat().st_mtime_ns for path in self.project.home.rglob("*")}
+
+
+def become_reader() -> None:
+    os.setgroups([])
+    os.setresgid(GROUP, GROUP, GROUP)
+    os.setresuid(READER, READER, READER)
+
+
+def typed(command: list[str]) -> tuple[int | str, str]:
+    """Run a command in this process; return its exit code, or the kind of traceback, and what it printed."""
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+        try:
+            return main(command), printed.getvalue()
+        except Exception:  # noqa: BLE001  # the tests compare it with the exit code that they expect
+            traceback.print_exc()
+            return "a traceback", printed.getvalue()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def loaded_modules(project: Project, digits: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Load what the commands import, by running them once as root."""
+    importlib.import_module("aeops.stack.startup")
+    importlib.import_module("aeops.provenance.last_run")
+    root = Path(shutil.copytree(project.root, tmp_path_factory.mktemp("loading") / "line"))
+    np.save(root / "batch.npy", digits[:2])
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("MLFLOW_TRACKING_URI", "AE_HOME"):
+            patch.delenv(name, raising=False)
+        patch.chdir(root)
+        for command in (
+            *READING_COMMANDS,
+            "score digits batch.npy",
+            "score digits batch.npy --json",
+            "status",
+            "rollback digits --why x",
+        ):
+            typed(command.split())
 
 
 @pytest.fixture
@@ -116,15 +146,7 @@ def shared(
 def test_another_user_of_the_group_reads_all_and_writes_nothing(shared: SharedProject) -> None:
     before = shared.state()
     verify, show, why, history, doctor, monitor, score, run, rollback = shared.as_reader(
-        "ledger verify digits",
-        "show digits",
-        "why digits@1",
-        "history digits",
-        "doctor",
-        "monitor digits",
-        "score digits batch.npy",
-        "run digits",
-        "rollback digits --why worse",
+        *READING_COMMANDS, "score digits batch.npy", "run digits", "rollback digits --why worse"
     )
     assert verify.code == 0, verify.text
     assert "whole, 1 line, champion 1" in verify.text
@@ -224,7 +246,10 @@ def test_secrets_of_a_configuration_stay_secret(shared: SharedProject) -> None:
 
 def test_locks_can_be_looked_at_without_writing(shared: SharedProject) -> None:
     write_json(shared.project.home / "services" / "mlflow.json", {"address": "http://127.0.0.1:5077"})
-    with run_lock(shared.project, "ae run digits"):
+    with (shared.project.locks_folder / "run.lock").open("r+", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.write(json.dumps({"pid": 1, "purpose": "ae run digits"}))
+        lock.flush()
         doctor, show = shared.as_reader("doctor", "show digits")
     assert "`ae run digits` is in progress" in doctor.text
     assert "http://127.0.0.1:5077/#/" in show.text
