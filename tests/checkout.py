@@ -142,6 +142,26 @@ def copy_checkout(checkout: Checkout, root: Path) -> Checkout:
     return copy
 
 
+def restore_from_backup(checkout: Checkout, folder: Path) -> Checkout:
+    """Type what docs/state.md says to back a checkout up, remove it, and restore it in `folder`; return the restored one."""
+    text = (ROOT / "docs" / "state.md").read_text(encoding="utf-8")
+    back_up, restore = (block.split("```")[0].splitlines() for block in text.split("```sh\n")[1:])
+    assert back_up.pop() == "ae up"
+    folder.mkdir()
+    work = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"}
+    for command in back_up:
+        if command == "ae down":
+            assert checkout.ae("down").returncode == 0
+        else:
+            subprocess.run(command, shell=True, cwd=checkout.root, env=work, check=True)
+    (checkout.root.parent / "backup.tar.gz").rename(folder / "backup.tar.gz")
+    shutil.rmtree(checkout.root)
+    typed = [line for line in restore if not line.startswith(("make", ".venv"))]
+    subprocess.run("\n".join(typed), shell=True, cwd=folder, env=work, check=True)
+    assert {line for line in restore if line not in typed} == {"make env", ".venv/bin/ae ledger verify", ".venv/bin/ae doctor"}
+    return Checkout(folder / "restored")
+
+
 def rehome(home: Path) -> None:
     """Repair the registry of a copied state folder, as the first command in it does, and forget the original's files."""
     from mlflow.tracking._tracking_service import utils  # seconds: only for the tests that need it
