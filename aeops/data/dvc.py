@@ -4,6 +4,7 @@ import configparser
 import io
 import json
 import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ def keep_state_in_home(project: Project) -> None:
     Inside the checkout the remote's path is relative, so that DVC finds the copy's own files in a copy of the checkout. An
     absolute one that came here with a copy is replaced.
     """
-    os.environ["DVC_SITE_CACHE_DIR"] = str(project.home / "dvc-site")
+    os.environ["DVC_SITE_CACHE_DIR"] = str(_site_cache(project))
     local_config, section = project.root / ".dvc" / "config.local", _remote_section("local")
     url = _local_remote_url(project)
     if _configured_url(project) == url:
@@ -58,6 +59,19 @@ def keep_state_in_home(project: Project) -> None:
     if local_config.is_file():
         mode = local_config.stat().st_mode & 0o777  # it may hold passwords
     atomic_write(local_config, text.getvalue(), mode)
+
+
+def _site_cache(project: Project) -> Path:
+    """Return the folder of DVC's site cache: DVC lets everybody write in it, so it is closed to who may not write beside it."""
+    folder = project.home / "dvc-site"
+    folder.mkdir(parents=True, exist_ok=True)
+    mode, home_mode = 0o700, project.home.stat().st_mode
+    for writable, access in ((stat.S_IWGRP, stat.S_IRWXG), (stat.S_IWOTH, stat.S_IRWXO)):
+        if home_mode & writable:
+            mode |= access
+    if folder.stat().st_mode & 0o777 & ~mode:
+        folder.chmod(mode)
+    return folder
 
 
 def find_foreign_remote(project: Project) -> str | None:
@@ -173,6 +187,6 @@ def _remote_section(name: str) -> str:
 
 def in_clone(clone: Project, *arguments: str) -> str:
     """Run one DVC command in a clone that `lend_remote` has set up; raises as `dvc` does."""
-    os.environ["DVC_SITE_CACHE_DIR"] = str(clone.home / "dvc-site")
+    os.environ["DVC_SITE_CACHE_DIR"] = str(_site_cache(clone))
     log = clone.logs / f"dvc-{arguments[0]}.log"
     return run_module(["dvc", *arguments], root=clone.root, home=clone.home, log=log, other_version=True)

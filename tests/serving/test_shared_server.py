@@ -244,6 +244,18 @@ def test_secrets_of_a_configuration_stay_secret(shared: SharedProject) -> None:
     assert local_config.stat().st_mode & 0o777 == 0o600
 
 
+def test_a_cache_in_which_dvc_lets_everybody_write_is_closed(shared: SharedProject) -> None:
+    from aeops.data.dvc import keep_state_in_home
+
+    site_cache = shared.project.home / "dvc-site"
+    site_cache.mkdir()
+    for home_mode, expected in ((0o755, 0o700), (0o770, 0o770)):
+        shared.project.home.chmod(home_mode)
+        site_cache.chmod(0o777)  # as DVC makes it, whatever the umask
+        keep_state_in_home(shared.project)
+        assert site_cache.stat().st_mode & 0o777 == expected
+
+
 def test_locks_can_be_looked_at_without_writing(shared: SharedProject) -> None:
     write_json(shared.project.home / "services" / "mlflow.json", {"address": "http://127.0.0.1:5077"})
     with (shared.project.locks_folder / "run.lock").open("r+", encoding="utf-8") as lock:
