@@ -53,7 +53,8 @@ def unchanged_summary(project: Project, recipe: str) -> RunSummary | None:
     state = _current_state(project, summary)
     if state is None:
         return None
-    return {**summary, **state, "changed": False}
+    report = str(project.reports(recipe) / "report.html")  # in the state folder, which may have moved since
+    return {**summary, **state, "report": report, "changed": False}
 
 
 def _run_fingerprint(project: Project, recipe: Recipe) -> str:

@@ -22,6 +22,7 @@ def test_a_restored_project_is_whole_and_its_next_run_has_nothing_to_do(ran: Che
     again = restored.ae("run", "small")
     assert again.returncode == 0, again.stdout + again.stderr
     assert "nothing changed" in again.stdout
+    assert f"report     {restored.home}" in again.stdout
     looked = restored.ae("doctor")
     assert "fault" not in looked.stdout, looked.stdout
     assert not original.root.exists()
