@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import stat
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -155,11 +154,11 @@ def recover_folder(new_folder: Path, folder: Path) -> None:
 
 
 def set_default_modes(folder: Path) -> None:
-    """Give a folder and all it holds the modes of new ones beside it, which follow from the umask or from a default ACL."""
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch_folder:
-        new_folder = Path(scratch_folder) / "new"
-        new_folder.mkdir()
-        folder_mode = stat.S_IMODE(new_folder.stat().st_mode)
+    """Give a folder and all it holds the modes of new ones, which follow from the umask or from a default ACL."""
+    new_folder = folder / ".new"
+    new_folder.mkdir()
+    folder_mode = stat.S_IMODE(new_folder.stat().st_mode)
+    new_folder.rmdir()
     for path in (folder, *folder.rglob("*")):
         mode = folder_mode if path.is_dir() else folder_mode & 0o666
         if not path.is_symlink() and stat.S_IMODE(path.stat().st_mode) != mode:

@@ -160,14 +160,11 @@ def retire(store: Store, recipe: str, *, who: str, why: str) -> LedgerEntry:
         UsageError: there is no champion.
     """
     with ledger_lock(store):
-        if last_entry := _replace_deleted_model(store, recipe):
-            present_version = ledger.champion_at(ledger.read_entries(store.project, recipe))
-            version = present_version or last_entry.version
-            return _write_and_apply(store, Decision("retirement", recipe, version, who, why, from_version=present_version))
+        last_version = _replace_deleted_model(store, recipe)
         state = _repaired_state(store, recipe)
         entries = state.ledger_content.entries
         present_version, last = ledger.champion_at(entries), ledger.last_move(entries)
-        version = present_version or state.alias
+        version = present_version or state.alias or last_version
         if version is None:
             if last is not None and _is_same_command(last, "retirement", None, who, why):
                 return last
@@ -175,8 +172,11 @@ def retire(store: Store, recipe: str, *, who: str, why: str) -> LedgerEntry:
         return _write_and_apply(store, Decision("retirement", recipe, version, who, why, from_version=present_version))
 
 
-def _replace_deleted_model(store: Store, recipe: str) -> LedgerEntry | None:
-    """Create an empty model with the mirrors of every entry where MLflow has none; return the last entry, None if it has one.
+def _replace_deleted_model(store: Store, recipe: str) -> str | None:
+    """Create an empty model with the mirrors of every entry where MLflow has none.
+
+    Returns:
+        The version of the ledger's last entry; None where the model is there.
 
     Raises:
         DataError: the ledger is not intact by itself.
@@ -190,7 +190,7 @@ def _replace_deleted_model(store: Store, recipe: str) -> LedgerEntry | None:
     if content.incomplete_end:
         ledger.cut_incomplete_end(store.project, recipe)
     store.create_model(recipe, {mirror_tag(entry.number): entry.hash for entry in content.entries})
-    return content.entries[-1]
+    return content.entries[-1].version
 
 
 # ---------------------------------------------------------------- repairing and checking
