@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from safetensors.numpy import load_file, save_file
 
-from ae_models.atomic_files import atomic_folder, json_text, share_files
+from ae_models.atomic_files import atomic_folder, json_text
 from ae_models.autoencoder import Autoencoder
 from ae_models.checksums import refused_bundle, verify_bundle, write_checksums
 from ae_models.export import AnomalyScorer, export_onnx
@@ -78,7 +78,6 @@ def write_bundle(
         if tokenizer is not None:
             (new_folder / _TOKENIZER).write_text(tokenizer, encoding="utf-8")
         write_checksums(new_folder)
-        share_files(new_folder)
 
 
 def load_bundle(folder: Path) -> Bundle:

@@ -16,7 +16,7 @@ import torch
 from safetensors.numpy import load_file, save_file
 from torch import nn
 
-from ae_models.atomic_files import atomic_folder, json_text, share_files
+from ae_models.atomic_files import atomic_folder, json_text
 from ae_models.autoencoder import Autoencoder
 from ae_models.checksums import refused_training, verify_training, write_checksums
 from ae_models.sample_sets import SampleArray
@@ -94,7 +94,6 @@ def write_training(
         if tokenizer is not None:
             (new_folder / _TOKENIZER).write_text(tokenizer, encoding="utf-8")
         write_checksums(new_folder)
-        share_files(new_folder)
 
 
 def load_training(folder: Path) -> TrainingResult:

@@ -16,6 +16,7 @@ from ae_models.atomic_files import (
     recover_folder,
     replace_file,
     replace_folder,
+    set_default_modes,
     sync_folder,
     temporary_path,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "recover_folder",
     "replace_file",
     "replace_folder",
+    "set_default_modes",
     "sync_folder",
     "temporary_path",
     "write_json",

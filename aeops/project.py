@@ -6,6 +6,8 @@ from pathlib import Path
 
 from aeops.errors import DataError, UsageError
 
+CODE_ROOT = Path(__file__).resolve().parents[1]  # of the checkout whose code this process runs
+
 
 @dataclass(frozen=True)
 class Project:
@@ -99,11 +101,17 @@ def find_project(start: Path | None = None) -> Project:
     """Return the project that `start` (default: the current folder) lies in.
 
     Raises:
-        UsageError: no folder from `start` upwards holds both dvc.yaml and recipes/.
+        UsageError: no folder from `start` upwards holds both dvc.yaml and recipes/; or the checkout has an environment of its own
+            and this process runs another checkout's code, as by the scripts of an environment that was copied with a checkout.
     """
     start = (start or Path.cwd()).resolve()
     for folder in (start, *start.parents):
         if (folder / "dvc.yaml").is_file() and (folder / "recipes").is_dir():
+            if (folder / ".venv").is_dir() and (folder / "aeops").is_dir() and folder != CODE_ROOT:
+                raise UsageError(
+                    f"this command runs the code of {CODE_ROOT} in the checkout {folder}: the environment {folder / '.venv'} was "
+                    f"copied or moved. Type `make -C {folder} env`, then the same command again"
+                )
             home = Path(os.environ.get("AE_HOME") or folder / ".ae").expanduser().resolve()
             return Project(root=folder, home=home)
     raise UsageError(

@@ -10,15 +10,18 @@ from pathlib import Path
 from typing import Literal
 
 from aeops.data.dataset import content_sha256
+from aeops.data.dvc import find_foreign_remote
 from aeops.errors import AeError
 from aeops.machine import platform_info
+from aeops.machine.access import may_read, may_write, require_writable_checkout, require_writable_state
 from aeops.machine.environment import DISK_SPACE_NEEDED
 from aeops.machine.lock import workspace_holder
 from aeops.machine.servers import find_running_prefect
 from aeops.project import Project
 from aeops.provenance.packages import lock_differences
 from aeops.recipe.reader import load_recipe, recipe_names
-from aeops.registry.store import open_store
+from aeops.registry.database import database_file
+from aeops.registry.store import local_store_in_use, open_store, other_registry_address
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,7 @@ def check_all(project: Project) -> Iterator[HealthCheck]:
     yield check_machine()
     yield check_packages(project)
     yield check_disk(project)
+    yield from check_access(project)
     yield check_lock(project)
     for name in recipe_names(project):
         yield from check_recipe(project, name)
@@ -101,6 +105,15 @@ def check_disk(project: Project) -> HealthCheck:
     return HealthCheck("fault", "disk", message, "export AE_HOME=/a/folder/on/a/larger/disk")
 
 
+def check_access(project: Project) -> Iterator[HealthCheck]:
+    """Check that this user may write what a run writes; what only reads works without."""
+    for require in (require_writable_state, require_writable_checkout):
+        try:
+            require(project)
+        except AeError as error:
+            yield HealthCheck("note", "access", f"`ae run` will stop: {error}")
+
+
 def check_lock(project: Project) -> HealthCheck:
     """Report a run that is in progress; it is no fault."""
     lock_info = workspace_holder(project)
@@ -130,7 +143,10 @@ def check_recipe(project: Project, name: str) -> Iterator[HealthCheck]:
 
 
 def check_remote(project: Project) -> HealthCheck:
-    """Check that the local DVC remote exists."""
+    """Check that the local DVC remote exists in the state folder."""
+    if foreign_remote := find_foreign_remote(project):
+        message = f".dvc/config.local names {foreign_remote}, not {project.home / 'dvc-remote'}: a run corrects that"
+        return HealthCheck("note", "dvc", message, "ae run digits")
     remote = project.home / "dvc-remote"
     if not remote.is_dir():
         return HealthCheck("note", "dvc", "the local remote is empty: no data can be restored from it yet", "ae run digits")
@@ -146,14 +162,21 @@ def check_prefect(project: Project) -> HealthCheck:
 
 def check_registry(project: Project) -> Iterator[HealthCheck]:
     """Check that the registry's database is intact and answers; report the champion of each recipe."""
-    database = project.mlflow / "mlflow.db"
-    if database.is_file() and (database_problem := database_damage(database)):
+    database = database_file(project)
+    if may_read(database) and may_write(database) and (database_problem := database_damage(database)):
         yield HealthCheck(
             "fault", "mlflow", f"{database}: {database_problem}", f"mv {database} {database}.broken, restore a copy or run again"
         )
         return
+    if unused_address := other_registry_address():
+        message = f"MLFLOW_REGISTRY_URI={unused_address} is not used: versions are where their runs are"
+        yield HealthCheck("note", "mlflow", message, "unset MLFLOW_REGISTRY_URI")
     try:
         store = open_store(project)
+        message = f"runs and versions are in {store.uri}"
+        if store.is_read_only:
+            message += ", which you may read and not write"
+        yield HealthCheck("good", "mlflow", message)
         store.require_readable()
         for name in recipe_names(project):
             champion = store.champion(name)
@@ -162,7 +185,7 @@ def check_registry(project: Project) -> Iterator[HealthCheck]:
             else:
                 yield HealthCheck("good", name, f"champion is version {champion.version}")
     except AeError as error:
-        yield HealthCheck("fault", "mlflow", str(error), "ae up, or unset MLFLOW_TRACKING_URI")
+        yield HealthCheck("fault", "mlflow", str(error), "" if local_store_in_use() else "unset MLFLOW_TRACKING_URI")
 
 
 def database_damage(database: Path) -> str:

@@ -28,6 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
     """
     start_time = time.monotonic()
     from aeops.errors import GateError
+    from aeops.machine.access import require_writable_checkout
     from aeops.machine.environment import prepare_environment, require_disk_space
     from aeops.machine.lock import run_lock
     from aeops.provenance.last_run import unchanged_summary
@@ -38,6 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
     project = find_project()
     load_recipe(project, arguments.recipe, with_keys=True)
     require_disk_space(project)
+    require_writable_checkout(project)
     prepare_environment(project)
     with run_lock(project, f"ae run {arguments.recipe}"):
         summary = unchanged_summary(project, arguments.recipe)

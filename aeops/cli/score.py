@@ -105,6 +105,7 @@ def run_file(arguments: argparse.Namespace) -> int:
 
     project = find_project()
     recipe = load_recipe(project, arguments.recipe, with_keys=True)
+    require_recordable(project, arguments.recipe)
     store = open_store(project)
     version = store.version(arguments.recipe, arguments.version).version
     detector = Detector(trusted_bundle(project, store, recipe, version))
@@ -117,6 +118,24 @@ def run_file(arguments: argparse.Namespace) -> int:
     else:
         print_table(result)
     return 0
+
+
+def require_recordable(project: "Project", recipe: str) -> None:
+    """Require that this user may write where predictions are recorded: every score can be looked up later.
+
+    Raises:
+        InfrastructureError: names the folder and how to get one.
+    """
+    from aeops.errors import InfrastructureError, describe_owner
+    from aeops.machine.access import may_write
+    from aeops.predictions.prediction_store import predictions_folder
+
+    folder = predictions_folder(project, recipe)
+    if not may_write(folder):
+        raise InfrastructureError(
+            f"every score is recorded in {folder}, where you may not write ({describe_owner(folder)}): ask its owner for access, "
+            "or set AE_HOME to a state folder of your own, then type the same command again"
+        )
 
 
 def record_predictions(

@@ -83,11 +83,14 @@ def print_versions(recipe: str, store: "Store", versions: list["VersionInfo"]) -
     for name in ("version", "verdict", *metric_titles, "data", "commit", "made (UTC)"):
         table.add_column(name)
     champion, champion_metrics, older_count = None, {}, 0
+    runs_deleted = []
     for position, version in enumerate(versions):
         if position >= MAX_VERSIONS and not version.aliases:
             older_count += 1
             continue
         metrics = store.metrics(version.run_id)
+        if not metrics and not store.has_run(version.run_id):
+            runs_deleted.append(version.version)
         if CHAMPION in version.aliases:
             champion, champion_metrics = version, metrics
         table.add_row(*version_cells(version, metrics))
@@ -95,6 +98,11 @@ def print_versions(recipe: str, store: "Store", versions: list["VersionInfo"]) -
     console.print(table)
     if older_count:
         console.print(f"and {older_count} older ones: {store.versions_url(recipe)}", soft_wrap=True)
+    if runs_deleted:
+        text = ", ".join(runs_deleted)
+        console.print(
+            f"no metrics of {text}: their MLflow runs were deleted for good, and their evidence with them", soft_wrap=True
+        )
     if champion is None:
         console.print(f"champion   none: no version passed its gate; see {store.run_url(versions[0].run_id)}", soft_wrap=True)
         return
@@ -122,7 +130,7 @@ def version_cells(version: "VersionInfo", metrics: dict[str, float]) -> list[str
 
 def champion_lines(recipe: str, store: "Store", champion: "VersionInfo", metrics: dict[str, float]) -> list[str]:
     """Return the champion's bundle, its threshold with the rate of false alarms, its run, and the next commands."""
-    lines = [f"champion   {recipe} {champion.version}, bundle {champion.tags['bundle_sha256'][:12]}"]
+    lines = [f"champion   {recipe} {champion.version}, bundle {champion.tags.get('bundle_sha256', 'unknown')[:12]}"]
     if {"false_alarms.threshold", "false_alarms.requested", "false_alarms.measured"} <= metrics.keys():
         lines.append(
             f"promise    scores above {metrics['false_alarms.threshold']:.4f} are flagged: "

@@ -34,12 +34,14 @@ def add_command(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Start the stack and return 0 once every service answers."""
+    from aeops.machine.access import require_writable_checkout
     from aeops.machine.environment import prepare_environment, require_disk_space
     from aeops.stack.startup import bring_up, show_addresses, stay_in_foreground, wait_for_stack
 
     project = find_project()
     settings = requested_settings(project, arguments)
     require_disk_space(project)
+    require_writable_checkout(project)
     prepare_environment(project)
     bring_up(project, settings)
     wait_for_stack(project, settings)

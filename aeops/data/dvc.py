@@ -4,6 +4,7 @@ import configparser
 import io
 import json
 import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -38,22 +39,59 @@ def free_stale_lock(project: Project) -> None:
 
 
 def keep_state_in_home(project: Project) -> None:
-    """Point DVC's local remote and its site cache into the state folder, wherever AE_HOME has put that."""
-    os.environ["DVC_SITE_CACHE_DIR"] = str(project.home / "dvc-site")
-    local_config = project.root / ".dvc" / "config.local"
-    section, url = "'remote \"local\"'", str(project.home / "dvc-remote")
-    config = configparser.ConfigParser()
-    config.read(local_config)
-    if project.home == project.root / ".ae" and not config.has_section(section):
-        return  # the committed configuration says the same
-    if config.get(section, "url", fallback=None) == url:
+    """Point DVC's local remote and its site cache into the state folder, wherever AE_HOME has put that.
+
+    Inside the checkout the remote's path is relative, so that DVC finds the copy's own files in a copy of the checkout. An
+    absolute one that came here with a copy is replaced.
+    """
+    os.environ["DVC_SITE_CACHE_DIR"] = str(_site_cache(project))
+    local_config, section = project.root / ".dvc" / "config.local", _remote_section("local")
+    url = _local_remote_url(project)
+    if _configured_url(project) == url:
         return
+    config = _read_configuration(local_config)
     if not config.has_section(section):
         config.add_section(section)
     config.set(section, "url", url)
     text = io.StringIO()
     config.write(text)
-    atomic_write(local_config, text.getvalue())
+    mode = 0o666
+    if local_config.is_file():
+        mode = local_config.stat().st_mode & 0o777  # it may hold passwords
+    atomic_write(local_config, text.getvalue(), mode)
+
+
+def _site_cache(project: Project) -> Path:
+    """Return the folder of DVC's site cache: DVC lets everybody write in it, so it is closed to who may not write beside it."""
+    folder = project.home / "dvc-site"
+    folder.mkdir(parents=True, exist_ok=True)
+    mode, home_mode = 0o700, project.home.stat().st_mode
+    for writable, access in ((stat.S_IWGRP, stat.S_IRWXG), (stat.S_IWOTH, stat.S_IRWXO)):
+        if home_mode & writable:
+            mode |= access
+    if folder.stat().st_mode & 0o777 & ~mode:
+        folder.chmod(mode)
+    return folder
+
+
+def find_foreign_remote(project: Project) -> str | None:
+    """Return the path of DVC's remote `local` if it lies outside the state folder, as it may in a copy until its first run."""
+    url = _configured_url(project)
+    if url is None or (project.root / ".dvc" / url).resolve() == project.home / "dvc-remote":
+        return None
+    return url
+
+
+def _configured_url(project: Project) -> str | None:
+    """Return the address of the remote `local` as DVC reads it in the checkout; None where there is no such remote."""
+    config = _read_configuration(*(project.root / ".dvc" / name for name in ("config", "config.local")))
+    return config.get(_remote_section("local"), "url", fallback=None)
+
+
+def _local_remote_url(project: Project) -> str:
+    if not project.home.is_relative_to(project.root):
+        return str(project.home / "dvc-remote")
+    return f"../{(project.home / 'dvc-remote').relative_to(project.root).as_posix()}"
 
 
 def add_data(project: Project) -> str:
@@ -149,6 +187,6 @@ def _remote_section(name: str) -> str:
 
 def in_clone(clone: Project, *arguments: str) -> str:
     """Run one DVC command in a clone that `lend_remote` has set up; raises as `dvc` does."""
-    os.environ["DVC_SITE_CACHE_DIR"] = str(clone.home / "dvc-site")
+    os.environ["DVC_SITE_CACHE_DIR"] = str(_site_cache(clone))
     log = clone.logs / f"dvc-{arguments[0]}.log"
     return run_module(["dvc", *arguments], root=clone.root, home=clone.home, log=log, other_version=True)

@@ -8,11 +8,13 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from aeops.errors import InfrastructureError
 from aeops.files import read_json
+from aeops.machine.access import may_read
 from aeops.machine.network import HOST, find_free_port
-from aeops.machine.stack_settings import read_settings
+from aeops.machine.stack_settings import read_settings, settings_file
 from aeops.project import Project
 
 _HEALTHY_TIMEOUT = 120  # seconds, on a busy machine with a fresh database
@@ -52,16 +54,30 @@ def find_running_prefect(project: Project) -> str | None:
 
     Where it asks for a password, PREFECT_API_AUTH_STRING is set for every client in this process.
     """
-    record_file = project.home / "services" / "prefect.json"
+    address = service_address(project, "prefect", "api_url")
+    if address is None or not is_healthy(f"{address}/health"):
+        return None
+    if may_read(settings_file(project)):  # only by the user who typed `ae up`: another one has to know the password
+        settings = read_settings(project)
+        if settings is not None and settings.credentials and settings.prefect_api == address:
+            os.environ["PREFECT_API_AUTH_STRING"] = settings.credentials
+    return address
+
+
+def service_address(project: Project, name: str, key: str = "address") -> str | None:
+    """Return an address from the record of a service of this state folder's stack; None where there is none."""
+    record_file = project.home / "services" / f"{name}.json"
     if not record_file.is_file():
         return None
-    address = str(read_json(record_file)["api_url"])
-    if not is_healthy(f"{address}/health"):
+    document = read_json(record_file)
+    if not is_own_log(project, document.get("log")):
         return None
-    settings = read_settings(project)
-    if settings is not None and settings.credentials and settings.prefect_api == address:
-        os.environ["PREFECT_API_AUTH_STRING"] = settings.credentials
-    return address
+    return str(document[key])
+
+
+def is_own_log(project: Project, log: object) -> bool:
+    """Return False where a service's log is in another state folder: the record came here in a copy, and the service did not."""
+    return not isinstance(log, str) or Path(log).parent == project.logs
 
 
 def prefect_credentials() -> tuple[str, str | None]:

@@ -40,7 +40,8 @@ class RegistryReader:
 
     @property
     def store(self) -> Store:
-        self._store = self._store or open_store(self.project)
+        if self._store is None or self._store.is_outdated:
+            self._store = open_store(self.project)
         return self._store
 
     def problems(self, recipe: str) -> list[str]:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from aeops.errors import InfrastructureError
 from aeops.machine.process_identity import find_process
+from aeops.machine.servers import is_own_log
 from aeops.project import Project
 from aeops.stack.prefect_api import PrefectObject
 
@@ -81,20 +82,27 @@ class ServiceStatus:
 
 
 def read_service_notes(project: Project) -> dict[str, ServiceNote]:
-    """Return the notes of all services by name; a file that is no JSON object counts as a note without keys."""
+    """Return the notes of all services by name; a file that is no JSON object counts as a note without keys.
+
+    A note of another state folder's service, which came here in a copy, is left out.
+    """
     notes = {}
     for file in sorted((project.home / "services").glob("*.json")):
-        notes[file.stem] = _read_note(file)
+        note = _read_note(project, file)
+        if note is not None:
+            notes[file.stem] = note
     return notes
 
 
-def _read_note(file: Path) -> ServiceNote:
+def _read_note(project: Project, file: Path) -> ServiceNote | None:
     try:
         document = json.loads(file.read_text(encoding="utf-8"))
     except (ValueError, FileNotFoundError):  # damaged, or removed meanwhile
         document = None
     if not isinstance(document, dict):
         return ServiceNote(file.stem)
+    if not is_own_log(project, document.get("log")):
+        return None
     pid = document.get("pid")
     if not isinstance(pid, int):
         pid = None

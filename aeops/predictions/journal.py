@@ -139,7 +139,7 @@ class Journal:
         tmp_path = file.with_name(f".{file.name}{prediction_store.UNNAMED_SUFFIX}")
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(tmp_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
+            descriptor = os.open(tmp_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o666)
         except OSError as error:
             raise prediction_store.write_error(file, error) from error
         journal = OpenJournal(call, file, descriptor, now)

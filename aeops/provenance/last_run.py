@@ -53,7 +53,8 @@ def unchanged_summary(project: Project, recipe: str) -> RunSummary | None:
     state = _current_state(project, summary)
     if state is None:
         return None
-    return {**summary, **state, "changed": False}
+    report = str(project.reports(recipe) / "report.html")  # in the state folder, which may have moved since
+    return {**summary, **state, "report": report, "changed": False}
 
 
 def _run_fingerprint(project: Project, recipe: Recipe) -> str:
@@ -85,5 +86,7 @@ def _current_state(project: Project, summary: RunSummary) -> VersionState | None
             entries = ledger.read_entries(project, recipe)
             if version.tags.get("bundle_sha256") != summary["bundle_sha256"] or not is_settled(store, version, recipe, entries):
                 return None
+            if not store.has_run(version.run_id):
+                return None  # deleted in MLflow with the version's evidence: another run brings it
             return {"aliases": list(version.aliases), "state": describe_state(recipe, version, entries)}
     return None

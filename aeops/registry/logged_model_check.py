@@ -105,7 +105,7 @@ def _run_isolated_check(store: Store, model_address: str, folder: Path) -> str |
     """Run isolated_check.py, which leaves the model's answers in `folder`; return why it failed, or None."""
     packages = dict.fromkeys(map(sysconfig.get_path, ("purelib", "platlib")))
     program = [sys.executable, "-I", "-S", str(Path(__file__).with_name("isolated_check.py"))]
-    environment = os.environ | configure_libraries() | {"MLFLOW_TRACKING_URI": store.uri}
+    environment = os.environ | configure_libraries() | {"MLFLOW_TRACKING_URI": store.uri, "MLFLOW_REGISTRY_URI": store.uri}
     try:
         process = subprocess.run(
             [*program, model_address, str(folder), *packages],

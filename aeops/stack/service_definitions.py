@@ -14,6 +14,7 @@ from aeops.machine.network import ALL_ADDRESSES, HOST, is_port_free
 from aeops.machine.stack_settings import Settings
 from aeops.project import Project
 from aeops.registry import ledger
+from aeops.registry.database import artifacts_folder, database_uri
 
 MLFLOW, PREFECT, WORKER_SERVICE, PAGE_SERVICE, SCORE = "mlflow", "prefect", "worker", "page", "score-"
 WORK_POOL = "ae"  # the work pool of prefect.yaml
@@ -82,8 +83,9 @@ def mlflow_service(project: Project, settings: Settings) -> ServiceDefinition:
 
 
 def mlflow_command(project: Project, port: int) -> list[str]:
-    database, artifacts = project.mlflow / "mlflow.db", project.mlflow / "artifacts"
-    stores = ["--backend-store-uri", f"sqlite:///{database}", "--default-artifact-root", artifacts.as_uri()]
+    database, artifacts = database_uri(project), artifacts_folder(project).as_uri()
+    stores = ["--backend-store-uri", database, "--registry-store-uri", database]  # the second one wins over MLFLOW_REGISTRY_URI
+    stores += ["--default-artifact-root", artifacts, "--artifacts-destination", artifacts]
     return [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1", *stores]
 
 

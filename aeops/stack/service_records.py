@@ -15,6 +15,7 @@ import psutil
 
 from aeops.files import read_json, write_json
 from aeops.machine.process_identity import find_process
+from aeops.machine.servers import is_own_log
 from aeops.project import Project
 
 SERVICE_VARIABLE = "AE_SERVICE"
@@ -69,12 +70,12 @@ def write_service_record(project: Project, record: ServiceRecord) -> None:
 
 
 def read_service_record(project: Project, name: str) -> ServiceRecord | None:
-    """Return a service's record; None where there is none, or one of a server that is not part of the stack."""
+    """Return a service's record; None where there is none, or one of a server that is not part of this state folder's stack."""
     try:
         document = read_json(service_record_file(project, name))
     except FileNotFoundError:
         return None
-    if "mark" not in document:
+    if "mark" not in document or not is_own_log(project, document["log"]):
         return None
     for field_name, stored_name in _STORED_NAMES.items():
         document[field_name] = document.pop(stored_name)
