@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aeops.errors import DataError
-from aeops.files import data_sha256, file_sha256, read_json, recover_folder, replace_folder
+from aeops.files import data_sha256, file_sha256, recover_folder, replace_folder
 from aeops.kinds.interface import load_kind
+from aeops.machine.stored_json import read_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -63,7 +64,7 @@ def read_index(folder: Path) -> "pd.DataFrame":
     index = pd.read_parquet(folder / "index.parquet")
     if "group" not in index:  # datasets that were accepted before there were groups
         index["group"] = index["id"]
-    columns = index_columns(read_json(folder / "dataset.json")["kind"])
+    columns = index_columns(read_json(folder / "dataset.json", "kind")["kind"])
     return index[list(columns)].astype(columns)
 
 
@@ -105,10 +106,7 @@ def require_receipt(folder: Path, recipe: str) -> dict[str, Any]:
     receipt_path = folder / RECEIPT_FILE
     if not receipt_path.is_file():
         raise DataError(f"{folder} has no {RECEIPT_FILE}: only data that was validated may be used: {next_step}")
-    try:
-        receipt: dict[str, Any] = read_json(receipt_path)
-    except ValueError as error:
-        raise DataError(f"{receipt_path} is not readable as JSON ({error}): {next_step}") from error
+    receipt: dict[str, Any] = read_json(receipt_path, "content_sha256")
     content = content_sha256(folder)
     if receipt.get("content_sha256") != content:
         raise DataError(

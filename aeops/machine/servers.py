@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from aeops.errors import InfrastructureError
-from aeops.files import read_json
 from aeops.machine.network import HOST, find_free_port
 from aeops.machine.stack_settings import read_settings
+from aeops.machine.stored_json import read_json_if_whole
 from aeops.project import Project
 
 _HEALTHY_TIMEOUT = 120  # seconds, on a busy machine with a fresh database
@@ -53,9 +53,10 @@ def find_running_prefect(project: Project) -> str | None:
     Where it asks for a password, PREFECT_API_AUTH_STRING is set for every client in this process.
     """
     record_file = project.home / "services" / "prefect.json"
-    if not record_file.is_file():
+    record = read_json_if_whole(record_file, "api_url")
+    if record is None:
         return None
-    address = str(read_json(record_file)["api_url"])
+    address = str(record["api_url"])
     if not is_healthy(f"{address}/health"):
         return None
     settings = read_settings(project)

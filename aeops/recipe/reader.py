@@ -8,8 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ae_models.spec import (
     TEXT,
     FitSpec,
@@ -22,12 +20,13 @@ from ae_models.spec import (
     suggest_match,
 )
 from aeops.errors import UsageError
-from aeops.project import Project
+from aeops.project import Project, is_recipe_name, shorten_name
 from aeops.recipe.gate_rules import AUROC, ERROR, Rule
 from aeops.recipe.monitoring import MonitorSpec
 from aeops.recipe.sections import ApprovalSpec, DataSpec, EvaluateSpec, ScoringSpec, ServingSpec, SignatureSpec, ValidateSpec
 from aeops.recipe.sources import SOURCE_SPECS
 from aeops.recipe.studies import STUDIES, read_studies
+from aeops.recipe.yaml_reader import read_yaml
 
 SECTIONS = (
     *("recipe", "about", "data", "validate"),
@@ -69,11 +68,10 @@ def load_recipe(project: Project, name: str, with_keys: bool = False) -> Recipe:
         UsageError: no such recipe (with the near match), or every mistake in it.
     """
     file = project.recipe_file(name)
-    if not file.is_file():
+    if not is_recipe_name(name) or not file.is_file():
         names = recipe_names(project)
-        raise UsageError(
-            f"no recipe {name!r}; {join_names(names) or 'none'} in {project.recipes.name}/{suggest_match(name, names)}"
-        )
+        listing = f"{join_names(names) or 'none'} in {project.recipes.name}/"
+        raise UsageError(f"no recipe {shorten_name(name)!r}; {listing}{suggest_match(name, names)}")
     if with_keys:
         return read_recipe(file, key_root=project.root)
     return read_recipe(file)
@@ -88,10 +86,7 @@ def read_recipe(file: Path, key_root: Path | None = None) -> Recipe:
     Raises:
         UsageError: with every mistake in it.
     """
-    try:
-        raw_recipe = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise UsageError(f"{file.name}: not readable as YAML: {' '.join(str(error).split())}") from error
+    raw_recipe = read_yaml(file)
     reader = SpecReader(f"recipes/{file.name}")
     if not isinstance(raw_recipe, Mapping):
         raise UsageError(f"{reader.source}: expected a mapping with {join_names(SECTIONS)}")
@@ -120,6 +115,10 @@ def read_recipe(file: Path, key_root: Path | None = None) -> Recipe:
         _check_public_key(reader, parts["signature"], key_root)
     if parts["data"]:
         _check_comparable_samples(reader, parts["gate"], parts["data"])
+    if not is_recipe_name(file.stem):
+        reader.mistake(
+            "recipe", f"expected a file named by letters, digits, -, _ and ., with at most 100 bytes, got {file.stem!r}"
+        )
     if parts["name"] != file.stem:
         reader.mistake("recipe", f"expected {file.stem!r}, since the file is called {file.name}, got {parts['name']!r}")
     if reader.mistakes:

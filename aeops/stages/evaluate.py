@@ -26,9 +26,10 @@ from aeops.evaluation.measures import MEASURE_FUNCTIONS
 from aeops.evaluation.prepared import load_prepared
 from aeops.evaluation.reference import write_reference
 from aeops.evaluation.study import EvaluationContext, StudyResult, run_study
-from aeops.files import atomic_folder, read_json, write_json
+from aeops.files import atomic_folder, write_json
 from aeops.kinds.arrays import mse_per_image
 from aeops.machine.entry_point import run_main
+from aeops.machine.stored_json import read_json
 from aeops.project import Project, find_project
 from aeops.recipe.reader import Recipe, read_recipe
 from aeops.recipe.sections import EvaluateSpec

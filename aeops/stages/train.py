@@ -5,7 +5,6 @@ in the state folder: DVC deletes a stage's outputs before it runs, and a killed 
 """
 
 import argparse
-import json
 from pathlib import Path
 
 from ae_models.errors import TrainingError
@@ -13,6 +12,7 @@ from ae_models.fit import fit
 from ae_models.sample_sets import NpySampleSet
 from aeops.errors import DataError
 from aeops.machine.entry_point import run_main
+from aeops.machine.stored_json import read_json
 from aeops.project import find_project
 from aeops.recipe.reader import Recipe, read_recipe
 
@@ -34,7 +34,7 @@ def train(recipe: Recipe, prepared: Path, bundle: Path, history: Path, checkpoin
         TrainingError: samples that do not fit the recipe, or a loss that is not finite.
     """
     try:
-        description = json.loads((prepared / "prepared.json").read_text(encoding="utf-8"))
+        description = read_json(prepared / "prepared.json", "content_sha256")
         samples, validation, calibration = (NpySampleSet(prepared / f"{name}.npy") for name in SAMPLE_SETS)
     except (OSError, ValueError, TrainingError) as error:
         raise DataError(

@@ -13,7 +13,7 @@ from data_project import CHECKOUT, Room, make_room, tree
 
 from aeops.data.dataset import content_sha256, read_index, require_receipt
 from aeops.errors import DataError
-from aeops.files import read_json
+from aeops.machine.stored_json import read_json
 
 BLANK, NAN, BRIGHT, COPY, LABEL = 3, 70, 130, 190, 250  # positions of the samples that `spoil_five` spoils
 

@@ -86,7 +86,7 @@ def test_a_file_larger_than_what_is_held_of_it_is_read_through(
 ) -> None:
     monkeypatch.setattr(score_file, "BLOCK_SAMPLES", 128)
     room.put("a.npy", np.tile(digits, (4, 1, 1, 1)))  # 15 MiB
-    [found], detector = list_inbox(room.inbox), Detector(linear_bundle)
+    [found], detector = list_inbox(room.inbox).files, Detector(linear_bundle)
     tracemalloc.start()
     try:
         counted = sum(len(names) for names, _, _ in score_blocks(found, detector))

@@ -15,7 +15,7 @@ from aeops.evaluation import model_input
 from aeops.evaluation.detection import measure_ranking
 from aeops.evaluation.sampling import strip_indices
 from aeops.evaluation.study import EvaluationContext, StudyResult
-from aeops.files import read_json
+from aeops.machine.stored_json import read_json
 from aeops.recipe.studies import MODEL, RivalsStudy
 
 STRIP_SAMPLES = 10  # samples in the strips
