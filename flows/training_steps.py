@@ -25,7 +25,7 @@ from aeops.machine.stored_json import read_json
 from aeops.project import Project, find_project
 from aeops.provenance.last_run import write_record
 from aeops.provenance.lineage import RECORDED_FILES, collect_lineage, git_diff
-from aeops.provenance.run_summary import RunSummary
+from aeops.provenance.run_summary import RunSummary, quarantine_counts
 from aeops.recipe.reader import Recipe, load_recipe
 from aeops.recipe.yaml_reader import read_yaml
 from aeops.registry import ledger
@@ -302,5 +302,7 @@ def summarise_run(recipe: str, run: str, data: dict[str, str], version: str, rea
         "report": str(project.reports(recipe) / "report.html"),
         "seconds": step_seconds(),
     }
+    if quarantine := quarantine_counts(read_json(project.validation(data["dataset"]) / "validation.json", "rows")):
+        summary["quarantine"] = quarantine
     write_record(project, recipe, summary)
     return summary

@@ -25,5 +25,5 @@ def run(arguments: argparse.Namespace) -> int:
     require_recipe_name(project, recipe)
     line = promotion.retire(open_store(project), recipe, who=actor_name(arguments.by), why=arguments.why)
     print(f"champion   none (before: {line.from_version or 'none'}), by {line.who}: line {line.number} of the ledger")
-    print(f"next       stop what serves version {line.version} | undo: ae rollback {recipe} --why TEXT")
+    print(f"next       services answer 503 until there is a champion | undo: ae rollback {recipe} --why TEXT")
     return 0
