@@ -13,6 +13,7 @@ from ae_models.spec import (
     FitSpec,
     InputSpec,
     SpecReader,
+    format_value,
     input_shape,
     join_names,
     output_shape,
@@ -35,6 +36,8 @@ SECTIONS = (
     *("serving", "scoring"),
 )
 
+MAX_LABEL_LENGTH = 60  # characters of a label's name
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -52,6 +55,13 @@ class Recipe:
     signature: SignatureSpec
     serving: ServingSpec
     scoring: ScoringSpec
+    label_names: tuple[str, ...] = ()  # of the labels 0, 1, ... where data.labels has names; none: it has whole numbers
+
+    def label_text(self, label: int) -> str:
+        """Return a label as a person knows it."""
+        if 0 <= label < len(self.label_names):
+            return self.label_names[label]
+        return str(label)
 
 
 def recipe_names(project: Project) -> list[str]:
@@ -92,10 +102,11 @@ def read_recipe(file: Path, key_root: Path | None = None) -> Recipe:
         raise UsageError(f"{reader.source}: expected a mapping with {join_names(SECTIONS)}")
     reader.check_keys(raw_recipe, SECTIONS, "recipe")
     fit_spec, input_spec = read_fit_spec(reader, raw_recipe)
+    raw_data, label_names = _number_labels(reader, raw_recipe.get("data"))
     parts: dict[str, Any] = {
         "name": raw_recipe.get("recipe"),
         "about": raw_recipe.get("about", ""),
-        "data": _read_data(reader, raw_recipe.get("data")),
+        "data": _read_data(reader, raw_data),
         "validate": reader.read(ValidateSpec, raw_recipe.get("validate"), "validate"),
         "evaluate": _read_evaluate(reader, raw_recipe.get("evaluate"), fit_spec),
         "gate": _read_gate(reader, raw_recipe.get("gate")),
@@ -104,6 +115,7 @@ def read_recipe(file: Path, key_root: Path | None = None) -> Recipe:
         "signature": reader.read(SignatureSpec, raw_recipe.get("signature", {"require_signature": False}), "signature"),
         "serving": reader.read(ServingSpec, raw_recipe.get("serving", {}), "serving"),
         "scoring": reader.read(ScoringSpec, raw_recipe.get("scoring", {}), "scoring"),
+        "label_names": label_names,
     }
     if parts["data"] and parts["validate"] and input_spec:
         for path, reason in _check_data(parts["data"], input_spec):
@@ -125,6 +137,36 @@ def read_recipe(file: Path, key_root: Path | None = None) -> Recipe:
         raise UsageError("\n".join(reader.mistakes))
     assert fit_spec is not None, "it has no mistakes"
     return Recipe(fit=fit_spec, **parts)
+
+
+def _is_label_name(label: object) -> bool:
+    """Return whether a label is a name that figures and tables can show; a $ would begin a formula in a figure."""
+    return isinstance(label, str) and 0 < len(label) <= MAX_LABEL_LENGTH and label.isprintable() and "$" not in label
+
+
+def _number_labels(reader: SpecReader, raw_data: Any) -> tuple[Any, tuple[str, ...]]:
+    """Replace labels that are names by their places in data.labels.
+
+    Returns:
+        The section data with numbers in labels and novelty, and the names; as it was and no names where labels holds no names.
+    """
+    if not isinstance(raw_data, Mapping):
+        return raw_data, ()
+    raw_labels, raw_novelty = raw_data.get("labels"), raw_data.get("novelty", [])
+    if not isinstance(raw_labels, list) or not any(isinstance(label, str) for label in raw_labels):
+        return raw_data, ()
+    if not all(map(_is_label_name, raw_labels)) or len(set(raw_labels)) < len(raw_labels):
+        expected = f"whole numbers, or different names of up to {MAX_LABEL_LENGTH} characters without $"
+        reader.mistake("data.labels", f"expected {expected}, got {format_value(raw_labels)}")
+        return {**raw_data, "labels": [], "novelty": []}, ()
+    novelty = []
+    for label in raw_novelty if isinstance(raw_novelty, list) else [raw_novelty]:
+        if label in raw_labels:
+            novelty.append(raw_labels.index(label))
+        else:
+            expected = f"{join_names(raw_labels)}, as in data.labels"
+            reader.mistake("data.novelty", f"expected {expected}, got {format_value(label)}{suggest_match(label, raw_labels)}")
+    return {**raw_data, "labels": list(range(len(raw_labels))), "novelty": novelty}, tuple(raw_labels)
 
 
 def _read_data(reader: SpecReader, raw_data: Any) -> DataSpec | None:

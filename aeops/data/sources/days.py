@@ -182,9 +182,9 @@ def _map_samples(path: Path, recipe: Recipe) -> "np.ndarray | None":
 def _read_day_labels(path: Path, rows: int, recipe: Recipe, samples_name: str) -> "np.ndarray":
     """Return the labels of a file of samples as (rows,) int64."""
     from aeops.data.sources.npy import map_source_npy
-    from aeops.data.sources.samples import integer_labels
+    from aeops.data.sources.samples import source_labels
 
-    return integer_labels(map_source_npy(path, recipe, path.name), rows, recipe, path.name, samples_name)
+    return source_labels(map_source_npy(path, recipe, path.name), rows, recipe, path.name, samples_name)
 
 
 def _require_one_dtype(parts: "dict[str, np.ndarray]", recipe: Recipe) -> None:

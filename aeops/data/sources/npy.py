@@ -40,7 +40,7 @@ class NpyReader:
         Raises:
             DataError: a file that is no whole .npy file, or a shape, dtype or number of labels the recipe does not allow.
         """
-        from aeops.data.sources.samples import SourceSamples, integer_labels, require_dtype, sample_shape
+        from aeops.data.sources.samples import SourceSamples, require_dtype, sample_shape, source_labels
 
         source: NpySource = recipe.data.source
         paths = self.files(recipe, project)
@@ -51,7 +51,7 @@ class NpyReader:
         if source.labels is None:
             return SourceSamples(array, None, source.path)
         labels = map_source_npy(paths["labels"], recipe, source.labels)
-        return SourceSamples(array, integer_labels(labels, shape[0], recipe, source.labels, source.path), source.path)
+        return SourceSamples(array, source_labels(labels, shape[0], recipe, source.labels, source.path), source.path)
 
 
 SOURCE = NpyReader()
