@@ -41,14 +41,15 @@ class CommandParser(argparse.ArgumentParser):
     """A parser that takes options before, between and after files.
 
     argparse by itself gives a group of files all that it gets at its first place, so that FILE in `ae embed X -o F FILE`
-    would be one too many.
+    would be one too many. With `--`, after which everything is a file, options stand before it.
     """
 
     _is_intermixing = False
 
     def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def, override]
         """See `argparse.ArgumentParser.parse_known_args`."""
-        if self._is_intermixing or any(action.nargs == argparse.PARSER for action in self._actions):
+        has_subcommands = any(action.nargs == argparse.PARSER for action in self._actions)
+        if self._is_intermixing or has_subcommands or "--" in (args or ()):
             return super().parse_known_args(args, namespace)
         self._is_intermixing = True  # parse_known_intermixed_args comes back here
         try:

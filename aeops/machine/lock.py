@@ -151,7 +151,7 @@ def _read_holder(lock: IO[str]) -> LockHolder:
     lock.seek(0)
     try:
         document = json.loads(lock.read())
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     if not isinstance(document, dict):
         return {}

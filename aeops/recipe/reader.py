@@ -15,6 +15,7 @@ from ae_models.spec import (
     SpecReader,
     format_value,
     input_shape,
+    join_choices,
     join_names,
     output_shape,
     read_fit_spec,
@@ -164,7 +165,7 @@ def _number_labels(reader: SpecReader, raw_data: Any) -> tuple[Any, tuple[str, .
         if label in raw_labels:
             novelty.append(raw_labels.index(label))
         else:
-            expected = f"{join_names(raw_labels)}, as in data.labels"
+            expected = f"{join_choices(raw_labels)}, as in data.labels"
             reader.mistake("data.novelty", f"expected {expected}, got {format_value(label)}{suggest_match(label, raw_labels)}")
     return {**raw_data, "labels": list(range(len(raw_labels))), "novelty": novelty}, tuple(raw_labels)
 

@@ -75,7 +75,7 @@ def test_blocks_that_do_not_fit_the_samples_are_refused() -> None:
         (ArchiveSource("x.npy", container.MAX_SAMPLES),),
         (ArchiveSource("x.npy", -1),),
     ):
-        with pytest.raises(DataError, match="is refused: `ae compress` did not write it"):
+        with pytest.raises(DataError, match=r"^x\.aez is (refused: `ae compress` did not write it|cut short)"):
             unpack_archive(pack_archive(dataclasses.replace(SMALL, sources=sources)), "x.aez")
 
 

@@ -93,15 +93,14 @@ def merge_bomb() -> str:
         merge_bomb(),
         "a: &a [*a]\n",
         "a: &a {b: *a}\n",
-        "[" * 50_000,
-        "{a: " * 50_000,
-        "- " * 50_000,
+        "[" * 2000,
+        "{a: " * 2000,
+        "- " * 5000,
         "day: 2026-13-45\n",
         f"number: {'9' * 5000}\n",
         "? [a, b]\n: 1\n",
         "a: !!python/object/apply:os.system [true]\n",
         "a: !!float x\n",
-        "a: !!binary '*'\n",
         b"a: \xff\n",
         b"a: \0\n",
         "\ta: 1\n",
@@ -109,6 +108,7 @@ def merge_bomb() -> str:
         "a: 1\n---\nb: 2\n",
         "x: " + "y" * (yaml_reader.MAX_FILE_BYTES + 1),
     ],
+    ids=lambda content: str(content[:20]),
 )
 def test_what_cannot_be_read_is_one_line_with_the_files_name_at_once(content: str | bytes, tmp_path: Path) -> None:
     file = write_yaml(tmp_path, content)
@@ -154,7 +154,7 @@ def test_names_of_recipes_that_there_are_are_good() -> None:
 def test_a_file_whose_name_no_recipe_may_have_is_a_mistake(project: Project) -> None:
     file = project.recipes / "two words.yaml"
     shutil.copy(project.recipe_file("digits"), file)
-    with pytest.raises(UsageError, match="expected a file name of letters"):
+    with pytest.raises(UsageError, match="expected a file named by letters"):
         read_recipe(file)
 
 
