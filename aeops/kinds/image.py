@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from aeops.errors import DataError
-from aeops.files import list_files
 from aeops.kinds.arrays import NPY_SUFFIX, ArrayKind, describe_form, fit_numbers, luma, makes_colours, read_npy_file, require_file
 from aeops.kinds.decoding import read_content
+from aeops.kinds.folders import list_files
 from aeops.kinds.pictures import (
     IMAGE_FORMATS,
     IMAGE_SUFFIXES,

@@ -61,7 +61,7 @@ def read_npy_header(stream: IO[bytes]) -> NpyHeader:
             raise DecodeError(f"expected version 1.0 or 2.0 of the format, got {version[0]}.{version[1]}")
         shape, is_fortran, dtype = header_readers[version](stream, max_header_size=MAX_HEADER_BYTES)
         if dtype.hasobject:
-            raise DecodeError(f"expected numbers, got pickled objects ({dtype})")
+            raise DecodeError(f"expected numbers, got pickled objects (dtype {dtype})")
         if dtype.kind not in "uifU" or dtype.itemsize == 0:
             raise DecodeError(f"expected whole or real numbers or texts, got dtype {str(dtype)[:100]}")
         if len(shape) > MAX_AXES or any(not 0 <= size <= np.iinfo(np.intp).max for size in shape):

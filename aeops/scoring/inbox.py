@@ -13,7 +13,8 @@ from typing import TypedDict
 
 from aeops.data.sources.days import LABELS_SUFFIX, is_finished
 from aeops.data.sources.files import source_folder
-from aeops.files import atomic_write, file_sha256, list_files, write_json
+from aeops.files import atomic_write, file_sha256, write_json
+from aeops.kinds.folders import list_files
 from aeops.machine.stored_json import read_json_if_whole, read_json_lines_if_whole
 from aeops.project import Project
 from aeops.recipe.reader import Recipe

@@ -86,6 +86,7 @@ def test_a_few_bad_samples_are_set_aside_with_their_reasons_and_the_rest_is_acce
 
 
 def test_a_run_tells_what_was_set_aside_and_why(room: Room) -> None:
+    room.save()
     room.accept()
     assert quarantine_counts(room.validation()) is None
     spoil_five(room)

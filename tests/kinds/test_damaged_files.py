@@ -20,8 +20,8 @@ from PIL import Image
 from aeops.codec import container
 from aeops.codec.container import ArchiveContent, ArchiveSource, pack_archive, unpack_archive
 from aeops.errors import DataError
-from aeops.files import list_files
 from aeops.kinds.decoding import DecodeError
+from aeops.kinds.folders import list_files
 from aeops.kinds.interface import load_kind
 from aeops.kinds.samples import FitOptions, SampleSpec
 from aeops.serving.arrow import read_arrow, write_arrow
