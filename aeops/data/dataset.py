@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from aeops.errors import DataError
 from aeops.files import data_sha256, file_sha256, recover_folder, replace_folder
+from aeops.kinds.decoding import DecodeError, decode_errors
 from aeops.kinds.interface import load_kind
 from aeops.machine.stored_json import read_json
 
@@ -58,10 +59,19 @@ def index_columns(kind: str) -> dict[str, str]:
 
 
 def read_index(folder: Path) -> "pd.DataFrame":
-    """Read the index of a dataset, one row a sample, with the types that `index_columns` states."""
+    """Read the index of a dataset, one row a sample, with the types that `index_columns` states.
+
+    Raises:
+        DataError: it is damaged.
+    """
     import pandas as pd
 
-    index = pd.read_parquet(folder / "index.parquet")
+    path = folder / "index.parquet"
+    try:
+        with decode_errors():
+            index = pd.read_parquet(path)
+    except DecodeError as error:
+        raise DataError(f"{path} is damaged ({error}): type ae run RECIPE to ingest and validate {folder.name} again") from error
     if "group" not in index:  # datasets that were accepted before there were groups
         index["group"] = index["id"]
     columns = index_columns(read_json(folder / "dataset.json", "kind")["kind"])

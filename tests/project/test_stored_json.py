@@ -10,6 +10,7 @@ from checkout import make_checkout
 from aeops.cli import health_checks
 from aeops.cli.main import main
 from aeops.data import dvc
+from aeops.data.dataset import read_index
 from aeops.errors import DataError
 from aeops.gate.evidence import read_evidence
 from aeops.machine import lock, servers, stack_settings
@@ -127,6 +128,12 @@ def test_the_page_shows_what_it_can(project: Project, damage: bytes) -> None:
         assert part.value is not None
     else:
         assert "validation.json" in part.error
+
+
+def test_a_damaged_index_of_a_dataset_is_named(project: Project, damage: bytes) -> None:
+    write(project.incoming("small") / "index.parquet", damage)
+    with pytest.raises(DataError, match=r"index\.parquet is damaged \(.*\): type ae run RECIPE"):
+        read_index(project.incoming("small"))
 
 
 def test_lines_and_values_that_are_whole_are_read(tmp_path: Path) -> None:
