@@ -46,7 +46,7 @@ class CommandParser(argparse.ArgumentParser):
 
     _is_intermixing = False
 
-    def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def, override]
+    def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
         """See `argparse.ArgumentParser.parse_known_args`."""
         has_subcommands = any(action.nargs == argparse.PARSER for action in self._actions)
         if self._is_intermixing or has_subcommands or "--" in (args or ()):

@@ -196,7 +196,7 @@ def _read_body(reader: "ByteReader") -> ArchiveContent:
     sample_count = sum(source.sample_count for source in sources)
     if sample_count > MAX_SAMPLES:
         raise DecodeError(f"it claims {sample_count} samples; at most {MAX_SAMPLES} are allowed")
-    blocks = []
+    blocks: list[bytes] = []
     for _ in range(-(-sample_count // BLOCK_SAMPLES)):
         block = reader.read_bytes()
         if len(block) < MIN_BLOCK_BYTES:

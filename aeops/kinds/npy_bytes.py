@@ -4,7 +4,7 @@ import io
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal
 
 import numpy as np
 from numpy.lib import format as npy_format
@@ -39,13 +39,9 @@ class NpyHeader:
         return math.prod(self.shape) * self.dtype.itemsize
 
     @property
-    def order(self) -> str:
+    def order(self) -> Literal["C", "F"]:
         """The order of the values as numpy names it."""
         return "F" if self.is_fortran else "C"
-
-    def size_error(self, byte_count: int) -> DecodeError:
-        """Return the error of a file with another number of bytes behind its header."""
-        return DecodeError(f"the header promises {str(self.shape)[:100]} of {self.dtype} and {byte_count} bytes follow it")
 
 
 def read_npy_header(stream: IO[bytes]) -> NpyHeader:
@@ -78,8 +74,9 @@ def read_npy(body: bytes) -> np.ndarray:
         DecodeError: as `read_npy_header`, or another size than the header says.
     """
     header = read_npy_header(io.BytesIO(body))
-    if header.data_bytes != len(body) - header.data_start:
-        raise header.size_error(len(body) - header.data_start)
+    byte_count = len(body) - header.data_start
+    if header.data_bytes != byte_count:
+        raise DecodeError(f"the header promises {str(header.shape)[:100]} of {header.dtype} and {byte_count} bytes follow it")
     with decode_errors():
         values = np.frombuffer(body, dtype=header.dtype, offset=header.data_start)
         return values.reshape(header.shape, order=header.order)
@@ -98,9 +95,10 @@ def map_npy(path: Path) -> np.ndarray:
                 raise DecodeError("it is an .npz file of named arrays")
             stream.seek(0)
             header = read_npy_header(stream)
-        byte_count = path.stat().st_size - header.data_start
-        if byte_count < header.data_bytes:
-            raise header.size_error(byte_count)
+        expected_bytes, file_bytes = header.data_start + header.data_bytes, path.stat().st_size
+        if file_bytes < expected_bytes:
+            array = f"shape {str(header.shape)[:100]} of {header.dtype}"
+            raise DecodeError(f"truncated: expected {expected_bytes} bytes for {array}, as its header says, got {file_bytes}")
         with decode_errors():
             if header.data_bytes == 0:
                 return np.empty(header.shape, header.dtype)  # nothing to map

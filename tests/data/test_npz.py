@@ -135,7 +135,7 @@ SPOILED: dict[str, tuple[Callable[[Path, Arrays], None], list[str]]] = {
     ),
     "objects": (
         lambda place, held: np.savez(place, **held | {"x": held["x"].astype(object)}),
-        ["got pickled objects (object)"],
+        ["got pickled objects (dtype object)"],
     ),
     "column by column": (
         lambda place, held: np.savez(place, **held | {"x": np.asfortranarray(held["x"])}),
