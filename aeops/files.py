@@ -4,7 +4,6 @@ Standard library only on import.
 """
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,6 @@ __all__ = [
     "atomic_write",
     "data_sha256",
     "file_sha256",
-    "read_json",
     "recover_folder",
     "replace_file",
     "replace_folder",
@@ -47,11 +45,6 @@ def data_sha256(data: bytes | str) -> str:
     """
     content = data.encode() if isinstance(data, str) else data
     return hashlib.sha256(content).hexdigest()
-
-
-def read_json(path: Path) -> Any:
-    """Return what a JSON file holds."""
-    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def write_json(path: Path, value: Any, mode: int = 0o666) -> None:

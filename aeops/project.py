@@ -1,12 +1,35 @@
 """Paths in the project's folder and its state folder. Standard library only; creates nothing."""
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from aeops.errors import DataError, UsageError
 
 CODE_ROOT = Path(__file__).resolve().parents[1]  # of the checkout whose code this process runs
+RECIPE_NAME = re.compile(r"[^\W_][\w.-]*")  # letters and digits of any language, -, _ and .; it names files, stages and models
+MAX_RECIPE_NAME_BYTES = 100  # a file system takes 255, and suffixes are added
+
+
+def is_recipe_name(name: str) -> bool:
+    """Return whether a recipe may have this name.
+
+    >>> [is_recipe_name(name) for name in ("digits", "line-2.b", "../digits", "./digits", "")]
+    [True, True, False, False, False]
+    """
+    return RECIPE_NAME.fullmatch(name) is not None and len(name.encode()) <= MAX_RECIPE_NAME_BYTES
+
+
+def shorten_name(name: str) -> str:
+    """Return a name that a person typed as a message shows it: not longer than a name may be.
+
+    >>> shorten_name("digits")
+    'digits'
+    """
+    if len(name) <= MAX_RECIPE_NAME_BYTES:
+        return name
+    return f"{name[:MAX_RECIPE_NAME_BYTES]}..."
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """The checks of `ae doctor`, each with a result and the command that repairs it."""
 
-import json
 import platform
 import shutil
 import sqlite3
@@ -10,13 +9,14 @@ from pathlib import Path
 from typing import Literal
 
 from aeops.data.dataset import content_sha256
-from aeops.data.dvc import find_foreign_remote
-from aeops.errors import AeError
+from aeops.data.dvc import find_foreign_remote, require_whole_files
+from aeops.errors import AeError, DataError
 from aeops.machine import platform_info
 from aeops.machine.access import may_read, may_write, require_writable_checkout, require_writable_state
 from aeops.machine.environment import DISK_SPACE_NEEDED
 from aeops.machine.lock import workspace_holder
 from aeops.machine.servers import find_running_prefect
+from aeops.machine.stored_json import find_damaged_files, read_json
 from aeops.project import Project
 from aeops.provenance.packages import lock_differences
 from aeops.recipe.reader import load_recipe, recipe_names
@@ -49,6 +49,7 @@ def check_all(project: Project) -> Iterator[HealthCheck]:
     yield check_disk(project)
     yield from check_access(project)
     yield check_lock(project)
+    yield from check_state_files(project)
     for name in recipe_names(project):
         yield from check_recipe(project, name)
     yield check_remote(project)
@@ -122,6 +123,24 @@ def check_lock(project: Project) -> HealthCheck:
     return HealthCheck("note", "run", f"`{lock_info.get('purpose')}` is in progress in process {lock_info.get('pid')}")
 
 
+def check_state_files(project: Project) -> Iterator[HealthCheck]:
+    """Report each file of state that is empty, cut or altered; one that is written anew by itself is no fault."""
+    damaged_count = 0
+    for damaged_file in find_damaged_files(project):
+        damaged_count += 1
+        level: Literal["note", "fault"] = "note"
+        if damaged_file.is_vital:
+            level = "fault"
+        yield HealthCheck(level, "state", f"{damaged_file.path} is damaged ({damaged_file.reason})", damaged_file.type_this)
+    try:
+        require_whole_files(project)
+    except DataError as error:
+        damaged_count += 1
+        yield HealthCheck("fault", "state", str(error), "git checkout data.dvc dvc.lock")
+    if not damaged_count:
+        yield HealthCheck("good", "state", "every file of it can be read")
+
+
 def check_recipe(project: Project, name: str) -> Iterator[HealthCheck]:
     """Check that a recipe is valid and that its accepted dataset matches its receipt."""
     try:
@@ -133,7 +152,11 @@ def check_recipe(project: Project, name: str) -> Iterator[HealthCheck]:
     if not (folder / "receipt.json").is_file():
         yield HealthCheck("note", name, "recipe is valid; no accepted dataset yet", f"ae run {name}")
         return
-    receipt = json.loads((folder / "receipt.json").read_text(encoding="utf-8"))
+    try:
+        receipt = read_json(folder / "receipt.json", "content_sha256", "rows")
+    except DataError as error:
+        yield HealthCheck("fault", name, str(error), f"ae run {name}")
+        return
     digest = receipt["content_sha256"]
     if digest != content_sha256(folder):
         message = f"data/{folder.name} does not match its receipt: it was changed after it was accepted"

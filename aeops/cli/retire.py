@@ -29,5 +29,5 @@ def run(arguments: argparse.Namespace) -> int:
     undo = f"undo: ae rollback {recipe} --why TEXT"
     if not store.has_version(recipe, line.version):  # deleted in MLflow
         undo = f"ae run {recipe}"
-    print(f"next       stop what serves version {line.version} | {undo}")
+    print(f"next       services answer 503 until there is a champion | {undo}")
     return 0

@@ -10,7 +10,7 @@ from aeops.project import Project, find_project
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from aeops.provenance.run_summary import RunSummary
+    from aeops.provenance.run_summary import QuarantineCounts, RunSummary
 
 
 def add_command(commands: Any) -> None:
@@ -74,12 +74,10 @@ def run_flow(project: Project, recipe: str) -> "RunSummary":
 
 def show_summary(summary: "RunSummary", seconds: float) -> None:
     """Print the run as one short table, and the commands to type next."""
-    from rich.console import Console
-
-    from aeops.cli.outputs import durations_text
+    from aeops.cli.outputs import durations_text, open_console
     from aeops.report.summary import comparison_lines, false_alarm_line, next_commands
 
-    console = Console(highlight=False, soft_wrap=True)
+    console = open_console(soft_wrap=True)
     if not summary["changed"]:
         console.print(
             "[bold]nothing changed[/]: source, recipe, data, code and results equal those of the last run; "
@@ -88,6 +86,8 @@ def show_summary(summary: "RunSummary", seconds: float) -> None:
     console.print(metrics_table(summary))
     data = summary["data"]
     console.print(f"data       {data['dataset']} {data['content_sha256'][:12]} (DVC {data['dvc_md5'][:12]})")
+    if "quarantine" in summary:
+        console.print(f"set aside  {quarantine_line(summary['quarantine'])}", markup=False)
     console.print(f"threshold  {false_alarm_line(summary['metrics'])}")
     console.print(reasons_text("compared", comparison_lines(summary["comparison"])))
     console.print(reasons_text("verdict", [summary["verdict"], *summary["reasons"]]))
@@ -98,6 +98,15 @@ def show_summary(summary: "RunSummary", seconds: float) -> None:
     console.print(f"took       {seconds:.1f} s")
     console.print(f"report     {summary['report']}")
     console.print(f"next       {next_commands(summary['recipe'], summary['version'], summary['state'])}")
+
+
+def quarantine_line(quarantine: "QuarantineCounts") -> str:
+    """Return how many samples validation has set aside, why, and where they are."""
+    reasons = ", ".join(f"{name} ({count})" for name, count in quarantine["reasons"].items())
+    return (
+        f"{quarantine['count']:,} of {quarantine['given']:,} samples, by the expectations {reasons}: see {quarantine['folder']} "
+        "in the state folder"
+    )
 
 
 def reasons_text(title: str, lines: list[str]) -> str:

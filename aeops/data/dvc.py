@@ -15,6 +15,8 @@ from aeops.files import atomic_write
 from aeops.machine.child_process import run_module
 from aeops.project import Project
 
+DATA_FILE, LOCK_FILE = "data.dvc", "dvc.lock"
+
 
 def dvc(project: Project, *arguments: str, on_poll: Callable[[], None] | None = None) -> str:
     """Run one DVC command and return what it printed.
@@ -96,20 +98,58 @@ def _local_remote_url(project: Project) -> str:
 
 def add_data(project: Project) -> str:
     """Version data/ and store it in the remote; return DVC's hash of the folder."""
+    require_whole_files(project)
     dvc(project, "add", "data")
     dvc(project, "push", "data.dvc")
     return data_hash(project)
 
 
 def data_hash(project: Project) -> str:
-    """Return the hash of data/ that data.dvc records."""
+    """Return the hash of data/ that data.dvc records.
+
+    Raises:
+        DataError: data.dvc is damaged.
+    """
+    require_whole_files(project)
+    document = _parse_dvc_file(project.root / DATA_FILE)
+    return str(document["outs"][0]["md5"])
+
+
+def require_whole_files(project: Project) -> None:
+    """Require that the files in which DVC keeps its state can be read; missing ones are none of this check's business.
+
+    Raises:
+        DataError: one is empty, cut or altered; names it and the command to type.
+    """
+    for name in (DATA_FILE, LOCK_FILE):
+        path = project.root / name
+        if path.is_file():
+            _parse_dvc_file(path)
+
+
+def _parse_dvc_file(path: Path) -> dict[str, Any]:
     import yaml
 
-    return str(yaml.safe_load((project.root / "data.dvc").read_text(encoding="utf-8"))["outs"][0]["md5"])
+    repair = f"type `git checkout {path.name}`; then run the recipe again"
+    try:
+        document = yaml.safe_load(path.read_bytes())
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise DataError(f"{path} is damaged (no YAML: {' '.join(str(error).split())[:200]}): {repair}") from error
+    if not isinstance(document, dict):
+        raise DataError(f"{path} is damaged (it is empty or holds no mapping): {repair}")
+    if path.name == DATA_FILE and not _has_data_hash(document):
+        raise DataError(f"{path} is damaged (it names no hash of data/): {repair}")
+    return document
+
+
+def _has_data_hash(document: dict[str, Any]) -> bool:
+    outs = document.get("outs")
+    return isinstance(outs, list) and len(outs) > 0 and isinstance(outs[0], dict) and "md5" in outs[0]
 
 
 def reproduce_stage(project: Project, stage: str, recipe: str, on_poll: Callable[[], None] | None = None) -> bool:
     """Bring one stage of a recipe up to date; return whether its command ran (False: unchanged or restored)."""
+    require_whole_files(project)
     write_code_hashes(project)
     output = dvc(project, "repro", "--single-item", f"{stage}@{recipe}", on_poll=on_poll)
     return "Running stage" in output
@@ -122,6 +162,7 @@ def push_outputs(project: Project, recipe: str) -> None:
 
 def is_up_to_date(project: Project, recipe: str) -> bool:
     """Return whether data/ and every stage of the recipe are as data.dvc and dvc.lock record them."""
+    require_whole_files(project)
     write_code_hashes(project)
     return not _parse_status(dvc(project, "status", "--json", "data.dvc", *_stage_targets(recipe)))
 
@@ -176,8 +217,19 @@ def lend_remote(project: Project, clone: Project) -> None:
 
 
 def _read_configuration(*files: Path) -> configparser.ConfigParser:
+    """Return DVC's settings of these files; a missing file has none.
+
+    Raises:
+        DataError: a file is damaged.
+    """
     config = configparser.ConfigParser(interpolation=None)
-    config.read(files)
+    for file in files:
+        try:
+            config.read(file, encoding="utf-8")
+        except (configparser.Error, UnicodeDecodeError) as error:
+            raise DataError(
+                f"{file} is damaged ({' '.join(str(error).split())[:200]}): repair or remove it, then type the same command again"
+            ) from error
     return config
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from ae_models.errors import TrainingError
 from ae_models.sample_sets import NpySampleSet, SampleRoles
 from aeops.errors import DataError
-from aeops.files import read_json
+from aeops.machine.stored_json import read_json
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,10 @@ def open_fit_samples(prepared: Path, recipe: str) -> FitSamples:
         DataError: the folder is incomplete.
     """
     try:
-        content_sha256 = str(read_json(prepared / "prepared.json")["content_sha256"])
+        content_sha256 = str(read_json(prepared / "prepared.json", "content_sha256")["content_sha256"])
         train, validation, calibration = (
             NpySampleSet(prepared / f"{name}.npy") for name in ("train", "validation", "calibration")
         )
-    except (OSError, ValueError, KeyError, TrainingError) as error:
+    except (OSError, ValueError, TrainingError) as error:
         raise DataError(f"{prepared}: the prepared dataset is incomplete ({error}): type `dvc repro prepare@{recipe}`") from error
     return FitSamples(SampleRoles(train, validation, calibration), content_sha256)

@@ -164,8 +164,18 @@ def _wait_for_lock(lock: IO[str], purpose: str, wait: float, notify: Callable[[s
 
 
 def _read_holder(lock: IO[str]) -> LockHolder:
+    """Return the holder; empty where none is named, or the file is damaged: the lock itself is the kernel's."""
     lock.seek(0)
-    holder: LockHolder = json.loads(lock.read() or "{}")
+    try:
+        document = json.loads(lock.read())
+    except (ValueError, RecursionError):
+        return {}
+    if not isinstance(document, dict):
+        return {}
+    holder = LockHolder()
+    for key, value_type in (("pid", int), ("process", str), ("purpose", str), ("since", int | float)):
+        if isinstance(document.get(key), value_type):
+            holder[key] = document[key]  # type: ignore[literal-required]
     return holder
 
 

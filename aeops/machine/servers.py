@@ -11,10 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from aeops.errors import InfrastructureError
-from aeops.files import read_json
 from aeops.machine.access import may_read
 from aeops.machine.network import HOST, find_free_port
 from aeops.machine.stack_settings import read_settings, settings_file
+from aeops.machine.stored_json import read_json_if_whole
 from aeops.project import Project
 
 _HEALTHY_TIMEOUT = 120  # seconds, on a busy machine with a fresh database
@@ -66,11 +66,8 @@ def find_running_prefect(project: Project) -> str | None:
 
 def service_address(project: Project, name: str, key: str = "address") -> str | None:
     """Return an address from the record of a service of this state folder's stack; None where there is none."""
-    record_file = project.home / "services" / f"{name}.json"
-    if not record_file.is_file():
-        return None
-    document = read_json(record_file)
-    if not is_own_log(project, document.get("log")):
+    document = read_json_if_whole(project.home / "services" / f"{name}.json", key)
+    if document is None or not is_own_log(project, document.get("log")):
         return None
     return str(document[key])
 

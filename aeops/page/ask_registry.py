@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from aeops.errors import as_ae_error
-from aeops.files import read_json
+from aeops.machine.stored_json import read_json
 from aeops.page.registry_snapshot import RecipeEntry, RegistrySnapshot, VersionEntry
 from aeops.project import Project, find_project
 from aeops.registry import promotion

@@ -7,7 +7,8 @@ from aeops.data.dataset import content_sha256
 from aeops.data.dvc import is_up_to_date
 from aeops.data.sources.catalogue import source_digest
 from aeops.data.stage_code import stage_sha256
-from aeops.files import data_sha256, file_sha256, read_json, write_json
+from aeops.files import data_sha256, file_sha256, write_json
+from aeops.machine.stored_json import read_json_if_whole
 from aeops.project import Project
 from aeops.provenance.run_summary import RunSummary
 from aeops.recipe.reader import Recipe, load_recipe
@@ -41,12 +42,11 @@ def unchanged_summary(project: Project, recipe: str) -> RunSummary | None:
     """Return the last run's summary with `changed` False if a run would change nothing, else None.
 
     That is so if source, recipe, data, code and the output of every stage are as they were, the registry still holds the version,
-    and no decision on it is pending. The cheapest checks come first.
+    and no decision on it is pending. Where the record is damaged, the run makes it anew. The cheapest checks come first.
     """
-    file = last_run_file(project, recipe)
-    if not file.is_file():
+    record = read_json_if_whole(last_run_file(project, recipe), "fingerprint", "summary")
+    if record is None:
         return None
-    record = read_json(file)
     if record["fingerprint"] != _run_fingerprint(project, load_recipe(project, recipe)) or not is_up_to_date(project, recipe):
         return None
     summary: RunSummary = record["summary"]

@@ -13,7 +13,7 @@ from typing import Any
 from ae_models.errors import SpecError
 from ae_models.thresholds import threshold_method
 from aeops.errors import AeError
-from aeops.files import read_json
+from aeops.machine.stored_json import read_json
 from aeops.predictions import prediction_store
 from aeops.predictions.rows import Prediction
 from aeops.project import Project

@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 
 from ae_models.spec import join_names, suggest_match
 from aeops.bundle.detector import Detector
+from aeops.kinds.decoding import DecodeError
 from aeops.kinds.npy_bytes import MEDIA_TYPE, read_npy
 from aeops.serving import arrow
 from aeops.serving.limits import RequestLimits
@@ -138,15 +139,15 @@ def parse_binary_samples(body: bytes, media_type: str, detector: Detector) -> np
     if media_type == MEDIA_TYPE:
         try:
             values = read_npy(body)
-        except ValueError as error:
+        except DecodeError as error:
             raise invalid_body("a valid .npy file", error) from error
         return kind.read_array(values, spec)
     try:
         columns = arrow.read_arrow(body, kind.values_per_sample(spec))
-    except ValueError as error:
+    except DecodeError as error:
         raise invalid_body("a valid Arrow stream", error) from error
     return kind.stored_form(kind.read_array(columns, spec), spec, is_json=False)
 
 
-def invalid_body(expected: str, error: ValueError) -> HTTPException:
+def invalid_body(expected: str, error: DecodeError) -> HTTPException:
     return HTTPException(400, f"expected {expected}, got another body: {' '.join(str(error).split())}")

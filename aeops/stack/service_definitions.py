@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from aeops.errors import InfrastructureError
-from aeops.files import read_json, write_json
+from aeops.files import write_json
 from aeops.machine.lock import file_lock
 from aeops.machine.network import ALL_ADDRESSES, HOST, is_port_free
 from aeops.machine.stack_settings import Settings
+from aeops.machine.stored_json import read_json_if_whole
 from aeops.project import Project
 from aeops.registry import ledger
 from aeops.registry.database import artifacts_folder, database_uri
@@ -224,11 +225,8 @@ def _ports_file(project: Project) -> Path:
 
 
 def _read_ports(project: Project, settings: Settings) -> dict[str, int]:
-    file = _ports_file(project)
-    if not file.is_file():
-        return {}
-    document = read_json(file)
-    if document["from"] != settings.score_port:
+    document = read_json_if_whole(_ports_file(project), "from", "ports")
+    if document is None or document["from"] != settings.score_port:
         return {}
     ports: dict[str, int] = document["ports"]
     return ports

@@ -262,7 +262,7 @@ def draw_figures(
     folder: Path, context: EvaluationContext, baselines: BaselineResults, metrics: MetricTree, curves: pd.DataFrame
 ) -> None:
     """Write every figure that has something to show; one of novelties, for instance, needs a novelty."""
-    labels, novelty = context.data.table["label"], context.data.novelty
+    labels, novelty = context.data.table["label"].map(context.recipe.label_text, na_action="ignore"), context.data.novelty
     kind = context.detector.data_kind
     score, code = context.predictions["score"], context.predictions["code"]
     pca_mse = None

@@ -55,8 +55,10 @@ def test_a_second_run_trains_nothing_registers_nothing_and_says_so(ran: Checkout
     assert len(ran.versions()) == 1
 
 
-def test_dvc_repro_by_hand_has_nothing_to_do_after_a_run(ran: Checkout) -> None:
-    done = ran.dvc("repro")
+def test_the_command_that_dvc_yaml_names_has_nothing_to_do_after_a_run(ran: Checkout) -> None:
+    head = (ROOT / "dvc.yaml").read_text(encoding="utf-8").partition("stages:")[0]
+    assert "`.venv/bin/dvc repro gate@digits`" in head
+    done = ran.dvc("repro", "gate@small")
     assert done.returncode == 0, done.stderr
     assert "Running stage" not in done.stdout
     assert "up to date" in done.stdout
