@@ -33,12 +33,12 @@ class CredentialsGuard:
 
 
 def is_readable(authorization: bytes) -> bool:
-    """Return False for the header of HTTP basic authentication with a user or password that is not ASCII."""
+    """Return False for a header that is not ASCII, or one of HTTP basic authentication whose user and password are not."""
     _, _, encoded_credentials = authorization.partition(b" ")
     try:
-        return base64.b64decode(encoded_credentials).isascii()
+        return authorization.isascii() and base64.b64decode(encoded_credentials).isascii()
     except binascii.Error:  # Prefect refuses it
-        return authorization.isascii()
+        return True
 
 
 def create_app(*, own_names_only: bool) -> "ASGIApp":

@@ -113,11 +113,12 @@ class Journal:
             tmp_path = file.with_name(f".{TRIAL_NAME}{prediction_store.UNNAMED_SUFFIX}")
             try:
                 file.parent.mkdir(parents=True, exist_ok=True)
-                tmp_path.write_bytes(bytes(TRIAL_BYTES))
+                try:
+                    tmp_path.write_bytes(bytes(TRIAL_BYTES))
+                finally:
+                    tmp_path.unlink(missing_ok=True)
             except OSError as error:
                 raise prediction_store.write_error(file, error) from error
-            finally:
-                tmp_path.unlink(missing_ok=True)
 
     def maintain(self) -> None:
         """Close a journal that is due, and start to roll closed ones into files. Called every few seconds."""

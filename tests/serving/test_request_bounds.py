@@ -4,6 +4,7 @@ import io
 import resource
 import time
 import tracemalloc
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pyarrow as pa
 import pytest
 from fastapi.testclient import TestClient
 from small_bundles import SIDE, small_bundle, text_bundle
+from starlette.exceptions import HTTPException
 
 from aeops.bundle.detector import Detector
 from aeops.errors import DataError
@@ -22,7 +24,7 @@ from aeops.project import Project
 from aeops.serving.app import detector_app
 from aeops.serving.arrow import MEDIA_TYPE as ARROW
 from aeops.serving.limits import RequestLimits
-from aeops.serving.request_bodies import HARMLESS_JSON_BYTES, JSON_STRING, require_few_numbers, require_few_texts
+from aeops.serving.request_bodies import HARMLESS_JSON_BYTES, KEY_MARKS, require_few_numbers, require_few_texts
 
 MEGABYTES = 8  # of each hostile body
 LIMITS = RequestLimits()
@@ -53,7 +55,7 @@ def refused(client: TestClient, body: bytes, media_type: str, statuses: tuple[in
     tracemalloc.stop()
     assert told.status_code in statuses, told.text
     assert seconds < 5
-    assert peak < 6 * len(body) + 2**20  # some copies of the body itself, which nothing here can avoid
+    assert peak < 16 * len(body) + 2**20  # copies of the body itself, also by the client; its lists alone would take 40 times
     return str(told.json()["error"])
 
 
@@ -79,25 +81,35 @@ def test_a_text_that_looks_like_lists_is_a_text(of_texts: TestClient) -> None:
 
 
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (1, 8), (4, 128), (2, 2, 2)])
-@pytest.mark.parametrize("count", [1, 40, 16_384])
-def test_samples_within_the_limits_are_never_refused(shape: tuple[int, ...], count: int) -> None:
-    for value in (0, 255):
-        body = orjson.dumps({"inputs": np.full((1, *shape), value).tolist(), "params": {"code": True}})
-        one = body[body.index(b"[") + 1 : body.rindex(b"]")]
-        require_few_numbers(body.replace(one, one + (b"," + one) * (count - 1)), shape, LIMITS)
-    with pytest.raises(Exception, match="expected at most"):
-        require_few_numbers(b"[" * 20 + body.replace(one, one + (b"," + one) * 40_000), shape, LIMITS)
+def test_samples_within_the_limits_are_never_refused(shape: tuple[int, ...]) -> None:
+    one = orjson.dumps(np.zeros(shape, int).tolist()) + b","
+    most = min(LIMITS.samples, MEGABYTES * 2**20 // len(one))
+    for count in (1, 40, most):
+        require_few_numbers(b'{"inputs": [' + (one * count)[:-1] + b'], "params": {"code": true}}', shape, LIMITS)
+    with pytest.raises(HTTPException, match="expected at most"):
+        require_few_numbers(one * most + b"[" * 200_000, shape, LIMITS)
 
 
 def test_as_many_texts_as_allowed_are_taken() -> None:
     require_few_texts(orjson.dumps({"inputs": ['a "quoted" [text], with {all} \\ of it'] * LIMITS.samples}), LIMITS)
 
 
-def test_strings_are_found_in_linear_time_also_where_they_do_not_end() -> None:
+@pytest.mark.parametrize("body", [b'"' + b'\\"' * 2_000_000, b'"' * 2_000_001, b'"' + b"a" * 4_000_000, b'"' + b"\\" * 4_000_001])
+def test_a_text_that_does_not_end_costs_no_more_than_one_that_does(body: bytes) -> None:
     started = time.monotonic()
-    for body in (b'"' + b'\\"' * 2_000_000, b'"' * 2_000_001, b'"' + b"a" * 4_000_000, b'"' + b"\\" * 2_000_001):
-        JSON_STRING.sub(b"", body)
-    assert time.monotonic() - started < 3
+    with suppress(HTTPException):
+        require_few_texts(body, LIMITS)
+    assert time.monotonic() - started < 2
+
+
+@pytest.mark.parametrize(("text", "nested"), [('[[]] \\" [', False), ("\\", False), ('\\\\" [', False), ("a", True)])
+def test_lists_are_told_from_texts_by_their_quotes(text: str, nested: bool) -> None:
+    body = orjson.dumps({"inputs": [text] * 100 + [[text]] * (KEY_MARKS if nested else 0)})
+    if nested:
+        with pytest.raises(HTTPException, match="lists and objects"):
+            require_few_texts(body, LIMITS)
+    else:
+        require_few_texts(body, LIMITS)
 
 
 def as_npy(values: np.ndarray) -> bytes:

@@ -77,7 +77,8 @@ def test_the_requests_of_libraries_go_past_a_proxy(own: str, proxy: socket.socke
 
 def test_a_socks_proxy_does_not_keep_prefects_client_from_starting(monkeypatch: pytest.MonkeyPatch, own: str) -> None:
     for name in (*PROXY_VARIABLES, "PREFECT_API_URL", "PREFECT_API_AUTH_STRING"):
-        monkeypatch.setenv(name, "")
+        monkeypatch.setenv(name, "")  # restored afterwards
+        monkeypatch.delenv(name)
     monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:9")
     with pytest.raises(ImportError, match="socksio"):
         httpx.Client()

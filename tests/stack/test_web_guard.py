@@ -76,7 +76,7 @@ def test_its_own_pages_and_programs_are_answered(address: str) -> None:
     own = client(address=address)
     for headers in ({}, {"origin": address}, {"origin": address.upper(), "sec-fetch-site": "same-origin"}):
         assert own.post("/", headers=headers).text == "done"
-        with own.websocket_connect("/in", headers=headers) as websocket:
+        with own.websocket_connect("/in", headers={"host": address.partition("//")[2]} | headers) as websocket:
             assert websocket.receive_text() == "done"
 
 
