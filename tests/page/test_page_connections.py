@@ -15,6 +15,8 @@ import pytest
 import uvicorn
 from PIL import Image
 
+from aeops.errors import DataError
+from aeops.kinds.arrays import fit_pasted
 from aeops.kinds.samples import FitOptions, FittedSample, SampleSpec
 from aeops.machine.http_limits import ConnectionLimits, limited_config
 from aeops.page.app import MAX_UPLOADS, build_page_app
@@ -116,3 +118,11 @@ def test_one_image_is_decoded_at_a_time() -> None:
     for thread in threads:
         thread.join()
     assert kind.most == 1
+
+
+@pytest.mark.parametrize("piece", ["[[],[],", "{},", '{"a":{'])
+def test_pasted_json_of_countless_lists_is_refused_before_it_is_parsed(piece: str) -> None:
+    started = time.monotonic()
+    with pytest.raises(DataError, match="expected JSON of at most 200,000 lists"):
+        fit_pasted("[" + piece * (2**22 // len(piece)), SampleSpec((1, 8, 8), (1, 8, 8), 0, 255), FitOptions())
+    assert time.monotonic() - started < 1

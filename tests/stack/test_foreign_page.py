@@ -5,6 +5,7 @@ As a control, the same requests from Prefect's own page, of a person who has log
 
 import json
 import shutil
+import socket
 import threading
 import urllib.request
 from collections.abc import Iterator
@@ -31,6 +32,7 @@ REBOUND = "rebound.example"  # a name that its owner points at 127.0.0.1
 ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--no-first-run", f"--host-resolver-rules=MAP {REBOUND} 127.0.0.1")
 SHELL = {"prefect.deployments.steps.run_shell_script": {"script": "touch /tmp/never-made-by-a-page"}}
 
+ODD_HEADERS = (b"authorization: Basic \xff", b"authorization: Basic w6k6w6k=", b"content-encoding: gzip", b"origin: \xff")
 SCRIPT = (Path(__file__).parent / "foreign_page.js").read_text(encoding="utf-8")
 
 
@@ -167,6 +169,25 @@ def test_mlflows_and_our_own_pages_work_in_the_browser(stack: Stack, browser: An
             page.locator("#try-form button").click()
             page.locator("#try-answer .verdict").wait_for()
             assert not {401, 403} & set(statuses)
+
+
+@pytest.mark.parametrize("name", ["prefect", "mlflow", "page", "score"])
+def test_no_server_fails_at_odd_headers_and_none_keeps_a_silent_client(stack: Stack, name: str) -> None:
+    port = int(addresses(stack)[name].rsplit(":", 1)[1])
+    paths = {"prefect": b"/api/flows/filter", "mlflow": b"/api/2.0/mlflow/experiments/search", "page": b"/", "score": b"/model"}
+    for path in (paths[name], b"/%00", b"/?x=%00", b"/%ff", b"/" + b"a" * 5000):
+        for header in (
+            b"authorization: Basic \xff",
+            b"authorization: Basic w6k6w6k=",
+            b"content-encoding: gzip",
+            b"origin: \xff",
+        ):
+            with socket.create_connection(("127.0.0.1", port), timeout=30) as client:
+                client.sendall(b"GET %b HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n%b\r\n\r\n" % (path, header))
+                status = int(client.recv(65536).split(b" ", 2)[1])
+            assert status < 500, (path, header)
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as client:
+        assert client.recv(1) == b""  # after ten seconds
 
 
 def test_ae_prefect_and_ae_status_pass_the_login_on_and_say_it(stack: Stack) -> None:

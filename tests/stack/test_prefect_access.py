@@ -1,14 +1,18 @@
 """The secret of the stack's Prefect server: who makes it, who may read it, who is given it."""
 
 import os
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
+from aeops.cli.health_checks import check_prefect
 from aeops.cli.main import build_parser
 from aeops.cli.prefect import find_access
 from aeops.cli.up import requested_settings
 from aeops.errors import InfrastructureError, UsageError
+from aeops.files import write_json
 from aeops.machine.prefect_access import (
     PrefectAccess,
     login_file,
@@ -107,6 +111,32 @@ def test_every_argument_after_ae_prefect_is_prefects() -> None:
     for typed in (["deployment", "ls"], ["--help"], ["deployment", "run", "a/b", "--param", "x=1"], ["-p", "x", "--", "y"], []):
         parsed = build_parser().parse_args(["prefect", *typed])
         assert parsed.arguments == [word for word in typed if word != "--"] or parsed.arguments == typed
+
+
+class Healthy(BaseHTTPRequestHandler):
+    """Whatever answers 200, as Prefect does where its health is asked."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Print nothing."""
+
+
+def test_a_running_server_is_found_with_its_secret_and_doctor_names_a_damaged_one(project: Project) -> None:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Healthy)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    settings = Settings(prefect_port=server.server_port)
+    write_settings(project, settings)
+    make_login(project)
+    write_json(project.home / "services" / "prefect.json", {"api_url": settings.prefect_api})
+    assert find_running_prefect(project) == find_access(project) == prefect_access(project, settings)
+    assert check_prefect(project).level == "good"
+    login_file(project).chmod(0o644)
+    assert (check_prefect(project).level, "chmod 600" in check_prefect(project).message) == ("fault", True)
+    server.shutdown()
+    server.server_close()
 
 
 def test_ae_prefect_without_a_server_says_what_to_type(project: Project) -> None:

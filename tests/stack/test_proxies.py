@@ -2,6 +2,8 @@
 
 import ast
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -64,6 +66,10 @@ def test_our_own_requests_go_past_a_proxy(own: str, proxy: socket.socket) -> Non
     assert PrefectApi(f"{own}/api").request("GET", "health") is True
     with open_url(own.replace("127.0.0.1", "localhost"), 5) as answer:
         assert answer.status == 200
+
+
+def test_the_health_check_of_a_container_goes_past_a_proxy(own: str, proxy: socket.socket) -> None:
+    assert subprocess.run([sys.executable, ROOT / "deploy" / "bin" / "healthy", own], check=False, timeout=60).returncode == 0
 
 
 def test_the_requests_of_libraries_go_past_a_proxy(own: str, proxy: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
