@@ -32,7 +32,7 @@ function sendForm(address) {
 // Every request that a page can make; returns the result of each by name: a status where the page may read the answer.
 async function attack({ prefect, mlflow, page, score }) {
   const stolen = JSON.stringify({ name: "stolen" });
-  const sample = JSON.stringify({ inputs: Array(28).fill(Array(28).fill(0)) });
+  const sample = JSON.stringify({ inputs: Array(8).fill(Array(8).fill(0)) });
   const posts = [
     [`${prefect}/api/flows/`, stolen],
     [`${mlflow}/api/2.0/mlflow/experiments/create`, stolen],
