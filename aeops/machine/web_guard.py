@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
+from aeops.machine.network import is_loopback
+
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-LOOPBACK_NAMES = ("127.0.0.1", "localhost", "::1")  # by which this machine's own browsers and programs address a server
 SAFE_METHODS = ("GET", "HEAD")
 SECURITY_HEADERS = (
     (b"x-content-type-options", b"nosniff"),
@@ -56,7 +57,7 @@ def is_loopback_name(host: bytes) -> bool:
     (True, False)
     """
     try:
-        return urlsplit(f"//{host.decode('latin-1')}").hostname in LOOPBACK_NAMES
+        return is_loopback(urlsplit(f"//{host.decode('latin-1')}").hostname or "")
     except ValueError:
         return False
 

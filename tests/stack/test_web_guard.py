@@ -71,7 +71,7 @@ def test_a_name_that_others_point_at_this_machine_is_refused(host: str) -> None:
         pass
 
 
-@pytest.mark.parametrize("address", [OWN, "http://localhost:9", "http://[::1]:4200"])
+@pytest.mark.parametrize("address", [OWN, "http://localhost:9", "http://[::1]:4200", "http://127.0.0.2"])
 def test_its_own_pages_and_programs_are_answered(address: str) -> None:
     own = client(address=address)
     for headers in ({}, {"origin": address}, {"origin": address.upper(), "sec-fetch-site": "same-origin"}):
