@@ -178,8 +178,12 @@ def check_remote(project: Project) -> HealthCheck:
 
 def check_prefect(project: Project) -> HealthCheck:
     """Report the address of the Prefect server; a missing one is no fault."""
-    if address := find_running_prefect(project):
-        return HealthCheck("good", "prefect", f"server answers at {address}")
+    try:
+        access = find_running_prefect(project)
+    except AeError as error:
+        return HealthCheck("fault", "prefect", str(error), "ae status")
+    if access is not None:
+        return HealthCheck("good", "prefect", f"server answers at {access.api_url}")
     return HealthCheck("good", "prefect", "no server running: each run starts its own and stops it at the end")
 
 

@@ -14,6 +14,7 @@ from aeops.cli import (
     history,
     ledger,
     monitor,
+    prefect,
     rebuild,
     reject,
     retire,
@@ -33,7 +34,7 @@ from aeops.errors import as_ae_error, print_error
 COMMAND_MODULES = (
     *(run, score, serve, embed, compress, decompress, show, approve, reject),
     *(history, ledger, rollback, retire, rebuild, why, monitor, sign, ui, doctor),
-    *(up, down, status),
+    *(up, down, status, prefect),
 )
 
 

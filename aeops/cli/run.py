@@ -53,7 +53,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def run_flow(project: Project, recipe: str) -> "RunSummary":
     """Run the training flow in this process, with the servers that it needs; return its summary."""
-    from aeops.machine.servers import mlflow_migrations, prefect_credentials, prefect_server
+    from aeops.machine.prefect_access import external_prefect
+    from aeops.machine.servers import mlflow_migrations, prefect_server
     from aeops.stack.maintenance import crash_dead_runs
     from aeops.stack.prefect_api import PrefectApi
 
@@ -64,7 +65,9 @@ def run_flow(project: Project, recipe: str) -> "RunSummary":
         from flows.training import training
 
         wait_for_server()
-        for message in crash_dead_runs(PrefectApi(*prefect_credentials())):
+        access = external_prefect()
+        assert access is not None, "prefect_server names one"
+        for message in crash_dead_runs(PrefectApi(access.api_url, access.credentials)):
             print(message, file=sys.stderr)
         try:
             return cast("RunSummary", training(recipe))  # a flow without a deployment returns its own result

@@ -81,8 +81,8 @@ def requested_settings(project: "Project", arguments: argparse.Namespace) -> "Se
         settings = replace(running_settings, **options, request_id=uuid4().hex)
     if settings.password_file is None:
         server_password(settings.host, None)
-    else:
-        read_password(Path(settings.password_file))
+    elif not read_password(Path(settings.password_file)).isascii():
+        raise UsageError(f"--password-file {settings.password_file}: Prefect takes ASCII alone, expected another password")
     check_ports(settings)
     return settings
 

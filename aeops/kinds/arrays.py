@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ae_models.spec import InputSpec
 
 NPY_SUFFIX = ".npy"
+MAX_PASTED_LISTS = 200_000  # and objects, in JSON that a person gives: some 6,000 images of 28 rows
 ROWS_AT_ONCE = 1024  # samples scored at once: bounds the memory that activations take
 VALUES_AT_ONCE = 2**20  # and values: fewer samples at once where they are large
 AXIS_PARTS = 4  # areas that an explanation cuts an axis into
@@ -113,6 +114,9 @@ def fit_pasted(text: str, spec: SampleSpec, options: FitOptions) -> FittedSample
         DataError: it is neither, or holds no such sample.
     """
     refusal = "what was pasted is neither JSON of numbers nor a row of numbers, such as 0 0 12.5 255 or [[0, 1], [2, 3]]"
+    list_count = text.count("[") + text.count("{")
+    if list_count > MAX_PASTED_LISTS:  # Python makes an object of each, so that 8 MB could take hundreds
+        raise DataError(f"expected JSON of at most {MAX_PASTED_LISTS:,} lists, got {list_count:,}: give fewer samples")
     try:
         with decode_errors():
             numbers = json.loads(text.strip())

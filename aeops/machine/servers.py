@@ -5,15 +5,16 @@ import subprocess
 import sys
 import time
 import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from aeops.errors import InfrastructureError
 from aeops.machine.access import may_read
-from aeops.machine.network import HOST, find_free_port
-from aeops.machine.stack_settings import read_settings, settings_file
+from aeops.machine.network import HOST, find_free_port, open_url
+from aeops.machine.passwords import USER
+from aeops.machine.prefect_access import PrefectAccess, external_prefect, new_password, recorded_access, use_prefect
+from aeops.machine.stack_settings import settings_file
 from aeops.machine.stored_json import read_json_if_whole
 from aeops.project import Project
 
@@ -26,7 +27,7 @@ TEMPORARY_SERVER = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1",
 def is_healthy(address: str) -> bool:
     """Return True where a server responds with 200 at an address within 2 s."""
     try:
-        with urllib.request.urlopen(address, timeout=2) as response:
+        with open_url(address, timeout=2) as response:
             return bool(response.status == 200)
     except (urllib.error.URLError, TimeoutError, ConnectionError):
         return False
@@ -49,19 +50,18 @@ def wait_until_healthy(process: "subprocess.Popen[bytes]", address: str) -> None
     raise InfrastructureError(f"the server at {address} {outcome}: type `ae doctor` to see why, then the same command again")
 
 
-def find_running_prefect(project: Project) -> str | None:
-    """Return the API address of the Prefect server that `ae up` has started here; None where none responds.
+def find_running_prefect(project: Project) -> PrefectAccess | None:
+    """Return the access to the Prefect server that `ae up` has started here; None where none responds.
 
-    Where it asks for a password, PREFECT_API_AUTH_STRING is set for every client in this process.
+    Raises:
+        AeError: its secret cannot be read.
     """
     address = service_address(project, "prefect", "api_url")
     if address is None or not is_healthy(f"{address}/health"):
         return None
-    if may_read(settings_file(project)):  # only by the user who typed `ae up`: another one has to know the password
-        settings = read_settings(project)
-        if settings is not None and settings.credentials and settings.prefect_api == address:
-            os.environ["PREFECT_API_AUTH_STRING"] = settings.credentials
-    return address
+    if not may_read(settings_file(project)):  # only the user who typed `ae up` knows the secret
+        return PrefectAccess(address, None)
+    return recorded_access(project, address)
 
 
 def service_address(project: Project, name: str, key: str = "address") -> str | None:
@@ -77,40 +77,38 @@ def is_own_log(project: Project, log: object) -> bool:
     return not isinstance(log, str) or Path(log).parent == project.logs
 
 
-def prefect_credentials() -> tuple[str, str | None]:
-    """Return address and `user:password` of the API that this process uses inside `prefect_server`."""
-    return os.environ["PREFECT_API_URL"], os.environ.get("PREFECT_API_AUTH_STRING")
-
-
 @contextmanager
 def prefect_server(project: Project) -> Iterator[Callable[[], None]]:
-    """Set PREFECT_API_URL to a server: the user's, that of `ae up`, else a temporary one that ends with the block.
+    """Let this process use a Prefect server: the user's, that of `ae up`, else a temporary one that ends with the block.
 
     The temporary one starts at once, and the caller may import what it needs while it does. It dies with this process:
-    Prefect's built-in temporary server would outlive a run that is killed.
+    Prefect's built-in temporary server would outlive a run that is killed. Its secret is known to this process and its
+    children alone: see `external_prefect`, which returns the server that is in use.
 
     Yields:
         A function that waits until the server responds.
     """
-    address = os.environ.get("PREFECT_API_URL") or find_running_prefect(project)
-    if address is not None:
-        os.environ["PREFECT_API_URL"] = address
+    access = external_prefect() or find_running_prefect(project)
+    if access is not None:
+        use_prefect(access)
         yield lambda: None
         return
     port = find_free_port()
-    address = os.environ["PREFECT_API_URL"] = f"http://{HOST}:{port}/api"
-    process = subprocess.Popen(prefect_server_command(port), env=os.environ | TEMPORARY_SERVER, cwd=project.root)
+    access = PrefectAccess(f"http://{HOST}:{port}/api", f"{USER}:{new_password()}")
+    use_prefect(access)
+    environment = os.environ | TEMPORARY_SERVER | {"PREFECT_SERVER_API_AUTH_STRING": str(access.credentials)}
+    process = subprocess.Popen(prefect_server_command(port), env=environment, cwd=project.root)
     try:
-        yield lambda: wait_until_healthy(process, f"{address}/health")
+        yield lambda: wait_until_healthy(process, f"{access.api_url}/health")
     finally:
-        del os.environ["PREFECT_API_URL"]
+        del os.environ["PREFECT_API_URL"], os.environ["PREFECT_API_AUTH_STRING"]
         stop_server(process)
 
 
 def prefect_server_command(port: int) -> list[str]:
     """Return the command of a temporary Prefect server that dies with its parent."""
-    app = ["--factory", "prefect.server.api.server:create_app", "--lifespan", "on", "--log-level", "error"]
-    return [sys.executable, "-m", "aeops.machine.run_child", "uvicorn", *app, "--host", HOST, "--port", str(port)]
+    options = ["--host", HOST, "--port", str(port), "--log-level", "error"]
+    return [sys.executable, "-m", "aeops.machine.run_child", "aeops.machine.prefect_server", *options]
 
 
 def stop_server(process: "subprocess.Popen[bytes]") -> None:

@@ -6,7 +6,6 @@ from pathlib import Path
 from aeops.errors import InfrastructureError
 from aeops.files import write_json
 from aeops.machine.network import ALL_ADDRESSES, HOST, http_address
-from aeops.machine.passwords import USER, read_password
 from aeops.machine.stored_json import read_json, read_json_if_whole
 from aeops.project import Project
 
@@ -45,17 +44,6 @@ class Settings:
     @property
     def prefect_api(self) -> str:
         return f"{self.url(self.prefect_port)}/api"
-
-    @property
-    def credentials(self) -> str | None:
-        """User and password as Prefect takes them, `user:password`; None without a password.
-
-        Raises:
-            UsageError: the file cannot be read, is empty, or can be read by others.
-        """
-        if self.password_file is None:
-            return None
-        return f"{USER}:{read_password(Path(self.password_file))}"
 
 
 _OLD_FIELDS = {"notify": "notify_url", "asked": "request_id"}  # as a stack of an earlier version has stored them

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from aeops.errors import AeError, InfrastructureError
 from aeops.machine.child_process import run_module
 from aeops.machine.entry_point import run_main
+from aeops.machine.network import open_url
 from aeops.project import Project, find_project
 from aeops.registry import ledger
 from aeops.registry.aliases import CHAMPION
@@ -216,7 +217,7 @@ def fetch_alias_version(address: str, recipe: str, alias: str) -> str | None:
     url = f"{address}/api/2.0/mlflow/registered-models/alias?{query}"
     request = urllib.request.Request(url, headers=auth_headers())
     try:
-        with urllib.request.urlopen(request, timeout=HTTP_TIMEOUT_SECONDS) as response:
+        with open_url(request, HTTP_TIMEOUT_SECONDS) as response:
             return str(json.load(response)["model_version"]["version"])
     except urllib.error.HTTPError as error:
         if error.code in (400, 404):  # a model without that alias, and no such model

@@ -20,30 +20,49 @@ RECORD_BATCH = 3  # in the format's enumeration MessageHeader
 COMPRESSION_FIELD = 3  # position of the field in the table RecordBatch
 
 
-def read_arrow(body: bytes, sample_size: int | None) -> np.ndarray | list[str]:
+class TooManyRowsError(DecodeError):
+    """A request with more samples than allowed, refused before any of them is read."""
+
+    def __init__(self, row_count: int) -> None:
+        super().__init__(f"{row_count} rows")
+        self.row_count = row_count
+
+
+def read_arrow(body: bytes, sample_size: int | None, max_rows: int) -> np.ndarray | list[str]:
     """Read the samples of a request.
 
     Args:
         body: an Arrow stream.
         sample_size: numbers in one sample; None if the samples are texts.
+        max_rows: samples allowed.
 
     Returns:
         Numbers (n, sample_size), which share the memory of the body if it has one record batch, or texts.
 
     Raises:
         DecodeError: the body is no Arrow stream, or has another form than described above.
+        TooManyRowsError: it has more than `max_rows` rows.
     """
     with decode_errors():
         require_plain(body)
         with pa.ipc.open_stream(pa.py_buffer(body)) as stream:
             require_column(stream.schema, sample_size)
-            columns = [read_column(batch) for batch in stream]
+            columns = list(read_columns(stream, max_rows))
         if sample_size is None:
             texts: list[str] = []
             for column in columns:
                 texts.extend(column.to_pylist())
             return texts
         return flatten_columns(columns, sample_size)
+
+
+def read_columns(stream: pa.RecordBatchReader, max_rows: int) -> Iterator[pa.Array]:
+    row_count = 0
+    for batch in stream:
+        row_count += batch.num_rows
+        if row_count > max_rows:
+            raise TooManyRowsError(row_count)
+        yield read_column(batch)
 
 
 def flatten_columns(columns: list[pa.Array], sample_size: int) -> np.ndarray:

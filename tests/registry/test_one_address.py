@@ -6,11 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from mlflow.server import constants
 
 from aeops.cli import health_checks
 from aeops.registry import alias_watch
+from aeops.registry.mlflow_server import server_environment
 from aeops.registry.store import Store, open_store
-from aeops.stack.service_definitions import mlflow_command
 
 
 @pytest.fixture
@@ -39,11 +40,10 @@ def test_every_process_of_ours_uses_that_address(
     monkeypatch.setattr(sys, "argv", ["alias_watch", "digits", "champion"])
     alias_watch.main()
     assert json.loads(capsys.readouterr().out) == {"version": "2"}
-    command = mlflow_command(registered.project, 5000)
-    for option in ("--backend-store-uri", "--registry-store-uri"):
-        assert command[command.index(option) + 1] == registered.uri
-    for option in ("--default-artifact-root", "--artifacts-destination"):
-        assert command[command.index(option) + 1].startswith(registered.project.mlflow.as_uri())
+    variables = server_environment(registered.project)
+    for name in (constants.BACKEND_STORE_URI_ENV_VAR, constants.REGISTRY_STORE_URI_ENV_VAR):
+        assert variables[name] == registered.uri
+    assert variables[constants.ARTIFACT_ROOT_ENV_VAR].startswith(registered.project.mlflow.as_uri())
     assert not foreign.exists()
 
 
