@@ -21,7 +21,7 @@ from ae_models.bundle import write_bundle
 from ae_models.checkpoint import CheckpointCallback, find_checkpoint, remove_checkpoint
 from ae_models.data_loading import seed_generators
 from ae_models.encoders import TokenEncoder
-from ae_models.errors import TrainingError
+from ae_models.errors import SampleError
 from ae_models.export import AnomalyScorer
 from ae_models.factory import build_part
 from ae_models.lightning_module import EVALUATION_SEED, AutoencoderModule, evaluation_batch_size
@@ -29,7 +29,7 @@ from ae_models.sample_sets import ArraySampleSet, SampleArray, SampleSet, as_sam
 from ae_models.scores import SCORES
 from ae_models.spec import TEXT, FitSpec, InputSpec, QuantisedBottleneckSpec, TrainSpec, spec_to_dict
 from ae_models.thresholds import THRESHOLDS
-from ae_models.training_environment import deterministic_threads, quiet_lightning, require_threads
+from ae_models.training_environment import deterministic_threads, quiet_lightning, require_accelerator, require_threads
 from ae_models.training_progress import PROGRESS_FILE, ProgressCallback, history_csv
 from ae_models.weight_hash_log import WEIGHT_HASH_FILE, WeightHashCallback
 
@@ -67,8 +67,10 @@ def fit(
         progress_bar: whether to draw one on stderr.
 
     Raises:
-        TrainingError: samples that are not valid, fewer threads than `spec.train.threads`, or a loss that is not finite.
-        SpecError: too few calibration samples for the false-alarm rate.
+        SampleError: samples that are not valid.
+        DivergenceError: a loss that is not finite.
+        TrainingError: fewer threads than `spec.train.threads`.
+        SpecError: too few calibration samples for the false-alarm rate, or a GPU is asked for that this machine lacks.
     """
     sample_sets = {
         "train": as_sample_set(train),
@@ -77,8 +79,9 @@ def fit(
     }
     for name, samples in sample_sets.items():
         _require_samples(name, samples, spec.input)
-    require_threads(spec.train.threads)
     # Before the training, which may take hours.
+    require_threads(spec.train.threads)
+    require_accelerator(spec.train.accelerator)
     build_part(THRESHOLDS, spec.threshold).require_rows(sample_sets["calibration"].shape[0])
     with deterministic_threads(spec.train.threads), quiet_lightning():
         tokenizer = None
@@ -106,17 +109,17 @@ def _require_samples(name: str, samples: SampleSet, input_spec: InputSpec) -> No
     """Check the shape and the values of a set.
 
     Raises:
-        TrainingError: fewer than 2 samples, another shape, or a value that is NaN or out of [low, high].
+        SampleError: fewer than 2 samples, another shape, or a value that is NaN or out of [low, high].
     """
     if samples.shape[1:] != tuple(input_spec.shape) or samples.shape[0] < 2:
         expected_shape = ", ".join(map(str, ("n", *input_spec.shape)))
-        raise TrainingError(
+        raise SampleError(
             f"the {name} samples have shape {samples.shape}, expected ({expected_shape}) with n >= 2 (input.shape in the spec)"
         )
     for block in samples.blocks():
         low, high = block.min(), block.max()
         if not (input_spec.low <= low and high <= input_spec.high):  # false for NaN too
-            raise TrainingError(
+            raise SampleError(
                 f"the {name} samples have values from {low} to {high}, expected {input_spec.low:g} to {input_spec.high:g} "
                 "(input.low and input.high in the spec)"
             )

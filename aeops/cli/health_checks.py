@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from aeops.data.dataset import content_sha256
+from aeops.data.dvc import require_stages, unknown_recipes
 from aeops.errors import AeError
 from aeops.machine import platform_info
 from aeops.machine.environment import DISK_SPACE_NEEDED
@@ -47,6 +48,7 @@ def check_all(project: Project) -> Iterator[HealthCheck]:
     yield check_lock(project)
     for name in recipe_names(project):
         yield from check_recipe(project, name)
+    yield from check_listed_recipes(project)
     yield check_remote(project)
     yield check_prefect(project)
     yield from check_registry(project)
@@ -116,6 +118,11 @@ def check_recipe(project: Project, name: str) -> Iterator[HealthCheck]:
     except AeError as error:
         yield HealthCheck("fault", "recipe", str(error), f"edit recipes/{name}.yaml")
         return
+    try:
+        require_stages(project, recipe)
+    except AeError as error:
+        yield HealthCheck("fault", name, str(error), f"edit {project.root / 'params.yaml'}")
+        return
     folder = project.dataset(recipe.data.dataset)
     if not (folder / "receipt.json").is_file():
         yield HealthCheck("note", name, "recipe is valid; no accepted dataset yet", f"ae run {name}")
@@ -127,6 +134,13 @@ def check_recipe(project: Project, name: str) -> Iterator[HealthCheck]:
         yield HealthCheck("fault", name, message, f"ae run {name}")
         return
     yield HealthCheck("good", name, f"recipe is valid; dataset {digest[:12]}, {receipt['rows']['accepted']} rows")
+
+
+def check_listed_recipes(project: Project) -> Iterator[HealthCheck]:
+    """Report each recipe that params.yaml names and the project does not have: DVC then reads no stage of any recipe."""
+    for name in unknown_recipes(project):
+        message = f"params.yaml names the recipe {name}, and there is no recipes/{name}.yaml"
+        yield HealthCheck("fault", "recipe", message, f"edit {project.root / 'params.yaml'}")
 
 
 def check_remote(project: Project) -> HealthCheck:

@@ -27,7 +27,9 @@ def run(arguments: argparse.Namespace) -> int:
         0 if the model is champion or waits for approval, else the exit code of the gate.
     """
     start_time = time.monotonic()
+    from aeops.data.dvc import require_stages
     from aeops.errors import GateError
+    from aeops.evaluation.before_training import require_study_files
     from aeops.machine.environment import prepare_environment, require_disk_space
     from aeops.machine.lock import run_lock
     from aeops.provenance.last_run import unchanged_summary
@@ -36,7 +38,9 @@ def run(arguments: argparse.Namespace) -> int:
     from aeops.registry.version_state import WAITING
 
     project = find_project()
-    load_recipe(project, arguments.recipe, with_keys=True)
+    recipe = load_recipe(project, arguments.recipe, with_keys=True)
+    require_stages(project, recipe)
+    require_study_files(recipe, project)
     require_disk_space(project)
     prepare_environment(project)
     with run_lock(project, f"ae run {arguments.recipe}"):
@@ -75,7 +79,7 @@ def show_summary(summary: "RunSummary", seconds: float) -> None:
     from rich.console import Console
 
     from aeops.cli.outputs import durations_text
-    from aeops.report.summary import comparison_lines, false_alarm_line, next_commands
+    from aeops.report.summary import comparison_lines, false_alarm_line, next_commands, warning_lines
 
     console = Console(highlight=False, soft_wrap=True)
     if not summary["changed"]:
@@ -89,6 +93,8 @@ def show_summary(summary: "RunSummary", seconds: float) -> None:
     console.print(f"threshold  {false_alarm_line(summary['metrics'])}")
     console.print(reasons_text("compared", comparison_lines(summary["comparison"])))
     console.print(reasons_text("verdict", [summary["verdict"], *summary["reasons"]]))
+    if lines := warning_lines(summary.get("warnings", [])):
+        console.print(f"[yellow]{reasons_text('warning', lines)}[/]")
     console.print(f"version    {summary['recipe']} {summary['version']} ({', '.join(sorted(summary['aliases']))})")
     console.print(reasons_text("state", [summary["state"]]))
     if summary["changed"]:

@@ -17,7 +17,7 @@ class SplitSpec:
     Where `test` is left out, the source's own test part is the test set, and the others are shares of the rest.
     """
 
-    validation: float = bounded_field(low=0.0, high=0.5)  # watched while training
+    validation: float = bounded_field(low=0.001, high=0.5)  # watched while training
     calibration: float = bounded_field(low=0.01, high=0.5)  # for the threshold alone
     test: float | None = bounded_field(None, low=0.01, high=0.5)  # for evaluation alone
 
@@ -45,6 +45,8 @@ class DataSpec:
         unexpected_labels = sorted(set(self.novelty) - set(self.labels))
         if unexpected_labels:
             errors.append(f"novelty names {unexpected_labels}, which labels {list(self.labels)} does not hold")
+        if self.novelty and set(self.labels) <= set(self.novelty):
+            errors.append(f"novelty names every one of labels {list(self.labels)}: no normal sample is left to train on")
         return errors
 
     def check_source(self) -> list[str]:
