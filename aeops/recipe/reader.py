@@ -150,7 +150,9 @@ def _read_purpose(reader: SpecReader, raw_recipe: Mapping[str, Any]) -> str | No
     purpose = raw_recipe.get("purpose")
     if purpose in PURPOSES:
         return str(purpose)
-    hint = suggest_match(purpose, PURPOSES) if purpose is not None else ": it decides which rules of the gate always hold"
+    hint = ": it decides which rules of the gate always hold, see docs/gates.md"
+    if purpose is not None:
+        hint = suggest_match(purpose, PURPOSES)
     reader.mistake("purpose", f"expected {join_choices(PURPOSES)}, got {format_value(purpose)}{hint}")
     return None
 

@@ -70,6 +70,9 @@ class RangeSpec:
         return []
 
 
+SHARES = ("class_share", "sample_mean", "sample_std", "letters")  # bounds on what lies in [0, 1]
+
+
 @dataclass(frozen=True)
 class ValidateSpec:
     """The bounds of the expectations. Sample statistics are of values scaled to [0, 1], without the target channels."""
@@ -85,9 +88,16 @@ class ValidateSpec:
     letters: RangeSpec | None = None  # texts need it: share of letters among the characters of a text
 
     def validation_errors(self) -> list[str]:
+        errors = []
         if self.rows.min < 1:
-            return [f"rows.min: expected 1 or more samples in an accepted set, got {self.rows.min:g}"]
-        return []
+            errors.append(f"rows.min: expected 1 or more samples in an accepted set, got {self.rows.min:g}")
+        for key in SHARES:
+            bounds = getattr(self, key)
+            if bounds is not None and (bounds.min > 1 or bounds.max < 0):
+                errors.append(
+                    f"{key}: expected a range that meets 0 to 1, where every {key} lies, got {bounds.min:g} to {bounds.max:g}"
+                )
+        return errors
 
     def check_kind(self, kind: str) -> Iterator[tuple[str, str]]:
         """Yield (path, reason) for each bound that samples of this kind need and lack, or do not have."""

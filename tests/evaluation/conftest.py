@@ -94,7 +94,8 @@ def comparison(evaluated: Evaluated, tmp_path_factory: pytest.TempPathFactory) -
 def worse(evaluated: Evaluated, tmp_path_factory: pytest.TempPathFactory) -> dict:
     """A model that saw 40 samples, beside the evaluated one as champion 3."""
     root = tmp_path_factory.mktemp("worse")
-    write_recipe(root / "digits.yaml", gate={"keeps_its_error": {"champion": "error", "margin": 0.1}})
+    unasked = {"not_worse_than_champion": {"switched_off": "the rule beside it is to be judged alone"}}
+    write_recipe(root / "digits.yaml", gate={"keeps_its_error": {"champion": "error", "margin": 0.1}} | unasked)
     train, calibration = (np.load(evaluated.prepared / f"{name}.npy") for name in ("train", "calibration"))
     write_bundle(root / "bundle", train[:40], calibration)
     champion = Champion("3", evaluated.bundle)

@@ -37,6 +37,11 @@ def changed_recipe(tmp_path: Path, name: str, **changes: dict) -> Path:
             {"data": {"split": {"validation": 0, "calibration": 0.2, "test": 0.2}}},
             "data.split.validation: expected 0.001 to 0.5, got 0",
         ),
+        (
+            "digits",
+            {"validate": {"class_share": {"min": 5, "max": 20}}},
+            "validate: class_share: expected a range that meets 0 to 1, where every class_share lies, got 5 to 20",
+        ),
         ("digits", {"data": {"novelty": list(range(10))}}, "no normal sample is left to train on"),
         (
             "digits",

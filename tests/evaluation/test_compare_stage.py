@@ -25,6 +25,7 @@ from aeops.recipe.reader import Recipe, read_recipe
 from aeops.stages.compare import Champion, compare
 
 ROOT = Path(__file__).parents[2]
+UNASKED = {"not_worse_than_champion": {"switched_off": "the rules beside it are to be judged alone"}}
 RULES = {
     "keeps_its_error": {"champion": "error", "margin": 0.1},
     "keeps_its_ranking": {"champion": "auroc", "margin": 0.4},
@@ -36,7 +37,7 @@ def recipe(writers, tmp_path_factory) -> Recipe:
     """The digits recipe with the evaluation's novelty and two rules against the champion."""
     file = tmp_path_factory.mktemp("recipe") / "digits.yaml"
     data = writers.recipe(file)["data"]
-    writers.recipe(file, gate=RULES, data=data | {"novelty": [4]})
+    writers.recipe(file, gate=RULES | UNASKED, data=data | {"novelty": [4]})
     return read_recipe(file)
 
 
@@ -329,7 +330,7 @@ def run(recipe_file: Path, evaluated, out: Path, *more: str) -> subprocess.Compl
 
 @pytest.fixture
 def recipe_file(writers, tmp_path) -> Path:
-    writers.recipe(tmp_path / "digits.yaml", gate={"keeps_its_error": RULES["keeps_its_error"]})
+    writers.recipe(tmp_path / "digits.yaml", gate={"keeps_its_error": RULES["keeps_its_error"]} | UNASKED)
     return tmp_path / "digits.yaml"
 
 

@@ -2,25 +2,31 @@
 
 import html
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 
+from ae_models.spec import ARRAY_KINDS
 from aeops.cli.run import show_summary
 from aeops.errors import UsageError
+from aeops.evaluation.measures import MEASURE_FUNCTIONS
+from aeops.evaluation.study import EvaluationContext
 from aeops.gate.flattening import flatten
 from aeops.gate.rules import RuleInputs, evaluate_rules
+from aeops.kinds.interface import load_kind
 from aeops.project import find_project
 from aeops.recipe.default_rules import DEFAULT_RULES, PURPOSES, default_rules, unchecked_warnings
-from aeops.recipe.metric_names import metric_names
+from aeops.recipe.metric_names import TOKEN_MEASURES, metric_names
 from aeops.recipe.reader import read_recipe
 from aeops.report.model_card import model_card
 from aeops.report.report_page import write_report
 from aeops.report.summary import verdict_markdown
 from aeops.stages.compare import Champion, compare
-from aeops.stages.evaluate import evaluate
+from aeops.stages.evaluate import build_context, measure_metrics, score_baselines, training_metrics
 from aeops.stages.gate import gate
 
 ROOT = Path(__file__).parents[2]
@@ -260,29 +266,41 @@ def test_the_terminal_repeats_every_warning(warned, evaluated, comparison, capsy
 # ---------------------------------------------------------------- names of metrics
 
 
-BARE_EVALUATION = {"purpose": "reconstruct", "gate": SERVED}
-
-
 @pytest.mark.parametrize(
     "evaluation", [{"pca_components": 16, "neighbours": 5}, {"neighbours": 5}, {"pca_components": 16}, {}], ids=str
 )
 @pytest.mark.parametrize("novelty", [[4], []], ids=["novelty", "none"])
-def test_the_metrics_known_beforehand_are_those_that_are_measured(
-    evaluated, digits, writers, read, tmp_path, evaluation, novelty
-):
+def test_the_metrics_known_beforehand_are_those_that_are_measured(evaluated, contexts, read, evaluation, novelty):
     data = data_without_novelty() | {"novelty": novelty}
-    recipe = read(data=data, evaluate=evaluation, **BARE_EVALUATION)
-    prepared = evaluated.prepared
-    if not novelty:
-        prepared = tmp_path / "prepared"
-        writers.prepared(prepared, *digits, novelty=None)
-    places = (prepared, evaluated.bundle, evaluated.training, tmp_path / "report")
-    evaluate(recipe, find_project(ROOT), *places)
-    measured = flatten(json.loads((tmp_path / "report" / "metrics.json").read_text(encoding="utf-8")))
+    recipe = read(data=data, evaluate=evaluation, purpose="reconstruct")
+    context = replace(contexts[bool(novelty)], recipe=recipe)
+    metrics = measure_metrics(context, score_baselines(recipe.evaluate, context))
+    metrics |= training_metrics(pd.read_csv(evaluated.training / "history.csv"), evaluated.training)
+    measured = flatten(json.loads(json.dumps(metrics)))
     names = metric_names(recipe.fit.input.kind, recipe.data, recipe.evaluate)
     assert sorted([*names.numbers, *names.intervals]) == sorted(measured)
     assert all(measured[name] is None or isinstance(measured[name], list) for name in names.intervals)
     assert not any(isinstance(measured[name], list) for name in names.numbers)
+
+
+@pytest.fixture(scope="module")
+def contexts(evaluated, digits, writers, tmp_path_factory) -> dict[bool, EvaluationContext]:
+    """The evaluated bundle with test samples with novelty, and without."""
+    prepared = tmp_path_factory.mktemp("normals") / "prepared"
+    writers.prepared(prepared, *digits, novelty=None)
+    recipe, project = read_recipe(evaluated.recipe), find_project(ROOT)
+    places = (evaluated.bundle, evaluated.training)
+    return {
+        True: build_context(recipe, project, evaluated.prepared, *places),
+        False: build_context(recipe, project, prepared, *places),
+    }
+
+
+def test_the_measures_of_texts_known_beforehand_are_those_that_are_measured():
+    tokens = np.array([[1, 2, 0]])
+    assert tuple(MEASURE_FUNCTIONS["tokens"](tokens, tokens, np.array(["a"]))) == TOKEN_MEASURES
+    assert load_kind("text").MEASURED_AS == "tokens"
+    assert {load_kind(kind).MEASURED_AS for kind in ARRAY_KINDS} == {"values"}
 
 
 def test_a_rule_on_what_is_not_measured_is_told_when_the_recipe_is_read(read):

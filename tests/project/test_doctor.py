@@ -13,7 +13,11 @@ from aeops.project import Project
 
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
+    """A checkout whose only recipe is `small`, the one that its params.yaml names."""
     checkout = make_checkout(tmp_path / "checkout")
+    for file in (checkout.root / "recipes").glob("*.yaml"):
+        if file.stem != "small":
+            file.unlink()
     return Project(root=checkout.root, home=checkout.home)
 
 
