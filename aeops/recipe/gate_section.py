@@ -59,39 +59,53 @@ def read_gate(reader: SpecReader, raw_gate: Any, subject: GateSubject | None) ->
         reader.mistake("gate", f"expected rules as NAME: {{metric: ..., at_least: ...}}, got {format_value(raw_gate)}")
         return GateSection({}, {})
     own_rules: dict[str, Rule | None] = {}
-    reasons: dict[str, SwitchedOff | None] = {}
+    switched_off: dict[str, SwitchedOff | None] = {}
     for name, raw_rule in raw_gate.items():
         if isinstance(raw_rule, Mapping) and "switched_off" in raw_rule:
-            reasons[str(name)] = reader.read(SwitchedOff, raw_rule, f"gate.{name}")
+            switched_off[str(name)] = reader.read(SwitchedOff, raw_rule, f"gate.{name}")
         else:
             own_rules[str(name)] = reader.read(Rule, raw_rule, f"gate.{name}")
-    rules = {name: rule for name, rule in own_rules.items() if rule is not None}
     if subject is None:
-        return GateSection(rules, {})
+        return GateSection({}, {})
+    rules = {name: rule for name, rule in own_rules.items() if rule is not None}
+    reasons = {name: rule.switched_off.strip() for name, rule in switched_off.items() if rule is not None}
     for path, reason in _check_rules(rules, subject):
         reader.mistake(f"gate.{path}", reason)
-    defaults = default_rules(subject.purpose)
+    gate = _add_defaults(reader, rules, reasons, subject)
+    if not gate.rules and not reader.mistakes:
+        reader.mistake("gate", "expected at least one rule that holds, got none: a gate without rules blocks nothing")
+    return gate
+
+
+def _add_defaults(
+    reader: SpecReader, own_rules: Mapping[str, Rule], reasons: Mapping[str, str], subject: GateSubject
+) -> GateSection:
+    """Return the recipe's own rules and the default ones of its purpose; mistakes are noted in `reader`.
+
+    Args:
+        reader: collects the mistakes.
+        own_rules: the recipe's own rules by name.
+        reasons: default rule that it switches off -> why.
+        subject: the other sections of the recipe.
+    """
+    rules, defaults = dict(own_rules), default_rules(subject.purpose)
     for name in reasons:
         if name not in defaults:
             reader.mistake(f"gate.{name}", _unknown_default(name, defaults, subject.purpose))
-    unchecked = {name: f"switched off: {reason.switched_off.strip()}" for name, reason in reasons.items() if reason is not None}
-    for default in defaults.values():
-        if default.name in reasons:
+    unchecked = {name: f"switched off: {reason}" for name, reason in reasons.items()}
+    for name, default in defaults.items():
+        if name in reasons:
             continue
         rule, missing = _default_rule(default, subject)
         if rule is None:
-            unchecked[default.name] = missing
+            unchecked[name] = missing
             continue
         for path, reason in _check_baselines_of(default, subject):
             reader.mistake(path, reason)
-        if default.name in own_rules:
-            own_rule = own_rules[default.name]
-            if own_rule is not None and not implies(own_rule, rule):
-                reader.mistake(f"gate.{default.name}", _weaker_rule(default, rule))
-        elif not any(implies(own_rule, rule) for own_rule in rules.values()):
-            rules[default.name] = rule
-    if not rules and not reader.mistakes:
-        reader.mistake("gate", "expected at least one rule that holds, got none: a gate without rules blocks nothing")
+        if name in own_rules and not implies(own_rules[name], rule):
+            reader.mistake(f"gate.{name}", _weaker_rule(default, rule))
+        elif not any(implies(own_rule, rule) for own_rule in own_rules.values()):
+            rules[name] = rule
     return GateSection(rules, unchecked)
 
 
