@@ -11,12 +11,13 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from aeops.errors import InfrastructureError
+from aeops.errors import AeError, InfrastructureError, InternalError, TransientError
 from aeops.machine.entry_point import ERROR_FILE_VARIABLE, raise_child_error
 
 POLL_SECONDS = 0.2
 PRELOAD_OPTION = "--preload"
 _LAST_LINES = 5  # of the output, in a message
+_TRACEBACK = "Traceback (most recent call last)"  # in the output of a process that ends by an exception
 # Runs a module as aeops.machine.run_child does, for a folder that holds another version of this project.
 RUN_WITHOUT_PROJECT = """
 import ctypes, runpy, sys
@@ -62,7 +63,8 @@ def run_module(
         The output, stdout and stderr in the order in which they came.
 
     Raises:
-        AeError: the error that a stage inside it reported, else InfrastructureError with the last lines of the output.
+        AeError: the error that a stage inside it reported; else, with the last lines of the output, a TransientError where it was
+            killed, an InternalError where it ended by an exception, or an InfrastructureError.
     """
     with ChildProcess(arguments, root=root, home=home, log=log, python=python, other_version=other_version) as child:
         return child.wait(on_poll)
@@ -136,7 +138,7 @@ class ChildProcess:
         output = b"".join(self.output_chunks).decode("utf-8", errors="replace")
         if self.process.returncode != 0:
             raise_child_error(self.error_file)
-            raise InfrastructureError(_failure_message(self.arguments, self.process.returncode, output, self.log))
+            raise _failure(self.arguments, self.process.returncode, output, self.log)
         return output
 
 
@@ -180,10 +182,15 @@ def _copy_output(process: "subprocess.Popen[bytes]", log: Path, chunks: list[byt
             file.flush()
 
 
-def _failure_message(arguments: Sequence[str], exit_code: int, output: str, log: Path) -> str:
-    """Return one message for a process that died without saying what a person can do."""
+def _failure(arguments: Sequence[str], exit_code: int, output: str, log: Path) -> AeError:
+    """Return the error for a process that died without saying what a person can do."""
     outcome = f"ended with exit code {exit_code}"
     if exit_code < 0:
         outcome = f"was killed by signal {-exit_code}"
     lines = list(filter(str.strip, output.splitlines()))[-_LAST_LINES:]
-    return f"`python -m {' '.join(arguments)}` {outcome}; its output is in {log} and ends with:\n" + "\n".join(lines)
+    message = f"`python -m {' '.join(arguments)}` {outcome}; its output is in {log} and ends with:\n" + "\n".join(lines)
+    if exit_code < 0:
+        return TransientError(message)
+    if _TRACEBACK in output:
+        return InternalError(message)
+    return InfrastructureError(message)
