@@ -43,12 +43,13 @@ class StateFile:
 
 
 RUN_AGAIN = "ae run {name}"
+ACCEPT_AGAIN = "ae run RECIPE, with a recipe whose data.dataset is {name}"
 REMOVE = "rm {path}"
 STATE_FILES = (
     StateFile("last-run/*.json", RUN_AGAIN, is_vital=False),
     StateFile("standing/*.json", RUN_AGAIN, is_vital=False),
-    StateFile("incoming/*/dataset.json", RUN_AGAIN),
-    StateFile("validation/*/validation.json", RUN_AGAIN),
+    StateFile("incoming/*/dataset.json", ACCEPT_AGAIN),
+    StateFile("validation/*/validation.json", ACCEPT_AGAIN),
     StateFile("reports/*/comparison.json", RUN_AGAIN),
     StateFile("reports/*/evidence.json", RUN_AGAIN),
     StateFile("locks/run.lock", REMOVE, is_vital=False, may_be_empty=True),
@@ -64,8 +65,8 @@ STATE_FILES = (
     StateFile("scoring/*/run.json", REMOVE, is_vital=False),
     StateFile("scoring/*/latest.json", REMOVE, is_vital=False),
     StateFile("scoring/*/refused.jsonl", REMOVE, is_vital=False, has_lines=True, may_be_empty=True),
-    StateFile("data/*/receipt.json", RUN_AGAIN, in_checkout=True),
-    StateFile("data/*/dataset.json", RUN_AGAIN, in_checkout=True),
+    StateFile("data/*/receipt.json", ACCEPT_AGAIN, in_checkout=True),
+    StateFile("data/*/dataset.json", ACCEPT_AGAIN, in_checkout=True),
     StateFile("artifacts/*/prepared/prepared.json", RUN_AGAIN, in_checkout=True),
     StateFile("artifacts/*/report/metrics.json", RUN_AGAIN, in_checkout=True),
     StateFile("artifacts/*/report/studies.json", RUN_AGAIN, in_checkout=True),
