@@ -94,12 +94,13 @@ class DamagedFile:
 # ---------------------------------------------------------------- reading
 
 
-def read_json(path: Path, *keys: str) -> Any:
+def read_json(path: Path, *keys: str, repair: str = "") -> Any:
     """Return what a JSON file holds.
 
     Args:
         path: the file.
         keys: that it must have, as an object; none where any JSON is allowed.
+        repair: what a person should type where the file is damaged; empty: what `STATE_FILES` says.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -109,7 +110,7 @@ def read_json(path: Path, *keys: str) -> Any:
     try:
         return _parse_json(text, keys)
     except ValueError as error:
-        raise DataError(f"{path} is damaged ({error}): {_repair_hint(path)}") from error
+        raise DataError(f"{path} is damaged ({error}): {repair or _repair_hint(path)}") from error
 
 
 def read_json_if_whole(path: Path, *keys: str) -> Any | None:
