@@ -14,6 +14,7 @@ from ae_models.errors import BundleError
 __all__ = [
     "CHECKSUM_FILE",
     "NumpyArray",
+    "VerifiedBundle",
     "arrays_sha256",
     "bundle_sha256",
     "file_sha256",
@@ -53,6 +54,49 @@ def write_checksums(bundle: Path) -> None:
     (bundle / CHECKSUM_FILE).write_text("".join(lines), encoding="utf-8")
 
 
+class VerifiedBundle:
+    """A bundle that was verified once, and each of whose files is verified again as it is read.
+
+    So what is loaded is what was verified, even if the folder is swapped or written to between the two.
+
+    Attributes:
+        folder: the bundle's.
+        sha256: its name by content: the SHA-256 of SHA256SUMS.
+        checksums: file name -> SHA-256 in hex.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Verify every file.
+
+        Raises:
+            BundleError: naming every file that is missing, surplus or altered.
+        """
+        checksum_text = _read_checksum_file(folder)
+        self.folder = folder
+        self.sha256 = hashlib.sha256(checksum_text).hexdigest()
+        self.checksums = _parse_checksums(folder, checksum_text)
+        _verify_files(folder, self.checksums)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.checksums
+
+    def read(self, name: str) -> bytes:
+        """Return the content of a file.
+
+        Raises:
+            BundleError: the bundle has no such file, or it was altered since the bundle was verified.
+        """
+        if name not in self.checksums:
+            raise refused_bundle(self.folder, f"it has no {name}")
+        try:
+            data = (self.folder / name).read_bytes()
+        except OSError as error:
+            raise refused_bundle(self.folder, f"{name} cannot be read ({error.strerror})") from error
+        if hashlib.sha256(data).hexdigest() != self.checksums[name]:
+            raise refused_bundle(self.folder, f"{name} was altered")
+        return data
+
+
 def verify_bundle(bundle: Path) -> dict[str, str]:
     """Check that the folder holds exactly the files that its SHA256SUMS lists, byte for byte.
 
@@ -63,11 +107,17 @@ def verify_bundle(bundle: Path) -> dict[str, str]:
         BundleError: naming every file that is missing, surplus or altered.
     """
     checksums = read_checksums(bundle)
+    _verify_files(bundle, checksums)
+    return checksums
+
+
+def _verify_files(bundle: Path, checksums: Mapping[str, str]) -> None:
+    """Raise BundleError unless the folder holds exactly these files, byte for byte."""
     paths = {}
     for path in bundle.rglob("*"):
         if not path.is_dir() or path.is_symlink():
             paths[path.relative_to(bundle).as_posix()] = path
-    paths.pop(CHECKSUM_FILE)
+    paths.pop(CHECKSUM_FILE, None)
     problems = [f"{name} is missing" for name in sorted(checksums.keys() - paths.keys())]
     problems += [f"{name} is not in {CHECKSUM_FILE}" for name in sorted(paths.keys() - checksums.keys())]
     for name in sorted(checksums.keys() & paths.keys()):
@@ -75,7 +125,6 @@ def verify_bundle(bundle: Path) -> dict[str, str]:
             problems.append(f"{name} was altered")
     if problems:
         raise refused_bundle(bundle, ", ".join(problems))
-    return checksums
 
 
 def _is_unaltered(path: Path, expected_sha256: str) -> bool:
@@ -92,9 +141,21 @@ def read_checksums(bundle: Path) -> dict[str, str]:
     Raises:
         BundleError: it is missing, not in `sha256sum` format, or does not list the files of a bundle and nothing else.
     """
+    return _parse_checksums(bundle, _read_checksum_file(bundle))
+
+
+def _read_checksum_file(bundle: Path) -> bytes:
     try:
-        lines = (bundle / CHECKSUM_FILE).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        return (bundle / CHECKSUM_FILE).read_bytes()
+    except OSError as error:
+        raise refused_bundle(bundle, f"its {CHECKSUM_FILE} cannot be read ({type(error).__name__})") from error
+
+
+def _parse_checksums(bundle: Path, checksum_text: bytes) -> dict[str, str]:
+    """Return the content of SHA256SUMS as `read_checksums` does."""
+    try:
+        lines = checksum_text.decode("utf-8").splitlines()
+    except UnicodeDecodeError as error:
         raise refused_bundle(bundle, f"its {CHECKSUM_FILE} cannot be read ({type(error).__name__})") from error
     checksums = {}
     for line in lines:
@@ -116,7 +177,8 @@ def bundle_sha256(bundle: Path) -> str:
 
 def refused_bundle(bundle: Path, reason: str) -> BundleError:
     """Return the error to raise for a bundle that must not be used."""
-    return BundleError(f"the bundle {bundle} is refused: {reason}. Nothing of it was loaded; make or download it again")
+    message = f"the bundle {bundle} is refused: {reason}. Nothing of it was loaded; make or download it again"
+    return BundleError(message, reason)
 
 
 # ---------------------------------------------------------------- arrays

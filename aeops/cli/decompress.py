@@ -39,7 +39,8 @@ def run(arguments: argparse.Namespace) -> int:
     store = open_store(project)
     version = find_version(archive, store, file)
     recipe = load_recipe(project, archive.recipe, with_keys=True)
-    detector = Detector(trusted_bundle(project, store, recipe, version))
+    bundle = trusted_bundle(project, store, recipe, version)
+    detector = Detector(bundle.folder, bundle.sha256)
     if output_path.suffix == ".npy":
         write_array(archive, detector, output_path)
     else:

@@ -44,7 +44,9 @@ def run(arguments: argparse.Namespace) -> int:
     entries = ledger.read_entries(project, recipe)
     if not entries:
         raise UsageError(f"{recipe} has no ledger yet: `ae run {recipe}` writes its first entry")
-    visible_entries = [entry for entry in entries if as_of is None or entry.moment <= as_of]
+    visible_entries = entries
+    if as_of is not None:
+        visible_entries = ledger.entries_until(entries, as_of)
     if arguments.json:
         print(json.dumps(history_document(recipe, visible_entries, as_of), ensure_ascii=False, indent=2))
         return 0
@@ -121,7 +123,10 @@ def entry_cells(entry: "LedgerEntry") -> list[str]:
         champion_change = f"{entry.from_version or 'none'} → {entry.to_version or 'none'}"
     time = f"{entry.moment:%Y-%m-%d %H:%M:%S}"
     evidence = f"{entry.evidence.get('verdict', '')} {entry.evidence.get('sha256', '')[:12]}"
-    return [str(entry.number), time, entry.event, entry.version, champion_change, entry.who, entry.why, evidence.strip()]
+    who = entry.who
+    if entry.account is not None and entry.account.partition("@")[0] != entry.who:
+        who = f"{entry.who} ({entry.account})"
+    return [str(entry.number), time, entry.event, entry.version, champion_change, who, entry.why, evidence.strip()]
 
 
 def champion_line(recipe: str, entries: list["LedgerEntry"]) -> str:

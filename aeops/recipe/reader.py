@@ -21,7 +21,8 @@ from ae_models.spec import (
     read_fit_spec,
     suggest_match,
 )
-from aeops.errors import UsageError
+from aeops.errors import DataError, UsageError
+from aeops.files import data_sha256, file_sha256
 from aeops.project import Project
 from aeops.recipe.gate_rules import AUROC, ERROR, Rule
 from aeops.recipe.monitoring import MonitorSpec
@@ -39,9 +40,14 @@ SECTIONS = (
 
 @dataclass(frozen=True)
 class Recipe:
-    """A whole recipe, checked."""
+    """A whole recipe, checked.
+
+    Attributes:
+        sha256: of the file that it was read from.
+    """
 
     name: str
+    sha256: str
     about: str
     data: DataSpec
     validate: ValidateSpec
@@ -79,6 +85,16 @@ def load_recipe(project: Project, name: str, with_keys: bool = False) -> Recipe:
     return read_recipe(file)
 
 
+def require_unchanged(project: Project, recipe: Recipe) -> None:
+    """Raise DataError where the recipe's file is no longer the one that this recipe was read from."""
+    file = project.recipe_file(recipe.name)
+    if not file.is_file() or file_sha256(file) != recipe.sha256:
+        raise DataError(
+            f"recipes/{file.name} was changed while this run was under way, so its steps would not belong together: nothing was "
+            f"promoted. Type `ae run {recipe.name}` to begin again with the recipe as it is now"
+        )
+
+
 def read_recipe(file: Path, key_root: Path | None = None) -> Recipe:
     """Read a recipe from a file.
 
@@ -88,8 +104,9 @@ def read_recipe(file: Path, key_root: Path | None = None) -> Recipe:
     Raises:
         UsageError: with every mistake in it.
     """
+    data = file.read_bytes()
     try:
-        raw_recipe = yaml.safe_load(file.read_text(encoding="utf-8"))
+        raw_recipe = yaml.safe_load(data.decode("utf-8"))
     except yaml.YAMLError as error:
         raise UsageError(f"{file.name}: not readable as YAML: {' '.join(str(error).split())}") from error
     reader = SpecReader(f"recipes/{file.name}")
@@ -125,7 +142,7 @@ def read_recipe(file: Path, key_root: Path | None = None) -> Recipe:
     if reader.mistakes:
         raise UsageError("\n".join(reader.mistakes))
     assert fit_spec is not None, "it has no mistakes"
-    return Recipe(fit=fit_spec, **parts)
+    return Recipe(fit=fit_spec, sha256=data_sha256(data), **parts)
 
 
 def _read_data(reader: SpecReader, raw_data: Any) -> DataSpec | None:

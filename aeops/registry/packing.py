@@ -131,8 +131,7 @@ def fetch_bundle(store: OpenStore, recipe: str, version: "VersionInfo", folder_p
     """Make a folder the version's bundle, whole or not at all.
 
     Raises:
-        BundleError: the bundle that the registry holds is altered.
-        DataError: it is another one than was registered.
+        DataError: the bundle that the registry holds is damaged, or another one than was registered.
     """
     expected = version.tags.get("bundle_sha256")
     if folder_path.is_dir() and _is_whole(folder_path, expected):
@@ -140,13 +139,27 @@ def fetch_bundle(store: OpenStore, recipe: str, version: "VersionInfo", folder_p
     folder_path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder_path.parent) as folder:
         address = store.client.get_model_version_download_uri(recipe, version.version)
-        downloaded_bundle = download(store, f"{address}/{BUNDLE_PATH}", Path(folder) / "download")
+        try:
+            downloaded_bundle = download(store, f"{address}/{BUNDLE_PATH}", Path(folder) / "download")
+        except BundleError as error:
+            raise DataError(
+                f"the bundle of {recipe} {version.version} in {store.uri} is damaged: {error.reason}. Nothing of it was loaded; "
+                f"`ae run {recipe}` uploads it again, if a copy is left here"
+            ) from error
         if bundle_sha256(downloaded_bundle) != expected:
             raise DataError(
                 f"{recipe} {version.version} in {store.uri} is not the bundle {expected} it was registered as: do not serve it"
             )
         replace_folder(downloaded_bundle, folder_path)
     return folder_path
+
+
+def upload_bundle(store: OpenStore, recipe: str, version: str, bundle: Path) -> None:
+    """Upload a bundle into the logged model of a version, over the one that is there."""
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    address = store.client.get_model_version_download_uri(recipe, version)
+    get_artifact_repository(address, tracking_uri=store.uri).log_artifacts(str(bundle), BUNDLE_PATH)
 
 
 def _is_whole(bundle: Path, expected: str | None) -> bool:

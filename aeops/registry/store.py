@@ -6,6 +6,7 @@ MLFLOW_TRACKING_URI nor the address of another store in the same process.
 
 import functools
 import json
+import logging
 import os
 import re
 import tempfile
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar
 
 from ae_models.errors import BundleError
-from aeops.errors import InfrastructureError, UsageError, as_ae_error
+from aeops.errors import DataError, InfrastructureError, UsageError, as_ae_error
 from aeops.gate.flattening import flatten_numbers, flatten_text
 from aeops.machine.library_settings import configure_libraries
 from aeops.machine.lock import file_lock
@@ -37,6 +38,8 @@ DESCRIPTION_LENGTH = 5000
 NETWORK_REASONS = ("connection refused", "timed out", "name or service not known", "connection reset", "connection aborted")
 VERSION_NUMBER = re.compile(r"[1-9][0-9]{0,8}")  # databases hold no larger one
 NOT_METRICS = {"epoch", "step"}  # columns of a loss curve that are its x axis
+
+log = logging.getLogger("aeops.registry")
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -298,6 +301,7 @@ class Store:
         with file_lock(self.project, "registry"):
             for version in self.versions(recipe):
                 if version.tags.get("bundle_sha256") == digest:
+                    self._restore_if_damaged(recipe, version, bundle, digest)
                     self.update_version(recipe, version, dict(tags) | {EVIDENCE_RUN_TAG: run_id}, fit_description(description))
                     return version.version
             model = log_model(self, run_id, recipe, bundle)
@@ -311,6 +315,27 @@ class Store:
                 description=fit_description(description),
             )
         return str(model_version.version)
+
+    def _restore_if_damaged(self, recipe: str, version: VersionInfo, bundle: Path, digest: str) -> None:
+        """Upload the bundle of a version that exists again, where MLflow's store has lost or damaged it."""
+        try:
+            self.stored_bundle_sha256(recipe, version)
+        except (DataError, InfrastructureError) as error:
+            self.restore_bundle(recipe, version, bundle, digest, str(error))
+
+    @translate_errors
+    def restore_bundle(self, recipe: str, version: VersionInfo, bundle: Path, sha256: str, reason: str) -> None:
+        """Upload a version's bundle over the stored one, and log that. aeops/registry/bundle_repair.py verifies the result.
+
+        Args:
+            sha256: of the bundle; also written to the version's tag.
+            reason: what is wrong with the stored one.
+        """
+        from aeops.registry.packing import upload_bundle
+
+        upload_bundle(self, recipe, version.version, bundle)
+        self.client.set_model_version_tag(recipe, version.version, "bundle_sha256", sha256)
+        log.warning("uploaded the bundle of %s %s to MLflow again, from %s: %s", recipe, version.version, bundle, reason)
 
     def update_version(self, recipe: str, version: VersionInfo, tags: Mapping[str, str], description: str) -> None:
         """Update a version's tags and card after a later run that evaluated the same bundle."""

@@ -27,6 +27,7 @@ from aeops.registry.database import database_file, prepare_database
 from aeops.registry.signatures import fetch_signature, sign_version
 from aeops.registry.store import Store, open_store
 from aeops.registry.trust import require_signed, trusted_bundle
+from aeops.serving.rollover import FetchedBundle
 
 ROOT = Path(__file__).parents[2]
 BUNDLE = ROOT / "tests" / "fixtures" / "bundle-format-1"
@@ -283,7 +284,8 @@ def store(project: Project) -> Store:
 
 
 def trusted(project: Project) -> Path:
-    return trusted_bundle(project, open_store(project), load_recipe(project, "digits", with_keys=True), "champion")
+    recipe = load_recipe(project, "digits", with_keys=True)
+    return trusted_bundle(project, open_store(project), recipe, "champion").folder
 
 
 def kept_bundle(project: Project) -> Path:
@@ -483,8 +485,7 @@ def test_ae_sign_signs_with_the_key_given_or_the_one_in_the_environment(
     monkeypatch.setenv("AE_SIGNING_KEY", "keys/absent.pem")
     assert ae("sign", "digits", "1", "--key", "keys/ours.pem") == 0
     assert fetch_signature(store, "digits", "1", bundle, tmp_path / "kept") is not None
-    version, served = serve.fetch_version(project, "digits", "champion")
-    assert (version, served) == ("1", bundle)
+    assert serve.fetch_version(project, "digits", "champion") == FetchedBundle("1", bundle, bundle_sha256(bundle))
 
 
 def test_ae_sign_makes_keys_and_says_what_to_write(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
