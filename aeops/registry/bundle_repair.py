@@ -4,6 +4,7 @@ What was stored may be cut short by a full disk, deleted by hand, or replaced by
 named by its content, so any copy of it on this machine will do.
 """
 
+import logging
 from pathlib import Path
 
 from ae_models.checksums import VerifiedBundle
@@ -12,6 +13,8 @@ from aeops.errors import DataError, InfrastructureError
 from aeops.project import Project
 from aeops.registry.store import Store
 from aeops.registry.versions import VersionInfo
+
+log = logging.getLogger("aeops.registry")
 
 
 def repair_stored_bundle(store: Store, recipe: str, version: VersionInfo, expected_sha256: str | None) -> None:
@@ -26,6 +29,9 @@ def repair_stored_bundle(store: Store, recipe: str, version: VersionInfo, expect
     """
     expected_sha256 = expected_sha256 or version.tags.get("bundle_sha256", "")
     problem = find_stored_problem(store, recipe, version, expected_sha256)
+    if problem is None and version.tags.get("bundle_sha256") != expected_sha256:
+        store.set_tags(recipe, version.version, {"bundle_sha256": expected_sha256})
+        log.warning("set the tag bundle_sha256 of %s %s in MLflow again, which somebody has changed", recipe, version.version)
     if problem is None:
         return
     copy = find_copy(store.project, recipe, version.version, expected_sha256)
@@ -46,7 +52,7 @@ def find_stored_problem(store: Store, recipe: str, version: VersionInfo, expecte
         InfrastructureError: MLflow cannot be reached.
     """
     try:
-        stored_sha256 = store.stored_bundle_sha256(recipe, version)
+        stored_sha256 = store.stored_bundle_sha256(recipe, version.version)
     except DataError as error:
         return str(error)
     except InfrastructureError as error:

@@ -127,6 +127,22 @@ def download(store: OpenStore, address: str, folder_path: Path) -> Path:
     return bundle
 
 
+def download_stored(store: OpenStore, recipe: str, version: str, folder_path: Path) -> Path:
+    """Download the bundle that MLflow stores for a version into a new folder; return its path there, verified.
+
+    Raises:
+        DataError: it is damaged.
+    """
+    address = store.client.get_model_version_download_uri(recipe, version)
+    try:
+        return download(store, f"{address}/{BUNDLE_PATH}", folder_path)
+    except BundleError as error:
+        raise DataError(
+            f"the bundle of {recipe} {version} in {store.uri} is damaged: {error.reason}. Nothing of it was loaded; "
+            f"`ae run {recipe}` uploads it again, if a copy is left here"
+        ) from error
+
+
 def fetch_bundle(store: OpenStore, recipe: str, version: "VersionInfo", folder_path: Path) -> Path:
     """Make a folder the version's bundle, whole or not at all.
 
@@ -138,14 +154,7 @@ def fetch_bundle(store: OpenStore, recipe: str, version: "VersionInfo", folder_p
         return folder_path
     folder_path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder_path.parent) as folder:
-        address = store.client.get_model_version_download_uri(recipe, version.version)
-        try:
-            downloaded_bundle = download(store, f"{address}/{BUNDLE_PATH}", Path(folder) / "download")
-        except BundleError as error:
-            raise DataError(
-                f"the bundle of {recipe} {version.version} in {store.uri} is damaged: {error.reason}. Nothing of it was loaded; "
-                f"`ae run {recipe}` uploads it again, if a copy is left here"
-            ) from error
+        downloaded_bundle = download_stored(store, recipe, version.version, Path(folder) / "download")
         if bundle_sha256(downloaded_bundle) != expected:
             raise DataError(
                 f"{recipe} {version.version} in {store.uri} is not the bundle {expected} it was registered as: do not serve it"

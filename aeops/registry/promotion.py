@@ -388,6 +388,11 @@ def _bundle_problems(store: Store, recipe: str, state: RegistryState) -> Iterato
     version = store.version(recipe, state.alias)
     known_sha256 = ledger.known_bundle_sha256(state.ledger_content.entries, state.alias)
     expected_sha256 = known_sha256 or version.tags.get("bundle_sha256", "")
+    if version.tags.get("bundle_sha256") != expected_sha256:
+        yield (
+            f"the tag bundle_sha256 of champion {state.alias} in MLflow is not the {expected_sha256[:12]} of the ledger: it was "
+            f"changed outside `ae`. `ae run {recipe}` sets it again"
+        )
     if problem := find_stored_problem(store, recipe, version, expected_sha256):
         advice = no_copy_advice(recipe)
         if copy := find_copy(store.project, recipe, state.alias, expected_sha256):

@@ -319,9 +319,12 @@ class Store:
     def _restore_if_damaged(self, recipe: str, version: VersionInfo, bundle: Path, digest: str) -> None:
         """Upload the bundle of a version that exists again, where MLflow's store has lost or damaged it."""
         try:
-            self.stored_bundle_sha256(recipe, version)
+            stored_sha256 = self.stored_bundle_sha256(recipe, version.version)
+            reason = f"the stored one has SHA-256 {stored_sha256}"
         except (DataError, InfrastructureError) as error:
-            self.restore_bundle(recipe, version, bundle, digest, str(error))
+            stored_sha256, reason = None, str(error)
+        if stored_sha256 != digest:
+            self.restore_bundle(recipe, version, bundle, digest, reason)
 
     @translate_errors
     def restore_bundle(self, recipe: str, version: VersionInfo, bundle: Path, sha256: str, reason: str) -> None:
@@ -475,17 +478,17 @@ class Store:
         return fetch_bundle(self, recipe, version, folder)
 
     @translate_errors
-    def stored_bundle_sha256(self, recipe: str, version: VersionInfo) -> str:
+    def stored_bundle_sha256(self, recipe: str, version: str) -> str:
         """Download and verify the registry's bundle of a version, and return its SHA-256; the download is deleted.
 
         Raises:
-            DataError: it is damaged, or not the bundle that was registered.
+            DataError: it is damaged.
         """
         from ae_models.checksums import bundle_sha256
-        from aeops.registry.packing import fetch_bundle
+        from aeops.registry.packing import download_stored
 
         with tempfile.TemporaryDirectory() as folder:
-            return bundle_sha256(fetch_bundle(self, recipe, version, Path(folder) / "bundle"))
+            return bundle_sha256(download_stored(self, recipe, version, Path(folder) / "download"))
 
 
 # ---------------------------------------------------------------- small parts

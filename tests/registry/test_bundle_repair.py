@@ -35,6 +35,14 @@ def replaced(bundle: Path) -> None:
     write_checksums(bundle)
 
 
+def test_a_tag_that_was_changed_by_hand_is_told_and_set_again(store: Store, project: Project, champion: Path) -> None:
+    store.set_tags("digits", "2", {"bundle_sha256": "0" * 64})
+    [problem] = promotion.find_problems(store, "digits")
+    assert "the tag bundle_sha256 of champion 2 in MLflow is not the" in problem
+    promotion.repair_champion_bundle(store, "digits")
+    assert promotion.find_problems(store, "digits") == []
+
+
 DAMAGES: dict[str, Callable[[Path], object]] = {
     "cut to nothing": lambda bundle: (bundle / "model.onnx").write_bytes(b""),
     "a file deleted": lambda bundle: (bundle / "bundle.json").unlink(),
