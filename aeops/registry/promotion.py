@@ -406,7 +406,11 @@ def _signature_problems(store: Store, recipe: str) -> Iterator[str]:
     if not project.recipe_file(recipe).is_file() or not ledger.read_entries(project, recipe):
         return
     try:
-        problem = find_unsigned_move(project, load_recipe(project, recipe, with_keys=True), read_anchor(project, recipe))
+        checked = load_recipe(project, recipe)
+    except UsageError:
+        return  # with its mistakes nothing is served, and every other command names them; the ledger is none the worse
+    try:
+        problem = find_unsigned_move(project, checked, read_anchor(project, recipe))
     except (UsageError, DataError) as error:
         yield str(error)
         return

@@ -33,7 +33,7 @@ def find_skipped_schedules(project: Project, now: datetime) -> list[str]:
     if not file.is_file():
         return []
     document = yaml.safe_load(file.read_text(encoding="utf-8"))
-    sentences = {}
+    sentences: dict[str, None] = {}  # in order, each once
     for deployment in document.get("deployments") or []:
         for schedule in deployment.get("schedules") or []:
             if "cron" in schedule and (sentence := find_skipped_run(schedule, now)):
