@@ -144,7 +144,7 @@ def promote_accepted_version(recipe: str, version: str, evidence: dict[str, str]
     project, checked = load_context(recipe)
     store, document = open_store(project), read_decided_evidence(project, recipe, evidence)
     require_signed(project, store, checked, version)
-    require_signing_key(checked)
+    require_signing_key(store, checked)
     promotion.promote(
         store,
         recipe,

@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
         if project.recipe_file(recipe).is_file():  # without it nothing can be served and no signature is required
             checked = load_recipe(project, recipe, with_keys=True)
             trusted_bundle(project, store, checked, version)
-            require_signing_key(checked)
+            require_signing_key(store, checked)
 
     decided_by = actor_name(arguments.by)
     line = promotion.rollback(store, recipe, arguments.to, who=decided_by, why=arguments.why, admit=require_trusted)

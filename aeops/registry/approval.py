@@ -133,7 +133,7 @@ def decide_request(
                 _require_allowed_approver(request, by, checked)
                 _require_same_champion(store, request)
                 require_signed(project, store, checked, version_info.version)
-                require_signing_key(checked)
+                require_signing_key(store, checked)
             decision = Decision(EVENT_BY_CHOICE[choice], recipe, version_info.version, by, why, request.evidence)
             answer = promotion.record_decision(store, decision)
         result = _apply_answer(store, request, answer)  # also somebody else's decision that a kill interrupted

@@ -17,7 +17,7 @@ from aeops.recipe.reader import Recipe
 from aeops.registry import ledger
 from aeops.registry.aliases import CHAMPION
 from aeops.registry.champion_anchor import ChampionAnchor, find_anchor_problem, find_unsigned_move, has_anchor, read_anchor
-from aeops.registry.signatures import fetch_signature, list_signed_bundles
+from aeops.registry.signatures import fetch_signature, list_signed_bundles, require_recipe_key
 from aeops.registry.store import Store
 from aeops.registry.versions import VersionInfo
 
@@ -103,13 +103,17 @@ def require_recorded_bundle(project: Project, recipe: str, version: VersionInfo)
         )
 
 
-def require_signing_key(recipe: Recipe) -> None:
+def require_signing_key(store: Store, recipe: Recipe) -> None:
     """Check before a promotion that the ledger's entry about it can be signed, if the recipe requires signatures.
 
     Raises:
-        UsageError: AE_SIGNING_KEY names no key; the message says what to type.
+        UsageError: AE_SIGNING_KEY names no key, or another one than the recipe requires; the message says what to type.
     """
-    if recipe.signature.require_signature and signing_key() is None:
+    if not recipe.signature.require_signature:
+        return
+    if key := signing_key():
+        require_recipe_key(store, recipe.name, key)
+    else:
         raise UsageError(
             f"recipes/{recipe.name}.yaml requires signatures, so the ledger's entry that makes a version the champion has to be "
             f"signed, too: set {KEY_VARIABLE} to the private key of {recipe.signature.public_key}, then type the same command "

@@ -253,12 +253,15 @@ def test_an_older_signature_says_nothing_of_a_newer_line(
     assert "was not made with the private key of ours.pub" in problem
 
 
-def test_without_the_key_nothing_is_moved_by_rollback(
+def test_without_the_recipes_key_nothing_is_moved_by_rollback(
     decided: Store, project: Project, signing: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = ledger.ledger_file(project, "digits").read_bytes()
     monkeypatch.setattr("aeops.registry.trust.find_trust_problem", lambda *_: None)  # the bundles here are of a few bytes
     with pytest.raises(UsageError, match=r"has to be signed, too: set AE_SIGNING_KEY .*nothing was moved"):
+        ae("rollback", "digits", "--why", "as it was")
+    monkeypatch.setenv("AE_SIGNING_KEY", "keys/theirs.pem")
+    with pytest.raises(UsageError, match=r"theirs\.pem is the key [0-9a-f]{12}, expected the key"):
         ae("rollback", "digits", "--why", "as it was")
     assert ledger.ledger_file(project, "digits").read_bytes() == before
 
