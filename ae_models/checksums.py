@@ -16,6 +16,7 @@ from ae_models.errors import BundleError
 __all__ = [
     "CHECKSUM_FILE",
     "NumpyArray",
+    "VerifiedBundle",
     "arrays_sha256",
     "bundle_sha256",
     "file_sha256",
@@ -86,6 +87,49 @@ def write_checksums(folder: Path) -> None:
     (folder / CHECKSUM_FILE).write_text("".join(lines), encoding="utf-8")
 
 
+class VerifiedBundle:
+    """A bundle that was verified once, and each of whose files is verified again as it is read.
+
+    So what is loaded is what was verified, even if the folder is swapped or written to between the two.
+
+    Attributes:
+        folder: the bundle's.
+        sha256: its name by content: the SHA-256 of SHA256SUMS.
+        checksums: file name -> SHA-256 in hex.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Verify every file.
+
+        Raises:
+            BundleError: naming every file that is missing, surplus or altered.
+        """
+        checksum_text = _read_checksum_file(folder, _BUNDLE)
+        self.folder = folder
+        self.sha256 = hashlib.sha256(checksum_text).hexdigest()
+        self.checksums = _parse_checksums(folder, _BUNDLE, checksum_text)
+        _verify_files(folder, _BUNDLE, self.checksums)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.checksums
+
+    def read(self, name: str) -> bytes:
+        """Return the content of a file.
+
+        Raises:
+            BundleError: the bundle has no such file, or it was altered since the bundle was verified.
+        """
+        if name not in self.checksums:
+            raise refused_bundle(self.folder, f"it has no {name}")
+        try:
+            data = (self.folder / name).read_bytes()
+        except OSError as error:
+            raise refused_bundle(self.folder, f"{name} cannot be read ({error.strerror})") from error
+        if hashlib.sha256(data).hexdigest() != self.checksums[name]:
+            raise refused_bundle(self.folder, f"{name} was altered")
+        return data
+
+
 def verify_bundle(bundle: Path) -> dict[str, str]:
     """Check that the folder holds exactly the files that its SHA256SUMS lists, byte for byte.
 
@@ -104,12 +148,18 @@ def verify_training(folder: Path) -> dict[str, str]:
 
 
 def _verify_folder(folder: Path, layout: _FolderLayout) -> dict[str, str]:
-    checksums = _read_checksums(folder, layout)
+    checksums = _parse_checksums(folder, layout, _read_checksum_file(folder, layout))
+    _verify_files(folder, layout, checksums)
+    return checksums
+
+
+def _verify_files(folder: Path, layout: _FolderLayout, checksums: Mapping[str, str]) -> None:
+    """Raise BundleError unless the folder holds exactly these files, byte for byte."""
     paths = {}
     for path in folder.rglob("*"):
         if not path.is_dir() or path.is_symlink():
             paths[path.relative_to(folder).as_posix()] = path
-    paths.pop(CHECKSUM_FILE)
+    paths.pop(CHECKSUM_FILE, None)
     problems = [f"{name} is missing" for name in sorted(checksums.keys() - paths.keys())]
     problems += [f"{name} is not in {CHECKSUM_FILE}" for name in sorted(paths.keys() - checksums.keys())]
     for name in sorted(checksums.keys() & paths.keys()):
@@ -117,7 +167,6 @@ def _verify_folder(folder: Path, layout: _FolderLayout) -> dict[str, str]:
             problems.append(f"{name} was altered")
     if problems:
         raise _refused_folder(folder, layout, ", ".join(problems))
-    return checksums
 
 
 def _is_unaltered(path: Path, expected_sha256: str) -> bool:
@@ -134,13 +183,21 @@ def read_checksums(bundle: Path) -> dict[str, str]:
     Raises:
         BundleError: it is missing, not in `sha256sum` format, or does not list the files of a bundle and nothing else.
     """
-    return _read_checksums(bundle, _BUNDLE)
+    return _parse_checksums(bundle, _BUNDLE, _read_checksum_file(bundle, _BUNDLE))
 
 
-def _read_checksums(folder: Path, layout: _FolderLayout) -> dict[str, str]:
+def _read_checksum_file(folder: Path, layout: _FolderLayout) -> bytes:
     try:
-        lines = (folder / CHECKSUM_FILE).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        return (folder / CHECKSUM_FILE).read_bytes()
+    except OSError as error:
+        raise _refused_folder(folder, layout, f"its {CHECKSUM_FILE} cannot be read ({type(error).__name__})") from error
+
+
+def _parse_checksums(folder: Path, layout: _FolderLayout, checksum_text: bytes) -> dict[str, str]:
+    """Return the content of SHA256SUMS as `read_checksums` does."""
+    try:
+        lines = checksum_text.decode("utf-8").splitlines()
+    except UnicodeDecodeError as error:
         raise _refused_folder(folder, layout, f"its {CHECKSUM_FILE} cannot be read ({type(error).__name__})") from error
     checksums = {}
     for line in lines:
@@ -172,7 +229,8 @@ def refused_training(folder: Path, reason: str) -> BundleError:
 
 
 def _refused_folder(folder: Path, layout: _FolderLayout, reason: str) -> BundleError:
-    return BundleError(f"the {layout.name} {folder} is refused: {reason}. Nothing of it was loaded; {layout.remedy}")
+    message = f"the {layout.name} {folder} is refused: {reason}. Nothing of it was loaded; {layout.remedy}"
+    return BundleError(message, reason)
 
 
 # ---------------------------------------------------------------- arrays

@@ -28,7 +28,15 @@ class SpecError(AeModelsError, ValueError):
 
 
 class BundleError(AeModelsError):
-    """A bundle, or the result of a training, on disk that must not be used."""
+    """A bundle, or the result of a training, on disk that must not be used.
+
+    Attributes:
+        reason: what is wrong with it, without its folder.
+    """
+
+    def __init__(self, message: str, reason: str = "") -> None:
+        self.reason = reason or message
+        super().__init__(message)
 
 
 class TrainingError(AeModelsError):

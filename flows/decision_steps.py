@@ -18,7 +18,6 @@ from pydantic import Field
 from ae_models.checksums import bundle_sha256
 from aeops.bundle.signing import read_private_key, signing_key
 from aeops.errors import DataError, UsageError
-from aeops.files import file_sha256
 from aeops.gate.documents import EvidenceDocument, compared_champion, refusal_reasons
 from aeops.gate.evidence import holdout_sha256, read_comparison, read_evidence, read_verdict, write_evidence
 from aeops.project import Project, find_project
@@ -29,10 +28,10 @@ from aeops.registry.ledger import Decision, LedgerEntry
 from aeops.registry.logged_model_check import check_logged_model
 from aeops.registry.signatures import require_recipe_key, sign_version
 from aeops.registry.store import Store, open_store
-from aeops.registry.trust import require_signed
+from aeops.registry.trust import find_champion, require_signed, require_signing_key
 from aeops.registry.version_state import describe_state, dismissal_reason, find_dismissal
 from aeops.report.summary import approval_markdown, comparison_markdown
-from flows.training_steps import evidence_file, load_context, pipeline_step, start_stage
+from flows.training_steps import evidence_file, load_context, pipeline_step, read_decided_evidence, start_stage
 
 APPROVAL_WAIT_DAYS = 90  # that a suspended flow run waits for its answer; `ae approve` works after that, too
 
@@ -60,6 +59,7 @@ def repair_registry(recipe: str) -> None:
         print(message, file=sys.stderr)
     if problems := list(promotion.alias_problems(recipe, promotion.read_registry_state(store, recipe))):
         raise DataError("; ".join(problems))
+    promotion.repair_champion_bundle(store, recipe)
     if key := signing_key():
         read_private_key(key)
         require_recipe_key(store, recipe, key)
@@ -78,8 +78,8 @@ def compare_with_champion(recipe: str) -> dict[str, str]:
     store, artifacts, output = open_store(project), project.artifacts(recipe), project.reports(recipe) / "comparison.json"
     arguments = ["--recipe", str(project.recipe_file(recipe)), "--prepared", str(artifacts / "prepared")]
     arguments += ["--challenger", str(artifacts / "bundle")]
-    if champion := store.champion(recipe):
-        bundle = store.download_bundle(recipe, champion.version)
+    if champion := find_champion(project, store, recipe):
+        bundle = store.bundle_of(recipe, champion)
         arguments += ["--champion", str(bundle), "--champion-version", champion.version]
     arguments += ["--judged", str(count_holdout_uses(project, recipe)), "--out", str(output)]
     start_stage(project, "compare", *arguments)
@@ -99,13 +99,13 @@ def count_holdout_uses(project: Project, recipe: str) -> int:
 
 
 @pipeline_step("judge", retries=1)
-def collect_refusal_reasons(recipe: str, version: str) -> list[str]:
+def collect_refusal_reasons(recipe: str, version: str, evidence: dict[str, str]) -> list[str]:
     """Return the reasons to refuse this version; an empty list means that it passed.
 
     The reasons come from its evidence, from the gate's rules about the logged model, and from a person's earlier decision.
     """
     project, checked = load_context(recipe)
-    reasons = refusal_reasons(read_evidence(evidence_file(project, recipe)))
+    reasons = refusal_reasons(read_decided_evidence(project, recipe, evidence))
     messages = []
     for name, rule in checked.gate.items():
         if rule.check != LOGGED_CHECK:
@@ -142,8 +142,9 @@ def sign_accepted_version(recipe: str, version: str) -> None:
 def promote_accepted_version(recipe: str, version: str, evidence: dict[str, str]) -> None:
     """Promote an accepted version if the champion is still the one that it was compared with."""
     project, checked = load_context(recipe)
-    store, document = open_store(project), read_evidence(evidence_file(project, recipe))
+    store, document = open_store(project), read_decided_evidence(project, recipe, evidence)
     require_signed(project, store, checked, version)
+    require_signing_key(store, checked)
     promotion.promote(
         store,
         recipe,
@@ -160,7 +161,7 @@ def promote_accepted_version(recipe: str, version: str, evidence: dict[str, str]
 def request_decision(recipe: str, version: str, evidence: dict[str, str]) -> None:
     """Request a person's decision about an accepted version, unless it is champion already."""
     project, checked = load_context(recipe)
-    store, document = open_store(project), read_evidence(evidence_file(project, recipe))
+    store, document = open_store(project), read_decided_evidence(project, recipe, evidence)
     champion = compared_champion(document)
     if champion == version:
         return
@@ -231,12 +232,14 @@ def form_description(store: Store, request: LedgerEntry, problem: str) -> str:
     run = store.version(request.recipe, request.version).run_id
     with tempfile.TemporaryDirectory() as folder:
         file = store.download_file(run, "evidence.json", Path(folder))
-        if file_sha256(file) != request.evidence["sha256"]:
+        try:
+            document = read_evidence(file, request.evidence["sha256"])
+        except DataError as error:
             raise DataError(
                 f"evidence.json of {request.recipe} {request.version} in {store.run_url(run)} is not the one in the ledger "
                 f"({request.evidence['sha256'][:12]}): approval is not requested; type `ae ledger verify {request.recipe}`"
-            )
-        return approval_markdown(request, read_evidence(file), store.run_url(run), problem)
+            ) from error
+        return approval_markdown(request, document, store.run_url(run), problem)
 
 
 @pipeline_step("answer", retries=1)

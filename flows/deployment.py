@@ -7,6 +7,7 @@ changed or one is missing, so that a schedule which somebody has resumed on Pref
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import yaml
@@ -26,6 +27,7 @@ from aeops.project import Project, find_project
 from aeops.stack.alarms import ALARM_EVENT
 from aeops.stack.maintenance import delete_missed_runs
 from aeops.stack.prefect_api import PrefectApi, stack_prefect_api
+from aeops.stack.schedules import find_skipped_schedules
 from aeops.stack.service_definitions import WORK_POOL
 
 BLOCK_NAME = "ae-notify"  # Prefect's block with the address
@@ -54,6 +56,8 @@ def main() -> None:
         set_notifications(client, settings.notify_url)
     for message in delete_missed_runs(api):  # before a worker takes them all
         print(message)
+    for message in find_skipped_schedules(project, datetime.now(UTC)):
+        print(f"note: {message}")
     write_setup_record(project, SetupRecord(settings.request_id, yaml_sha256))
 
 

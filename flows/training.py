@@ -35,16 +35,16 @@ def training(recipe: str) -> RunSummary | ApprovalResult | State[RunSummary]:
         AeError: by kind; data/, data.dvc, the champion and the ledger are then unchanged.
     """
     project = find_project()
-    checked = load_recipe(project, recipe, with_keys=True)  # reports every mistake in it before anything starts
-    require_stages(project, checked)
-    require_study_files(checked, project)
+    recipe_at_start = load_recipe(project, recipe, with_keys=True)  # reports every mistake in it before anything starts
+    require_stages(project, recipe_at_start)
+    require_study_files(recipe_at_start, project)
     with training_steps.stage_ahead("validate") as validator:
         if workspace_holder(project) is None:  # else it would wait as long as this run does, with all that it has imported
             validator.start()  # it imports Great Expectations while this process imports MLflow
         if requested_version := decision_steps.find_requested_version(recipe):
             return decision_steps.ask_for_approval(recipe, requested_version)
 
-        with flow_run.workspace(project, f"ae run {recipe}"):
+        with flow_run.workspace(project, f"ae run {recipe}"), training_steps.pinned_recipe(project, recipe) as checked:
             decision_steps.repair_registry(recipe)
             if previous := unchanged_summary(project, recipe):
                 message = f"nothing new for {recipe}: trained nothing; {previous['version']} is {previous['state']}"
@@ -63,7 +63,7 @@ def training(recipe: str) -> RunSummary | ApprovalResult | State[RunSummary]:
                 evidence = decision_steps.compare_with_champion(recipe)
 
                 version = training_steps.register_version(recipe, run, data, evidence)
-                if reasons := decision_steps.collect_refusal_reasons(recipe, version):
+                if reasons := decision_steps.collect_refusal_reasons(recipe, version, evidence):
                     decision_steps.refuse_version(recipe, version, evidence, reasons)
                 else:
                     decision_steps.sign_accepted_version(recipe, version)
@@ -71,7 +71,7 @@ def training(recipe: str) -> RunSummary | ApprovalResult | State[RunSummary]:
                         decision_steps.request_decision(recipe, version, evidence)
                     else:
                         decision_steps.promote_accepted_version(recipe, version, evidence)
-            summary = training_steps.summarise_run(recipe, run, data, version, reasons)
+            summary = training_steps.summarise_run(checked, run, data, version, evidence, reasons)
 
     if summary["state"] == WAITING and deployment.id:
         return decision_steps.ask_for_approval(recipe, version)

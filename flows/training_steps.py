@@ -4,6 +4,7 @@ import functools
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -27,7 +28,7 @@ from aeops.project import Project, find_project
 from aeops.provenance.last_run import write_record
 from aeops.provenance.lineage import RECORDED_FILES, collect_lineage, git_diff
 from aeops.provenance.run_summary import RunSummary, quarantine_counts
-from aeops.recipe.reader import Recipe, load_recipe
+from aeops.recipe.reader import Recipe, load_recipe, require_unchanged
 from aeops.recipe.yaml_reader import read_yaml
 from aeops.registry import ledger
 from aeops.registry.aliases import CHALLENGER
@@ -37,6 +38,9 @@ from aeops.registry.version_state import describe_state
 from aeops.report.model_card import model_card
 from aeops.report.report_page import write_report
 from aeops.report.summary import metric_rows, verdict_markdown
+
+# The recipe of the run under way: a context variable, since Prefect passes the context on to its tasks.
+_recipe_of_run: ContextVar[Recipe | None] = ContextVar("recipe_of_run", default=None)
 
 
 def is_worth_retrying(_task: Any, _run: Any, state: Any) -> bool:
@@ -72,10 +76,31 @@ def pipeline_step(name: str, retries: int = 0) -> Callable[[Callable[..., Any]],
     return decorate_step
 
 
+@contextmanager
+def pinned_recipe(project: Project, recipe: str) -> Iterator[Recipe]:
+    """Read the recipe once for every step inside; a step fails where its file was changed meanwhile.
+
+    Not before the workspace is held: while a run waits for that, for hours maybe, its recipe may be changed.
+    """
+    checked = load_recipe(project, recipe, with_keys=True)
+    token = _recipe_of_run.set(checked)
+    try:
+        yield checked
+    finally:
+        _recipe_of_run.reset(token)
+
+
 def load_context(recipe: str) -> tuple[Project, Recipe]:
-    """Return this process's project and its recipe of that name."""
-    project = find_project()
-    return project, load_recipe(project, recipe)
+    """Return this process's project and its recipe of that name.
+
+    Raises:
+        DataError: the recipe's file was changed since `pinned_recipe`.
+    """
+    project, checked = find_project(), _recipe_of_run.get()
+    if checked is None or checked.name != recipe:
+        return project, load_recipe(project, recipe)
+    require_unchanged(project, checked)
+    return project, checked
 
 
 def start_stage(project: Project, stage: str, *arguments: str) -> None:
@@ -176,6 +201,18 @@ def evidence_file(project: Project, recipe: str) -> Path:
     return project.reports(recipe) / "evidence.json"
 
 
+def read_decided_evidence(project: Project, recipe: str, evidence: dict[str, str]) -> EvidenceDocument:
+    """Return evidence.json of this run.
+
+    Args:
+        evidence: what the ledger records of it.
+
+    Raises:
+        DataError: it was changed since the run wrote it.
+    """
+    return read_evidence(evidence_file(project, recipe), evidence["sha256"])
+
+
 @pipeline_step("track", retries=2)
 def open_mlflow_run(recipe: str, data: dict[str, str]) -> str:
     """Open the MLflow run of this pipeline run and return its id."""
@@ -217,7 +254,7 @@ def register_version(recipe: str, run: str, data: dict[str, str], evidence: dict
     store, artifacts = open_store(project), project.artifacts(recipe)
     dvc.push_outputs(project, recipe)
     metadata = collect_lineage(project, checked)
-    metrics, document = read_json(artifacts / "report" / "metrics.json"), read_evidence(evidence_file(project, recipe))
+    metrics, document = read_json(artifacts / "report" / "metrics.json"), read_decided_evidence(project, recipe, evidence)
     raw_recipe = read_yaml(project.recipe_file(recipe))
     report = write_report(
         project.reports(recipe) / "report.html",
@@ -291,10 +328,13 @@ def step_seconds() -> list[tuple[str, float]]:
     return [(name, seconds) for _, name, seconds in finished_steps]
 
 
-def summarise_run(recipe: str, run: str, data: dict[str, str], version: str, reasons: list[str]) -> RunSummary:
+def summarise_run(
+    checked: Recipe, run: str, data: dict[str, str], version: str, evidence: dict[str, str], reasons: list[str]
+) -> RunSummary:
     """Summarise a run for a person, and store the summary for the next run to compare with."""
-    project = find_project()
-    store, artifacts, evidence = open_store(project), project.artifacts(recipe), read_evidence(evidence_file(project, recipe))
+    project, recipe = find_project(), checked.name
+    store, artifacts = open_store(project), project.artifacts(recipe)
+    document = read_decided_evidence(project, recipe, evidence)
     version_info = store.version(recipe, version)
     summary: RunSummary = {
         "changed": True,
@@ -303,8 +343,8 @@ def summarise_run(recipe: str, run: str, data: dict[str, str], version: str, rea
         "metrics": read_json(artifacts / "report" / "metrics.json"),
         "verdict": version_info.tags["verdict"],
         "reasons": reasons,
-        "warnings": gate_warnings(evidence["gate"]),
-        "comparison": evidence["comparison"],
+        "warnings": gate_warnings(document["gate"]),
+        "comparison": document["comparison"],
         "version": version,
         "aliases": list(version_info.aliases),
         "state": describe_state(recipe, version_info, ledger.read_entries(project, recipe)),
@@ -315,5 +355,5 @@ def summarise_run(recipe: str, run: str, data: dict[str, str], version: str, rea
     }
     if quarantine := quarantine_counts(read_json(project.validation(data["dataset"]) / "validation.json", "rows")):
         summary["quarantine"] = quarantine
-    write_record(project, recipe, summary)
+    write_record(project, checked, summary)
     return summary

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from ae_models.checksums import bundle_sha256, verify_bundle
+from ae_models.checksums import VerifiedBundle
 from ae_models.errors import BundleError
 from ae_models.onnx_runtime import onnxruntime
 from aeops.errors import DataError
@@ -46,35 +46,48 @@ class Detector:
         sha256: the bundle's name by content.
     """
 
-    def __init__(self, bundle: Path) -> None:
-        """Verify the bundle, then load it.
+    def __init__(self, bundle: Path, expected_sha256: str | None = None) -> None:
+        """Verify the bundle, then load it. Each file is verified again as it is read, also those that are read later.
+
+        Args:
+            expected_sha256: of the bundle that was checked before; None to load whichever bundle the folder holds.
 
         Raises:
-            DataError: a file is missing, surplus or altered, or the format is unknown.
+            DataError: a file is missing, surplus or altered, the format is unknown, or it is not the expected bundle.
         """
         try:
-            verify_bundle(bundle)
+            self._files = VerifiedBundle(bundle)
         except BundleError as error:
             raise DataError(str(error)) from error
-        self.folder = bundle
-        self.sha256 = bundle_sha256(bundle)
-        self.bundle: dict[str, Any] = json.loads((bundle / "bundle.json").read_text(encoding="utf-8"))
+        self.folder, self.sha256 = bundle, self._files.sha256
+        if expected_sha256 not in (None, self.sha256):
+            raise DataError(
+                f"the bundle {bundle} is {self.sha256}, expected {expected_sha256}: it was replaced after it was checked. "
+                "Nothing of it was loaded; type the same command again"
+            )
+        self.bundle: dict[str, Any] = json.loads(self._read_file("bundle.json"))
         require_format(bundle, self.bundle.get("format"))
         self.kind: str = self.bundle["input"]["kind"]
         self.data_kind = load_kind(self.kind)
         self.spec = SampleSpec.from_bundle(self.bundle)
         self.shape, self.output_shape = self.spec.shape, self.spec.output_shape
         self.low, self.high = self.spec.low, self.spec.high
-        self._encoder = self.data_kind.open_encoder(bundle, self.spec)
+        self._encoder = self.data_kind.open_encoder(self._read_file, self.spec)
         self._is_small = self.data_kind.FIXED_SHAPE and math.prod(self.shape) <= SMALL_SAMPLE_VALUES
-        self._model = OnnxNetwork(bundle / "model.onnx", self._is_small)
+        self._model = OnnxNetwork(self._read_file("model.onnx"), self._is_small)
+
+    def _read_file(self, name: str) -> bytes:
+        try:
+            return self._files.read(name)
+        except BundleError as error:
+            raise DataError(str(error)) from error
 
     @cached_property
     def word_counts(self) -> np.ndarray | None:
         """Counts of each word in each slot of the training samples' codes, (slots, words) int64; None for codes without words."""
-        from safetensors.numpy import load_file  # here, so that a served model does without
+        from safetensors.numpy import load  # here, so that a served model does without
 
-        return load_file(self.folder / "scorer.safetensors").get("word_counts")
+        return load(self._read_file("scorer.safetensors")).get("word_counts")
 
     def example(self) -> Any:
         """Return two samples that the model takes, in raw units."""
@@ -159,9 +172,9 @@ class Detector:
 
     @cached_property
     def _decoder_network(self) -> "OnnxNetwork":
-        if not (self.folder / "decoder.onnx").is_file():
+        if "decoder.onnx" not in self._files:
             raise DataError(f"the bundle {self.folder} is of format 1, which has no decoder: train it again with ae run")
-        return OnnxNetwork(self.folder / "decoder.onnx", self._is_small)
+        return OnnxNetwork(self._read_file("decoder.onnx"), self._is_small)
 
     def decode_outputs(self, outputs: np.ndarray) -> np.ndarray:
         """Convert the model's reconstructions to samples: token ids to texts, object (n,); others stay as they are."""
@@ -190,16 +203,17 @@ class OnnxNetwork:
     The parts do not depend on the number of cores, so neither do the last bits of the outputs.
     """
 
-    def __init__(self, file: Path, is_small: bool) -> None:
+    def __init__(self, model: bytes, is_small: bool) -> None:
         """
         Args:
+            model: the network as ONNX stores it.
             is_small: whether its samples are so small that a run gains nothing from threads of its own.
         """
         cores = usable_cores()
-        self._session = open_session(file, cores)
+        self._session = open_session(model, cores)
         self._single_thread_session, self._threads = None, None
         if is_small and self._session.get_providers()[0] == "CPUExecutionProvider":
-            self._single_thread_session = open_session(file, 1)
+            self._single_thread_session = open_session(model, 1)
             self._threads = ThreadPoolExecutor(cores, thread_name_prefix="score")
 
     def run(self, names: list[str], inputs: dict[str, np.ndarray]) -> list[list[np.ndarray]]:
@@ -227,7 +241,7 @@ def output_names(reconstruction: bool, code: bool) -> list[str]:
     return ["score", "p_value", "is_anomaly"] + ["reconstruction"] * reconstruction + ["code"] * code
 
 
-def open_session(model: Path, threads: int) -> onnxruntime.InferenceSession:
+def open_session(model: bytes, threads: int) -> onnxruntime.InferenceSession:
     """Open an onnxruntime session on the GPU where onnxruntime offers one, else on the CPU with so many threads a run."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors; warnings speak of graph optimisations
@@ -235,7 +249,7 @@ def open_session(model: Path, threads: int) -> onnxruntime.InferenceSession:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads must not burn a server's cores
     available_providers = onnxruntime.get_available_providers()
     providers = [name for name in PROVIDER_NAMES if name in available_providers]
-    return onnxruntime.InferenceSession(str(model), options, providers=providers)
+    return onnxruntime.InferenceSession(model, options, providers=providers)
 
 
 def usable_cores() -> int:

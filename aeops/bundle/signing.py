@@ -158,6 +158,36 @@ def sign(bundle: Path, key: Path, signature: Path) -> None:
     Config().use_elliptic_key_signer(private_key=key).set_hashing_config(hash_every_file()).sign(bundle, signature)
 
 
+def sign_text(text: bytes, key: Path) -> str:
+    """Return the signature of a text by a private key, in Base64.
+
+    Raises:
+        UsageError: the key cannot be used.
+    """
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.hashes import SHA256
+
+    return base64.b64encode(read_private_key(key).sign(text, ec.ECDSA(SHA256()))).decode()
+
+
+def is_text_signed(text: bytes, signature: str, public_key: Path) -> bool:
+    """Return True if the private key of this public one has signed the text.
+
+    Raises:
+        UsageError: the public key cannot be used.
+    """
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.hashes import SHA256
+
+    key = read_public_key(public_key)
+    try:
+        key.verify(base64.b64decode(signature, validate=True), text, ec.ECDSA(SHA256()))
+    except (InvalidSignature, ValueError):  # ValueError: no Base64
+        return False
+    return True
+
+
 def hash_every_file() -> "Config":
     """Return the settings to hash all files. With its defaults model-signing ignores git's files, and so would accept any."""
     from model_signing.hashing import Config

@@ -47,8 +47,8 @@ def run(arguments: argparse.Namespace) -> int:
     project = find_project()
     store = open_store(project)
     recipe = arguments.recipe or find_codec_recipe(project, store)
-    version = store.version(recipe, arguments.version).version
-    detector = Detector(trusted_bundle(project, store, load_recipe(project, recipe, with_keys=True), version))
+    bundle = trusted_bundle(project, store, load_recipe(project, recipe, with_keys=True), arguments.version)
+    version, detector = bundle.version, Detector(bundle.folder, bundle.sha256)
     require_quantised(detector, recipe)
     samples = []
     sources: list[ArchiveSource] = []

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from aeops.project import Project
     from aeops.registry.approval import ApprovalChoice
+    from aeops.registry.ledger import LedgerEntry
 
 
 def add_arguments(command: Any) -> None:
@@ -44,12 +45,24 @@ def decide_and_print(arguments: argparse.Namespace, decision: "ApprovalChoice") 
     decided_by = actor_name(arguments.by)
     line = decide_request(project, store, recipe, arguments.version, decision, decided_by, arguments.why)
     print(f"{line.event:10} {recipe} {line.version}, by {line.who}: line {line.number} of the ledger")
+    if decision == "approve" and (note := same_account_note(ledger.read_entries(project, recipe), line)):
+        print(f"note       {note}")
     print(f"champion   {recipe} {ledger.champion_at(ledger.read_entries(project, recipe)) or 'none'}")
     for flow_run in flow_run_ids(store.version(recipe, line.version)):
         message = resume_run(project, flow_run, {"decision": decision, "by": line.who, "why": line.why})
         print(f"flow run   {flow_run} {message}")
     print(f"next       ae show {recipe} | ae history {recipe}")
     return 0
+
+
+def same_account_note(entries: list["LedgerEntry"], answer: "LedgerEntry") -> str:
+    """Return a note where one account started the run and approved its version under two names; empty where it did not."""
+    for entry in reversed(entries):
+        if entry.event == "request" and entry.version == answer.version:
+            if entry.account is not None and entry.account == answer.account and entry.who != answer.who:
+                return f"the account {answer.account} also started the run, as {entry.who}: names are not authenticated"
+            break
+    return ""
 
 
 def resume_run(project: "Project", flow_run: str, run_input: dict[str, str]) -> str:

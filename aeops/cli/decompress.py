@@ -40,7 +40,8 @@ def run(arguments: argparse.Namespace) -> int:
     recipe = load_recipe(project, archive.recipe, with_keys=True)
     store = open_store(project)
     version = find_version(archive, store, file)
-    detector = Detector(trusted_bundle(project, store, recipe, version))
+    bundle = trusted_bundle(project, store, recipe, version)
+    detector = Detector(bundle.folder, bundle.sha256)
     require_space(archive, detector, output_path)
     if output_path.suffix == ".npy":
         write_array(archive, detector, output_path)

@@ -50,8 +50,8 @@ def run(arguments: argparse.Namespace) -> int:
     project = find_project()
     recipe = load_recipe(project, arguments.recipe, with_keys=True)
     store = open_store(project)
-    version = store.version(recipe.name, arguments.version).version
-    detector = Detector(trusted_bundle(project, store, recipe, version))
+    bundle = trusted_bundle(project, store, recipe, arguments.version)
+    version, detector = bundle.version, Detector(bundle.folder, bundle.sha256)
     refused: dict[str, str] = {}
     if arguments.files:
         parts = read_files(arguments.files, detector, refused)

@@ -5,6 +5,7 @@ import shutil
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
@@ -20,8 +21,10 @@ from aeops.machine.stored_json import find_damaged_files, read_json
 from aeops.project import Project
 from aeops.provenance.packages import lock_differences
 from aeops.recipe.reader import load_recipe, recipe_names
+from aeops.registry import ledger, promotion
 from aeops.registry.database import database_file
-from aeops.registry.store import local_store_in_use, open_store, other_registry_address
+from aeops.registry.store import Store, local_store_in_use, open_store, other_registry_address
+from aeops.stack.schedules import find_skipped_schedules
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,7 @@ def check_all(project: Project) -> Iterator[HealthCheck]:
     yield from check_listed_recipes(project)
     yield check_remote(project)
     yield check_prefect(project)
+    yield from check_schedules(project)
     yield from check_registry(project)
 
 
@@ -200,6 +204,12 @@ def check_prefect(project: Project) -> HealthCheck:
     return HealthCheck("good", "prefect", "no server running: each run starts its own and stops it at the end")
 
 
+def check_schedules(project: Project) -> Iterator[HealthCheck]:
+    """Report schedules whose hour the clocks skip once a year; it is no fault."""
+    for sentence in find_skipped_schedules(project, datetime.now(UTC)):
+        yield HealthCheck("note", "schedule", sentence, "edit prefect.yaml, then ae up")
+
+
 def check_registry(project: Project) -> Iterator[HealthCheck]:
     """Check that the registry's database is intact and answers; report the champion of each recipe."""
     database = database_file(project)
@@ -219,13 +229,26 @@ def check_registry(project: Project) -> Iterator[HealthCheck]:
         yield HealthCheck("good", "mlflow", message)
         store.require_readable()
         for name in recipe_names(project):
-            champion = store.champion(name)
-            if champion is None:
-                yield HealthCheck("note", name, "no champion yet", f"ae run {name}")
-            else:
-                yield HealthCheck("good", name, f"champion is version {champion.version}")
+            yield from check_champion(store, name)
     except AeError as error:
         yield HealthCheck("fault", "mlflow", str(error), "" if local_store_in_use() else "unset MLFLOW_TRACKING_URI")
+
+
+def check_champion(store: Store, name: str) -> Iterator[HealthCheck]:
+    """Check a recipe's ledger, and that its champion is the ledger's, with its bundle whole; report clocks that were wrong."""
+    problems = promotion.find_problems(store, name)
+    for problem in problems:
+        yield HealthCheck("fault", name, problem, f"ae run {name}, or what this line says; then ae ledger verify {name}")
+    if problems:
+        return
+    entries = ledger.read_entries(store.project, name)
+    for sentence in ledger.find_wrong_clocks(entries):
+        yield HealthCheck("note", name, f"ledger: {sentence}", "date, and compare with another clock")
+    champion = store.champion(name)
+    if champion is None:
+        yield HealthCheck("note", name, "no champion yet", f"ae run {name}")
+    else:
+        yield HealthCheck("good", name, f"champion is version {champion.version}; its bundle and the ledger are whole")
 
 
 def database_damage(database: Path) -> str:

@@ -45,7 +45,9 @@ def run(arguments: argparse.Namespace) -> int:
     entries = ledger.read_entries(project, recipe)
     if not entries:
         raise UsageError(f"{recipe} has no ledger yet: `ae run {recipe}` writes its first entry")
-    visible_entries = [entry for entry in entries if as_of is None or entry.moment <= as_of]
+    visible_entries = entries
+    if as_of is not None:
+        visible_entries = ledger.entries_until(entries, as_of)
     if arguments.json:
         print(json.dumps(history_document(recipe, visible_entries, as_of), ensure_ascii=False, indent=2))
         return 0
@@ -116,7 +118,10 @@ def entry_lines(entry: "LedgerEntry", width: int) -> list[str]:
     headline = f"{entry.number:>6}  {entry.moment:%Y-%m-%d %H:%M:%S}  {entry.event:<13}  version {entry.version}"
     if entry.moves_champion:
         headline += f"  champion {entry.from_version or 'none'} → {entry.to_version or 'none'}"
-    reason = printable_text(f"by {entry.who}: {entry.why}")
+    who = entry.who
+    if entry.account is not None and entry.account.partition("@")[0] != entry.who:
+        who = f"{entry.who} ({entry.account})"
+    reason = printable_text(f"by {who}: {entry.why}")
     lines = [printable_text(headline)]
     lines += textwrap.wrap(reason, width=max(width, 40), initial_indent=INDENT, subsequent_indent=INDENT, break_long_words=False)
     evidence = f"{entry.evidence.get('verdict', '')} {entry.evidence.get('sha256', '')[:12]}".strip()

@@ -22,7 +22,7 @@ def run(arguments: argparse.Namespace) -> int:
     from aeops.recipe.reader import load_recipe
     from aeops.registry import promotion
     from aeops.registry.store import open_store
-    from aeops.registry.trust import trusted_bundle
+    from aeops.registry.trust import require_signing_key, trusted_bundle
 
     project, recipe = find_project(), arguments.recipe
     require_recipe_name(project, recipe)
@@ -30,7 +30,9 @@ def run(arguments: argparse.Namespace) -> int:
 
     def require_trusted(version: str) -> None:
         if project.recipe_file(recipe).is_file():  # without it nothing can be served and no signature is required
-            trusted_bundle(project, store, load_recipe(project, recipe, with_keys=True), version)
+            checked = load_recipe(project, recipe, with_keys=True)
+            trusted_bundle(project, store, checked, version)
+            require_signing_key(store, checked)
 
     decided_by = actor_name(arguments.by)
     line = promotion.rollback(store, recipe, arguments.to, who=decided_by, why=arguments.why, admit=require_trusted)

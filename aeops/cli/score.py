@@ -113,8 +113,8 @@ def run_file(arguments: argparse.Namespace) -> int:
     recipe = load_recipe(project, arguments.recipe, with_keys=True)
     require_recordable(project, arguments.recipe)
     store = open_store(project)
-    version = store.version(arguments.recipe, arguments.version).version
-    detector = Detector(trusted_bundle(project, store, recipe, version))
+    bundle = trusted_bundle(project, store, recipe, arguments.version)
+    version, detector = bundle.version, Detector(bundle.folder, bundle.sha256)
     samples = detector.read_file(arguments.file)
     scores = detector.score(samples.values, code=True)
     ids = record_predictions(project, arguments.recipe, version, detector, samples, scores)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import uvicorn
 
     from aeops.recipe.reader import Recipe
-    from aeops.serving.rollover import VersionSource
+    from aeops.serving.rollover import FetchedBundle, VersionSource
     from aeops.serving.served_version import ServedVersion
     from aeops.serving.service import ScoringService
 
@@ -65,17 +65,18 @@ def open_service_listener(host: str, port: int) -> socket.socket:
     return listener
 
 
-def fetch_version(project: Project, recipe: str, version_or_alias: str) -> tuple[str, Path]:
-    """Return a version's number and the path of its verified bundle.
+def fetch_version(project: Project, recipe: str, version_or_alias: str) -> "FetchedBundle":
+    """Return a version's verified bundle.
 
     It runs in a process of its own, so that the service does not load MLflow.
     """
     from aeops.machine.child_process import run_module
+    from aeops.serving.rollover import FetchedBundle
 
     arguments = ["aeops.registry.fetch", recipe, version_or_alias]
     output = run_module(arguments, root=project.root, home=project.home, log=project.logs / f"fetch-{recipe}.log")
     document = json.loads(output.splitlines()[-1])
-    return document["version"], Path(document["bundle"])
+    return FetchedBundle(document["version"], Path(document["bundle"]), document["sha256"])
 
 
 def run_smoke_test(project: Project, recipe: str, bundle: Path) -> None:
@@ -93,21 +94,25 @@ def run_smoke_test(project: Project, recipe: str, bundle: Path) -> None:
         raise DataError(f"the model in {bundle} does not answer its own example: {error}") from error
 
 
-def version_source(project: Project, recipe: str, version_or_alias: str) -> "VersionSource":
-    """Return the source of versions; it follows an alias, and keeps a version that is given by its number."""
+def version_source(project: Project, recipe: "Recipe", version_or_alias: str) -> "VersionSource":
+    """Return the source of versions: the ledger's champion, the version of another alias, or the one with that number."""
     from aeops.bundle.detector import Detector
     from aeops.registry.alias_watch import AliasWatch
+    from aeops.registry.champion_anchor import LedgerChampion
     from aeops.serving.rollover import VersionSource
     from aeops.serving.served_version import ServedVersion
 
-    alias_watch = None
+    name, alias_watch, champion = recipe.name, None, None
     if not version_or_alias.isdecimal():
-        alias_watch = AliasWatch(project, recipe, version_or_alias)
+        alias_watch = AliasWatch(project, name, version_or_alias)
+    if version_or_alias == CHAMPION:
+        champion = LedgerChampion(project, recipe)
     return VersionSource(
-        fetch=lambda version: fetch_version(project, recipe, version),
-        smoke_test=lambda bundle: run_smoke_test(project, recipe, bundle),
-        load=lambda version, bundle: ServedVersion(recipe, version, Detector(bundle)),
+        fetch=lambda version: fetch_version(project, name, version),
+        smoke_test=lambda bundle: run_smoke_test(project, name, bundle),
+        load=lambda bundle: ServedVersion(name, bundle.version, Detector(bundle.folder, bundle.sha256)),
         alias_watcher=alias_watch,
+        champion=champion,
     )
 
 
@@ -126,7 +131,7 @@ def serve_recipe(
 
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
     logging.getLogger("aeops.serving").setLevel(logging.INFO)
-    source, journal = version_source(project, recipe.name, version_or_alias), Journal(project, recipe.name)
+    source, journal = version_source(project, recipe, version_or_alias), Journal(project, recipe.name)
     service = ScoringService(
         recipe.name, journal=journal, source=source, rules=recipe.serving, password=password, own_names_only=password is None
     )

@@ -47,9 +47,26 @@ def read_comparison(path: Path) -> ComparisonDocument:
     return comparison
 
 
-def read_evidence(path: Path) -> EvidenceDocument:
-    """Return the evidence document that `write_evidence` wrote."""
-    evidence: EvidenceDocument = read_json(path, "gate", "comparison")
+def read_evidence(path: Path, sha256: str) -> EvidenceDocument:
+    """Return the evidence document that `write_evidence` wrote.
+
+    Args:
+        sha256: of the file, as `write_evidence` returned it or the ledger holds it.
+
+    Raises:
+        DataError: the file is absent, or another document than that.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        message = f"the evidence {path} cannot be read ({error.strerror}): nothing was decided; run the recipe again"
+        raise DataError(message) from error
+    if data_sha256(data) != sha256:
+        raise DataError(
+            f"the evidence {path} has SHA-256 {data_sha256(data)[:12]}, expected {sha256[:12]}: it was changed after it was "
+            "written, and nothing was decided; run the recipe again"
+        )
+    evidence: EvidenceDocument = json.loads(data)
     return evidence
 
 

@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from itertools import chain, pairwise, product, starmap
 from pathlib import Path
@@ -493,7 +493,7 @@ class ArrayKind:
         span = high - low
         return ((mean - low) / span).astype(np.float32), (std / span).astype(np.float32)
 
-    def open_encoder(self, bundle: Path, spec: SampleSpec) -> ArrayEncoder:
+    def open_encoder(self, read_file: Callable[[str], bytes], spec: SampleSpec) -> ArrayEncoder:
         """See `DataKind.open_encoder`."""
         return ArrayEncoder(spec)
 

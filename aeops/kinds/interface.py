@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from aeops.kinds import module_name
 
 if TYPE_CHECKING:  # so that a light process can import this and load a kind only where it needs one
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     import numpy as np
@@ -175,8 +175,12 @@ class DataKind(Protocol):
 
     # ---------------------------------------------------------------- the model
 
-    def open_encoder(self, bundle: Path, spec: SampleSpec) -> Encoder:
-        """Return the encoder of the bundle in a folder; files are read when they are needed."""
+    def open_encoder(self, read_file: Callable[[str], bytes], spec: SampleSpec) -> Encoder:
+        """Return the encoder of a bundle.
+
+        Args:
+            read_file: returns the content of one of the bundle's files; called when it is needed.
+        """
 
     def example(self, spec: SampleSpec) -> Any:
         """Return two samples that the model takes."""

@@ -4,7 +4,7 @@
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -95,14 +95,14 @@ def letter_share(text: str) -> float:
 class TextEncoder:
     """The encoder of texts: the network takes the token ids of the bundle's tokenizer, int64 (n, tokens)."""
 
-    def __init__(self, bundle: Path, spec: SampleSpec) -> None:
-        self.bundle, self.spec = bundle, spec
+    def __init__(self, read_file: Callable[[str], bytes], spec: SampleSpec) -> None:
+        self._read_file, self.spec = read_file, spec
 
     @cached_property
     def _bundle_tokenizer(self) -> Any:
         from ae_models import tokens
 
-        return tokens.tokenizer_from_json((self.bundle / "tokenizer.json").read_text(encoding="utf-8"))
+        return tokens.tokenizer_from_json(self._read_file("tokenizer.json").decode("utf-8"))
 
     def encode(self, samples: Any) -> np.ndarray:
         """See `Encoder.encode`: a string, strings, or UTF-8 filled up with zeros, uint8 (n, bytes)."""
@@ -339,9 +339,9 @@ class TextKind:
         lengths = np.array([len(str(text)) for text in samples], dtype=np.float32)
         return lengths, np.zeros_like(lengths)
 
-    def open_encoder(self, bundle: Path, spec: SampleSpec) -> TextEncoder:
+    def open_encoder(self, read_file: Callable[[str], bytes], spec: SampleSpec) -> TextEncoder:
         """See `DataKind.open_encoder`."""
-        return TextEncoder(bundle, spec)
+        return TextEncoder(read_file, spec)
 
     def example(self, spec: SampleSpec) -> Any:
         """See `DataKind.example`."""

@@ -35,14 +35,16 @@ def run_check(project: Project, recipe: Recipe, now: datetime, force_drift: bool
     """
     if now.utcoffset() is None:
         raise UsageError(f"expected a time with a zone, such as 2026-11-24T14:30+00:00, got {now}")
-    move = ledger.last_move(ledger.read_entries(project, recipe.name))
+    entries = ledger.read_entries(project, recipe.name)
+    move = ledger.last_move(entries)
     paths.monitoring_folder(project, recipe.name).mkdir(parents=True, exist_ok=True)
     if move is None or move.to_version is None:
         return _report_no_champion(project, recipe, now)
     from aeops.monitoring.champion_period import ChampionPeriod
     from aeops.monitoring.check_steps import check_champion_period
 
-    start = move.moment if move.moment <= now else None
+    moment = ledger.settle_moments(entries)[entries.index(move)]
+    start = moment if moment <= now else None
     return check_champion_period(project, recipe, ChampionPeriod(move.to_version, move.time, start), now, force_drift)
 
 

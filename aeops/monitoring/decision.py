@@ -9,6 +9,7 @@ from aeops.monitoring.retrains import RetrainRecord
 from aeops.recipe.monitoring import MonitorSpec
 
 BUDGET_PERIOD = timedelta(days=30)
+CLOCK_TOLERANCE = timedelta(minutes=5)  # by which the clocks of two machines may differ
 
 
 class DecisionRecord(TypedDict):
@@ -67,7 +68,12 @@ def decide_retrain(
     reasons = [f"{len(alarms)} of the {len(spec.signals)} signals that count alarm{names}, and it takes {spec.needed}"]
     if len(alarms) < spec.needed:
         return RetrainDecision(False, tuple(reasons), alarms, f"ae run {recipe}")
-    postponements = [*check_cooldown(spec, retrains, now), *check_budget(spec, retrains, now)]
+    past_retrains = [retrain for retrain in retrains if retrain.moment <= now + CLOCK_TOLERANCE]
+    if len(past_retrains) < len(retrains):
+        reasons.append(
+            f"{len(retrains) - len(past_retrains)} earlier retrains dated ahead of the clock hold nothing up: a clock was wrong"
+        )
+    postponements = [*check_cooldown(spec, past_retrains, now), *check_budget(spec, past_retrains, now)]
     return RetrainDecision(not postponements, (*reasons, *postponements), alarms, f"ae run {recipe}")
 
 

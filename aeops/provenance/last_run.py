@@ -7,7 +7,7 @@ from aeops.data.dataset import content_sha256
 from aeops.data.dvc import is_up_to_date
 from aeops.data.sources.catalogue import source_digest
 from aeops.data.stage_code import stage_sha256
-from aeops.files import data_sha256, file_sha256, write_json
+from aeops.files import data_sha256, write_json
 from aeops.machine.stored_json import read_json_if_whole
 from aeops.project import Project
 from aeops.provenance.run_summary import RunSummary
@@ -32,10 +32,14 @@ def last_run_file(project: Project, recipe: str) -> Path:
     return file
 
 
-def write_record(project: Project, recipe: str, summary: RunSummary) -> None:
-    """Record a whole run's summary, for the next run to compare with."""
-    record = {"fingerprint": _run_fingerprint(project, load_recipe(project, recipe)), "summary": summary}
-    write_json(project.home / "last-run" / f"{recipe}.json", record)
+def write_record(project: Project, recipe: Recipe, summary: RunSummary) -> None:
+    """Record a whole run's summary, for the next run to compare with.
+
+    Args:
+        recipe: as the run has read it; its file may be another one by now.
+    """
+    record = {"fingerprint": _run_fingerprint(project, recipe), "summary": summary}
+    write_json(project.home / "last-run" / f"{recipe.name}.json", record)
 
 
 def unchanged_summary(project: Project, recipe: str) -> RunSummary | None:
@@ -63,7 +67,7 @@ def _run_fingerprint(project: Project, recipe: Recipe) -> str:
     content = "none"
     if dataset.is_dir():
         content = content_sha256(dataset)
-    hashes = [source_digest(recipe, project), file_sha256(project.recipe_file(recipe.name)), content]
+    hashes = [source_digest(recipe, project), recipe.sha256, content]
     for stage in FLOW_STAGES:
         hashes.append(stage_sha256(project.root, stage))
     return data_sha256("\n".join(hashes))

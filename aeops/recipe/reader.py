@@ -22,7 +22,8 @@ from ae_models.spec import (
     read_fit_spec,
     suggest_match,
 )
-from aeops.errors import UsageError
+from aeops.errors import DataError, UsageError
+from aeops.files import data_sha256, file_sha256
 from aeops.project import Project, is_recipe_name, shorten_name
 from aeops.recipe.default_rules import PURPOSES
 from aeops.recipe.gate_rules import Rule
@@ -31,7 +32,7 @@ from aeops.recipe.monitoring import MonitorSpec
 from aeops.recipe.sections import ApprovalSpec, DataSpec, EvaluateSpec, ScoringSpec, ServingSpec, SignatureSpec, ValidateSpec
 from aeops.recipe.sources import SOURCE_SPECS, SourceSpec
 from aeops.recipe.studies import read_studies
-from aeops.recipe.yaml_reader import read_yaml
+from aeops.recipe.yaml_reader import parse_yaml, read_yaml_content
 
 SECTIONS = (
     *("recipe", "about", "purpose", "data", "validate"),
@@ -51,9 +52,11 @@ class Recipe:
         purpose: one of `aeops.recipe.default_rules.PURPOSES`.
         gate: name -> rule: its own rules and the default ones of its purpose.
         unchecked: default rule -> why the gate does not judge it.
+        sha256: of the file that it was read from.
     """
 
     name: str
+    sha256: str
     about: str
     purpose: str
     data: DataSpec
@@ -99,6 +102,16 @@ def load_recipe(project: Project, name: str, with_keys: bool = False) -> Recipe:
     return read_recipe(file)
 
 
+def require_unchanged(project: Project, recipe: Recipe) -> None:
+    """Raise DataError where the recipe's file is no longer the one that this recipe was read from."""
+    file = project.recipe_file(recipe.name)
+    if not file.is_file() or file_sha256(file) != recipe.sha256:
+        raise DataError(
+            f"recipes/{file.name} was changed while this run was under way, so its steps would not belong together: nothing was "
+            f"promoted. Type `ae run {recipe.name}` to begin again with the recipe as it is now"
+        )
+
+
 def read_recipe(file: Path, key_root: Path | None = None) -> Recipe:
     """Read a recipe from a file.
 
@@ -108,7 +121,8 @@ def read_recipe(file: Path, key_root: Path | None = None) -> Recipe:
     Raises:
         UsageError: with every mistake in it.
     """
-    raw_recipe = read_yaml(file)
+    content = read_yaml_content(file)
+    raw_recipe = parse_yaml(content, file.name)
     reader = SpecReader(f"recipes/{file.name}")
     if not isinstance(raw_recipe, Mapping):
         raise UsageError(f"{reader.source}: expected a mapping with {join_names(SECTIONS)}")
@@ -152,7 +166,7 @@ def read_recipe(file: Path, key_root: Path | None = None) -> Recipe:
     if reader.mistakes:
         raise UsageError("\n".join(reader.mistakes))
     assert fit_spec is not None, "it has no mistakes"
-    return Recipe(fit=fit_spec, gate=gate.rules, unchecked=gate.unchecked, **parts)
+    return Recipe(fit=fit_spec, gate=gate.rules, unchecked=gate.unchecked, sha256=data_sha256(content), **parts)
 
 
 def _read_purpose(reader: SpecReader, raw_recipe: Mapping[str, Any]) -> str | None:

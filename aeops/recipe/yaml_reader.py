@@ -13,26 +13,44 @@ MAX_VALUES = 20_000  # of a file, each alias counted as all that it stands for
 
 
 def read_yaml(file: Path) -> Any:
-    """Return what a YAML file holds.
+    """Return what a YAML file holds; raises as `read_yaml_content` and `parse_yaml` do."""
+    return parse_yaml(read_yaml_content(file), file.name)
+
+
+def read_yaml_content(file: Path) -> bytes:
+    """Return the bytes of a YAML file.
 
     Raises:
-        UsageError: it cannot be read, is no YAML, is too large or nested too deeply, or has a key twice.
+        UsageError: it cannot be read, or is too large.
     """
     try:
         content = file.read_bytes()
-        if len(content) > MAX_FILE_BYTES:
-            raise UsageError(f"{file.name}: expected at most {MAX_FILE_BYTES:,} bytes of YAML, got {len(content):,}")
+    except OSError as error:
+        raise UsageError(f"{file} cannot be read ({error.strerror})") from error
+    if len(content) > MAX_FILE_BYTES:
+        raise UsageError(f"{file.name}: expected at most {MAX_FILE_BYTES:,} bytes of YAML, got {len(content):,}")
+    return content
+
+
+def parse_yaml(content: bytes, name: str) -> Any:
+    """Return what the bytes of a YAML file hold.
+
+    Args:
+        name: the file's, for messages.
+
+    Raises:
+        UsageError: it is no YAML, is too large or nested too deeply, or has a key twice.
+    """
+    try:
         return yaml.load(content.decode("utf-8-sig"), _StrictLoader)  # a SafeLoader
     except UsageError:
         raise
     except UnicodeDecodeError as error:
-        raise UsageError(f"{file.name}: expected UTF-8, got other bytes at byte {error.start}: convert the file") from error
-    except OSError as error:
-        raise UsageError(f"{file} cannot be read ({error.strerror})") from error
+        raise UsageError(f"{name}: expected UTF-8, got other bytes at byte {error.start}: convert the file") from error
     except RecursionError as error:
-        raise UsageError(f"{file.name}: not readable as YAML: it is nested too deeply, or an alias holds itself") from error
+        raise UsageError(f"{name}: not readable as YAML: it is nested too deeply, or an alias holds itself") from error
     except Exception as error:  # PyYAML also raises ValueError and others, such as for the date 2026-13-45
-        raise UsageError(f"{file.name}: not readable as YAML: {' '.join(str(error).split())}") from error
+        raise UsageError(f"{name}: not readable as YAML: {' '.join(str(error).split())}") from error
 
 
 class _StrictLoader(yaml.SafeLoader):

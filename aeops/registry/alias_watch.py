@@ -1,9 +1,9 @@
 """Watch which version an alias points to, without importing MLflow into this process.
 
-Two sources show a change. The recipe's ledger is a file in the state folder, so its entries are seen at once. An alias that was
-changed elsewhere is seen in MLflow, which is queried slowly: over its REST API with plain HTTP where it is remote, else in a
-separate process (`python -m aeops.registry.alias_watch RECIPE ALIAS`), and only if the local database has changed. The latest
-change counts.
+The champion is the one of the recipe's ledger, a file in the state folder, or of the ledger's head (see
+aeops/registry/champion_anchor.py): its entries are seen at once, and MLflow's alias only shows whether somebody has changed it
+outside `ae`. Every other alias is MLflow's own. MLflow is queried slowly: over its REST API with plain HTTP where it is remote,
+else in a separate process (`python -m aeops.registry.alias_watch RECIPE ALIAS`), and only if the local database has changed.
 """
 
 import base64
@@ -25,6 +25,7 @@ from aeops.machine.network import open_url
 from aeops.project import Project, find_project
 from aeops.registry import ledger
 from aeops.registry.aliases import CHAMPION
+from aeops.registry.champion_anchor import configured_head_file, read_anchor
 from aeops.registry.database import FileFingerprint, fingerprint_database, fingerprint_file
 
 POLL_SECONDS = 20.0  # between two queries where they are cheap: over HTTP, or after a check of a file's time
@@ -77,14 +78,14 @@ class AliasWatch:
     """Detects changes of an alias.
 
     Attributes:
-        error: why the last `poll` failed; None where it succeeded.
+        error: why the last `poll` failed, or how MLflow's champion differs from the ledger's; None where neither is so.
     """
 
     def __init__(self, project: Project, recipe: str, alias: str) -> None:
         """Read the ledger as it is now; create the watch before the alias is read for the first time."""
         self.project, self.recipe, self.alias = project, recipe, alias
         self.error: str | None = None
-        self._ledger_fingerprint: FileFingerprint | None = None
+        self._ledger_fingerprint: tuple[FileFingerprint, ...] | None = None
         self._last_move: LedgerMove | None = None
         self._ledger_error: AeError | None = None
         self._read_ledger()
@@ -92,6 +93,8 @@ class AliasWatch:
         self._database_state = self._fingerprint_database()
         self._registry_version: str | None = None
         self._target_version: str | None = None
+        self._foreign_change: AliasChange | None = None
+        self._alias_problem: str | None = None
         self._query: RegistryQuery | None = None
 
     def set_version(self, version: str) -> None:
@@ -105,7 +108,7 @@ class AliasWatch:
         except AeError as error:
             self.error = str(error)
             return None
-        self.error = None
+        self.error = self._alias_problem
         return change
 
     def _poll_ledger(self) -> AliasChange | None:
@@ -119,16 +122,22 @@ class AliasWatch:
         if self._last_move is None or self._last_move == previous_move:
             return None
         self._target_version = self._last_move.version
+        self._foreign_change = self._alias_problem = None
         return AliasChange(self._target_version)
 
     def _read_ledger(self) -> None:
-        """Read the ledger if its file has changed. A broken ledger moves nothing."""
-        new_fingerprint = fingerprint_file(ledger.ledger_file(self.project, self.recipe))
+        """Read the ledger, or its head, if its file has changed. A broken one moves nothing."""
+        if self.alias != CHAMPION:
+            return
+        files = [ledger.ledger_file(self.project, self.recipe)]
+        if head_file := configured_head_file():
+            files.append(head_file)
+        new_fingerprint = tuple(map(fingerprint_file, files))
         if new_fingerprint == self._ledger_fingerprint:
             return
         self._ledger_fingerprint = new_fingerprint
         try:
-            entry = ledger.last_move(ledger.read_entries(self.project, self.recipe))
+            entry = read_anchor(self.project, self.recipe).last_move
         except AeError as error:
             self._ledger_error = error
             return
@@ -178,12 +187,30 @@ class AliasWatch:
         return self._compare_version(query.version)
 
     def _compare_version(self, version: str | None) -> AliasChange | None:
-        """Return the change if MLflow's version differs from its last one and from the ledger's."""
+        """Return the change if MLflow's version differs from its last one; a champion is only compared with the ledger's."""
+        if self.alias == CHAMPION:
+            self._check_champion(version)
+            return None
         previous, self._registry_version = self._registry_version, version
         if version in (previous, self._target_version):
             return None
         self._target_version = version
         return AliasChange(version)
+
+    def _check_champion(self, version: str | None) -> None:
+        """Note that MLflow's champion is not the ledger's, once two queries agree: a promotion writes to the ledger first."""
+        if self._last_move is None or version == self._last_move.version:
+            self._foreign_change = self._alias_problem = None
+            return
+        self._database_state = None  # so that MLflow is queried again
+        change = AliasChange(version)
+        if self._foreign_change == change:
+            self._alias_problem = (
+                f"MLflow's alias {CHAMPION} of {self.recipe} points to {version or 'no version'}, but by the ledger the champion "
+                f"is {self._last_move.version or 'none'}, which stays: the alias was changed outside `ae`; "
+                f"`ae ledger verify {self.recipe}` says what to type"
+            )
+        self._foreign_change = change
 
     def _fingerprint_database(self) -> tuple[FileFingerprint, ...] | None:
         """Fingerprint the project's own database; None where MLflow is elsewhere."""

@@ -14,8 +14,9 @@ from aeops.recipe.reader import Recipe, load_recipe
 from aeops.registry import ledger, promotion
 from aeops.registry.aliases import CHAMPION
 from aeops.registry.ledger import Decision, LedgerEntry
+from aeops.registry.person_names import is_same_person
 from aeops.registry.store import Store
-from aeops.registry.trust import require_signed
+from aeops.registry.trust import require_signed, require_signing_key
 from aeops.registry.versions import VersionInfo
 
 ApprovalChoice = Literal["approve", "reject"]
@@ -132,6 +133,7 @@ def decide_request(
                 _require_allowed_approver(request, by, checked)
                 _require_same_champion(store, request)
                 require_signed(project, store, checked, version_info.version)
+                require_signing_key(store, checked)
             decision = Decision(EVENT_BY_CHOICE[choice], recipe, version_info.version, by, why, request.evidence)
             answer = promotion.record_decision(store, decision)
         result = _apply_answer(store, request, answer)  # also somebody else's decision that a kill interrupted
@@ -200,10 +202,13 @@ def _find_answer(request: LedgerEntry, entries: list[LedgerEntry]) -> LedgerEntr
 def _require_allowed_approver(request: LedgerEntry, by: str, checked: Recipe) -> None:
     """Raise UsageError where the recipe, then or now, requires another approver than the person who started the run."""
     needs_other = request.evidence.get(APPROVER_KEY) == NOT_THE_STARTER or checked.approval.other_than_starter
-    if needs_other and request.who.casefold() == by.casefold():
+    if needs_other and is_same_person(request.who, by):
+        starter = by
+        if by != request.who:
+            starter = f"{by!r} reads as {request.who!r}, who"
         raise UsageError(
-            f"{by} started the run that made {request.recipe} {request.version}, and its recipe requires somebody else to "
-            f"approve it (approval.other_than_starter): give --by NAME of another person; {by} may reject it"
+            f"{starter} started the run that made {request.recipe} {request.version}, and its recipe requires somebody else to "
+            f"approve it (approval.other_than_starter): give --by NAME of another person; {request.who} may reject it"
         )
 
 

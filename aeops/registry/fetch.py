@@ -1,4 +1,4 @@
-"""`python -m aeops.registry.fetch RECIPE VERSION`: download a version's bundle and print its folder, as JSON.
+"""`python -m aeops.registry.fetch RECIPE VERSION`: download a version's bundle and print its folder and its SHA-256, as JSON.
 
 This is a separate process, so that a scoring service does not hold MLflow and its 200 MB.
 """
@@ -17,9 +17,8 @@ def main() -> None:
     recipe, which = sys.argv[1:]
     project = find_project()
     store = open_store(project)
-    version = store.version(recipe, which)
-    bundle = trusted_bundle(project, store, load_recipe(project, recipe), version.version)
-    print(json.dumps({"version": version.version, "bundle": str(bundle)}))
+    bundle = trusted_bundle(project, store, load_recipe(project, recipe), which)
+    print(json.dumps({"version": bundle.version, "bundle": str(bundle.folder), "sha256": bundle.sha256}))
 
 
 if __name__ == "__main__":

@@ -8,11 +8,13 @@ aeops/registry/promotion.py calls that. docs/ledger.md says which changes are de
 import getpass
 import json
 import os
+import platform
+import pwd
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,8 @@ MOVE_EVENTS = ("adoption", "promotion", "recalibration", "rollback", "retirement
 NOTE_EVENTS = ("refusal", "request", "approval", "rejection")  # events that leave the champion as it is
 FIRST_HASH = "0" * 64  # in the first entry, in place of the hash of the entry before
 JSON_KEYS = {"from_version": "from", "to_version": "to"}  # attributes whose key in the file differs from their name
+OPTIONAL_KEYS = ("account", "clock")  # absent where they are None, as in entries that are older than they are
+CLOCK_TOLERANCE = timedelta(minutes=5)  # by which the clocks of two machines may differ
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,8 @@ class LedgerEntry:
         evidence: as in `Decision`.
         previous: `hash` of the entry above.
         hash: SHA-256 of this entry without `hash`.
+        account: of the process that wrote it, `name@machine`, which `--by` and AE_BY do not change; None in old entries.
+        clock: what the clock said, as `time`, where that was before the entry above; None elsewhere.
     """
 
     number: int
@@ -77,10 +83,17 @@ class LedgerEntry:
     evidence: dict[str, str]
     previous: str
     hash: str
+    account: str | None = None
+    clock: str | None = None
 
     @property
     def moment(self) -> datetime:
         return datetime.fromisoformat(self.time)
+
+    @property
+    def clock_moment(self) -> datetime:
+        """What the clock said when the entry was written."""
+        return datetime.fromisoformat(self.clock or self.time)
 
     @property
     def moves_champion(self) -> bool:
@@ -88,7 +101,12 @@ class LedgerEntry:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the entry with the keys of the file."""
-        return {json_key(item.name): getattr(self, item.name) for item in fields(self)}
+        content = {}
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if item.name not in OPTIONAL_KEYS or value is not None:
+                content[json_key(item.name)] = value
+        return content
 
 
 @dataclass(frozen=True)
@@ -136,13 +154,27 @@ def champion_at(entries: list[LedgerEntry], at: datetime | None = None) -> str |
     """Return the version that was champion at a time, None where there was none.
 
     Args:
-        at: with a time zone; None for now.
+        at: with a time zone, compared with the times of `settle_moments`; None for now.
     """
-    champion = None
-    for entry in entries:
-        if entry.moves_champion and (at is None or entry.moment <= at):
-            champion = entry.to_version
-    return champion
+    if at is not None:
+        entries = entries_until(entries, at)
+    move = last_move(entries)
+    if move is None:
+        return None
+    return move.to_version
+
+
+def known_bundle_sha256(entries: list[LedgerEntry], version: str) -> str | None:
+    """Return the SHA-256 of a version's bundle by the last entry that names it, None where none does."""
+    for entry in reversed(entries):
+        if version in (entry.version, entry.to_version) and "bundle_sha256" in entry.evidence:
+            return entry.evidence["bundle_sha256"]
+    return None
+
+
+def entries_until(entries: list[LedgerEntry], at: datetime) -> list[LedgerEntry]:
+    """Return the entries that were written until a time, with a time zone, by the times of `settle_moments`."""
+    return [entry for entry, moment in zip(entries, settle_moments(entries), strict=True) if moment <= at]
 
 
 def last_move(entries: list[LedgerEntry]) -> LedgerEntry | None:
@@ -151,6 +183,79 @@ def last_move(entries: list[LedgerEntry]) -> LedgerEntry | None:
         if entry.moves_champion:
             return entry
     return None
+
+
+def settle_moments(entries: list[LedgerEntry], now: datetime | None = None) -> list[datetime]:
+    """Return the time of each entry, corrected where a clock was wrong; in order.
+
+    A clock that was ahead leaves an entry in the future, and `time` of every later one is as late. What the clocks said stands
+    beside it, so the fewest of them are taken to be wrong: the longest series of entries whose clocks never go back, up to the
+    present, is right. Each other entry gets the time of the right one before it, or else after it.
+
+    Args:
+        now: the present, with a time zone; None for the clock's.
+    """
+    latest = (now or datetime.now(UTC)) + CLOCK_TOLERANCE
+    if all(entry.clock is None for entry in entries) and (not entries or entries[-1].moment <= latest):
+        return [entry.moment for entry in entries]
+    right_positions = _longest_ordered(entries, latest)
+    if not right_positions:
+        return [entry.moment for entry in entries]
+    moments = []
+    for position, entry in enumerate(entries):
+        if position in right_positions:
+            moments.append(entry.clock_moment)
+        else:
+            position_before = max((right for right in right_positions if right < position), default=min(right_positions))
+            moments.append(entries[position_before].clock_moment)
+    return moments
+
+
+def _longest_ordered(entries: list[LedgerEntry], latest: datetime) -> set[int]:
+    """Return the positions of the longest series of entries whose clocks never go back nor past `latest`; of two, the first."""
+    lengths: dict[int, int] = {}
+    predecessors: dict[int, int | None] = {}
+    for position, entry in enumerate(entries):
+        if entry.clock_moment > latest:
+            continue
+        before = [other for other in lengths if entries[other].clock_moment <= entry.clock_moment]
+        predecessor = max(before, key=lengths.__getitem__, default=None)
+        predecessors[position] = predecessor
+        lengths[position] = 1 if predecessor is None else lengths[predecessor] + 1
+    last = max(lengths, key=lengths.__getitem__, default=None)
+    series = set()
+    while last is not None:
+        series.add(last)
+        last = predecessors[last]
+    return series
+
+
+def find_wrong_clocks(entries: list[LedgerEntry], now: datetime | None = None) -> list[str]:
+    """Return a sentence for each entry whose time is not that of `settle_moments` or lies ahead of the clock.
+
+    They are no damage: the champion follows from the order of the entries, not from their times.
+    """
+    present = now or datetime.now(UTC)
+    sentences = []
+    for entry, moment in zip(entries, settle_moments(entries, present), strict=True):
+        if entry.clock_moment > present + CLOCK_TOLERANCE:
+            ahead = entry.clock_moment - present
+            sentences.append(
+                f"number {entry.number} is dated {entry.clock_moment:%Y-%m-%d %H:%M} UTC, {_describe_duration(ahead)} ahead of "
+                "this machine's clock: one of the two clocks was wrong; set the clock right before the next decision"
+            )
+        elif abs(entry.clock_moment - moment) > CLOCK_TOLERANCE:
+            sentences.append(
+                f"number {entry.number} was written while a clock said {entry.clock_moment:%Y-%m-%d %H:%M} UTC, out of order "
+                f"with the other entries: it counts as of {moment:%Y-%m-%d %H:%M} UTC"
+            )
+    return sentences
+
+
+def _describe_duration(duration: timedelta) -> str:
+    if duration >= timedelta(days=2):
+        return f"{duration.days} days"
+    return f"{duration / timedelta(hours=1):.1f} hours"
 
 
 def champion_before(entries: list[LedgerEntry]) -> str | None:
@@ -190,6 +295,15 @@ def current_actor() -> str:
         return f"user {os.getuid()}"
 
 
+def current_account() -> str:
+    """Return the account of this process and its machine, as the kernel knows them: AE_BY and LOGNAME do not change it."""
+    try:
+        account = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # a container's user may have no entry in the password file
+        account = f"user {os.getuid()}"
+    return f"{account}@{platform.node() or 'unknown'}"
+
+
 # ---------------------------------------------------------------- reading
 
 
@@ -224,8 +338,9 @@ def parse_entry(raw: bytes) -> LedgerEntry:
     """
     content = json.loads(raw.decode("utf-8"))
     attributes = {json_key(item.name): item.name for item in fields(LedgerEntry)}
-    if not isinstance(content, dict) or content.keys() != attributes.keys():
-        raise ValueError(f"expected an object with exactly {', '.join(sorted(attributes))}")
+    required_keys = attributes.keys() - set(OPTIONAL_KEYS)
+    if not isinstance(content, dict) or content.keys() - set(OPTIONAL_KEYS) != required_keys:
+        raise ValueError(f"expected an object with exactly {', '.join(sorted(required_keys))}, and {' and '.join(OPTIONAL_KEYS)}")
     entry = LedgerEntry(**{attributes[key]: value for key, value in content.items()})
     if not _has_valid_types(entry):
         raise ValueError("a value is of the wrong type")
@@ -233,8 +348,9 @@ def parse_entry(raw: bytes) -> LedgerEntry:
         raise ValueError(f"expected a number of 1 or more, got {entry.number!r}")
     if entry.event not in MOVE_EVENTS + NOTE_EVENTS:
         raise ValueError(f"expected one of the events {', '.join(MOVE_EVENTS + NOTE_EVENTS)}, got {entry.event!r}")
-    if not isinstance(entry.time, str) or entry.moment.utcoffset() is None:
-        raise ValueError(f"expected an ISO time with a time zone, got {entry.time!r}")
+    for text in (entry.time, entry.clock):
+        if text is not None and datetime.fromisoformat(text).utcoffset() is None:
+            raise ValueError(f"expected an ISO time with a time zone, got {text!r}")
     return entry
 
 
@@ -244,11 +360,11 @@ def json_key(attribute_name: str) -> str:
 
 
 def _has_valid_types(entry: LedgerEntry) -> bool:
-    texts = (entry.event, entry.recipe, entry.version, entry.who, entry.why, entry.previous, entry.hash)
-    champions = (entry.from_version, entry.to_version)
+    texts = (entry.event, entry.recipe, entry.version, entry.time, entry.who, entry.why, entry.previous, entry.hash)
+    optional_texts = (entry.from_version, entry.to_version, entry.account, entry.clock)
     return (
         all(isinstance(value, str) for value in texts)
-        and all(value is None or isinstance(value, str) for value in champions)
+        and all(value is None or isinstance(value, str) for value in optional_texts)
         and isinstance(entry.evidence, dict)
         and all(isinstance(value, str) for value in entry.evidence.values())
     )
@@ -323,13 +439,14 @@ def append_entry(project: Project, decision: Decision, announce: Callable[[Ledge
         problems.append("it ends in an incomplete line")
     if problems:
         raise broken_ledger_error(project, recipe, problems)
-    entries, now, previous_hash = ledger_content.entries, datetime.now(UTC), FIRST_HASH
+    entries, previous_hash = ledger_content.entries, FIRST_HASH
+    times = entry_times(datetime.now(UTC), entries)
     if entries:
-        now = max(now, entries[-1].moment)  # a clock that was put back must not make yesterday's champion today's
         previous_hash = entries[-1].hash
     content = {
+        **times,
         "number": len(entries) + 1,
-        "time": now.isoformat(timespec="microseconds"),
+        "account": current_account(),
         "event": decision.event,
         "recipe": recipe,
         "version": decision.version,
@@ -345,6 +462,17 @@ def append_entry(project: Project, decision: Decision, announce: Callable[[Ledge
         announce(entry)
     append_bytes(ledger_file(project, recipe), canonical_json(entry.to_dict()) + b"\n")
     return entry
+
+
+def entry_times(now: datetime, entries: list[LedgerEntry]) -> dict[str, str]:
+    """Return `time` of a new entry, never before the one above it, and `clock` where the clock says otherwise.
+
+    A clock that was put back must not make yesterday's champion today's; `settle_moments` tells which of the clocks was wrong.
+    """
+    clock_text = now.isoformat(timespec="microseconds")
+    if not entries or entries[-1].moment <= now:
+        return {"time": clock_text}
+    return {"time": entries[-1].time, "clock": clock_text}
 
 
 def require_text(value: str, name: str) -> str:

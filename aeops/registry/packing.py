@@ -129,20 +129,34 @@ def download(store: OpenStore, address: str, folder_path: Path) -> Path:
     return bundle
 
 
+def download_stored(store: OpenStore, recipe: str, version: str, folder_path: Path) -> Path:
+    """Download the bundle that MLflow stores for a version into a new folder; return its path there, verified.
+
+    Raises:
+        DataError: it is damaged.
+    """
+    address = store.client.get_model_version_download_uri(recipe, version)
+    try:
+        return download(store, f"{address}/{BUNDLE_PATH}", folder_path)
+    except BundleError as error:
+        raise DataError(
+            f"the bundle of {recipe} {version} in {store.uri} is damaged: {error.reason}. Nothing of it was loaded; "
+            f"`ae run {recipe}` uploads it again, if a copy is left here"
+        ) from error
+
+
 def fetch_bundle(store: OpenStore, recipe: str, version: "VersionInfo", folder_path: Path) -> Path:
     """Make a folder the version's bundle, whole or not at all.
 
     Raises:
-        BundleError: the bundle that the registry holds is altered.
-        DataError: it is another one than was registered.
+        DataError: the bundle that the registry holds is damaged, or another one than was registered.
     """
     expected = version.tags.get("bundle_sha256")
     if folder_path.is_dir() and _is_whole(folder_path, expected):
         return folder_path
     folder_path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder_path.parent) as folder:
-        address = store.client.get_model_version_download_uri(recipe, version.version)
-        downloaded_bundle = download(store, f"{address}/{BUNDLE_PATH}", Path(folder) / "download")
+        downloaded_bundle = download_stored(store, recipe, version.version, Path(folder) / "download")
         _require_registered(store, recipe, version, downloaded_bundle)
         replace_folder(downloaded_bundle, folder_path)
     return folder_path
@@ -172,6 +186,14 @@ def _require_registered(store: OpenStore, recipe: str, version: "VersionInfo", b
         raise DataError(
             f"{recipe} {version.version} in {store.uri} is not the bundle {expected} it was registered as: do not serve it"
         )
+
+
+def upload_bundle(store: OpenStore, recipe: str, version: str, bundle: Path) -> None:
+    """Upload a bundle into the logged model of a version, over the one that is there."""
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    address = store.client.get_model_version_download_uri(recipe, version)
+    get_artifact_repository(address, tracking_uri=store.uri).log_artifacts(str(bundle), BUNDLE_PATH)
 
 
 def _is_whole(bundle: Path, expected: str | None) -> bool:

@@ -12,11 +12,16 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from aeops.errors import DataError, GateError, InfrastructureError, UsageError
+from aeops.bundle.signing import signing_key
+from aeops.errors import DataError, GateError, UsageError
 from aeops.machine.lock import file_lock, reader_lock
+from aeops.recipe.reader import load_recipe
 from aeops.registry import ledger
 from aeops.registry.aliases import CHAMPION
+from aeops.registry.bundle_repair import find_copy, find_stored_problem, no_copy_advice, repair_stored_bundle
+from aeops.registry.champion_anchor import find_unsigned_move, read_anchor
 from aeops.registry.ledger import Decision, LedgerEntry
+from aeops.registry.ledger_signatures import sign_entry
 from aeops.registry.store import Store
 
 LEDGER_LOCK = "ledger"
@@ -63,7 +68,7 @@ def promote(
             return last
         if present_version != expected:
             raise _champion_changed_error(recipe, version, expected, last)
-        _require_intact_bundle(store, recipe, version, evidence["bundle_sha256"])
+        repair_stored_bundle(store, recipe, store.version(recipe, version), evidence["bundle_sha256"])
         event = "recalibration" if _has_same_weights(store, recipe, version, present_version) else "promotion"
         return _write_and_apply(
             store, Decision(event, recipe, version, who, why, evidence, from_version=present_version, to_version=version)
@@ -140,7 +145,7 @@ def rollback(
         for entry in entries:
             if entry.to_version == target:  # the last such entry counts
                 evidence = _bundle_evidence(entry.evidence)
-        _require_intact_bundle(store, recipe, target, evidence.get("bundle_sha256"))
+        repair_stored_bundle(store, recipe, store.version(recipe, target), evidence.get("bundle_sha256"))
         if admit is not None:
             admit(target)
         return _write_and_apply(
@@ -238,8 +243,21 @@ def _adopt_champion(store: Store, recipe: str, version: str) -> None:
     _write_and_apply(store, decision)
 
 
+def repair_champion_bundle(store: Store, recipe: str) -> None:
+    """Upload the champion's bundle again, where MLflow's store has lost or damaged it and a copy is left on this machine.
+
+    Raises:
+        DataError: it is damaged, and no copy is left; the message says what to type.
+    """
+    entries = ledger.read_entries(store.project, recipe)
+    champion = ledger.champion_at(entries)
+    if champion is not None:
+        expected_sha256 = ledger.known_bundle_sha256(entries, champion)
+        repair_stored_bundle(store, recipe, store.version(recipe, champion), expected_sha256)
+
+
 def find_problems(store: Store, recipe: str) -> list[str]:
-    """Check ledger, mirrors, alias and the champion's bundle without changing anything.
+    """Check ledger, mirrors, alias, signatures and the champion's bundle without changing anything.
 
     Returns:
         A sentence for each problem; an empty list if everything is consistent.
@@ -250,7 +268,7 @@ def find_problems(store: Store, recipe: str) -> list[str]:
     if state.ledger_content.entries and not state.is_registered:
         problems.append(deleted_model_message(store, recipe))
     if not problems:  # else the ledger cannot say who is champion
-        problems += [*_unfinished_work(recipe, state), *alias_problems(recipe, state)]
+        problems += [*_unfinished_work(recipe, state), *alias_problems(recipe, state), *_signature_problems(store, recipe)]
     return [*problems, *_bundle_problems(store, recipe, state)]
 
 
@@ -328,10 +346,12 @@ def _consistent_entries(store: Store, recipe: str) -> list[LedgerEntry]:
 
 
 def _write_and_apply(store: Store, decision: Decision) -> LedgerEntry:
-    """Announce a decision, write it to the ledger, and carry it out."""
+    """Announce a decision, sign it if AE_SIGNING_KEY names a key, write it to the ledger, and carry it out."""
 
     def announce(entry: LedgerEntry) -> None:
         store.set_model_tag(decision.recipe, PENDING_TAG, entry.hash)
+        if key := signing_key():
+            sign_entry(store.project, entry, key)
 
     entry = ledger.append_entry(store.project, decision, announce)
     _apply_entry(store, entry)
@@ -433,28 +453,37 @@ def _bundle_problems(store: Store, recipe: str, state: RegistryState) -> Iterato
     """Check the bundle, as the registry stores it, of the version that the alias points to."""
     if state.alias is None:
         return
-    bundle_sha256 = None
-    for entry in state.ledger_content.entries:
-        if entry.to_version == state.alias:  # the last such entry counts
-            bundle_sha256 = entry.evidence.get("bundle_sha256")
-    try:
-        _require_intact_bundle(store, recipe, state.alias, bundle_sha256)
-    except (DataError, InfrastructureError) as error:
-        yield f"the bundle of champion {state.alias} in the registry: {error}"
-
-
-def _require_intact_bundle(store: Store, recipe: str, version: str, bundle_sha256: str | None) -> None:
-    """Raise DataError where the registry's bundle of a version is damaged, or is not the ledger's.
-
-    Args:
-        bundle_sha256: as the ledger, or new evidence, says; None where it says nothing.
-    """
-    stored_sha256 = store.stored_bundle_sha256(recipe, store.version(recipe, version))
-    if bundle_sha256 not in (None, stored_sha256):
-        raise DataError(
-            f"the bundle of version {version} of {recipe} in the registry has SHA-256 {stored_sha256}, but the ledger says "
-            f"{bundle_sha256}"
+    version = store.version(recipe, state.alias)
+    known_sha256 = ledger.known_bundle_sha256(state.ledger_content.entries, state.alias)
+    expected_sha256 = known_sha256 or version.tags.get("bundle_sha256", "")
+    if version.tags.get("bundle_sha256") != expected_sha256:
+        yield (
+            f"the tag bundle_sha256 of champion {state.alias} in MLflow is not the {expected_sha256[:12]} of the ledger: it was "
+            f"changed outside `ae`. `ae run {recipe}` sets it again"
         )
+    if problem := find_stored_problem(store, recipe, version, expected_sha256):
+        advice = no_copy_advice(recipe)
+        if copy := find_copy(store.project, recipe, state.alias, expected_sha256):
+            advice = f"A copy of it is in {copy}: `ae run {recipe}` uploads it again"
+        yield f"the bundle of champion {state.alias} in the registry: {problem}. {advice}"
+
+
+def _signature_problems(store: Store, recipe: str) -> Iterator[str]:
+    """Find a champion whose entry is not signed, although its recipe requires that."""
+    project = store.project
+    if not project.recipe_file(recipe).is_file() or not ledger.read_entries(project, recipe):
+        return
+    try:
+        checked = load_recipe(project, recipe)
+    except UsageError:
+        return  # with its mistakes nothing is served, and every other command names them; the ledger is none the worse
+    try:
+        problem = find_unsigned_move(project, checked, read_anchor(project, recipe))
+    except (UsageError, DataError) as error:
+        yield str(error)
+        return
+    if problem is not None:
+        yield f"{problem}, and recipes/{recipe}.yaml requires that: `ae sign {recipe} champion --key PRIVATE.pem`"
 
 
 # ---------------------------------------------------------------- small parts

@@ -18,7 +18,10 @@ from aeops.bundle.signing import (
     sign,
 )
 from aeops.errors import UsageError
+from aeops.machine.lock import file_lock
 from aeops.recipe.reader import load_recipe
+from aeops.registry import ledger
+from aeops.registry.ledger_signatures import sign_entry
 from aeops.registry.store import Store, translate_errors
 
 SIGNATURE_FOLDER = "signature"
@@ -26,7 +29,7 @@ SIGNATURE_TAG = "signature"
 
 
 def sign_version(store: Store, recipe: str, version: str, key: Path) -> str:
-    """Sign a version's bundle, unless it has a valid signature of this key already.
+    """Sign a version's bundle and, if it is champion, the ledger's entry that says so, unless this key has signed them already.
 
     Args:
         version: a number or an alias.
@@ -50,9 +53,18 @@ def sign_version(store: Store, recipe: str, version: str, key: Path) -> str:
         if stored_signature is None or find_signature_problem(bundle, stored_signature, public):
             sign(bundle, key, new_signature)
             store.log_files(source_run(store, recipe, number), [new_signature], signature_folder(bundle))  # replaces an old one
+    sign_last_move(store, recipe, number, key)
     key_fingerprint = fingerprint(private_key.public_key())
     store.set_tags(recipe, number, {SIGNATURE_TAG: key_fingerprint})
     return key_fingerprint
+
+
+def sign_last_move(store: Store, recipe: str, version: str, key: Path) -> None:
+    """Sign the ledger's entry that made the version the champion, if it is the champion."""
+    with file_lock(store.project, "ledger"):
+        last_move = ledger.last_move(ledger.read_entries(store.project, recipe))
+        if last_move is not None and last_move.to_version == version:
+            sign_entry(store.project, last_move, key)
 
 
 def require_recipe_key(store: Store, recipe: str, key: Path) -> None:

@@ -49,6 +49,8 @@ VERSION_NUMBER = re.compile(r"[1-9][0-9]{0,8}")  # databases hold no larger one
 DELETED = "deleted"  # MLflow's lifecycle stage of an experiment or a run that can be restored
 NOT_METRICS = {"epoch", "step"}  # columns of a loss curve that are its x axis
 
+log = logging.getLogger("aeops.registry")
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -439,6 +441,7 @@ class Store:
         with file_lock(self.project, "registry"):
             for version in self.versions(recipe):
                 if version.tags.get("bundle_sha256") == digest:
+                    self._restore_if_damaged(recipe, version, bundle, digest)
                     self.update_version(recipe, version, dict(tags) | {EVIDENCE_RUN_TAG: run_id}, fit_description(description))
                     return version.version
             model = log_model(self, run_id, recipe, bundle)
@@ -453,6 +456,30 @@ class Store:
                 description=fit_description(description),
             )
         return str(model_version.version)
+
+    def _restore_if_damaged(self, recipe: str, version: VersionInfo, bundle: Path, digest: str) -> None:
+        """Upload the bundle of a version that exists again, where MLflow's store has lost or damaged it."""
+        try:
+            stored_sha256 = self.stored_bundle_sha256(recipe, version.version)
+            reason = f"the stored one has SHA-256 {stored_sha256}"
+        except (DataError, InfrastructureError) as error:
+            stored_sha256, reason = None, str(error)
+        if stored_sha256 != digest:
+            self.restore_bundle(recipe, version, bundle, digest, reason)
+
+    @translate_errors
+    def restore_bundle(self, recipe: str, version: VersionInfo, bundle: Path, sha256: str, reason: str) -> None:
+        """Upload a version's bundle over the stored one, and log that. aeops/registry/bundle_repair.py verifies the result.
+
+        Args:
+            sha256: of the bundle; also written to the version's tag.
+            reason: what is wrong with the stored one.
+        """
+        from aeops.registry.packing import upload_bundle
+
+        upload_bundle(self, recipe, version.version, bundle)
+        self.client.set_model_version_tag(recipe, version.version, "bundle_sha256", sha256)
+        log.warning("uploaded the bundle of %s %s to MLflow again, from %s: %s", recipe, version.version, bundle, reason)
 
     def update_version(self, recipe: str, version: VersionInfo, tags: Mapping[str, str], description: str) -> None:
         """Update a version's tags and card after a later run that evaluated the same bundle."""
@@ -614,17 +641,17 @@ class Store:
         return fetch_bundle(self, recipe, version, folder)
 
     @translate_errors
-    def stored_bundle_sha256(self, recipe: str, version: VersionInfo) -> str:
+    def stored_bundle_sha256(self, recipe: str, version: str) -> str:
         """Download and verify the registry's bundle of a version, and return its SHA-256; the download is deleted.
 
         Raises:
-            DataError: it is damaged, or not the bundle that was registered.
+            DataError: it is damaged.
         """
         from ae_models.checksums import bundle_sha256
-        from aeops.registry.packing import fetch_bundle
+        from aeops.registry.packing import download_stored
 
         with tempfile.TemporaryDirectory() as folder:
-            return bundle_sha256(fetch_bundle(self, recipe, version, Path(folder) / "bundle"))
+            return bundle_sha256(download_stored(self, recipe, version, Path(folder) / "download"))
 
 
 # ---------------------------------------------------------------- small parts

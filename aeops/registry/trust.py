@@ -1,33 +1,124 @@
-"""Fetch bundles that may be used: intact, as registered and, where the recipe requires it, signed with the recipe's key.
+"""Fetch bundles that may be used: intact, as the ledger says and, where the recipe requires it, signed with the recipe's key.
 
 No bundle of the registry is used in any other way.
 """
 
 import json
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
-from ae_models.checksums import bundle_sha256
-from aeops.bundle.signing import find_signature_problem
-from aeops.errors import DataError, GateError
+from ae_models.checksums import CHECKSUM_FILE, bundle_sha256
+from aeops.bundle.signing import KEY_VARIABLE, find_signature_problem, read_claim, signing_key
+from aeops.errors import DataError, GateError, UsageError
+from aeops.machine.lock import reader_lock
 from aeops.project import Project
 from aeops.recipe.reader import Recipe
-from aeops.registry.signatures import fetch_signature, list_signed_bundles
+from aeops.registry import ledger
+from aeops.registry.aliases import CHAMPION
+from aeops.registry.champion_anchor import ChampionAnchor, find_anchor_problem, find_unsigned_move, has_anchor, read_anchor
+from aeops.registry.signatures import fetch_signature, list_signed_bundles, require_recipe_key
 from aeops.registry.store import Store
+from aeops.registry.versions import VersionInfo
 
 
-def trusted_bundle(project: Project, store: Store, recipe: Recipe, which: str) -> Path:
-    """Return the verified bundle of a version or an alias, in `.ae/serving/<recipe>/<version>/`.
+@dataclass(frozen=True)
+class TrustedBundle:
+    """A bundle that may be used: give `Detector` both, so that it loads no other one.
+
+    Attributes:
+        folder: `.ae/serving/<recipe>/<version>/`.
+        sha256: of the bundle that was checked.
+    """
+
+    version: str
+    folder: Path
+    sha256: str
+
+
+def trusted_bundle(project: Project, store: Store, recipe: Recipe, which: str) -> TrustedBundle:
+    """Return the verified bundle of a version or an alias.
 
     Raises:
         UsageError: no such version, or the recipe's public key cannot be read.
-        DataError: the bundle is not the registered one, or is not signed as the recipe requires.
+        DataError: the bundle, or the champion, is not the one in the ledger, or is not signed as the recipe requires.
     """
-    version = store.version(recipe.name, which)
+    if which == CHAMPION:
+        version = require_champion(project, store, recipe.name)
+    else:
+        version = store.version(recipe.name, which)
+        require_recorded_bundle(project, recipe.name, version)
     bundle = store.bundle_of(recipe.name, version)
-    if problem := find_trust_problem(project, store, recipe, version.version, bundle):
+    problem = find_trust_problem(project, store, recipe, version, bundle)
+    if problem is None and which == CHAMPION:
+        problem = find_unsigned_move(project, recipe, read_anchor(project, recipe.name))
+    if problem is not None:
         raise DataError(f"{refusal_message(recipe, version.version, problem)}, then type the same command again")
-    return bundle
+    return TrustedBundle(version.version, bundle, version.tags["bundle_sha256"])
+
+
+def require_champion(project: Project, store: Store, recipe: str) -> VersionInfo:
+    """Return the champion, which MLflow and the ledger agree on.
+
+    Raises:
+        UsageError: there is none.
+        DataError: the two differ, or nothing here says which version is champion.
+    """
+    champion = find_champion(project, store, recipe)
+    if champion is None:
+        raise UsageError(f"{recipe} has no champion: make one with `ae run {recipe}`; `ae show {recipe}` lists the versions")
+    return champion
+
+
+def find_champion(project: Project, store: Store, recipe: str) -> VersionInfo | None:
+    """Return the champion as `require_champion` does; None where neither MLflow nor the ledger has one."""
+    champion = store.champion(recipe)
+    if champion is None and not has_anchor(project, recipe):
+        return None  # no decision was made yet, which is what begins a ledger
+    anchor = read_anchor(project, recipe)
+    if _find_champion_problem(anchor, champion) is not None:
+        # A promotion writes to the ledger first and moves the alias then: wait for it to end, and look once more.
+        with reader_lock(project, "ledger"):
+            champion, anchor = store.champion(recipe), read_anchor(project, recipe)
+        if problem := _find_champion_problem(anchor, champion):
+            raise DataError(problem)
+    return champion
+
+
+def _find_champion_problem(anchor: ChampionAnchor, champion: VersionInfo | None) -> str | None:
+    if champion is None:
+        return find_anchor_problem(anchor, None, None)
+    return find_anchor_problem(anchor, champion.version, champion.tags.get("bundle_sha256", ""))
+
+
+def require_recorded_bundle(project: Project, recipe: str, version: VersionInfo) -> None:
+    """Raise DataError where the ledger knows another bundle of this version than MLflow does."""
+    recorded_sha256 = ledger.known_bundle_sha256(ledger.read_entries(project, recipe), version.version)
+    registered_sha256 = version.tags.get("bundle_sha256", "")
+    if recorded_sha256 not in (None, registered_sha256):
+        raise DataError(
+            f"{recipe} {version.version} is refused: its bundle in MLflow is {registered_sha256[:12] or 'none'}, but by the "
+            f"ledger {ledger.ledger_file(project, recipe)} it is {recorded_sha256[:12]}: it was changed outside `ae`. Take "
+            f"another version: `ae show {recipe}` lists them"
+        )
+
+
+def require_signing_key(store: Store, recipe: Recipe) -> None:
+    """Check before a promotion that the ledger's entry about it can be signed, if the recipe requires signatures.
+
+    Raises:
+        UsageError: AE_SIGNING_KEY names no key, or another one than the recipe requires; the message says what to type.
+    """
+    if not recipe.signature.require_signature:
+        return
+    if key := signing_key():
+        require_recipe_key(store, recipe.name, key)
+    else:
+        raise UsageError(
+            f"recipes/{recipe.name}.yaml requires signatures, so the ledger's entry that makes a version the champion has to be "
+            f"signed, too: set {KEY_VARIABLE} to the private key of {recipe.signature.public_key}, then type the same command "
+            f"again (`{KEY_VARIABLE}=PRIVATE.pem ae ...`); nothing was moved"
+        )
 
 
 def require_signed(project: Project, store: Store, recipe: Recipe, version: str) -> None:
@@ -38,24 +129,29 @@ def require_signed(project: Project, store: Store, recipe: Recipe, version: str)
         DataError: the bundle is not the registered one.
         GateError: it is not signed as the recipe requires; the message says what to type.
     """
-    bundle = store.download_bundle(recipe.name, version)
-    if problem := find_trust_problem(project, store, recipe, version, bundle):
+    version_info = store.version(recipe.name, version)
+    bundle = store.bundle_of(recipe.name, version_info)
+    if problem := find_trust_problem(project, store, recipe, version_info, bundle):
         raise GateError(
             f"not promoted: {refusal_message(recipe, version, problem)}, then type `ae run {recipe.name}` again; "
             "where AE_SIGNING_KEY names that key, a run signs by itself"
         )
 
 
-def find_trust_problem(project: Project, store: Store, recipe: Recipe, version: str, bundle: Path) -> str | None:
+def find_trust_problem(project: Project, store: Store, recipe: Recipe, version: VersionInfo, bundle: Path) -> str | None:
     """Return how a downloaded bundle fails the recipe's signature requirement; None where it fulfils it."""
+    number = version.version
     if not recipe.signature.require_signature:
         return None
     key = project.root / str(recipe.signature.public_key)
     with tempfile.TemporaryDirectory() as folder:
-        signature = fetch_signature(store, recipe.name, version, bundle, Path(folder) / "stored")
+        signature = fetch_signature(store, recipe.name, number, bundle, Path(folder) / "stored")
         if signature is not None:
-            return find_signature_problem(bundle, signature, key) or find_recipe_mismatch(bundle, recipe)
-    if signed_bundles := list_signed_bundles(store, recipe.name, version):
+            problem = find_signature_problem(bundle, signature, key) or find_recipe_mismatch(bundle, recipe)
+            if problem is None and read_claim(signature).files[CHECKSUM_FILE] != version.tags["bundle_sha256"]:
+                problem = "its signature is that of another bundle"
+            return problem
+    if signed_bundles := list_signed_bundles(store, recipe.name, number):
         return f"it was signed as the bundle {', '.join(signed_bundles)} and is now {bundle_sha256(bundle)[:12]}"
     return "it is not signed"
 

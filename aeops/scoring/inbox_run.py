@@ -27,8 +27,9 @@ from aeops.predictions import prediction_store
 from aeops.predictions.rows import Scorer, scorer_of
 from aeops.project import Project
 from aeops.recipe.reader import Recipe
+from aeops.registry.aliases import CHAMPION
 from aeops.registry.store import open_store
-from aeops.registry.trust import trusted_bundle
+from aeops.registry.trust import find_champion, trusted_bundle
 from aeops.scoring.inbox import (
     BEING_WRITTEN_REASON,
     InboxFile,
@@ -153,12 +154,12 @@ class InboxRun:
             self.seen_files.save()
             return self._build_summary(NOTHING_NEW)
         store = open_store(self.project)
-        champion = store.champion(self.recipe.name)
-        if champion is None:
+        if find_champion(self.project, store, self.recipe.name) is None:
             self.seen_files.save()
             return self._build_summary(NO_CHAMPION)
-        detector = Detector(trusted_bundle(self.project, store, self.recipe, champion.version))
-        scorer = scorer_of(self.recipe.name, champion.version, detector)
+        bundle = trusted_bundle(self.project, store, self.recipe, CHAMPION)
+        detector = Detector(bundle.folder, bundle.sha256)
+        scorer = scorer_of(self.recipe.name, bundle.version, detector)
         run_name = self._begin_run(run_record)
         for file, sha256 in new_files:
             self._process_file(run_name, file, sha256, detector, scorer)

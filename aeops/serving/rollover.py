@@ -1,6 +1,7 @@
 """Rollover: replace the served version by a new champion while requests are answered.
 
-    fetch and verify (own process) -> smoke test (another process) -> load, warm up -> shadow trial -> take over
+    fetch and verify (own process) -> smoke test (another process) -> load, compare with the ledger, warm up -> shadow trial
+    -> take over
 
 A new version may be refused at every step: the old one then stays, and the reason appears in the log, in /model and in /metrics.
 Taking over is one assignment: a request keeps the version that it started with. If the alias is removed, no version is served.
@@ -15,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from aeops.errors import AeError, InfrastructureError
+from aeops.errors import AeError, DataError, InfrastructureError
 from aeops.recipe.sections import ServingSpec
 from aeops.serving.metrics import Metrics
 from aeops.serving.served_version import ServedVersion, find_incompatibility
@@ -44,21 +45,43 @@ class AliasWatcher(Protocol):
     def poll(self) -> VersionChange | None: ...
 
 
+class ChampionSource(Protocol):
+    """Knows the champion without asking the registry, which others may write to; see aeops/registry/champion_anchor.py."""
+
+    def find_problem(self, version: str, bundle_sha256: str) -> str | None:
+        """Return why this bundle is not to be served as the champion; None if it is the champion."""
+
+
+@dataclass(frozen=True)
+class FetchedBundle:
+    """A bundle that was fetched and verified.
+
+    Attributes:
+        sha256: of the bundle that was verified; no other one is loaded from the folder.
+    """
+
+    version: str
+    folder: Path
+    sha256: str
+
+
 @dataclass(frozen=True)
 class VersionSource:
     """Functions that provide versions.
 
     Attributes:
-        fetch: takes a version or an alias; returns the version and the path of its verified bundle.
+        fetch: takes a version or an alias; returns its verified bundle.
         smoke_test: lets the bundle answer its example in a process of its own; raises AeError if it fails.
-        load: takes a version and the path of its bundle.
+        load: loads a bundle that was fetched.
         alias_watcher: None to stay with one version.
+        champion: checks each version that is loaded; None where the served alias is not that of the champion.
     """
 
-    fetch: Callable[[str], tuple[str, Path]]
+    fetch: Callable[[str], FetchedBundle]
     smoke_test: Callable[[Path], None]
-    load: Callable[[str, Path], ServedVersion]
+    load: Callable[[FetchedBundle], ServedVersion]
     alias_watcher: AliasWatcher | None
+    champion: ChampionSource | None = None
 
 
 @dataclass(frozen=True)
@@ -145,11 +168,13 @@ class ModelRollover:
         """Fetch, load and warm up the first version.
 
         Raises:
-            AeError: it does not exist, or does not answer its example.
+            AeError: it does not exist, is not the champion in the ledger, or does not answer its example.
         """
         assert self._source is not None
-        version, bundle_path = self._source.fetch(version_or_alias)
-        served_version = self._source.load(version, bundle_path)
+        bundle = self._source.fetch(version_or_alias)
+        version, served_version = bundle.version, self._source.load(bundle)
+        if problem := self._find_champion_problem(served_version):
+            raise DataError(problem)
         if problem := served_version.check_example():
             message = f"{self.name} {version} does not answer its own example: {problem}; serve another --version"
             raise InfrastructureError(message)
@@ -203,9 +228,9 @@ class ModelRollover:
         assert self._source is not None
         self._retry = None
         try:
-            version, bundle_path = self._source.fetch(version)
-            self._source.smoke_test(bundle_path)
-            served_version = self._source.load(version, bundle_path)
+            bundle = self._source.fetch(version)
+            self._source.smoke_test(bundle.folder)
+            served_version = self._source.load(bundle)
             problem = self._find_problem(served_version)
         except InfrastructureError as error:
             delay = RETRY_SECONDS[min(attempt, len(RETRY_SECONDS) - 1)]
@@ -226,11 +251,17 @@ class ModelRollover:
             self._report_event("shadow", version, f"scores the requests to {self.current_version.version}, too")
 
     def _find_problem(self, served_version: ServedVersion) -> str | None:
-        if problem := served_version.check_example():
+        if problem := self._find_champion_problem(served_version) or served_version.check_example():
             return problem
         if self.current_version is None:
             return None
         return find_incompatibility(served_version.detector, self.current_version.detector)
+
+    def _find_champion_problem(self, served_version: ServedVersion) -> str | None:
+        """Compare what was loaded with the ledger, whatever the registry says."""
+        if self._source is None or self._source.champion is None:
+            return None
+        return self._source.champion.find_problem(served_version.version, served_version.detector.sha256)
 
     def _finish_trial(self) -> None:
         shadow_trial = self.shadow_trial

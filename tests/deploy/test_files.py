@@ -266,6 +266,18 @@ def test_scoring_grows_with_its_load_and_outlives_a_drained_node() -> None:
     assert container["readinessProbe"]["exec"]["command"][1].endswith("/readyz")
 
 
+def test_only_the_worker_writes_to_the_ledger_that_says_what_is_served() -> None:
+    shared = {name: service["volumes"] for name, service in SERVICES.items() if "ledger:" in str(service.get("volumes"))}
+    assert {name for name, volumes in shared.items() if "ledger:/state/ledger" in volumes} == {"worker"}
+    assert {name for name, volumes in shared.items() if "ledger:/state/ledger:ro" in volumes} == {"score"}
+    mounted = {}
+    for name, pod in WORKLOADS.items():
+        for mount in pod["containers"][0].get("volumeMounts", []):
+            if mount["name"] == "ledger":
+                mounted[name] = (mount["mountPath"], mount.get("readOnly", False))
+    assert mounted == {"worker": ("/state/ledger", False), "score": ("/state/ledger", True)}
+
+
 def test_pods_reach_each_other_exactly_where_compose_lets_services() -> None:
     allowed = set()
     for policy in (entry["spec"] for entry in OBJECTS if entry["kind"] == "NetworkPolicy"):

@@ -320,9 +320,11 @@ def test_the_same_run_by_hand_finds_nothing_new(servers: Servers, trained: dict[
 def test_the_champion_is_served_to_who_has_the_password(
     servers: Servers, trained: dict[str, Any], checkout: Checkout, tmp_path: Path
 ) -> None:
-    port, home = find_free_port(), tmp_path / "state"
+    port, home, head = find_free_port(), tmp_path / "state", tmp_path / "small.head"
     address = f"http://127.0.0.1:{port}"
     settings = {"AE_RECIPE": "small", "AE_SCORE_PORT": str(port), "AE_HOME": str(home), "TMPDIR": str(tmp_path)}
+    head.write_text(run_script(checkout, servers, "ae", "ledger", "head", "small"), encoding="utf-8")  # the ledger is elsewhere
+    settings["AE_LEDGER_HEAD"] = str(head)
     environment = {name: value for name, value in servers.environment.items() if name != "PREFECT_API_URL"} | settings
     body = json.dumps({"inputs": [[[0] * 28] * 28]}).encode()
     command = [str(checkout.root / "deploy" / "bin" / "score")]

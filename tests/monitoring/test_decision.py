@@ -51,6 +51,14 @@ def test_the_cooldown_holds_a_retrain_until_its_last_moment_and_says_until_when(
     assert decide_retrain("digits", spec, ALARM, [begun(3)], NOON).is_due
 
 
+def test_a_retrain_that_a_wrong_clock_dated_a_year_ahead_holds_nothing_up() -> None:
+    spec = MonitorSpec(cooldown_days=3, retrains_a_month=2)
+    decided = decide_retrain("digits", spec, ALARM, [begun(5), begun(-365)], NOON)
+    assert decided.is_due
+    assert "1 earlier retrains dated ahead of the clock" in "; ".join(decided.reasons)
+    assert not decide_retrain("digits", spec, ALARM, [begun(-365), begun(-0.001)], NOON).is_due  # two machines' clocks
+
+
 def test_the_budget_counts_thirty_days_and_no_more() -> None:
     spec = MonitorSpec(cooldown_days=0, retrains_a_month=2)
     spent = decide_retrain("digits", spec, ALARM, [begun(29), begun(5)], NOON)

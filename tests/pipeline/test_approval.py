@@ -12,12 +12,14 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from champion_helpers import stored_bundle
 from checkout import Checkout, copy_checkout
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.flow_runs import resume_flow_run
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 WHY = "the loops are sharper"
+KEY = "keys/ops.pem"
 pytestmark = pytest.mark.timeout(600)  # seconds: several whole runs, one after the other
 
 
@@ -39,7 +41,7 @@ def waiting(
             "gate.answers_when_logged": {"check": "logged", "milliseconds": 60_000},
         }
     )
-    return checkout, checkout.ae("run", "small", AE_BY="ada", AE_SIGNING_KEY="keys/ops.pem", PREFECT_API_URL=prefect_api)
+    return checkout, checkout.ae("run", "small", AE_BY="ada", AE_SIGNING_KEY=KEY, PREFECT_API_URL=prefect_api)
 
 
 @pytest.fixture
@@ -98,7 +100,10 @@ def test_somebody_else_approves_and_no_run_undoes_a_rollback(copy: Checkout, pre
     assert "somebody else" in refused.stderr
     assert champion(copy) == "1"
 
-    done = copy.ae_in_process("approve", "small", "2", "--by", "bob", "--why", WHY)
+    unsigned = copy.ae_in_process("approve", "small", "2", "--by", "bob", "--why", WHY)
+    assert (unsigned.returncode, "has to be signed, too: set AE_SIGNING_KEY" in unsigned.stderr) == (2, True), unsigned.stderr
+    assert champion(copy) == "1"
+    done = copy.ae_in_process("approve", "small", "2", "--by", "bob", "--why", WHY, AE_SIGNING_KEY=KEY)
     assert done.returncode == 0, done.stderr
     assert "champion   small 2" in done.stdout
     assert champion(copy) == "2"
@@ -109,8 +114,9 @@ def test_somebody_else_approves_and_no_run_undoes_a_rollback(copy: Checkout, pre
     back = ("rollback", "small", "--by", "bob", "--why", "it flags too much")
     unsigned = copy.ae_in_process(*back)
     assert (unsigned.returncode, "it is not signed" in unsigned.stderr) == (3, True), unsigned.stderr
-    assert copy.ae_in_process("sign", "small", "1", "--key", "keys/ops.pem").returncode == 0
-    assert copy.ae_in_process(*back).returncode == 0
+    assert copy.ae_in_process("sign", "small", "1", "--key", KEY).returncode == 0
+    assert copy.ae_in_process(*back).returncode == 2
+    assert copy.ae_in_process(*back, AE_SIGNING_KEY=KEY).returncode == 0
     done = copy.ae_in_process("run", "small")
     assert done.returncode == 4
     assert "nothing changed" in done.stdout
@@ -123,7 +129,7 @@ def test_somebody_else_approves_and_no_run_undoes_a_rollback(copy: Checkout, pre
 
 def test_a_step_that_fails_leaves_alias_ledger_and_registry_as_they_were(copy: Checkout, prefect_api: str) -> None:
     before = ((copy.home / "ledger" / "small.jsonl").read_bytes(), copy.pointers())
-    copy.store().set_tags("small", "1", {"bundle_sha256": "0" * 64})  # the champion is no longer what was registered
+    (stored_bundle(copy.store(), "small", "1") / "model.onnx").write_bytes(b"")  # the champion is no longer what was registered
     shutil.rmtree(copy.home / "serving", ignore_errors=True)
     versions = copy.versions()
     copy.edit_recipe({"train.seed": 8})
@@ -164,6 +170,7 @@ class Scheduled:
             "PYTHONPATH": str(checkout.root),
             "DO_NOT_TRACK": "true",
             "AE_BY": "ada",
+            "AE_SIGNING_KEY": KEY,
             "POOL": checkout.root.parent.name,
         }
 

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from aeops.page import state_files
 from aeops.predictions import prediction_store
 from aeops.project import Project
 from aeops.provenance.last_run import last_run_file, write_record
+from aeops.recipe.reader import read_recipe
 from aeops.registry import ledger
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
@@ -97,9 +99,9 @@ def test_the_record_of_a_last_run_is_read_where_it_lay_and_gives_way_to_a_newer_
     last_run = state_files.read_last_run(project, "small")
     assert last_run is not None
     assert (last_run.summary["recipe"], last_run.summary["version"], last_run.summary["state"]) == ("small", "1", "champion")
-    monkeypatch.setattr("aeops.provenance.last_run.load_recipe", lambda *_: None)
     monkeypatch.setattr("aeops.provenance.last_run._run_fingerprint", lambda *_: "f")
-    write_record(project, "small", {"version": "2"})
+    recipe = read_recipe(Path(__file__).parents[2] / "recipes" / "digits.yaml")
+    write_record(project, replace(recipe, name="small"), {"version": "2"})
     assert json.loads(last_run_file(project, "small").read_text(encoding="utf-8"))["summary"] == {"version": "2"}
 
 

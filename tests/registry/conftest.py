@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from champion_helpers import stored_bundle
 
 from ae_models.checksums import write_checksums
 from aeops.project import Project
@@ -117,6 +118,20 @@ def five_decisions(three_versions: Project, tmp_path_factory: pytest.TempPathFac
 def decided(project: Project, five_decisions: Project) -> Store:
     """A store of its own with those decisions."""
     return copied(five_decisions, project)
+
+
+@pytest.fixture
+def own_champion(decided: Store, tmp_path: Path) -> Store:
+    """The same store, where the files of the champion 2 are the test's own to damage."""
+    shared = str(decided.client.get_model_version("digits", "2").source)
+    own = tmp_path / "own" / "models" / Path(shared).parent.name / "artifacts"
+    shutil.copytree(shared.removeprefix("file://"), own)
+    with closing(sqlite3.connect(database_file(decided.project))) as database:
+        for column in ("source", "storage_location"):
+            database.execute(f"UPDATE model_versions SET {column} = ? WHERE {column} = ?", (own.as_uri(), shared))
+        database.commit()
+    assert stored_bundle(decided, "digits", "2").is_relative_to(own)
+    return decided
 
 
 @pytest.fixture(scope="session", name="copy_state")

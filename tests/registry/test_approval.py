@@ -1,5 +1,8 @@
 """A person's decision: carried out once, by who may, about what they were shown."""
 
+import os
+import platform
+import pwd
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +13,7 @@ import yaml
 from champion_helpers import make_champion
 from checkout import ROOT
 
+from aeops.cli.decide import same_account_note
 from aeops.errors import AeError, DataError, GateError, UsageError
 from aeops.project import Project
 from aeops.registry import approval, ledger, promotion
@@ -126,6 +130,44 @@ def test_the_starter_may_not_approve_and_may_reject(project: Project, store: Sto
         decide_request(project, store, "digits", "2", "approve", by, WHY)
     assert (events(project), champion(store), tags(store, "2")["approval"]) == (before, "1", "waiting")
     assert decide_request(project, store, "digits", "2", "reject", by, WHY).event == "rejection"
+
+
+@pytest.mark.parametrize(
+    "by",
+    [
+        "ada\u200b",
+        "\u0430da",  # a Cyrillic a
+        "ada (as QA)",
+        "Ada as QA",
+        "a.d.a",
+        "\uff41\uff44\uff41",  # full width
+        "ádà",
+        "\u202eada",
+        "ada\u00ad",
+    ],
+)
+def test_the_starter_may_not_approve_under_a_name_that_only_looks_like_another(
+    project: Project, store: Store, waiting: str, by: str
+) -> None:
+    with pytest.raises(UsageError, match=r"reads as 'ada', who started the run"):
+        decide_request(project, store, "digits", "2", "approve", by, WHY)
+    assert champion(store) == "1"
+
+
+@pytest.mark.parametrize("by", ["bob", "Грейс", "李雷", "grace (as QA)", "адам"])
+def test_another_person_may_approve_whatever_the_alphabet(project: Project, store: Store, waiting: str, by: str) -> None:
+    assert decide_request(project, store, "digits", "2", "approve", by, WHY).who == by
+
+
+def test_the_account_stands_beside_the_name_and_no_setting_changes_it(
+    project: Project, store: Store, waiting: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOGNAME", "grace")
+    monkeypatch.setenv("AE_BY", "grace")
+    line = decide_request(project, store, "digits", "2", "approve", "bob", WHY)
+    expected = f"{pwd.getpwuid(os.getuid()).pw_name}@{platform.node()}"
+    assert {entry.account for entry in ledger.read_entries(project, "digits")} == {expected}
+    assert "also started the run, as ada" in same_account_note(ledger.read_entries(project, "digits"), line)
 
 
 def test_the_starter_is_barred_where_the_recipe_says_so_then_or_now(

@@ -51,6 +51,7 @@ def test_a_line_is_one_line_of_sorted_json_that_holds_its_own_hash_and_that_of_t
     assert " :" not in one
     expected = {"number": 1, "event": "promotion", "recipe": "digits", "version": "1", "from": None, "to": "1", "who": "ada"}
     expected |= {"why": "MSE 12 % lower\nthan before: größer", "evidence": EVIDENCE, "time": first.time}
+    expected |= {"account": ledger.current_account()}
     assert json.loads(one) == expected | {"previous": "0" * 64, "hash": first.hash}
     for raw, line in ((one, first), (two, second)):
         assert sha256({key: value for key, value in json.loads(raw).items() if key != "hash"}) == line.hash
@@ -85,7 +86,78 @@ def test_a_clock_that_was_put_back_does_not_change_the_order(project: Project) -
     rewrite(ledger.ledger_file(project, "digits"), lambda lines: [edited(lines[0], rehash=True, time=ahead)])
     second = add(project, version="2")
     assert second.time == ahead
+    assert second.clock is not None
+    assert second.clock < ahead  # what the clock said
     assert ledger.champion_at(ledger.read_entries(project, "digits")) == "2"
+
+
+def at(*days: float) -> list[ledger.LedgerEntry]:
+    """Entries that were written when the clock said so many days after the first of January; `time` never goes back."""
+    entries: list[ledger.LedgerEntry] = []
+    for number, day in enumerate(days, 1):
+        times = ledger.entry_times(NEW_YEAR + timedelta(days=day), entries)
+        entries.append(
+            ledger.LedgerEntry(
+                number,
+                times["time"],
+                "promotion",
+                "digits",
+                str(number),
+                None,
+                str(number),
+                "ada",
+                "why",
+                {},
+                "",
+                "",
+                None,
+                times.get("clock"),
+            )
+        )
+    return entries
+
+
+NEW_YEAR = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("days", "now", "settled"),
+    [
+        ([1, 2, 3], 4, [1, 2, 3]),
+        ([1, 2, 367, 4, 5], 6, [1, 2, 2, 4, 5]),  # one clock a year ahead, and set right
+        ([1, 2, 367], 6, [1, 2, 2]),  # not set right yet, or nothing was decided since
+        ([1, 2, 367, 4, 5], 400, [1, 2, 2, 4, 5]),  # a year later, when that date is past
+        ([1, 2, -9000, 4, 5], 6, [1, 2, 2, 4, 5]),  # an empty battery: a clock in 2001
+        ([1, 2, -9000], 6, [1, 2, 2]),
+        ([367, 2, 3], 6, [2, 2, 3]),  # the first of all
+        ([367], 6, [367]),  # nothing says better
+        ([1, 367, 368, 4, 5, 6], 7, [1, 1, 1, 4, 5, 6]),
+    ],
+)
+def test_a_wrong_clock_does_not_spoil_the_times_of_the_other_lines(days: list[float], now: float, settled: list[float]) -> None:
+    moments = ledger.settle_moments(at(*days), NEW_YEAR + timedelta(days=now))
+    assert [(moment - NEW_YEAR) / timedelta(days=1) for moment in moments] == settled
+
+
+def test_a_line_ahead_of_the_clock_is_told_and_the_champion_of_each_day_stays_right() -> None:
+    entries, now = at(1, 2, 367, 4, 5), NEW_YEAR + timedelta(days=6)
+    [told] = ledger.find_wrong_clocks(entries, now)
+    assert "number 3 is dated 2027-01-03 00:00 UTC, 361 days ahead of this machine's clock" in told
+    [told_later] = ledger.find_wrong_clocks(entries, NEW_YEAR + timedelta(days=400))
+    assert "number 3 was written while a clock said 2027-01-03" in told_later
+    assert ledger.find_wrong_clocks(at(1, 2, 3), now) == []
+    assert ledger.champion_at(entries, NEW_YEAR + timedelta(days=4)) == "4"
+    assert ledger.champion_at(entries, NEW_YEAR + timedelta(days=3)) == "3"
+
+
+@pytest.mark.parametrize(
+    "extra", [{"account": None}, {"clock": None}, {"account": 1}, {"clock": "yesterday"}, {"clock": "2026-01-01"}]
+)
+def test_an_optional_value_is_absent_or_valid(project: Project, extra: dict[str, Any]) -> None:
+    add(project)
+    rewrite(ledger.ledger_file(project, "digits"), lambda lines: [edited(lines[0], rehash=True, **extra)])
+    with pytest.raises(DataError, match="line 1 of the file"):
+        ledger.read_entries(project, "digits")
 
 
 @pytest.mark.parametrize(

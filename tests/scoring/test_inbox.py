@@ -24,6 +24,7 @@ from aeops.files import file_sha256
 from aeops.predictions import prediction_store
 from aeops.predictions.prediction_store import call_file
 from aeops.recipe.reader import load_recipe
+from aeops.registry.trust import TrustedBundle
 from aeops.scoring import inbox_run as running
 from aeops.scoring import score_file
 from aeops.scoring.inbox import inbox_folder, list_inbox
@@ -378,13 +379,13 @@ def test_a_champion_that_changes_during_a_run_scores_none_of_its_files(
     asked: list[str] = []
     known = running.trusted_bundle
 
-    def trusted(*given: object) -> Path:
+    def trusted(*given: object) -> TrustedBundle:
         asked.append(str(given[3]))
         return known(*given)  # type: ignore[arg-type]
 
     monkeypatch.setattr(running, "trusted_bundle", trusted)
     room.run()
-    assert asked == ["1"]  # once a run, by its number and not by the alias
+    assert asked == ["champion"]  # once a run
     assert len({tuple(set(pq.read_table(file)["bundle_sha256"].to_pylist())) for file in room.calls()}) == 1
 
 

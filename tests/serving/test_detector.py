@@ -15,6 +15,8 @@ from aeops.bundle.detector import PART_ROWS, Detector
 from aeops.errors import DataError
 from aeops.kinds.arrays import ROWS_AT_ONCE
 
+FORMAT_2 = Path(__file__).parents[1] / "fixtures" / "bundle-format-2"
+
 
 @pytest.fixture(scope="module")
 def detector(linear_bundle: Path) -> Detector:
@@ -151,3 +153,22 @@ def test_scoring_loads_neither_torch_nor_mlflow(linear_bundle: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+# ---------------------------------------------------------------- swapped after the check
+
+
+@pytest.mark.parametrize("name", ["decoder.onnx", "scorer.safetensors"])
+def test_a_file_that_is_read_later_is_verified_when_it_is_read(tmp_path: Path, name: str) -> None:
+    folder = shutil.copytree(FORMAT_2, tmp_path / "bundle")
+    detector = Detector(folder)
+    (folder / name).write_bytes(b"swapped")
+    with pytest.raises(DataError, match=f"{name} was altered"):
+        detector.decode(np.zeros((1, 2), np.float32)) if name == "decoder.onnx" else detector.word_counts
+
+
+def test_another_whole_bundle_in_the_checked_ones_place_is_not_loaded(tmp_path: Path, linear_bundle: Path) -> None:
+    checked = bundle_sha256(FORMAT_2)
+    with pytest.raises(DataError, match=rf"expected {checked}: it was replaced after it was checked"):
+        Detector(linear_bundle, checked)
+    assert Detector(FORMAT_2, checked).sha256 == checked

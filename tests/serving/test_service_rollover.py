@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import pytest
 from fastapi.testclient import TestClient
 from small_bundles import SIDE, small_bundle, text_bundle
 
+from ae_models.checksums import bundle_sha256
 from aeops.bundle.detector import Detector
 from aeops.cli.serve import run_smoke_test
 from aeops.errors import AeError, DataError, InfrastructureError
@@ -22,7 +23,7 @@ from aeops.registry.alias_watch import AliasChange, AliasWatch
 from aeops.registry.database import database_file
 from aeops.serving import rollover
 from aeops.serving.app import service_app
-from aeops.serving.rollover import VersionSource
+from aeops.serving.rollover import FetchedBundle, VersionSource
 from aeops.serving.served_version import ServedVersion, find_incompatibility
 from aeops.serving.service import ScoringService
 from aeops.serving.shadow import ShadowCounts
@@ -35,6 +36,7 @@ class Moves:
 
     def __init__(self, bundles: dict[str, Path]) -> None:
         self.bundles, self.error, self.next, self.errors = bundles, None, [], list[AeError]()
+        self.unknown: set[str] = set()
 
     def set_version(self, version: str) -> None:
         self.at = version
@@ -42,14 +44,20 @@ class Moves:
     def poll(self) -> AliasChange | None:
         return self.next.pop(0) if self.next else None
 
-    def fetch(self, which: str) -> tuple[str, Path]:
+    def fetch(self, which: str) -> FetchedBundle:
         if self.errors:
             raise self.errors.pop(0)
-        return which, self.bundles[which]
+        return FetchedBundle(which, self.bundles[which], bundle_sha256(self.bundles[which]))
+
+    def load(self, bundle: FetchedBundle) -> ServedVersion:
+        return ServedVersion("small", bundle.version, Detector(bundle.folder, bundle.sha256))
+
+    def find_problem(self, version: str, bundle_sha256: str) -> str | None:
+        """The ledger knows every version but those in `unknown`."""
+        return f"small {version} ({bundle_sha256[:12]}) is not the ledger's" if version in self.unknown else None
 
     def sources(self) -> VersionSource:
-        load: Callable[[str, Path], ServedVersion] = lambda version, bundle: ServedVersion("small", version, Detector(bundle))  # noqa: E731
-        return VersionSource(fetch=self.fetch, smoke_test=lambda bundle: None, load=load, alias_watcher=self)
+        return VersionSource(self.fetch, lambda bundle: None, self.load, alias_watcher=self, champion=self)
 
 
 class Room:
@@ -221,6 +229,17 @@ def test_a_broken_champion_is_refused_and_the_old_one_stays(bundles: dict[str, P
     assert room.serving()["last"] == last  # and it is not tried again until the alias moves
 
 
+def test_what_is_not_the_ledgers_champion_is_not_served_though_the_registry_gave_it(room: Room, bundles: dict[str, Path]) -> None:
+    room.moves.unknown = {"2"}
+    room.step("2")
+    assert room.version() == "1"
+    assert "is not the ledger's" in room.serving()["last"]["why"]
+    first = Moves(bundles)
+    first.unknown = {"1"}
+    with pytest.raises(DataError, match="is not the ledger's"):
+        Room(first, ServingSpec())
+
+
 def test_what_the_trust_check_refuses_is_refused(room: Room) -> None:
     room.moves.errors = [DataError("small 2 is refused: it is not signed")]
     room.step("2")
@@ -305,7 +324,7 @@ class Registry(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         Registry.asked.append(f"{self.headers.get('Authorization')} {self.path}")
-        version = self.aliases.get("champion")
+        version = self.aliases.get(self.path.rpartition("alias=")[2])
         body = json.dumps({"model_version": {"version": version}} if version else {"error_code": "RESOURCE_DOES_NOT_EXIST"})
         self.send_response(200 if version else 404)
         self.end_headers()
@@ -331,12 +350,12 @@ def test_an_alias_that_moves_in_a_remote_registry_is_seen_over_http(
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "ada")
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "hush")
-    Registry.aliases = {"champion": "1"}
-    seen = AliasWatch(project, "small", "champion")
+    Registry.aliases = {"challenger": "1"}
+    seen = AliasWatch(project, "small", "challenger")
     seen.set_version("1")
     assert seen.poll() is None
-    assert "Basic YWRhOmh1c2g= /api/2.0/mlflow/registered-models/alias?name=small&alias=champion" in Registry.asked[-1]
-    Registry.aliases = {"champion": "2"}
+    assert "Basic YWRhOmh1c2g= /api/2.0/mlflow/registered-models/alias?name=small&alias=challenger" in Registry.asked[-1]
+    Registry.aliases = {"challenger": "2"}
     assert (seen.poll(), seen.poll()) == (AliasChange("2"), None)
     Registry.aliases = {}
     assert seen.poll() == AliasChange(None)
@@ -344,22 +363,29 @@ def test_an_alias_that_moves_in_a_remote_registry_is_seen_over_http(
     assert (seen.poll(), "does not answer" in str(seen.error)) == (None, True)
 
 
-def test_the_registry_does_not_take_back_what_the_ledger_has_said_first(project: Project, remote: None) -> None:
+def test_a_champion_that_the_registry_alone_has_moved_is_told_and_not_followed(project: Project, remote: None) -> None:
     Registry.aliases = {"champion": "1"}
     move(project, "1", None, "1")
     seen = AliasWatch(project, "small", "champion")
     seen.set_version("1")
     move(project, "2", "1", "2")  # written down first, moved then
-    assert (seen.poll(), seen.poll()) == (AliasChange("2"), None)
+    assert (seen.poll(), seen.poll(), seen.error) == (AliasChange("2"), None, None)
     Registry.aliases = {"champion": "2"}
-    assert seen.poll() is None
+    assert (seen.poll(), seen.error) == (None, None)
+    for aliases, told in (({"champion": "9"}, "points to 9"), ({}, "points to no version")):
+        Registry.aliases = aliases
+        assert (seen.poll(), seen.poll()) == (None, None)
+        assert told in str(seen.error)
+        assert "but by the ledger the champion is 2, which stays" in str(seen.error)
+    Registry.aliases = {"champion": "2"}
+    assert (seen.poll(), seen.error) == (None, None)
 
 
 def test_an_alias_that_moves_in_the_local_registry_is_seen_and_nobody_waits_for_the_answer(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(alias_watch, "POLL_SECONDS", 0)
-    seen = AliasWatch(project, "small", "champion")
+    seen = AliasWatch(project, "small", "challenger")
     seen.set_version("1")
     gate, asked = threading.Event(), []
     seen._fetch_in_process = lambda: (asked.append(1), gate.wait(20), "2")[2]  # type: ignore[method-assign,func-returns-value]
@@ -370,13 +396,21 @@ def test_an_alias_that_moves_in_the_local_registry_is_seen_and_nobody_waits_for_
     assert (seen.poll(), seen.poll()) == (None, None)
     gate.set()
     assert (answered(seen), seen.poll(), len(asked)) == (AliasChange("2"), None, 1)
-    gate.clear()
-    database_file(project).write_text("changed again")
+
+
+def test_the_ledger_is_heard_while_the_registry_is_asked(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(alias_watch, "POLL_SECONDS", 0)
+    move(project, "1", None, "1")
+    seen, gate = AliasWatch(project, "small", "champion"), threading.Event()
+    seen.set_version("1")
+    seen._fetch_in_process = lambda: (gate.wait(20), "2")[1]  # type: ignore[method-assign]
+    (project.mlflow).mkdir(parents=True)
+    database_file(project).write_text("changed")
     assert seen.poll() is None
     move(project, "3", None, "3")
-    assert seen.poll() == AliasChange("3")  # the ledger is heard meanwhile
+    assert seen.poll() == AliasChange("3")
     gate.set()
-    assert answered(seen) is None  # what was asked before the ledger moved says nothing any more
+    assert (answered(seen), seen.error) == (None, None)  # what was asked before the ledger moved says nothing any more
 
 
 def answered(seen: AliasWatch) -> AliasChange | None:

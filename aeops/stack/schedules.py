@@ -1,0 +1,93 @@
+"""Schedules of prefect.yaml at an hour that daylight saving skips: Prefect then begins the run an hour early."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import yaml
+
+from aeops.project import Project
+
+DAYS_AHEAD = 400  # more than a year, so that every change of the clocks is seen
+STEP = timedelta(minutes=30)  # in UTC, at whose whole multiples clocks are changed: Lord Howe's at half past
+FIELD_RANGES = ((0, 59), (0, 23))  # of minute and hour in a cron expression
+
+
+@dataclass(frozen=True)
+class SkippedTime:
+    """Local times that a change of the clocks skips: from `start` up to `end`, both without a zone."""
+
+    start: datetime
+    end: datetime
+
+
+def find_skipped_schedules(project: Project, now: datetime) -> list[str]:
+    """Return a sentence for each schedule of prefect.yaml that a change of the clocks will skip.
+
+    Args:
+        now: with its zone; the next 400 days are checked.
+    """
+    file = project.root / "prefect.yaml"
+    if not file.is_file():
+        return []
+    document = yaml.safe_load(file.read_text(encoding="utf-8"))
+    sentences: dict[str, None] = {}  # in order, each once
+    for deployment in document.get("deployments") or []:
+        for schedule in deployment.get("schedules") or []:
+            if "cron" in schedule and (sentence := find_skipped_run(schedule, now)):
+                sentences[f"{deployment['name']}: {sentence}"] = None
+    return list(sentences)
+
+
+def find_skipped_run(schedule: Mapping[str, Any], now: datetime) -> str | None:
+    """Return when the clocks skip a schedule's time; None where they never do in the next 400 days."""
+    cron, zone_name = str(schedule["cron"]), str(schedule.get("timezone") or "UTC")
+    fields = cron.split()
+    if len(fields) != 5 or fields[1].startswith("*"):
+        return None  # Prefect refuses what is no cron expression; a run of every hour loses one at most
+    try:
+        zone = ZoneInfo(zone_name)
+    except (ZoneInfoNotFoundError, ValueError):
+        return f"{zone_name!r} is no time zone: expected one such as UTC or Europe/Berlin"
+    minutes, hours = (parse_field(text, *bounds) for text, bounds in zip(fields, FIELD_RANGES, strict=False))
+    for skipped in skipped_times(zone, now):
+        moment = skipped.start
+        while moment < skipped.end:
+            if moment.minute in minutes and moment.hour in hours:
+                return (
+                    f"`{cron}` in {zone_name}: on {moment:%Y-%m-%d} there is no {moment:%H:%M}, since the clocks go forward "
+                    "over it, and Prefect begins that run an hour early; set `timezone: UTC`, or an hour that every day has"
+                )
+            moment += timedelta(minutes=1)
+    return None
+
+
+def parse_field(text: str, low: int, high: int) -> set[int]:
+    """Return the values of a field of a cron expression; empty where it is none that this reads."""
+    values: set[int] = set()
+    for part in text.split(","):
+        span, _, step = part.partition("/")
+        first, _, last = span.partition("-")
+        if span == "*":
+            first, last = str(low), str(high)
+        if not first.isdecimal() or not (last or first).isdecimal() or not (step or "1").isdecimal():
+            return set()
+        end = int(last or (high if step else first))
+        values |= set(range(int(first), end + 1, int(step or 1) or 1))
+    return values
+
+
+def skipped_times(zone: ZoneInfo, now: datetime) -> Iterator[SkippedTime]:
+    """Yield the local times that the clocks of a zone skip in the next 400 days."""
+    moment = now.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+    before = moment.astimezone(zone)
+    for _ in range(timedelta(days=DAYS_AHEAD) // STEP):
+        moment += STEP
+        after = moment.astimezone(zone)
+        jump = (after.utcoffset() or timedelta()) - (before.utcoffset() or timedelta())
+        if jump > timedelta():
+            end = after.replace(tzinfo=None)
+            yield SkippedTime(end - jump, end)
+        before = after

@@ -1,0 +1,68 @@
+"""What was checked is what is used: the evidence of a decision, and the recipe of a run, are read once and compared by hash."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from aeops.errors import DataError
+from aeops.gate.documents import ComparisonDocument, VerdictDocument
+from aeops.gate.evidence import read_evidence, write_evidence
+from aeops.project import Project
+from aeops.recipe.reader import load_recipe, require_unchanged
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def with_recipe(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
+    shutil.copy(ROOT / "recipes" / "digits.yaml", project.recipes)
+    monkeypatch.chdir(project.root)
+    monkeypatch.delenv("AE_HOME", raising=False)
+    return project
+
+
+def test_evidence_that_was_edited_after_it_was_written_decides_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "evidence.json"
+    verdict: VerdictDocument = {"verdict": "refused"}  # type: ignore[typeddict-item]  # of no more than the hash needs
+    comparison: ComparisonDocument = {  # type: ignore[typeddict-item]
+        "challenger": {"bundle_sha256": "b" * 64},
+        "holdout": {"sha256": "h" * 64},
+        "verdict": "worse",
+    }
+    written = write_evidence(file, verdict, comparison)
+    assert read_evidence(file, written["sha256"])["gate"] == verdict
+    file.write_text(file.read_text(encoding="utf-8").replace("refused", "accepted"), encoding="utf-8")
+    with pytest.raises(
+        DataError, match=r"evidence\.json has SHA-256 .*: it was changed after it was written, and nothing was decided"
+    ):
+        read_evidence(file, written["sha256"])
+    file.unlink()
+    with pytest.raises(DataError, match=r"evidence\.json cannot be read \(No such file"):
+        read_evidence(file, written["sha256"])
+
+
+@pytest.mark.parametrize("change", ["edited", "deleted"])
+def test_a_recipe_that_changes_while_a_run_is_under_way_stops_its_next_step(with_recipe: Project, change: str) -> None:
+    from flows.training_steps import load_context, pinned_recipe
+
+    file = with_recipe.recipe_file("digits")
+    with pinned_recipe(with_recipe, "digits") as checked:
+        assert load_context("digits")[1] is checked
+        if change == "edited":
+            file.write_text(f"{file.read_text(encoding='utf-8')}approval: {{needed: false}}\n", encoding="utf-8")
+        else:
+            file.unlink()
+        with pytest.raises(DataError, match=r"recipes/digits\.yaml was changed while this run was under way.*`ae run digits`"):
+            load_context("digits")
+
+
+def test_between_runs_a_recipe_may_change(with_recipe: Project) -> None:
+    from flows.training_steps import load_context, pinned_recipe
+
+    file = with_recipe.recipe_file("digits")
+    with pinned_recipe(with_recipe, "digits") as first:
+        pass
+    file.write_text(f"# another comment\n{file.read_text(encoding='utf-8')}", encoding="utf-8")
+    assert load_context("digits")[1].sha256 != first.sha256
+    require_unchanged(with_recipe, load_recipe(with_recipe, "digits"))
