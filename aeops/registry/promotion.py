@@ -558,7 +558,11 @@ def _require_not_deleted(store: Store, recipe: str, target: str, entries: list[L
     """Raise UsageError where the version to roll back to was deleted in MLflow; the message says what else can be typed."""
     if store.has_version(recipe, target):
         return
-    others = [version for version in _former_champions(entries) if version != target and store.has_version(recipe, version)]
+    unsuitable_versions = (target, ledger.champion_at(entries))
+    others = []
+    for version in _former_champions(entries):
+        if version not in unsuitable_versions and store.has_version(recipe, version):
+            others.append(version)
     commands = [f"`ae rollback {recipe} --to {version} --why TEXT`" for version in others]
     last_command = f"`ae run {recipe}` for a new version"
     if ledger.champion_at(entries) is not None:

@@ -251,7 +251,9 @@ def test_who_may_not_be_served_is_not_gone_back_to(decided: Store) -> None:
 
 def test_a_version_that_was_deleted_is_not_gone_back_to(decided: Store) -> None:
     decided.client.delete_model_version("digits", "3")
-    with pytest.raises(UsageError, match="no version '3' of digits; expected one of champion, 2, 1"):
+    with pytest.raises(
+        UsageError, match=r"version 3 of digits was deleted in MLflow.* type `ae rollback digits --to 1 --why TEXT`"
+    ):
         promotion.rollback(decided, "digits", "3", **ADA)
     decided.client.delete_model_version("digits", "2")
     (fault,) = promotion.find_problems(decided, "digits")
