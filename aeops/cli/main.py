@@ -42,7 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="ae",
         description="Retrains autoencoders on a schedule and lets only good ones out.",
-        epilog="exit codes: 0 done, 2 usage, 3 data, 4 refused by the gate, 5 infrastructure",
+        epilog="exit codes: 0 done, 2 usage, 3 data, 4 refused by the gate, 5 infrastructure, 130 stopped by Ctrl-C",
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for module in COMMAND_MODULES:

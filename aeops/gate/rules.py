@@ -21,6 +21,7 @@ from aeops.errors import UsageError
 from aeops.gate.documents import RuleRecord, VerdictDocument
 from aeops.gate.flattening import is_finite_number
 from aeops.machine.entry_point import run_main
+from aeops.machine.parent_process import parent_environment
 from aeops.recipe.gate_rules import LOGGED_CHECK, Rule
 
 SERVED_SECONDS = 60  # for a fresh process to load the bundle and answer; it takes one or two
@@ -187,8 +188,8 @@ def format_metric(value: Any) -> str:
 
 def answer_in_fresh_process(bundle: Path) -> str:
     """Return `answers`, or how a fresh process failed to answer an example."""
-    command = [sys.executable, "-m", "aeops.gate.rules", str(bundle.resolve())]
-    environment = dict(os.environ)
+    command = [sys.executable, "-m", "aeops.machine.run_child", "aeops.gate.rules", str(bundle.resolve())]
+    environment = os.environ | parent_environment()
     environment.pop("AE_ERROR_FILE", None)  # the error of the process is our result
     try:
         process = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=SERVED_SECONDS, check=False)

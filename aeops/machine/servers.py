@@ -6,17 +6,20 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from aeops.errors import InfrastructureError
 from aeops.files import read_json
 from aeops.machine.network import HOST, find_free_port
-from aeops.machine.stack_settings import read_settings
+from aeops.machine.parent_process import parent_environment
+from aeops.machine.run_watch import CONTINUE_HINT
+from aeops.machine.stack_settings import read_settings, settings_file
 from aeops.project import Project
 
 _HEALTHY_TIMEOUT = 120  # seconds, on a busy machine with a fresh database
 _STOP_TIMEOUT = 10  # seconds a server may take to stop before it is killed
+_UNRESPONSIVE_TIMEOUT = 60.0  # seconds without a response after which a run gives up; Prefect's own retries take as long
 # As Prefect sets up its own temporary server: no pages, and only the services that one run needs.
 TEMPORARY_SERVER = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
 
@@ -69,26 +72,75 @@ def prefect_credentials() -> tuple[str, str | None]:
     return os.environ["PREFECT_API_URL"], os.environ.get("PREFECT_API_AUTH_STRING")
 
 
+class PrefectServer:
+    """The server that a run reports to.
+
+    Attributes:
+        api_url: its address, as PREFECT_API_URL has it.
+        is_of_stack: True of the server of `ae up`.
+        process: of a temporary server; None of any other.
+    """
+
+    def __init__(
+        self, project: Project, api_url: str, *, is_of_stack: bool = False, process: "subprocess.Popen[bytes] | None" = None
+    ) -> None:
+        self.project, self.api_url, self.is_of_stack, self.process = project, api_url, is_of_stack, process
+        self._last_response = time.monotonic()
+
+    @property
+    def is_responding(self) -> bool:
+        return is_healthy(f"{self.api_url}/health")
+
+    def wait_until_ready(self) -> None:
+        """Wait until a temporary server responds; raises as `wait_until_healthy` does."""
+        if self.process is not None:
+            wait_until_healthy(self.process, f"{self.api_url}/health")
+        self._last_response = time.monotonic()
+
+    def find_problem(self) -> str | None:
+        """Return why a run can no longer count on the server; None where it responds, or may do so again within a minute.
+
+        The server of `ae up` is started again where it dies, and a run goes on then.
+        """
+        if self.process is not None and self.process.poll() is not None:
+            return (
+                f"the Prefect server that this run had started has ended (exit code {self.process.returncode}); {CONTINUE_HINT}"
+            )
+        if self.is_responding:
+            self._last_response = time.monotonic()
+        elif self.is_of_stack and not settings_file(self.project).is_file():
+            return f"the stack was stopped (`ae down`), and with it the Prefect server at {self.api_url}; {CONTINUE_HINT}"
+        elif time.monotonic() - self._last_response > _UNRESPONSIVE_TIMEOUT:
+            return f"{self.describe_silence()}; type `ae doctor` to see why; {CONTINUE_HINT}"
+        return None
+
+    def describe_silence(self) -> str:
+        return f"the Prefect server at {self.api_url} has not responded for {time.monotonic() - self._last_response:.0f} s"
+
+
 @contextmanager
-def prefect_server(project: Project) -> Iterator[Callable[[], None]]:
+def prefect_server(project: Project) -> Iterator[PrefectServer]:
     """Set PREFECT_API_URL to a server: the user's, that of `ae up`, else a temporary one that ends with the block.
 
     The temporary one starts at once, and the caller may import what it needs while it does. It dies with this process:
-    Prefect's built-in temporary server would outlive a run that is killed.
-
-    Yields:
-        A function that waits until the server responds.
+    Prefect's built-in temporary server would outlive a run that is killed. It leads a session of its own: a Ctrl-C in the
+    terminal would end it before the run could report its end to it.
     """
-    address = os.environ.get("PREFECT_API_URL") or find_running_prefect(project)
-    if address is not None:
+    user_address = os.environ.get("PREFECT_API_URL")
+    if address := user_address or find_running_prefect(project):
         os.environ["PREFECT_API_URL"] = address
-        yield lambda: None
+        yield PrefectServer(project, address, is_of_stack=not user_address)
         return
     port = find_free_port()
     address = os.environ["PREFECT_API_URL"] = f"http://{HOST}:{port}/api"
-    process = subprocess.Popen(prefect_server_command(port), env=os.environ | TEMPORARY_SERVER, cwd=project.root)
+    process = subprocess.Popen(
+        prefect_server_command(port),
+        env=os.environ | parent_environment() | TEMPORARY_SERVER,
+        cwd=project.root,
+        start_new_session=True,
+    )
     try:
-        yield lambda: wait_until_healthy(process, f"{address}/health")
+        yield PrefectServer(project, address, process=process)
     finally:
         del os.environ["PREFECT_API_URL"]
         stop_server(process)
@@ -113,8 +165,13 @@ def stop_server(process: "subprocess.Popen[bytes]") -> None:
 @contextmanager
 def mlflow_migrations(project: Project) -> Iterator[None]:
     """Make MLflow's database in a child process while the block runs; a process that opens it before waits for that."""
-    process = subprocess.Popen([sys.executable, "-m", "aeops.registry.create_database"], cwd=project.root)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "aeops.machine.run_child", "aeops.registry.create_database"],
+        env=os.environ | parent_environment(),
+        cwd=project.root,
+        start_new_session=True,
+    )
     try:
         yield
     finally:
-        process.wait()  # never cut short: a database half migrated is a database lost
+        process.wait()

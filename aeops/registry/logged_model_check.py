@@ -18,7 +18,7 @@ from typing import Any
 
 from aeops.errors import UsageError
 from aeops.gate.rules import RuleOutcome
-from aeops.machine.child_process import run_module
+from aeops.machine.child_process import run_module, tied_command
 from aeops.machine.entry_point import run_main
 from aeops.machine.library_settings import configure_libraries
 from aeops.project import Project, find_project
@@ -108,7 +108,7 @@ def _run_isolated_check(store: Store, model_address: str, folder: Path) -> str |
     environment = os.environ | configure_libraries() | {"MLFLOW_TRACKING_URI": store.uri}
     try:
         process = subprocess.run(
-            [*program, model_address, str(folder), *packages],
+            tied_command([*program, model_address, str(folder), *packages]),
             cwd=folder,
             env=environment,
             stdin=subprocess.DEVNULL,
