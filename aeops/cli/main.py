@@ -1,6 +1,7 @@
 """`ae`: the command line. Its start is fast because each command imports what it needs when it runs."""
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -59,8 +60,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return int(arguments.run(arguments))
     except KeyboardInterrupt:
-        print("stopped; type the same command to continue from the last finished step", file=sys.stderr)
-        return 130
+        from aeops.machine.run_watch import stop_message
+
+        print(stop_message(signal.SIGINT), file=sys.stderr)
+        return 128 + signal.SIGINT
     except Exception as error:
         ae_error = as_ae_error(error)
         if ae_error is None:

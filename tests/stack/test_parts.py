@@ -17,7 +17,7 @@ from checkout import wait_for
 from aeops.cli.main import build_parser, main
 from aeops.cli.up import requested_settings
 from aeops.errors import InfrastructureError, UsageError
-from aeops.machine.lock import clear_killed_holder, run_lock, was_holder_killed, workspace_holder
+from aeops.machine.lock import clear_killed_holder, file_lock, run_lock, try_flock, was_holder_killed, workspace_holder
 from aeops.machine.network import RequiredPort, require_ports_free
 from aeops.machine.process_identity import parse_identity, this_process
 from aeops.machine.stack_settings import Settings, read_settings, settings_file, write_settings
@@ -147,8 +147,22 @@ def test_a_database_that_cannot_be_made_is_named_with_the_reason(project: Projec
     monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")  # Prefect's is elsewhere
     project.home.mkdir()
     project.mlflow.write_text("where a folder should be")
-    with pytest.raises(InfrastructureError, match=r"(?s)cannot be brought up to date\. MLflow's: .*mlflow"):
-        migrate_databases(project)
+    refused = pytest.raises(InfrastructureError, match=r"(?s)cannot be brought up to date\. MLflow's: .*mlflow")
+    with file_lock(project, "up") as lock, refused:
+        migrate_databases(project, lock)
+
+
+def test_a_lock_is_held_by_the_migration_that_a_killed_up_has_left(project: Project) -> None:
+    killed = (
+        "import os, subprocess; from aeops.machine.lock import file_lock; from aeops.project import find_project\n"
+        "with file_lock(find_project(), 'up') as lock:\n"
+        "    print(subprocess.Popen(['sleep', '60'], pass_fds=(lock,), stdout=subprocess.DEVNULL).pid); os.kill(os.getpid(), 9)"
+    )
+    started = subprocess.run([sys.executable, "-uc", killed], stdout=subprocess.PIPE, check=False)
+    with (project.locks_folder / "up.lock").open("a") as lock:
+        assert not try_flock(lock)
+        os.kill(int(started.stdout), signal.SIGKILL)
+        wait_for(lambda: try_flock(lock), seconds=10)
 
 
 @pytest.mark.parametrize(
