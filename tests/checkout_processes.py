@@ -17,6 +17,14 @@ def processes_of(checkout: Checkout) -> list[psutil.Process]:
     return found
 
 
+def is_server(process: psutil.Process) -> bool:
+    """Return True for the Prefect server that a run starts for itself."""
+    try:
+        return "uvicorn" in process.cmdline()
+    except (psutil.NoSuchProcess, psutil.ZombieProcess):
+        return False
+
+
 def assert_no_process_left(checkout: Checkout, seconds: float = 10) -> None:
     """Fail where one still lives after some seconds, and end it."""
     try:

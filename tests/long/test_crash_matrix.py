@@ -24,7 +24,7 @@ from pathlib import Path
 import psutil
 import pytest
 from checkout import Checkout, copy_checkout, make_checkout, wait_for
-from checkout_processes import assert_no_process_left
+from checkout_processes import assert_no_process_left, is_server
 
 from ae_models.checksums import bundle_sha256
 from aeops.machine.network import find_free_port
@@ -196,12 +196,6 @@ class Run:
                 psutil.Process(newest.pid).parent().kill()  # type: ignore[union-attr]
             else:
                 self.process.kill()
-
-
-def is_server(process: psutil.Process) -> bool:
-    with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
-        return "uvicorn" in process.cmdline()
-    return False
 
 
 @pytest.mark.parametrize("trial", trials()[:TRIALS], ids=lambda trial: trial.name)

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 from checkout import EPOCHS_OF_A_KILL, Checkout, make_checkout, wait_for
-from checkout_processes import assert_no_process_left
+from checkout_processes import assert_no_process_left, is_server
 from terminal import Terminal
 
 from aeops.files import write_json
@@ -62,7 +62,15 @@ def assert_stopped(terminal: Terminal, step: str) -> None:
     assert seconds < SECONDS
 
 
-def test_ctrl_c_while_it_trains_stops_all_of_it_and_marks_both_records(bare: Checkout) -> None:
+def test_ctrl_c_stops_all_of_it_and_marks_the_run_cancelled(bare: Checkout) -> None:
+    with run_in_terminal(bare) as terminal:
+        assert_stopped(terminal, "repair")
+        assert_no_process_left(bare, seconds=2)
+    assert flow_run_states(bare) == ["Cancelled"]
+
+
+@pytest.mark.long
+def test_ctrl_c_while_it_trains_stops_the_stage_and_closes_both_records(bare: Checkout) -> None:
     bare.edit_recipe({"train.epochs": EPOCHS_OF_A_KILL})
     with run_in_terminal(bare) as terminal:
         wait_for((bare.home / "training" / "small" / "progress.jsonl").is_file)
@@ -72,10 +80,14 @@ def test_ctrl_c_while_it_trains_stops_all_of_it_and_marks_both_records(bare: Che
     assert mlflow_states(bare) == ["KILLED"]
 
 
-def test_a_killed_server_of_its_own_ends_the_run_at_once_in_one_line(bare: Checkout) -> None:
+@pytest.mark.long
+def test_a_killed_server_of_its_own_ends_the_run_at_once_in_one_line(
+    bare: Checkout, stopping: list[subprocess.Popen[bytes]]
+) -> None:
     run = bare.start("run", "small")
+    stopping.append(run)
     wait_for(lambda: "repair ..." in printed(bare))
-    (server,) = [child for child in psutil.Process(run.pid).children() if "uvicorn" in child.cmdline()]
+    (server,) = filter(is_server, psutil.Process(run.pid).children())
     before = printed(bare)
     server.kill()
     assert run.wait(timeout=SECONDS) == 5

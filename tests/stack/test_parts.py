@@ -1,6 +1,8 @@
 """The parts of the stack by themselves: which process is meant, the lock, the ports, one service and its manager."""
 
+import io
 import json
+import logging
 import os
 import signal
 import socket
@@ -11,6 +13,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+import httpx
 import pytest
 from checkout import wait_for
 
@@ -24,6 +27,7 @@ from aeops.machine.stack_settings import Settings, read_settings, settings_file,
 from aeops.project import Project
 from aeops.stack import service_manager
 from aeops.stack.alarms import read_alarms
+from aeops.stack.logs import shorten_connection_losses
 from aeops.stack.maintenance import older_runs
 from aeops.stack.service_definitions import ServiceDefinition, define_services, score_ports
 from aeops.stack.service_manager import ServiceManager
@@ -335,3 +339,31 @@ def test_with_a_password_everything_but_mlflow_listens_to_others_and_asks_for_it
     for name in ("score-small", "page"):
         assert made[name].command[-4:] == ["--host", "0.0.0.0", "--password-file", str(secret)]
     assert not [one for one in made.values() if "sesame" in " ".join(one.command)]
+
+
+# ---------------------------------------------------------------- what is logged of a lost connection
+
+
+@pytest.fixture
+def logged(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[BaseException], str]]:
+    """What is printed where an error is logged with its traceback, by a handler with the filter."""
+    printed = io.StringIO()
+    handler = logging.StreamHandler(printed)
+    monkeypatch.setattr(logging.getLogger(), "handlers", [handler])
+    shorten_connection_losses()
+
+    def log(error: BaseException) -> str:
+        logging.getLogger("observer").warning("The %s failed. Switching to polling.", "websocket", exc_info=error)
+        return printed.getvalue()
+
+    return log
+
+
+def test_a_lost_connection_is_logged_in_one_line_with_its_reason(logged: Callable[[BaseException], str]) -> None:
+    with pytest.raises(httpx.ConnectError) as refused:  # caused by a ConnectionRefusedError
+        httpx.get(f"http://127.0.0.1:{free()}/api/health", trust_env=False)
+    assert logged(refused.value) == "The websocket failed. Switching to polling. ([Errno 111] Connection refused)\n"
+
+
+def test_any_other_error_keeps_its_traceback(logged: Callable[[BaseException], str]) -> None:
+    assert "FileNotFoundError: no such file" in logged(FileNotFoundError("no such file"))
