@@ -1,4 +1,4 @@
-"""Log files of processes in `.ae/logs`, one old file of each kept as `<name>.log.1`; and lost connections in one line of a log."""
+"""Log files of processes in `.ae/logs`, one old file of each kept as `<name>.log.1`; lost connections in one line of a log."""
 
 import logging
 from pathlib import Path
