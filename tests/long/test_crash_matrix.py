@@ -27,10 +27,11 @@ from checkout import Checkout, copy_checkout, make_checkout, wait_for
 from checkout_processes import assert_no_process_left, is_server
 
 from ae_models.checksums import bundle_sha256
+from aeops.machine.library_settings import configure_libraries
 from aeops.machine.network import find_free_port
 from aeops.machine.servers import TEMPORARY_SERVER, is_healthy, prefect_server_command, stop_server
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]  # seconds, on a busy machine
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]  # seconds, with the making of the fixtures, on a busy machine
 TRIALS = int(os.environ.get("CRASH_TRIALS", "100"))
 SEED = 20261129
 STEPS = (
@@ -118,7 +119,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Undisturbe
     port, home = find_free_port(), folder / "prefect"
     home.mkdir()
     address = f"http://127.0.0.1:{port}/api"
-    settings = whole.environment(PREFECT_API_URL=address, PREFECT_HOME=str(home), DO_NOT_TRACK="true")
+    settings = whole.environment(PREFECT_API_URL=address, PREFECT_HOME=str(home), **configure_libraries())
     server = subprocess.Popen(prefect_server_command(port), env=settings | TEMPORARY_SERVER, cwd=home)
     try:
         wait_for(lambda: is_healthy(f"{address}/health"), seconds=120)

@@ -51,8 +51,8 @@ def run_in_terminal(checkout: Checkout) -> Terminal:
     return Terminal([sys.executable, "-m", "aeops.cli.main", "run", "small"], checkout.root, checkout.environment())
 
 
-def assert_stopped(terminal: Terminal, step: str) -> None:
-    """Press Ctrl-C a moment after a step has begun: one line, 130, within the promised seconds."""
+def assert_stopped(terminal: Terminal, step: str) -> float:
+    """Press Ctrl-C a moment after a step has begun: one line, 130, within the promised seconds; return how many it took."""
     wait_for(lambda: f"{step} ..." in terminal.lines)
     time.sleep(0.2)
     before = len(terminal.lines)
@@ -60,6 +60,7 @@ def assert_stopped(terminal: Terminal, step: str) -> None:
     assert (code, terminal.lines[-1]) == (130, STOPPED)
     assert len(terminal.lines) <= before + 1, terminal.lines  # the line took the place of a progress bar, or is a new one
     assert seconds < SECONDS
+    return seconds
 
 
 def test_ctrl_c_stops_all_of_it_and_marks_the_run_cancelled(bare: Checkout) -> None:
@@ -111,12 +112,26 @@ def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     return make_checkout(tmp_path_factory.mktemp("interrupted") / "checkout")
 
 
+@pytest.fixture(scope="module")
+def durations(pytestconfig: pytest.Config) -> Iterator[dict[str, float]]:
+    """Step -> seconds from Ctrl-C to the end; printed after the last test, for docs/reliability.md."""
+    found: dict[str, float] = {}
+    yield found
+    reporter = pytestconfig.pluginmanager.getplugin("terminalreporter")
+    if reporter is not None and found:
+        reporter.write_line(
+            "\nseconds from Ctrl-C to the end: " + ", ".join(f"{step} {took:.2f}" for step, took in found.items())
+        )
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("step", STEPS)
-def test_ctrl_c_at_every_step_is_one_line_and_the_next_run_continues(interrupted: Checkout, step: str) -> None:
+def test_ctrl_c_at_every_step_is_one_line_and_the_next_run_continues(
+    interrupted: Checkout, durations: dict[str, float], step: str
+) -> None:
     flow_runs = len(flow_run_states(interrupted))
     with run_in_terminal(interrupted) as terminal:
-        assert_stopped(terminal, step)
+        durations[step] = assert_stopped(terminal, step)
         assert_no_process_left(interrupted, seconds=2)
     if step != "starting":  # before that there is none
         assert flow_run_states(interrupted)[flow_runs:] == ["Cancelled"]
