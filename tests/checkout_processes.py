@@ -3,6 +3,8 @@
 import psutil
 from checkout import Checkout, wait_for
 
+from aeops.machine.servers import TEMPORARY_SERVER
+
 
 def processes_of(checkout: Checkout) -> list[psutil.Process]:
     """Every living process of a checkout."""
@@ -20,8 +22,8 @@ def processes_of(checkout: Checkout) -> list[psutil.Process]:
 def is_server(process: psutil.Process) -> bool:
     """Return True for the Prefect server that a run starts for itself."""
     try:
-        return "uvicorn" in process.cmdline()
-    except (psutil.NoSuchProcess, psutil.ZombieProcess):
+        return TEMPORARY_SERVER.items() <= process.environ().items()
+    except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
         return False
 
 
