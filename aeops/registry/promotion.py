@@ -266,7 +266,7 @@ def read_registry_state(store: Store, recipe: str) -> RegistryState:
     return RegistryState(content, True, mirror_hashes, model.tags.get(PENDING_TAG), model.aliases.get(CHAMPION))
 
 
-def ledger_lock(store: Store) -> AbstractContextManager[None]:
+def ledger_lock(store: Store) -> AbstractContextManager[int]:
     return file_lock(store.project, "ledger")
 
 
