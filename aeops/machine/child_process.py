@@ -59,6 +59,20 @@ def tied_command(command: Sequence[str]) -> list[str]:
     return [sys.executable, "-c", _RUN_PROGRAM, str(os.getpid()), *command]
 
 
+def require_not_killed(exit_code: int, description: str) -> None:
+    """Refuse the outcome of a process that was killed by SIGKILL: it says nothing about what the process had to find out.
+
+    Args:
+        exit_code: of the process, as `subprocess` returns it.
+        description: names the process in the message.
+
+    Raises:
+        InfrastructureError: it was killed: by a person, or by the kernel for lack of memory.
+    """
+    if exit_code == -signal.SIGKILL:
+        raise InfrastructureError(f"{description} was killed (signal 9, such as for lack of memory); type the same command again")
+
+
 def kill_children() -> None:
     """Kill every `ChildProcess` of this process that runs, with all that it has started; wait a second for their ends."""
     children = list(_running)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -15,6 +16,7 @@ import pytest
 from checkout import ROOT, wait_for
 
 from aeops.errors import InfrastructureError, UsageError
+from aeops.gate.rules import answer_in_fresh_process
 from aeops.machine.child_process import PreloadedProcess, run_module, tied_command
 from aeops.machine.parent_process import PARENT_VARIABLE
 from aeops.machine.process_identity import this_process
@@ -192,3 +194,23 @@ def test_a_service_is_no_child_of_whoever_starts_it(tmp_path: Path, monkeypatch:
     with (tmp_path / "output").open("wb") as output:
         start_process(Project(tmp_path, tmp_path), "page", command, {}, output=output).wait()
     assert (tmp_path / "output").read_text() == "None\n"
+
+
+# ---------------------------------------------------------------- a check whose process is killed
+
+
+def kill_checking_process() -> None:
+    def found() -> list[psutil.Process]:
+        children = psutil.Process().children()
+        return [child for child in children if "aeops.gate.rules" in child.cmdline()]
+
+    wait_for(found, seconds=30)
+    found()[0].kill()
+
+
+def test_a_killed_check_is_a_failure_of_the_machine_and_no_refusal_of_the_bundle() -> None:
+    with ThreadPoolExecutor(1) as pool:
+        killing = pool.submit(kill_checking_process)
+        with pytest.raises(InfrastructureError, match=r"checks whether the bundle can be served was killed \(signal 9"):
+            answer_in_fresh_process(ROOT / "tests" / "fixtures" / "bundle-format-1")
+        killing.result()
