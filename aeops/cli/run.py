@@ -60,8 +60,9 @@ def run_flow(project: Project, recipe: str, watch: "RunWatch") -> "RunSummary":
         watch: ends the run where its Prefect server is gone.
     """
     from aeops.errors import as_ae_error
-    from aeops.machine.run_watch import closing_step
+    from aeops.machine.run_watch import CONTINUE_HINT, closing_step
     from aeops.machine.servers import mlflow_migrations, prefect_credentials, prefect_server
+    from aeops.stack.logs import connection_loss
     from aeops.stack.maintenance import cancel_own_runs, crash_dead_runs, own_process_tag
     from aeops.stack.prefect_api import PrefectApi
 
@@ -81,11 +82,13 @@ def run_flow(project: Project, recipe: str, watch: "RunWatch") -> "RunSummary":
             try:
                 return cast("RunSummary", training(recipe))  # a flow without a deployment returns its own result
             except Exception as error:
-                if as_ae_error(error) is None and not server.is_responding:
-                    watch.end_with_error(server.describe_silence())  # not unwound: Prefect would try to send its logs for minutes
+                reason = connection_loss(error)
+                if reason and as_ae_error(error) is None:  # not unwound: Prefect would try to send its logs for minutes
+                    message = f"the connection to the Prefect server at {server.api_url} was lost ({reason}); {CONTINUE_HINT}"
+                    watch.end_with_error(message)
                 raise
             finally:
-                if server.is_responding:
+                if server.is_listening:
                     APILogWorker.drain_all()  # send the last log lines before the server ends
 
 

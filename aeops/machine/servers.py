@@ -1,10 +1,12 @@
 """The servers that a run needs: the user's Prefect server, that of `ae up`, or one that lives as long as the run."""
 
 import os
+import socket
 import subprocess
 import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +21,8 @@ from aeops.project import Project
 
 _HEALTHY_TIMEOUT = 120  # seconds, on a busy machine with a fresh database
 _STOP_TIMEOUT = 10  # seconds a server may take to stop before it is killed
-_UNRESPONSIVE_TIMEOUT = 60.0  # seconds without a response after which a run gives up; Prefect's own retries take as long
+_GONE_TIMEOUT = 60.0  # seconds without a connection after which a run gives up; Prefect's own retries take as long
+_CONNECTION_TIMEOUT = 2.0  # seconds
 # As Prefect sets up its own temporary server: no pages, and only the services that one run needs.
 TEMPORARY_SERVER = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
 
@@ -31,6 +34,20 @@ def is_healthy(address: str) -> bool:
             return bool(response.status == 200)
     except (urllib.error.URLError, TimeoutError, ConnectionError):
         return False
+
+
+def accepts_connections(address: str) -> bool:
+    """Return True where something listens at the host and port of an address.
+
+    Unlike a response it does not depend on the load: the kernel accepts, however busy the server is.
+    """
+    parts = urllib.parse.urlsplit(address)
+    port = parts.port or {"http": 80, "https": 443}[parts.scheme]
+    try:
+        socket.create_connection((str(parts.hostname), port), timeout=_CONNECTION_TIMEOUT).close()
+    except OSError:
+        return False
+    return True
 
 
 def wait_until_healthy(process: "subprocess.Popen[bytes]", address: str) -> None:
@@ -85,37 +102,34 @@ class PrefectServer:
         self, project: Project, api_url: str, *, is_of_stack: bool = False, process: "subprocess.Popen[bytes] | None" = None
     ) -> None:
         self.project, self.api_url, self.is_of_stack, self.process = project, api_url, is_of_stack, process
-        self._last_response = time.monotonic()
+        self._last_connection = time.monotonic()
 
     @property
-    def is_responding(self) -> bool:
-        return is_healthy(f"{self.api_url}/health")
+    def is_listening(self) -> bool:
+        return accepts_connections(self.api_url)
 
     def wait_until_ready(self) -> None:
         """Wait until a temporary server responds; raises as `wait_until_healthy` does."""
         if self.process is not None:
             wait_until_healthy(self.process, f"{self.api_url}/health")
-        self._last_response = time.monotonic()
+        self._last_connection = time.monotonic()
 
     def find_problem(self) -> str | None:
-        """Return why a run can no longer count on the server; None where it responds, or may do so again within a minute.
+        """Return why a run can no longer count on the server; None where it listens, or may do so again within a minute.
 
-        The server of `ae up` is started again where it dies, and a run goes on then.
+        The server of `ae up` is started again where it dies, and a run goes on then. One that listens and is slow is waited for.
         """
         if self.process is not None and self.process.poll() is not None:
             return (
                 f"the Prefect server that this run had started has ended (exit code {self.process.returncode}); {CONTINUE_HINT}"
             )
-        if self.is_responding:
-            self._last_response = time.monotonic()
+        if self.is_listening:
+            self._last_connection = time.monotonic()
         elif self.is_of_stack and not settings_file(self.project).is_file():
             return f"the stack was stopped (`ae down`), and with it the Prefect server at {self.api_url}; {CONTINUE_HINT}"
-        elif time.monotonic() - self._last_response > _UNRESPONSIVE_TIMEOUT:
-            return f"{self.describe_silence()}; type `ae doctor` to see why; {CONTINUE_HINT}"
+        elif time.monotonic() - self._last_connection > _GONE_TIMEOUT:
+            return f"the Prefect server at {self.api_url} has been gone for {_GONE_TIMEOUT:.0f} s; {CONTINUE_HINT}"
         return None
-
-    def describe_silence(self) -> str:
-        return f"the Prefect server at {self.api_url} has not responded for {time.monotonic() - self._last_response:.0f} s"
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from checkout import Checkout, copy_checkout, make_checkout, wait_for
+from checkout import Checkout, add_databases, copy_checkout, make_checkout, wait_for
 from checkout_processes import assert_no_process_left, is_server
 
 from ae_models.checksums import bundle_sha256
@@ -101,15 +101,10 @@ class Undisturbed:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Undisturbed]:
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, empty_prefect_database: Path) -> Iterator[Undisturbed]:
     folder = tmp_path_factory.mktemp("crashes")
     template = make_checkout(folder / "template")
-    with Run(template) as run:  # makes both databases, and is stopped before it writes anything else
-        wait_for(lambda: "ingest ..." in run.printed())
-        run.process.send_signal(signal.SIGTERM)
-        assert run.process.wait(timeout=60) == 143
-    for leftover in ("data", "artifacts", ".ae/incoming", ".ae/training"):
-        shutil.rmtree(template.root / leftover, ignore_errors=True)
+    add_databases(template, empty_prefect_database)
     whole = copy_checkout(template, folder / "undisturbed")
     with Run(whole) as run:
         while run.process.poll() is None:
@@ -118,6 +113,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Undisturbe
         assert run.process.returncode == 0, run.printed()
     port, home = find_free_port(), folder / "prefect"
     home.mkdir()
+    shutil.copy(empty_prefect_database, home / "prefect.db")
     address = f"http://127.0.0.1:{port}/api"
     settings = whole.environment(PREFECT_API_URL=address, PREFECT_HOME=str(home), **configure_libraries())
     server = subprocess.Popen(prefect_server_command(port), env=settings | TEMPORARY_SERVER, cwd=home)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from checkout import EPOCHS_OF_A_KILL, Checkout, make_checkout, wait_for
+from checkout import EPOCHS_OF_A_KILL, Checkout, add_databases, make_checkout, wait_for
 from checkout_processes import assert_no_process_left, is_server
 from terminal import Terminal
 
@@ -63,7 +63,8 @@ def assert_stopped(terminal: Terminal, step: str) -> float:
     return seconds
 
 
-def test_ctrl_c_stops_all_of_it_and_marks_the_run_cancelled(bare: Checkout) -> None:
+def test_ctrl_c_stops_all_of_it_and_marks_the_run_cancelled(bare: Checkout, empty_prefect_database: Path) -> None:
+    add_databases(bare, empty_prefect_database)
     with run_in_terminal(bare) as terminal:
         assert_stopped(terminal, "repair")
         assert_no_process_left(bare, seconds=2)
@@ -107,9 +108,11 @@ def printed(checkout: Checkout) -> str:
 
 
 @pytest.fixture(scope="module")
-def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+def interrupted(tmp_path_factory: pytest.TempPathFactory, empty_prefect_database: Path) -> Checkout:
     """One checkout for all steps, in their order: each run goes on where the one before was stopped."""
-    return make_checkout(tmp_path_factory.mktemp("interrupted") / "checkout")
+    checkout = make_checkout(tmp_path_factory.mktemp("interrupted") / "checkout")
+    add_databases(checkout, empty_prefect_database)
+    return checkout
 
 
 @pytest.fixture(scope="module")

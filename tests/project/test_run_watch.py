@@ -1,6 +1,7 @@
 """A run that a signal or a problem ends: at once, with its children, in one line, wherever the main thread is at that moment."""
 
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ import psutil
 import pytest
 from checkout import wait_for
 
+from aeops.machine import servers
 from aeops.machine.run_watch import RunWatch
 from aeops.machine.servers import PrefectServer
 from aeops.machine.stack_settings import Settings, remove_settings, write_settings
@@ -154,6 +156,14 @@ def test_a_server_that_ae_down_has_stopped_is_a_problem_at_once_and_one_that_die
     problem = server.find_problem()
     assert problem is not None
     assert problem.startswith(f"the stack was stopped (`ae down`), and with it the Prefect server at {address}; ")
+
+
+def test_a_server_that_listens_and_is_too_busy_to_respond_is_no_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(servers, "_GONE_TIMEOUT", 0.0)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        server = PrefectServer(Project(tmp_path, tmp_path), f"http://127.0.0.1:{silent.getsockname()[1]}/api")
+        assert server.find_problem() is None
+    assert "has been gone for" in (server.find_problem() or "")
 
 
 def test_a_temporary_server_that_has_ended_is_a_problem_at_once(tmp_path: Path) -> None:
