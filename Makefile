@@ -70,7 +70,14 @@ params: env
 
 env: $(READY)
 
-$(READY): requirements.lock pyproject.toml | $(UV)
+# The scripts of an environment name the folder that it was made in: copied or moved, they run the original's code.
+ELSEWHERE := $(shell test ! -e $(BIN)/ae || head -n 3 $(BIN)/ae | grep -qF '$(CURDIR)/$(BIN)/python' || echo remove-copied-env)
+
+.PHONY: remove-copied-env
+remove-copied-env:
+	rm -rf $(VENV)
+
+$(READY): $(ELSEWHERE) requirements.lock pyproject.toml | $(UV)
 	test -x $(BIN)/python || $(UV) venv --quiet --python '$(PYTHON)' $(VENV)
 	$(UV) pip sync --quiet --compile-bytecode --python $(BIN)/python requirements.lock
 	$(UV) pip install --quiet --no-deps --python $(BIN)/python --editable .

@@ -1,6 +1,9 @@
-"""Trains on a bare machine: `python -m ae_models fit --spec FILE --train A.npy --validation B.npy --calibration C.npy ...`
+"""Trains and calibrates on a bare machine. FILE is JSON with the keys input, model, score, threshold and train, as in a recipe.
 
-FILE is JSON with the keys input, model, score, threshold and train, as in a bundle.json or a recipe.
+    python -m ae_models fit --spec FILE --train A.npy --validation B.npy --calibration C.npy --out BUNDLE --history DIR ...
+    python -m ae_models calibrate --spec FILE --train A.npy --validation B.npy --calibration C.npy --out BUNDLE --history DIR
+
+`fit` makes a bundle and leaves the weights in DIR; `calibrate` makes another bundle of them, with another score or threshold.
 """
 
 import argparse
@@ -16,33 +19,40 @@ def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m ae_models", description="Autoencoders: from arrays to a bundle.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     fit = commands.add_parser("fit", help="train, calibrate and export a bundle")
-    fit.add_argument("--spec", type=Path, required=True, help="JSON with input, model, score, threshold, train")
+    _add_common_arguments(fit, history="folder to write: the weights, history.csv and trail.csv")
+    fit.add_argument("--checkpoints", type=Path, required=True, help="folder of checkpoints and progress.jsonl")
+    fit.add_argument("--recipe", help="name of the model [the spec file's]")
+    fit.set_defaults(run=_run_fit)
+    calibrate = commands.add_parser("calibrate", help="make a bundle of weights that fit has trained")
+    _add_common_arguments(calibrate, history="folder of the weights, which fit wrote")
+    calibrate.set_defaults(run=_run_calibration)
+    return parser.parse_args()
+
+
+def _add_common_arguments(command: argparse.ArgumentParser, history: str) -> None:
+    command.add_argument("--spec", type=Path, required=True, help="JSON with input, model, score, threshold, train")
     for name, purpose in (
         ("train", "to train on"),
         ("validation", "to evaluate after each epoch"),
         ("calibration", "for the threshold alone"),
     ):
-        fit.add_argument(f"--{name}", type=Path, required=True, metavar="NPY", help=f"samples (n, c, h, w), {purpose}")
-    fit.add_argument("--out", type=Path, required=True, help="folder of the bundle")
-    fit.add_argument("--history", type=Path, required=True, help="folder of history.csv, trail.csv and export.json")
-    fit.add_argument("--checkpoints", type=Path, required=True, help="folder of checkpoints and progress.jsonl")
-    fit.add_argument("--recipe", help="name of the model [the spec file's]")
-    fit.add_argument("--content-sha256", help="name of the dataset [the SHA-256 of the training samples]")
-    return parser.parse_args()
+        command.add_argument(f"--{name}", type=Path, required=True, metavar="NPY", help=f"samples (n, c, h, w), {purpose}")
+    command.add_argument("--out", type=Path, required=True, help="folder of the bundle")
+    command.add_argument("--history", type=Path, required=True, help=history)
+    command.add_argument("--content-sha256", help="name of the dataset [the SHA-256 of the training samples]")
 
 
 def main() -> None:
-    """Run the command line; exit with status 1 and a message where the fit cannot go on."""
+    """Run the command line; exit with status 1 and a message where it cannot go on."""
     arguments = _parse_arguments()
     try:
-        _run_fit(arguments)
+        arguments.run(arguments, _read_spec(arguments.spec))
     except (AeModelsError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
 
 
-def _run_fit(arguments: argparse.Namespace) -> None:
-    spec = _read_spec(arguments.spec)
+def _run_fit(arguments: argparse.Namespace, spec: FitSpec) -> None:
     from ae_models.fit import fit  # late, so that --help and a wrong spec answer at once
     from ae_models.sample_sets import NpySampleSet, samples_sha256
 
@@ -58,6 +68,16 @@ def _run_fit(arguments: argparse.Namespace) -> None:
         bundle=arguments.out,
         history=arguments.history,
     )
+
+
+def _run_calibration(arguments: argparse.Namespace, spec: FitSpec) -> None:
+    from ae_models.calibration import calibrate  # late, as above
+    from ae_models.sample_sets import NpySampleSet, SampleRoles, samples_sha256
+
+    files = (arguments.train, arguments.validation, arguments.calibration)
+    samples = SampleRoles(*map(NpySampleSet, files))
+    content_sha256 = arguments.content_sha256 or samples_sha256(samples.train)
+    calibrate(spec, arguments.history, samples, content_sha256=content_sha256, bundle=arguments.out)
 
 
 def _read_spec(path: Path) -> FitSpec:

@@ -6,6 +6,7 @@ It is written under a temporary name beside its own, synced to the disk, then re
 import json
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ __all__ = [
     "recover_folder",
     "replace_file",
     "replace_folder",
+    "set_default_modes",
     "sync_folder",
     "temporary_path",
 ]
@@ -121,9 +123,13 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
 def replace_folder(new_folder: Path, folder: Path) -> None:
     """Sync `new_folder` with all it holds to the disk and rename it to `folder`, on the same disk; the old one is removed.
 
+    Its files and folders get the modes that the umask gives to new ones: some libraries make files for their owner alone, and
+    another user may have to serve them.
+
     A folder cannot be replaced by one rename. Killed between the two, this leaves the old folder whole beside `new_folder`:
     `recover_folder` puts it back.
     """
+    set_default_modes(new_folder)
     for path in new_folder.rglob("*"):
         _sync_path(path)
     _sync_path(new_folder)
@@ -145,6 +151,18 @@ def recover_folder(new_folder: Path, folder: Path) -> None:
         os.rename(old_folder, folder)
     for path in (new_folder, old_folder, removed_folder):
         shutil.rmtree(path, ignore_errors=True)
+
+
+def set_default_modes(folder: Path) -> None:
+    """Give a folder and all it holds the modes of new ones, which follow from the umask or from a default ACL."""
+    new_folder = folder / ".new"
+    new_folder.mkdir()
+    folder_mode = stat.S_IMODE(new_folder.stat().st_mode)
+    new_folder.rmdir()
+    for path in (folder, *folder.rglob("*")):
+        mode = folder_mode if path.is_dir() else folder_mode & 0o666
+        if not path.is_symlink() and stat.S_IMODE(path.stat().st_mode) != mode:
+            path.chmod(mode)
 
 
 def _old_folders(new_folder: Path) -> tuple[Path, Path]:

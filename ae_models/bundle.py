@@ -11,26 +11,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors.numpy import load_file, save_file
-from torch import nn
 
 from ae_models.atomic_files import atomic_folder, json_text
 from ae_models.autoencoder import Autoencoder
 from ae_models.checksums import refused_bundle, verify_bundle, write_checksums
-from ae_models.export import AnomalyScorer, ExportCheck, export_onnx
+from ae_models.export import AnomalyScorer, export_onnx
 from ae_models.factory import build_part
 from ae_models.sample_sets import SampleArray
 from ae_models.scores import SCORES
 from ae_models.spec import FitSpec, spec_to_dict
 from ae_models.thresholds import load_threshold, threshold_spec
+from ae_models.training_result import WEIGHTS_FILE, weight_arrays
 
 __all__ = ["BUNDLE_FORMAT", "Bundle", "load_bundle", "write_bundle"]
 
-BUNDLE_FORMAT = 2
-_READABLE_FORMATS = (1, 2)  # format 1 has no decoder.onnx, and no `given` and `made` in its document
-_DOCUMENT, _WEIGHTS, _SCORER, _MODEL = "bundle.json", "weights.safetensors", "scorer.safetensors", "model.onnx"
+BUNDLE_FORMAT = 3
+# Format 1 has no decoder.onnx, and no `given` and `made` in its document; formats 1 and 2 have no `export` in it.
+_READABLE_FORMATS = (1, 2, 3)
+_DOCUMENT, _SCORER, _MODEL = "bundle.json", "scorer.safetensors", "model.onnx"
 _DECODER, _TOKENIZER = "decoder.onnx", "tokenizer.json"
 
 
@@ -55,34 +55,29 @@ def write_bundle(
     *,
     tokenizer: str | None,
     word_counts: SampleArray | None,
-) -> ExportCheck:
+) -> None:
     """Write a bundle, replacing the one in `folder`.
 
     Args:
         folder: of the bundle.
-        document: bundle.json without its `format`.
+        document: bundle.json without its `format` and its `export`, the comparison of the ONNX model with torch.
         scorer: the model.
-        samples: some inputs of the served model (n >= 2, *input_shape), on which the ONNX model is compared with torch.
+        samples: some inputs of the served model (n >= 2, *input_shape), for that comparison.
         tokenizer: its JSON, where samples are texts.
         word_counts: (slots, words) of the training samples' codes, where the bottleneck is quantised.
-
-    Returns:
-        The comparison of the ONNX model with torch.
     """
     scorer_arrays = {"calibration_scores": scorer.calibration_scores.numpy()}
     if word_counts is not None:
         scorer_arrays["word_counts"] = word_counts
     with atomic_folder(folder) as new_folder:
-        (new_folder / _DOCUMENT).write_text(json_text({"format": BUNDLE_FORMAT, **document}), encoding="utf-8")
         export_check = export_onnx(scorer, new_folder / _MODEL, new_folder / _DECODER, samples)
-        save_file(_weight_arrays(scorer.autoencoder), new_folder / _WEIGHTS)
+        whole_document = {"format": BUNDLE_FORMAT, **document, "export": export_check._asdict()}
+        (new_folder / _DOCUMENT).write_text(json_text(whole_document), encoding="utf-8")
+        save_file(weight_arrays(scorer.autoencoder), new_folder / WEIGHTS_FILE)
         save_file(scorer_arrays, new_folder / _SCORER)
         if tokenizer is not None:
             (new_folder / _TOKENIZER).write_text(tokenizer, encoding="utf-8")
         write_checksums(new_folder)
-        for path in new_folder.iterdir():
-            path.chmod(0o644)  # safetensors makes 0600; another user may have to serve it
-    return export_check
 
 
 def load_bundle(folder: Path) -> Bundle:
@@ -95,19 +90,15 @@ def load_bundle(folder: Path) -> Bundle:
     verify_bundle(folder)
     document = json.loads((folder / _DOCUMENT).read_text(encoding="utf-8"))
     if document.get("format") not in _READABLE_FORMATS:
-        expected = " or ".join(map(str, _READABLE_FORMATS))
+        expected = f"{_READABLE_FORMATS[0]} to {_READABLE_FORMATS[-1]}"
         raise refused_bundle(folder, f"expected format {expected}, got {document.get('format')!r}: use the version that wrote it")
     spec = FitSpec.from_dict(_fit_sections(document), str(folder / _DOCUMENT))
     autoencoder = Autoencoder(spec.model, spec.input)
-    weights = load_file(folder / _WEIGHTS)
+    weights = load_file(folder / WEIGHTS_FILE)
     autoencoder.load_state_dict({name: torch.from_numpy(values) for name, values in weights.items()})
     threshold = load_threshold(document["threshold"], load_file(folder / _SCORER)["calibration_scores"])
     scorer = AnomalyScorer(autoencoder, build_part(SCORES, spec.score), threshold)
     return Bundle(document, scorer.eval())
-
-
-def _weight_arrays(module: nn.Module) -> dict[str, SampleArray]:
-    return {name: np.ascontiguousarray(value.numpy()) for name, value in module.state_dict().items()}
 
 
 def _fit_sections(document: Mapping[str, Any]) -> dict[str, Any]:

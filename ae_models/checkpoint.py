@@ -67,7 +67,7 @@ def find_checkpoint(folder: Path, key: Mapping[str, Any]) -> Path | None:
 
 
 def remove_checkpoint(folder: Path) -> None:
-    """Remove the checkpoint of a training whose bundle is in place, so that the same command trains again."""
+    """Remove the checkpoint of a training whose result is in place, so that the same command trains again."""
     for name in (CHECKPOINT_FILE, CHECKPOINT_KEY_FILE):
         (folder / name).unlink(missing_ok=True)
 

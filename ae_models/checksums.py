@@ -1,4 +1,5 @@
-"""Every SHA-256 of this package: of files, of a bundle, of tensors and of samples. A bundle is verified before it is read.
+"""Every SHA-256 of this package: of files, folders, tensors and samples. A bundle is verified before it is read, and so is the
+result of a training.
 
 Standard library only: the readers of recipes and serving load this module, too.
 """
@@ -6,6 +7,7 @@ Standard library only: the readers of recipes and serving load this module, too.
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +22,47 @@ __all__ = [
     "json_sha256",
     "read_checksums",
     "refused_bundle",
+    "refused_training",
     "tensor_sha256",
     "tensors_sha256",
     "verify_bundle",
+    "verify_training",
     "write_checksums",
 ]
 
 NumpyArray = Any  # numpy is not imported, not even for its types: recipes are read without it
 CHECKSUM_FILE = "SHA256SUMS"
-_REQUIRED_FILES = ("bundle.json", "model.onnx", "scorer.safetensors", "weights.safetensors")
-_OPTIONAL_FILES = ("decoder.onnx", "tokenizer.json")  # of format 2, or of texts
+
+
+@dataclass(frozen=True)
+class _FolderLayout:
+    """Files of a folder with checksums.
+
+    Attributes:
+        name: of such a folder in messages.
+        required: files that each has.
+        optional: files that some have.
+        remedy: next step where one must not be used.
+    """
+
+    name: str
+    required: tuple[str, ...]
+    optional: tuple[str, ...]
+    remedy: str
+
+
+_BUNDLE = _FolderLayout(
+    "bundle",
+    required=("bundle.json", "model.onnx", "scorer.safetensors", "weights.safetensors"),
+    optional=("decoder.onnx", "tokenizer.json"),  # from format 2 on, or of texts
+    remedy="make or download it again",
+)
+_TRAINING = _FolderLayout(
+    "training",
+    required=("history.csv", "trail.csv", "training.json", "weights.safetensors"),
+    optional=("tokenizer.json",),  # of texts
+    remedy="train again",
+)
 
 
 def file_sha256(path: Path) -> str:
@@ -43,14 +76,14 @@ def json_sha256(document: Any) -> str:
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
-# ---------------------------------------------------------------- bundles
+# ---------------------------------------------------------------- bundles and trainings
 
 
-def write_checksums(bundle: Path) -> None:
+def write_checksums(folder: Path) -> None:
     """Write SHA256SUMS over every file of the folder, sorted by name, in `sha256sum` format."""
-    names = sorted(path.name for path in bundle.iterdir() if path.name != CHECKSUM_FILE)
-    lines = [f"{file_sha256(bundle / name)}  {name}\n" for name in names]
-    (bundle / CHECKSUM_FILE).write_text("".join(lines), encoding="utf-8")
+    names = sorted(path.name for path in folder.iterdir() if path.name != CHECKSUM_FILE)
+    lines = [f"{file_sha256(folder / name)}  {name}\n" for name in names]
+    (folder / CHECKSUM_FILE).write_text("".join(lines), encoding="utf-8")
 
 
 def verify_bundle(bundle: Path) -> dict[str, str]:
@@ -62,11 +95,20 @@ def verify_bundle(bundle: Path) -> dict[str, str]:
     Raises:
         BundleError: naming every file that is missing, surplus or altered.
     """
-    checksums = read_checksums(bundle)
+    return _verify_folder(bundle, _BUNDLE)
+
+
+def verify_training(folder: Path) -> dict[str, str]:
+    """Check the result of a training as `verify_bundle` checks a bundle."""
+    return _verify_folder(folder, _TRAINING)
+
+
+def _verify_folder(folder: Path, layout: _FolderLayout) -> dict[str, str]:
+    checksums = _read_checksums(folder, layout)
     paths = {}
-    for path in bundle.rglob("*"):
+    for path in folder.rglob("*"):
         if not path.is_dir() or path.is_symlink():
-            paths[path.relative_to(bundle).as_posix()] = path
+            paths[path.relative_to(folder).as_posix()] = path
     paths.pop(CHECKSUM_FILE)
     problems = [f"{name} is missing" for name in sorted(checksums.keys() - paths.keys())]
     problems += [f"{name} is not in {CHECKSUM_FILE}" for name in sorted(paths.keys() - checksums.keys())]
@@ -74,7 +116,7 @@ def verify_bundle(bundle: Path) -> dict[str, str]:
         if not _is_unaltered(paths[name], checksums[name]):
             problems.append(f"{name} was altered")
     if problems:
-        raise refused_bundle(bundle, ", ".join(problems))
+        raise _refused_folder(folder, layout, ", ".join(problems))
     return checksums
 
 
@@ -84,7 +126,7 @@ def _is_unaltered(path: Path, expected_sha256: str) -> bool:
 
 
 def read_checksums(bundle: Path) -> dict[str, str]:
-    """Read SHA256SUMS.
+    """Read SHA256SUMS of a bundle.
 
     Returns:
         File name -> SHA-256 in hex.
@@ -92,20 +134,25 @@ def read_checksums(bundle: Path) -> dict[str, str]:
     Raises:
         BundleError: it is missing, not in `sha256sum` format, or does not list the files of a bundle and nothing else.
     """
+    return _read_checksums(bundle, _BUNDLE)
+
+
+def _read_checksums(folder: Path, layout: _FolderLayout) -> dict[str, str]:
     try:
-        lines = (bundle / CHECKSUM_FILE).read_text(encoding="utf-8").splitlines()
+        lines = (folder / CHECKSUM_FILE).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise refused_bundle(bundle, f"its {CHECKSUM_FILE} cannot be read ({type(error).__name__})") from error
+        raise _refused_folder(folder, layout, f"its {CHECKSUM_FILE} cannot be read ({type(error).__name__})") from error
     checksums = {}
     for line in lines:
         digest, _, name = line.partition("  ")
         if len(digest) != 64 or not name:
-            raise refused_bundle(bundle, f"its {CHECKSUM_FILE} is not in sha256sum's format")
+            raise _refused_folder(folder, layout, f"its {CHECKSUM_FILE} is not in sha256sum's format")
         checksums[name] = digest
-    if missing_files := sorted(set(_REQUIRED_FILES) - checksums.keys()):
-        raise refused_bundle(bundle, f"its {CHECKSUM_FILE} does not list {', '.join(missing_files)}")
-    if unexpected_files := sorted(checksums.keys() - {*_REQUIRED_FILES, *_OPTIONAL_FILES}):
-        raise refused_bundle(bundle, f"its {CHECKSUM_FILE} lists {', '.join(unexpected_files)}, which no bundle has")
+    if missing_files := sorted(set(layout.required) - checksums.keys()):
+        raise _refused_folder(folder, layout, f"its {CHECKSUM_FILE} does not list {', '.join(missing_files)}")
+    if unexpected_files := sorted(checksums.keys() - {*layout.required, *layout.optional}):
+        names = ", ".join(unexpected_files)
+        raise _refused_folder(folder, layout, f"its {CHECKSUM_FILE} lists {names}, which no {layout.name} has")
     return checksums
 
 
@@ -116,7 +163,16 @@ def bundle_sha256(bundle: Path) -> str:
 
 def refused_bundle(bundle: Path, reason: str) -> BundleError:
     """Return the error to raise for a bundle that must not be used."""
-    return BundleError(f"the bundle {bundle} is refused: {reason}. Nothing of it was loaded; make or download it again")
+    return _refused_folder(bundle, _BUNDLE, reason)
+
+
+def refused_training(folder: Path, reason: str) -> BundleError:
+    """Return the error to raise for the result of a training that must not be used."""
+    return _refused_folder(folder, _TRAINING, reason)
+
+
+def _refused_folder(folder: Path, layout: _FolderLayout, reason: str) -> BundleError:
+    return BundleError(f"the {layout.name} {folder} is refused: {reason}. Nothing of it was loaded; {layout.remedy}")
 
 
 # ---------------------------------------------------------------- arrays

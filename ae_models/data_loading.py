@@ -8,15 +8,30 @@ were drawn before: a training that resumes at an epoch sees the same samples.
 
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ae_models.sample_sets import SampleSet
 
-__all__ = ["EPOCH_SEED_STRIDE", "IndexBatchSampler", "MappedSamples", "ResidentIndices", "make_loader", "seed_generators"]
+__all__ = [
+    "EPOCH_SEED_STRIDE",
+    "EVALUATION_SEED",
+    "IndexBatchSampler",
+    "MappedSamples",
+    "ResidentIndices",
+    "evaluation_batch_size",
+    "iterate_batches",
+    "make_loader",
+    "seed_generators",
+]
 
 EPOCH_SEED_STRIDE = 1_000_003  # a prime far above any number of epochs, so that seeds of neighbouring trainings never collide
+EVALUATION_SEED = 2_718_281_828  # for samples that are served corrupted: the same random numbers each time
+# Samples a batch where no gradient is needed, for some thousand numbers a sample; fewer of larger samples.
+_EVALUATION_BATCH = 1024
+_TOKEN_WEIGHT = 256  # numbers that a token id counts for: a decoder makes as many as the vocabulary has of each
 
 
 class IndexBatchSampler(Sampler[Tensor]):
@@ -74,3 +89,17 @@ def seed_generators(device: torch.device, seed: int) -> None:
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":
         torch.cuda.manual_seed(seed)
+
+
+def iterate_batches(samples: SampleSet) -> Iterator[Tensor]:
+    """Yield all samples in order, in batches for evaluation."""
+    for block in samples.blocks():
+        raw = torch.from_numpy(np.array(block))
+        yield from torch.split(raw, evaluation_batch_size(raw))
+
+
+def evaluation_batch_size(samples: Tensor) -> int:
+    """Return the samples a batch in evaluation, so that the activations of large ones fit as well."""
+    weight = _TOKEN_WEIGHT if samples.dtype == torch.int64 else 1
+    sample_size = max(1, weight * samples[0].numel())
+    return max(1, min(_EVALUATION_BATCH, _EVALUATION_BATCH * 1024 // sample_size))

@@ -2,7 +2,7 @@
 
 AeModelsError
 ├── SpecError       a setting of a model, score, threshold or training that is not valid
-├── BundleError     a bundle that is incomplete, altered or of an unknown format
+├── BundleError     a bundle, or a training's result, that is incomplete, altered or of an unknown format
 └── TrainingError   a training that cannot go on (loss not finite, no data, another training's checkpoint)
 """
 
@@ -26,7 +26,7 @@ class SpecError(AeModelsError, ValueError):
 
 
 class BundleError(AeModelsError):
-    """A bundle on disk that must not be used."""
+    """A bundle, or the result of a training, on disk that must not be used."""
 
 
 class TrainingError(AeModelsError):

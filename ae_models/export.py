@@ -121,7 +121,9 @@ def _export_module(module: nn.Module, example: Tensor, path: Path, input_name: s
 
 
 def _run_onnx(path: Path, input_name: str, inputs: SampleArray) -> dict[str, SampleArray]:
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1  # so that the difference, which the bundle holds, does not depend on the number of cores
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
     return dict(zip(names, session.run(names, {input_name: inputs}), strict=True))
 

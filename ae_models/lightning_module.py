@@ -12,19 +12,23 @@ from torch.utils.data import DataLoader
 
 from ae_models.augmentations import AUGMENTATIONS
 from ae_models.autoencoder import Autoencoder
-from ae_models.data_loading import EPOCH_SEED_STRIDE, MappedSamples, ResidentIndices, make_loader, seed_generators
+from ae_models.data_loading import (
+    EPOCH_SEED_STRIDE,
+    EVALUATION_SEED,
+    MappedSamples,
+    ResidentIndices,
+    evaluation_batch_size,
+    make_loader,
+    seed_generators,
+)
 from ae_models.factory import build_part
 from ae_models.sample_sets import SampleSet
 from ae_models.spec import TrainSpec
 
-__all__ = ["EVALUATION_SEED", "AutoencoderModule", "evaluation_batch_size"]
+__all__ = ["AutoencoderModule"]
 
-EVALUATION_SEED = 2_718_281_828  # for samples that are served corrupted: the same random numbers each time
 _WARM_UP_SHARE = 0.05  # share of the steps in which the learning rate climbs to its peak
 _ADAM_BETAS = (0.9, 0.98)  # in trainings of some thousand steps a memory of 50 steps beat the usual 1,000
-# Samples a batch where no gradient is needed, for some thousand numbers a sample; fewer of larger samples.
-_EVALUATION_BATCH = 1024
-_TOKEN_WEIGHT = 256  # numbers that a token id counts for: a decoder makes as many as the vocabulary has of each
 
 
 class AutoencoderModule(pl.LightningModule):
@@ -117,13 +121,6 @@ class AutoencoderModule(pl.LightningModule):
         if step < warm_up_steps:
             return (step + 1) / warm_up_steps
         return 0.5 * (1 + math.cos(math.pi * (step - warm_up_steps) / max(1, steps - warm_up_steps)))
-
-
-def evaluation_batch_size(samples: Tensor) -> int:
-    """Return the samples a batch in evaluation, so that the activations of large ones fit as well."""
-    weight = _TOKEN_WEIGHT if samples.dtype == torch.int64 else 1
-    sample_size = max(1, weight * samples[0].numel())
-    return max(1, min(_EVALUATION_BATCH, _EVALUATION_BATCH * 1024 // sample_size))
 
 
 def _copy_to_tensor(sample_set: SampleSet) -> Tensor:

@@ -6,6 +6,7 @@ A file is read, not mapped: a mapping counts in full against a limit on address 
 import math
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,8 +15,19 @@ import numpy.typing as npt
 
 from ae_models.checksums import arrays_sha256
 from ae_models.errors import TrainingError
+from ae_models.spec import InputSpec
 
-__all__ = ["ArraySampleSet", "NpySampleSet", "SampleArray", "SampleSet", "as_sample_set", "samples_sha256", "total_bytes"]
+__all__ = [
+    "ArraySampleSet",
+    "NpySampleSet",
+    "SampleArray",
+    "SampleRoles",
+    "SampleSet",
+    "as_sample_set",
+    "require_samples",
+    "samples_sha256",
+    "total_bytes",
+]
 
 SampleArray = npt.NDArray[Any]
 _BLOCK_BYTES = 16 * 2**20  # bytes of a block, where all samples are read in order
@@ -98,6 +110,41 @@ class NpySampleSet:
             if count == 0:
                 raise TrainingError(f"{self._stream.name} was cut short while it was read: make it again")
             unread_buffer, offset = unread_buffer[count:], offset + count
+
+
+@dataclass(frozen=True)
+class SampleRoles:
+    """The samples of a fit, by what each set is for; all are normal ones, raw: (n, *input.shape), values in [low, high].
+
+    Attributes:
+        train: for the weights; a calibration may measure them again.
+        validation: evaluated after each epoch.
+        calibration: for the threshold alone.
+    """
+
+    train: SampleSet
+    validation: SampleSet
+    calibration: SampleSet
+
+
+def require_samples(name: str, samples: SampleSet, input_spec: InputSpec) -> None:
+    """Check the shape and the values of a set.
+
+    Raises:
+        TrainingError: fewer than 2 samples, another shape, or a value that is NaN or out of [low, high].
+    """
+    if samples.shape[1:] != tuple(input_spec.shape) or samples.shape[0] < 2:
+        expected_shape = ", ".join(map(str, ("n", *input_spec.shape)))
+        raise TrainingError(
+            f"the {name} samples have shape {samples.shape}, expected ({expected_shape}) with n >= 2 (input.shape in the spec)"
+        )
+    for block in samples.blocks():
+        low, high = block.min(), block.max()
+        if not (input_spec.low <= low and high <= input_spec.high):  # false for NaN too
+            raise TrainingError(
+                f"the {name} samples have values from {low} to {high}, expected {input_spec.low:g} to {input_spec.high:g} "
+                "(input.low and input.high in the spec)"
+            )
 
 
 def as_sample_set(samples: "SampleArray | SampleSet") -> SampleSet:

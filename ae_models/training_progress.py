@@ -84,9 +84,19 @@ def truncate_progress(path: Path, epochs: int) -> None:
 
 
 def history_csv(progress_path: Path) -> str:
-    """Return history.csv: the columns of progress.jsonl that hold no time."""
+    """Return history.csv: the columns of progress.jsonl that hold no time.
+
+    Raises:
+        TrainingError: a line of the file is damaged.
+    """
     csv_lines = [",".join(HISTORY_COLUMNS)]
-    for line in progress_path.read_text(encoding="utf-8").splitlines():
-        record = json.loads(line)
-        csv_lines.append(",".join(str(record[column]) for column in HISTORY_COLUMNS))
+    for number, line in enumerate(progress_path.read_bytes().splitlines(), 1):
+        try:
+            record = json.loads(line)
+            csv_lines.append(",".join(str(record[column]) for column in HISTORY_COLUMNS))
+        except (ValueError, KeyError, TypeError) as error:
+            raise TrainingError(
+                f"line {number} of {progress_path} is damaged ({error!r}): remove the folder {progress_path.parent}, "
+                "then train again"
+            ) from error
     return "\n".join(csv_lines) + "\n"

@@ -9,10 +9,10 @@ from torch import nn
 from ae_models.atomic_files import atomic_write
 from ae_models.checksums import tensors_sha256
 from ae_models.lightning_module import AutoencoderModule
+from ae_models.training_result import WEIGHT_HASH_FILE, weight_arrays
 
-__all__ = ["WEIGHT_HASH_FILE", "WEIGHT_HASH_HEADER", "WeightHashCallback", "truncate_weight_hashes"]
+__all__ = ["WEIGHT_HASH_HEADER", "WeightHashCallback", "truncate_weight_hashes"]
 
-WEIGHT_HASH_FILE = "trail.csv"
 WEIGHT_HASH_HEADER = "step,sha256\n"
 
 
@@ -55,5 +55,4 @@ def _is_power_of_two(step: int) -> bool:
 
 def _weights_sha256(module: nn.Module) -> str:
     """Return the hash of a module's weights: that of its bundle's weights.safetensors, tensor by tensor."""
-    weights = {name: value.detach().cpu().numpy() for name, value in module.state_dict().items()}
-    return tensors_sha256(weights)
+    return tensors_sha256(weight_arrays(module))

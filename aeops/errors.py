@@ -8,7 +8,12 @@ AeError
 """
 
 import errno
+import grp
+import os
+import pwd
+import stat
 import sys
+from pathlib import Path
 from typing import ClassVar
 
 from ae_models.errors import AeModelsError, BundleError, SpecError
@@ -58,7 +63,7 @@ def as_ae_error(error: BaseException) -> AeError | None:
     """Return the AeError that explains `error` to a person; None where it is a bug in this package.
 
     Args:
-        error: any exception: an AeError itself, an error of ae_models, or an OSError of a full disk.
+        error: any exception: an AeError itself, an error of ae_models, or an OSError of a full disk or of another user's file.
     """
     if isinstance(error, AeError):
         return error
@@ -74,7 +79,27 @@ def as_ae_error(error: BaseException) -> AeError | None:
             f"no space left on the disk that holds {path}: free some, "
             "or set AE_HOME to a folder on a larger disk, then run the same command again"
         )
+    if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        if not isinstance(error.filename, str):
+            return None
+        path = Path(error.filename).absolute()
+        return InfrastructureError(
+            f"you may not use {path} ({error.strerror}; {describe_owner(path)}): ask its owner for access, or set AE_HOME to a "
+            "state folder of your own, then type the same command again"
+        )
     return None
+
+
+def describe_owner(path: Path) -> str:
+    """Describe the owner, group and mode of a path, or of the nearest folder above that can be seen."""
+    while not os.path.lexists(path):  # Path.exists raises in a folder that may not be entered
+        path = path.parent
+    status = path.lstat()
+    try:
+        owner, group = pwd.getpwuid(status.st_uid).pw_name, grp.getgrgid(status.st_gid).gr_name
+    except KeyError:  # in a container, a user or a group may have no name
+        owner, group = str(status.st_uid), str(status.st_gid)
+    return f"{path} belongs to {owner}:{group}, {stat.filemode(status.st_mode)}"
 
 
 def print_error(error: AeError) -> int:

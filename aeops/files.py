@@ -4,7 +4,6 @@ Standard library only on import.
 """
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from ae_models.atomic_files import (
     recover_folder,
     replace_file,
     replace_folder,
+    set_default_modes,
     sync_folder,
     temporary_path,
 )
@@ -27,10 +27,10 @@ __all__ = [
     "atomic_write",
     "data_sha256",
     "file_sha256",
-    "read_json",
     "recover_folder",
     "replace_file",
     "replace_folder",
+    "set_default_modes",
     "sync_folder",
     "temporary_path",
     "write_json",
@@ -45,11 +45,6 @@ def data_sha256(data: bytes | str) -> str:
     """
     content = data.encode() if isinstance(data, str) else data
     return hashlib.sha256(content).hexdigest()
-
-
-def read_json(path: Path) -> Any:
-    """Return what a JSON file holds."""
-    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def write_json(path: Path, value: Any, mode: int = 0o666) -> None:

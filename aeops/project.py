@@ -1,10 +1,35 @@
 """Paths in the project's folder and its state folder. Standard library only; creates nothing."""
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from aeops.errors import DataError, UsageError
+
+CODE_ROOT = Path(__file__).resolve().parents[1]  # of the checkout whose code this process runs
+RECIPE_NAME = re.compile(r"[^\W_][\w.-]*")  # letters and digits of any language, -, _ and .; it names files, stages and models
+MAX_RECIPE_NAME_BYTES = 100  # a file system takes 255, and suffixes are added
+
+
+def is_recipe_name(name: str) -> bool:
+    """Return whether a recipe may have this name.
+
+    >>> [is_recipe_name(name) for name in ("digits", "line-2.b", "../digits", "./digits", "")]
+    [True, True, False, False, False]
+    """
+    return RECIPE_NAME.fullmatch(name) is not None and len(name.encode()) <= MAX_RECIPE_NAME_BYTES
+
+
+def shorten_name(name: str) -> str:
+    """Return a name that a person typed as a message shows it: not longer than a name may be.
+
+    >>> shorten_name("digits")
+    'digits'
+    """
+    if len(name) <= MAX_RECIPE_NAME_BYTES:
+        return name
+    return f"{name[:MAX_RECIPE_NAME_BYTES]}..."
 
 
 @dataclass(frozen=True)
@@ -31,7 +56,7 @@ class Project:
         return self.root / "data" / dataset
 
     def artifacts(self, recipe: str) -> Path:
-        """Return the folder of the outputs of a recipe's DVC stages: prepared/, bundle/, training/, report/, verdict.json."""
+        """Return the folder of the outputs of a recipe's DVC stages: prepared/, training/, bundle/, report/, verdict.json."""
         return self.root / "artifacts" / recipe
 
     def source_paths(self, path: str) -> list[Path]:
@@ -99,11 +124,17 @@ def find_project(start: Path | None = None) -> Project:
     """Return the project that `start` (default: the current folder) lies in.
 
     Raises:
-        UsageError: no folder from `start` upwards holds both dvc.yaml and recipes/.
+        UsageError: no folder from `start` upwards holds both dvc.yaml and recipes/; or the checkout has an environment of its own
+            and this process runs another checkout's code, as by the scripts of an environment that was copied with a checkout.
     """
     start = (start or Path.cwd()).resolve()
     for folder in (start, *start.parents):
         if (folder / "dvc.yaml").is_file() and (folder / "recipes").is_dir():
+            if (folder / ".venv").is_dir() and (folder / "aeops").is_dir() and folder != CODE_ROOT:
+                raise UsageError(
+                    f"this command runs the code of {CODE_ROOT} in the checkout {folder}: the environment {folder / '.venv'} was "
+                    f"copied or moved. Type `make -C {folder} env`, then the same command again"
+                )
             home = Path(os.environ.get("AE_HOME") or folder / ".ae").expanduser().resolve()
             return Project(root=folder, home=home)
     raise UsageError(

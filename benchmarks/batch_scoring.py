@@ -25,7 +25,7 @@ from benchmark_tools import RECORDS, ROOT, measurement_facts, mnist_digits, repl
 from served_champion import TRAINED_HELP, scratch_project, server_environment, trained_bundle
 
 from ae_models.onnx_runtime import onnxruntime
-from aeops.files import read_json
+from aeops.machine.stored_json import read_json
 from aeops.project import Project
 
 RECORD, DOCS = RECORDS / "batch_scoring.json", ROOT / "docs" / "scoring.md"

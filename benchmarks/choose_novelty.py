@@ -21,9 +21,10 @@ import numpy as np
 import torch
 from benchmark_tools import RECORDS, ROOT, mnist_digits, save_record
 
-from ae_models.fit import calibrate_scorer, train_autoencoder
+from ae_models.calibration import calibrate_scorer
 from ae_models.sample_sets import ArraySampleSet
 from ae_models.spec import FitSpec
+from ae_models.training import train_autoencoder
 from ae_models.training_environment import deterministic_threads, quiet_lightning
 from aeops.data.statistics import sample_sha256
 from aeops.evaluation.detection import PcaBaseline, knn_distance, measure_ranking
@@ -82,7 +83,7 @@ def model_auroc(spec: FitSpec, task: Task, epochs: int, seed: int) -> float:
     spec = dataclasses.replace(spec, train=dataclasses.replace(spec.train, epochs=epochs, seed=seed))
     with tempfile.TemporaryDirectory() as folder:
         validation = ArraySampleSet(task.train[:VALIDATION_SAMPLES])
-        training = train_autoencoder(spec, ArraySampleSet(task.train), validation, Path(folder), progress_bar=False)
+        training = train_autoencoder(spec.weights, ArraySampleSet(task.train), validation, Path(folder), progress_bar=False)
     scorer = calibrate_scorer(spec, training.autoencoder, ArraySampleSet(task.scored))
     with torch.inference_mode():
         scores = scorer(torch.from_numpy(task.scored.astype(np.float32)))[0]

@@ -167,7 +167,7 @@ def play(clone: Clone, steps: int) -> None:
 
 def move_on(clone: Clone) -> None:
     """Make a new commit with changes on top, and delete everything that DVC can restore from its remote."""
-    code = clone.root / "ae_models" / "fit.py"
+    code = clone.root / "ae_models" / "training.py"
     code.write_text("raise RuntimeError('the code of today')\n", encoding="utf-8")
     clone.git("commit", "-qam", "another method")
     code.write_text("raise RuntimeError('the code of tomorrow')\n", encoding="utf-8")

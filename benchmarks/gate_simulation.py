@@ -34,8 +34,9 @@ from aeops.bundle.detector import usable_cores
 from aeops.data.array_files import write_parquet
 from aeops.drawing.words import format_share
 from aeops.evaluation.false_alarms import clopper_pearson
-from aeops.files import read_json, write_json
+from aeops.files import write_json
 from aeops.gate.comparison import BETTER, CANNOT_TELL, LEVEL, NOT_WORSE, WORSE
+from aeops.machine.stored_json import read_json
 from aeops.recipe.reader import Recipe, read_recipe
 from aeops.report.model_card import markdown_table
 from aeops.stages.compare import Champion, compare

@@ -23,9 +23,10 @@ import yaml
 from benchmark_tools import clean_environment, clone_head
 
 from aeops.errors import GateError, UsageError
-from aeops.files import atomic_folder, file_sha256, read_json, write_json
+from aeops.files import atomic_folder, file_sha256, write_json
 from aeops.machine.entry_point import run_main
 from aeops.machine.platform_info import platform_facts
+from aeops.machine.stored_json import read_json
 from aeops.project import Project, find_project
 from aeops.provenance.last_run import last_run_file
 from aeops.provenance.lineage import git_diff, git_output

@@ -20,7 +20,7 @@ from scipy.stats import binom
 from ae_models.thresholds import conformal_rank
 from aeops.drawing.words import format_share
 from aeops.evaluation.false_alarms import clopper_pearson
-from aeops.files import read_json
+from aeops.machine.stored_json import read_json
 from aeops.monitoring.eprocess import any_change, log_evidence, more_than, worst_of
 from aeops.monitoring.ranks import even_ranks
 from aeops.recipe.monitoring import ALARM_RATE_SIGNAL, CODE_SIGNAL, INPUT_SIGNAL, SCORE_SIGNAL, MonitorSpec

@@ -39,6 +39,7 @@ from scipy.ndimage import gaussian_filter
 
 from aeops.errors import DataError, InfrastructureError
 from aeops.machine.entry_point import run_main
+from aeops.machine.prefect_access import recorded_access
 from aeops.monitoring import history, paths
 from aeops.monitoring.champion_period import ChampionPeriod
 from aeops.monitoring.check_steps import evaluate_signals
@@ -255,7 +256,8 @@ class Quarter:
         note = read_service_record(self.project, "prefect")
         if note is None or note.api_url is None:
             raise InfrastructureError("Prefect's server has no note: the stack is not up")
-        return PrefectApi(note.api_url)
+        access = recorded_access(self.project, note.api_url)
+        return PrefectApi(access.api_url, access.credentials)
 
     def ae(self, *arguments: str) -> str:
         """Run `ae` and return its output.

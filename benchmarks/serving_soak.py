@@ -22,9 +22,9 @@ from benchmark_tools import RECORDS, ROOT, replace_section, save_record, shuffle
 from served_champion import TRAINED_HELP, our_service, scratch_project, trained_bundle
 
 from aeops.bundle.detector import usable_cores
-from aeops.files import read_json
 from aeops.kinds.npy_bytes import MEDIA_TYPE
 from aeops.machine.network import find_free_port
+from aeops.machine.stored_json import read_json
 from aeops.predictions import prediction_store
 from aeops.project import Project
 from aeops.serving.npy import write_npy

@@ -40,9 +40,9 @@ from served_champion import (
 
 from ae_models.onnx_runtime import onnxruntime
 from aeops.bundle.detector import Detector, output_names, usable_cores
-from aeops.files import read_json
 from aeops.kinds.npy_bytes import MEDIA_TYPE
 from aeops.machine.network import find_free_port
+from aeops.machine.stored_json import read_json
 from aeops.project import Project
 from aeops.registry.store import open_store
 from aeops.report.model_card import markdown_table

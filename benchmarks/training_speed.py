@@ -3,8 +3,8 @@
 All three train the network of recipes/digits.yaml with its batch on the same 5,000 digits, on the same device, with the
 same number of threads, without augmentation. What differs is what each is about:
 
-- ours: `ae_models.fit.train_autoencoder` as a run calls it, set-up, validation, progress file and checkpoints included; uint8
-  samples on the device, batches by index, channels_last, fused Adam, deterministic.
+- ours: `ae_models.training.train_autoencoder` as a run calls it, set-up, validation, progress file and checkpoints included;
+  uint8 samples on the device, batches by index, channels_last, fused Adam, deterministic.
 - lightning: a Trainer and a module as the manuals write them, with Lightning's own defaults (progress bar, CSV logger,
   a checkpoint an epoch); DataLoader(TensorDataset of float32, shuffle) with its collate, plain Adam, the loss logged.
 - loop: a bare PyTorch loop on what ours computes with: uint8 samples, batches by index, channels_last, fused Adam. No
@@ -35,9 +35,9 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 from ae_models.autoencoder import Autoencoder
-from ae_models.fit import train_autoencoder
 from ae_models.sample_sets import ArraySampleSet
 from ae_models.spec import FitSpec, NoAugmentationSpec
+from ae_models.training import train_autoencoder
 from ae_models.training_environment import deterministic_threads, quiet_lightning
 from aeops.files import write_json
 from aeops.project import Project
@@ -66,7 +66,7 @@ class PlainModule(pl.LightningModule):
 def train_ours(spec: FitSpec, samples: np.ndarray) -> None:
     with tempfile.TemporaryDirectory() as folder:
         validation = ArraySampleSet(samples[:VALIDATION_SAMPLES])
-        train_autoencoder(spec, ArraySampleSet(samples), validation, Path(folder), progress_bar=False)
+        train_autoencoder(spec.weights, ArraySampleSet(samples), validation, Path(folder), progress_bar=False)
 
 
 def train_lightning(spec: FitSpec, samples: np.ndarray) -> None:

@@ -8,7 +8,9 @@ ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "api.md"
 MODULES = {
     "ae_models.spec": "Settings of a model, its training, score and threshold. Standard library only.",
-    "ae_models.fit": "Train an autoencoder and write its bundle.",
+    "ae_models.fit": "Train an autoencoder, calibrate it and write its bundle.",
+    "ae_models.training": "Train an autoencoder and write its weights.",
+    "ae_models.calibration": "Make a bundle of trained weights: score, threshold and export.",
     "ae_models.bundle": "Write a bundle, and load one for further training.",
     "ae_models.thresholds": "Thresholds: calibration, p-values and what they promise.",
     "ae_models.checksums": "Checksums of files, arrays and bundles.",

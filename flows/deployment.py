@@ -26,8 +26,8 @@ from aeops.machine.stack_settings import SetupRecord, read_settings, read_setup_
 from aeops.project import Project, find_project
 from aeops.stack.alarms import ALARM_EVENT
 from aeops.stack.maintenance import delete_missed_runs
-from aeops.stack.prefect_api import PrefectApi
-from aeops.stack.service_definitions import WORK_POOL, prefect_api_url
+from aeops.stack.prefect_api import PrefectApi, stack_prefect_api
+from aeops.stack.service_definitions import WORK_POOL
 
 BLOCK_NAME = "ae-notify"  # Prefect's block with the address
 SERVER_START_SECONDS = 120.0  # on a busy machine
@@ -47,7 +47,7 @@ def main() -> None:
     settings = read_settings(project)
     if settings is None:
         raise UsageError("no stack was started here: type `ae up`")
-    api = PrefectApi(prefect_api_url(settings), settings.credentials)
+    api = stack_prefect_api(project, settings)
     api.wait_until_healthy(SERVER_START_SECONDS)
     with get_client(sync_client=True) as client:
         create_work_pool(client)

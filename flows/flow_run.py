@@ -45,7 +45,7 @@ def keep_output(project: Project) -> None:
         return
     log = project.logs / "runs.log"
     rotate_if_large(log)
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     os.close(descriptor)

@@ -14,10 +14,11 @@ from prefect.artifacts import create_link_artifact
 from prefect.client.schemas.objects import State
 
 from aeops.machine.child_process import run_module
+from aeops.machine.stored_json import read_json
 from aeops.project import find_project
 from aeops.recipe.reader import load_recipe
 from flows.flow_run import flow_result, name_process
-from flows.training_steps import load_json_object, pipeline_step
+from flows.training_steps import pipeline_step
 
 
 @flow(name="scoring", flow_run_name="score {recipe}")
@@ -50,7 +51,7 @@ def score_inbox_files(recipe: str, now: datetime | None) -> dict[str, Any]:
         if now:
             arguments += ["--now", now.isoformat()]
         run_module(arguments, root=project.root, home=project.home, log=project.logs / f"scoring-{recipe}.log")
-        result = load_json_object(output)
+        result = dict(read_json(output, "says", "page"))
     if page := result["page"]:
         create_link_artifact(Path(page).as_uri(), "Batch scoring", key=f"{recipe}-scoring", description=result["says"])
     return result

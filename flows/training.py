@@ -53,6 +53,7 @@ def training(recipe: str) -> RunSummary | ApprovalResult | State[RunSummary]:
             with training_steps.mlflow_run(recipe, data) as run:
                 training_steps.prepare_samples(recipe)
                 training_steps.train_model(recipe, run)
+                training_steps.calibrate_model(recipe)
                 training_steps.evaluate_model(recipe)
                 training_steps.apply_gate(recipe)
                 evidence = decision_steps.compare_with_champion(recipe)

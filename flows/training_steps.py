@@ -1,7 +1,6 @@
 """Steps of the training flow: Prefect tasks that start the heavy work in other processes and pass on plain values."""
 
 import functools
-import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -9,7 +8,6 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import yaml
 from prefect import get_client, task
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
@@ -24,11 +22,13 @@ from aeops.machine.child_process import PreloadedProcess, run_module
 from aeops.machine.process_identity import this_process
 from aeops.machine.progress import ProgressBar, ProgressFollower, finished_rows
 from aeops.machine.run_watch import closing_step
+from aeops.machine.stored_json import read_json
 from aeops.project import Project, find_project
 from aeops.provenance.last_run import write_record
 from aeops.provenance.lineage import RECORDED_FILES, collect_lineage, git_diff
-from aeops.provenance.run_summary import RunSummary
+from aeops.provenance.run_summary import RunSummary, quarantine_counts
 from aeops.recipe.reader import Recipe, load_recipe
+from aeops.recipe.yaml_reader import read_yaml
 from aeops.registry import ledger
 from aeops.registry.aliases import CHALLENGER
 from aeops.registry.killed_runs import PROCESS_TAG
@@ -78,10 +78,6 @@ def load_context(recipe: str) -> tuple[Project, Recipe]:
     return project, load_recipe(project, recipe)
 
 
-def load_json_object(file: Path) -> dict[str, Any]:
-    return dict(json.loads(file.read_text(encoding="utf-8")))
-
-
 def start_stage(project: Project, stage: str, *arguments: str) -> None:
     run_module([f"aeops.stages.{stage}", *arguments], root=project.root, home=project.home, log=stage_log(project, stage))
 
@@ -122,7 +118,7 @@ def version_dataset(recipe: str) -> dict[str, str]:
     """Add data/ to data.dvc and the DVC remote; return the identifiers of this version of the data."""
     project, checked = load_context(recipe)
     md5 = dvc.add_data(project)
-    content = load_json_object(project.dataset(checked.data.dataset) / "receipt.json")["content_sha256"]
+    content = read_json(project.dataset(checked.data.dataset) / "receipt.json")["content_sha256"]
     return {"dataset": checked.data.dataset, "content_sha256": content, "dvc_md5": md5}
 
 
@@ -133,7 +129,7 @@ def prepare_samples(recipe: str) -> None:
 
 @pipeline_step("train", retries=1)
 def train_model(recipe: str, run: str) -> None:
-    """Train prepared/ -> bundle/ while MLflow shows the loss curves; a retry resumes at the last checkpoint."""
+    """Train prepared/ -> training/ while MLflow shows the loss curves; a retry resumes at the last checkpoint."""
     project, checked = load_context(recipe)
     store = open_store(project)
     progress_follower = ProgressFollower(project.training(recipe) / "progress.jsonl")
@@ -149,12 +145,18 @@ def train_model(recipe: str, run: str) -> None:
         store.log_curves(run, finished_rows(project.artifacts(recipe) / "training" / "history.csv"))
 
 
+@pipeline_step("calibrate", retries=1)
+def calibrate_model(recipe: str) -> None:
+    """Calibrate training/ -> bundle/: score, threshold and export. A changed score or threshold starts here."""
+    dvc.reproduce_stage(find_project(), "calibrate", recipe)
+
+
 @pipeline_step("evaluate")
 def evaluate_model(recipe: str) -> None:
     """Evaluate bundle/ on the test samples -> report/, and show the metrics as a table on the run's page."""
     project = find_project()
     dvc.reproduce_stage(project, "evaluate", recipe)
-    metrics = load_json_object(project.artifacts(recipe) / "report" / "metrics.json")
+    metrics = read_json(project.artifacts(recipe) / "report" / "metrics.json")
     create_table_artifact(metric_rows(metrics), key=f"{recipe}-metrics", description=f"{recipe}: the model beside its baselines")
 
 
@@ -178,7 +180,7 @@ def open_mlflow_run(recipe: str, data: dict[str, str]) -> str:
     run = open_store(project).start_run(
         recipe,
         tags=collect_lineage(project, checked) | {PROCESS_TAG: this_process().text},
-        params=yaml.safe_load(project.recipe_file(recipe).read_text(encoding="utf-8")),
+        params=read_yaml(project.recipe_file(recipe)),
         dataset=data,
     )
     create_link_artifact(open_store(project).run_url(run), "MLflow run", key=f"{recipe}-mlflow-run")
@@ -213,8 +215,8 @@ def register_version(recipe: str, run: str, data: dict[str, str], evidence: dict
     store, artifacts = open_store(project), project.artifacts(recipe)
     dvc.push_outputs(project, recipe)
     metadata = collect_lineage(project, checked)
-    metrics, document = load_json_object(artifacts / "report" / "metrics.json"), read_evidence(evidence_file(project, recipe))
-    raw_recipe = yaml.safe_load(project.recipe_file(recipe).read_text(encoding="utf-8"))
+    metrics, document = read_json(artifacts / "report" / "metrics.json"), read_evidence(evidence_file(project, recipe))
+    raw_recipe = read_yaml(project.recipe_file(recipe))
     report = write_report(
         project.reports(recipe) / "report.html",
         recipe=raw_recipe,
@@ -223,12 +225,12 @@ def register_version(recipe: str, run: str, data: dict[str, str], evidence: dict
         training=artifacts / "training",
         verdict=document["gate"],
         comparison=document["comparison"],
-        validation=load_json_object(project.validation(data["dataset"]) / "validation.json"),
+        validation=read_json(project.validation(data["dataset"]) / "validation.json"),
         lineage=metadata | {"mlflow.run_id": run},
         timings=dict(step_seconds()),
     )
     log_evidence_files(project, store, recipe, run, data, report, metrics)
-    studies = load_json_object(artifacts / "report" / "studies.json")
+    studies = read_json(artifacts / "report" / "studies.json")
     description = model_card(raw_recipe, metrics, studies, document["gate"], document["comparison"], metadata)
     tags = metadata | comparison_tags(document, evidence)
     version = store.register(run, recipe, artifacts / "bundle", tags=tags, description=description)
@@ -296,7 +298,7 @@ def summarise_run(recipe: str, run: str, data: dict[str, str], version: str, rea
         "changed": True,
         "recipe": recipe,
         "data": data,
-        "metrics": load_json_object(artifacts / "report" / "metrics.json"),
+        "metrics": read_json(artifacts / "report" / "metrics.json"),
         "verdict": version_info.tags["verdict"],
         "reasons": reasons,
         "comparison": read_evidence(evidence_file(project, recipe))["comparison"],
@@ -308,5 +310,7 @@ def summarise_run(recipe: str, run: str, data: dict[str, str], version: str, rea
         "report": str(project.reports(recipe) / "report.html"),
         "seconds": step_seconds(),
     }
+    if quarantine := quarantine_counts(read_json(project.validation(data["dataset"]) / "validation.json", "rows")):
+        summary["quarantine"] = quarantine
     write_record(project, recipe, summary)
     return summary

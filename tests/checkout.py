@@ -3,12 +3,11 @@
 import io
 import os
 import shutil
-import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from shipped_digits import shipped_digits
 from aeops.cli.main import main
 from aeops.project import Project
 from aeops.registry.database import database_uri, prepare_database
+from aeops.registry.locations import relocate_database
 from aeops.registry.store import Store
 
 ROOT = Path(__file__).parents[1]
@@ -39,7 +39,7 @@ SAMPLES = 1200
 EPOCHS = 3
 EPOCHS_OF_A_KILL = 8  # seconds: long enough to be killed in the middle
 WIDTHS = [8, 16]  # of the convolutions: half of what digits.yaml has
-FOREIGN = ("AE_HOME", "AE_SOURCES", "MLFLOW_TRACKING_URI", "PREFECT_API_URL", "PREFECT_HOME")
+FOREIGN = ("AE_HOME", "AE_SOURCES", "MLFLOW_TRACKING_URI", "PREFECT_API_URL", "PREFECT_API_AUTH_STRING", "PREFECT_HOME")
 
 
 @dataclass(frozen=True)
@@ -135,31 +135,38 @@ class Checkout:
         return {str(file.relative_to(self.root)): file.read_bytes() for file in files if file.is_file()}
 
 
-# Where MLflow's database holds the place of files: a copy of a checkout must read its own.
-PLACES = (
-    ("experiments", "artifact_location"),
-    ("runs", "artifact_uri"),
-    ("logged_models", "artifact_location"),
-    ("model_versions", "source"),
-    ("model_versions", "storage_location"),
-)
-
-
 def copy_checkout(checkout: Checkout, root: Path) -> Checkout:
     """Copy a checkout with its state folder; the registry of the copy has files of its own."""
     copy = Checkout(Path(shutil.copytree(checkout.root, root, symlinks=True)))
-    rehome(copy.home, checkout.home)
+    rehome(copy.home)
     return copy
 
 
-def rehome(home: Path, before: Path) -> None:
-    """Let the registry in a state folder look for its files there, and no longer where they were."""
+def restore_from_backup(checkout: Checkout, folder: Path) -> Checkout:
+    """Type what docs/state.md says to back a checkout up, remove it, and restore it in `folder`; return the restored one."""
+    text = (ROOT / "docs" / "state.md").read_text(encoding="utf-8")
+    back_up, restore = (block.split("```")[0].splitlines() for block in text.split("```sh\n")[1:])
+    assert back_up.pop() == "ae up"
+    folder.mkdir()
+    work = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"}
+    for command in back_up:
+        if command == "ae down":
+            assert checkout.ae("down").returncode == 0
+        else:
+            subprocess.run(command, shell=True, cwd=checkout.root, env=work, check=True)
+    (checkout.root.parent / "backup.tar.gz").rename(folder / "backup.tar.gz")
+    shutil.rmtree(checkout.root)
+    typed = [line for line in restore if not line.startswith(("make", ".venv"))]
+    subprocess.run("\n".join(typed), shell=True, cwd=folder, env=work, check=True)
+    assert {line for line in restore if line not in typed} == {"make env", ".venv/bin/ae ledger verify", ".venv/bin/ae doctor"}
+    return Checkout(folder / "restored")
+
+
+def rehome(home: Path) -> None:
+    """Repair the registry of a copied state folder, as the first command in it does, and forget the original's files."""
     from mlflow.tracking._tracking_service import utils  # seconds: only for the tests that need it
 
-    with closing(sqlite3.connect(home / "mlflow" / "mlflow.db")) as database, database:
-        for table, column in PLACES:
-            database.execute(f"update {table} set {column} = replace({column}, ?, ?)", (str(before), str(home)))
-        assert before == home or not any(str(before) in line for line in database.iterdump())
+    relocate_database(Project(home.parent, home))
     utils._artifact_repos_cache.clear()  # where the files of each run were, as MLflow remembers it in this process
 
 

@@ -4,15 +4,18 @@ no test may leave behind."""
 import fcntl
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from checkout import FOREIGN
 
 from aeops.registry import database
+from aeops.registry.locations import relocate_paths
 
 # Two trainings at once share the cores: threads that wait must not spin. Set before torch loads, here and in children.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -91,9 +94,11 @@ def _one_empty_database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
     folder = shared_folder(tmp_path_factory)
     create, empty = database.create_database, folder / "empty-mlflow.db"
 
-    def copy(file: Path) -> None:
-        make_once(empty, create)
+    def copy(file: Path, artifacts: Path) -> None:
+        make_once(empty, lambda unfinished: create(unfinished, artifacts))
         shutil.copyfile(empty, file)
+        with closing(sqlite3.connect(file)) as connection:
+            relocate_paths(connection, artifacts)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(database, "create_database", copy)

@@ -12,7 +12,8 @@ import yaml
 from aeops.data.dataset import content_sha256
 from aeops.data.sources.catalogue import read_source
 from aeops.data.sources.samples import SourceSamples
-from aeops.files import read_json, write_json
+from aeops.files import write_json
+from aeops.machine.stored_json import read_json
 from aeops.project import Project, find_project
 from aeops.recipe.reader import Recipe, load_recipe
 from aeops.stages.ingest import ingest

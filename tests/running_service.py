@@ -13,9 +13,11 @@ from aeops.serving.service import ScoringService
 
 
 @contextmanager
-def running(detector: Detector, limits: RequestLimits, password: str | None = None) -> Iterator[SimpleNamespace]:
+def running(
+    detector: Detector, limits: RequestLimits, password: str | None = None, *, own_names_only: bool = False
+) -> Iterator[SimpleNamespace]:
     """The service until the block ends: its `port`, `service` and `server`."""
-    service = ScoringService("small", limits=limits, password=password)
+    service = ScoringService("small", limits=limits, password=password, own_names_only=own_names_only)
     service.rollover.current_version = ServedVersion("small", "1", detector)
     server = uvicorn_server(service)
     with open_service_listener("127.0.0.1", 0) as listener:

@@ -23,7 +23,8 @@ the same name without `Spec`, whose constructor takes the fields as keyword argu
 | a score | ae_models/spec/scores.py | ae_models/scores.py, `SCORES` |
 | a threshold | ae_models/spec/thresholds.py | ae_models/thresholds.py, `THRESHOLDS` |
 
-A score says in `compatibility_errors()` which models it needs. A threshold implements `ae_models.thresholds.ThresholdMethod`,
+The parts of a model and the section train decide the weights (`WeightsSpec`); the calibration alone reads score and threshold. A
+score says in `compatibility_errors()` which models it needs. A threshold implements `ae_models.thresholds.ThresholdMethod`,
 through which calibration, export, evaluation, monitoring, report and card reach it. Rules between the parts of a model stand
 in ae_models/spec/compatibility.py. tests/science/test_every_pair.py trains each part in some model: add the new one to its
 `SMALL`.
@@ -77,6 +78,7 @@ from ae_models.spec.scores import (
 )
 from ae_models.spec.thresholds import SplitConformalThresholdSpec, ThresholdSpec
 from ae_models.spec.training import TrainSpec
+from ae_models.spec.weights import WeightsSpec
 
 __all__ = [
     "ARRAY_KINDS",
@@ -138,6 +140,7 @@ __all__ = [
     "TopKBottleneckSpec",
     "TrainSpec",
     "VariationalBottleneckSpec",
+    "WeightsSpec",
     "WordDeletionCorruptionSpec",
     "bounded_field",
     "check_compatibility",

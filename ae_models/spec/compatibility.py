@@ -49,11 +49,13 @@ class Incompatibility(NamedTuple):
 
 
 def check_compatibility(
-    model: AutoencoderConfig, input_spec: InputSpec, score: ScoreSpec, augment: AugmentationSpec
+    model: AutoencoderConfig, input_spec: InputSpec, score: ScoreSpec | None, augment: AugmentationSpec
 ) -> Iterator[Incompatibility]:
-    """Yield every incompatibility between parts that are valid alone."""
+    """Yield every incompatibility between parts that are valid alone; `score` is None where only the weights are asked for."""
     parts: dict[str, Any] = {f"model.{name}": getattr(model, name) for name in AutoencoderConfig.part_names()}
-    parts |= {"score": score, "train.augment": augment}
+    if score is not None:
+        parts["score"] = score
+    parts["train.augment"] = augment
     unsupported = list(_unsupported_inputs(parts, input_spec))
     if unsupported:
         yield from unsupported
@@ -62,8 +64,9 @@ def check_compatibility(
     yield from _latent_map_problems(model, input_spec)
     yield from _loss_problems(model, input_spec)
     yield from _critic_problems(model, input_spec)
-    for reason in score.compatibility_errors(model, input_spec):
-        yield Incompatibility("score", reason)
+    if score is not None:
+        for reason in score.compatibility_errors(model, input_spec):
+            yield Incompatibility("score", reason)
 
 
 def _unsupported_inputs(parts: dict[str, Any], input_spec: InputSpec) -> Iterator[Incompatibility]:

@@ -11,6 +11,7 @@ from ae_models.spec.reader import SpecReader, spec_to_dict
 from ae_models.spec.scores import ScoreSpec
 from ae_models.spec.thresholds import ThresholdSpec
 from ae_models.spec.training import TrainSpec
+from ae_models.spec.weights import WeightsSpec
 
 __all__ = ["FitReading", "FitSpec", "read_fit_spec"]
 
@@ -41,6 +42,11 @@ class FitSpec:
         reader.finish()
         assert read_result.spec is not None, "finish() raises where there are mistakes"
         return read_result.spec
+
+    @property
+    def weights(self) -> WeightsSpec:
+        """The sections that decide the weights."""
+        return WeightsSpec(self.input, self.model, self.train)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the sections as JSON-ready dicts."""

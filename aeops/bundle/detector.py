@@ -25,7 +25,7 @@ from aeops.errors import DataError
 from aeops.kinds.interface import load_kind
 from aeops.kinds.samples import FileSamples, SampleSpec
 
-BUNDLE_FORMATS = (1, 2)  # a format once written stays readable for ever
+BUNDLE_FORMATS = (1, 2, 3)  # a format once written stays readable for ever
 # With small samples a run gains nothing from threads of its own, since one layer is too little work to share: on two cores 256
 # digits took as long with two threads as with one, and 0.6 of that in parts that each have a core.
 SMALL_SAMPLE_VALUES = 4096  # values of a sample, at most
@@ -249,6 +249,6 @@ def require_format(bundle: Path, number: Any) -> None:
     """Raise DataError unless the bundle's format can be read."""
     if number not in BUNDLE_FORMATS:
         raise DataError(
-            f"bundle {bundle}: expected format {' or '.join(map(str, BUNDLE_FORMATS))}, got {number!r}: "
+            f"bundle {bundle}: expected format {BUNDLE_FORMATS[0]} to {BUNDLE_FORMATS[-1]}, got {number!r}: "
             "a newer version of this project wrote it, so update this one"
         )

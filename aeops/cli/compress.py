@@ -1,7 +1,7 @@
 """`ae compress FILES -o X.aez`: write samples as the entropy-coded words of a quantised model."""
 
 import argparse
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from aeops.files import atomic_write
@@ -97,14 +97,18 @@ def read_archive_samples(file: Path, detector: "Detector") -> "tuple[tuple[Archi
 
     Raises:
         UsageError: no such file.
-        DataError: a file that cannot be read, or samples that do not fit the model.
+        DataError: a file, also one of the folder's, that cannot be read, or samples that do not fit the model.
     """
     from aeops.codec.container import ArchiveSource
+    from aeops.errors import DataError
 
     samples = detector.read_file(file)
+    if samples.refused:
+        reasons = "; ".join(samples.refused.values())
+        raise DataError(f"{len(samples.refused)} files of {file} cannot be compressed, so no archive is made: {reasons}")
     if file.is_file() and file.suffix.lower() == ".npy":
         return (ArchiveSource(file.name, len(samples.names)),), samples.values
-    return tuple(map(ArchiveSource, samples.names)), samples.values
+    return tuple(ArchiveSource(PurePosixPath(name).name) for name in samples.names), samples.values
 
 
 def size_summary(path: Path, archive: "ArchiveContent", array_bytes: int) -> str:

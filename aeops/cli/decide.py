@@ -1,7 +1,6 @@
 """Shared by `ae approve` and `ae reject`: record a person's decision and resume the flow run that waits for it."""
 
 import argparse
-import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -60,12 +59,13 @@ def resume_run(project: "Project", flow_run: str, run_input: dict[str, str]) -> 
     """
     from uuid import UUID
 
+    from aeops.machine.prefect_access import external_prefect, use_prefect
     from aeops.machine.servers import find_running_prefect, is_healthy
 
-    address = os.environ.get("PREFECT_API_URL") or find_running_prefect(project)
-    if address is None or not is_healthy(f"{address}/health"):
+    access = external_prefect() or find_running_prefect(project)
+    if access is None or not is_healthy(f"{access.api_url}/health"):
         return "stays suspended because no Prefect server answers: start one with `ae up`, then resume the run on its page"
-    os.environ["PREFECT_API_URL"] = address  # read when Prefect is imported
+    use_prefect(access)  # before Prefect is imported
     from prefect.exceptions import FlowPauseTimeout, NotPausedError, ObjectNotFound
     from prefect.flow_runs import resume_flow_run
 
@@ -76,7 +76,7 @@ def resume_run(project: "Project", flow_run: str, run_input: dict[str, str]) -> 
     except FlowPauseTimeout:
         return "reached its time limit and has ended"
     except ObjectNotFound:
-        return f"is not known to the Prefect server at {address}"
+        return f"is not known to the Prefect server at {access.api_url}"
     except RuntimeError as error:  # Prefect raises it for every other refusal of its server
         return f"stays suspended ({error}): end it on its page"
     return "continues with this decision"

@@ -24,6 +24,7 @@ def run(arguments: argparse.Namespace) -> int:
     from aeops.cli.outputs import require_new
     from aeops.codec.container import unpack_archive
     from aeops.errors import UsageError
+    from aeops.kinds.decoding import read_content
     from aeops.project import find_project
     from aeops.recipe.reader import load_recipe
     from aeops.registry.store import open_store
@@ -34,12 +35,13 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(f"no file {file}: expected one that `ae compress` wrote")
     output_path: Path = arguments.out or file.with_suffix("")
     require_new(output_path)
-    archive = unpack_archive(file.read_bytes(), str(file))
+    archive = unpack_archive(read_content(file), str(file))
     project = find_project()
+    recipe = load_recipe(project, archive.recipe, with_keys=True)
     store = open_store(project)
     version = find_version(archive, store, file)
-    recipe = load_recipe(project, archive.recipe, with_keys=True)
     detector = Detector(trusted_bundle(project, store, recipe, version))
+    require_space(archive, detector, output_path)
     if output_path.suffix == ".npy":
         write_array(archive, detector, output_path)
     else:
@@ -48,6 +50,30 @@ def run(arguments: argparse.Namespace) -> int:
         f"{output_path}: {archive.sample_count} samples as {archive.recipe} {version} (bundle {archive.bundle[:12]}) makes them"
     )
     return 0
+
+
+def require_space(archive: "ArchiveContent", detector: "Detector", path: Path) -> None:
+    """Require a disk that holds the samples as an array: a few bytes of an archive may stand for many samples.
+
+    Raises:
+        InfrastructureError: there is less space.
+    """
+    import math
+    import shutil
+
+    import numpy as np
+
+    from aeops.codec.images import to_array_dtype
+    from aeops.errors import InfrastructureError
+
+    value_bytes = to_array_dtype(np.zeros(0), detector.low, detector.high).dtype.itemsize
+    needed_bytes = archive.sample_count * math.prod(detector.output_shape) * value_bytes
+    free_bytes = shutil.disk_usage(path.parent).free
+    if needed_bytes > free_bytes:
+        raise InfrastructureError(
+            f"the {archive.sample_count:,} samples take {needed_bytes / 2**30:.1f} GiB, and the disk of {path.parent} has "
+            f"{free_bytes / 2**30:.1f} GiB free: pass a path on a larger disk with -o"
+        )
 
 
 def find_version(archive: "ArchiveContent", store: "Store", file: Path) -> str:

@@ -12,18 +12,17 @@ def add_command(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print one line for each check; return 0 if there is no fault, else the infrastructure exit code."""
-    from rich.console import Console
     from rich.markup import escape
 
     from aeops.cli.health_checks import check_all
-    from aeops.cli.outputs import count_text
+    from aeops.cli.outputs import count_text, open_console
     from aeops.errors import InfrastructureError
     from aeops.machine.environment import prepare_environment
     from aeops.project import find_project
 
     project = find_project()
     prepare_environment(project)
-    console = Console(highlight=False)
+    console = open_console()
     fault_count = 0
     for check in check_all(project):
         level = {"good": "[green]good [/]", "note": "[yellow]note [/]", "fault": "[red]fault[/]"}[check.level]

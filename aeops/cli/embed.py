@@ -30,9 +30,13 @@ def add_command(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write one row for each sample: its name (or id, label and split), its code and its score."""
+    """Write one row for each sample: its name (or id, label and split), its code and its score.
+
+    Returns:
+        0, or the exit code of data errors where files of a folder were set aside; the table has the others.
+    """
     from aeops.bundle.detector import Detector
-    from aeops.cli.outputs import require_new
+    from aeops.cli.outputs import report_refused, require_new
     from aeops.errors import UsageError
     from aeops.project import find_project
     from aeops.recipe.reader import load_recipe
@@ -48,13 +52,14 @@ def run(arguments: argparse.Namespace) -> int:
     store = open_store(project)
     version = store.version(recipe.name, arguments.version).version
     detector = Detector(trusted_bundle(project, store, recipe, version))
+    refused: dict[str, str] = {}
     if arguments.files:
-        parts = read_files(arguments.files, detector)
+        parts = read_files(arguments.files, detector, refused)
     else:
         parts = read_dataset(project.dataset(recipe.data.dataset), recipe)
     row_count = write_codes(arguments.out, parts, detector)
     print(f"{arguments.out}: the codes of {row_count:,} samples by {recipe.name} {version} (bundle {detector.sha256[:12]})")
-    return 0
+    return report_refused(refused)
 
 
 @dataclass(frozen=True)
@@ -72,12 +77,14 @@ class EmbedPart:
     samples: Any
 
 
-def read_files(files: list[Path], detector: "Detector") -> Iterator[EmbedPart]:
-    """Yield the samples of each file with their names."""
+def read_files(files: list[Path], detector: "Detector", refused: dict[str, str]) -> Iterator[EmbedPart]:
+    """Yield the samples of each file with their names; add the files of a folder that cannot be read to `refused`."""
     import pyarrow as pa
 
     for file in files:
         samples = detector.read_file(file)
+        for name, reason in samples.refused.items():
+            refused[str(file / name)] = reason
         yield EmbedPart(str(file), {"sample": pa.array(samples.names, pa.string())}, samples.values)
 
 

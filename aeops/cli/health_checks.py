@@ -1,6 +1,5 @@
 """The checks of `ae doctor`, each with a result and the command that repairs it."""
 
-import json
 import platform
 import shutil
 import sqlite3
@@ -10,15 +9,19 @@ from pathlib import Path
 from typing import Literal
 
 from aeops.data.dataset import content_sha256
-from aeops.errors import AeError
+from aeops.data.dvc import find_foreign_remote, require_whole_files
+from aeops.errors import AeError, DataError
 from aeops.machine import platform_info
+from aeops.machine.access import may_read, may_write, require_writable_checkout, require_writable_state
 from aeops.machine.environment import DISK_SPACE_NEEDED
 from aeops.machine.lock import workspace_holder
 from aeops.machine.servers import find_running_prefect
+from aeops.machine.stored_json import find_damaged_files, read_json
 from aeops.project import Project
 from aeops.provenance.packages import lock_differences
 from aeops.recipe.reader import load_recipe, recipe_names
-from aeops.registry.store import open_store
+from aeops.registry.database import database_file
+from aeops.registry.store import local_store_in_use, open_store, other_registry_address
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,9 @@ def check_all(project: Project) -> Iterator[HealthCheck]:
     yield check_machine()
     yield check_packages(project)
     yield check_disk(project)
+    yield from check_access(project)
     yield check_lock(project)
+    yield from check_state_files(project)
     for name in recipe_names(project):
         yield from check_recipe(project, name)
     yield check_remote(project)
@@ -101,12 +106,39 @@ def check_disk(project: Project) -> HealthCheck:
     return HealthCheck("fault", "disk", message, "export AE_HOME=/a/folder/on/a/larger/disk")
 
 
+def check_access(project: Project) -> Iterator[HealthCheck]:
+    """Check that this user may write what a run writes; what only reads works without."""
+    for require in (require_writable_state, require_writable_checkout):
+        try:
+            require(project)
+        except AeError as error:
+            yield HealthCheck("note", "access", f"`ae run` will stop: {error}")
+
+
 def check_lock(project: Project) -> HealthCheck:
     """Report a run that is in progress; it is no fault."""
     lock_info = workspace_holder(project)
     if lock_info is None:
         return HealthCheck("good", "run", "none in progress")
     return HealthCheck("note", "run", f"`{lock_info.get('purpose')}` is in progress in process {lock_info.get('pid')}")
+
+
+def check_state_files(project: Project) -> Iterator[HealthCheck]:
+    """Report each file of state that is empty, cut or altered; one that is written anew by itself is no fault."""
+    damaged_count = 0
+    for damaged_file in find_damaged_files(project):
+        damaged_count += 1
+        level: Literal["note", "fault"] = "note"
+        if damaged_file.is_vital:
+            level = "fault"
+        yield HealthCheck(level, "state", f"{damaged_file.path} is damaged ({damaged_file.reason})", damaged_file.type_this)
+    try:
+        require_whole_files(project)
+    except DataError as error:
+        damaged_count += 1
+        yield HealthCheck("fault", "state", str(error), "git checkout data.dvc dvc.lock")
+    if not damaged_count:
+        yield HealthCheck("good", "state", "every file of it can be read")
 
 
 def check_recipe(project: Project, name: str) -> Iterator[HealthCheck]:
@@ -120,7 +152,11 @@ def check_recipe(project: Project, name: str) -> Iterator[HealthCheck]:
     if not (folder / "receipt.json").is_file():
         yield HealthCheck("note", name, "recipe is valid; no accepted dataset yet", f"ae run {name}")
         return
-    receipt = json.loads((folder / "receipt.json").read_text(encoding="utf-8"))
+    try:
+        receipt = read_json(folder / "receipt.json", "content_sha256", "rows")
+    except DataError as error:
+        yield HealthCheck("fault", name, str(error), f"ae run {name}")
+        return
     digest = receipt["content_sha256"]
     if digest != content_sha256(folder):
         message = f"data/{folder.name} does not match its receipt: it was changed after it was accepted"
@@ -130,7 +166,10 @@ def check_recipe(project: Project, name: str) -> Iterator[HealthCheck]:
 
 
 def check_remote(project: Project) -> HealthCheck:
-    """Check that the local DVC remote exists."""
+    """Check that the local DVC remote exists in the state folder."""
+    if foreign_remote := find_foreign_remote(project):
+        message = f".dvc/config.local names {foreign_remote}, not {project.home / 'dvc-remote'}: a run corrects that"
+        return HealthCheck("note", "dvc", message, "ae run digits")
     remote = project.home / "dvc-remote"
     if not remote.is_dir():
         return HealthCheck("note", "dvc", "the local remote is empty: no data can be restored from it yet", "ae run digits")
@@ -139,21 +178,32 @@ def check_remote(project: Project) -> HealthCheck:
 
 def check_prefect(project: Project) -> HealthCheck:
     """Report the address of the Prefect server; a missing one is no fault."""
-    if address := find_running_prefect(project):
-        return HealthCheck("good", "prefect", f"server answers at {address}")
+    try:
+        access = find_running_prefect(project)
+    except AeError as error:
+        return HealthCheck("fault", "prefect", str(error), "ae status")
+    if access is not None:
+        return HealthCheck("good", "prefect", f"server answers at {access.api_url}")
     return HealthCheck("good", "prefect", "no server running: each run starts its own and stops it at the end")
 
 
 def check_registry(project: Project) -> Iterator[HealthCheck]:
     """Check that the registry's database is intact and answers; report the champion of each recipe."""
-    database = project.mlflow / "mlflow.db"
-    if database.is_file() and (database_problem := database_damage(database)):
+    database = database_file(project)
+    if may_read(database) and may_write(database) and (database_problem := database_damage(database)):
         yield HealthCheck(
             "fault", "mlflow", f"{database}: {database_problem}", f"mv {database} {database}.broken, restore a copy or run again"
         )
         return
+    if unused_address := other_registry_address():
+        message = f"MLFLOW_REGISTRY_URI={unused_address} is not used: versions are where their runs are"
+        yield HealthCheck("note", "mlflow", message, "unset MLFLOW_REGISTRY_URI")
     try:
         store = open_store(project)
+        message = f"runs and versions are in {store.uri}"
+        if store.is_read_only:
+            message += ", which you may read and not write"
+        yield HealthCheck("good", "mlflow", message)
         store.require_readable()
         for name in recipe_names(project):
             champion = store.champion(name)
@@ -162,7 +212,7 @@ def check_registry(project: Project) -> Iterator[HealthCheck]:
             else:
                 yield HealthCheck("good", name, f"champion is version {champion.version}")
     except AeError as error:
-        yield HealthCheck("fault", "mlflow", str(error), "ae up, or unset MLFLOW_TRACKING_URI")
+        yield HealthCheck("fault", "mlflow", str(error), "" if local_store_in_use() else "unset MLFLOW_TRACKING_URI")
 
 
 def database_damage(database: Path) -> str:

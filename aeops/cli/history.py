@@ -2,13 +2,14 @@
 
 import argparse
 import json
+import textwrap
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from aeops.registry.ledger import LedgerEntry
 
-COLUMNS = ("no.", "time (UTC)", "event", "version", "champion", "who", "why", "evidence")
+INDENT = " " * 8  # of the lines below the first of an entry
 
 
 def add_command(commands: Any) -> None:
@@ -20,7 +21,7 @@ def add_command(commands: Any) -> None:
         metavar="TIME",
         help="show the state at that time: an ISO date (its start) or time; without a zone, this machine's zone",
     )
-    command.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    command.add_argument("--json", action="store_true", help="print JSON")
     command.set_defaults(run=run)
 
 
@@ -98,30 +99,30 @@ def print_as_of(as_of: datetime, text: str) -> None:
 
 
 def print_entries(recipe: str, entries: list["LedgerEntry"]) -> None:
-    """Print the entries as a table, then the champion."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+    """Print two or three lines an entry, which fit 80 columns but for what people wrote, then the champion."""
+    from aeops.cli.outputs import open_console
 
-    console = Console(highlight=False, markup=False)
-    table = Table(title=f"{recipe}: ledger", title_justify="left")
-    for name in COLUMNS:
-        table.add_column(name)
+    console = open_console(markup=False)
+    console.print(f"{recipe}: ledger, times in UTC", soft_wrap=True)
     for entry in entries:
-        table.add_row(*map(Text, map(printable_text, entry_cells(entry))))
-    console.print(table)
+        for line in entry_lines(entry, console.width):
+            console.print(line, soft_wrap=True)
     console.print(printable_text(champion_line(recipe, entries)), soft_wrap=True)
     console.print(f"check it   ae ledger verify {recipe}", soft_wrap=True)
 
 
-def entry_cells(entry: "LedgerEntry") -> list[str]:
-    """Return the cells of an entry's row, in the order of COLUMNS."""
-    champion_change = ""
+def entry_lines(entry: "LedgerEntry", width: int) -> list[str]:
+    """Return an entry as lines: number, time, event and versions; who and why; the evidence, if there is any."""
+    headline = f"{entry.number:>6}  {entry.moment:%Y-%m-%d %H:%M:%S}  {entry.event:<13}  version {entry.version}"
     if entry.moves_champion:
-        champion_change = f"{entry.from_version or 'none'} → {entry.to_version or 'none'}"
-    time = f"{entry.moment:%Y-%m-%d %H:%M:%S}"
-    evidence = f"{entry.evidence.get('verdict', '')} {entry.evidence.get('sha256', '')[:12]}"
-    return [str(entry.number), time, entry.event, entry.version, champion_change, entry.who, entry.why, evidence.strip()]
+        headline += f"  champion {entry.from_version or 'none'} → {entry.to_version or 'none'}"
+    reason = printable_text(f"by {entry.who}: {entry.why}")
+    lines = [printable_text(headline)]
+    lines += textwrap.wrap(reason, width=max(width, 40), initial_indent=INDENT, subsequent_indent=INDENT, break_long_words=False)
+    evidence = f"{entry.evidence.get('verdict', '')} {entry.evidence.get('sha256', '')[:12]}".strip()
+    if evidence:
+        lines.append(f"{INDENT}evidence {printable_text(evidence)}")
+    return lines
 
 
 def champion_line(recipe: str, entries: list["LedgerEntry"]) -> str:

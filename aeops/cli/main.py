@@ -15,6 +15,7 @@ from aeops.cli import (
     history,
     ledger,
     monitor,
+    prefect,
     rebuild,
     reject,
     retire,
@@ -34,13 +35,34 @@ from aeops.errors import as_ae_error, print_error
 COMMAND_MODULES = (
     *(run, score, serve, embed, compress, decompress, show, approve, reject),
     *(history, ledger, rollback, retire, rebuild, why, monitor, sign, ui, doctor),
-    *(up, down, status),
+    *(up, down, status, prefect),
 )
+
+
+class CommandParser(argparse.ArgumentParser):
+    """A parser that takes options before, between and after files.
+
+    argparse by itself gives a group of files all that it gets at its first place, so that FILE in `ae embed X -o F FILE`
+    would be one too many. With `--`, after which everything is a file, options stand before it.
+    """
+
+    _is_intermixing = False
+
+    def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
+        """See `argparse.ArgumentParser.parse_known_args`."""
+        has_subcommands = any(action.nargs == argparse.PARSER for action in self._actions)
+        if self._is_intermixing or has_subcommands or "--" in (args or ()):
+            return super().parse_known_args(args, namespace)
+        self._is_intermixing = True  # parse_known_intermixed_args comes back here
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._is_intermixing = False
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of `ae` with every command and its arguments."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="ae",
         description="Retrains autoencoders on a schedule and lets only good ones out.",
         epilog="exit codes: 0 done, 2 usage, 3 data, 4 refused by the gate, 5 infrastructure, 130 stopped by Ctrl-C",

@@ -48,13 +48,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 def print_signals(verdict: "MonitoringVerdict", project: "Project") -> None:
     """Print the signals as a table, the decision, and the files to read."""
-    from rich.console import Console
     from rich.table import Table
 
-    from aeops.cli.outputs import yes_or_no
+    from aeops.cli.outputs import open_console, yes_or_no
     from aeops.monitoring import paths
 
-    console, recipe = Console(highlight=False, markup=False), verdict["recipe"]
+    console, recipe = open_console(markup=False), verdict["recipe"]
     table = Table(title=f"{recipe} {verdict['version'] or ''}: as of {verdict['as_of'][:16]} UTC", title_justify="left")
     for name in ("signal", "verdict", "says", "counts"):
         table.add_column(name)

@@ -1,10 +1,40 @@
-"""Helpers for the output of commands: checks of the path to write, and counts in words."""
+"""Helpers for the output of commands: the console, checks of the path to write, refused files, and counts in words."""
 
 import os
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from aeops.errors import UsageError
+from aeops.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+PIPE_WIDTH = 10_000  # columns where stdout is no terminal: a program that reads a line reads all of it
+
+
+def open_console(soft_wrap: bool = False, markup: bool = True) -> "Console":
+    """Return a console on stdout, which cuts and wraps lines for a terminal only, or where COLUMNS is set."""
+    from rich.console import Console
+
+    width = None
+    if not sys.stdout.isatty() and "COLUMNS" not in os.environ:
+        width = PIPE_WIDTH
+    return Console(highlight=False, soft_wrap=soft_wrap, markup=markup, width=width)
+
+
+def report_refused(refused: Mapping[str, str]) -> int:
+    """Print each file of a folder that was set aside, with the reason, to stderr.
+
+    Returns:
+        0 if there is none, else the exit code of data errors.
+    """
+    for name, reason in refused.items():
+        print(f"refused    {name}: {reason}", file=sys.stderr)
+    if refused:
+        return DataError.exit_code
+    return 0
 
 
 def require_new(path: Path) -> None:

@@ -69,10 +69,9 @@ def require_registered(project: "Project", store: "Store", recipe: str) -> None:
 
 def print_comparison(result: "RebuildResult") -> None:
     """Print the compared values as a table, then the time taken and the verdict."""
-    from rich.console import Console
     from rich.table import Table
 
-    from aeops.cli.outputs import durations_text
+    from aeops.cli.outputs import durations_text, open_console
 
     table = Table(title=f"{result.name}: registered and rebuilt", title_justify="left")
     table.add_column("what")
@@ -84,7 +83,7 @@ def print_comparison(result: "RebuildResult") -> None:
         if not row.is_same:
             same_text = "[bold red]no[/]"
         table.add_row(row.name, row.recorded_text, row.rebuilt_text, same_text)
-    console = Console(highlight=False, soft_wrap=True)
+    console = open_console(soft_wrap=True)
     console.print(table)
     console.print(f"took       {durations_text(result.seconds.items())}")
     console.print(f"verdict    [bold]{result.comparison.verdict}[/]")

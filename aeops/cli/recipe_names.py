@@ -1,6 +1,6 @@
 """Check recipe names, also those whose file is gone or invalid: their ledger stays readable."""
 
-from aeops.project import Project
+from aeops.project import Project, shorten_name
 
 
 def require_recipe_name(project: Project, recipe: str) -> None:
@@ -17,4 +17,4 @@ def require_recipe_name(project: Project, recipe: str) -> None:
     all_names = sorted({*recipe_names(project), *recipes_with_ledger(project)})
     if recipe not in all_names:
         expected = join_names(all_names) or "a file in recipes/"
-        raise UsageError(f"no recipe {recipe!r}: expected {expected}{suggest_match(recipe, all_names)}")
+        raise UsageError(f"no recipe {shorten_name(recipe)!r}: expected {expected}{suggest_match(recipe, all_names)}")

@@ -23,7 +23,11 @@ def run(arguments: argparse.Namespace) -> int:
 
     project, recipe = find_project(), arguments.recipe
     require_recipe_name(project, recipe)
-    line = promotion.retire(open_store(project), recipe, who=actor_name(arguments.by), why=arguments.why)
+    store = open_store(project)
+    line = promotion.retire(store, recipe, who=actor_name(arguments.by), why=arguments.why)
     print(f"champion   none (before: {line.from_version or 'none'}), by {line.who}: line {line.number} of the ledger")
-    print(f"next       stop what serves version {line.version} | undo: ae rollback {recipe} --why TEXT")
+    undo = f"undo: ae rollback {recipe} --why TEXT"
+    if not store.has_version(recipe, line.version):  # deleted in MLflow
+        undo = f"ae run {recipe}"
+    print(f"next       services answer 503 until there is a champion | {undo}")
     return 0

@@ -36,5 +36,5 @@ def run(arguments: argparse.Namespace) -> int:
     line = promotion.rollback(store, recipe, arguments.to, who=decided_by, why=arguments.why, admit=require_trusted)
     old_version = line.from_version or "none"
     print(f"champion   {recipe} {line.to_version} (before: {old_version}), by {line.who}: line {line.number} of the ledger")
-    print(f"next       restart what serves: `ae serve {recipe}` goes on with the version it began with | ae history {recipe}")
+    print(f"next       services follow by themselves, after the checks of every new champion: ae status | ae history {recipe}")
     return 0

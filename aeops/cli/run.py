@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from aeops.machine.run_watch import RunWatch
-    from aeops.provenance.run_summary import RunSummary
+    from aeops.provenance.run_summary import QuarantineCounts, RunSummary
 
 
 def add_command(commands: Any) -> None:
@@ -32,6 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     with RunWatch() as watch:
         from aeops.errors import GateError
+        from aeops.machine.access import require_writable_checkout
         from aeops.machine.environment import prepare_environment, require_disk_space
         from aeops.machine.lock import run_lock
         from aeops.provenance.last_run import unchanged_summary
@@ -42,6 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
         project = find_project()
         load_recipe(project, arguments.recipe, with_keys=True)
         require_disk_space(project)
+        require_writable_checkout(project)
         prepare_environment(project)
         with run_lock(project, f"ae run {arguments.recipe}"):
             summary = unchanged_summary(project, arguments.recipe)
@@ -61,7 +63,7 @@ def run_flow(project: Project, recipe: str, watch: "RunWatch") -> "RunSummary":
     """
     from aeops.errors import as_ae_error
     from aeops.machine.run_watch import CONTINUE_HINT, closing_step
-    from aeops.machine.servers import mlflow_migrations, prefect_credentials, prefect_server
+    from aeops.machine.servers import mlflow_migrations, prefect_server
     from aeops.stack.logs import connection_loss
     from aeops.stack.maintenance import cancel_own_runs, crash_dead_runs, own_process_tag
     from aeops.stack.prefect_api import PrefectApi
@@ -74,7 +76,7 @@ def run_flow(project: Project, recipe: str, watch: "RunWatch") -> "RunSummary":
         from flows.training import training
 
         server.wait_until_ready()
-        api = PrefectApi(*prefect_credentials())
+        api = PrefectApi(server.access.api_url, server.access.credentials)
         for message in crash_dead_runs(api):
             print(message, file=sys.stderr)
         cancelling = closing_step(lambda: cancel_own_runs(api, "stopped"))
@@ -84,7 +86,9 @@ def run_flow(project: Project, recipe: str, watch: "RunWatch") -> "RunSummary":
             except Exception as error:
                 reason = connection_loss(error)
                 if reason and as_ae_error(error) is None:  # not unwound: Prefect would try to send its logs for minutes
-                    message = f"the connection to the Prefect server at {server.api_url} was lost ({reason}); {CONTINUE_HINT}"
+                    message = (
+                        f"the connection to the Prefect server at {server.access.api_url} was lost ({reason}); {CONTINUE_HINT}"
+                    )
                     watch.end_with_error(message)
                 raise
             finally:
@@ -94,12 +98,10 @@ def run_flow(project: Project, recipe: str, watch: "RunWatch") -> "RunSummary":
 
 def show_summary(summary: "RunSummary", seconds: float) -> None:
     """Print the run as one short table, and the commands to type next."""
-    from rich.console import Console
-
-    from aeops.cli.outputs import durations_text
+    from aeops.cli.outputs import durations_text, open_console
     from aeops.report.summary import comparison_lines, false_alarm_line, next_commands
 
-    console = Console(highlight=False, soft_wrap=True)
+    console = open_console(soft_wrap=True)
     if not summary["changed"]:
         console.print(
             "[bold]nothing changed[/]: source, recipe, data, code and results equal those of the last run; "
@@ -108,6 +110,8 @@ def show_summary(summary: "RunSummary", seconds: float) -> None:
     console.print(metrics_table(summary))
     data = summary["data"]
     console.print(f"data       {data['dataset']} {data['content_sha256'][:12]} (DVC {data['dvc_md5'][:12]})")
+    if "quarantine" in summary:
+        console.print(f"set aside  {quarantine_line(summary['quarantine'])}", markup=False)
     console.print(f"threshold  {false_alarm_line(summary['metrics'])}")
     console.print(reasons_text("compared", comparison_lines(summary["comparison"])))
     console.print(reasons_text("verdict", [summary["verdict"], *summary["reasons"]]))
@@ -118,6 +122,15 @@ def show_summary(summary: "RunSummary", seconds: float) -> None:
     console.print(f"took       {seconds:.1f} s")
     console.print(f"report     {summary['report']}")
     console.print(f"next       {next_commands(summary['recipe'], summary['version'], summary['state'])}")
+
+
+def quarantine_line(quarantine: "QuarantineCounts") -> str:
+    """Return how many samples validation has set aside, why, and where they are."""
+    reasons = ", ".join(f"{name} ({count})" for name, count in quarantine["reasons"].items())
+    return (
+        f"{quarantine['count']:,} of {quarantine['given']:,} samples, by the expectations {reasons}: see {quarantine['folder']} "
+        "in the state folder"
+    )
 
 
 def reasons_text(title: str, lines: list[str]) -> str:

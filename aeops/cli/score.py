@@ -28,7 +28,9 @@ def add_command(commands: Any) -> None:
         "score", help="score a .npy file, an image, a folder of images, a .txt file, or the recipe's inbox"
     )
     command.add_argument("recipe", help="name of a file in recipes/, such as digits")
-    command.add_argument("file", type=Path, nargs="?", help=".npy (one sample or a batch), .png, .jpg, a folder of images, .txt")
+    command.add_argument(
+        "file", type=Path, nargs="?", help=".npy (one sample or a batch), an image, a folder of images with its subfolders, .txt"
+    )
     command.add_argument("--inbox", action="store_true", help="score the new files of the recipe's inbox with the champion")
     command.add_argument("--version", default=CHAMPION, help="a version or an alias (default: champion)")
     command.add_argument("--json", action="store_true", help="print every sample as JSON, nothing else")
@@ -69,9 +71,9 @@ def run_inbox(arguments: argparse.Namespace) -> int:
 
 def print_inbox(summary: "InboxSummary") -> None:
     """Print the result of each file, at most MAX_ROWS, and where to find the rest."""
-    from rich.console import Console
+    from aeops.cli.outputs import open_console
 
-    console = Console(highlight=False, soft_wrap=True)
+    console = open_console(soft_wrap=True)
     files = summary["files"]
     lines = []
     for file in files["taken"]:
@@ -91,13 +93,17 @@ def print_inbox(summary: "InboxSummary") -> None:
 
 
 def run_file(arguments: argparse.Namespace) -> int:
-    """Score the samples of a file or folder, record the predictions and print them; return 0.
+    """Score the samples of a file or folder, record the predictions and print them.
+
+    Returns:
+        0, or the exit code of data errors where files of the folder were set aside; the others are scored.
 
     Raises:
         UsageError: no such recipe, version or file.
         DataError: a file that cannot be read, or samples that do not fit the model.
     """
     from aeops.bundle.detector import Detector
+    from aeops.cli.outputs import report_refused
     from aeops.project import find_project
     from aeops.recipe.reader import load_recipe
     from aeops.registry.store import open_store
@@ -105,6 +111,7 @@ def run_file(arguments: argparse.Namespace) -> int:
 
     project = find_project()
     recipe = load_recipe(project, arguments.recipe, with_keys=True)
+    require_recordable(project, arguments.recipe)
     store = open_store(project)
     version = store.version(arguments.recipe, arguments.version).version
     detector = Detector(trusted_bundle(project, store, recipe, version))
@@ -116,7 +123,25 @@ def run_file(arguments: argparse.Namespace) -> int:
         print(result.to_json())
     else:
         print_table(result)
-    return 0
+    return report_refused(samples.refused)
+
+
+def require_recordable(project: "Project", recipe: str) -> None:
+    """Require that this user may write where predictions are recorded: every score can be looked up later.
+
+    Raises:
+        InfrastructureError: names the folder and how to get one.
+    """
+    from aeops.errors import InfrastructureError, describe_owner
+    from aeops.machine.access import may_write
+    from aeops.predictions.prediction_store import predictions_folder
+
+    folder = predictions_folder(project, recipe)
+    if not may_write(folder):
+        raise InfrastructureError(
+            f"every score is recorded in {folder}, where you may not write ({describe_owner(folder)}): ask its owner for access, "
+            "or set AE_HOME to a state folder of your own, then type the same command again"
+        )
 
 
 def record_predictions(
@@ -159,7 +184,7 @@ class FileResult:
         return len(self.samples.names)
 
     def to_json(self) -> str:
-        """Return the output of --json: the model, its threshold and every sample."""
+        """Return the output of --json: the model, its threshold, every sample and every file that was set aside."""
         from aeops.bundle.answers import to_answers
 
         json_scores = dict(self.scores)
@@ -173,6 +198,7 @@ class FileResult:
             "bundle_sha256": self.detector.sha256,
             "threshold": self.detector.bundle["threshold"]["value"],
             "samples": rows,
+            "refused": [{"file": name, "reason": reason} for name, reason in self.samples.refused.items()],
         }
         return json.dumps(document, indent=2)
 
@@ -180,8 +206,9 @@ class FileResult:
 def print_table(result: FileResult) -> None:
     """Print the samples in their order; of more than MAX_ROWS, those with the highest scores."""
     import numpy as np
-    from rich.console import Console
     from rich.table import Table
+
+    from aeops.cli.outputs import open_console
 
     scores = result.scores
     title, order = f"{result.recipe} {result.version}", np.arange(result.count)
@@ -192,14 +219,14 @@ def print_table(result: FileResult) -> None:
     table.add_column("sample")
     for name in ("score", "p-value", "anomaly?"):
         table.add_column(name, justify="right")
-    table.add_column("prediction", no_wrap=True)
+    table.add_column("prediction", no_wrap=True, min_width=max(len(result.ids[index]) for index in order.tolist()))
     for index in order.tolist():
         flag = "no"
         if scores["is_anomaly"][index]:
             flag = "[bold red]yes[/]"
         score, p_value = f"{scores['score'][index]:.4f}", f"{scores['p_value'][index]:.4f}"
         table.add_row(result.samples.names[index], score, p_value, flag, result.ids[index])
-    console = Console(highlight=False)
+    console = open_console()
     console.print(table)
     console.print(threshold_line(result))
     console.print(f"evidence behind a prediction: ae why {result.ids[order[0]]}")
@@ -214,6 +241,8 @@ def threshold_line(result: FileResult) -> str:
         f"{count_text(result.count, 'sample')}, {int(result.scores['is_anomaly'].sum())} flagged; the threshold "
         f"{threshold['value']:.4f} flags {threshold['false_alarm_rate']:.2%} of normal samples"
     )
+    if result.samples.refused:
+        line += f"; {count_text(len(result.samples.refused), 'file')} refused, with the reasons below"
     if result.samples.skipped:
         line += f"; {result.samples.skipped} files of the folder are no images"
     return line

@@ -57,8 +57,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def open_service_listener(host: str, port: int) -> socket.socket:
     """Return the listening socket, opened before anything slow; raises as `open_listener` does."""
+    from aeops.machine.http_limits import set_socket_options
     from aeops.serving.limits import RequestLimits
-    from aeops.serving.timeouts import set_socket_options
 
     listener = open_listener(host, port, backlog=512, default_port=8100)
     set_socket_options(listener, RequestLimits())
@@ -127,7 +127,9 @@ def serve_recipe(
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
     logging.getLogger("aeops.serving").setLevel(logging.INFO)
     source, journal = version_source(project, recipe.name, version_or_alias), Journal(project, recipe.name)
-    service = ScoringService(recipe.name, journal=journal, source=source, rules=recipe.serving, password=password)
+    service = ScoringService(
+        recipe.name, journal=journal, source=source, rules=recipe.serving, password=password, own_names_only=password is None
+    )
     server = uvicorn_server(service)
 
     def print_address(version: "ServedVersion") -> None:
@@ -177,6 +179,6 @@ def address_text(version: "ServedVersion", listener: socket.socket, password: st
     body = f"json.dumps(dict(inputs={example}))"
     return (
         f"{version.name} {version.version} (bundle {version.detector.sha256[:12]}) answers at {address}; stop it with Ctrl-C\n"
-        f'try: python3 -c "import json; print({body})" | {curl} {address}/score -d @-\n'
+        f'try: python3 -c "import json; print({body})" | {curl} -H content-type:application/json {address}/score -d @-\n'
         f"see: {curl} {address}/model, and {address}/docs"
     )

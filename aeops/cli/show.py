@@ -75,31 +75,60 @@ def run(arguments: argparse.Namespace) -> int:
 
 def print_versions(recipe: str, store: "Store", versions: list["VersionInfo"]) -> None:
     """Print the newest versions and every one that has an alias; `versions` are sorted from new to old."""
-    from rich.console import Console
     from rich.table import Table
+
+    from aeops.cli.outputs import open_console
 
     table = Table(title=f"{recipe}: registered versions", title_justify="left")
     metric_titles = [column.title for column in METRIC_COLUMNS]
     for name in ("version", "verdict", *metric_titles, "data", "commit", "made (UTC)"):
         table.add_column(name)
     champion, champion_metrics, older_count = None, {}, 0
+    runs_deleted = []
     for position, version in enumerate(versions):
         if position >= MAX_VERSIONS and not version.aliases:
             older_count += 1
             continue
         metrics = store.metrics(version.run_id)
+        if not metrics and not store.has_run(version.run_id):
+            runs_deleted.append(version.version)
         if CHAMPION in version.aliases:
             champion, champion_metrics = version, metrics
         table.add_row(*version_cells(version, metrics))
-    console = Console(highlight=False)
+    console = open_console()
     console.print(table)
     if older_count:
         console.print(f"and {older_count} older ones: {store.versions_url(recipe)}", soft_wrap=True)
+    if runs_deleted:
+        text = ", ".join(runs_deleted)
+        console.print(
+            f"no metrics of {text}: their MLflow runs were deleted for good, and their evidence with them", soft_wrap=True
+        )
     if champion is None:
-        console.print(f"champion   none: no version passed its gate; see {store.run_url(versions[0].run_id)}", soft_wrap=True)
+        console.print(f"champion   none: {missing_champion_reason(store, recipe, versions[0])}", soft_wrap=True, markup=False)
         return
     for line in champion_lines(recipe, store, champion, champion_metrics):
         console.print(line, soft_wrap=True)
+
+
+def missing_champion_reason(store: "Store", recipe: str, newest_version: "VersionInfo") -> str:
+    """Return why a recipe with versions has no champion, and what to type."""
+    from aeops.cli.history import printable_text
+    from aeops.registry import ledger
+    from aeops.registry.version_state import WAITING, describe_state
+
+    entries = ledger.read_content(store.project, recipe).entries
+    last_move = ledger.last_move(entries)
+    if last_move is not None and last_move.to_version is None:
+        retirement = f"{last_move.who} retired version {last_move.from_version} on {last_move.moment:%Y-%m-%d} ({last_move.why})"
+        return f"{printable_text(retirement)}; undo: ae rollback {recipe} --why TEXT"
+    if last_move is not None:
+        return f"the ledger says version {last_move.to_version}, and the registry has none: ae ledger verify {recipe}"
+    state = describe_state(recipe, newest_version, entries)
+    if state == WAITING:
+        version = newest_version.version
+        return f"version {version} waits for approval: ae approve {recipe} {version} --by NAME --why TEXT"
+    return f"the newest version {newest_version.version} is {printable_text(state)}; see {store.run_url(newest_version.run_id)}"
 
 
 def version_cells(version: "VersionInfo", metrics: dict[str, float]) -> list[str]:
@@ -122,7 +151,7 @@ def version_cells(version: "VersionInfo", metrics: dict[str, float]) -> list[str
 
 def champion_lines(recipe: str, store: "Store", champion: "VersionInfo", metrics: dict[str, float]) -> list[str]:
     """Return the champion's bundle, its threshold with the rate of false alarms, its run, and the next commands."""
-    lines = [f"champion   {recipe} {champion.version}, bundle {champion.tags['bundle_sha256'][:12]}"]
+    lines = [f"champion   {recipe} {champion.version}, bundle {champion.tags.get('bundle_sha256', 'unknown')[:12]}"]
     if {"false_alarms.threshold", "false_alarms.requested", "false_alarms.measured"} <= metrics.keys():
         lines.append(
             f"promise    scores above {metrics['false_alarms.threshold']:.4f} are flagged: "

@@ -51,6 +51,8 @@ def run(arguments: argparse.Namespace) -> int:
 def print_status(status: Mapping[str, Any]) -> None:
     """Print each list of the status as a table of plain text, without a limit on its width."""
     print(status["says"])
+    if status["prefect_login"]:
+        print(status["prefect_login"])
     for name, columns in LIST_COLUMNS.items():
         title, rows = name.replace("_", " "), status[name]
         if rows:

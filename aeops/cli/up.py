@@ -34,12 +34,14 @@ def add_command(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Start the stack and return 0 once every service answers."""
+    from aeops.machine.access import require_writable_checkout
     from aeops.machine.environment import prepare_environment, require_disk_space
     from aeops.stack.startup import bring_up, show_addresses, stay_in_foreground, wait_for_stack
 
     project = find_project()
     settings = requested_settings(project, arguments)
     require_disk_space(project)
+    require_writable_checkout(project)
     prepare_environment(project)
     bring_up(project, settings)
     wait_for_stack(project, settings)
@@ -79,8 +81,8 @@ def requested_settings(project: "Project", arguments: argparse.Namespace) -> "Se
         settings = replace(running_settings, **options, request_id=uuid4().hex)
     if settings.password_file is None:
         server_password(settings.host, None)
-    else:
-        read_password(Path(settings.password_file))
+    elif not read_password(Path(settings.password_file)).isascii():
+        raise UsageError(f"--password-file {settings.password_file}: Prefect takes ASCII alone, expected another password")
     check_ports(settings)
     return settings
 

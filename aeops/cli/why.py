@@ -39,11 +39,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 def print_links(links: list["ChainLink"]) -> int:
     """Print each link with its location; return the exit code."""
-    from rich.console import Console
-
+    from aeops.cli.outputs import open_console
     from aeops.errors import DataError
 
-    console = Console(highlight=False, soft_wrap=True)
+    console = open_console(soft_wrap=True)
     broken_links = []
     for link in links:
         console.print(f"{link.name:<11}{link.message}", markup=False)

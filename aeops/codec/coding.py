@@ -10,6 +10,7 @@ import constriction
 import numpy as np
 
 from aeops.errors import DataError
+from aeops.kinds.decoding import DecodeError, decode_errors
 
 TOTAL_FREQUENCY = 2**24  # sum of the frequencies of a slot's indices in constriction's coder
 CHECK_BYTES = 4  # CRC-32 of the indices, before their bits
@@ -42,8 +43,9 @@ def decode_indices(data: bytes, counts: np.ndarray, samples: int) -> np.ndarray:
     """
     decoder = constriction.stream.queue.RangeDecoder(_read_stream(data))
     try:
-        columns = [decoder.decode(model, samples) for model in _slot_models(counts)]
-    except AssertionError as error:  # raised by constriction for bits that no indices of these counts become
+        with decode_errors():  # constriction raises for bits that no indices of these counts become
+            columns = [decoder.decode(model, samples) for model in _slot_models(counts)]
+    except DecodeError as error:
         raise _mismatch_error() from error
     indices = np.stack(columns, axis=1).astype(np.int64)
     if _indices_crc(indices) != data[:CHECK_BYTES]:

@@ -17,15 +17,23 @@ import hashlib
 import json
 import zlib
 from dataclasses import dataclass
-from pathlib import PurePosixPath, PureWindowsPath
 
 from aeops.errors import DataError
+from aeops.kinds.decoding import DecodeError, decode_errors
+from aeops.project import is_recipe_name
 
 MAGIC_BYTES = b"AEZ"
 AEZ_FORMAT = 1
 BLOCK_SAMPLES = 4096  # coded together, and so in memory at once as images: part of format 1
 DIGEST_BYTES = 16
-MAX_NAMES_BYTES = 64 * 2**20  # that the names may inflate to: a hostile file must not fill the memory
+# A hostile file must fill neither the memory nor the disk, nor keep a reader busy.
+MAX_NAMES_BYTES = 16 * 2**20  # that the names may inflate to
+MAX_SOURCES = 2**20  # files in one archive
+MAX_SAMPLES = 2**26  # in one archive
+MAX_AXES = 8  # of a sample
+MAX_NUMBER_BYTES = 9  # of a LEB128 number: 63 bits
+MAX_FILE_NAME_BYTES = 255  # that a file system takes
+MIN_BLOCK_BYTES = 4  # the CRC-32 of its indices
 
 
 @dataclass(frozen=True)
@@ -88,7 +96,16 @@ class ArchiveContent:
 
 
 def pack_archive(archive: ArchiveContent) -> bytes:
-    """Return the archive as the bytes of a file."""
+    """Return the archive as the bytes of a file.
+
+    Raises:
+        DataError: it has more samples or sources than a reader accepts.
+    """
+    if archive.sample_count > MAX_SAMPLES or len(archive.sources) > MAX_SOURCES:
+        raise DataError(
+            f"expected at most {MAX_SAMPLES:,} samples of {MAX_SOURCES:,} files in one archive, got {archive.sample_count:,} of "
+            f"{len(archive.sources):,}: make several archives"
+        )
     body = _pack_bytes(archive.recipe.encode()) + _pack_bytes(archive.version.encode()) + bytes.fromhex(archive.bundle)
     for value in (len(archive.shape), *archive.shape):
         body += _pack_number(value)
@@ -155,8 +172,9 @@ def unpack_archive(content: bytes, name: str) -> ArchiveContent:
     if content[-DIGEST_BYTES:] != _digest_head(content[:-DIGEST_BYTES]):
         raise DataError(f"{name} is damaged: its bytes do not have the checksum that was written with them; get it again")
     try:
-        return _read_body(reader)
-    except (ValueError, TypeError, zlib.error) as error:
+        with decode_errors():
+            return _read_body(reader)
+    except DecodeError as error:
         raise DataError(f"{name} is refused: `ae compress` did not write it ({error})") from error
 
 
@@ -164,41 +182,63 @@ def _read_body(reader: "ByteReader") -> ArchiveContent:
     """Return the archive between a file's head and its checksum.
 
     Raises:
-        ValueError, TypeError, zlib.error: the checksum is right and the content is not: somebody made the file by hand.
+        Exception: the checksum is right and the content is not: somebody made the file by hand.
     """
     recipe, version = reader.read_bytes().decode(), reader.read_bytes().decode()
+    if not is_recipe_name(recipe) or not (version.isascii() and version.isdigit()):
+        raise DecodeError(f"it names the version {version[:40]!r} of the recipe {recipe[:40]!r}")
     bundle = reader.read(DIGEST_BYTES).hex()
-    shape = tuple(reader.read_number() for _ in range(reader.read_number()))
+    axes = reader.read_number()
+    if axes > MAX_AXES:
+        raise DecodeError(f"its samples have {axes} axes")
+    shape = tuple(reader.read_number() for _ in range(axes))
     sources = _unpack_sources(reader.read_bytes())
-    blocks = []
-    while reader.remaining > DIGEST_BYTES:
-        blocks.append(reader.read_bytes())
-    archive = ArchiveContent(recipe, version, bundle, shape, sources, tuple(blocks))
-    if len(blocks) != -(-archive.sample_count // BLOCK_SAMPLES):
-        raise ValueError(f"it has {len(blocks)} blocks for {archive.sample_count} samples")
-    return archive
+    sample_count = sum(source.sample_count for source in sources)
+    if sample_count > MAX_SAMPLES:
+        raise DecodeError(f"it claims {sample_count} samples; at most {MAX_SAMPLES} are allowed")
+    blocks: list[bytes] = []
+    for _ in range(-(-sample_count // BLOCK_SAMPLES)):
+        block = reader.read_bytes()
+        if len(block) < MIN_BLOCK_BYTES:
+            raise DecodeError(f"block {len(blocks)} has {len(block)} bytes, expected {MIN_BLOCK_BYTES} or more")
+        blocks.append(block)
+    if reader.remaining != DIGEST_BYTES:
+        raise DecodeError(f"{reader.remaining - DIGEST_BYTES} bytes follow the {len(blocks)} blocks of {sample_count} samples")
+    return ArchiveContent(recipe, version, bundle, shape, sources, tuple(blocks))
 
 
 def _unpack_sources(content: bytes) -> tuple[ArchiveSource, ...]:
     json_bytes = zlib.decompressobj().decompress(content, MAX_NAMES_BYTES)
+    entries = json.loads(json_bytes)
+    if not isinstance(entries, list) or len(entries) > MAX_SOURCES:
+        raise DecodeError(f"expected a list of at most {MAX_SOURCES} files")
     sources = []
-    for entry in json.loads(json_bytes):
+    for entry in entries:
         name, samples = entry if isinstance(entry, list) else (entry, None)
         sources.append(_check_source(name, samples))
     return tuple(sources)
 
 
-def _check_source(name: str, samples: int | None) -> ArchiveSource:
+def _check_source(name: object, samples: object) -> ArchiveSource:
     """Return a source whose name stays in the folder that it is written to.
 
     Raises:
-        ValueError: it does not, or the number of samples is not positive.
+        DecodeError: it does not, or the number of samples is not positive.
     """
-    if name in ("", "..") or name != PurePosixPath(name).name or name != PureWindowsPath(name).name:
-        raise ValueError(f"{name!r} is no plain file name")
-    if samples is not None and samples < 1:
-        raise ValueError(f"{name} has {samples} samples")
+    if not isinstance(name, str) or not _is_file_name(name):
+        raise DecodeError(f"{str(name)[:80]!r} is no plain file name")
+    if samples is None:
+        return ArchiveSource(name)
+    if type(samples) is not int or samples < 1:
+        raise DecodeError(f"{name} has {str(samples)[:40]} samples")
     return ArchiveSource(name, samples)
+
+
+def _is_file_name(name: str) -> bool:
+    """Return whether a name is one of a file in a folder, on Linux and on Windows."""
+    if name in ("", ".", "..") or name[1:2] == ":" or any(character in "/\\\0" for character in name):
+        return False
+    return len(name.encode()) <= MAX_FILE_NAME_BYTES
 
 
 class ByteReader:
@@ -224,14 +264,20 @@ class ByteReader:
         return self.content[self.offset - count : self.offset]
 
     def read_number(self) -> int:
-        """Return the next LEB128 number."""
-        value, shift = 0, 0
-        while True:
+        """Return the next LEB128 number.
+
+        Raises:
+            DataError: it has more bytes than any number in an archive.
+        """
+        value = 0
+        for position in range(MAX_NUMBER_BYTES):
             byte = self.read(1)[0]
-            value |= (byte & 0x7F) << shift
-            shift += 7
+            value |= (byte & 0x7F) << 7 * position
             if byte < 0x80:
                 return value
+        raise DataError(
+            f"{self.name} is damaged: the number before byte {self.offset} has more than {MAX_NUMBER_BYTES} bytes; get it again"
+        )
 
     def read_bytes(self) -> bytes:
         """Return the next bytes that follow their length."""

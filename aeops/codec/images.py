@@ -6,18 +6,25 @@ from pathlib import Path, PurePath
 
 import numpy as np
 
-from aeops.codec.container import ArchiveSource
+from aeops.codec.container import MAX_FILE_NAME_BYTES, ArchiveSource
 from aeops.errors import DataError
 
 PNG_CHANNELS = (1, 3, 4)  # grey, colour, colour with transparency
+MAX_IMAGES = 2**20  # in one folder
 
 
 def image_names(sources: Sequence[ArchiveSource]) -> list[str]:
     """Return a PNG's name for each sample: `a.jpg` becomes `a.png`, the samples of `x.npy` become `x-0.png` and so on.
 
     Raises:
-        DataError: two samples would have the same name.
+        DataError: two samples would have the same name, a name is too long for a file, or there are more than `MAX_IMAGES`.
     """
+    sample_count = sum(source.sample_count for source in sources)
+    if sample_count > MAX_IMAGES:
+        raise DataError(
+            f"expected at most {MAX_IMAGES:,} samples as images in one folder, got {sample_count:,}: give -o a name that ends in "
+            ".npy to write them as an array"
+        )
     names: list[str] = []
     for source in sources:
         names += _png_names(source)
@@ -27,6 +34,9 @@ def image_names(sources: Sequence[ArchiveSource]) -> list[str]:
             f"{len(repeated_names)} names are taken twice, such as {repeated_names[0]}: "
             "rename a file, or make two archives of them"
         )
+    for name in names:
+        if len(name.encode()) > MAX_FILE_NAME_BYTES:
+            raise DataError(f"the name {name[:40]}... is longer than {MAX_FILE_NAME_BYTES} bytes: rename the file")
     return names
 
 

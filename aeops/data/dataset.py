@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aeops.errors import DataError
-from aeops.files import data_sha256, file_sha256, read_json, recover_folder, replace_folder
+from aeops.files import data_sha256, file_sha256, recover_folder, replace_folder
+from aeops.kinds.decoding import DecodeError, decode_errors
 from aeops.kinds.interface import load_kind
+from aeops.machine.stored_json import read_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,13 +59,22 @@ def index_columns(kind: str) -> dict[str, str]:
 
 
 def read_index(folder: Path) -> "pd.DataFrame":
-    """Read the index of a dataset, one row a sample, with the types that `index_columns` states."""
+    """Read the index of a dataset, one row a sample, with the types that `index_columns` states.
+
+    Raises:
+        DataError: it is damaged.
+    """
     import pandas as pd
 
-    index = pd.read_parquet(folder / "index.parquet")
+    path = folder / "index.parquet"
+    try:
+        with decode_errors():
+            index = pd.read_parquet(path)
+    except DecodeError as error:
+        raise DataError(f"{path} is damaged ({error}): type ae run RECIPE to ingest and validate {folder.name} again") from error
     if "group" not in index:  # datasets that were accepted before there were groups
         index["group"] = index["id"]
-    columns = index_columns(read_json(folder / "dataset.json")["kind"])
+    columns = index_columns(read_json(folder / "dataset.json", "kind")["kind"])
     return index[list(columns)].astype(columns)
 
 
@@ -105,10 +116,7 @@ def require_receipt(folder: Path, recipe: str) -> dict[str, Any]:
     receipt_path = folder / RECEIPT_FILE
     if not receipt_path.is_file():
         raise DataError(f"{folder} has no {RECEIPT_FILE}: only data that was validated may be used: {next_step}")
-    try:
-        receipt: dict[str, Any] = read_json(receipt_path)
-    except ValueError as error:
-        raise DataError(f"{receipt_path} is not readable as JSON ({error}): {next_step}") from error
+    receipt: dict[str, Any] = read_json(receipt_path, "content_sha256")
     content = content_sha256(folder)
     if receipt.get("content_sha256") != content:
         raise DataError(

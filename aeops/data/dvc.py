@@ -4,6 +4,7 @@ import configparser
 import io
 import json
 import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from aeops.errors import DataError, InfrastructureError
 from aeops.files import atomic_write
 from aeops.machine.child_process import run_module
 from aeops.project import Project
+
+DATA_FILE, LOCK_FILE = "data.dvc", "dvc.lock"
 
 
 def dvc(project: Project, *arguments: str, on_poll: Callable[[], None] | None = None) -> str:
@@ -38,40 +41,115 @@ def free_stale_lock(project: Project) -> None:
 
 
 def keep_state_in_home(project: Project) -> None:
-    """Point DVC's local remote and its site cache into the state folder, wherever AE_HOME has put that."""
-    os.environ["DVC_SITE_CACHE_DIR"] = str(project.home / "dvc-site")
-    local_config = project.root / ".dvc" / "config.local"
-    section, url = "'remote \"local\"'", str(project.home / "dvc-remote")
-    config = configparser.ConfigParser()
-    config.read(local_config)
-    if project.home == project.root / ".ae" and not config.has_section(section):
-        return  # the committed configuration says the same
-    if config.get(section, "url", fallback=None) == url:
+    """Point DVC's local remote and its site cache into the state folder, wherever AE_HOME has put that.
+
+    Inside the checkout the remote's path is relative, so that DVC finds the copy's own files in a copy of the checkout. An
+    absolute one that came here with a copy is replaced.
+    """
+    os.environ["DVC_SITE_CACHE_DIR"] = str(_site_cache(project))
+    local_config, section = project.root / ".dvc" / "config.local", _remote_section("local")
+    url = _local_remote_url(project)
+    if _configured_url(project) == url:
         return
+    config = _read_configuration(local_config)
     if not config.has_section(section):
         config.add_section(section)
     config.set(section, "url", url)
     text = io.StringIO()
     config.write(text)
-    atomic_write(local_config, text.getvalue())
+    mode = 0o666
+    if local_config.is_file():
+        mode = local_config.stat().st_mode & 0o777  # it may hold passwords
+    atomic_write(local_config, text.getvalue(), mode)
+
+
+def _site_cache(project: Project) -> Path:
+    """Return the folder of DVC's site cache: DVC lets everybody write in it, so it is closed to who may not write beside it."""
+    folder = project.home / "dvc-site"
+    folder.mkdir(parents=True, exist_ok=True)
+    mode, home_mode = 0o700, project.home.stat().st_mode
+    for writable, access in ((stat.S_IWGRP, stat.S_IRWXG), (stat.S_IWOTH, stat.S_IRWXO)):
+        if home_mode & writable:
+            mode |= access
+    if folder.stat().st_mode & 0o777 & ~mode:
+        folder.chmod(mode)
+    return folder
+
+
+def find_foreign_remote(project: Project) -> str | None:
+    """Return the path of DVC's remote `local` if it lies outside the state folder, as it may in a copy until its first run."""
+    url = _configured_url(project)
+    if url is None or (project.root / ".dvc" / url).resolve() == project.home / "dvc-remote":
+        return None
+    return url
+
+
+def _configured_url(project: Project) -> str | None:
+    """Return the address of the remote `local` as DVC reads it in the checkout; None where there is no such remote."""
+    config = _read_configuration(*(project.root / ".dvc" / name for name in ("config", "config.local")))
+    return config.get(_remote_section("local"), "url", fallback=None)
+
+
+def _local_remote_url(project: Project) -> str:
+    if not project.home.is_relative_to(project.root):
+        return str(project.home / "dvc-remote")
+    return f"../{(project.home / 'dvc-remote').relative_to(project.root).as_posix()}"
 
 
 def add_data(project: Project) -> str:
     """Version data/ and store it in the remote; return DVC's hash of the folder."""
+    require_whole_files(project)
     dvc(project, "add", "data")
     dvc(project, "push", "data.dvc")
     return data_hash(project)
 
 
 def data_hash(project: Project) -> str:
-    """Return the hash of data/ that data.dvc records."""
+    """Return the hash of data/ that data.dvc records.
+
+    Raises:
+        DataError: data.dvc is damaged.
+    """
+    require_whole_files(project)
+    document = _parse_dvc_file(project.root / DATA_FILE)
+    return str(document["outs"][0]["md5"])
+
+
+def require_whole_files(project: Project) -> None:
+    """Require that the files in which DVC keeps its state can be read; missing ones are none of this check's business.
+
+    Raises:
+        DataError: one is empty, cut or altered; names it and the command to type.
+    """
+    for name in (DATA_FILE, LOCK_FILE):
+        path = project.root / name
+        if path.is_file():
+            _parse_dvc_file(path)
+
+
+def _parse_dvc_file(path: Path) -> dict[str, Any]:
     import yaml
 
-    return str(yaml.safe_load((project.root / "data.dvc").read_text(encoding="utf-8"))["outs"][0]["md5"])
+    repair = f"type `git checkout {path.name}`; then run the recipe again"
+    try:
+        document = yaml.safe_load(path.read_bytes())
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise DataError(f"{path} is damaged (no YAML: {' '.join(str(error).split())[:200]}): {repair}") from error
+    if not isinstance(document, dict):
+        raise DataError(f"{path} is damaged (it is empty or holds no mapping): {repair}")
+    if path.name == DATA_FILE and not _has_data_hash(document):
+        raise DataError(f"{path} is damaged (it names no hash of data/): {repair}")
+    return document
+
+
+def _has_data_hash(document: dict[str, Any]) -> bool:
+    outs = document.get("outs")
+    return isinstance(outs, list) and len(outs) > 0 and isinstance(outs[0], dict) and "md5" in outs[0]
 
 
 def reproduce_stage(project: Project, stage: str, recipe: str, on_poll: Callable[[], None] | None = None) -> bool:
     """Bring one stage of a recipe up to date; return whether its command ran (False: unchanged or restored)."""
+    require_whole_files(project)
     write_code_hashes(project)
     output = dvc(project, "repro", "--single-item", f"{stage}@{recipe}", on_poll=on_poll)
     return "Running stage" in output
@@ -84,6 +162,7 @@ def push_outputs(project: Project, recipe: str) -> None:
 
 def is_up_to_date(project: Project, recipe: str) -> bool:
     """Return whether data/ and every stage of the recipe are as data.dvc and dvc.lock record them."""
+    require_whole_files(project)
     write_code_hashes(project)
     return not _parse_status(dvc(project, "status", "--json", "data.dvc", *_stage_targets(recipe)))
 
@@ -138,8 +217,19 @@ def lend_remote(project: Project, clone: Project) -> None:
 
 
 def _read_configuration(*files: Path) -> configparser.ConfigParser:
+    """Return DVC's settings of these files; a missing file has none.
+
+    Raises:
+        DataError: a file is damaged.
+    """
     config = configparser.ConfigParser(interpolation=None)
-    config.read(files)
+    for file in files:
+        try:
+            config.read(file, encoding="utf-8")
+        except (configparser.Error, UnicodeDecodeError) as error:
+            raise DataError(
+                f"{file} is damaged ({' '.join(str(error).split())[:200]}): repair or remove it, then type the same command again"
+            ) from error
     return config
 
 
@@ -149,6 +239,6 @@ def _remote_section(name: str) -> str:
 
 def in_clone(clone: Project, *arguments: str) -> str:
     """Run one DVC command in a clone that `lend_remote` has set up; raises as `dvc` does."""
-    os.environ["DVC_SITE_CACHE_DIR"] = str(clone.home / "dvc-site")
+    os.environ["DVC_SITE_CACHE_DIR"] = str(_site_cache(clone))
     log = clone.logs / f"dvc-{arguments[0]}.log"
     return run_module(["dvc", *arguments], root=clone.root, home=clone.home, log=log, other_version=True)

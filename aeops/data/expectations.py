@@ -88,7 +88,7 @@ def _statistic_check(expected: ExpectedRange | ExpectedValue) -> ExpectationChec
 def label_checks(recipe: Recipe) -> list[ExpectationCheck]:
     """Return what is expected of each sample's label."""
     labels = list(recipe.data.labels)
-    expected_text = ", ".join(map(str, labels))
+    expected_text = ", ".join(map(recipe.label_text, labels))
     has_label = gxe.ExpectColumnValuesToNotBeNull(column="label")
     return [
         ExpectationCheck("label_missing", expected_text, "no label", has_label),

@@ -7,7 +7,8 @@ import pandas as pd
 
 from aeops.data.array_files import write_npy_file, write_parquet
 from aeops.data.dataset import read_shards
-from aeops.files import atomic_folder, read_json
+from aeops.files import atomic_folder
+from aeops.machine.stored_json import read_json
 
 STATISTIC_COLUMNS = (  # an index has those of its kind
     *("shape", "dtype", "low", "high", "mean", "std", "nans", "characters", "letters", "filled", "readable"),

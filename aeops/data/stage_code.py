@@ -4,25 +4,26 @@
     python -m aeops.data.stage_code --write     # write them to params.yaml, as every `ae run` does before it asks DVC
 
 The code of a stage is everything that its module `aeops.stages.<stage>` imports from this project, directly or indirectly: see
-`aeops.machine.source_files`. Nothing has to be listed by hand: only `EXEMPT_MODULES` names modules that cannot change a
-result. dvc.yaml depends on the hashes (`params: [code.train]`) instead of on files, so a project that runs the installed
-packages notices a new release of them in the same way.
+`aeops.machine.source_files`. Nothing has to be listed by hand: only `EXEMPT_MODULES` names modules that cannot change a result,
+and `STAGE_EXEMPT_MODULES` those that cannot change the result of one stage. dvc.yaml depends on the hashes (`params:
+[code.train]`) instead of on files, so a project that runs the installed packages notices a new release of them in the same way.
 """
 
 import argparse
 import hashlib
 import os
 import re
+from collections.abc import Collection
 from functools import cache
 from pathlib import Path
 
 from aeops.errors import UsageError
-from aeops.files import file_sha256
+from aeops.files import data_sha256, file_sha256
 from aeops.machine.entry_point import run_main
-from aeops.machine.source_files import module_file, source_files
+from aeops.machine.source_files import is_within, module_file, reexported_names, source_files
 from aeops.project import Project, find_project
 
-STAGES = ("prepare", "train", "evaluate", "gate")  # in the order of dvc.yaml
+STAGES = ("prepare", "train", "calibrate", "evaluate", "gate")  # in the order of dvc.yaml
 EXEMPT_MODULES = {
     "aeops.machine": "starts processes, holds locks, describes the machine",
     "aeops.errors": "messages and exit codes",
@@ -30,6 +31,16 @@ EXEMPT_MODULES = {
     "aeops.project": "paths of files, not their content",
     "aeops.bundle.signing": "no stage signs; the recipe reader only checks the form of public keys",
     "aeops.recipe.monitoring": "settings that no stage reads",
+}
+# What a training reads of a recipe is ae_models.spec.WeightsSpec alone. The rest is only checked before it, as it may take hours.
+STAGE_EXEMPT_MODULES = {
+    "train": {
+        "aeops.recipe": "checks the whole recipe; the values of input, model and train reach the weights as they are",
+        "ae_models.spec.fit": "holds the sections together",
+        "ae_models.spec.scores": "settings of a score, which the stage calibrate reads",
+        "ae_models.spec.thresholds": "settings of a threshold, which the stage calibrate reads",
+        "ae_models.thresholds": "counts the calibration samples; the stage calibrate chooses the threshold",
+    },
 }
 HASHES_TEXT = re.compile(r"^(?:#[^\n]*\n)?code:[^\n]*\n(?:[ \t]+[^\n]*\n)*", re.MULTILINE)  # with the comment above it
 HASHES_COMMENT = "# SHA-256 of the code of each stage. Written by `ae run`; by hand: python -m aeops.data.stage_code --write"
@@ -50,10 +61,23 @@ def stage_sha256(root: Path, stage: str) -> str:
     Raises:
         UsageError: there is no such stage.
     """
-    code_hash = hashlib.sha256()
+    exempt, code_hash = exempt_modules(stage), hashlib.sha256()
     for name, file in sorted(stage_files(root, stage).items()):
-        code_hash.update(f"{file_sha256(file)}  {name}\n".encode())
+        code_hash.update(f"{_code_sha256(file, name, exempt)}  {name}\n".encode())
     return code_hash.hexdigest()
+
+
+def _code_sha256(file: Path, name: str, exempt: Collection[str]) -> str:
+    """Return the SHA-256 of a file; of a package that only exports names of its modules, that of the names that count."""
+    names = reexported_names(file, name)
+    if names is None:
+        return file_sha256(file)
+    return data_sha256("\n".join(sorted(exported for exported in names if not is_within(exported, exempt))))
+
+
+def exempt_modules(stage: str) -> dict[str, str]:
+    """Return the modules that are no part of a stage's code, with the reason."""
+    return EXEMPT_MODULES | STAGE_EXEMPT_MODULES.get(stage, {})
 
 
 def stage_files(root: Path, stage: str) -> dict[str, Path]:
@@ -65,7 +89,7 @@ def stage_files(root: Path, stage: str) -> dict[str, Path]:
     module = f"aeops.stages.{stage}"
     if module_file(root, module) is None:
         raise UsageError(f"expected a stage of aeops.stages, got {stage!r}")
-    return source_files(root, [module], exempt=EXEMPT_MODULES)
+    return source_files(root, [module], exempt=exempt_modules(stage))
 
 
 # ---------------------------------------------------------------- params.yaml

@@ -5,7 +5,7 @@ import numpy as np
 from ae_models.spec import FitSpec, InputSpec
 from aeops.evaluation.prepared import PreparedSamples
 
-# For the corruption of samples that are served corrupted. Neither the seed of calibration (ae_models.lightning_module), nor one
+# For the corruption of samples that are served corrupted. Neither the seed of calibration (ae_models.data_loading), nor one
 # for both: the same draws on test and training samples would make unrelated samples look alike.
 TEST_SEED, TRAIN_SEED = 3_141_592_653, 1_618_033_988
 ROWS_AT_ONCE = 1024

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from aeops.errors import DataError
-from aeops.files import read_json
+from aeops.machine.stored_json import read_json
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class PreparedSamples:
     @cached_property
     def source(self) -> dict[str, Any]:
         """Origin of the samples as in dataset.json: kind, origin, sha256, and facts where the source has some."""
-        source: dict[str, Any] = read_json(self.folder / "prepared.json")["source"]
+        source: dict[str, Any] = read_json(self.folder / "prepared.json", "source")["source"]
         return source
 
     @cached_property
@@ -68,7 +68,7 @@ class PreparedSamples:
 
 def load_prepared(folder: Path) -> PreparedSamples:
     """Return the samples that stage prepare wrote to a folder."""
-    metadata: dict[str, Any] = read_json(folder / "prepared.json")
+    metadata: dict[str, Any] = read_json(folder / "prepared.json", "rows")
     table = pd.read_parquet(folder / "test.parquet")
     novelty = int(table["novelty"].sum())
     rows = {}

@@ -8,8 +8,9 @@ import json
 from pathlib import Path
 
 from aeops.errors import DataError
-from aeops.files import atomic_write, data_sha256, file_sha256, read_json
+from aeops.files import atomic_write, data_sha256, file_sha256
 from aeops.gate.documents import ComparisonDocument, EvidenceDocument, VerdictDocument
+from aeops.machine.stored_json import read_json
 
 
 def holdout_sha256(prepared: Path) -> str:
@@ -36,19 +37,19 @@ def holdout_sha256(prepared: Path) -> str:
 
 def read_verdict(path: Path) -> VerdictDocument:
     """Return what a verdict.json holds."""
-    verdict: VerdictDocument = read_json(path)
+    verdict: VerdictDocument = read_json(path, "recipe", "verdict", "rules")
     return verdict
 
 
 def read_comparison(path: Path) -> ComparisonDocument:
     """Return what a comparison.json holds."""
-    comparison: ComparisonDocument = read_json(path)
+    comparison: ComparisonDocument = read_json(path, "recipe", "verdict", "rules")
     return comparison
 
 
 def read_evidence(path: Path) -> EvidenceDocument:
     """Return the evidence document that `write_evidence` wrote."""
-    evidence: EvidenceDocument = read_json(path)
+    evidence: EvidenceDocument = read_json(path, "gate", "comparison")
     return evidence
 
 

@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from itertools import chain, pairwise, product, starmap
 from pathlib import Path
-from tokenize import TokenError
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from aeops.errors import DataError, UsageError
-from aeops.kinds.npy_bytes import MEDIA_TYPE, read_npy
+from aeops.kinds.decoding import DecodeError, decode_errors
+from aeops.kinds.npy_bytes import MEDIA_TYPE, map_npy, read_npy
 from aeops.kinds.results import (
     DUPLICATE_COLUMNS,
     SAMPLE_COLUMNS,
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ae_models.spec import InputSpec
 
 NPY_SUFFIX = ".npy"
+MAX_PASTED_LISTS = 200_000  # and objects, in JSON that a person gives: some 6,000 images of 28 rows
 ROWS_AT_ONCE = 1024  # samples scored at once: bounds the memory that activations take
 VALUES_AT_ONCE = 2**20  # and values: fewer samples at once where they are large
 AXIS_PARTS = 4  # areas that an explanation cuts an axis into
@@ -45,16 +46,12 @@ def read_npy_file(path: Path, spec: SampleSpec) -> FileSamples:
     """Read a .npy file with one sample or a batch, memory-mapped.
 
     Raises:
-        DataError: it cannot be read, or holds several arrays.
+        DataError: it cannot be read.
     """
     try:
-        values = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
-        raise DataError(
-            f"{path} cannot be read as .npy ({str(error).splitlines()[0]}): write it again with numpy.save"
-        ) from error
-    if not isinstance(values, np.ndarray):
-        raise DataError(f"{path} holds several arrays; one array in a .npy file is allowed")
+        values = map_npy(path)
+    except DecodeError as error:
+        raise DataError(f"{path} cannot be read as .npy ({error}): write it again with numpy.save") from error
     if values.shape in sample_shapes(spec) or values.ndim == 0:
         return FileSamples(NumberedNames(path.name, range(1)), values)
     return FileSamples(NumberedNames(path.name, range(len(values))), values)
@@ -104,9 +101,8 @@ def fit_array(content: bytes, spec: SampleSpec, options: FitOptions) -> FittedSa
     """Take one sample out of a .npy file's bytes; raise DataError where there is none."""
     try:
         values = read_npy(content)
-    except (ValueError, TokenError) as error:  # the second: what numpy lets through of a header that is no Python
-        reason = str(error).splitlines()[0]
-        raise DataError(f"the file cannot be read as .npy ({reason}): write it again with numpy.save") from error
+    except DecodeError as error:
+        raise DataError(f"the file cannot be read as .npy ({error}): write it again with numpy.save") from error
     require_numbers(values, f"an array of dtype {values.dtype}")
     return fit_values(values, spec, options.row)
 
@@ -118,20 +114,25 @@ def fit_pasted(text: str, spec: SampleSpec, options: FitOptions) -> FittedSample
         DataError: it is neither, or holds no such sample.
     """
     refusal = "what was pasted is neither JSON of numbers nor a row of numbers, such as 0 0 12.5 255 or [[0, 1], [2, 3]]"
+    list_count = text.count("[") + text.count("{")
+    if list_count > MAX_PASTED_LISTS:  # Python makes an object of each, so that 8 MB could take hundreds
+        raise DataError(f"expected JSON of at most {MAX_PASTED_LISTS:,} lists, got {list_count:,}: give fewer samples")
     try:
-        numbers = json.loads(text.strip())
-    except ValueError:
+        with decode_errors():
+            numbers = json.loads(text.strip())
+    except DecodeError as error:
+        if isinstance(error.__cause__, RecursionError):
+            raise DataError("the JSON is nested too deeply; a sample or a list of samples is allowed") from error
         numbers = re.sub(r"[,;]", " ", text).split()
-    except RecursionError as error:
-        raise DataError("the JSON is nested too deeply; a sample or a list of samples is allowed") from error
     else:
         if isinstance(numbers, dict) and "inputs" in numbers:
             numbers = numbers["inputs"]
         if holds_other_than_numbers(numbers):
             raise DataError(refusal)
     try:
-        values = np.asarray(numbers, dtype=np.float64)
-    except (ValueError, TypeError, OverflowError) as error:
+        with decode_errors():
+            values = np.asarray(numbers, dtype=np.float64)
+    except DecodeError as error:
         raise DataError(refusal) from error
     return fit_values(values, spec, options.row)
 

@@ -1,4 +1,4 @@
-"""Images: arrays (channels, height, width), and files that people have: PNG, JPEG, WebP, BMP or .npy."""
+"""Images: arrays (channels, height, width), and files that people have: PNG, JPEG, WebP, BMP, TIFF or .npy."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -7,25 +7,53 @@ import numpy as np
 
 from aeops.errors import DataError
 from aeops.kinds.arrays import NPY_SUFFIX, ArrayKind, describe_form, fit_numbers, luma, makes_colours, read_npy_file, require_file
-from aeops.kinds.pictures import IMAGE_FORMATS, IMAGE_SUFFIXES, PILLOW_MODES, channels_first, error_map, fit_size, png, read_image
+from aeops.kinds.decoding import read_content
+from aeops.kinds.folders import list_files
+from aeops.kinds.pictures import (
+    IMAGE_FORMATS,
+    IMAGE_SUFFIXES,
+    MAX_IMAGE_BYTES,
+    PILLOW_MODES,
+    channels_first,
+    error_map,
+    fit_size,
+    png,
+    read_image,
+)
 from aeops.kinds.results import ErrorLegend, PageBlock, PageForm
 from aeops.kinds.samples import FileSamples, FitOptions, FittedSample, SampleSpec
 
 if TYPE_CHECKING:
     from ae_models.spec import InputSpec
 
+NAMED_FILES = 3  # files that a message names
+
 
 def read_folder(folder: Path, spec: SampleSpec) -> FileSamples:
-    """Read every image of a folder, sorted by name; hidden files are not counted."""
-    files = sorted(file for file in folder.iterdir() if file.is_file() and not file.name.startswith("."))
+    """Read every image of a folder and its subfolders, sorted by name; one that cannot be read is set aside with its reason.
+
+    Hidden files are not counted.
+
+    Raises:
+        DataError: there is no image, or none that can be read.
+    """
+    listing = list_files(folder)
     names, images = [], []
-    for file in files:
-        if file.suffix.lower() in IMAGE_SUFFIXES:
-            names.append(file.name)
+    refused, skipped_count = dict(listing.problems), 0
+    for file in listing.files:
+        if file.suffix.lower() not in IMAGE_SUFFIXES:
+            skipped_count += 1
+            continue
+        name = file.relative_to(folder).as_posix()
+        try:
             images.append(read_pixels(file, spec))
+            names.append(name)
+        except DataError as error:
+            refused[name] = str(error)
     if not images:
-        raise DataError(f"no image in {folder}: expected files that end in {', '.join(IMAGE_SUFFIXES)}")
-    return FileSamples(names, np.stack(images), skipped=len(files) - len(images))
+        message = f"no image in {folder} that can be read: expected files that end in {', '.join(IMAGE_SUFFIXES)}"
+        raise DataError("; ".join([message, *list(refused.values())[:NAMED_FILES]]))
+    return FileSamples(names, np.stack(images), skipped=skipped_count, refused=refused)
 
 
 def read_pixels(file: Path, spec: SampleSpec) -> np.ndarray:
@@ -33,11 +61,7 @@ def read_pixels(file: Path, spec: SampleSpec) -> np.ndarray:
     channels, height, width = spec.shape
     if channels not in PILLOW_MODES:
         raise DataError(f"{file}: the recipe's samples have {channels} channels, which no image has: use a {NPY_SUFFIX} file")
-    try:
-        content = file.read_bytes()
-    except OSError as error:
-        raise DataError(f"{file} cannot be read ({error.strerror}): replace or remove it") from error
-    image = read_image(content, channels, str(file), [])
+    image = read_image(read_content(file, MAX_IMAGE_BYTES), channels, str(file), [])
     if image.size != (width, height):
         raise DataError(f"{file}: expected {width}x{height} pixels, got {image.width}x{image.height}: resize it first")
     return channels_first(image, channels)
@@ -84,13 +108,13 @@ class ImageKind(ArrayKind):
     ERROR_LEGEND: ErrorLegend = ErrorLegend("error at a pixel: 0", "1, the range of values")
 
     def read_file(self, path: Path, spec: SampleSpec) -> FileSamples:
-        """Read a .npy file (one sample or a batch), an image, or every image of a folder, sorted by name.
+        """Read a .npy file (one sample or a batch), an image, or every image of a folder and its subfolders, sorted by name.
 
         An image becomes what `aeops.kinds.pictures` says, in the model's channels; an image of another size is refused.
 
         Raises:
             UsageError: there is no such file.
-            DataError: a file cannot be read, is of another size, or the folder holds no image.
+            DataError: the file cannot be read, is of another size, or the folder holds no image that can be read.
         """
         if path.is_dir():
             return read_folder(path, spec)
@@ -115,7 +139,7 @@ class ImageKind(ArrayKind):
             intro=describe_form("an image", spec),
             file_label="Drop an image or a .npy file here, or choose one",
             text_label="or paste a row of numbers, or JSON",
-            accepts="image/png,image/jpeg,image/webp,image/bmp,.npy",
+            accepts="image/png,image/jpeg,image/webp,image/bmp,image/tiff,.npy",
             has_invert=True,
             has_row=True,
         )

@@ -12,13 +12,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from aeops.errors import DataError
+from aeops.kinds.decoding import DecodeError, decode_errors
 
 if TYPE_CHECKING:
     from PIL import Image
 
-IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
-IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
+IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
+IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 MAX_PIXELS = 40_000_000  # a phone's camera; more is refused before it is decoded
+MAX_IMAGE_BYTES = 256 * 2**20  # of a file: more than so many pixels take without compression
+SEVERAL_IMAGES_FORMATS = ("PNG", "TIFF", "WEBP")  # may hold pages or an animation; further images of a JPEG are previews
 PILLOW_MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # Pillow's name for each number of 8-bit channels
 # The error map's colours from 0 to 1, as in the report (matplotlib's inferno at five places).
 INFERNO_STOPS = ((0, 0, 4), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164))
@@ -28,36 +31,37 @@ def read_image(content: bytes, channels: int, description: str, changes: list[st
     """Decode an image and convert it to the model's channels.
 
     Args:
-        content: the bytes of a file in one of `FORMATS`.
+        content: the bytes of a file in one of `IMAGE_FORMATS`.
         channels: 1, 3 or 4.
         description: its name in a message.
         changes: receives a sentence for each change.
 
     Raises:
-        DataError: it cannot be read, has more than 8 bits a channel, or too many pixels.
+        DataError: it cannot be read, has more than 8 bits a channel, too many pixels, or several pages.
     """
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image, ImageOps
 
     try:
-        with Image.open(io.BytesIO(content), formats=IMAGE_FORMATS) as source_image:
+        with decode_errors(), Image.open(io.BytesIO(content), formats=IMAGE_FORMATS) as source_image:
             if source_image.width * source_image.height > MAX_PIXELS:
                 raise DataError(
                     f"{description} has {source_image.width} x {source_image.height} pixels; {MAX_PIXELS:,} are allowed"
                 )
             if source_image.mode.startswith(("I", "F")):
                 raise DataError(f"{description}: expected 8 bits a channel, got more: convert it, or use a .npy file")
+            if source_image.format in SEVERAL_IMAGES_FORMATS and (count := getattr(source_image, "n_frames", 1)) > 1:
+                raise DataError(f"{description}: expected one image, got {count} pages or frames: save each as a file of its own")
             source_image.load()
             image: Image.Image = ImageOps.exif_transpose(source_image)
             if image.size != source_image.size:
                 changes.append("Turned upright, as the camera noted.")
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
+            if channels != 4:
+                image = without_alpha(image, changes)
+            return in_channels(image, channels, changes)
+    except DecodeError as error:
         raise DataError(
-            f"{description} cannot be read as an image ({type(error).__name__}): expected {', '.join(IMAGE_FORMATS)}: "
-            "replace or remove it"
+            f"{description} cannot be read as an image ({error}): expected {', '.join(IMAGE_FORMATS)}: replace or remove it"
         ) from error
-    if channels != 4:
-        image = without_alpha(image, changes)
-    return in_channels(image, channels, changes)
 
 
 def without_alpha(image: "Image.Image", changes: list[str]) -> "Image.Image":

@@ -1,7 +1,7 @@
 """Samples of any kind, as readers return them and as a model takes them."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self, overload
 
 import numpy as np
@@ -74,12 +74,14 @@ class FileSamples:
         names: one a sample.
         values: (n, *shape) as in the file, or texts as strings, object (n,); memory-mapped where the file allows it.
             A .npy file may hold one sample without its batch axis.
-        skipped: how many files of a folder hold no sample.
+        skipped: how many files of a folder are of another kind.
+        refused: files of a folder that should hold a sample and cannot be read -> the reason.
     """
 
     names: Sequence[str]
     values: np.ndarray
     skipped: int = 0
+    refused: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

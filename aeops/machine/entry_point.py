@@ -11,8 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from aeops.errors import ERRORS_BY_KIND, AeError, as_ae_error
-from aeops.files import read_json
 from aeops.machine.parent_process import die_with_parent
+from aeops.machine.stored_json import read_json_if_whole
 
 ERROR_FILE_VARIABLE = "AE_ERROR_FILE"
 
@@ -38,6 +38,6 @@ def raise_child_error(error_file: Path) -> None:
     Raises:
         AeError: of the kind that the child raised.
     """
-    if error_file.is_file():
-        document = read_json(error_file)
+    document = read_json_if_whole(error_file, "kind", "message")
+    if document is not None:
         raise ERRORS_BY_KIND.get(document["kind"], AeError)(document["message"])

@@ -4,6 +4,7 @@ import os
 import shutil
 
 from aeops.errors import InfrastructureError
+from aeops.machine.access import require_writable_state
 from aeops.machine.library_settings import configure_libraries
 from aeops.project import Project
 
@@ -16,14 +17,8 @@ def require_disk_space(project: Project) -> None:
     Raises:
         InfrastructureError: the folder cannot be written, or too little space is left on its disk.
     """
-    try:
-        project.home.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InfrastructureError(
-            f"cannot make the state folder {project.home} ({error.strerror}): set AE_HOME to a folder you may write"
-        ) from error
-    if not os.access(project.home, os.W_OK):
-        raise InfrastructureError(f"cannot write in the state folder {project.home}: set AE_HOME to a folder you may write")
+    require_writable_state(project)
+    project.home.mkdir(parents=True, exist_ok=True)
     free_bytes = shutil.disk_usage(project.home).free
     if free_bytes < DISK_SPACE_NEEDED:
         raise InfrastructureError(

@@ -1,6 +1,11 @@
-"""Environment variables set before a library reads them: telemetry off, bounded waits. Standard library only."""
+"""Environment variables set before a library reads them: telemetry off, bounded waits, no proxy to this machine's own servers.
+
+Standard library only.
+"""
 
 import os
+
+from aeops.machine.network import proxy_exclusions
 
 FIXED_SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -31,4 +36,6 @@ def configure_libraries() -> dict[str, str]:
     os.environ.update(FIXED_SETTINGS)
     for name, value in _DEFAULT_SETTINGS.items():
         os.environ.setdefault(name, value)
-    return {name: os.environ[name] for name in FIXED_SETTINGS | _DEFAULT_SETTINGS}
+    exclusions = proxy_exclusions()
+    os.environ.update(exclusions)
+    return exclusions | {name: os.environ[name] for name in FIXED_SETTINGS | _DEFAULT_SETTINGS}

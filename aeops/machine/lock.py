@@ -87,10 +87,27 @@ def file_lock(project: Project, name: str, on_wait: Callable[[], None] | None = 
         yield lock.fileno()
 
 
-def try_flock(lock: IO[str] | int) -> bool:
-    """Take the lock of an open file or descriptor; return False where another process holds it."""
+@contextmanager
+def reader_lock(project: Project, name: str) -> Iterator[None]:
+    """Hold off whoever takes `file_lock` of that name, without writing: for a person who may only read the state folder."""
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock = (project.locks_folder / f"{name}.lock").open("r", encoding="utf-8")
+    except FileNotFoundError:  # nobody has ever taken it
+        yield
+        return
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        yield
+
+
+def try_flock(lock: IO[str] | int, operation: int = fcntl.LOCK_EX) -> bool:
+    """Take the lock of an open file or descriptor; return False where another process holds it.
+
+    Args:
+        operation: LOCK_EX, or LOCK_SH of a file that is open for reading alone.
+    """
+    try:
+        fcntl.flock(lock, operation | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True
@@ -101,8 +118,8 @@ def workspace_holder(project: Project) -> LockHolder | None:
     file = _lock_file(project)
     if file in _own_locks or not file.is_file():
         return None
-    with file.open("r+", encoding="utf-8") as lock:
-        if try_flock(lock):
+    with file.open("r", encoding="utf-8") as lock:
+        if try_flock(lock, fcntl.LOCK_SH):
             return None
         return _read_holder(lock)
 
@@ -150,8 +167,18 @@ def _wait_for_lock(lock: IO[str], purpose: str, wait: float, notify: Callable[[s
 
 
 def _read_holder(lock: IO[str]) -> LockHolder:
+    """Return the holder; empty where none is named, or the file is damaged: the lock itself is the kernel's."""
     lock.seek(0)
-    holder: LockHolder = json.loads(lock.read() or "{}")
+    try:
+        document = json.loads(lock.read())
+    except (ValueError, RecursionError):
+        return {}
+    if not isinstance(document, dict):
+        return {}
+    holder = LockHolder()
+    for key, value_type in (("pid", int), ("process", str), ("purpose", str), ("since", int | float)):
+        if isinstance(document.get(key), value_type):
+            holder[key] = document[key]  # type: ignore[literal-required]
     return holder
 
 

@@ -2,14 +2,24 @@
 
 import errno
 import ipaddress
+import os
 import socket
 from collections.abc import Iterable
-from typing import NamedTuple
+from functools import cache
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from aeops.errors import InfrastructureError, UsageError
 
+if TYPE_CHECKING:
+    from http.client import HTTPResponse
+    from urllib.request import OpenerDirector, Request
+
 HOST = "127.0.0.1"
 ALL_ADDRESSES = ("0.0.0.0", "::")  # of this machine
+NO_PROXY_VARIABLES = ("no_proxy", "NO_PROXY")  # programs differ in which one they read
+_PROXY_VARIABLES = ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
+_LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 
 
 class RequiredPort(NamedTuple):
@@ -41,6 +51,77 @@ def http_address(host: str, port: int) -> str:
     if ":" in host:
         host = f"[{host}]"
     return f"http://{host}:{port}"
+
+
+# ---------------------------------------------------------------- proxies
+
+
+def open_url(request: "Request | str", timeout: float) -> "HTTPResponse":
+    """Send a request as `urllib.request.urlopen` does; one to a server of this machine never goes through a proxy.
+
+    Args:
+        request: the request, or the address of a GET.
+        timeout: seconds.
+    """
+    from urllib.request import Request, urlopen
+
+    if isinstance(request, str):
+        request = Request(request)
+    if is_own_address(request.host):
+        return cast("HTTPResponse", _direct_opener().open(request, timeout=timeout))
+    return cast("HTTPResponse", urlopen(request, timeout=timeout))
+
+
+@cache
+def _direct_opener() -> "OpenerDirector":
+    from urllib.request import ProxyHandler, build_opener
+
+    return build_opener(ProxyHandler({}))
+
+
+def is_own_address(host: str) -> bool:
+    """Return True where a host, with or without a port, is an address of this machine or `localhost`.
+
+    >>> is_own_address("127.0.0.1:4200"), is_own_address("[::1]:80"), is_own_address("example.org")
+    (True, True, False)
+    """
+    from urllib.parse import urlsplit
+
+    name = urlsplit(f"//{host}").hostname or ""
+    try:
+        address = ipaddress.ip_address(name)
+    except ValueError:
+        return name == "localhost"
+    if address.is_loopback:
+        return True
+    with socket.socket(_address_family(name)) as probe:
+        try:
+            probe.bind((name, 0))
+        except OSError:
+            return False
+    return True
+
+
+def proxy_exclusions(*hosts: str) -> dict[str, str]:
+    """Return the variables that exclude the loopback address, and further hosts, from the proxies that a process uses."""
+    excluded = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+    names = [name.strip() for name in excluded.split(",") if name.strip()]
+    if "*" not in names:  # which excludes every host, and urllib knows it only where it stands alone
+        names += [host for host in dict.fromkeys((*_LOOPBACK_HOSTS, *hosts)) if host not in names]
+    return dict.fromkeys(NO_PROXY_VARIABLES, ",".join(names))
+
+
+def unusable_proxies() -> dict[str, str]:
+    """Return an empty value for each variable with a SOCKS proxy that httpx cannot use, by which Prefect reaches its server.
+
+    httpx, without its extra package socksio, raises ImportError for such a proxy even where no request goes through it.
+    """
+    if find_spec("socksio") is not None:
+        return {}
+    return {name: "" for name in _PROXY_VARIABLES if os.environ.get(name, "").lower().startswith("socks")}
+
+
+# ---------------------------------------------------------------- ports
 
 
 def open_listener(host: str, port: int, *, backlog: int, default_port: int) -> socket.socket:

@@ -7,16 +7,19 @@ import sys
 import time
 import urllib.error
 import urllib.parse
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from aeops.errors import InfrastructureError
-from aeops.files import read_json
-from aeops.machine.network import HOST, find_free_port
+from aeops.machine.access import may_read
+from aeops.machine.network import HOST, find_free_port, open_url
 from aeops.machine.parent_process import parent_environment
+from aeops.machine.passwords import USER
+from aeops.machine.prefect_access import PrefectAccess, external_prefect, new_password, recorded_access, use_prefect
 from aeops.machine.run_watch import CONTINUE_HINT
-from aeops.machine.stack_settings import read_settings, settings_file
+from aeops.machine.stack_settings import settings_file
+from aeops.machine.stored_json import read_json_if_whole
 from aeops.project import Project
 
 _HEALTHY_TIMEOUT = 120  # seconds, on a busy machine with a fresh database
@@ -30,7 +33,7 @@ TEMPORARY_SERVER = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1",
 def is_healthy(address: str) -> bool:
     """Return True where a server responds with 200 at an address within 2 s."""
     try:
-        with urllib.request.urlopen(address, timeout=2) as response:
+        with open_url(address, timeout=2) as response:
             return bool(response.status == 200)
     except (urllib.error.URLError, TimeoutError, ConnectionError):
         return False
@@ -67,51 +70,61 @@ def wait_until_healthy(process: "subprocess.Popen[bytes]", address: str) -> None
     raise InfrastructureError(f"the server at {address} {outcome}: type `ae doctor` to see why, then the same command again")
 
 
-def find_running_prefect(project: Project) -> str | None:
-    """Return the API address of the Prefect server that `ae up` has started here; None where none responds.
+def find_running_prefect(project: Project) -> PrefectAccess | None:
+    """Return the access to the Prefect server that `ae up` has started here; None where none responds.
 
-    Where it asks for a password, PREFECT_API_AUTH_STRING is set for every client in this process.
+    Raises:
+        AeError: its secret cannot be read.
     """
-    record_file = project.home / "services" / "prefect.json"
-    if not record_file.is_file():
+    address = service_address(project, "prefect", "api_url")
+    if address is None or not is_healthy(f"{address}/health"):
         return None
-    address = str(read_json(record_file)["api_url"])
-    if not is_healthy(f"{address}/health"):
-        return None
-    settings = read_settings(project)
-    if settings is not None and settings.credentials and settings.prefect_api == address:
-        os.environ["PREFECT_API_AUTH_STRING"] = settings.credentials
-    return address
+    if not may_read(settings_file(project)):  # only the user who typed `ae up` knows the secret
+        return PrefectAccess(address, None)
+    return recorded_access(project, address)
 
 
-def prefect_credentials() -> tuple[str, str | None]:
-    """Return address and `user:password` of the API that this process uses inside `prefect_server`."""
-    return os.environ["PREFECT_API_URL"], os.environ.get("PREFECT_API_AUTH_STRING")
+def service_address(project: Project, name: str, key: str = "address") -> str | None:
+    """Return an address from the record of a service of this state folder's stack; None where there is none."""
+    document = read_json_if_whole(project.home / "services" / f"{name}.json", key)
+    if document is None or not is_own_log(project, document.get("log")):
+        return None
+    return str(document[key])
+
+
+def is_own_log(project: Project, log: object) -> bool:
+    """Return False where a service's log is in another state folder: the record came here in a copy, and the service did not."""
+    return not isinstance(log, str) or Path(log).parent == project.logs
 
 
 class PrefectServer:
     """The server that a run reports to.
 
     Attributes:
-        api_url: its address, as PREFECT_API_URL has it.
+        access: its address and its secret.
         is_of_stack: True of the server of `ae up`.
         process: of a temporary server; None of any other.
     """
 
     def __init__(
-        self, project: Project, api_url: str, *, is_of_stack: bool = False, process: "subprocess.Popen[bytes] | None" = None
+        self,
+        project: Project,
+        access: PrefectAccess,
+        *,
+        is_of_stack: bool = False,
+        process: "subprocess.Popen[bytes] | None" = None,
     ) -> None:
-        self.project, self.api_url, self.is_of_stack, self.process = project, api_url, is_of_stack, process
+        self.project, self.access, self.is_of_stack, self.process = project, access, is_of_stack, process
         self._last_connection = time.monotonic()
 
     @property
     def is_listening(self) -> bool:
-        return accepts_connections(self.api_url)
+        return accepts_connections(self.access.api_url)
 
     def wait_until_ready(self) -> None:
         """Wait until a temporary server responds; raises as `wait_until_healthy` does."""
         if self.process is not None:
-            wait_until_healthy(self.process, f"{self.api_url}/health")
+            wait_until_healthy(self.process, f"{self.access.api_url}/health")
         self._last_connection = time.monotonic()
 
     def find_problem(self) -> str | None:
@@ -126,44 +139,48 @@ class PrefectServer:
         if self.is_listening:
             self._last_connection = time.monotonic()
         elif self.is_of_stack and not settings_file(self.project).is_file():
-            return f"the stack was stopped (`ae down`), and with it the Prefect server at {self.api_url}; {CONTINUE_HINT}"
+            return f"the stack was stopped (`ae down`), and with it the Prefect server at {self.access.api_url}; {CONTINUE_HINT}"
         elif time.monotonic() - self._last_connection > _GONE_TIMEOUT:
-            return f"the Prefect server at {self.api_url} has been gone for {_GONE_TIMEOUT:.0f} s; {CONTINUE_HINT}"
+            return f"the Prefect server at {self.access.api_url} has been gone for {_GONE_TIMEOUT:.0f} s; {CONTINUE_HINT}"
         return None
 
 
 @contextmanager
 def prefect_server(project: Project) -> Iterator[PrefectServer]:
-    """Set PREFECT_API_URL to a server: the user's, that of `ae up`, else a temporary one that ends with the block.
+    """Let this process use a Prefect server: the user's, that of `ae up`, else a temporary one that ends with the block.
 
     The temporary one starts at once, and the caller may import what it needs while it does. It dies with this process:
     Prefect's built-in temporary server would outlive a run that is killed. It leads a session of its own: a Ctrl-C in the
-    terminal would end it before the run could report its end to it.
+    terminal would end it before the run could report its end to it. Its secret is known to this process and its children
+    alone: see `external_prefect`, which returns the server that is in use.
     """
-    user_address = os.environ.get("PREFECT_API_URL")
-    if address := user_address or find_running_prefect(project):
-        os.environ["PREFECT_API_URL"] = address
-        yield PrefectServer(project, address, is_of_stack=not user_address)
+    user_access = external_prefect()
+    access = user_access or find_running_prefect(project)
+    if access is not None:
+        use_prefect(access)
+        yield PrefectServer(project, access, is_of_stack=user_access is None)
         return
     port = find_free_port()
-    address = os.environ["PREFECT_API_URL"] = f"http://{HOST}:{port}/api"
+    access = PrefectAccess(f"http://{HOST}:{port}/api", f"{USER}:{new_password()}")
+    use_prefect(access)
+    secret = {"PREFECT_SERVER_API_AUTH_STRING": str(access.credentials)}
     process = subprocess.Popen(
         prefect_server_command(port),
-        env=os.environ | parent_environment() | TEMPORARY_SERVER,
+        env=os.environ | parent_environment() | TEMPORARY_SERVER | secret,
         cwd=project.root,
         start_new_session=True,
     )
     try:
-        yield PrefectServer(project, address, process=process)
+        yield PrefectServer(project, access, process=process)
     finally:
-        del os.environ["PREFECT_API_URL"]
+        del os.environ["PREFECT_API_URL"], os.environ["PREFECT_API_AUTH_STRING"]
         stop_server(process)
 
 
 def prefect_server_command(port: int) -> list[str]:
     """Return the command of a temporary Prefect server that dies with its parent."""
-    app = ["--factory", "prefect.server.api.server:create_app", "--lifespan", "on", "--log-level", "error"]
-    return [sys.executable, "-m", "aeops.machine.run_child", "uvicorn", *app, "--host", HOST, "--port", str(port)]
+    options = ["--host", HOST, "--port", str(port), "--log-level", "error"]
+    return [sys.executable, "-m", "aeops.machine.run_child", "aeops.machine.prefect_server", *options]
 
 
 def stop_server(process: "subprocess.Popen[bytes]") -> None:

@@ -153,6 +153,33 @@ def file_references(file: Path, name: str) -> References:
     return references
 
 
+@cache
+def reexported_names(file: Path, name: str) -> frozenset[str] | None:
+    """Return what a package's `__init__` makes available, if it does nothing else: `package.module.Name as Other` for each.
+
+    Returns:
+        None for a file that does more than import names of modules and list them in `__all__`.
+    """
+    if file.name != "__init__.py":
+        return None
+    names: set[str] = set()
+    for node in ast.parse(file.read_bytes()).body:
+        if isinstance(node, ast.ImportFrom):
+            module = next(imported_names(node, name))
+            names.update(f"{module}.{alias.name} as {alias.asname or alias.name}" for alias in node.names)
+        elif not (_is_docstring(node) or _is_export_list(node)):
+            return None
+    return frozenset(names)
+
+
+def _is_docstring(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+
+
+def _is_export_list(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
+
+
 def is_type_checking(test: ast.expr) -> bool:
     return (isinstance(test, ast.Name) and test.id == "TYPE_CHECKING") or (
         isinstance(test, ast.Attribute) and test.attr == "TYPE_CHECKING"

@@ -4,9 +4,9 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from aeops.errors import InfrastructureError
-from aeops.files import read_json, write_json
+from aeops.files import write_json
 from aeops.machine.network import ALL_ADDRESSES, HOST, http_address
-from aeops.machine.passwords import USER, read_password
+from aeops.machine.stored_json import read_json, read_json_if_whole
 from aeops.project import Project
 
 
@@ -45,17 +45,6 @@ class Settings:
     def prefect_api(self) -> str:
         return f"{self.url(self.prefect_port)}/api"
 
-    @property
-    def credentials(self) -> str | None:
-        """User and password as Prefect takes them, `user:password`; None without a password.
-
-        Raises:
-            UsageError: the file cannot be read, is empty, or can be read by others.
-        """
-        if self.password_file is None:
-            return None
-        return f"{USER}:{read_password(Path(self.password_file))}"
-
 
 _OLD_FIELDS = {"notify": "notify_url", "asked": "request_id"}  # as a stack of an earlier version has stored them
 
@@ -73,10 +62,11 @@ def read_settings(project: Project) -> Settings | None:
     """Return the settings; None where no stack should run.
 
     Raises:
+        DataError: the file is damaged.
         InfrastructureError: the file has other fields.
     """
     try:
-        document = read_json(settings_file(project))
+        document = read_json(settings_file(project), "mlflow_port")
     except FileNotFoundError:
         return None
     values = {_OLD_FIELDS.get(name, name): value for name, value in document.items()}
@@ -114,11 +104,10 @@ def write_setup_record(project: Project, record: SetupRecord) -> None:
 
 
 def read_setup_record(project: Project) -> SetupRecord | None:
-    """Return the record; None where nothing was set up yet."""
-    file = setup_record_file(project)
-    if not file.is_file():
+    """Return the record; None where nothing was set up yet, or the file is damaged."""
+    document = read_json_if_whole(setup_record_file(project), "asked", "prefect.yaml")
+    if document is None:
         return None
-    document = read_json(file)
     return SetupRecord(document["asked"], document["prefect.yaml"])
 
 

@@ -1,5 +1,6 @@
 """Run the steps of a check: reference, predictions, signals, decision, page, Evidently's report, MLflow."""
 
+import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -167,4 +168,8 @@ def log_results(store: Store, project: Project, recipe: str, version: str) -> No
         file = file_of(project, recipe)
         if file.is_file():
             files.append(file)
-    store.log_files(store.version(recipe, version).run_id, files, ARTIFACT_FOLDER)
+    run_id = store.version(recipe, version).run_id
+    if not store.has_run(run_id):
+        print(f"not stored in MLflow: the run of {recipe} {version} was deleted there", file=sys.stderr)
+        return
+    store.log_files(run_id, files, ARTIFACT_FOLDER)

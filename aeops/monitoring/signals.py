@@ -152,7 +152,7 @@ def _unknown_reason(
     test: str, reference: CalibrationReference | None, counts: DailyCounts, test_bins: dict[str, list[ColumnBins]]
 ) -> str:
     if reference is None:
-        return "the champion was registered without a reference: its next retrain keeps one"
+        return "the champion was registered without a reference, or its MLflow run was deleted: its next retrain keeps one"
     if test not in test_bins:
         return f"{len(reference.score)} calibration samples are too few to compare with"
     if counts.incomplete_counts[test]:

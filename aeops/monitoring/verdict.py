@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NotRequired, TypedDict
 
-from aeops.files import read_json
+from aeops.machine.stored_json import read_json, read_json_if_whole
 from aeops.monitoring import paths
 from aeops.monitoring.champion_period import ChampionPeriod
 from aeops.monitoring.decision import DecisionRecord, decide_retrain
@@ -93,16 +93,15 @@ def build_monitoring_verdict(
 
 
 def read_last_verdict(project: Project, recipe: str) -> MonitoringVerdict | None:
-    """Return the verdict of the last check; None where there was none."""
+    """Return the verdict of the last check; None where there was none, or its file is damaged."""
     file = paths.verdict_file(project, recipe)
-    if not file.is_file():
-        return None
-    return read_monitoring_verdict(file)
+    verdict: MonitoringVerdict | None = read_json_if_whole(file, "as_of", "version", "signals", "drift")
+    return verdict
 
 
 def read_monitoring_verdict(file: Path) -> MonitoringVerdict:
     """Return what a verdict.json holds."""
-    verdict: MonitoringVerdict = read_json(file)
+    verdict: MonitoringVerdict = read_json(file, "as_of", "version", "signals", "drift")
     return verdict
 
 

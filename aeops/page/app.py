@@ -8,14 +8,15 @@ POST /try/RECIPE           takes a sample, returns its score as a fragment of HT
 GET  /healthz              200 while the page is up
 """
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+import anyio.to_thread
 from fastapi import FastAPI, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse
@@ -35,6 +36,8 @@ from aeops.project import Project
 
 POLL_SECONDS = 5.0  # between two questions to the registry, the services and Prefect
 LEDGER_POLL_SECONDS = 30.0
+MAX_UPLOADS = 16  # samples of the try-it box at once, those that are being sent included
+SCORING_THREADS = 4  # a slow scoring service must not hold the threads that show the pages
 NAME_LENGTH = 200  # characters of a file's name that a prediction keeps
 ROW_DIGITS = 9
 
@@ -60,7 +63,7 @@ class BackgroundQueries:
         self._registry = BackgroundQuery(self._client.snapshot, POLL_SECONDS, "registry")
         self._ledgers = BackgroundQuery(self._client.ledger_problems, LEDGER_POLL_SECONDS, "ledgers")
         self._services = BackgroundQuery(lambda: stack_status.check_services(project, self.auth_header), POLL_SECONDS, "services")
-        self._plans = BackgroundQuery(lambda: stack_status.read_plans(project, self.auth_header), POLL_SECONDS, "prefect")
+        self._plans = BackgroundQuery(lambda: stack_status.read_plans(project), POLL_SECONDS, "prefect")
 
     def start(self) -> None:
         for query in self._all_queries():
@@ -185,11 +188,13 @@ def is_hidden(path: Path) -> bool:
 
 
 def document_response(document: ForeignDocument) -> Response:
-    """Return the document's content; raise HTTPException 404 where it was not written yet."""
+    """Return the document's content; raise HTTPException 404 where it was not written yet, or there can be no such file."""
     try:
         content = document.file.read_bytes()
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
         raise HTTPException(404, f"{document.file.name} is not there yet") from error
+    except OSError as error:  # such as a name that is too long, or a file of another user
+        raise HTTPException(404, f"{document.file.name[:NAME_LENGTH]} cannot be read ({error.strerror})") from error
     headers = {"content-security-policy": document.policy}
     return Response(content, media_type="text/html; charset=utf-8", headers=headers)
 
@@ -197,16 +202,52 @@ def document_response(document: ForeignDocument) -> Response:
 # ---------------------------------------------------------------- the try-it box
 
 
+class QueueFullError(Exception):
+    """Too many samples wait."""
+
+
+class UploadQueue:
+    """Samples of the try-it box: how many there may be at once, from the first byte to the answer, and in how many threads."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._limiter = anyio.CapacityLimiter(SCORING_THREADS)
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """Take a place while the block runs; raise QueueFullError where none is left."""
+        if self.count >= MAX_UPLOADS:
+            raise QueueFullError
+        self.count += 1
+        try:
+            yield
+        finally:
+            self.count -= 1
+
+    async def run(self, function: Callable[[], TryResult]) -> TryResult:
+        """Return the function's result, computed in one of the threads."""
+        return await anyio.to_thread.run_sync(function, limiter=self._limiter)
+
+
 def add_try_it(app: FastAPI, project: Project, background_queries: BackgroundQueries, templates: Environment) -> None:
+    upload_queue = UploadQueue()
+
     async def score_upload(recipe: str, request: Request) -> Response:
         if recipe not in await run_in_threadpool(find_recipe_names, project):
             return text_response(404, f"no recipe {recipe!r} here")
+        try:
+            with upload_queue.place():
+                return await answer_upload(recipe, request)
+        except QueueFullError:
+            return text_response(503, f"{MAX_UPLOADS} samples wait already; try again", {"retry-after": "1"})
+
+    async def answer_upload(recipe: str, request: Request) -> Response:
         content = await read_body(request)
         if content is None:
             return text_response(413, f"expected at most {LARGEST_UPLOAD // 2**20} MiB, got more")
         try:
             upload = parse_upload(request, content)
-            result = await run_in_threadpool(score_recipe_sample, project, recipe, background_queries, upload)
+            result = await upload_queue.run(lambda: score_recipe_sample(project, recipe, background_queries, upload))
         except Exception as error:
             ae_error = as_ae_error(error)
             if ae_error is None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from aeops.errors import as_ae_error
-from aeops.files import read_json
+from aeops.machine.stored_json import read_json
 from aeops.page.registry_snapshot import RecipeEntry, RegistrySnapshot, VersionEntry
 from aeops.project import Project, find_project
 from aeops.registry import promotion
@@ -40,7 +40,8 @@ class RegistryReader:
 
     @property
     def store(self) -> Store:
-        self._store = self._store or open_store(self.project)
+        if self._store is None or self._store.is_outdated:
+            self._store = open_store(self.project)
         return self._store
 
     def problems(self, recipe: str) -> list[str]:

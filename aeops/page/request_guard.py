@@ -4,15 +4,14 @@ import base64
 import binascii
 import hashlib
 import hmac
-from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from aeops.machine.passwords import USER
+from aeops.machine.web_guard import SAFE_METHODS, HeaderMap, check_request
 
-LOOPBACK_NAMES = ("127.0.0.1", "localhost", "::1")  # by which this machine's own browsers address it
 TRY_PREFIX = "/try/"  # the only path that takes a POST
 HEALTH_PATH = "/healthz"  # reveals nothing, so that the program that starts the page needs no password to check it
 SECURITY_HEADERS = {
@@ -59,19 +58,25 @@ class RequestGuard:
 
     def find_refusal(self, scope: Scope) -> PlainTextResponse | None:
         """Return the response to a request that is refused, else None."""
-        headers, method, path = Headers(scope=scope), scope["method"], scope["path"]
-        if self.digest is None:
-            if host_name(headers.get("host", "")) not in LOOPBACK_NAMES:
-                return text_response(403, "this page answers to 127.0.0.1 and localhost only")
-        elif path != HEALTH_PATH and not hmac.compare_digest(self.digest, credentials_digest(headers.get("authorization", ""))):
+        headers, method, path = dict(scope["headers"]), scope["method"], scope["path"]
+        refusal = check_request(scope, headers, own_names_only=self.digest is None)
+        if refusal is not None:
+            return text_response(*refusal)
+        if path != HEALTH_PATH and not self.is_authorized(headers):
             auth_challenge = {"www-authenticate": 'Basic realm="ae"'}
             return text_response(401, f"user {USER} and the password of --password-file are needed", auth_challenge)
-        if method not in ("GET", "HEAD") and not (method == "POST" and path.startswith(TRY_PREFIX)):
+        if method not in SAFE_METHODS and not (method == "POST" and path.startswith(TRY_PREFIX)):
             allow_header = {"allow": "GET, HEAD"}
             return text_response(405, "this page is for reading: GET, and POST for the try-it box", allow_header)
-        if method == "POST" and is_cross_site(headers):
-            return text_response(403, "the try-it box takes samples from this page's own address only")
+        if headers.get(b"content-encoding", b"identity") != b"identity":
+            return text_response(415, "expected a sample as it is, got one that is compressed (header content-encoding)")
         return None
+
+    def is_authorized(self, headers: HeaderMap) -> bool:
+        """Return True if the request has the password or needs none."""
+        if self.digest is None:
+            return True
+        return hmac.compare_digest(self.digest, credentials_digest(headers.get(b"authorization", b"")))
 
 
 def text_response(status: int, message: str, headers: dict[str, str] | None = None) -> PlainTextResponse:
@@ -79,29 +84,13 @@ def text_response(status: int, message: str, headers: dict[str, str] | None = No
     return PlainTextResponse(message + "\n", status, headers)
 
 
-def host_name(host: str) -> str:
-    """Return the name in a Host header, without its port; empty where it cannot be parsed."""
-    try:
-        return urlsplit(f"//{host}").hostname or ""
-    except ValueError:
-        return ""
-
-
-def credentials_digest(header: str) -> bytes:
+def credentials_digest(header: bytes) -> bytes:
     """Return the SHA-256 of `user:password` in an Authorization header, of the empty string where it holds none."""
-    auth_scheme, _, encoded_credentials = header.partition(" ")
+    auth_scheme, _, encoded_credentials = header.partition(b" ")
     credentials = b""
-    if auth_scheme.lower() == "basic":
+    if auth_scheme.lower() == b"basic":
         try:
             credentials = base64.b64decode(encoded_credentials, validate=True)
         except binascii.Error:
             credentials = b""
     return hashlib.sha256(credentials).digest()
-
-
-def is_cross_site(headers: Headers) -> bool:
-    """Return whether the browser says that another site sends this request."""
-    origin = headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc != headers.get("host"):
-        return True
-    return headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none")

@@ -4,10 +4,15 @@ import contextlib
 import signal
 import socket
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from aeops.machine.network import http_address, open_listener
 from aeops.machine.passwords import server_password
 from aeops.project import Project
+
+if TYPE_CHECKING:
+    import uvicorn
+    from starlette.types import ASGIApp
 
 PORT = 8080
 
@@ -33,18 +38,25 @@ def serve_page(project: Project, host: str, port: int, password_file: Path | Non
         configure_libraries()
         app = build_page_app(project, password)
         print(f"the page of {project.root} is at {listener_address(listener)}; stop it with Ctrl-C", flush=True)
-        config = uvicorn.Config(
-            app, log_level="warning", access_log=False, server_header=False, limit_concurrency=64, timeout_graceful_shutdown=3
-        )
+        config = page_config(app)
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGTERM ends the server as Ctrl-C does
         with contextlib.suppress(KeyboardInterrupt):
             uvicorn.Server(config).run(sockets=[listener])
 
 
+def page_config(app: "ASGIApp") -> "uvicorn.Config":
+    """Return the settings of the page's server, with its limits and timeouts."""
+    from aeops.machine.http_limits import ConnectionLimits, limited_config
+
+    return limited_config(app, ConnectionLimits(), log_level="warning", timeout_graceful_shutdown=3)
+
+
 def open_page_listener(host: str, port: int) -> socket.socket:
     """Return the listening socket; raises as `open_listener` does."""
-    listener = open_listener(host, port, backlog=128, default_port=PORT)
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    from aeops.machine.http_limits import ConnectionLimits, set_socket_options
+
+    listener = open_listener(host, port, backlog=512, default_port=PORT)
+    set_socket_options(listener, ConnectionLimits())
     return listener
 
 

@@ -2,7 +2,6 @@
 
 import base64
 import json
-import os
 import urllib.request
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +10,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from aeops.errors import InfrastructureError
+from aeops.machine.network import open_url
+from aeops.machine.prefect_access import PrefectAccess, external_prefect, recorded_access
 from aeops.machine.process_identity import find_process
+from aeops.machine.servers import is_own_log
 from aeops.project import Project
 from aeops.stack.prefect_api import PrefectObject
 
@@ -81,20 +83,27 @@ class ServiceStatus:
 
 
 def read_service_notes(project: Project) -> dict[str, ServiceNote]:
-    """Return the notes of all services by name; a file that is no JSON object counts as a note without keys."""
+    """Return the notes of all services by name; a file that is no JSON object counts as a note without keys.
+
+    A note of another state folder's service, which came here in a copy, is left out.
+    """
     notes = {}
     for file in sorted((project.home / "services").glob("*.json")):
-        notes[file.stem] = _read_note(file)
+        note = _read_note(project, file)
+        if note is not None:
+            notes[file.stem] = note
     return notes
 
 
-def _read_note(file: Path) -> ServiceNote:
+def _read_note(project: Project, file: Path) -> ServiceNote | None:
     try:
         document = json.loads(file.read_text(encoding="utf-8"))
     except (ValueError, FileNotFoundError):  # damaged, or removed meanwhile
         document = None
     if not isinstance(document, dict):
         return ServiceNote(file.stem)
+    if not is_own_log(project, document.get("log")):
+        return None
     pid = document.get("pid")
     if not isinstance(pid, int):
         pid = None
@@ -160,7 +169,7 @@ def fetch_bytes(
     """
     request = json_request(address, auth_header, body)
     try:
-        with urllib.request.urlopen(request, timeout=request_timeout) as response:
+        with open_url(request, request_timeout) as response:
             return bytes(response.read())
     except (OSError, ValueError) as error:
         raise InfrastructureError(f"{address} does not answer ({getattr(error, 'reason', error)})") from error
@@ -248,25 +257,28 @@ class PrefectPlans:
     next_runs: dict[str, list[PrefectRun]] = field(default_factory=dict)
 
 
-def find_prefect_api_url(project: Project) -> str | None:
-    """Return PREFECT_API_URL, else the address in the note of the stack's server; None without either."""
-    url = os.environ.get("PREFECT_API_URL") or read_service_notes(project).get("prefect", ServiceNote("prefect")).api_url
-    if not url:
+def find_prefect(project: Project) -> PrefectAccess | None:
+    """Return the access to the server of PREFECT_API_URL, else to that in the note of the stack's server; None without either."""
+    if access := external_prefect():
+        return access
+    api_url = read_service_notes(project).get("prefect", ServiceNote("prefect")).api_url
+    if not api_url:
         return None
-    return url.rstrip("/")
+    return recorded_access(project, api_url)
 
 
-def read_plans(project: Project, auth_header: str | None = None) -> PrefectPlans:
-    """Ask Prefect's server for deployments and runs; `auth_header` as in `check_services`.
+def read_plans(project: Project) -> PrefectPlans:
+    """Ask Prefect's server for deployments and runs.
 
     Raises:
-        InfrastructureError: a server is configured and does not answer.
+        AeError: a server is configured and does not answer, or its secret cannot be read.
     """
-    api_url = find_prefect_api_url(project)
-    if api_url is None:
+    access = find_prefect(project)
+    if access is None:
         return PrefectPlans()
-    if credentials := os.environ.get("PREFECT_API_AUTH_STRING"):
-        auth_header = basic_auth_header(credentials)
+    api_url, auth_header = access.api_url.rstrip("/"), None
+    if access.credentials:
+        auth_header = basic_auth_header(access.credentials)
     page = api_url.removesuffix("/api")
 
     def fetch_runs(run_filter: PrefectObject) -> list[PrefectObject]:

@@ -3,7 +3,6 @@
 What is missing is None or empty. What cannot be read becomes one line in `PagePart.error`; the rest of the page is shown.
 """
 
-import json
 import math
 from collections import Counter
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from aeops.errors import AeError
+from aeops.machine.stored_json import read_json
 from aeops.project import Project
 from aeops.provenance.last_run import last_run_file
 from aeops.recipe.reader import Recipe, load_recipe
@@ -74,10 +74,11 @@ def read_json_object(file: Path) -> JsonObject | None:
     """Return the file's JSON object, None where there is no such file.
 
     Raises:
+        DataError: the file is damaged.
         ValueError: the file holds anything else.
     """
     try:
-        document = json.loads(file.read_text(encoding="utf-8"))
+        document = read_json(file)
     except FileNotFoundError:
         return None
     if not isinstance(document, dict):
@@ -219,9 +220,11 @@ def read_first_images(file: Path) -> list["np.ndarray"]:
     """Return the first quarantined samples, (channels, height, width) each; an empty list where they are no images."""
     import numpy as np
 
+    from aeops.kinds.npy_bytes import map_npy
+
     if not file.is_file():
         return []
-    samples = np.load(file, mmap_mode="r", allow_pickle=False)
+    samples = map_npy(file)
     if samples.ndim != 4 or samples.shape[1] not in (1, 2, 3, 4) or max(samples.shape[2:]) > LARGEST_IMAGE:
         return []
     return list(np.array(samples[:IMAGE_LIMIT]))

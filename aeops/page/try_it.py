@@ -7,7 +7,6 @@ downloaded to the state folder before and is the one that the ledger names. Eith
 import json
 import threading
 import urllib.error
-import urllib.request
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -17,9 +16,10 @@ import numpy as np
 from markupsafe import Markup
 
 from aeops.errors import DataError, InfrastructureError, UsageError
-from aeops.kinds.interface import load_kind
+from aeops.kinds.interface import DataKind, load_kind
 from aeops.kinds.results import PageBlock
 from aeops.kinds.samples import FitOptions, FittedSample, SampleSpec
+from aeops.machine.network import open_url
 from aeops.page import pictures, state_files
 from aeops.page.stack_status import ServiceStatus, json_request
 from aeops.project import Project
@@ -33,6 +33,7 @@ LARGEST_UPLOAD = 8 * 2**20  # bytes
 CACHED_DETECTORS = 2
 ERROR_LENGTH = 4096  # bytes of a service's error that are read
 _load_lock = threading.Lock()
+_decode_lock = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -104,12 +105,12 @@ def try_sample(
     if service is not None and service.state == "up":
         model = request_service(service, auth_header, "/model")
         kind, spec = load_kind(model["input"]["kind"]), parse_sample_spec(model["input"])
-        fitted_sample = kind.fit_sample(upload.content, upload.media_type, spec, options)
+        fitted_sample = fit_upload(kind, upload, spec, options)
         scored_sample = score_by_service(service, auth_header, model, fitted_sample)
     else:
         detector, version = load_champion(project, recipe, champion)
         kind, spec = detector.data_kind, detector.spec
-        fitted_sample = kind.fit_sample(upload.content, upload.media_type, spec, options)
+        fitted_sample = fit_upload(kind, upload, spec, options)
         scored_sample = score_here(project, recipe.name, version, detector, fitted_sample, upload.name)
     panels, missing_error = kind.page_panels(fitted_sample.batch, scored_sample.reconstruction, spec)
     return TryResult(
@@ -122,6 +123,15 @@ def try_sample(
         missing_error=missing_error,
         champion=champion,
     )
+
+
+def fit_upload(kind: DataKind, upload: Upload, spec: SampleSpec, options: FitOptions) -> FittedSample:
+    """Make the upload a sample of the model; raises as `DataKind.fit_sample` does.
+
+    One at a time: a small file may hold an image whose pixels take hundreds of megabytes while they are decoded.
+    """
+    with _decode_lock:
+        return kind.fit_sample(upload.content, upload.media_type, spec, options)
 
 
 def sample_mean_bounds(recipe: Recipe) -> tuple[float, float] | None:
@@ -172,7 +182,7 @@ def request_service(service: ServiceStatus, auth_header: str | None, path: str, 
     """
     request = json_request(f"{service.address.rstrip('/')}{path}", auth_header, body)
     try:
-        with urllib.request.urlopen(request, timeout=SCORING_TIMEOUT) as response:
+        with open_url(request, SCORING_TIMEOUT) as response:
             return dict(json.load(response))
     except urllib.error.HTTPError as error:
         raise DataError(f"the scoring service refused the sample: {read_error(error)}") from error

@@ -31,6 +31,8 @@ from aeops.recipe.monitoring import SERVICE_CHANNEL
 
 MAX_JOURNAL_BYTES = 32 * 2**20  # bytes: some 90,000 predictions
 MAX_JOURNAL_AGE = timedelta(minutes=10)
+TRIAL_NAME = "trial"  # of the file that is written to see whether the disk takes one
+TRIAL_BYTES = 65_536  # as many as a batch takes
 STOP_WITHIN = 3  # seconds that the last journal may take to become a file before it is left to the next start
 
 logger = logging.getLogger("aeops.serving")
@@ -62,6 +64,7 @@ class Journal:
         self._current: OpenJournal | None = None
         self._schema = predictions_schema()
         self._roller: subprocess.Popen[bytes] | None = None
+        self._is_failing = False  # the last write has failed
         self._has_leftovers = True  # there may be journals that no process writes: at the start, those of dead processes
 
     def append(
@@ -96,6 +99,26 @@ class Journal:
             self._append_bytes(journal, batch.serialize())
             journal.rows += len(names)
         return journal.call, first_row
+
+    def require_writable(self) -> None:
+        """Check that predictions can be recorded: by the last write, or where that failed or was none, by a trial.
+
+        Raises:
+            InfrastructureError: they cannot.
+        """
+        with self._lock:
+            if self._current is not None and not self._is_failing:
+                return
+            file = prediction_store.journal_file(self.project, self.recipe, TRIAL_NAME)
+            tmp_path = file.with_name(f".{TRIAL_NAME}{prediction_store.UNNAMED_SUFFIX}")
+            try:
+                file.parent.mkdir(parents=True, exist_ok=True)
+                try:
+                    tmp_path.write_bytes(bytes(TRIAL_BYTES))
+                finally:
+                    tmp_path.unlink(missing_ok=True)
+            except OSError as error:
+                raise prediction_store.write_error(file, error) from error
 
     def maintain(self) -> None:
         """Close a journal that is due, and start to roll closed ones into files. Called every few seconds."""
@@ -139,7 +162,7 @@ class Journal:
         tmp_path = file.with_name(f".{file.name}{prediction_store.UNNAMED_SUFFIX}")
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(tmp_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
+            descriptor = os.open(tmp_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o666)
         except OSError as error:
             raise prediction_store.write_error(file, error) from error
         journal = OpenJournal(call, file, descriptor, now)
@@ -168,8 +191,10 @@ class Journal:
             if byte_count != data.size:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(journal.file))
         except OSError as error:
+            self._is_failing = True
             os.ftruncate(journal.descriptor, journal.size)
             raise prediction_store.write_error(journal.file, error) from error
+        self._is_failing = False
         journal.size += byte_count
         self.bytes_written += byte_count
 

@@ -7,7 +7,8 @@ from aeops.data.dataset import content_sha256
 from aeops.data.dvc import is_up_to_date
 from aeops.data.sources.catalogue import source_digest
 from aeops.data.stage_code import stage_sha256
-from aeops.files import data_sha256, file_sha256, read_json, write_json
+from aeops.files import data_sha256, file_sha256, write_json
+from aeops.machine.stored_json import read_json_if_whole
 from aeops.project import Project
 from aeops.provenance.run_summary import RunSummary
 from aeops.recipe.reader import Recipe, load_recipe
@@ -41,19 +42,19 @@ def unchanged_summary(project: Project, recipe: str) -> RunSummary | None:
     """Return the last run's summary with `changed` False if a run would change nothing, else None.
 
     That is so if source, recipe, data, code and the output of every stage are as they were, the registry still holds the version,
-    and no decision on it is pending. The cheapest checks come first.
+    and no decision on it is pending. Where the record is damaged, the run makes it anew. The cheapest checks come first.
     """
-    file = last_run_file(project, recipe)
-    if not file.is_file():
+    record = read_json_if_whole(last_run_file(project, recipe), "fingerprint", "summary")
+    if record is None:
         return None
-    record = read_json(file)
     if record["fingerprint"] != _run_fingerprint(project, load_recipe(project, recipe)) or not is_up_to_date(project, recipe):
         return None
     summary: RunSummary = record["summary"]
     state = _current_state(project, summary)
     if state is None:
         return None
-    return {**summary, **state, "changed": False}
+    report = str(project.reports(recipe) / "report.html")  # in the state folder, which may have moved since
+    return {**summary, **state, "report": report, "changed": False}
 
 
 def _run_fingerprint(project: Project, recipe: Recipe) -> str:
@@ -85,5 +86,7 @@ def _current_state(project: Project, summary: RunSummary) -> VersionState | None
             entries = ledger.read_entries(project, recipe)
             if version.tags.get("bundle_sha256") != summary["bundle_sha256"] or not is_settled(store, version, recipe, entries):
                 return None
+            if not store.has_run(version.run_id):
+                return None  # deleted in MLflow with the version's evidence: another run brings it
             return {"aliases": list(version.aliases), "state": describe_state(recipe, version, entries)}
     return None

@@ -11,8 +11,8 @@ stay, or else needs a new `VERSION` with a reader for the old one in rebuild/pla
 - the current folder is the project, with the recorded recipe, dvc.lock, params.yaml and data/<dataset>; AE_HOME is its state
   folder, and `<AE_HOME>/sources` holds what the recipe's studies read;
 - a stage that fails writes `{"kind": ..., "message": ...}` to the file that AE_ERROR_FILE names, and does not exit with 0;
-- the stages leave `artifacts/<recipe>/` with bundle/, report/, training/trail.csv and verdict.json, and a training writes its
-  progress to `<AE_HOME>/training/<recipe>/progress.jsonl`.
+- the stages, one of them called train, leave `artifacts/<recipe>/` with bundle/, report/, training/trail.csv and verdict.json,
+  and a training writes its progress to `<AE_HOME>/training/<recipe>/progress.jsonl`.
 """
 
 import argparse

@@ -13,7 +13,7 @@ from typing import Any
 from ae_models.errors import SpecError
 from ae_models.thresholds import threshold_method
 from aeops.errors import AeError
-from aeops.files import read_json
+from aeops.machine.stored_json import read_json
 from aeops.predictions import prediction_store
 from aeops.predictions.rows import Prediction
 from aeops.project import Project
@@ -29,7 +29,7 @@ EVENT_TEXTS = {
     "approval": "approved",
     "rejection": "rejected",
     "promotion": "promoted, with no approval asked for,",
-    "recalibration": "promoted as its predecessor's weights with another threshold,",
+    "recalibration": "promoted as its predecessor's weights with another score or threshold,",
     "rollback": "made champion by a rollback,",
     "adoption": "champion before there was a ledger, taken in",
     "refusal": "refused by the gate; written down",

@@ -8,26 +8,27 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ae_models.spec import (
     TEXT,
     FitSpec,
     InputSpec,
     SpecReader,
+    format_value,
     input_shape,
+    join_choices,
     join_names,
     output_shape,
     read_fit_spec,
     suggest_match,
 )
 from aeops.errors import UsageError
-from aeops.project import Project
+from aeops.project import Project, is_recipe_name, shorten_name
 from aeops.recipe.gate_rules import AUROC, ERROR, Rule
 from aeops.recipe.monitoring import MonitorSpec
 from aeops.recipe.sections import ApprovalSpec, DataSpec, EvaluateSpec, ScoringSpec, ServingSpec, SignatureSpec, ValidateSpec
 from aeops.recipe.sources import SOURCE_SPECS
 from aeops.recipe.studies import STUDIES, read_studies
+from aeops.recipe.yaml_reader import read_yaml
 
 SECTIONS = (
     *("recipe", "about", "data", "validate"),
@@ -35,6 +36,8 @@ SECTIONS = (
     *("evaluate", "gate", "approval", "signature", "monitor"),
     *("serving", "scoring"),
 )
+
+MAX_LABEL_LENGTH = 60  # characters of a label's name
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,13 @@ class Recipe:
     signature: SignatureSpec
     serving: ServingSpec
     scoring: ScoringSpec
+    label_names: tuple[str, ...] = ()  # of the labels 0, 1, ... where data.labels has names; none: it has whole numbers
+
+    def label_text(self, label: int) -> str:
+        """Return a label as a person knows it."""
+        if 0 <= label < len(self.label_names):
+            return self.label_names[label]
+        return str(label)
 
 
 def recipe_names(project: Project) -> list[str]:
@@ -69,11 +79,10 @@ def load_recipe(project: Project, name: str, with_keys: bool = False) -> Recipe:
         UsageError: no such recipe (with the near match), or every mistake in it.
     """
     file = project.recipe_file(name)
-    if not file.is_file():
+    if not is_recipe_name(name) or not file.is_file():
         names = recipe_names(project)
-        raise UsageError(
-            f"no recipe {name!r}; {join_names(names) or 'none'} in {project.recipes.name}/{suggest_match(name, names)}"
-        )
+        listing = f"{join_names(names) or 'none'} in {project.recipes.name}/"
+        raise UsageError(f"no recipe {shorten_name(name)!r}; {listing}{suggest_match(name, names)}")
     if with_keys:
         return read_recipe(file, key_root=project.root)
     return read_recipe(file)
@@ -88,19 +97,17 @@ def read_recipe(file: Path, key_root: Path | None = None) -> Recipe:
     Raises:
         UsageError: with every mistake in it.
     """
-    try:
-        raw_recipe = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise UsageError(f"{file.name}: not readable as YAML: {' '.join(str(error).split())}") from error
+    raw_recipe = read_yaml(file)
     reader = SpecReader(f"recipes/{file.name}")
     if not isinstance(raw_recipe, Mapping):
         raise UsageError(f"{reader.source}: expected a mapping with {join_names(SECTIONS)}")
     reader.check_keys(raw_recipe, SECTIONS, "recipe")
     fit_spec, input_spec = read_fit_spec(reader, raw_recipe)
+    raw_data, label_names = _number_labels(reader, raw_recipe.get("data"))
     parts: dict[str, Any] = {
         "name": raw_recipe.get("recipe"),
         "about": raw_recipe.get("about", ""),
-        "data": _read_data(reader, raw_recipe.get("data")),
+        "data": _read_data(reader, raw_data),
         "validate": reader.read(ValidateSpec, raw_recipe.get("validate"), "validate"),
         "evaluate": _read_evaluate(reader, raw_recipe.get("evaluate"), fit_spec),
         "gate": _read_gate(reader, raw_recipe.get("gate")),
@@ -109,6 +116,7 @@ def read_recipe(file: Path, key_root: Path | None = None) -> Recipe:
         "signature": reader.read(SignatureSpec, raw_recipe.get("signature", {"require_signature": False}), "signature"),
         "serving": reader.read(ServingSpec, raw_recipe.get("serving", {}), "serving"),
         "scoring": reader.read(ScoringSpec, raw_recipe.get("scoring", {}), "scoring"),
+        "label_names": label_names,
     }
     if parts["data"] and parts["validate"] and input_spec:
         for path, reason in _check_data(parts["data"], input_spec):
@@ -120,12 +128,46 @@ def read_recipe(file: Path, key_root: Path | None = None) -> Recipe:
         _check_public_key(reader, parts["signature"], key_root)
     if parts["data"]:
         _check_comparable_samples(reader, parts["gate"], parts["data"])
+    if not is_recipe_name(file.stem):
+        reader.mistake(
+            "recipe", f"expected a file named by letters, digits, -, _ and ., with at most 100 bytes, got {file.stem!r}"
+        )
     if parts["name"] != file.stem:
         reader.mistake("recipe", f"expected {file.stem!r}, since the file is called {file.name}, got {parts['name']!r}")
     if reader.mistakes:
         raise UsageError("\n".join(reader.mistakes))
     assert fit_spec is not None, "it has no mistakes"
     return Recipe(fit=fit_spec, **parts)
+
+
+def _is_label_name(label: object) -> bool:
+    """Return whether a label is a name that figures and tables can show; a $ would begin a formula in a figure."""
+    return isinstance(label, str) and 0 < len(label) <= MAX_LABEL_LENGTH and label.isprintable() and "$" not in label
+
+
+def _number_labels(reader: SpecReader, raw_data: Any) -> tuple[Any, tuple[str, ...]]:
+    """Replace labels that are names by their places in data.labels.
+
+    Returns:
+        The section data with numbers in labels and novelty, and the names; as it was and no names where labels holds no names.
+    """
+    if not isinstance(raw_data, Mapping):
+        return raw_data, ()
+    raw_labels, raw_novelty = raw_data.get("labels"), raw_data.get("novelty", [])
+    if not isinstance(raw_labels, list) or not any(isinstance(label, str) for label in raw_labels):
+        return raw_data, ()
+    if not all(map(_is_label_name, raw_labels)) or len(set(raw_labels)) < len(raw_labels):
+        expected = f"whole numbers, or different names of up to {MAX_LABEL_LENGTH} characters without $"
+        reader.mistake("data.labels", f"expected {expected}, got {format_value(raw_labels)}")
+        return {**raw_data, "labels": [], "novelty": []}, ()
+    novelty = []
+    for label in raw_novelty if isinstance(raw_novelty, list) else [raw_novelty]:
+        if label in raw_labels:
+            novelty.append(raw_labels.index(label))
+        else:
+            expected = f"{join_choices(raw_labels)}, as in data.labels"
+            reader.mistake("data.novelty", f"expected {expected}, got {format_value(label)}{suggest_match(label, raw_labels)}")
+    return {**raw_data, "labels": list(range(len(raw_labels))), "novelty": novelty}, tuple(raw_labels)
 
 
 def _read_data(reader: SpecReader, raw_data: Any) -> DataSpec | None:

@@ -35,7 +35,7 @@ class DataSpec:
     dataset: str
     source: Any  # one of SOURCE_SPECS
     split: SplitSpec
-    labels: tuple[int, ...] = ()  # the labels there may be; none: unlabelled
+    labels: tuple[int, ...] = ()  # the labels there may be, numbers or names; none: unlabelled
     novelty: tuple[int, ...] = ()  # labels held out of training, to be flagged
 
     def validation_errors(self) -> list[str]:

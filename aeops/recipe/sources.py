@@ -68,7 +68,7 @@ class NpySource(SourceSpec):
     kind: ClassVar[str] = "npy"
     input_kinds: ClassVar[tuple[str, ...]] = INPUT_KINDS
     path: str  # the samples
-    labels: str | None = None  # one whole number a sample
+    labels: str | None = None  # one whole number or name a sample
 
     def check_labels(self, labels: tuple[int, ...]) -> list[str]:
         return check_both_labelled(labels, self.labels)
@@ -144,7 +144,7 @@ class NpzSource(SourceSpec):
     input_kinds: ClassVar[tuple[str, ...]] = (IMAGE,)
     path: str
     samples: PartArrays  # the arrays that hold the images
-    labels: PartArrays | None = None  # the arrays that hold their labels, one whole number an image
+    labels: PartArrays | None = None  # the arrays that hold their labels, one whole number or name an image
     layout: str = bounded_field("nchw", one_of=("nchw", "nhwc", "nhw"))  # the arrays' axes: number, channels, height, width
     edges: EdgesSpec | None = None  # append the edges of each image as its last channel, to be made of the others
 

@@ -17,21 +17,19 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from aeops.errors import AeError, InfrastructureError
 from aeops.machine.child_process import run_module
 from aeops.machine.entry_point import run_main
+from aeops.machine.network import open_url
 from aeops.project import Project, find_project
 from aeops.registry import ledger
 from aeops.registry.aliases import CHAMPION
-from aeops.registry.database import database_file
+from aeops.registry.database import FileFingerprint, fingerprint_database, fingerprint_file
 
 POLL_SECONDS = 20.0  # between two queries where they are cheap: over HTTP, or after a check of a file's time
 PROCESS_POLL_SECONDS = 120.0  # where each of them needs a process that imports MLflow
 HTTP_TIMEOUT_SECONDS = 5.0
-
-FileFingerprint = tuple[int, int]  # modification time in nanoseconds and size in bytes
 
 
 @dataclass(frozen=True)
@@ -191,8 +189,7 @@ class AliasWatch:
         """Fingerprint the project's own database; None where MLflow is elsewhere."""
         if tracking_uri():
             return None
-        file = database_file(self.project)
-        return fingerprint_file(file), fingerprint_file(file.with_name(f"{file.name}-wal"))
+        return fingerprint_database(self.project)
 
     def _fetch_in_process(self) -> str | None:
         output = run_module(
@@ -203,15 +200,6 @@ class AliasWatch:
         )
         version: str | None = json.loads(output.splitlines()[-1])["version"]
         return version
-
-
-def fingerprint_file(file: Path) -> FileFingerprint:
-    """Return modification time and size of a file, which change when it is written; (0, 0) where there is none."""
-    try:
-        status = file.stat()
-    except FileNotFoundError:
-        return (0, 0)
-    return status.st_mtime_ns, status.st_size
 
 
 def tracking_uri() -> str:
@@ -229,7 +217,7 @@ def fetch_alias_version(address: str, recipe: str, alias: str) -> str | None:
     url = f"{address}/api/2.0/mlflow/registered-models/alias?{query}"
     request = urllib.request.Request(url, headers=auth_headers())
     try:
-        with urllib.request.urlopen(request, timeout=HTTP_TIMEOUT_SECONDS) as response:
+        with open_url(request, HTTP_TIMEOUT_SECONDS) as response:
             return str(json.load(response)["model_version"]["version"])
     except urllib.error.HTTPError as error:
         if error.code in (400, 404):  # a model without that alias, and no such model

@@ -109,7 +109,7 @@ def _run_isolated_check(store: Store, model_address: str, folder: Path) -> str |
     """
     packages = dict.fromkeys(map(sysconfig.get_path, ("purelib", "platlib")))
     program = [sys.executable, "-I", "-S", str(Path(__file__).with_name("isolated_check.py"))]
-    environment = os.environ | configure_libraries() | {"MLFLOW_TRACKING_URI": store.uri}
+    environment = os.environ | configure_libraries() | {"MLFLOW_TRACKING_URI": store.uri, "MLFLOW_REGISTRY_URI": store.uri}
     try:
         process = subprocess.run(
             tied_command([*program, model_address, str(folder), *packages]),

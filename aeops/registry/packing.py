@@ -13,13 +13,14 @@ import numpy as np
 from ae_models.checksums import bundle_sha256, verify_bundle
 from ae_models.errors import BundleError
 from aeops.errors import DataError
-from aeops.files import replace_folder
+from aeops.files import replace_folder, set_default_modes
 from aeops.kinds import KIND_INFOS
 from aeops.kinds.interface import load_kind
 from aeops.kinds.results import ColumnSchema
 from aeops.kinds.samples import SampleSpec
 from aeops.project import Project
 from aeops.registry.carried_code import write_carried_code
+from aeops.registry.locations import local_path
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -57,6 +58,7 @@ def log_model(store: OpenStore, run_id: str, recipe: str, bundle: Path) -> "Logg
     store.client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
     with tempfile.TemporaryDirectory() as folder:
         save_model(Path(folder) / "model", store.project, recipe, bundle, run_id=run_id, model_id=model.model_id)
+        set_default_modes(Path(folder) / "model")  # which MLflow's copy of a file keeps
         store.client.log_model_artifacts(model.model_id, f"{folder}/model")
         stored_sha256 = bundle_sha256(download(store, f"{model.artifact_location}/{BUNDLE_PATH}", Path(folder) / "arrived"))
     if stored_sha256 != bundle_sha256(bundle):
@@ -141,12 +143,35 @@ def fetch_bundle(store: OpenStore, recipe: str, version: "VersionInfo", folder_p
     with tempfile.TemporaryDirectory(dir=folder_path.parent) as folder:
         address = store.client.get_model_version_download_uri(recipe, version.version)
         downloaded_bundle = download(store, f"{address}/{BUNDLE_PATH}", Path(folder) / "download")
-        if bundle_sha256(downloaded_bundle) != expected:
-            raise DataError(
-                f"{recipe} {version.version} in {store.uri} is not the bundle {expected} it was registered as: do not serve it"
-            )
+        _require_registered(store, recipe, version, downloaded_bundle)
         replace_folder(downloaded_bundle, folder_path)
     return folder_path
+
+
+def stored_bundle(store: OpenStore, recipe: str, version: "VersionInfo") -> Path:
+    """Return the version's bundle where the project's own MLflow keeps it, without a copy.
+
+    Raises:
+        BundleError: it is altered.
+        DataError: it is another one than was registered.
+    """
+    bundle = local_path(store.client.get_model_version_download_uri(recipe, version.version)) / BUNDLE_PATH
+    verify_bundle(bundle)
+    _require_registered(store, recipe, version, bundle)
+    return bundle
+
+
+def _require_registered(store: OpenStore, recipe: str, version: "VersionInfo", bundle: Path) -> None:
+    expected = version.tags.get("bundle_sha256")
+    if expected is None:
+        raise DataError(
+            f"{recipe} {version.version} in {store.uri} has no tag bundle_sha256: it was deleted there. "
+            f"Type `ae retire {recipe} --why TEXT` if it is the champion, then `ae run {recipe}` for another version"
+        )
+    if bundle_sha256(bundle) != expected:
+        raise DataError(
+            f"{recipe} {version.version} in {store.uri} is not the bundle {expected} it was registered as: do not serve it"
+        )
 
 
 def _is_whole(bundle: Path, expected: str | None) -> bool:

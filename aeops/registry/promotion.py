@@ -13,12 +13,13 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from aeops.errors import DataError, GateError, InfrastructureError, UsageError
-from aeops.machine.lock import file_lock
+from aeops.machine.lock import file_lock, reader_lock
 from aeops.registry import ledger
 from aeops.registry.aliases import CHAMPION
 from aeops.registry.ledger import Decision, LedgerEntry
 from aeops.registry.store import Store
 
+LEDGER_LOCK = "ledger"
 PENDING_TAG = "ledger.begun"
 MIRROR_TAG = re.compile(r"ledger\.([0-9]{5,})")
 PERSON_EVENTS = ("approval", "rejection")  # the later one counts; any other event happens once for an evidence
@@ -34,7 +35,8 @@ def promote(
 ) -> LedgerEntry:
     """Make the version champion, if the champion is still the one it was compared with.
 
-    The event is `recalibration` where the version has the champion's own weights with another threshold, else `promotion`.
+    The event is `recalibration` where the version has the champion's own weights with another score or threshold, else
+    `promotion`.
     The same evidence promotes a version once: a repetition, also after a kill at any moment, returns the entry that is there. So
     a rollback lasts until there is new evidence.
 
@@ -131,6 +133,7 @@ def rollback(
         if state.alias == present_version and _is_same_command(last, "rollback", to, who, why):
             return last
         target = _rollback_target(recipe, entries, to)
+        _require_not_deleted(store, recipe, target, entries)
         if target == present_version == state.alias:
             raise UsageError(f"version {target} of {recipe} is champion already ({describe_entry(last)})")
         evidence = {}
@@ -148,6 +151,8 @@ def rollback(
 def retire(store: Store, recipe: str, *, who: str, why: str) -> LedgerEntry:
     """Remove the champion: nothing is served until a version is promoted or rolled back to.
 
+    Where the recipe's model was deleted in MLflow, an empty one with the mirrors of the ledger's entries takes its place.
+
     Returns:
         The ledger's entry of the retirement.
 
@@ -156,15 +161,37 @@ def retire(store: Store, recipe: str, *, who: str, why: str) -> LedgerEntry:
         UsageError: there is no champion.
     """
     with ledger_lock(store):
+        last_version = _replace_deleted_model(store, recipe)
         state = _repaired_state(store, recipe)
         entries = state.ledger_content.entries
         present_version, last = ledger.champion_at(entries), ledger.last_move(entries)
-        version = present_version or state.alias
+        version = present_version or state.alias or last_version
         if version is None:
             if last is not None and _is_same_command(last, "retirement", None, who, why):
                 return last
             raise UsageError(f"{recipe} has no champion to retire{_in_brackets(last)}")
         return _write_and_apply(store, Decision("retirement", recipe, version, who, why, from_version=present_version))
+
+
+def _replace_deleted_model(store: Store, recipe: str) -> str | None:
+    """Create an empty model with the mirrors of every entry where MLflow has none.
+
+    Returns:
+        The version of the ledger's last entry; None where the model is there.
+
+    Raises:
+        DataError: the ledger is not intact by itself.
+    """
+    state = read_registry_state(store, recipe)
+    content = state.ledger_content
+    if state.is_registered or not content.entries:
+        return None
+    if content.problems:
+        raise ledger.broken_ledger_error(store.project, recipe, content.problems)
+    if content.incomplete_end:
+        ledger.cut_incomplete_end(store.project, recipe)
+    store.create_model(recipe, {mirror_tag(entry.number): entry.hash for entry in content.entries})
+    return content.entries[-1].version
 
 
 # ---------------------------------------------------------------- repairing and checking
@@ -186,6 +213,8 @@ def repair_ledger(store: Store, recipe: str) -> list[str]:
 def _repair_locked(store: Store, recipe: str) -> list[str]:
     """Repair as `repair_ledger` does, while the caller holds the lock."""
     state = read_registry_state(store, recipe)
+    if state.ledger_content.entries and not state.is_registered:
+        raise DataError(deleted_model_message(store, recipe))
     if problems := [*state.ledger_content.problems, *_mirror_problems(state)]:
         raise ledger.broken_ledger_error(store.project, recipe, problems)
     messages = []
@@ -215,9 +244,11 @@ def find_problems(store: Store, recipe: str) -> list[str]:
     Returns:
         A sentence for each problem; an empty list if everything is consistent.
     """
-    with ledger_lock(store):
+    with reader_lock(store.project, LEDGER_LOCK):
         state = read_registry_state(store, recipe)
     problems = [*state.ledger_content.problems, *_mirror_problems(state)]
+    if state.ledger_content.entries and not state.is_registered:
+        problems.append(deleted_model_message(store, recipe))
     if not problems:  # else the ledger cannot say who is champion
         problems += [*_unfinished_work(recipe, state), *alias_problems(recipe, state)]
     return [*problems, *_bundle_problems(store, recipe, state)]
@@ -235,6 +266,7 @@ class RegistryState:
         mirror_hashes: number of an entry -> its hash, as MLflow has it.
         pending_hash: hash of the entry that was announced last.
         alias: the version that the alias champion points to.
+        deleted_versions: former champions that MLflow no longer has; looked up only where the alias is not the ledger's champion.
     """
 
     ledger_content: ledger.LedgerContent
@@ -242,6 +274,7 @@ class RegistryState:
     mirror_hashes: dict[int, str]
     pending_hash: str | None
     alias: str | None
+    deleted_versions: frozenset[str] = frozenset()
 
     @property
     def pending(self) -> LedgerEntry | None:
@@ -263,11 +296,21 @@ def read_registry_state(store: Store, recipe: str) -> RegistryState:
     for name, value in model.tags.items():
         if match := MIRROR_TAG.fullmatch(name):
             mirror_hashes[int(match[1])] = value
-    return RegistryState(content, True, mirror_hashes, model.tags.get(PENDING_TAG), model.aliases.get(CHAMPION))
+    alias, deleted_versions = model.aliases.get(CHAMPION), set()
+    if alias != ledger.champion_at(content.entries):
+        for version in _former_champions(content.entries):
+            if not store.has_version(recipe, version):
+                deleted_versions.add(version)
+    return RegistryState(content, True, mirror_hashes, model.tags.get(PENDING_TAG), alias, frozenset(deleted_versions))
+
+
+def _former_champions(entries: list[LedgerEntry]) -> list[str]:
+    """Return every version that was champion at some time, each once, the last one first."""
+    return list(dict.fromkeys(entry.to_version for entry in reversed(entries) if entry.to_version is not None))
 
 
 def ledger_lock(store: Store) -> AbstractContextManager[int]:
-    return file_lock(store.project, "ledger")
+    return file_lock(store.project, LEDGER_LOCK)
 
 
 def _repaired_state(store: Store, recipe: str) -> RegistryState:
@@ -296,8 +339,11 @@ def _write_and_apply(store: Store, decision: Decision) -> LedgerEntry:
 
 
 def _apply_entry(store: Store, entry: LedgerEntry) -> None:
-    """Move the alias, then set the mirror, which says that the entry is completed."""
-    if entry.moves_champion:
+    """Move the alias, then set the mirror, which says that the entry is completed.
+
+    A version that was deleted in MLflow after a crash cannot become champion: `alias_problems` says what to type then.
+    """
+    if entry.moves_champion and (entry.to_version is None or store.has_version(entry.recipe, entry.to_version)):
         store.move_champion(entry.recipe, entry.to_version)
     store.set_model_tag(entry.recipe, mirror_tag(entry.number), entry.hash)
 
@@ -313,9 +359,8 @@ def mirror_tag(number: int) -> str:
 def _mirror_problems(state: RegistryState) -> Iterator[str]:
     """Find entries that MLflow mirrors differently or not at all, and mirrors of entries that are gone."""
     entries, mirror_hashes = state.ledger_content.entries, state.mirror_hashes
-    if entries and not state.is_registered:
-        yield "MLflow holds no version of this recipe: the model was deleted, or MLFLOW_TRACKING_URI names another store"
-        return
+    if not state.is_registered:
+        return  # the whole model was deleted: `deleted_model_message`
     last_number = 0
     for entry in entries:
         last_number = max(last_number, entry.number)
@@ -327,6 +372,15 @@ def _mirror_problems(state: RegistryState) -> Iterator[str]:
     if deleted_numbers := [number for number in mirror_hashes if number > last_number]:
         numbers = ledger.describe_missing(last_number + 1, max(deleted_numbers))
         yield f"{numbers} at the end, where MLflow has tags of {len(deleted_numbers)} more: they were deleted"
+
+
+def deleted_model_message(store: Store, recipe: str) -> str:
+    """Say that MLflow has no model although the ledger has entries, and what to type."""
+    return (
+        f"the ledger has entries of {recipe}, and {store.uri} has no such model: it was deleted, or MLFLOW_TRACKING_URI names "
+        f"another store. If it was deleted and no backup of MLflow is to be restored: `ae retire {recipe} --why TEXT` puts an "
+        f"empty model in its place, then `ae run {recipe}` makes a new version"
+    )
 
 
 def _unfinished_work(recipe: str, state: RegistryState) -> Iterator[str]:
@@ -355,10 +409,24 @@ def alias_problems(recipe: str, state: RegistryState) -> Iterator[str]:
     if expected is None:
         yield f"{problem}. To remove the alias: `ae retire {recipe} --why TEXT`"
         return
+    if expected in state.deleted_versions:
+        yield f"{problem}, and version {expected} was deleted. {_commands_without(recipe, state)}"
+        return
     commands = f"To restore version {expected}: `ae rollback {recipe} --to {expected} --why TEXT`"
     if alias and any(entry.to_version == alias for entry in entries):
         commands += f". To accept version {alias}: `ae rollback {recipe} --to {alias} --why TEXT`"
     yield f"{problem}. {commands}"
+
+
+def _commands_without(recipe: str, state: RegistryState) -> str:
+    """Return the commands that lead on where the ledger's champion was deleted in MLflow."""
+    commands = []
+    for version in _former_champions(state.ledger_content.entries):
+        if version not in state.deleted_versions:
+            commands.append(f"To serve version {version} again: `ae rollback {recipe} --to {version} --why TEXT`")
+            break
+    commands.append(f"To go on without a champion: `ae retire {recipe} --why TEXT`, then `ae run {recipe}` for a new version")
+    return ". ".join(commands)
 
 
 def _bundle_problems(store: Store, recipe: str, state: RegistryState) -> Iterator[str]:
@@ -455,6 +523,19 @@ def _rollback_target(recipe: str, entries: list[LedgerEntry], to: str | None) ->
             f"{', '.join(former_champions)}. A new version becomes champion with `ae run {recipe}`"
         )
     return target
+
+
+def _require_not_deleted(store: Store, recipe: str, target: str, entries: list[LedgerEntry]) -> None:
+    """Raise UsageError where the version to roll back to was deleted in MLflow; the message says what else can be typed."""
+    if store.has_version(recipe, target):
+        return
+    others = [version for version in _former_champions(entries) if version != target and store.has_version(recipe, version)]
+    commands = [f"`ae rollback {recipe} --to {version} --why TEXT`" for version in others]
+    last_command = f"`ae run {recipe}` for a new version"
+    if ledger.champion_at(entries) is not None:
+        last_command = f"`ae retire {recipe} --why TEXT`, then {last_command}"
+    alternatives = ", or ".join([*commands, last_command])
+    raise UsageError(f"version {target} of {recipe} was deleted in MLflow, so it cannot be champion: type {alternatives}")
 
 
 def _champion_changed_error(recipe: str, version: str, expected: str | None, last: LedgerEntry | None) -> GateError:

@@ -80,7 +80,10 @@ def fetch_signature(store: Store, recipe: str, version: str, bundle: Path, folde
 @translate_errors
 def list_signed_bundles(store: Store, recipe: str, version: str) -> list[str]:
     """Return the first 12 of the SHA-256 of each bundle with a signature in the version's run; usually one or none."""
-    entries = store.client.list_artifacts(source_run(store, recipe, version), SIGNATURE_FOLDER)
+    run = source_run(store, recipe, version)
+    if not store.has_run(run):
+        return []
+    entries = store.client.list_artifacts(run, SIGNATURE_FOLDER)
     return sorted(Path(entry.path).name for entry in entries if entry.is_dir)
 
 
@@ -90,5 +93,11 @@ def signature_folder(bundle: Path) -> str:
 
 @translate_errors
 def source_run(store: Store, recipe: str, version: str) -> str:
-    """Return the run that first made the bundle. Unlike the run of the last evaluation, it never changes and holds the bundle."""
-    return str(store.client.get_model_version(recipe, version).run_id)
+    """Return the run that first made the bundle. Unlike the run of the last evaluation, it never changes and holds the bundle.
+
+    Where it was deleted in MLflow for good, return that of the last evaluation.
+    """
+    run_id = str(store.client.get_model_version(recipe, version).run_id)
+    if store.has_run(run_id):
+        return run_id
+    return store.version(recipe, version).run_id

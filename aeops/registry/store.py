@@ -6,8 +6,11 @@ MLFLOW_TRACKING_URI nor the address of another store in the same process.
 
 import functools
 import json
+import logging
 import os
 import re
+import sqlite3
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -15,19 +18,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar
 
 from ae_models.errors import BundleError
-from aeops.errors import InfrastructureError, UsageError, as_ae_error
+from aeops.errors import DataError, InfrastructureError, UsageError, as_ae_error
 from aeops.gate.flattening import flatten_numbers, flatten_text
+from aeops.machine.access import may_read, may_write
 from aeops.machine.library_settings import configure_libraries
 from aeops.machine.lock import file_lock
 from aeops.machine.network import HOST
-from aeops.machine.stack_settings import Settings, read_settings
+from aeops.machine.servers import service_address
+from aeops.machine.stack_settings import Settings, read_settings, settings_file
 from aeops.project import Project
+from aeops.registry import ledger
 from aeops.registry.aliases import CHAMPION
-from aeops.registry.database import database_uri, prepare_database
+from aeops.registry.database import artifacts_folder, database_file, database_uri, fingerprint_database, prepare_database
+from aeops.registry.locations import is_local_location, local_path, relocate_database
+from aeops.registry.read_only_copy import copy_database
 from aeops.registry.versions import EVIDENCE_RUN_TAG, ModelInfo, VersionInfo, to_version_info
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Experiment, Run
     from mlflow.entities.model_registry import ModelVersion
 
 PARAMS_A_BATCH = 100  # MLflow's limits
@@ -35,7 +44,9 @@ METRICS_A_BATCH = 1000
 DIGEST_LENGTH = 36
 DESCRIPTION_LENGTH = 5000
 NETWORK_REASONS = ("connection refused", "timed out", "name or service not known", "connection reset", "connection aborted")
+NO_SOURCE = "deleted:/"  # of a version that only uses up its number
 VERSION_NUMBER = re.compile(r"[1-9][0-9]{0,8}")  # databases hold no larger one
+DELETED = "deleted"  # MLflow's lifecycle stage of an experiment or a run that can be restored
 NOT_METRICS = {"epoch", "step"}  # columns of a loss curve that are its x axis
 
 P = ParamSpec("P")
@@ -47,8 +58,18 @@ def local_store_in_use() -> bool:
     return not os.environ.get("MLFLOW_TRACKING_URI")
 
 
+def other_registry_address() -> str | None:
+    """Return MLFLOW_REGISTRY_URI if it names another store than the runs'; None where it is unset or says the same."""
+    address = os.environ.get("MLFLOW_REGISTRY_URI")
+    if not address or address == os.environ.get("MLFLOW_TRACKING_URI"):
+        return None
+    return address
+
+
 def open_store(project: Project) -> "Store":
     """Open the store that MLFLOW_TRACKING_URI names, else the project's own, created if there is none.
+
+    Versions are in the same store as their runs: MLFLOW_REGISTRY_URI is not used.
 
     Raises:
         InfrastructureError: it does not answer, or cannot be created.
@@ -73,10 +94,23 @@ def translate_errors(method: Callable[Concatenate["Store", P], R]) -> Callable[C
 
         try:
             return method(self, *args, **kwargs)
-        except (MlflowException, SQLAlchemyError, OSError, BundleError) as error:
+        except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError, BundleError) as error:
             raise as_ae_error(error) or InfrastructureError(self.explain(error)) from error
 
     return call_and_translate
+
+
+class ReadOnlyCopy:
+    """A copy of the project's database, deleted with this object; see `aeops.registry.read_only_copy`."""
+
+    def __init__(self, project: Project) -> None:
+        self._project = project
+        self._folder = tempfile.TemporaryDirectory(prefix="ae-registry-")
+        self._fingerprint = fingerprint_database(project)
+        self.uri = f"sqlite:///{copy_database(project, Path(self._folder.name))}"
+
+    def is_outdated(self) -> bool:
+        return fingerprint_database(self._project) != self._fingerprint
 
 
 class Store:
@@ -92,24 +126,52 @@ class Store:
     def __init__(self, project: Project, uri: str) -> None:
         self.project = project
         self.uri = uri
+        self._copy: ReadOnlyCopy | None = None
 
     # ---------------------------------------------------------------- connection
 
     @translate_errors
     def connect(self) -> None:
-        """Open the store; create the project's own database if there is none."""
-        if self.uri == database_uri(self.project):
-            prepare_database(self.project)
+        """Open the store; create the project's own database if there is none.
+
+        The paths in a database that was moved or copied with its state folder are repaired first. A person who may not write in
+        the state folder reads a copy of the database.
+        """
+        client_uri = self.uri
+        if self.is_local:
+            if may_write(self.project.mlflow) and may_write(database_file(self.project)):
+                prepare_database(self.project)
+                if relocation := relocate_database(self.project):
+                    print(relocation.describe(self.project), file=sys.stderr)
+            else:
+                self._copy = ReadOnlyCopy(self.project)
+                logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # a write is our error, in one line
+                client_uri = self._copy.uri
         from mlflow import MlflowClient
 
-        self.client = MlflowClient(self.uri)
+        self.client = MlflowClient(client_uri, registry_uri=client_uri)  # else MLFLOW_REGISTRY_URI puts the versions elsewhere
         self.require_readable()
+
+    @property
+    def is_read_only(self) -> bool:
+        """Whether it is a copy of the project's own database, of a person who may not write in the state folder."""
+        return self._copy is not None
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether it is a copy, and the database was written since: open another store to see that."""
+        return self._copy is not None and self._copy.is_outdated()
 
     @translate_errors
     def require_readable(self) -> None:
         """Query MLflow's runs and its models once, cheaply."""
         self.client.search_experiments(max_results=1)
         self.client.search_registered_models(max_results=1)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is the project's own store, in its state folder."""
+        return self.uri == database_uri(self.project)
 
     @property
     def is_remote(self) -> bool:
@@ -126,6 +188,12 @@ class Store:
                 f"MLflow at {self.uri} does not answer ({reason}): start it, "
                 f"or unset MLFLOW_TRACKING_URI to use the local store, {retry_hint}"
             )
+        if "readonly database" in reason:
+            return (
+                f"you may only read the state folder {self.project.home}: ask its owner to do this, or for access to write there"
+            )
+        if "must be in the 'active' state" in reason:
+            return f"it was deleted on MLflow's page while it was needed ({reason}): type the same command again for a new run"
         if "disk is full" in reason:
             return f"no space left on the disk that holds {self.uri}: free some, or set AE_HOME to a larger disk, {retry_hint}"
         if "database is locked" in reason:
@@ -161,17 +229,35 @@ class Store:
         from mlflow.exceptions import MlflowException
 
         if existing := self.client.get_experiment_by_name(recipe):
-            return str(existing.experiment_id)
+            return self._usable_experiment(existing)
         artifact_location = None
         if not self.is_remote:
-            artifact_location = (self.project.mlflow / "artifacts" / recipe).as_uri()
+            artifact_location = (artifacts_folder(self.project) / recipe).as_uri()
         try:
             return str(self.client.create_experiment(recipe, artifact_location=artifact_location))
         except MlflowException:
             existing = self.client.get_experiment_by_name(recipe)  # another process was quicker
             if existing is None:
                 raise
-            return str(existing.experiment_id)
+            return self._usable_experiment(existing)
+
+    def _usable_experiment(self, experiment: "Experiment") -> str:
+        """Return the id of an experiment to which a run can be added; restore one that was deleted on MLflow's page.
+
+        Raises:
+            DataError: its files would be written outside the state folder.
+        """
+        location = experiment.artifact_location
+        folder = artifacts_folder(self.project)
+        if self.is_local and is_local_location(location) and not local_path(location).is_relative_to(folder):
+            raise DataError(
+                f"the experiment {experiment.name} in {self.uri} stores its files in {location}, outside the state folder: "
+                f"rename it on MLflow's page, and the next run makes one in {folder}"
+            )
+        if experiment.lifecycle_stage == DELETED:
+            self.client.restore_experiment(experiment.experiment_id)
+            print(f"the experiment {experiment.name} was deleted in MLflow: it is restored with its runs", file=sys.stderr)
+        return str(experiment.experiment_id)
 
     def log_params(self, run_id: str, params: Mapping[str, str]) -> None:
         from mlflow.entities import Param
@@ -222,18 +308,53 @@ class Store:
 
     @translate_errors
     def log_files(self, run_id: str, files: Iterable[Path], artifact_path: str | None = None) -> None:
-        """Store files, and folders under their own names, with the run."""
+        """Store files, and folders under their own names, with the run.
+
+        Raises:
+            DataError: the run was deleted for good.
+        """
+        self._require_run(run_id, f"{artifact_path or 'its files'} cannot be stored with it")
         for file in files:
             self.client.log_artifact(run_id, str(file), artifact_path)
 
     @translate_errors
+    def has_run(self, run_id: str) -> bool:
+        """Return False where the run was deleted for good, as `mlflow gc` does; one in MLflow's trash is still there."""
+        return self._find_run(run_id) is not None
+
+    def _find_run(self, run_id: str) -> "Run | None":
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return self.client.get_run(run_id)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return None
+
+    def _require_run(self, run_id: str, purpose: str) -> None:
+        """Raise DataError where the run was deleted for good."""
+        if self._find_run(run_id) is None:
+            raise DataError(
+                f"the MLflow run {run_id} was deleted for good, and {purpose}: restore MLflow from a backup, or type "
+                "`ae run RECIPE` for a new run of the same bundle with evidence of its own"
+            )
+
+    @translate_errors
     def files(self, run_id: str, folder: str | None = None) -> list[str]:
-        """Return the paths of the files in a folder of a run, or at its root; an empty list where there is no such folder."""
+        """Return the paths of the files in a folder of a run, or at its root; an empty list without such a folder or run."""
+        if self._find_run(run_id) is None:
+            return []
         return [entry.path for entry in self.client.list_artifacts(run_id, folder) if not entry.is_dir]
 
     @translate_errors
     def download_file(self, run_id: str, path: str, folder: Path) -> Path:
-        """Download one of a run's files into `folder`, under the same path, and return the local file."""
+        """Download one of a run's files into `folder`, under the same path, and return the local file.
+
+        Raises:
+            DataError: the run was deleted for good.
+        """
+        self._require_run(run_id, f"{path} with it")
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as tmp_path:  # MLflow chooses where in it the file lies
@@ -255,21 +376,34 @@ class Store:
 
     @translate_errors
     def metrics(self, run_id: str) -> dict[str, float]:
-        """Return the last value of each of a run's metrics."""
-        return dict(self.client.get_run(run_id).data.metrics)
+        """Return the last value of each of a run's metrics; none of a run that was deleted for good (`has_run`)."""
+        run = self._find_run(run_id)
+        if run is None:
+            return {}
+        return dict(run.data.metrics)
 
     @property
     def page_url(self) -> str:
         """Address of MLflow's pages; for the local store, where `ae up` shows them, or would without options."""
         if self.is_remote:
             return self.uri.rstrip("/")
-        settings = read_settings(self.project) or Settings()
+        if address := service_address(self.project, "mlflow"):
+            return address
+        settings = Settings()
+        if may_read(settings_file(self.project)):
+            settings = read_settings(self.project) or settings
         return f"http://{HOST}:{settings.mlflow_port}"
 
     @translate_errors
     def run_url(self, run_id: str) -> str:
-        """Return the address of the run's page; for the local store, where `ae up` will show it."""
-        return f"{self.page_url}/#/experiments/{self.client.get_run(run_id).info.experiment_id}/runs/{run_id}"
+        """Return the address of the run's page; for the local store, where `ae up` will show it.
+
+        Of a run that was deleted for good it is the page of all experiments.
+        """
+        run = self._find_run(run_id)
+        if run is None:
+            return f"{self.page_url}/#/experiments"
+        return f"{self.page_url}/#/experiments/{run.info.experiment_id}/runs/{run_id}"
 
     # ---------------------------------------------------------------- versions
 
@@ -302,6 +436,7 @@ class Store:
                     return version.version
             model = log_model(self, run_id, recipe, bundle)
             self.create_model(recipe)
+            self._skip_used_numbers(recipe)
             model_version = self.client.create_model_version(
                 recipe,
                 source=model.artifact_location,  # not models:/ID, which MLflow resolves at the address in its globals
@@ -320,11 +455,28 @@ class Store:
         if version.description != description:
             self.client.update_model_version(recipe, version.version, description)
 
-    def create_model(self, recipe: str) -> None:
+    def _skip_used_numbers(self, recipe: str) -> None:
+        """Use up the numbers of versions that the ledger names: once a model was deleted, MLflow begins at 1 again."""
+        entries = ledger.read_content(self.project, recipe).entries
+        used_numbers = [int(entry.version) for entry in entries if VERSION_NUMBER.fullmatch(entry.version)]
+        newest = max((int(version.version) for version in self.versions(recipe)), default=0)
+        while newest < max(used_numbers, default=0):
+            placeholder = self.client.create_model_version(recipe, source=NO_SOURCE)
+            newest = int(placeholder.version)
+            self.client.delete_model_version(recipe, placeholder.version)
+
+    @translate_errors
+    def has_version(self, recipe: str, number: str) -> bool:
+        """Return True if the registry has the version of that number."""
+        return self._find_version(recipe, number) is not None
+
+    @translate_errors
+    def create_model(self, recipe: str, tags: Mapping[str, str] | None = None) -> None:
+        """Create the recipe's model with its tags at once; leave one that is there as it is."""
         from mlflow.exceptions import MlflowException
 
         try:
-            self.client.create_registered_model(recipe)
+            self.client.create_registered_model(recipe, tags=dict(tags or {}))
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
@@ -443,9 +595,14 @@ class Store:
 
     @translate_errors
     def bundle_of(self, recipe: str, version: VersionInfo) -> Path:
-        """Return the bundle as `download_bundle` does, of a version that was looked up before."""
-        from aeops.registry.packing import fetch_bundle
+        """Return the bundle as `download_bundle` does, of a version that was looked up before.
 
+        A person who may not write in the state folder gets the registry's own copy.
+        """
+        from aeops.registry.packing import fetch_bundle, stored_bundle
+
+        if self.is_read_only:
+            return stored_bundle(self, recipe, version)
         folder = self.project.home / "serving" / recipe / version.version
         return fetch_bundle(self, recipe, version, folder)
 

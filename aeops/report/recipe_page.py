@@ -19,8 +19,10 @@ from PIL import Image
 from aeops.drawing.palette import PAPER_COLOUR
 from aeops.drawing.words import format_number
 from aeops.errors import UsageError
-from aeops.files import atomic_folder, file_sha256, read_json
+from aeops.files import atomic_folder, file_sha256
+from aeops.machine.stored_json import read_json
 from aeops.project import Project
+from aeops.recipe.yaml_reader import read_yaml
 from aeops.report import model_card
 from aeops.report.report_page import FIGURE_TEXTS
 from aeops.report.targets import RecipeTargets, TargetResult, target_results
@@ -99,7 +101,7 @@ def recipe_descriptions(project: Project, recipes: list[str]) -> dict[str, str]:
     """Return the `about` of each of these recipes by name."""
     descriptions = {}
     for name in recipes:
-        recipe = yaml.safe_load(project.recipe_file(name).read_text(encoding="utf-8"))
+        recipe = read_yaml(project.recipe_file(name))
         descriptions[name] = str(recipe["about"]).strip()
     return descriptions
 

@@ -11,9 +11,10 @@ from markupsafe import Markup
 
 from aeops.drawing.svg import inline_svg, theme_css
 from aeops.drawing.words import format_number, format_share, format_span
-from aeops.files import atomic_write, read_json
+from aeops.files import atomic_write
 from aeops.gate.documents import ComparisonDocument, VerdictDocument, is_accepted
 from aeops.kinds.interface import load_kind
+from aeops.machine.stored_json import read_json
 from aeops.report.html_template import format_json_value, html_environment
 from aeops.report.tables import (
     DETECTION_MEASURES,

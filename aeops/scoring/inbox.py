@@ -5,17 +5,17 @@ files for months is not read again each time; without that file everything is re
 """
 
 import json
-import os
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypedDict
 
 from aeops.data.sources.days import LABELS_SUFFIX, is_finished
 from aeops.data.sources.files import source_folder
-from aeops.files import atomic_write, file_sha256, read_json, write_json
+from aeops.files import atomic_write, file_sha256, write_json
+from aeops.kinds.folders import list_files
+from aeops.machine.stored_json import read_json_if_whole, read_json_lines_if_whole
 from aeops.project import Project
 from aeops.recipe.reader import Recipe
 from aeops.scoring.run_summary import RefusalRecord
@@ -50,8 +50,8 @@ class InboxFile:
 
     @property
     def printable_name(self) -> str:
-        """`name` as text that can be written anywhere, with bytes that are not UTF-8 spelt out."""
-        return self.name.encode("utf-8", "backslashreplace").decode()
+        """`name` as `printable_name` spells it."""
+        return printable_name(self.name)
 
 
 class SeenEntry(TypedDict):
@@ -84,14 +84,37 @@ def read_fingerprint(path: Path) -> FileFingerprint:
     return FileFingerprint(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
 
 
-def list_inbox(inbox: Path) -> Iterator[InboxFile]:
-    """Yield every file that may hold samples, with subfolders, by name; hidden and unfinished files and labels are skipped."""
-    for folder, folders, names in os.walk(inbox):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            path = Path(folder) / name
-            if is_finished(name) and not name.endswith(LABELS_SUFFIX) and path.is_file():
-                yield InboxFile(path.relative_to(inbox).as_posix(), path, read_fingerprint(path))
+@dataclass(frozen=True)
+class InboxListing:
+    """What an inbox holds.
+
+    Attributes:
+        files: those that may hold samples, by name; hidden and unfinished files and labels are left out.
+        problems: printable names of what could not be listed -> the reason.
+    """
+
+    files: list[InboxFile]
+    problems: dict[str, str]
+
+
+def list_inbox(inbox: Path) -> InboxListing:
+    """List an inbox with its subfolders, those that links lead to as well."""
+    listing = list_files(inbox)
+    files, problems = [], {printable_name(name): reason for name, reason in listing.problems.items()}
+    for path in listing.files:
+        if not is_finished(path.name) or path.name.endswith(LABELS_SUFFIX):
+            continue
+        name = path.relative_to(inbox).as_posix()
+        try:
+            files.append(InboxFile(name, path, read_fingerprint(path)))
+        except OSError as error:  # gone meanwhile
+            problems[printable_name(name)] = f"it cannot be read ({error.strerror})"
+    return InboxListing(files, problems)
+
+
+def printable_name(name: str) -> str:
+    """Return a file's name as text that can be written anywhere, with bytes that are not UTF-8 spelt out."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def is_quiet(fingerprint: FileFingerprint) -> bool:
@@ -107,10 +130,8 @@ class SeenFiles:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._last_entries: dict[str, SeenEntry] = {}
-        if path.is_file():
-            with suppress(ValueError):  # damaged by a power cut: everything is read once more
-                self._last_entries = read_json(path)
+        # Damaged, as by a power cut, everything is read once more.
+        self._last_entries: dict[str, SeenEntry] = read_json_if_whole(path) or {}
         self._entries: dict[str, SeenEntry] = {}
 
     def sha256(self, file: InboxFile) -> str:
@@ -148,12 +169,12 @@ class SeenFiles:
 
 
 def read_refusals(path: Path) -> dict[str, RefusalRecord]:
-    """Return the refusals so far: SHA-256 of the content -> its line of refused.jsonl."""
-    if not path.is_file():
-        return {}
+    """Return the refusals so far: SHA-256 of the content -> its line of refused.jsonl.
+
+    A content whose line is damaged is read and refused once more.
+    """
     refusal_records: dict[str, RefusalRecord] = {}
-    for line in path.read_text(encoding="utf-8").splitlines():
-        record: RefusalRecord = json.loads(line)
+    for record in read_json_lines_if_whole(path, "sha256", "name", "reason", "run"):
         refusal_records[record["sha256"]] = record
     return refusal_records
 

@@ -20,8 +20,9 @@ from pathlib import Path
 
 from aeops.bundle.detector import Detector
 from aeops.errors import AeError, DataError
-from aeops.files import atomic_write, read_json, write_json
+from aeops.files import atomic_write, write_json
 from aeops.machine.lock import file_lock
+from aeops.machine.stored_json import read_json_if_whole
 from aeops.predictions import prediction_store
 from aeops.predictions.rows import Scorer, scorer_of
 from aeops.project import Project
@@ -173,7 +174,9 @@ class InboxRun:
     def _find_new_files(self) -> list[tuple[InboxFile, str]]:
         """Return the files whose content is neither recorded nor refused, with its SHA-256; count the others."""
         new_files = []
-        for file in list_inbox(self.inbox):
+        listing = list_inbox(self.inbox)
+        self.outcome.skipped.update(listing.problems)
+        for file in listing.files:
             if not is_quiet(file.fingerprint):
                 self.outcome.skipped[file.printable_name] = BEING_WRITTEN_REASON
                 continue
@@ -207,11 +210,12 @@ class InboxRun:
 
     def _begin_run(self, run_record: Path) -> str:
         """Return the run's name; where a run was killed, its name, and load what it had done."""
-        if not run_record.is_file():
+        record = read_json_if_whole(run_record, "run")
+        if record is None:
             run_name = f"{self.now.astimezone(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
             write_json(run_record, {"run": run_name})
             return run_name
-        run_name = str(read_json(run_record)["run"])
+        run_name = str(record["run"])
         start = run_record.stat().st_mtime
         for file in prediction_store.predictions_folder(self.project, self.recipe.name).glob("*-*-*/*.parquet"):
             if may_be_batch(file) and file.stat().st_mtime >= start and read_batch_source(file).get(RUN_KEY) == run_name:

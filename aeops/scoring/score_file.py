@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from aeops.bundle.detector import Detector
-from aeops.errors import DataError
+from aeops.errors import DataError, UsageError
 from aeops.files import data_sha256, temporary_path
 from aeops.predictions import prediction_store
 from aeops.predictions.arrow_rows import build_rows
@@ -246,7 +246,11 @@ def read_inbox_samples(file: InboxFile, detector: Detector) -> "FileSamples":
         FileChangedError: the file is gone or has changed since it was listed.
     """
     require_unchanged(file)
-    return detector.read_file(file.path)
+    try:
+        return detector.read_file(file.path)
+    except UsageError:
+        require_unchanged(file)  # the file is gone
+        raise
 
 
 def require_unchanged(file: InboxFile) -> None:

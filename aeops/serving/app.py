@@ -81,7 +81,8 @@ def service_app(service: ScoringService) -> ServiceMiddleware:
             handler = scoring_endpoints.get(scope["path"], starlette_app)
         await handler(scope, receive, send)
 
-    return ServiceMiddleware(dispatch_request, service.metrics, frozenset([*SCORING_PATHS, *GET_HANDLERS]), service.password)
+    paths = frozenset([*SCORING_PATHS, *GET_HANDLERS])
+    return ServiceMiddleware(dispatch_request, service.metrics, paths, service.password, own_names_only=service.own_names_only)
 
 
 # ---------------------------------------------------------------- GET
@@ -99,7 +100,7 @@ def get_health(_service: ScoringService) -> Response:
 
 
 def get_readiness(service: ScoringService) -> Response:
-    return json_response({"status": "ready", "version": service.require_version().version})
+    return json_response({"status": "ready", "version": service.require_ready().version})
 
 
 def get_metrics(service: ScoringService) -> Response:

@@ -12,43 +12,62 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow as pa
 
+from aeops.kinds.decoding import DecodeError, decode_errors
+
 MEDIA_TYPE = "application/vnd.apache.arrow.stream"
 MAX_RECORD_BATCHES = 1024  # in one request
 RECORD_BATCH = 3  # in the format's enumeration MessageHeader
 COMPRESSION_FIELD = 3  # position of the field in the table RecordBatch
 
 
-def read_arrow(body: bytes, sample_size: int | None) -> np.ndarray | list[str]:
+class TooManyRowsError(DecodeError):
+    """A request with more samples than allowed, refused before any of them is read."""
+
+    def __init__(self, row_count: int) -> None:
+        super().__init__(f"{row_count} rows")
+        self.row_count = row_count
+
+
+def read_arrow(body: bytes, sample_size: int | None, max_rows: int) -> np.ndarray | list[str]:
     """Read the samples of a request.
 
     Args:
         body: an Arrow stream.
         sample_size: numbers in one sample; None if the samples are texts.
+        max_rows: samples allowed.
 
     Returns:
         Numbers (n, sample_size), which share the memory of the body if it has one record batch, or texts.
 
     Raises:
-        ValueError: the body is no Arrow stream, or has another form than described above.
+        DecodeError: the body is no Arrow stream, or has another form than described above.
+        TooManyRowsError: it has more than `max_rows` rows.
     """
-    try:
+    with decode_errors():
         require_plain(body)
         with pa.ipc.open_stream(pa.py_buffer(body)) as stream:
             require_column(stream.schema, sample_size)
-            columns = [read_column(batch) for batch in stream]
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"it cannot be read ({str(error).splitlines()[0][:200]})") from error
-    if sample_size is None:
-        texts: list[str] = []
-        for column in columns:
-            texts.extend(column.to_pylist())
-        return texts
-    return flatten_columns(columns, sample_size)
+            columns = list(read_columns(stream, max_rows))
+        if sample_size is None:
+            texts: list[str] = []
+            for column in columns:
+                texts.extend(column.to_pylist())
+            return texts
+        return flatten_columns(columns, sample_size)
+
+
+def read_columns(stream: pa.RecordBatchReader, max_rows: int) -> Iterator[pa.Array]:
+    row_count = 0
+    for batch in stream:
+        row_count += batch.num_rows
+        if row_count > max_rows:
+            raise TooManyRowsError(row_count)
+        yield read_column(batch)
 
 
 def flatten_columns(columns: list[pa.Array], sample_size: int) -> np.ndarray:
     if not columns:
-        raise ValueError("expected at least one record batch, got none")
+        raise DecodeError("expected at least one record batch, got none")
     parts: list[np.ndarray] = [column.flatten().to_numpy(zero_copy_only=True).reshape(-1, sample_size) for column in columns]
     if len(parts) == 1:
         return parts[0]
@@ -56,14 +75,14 @@ def flatten_columns(columns: list[pa.Array], sample_size: int) -> np.ndarray:
 
 
 def require_plain(body: bytes) -> None:
-    """Raise ValueError on too many messages, a dictionary or a compressed record batch."""
+    """Raise DecodeError on too many messages, a dictionary or a compressed record batch."""
     for index, message in enumerate(read_messages(body)):
         if index > MAX_RECORD_BATCHES:
-            raise ValueError(f"expected at most {MAX_RECORD_BATCHES} record batches, got more: put more samples into each")
+            raise DecodeError(f"expected at most {MAX_RECORD_BATCHES} record batches, got more: put more samples into each")
         if message.type == "dictionary":
-            raise ValueError("expected plain columns, got a dictionary")
+            raise DecodeError("expected plain columns, got a dictionary")
         if message.type == "record batch" and is_compressed(message.metadata.to_pybytes()):
-            raise ValueError("expected no compression, got a compressed record batch")
+            raise DecodeError("expected no compression, got a compressed record batch")
 
 
 def read_messages(body: bytes) -> Iterator[pa.Message]:
@@ -82,16 +101,16 @@ def is_compressed(metadata: bytes) -> bool:
         metadata: flatbuffer of the message.
 
     Raises:
-        ValueError: the flatbuffer is invalid or holds no record batch.
+        DecodeError: the flatbuffer is invalid or holds no record batch.
     """
     try:
         root = unpack_number(metadata, 0, "<I")
         header = find_field(metadata, root, 2)
         if unpack_number(metadata, find_field(metadata, root, 1), "<B") != RECORD_BATCH or header == 0:
-            raise ValueError("expected a message with a record batch, got one without")
+            raise DecodeError("expected a message with a record batch, got one without")
         return find_field(metadata, header + unpack_number(metadata, header, "<I"), COMPRESSION_FIELD) != 0
     except struct.error as error:
-        raise ValueError("expected a message with a valid header, got one that cannot be read") from error
+        raise DecodeError("expected a message with a valid header, got one that cannot be read") from error
 
 
 def find_field(data: bytes, table: int, index: int) -> int:
@@ -118,7 +137,7 @@ def require_column(schema: pa.Schema, sample_size: int | None) -> None:
     expected = "utf8"
     if sample_size is not None:
         expected = f"fixed-size lists of {sample_size} numbers"
-    raise ValueError(f"expected one column of {expected}, got {', '.join(map(str, column_types))[:200] or 'none'}")
+    raise DecodeError(f"expected one column of {expected}, got {', '.join(map(str, column_types))[:200] or 'none'}")
 
 
 def is_supported_type(column_type: pa.DataType, sample_size: int | None) -> bool:
@@ -134,7 +153,7 @@ def read_column(batch: pa.RecordBatch) -> pa.Array:
     batch.validate(full=True)
     [column] = batch.columns
     if column.null_count or (pa.types.is_fixed_size_list(column.type) and column.flatten().null_count):
-        raise ValueError("expected numbers or texts, got missing values")
+        raise DecodeError("expected numbers or texts, got missing values")
     return column
 
 

@@ -139,7 +139,9 @@ class FastPathProtocol(HttpToolsProtocol):
         if size > min(MAX_DIRECT_BYTES, limits.body_bytes) or self.service.in_flight + size > limits.bytes_in_flight:
             return False
         self._held_headers = headers
-        return len(self.connections) < limits.connections and self.middleware.is_authorized(path, headers)
+        if len(self.connections) >= limits.connections or not self.middleware.is_plain_request(headers):
+            return False
+        return self.middleware.is_authorized(path, headers)
 
     def _answer_directly(self, body: bytes) -> None:
         path, headers, service = self.scoring_paths[self.url], self._held_headers, self.service

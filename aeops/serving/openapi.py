@@ -26,9 +26,10 @@ ERROR_SCHEMA: Schema = {
 ERROR_DESCRIPTIONS = {
     "400": "malformed request: no valid JSON, .npy or Arrow stream, or an unknown key",
     "401": "missing or wrong password; only if the service has one",
+    "403": "a page of another origin, or another name than 127.0.0.1 and localhost where the service has no password",
     "408": "the body did not arrive in time",
     "413": "too many bytes, samples or characters",
-    "415": "unsupported media type of the body",
+    "415": "unsupported media type of the body, or a compressed one",
     "422": "invalid samples: another shape, no numbers, values outside the range",
     "500": "internal error",
     "503": "no version is served, too many requests wait, or predictions cannot be recorded; Retry-After says when to try again",
@@ -102,7 +103,7 @@ def post_operation(path: str, summary: str, detector: Detector | None, limits: R
 
 
 def get_operation(path: str, summary: str, media_type: str, schema: Schema) -> Schema:
-    error_codes = ["401", "500"]
+    error_codes = ["400", "401", "403", "415", "500"]
     if path == "/readyz":
         error_codes.append("503")
     success_response = {"description": summary, "content": {media_type: {"schema": schema}}}

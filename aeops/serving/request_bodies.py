@@ -3,6 +3,8 @@
 400 for a malformed body, 413 for too many or too long samples, 422 (DataError) for invalid samples.
 """
 
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,17 +15,22 @@ from starlette.exceptions import HTTPException
 
 from ae_models.spec import join_names, suggest_match
 from aeops.bundle.detector import Detector
+from aeops.errors import DataError
+from aeops.kinds.decoding import DecodeError
 from aeops.kinds.npy_bytes import MEDIA_TYPE, read_npy
 from aeops.serving import arrow
 from aeops.serving.limits import RequestLimits
 
 JSON = "application/json"
-# `curl -d` and a client that sets no type send JSON, too.
-JSON_MEDIA_TYPES = (JSON, "application/x-www-form-urlencoded", "")
+# No type of an HTML form is among them, nor none at all: a browser sends those for a page of any origin without asking first.
 MEDIA_TYPES = (JSON, MEDIA_TYPE, arrow.MEDIA_TYPE)
 KEYS = ("inputs", "params")
 PARAM_NAMES = ("reconstruction", "code")
 JsonObject = dict[str, Any]
+
+HARMLESS_JSON_BYTES = 256 * 2**10  # of a body: whatever it holds takes some 20 MB
+KEY_MARKS = 64  # quotes, braces, brackets or commas that keys and params may need
+JSON_STRING = re.compile(rb'"[^"]*(?:"|\Z)')  # without escapes; the last one may lack its end
 
 BODY_EXAMPLE = '{"inputs": [one sample or several], "params": {"reconstruction": false, "code": false}}'
 
@@ -52,7 +59,7 @@ def read_request_samples(
     """Read the samples in a body.
 
     Args:
-        media_type: one of `MEDIA_TYPES` or `JSON_MEDIA_TYPES`.
+        media_type: one of `MEDIA_TYPES`.
         params: from the query; those in a JSON body are added and take precedence.
 
     Raises:
@@ -60,13 +67,14 @@ def read_request_samples(
         DataError: the samples are not valid inputs of the model.
     """
     merged_params = dict(params)
-    is_json = media_type in JSON_MEDIA_TYPES
+    is_json = media_type == JSON
     if is_json:
+        require_json_bounds(body, detector, limits)
         request = parse_json(body)
         merged_params |= parse_params(request.get("params"))
         samples = parse_json_samples(request, body, detector)
     else:
-        samples = parse_binary_samples(body, media_type, detector)
+        samples = parse_binary_samples(body, media_type, detector, limits)
     require_within_limits(samples, detector, limits)
     model_inputs = detector.check(samples)
     stored_samples = detector.data_kind.stored_form(samples, detector.spec, is_json=is_json)
@@ -75,15 +83,65 @@ def read_request_samples(
 
 def require_within_limits(samples: np.ndarray, detector: Detector, limits: RequestLimits) -> None:
     """Raise HTTPException 413 if there are too many samples, or a text is too long, before any are checked."""
-    count = detector.data_kind.count(samples, detector.spec)
-    if count > limits.samples:
-        raise HTTPException(413, f"expected at most {limits.samples} samples in one request, got {count}: send smaller batches")
+    require_sample_count(detector.data_kind.count(samples, detector.spec), limits)
     row, characters = detector.data_kind.longest_sample(samples)
     if characters > limits.text_bytes:
         raise HTTPException(413, f"expected texts of at most {limits.text_bytes} characters, got {characters} in text {row}")
 
 
+def require_sample_count(count: int, limits: RequestLimits) -> None:
+    """Raise HTTPException 413 if there are too many samples."""
+    if count > limits.samples:
+        raise HTTPException(413, f"expected at most {limits.samples} samples in one request, got {count}: send smaller batches")
+
+
 # ---------------------------------------------------------------- JSON
+
+
+def require_json_bounds(body: bytes, detector: Detector, limits: RequestLimits) -> None:
+    """Check, before a body is parsed, that it cannot hold far more lists, numbers or texts than samples of the model do.
+
+    Python makes an object of each: 28 MB of `[[],[],` take 1.2 GB, and stop the whole service for 20 s.
+
+    Raises:
+        HTTPException: 413, the body is too large, or holds too much.
+        DataError: it holds many texts, and the model takes numbers.
+    """
+    if len(body) > limits.json_bytes:
+        message = f"expected a JSON body of at most {limits.json_bytes} bytes, got {len(body)}"
+        raise HTTPException(413, f"{message}: send smaller batches, or {MEDIA_TYPE}")
+    if len(body) <= HARMLESS_JSON_BYTES:
+        return
+    values_per_sample = detector.data_kind.values_per_sample(detector.spec)
+    if values_per_sample is None:
+        require_few_texts(body, limits)
+    else:
+        require_few_numbers(body, detector.spec.shape, limits)
+
+
+def require_few_numbers(body: bytes, shape: tuple[int, ...], limits: RequestLimits) -> None:
+    if body.count(b'"') > KEY_MARKS or body.count(b"{") > KEY_MARKS:
+        raise DataError("expected whole or real numbers, got samples with texts, booleans or objects")
+    values_per_sample = math.prod(shape)
+    # A value takes two bytes at least, itself and a comma.
+    max_samples = min(limits.samples, len(body) // (2 * values_per_sample) + 1)
+    lists_per_sample = sum(math.prod(shape[:axis]) for axis in range(len(shape)))
+    require_json_count(body.count(b"["), max_samples * lists_per_sample + KEY_MARKS, "lists")
+    require_json_count(body.count(b","), max_samples * values_per_sample + KEY_MARKS, "numbers")
+
+
+def require_few_texts(body: bytes, limits: RequestLimits) -> None:
+    without_escapes = body.replace(b"\\\\", b"").replace(b'\\"', b"")  # so that every quote begins or ends a text
+    require_json_count(without_escapes.count(b'"') // 2, limits.samples + KEY_MARKS, "texts")
+    structure = JSON_STRING.sub(b"", without_escapes)
+    require_json_count(structure.count(b"[") + structure.count(b"{"), KEY_MARKS, "lists and objects")
+    require_json_count(structure.count(b","), limits.samples + KEY_MARKS, "texts")
+
+
+def require_json_count(count: int, max_count: int, noun: str) -> None:
+    if count > max_count:
+        message = f"expected at most {max_count} {noun} in a JSON body of this size, got {count}"
+        raise HTTPException(413, f"{message}: see the samples that this model takes at /model, and send smaller batches")
 
 
 def parse_json(body: bytes) -> JsonObject:
@@ -132,21 +190,26 @@ def parse_json_samples(request: JsonObject, body: bytes, detector: Detector) -> 
 # ---------------------------------------------------------------- binary
 
 
-def parse_binary_samples(body: bytes, media_type: str, detector: Detector) -> np.ndarray:
+def parse_binary_samples(body: bytes, media_type: str, detector: Detector, limits: RequestLimits) -> np.ndarray:
     """Read the samples of a .npy file or an Arrow stream."""
     kind, spec = detector.data_kind, detector.spec
     if media_type == MEDIA_TYPE:
         try:
             values = read_npy(body)
-        except ValueError as error:
+        except DecodeError as error:
             raise invalid_body("a valid .npy file", error) from error
+        if kind.values_per_sample(spec) is None and values.ndim > 0:  # each row becomes a string
+            require_sample_count(len(values), limits)
         return kind.read_array(values, spec)
     try:
-        columns = arrow.read_arrow(body, kind.values_per_sample(spec))
-    except ValueError as error:
+        columns = arrow.read_arrow(body, kind.values_per_sample(spec), limits.samples)
+    except arrow.TooManyRowsError as error:
+        require_sample_count(error.row_count, limits)
+        raise
+    except DecodeError as error:
         raise invalid_body("a valid Arrow stream", error) from error
     return kind.stored_form(kind.read_array(columns, spec), spec, is_json=False)
 
 
-def invalid_body(expected: str, error: ValueError) -> HTTPException:
+def invalid_body(expected: str, error: DecodeError) -> HTTPException:
     return HTTPException(400, f"expected {expected}, got another body: {' '.join(str(error).split())}")

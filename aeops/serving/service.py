@@ -24,6 +24,7 @@ class ScoringService:
     Attributes:
         failure: error that prevented the start; None if there was none.
         in_flight: bytes of bodies that are being read or wait in the queue.
+        own_names_only: answer to the names of the loopback address alone, see `web_guard.check_request`.
     """
 
     def __init__(
@@ -35,8 +36,10 @@ class ScoringService:
         source: VersionSource | None = None,
         rules: ServingSpec | None = None,
         password: str | None = None,
+        own_names_only: bool = False,
     ) -> None:
         self.name, self.limits, self.journal, self.password = name, limits or RequestLimits(), journal, password
+        self.own_names_only = own_names_only
         self.metrics = Metrics(queue_length=lambda: self.batcher.queue_length(), journal_bytes=self._journal_bytes)
         self.rollover = ModelRollover(name, source, rules or ServingSpec(), self.metrics)
         batch_scorer = BatchScorer(self.limits, self.metrics, journal, self.rollover.add_batch)
@@ -91,7 +94,21 @@ class ScoringService:
             HTTPException: 503, the queue is full.
         """
         if not self.batcher.try_enqueue(request):
-            raise HTTPException(503, f"{self.limits.queue} requests wait already; try again", {"retry-after": "1"})
+            raise queue_full_error(self.limits)
+
+    def require_ready(self) -> ServedVersion:
+        """Return the served version if a request for scores can be answered now.
+
+        Raises:
+            HTTPException: 503, there is none, or the queue is full.
+            InfrastructureError: predictions cannot be recorded.
+        """
+        served_version = self.require_version()
+        if self.batcher.queue_length() >= self.limits.queue:
+            raise queue_full_error(self.limits)
+        if self.journal is not None:
+            self.journal.require_writable()
+        return served_version
 
     def require_version(self) -> ServedVersion:
         """Return the served version.
@@ -105,3 +122,7 @@ class ScoringService:
             raise HTTPException(503, f"{self.name} is being loaded; ask /readyz", {"retry-after": "2"})
         next_step = f"make one with `ae run {self.name}`, or restore one with `ae rollback {self.name} --why TEXT`"
         raise HTTPException(503, f"{self.name} has no champion: {next_step}")
+
+
+def queue_full_error(limits: RequestLimits) -> HTTPException:
+    return HTTPException(503, f"{limits.queue} requests wait already; try again", {"retry-after": "1"})

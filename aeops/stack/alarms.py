@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from aeops.files import read_json, write_json
+from aeops.files import write_json
+from aeops.machine.stored_json import read_json_if_whole
 from aeops.project import Project
 from aeops.stack.prefect_api import PrefectApi
 
@@ -36,10 +37,12 @@ class ActiveAlarm:
 
 
 def read_alarms(project: Project) -> list[ActiveAlarm]:
-    """Return the signals in alarm of each recipe's last monitoring."""
+    """Return the signals in alarm of each recipe's last monitoring; a damaged verdict is left out."""
     alarms = []
     for file in sorted((project.home / "monitoring").glob("*/verdict.json")):
-        verdict = read_json(file)
+        verdict = read_json_if_whole(file, "signals", "as_of")
+        if verdict is None:
+            continue
         for signal in verdict["signals"]:
             if signal["verdict"] == "alarm":
                 alarms.append(ActiveAlarm(file.parent.name, signal["name"], signal["says"], verdict["as_of"]))
@@ -56,8 +59,8 @@ def send_alarms(project: Project, api: PrefectApi) -> list[str]:
     """
     file = project.home / "stack" / "alarms.json"
     old_titles: list[str] = []
-    if file.is_file():
-        old_titles = read_json(file)["told"]
+    if record := read_json_if_whole(file, "told"):
+        old_titles = record["told"]
     alarms = read_alarms(project)
     new_alarms = [alarm for alarm in alarms if alarm.title not in old_titles]
     if new_alarms:

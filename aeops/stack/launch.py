@@ -51,7 +51,7 @@ def main() -> None:
 def _take_service_lock(project: Project, name: str) -> bool:
     """Take the service's lock for this process and its successor; return False where a living process holds it."""
     project.locks_folder.mkdir(parents=True, exist_ok=True)
-    lock_descriptor = os.open(project.locks_folder / f"service-{name}.lock", os.O_RDWR | os.O_CREAT, 0o644)
+    lock_descriptor = os.open(project.locks_folder / f"service-{name}.lock", os.O_RDWR | os.O_CREAT, 0o666)
     if not try_flock(lock_descriptor):
         return False
     os.set_inheritable(lock_descriptor, True)
@@ -59,7 +59,7 @@ def _take_service_lock(project: Project, name: str) -> bool:
 
 
 def _redirect_output(log: Path) -> None:
-    log_descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    log_descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     for stream in (1, 2):
         os.dup2(log_descriptor, stream)
     null_descriptor = os.open(os.devnull, os.O_RDONLY)

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypedDict
 
-from aeops.files import read_json, write_json
+from aeops.files import write_json
+from aeops.machine.stored_json import read_json_if_whole
 from aeops.project import Project
 
 SETUP_NAME = "schedules"  # of the job `setup` in messages
@@ -67,8 +68,8 @@ def write_state(project: Project, state: LeaderState) -> None:
 
 
 def read_state(project: Project) -> LeaderState:
-    try:
-        document = read_json(state_file(project))
-    except FileNotFoundError:
+    """Return the state; empty where no leader has written yet, or the file is damaged."""
+    document = read_json_if_whole(state_file(project), "services", "jobs")
+    if document is None:
         return LeaderState()
     return LeaderState(document["services"], document["jobs"])

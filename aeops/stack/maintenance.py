@@ -19,8 +19,8 @@ from aeops.machine.process_identity import ProcessIdentity, parse_identity, this
 from aeops.machine.stack_settings import read_settings
 from aeops.project import Project, find_project
 from aeops.stack.alarms import send_alarms
-from aeops.stack.prefect_api import PrefectApi, PrefectObject
-from aeops.stack.service_definitions import prefect_api_url, worker_name
+from aeops.stack.prefect_api import PrefectApi, PrefectObject, stack_prefect_api
+from aeops.stack.service_definitions import worker_name
 
 PROCESS_LABEL = "ae.process"  # of a flow run: its `ProcessIdentity.text`
 _PROCESS_TAG = f"{PROCESS_LABEL}="  # of a flow run that was started by hand, from its creation on: the same text behind it
@@ -37,7 +37,7 @@ def main() -> None:
     settings = read_settings(project)
     if settings is None:
         return
-    api = PrefectApi(prefect_api_url(settings), settings.credentials)
+    api = stack_prefect_api(project, settings)
     for message in (*crash_dead_runs(api), *delete_missed_runs(api), *send_alarms(project, api)):
         print(message, flush=True)
     if was_holder_killed(project):

@@ -14,6 +14,10 @@ from contextlib import suppress
 from typing import Any
 
 from aeops.errors import InfrastructureError
+from aeops.machine.network import open_url
+from aeops.machine.prefect_access import prefect_access
+from aeops.machine.stack_settings import Settings
+from aeops.project import Project
 
 _RESPONSE_TIMEOUT = 10.0  # seconds
 _MAX_TRIES, _RETRY_DELAY = 4, 1.0  # and seconds, where its database is busy
@@ -88,7 +92,7 @@ class PrefectApi:
             data = json.dumps(body).encode()
         request = urllib.request.Request(f"{self.url}/{path}", data, self.headers, method=method)
         try:
-            with urllib.request.urlopen(request, timeout=_RESPONSE_TIMEOUT) as response:
+            with open_url(request, _RESPONSE_TIMEOUT) as response:
                 return json.loads(response.read() or "null")
         except urllib.error.HTTPError as error:
             if error.code == 404:
@@ -158,3 +162,9 @@ class PrefectApi:
             if worker["name"] == name:
                 return worker
         return None
+
+
+def stack_prefect_api(project: Project, settings: Settings) -> PrefectApi:
+    """Return a client of the server that a stack with these settings uses; raises as `prefect_access` does."""
+    access = prefect_access(project, settings)
+    return PrefectApi(access.api_url, access.credentials)

@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from aeops.errors import InfrastructureError
-from aeops.files import read_json, write_json
+from aeops.files import write_json
 from aeops.machine.lock import file_lock
-from aeops.machine.network import ALL_ADDRESSES, HOST, is_port_free
+from aeops.machine.network import HOST, is_port_free
+from aeops.machine.prefect_access import external_prefect_api, login_file, prefect_access, stack_credentials
 from aeops.machine.stack_settings import Settings
+from aeops.machine.stored_json import read_json_if_whole
 from aeops.project import Project
 from aeops.registry import ledger
 
@@ -55,9 +57,9 @@ def define_services(
         skip_used_ports: choose the first port of a recipe among those that nothing listens at; False to report the used ones.
     """
     if not os.environ.get("MLFLOW_TRACKING_URI"):
-        yield mlflow_service(project, settings)
+        yield mlflow_service(settings)
     if not external_prefect_api():
-        yield prefect_service(settings)
+        yield prefect_service(project, settings)
     yield worker_service(project, settings)
     ports = score_ports(project, settings, recipes, skip_used_ports=skip_used_ports)
     for recipe in recipes:
@@ -65,30 +67,18 @@ def define_services(
     yield page_service(settings)
 
 
-def external_prefect_api() -> str | None:
-    """Return the API address of a Prefect server that is not the stack's own; None without one."""
-    return os.environ.get("PREFECT_API_URL")
-
-
-def prefect_api_url(settings: Settings) -> str:
-    return external_prefect_api() or settings.prefect_api
-
-
-def mlflow_service(project: Project, settings: Settings) -> ServiceDefinition:
+def mlflow_service(settings: Settings) -> ServiceDefinition:
     """Define MLflow's server, always on loopback: its pages have no password and let anybody delete."""
     address = f"http://{HOST}:{settings.mlflow_port}"
-    command = mlflow_command(project, settings.mlflow_port)
+    command = [sys.executable, "-m", "aeops.registry.mlflow_server", "--port", str(settings.mlflow_port)]
     return ServiceDefinition(MLFLOW, command, settings.mlflow_port, address, f"{address}/health", option="--mlflow-port")
 
 
-def mlflow_command(project: Project, port: int) -> list[str]:
-    database, artifacts = project.mlflow / "mlflow.db", project.mlflow / "artifacts"
-    stores = ["--backend-store-uri", f"sqlite:///{database}", "--default-artifact-root", artifacts.as_uri()]
-    return [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1", *stores]
-
-
-def prefect_command() -> list[str]:
-    return [sys.executable, "-m", "prefect", "server", "start"]
+def prefect_command(settings: Settings) -> list[str]:
+    options = ["--host", settings.host, "--port", str(settings.prefect_port)]
+    if settings.password_file is not None:  # whose users may reach it by any name, such as that of a proxy
+        options.append("--any-name")
+    return [sys.executable, "-m", "aeops.machine.prefect_server", *options]
 
 
 def prefect_settings(host: str, port: int) -> dict[str, str]:
@@ -96,8 +86,16 @@ def prefect_settings(host: str, port: int) -> dict[str, str]:
     return {"PREFECT_SERVER_API_HOST": host, "PREFECT_SERVER_API_PORT": str(port)}
 
 
-def prefect_service(settings: Settings) -> ServiceDefinition:
+def prefect_service(project: Project, settings: Settings) -> ServiceDefinition:
+    """Define Prefect's server.
+
+    Raises:
+        AeError: there is no secret for it, or none that only its owner can read.
+    """
     address = settings.url(settings.prefect_port)
+    credentials = stack_credentials(project, settings)
+    if credentials is None:
+        raise InfrastructureError(f"{login_file(project)} is missing: type `ae up`, which makes it")
     environment = prefect_settings(settings.host, settings.prefect_port) | {
         "PREFECT_UI_URL": address,  # of the links in notifications
         "PREFECT_SERVER_DATABASE_MIGRATE_ON_START": "false",  # done once, before a process opens it
@@ -105,23 +103,15 @@ def prefect_service(settings: Settings) -> ServiceDefinition:
         "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
         # By default a restarted server does not know which run holds a deployment's concurrency slot, and ends those runs.
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+        # Its page asks the API under the name that the browser uses, and no page of another origin may.
+        "PREFECT_SERVER_UI_API_URL": "/api",
+        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": address,
+        "PREFECT_SERVER_API_AUTH_STRING": credentials,
     }
-    if settings.host in ALL_ADDRESSES:
-        environment["PREFECT_SERVER_UI_API_URL"] = "/api"  # under whichever name the browser uses
-    if settings.credentials:
-        environment["PREFECT_SERVER_API_AUTH_STRING"] = settings.credentials
     api, port = settings.prefect_api, settings.prefect_port
     return ServiceDefinition(
-        PREFECT, prefect_command(), port, address, f"{api}/health", environment, api, option="--prefect-port"
+        PREFECT, prefect_command(settings), port, address, f"{api}/health", environment, api, option="--prefect-port"
     )
-
-
-def prefect_environment(settings: Settings) -> dict[str, str]:
-    """Return the variables by which a process reaches Prefect's API."""
-    environment = {"PREFECT_API_URL": prefect_api_url(settings)}
-    if settings.credentials:
-        environment["PREFECT_API_AUTH_STRING"] = settings.credentials
-    return environment
 
 
 def worker_service(project: Project, settings: Settings) -> ServiceDefinition:
@@ -140,7 +130,7 @@ def worker_service(project: Project, settings: Settings) -> ServiceDefinition:
         worker_name(),
     ]
     environment = (
-        prefect_environment(settings)
+        prefect_access(project, settings).environment()
         | python_path(project)
         | {
             "PREFECT_WORKER_QUERY_SECONDS": "2",
@@ -222,11 +212,8 @@ def _ports_file(project: Project) -> Path:
 
 
 def _read_ports(project: Project, settings: Settings) -> dict[str, int]:
-    file = _ports_file(project)
-    if not file.is_file():
-        return {}
-    document = read_json(file)
-    if document["from"] != settings.score_port:
+    document = read_json_if_whole(_ports_file(project), "from", "ports")
+    if document is None or document["from"] != settings.score_port:
         return {}
     ports: dict[str, int] = document["ports"]
     return ports

@@ -13,8 +13,10 @@ from pathlib import Path
 
 import psutil
 
-from aeops.files import read_json, write_json
+from aeops.files import write_json
 from aeops.machine.process_identity import find_process
+from aeops.machine.servers import is_own_log
+from aeops.machine.stored_json import read_json_if_whole
 from aeops.project import Project
 
 SERVICE_VARIABLE = "AE_SERVICE"
@@ -69,12 +71,9 @@ def write_service_record(project: Project, record: ServiceRecord) -> None:
 
 
 def read_service_record(project: Project, name: str) -> ServiceRecord | None:
-    """Return a service's record; None where there is none, or one of a server that is not part of the stack."""
-    try:
-        document = read_json(service_record_file(project, name))
-    except FileNotFoundError:
-        return None
-    if "mark" not in document:
+    """Return a service's record; None where there is none, a damaged one, or one of a server that is not part of this stack."""
+    document = read_json_if_whole(service_record_file(project, name), "pid", "address")
+    if document is None or "mark" not in document or not is_own_log(project, document["log"]):
         return None
     for field_name, stored_name in _STORED_NAMES.items():
         document[field_name] = document.pop(stored_name)

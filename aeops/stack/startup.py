@@ -13,10 +13,11 @@ from pathlib import Path
 from aeops.errors import InfrastructureError
 from aeops.machine.lock import file_lock
 from aeops.machine.network import HOST, RequiredPort, require_ports_free
+from aeops.machine.prefect_access import external_prefect_api, login_hint, make_login
 from aeops.machine.stack_settings import Settings, last_setup_request, remove_settings, settings_file, write_settings
 from aeops.project import Project
 from aeops.stack.leader_state import SETUP_NAME, LeaderState, read_state, state_file
-from aeops.stack.prefect_api import PrefectApi
+from aeops.stack.prefect_api import stack_prefect_api
 from aeops.stack.service_definitions import (
     MLFLOW,
     PREFECT,
@@ -24,8 +25,6 @@ from aeops.stack.service_definitions import (
     WORKER_SERVICE,
     ServiceDefinition,
     define_services,
-    external_prefect_api,
-    prefect_api_url,
     recipes_with_champion,
     worker_name,
 )
@@ -52,6 +51,8 @@ def bring_up(project: Project, settings: Settings) -> None:
         InfrastructureError: ports are taken (all are named, nothing was started), or a database cannot be migrated.
     """
     with file_lock(project, "up") as lock:  # of two commands at once, the second finds the stack running
+        if settings.password_file is None:
+            make_login(project)
         if not is_lock_held(project, "stack"):
             require_stack_ports(project, settings)
             migrate_databases(project, lock)
@@ -165,12 +166,12 @@ def wait_for_stack(project: Project, settings: Settings) -> None:
 def _is_running_well(project: Project, settings: Settings, service: ServiceDefinition, state: LeaderState) -> bool:
     if state.service_state(service.name) != "running" or not _is_alive(project, service.name):
         return False
-    return service.name != WORKER_SERVICE or _is_worker_online(settings)
+    return service.name != WORKER_SERVICE or _is_worker_online(project, settings)
 
 
-def _is_worker_online(settings: Settings) -> bool:
+def _is_worker_online(project: Project, settings: Settings) -> bool:
     with suppress(InfrastructureError):
-        worker = PrefectApi(prefect_api_url(settings), settings.credentials).worker(WORK_POOL, worker_name())
+        worker = stack_prefect_api(project, settings).worker(WORK_POOL, worker_name())
         return worker is not None and worker["status"] == "ONLINE"
     return False
 
@@ -201,6 +202,8 @@ def show_addresses(project: Project, settings: Settings) -> None:
             print(f"{service.name:<20} {service.address}")
     if address := external_prefect_api():
         print(f"{'prefect':<20} {address} (PREFECT_API_URL)")
+    else:
+        print(f"{'prefect login':<20} {login_hint(project, settings)}")
     print(f"{'worker':<20} work pool {WORK_POOL}")
     for page in sorted(project.data_docs.glob("*/index.html")):
         print(f"{'data docs':<20} {page.as_uri()}")

@@ -8,6 +8,7 @@ from typing import TypedDict
 import psutil
 
 from aeops.errors import InfrastructureError
+from aeops.machine.prefect_access import external_prefect_api, login_hint
 from aeops.machine.servers import is_healthy
 from aeops.machine.stack_settings import Settings, read_settings
 from aeops.project import Project
@@ -15,8 +16,8 @@ from aeops.registry import ledger
 from aeops.registry.ledger import LedgerEntry
 from aeops.stack.alarms import read_alarms
 from aeops.stack.leader_state import FAILING_STATE, SETUP_NAME, LeaderState, read_state
-from aeops.stack.prefect_api import PrefectApi, PrefectObject
-from aeops.stack.service_definitions import WORK_POOL, WORKER_SERVICE, prefect_api_url, worker_name
+from aeops.stack.prefect_api import PrefectApi, PrefectObject, stack_prefect_api
+from aeops.stack.service_definitions import WORK_POOL, WORKER_SERVICE, worker_name
 from aeops.stack.service_records import SUPERVISOR_NAME, ServiceRecord, read_service_records, stack_processes
 
 _MAX_NEXT_RUNS = 5
@@ -73,10 +74,14 @@ class ApprovalRow(TypedDict):
 
 
 class StackStatus(TypedDict):
-    """The output of `ae status --json`: times are ISO, UTC; lists of runs are None where Prefect does not respond."""
+    """The output of `ae status --json`: times are ISO, UTC; lists of runs are None where Prefect does not respond.
+
+    `prefect_login` says how a person logs in to the page of the stack's own Prefect server.
+    """
 
     well: bool
     says: str
+    prefect_login: str | None
     services: list[ServiceRow]
     runs: list[RunRow] | None
     champions: list[ChampionRow]
@@ -91,13 +96,14 @@ def read_stack_status(project: Project) -> StackStatus:
     services = _service_rows(project, settings, state)
     runs, next_runs = None, None
     if settings is not None:
-        api = PrefectApi(prefect_api_url(settings), settings.credentials)
+        api = stack_prefect_api(project, settings)
         if is_healthy(f"{api.url}/health"):
             runs, next_runs = _last_runs(api), _next_runs(api)
     unhealthy_names = [row["name"] for row in services if row["state"] != _HEALTHY]
     return {
         "well": not unhealthy_names,
         "says": _summary_message(settings, services, unhealthy_names, state),
+        "prefect_login": _prefect_login(project, settings),
         "services": services,
         "runs": runs,
         "champions": _champion_rows(project),
@@ -105,6 +111,12 @@ def read_stack_status(project: Project) -> StackStatus:
         "waiting_for_approval": _pending_approvals(project),
         "next_runs": next_runs,
     }
+
+
+def _prefect_login(project: Project, settings: Settings | None) -> str | None:
+    if settings is None or external_prefect_api():
+        return None
+    return login_hint(project, settings)
 
 
 def _summary_message(
@@ -135,7 +147,8 @@ def _service_rows(project: Project, settings: Settings | None, state: LeaderStat
         rows.append(_supervisor_row(processes.get(SUPERVISOR_NAME, [])))
     records = {record.name: record for record in read_service_records(project)}
     for name in sorted(records.keys() | state.services.keys()):
-        rows.append(_service_row(name, records.get(name), processes.get(name, []), state, settings))
+        service_state = _service_state(project, name, records.get(name), state, settings)
+        rows.append(_service_row(name, records.get(name), processes.get(name, []), service_state, state.start_count(name)))
     return rows
 
 
@@ -152,11 +165,11 @@ def _service_row(
     name: str,
     record: ServiceRecord | None,
     processes: list[psutil.Process],
-    state: LeaderState,
-    settings: Settings | None,
+    service_state: str,
+    starts: int | None,
 ) -> ServiceRow:
     row = _empty_row(name)
-    row["state"], row["starts"] = _service_state(name, record, state, settings), state.start_count(name)
+    row["state"], row["starts"] = service_state, starts
     if processes:
         row["memory_mb"] = _memory_mb(processes)
     if record is not None:
@@ -179,7 +192,9 @@ def _empty_row(name: str) -> ServiceRow:
     }
 
 
-def _service_state(name: str, record: ServiceRecord | None, state: LeaderState, settings: Settings | None) -> str:
+def _service_state(
+    project: Project, name: str, record: ServiceRecord | None, state: LeaderState, settings: Settings | None
+) -> str:
     """Return `well`, or a word for what is wrong, from the service's own response now."""
     leader_state = state.service_state(name)
     if record is None or record.process is None:
@@ -191,13 +206,13 @@ def _service_state(name: str, record: ServiceRecord | None, state: LeaderState, 
             return _HEALTHY
         return "does not respond"
     if name == WORKER_SERVICE and settings:
-        return _worker_state(settings)
+        return _worker_state(project, settings)
     return _HEALTHY
 
 
-def _worker_state(settings: Settings) -> str:
+def _worker_state(project: Project, settings: Settings) -> str:
     with suppress(InfrastructureError):
-        worker = PrefectApi(prefect_api_url(settings), settings.credentials).worker(WORK_POOL, worker_name())
+        worker = stack_prefect_api(project, settings).worker(WORK_POOL, worker_name())
         if worker and worker["status"] == "ONLINE":
             return _HEALTHY
         return "unknown to Prefect"

@@ -16,6 +16,7 @@ import time
 from typing import IO
 
 from aeops.machine.lock import try_flock
+from aeops.machine.prefect_access import external_prefect_api, prefect_access
 from aeops.machine.stack_settings import Settings, last_setup_request, read_settings
 from aeops.project import Project, find_project
 from aeops.stack.jobs import BackgroundJob
@@ -25,8 +26,6 @@ from aeops.stack.service_definitions import (
     PREFECT,
     SCORE,
     define_services,
-    external_prefect_api,
-    prefect_environment,
     python_path,
     recipes_with_champion,
 )
@@ -153,7 +152,7 @@ class StackLeader:
         prefect = self.managers.get(PREFECT)
         if not (external_prefect_api() or (prefect and prefect.process)):
             return
-        environment = prefect_environment(settings) | python_path(self.project)
+        environment = prefect_access(self.project, settings).environment() | python_path(self.project)
         self.setup.run_once(settings.request_id, environment)
         if self.setup.finished_request == settings.request_id:
             self.maintenance.run_regularly(environment)

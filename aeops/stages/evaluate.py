@@ -26,7 +26,7 @@ from aeops.evaluation.measures import MEASURE_FUNCTIONS
 from aeops.evaluation.prepared import load_prepared
 from aeops.evaluation.reference import write_reference
 from aeops.evaluation.study import EvaluationContext, StudyResult, run_study
-from aeops.files import atomic_folder, read_json, write_json
+from aeops.files import atomic_folder, write_json
 from aeops.kinds.arrays import mse_per_image
 from aeops.machine.entry_point import run_main
 from aeops.project import Project, find_project
@@ -59,7 +59,7 @@ def evaluate(recipe: Recipe, project: Project, prepared: Path, bundle: Path, his
         project: where the studies find sources and state.
         prepared: the folder of the stage prepare.
         bundle: the bundle to evaluate.
-        history: the folder with history.csv and export.json of the training.
+        history: the folder with history.csv of the training.
         output: the report's folder.
 
     Returns:
@@ -72,7 +72,7 @@ def evaluate(recipe: Recipe, project: Project, prepared: Path, bundle: Path, his
     context = build_context(recipe, project, prepared, bundle, history)
     curves = pd.read_csv(history / "history.csv")
     baselines = score_baselines(recipe.evaluate, context)
-    metrics = measure_metrics(context, baselines) | training_metrics(curves, history)
+    metrics = measure_metrics(context, baselines) | training_metrics(curves, context.detector)
     with atomic_folder(output) as folder:
         figures = folder / "figures"
         figures.mkdir()
@@ -162,10 +162,19 @@ def measure_metrics(context: EvaluationContext, baselines: BaselineResults) -> M
     return metrics
 
 
-def training_metrics(curves: pd.DataFrame, history: Path) -> MetricTree:
-    """Return the sections `export` and `history`."""
+def training_metrics(curves: pd.DataFrame, detector: Detector) -> MetricTree:
+    """Return the sections `export` and `history`.
+
+    Raises:
+        DataError: a bundle of format 1 or 2, which does not hold how far its ONNX model is from torch.
+    """
+    if "export" not in detector.bundle:
+        raise DataError(
+            f"the bundle {detector.folder} is of format {detector.bundle['format']}, which does not say how far its ONNX model "
+            "is from torch: make it again with the stage calibrate"
+        )
     return {
-        "export": {"max_difference": float(read_json(history / "export.json")["max_difference"])},
+        "export": {"max_difference": float(detector.bundle["export"]["max_difference"])},
         "history": {
             "epochs": len(curves),
             "final_train_loss": float(curves["train_loss"].iloc[-1]),
@@ -253,7 +262,7 @@ def draw_figures(
     folder: Path, context: EvaluationContext, baselines: BaselineResults, metrics: MetricTree, curves: pd.DataFrame
 ) -> None:
     """Write every figure that has something to show; one of novelties, for instance, needs a novelty."""
-    labels, novelty = context.data.table["label"], context.data.novelty
+    labels, novelty = context.data.table["label"].map(context.recipe.label_text, na_action="ignore"), context.data.novelty
     kind = context.detector.data_kind
     score, code = context.predictions["score"], context.predictions["code"]
     pca_mse = None

@@ -7,11 +7,12 @@ import argparse
 from pathlib import Path
 
 from ae_models.checksums import bundle_sha256
-from aeops.files import file_sha256, read_json, write_json
+from aeops.files import file_sha256, write_json
 from aeops.gate.documents import VerdictDocument
 from aeops.gate.flattening import flatten
 from aeops.gate.rules import RuleInputs, build_verdict, evaluate_rules
 from aeops.machine.entry_point import run_main
+from aeops.machine.stored_json import read_json
 from aeops.recipe.reader import read_recipe
 
 

@@ -18,8 +18,9 @@ import pandas as pd
 from aeops.data.array_files import write_npy_file, write_parquet
 from aeops.data.dataset import FORMAT, read_index, read_shards, require_receipt
 from aeops.errors import DataError
-from aeops.files import atomic_folder, read_json, write_json
+from aeops.files import atomic_folder, write_json
 from aeops.machine.entry_point import run_main
+from aeops.machine.stored_json import read_json
 from aeops.recipe.reader import Recipe, read_recipe
 
 SPLIT_NAMES = ("train", "validation", "calibration", "test")

@@ -42,8 +42,9 @@ from aeops.data.validation import (
     validate_set,
 )
 from aeops.errors import DataError
-from aeops.files import file_sha256, read_json, write_json
+from aeops.files import file_sha256, write_json
 from aeops.machine.entry_point import run_main
+from aeops.machine.stored_json import read_json
 from aeops.project import Project, find_project
 from aeops.recipe.reader import Recipe, read_recipe
 
@@ -133,7 +134,7 @@ def require_incoming(incoming: Path, recipe: Recipe) -> dict[str, Any]:
     next_step = f"type ae run {recipe.name} to ingest it again"
     if not (incoming / "dataset.json").is_file():
         raise DataError(f"no incoming dataset in {incoming}: {next_step}")
-    description: dict[str, Any] = read_json(incoming / "dataset.json")
+    description: dict[str, Any] = read_json(incoming / "dataset.json", "dataset", "kind", "shape", "low", "high", "shards")
     spec = recipe.fit.input
     expected_values = {
         "dataset": recipe.data.dataset,

@@ -165,7 +165,7 @@ SPOILED: dict[str, tuple[Spoil, list[str]]] = {
     ),
     "truncated": (
         lambda room, inbox: (inbox / "2026-03-07.npy").write_bytes((inbox / "2026-03-07.npy").read_bytes()[:-9]),
-        ["2026-03-07.npy: truncated"],
+        ["2026-03-07.npy: not readable as .npy (truncated"],
     ),
     "another shape": (
         lambda room, inbox: write_day(inbox, 8, room.images[:, :9], room.labels),

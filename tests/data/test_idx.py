@@ -16,7 +16,7 @@ from data_project import Room, shared_data, tree
 from aeops.data.dataset import read_index
 from aeops.data.sources.catalogue import source_digest
 from aeops.errors import AeError, DataError, InfrastructureError, UsageError
-from aeops.files import read_json
+from aeops.machine.stored_json import read_json
 from aeops.stages.prepare import prepare
 
 TRAIN = 480  # of the room's 600 digits, shuffled; the others are the test part

@@ -11,8 +11,9 @@ from data_project import Room, make_room, tree
 from aeops.data.array_files import write_npy_file, write_parquet
 from aeops.data.dataset import content_sha256, read_index, read_shards
 from aeops.errors import InfrastructureError, as_ae_error
-from aeops.files import atomic_folder, file_sha256, read_json
+from aeops.files import atomic_folder, file_sha256
 from aeops.kinds.interface import load_kind
+from aeops.machine.stored_json import read_json
 from aeops.recipe.sections import SplitSpec
 from aeops.stages.ingest import draw_split, write_shards
 

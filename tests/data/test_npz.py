@@ -12,7 +12,7 @@ from skimage.feature import canny
 
 from aeops.data.dataset import read_index
 from aeops.errors import DataError, UsageError
-from aeops.files import read_json
+from aeops.machine.stored_json import read_json
 
 SOURCE = {"kind": "npz", "path": "images.npz", "samples": {"train": "x", "test": "x_new"}, "layout": "nhwc"}
 LABELS = {"train": "y", "test": "y_new"}
@@ -135,7 +135,7 @@ SPOILED: dict[str, tuple[Callable[[Path, Arrays], None], list[str]]] = {
     ),
     "objects": (
         lambda place, held: np.savez(place, **held | {"x": held["x"].astype(object)}),
-        ["got pickled objects (object)"],
+        ["got pickled objects (dtype object)"],
     ),
     "column by column": (
         lambda place, held: np.savez(place, **held | {"x": np.asfortranarray(held["x"])}),

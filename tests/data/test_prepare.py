@@ -9,7 +9,7 @@ from data_project import Room, tree
 
 from aeops.data.dataset import read_index
 from aeops.errors import DataError
-from aeops.files import read_json
+from aeops.machine.stored_json import read_json
 from aeops.stages.prepare import prepare
 
 NOVELTY = 4

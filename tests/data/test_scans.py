@@ -11,7 +11,7 @@ from aeops.data.dataset import read_index
 from aeops.data.sources.tiles import assemble_tiles, cut_tiles
 from aeops.errors import DataError, UsageError
 from aeops.evaluation.prepared import load_prepared
-from aeops.files import read_json
+from aeops.machine.stored_json import read_json
 from aeops.stages.prepare import prepare
 
 CORE, MARGIN = 8, 3

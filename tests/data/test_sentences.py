@@ -12,8 +12,8 @@ from data_project import Room, shared_data, tree
 from aeops.data.dataset import read_index
 from aeops.data.sources.sentence_split import split_sentences
 from aeops.errors import DataError, UsageError
-from aeops.files import read_json
 from aeops.kinds.interface import load_kind
+from aeops.machine.stored_json import read_json
 from aeops.stages.prepare import prepare
 
 SPLITS = {

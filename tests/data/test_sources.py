@@ -45,7 +45,7 @@ SPOILED: dict[str, tuple[Spoil, list[str]]] = {
         ["got (600, 14, 28)", "expected shape (n, 1, 28, 28) or (n, 28, 28)", "input.shape"],
     ),
     "flat": (lambda room: room.save(images=room.images.reshape(600, -1)), ["got (600, 784)", "or (n, 28, 28)"]),
-    "objects": (lambda room: room.save(images=room.images.astype(object)), ["got pickled objects (object)"]),
+    "objects": (lambda room: room.save(images=room.images.astype(object)), ["got pickled objects (dtype object)"]),
     "strings": (lambda room: room.save(images=room.images.astype(str)), ["expected dtype uint8 or float32 or float64, got <U3"]),
     "whole numbers too wide": (
         lambda room: room.save(images=room.images.astype(np.int32)),

@@ -1,5 +1,6 @@
 """The hashes of the stages' code: complete, the same everywhere, and written to params.yaml."""
 
+import itertools
 import json
 import shutil
 import subprocess
@@ -12,8 +13,10 @@ from checkout import ROOT
 
 from aeops.data.stage_code import (
     EXEMPT_MODULES,
+    STAGE_EXEMPT_MODULES,
     STAGES,
     code_hashes,
+    exempt_modules,
     stage_files,
     stage_sha256,
     write_code_hashes,
@@ -24,7 +27,7 @@ from aeops.project import Project
 from aeops.provenance.last_run import FLOW_STAGES
 
 ALL_STAGES = (*STAGES, *FLOW_STAGES)
-BY_EXEMPT_MODULES = {"aeops.files"}  # of the stage train only aeops.machine imports it, for its own records
+BY_EXEMPT_MODULES = {"train": {"aeops.kinds"}}  # only aeops.recipe imports it, which a training reads no value from
 # Imports one stage after another, each as if it were the first: what is not ours stays loaded, as it takes seconds.
 LOADED = """
 import importlib, json, sys
@@ -58,12 +61,14 @@ def test_what_a_stage_imports_lies_within_its_code_and_the_exceptions() -> None:
     assert loaded.keys() == set(ALL_STAGES)
     for stage, names in loaded.items():
         assert {"aeops", f"aeops.stages.{stage}"} < set(names)
-        expected = stage_files(ROOT, stage).keys() | BY_EXEMPT_MODULES
-        assert {name for name in names if not is_within(name, EXEMPT_MODULES)} <= expected, stage
+        expected = stage_files(ROOT, stage).keys() | BY_EXEMPT_MODULES.get(stage, set())
+        assert {name for name in names if not is_within(name, exempt_modules(stage))} <= expected, stage
 
 
 def test_every_exception_is_a_module() -> None:
-    assert [name for name in EXEMPT_MODULES if module_file(ROOT, name) is None] == []
+    names = [*EXEMPT_MODULES, *itertools.chain.from_iterable(STAGE_EXEMPT_MODULES.values())]
+    assert [name for name in names if module_file(ROOT, name) is None] == []
+    assert STAGE_EXEMPT_MODULES.keys() <= set(ALL_STAGES)
 
 
 def test_modules_that_are_chosen_by_name_count() -> None:
@@ -87,6 +92,38 @@ def test_a_change_in_a_module_reaches_every_stage_that_uses_it_and_no_other(code
     changed = changed_stages(code)
     assert {"ingest", "evaluate"} <= changed
     assert not changed & {"train", "gate"}
+
+
+def test_code_of_scores_thresholds_and_what_comes_later_trains_nothing_again() -> None:
+    calibration = {f"ae_models.{name}" for name in ("calibration", "scores", "thresholds", "export", "bundle", "onnx_runtime")}
+    calibration |= {"ae_models.spec.scores", "ae_models.spec.thresholds", "ae_models.spec.fit"}
+    later = {"aeops.recipe.reader", "aeops.recipe.gate_rules", "aeops.recipe.studies", "aeops.kinds.image", "aeops.stages.gate"}
+    training = {f"ae_models.{name}" for name in ("training", "losses", "augmentations", "checkpoint", "spec.training")}
+    assert calibration <= stage_files(ROOT, "calibrate").keys()
+    assert not stage_files(ROOT, "train").keys() & (calibration | later)
+    assert training <= stage_files(ROOT, "train").keys()
+
+
+def test_of_a_package_that_only_exports_names_those_count_that_a_stage_uses(code: Path) -> None:
+    file = code / "ae_models" / "spec" / "__init__.py"
+    text = file.read_text()
+    file.write_text(text.replace("    AmbiguityScoreSpec,\n", "").replace('    "AmbiguityScoreSpec",\n', "") + "# changed\n")
+    assert "AmbiguityScoreSpec" not in file.read_text()
+    assert "train" not in changed_stages(code)
+    assert "calibrate" in changed_stages(code)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        ("import TrainSpec\n", "import TrainSpec\nfrom ae_models.spec.encoders import ConvEncoderSpec as TrainSpec\n"),
+        ("import TrainSpec\n", "import TrainSpec\nTrainSpec.epochs = 3\n"),
+    ],
+)
+def test_a_package_that_exports_another_thing_or_does_more_reaches_the_stage_train(code: Path, changed: tuple[str, str]) -> None:
+    file = code / "ae_models" / "spec" / "__init__.py"
+    file.write_text(file.read_text().replace(*changed))
+    assert "train" in changed_stages(code)
 
 
 def test_a_change_in_an_exempt_module_reaches_none(code: Path) -> None:
@@ -131,6 +168,16 @@ def test_a_stage_that_does_not_exist_is_refused(tmp_path: Path) -> None:
 def test_the_committed_hashes_are_those_of_the_code() -> None:
     recorded = yaml.safe_load((ROOT / "params.yaml").read_text())["code"]
     assert recorded == code_hashes(ROOT), "type: make params"
+
+
+def test_a_training_waits_for_no_score_and_no_threshold() -> None:
+    stages = {name: stage["do"] for name, stage in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].items()}
+    assert [stages[name]["params"][1] for name in ("train", "calibrate")] == [
+        {"recipes/${key}.yaml": ["input", "model", "train"]},
+        {"recipes/${key}.yaml": ["score", "threshold"]},
+    ]
+    [training] = stages["train"]["outs"]
+    assert training in stages["calibrate"]["deps"]
 
 
 def test_dvc_watches_the_hash_of_each_stage_and_no_file_of_code() -> None:

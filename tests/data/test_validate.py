@@ -11,9 +11,11 @@ import pandas as pd
 import pytest
 from data_project import CHECKOUT, Room, make_room, tree
 
+from aeops.cli.run import quarantine_line
 from aeops.data.dataset import content_sha256, read_index, require_receipt
 from aeops.errors import DataError
-from aeops.files import read_json
+from aeops.machine.stored_json import read_json
+from aeops.provenance.run_summary import quarantine_counts
 
 BLANK, NAN, BRIGHT, COPY, LABEL = 3, 70, 130, 190, 250  # positions of the samples that `spoil_five` spoils
 
@@ -81,6 +83,22 @@ def test_a_few_bad_samples_are_set_aside_with_their_reasons_and_the_rest_is_acce
     np.testing.assert_array_equal(shard[:, 0], np.delete(room.images, bad, axis=0))
     np.testing.assert_array_equal(shard[index["row"]], shard)
     assert require_receipt(room.data, "mine")["rows"] == {"given": 600, "accepted": 595, "quarantined": 5}
+
+
+def test_a_run_tells_what_was_set_aside_and_why(room: Room) -> None:
+    room.save()
+    room.accept()
+    assert quarantine_counts(room.validation()) is None
+    spoil_five(room)
+    room.accept()
+    counts = quarantine_counts(room.validation())
+    assert counts is not None
+    assert (counts["count"], counts["given"]) == (5, 600)
+    assert counts["reasons"]["blank"] == 1
+    assert set(counts["reasons"]) >= {"blank", "label"}
+    told = quarantine_line(counts)
+    assert told.startswith("5 of 600 samples, by the expectations ")
+    assert f"see {room.validation()['quarantine']} in the state folder" in told
 
 
 def test_the_quarantine_holds_the_bad_samples_and_why(room: Room) -> None:

@@ -180,7 +180,6 @@ def write_training(folder: Path) -> None:
     lines = [f"{epoch},{epoch * 10},{0.1 / epoch},{0.11 / epoch},0.001" for epoch in range(1, 6)]
     head = "epoch,step,train_loss,validation_error,learning_rate"
     (folder / "history.csv").write_text("\n".join([head, *lines]) + "\n", encoding="utf-8")
-    (folder / "export.json").write_text(json.dumps({"max_difference": 1e-6, "rows": 64}), encoding="utf-8")
 
 
 def write_bundle(folder: Path, train: np.ndarray, calibration: np.ndarray) -> None:
@@ -197,7 +196,7 @@ def write_bundle(folder: Path, train: np.ndarray, calibration: np.ndarray) -> No
     save_file({"calibration_scores": scores}, folder / "scorer.safetensors")
     save_file({"axes": axes.astype(np.float32)}, folder / "weights.safetensors")
     document = {
-        "format": 2,
+        "format": 3,
         "recipe": "digits",
         "input": {"kind": "image", "shape": [1, 28, 28], "low": 0.0, "high": 255.0},
         "threshold": {
@@ -211,6 +210,7 @@ def write_bundle(folder: Path, train: np.ndarray, calibration: np.ndarray) -> No
         "given": {"shape": [1, 28, 28], "dtype": "float32"},
         "made": {"shape": [1, 28, 28]},
         "code": {"shape": [CODE], "dtype": "float32"},
+        "export": {"max_difference": 1e-6, "rows": 64},
     }
     (folder / "bundle.json").write_text(json.dumps(document), encoding="utf-8")
     write_checksums(folder)

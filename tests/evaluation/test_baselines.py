@@ -3,13 +3,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from ae_models.spec import NormalisedResidualScoreSpec, SplitConformalThresholdSpec
 from aeops.evaluation.studies.rivals import run_rivals_study
+from aeops.project import Project
 from aeops.recipe.studies import RivalsStudy
 
 
 @pytest.fixture(scope="module")
 def found(scene, tmp_path_factory):
-    room = scene()
+    root = tmp_path_factory.mktemp("project")
+    room = replace(scene(), project=Project(root, root / ".ae"))
     fit = room.recipe.fit
     two = replace(fit, model=replace(fit.model, bottleneck=replace(fit.model.bottleneck, size=2)))
     figures = tmp_path_factory.mktemp("figures")
@@ -42,3 +45,18 @@ def test_the_table_names_each_with_its_size_and_the_lead_says_who_wins(found):
     assert [row[:2] for row in finding.rows] == [["the recipe's model", "8"], ["same", "8"], ["two", "2"]]
     assert finding.lead.startswith("Lowest error: the recipe's model")
     assert [file for file, _ in finding.figures] == [file.name for file in figures.iterdir()]
+
+
+def test_another_score_and_threshold_train_no_rival_again_and_a_rival_that_is_gone_leaves_nothing(found, tmp_path):
+    room, finding, _ = found
+    trainings = room.project.training(room.recipe.name) / "rivals"
+    progress = {
+        file: file.read_bytes() for file in trainings.rglob("progress.jsonl")
+    }  # with times: another training, other bytes
+    assert len(progress) == 2
+    fit = replace(room.recipe.fit, score=NormalisedResidualScoreSpec(energy=0.0), threshold=SplitConformalThresholdSpec(0.2))
+    result = run_rivals_study(RivalsStudy({"same": fit}), room, tmp_path)
+    assert result.metrics["same"]["error"] == finding.metrics["same"]["error"]
+    assert result.metrics["same"]["auroc"] != finding.metrics["same"]["auroc"]
+    [remaining] = trainings.rglob("progress.jsonl")
+    assert remaining.read_bytes() == progress[remaining]

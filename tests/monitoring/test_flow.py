@@ -16,9 +16,9 @@ from monitored_project import ROOT, on_day, promotion_of
 from prefect import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from aeops.files import read_json
 from aeops.machine.network import find_free_port
 from aeops.machine.servers import TEMPORARY_SERVER, prefect_server_command, stop_server, wait_until_healthy
+from aeops.machine.stored_json import read_json
 from aeops.monitoring import paths, retrains
 from aeops.project import Project
 from aeops.recipe.reader import Recipe

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from monitored_project import ROOT
 
-from aeops.files import read_json
+from aeops.machine.stored_json import read_json
 from aeops.recipe.monitoring import TEST_SIGNALS
 
 

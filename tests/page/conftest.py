@@ -18,7 +18,7 @@ import uvicorn
 
 from aeops.data.quarantine import write_quarantine
 from aeops.page.app import build_page_app
-from aeops.page.serve import listener_address, open_page_listener
+from aeops.page.serve import listener_address, open_page_listener, page_config
 from aeops.project import Project
 from aeops.registry import promotion
 from aeops.registry.ledger import Decision
@@ -145,7 +145,7 @@ class Served:
     def __init__(self, project: Project, password: str | None = None) -> None:
         self.listener = open_page_listener("127.0.0.1", 0)
         self.address = listener_address(self.listener)
-        self.server = uvicorn.Server(uvicorn.Config(build_page_app(project, password), log_level="warning"))
+        self.server = uvicorn.Server(page_config(build_page_app(project, password)))
         self.thread = threading.Thread(target=lambda: self.server.run(sockets=[self.listener]))
 
     def __enter__(self) -> "Served":

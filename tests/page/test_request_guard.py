@@ -46,8 +46,8 @@ def test_the_right_password_opens_and_any_other_does_not(empty: Project) -> None
 
 def test_a_header_that_is_no_base64_is_refused(empty: Project) -> None:
     client = TestClient(build_page_app(empty, "p"))
-    for header in ("Basic ***", "Bearer YWU6cA==", "Basic", ""):
-        answer = client.get("/", headers={"authorization": header})
+    for header in (b"Basic ***", b"Bearer YWU6cA==", b"Basic", b"", b"Basic \xff", b"Basic \xc3\xa9", b"\xff"):
+        answer = client.get("/", headers={"authorization": header})  # type: ignore[dict-item]  # httpx takes bytes
         assert (answer.status_code, answer.headers["www-authenticate"]) == (401, 'Basic realm="ae"')
 
 
@@ -62,3 +62,27 @@ def test_another_host_needs_a_password_file(tmp_path: Path) -> None:
     file.chmod(0o644)
     with pytest.raises(UsageError, match="chmod 600"):
         server_password("0.0.0.0", file)
+
+
+@pytest.mark.parametrize("path", ["/data-docs/%00.html", "/r/%00", "/r/digits/%00", "/%00", "/?a=%00"])
+def test_a_nul_character_is_a_bad_request(empty: Project, path: str) -> None:
+    assert asked(empty, path=path) == 400
+
+
+@pytest.mark.parametrize(
+    "path", ["/data-docs/" + "a" * 300 + ".html", "/data-docs/" + "a/" * 3000 + "b.html", "/r/" + "a" * 5000]
+)
+def test_a_name_that_no_file_can_have_is_not_found(empty: Project, path: str) -> None:
+    assert asked(empty, path=path) == 404
+
+
+@pytest.mark.parametrize("origin", ["http://evil.example", "http://127.0.0.1:9", "null"])
+def test_no_page_of_another_origin_is_answered(empty: Project, origin: str) -> None:
+    client = TestClient(build_page_app(empty, None), base_url="http://127.0.0.1:8080")
+    for method, path in (("GET", "/"), ("POST", "/try/digits"), ("OPTIONS", "/try/digits")):
+        assert client.request(method, path, headers={"origin": origin}).status_code == 403
+
+
+def test_a_compressed_sample_is_refused(empty: Project) -> None:
+    client = TestClient(build_page_app(empty, None), base_url="http://127.0.0.1:8080")
+    assert client.post("/try/digits", content=b"x", headers={"content-encoding": "gzip"}).status_code == 415

@@ -99,7 +99,9 @@ def test_runs_and_deployments_of_a_real_prefect_are_told_by_recipe(
     with prefect_server(empty) as server:
         server.wait_until_ready()
         api = os.environ["PREFECT_API_URL"]
-        with httpx.Client(base_url=api, timeout=60) as client:
+        user, _, password = os.environ["PREFECT_API_AUTH_STRING"].partition(":")
+        assert httpx.post(f"{api}/flows/filter", json={}, timeout=60).status_code == 401
+        with httpx.Client(base_url=api, timeout=60, auth=(user, password)) as client:
             flow = client.post(f"{api}/flows/", json={"name": "training"}).json()["id"]
             asked = {"name": "digits-retrain", "flow_id": flow, "parameters": {"recipe": "digits"}}
             made = client.post(f"{api}/deployments/", json=asked).json()["id"]

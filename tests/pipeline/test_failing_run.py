@@ -127,16 +127,10 @@ def test_a_run_killed_while_training_leaves_no_process_and_the_next_ends_in_the_
     assert done.returncode == 0, done.stderr
     artifacts = copy.root / "artifacts" / "small"
     resumed, uninterrupted = artifacts / "bundle", copy.root / "uninterrupted" / "bundle"
-    places = (
-        "--prepared",
-        str(artifacts / "prepared"),
-        "--out",
-        str(uninterrupted),
-        "--history",
-        str(uninterrupted.parent / "training"),
-    )
+    inputs, training = ("--recipe", "recipes/small.yaml", "--prepared", str(artifacts / "prepared")), "uninterrupted/training"
     shutil.rmtree(copy.home / "training")
-    copy.stage("train", "--recipe", "recipes/small.yaml", *places)
+    copy.stage("train", *inputs, "--out", training)
+    copy.stage("calibrate", *inputs, "--training", training, "--out", str(uninterrupted))
     for name in ("weights.safetensors", "model.onnx", "SHA256SUMS"):
         assert (resumed / name).read_bytes() == (uninterrupted / name).read_bytes()
     assert [version for version, _, _ in copy.versions()] == ["1", "2"]

@@ -55,8 +55,10 @@ def test_a_second_run_trains_nothing_registers_nothing_and_says_so(ran: Checkout
     assert len(ran.versions()) == 1
 
 
-def test_dvc_repro_by_hand_has_nothing_to_do_after_a_run(ran: Checkout) -> None:
-    done = ran.dvc("repro")
+def test_the_command_that_dvc_yaml_names_has_nothing_to_do_after_a_run(ran: Checkout) -> None:
+    head = (ROOT / "dvc.yaml").read_text(encoding="utf-8").partition("stages:")[0]
+    assert "`.venv/bin/dvc repro gate@digits`" in head
+    done = ran.dvc("repro", "gate@small")
     assert done.returncode == 0, done.stderr
     assert "Running stage" not in done.stdout
     assert "up to date" in done.stdout
@@ -77,8 +79,8 @@ def test_a_change_of_code_shows_in_dvc_status_once_its_hash_is_written(ran: Chec
 def test_every_step_is_a_task_with_a_name_and_its_artifacts_are_on_the_page(ran: Checkout) -> None:
     database = ran.home / "prefect" / "prefect.db"
     names = {name for (name,) in rows(database, "select name from task_run where state_type = 'COMPLETED'")}
-    steps = ("repair", "ingest", "validate", "version", "track", "prepare", "train", "evaluate", "gate", "compare", "register")
-    assert {f"{step} small" for step in (*steps, "judge", "promote")} <= names
+    steps = ("repair", "ingest", "validate", "version", "track", "prepare", "train", "calibrate", "evaluate")
+    assert {f"{step} small" for step in (*steps, "gate", "compare", "register", "judge", "promote")} <= names
     keys = {key for (key,) in rows(database, "select key from artifact")}
     assert {"small-metrics", "small-verdict", "small-comparison", "small-mlflow-run", "small-data-docs"} <= keys
 
@@ -149,6 +151,28 @@ def test_a_refused_model_is_registered_as_challenger_and_the_champion_stays(
     again = copy.ae_in_process("run", "small", AE_HOME=str(copy.home))
     assert (again.returncode, "nothing changed" in again.stdout) == (4, True), again.stderr
     assert ledger(copy)[-1] == refusal
+
+
+def test_a_changed_score_and_threshold_train_nothing_and_are_a_recalibration(
+    ran: Checkout, prefect_api: str, tmp_path: Path
+) -> None:
+    copy = copy_checkout(ran, tmp_path / "copy")
+    trained = contents(copy.root / "artifacts" / "small" / "training")
+    progress = (copy.home / "training" / "small" / "progress.jsonl").read_bytes()  # with times: another training, other bytes
+    copy.edit_recipe({"score.blur": 2.0, "threshold.false_alarm_rate": 0.05})
+    done = copy.ae("run", "small", PREFECT_API_URL=prefect_api)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (copy.home / "training" / "small" / "progress.jsonl").read_bytes() == progress
+    assert contents(copy.root / "artifacts" / "small" / "training") == trained
+    (_, before, first), (_, after, second) = copy.versions()
+    assert (before, after) == ((), ("challenger", "champion"))
+    assert first["weights_sha256"] == second["weights_sha256"]
+    assert first["bundle_sha256"] != second["bundle_sha256"]
+    assert [line["event"] for line in ledger(copy)] == ["promotion", "recalibration"]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
 
 
 def test_the_champion_scores_a_file(ran: Checkout) -> None:

@@ -18,6 +18,7 @@ from terminal import Terminal
 
 from aeops.files import write_json
 from aeops.machine.network import find_free_port
+from aeops.machine.prefect_access import make_login, prefect_access
 from aeops.machine.servers import TEMPORARY_SERVER, is_healthy, prefect_server_command
 from aeops.machine.stack_settings import Settings, write_settings
 from aeops.project import Project
@@ -170,7 +171,9 @@ def stack_server(bare: Checkout) -> Iterator[subprocess.Popen[bytes]]:
     project, port = Project(bare.root, bare.home), find_free_port()
     settings = Settings(prefect_port=port)
     write_settings(project, settings)
-    environment = TEMPORARY_SERVER | {"PREFECT_HOME": str(project.prefect), "DO_NOT_TRACK": "true"}
+    make_login(project)
+    secret = str(prefect_access(project, settings).credentials)
+    environment = TEMPORARY_SERVER | {"PREFECT_HOME": str(project.prefect), "PREFECT_SERVER_API_AUTH_STRING": secret}
     server = start_process(project, "prefect", prefect_server_command(port), environment)
     wait_for(lambda: is_healthy(f"{settings.prefect_api}/health"), seconds=120)
     write_json(project.home / "services" / "prefect.json", {"api_url": settings.prefect_api})

@@ -15,11 +15,11 @@ from aeops.files import (
     atomic_write,
     data_sha256,
     file_sha256,
-    read_json,
     recover_folder,
     temporary_path,
     write_json,
 )
+from aeops.machine.stored_json import read_json
 
 # The audit hook sees every call that changes a folder just before it happens, and kills the process at the one asked for.
 KILLED_WRITER = """

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
+from ae_models.checksums import tensors_sha256
 from aeops.bundle.detector import Detector
 from aeops.page import state_files
 from aeops.predictions import prediction_store
@@ -52,13 +54,24 @@ def test_no_fixture_is_large_and_each_is_described() -> None:
         assert f"`{folder.name}/" in described
 
 
-@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize("number", [1, 2, 3])
 def test_a_bundle_of_each_format_answers(number: int) -> None:
     detector = Detector(FIXTURES / f"bundle-format-{number}")
     assert detector.bundle["format"] == number
     scored = detector.score(np.zeros((2, *detector.shape), np.float32), reconstruction=True)
     assert np.isfinite(scored["score"]).all()
     assert scored["reconstruction"].shape == (2, *detector.output_shape)
+
+
+def test_the_result_of_a_training_loads_and_is_the_model_of_its_bundles() -> None:
+    from ae_models.training_result import load_training, weight_arrays  # loads torch
+
+    result = load_training(FIXTURES / "training-format-1")
+    assert (result.facts.recipe, result.facts.steps, result.tokenizer) == ("small", 30, None)
+    log = (FIXTURES / "training-format-1" / "trail.csv").read_text(encoding="utf-8").split()
+    assert log[-1] == f"30,{tensors_sha256(weight_arrays(result.autoencoder))}"
+    for name in ("bundle-format-2", "bundle-format-3"):
+        assert tensors_sha256(load_file(FIXTURES / name / "weights.safetensors")) == log[-1].partition(",")[2]
 
 
 def test_predictions_are_found_and_are_what_the_bundle_still_answers(project: Project, samples: np.ndarray) -> None:

@@ -15,6 +15,7 @@ import pytest
 from checkout import wait_for
 
 from aeops.machine import servers
+from aeops.machine.prefect_access import PrefectAccess
 from aeops.machine.run_watch import RunWatch
 from aeops.machine.servers import PrefectServer
 from aeops.machine.stack_settings import Settings, remove_settings, write_settings
@@ -147,7 +148,7 @@ def test_a_server_that_ae_down_has_stopped_is_a_problem_at_once_and_one_that_die
     Thread(target=responder.serve_forever, daemon=True).start()
     address = f"http://127.0.0.1:{responder.server_port}/api"
     write_settings(project, Settings(prefect_port=responder.server_port))
-    server = PrefectServer(project, address, is_of_stack=True)
+    server = PrefectServer(project, PrefectAccess(address, None), is_of_stack=True)
     assert server.find_problem() is None
     responder.shutdown()
     responder.server_close()
@@ -161,14 +162,15 @@ def test_a_server_that_ae_down_has_stopped_is_a_problem_at_once_and_one_that_die
 def test_a_server_that_listens_and_is_too_busy_to_respond_is_no_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(servers, "_GONE_TIMEOUT", 0.0)
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        server = PrefectServer(Project(tmp_path, tmp_path), f"http://127.0.0.1:{silent.getsockname()[1]}/api")
+        access = PrefectAccess(f"http://127.0.0.1:{silent.getsockname()[1]}/api", None)
+        server = PrefectServer(Project(tmp_path, tmp_path), access)
         assert server.find_problem() is None
     assert "has been gone for" in (server.find_problem() or "")
 
 
 def test_a_temporary_server_that_has_ended_is_a_problem_at_once(tmp_path: Path) -> None:
     process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-    server = PrefectServer(Project(tmp_path, tmp_path), "http://127.0.0.1:1/api", process=process)
+    server = PrefectServer(Project(tmp_path, tmp_path), PrefectAccess("http://127.0.0.1:1/api", None), process=process)
     assert server.find_problem() is None
     process.kill()
     wait_for(lambda: "has ended (exit code -9)" in (server.find_problem() or ""), seconds=5)

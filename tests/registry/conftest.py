@@ -13,7 +13,7 @@ import pytest
 from ae_models.checksums import write_checksums
 from aeops.project import Project
 from aeops.registry import promotion
-from aeops.registry.database import database_file, prepare_database
+from aeops.registry.database import artifacts_folder, database_file, prepare_database
 from aeops.registry.ledger import Decision
 from aeops.registry.store import Store, open_store
 
@@ -93,7 +93,7 @@ def three_versions(empty_database: Path, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture
 def registered(project: Project, three_versions: Project) -> Store:
-    """A store of its own with the versions 1, 2 and 3; their files are shared between tests, so put back what you change."""
+    """A store of its own with the versions 1, 2 and 3."""
     return copied(three_versions, project)
 
 
@@ -130,8 +130,10 @@ def copied(made: Project, project: Project) -> Store:
 
 
 def copy_state(made: Project, project: Project) -> None:
-    """Gives the project another's database and ledgers; the versions' files stay where they are."""
+    """Gives the project another's database, files and ledgers."""
     project.mlflow.mkdir(parents=True)
+    if artifacts_folder(made).is_dir():
+        shutil.copytree(artifacts_folder(made), artifacts_folder(project))
     with closing(sqlite3.connect(database_file(made))) as given, closing(sqlite3.connect(database_file(project))) as copy:
         given.backup(copy)
     if (made.home / "ledger").is_dir():

@@ -311,7 +311,7 @@ def test_mirrors_deleted_or_edited_by_hand_are_named(store: Store) -> None:
 def test_a_model_that_is_gone_is_named(store: Store) -> None:
     store.client.delete_registered_model("digits")
     (fault,) = promotion.find_problems(store, "digits")
-    assert "the model was deleted, or MLFLOW_TRACKING_URI names another store" in fault
+    assert "it was deleted, or MLFLOW_TRACKING_URI names another store" in fault
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """`ae history`, `ae ledger verify`, `ae rollback` and `ae retire` as a person types them, in this process."""
 
 import json
+import re
+import shutil
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -12,6 +14,8 @@ from aeops.cli.main import main
 from aeops.project import Project
 from aeops.registry import ledger, promotion
 from aeops.registry.store import Store
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -51,10 +55,12 @@ def champion(store: Store) -> str | None:
 def test_history_shows_every_decision_and_the_champion(decided: Store, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["history", "digits"]) == 0
     told = capsys.readouterr().out
-    rows = [line for line in told.splitlines() if line.startswith("│")]
-    assert len(rows) == 5
-    assert [words for words in ("refusal", "2", "the gate", "worse", "2" * 12) if words not in rows[1]] == []
-    assert [words for words in ("rollback", "3 → 1", "grace", "it flags everything") if words not in rows[3]] == []
+    entries = told.split("\n     ")[1:]
+    assert len([entry for entry in entries if entry.lstrip()[:1].isdigit()]) == 5
+    for words in ("  refusal        version 2", "by the gate: worse", "evidence 222222222222"):
+        assert words in told
+    for words in ("rollback       version 1  champion 3 → 1", "by grace: it flags everything"):
+        assert words in told
     assert "champion   digits 2, by promotion no. 5 of ada: better" in told
     assert "ae ledger verify digits" in told
 
@@ -106,6 +112,28 @@ def test_history_commands_no_terminal(decided: Store, capsys: pytest.CaptureFixt
     told = capsys.readouterr().out
     assert "eve [red]" in told
     assert not {"\x1b", "\u202e"} & set(told)
+
+
+@pytest.mark.parametrize("width", ["80", "60"])
+def test_a_ledger_is_a_few_short_lines_an_entry(
+    decided: Store, width: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    promotion.retire(decided, "digits", who="ada", why="a reason of many words " * 10)
+    monkeypatch.setenv("COLUMNS", width)
+    assert main(["history", "digits"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines[:-2])) <= 80
+    assert len(lines) <= 3 * 6 + 8
+
+
+def test_what_people_wrote_is_whole_in_a_pipe(
+    decided: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reason = " ".join(f"word{number}" for number in range(100))
+    promotion.retire(decided, "digits", who="ada", why=reason)
+    monkeypatch.delenv("COLUMNS")
+    assert main(["history", "digits"]) == 0
+    assert f"by ada: {reason}\n" in capsys.readouterr().out
 
 
 def test_history_of_what_has_none_says_how_it_begins(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
@@ -196,6 +224,43 @@ def test_retire_leaves_no_champion_and_says_the_way_back(decided: Store, gone: N
     assert main(["retire", "digits", "--why", "again"]) == 2
     assert main(["rollback", "digits", "--why", "it is back"]) == 0
     assert champion(decided) == "2"
+
+
+def test_show_says_why_there_is_no_champion(decided: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copy(ROOT / "recipes" / "digits.yaml", decided.project.recipes)
+    promotion.retire(decided, "digits", who="ada", why="the camera\x1b[2J is [gone]")
+    assert main(["show", "digits"]) == 0
+    told = capsys.readouterr().out
+    assert "no version passed" not in told
+    retirement = r"ada retired version 2 on \d{4}-\d\d-\d\d \(the camera \[2J is \[gone\]\)"
+    assert re.search(rf"champion   none: {retirement}; undo: ae rollback", told)
+    decided.client.set_registered_model_alias("digits", "champion", "1")
+    promotion.rollback(decided, "digits", "2", who="ada", why="it is back")
+    decided.client.delete_registered_model_alias("digits", "champion")
+    assert main(["show", "digits"]) == 0
+    assert (
+        "champion   none: the ledger says version 2, and the registry has none: ae ledger verify digits"
+        in capsys.readouterr().out
+    )
+
+
+def test_show_of_versions_that_were_refused_names_the_newest(registered: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copy(ROOT / "recipes" / "digits.yaml", registered.project.recipes)
+    registered.client.set_model_version_tag("digits", "3", "verdict", "refused")
+    assert main(["show", "digits"]) == 0
+    assert "champion   none: the newest version 3 is refused; see " in capsys.readouterr().out
+
+
+def test_the_advice_after_a_move_is_what_the_documentation_says(
+    decided: Store, gone: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["rollback", "digits", "--why", "alarms"]) == 0
+    told = capsys.readouterr().out
+    assert "restart" not in told
+    assert "services follow by themselves" in told
+    assert "A rollback goes through the same steps." in (ROOT / "docs" / "serving.md").read_text(encoding="utf-8")
+    assert main(["retire", "digits", "--why", "alarms"]) == 0
+    assert "services answer 503 until there is a champion" in capsys.readouterr().out
 
 
 def test_without_a_reason_nothing_moves(decided: Store, capsys: pytest.CaptureFixture[str]) -> None:

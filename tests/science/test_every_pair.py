@@ -226,7 +226,7 @@ def test_a_model_trains_a_step_and_answers_the_same_after_saving(choice: tuple[A
         assert (differences < 1e-4).mean() > 0.9
     else:
         assert differences.max() < 1e-4
-        assert json.loads((tmp_path / "history" / "export.json").read_text())["max_difference"] < 1e-4
+        assert json.loads((tmp_path / "bundle" / "bundle.json").read_text())["export"]["max_difference"] < 1e-4
     decoded = detector.decode(outputs["code"])
     if spec.input.kind == "text":
         assert decoded.tolist() == outputs["reconstruction"].tolist()

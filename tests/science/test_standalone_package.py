@@ -25,7 +25,7 @@ def run_alone(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
-def test_the_folder_alone_fits_a_bundle(spec: FitSpec, digits: np.ndarray, tmp_path: Path) -> None:
+def test_the_folder_alone_fits_a_bundle_and_calibrates_it_again(spec: FitSpec, digits: np.ndarray, tmp_path: Path) -> None:
     (tmp_path / "small.json").write_text(json.dumps(spec.to_dict()))
     for part, rows in (("train", digits[:320]), ("validation", digits[320:384]), ("calibration", digits[384:])):
         np.save(tmp_path / f"{part}.npy", rows)
@@ -35,7 +35,16 @@ def test_the_folder_alone_fits_a_bundle(spec: FitSpec, digits: np.ndarray, tmp_p
     )
     assert completed.returncode == 0, completed.stderr
     assert completed.stderr == ""
-    assert json.loads((tmp_path / "bundle" / "bundle.json").read_text())["recipe"] == "small"
+    document = json.loads((tmp_path / "bundle" / "bundle.json").read_text())
+    assert document["recipe"] == "small"
+
+    other = spec.to_dict() | {"threshold": {"kind": "split-conformal", "false_alarm_rate": 0.1}}
+    (tmp_path / "other.json").write_text(json.dumps(other))
+    completed = run_alone(tmp_path, "calibrate", "--spec=other.json", *files, "--out=second", "--history=training")
+    assert completed.returncode == 0, completed.stderr
+    assert completed.stderr == ""
+    second = json.loads((tmp_path / "second" / "bundle.json").read_text())
+    assert second["threshold"]["value"] < document["threshold"]["value"]
 
 
 def test_every_mistake_of_a_spec_is_named_at_once(spec: FitSpec, tmp_path: Path) -> None:

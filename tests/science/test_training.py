@@ -21,7 +21,7 @@ from ae_models.errors import SpecError, TrainingError
 from ae_models.fit import fit
 from ae_models.spec import ConvDecoderSpec, ConvEncoderSpec, FitSpec
 from ae_models.training_environment import require_threads
-from ae_models.training_progress import HISTORY_COLUMNS, truncate_progress
+from ae_models.training_progress import HISTORY_COLUMNS, history_csv, truncate_progress
 
 ROOT = Path(__file__).parents[2]
 
@@ -173,6 +173,12 @@ def test_a_checkpoint_of_another_training_starts_over_and_says_so(tmp_path: Path
         assert checkpoint.find_checkpoint(tmp_path, {"seed": 2}) is None
     assert "of another specification" in caplog.text
     assert not (tmp_path / checkpoint.CHECKPOINT_FILE).exists()
+
+
+def test_a_damaged_line_of_progress_is_named(tmp_path: Path) -> None:
+    (tmp_path / "progress.jsonl").write_text('{"epoch": 1, "step"')
+    with pytest.raises(TrainingError, match=r"line 1 of .*progress\.jsonl is damaged .* remove the folder"):
+        history_csv(tmp_path / "progress.jsonl")
 
 
 def test_progress_is_cut_back_to_the_checkpoint(tmp_path: Path) -> None:

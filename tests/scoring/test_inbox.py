@@ -1,5 +1,6 @@
 """What is new in an inbox is scored once, by content; what is broken stands in nobody's way."""
 
+import io
 import json
 import os
 import shutil
@@ -86,7 +87,7 @@ def test_a_file_larger_than_what_is_held_of_it_is_read_through(
 ) -> None:
     monkeypatch.setattr(score_file, "BLOCK_SAMPLES", 128)
     room.put("a.npy", np.tile(digits, (4, 1, 1, 1)))  # 15 MiB
-    [found], detector = list_inbox(room.inbox), Detector(linear_bundle)
+    [found], detector = list_inbox(room.inbox).files, Detector(linear_bundle)
     tracemalloc.start()
     try:
         counted = sum(len(names) for names, _, _ in score_blocks(found, detector))
@@ -233,6 +234,50 @@ def test_a_broken_file_is_refused_with_its_reason_and_blocks_no_other(room: Room
     page = (room.folder / "latest.html").read_text()
     assert "notes.md" in page
     assert "sample 3 holds 256" in page
+
+
+def test_files_that_once_ended_the_run_are_refused_and_linked_folders_are_read(
+    room: Room, digits: np.ndarray, tmp_path: Path
+) -> None:
+    cut_archive = io.BytesIO()
+    np.savez(cut_archive, samples=digits[:3])
+    header = b"{'descr': '|u1', 'fortran_order': False, 'shape': (-1, 28, 28), }"
+    files = {
+        "archive.npy": cut_archive.getvalue()[:200],
+        "negative.npy": b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + bytes(784),
+        "deep.npy": b"\x93NUMPY\x01\x00\x84\x03" + b"(" * 900,
+        "empty.png": b"",
+        "empty.npy": b"",
+    }
+    for name, content in files.items():
+        room.put_bytes(name, content)
+    np.save(tmp_path / "linked.npy", digits[5:8])
+    age(tmp_path / "linked.npy")
+    (room.inbox / "line").symlink_to(tmp_path)
+    (room.inbox / "gone.npy").symlink_to(tmp_path / "absent.npy")
+    room.put("good.npy", digits[:2])
+    told = room.run()
+    assert names(told, "refused") == sorted(set(files) - {"empty.png"})  # whose content is that of empty.npy
+    assert names(told, "taken") == ["good.npy", "line/linked.npy"]
+    assert told["files"]["left"] == {"gone.npy": "no regular file, or a link to none"}
+    assert all(refusal["reason"] and "\n" not in refusal["reason"] for refusal in told["files"]["refused"])
+    assert room.run()["files"]["refused_before"] == len(files)
+
+
+def test_a_file_that_goes_while_it_is_read_ends_nothing(room: Room, digits: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    room.put("a.npy", digits[:2])
+    room.put("b.npy", digits[2:4])
+    read_file = Detector.read_file
+
+    def read_after_it_is_gone(detector: Detector, path: Path) -> object:
+        if path.name == "a.npy":
+            path.unlink()
+        return read_file(detector, path)
+
+    monkeypatch.setattr(Detector, "read_file", read_after_it_is_gone)
+    told = room.run()
+    assert names(told, "taken") == ["b.npy"]
+    assert list(told["files"]["left"]) == ["a.npy"]
 
 
 def test_what_was_refused_is_not_tried_again_until_its_content_changes(room: Room, digits: np.ndarray) -> None:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from aeops.bundle.detector import Detector
 from aeops.cli import score, show
+from aeops.cli.main import build_parser, main
 from aeops.errors import AeError, DataError, UsageError
 from aeops.kinds.image import KIND
 from aeops.kinds.samples import SampleSpec
@@ -98,7 +99,6 @@ def bad_files(folder: Path) -> dict[str, tuple[Path, type[AeError], str]]:
         "deep png": (files["deep.png"], DataError, "deep.png: expected 8 bits a channel, got more"),
         "words": (files["words.txt"], DataError, "words.txt is neither .npy nor an image"),
         "empty folder": (folder / "empty", DataError, "no image in"),
-        "folder with a bad image": (folder, DataError, "cut.png cannot be read as an image"),
         "absent": (folder / "absent.npy", UsageError, "no file"),
     }
 
@@ -109,6 +109,86 @@ def test_every_bad_file_is_refused_by_name(tmp_path: Path, linear_bundle: Path) 
         with pytest.raises(error) as caught:
             detector.check(detector.read_file(file).values)
         assert told in str(caught.value), kind
+
+
+def test_one_bad_file_of_a_folder_is_refused_and_the_rest_is_scored(
+    digits: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a.png", "line2/b.tiff"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(digits[7, 0]).save(tmp_path / name)
+    (tmp_path / "line2" / "cut.png").write_bytes((tmp_path / "a.png").read_bytes()[:60])
+    assert main(["score", "digits", str(tmp_path), "--json"]) == DataError.exit_code
+    captured = capsys.readouterr()
+    answer = json.loads(captured.out)
+    assert [row["sample"] for row in answer["samples"]] == ["a.png", "line2/b.tiff"]
+    assert [refusal["file"] for refusal in answer["refused"]] == ["line2/cut.png"]
+    assert "refused    line2/cut.png: " in captured.err
+    assert main(["score", "digits", str(tmp_path)]) == DataError.exit_code
+    assert "2 samples, " in (told := capsys.readouterr().out)
+    assert "1 file refused, with the reasons below" in told
+    (tmp_path / "line2" / "cut.png").unlink()
+    assert main(["score", "digits", str(tmp_path)]) == 0
+
+
+def test_nothing_is_cut_in_a_pipe(
+    digits: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = f"{'long' * 50}.npy"
+    np.save(tmp_path / name, digits[:2])
+    monkeypatch.delenv("COLUMNS")
+    assert main(["score", "digits", str(tmp_path / name)]) == 0
+    told = capsys.readouterr().out
+    assert f"{name}[0]" in told
+    assert "…" not in told
+    assert main(["show", "digits"]) == 0
+    [row] = [line for line in capsys.readouterr().out.splitlines() if "1 champion" in line]
+    assert "1.20% (1.00%)" in row
+    assert "01234567+" in row
+
+
+def test_a_prediction_is_whole_on_a_narrow_terminal(
+    digits: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.save(tmp_path / f"{'long' * 20}.npy", digits[:1])
+    monkeypatch.setenv("COLUMNS", "60")
+    assert main(["score", "digits", str(tmp_path / f"{'long' * 20}.npy")]) == 0
+    told = capsys.readouterr().out
+    prediction = told.split("ae why ")[1].split()[0]
+    assert told.count(prediction) == 2
+
+
+def test_options_may_stand_before_between_and_after_files(digits: np.ndarray, tmp_path: Path) -> None:
+    np.save(tmp_path / "one.npy", digits[:1])
+    np.save(tmp_path / "-two.npy", digits[:1])
+    one = str(tmp_path / "one.npy")
+    for number, arguments in enumerate(
+        (
+            ["embed", "digits", "-o", "{}", one],
+            ["embed", "-o", "{}", "digits", one, one],
+            ["embed", "digits", one, "-o", "{}", one],
+            ["embed", one.replace(one, "digits"), "--version", "1", one, "--out={}"],
+        )
+    ):
+        out = str(tmp_path / f"{number}.parquet")
+        assert main([argument.format(out) for argument in arguments]) == 0
+    for arguments in (
+        ["score", "digits", "--version", "1", one],
+        ["score", "--json", "digits", one],
+        ["ledger", "verify", "digits"],
+    ):
+        assert main(arguments) == 0
+    parser = build_parser()
+    assert parser.parse_args(["compress", "a", "-o", "x.aez", "b"]).files == [Path("a"), Path("b")]
+    assert parser.parse_args(["score", "digits", "--", "-two.npy"]).file == Path("-two.npy")
+    assert parser.parse_args(["sign", "digits", "--key", "k.pem", "3"]).version == "3"
+
+
+@pytest.mark.parametrize("arguments", [["embed", "digits"], ["embed", "digits", "--what", "-o", "x"], ["score"], ["ledger"], []])
+def test_what_is_missing_or_unknown_is_still_told(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        build_parser().parse_args(arguments)
+    assert "usage: ae" in capsys.readouterr().err
 
 
 def test_a_colour_image_becomes_the_recipes_channels(digits: np.ndarray, tmp_path: Path) -> None:

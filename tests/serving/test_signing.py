@@ -244,7 +244,7 @@ def project(unsigned: Project, keys: Path, tmp_path: Path, monkeypatch: pytest.M
     shutil.copytree(keys, made.root / "keys")
     require(made, {"require_signature": True, "public_key": "keys/ours.pub"})
     shutil.copytree(unsigned.home, made.home)
-    rehome(made.home, unsigned.home)
+    rehome(made.home)
     monkeypatch.chdir(made.root)
     champion_bundle(tmp_path / "bundle")
     return made

@@ -22,6 +22,7 @@ from aeops.cli.up import requested_settings
 from aeops.errors import InfrastructureError, UsageError
 from aeops.machine.lock import clear_killed_holder, file_lock, run_lock, try_flock, was_holder_killed, workspace_holder
 from aeops.machine.network import RequiredPort, require_ports_free
+from aeops.machine.prefect_access import make_login
 from aeops.machine.process_identity import parse_identity, this_process
 from aeops.machine.stack_settings import Settings, read_settings, settings_file, write_settings
 from aeops.project import Project
@@ -132,6 +133,7 @@ def test_taken_ports_are_named_all_at_once_with_who_has_them(project: Project) -
     with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
         ports = [taken.getsockname()[1] for taken in (one, other)]
         settings = Settings(mlflow_port=ports[0], page_port=ports[1], prefect_port=free())
+        make_login(project)
         with pytest.raises(InfrastructureError) as told:
             require_stack_ports(project, settings)
     for port, option in zip(ports, ("--mlflow-port", "--page-port"), strict=True):
@@ -332,7 +334,8 @@ def test_with_a_password_everything_but_mlflow_listens_to_others_and_asks_for_it
     secret.chmod(0o600)
     settings = Settings(host="0.0.0.0", password_file=str(secret))
     made = {one.name: one for one in define_services(project, settings, ["small"], skip_used_ports=False)}
-    assert made["mlflow"].command[made["mlflow"].command.index("--host") + 1] == "127.0.0.1"
+    assert "--host" not in made["mlflow"].command  # it listens at loopback alone
+    assert made["prefect"].command[-1] == "--any-name"
     assert made["prefect"].environment["PREFECT_SERVER_API_HOST"] == "0.0.0.0"
     assert made["prefect"].environment["PREFECT_SERVER_API_AUTH_STRING"] == "ae:open sesame"
     assert made["worker"].environment["PREFECT_API_AUTH_STRING"] == "ae:open sesame"

@@ -21,8 +21,9 @@ import yaml
 from checkout import Checkout, make_checkout, wait_for
 from stack_processes import pids
 
+from aeops.machine.stack_settings import read_settings
 from aeops.project import Project
-from aeops.stack.prefect_api import PrefectApi
+from aeops.stack.prefect_api import PrefectApi, stack_prefect_api
 from aeops.stack.service_records import read_service_record, read_service_records, stack_processes
 from aeops.stack.status import read_stack_status
 
@@ -76,8 +77,14 @@ class Stack:
         self.project = Project(root=checkout.root, home=checkout.home)
         names = ("--mlflow-port", "--prefect-port", "--page-port", "--score-port")
         self.ports = dict(zip(names, free_ports(len(names)), strict=True))
-        self.api = PrefectApi(f"http://127.0.0.1:{self.ports['--prefect-port']}/api")
         self.waited = checkout.home / "waited.txt"
+
+    @property
+    def api(self) -> PrefectApi:
+        """Prefect's API, with the secret that `ae up` has made."""
+        settings = read_settings(self.project)
+        assert settings is not None, "the stack is down"
+        return stack_prefect_api(self.project, settings)
 
     def up(self) -> subprocess.CompletedProcess[str]:
         options = [word for name, port in self.ports.items() for word in (name, str(port))]

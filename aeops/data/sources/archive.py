@@ -1,9 +1,7 @@
 """Arrays in an .npz file, read a block of rows at a time: an archive unpacks in one direction only, and may be large."""
 
-import lzma
 import math
 import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from aeops.data.sources.npy import read_stream_header
 from aeops.data.sources.samples import repair_hint
 from aeops.data.sources.spool import rows_per_block
 from aeops.errors import DataError
+from aeops.kinds.decoding import DecodeError, decode_errors
+from aeops.kinds.npy_bytes import read_npy_header
 from aeops.recipe.reader import Recipe
 
 
@@ -51,7 +50,7 @@ class ArchiveArray:
             zipfile.ZipFile(self.path) as archive,
             archive.open(f"{self.name}.npy") as stream,
         ):
-            read_stream_header(stream, self.recipe, self.display_name)
+            read_npy_header(stream)
             for start in range(0, self.shape[0], block_rows):
                 shape = (min(block_rows, self.shape[0] - start), *row_shape)
                 content = stream.read(shape[0] * row_bytes)
@@ -83,26 +82,26 @@ def find_array(archive_path: Path, source_path: str, name: str, recipe: Recipe) 
         names = [file_name.removesuffix(".npy") for file_name in archive.namelist()]
         if name not in names:
             raise DataError(f"{source_path}: expected an array {name!r}, got {', '.join(sorted(names))}: {repair_hint(recipe)}")
-        with archive.open(f"{name}.npy") as stream:
-            shape, fortran_order, dtype = read_stream_header(stream, recipe, display_name)
-    if fortran_order and len(shape) > 1:
+        with archive.open(f"{name}.npy") as stream, _unpack_errors(display_name, recipe):
+            header = read_npy_header(stream)
+    if header.is_fortran and len(header.shape) > 1:
         raise DataError(
             f"{display_name}: expected values row by row, as numpy.ascontiguousarray makes them, got them column by column "
             f"(Fortran order): {repair_hint(recipe)}"
         )
-    if not shape:
+    if not header.shape:
         raise DataError(f"{display_name}: expected an array of rows, got a single value: {repair_hint(recipe)}")
-    return ArchiveArray(archive_path, name, display_name, shape, dtype, recipe)
+    return ArchiveArray(archive_path, name, display_name, header.shape, header.dtype, recipe)
 
 
 @contextmanager
 def _unpack_errors(display_name: str, recipe: Recipe) -> Iterator[None]:
     """Turn the errors of a damaged archive into DataError."""
     try:
-        yield
-    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError) as error:
-        reason = " ".join(str(error).split())
+        with decode_errors():
+            yield
+    except DecodeError as error:
         raise DataError(
-            f"{display_name}: not readable as .npz ({reason}): expected a whole file written by numpy.savez or "
+            f"{display_name}: not readable as .npz ({error}): expected a whole file written by numpy.savez or "
             f"savez_compressed: {repair_hint(recipe)}"
         ) from error

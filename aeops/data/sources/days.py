@@ -169,29 +169,22 @@ def _join_some(names: Sequence[str]) -> str:
 
 def _map_samples(path: Path, recipe: Recipe) -> "np.ndarray | None":
     """Return the samples of a file as (n, *input.shape), memory-mapped, or None where the file is empty."""
-    import numpy as np
-
-    from aeops.data.sources.npy import read_npy_header
+    from aeops.data.sources.npy import map_source_npy
     from aeops.data.sources.samples import require_dtype, sample_shape
 
-    shape, dtype = read_npy_header(path, recipe, path.name)
-    require_dtype(dtype, recipe, path.name)
-    if shape[:1] == (0,):
+    array = map_source_npy(path, recipe, path.name)
+    require_dtype(array.dtype, recipe, path.name)
+    if array.shape[:1] == (0,):
         return None
-    shape = sample_shape(shape, recipe, path.name)
-    array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False).reshape(shape)
-    return array
+    return array.reshape(sample_shape(array.shape, recipe, path.name))
 
 
 def _read_day_labels(path: Path, rows: int, recipe: Recipe, samples_name: str) -> "np.ndarray":
     """Return the labels of a file of samples as (rows,) int64."""
-    import numpy as np
+    from aeops.data.sources.npy import map_source_npy
+    from aeops.data.sources.samples import source_labels
 
-    from aeops.data.sources.npy import read_npy_header
-    from aeops.data.sources.samples import integer_labels
-
-    read_npy_header(path, recipe, path.name)
-    return integer_labels(np.load(path, allow_pickle=False), rows, recipe, path.name, samples_name)
+    return source_labels(map_source_npy(path, recipe, path.name), rows, recipe, path.name, samples_name)
 
 
 def _require_one_dtype(parts: "dict[str, np.ndarray]", recipe: Recipe) -> None:

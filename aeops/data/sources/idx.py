@@ -10,7 +10,6 @@ import gzip
 import io
 import math
 import struct
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING
 from aeops.data.sources.fetch import fetch_files
 from aeops.errors import DataError
 from aeops.files import file_sha256
+from aeops.kinds.decoding import DecodeError, decode_errors
 from aeops.project import Project
 from aeops.recipe.reader import Recipe
 from aeops.recipe.sources import IDX_FILES, IDX_NAMES, IdxSource
@@ -200,9 +200,9 @@ def _open_stream(path: Path, recipe: Recipe) -> Iterator[io.BufferedIOBase]:
     """Open the file's bytes, unpacked; raise DataError where they cannot be unpacked."""
     open_file = gzip.open if path.suffix == ".gz" else open
     try:
-        with open_file(path, "rb") as stream:
+        with decode_errors(), open_file(path, "rb") as stream:
             yield stream
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+    except DecodeError as error:
         raise DataError(f"{path.name}: truncated or no gzip file ({error}): {_repair_file_hint(path, recipe)}") from error
 
 

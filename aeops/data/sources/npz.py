@@ -113,10 +113,10 @@ def _read_npz_labels(label_arrays: "list[ArchiveArray]", image_arrays: "list[Arc
     """Return the labels of all parts, (n,) int64."""
     import numpy as np
 
-    from aeops.data.sources.samples import integer_labels
+    from aeops.data.sources.samples import source_labels
 
     labels = []
     for array, images in zip(label_arrays, image_arrays, strict=True):
         rows = images.shape[0]
-        labels.append(integer_labels(array.read_all(), rows, recipe, array.display_name, images.display_name))
+        labels.append(source_labels(array.read_all(), rows, recipe, array.display_name, images.display_name))
     return np.concatenate(labels)

@@ -11,6 +11,8 @@ from aeops.errors import DataError
 from aeops.kinds.interface import load_kind
 from aeops.recipe.reader import Recipe
 
+NAMED_LABELS = 5  # that a message names
+
 
 class SampleRows(Protocol):
     """Samples that lie in several files, read a slice at a time."""
@@ -97,6 +99,35 @@ def require_samples(rows: int, recipe: Recipe, display_name: str) -> None:
         raise DataError(
             f"{display_name}: expected {min_rows} or more samples (validate.rows), got an empty set: {repair_hint(recipe)}"
         )
+
+
+def source_labels(labels: np.ndarray, rows: int, recipe: Recipe, display_name: str, samples_name: str) -> np.ndarray:
+    """Return a source's labels as (rows,) int64: whole numbers as they are, names as their places in data.labels.
+
+    See `integer_labels`.
+
+    Raises:
+        DataError: names that data.labels does not have, or as `integer_labels`.
+    """
+    if labels.dtype.kind != "U":
+        return integer_labels(labels, rows, recipe, display_name, samples_name)
+    found_names = np.unique(labels).tolist()
+    if not recipe.label_names:
+        raise DataError(
+            f"{display_name}: expected whole numbers as labels, as in data.labels, got names: write the names in data.labels of "
+            f"recipes/{recipe.name}.yaml, such as labels: [{', '.join(found_names[:NAMED_LABELS])}], then type ae run "
+            f"{recipe.name}"
+        )
+    unexpected_names = [name for name in found_names if name not in recipe.label_names]
+    if unexpected_names:
+        raise DataError(
+            f"{display_name}: expected the labels {', '.join(recipe.label_names)} (data.labels), got "
+            f"{', '.join(unexpected_names[:NAMED_LABELS])}: {repair_hint(recipe)}"
+        )
+    numbers = np.zeros(labels.shape, dtype=np.int64)
+    for number, name in enumerate(recipe.label_names):
+        numbers[labels == name] = number
+    return integer_labels(numbers, rows, recipe, display_name, samples_name)
 
 
 def integer_labels(labels: np.ndarray, rows: int, recipe: Recipe, display_name: str, samples_name: str) -> np.ndarray:

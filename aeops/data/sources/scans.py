@@ -134,11 +134,11 @@ def _read_variants(archive_path: Path, scan_count: int, recipe: Recipe) -> "np.n
     import zipfile
 
     from aeops.data.sources.archive import find_array
-    from aeops.data.sources.samples import integer_labels
+    from aeops.data.sources.samples import source_labels
 
     source_path = recipe.data.source.path
     with zipfile.ZipFile(archive_path) as archive:
         if "variant.npy" not in archive.namelist():
             return None
     array = find_array(archive_path, source_path, "variant", recipe)
-    return integer_labels(array.read_all(), scan_count, recipe, array.display_name, f"{source_path}: noisy")
+    return source_labels(array.read_all(), scan_count, recipe, array.display_name, f"{source_path}: noisy")

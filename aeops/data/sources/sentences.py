@@ -8,7 +8,6 @@ input.shape is cut at the border of a character.
 
 import hashlib
 import itertools
-import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from aeops.data.sources.files import source_file
 from aeops.data.sources.sentence_split import join_lines, split_sentences
 from aeops.errors import DataError
+from aeops.kinds.decoding import DecodeError, decode_errors
 from aeops.project import Project
 from aeops.recipe.reader import Recipe
 from aeops.recipe.sources import SentencesSource, TextFile, text_name
@@ -167,20 +167,21 @@ def _read_documents(file: TextFile, path: Path, recipe: Recipe) -> Iterator[Text
         "compression": compression,
     }
     try:
-        columns = list(pd.read_csv(path, nrows=0, **settings).columns)
-        missing_columns = [column for column in file.columns if column not in columns]
-        if missing_columns:
-            raise DataError(
-                f"{file.path}: expected a column {', '.join(missing_columns)}, got {', '.join(columns)}: {repair_hint(recipe)}"
-            )
-        with pd.read_csv(path, chunksize=CHUNK_ROWS, usecols=list(file.columns), **settings) as tables:
-            for table in tables:
-                cells = table[list(file.columns)].fillna("").to_numpy()
-                for row, texts in zip(table.index, cells, strict=True):
-                    yield TextDocument(f"{text_name(file.path)}:{row}", list(texts), file.sentences == "split")
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeError, EOFError, zlib.error, OSError) as error:
-        reason = " ".join(str(error).split())
+        with decode_errors():
+            columns = list(pd.read_csv(path, nrows=0, **settings).columns)
+            missing_columns = [column for column in file.columns if column not in columns]
+            if missing_columns:
+                raise DataError(
+                    f"{file.path}: expected a column {', '.join(missing_columns)}, got {', '.join(columns)}: "
+                    f"{repair_hint(recipe)}"
+                )
+            with pd.read_csv(path, chunksize=CHUNK_ROWS, usecols=list(file.columns), **settings) as tables:
+                for table in tables:
+                    cells = table[list(file.columns)].fillna("").to_numpy()
+                    for row, texts in zip(table.index, cells, strict=True):
+                        yield TextDocument(f"{text_name(file.path)}:{row}", list(texts), file.sentences == "split")
+    except DecodeError as error:
         raise DataError(
-            f"{file.path}: not readable as CSV ({reason}): expected UTF-8 with a header line, or the same with gzip as .csv.gz: "
+            f"{file.path}: not readable as CSV ({error}): expected UTF-8 with a header line, or the same with gzip as .csv.gz: "
             f"{repair_hint(recipe)}"
         ) from error

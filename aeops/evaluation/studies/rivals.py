@@ -1,5 +1,7 @@
 """Baseline models on the same samples: does the recipe's own model earn its place?"""
 
+import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -7,18 +9,22 @@ from typing import Any
 
 import numpy as np
 
+from ae_models.checksums import json_sha256
 from ae_models.spec import FitSpec, QuantisedBottleneckSpec
 from aeops.bundle.detector import Detector
+from aeops.data.fit_samples import open_fit_samples
 from aeops.drawing import mosaics
 from aeops.drawing.words import format_number, format_share, format_span
 from aeops.evaluation import model_input
 from aeops.evaluation.detection import measure_ranking
 from aeops.evaluation.sampling import strip_indices
 from aeops.evaluation.study import EvaluationContext, StudyResult
-from aeops.files import read_json
+from aeops.files import file_sha256
+from aeops.machine.source_files import source_files
 from aeops.recipe.studies import MODEL, RivalsStudy
 
 STRIP_SAMPLES = 10  # samples in the strips
+_FOLDER_DIGITS = 16  # of the SHA-256 that names a rival's checkpoints
 
 
 @dataclass(frozen=True)
@@ -45,38 +51,66 @@ class ModelResult:
 
 
 def run_rivals_study(spec: RivalsStudy, context: EvaluationContext, figures: Path) -> StudyResult:
-    """Train each baseline model in a temporary folder, as the recipe's model was trained, and compare all on the test samples."""
+    """Train each baseline model as the recipe's model was trained, and compare all on the test samples.
+
+    Checkpoints stay in the state folder, so another score or threshold, of the recipe or of a rival, trains no rival again.
+    """
     results = {MODEL: _measure_model(context, context.recipe.fit, context.predictions, context.detector)}
+    folders = _checkpoint_folders(spec, context)
     for name, fit in spec.rivals.items():
-        with TemporaryDirectory(prefix="ae-rival-") as temporary_folder:
-            results[name] = _train_baseline(context, fit, Path(temporary_folder))
+        results[name] = _train_baseline(context, fit, folders[name])
+    _remove_other_folders(context, folders.values())
     figure_captions = []
     if context.detector.data_kind.IS_DRAWABLE:
         figure_captions.append(_draw_reconstructions(figures / "rivals_strips.svg", context, results))
     return _rivals_result(context, results, figure_captions)
 
 
-def _train_baseline(context: EvaluationContext, fit: FitSpec, folder: Path) -> ModelResult:
-    """Train a baseline model on the recipe's own samples, and measure it."""
-    from ae_models import fit as training  # here: it loads torch
-    from ae_models.sample_sets import NpySampleSet
+def _rivals_folder(context: EvaluationContext) -> Path:
+    return context.project.training(context.recipe.name) / "rivals"
 
-    data_folder = context.data.folder
-    training.fit(
-        fit,
-        train=NpySampleSet(data_folder / "train.npy"),
-        validation=NpySampleSet(data_folder / "validation.npy"),
-        calibration=NpySampleSet(data_folder / "calibration.npy"),
-        checkpoints=folder / "checkpoints",
-        content_sha256=read_json(data_folder / "prepared.json")["content_sha256"],
-        recipe=context.recipe.name,
-        bundle=folder / "bundle",
-        history=folder / "history",
-        progress_bar=False,
-    )
-    detector = Detector(folder / "bundle")
-    predictions = detector.score(context.inputs, reconstruction=True, code=True)
-    return _measure_model(context, fit, predictions, detector)
+
+def _checkpoint_folders(spec: RivalsStudy, context: EvaluationContext) -> dict[str, Path]:
+    """Return the folder of each rival's checkpoints: named by its settings and by the code of a training.
+
+    Samples, packages and machine are compared by the checkpoint itself: see `ae_models.checkpoint`.
+    """
+    code = {name: file_sha256(file) for name, file in source_files(context.project.root, ["ae_models.training"]).items()}
+    folders = {}
+    for name, fit in spec.rivals.items():
+        key = json_sha256({"settings": fit.weights.to_dict(), "code": code})
+        folders[name] = _rivals_folder(context) / key[:_FOLDER_DIGITS]
+    return folders
+
+
+def _remove_other_folders(context: EvaluationContext, folders: Iterable[Path]) -> None:
+    """Remove the checkpoints of rivals that are none any more."""
+    for folder in set(_rivals_folder(context).iterdir()) - set(folders):
+        shutil.rmtree(folder)
+
+
+def _train_baseline(context: EvaluationContext, fit: FitSpec, checkpoints: Path) -> ModelResult:
+    """Train a baseline model on the recipe's own samples, unless its last checkpoint is its end; and measure it."""
+    from ae_models.calibration import calibrate  # here: they load torch
+    from ae_models.training import train_weights
+
+    samples = open_fit_samples(context.data.folder, context.recipe.name)
+    with TemporaryDirectory(prefix="ae-rival-") as folder:
+        training, bundle = Path(folder) / "training", Path(folder) / "bundle"
+        train_weights(
+            fit.weights,
+            samples.roles.train,
+            samples.roles.validation,
+            checkpoints=checkpoints,
+            content_sha256=samples.content_sha256,
+            recipe=context.recipe.name,
+            training=training,
+            progress_bar=False,
+        )
+        calibrate(fit, training, samples.roles, content_sha256=samples.content_sha256, bundle=bundle)
+        detector = Detector(bundle)
+        predictions = detector.score(context.inputs, reconstruction=True, code=True)
+        return _measure_model(context, fit, predictions, detector)
 
 
 def _measure_model(

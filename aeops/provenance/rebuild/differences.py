@@ -12,8 +12,8 @@ import yaml
 from safetensors.numpy import load_file
 
 from ae_models.checksums import read_checksums, tensor_sha256, tensors_sha256
-from aeops.files import read_json
 from aeops.gate.flattening import flatten
+from aeops.machine.stored_json import read_json
 from aeops.provenance.rebuild.record import Record
 
 TENSOR_FILES = ("weights.safetensors", "scorer.safetensors")

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aeops.files import file_sha256, read_json
+from aeops.files import file_sha256
+from aeops.machine.stored_json import read_json
 from aeops.provenance.lineage import RECORDED_FILES
 from aeops.registry.store import Store
 from aeops.registry.versions import VersionInfo

@@ -1,0 +1,168 @@
+"""A calibration: from trained weights, a score, a threshold and samples to a bundle. Takes seconds and trains nothing.
+
+    samples = SampleRoles(train, validation, calibration)
+    calibrate(spec, Path("training"), samples, content_sha256=content_sha256, bundle=Path("bundle"))
+
+The same weights can be calibrated again with another score or threshold. What a score or a threshold needs to know of the
+samples is measured here, so all of them are at hand.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ae_models.autoencoder import Autoencoder
+from ae_models.bundle import write_bundle
+from ae_models.checksums import refused_training
+from ae_models.data_loading import EVALUATION_SEED, iterate_batches, seed_generators
+from ae_models.export import AnomalyScorer
+from ae_models.factory import build_part
+from ae_models.sample_sets import SampleArray, SampleRoles, SampleSet, as_sample_set, require_samples
+from ae_models.scores import SCORES
+from ae_models.spec import FitSpec, QuantisedBottleneckSpec, TokenEncoderSpec, spec_to_dict
+from ae_models.text_sets import encode_text_set
+from ae_models.thresholds import THRESHOLDS
+from ae_models.training_environment import deterministic_threads, require_threads
+from ae_models.training_result import TrainingFacts, TrainingResult, load_training
+
+__all__ = ["calibrate", "calibrate_scorer"]
+
+_EXPORT_ROWS = 64  # calibration samples on which ONNX is compared with torch
+_HASH_DIGITS = 12  # of a SHA-256 in a message
+
+
+def calibrate(spec: FitSpec, training: Path, samples: SampleRoles, *, content_sha256: str, bundle: Path) -> None:
+    """Calibrate trained weights, export them and write `bundle`.
+
+    Args:
+        spec: its sections score and threshold count; the others must be those that the weights were trained with.
+        training: the folder that `ae_models.training.train_weights` wrote.
+        samples: those of the training, and the calibration samples.
+        content_sha256: names the dataset of the samples.
+        bundle: folder, replaced at the end.
+
+    Raises:
+        BundleError: `training` is incomplete, altered, or of another spec or dataset.
+        TrainingError: samples that are not valid, or fewer threads than `spec.train.threads`.
+        SpecError: too few calibration samples for the false-alarm rate.
+    """
+    result = load_training(training)
+    if problems := _find_mismatches(result.facts, spec, content_sha256):
+        raise refused_training(training, "; ".join(problems))
+    for name, sample_set in vars(samples).items():
+        require_samples(name, sample_set, spec.input)
+    require_threads(spec.train.threads)
+    with deterministic_threads(spec.train.threads):
+        torch.use_deterministic_algorithms(True)  # as Lightning does while it trains
+        samples = _as_model_reads(samples, result)
+        scorer = calibrate_scorer(spec, result.autoencoder, samples.calibration)
+        write_bundle(
+            bundle,
+            _bundle_document(spec, result.facts, scorer),
+            scorer,
+            _serving_samples(scorer.autoencoder, samples.calibration),
+            tokenizer=result.tokenizer,
+            word_counts=_count_words(scorer.autoencoder, samples.train, spec),
+        )
+
+
+def _find_mismatches(facts: TrainingFacts, spec: FitSpec, content_sha256: str) -> list[str]:
+    """Return why a training is not that of a spec and a dataset; an empty list if it is."""
+    problems = []
+    trained_sections, sections = facts.spec.to_dict(), spec.weights.to_dict()
+    names = [name for name in sections if trained_sections[name] != sections[name]]
+    if names:
+        problems.append(f"expected the settings of the spec, got others in {' and '.join(names)}")
+    if facts.content_sha256 != content_sha256:
+        problems.append(f"expected the dataset {content_sha256[:_HASH_DIGITS]}, got {facts.content_sha256[:_HASH_DIGITS]}")
+    return problems
+
+
+def _as_model_reads(samples: SampleRoles, result: TrainingResult) -> SampleRoles:
+    """Return the samples as the model reads them: texts as token ids, others as they are."""
+    tokenizer, encoder = result.tokenizer, result.facts.spec.model.encode
+    if tokenizer is None or not isinstance(encoder, TokenEncoderSpec):
+        return samples
+    return SampleRoles(
+        train=encode_text_set(tokenizer, samples.train, encoder.length),
+        validation=encode_text_set(tokenizer, samples.validation, encoder.length),
+        calibration=encode_text_set(tokenizer, samples.calibration, encoder.length),
+    )
+
+
+@torch.no_grad()
+def calibrate_scorer(spec: FitSpec, autoencoder: Autoencoder, calibration: SampleArray | SampleSet) -> AnomalyScorer:
+    """Choose the threshold of a trained autoencoder.
+
+    Args:
+        spec: its sections score and threshold count.
+        autoencoder: put in evaluation mode and on the CPU by this call.
+        calibration: raw samples that were not trained on.
+
+    Raises:
+        SpecError: too few calibration samples for the false-alarm rate.
+    """
+    autoencoder = autoencoder.cpu().eval()
+    score_module = build_part(SCORES, spec.score)
+    seed_generators(torch.device("cpu"), EVALUATION_SEED)
+    batch_scores = []
+    for raw in iterate_batches(as_sample_set(calibration)):
+        clean, _ = autoencoder.split_target(autoencoder.normalise(raw))
+        batch_scores.append(score_module(autoencoder.run(autoencoder.serving_input(clean))))
+    threshold = build_part(THRESHOLDS, spec.threshold).calibrate(torch.cat(batch_scores).numpy())
+    return AnomalyScorer(autoencoder, score_module, threshold)
+
+
+@torch.no_grad()
+def _serving_samples(autoencoder: Autoencoder, samples: SampleSet) -> SampleArray:
+    """Return the first samples as inputs of the served model, (n, *input_shape) in raw units, or token ids."""
+    indices = np.arange(min(_EXPORT_ROWS, samples.shape[0]))
+    raw = torch.from_numpy(np.array(samples.take(indices)))
+    if not autoencoder.serves_corrupted:
+        return autoencoder.split_target(raw)[0].numpy()
+    seed_generators(torch.device("cpu"), EVALUATION_SEED)
+    clean, _ = autoencoder.split_target(autoencoder.normalise(raw))
+    inputs: SampleArray = autoencoder.denormalise(autoencoder.serving_input(clean)).numpy()
+    return inputs
+
+
+@torch.no_grad()
+def _count_words(autoencoder: Autoencoder, train: SampleSet, spec: FitSpec) -> SampleArray | None:
+    """Count each word of a codebook in each slot of the training samples' codes, for an entropy coder.
+
+    Returns:
+        (slots, words) int64, or None for other bottlenecks.
+    """
+    bottleneck = spec.model.bottleneck
+    if not isinstance(bottleneck, QuantisedBottleneckSpec):
+        return None
+    counts = np.zeros(bottleneck.slots * bottleneck.words, np.int64)
+    slot_offsets = np.arange(bottleneck.slots) * bottleneck.words
+    seed_generators(torch.device("cpu"), EVALUATION_SEED)
+    for raw in iterate_batches(train):
+        clean, _ = autoencoder.split_target(autoencoder.normalise(raw))
+        codes = autoencoder.bottleneck.to_code(autoencoder.encode(autoencoder.serving_input(clean))).numpy()
+        counts += np.bincount((codes + slot_offsets).reshape(-1), minlength=len(counts))
+    return counts.reshape(bottleneck.slots, bottleneck.words)
+
+
+def _bundle_document(spec: FitSpec, facts: TrainingFacts, scorer: AnomalyScorer) -> dict[str, Any]:
+    sections = spec.to_dict()
+    autoencoder = scorer.autoencoder
+    sample_dtype = "int64" if autoencoder.is_text else "float32"
+    code_dtype = "int64" if isinstance(spec.model.bottleneck, QuantisedBottleneckSpec) else "float32"
+    return {
+        "recipe": facts.recipe,
+        "input": sections["input"],
+        "model": sections["model"],
+        "score": sections["score"],
+        "threshold": spec_to_dict(spec.threshold) | scorer.threshold.to_dict(),
+        "train": {**sections["train"], "steps": facts.steps},
+        "data": {"content_sha256": facts.content_sha256},
+        "given": {"shape": list(autoencoder.input_shape), "dtype": sample_dtype},
+        "made": {"shape": list(autoencoder.output_shape), "dtype": sample_dtype},
+        "code": {"shape": list(autoencoder.bottleneck.code_shape), "dtype": code_dtype},
+        "torch": facts.torch_version,
+    }

@@ -1,0 +1,161 @@
+"""A training: from a WeightsSpec and samples to trained weights on disk. Neither score nor threshold changes it.
+
+Killed at any moment and called again, it goes on from its last checkpoint and ends in the same weights, bit for bit.
+"""
+
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+
+from ae_models.autoencoder import Autoencoder
+from ae_models.available_memory import fits_in_memory
+from ae_models.checkpoint import CheckpointCallback, find_checkpoint, remove_checkpoint
+from ae_models.data_loading import iterate_batches
+from ae_models.encoders import TokenEncoder
+from ae_models.lightning_module import AutoencoderModule
+from ae_models.sample_sets import SampleArray, SampleSet, as_sample_set, require_samples, samples_sha256, total_bytes
+from ae_models.spec import TokenEncoderSpec, TrainSpec, WeightsSpec
+from ae_models.text_sets import encode_text_set, train_tokenizer_on
+from ae_models.training_environment import deterministic_threads, quiet_lightning, require_threads
+from ae_models.training_progress import PROGRESS_FILE, ProgressCallback, history_csv
+from ae_models.training_result import WEIGHT_HASH_FILE, TrainingFacts, write_training
+from ae_models.weight_hash_log import WeightHashCallback
+
+__all__ = ["finish_training", "train_autoencoder", "train_weights"]
+
+
+def train_weights(
+    spec: WeightsSpec,
+    train: SampleArray | SampleSet,
+    validation: SampleArray | SampleSet,
+    *,
+    checkpoints: Path,
+    content_sha256: str,
+    recipe: str,
+    training: Path,
+    progress_bar: bool = True,
+) -> None:
+    """Train and write `training`: see `ae_models.training_result`.
+
+    The last checkpoint stays until `finish_training`: called again before that, this writes the same result without training.
+
+    Args:
+        spec: every setting that decides the weights beside the samples.
+        train: raw samples (n, *spec.input.shape), values in its [low, high]: an array, or a file
+            (`ae_models.sample_sets.NpySampleSet`), which may exceed memory.
+        validation: the same, evaluated after each epoch.
+        checkpoints: a folder of this training's own, outside the results: last.ckpt, key.json, progress.jsonl, trail.csv.
+        content_sha256: names the dataset.
+        recipe: names the model.
+        training: folder, replaced when the training has ended.
+        progress_bar: whether to draw one on stderr.
+
+    Raises:
+        TrainingError: samples that are not valid, fewer threads than `spec.train.threads`, or a loss that is not finite.
+    """
+    train_set, validation_set = as_sample_set(train), as_sample_set(validation)
+    require_samples("train", train_set, spec.input)
+    require_samples("validation", validation_set, spec.input)
+    require_threads(spec.train.threads)
+    tokenizer = None
+    with deterministic_threads(spec.train.threads), quiet_lightning():
+        encoder = spec.model.encode
+        if isinstance(encoder, TokenEncoderSpec):
+            tokenizer = train_tokenizer_on(train_set, encoder.vocabulary)
+            train_set = encode_text_set(tokenizer, train_set, encoder.length)
+            validation_set = encode_text_set(tokenizer, validation_set, encoder.length)
+        module = train_autoencoder(spec, train_set, validation_set, checkpoints, progress_bar)
+    facts = TrainingFacts(
+        recipe=recipe,
+        spec=spec,
+        steps=spec.train.total_epochs * module.steps_per_epoch,
+        content_sha256=content_sha256,
+        torch_version=torch.__version__.partition("+")[0],
+    )
+    write_training(
+        training,
+        facts,
+        module.autoencoder,
+        history=history_csv(checkpoints / PROGRESS_FILE),
+        weight_hashes=(checkpoints / WEIGHT_HASH_FILE).read_text(encoding="utf-8"),
+        tokenizer=tokenizer,
+    )
+
+
+def finish_training(checkpoints: Path) -> None:
+    """Remove the checkpoint of a training, once all that is made of its result is in place; its progress stays."""
+    remove_checkpoint(checkpoints)
+    (checkpoints / WEIGHT_HASH_FILE).unlink(missing_ok=True)
+
+
+def train_autoencoder(
+    spec: WeightsSpec,
+    train: SampleArray | SampleSet,
+    validation: SampleArray | SampleSet,
+    checkpoints: Path,
+    progress_bar: bool,
+) -> AutoencoderModule:
+    """Train to the end, from the checkpoint where there is one of the same training.
+
+    Args:
+        spec: the settings that decide the weights.
+        train: raw samples, or token ids.
+        validation: the same, evaluated after each epoch.
+        checkpoints: a folder of this training's own.
+        progress_bar: whether to draw one on stderr.
+    """
+    train_set, validation_set = as_sample_set(train), as_sample_set(validation)
+    torch.manual_seed(spec.train.seed)
+    autoencoder = Autoencoder(spec.model, spec.input)
+    if isinstance(autoencoder.encode, TokenEncoder):
+        autoencoder.encode.count_tokens(iterate_batches(train_set))
+    callbacks = [
+        ProgressCallback(checkpoints, progress_bar),
+        WeightHashCallback(checkpoints),
+        CheckpointCallback(checkpoints),
+    ]
+    trainer = pl.Trainer(
+        max_epochs=spec.train.total_epochs,
+        accelerator=spec.train.accelerator,
+        devices=1,
+        precision=_choose_precision(spec.train),  # type: ignore[arg-type]
+        deterministic=True,
+        callbacks=callbacks,
+        logger=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        enable_progress_bar=False,
+        default_root_dir=checkpoints,
+    )
+    resident = fits_in_memory(total_bytes(train_set) + total_bytes(validation_set), trainer.strategy.root_device)
+    training = AutoencoderModule(autoencoder, spec.train, train_set, validation_set, resident)
+    checkpoint = find_checkpoint(checkpoints, _training_key(spec, train_set, validation_set, trainer))
+    trainer.fit(training, ckpt_path=checkpoint, weights_only=True)
+    return training
+
+
+def _choose_precision(spec: TrainSpec) -> str:
+    """Return the precision; `auto` means bfloat16 where the GPU computes in it, else 32 bits."""
+    if spec.precision != "auto":
+        return spec.precision
+    on_gpu = spec.accelerator != "cpu" and torch.cuda.is_available()
+    if on_gpu and torch.cuda.is_bf16_supported(including_emulation=False):
+        return "bf16-mixed"
+    return "32"
+
+
+def _training_key(spec: WeightsSpec, train: SampleSet, validation: SampleSet, trainer: pl.Trainer) -> dict[str, Any]:
+    """Return everything that decides the weights: a checkpoint serves only the training that would have made it."""
+    return {
+        "spec": spec.to_dict(),
+        "samples": [samples_sha256(train), samples_sha256(validation)],
+        "torch": torch.__version__,
+        "lightning": version("pytorch-lightning"),
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+        "device": str(trainer.strategy.root_device),
+        "precision": trainer.precision,
+        "trail": WEIGHT_HASH_FILE,  # a checkpoint of an older version, without a log beside it, would end in half a log
+    }

@@ -1,0 +1,43 @@
+"""Stage calibrate: choose score and threshold of trained weights, and export them: the bundle. It takes seconds.
+
+Run: python -m aeops.stages.calibrate --recipe recipes/digits.yaml --prepared DIR --training DIR --out DIR
+"""
+
+import argparse
+from pathlib import Path
+
+from ae_models.calibration import calibrate
+from aeops.data.fit_samples import open_fit_samples
+from aeops.machine.entry_point import run_main
+from aeops.recipe.reader import Recipe, read_recipe
+
+
+def calibrate_bundle(recipe: Recipe, prepared: Path, training: Path, bundle: Path) -> None:
+    """Calibrate the weights of a training and write the bundle.
+
+    Args:
+        recipe: its sections score and threshold determine the result; the weights must be those of its other sections.
+        prepared: the folder of the stage prepare.
+        training: the folder of the stage train.
+        bundle: the folder to write; it is replaced at the end.
+
+    Raises:
+        DataError: the prepared folder is incomplete.
+        BundleError: the training is incomplete, altered, or not that of the recipe.
+        SpecError: too few calibration samples for the threshold.
+    """
+    samples = open_fit_samples(prepared, recipe.name)
+    calibrate(recipe.fit, training, samples.roles, content_sha256=samples.content_sha256, bundle=bundle)
+
+
+def main() -> None:
+    """Parse the command line and calibrate."""
+    parser = argparse.ArgumentParser(description="Make a bundle of a recipe's trained weights.")
+    for option in ("recipe", "prepared", "training", "out"):
+        parser.add_argument(f"--{option}", type=Path, required=True)
+    arguments = parser.parse_args()
+    run_main(lambda: calibrate_bundle(read_recipe(arguments.recipe), arguments.prepared, arguments.training, arguments.out))
+
+
+if __name__ == "__main__":
+    main()
