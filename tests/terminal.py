@@ -4,6 +4,7 @@ import fcntl
 import os
 import pty
 import re
+import select
 import subprocess
 import termios
 import time
@@ -31,6 +32,7 @@ class Terminal:
         )
         os.close(terminal)
         self._chunks: list[bytes] = []
+        self._is_closed = False
         self._reader = Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -41,7 +43,8 @@ class Terminal:
         self.process.kill()
         self.process.wait()
         self._reader.join()
-        os.close(self._controller)
+        if not self._is_closed:
+            os.close(self._controller)
 
     @property
     def lines(self) -> list[str]:
@@ -59,9 +62,19 @@ class Terminal:
         self._reader.join()
         return code, seconds
 
+    def close(self, timeout: float) -> int:
+        """Close it, as a person closes a window; return the exit code of the command, which is to end."""
+        self._is_closed = True
+        self._reader.join()
+        os.close(self._controller)
+        return self.process.wait(timeout=timeout)
+
     def _read(self) -> None:
         while True:
             try:
+                while not select.select([self._controller], [], [], 0.1)[0]:
+                    if self._is_closed:
+                        return
                 chunk = os.read(self._controller, 65536)
             except OSError:  # nobody has the terminal open any more
                 return

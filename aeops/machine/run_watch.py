@@ -110,7 +110,8 @@ class RunWatch:
         _run_closing_steps()
         if os.isatty(2):
             message = f"\r\x1b[K{message}"  # over a progress bar
-        os.write(2, f"{message}\n".encode())
+        with suppress(OSError):  # the terminal is closed, or whoever read the output is gone
+            os.write(2, f"{message}\n".encode())
         os._exit(exit_code)
 
 

@@ -1,5 +1,6 @@
 """A run that a signal or a problem ends: at once, with its children, in one line, wherever the main thread is at that moment."""
 
+import os
 import signal
 import socket
 import subprocess
@@ -13,6 +14,7 @@ from threading import Thread
 import psutil
 import pytest
 from checkout import wait_for
+from terminal import Terminal
 
 from aeops.machine import servers
 from aeops.machine.prefect_access import PrefectAccess
@@ -98,6 +100,12 @@ def test_sigterm_and_a_closed_terminal_end_it_too(
     _, errors = run.communicate(timeout=SECONDS)
     assert (run.returncode, errors.count("\n")) == (code, 1)
     assert f"stopped by {number.name}" in errors
+
+
+def test_a_closed_terminal_ends_it_though_nothing_can_be_printed(tmp_path: Path) -> None:
+    with Terminal([sys.executable, "-c", RUN.format(block="    time.sleep(60)")], tmp_path, dict(os.environ)) as terminal:
+        wait_for(lambda: terminal.lines, seconds=30)
+        assert terminal.close(timeout=SECONDS) == 129
 
 
 def test_a_signal_that_its_starter_ignores_is_ignored(
