@@ -45,7 +45,8 @@ def calibrate(spec: FitSpec, training: Path, samples: SampleRoles, *, content_sh
 
     Raises:
         BundleError: `training` is incomplete, altered, or of another spec or dataset.
-        TrainingError: samples that are not valid, or fewer threads than `spec.train.threads`.
+        SampleError: samples that are not valid.
+        TrainingError: fewer threads than `spec.train.threads`.
         SpecError: too few calibration samples for the false-alarm rate.
     """
     result = load_training(training)

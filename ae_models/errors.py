@@ -3,10 +3,12 @@
 AeModelsError
 ├── SpecError       a setting of a model, score, threshold or training that is not valid
 ├── BundleError     a bundle, or a training's result, that is incomplete, altered or of an unknown format
-└── TrainingError   a training that cannot go on (loss not finite, no data, another training's checkpoint)
+└── TrainingError   a training that cannot go on
+    ├── SampleError      samples that it cannot use
+    └── DivergenceError  a loss that is not finite
 """
 
-__all__ = ["AeModelsError", "BundleError", "SpecError", "TrainingError"]
+__all__ = ["AeModelsError", "BundleError", "DivergenceError", "SampleError", "SpecError", "TrainingError"]
 
 
 class AeModelsError(Exception):
@@ -31,3 +33,11 @@ class BundleError(AeModelsError):
 
 class TrainingError(AeModelsError):
     """A training that cannot go on."""
+
+
+class SampleError(TrainingError):
+    """Samples that are too few, of another shape or range than the spec says, or not readable."""
+
+
+class DivergenceError(TrainingError):
+    """A loss that is not finite: the settings of the training do not suit its samples."""

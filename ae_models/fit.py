@@ -45,8 +45,10 @@ def fit(
         progress_bar: whether to draw one on stderr.
 
     Raises:
-        TrainingError: samples that are not valid, fewer threads than `spec.train.threads`, or a loss that is not finite.
-        SpecError: too few calibration samples for the false-alarm rate.
+        SampleError: samples that are not valid.
+        DivergenceError: a loss that is not finite.
+        TrainingError: fewer threads than `spec.train.threads`.
+        SpecError: too few calibration samples for the false-alarm rate, or a GPU is asked for that this machine lacks.
     """
     samples = SampleRoles(as_sample_set(train), as_sample_set(validation), as_sample_set(calibration))
     # Before the training, which may take hours.

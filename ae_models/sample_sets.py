@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ae_models.checksums import arrays_sha256
-from ae_models.errors import TrainingError
+from ae_models.errors import SampleError
 from ae_models.spec import InputSpec
 
 __all__ = [
@@ -68,7 +68,7 @@ class NpySampleSet:
         path: as numpy.save writes it, C-ordered; it stays open as long as this object lives.
 
     Raises:
-        TrainingError: no .npy file, or an incomplete one.
+        SampleError: no .npy file, or an incomplete one.
     """
 
     def __init__(self, path: Path) -> None:
@@ -78,11 +78,11 @@ class NpySampleSet:
                 self.shape, is_fortran, self.dtype = header_readers[np.lib.format.read_magic(stream)](stream)
                 self._data_start = stream.tell()
         except (OSError, ValueError, KeyError) as error:
-            raise TrainingError(f"{path} cannot be read as .npy ({type(error).__name__}): make it again") from error
+            raise SampleError(f"{path} cannot be read as .npy ({type(error).__name__}): make it again") from error
         self._row_bytes = math.prod(self.shape[1:]) * self.dtype.itemsize
         expected_bytes, file_bytes = self._data_start + len(self) * self._row_bytes, path.stat().st_size
         if file_bytes < expected_bytes or is_fortran or self.dtype.hasobject:
-            raise TrainingError(f"{path}: expected {expected_bytes} bytes of C-ordered numbers, got {file_bytes} of {self.dtype}")
+            raise SampleError(f"{path}: expected {expected_bytes} bytes of C-ordered numbers, got {file_bytes} of {self.dtype}")
         self._stream = path.open("rb", buffering=0)
 
     def __len__(self) -> int:
@@ -108,7 +108,7 @@ class NpySampleSet:
         while len(unread_buffer):
             count = os.preadv(self._stream.fileno(), [unread_buffer], offset)
             if count == 0:
-                raise TrainingError(f"{self._stream.name} was cut short while it was read: make it again")
+                raise SampleError(f"{self._stream.name} was cut short while it was read: make it again")
             unread_buffer, offset = unread_buffer[count:], offset + count
 
 
@@ -131,17 +131,17 @@ def require_samples(name: str, samples: SampleSet, input_spec: InputSpec) -> Non
     """Check the shape and the values of a set.
 
     Raises:
-        TrainingError: fewer than 2 samples, another shape, or a value that is NaN or out of [low, high].
+        SampleError: fewer than 2 samples, another shape, or a value that is NaN or out of [low, high].
     """
     if samples.shape[1:] != tuple(input_spec.shape) or samples.shape[0] < 2:
         expected_shape = ", ".join(map(str, ("n", *input_spec.shape)))
-        raise TrainingError(
+        raise SampleError(
             f"the {name} samples have shape {samples.shape}, expected ({expected_shape}) with n >= 2 (input.shape in the spec)"
         )
     for block in samples.blocks():
         low, high = block.min(), block.max()
         if not (input_spec.low <= low and high <= input_spec.high):  # false for NaN too
-            raise TrainingError(
+            raise SampleError(
                 f"the {name} samples have values from {low} to {high}, expected {input_spec.low:g} to {input_spec.high:g} "
                 "(input.low and input.high in the spec)"
             )

@@ -19,7 +19,7 @@ from ae_models.lightning_module import AutoencoderModule
 from ae_models.sample_sets import SampleArray, SampleSet, as_sample_set, require_samples, samples_sha256, total_bytes
 from ae_models.spec import TokenEncoderSpec, TrainSpec, WeightsSpec
 from ae_models.text_sets import encode_text_set, train_tokenizer_on
-from ae_models.training_environment import deterministic_threads, quiet_lightning, require_threads
+from ae_models.training_environment import deterministic_threads, quiet_lightning, require_accelerator, require_threads
 from ae_models.training_progress import PROGRESS_FILE, ProgressCallback, history_csv
 from ae_models.training_result import WEIGHT_HASH_FILE, TrainingFacts, write_training
 from ae_models.weight_hash_log import WeightHashCallback
@@ -54,12 +54,16 @@ def train_weights(
         progress_bar: whether to draw one on stderr.
 
     Raises:
-        TrainingError: samples that are not valid, fewer threads than `spec.train.threads`, or a loss that is not finite.
+        SampleError: samples that are not valid.
+        DivergenceError: a loss that is not finite.
+        TrainingError: fewer threads than `spec.train.threads`.
+        SpecError: a GPU is asked for that this machine lacks.
     """
     train_set, validation_set = as_sample_set(train), as_sample_set(validation)
     require_samples("train", train_set, spec.input)
     require_samples("validation", validation_set, spec.input)
     require_threads(spec.train.threads)
+    require_accelerator(spec.train.accelerator)
     tokenizer = None
     with deterministic_threads(spec.train.threads), quiet_lightning():
         encoder = spec.model.encode

@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from ae_models.errors import TrainingError
+from ae_models.errors import SpecError, TrainingError
 
-__all__ = ["deterministic_threads", "quiet_lightning", "require_threads"]
+__all__ = ["deterministic_threads", "quiet_lightning", "require_accelerator", "require_threads"]
 
 
 def require_threads(threads: int) -> None:
@@ -26,6 +26,16 @@ def require_threads(threads: int) -> None:
             f"OMP_THREAD_LIMIT={limit} is set and train.threads is {threads}: a training here would never end. "
             "Type unset OMP_THREAD_LIMIT; another number of threads would train other bits"
         )
+
+
+def require_accelerator(accelerator: str) -> None:
+    """Refuse a training on a GPU where there is none.
+
+    Raises:
+        SpecError: `accelerator` is gpu, and torch sees no GPU.
+    """
+    if accelerator == "gpu" and not torch.cuda.is_available() and not torch.backends.mps.is_available():
+        raise SpecError(["train.accelerator: expected auto or cpu on this machine, where torch sees no GPU, got gpu"])
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import pytorch_lightning as pl
 from tqdm import tqdm
 
 from ae_models.atomic_files import atomic_write
-from ae_models.errors import TrainingError
+from ae_models.errors import DivergenceError, TrainingError
 from ae_models.lightning_module import AutoencoderModule
 
 __all__ = ["HISTORY_COLUMNS", "PROGRESS_FILE", "ProgressCallback", "history_csv", "truncate_progress"]
@@ -51,7 +51,7 @@ class ProgressCallback(pl.Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: AutoencoderModule) -> None:  # type: ignore[override]
         loss = pl_module.train_loss()
         if not math.isfinite(loss):
-            raise TrainingError(
+            raise DivergenceError(
                 f"the loss is {loss} in epoch {trainer.current_epoch + 1} of {trainer.max_epochs}: lower train.learning_rate "
                 f"(now {pl_module.spec.learning_rate:g}) in the recipe, then type the same command again"
             )

@@ -4,7 +4,9 @@ AeError
 ├── UsageError           2   a wrong command, or a recipe that cannot be
 ├── DataError            3   the data is not what the recipe says
 ├── GateError            4   the model was refused
-└── InfrastructureError  5   disk, lock, network, server, a process that died
+├── InfrastructureError  5   disk, lock, network, server, a process that died
+│   └── TransientError   5   of these, what may pass by itself: a step is tried again
+└── InternalError        1   a fault of this package
 """
 
 import errno
@@ -16,7 +18,7 @@ import sys
 from pathlib import Path
 from typing import ClassVar
 
-from ae_models.errors import AeModelsError, BundleError, SpecError
+from ae_models.errors import AeModelsError, BundleError, DivergenceError, SampleError, SpecError
 
 
 class AeError(Exception):
@@ -48,14 +50,25 @@ class GateError(AeError):
 
 
 class InfrastructureError(AeError):
-    """A failure of the machine, a service or another process; the same command may work later."""
+    """A failure of the machine, a service or another process; the same command may work once that is mended."""
 
     kind = "infrastructure"
     exit_code = 5
 
 
+class TransientError(InfrastructureError):
+    """A failure that may pass by itself: a killed process, a server or a network that does not answer."""
+
+
+class InternalError(AeError):
+    """A process of this package that ended with an error which it does not explain."""
+
+    kind = "internal"
+    exit_code = 1
+
+
 ERRORS_BY_KIND: dict[str, type[AeError]] = {
-    error.kind: error for error in (AeError, UsageError, DataError, GateError, InfrastructureError)
+    error.kind: error for error in (AeError, UsageError, DataError, GateError, InfrastructureError, InternalError)
 }
 
 
@@ -67,9 +80,9 @@ def as_ae_error(error: BaseException) -> AeError | None:
     """
     if isinstance(error, AeError):
         return error
-    if isinstance(error, SpecError):
+    if isinstance(error, SpecError | DivergenceError):
         return UsageError(str(error))
-    if isinstance(error, BundleError):
+    if isinstance(error, BundleError | SampleError):
         return DataError(str(error))
     if isinstance(error, AeModelsError):
         return InfrastructureError(str(error))

@@ -8,6 +8,8 @@ Expectations).
 from prefect import State, flow
 from prefect.runtime import deployment
 
+from aeops.data.dvc import require_stages
+from aeops.evaluation.before_training import require_study_files
 from aeops.machine.lock import workspace_holder
 from aeops.project import find_project
 from aeops.provenance.last_run import unchanged_summary
@@ -34,6 +36,8 @@ def training(recipe: str) -> RunSummary | ApprovalResult | State[RunSummary]:
     """
     project = find_project()
     checked = load_recipe(project, recipe, with_keys=True)  # reports every mistake in it before anything starts
+    require_stages(project, checked)
+    require_study_files(checked, project)
     with training_steps.stage_ahead("validate") as validator:
         if workspace_holder(project) is None:  # else it would wait as long as this run does, with all that it has imported
             validator.start()  # it imports Great Expectations while this process imports MLflow

@@ -15,8 +15,9 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.runtime import flow_run
 
 from aeops.data import dvc
-from aeops.errors import InfrastructureError
-from aeops.gate.documents import EvidenceDocument, compared_champion, is_accepted
+from aeops.errors import InfrastructureError, TransientError
+from aeops.evaluation.before_training import require_samples
+from aeops.gate.documents import EvidenceDocument, compared_champion, gate_warnings, is_accepted
 from aeops.gate.evidence import read_evidence, read_verdict
 from aeops.machine.child_process import PreloadedProcess, run_module
 from aeops.machine.process_identity import this_process
@@ -40,8 +41,8 @@ from aeops.report.summary import metric_rows, verdict_markdown
 
 
 def is_worth_retrying(_task: Any, _run: Any, state: Any) -> bool:
-    """Return True for a failure of the machine; a retry never helps against bad data or a wrong recipe."""
-    return isinstance(state.result(raise_on_failure=False), InfrastructureError)
+    """Return True for a failure that may pass by itself; a retry helps against nothing else."""
+    return isinstance(state.result(raise_on_failure=False), TransientError)
 
 
 def pipeline_step(name: str, retries: int = 0) -> Callable[[Callable[..., Any]], Any]:
@@ -51,7 +52,7 @@ def pipeline_step(name: str, retries: int = 0) -> Callable[[Callable[..., Any]],
 
     Args:
         name: shown on Prefect's page and in the run's table of durations.
-        retries: after failures of the machine only.
+        retries: after failures that may pass by themselves only.
     """
 
     def decorate_step(function: Callable[..., Any]) -> Any:
@@ -124,7 +125,10 @@ def version_dataset(recipe: str) -> dict[str, str]:
 
 @pipeline_step("prepare")
 def prepare_samples(recipe: str) -> None:
-    dvc.reproduce_stage(find_project(), "prepare", recipe)
+    """Prepare data/<dataset> -> prepared/, and check that these samples are enough for all that follows."""
+    project, checked = load_context(recipe)
+    dvc.reproduce_stage(project, "prepare", recipe)
+    require_samples(checked, project.artifacts(recipe) / "prepared")
 
 
 @pipeline_step("train", retries=1)
@@ -292,7 +296,7 @@ def step_seconds() -> list[tuple[str, float]]:
 def summarise_run(recipe: str, run: str, data: dict[str, str], version: str, reasons: list[str]) -> RunSummary:
     """Summarise a run for a person, and store the summary for the next run to compare with."""
     project = find_project()
-    store, artifacts = open_store(project), project.artifacts(recipe)
+    store, artifacts, evidence = open_store(project), project.artifacts(recipe), read_evidence(evidence_file(project, recipe))
     version_info = store.version(recipe, version)
     summary: RunSummary = {
         "changed": True,
@@ -301,7 +305,8 @@ def summarise_run(recipe: str, run: str, data: dict[str, str], version: str, rea
         "metrics": read_json(artifacts / "report" / "metrics.json"),
         "verdict": version_info.tags["verdict"],
         "reasons": reasons,
-        "comparison": read_evidence(evidence_file(project, recipe))["comparison"],
+        "warnings": gate_warnings(evidence["gate"]),
+        "comparison": evidence["comparison"],
         "version": version,
         "aliases": list(version_info.aliases),
         "state": describe_state(recipe, version_info, ledger.read_entries(project, recipe)),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from aeops.data.dataset import content_sha256
-from aeops.data.dvc import find_foreign_remote, require_whole_files
+from aeops.data.dvc import find_foreign_remote, require_stages, require_whole_files, unknown_recipes
 from aeops.errors import AeError, DataError
 from aeops.machine import platform_info
 from aeops.machine.access import may_read, may_write, require_writable_checkout, require_writable_state
@@ -52,6 +52,7 @@ def check_all(project: Project) -> Iterator[HealthCheck]:
     yield from check_state_files(project)
     for name in recipe_names(project):
         yield from check_recipe(project, name)
+    yield from check_listed_recipes(project)
     yield check_remote(project)
     yield check_prefect(project)
     yield from check_registry(project)
@@ -148,6 +149,11 @@ def check_recipe(project: Project, name: str) -> Iterator[HealthCheck]:
     except AeError as error:
         yield HealthCheck("fault", "recipe", str(error), f"edit recipes/{name}.yaml")
         return
+    try:
+        require_stages(project, recipe)
+    except AeError as error:
+        yield HealthCheck("fault", name, str(error), f"edit {project.root / 'params.yaml'}")
+        return
     folder = project.dataset(recipe.data.dataset)
     if not (folder / "receipt.json").is_file():
         yield HealthCheck("note", name, "recipe is valid; no accepted dataset yet", f"ae run {name}")
@@ -163,6 +169,13 @@ def check_recipe(project: Project, name: str) -> Iterator[HealthCheck]:
         yield HealthCheck("fault", name, message, f"ae run {name}")
         return
     yield HealthCheck("good", name, f"recipe is valid; dataset {digest[:12]}, {receipt['rows']['accepted']} rows")
+
+
+def check_listed_recipes(project: Project) -> Iterator[HealthCheck]:
+    """Report each recipe that params.yaml names and the project does not have: DVC then reads no stage of any recipe."""
+    for name in unknown_recipes(project):
+        message = f"params.yaml names the recipe {name}, and there is no recipes/{name}.yaml"
+        yield HealthCheck("fault", "recipe", message, f"edit {project.root / 'params.yaml'}")
 
 
 def check_remote(project: Project) -> HealthCheck:

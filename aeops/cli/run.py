@@ -31,7 +31,9 @@ def run(arguments: argparse.Namespace) -> int:
     from aeops.machine.run_watch import RunWatch
 
     with RunWatch() as watch:
+        from aeops.data.dvc import require_stages
         from aeops.errors import GateError
+        from aeops.evaluation.before_training import require_study_files
         from aeops.machine.access import require_writable_checkout
         from aeops.machine.environment import prepare_environment, require_disk_space
         from aeops.machine.lock import run_lock
@@ -41,7 +43,9 @@ def run(arguments: argparse.Namespace) -> int:
         from aeops.registry.version_state import WAITING
 
         project = find_project()
-        load_recipe(project, arguments.recipe, with_keys=True)
+        recipe = load_recipe(project, arguments.recipe, with_keys=True)
+        require_stages(project, recipe)
+        require_study_files(recipe, project)
         require_disk_space(project)
         require_writable_checkout(project)
         prepare_environment(project)
@@ -99,7 +103,7 @@ def run_flow(project: Project, recipe: str, watch: "RunWatch") -> "RunSummary":
 def show_summary(summary: "RunSummary", seconds: float) -> None:
     """Print the run as one short table, and the commands to type next."""
     from aeops.cli.outputs import durations_text, open_console
-    from aeops.report.summary import comparison_lines, false_alarm_line, next_commands
+    from aeops.report.summary import comparison_lines, false_alarm_line, next_commands, warning_lines
 
     console = open_console(soft_wrap=True)
     if not summary["changed"]:
@@ -115,6 +119,8 @@ def show_summary(summary: "RunSummary", seconds: float) -> None:
     console.print(f"threshold  {false_alarm_line(summary['metrics'])}")
     console.print(reasons_text("compared", comparison_lines(summary["comparison"])))
     console.print(reasons_text("verdict", [summary["verdict"], *summary["reasons"]]))
+    if lines := warning_lines(summary.get("warnings", [])):
+        console.print(f"[yellow]{reasons_text('warning', lines)}[/]")
     console.print(f"version    {summary['recipe']} {summary['version']} ({', '.join(sorted(summary['aliases']))})")
     console.print(reasons_text("state", [summary["state"]]))
     if summary["changed"]:

@@ -116,7 +116,7 @@ def require_receipt(folder: Path, recipe: str) -> dict[str, Any]:
     receipt_path = folder / RECEIPT_FILE
     if not receipt_path.is_file():
         raise DataError(f"{folder} has no {RECEIPT_FILE}: only data that was validated may be used: {next_step}")
-    receipt: dict[str, Any] = read_json(receipt_path, "content_sha256")
+    receipt: dict[str, Any] = read_json(receipt_path, "content_sha256", repair=next_step)
     content = content_sha256(folder)
     if receipt.get("content_sha256") != content:
         raise DataError(

@@ -4,16 +4,22 @@ import configparser
 import io
 import json
 import os
+import re
 import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ae_models.spec import format_value
 from aeops.data.stage_code import STAGES, write_code_hashes
-from aeops.errors import DataError, InfrastructureError
+from aeops.errors import DataError, InfrastructureError, TransientError, UsageError
 from aeops.files import atomic_write
 from aeops.machine.child_process import run_module
 from aeops.project import Project
+from aeops.recipe.reader import Recipe
+
+# In DVC's last lines, of what may pass by itself: a stage that was killed, another DVC at work.
+PASSING_FAILURES = re.compile(r"exited with (?:-\d+|137|143)\b|[Uu]nable to acquire lock")
 
 DATA_FILE, LOCK_FILE = "data.dvc", "dvc.lock"
 
@@ -27,12 +33,17 @@ def dvc(project: Project, *arguments: str, on_poll: Callable[[], None] | None = 
         on_poll: called again and again while the command runs.
 
     Raises:
-        AeError: what a stage in it reported, else InfrastructureError with DVC's last lines.
+        AeError: what a stage in it reported, else as `run_module` does with DVC's last lines.
     """
     free_stale_lock(project)
     keep_state_in_home(project)
     log = project.logs / f"dvc-{arguments[0]}.log"
-    return run_module(["dvc", *arguments], root=project.root, home=project.home, log=log, on_poll=on_poll)
+    try:
+        return run_module(["dvc", *arguments], root=project.root, home=project.home, log=log, on_poll=on_poll)
+    except InfrastructureError as error:
+        if PASSING_FAILURES.search(str(error)):
+            raise TransientError(str(error)) from error
+        raise
 
 
 def free_stale_lock(project: Project) -> None:
@@ -100,8 +111,24 @@ def add_data(project: Project) -> str:
     """Version data/ and store it in the remote; return DVC's hash of the folder."""
     require_whole_files(project)
     dvc(project, "add", "data")
-    dvc(project, "push", "data.dvc")
+    _push(project, "data.dvc")
     return data_hash(project)
+
+
+def _push(project: Project, *targets: str) -> None:
+    """Store outputs in the remote.
+
+    Raises:
+        TransientError: it failed, and the remote lies behind a network.
+        DataError: no remote is set.
+        AeError: as `dvc` does.
+    """
+    try:
+        dvc(project, "push", *targets)
+    except InfrastructureError as error:
+        if "://" in remote_of(project, project.root / ".dvc" / "config"):
+            raise TransientError(str(error)) from error
+        raise
 
 
 def data_hash(project: Project) -> str:
@@ -157,7 +184,43 @@ def reproduce_stage(project: Project, stage: str, recipe: str, on_poll: Callable
 
 def push_outputs(project: Project, recipe: str) -> None:
     """Store the outputs of a recipe's stages in the remote."""
-    dvc(project, "push", *_stage_targets(recipe))
+    _push(project, *_stage_targets(recipe))
+
+
+def require_stages(project: Project, recipe: Recipe) -> None:
+    """Check that params.yaml names the recipe with its dataset, as dvc.yaml repeats its stages for those named there.
+
+    Raises:
+        UsageError: it does not; the message says which line to write.
+    """
+    file = project.root / "params.yaml"
+    expected = {"dataset": recipe.data.dataset}
+    listed = _listed_recipes(project)
+    if listed.get(recipe.name) == expected:
+        return
+    line = f"{recipe.name}: {{dataset: {recipe.data.dataset}}}"
+    raise UsageError(
+        f"{file}: recipes: expected the line `{line}`, as recipes/{recipe.name}.yaml says, got "
+        f"{format_value(listed.get(recipe.name))}: write it there, since DVC runs the stages of the recipes that it names"
+    )
+
+
+def unknown_recipes(project: Project) -> list[str]:
+    """Return the recipes of params.yaml that the project has no file for: DVC cannot read its stages where there are any."""
+    return sorted(name for name in _listed_recipes(project) if not project.recipe_file(name).is_file())
+
+
+def _listed_recipes(project: Project) -> dict[str, Any]:
+    """Return the mapping `recipes` of params.yaml; empty where it has none."""
+    import yaml
+
+    file = project.root / "params.yaml"
+    if not file.is_file():
+        return {}
+    document = yaml.safe_load(file.read_text(encoding="utf-8"))
+    if not isinstance(document, dict) or not isinstance(document.get("recipes"), dict):
+        return {}
+    return dict(document["recipes"])
 
 
 def is_up_to_date(project: Project, recipe: str) -> bool:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from ae_models.errors import TrainingError
+from ae_models.errors import SampleError
 from ae_models.sample_sets import NpySampleSet, SampleRoles
 from aeops.errors import DataError
 from aeops.machine.stored_json import read_json
@@ -37,6 +37,6 @@ def open_fit_samples(prepared: Path, recipe: str) -> FitSamples:
         train, validation, calibration = (
             NpySampleSet(prepared / f"{name}.npy") for name in ("train", "validation", "calibration")
         )
-    except (OSError, ValueError, TrainingError) as error:
+    except (OSError, ValueError, SampleError) as error:
         raise DataError(f"{prepared}: the prepared dataset is incomplete ({error}): type `dvc repro prepare@{recipe}`") from error
     return FitSamples(SampleRoles(train, validation, calibration), content_sha256)

@@ -20,7 +20,7 @@ from scipy.stats import norm, rankdata
 
 from aeops.gate.auroc import grouped_variance, structural_components
 from aeops.gate.documents import ComparisonRecord
-from aeops.recipe.gate_rules import AUROC, ERROR, Rule
+from aeops.recipe.gate_rules import AUROC, ERROR, MIN_GROUPS, Rule
 from aeops.recipe.gate_rules import NEEDS_BETTER as NEEDS_BETTER
 from aeops.recipe.gate_rules import NEEDS_NOT_WORSE as NEEDS_NOT_WORSE
 
@@ -30,7 +30,6 @@ DRAWS_PER_COMPARISON = 1000  # at least: the correction asks for p-values as sma
 SEED = 1_442_695_041  # of the draws: the same evidence gives the same verdict
 RESIDUAL_TOLERANCE = 1e-12  # of the largest error, below which a residual counts as 0
 MAX_DRAWN_NUMBERS = 2**21  # in memory at once
-MIN_GROUPS = 20  # of normals, or of novelty, below which nothing is claimed
 REUSE_LIMIT = 0.5  # probability of a false acceptance from which the test samples are used up
 
 BETTER, NOT_WORSE, WORSE, CANNOT_TELL = "better", "not worse", "worse", "cannot tell"

@@ -19,7 +19,9 @@ class RuleRecord(TypedDict):
 class VerdictDocument(TypedDict):
     """verdict.json: `verdict` is `accepted` or `refused`, `reasons` are the messages of the rules that failed.
 
-    `evidence` holds the SHA-256 of what was judged: `metrics_sha256`, `bundle_sha256` and `content_sha256`.
+    `evidence` holds the SHA-256 of what was judged: `metrics_sha256`, `bundle_sha256` and `content_sha256`. Older documents lack
+    two keys: `gate`, every rule of the gate by name, as a recipe writes it, and `warnings`, which say what default rules the gate
+    does not check, and why.
     """
 
     format: int
@@ -28,6 +30,8 @@ class VerdictDocument(TypedDict):
     rules: list[RuleRecord]
     reasons: list[str]
     evidence: dict[str, str]
+    gate: NotRequired[dict[str, dict[str, str | float]]]
+    warnings: NotRequired[list[str]]
 
 
 class ComparisonRecord(TypedDict):
@@ -96,6 +100,11 @@ class EvidenceDocument(TypedDict):
 
     gate: VerdictDocument
     comparison: ComparisonDocument
+
+
+def gate_warnings(verdict: VerdictDocument) -> list[str]:
+    """Return what the gate did not check, and why; nothing of a document that is older than these warnings."""
+    return list(verdict.get("warnings", []))
 
 
 def is_accepted(evidence: EvidenceDocument) -> bool:

@@ -95,13 +95,17 @@ def evaluate_rule(name: str, rule: Rule, inputs: RuleInputs) -> RuleOutcome:
     raise ValueError(f"rule {name}: expected one of the keys metric, interval and check, got none")
 
 
-def build_verdict(recipe: str, outcomes: list[RuleOutcome], evidence: dict[str, str]) -> VerdictDocument:
+def build_verdict(
+    recipe: str, rules: Mapping[str, Rule], outcomes: list[RuleOutcome], evidence: dict[str, str], warnings: list[str]
+) -> VerdictDocument:
     """Return verdict.json: accepted where every rule passed, else refused with the message of each failed rule.
 
     Args:
         recipe: its name.
+        rules: every rule of its gate by name, also those that need the registry.
         outcomes: of every rule that the bundle alone decides.
         evidence: the SHA-256 of what was judged, by name.
+        warnings: what the gate does not check, and why.
     """
     reasons = [outcome.message for outcome in outcomes if not outcome.passed]
     return {
@@ -111,6 +115,8 @@ def build_verdict(recipe: str, outcomes: list[RuleOutcome], evidence: dict[str, 
         "rules": [outcome.to_dict() for outcome in outcomes],
         "reasons": reasons,
         "evidence": evidence,
+        "gate": {name: rule.to_dict() for name, rule in rules.items()},
+        "warnings": warnings,
     }
 
 
@@ -128,7 +134,7 @@ def require_known_metrics(rules: Mapping[str, Rule], metrics: Mapping[str, Any],
             numbers.append(path)
     problems = []
     for name, rule in rules.items():
-        for key, known_paths in (("metric", numbers), ("interval", intervals), ("covers", numbers)):
+        for key, known_paths in (("metric", numbers), ("interval", intervals), ("covers", numbers), ("above", numbers)):
             path = getattr(rule, key)
             if path is not None and path not in known_paths:
                 metric_kind = "interval" if key == "interval" else "metric"
@@ -160,13 +166,19 @@ def check_metric(name: str, rule: Rule, inputs: RuleInputs) -> RuleOutcome:
 
 
 def check_interval(name: str, rule: Rule, inputs: RuleInputs) -> RuleOutcome:
-    """Evaluate a rule that requires an interval to contain a value."""
-    interval, value = inputs.metrics[rule.interval or ""], inputs.metrics[rule.covers or ""]
+    """Evaluate a rule that requires an interval to contain a value, or to lie above it."""
+    other_metric = rule.covers or rule.above or ""
+    interval, value = inputs.metrics[rule.interval or ""], inputs.metrics[other_metric]
     passed, interval_text = False, "not defined"
     if isinstance(interval, list) and len(interval) == 2 and all(map(is_finite_number, [*interval, value])):
-        passed = interval[0] <= value <= interval[1]
         interval_text = f"{format_metric(interval[0])} to {format_metric(interval[1])}"
-    message = f"{rule.interval} is {interval_text}; it has to cover {rule.covers}, which is {format_metric(value)}"
+        passed = interval[0] > value
+        if rule.covers is not None:
+            passed = interval[0] <= value <= interval[1]
+    requirement = "has to lie above"
+    if rule.covers is not None:
+        requirement = "has to cover"
+    message = f"{rule.interval} is {interval_text}; it {requirement} {other_metric}, which is {format_metric(value)}"
     return RuleOutcome(name, message, interval, value, passed)
 
 

@@ -12,13 +12,14 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from aeops.errors import InfrastructureError
+from aeops.errors import AeError, InfrastructureError, InternalError, TransientError
 from aeops.machine.entry_point import ERROR_FILE_VARIABLE, raise_child_error
 from aeops.machine.parent_process import parent_environment
 from aeops.machine.run_child import PRELOAD_OPTION
 
 POLL_SECONDS = 0.2
 _LAST_LINES = 5  # of the output, in a message
+_TRACEBACK = "Traceback (most recent call last)"  # in the output of a process that ends by an exception
 _KILL_TIMEOUT = 1.0  # seconds that a killed process may take to end
 # `aeops.machine.parent_process` without an import of this project. The first argument is the pid of the process that starts it.
 _DIE_WITH_PARENT = """
@@ -67,10 +68,10 @@ def require_not_killed(exit_code: int, description: str) -> None:
         description: names the process in the message.
 
     Raises:
-        InfrastructureError: it was killed: by a person, or by the kernel for lack of memory.
+        TransientError: it was killed: by a person, or by the kernel for lack of memory.
     """
     if exit_code == -signal.SIGKILL:
-        raise InfrastructureError(f"{description} was killed (signal 9, such as for lack of memory); type the same command again")
+        raise TransientError(f"{description} was killed (signal 9, such as for lack of memory); type the same command again")
 
 
 def kill_children() -> None:
@@ -109,7 +110,8 @@ def run_module(
         The output, stdout and stderr in the order in which they came.
 
     Raises:
-        AeError: the error that a stage inside it reported, else InfrastructureError with the last lines of the output.
+        AeError: the error that a stage inside it reported; else, with the last lines of the output, a TransientError where it was
+            killed, an InternalError where it ended by an exception, or an InfrastructureError.
     """
     with ChildProcess(arguments, root=root, home=home, log=log, python=python, other_version=other_version) as child:
         return child.wait(on_poll)
@@ -197,7 +199,7 @@ class ChildProcess:
         output = b"".join(self.output_chunks).decode("utf-8", errors="replace")
         if self.process.returncode != 0:
             raise_child_error(self.error_file)
-            raise InfrastructureError(_failure_message(self.arguments, self.process.returncode, output, self.log))
+            raise _failure(self.arguments, self.process.returncode, output, self.log)
         return output
 
 
@@ -241,10 +243,15 @@ def _copy_output(process: "subprocess.Popen[bytes]", log: Path, chunks: list[byt
             file.flush()
 
 
-def _failure_message(arguments: Sequence[str], exit_code: int, output: str, log: Path) -> str:
-    """Return one message for a process that died without saying what a person can do."""
+def _failure(arguments: Sequence[str], exit_code: int, output: str, log: Path) -> AeError:
+    """Return the error for a process that died without saying what a person can do."""
     outcome = f"ended with exit code {exit_code}"
     if exit_code < 0:
         outcome = f"was killed by signal {-exit_code}"
     lines = list(filter(str.strip, output.splitlines()))[-_LAST_LINES:]
-    return f"`python -m {' '.join(arguments)}` {outcome}; its output is in {log} and ends with:\n" + "\n".join(lines)
+    message = f"`python -m {' '.join(arguments)}` {outcome}; its output is in {log} and ends with:\n" + "\n".join(lines)
+    if exit_code < 0:
+        return TransientError(message)
+    if _TRACEBACK in output:
+        return InternalError(message)
+    return InfrastructureError(message)

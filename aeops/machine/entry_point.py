@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from aeops.errors import ERRORS_BY_KIND, AeError, as_ae_error
+from aeops.errors import ERRORS_BY_KIND, AeError, TransientError, as_ae_error
 from aeops.machine.parent_process import die_with_parent
 from aeops.machine.stored_json import read_json_if_whole
 
@@ -27,7 +27,8 @@ def run_main(main: Callable[[], None]) -> None:
         if ae_error is None:
             raise
         if path := os.environ.get(ERROR_FILE_VARIABLE):
-            Path(path).write_text(json.dumps({"kind": ae_error.kind, "message": str(ae_error)}), encoding="utf-8")
+            document = {"kind": ae_error.kind, "message": str(ae_error), "transient": isinstance(ae_error, TransientError)}
+            Path(path).write_text(json.dumps(document), encoding="utf-8")
         print(f"{ae_error.kind} error: {ae_error}", file=sys.stderr)
         sys.exit(ae_error.exit_code)
 
@@ -40,4 +41,6 @@ def raise_child_error(error_file: Path) -> None:
     """
     document = read_json_if_whole(error_file, "kind", "message")
     if document is not None:
+        if document.get("transient"):  # an older version's child does not say it
+            raise TransientError(document["message"])
         raise ERRORS_BY_KIND.get(document["kind"], AeError)(document["message"])

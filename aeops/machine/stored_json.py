@@ -43,12 +43,13 @@ class StateFile:
 
 
 RUN_AGAIN = "ae run {name}"
+ACCEPT_AGAIN = "ae run RECIPE, with a recipe whose data.dataset is {name}"
 REMOVE = "rm {path}"
 STATE_FILES = (
     StateFile("last-run/*.json", RUN_AGAIN, is_vital=False),
     StateFile("standing/*.json", RUN_AGAIN, is_vital=False),
-    StateFile("incoming/*/dataset.json", RUN_AGAIN),
-    StateFile("validation/*/validation.json", RUN_AGAIN),
+    StateFile("incoming/*/dataset.json", ACCEPT_AGAIN),
+    StateFile("validation/*/validation.json", ACCEPT_AGAIN),
     StateFile("reports/*/comparison.json", RUN_AGAIN),
     StateFile("reports/*/evidence.json", RUN_AGAIN),
     StateFile("locks/run.lock", REMOVE, is_vital=False, may_be_empty=True),
@@ -64,8 +65,8 @@ STATE_FILES = (
     StateFile("scoring/*/run.json", REMOVE, is_vital=False),
     StateFile("scoring/*/latest.json", REMOVE, is_vital=False),
     StateFile("scoring/*/refused.jsonl", REMOVE, is_vital=False, has_lines=True, may_be_empty=True),
-    StateFile("data/*/receipt.json", RUN_AGAIN, in_checkout=True),
-    StateFile("data/*/dataset.json", RUN_AGAIN, in_checkout=True),
+    StateFile("data/*/receipt.json", ACCEPT_AGAIN, in_checkout=True),
+    StateFile("data/*/dataset.json", ACCEPT_AGAIN, in_checkout=True),
     StateFile("artifacts/*/prepared/prepared.json", RUN_AGAIN, in_checkout=True),
     StateFile("artifacts/*/report/metrics.json", RUN_AGAIN, in_checkout=True),
     StateFile("artifacts/*/report/studies.json", RUN_AGAIN, in_checkout=True),
@@ -93,12 +94,13 @@ class DamagedFile:
 # ---------------------------------------------------------------- reading
 
 
-def read_json(path: Path, *keys: str) -> Any:
+def read_json(path: Path, *keys: str, repair: str = "") -> Any:
     """Return what a JSON file holds.
 
     Args:
         path: the file.
         keys: that it must have, as an object; none where any JSON is allowed.
+        repair: what a person should type where the file is damaged; empty: what `STATE_FILES` says.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -108,7 +110,7 @@ def read_json(path: Path, *keys: str) -> Any:
     try:
         return _parse_json(text, keys)
     except ValueError as error:
-        raise DataError(f"{path} is damaged ({error}): {_repair_hint(path)}") from error
+        raise DataError(f"{path} is damaged ({error}): {repair or _repair_hint(path)}") from error
 
 
 def read_json_if_whole(path: Path, *keys: str) -> Any | None:

@@ -32,6 +32,7 @@ class RunSummary(TypedDict):
         metrics: content of the report's metrics.json.
         verdict: `accepted` or `refused`.
         reasons: why the version was refused; empty if it was not.
+        warnings: what the gate did not check, and why; missing in older summaries.
         comparison: the comparison in evidence.json; missing in summaries that are older than the ledger.
         state: as `aeops.registry.version_state.describe_state` describes it.
         run_url: page of the MLflow run.
@@ -46,6 +47,7 @@ class RunSummary(TypedDict):
     metrics: dict[str, Any]
     verdict: str
     reasons: list[str]
+    warnings: NotRequired[list[str]]
     comparison: NotRequired[ComparisonDocument]
     version: str
     aliases: list[str]

@@ -6,13 +6,14 @@ from ae_models.spec import bounded_field, join_names
 
 ERROR, AUROC = "error", "auroc"  # measures by which a challenger is compared with the champion
 NEEDS_NOT_WORSE, NEEDS_BETTER = "not-worse", "better"  # requirements that a rule may put on the challenger
+MIN_GROUPS = 20  # of normals, or of novelty, below which a comparison claims nothing
 LOGGED_CHECK = "logged"  # the check of the registered model
 
 
 # The subject of a rule, and the keys that go with each.
 RULE_KEYS = {
     "metric": ("at_least", "at_most"),
-    "interval": ("covers",),
+    "interval": ("covers", "above"),
     "check": ("milliseconds",),
     "champion": ("margin", "needs", "by"),
 }
@@ -20,8 +21,8 @@ RULE_KEYS = {
 
 @dataclass(frozen=True)
 class Rule:
-    """One rule of the gate: a metric with a floor or ceiling, an interval that must cover a value, a check, or a comparison
-    with the champion.
+    """One rule of the gate: a metric with a floor or ceiling, an interval that must cover a value or lie above it, a check, or a
+    comparison with the champion.
 
     The comparison with the champion and the check `logged` need the registry, so they are judged after the others.
     """
@@ -30,18 +31,23 @@ class Rule:
     at_least: float | None = None
     at_most: float | None = None
     interval: str | None = None
-    covers: str | None = None
+    covers: str | None = None  # the metric that the interval must contain
+    above: str | None = None  # the metric that the whole interval must exceed
     check: str | None = bounded_field(None, one_of=("served", LOGGED_CHECK))
     milliseconds: float | None = bounded_field(None, low=0.001, high=3_600_000)  # that an answer of the logged model may take
     champion: str | None = bounded_field(None, one_of=(ERROR, AUROC))
-    margin: float | None = bounded_field(None, low=0.0, high=1.0)  # largest difference that does not matter
+    margin: float | None = None  # largest difference that does not matter; its bounds depend on what is compared
     needs: str | None = bounded_field(None, one_of=(NEEDS_NOT_WORSE, NEEDS_BETTER))  # of the challenger; None: not-worse
     by: str | None = bounded_field(None, one_of=("label",))  # a comparison for each label of the normals; None: one for all
+
+    def to_dict(self) -> dict[str, str | float]:
+        """Return the rule's keys as a recipe writes them."""
+        return {key: value for key, value in vars(self).items() if value is not None}
 
     def validation_errors(self) -> list[str]:
         subjects = [key for key in RULE_KEYS if getattr(self, key) is not None]
         if len(subjects) != 1:
-            shapes = "{metric, at_least and/or at_most}, {interval, covers}, {check} or {champion, margin}"
+            shapes = "{metric, at_least and/or at_most}, {interval, covers or above}, {check} or {champion, margin}"
             return [f"expected exactly one of {shapes}, got {join_names(subjects) or 'none of them'}"]
         [subject] = subjects
         errors = self._unexpected_keys(subject)
@@ -68,8 +74,10 @@ class Rule:
         return []
 
     def _interval_errors(self) -> list[str]:
-        if self.covers is None:
-            return [f"interval is {self.interval} without covers: name the metric it has to cover"]
+        if self.covers is None and self.above is None:
+            return [f"interval is {self.interval} without covers or above: name the metric that it has to cover, or to lie above"]
+        if self.covers is not None and self.above is not None:
+            return [f"expected one of covers and above, got both, {self.covers} and {self.above}"]
         return []
 
     def _check_errors(self) -> list[str]:

@@ -3,6 +3,7 @@
 Relations between keys are checked here, in one place; every mistake is reported at once.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,15 +24,17 @@ from ae_models.spec import (
 )
 from aeops.errors import UsageError
 from aeops.project import Project, is_recipe_name, shorten_name
-from aeops.recipe.gate_rules import AUROC, ERROR, Rule
+from aeops.recipe.default_rules import PURPOSES
+from aeops.recipe.gate_rules import Rule
+from aeops.recipe.gate_section import GateSubject, read_gate
 from aeops.recipe.monitoring import MonitorSpec
 from aeops.recipe.sections import ApprovalSpec, DataSpec, EvaluateSpec, ScoringSpec, ServingSpec, SignatureSpec, ValidateSpec
-from aeops.recipe.sources import SOURCE_SPECS
-from aeops.recipe.studies import STUDIES, read_studies
+from aeops.recipe.sources import SOURCE_SPECS, SourceSpec
+from aeops.recipe.studies import read_studies
 from aeops.recipe.yaml_reader import read_yaml
 
 SECTIONS = (
-    *("recipe", "about", "data", "validate"),
+    *("recipe", "about", "purpose", "data", "validate"),
     *("input", "model", "score", "threshold", "train"),
     *("evaluate", "gate", "approval", "signature", "monitor"),
     *("serving", "scoring"),
@@ -42,15 +45,23 @@ MAX_LABEL_LENGTH = 60  # characters of a label's name
 
 @dataclass(frozen=True)
 class Recipe:
-    """A whole recipe, checked."""
+    """A whole recipe, checked.
+
+    Attributes:
+        purpose: one of `aeops.recipe.default_rules.PURPOSES`.
+        gate: name -> rule: its own rules and the default ones of its purpose.
+        unchecked: default rule -> why the gate does not judge it.
+    """
 
     name: str
     about: str
+    purpose: str
     data: DataSpec
     validate: ValidateSpec
     fit: FitSpec
     evaluate: EvaluateSpec
     gate: dict[str, Rule]
+    unchecked: dict[str, str]
     approval: ApprovalSpec
     monitor: MonitorSpec
     signature: SignatureSpec
@@ -107,10 +118,10 @@ def read_recipe(file: Path, key_root: Path | None = None) -> Recipe:
     parts: dict[str, Any] = {
         "name": raw_recipe.get("recipe"),
         "about": raw_recipe.get("about", ""),
+        "purpose": _read_purpose(reader, raw_recipe),
         "data": _read_data(reader, raw_data),
         "validate": reader.read(ValidateSpec, raw_recipe.get("validate"), "validate"),
         "evaluate": _read_evaluate(reader, raw_recipe.get("evaluate"), fit_spec),
-        "gate": _read_gate(reader, raw_recipe.get("gate")),
         "approval": reader.read(ApprovalSpec, raw_recipe.get("approval", {}), "approval"),
         "monitor": reader.read(MonitorSpec, raw_recipe.get("monitor", {}), "monitor"),
         "signature": reader.read(SignatureSpec, raw_recipe.get("signature", {"require_signature": False}), "signature"),
@@ -123,11 +134,15 @@ def read_recipe(file: Path, key_root: Path | None = None) -> Recipe:
             reader.mistake(path, reason)
         for path, reason in parts["validate"].check_kind(input_spec.kind):
             reader.mistake(path, reason)
-    _check_studied_metrics(reader, parts["gate"], raw_recipe.get("evaluate"))
+    if parts["data"] and parts["evaluate"]:
+        for path, reason in _check_studied_source(parts["evaluate"], parts["data"].source):
+            reader.mistake(path, reason)
+    subject = None
+    if parts["purpose"] and parts["data"] and parts["evaluate"] and fit_spec:
+        subject = GateSubject(parts["purpose"], parts["data"], fit_spec, parts["evaluate"])
+    gate = read_gate(reader, raw_recipe.get("gate", {}), subject)
     if key_root is not None and parts["signature"]:
         _check_public_key(reader, parts["signature"], key_root)
-    if parts["data"]:
-        _check_comparable_samples(reader, parts["gate"], parts["data"])
     if not is_recipe_name(file.stem):
         reader.mistake(
             "recipe", f"expected a file named by letters, digits, -, _ and ., with at most 100 bytes, got {file.stem!r}"
@@ -137,7 +152,19 @@ def read_recipe(file: Path, key_root: Path | None = None) -> Recipe:
     if reader.mistakes:
         raise UsageError("\n".join(reader.mistakes))
     assert fit_spec is not None, "it has no mistakes"
-    return Recipe(fit=fit_spec, **parts)
+    return Recipe(fit=fit_spec, gate=gate.rules, unchecked=gate.unchecked, **parts)
+
+
+def _read_purpose(reader: SpecReader, raw_recipe: Mapping[str, Any]) -> str | None:
+    """Return what the recipe says its model is for; None where that is a mistake."""
+    purpose = raw_recipe.get("purpose")
+    if purpose in PURPOSES:
+        return str(purpose)
+    hint = ": it decides which rules of the gate always hold, see docs/gates.md"
+    if purpose is not None:
+        hint = suggest_match(purpose, PURPOSES)
+    reader.mistake("purpose", f"expected {join_choices(PURPOSES)}, got {format_value(purpose)}{hint}")
+    return None
 
 
 def _is_label_name(label: object) -> bool:
@@ -215,7 +242,7 @@ def _raw_studies(raw_evaluate: Any) -> Mapping[str, Any]:
 
 
 def _check_baselines(spec: EvaluateSpec, fit: FitSpec) -> Iterator[tuple[str, str]]:
-    """Yield (key, reason) for each baseline that the recipe's samples do not allow."""
+    """Yield (key, reason) for each baseline that the recipe's samples do not allow, however many there are."""
     if fit.input.kind == TEXT:
         for key in ("pca_components", "neighbours"):
             value = getattr(spec, key)
@@ -228,28 +255,19 @@ def _check_baselines(spec: EvaluateSpec, fit: FitSpec) -> Iterator[tuple[str, st
             "pca_components",
             f"PCA reconstructs its input, but the model makes {reconstruction_shape} of {sample_shape}: leave the key out",
         )
+    elif spec.pca_components is not None and spec.pca_components > math.prod(sample_shape):
+        yield (
+            "pca_components",
+            f"expected at most {math.prod(sample_shape)}, the values of a sample {sample_shape}, got {spec.pca_components}",
+        )
 
 
-def _check_studied_metrics(reader: SpecReader, gate: Mapping[str, Rule | None], raw_evaluate: Any) -> None:
-    """Note each rule that names a metric of a study which the recipe does not have."""
-    raw_studies = _raw_studies(raw_evaluate)
-    for name, rule in gate.items():
-        for key in ("metric", "interval", "covers"):
-            metric_path = str(getattr(rule, key, None))
-            study = metric_path.partition(".")[0]
-            if study in STUDIES and study not in raw_studies:
-                reader.mistake(f"gate.{name}.{key}", f"{metric_path} is of the study {study}, which evaluate.studies lacks")
-
-
-def _check_comparable_samples(reader: SpecReader, gate: Mapping[str, Rule | None], data: DataSpec) -> None:
-    """Note each comparison with the champion that needs novelty or labels where the data has none."""
-    for name, rule in gate.items():
-        if rule is None:
-            continue
-        if rule.champion == AUROC and not data.novelty:
-            reader.mistake(f"gate.{name}.champion", f"expected {ERROR}, got {AUROC}: without data.novelty there is none to rank")
-        if rule.by is not None and not set(data.labels) - set(data.novelty):
-            reader.mistake(f"gate.{name}.by", f"expected no {rule.by}, since data.labels names no normal label: leave by out")
+def _check_studied_source(evaluate: EvaluateSpec, source: SourceSpec) -> Iterator[tuple[str, str]]:
+    """Yield (path, reason) for each study that the recipe's source has no samples for."""
+    for name, study in evaluate.studies.items():
+        if hasattr(study, "check_source"):
+            for reason in study.check_source(source):
+                yield f"evaluate.studies.{name}", reason
 
 
 def _check_public_key(reader: SpecReader, spec: SignatureSpec, folder: Path) -> None:
@@ -262,15 +280,3 @@ def _check_public_key(reader: SpecReader, spec: SignatureSpec, folder: Path) -> 
         read_public_key(folder / spec.public_key)
     except UsageError as error:
         reader.mistake("signature.public_key", str(error))
-
-
-def _read_gate(reader: SpecReader, raw_gate: Any) -> dict[str, Rule]:
-    if not isinstance(raw_gate, Mapping) or not raw_gate:
-        reader.mistake(
-            "gate", "expected at least one rule, as NAME: {metric: ..., at_least: ...}: a gate without rules blocks nothing"
-        )
-        return {}
-    rules = {}
-    for name, raw_rule in raw_gate.items():
-        rules[name] = reader.read(Rule, raw_rule, f"gate.{name}")
-    return rules

@@ -17,7 +17,7 @@ class SplitSpec:
     Where `test` is left out, the source's own test part is the test set, and the others are shares of the rest.
     """
 
-    validation: float = bounded_field(low=0.0, high=0.5)  # watched while training
+    validation: float = bounded_field(low=0.001, high=0.5)  # watched while training
     calibration: float = bounded_field(low=0.01, high=0.5)  # for the threshold alone
     test: float | None = bounded_field(None, low=0.01, high=0.5)  # for evaluation alone
 
@@ -45,6 +45,8 @@ class DataSpec:
         unexpected_labels = sorted(set(self.novelty) - set(self.labels))
         if unexpected_labels:
             errors.append(f"novelty names {unexpected_labels}, which labels {list(self.labels)} does not hold")
+        if self.novelty and set(self.labels) <= set(self.novelty):
+            errors.append(f"novelty names every one of labels {list(self.labels)}: no normal sample is left to train on")
         return errors
 
     def check_source(self) -> list[str]:
@@ -68,6 +70,9 @@ class RangeSpec:
         return []
 
 
+SHARES = ("class_share", "sample_mean", "sample_std", "letters")  # bounds on what lies in [0, 1]
+
+
 @dataclass(frozen=True)
 class ValidateSpec:
     """The bounds of the expectations. Sample statistics are of values scaled to [0, 1], without the target channels."""
@@ -83,9 +88,16 @@ class ValidateSpec:
     letters: RangeSpec | None = None  # texts need it: share of letters among the characters of a text
 
     def validation_errors(self) -> list[str]:
+        errors = []
         if self.rows.min < 1:
-            return [f"rows.min: expected 1 or more samples in an accepted set, got {self.rows.min:g}"]
-        return []
+            errors.append(f"rows.min: expected 1 or more samples in an accepted set, got {self.rows.min:g}")
+        for key in SHARES:
+            bounds = getattr(self, key)
+            if bounds is not None and (bounds.min > 1 or bounds.max < 0):
+                errors.append(
+                    f"{key}: expected a range that meets 0 to 1, where every {key} lies, got {bounds.min:g} to {bounds.max:g}"
+                )
+        return errors
 
     def check_kind(self, kind: str) -> Iterator[tuple[str, str]]:
         """Yield (path, reason) for each bound that samples of this kind need and lack, or do not have."""

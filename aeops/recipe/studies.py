@@ -2,8 +2,9 @@
 
 Standard library only, so that a recipe can be checked in a light process. To add a study: a dataclass here and its line
 in `STUDIES`, and the work in aeops/evaluation/studies/<name>.py (see aeops.evaluation.study). A dataclass may have
-`check_fit(fit)`, which returns why the study does not go with the recipe's model, and `input_kinds`, the kinds of input that
-it measures where these are not all.
+`check_fit(fit)` and `check_source(source)`, which return why the study does not go with the recipe's model or with its source,
+`source_files()`, the files that it reads beside the samples, and `input_kinds`, the kinds of input that it measures where these
+are not all.
 """
 
 import re
@@ -30,6 +31,16 @@ from ae_models.spec import (
     read_fit_spec,
     suggest_match,
 )
+from aeops.recipe.sources import ScansSource, SourceSpec, text_name
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """A file that is found as those of a source are, and its SHA-256."""
+
+    path: str
+    sha256: str
+
 
 RIVAL_SECTIONS = ("model", "score", "train")  # of the recipe, that a rival may change
 MODEL = "model"  # the recipe's own model among its rivals
@@ -188,6 +199,11 @@ class DocumentsStudy:
             return ["it needs tiles of two channels, noisy and clean: input.target_channels must be 1"]
         return []
 
+    def check_source(self, source: SourceSpec) -> list[str]:
+        if source.is_tiled:
+            return []
+        return [f"it joins tiles to pages: expected a data.source of kind {ScansSource.kind}, got {source.kind}"]
+
 
 @dataclass(frozen=True)
 class ColourStudy:
@@ -239,6 +255,21 @@ class SentencesStudy:
 
     def check_fit(self, fit: FitSpec) -> list[str]:
         return _check_text_codes(fit)
+
+    def check_source(self, source: SourceSpec) -> list[str]:
+        file_names = [text_name(file.path) for file in getattr(source, "files", ())]
+        if text_name(self.documents) in file_names:
+            return []
+        return [
+            f"documents: expected a file of data.source, since some of its documents must be test samples, got {self.documents}"
+            f"{suggest_match(text_name(self.documents), file_names)}"
+        ]
+
+    def source_files(self) -> dict[str, SourceFile]:
+        return {
+            "pairs": SourceFile(self.pairs, self.pairs_sha256),
+            "documents": SourceFile(self.documents, self.documents_sha256),
+        }
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar
 
 from ae_models.errors import BundleError
-from aeops.errors import DataError, InfrastructureError, UsageError, as_ae_error
+from aeops.errors import DataError, InfrastructureError, TransientError, UsageError, as_ae_error
 from aeops.gate.flattening import flatten_numbers, flatten_text
 from aeops.machine.access import may_read, may_write
 from aeops.machine.library_settings import configure_libraries
@@ -95,7 +95,7 @@ def translate_errors(method: Callable[Concatenate["Store", P], R]) -> Callable[C
         try:
             return method(self, *args, **kwargs)
         except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError, BundleError) as error:
-            raise as_ae_error(error) or InfrastructureError(self.explain(error)) from error
+            raise as_ae_error(error) or self.store_error(error) from error
 
     return call_and_translate
 
@@ -176,6 +176,13 @@ class Store:
     @property
     def is_remote(self) -> bool:
         return self.uri.startswith(("http://", "https://"))
+
+    def store_error(self, error: Exception) -> InfrastructureError:
+        """Return our error for one of MLflow, its database or the network."""
+        is_silent = self.is_remote and not getattr(error, "json", None) and not getattr(error, "filename", None)
+        if is_silent or "database is locked" in shorten_error(error):
+            return TransientError(self.explain(error))
+        return InfrastructureError(self.explain(error))
 
     def explain(self, error: Exception) -> str:
         """Return a message that says what is wrong with the store, and what to type."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from ae_models.spec import FitSpec, input_shape
 from aeops.drawing.words import format_number, format_open_interval, format_share, format_span
-from aeops.gate.documents import ComparisonDocument, RuleRecord, VerdictDocument, is_accepted
+from aeops.gate.documents import ComparisonDocument, RuleRecord, VerdictDocument, gate_warnings, is_accepted
 from aeops.kinds.interface import load_kind
 from aeops.report.tables import (
     DETECTION_MEASURES,
@@ -58,6 +58,7 @@ def model_card(
         "## Metrics\n\n" + "\n\n".join(metric_tables(metrics)),
         "## Threshold\n\n" + describe_threshold(recipe, metrics),
         "## Verdict\n\n" + rules_section(verdict["verdict"], verdict["rules"]),
+        *_warnings_section(verdict),
         "## Beside the champion\n\n" + _comparison_section(comparison),
         *map(study_section, study_results.values()),
         "## Limits\n\n" + describe_limits(recipe, metrics),
@@ -157,6 +158,14 @@ def rules_section(verdict: str, rule_records: Sequence[RuleRecord]) -> str:
     """Return the gate's verdict above a table of its rules."""
     rows = [[rule["name"], _rule_result(rule["passed"]), rule["says"]] for rule in rule_records]
     return f"**{verdict}**\n\n" + markdown_table(["rule", "result", "found"], rows)
+
+
+def _warnings_section(verdict: VerdictDocument) -> list[str]:
+    """Return a section about what the gate did not check; nothing where it checked everything."""
+    warnings = gate_warnings(verdict)
+    if not warnings:
+        return []
+    return ["## Not checked\n\n" + "\n".join(f"- **Warning**: {warning}" for warning in warnings)]
 
 
 def _rule_result(passed: bool) -> str:

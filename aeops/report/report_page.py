@@ -12,7 +12,7 @@ from markupsafe import Markup
 from aeops.drawing.svg import inline_svg, theme_css
 from aeops.drawing.words import format_number, format_share, format_span
 from aeops.files import atomic_write
-from aeops.gate.documents import ComparisonDocument, VerdictDocument, is_accepted
+from aeops.gate.documents import ComparisonDocument, VerdictDocument, gate_warnings, is_accepted
 from aeops.kinds.interface import load_kind
 from aeops.machine.stored_json import read_json
 from aeops.report.html_template import format_json_value, html_environment
@@ -90,6 +90,7 @@ def write_report(
             epochs=len((training / "history.csv").read_text(encoding="utf-8").splitlines()) - 1,
             verdict=verdict,
             comparison=comparison,
+            warnings=gate_warnings(verdict),
             accepted=is_accepted({"gate": verdict, "comparison": comparison}),
             validation=validation,
             expectations=[_expectation_context(item) for item in validation["expectations"]],

@@ -1,10 +1,10 @@
 """Summary of a run in a few lines: for the terminal, and for the run's page in Prefect."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from aeops.drawing.words import format_number, format_share, format_span
-from aeops.gate.documents import ComparisonDocument, EvidenceDocument, VerdictDocument
+from aeops.gate.documents import ComparisonDocument, EvidenceDocument, VerdictDocument, gate_warnings
 from aeops.recipe.studies import STUDIES
 from aeops.registry.version_state import WAITING
 from aeops.report.tables import (
@@ -92,7 +92,16 @@ def verdict_markdown(verdict: VerdictDocument) -> str:
     lines = [f"## {verdict['recipe']}: {verdict['verdict']}", "", "| rule | says | passed |", "|---|---|---|"]
     for rule in verdict["rules"]:
         lines.append(f"| {rule['name']} | {rule['says']} | {_passed_cell(rule['passed'])} |")
+    if warnings := gate_warnings(verdict):
+        lines += ["", *(f"- **Warning**: {warning}" for warning in warnings)]
     return "\n".join(lines)
+
+
+def warning_lines(warnings: Sequence[str]) -> list[str]:
+    """Return what the gate did not check for the terminal: how much, then each; nothing where it checked everything."""
+    if not warnings:
+        return []
+    return [f"{len(warnings)} of the rules that always hold not checked", *warnings]
 
 
 def _passed_cell(passed: bool) -> str:

@@ -21,7 +21,7 @@ from aeops.drawing import mosaics
 from aeops.errors import DataError
 from aeops.evaluation import line_charts, model_input
 from aeops.evaluation.detection import PcaBaseline, knn_distance, measure_ranking
-from aeops.evaluation.false_alarms import measure_false_alarms
+from aeops.evaluation.false_alarms import clopper_pearson, measure_false_alarms
 from aeops.evaluation.measures import MEASURE_FUNCTIONS
 from aeops.evaluation.prepared import load_prepared
 from aeops.evaluation.reference import write_reference
@@ -156,9 +156,11 @@ def measure_metrics(context: EvaluationContext, baselines: BaselineResults) -> M
     if "knn" in baselines.detector_scores:
         metrics["detection"] = detection_metrics(context.recipe.evaluate, baselines, ~is_normal)
     metrics["false_alarms"] = {"requested": method.promised_rate, "threshold": threshold["value"]} | asdict(alarms)
-    metrics["novelty_flagged"] = None
+    metrics["novelty_flagged"], metrics["novelty_flagged_interval"] = None, None
     if not is_normal.all():
-        metrics["novelty_flagged"] = float(is_anomaly[~is_normal].mean())
+        flagged = is_anomaly[~is_normal]
+        metrics["novelty_flagged"] = float(flagged.mean())
+        metrics["novelty_flagged_interval"] = clopper_pearson(int(flagged.sum()), len(flagged))
     return metrics
 
 

@@ -8,11 +8,12 @@ from pathlib import Path
 
 from ae_models.checksums import bundle_sha256
 from aeops.files import file_sha256, write_json
-from aeops.gate.documents import VerdictDocument
+from aeops.gate.documents import VerdictDocument, gate_warnings
 from aeops.gate.flattening import flatten
 from aeops.gate.rules import RuleInputs, build_verdict, evaluate_rules
 from aeops.machine.entry_point import run_main
 from aeops.machine.stored_json import read_json
+from aeops.recipe.default_rules import unchecked_warnings
 from aeops.recipe.reader import read_recipe
 
 
@@ -36,7 +37,8 @@ def gate(recipe_file: Path, bundle: Path, report: Path, output_file: Path) -> Ve
         "bundle_sha256": bundle_sha256(bundle),
         "content_sha256": read_json(bundle / "bundle.json")["data"]["content_sha256"],
     }
-    verdict = build_verdict(recipe.name, outcomes, evidence)
+    warnings = list(unchecked_warnings(recipe.purpose, recipe.unchecked))
+    verdict = build_verdict(recipe.name, recipe.gate, outcomes, evidence, warnings)
     write_json(output_file, verdict)
     return verdict
 
@@ -50,7 +52,7 @@ def main() -> None:
 
     def run_gate() -> None:
         verdict = gate(arguments.recipe, arguments.bundle, arguments.report, arguments.out)
-        print(verdict["verdict"], *verdict["reasons"], sep="\n")
+        print(verdict["verdict"], *verdict["reasons"], *gate_warnings(verdict), sep="\n")
 
     run_main(run_gate)
 

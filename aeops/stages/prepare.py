@@ -24,6 +24,7 @@ from aeops.machine.stored_json import read_json
 from aeops.recipe.reader import Recipe, read_recipe
 
 SPLIT_NAMES = ("train", "validation", "calibration", "test")
+MIN_FIT_ROWS = 2  # of each split that a fit reads
 
 
 def prepare(recipe: Recipe, dataset: Path, output: Path) -> None:
@@ -105,16 +106,19 @@ def require_input(dataset: Path, recipe: Recipe) -> dict[str, Any]:
 
 
 def require_split_samples(splits: dict[str, pd.DataFrame], is_novelty: pd.Series, recipe: Recipe) -> None:
-    """Require samples in every split that the recipe uses.
+    """Require samples in every split.
 
     Raises:
-        DataError: a split has no normal sample, or the test set has no novelty although the recipe names some.
+        DataError: a split has too few normal samples, or the test set has no novelty although the recipe names some.
     """
     problems = []
     for name, rows in splits.items():
-        is_optional = name == "validation" and recipe.data.split.validation == 0
-        if is_novelty[rows.index].all() and not is_optional:
+        normal_count = int((~is_novelty[rows.index]).sum())
+        needed_count = 1 if name == "test" else MIN_FIT_ROWS
+        if normal_count == 0:
             problems.append(f"no normal sample in {name}")
+        elif normal_count < needed_count:
+            problems.append(f"{normal_count} normal sample in {name}, expected {needed_count} or more")
     if recipe.data.novelty and not is_novelty[splits["test"].index].any():
         problems.append(f"no sample with a novelty label, {', '.join(map(str, recipe.data.novelty))}, in test")
     if problems:

@@ -30,7 +30,8 @@ def train(recipe: Recipe, prepared: Path, training: Path, checkpoints: Path) -> 
     Raises:
         DataError: the prepared folder is incomplete.
         SpecError: too few calibration samples for the threshold: better said now than after the training.
-        TrainingError: samples that do not fit the recipe, or a loss that is not finite.
+        SampleError: samples that do not fit the recipe.
+        DivergenceError: a loss that is not finite.
     """
     samples = open_fit_samples(prepared, recipe.name)
     build_part(THRESHOLDS, recipe.fit.threshold).require_rows(samples.roles.calibration.shape[0])

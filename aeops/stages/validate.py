@@ -134,7 +134,8 @@ def require_incoming(incoming: Path, recipe: Recipe) -> dict[str, Any]:
     next_step = f"type ae run {recipe.name} to ingest it again"
     if not (incoming / "dataset.json").is_file():
         raise DataError(f"no incoming dataset in {incoming}: {next_step}")
-    description: dict[str, Any] = read_json(incoming / "dataset.json", "dataset", "kind", "shape", "low", "high", "shards")
+    keys = ("dataset", "kind", "shape", "low", "high", "shards")
+    description: dict[str, Any] = read_json(incoming / "dataset.json", *keys, repair=next_step)
     spec = recipe.fit.input
     expected_values = {
         "dataset": recipe.data.dataset,

@@ -15,7 +15,7 @@ from data_project import Room, shared_data, tree
 
 from aeops.data.dataset import read_index
 from aeops.data.sources.catalogue import source_digest
-from aeops.errors import AeError, DataError, InfrastructureError, UsageError
+from aeops.errors import AeError, DataError, TransientError, UsageError
 from aeops.machine.stored_json import read_json
 from aeops.stages.prepare import prepare
 
@@ -263,21 +263,21 @@ def test_a_served_file_with_another_sum_is_refused_and_none_is_kept(room: Room, 
 def test_a_file_that_the_server_lacks_is_told_and_none_is_kept(room: Room, files: Path, server: str) -> None:
     name_idx(room, url=server, sha256=sums(files))
     (files / LABELS).unlink()
-    refuse_fetching(room, InfrastructureError, f"{server}/{LABELS}", "404", "or put the files in")
+    refuse_fetching(room, DataError, f"{server}/{LABELS}", "404", "correct data.source.url", "or put the files in")
 
 
 def test_an_answer_that_ends_too_early_is_told(room: Room, files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     for address in serve(Short):
         name_idx(room, url=address, sha256=sums(files))
-        refuse_fetching(room, InfrastructureError, "ended after 10 of 1000 bytes")
+        refuse_fetching(room, TransientError, "ended after 10 of 1000 bytes")
 
 
 def test_a_server_that_does_not_answer_is_told(room: Room, files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     (address,) = serve(Quiet)  # it has ended: nobody listens there
     name_idx(room, url=address, sha256=sums(files))
-    refuse_fetching(room, InfrastructureError, "could not be fetched", "refused")
+    refuse_fetching(room, TransientError, "could not be fetched", "refused")
 
 
 SUMS = {f"{name}.gz": "0" * 64 for name in ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte")}

@@ -73,7 +73,7 @@ ALTERED = {
     "a file added": (lambda data: (data / "shards" / "00001.npy").write_bytes(b""), "does not match its receipt"),
     "the index": (lambda data: (data / "index.parquet").unlink(), "does not match its receipt"),
     "the receipt": (lambda data: (data / "receipt.json").unlink(), "has no receipt.json"),
-    "a receipt of garbage": (lambda data: (data / "receipt.json").write_text("{"), "not readable"),
+    "a receipt of garbage": (lambda data: (data / "receipt.json").write_text("{"), "receipt.json is damaged"),
 }
 
 

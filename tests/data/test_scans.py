@@ -94,7 +94,7 @@ def test_pages_without_a_kind_of_noise_have_no_labels(scans: Room, arrays: dict[
 
 
 def test_test_pages_are_put_together_again_from_the_ids_of_the_prepared_tiles(scans: Room, arrays: dict[str, np.ndarray]) -> None:
-    scans.edit(data={"split": {"validation": 0.0, "calibration": 0.3, "test": 0.4}})
+    scans.edit(data={"split": {"validation": 0.05, "calibration": 0.25, "test": 0.4}})
     scans.accept_unjudged()
     prepare(scans.recipe, scans.data, scans.root / "prepared")
     prepared = load_prepared(scans.root / "prepared")

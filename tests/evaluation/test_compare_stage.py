@@ -25,6 +25,7 @@ from aeops.recipe.reader import Recipe, read_recipe
 from aeops.stages.compare import Champion, compare
 
 ROOT = Path(__file__).parents[2]
+UNASKED = {"not_worse_than_champion": {"switched_off": "the rules beside it are to be judged alone"}}
 RULES = {
     "keeps_its_error": {"champion": "error", "margin": 0.1},
     "keeps_its_ranking": {"champion": "auroc", "margin": 0.4},
@@ -36,7 +37,7 @@ def recipe(writers, tmp_path_factory) -> Recipe:
     """The digits recipe with the evaluation's novelty and two rules against the champion."""
     file = tmp_path_factory.mktemp("recipe") / "digits.yaml"
     data = writers.recipe(file)["data"]
-    writers.recipe(file, gate=RULES, data=data | {"novelty": [4]})
+    writers.recipe(file, gate=RULES | UNASKED, data=data | {"novelty": [4]})
     return read_recipe(file)
 
 
@@ -262,7 +263,10 @@ def text_spec(vocabulary: int, length: int) -> FitSpec:
             "margin: expected more than 0 and less than 1, a share of the champion's error, got 0",
         ),
         ({"champion": "auroc", "margin": 0.5}, "expected more than 0 and less than 0.5, a difference of two AUROCs, got 0.5"),
-        ({"champion": "error", "margin": -0.1}, "expected 0 to 1, got -0.1"),
+        (
+            {"champion": "error", "margin": -0.1},
+            "expected more than 0 and less than 1, a share of the champion's error, got -0.1",
+        ),
         ({"champion": "error", "margin": 0.1, "needs": "beter"}, "did you mean better?"),
         ({"champion": "error", "margin": 0.1, "by": "digit"}, "expected label, got 'digit'"),
         (
@@ -275,7 +279,11 @@ def text_spec(vocabulary: int, length: int) -> FitSpec:
             "unexpected key margin beside metric, expected at_least, at_most",
         ),
         ({"metric": "reconstruction.model.mse"}, "without a bound: give at_least, at_most or both"),
-        ({"interval": "false_alarms.interval"}, "without covers"),
+        ({"interval": "false_alarms.interval"}, "without covers or above: name the metric"),
+        (
+            {"interval": "false_alarms.interval", "covers": "false_alarms.requested", "above": "false_alarms.requested"},
+            "expected one of covers and above, got both",
+        ),
         ({"check": "served", "milliseconds": 5}, "milliseconds is set with check served, but only the check logged has"),
         ({"check": "logged", "milliseconds": 0}, "expected 0.001 to 3.6e+06, got 0"),
         ({}, "or {champion, margin}, got none of them"),
@@ -296,7 +304,7 @@ def test_comparisons_that_the_data_does_not_allow_are_told(writers, tmp_path):
     writers.recipe(tmp_path / "digits.yaml", gate=gate, data=data | {"novelty": []})
     with pytest.raises(UsageError, match=r"gate\.rank\.champion: expected error, got auroc: without data\.novelty"):
         read_recipe(tmp_path / "digits.yaml")
-    writers.recipe(tmp_path / "digits.yaml", gate=gate, data=data | {"labels": [5], "novelty": [5]})
+    writers.recipe(tmp_path / "digits.yaml", gate=gate, data=data | {"labels": [], "novelty": []})
     with pytest.raises(UsageError, match=r"gate\.each\.by: expected no label, since data\.labels names no normal label"):
         read_recipe(tmp_path / "digits.yaml")
 
@@ -322,7 +330,7 @@ def run(recipe_file: Path, evaluated, out: Path, *more: str) -> subprocess.Compl
 
 @pytest.fixture
 def recipe_file(writers, tmp_path) -> Path:
-    writers.recipe(tmp_path / "digits.yaml", gate={"keeps_its_error": RULES["keeps_its_error"]})
+    writers.recipe(tmp_path / "digits.yaml", gate={"keeps_its_error": RULES["keeps_its_error"]} | UNASKED)
     return tmp_path / "digits.yaml"
 
 

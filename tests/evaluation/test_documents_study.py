@@ -12,14 +12,13 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 from aeops.data.sources.tiles import cut_tiles
-from aeops.errors import DataError, UsageError
+from aeops.errors import DataError
 from aeops.evaluation import model_input, ocr
 from aeops.evaluation.prepared import PreparedSamples
 from aeops.evaluation.studies import documents
 from aeops.evaluation.study import EvaluationContext, StudyResult
 from aeops.project import find_project
 from aeops.recipe.reader import read_recipe
-from aeops.recipe.sources import NpySource
 from aeops.recipe.studies import DocumentsStudy
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -132,13 +131,6 @@ def test_scans_with_holes_only_are_refused(pages, tmp_path):
     scene = scene_of(tmp_path, *pages)
     with pytest.raises(DataError, match="expected a test scan with all of its 8 tiles, got none among 3"):
         ask(shuffled(scene, np.flatnonzero(np.arange(len(scene.inputs)) % 8)), tmp_path)
-
-
-def test_tiles_of_another_source_are_refused(pages, tmp_path):
-    scene = scene_of(tmp_path, *pages)
-    data = replace(scene.recipe.data, source=NpySource("tiles.npy"))
-    with pytest.raises(UsageError, match=r"expected a data\.source of kind scans, got npy"):
-        ask(replace(scene, recipe=replace(scene.recipe, data=data)), tmp_path)
 
 
 @pytest.mark.usefixtures("without_tesseract")

@@ -62,6 +62,14 @@ def test_an_interval_that_is_not_defined_does_not_pass():
     assert not outcome(Rule(interval="interval", covers="value"), metrics).passed
 
 
+@pytest.mark.parametrize(("low", "passed"), [(0.011, True), (0.01, False), (0.0, False), (math.nan, False)])
+def test_an_interval_passes_where_all_of_it_lies_above_the_value(low, passed):
+    metrics = {"requested": 0.01, "interval": [low, 0.5]}
+    found = outcome(Rule(interval="interval", above="requested"), metrics)
+    assert found.passed is passed
+    assert found.message.endswith("it has to lie above requested, which is 0.01")
+
+
 def test_every_unknown_metric_is_named_at_once_with_its_near_match():
     rules = {
         "floor": Rule(metric="detection.modle.auroc", at_least=0.9),
@@ -114,7 +122,9 @@ def test_a_refusal_tells_every_reason_and_judges_every_rule():
         "fine": Rule(metric="detection.model.auroc", at_least=0.5),
         "undefined": Rule(metric="detection.knn.auroc", at_least=0.5),
     }
-    found = build_verdict("digits", evaluate_rules(rules, RuleInputs(flatten(METRICS), Path()), "digits.yaml"), {})
+    outcomes = evaluate_rules(rules, RuleInputs(flatten(METRICS), Path()), "digits.yaml")
+    found = build_verdict("digits", rules, outcomes, {}, [])
+    assert found["gate"]["fine"] == {"metric": "detection.model.auroc", "at_least": 0.5}
     assert found["verdict"] == "refused"
     assert [rule["passed"] for rule in found["rules"]] == [False, True, False]
     assert found["reasons"] == [

@@ -58,7 +58,7 @@ def test_a_card_without_baselines_tells_of_the_model_alone(facts):
     recipe, metrics, findings, verdict, comparison = facts
     bare = {key: value for key, value in metrics.items() if key != "detection"}
     bare |= {"reconstruction": {"model": metrics["reconstruction"]["model"]}, "novelty_flagged": None}
-    card = model_card(recipe, bare, findings, verdict, comparison, LINEAGE)
+    card = model_card(recipe, bare, findings, verdict | {"warnings": []}, comparison, LINEAGE)
     assert "PCA" not in card
     assert "AUROC" not in card
 

@@ -43,6 +43,18 @@ def test_a_run_ends_with_a_champion_and_one_table(first_run: tuple[Checkout, sub
     assert line["evidence"]["sha256"] == tags["evidence.sha256"] == hashlib.sha256(evidence).hexdigest()
 
 
+def test_what_the_gate_does_not_check_is_told_in_the_terminal_the_report_and_the_card(
+    first_run: tuple[Checkout, subprocess.CompletedProcess[str]],
+) -> None:
+    checkout, done = first_run
+    assert "3 of the rules that always hold not checked" in done.stdout
+    page = (checkout.home / "reports" / "small" / "report.html").read_text(encoding="utf-8")
+    card = checkout.store().client.get_model_version("small", "1").description
+    for rule in ("beats_pca_and_knn", "catches_the_novelty", "not_worse_than_champion"):
+        for text in (done.stdout, page, card):
+            assert f"the gate does not check {rule} (" in text
+
+
 def test_a_second_run_trains_nothing_registers_nothing_and_says_so(ran: Checkout) -> None:
     bundle = ran.root / "artifacts" / "small" / "bundle" / "model.onnx"
     before = bundle.stat().st_mtime_ns

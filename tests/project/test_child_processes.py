@@ -15,7 +15,7 @@ import psutil
 import pytest
 from checkout import ROOT, wait_for
 
-from aeops.errors import InfrastructureError, UsageError
+from aeops.errors import InfrastructureError, InternalError, UsageError
 from aeops.gate.rules import answer_in_fresh_process
 from aeops.machine.child_process import PreloadedProcess, run_module, tied_command
 from aeops.machine.parent_process import PARENT_VARIABLE
@@ -66,7 +66,7 @@ def test_one_that_nobody_wants_ends_with_its_block_and_writes_nothing(
 
 
 def test_one_that_cannot_be_imported_says_why_when_its_turn_comes(ahead: Callable[[str], PreloadedProcess]) -> None:
-    with ahead("aeops.stages.nowhere") as stage, pytest.raises(InfrastructureError, match=r"No module named '\S+nowhere'"):
+    with ahead("aeops.stages.nowhere") as stage, pytest.raises(InternalError, match=r"No module named '\S+nowhere'"):
         stage.run([])
 
 

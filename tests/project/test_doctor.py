@@ -13,7 +13,11 @@ from aeops.project import Project
 
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
+    """A checkout whose only recipe is `small`, the one that its params.yaml names."""
     checkout = make_checkout(tmp_path / "checkout")
+    for file in (checkout.root / "recipes").glob("*.yaml"):
+        if file.stem != "small":
+            file.unlink()
     return Project(root=checkout.root, home=checkout.home)
 
 
@@ -83,3 +87,13 @@ def test_a_run_going_on_is_told_and_is_no_fault(project: Project) -> None:
     assert "level='note'" in asked
     assert "`ae run small` is in progress" in asked
     assert health_checks.check_lock(project).message == "none in progress"
+
+
+def test_a_recipe_that_params_yaml_lacks_is_a_fault_and_so_is_one_that_only_it_has(project: Project) -> None:
+    assert not any(finding.level == "fault" for finding in health_checks.check_listed_recipes(project))
+    (project.root / "params.yaml").write_text("recipes:\n  gone: {dataset: gone}\n", encoding="utf-8")
+    found = only(health_checks.check_recipe(project, "small"), "fault")
+    assert "small: {dataset: small}" in found.message
+    assert str(project.root / "params.yaml") in found.type_this
+    found = only(health_checks.check_listed_recipes(project), "fault")
+    assert "there is no recipes/gone.yaml" in found.message

@@ -47,6 +47,7 @@ def likeness(tmp_path: Path, record_of) -> Callable[..., RebuildComparison]:
         document: str = "{}",
         metrics: Any = METRICS,
         rules: Any = None,
+        recorded: Any = None,
         trail: str = TRAIL,
         record: str | None = TRAIL,
     ) -> RebuildComparison:
@@ -60,7 +61,7 @@ def likeness(tmp_path: Path, record_of) -> Callable[..., RebuildComparison]:
         files = {
             "rebuild/small.yaml": RECIPE,
             "metrics.json": json.dumps(METRICS).encode(),
-            "verdict.json": json.dumps(verdict()).encode(),
+            "verdict.json": json.dumps(recorded or verdict()).encode(),
         }
         if record is not None:
             files["rebuild/trail.csv"] = record.encode()
@@ -107,6 +108,14 @@ def test_a_figure_outside_its_margin_or_a_rule_that_comes_out_otherwise_is_diffe
     found = likeness(weights=1.5, **change)
     assert found.verdict == "different"
     assert found.reasons[0] == f"outside its margin: {outside}"
+
+
+def test_rules_that_no_recipe_names_are_compared_as_the_verdict_recorded_them(likeness) -> None:
+    gate = {"answers": {"check": "served"}, "ranks_well": {"champion": "auroc", "margin": 0.04}}
+    recorded = verdict() | {"gate": gate}
+    found = likeness(weights=1.5, recorded=recorded, metrics=METRICS | {"detection": {"model": {"auroc": 0.85}}})
+    assert found.reasons[0] == "outside its margin: detection.model.auroc"
+    assert not {"error of normal samples", "promise"} & {item.name for item in found.items}
 
 
 def test_figures_inside_their_margins_are_equivalent(likeness) -> None:

@@ -4,11 +4,12 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from aeops.errors import DataError, InfrastructureError
+from aeops.errors import DataError, TransientError
 from aeops.files import atomic_folder
 
 TIMEOUT = 60.0  # seconds without a byte after which a server is given up
 CHUNK_BYTES = 2**20
+PASSING_STATUS = (408, 429)  # of the answers that say that the request cannot be met
 
 
 def fetch_files(url: str, checksums: Mapping[str, str], folder: Path, recipe: str) -> None:
@@ -21,8 +22,8 @@ def fetch_files(url: str, checksums: Mapping[str, str], folder: Path, recipe: st
         recipe: the recipe's name, for the command that an error suggests.
 
     Raises:
-        InfrastructureError: the server cannot be reached, does not have a file, or ends too early.
-        DataError: a file has another checksum.
+        TransientError: the server cannot be reached, fails, or ends too early.
+        DataError: the server does not have or does not give a file, or a file has another checksum.
     """
     with atomic_folder(folder) as tmp_path:
         for name, expected_sha256 in checksums.items():
@@ -46,8 +47,10 @@ def _fetch_file(address: str, path: Path, folder: Path, recipe: str) -> str:
 
 
 def _read_chunks(address: str, folder: Path, recipe: str) -> Iterator[bytes]:
-    """Yield the content at `address`, some bytes at a time; raise InfrastructureError where not all of it comes."""
-    from http.client import HTTPException  # these two take 40 ms, which only a first run needs
+    """Yield the content at `address`, some bytes at a time; raise TransientError where not all of it comes, DataError where there
+    is nothing to come."""
+    from http.client import HTTPException  # these take 40 ms, which only a first run needs
+    from urllib.error import HTTPError
     from urllib.request import urlopen
 
     length = 0
@@ -57,14 +60,21 @@ def _read_chunks(address: str, folder: Path, recipe: str) -> Iterator[bytes]:
                 length += len(chunk)
                 yield chunk
             content_length = response.headers.get("Content-Length")
+    except HTTPError as error:
+        if error.code in PASSING_STATUS or error.code >= 500:
+            raise _fetch_error(address, str(error), folder, recipe) from error
+        raise DataError(
+            f"{address}: could not be fetched ({error}): correct data.source.url in recipes/{recipe}.yaml, or put the files in "
+            f"{folder} yourself, then type ae run {recipe}"
+        ) from error
     except (OSError, HTTPException) as error:
         raise _fetch_error(address, str(error), folder, recipe) from error
     if content_length is not None and length < int(content_length):
         raise _fetch_error(address, f"the answer ended after {length} of {content_length} bytes", folder, recipe)
 
 
-def _fetch_error(address: str, reason: str, folder: Path, recipe: str) -> InfrastructureError:
-    return InfrastructureError(
+def _fetch_error(address: str, reason: str, folder: Path, recipe: str) -> TransientError:
+    return TransientError(
         f"{address}: could not be fetched ({reason}): type ae run {recipe} once it can be reached, or put the files in {folder} "
         "yourself"
     )

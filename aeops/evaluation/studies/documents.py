@@ -13,7 +13,7 @@ from aeops.drawing import mosaics
 from aeops.drawing.palette import MUTED_COLOUR
 from aeops.drawing.style import REPORT_WIDTH
 from aeops.drawing.words import format_number, format_share
-from aeops.errors import DataError, UsageError
+from aeops.errors import DataError
 from aeops.evaluation import model_input, ocr
 from aeops.evaluation.sampling import even_indices
 from aeops.evaluation.study import EvaluationContext, StudyResult
@@ -64,10 +64,10 @@ def run_documents_study(spec: DocumentsStudy, context: EvaluationContext, figure
     """Compare noisy, thresholded and denoised test pages with the clean ones.
 
     Raises:
-        UsageError: the recipe's source does not cut pages into tiles.
         DataError: no test scan whose tiles are all there.
     """
-    source, facts = _require_scans(context), context.data.source["facts"]
+    source: ScansSource = context.recipe.data.source
+    facts = context.data.source["facts"]
     scans = _complete_scans(context.data.table, facts["rows"] * facts["columns"])
 
     def assemble_pages(tiles: np.ndarray) -> PageImages:
@@ -95,17 +95,6 @@ def run_documents_study(spec: DocumentsStudy, context: EvaluationContext, figure
 
 
 # ---------------------------------------------------------------- pages
-
-
-def _require_scans(context: EvaluationContext) -> ScansSource:
-    """Return the recipe's source, which must cut pages into tiles; raises UsageError."""
-    source: ScansSource = context.recipe.data.source
-    if not source.is_tiled:
-        raise UsageError(
-            f"recipes/{context.recipe.name}.yaml: evaluate.studies.documents assembles pages from tiles: expected a data.source "
-            f"of kind scans, got {source.kind}"
-        )
-    return source
 
 
 def _complete_scans(table: pd.DataFrame, tiles_per_scan: int) -> CompleteScans:

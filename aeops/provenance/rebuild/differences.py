@@ -184,11 +184,11 @@ def _read_weight_log(file: Path) -> dict[int, str]:
 
 
 def _compare_gate(record: Record, artifacts: Path) -> list[ComparedItem]:
-    """Compare the figure or the result of each rule of the recorded recipe's gate."""
-    rules = yaml.safe_load(record.recipe_file.read_text(encoding="utf-8"))["gate"]
+    """Compare the figure or the result of each rule of the recorded gate."""
     metrics = flatten(record.result("metrics.json"))
     rebuilt_metrics = flatten(read_json(artifacts / "report" / "metrics.json"))
-    results = _results_by_rule(record.result("verdict.json"))
+    verdict = record.result("verdict.json")
+    rules, results = _recorded_rules(record, verdict), _results_by_rule(verdict)
     rebuilt_results = _results_by_rule(read_json(artifacts / "verdict.json"))
     items = []
     for name, rule in rules.items():
@@ -198,6 +198,13 @@ def _compare_gate(record: Record, artifacts: Path) -> list[ComparedItem]:
             result, rebuilt_result = results.get(name, "not judged"), rebuilt_results.get(name, "not judged")
             items.append(ComparedItem(name, result, rebuilt_result, result == rebuilt_result))
     return list(dict.fromkeys(items))  # two rules on one metric are one item
+
+
+def _recorded_rules(record: Record, verdict: Mapping[str, Any]) -> Mapping[str, GateRule]:
+    """Return the rules of the recorded gate by name; where its verdict is older than the default rules, those of the recipe."""
+    if "gate" in verdict:
+        return dict(verdict["gate"])
+    return dict(yaml.safe_load(record.recipe_file.read_text(encoding="utf-8"))["gate"])
 
 
 def _results_by_rule(verdict: Mapping[str, Any]) -> dict[str, str]:

@@ -1,0 +1,99 @@
+"""Everything that a training's evaluation and gate will ask of samples and files, checked before the training starts."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ae_models.errors import SpecError
+from aeops.errors import DataError, UsageError
+from aeops.files import file_sha256
+from aeops.machine.stored_json import read_json
+from aeops.project import Project
+from aeops.recipe.gate_rules import AUROC, MIN_GROUPS, Rule
+from aeops.recipe.reader import Recipe
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def require_study_files(recipe: Recipe, project: Project) -> None:
+    """Check the files that the recipe's studies read beside the samples.
+
+    Raises:
+        DataError: some are missing or have another SHA-256 than the recipe says; the message names all of them.
+    """
+    problems = []
+    for name, study in recipe.evaluate.studies.items():
+        if not hasattr(study, "source_files"):
+            continue
+        for key, source_file in study.source_files().items():
+            setting = f"evaluate.studies.{name}.{key} in recipes/{recipe.name}.yaml"
+            try:
+                content_sha256 = file_sha256(project.find_source(source_file.path))
+            except DataError as error:
+                problems.append(f"{error}: put it there or correct {setting}")
+                continue
+            if content_sha256 != source_file.sha256:
+                expected = f"expected SHA-256 {source_file.sha256[:12]}... ({key}_sha256)"
+                problems.append(f"{source_file.path}: {expected}, got {content_sha256[:12]}...: correct {setting}")
+    if problems:
+        raise DataError("\n".join(problems))
+
+
+def require_samples(recipe: Recipe, prepared: Path) -> None:
+    """Check that there are as many samples as the recipe's threshold, baselines and comparisons need.
+
+    Args:
+        recipe: the recipe.
+        prepared: the folder of the stage prepare.
+
+    Raises:
+        UsageError: there are not; the message names every setting that asks for more.
+    """
+    import pandas as pd
+
+    rows = read_json(prepared / "prepared.json")["rows"]
+    test = pd.read_parquet(prepared / "test.parquet", columns=["label", "group", "novelty"])
+    problems = [*_threshold_problems(recipe, rows["calibration"]), *_baseline_problems(recipe, rows["train"])]
+    for name, rule in recipe.gate.items():
+        problems += _comparison_problems(name, rule, test)
+    if problems:
+        raise UsageError("\n".join(f"recipes/{recipe.name}.yaml: {problem}" for problem in problems))
+
+
+def _threshold_problems(recipe: Recipe, calibration_rows: int) -> list[str]:
+    from ae_models.factory import build_part
+    from ae_models.thresholds import THRESHOLDS
+
+    try:
+        build_part(THRESHOLDS, recipe.fit.threshold).require_rows(calibration_rows)
+    except SpecError as error:
+        return error.mistakes
+    return []
+
+
+def _baseline_problems(recipe: Recipe, train_rows: int) -> Iterator[str]:
+    for key in ("pca_components", "neighbours"):
+        value = getattr(recipe.evaluate, key)
+        if value is not None and value > train_rows:
+            yield f"evaluate.{key}: expected at most {train_rows}, the number of training samples, got {value}"
+
+
+def _comparison_problems(name: str, rule: Rule, test: "pd.DataFrame") -> Iterator[str]:
+    """Yield a message for each set of samples that is too small for a comparison with the champion ever to pass."""
+    if rule.champion is None:
+        return
+    normals = test[~test["novelty"]]
+    sample_sets = {"of normals": normals}
+    if rule.by is not None:
+        labels = normals["label"].dropna().unique()
+        sample_sets = {f"of label {label}": normals[normals["label"] == label] for label in sorted(labels)}
+    if rule.champion == AUROC:
+        sample_sets["of novelty"] = test[test["novelty"]]
+    for what, samples in sample_sets.items():
+        group_count = samples["group"].nunique()
+        if group_count < MIN_GROUPS:
+            yield (
+                f"gate.{name}: expected {MIN_GROUPS} or more groups {what} among the test samples to compare with a champion, "
+                f"got {group_count}: bring more samples, raise data.split.test, or take the rule out: see docs/gates.md"
+            )

@@ -1,0 +1,98 @@
+"""Rules of the gate that hold without being asked for, by the purpose of a recipe. Standard library only.
+
+A recipe cannot leave one out by forgetting it: it switches it off by name with a reason, and every verdict repeats that. To
+add one: its line in `DEFAULT_RULES`, and a row in the table of docs/gates.md.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from aeops.recipe.gate_rules import AUROC, ERROR, NEEDS_BETTER, Rule
+
+DETECT, RECONSTRUCT, TRANSFORM, EMBED = "detect", "reconstruct", "transform", "embed"
+PURPOSES = (DETECT, RECONSTRUCT, TRANSFORM, EMBED)
+BEATS_BASELINES = "beats_pca_and_knn"
+
+# Both lie well above what another seed alone changes; see docs/gates.md.
+NOT_WORSE_BY_ERROR = Rule(champion=ERROR, margin=0.1)
+NOT_WORSE_BY_RANKING = Rule(champion=AUROC, margin=0.04)
+PROMISE_KEPT = Rule(interval="false_alarms.interval_with_calibration", covers="false_alarms.requested")
+AHEAD_OF_BASELINES = Rule(metric="detection.lead", at_least=0.0)
+ABOVE_FALSE_ALARMS = Rule(interval="novelty_flagged_interval", above="false_alarms.requested")
+
+
+@dataclass(frozen=True)
+class DefaultRule:
+    """A rule that holds for every recipe of some purposes.
+
+    Attributes:
+        name: by which the gate reports it and a recipe switches it off.
+        claim: what it asks of a model.
+        purposes: those of the recipes that it holds for.
+        with_novelty: the rule where data.novelty names labels.
+        without_novelty: the rule where it names none; None where it cannot be judged then.
+    """
+
+    name: str
+    claim: str
+    purposes: tuple[str, ...]
+    with_novelty: Rule
+    without_novelty: Rule | None
+
+
+DEFAULT_RULES = (
+    DefaultRule("keeps_its_promise", "as many false alarms as the threshold promises", PURPOSES, PROMISE_KEPT, PROMISE_KEPT),
+    DefaultRule(
+        "not_worse_than_champion", "ranks no worse than the champion", (DETECT,), NOT_WORSE_BY_RANKING, NOT_WORSE_BY_ERROR
+    ),
+    DefaultRule(
+        "not_worse_than_champion",
+        "an error no larger than the champion's",
+        (RECONSTRUCT, TRANSFORM, EMBED),
+        NOT_WORSE_BY_ERROR,
+        NOT_WORSE_BY_ERROR,
+    ),
+    DefaultRule(BEATS_BASELINES, "ranks the novelty no worse than PCA and kNN", (DETECT,), AHEAD_OF_BASELINES, None),
+    DefaultRule(
+        "catches_the_novelty", "flags more of the novelty than false alarms alone would", (DETECT,), ABOVE_FALSE_ALARMS, None
+    ),
+)
+
+
+def default_rules(purpose: str) -> dict[str, DefaultRule]:
+    """Return the default rules of a purpose by their names."""
+    return {rule.name: rule for rule in DEFAULT_RULES if purpose in rule.purposes}
+
+
+def implies(rule: Rule, default: Rule) -> bool:
+    """Return whether `rule` asks for all that `default` asks for, so that the default adds nothing."""
+    if default.champion is not None:
+        is_as_strict = rule.needs == NEEDS_BETTER or (rule.margin or 0.0) <= (default.margin or 0.0)
+        return rule.champion == default.champion and rule.by is None and is_as_strict
+    if default.interval is not None:
+        return (rule.interval, rule.covers, rule.above) == (default.interval, default.covers, default.above)
+    return rule.metric == default.metric and rule.at_least is not None and rule.at_least >= (default.at_least or 0.0)
+
+
+def describe_rule(rule: Rule) -> str:
+    """Return a rule as a recipe writes it, such as `{metric: detection.lead, at_least: 0}`."""
+    settings = [f"{key}: {_format_setting(value)}" for key, value in rule.to_dict().items()]
+    return f"{{{', '.join(settings)}}}"
+
+
+def _format_setting(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:g}"
+    return str(value)
+
+
+def unchecked_warnings(purpose: str, unchecked: Mapping[str, str]) -> Iterator[str]:
+    """Yield a warning for each default rule that is not judged.
+
+    Args:
+        purpose: of the recipe.
+        unchecked: name -> why it is not judged.
+    """
+    for name, rule in default_rules(purpose).items():
+        if name in unchecked:
+            yield f"the gate does not check {name} ({rule.claim}): {unchecked[name]}"

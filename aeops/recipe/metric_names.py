@@ -1,0 +1,54 @@
+"""Names of the metrics that evaluation measures of a recipe, so that a rule on another one is a mistake before any training.
+
+Standard library only. A test compares them with what the stage evaluate writes.
+"""
+
+from dataclasses import dataclass
+
+from ae_models.spec import TEXT
+from aeops.recipe.sections import DataSpec, EvaluateSpec
+
+VALUE_MEASURES = ("mse", "psnr", "ssim")
+TOKEN_MEASURES = ("token_accuracy", "token_similarity", "exact")
+RANKING_MEASURES = ("auroc", "average_precision")
+ALARM_MEASURES = ("requested", "threshold", "alarms", "normals", "measured")
+SPLIT_ROWS = ("train", "validation", "calibration", "test_normal", "test_novelty")
+HISTORY_MEASURES = ("epochs", "final_train_loss", "final_validation_error")
+
+
+@dataclass(frozen=True)
+class MetricNames:
+    """Dotted paths in metrics.json, those of the studies left out: of numbers, and of intervals."""
+
+    numbers: tuple[str, ...]
+    intervals: tuple[str, ...]
+
+
+def metric_names(input_kind: str, data: DataSpec, evaluate: EvaluateSpec) -> MetricNames:
+    """Return the metrics of a recipe, from the kind of its samples and its sections data and evaluate."""
+    numbers = ["format", *_below("rows", SPLIT_ROWS), *_below("false_alarms", ALARM_MEASURES)]
+    numbers += ["novelty_flagged", "export.max_difference", *_below("history", HISTORY_MEASURES)]
+    intervals = ["false_alarms.interval", "false_alarms.interval_with_calibration", "novelty_flagged_interval"]
+    models = ["model"]
+    if evaluate.pca_components is not None:
+        models.append("pca")
+        numbers += ["reconstruction.pca.components", "reconstruction.gain_over_pca"]
+    for model in models:
+        if input_kind == TEXT:
+            numbers += _below(f"reconstruction.{model}", TOKEN_MEASURES)
+        else:
+            numbers += _below(f"reconstruction.{model}", VALUE_MEASURES)
+            intervals.append(f"reconstruction.{model}.mse_interval")
+    if evaluate.neighbours is not None and data.novelty:
+        detectors = ["model", "knn"]
+        if evaluate.pca_components is not None:
+            detectors.append("pca_residual")
+        for detector in detectors:
+            numbers += _below(f"detection.{detector}", RANKING_MEASURES)
+            intervals.append(f"detection.{detector}.auroc_interval")
+        numbers += ["detection.knn.neighbours", "detection.lead"]
+    return MetricNames(tuple(numbers), tuple(intervals))
+
+
+def _below(section: str, names: tuple[str, ...]) -> list[str]:
+    return [f"{section}.{name}" for name in names]
