@@ -21,6 +21,7 @@ from prefect.workers.process import ProcessWorker
 
 from aeops.errors import InfrastructureError, UsageError
 from aeops.files import file_sha256
+from aeops.machine.child_process import tied_command
 from aeops.machine.entry_point import run_main
 from aeops.machine.stack_settings import SetupRecord, read_settings, read_setup_record, write_setup_record
 from aeops.project import Project, find_project
@@ -83,7 +84,7 @@ def apply_deployments(project: Project, api: PrefectApi) -> str:
     expected_names = {entry["name"] for entry in yaml.safe_load(file.read_text(encoding="utf-8"))["deployments"]}
     existing_names = {deployment["name"] for deployment in api.deployments()}
     if not expected_names <= existing_names or yaml_sha256 != last_deployed_sha256(project):
-        command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
+        command = tied_command([sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"])
         process = subprocess.run(command, cwd=project.root, capture_output=True, text=True, timeout=600, check=False)
         print(process.stdout)
         if process.returncode:

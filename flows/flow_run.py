@@ -13,7 +13,7 @@ from prefect.states import Completed
 from aeops.machine.lock import run_lock
 from aeops.machine.process_identity import this_process
 from aeops.project import Project, find_project
-from aeops.stack.logs import rotate_if_large
+from aeops.stack.logs import rotate_if_large, shorten_connection_losses
 from aeops.stack.maintenance import PROCESS_LABEL
 
 FlowSummary = TypeVar("FlowSummary")
@@ -49,6 +49,7 @@ def keep_output(project: Project) -> None:
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     os.close(descriptor)
+    shorten_connection_losses()  # Prefect's server may be killed and started again while a run works
 
 
 def name_process() -> None:

@@ -23,6 +23,7 @@ from aeops.gate.evidence import read_evidence, read_verdict
 from aeops.machine.child_process import PreloadedProcess, run_module
 from aeops.machine.process_identity import this_process
 from aeops.machine.progress import ProgressBar, ProgressFollower, finished_rows
+from aeops.machine.run_watch import closing_step
 from aeops.machine.stored_json import read_json
 from aeops.project import Project, find_project
 from aeops.provenance.last_run import write_record
@@ -233,7 +234,8 @@ def mlflow_run(recipe: str, data: dict[str, str]) -> Iterator[str]:
     run = open_mlflow_run(recipe, data)
     store = open_store(find_project())
     try:
-        yield run
+        with closing_step(lambda: store.finish_run(run, "KILLED")):
+            yield run
     except BaseException:
         with suppress(InfrastructureError):  # the step's own error is raised, even if it came from MLflow
             store.finish_run(run, "FAILED")

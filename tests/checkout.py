@@ -18,7 +18,7 @@ from shipped_digits import shipped_digits
 
 from aeops.cli.main import main
 from aeops.project import Project
-from aeops.registry.database import database_uri
+from aeops.registry.database import database_uri, prepare_database
 from aeops.registry.locations import relocate_database
 from aeops.registry.store import Store
 
@@ -186,6 +186,14 @@ def make_checkout(root: Path) -> Checkout:
     for command in (["init", "-q"], ["add", "-A"], [*who, "commit", "-qm", "start"]):
         subprocess.run(["git", *command], cwd=root, check=True)
     return Checkout(root)
+
+
+def add_databases(checkout: Checkout, prefect_database: Path) -> None:
+    """Give a checkout in which nothing has run the databases that its first run would make in ten seconds and more."""
+    project = Project(checkout.root, checkout.home)
+    project.prefect.mkdir(parents=True)
+    shutil.copy(prefect_database, project.prefect / "prefect.db")
+    prepare_database(project)
 
 
 def write_small_recipe(root: Path) -> None:

@@ -29,6 +29,7 @@ TARGETS = {
         "tests/science/test_training.py",
         "tests/science/test_weight_hash_log.py",
     ),
+    "crashes": ("tests/long/test_crash_matrix.py", "tests/pipeline/test_interrupted_run.py"),
     "quarter": ("tests/long/test_quarter.py",),
     "servers": ("tests/deploy/test_real_servers.py", "tests/serving/test_service_live.py"),
     "benchmarks": (

@@ -1,6 +1,7 @@
 """`ae`: the command line. Its start is fast because each command imports what it needs when it runs."""
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -64,7 +65,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = CommandParser(
         prog="ae",
         description="Retrains autoencoders on a schedule and lets only good ones out.",
-        epilog="exit codes: 0 done, 2 usage, 3 data, 4 refused by the gate, 5 infrastructure",
+        epilog="exit codes: 0 done, 2 usage, 3 data, 4 refused by the gate, 5 infrastructure, 130 stopped by Ctrl-C",
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for module in COMMAND_MODULES:
@@ -81,8 +82,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return int(arguments.run(arguments))
     except KeyboardInterrupt:
-        print("stopped; type the same command to continue from the last finished step", file=sys.stderr)
-        return 130
+        from aeops.machine.run_watch import stop_message
+
+        print(stop_message(signal.SIGINT), file=sys.stderr)
+        return 128 + signal.SIGINT
     except Exception as error:
         ae_error = as_ae_error(error)
         if ae_error is None:

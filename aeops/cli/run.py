@@ -10,6 +10,7 @@ from aeops.project import Project, find_project
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from aeops.machine.run_watch import RunWatch
     from aeops.provenance.run_summary import QuarantineCounts, RunSummary
 
 
@@ -27,56 +28,76 @@ def run(arguments: argparse.Namespace) -> int:
         0 if the model is champion or waits for approval, else the exit code of the gate.
     """
     start_time = time.monotonic()
-    from aeops.data.dvc import require_stages
-    from aeops.errors import GateError
-    from aeops.evaluation.before_training import require_study_files
-    from aeops.machine.access import require_writable_checkout
-    from aeops.machine.environment import prepare_environment, require_disk_space
-    from aeops.machine.lock import run_lock
-    from aeops.provenance.last_run import unchanged_summary
-    from aeops.recipe.reader import load_recipe
-    from aeops.registry.aliases import CHAMPION
-    from aeops.registry.version_state import WAITING
+    from aeops.machine.run_watch import RunWatch
 
-    project = find_project()
-    recipe = load_recipe(project, arguments.recipe, with_keys=True)
-    require_stages(project, recipe)
-    require_study_files(recipe, project)
-    require_disk_space(project)
-    require_writable_checkout(project)
-    prepare_environment(project)
-    with run_lock(project, f"ae run {arguments.recipe}"):
-        summary = unchanged_summary(project, arguments.recipe)
-        if summary is None:
-            summary = run_flow(project, arguments.recipe)
-    show_summary(summary, time.monotonic() - start_time)
+    with RunWatch() as watch:
+        from aeops.data.dvc import require_stages
+        from aeops.errors import GateError
+        from aeops.evaluation.before_training import require_study_files
+        from aeops.machine.access import require_writable_checkout
+        from aeops.machine.environment import prepare_environment, require_disk_space
+        from aeops.machine.lock import run_lock
+        from aeops.provenance.last_run import unchanged_summary
+        from aeops.recipe.reader import load_recipe
+        from aeops.registry.aliases import CHAMPION
+        from aeops.registry.version_state import WAITING
+
+        project = find_project()
+        recipe = load_recipe(project, arguments.recipe, with_keys=True)
+        require_stages(project, recipe)
+        require_study_files(recipe, project)
+        require_disk_space(project)
+        require_writable_checkout(project)
+        prepare_environment(project)
+        with run_lock(project, f"ae run {arguments.recipe}"):
+            summary = unchanged_summary(project, arguments.recipe)
+            if summary is None:
+                summary = run_flow(project, arguments.recipe, watch)
+        show_summary(summary, time.monotonic() - start_time)
     if summary["verdict"] == "accepted" and summary["state"] in (CHAMPION, WAITING):
         return 0
     return GateError.exit_code
 
 
-def run_flow(project: Project, recipe: str) -> "RunSummary":
-    """Run the training flow in this process, with the servers that it needs; return its summary."""
-    from aeops.machine.prefect_access import external_prefect
+def run_flow(project: Project, recipe: str, watch: "RunWatch") -> "RunSummary":
+    """Run the training flow in this process, with the servers that it needs; return its summary.
+
+    Args:
+        watch: ends the run where its Prefect server is gone.
+    """
+    from aeops.errors import as_ae_error
+    from aeops.machine.run_watch import CONTINUE_HINT, closing_step
     from aeops.machine.servers import mlflow_migrations, prefect_server
-    from aeops.stack.maintenance import crash_dead_runs
+    from aeops.stack.logs import connection_loss
+    from aeops.stack.maintenance import cancel_own_runs, crash_dead_runs, own_process_tag
     from aeops.stack.prefect_api import PrefectApi
 
     print("starting ...", file=sys.stderr, flush=True)
-    with prefect_server(project) as wait_for_server, mlflow_migrations(project):
+    with prefect_server(project) as server, mlflow_migrations(project):
+        from prefect import tags
         from prefect.logging.handlers import APILogWorker
 
         from flows.training import training
 
-        wait_for_server()
-        access = external_prefect()
-        assert access is not None, "prefect_server names one"
-        for message in crash_dead_runs(PrefectApi(access.api_url, access.credentials)):
+        server.wait_until_ready()
+        api = PrefectApi(server.access.api_url, server.access.credentials)
+        for message in crash_dead_runs(api):
             print(message, file=sys.stderr)
-        try:
-            return cast("RunSummary", training(recipe))  # a flow without a deployment returns its own result
-        finally:
-            APILogWorker.drain_all()  # send the last log lines before the server ends
+        cancelling = closing_step(lambda: cancel_own_runs(api, "stopped"))
+        with watch.checking(server.find_problem), cancelling, tags(own_process_tag()):
+            try:
+                return cast("RunSummary", training(recipe))  # a flow without a deployment returns its own result
+            except Exception as error:
+                reason = connection_loss(error)
+                if reason and as_ae_error(error) is None:  # not unwound: Prefect would try to send its logs for minutes
+                    message = (
+                        f"the connection to the Prefect server at {server.access.api_url} was lost ({reason}); {CONTINUE_HINT}"
+                    )
+                    watch.end_with_error(message)
+                raise
+            finally:
+                if server.is_listening:
+                    APILogWorker.drain_all()  # send the last log lines before the server ends
 
 
 def show_summary(summary: "RunSummary", seconds: float) -> None:

@@ -20,7 +20,9 @@ from ae_models.spec import suggest_match
 from aeops.errors import UsageError
 from aeops.gate.documents import RuleRecord, VerdictDocument
 from aeops.gate.flattening import is_finite_number
+from aeops.machine.child_process import require_not_killed
 from aeops.machine.entry_point import run_main
+from aeops.machine.parent_process import parent_environment
 from aeops.recipe.gate_rules import LOGGED_CHECK, Rule
 
 SERVED_SECONDS = 60  # for a fresh process to load the bundle and answer; it takes one or two
@@ -198,14 +200,19 @@ def format_metric(value: Any) -> str:
 
 
 def answer_in_fresh_process(bundle: Path) -> str:
-    """Return `answers`, or how a fresh process failed to answer an example."""
-    command = [sys.executable, "-m", "aeops.gate.rules", str(bundle.resolve())]
-    environment = dict(os.environ)
+    """Return `answers`, or how a fresh process failed to answer an example.
+
+    Raises:
+        InfrastructureError: the process was killed.
+    """
+    command = [sys.executable, "-m", "aeops.machine.run_child", "aeops.gate.rules", str(bundle.resolve())]
+    environment = os.environ | parent_environment()
     environment.pop("AE_ERROR_FILE", None)  # the error of the process is our result
     try:
         process = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=SERVED_SECONDS, check=False)
     except subprocess.TimeoutExpired:
         return f"gave no answer in {SERVED_SECONDS} s"
+    require_not_killed(process.returncode, "the process that checks whether the bundle can be served")
     if process.returncode != 0:
         return "fails: " + (process.stderr.strip().splitlines() or [f"exit code {process.returncode}"])[-1]
     return str(json.loads(process.stdout)["result"])

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -13,29 +14,75 @@ from pathlib import Path
 
 from aeops.errors import AeError, InfrastructureError, InternalError, TransientError
 from aeops.machine.entry_point import ERROR_FILE_VARIABLE, raise_child_error
+from aeops.machine.parent_process import parent_environment
+from aeops.machine.run_child import PRELOAD_OPTION
 
 POLL_SECONDS = 0.2
-PRELOAD_OPTION = "--preload"
 _LAST_LINES = 5  # of the output, in a message
 _TRACEBACK = "Traceback (most recent call last)"  # in the output of a process that ends by an exception
-# Runs a module as aeops.machine.run_child does, for a folder that holds another version of this project.
-RUN_WITHOUT_PROJECT = """
-import ctypes, runpy, sys
+_KILL_TIMEOUT = 1.0  # seconds that a killed process may take to end
+# `aeops.machine.parent_process` without an import of this project. The first argument is the pid of the process that starts it.
+_DIE_WITH_PARENT = """
+import ctypes, os, runpy, sys
 if sys.platform == "linux":
     ctypes.CDLL(None).prctl(1, 9)
-sys.argv = sys.argv[1:]
+if os.getppid() != int(sys.argv[1]):
+    os.kill(os.getpid(), 9)
+sys.argv = sys.argv[2:]
+"""
+# Runs a module as aeops.machine.run_child does, for a folder that holds another version of this project.
+RUN_WITHOUT_PROJECT = f"""{_DIE_WITH_PARENT}
 runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 """
+_RUN_PROGRAM = f"""{_DIE_WITH_PARENT}
+os.execvp(sys.argv[0], sys.argv)
+"""
+
+_running: "set[ChildProcess]" = set()  # of this process
 
 
 def child_environment(project_home: Path, python: str = sys.executable) -> dict[str, str]:
-    """Return the environment of a child process: this one's, its Python first on the PATH, the state folder named."""
+    """Return the environment of a child process: this one's, its Python first on the PATH, state folder and parent named."""
     bin_folder = str(Path(python).parent)
-    return os.environ | {
-        "PATH": os.pathsep.join([bin_folder, os.environ.get("PATH", "")]),
-        "AE_HOME": str(project_home),
-        "PYTHONUNBUFFERED": "1",
-    }
+    return (
+        os.environ
+        | parent_environment()
+        | {
+            "PATH": os.pathsep.join([bin_folder, os.environ.get("PATH", "")]),
+            "AE_HOME": str(project_home),
+            "PYTHONUNBUFFERED": "1",
+        }
+    )
+
+
+def tied_command(command: Sequence[str]) -> list[str]:
+    """Return a command that runs another one, of any program, and is killed when this process ends."""
+    return [sys.executable, "-c", _RUN_PROGRAM, str(os.getpid()), *command]
+
+
+def require_not_killed(exit_code: int, description: str) -> None:
+    """Refuse the outcome of a process that was killed by SIGKILL: it says nothing about what the process had to find out.
+
+    Args:
+        exit_code: of the process, as `subprocess` returns it.
+        description: names the process in the message.
+
+    Raises:
+        TransientError: it was killed: by a person, or by the kernel for lack of memory.
+    """
+    if exit_code == -signal.SIGKILL:
+        raise TransientError(f"{description} was killed (signal 9, such as for lack of memory); type the same command again")
+
+
+def kill_children() -> None:
+    """Kill every `ChildProcess` of this process that runs, with all that it has started; wait a second for their ends."""
+    children = list(_running)
+    for child in children:
+        child.kill()
+    for child in children:
+        with suppress(subprocess.TimeoutExpired):
+            child.process.wait(timeout=_KILL_TIMEOUT)
+        child.scratch_folder.cleanup()
 
 
 def run_module(
@@ -71,7 +118,10 @@ def run_module(
 
 
 class ChildProcess:
-    """A process `python -m <arguments>` that ends with this process or its block; see `run_module` for the arguments."""
+    """A process `python -m <arguments>` that ends with this process or its block; see `run_module` for the arguments.
+
+    It leads a session of its own: a Ctrl-C in the terminal reaches this process alone, which then ends it.
+    """
 
     def __init__(
         self,
@@ -87,7 +137,9 @@ class ChildProcess:
         log.parent.mkdir(parents=True, exist_ok=True)
         self.scratch_folder = tempfile.TemporaryDirectory(prefix="ae-")
         self.error_file = Path(self.scratch_folder.name) / "error.json"
-        launcher = ["-c", RUN_WITHOUT_PROJECT] if other_version else ["-m", "aeops.machine.run_child"]
+        launcher = ["-m", "aeops.machine.run_child"]
+        if other_version:
+            launcher = ["-c", RUN_WITHOUT_PROJECT, str(os.getpid())]
         self.process = subprocess.Popen(
             [python, *launcher, *arguments],
             cwd=root,
@@ -95,7 +147,9 @@ class ChildProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
+        _running.add(self)
         self.output_chunks: list[bytes] = []
         self.copier = threading.Thread(target=_copy_output, args=(self.process, log, self.output_chunks), daemon=True)
         self.copier.start()
@@ -106,10 +160,17 @@ class ChildProcess:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def kill(self) -> None:
+        """Kill it where it has not ended, with the processes of its session."""
+        if self.process.poll() is None:
+            with suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+
     def close(self) -> None:
-        """Kill it where it has not ended."""
-        self.process.kill()  # its own children follow it: each dies with its parent
+        """Kill it where it has not ended, and wait for its end."""
+        self.kill()
         self.process.wait()
+        _running.discard(self)
         self.scratch_folder.cleanup()
 
     def wait(self, on_poll: Callable[[], None] | None = None, stdin_text: str = "") -> str:

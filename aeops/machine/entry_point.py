@@ -4,25 +4,17 @@ A stage is started as a process (by DVC, by a flow, by hand). Its exit code is t
 set, the error is written there too, so that the process that started it can raise it again, whatever ran in between.
 """
 
-import ctypes
 import json
 import os
-import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from aeops.errors import ERRORS_BY_KIND, AeError, TransientError, as_ae_error
+from aeops.machine.parent_process import die_with_parent
 from aeops.machine.stored_json import read_json_if_whole
 
 ERROR_FILE_VARIABLE = "AE_ERROR_FILE"
-_PR_SET_PDEATHSIG = 1
-
-
-def die_with_parent() -> None:
-    """Ask the kernel to kill this process when its parent dies: a stage must not outlive its run."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def run_main(main: Callable[[], None]) -> None:

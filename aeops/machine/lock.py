@@ -68,12 +68,15 @@ def run_lock(
 
 
 @contextmanager
-def file_lock(project: Project, name: str, on_wait: Callable[[], None] | None = None) -> Iterator[None]:
+def file_lock(project: Project, name: str, on_wait: Callable[[], None] | None = None) -> Iterator[int]:
     """Wait for a lock between processes, then hold it; the kernel frees it when its holder dies.
 
     Args:
         name: of the lock, `.ae/locks/<name>.lock`.
         on_wait: called once where another process holds it.
+
+    Yields:
+        The descriptor of the lock: a child process that inherits it holds the lock, too, for as long as it lives.
     """
     project.locks_folder.mkdir(parents=True, exist_ok=True)
     with (project.locks_folder / f"{name}.lock").open("a", encoding="utf-8") as lock:
@@ -81,7 +84,7 @@ def file_lock(project: Project, name: str, on_wait: Callable[[], None] | None = 
             if on_wait is not None:
                 on_wait()
             fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+        yield lock.fileno()
 
 
 @contextmanager

@@ -11,8 +11,9 @@ import json
 import runpy
 import sys
 
-from aeops.machine.child_process import PRELOAD_OPTION
-from aeops.machine.entry_point import die_with_parent
+from aeops.machine.parent_process import die_with_parent
+
+PRELOAD_OPTION = "--preload"
 
 
 def _run_preloaded(name: str) -> None:
@@ -23,7 +24,7 @@ def _run_preloaded(name: str) -> None:
 
 
 if __name__ == "__main__":
-    die_with_parent()
+    die_with_parent()  # before the module imports what takes seconds
     sys.path.insert(0, "")
     if sys.argv[1] == PRELOAD_OPTION:
         _run_preloaded(sys.argv[2])

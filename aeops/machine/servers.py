@@ -1,25 +1,31 @@
 """The servers that a run needs: the user's Prefect server, that of `ae up`, or one that lives as long as the run."""
 
 import os
+import socket
 import subprocess
 import sys
 import time
 import urllib.error
-from collections.abc import Callable, Iterator
+import urllib.parse
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from aeops.errors import InfrastructureError
 from aeops.machine.access import may_read
 from aeops.machine.network import HOST, find_free_port, open_url
+from aeops.machine.parent_process import parent_environment
 from aeops.machine.passwords import USER
 from aeops.machine.prefect_access import PrefectAccess, external_prefect, new_password, recorded_access, use_prefect
+from aeops.machine.run_watch import CONTINUE_HINT
 from aeops.machine.stack_settings import settings_file
 from aeops.machine.stored_json import read_json_if_whole
 from aeops.project import Project
 
 _HEALTHY_TIMEOUT = 120  # seconds, on a busy machine with a fresh database
 _STOP_TIMEOUT = 10  # seconds a server may take to stop before it is killed
+_GONE_TIMEOUT = 60.0  # seconds without a connection after which a run gives up; Prefect's own retries take as long
+_CONNECTION_TIMEOUT = 2.0  # seconds
 # As Prefect sets up its own temporary server: no pages, and only the services that one run needs.
 TEMPORARY_SERVER = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
 
@@ -31,6 +37,20 @@ def is_healthy(address: str) -> bool:
             return bool(response.status == 200)
     except (urllib.error.URLError, TimeoutError, ConnectionError):
         return False
+
+
+def accepts_connections(address: str) -> bool:
+    """Return True where something listens at the host and port of an address.
+
+    Unlike a response it does not depend on the load: the kernel accepts, however busy the server is.
+    """
+    parts = urllib.parse.urlsplit(address)
+    port = parts.port or {"http": 80, "https": 443}[parts.scheme]
+    try:
+        socket.create_connection((str(parts.hostname), port), timeout=_CONNECTION_TIMEOUT).close()
+    except OSError:
+        return False
+    return True
 
 
 def wait_until_healthy(process: "subprocess.Popen[bytes]", address: str) -> None:
@@ -77,29 +97,81 @@ def is_own_log(project: Project, log: object) -> bool:
     return not isinstance(log, str) or Path(log).parent == project.logs
 
 
+class PrefectServer:
+    """The server that a run reports to.
+
+    Attributes:
+        access: its address and its secret.
+        is_of_stack: True of the server of `ae up`.
+        process: of a temporary server; None of any other.
+    """
+
+    def __init__(
+        self,
+        project: Project,
+        access: PrefectAccess,
+        *,
+        is_of_stack: bool = False,
+        process: "subprocess.Popen[bytes] | None" = None,
+    ) -> None:
+        self.project, self.access, self.is_of_stack, self.process = project, access, is_of_stack, process
+        self._last_connection = time.monotonic()
+
+    @property
+    def is_listening(self) -> bool:
+        return accepts_connections(self.access.api_url)
+
+    def wait_until_ready(self) -> None:
+        """Wait until a temporary server responds; raises as `wait_until_healthy` does."""
+        if self.process is not None:
+            wait_until_healthy(self.process, f"{self.access.api_url}/health")
+        self._last_connection = time.monotonic()
+
+    def find_problem(self) -> str | None:
+        """Return why a run can no longer count on the server; None where it listens, or may do so again within a minute.
+
+        The server of `ae up` is started again where it dies, and a run goes on then. One that listens and is slow is waited for.
+        """
+        if self.process is not None and self.process.poll() is not None:
+            return (
+                f"the Prefect server that this run had started has ended (exit code {self.process.returncode}); {CONTINUE_HINT}"
+            )
+        if self.is_listening:
+            self._last_connection = time.monotonic()
+        elif self.is_of_stack and not settings_file(self.project).is_file():
+            return f"the stack was stopped (`ae down`), and with it the Prefect server at {self.access.api_url}; {CONTINUE_HINT}"
+        elif time.monotonic() - self._last_connection > _GONE_TIMEOUT:
+            return f"the Prefect server at {self.access.api_url} has been gone for {_GONE_TIMEOUT:.0f} s; {CONTINUE_HINT}"
+        return None
+
+
 @contextmanager
-def prefect_server(project: Project) -> Iterator[Callable[[], None]]:
+def prefect_server(project: Project) -> Iterator[PrefectServer]:
     """Let this process use a Prefect server: the user's, that of `ae up`, else a temporary one that ends with the block.
 
     The temporary one starts at once, and the caller may import what it needs while it does. It dies with this process:
-    Prefect's built-in temporary server would outlive a run that is killed. Its secret is known to this process and its
-    children alone: see `external_prefect`, which returns the server that is in use.
-
-    Yields:
-        A function that waits until the server responds.
+    Prefect's built-in temporary server would outlive a run that is killed. It leads a session of its own: a Ctrl-C in the
+    terminal would end it before the run could report its end to it. Its secret is known to this process and its children
+    alone: see `external_prefect`, which returns the server that is in use.
     """
-    access = external_prefect() or find_running_prefect(project)
+    user_access = external_prefect()
+    access = user_access or find_running_prefect(project)
     if access is not None:
         use_prefect(access)
-        yield lambda: None
+        yield PrefectServer(project, access, is_of_stack=user_access is None)
         return
     port = find_free_port()
     access = PrefectAccess(f"http://{HOST}:{port}/api", f"{USER}:{new_password()}")
     use_prefect(access)
-    environment = os.environ | TEMPORARY_SERVER | {"PREFECT_SERVER_API_AUTH_STRING": str(access.credentials)}
-    process = subprocess.Popen(prefect_server_command(port), env=environment, cwd=project.root)
+    secret = {"PREFECT_SERVER_API_AUTH_STRING": str(access.credentials)}
+    process = subprocess.Popen(
+        prefect_server_command(port),
+        env=os.environ | parent_environment() | TEMPORARY_SERVER | secret,
+        cwd=project.root,
+        start_new_session=True,
+    )
     try:
-        yield lambda: wait_until_healthy(process, f"{access.api_url}/health")
+        yield PrefectServer(project, access, process=process)
     finally:
         del os.environ["PREFECT_API_URL"], os.environ["PREFECT_API_AUTH_STRING"]
         stop_server(process)
@@ -124,8 +196,13 @@ def stop_server(process: "subprocess.Popen[bytes]") -> None:
 @contextmanager
 def mlflow_migrations(project: Project) -> Iterator[None]:
     """Make MLflow's database in a child process while the block runs; a process that opens it before waits for that."""
-    process = subprocess.Popen([sys.executable, "-m", "aeops.registry.create_database"], cwd=project.root)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "aeops.machine.run_child", "aeops.registry.create_database"],
+        env=os.environ | parent_environment(),
+        cwd=project.root,
+        start_new_session=True,
+    )
     try:
         yield
     finally:
-        process.wait()  # never cut short: a database half migrated is a database lost
+        process.wait()

@@ -18,7 +18,7 @@ from typing import Any
 
 from aeops.errors import UsageError
 from aeops.gate.rules import RuleOutcome
-from aeops.machine.child_process import run_module
+from aeops.machine.child_process import require_not_killed, run_module, tied_command
 from aeops.machine.entry_point import run_main
 from aeops.machine.library_settings import configure_libraries
 from aeops.project import Project, find_project
@@ -102,13 +102,17 @@ def check_version(store: Store, recipe: str, version_name: str) -> ModelCheckRes
 
 
 def _run_isolated_check(store: Store, model_address: str, folder: Path) -> str | None:
-    """Run isolated_check.py, which leaves the model's answers in `folder`; return why it failed, or None."""
+    """Run isolated_check.py, which leaves the model's answers in `folder`; return why it failed, or None.
+
+    Raises:
+        InfrastructureError: its process was killed.
+    """
     packages = dict.fromkeys(map(sysconfig.get_path, ("purelib", "platlib")))
     program = [sys.executable, "-I", "-S", str(Path(__file__).with_name("isolated_check.py"))]
     environment = os.environ | configure_libraries() | {"MLFLOW_TRACKING_URI": store.uri, "MLFLOW_REGISTRY_URI": store.uri}
     try:
         process = subprocess.run(
-            [*program, model_address, str(folder), *packages],
+            tied_command([*program, model_address, str(folder), *packages]),
             cwd=folder,
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -119,6 +123,7 @@ def _run_isolated_check(store: Store, model_address: str, folder: Path) -> str |
         )
     except subprocess.TimeoutExpired:
         return f"gives no answer in {SECONDS} s"
+    require_not_killed(process.returncode, "the process that checks the logged model")
     if process.returncode == 0:
         return None
     print(process.stderr, file=sys.stderr)  # the whole text goes into the log

@@ -327,7 +327,7 @@ def _former_champions(entries: list[LedgerEntry]) -> list[str]:
     return list(dict.fromkeys(entry.to_version for entry in reversed(entries) if entry.to_version is not None))
 
 
-def ledger_lock(store: Store) -> AbstractContextManager[None]:
+def ledger_lock(store: Store) -> AbstractContextManager[int]:
     return file_lock(store.project, LEDGER_LOCK)
 
 

@@ -1,5 +1,6 @@
-"""Log files of processes in `.ae/logs`; one old file of each is kept, as `<name>.log.1`."""
+"""Log files of processes in `.ae/logs`, one old file of each kept as `<name>.log.1`; lost connections in one line of a log."""
 
+import logging
 from pathlib import Path
 
 _OLD_SUFFIX = ".1"
@@ -18,3 +19,28 @@ def rotate_if_large(log: Path) -> None:
     log.parent.mkdir(parents=True, exist_ok=True)
     if log.exists() and log.stat().st_size > _MAX_BYTES:
         rotate_log(log)
+
+
+class ConnectionLossFilter(logging.Filter):
+    """Makes one line of what is logged about a lost connection: whoever logs it tries again, and a traceback says no more."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.exc_info and (reason := connection_loss(record.exc_info[1])):
+            record.msg, record.args = f"{record.getMessage()} ({reason})", ()
+            record.exc_info = record.exc_text = None
+        return True
+
+
+def connection_loss(error: BaseException | None) -> str | None:
+    """Return the reason of an error that a lost connection has caused; None of any other error."""
+    while error is not None:
+        if isinstance(error, (ConnectionError, TimeoutError, EOFError)):
+            return str(error) or type(error).__name__
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def shorten_connection_losses() -> None:
+    """Add the filter to every handler that prints what this process logs."""
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(ConnectionLossFilter())

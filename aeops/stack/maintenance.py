@@ -13,8 +13,9 @@ from datetime import UTC, datetime, timedelta
 
 import psutil
 
+from aeops.machine.child_process import tied_command
 from aeops.machine.lock import was_holder_killed
-from aeops.machine.process_identity import parse_identity
+from aeops.machine.process_identity import ProcessIdentity, parse_identity, this_process
 from aeops.machine.stack_settings import read_settings
 from aeops.project import Project, find_project
 from aeops.stack.alarms import send_alarms
@@ -22,9 +23,11 @@ from aeops.stack.prefect_api import PrefectApi, PrefectObject, stack_prefect_api
 from aeops.stack.service_definitions import worker_name
 
 PROCESS_LABEL = "ae.process"  # of a flow run: its `ProcessIdentity.text`
+_PROCESS_TAG = f"{PROCESS_LABEL}="  # of a flow run that was started by hand, from its creation on: the same text behind it
 _WORKER_LABEL = "prefect.worker.name"  # of a flow run: the worker that has taken it
 _RUN_ID_VARIABLE = "PREFECT__FLOW_RUN_ID"  # set by a worker in the process of a flow run
 _START_TIMEOUT = timedelta(minutes=2)  # in which a worker starts a flow run's process
+_FINAL_STATES = ("COMPLETED", "FAILED", "CANCELLED")  # Crashed is Prefect's word for a run that was interrupted
 _WAITING_STATES = ("Late", "Scheduled", "AwaitingConcurrencySlot")
 
 
@@ -58,9 +61,31 @@ def crash_dead_runs(api: PrefectApi) -> list[str]:
     return messages
 
 
+def own_process_tag() -> str:
+    """Return the tag by which a flow run of this process is known before it can set its label."""
+    return f"{_PROCESS_TAG}{this_process().text}"
+
+
+def cancel_own_runs(api: PrefectApi, reason: str) -> None:
+    """Mark the flow runs Cancelled that this process has started and not finished."""
+    for run in api.flow_runs({"tags": {"all_": [own_process_tag()]}}):
+        if run["state"]["type"] not in _FINAL_STATES:
+            api.mark_cancelled(run["id"], reason)
+
+
+def _process_of(run: PrefectObject) -> ProcessIdentity | None:
+    """Return the process that a flow run names; None where it names none yet."""
+    texts = [run["labels"].get(PROCESS_LABEL, "")]
+    texts += [tag.removeprefix(_PROCESS_TAG) for tag in run["tags"] if tag.startswith(_PROCESS_TAG)]
+    for text in texts:
+        if identity := parse_identity(str(text)):
+            return identity
+    return None
+
+
 def _death_reason(run: PrefectObject, living_runs: set[str]) -> str:
     """Return why the process of an unfinished run is known to have ended; empty where it lives or cannot be checked from here."""
-    identity = parse_identity(str(run["labels"].get(PROCESS_LABEL, "")))
+    identity = _process_of(run)
     if identity is not None:
         if not identity.is_dead():
             return ""
@@ -113,7 +138,7 @@ def older_runs(newest_first: Iterable[PrefectObject]) -> list[PrefectObject]:
 
 def _close_open_runs(project: Project) -> None:
     """Close MLflow's runs, which takes an import of seconds: only where the workspace's last holder was killed."""
-    command = [sys.executable, "-m", "aeops.registry.killed_runs"]
+    command = tied_command([sys.executable, "-m", "aeops.registry.killed_runs"])
     process = subprocess.run(command, cwd=project.root, capture_output=True, text=True, timeout=300, check=False)
     print(process.stdout + process.stderr, end="", flush=True)
     if process.returncode:

@@ -134,6 +134,11 @@ class PrefectApi:
         state = {"type": "CRASHED", "name": "Crashed", "message": reason}
         self.request("POST", f"flow_runs/{flow_run}/set_state", {"state": state})
 
+    def mark_cancelled(self, flow_run: str, reason: str) -> None:
+        """Mark a flow run Cancelled whose process is about to end; also one that Prefect's client has just marked Crashed."""
+        state = {"type": "CANCELLED", "name": "Cancelled", "message": reason}
+        self.request("POST", f"flow_runs/{flow_run}/set_state", {"state": state, "force": True})
+
     def delete_run(self, flow_run: str) -> None:
         """Delete a flow run that has never started."""
         self.request("DELETE", f"flow_runs/{flow_run}")

@@ -10,6 +10,7 @@ from typing import IO, TypedDict
 
 import psutil
 
+from aeops.machine.parent_process import PARENT_VARIABLE
 from aeops.machine.servers import is_healthy
 from aeops.project import Project
 from aeops.stack.leader_state import ServiceFacts, ServiceState
@@ -157,10 +158,11 @@ def start_process(
         stdin_text: what it reads from its standard input.
         output: receives stdout and stderr.
     """
+    inherited = {variable: value for variable, value in os.environ.items() if variable != PARENT_VARIABLE}
     child = subprocess.Popen(
         command,
         cwd=project.root,
-        env=os.environ | {SERVICE_VARIABLE: service_id(project, name), **environment},
+        env=inherited | {SERVICE_VARIABLE: service_id(project, name), **environment},
         stdin=subprocess.PIPE,
         stdout=output,
         stderr=output,

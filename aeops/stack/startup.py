@@ -50,12 +50,12 @@ def bring_up(project: Project, settings: Settings) -> None:
     Raises:
         InfrastructureError: ports are taken (all are named, nothing was started), or a database cannot be migrated.
     """
-    with file_lock(project, "up"):  # of two commands at once, the second finds the stack running
+    with file_lock(project, "up") as lock:  # of two commands at once, the second finds the stack running
         if settings.password_file is None:
             make_login(project)
         if not is_lock_held(project, "stack"):
             require_stack_ports(project, settings)
-            migrate_databases(project)
+            migrate_databases(project, lock)
         write_settings(project, settings)
         start_supervisor(project)
 
@@ -76,17 +76,20 @@ def require_stack_ports(project: Project, settings: Settings) -> None:
     require_ports_free(ports)
 
 
-def migrate_databases(project: Project) -> None:
+def migrate_databases(project: Project, lock: int) -> None:
     """Bring both databases up to date, each by one process, before another process opens them.
+
+    Args:
+        lock: descriptor of a lock that the processes inherit: a migration whose `ae up` was killed goes on, and the next waits.
 
     Raises:
         InfrastructureError: a database cannot be brought up to date; has the reason.
     """
     migrations: dict[str, Callable[[], subprocess.CompletedProcess[str]]] = {
-        "MLflow's": lambda: _run_migration(project, ["aeops.registry.create_database"])
+        "MLflow's": lambda: _run_migration(project, lock, ["aeops.registry.create_database"])
     }
     if not external_prefect_api() and not _is_alive(project, PREFECT):
-        migrations["Prefect's"] = lambda: _migrate_prefect(project)
+        migrations["Prefect's"] = lambda: _migrate_prefect(project, lock)
     with ThreadPoolExecutor(len(migrations)) as pool:  # of different databases: at the same time
         futures = {name: pool.submit(migration) for name, migration in migrations.items()}
     errors = []
@@ -98,7 +101,7 @@ def migrate_databases(project: Project) -> None:
         raise InfrastructureError("a database cannot be brought up to date. " + "\n".join(errors))
 
 
-def _migrate_prefect(project: Project) -> subprocess.CompletedProcess[str]:
+def _migrate_prefect(project: Project, lock: int) -> subprocess.CompletedProcess[str]:
     """Migrate Prefect's database on one CPU, to which it binds this thread, too.
 
     Prefect's migrations pass tens of thousands of statements from one thread to another and wait for each: for 20 to 27 s
@@ -106,16 +109,17 @@ def _migrate_prefect(project: Project) -> subprocess.CompletedProcess[str]:
     """
     if sys.platform == "linux":
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-    return _run_migration(project, ["prefect", "server", "database", "upgrade", "-y"])
+    return _run_migration(project, lock, ["prefect", "server", "database", "upgrade", "-y"])
 
 
-def _run_migration(project: Project, module: list[str]) -> subprocess.CompletedProcess[str]:
+def _run_migration(project: Project, lock: int, module: list[str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", *module],
         cwd=project.root,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
+        pass_fds=(lock,),
         timeout=_MIGRATION_TIMEOUT,
         check=False,
     )

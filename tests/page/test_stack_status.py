@@ -96,8 +96,8 @@ def test_runs_and_deployments_of_a_real_prefect_are_told_by_recipe(
     empty.prefect.mkdir(parents=True)
     shutil.copy(empty_prefect_database, empty.prefect / "prefect.db")
     monkeypatch.setenv("PREFECT_HOME", str(empty.prefect))
-    with prefect_server(empty) as wait:
-        wait()
+    with prefect_server(empty) as server:
+        server.wait_until_ready()
         api = os.environ["PREFECT_API_URL"]
         user, _, password = os.environ["PREFECT_API_AUTH_STRING"].partition(":")
         assert httpx.post(f"{api}/flows/filter", json={}, timeout=60).status_code == 401

@@ -24,12 +24,12 @@ from aeops.machine.servers import prefect_server
 
 project = find_project()
 prepare_environment(project)
-with prefect_server(project) as wait:
+with prefect_server(project) as server:
     from prefect import get_client
     from prefect.logging.handlers import APILogWorker
     from flows.scoring import scoring
 
-    wait()
+    server.wait_until_ready()
     told = [scoring("digits", now=datetime(2026, 3, 1, 12, tzinfo=UTC)), scoring("digits"), scoring("unborn")]
     with get_client(sync_client=True) as client:
         artifacts = {artifact.key: artifact.data for artifact in client.read_artifacts()}

@@ -1,6 +1,8 @@
 """The parts of the stack by themselves: which process is meant, the lock, the ports, one service and its manager."""
 
+import io
 import json
+import logging
 import os
 import signal
 import socket
@@ -11,13 +13,14 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+import httpx
 import pytest
 from checkout import wait_for
 
 from aeops.cli.main import build_parser, main
 from aeops.cli.up import requested_settings
 from aeops.errors import InfrastructureError, UsageError
-from aeops.machine.lock import clear_killed_holder, run_lock, was_holder_killed, workspace_holder
+from aeops.machine.lock import clear_killed_holder, file_lock, run_lock, try_flock, was_holder_killed, workspace_holder
 from aeops.machine.network import RequiredPort, require_ports_free
 from aeops.machine.prefect_access import make_login
 from aeops.machine.process_identity import parse_identity, this_process
@@ -25,6 +28,7 @@ from aeops.machine.stack_settings import Settings, read_settings, settings_file,
 from aeops.project import Project
 from aeops.stack import service_manager
 from aeops.stack.alarms import read_alarms
+from aeops.stack.logs import shorten_connection_losses
 from aeops.stack.maintenance import older_runs
 from aeops.stack.service_definitions import ServiceDefinition, define_services, score_ports
 from aeops.stack.service_manager import ServiceManager
@@ -149,8 +153,22 @@ def test_a_database_that_cannot_be_made_is_named_with_the_reason(project: Projec
     monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")  # Prefect's is elsewhere
     project.home.mkdir()
     project.mlflow.write_text("where a folder should be")
-    with pytest.raises(InfrastructureError, match=r"(?s)cannot be brought up to date\. MLflow's: .*mlflow"):
-        migrate_databases(project)
+    refused = pytest.raises(InfrastructureError, match=r"(?s)cannot be brought up to date\. MLflow's: .*mlflow")
+    with file_lock(project, "up") as lock, refused:
+        migrate_databases(project, lock)
+
+
+def test_a_lock_is_held_by_the_migration_that_a_killed_up_has_left(project: Project) -> None:
+    killed = (
+        "import os, subprocess; from aeops.machine.lock import file_lock; from aeops.project import find_project\n"
+        "with file_lock(find_project(), 'up') as lock:\n"
+        "    print(subprocess.Popen(['sleep', '60'], pass_fds=(lock,), stdout=subprocess.DEVNULL).pid); os.kill(os.getpid(), 9)"
+    )
+    started = subprocess.run([sys.executable, "-uc", killed], stdout=subprocess.PIPE, check=False)
+    with (project.locks_folder / "up.lock").open("a") as lock:
+        assert not try_flock(lock)
+        os.kill(int(started.stdout), signal.SIGKILL)
+        wait_for(lambda: try_flock(lock), seconds=10)
 
 
 @pytest.mark.parametrize(
@@ -324,3 +342,31 @@ def test_with_a_password_everything_but_mlflow_listens_to_others_and_asks_for_it
     for name in ("score-small", "page"):
         assert made[name].command[-4:] == ["--host", "0.0.0.0", "--password-file", str(secret)]
     assert not [one for one in made.values() if "sesame" in " ".join(one.command)]
+
+
+# ---------------------------------------------------------------- what is logged of a lost connection
+
+
+@pytest.fixture
+def logged(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[BaseException], str]]:
+    """What is printed where an error is logged with its traceback, by a handler with the filter."""
+    printed = io.StringIO()
+    handler = logging.StreamHandler(printed)
+    monkeypatch.setattr(logging.getLogger(), "handlers", [handler])
+    shorten_connection_losses()
+
+    def log(error: BaseException) -> str:
+        logging.getLogger("observer").warning("The %s failed. Switching to polling.", "websocket", exc_info=error)
+        return printed.getvalue()
+
+    return log
+
+
+def test_a_lost_connection_is_logged_in_one_line_with_its_reason(logged: Callable[[BaseException], str]) -> None:
+    with pytest.raises(httpx.ConnectError) as refused:  # caused by a ConnectionRefusedError
+        httpx.get(f"http://127.0.0.1:{free()}/api/health", trust_env=False)
+    assert logged(refused.value) == "The websocket failed. Switching to polling. ([Errno 111] Connection refused)\n"
+
+
+def test_any_other_error_keeps_its_traceback(logged: Callable[[BaseException], str]) -> None:
+    assert "FileNotFoundError: no such file" in logged(FileNotFoundError("no such file"))

@@ -11,6 +11,7 @@ from packaging.requirements import InvalidRequirement
 
 from aeops.errors import DataError
 from aeops.files import file_sha256
+from aeops.machine.child_process import tied_command
 from aeops.project import Project
 from aeops.provenance.packages import lock_differences
 
@@ -85,7 +86,7 @@ def _make_environment(project: Project, uv_program: str, lock: Path, minor_versi
 
 def _run_uv(uv_program: str, *arguments: str, lock: Path) -> None:
     environment = os.environ | _find_links()
-    process = subprocess.run([uv_program, *arguments], env=environment, capture_output=True, text=True, check=False)
+    process = subprocess.run(tied_command([uv_program, *arguments]), env=environment, capture_output=True, text=True, check=False)
     if process.returncode != 0:
         message_lines = list(filter(None, map(str.strip, process.stderr.splitlines())))
         raise DataError(f"the recorded lock cannot be installed ({lock.name}, uv {arguments[0]}): {' '.join(message_lines[:4])}")

@@ -1,0 +1,228 @@
+"""The crash matrix: processes of a run are killed by SIGKILL at every step and while they start; the next run repairs it all.
+
+    make test-long-crashes                       # 100 trials
+    CRASH_TRIALS=10 make test-long-crashes       # the first 10 of them, in an order that mixes all kinds
+
+After each kill the same command runs again. Then the bundle equals that of an undisturbed run, the registry holds it once, the
+ledger is whole, `dvc status` is clean, and no process is left.
+"""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
+
+import psutil
+import pytest
+from checkout import Checkout, add_databases, copy_checkout, make_checkout, wait_for
+from checkout_processes import assert_no_process_left, is_server
+
+from ae_models.checksums import bundle_sha256
+from aeops.machine.library_settings import configure_libraries
+from aeops.machine.network import find_free_port
+from aeops.machine.servers import TEMPORARY_SERVER, is_healthy, prefect_server_command, stop_server
+
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]  # seconds, with the making of the fixtures, on a busy machine
+TRIALS = int(os.environ.get("CRASH_TRIALS", "100"))
+SEED = 20261129
+STEPS = (
+    *("starting", "repair", "ingest", "validate", "version", "track", "prepare", "train", "evaluate", "gate", "compare"),
+    *("register", "judge", "promote"),
+)
+VICTIMS = ("group", "parent", "child", "server")
+STARTS = tuple(index / 11 for index in range(11))  # which process, as a part of those that an undisturbed run starts
+FIRST_SECONDS = 0.2  # of a process, in which it or another one is killed
+STEP_SECONDS = 1.0  # after the beginning of a step
+POLL_SECONDS = 0.02
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One kill.
+
+    Attributes:
+        moment: the name of a step, or the part of a run's processes after whose start it comes.
+        delay: seconds after that moment.
+    """
+
+    victim: str
+    moment: str | float
+    delay: float
+
+    @property
+    def name(self) -> str:
+        moment = self.moment if isinstance(self.moment, str) else f"start-{self.moment:.2f}"
+        return f"{self.victim}-{moment}-{self.delay * 1000:.0f}ms"
+
+
+def trials() -> list[Trial]:
+    """All of them, 4 x (14 + 11) = 100, mixed, and the same ones each time."""
+    source = random.Random(SEED)
+    made = [Trial(victim, step, source.uniform(0, STEP_SECONDS)) for victim, step in product(VICTIMS, STEPS)]
+    made += [Trial(victim, part, source.uniform(0, FIRST_SECONDS)) for victim, part in product(VICTIMS, STARTS)]
+    source.shuffle(made)
+    return made
+
+
+@dataclass
+class Figures:
+    """What the trials found, for docs/reliability.md."""
+
+    rows: list[dict[str, object]] = field(default_factory=list)
+
+    def table(self) -> str:
+        lines = ["victim    trials  run ended  went on  slowest next run"]
+        for victim in VICTIMS:
+            mine = [row for row in self.rows if row["victim"] == victim]
+            if mine:
+                ended = sum(row["exit"] != 0 for row in mine)
+                slowest = max(float(str(row["seconds"])) for row in mine)
+                lines.append(f"{victim:<10}{len(mine):>6}{ended:>11}{len(mine) - ended:>9}{slowest:>16.1f} s")
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Undisturbed:
+    """A checkout in which nothing has run yet but whose databases are made; the bundle and the number of processes of a run."""
+
+    template: Checkout
+    bundle: str
+    processes: int
+    prefect_api: str
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, empty_prefect_database: Path) -> Iterator[Undisturbed]:
+    folder = tmp_path_factory.mktemp("crashes")
+    template = make_checkout(folder / "template")
+    add_databases(template, empty_prefect_database)
+    whole = copy_checkout(template, folder / "undisturbed")
+    with Run(whole) as run:
+        while run.process.poll() is None:
+            run.look_for_processes()
+            time.sleep(POLL_SECONDS)
+        assert run.process.returncode == 0, run.printed()
+    port, home = find_free_port(), folder / "prefect"
+    home.mkdir()
+    shutil.copy(empty_prefect_database, home / "prefect.db")
+    address = f"http://127.0.0.1:{port}/api"
+    settings = whole.environment(PREFECT_API_URL=address, PREFECT_HOME=str(home), **configure_libraries())
+    server = subprocess.Popen(prefect_server_command(port), env=settings | TEMPORARY_SERVER, cwd=home)
+    try:
+        wait_for(lambda: is_healthy(f"{address}/health"), seconds=120)
+        yield Undisturbed(template, bundle_sha256(whole.root / "artifacts" / "small" / "bundle"), len(run.seen), address)
+    finally:
+        stop_server(server)
+
+
+@pytest.fixture(scope="module")
+def figures(pytestconfig: pytest.Config) -> Iterator[Figures]:
+    found = Figures()
+    yield found
+    reporter = pytestconfig.pluginmanager.getplugin("terminalreporter")
+    if reporter is not None:
+        reporter.write_line(f"\n{found.table()}")
+
+
+class Run:
+    """`ae run small` with the processes that it starts. Use as a context manager."""
+
+    def __init__(self, checkout: Checkout, **settings: str) -> None:
+        self.log = checkout.root / "started.log"
+        command = [sys.executable, "-m", "aeops.cli.main", "run", "small"]
+        with self.log.open("wb") as output:
+            self.process = subprocess.Popen(
+                command,
+                cwd=checkout.root,
+                env=checkout.environment(**settings),
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        self.seen: list[psutil.Process] = []
+
+    def __enter__(self) -> "Run":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def printed(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    def look_for_processes(self) -> list[psutil.Process]:
+        """Return the processes below the run, and add new ones to `seen`."""
+        with suppress(psutil.NoSuchProcess):
+            living = psutil.Process(self.process.pid).children(recursive=True)
+            self.seen += [process for process in living if process not in self.seen]
+            return living
+        return []
+
+    def is_at(self, moment: str | float, count: int) -> bool:
+        """Return True where a step has begun, or where that part of `count` processes has been started."""
+        if isinstance(moment, str):
+            return f"{moment} ..." in self.printed()
+        self.look_for_processes()
+        return len(self.seen) > moment * count
+
+    def kill(self, trial: Trial) -> None:
+        """Kill the victim; of a trial at a start, the newest process or the parent of that."""
+        living = self.look_for_processes()
+        servers = [process for process in living if is_server(process)]
+        others = [process for process in living if process not in servers]
+        newest = max(others, key=lambda process: self.seen.index(process), default=None)
+        with suppress(psutil.NoSuchProcess, ProcessLookupError):
+            if trial.victim == "group":
+                os.killpg(self.process.pid, signal.SIGKILL)
+            elif trial.victim == "server":
+                for server in servers:
+                    server.kill()
+            elif trial.victim == "child" and newest is not None:
+                newest.kill()
+            elif trial.victim == "parent" and newest is not None:
+                psutil.Process(newest.pid).parent().kill()  # type: ignore[union-attr]
+            else:
+                self.process.kill()
+
+
+@pytest.mark.parametrize("trial", trials()[:TRIALS], ids=lambda trial: trial.name)
+def test_the_run_after_a_kill_ends_as_one_that_was_never_killed(
+    undisturbed: Undisturbed, figures: Figures, trial: Trial, tmp_path: Path
+) -> None:
+    checkout = copy_checkout(undisturbed.template, tmp_path / "checkout")
+    settings = {}
+    if trial.victim != "server":  # a server of its own takes seconds
+        settings["PREFECT_API_URL"] = undisturbed.prefect_api
+    with Run(checkout, **settings) as run:
+        while not run.is_at(trial.moment, undisturbed.processes) and run.process.poll() is None:
+            time.sleep(POLL_SECONDS)
+        time.sleep(trial.delay)
+        run.kill(trial)
+        exit_code = run.process.wait(timeout=300)
+    assert exit_code in (0, 5, -signal.SIGKILL), run.printed()
+    assert "Traceback" not in run.printed()
+    assert_no_process_left(checkout)
+
+    began = time.monotonic()
+    done = checkout.ae("run", "small", PREFECT_API_URL=undisturbed.prefect_api)
+    seconds = time.monotonic() - began
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert bundle_sha256(checkout.root / "artifacts" / "small" / "bundle") == undisturbed.bundle
+    assert [version.get("bundle_sha256") for _, _, version in checkout.versions()] == [undisturbed.bundle]
+    verified = checkout.ae_in_process("ledger", "verify", "small")
+    assert (verified.returncode, "whole" in verified.stdout) == (0, True), verified.stdout + verified.stderr
+    status = checkout.dvc("status", "--json")
+    assert json.loads(status.stdout[status.stdout.find("{") :]) == {}, status.stdout + status.stderr
+    assert_no_process_left(checkout)
+    figures.rows.append({"victim": trial.victim, "exit": exit_code, "seconds": seconds})
+    shutil.rmtree(checkout.root)
