@@ -14,18 +14,33 @@ class KindInfo:
     Attributes:
         description: the axes of a sample, or what it is made of.
         bounds: keys of the recipe's section validate that its samples are judged by.
+        measures: names in metrics.json of what is measured of a reconstruction, as numbers.
+        measured_intervals: the same, as intervals.
+        has_baselines: whether PCA and kNN can be measured on its samples.
         packages: what a served model of it needs beside numpy and onnxruntime.
     """
 
     description: str
     bounds: tuple[str, ...]
+    measures: tuple[str, ...]
+    measured_intervals: tuple[str, ...] = ()
+    has_baselines: bool = True
     packages: tuple[str, ...] = ()
 
 
+_VALUE_MEASURES, _VALUE_INTERVALS = ("mse", "psnr", "ssim"), ("mse_interval",)
+
+
 KIND_INFOS: dict[str, KindInfo] = {
-    "image": KindInfo("channels, height, width", ("sample_mean", "sample_std")),
-    "series": KindInfo("channels, steps of a window", ("sample_mean", "sample_std")),
-    "text": KindInfo("UTF-8", ("characters", "letters"), packages=("tokenizers",)),
+    "image": KindInfo("channels, height, width", ("sample_mean", "sample_std"), _VALUE_MEASURES, _VALUE_INTERVALS),
+    "series": KindInfo("channels, steps of a window", ("sample_mean", "sample_std"), _VALUE_MEASURES, _VALUE_INTERVALS),
+    "text": KindInfo(
+        "UTF-8",
+        ("characters", "letters"),
+        measures=("token_accuracy", "token_similarity", "exact"),
+        has_baselines=False,
+        packages=("tokenizers",),
+    ),
 }
 
 

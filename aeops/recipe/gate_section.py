@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ae_models.spec import TEXT, FitSpec, SpecReader, format_value, input_shape, join_names, output_shape, suggest_match
+from ae_models.spec import FitSpec, SpecReader, format_value, input_shape, join_names, output_shape, suggest_match
+from aeops.kinds import KIND_INFOS
 from aeops.recipe.default_rules import BEATS_BASELINES, DefaultRule, default_rules, describe_rule, implies
 from aeops.recipe.gate_rules import AUROC, ERROR, Rule
 from aeops.recipe.metric_names import metric_names
@@ -123,8 +124,8 @@ def _weaker_rule(default: DefaultRule, rule: Rule) -> str:
 
 def _default_rule(default: DefaultRule, subject: GateSubject) -> tuple[Rule | None, str]:
     """Return the rule for this recipe; None and what is missing where it cannot be judged."""
-    if default.name == BEATS_BASELINES and subject.fit.input.kind == TEXT:
-        return None, "texts have no such baselines"
+    if default.name == BEATS_BASELINES and not KIND_INFOS[subject.fit.input.kind].has_baselines:
+        return None, f"samples of kind {subject.fit.input.kind} have no such baselines"
     if subject.data.novelty:
         return default.with_novelty, ""
     return default.without_novelty, "data.novelty names no labels, so there is no novelty to judge it by"

@@ -5,11 +5,9 @@ Standard library only. A test compares them with what the stage evaluate writes.
 
 from dataclasses import dataclass
 
-from ae_models.spec import TEXT
+from aeops.kinds import KIND_INFOS
 from aeops.recipe.sections import DataSpec, EvaluateSpec
 
-VALUE_MEASURES = ("mse", "psnr", "ssim")
-TOKEN_MEASURES = ("token_accuracy", "token_similarity", "exact")
 RANKING_MEASURES = ("auroc", "average_precision")
 ALARM_MEASURES = ("requested", "threshold", "alarms", "normals", "measured")
 SPLIT_ROWS = ("train", "validation", "calibration", "test_normal", "test_novelty")
@@ -34,11 +32,8 @@ def metric_names(input_kind: str, data: DataSpec, evaluate: EvaluateSpec) -> Met
         models.append("pca")
         numbers += ["reconstruction.pca.components", "reconstruction.gain_over_pca"]
     for model in models:
-        if input_kind == TEXT:
-            numbers += _below(f"reconstruction.{model}", TOKEN_MEASURES)
-        else:
-            numbers += _below(f"reconstruction.{model}", VALUE_MEASURES)
-            intervals.append(f"reconstruction.{model}.mse_interval")
+        numbers += _below(f"reconstruction.{model}", KIND_INFOS[input_kind].measures)
+        intervals += _below(f"reconstruction.{model}", KIND_INFOS[input_kind].measured_intervals)
     if evaluate.neighbours is not None and data.novelty:
         detectors = ["model", "knn"]
         if evaluate.pca_components is not None:

@@ -17,10 +17,11 @@ from aeops.evaluation.measures import MEASURE_FUNCTIONS
 from aeops.evaluation.study import EvaluationContext
 from aeops.gate.flattening import flatten
 from aeops.gate.rules import RuleInputs, evaluate_rules
+from aeops.kinds import KIND_INFOS
 from aeops.kinds.interface import load_kind
 from aeops.project import find_project
 from aeops.recipe.default_rules import DEFAULT_RULES, PURPOSES, default_rules, unchecked_warnings
-from aeops.recipe.metric_names import TOKEN_MEASURES, metric_names
+from aeops.recipe.metric_names import metric_names
 from aeops.recipe.reader import read_recipe
 from aeops.report.model_card import model_card
 from aeops.report.report_page import write_report
@@ -298,7 +299,7 @@ def contexts(evaluated, digits, writers, tmp_path_factory) -> dict[bool, Evaluat
 
 def test_the_measures_of_texts_known_beforehand_are_those_that_are_measured():
     tokens = np.array([[1, 2, 0]])
-    assert tuple(MEASURE_FUNCTIONS["tokens"](tokens, tokens, np.array(["a"]))) == TOKEN_MEASURES
+    assert tuple(MEASURE_FUNCTIONS["tokens"](tokens, tokens, np.array(["a"]))) == KIND_INFOS["text"].measures
     assert load_kind("text").MEASURED_AS == "tokens"
     assert {load_kind(kind).MEASURED_AS for kind in ARRAY_KINDS} == {"values"}
 
