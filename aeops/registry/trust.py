@@ -1,10 +1,13 @@
 """Fetch bundles that may be used: intact, as the ledger says and, where the recipe requires it, signed with the recipe's key.
 
-No bundle of the registry is used in any other way.
+A bundle that scores or is served comes from here. The exceptions: the comparison before a promotion checks the champion against
+the ledger, and not its signature; signing a version, and checking its logged model, take any version that is as registered; and
+aeops/page/try_it.py, which does without MLflow, compares a downloaded bundle with the ledger itself.
 """
 
 import json
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +23,8 @@ from aeops.registry.champion_anchor import ChampionAnchor, find_anchor_problem, 
 from aeops.registry.signatures import fetch_signature, list_signed_bundles, require_recipe_key
 from aeops.registry.store import Store
 from aeops.registry.versions import VersionInfo
+
+PROMOTION_SECONDS = 3.0  # that a promotion may take between the ledger's entry and the alias
 
 
 @dataclass(frozen=True)
@@ -80,8 +85,12 @@ def find_champion(project: Project, store: Store, recipe: str) -> VersionInfo | 
         # A promotion writes to the ledger first and moves the alias then: wait for it to end, and look once more.
         with reader_lock(project, "ledger"):
             champion, anchor = store.champion(recipe), read_anchor(project, recipe)
-        if problem := _find_champion_problem(anchor, champion):
-            raise DataError(problem)
+        deadline = time.monotonic() + PROMOTION_SECONDS  # on another machine that shares the ledger, nothing holds the lock here
+        while problem := _find_champion_problem(anchor, champion):
+            if time.monotonic() >= deadline:
+                raise DataError(problem)
+            time.sleep(0.2)
+            champion, anchor = store.champion(recipe), read_anchor(project, recipe)
     return champion
 
 

@@ -13,7 +13,7 @@ from champion_helpers import stored_bundle
 from ae_models.checksums import bundle_sha256, write_checksums
 from aeops.bundle.signing import new_keys
 from aeops.cli.main import build_parser
-from aeops.errors import DataError, UsageError
+from aeops.errors import DataError, InfrastructureError, UsageError
 from aeops.project import Project
 from aeops.recipe.reader import Recipe, load_recipe
 from aeops.registry import ledger, promotion
@@ -266,13 +266,40 @@ def test_without_the_recipes_key_nothing_is_moved_by_rollback(
     assert ledger.ledger_file(project, "digits").read_bytes() == before
 
 
-def test_a_damaged_file_of_signatures_is_named_with_what_to_type(project: Project, decided: Store, signing: Path) -> None:
-    signatures_file(project, "digits").write_text("{}\n", encoding="utf-8")
-    problem = str(LedgerChampion(project, recipe_of(project)).find_problem("2", "b" * 64))
-    assert "line 1 of" in problem
-    assert "`ae sign digits champion" in problem
-
-
 def test_the_ledgers_own_champion_name_the_recipes(project: Project, decided: Store, signing: Path) -> None:
     sign_entry(project, ledger.read_entries(project, "digits")[-1], signing)
     assert ledger.recipes_with_ledger(project) == ["digits"]
+
+
+def test_a_damaged_line_of_signatures_leaves_the_others_valid(
+    project: Project, decided: Store, signing: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    sign_entry(project, ledger.read_entries(project, "digits")[-1], signing)
+    file = signatures_file(project, "digits")
+    whole = file.read_text(encoding="utf-8")
+    for damaged_line in ("", "{", "{}", "[" * 100_000):
+        file.write_text(f"{damaged_line}\n{whole}", encoding="utf-8")
+        assert anchor_problem(project) == ""
+        assert f"line 1 of {file} is no signature" in caplog.text
+    file.unlink()
+    file.mkdir()
+    with pytest.raises(DataError, match=r"the signatures .* cannot be read \(Is a directory\)"):
+        anchor_problem(project)
+
+
+def test_a_signature_that_is_added_later_lets_a_service_look_again(project: Project, decided: Store, signing: Path) -> None:
+    watch = AliasWatch(project, "digits", "champion")
+    watch.set_version("1")
+    assert watch.poll() is None
+    sign_entry(project, ledger.read_entries(project, "digits")[-1], signing)
+    assert watch.poll() == AliasChange("2")
+    assert watch.poll() is None
+
+
+def test_a_ledger_that_cannot_be_read_now_refuses_nobody_for_ever(project: Project, decided: Store) -> None:
+    file = ledger.ledger_file(project, "digits")
+    sha256 = str(read_anchor(project, "digits").bundle_sha256)
+    file.unlink()
+    file.symlink_to("/proc/self/mem")  # a file whose reading fails with EIO
+    with pytest.raises(InfrastructureError, match="Input/output error"):
+        LedgerChampion(project, recipe_of(project)).find_problem("2", sha256)
