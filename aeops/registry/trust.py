@@ -9,6 +9,7 @@ import json
 import tempfile
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from ae_models.checksums import CHECKSUM_FILE, bundle_sha256
@@ -24,7 +25,8 @@ from aeops.registry.signatures import fetch_signature, list_signed_bundles, requ
 from aeops.registry.store import Store
 from aeops.registry.versions import VersionInfo
 
-PROMOTION_SECONDS = 3.0  # that a promotion may take between the ledger's entry and the alias
+PROMOTION_SECONDS = 5.0  # that a promotion may take between the ledger's entry and the alias
+POLL_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -85,13 +87,24 @@ def find_champion(project: Project, store: Store, recipe: str) -> VersionInfo | 
         # A promotion writes to the ledger first and moves the alias then: wait for it to end, and look once more.
         with reader_lock(project, "ledger"):
             champion, anchor = store.champion(recipe), read_anchor(project, recipe)
-        deadline = time.monotonic() + PROMOTION_SECONDS  # on another machine that shares the ledger, nothing holds the lock here
+        # A deployment shares the ledger's folder and not the locks: there, the age of the ledger's entry says how long to wait.
+        deadline = time.monotonic() + _seconds_left(anchor)
         while problem := _find_champion_problem(anchor, champion):
             if time.monotonic() >= deadline:
                 raise DataError(problem)
-            time.sleep(0.2)
+            time.sleep(POLL_SECONDS)
             champion, anchor = store.champion(recipe), read_anchor(project, recipe)
     return champion
+
+
+def _seconds_left(anchor: ChampionAnchor) -> float:
+    """Return how long the promotion that wrote the last entry may still be under way; 0 of an old or a future entry."""
+    if anchor.last_move is None:
+        return 0.0
+    age = (datetime.now(UTC) - anchor.last_move.clock_moment).total_seconds()
+    if age < 0:
+        return 0.0
+    return max(0.0, PROMOTION_SECONDS - age)
 
 
 def _find_champion_problem(anchor: ChampionAnchor, champion: VersionInfo | None) -> str | None:

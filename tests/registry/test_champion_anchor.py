@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from aeops.registry import ledger, promotion
 from aeops.registry.alias_watch import AliasChange, AliasWatch
 from aeops.registry.champion_anchor import LedgerChampion, build_head, read_anchor, read_heads
 from aeops.registry.ledger_signatures import sign_entry, signatures_file
-from aeops.registry.store import Store
+from aeops.registry.store import Store, open_store
 from aeops.registry.trust import find_champion, trusted_bundle
 
 ROOT = Path(__file__).parents[2]
@@ -303,3 +304,21 @@ def test_a_ledger_that_cannot_be_read_now_refuses_nobody_for_ever(project: Proje
     file.symlink_to("/proc/self/mem")  # a file whose reading fails with EIO
     with pytest.raises(InfrastructureError, match="Input/output error"):
         LedgerChampion(project, recipe_of(project)).find_problem("2", sha256)
+
+
+def test_a_service_that_starts_amid_a_promotion_waits_where_it_shares_the_ledger_and_not_the_locks(
+    project: Project, decided: Store, tmp_path: Path
+) -> None:
+    sharing = Project(root=project.root, home=tmp_path / "elsewhere")
+    sharing.home.mkdir()
+    (sharing.home / "ledger").symlink_to(project.home / "ledger")
+    promotion.rollback(decided, "digits", "3", who="ada", why="better after all")
+    decided.move_champion("digits", "2")  # as it is between the ledger's entry and the alias
+    completing = threading.Timer(0.5, lambda: open_store(project).move_champion("digits", "3"))
+    completing.start()
+    try:
+        champion = find_champion(sharing, decided, "digits")
+    finally:
+        completing.join()
+    assert champion is not None
+    assert champion.version == "3"

@@ -13,6 +13,7 @@ import pytest
 from aeops.cli.main import main
 from aeops.project import Project
 from aeops.registry import ledger, promotion
+from aeops.registry.ledger import Decision
 from aeops.registry.store import Store
 
 ROOT = Path(__file__).parents[2]
@@ -242,6 +243,18 @@ def test_show_says_why_there_is_no_champion(decided: Store, capsys: pytest.Captu
         "champion   none: the ledger says version 2, and the registry has none: ae ledger verify digits"
         in capsys.readouterr().out
     )
+
+
+def test_show_after_a_retirement_that_only_removed_a_foreign_alias(registered: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copy(ROOT / "recipes" / "digits.yaml", registered.project.recipes)
+    promotion.record_decision(registered, Decision("refusal", "digits", "3", "the gate", "worse", {"sha256": "2" * 64}))
+    registered.client.set_registered_model_alias("digits", "champion", "1")
+    promotion.retire(registered, "digits", who="ada", why="nobody accepted it")
+    assert main(["show", "digits"]) == 0
+    told = capsys.readouterr().out
+    assert "ada retired version 1 on" in told
+    assert "make a champion: ae run digits" in told
+    assert "ae rollback" not in told
 
 
 def test_show_of_versions_that_were_refused_names_the_newest(registered: Store, capsys: pytest.CaptureFixture[str]) -> None:
