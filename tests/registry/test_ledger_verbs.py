@@ -58,9 +58,9 @@ def test_history_shows_every_decision_and_the_champion(decided: Store, capsys: p
     told = capsys.readouterr().out
     entries = told.split("\n     ")[1:]
     assert len([entry for entry in entries if entry.lstrip()[:1].isdigit()]) == 5
-    for words in ("  refusal        version 2", "by the gate: worse", "evidence 222222222222"):
+    for words in ("  refusal        version 2", f"by the gate ({ledger.current_account()}): worse", "evidence 222222222222"):
         assert words in told
-    for words in ("rollback       version 1  champion 3 → 1", "by grace: it flags everything"):
+    for words in ("rollback       version 1  champion 3 → 1", f"by grace ({ledger.current_account()}): it flags everything"):
         assert words in told
     assert "champion   digits 2, by promotion no. 5 of ada: better" in told
     assert "ae ledger verify digits" in told
