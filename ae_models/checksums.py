@@ -102,7 +102,7 @@ class VerifiedBundle:
         """Verify every file.
 
         Raises:
-            BundleError: naming every file that is missing, surplus or altered.
+            BundleError: naming every file that is missing, surplus, altered or not readable.
         """
         checksum_text = _read_checksum_file(folder, _BUNDLE)
         self.folder = folder
@@ -137,7 +137,7 @@ def verify_bundle(bundle: Path) -> dict[str, str]:
         File name -> SHA-256 in hex.
 
     Raises:
-        BundleError: naming every file that is missing, surplus or altered.
+        BundleError: naming every file that is missing, surplus, altered or not readable.
     """
     return _verify_folder(bundle, _BUNDLE)
 
@@ -163,8 +163,11 @@ def _verify_files(folder: Path, layout: _FolderLayout, checksums: Mapping[str, s
     problems = [f"{name} is missing" for name in sorted(checksums.keys() - paths.keys())]
     problems += [f"{name} is not in {CHECKSUM_FILE}" for name in sorted(paths.keys() - checksums.keys())]
     for name in sorted(checksums.keys() & paths.keys()):
-        if not _is_unaltered(paths[name], checksums[name]):
-            problems.append(f"{name} was altered")
+        try:
+            if not _is_unaltered(paths[name], checksums[name]):
+                problems.append(f"{name} was altered")
+        except OSError as error:
+            problems.append(f"{name} cannot be read ({error.strerror})")
     if problems:
         raise _refused_folder(folder, layout, ", ".join(problems))
 

@@ -74,7 +74,7 @@ def compare_with_champion(recipe: str) -> dict[str, str]:
     Returns:
         What the ledger records of the evidence.
     """
-    project = find_project()
+    project, _ = load_context(recipe)
     store, artifacts, output = open_store(project), project.artifacts(recipe), project.reports(recipe) / "comparison.json"
     arguments = ["--recipe", str(project.recipe_file(recipe)), "--prepared", str(artifacts / "prepared")]
     arguments += ["--challenger", str(artifacts / "bundle")]

@@ -8,8 +8,6 @@ Expectations).
 from prefect import State, flow
 from prefect.runtime import deployment
 
-from aeops.data.dvc import require_stages
-from aeops.evaluation.before_training import require_study_files
 from aeops.machine.lock import workspace_holder
 from aeops.project import find_project
 from aeops.provenance.last_run import unchanged_summary
@@ -35,9 +33,7 @@ def training(recipe: str) -> RunSummary | ApprovalResult | State[RunSummary]:
         AeError: by kind; data/, data.dvc, the champion and the ledger are then unchanged.
     """
     project = find_project()
-    recipe_at_start = load_recipe(project, recipe, with_keys=True)  # reports every mistake in it before anything starts
-    require_stages(project, recipe_at_start)
-    require_study_files(recipe_at_start, project)
+    load_recipe(project, recipe, with_keys=True)  # reports every mistake in it before anything starts
     with training_steps.stage_ahead("validate") as validator:
         if workspace_holder(project) is None:  # else it would wait as long as this run does, with all that it has imported
             validator.start()  # it imports Great Expectations while this process imports MLflow

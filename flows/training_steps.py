@@ -17,7 +17,7 @@ from prefect.runtime import flow_run
 
 from aeops.data import dvc
 from aeops.errors import InfrastructureError, TransientError
-from aeops.evaluation.before_training import require_samples
+from aeops.evaluation.before_training import require_samples, require_study_files
 from aeops.gate.documents import EvidenceDocument, compared_champion, gate_warnings, is_accepted
 from aeops.gate.evidence import read_evidence, read_verdict
 from aeops.machine.child_process import PreloadedProcess, run_module
@@ -29,8 +29,7 @@ from aeops.project import Project, find_project
 from aeops.provenance.last_run import write_record
 from aeops.provenance.lineage import RECORDED_FILES, collect_lineage, git_diff
 from aeops.provenance.run_summary import RunSummary, quarantine_counts
-from aeops.recipe.reader import Recipe, load_recipe, require_unchanged
-from aeops.recipe.yaml_reader import read_yaml
+from aeops.recipe.reader import Recipe, load_recipe, read_unchanged, require_unchanged
 from aeops.registry import ledger
 from aeops.registry.aliases import CHALLENGER
 from aeops.registry.killed_runs import PROCESS_TAG
@@ -79,11 +78,17 @@ def pipeline_step(name: str, retries: int = 0) -> Callable[[Callable[..., Any]],
 
 @contextmanager
 def pinned_recipe(project: Project, recipe: str) -> Iterator[Recipe]:
-    """Read the recipe once for every step inside; a step fails where its file was changed meanwhile.
+    """Read and check the recipe once for every step inside; a step fails where its file was changed meanwhile.
 
     Not before the workspace is held: while a run waits for that, for hours maybe, its recipe may be changed.
+
+    Raises:
+        UsageError: no such recipe, every mistake in it, or params.yaml does not name it.
+        DataError: a file that its studies read is missing, or another one.
     """
     checked = load_recipe(project, recipe, with_keys=True)
+    dvc.require_stages(project, checked)
+    require_study_files(checked, project)
     token = _recipe_of_run.set(checked)
     try:
         yield checked
@@ -177,13 +182,14 @@ def train_model(recipe: str, run: str) -> None:
 @pipeline_step("calibrate", retries=1)
 def calibrate_model(recipe: str) -> None:
     """Calibrate training/ -> bundle/: score, threshold and export. A changed score or threshold starts here."""
-    dvc.reproduce_stage(find_project(), "calibrate", recipe)
+    project, _ = load_context(recipe)
+    dvc.reproduce_stage(project, "calibrate", recipe)
 
 
 @pipeline_step("evaluate")
 def evaluate_model(recipe: str) -> None:
     """Evaluate bundle/ on the test samples -> report/, and show the metrics as a table on the run's page."""
-    project = find_project()
+    project, _ = load_context(recipe)
     dvc.reproduce_stage(project, "evaluate", recipe)
     metrics = read_json(project.artifacts(recipe) / "report" / "metrics.json")
     create_table_artifact(metric_rows(metrics), key=f"{recipe}-metrics", description=f"{recipe}: the model beside its baselines")
@@ -192,7 +198,7 @@ def evaluate_model(recipe: str) -> None:
 @pipeline_step("gate")
 def apply_gate(recipe: str) -> None:
     """Apply the gate to report/ -> verdict.json; a refusal is a result, not a failure."""
-    project = find_project()
+    project, _ = load_context(recipe)
     dvc.reproduce_stage(project, "gate", recipe)
     verdict = read_verdict(project.artifacts(recipe) / "verdict.json")
     create_markdown_artifact(verdict_markdown(verdict), key=f"{recipe}-verdict", description=f"{recipe}: {verdict['verdict']}")
@@ -221,7 +227,7 @@ def open_mlflow_run(recipe: str, data: dict[str, str]) -> str:
     run = open_store(project).start_run(
         recipe,
         tags=collect_lineage(project, checked) | {PROCESS_TAG: this_process().text},
-        params=read_yaml(project.recipe_file(recipe)),
+        params=read_unchanged(project, checked),
         dataset=data,
     )
     create_link_artifact(open_store(project).run_url(run), "MLflow run", key=f"{recipe}-mlflow-run")
@@ -257,7 +263,7 @@ def register_version(recipe: str, run: str, data: dict[str, str], evidence: dict
     dvc.push_outputs(project, recipe)
     metadata = collect_lineage(project, checked)
     metrics, document = read_json(artifacts / "report" / "metrics.json"), read_decided_evidence(project, recipe, evidence)
-    raw_recipe = read_yaml(project.recipe_file(recipe))
+    raw_recipe = read_unchanged(project, checked)
     report = write_report(
         project.reports(recipe) / "report.html",
         recipe=raw_recipe,

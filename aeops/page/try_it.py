@@ -16,6 +16,7 @@ import numpy as np
 from markupsafe import Markup
 
 from aeops.errors import DataError, InfrastructureError, UsageError
+from aeops.files import file_sha256
 from aeops.kinds.interface import DataKind, load_kind
 from aeops.kinds.results import PageBlock
 from aeops.kinds.samples import FitOptions, FittedSample, SampleSpec
@@ -24,6 +25,7 @@ from aeops.page import pictures, state_files
 from aeops.page.stack_status import ServiceStatus, json_request
 from aeops.project import Project
 from aeops.recipe.reader import Recipe
+from aeops.registry.champion_anchor import has_anchor, read_anchor
 
 if TYPE_CHECKING:
     from aeops.bundle.detector import Detector
@@ -108,7 +110,7 @@ def try_sample(
         fitted_sample = fit_upload(kind, upload, spec, options)
         scored_sample = score_by_service(service, auth_header, model, fitted_sample)
     else:
-        detector, version = load_champion(project, recipe, champion)
+        detector, version = load_champion(project, recipe)
         kind, spec = detector.data_kind, detector.spec
         fitted_sample = fit_upload(kind, upload, spec, options)
         scored_sample = score_here(project, recipe.name, version, detector, fitted_sample, upload.name)
@@ -206,13 +208,17 @@ def read_error(error: urllib.error.HTTPError) -> str:
 # ---------------------------------------------------------------- scored by this process
 
 
-def load_champion(project: Project, recipe: Recipe, champion: str | None) -> tuple["Detector", str]:
-    """Return the champion's detector and version.
+def load_champion(project: Project, recipe: Recipe) -> tuple["Detector", str]:
+    """Return the detector and the version of the ledger's champion, or of its head's; see `read_anchor`.
 
     Raises:
-        UsageError: its bundle is not here, or needs a signature that only a service checks.
+        UsageError: there is no champion, or its bundle is not here, or needs a signature that only a service checks.
         DataError: the bundle here is not the one that the ledger names.
     """
+    champion = None
+    if has_anchor(project, recipe.name):
+        anchor = read_anchor(project, recipe.name)
+        champion = anchor.version
     if champion is None:
         raise UsageError(f"{recipe.name} has no champion to score with: make one with `ae run {recipe.name}`")
     next_step = f"type `ae serve {recipe.name}` (or `ae up`), then try again"
@@ -222,30 +228,21 @@ def load_champion(project: Project, recipe: Recipe, champion: str | None) -> tup
     checksum_file = folder / "SHA256SUMS"
     if not checksum_file.is_file():
         raise UsageError(f"no scoring service runs for {recipe.name}, and version {champion} was not downloaded yet: {next_step}")
-    with _load_lock:
-        detector = load_detector(folder, checksum_file.stat().st_mtime_ns)
-    if detector.sha256 != ledger_sha256(project, recipe.name, champion):
+    if anchor.bundle_sha256 not in (None, file_sha256(checksum_file)):
         raise DataError(f"the bundle in {folder} is not the one that the ledger names: remove that folder, then {next_step}")
-    return detector, champion
+    with _load_lock:
+        return load_detector(folder, anchor.bundle_sha256, checksum_file.stat().st_mtime_ns), champion
 
 
 def bundle_folder(project: Project, recipe: str, version: str) -> Path:
     return project.home / "serving" / recipe / version
 
 
-def ledger_sha256(project: Project, recipe: str, version: str) -> str | None:
-    """Return the SHA-256 of a version's bundle according to the last ledger entry that made it the champion."""
-    for entry in reversed(state_files.read_ledger(project, recipe).entries):
-        if entry.to_version == version:
-            return entry.evidence.get("bundle_sha256")
-    return None
-
-
 @lru_cache(maxsize=CACHED_DETECTORS)
-def load_detector(folder: Path, _checksums_mtime: int) -> "Detector":
+def load_detector(folder: Path, bundle_sha256: str | None, _checksums_mtime: int) -> "Detector":
     from aeops.bundle.detector import Detector
 
-    return Detector(folder)
+    return Detector(folder, bundle_sha256)
 
 
 def score_here(

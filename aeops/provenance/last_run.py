@@ -46,7 +46,8 @@ def unchanged_summary(project: Project, recipe: str) -> RunSummary | None:
     """Return the last run's summary with `changed` False if a run would change nothing, else None.
 
     That is so if source, recipe, data, code and the output of every stage are as they were, the registry still holds the version,
-    and no decision on it is pending. Where the record is damaged, the run makes it anew. The cheapest checks come first.
+    no decision on it is pending, and nothing in ledger and registry is to be repaired. Where the record is damaged, the run makes
+    it anew. The cheapest checks come first.
     """
     record = read_json_if_whole(last_run_file(project, recipe), "fingerprint", "summary")
     if record is None:
@@ -74,11 +75,13 @@ def _run_fingerprint(project: Project, recipe: Recipe) -> str:
 
 
 def _current_state(project: Project, summary: RunSummary) -> VersionState | None:
-    """Return aliases and state of the run's version as registry and ledger have them now; None if a decision is pending.
+    """Return aliases and state of the run's version as registry and ledger have them now; None if a run has something to do.
+
+    That is a decision, or a repair of the ledger or of the champion's stored bundle.
 
     A version that waits for a person, or that a person has rejected, is as settled as a champion: a run would change nothing.
     """
-    from aeops.registry import ledger
+    from aeops.registry import ledger, promotion
     from aeops.registry.store import open_store
     from aeops.registry.version_state import describe_state, is_settled
 
@@ -92,5 +95,7 @@ def _current_state(project: Project, summary: RunSummary) -> VersionState | None
                 return None
             if not store.has_run(version.run_id):
                 return None  # deleted in MLflow with the version's evidence: another run brings it
+            if promotion.needs_repair(store, recipe):
+                return None
             return {"aliases": list(version.aliases), "state": describe_state(recipe, version, entries)}
     return None

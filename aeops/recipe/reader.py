@@ -23,7 +23,7 @@ from ae_models.spec import (
     suggest_match,
 )
 from aeops.errors import DataError, UsageError
-from aeops.files import data_sha256, file_sha256
+from aeops.files import data_sha256
 from aeops.project import Project, is_recipe_name, shorten_name
 from aeops.recipe.default_rules import PURPOSES
 from aeops.recipe.gate_rules import Rule
@@ -104,12 +104,25 @@ def load_recipe(project: Project, name: str, with_keys: bool = False) -> Recipe:
 
 def require_unchanged(project: Project, recipe: Recipe) -> None:
     """Raise DataError where the recipe's file is no longer the one that this recipe was read from."""
+    read_unchanged(project, recipe)
+
+
+def read_unchanged(project: Project, recipe: Recipe) -> dict[str, Any]:
+    """Return the keys of the file that this recipe was read from, as they stand there.
+
+    Raises:
+        DataError: the file was changed or deleted since.
+    """
     file = project.recipe_file(recipe.name)
-    if not file.is_file() or file_sha256(file) != recipe.sha256:
+    content = b""
+    if file.is_file():
+        content = read_yaml_content(file)
+    if data_sha256(content) != recipe.sha256:
         raise DataError(
             f"recipes/{file.name} was changed while this run was under way, so its steps would not belong together: nothing was "
             f"promoted. Type `ae run {recipe.name}` to begin again with the recipe as it is now"
         )
+    return dict(parse_yaml(content, file.name))
 
 
 def read_recipe(file: Path, key_root: Path | None = None) -> Recipe:

@@ -27,6 +27,7 @@ from aeops.registry import ledger
 from aeops.registry.aliases import CHAMPION
 from aeops.registry.champion_anchor import configured_head_file, read_anchor
 from aeops.registry.database import FileFingerprint, fingerprint_database, fingerprint_file
+from aeops.registry.ledger_signatures import EntrySignature, signatures_file
 
 POLL_SECONDS = 20.0  # between two queries where they are cheap: over HTTP, or after a check of a file's time
 PROCESS_POLL_SECONDS = 120.0  # where each of them needs a process that imports MLflow
@@ -87,6 +88,7 @@ class AliasWatch:
         self.error: str | None = None
         self._ledger_fingerprint: tuple[FileFingerprint, ...] | None = None
         self._last_move: LedgerMove | None = None
+        self._signature: EntrySignature | None = None
         self._ledger_error: AeError | None = None
         self._read_ledger()
         self._last_query_at = time.monotonic()
@@ -115,21 +117,21 @@ class AliasWatch:
         """Return a change that the ledger shows. Cheap: an unchanged file is not read."""
         if self.alias != CHAMPION:
             return None
-        previous_move = self._last_move
+        previous_move, previous_signature = self._last_move, self._signature
         self._read_ledger()
         if self._ledger_error is not None:
             raise self._ledger_error
-        if self._last_move is None or self._last_move == previous_move:
-            return None
+        if self._last_move is None or (self._last_move, self._signature) == (previous_move, previous_signature):
+            return None  # a signature may have been added later: a version that was refused without it may be served now
         self._target_version = self._last_move.version
         self._foreign_change = self._alias_problem = None
         return AliasChange(self._target_version)
 
     def _read_ledger(self) -> None:
-        """Read the ledger, or its head, if its file has changed. A broken one moves nothing."""
+        """Read the ledger with its signatures, or its head, if a file has changed. A broken one moves nothing."""
         if self.alias != CHAMPION:
             return
-        files = [ledger.ledger_file(self.project, self.recipe)]
+        files = [ledger.ledger_file(self.project, self.recipe), signatures_file(self.project, self.recipe)]
         if head_file := configured_head_file():
             files.append(head_file)
         new_fingerprint = tuple(map(fingerprint_file, files))
@@ -137,14 +139,14 @@ class AliasWatch:
             return
         self._ledger_fingerprint = new_fingerprint
         try:
-            entry = read_anchor(self.project, self.recipe).last_move
+            anchor = read_anchor(self.project, self.recipe)
         except AeError as error:
             self._ledger_error = error
             return
         self._ledger_error = None
-        self._last_move = None
-        if entry is not None:
-            self._last_move = LedgerMove(entry.hash, entry.to_version)
+        self._last_move, self._signature = None, anchor.signature
+        if anchor.last_move is not None:
+            self._last_move = LedgerMove(anchor.last_move.hash, anchor.last_move.to_version)
 
     def _poll_registry(self) -> AliasChange | None:
         """Return a change that MLflow shows since the last query. Does not wait for a separate process."""

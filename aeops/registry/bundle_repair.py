@@ -9,8 +9,10 @@ from pathlib import Path
 
 from ae_models.checksums import VerifiedBundle
 from ae_models.errors import BundleError
-from aeops.errors import DataError, InfrastructureError
+from aeops.errors import DataError
 from aeops.project import Project
+from aeops.registry import ledger
+from aeops.registry.ledger import LedgerEntry
 from aeops.registry.store import Store
 from aeops.registry.versions import VersionInfo
 
@@ -36,7 +38,7 @@ def repair_stored_bundle(store: Store, recipe: str, version: VersionInfo, expect
         return
     copy = find_copy(store.project, recipe, version.version, expected_sha256)
     if copy is None:
-        raise DataError(f"{problem}. {no_copy_advice(recipe)}")
+        raise DataError(describe_stored_problem(store, recipe, version, expected_sha256, problem))
     store.restore_bundle(recipe, version, copy, expected_sha256, problem)
     if remaining_problem := find_stored_problem(store, recipe, store.version(recipe, version.version), expected_sha256):
         raise DataError(
@@ -55,9 +57,6 @@ def find_stored_problem(store: Store, recipe: str, version: VersionInfo, expecte
         stored_sha256 = store.stored_bundle_sha256(recipe, version.version)
     except DataError as error:
         return str(error)
-    except InfrastructureError as error:
-        store.require_readable()  # raises where MLflow itself is the trouble; else the files are gone
-        return f"the bundle of version {version.version} of {recipe} is not in MLflow's store ({error})"
     if stored_sha256 == expected_sha256:
         return None
     return (
@@ -77,9 +76,37 @@ def find_copy(project: Project, recipe: str, version: str, bundle_sha256: str) -
     return None
 
 
-def no_copy_advice(recipe: str) -> str:
-    """Say what to type where no copy of a stored bundle is left."""
-    return (
-        f"No whole copy of it is left on this machine. To return to the champion before: `ae rollback {recipe} --why TEXT`; to "
-        f"do without a champion until the next run: `ae retire {recipe} --why TEXT`, then `ae run {recipe}`"
-    )
+def describe_stored_problem(store: Store, recipe: str, version: VersionInfo, expected_sha256: str, problem: str) -> str:
+    """Return the problem of a version's stored bundle with what to type.
+
+    Args:
+        problem: of `find_stored_problem`.
+    """
+    if copy := find_copy(store.project, recipe, version.version, expected_sha256):
+        return f"{problem}. A copy of it is in {copy}: `ae run {recipe}` uploads it again"
+    entries = ledger.read_content(store.project, recipe).entries
+    champion = ledger.champion_at(entries)
+    message = f"{problem}. No whole copy of it is left on this machine"
+    if version.version != champion:
+        message += f", so it cannot be served; champion stays {champion or 'none'}"
+    commands = []
+    for former in ledger.former_champions(entries):
+        if former not in (version.version, champion) and _has_whole_bundle(store, recipe, former, entries):
+            commands.append(f"to serve the former champion {former}: `ae rollback {recipe} --to {former} --why TEXT`")
+            break
+    if version.version == champion:
+        commands.append(f"to do without a champion until the next run: `ae retire {recipe} --why TEXT`, then `ae run {recipe}`")
+    else:
+        commands.append(f"to make a bundle anew: `ae run {recipe}`")
+    return f"{message}. {'; '.join(commands)}"
+
+
+def _has_whole_bundle(store: Store, recipe: str, number: str, entries: list[LedgerEntry]) -> bool:
+    """Return whether a former champion could be served: its stored bundle is whole, or a copy of it is left here."""
+    if not store.has_version(recipe, number):
+        return False
+    version = store.version(recipe, number)
+    expected_sha256 = ledger.known_bundle_sha256(entries, number) or version.tags.get("bundle_sha256", "")
+    if find_copy(store.project, recipe, number, expected_sha256) is not None:
+        return True
+    return find_stored_problem(store, recipe, version, expected_sha256) is None

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from aeops.errors import AeError, DataError
+from aeops.errors import AeError, DataError, InfrastructureError
 from aeops.project import Project
 from aeops.recipe.reader import Recipe
 from aeops.registry import ledger
@@ -93,10 +93,16 @@ class LedgerChampion:
         self.project, self.recipe = project, recipe
 
     def find_problem(self, version: str, bundle_sha256: str) -> str | None:
-        """Return why this bundle is not to be served as the champion; None if it is the champion."""
+        """Return why this bundle is not to be served as the champion; None if it is the champion.
+
+        Raises:
+            InfrastructureError: it cannot be said now; a later attempt may succeed.
+        """
         try:
             anchor = read_anchor(self.project, self.recipe.name)
             return find_anchor_problem(anchor, version, bundle_sha256) or find_unsigned_move(self.project, self.recipe, anchor)
+        except InfrastructureError:
+            raise
         except AeError as error:
             return str(error)
 

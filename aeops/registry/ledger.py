@@ -172,6 +172,11 @@ def known_bundle_sha256(entries: list[LedgerEntry], version: str) -> str | None:
     return None
 
 
+def former_champions(entries: list[LedgerEntry]) -> list[str]:
+    """Return every version that was champion at some time, the present one included, each once, the last one first."""
+    return list(dict.fromkeys(entry.to_version for entry in reversed(entries) if entry.to_version is not None))
+
+
 def entries_until(entries: list[LedgerEntry], at: datetime) -> list[LedgerEntry]:
     """Return the entries that were written until a time, with a time zone, by the times of `settle_moments`."""
     return [entry for entry, moment in zip(entries, settle_moments(entries), strict=True) if moment <= at]

@@ -5,6 +5,7 @@ ledger, not in it, so that an entry can be signed after it was written: by `ae s
 """
 
 import json
+import logging
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from aeops.errors import DataError
 from aeops.files import atomic_write
 from aeops.project import Project
 from aeops.registry.ledger import LedgerEntry, canonical_json, ledger_file
+
+log = logging.getLogger("aeops.registry")
 
 
 @dataclass(frozen=True)
@@ -43,21 +46,24 @@ def signed_text(entry: LedgerEntry) -> bytes:
 def read_signatures(project: Project, recipe: str) -> list[EntrySignature]:
     """Return the signatures of a ledger's entries; an empty list where there is no file.
 
+    A line that holds no signature counts as none: whether an entry is validly signed is decided by its own signature.
+
     Raises:
-        DataError: the file holds something else.
+        DataError: the file cannot be read.
     """
     file = signatures_file(project, recipe)
-    if not file.is_file():
+    try:
+        lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+    except FileNotFoundError:
         return []
+    except OSError as error:
+        raise DataError(f"the signatures {file} cannot be read ({error.strerror}): make that file readable") from error
     signatures = []
-    for position, line in enumerate(file.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+    for position, line in enumerate(lines, 1):
         try:
             signatures.append(parse_signature(json.loads(line)))
-        except ValueError as error:
-            raise DataError(
-                f"line {position} of {file} is no signature ({error}): delete that line, then sign the champion again with "
-                f"`ae sign {recipe} champion --key PRIVATE.pem`"
-            ) from error
+        except (ValueError, RecursionError) as error:
+            log.warning("line %d of %s is no signature and counts as none (%s)", position, file, error)
     return signatures
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import LoggedModel
     from mlflow.models import ModelSignature
+    from mlflow.store.artifact.artifact_repo import ArtifactRepository
 
     from aeops.registry.versions import VersionInfo
 
@@ -33,6 +34,10 @@ REQUIREMENTS = ("mlflow", "numpy", "onnxruntime")  # what every served model nee
 SOURCE_ROOT = Path(__file__).parents[2]
 EXAMPLES = 2  # samples in the input example
 BUNDLE_PATH = "artifacts/bundle"  # of the bundle inside the logged model
+
+
+class StoredBundleError(DataError):
+    """A version's bundle that MLflow's store holds damaged, or no longer; the message has no advice."""
 
 
 class OpenStore(Protocol):
@@ -133,16 +138,20 @@ def download_stored(store: OpenStore, recipe: str, version: str, folder_path: Pa
     """Download the bundle that MLflow stores for a version into a new folder; return its path there, verified.
 
     Raises:
-        DataError: it is damaged.
+        StoredBundleError: it is damaged, or MLflow's store answers and holds no file of it.
+        MlflowException: it cannot be downloaded for another reason, such as a full disk here or a store that does not answer.
     """
+    from mlflow.exceptions import MlflowException
+
     address = store.client.get_model_version_download_uri(recipe, version)
     try:
         return download(store, f"{address}/{BUNDLE_PATH}", folder_path)
     except BundleError as error:
-        raise DataError(
-            f"the bundle of {recipe} {version} in {store.uri} is damaged: {error.reason}. Nothing of it was loaded; "
-            f"`ae run {recipe}` uploads it again, if a copy is left here"
-        ) from error
+        raise StoredBundleError(f"the bundle of {recipe} {version} in {store.uri} is damaged: {error.reason}") from error
+    except MlflowException as error:
+        if _artifact_repository(store, address).list_artifacts(BUNDLE_PATH):
+            raise
+        raise StoredBundleError(f"the bundle of {recipe} {version} is not in the store of {store.uri}") from error
 
 
 def fetch_bundle(store: OpenStore, recipe: str, version: "VersionInfo", folder_path: Path) -> Path:
@@ -156,7 +165,13 @@ def fetch_bundle(store: OpenStore, recipe: str, version: "VersionInfo", folder_p
         return folder_path
     folder_path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder_path.parent) as folder:
-        downloaded_bundle = download_stored(store, recipe, version.version, Path(folder) / "download")
+        try:
+            downloaded_bundle = download_stored(store, recipe, version.version, Path(folder) / "download")
+        except StoredBundleError as error:
+            raise DataError(
+                f"{error}. Nothing of it was loaded. `ae run {recipe}` uploads the champion's bundle again, if a copy is left "
+                f"here; of another version, take another one: `ae show {recipe}` lists them"
+            ) from error
         _require_registered(store, recipe, version, downloaded_bundle)
         replace_folder(downloaded_bundle, folder_path)
     return folder_path
@@ -180,7 +195,7 @@ def _require_registered(store: OpenStore, recipe: str, version: "VersionInfo", b
     if expected is None:
         raise DataError(
             f"{recipe} {version.version} in {store.uri} has no tag bundle_sha256: it was deleted there. "
-            f"Type `ae retire {recipe} --why TEXT` if it is the champion, then `ae run {recipe}` for another version"
+            f"`ae run {recipe}` sets the champion's again; of another version, take another one: `ae show {recipe}` lists them"
         )
     if bundle_sha256(bundle) != expected:
         raise DataError(
@@ -190,10 +205,14 @@ def _require_registered(store: OpenStore, recipe: str, version: "VersionInfo", b
 
 def upload_bundle(store: OpenStore, recipe: str, version: str, bundle: Path) -> None:
     """Upload a bundle into the logged model of a version, over the one that is there."""
+    address = store.client.get_model_version_download_uri(recipe, version)
+    _artifact_repository(store, address).log_artifacts(str(bundle), BUNDLE_PATH)
+
+
+def _artifact_repository(store: OpenStore, address: str) -> "ArtifactRepository":
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-    address = store.client.get_model_version_download_uri(recipe, version)
-    get_artifact_repository(address, tracking_uri=store.uri).log_artifacts(str(bundle), BUNDLE_PATH)
+    return get_artifact_repository(address, tracking_uri=store.uri)
 
 
 def _is_whole(bundle: Path, expected: str | None) -> bool:

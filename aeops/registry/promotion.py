@@ -18,7 +18,7 @@ from aeops.machine.lock import file_lock, reader_lock
 from aeops.recipe.reader import load_recipe
 from aeops.registry import ledger
 from aeops.registry.aliases import CHAMPION
-from aeops.registry.bundle_repair import find_copy, find_stored_problem, no_copy_advice, repair_stored_bundle
+from aeops.registry.bundle_repair import describe_stored_problem, find_stored_problem, repair_stored_bundle
 from aeops.registry.champion_anchor import find_unsigned_move, read_anchor
 from aeops.registry.ledger import Decision, LedgerEntry
 from aeops.registry.ledger_signatures import sign_entry
@@ -256,6 +256,12 @@ def repair_champion_bundle(store: Store, recipe: str) -> None:
         repair_stored_bundle(store, recipe, store.version(recipe, champion), expected_sha256)
 
 
+def needs_repair(store: Store, recipe: str) -> bool:
+    """Return whether `repair_ledger` or `repair_champion_bundle` has something to mend, or to report, before a run."""
+    state = read_registry_state(store, recipe)
+    return any(_unfinished_work(recipe, state)) or any(_bundle_problems(store, recipe, state))
+
+
 def find_problems(store: Store, recipe: str) -> list[str]:
     """Check ledger, mirrors, alias, signatures and the champion's bundle without changing anything.
 
@@ -316,15 +322,10 @@ def read_registry_state(store: Store, recipe: str) -> RegistryState:
             mirror_hashes[int(match[1])] = value
     alias, deleted_versions = model.aliases.get(CHAMPION), set()
     if alias != ledger.champion_at(content.entries):
-        for version in _former_champions(content.entries):
+        for version in ledger.former_champions(content.entries):
             if not store.has_version(recipe, version):
                 deleted_versions.add(version)
     return RegistryState(content, True, mirror_hashes, model.tags.get(PENDING_TAG), alias, frozenset(deleted_versions))
-
-
-def _former_champions(entries: list[LedgerEntry]) -> list[str]:
-    """Return every version that was champion at some time, each once, the last one first."""
-    return list(dict.fromkeys(entry.to_version for entry in reversed(entries) if entry.to_version is not None))
 
 
 def ledger_lock(store: Store) -> AbstractContextManager[int]:
@@ -441,7 +442,7 @@ def alias_problems(recipe: str, state: RegistryState) -> Iterator[str]:
 def _commands_without(recipe: str, state: RegistryState) -> str:
     """Return the commands that lead on where the ledger's champion was deleted in MLflow."""
     commands = []
-    for version in _former_champions(state.ledger_content.entries):
+    for version in ledger.former_champions(state.ledger_content.entries):
         if version not in state.deleted_versions:
             commands.append(f"To serve version {version} again: `ae rollback {recipe} --to {version} --why TEXT`")
             break
@@ -462,10 +463,7 @@ def _bundle_problems(store: Store, recipe: str, state: RegistryState) -> Iterato
             f"changed outside `ae`. `ae run {recipe}` sets it again"
         )
     if problem := find_stored_problem(store, recipe, version, expected_sha256):
-        advice = no_copy_advice(recipe)
-        if copy := find_copy(store.project, recipe, state.alias, expected_sha256):
-            advice = f"A copy of it is in {copy}: `ae run {recipe}` uploads it again"
-        yield f"the bundle of champion {state.alias} in the registry: {problem}. {advice}"
+        yield describe_stored_problem(store, recipe, version, expected_sha256, problem)
 
 
 def _signature_problems(store: Store, recipe: str) -> Iterator[str]:
@@ -560,7 +558,7 @@ def _require_not_deleted(store: Store, recipe: str, target: str, entries: list[L
         return
     unsuitable_versions = (target, ledger.champion_at(entries))
     others = []
-    for version in _former_champions(entries):
+    for version in ledger.former_champions(entries):
         if version not in unsuitable_versions and store.has_version(recipe, version):
             others.append(version)
     commands = [f"`ae rollback {recipe} --to {version} --why TEXT`" for version in others]

@@ -462,7 +462,7 @@ class Store:
         try:
             stored_sha256 = self.stored_bundle_sha256(recipe, version.version)
             reason = f"the stored one has SHA-256 {stored_sha256}"
-        except (DataError, InfrastructureError) as error:
+        except DataError as error:  # any other error says nothing about the bundle: it must not be written over
             stored_sha256, reason = None, str(error)
         if stored_sha256 != digest:
             self.restore_bundle(recipe, version, bundle, digest, reason)
@@ -490,10 +490,15 @@ class Store:
             self.client.update_model_version(recipe, version.version, description)
 
     def _skip_used_numbers(self, recipe: str) -> None:
-        """Use up the numbers of versions that the ledger names: once a model was deleted, MLflow begins at 1 again."""
+        """Use up the numbers of versions that the ledger names: once a model was deleted, MLflow begins at 1 again.
+
+        A model that still has a version is that of before: MLflow then counts on, also past a version that was deleted.
+        """
+        if self.versions(recipe):
+            return
         entries = ledger.read_content(self.project, recipe).entries
         used_numbers = [int(entry.version) for entry in entries if VERSION_NUMBER.fullmatch(entry.version)]
-        newest = max((int(version.version) for version in self.versions(recipe)), default=0)
+        newest = 0
         while newest < max(used_numbers, default=0):
             placeholder = self.client.create_model_version(recipe, source=NO_SOURCE)
             newest = int(placeholder.version)
@@ -645,7 +650,7 @@ class Store:
         """Download and verify the registry's bundle of a version, and return its SHA-256; the download is deleted.
 
         Raises:
-            DataError: it is damaged.
+            DataError: it is damaged, or gone.
         """
         from ae_models.checksums import bundle_sha256
         from aeops.registry.packing import download_stored

@@ -1,11 +1,15 @@
 """Fetch bundles that may be used: intact, as the ledger says and, where the recipe requires it, signed with the recipe's key.
 
-No bundle of the registry is used in any other way.
+A bundle that scores or is served comes from here. The exceptions: the comparison before a promotion checks the champion against
+the ledger, and not its signature; signing a version, and checking its logged model, take any version that is as registered; and
+aeops/page/try_it.py, which does without MLflow, compares a downloaded bundle with the ledger itself.
 """
 
 import json
 import tempfile
+import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from ae_models.checksums import CHECKSUM_FILE, bundle_sha256
@@ -20,6 +24,9 @@ from aeops.registry.champion_anchor import ChampionAnchor, find_anchor_problem, 
 from aeops.registry.signatures import fetch_signature, list_signed_bundles, require_recipe_key
 from aeops.registry.store import Store
 from aeops.registry.versions import VersionInfo
+
+PROMOTION_SECONDS = 5.0  # that a promotion may take between the ledger's entry and the alias
+POLL_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -80,9 +87,24 @@ def find_champion(project: Project, store: Store, recipe: str) -> VersionInfo | 
         # A promotion writes to the ledger first and moves the alias then: wait for it to end, and look once more.
         with reader_lock(project, "ledger"):
             champion, anchor = store.champion(recipe), read_anchor(project, recipe)
-        if problem := _find_champion_problem(anchor, champion):
-            raise DataError(problem)
+        # A deployment shares the ledger's folder and not the locks: there, the age of the ledger's entry says how long to wait.
+        deadline = time.monotonic() + _seconds_left(anchor)
+        while problem := _find_champion_problem(anchor, champion):
+            if time.monotonic() >= deadline:
+                raise DataError(problem)
+            time.sleep(POLL_SECONDS)
+            champion, anchor = store.champion(recipe), read_anchor(project, recipe)
     return champion
+
+
+def _seconds_left(anchor: ChampionAnchor) -> float:
+    """Return how long the promotion that wrote the last entry may still be under way; 0 of an old or a future entry."""
+    if anchor.last_move is None:
+        return 0.0
+    age = (datetime.now(UTC) - anchor.last_move.clock_moment).total_seconds()
+    if age < 0:
+        return 0.0
+    return max(0.0, PROMOTION_SECONDS - age)
 
 
 def _find_champion_problem(anchor: ChampionAnchor, champion: VersionInfo | None) -> str | None:

@@ -23,6 +23,8 @@ from aeops.page.try_it import LARGEST_UPLOAD, Upload, try_sample
 from aeops.predictions import prediction_store
 from aeops.project import Project
 from aeops.recipe.reader import load_recipe
+from aeops.registry import ledger
+from aeops.registry.champion_anchor import build_head
 
 from .conftest import HOSTILE, Served, copied
 
@@ -131,6 +133,24 @@ def test_a_bundle_that_the_ledger_does_not_name_scores_nothing(project: Project,
     shutil.copytree(project.root / "other", place)
     with pytest.raises(DataError, match="not the one that the ledger names"):
         try_sample(changed, load_recipe(changed, "digits"), None, None, given())
+
+
+def test_a_head_that_the_ledger_does_not_hold_lets_nothing_score(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changed = copied(project, tmp_path)
+    head = build_head(changed, "digits", ledger.read_entries(changed, "digits")).to_dict()
+    (tmp_path / "head").write_text(json.dumps(head | {"number": 99}), encoding="utf-8")
+    monkeypatch.setenv("AE_LEDGER_HEAD", str(tmp_path / "head"))
+    with pytest.raises(DataError, match="does not hold the entry number 99"):
+        try_sample(changed, load_recipe(changed, "digits"), None, None, given())
+
+
+def test_a_champion_of_an_old_ledger_that_names_no_bundle_is_scored_by(project: Project, tmp_path: Path) -> None:
+    changed = copied(project, tmp_path)
+    ledger.ledger_file(changed, "digits").unlink()
+    ledger.append_entry(changed, ledger.Decision("promotion", "digits", "1", "ada", "better", to_version="1"))
+    assert try_sample(changed, load_recipe(changed, "digits"), None, None, given()).scored_sample.version == "1"
 
 
 def test_a_service_that_is_gone_is_told(project: Project) -> None:

@@ -1,6 +1,9 @@
 """A stored bundle that was cut, deleted or replaced is uploaded again from a copy; without one, what is typed next leads out."""
 
+import resource
 import shutil
+import socket
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,9 +12,12 @@ from champion_helpers import stored_bundle
 
 from ae_models.checksums import bundle_sha256, write_checksums
 from aeops.cli import health_checks
-from aeops.errors import DataError
+from aeops.errors import DataError, InfrastructureError
 from aeops.project import Project
+from aeops.provenance.last_run import _current_state
+from aeops.provenance.run_summary import RunSummary
 from aeops.registry import ledger, promotion
+from aeops.registry.bundle_repair import find_copy
 from aeops.registry.store import Store
 
 ROOT = Path(__file__).parents[2]
@@ -74,7 +80,7 @@ def test_a_damaged_champion_is_told_and_uploaded_again(
 
 def test_without_a_copy_what_to_type_leads_out(store: Store, project: Project, champion: Path) -> None:
     DAMAGES["cut to nothing"](champion)
-    with pytest.raises(DataError, match=r"damaged: model\.onnx was altered.*No whole copy.*`ae rollback digits --why TEXT`"):
+    with pytest.raises(DataError, match=r"damaged: model\.onnx was altered.*No whole copy.*`ae rollback digits --to 1 --why"):
         promotion.repair_champion_bundle(store, "digits")
     assert promotion.rollback(store, "digits", None, who="ada", why="2 is torn").to_version == "1"
     promotion.repair_champion_bundle(store, "digits")
@@ -111,3 +117,129 @@ def test_a_file_too_many_cannot_be_uploaded_away_and_is_named(store: Store, proj
     with pytest.raises(DataError, match=r"surplus is not in SHA256SUMS.*which did not help: delete what else"):
         promotion.repair_champion_bundle(store, "digits")
     assert ledger.champion_at(ledger.read_entries(project, "digits")) == "2"
+
+
+# ---------------------------------------------------------------- a failure of the machine is no damage
+
+
+def test_a_temporary_folder_that_cannot_be_used_is_not_taken_for_a_lost_bundle(
+    store: Store, project: Project, champion: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave_copy(project, champion)
+    stored_at = (champion / "model.onnx").stat().st_mtime_ns
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "absent"))
+    with pytest.raises(InfrastructureError, match="absent"):
+        promotion.repair_champion_bundle(store, "digits")
+    assert (champion / "model.onnx").stat().st_mtime_ns == stored_at
+
+
+def test_a_full_disk_is_not_taken_for_a_lost_bundle(store: Store, project: Project, champion: Path) -> None:
+    whole = bundle_sha256(champion)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+    try:
+        with pytest.raises(InfrastructureError, match="File too large"):
+            promotion.repair_champion_bundle(store, "digits")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert bundle_sha256(champion) == whole
+
+
+def test_registering_the_same_bundle_writes_nothing_over_one_that_cannot_be_downloaded(
+    store: Store,
+    champion: Path,
+    start: Callable[[], str],
+    bundle: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run, same_bundle = start(), bundle("two")
+    stored_at = (champion / "model.onnx").stat().st_mtime_ns
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "absent"))
+    with pytest.raises(InfrastructureError, match="absent"):
+        store.register(run, "digits", same_bundle, {}, "")
+    assert (champion / "model.onnx").stat().st_mtime_ns == stored_at
+
+
+def test_a_copy_that_cannot_be_read_is_passed_over_for_the_next(store: Store, project: Project, champion: Path) -> None:
+    leave_copy(project, champion)
+    downloaded = project.home / "serving" / "digits" / "2"
+    shutil.copytree(champion, downloaded)
+    (downloaded / "model.onnx").unlink()
+    socket.socket(socket.AF_UNIX).bind(str(downloaded / "model.onnx"))  # opening it is refused, to root as well
+    assert find_copy(project, "digits", "2", bundle_sha256(champion)) == project.artifacts("digits") / "bundle"
+
+
+# ---------------------------------------------------------------- what to type where no copy is left
+
+
+def test_a_rollback_onto_a_torn_version_names_another_former_champion(store: Store, project: Project, champion: Path) -> None:
+    promotion.rollback(store, "digits", "3", who="ada", why="for now")
+    DAMAGES["cut to nothing"](champion)
+    with pytest.raises(DataError) as refused:
+        promotion.rollback(store, "digits", "2", who="ada", why="back")
+    assert "champion stays 3" in str(refused.value)
+    assert "`ae rollback digits --to 1 --why TEXT`" in str(refused.value)
+    assert "retire" not in str(refused.value)
+    assert "if a copy is left" not in str(refused.value)
+
+
+def test_a_torn_challenger_says_nothing_against_the_champion(
+    store: Store, start: Callable[[], str], bundle: Callable[..., Path]
+) -> None:
+    number = store.register(start(), "digits", bundle("four"), {}, "")
+    DAMAGES["cut to nothing"](stored_bundle(store, "digits", number))
+    with pytest.raises(DataError, match=r"champion stays 2.*`ae run digits`") as refused:
+        promotion.promote(store, "digits", number, expected="2", who="ada", why="better", evidence={"sha256": "4" * 64})
+    assert "retire" not in str(refused.value)
+
+
+def test_a_torn_champion_names_the_newest_former_one_that_is_whole(
+    store: Store, project: Project, champion: Path, start: Callable[[], str], bundle: Callable[..., Path]
+) -> None:
+    number = store.register(start(), "digits", bundle("four"), {}, "")
+    promotion.promote(store, "digits", number, expected="2", who="ada", why="better", evidence={"sha256": "4" * 64})
+    for torn in (champion, stored_bundle(store, "digits", number)):
+        DAMAGES["cut to nothing"](torn)
+    (problem,) = promotion.find_problems(store, "digits")
+    assert "`ae rollback digits --to 1 --why TEXT`" in problem
+    assert promotion.rollback(store, "digits", "1", who="ada", why="whole").to_version == "1"
+
+
+def test_a_deleted_tag_has_one_answer_everywhere(store: Store, project: Project) -> None:
+    store.client.delete_model_version_tag("digits", "2", "bundle_sha256")
+    with pytest.raises(DataError, match=r"no tag bundle_sha256.*`ae run digits` sets the champion's again") as refused:
+        store.download_bundle("digits", "2")
+    assert "retire" not in str(refused.value)
+    promotion.repair_champion_bundle(store, "digits")
+    assert store.download_bundle("digits", "2").is_dir()
+
+
+# ---------------------------------------------------------------- a run with nothing changed
+
+
+def last_summary(store: Store) -> RunSummary:
+    """The summary of a run that made version 2, with what is compared of it."""
+    digest = store.version("digits", "2").tags["bundle_sha256"]
+    return {"recipe": "digits", "version": "2", "bundle_sha256": digest, "comparison": {}}  # type: ignore[typeddict-item]
+
+
+def test_a_run_with_nothing_changed_still_repairs(
+    store: Store, project: Project, champion: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project.root)
+    summary = last_summary(store)
+    assert _current_state(project, summary) is not None
+    leave_copy(project, champion)
+    DAMAGES["cut to nothing"](champion)
+    assert _current_state(project, summary) is None
+    promotion.repair_champion_bundle(store, "digits")
+    assert _current_state(project, summary) is not None
+    store.client.delete_registered_model_tag("digits", "ledger.00005")  # as after a kill between the ledger and its mirror
+    assert _current_state(project, summary) is None
+    promotion.repair_ledger(store, "digits")
+    with ledger.ledger_file(project, "digits").open("ab") as stream:
+        stream.write(b'{"number": 6')
+    assert _current_state(project, summary) is None
+    promotion.repair_ledger(store, "digits")
+    assert _current_state(project, summary) is not None

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,14 @@ from champion_helpers import stored_bundle
 from ae_models.checksums import bundle_sha256, write_checksums
 from aeops.bundle.signing import new_keys
 from aeops.cli.main import build_parser
-from aeops.errors import DataError, UsageError
+from aeops.errors import DataError, InfrastructureError, UsageError
 from aeops.project import Project
 from aeops.recipe.reader import Recipe, load_recipe
 from aeops.registry import ledger, promotion
 from aeops.registry.alias_watch import AliasChange, AliasWatch
 from aeops.registry.champion_anchor import LedgerChampion, build_head, read_anchor, read_heads
 from aeops.registry.ledger_signatures import sign_entry, signatures_file
-from aeops.registry.store import Store
+from aeops.registry.store import Store, open_store
 from aeops.registry.trust import find_champion, trusted_bundle
 
 ROOT = Path(__file__).parents[2]
@@ -266,13 +267,58 @@ def test_without_the_recipes_key_nothing_is_moved_by_rollback(
     assert ledger.ledger_file(project, "digits").read_bytes() == before
 
 
-def test_a_damaged_file_of_signatures_is_named_with_what_to_type(project: Project, decided: Store, signing: Path) -> None:
-    signatures_file(project, "digits").write_text("{}\n", encoding="utf-8")
-    problem = str(LedgerChampion(project, recipe_of(project)).find_problem("2", "b" * 64))
-    assert "line 1 of" in problem
-    assert "`ae sign digits champion" in problem
-
-
 def test_the_ledgers_own_champion_name_the_recipes(project: Project, decided: Store, signing: Path) -> None:
     sign_entry(project, ledger.read_entries(project, "digits")[-1], signing)
     assert ledger.recipes_with_ledger(project) == ["digits"]
+
+
+def test_a_damaged_line_of_signatures_leaves_the_others_valid(
+    project: Project, decided: Store, signing: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    sign_entry(project, ledger.read_entries(project, "digits")[-1], signing)
+    file = signatures_file(project, "digits")
+    whole = file.read_text(encoding="utf-8")
+    for damaged_line in ("", "{", "{}", "[" * 100_000):
+        file.write_text(f"{damaged_line}\n{whole}", encoding="utf-8")
+        assert anchor_problem(project) == ""
+        assert f"line 1 of {file} is no signature" in caplog.text
+    file.unlink()
+    file.mkdir()
+    with pytest.raises(DataError, match=r"the signatures .* cannot be read \(Is a directory\)"):
+        anchor_problem(project)
+
+
+def test_a_signature_that_is_added_later_lets_a_service_look_again(project: Project, decided: Store, signing: Path) -> None:
+    watch = AliasWatch(project, "digits", "champion")
+    watch.set_version("1")
+    assert watch.poll() is None
+    sign_entry(project, ledger.read_entries(project, "digits")[-1], signing)
+    assert watch.poll() == AliasChange("2")
+    assert watch.poll() is None
+
+
+def test_a_ledger_that_cannot_be_read_now_refuses_nobody_for_ever(project: Project, decided: Store) -> None:
+    file = ledger.ledger_file(project, "digits")
+    sha256 = str(read_anchor(project, "digits").bundle_sha256)
+    file.unlink()
+    file.symlink_to("/proc/self/mem")  # a file whose reading fails with EIO
+    with pytest.raises(InfrastructureError, match="Input/output error"):
+        LedgerChampion(project, recipe_of(project)).find_problem("2", sha256)
+
+
+def test_a_service_that_starts_amid_a_promotion_waits_where_it_shares_the_ledger_and_not_the_locks(
+    project: Project, decided: Store, tmp_path: Path
+) -> None:
+    sharing = Project(root=project.root, home=tmp_path / "elsewhere")
+    sharing.home.mkdir()
+    (sharing.home / "ledger").symlink_to(project.home / "ledger")
+    promotion.rollback(decided, "digits", "3", who="ada", why="better after all")
+    decided.move_champion("digits", "2")  # as it is between the ledger's entry and the alias
+    completing = threading.Timer(0.5, lambda: open_store(project).move_champion("digits", "3"))
+    completing.start()
+    try:
+        champion = find_champion(sharing, decided, "digits")
+    finally:
+        completing.join()
+    assert champion is not None
+    assert champion.version == "3"

@@ -13,6 +13,7 @@ import pytest
 from aeops.cli.main import main
 from aeops.project import Project
 from aeops.registry import ledger, promotion
+from aeops.registry.ledger import Decision
 from aeops.registry.store import Store
 
 ROOT = Path(__file__).parents[2]
@@ -57,9 +58,9 @@ def test_history_shows_every_decision_and_the_champion(decided: Store, capsys: p
     told = capsys.readouterr().out
     entries = told.split("\n     ")[1:]
     assert len([entry for entry in entries if entry.lstrip()[:1].isdigit()]) == 5
-    for words in ("  refusal        version 2", "by the gate: worse", "evidence 222222222222"):
+    for words in ("  refusal        version 2", f"by the gate ({ledger.current_account()}): worse", "evidence 222222222222"):
         assert words in told
-    for words in ("rollback       version 1  champion 3 → 1", "by grace: it flags everything"):
+    for words in ("rollback       version 1  champion 3 → 1", f"by grace ({ledger.current_account()}): it flags everything"):
         assert words in told
     assert "champion   digits 2, by promotion no. 5 of ada: better" in told
     assert "ae ledger verify digits" in told
@@ -242,6 +243,18 @@ def test_show_says_why_there_is_no_champion(decided: Store, capsys: pytest.Captu
         "champion   none: the ledger says version 2, and the registry has none: ae ledger verify digits"
         in capsys.readouterr().out
     )
+
+
+def test_show_after_a_retirement_that_only_removed_a_foreign_alias(registered: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copy(ROOT / "recipes" / "digits.yaml", registered.project.recipes)
+    promotion.record_decision(registered, Decision("refusal", "digits", "3", "the gate", "worse", {"sha256": "2" * 64}))
+    registered.client.set_registered_model_alias("digits", "champion", "1")
+    promotion.retire(registered, "digits", who="ada", why="nobody accepted it")
+    assert main(["show", "digits"]) == 0
+    told = capsys.readouterr().out
+    assert "ada retired version 1 on" in told
+    assert "make a champion: ae run digits" in told
+    assert "ae rollback" not in told
 
 
 def test_show_of_versions_that_were_refused_names_the_newest(registered: Store, capsys: pytest.CaptureFixture[str]) -> None:

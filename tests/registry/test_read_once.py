@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from aeops.errors import DataError
+from aeops.errors import DataError, UsageError
 from aeops.gate.documents import ComparisonDocument, VerdictDocument
 from aeops.gate.evidence import read_evidence, write_evidence
 from aeops.project import Project
-from aeops.recipe.reader import load_recipe, require_unchanged
+from aeops.recipe.reader import load_recipe, read_unchanged, require_unchanged
 
 ROOT = Path(__file__).parents[2]
 
@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture
 def with_recipe(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
     shutil.copy(ROOT / "recipes" / "digits.yaml", project.recipes)
+    shutil.copy(ROOT / "params.yaml", project.root)
     monkeypatch.chdir(project.root)
     monkeypatch.delenv("AE_HOME", raising=False)
     return project
@@ -66,3 +67,31 @@ def test_between_runs_a_recipe_may_change(with_recipe: Project) -> None:
     file.write_text(f"# another comment\n{file.read_text(encoding='utf-8')}", encoding="utf-8")
     assert load_context("digits")[1].sha256 != first.sha256
     require_unchanged(with_recipe, load_recipe(with_recipe, "digits"))
+
+
+@pytest.mark.parametrize("step", ["calibrate_model", "evaluate_model", "apply_gate", "compare_with_champion"])
+def test_no_step_of_a_run_goes_on_with_another_recipe(with_recipe: Project, step: str) -> None:
+    from flows import decision_steps, training_steps
+
+    file = with_recipe.recipe_file("digits")
+    function = getattr(training_steps, step, None) or getattr(decision_steps, step)
+    with training_steps.pinned_recipe(with_recipe, "digits"):
+        file.write_text(f"{file.read_text(encoding='utf-8')}# edited\n", encoding="utf-8")
+        with pytest.raises(DataError, match=r"recipes/digits\.yaml was changed while this run was under way"):
+            function.fn("digits")
+
+
+def test_the_keys_of_a_recipe_are_those_that_were_checked(with_recipe: Project) -> None:
+    file, checked = with_recipe.recipe_file("digits"), load_recipe(with_recipe, "digits")
+    assert read_unchanged(with_recipe, checked)["recipe"] == "digits"
+    file.write_text(f"{file.read_text(encoding='utf-8')}# edited\n", encoding="utf-8")
+    with pytest.raises(DataError, match="was changed while this run was under way"):
+        read_unchanged(with_recipe, checked)
+
+
+def test_the_checks_before_a_run_are_made_of_the_recipe_that_runs(with_recipe: Project) -> None:
+    from flows.training_steps import pinned_recipe
+
+    (with_recipe.root / "params.yaml").write_text("recipes: {}\n", encoding="utf-8")
+    with pytest.raises(UsageError, match=r"expected the line `digits: "), pinned_recipe(with_recipe, "digits"):
+        pass
