@@ -23,7 +23,7 @@ import yaml
 from benchmark_tools import clean_environment, clone_head
 
 from aeops.errors import GateError, UsageError
-from aeops.files import atomic_folder, file_sha256, write_json
+from aeops.files import atomic_folder, write_json
 from aeops.machine.entry_point import run_main
 from aeops.machine.platform_info import platform_facts
 from aeops.machine.stored_json import read_json
@@ -95,7 +95,7 @@ def measure(project: Project, name: str) -> bool:
             "command": f"make bench-models RECIPES={name}",
             "commit": git_output(clone_project, "rev-parse", "HEAD"),
             "machine": platform_facts(),
-            "recipe_sha256": file_sha256(clone_project.recipe_file(name)),
+            "settings_sha256": pages.settings_sha256(clone_project.recipe_file(name)),
             "seconds": {"run": round(seconds, 1), "train": round(dict(summary["seconds"])["train"], 1)},
         }
         keep_report(clone_project.artifacts(name), kept_report(project, name))
@@ -146,7 +146,7 @@ def refresh(project: Project, name: str) -> bool:
     for artifacts in (kept_report(project, name), project.artifacts(name)):
         metrics = artifacts / "report" / "metrics.json"
         if metrics.is_file() and pages.round_numbers(read_json(metrics)) == record["metrics"]:
-            facts = {key: record[key] for key in ("command", "commit", "machine", "recipe_sha256", "seconds")}
+            facts = {key: record[key] for key in ("command", "commit", "machine", "settings_sha256", "seconds")}
             write_record(project, name, facts, artifacts)
             break
     return True

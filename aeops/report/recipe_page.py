@@ -16,10 +16,11 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
+from ae_models.checksums import json_sha256
 from aeops.drawing.palette import PAPER_COLOUR
 from aeops.drawing.words import format_number
 from aeops.errors import UsageError
-from aeops.files import atomic_folder, file_sha256
+from aeops.files import atomic_folder
 from aeops.machine.stored_json import read_json
 from aeops.project import Project
 from aeops.recipe.yaml_reader import read_yaml
@@ -27,6 +28,8 @@ from aeops.report import model_card
 from aeops.report.report_page import FIGURE_TEXTS
 from aeops.report.targets import RecipeTargets, TargetResult, target_results
 
+# Sections of a recipe that decide what is measured; the others decide what becomes of it.
+MEASURED_SECTIONS = ("data", "input", "model", "score", "threshold", "train", "evaluate")
 MODEL_SECTIONS = ("input", "model", "score", "threshold", "train")  # sections of a recipe that its page shows
 # After the pictures of the studies, in this order:
 REPORT_FIGURES = ("gallery_median", "errors_flagged_novelty", "errors_missed_novelty", "codes", "histogram", "training")
@@ -56,7 +59,7 @@ def recipe_record(measurement: Mapping[str, Any], artifacts: Path, pictures: lis
     """Return the content of a record: all that a page shows besides the recipe, ready for JSON.
 
     Args:
-        measurement: command, commit, machine, recipe_sha256, and seconds {run, train} of the run.
+        measurement: command, commit, machine, settings_sha256, and seconds {run, train} of the run.
         artifacts: the folder of a finished run: report/ and verdict.json.
         pictures: on the page.
     """
@@ -107,8 +110,14 @@ def recipe_descriptions(project: Project, recipes: list[str]) -> dict[str, str]:
 
 
 def is_stale(project: Project, recipe: str, record: RecipeRecord) -> bool:
-    """Return True if the recipe's file has changed since it was measured."""
-    return bool(file_sha256(project.recipe_file(recipe)) != record["recipe_sha256"])
+    """Return True if the recipe has changed since it was measured, in a way that changes what is measured."""
+    return bool(settings_sha256(project.recipe_file(recipe)) != record["settings_sha256"])
+
+
+def settings_sha256(recipe_file: Path) -> str:
+    """Return the SHA-256 of the settings of a recipe that decide what is measured."""
+    raw_recipe = read_yaml(recipe_file)
+    return json_sha256({name: raw_recipe.get(name) for name in MEASURED_SECTIONS})
 
 
 # ---------------------------------------------------------------- pictures

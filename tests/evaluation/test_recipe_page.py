@@ -16,7 +16,6 @@ from PIL import Image
 
 from ae_models.errors import SpecError
 from aeops.errors import UsageError
-from aeops.files import file_sha256
 from aeops.report import recipe_page
 from aeops.report.targets import RecipeTarget, RecipeTargets, TargetResult, read_targets, target_results
 
@@ -29,7 +28,7 @@ FACTS = {
     "command": "make bench-models RECIPES=digits",
     "commit": "c0ffee" * 6,
     "machine": {"platform.cpu": "A Processor (avx2)", "platform.threads": "2", "platform.gpu": "none"},
-    "recipe_sha256": "0" * 64,
+    "settings_sha256": "0" * 64,
     "seconds": {"run": 65.3, "train": 31.2},
 }
 
@@ -277,7 +276,7 @@ def checkout(tmp_path, evaluated, artifacts) -> Path:
     (root / "params.yaml").write_text("recipes:\n  digits: {dataset: digits}\n  mnist: {dataset: mnist}\n")
     (root / "README.md").write_text(f"# Before\n\n{recipe_page.TABLE_BEGIN}\nold\n{recipe_page.TABLE_END}\n\nafter\n")
     shutil.copytree(artifacts, root / "artifacts" / "digits")
-    facts = FACTS | {"recipe_sha256": file_sha256(evaluated.recipe)}
+    facts = FACTS | {"settings_sha256": recipe_page.settings_sha256(evaluated.recipe)}
     record = recipe_page.recipe_record(facts, artifacts, [])
     (root / "benchmarks" / "records" / "models" / "digits.json").write_text(json.dumps(record))
     return root
@@ -314,8 +313,13 @@ def test_a_page_is_written_from_the_record_alone_and_another_runs_report_is_no_s
 
 
 def test_a_recipe_that_changed_since_gets_no_page_and_is_told(checkout):
-    with (checkout / "recipes" / "digits.yaml").open("a") as file:
-        file.write("# changed\n")
+    file = checkout / "recipes" / "digits.yaml"
+    file.write_text(file.read_text() + "# a comment and a rule of the gate change no figure\n")
+    assert bench(checkout, "--pages-only").returncode == 0
+    (checkout / "docs" / "recipes" / "digits.md").unlink()
+    recipe = yaml.safe_load(file.read_text())
+    recipe["train"]["seed"] += 1
+    file.write_text(yaml.safe_dump(recipe))
     done = bench(checkout, "--pages-only")
     assert done.returncode == 1
     assert "make bench-models RECIPES=digits" in done.stderr

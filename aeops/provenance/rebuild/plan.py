@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from aeops.errors import AeError, DataError, InfrastructureError
+from aeops.errors import AeError, DataError, InfrastructureError, InternalError
 from aeops.machine.child_process import run_module
 from aeops.project import Project
 from aeops.provenance.rebuild.code import clone_code, put_recorded
@@ -171,7 +171,7 @@ def describe_clone(clone: Project, entry: str, recipe: str, python: str) -> Code
         output = run_module(
             arguments, root=clone.root, home=clone.home, log=clone.logs / "describe.log", python=python, other_version=True
         )
-    except InfrastructureError as error:
+    except (InfrastructureError, InternalError) as error:
         raise DataError(f"the recorded code does not run under {python}: {str(error).splitlines()[-1]}") from error
     description: CodeDescription = json.loads(output.splitlines()[-1])
     if changed_stages := description["changed"]:
