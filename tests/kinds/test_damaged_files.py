@@ -129,9 +129,9 @@ def arrow_seeds() -> list[tuple[bytes, int | None]]:
 
 def test_no_mutant_of_an_arrow_stream_raises_anything_but_a_decode_error() -> None:
     for content, sample_size in arrow_seeds():
-        assert len(read_arrow(content, sample_size)) > 0
+        assert len(read_arrow(content, sample_size, 100)) > 0
         for mutant in mutants(content):
-            assert "\n" not in refusal(functools.partial(read_arrow, mutant, sample_size), DecodeError)
+            assert "\n" not in refusal(functools.partial(read_arrow, mutant, sample_size, 100), DecodeError)
 
 
 def test_no_mutant_of_json_raises_anything_but_a_data_error() -> None:
@@ -366,7 +366,7 @@ def test_arrow_bombs_are_refused_before_they_are_unpacked() -> None:
     with pa.ipc.new_stream(stream, pa.schema([("a", pa.string())]), options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
         writer.write_batch(pa.record_batch({"a": pa.array(["x" * 10_000_000])}))
     with pytest.raises(DecodeError, match="expected no compression"):
-        read_arrow(stream.getvalue(), None)
+        read_arrow(stream.getvalue(), None, 100)
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.EACCES, errno.EMFILE, errno.ENOMEM])

@@ -128,6 +128,7 @@ def shared(
         (root / "recipes").mkdir(parents=True)
         shutil.copy(REPOSITORY / "recipes" / "digits.yaml", root / "recipes")
         shutil.copy(REPOSITORY / "dvc.yaml", root)
+        (root / "params.yaml").write_text("recipes:\n  digits: {dataset: digits}\n", encoding="utf-8")
         (root / "requirements.lock").write_text("", encoding="utf-8")
         np.save(root / "batch.npy", digits[:2])
         project = Project(root, root / ".ae")
