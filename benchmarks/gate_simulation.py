@@ -190,7 +190,7 @@ def full_length(seeds: int, epochs: int | None, pool: ProcessPoolExecutor) -> li
 
 def build_record(comparisons: dict[str, list[dict[str, Any]]], recipe: Recipe, full_seeds: int) -> dict[str, Any]:
     """Return the content of benchmarks/records/gate.json."""
-    rules = {name: {key: value for key, value in vars(rule).items() if value is not None} for name, rule in recipe.gate.items()}
+    rules = {name: rule.to_dict() for name, rule in recipe.gate.items() if rule.champion is not None}
     return {
         "level": LEVEL,
         "rules": rules,

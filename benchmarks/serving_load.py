@@ -86,7 +86,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("seconds", type=float)
     args = parser.parse_args(arguments)
     body = args.body.read_bytes()
-    head = f"POST {args.path} HTTP/1.1\r\nHost: x\r\nContent-Type: {args.media_type}\r\nContent-Length: {len(body)}\r\n\r\n"
+    head = f"POST {args.path} HTTP/1.1\r\nHost: 127.0.0.1:{args.port}\r\nContent-Type: {args.media_type}\r\n"
+    head += f"Content-Length: {len(body)}\r\n\r\n"
     print(json.dumps(run_load(args.port, head.encode() + body, args.clients, args.seconds)))
 
 

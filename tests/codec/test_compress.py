@@ -118,7 +118,7 @@ def test_what_cannot_be_compressed_is_refused_and_nothing_is_left(digits: np.nda
         ([file, tmp_path / "high.npy", "-o", out], DataError, "high.npy: sample 0 holds 300, expected values from 0 to 255"),
         ([file, file, "-o", out], DataError, "4 names are taken twice, such as digits-0.png"),
         ([file, tmp_path / "digits-0.png", "-o", out], DataError, "1 names are taken twice, such as digits-0.png"),
-        ([file, "-o", out, "--recipe", "digits"], UsageError, "no version of digits is registered"),
+        ([file, "-o", out, "--recipe", "digits"], UsageError, "digits has no champion"),
         ([file, "-o", out, "--version", "7"], UsageError, "no version '7' of tiny-codec"),
     ]
     before = sorted(tmp_path.iterdir())

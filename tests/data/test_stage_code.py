@@ -27,7 +27,8 @@ from aeops.project import Project
 from aeops.provenance.last_run import FLOW_STAGES
 
 ALL_STAGES = (*STAGES, *FLOW_STAGES)
-BY_EXEMPT_MODULES = {"train": {"aeops.kinds"}}  # only aeops.recipe imports it, which a training reads no value from
+# Only aeops.recipe imports them, which a training reads no value from.
+BY_EXEMPT_MODULES = {"train": {"aeops.kinds", "aeops.files"}}
 # Imports one stage after another, each as if it were the first: what is not ours stays loaded, as it takes seconds.
 LOADED = """
 import importlib, json, sys

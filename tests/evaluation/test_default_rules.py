@@ -275,7 +275,7 @@ def test_the_metrics_known_beforehand_are_those_that_are_measured(evaluated, con
     recipe = read(data=data, evaluate=evaluation, purpose="reconstruct")
     context = replace(contexts[bool(novelty)], recipe=recipe)
     metrics = measure_metrics(context, score_baselines(recipe.evaluate, context))
-    metrics |= training_metrics(pd.read_csv(evaluated.training / "history.csv"), evaluated.training)
+    metrics |= training_metrics(pd.read_csv(evaluated.training / "history.csv"), context.detector)
     measured = flatten(json.loads(json.dumps(metrics)))
     names = metric_names(recipe.fit.input.kind, recipe.data, recipe.evaluate)
     assert sorted([*names.numbers, *names.intervals]) == sorted(measured)
