@@ -64,7 +64,7 @@ def is_caused_by_machine(error: BaseException) -> bool:
     return False
 
 
-def read_content(path: Path, max_bytes: int | None = None) -> bytes:
+def read_file_content(path: Path, max_bytes: int | None = None) -> bytes:
     """Return the bytes of a file.
 
     Args:

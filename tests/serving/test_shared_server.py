@@ -250,6 +250,11 @@ def test_a_cache_in_which_dvc_lets_everybody_write_is_closed(shared: SharedProje
 
     site_cache = shared.project.home / "dvc-site"
     site_cache.mkdir()
+    os.chown(site_cache, READER, GROUP)
+    site_cache.chmod(0o777)
+    keep_state_in_home(shared.project)
+    assert site_cache.stat().st_mode & 0o777 == 0o777  # only its owner may change that
+    os.chown(site_cache, os.geteuid(), GROUP)
     for home_mode, expected in ((0o755, 0o700), (0o770, 0o770)):
         shared.project.home.chmod(home_mode)
         site_cache.chmod(0o777)  # as DVC makes it, whatever the umask
