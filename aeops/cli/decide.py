@@ -94,7 +94,8 @@ def resume_run(project: "Project", flow_run: str, run_input: dict[str, str]) -> 
     except ObjectNotFound:
         return f"is not known to the Prefect server at {access.api_url}"
     except HTTPError as error:
-        return f"stays suspended ({str(error).splitlines()[0]}): resume it on its page at {access.api_url.removesuffix('/api')}"
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        return f"stays suspended ({reason}): resume it on its page at {access.api_url.removesuffix('/api')}"
     except RuntimeError as error:  # Prefect raises it for every other refusal of its server
         return f"stays suspended ({error}): end it on its page"
     return "continues with this decision"
