@@ -12,7 +12,6 @@ from aeops.cli.main import main
 from aeops.data import dvc
 from aeops.data.dataset import read_index
 from aeops.errors import DataError
-from aeops.gate.evidence import read_evidence
 from aeops.machine import lock, servers, stack_settings
 from aeops.machine.entry_point import raise_child_error
 from aeops.machine.stored_json import STATE_FILES, find_damaged_files, read_json, read_json_if_whole, read_json_lines_if_whole
@@ -64,7 +63,7 @@ def write(path: Path, content: bytes) -> Path:
 def test_a_damaged_file_is_named_with_its_command(project: Project, damage: bytes) -> None:
     file = write(project.home / "reports" / "small" / "evidence.json", damage)
     with pytest.raises(DataError, match=r"evidence\.json is damaged \(.*\): type `ae run small`"):
-        read_evidence(file)
+        read_json(file, "document")
     file = write(stack_settings.settings_file(project), damage)
     with pytest.raises(DataError, match=r"settings\.json is damaged \(.*\): type `ae down, then ae up`"):
         stack_settings.read_settings(project)
