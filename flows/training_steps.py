@@ -17,7 +17,7 @@ from prefect.runtime import flow_run
 
 from aeops.data import dvc
 from aeops.errors import InfrastructureError, TransientError
-from aeops.evaluation.before_training import require_samples, require_study_files
+from aeops.evaluation.before_training import require_enough_samples, require_study_files
 from aeops.gate.documents import EvidenceDocument, compared_champion, gate_warnings, is_accepted
 from aeops.gate.evidence import read_evidence, read_verdict
 from aeops.machine.child_process import PreloadedProcess, run_module
@@ -158,7 +158,7 @@ def prepare_samples(recipe: str) -> None:
     """Prepare data/<dataset> -> prepared/, and check that these samples are enough for all that follows."""
     project, checked = load_context(recipe)
     dvc.reproduce_stage(project, "prepare", recipe)
-    require_samples(checked, project.artifacts(recipe) / "prepared")
+    require_enough_samples(checked, project.artifacts(recipe) / "prepared")
 
 
 @pipeline_step("train", retries=1)

@@ -73,12 +73,15 @@ def resume_run(project: "Project", flow_run: str, run_input: dict[str, str]) -> 
     from uuid import UUID
 
     from aeops.machine.prefect_access import external_prefect, use_prefect
-    from aeops.machine.servers import find_running_prefect, is_healthy
+    from aeops.machine.servers import find_running_prefect, is_healthy, is_stack_of_another
 
+    if external_prefect() is None and is_stack_of_another(project):
+        return "stays suspended: only the user who typed `ae up` can resume it, on the page of Prefect's server"
     access = external_prefect() or find_running_prefect(project)
     if access is None or not is_healthy(f"{access.api_url}/health"):
         return "stays suspended because no Prefect server answers: start one with `ae up`, then resume the run on its page"
     use_prefect(access)  # before Prefect is imported
+    from httpx import HTTPError
     from prefect.exceptions import FlowPauseTimeout, NotPausedError, ObjectNotFound
     from prefect.flow_runs import resume_flow_run
 
@@ -90,6 +93,9 @@ def resume_run(project: "Project", flow_run: str, run_input: dict[str, str]) -> 
         return "reached its time limit and has ended"
     except ObjectNotFound:
         return f"is not known to the Prefect server at {access.api_url}"
+    except HTTPError as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        return f"stays suspended ({reason}): resume it on its page at {access.api_url.removesuffix('/api')}"
     except RuntimeError as error:  # Prefect raises it for every other refusal of its server
         return f"stays suspended ({error}): end it on its page"
     return "continues with this decision"

@@ -24,7 +24,7 @@ def run(arguments: argparse.Namespace) -> int:
     from aeops.cli.outputs import require_new
     from aeops.codec.container import unpack_archive
     from aeops.errors import UsageError
-    from aeops.kinds.decoding import read_content
+    from aeops.kinds.decoding import read_file_content
     from aeops.project import find_project
     from aeops.recipe.reader import load_recipe
     from aeops.registry.store import open_store
@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(f"no file {file}: expected one that `ae compress` wrote")
     output_path: Path = arguments.out or file.with_suffix("")
     require_new(output_path)
-    archive = unpack_archive(read_content(file), str(file))
+    archive = unpack_archive(read_file_content(file), str(file))
     project = find_project()
     recipe = load_recipe(project, archive.recipe, with_keys=True)
     store = open_store(project)

@@ -4,7 +4,7 @@ import platform
 import shutil
 import sqlite3
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -177,7 +177,12 @@ def check_recipe(project: Project, name: str) -> Iterator[HealthCheck]:
 
 def check_listed_recipes(project: Project) -> Iterator[HealthCheck]:
     """Report each recipe that params.yaml names and the project does not have: DVC then reads no stage of any recipe."""
-    for name in unknown_recipes(project):
+    try:
+        unknown_names = unknown_recipes(project)
+    except AeError as error:
+        yield HealthCheck("fault", "recipe", str(error), f"edit {project.root / 'params.yaml'}")
+        return
+    for name in unknown_names:
         message = f"params.yaml names the recipe {name}, and there is no recipes/{name}.yaml"
         yield HealthCheck("fault", "recipe", message, f"edit {project.root / 'params.yaml'}")
 
@@ -205,8 +210,13 @@ def check_prefect(project: Project) -> HealthCheck:
 
 
 def check_schedules(project: Project) -> Iterator[HealthCheck]:
-    """Report schedules whose hour the clocks skip once a year; it is no fault."""
-    for sentence in find_skipped_schedules(project, datetime.now(UTC)):
+    """Report schedules whose hour the clocks skip once a year, which is no fault, and a prefect.yaml that cannot be read."""
+    try:
+        sentences = find_skipped_schedules(project, datetime.now(UTC))
+    except AeError as error:
+        yield HealthCheck("fault", "schedule", str(error), f"edit {project.root / 'prefect.yaml'}")
+        return
+    for sentence in sentences:
         yield HealthCheck("note", "schedule", sentence, "edit prefect.yaml, then ae up")
 
 
@@ -228,22 +238,33 @@ def check_registry(project: Project) -> Iterator[HealthCheck]:
             message += ", which you may read and not write"
         yield HealthCheck("good", "mlflow", message)
         store.require_readable()
-        for name in recipe_names(project):
-            yield from check_champion(store, name)
     except AeError as error:
-        yield HealthCheck("fault", "mlflow", str(error), "" if local_store_in_use() else "unset MLFLOW_TRACKING_URI")
+        yield _mlflow_fault(error)
+        return
+    for name in recipe_names(project):
+        try:
+            yield from check_champion_state(store, name)
+        except AeError as error:  # of this recipe; the others are checked all the same
+            yield replace(_mlflow_fault(error), subject=name)
 
 
-def check_champion(store: Store, name: str) -> Iterator[HealthCheck]:
+def _mlflow_fault(error: AeError) -> HealthCheck:
+    type_this = "ae status"
+    if not local_store_in_use():
+        type_this = "unset MLFLOW_TRACKING_URI"
+    return HealthCheck("fault", "mlflow", str(error), type_this)
+
+
+def check_champion_state(store: Store, name: str) -> Iterator[HealthCheck]:
     """Check a recipe's ledger, and that its champion is the ledger's, with its bundle whole; report clocks that were wrong."""
     problems = promotion.find_problems(store, name)
     for problem in problems:
-        yield HealthCheck("fault", name, problem, f"ae run {name}, or what this line says; then ae ledger verify {name}")
+        yield HealthCheck("fault", name, problem, f"ae ledger verify {name}")
     if problems:
         return
     entries = ledger.read_entries(store.project, name)
     for sentence in ledger.find_wrong_clocks(entries):
-        yield HealthCheck("note", name, f"ledger: {sentence}", "date, and compare with another clock")
+        yield HealthCheck("note", name, f"ledger: {sentence}; compare with another clock", "date")
     champion = store.champion(name)
     if champion is None:
         yield HealthCheck("note", name, "no champion yet", f"ae run {name}")

@@ -65,7 +65,10 @@ def build_parser() -> argparse.ArgumentParser:
     parser = CommandParser(
         prog="ae",
         description="Retrains autoencoders on a schedule and lets only good ones out.",
-        epilog="exit codes: 0 done, 2 usage, 3 data, 4 refused by the gate, 5 infrastructure, 130 stopped by Ctrl-C",
+        epilog=(
+            "exit codes: 0 done, 1 a fault of this package, 2 usage, 3 data, 4 refused by the gate, 5 infrastructure, "
+            "130 stopped by Ctrl-C"
+        ),
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for module in COMMAND_MODULES:
@@ -82,9 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return int(arguments.run(arguments))
     except KeyboardInterrupt:
-        from aeops.machine.run_watch import stop_message
-
-        print(stop_message(signal.SIGINT), file=sys.stderr)
+        print("stopped", file=sys.stderr)
         return 128 + signal.SIGINT
     except Exception as error:
         ae_error = as_ae_error(error)

@@ -17,6 +17,7 @@ from aeops.files import atomic_write
 from aeops.machine.child_process import run_module
 from aeops.project import Project
 from aeops.recipe.reader import Recipe
+from aeops.recipe.yaml_reader import read_yaml
 
 # In DVC's last lines, of what may pass by itself: a stage that was killed, another DVC at work.
 PASSING_FAILURES = re.compile(r"exited with (?:-\d+|137|143)\b|[Uu]nable to acquire lock")
@@ -82,7 +83,8 @@ def _site_cache(project: Project) -> Path:
     for writable, access in ((stat.S_IWGRP, stat.S_IRWXG), (stat.S_IWOTH, stat.S_IRWXO)):
         if home_mode & writable:
             mode |= access
-    if folder.stat().st_mode & 0o777 & ~mode:
+    status = folder.stat()
+    if status.st_mode & 0o777 & ~mode and status.st_uid == os.geteuid():  # only its owner may
         folder.chmod(mode)
     return folder
 
@@ -143,7 +145,7 @@ def data_hash(project: Project) -> str:
 
 
 def require_whole_files(project: Project) -> None:
-    """Require that the files in which DVC keeps its state can be read; missing ones are none of this check's business.
+    """Require that the files in which DVC keeps its state can be read; missing ones are left to other checks.
 
     Raises:
         DataError: one is empty, cut or altered; names it and the command to type.
@@ -191,7 +193,7 @@ def require_stages(project: Project, recipe: Recipe) -> None:
     """Check that params.yaml names the recipe with its dataset, as dvc.yaml repeats its stages for those named there.
 
     Raises:
-        UsageError: it does not; the message says which line to write.
+        UsageError: it does not, and the message says which line to write; or it is no YAML.
     """
     file = project.root / "params.yaml"
     expected = {"dataset": recipe.data.dataset}
@@ -206,18 +208,20 @@ def require_stages(project: Project, recipe: Recipe) -> None:
 
 
 def unknown_recipes(project: Project) -> list[str]:
-    """Return the recipes of params.yaml that the project has no file for: DVC cannot read its stages where there are any."""
+    """Return the recipes of params.yaml that the project has no file for: DVC cannot read its stages where there are any.
+
+    Raises:
+        UsageError: params.yaml is no YAML.
+    """
     return sorted(name for name in _listed_recipes(project) if not project.recipe_file(name).is_file())
 
 
 def _listed_recipes(project: Project) -> dict[str, Any]:
     """Return the mapping `recipes` of params.yaml; empty where it has none."""
-    import yaml
-
     file = project.root / "params.yaml"
     if not file.is_file():
         return {}
-    document = yaml.safe_load(file.read_text(encoding="utf-8"))
+    document = read_yaml(file)
     if not isinstance(document, dict) or not isinstance(document.get("recipes"), dict):
         return {}
     return dict(document["recipes"])

@@ -40,7 +40,7 @@ def require_study_files(recipe: Recipe, project: Project) -> None:
         raise DataError("\n".join(problems))
 
 
-def require_samples(recipe: Recipe, prepared: Path) -> None:
+def require_enough_samples(recipe: Recipe, prepared: Path) -> None:
     """Check that there are as many samples as the recipe's threshold, baselines and comparisons need.
 
     Args:

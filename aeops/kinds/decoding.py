@@ -1,5 +1,6 @@
 """Untrusted bytes and their decoders: whatever a decoder raises becomes one error with a reason. Standard library only."""
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -7,10 +8,16 @@ from pathlib import Path
 from aeops.errors import AeError, DataError
 
 MAX_REASON_LENGTH = 200  # characters of a decoder's message; some hold the file's own bytes
+# The system's answers to a decoder that seeks where a damaged file leads it, such as before its beginning.
+_ERRORS_OF_BYTES = (errno.EINVAL, errno.EOVERFLOW)
 
 
 class DecodeError(ValueError):
     """Bytes that cannot be decoded; the message is a reason in one line, without a name of the file."""
+
+
+class UnreadableFileError(DataError):
+    """A file that the system does not let us read now: nothing is known of its content."""
 
 
 @contextmanager
@@ -18,15 +25,21 @@ def decode_errors() -> Iterator[None]:
     """Turn every error that a decoder raises in the block into DecodeError; errors of this package pass as they are.
 
     A decoder may raise any class on damaged bytes, such as OverflowError, TokenError, SyntaxError, RecursionError, MemoryError,
-    struct.error or zipfile.BadZipFile, and a library's next version another one. So no list of classes is complete.
+    struct.error or zipfile.BadZipFile, and a library's next version another one. So no list of classes is complete. An OSError
+    with a number of the system's is no word about the bytes, but about the disk, the permissions or the limits of the process.
 
     Raises:
         DecodeError: the block raised.
+        OSError: a file could not be read.
     """
     try:
         yield
     except (AeError, DecodeError):
         raise
+    except OSError as error:
+        if error.errno is not None and error.errno not in _ERRORS_OF_BYTES:
+            raise
+        raise DecodeError(decode_reason(error)) from error
     except Exception as error:
         raise DecodeError(decode_reason(error)) from error
 
@@ -41,7 +54,17 @@ def decode_reason(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(message.split())}"[:MAX_REASON_LENGTH].rstrip(": ")
 
 
-def read_content(path: Path, max_bytes: int | None = None) -> bytes:
+def is_caused_by_machine(error: BaseException) -> bool:
+    """Return whether a refusal came from an unreadable file or lack of memory: the same content may be good another time."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, UnreadableFileError | MemoryError):
+            return True
+        cause = cause.__cause__
+    return False
+
+
+def read_file_content(path: Path, max_bytes: int | None = None) -> bytes:
     """Return the bytes of a file.
 
     Args:
@@ -49,7 +72,8 @@ def read_content(path: Path, max_bytes: int | None = None) -> bytes:
         max_bytes: a larger file is refused before it is read; None reads any.
 
     Raises:
-        DataError: it cannot be read, or is larger.
+        UnreadableFileError: it cannot be read.
+        DataError: it is larger.
     """
     try:
         size = path.stat().st_size
@@ -60,6 +84,6 @@ def read_content(path: Path, max_bytes: int | None = None) -> bytes:
     raise DataError(f"{path} has {size:,} bytes, expected at most {max_bytes:,}: replace or remove it")
 
 
-def unreadable_error(path: Path, error: OSError) -> DataError:
+def unreadable_error(path: Path, error: OSError) -> UnreadableFileError:
     """Return the error of a file that the system does not let us read."""
-    return DataError(f"{path} cannot be read ({error.strerror or error}): make it readable, or replace or remove it")
+    return UnreadableFileError(f"{path} cannot be read ({error.strerror or error}): make it readable, or replace or remove it")

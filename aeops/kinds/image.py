@@ -7,7 +7,7 @@ import numpy as np
 
 from aeops.errors import DataError
 from aeops.kinds.arrays import NPY_SUFFIX, ArrayKind, describe_form, fit_numbers, luma, makes_colours, read_npy_file, require_file
-from aeops.kinds.decoding import read_content
+from aeops.kinds.decoding import read_file_content
 from aeops.kinds.folders import list_files
 from aeops.kinds.pictures import (
     IMAGE_FORMATS,
@@ -61,7 +61,7 @@ def read_pixels(file: Path, spec: SampleSpec) -> np.ndarray:
     channels, height, width = spec.shape
     if channels not in PILLOW_MODES:
         raise DataError(f"{file}: the recipe's samples have {channels} channels, which no image has: use a {NPY_SUFFIX} file")
-    image = read_image(read_content(file, MAX_IMAGE_BYTES), channels, str(file), [])
+    image = read_image(read_file_content(file, MAX_IMAGE_BYTES), channels, str(file), [])
     if image.size != (width, height):
         raise DataError(f"{file}: expected {width}x{height} pixels, got {image.width}x{image.height}: resize it first")
     return channels_first(image, channels)

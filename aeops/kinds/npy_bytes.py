@@ -87,7 +87,7 @@ def map_npy(path: Path) -> np.ndarray:
 
     Raises:
         DecodeError: as `read_npy_header`, or fewer bytes than the header says.
-        DataError: the file cannot be read.
+        UnreadableFileError: the file cannot be read.
     """
     try:
         with path.open("rb") as stream:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aeops.errors import DataError, UsageError
-from aeops.kinds.decoding import read_content
+from aeops.kinds.decoding import read_file_content
 from aeops.kinds.results import (
     DUPLICATE_COLUMNS,
     SAMPLE_COLUMNS,
@@ -237,7 +237,7 @@ class TextKind:
                 f"{path} does not end in {TEXT_SUFFIX}: this recipe takes texts: write them to a {TEXT_SUFFIX} file, one a line"
             )
         names, texts = [], []
-        lines = decode_utf8(read_content(path), str(path)).replace("\r\n", "\n").replace("\r", "\n").split("\n")
+        lines = decode_utf8(read_file_content(path), str(path)).replace("\r\n", "\n").replace("\r", "\n").split("\n")
         for number, line in enumerate(lines, start=1):  # not splitlines: a text may hold other breaks than these
             if line.strip():
                 names.append(f"{path.name}:{number}")

@@ -7,6 +7,8 @@ a random password, in `.ae/stack/prefect-login`, which only its owner may read.
 import os
 import secrets
 import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -126,3 +128,19 @@ def new_password() -> str:
 def use_prefect(access: PrefectAccess) -> None:
     """Make every Prefect client of this process and its children use this server."""
     os.environ.update(access.environment())
+    if not access.credentials:
+        os.environ.pop("PREFECT_API_AUTH_STRING", None)  # the secret of another server
+
+
+@contextmanager
+def using_prefect(access: PrefectAccess) -> Iterator[None]:
+    """Use this server while the block runs, see `use_prefect`; then the environment is as it was before."""
+    variables = {*access.environment(), "PREFECT_API_AUTH_STRING"}
+    earlier_values = {name: os.environ[name] for name in variables if name in os.environ}
+    use_prefect(access)
+    try:
+        yield
+    finally:
+        for name in variables:
+            os.environ.pop(name, None)
+        os.environ.update(earlier_values)

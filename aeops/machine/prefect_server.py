@@ -41,7 +41,7 @@ def is_readable(authorization: bytes) -> bool:
         return True
 
 
-def create_app(*, own_names_only: bool) -> "ASGIApp":
+def create_guarded_app(*, own_names_only: bool) -> "ASGIApp":
     """Return Prefect's application, with the services that PREFECT__SERVER_EPHEMERAL and its settings ask for."""
     from prefect.server.api.server import create_app as create_prefect_app
 
@@ -55,7 +55,7 @@ def main() -> None:
     parser.add_argument("--any-name", action="store_true", help="answer to other names than 127.0.0.1 and localhost, too")
     parser.add_argument("--log-level", default="warning", help="of uvicorn (default: warning)")
     arguments = parser.parse_args()
-    app = create_app(own_names_only=not arguments.any_name)
+    app = create_guarded_app(own_names_only=not arguments.any_name)
     config = limited_config(
         app, ConnectionLimits(), host=arguments.host, port=arguments.port, lifespan="on", log_level=arguments.log_level
     )

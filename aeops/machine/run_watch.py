@@ -103,7 +103,7 @@ class RunWatch:
 
     def _end(self, exit_code: int, message: str) -> NoReturn:
         if not self._is_ending.acquire(blocking=False):
-            _sleep_forever()  # another thread is at it
+            _sleep_forever()  # another thread does so
         if self._handlers and threading.current_thread() is not threading.main_thread():
             _thread.interrupt_main(next(iter(self._handlers)))
         kill_children()
@@ -138,5 +138,5 @@ def _run_closing_steps() -> None:
 
 
 def _run_closing_step(step: Callable[[], object]) -> None:
-    with suppress(InfrastructureError):  # a server that is gone: the next run closes what this one could not
+    with suppress(Exception):  # of a server that is gone, or another: the next run closes what this one could not
         step()

@@ -13,10 +13,17 @@ from pathlib import Path
 
 from aeops.errors import InfrastructureError
 from aeops.machine.access import may_read
-from aeops.machine.network import HOST, find_free_port, open_url
+from aeops.machine.network import HOST, find_free_port, is_own_address, open_url
 from aeops.machine.parent_process import parent_environment
 from aeops.machine.passwords import USER
-from aeops.machine.prefect_access import PrefectAccess, external_prefect, new_password, recorded_access, use_prefect
+from aeops.machine.prefect_access import (
+    PrefectAccess,
+    external_prefect,
+    new_password,
+    recorded_access,
+    use_prefect,
+    using_prefect,
+)
 from aeops.machine.run_watch import CONTINUE_HINT
 from aeops.machine.stack_settings import settings_file
 from aeops.machine.stored_json import read_json_if_whole
@@ -45,7 +52,7 @@ def accepts_connections(address: str) -> bool:
     Unlike a response it does not depend on the load: the kernel accepts, however busy the server is.
     """
     parts = urllib.parse.urlsplit(address)
-    port = parts.port or {"http": 80, "https": 443}[parts.scheme]
+    port = parts.port or {"https": 443}.get(parts.scheme, 80)
     try:
         socket.create_connection((str(parts.hostname), port), timeout=_CONNECTION_TIMEOUT).close()
     except OSError:
@@ -79,9 +86,15 @@ def find_running_prefect(project: Project) -> PrefectAccess | None:
     address = service_address(project, "prefect", "api_url")
     if address is None or not is_healthy(f"{address}/health"):
         return None
-    if not may_read(settings_file(project)):  # only the user who typed `ae up` knows the secret
+    if is_stack_of_another(project):
         return PrefectAccess(address, None)
     return recorded_access(project, address)
+
+
+def is_stack_of_another(project: Project) -> bool:
+    """Return True where another user has typed `ae up`: only that user knows the secret of the stack's Prefect server."""
+    file = settings_file(project)
+    return os.path.lexists(file) and not may_read(file)
 
 
 def service_address(project: Project, name: str, key: str = "address") -> str | None:
@@ -119,7 +132,9 @@ class PrefectServer:
 
     @property
     def is_listening(self) -> bool:
-        return accepts_connections(self.access.api_url)
+        """Whether it accepts connections; True of a server elsewhere, which Prefect's client may reach through a proxy only."""
+        server = urllib.parse.urlsplit(self.access.api_url).netloc
+        return not is_own_address(server) or accepts_connections(self.access.api_url)
 
     def wait_until_ready(self) -> None:
         """Wait until a temporary server responds; raises as `wait_until_healthy` does."""
@@ -131,6 +146,7 @@ class PrefectServer:
         """Return why a run can no longer count on the server; None where it listens, or may do so again within a minute.
 
         The server of `ae up` is started again where it dies, and a run goes on then. One that listens and is slow is waited for.
+        One on another machine is left to the retries of Prefect's client.
         """
         if self.process is not None and self.process.poll() is not None:
             return (
@@ -149,31 +165,34 @@ class PrefectServer:
 def prefect_server(project: Project) -> Iterator[PrefectServer]:
     """Let this process use a Prefect server: the user's, that of `ae up`, else a temporary one that ends with the block.
 
+    That of an `ae up` which another user has typed cannot be used: it asks for a secret that only that user knows.
+
     The temporary one starts at once, and the caller may import what it needs while it does. It dies with this process:
     Prefect's built-in temporary server would outlive a run that is killed. It leads a session of its own: a Ctrl-C in the
     terminal would end it before the run could report its end to it. Its secret is known to this process and its children
     alone: see `external_prefect`, which returns the server that is in use.
     """
     user_access = external_prefect()
-    access = user_access or find_running_prefect(project)
+    access = user_access
+    if access is None and not is_stack_of_another(project):
+        access = find_running_prefect(project)
     if access is not None:
         use_prefect(access)
         yield PrefectServer(project, access, is_of_stack=user_access is None)
         return
     port = find_free_port()
     access = PrefectAccess(f"http://{HOST}:{port}/api", f"{USER}:{new_password()}")
-    use_prefect(access)
     secret = {"PREFECT_SERVER_API_AUTH_STRING": str(access.credentials)}
     process = subprocess.Popen(
         prefect_server_command(port),
-        env=os.environ | parent_environment() | TEMPORARY_SERVER | secret,
+        env=os.environ | access.environment() | parent_environment() | TEMPORARY_SERVER | secret,
         cwd=project.root,
         start_new_session=True,
     )
     try:
-        yield PrefectServer(project, access, process=process)
+        with using_prefect(access):
+            yield PrefectServer(project, access, process=process)
     finally:
-        del os.environ["PREFECT_API_URL"], os.environ["PREFECT_API_AUTH_STRING"]
         stop_server(process)
 
 

@@ -195,9 +195,11 @@ def find_damaged_files(project: Project) -> Iterator[DamagedFile]:
 
 
 def _damage_reason(state_file: StateFile, path: Path) -> str:
-    """Return why a file cannot be read; empty where it can."""
+    """Return why a file cannot be read; empty where it can, or where this user may not read it."""
     try:
         content = path.read_bytes()
+    except PermissionError:
+        return ""  # such as the owner's secrets: whoever may read them finds damage
     except OSError as error:
         return f"cannot be read ({error.strerror})"
     if state_file.may_be_empty and not content:

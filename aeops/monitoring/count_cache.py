@@ -30,7 +30,7 @@ class CountCache:
 
     def get_or_count(self, file: Path, count: Callable[[Path], Any]) -> Any:
         """Return the cached counts of a file; call `count` where there are none or the file has changed since."""
-        fingerprint = fingerprint_file(file)  # before it is read
+        fingerprint = fingerprint_predictions(file)  # before it is read
         cache_entry = self.old_entries.get(file.name)
         if cache_entry is None or cache_entry["file"] != fingerprint:
             cache_entry = {"file": fingerprint, "counts": count(file)}
@@ -68,7 +68,7 @@ def _read_entries(path: Path, basis_sha256: str) -> dict[str, Any]:
         raise DataError(f"{path} cannot be read ({error}): remove it, and the next check counts again") from error
 
 
-def fingerprint_file(file: Path) -> list[int]:
+def fingerprint_predictions(file: Path) -> list[int]:
     """Return the size of a file and the time of its last change in nanoseconds, by which a change is noticed."""
     status = file.stat()
     return [status.st_size, status.st_mtime_ns]

@@ -7,9 +7,9 @@ from typing import TypedDict
 
 from aeops.monitoring.retrains import RetrainRecord
 from aeops.recipe.monitoring import MonitorSpec
+from aeops.registry.ledger import CLOCK_TOLERANCE
 
 BUDGET_PERIOD = timedelta(days=30)
-CLOCK_TOLERANCE = timedelta(minutes=5)  # by which the clocks of two machines may differ
 
 
 class DecisionRecord(TypedDict):
@@ -71,7 +71,7 @@ def decide_retrain(
     past_retrains = [retrain for retrain in retrains if retrain.moment <= now + CLOCK_TOLERANCE]
     if len(past_retrains) < len(retrains):
         reasons.append(
-            f"{len(retrains) - len(past_retrains)} earlier retrains dated ahead of the clock hold nothing up: a clock was wrong"
+            f"{len(retrains) - len(past_retrains)} earlier retrains dated ahead of the clock are left out: a clock was wrong"
         )
     postponements = [*check_cooldown(spec, past_retrains, now), *check_budget(spec, past_retrains, now)]
     return RetrainDecision(not postponements, (*reasons, *postponements), alarms, f"ae run {recipe}")

@@ -13,7 +13,7 @@ from aeops.errors import InfrastructureError
 from aeops.machine.network import open_url
 from aeops.machine.prefect_access import PrefectAccess, external_prefect, recorded_access
 from aeops.machine.process_identity import find_process
-from aeops.machine.servers import is_own_log
+from aeops.machine.servers import is_own_log, is_stack_of_another
 from aeops.project import Project
 from aeops.stack.prefect_api import PrefectObject
 
@@ -264,6 +264,8 @@ def find_prefect(project: Project) -> PrefectAccess | None:
     api_url = read_service_notes(project).get("prefect", ServiceNote("prefect")).api_url
     if not api_url:
         return None
+    if is_stack_of_another(project):
+        return PrefectAccess(api_url, None)
     return recorded_access(project, api_url)
 
 

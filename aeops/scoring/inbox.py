@@ -25,7 +25,7 @@ BEING_WRITTEN_REASON = "it is still being written; left for the next run"
 
 
 @dataclass(frozen=True)
-class FileFingerprint:
+class FileStamp:
     """Properties of a file of which one changes whenever it is written to."""
 
     size: int
@@ -46,7 +46,7 @@ class InboxFile:
 
     name: str
     path: Path
-    fingerprint: FileFingerprint
+    fingerprint: FileStamp
 
     @property
     def printable_name(self) -> str:
@@ -74,14 +74,14 @@ def inbox_folder(project: Project, recipe: Recipe) -> Path:
     return source_folder(project, folder_name, f"make it, or correct scoring.inbox in recipes/{recipe.name}.yaml")
 
 
-def read_fingerprint(path: Path) -> FileFingerprint:
+def read_fingerprint(path: Path) -> FileStamp:
     """Return the present fingerprint of a file.
 
     Raises:
         FileNotFoundError: the file is gone.
     """
     status = path.stat()
-    return FileFingerprint(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+    return FileStamp(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def printable_name(name: str) -> str:
     return name.encode("utf-8", "backslashreplace").decode()
 
 
-def is_quiet(fingerprint: FileFingerprint) -> bool:
+def is_quiet(fingerprint: FileStamp) -> bool:
     """Return whether the file was not written to for a while; a time in the future comes from another clock and counts as old."""
     return abs(time.time() - fingerprint.mtime_ns / 1e9) >= QUIET_SECONDS
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from aeops.bundle.detector import Detector
 from aeops.errors import AeError, DataError
 from aeops.files import atomic_write, write_json
+from aeops.kinds.decoding import is_caused_by_machine
 from aeops.machine.lock import file_lock
 from aeops.machine.stored_json import read_json_if_whole
 from aeops.predictions import prediction_store
@@ -67,7 +68,8 @@ class InboxOutcome:
         scored: files whose samples it recorded.
         refused: lines of refused.jsonl that it added.
         copies: new files whose content was recorded before -> where.
-        skipped: files that it did not read, or not to their end -> the reason.
+        skipped: files that it did not read, or not to their end, and that the next run tries again -> the reason.
+        unlisted: paths that hold no files to score, such as a link to nothing -> the reason.
         unchanged_count: number of files that are unchanged and recorded.
         refused_before_count: number of files that hold what an earlier run refused.
         errors: unexpected ones; raised once the other files are done.
@@ -77,6 +79,7 @@ class InboxOutcome:
     refused: list[RefusalRecord] = field(default_factory=list)
     copies: dict[str, str] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
+    unlisted: dict[str, str] = field(default_factory=dict)
     unchanged_count: int = 0
     refused_before_count: int = 0
     errors: list[Exception] = field(default_factory=list)
@@ -97,7 +100,7 @@ class InboxOutcome:
             "taken": [file.to_dict() for file in self.scored],
             "refused": self.refused,
             "copies": self.copies,
-            "left": self.skipped,
+            "left": self.unlisted | self.skipped,
             "known": self.unchanged_count,
             "refused_before": self.refused_before_count,
         }
@@ -176,7 +179,7 @@ class InboxRun:
         """Return the files whose content is neither recorded nor refused, with its SHA-256; count the others."""
         new_files = []
         listing = list_inbox(self.inbox)
-        self.outcome.skipped.update(listing.problems)
+        self.outcome.unlisted.update(listing.problems)
         for file in listing.files:
             if not is_quiet(file.fingerprint):
                 self.outcome.skipped[file.printable_name] = BEING_WRITTEN_REASON
@@ -240,7 +243,10 @@ class InboxRun:
         except FileChangedError:
             self.outcome.skipped[file.printable_name] = CHANGED_REASON
         except DataError as error:
-            self._refuse_file(run_name, file, sha256, str(error))
+            if is_caused_by_machine(error):  # the next run may be able to read it
+                self.outcome.skipped[file.printable_name] = str(error)
+            else:
+                self._refuse_file(run_name, file, sha256, str(error))
         except AeError:
             raise
         except Exception as error:  # noqa: BLE001  # raised again after the other files
@@ -322,6 +328,8 @@ def _describe_other_files(outcome: InboxOutcome) -> str:
         parts.append(f"{len(outcome.copies)} the same as one before")
     if outcome.skipped:
         parts.append(f"{len(outcome.skipped)} left for the next run")
+    if outcome.unlisted:
+        parts.append(f"{len(outcome.unlisted)} not listed")
     if not parts:
         return ""
     return f"; files: {', '.join(parts)}"

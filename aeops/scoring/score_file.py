@@ -208,7 +208,7 @@ class ScoredBatches:
             )
             self.sample_count += len(names)
             self.flagged_count += int(scored["is_anomaly"].sum())
-        require_unchanged(self._file)
+        require_unchanged_file(self._file)
 
 
 def score_blocks(file: InboxFile, detector: Detector) -> Iterator[tuple[list[str], np.ndarray, dict[str, np.ndarray]]]:
@@ -245,15 +245,15 @@ def read_inbox_samples(file: InboxFile, detector: Detector) -> "FileSamples":
         DataError: the file does not hold such samples.
         FileChangedError: the file is gone or has changed since it was listed.
     """
-    require_unchanged(file)
+    require_unchanged_file(file)
     try:
         return detector.read_file(file.path)
     except UsageError:
-        require_unchanged(file)  # the file is gone
+        require_unchanged_file(file)  # the file is gone
         raise
 
 
-def require_unchanged(file: InboxFile) -> None:
+def require_unchanged_file(file: InboxFile) -> None:
     """Check that the file is as it was listed.
 
     Raises:

@@ -3,12 +3,13 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-import yaml
-
+from aeops.errors import UsageError
 from aeops.project import Project
+from aeops.recipe.yaml_reader import read_yaml
 
 DAYS_AHEAD = 400  # more than a year, so that every change of the clocks is seen
 STEP = timedelta(minutes=30)  # in UTC, at whose whole multiples clocks are changed: Lord Howe's at half past
@@ -28,17 +29,29 @@ def find_skipped_schedules(project: Project, now: datetime) -> list[str]:
 
     Args:
         now: with its zone; the next 400 days are checked.
+
+    Raises:
+        UsageError: prefect.yaml is no YAML, or not of the form that Prefect reads.
     """
     file = project.root / "prefect.yaml"
     if not file.is_file():
         return []
-    document = yaml.safe_load(file.read_text(encoding="utf-8"))
     sentences: dict[str, None] = {}  # in order, each once
-    for deployment in document.get("deployments") or []:
-        for schedule in deployment.get("schedules") or []:
+    for deployment in _mappings_at(file, read_yaml(file), "deployments"):
+        for schedule in _mappings_at(file, deployment, "schedules"):
             if "cron" in schedule and (sentence := find_skipped_run(schedule, now)):
-                sentences[f"{deployment['name']}: {sentence}"] = None
+                sentences[f"{deployment.get('name')}: {sentence}"] = None
     return list(sentences)
+
+
+def _mappings_at(file: Path, document: object, key: str) -> list[dict[str, Any]]:
+    """Return the list of mappings at a key of prefect.yaml; empty where it has no such key."""
+    if not isinstance(document, dict):
+        raise UsageError(f"{file}: expected a mapping with the key {key}, got {type(document).__name__}: correct the file")
+    values = document.get(key) or []
+    if not isinstance(values, list) or not all(isinstance(value, dict) for value in values):
+        raise UsageError(f"{file}: {key}: expected a list of mappings, got {str(values)[:100]}: correct the file")
+    return values
 
 
 def find_skipped_run(schedule: Mapping[str, Any], now: datetime) -> str | None:

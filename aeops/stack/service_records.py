@@ -6,9 +6,10 @@ where a parent died or a record is missing, and no other process is ever taken f
 
 import os
 import signal
+import sys
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import psutil
@@ -53,6 +54,8 @@ class ServiceRecord:
 
 
 _STORED_NAMES = {"started_at": "started", "start_id": "mark"}
+_REQUIRED_KEYS = ("name", "pid", "started", "mark", "address", "health", "log", "command")
+_KEY_TYPES: dict[str, type | tuple[type, ...]] = {"pid": int, "started": (int, float), "mark": str, "log": str, "command": list}
 
 
 def services_folder(project: Project) -> Path:
@@ -64,20 +67,32 @@ def service_record_file(project: Project, name: str) -> Path:
 
 
 def write_service_record(project: Project, record: ServiceRecord) -> None:
-    document = {_STORED_NAMES.get(name, name): value for name, value in asdict(record).items()}
+    document = {_stored_name(name): value for name, value in asdict(record).items()}
     if record.api_url is None:
         del document["api_url"]
     write_json(service_record_file(project, record.name), document)
 
 
 def read_service_record(project: Project, name: str) -> ServiceRecord | None:
-    """Return a service's record; None where there is none, a damaged one, or one of a server that is not part of this stack."""
-    document = read_json_if_whole(service_record_file(project, name), "pid", "address")
-    if document is None or "mark" not in document or not is_own_log(project, document["log"]):
+    """Return a service's record; None where there is none, a damaged one, or one of a server that is not part of this stack.
+
+    Keys that this version does not know are passed over.
+    """
+    file = service_record_file(project, name)
+    document = read_json_if_whole(file, *_REQUIRED_KEYS)
+    if document is None:
         return None
-    for field_name, stored_name in _STORED_NAMES.items():
-        document[field_name] = document.pop(stored_name)
-    return ServiceRecord(**document)
+    for key, expected_type in _KEY_TYPES.items():
+        if not isinstance(document[key], expected_type):
+            print(f"{file} is damaged ({key} is {document[key]!r}); going on without it", file=sys.stderr, flush=True)
+            return None
+    if not is_own_log(project, document["log"]):
+        return None
+    return ServiceRecord(**{field.name: document.get(_stored_name(field.name)) for field in fields(ServiceRecord)})
+
+
+def _stored_name(name: str) -> str:
+    return _STORED_NAMES.get(name, name)
 
 
 def read_service_records(project: Project) -> list[ServiceRecord]:

@@ -80,7 +80,8 @@ def migrate_databases(project: Project, lock: int) -> None:
     """Bring both databases up to date, each by one process, before another process opens them.
 
     Args:
-        lock: descriptor of a lock that the processes inherit: a migration whose `ae up` was killed goes on, and the next waits.
+        lock: descriptor of a lock that the processes inherit: the next `ae up` waits for a migration that outlives a killed one.
+            Prefect's does; MLflow's dies with its parent.
 
     Raises:
         InfrastructureError: a database cannot be brought up to date; has the reason.

@@ -15,9 +15,10 @@ import sys
 import time
 from typing import IO
 
+from aeops.errors import AeError
 from aeops.machine.lock import try_flock
 from aeops.machine.prefect_access import external_prefect_api, prefect_access
-from aeops.machine.stack_settings import Settings, last_setup_request, read_settings
+from aeops.machine.stack_settings import Settings, last_setup_request, read_settings, settings_file
 from aeops.project import Project, find_project
 from aeops.stack.jobs import BackgroundJob
 from aeops.stack.leader_state import LeaderState, write_state
@@ -25,6 +26,7 @@ from aeops.stack.logs import rotate_if_large
 from aeops.stack.service_definitions import (
     PREFECT,
     SCORE,
+    ServiceDefinition,
     define_services,
     python_path,
     recipes_with_champion,
@@ -103,17 +105,40 @@ class StackLeader:
         self._standby: subprocess.Popen[bytes] | None = None
         self._standby_start = 0.0
         self._written_state = LeaderState()
+        self._definitions: list[ServiceDefinition] = []
+        self._problem = ""
+        self._is_set_up = False
         self._ledger_versions: list[tuple[str, int]] = []
         self._champion_recipes: list[str] = []
 
     def run(self) -> None:
         """Work until the stack is stopped."""
-        while settings := read_settings(self.project):
+        while settings_file(self.project).is_file():
             self._update_standby()
-            self._update_services(settings)
-            self._update_jobs(settings)
-            self._write_state()
+            self.update()
             time.sleep(_UPDATE_INTERVAL)
+
+    def update(self) -> None:
+        """Look at services and jobs once, and do what they need.
+
+        Where the settings or the secret cannot be read, the services go on as they were defined last; the log says why, once.
+        """
+        problem = ""
+        try:
+            settings = read_settings(self.project)
+            if settings is None:
+                return  # the stack was stopped just now
+            self._is_set_up = self.setup.finished_request == settings.request_id
+            services = define_services(self.project, settings, self._served_recipes(), skip_used_ports=True)
+            self._definitions = list(services)
+            self._update_jobs(settings)
+        except (AeError, OSError) as error:
+            problem = f"{error}; the services go on as they are"
+        if problem and problem != self._problem:
+            _print_line(problem)
+        self._problem = problem
+        self._update_services()
+        self._write_state()
 
     def _update_standby(self) -> None:
         if self._standby is not None:
@@ -123,13 +148,12 @@ class StackLeader:
             self._standby_start = time.monotonic()
             _print_line(f"starts a standby, process {self._standby.pid}")
 
-    def _update_services(self, settings: Settings) -> None:
-        is_set_up = self.setup.finished_request == settings.request_id
-        for service in define_services(self.project, settings, self._served_recipes(), skip_used_ports=True):
+    def _update_services(self) -> None:
+        for service in self._definitions:
             if service.name not in self.managers:
                 self.managers[service.name] = ServiceManager(self.project, _print_line)
             manager = self.managers[service.name]
-            if service.needs_deployments and not is_set_up and manager.process is None:
+            if service.needs_deployments and not self._is_set_up and manager.process is None:
                 manager.state = "waits for the deployments"  # (one that lives goes on; it is adopted afterwards)
             else:
                 manager.update(service)

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from aeops.errors import DataError, UsageError
-from aeops.evaluation.before_training import require_samples, require_study_files
+from aeops.evaluation.before_training import require_enough_samples, require_study_files
 from aeops.files import data_sha256
 from aeops.project import Project
 from aeops.recipe.gate_rules import Rule
@@ -77,7 +77,7 @@ def test_what_the_samples_are_too_few_for_is_told_all_at_once(evaluated):
         evaluate=replace(recipe.evaluate, pca_components=701, neighbours=900),
     )
     with pytest.raises(UsageError) as error:
-        require_samples(asked, evaluated.prepared)
+        require_enough_samples(asked, evaluated.prepared)
     for text in (
         "0.001 needs 999 calibration samples or more, got 199",
         "evaluate.pca_components: expected at most 700, the number of training samples, got 701",
@@ -96,7 +96,7 @@ def test_samples_that_no_comparison_can_be_made_on_are_told_by_rule_and_class(ev
     few.to_parquet(prepared / "test.parquet")
     recipe = replace(read_recipe(evaluated.recipe), gate={"ranks": Rule(champion="auroc", margin=0.1)})
     with pytest.raises(UsageError) as error:
-        require_samples(recipe, prepared)
+        require_enough_samples(recipe, prepared)
     normals, novelty = str(error.value).splitlines()
     assert "recipes/digits.yaml: gate.ranks: expected 20 or more groups of normals" in normals
     assert "got 19" in normals
@@ -104,7 +104,7 @@ def test_samples_that_no_comparison_can_be_made_on_are_told_by_rule_and_class(ev
 
 
 def test_enough_samples_are_no_problem(evaluated):
-    require_samples(read_recipe(evaluated.recipe), evaluated.prepared)
+    require_enough_samples(read_recipe(evaluated.recipe), evaluated.prepared)
 
 
 def test_files_of_a_study_that_are_missing_or_others_are_told_before_anything_starts(tmp_path):

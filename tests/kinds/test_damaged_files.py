@@ -1,7 +1,9 @@
 """Whatever is wrong with a file, its reader says so in one error that names it; a fuzz test over every form."""
 
 import dataclasses
+import errno
 import functools
+import gzip
 import io
 import json
 import os
@@ -20,7 +22,7 @@ from PIL import Image
 from aeops.codec import container
 from aeops.codec.container import ArchiveContent, ArchiveSource, pack_archive, unpack_archive
 from aeops.errors import DataError
-from aeops.kinds.decoding import DecodeError
+from aeops.kinds.decoding import DecodeError, decode_errors
 from aeops.kinds.folders import list_files
 from aeops.kinds.interface import load_kind
 from aeops.kinds.samples import FitOptions, SampleSpec
@@ -366,3 +368,15 @@ def test_arrow_bombs_are_refused_before_they_are_unpacked() -> None:
         writer.write_batch(pa.record_batch({"a": pa.array(["x" * 10_000_000])}))
     with pytest.raises(DecodeError, match="expected no compression"):
         read_arrow(stream.getvalue(), None, MAX_ROWS)
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EACCES, errno.EMFILE, errno.ENOMEM])
+def test_what_the_system_refuses_is_not_said_of_the_bytes(number: int) -> None:
+    with pytest.raises(OSError, match=os.strerror(number)), decode_errors():
+        raise OSError(number, os.strerror(number))
+
+
+@pytest.mark.parametrize("error", [gzip.BadGzipFile("no gzip"), OSError(errno.EINVAL, "a seek before the beginning")])
+def test_an_oserror_that_damaged_bytes_cause_is_said_of_them(error: OSError) -> None:
+    with pytest.raises(DecodeError, match=type(error).__name__), decode_errors():
+        raise error

@@ -7,6 +7,7 @@ import pytest
 from checkout import Checkout, make_checkout
 
 from aeops.cli import health_checks
+from aeops.errors import InfrastructureError
 from aeops.machine.lock import run_lock
 from aeops.project import Project
 
@@ -97,3 +98,39 @@ def test_a_recipe_that_params_yaml_lacks_is_a_fault_and_so_is_one_that_only_it_h
     assert str(project.root / "params.yaml") in found.type_this
     found = only(health_checks.check_listed_recipes(project), "fault")
     assert "there is no recipes/gone.yaml" in found.message
+
+
+@pytest.mark.parametrize("text", ["recipes: [", "recipes: 1\nrecipes: 2\n", ""])
+def test_a_damaged_yaml_file_is_a_fault_of_its_own(project: Project, text: str) -> None:
+    for name in ("params.yaml", "prefect.yaml"):
+        (project.root / name).write_text(text, encoding="utf-8")
+    found = only(health_checks.check_recipe(project, "small"), "fault")
+    assert "params.yaml" in found.message
+    if text:
+        assert "params.yaml" in only(health_checks.check_listed_recipes(project), "fault").message
+    found = only(health_checks.check_schedules(project), "fault")
+    assert "prefect.yaml" in found.message
+    assert found.type_this == f"edit {project.root / 'prefect.yaml'}"
+
+
+@pytest.mark.parametrize("text", ["deployments: x", "deployments: [1]", "deployments: [{schedules: 3}]"])
+def test_a_prefect_yaml_of_another_form_is_a_fault(project: Project, text: str) -> None:
+    (project.root / "prefect.yaml").write_text(text, encoding="utf-8")
+    assert "expected a list of mappings" in only(health_checks.check_schedules(project), "fault").message
+
+
+def test_a_recipe_whose_champion_cannot_be_checked_hides_no_other(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (project.root / "recipes" / "small.yaml").read_text(encoding="utf-8")
+    (project.root / "recipes" / "another.yaml").write_text(text, encoding="utf-8")
+
+    def find_problems(store: object, name: str) -> list[str]:
+        if name == "another":
+            raise InfrastructureError("its files cannot be read")
+        return ["its bundle is torn"]
+
+    monkeypatch.setattr(health_checks.promotion, "find_problems", find_problems)
+    faults = [check for check in health_checks.check_registry(project) if check.level == "fault"]
+    assert [(check.subject, check.message, check.type_this) for check in faults] == [
+        ("another", "its files cannot be read", "ae status"),
+        ("small", "its bundle is torn", "ae ledger verify small"),
+    ]

@@ -9,6 +9,7 @@ from checkout import ROOT, Checkout, make_checkout
 
 from ae_models.errors import BundleError, DivergenceError, SampleError, SpecError, TrainingError
 from ae_models.training_environment import require_accelerator
+from aeops.cli.main import main
 from aeops.data import dvc
 from aeops.errors import AeError, DataError, InfrastructureError, InternalError, TransientError, UsageError, as_ae_error
 from aeops.machine.child_process import run_module
@@ -146,3 +147,14 @@ def test_a_recipe_that_params_yaml_lacks_is_told_before_anything_starts(project:
     assert not project.home.exists()
     with pytest.raises(UsageError):
         dvc.require_stages(project, load_recipe(project, "small"))
+
+
+def test_ctrl_c_in_a_command_that_cannot_go_on_promises_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(arguments: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("aeops.cli.status.run", interrupted)
+    assert main(["status"]) == 130
+    assert capsys.readouterr().err == "stopped\n"

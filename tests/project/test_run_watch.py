@@ -57,6 +57,11 @@ PLACES = {
     finally:
         time.sleep(60)""",
     "in an exit handler of a library": "atexit.register(time.sleep, 60); time.sleep(60)",
+    "with a closing step that fails": """
+    def fail():
+        raise ValueError("of any class")
+    with closing_step(fail), closing_step(lambda: Path("closed").touch()):
+        time.sleep(60)""",
     "with a closing step that hangs": """
     with closing_step(lambda: time.sleep(60)), closing_step(lambda: Path("closed").touch()):
         time.sleep(60)""",
@@ -182,3 +187,13 @@ def test_a_temporary_server_that_has_ended_is_a_problem_at_once(tmp_path: Path) 
     assert server.find_problem() is None
     process.kill()
     wait_for(lambda: "has ended (exit code -9)" in (server.find_problem() or ""), seconds=5)
+
+
+def test_a_server_elsewhere_is_left_to_prefects_client_which_may_use_a_proxy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(servers, "_GONE_TIMEOUT", 0.0)
+    monkeypatch.setattr(servers, "accepts_connections", lambda address: False)  # only the proxy reaches it
+    server = PrefectServer(Project(tmp_path, tmp_path), PrefectAccess("https://prefect.example/api", None))
+    assert server.find_problem() is None
+    assert server.is_listening

@@ -68,14 +68,14 @@ def test_a_damaged_champion_is_told_and_uploaded_again(
     leave_copy(project, champion)
     whole = bundle_sha256(champion)
     DAMAGES[damage](champion)
-    found = [check for check in health_checks.check_champion(store, "digits") if check.level == "fault"]
+    found = [check for check in health_checks.check_champion_state(store, "digits") if check.level == "fault"]
     assert [("`ae run digits` uploads it again" in check.message) for check in found] == [True]
     promotion.repair_champion_bundle(store, "digits")
     assert "uploaded the bundle of digits 2 to MLflow again" in caplog.text
     assert bundle_sha256(champion) == whole
     assert store.version("digits", "2").tags["bundle_sha256"] == whole
     assert promotion.find_problems(store, "digits") == []
-    assert {check.level for check in health_checks.check_champion(store, "digits")} == {"good"}
+    assert {check.level for check in health_checks.check_champion_state(store, "digits")} == {"good"}
 
 
 def test_without_a_copy_what_to_type_leads_out(store: Store, project: Project, champion: Path) -> None:

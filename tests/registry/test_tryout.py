@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from aeops.errors import InfrastructureError, UsageError
-from aeops.machine.child_process import run_module
+from aeops.machine.child_process import run_module, tied_command
 from aeops.machine.library_settings import configure_libraries
 from aeops.project import Project
 from aeops.recipe.gate_rules import Rule
@@ -77,8 +77,9 @@ def forks(warm_process: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch, 
     requests, answers = warm_process.stdin, warm_process.stdout
 
     def run(command: list[str], cwd: Path, env: dict[str, str], **_: Any) -> subprocess.CompletedProcess[str]:
-        python, isolated, no_site, script, model, folder, *packages = command
-        assert (python, isolated, no_site) == (sys.executable, "-I", "-S")
+        tied = tied_command([sys.executable, "-I", "-S"])  # dies with this process, and is isolated from this checkout
+        assert command[: len(tied)] == tied
+        script, model, folder, *packages = command[len(tied) :]
         errors = tmp_path / "errors"
         request = {"argv": [script, model, folder], "cwd": str(cwd), "environment": env, "errors": str(errors), "packages": []}
         for line in ({"packages": packages}, request):
@@ -111,13 +112,10 @@ def store(project: Project, logged: Project, copy_state: Callable[[Project, Proj
 
 
 @pytest.fixture
-def model(store: Store, logged: Project, tmp_path: Path) -> Iterator[Path]:
-    """The folder of the logged model of digits 1, as MLflow keeps it; as it was again when the test ends."""
-    [file] = (logged.mlflow / "artifacts").rglob("MLmodel")
-    whole = Path(shutil.copytree(file.parent, tmp_path / "whole"))
-    yield file.parent
-    shutil.rmtree(file.parent)
-    shutil.copytree(whole, file.parent)
+def model(store: Store, project: Project) -> Path:
+    """The folder of the logged model of digits 1 in this test's own copy of the state, as MLflow keeps it."""
+    [file] = (project.mlflow / "artifacts").rglob("MLmodel")
+    return file.parent
 
 
 def packed(model: Path, path: str) -> Path:

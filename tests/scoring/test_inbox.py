@@ -1,5 +1,6 @@
 """What is new in an inbox is scored once, by content; what is broken stands in nobody's way."""
 
+import errno
 import io
 import json
 import os
@@ -10,6 +11,7 @@ import tracemalloc
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -261,6 +263,7 @@ def test_files_that_once_ended_the_run_are_refused_and_linked_folders_are_read(
     assert names(told, "refused") == sorted(set(files) - {"empty.png"})  # whose content is that of empty.npy
     assert names(told, "taken") == ["good.npy", "line/linked.npy"]
     assert told["files"]["left"] == {"gone.npy": "no regular file, or a link to none"}
+    assert told["says"].endswith("; files: 4 refused, 1 not listed")  # no next run takes what is not there
     assert all(refusal["reason"] and "\n" not in refusal["reason"] for refusal in told["files"]["refused"])
     assert room.run()["files"]["refused_before"] == len(files)
 
@@ -279,6 +282,19 @@ def test_a_file_that_goes_while_it_is_read_ends_nothing(room: Room, digits: np.n
     told = room.run()
     assert names(told, "taken") == ["b.npy"]
     assert list(told["files"]["left"]) == ["a.npy"]
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), OSError(errno.EMFILE, "Too many"), MemoryError()])
+def test_a_file_that_the_machine_cannot_read_now_is_scored_by_the_next_run(
+    room: Room, digits: np.ndarray, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    room.put("a.npy", digits[:2])
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "memmap", Mock(side_effect=error))
+        told = room.run()
+    assert (names(told, "refused"), names(told, "left")) == ([], ["a.npy"])
+    assert not (room.folder / "refused.jsonl").exists()
+    assert names(room.run(), "taken") == ["a.npy"]
 
 
 def test_what_was_refused_is_not_tried_again_until_its_content_changes(room: Room, digits: np.ndarray) -> None:

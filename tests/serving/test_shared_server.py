@@ -128,6 +128,7 @@ def shared(
         (root / "recipes").mkdir(parents=True)
         shutil.copy(REPOSITORY / "recipes" / "digits.yaml", root / "recipes")
         shutil.copy(REPOSITORY / "dvc.yaml", root)
+        (root / "params.yaml").write_text("recipes:\n  digits: {dataset: digits}\n", encoding="utf-8")
         (root / "requirements.lock").write_text("", encoding="utf-8")
         np.save(root / "batch.npy", digits[:2])
         project = Project(root, root / ".ae")
@@ -249,6 +250,11 @@ def test_a_cache_in_which_dvc_lets_everybody_write_is_closed(shared: SharedProje
 
     site_cache = shared.project.home / "dvc-site"
     site_cache.mkdir()
+    os.chown(site_cache, READER, GROUP)
+    site_cache.chmod(0o777)
+    keep_state_in_home(shared.project)
+    assert site_cache.stat().st_mode & 0o777 == 0o777  # only its owner may change that
+    os.chown(site_cache, os.geteuid(), GROUP)
     for home_mode, expected in ((0o755, 0o700), (0o770, 0o770)):
         shared.project.home.chmod(home_mode)
         site_cache.chmod(0o777)  # as DVC makes it, whatever the umask

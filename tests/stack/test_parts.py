@@ -22,7 +22,7 @@ from aeops.cli.up import requested_settings
 from aeops.errors import InfrastructureError, UsageError
 from aeops.machine.lock import clear_killed_holder, file_lock, run_lock, try_flock, was_holder_killed, workspace_holder
 from aeops.machine.network import RequiredPort, require_ports_free
-from aeops.machine.prefect_access import make_login
+from aeops.machine.prefect_access import login_file, make_login
 from aeops.machine.process_identity import parse_identity, this_process
 from aeops.machine.stack_settings import Settings, read_settings, settings_file, write_settings
 from aeops.project import Project
@@ -32,8 +32,16 @@ from aeops.stack.logs import shorten_connection_losses
 from aeops.stack.maintenance import older_runs
 from aeops.stack.service_definitions import ServiceDefinition, define_services, score_ports
 from aeops.stack.service_manager import ServiceManager
-from aeops.stack.service_records import ServiceRecord, read_service_record, stack_processes, stop_processes, write_service_record
+from aeops.stack.service_records import (
+    ServiceRecord,
+    read_service_record,
+    service_record_file,
+    stack_processes,
+    stop_processes,
+    write_service_record,
+)
 from aeops.stack.startup import migrate_databases, require_stack_ports
+from aeops.stack.supervisor import StackLeader
 
 REPOSITORY = Path(__file__).parents[2]
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
@@ -302,7 +310,7 @@ def test_what_a_dead_service_left_is_cleared_away_and_nothing_else(project: Proj
 
 def test_a_note_of_a_number_that_was_handed_on_names_no_process(project: Project) -> None:
     stranger = subprocess.Popen(SLEEP)
-    note = ServiceRecord("tried", stranger.pid, 0.0, "another start", None, None, "log", SLEEP)
+    note = ServiceRecord("tried", stranger.pid, 0.0, "another start", None, None, str(project.logs / "log"), SLEEP)
     write_service_record(project, note)
     read = read_service_record(project, "tried")
     assert read == note
@@ -342,6 +350,49 @@ def test_with_a_password_everything_but_mlflow_listens_to_others_and_asks_for_it
     for name in ("score-small", "page"):
         assert made[name].command[-4:] == ["--host", "0.0.0.0", "--password-file", str(secret)]
     assert not [one for one in made.values() if "sesame" in " ".join(one.command)]
+
+
+def test_a_leader_goes_on_where_secret_or_settings_cannot_be_read(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    updated: list[str] = []
+    monkeypatch.setattr(ServiceManager, "update", lambda manager, service: updated.append(service.name))
+    write_settings(project, Settings(request_id="1"))
+    make_login(project)
+    leader = StackLeader(project)
+    leader.update()
+    assert updated == ["mlflow", "prefect", "page"]  # the worker waits for the deployments
+    assert capsys.readouterr().out == ""
+    login_file(project).chmod(0o644)
+    leader.update()
+    leader.update()
+    assert updated == ["mlflow", "prefect", "page"] * 3
+    assert capsys.readouterr().out.count("chmod 600") == 1
+    settings_file(project).write_text("{")
+    leader.update()
+    assert "settings.json is damaged" in capsys.readouterr().out
+    settings_file(project).unlink()
+    leader.update()  # or `ae down` would see services start again
+    assert updated == ["mlflow", "prefect", "page"] * 4
+
+
+def test_a_service_record_with_missing_unknown_or_wrong_keys_ends_nothing(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = ServiceRecord("tried", 1, 0.0, "a start", None, None, str(project.logs / "tried.log"), SLEEP)
+    write_service_record(project, record)
+    file = service_record_file(project, "tried")
+    whole = json.loads(file.read_text())
+    file.write_text(json.dumps(whole | {"of_a_newer_version": 1}))
+    assert read_service_record(project, "tried") == record
+    for key in whole:
+        file.write_text(json.dumps({name: value for name, value in whole.items() if name != key}))
+        assert read_service_record(project, "tried") is None
+        assert f"it lacks {key}" in capsys.readouterr().err
+    for key in ("pid", "started", "mark", "log", "command"):
+        file.write_text(json.dumps(whole | {key: {}}))
+        assert read_service_record(project, "tried") is None
+        assert f"{key} is {{}}" in capsys.readouterr().err
 
 
 # ---------------------------------------------------------------- what is logged of a lost connection

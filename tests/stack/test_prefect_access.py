@@ -1,18 +1,23 @@
 """The secret of the stack's Prefect server: who makes it, who may read it, who is given it."""
 
 import os
+import sys
 import threading
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
+from aeops.cli.decide import resume_run
 from aeops.cli.health_checks import check_prefect
 from aeops.cli.main import build_parser
 from aeops.cli.prefect import find_access
 from aeops.cli.up import requested_settings
 from aeops.errors import InfrastructureError, UsageError
 from aeops.files import write_json
+from aeops.machine import servers
 from aeops.machine.prefect_access import (
     PrefectAccess,
     login_file,
@@ -21,9 +26,11 @@ from aeops.machine.prefect_access import (
     prefect_access,
     recorded_access,
     stack_credentials,
+    use_prefect,
 )
-from aeops.machine.servers import find_running_prefect
-from aeops.machine.stack_settings import Settings, write_settings
+from aeops.machine.servers import find_running_prefect, prefect_server
+from aeops.machine.stack_settings import Settings, settings_file, write_settings
+from aeops.page.stack_status import find_prefect
 from aeops.project import Project
 from aeops.stack.prefect_api import stack_prefect_api
 from aeops.stack.service_definitions import define_services
@@ -159,3 +166,73 @@ def test_the_environment_of_a_client_names_server_and_secret() -> None:
     assert (variables["PREFECT_API_URL"], variables["PREFECT_API_AUTH_STRING"]) == (access.api_url, "ae:secret")
     assert "PREFECT_API_AUTH_STRING" not in PrefectAccess("http://127.0.0.1:4200/api", None).environment()
     assert os.environ.get("PREFECT_API_AUTH_STRING") is None
+
+
+class Refusing(Healthy):
+    """Answers 401 to everything but its health, as Prefect does without its secret."""
+
+    def do_GET(self) -> None:
+        self.send_response(200 if self.path.endswith("/health") else 401)
+        self.end_headers()
+
+    def do_POST(self) -> None:
+        self.do_GET()
+
+
+@pytest.fixture
+def healthy_server() -> Iterator[ThreadingHTTPServer]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Healthy) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+def test_a_server_whose_secret_only_another_user_knows_is_found_and_not_used(
+    project: Project, healthy_server: ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(prefect_port=healthy_server.server_port)
+    write_settings(project, settings)
+    make_login(project)
+    write_json(project.home / "services" / "prefect.json", {"api_url": settings.prefect_api})
+    monkeypatch.setattr(servers, "prefect_server_command", lambda port: [sys.executable, "-c", "input()"])
+    with prefect_server(project) as server:
+        assert (server.is_of_stack, server.access) == (True, prefect_access(project, settings))
+    monkeypatch.delenv("PREFECT_API_URL")
+    monkeypatch.delenv("PREFECT_API_AUTH_STRING")
+    monkeypatch.setattr(servers, "may_read", lambda file: file != settings_file(project))  # as of another user's file
+    assert find_running_prefect(project) == find_prefect(project) == PrefectAccess(settings.prefect_api, None)
+    with prefect_server(project) as server:
+        assert not server.is_of_stack
+        assert server.access.api_url != settings.prefect_api
+        assert server.process is not None
+    assert "only the user who typed `ae up` can resume it" in resume_run(project, str(uuid4()), {})
+
+
+def test_a_server_that_refuses_to_resume_a_run_is_said_in_one_line(
+    project: Project, healthy_server: ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    healthy_server.RequestHandlerClass = Refusing
+    monkeypatch.setenv("PREFECT_API_URL", f"http://127.0.0.1:{healthy_server.server_port}/api")
+    message = resume_run(project, str(uuid4()), {})
+    assert message.startswith("stays suspended (")
+    assert "401" in message
+    assert "\n" not in message
+
+
+def test_a_temporary_server_leaves_the_environment_as_it_was(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(servers, "prefect_server_command", lambda port: [sys.executable, "-c", "input()"])
+    monkeypatch.setenv("PREFECT_API_AUTH_STRING", "ada:theirs")
+    before = dict(os.environ)
+    with prefect_server(project) as server:
+        assert os.environ["PREFECT_API_AUTH_STRING"] == server.access.credentials
+        del os.environ["PREFECT_API_URL"]  # whatever the block does, the server ends
+    assert dict(os.environ) == before
+    assert server.process is not None
+    assert server.process.poll() is not None
+
+
+def test_the_secret_of_another_server_is_not_sent_to_one_that_asks_for_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", "")
+    monkeypatch.setenv("PREFECT_API_AUTH_STRING", "ada:theirs")
+    use_prefect(PrefectAccess("http://127.0.0.1:4200/api", None))
+    assert "PREFECT_API_AUTH_STRING" not in os.environ

@@ -84,7 +84,7 @@ def _checkpoint_folders(spec: RivalsStudy, context: EvaluationContext) -> dict[s
 
 
 def _remove_other_folders(context: EvaluationContext, folders: Iterable[Path]) -> None:
-    """Remove the checkpoints of rivals that are none any more."""
+    """Remove the checkpoints of rivals that the recipe no longer names."""
     for folder in set(_rivals_folder(context).iterdir()) - set(folders):
         shutil.rmtree(folder)
 
