@@ -138,7 +138,7 @@ def recipes_with_ledger(project: Project) -> list[str]:
 def read_entries(project: Project, recipe: str) -> list[LedgerEntry]:
     """Return every entry of a ledger; an empty list where there is no file.
 
-    An incomplete last line is left out: its writer was never told that it is stored.
+    An incomplete last line is left out: its writer got no confirmation that it is stored.
 
     Raises:
         DataError: the chain of hashes is broken; the message names each problem.
@@ -472,7 +472,7 @@ def append_entry(project: Project, decision: Decision, announce: Callable[[Ledge
 def entry_times(now: datetime, entries: list[LedgerEntry]) -> dict[str, str]:
     """Return `time` of a new entry, never before the one above it, and `clock` where the clock says otherwise.
 
-    A clock that was put back must not make yesterday's champion today's; `settle_moments` tells which of the clocks was wrong.
+    A clock that was put back must not make yesterday's champion today's; `settle_moments` finds out which clock was wrong.
     """
     clock_text = now.isoformat(timespec="microseconds")
     if not entries or entries[-1].moment <= now:

@@ -11,7 +11,6 @@ import tracemalloc
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
-from unittest.mock import Mock
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -288,9 +287,12 @@ def test_a_file_that_goes_while_it_is_read_ends_nothing(room: Room, digits: np.n
 def test_a_file_that_the_machine_cannot_read_now_is_scored_by_the_next_run(
     room: Room, digits: np.ndarray, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
+    def fail(*_arguments: object, **_options: object) -> None:
+        raise error  # as a disk or a machine at its limits does, which no test can make
+
     room.put("a.npy", digits[:2])
     with monkeypatch.context() as patch:
-        patch.setattr(np, "memmap", Mock(side_effect=error))
+        patch.setattr(np, "memmap", fail)
         told = room.run()
     assert (names(told, "refused"), names(told, "left")) == ([], ["a.npy"])
     assert not (room.folder / "refused.jsonl").exists()
