@@ -27,7 +27,7 @@ from aeops.machine.run_watch import closing_step
 from aeops.machine.stored_json import read_json
 from aeops.project import Project, find_project
 from aeops.provenance.last_run import write_record
-from aeops.provenance.lineage import RECORDED_FILES, collect_lineage, git_diff
+from aeops.provenance.lineage import RECORDED_FILES, collect_lineage, git_diff, unknown_code_message
 from aeops.provenance.run_summary import RunSummary, quarantine_counts
 from aeops.recipe.reader import Recipe, load_recipe, require_unchanged
 from aeops.recipe.yaml_reader import read_yaml
@@ -116,6 +116,12 @@ def stage_ahead(stage: str) -> PreloadedProcess:
     """Prepare the process of a stage that imports for seconds; started early, it imports during the steps before it."""
     project = find_project()
     return PreloadedProcess(f"aeops.stages.{stage}", root=project.root, home=project.home, log=stage_log(project, stage))
+
+
+def report_unknown_code(project: Project) -> None:
+    """Say what of its code this run cannot record, before anything is trained."""
+    if message := unknown_code_message(project):
+        print(f"note: {message}", file=sys.stderr, flush=True)
 
 
 @pipeline_step("ingest", retries=1)
@@ -271,6 +277,8 @@ def register_version(recipe: str, run: str, data: dict[str, str], evidence: dict
         timings=dict(step_seconds()),
     )
     log_evidence_files(project, store, recipe, run, data, report, metrics)
+    if "git.diff_sha256" in metadata:
+        log_worktree_diff(project, store, recipe, run)
     studies = read_json(artifacts / "report" / "studies.json")
     description = model_card(raw_recipe, metrics, studies, document["gate"], document["comparison"], metadata)
     tags = metadata | comparison_tags(document, evidence)
@@ -311,10 +319,13 @@ def log_evidence_files(
     rebuild_files = [project.root / name for name in RECORDED_FILES if (project.root / name).is_file()]
     rebuild_files += [project.recipe_file(recipe), artifacts / "training" / "trail.csv"]
     store.log_files(run, rebuild_files, "rebuild")
-    if diff := git_diff(project):
-        patch = project.reports(recipe) / "worktree.diff"
-        patch.write_bytes(diff)
-        store.log_files(run, [patch], "rebuild")
+
+
+def log_worktree_diff(project: Project, store: Store, recipe: str, run: str) -> None:
+    """Log the changes of code that were not committed, as a patch."""
+    patch = project.reports(recipe) / "worktree.diff"
+    patch.write_bytes(git_diff(project))
+    store.log_files(run, [patch], "rebuild")
 
 
 def step_seconds() -> list[tuple[str, float]]:
