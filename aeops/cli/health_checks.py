@@ -1,5 +1,6 @@
 """The checks of `ae doctor`, each with a result and the command that repairs it."""
 
+import os
 import platform
 import shutil
 import sqlite3
@@ -8,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
+from urllib.parse import quote
 
 from aeops.data.dataset import content_sha256
 from aeops.data.dvc import find_foreign_remote, require_stages, require_whole_files, unknown_recipes
@@ -267,7 +269,7 @@ def check_champion(store: Store, name: str) -> Iterator[HealthCheck]:
 def database_damage(database: Path) -> str:
     """Return what SQLite's quick_check reports about a file; an empty string if it is intact."""
     try:
-        with sqlite3.connect(f"file:{database}?mode=ro", uri=True) as connection:
+        with sqlite3.connect(f"file:{quote(os.fsencode(database))}?mode=ro", uri=True) as connection:
             message = str(connection.execute("PRAGMA quick_check").fetchone()[0])
     except sqlite3.DatabaseError as error:
         return str(error)

@@ -91,7 +91,7 @@ def use_own_settings(project: Project) -> None:
 
 
 def _site_cache(project: Project) -> str:
-    """Return DVC's site cache, from the checkout: DVC lets everybody write in it, so it is closed to who may not write beside it."""
+    """Return DVC's site cache: DVC lets everybody write in it, so it is closed to who may not write beside it."""
     folder = project.home / "dvc-site"
     folder.mkdir(parents=True, exist_ok=True)
     mode, home_mode = 0o700, project.home.stat().st_mode
@@ -106,8 +106,8 @@ def _site_cache(project: Project) -> str:
 def plain_path(project: Project, folder: Path) -> str:
     """Return a path of a folder without characters that DVC takes for syntax: relative to the checkout if the folder is in it.
 
-    In its configuration those are `#`, `,`, quotes and more, in the path of its cache `$`. A folder with one of them gets a link in
-    .dvc/tmp, named by its path.
+    In its configuration those are `#`, `,`, quotes and more, in the path of its cache `$`. A folder with one of them gets a link
+    in .dvc/tmp.
     """
     path = str(folder)
     if folder.is_relative_to(project.root):

@@ -40,7 +40,7 @@ def git_text(folder: Path, *arguments: str) -> str:
 
 
 def git_environment(folder: Path) -> dict[str, str]:
-    """Return the environment of a git command in a folder: this process's, without another repository and without users' settings.
+    """Return the environment of a git command in a folder: this process's, without other repositories and users' settings.
 
     A user's settings (ignored files, attributes, line ends, forms of a diff) would change what is recorded; those in the
     repository's own configuration count.

@@ -63,8 +63,8 @@ def unknown_code_message(project: Project) -> str | None:
     if reason is None:
         return None
     return (
-        f"the code of this run is not recorded: {reason}. Its version will have no commit, and `ae rebuild` cannot rebuild it. To "
-        "record the code, run a recipe in a git clone of the project, with git in PATH"
+        f"the code of this run is not recorded: {reason}. Its version will have no commit, and `ae rebuild` cannot rebuild it. "
+        "To record the code, run a recipe in a git clone of the project, with git in PATH"
     )
 
 

@@ -29,7 +29,14 @@ from aeops.machine.stack_settings import Settings, read_settings, settings_file
 from aeops.project import Project
 from aeops.registry import ledger
 from aeops.registry.aliases import CHAMPION
-from aeops.registry.database import artifacts_folder, database_file, database_uri, fingerprint_database, prepare_database
+from aeops.registry.database import (
+    artifacts_folder,
+    database_file,
+    database_uri,
+    fingerprint_database,
+    prepare_database,
+    sqlite_uri,
+)
 from aeops.registry.locations import is_local_location, local_path, relocate_database
 from aeops.registry.read_only_copy import copy_database
 from aeops.registry.versions import EVIDENCE_RUN_TAG, ModelInfo, VersionInfo, to_version_info
@@ -109,7 +116,7 @@ class ReadOnlyCopy:
         self._project = project
         self._folder = tempfile.TemporaryDirectory(prefix="ae-registry-")
         self._fingerprint = fingerprint_database(project)
-        self.uri = f"sqlite:///{copy_database(project, Path(self._folder.name))}"
+        self.uri = sqlite_uri(copy_database(project, Path(self._folder.name)))
 
     def is_outdated(self) -> bool:
         return fingerprint_database(self._project) != self._fingerprint

@@ -4,6 +4,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from any_name import ANY_NAME
 from checkout import Checkout, make_checkout
 
 from aeops.data import dvc
@@ -38,15 +39,13 @@ def test_a_stale_lock_is_taken_away(bare: Checkout) -> None:
     assert not lock.exists()
 
 
-def test_settings_of_the_users_git_and_dvc_reach_no_run(
-    bare: Checkout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_settings_of_the_users_git_and_dvc_reach_no_run(bare: Checkout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What git ignores, that DVC stages files in git, links instead of copies, and another cache or remote."""
     home = tmp_path / "user"
     for file, text in {
         ".config/git/ignore": "*.dvc\ndvc.lock\n",
         ".gitconfig": "[core]\n    excludesFile = ~/.config/git/ignore\n",
-        ".config/dvc/config": f"[core]\n    autostage = true\n    remote = mine\n[cache]\n    type = symlink\n    dir = {tmp_path}/mine\n",
+        ".config/dvc/config": f"[core]\nautostage = true\nremote = mine\n[cache]\ntype = symlink\ndir = {tmp_path}/mine\n",
     }.items():
         (home / file).parent.mkdir(parents=True, exist_ok=True)
         (home / file).write_text(text)
@@ -63,9 +62,6 @@ def test_settings_of_the_users_git_and_dvc_reach_no_run(
     monkeypatch.delenv("GIT_DIR")
     staged = subprocess.run(["git", "diff", "--cached", "--name-only"], cwd=bare.root, capture_output=True, text=True, check=True)
     assert staged.stdout == ""
-
-
-ANY_NAME = """a #b ?c %41 %(x)s "q" 'q' [x] $HOME ${HOME} ~ \\ ,=;: täst 日本 \n \x1b[31m<b>"""
 
 
 def test_the_remote_lies_in_a_state_folder_of_any_name(bare: Checkout, tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def test_a_users_own_settings_hide_no_code_and_change_no_patch(
     (home / ".config" / "git").mkdir(parents=True)
     (home / ".config" / "git" / "ignore").write_text("*.py\n*.dvc\n")
     (home / ".config" / "git" / "attributes").write_text("*.py binary\n")
-    (home / ".gitconfig").write_text("[diff]\n    context = 0\n    orderFile = /none\n[core]\n    autocrlf = true\n    quotePath = false\n")
+    (home / ".gitconfig").write_text("[diff]\ncontext = 0\norderFile = /none\n[core]\nautocrlf = true\nquotePath = false\n")
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
     monkeypatch.delenv("GIT_CONFIG_GLOBAL", raising=False)

@@ -12,6 +12,7 @@ from aeops.machine.git import GitError, git_text, run_git
 from aeops.project import Project
 from aeops.provenance.rebuild.record import Record
 
+
 def clone_code(project: Project, record: Record, place: Path) -> Path:
     """Clone the repository to the new folder `place` at the record's commit with its changes; return the project there.
 
