@@ -1,6 +1,7 @@
 """Steps of the training flow: Prefect tasks that start the heavy work in other processes and pass on plain values."""
 
 import functools
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -134,11 +135,15 @@ def ingest_source(recipe: str) -> None:
 
 @pipeline_step("validate")
 def validate_incoming(recipe: str, stage: PreloadedProcess) -> None:
-    """Validate .ae/incoming/<dataset> -> data/<dataset> with its receipt; bad rows go to quarantine, a bad set stops the run."""
+    """Validate .ae/incoming/<dataset> -> data/<dataset> with its receipt; bad rows go to quarantine, a bad set stops the run.
+
+    An incoming dataset that was accepted serves nothing more and is removed; one that was refused stays, to be looked at.
+    """
     project, checked = load_context(recipe)
     incoming = project.incoming(checked.data.dataset)
     try:
         stage.run(["--recipe", str(project.recipe_file(recipe)), "--incoming", str(incoming)])
+        shutil.rmtree(incoming)
     finally:
         pages = project.data_docs / checked.data.dataset / "index.html"
         if pages.is_file():
