@@ -1,6 +1,5 @@
 """The checks of `ae doctor`, each with a result and the command that repairs it."""
 
-import os
 import platform
 import shutil
 import sqlite3
@@ -9,7 +8,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
-from urllib.parse import quote
 
 from aeops.data.dataset import content_sha256
 from aeops.data.dvc import find_foreign_remote, require_stages, require_whole_files, unknown_recipes
@@ -19,6 +17,7 @@ from aeops.machine.access import may_read, may_write, require_writable_checkout,
 from aeops.machine.environment import DISK_SPACE_NEEDED
 from aeops.machine.lock import workspace_holder
 from aeops.machine.servers import find_running_prefect
+from aeops.machine.sqlite import read_only_uri
 from aeops.machine.stored_json import find_damaged_files, read_json
 from aeops.project import Project
 from aeops.provenance.lineage import git_facts, unknown_code_message
@@ -269,7 +268,7 @@ def check_champion(store: Store, name: str) -> Iterator[HealthCheck]:
 def database_damage(database: Path) -> str:
     """Return what SQLite's quick_check reports about a file; an empty string if it is intact."""
     try:
-        with sqlite3.connect(f"file:{quote(os.fsencode(database))}?mode=ro", uri=True) as connection:
+        with sqlite3.connect(read_only_uri(database), uri=True) as connection:
             message = str(connection.execute("PRAGMA quick_check").fetchone()[0])
     except sqlite3.DatabaseError as error:
         return str(error)

@@ -1,20 +1,17 @@
 """MLflow's SQLite database, created atomically: the file exists only once it is complete."""
 
 import logging
-import os
-import re
 import sqlite3
 from contextlib import closing
 from pathlib import Path
-from urllib.parse import quote
 
 from aeops.files import atomic_path
 from aeops.machine.lock import file_lock
+from aeops.machine.sqlite import sqlite_uri
 from aeops.project import Project
 
 FileFingerprint = tuple[int, int]  # modification time in nanoseconds and size in bytes
 
-UNESCAPED_PATH = re.compile(r"[\w ./+-]+", re.ASCII)  # needs no escape in an address
 DATABASE_LOCK = "mlflow"  # held while the database is created or its paths are repaired
 
 
@@ -29,17 +26,6 @@ def artifacts_folder(project: Project) -> Path:
 
 def database_uri(project: Project) -> str:
     return sqlite_uri(database_file(project))
-
-
-def sqlite_uri(file: Path) -> str:
-    """Return the address of a database as SQLAlchemy takes it, whatever characters its path has.
-
-    >>> sqlite_uri(Path("/state/mlflow.db")), sqlite_uri(Path("/a?b#c/mlflow.db"))
-    ('sqlite:////state/mlflow.db', 'sqlite:///file:/a%3Fb%23c/mlflow.db?uri=true')
-    """
-    if UNESCAPED_PATH.fullmatch(str(file)):
-        return f"sqlite:///{file}"
-    return f"sqlite:///file:{quote(os.fsencode(file))}?uri=true"
 
 
 def log_file(project: Project) -> Path:

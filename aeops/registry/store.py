@@ -25,6 +25,7 @@ from aeops.machine.library_settings import configure_libraries
 from aeops.machine.lock import file_lock
 from aeops.machine.network import HOST
 from aeops.machine.servers import service_address
+from aeops.machine.sqlite import sqlite_uri
 from aeops.machine.stack_settings import Settings, read_settings, settings_file
 from aeops.project import Project
 from aeops.registry import ledger
@@ -35,7 +36,6 @@ from aeops.registry.database import (
     database_uri,
     fingerprint_database,
     prepare_database,
-    sqlite_uri,
 )
 from aeops.registry.locations import is_local_location, local_path, relocate_database
 from aeops.registry.read_only_copy import copy_database
