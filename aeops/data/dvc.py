@@ -233,11 +233,12 @@ def push_outputs(project: Project, recipe: str) -> None:
 
 
 def require_stages(project: Project, recipe: Recipe) -> None:
-    """Check that params.yaml names the recipe with its dataset, as dvc.yaml repeats its stages for those named there.
+    """Check that DVC can run the recipe's stages here: the checkout's path suits it, and params.yaml names the recipe.
 
     Raises:
-        UsageError: it does not; the message says which line to write.
+        UsageError: one of them does not hold; the message says where to move the checkout, or which line to write.
     """
+    require_path_without_braces(project)
     file = project.root / "params.yaml"
     expected = {"dataset": recipe.data.dataset}
     listed = _listed_recipes(project)
@@ -248,6 +249,19 @@ def require_stages(project: Project, recipe: Recipe) -> None:
         f"{file}: recipes: expected the line `{line}`, as recipes/{recipe.name}.yaml says, got "
         f"{format_value(listed.get(recipe.name))}: write it there, since DVC runs the stages of the recipes that it names"
     )
+
+
+def require_path_without_braces(project: Project) -> None:
+    """Require a checkout in whose path DVC finds no placeholder: it takes the path of its cache for a text to be filled in.
+
+    Raises:
+        UsageError: the path has a brace.
+    """
+    if {"{", "}"} & set(str(project.root)):
+        raise UsageError(
+            f"expected a checkout whose path has neither {{ nor }}, got {project.root}: DVC fails there. Move the checkout, then "
+            "type `make env` and the same command again"
+        )
 
 
 def unknown_recipes(project: Project) -> list[str]:

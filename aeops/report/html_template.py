@@ -9,7 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from aeops.drawing.words import format_number, format_open_interval, format_share, format_span
 from aeops.report.tables import best_value
-from aeops.terminal import escape_value
+from aeops.terminal import escape_line, escape_value
 
 
 @cache  # a template is compiled once a process
@@ -31,6 +31,7 @@ def html_environment() -> Environment:
         "value": format_json_value,
         "part": format_part,
         "best": best_value,
+        "one_line": escape_line,
     }
     return jinja_environment
 

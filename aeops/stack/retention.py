@@ -6,6 +6,7 @@ that nothing serves any more; they are downloaded again when somebody asks for t
 
 import shutil
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from aeops.machine.entry_point import run_main
 from aeops.machine.prefect_access import external_prefect_api
@@ -43,8 +44,11 @@ def delete_old_runs(api: PrefectApi, now: datetime) -> list[str]:
     Returns:
         A line for each age of which some were deleted.
     """
-    routine_filter = {"tags": {"any_": list(ROUTINE_TAGS)}, "state": {"type": {"any_": ["COMPLETED"]}}}
-    filters = {ROUTINE_AGE: routine_filter, RUN_AGE: {"state": {"type": {"any_": list(_TERMINAL_STATES)}}}}
+    routine_filter: dict[str, Any] = {"tags": {"any_": list(ROUTINE_TAGS)}, "state": {"type": {"any_": ["COMPLETED"]}}}
+    filters: dict[timedelta, dict[str, Any]] = {
+        ROUTINE_AGE: routine_filter,
+        RUN_AGE: {"state": {"type": {"any_": list(_TERMINAL_STATES)}}},
+    }
     messages = []
     for age, run_filter in filters.items():
         old_runs = run_filter | {"end_time": {"before_": (now - age).isoformat()}}

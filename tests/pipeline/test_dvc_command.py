@@ -73,6 +73,14 @@ def test_data_is_stored_in_a_checkout_of_any_name(tmp_path: Path) -> None:
     require_stored_data(Project(checkout.root, checkout.home))
 
 
+def test_a_checkout_in_which_dvc_fails_is_refused_before_anything_runs(bare: Checkout, tmp_path: Path) -> None:
+    root = bare.root.rename(tmp_path / "${HOME}")
+    done = Checkout(root).ae_in_process("run", "small")
+    assert done.returncode == 2
+    assert f"expected a checkout whose path has neither {{ nor }}, got {root}" in done.stderr
+    assert not (root / ".ae" / "incoming").exists()
+
+
 def require_stored_data(project: Project) -> None:
     (project.root / "data" / "set").mkdir(parents=True)
     (project.root / "data" / "set" / "a.txt").write_text("a")
