@@ -2,6 +2,7 @@
 
 import io
 import json
+import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 
@@ -80,6 +81,18 @@ def test_a_command_prints_through_it_and_leaves_the_streams_as_they_were() -> No
     assert "\\x1b[31mred" in errors.getvalue()
     assert "\x1b" not in errors.getvalue()
     assert (sys.stdout, sys.stderr) == streams
+
+
+def test_a_process_of_a_run_prints_through_it_too() -> None:
+    script = """if True:
+        from aeops.errors import DataError
+        from aeops.machine.entry_point import run_main
+        def fail():
+            print("\\x1b[2J")
+            raise DataError("\\x1b[31mred.png")
+        run_main(fail)"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (3, "\\x1b[2J\n", "data error: \\x1b[31mred.png\n")
 
 
 def test_the_stream_is_one_that_libraries_know() -> None:
