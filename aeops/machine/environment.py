@@ -41,5 +41,5 @@ def prepare_environment(project: Project) -> None:
         os.environ.setdefault(name, value)
     if "?" in str(project.prefect) and os.environ["PREFECT_HOME"] == str(project.prefect):
         # Prefect puts the path into an address as it is, where `?` begins options.
-        database = sqlite_uri(project.prefect / "prefect.db", "sqlite+aiosqlite")
+        database = sqlite_uri(project.prefect / "prefect.db", "aiosqlite")
         os.environ.setdefault("PREFECT_API_DATABASE_CONNECTION_URL", database)

@@ -1,9 +1,10 @@
 """The registry lies in its state folder, whatever characters the path of that has."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pytest
 from any_name import ANY_NAME
 
 from aeops.cli.health_checks import database_damage
@@ -13,6 +14,16 @@ from aeops.registry.locations import relocate_database
 from aeops.registry.store import Store, open_store
 
 DATASET = {"dataset": "digits", "content_sha256": "c" * 64, "dvc_md5": "d" * 32}
+
+
+@pytest.fixture(autouse=True)
+def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The current folder, in which nothing may appear."""
+    folder = tmp_path / "current"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    yield
+    assert list(folder.iterdir()) == []
 
 
 def test_versions_are_registered_and_read_in_a_state_folder_of_any_name(
