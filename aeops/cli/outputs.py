@@ -1,6 +1,7 @@
 """Helpers for the output of commands: the console, checks of the path to write, refused files, and counts in words."""
 
 import os
+import shlex
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -67,7 +68,9 @@ def require_new(path: Path) -> None:
     if path.exists():
         raise UsageError(f"{path} exists already: remove it, or pass another path with -o")
     if not path.parent.is_dir():
-        raise UsageError(f"no folder {path.parent} for {path.name}: type `mkdir -p {path.parent}`, or pass another path with -o")
+        raise UsageError(
+            f"no folder {path.parent} for {path.name}: type `mkdir -p {shlex.quote(str(path.parent))}`, or pass another path with -o"
+        )
     if not os.access(path.parent, os.W_OK):
         raise UsageError(f"the folder {path.parent} is not writable: pass another path with -o")
 

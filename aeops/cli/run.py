@@ -123,7 +123,7 @@ def show_summary(summary: "RunSummary", seconds: float) -> None:
     console.print(reasons_text("compared", comparison_lines(summary["comparison"])))
     console.print(reasons_text("verdict", [summary["verdict"], *summary["reasons"]]))
     if lines := warning_lines(summary.get("warnings", [])):
-        console.print(f"[yellow]{reasons_text('warning', lines)}[/]")
+        console.print(reasons_text("warning", lines), style="yellow")
     console.print(f"version    {summary['recipe']} {summary['version']} ({', '.join(sorted(summary['aliases']))})")
     console.print(reasons_text("state", [summary["state"]]))
     if summary["changed"]:

@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import re
+import shlex
 import sqlite3
 import sys
 import tempfile
@@ -215,7 +216,7 @@ class Store:
         if "database is locked" in reason:
             return f"MLflow's database {self.uri} is held by another process: wait for it to end, {retry_hint}"
         if "out-of-date database schema" in reason:
-            return f"MLflow's database is of an older MLflow: copy it aside, type `mlflow db upgrade {self.uri}`, {retry_hint}"
+            return f"MLflow's database is of an older MLflow: copy it aside, type `mlflow db upgrade {shlex.quote(self.uri)}`, {retry_hint}"
         return f"MLflow at {self.uri} failed: {reason}. Look at it with `ae doctor`, {retry_hint}"
 
     # ---------------------------------------------------------------- runs
