@@ -69,7 +69,8 @@ def require_new(path: Path) -> None:
         raise UsageError(f"{path} exists already: remove it, or pass another path with -o")
     if not path.parent.is_dir():
         raise UsageError(
-            f"no folder {path.parent} for {path.name}: type `mkdir -p {shlex.quote(str(path.parent))}`, or pass another path with -o"
+            f"no folder {path.parent} for {path.name}: type `mkdir -p {shlex.quote(str(path.parent))}`, "
+            "or pass another path with -o"
         )
     if not os.access(path.parent, os.W_OK):
         raise UsageError(f"the folder {path.parent} is not writable: pass another path with -o")

@@ -216,7 +216,8 @@ class Store:
         if "database is locked" in reason:
             return f"MLflow's database {self.uri} is held by another process: wait for it to end, {retry_hint}"
         if "out-of-date database schema" in reason:
-            return f"MLflow's database is of an older MLflow: copy it aside, type `mlflow db upgrade {shlex.quote(self.uri)}`, {retry_hint}"
+            upgrade = f"mlflow db upgrade {shlex.quote(self.uri)}"
+            return f"MLflow's database is of an older MLflow: copy it aside, type `{upgrade}`, {retry_hint}"
         return f"MLflow at {self.uri} failed: {reason}. Look at it with `ae doctor`, {retry_hint}"
 
     # ---------------------------------------------------------------- runs
