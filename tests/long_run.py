@@ -20,7 +20,12 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 RECORD = ROOT / "tests" / "records" / "long.json"
 TARGETS = {
-    "stack": ("tests/stack/test_whole_stack.py", "tests/stack/test_foreign_page.py", "tests/pipeline/test_approval.py"),
+    "stack": (
+        "tests/stack/test_whole_stack.py",
+        "tests/stack/test_foreign_page.py",
+        "tests/pipeline/test_approval.py",
+        "tests/pipeline/test_awkward_checkout.py",
+    ),
     "kills": (
         "tests/long/test_kills.py",
         "tests/pipeline/test_failing_run.py",

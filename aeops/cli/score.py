@@ -72,6 +72,7 @@ def run_inbox(arguments: argparse.Namespace) -> int:
 def print_inbox(summary: "InboxSummary") -> None:
     """Print the result of each file, at most MAX_ROWS, and where to find the rest."""
     from aeops.cli.outputs import open_console
+    from aeops.terminal import escape_line
 
     console = open_console(soft_wrap=True)
     files = summary["files"]
@@ -83,13 +84,13 @@ def print_inbox(summary: "InboxSummary") -> None:
     for name, reason in (*files["copies"].items(), *files["left"].items()):
         lines.append(f"{name}: {reason}")
     for line in lines[:MAX_ROWS]:
-        console.print(line, markup=False)
+        console.print(escape_line(line))
     if len(lines) > MAX_ROWS:
         console.print(f"and {len(lines) - MAX_ROWS} more files")
-    console.print(f"{summary['says']}", markup=False)
-    console.print(f"inbox      {summary['inbox']}", markup=False)
+    console.print(f"{summary['says']}")
+    console.print(f"inbox      {summary['inbox']}")
     if summary["page"]:
-        console.print(f"page       {summary['page']}", markup=False)
+        console.print(f"page       {summary['page']}")
 
 
 def run_file(arguments: argparse.Namespace) -> int:
@@ -208,7 +209,8 @@ def print_table(result: FileResult) -> None:
     import numpy as np
     from rich.table import Table
 
-    from aeops.cli.outputs import open_console
+    from aeops.cli.outputs import open_console, styled_text
+    from aeops.terminal import escape_line
 
     scores = result.scores
     title, order = f"{result.recipe} {result.version}", np.arange(result.count)
@@ -221,11 +223,11 @@ def print_table(result: FileResult) -> None:
         table.add_column(name, justify="right")
     table.add_column("prediction", no_wrap=True, min_width=max(len(result.ids[index]) for index in order.tolist()))
     for index in order.tolist():
-        flag = "no"
+        flag = styled_text("no")
         if scores["is_anomaly"][index]:
-            flag = "[bold red]yes[/]"
+            flag = styled_text(("yes", "bold red"))
         score, p_value = f"{scores['score'][index]:.4f}", f"{scores['p_value'][index]:.4f}"
-        table.add_row(result.samples.names[index], score, p_value, flag, result.ids[index])
+        table.add_row(escape_line(result.samples.names[index]), score, p_value, flag, result.ids[index])
     console = open_console()
     console.print(table)
     console.print(threshold_line(result))

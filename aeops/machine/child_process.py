@@ -236,7 +236,8 @@ class PreloadedProcess:
 def _copy_output(process: "subprocess.Popen[bytes]", log: Path, chunks: list[bytes]) -> None:
     """Copy the output to the log and to `chunks` until it ends."""
     assert process.stdout is not None
-    with log.open("wb") as file, process.stdout as stream:
+    log.write_bytes(b"")
+    with log.open("ab") as file, process.stdout as stream:  # for appending, so that it can be emptied while it is written
         while chunk := os.read(stream.fileno(), 65536):
             chunks.append(chunk)
             file.write(chunk)

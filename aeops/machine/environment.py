@@ -6,6 +6,7 @@ import shutil
 from aeops.errors import InfrastructureError
 from aeops.machine.access import require_writable_state
 from aeops.machine.library_settings import configure_libraries
+from aeops.machine.sqlite import sqlite_uri
 from aeops.project import Project
 
 DISK_SPACE_NEEDED = 512 * 2**20  # bytes: a dataset, its copies in DVC's cache and remote, models and databases
@@ -38,3 +39,7 @@ def prepare_environment(project: Project) -> None:
     }
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
+    if "?" in str(project.prefect) and os.environ["PREFECT_HOME"] == str(project.prefect):
+        # Prefect puts the path into an address as it is, where `?` begins options.
+        database = sqlite_uri(project.prefect / "prefect.db", "aiosqlite")
+        os.environ.setdefault("PREFECT_API_DATABASE_CONNECTION_URL", database)

@@ -112,7 +112,7 @@ class RegistryClient:
     def _running_child(self) -> subprocess.Popen[str]:
         if self._child is None or self._child.poll() is not None:
             self.project.logs.mkdir(parents=True, exist_ok=True)
-            with open(self._log_file, "wb") as log:
+            with open(self._log_file, "ab") as log:
                 self._child = subprocess.Popen(
                     [sys.executable, "-m", "aeops.machine.run_child", "aeops.page.ask_registry"],
                     cwd=self.project.root,

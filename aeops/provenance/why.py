@@ -13,11 +13,11 @@ from typing import Any
 from ae_models.errors import SpecError
 from ae_models.thresholds import threshold_method
 from aeops.errors import AeError
+from aeops.machine.git import GitError, run_git
 from aeops.machine.stored_json import read_json
 from aeops.predictions import prediction_store
 from aeops.predictions.rows import Prediction
 from aeops.project import Project
-from aeops.provenance.lineage import git_output
 from aeops.registry import ledger
 from aeops.registry.store import Store
 from aeops.registry.versions import VersionInfo
@@ -213,14 +213,17 @@ def _receipt_link(evidence: VersionEvidence) -> ChainLink:
 def _commit_link(evidence: VersionEvidence) -> ChainLink:
     commit = evidence.tags.get("git.commit", "none")
     if commit == "none":
-        return ChainLink("commit", "none", "nowhere", "the run was not in a git repository")
+        reason = evidence.tags.get("git.unknown", "the run was not in a git repository")
+        return ChainLink("commit", "none", "nowhere", reason)
     message, location = f"{commit}, nothing changed", f"git show {commit[:HASH_DIGITS]}"
     if evidence.tags.get("git.dirty") == "true":
         message = f"{commit} and changes that were not committed"
         location += f"; the changes: {evidence.run_file_url('rebuild/worktree.diff')}"
     problem = ""
-    if git_output(evidence.project, "rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}") != commit:
-        problem = "this repository does not have it"
+    try:
+        run_git(evidence.project.root, "cat-file", "-e", f"{commit}^{{commit}}")
+    except GitError as error:
+        problem = f"this repository does not have it: {error}"
     return ChainLink("commit", message, location, problem)
 
 

@@ -5,6 +5,7 @@ copy reads would be the original's files, and what it writes would end among the
 """
 
 import re
+import shlex
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator
@@ -54,7 +55,7 @@ class Relocation:
         old_folder, new_folder = self.old_home / "mlflow" / "artifacts", artifacts_folder(project)
         return (
             f"{message}. The files of {self.missing_models} models are missing in it: where the old folder still has them, type "
-            f"`cp -a {old_folder}/. {new_folder}/`"
+            f"`cp -a {shlex.quote(str(old_folder))}/. {shlex.quote(str(new_folder))}/`"
         )
 
 

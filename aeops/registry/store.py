@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import re
+import shlex
 import sqlite3
 import sys
 import tempfile
@@ -25,11 +26,18 @@ from aeops.machine.library_settings import configure_libraries
 from aeops.machine.lock import file_lock
 from aeops.machine.network import HOST
 from aeops.machine.servers import service_address
+from aeops.machine.sqlite import sqlite_uri
 from aeops.machine.stack_settings import Settings, read_settings, settings_file
 from aeops.project import Project
 from aeops.registry import ledger
 from aeops.registry.aliases import CHAMPION
-from aeops.registry.database import artifacts_folder, database_file, database_uri, fingerprint_database, prepare_database
+from aeops.registry.database import (
+    artifacts_folder,
+    database_file,
+    database_uri,
+    fingerprint_database,
+    prepare_database,
+)
 from aeops.registry.locations import is_local_location, local_path, relocate_database
 from aeops.registry.read_only_copy import copy_database
 from aeops.registry.versions import EVIDENCE_RUN_TAG, ModelInfo, VersionInfo, to_version_info
@@ -109,7 +117,7 @@ class ReadOnlyCopy:
         self._project = project
         self._folder = tempfile.TemporaryDirectory(prefix="ae-registry-")
         self._fingerprint = fingerprint_database(project)
-        self.uri = f"sqlite:///{copy_database(project, Path(self._folder.name))}"
+        self.uri = sqlite_uri(copy_database(project, Path(self._folder.name)))
 
     def is_outdated(self) -> bool:
         return fingerprint_database(self._project) != self._fingerprint
@@ -208,7 +216,8 @@ class Store:
         if "database is locked" in reason:
             return f"MLflow's database {self.uri} is held by another process: wait for it to end, {retry_hint}"
         if "out-of-date database schema" in reason:
-            return f"MLflow's database is of an older MLflow: copy it aside, type `mlflow db upgrade {self.uri}`, {retry_hint}"
+            upgrade = f"mlflow db upgrade {shlex.quote(self.uri)}"
+            return f"MLflow's database is of an older MLflow: copy it aside, type `{upgrade}`, {retry_hint}"
         return f"MLflow at {self.uri} failed: {reason}. Look at it with `ae doctor`, {retry_hint}"
 
     # ---------------------------------------------------------------- runs

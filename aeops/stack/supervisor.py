@@ -36,6 +36,7 @@ from aeops.stack.service_records import SUPERVISOR_NAME
 
 _UPDATE_INTERVAL = 0.5  # seconds between two updates of the services
 _MAINTENANCE_INTERVAL = 20.0  # seconds
+_RETENTION_INTERVAL = 3600.0  # seconds
 _STANDBY_TIMEOUT = 5.0  # seconds a new standby may take to take its lock
 
 
@@ -95,6 +96,7 @@ class StackLeader:
         managers: one for each service, by name.
         setup: makes pool, deployments and automations, once for each `ae up`.
         maintenance: see aeops/stack/maintenance.py.
+        retention: see aeops/stack/retention.py.
     """
 
     def __init__(self, project: Project) -> None:
@@ -102,6 +104,7 @@ class StackLeader:
         self.managers: dict[str, ServiceManager] = {}
         self.setup = BackgroundJob("setup", "flows.deployment", project, finished_request=last_setup_request(project))
         self.maintenance = BackgroundJob("tend", "aeops.stack.maintenance", project, interval=_MAINTENANCE_INTERVAL)
+        self.retention = BackgroundJob("retention", "aeops.stack.retention", project, interval=_RETENTION_INTERVAL)
         self._standby: subprocess.Popen[bytes] | None = None
         self._standby_start = 0.0
         self._written_state = LeaderState()
@@ -180,10 +183,11 @@ class StackLeader:
         self.setup.run_once(settings.request_id, environment)
         if self.setup.finished_request == settings.request_id:
             self.maintenance.run_regularly(environment)
+            self.retention.run_regularly(environment)
 
     def _write_state(self) -> None:
         services = {name: manager.facts() for name, manager in self.managers.items()}
-        jobs = {job.name: job.state() for job in (self.setup, self.maintenance)}
+        jobs = {job.name: job.state() for job in (self.setup, self.maintenance, self.retention)}
         state = LeaderState(services, jobs)
         if state != self._written_state:
             write_state(self.project, state)

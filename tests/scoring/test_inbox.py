@@ -16,6 +16,7 @@ from unittest.mock import Mock
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from markupsafe import escape
 from PIL import Image
 
 from aeops.bundle.detector import Detector
@@ -32,6 +33,7 @@ from aeops.scoring import score_file
 from aeops.scoring.inbox import inbox_folder, list_inbox
 from aeops.scoring.inbox_run import InboxRun, inbox_lock, score_inbox
 from aeops.scoring.score_file import SHA256_KEY, SOURCE_KEY, RecordedCalls, call_name, score_blocks
+from aeops.terminal import escape_line, escaped_output
 
 from .conftest import Room, age, npy_bytes
 
@@ -466,3 +468,21 @@ def test_a_run_is_named_by_its_time(room: Room, digits: np.ndarray) -> None:
     assert told["page"] == str(room.folder / f"{told['run']}.html")
     assert json.loads((room.folder / "latest.json").read_text()) == told
     assert InboxRun(room.project, load_recipe(room.project, "digits"), NOW).run()["state"] == "nothing new"
+
+
+@pytest.mark.parametrize("name", ["[cam1] \x1b[2J [red] <b>&amp;", "line\nbreak", os.fsdecode(b"caf\xe9")])
+def test_a_file_of_any_name_is_scored_and_shown_as_it_is(
+    room: Room, digits: np.ndarray, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    room.put(f"{name}.npy", digits[:2])
+    room.put_bytes(f"{name}.md", b"# notes")
+    with escaped_output():
+        assert by_hand() == 0
+        assert by_hand(inbox=False, file=room.inbox / f"{name}.npy") == 0
+    told, shown = capsys.readouterr().out, escape_line(name)
+    assert f"{shown}.npy: 2 samples" in told
+    assert f"{shown}.md: refused" in told
+    assert f" {shown}.npy[0] " in told  # in the table of samples
+    assert "\x1b" not in told
+    page = (room.folder / "latest.html").read_text(encoding="utf-8")
+    assert str(escape(escape_line(name))) in page
