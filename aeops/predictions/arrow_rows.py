@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from aeops.kinds.flags import REFUSED, list_flag_names
 from aeops.predictions.rows import Scorer, moments_of, predictions_schema, sample_hashes, summary_of_code
 
 UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -30,7 +31,7 @@ def build_rows(
     Args:
         names: name of each sample.
         samples: (n, ...) as they were received, or texts.
-        outputs: the result of `Detector.score(samples, code=True)`.
+        outputs: the result of `Detector.score(samples, code=True)`. A refused sample has neither score, p-value nor code.
         first_row: position of the first sample in the call.
 
     Returns:
@@ -44,12 +45,13 @@ def build_rows(
         "sample": text_array([name.encode("utf-8", "backslashreplace").decode() for name in names]),
         "sample_sha256": text_array(sample_hashes(samples)),
         "is_anomaly": flag_array(outputs["is_anomaly"]),
-        "code": list_array(summary_of_code(outputs["code"])),
+        "code": list_array(summary_of_code(outputs["code"]), outputs["flags"] & REFUSED > 0),
+        "flags": name_lists(outputs["flags"]),
     }
     columns |= _constant_columns(scorer, channel, count)
     float_columns = {"score": outputs["score"], "p_value": outputs["p_value"], "mean": mean, "std": std}
     for name, values in float_columns.items():
-        columns[name] = number_array(values.astype(np.float32, copy=False), pa.float32())
+        columns[name] = optional_numbers(values.astype(np.float32, copy=False))
     row_schema = predictions_schema()
     return pa.RecordBatch.from_arrays([columns[name] for name in row_schema.names], schema=row_schema)
 
@@ -78,6 +80,26 @@ def number_array(values: np.ndarray, data_type: pa.DataType) -> pa.Array:
     return pa.Array.from_buffers(data_type, len(values), [None, pa.py_buffer(np.ascontiguousarray(values))])
 
 
+def optional_numbers(values: np.ndarray) -> pa.Array:
+    """Convert float32 numbers (n,), of which those that are NaN become null."""
+    is_null = np.isnan(values)
+    if is_null.any():
+        return pa.array(values, mask=is_null)
+    return number_array(values, pa.float32())
+
+
+def name_lists(flags: np.ndarray) -> pa.Array:
+    """Convert the flags (n,) of samples to lists of their names."""
+    if flags.any():
+        return pa.array(list_flag_names(flags), pa.list_(pa.string()))
+    return _empty_lists(len(flags))
+
+
+@lru_cache(maxsize=256)
+def _empty_lists(count: int) -> pa.Array:
+    return pa.array([[]] * count, pa.list_(pa.string()))
+
+
 def flag_array(values: np.ndarray) -> pa.Array:
     """Convert booleans (n,)."""
     return pa.Array.from_buffers(pa.bool_(), len(values), [None, pa.py_buffer(np.packbits(values, bitorder="little"))])
@@ -101,8 +123,11 @@ def _utf8_array(offsets: "np.ndarray[Any, np.dtype[np.int32]]", data: bytes) -> 
     )
 
 
-def list_array(values: np.ndarray) -> pa.Array:
-    """Convert numbers (n, k) to n lists of k."""
+def list_array(values: np.ndarray, is_null: np.ndarray) -> pa.Array:
+    """Convert numbers (n, k) to n lists of k; those that `is_null` (n,) marks become null."""
+    if is_null.any():
+        lists = [None if null else row for row, null in zip(values, is_null.tolist(), strict=True)]
+        return pa.array(lists, pa.list_(pa.float32()))
     offsets = np.arange(len(values) + 1, dtype=np.int32) * values.shape[1]
     inner = number_array(values.ravel().astype(np.float32, copy=False), pa.float32())
     return pa.Array.from_buffers(
