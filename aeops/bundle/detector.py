@@ -184,10 +184,10 @@ class Detector:
         reasons = describe_flags(flags & (OUT_OF_RANGE | MISSING)) or describe_flags(flags & ~REFUSED)
         if not self.data_kind.FIXED_SHAPE:
             return f"{reasons}, expected UTF-8: convert it, as with iconv -t UTF-8"
-        expected = f"{reasons}, expected values from {self.low:g} to {self.high:g}"
+        message = f"{reasons}, expected values from {self.low:g} to {self.high:g}"
         if self.spec.rules is None:
-            return f"{expected}: this bundle is of an older format, which scores no others; `ae run` makes a new one"
-        return f"{expected} (validate.missing in the recipe is {self.spec.rules.missing})"
+            message += ": this bundle is of an older format, which scores no others; `ae run` makes a new one"
+        return message
 
     def decode(self, codes: np.ndarray) -> np.ndarray:
         """Reconstruct samples from codes (n, *code shape) that `score` returned.

@@ -156,6 +156,7 @@ def embed_part(part: EmbedPart, detector: "Detector") -> "pa.Table":
     import pyarrow as pa
 
     from aeops.errors import DataError
+    from aeops.kinds.flags import list_flag_names
 
     try:
         scores = detector.score(part.samples, code=True)
@@ -169,4 +170,5 @@ def embed_part(part: EmbedPart, detector: "Detector") -> "pa.Table":
     for position in range(code.shape[1]):
         columns[f"{prefix}_{position}"] = code[:, position].astype(dtype)
     columns["score"] = scores["score"]
+    columns["flags"] = pa.array(list_flag_names(scores["flags"]), pa.list_(pa.string()))
     return pa.table(columns)

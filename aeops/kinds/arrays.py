@@ -256,7 +256,7 @@ def count_nans(flat: np.ndarray) -> np.ndarray:
 
 def fit_range(values: np.ndarray, spec: SampleSpec) -> np.ndarray:
     """Return values as they are drawn: clipped to the range, the lowest one where a value is missing."""
-    return np.nan_to_num(np.clip(values, spec.low, spec.high), nan=spec.low)
+    return np.asarray(np.nan_to_num(np.clip(values, spec.low, spec.high), nan=spec.low))
 
 
 def limit_values(values: np.ndarray, low: float, high: float) -> np.ndarray:
