@@ -160,6 +160,7 @@ def embed_part(part: EmbedPart, detector: "Detector") -> "pa.Table":
 
     try:
         scores = detector.score(part.samples, code=True)
+        detector.require_scored(scores["flags"])
     except DataError as error:
         raise DataError(f"{part.source_name}: {error}") from error
     code = scores["code"].reshape(len(scores["code"]), -1)

@@ -371,7 +371,8 @@ def flag_range(flat: np.ndarray, spec: SampleSpec) -> np.ndarray:
 def flag_statistics(flat: np.ndarray, rules: SampleRules, spec: SampleSpec) -> np.ndarray:
     """Return the flags of samples (n, values) whose statistics are unlike those of the training; see `flag_values`."""
     flags = np.zeros(len(flat), FLAG_DTYPE)
-    statistics = describe_values(flat, spec)
+    with np.errstate(over="ignore"):  # infinite ones lie outside, too
+        statistics = describe_values(flat, spec)
     for name, (low, high) in rules.expected.items():
         flags[~((statistics[name] >= low) & (statistics[name] <= high))] |= flag_bit(name)  # also where it is NaN
     return flags
@@ -524,7 +525,8 @@ class ArrayKind:
             if samples.dtype.kind in "ui" and (spec.low, spec.high) == (0, 255):
                 samples = samples.astype(np.uint8)
             else:
-                samples = samples.astype(np.float32)
+                with np.errstate(over="ignore"):  # what float32 cannot hold is recorded as infinite
+                    samples = samples.astype(np.float32)
         return samples.reshape(-1, *spec.shape)
 
     def statistics(self, samples: np.ndarray, spec: "InputSpec") -> dict[str, np.ndarray]:

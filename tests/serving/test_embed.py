@@ -48,7 +48,7 @@ def test_every_file_gets_its_rows_codes_and_scores(
     ae_embed("digits", tmp_path / "batch.npy", tmp_path / "one.png", "-o", tmp_path / "codes.parquet")
     table = pq.read_table(tmp_path / "codes.parquet")
     expected = Detector(linear_bundle).score(digits[:6], code=True)
-    assert table.column_names == ["sample", *(f"code_{place}" for place in range(16)), "score"]
+    assert table.column_names == ["sample", *(f"code_{place}" for place in range(16)), "score", "flags"]
     assert table["sample"].to_pylist() == [*(f"batch.npy[{place}]" for place in range(5)), "one.png"]
     assert str(table.schema.field("code_0").type) == "float"
     np.testing.assert_allclose(codes(table), expected["code"], rtol=1e-5, atol=1e-5)
