@@ -243,11 +243,7 @@ def score_blocks(file: InboxFile, detector: Detector) -> Iterator[tuple[list[str
     for start in range(0, total, block_size):
         stop = min(start + block_size, total)
         block = samples.values[start:stop] if total > 1 else samples.values  # one sample may come without its batch
-        try:
-            scored = detector.score(block, code=True)
-        except DataError as error:
-            message = f"samples {start} to {stop - 1}: {error}" if block_size < total else str(error)
-            raise DataError(message) from error
+        scored = detector.score(block, code=True)
         block = detector.data_kind.stored_form(block, detector.spec, is_json=False)
         names = list(samples.names[start:stop])
         if folder:

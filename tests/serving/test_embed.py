@@ -116,8 +116,8 @@ def test_what_cannot_be_embedded_is_refused_and_nothing_is_left(digits: np.ndarr
         (["digits", tmp_path / "good.npy", "-o", tmp_path / "there.parquet"], UsageError, "exists already"),
         (["digit", tmp_path / "good.npy", "-o", out], UsageError, "did you mean digits?"),
         (["digits", tmp_path / "absent.npy", "-o", out], UsageError, "no file"),
-        (["digits", tmp_path / "nan.npy", "-o", out], DataError, "nan.npy: sample 0 holds nan"),
-        (["digits", tmp_path / "good.npy", tmp_path / "nan.npy", "-o", out], DataError, "nan.npy: sample 0 holds nan"),
+        (["digits", tmp_path / "nan.npy", "-o", out], DataError, "nan.npy: sample 0 holds missing values"),
+        (["digits", tmp_path / "good.npy", tmp_path / "nan.npy", "-o", out], DataError, "nan.npy: sample 0 holds missing values"),
         (["digits", "-o", out], DataError, "no dataset in"),
     ]
     before = sorted(tmp_path.iterdir())

@@ -163,7 +163,7 @@ BAD = [
     ({"inputs": [[1], [1, 2]]}, 422, "unequal shapes"),
     ({"inputs": [["a"]]}, 422, "expected whole or real numbers"),
     ({"inputs": None}, 422, "expected whole or real numbers"),
-    ({"inputs": np.full((28, 28), 256).tolist()}, 422, "sample 0 holds 256, expected values from 0 to 255"),
+    ({"inputs": np.full((28, 28), 256).tolist()}, 422, "sample 0 holds values outside the range, expected values from 0 to 255"),
 ]
 
 
