@@ -1,4 +1,4 @@
-"""What lies outside the range or is missing: clipped and filled in for the network, above every normal score, all in the graph."""
+"""What lies outside the range or is missing: clipped and filled in, and scored above every normal sample, all in the graph."""
 
 from pathlib import Path
 

@@ -27,7 +27,7 @@ def project(tmp_path: Path) -> Project:
 
 def some_rows(count: int, time: datetime = NOON, channel: str = "batch", call: str = "0" * 16, first: int = 0) -> pa.RecordBatch:
     scored = {name: np.arange(first, first + count, dtype=np.float32) for name in ("score", "p_value")}
-    scored |= {"is_anomaly": np.zeros(count, bool), "code": np.ones((count, 40), np.float32)}
+    scored |= {"is_anomaly": np.zeros(count, bool), "code": np.ones((count, 40), np.float32), "flags": np.zeros(count, np.uint16)}
     names = [f"batch.npy[{row}]" for row in range(first, first + count)]
     samples = np.full((count, 1, 2, 2), 51, np.uint8)
     return build_rows(
@@ -133,6 +133,17 @@ def test_a_file_without_the_newer_columns_is_read_as_scored_by_hand(project: Pro
     assert table["channel"].to_pylist() == ["hand", "hand"]
     assert table["mean"].null_count == table["code"].null_count == 2
     assert prediction_store.find_prediction(project, f"{'0' * 16}-1").mean is None
+
+
+def test_a_journal_of_an_older_version_without_flags_is_read(project: Project) -> None:
+    place = prediction_store.journal_file(project, "digits", "a" * 16)
+    place.parent.mkdir(parents=True)
+    older = some_rows(3).drop_columns(["flags"])
+    with pa.ipc.new_stream(place, older.schema) as writer:
+        writer.write_batch(older)
+    found = prediction_store.read_journal(place)
+    assert found.schema == predictions_schema()
+    assert found.to_pylist() == [row | {"flags": None} for row in older.to_pylist()]
 
 
 def test_a_journal_torn_at_any_byte_gives_every_batch_before_the_tear(project: Project) -> None:

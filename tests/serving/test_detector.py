@@ -13,8 +13,8 @@ import pytest
 from ae_models.checksums import bundle_sha256, write_checksums
 from aeops.bundle.detector import PART_ROWS, Detector
 from aeops.errors import DataError
-from aeops.kinds.flags import flag_names
 from aeops.kinds.arrays import ROWS_AT_ONCE
+from aeops.kinds.flags import flag_names
 
 FORMAT_2 = Path(__file__).parents[1] / "fixtures" / "bundle-format-2"
 

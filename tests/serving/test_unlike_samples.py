@@ -107,7 +107,7 @@ def test_a_bundle_of_an_older_format_refuses_the_bad_sample_alone(tmp_path: Path
     assert scored["score"][0] == detector.score(samples[0])["score"][0]
     assert np.isnan(scored["score"][1:]).all()
     assert samples[1, 0, 0, 1] == 100  # the client's own memory is left alone
-    with pytest.raises(DataError, match="sample 0 holds missing values, expected values from 0 to 255: this bundle is of an older"):
+    with pytest.raises(DataError, match=r"sample 0 holds missing values, .* from 0 to 255: this bundle is of an older"):
         detector.require_scored(detector.check(samples[1:]).flags)
 
 
@@ -122,7 +122,8 @@ def test_bytes_can_be_blank_and_are_out_of_range_only_where_the_range_is_smaller
 
 
 def test_texts_are_judged_as_a_dataset_would_hold_them() -> None:
-    spec = SampleSpec((8,), (8,), 0, 255, (10,), SampleRules("flag", {"blank": (0, 0), "characters": (2, 10), "letters": (0.5, 1)}))
+    rules = SampleRules("flag", {"blank": (0, 0), "characters": (2, 10), "letters": (0.5, 1)})
+    spec = SampleSpec((8,), (8,), 0, 255, (10,), rules)
     texts = np.array(["a text", "   ", "x", "1234567", "a long one that is cut at ten bytes"], dtype=object)
     found = [set(flag_names(flags)) for flags in flag_texts(texts, spec).tolist()]
     assert found == [set(), {"blank", "letters"}, {"characters"}, {"letters"}, set()]
@@ -263,9 +264,7 @@ def test_the_inbox_takes_a_file_with_bad_samples_and_refuses_one_of_nothing_else
     assert all(abs(mean) < 1e7 for mean in table["mean"].to_pylist())
 
 
-def test_the_logged_model_answers_as_the_service_does(
-    detectors: dict[str, Detector], batch: np.ndarray, tmp_path: Path
-) -> None:
+def test_the_logged_model_answers_as_the_service_does(detectors: dict[str, Detector], batch: np.ndarray, tmp_path: Path) -> None:
     import mlflow.pyfunc
     from mlflow.exceptions import MlflowException
 
@@ -275,7 +274,7 @@ def test_the_logged_model_answers_as_the_service_does(
     save_model(tmp_path / "model", Project(tmp_path, tmp_path / ".ae"), "small", bundle, run_id="r", model_id="m")
     model = mlflow.pyfunc.load_model(str(tmp_path / "model"))
     assert model.predict(batch) == to_answers(detectors["refuse"].score(batch))
-    assert [column["name"] for column in model.metadata.signature.outputs.to_dict()] == ["score", "p_value", "is_anomaly", "flags"]
+    assert model.metadata.signature.outputs.input_names() == ["score", "p_value", "is_anomaly", "flags"]
     with pytest.raises(MlflowException, match="missing values"):
         model.predict(batch[2:3])
 
