@@ -19,7 +19,7 @@ from ae_models.spec import MISSING_RULES, SampleRules
 from aeops.bundle.answers import to_answers
 from aeops.bundle.detector import Detector
 from aeops.cli import score
-from aeops.errors import DataError
+from aeops.errors import AeError, DataError
 from aeops.kinds.arrays import flag_values
 from aeops.kinds.flags import flag_names, list_flag_names
 from aeops.kinds.samples import SampleSpec
@@ -27,10 +27,13 @@ from aeops.kinds.text import flag_texts
 from aeops.predictions import prediction_store
 from aeops.project import Project
 from aeops.provenance.why import why_prediction
-from aeops.recipe.reader import load_recipe
+from aeops.recipe.reader import load_recipe, read_recipe
 from aeops.registry.store import open_store
 from aeops.scoring.inbox_run import score_inbox
 from aeops.serving.app import detector_app
+from aeops.serving.served_version import ServedVersion
+from aeops.serving.shadow import AnsweredBatch, ShadowTrial
+from aeops.stages.calibrate import served_rules
 
 REPOSITORY = Path(__file__).parents[2]
 NPY = "application/x-npy"
@@ -277,6 +280,38 @@ def test_the_logged_model_answers_as_the_service_does(detectors: dict[str, Detec
     assert model.metadata.signature.outputs.input_names() == ["score", "p_value", "is_anomaly", "flags"]
     with pytest.raises(MlflowException, match="missing values"):
         model.predict(batch[2:3])
+
+
+@pytest.mark.parametrize(
+    ("recipe", "expected"),
+    [
+        ("digits", {"blank": (0, 0), "mean": (0.01, 0.6), "std": (0.05, 0.6)}),
+        ("mnist-denoise", {"blank": (0, 0)}),  # it is served corrupted images, and the bounds are of clean ones
+        ("news-text", {"blank": (0, 0), "characters": (8, 256), "letters": (0.4, 1)}),
+    ],
+)
+def test_the_rules_of_a_bundle_are_the_bounds_of_its_recipe(recipe: str, expected: dict[str, tuple[float, float]]) -> None:
+    rules = served_rules(read_recipe(REPOSITORY / "recipes" / f"{recipe}.yaml"))
+    assert rules == SampleRules("flag", expected)
+    assert SampleRules.from_dict(json.loads(json.dumps(rules.to_dict()))) == rules
+
+
+def test_a_recipe_names_its_rule_for_missing_values_and_no_other(tmp_path: Path) -> None:
+    text = (REPOSITORY / "recipes" / "digits.yaml").read_text(encoding="utf-8")
+    file = tmp_path / "digits.yaml"
+    file.write_text(text.replace("mean_drift: 0.02", "mean_drift: 0.02\n  missing: impute\n  blank: accept"), encoding="utf-8")
+    assert served_rules(read_recipe(file)) == SampleRules("impute", {"mean": (0.01, 0.6), "std": (0.05, 0.6)})
+    file.write_text(text.replace("mean_drift: 0.02", "mean_drift: 0.02\n  missing: drop"), encoding="utf-8")
+    with pytest.raises(AeError, match=r"missing.*flag.*refuse.*impute.*drop"):
+        read_recipe(file)
+
+
+def test_a_new_champion_that_refuses_a_sample_is_not_broken(detectors: dict[str, Detector], batch: np.ndarray) -> None:
+    new, old = (ServedVersion("small", number, detectors[rule]) for number, rule in (("2", "refuse"), ("1", "flag")))
+    trial = ShadowTrial(new, old)
+    flagged = old.detector.score(batch)["is_anomaly"]
+    assert trial._score_batch(AnsweredBatch(batch, 1, flagged, 0.1)) is None
+    assert (trial.counts.samples, trial.counts.disagreements) == (7, 1)
 
 
 def test_the_fixture_of_the_format_has_rules() -> None:
