@@ -523,7 +523,8 @@ class ArrayKind:
     def stored_form(self, samples: np.ndarray, spec: SampleSpec, is_json: bool) -> np.ndarray:
         """See `DataKind.stored_form`. Whole numbers of a range up to 255 in JSON are taken for bytes, all others for float32."""
         if is_json:
-            if samples.dtype.kind in "ui" and (spec.low, spec.high) == (0, 255):
+            is_whole = samples.dtype.kind in "ui" and (spec.low, spec.high) == (0, 255)
+            if is_whole and (samples.dtype == np.uint8 or is_inside(samples, spec).all()):
                 samples = samples.astype(np.uint8)
             else:
                 with np.errstate(over="ignore"):  # what float32 cannot hold is recorded as infinite

@@ -124,4 +124,4 @@ def sample_hashes(samples: "Sequence[str] | np.ndarray") -> list[str]:
 
     if isinstance(samples, np.ndarray) and samples.dtype != object:
         return sample_sha256(samples.astype(samples.dtype.newbyteorder("="), copy=False))  # as a dataset stores it
-    return [data_sha256(str(text)) for text in samples]
+    return [data_sha256(str(text).encode("utf-8", "surrogatepass")) for text in samples]  # one without UTF-8 is refused, not lost

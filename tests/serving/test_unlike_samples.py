@@ -13,7 +13,7 @@ import pytest
 from champion_helpers import make_champion
 from fastapi.testclient import TestClient
 from ruled_bundles import EXPECTED, TRAINED, ruled_bundle, strokes
-from small_bundles import small_bundle
+from small_bundles import small_bundle, text_bundle
 
 from ae_models.spec import MISSING_RULES, SampleRules
 from aeops.bundle.answers import to_answers
@@ -22,9 +22,11 @@ from aeops.cli import score
 from aeops.errors import AeError, DataError
 from aeops.kinds.arrays import flag_values
 from aeops.kinds.flags import flag_names, list_flag_names
+from aeops.kinds.interface import load_kind
 from aeops.kinds.samples import SampleSpec
 from aeops.kinds.text import flag_texts
 from aeops.predictions import prediction_store
+from aeops.predictions.rows import scorer_of
 from aeops.project import Project
 from aeops.provenance.why import why_prediction
 from aeops.recipe.reader import load_recipe, read_recipe
@@ -189,6 +191,38 @@ def test_null_is_a_missing_value_in_json_and_huge_numbers_are_out_of_range(detec
     answer = client.post("/score", json={"inputs": samples})
     assert answer.status_code == 200, answer.text
     assert [row["flags"][0] for row in answer.json()["predictions"]] == ["missing", "out_of_range", "out_of_range"]
+
+
+def test_null_in_an_arrow_column_is_a_missing_value(detectors: dict[str, Detector]) -> None:
+    client = TestClient(detector_app(detectors["flag"], "small", "7"))
+    for dtype in (pa.float32(), pa.uint8()):
+        values = pa.array([None, *strokes(2).ravel().tolist()[1:]], dtype)
+        batch = pa.record_batch([pa.FixedSizeListArray.from_arrays(values, 64)], names=["sample"])
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, batch.schema) as stream:
+            stream.write_batch(batch)
+        headers = {"content-type": "application/vnd.apache.arrow.stream"}
+        answer = client.post("/score", content=bytes(sink.getvalue()), headers=headers)
+        assert answer.status_code == 200, answer.text
+        assert [row["flags"] for row in answer.json()["predictions"]] == [["missing"], []]
+
+
+def test_what_is_recorded_of_whole_numbers_out_of_range_is_what_was_sent() -> None:
+    spec = SampleSpec((1, 1, 2), (1, 1, 2), 0, 255)
+    for values, expected in ([256, 1], np.float32), ([-1, 1], np.float32), ([255, 1], np.uint8):
+        stored = load_kind("image").stored_form(np.array([[[values]]]), spec, is_json=True)
+        assert (stored.dtype, stored.ravel().tolist()) == (expected, values)
+    small = SampleSpec((1, 1, 2), (1, 1, 2), 0, 16)
+    assert load_kind("image").stored_form(np.array([[[1, 2]]], np.uint8), small, is_json=True).dtype == np.float32
+
+
+def test_a_text_without_utf8_is_recorded(tmp_path: Path) -> None:
+    detector = Detector(text_bundle(tmp_path / "texts"))
+    texts = np.array(["a b", "\ud800"], dtype=object)
+    project = Project(tmp_path, tmp_path / ".ae")
+    scorer, outputs = scorer_of("texts", "1", detector), detector.score(texts, code=True)
+    ids = prediction_store.record_call(project, scorer, channel="hand", names=["a", "b"], samples=texts, outputs=outputs)
+    assert [prediction_store.find_prediction(project, name).flags for name in ids] == [[], ["unreadable", "refused"]]
 
 
 # ---------------------------------------------------------------- ae score, the inbox, ae why, the logged model
