@@ -498,7 +498,7 @@ class ArrayKind:
             return pixels
         try:
             values = np.asarray(inputs)
-            if values.dtype == object:  # null, which is a missing value, or numbers too large for any integer
+            if values.dtype == object and values.ndim > 0:  # null, which is a missing value, or numbers too large for any integer
                 values = values.astype(np.float64)
         except (ValueError, TypeError, OverflowError) as error:
             raise DataError(f"expected {expected_shapes(spec)}, got samples of unequal shapes") from error

@@ -1,9 +1,9 @@
-"""Build the rows of predictions as Arrow arrays, without a Python object for each value and without pandas."""
+"""Build the rows of predictions as Arrow arrays: no Python object for each value, and no `pa.array`, which loads pandas."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from itertools import accumulate
+from itertools import accumulate, chain
 from typing import Any
 
 import numpy as np
@@ -83,21 +83,30 @@ def number_array(values: np.ndarray, data_type: pa.DataType) -> pa.Array:
 def optional_numbers(values: np.ndarray) -> pa.Array:
     """Convert float32 numbers (n,), of which those that are NaN become null."""
     is_null = np.isnan(values)
-    if is_null.any():
-        return pa.array(values, mask=is_null)
-    return number_array(values, pa.float32())
+    if not is_null.any():
+        return number_array(values, pa.float32())
+    return pa.Array.from_buffers(pa.float32(), len(values), [validity_bits(is_null), pa.py_buffer(np.ascontiguousarray(values))])
+
+
+def validity_bits(is_null: np.ndarray) -> pa.Buffer:
+    """Return the buffer that says which of (n,) values are null."""
+    return pa.py_buffer(np.packbits(~is_null, bitorder="little"))
 
 
 def name_lists(flags: np.ndarray) -> pa.Array:
     """Convert the flags (n,) of samples to lists of their names."""
-    if flags.any():
-        return pa.array(list_flag_names(flags), pa.list_(pa.string()))
-    return _empty_lists(len(flags))
+    if not flags.any():
+        return _empty_lists(len(flags))
+    lists = list_flag_names(flags)
+    names = text_array(list(chain.from_iterable(lists)))
+    offsets = np.array(list(accumulate(map(len, lists), initial=0)), dtype=np.int32)
+    return pa.Array.from_buffers(pa.list_(pa.string()), len(flags), [None, pa.py_buffer(offsets)], children=[names])
 
 
 @lru_cache(maxsize=256)
 def _empty_lists(count: int) -> pa.Array:
-    return pa.array([[]] * count, pa.list_(pa.string()))
+    offsets = pa.py_buffer(np.zeros(count + 1, np.int32))
+    return pa.Array.from_buffers(pa.list_(pa.string()), count, [None, offsets], children=[text_array([])])
 
 
 def flag_array(values: np.ndarray) -> pa.Array:
@@ -125,11 +134,10 @@ def _utf8_array(offsets: "np.ndarray[Any, np.dtype[np.int32]]", data: bytes) -> 
 
 def list_array(values: np.ndarray, is_null: np.ndarray) -> pa.Array:
     """Convert numbers (n, k) to n lists of k; those that `is_null` (n,) marks become null."""
+    offsets = np.zeros(len(values) + 1, np.int32)
+    np.cumsum(~is_null * values.shape[1], out=offsets[1:])
+    validity = None
     if is_null.any():
-        lists = [None if null else row for row, null in zip(values, is_null.tolist(), strict=True)]
-        return pa.array(lists, pa.list_(pa.float32()))
-    offsets = np.arange(len(values) + 1, dtype=np.int32) * values.shape[1]
+        values, validity = values[~is_null], validity_bits(is_null)
     inner = number_array(values.ravel().astype(np.float32, copy=False), pa.float32())
-    return pa.Array.from_buffers(
-        pa.list_(pa.float32()), len(values), [None, pa.py_buffer(offsets.astype(np.int32))], children=[inner]
-    )
+    return pa.Array.from_buffers(pa.list_(pa.float32()), len(is_null), [validity, pa.py_buffer(offsets)], children=[inner])

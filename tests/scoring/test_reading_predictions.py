@@ -1,5 +1,7 @@
 """Predictions of every channel are read as one table, also from journals with a torn end and from files of older form."""
 
+import subprocess
+import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -133,6 +135,21 @@ def test_a_file_without_the_newer_columns_is_read_as_scored_by_hand(project: Pro
     assert table["channel"].to_pylist() == ["hand", "hand"]
     assert table["mean"].null_count == table["code"].null_count == 2
     assert prediction_store.find_prediction(project, f"{'0' * 16}-1").mean is None
+
+
+def test_rows_of_refused_samples_are_built_without_pandas() -> None:
+    script = (
+        "import sys, numpy as np\n"
+        "from aeops.predictions.arrow_rows import list_array, name_lists, optional_numbers\n"
+        "null, values = np.array([True, False, True]), np.arange(6, dtype=np.float32).reshape(3, 2)\n"
+        "print(list_array(values, null).to_pylist(), name_lists(np.array([0, 3, 8])).to_pylist())\n"
+        "print(optional_numbers(np.array([np.nan, 2], np.float32)).to_pylist(), 'pandas' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [
+        "[None, [2.0, 3.0], None] [[], ['out_of_range', 'missing'], ['refused']]",
+        "[None, 2.0] False",
+    ]
 
 
 def test_a_journal_of_an_older_version_without_flags_is_read(project: Project) -> None:
