@@ -37,6 +37,7 @@ STAGE_EXEMPT_MODULES = {
     "train": {
         "aeops.recipe": "checks the whole recipe; the values of input, model and train reach the weights as they are",
         "ae_models.spec.fit": "holds the sections together",
+        "ae_models.spec.sample_rules": "rules of a served model, which the stage calibrate reads",
         "ae_models.spec.scores": "settings of a score, which the stage calibrate reads",
         "ae_models.spec.thresholds": "settings of a threshold, which the stage calibrate reads",
         "ae_models.thresholds": "counts the calibration samples; the stage calibrate chooses the threshold",

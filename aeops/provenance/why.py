@@ -13,6 +13,7 @@ from typing import Any
 from ae_models.errors import SpecError
 from ae_models.thresholds import threshold_method
 from aeops.errors import AeError
+from aeops.kinds.flags import FLAG_TEXTS
 from aeops.machine.git import GitError, run_git
 from aeops.machine.stored_json import read_json
 from aeops.predictions import prediction_store
@@ -92,9 +93,14 @@ def why_prediction(project: Project, store: Store, prediction_id: str) -> list[C
     decision = "not flagged"
     if prediction.is_anomaly:
         decision = "flagged"
+    result = "refused"
+    if prediction.score is not None:
+        result = f"scored {prediction.score:.4f}, p-value {prediction.p_value:.4f}, {decision}"
+    if prediction.flags:
+        result += f" ({', '.join(FLAG_TEXTS[flag] for flag in prediction.flags if flag != 'refused')})"
     message = (
-        f"{prediction.id}: {prediction.sample} (SHA-256 {prediction.sample_sha256[:HASH_DIGITS]}) scored {prediction.score:.4f}, "
-        f"p-value {prediction.p_value:.4f}, {decision}, {prediction.time:%Y-%m-%d %H:%M:%S} UTC"
+        f"{prediction.id}: {prediction.sample} (SHA-256 {prediction.sample_sha256[:HASH_DIGITS]}) {result}, "
+        f"{prediction.time:%Y-%m-%d %H:%M:%S} UTC"
     )
     link = ChainLink("prediction", message, str(prediction.file))
     recipe = prediction.recipe

@@ -102,12 +102,14 @@ def _quiet_mlflow_logs() -> None:
 
 
 def model_signature(schema: ColumnSchema) -> "ModelSignature":
-    """Return the signature: a batch of samples as input, a score, p-value and flag a sample as output, and two parameters."""
+    """Return the signature: a batch of samples; score, p-value, verdict and flags of each sample; and two parameters."""
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec
+    from mlflow.types.schema import Array
 
     input_spec = TensorSpec(np.dtype(schema.dtype), schema.shape)
     output_columns = [ColSpec("double", "score"), ColSpec("double", "p_value"), ColSpec("boolean", "is_anomaly")]
+    output_columns.append(ColSpec(Array(DataType.string), "flags"))
     return ModelSignature(
         inputs=Schema([input_spec]),
         outputs=Schema(output_columns),

@@ -100,7 +100,7 @@ def test_every_answered_sample_is_found_by_its_id(project: Project, detector: De
     for row, (name, said) in enumerate(zip(known, answer.json()["predictions"], strict=True)):
         found = prediction_store.find_prediction(project, name)
         assert (found.sample, found.version, found.channel) == (f"order-7[{row}]", "3", "service")
-        assert (found.score, found.p_value, found.is_anomaly) == tuple(said.values())
+        assert (found.score, found.p_value, found.is_anomaly, found.flags) == tuple(said.values())
         assert found.sample_sha256 == sample_sha256(IMAGES)[row]  # so that the sample is found in a dataset
     as_json = client.post("/score", json={"inputs": IMAGES[:1].tolist()}).json()["ids"]
     assert as_json == [f"{call}-5"]
