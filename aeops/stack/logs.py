@@ -3,20 +3,22 @@
 import logging
 from pathlib import Path
 
+from aeops.files import make_folder
+
 _OLD_SUFFIX = ".1"
 _MAX_BYTES = 8 * 2**20
 
 
 def rotate_log(log: Path) -> None:
     """Make room for a new log; the last one is kept, older ones are not."""
-    log.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(log.parent)
     if log.exists():
         log.replace(log.with_name(log.name + _OLD_SUFFIX))
 
 
 def rotate_if_large(log: Path) -> None:
     """Rotate a log of more than 8 MiB that several processes append to."""
-    log.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(log.parent)
     if log.exists() and log.stat().st_size > _MAX_BYTES:
         rotate_log(log)
 
