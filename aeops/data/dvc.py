@@ -282,7 +282,7 @@ def _synced_writes(project: Project, command: str) -> Iterator[None]:
 
 
 def _stored_folders(project: Project) -> list[Path]:
-    """Return the folders in which DVC keeps files by their hash: its cache, and the remote unless it is an address."""
+    """Return the folders in which DVC keeps files by their hash: its cache, then the remote unless it is an address."""
     config_file = project.root / ".dvc" / "config"
     config = _read_configuration(config_file, project.root / ".dvc" / "config.local")
     folders = [project.root / ".dvc" / config.get("cache", "dir", fallback="cache")]
@@ -292,14 +292,27 @@ def _stored_folders(project: Project) -> list[Path]:
 
 
 def _remove_torn_files(project: Project, since: float) -> None:
-    """Remove the files of DVC's cache and remote that were written since a time and are not what their names say."""
-    for folder in _stored_folders(project):
+    """Remove the files of DVC's cache and of the project's own remote that are torn: they are not what their names say.
+
+    Of the remote also the lists of folders: where there is one, DVC takes all that it names for stored. A remote elsewhere may be
+    other people's, too, and is left alone.
+
+    Args:
+        since: seconds since the epoch; files that were written before are whole.
+    """
+    cache, *remotes = _stored_folders(project)
+    own_remotes = [folder for folder in remotes if folder.is_relative_to(project.home)]
+    for folder in (cache, *own_remotes):
         for path in (folder / "files" / "md5").glob("[0-9a-f][0-9a-f]/*"):
-            if path.stat().st_ctime >= since and _md5(path) != path.parent.name + path.name.removesuffix(".dir"):
-                path.unlink()
+            if path.stat().st_ctime < since:
+                continue
+            if _md5(path) != path.parent.name + path.name.removesuffix(".dir"):
                 print(
-                    f"removed {path}, which a power failure or a kill has left incomplete: DVC stores it again", file=sys.stderr
+                    f"removed {path}, which was written incompletely, as in a power failure: DVC stores it again", file=sys.stderr
                 )
+                path.unlink()
+            elif path.suffix == ".dir" and folder != cache:
+                path.unlink()
 
 
 def _md5(path: Path) -> str:

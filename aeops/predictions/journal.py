@@ -147,11 +147,14 @@ class Journal:
             descriptor = os.dup(journal.descriptor)  # meanwhile a request may close the journal
         try:
             os.fsync(descriptor)
+            if is_new:
+                sync_folder(journal.file.parent)
+            journal.synced_size = size
+        except OSError as error:
+            self._is_failing = True  # no more scores until a trial succeeds
+            logger.error("the journal %s cannot be synced to the disk (%s)", journal.file, error.strerror)
         finally:
             os.close(descriptor)
-        if is_new:
-            sync_folder(journal.file.parent)
-        journal.synced_size = size
 
     def close(self) -> None:
         """Close the journal for good and roll it into a file; where that takes long, the next start does it."""
