@@ -151,8 +151,7 @@ class Journal:
                 sync_folder(journal.file.parent)
             journal.synced_size = size
         except OSError as error:
-            self._is_failing = True  # no more scores until a trial succeeds
-            logger.error("the journal %s cannot be synced to the disk (%s)", journal.file, error.strerror)
+            logger.error("the journal %s cannot be synced (%s): a power failure would lose it", journal.file, error.strerror)
         finally:
             os.close(descriptor)
 
