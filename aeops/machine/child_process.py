@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from ae_models.atomic_files import make_folder
 from aeops.errors import AeError, InfrastructureError, InternalError, TransientError
-from aeops.files import make_folder
 from aeops.machine.entry_point import ERROR_FILE_VARIABLE, raise_child_error
 from aeops.machine.parent_process import parent_environment
 from aeops.machine.run_child import PRELOAD_OPTION

@@ -3,8 +3,8 @@
 import os
 import shutil
 
+from ae_models.atomic_files import make_folder
 from aeops.errors import InfrastructureError
-from aeops.files import make_folder
 from aeops.machine.access import require_writable_state
 from aeops.machine.library_settings import configure_libraries
 from aeops.project import Project

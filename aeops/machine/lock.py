@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TypedDict
 
+from ae_models.atomic_files import make_folder
 from aeops.errors import InfrastructureError
-from aeops.files import make_folder
 from aeops.machine.process_identity import parse_identity, this_process
 from aeops.project import Project
 
