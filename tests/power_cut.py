@@ -4,6 +4,7 @@
 builds the folder in which only what was synced is left.
 """
 
+import hashlib
 import os
 import shutil
 import struct
@@ -159,6 +160,22 @@ class PowerCut:
                 self._write(node, path / name, names_survive)
             else:
                 (path / name).write_bytes(node.surviving() if names_survive else node.synced)
+
+    def fingerprint(self, *, names_survive: bool) -> str:
+        """Return a hash of what `restore` would put on the disk, by which a cut that leaves the same as another is known."""
+        digest = hashlib.sha256()
+        self._hash(self.tree, digest, names_survive)
+        return digest.hexdigest()
+
+    def _hash(self, folder: Folder, digest: "hashlib._Hash", names_survive: bool) -> None:
+        entries = folder.entries if names_survive else folder.synced
+        for name, node in sorted(entries.items()):
+            digest.update(f"{name}\0{type(node).__name__}\0".encode())
+            if isinstance(node, Folder):
+                self._hash(node, digest, names_survive)
+            else:
+                digest.update(hashlib.sha256(node.surviving() if names_survive else node.synced).digest())
+        digest.update(b"/")
 
     def differences(self) -> list[str]:
         """Return the paths in which the folder on the disk is not what the operations made it: the recorder missed one."""
