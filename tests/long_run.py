@@ -30,6 +30,7 @@ TARGETS = {
         "tests/long/test_kills.py",
         "tests/pipeline/test_failing_run.py",
         "tests/registry/test_killed_registering.py",
+        "tests/registry/test_power_cut.py",
         "tests/scoring/test_killed_scoring.py",
         "tests/science/test_training.py",
         "tests/science/test_weight_hash_log.py",
@@ -51,7 +52,7 @@ COVERED = ("ae_models", "aeops", "flows", "recipes/digits.yaml", "prefect.yaml",
 COVERED_TOO = {
     "servers": ("deploy",),
     "benchmarks": ("benchmarks",),
-    "kills": ("benchmarks/quarter.py",),
+    "kills": ("benchmarks/quarter.py", "tests/write_recorder.c"),
     "quarter": ("benchmarks/quarter.py",),
 }
 NO_TESTS = 5  # pytest's exit code where it found none

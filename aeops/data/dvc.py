@@ -1,20 +1,26 @@
 """The only module that calls DVC: its command line, in a subprocess. Call it while holding the run lock."""
 
 import configparser
+import functools
+import hashlib
 import io
 import json
 import os
 import re
 import stat
-from collections.abc import Callable
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ae_models.spec import format_value
 from aeops.data.stage_code import STAGES, write_code_hashes
 from aeops.errors import DataError, InfrastructureError, TransientError, UsageError
-from aeops.files import atomic_write, data_sha256
+from aeops.files import atomic_write, data_sha256, make_folder, sync_tree, write_json
 from aeops.machine.child_process import run_module
+from aeops.machine.stored_json import read_json_if_whole
 from aeops.project import Project
 from aeops.recipe.reader import Recipe
 from aeops.recipe.yaml_reader import read_yaml
@@ -25,6 +31,8 @@ PASSING_FAILURES = re.compile(r"exited with (?:-\d+|137|143)\b|[Uu]nable to acqu
 OWN_SETTINGS = "[core]\n    no_scm = true\n    autostage = false\n    analytics = false\n    check_update = false\n"
 PLAIN_PATH = re.compile(r"[\w./+-]+")
 DATA_FILE, LOCK_FILE = "data.dvc", "dvc.lock"
+WRITING_COMMANDS = ("add", "push", "repro")
+CLOCK_RESOLUTION = 2.0  # seconds by which a file's time may lie before the clock's
 
 
 def dvc(project: Project, *arguments: str, on_poll: Callable[[], None] | None = None) -> str:
@@ -43,7 +51,8 @@ def dvc(project: Project, *arguments: str, on_poll: Callable[[], None] | None = 
     use_own_settings(project)
     log = project.logs / f"dvc-{arguments[0]}.log"
     try:
-        return run_module(["dvc", *arguments], root=project.root, home=project.home, log=log, on_poll=on_poll)
+        with _synced_writes(project, arguments[0]):
+            return run_module(["dvc", *arguments], root=project.root, home=project.home, log=log, on_poll=on_poll)
     except InfrastructureError as error:
         if PASSING_FAILURES.search(str(error)):
             raise TransientError(str(error)) from error
@@ -94,7 +103,7 @@ def use_own_settings(project: Project) -> None:
 def _site_cache(project: Project) -> str:
     """Return DVC's site cache: DVC lets everybody write in it, so it is closed to who may not write beside it."""
     folder = project.home / "dvc-site"
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     mode, home_mode = 0o700, project.home.stat().st_mode
     for writable, access in ((stat.S_IWGRP, stat.S_IRWXG), (stat.S_IWOTH, stat.S_IRWXO)):
         if home_mode & writable:
@@ -305,6 +314,74 @@ def _parse_status(output: str) -> dict[str, Any]:
         return dict(json.loads(output[output.find("{") :]))
     except json.JSONDecodeError as error:
         raise InfrastructureError(f"expected JSON from dvc status, got: {output[-300:]}") from error
+
+
+# ---------------------------------------------------------------- on the disk
+
+
+@contextmanager
+def _synced_writes(project: Project, command: str) -> Iterator[None]:
+    """Put what DVC writes in this block on the disk, which it does not do itself; first drop what an interrupted one left torn.
+
+    DVC takes a file of its cache or remote for whole because it has the right name, so a file that a power failure has emptied
+    would be pushed and checked out. While DVC writes, a record says since when.
+    """
+    if command not in WRITING_COMMANDS:
+        yield
+        return
+    record_file = project.home / "dvc-writes.json"
+    record = read_json_if_whole(record_file, "since")
+    if record is not None:
+        _remove_torn_files(project, record["since"])
+    since = time.time() - CLOCK_RESOLUTION
+    write_json(record_file, {"since": since})
+    yield
+    for folder in (*_stored_folders(project), project.root / "artifacts", project.root / "data"):
+        if folder.is_dir():
+            sync_tree(folder, folder.parent, since)
+    for name in (DATA_FILE, LOCK_FILE):
+        if (project.root / name).is_file():
+            sync_tree(project.root / name, project.root, since)
+    record_file.unlink()
+
+
+def _stored_folders(project: Project) -> list[Path]:
+    """Return the folders in which DVC keeps files by their hash: its cache, then the remote unless it is an address."""
+    config_file = project.root / ".dvc" / "config"
+    config = _read_configuration(config_file, project.root / ".dvc" / "config.local")
+    folders = [project.root / ".dvc" / config.get("cache", "dir", fallback="cache")]
+    if config.has_option("core", "remote") and "://" not in (remote := remote_of(project, config_file)):
+        folders.append(Path(remote))
+    return folders
+
+
+def _remove_torn_files(project: Project, since: float) -> None:
+    """Remove the files of DVC's cache and of the project's own remote that are torn: they are not what their names say.
+
+    Of the remote also the lists of folders: where there is one, DVC takes all that it names for stored. A remote elsewhere may be
+    other people's, too, and is left alone.
+
+    Args:
+        since: seconds since the epoch; files that were written before are whole.
+    """
+    cache, *remotes = _stored_folders(project)
+    own_remotes = [folder for folder in remotes if folder.is_relative_to(project.home)]
+    for folder in (cache, *own_remotes):
+        for path in (folder / "files" / "md5").glob("[0-9a-f][0-9a-f]/*"):
+            if path.stat().st_ctime < since:
+                continue
+            if _md5(path) != path.parent.name + path.name.removesuffix(".dir"):
+                print(
+                    f"removed {path}, which was written incompletely, as in a power failure: DVC stores it again", file=sys.stderr
+                )
+                path.unlink()
+            elif path.suffix == ".dir" and folder != cache:
+                path.unlink()
+
+
+def _md5(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, functools.partial(hashlib.md5, usedforsecurity=False)).hexdigest()
 
 
 # ---------------------------------------------------------------- clones of a project

@@ -3,6 +3,7 @@
 import os
 import shutil
 
+from ae_models.atomic_files import make_folder
 from aeops.errors import InfrastructureError
 from aeops.machine.access import require_writable_state
 from aeops.machine.library_settings import configure_libraries
@@ -19,7 +20,7 @@ def require_disk_space(project: Project) -> None:
         InfrastructureError: the folder cannot be written, or too little space is left on its disk.
     """
     require_writable_state(project)
-    project.home.mkdir(parents=True, exist_ok=True)
+    make_folder(project.home)
     free_bytes = shutil.disk_usage(project.home).free
     if free_bytes < DISK_SPACE_NEEDED:
         raise InfrastructureError(

@@ -293,7 +293,8 @@ def _read_journal_if_exists(path: Path) -> "pa.Table":
 def read_journal(path: Path) -> "pa.Table":
     """Read the predictions of a journal, an Arrow IPC stream.
 
-    It may end in the middle of a message: its writer is still writing or died, and never answered with the incomplete rows.
+    It may end in the middle of a message: its writer is still writing or died, and never answered with the incomplete rows. A
+    power failure within seconds of its first row may leave nothing but zeros.
 
     Raises:
         DataError: it is broken before its end.
@@ -303,7 +304,10 @@ def read_journal(path: Path) -> "pa.Table":
 
     batches: list[pa.RecordBatch] = []
     journal_schema = predictions_schema()
-    with pa.BufferReader(path.read_bytes()) as stream:
+    data = path.read_bytes()
+    if not any(data):
+        data = b""
+    with pa.BufferReader(data) as stream:
         try:
             with pa.ipc.open_stream(stream) as reader:
                 journal_schema = reader.schema  # an older version may have written it

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from aeops.bundle.detector import Detector
 from aeops.errors import AeError, DataError
-from aeops.files import atomic_write, write_json
+from aeops.files import atomic_write, make_folder, write_json
 from aeops.kinds.decoding import is_caused_by_machine
 from aeops.machine.lock import file_lock
 from aeops.machine.stored_json import read_json_if_whole
@@ -128,7 +128,7 @@ def score_inbox(project: Project, recipe: Recipe, now: datetime | None = None) -
         DataError: no such inbox, or the champion's bundle is not to be trusted.
         InfrastructureError: MLflow cannot be reached, or the predictions cannot be written.
     """
-    scoring_folder(project, recipe.name).mkdir(parents=True, exist_ok=True)
+    make_folder(scoring_folder(project, recipe.name))
     with inbox_lock(project, recipe.name):
         return InboxRun(project, recipe, now or datetime.now(UTC)).run()
 

@@ -5,7 +5,7 @@ import os
 import shutil
 from pathlib import Path
 
-from aeops.files import atomic_path
+from aeops.files import atomic_path, make_folder
 
 _OLD_SUFFIX = ".1"
 MAX_BYTES = 8 * 2**20
@@ -13,7 +13,7 @@ MAX_BYTES = 8 * 2**20
 
 def rotate_log(log: Path) -> None:
     """Make room for a new log; the last one is kept, older ones are not."""
-    log.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(log.parent)
     if log.exists():
         log.replace(log.with_name(log.name + _OLD_SUFFIX))
 
@@ -23,7 +23,7 @@ def rotate_if_large(log: Path) -> bool:
 
     Its content is copied and the file emptied, so that they go on writing to it. A line written between the two is lost.
     """
-    log.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(log.parent)
     if not log.exists() or log.stat().st_size <= MAX_BYTES:
         return False
     with atomic_path(log.with_name(log.name + _OLD_SUFFIX)) as tmp_path:

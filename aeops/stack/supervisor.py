@@ -16,6 +16,7 @@ import time
 from typing import IO
 
 from aeops.errors import AeError
+from aeops.files import make_folder
 from aeops.machine.lock import try_flock
 from aeops.machine.prefect_access import external_prefect_api, prefect_access
 from aeops.machine.stack_settings import Settings, last_setup_request, read_settings, settings_file
@@ -74,7 +75,7 @@ def start_supervisor(project: Project) -> "subprocess.Popen[bytes]":
 
 
 def _open_lock(project: Project, name: str) -> IO[str]:
-    project.locks_folder.mkdir(parents=True, exist_ok=True)
+    make_folder(project.locks_folder)
     return (project.locks_folder / f"{name}.lock").open("a+", encoding="utf-8")
 
 

@@ -42,7 +42,7 @@ from aeops.data.validation import (
     validate_set,
 )
 from aeops.errors import DataError
-from aeops.files import file_sha256, write_json
+from aeops.files import file_sha256, make_folder, write_json
 from aeops.machine.entry_point import run_main
 from aeops.machine.stored_json import read_json
 from aeops.project import Project, find_project
@@ -248,7 +248,7 @@ def write_validation(
         "content_sha256": content_digest,
     }
     folder = project.validation(dataset)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     write_json(folder / "validation.json", document)
 
 
