@@ -21,7 +21,7 @@ run: env
 
 # Coverage is that of these packages by the tests of their own folders (MEASURED in tests/conftest.py), and must not fall below.
 COVERED := aeops.codec aeops.data aeops.evaluation aeops.gate aeops.report
-COVERED_PERCENT := 50
+COVERED_PERCENT := 90
 
 test: env
 	$(BIN)/pytest -n auto --dist loadgroup --no-loadscope-reorder $(COVERED:%=--cov=%) --cov-report= \

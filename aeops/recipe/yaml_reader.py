@@ -10,6 +10,7 @@ from aeops.errors import UsageError
 
 MAX_FILE_BYTES = 2**20
 MAX_VALUES = 20_000  # of a file, each alias counted as all that it stands for
+MAX_DEPTH = 100  # of lists and mappings in each other; PyYAML's time grows with its square
 
 
 def read_yaml(file: Path) -> Any:
@@ -54,7 +55,15 @@ def parse_yaml(content: bytes, name: str) -> Any:
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """A SafeLoader that refuses keys that stand twice, and more than `MAX_VALUES` values."""
+    """A SafeLoader that refuses keys that stand twice, more than `MAX_VALUES` values, and nesting beyond `MAX_DEPTH`."""
+
+    def fetch_flow_collection_start(self, token_class: type[yaml.Token]) -> None:
+        _require_shallow(self)
+        super().fetch_flow_collection_start(token_class)
+
+    def add_indent(self, column: int) -> bool:
+        _require_shallow(self)
+        return bool(super().add_indent(column))
 
     def get_single_node(self) -> yaml.Node | None:
         node: yaml.Node | None = super().get_single_node()
@@ -65,6 +74,11 @@ class _StrictLoader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         _require_unique_keys(self, node)
         return super().construct_mapping(node, deep=deep)
+
+
+def _require_shallow(loader: _StrictLoader) -> None:
+    if loader.flow_level + len(loader.indents) >= MAX_DEPTH:
+        raise yaml.scanner.ScannerError(None, None, f"it is nested more than {MAX_DEPTH} deep", loader.get_mark())
 
 
 def _require_unique_keys(loader: yaml.SafeLoader, node: yaml.MappingNode) -> None:

@@ -429,7 +429,7 @@ def test_a_changed_byte_of_the_champions_bundle_is_named_though_a_whole_copy_is_
     try:
         kept.write_bytes(b"twp")
         (fault,) = promotion.find_problems(store, "digits")
-        assert fault.startswith("the bundle of champion 2 in the registry: ")
+        assert fault.startswith("the bundle of digits 2 in ")
         assert "model.onnx was altered" in fault
         kept.unlink()
         (fault,) = promotion.find_problems(store, "digits")

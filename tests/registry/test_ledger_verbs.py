@@ -134,7 +134,7 @@ def test_what_people_wrote_is_whole_in_a_pipe(
     promotion.retire(decided, "digits", who="ada", why=reason)
     monkeypatch.delenv("COLUMNS")
     assert main(["history", "digits"]) == 0
-    assert f"by ada: {reason}\n" in capsys.readouterr().out
+    assert f"by ada ({ledger.current_account()}): {reason}\n" in capsys.readouterr().out
 
 
 def test_history_of_what_has_none_says_how_it_begins(project: Project, capsys: pytest.CaptureFixture[str]) -> None:

@@ -111,7 +111,7 @@ def test_a_database_restored_without_its_files_says_what_to_copy(
     store = open_store(copy)
     message = capsys.readouterr().err
     assert "The files of 3 models are missing" in message
-    assert "bundle of champion 2" in promotion.find_problems(store, "digits")[0]
+    assert "bundle of digits 2 is not in the store" in promotion.find_problems(store, "digits")[0]
     artifacts_folder(copy).mkdir()
     subprocess.run(message[message.index("`") + 1 : message.rindex("`")].split(), check=True)
     assert promotion.find_problems(store, "digits") == []

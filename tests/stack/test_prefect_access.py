@@ -9,6 +9,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from aeops.cli.decide import resume_run
 from aeops.cli.health_checks import check_prefect
@@ -212,8 +213,10 @@ def test_a_server_that_refuses_to_resume_a_run_is_said_in_one_line(
     project: Project, healthy_server: ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     healthy_server.RequestHandlerClass = Refusing
-    monkeypatch.setenv("PREFECT_API_URL", f"http://127.0.0.1:{healthy_server.server_port}/api")
-    message = resume_run(project, str(uuid4()), {})
+    api_url = f"http://127.0.0.1:{healthy_server.server_port}/api"
+    monkeypatch.setenv("PREFECT_API_URL", api_url)
+    with temporary_settings({PREFECT_API_URL: api_url}):  # Prefect has read its settings before
+        message = resume_run(project, str(uuid4()), {})
     assert message.startswith("stays suspended (")
     assert "401" in message
     assert "\n" not in message
