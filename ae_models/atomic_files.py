@@ -13,15 +13,19 @@ from pathlib import Path
 from typing import Any
 
 __all__ = [
+    "append_synced",
     "atomic_folder",
     "atomic_path",
     "atomic_write",
     "json_text",
+    "make_folder",
     "recover_folder",
     "replace_file",
     "replace_folder",
     "set_default_modes",
+    "sync_file",
     "sync_folder",
+    "sync_tree",
     "temporary_path",
 ]
 
@@ -50,7 +54,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     ...     [path.name for path in Path(folder).iterdir()]
     ['notes.txt']
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     tmp_path = temporary_path(path)
     tmp_path.unlink(missing_ok=True)
     try:
@@ -80,14 +84,82 @@ def atomic_write(path: Path, data: bytes | str, mode: int = 0o666) -> None:
 
 def replace_file(new_path: Path, path: Path) -> None:
     """Sync the file `new_path` to the disk and rename it to `path`, on the same disk."""
-    _sync_path(new_path)
+    sync_file(new_path)
     os.replace(new_path, path)
     sync_folder(path.parent)
+
+
+def append_synced(path: Path, data: bytes, end: int | None = None) -> None:
+    """Append to a file and wait until the disk has both the data and the file's name. Missing parent folders are made.
+
+    Args:
+        end: where the new data begins; what lies beyond is cut off. None for the end of the file.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    make_folder(path.parent)
+    with path.open("ab") as stream:
+        if end is not None:
+            stream.truncate(end)
+        stream.write(data)
+        stream.flush()
+        os.fsync(stream.fileno())
+    sync_folder(path.parent)
+
+
+# ---------------------------------------------------------------- on the disk
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and its missing parents, and put their names on the disk: what is synced in one is lost with its name."""
+    missing_folders = []
+    for path in (folder, *folder.parents):
+        if path.is_dir():
+            break
+        missing_folders.append(path)
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in missing_folders:
+        sync_folder(path.parent)
+
+
+def sync_file(path: Path) -> None:
+    """Put the content of a file on the disk; its name is that of its folder (`sync_folder`)."""
+    _sync_path(path)
 
 
 def sync_folder(folder: Path) -> None:
     """Put the names in a folder on the disk, so that a file made or renamed in it is still there after a power cut."""
     _sync_path(folder)
+
+
+def sync_tree(path: Path, top: Path, since: float = 0.0) -> None:
+    """Put on the disk what another program has written: `path`, all that it holds, and the names of its folders up to `top`.
+
+    Args:
+        path: a file, or a folder.
+        top: a folder above it, or `path` itself.
+        since: seconds since the epoch; files and folders that were not changed since then are left out.
+
+    Raises:
+        OSError: something cannot be read.
+    """
+    for folder, _, file_names in os.walk(path):
+        for name in file_names:
+            _sync_if_changed(Path(folder, name), since)
+        _sync_if_changed(Path(folder), since)
+    if path.is_file():
+        _sync_if_changed(path, since)
+    for parent in path.parents:
+        if not parent.is_relative_to(top):
+            break
+        _sync_if_changed(parent, since)
+
+
+def _sync_if_changed(path: Path, since: float) -> None:
+    status = path.lstat()
+    if status.st_ctime >= since and (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
+        _sync_path(path)
 
 
 def _sync_path(path: Path) -> None:
@@ -112,7 +184,7 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
     """
     tmp_path = temporary_path(folder)
     recover_folder(tmp_path, folder)
-    tmp_path.mkdir(parents=True)
+    make_folder(tmp_path)
     try:
         yield tmp_path
         replace_folder(tmp_path, folder)
@@ -130,10 +202,8 @@ def replace_folder(new_folder: Path, folder: Path) -> None:
     `recover_folder` puts it back.
     """
     set_default_modes(new_folder)
-    for path in new_folder.rglob("*"):
-        _sync_path(path)
-    _sync_path(new_folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    sync_tree(new_folder, new_folder)
+    make_folder(folder.parent)
     old_folder, removed_folder = _old_folders(new_folder)
     if folder.exists():
         os.rename(folder, old_folder)
@@ -149,6 +219,7 @@ def recover_folder(new_folder: Path, folder: Path) -> None:
     old_folder, removed_folder = _old_folders(new_folder)
     if old_folder.is_dir() and not folder.exists():
         os.rename(old_folder, folder)
+        sync_folder(folder.parent)
     for path in (new_folder, old_folder, removed_folder):
         shutil.rmtree(path, ignore_errors=True)
 

@@ -21,14 +21,15 @@ from ae_models.export import AnomalyScorer, export_onnx
 from ae_models.factory import build_part
 from ae_models.sample_sets import SampleArray
 from ae_models.scores import SCORES
-from ae_models.spec import FitSpec, spec_to_dict
+from ae_models.spec import FitSpec, SampleRules, spec_to_dict
 from ae_models.thresholds import load_threshold, threshold_spec
 from ae_models.training_result import WEIGHTS_FILE, weight_arrays
 
 __all__ = ["BUNDLE_FORMAT", "Bundle", "load_bundle", "write_bundle"]
 
 BUNDLE_FORMAT = 3
-# Format 1 has no decoder.onnx, and no `given` and `made` in its document; formats 1 and 2 have no `export` in it.
+# Format 1 has no decoder.onnx, and no `given` and `made` in its document; formats 1 and 2 have no `export` and no `samples`
+# in it: their networks take no value outside the range, and none that is missing.
 _READABLE_FORMATS = (1, 2, 3)
 _DOCUMENT, _SCORER, _MODEL = "bundle.json", "scorer.safetensors", "model.onnx"
 _DECODER, _TOKENIZER = "decoder.onnx", "tokenizer.json"
@@ -97,7 +98,8 @@ def load_bundle(folder: Path) -> Bundle:
     weights = load_file(folder / WEIGHTS_FILE)
     autoencoder.load_state_dict({name: torch.from_numpy(values) for name, values in weights.items()})
     threshold = load_threshold(document["threshold"], load_file(folder / _SCORER)["calibration_scores"])
-    scorer = AnomalyScorer(autoencoder, build_part(SCORES, spec.score), threshold)
+    rules = SampleRules.from_dict(document["samples"]) if "samples" in document else None
+    scorer = AnomalyScorer(autoencoder, build_part(SCORES, spec.score), threshold, rules)
     return Bundle(document, scorer.eval())
 
 

@@ -21,7 +21,7 @@ from ae_models.export import AnomalyScorer
 from ae_models.factory import build_part
 from ae_models.sample_sets import SampleArray, SampleRoles, SampleSet, as_sample_set, require_samples
 from ae_models.scores import SCORES
-from ae_models.spec import FitSpec, QuantisedBottleneckSpec, TokenEncoderSpec, spec_to_dict
+from ae_models.spec import FitSpec, QuantisedBottleneckSpec, SampleRules, TokenEncoderSpec, spec_to_dict
 from ae_models.text_sets import encode_text_set
 from ae_models.thresholds import THRESHOLDS
 from ae_models.training_environment import deterministic_threads, require_threads
@@ -33,7 +33,15 @@ _EXPORT_ROWS = 64  # calibration samples on which ONNX is compared with torch
 _HASH_DIGITS = 12  # of a SHA-256 in a message
 
 
-def calibrate(spec: FitSpec, training: Path, samples: SampleRoles, *, content_sha256: str, bundle: Path) -> None:
+def calibrate(
+    spec: FitSpec,
+    training: Path,
+    samples: SampleRoles,
+    *,
+    content_sha256: str,
+    bundle: Path,
+    rules: SampleRules | None = None,
+) -> None:
     """Calibrate trained weights, export them and write `bundle`.
 
     Args:
@@ -42,6 +50,7 @@ def calibrate(spec: FitSpec, training: Path, samples: SampleRoles, *, content_sh
         samples: those of the training, and the calibration samples.
         content_sha256: names the dataset of the samples.
         bundle: folder, replaced at the end.
+        rules: of the served model; None: it flags samples with missing values, and expects nothing else of them.
 
     Raises:
         BundleError: `training` is incomplete, altered, or of another spec or dataset.
@@ -58,7 +67,7 @@ def calibrate(spec: FitSpec, training: Path, samples: SampleRoles, *, content_sh
     with deterministic_threads(spec.train.threads):
         torch.use_deterministic_algorithms(True)  # as Lightning does while it trains
         samples = _as_model_reads(samples, result)
-        scorer = calibrate_scorer(spec, result.autoencoder, samples.calibration)
+        scorer = calibrate_scorer(spec, result.autoencoder, samples.calibration, rules)
         write_bundle(
             bundle,
             _bundle_document(spec, result.facts, scorer),
@@ -94,13 +103,16 @@ def _as_model_reads(samples: SampleRoles, result: TrainingResult) -> SampleRoles
 
 
 @torch.no_grad()
-def calibrate_scorer(spec: FitSpec, autoencoder: Autoencoder, calibration: SampleArray | SampleSet) -> AnomalyScorer:
+def calibrate_scorer(
+    spec: FitSpec, autoencoder: Autoencoder, calibration: SampleArray | SampleSet, rules: SampleRules | None = None
+) -> AnomalyScorer:
     """Choose the threshold of a trained autoencoder.
 
     Args:
         spec: its sections score and threshold count.
         autoencoder: put in evaluation mode and on the CPU by this call.
         calibration: raw samples that were not trained on.
+        rules: as in `calibrate`.
 
     Raises:
         SpecError: too few calibration samples for the false-alarm rate.
@@ -113,7 +125,7 @@ def calibrate_scorer(spec: FitSpec, autoencoder: Autoencoder, calibration: Sampl
         clean, _ = autoencoder.split_target(autoencoder.normalise(raw))
         batch_scores.append(score_module(autoencoder.run(autoencoder.serving_input(clean))))
     threshold = build_part(THRESHOLDS, spec.threshold).calibrate(torch.cat(batch_scores).numpy())
-    return AnomalyScorer(autoencoder, score_module, threshold)
+    return AnomalyScorer(autoencoder, score_module, threshold, rules)
 
 
 @torch.no_grad()
@@ -158,6 +170,7 @@ def _bundle_document(spec: FitSpec, facts: TrainingFacts, scorer: AnomalyScorer)
         "recipe": facts.recipe,
         "input": sections["input"],
         "model": sections["model"],
+        "samples": scorer.rules.to_dict(),
         "score": sections["score"],
         "threshold": spec_to_dict(spec.threshold) | scorer.threshold.to_dict(),
         "train": {**sections["train"], "steps": facts.steps},

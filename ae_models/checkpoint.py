@@ -11,8 +11,10 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-from ae_models.atomic_files import atomic_path, atomic_write, json_text
+from ae_models.atomic_files import atomic_path, atomic_write, json_text, make_folder, sync_file
 from ae_models.checksums import json_sha256
+from ae_models.training_progress import PROGRESS_FILE
+from ae_models.training_result import WEIGHT_HASH_FILE
 
 __all__ = [
     "CHECKPOINT_FILE",
@@ -30,7 +32,10 @@ MIN_SECONDS_BETWEEN = 2.0  # at most this much training is lost; the moment of a
 
 
 class CheckpointCallback(pl.Callback):
-    """Saves the state after some recent epoch in `folder`; the last epoch's is always saved."""
+    """Saves the state after some recent epoch in `folder`; the last epoch's is always saved.
+
+    The training's logs, which lie beside it, are synced first: no checkpoint that a power failure leaves is ahead of them.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / CHECKPOINT_FILE
@@ -39,6 +44,8 @@ class CheckpointCallback(pl.Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         is_last = trainer.current_epoch + 1 == trainer.max_epochs
         if is_last or time.monotonic() - self.saved_at >= MIN_SECONDS_BETWEEN:
+            for name in (PROGRESS_FILE, WEIGHT_HASH_FILE):
+                sync_file(self.path.with_name(name))
             with atomic_path(self.path) as tmp_path:
                 trainer.save_checkpoint(tmp_path)
                 _load_checkpoint(tmp_path)
@@ -53,7 +60,7 @@ def find_checkpoint(folder: Path, key: Mapping[str, Any]) -> Path | None:
         key: everything that decides the weights, JSON-ready. A checkpoint under another key, or one that does not load, is
             removed with a warning.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     checkpoint = folder / CHECKPOINT_FILE
     key_sha256 = json_sha256(key)
     problem = _checkpoint_problem(folder, key_sha256)

@@ -9,8 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from ae_models.autoencoder import Autoencoder
+from ae_models.input_bounds import InputBounds
 from ae_models.onnx_runtime import onnxruntime
 from ae_models.sample_sets import SampleArray
+from ae_models.spec import SampleRules
 from ae_models.thresholds import CalibratedThreshold
 
 __all__ = ["SCORER_OUTPUTS", "AnomalyScorer", "CodeDecoder", "ExportCheck", "export_onnx"]
@@ -26,28 +28,49 @@ class AnomalyScorer(nn.Module):
         autoencoder: the trained model.
         score: maps a ModelOutput to (n,).
         threshold: with its m calibration scores.
+        rules: for samples that are not as those of the training.
     """
 
     calibration_scores: Tensor
+    score_above_normal: Tensor
 
-    def __init__(self, autoencoder: Autoencoder, score: nn.Module, threshold: CalibratedThreshold) -> None:
+    def __init__(
+        self, autoencoder: Autoencoder, score: nn.Module, threshold: CalibratedThreshold, rules: SampleRules | None = None
+    ) -> None:
         super().__init__()
         self.autoencoder, self.score = autoencoder, score
         self.register_buffer("calibration_scores", torch.from_numpy(threshold.calibration_scores.copy()))
         self.threshold = threshold
+        self.rules = rules or SampleRules()
+        self.bounds = None if autoencoder.is_text else InputBounds(autoencoder.low, autoencoder.high, self.rules.missing)
+        highest_score = np.float32(max(threshold.value, float(threshold.calibration_scores.max())))
+        self.register_buffer("score_above_normal", torch.from_numpy(np.nextafter(highest_score, np.float32(np.inf)).reshape(1)))
 
     def forward(self, raw: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Score a batch.
 
+        A sample with values outside [low, high] is less like a normal one than every calibration sample: its score is above all
+        of theirs, the more so the further out it is, and its p-value is the smallest. So is that of a sample with missing values
+        under the rule `flag`; under `refuse` it has the score and the p-value NaN.
+
         Args:
-            raw: float32 (n, *input_shape) in [low, high], or token ids int64 (n, tokens).
+            raw: float32 (n, *input_shape), NaN where a value is missing, or token ids int64 (n, tokens).
 
         Returns:
             score (n,), p_value (n,), is_anomaly (n,), reconstruction (n, *output_shape) in raw units, code (n, *code_shape).
         """
-        output = self.autoencoder.run(self.autoencoder.normalise(raw))
-        score = self.score(output)
-        p_value = self.threshold.method.p_values(score, self.calibration_scores)
+        if self.bounds is None:
+            output = self.autoencoder.run(self.autoencoder.normalise(raw))
+            score = self.score(output)
+            p_value = self.threshold.method.p_values(score, self.calibration_scores)
+        else:
+            inputs, excess = self.bounds(raw.float())
+            output = self.autoencoder.run(self.autoencoder.normalise(inputs))
+            score = self.score(output)
+            outside_score = torch.maximum(score, self.score_above_normal) + (1 + excess).log()
+            score = torch.where(excess == 0, score, outside_score)
+            p_value = self.threshold.method.p_values(score, self.calibration_scores)
+            p_value = torch.where(torch.isnan(score), torch.nan, p_value)
         is_anomaly = score > self.threshold.value
         return score, p_value, is_anomaly, self.autoencoder.denormalise(output.reconstruction), output.code
 

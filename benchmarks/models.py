@@ -25,11 +25,12 @@ from benchmark_tools import clean_environment, clone_head
 from aeops.errors import GateError, UsageError
 from aeops.files import atomic_folder, write_json
 from aeops.machine.entry_point import run_main
+from aeops.machine.git import git_text
 from aeops.machine.platform_info import platform_facts
 from aeops.machine.stored_json import read_json
 from aeops.project import Project, find_project
 from aeops.provenance.last_run import last_run_file
-from aeops.provenance.lineage import git_diff, git_output
+from aeops.provenance.lineage import git_diff
 from aeops.report import recipe_page as pages
 from aeops.report.targets import RecipeTargets, read_targets, unknown_metrics
 
@@ -93,7 +94,7 @@ def measure(project: Project, name: str) -> bool:
         summary = read_json(last_run_file(clone_project, name))["summary"]
         facts = {
             "command": f"make bench-models RECIPES={name}",
-            "commit": git_output(clone_project, "rev-parse", "HEAD"),
+            "commit": git_text(clone_project.root, "rev-parse", "HEAD"),
             "machine": platform_facts(),
             "settings_sha256": pages.settings_sha256(clone_project.recipe_file(name)),
             "seconds": {"run": round(seconds, 1), "train": round(dict(summary["seconds"])["train"], 1)},

@@ -16,6 +16,7 @@ import numpy as np
 from aeops.bundle.answers import to_answers
 from aeops.bundle.detector import Detector
 from aeops.kinds.npy_bytes import read_npy
+from aeops.kinds.samples import CheckedSamples
 
 
 class ScoreApi(litserve.LitAPI):
@@ -26,17 +27,18 @@ class ScoreApi(litserve.LitAPI):
     def setup(self, device: str) -> None:
         self.detector = Detector(Path(self.bundle))
 
-    def decode_request(self, request: dict[str, Any]) -> np.ndarray:
+    def decode_request(self, request: dict[str, Any]) -> CheckedSamples:
         samples = read_npy(base64.b64decode(request["npy"])) if "npy" in request else np.asarray(request["inputs"])
         return self.detector.check(samples)
 
-    def batch(self, inputs: list[np.ndarray]) -> tuple[np.ndarray, list[int]]:
-        return np.concatenate(inputs), np.cumsum([len(samples) for samples in inputs])[:-1].tolist()
+    def batch(self, inputs: list[CheckedSamples]) -> tuple[CheckedSamples, list[int]]:
+        joined = CheckedSamples(*map(np.concatenate, zip(*inputs, strict=True)))
+        return joined, np.cumsum([len(checked.flags) for checked in inputs])[:-1].tolist()
 
-    def predict(self, batch: tuple[np.ndarray, list[int]]) -> list[list[dict[str, Any]]]:
-        samples, splits = batch
-        predictions = to_answers(self.detector.score_checked(samples))
-        return [predictions[first:end] for first, end in pairwise([0, *splits, len(samples)])]
+    def predict(self, batch: tuple[CheckedSamples, list[int]]) -> list[list[dict[str, Any]]]:
+        checked, splits = batch
+        predictions = to_answers(self.detector.score_checked(checked))
+        return [predictions[first:end] for first, end in pairwise([0, *splits, len(checked.flags)])]
 
     def unbatch(self, output: list[list[dict[str, Any]]]) -> list[list[dict[str, Any]]]:
         return output

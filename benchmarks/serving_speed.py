@@ -112,7 +112,7 @@ def bare_speed(bundle: Path, seconds: float) -> tuple[float, float]:
 def run_bare(bundle: Path, seconds: float) -> tuple[float, float]:
     """Run onnxruntime in a loop; return what `bare_speed` does."""
     detector = Detector(bundle)
-    batch = detector.check(shuffled_digits()[:BATCH])
+    batch = detector.check(shuffled_digits()[:BATCH]).model_input
     session = onnxruntime.InferenceSession(str(bundle / "model.onnx"), providers=["CPUExecutionProvider"])
     names = output_names(reconstruction=False, code=False)
     session.run(names, {"input": batch})

@@ -42,6 +42,7 @@ def training(recipe: str) -> RunSummary | ApprovalResult | State[RunSummary]:
 
         with flow_run.workspace(project, f"ae run {recipe}"), training_steps.pinned_recipe(project, recipe) as checked:
             decision_steps.repair_registry(recipe)
+            training_steps.report_unknown_code(project)
             if previous := unchanged_summary(project, recipe):
                 message = f"nothing new for {recipe}: trained nothing; {previous['version']} is {previous['state']}"
                 return flow_run.flow_result(previous, message)

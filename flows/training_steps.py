@@ -1,6 +1,7 @@
 """Steps of the training flow: Prefect tasks that start the heavy work in other processes and pass on plain values."""
 
 import functools
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -27,7 +28,7 @@ from aeops.machine.run_watch import closing_step
 from aeops.machine.stored_json import read_json
 from aeops.project import Project, find_project
 from aeops.provenance.last_run import write_record
-from aeops.provenance.lineage import RECORDED_FILES, collect_lineage, git_diff
+from aeops.provenance.lineage import RECORDED_FILES, collect_lineage, git_diff, unknown_code_message
 from aeops.provenance.run_summary import RunSummary, quarantine_counts
 from aeops.recipe.reader import Recipe, load_recipe, read_unchanged, require_unchanged
 from aeops.registry import ledger
@@ -123,6 +124,12 @@ def stage_ahead(stage: str) -> PreloadedProcess:
     return PreloadedProcess(f"aeops.stages.{stage}", root=project.root, home=project.home, log=stage_log(project, stage))
 
 
+def report_unknown_code(project: Project) -> None:
+    """Say what of its code this run cannot record, before anything is trained."""
+    if message := unknown_code_message(project):
+        print(f"note: {message}", file=sys.stderr, flush=True)
+
+
 @pipeline_step("ingest", retries=1)
 def ingest_source(recipe: str) -> None:
     """Ingest the source -> .ae/incoming/<dataset>: shards and an index with each sample's statistics."""
@@ -133,11 +140,15 @@ def ingest_source(recipe: str) -> None:
 
 @pipeline_step("validate")
 def validate_incoming(recipe: str, stage: PreloadedProcess) -> None:
-    """Validate .ae/incoming/<dataset> -> data/<dataset> with its receipt; bad rows go to quarantine, a bad set stops the run."""
+    """Validate .ae/incoming/<dataset> -> data/<dataset> with its receipt; bad rows go to quarantine, a bad set stops the run.
+
+    An incoming dataset that was accepted serves nothing more and is removed; one that was refused stays, to be looked at.
+    """
     project, checked = load_context(recipe)
     incoming = project.incoming(checked.data.dataset)
     try:
         stage.run(["--recipe", str(project.recipe_file(recipe)), "--incoming", str(incoming)])
+        shutil.rmtree(incoming)
     finally:
         pages = project.data_docs / checked.data.dataset / "index.html"
         if pages.is_file():
@@ -277,6 +288,8 @@ def register_version(recipe: str, run: str, data: dict[str, str], evidence: dict
         timings=dict(step_seconds()),
     )
     log_evidence_files(project, store, recipe, run, data, report, metrics)
+    if "git.diff_sha256" in metadata:
+        log_worktree_diff(project, store, recipe, run)
     studies = read_json(artifacts / "report" / "studies.json")
     description = model_card(raw_recipe, metrics, studies, document["gate"], document["comparison"], metadata)
     tags = metadata | comparison_tags(document, evidence)
@@ -317,10 +330,13 @@ def log_evidence_files(
     rebuild_files = [project.root / name for name in RECORDED_FILES if (project.root / name).is_file()]
     rebuild_files += [project.recipe_file(recipe), artifacts / "training" / "trail.csv"]
     store.log_files(run, rebuild_files, "rebuild")
-    if diff := git_diff(project):
-        patch = project.reports(recipe) / "worktree.diff"
-        patch.write_bytes(diff)
-        store.log_files(run, [patch], "rebuild")
+
+
+def log_worktree_diff(project: Project, store: Store, recipe: str, run: str) -> None:
+    """Log the changes of code that were not committed, as a patch."""
+    patch = project.reports(recipe) / "worktree.diff"
+    patch.write_bytes(git_diff(project))
+    store.log_files(run, [patch], "rebuild")
 
 
 def step_seconds() -> list[tuple[str, float]]:

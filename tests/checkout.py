@@ -39,7 +39,10 @@ SAMPLES = 1200
 EPOCHS = 3
 EPOCHS_OF_A_KILL = 8  # seconds: long enough to be killed in the middle
 WIDTHS = [8, 16]  # of the convolutions: half of what digits.yaml has
-FOREIGN = ("AE_HOME", "AE_SOURCES", "MLFLOW_TRACKING_URI", "PREFECT_API_URL", "PREFECT_API_AUTH_STRING", "PREFECT_HOME")
+FOREIGN = (
+    *("AE_HOME", "AE_SOURCES", "MLFLOW_TRACKING_URI"),
+    *("PREFECT_API_URL", "PREFECT_API_AUTH_STRING", "PREFECT_HOME", "PREFECT_API_DATABASE_CONNECTION_URL"),
+)
 
 
 @dataclass(frozen=True)

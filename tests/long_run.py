@@ -20,11 +20,17 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 RECORD = ROOT / "tests" / "records" / "long.json"
 TARGETS = {
-    "stack": ("tests/stack/test_whole_stack.py", "tests/stack/test_foreign_page.py", "tests/pipeline/test_approval.py"),
+    "stack": (
+        "tests/stack/test_whole_stack.py",
+        "tests/stack/test_foreign_page.py",
+        "tests/pipeline/test_approval.py",
+        "tests/pipeline/test_awkward_checkout.py",
+    ),
     "kills": (
         "tests/long/test_kills.py",
         "tests/pipeline/test_failing_run.py",
         "tests/registry/test_killed_registering.py",
+        "tests/registry/test_power_cut.py",
         "tests/scoring/test_killed_scoring.py",
         "tests/science/test_training.py",
         "tests/science/test_weight_hash_log.py",
@@ -46,7 +52,7 @@ COVERED = ("ae_models", "aeops", "flows", "recipes/digits.yaml", "prefect.yaml",
 COVERED_TOO = {
     "servers": ("deploy",),
     "benchmarks": ("benchmarks",),
-    "kills": ("benchmarks/quarter.py",),
+    "kills": ("benchmarks/quarter.py", "tests/write_recorder.c"),
     "quarter": ("benchmarks/quarter.py",),
 }
 NO_TESTS = 5  # pytest's exit code where it found none

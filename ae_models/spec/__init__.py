@@ -69,6 +69,14 @@ from ae_models.spec.losses import (
 )
 from ae_models.spec.messages import format_value, join_choices, join_names, suggest_match
 from ae_models.spec.reader import SpecReader, spec_to_dict
+from ae_models.spec.sample_rules import (
+    FLAG_MISSING,
+    IMPUTE_MISSING,
+    LARGEST_EXCESS,
+    MISSING_RULES,
+    REFUSE_MISSING,
+    SampleRules,
+)
 from ae_models.spec.scores import (
     AmbiguityScoreSpec,
     CodeResidualScoreSpec,
@@ -82,9 +90,14 @@ from ae_models.spec.weights import WeightsSpec
 
 __all__ = [
     "ARRAY_KINDS",
+    "FLAG_MISSING",
     "IMAGE",
+    "IMPUTE_MISSING",
     "INPUT_KINDS",
+    "LARGEST_EXCESS",
+    "MISSING_RULES",
     "PART_SPECS",
+    "REFUSE_MISSING",
     "SERIES",
     "TEXT",
     "AdversarialCodeCriticSpec",
@@ -127,6 +140,7 @@ __all__ = [
     "NormalisedResidualScoreSpec",
     "QuantisedBottleneckSpec",
     "SaltAndPepperCorruptionSpec",
+    "SampleRules",
     "ScoreSpec",
     "SpecReader",
     "SplitConformalThresholdSpec",

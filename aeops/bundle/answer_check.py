@@ -20,9 +20,9 @@ def check_example(detector: Detector) -> str | None:
         The problem; None if the answers are valid.
     """
     example = detector.example()
-    model_input = detector.check(example)
-    batch = detector.score_checked(model_input, reconstruction=True, code=True)
-    if problem := check_answers(batch, len(model_input)):
+    checked = detector.check(example)
+    batch = detector.score_checked(checked, reconstruction=True, code=True)
+    if problem := check_answers(batch, len(checked.flags)):
         return problem
     single_answer = detector.score(example[0])
     for name in ("score", "p_value", "is_anomaly"):

@@ -4,8 +4,20 @@ from typing import Any
 
 import numpy as np
 
+from aeops.kinds.flags import REFUSED, list_flag_names
+
 
 def to_answers(outputs: dict[str, np.ndarray]) -> list[dict[str, Any]]:
-    """Convert arrays (n, ...) to n JSON-ready dicts with the same keys in the same order."""
-    columns = [values.tolist() for values in outputs.values()]
-    return [dict(zip(outputs, row, strict=True)) for row in zip(*columns, strict=True)]
+    """Convert a detector's outputs, arrays (n, ...), to n JSON-ready dicts with the same keys in the same order.
+
+    Flags become lists of names. All other values of a refused sample are None.
+    """
+    columns = [values.tolist() for name, values in outputs.items() if name != "flags"]
+    names = [name for name in outputs if name != "flags"]
+    answers = [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+    flags = outputs["flags"]
+    for index in np.flatnonzero(flags & REFUSED).tolist():
+        answers[index] = dict.fromkeys(names)
+    for answer, flag_names in zip(answers, list_flag_names(flags), strict=True):
+        answer["flags"] = list(flag_names)
+    return answers

@@ -22,14 +22,17 @@ from ae_models.checksums import VerifiedBundle
 from ae_models.errors import BundleError
 from ae_models.onnx_runtime import onnxruntime
 from aeops.errors import DataError
+from aeops.kinds.flags import MISSING, OUT_OF_RANGE, REFUSED, UNEXPECTED, describe_flags
 from aeops.kinds.interface import load_kind
-from aeops.kinds.samples import FileSamples, SampleSpec
+from aeops.kinds.samples import CheckedSamples, FileSamples, SampleSpec
 
 BUNDLE_FORMATS = (1, 2, 3)  # a format once written stays readable for ever
 # With small samples a run gains nothing from threads of its own, since one layer is too little work to share: on two cores 256
 # digits took as long with two threads as with one, and 0.6 of that in parts that each have a core.
 SMALL_SAMPLE_VALUES = 4096  # values of a sample, at most
 PART_ROWS = 64  # small samples that a core scores at once
+SCORE_NAMES = ("score", "p_value", "is_anomaly")
+NO_NUMBER = {"code": -1, "reconstruction": 0}  # of a refused sample, where numbers are whole: no word, no token
 PROVIDER_NAMES = ("CUDAExecutionProvider", "CPUExecutionProvider")  # the first that this machine's onnxruntime offers is used
 
 
@@ -102,17 +105,17 @@ class Detector:
         """
         return self.data_kind.read_file(path, self.spec)
 
-    def check(self, samples: Any) -> np.ndarray:
-        """Convert samples to a batch that the model takes: float32 (n, *shape) in raw units, or token ids int64.
+    def check(self, samples: Any) -> CheckedSamples:
+        """Convert samples to a batch that the model takes, float32 (n, *shape) in raw units or token ids int64, with their flags.
 
         Args:
             samples: one sample or a batch; the leading axis of a one-channel sample may be left out. Texts: a string, a list of
                 strings, or bytes as uint8 (n, length) filled up with zeros.
 
         Raises:
-            DataError: no samples, another shape, not numbers, NaN, or values outside low..high.
+            DataError: no samples, another shape, or not numbers.
         """
-        return self._encoder.check(self._encoder.encode(samples), first_row=0)
+        return self._encoder.check(self._encoder.encode(samples))
 
     def score(self, samples: Any, reconstruction: bool = False, code: bool = False) -> dict[str, np.ndarray]:
         """Score one sample or a batch, block by block.
@@ -123,37 +126,68 @@ class Detector:
             code: also return each sample's code, (n, size), or (n, slots) words.
 
         Returns:
-            `score` float32 (n,), `p_value` float32 (n,) in (0, 1], `is_anomaly` bool (n,), and the optional arrays.
+            `score` float32 (n,), `p_value` float32 (n,) in (0, 1], `is_anomaly` bool (n,), `flags` (n,), which
+            `aeops.kinds.flags` reads, and the optional arrays. A sample is an anomaly if its score is above the threshold, or if
+            it is flagged as unlike those of the training. A refused one has the score and the p-value NaN and is no anomaly.
 
         Raises:
             DataError: as `check`.
         """
-        outputs = self._run_model(self._checked_blocks(self._encoder.encode(samples)), output_names(reconstruction, code))
+        encoded = self._encoder.encode(samples)
+        blocks = (self._encoder.check(encoded[rows]) for rows in self._block_slices(encoded))
+        outputs = self._run_model(blocks, reconstruction, code)
         if reconstruction:
             outputs["reconstruction"] = self.decode_outputs(outputs["reconstruction"])
         return outputs
 
-    def score_checked(self, model_input: np.ndarray, reconstruction: bool = False, code: bool = False) -> dict[str, np.ndarray]:
+    def score_checked(self, checked: CheckedSamples, reconstruction: bool = False, code: bool = False) -> dict[str, np.ndarray]:
         """Score the result of `check` without checking it again.
 
         As `score`, but reconstructions are those of the model: of texts they are token ids, int64 (n, tokens).
         """
-        return self._run_model(self._blocks(model_input), output_names(reconstruction, code))
+        model_input, flags = checked
+        blocks = (CheckedSamples(model_input[rows], flags[rows]) for rows in self._block_slices(model_input))
+        return self._run_model(blocks, reconstruction, code)
 
-    def _blocks(self, batch: np.ndarray) -> Iterator[np.ndarray]:
-        yield from split_rows(batch, self.data_kind.rows_at_once(batch[0].size))
+    def _block_slices(self, batch: np.ndarray) -> Iterator[slice]:
+        """Yield slices of the batch that are scored at once."""
+        rows_at_once = self.data_kind.rows_at_once(np.size(batch[0]))
+        for start in range(0, len(batch), rows_at_once):
+            yield slice(start, start + rows_at_once)
 
-    def _checked_blocks(self, batch: np.ndarray) -> Iterator[np.ndarray]:
-        start = 0
-        for block in self._blocks(batch):
-            yield self._encoder.check(block, start)
-            start += len(block)
-
-    def _run_model(self, blocks: Iterable[np.ndarray], names: list[str]) -> dict[str, np.ndarray]:
-        results: list[list[np.ndarray]] = []
+    def _run_model(self, blocks: Iterable[CheckedSamples], reconstruction: bool, code: bool) -> dict[str, np.ndarray]:
+        names = output_names(reconstruction, code)
+        results, block_flags = [], []
         for block in blocks:
-            results += self._model.run(names, {"input": block})
-        return dict(zip(names, map(np.concatenate, zip(*results, strict=True)), strict=True))
+            results += self._model.run(names, {"input": block.model_input})
+            block_flags.append(block.flags)
+        columns = dict(zip(names, map(np.concatenate, zip(*results, strict=True)), strict=True))
+        outputs = {name: columns.pop(name) for name in SCORE_NAMES} | {"flags": np.concatenate(block_flags)} | columns
+        if outputs["flags"].any():
+            apply_flags(outputs)
+        return outputs
+
+    def require_scored(self, flags: np.ndarray) -> None:
+        """Check that at least one sample is not refused.
+
+        Args:
+            flags: of samples that were checked or scored.
+
+        Raises:
+            DataError: all are refused; the message tells why the first one is.
+        """
+        if (flags & REFUSED).all():
+            raise DataError(f"sample 0 holds {self.describe_refusal(int(flags[0]))}")
+
+    def describe_refusal(self, flags: int) -> str:
+        """Return why a sample with these flags is refused, and what is expected, to go on after "the sample holds"."""
+        reasons = describe_flags(flags & (OUT_OF_RANGE | MISSING)) or describe_flags(flags & ~REFUSED)
+        if not self.data_kind.FIXED_SHAPE:
+            return f"{reasons}, expected UTF-8: convert it, as with iconv -t UTF-8"
+        message = f"{reasons}, expected values from {self.low:g} to {self.high:g}"
+        if self.spec.rules is None:
+            message += ": this bundle is of an older format, which scores no others; `ae run` makes a new one"
+        return message
 
     def decode(self, codes: np.ndarray) -> np.ndarray:
         """Reconstruct samples from codes (n, *code shape) that `score` returned.
@@ -238,7 +272,20 @@ def split_rows(batch: np.ndarray, rows: int) -> Iterator[np.ndarray]:
 
 def output_names(reconstruction: bool, code: bool) -> list[str]:
     """Return the names of the model's outputs that are needed."""
-    return ["score", "p_value", "is_anomaly"] + ["reconstruction"] * reconstruction + ["code"] * code
+    return [*SCORE_NAMES] + ["reconstruction"] * reconstruction + ["code"] * code
+
+
+def apply_flags(outputs: dict[str, np.ndarray]) -> None:
+    """Make unexpected samples anomalies, and take the answers of refused ones away, in place."""
+    flags = outputs["flags"]
+    is_refused = flags & REFUSED > 0
+    outputs["is_anomaly"] = (outputs["is_anomaly"] | (flags & UNEXPECTED > 0)) & ~is_refused
+    if not is_refused.any():
+        return
+    for name in outputs.keys() - {"flags", "is_anomaly"}:
+        values = np.array(outputs[name])
+        values[is_refused] = np.nan if values.dtype.kind == "f" else NO_NUMBER[name]
+        outputs[name] = values
 
 
 def open_session(model: bytes, threads: int) -> onnxruntime.InferenceSession:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ae_models.checksums import file_sha256
 from aeops.errors import UsageError
-from aeops.files import data_sha256
+from aeops.files import data_sha256, make_folder, sync_folder
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey
@@ -51,7 +51,7 @@ def new_keys(path: Path) -> str:
             raise UsageError(f"{file} is there already, and a key is never overwritten: give --new-keys another name")
     key = ec.generate_private_key(ec.SECP256R1())
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         write_new(private_path, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), 0o600)
         write_public_key(public_path, key, private_path)
     except OSError as error:
@@ -74,6 +74,7 @@ def write_new(file: Path, content: bytes, mode: int) -> None:
         stream.write(content)
         stream.flush()
         os.fsync(stream.fileno())
+    sync_folder(file.parent)  # or a bundle is signed with a key that a power failure takes away
 
 
 def public_bytes(key: "EllipticCurvePublicKey") -> bytes:

@@ -12,10 +12,8 @@ def add_command(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print one line for each check; return 0 if there is no fault, else the infrastructure exit code."""
-    from rich.markup import escape
-
     from aeops.cli.health_checks import check_all
-    from aeops.cli.outputs import count_text, open_console
+    from aeops.cli.outputs import count_text, open_console, styled_text
     from aeops.errors import InfrastructureError
     from aeops.machine.environment import prepare_environment
     from aeops.project import find_project
@@ -25,10 +23,10 @@ def run(arguments: argparse.Namespace) -> int:
     console = open_console()
     fault_count = 0
     for check in check_all(project):
-        level = {"good": "[green]good [/]", "note": "[yellow]note [/]", "fault": "[red]fault[/]"}[check.level]
-        console.print(f"{level} {check.subject:<12} {escape(check.message)}", soft_wrap=True)
+        style = {"good": "green", "note": "yellow", "fault": "red"}[check.level]
+        console.print(styled_text((f"{check.level:<5}", style), f" {check.subject:<12} {check.message}"), soft_wrap=True)
         if check.type_this:
-            console.print(f"                   type: {escape(check.type_this)}", soft_wrap=True)
+            console.print(f"                   type: {check.type_this}", soft_wrap=True)
         fault_count += check.level == "fault"
     if not fault_count:
         console.print("ready: ae run digits")

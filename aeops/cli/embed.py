@@ -156,9 +156,11 @@ def embed_part(part: EmbedPart, detector: "Detector") -> "pa.Table":
     import pyarrow as pa
 
     from aeops.errors import DataError
+    from aeops.kinds.flags import list_flag_names
 
     try:
         scores = detector.score(part.samples, code=True)
+        detector.require_scored(scores["flags"])
     except DataError as error:
         raise DataError(f"{part.source_name}: {error}") from error
     code = scores["code"].reshape(len(scores["code"]), -1)
@@ -169,4 +171,5 @@ def embed_part(part: EmbedPart, detector: "Detector") -> "pa.Table":
     for position in range(code.shape[1]):
         columns[f"{prefix}_{position}"] = code[:, position].astype(dtype)
     columns["score"] = scores["score"]
+    columns["flags"] = pa.array(list_flag_names(scores["flags"]), pa.list_(pa.string()))
     return pa.table(columns)

@@ -17,8 +17,10 @@ from aeops.machine.access import may_read, may_write, require_writable_checkout,
 from aeops.machine.environment import DISK_SPACE_NEEDED
 from aeops.machine.lock import workspace_holder
 from aeops.machine.servers import find_running_prefect
+from aeops.machine.sqlite import read_only_uri
 from aeops.machine.stored_json import find_damaged_files, read_json
 from aeops.project import Project
+from aeops.provenance.lineage import git_facts, unknown_code_message
 from aeops.provenance.packages import lock_differences
 from aeops.recipe.reader import load_recipe, recipe_names
 from aeops.registry import ledger, promotion
@@ -52,6 +54,7 @@ def check_all(project: Project) -> Iterator[HealthCheck]:
     yield check_disk(project)
     yield from check_access(project)
     yield check_lock(project)
+    yield check_code(project)
     yield from check_state_files(project)
     for name in recipe_names(project):
         yield from check_recipe(project, name)
@@ -128,6 +131,17 @@ def check_lock(project: Project) -> HealthCheck:
     return HealthCheck("note", "run", f"`{lock_info.get('purpose')}` is in progress in process {lock_info.get('pid')}")
 
 
+def check_code(project: Project) -> HealthCheck:
+    """Check that a run can record which code it ran; it runs without."""
+    if message := unknown_code_message(project):
+        return HealthCheck("note", "code", message)
+    facts = git_facts(project)
+    message = f"commit {facts['git.commit'][:12]}"
+    if facts["git.dirty"] == "true":
+        message += " with changes, which a run records as a patch"
+    return HealthCheck("good", "code", message)
+
+
 def check_state_files(project: Project) -> Iterator[HealthCheck]:
     """Report each file of state that is empty, cut or altered; one that is written anew by itself is no fault."""
     damaged_count = 0
@@ -193,7 +207,7 @@ def check_remote(project: Project) -> HealthCheck:
         message = f".dvc/config.local names {foreign_remote}, not {project.home / 'dvc-remote'}: a run corrects that"
         return HealthCheck("note", "dvc", message, "ae run digits")
     remote = project.home / "dvc-remote"
-    if not remote.is_dir():
+    if not remote.is_dir() or not any(remote.iterdir()):
         return HealthCheck("note", "dvc", "the local remote is empty: no data can be restored from it yet", "ae run digits")
     return HealthCheck("good", "dvc", f"local remote {remote}")
 
@@ -275,7 +289,7 @@ def check_champion_state(store: Store, name: str) -> Iterator[HealthCheck]:
 def database_damage(database: Path) -> str:
     """Return what SQLite's quick_check reports about a file; an empty string if it is intact."""
     try:
-        with sqlite3.connect(f"file:{database}?mode=ro", uri=True) as connection:
+        with sqlite3.connect(read_only_uri(database), uri=True) as connection:
             message = str(connection.execute("PRAGMA quick_check").fetchone()[0])
     except sqlite3.DatabaseError as error:
         return str(error)

@@ -6,6 +6,8 @@ import textwrap
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from aeops.terminal import escape_line
+
 if TYPE_CHECKING:
     from aeops.registry.ledger import LedgerEntry
 
@@ -104,12 +106,12 @@ def print_entries(recipe: str, entries: list["LedgerEntry"]) -> None:
     """Print two or three lines an entry, which fit 80 columns but for what people wrote, then the champion."""
     from aeops.cli.outputs import open_console
 
-    console = open_console(markup=False)
+    console = open_console()
     console.print(f"{recipe}: ledger, times in UTC", soft_wrap=True)
     for entry in entries:
         for line in entry_lines(entry, console.width):
             console.print(line, soft_wrap=True)
-    console.print(printable_text(champion_line(recipe, entries)), soft_wrap=True)
+    console.print(escape_line(champion_line(recipe, entries)), soft_wrap=True)
     console.print(f"check it   ae ledger verify {recipe}", soft_wrap=True)
 
 
@@ -121,12 +123,12 @@ def entry_lines(entry: "LedgerEntry", width: int) -> list[str]:
     who = entry.who
     if entry.account is not None and entry.account.partition("@")[0] != entry.who:
         who = f"{entry.who} ({entry.account})"
-    reason = printable_text(f"by {who}: {entry.why}")
-    lines = [printable_text(headline)]
+    reason = escape_line(f"by {who}: {entry.why}")
+    lines = [escape_line(headline)]
     lines += textwrap.wrap(reason, width=max(width, 40), initial_indent=INDENT, subsequent_indent=INDENT, break_long_words=False)
     evidence = f"{entry.evidence.get('verdict', '')} {entry.evidence.get('sha256', '')[:12]}".strip()
     if evidence:
-        lines.append(f"{INDENT}evidence {printable_text(evidence)}")
+        lines.append(f"{INDENT}evidence {escape_line(evidence)}")
     return lines
 
 
@@ -141,8 +143,3 @@ def champion_line(recipe: str, entries: list["LedgerEntry"]) -> str:
     if last_move.to_version is not None:
         champion = f"{recipe} {last_move.to_version}"
     return f"champion   {champion}, by {last_move.event} no. {last_move.number} of {last_move.who}: {last_move.why}"
-
-
-def printable_text(text: str) -> str:
-    """Return the text with a space for each control character: `who` and `why` are free text and reach the terminal."""
-    return "".join(character if character.isprintable() else " " for character in text)

@@ -31,6 +31,7 @@ from aeops.cli import (
     why,
 )
 from aeops.errors import as_ae_error, print_error
+from aeops.terminal import escaped_output
 
 COMMAND_MODULES = (
     *(run, score, serve, embed, compress, decompress, show, approve, reject),
@@ -81,7 +82,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     An error that the user can repair becomes one message; any other error keeps its traceback.
     """
-    arguments = build_parser().parse_args(argv)
+    with escaped_output():
+        return _run_command(build_parser().parse_args(argv))
+
+
+def _run_command(arguments: argparse.Namespace) -> int:
     try:
         return int(arguments.run(arguments))
     except KeyboardInterrupt:

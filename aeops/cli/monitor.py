@@ -53,7 +53,7 @@ def print_signals(verdict: "MonitoringVerdict", project: "Project") -> None:
     from aeops.cli.outputs import open_console, yes_or_no
     from aeops.monitoring import paths
 
-    console, recipe = open_console(markup=False), verdict["recipe"]
+    console, recipe = open_console(), verdict["recipe"]
     table = Table(title=f"{recipe} {verdict['version'] or ''}: as of {verdict['as_of'][:16]} UTC", title_justify="left")
     for name in ("signal", "verdict", "says", "counts"):
         table.add_column(name)

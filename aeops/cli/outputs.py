@@ -1,27 +1,49 @@
 """Helpers for the output of commands: the console, checks of the path to write, refused files, and counts in words."""
 
 import os
+import shlex
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aeops.errors import DataError, UsageError
+from aeops.terminal import escape_controls, escape_line, raw_stream
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
 
 PIPE_WIDTH = 10_000  # columns where stdout is no terminal: a program that reads a line reads all of it
 
 
-def open_console(soft_wrap: bool = False, markup: bool = True) -> "Console":
-    """Return a console on stdout, which cuts and wraps lines for a terminal only, or where COLUMNS is set."""
+def open_console(soft_wrap: bool = False) -> "Console":
+    """Return a console on stdout, which cuts and wraps lines for a terminal only, or where COLUMNS is set.
+
+    Texts are shown as they are: square brackets are no markup, and control characters are escaped. A style is an argument of
+    `print`, or of a `rich.text.Text` made by `styled_text`.
+    """
     from rich.console import Console
+    from rich.text import Text
+
+    class PlainConsole(Console):
+        """A console that shows strings as they are, also in the cells of a table."""
+
+        def render_str(self, text: str, **options: Any) -> Text:
+            return super().render_str(escape_controls(text), **options | {"markup": False, "emoji": False})
 
     width = None
     if not sys.stdout.isatty() and "COLUMNS" not in os.environ:
         width = PIPE_WIDTH
-    return Console(highlight=False, soft_wrap=soft_wrap, markup=markup, width=width)
+    return PlainConsole(file=raw_stream(sys.stdout), highlight=False, soft_wrap=soft_wrap, markup=False, emoji=False, width=width)
+
+
+def styled_text(*parts: str | tuple[str, str]) -> "Text":
+    """Return a text of parts, of which a pair is a text and its style, such as ("no", "bold red")."""
+    from rich.text import Text
+
+    escaped_parts = [escape_controls(part) if isinstance(part, str) else (escape_controls(part[0]), part[1]) for part in parts]
+    return Text.assemble(*escaped_parts)
 
 
 def report_refused(refused: Mapping[str, str]) -> int:
@@ -31,7 +53,7 @@ def report_refused(refused: Mapping[str, str]) -> int:
         0 if there is none, else the exit code of data errors.
     """
     for name, reason in refused.items():
-        print(f"refused    {name}: {reason}", file=sys.stderr)
+        print(f"refused    {escape_line(name)}: {reason}", file=sys.stderr)
     if refused:
         return DataError.exit_code
     return 0
@@ -46,7 +68,10 @@ def require_new(path: Path) -> None:
     if path.exists():
         raise UsageError(f"{path} exists already: remove it, or pass another path with -o")
     if not path.parent.is_dir():
-        raise UsageError(f"no folder {path.parent} for {path.name}: type `mkdir -p {path.parent}`, or pass another path with -o")
+        raise UsageError(
+            f"no folder {path.parent} for {path.name}: type `mkdir -p {shlex.quote(str(path.parent))}`, "
+            "or pass another path with -o"
+        )
     if not os.access(path.parent, os.W_OK):
         raise UsageError(f"the folder {path.parent} is not writable: pass another path with -o")
 

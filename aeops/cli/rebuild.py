@@ -71,7 +71,7 @@ def print_comparison(result: "RebuildResult") -> None:
     """Print the compared values as a table, then the time taken and the verdict."""
     from rich.table import Table
 
-    from aeops.cli.outputs import durations_text, open_console
+    from aeops.cli.outputs import durations_text, open_console, styled_text
 
     table = Table(title=f"{result.name}: registered and rebuilt", title_justify="left")
     table.add_column("what")
@@ -79,15 +79,15 @@ def print_comparison(result: "RebuildResult") -> None:
         table.add_column(name, justify="right")
     table.add_column("same?")
     for row in result.comparison.items:
-        same_text = "yes"
+        same_text = styled_text("yes")
         if not row.is_same:
-            same_text = "[bold red]no[/]"
+            same_text = styled_text(("no", "bold red"))
         table.add_row(row.name, row.recorded_text, row.rebuilt_text, same_text)
     console = open_console(soft_wrap=True)
     console.print(table)
     console.print(f"took       {durations_text(result.seconds.items())}")
-    console.print(f"verdict    [bold]{result.comparison.verdict}[/]")
+    console.print(styled_text("verdict    ", (result.comparison.verdict, "bold")))
     for sentence in result.comparison.reasons:
-        console.print(f"           - {sentence}", markup=False)
+        console.print(f"           - {sentence}")
     if result.scratch_folder is not None:
-        console.print(f"left in    {result.scratch_folder}", markup=False)
+        console.print(f"left in    {result.scratch_folder}")

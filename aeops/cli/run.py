@@ -9,6 +9,7 @@ from aeops.project import Project, find_project
 
 if TYPE_CHECKING:
     from rich.table import Table
+    from rich.text import Text
 
     from aeops.machine.run_watch import RunWatch
     from aeops.provenance.run_summary import QuarantineCounts, RunSummary
@@ -102,25 +103,27 @@ def run_flow(project: Project, recipe: str, watch: "RunWatch") -> "RunSummary":
 
 def show_summary(summary: "RunSummary", seconds: float) -> None:
     """Print the run as one short table, and the commands to type next."""
-    from aeops.cli.outputs import durations_text, open_console
+    from aeops.cli.outputs import durations_text, open_console, styled_text
     from aeops.report.summary import comparison_lines, false_alarm_line, next_commands, warning_lines
 
     console = open_console(soft_wrap=True)
     if not summary["changed"]:
         console.print(
-            "[bold]nothing changed[/]: source, recipe, data, code and results equal those of the last run; "
-            "trained nothing, registered nothing"
+            styled_text(
+                ("nothing changed", "bold"),
+                ": source, recipe, data, code and results equal those of the last run; trained nothing, registered nothing",
+            )
         )
     console.print(metrics_table(summary))
     data = summary["data"]
     console.print(f"data       {data['dataset']} {data['content_sha256'][:12]} (DVC {data['dvc_md5'][:12]})")
     if "quarantine" in summary:
-        console.print(f"set aside  {quarantine_line(summary['quarantine'])}", markup=False)
+        console.print(f"set aside  {quarantine_line(summary['quarantine'])}")
     console.print(f"threshold  {false_alarm_line(summary['metrics'])}")
     console.print(reasons_text("compared", comparison_lines(summary["comparison"])))
     console.print(reasons_text("verdict", [summary["verdict"], *summary["reasons"]]))
     if lines := warning_lines(summary.get("warnings", [])):
-        console.print(f"[yellow]{reasons_text('warning', lines)}[/]")
+        console.print(reasons_text("warning", lines), style="yellow")
     console.print(f"version    {summary['recipe']} {summary['version']} ({', '.join(sorted(summary['aliases']))})")
     console.print(reasons_text("state", [summary["state"]]))
     if summary["changed"]:
@@ -139,12 +142,12 @@ def quarantine_line(quarantine: "QuarantineCounts") -> str:
     )
 
 
-def reasons_text(title: str, lines: list[str]) -> str:
+def reasons_text(title: str, lines: list[str]) -> "Text":
     """Return a title with the first line in bold, and a line below for each reason."""
-    from rich.markup import escape
+    from aeops.cli.outputs import styled_text
 
-    result, *reasons = map(escape, lines)
-    return "\n           - ".join([f"{title:<10} [bold]{result}[/]", *reasons])
+    result, *reasons = lines
+    return styled_text(f"{title:<10} ", (result, "bold"), *(f"\n           - {reason}" for reason in reasons))
 
 
 def metrics_table(summary: "RunSummary") -> "Table":

@@ -72,24 +72,28 @@ def run_inbox(arguments: argparse.Namespace) -> int:
 def print_inbox(summary: "InboxSummary") -> None:
     """Print the result of each file, at most MAX_ROWS, and where to find the rest."""
     from aeops.cli.outputs import open_console
+    from aeops.terminal import escape_line
 
     console = open_console(soft_wrap=True)
     files = summary["files"]
     lines = []
     for file in files["taken"]:
-        lines.append(f"{file['name']}: {file['samples']:,} samples, {file['flagged']:,} flagged ({file['call']})")
+        line = f"{file['name']}: {file['samples']:,} samples, {file['flagged']:,} flagged"
+        if file["unscored"]:
+            line += f", {file['unscored']:,} refused"
+        lines.append(f"{line} ({file['call']})")
     for refusal in files["refused"]:
         lines.append(f"{refusal['name']}: refused: {refusal['reason']}")
     for name, reason in (*files["copies"].items(), *files["left"].items()):
         lines.append(f"{name}: {reason}")
     for line in lines[:MAX_ROWS]:
-        console.print(line, markup=False)
+        console.print(escape_line(line))
     if len(lines) > MAX_ROWS:
         console.print(f"and {len(lines) - MAX_ROWS} more files")
-    console.print(f"{summary['says']}", markup=False)
-    console.print(f"inbox      {summary['inbox']}", markup=False)
+    console.print(f"{summary['says']}")
+    console.print(f"inbox      {summary['inbox']}")
     if summary["page"]:
-        console.print(f"page       {summary['page']}", markup=False)
+        console.print(f"page       {summary['page']}")
 
 
 def run_file(arguments: argparse.Namespace) -> int:
@@ -100,7 +104,7 @@ def run_file(arguments: argparse.Namespace) -> int:
 
     Raises:
         UsageError: no such recipe, version or file.
-        DataError: a file that cannot be read, or samples that do not fit the model.
+        DataError: a file that cannot be read, samples that do not fit the model, or none that can be scored.
     """
     from aeops.bundle.detector import Detector
     from aeops.cli.outputs import report_refused
@@ -117,6 +121,7 @@ def run_file(arguments: argparse.Namespace) -> int:
     version, detector = bundle.version, Detector(bundle.folder, bundle.sha256)
     samples = detector.read_file(arguments.file)
     scores = detector.score(samples.values, code=True)
+    detector.require_scored(scores["flags"])
     ids = record_predictions(project, arguments.recipe, version, detector, samples, scores)
     result = FileResult(arguments.recipe, version, detector, samples, scores, ids)
     if arguments.json:
@@ -208,7 +213,9 @@ def print_table(result: FileResult) -> None:
     import numpy as np
     from rich.table import Table
 
-    from aeops.cli.outputs import open_console
+    from aeops.cli.outputs import open_console, styled_text
+    from aeops.kinds.flags import REFUSED, describe_flags
+    from aeops.terminal import escape_line
 
     scores = result.scores
     title, order = f"{result.recipe} {result.version}", np.arange(result.count)
@@ -217,15 +224,22 @@ def print_table(result: FileResult) -> None:
         order = np.argsort(-scores["score"], kind="stable")[:MAX_ROWS]
     table = Table(title=title, title_justify="left")
     table.add_column("sample")
-    for name in ("score", "p-value", "anomaly?"):
+    for name in ("score", "p-value"):
         table.add_column(name, justify="right")
+    table.add_column("anomaly?")
     table.add_column("prediction", no_wrap=True, min_width=max(len(result.ids[index]) for index in order.tolist()))
     for index in order.tolist():
-        flag = "no"
-        if scores["is_anomaly"][index]:
-            flag = "[bold red]yes[/]"
+        verdict: str | tuple[str, str] = "no"
+        if scores["flags"][index] & REFUSED:
+            verdict = "refused"
+        elif scores["is_anomaly"][index]:
+            verdict = ("yes", "bold red")
+        reason = ""
+        if described := describe_flags(int(scores["flags"][index]) & ~REFUSED):
+            reason = f": {described}"
+        flag = styled_text(verdict, reason)
         score, p_value = f"{scores['score'][index]:.4f}", f"{scores['p_value'][index]:.4f}"
-        table.add_row(result.samples.names[index], score, p_value, flag, result.ids[index])
+        table.add_row(escape_line(result.samples.names[index]), score, p_value, flag, result.ids[index])
     console = open_console()
     console.print(table)
     console.print(threshold_line(result))
@@ -235,12 +249,15 @@ def print_table(result: FileResult) -> None:
 def threshold_line(result: FileResult) -> str:
     """Return the counts of samples and flags, the threshold, and the number of skipped files."""
     from aeops.cli.outputs import count_text
+    from aeops.kinds.flags import REFUSED
 
     threshold = result.detector.bundle["threshold"]
     line = (
         f"{count_text(result.count, 'sample')}, {int(result.scores['is_anomaly'].sum())} flagged; the threshold "
         f"{threshold['value']:.4f} flags {threshold['false_alarm_rate']:.2%} of normal samples"
     )
+    if refused_count := int((result.scores["flags"] & REFUSED > 0).sum()):
+        line += f"; {count_text(refused_count, 'sample')} refused"
     if result.samples.refused:
         line += f"; {count_text(len(result.samples.refused), 'file')} refused, with the reasons below"
     if result.samples.skipped:

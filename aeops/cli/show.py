@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 from aeops.registry.aliases import CHAMPION
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from aeops.registry.store import Store
     from aeops.registry.versions import VersionInfo
 
@@ -105,7 +107,7 @@ def print_versions(recipe: str, store: "Store", versions: list["VersionInfo"]) -
             f"no metrics of {text}: their MLflow runs were deleted for good, and their evidence with them", soft_wrap=True
         )
     if champion is None:
-        console.print(f"champion   none: {missing_champion_reason(store, recipe, versions[0])}", soft_wrap=True, markup=False)
+        console.print(f"champion   none: {missing_champion_reason(store, recipe, versions[0])}", soft_wrap=True)
         return
     for line in champion_lines(recipe, store, champion, champion_metrics):
         console.print(line, soft_wrap=True)
@@ -113,9 +115,9 @@ def print_versions(recipe: str, store: "Store", versions: list["VersionInfo"]) -
 
 def missing_champion_reason(store: "Store", recipe: str, newest_version: "VersionInfo") -> str:
     """Return why a recipe with versions has no champion, and what to type."""
-    from aeops.cli.history import printable_text
     from aeops.registry import ledger
     from aeops.registry.version_state import WAITING, describe_state
+    from aeops.terminal import escape_line
 
     entries = ledger.read_content(store.project, recipe).entries
     last_move = ledger.last_move(entries)
@@ -124,26 +126,28 @@ def missing_champion_reason(store: "Store", recipe: str, newest_version: "Versio
         undo = f"; undo: ae rollback {recipe} --why TEXT"
         if ledger.champion_before(entries) is None:
             undo = f"; make a champion: ae run {recipe}"
-        return f"{printable_text(retirement)}{undo}"
+        return f"{escape_line(retirement)}{undo}"
     if last_move is not None:
         return f"the ledger says version {last_move.to_version}, and the registry has none: ae ledger verify {recipe}"
     state = describe_state(recipe, newest_version, entries)
     if state == WAITING:
         version = newest_version.version
         return f"version {version} waits for approval: ae approve {recipe} {version} --by NAME --why TEXT"
-    return f"the newest version {newest_version.version} is {printable_text(state)}; see {store.run_url(newest_version.run_id)}"
+    return f"the newest version {newest_version.version} is {escape_line(state)}; see {store.run_url(newest_version.run_id)}"
 
 
-def version_cells(version: "VersionInfo", metrics: dict[str, float]) -> list[str]:
+def version_cells(version: "VersionInfo", metrics: dict[str, float]) -> "list[str | Text]":
     """Return the cells of a version's row."""
+    from aeops.cli.outputs import styled_text
+
     tags = version.tags
-    aliases = [f"[bold]{alias}[/]" for alias in version.aliases]
+    aliases = [(f" {alias}", "bold") for alias in version.aliases]
     verdict_texts = [tags[name] for name in ("verdict", "approval") if name in tags]
     commit = tags.get("git.commit", "")[:8]
     if tags.get("git.dirty") == "true":
         commit += "+"
     return [
-        " ".join([version.version, *aliases]),
+        styled_text(version.version, *aliases),
         ", ".join(verdict_texts),
         *(column.cell(metrics) for column in METRIC_COLUMNS),
         tags.get("data.content_sha256", "")[:8],

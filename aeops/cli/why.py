@@ -45,12 +45,12 @@ def print_links(links: list["ChainLink"]) -> int:
     console = open_console(soft_wrap=True)
     broken_links = []
     for link in links:
-        console.print(f"{link.name:<11}{link.message}", markup=False)
-        console.print(f"{'':<11}look: {link.location}", markup=False, style="dim")
+        console.print(f"{link.name:<11}{link.message}")
+        console.print(f"{'':<11}look: {link.location}", style="dim")
         if link.problem:
             broken_links.append(link.name)
-            console.print(f"{'':<11}does not hold: {link.problem}", markup=False, style="bold red")
+            console.print(f"{'':<11}does not hold: {link.problem}", style="bold red")
     if not broken_links:
         return 0
-    console.print(f"{len(broken_links)} of {len(links)} links do not hold: {', '.join(broken_links)}", markup=False)
+    console.print(f"{len(broken_links)} of {len(links)} links do not hold: {', '.join(broken_links)}")
     return DataError.exit_code

@@ -12,6 +12,7 @@ from aeops.bundle.detector import Detector
 from aeops.codec.coding import decode_indices, encode_indices
 from aeops.codec.container import BLOCK_SAMPLES, DIGEST_BYTES, ArchiveContent, ArchiveSource
 from aeops.errors import DataError, UsageError
+from aeops.kinds.flags import MISSING, OUT_OF_RANGE
 
 
 def require_quantised(detector: Detector, recipe: str) -> np.ndarray:
@@ -69,9 +70,14 @@ def compress_samples(
 def _encode_samples(detector: Detector, files: tuple[ArchiveSource, ...], values: np.ndarray) -> np.ndarray:
     """Return the samples' code indices, (n, slots) int64."""
     try:
-        return detector.score(values, code=True)["code"]
+        outputs = detector.score(values, code=True)
+        is_unlike = outputs["flags"] & (OUT_OF_RANGE | MISSING) > 0
+        if is_unlike.any():  # an archive would hold another sample in its place
+            row = int(np.argmax(is_unlike))
+            raise DataError(f"sample {row} holds {detector.describe_refusal(int(outputs['flags'][row]))}")
     except DataError as error:
         raise DataError(f"{files[0].name}{' and others' * (len(files) > 1)}: {error}") from error
+    return outputs["code"]
 
 
 def decompress_samples(archive: ArchiveContent, detector: Detector) -> Iterator[np.ndarray]:

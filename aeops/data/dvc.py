@@ -1,20 +1,26 @@
 """The only module that calls DVC: its command line, in a subprocess. Call it while holding the run lock."""
 
 import configparser
+import functools
+import hashlib
 import io
 import json
 import os
 import re
 import stat
-from collections.abc import Callable
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ae_models.spec import format_value
 from aeops.data.stage_code import STAGES, write_code_hashes
 from aeops.errors import DataError, InfrastructureError, TransientError, UsageError
-from aeops.files import atomic_write
+from aeops.files import atomic_write, data_sha256, make_folder, sync_tree, write_json
 from aeops.machine.child_process import run_module
+from aeops.machine.stored_json import read_json_if_whole
 from aeops.project import Project
 from aeops.recipe.reader import Recipe
 from aeops.recipe.yaml_reader import read_yaml
@@ -22,7 +28,11 @@ from aeops.recipe.yaml_reader import read_yaml
 # In DVC's last lines, of what may pass by itself: a stage that was killed, another DVC at work.
 PASSING_FAILURES = re.compile(r"exited with (?:-\d+|137|143)\b|[Uu]nable to acquire lock")
 
+OWN_SETTINGS = "[core]\n    no_scm = true\n    autostage = false\n    analytics = false\n    check_update = false\n"
+PLAIN_PATH = re.compile(r"[\w./+-]+")
 DATA_FILE, LOCK_FILE = "data.dvc", "dvc.lock"
+WRITING_COMMANDS = ("add", "push", "repro")
+CLOCK_RESOLUTION = 2.0  # seconds by which a file's time may lie before the clock's
 
 
 def dvc(project: Project, *arguments: str, on_poll: Callable[[], None] | None = None) -> str:
@@ -38,9 +48,11 @@ def dvc(project: Project, *arguments: str, on_poll: Callable[[], None] | None = 
     """
     free_stale_lock(project)
     keep_state_in_home(project)
+    use_own_settings(project)
     log = project.logs / f"dvc-{arguments[0]}.log"
     try:
-        return run_module(["dvc", *arguments], root=project.root, home=project.home, log=log, on_poll=on_poll)
+        with _synced_writes(project, arguments[0]):
+            return run_module(["dvc", *arguments], root=project.root, home=project.home, log=log, on_poll=on_poll)
     except InfrastructureError as error:
         if PASSING_FAILURES.search(str(error)):
             raise TransientError(str(error)) from error
@@ -58,7 +70,7 @@ def keep_state_in_home(project: Project) -> None:
     Inside the checkout the remote's path is relative, so that DVC finds the copy's own files in a copy of the checkout. An
     absolute one that came here with a copy is replaced.
     """
-    os.environ["DVC_SITE_CACHE_DIR"] = str(_site_cache(project))
+    os.environ["DVC_SITE_CACHE_DIR"] = _site_cache(project)
     local_config, section = project.root / ".dvc" / "config.local", _remote_section("local")
     url = _local_remote_url(project)
     if _configured_url(project) == url:
@@ -75,10 +87,23 @@ def keep_state_in_home(project: Project) -> None:
     atomic_write(local_config, text.getvalue(), mode)
 
 
-def _site_cache(project: Project) -> Path:
-    """Return the folder of DVC's site cache: DVC lets everybody write in it, so it is closed to who may not write beside it."""
+def use_own_settings(project: Project) -> None:
+    """Let DVC read the settings of the checkout alone: a user's or a machine's own would change where and what it stores.
+
+    They stand in a folder of the state in the place of the user's. DVC uses no git: what git ignores, whose repository it is and
+    whether there is one makes no difference to it.
+    """
+    folder = project.home / "dvc-settings"
+    settings = folder / "config"
+    if not settings.is_file() or settings.read_text(encoding="utf-8") != OWN_SETTINGS:
+        atomic_write(settings, OWN_SETTINGS)
+    os.environ["DVC_GLOBAL_CONFIG_DIR"] = os.environ["DVC_SYSTEM_CONFIG_DIR"] = str(folder)
+
+
+def _site_cache(project: Project) -> str:
+    """Return DVC's site cache: DVC lets everybody write in it, so it is closed to who may not write beside it."""
     folder = project.home / "dvc-site"
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     mode, home_mode = 0o700, project.home.stat().st_mode
     for writable, access in ((stat.S_IWGRP, stat.S_IRWXG), (stat.S_IWOTH, stat.S_IRWXO)):
         if home_mode & writable:
@@ -86,15 +111,39 @@ def _site_cache(project: Project) -> Path:
     status = folder.stat()
     if status.st_mode & 0o777 & ~mode and status.st_uid == os.geteuid():  # only its owner may
         folder.chmod(mode)
-    return folder
+    return plain_path(project, folder)
+
+
+def plain_path(project: Project, folder: Path) -> str:
+    """Return a path of a folder without characters that DVC takes for syntax: relative to the checkout if the folder is in it.
+
+    In its configuration those are `#`, `,`, quotes and more, in the path of its cache `$`. A folder with one of them gets a link
+    in .dvc/tmp.
+    """
+    path = str(folder)
+    if folder.is_relative_to(project.root):
+        path = str(folder.relative_to(project.root))
+    if PLAIN_PATH.fullmatch(path):
+        return path
+    folder.mkdir(parents=True, exist_ok=True)  # DVC makes no folder at the end of a link
+    name = f"link-{data_sha256(os.fsencode(folder))[:16]}"
+    link = project.root / ".dvc" / "tmp" / name
+    if not (link.is_symlink() and link.readlink() == folder):
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.unlink(missing_ok=True)
+        link.symlink_to(folder)
+    return f".dvc/tmp/{name}"
 
 
 def find_foreign_remote(project: Project) -> str | None:
     """Return the path of DVC's remote `local` if it lies outside the state folder, as it may in a copy until its first run."""
     url = _configured_url(project)
-    if url is None or (project.root / ".dvc" / url).resolve() == project.home / "dvc-remote":
+    if url is None:
         return None
-    return url
+    folder = (project.root / ".dvc" / url).resolve()
+    if folder == project.home / "dvc-remote":
+        return None
+    return str(folder)
 
 
 def _configured_url(project: Project) -> str | None:
@@ -104,9 +153,14 @@ def _configured_url(project: Project) -> str | None:
 
 
 def _local_remote_url(project: Project) -> str:
-    if not project.home.is_relative_to(project.root):
-        return str(project.home / "dvc-remote")
-    return f"../{(project.home / 'dvc-remote').relative_to(project.root).as_posix()}"
+    return _configured_path(plain_path(project, project.home / "dvc-remote"))
+
+
+def _configured_path(path: str) -> str:
+    """Return a path from the checkout as DVC's configuration has it: from .dvc."""
+    if Path(path).is_absolute():
+        return path
+    return f"../{path}"
 
 
 def add_data(project: Project) -> str:
@@ -190,11 +244,13 @@ def push_outputs(project: Project, recipe: str) -> None:
 
 
 def require_stages(project: Project, recipe: Recipe) -> None:
-    """Check that params.yaml names the recipe with its dataset, as dvc.yaml repeats its stages for those named there.
+    """Check that DVC can run the recipe's stages here: the checkout's path suits it, and params.yaml names the recipe.
 
     Raises:
-        UsageError: it does not, and the message says which line to write; or it is no YAML.
+        UsageError: one of them does not hold; the message says where to move the checkout, or which line to write; or
+            params.yaml is no YAML.
     """
+    require_path_without_braces(project)
     file = project.root / "params.yaml"
     expected = {"dataset": recipe.data.dataset}
     listed = _listed_recipes(project)
@@ -205,6 +261,19 @@ def require_stages(project: Project, recipe: Recipe) -> None:
         f"{file}: recipes: expected the line `{line}`, as recipes/{recipe.name}.yaml says, got "
         f"{format_value(listed.get(recipe.name))}: write it there, since DVC runs the stages of the recipes that it names"
     )
+
+
+def require_path_without_braces(project: Project) -> None:
+    """Require a checkout in whose path DVC finds no placeholder: it takes the path of its cache for a text to be filled in.
+
+    Raises:
+        UsageError: the path has a brace.
+    """
+    if {"{", "}"} & set(str(project.root)):
+        raise UsageError(
+            f"expected a checkout whose path has neither {{ nor }}, got {project.root}: DVC fails there. Move the checkout, then "
+            "type `make env` and the same command again"
+        )
 
 
 def unknown_recipes(project: Project) -> list[str]:
@@ -247,6 +316,74 @@ def _parse_status(output: str) -> dict[str, Any]:
         raise InfrastructureError(f"expected JSON from dvc status, got: {output[-300:]}") from error
 
 
+# ---------------------------------------------------------------- on the disk
+
+
+@contextmanager
+def _synced_writes(project: Project, command: str) -> Iterator[None]:
+    """Put what DVC writes in this block on the disk, which it does not do itself; first drop what an interrupted one left torn.
+
+    DVC takes a file of its cache or remote for whole because it has the right name, so a file that a power failure has emptied
+    would be pushed and checked out. While DVC writes, a record says since when.
+    """
+    if command not in WRITING_COMMANDS:
+        yield
+        return
+    record_file = project.home / "dvc-writes.json"
+    record = read_json_if_whole(record_file, "since")
+    if record is not None:
+        _remove_torn_files(project, record["since"])
+    since = time.time() - CLOCK_RESOLUTION
+    write_json(record_file, {"since": since})
+    yield
+    for folder in (*_stored_folders(project), project.root / "artifacts", project.root / "data"):
+        if folder.is_dir():
+            sync_tree(folder, folder.parent, since)
+    for name in (DATA_FILE, LOCK_FILE):
+        if (project.root / name).is_file():
+            sync_tree(project.root / name, project.root, since)
+    record_file.unlink()
+
+
+def _stored_folders(project: Project) -> list[Path]:
+    """Return the folders in which DVC keeps files by their hash: its cache, then the remote unless it is an address."""
+    config_file = project.root / ".dvc" / "config"
+    config = _read_configuration(config_file, project.root / ".dvc" / "config.local")
+    folders = [project.root / ".dvc" / config.get("cache", "dir", fallback="cache")]
+    if config.has_option("core", "remote") and "://" not in (remote := remote_of(project, config_file)):
+        folders.append(Path(remote))
+    return folders
+
+
+def _remove_torn_files(project: Project, since: float) -> None:
+    """Remove the files of DVC's cache and of the project's own remote that are torn: they are not what their names say.
+
+    Of the remote also the lists of folders: where there is one, DVC takes all that it names for stored. A remote elsewhere may be
+    other people's, too, and is left alone.
+
+    Args:
+        since: seconds since the epoch; files that were written before are whole.
+    """
+    cache, *remotes = _stored_folders(project)
+    own_remotes = [folder for folder in remotes if folder.is_relative_to(project.home)]
+    for folder in (cache, *own_remotes):
+        for path in (folder / "files" / "md5").glob("[0-9a-f][0-9a-f]/*"):
+            if path.stat().st_ctime < since:
+                continue
+            if _md5(path) != path.parent.name + path.name.removesuffix(".dir"):
+                print(
+                    f"removed {path}, which was written incompletely, as in a power failure: DVC stores it again", file=sys.stderr
+                )
+                path.unlink()
+            elif path.suffix == ".dir" and folder != cache:
+                path.unlink()
+
+
+def _md5(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, functools.partial(hashlib.md5, usedforsecurity=False)).hexdigest()
+
+
 # ---------------------------------------------------------------- clones of a project
 
 
@@ -277,7 +414,10 @@ def lend_remote(project: Project, clone: Project) -> None:
     clone_config, local_config = clone.root / ".dvc" / "config", clone.root / ".dvc" / "config.local"
     config = _read_configuration(clone_config, project.root / ".dvc" / "config.local")
     section = _remote_section(config.get("core", "remote"))
-    config.read_dict({section: {"url": remote_of(project, clone_config)}, "cache": {"dir": str(clone.root / ".dvc" / "cache")}})
+    remote = remote_of(project, clone_config)
+    if "://" not in remote:
+        remote = _configured_path(plain_path(clone, Path(remote)))
+    config.read_dict({section: {"url": remote}, "cache": {"dir": "cache"}})  # in the clone's .dvc
     local_config.touch(mode=0o600)  # it may hold passwords
     with local_config.open("w", encoding="utf-8") as file:
         config.write(file)
@@ -306,6 +446,7 @@ def _remote_section(name: str) -> str:
 
 def in_clone(clone: Project, *arguments: str) -> str:
     """Run one DVC command in a clone that `lend_remote` has set up; raises as `dvc` does."""
-    os.environ["DVC_SITE_CACHE_DIR"] = str(_site_cache(clone))
+    os.environ["DVC_SITE_CACHE_DIR"] = _site_cache(clone)
+    use_own_settings(clone)
     log = clone.logs / f"dvc-{arguments[0]}.log"
     return run_module(["dvc", *arguments], root=clone.root, home=clone.home, log=log, other_version=True)

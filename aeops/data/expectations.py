@@ -9,7 +9,6 @@ from typing import Any
 import great_expectations.expectations as gxe
 from great_expectations.expectations.expectation import Expectation
 
-from aeops.kinds import KIND_INFOS
 from aeops.kinds.interface import load_kind
 from aeops.kinds.results import ExpectedRange, ExpectedValue
 from aeops.recipe.reader import Recipe
@@ -71,10 +70,7 @@ def sample_checks(recipe: Recipe, dtype: str) -> list[ExpectationCheck]:
 def statistic_checks(recipe: Recipe) -> list[ExpectationCheck]:
     """Return what is expected of the statistics that samples of the recipe's kind have."""
     kind = recipe.fit.input.kind
-    bounds = {}
-    for key in KIND_INFOS[kind].bounds:
-        limits = getattr(recipe.validate, key)
-        bounds[key] = (limits.min, limits.max)  # the recipe was checked: it has the bounds of its kind
+    bounds = recipe.validate.sample_bounds(kind)
     expected = load_kind(kind).expectations(recipe.fit.input, bounds, refuse_blank=recipe.validate.blank == "refuse")
     return list(map(_statistic_check, expected))
 

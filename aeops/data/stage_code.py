@@ -11,14 +11,13 @@ and `STAGE_EXEMPT_MODULES` those that cannot change the result of one stage. dvc
 
 import argparse
 import hashlib
-import os
 import re
 from collections.abc import Collection
 from functools import cache
 from pathlib import Path
 
 from aeops.errors import UsageError
-from aeops.files import data_sha256, file_sha256
+from aeops.files import atomic_write, data_sha256, file_sha256
 from aeops.machine.entry_point import run_main
 from aeops.machine.source_files import is_within, module_file, reexported_names, source_files
 from aeops.project import Project, find_project
@@ -37,6 +36,7 @@ STAGE_EXEMPT_MODULES = {
     "train": {
         "aeops.recipe": "checks the whole recipe; the values of input, model and train reach the weights as they are",
         "ae_models.spec.fit": "holds the sections together",
+        "ae_models.spec.sample_rules": "rules of a served model, which the stage calibrate reads",
         "ae_models.spec.scores": "settings of a score, which the stage calibrate reads",
         "ae_models.spec.thresholds": "settings of a threshold, which the stage calibrate reads",
         "ae_models.thresholds": "counts the calibration samples; the stage calibrate chooses the threshold",
@@ -109,9 +109,7 @@ def write_code_hashes(project: Project) -> bool:
     new_text = with_code_hashes(old_text, code_hashes(project.root))
     if new_text == old_text:
         return False
-    tmp_path = file.with_name(f".{file.name}.aside")
-    tmp_path.write_text(new_text, encoding="utf-8")
-    os.replace(tmp_path, file)
+    atomic_write(file, new_text)
     return True
 
 

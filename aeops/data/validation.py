@@ -3,6 +3,8 @@
 Great Expectations takes seconds to import: only the stage that validates imports this.
 """
 
+import shutil
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,13 +91,15 @@ class DataValidator:
     Attributes:
         suites: the results so far: title -> results.
 
-        validator = DataValidator(folder_for_the_pages)
+        validator = DataValidator()
         results = validator.run_suite("digits-samples", checks, index, key="id")
-        validator.write_pages()
+        validator.write_pages(folder_for_the_pages)
     """
 
-    def __init__(self, site_folder: Path) -> None:
-        store = {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(site_folder)}
+    def __init__(self) -> None:
+        # Great Expectations fills in variables in the path of its pages: they are built in a folder without any.
+        self._site = tempfile.TemporaryDirectory(prefix="ae-data-docs-")
+        store = {"class_name": "TupleFilesystemStoreBackend", "base_directory": self._site.name}
         index = {"class_name": "DefaultSiteIndexBuilder"}
         site_config = {
             "class_name": "SiteBuilder",
@@ -149,9 +153,10 @@ class DataValidator:
         self.suites[title] = [_convert_result(check, gx_results[check.name]) for check in checks]
         return self.suites[title]
 
-    def write_pages(self) -> None:
-        """Write the Data Docs of every suite so far."""
+    def write_pages(self, folder: Path) -> None:
+        """Write the Data Docs of every suite so far to a new folder."""
         self.context.build_data_docs()
+        shutil.copytree(self._site.name, folder)
 
 
 def _convert_result(check: ExpectationCheck, gx_result: Any) -> ExpectationResult:

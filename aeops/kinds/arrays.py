@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ae_models.spec import LARGEST_EXCESS, REFUSE_MISSING, SampleRules
 from aeops.errors import DataError, UsageError
 from aeops.kinds.decoding import DecodeError, decode_errors
+from aeops.kinds.flags import FLAG_DTYPE, MISSING, OUT_OF_RANGE, REFUSED, flag_bit
 from aeops.kinds.npy_bytes import MEDIA_TYPE, map_npy, read_npy
 from aeops.kinds.results import (
     DUPLICATE_COLUMNS,
@@ -24,7 +26,7 @@ from aeops.kinds.results import (
     ExpectedValue,
     TextTable,
 )
-from aeops.kinds.samples import FileSamples, FitOptions, FittedSample, NumberedNames, SampleSpec
+from aeops.kinds.samples import CheckedSamples, FileSamples, FitOptions, FittedSample, NumberedNames, SampleSpec
 from aeops.kinds.text_bytes import decode_utf8
 
 if TYPE_CHECKING:
@@ -156,10 +158,10 @@ def fit_values(values: np.ndarray, spec: SampleSpec, row: int) -> FittedSample:
         expected = f"one sample of {format_shape(spec.shape)}, a batch of such, or a row of {size} numbers"
         raise DataError(f"expected {expected}, got {describe_shape(values)}")
     batch = sample.reshape(1, *spec.shape)
-    valid_mask = is_inside(batch, spec)
-    if not valid_mask.all():
-        raise DataError(f"the sample holds {batch[~valid_mask].flat[0]:g}, expected values from {spec.low:g} to {spec.high:g}")
-    return FittedSample(batch, changes, [])
+    hints = []
+    if not is_inside(batch, spec).all():
+        hints.append(f"The sample holds values outside {spec.low:g} to {spec.high:g}, or none in some places.")
+    return FittedSample(batch, changes, hints)
 
 
 def format_shape(shape: tuple[int, ...]) -> str:
@@ -232,6 +234,38 @@ def mean_and_std(flat: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.n
         return mean, np.sqrt(np.nansum((float_values - mean[:, None]) ** 2, axis=1) / counts)
 
 
+def describe_values(flat: np.ndarray, spec: "InputSpec | SampleSpec") -> dict[str, np.ndarray]:
+    """Return `mean`, `std` and `blank` of each row of (n, values); see `ArrayKind.statistics`."""
+    nan_counts = count_nans(flat)
+    minima, maxima = row_extremes(flat)
+    mean, std = mean_and_std(flat, flat.shape[1] - nan_counts)
+    span = spec.high - spec.low
+    return {
+        "mean": np.round((mean - spec.low) / span, STATISTIC_DECIMALS),
+        "std": np.round(std / span, STATISTIC_DECIMALS),
+        "blank": (minima == maxima) & (nan_counts == 0),
+    }
+
+
+def count_nans(flat: np.ndarray) -> np.ndarray:
+    """Return how many values of each row of (n, values) are NaN."""
+    if flat.dtype.kind != "f":
+        return np.zeros(len(flat), np.int64)
+    return np.asarray(np.isnan(flat).sum(axis=1))
+
+
+def fit_range(values: np.ndarray, spec: SampleSpec) -> np.ndarray:
+    """Return values as they are drawn: clipped to the range, the lowest one where a value is missing."""
+    return np.asarray(np.nan_to_num(np.clip(values, spec.low, spec.high), nan=spec.low))
+
+
+def limit_values(values: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Return values (float32 or wider) whose distance from the range is at most the largest that counts: none is infinite."""
+    reach = LARGEST_EXCESS * (high - low)
+    wide_values = values.astype(np.result_type(values, np.float32), copy=False)
+    return np.asarray(np.clip(wide_values, low - reach, high + reach))
+
+
 # ---------------------------------------------------------------- the model
 
 
@@ -257,19 +291,15 @@ class ArrayEncoder:
             raise DataError("expected at least one sample, got none")
         return values.reshape(len(values), *self.spec.shape)
 
-    def check(self, block: np.ndarray, first_row: int) -> np.ndarray:
-        """See `Encoder.check`."""
-        low, high = self.spec.low, self.spec.high
-        if is_dtype_within(block.dtype, low, high):
-            return np.ascontiguousarray(block, dtype=np.float32)
+    def check(self, block: np.ndarray) -> CheckedSamples:
+        """See `Encoder.check`. A sample that is to be refused, for a network that takes no such values, becomes a blank one."""
         with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, which lies outside
             values = np.ascontiguousarray(block, dtype=np.float32)
-        valid_mask = is_inside(values, self.spec)
-        if not valid_mask.all():
-            row = int(np.argmin(valid_mask.reshape(len(values), -1).all(axis=1)))
-            invalid_value = values[row][~valid_mask[row]].flat[0]
-            raise DataError(f"sample {first_row + row} holds {invalid_value:g}, expected values from {low:g} to {high:g}")
-        return values
+        flags = flag_values(block, values, self.spec)
+        if self.spec.rules is None and (flags & REFUSED).any():
+            values = np.array(values)  # it may be the client's own memory
+            values[flags & REFUSED > 0] = self.spec.low
+        return CheckedSamples(values, flags)
 
     def decode(self, outputs: np.ndarray) -> np.ndarray:
         """See `Encoder.decode`."""
@@ -280,16 +310,73 @@ class ArrayEncoder:
         return scale_values(samples, self.spec)
 
     def explain(self, model_input: np.ndarray, outputs: np.ndarray) -> list[dict[str, Any]]:
-        """See `Encoder.explain`: the squared residuals of values scaled to [0, 1], and where they lie."""
+        """See `Encoder.explain`: the squared residuals of values scaled to [0, 1], and where they lie.
+
+        A value outside the range has the residual of itself, not of the clipped one; a missing one has none.
+        """
         require_same_form(self.spec)
         if makes_colours(self.spec.shape, self.spec.output_shape):
             outputs = luma(outputs, np.float32)[:, None]
-        return list(map(explain_residual, np.square((model_input - outputs) / self.spec.span)))
+        low, high = self.spec.low, self.spec.high
+        values = limit_values(model_input, low, high)
+        residuals = np.nan_to_num(np.square((values - outputs) / self.spec.span))
+        excess = np.abs(values - np.clip(values, low, high)) / self.spec.span
+        explanations = list(map(explain_residual, residuals))
+        for explanation, sample_excess in zip(explanations, excess, strict=True):
+            explanation["outside"] = int((sample_excess > 0).sum())
+            explanation["excess"] = float(np.nansum(sample_excess, dtype=np.float64))
+            explanation["missing"] = int(np.isnan(sample_excess).sum())
+        return explanations
 
 
 def is_inside(values: np.ndarray, spec: SampleSpec) -> np.ndarray:
     """Return whether each value lies in the range; false for NaN."""
     return np.asarray((values >= spec.low) & (values <= spec.high))
+
+
+def flag_values(block: np.ndarray, values: np.ndarray, spec: SampleSpec) -> np.ndarray:
+    """Return the flags of each sample, (n,).
+
+    Args:
+        block: (n, *shape) as they came, whose statistics are those of a dataset.
+        values: the same as float32, which the network takes.
+        spec: the model's.
+    """
+    flags = np.zeros(len(block), FLAG_DTYPE)
+    if not is_dtype_within(block.dtype, spec.low, spec.high):
+        flags |= flag_range(values.reshape(len(values), -1), spec)
+    if spec.rules is not None and spec.rules.expected:
+        flags |= flag_statistics(block.reshape(len(block), -1), spec.rules, spec)
+    return flags
+
+
+def flag_range(flat: np.ndarray, spec: SampleSpec) -> np.ndarray:
+    """Return the flags of samples (n, values) with values that are missing or outside the range; see `flag_values`."""
+    flags = np.zeros(len(flat), FLAG_DTYPE)
+    with np.errstate(invalid="ignore"):
+        is_regular = (flat.min(axis=1) >= spec.low) & (flat.max(axis=1) <= spec.high)  # false where a value is NaN
+    if is_regular.all():
+        return flags
+    is_outside, is_missing = ((flat < spec.low) | (flat > spec.high)).any(axis=1), np.isnan(flat).any(axis=1)
+    flags[is_outside] |= OUT_OF_RANGE
+    flags[is_missing] |= MISSING
+    if spec.rules is None:
+        flags[~is_regular] |= REFUSED
+    elif spec.rules.missing == REFUSE_MISSING:
+        flags[is_missing] |= REFUSED
+    return flags
+
+
+def flag_statistics(flat: np.ndarray, rules: SampleRules, spec: SampleSpec) -> np.ndarray:
+    """Return the flags of samples (n, values) whose statistics are unlike those of the training; see `flag_values`."""
+    flags = np.zeros(len(flat), FLAG_DTYPE)
+    with np.errstate(over="ignore"):  # infinite ones lie outside, too
+        statistics = describe_values(flat, spec)
+    for name, (low, high) in rules.expected.items():
+        is_expected = (statistics[name] >= low) & (statistics[name] <= high)  # false where it is NaN
+        if not is_expected.all():  # quicker than an empty selection, for the one sample of most requests
+            flags[~is_expected] |= flag_bit(name)
+    return flags
 
 
 @cache  # numpy is slow to look up a dtype's limits
@@ -410,9 +497,12 @@ class ArrayKind:
         if pixels is not None:
             return pixels
         try:
-            return np.asarray(inputs)
-        except ValueError as error:
+            values = np.asarray(inputs)
+            if values.dtype == object and values.ndim > 0:  # null, which is a missing value, or numbers too large for any integer
+                values = values.astype(np.float64)
+        except (ValueError, TypeError, OverflowError) as error:
             raise DataError(f"expected {expected_shapes(spec)}, got samples of unequal shapes") from error
+        return values
 
     def read_array(self, values: np.ndarray | list[str], spec: SampleSpec) -> np.ndarray:
         """See `DataKind.read_array`; shape and dtype are left to the encoder."""
@@ -433,10 +523,12 @@ class ArrayKind:
     def stored_form(self, samples: np.ndarray, spec: SampleSpec, is_json: bool) -> np.ndarray:
         """See `DataKind.stored_form`. Whole numbers of a range up to 255 in JSON are taken for bytes, all others for float32."""
         if is_json:
-            if samples.dtype.kind in "ui" and (spec.low, spec.high) == (0, 255):
+            is_whole = samples.dtype.kind in "ui" and (spec.low, spec.high) == (0, 255)
+            if is_whole and (samples.dtype == np.uint8 or is_inside(samples, spec).all()):
                 samples = samples.astype(np.uint8)
             else:
-                samples = samples.astype(np.float32)
+                with np.errstate(over="ignore"):  # what float32 cannot hold is recorded as infinite
+                    samples = samples.astype(np.float32)
         return samples.reshape(-1, *spec.shape)
 
     def statistics(self, samples: np.ndarray, spec: "InputSpec") -> dict[str, np.ndarray]:
@@ -453,20 +545,15 @@ class ArrayKind:
         """
         flat = samples.reshape(len(samples), -1)
         inputs = samples[:, : samples.shape[1] - spec.target_channels].reshape(len(samples), -1)
-        nan_counts, input_nan_counts = np.isnan(flat).sum(axis=1), np.isnan(inputs).sum(axis=1)
         minima, maxima = row_extremes(flat)
-        input_minima, input_maxima = minima, maxima
-        if spec.target_channels:
-            input_minima, input_maxima = row_extremes(inputs)
-        mean, std = mean_and_std(inputs, inputs.shape[1] - input_nan_counts)
-        span = spec.high - spec.low
+        described = describe_values(inputs, spec)
         return {
             "low": minima,
             "high": maxima,
-            "mean": np.round((mean - spec.low) / span, STATISTIC_DECIMALS),
-            "std": np.round(std / span, STATISTIC_DECIMALS),
-            "nans": nan_counts,
-            "blank": (input_minima == input_maxima) & (input_nan_counts == 0),
+            "mean": described["mean"],
+            "std": described["std"],
+            "nans": count_nans(flat),
+            "blank": described["blank"],
         }
 
     def expectations(
@@ -486,10 +573,16 @@ class ArrayKind:
             expected.append(ExpectedRange(name, column, low, high, f"{low:g} to {high:g}"))
         return expected
 
+    def served_bounds(self, bounds: Mapping[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
+        """See `DataKind.served_bounds`."""
+        return {"mean": bounds["sample_mean"], "std": bounds["sample_std"]}
+
     def moments(self, samples: np.ndarray | Sequence[str], low: float, high: float) -> tuple[np.ndarray, np.ndarray]:
-        """Return mean and standard deviation of each sample's values scaled to [0, 1], float32 (n,) each."""
+        """Return mean and standard deviation of each sample's values scaled to [0, 1], float32 (n,) each; NaN without any."""
         flat = np.asarray(samples).reshape(len(samples), -1)
-        mean, std = mean_and_std(flat, np.full(len(flat), flat.shape[1]))
+        if flat.dtype.kind == "f":
+            flat = limit_values(flat, low, high)
+        mean, std = mean_and_std(flat, flat.shape[1] - count_nans(flat))
         span = high - low
         return ((mean - low) / span).astype(np.float32), (std / span).astype(np.float32)
 
@@ -524,11 +617,13 @@ class ArrayKind:
         return np.asarray(stored[:, : spec.shape[0]], dtype=np.float32)
 
     def json_schema(self, spec: SampleSpec, longest: int) -> list[dict[str, Any]]:
-        """See `DataKind.json_schema`; the leading axis of a one-channel sample may be left out."""
+        """See `DataKind.json_schema`; the leading axis of a one-channel sample may be left out, and null is a missing value."""
         shapes = [spec.shape]
         if spec.shape[0] == 1:
             shapes.append(spec.shape[1:])
-        value = {"type": "number", "minimum": spec.low, "maximum": spec.high}
+        value: dict[str, Any] = {"type": "number", "minimum": spec.low, "maximum": spec.high}
+        if spec.rules is not None:
+            value = {"type": ["number", "null"], "description": f"from {spec.low:g} to {spec.high:g}; others are flagged"}
         return [nested_schema(shape, value) for shape in shapes]
 
     def require_comparable(self, spec: SampleSpec) -> None:
@@ -557,4 +652,4 @@ class ArrayKind:
 
     def describe_samples(self, shape: tuple[int, ...], low: float, high: float) -> str:
         """See `DataKind.describe_samples`."""
-        return f"samples of {format_shape(shape)} with values from {low:g} to {high:g} and refuses others"
+        return f"samples of {format_shape(shape)} with values from {low:g} to {high:g} and flags others"

@@ -6,7 +6,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from aeops.errors import DataError
-from aeops.kinds.arrays import NPY_SUFFIX, ArrayKind, describe_form, fit_numbers, luma, makes_colours, read_npy_file, require_file
+from aeops.kinds.arrays import (
+    NPY_SUFFIX,
+    ArrayKind,
+    describe_form,
+    fit_numbers,
+    fit_range,
+    luma,
+    makes_colours,
+    read_npy_file,
+    require_file,
+)
 from aeops.kinds.decoding import read_file_content
 from aeops.kinds.folders import list_files
 from aeops.kinds.pictures import (
@@ -146,8 +156,8 @@ class ImageKind(ArrayKind):
 
     def page_panels(self, batch: np.ndarray, output: np.ndarray | None, spec: SampleSpec) -> tuple[list[PageBlock], str]:
         """See `DataKind.page_panels`: the image, its reconstruction, and the error at each pixel."""
-        [sample] = batch
-        blocks = [PageBlock("image", png(sample, spec.low, spec.high), "Given", "as the model sees it")]
+        shown = fit_range(batch, spec)
+        blocks = [PageBlock("image", png(shown[0], spec.low, spec.high), "Given", "as the model sees it")]
         if output is None:
             return blocks, "The scorer gives no reconstruction."
         blocks.append(PageBlock("image", png(output[0], spec.low, spec.high), "Reconstruction", "what the model makes of it"))
@@ -155,7 +165,7 @@ class ImageKind(ArrayKind):
             output = luma(output)[:, None]
         if output.shape != batch.shape:
             return blocks, "What this model makes is not what it is given, so there is no error to draw."
-        error = np.abs(output - batch)[0].mean(axis=0) / spec.span
+        error = np.abs(output - shown)[0].mean(axis=0) / spec.span
         error_caption = f"mean {error.mean():.3f}, most {error.max():.2f} of the range"
         return [*blocks, PageBlock("image", error_map(error), "Error at each pixel", error_caption)], ""
 

@@ -29,28 +29,24 @@ if TYPE_CHECKING:  # so that a light process can import this and load a kind onl
         PageForm,
         TextTable,
     )
-    from aeops.kinds.samples import FileSamples, FitOptions, FittedSample, SampleSpec
+    from aeops.kinds.samples import CheckedSamples, FileSamples, FitOptions, FittedSample, SampleSpec
 
 
 class Encoder(Protocol):
     """Turns samples of one bundle into the batch that its network takes, and back."""
 
     def encode(self, samples: Any) -> np.ndarray:
-        """Return one sample or several as a batch (n, ...); dtype and range of numbers are left to `check`.
+        """Return one sample or several as a batch (n, ...) that `check` takes, whole or in parts; values are left to `check`.
 
         Raises:
             DataError: no samples, or not of the kind or the shape that the model takes.
         """
 
-    def check(self, block: np.ndarray, first_row: int) -> np.ndarray:
-        """Return a part of what `encode` returned in the network's dtype.
-
-        Args:
-            block: (k, ...).
-            first_row: of the block in the whole batch, for the message.
+    def check(self, block: np.ndarray) -> CheckedSamples:
+        """Return a part (k, ...) of what `encode` returned in the network's dtype, and what is unlike the training's samples.
 
         Raises:
-            DataError: NaN, or values outside the range.
+            DataError: texts that are no UTF-8.
         """
 
     def decode(self, outputs: np.ndarray) -> np.ndarray:
@@ -63,7 +59,7 @@ class Encoder(Protocol):
         """Explain the score of each sample, ready for JSON; see docs/serving.md.
 
         Args:
-            model_input: samples as the network took them.
+            model_input: samples as the network took them; values may lie outside the range or be missing.
             outputs: its reconstructions, not decoded.
 
         Raises:
@@ -170,8 +166,14 @@ class DataKind(Protocol):
             refuse_blank: whether samples that show nothing are bad.
         """
 
+    def served_bounds(self, bounds: Mapping[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
+        """Return bounds of a served sample's statistics by their flags, out of the recipe's for each of `KindInfo.bounds`."""
+
     def moments(self, samples: np.ndarray | Sequence[str], low: float, high: float) -> tuple[np.ndarray, np.ndarray]:
-        """Return two numbers a sample for monitoring, float32 (n,) each: mean and standard deviation, or what stands for them."""
+        """Return two numbers a sample for monitoring, float32 (n,) each: mean and standard deviation, or what stands for them.
+
+        Both are NaN for a sample without any value.
+        """
 
     # ---------------------------------------------------------------- the model
 

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self, overload
+from typing import Any, NamedTuple, Self, overload
 
 import numpy as np
 
+from ae_models.spec import SampleRules
 from aeops.errors import UsageError
 
 INVERT_CHOICES = ("auto", "no", "yes")  # of light and dark
@@ -19,28 +20,48 @@ class SampleSpec:
         shape: of one sample as it is served, such as (channels, height, width); (tokens,) for texts.
         output_shape: of a reconstruction.
         low, high: the range of a sample's values.
+        stored_shape: of a sample as a dataset stores it; empty where it is not known.
+        rules: for samples that are not as those of the training; None: of a bundle of format 1 or 2, whose network takes no
+            values outside the range, and none that are missing.
     """
 
     shape: tuple[int, ...]
     output_shape: tuple[int, ...]
     low: float
     high: float
+    stored_shape: tuple[int, ...] = ()
+    rules: SampleRules | None = None
 
     @classmethod
     def from_bundle(cls, document: Mapping[str, Any]) -> Self:
         """Read the spec from a bundle's bundle.json; a bundle of format 1 takes and makes what is stored."""
         input_spec = document["input"]
+        rules = SampleRules.from_dict(document["samples"]) if "samples" in document else None
         return cls(
             tuple(document.get("given", input_spec)["shape"]),
             tuple(document.get("made", input_spec)["shape"]),
             float(input_spec["low"]),
             float(input_spec["high"]),
+            tuple(input_spec["shape"]),
+            rules,
         )
 
     @property
     def span(self) -> float:
         """Return the length of the range."""
         return self.high - self.low
+
+
+class CheckedSamples(NamedTuple):
+    """Samples as a network takes them.
+
+    Attributes:
+        model_input: (n, ...); values may lie outside the range or be missing, where the network takes such.
+        flags: of each sample, (n,); see `aeops.kinds.flags`.
+    """
+
+    model_input: np.ndarray
+    flags: np.ndarray
 
 
 class NumberedNames(Sequence[str]):

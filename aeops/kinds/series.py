@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from aeops.errors import DataError
-from aeops.kinds.arrays import NPY_SUFFIX, ArrayKind, describe_form, fit_numbers, format_shape, read_npy_file, require_file
+from aeops.kinds.arrays import (
+    NPY_SUFFIX,
+    ArrayKind,
+    describe_form,
+    fit_numbers,
+    fit_range,
+    format_shape,
+    read_npy_file,
+    require_file,
+)
 from aeops.kinds.results import ErrorLegend, PageBlock, PageForm
 from aeops.kinds.samples import FileSamples, FitOptions, FittedSample, SampleSpec
 
@@ -64,7 +73,7 @@ class SeriesKind(ArrayKind):
         """See `DataKind.page_panels`: the channels as lines, under those of a reconstruction of the same shape."""
         if output is not None and output.shape != batch.shape:
             output = None
-        lines = [svg_polyline(channel, "given", spec) for channel in batch[0]]
+        lines = [svg_polyline(channel, "given", spec) for channel in fit_range(batch, spec)[0]]
         if output is not None:
             lines += [svg_polyline(channel, "made", spec) for channel in output[0]]
         box = f"0 0 {CURVES_WIDTH} {CURVES_HEIGHT}"

@@ -3,6 +3,7 @@
 `ae_models.tokens` is imported where a text becomes tokens, so that a service of images does without the tokenizer's library.
 """
 
+import codecs
 import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
@@ -13,6 +14,7 @@ import numpy as np
 
 from aeops.errors import DataError, UsageError
 from aeops.kinds.decoding import read_file_content
+from aeops.kinds.flags import FLAG_DTYPE, REFUSED, UNREADABLE, flag_bit
 from aeops.kinds.results import (
     DUPLICATE_COLUMNS,
     SAMPLE_COLUMNS,
@@ -26,7 +28,7 @@ from aeops.kinds.results import (
     PageForm,
     TextTable,
 )
-from aeops.kinds.samples import FileSamples, FitOptions, FittedSample, SampleSpec
+from aeops.kinds.samples import CheckedSamples, FileSamples, FitOptions, FittedSample, SampleSpec
 from aeops.kinds.text_bytes import decode_utf8
 
 if TYPE_CHECKING:
@@ -67,13 +69,8 @@ def strings_of_bytes(values: np.ndarray) -> list[str]:
         raise DataError(
             f"expected texts, or their UTF-8 filled up with zeros, uint8 (n, length), got {values.dtype} of shape {values.shape}"
         )
-    texts = []
-    for row, text_bytes in enumerate(np.atleast_2d(values)):
-        try:
-            texts.append(text_bytes.tobytes().rstrip(b"\0").decode())
-        except UnicodeDecodeError as error:
-            raise DataError(f"text {row} is no UTF-8 ({error}): convert it, as with iconv -t UTF-8") from error
-    return texts
+    # Bytes that are no UTF-8 become halves of surrogate pairs, which the encoder refuses text by text.
+    return [text_bytes.tobytes().rstrip(b"\0").decode(errors="surrogateescape") for text_bytes in np.atleast_2d(values)]
 
 
 # ---------------------------------------------------------------- statistics
@@ -84,9 +81,24 @@ def is_utf8(content: bytes, text: str) -> bool:
     return text.encode() == content and "\0" not in text
 
 
+def is_readable_text(text: "str | np.ndarray") -> bool:
+    """Return whether a text, as a string or as bytes filled up with zeros, has UTF-8 that is whole but for its end."""
+    try:
+        content = text.encode() if isinstance(text, str) else text.tobytes().rstrip(b"\0")
+        codecs.utf_8_decode(content, "strict", False)  # a row of bytes may end within a character
+    except UnicodeError:
+        return False
+    return True
+
+
 def letter_share(text: str) -> float:
     """Return the share of letters among a text's characters; 0 of an empty one."""
     return round(sum(map(str.isalpha, text)) / max(1, len(text)), STATISTIC_DECIMALS)
+
+
+def describe_text(text: str) -> dict[str, float]:
+    """Return `characters`, `letters` and `blank` of a text; see `TextKind.statistics`."""
+    return {"characters": len(text), "letters": letter_share(text), "blank": not text.strip()}
 
 
 # ---------------------------------------------------------------- the model
@@ -105,30 +117,33 @@ class TextEncoder:
         return tokens.tokenizer_from_json(self._read_file("tokenizer.json").decode("utf-8"))
 
     def encode(self, samples: Any) -> np.ndarray:
-        """See `Encoder.encode`: a string, strings, or UTF-8 filled up with zeros, uint8 (n, bytes)."""
-        from ae_models import tokens
-
-        is_stored = isinstance(samples, np.ndarray) and samples.dtype == np.uint8
-        if isinstance(samples, str):
-            samples = [samples]
-        texts = np.atleast_2d(samples) if is_stored else require_strings(samples)
+        """See `Encoder.encode`: strings, object (n,), of a string or strings; UTF-8 filled up with zeros, uint8 (n, bytes)."""
+        if isinstance(samples, np.ndarray) and samples.dtype == np.uint8:
+            texts = np.atleast_2d(samples)
+        else:
+            texts = as_batch(require_strings([samples] if isinstance(samples, str) else samples))
         if len(texts) == 0:
             raise DataError("expected at least one sample, got none")
+        return texts
+
+    def check(self, block: np.ndarray) -> CheckedSamples:
+        """See `Encoder.check`: token ids; of a text that is no UTF-8, which is refused, those of an empty one."""
+        from ae_models import tokens
+
+        is_readable = np.array(list(map(is_readable_text, block)))
+        if not is_readable.all():
+            block = block.copy()
+            block[~is_readable] = "" if block.dtype == object else 0
         parts = []
         # As bytes, a block has room for its longest text in every row: few rows a block, so that one long text costs little.
-        size = len(texts) if is_stored else ROWS_AT_ONCE
-        for start in range(0, len(texts), size):
-            block = texts[start : start + size]
-            try:
-                text_bytes = block if isinstance(block, np.ndarray) else tokens.texts_to_bytes(block)
-                parts.append(tokens.encode_texts(self._bundle_tokenizer, text_bytes, self.spec.shape[0]))
-            except ValueError as error:  # bytes or characters that are no UTF-8
-                raise DataError(str(error)) from error
-        return np.concatenate(parts)
-
-    def check(self, block: np.ndarray, first_row: int) -> np.ndarray:
-        """See `Encoder.check`; every text can be tokens."""
-        return np.ascontiguousarray(block, dtype=np.int64)
+        size = ROWS_AT_ONCE if block.dtype == object else len(block)
+        for start in range(0, len(block), size):
+            rows = block[start : start + size]
+            text_bytes = tokens.texts_to_bytes(list(rows)) if rows.dtype == object else rows
+            parts.append(tokens.encode_texts(self._bundle_tokenizer, text_bytes, self.spec.shape[0]))
+        flags = flag_texts(block, self.spec)
+        flags[~is_readable] = UNREADABLE | REFUSED
+        return CheckedSamples(np.ascontiguousarray(np.concatenate(parts), dtype=np.int64), flags)
 
     def decode(self, outputs: np.ndarray) -> np.ndarray:
         """See `Encoder.decode`: token ids as strings."""
@@ -138,7 +153,7 @@ class TextEncoder:
 
     def to_measured(self, samples: np.ndarray) -> np.ndarray:
         """See `Encoder.to_measured`: token ids (n, tokens), as the tokenizer reads what is written."""
-        return self.check(self.encode(samples), first_row=0)
+        return self.check(self.encode(samples)).model_input
 
     def explain(self, model_input: np.ndarray, outputs: np.ndarray) -> list[dict[str, Any]]:
         """See `Encoder.explain`: the tokens of each text that the model has wrong, place by place."""
@@ -161,6 +176,28 @@ class TextEncoder:
         from ae_models import tokens
 
         return tokens.decode_ids(self._bundle_tokenizer, ids.reshape(-1, 1))
+
+
+def flag_texts(block: np.ndarray, spec: SampleSpec) -> np.ndarray:
+    """Return the flags of texts whose statistics are unlike those of the training, (n,).
+
+    Args:
+        block: strings, object (n,), or UTF-8 filled up with zeros, uint8 (n, bytes). A text that is longer than a dataset stores
+            is judged as it would be stored.
+        spec: the model's.
+    """
+    flags = np.zeros(len(block), FLAG_DTYPE)
+    if spec.rules is None or not spec.rules.expected:
+        return flags
+    longest = spec.stored_shape[0] if spec.stored_shape else None
+    rows = []
+    for text in block:
+        content = text.encode() if isinstance(text, str) else text.tobytes().rstrip(b"\0")
+        rows.append(describe_text(content[:longest].decode(errors="ignore")))
+    for name, (low, high) in spec.rules.expected.items():
+        values = np.array([row[name] for row in rows])
+        flags[~((values >= low) & (values <= high))] |= flag_bit(name)
+    return flags
 
 
 def decode_rows(rows: np.ndarray) -> list[str]:
@@ -306,11 +343,10 @@ class TextKind:
         for sample in samples:
             content = sample.tobytes().rstrip(b"\0")
             text = content.decode(errors="replace")
-            columns["characters"].append(len(text))
-            columns["letters"].append(letter_share(text))
+            for name, value in describe_text(text).items():
+                columns[name].append(value)
             columns["filled"].append(round(len(content) / samples.shape[1], STATISTIC_DECIMALS))
             columns["readable"].append(is_utf8(content, text))
-            columns["blank"].append(not text.strip())
         return dict(zip(columns, map(np.array, columns.values()), strict=True))
 
     def expectations(
@@ -326,6 +362,10 @@ class TextKind:
             low, high = bounds[name]
             expected.append(ExpectedRange(name, name, low, high, f"{low:g} to {high:g}"))
         return expected
+
+    def served_bounds(self, bounds: Mapping[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
+        """See `DataKind.served_bounds`."""
+        return dict(bounds)
 
     def moments(self, samples: np.ndarray | Sequence[str], low: float, high: float) -> tuple[np.ndarray, np.ndarray]:
         """Return how many characters each text has, and 0, float32 (n,) each.

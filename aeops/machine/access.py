@@ -1,6 +1,7 @@
 """Access of the present user to files of a project that others may own. Standard library only."""
 
 import os
+import shlex
 from pathlib import Path
 
 from aeops.errors import InfrastructureError, describe_owner
@@ -47,6 +48,6 @@ def require_writable_checkout(project: Project) -> None:
         names = ", ".join(str(path) for path in protected_paths)
         raise InfrastructureError(
             f"cannot write {names} ({describe_owner(protected_paths[0])}): a run writes data/, artifacts/, data.dvc, dvc.lock "
-            f"and params.yaml in the checkout. Type `git clone {project.root}` in a folder of your own, and the same command in "
-            "that clone; what only reads, such as `ae show`, runs here, too"
+            f"and params.yaml in the checkout. Type `git clone {shlex.quote(str(project.root))}` in a folder of your own, and "
+            "the same command in that clone; what only reads, such as `ae show`, runs here, too"
         )

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from ae_models.atomic_files import make_folder
 from aeops.errors import AeError, InfrastructureError, InternalError, TransientError
 from aeops.machine.entry_point import ERROR_FILE_VARIABLE, raise_child_error
 from aeops.machine.parent_process import parent_environment
@@ -134,7 +135,7 @@ class ChildProcess:
         other_version: bool = False,
     ) -> None:
         self.arguments, self.log = list(arguments), log
-        log.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(log.parent)
         self.scratch_folder = tempfile.TemporaryDirectory(prefix="ae-")
         self.error_file = Path(self.scratch_folder.name) / "error.json"
         launcher = ["-m", "aeops.machine.run_child"]
@@ -236,7 +237,8 @@ class PreloadedProcess:
 def _copy_output(process: "subprocess.Popen[bytes]", log: Path, chunks: list[bytes]) -> None:
     """Copy the output to the log and to `chunks` until it ends."""
     assert process.stdout is not None
-    with log.open("wb") as file, process.stdout as stream:
+    log.write_bytes(b"")
+    with log.open("ab") as file, process.stdout as stream:  # for appending, so that it can be emptied while it is written
         while chunk := os.read(stream.fileno(), 65536):
             chunks.append(chunk)
             file.write(chunk)

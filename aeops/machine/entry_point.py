@@ -13,6 +13,7 @@ from pathlib import Path
 from aeops.errors import ERRORS_BY_KIND, AeError, TransientError, as_ae_error
 from aeops.machine.parent_process import die_with_parent
 from aeops.machine.stored_json import read_json_if_whole
+from aeops.terminal import escaped_output
 
 ERROR_FILE_VARIABLE = "AE_ERROR_FILE"
 
@@ -20,6 +21,11 @@ ERROR_FILE_VARIABLE = "AE_ERROR_FILE"
 def run_main(main: Callable[[], None]) -> None:
     """Run a process's main function: return, or exit with the error's code after one clear message."""
     die_with_parent()
+    with escaped_output():
+        _run_and_report(main)
+
+
+def _run_and_report(main: Callable[[], None]) -> None:
     try:
         main()
     except Exception as error:

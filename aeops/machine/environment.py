@@ -3,9 +3,11 @@
 import os
 import shutil
 
+from ae_models.atomic_files import make_folder
 from aeops.errors import InfrastructureError
 from aeops.machine.access import require_writable_state
 from aeops.machine.library_settings import configure_libraries
+from aeops.machine.sqlite import sqlite_uri
 from aeops.project import Project
 
 DISK_SPACE_NEEDED = 512 * 2**20  # bytes: a dataset, its copies in DVC's cache and remote, models and databases
@@ -18,7 +20,7 @@ def require_disk_space(project: Project) -> None:
         InfrastructureError: the folder cannot be written, or too little space is left on its disk.
     """
     require_writable_state(project)
-    project.home.mkdir(parents=True, exist_ok=True)
+    make_folder(project.home)
     free_bytes = shutil.disk_usage(project.home).free
     if free_bytes < DISK_SPACE_NEEDED:
         raise InfrastructureError(
@@ -38,3 +40,7 @@ def prepare_environment(project: Project) -> None:
     }
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
+    if "?" in str(project.prefect) and os.environ["PREFECT_HOME"] == str(project.prefect):
+        # Prefect puts the path into an address as it is, where `?` begins options.
+        database = sqlite_uri(project.prefect / "prefect.db", "aiosqlite")
+        os.environ.setdefault("PREFECT_API_DATABASE_CONNECTION_URL", database)

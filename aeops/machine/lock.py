@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TypedDict
 
+from ae_models.atomic_files import make_folder
 from aeops.errors import InfrastructureError
 from aeops.machine.process_identity import parse_identity, this_process
 from aeops.project import Project
@@ -56,7 +57,7 @@ def run_lock(
     if file in _own_locks:
         yield
         return
-    file.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(file.parent)
     with file.open("a+", encoding="utf-8") as lock:
         _wait_for_lock(lock, purpose, wait, notify)
         _own_locks[file] = os.getpid()
@@ -78,7 +79,7 @@ def file_lock(project: Project, name: str, on_wait: Callable[[], None] | None = 
     Yields:
         The descriptor of the lock: a child process that inherits it holds the lock, too, for as long as it lives.
     """
-    project.locks_folder.mkdir(parents=True, exist_ok=True)
+    make_folder(project.locks_folder)
     with (project.locks_folder / f"{name}.lock").open("a", encoding="utf-8") as lock:
         if not try_flock(lock):
             if on_wait is not None:

@@ -1,5 +1,6 @@
 """The password of the servers that others can reach: one file, one rule for who may read it."""
 
+import shlex
 from pathlib import Path
 
 from aeops.errors import UsageError
@@ -22,7 +23,9 @@ def read_password(path: Path) -> str:
     if not lines or not lines[0].strip():
         raise UsageError(f"--password-file {path}: its first line is empty; expected the password there")
     if mode & 0o077:
-        raise UsageError(f"--password-file {path} can be read by others: type `chmod 600 {path}`, then the command again")
+        raise UsageError(
+            f"--password-file {path} can be read by others: type `chmod 600 {shlex.quote(str(path))}`, then the command again"
+        )
     return lines[0].strip()
 
 

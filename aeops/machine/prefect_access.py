@@ -87,9 +87,11 @@ def stack_credentials(project: Project, settings: Settings) -> str | None:
     except (OSError, UnicodeDecodeError) as error:
         raise InfrastructureError(f"{file} cannot be read ({error}): type `ae status` as the user who typed `ae up`") from error
     if mode & 0o077:
-        raise InfrastructureError(f"{file} can be read by others: type `chmod 600 {file}`")
+        raise InfrastructureError(f"{file} can be read by others: type `chmod 600 {shlex.quote(str(file))}`")
     if not credentials.startswith(f"{USER}:"):
-        raise InfrastructureError(f"{file} is damaged, expected {USER}:PASSWORD: type `ae down`, `rm {file}`, then `ae up`")
+        raise InfrastructureError(
+            f"{file} is damaged, expected {USER}:PASSWORD: type `ae down`, `rm {shlex.quote(str(file))}`, then `ae up`"
+        )
     return credentials
 
 

@@ -13,6 +13,7 @@ import uvicorn
 
 from aeops.machine.http_limits import ConnectionLimits, limited_config
 from aeops.machine.network import HOST
+from aeops.machine.sqlite_sync import sync_every_commit
 from aeops.machine.web_guard import Refusal, WebGuard, send_text
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def create_guarded_app(*, own_names_only: bool) -> "ASGIApp":
     """Return Prefect's application, with the services that PREFECT__SERVER_EPHEMERAL and its settings ask for."""
     from prefect.server.api.server import create_app as create_prefect_app
 
+    sync_every_commit()
     return WebGuard(CredentialsGuard(create_prefect_app(final=True)), own_names_only=own_names_only)
 
 

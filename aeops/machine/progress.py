@@ -2,11 +2,14 @@
 
 import csv
 import json
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
+
+from aeops.terminal import raw_stream
 
 EpochRow = dict[str, Any]  # a line of progress.jsonl: `epoch`, losses, `samples_per_second`
 
@@ -41,7 +44,7 @@ class ProgressBar:
     """A bar over the epochs with samples/s, where stderr is a terminal. Use as a context manager."""
 
     def __init__(self, epochs: int) -> None:
-        self._bar = tqdm(total=epochs, unit=" epochs", leave=False, disable=None)
+        self._bar = tqdm(file=raw_stream(sys.stderr), total=epochs, unit=" epochs", leave=False, disable=None)
 
     def __enter__(self) -> "ProgressBar":
         return self

@@ -46,6 +46,7 @@ RUN_AGAIN = "ae run {name}"
 ACCEPT_AGAIN = "ae run RECIPE, with a recipe whose data.dataset is {name}"
 REMOVE = "rm {path}"
 STATE_FILES = (
+    StateFile("dvc-writes.json", REMOVE, is_vital=False),
     StateFile("last-run/*.json", RUN_AGAIN, is_vital=False),
     StateFile("standing/*.json", RUN_AGAIN, is_vital=False),
     StateFile("incoming/*/dataset.json", ACCEPT_AGAIN),

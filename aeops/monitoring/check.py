@@ -7,7 +7,7 @@
 from datetime import datetime
 
 from aeops.errors import UsageError
-from aeops.files import write_json
+from aeops.files import make_folder, write_json
 from aeops.monitoring import paths
 from aeops.monitoring.verdict import MonitoringVerdict, SignalRecord, build_monitoring_verdict
 from aeops.project import Project
@@ -37,7 +37,7 @@ def run_check(project: Project, recipe: Recipe, now: datetime, force_drift: bool
         raise UsageError(f"expected a time with a zone, such as 2026-11-24T14:30+00:00, got {now}")
     entries = ledger.read_entries(project, recipe.name)
     move = ledger.last_move(entries)
-    paths.monitoring_folder(project, recipe.name).mkdir(parents=True, exist_ok=True)
+    make_folder(paths.monitoring_folder(project, recipe.name))
     if move is None or move.to_version is None:
         return _report_no_champion(project, recipe, now)
     from aeops.monitoring.champion_period import ChampionPeriod

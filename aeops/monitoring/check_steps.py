@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from aeops.evaluation.reference import CalibrationReference, read_reference
-from aeops.files import replace_file, write_json
+from aeops.files import make_folder, replace_file, write_json
 from aeops.machine.child_process import run_module
 from aeops.monitoring import paths
 from aeops.monitoring.champion_period import ChampionPeriod
@@ -121,7 +121,7 @@ def fetch_reference(project: Project, recipe: str, version: str) -> CalibrationR
     """Return the reference that the version was registered with, downloaded once; None where it has none."""
     path = paths.reference_file(project, recipe, version)
     if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         for old_path in path.parent.glob("reference-*.parquet"):
             old_path.unlink()
         _download_reference(project, recipe, version, path)

@@ -27,7 +27,7 @@ from aeops.project import Project
 from aeops.recipe.monitoring import ALARM_RATE_SIGNAL, CODE_SIGNAL, INPUT_SIGNAL, SCORE_SIGNAL, TEST_SIGNALS
 
 UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-COUNTED_COLUMNS = ("id", "time", "version", "is_anomaly", "channel", *COLUMNS)
+COUNTED_COLUMNS = ("id", "time", "version", "is_anomaly", "flags", "channel", *COLUMNS)
 
 
 def _nested_counters() -> dict[date, dict[str, Counter[str]]]:
@@ -39,7 +39,7 @@ class DailyCounts:
     """Counts of predictions by day.
 
     Attributes:
-        by_version: day -> version -> number of `samples` and `alarms`.
+        by_version: day -> version -> number of `samples`, of `alarms`, and of `unlike`, which have flags.
         bins: test -> day -> how many values of each column fell into each bin, (columns, bins); for tests with a reference.
         incomplete_counts: test -> how many of the champion's predictions lack the values of the test or do not fit the reference.
     """
@@ -100,6 +100,14 @@ class DailyCounts:
                 days.append(day)
                 rows.append((version_counts["alarms"], version_counts["samples"]))
         return days, np.array(rows, dtype=np.int64).reshape(-1, 2)
+
+    def count_unlike(self, period: ChampionPeriod) -> int:
+        """Return how many samples of a period its champion has flagged as unlike those of the training, whatever their score."""
+        total = 0
+        for day, by_version in self.by_version.items():
+            if day >= period.first_day and period.version in by_version:
+                total += by_version[period.version]["unlike"]
+        return total
 
 
 def make_test_bins(reference: CalibrationReference) -> dict[str, list[ColumnBins]]:
@@ -219,12 +227,14 @@ def _row_dates(table: pa.Table) -> np.ndarray:
 def _count_versions(counts: DailyCounts, table: pa.Table) -> None:
     dates, versions = _row_dates(table), np.asarray(table["version"].to_pylist(), dtype=object)
     is_anomaly = table["is_anomaly"].to_numpy()
+    has_flags = pc.fill_null(pc.list_value_length(table["flags"]), 0).to_numpy() > 0
     for version in set(versions):
         for day in np.unique(dates[versions == version]):
             rows = (versions == version) & (dates == day)
             version_counts = counts.by_version[day.item()][version]
             version_counts["samples"] += int(rows.sum())
             version_counts["alarms"] += int(is_anomaly[rows].sum())
+            version_counts["unlike"] += int(has_flags[rows].sum())
 
 
 def _count_bins(counts: DailyCounts, table: pa.Table, test_bins: dict[str, list[ColumnBins]]) -> None:

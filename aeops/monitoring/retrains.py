@@ -7,7 +7,6 @@ neither twice nor never. The writer holds `file_lock(project, "retrains-<recipe>
 """
 
 import json
-import os
 import secrets
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from aeops.errors import DataError, InfrastructureError, as_ae_error
-from aeops.files import sync_folder
+from aeops.files import append_synced
 from aeops.monitoring.paths import retrains_file
 from aeops.project import Project
 
@@ -124,13 +123,8 @@ def finish_retrain(project: Project, recipe: str, retrain: RetrainRecord, flow_r
 def _append_line(file: Path, entry: dict[str, Any]) -> None:
     """Append a line and sync it to the disk; an incomplete line left by a kill is cut off first."""
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with file.open("ab") as stream:
-            stream.truncate(_split_lines(file)[1])
-            stream.write(json.dumps(entry, sort_keys=True, ensure_ascii=False).encode() + b"\n")
-            stream.flush()
-            os.fsync(stream.fileno())
-        sync_folder(file.parent)
+        line = json.dumps(entry, sort_keys=True, ensure_ascii=False).encode() + b"\n"
+        append_synced(file, line, end=_split_lines(file)[1])
     except OSError as error:
         raise as_ae_error(error) or InfrastructureError(
             f"cannot write {file} ({error.strerror}): make it yours to write; no retrain is started that is not written down"

@@ -248,10 +248,13 @@ def _describe_alarm_rate(counts: DailyCounts, columns: list[ColumnBins], period:
     alarms, samples = daily_counts.sum(axis=0)
     recent_alarms, recent_samples = daily_counts[-RECENT_DAYS:].sum(axis=0)
     rate, promised_rate = format_share(alarms / samples, 2), format_share(promised_alarm_rate(columns[0]), 2)
-    return (
+    message = (
         f"{alarms:,} of {samples:,} samples flagged, {rate} where {promised_rate} is promised; "
         f"{recent_alarms:,} of {recent_samples:,} on the last {RECENT_DAYS} days"
     )
+    if unlike_count := counts.count_unlike(period):
+        message += f"; {unlike_count:,} are unlike the training's samples, such as blank or out of range"
+    return message
 
 
 def _bin_shares(counts: np.ndarray, column: ColumnBins) -> tuple[np.ndarray, np.ndarray]:

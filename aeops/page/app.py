@@ -33,6 +33,7 @@ from aeops.page.registry_client import RegistryClient, find_recipe_names
 from aeops.page.request_guard import RequestGuard, text_response
 from aeops.page.try_it import LARGEST_UPLOAD, TryResult, Upload, try_sample
 from aeops.project import Project
+from aeops.terminal import escape_value
 
 POLL_SECONDS = 5.0  # between two questions to the registry, the services and Prefect
 LEDGER_POLL_SECONDS = 30.0
@@ -304,7 +305,12 @@ async def http_error_response(_: Request, error: Exception) -> Response:
 def template_environment() -> Environment:
     """Return a Jinja2 environment that escapes everything and raises on an undefined name."""
     environment = Environment(
-        loader=PackageLoader("aeops.page"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("aeops.page"),
+        autoescape=True,
+        finalize=escape_value,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters |= {
         "share": format_share,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aeops.errors import InfrastructureError
+from aeops.files import make_folder
 from aeops.machine.child_process import child_environment
 from aeops.page.registry_snapshot import RegistrySnapshot
 from aeops.project import Project
@@ -111,8 +112,8 @@ class RegistryClient:
 
     def _running_child(self) -> subprocess.Popen[str]:
         if self._child is None or self._child.poll() is not None:
-            self.project.logs.mkdir(parents=True, exist_ok=True)
-            with open(self._log_file, "wb") as log:
+            make_folder(self.project.logs)
+            with open(self._log_file, "ab") as log:
                 self._child = subprocess.Popen(
                     [sys.executable, "-m", "aeops.machine.run_child", "aeops.page.ask_registry"],
                     cwd=self.project.root,

@@ -17,6 +17,7 @@ from markupsafe import Markup
 
 from aeops.errors import DataError, InfrastructureError, UsageError
 from aeops.files import file_sha256
+from aeops.kinds.flags import FLAG_TEXTS, flag_names
 from aeops.kinds.interface import DataKind, load_kind
 from aeops.kinds.results import PageBlock
 from aeops.kinds.samples import FitOptions, FittedSample, SampleSpec
@@ -54,6 +55,7 @@ class ScoredSample:
     """One sample's score.
 
     Attributes:
+        flags: what is unlike the samples of the training, in words.
         reconstruction: (1, ...) in raw units, or (1,) with a string; None where there is none.
         prediction_id: empty where the scorer returned none.
         scorer: in words.
@@ -65,6 +67,7 @@ class ScoredSample:
     score: float
     p_value: float
     is_anomaly: bool
+    flags: list[str]
     reconstruction: np.ndarray | None
     prediction_id: str
     scorer: str
@@ -156,7 +159,7 @@ def score_by_service(
     service: ServiceStatus, auth_header: str | None, model: dict[str, Any], fitted_sample: FittedSample
 ) -> ScoredSample:
     """Score one sample by the recipe's service; `model` is its answer to /model."""
-    body = {"inputs": fitted_sample.batch.tolist(), "params": {"reconstruction": True}}
+    body = {"inputs": as_json(fitted_sample.batch), "params": {"reconstruction": True}}
     response = request_service(service, auth_header, "/score", body)
     prediction = response["predictions"][0]
     reconstruction = prediction.get("reconstruction")
@@ -166,13 +169,24 @@ def score_by_service(
         version=str(model["version"]),
         bundle_sha256=model["bundle_sha256"],
         threshold=model["threshold"],
-        score=float(prediction["score"]),
-        p_value=float(prediction["p_value"]),
+        score=prediction["score"],
+        p_value=prediction["p_value"],
         is_anomaly=bool(prediction["is_anomaly"]),
+        flags=[FLAG_TEXTS.get(flag, flag) for flag in prediction.get("flags", [])],
         reconstruction=reconstruction,
         prediction_id=str((response.get("ids") or [""])[0]),
         scorer=f"the scoring service at {service.address}",
     )
+
+
+def as_json(batch: np.ndarray) -> Any:
+    """Return a batch as nested lists for JSON, which knows no infinite numbers, and null for a missing value."""
+    if batch.dtype.kind != "f" or np.isfinite(batch).all():
+        return batch.tolist()
+    limit = float(np.finfo(np.float32).max)
+    limited = np.clip(batch, -limit, limit).astype(object)
+    limited[np.isnan(batch)] = None
+    return limited.tolist()
 
 
 def request_service(service: ServiceStatus, auth_header: str | None, path: str, body: Any = None) -> dict[str, Any]:
@@ -256,6 +270,7 @@ def score_here(
     # The form in which the scoring service records samples from JSON, so that the same sample has the same hash.
     batch = detector.data_kind.stored_form(fitted_sample.batch, detector.spec, is_json=True)
     scores = detector.score(batch, reconstruction=True, code=True)
+    detector.require_scored(scores["flags"])
     scorer = scorer_of(recipe, version, detector)
     [prediction_id] = prediction_store.record_call(
         project, scorer, channel=MANUAL_CHANNEL, names=[name], samples=batch, outputs=scores
@@ -267,6 +282,7 @@ def score_here(
         score=float(scores["score"][0]),
         p_value=float(scores["p_value"][0]),
         is_anomaly=bool(scores["is_anomaly"][0]),
+        flags=[FLAG_TEXTS[flag] for flag in flag_names(int(scores["flags"][0]))],
         reconstruction=scores["reconstruction"],
         prediction_id=prediction_id,
         scorer="this page itself: no scoring service runs for the recipe",

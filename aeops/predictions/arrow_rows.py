@@ -1,14 +1,15 @@
-"""Build the rows of predictions as Arrow arrays, without a Python object for each value and without pandas."""
+"""Build the rows of predictions as Arrow arrays: no Python object for each value, and no `pa.array`, which loads pandas."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from itertools import accumulate
+from itertools import accumulate, chain
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from aeops.kinds.flags import REFUSED, list_flag_names
 from aeops.predictions.rows import Scorer, moments_of, predictions_schema, sample_hashes, summary_of_code
 
 UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -30,7 +31,7 @@ def build_rows(
     Args:
         names: name of each sample.
         samples: (n, ...) as they were received, or texts.
-        outputs: the result of `Detector.score(samples, code=True)`.
+        outputs: the result of `Detector.score(samples, code=True)`. A refused sample has neither score, p-value nor code.
         first_row: position of the first sample in the call.
 
     Returns:
@@ -44,12 +45,13 @@ def build_rows(
         "sample": text_array([name.encode("utf-8", "backslashreplace").decode() for name in names]),
         "sample_sha256": text_array(sample_hashes(samples)),
         "is_anomaly": flag_array(outputs["is_anomaly"]),
-        "code": list_array(summary_of_code(outputs["code"])),
+        "code": list_array(summary_of_code(outputs["code"]), outputs["flags"] & REFUSED > 0),
+        "flags": name_lists(outputs["flags"]),
     }
     columns |= _constant_columns(scorer, channel, count)
     float_columns = {"score": outputs["score"], "p_value": outputs["p_value"], "mean": mean, "std": std}
     for name, values in float_columns.items():
-        columns[name] = number_array(values.astype(np.float32, copy=False), pa.float32())
+        columns[name] = optional_numbers(values.astype(np.float32, copy=False))
     row_schema = predictions_schema()
     return pa.RecordBatch.from_arrays([columns[name] for name in row_schema.names], schema=row_schema)
 
@@ -78,6 +80,35 @@ def number_array(values: np.ndarray, data_type: pa.DataType) -> pa.Array:
     return pa.Array.from_buffers(data_type, len(values), [None, pa.py_buffer(np.ascontiguousarray(values))])
 
 
+def optional_numbers(values: np.ndarray) -> pa.Array:
+    """Convert float32 numbers (n,), of which those that are NaN become null."""
+    is_null = np.isnan(values)
+    if not is_null.any():
+        return number_array(values, pa.float32())
+    return pa.Array.from_buffers(pa.float32(), len(values), [validity_bits(is_null), pa.py_buffer(np.ascontiguousarray(values))])
+
+
+def validity_bits(is_null: np.ndarray) -> pa.Buffer:
+    """Return the buffer that says which of (n,) values are null."""
+    return pa.py_buffer(np.packbits(~is_null, bitorder="little"))
+
+
+def name_lists(flags: np.ndarray) -> pa.Array:
+    """Convert the flags (n,) of samples to lists of their names."""
+    if not flags.any():
+        return _empty_lists(len(flags))
+    lists = list_flag_names(flags)
+    names = text_array(list(chain.from_iterable(lists)))
+    offsets = np.array(list(accumulate(map(len, lists), initial=0)), dtype=np.int32)
+    return pa.Array.from_buffers(pa.list_(pa.string()), len(flags), [None, pa.py_buffer(offsets)], children=[names])
+
+
+@lru_cache(maxsize=256)
+def _empty_lists(count: int) -> pa.Array:
+    offsets = pa.py_buffer(np.zeros(count + 1, np.int32))
+    return pa.Array.from_buffers(pa.list_(pa.string()), count, [None, offsets], children=[text_array([])])
+
+
 def flag_array(values: np.ndarray) -> pa.Array:
     """Convert booleans (n,)."""
     return pa.Array.from_buffers(pa.bool_(), len(values), [None, pa.py_buffer(np.packbits(values, bitorder="little"))])
@@ -101,10 +132,12 @@ def _utf8_array(offsets: "np.ndarray[Any, np.dtype[np.int32]]", data: bytes) -> 
     )
 
 
-def list_array(values: np.ndarray) -> pa.Array:
-    """Convert numbers (n, k) to n lists of k."""
-    offsets = np.arange(len(values) + 1, dtype=np.int32) * values.shape[1]
+def list_array(values: np.ndarray, is_null: np.ndarray) -> pa.Array:
+    """Convert numbers (n, k) to n lists of k; those that `is_null` (n,) marks become null."""
+    offsets = np.zeros(len(values) + 1, np.int32)
+    np.cumsum(~is_null * values.shape[1], out=offsets[1:])
+    validity = None
+    if is_null.any():
+        values, validity = values[~is_null], validity_bits(is_null)
     inner = number_array(values.ravel().astype(np.float32, copy=False), pa.float32())
-    return pa.Array.from_buffers(
-        pa.list_(pa.float32()), len(values), [None, pa.py_buffer(offsets.astype(np.int32))], children=[inner]
-    )
+    return pa.Array.from_buffers(pa.list_(pa.float32()), len(is_null), [validity, pa.py_buffer(offsets)], children=[inner])

@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from aeops.files import make_folder, sync_folder
 from aeops.predictions import prediction_store
 from aeops.predictions.arrow_rows import build_rows
 from aeops.predictions.rows import Scorer, predictions_schema
@@ -48,6 +49,7 @@ class OpenJournal:
     started_at: datetime
     rows: int = 0
     size: int = 0
+    synced_size: int = 0
 
 
 class Journal:
@@ -112,7 +114,7 @@ class Journal:
             file = prediction_store.journal_file(self.project, self.recipe, TRIAL_NAME)
             tmp_path = file.with_name(f".{TRIAL_NAME}{prediction_store.UNNAMED_SUFFIX}")
             try:
-                file.parent.mkdir(parents=True, exist_ok=True)
+                make_folder(file.parent)
                 try:
                     tmp_path.write_bytes(bytes(TRIAL_BYTES))
                 finally:
@@ -121,10 +123,11 @@ class Journal:
                 raise prediction_store.write_error(file, error) from error
 
     def maintain(self) -> None:
-        """Close a journal that is due, and start to roll closed ones into files. Called every few seconds."""
+        """Close a journal that is due, sync the other, and start to roll closed ones into files. Called every few seconds."""
         with self._lock:
             if self._current is not None and is_due(self._current, datetime.now(UTC)):
                 self._close_current()
+        self._sync_current()
         if self._roller is not None and (code := self._roller.poll()) is not None:
             self._roller = None
             if code != 0:
@@ -133,6 +136,24 @@ class Journal:
             self._has_leftovers = False
             if self._has_closed_journals():
                 self._roller = self._start_roller()
+
+    def _sync_current(self) -> None:
+        """Put on the disk what was written since the last time, without keeping a request waiting."""
+        with self._lock:
+            journal = self._current
+            if journal is None or journal.size == journal.synced_size:
+                return
+            is_new, size = journal.synced_size == 0, journal.size
+            descriptor = os.dup(journal.descriptor)  # meanwhile a request may close the journal
+        try:
+            os.fsync(descriptor)
+            if is_new:
+                sync_folder(journal.file.parent)
+            journal.synced_size = size
+        except OSError as error:
+            logger.error("the journal %s cannot be synced (%s): a power failure would lose it", journal.file, error.strerror)
+        finally:
+            os.close(descriptor)
 
     def close(self) -> None:
         """Close the journal for good and roll it into a file; where that takes long, the next start does it."""
@@ -161,7 +182,7 @@ class Journal:
         file = prediction_store.journal_file(self.project, self.recipe, call)
         tmp_path = file.with_name(f".{file.name}{prediction_store.UNNAMED_SUFFIX}")
         try:
-            file.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(file.parent)
             descriptor = os.open(tmp_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o666)
         except OSError as error:
             raise prediction_store.write_error(file, error) from error
@@ -208,7 +229,7 @@ class Journal:
         return self.project.logs / f"rolling-{self.recipe}.log"
 
     def _start_roller(self) -> subprocess.Popen[bytes]:
-        self.project.logs.mkdir(parents=True, exist_ok=True)
+        make_folder(self.project.logs)
         with self._roller_log.open("wb") as output:
             return subprocess.Popen(
                 [sys.executable, "-m", "aeops.predictions.journal_roller", self.recipe],

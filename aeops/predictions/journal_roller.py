@@ -64,6 +64,7 @@ def roll_journal(project: Project, recipe: str, journal: Path) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if journal.exists():
+            os.fsync(descriptor)  # it stays if it cannot be rolled
             table = prediction_store.read_journal(journal)
             require_valid(table, journal)
             if table.num_rows:

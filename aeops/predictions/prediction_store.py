@@ -293,7 +293,8 @@ def _read_journal_if_exists(path: Path) -> "pa.Table":
 def read_journal(path: Path) -> "pa.Table":
     """Read the predictions of a journal, an Arrow IPC stream.
 
-    It may end in the middle of a message: its writer is still writing or died, and never answered with the incomplete rows.
+    It may end in the middle of a message: its writer is still writing or died, and never answered with the incomplete rows. A
+    power failure within seconds of its first row may leave nothing but zeros.
 
     Raises:
         DataError: it is broken before its end.
@@ -302,12 +303,18 @@ def read_journal(path: Path) -> "pa.Table":
     import pyarrow as pa
 
     batches: list[pa.RecordBatch] = []
-    with pa.BufferReader(path.read_bytes()) as stream:
+    journal_schema = predictions_schema()
+    data = path.read_bytes()
+    if not any(data):
+        data = b""
+    with pa.BufferReader(data) as stream:
         try:
-            for batch in pa.ipc.open_stream(stream):
-                batches.append(batch)  # those before an incomplete end count
+            with pa.ipc.open_stream(stream) as reader:
+                journal_schema = reader.schema  # an older version may have written it
+                for batch in reader:
+                    batches.append(batch)  # those before an incomplete end count
         except (pa.ArrowInvalid, OSError) as error:
             if stream.tell() < stream.size():
                 raise DataError(f"{path} cannot be read ({str(error).splitlines()[0]}): put back a copy of it") from error
-    table = pa.Table.from_batches(batches, schema=predictions_schema())
-    return table.combine_chunks()  # a batch a request: any step over them takes longer
+    table = pa.Table.from_batches(batches, schema=journal_schema).combine_chunks()  # a batch a request: any step takes longer
+    return _complete_table(table, predictions_schema().names, table.num_rows)

@@ -33,10 +33,12 @@ class Prediction:
         bundle_sha256: the bundle that scored.
         sample: what the sample was called, such as batch.npy[12].
         sample_sha256: of the sample's dtype, shape and bytes, as in a dataset's index; of a text, of its UTF-8.
+        score, p_value: None where the sample was refused.
         threshold: the score above which it would have been flagged.
         channel: one of `CHANNELS`.
-        mean, std: of the sample's values scaled to [0, 1]; of a text, how many characters it has, and 0.
-        code: see `summary_of_code`.
+        mean, std: of the sample's values scaled to [0, 1], None without any value; of a text, how many characters it has, and 0.
+        code: see `summary_of_code`; None where the sample was refused.
+        flags: what is unlike the samples of the training, by the names in `aeops.kinds.flags`; None in files without this column.
         file: where this is recorded.
     """
 
@@ -47,14 +49,15 @@ class Prediction:
     bundle_sha256: str
     sample: str
     sample_sha256: str
-    score: float
-    p_value: float
+    score: float | None
+    p_value: float | None
     is_anomaly: bool
     threshold: float
     channel: str
     mean: float | None
     std: float | None
     code: list[float] | None
+    flags: list[str] | None
     file: Path
 
 
@@ -85,7 +88,7 @@ def predictions_schema() -> "pa.Schema":
     kinds = {"id": text, "time": pa.timestamp("us", tz="UTC")}
     kinds |= dict.fromkeys(("recipe", "version", "bundle_sha256", "sample", "sample_sha256"), text)
     kinds |= {"score": number, "p_value": number, "is_anomaly": pa.bool_(), "threshold": pa.float64()}
-    kinds |= {"channel": text, "mean": number, "std": number, "code": pa.list_(number)}
+    kinds |= {"channel": text, "mean": number, "std": number, "code": pa.list_(number), "flags": pa.list_(text)}
     return pa.schema(list(kinds.items()))
 
 
@@ -106,7 +109,7 @@ def summary_of_code(code: "np.ndarray") -> "np.ndarray":
 
 
 def moments_of(samples: "Sequence[str] | np.ndarray", scorer: Scorer) -> "tuple[np.ndarray, np.ndarray]":
-    """Return mean and standard deviation of each sample's values scaled to [0, 1], float32 (n,) each.
+    """Return mean and standard deviation of each sample's values scaled to [0, 1], float32 (n,) each; NaN without any value.
 
     Of a text they are the number of its characters, and 0.
     """
@@ -121,4 +124,4 @@ def sample_hashes(samples: "Sequence[str] | np.ndarray") -> list[str]:
 
     if isinstance(samples, np.ndarray) and samples.dtype != object:
         return sample_sha256(samples.astype(samples.dtype.newbyteorder("="), copy=False))  # as a dataset stores it
-    return [data_sha256(str(text)) for text in samples]
+    return [data_sha256(str(text).encode("utf-8", "surrogatepass")) for text in samples]  # one without UTF-8 is refused, not lost

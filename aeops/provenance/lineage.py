@@ -1,14 +1,13 @@
 """Lineage of a version: code, data, environment and machine, as flat tags by which it can be rebuilt."""
 
 import os
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 from aeops.data.dataset import content_sha256
 from aeops.data.dvc import data_hash
 from aeops.files import data_sha256, file_sha256
+from aeops.machine.git import GitError, git_text, run_git
 from aeops.machine.platform_info import platform_facts
 from aeops.project import Project
 from aeops.provenance import rebuild_entry
@@ -19,6 +18,7 @@ REWRITTEN_FILES = ("dvc.lock", "data.dvc", "params.yaml")  # of these, by a run
 CODE_FOLDERS = ("ae_models", "aeops", "flows")  # folders whose files a run executes, also those that git does not know yet
 # A patch that `git apply` takes whatever the user's own git is set to.
 DIFF_OPTIONS = ("--binary", "--full-index", "--no-color", "--no-ext-diff", "--no-textconv", "--src-prefix=a/", "--dst-prefix=b/")
+MAX_REASON_LENGTH = 300  # of a tag that says why the code is not known
 
 
 def collect_lineage(project: Project, recipe: Recipe) -> dict[str, str]:
@@ -40,48 +40,65 @@ def collect_lineage(project: Project, recipe: Recipe) -> dict[str, str]:
     return tags
 
 
-def git_output(project: Project, *arguments: str) -> str:
-    """Run a git command and return its output, stripped; empty if this is no repository or git is absent."""
-    return git_bytes(project.root, *arguments).decode("utf-8", errors="replace").strip()
-
-
-def git_bytes(folder: Path, *arguments: str, allowed_codes: tuple[int, ...] = (0,)) -> bytes:
-    """Run a git command and return its output; empty if its exit code is not in `allowed_codes`, or git is absent."""
-    if shutil.which("git") is None:
-        return b""
-    process = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, check=False)
-    if process.returncode not in allowed_codes:
-        return b""
-    return process.stdout
-
-
 def git_facts(project: Project) -> dict[str, str]:
-    """Return the commit and whether the worktree differs from it; files that DVC or a run rewrites do not count."""
-    commit = git_output(project, "rev-parse", "HEAD")
-    if not commit:
-        return {"git.commit": "none", "git.dirty": "true"}
-    diff = git_diff(project)
+    """Return the commit and whether the worktree differs from it; files that DVC or a run rewrites do not count.
+
+    Where git cannot say, `git.commit` is `none` and `git.unknown` has the reason.
+    """
+    try:
+        require_own_repository(project)
+        commit = git_text(project.root, "rev-parse", "HEAD")
+        diff = git_diff(project)
+    except GitError as error:
+        return {"git.commit": "none", "git.dirty": "true", "git.unknown": " ".join(str(error).split())[:MAX_REASON_LENGTH]}
     tags = {"git.commit": commit, "git.dirty": str(bool(diff)).lower()}
     if diff:
         tags["git.diff_sha256"] = data_sha256(diff)
     return tags
 
 
+def unknown_code_message(project: Project) -> str | None:
+    """Return what a run cannot record about its code, and what to type; None where it is all known."""
+    reason = git_facts(project).get("git.unknown")
+    if reason is None:
+        return None
+    return (
+        f"the code of this run is not recorded: {reason}. Its version will have no commit, and `ae rebuild` cannot rebuild it. "
+        "To record the code, run a recipe in a git clone of the project, with git in PATH"
+    )
+
+
+def require_own_repository(project: Project) -> None:
+    """Require that the project's files belong to the repository around it.
+
+    Raises:
+        GitError: there is none or it cannot be read; it has no commit; or it is about other files, as that of a home folder.
+    """
+    repository = git_text(project.root, "rev-parse", "--show-toplevel")
+    try:
+        run_git(project.root, "cat-file", "-e", "HEAD:./dvc.yaml")
+    except GitError as error:
+        raise GitError(f"the last commit of the repository {repository} does not have {project.root / 'dvc.yaml'}") from error
+
+
 def git_diff(project: Project) -> bytes:
     """Return the changes against the current commit as a patch, including code that git does not track yet.
 
     Without the files that a run rewrites: they are recorded whole.
+
+    Raises:
+        GitError: git is absent, or cannot say.
     """
     exclude_patterns = [f":(exclude){name}" for name in REWRITTEN_FILES]
-    tracked_diff = git_bytes(project.root, "diff", *DIFF_OPTIONS, "HEAD", "--", ".", *exclude_patterns)
+    tracked_diff = run_git(project.root, "diff", *DIFF_OPTIONS, "HEAD", "--", ".", *exclude_patterns)
     return tracked_diff + b"".join(_new_files(project))
 
 
 def _new_files(project: Project) -> Iterator[bytes]:
-    """Yield a patch for each file of code that git neither tracks nor ignores."""
-    repository_root = git_output(project, "rev-parse", "--show-toplevel")
-    names = git_bytes(project.root, "ls-files", "--others", "--exclude-standard", "--full-name", "-z", "--", *CODE_FOLDERS)
+    """Yield a patch for each file of code that git does not track and the project's own .gitignore files do not name."""
+    repository_root = Path(git_text(project.root, "rev-parse", "--show-toplevel"))
+    listing = ("ls-files", "--others", "--exclude-per-directory=.gitignore", "--full-name", "-z", "--")
+    names = run_git(project.root, *listing, *CODE_FOLDERS)
     for name in filter(None, names.split(b"\0")):
-        yield git_bytes(
-            Path(repository_root), "diff", "--no-index", *DIFF_OPTIONS, "--", os.devnull, os.fsdecode(name), allowed_codes=(0, 1)
-        )
+        comparison = ("diff", "--no-index", *DIFF_OPTIONS, "--", os.devnull, os.fsdecode(name))
+        yield run_git(repository_root, *comparison, allowed_codes=(0, 1))

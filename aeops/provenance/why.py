@@ -13,11 +13,12 @@ from typing import Any
 from ae_models.errors import SpecError
 from ae_models.thresholds import threshold_method
 from aeops.errors import AeError
+from aeops.kinds.flags import FLAG_TEXTS
+from aeops.machine.git import GitError, run_git
 from aeops.machine.stored_json import read_json
 from aeops.predictions import prediction_store
 from aeops.predictions.rows import Prediction
 from aeops.project import Project
-from aeops.provenance.lineage import git_output
 from aeops.registry import ledger
 from aeops.registry.store import Store
 from aeops.registry.versions import VersionInfo
@@ -92,9 +93,14 @@ def why_prediction(project: Project, store: Store, prediction_id: str) -> list[C
     decision = "not flagged"
     if prediction.is_anomaly:
         decision = "flagged"
+    result = "refused"
+    if prediction.score is not None:
+        result = f"scored {prediction.score:.4f}, p-value {prediction.p_value:.4f}, {decision}"
+    if prediction.flags:
+        result += f" ({', '.join(FLAG_TEXTS[flag] for flag in prediction.flags if flag != 'refused')})"
     message = (
-        f"{prediction.id}: {prediction.sample} (SHA-256 {prediction.sample_sha256[:HASH_DIGITS]}) scored {prediction.score:.4f}, "
-        f"p-value {prediction.p_value:.4f}, {decision}, {prediction.time:%Y-%m-%d %H:%M:%S} UTC"
+        f"{prediction.id}: {prediction.sample} (SHA-256 {prediction.sample_sha256[:HASH_DIGITS]}) {result}, "
+        f"{prediction.time:%Y-%m-%d %H:%M:%S} UTC"
     )
     link = ChainLink("prediction", message, str(prediction.file))
     recipe = prediction.recipe
@@ -213,14 +219,17 @@ def _receipt_link(evidence: VersionEvidence) -> ChainLink:
 def _commit_link(evidence: VersionEvidence) -> ChainLink:
     commit = evidence.tags.get("git.commit", "none")
     if commit == "none":
-        return ChainLink("commit", "none", "nowhere", "the run was not in a git repository")
+        reason = evidence.tags.get("git.unknown", "the run was not in a git repository")
+        return ChainLink("commit", "none", "nowhere", reason)
     message, location = f"{commit}, nothing changed", f"git show {commit[:HASH_DIGITS]}"
     if evidence.tags.get("git.dirty") == "true":
         message = f"{commit} and changes that were not committed"
         location += f"; the changes: {evidence.run_file_url('rebuild/worktree.diff')}"
     problem = ""
-    if git_output(evidence.project, "rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}") != commit:
-        problem = "this repository does not have it"
+    try:
+        run_git(evidence.project.root, "cat-file", "-e", f"{commit}^{{commit}}")
+    except GitError as error:
+        problem = f"this repository does not have it: {error}"
     return ChainLink("commit", message, location, problem)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
-from ae_models.spec import bounded_field, join_names
+from ae_models.spec import FLAG_MISSING, MISSING_RULES, bounded_field, join_names
 from aeops.kinds import KIND_INFOS
 
 
@@ -86,6 +86,7 @@ class ValidateSpec:
     sample_std: RangeSpec | None = None  # images and series need it: standard deviation over the values of a sample
     characters: RangeSpec | None = None  # texts need it: characters of a text
     letters: RangeSpec | None = None  # texts need it: share of letters among the characters of a text
+    missing: str = bounded_field(FLAG_MISSING, one_of=MISSING_RULES)  # for served samples; those of a dataset are quarantined
 
     def validation_errors(self) -> list[str]:
         errors = []
@@ -98,6 +99,14 @@ class ValidateSpec:
                     f"{key}: expected a range that meets 0 to 1, where every {key} lies, got {bounds.min:g} to {bounds.max:g}"
                 )
         return errors
+
+    def sample_bounds(self, kind: str) -> dict[str, tuple[float, float]]:
+        """Return the bounds of each statistic that samples of this kind have; the section must have passed `check_kind`."""
+        bounds = {}
+        for key in KIND_INFOS[kind].bounds:
+            limits = getattr(self, key)
+            bounds[key] = (limits.min, limits.max)
+        return bounds
 
     def check_kind(self, kind: str) -> Iterator[tuple[str, str]]:
         """Yield (path, reason) for each bound that samples of this kind need and lack, or do not have."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from aeops.files import atomic_path
 from aeops.machine.lock import file_lock
+from aeops.machine.sqlite import sqlite_uri
 from aeops.project import Project
 
 FileFingerprint = tuple[int, int]  # modification time in nanoseconds and size in bytes
@@ -24,7 +25,7 @@ def artifacts_folder(project: Project) -> Path:
 
 
 def database_uri(project: Project) -> str:
-    return f"sqlite:///{database_file(project)}"
+    return sqlite_uri(database_file(project))
 
 
 def log_file(project: Project) -> Path:
@@ -67,7 +68,7 @@ def create_database(file: Path, artifacts: Path) -> None:
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # it logs two lines for every table
-    upgrade.callback(f"sqlite:///{file}")
-    SqlAlchemyStore(f"sqlite:///{file}", artifacts.as_uri()).engine.dispose()  # else MLflow puts Default in the current folder
+    upgrade.callback(sqlite_uri(file))
+    SqlAlchemyStore(sqlite_uri(file), artifacts.as_uri()).engine.dispose()  # else MLflow puts Default in the current folder
     with closing(sqlite3.connect(file)) as database:
         database.execute("PRAGMA journal_mode=wal")  # stored in the file; allows readers beside a writer

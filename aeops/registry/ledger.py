@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from aeops.errors import DataError, InfrastructureError, UsageError, as_ae_error
-from aeops.files import data_sha256, sync_folder
+from aeops.files import append_synced, data_sha256
 from aeops.project import Project
 
 MOVE_EVENTS = ("adoption", "promotion", "recalibration", "rollback", "retirement")  # events that make `to` the champion
@@ -509,15 +509,7 @@ def entry_hash(content: Mapping[str, Any]) -> str:
 def append_bytes(file: Path, data: bytes) -> None:
     """Append to a file and wait until the disk has it."""
     with _file_errors(file):
-        is_new = not file.exists()
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with file.open("ab") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        if is_new:
-            for folder in (file.parent, file.parent.parent):
-                sync_folder(folder)
+        append_synced(file, data)
 
 
 def cut_incomplete_end(project: Project, recipe: str) -> int:

@@ -5,6 +5,7 @@ copy reads would be the original's files, and what it writes would end among the
 """
 
 import re
+import shlex
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 import psutil
 
 from aeops.errors import InfrastructureError
+from aeops.files import sync_tree
 from aeops.machine.lock import file_lock, workspace_holder
 from aeops.project import Project
 from aeops.registry.database import DATABASE_LOCK, artifacts_folder, database_file
@@ -54,7 +56,7 @@ class Relocation:
         old_folder, new_folder = self.old_home / "mlflow" / "artifacts", artifacts_folder(project)
         return (
             f"{message}. The files of {self.missing_models} models are missing in it: where the old folder still has them, type "
-            f"`cp -a {old_folder}/. {new_folder}/`"
+            f"`cp -a {shlex.quote(str(old_folder))}/. {shlex.quote(str(new_folder))}/`"
         )
 
 
@@ -137,6 +139,16 @@ def local_path(location: str) -> Path:
 
 def is_local_location(location: str) -> bool:
     return LOCAL_LOCATION.match(location) is not None
+
+
+def sync_location(project: Project, location: str, since: float) -> None:
+    """Put on the disk what MLflow has written at a location, which it does not do itself; one on a server is that server's duty.
+
+    Args:
+        since: seconds since the epoch, before the first of these writes.
+    """
+    if is_local_location(location):
+        sync_tree(local_path(location), project.home, since)
 
 
 def _find_replacements(database: sqlite3.Connection, artifacts: Path) -> Iterator[_Replacement]:

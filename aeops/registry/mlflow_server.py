@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from aeops.machine.http_limits import ConnectionLimits, limited_config
 from aeops.machine.library_settings import configure_libraries
 from aeops.machine.network import HOST
+from aeops.machine.sqlite_sync import sync_every_commit
 from aeops.machine.web_guard import WebGuard
 from aeops.project import Project, find_project
 from aeops.registry.database import artifacts_folder, database_uri
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 def create_app(project: Project) -> "ASGIApp":
     """Return MLflow's application over the project's own store, as `mlflow server` sets it up."""
     configure_libraries()
+    sync_every_commit()
     # Each module of mlflow.server reads its settings from the environment, some of them when it is imported.
     os.environ.update(server_environment(project))
     from mlflow.server.fastapi_app import app

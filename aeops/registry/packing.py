@@ -4,6 +4,7 @@ import json
 import logging
 import shutil
 import tempfile
+import time
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -13,14 +14,14 @@ import numpy as np
 from ae_models.checksums import bundle_sha256, verify_bundle
 from ae_models.errors import BundleError
 from aeops.errors import DataError
-from aeops.files import replace_folder, set_default_modes
+from aeops.files import make_folder, replace_folder, set_default_modes
 from aeops.kinds import KIND_INFOS
 from aeops.kinds.interface import load_kind
 from aeops.kinds.results import ColumnSchema
 from aeops.kinds.samples import SampleSpec
 from aeops.project import Project
 from aeops.registry.carried_code import write_carried_code
-from aeops.registry.locations import local_path
+from aeops.registry.locations import local_path, sync_location
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -64,7 +65,9 @@ def log_model(store: OpenStore, run_id: str, recipe: str, bundle: Path) -> "Logg
     with tempfile.TemporaryDirectory() as folder:
         save_model(Path(folder) / "model", store.project, recipe, bundle, run_id=run_id, model_id=model.model_id)
         set_default_modes(Path(folder) / "model")  # which MLflow's copy of a file keeps
+        started_at = time.time()
         store.client.log_model_artifacts(model.model_id, f"{folder}/model")
+        sync_location(store.project, model.artifact_location, started_at)
         stored_sha256 = bundle_sha256(download(store, f"{model.artifact_location}/{BUNDLE_PATH}", Path(folder) / "arrived"))
     if stored_sha256 != bundle_sha256(bundle):
         raise DataError(f"MLflow keeps another bundle than {bundle}: nothing was registered; type the same command again")
@@ -102,12 +105,14 @@ def _quiet_mlflow_logs() -> None:
 
 
 def model_signature(schema: ColumnSchema) -> "ModelSignature":
-    """Return the signature: a batch of samples as input, a score, p-value and flag a sample as output, and two parameters."""
+    """Return the signature: a batch of samples; score, p-value, verdict and flags of each sample; and two parameters."""
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec
+    from mlflow.types.schema import Array
 
     input_spec = TensorSpec(np.dtype(schema.dtype), schema.shape)
     output_columns = [ColSpec("double", "score"), ColSpec("double", "p_value"), ColSpec("boolean", "is_anomaly")]
+    output_columns.append(ColSpec(Array(DataType.string), "flags"))
     return ModelSignature(
         inputs=Schema([input_spec]),
         outputs=Schema(output_columns),
@@ -163,7 +168,7 @@ def fetch_bundle(store: OpenStore, recipe: str, version: "VersionInfo", folder_p
     expected = version.tags.get("bundle_sha256")
     if folder_path.is_dir() and _is_whole(folder_path, expected):
         return folder_path
-    folder_path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(folder_path.parent)
     with tempfile.TemporaryDirectory(dir=folder_path.parent) as folder:
         try:
             downloaded_bundle = download_stored(store, recipe, version.version, Path(folder) / "download")
@@ -205,8 +210,9 @@ def _require_registered(store: OpenStore, recipe: str, version: "VersionInfo", b
 
 def upload_bundle(store: OpenStore, recipe: str, version: str, bundle: Path) -> None:
     """Upload a bundle into the logged model of a version, over the one that is there."""
-    address = store.client.get_model_version_download_uri(recipe, version)
+    address, started_at = store.client.get_model_version_download_uri(recipe, version), time.time()
     _artifact_repository(store, address).log_artifacts(str(bundle), BUNDLE_PATH)
+    sync_location(store.project, address, started_at)
 
 
 def _artifact_repository(store: OpenStore, address: str) -> "ArtifactRepository":

@@ -15,7 +15,7 @@ from mlflow.pyfunc import PythonModel
 
 
 class ServedModel(PythonModel):  # type: ignore[misc]  # MLflow's base is untyped
-    """Answer one dict a sample: score, p_value, is_anomaly, and on request reconstruction and code."""
+    """Answer one dict a sample: score, p_value, is_anomaly, flags, and on request reconstruction and code."""
 
     def load_context(self, context: Any) -> None:
         # Imported here: MLflow also runs this file where the model is logged, which needs no onnxruntime.
@@ -32,13 +32,15 @@ class ServedModel(PythonModel):  # type: ignore[misc]  # MLflow's base is untype
             params: reconstruction, code: whether to answer them too; both false by default.
 
         Raises:
-            MlflowException: values that the detector refuses; answered as status 400.
+            MlflowException: the detector refuses all samples, or takes none such; answered as status 400.
         """
         from aeops.bundle.answers import to_answers
         from aeops.errors import DataError
 
         try:
-            return to_answers(self.detector.score(model_input, **(params or {})))
+            scores = self.detector.score(model_input, **(params or {}))
+            self.detector.require_scored(scores["flags"])
+            return to_answers(scores)
         except DataError as error:
             raise MlflowException.invalid_parameter_value(str(error)) from error
 

@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import re
+import shlex
 import sqlite3
 import sys
 import tempfile
@@ -25,12 +26,14 @@ from aeops.machine.library_settings import configure_libraries
 from aeops.machine.lock import file_lock
 from aeops.machine.network import HOST
 from aeops.machine.servers import service_address
+from aeops.machine.sqlite import sqlite_uri
+from aeops.machine.sqlite_sync import sync_every_commit
 from aeops.machine.stack_settings import Settings, read_settings, settings_file
 from aeops.project import Project
 from aeops.registry import ledger
 from aeops.registry.aliases import CHAMPION
 from aeops.registry.database import artifacts_folder, database_file, database_uri, fingerprint_database, prepare_database
-from aeops.registry.locations import is_local_location, local_path, relocate_database
+from aeops.registry.locations import is_local_location, local_path, relocate_database, sync_location
 from aeops.registry.read_only_copy import copy_database
 from aeops.registry.versions import EVIDENCE_RUN_TAG, ModelInfo, VersionInfo, to_version_info
 
@@ -109,7 +112,7 @@ class ReadOnlyCopy:
         self._project = project
         self._folder = tempfile.TemporaryDirectory(prefix="ae-registry-")
         self._fingerprint = fingerprint_database(project)
-        self.uri = f"sqlite:///{copy_database(project, Path(self._folder.name))}"
+        self.uri = sqlite_uri(copy_database(project, Path(self._folder.name)))
 
     def is_outdated(self) -> bool:
         return fingerprint_database(self._project) != self._fingerprint
@@ -140,6 +143,8 @@ class Store:
         the state folder reads a copy of the database.
         """
         client_uri = self.uri
+        if not self.is_remote:
+            sync_every_commit()
         if self.is_local:
             if may_write(self.project.mlflow) and may_write(database_file(self.project)):
                 prepare_database(self.project)
@@ -208,7 +213,8 @@ class Store:
         if "database is locked" in reason:
             return f"MLflow's database {self.uri} is held by another process: wait for it to end, {retry_hint}"
         if "out-of-date database schema" in reason:
-            return f"MLflow's database is of an older MLflow: copy it aside, type `mlflow db upgrade {self.uri}`, {retry_hint}"
+            upgrade = f"mlflow db upgrade {shlex.quote(self.uri)}"
+            return f"MLflow's database is of an older MLflow: copy it aside, type `{upgrade}`, {retry_hint}"
         return f"MLflow at {self.uri} failed: {reason}. Look at it with `ae doctor`, {retry_hint}"
 
     # ---------------------------------------------------------------- runs
@@ -322,9 +328,11 @@ class Store:
         Raises:
             DataError: the run was deleted for good.
         """
-        self._require_run(run_id, f"{artifact_path or 'its files'} cannot be stored with it")
+        run = self._require_run(run_id, f"{artifact_path or 'its files'} cannot be stored with it")
+        started_at = time.time()
         for file in files:
             self.client.log_artifact(run_id, str(file), artifact_path)
+        sync_location(self.project, run.info.artifact_uri, started_at)
 
     @translate_errors
     def has_run(self, run_id: str) -> bool:
@@ -341,13 +349,15 @@ class Store:
                 raise
             return None
 
-    def _require_run(self, run_id: str, purpose: str) -> None:
-        """Raise DataError where the run was deleted for good."""
-        if self._find_run(run_id) is None:
+    def _require_run(self, run_id: str, purpose: str) -> "Run":
+        """Return the run; raise DataError where it was deleted for good."""
+        run = self._find_run(run_id)
+        if run is None:
             raise DataError(
                 f"the MLflow run {run_id} was deleted for good, and {purpose}: restore MLflow from a backup, or type "
                 "`ae run RECIPE` for a new run of the same bundle with evidence of its own"
             )
+        return run
 
     @translate_errors
     def files(self, run_id: str, folder: str | None = None) -> list[str]:

@@ -9,13 +9,19 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from aeops.drawing.words import format_number, format_open_interval, format_share, format_span
 from aeops.report.tables import best_value
+from aeops.terminal import escape_line, escape_value
 
 
 @cache  # a template is compiled once a process
 def html_environment() -> Environment:
     """Return the Jinja environment of HTML pages: it escapes every value and fails at an undefined name."""
     jinja_environment = Environment(
-        loader=PackageLoader("aeops.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("aeops.report"),
+        autoescape=True,
+        finalize=escape_value,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     jinja_environment.filters |= {
         "number": format_number,
@@ -25,6 +31,7 @@ def html_environment() -> Environment:
         "value": format_json_value,
         "part": format_part,
         "best": best_value,
+        "one_line": escape_line,
     }
     return jinja_environment
 

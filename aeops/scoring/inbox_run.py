@@ -20,7 +20,7 @@ from pathlib import Path
 
 from aeops.bundle.detector import Detector
 from aeops.errors import AeError, DataError
-from aeops.files import atomic_write, write_json
+from aeops.files import atomic_write, make_folder, write_json
 from aeops.kinds.decoding import is_caused_by_machine
 from aeops.machine.lock import file_lock
 from aeops.machine.stored_json import read_json_if_whole
@@ -94,6 +94,11 @@ class InboxOutcome:
         """Number of flagged samples of all scored files."""
         return sum(file.flagged_count for file in self.scored)
 
+    @property
+    def unscored_count(self) -> int:
+        """Number of samples of all scored files that have no score."""
+        return sum(file.refused_count for file in self.scored)
+
     def to_dict(self) -> FilesSummary:
         """Return the files as the summary of a run holds them."""
         return {
@@ -123,7 +128,7 @@ def score_inbox(project: Project, recipe: Recipe, now: datetime | None = None) -
         DataError: no such inbox, or the champion's bundle is not to be trusted.
         InfrastructureError: MLflow cannot be reached, or the predictions cannot be written.
     """
-    scoring_folder(project, recipe.name).mkdir(parents=True, exist_ok=True)
+    make_folder(scoring_folder(project, recipe.name))
     with inbox_lock(project, recipe.name):
         return InboxRun(project, recipe, now or datetime.now(UTC)).run()
 
@@ -302,6 +307,7 @@ class InboxRun:
             "inbox": str(self.inbox),
             "samples": self.outcome.sample_count,
             "flagged": self.outcome.flagged_count,
+            "unscored": self.outcome.unscored_count,
             "page": None,
             "files": self.outcome.to_dict(),
         }
@@ -313,11 +319,13 @@ def describe_outcome(recipe: str, state: str, outcome: InboxOutcome) -> str:
         return f"{recipe} has no champion, so nothing was scored: `ae run {recipe}` makes one"
     if state == NOTHING_NEW:
         return "nothing new in the inbox" + _describe_other_files(outcome)
-    samples, files = outcome.sample_count, len(outcome.scored)
-    return (
+    samples, files = outcome.sample_count - outcome.unscored_count, len(outcome.scored)
+    message = (
         f"{samples:,} sample{'s' * (samples != 1)} of {files} file{'s' * (files != 1)} scored, {outcome.flagged_count:,} flagged"
-        + _describe_other_files(outcome)
     )
+    if outcome.unscored_count:
+        message += f", {outcome.unscored_count:,} refused"
+    return message + _describe_other_files(outcome)
 
 
 def _describe_other_files(outcome: InboxOutcome) -> str:

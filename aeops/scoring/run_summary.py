@@ -4,7 +4,7 @@ from typing import TypedDict
 
 
 class ScoredFileRecord(TypedDict):
-    """A scored file as the summary of a run holds it."""
+    """A scored file as the summary of a run holds it; `unscored` of its samples were refused, and have no score."""
 
     name: str
     sha256: str
@@ -12,6 +12,7 @@ class ScoredFileRecord(TypedDict):
     version: str
     samples: int
     flagged: int
+    unscored: int
 
 
 class RefusalRecord(TypedDict):
@@ -52,5 +53,6 @@ class InboxSummary(TypedDict):
     inbox: str
     samples: int
     flagged: int
+    unscored: int
     page: str | None
     files: FilesSummary

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from aeops.bundle.detector import Detector
 from aeops.errors import DataError, UsageError
 from aeops.files import data_sha256, temporary_path
+from aeops.kinds.flags import REFUSED
 from aeops.predictions import prediction_store
 from aeops.predictions.arrow_rows import build_rows
 from aeops.predictions.prediction_store import JOURNAL
@@ -51,6 +52,7 @@ class ScoredFile:
         version: of the model that scored it.
         sample_count: number of samples.
         flagged_count: number of samples that were flagged.
+        refused_count: number of samples that have no score.
     """
 
     name: str
@@ -59,6 +61,7 @@ class ScoredFile:
     version: str
     sample_count: int
     flagged_count: int
+    refused_count: int = 0
 
     @property
     def call(self) -> str:
@@ -73,6 +76,7 @@ class ScoredFile:
             "name": self.name,
             "samples": self.sample_count,
             "sha256": self.sha256,
+            "unscored": self.refused_count,
             "version": self.version,
         }
 
@@ -149,7 +153,7 @@ def score_and_record(
         scorer: describes that version in each row.
 
     Raises:
-        DataError: it holds no samples that the version accepts; nothing is recorded.
+        DataError: it holds no samples that the version accepts, or none that it can score; nothing is recorded.
         FileChangedError: it was written to meanwhile; nothing is recorded.
     """
     predictions = prediction_store.call_file(project, scorer.recipe, time, call)
@@ -159,13 +163,21 @@ def score_and_record(
     batches = ScoredBatches(file, detector, scorer, call, time)
     source = {SOURCE_KEY: file.printable_name, SHA256_KEY: sha256, RUN_KEY: run}
     prediction_store.write_call(predictions, batches.iter_rows(), source)
-    return ScoredFile(file.printable_name, sha256, predictions, scorer.version, batches.sample_count, batches.flagged_count)
+    return ScoredFile(
+        file.printable_name,
+        sha256,
+        predictions,
+        scorer.version,
+        batches.sample_count,
+        batches.flagged_count,
+        batches.refused_count,
+    )
 
 
 def read_scored_file(predictions: Path) -> ScoredFile:
     """Return the scored file that an earlier try of the same run has recorded."""
     source = read_batch_source(predictions)
-    table = pq.read_table(predictions, columns=["is_anomaly", "version"])
+    table = pq.read_table(predictions, columns=["is_anomaly", "version", "score"])
     return ScoredFile(
         name=source[SOURCE_KEY],
         sha256=source[SHA256_KEY],
@@ -173,6 +185,7 @@ def read_scored_file(predictions: Path) -> ScoredFile:
         version=table["version"][0].as_py(),
         sample_count=table.num_rows,
         flagged_count=int(np.asarray(table["is_anomaly"]).sum()),
+        refused_count=table["score"].null_count,
     )
 
 
@@ -182,17 +195,18 @@ class ScoredBatches:
     Attributes:
         sample_count: number of samples, once `iter_rows` has come to its end.
         flagged_count: number of flagged samples, likewise.
+        refused_count: number of samples without a score, likewise.
     """
 
     def __init__(self, file: InboxFile, detector: Detector, scorer: Scorer, call: str, time: datetime) -> None:
         self._file, self._detector, self._scorer, self._call, self._time = file, detector, scorer, call, time
-        self.sample_count = self.flagged_count = 0
+        self.sample_count = self.flagged_count = self.refused_count = 0
 
     def iter_rows(self) -> "Iterator[pa.RecordBatch]":
         """Yield the rows of each block.
 
         Raises:
-            DataError: the file holds no samples that the version accepts.
+            DataError: the file holds no samples that the version accepts, or none that it can score.
             FileChangedError: the file was written to meanwhile.
         """
         for names, samples, scored in score_blocks(self._file, self._detector):
@@ -208,6 +222,9 @@ class ScoredBatches:
             )
             self.sample_count += len(names)
             self.flagged_count += int(scored["is_anomaly"].sum())
+            self.refused_count += int(np.count_nonzero(scored["flags"] & REFUSED))
+        if self.refused_count == self.sample_count:
+            self._detector.require_scored(scored["flags"])  # of the last block, which tell why as well as the first
         require_unchanged_file(self._file)
 
 
@@ -226,11 +243,7 @@ def score_blocks(file: InboxFile, detector: Detector) -> Iterator[tuple[list[str
     for start in range(0, total, block_size):
         stop = min(start + block_size, total)
         block = samples.values[start:stop] if total > 1 else samples.values  # one sample may come without its batch
-        try:
-            scored = detector.score(block, code=True)
-        except DataError as error:
-            message = f"samples {start} to {stop - 1}: {error}" if block_size < total else str(error)
-            raise DataError(message) from error
+        scored = detector.score(block, code=True)
         block = detector.data_kind.stored_form(block, detector.spec, is_json=False)
         names = list(samples.names[start:stop])
         if folder:

@@ -45,6 +45,7 @@ class AnomalousSample:
     p_value: float
     sample: str
     is_anomaly: bool
+    flags: list[str]
 
     @property
     def id(self) -> str:
@@ -104,7 +105,7 @@ def render_page(
             threshold=threshold,
             bundle_sha256=detector.sha256,
             legend=detector.data_kind.ERROR_LEGEND,
-            rate=alarm_rate(summary["flagged"], summary["samples"], threshold),
+            rate=alarm_rate(summary["flagged"], summary["samples"] - summary["unscored"], threshold),
             worst=anomalous_samples,
             pictures=_draw_samples(drawable_samples, files_by_sha256, detector),
             compared=detector.shape == detector.output_shape,
@@ -121,7 +122,7 @@ def alarm_rate(flagged: int, samples: int, threshold: Mapping[str, Any]) -> Alar
 
     Args:
         flagged: number of flagged samples.
-        samples: number of samples.
+        samples: number of samples that have a score.
         threshold: of bundle.json.
     """
     if samples == 0:
@@ -142,11 +143,14 @@ def alarm_rate(flagged: int, samples: int, threshold: Mapping[str, Any]) -> Alar
 
 
 def most_anomalous(scored_files: Sequence[ScoredFile]) -> list[AnomalousSample]:
-    """Return the samples with the highest scores, the highest first; one file's scores are in memory at a time."""
+    """Return the samples with the highest scores, the highest first; one file's scores are in memory at a time.
+
+    A refused sample has no score (NaN, which is sorted to the end) and is none of them.
+    """
     top_rows: list[tuple[float, ScoredFile, int]] = []
     for file in scored_files:
         scores = pq.read_table(file.predictions, columns=["score"])["score"].to_numpy()
-        for row in np.argsort(-scores, kind="stable")[:MAX_ANOMALOUS]:
+        for row in np.argsort(-scores, kind="stable")[: min(MAX_ANOMALOUS, np.count_nonzero(~np.isnan(scores)))]:
             top_rows.append((float(scores[row]), file, int(row)))
         top_rows.sort(key=lambda candidate: -candidate[0])
         del top_rows[MAX_ANOMALOUS:]
@@ -154,7 +158,7 @@ def most_anomalous(scored_files: Sequence[ScoredFile]) -> list[AnomalousSample]:
 
 
 def _read_sample_row(file: ScoredFile, row: int) -> AnomalousSample:
-    columns = ["score", "p_value", "sample", "is_anomaly"]
+    columns = ["score", "p_value", "sample", "is_anomaly", "flags"]
     [values] = pq.read_table(file.predictions, columns=columns).slice(row, 1).to_pylist()
     return AnomalousSample(file, row, **values)
 
@@ -167,6 +171,7 @@ def _draw_histograms(project: Project, recipe: str, threshold: float, now: datet
     since = (now.astimezone(UTC) - timedelta(days=HISTOGRAM_DAYS - 1)).replace(hour=0, minute=0, second=0, microsecond=0)
     columns = ["time", "score", "is_anomaly"]
     table = prediction_store.read_predictions(project, recipe, since=since, channels=[BATCH_CHANNEL], columns=columns)
+    table = table.filter(table["score"].is_valid())
     if not table.num_rows:
         return None
     dates = table["time"].to_numpy().astype("datetime64[D]")
@@ -218,5 +223,5 @@ def _read_sample(file: InboxFile, row: int, detector: Detector) -> np.ndarray | 
 
 
 def _scale_to_unit(values: np.ndarray, detector: Detector) -> np.ndarray:
-    """Return raw values in [0, 1]."""
-    return ((values - detector.low) / (detector.high - detector.low)).clip(0, 1)
+    """Return raw values in [0, 1], 0 where a value is missing."""
+    return np.asarray(np.nan_to_num(((values - detector.low) / (detector.high - detector.low)).clip(0, 1)))

@@ -141,6 +141,7 @@ def describe_version(served_version: ServedVersion) -> JsonObject:
         "version": served_version.version,
         "bundle_sha256": detector.sha256,
         "input": {"kind": detector.kind, "shape": detector.shape, "low": detector.low, "high": detector.high},
+        "rules": detector.spec.rules and detector.spec.rules.to_dict(),
         "threshold": detector.bundle["threshold"],
         "code": detector.bundle["code"],
     }

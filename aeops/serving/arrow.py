@@ -1,9 +1,9 @@
 """Samples and responses as Arrow streams over HTTP, `application/vnd.apache.arrow.stream`.
 
 A request has one column: texts (utf8), or fixed-size lists of numbers, each holding a sample's values in the order of its
-shape (channels, height, width), as `FixedSizeListArray.from_arrays(batch.ravel(), batch[0].size)` builds it. Missing values,
-dictionaries and compression are refused before anything is unpacked, so a body can never grow in memory. A response has one
-column for each of its parts; see docs/serving.md.
+shape (channels, height, width), as `FixedSizeListArray.from_arrays(batch.ravel(), batch[0].size)` builds it; null is a missing
+value. Samples that are null themselves, dictionaries and compression are refused before anything is unpacked, so a body can never
+grow in memory. A response has one column for each of its parts; see docs/serving.md.
 """
 
 import struct
@@ -68,7 +68,10 @@ def read_columns(stream: pa.RecordBatchReader, max_rows: int) -> Iterator[pa.Arr
 def flatten_columns(columns: list[pa.Array], sample_size: int) -> np.ndarray:
     if not columns:
         raise DecodeError("expected at least one record batch, got none")
-    parts: list[np.ndarray] = [column.flatten().to_numpy(zero_copy_only=True).reshape(-1, sample_size) for column in columns]
+    parts: list[np.ndarray] = []
+    for column in columns:
+        values = column.flatten()  # a null in it becomes NaN, in memory of its own
+        parts.append(values.to_numpy(zero_copy_only=values.null_count == 0).reshape(-1, sample_size))
     if len(parts) == 1:
         return parts[0]
     return np.concatenate(parts)
@@ -149,11 +152,11 @@ def is_supported_type(column_type: pa.DataType, sample_size: int | None) -> bool
 
 
 def read_column(batch: pa.RecordBatch) -> pa.Array:
-    """Return the only column of a batch; raise if it is invalid or has missing values."""
+    """Return the only column of a batch; raise if it is invalid or has samples that are null."""
     batch.validate(full=True)
     [column] = batch.columns
-    if column.null_count or (pa.types.is_fixed_size_list(column.type) and column.flatten().null_count):
-        raise DecodeError("expected numbers or texts, got missing values")
+    if column.null_count:
+        raise DecodeError("expected samples, got null: a missing value of a sample may be null, but no whole sample")
     return column
 
 

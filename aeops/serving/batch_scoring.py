@@ -16,7 +16,9 @@ from starlette.exceptions import HTTPException
 
 from aeops.bundle.answers import to_answers
 from aeops.errors import DataError
+from aeops.kinds.flags import REFUSED
 from aeops.kinds.npy_bytes import MEDIA_TYPE as NPY_TYPE
+from aeops.kinds.samples import CheckedSamples
 from aeops.predictions.journal import Journal
 from aeops.serving.limits import RequestLimits
 from aeops.serving.metrics import Metrics
@@ -32,7 +34,7 @@ RECONSTRUCT_PATH = "/reconstruct"
 EXPLAIN_PATH = "/explain"
 RECONSTRUCTION_PATHS = (RECONSTRUCT_PATH, EXPLAIN_PATH)  # need reconstructions
 PREDICTION_PATHS = (SCORE_PATH, INVOCATIONS_PATH, EXPLAIN_PATH)  # return scores, which are recorded as predictions
-RECORDED_COLUMNS = ("score", "p_value", "is_anomaly", "code")
+RECORDED_COLUMNS = ("score", "p_value", "is_anomaly", "flags", "code")
 
 ScoreColumns = dict[str, np.ndarray]
 
@@ -151,10 +153,10 @@ class BatchScorer:
 
     def _score_requests(self, requests: list[Request]) -> tuple[list[RequestOutcome], AnsweredBatch]:
         served_version = requests[0].served_version
-        model_inputs = concat_inputs(requests)
+        checked = concat_checked(requests)
         with_reconstruction = needs_reconstruction(requests)
         start_time = time.perf_counter()
-        score_columns = served_version.detector.score_checked(model_inputs, reconstruction=with_reconstruction, code=True)
+        score_columns = served_version.detector.score_checked(checked, reconstruction=with_reconstruction, code=True)
         seconds = time.perf_counter() - start_time
         require_finite(score_columns)
         scored_by_request = split_by_request(requests, score_columns)
@@ -162,7 +164,7 @@ class BatchScorer:
         outcomes: list[RequestOutcome] = []
         for request, request_scores in zip(requests, scored_by_request, strict=True):
             outcomes.append((request, build_reply(request, request_scores, first_predictions.get(id(request)))))
-        self.metrics.record_batch(len(model_inputs), int(score_columns["is_anomaly"].sum()))
+        self.metrics.record_batch(score_columns["is_anomaly"], score_columns["flags"])
         return outcomes, AnsweredBatch(concat_stored(requests), len(requests), score_columns["is_anomaly"], seconds)
 
     def _record_predictions(
@@ -206,9 +208,9 @@ def build_reply(request: Request, score_columns: ScoreColumns, first_prediction:
         return values_reply("codes", score_columns["code"], request.accepted_type)
     if request.path == RECONSTRUCT_PATH:
         return values_reply("reconstructions", detector.decode_outputs(score_columns["reconstruction"]), request.accepted_type)
-    scores = {name: score_columns[name] for name in ("score", "p_value", "is_anomaly")}
+    scores = {name: score_columns[name] for name in ("score", "p_value", "is_anomaly", "flags")}
     if request.path == EXPLAIN_PATH:
-        explanations = detector.explain(samples.model_inputs, score_columns["reconstruction"])
+        explanations = detector.explain(samples.checked.model_input, score_columns["reconstruction"])
         predictions = to_answers(scores)
         for prediction, explanation in zip(predictions, explanations, strict=True):
             prediction.update(explanation)
@@ -222,6 +224,7 @@ def build_reply(request: Request, score_columns: ScoreColumns, first_prediction:
 
 def require_finite(score_columns: ScoreColumns) -> None:
     is_finite = np.isfinite(score_columns["score"]) & np.isfinite(score_columns["p_value"])
+    is_finite |= score_columns["flags"] & REFUSED > 0
     if not is_finite.all():
         row = int(np.argmin(is_finite))
         values = f"{score_columns['score'][row]} and {score_columns['p_value'][row]}"
@@ -263,11 +266,12 @@ def dtype_of(request: Request) -> str:
     return loaded_samples(request).stored_samples.dtype.str
 
 
-def concat_inputs(requests: list[Request]) -> np.ndarray:
-    """Return the model inputs of all requests, without a copy if there is one request."""
-    if len(requests) == 1:
-        return loaded_samples(requests[0]).model_inputs
-    return np.concatenate([loaded_samples(request).model_inputs for request in requests])
+def concat_checked(requests: list[Request]) -> CheckedSamples:
+    """Return the checked samples of all requests, without a copy if there is one request."""
+    parts = [loaded_samples(request).checked for request in requests]
+    if len(parts) == 1:
+        return parts[0]
+    return CheckedSamples(*map(np.concatenate, zip(*parts, strict=True)))
 
 
 def concat_stored(requests: list[Request]) -> np.ndarray:

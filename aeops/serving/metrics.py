@@ -3,7 +3,10 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from aeops.kinds.flags import FLAG_TEXTS, flag_bit
 
 if TYPE_CHECKING:
     from aeops.serving.served_version import ServedVersion
@@ -28,6 +31,8 @@ class Metrics:
         self._request_children: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
         self._samples = Counter("ae_samples", "Samples scored for answers", registry=registry)
         self._flagged_samples = Counter("ae_flagged", "Of these, flagged", registry=registry)
+        data_flags = Counter("ae_data_flags", "Samples unlike those of the training, by flag", ["flag"], registry=registry)
+        self._data_flags = {flag_bit(name): data_flags.labels(name) for name in FLAG_TEXTS}
         self._batches = Histogram("ae_batch_samples", "Samples scored at once", buckets=BATCH_SIZES, registry=registry)
         self._version = Gauge("ae_version", "1 for what answers", ["recipe", "version", "bundle_sha256"], registry=registry)
         self._ready = Gauge("ae_ready", "1 where a version answers", registry=registry)
@@ -45,10 +50,13 @@ class Metrics:
         requests.inc()
         duration_histogram.observe(seconds)
 
-    def record_batch(self, samples: int, flagged_samples: int) -> None:
-        self._batches.observe(samples)
-        self._samples.inc(samples)
-        self._flagged_samples.inc(flagged_samples)
+    def record_batch(self, is_anomaly: np.ndarray, flags: np.ndarray) -> None:
+        self._batches.observe(len(flags))
+        self._samples.inc(len(flags))
+        self._flagged_samples.inc(int(is_anomaly.sum()))
+        if flags.any():
+            for bit, counter in self._data_flags.items():
+                counter.inc(int(np.count_nonzero(flags & bit)))
 
     def record_shadow(self, samples: int) -> None:
         self._shadow_samples.inc(samples)

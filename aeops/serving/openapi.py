@@ -7,6 +7,7 @@ import html
 from collections.abc import Iterable
 
 from aeops.bundle.detector import Detector
+from aeops.kinds.flags import FLAG_TEXTS
 from aeops.kinds.npy_bytes import MEDIA_TYPE as NPY_TYPE
 from aeops.serving import arrow
 from aeops.serving.limits import RequestLimits
@@ -30,7 +31,7 @@ ERROR_DESCRIPTIONS = {
     "408": "the body did not arrive in time",
     "413": "too many bytes, samples or characters",
     "415": "unsupported media type of the body, or a compressed one",
-    "422": "invalid samples: another shape, no numbers, values outside the range",
+    "422": "invalid samples: another shape, no numbers, or none that can be scored",
     "500": "internal error",
     "503": "no version is served, too many requests wait, or predictions cannot be recorded; Retry-After says when to try again",
 }
@@ -161,9 +162,14 @@ def reply_schema(path: str) -> Schema:
 
 def prediction_schema(path: str) -> Schema:
     properties: Schema = {
-        "score": {"type": "number", "description": "higher is more anomalous"},
-        "p_value": {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
-        "is_anomaly": {"type": "boolean", "description": "true if the score is above the threshold"},
+        "score": {"type": ["number", "null"], "description": "higher is more anomalous; null for a refused sample"},
+        "p_value": {"type": ["number", "null"], "exclusiveMinimum": 0, "maximum": 1},
+        "is_anomaly": {"type": ["boolean", "null"], "description": "true if the score is above the threshold, or by its flags"},
+        "flags": {
+            "type": "array",
+            "items": {"enum": list(FLAG_TEXTS)},
+            "description": "what is unlike the samples of the training",
+        },
     }
     required_keys = list(properties)
     if path == "/explain":
@@ -175,9 +181,15 @@ def prediction_schema(path: str) -> Schema:
             "tokens": {"type": "integer"},
             "wrong": array_of_objects(["place", "given", "made"]),
             "share": NUMBER_SCHEMA,
+            "outside": {"type": "integer", "description": "values outside the range"},
+            "excess": {"type": "number", "description": "how far they lie outside, summed, in lengths of the range"},
+            "missing": {"type": "integer", "description": "values that are missing"},
         }
     else:
-        properties |= {"reconstruction": {"type": ["array", "string"]}, "code": NUMBERS_SCHEMA}
+        properties |= {
+            "reconstruction": {"type": ["array", "string", "null"]},
+            "code": {"type": ["array", "null"], "description": "nested as the shape says"},
+        }
     return object_schema(properties, required_keys)
 
 

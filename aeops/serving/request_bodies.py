@@ -18,6 +18,7 @@ from aeops.bundle.detector import Detector
 from aeops.errors import DataError
 from aeops.kinds.decoding import DecodeError
 from aeops.kinds.npy_bytes import MEDIA_TYPE, read_npy
+from aeops.kinds.samples import CheckedSamples
 from aeops.serving import arrow
 from aeops.serving.limits import RequestLimits
 
@@ -41,16 +42,16 @@ class RequestSamples:
 
     Attributes:
         stored_samples: (n, *shape) as a dataset stores them, or strings, object (n,); a prediction's hash is of them.
-        model_inputs: result of `Detector.check`.
+        checked: result of `Detector.check`.
         params: columns to return in addition to the scores, by name.
     """
 
     stored_samples: np.ndarray
-    model_inputs: np.ndarray
+    checked: CheckedSamples
     params: dict[str, bool]
 
     def __len__(self) -> int:
-        return len(self.model_inputs)
+        return len(self.checked.flags)
 
 
 def read_request_samples(
@@ -64,7 +65,7 @@ def read_request_samples(
 
     Raises:
         HTTPException: 400 or 413.
-        DataError: the samples are not valid inputs of the model.
+        DataError: the samples are not valid inputs of the model, or all of them are refused.
     """
     merged_params = dict(params)
     is_json = media_type == JSON
@@ -76,9 +77,10 @@ def read_request_samples(
     else:
         samples = parse_binary_samples(body, media_type, detector, limits)
     require_within_limits(samples, detector, limits)
-    model_inputs = detector.check(samples)
+    checked = detector.check(samples)
+    detector.require_scored(checked.flags)
     stored_samples = detector.data_kind.stored_form(samples, detector.spec, is_json=is_json)
-    return RequestSamples(stored_samples, model_inputs, merged_params)
+    return RequestSamples(stored_samples, checked, merged_params)
 
 
 def require_within_limits(samples: np.ndarray, detector: Detector, limits: RequestLimits) -> None:

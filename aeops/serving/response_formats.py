@@ -7,6 +7,7 @@ import numpy as np
 import orjson
 
 from aeops.bundle.answers import to_answers
+from aeops.kinds.flags import list_flag_names
 from aeops.kinds.npy_bytes import MEDIA_TYPE as NPY_TYPE
 from aeops.serving import arrow, npy
 from aeops.serving.request_bodies import JSON, JsonObject
@@ -41,12 +42,12 @@ def scores_reply(
     count = len(scores["score"])
     headers = ids_header(first_prediction, count)
     if accepted_type == NPY_TYPE:
-        return ScoringReply(npy.write_npy(npy.structured_array(scores)), accepted_type, headers)
+        return ScoringReply(npy.write_npy(npy.structured_array(with_flag_texts(scores))), accepted_type, headers)
     if accepted_type == arrow.MEDIA_TYPE:
         columns: JsonObject = {}
         if first_prediction is not None:
             columns["id"] = prediction_ids(first_prediction, count)
-        return ScoringReply(arrow.write_arrow(columns | scores), accepted_type, headers)
+        return ScoringReply(arrow.write_arrow(columns | with_flag_texts(scores)), accepted_type, headers)
     content: JsonObject = {"predictions": to_answers(scores)}
     if with_ids and first_prediction is not None:
         content["ids"] = prediction_ids(first_prediction, count)
@@ -74,6 +75,11 @@ def values_reply(name: str, values: np.ndarray, accepted_type: str) -> ScoringRe
     if is_text:
         return ScoringReply(orjson.dumps({name: values.tolist()}))
     return ScoringReply(orjson.dumps({name: np.ascontiguousarray(values)}, option=orjson.OPT_SERIALIZE_NUMPY))
+
+
+def with_flag_texts(scores: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the scores with the flags of each sample as their names, with commas between them."""
+    return scores | {"flags": np.array(list(map(",".join, list_flag_names(scores["flags"]))), dtype=object)}
 
 
 def prediction_ids(first_prediction: FirstPrediction, count: int) -> list[str]:

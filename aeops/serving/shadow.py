@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from aeops.bundle.answer_check import check_answers
+from aeops.kinds.flags import REFUSED
 from aeops.serving.served_version import ServedVersion
 
 MAX_QUEUED_BATCHES = 2  # more are skipped, so that the shadow neither grows nor lags
@@ -116,7 +117,10 @@ class ShadowTrial:
             score_columns = self.new.detector.score_checked(self.new.detector.check(batch.samples), code=True)
         except Exception as error:  # noqa: BLE001  # any exception of a broken model refuses it
             return f"it raises {type(error).__name__}: {' '.join(str(error).split())[:300]}"
-        if problem := check_answers(score_columns, len(batch.flagged)):
+        if len(score_columns["flags"]) != len(batch.flagged):
+            return f"answers {len(batch.flagged)} samples with {len(score_columns['flags'])}"
+        is_scored = score_columns["flags"] & REFUSED == 0
+        if problem := check_answers({name: values[is_scored] for name, values in score_columns.items()}, int(is_scored.sum())):
             return problem
         self._count_batch(batch, score_columns["is_anomaly"], time.perf_counter() - start_time)
         return None

@@ -13,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+from aeops.files import make_folder
 from aeops.machine.lock import try_flock
 from aeops.machine.process_identity import this_process
 from aeops.project import Project, find_project
@@ -50,7 +51,7 @@ def main() -> None:
 
 def _take_service_lock(project: Project, name: str) -> bool:
     """Take the service's lock for this process and its successor; return False where a living process holds it."""
-    project.locks_folder.mkdir(parents=True, exist_ok=True)
+    make_folder(project.locks_folder)
     lock_descriptor = os.open(project.locks_folder / f"service-{name}.lock", os.O_RDWR | os.O_CREAT, 0o666)
     if not try_flock(lock_descriptor):
         return False

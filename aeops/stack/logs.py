@@ -1,24 +1,35 @@
 """Log files of processes in `.ae/logs`, one old file of each kept as `<name>.log.1`; lost connections in one line of a log."""
 
 import logging
+import os
+import shutil
 from pathlib import Path
 
+from aeops.files import atomic_path, make_folder
+
 _OLD_SUFFIX = ".1"
-_MAX_BYTES = 8 * 2**20
+MAX_BYTES = 8 * 2**20
 
 
 def rotate_log(log: Path) -> None:
     """Make room for a new log; the last one is kept, older ones are not."""
-    log.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(log.parent)
     if log.exists():
         log.replace(log.with_name(log.name + _OLD_SUFFIX))
 
 
-def rotate_if_large(log: Path) -> None:
-    """Rotate a log of more than 8 MiB that several processes append to."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-    if log.exists() and log.stat().st_size > _MAX_BYTES:
-        rotate_log(log)
+def rotate_if_large(log: Path) -> bool:
+    """Rotate a log of more than 8 MiB that processes hold open and append to; return if it was.
+
+    Its content is copied and the file emptied, so that they go on writing to it. A line written between the two is lost.
+    """
+    make_folder(log.parent)
+    if not log.exists() or log.stat().st_size <= MAX_BYTES:
+        return False
+    with atomic_path(log.with_name(log.name + _OLD_SUFFIX)) as tmp_path:
+        shutil.copyfile(log, tmp_path)
+    os.truncate(log, 0)
+    return True
 
 
 class ConnectionLossFilter(logging.Filter):

@@ -23,6 +23,7 @@ _RESPONSE_TIMEOUT = 10.0  # seconds
 _MAX_TRIES, _RETRY_DELAY = 4, 1.0  # and seconds, where its database is busy
 _POLL_SECONDS = 0.3
 _PAGE_SIZE = 200  # the largest that Prefect allows
+_DELETE_LIMIT = 50  # the largest that Prefect allows
 _UNFINISHED_STATES = ("RUNNING", "PENDING", "CANCELLING")
 
 
@@ -142,6 +143,10 @@ class PrefectApi:
     def delete_run(self, flow_run: str) -> None:
         """Delete a flow run that has never started."""
         self.request("DELETE", f"flow_runs/{flow_run}")
+
+    def delete_runs(self, run_filter: Mapping[str, Any]) -> int:
+        """Delete some flow runs that match a filter, with their task runs and logs; return their number, 0 when none is left."""
+        return len(self.request("POST", "flow_runs/bulk_delete", {"flow_runs": run_filter, "limit": _DELETE_LIMIT})["deleted"])
 
     # ---------------------------------------------------------------- deployments and workers
 

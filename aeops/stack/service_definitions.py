@@ -99,7 +99,7 @@ def prefect_service(project: Project, settings: Settings) -> ServiceDefinition:
     environment = prefect_settings(settings.host, settings.prefect_port) | {
         "PREFECT_UI_URL": address,  # of the links in notifications
         "PREFECT_SERVER_DATABASE_MIGRATE_ON_START": "false",  # done once, before a process opens it
-        "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",  # runs older than 90 days: it may run for years
+        "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,orphans",  # flow runs: aeops/stack/retention.py
         "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
         # By default a restarted server does not know which run holds a deployment's concurrency slot, and ends those runs.
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",

@@ -16,6 +16,7 @@ import time
 from typing import IO
 
 from aeops.errors import AeError
+from aeops.files import make_folder
 from aeops.machine.lock import try_flock
 from aeops.machine.prefect_access import external_prefect_api, prefect_access
 from aeops.machine.stack_settings import Settings, last_setup_request, read_settings, settings_file
@@ -36,6 +37,7 @@ from aeops.stack.service_records import SUPERVISOR_NAME
 
 _UPDATE_INTERVAL = 0.5  # seconds between two updates of the services
 _MAINTENANCE_INTERVAL = 20.0  # seconds
+_RETENTION_INTERVAL = 3600.0  # seconds
 _STANDBY_TIMEOUT = 5.0  # seconds a new standby may take to take its lock
 
 
@@ -73,7 +75,7 @@ def start_supervisor(project: Project) -> "subprocess.Popen[bytes]":
 
 
 def _open_lock(project: Project, name: str) -> IO[str]:
-    project.locks_folder.mkdir(parents=True, exist_ok=True)
+    make_folder(project.locks_folder)
     return (project.locks_folder / f"{name}.lock").open("a+", encoding="utf-8")
 
 
@@ -95,6 +97,7 @@ class StackLeader:
         managers: one for each service, by name.
         setup: makes pool, deployments and automations, once for each `ae up`.
         maintenance: see aeops/stack/maintenance.py.
+        retention: see aeops/stack/retention.py.
     """
 
     def __init__(self, project: Project) -> None:
@@ -102,6 +105,7 @@ class StackLeader:
         self.managers: dict[str, ServiceManager] = {}
         self.setup = BackgroundJob("setup", "flows.deployment", project, finished_request=last_setup_request(project))
         self.maintenance = BackgroundJob("tend", "aeops.stack.maintenance", project, interval=_MAINTENANCE_INTERVAL)
+        self.retention = BackgroundJob("retention", "aeops.stack.retention", project, interval=_RETENTION_INTERVAL)
         self._standby: subprocess.Popen[bytes] | None = None
         self._standby_start = 0.0
         self._written_state = LeaderState()
@@ -180,10 +184,11 @@ class StackLeader:
         self.setup.run_once(settings.request_id, environment)
         if self.setup.finished_request == settings.request_id:
             self.maintenance.run_regularly(environment)
+            self.retention.run_regularly(environment)
 
     def _write_state(self) -> None:
         services = {name: manager.facts() for name, manager in self.managers.items()}
-        jobs = {job.name: job.state() for job in (self.setup, self.maintenance)}
+        jobs = {job.name: job.state() for job in (self.setup, self.maintenance, self.retention)}
         state = LeaderState(services, jobs)
         if state != self._written_state:
             write_state(self.project, state)

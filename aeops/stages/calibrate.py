@@ -7,7 +7,9 @@ import argparse
 from pathlib import Path
 
 from ae_models.calibration import calibrate
+from ae_models.spec import SampleRules
 from aeops.data.fit_samples import open_fit_samples
+from aeops.kinds.interface import load_kind
 from aeops.machine.entry_point import run_main
 from aeops.recipe.reader import Recipe, read_recipe
 
@@ -16,7 +18,7 @@ def calibrate_bundle(recipe: Recipe, prepared: Path, training: Path, bundle: Pat
     """Calibrate the weights of a training and write the bundle.
 
     Args:
-        recipe: its sections score and threshold determine the result; the weights must be those of its other sections.
+        recipe: its sections score, threshold and validate determine the result; the weights must be those of its others.
         prepared: the folder of the stage prepare.
         training: the folder of the stage train.
         bundle: the folder to write; it is replaced at the end.
@@ -27,7 +29,22 @@ def calibrate_bundle(recipe: Recipe, prepared: Path, training: Path, bundle: Pat
         SpecError: too few calibration samples for the threshold.
     """
     samples = open_fit_samples(prepared, recipe.name)
-    calibrate(recipe.fit, training, samples.roles, content_sha256=samples.content_sha256, bundle=bundle)
+    rules = served_rules(recipe)
+    calibrate(recipe.fit, training, samples.roles, content_sha256=samples.content_sha256, bundle=bundle, rules=rules)
+
+
+def served_rules(recipe: Recipe) -> SampleRules:
+    """Return the rules for samples that the model is served: what is expected of a dataset's samples is expected of them.
+
+    Samples that are served corrupted have another mean and spread than those of the dataset, which the bounds are about.
+    """
+    section, source = recipe.validate, recipe.fit.input
+    expected: dict[str, tuple[float, float]] = {}
+    if section.blank == "refuse":
+        expected["blank"] = (0, 0)
+    if source.given == "clean":
+        expected |= load_kind(source.kind).served_bounds(section.sample_bounds(source.kind))
+    return SampleRules(section.missing, expected)
 
 
 def main() -> None:

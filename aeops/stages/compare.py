@@ -17,7 +17,7 @@ from aeops.bundle.detector import Detector
 from aeops.errors import UsageError
 from aeops.evaluation import model_input
 from aeops.evaluation.prepared import PreparedSamples, load_prepared
-from aeops.files import write_json
+from aeops.files import make_folder, write_json
 from aeops.gate import comparison
 from aeops.gate.comparison import ComparisonResult, ComparisonVerdict, HoldoutSamples, ModelScores
 from aeops.gate.documents import ChampionRecord, ComparisonDocument, HoldoutRecord
@@ -81,7 +81,7 @@ def compare(
         "reasons": verdict.reasons,
         "warnings": warnings,
     }
-    output_file.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(output_file.parent)
     write_json(output_file, document)
     return document
 

@@ -42,7 +42,7 @@ from aeops.data.validation import (
     validate_set,
 )
 from aeops.errors import DataError
-from aeops.files import file_sha256, write_json
+from aeops.files import file_sha256, make_folder, write_json
 from aeops.machine.entry_point import run_main
 from aeops.machine.stored_json import read_json
 from aeops.project import Project, find_project
@@ -160,9 +160,7 @@ def require_incoming(incoming: Path, recipe: Recipe) -> dict[str, Any]:
 def validate_dataset(recipe: Recipe, project: Project, incoming: Path, description: dict[str, Any]) -> DatasetValidation:
     """Validate each sample, then the accepted ones as a set, and publish the pages."""
     index = read_index(incoming)
-    staged_site = project.data_docs / f".{recipe.data.dataset}.aside"
-    shutil.rmtree(staged_site, ignore_errors=True)
-    validator = DataValidator(staged_site)
+    validator = DataValidator()
     sample_results = validate_samples(validator, recipe, index, description["dtype"])
     reasons = quarantine_reasons(sample_results, index)
     budget = math.floor(recipe.validate.quarantine_budget * len(index) + 1e-9)
@@ -175,7 +173,9 @@ def validate_dataset(recipe: Recipe, project: Project, incoming: Path, descripti
         if last_means:
             drift_results = validate_drift(validator, recipe, accepted_index, last_means)
         validation = replace(validation, set_results=set_results, drift_results=drift_results, drift_skipped=drift_skipped)
-    validator.write_pages()
+    staged_site = project.data_docs / f".{recipe.data.dataset}.aside"
+    shutil.rmtree(staged_site, ignore_errors=True)
+    validator.write_pages(staged_site)
     outcome = "refused"
     if validation.is_accepted:
         outcome = "accepted"
@@ -248,7 +248,7 @@ def write_validation(
         "content_sha256": content_digest,
     }
     folder = project.validation(dataset)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     write_json(folder / "validation.json", document)
 
 

@@ -175,7 +175,7 @@ def test_a_training_waits_for_no_score_and_no_threshold() -> None:
     stages = {name: stage["do"] for name, stage in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].items()}
     assert [stages[name]["params"][1] for name in ("train", "calibrate")] == [
         {"recipes/${key}.yaml": ["input", "model", "train"]},
-        {"recipes/${key}.yaml": ["score", "threshold"]},
+        {"recipes/${key}.yaml": ["score", "threshold", "validate"]},
     ]
     [training] = stages["train"]["outs"]
     assert training in stages["calibrate"]["deps"]

@@ -28,6 +28,14 @@ def test_a_coloured_picture_is_compared_by_its_luma_and_edges_not_at_all() -> No
     assert "no error to draw" in reason
 
 
+def test_missing_and_infinite_values_are_drawn_at_the_ends_of_the_range() -> None:
+    batch = np.array([[[[np.nan, np.inf], [-np.inf, 300]]]])
+    panels, _ = image.page_panels(batch, np.array([[[[0.0, 255.0], [0.0, 255.0]]]]), spec((1, 2, 2)))
+    assert panels[2].caption == "mean 0.000, most 0.00 of the range"
+    panels, _ = series.page_panels(batch[0], None, spec((2, 2)))
+    assert "nan" not in panels[0].content
+
+
 def test_a_sample_without_a_reconstruction_is_shown_alone() -> None:
     panels, reason = image.page_panels(np.zeros((1, 1, 2, 2)), None, spec((1, 2, 2)))
     assert len(panels) == 1

@@ -94,6 +94,19 @@ def test_more_flagged_than_promised_alarms_by_its_rate(
 
 
 @pytest.mark.usefixtures("usual")
+def test_refused_samples_are_told_and_are_part_of_no_test_of_scores(
+    project: Project, recipe: Recipe, score: Callable[..., None], normal: np.ndarray, at: Callable[[int], datetime]
+) -> None:
+    shown = of(normal, 31).astype(np.float32)
+    shown[:5, 0, 0, 0] = np.nan
+    shown[5] = np.nan
+    score(31, shown)
+    found = signals(project, recipe, at(31))
+    assert [found[name].samples for name in TESTS] == [31 * 80 - 6] * 3 + [31 * 80 - 1]
+    assert "6 are unlike the training's samples" in found["alarm_rate"].message
+
+
+@pytest.mark.usefixtures("usual")
 def test_what_is_scored_by_hand_or_by_another_version_or_later_or_before_the_promotion_does_not_count(
     project: Project,
     recipe: Recipe,

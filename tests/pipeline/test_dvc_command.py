@@ -1,9 +1,11 @@
 """DVC keeps its state where AE_HOME says, and a lock that a killed DVC left stops nobody."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
-from checkout import Checkout
+from any_name import ANY_NAME
+from checkout import Checkout, make_checkout
 
 from aeops.data import dvc
 from aeops.project import Project
@@ -35,3 +37,55 @@ def test_a_stale_lock_is_taken_away(bare: Checkout) -> None:
     lock.write_text('{"data.dvc": {"write": {"pid": 1, "cmd": "dvc add data"}}}')
     dvc.free_stale_lock(Project(bare.root, bare.home))
     assert not lock.exists()
+
+
+def test_settings_of_the_users_git_and_dvc_reach_no_run(bare: Checkout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What git ignores, that DVC stages files in git, links instead of copies, and another cache or remote."""
+    home = tmp_path / "user"
+    for file, text in {
+        ".config/git/ignore": "*.dvc\ndvc.lock\n",
+        ".gitconfig": "[core]\n    excludesFile = ~/.config/git/ignore\n",
+        ".config/dvc/config": f"[core]\nautostage = true\nremote = mine\n[cache]\ntype = symlink\ndir = {tmp_path}/mine\n",
+    }.items():
+        (home / file).parent.mkdir(parents=True, exist_ok=True)
+        (home / file).write_text(text)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(home / ".config"))
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "none"))
+    (bare.root / "data" / "set").mkdir(parents=True)
+    (bare.root / "data" / "set" / "a.txt").write_text("a")
+    dvc.add_data(Project(bare.root, bare.home))
+    assert (bare.root / "data.dvc").is_file()
+    assert not (bare.root / "data" / "set" / "a.txt").is_symlink()
+    assert len([file for file in (bare.home / "dvc-remote").rglob("*") if file.is_file()]) == 2
+    assert not (tmp_path / "mine").exists()
+    monkeypatch.delenv("GIT_DIR")
+    staged = subprocess.run(["git", "diff", "--cached", "--name-only"], cwd=bare.root, capture_output=True, text=True, check=True)
+    assert staged.stdout == ""
+
+
+def test_the_remote_lies_in_a_state_folder_of_any_name(bare: Checkout, tmp_path: Path) -> None:
+    require_stored_data(Project(bare.root, tmp_path / ANY_NAME))
+
+
+def test_data_is_stored_in_a_checkout_of_any_name(tmp_path: Path) -> None:
+    checkout = make_checkout(tmp_path / ANY_NAME.replace("{HOME}", "HOME"))
+    require_stored_data(Project(checkout.root, checkout.home))
+
+
+def test_a_checkout_in_which_dvc_fails_is_refused_before_anything_runs(bare: Checkout, tmp_path: Path) -> None:
+    root = bare.root.rename(tmp_path / "${HOME}")
+    done = Checkout(root).ae_in_process("run", "small")
+    assert done.returncode == 2
+    assert f"expected a checkout whose path has neither {{ nor }}, got {root}" in done.stderr
+    assert not (root / ".ae" / "incoming").exists()
+
+
+def require_stored_data(project: Project) -> None:
+    (project.root / "data" / "set").mkdir(parents=True)
+    (project.root / "data" / "set" / "a.txt").write_text("a")
+    dvc.add_data(project)
+    assert len([file for file in (project.home / "dvc-remote").rglob("*") if file.is_file()]) == 2
+    assert dvc.find_foreign_remote(project) is None
+    folder = project.root.parent
+    assert {path.name for path in folder.iterdir()} <= {project.root.name, project.home.name}

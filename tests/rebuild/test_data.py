@@ -74,7 +74,7 @@ def test_a_clone_reads_from_the_users_remote_through_a_cache_of_its_own(tmp_path
     dvc.lend_remote(user, clone)
     told = (clone.root / ".dvc" / "config.local").read_text()
     assert f"url = {user.home / 'dvc-remote'}" in told
-    assert f"dir = {clone.root / '.dvc' / 'cache'}" in told
+    assert "dir = cache" in told  # below the clone's .dvc
     assert (clone.root / ".dvc" / "config.local").stat().st_mode & 0o777 == 0o600
     assert not (user.root / ".dvc" / "config.local").exists()
 

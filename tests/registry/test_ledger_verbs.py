@@ -233,7 +233,7 @@ def test_show_says_why_there_is_no_champion(decided: Store, capsys: pytest.Captu
     assert main(["show", "digits"]) == 0
     told = capsys.readouterr().out
     assert "no version passed" not in told
-    retirement = r"ada retired version 2 on \d{4}-\d\d-\d\d \(the camera \[2J is \[gone\]\)"
+    retirement = r"ada retired version 2 on \d{4}-\d\d-\d\d \(the camera\\x1b\[2J is \[gone\]\)"
     assert re.search(rf"champion   none: {retirement}; undo: ae rollback", told)
     decided.client.set_registered_model_alias("digits", "champion", "1")
     promotion.rollback(decided, "digits", "2", who="ada", why="it is back")

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import os
 import struct
 import subprocess
 import sys
@@ -89,6 +90,29 @@ def test_a_training_killed_again_and_again_leaves_the_very_same_log(
     assert done.stdout.split() == [str(len(kills))]
     assert (tmp_path / "training" / "trail.csv").read_bytes() == (fitted.history / "trail.csv").read_bytes()
     assert sorted(file.name for file in (tmp_path / "checkpoints").iterdir()) == ["progress.jsonl"]
+
+
+def test_a_checkpoint_is_on_the_disk_after_the_lines_before_it(
+    spec: FitSpec, fit_into: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+    sync, replace = os.fsync, os.replace
+
+    def note_sync(descriptor: int) -> None:
+        calls.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name)
+        sync(descriptor)
+
+    def note_replace(old: Path, new: Path) -> None:
+        calls.append(f"-> {Path(new).name}")
+        replace(old, new)
+
+    monkeypatch.setattr(os, "fsync", note_sync)
+    monkeypatch.setattr(os, "replace", note_replace)
+    fit_into(spec, tmp_path)
+    saved = [position for position, call in enumerate(calls) if call == "-> last.ckpt"]
+    assert saved
+    for position in saved:
+        assert calls[position - 3 : position] == ["progress.jsonl", "trail.csv", ".last.ckpt.tmp"]
 
 
 def test_a_torn_line_and_what_lies_beyond_the_checkpoint_are_dropped(tmp_path: Path) -> None:

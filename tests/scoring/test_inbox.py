@@ -15,6 +15,7 @@ from types import SimpleNamespace
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from markupsafe import escape
 from PIL import Image
 
 from aeops.bundle.detector import Detector
@@ -31,6 +32,7 @@ from aeops.scoring import score_file
 from aeops.scoring.inbox import inbox_folder, list_inbox
 from aeops.scoring.inbox_run import InboxRun, inbox_lock, score_inbox
 from aeops.scoring.score_file import SHA256_KEY, SOURCE_KEY, RecordedCalls, call_name, score_blocks
+from aeops.terminal import escape_line, escaped_output
 
 from .conftest import Room, age, npy_bytes
 
@@ -208,14 +210,14 @@ def test_a_file_that_is_written_to_while_it_is_read_is_left_and_nothing_of_it_is
 
 def broken(digits: np.ndarray) -> dict[str, tuple[bytes, str]]:
     bright = digits[:4].astype(np.float32)
-    bright[3, 0, 0, 0] = 256
+    bright[:, 0, 0, 0] = 256
     return {
         "cut.npy": (npy_bytes(digits[:4])[:-9], "cannot be read as .npy"),
         "empty.npy": (b"", "cannot be read as .npy"),
         "nothing.npy": (npy_bytes(digits[:0]), "it holds no samples"),
         "wide.npy": (npy_bytes(np.zeros((3, 28, 30), np.uint8)), "got samples of shape (3, 28, 30)"),
         "number.npy": (npy_bytes(np.array(3)), "got samples of shape ()"),
-        "bright.npy": (npy_bytes(bright), "sample 3 holds 256"),
+        "bright.npy": (npy_bytes(bright), "sample 0 holds values outside the range"),
         "notes.md": (b"# notes", "neither .npy nor an image"),
         "picture.png": (b"\x89PNG\r\n", "cannot be read as an image"),
     }
@@ -235,7 +237,7 @@ def test_a_broken_file_is_refused_with_its_reason_and_blocks_no_other(room: Room
         assert reason in kept[name]["reason"], name
     page = (room.folder / "latest.html").read_text()
     assert "notes.md" in page
-    assert "sample 3 holds 256" in page
+    assert "sample 0 holds values outside the range" in page
 
 
 def test_files_that_once_ended_the_run_are_refused_and_linked_folders_are_read(
@@ -311,14 +313,16 @@ def test_what_was_refused_is_not_tried_again_until_its_content_changes(room: Roo
     assert names(room.run(), "taken") == ["b.npy"]
 
 
-def test_a_fault_in_a_later_block_refuses_the_whole_file(room: Room, digits: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bad_sample_in_a_later_block_is_refused_alone(room: Room, digits: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(score_file, "BLOCK_SAMPLES", 4)
     samples = digits[:10].astype(np.float32)
     samples[9] = np.nan
     room.put("a.npy", samples)
     told = room.run()
-    assert told["files"]["refused"][0]["reason"].startswith("samples 8 to 9: sample 1 holds nan")
-    assert list((room.project.home / "predictions").rglob("*.*")) == []
+    assert (told["files"]["taken"][0]["samples"], told["files"]["taken"][0]["unscored"]) == (10, 1)
+    table = prediction_store.read_predictions(room.project, "digits")
+    assert table["flags"].to_pylist() == [[]] * 9 + [["missing", "refused"]]
+    assert table["score"].null_count == 1
 
 
 def test_a_file_that_may_not_be_read_is_left_with_its_reason(
@@ -468,3 +472,21 @@ def test_a_run_is_named_by_its_time(room: Room, digits: np.ndarray) -> None:
     assert told["page"] == str(room.folder / f"{told['run']}.html")
     assert json.loads((room.folder / "latest.json").read_text()) == told
     assert InboxRun(room.project, load_recipe(room.project, "digits"), NOW).run()["state"] == "nothing new"
+
+
+@pytest.mark.parametrize("name", ["[cam1] \x1b[2J [red] <b>&amp;", "line\nbreak", os.fsdecode(b"caf\xe9")])
+def test_a_file_of_any_name_is_scored_and_shown_as_it_is(
+    room: Room, digits: np.ndarray, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    room.put(f"{name}.npy", digits[:2])
+    room.put_bytes(f"{name}.md", b"# notes")
+    with escaped_output():
+        assert by_hand() == 0
+        assert by_hand(inbox=False, file=room.inbox / f"{name}.npy") == 0
+    told, shown = capsys.readouterr().out, escape_line(name)
+    assert f"{shown}.npy: 2 samples" in told
+    assert f"{shown}.md: refused" in told
+    assert f" {shown}.npy[0] " in told  # in the table of samples
+    assert "\x1b" not in told
+    page = (room.folder / "latest.html").read_text(encoding="utf-8")
+    assert str(escape(escape_line(name))) in page

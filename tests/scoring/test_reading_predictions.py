@@ -1,5 +1,7 @@
 """Predictions of every channel are read as one table, also from journals with a torn end and from files of older form."""
 
+import subprocess
+import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -27,7 +29,7 @@ def project(tmp_path: Path) -> Project:
 
 def some_rows(count: int, time: datetime = NOON, channel: str = "batch", call: str = "0" * 16, first: int = 0) -> pa.RecordBatch:
     scored = {name: np.arange(first, first + count, dtype=np.float32) for name in ("score", "p_value")}
-    scored |= {"is_anomaly": np.zeros(count, bool), "code": np.ones((count, 40), np.float32)}
+    scored |= {"is_anomaly": np.zeros(count, bool), "code": np.ones((count, 40), np.float32), "flags": np.zeros(count, np.uint16)}
     names = [f"batch.npy[{row}]" for row in range(first, first + count)]
     samples = np.full((count, 1, 2, 2), 51, np.uint8)
     return build_rows(
@@ -133,6 +135,32 @@ def test_a_file_without_the_newer_columns_is_read_as_scored_by_hand(project: Pro
     assert table["channel"].to_pylist() == ["hand", "hand"]
     assert table["mean"].null_count == table["code"].null_count == 2
     assert prediction_store.find_prediction(project, f"{'0' * 16}-1").mean is None
+
+
+def test_rows_of_refused_samples_are_built_without_pandas() -> None:
+    script = (
+        "import sys, numpy as np\n"
+        "from aeops.predictions.arrow_rows import list_array, name_lists, optional_numbers\n"
+        "null, values = np.array([True, False, True]), np.arange(6, dtype=np.float32).reshape(3, 2)\n"
+        "print(list_array(values, null).to_pylist(), name_lists(np.array([0, 3, 8])).to_pylist())\n"
+        "print(optional_numbers(np.array([np.nan, 2], np.float32)).to_pylist(), 'pandas' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [
+        "[None, [2.0, 3.0], None] [[], ['out_of_range', 'missing'], ['refused']]",
+        "[None, 2.0] False",
+    ]
+
+
+def test_a_journal_of_an_older_version_without_flags_is_read(project: Project) -> None:
+    place = prediction_store.journal_file(project, "digits", "a" * 16)
+    place.parent.mkdir(parents=True)
+    older = some_rows(3).drop_columns(["flags"])
+    with pa.ipc.new_stream(place, older.schema) as writer:
+        writer.write_batch(older)
+    found = prediction_store.read_journal(place)
+    assert found.schema == predictions_schema()
+    assert found.to_pylist() == [row | {"flags": None} for row in older.to_pylist()]
 
 
 def test_a_journal_torn_at_any_byte_gives_every_batch_before_the_tear(project: Project) -> None:

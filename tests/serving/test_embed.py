@@ -48,7 +48,7 @@ def test_every_file_gets_its_rows_codes_and_scores(
     ae_embed("digits", tmp_path / "batch.npy", tmp_path / "one.png", "-o", tmp_path / "codes.parquet")
     table = pq.read_table(tmp_path / "codes.parquet")
     expected = Detector(linear_bundle).score(digits[:6], code=True)
-    assert table.column_names == ["sample", *(f"code_{place}" for place in range(16)), "score"]
+    assert table.column_names == ["sample", *(f"code_{place}" for place in range(16)), "score", "flags"]
     assert table["sample"].to_pylist() == [*(f"batch.npy[{place}]" for place in range(5)), "one.png"]
     assert str(table.schema.field("code_0").type) == "float"
     np.testing.assert_allclose(codes(table), expected["code"], rtol=1e-5, atol=1e-5)
@@ -116,8 +116,8 @@ def test_what_cannot_be_embedded_is_refused_and_nothing_is_left(digits: np.ndarr
         (["digits", tmp_path / "good.npy", "-o", tmp_path / "there.parquet"], UsageError, "exists already"),
         (["digit", tmp_path / "good.npy", "-o", out], UsageError, "did you mean digits?"),
         (["digits", tmp_path / "absent.npy", "-o", out], UsageError, "no file"),
-        (["digits", tmp_path / "nan.npy", "-o", out], DataError, "nan.npy: sample 0 holds nan"),
-        (["digits", tmp_path / "good.npy", tmp_path / "nan.npy", "-o", out], DataError, "nan.npy: sample 0 holds nan"),
+        (["digits", tmp_path / "nan.npy", "-o", out], DataError, "nan.npy: sample 0 holds missing values"),
+        (["digits", tmp_path / "good.npy", tmp_path / "nan.npy", "-o", out], DataError, "nan.npy: sample 0 holds missing values"),
         (["digits", "-o", out], DataError, "no dataset in"),
     ]
     before = sorted(tmp_path.iterdir())

@@ -92,7 +92,7 @@ def bad_files(folder: Path) -> dict[str, tuple[Path, type[AeError], str]]:
     return {
         "cut npy": (files["cut.npy"], DataError, "cut.npy cannot be read as .npy"),
         "pickled npy": (folder / "pickled.npy", DataError, "pickled.npy cannot be read as .npy"),
-        "nan": (files["nan.npy"], DataError, "sample 0 holds nan, expected values from 0 to 255"),
+        "nan": (files["nan.npy"], DataError, "sample 0 holds missing values, expected values from 0 to 255"),
         "wide npy": (files["wide.npy"], DataError, "expected one sample of shape (1, 28, 28)"),
         "cut png": (files["cut.png"], DataError, "cut.png cannot be read as an image"),
         "wide png": (files["wide.png"], DataError, "wide.png: expected 28x28 pixels, got 30x28"),
@@ -107,7 +107,7 @@ def test_every_bad_file_is_refused_by_name(tmp_path: Path, linear_bundle: Path) 
     detector = Detector(linear_bundle)
     for kind, (file, error, told) in bad_files(tmp_path).items():
         with pytest.raises(error) as caught:
-            detector.check(detector.read_file(file).values)
+            detector.require_scored(detector.check(detector.read_file(file).values).flags)
         assert told in str(caught.value), kind
 
 

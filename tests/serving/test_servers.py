@@ -145,6 +145,7 @@ def test_the_service_says_what_it_serves(ae_server: Server, linear_bundle: Path)
         "bundle_sha256": Detector(linear_bundle).sha256,
         "input": {"kind": "image", "shape": [1, 28, 28], "low": 0, "high": 255},
         "threshold": Detector(linear_bundle).bundle["threshold"],
+        "rules": None,
         "code": {"shape": [16]},
     }
 
@@ -163,7 +164,7 @@ BAD = [
     ({"inputs": [[1], [1, 2]]}, 422, "unequal shapes"),
     ({"inputs": [["a"]]}, 422, "expected whole or real numbers"),
     ({"inputs": None}, 422, "expected whole or real numbers"),
-    ({"inputs": np.full((28, 28), 256).tolist()}, 422, "sample 0 holds 256, expected values from 0 to 255"),
+    ({"inputs": np.full((28, 28), 256).tolist()}, 422, "sample 0 holds values outside the range, expected values from 0 to 255"),
 ]
 
 
@@ -219,7 +220,7 @@ def test_a_recipe_without_a_champion_says_what_to_type(project: Project) -> None
 @pytest.mark.skipif(shutil.which("curl") is None, reason="the greeting's command needs curl")
 def test_the_greetings_command_works_as_it_stands(ae_server: Server) -> None:
     done = subprocess.run(ae_server.example, shell=True, capture_output=True, text=True, timeout=30, check=True)
-    assert list(json.loads(done.stdout)["predictions"][0]) == ["score", "p_value", "is_anomaly"]
+    assert list(json.loads(done.stdout)["predictions"][0]) == ["score", "p_value", "is_anomaly", "flags"]
 
 
 def test_the_service_stops_on_sigterm(project: Project) -> None:

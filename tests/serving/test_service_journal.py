@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from fastapi.testclient import TestClient
+from power_cut import PowerCut, record
 from small_bundles import SIDE, small_bundle, text_bundle
 
 from aeops.bundle.detector import Detector
@@ -100,7 +101,7 @@ def test_every_answered_sample_is_found_by_its_id(project: Project, detector: De
     for row, (name, said) in enumerate(zip(known, answer.json()["predictions"], strict=True)):
         found = prediction_store.find_prediction(project, name)
         assert (found.sample, found.version, found.channel) == (f"order-7[{row}]", "3", "service")
-        assert (found.score, found.p_value, found.is_anomaly) == tuple(said.values())
+        assert (found.score, found.p_value, found.is_anomaly, found.flags) == tuple(said.values())
         assert found.sample_sha256 == sample_sha256(IMAGES)[row]  # so that the sample is found in a dataset
     as_json = client.post("/score", json={"inputs": IMAGES[:1].tolist()}).json()["ids"]
     assert as_json == [f"{call}-5"]
@@ -317,6 +318,63 @@ def test_kill_9_loses_no_prediction_that_was_told(project: Project, detector: De
     assert set(told) <= set(found)
     assert len(found) == len(set(found))
     assert isinstance(prediction_store.read_predictions(project, "small"), pa.Table)
+
+
+RECORD_TWICE = """
+import sys
+from pathlib import Path
+import numpy as np
+from aeops.bundle.detector import Detector
+from aeops.predictions.journal import Journal
+from aeops.predictions.rows import scorer_of
+from aeops.project import Project
+
+root, detector = Path(sys.argv[1]), Detector(Path(sys.argv[2]))
+images = np.load(sys.argv[3])
+journal = Journal(Project(root=root, home=root / ".ae"), "small")
+for batch in ("first", "second"):
+    names = [f"{batch}[{row}]" for row in range(len(images))]
+    journal.append(scorer_of("small", "1", detector), names, images, detector.score(images, code=True))
+    if batch == "first":
+        journal.maintain()
+"""
+
+
+def test_a_power_failure_loses_at_most_what_was_recorded_since_the_last_sync(tmp_path: Path) -> None:
+    root = (tmp_path / "root").resolve()
+    root.mkdir()
+    np.save(tmp_path / "images.npy", IMAGES)
+    bundle = small_bundle(tmp_path / "bundle")
+    cut = PowerCut(root)
+    command = [sys.executable, "-c", RECORD_TWICE, str(root), str(bundle), str(tmp_path / "images.npy")]
+    project, synced_rows = Project(root=root, home=root / ".ae"), []
+    for operation in record(command, root, tmp_path):
+        cut.apply(operation)
+        if operation.letter not in "sw":
+            continue
+        for names_survive in (False, True):
+            cut.restore(names_survive=names_survive)
+            assert journal_roller.roll_journals(project, "small") == []
+            rows = len(held(project))
+            assert rows in (0, len(IMAGES))
+            if not names_survive:
+                synced_rows.append(rows)
+    assert sorted(synced_rows) == synced_rows, "what was on the disk once stays there"
+    assert synced_rows[-1] == len(IMAGES)
+
+
+def test_no_request_waits_for_the_disk(project: Project, detector: Detector, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal = Journal(project, "small")
+    journal.require_writable()  # makes the folder, whose name is synced
+
+    def refuse(_: int) -> None:
+        raise AssertionError("a request waits for the disk")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", refuse)
+        fill(journal, detector)
+        fill(journal, detector)
+    journal.close()
 
 
 def test_unwritable_places_are_told_by_name(project: Project, detector: Detector) -> None:

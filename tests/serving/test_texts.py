@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import mlflow.pyfunc
 import numpy as np
@@ -21,6 +22,7 @@ from aeops.bundle.detector import Detector
 from aeops.cli import score
 from aeops.errors import AeError, DataError, UsageError
 from aeops.gate.rules import answer_example
+from aeops.kinds.flags import list_flag_names
 from aeops.kinds.samples import SampleSpec
 from aeops.kinds.text import KIND, ROWS_AT_ONCE
 from aeops.project import Project
@@ -97,14 +99,21 @@ def test_what_is_no_text_is_refused(detector: Detector, given: object) -> None:
         detector.score(given)
 
 
-def test_no_texts_and_texts_without_utf8_are_refused(detector: Detector) -> None:
+def test_no_texts_are_refused(detector: Detector) -> None:
     for given in ([], np.zeros((0, 5), np.uint8)):
         with pytest.raises(DataError, match="expected at least one sample"):
             detector.score(given)
-    with pytest.raises(DataError, match="text 1 is no UTF-8"):
-        detector.score(np.array([[97, 0], [255, 254]], np.uint8))
-    with pytest.raises(DataError, match="surrogates not allowed"):
-        detector.score(["\ud800"])
+
+
+@pytest.mark.parametrize("given", [np.array([[97, 0], [255, 254]], np.uint8), ["a", "\ud800"]])
+def test_a_text_without_utf8_is_refused_and_the_other_is_scored(detector: Detector, given: Any) -> None:
+    scored = detector.score(given, reconstruction=True, code=True)
+    assert scored["score"][0] == detector.score("a")["score"][0]
+    assert list_flag_names(scored["flags"]) == [(), ("unreadable", "refused")]
+    assert np.isnan(scored["score"][1])
+    assert scored["reconstruction"][1] == ""
+    with pytest.raises(DataError, match="sample 0 holds no UTF-8, expected UTF-8: convert it, as with iconv"):
+        detector.require_scored(scored["flags"][1:])
 
 
 def test_the_gate_finds_that_it_answers(bundle: Path) -> None:

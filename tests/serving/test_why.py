@@ -101,7 +101,11 @@ def scored(samples: np.ndarray, folder: Path, capsys: pytest.CaptureFixture[str]
 def said(count: int) -> dict[str, np.ndarray]:
     """What a detector says of so many samples."""
     numbers = {name: np.zeros(count, np.float32) for name in ("score", "p_value")}
-    return numbers | {"is_anomaly": np.zeros(count, bool), "code": np.zeros((count, 3), np.float32)}
+    return numbers | {
+        "is_anomaly": np.zeros(count, bool),
+        "code": np.zeros((count, 3), np.float32),
+        "flags": np.zeros(count, np.uint16),
+    }
 
 
 def told_of(what: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:

@@ -168,7 +168,7 @@ def _code_vectorizer(context: EvaluationContext, *, trained: bool) -> Vectorizer
     def compute_codes(texts: list[str]) -> np.ndarray:
         codes = []
         with torch.inference_mode():
-            for block in ArraySampleSet(context.detector.check(texts)).blocks():
+            for block in ArraySampleSet(context.detector.check(texts).model_input).blocks():
                 codes.append(autoencoder.bottleneck.to_code(autoencoder.encode(torch.from_numpy(block))).numpy())
         return np.concatenate(codes)
 
@@ -192,7 +192,7 @@ def load_model(context: EvaluationContext, *, trained: bool) -> "Autoencoder":
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(fit.train.seed + 1)
         autoencoder = Autoencoder(fit.model, fit.input).eval()
-    train_ids = torch.from_numpy(context.detector.check(np.asarray(context.data.train)))
+    train_ids = torch.from_numpy(context.detector.check(np.asarray(context.data.train)).model_input)
     cast(TokenEncoder, autoencoder.encode).count_tokens([train_ids])
     return autoencoder
 
@@ -212,7 +212,7 @@ def _tfidf_vectorizers(context: EvaluationContext, train_texts: list[str]) -> di
     """
 
     def model_tokens(text: str) -> list[int]:
-        return [int(token) for token in context.detector.check(text)[0] if token > tokens.END]
+        return [int(token) for token in context.detector.check(text).model_input[0] if token > tokens.END]
 
     word_tfidf = TfidfVectorizer().fit(train_texts)
     token_tfidf = TfidfVectorizer(analyzer=model_tokens).fit(train_texts)

@@ -57,7 +57,7 @@ def find_frequent_words(context: EvaluationContext) -> dict[str, int]:
         word_counts.update(WORD_PATTERN.findall(normalise_text(text)))
     frequent_words = [word for word, count in word_counts.most_common() if count >= MIN_WORD_COUNT]
     # As within a sentence: a blank belongs to the token after it.
-    ids = context.detector.check([f" {word}" for word in frequent_words])
+    ids = context.detector.check([f" {word}" for word in frequent_words]).model_input
     token_ids = {}
     for word, row in zip(frequent_words, ids, strict=True):
         if row[1] == tokens.END:

@@ -5,38 +5,12 @@ The user's repository is only read: no worktree, branch, index or reference of i
 
 import os
 import shutil
-import subprocess
 from pathlib import Path
 
 from aeops.errors import DataError
+from aeops.machine.git import GitError, git_text, run_git
 from aeops.project import Project
 from aeops.provenance.rebuild.record import Record
-
-# Set inside git's own hooks: they would point every command here at another repository.
-GIT_VARIABLES = (
-    *("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_PREFIX"),
-    *("GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES"),
-)
-GIT_OPTIONS = ("-c", "core.hooksPath=/dev/null", "-c", "advice.detachedHead=false")  # no hook of the user's runs in a clone
-
-
-def run_git(folder: Path, *arguments: str) -> str:
-    """Run a git command and return its output, stripped.
-
-    Raises:
-        DataError: it failed, with its message; or git is not installed.
-    """
-    if shutil.which("git") is None:
-        raise DataError("git is not installed, so the recorded commit cannot be cloned: install git")
-    environment = dict(os.environ)
-    for name in GIT_VARIABLES:
-        environment.pop(name, None)
-    command = ["git", *GIT_OPTIONS, *arguments]
-    process = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, errors="replace", check=False)
-    if process.returncode != 0:
-        message_lines = (process.stderr.strip() or f"exit code {process.returncode}").splitlines()
-        raise DataError(f"git {arguments[0]}: {'; '.join(message_lines[:3])}")
-    return process.stdout.strip()
 
 
 def clone_code(project: Project, record: Record, place: Path) -> Path:
@@ -45,22 +19,34 @@ def clone_code(project: Project, record: Record, place: Path) -> Path:
     The clone borrows the objects of the user's repository, so a commit that no branch holds any more is found as well.
 
     Raises:
-        DataError: the commit is gone, or the changes do not fit it.
+        DataError: the commit is gone, the changes do not fit it, or git is absent or cannot read the repository.
     """
     commit = record.tags["git.commit"]
     if commit == "none":
-        raise DataError("the code is unknown: the run was not in a git repository")
-    objects = run_git(project.root, "rev-parse", "--path-format=absolute", "--git-common-dir")
-    prefix = run_git(project.root, "rev-parse", "--show-prefix")
+        raise DataError(f"the code is unknown: {record.tags.get('git.unknown', 'the run was not in a git repository')}")
+    repository = Path(git_text(project.root, "rev-parse", "--path-format=absolute", "--git-common-dir"))
+    prefix = git_text(project.root, "rev-parse", "--show-prefix")
     try:
         run_git(project.root, "cat-file", "-e", f"{commit}^{{commit}}")
-    except DataError as error:
-        raise DataError(f"the commit {commit} is gone from {objects}: fetch it from where it was pushed to") from error
-    run_git(project.root, "clone", "--quiet", "--shared", "--no-checkout", objects, str(place))
+    except GitError as error:
+        raise DataError(f"the commit {commit} is gone from {repository}: fetch it from where it was pushed to") from error
+    object_format = git_text(project.root, "rev-parse", "--show-object-format")
+    place.mkdir()
+    # `git clone --shared` writes paths with line ends unquoted, and refuses another user's repository.
+    run_git(place, "init", "--quiet", "--template=", f"--object-format={object_format}")
+    _borrow_objects(place, repository / "objects")
     run_git(place, "checkout", "--quiet", "--detach", commit)
     if record.patch is not None and record.patch.is_file():
         _apply_patch(record.patch, place, commit)
     return place / prefix
+
+
+def _borrow_objects(clone: Path, objects: Path) -> None:
+    """Let a repository read the objects of another one, by a path quoted as in C: it may hold any character."""
+    quoted_path = os.fsencode(objects).replace(b"\\", b"\\\\").replace(b'"', b'\\"').replace(b"\n", b"\\n")
+    alternates = clone / ".git" / "objects" / "info" / "alternates"
+    alternates.parent.mkdir(parents=True, exist_ok=True)
+    alternates.write_bytes(b'"' + quoted_path + b'"\n')
 
 
 def _apply_patch(patch: Path, clone: Path, commit: str) -> None:

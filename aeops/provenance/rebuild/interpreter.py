@@ -10,7 +10,7 @@ from pathlib import Path
 from packaging.requirements import InvalidRequirement
 
 from aeops.errors import DataError
-from aeops.files import file_sha256
+from aeops.files import atomic_write, file_sha256
 from aeops.machine.child_process import tied_command
 from aeops.project import Project
 from aeops.provenance.packages import lock_differences
@@ -80,7 +80,8 @@ def _make_environment(project: Project, uv_program: str, lock: Path, minor_versi
             base_python = sys.executable
         _run_uv(uv_program, "venv", "--quiet", "--allow-existing", "--python", base_python, str(folder), lock=lock)
         _run_uv(uv_program, "pip", "sync", "--quiet", "--compile-bytecode", "--python", str(python), str(lock), lock=lock)
-        (folder / READY_FILE).touch()
+        os.sync()  # tens of thousands of files: one by one that would take a minute
+        atomic_write(folder / READY_FILE, "")
     return str(python)
 
 

@@ -1,0 +1,34 @@
+"""Rules for the samples that a model is given once it is served: what it does with those that it was not trained for."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+__all__ = ["FLAG_MISSING", "IMPUTE_MISSING", "LARGEST_EXCESS", "MISSING_RULES", "REFUSE_MISSING", "SampleRules"]
+
+FLAG_MISSING, REFUSE_MISSING, IMPUTE_MISSING = "flag", "refuse", "impute"
+MISSING_RULES = (FLAG_MISSING, REFUSE_MISSING, IMPUTE_MISSING)
+LARGEST_EXCESS = 1e6  # of a value, in lengths of the range: those further out, infinite ones too, count as much
+
+
+@dataclass(frozen=True)
+class SampleRules:
+    """Rules of a bundle, which do not change the score of a sample that is as those of its training.
+
+    Attributes:
+        missing: one of `MISSING_RULES`: a sample with missing values is an anomaly, gets no score, or is scored with the mean of
+            its other values in their place.
+        expected: bounds of a sample's statistics, such as `mean`, those of its training; a sample outside is an anomaly.
+    """
+
+    missing: str = FLAG_MISSING
+    expected: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+
+    @classmethod
+    def from_dict(cls, section: Mapping[str, Any]) -> Self:
+        """Read the section `samples` of a bundle.json, as `to_dict` returns it."""
+        return cls(section["missing"], {name: (low, high) for name, (low, high) in section["expected"].items()})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the section `samples` of a bundle.json."""
+        return {"missing": self.missing, "expected": {name: list(bounds) for name, bounds in self.expected.items()}}
