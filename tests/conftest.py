@@ -128,7 +128,8 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        item.add_marker(pytest.mark.xdist_group(str(item.path)))
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(str(item.path)))
     items.sort(key=place)  # stable: within a file the order stays
 
 
@@ -136,3 +137,19 @@ def place(item: pytest.Item) -> int:
     """Return when an item's file is begun: the longest ones in their order, then all others."""
     name = "/".join(item.path.parts[-2:])
     return LONGEST.index(name) if name in LONGEST else len(LONGEST)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the figures of the crash matrix and of Ctrl-C at each step, for docs/reliability.md."""
+    properties = [entry for report in terminalreporter.stats.get("passed", []) for entry in report.user_properties]
+    trials = [value for name, value in properties if name == "crash_trial"]
+    if trials:
+        terminalreporter.section("crash matrix")
+        terminalreporter.write_line("victim    trials  run ended  went on  slowest next run")
+        for victim in dict.fromkeys(trial["victim"] for trial in trials):
+            rows = [trial for trial in trials if trial["victim"] == victim]
+            ended, slowest = sum(row["ended"] for row in rows), max(row["seconds"] for row in rows)
+            terminalreporter.write_line(f"{victim:<10}{len(rows):>6}{ended:>11}{len(rows) - ended:>9}{slowest:>16.1f} s")
+    if stopped := [value for name, value in properties if name == "seconds_after_ctrl_c"]:
+        terminalreporter.section("seconds from Ctrl-C to the end")
+        terminalreporter.write_line(", ".join(stopped))

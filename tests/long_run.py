@@ -55,6 +55,8 @@ COVERED_TOO = {
     "kills": ("benchmarks/quarter.py", "tests/write_recorder.c"),
     "quarter": ("benchmarks/quarter.py",),
 }
+# Two trials of the crash matrix at a time: each waits for processes half of its time.
+OPTIONS = {"crashes": ("-n", "2", "--dist", "loadgroup")}
 NO_TESTS = 5  # pytest's exit code where it found none
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
@@ -127,7 +129,8 @@ def git(root: Path, *arguments: str) -> str:
 def run(target: str) -> int:
     """Run the long tests of a target and record the run; return pytest's exit code."""
     before, started = current_sha256(ROOT, target), time.monotonic()
-    code = subprocess.run([sys.executable, "-m", "pytest", "-m", "long", *TARGETS[target]], cwd=ROOT, check=False).returncode
+    command = [sys.executable, "-m", "pytest", "-m", "long", *OPTIONS.get(target, ()), *TARGETS[target]]
+    code = subprocess.run(command, cwd=ROOT, check=False).returncode
     if code == NO_TESTS:
         return code
     record = read_record(RECORD)

@@ -225,8 +225,9 @@ def test_texts_are_measured_in_the_champions_tokens_though_each_model_has_its_ow
     )
     [one] = found["rules"]
     ruler = Detector(bundles[270])
-    wanted = ruler.check(parts["test"])
-    made = ruler.check(Detector(bundles[320]).score(parts["test"], reconstruction=True)["reconstruction"].tolist())
+    wanted = ruler.check(parts["test"]).model_input
+    reconstructed = Detector(bundles[320]).score(parts["test"], reconstruction=True)["reconstruction"].tolist()
+    made = ruler.check(reconstructed).model_input
     wrong = [1 - (made[row] == wanted[row])[wanted[row] != 0].mean() for row in range(60)]
     assert one["challenger"] == pytest.approx(np.mean(wrong))
 

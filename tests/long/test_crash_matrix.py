@@ -10,20 +10,21 @@ ledger is whole, `dvc status` is clean, and no process is left.
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
 import psutil
 import pytest
-from checkout import Checkout, add_databases, copy_checkout, make_checkout, wait_for
+from checkout import RUN_STEPS, Checkout, add_databases, copy_checkout, make_checkout, wait_for
 from checkout_processes import assert_no_process_left, is_server
 
 from ae_models.checksums import bundle_sha256
@@ -34,12 +35,8 @@ from aeops.machine.servers import TEMPORARY_SERVER, is_healthy, prefect_server_c
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]  # seconds, with the making of the fixtures, on a busy machine
 TRIALS = int(os.environ.get("CRASH_TRIALS", "100"))
 SEED = 20261129
-STEPS = (
-    *("starting", "repair", "ingest", "validate", "version", "track", "prepare", "train", "evaluate", "gate", "compare"),
-    *("register", "judge", "promote"),
-)
 VICTIMS = ("group", "parent", "child", "server")
-STARTS = tuple(index / 11 for index in range(11))  # which process, as a part of those that an undisturbed run starts
+STARTS = tuple(index / 9 for index in range(9))  # which process, as a part of those that an undisturbed run starts
 FIRST_SECONDS = 0.2  # of a process, in which it or another one is killed
 STEP_SECONDS = 1.0  # after the beginning of a step
 POLL_SECONDS = 0.02
@@ -65,29 +62,12 @@ class Trial:
 
 
 def trials() -> list[Trial]:
-    """All of them, 4 x (14 + 11) = 100, mixed, and the same ones each time."""
+    """All of them, 4 x (16 + 9) = 100, mixed, and the same ones each time."""
     source = random.Random(SEED)
-    made = [Trial(victim, step, source.uniform(0, STEP_SECONDS)) for victim, step in product(VICTIMS, STEPS)]
+    made = [Trial(victim, step, source.uniform(0, STEP_SECONDS)) for victim, step in product(VICTIMS, RUN_STEPS)]
     made += [Trial(victim, part, source.uniform(0, FIRST_SECONDS)) for victim, part in product(VICTIMS, STARTS)]
     source.shuffle(made)
     return made
-
-
-@dataclass
-class Figures:
-    """What the trials found, for docs/reliability.md."""
-
-    rows: list[dict[str, object]] = field(default_factory=list)
-
-    def table(self) -> str:
-        lines = ["victim    trials  run ended  went on  slowest next run"]
-        for victim in VICTIMS:
-            mine = [row for row in self.rows if row["victim"] == victim]
-            if mine:
-                ended = sum(row["exit"] != 0 for row in mine)
-                slowest = max(float(str(row["seconds"])) for row in mine)
-                lines.append(f"{victim:<10}{len(mine):>6}{ended:>11}{len(mine) - ended:>9}{slowest:>16.1f} s")
-        return "\n".join(lines)
 
 
 @dataclass(frozen=True)
@@ -111,6 +91,8 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, empty_prefect_database
             run.look_for_processes()
             time.sleep(POLL_SECONDS)
         assert run.process.returncode == 0, run.printed()
+    printed_steps = re.findall(r"^(\w+) \.\.\.$", run.printed(), flags=re.MULTILINE)
+    assert tuple(printed_steps) == RUN_STEPS
     port, home = find_free_port(), folder / "prefect"
     home.mkdir()
     shutil.copy(empty_prefect_database, home / "prefect.db")
@@ -122,15 +104,6 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, empty_prefect_database
         yield Undisturbed(template, bundle_sha256(whole.root / "artifacts" / "small" / "bundle"), len(run.seen), address)
     finally:
         stop_server(server)
-
-
-@pytest.fixture(scope="module")
-def figures(pytestconfig: pytest.Config) -> Iterator[Figures]:
-    found = Figures()
-    yield found
-    reporter = pytestconfig.pluginmanager.getplugin("terminalreporter")
-    if reporter is not None:
-        reporter.write_line(f"\n{found.table()}")
 
 
 class Run:
@@ -195,9 +168,13 @@ class Run:
                 self.process.kill()
 
 
-@pytest.mark.parametrize("trial", trials()[:TRIALS], ids=lambda trial: trial.name)
+# A group for each: two at a time, where all other tests of a file run in one process.
+EACH_TRIAL = [pytest.param(trial, id=trial.name, marks=pytest.mark.xdist_group(trial.name)) for trial in trials()[:TRIALS]]
+
+
+@pytest.mark.parametrize("trial", EACH_TRIAL)
 def test_the_run_after_a_kill_ends_as_one_that_was_never_killed(
-    undisturbed: Undisturbed, figures: Figures, trial: Trial, tmp_path: Path
+    undisturbed: Undisturbed, trial: Trial, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
     checkout = copy_checkout(undisturbed.template, tmp_path / "checkout")
     settings = {}
@@ -224,5 +201,5 @@ def test_the_run_after_a_kill_ends_as_one_that_was_never_killed(
     status = checkout.dvc("status", "--json")
     assert json.loads(status.stdout[status.stdout.find("{") :]) == {}, status.stdout + status.stderr
     assert_no_process_left(checkout)
-    figures.rows.append({"victim": trial.victim, "exit": exit_code, "seconds": seconds})
+    record_property("crash_trial", {"victim": trial.victim, "ended": exit_code != 0, "seconds": seconds})
     shutil.rmtree(checkout.root)

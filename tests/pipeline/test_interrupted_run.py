@@ -6,13 +6,13 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
 import psutil
 import pytest
-from checkout import EPOCHS_OF_A_KILL, Checkout, add_databases, make_checkout, wait_for
+from checkout import EPOCHS_OF_A_KILL, RUN_STEPS, Checkout, add_databases, make_checkout, wait_for
 from checkout_processes import assert_no_process_left, is_server
 from terminal import Terminal
 
@@ -26,10 +26,6 @@ from aeops.stack.service_manager import start_process
 
 SECONDS = 5.0  # the promise
 STOPPED = "stopped; type the same command to continue from the last finished step"
-STEPS = (
-    *("starting", "repair", "ingest", "validate", "version", "track", "prepare", "train", "evaluate", "gate", "compare"),
-    *("register", "judge", "promote"),
-)
 
 
 def rows(file: Path, query: str) -> list[str]:
@@ -116,26 +112,14 @@ def interrupted(tmp_path_factory: pytest.TempPathFactory, empty_prefect_database
     return checkout
 
 
-@pytest.fixture(scope="module")
-def durations(pytestconfig: pytest.Config) -> Iterator[dict[str, float]]:
-    """Step -> seconds from Ctrl-C to the end; printed after the last test, for docs/reliability.md."""
-    found: dict[str, float] = {}
-    yield found
-    reporter = pytestconfig.pluginmanager.getplugin("terminalreporter")
-    if reporter is not None and found:
-        reporter.write_line(
-            "\nseconds from Ctrl-C to the end: " + ", ".join(f"{step} {took:.2f}" for step, took in found.items())
-        )
-
-
 @pytest.mark.long
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("step", RUN_STEPS)
 def test_ctrl_c_at_every_step_is_one_line_and_the_next_run_continues(
-    interrupted: Checkout, durations: dict[str, float], step: str
+    interrupted: Checkout, step: str, record_property: Callable[[str, object], None]
 ) -> None:
     flow_runs = len(flow_run_states(interrupted))
     with run_in_terminal(interrupted) as terminal:
-        durations[step] = assert_stopped(terminal, step)
+        record_property("seconds_after_ctrl_c", f"{step} {assert_stopped(terminal, step):.2f}")
         assert_no_process_left(interrupted, seconds=2)
     if step != "starting":  # before that there is none
         assert flow_run_states(interrupted)[flow_runs:] == ["Cancelled"]

@@ -237,4 +237,4 @@ def test_a_model_trains_a_step_and_answers_the_same_after_saving(choice: tuple[A
 
 def scores_by_torch(loaded: Any, detector: Detector, served: np.ndarray) -> np.ndarray:
     with torch.inference_mode():
-        return loaded(torch.from_numpy(detector.check(served)))[0].numpy()
+        return loaded(torch.from_numpy(detector.check(served).model_input))[0].numpy()
