@@ -172,14 +172,14 @@ BROKEN: dict[str, tuple[str, str, str, str]] = {
     ),
     "code that leaves the flag out": (
         "code/*/aeops/bundle/answers.py",
-        "dict(zip(outputs, row, strict=True))",
-        "dict(zip(outputs, row[:2]))",
+        "dict(zip(names, row, strict=True))",
+        "dict(zip(names, row[:2]))",
         "answers without is_anomaly, p_value, score",
     ),
     "code that answers one sample of two": (
         "code/*/aeops/bundle/answers.py",
-        "for row in zip(*columns, strict=True)]",
-        "for row in zip(*columns, strict=True)][:1]",
+        "    return answers\n",
+        "    return answers[:1]\n",
         "does not answer its 2 example samples one by one",
     ),
     "code that needs torch": ("served_model.py", "from typing import Any", "import torch\nfrom typing import Any", "needs torch"),
