@@ -1,7 +1,9 @@
 """How the suite is spread over processes (`-n`): what shares a costly fixture stays together, the longest starts first. And what
 no test may leave behind."""
 
+import compileall
 import fcntl
+import gc
 import os
 import shutil
 import sqlite3
@@ -12,8 +14,9 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from checkout import FOREIGN
+from checkout import FOREIGN, ROOT
 
+from aeops.machine.source_files import PACKAGES
 from aeops.registry import database
 from aeops.registry.locations import relocate_paths
 
@@ -23,11 +26,9 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 
-# The files that take longest, as measured: begun last, one of them would leave the other cores idle. Between two files that share
-# the first run stands one that does not, as the process that makes that run keeps the others waiting.
+# The files that take longest, as measured: begun last, one of them would leave the other cores idle.
 LONGEST = (
-    *("pipeline/test_approval.py", "science/test_every_pair.py", "pipeline/test_rebuild.py", "registry/test_promotion.py"),
-    *("pipeline/test_failing_run.py", "serving/test_servers.py", "pipeline/test_first_run.py", "registry/test_ledger.py"),
+    *("science/test_every_pair.py", "registry/test_promotion.py", "serving/test_servers.py", "registry/test_ledger.py"),
     *("registry/test_tryout.py", "registry/test_killed_registering.py", "science/test_sample_sets_and_memory.py"),
     *("science/test_training.py", "serving/test_signing.py", "registry/test_unreachable.py", "page/test_browser.py"),
     *("serving/test_service_fuzz.py", "science/test_weight_hash_log.py", "serving/test_texts.py", "serving/test_why.py"),
@@ -38,6 +39,24 @@ LONGEST = (
 
 # Tests of these folders are quick and do all in their own process. Coverage is measured in them alone: it costs two fifths more.
 MEASURED = ("codec", "data", "evaluation")
+
+
+# The tests of these folders share runs of whole pipelines and one Prefect server: all in one process.
+TOGETHER = ("pipeline",)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compile the project's code once, before many processes import it; also where Python is told to write no such files."""
+    sys.dont_write_bytecode = False  # of the test modules, which pytest compiles itself
+    if not hasattr(config, "workerinput"):
+        for package in PACKAGES:
+            compileall.compile_dir(ROOT / package, quiet=2)
+
+
+def pytest_collection_finish() -> None:
+    """Take what the imports made out of garbage collection, which would look at millions of objects again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl
@@ -129,12 +148,14 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(str(item.path)))
+            item.add_marker(pytest.mark.xdist_group(str(item.path.parent if item.path.parent.name in TOGETHER else item.path)))
     items.sort(key=place)  # stable: within a file the order stays
 
 
 def place(item: pytest.Item) -> int:
-    """Return when an item's file is begun: the longest ones in their order, then all others."""
+    """Return when an item's file is begun: a folder that stays together, the longest ones in their order, then all others."""
+    if item.path.parent.name in TOGETHER:
+        return -1
     name = "/".join(item.path.parts[-2:])
     return LONGEST.index(name) if name in LONGEST else len(LONGEST)
 

@@ -25,6 +25,7 @@ TARGETS = {
         "tests/stack/test_foreign_page.py",
         "tests/pipeline/test_approval.py",
         "tests/pipeline/test_awkward_checkout.py",
+        "tests/pipeline/test_rebuild.py",
     ),
     "kills": (
         "tests/long/test_kills.py",

@@ -94,7 +94,7 @@ def test_another_run_while_it_waits_is_quick_and_says_the_same(copy: Checkout) -
     assert ledger(copy) == before
 
 
-def test_somebody_else_approves_and_no_run_undoes_a_rollback(copy: Checkout, prefect_api: str) -> None:
+def test_somebody_else_approves_and_an_unchanged_run_leaves_a_rollback_alone(copy: Checkout) -> None:
     refused = copy.ae_in_process("approve", "small", "2", "--by", "ada", "--why", WHY)
     assert refused.returncode == 2
     assert "somebody else" in refused.stderr
@@ -120,6 +120,15 @@ def test_somebody_else_approves_and_no_run_undoes_a_rollback(copy: Checkout, pre
     done = copy.ae_in_process("run", "small")
     assert done.returncode == 4
     assert "nothing changed" in done.stdout
+    assert champion(copy) == "1"
+
+
+@pytest.mark.long
+def test_a_run_with_the_same_evidence_does_not_undo_a_rollback(copy: Checkout, prefect_api: str) -> None:
+    bob = ("--by", "bob", "--why", WHY)
+    assert copy.ae_in_process("approve", "small", "2", *bob, AE_SIGNING_KEY=KEY).returncode == 0
+    assert copy.ae_in_process("sign", "small", "1", "--key", KEY).returncode == 0
+    assert copy.ae_in_process("rollback", "small", *bob, AE_SIGNING_KEY=KEY).returncode == 0
     copy.edit_recipe({"about": "The same samples under another description."})
     done = copy.ae("run", "small", PREFECT_API_URL=prefect_api)
     assert done.returncode == 4, done.stderr
@@ -229,6 +238,7 @@ def scheduled(copy: Checkout, prefect_api: str) -> Scheduled:
     return Scheduled(copy, prefect_api)
 
 
+@pytest.mark.long
 def test_a_scheduled_run_is_suspended_without_a_process_until_the_form_is_answered(scheduled: Scheduled) -> None:
     checkout = scheduled.checkout
     checkout.edit_recipe({"about": "The same samples, run by a schedule."})  # else the run ends as nothing has changed

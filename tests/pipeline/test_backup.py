@@ -19,13 +19,13 @@ def test_a_restored_project_is_whole_and_its_next_run_has_nothing_to_do(ran: Che
     verified = restored.ae("ledger", "verify", "small")
     assert (verified.returncode, verified.stdout) == (0, "small: whole, 1 line, champion 1\n")
     assert f"the state folder was {original.home} and is {restored.home}: repaired" in verified.stderr
-    again = restored.ae("run", "small")
+    again = restored.ae_in_process("run", "small")
     assert again.returncode == 0, again.stdout + again.stderr
     assert "nothing changed" in again.stdout
     assert f"report     {restored.home}" in again.stdout
     for file in set((restored.root / "recipes").glob("*.yaml")) - {restored.root / "recipes" / "small.yaml"}:
         file.unlink()  # params.yaml does not name them, which is a fault of its own
-    looked = restored.ae("doctor")
+    looked = restored.ae_in_process("doctor")
     assert "fault" not in looked.stdout, looked.stdout
     assert not original.root.exists()
 

@@ -108,6 +108,7 @@ def is_alive(process: psutil.Process) -> bool:
         return False
 
 
+@pytest.mark.long
 def test_a_run_killed_while_training_leaves_no_process_and_the_next_ends_in_the_same_bits(
     ran: Checkout, prefect_api: str, tmp_path: Path
 ) -> None:

@@ -114,6 +114,7 @@ def test_a_version_is_identical_after_modules_and_worktree_moved_on_and_leaves_n
     assert [place.name for place in (copy.home / "rebuild").iterdir()] == ["locks"]
 
 
+@pytest.mark.long
 def test_a_version_older_than_trails_is_rebuilt_in_a_state_folder_elsewhere_and_kept_on_request(
     copy: Checkout, tmp_path: Path
 ) -> None:
@@ -129,6 +130,7 @@ def test_a_version_older_than_trails_is_rebuilt_in_a_state_folder_elsewhere_and_
         assert (theirs / name).read_bytes() == (ours / name).read_bytes(), name
 
 
+@pytest.mark.long
 def test_a_record_whose_seed_is_another_is_different_from_the_first_step(copy: Checkout) -> None:
     tampered(copy, "small.yaml", "seed: 0", "seed: 1", tag="recipe.sha256")
     done = copy.ae("rebuild", "small@1")
