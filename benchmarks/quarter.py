@@ -40,6 +40,7 @@ from scipy.ndimage import gaussian_filter
 from aeops.errors import DataError, InfrastructureError
 from aeops.machine.entry_point import run_main
 from aeops.machine.prefect_access import recorded_access
+from aeops.machine.service_records import read_service_record
 from aeops.monitoring import history, paths
 from aeops.monitoring.champion_period import ChampionPeriod
 from aeops.monitoring.check_steps import evaluate_signals
@@ -51,7 +52,6 @@ from aeops.registry import ledger, promotion
 from aeops.registry.store import open_store
 from aeops.scoring.inbox_run import score_inbox
 from aeops.stack.prefect_api import PrefectApi
-from aeops.stack.service_records import read_service_record
 
 RECIPE = "stream"
 NEW_DIGIT, BLUR = 7, 0.7  # the digit that appears, and the deviation of the blur in pixels
@@ -339,7 +339,7 @@ class Quarter:
         move = ledger.last_move(ledger.read_entries(self.project, RECIPE))
         if move is None or move.to_version is None:
             raise DataError(f"{RECIPE} has no champion on {now:%Y-%m-%d}")
-        period = ChampionPeriod(move.to_version, move.time, move.moment)
+        period = ChampionPeriod(move.to_version, move.time, move.timestamp)
         result = evaluate_signals(self.project, self.recipe, period, now)
         history.append_check(paths.history_file(self.project, RECIPE), now, RECIPE, period, result.signals)
         counted = self.recipe.monitor.signals

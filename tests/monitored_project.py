@@ -29,7 +29,7 @@ def promotion_of(project: Project) -> datetime:
     """When the champion became so."""
     move = ledger.last_move(ledger.read_entries(project, "digits"))
     assert move is not None
-    return move.moment
+    return move.timestamp
 
 
 def scoring(project: Project, bundle: Path) -> Score:

@@ -1,9 +1,23 @@
 """The processes of a stack that is up, read where the stack itself writes them down."""
 
 import json
+import os
+from typing import Any
 
+from aeops.machine.process_identity import start_id_of
+from aeops.machine.service_records import ServiceRecord, read_service_records, write_service_record
 from aeops.project import Project
-from aeops.stack.service_records import read_service_records, stack_processes
+from aeops.stack.service_processes import stack_processes
+
+
+def record_service(project: Project, name: str, **values: Any) -> ServiceRecord:
+    """Write the record of a service, for which this process stands where `values` name no other."""
+    pid = values.pop("pid", os.getpid())
+    start_id = values.pop("start_id", None) or start_id_of(pid) or "no such process"
+    defaults: dict[str, Any] = {"address": None, "health": None, "log": str(project.logs / f"{name}.log"), "command": [name]}
+    record = ServiceRecord(name, pid, 0.0, start_id, **defaults | values)
+    write_service_record(project, record)
+    return record
 
 
 def pids(project: Project) -> dict[str, int | None]:

@@ -43,10 +43,12 @@ def decide_and_print(arguments: argparse.Namespace, decision: "ApprovalChoice") 
     prepare_environment(project)
     store = open_store(project)
     decided_by = actor_name(arguments.by)
+    if decision == "approve":  # before the champion moves, so that a person can still stop
+        entries, version = ledger.read_entries(project, recipe), store.version(recipe, arguments.version).version
+        if warning := same_account_warning(entries, version, decided_by):
+            print(f"note       {warning}", flush=True)
     line = decide_request(project, store, recipe, arguments.version, decision, decided_by, arguments.why)
     print(f"{line.event:10} {recipe} {line.version}, by {line.who}: line {line.number} of the ledger")
-    if decision == "approve" and (note := same_account_note(ledger.read_entries(project, recipe), line)):
-        print(f"note       {note}")
     print(f"champion   {recipe} {ledger.champion_at(ledger.read_entries(project, recipe)) or 'none'}")
     for flow_run in flow_run_ids(store.version(recipe, line.version)):
         message = resume_run(project, flow_run, {"decision": decision, "by": line.who, "why": line.why})
@@ -55,12 +57,14 @@ def decide_and_print(arguments: argparse.Namespace, decision: "ApprovalChoice") 
     return 0
 
 
-def same_account_note(entries: list["LedgerEntry"], answer: "LedgerEntry") -> str:
-    """Return a note where one account started the run and approved its version under two names; empty where it did not."""
+def same_account_warning(entries: list["LedgerEntry"], version: str, decided_by: str) -> str:
+    """Return a warning where this account started the run of the version under another name; empty where it did not."""
+    from aeops.registry.ledger import current_account
+
     for entry in reversed(entries):
-        if entry.event == "request" and entry.version == answer.version:
-            if entry.account is not None and entry.account == answer.account and entry.who != answer.who:
-                return f"the account {answer.account} also started the run, as {entry.who}: names are not authenticated"
+        if entry.event == "request" and entry.version == version:
+            if entry.account == current_account() and entry.who != decided_by:
+                return f"the account {entry.account} also started the run, as {entry.who}: names are not authenticated"
             break
     return ""
 

@@ -122,7 +122,7 @@ def missing_champion_reason(store: "Store", recipe: str, newest_version: "Versio
     entries = ledger.read_content(store.project, recipe).entries
     last_move = ledger.last_move(entries)
     if last_move is not None and last_move.to_version is None:
-        retirement = f"{last_move.who} retired version {last_move.version} on {last_move.moment:%Y-%m-%d} ({last_move.why})"
+        retirement = f"{last_move.who} retired version {last_move.version} on {last_move.timestamp:%Y-%m-%d} ({last_move.why})"
         undo = f"; undo: ae rollback {recipe} --why TEXT"
         if ledger.champion_before(entries) is None:
             undo = f"; make a champion: ae run {recipe}"

@@ -20,13 +20,14 @@ def add_command(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the address of the stack's page, or serve a page; return 0."""
+    from aeops.machine.service_records import read_service_record
     from aeops.page.serve import serve_page
-    from aeops.page.stack_status import check_service, read_service_notes
+    from aeops.page.stack_status import check_service
     from aeops.project import find_project
 
     project = find_project()
-    if note := read_service_notes(project).get("page"):
-        status = check_service(note, None)
+    if record := read_service_record(project, "page"):
+        status = check_service(record, None)
         if status.state == "up":
             print(f"the stack serves the page at {status.address}; `ae down` stops it")
             return 0

@@ -1,6 +1,7 @@
 """Untrusted bytes and their decoders: whatever a decoder raises becomes one error with a reason. Standard library only."""
 
 import errno
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ from aeops.errors import AeError, DataError
 MAX_REASON_LENGTH = 200  # characters of a decoder's message; some hold the file's own bytes
 # The system's answers to a decoder that seeks where a damaged file leads it, such as before its beginning.
 _ERRORS_OF_BYTES = (errno.EINVAL, errno.EOVERFLOW)
+_MISTAKES = (AttributeError, NameError, AssertionError)  # where this package itself raises them; its checks raise no such class
 
 
 class DecodeError(ValueError):
@@ -26,7 +28,8 @@ def decode_errors() -> Iterator[None]:
 
     A decoder may raise any class on damaged bytes, such as OverflowError, TokenError, SyntaxError, RecursionError, MemoryError,
     struct.error or zipfile.BadZipFile, and a library's next version another one. So no list of classes is complete. An OSError
-    with a number of the system's is no word about the bytes, but about the disk, the permissions or the limits of the process.
+    with a number of the system's is no word about the bytes, but about the disk, the permissions or the limits of the process;
+    and a mistake in this package's own code, such as an AttributeError, is none either: both pass as they are.
 
     Raises:
         DecodeError: the block raised.
@@ -41,7 +44,17 @@ def decode_errors() -> Iterator[None]:
             raise
         raise DecodeError(decode_reason(error)) from error
     except Exception as error:
+        if _is_own_mistake(error):
+            raise
         raise DecodeError(decode_reason(error)) from error
+
+
+def _is_own_mistake(error: Exception) -> bool:
+    """Return whether this package's code raised the error, and not a decoder that it calls."""
+    if not isinstance(error, _MISTAKES):
+        return False
+    [*_, (frame, _)] = traceback.walk_tb(error.__traceback__)
+    return str(frame.f_globals.get("__name__")).partition(".")[0] == __name__.partition(".")[0]
 
 
 def decode_reason(error: Exception) -> str:

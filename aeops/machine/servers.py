@@ -9,7 +9,6 @@ import urllib.error
 import urllib.parse
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from aeops.errors import InfrastructureError
 from aeops.machine.access import may_read
@@ -25,8 +24,8 @@ from aeops.machine.prefect_access import (
     using_prefect,
 )
 from aeops.machine.run_watch import CONTINUE_HINT
+from aeops.machine.service_records import read_service_record
 from aeops.machine.stack_settings import settings_file
-from aeops.machine.stored_json import read_json_if_whole
 from aeops.project import Project
 
 _HEALTHY_TIMEOUT = 120  # seconds, on a busy machine with a fresh database
@@ -83,31 +82,30 @@ def find_running_prefect(project: Project) -> PrefectAccess | None:
     Raises:
         AeError: its secret cannot be read.
     """
-    address = service_address(project, "prefect", "api_url")
-    if address is None or not is_healthy(f"{address}/health"):
+    access = recorded_prefect(project)
+    if access is None or not is_healthy(f"{access.api_url}/health"):
+        return None
+    return access
+
+
+def recorded_prefect(project: Project) -> PrefectAccess | None:
+    """Return the access to the Prefect server that `ae up` has started here, whether it responds or not; None without one.
+
+    Raises:
+        AeError: its secret cannot be read.
+    """
+    record = read_service_record(project, "prefect")
+    if record is None or record.api_url is None:
         return None
     if is_stack_of_another(project):
-        return PrefectAccess(address, None)
-    return recorded_access(project, address)
+        return PrefectAccess(record.api_url, None)
+    return recorded_access(project, record.api_url)
 
 
 def is_stack_of_another(project: Project) -> bool:
     """Return True where another user has typed `ae up`: only that user knows the secret of the stack's Prefect server."""
     file = settings_file(project)
     return os.path.lexists(file) and not may_read(file)
-
-
-def service_address(project: Project, name: str, key: str = "address") -> str | None:
-    """Return an address from the record of a service of this state folder's stack; None where there is none."""
-    document = read_json_if_whole(project.home / "services" / f"{name}.json", key)
-    if document is None or not is_own_log(project, document.get("log")):
-        return None
-    return str(document[key])
-
-
-def is_own_log(project: Project, log: object) -> bool:
-    """Return False where a service's log is in another state folder: the record came here in a copy, and the service did not."""
-    return not isinstance(log, str) or Path(log).parent == project.logs
 
 
 class PrefectServer:

@@ -55,9 +55,9 @@ class Timeline:
             self.first_day = self.last_day = date.today()
         self.champions = champions
         self.retrains = []
-        for moment in retrains:
-            if self.first_day <= moment.date() <= self.last_day:
-                self.retrains.append(moment)
+        for timestamp in retrains:
+            if self.first_day <= timestamp.date() <= self.last_day:
+                self.retrains.append(timestamp)
 
     @property
     def day_count(self) -> int:
@@ -98,8 +98,8 @@ def timeline_axes(file: Path, height: float, timeline: Timeline, name_versions: 
                 transform = axes.get_xaxis_transform()
                 span_centre = (start + end) / 2
                 axes.text(span_centre, 1.03, f"version {version}", color=colour, ha="center", va="bottom", transform=transform)
-        for moment in timeline.retrains:
-            x = _time_position(moment)
+        for timestamp in timeline.retrains:
+            x = _time_position(timestamp)
             axes.axvline(x, color=TEXT_COLOUR, linewidth=0.9, linestyle=DOTTED_LINE)
             axes.plot(x, 1.0, "v", color=TEXT_COLOUR, markersize=6, transform=axes.get_xaxis_transform(), clip_on=False)
         axes.set_xlim(_day_position(timeline.first_day), _day_position(timeline.last_day) + 1)
@@ -125,9 +125,9 @@ def _day_position(day: date) -> float:
     return float(day.toordinal())
 
 
-def _time_position(moment: datetime) -> float:
-    start = midnight(moment)
-    return _day_position(start.date()) + (moment - start) / DAY
+def _time_position(timestamp: datetime) -> float:
+    start = midnight(timestamp)
+    return _day_position(start.date()) + (timestamp - start) / DAY
 
 
 def _noon_positions(days: Iterable[date]) -> np.ndarray:
@@ -218,8 +218,8 @@ def draw_evidence(
 
 def _draw_past_checks(axes: Axes, checks: Sequence[tuple[datetime, float]], colour: str) -> None:
     x, y = [], []
-    for moment, power in checks:
-        x.append(_time_position(moment))
+    for timestamp, power in checks:
+        x.append(_time_position(timestamp))
         y.append(power)
     axes.plot(x, _clip_powers(y), color=colour, linewidth=1.2, alpha=0.75)
 

@@ -43,8 +43,8 @@ def run_check(project: Project, recipe: Recipe, now: datetime, force_drift: bool
     from aeops.monitoring.champion_period import ChampionPeriod
     from aeops.monitoring.check_steps import check_champion_period
 
-    moment = ledger.settle_moments(entries)[entries.index(move)]
-    start = moment if moment <= now else None
+    timestamp = ledger.settle_timestamps(entries)[entries.index(move)]
+    start = timestamp if timestamp <= now else None
     return check_champion_period(project, recipe, ChampionPeriod(move.to_version, move.time, start), now, force_drift)
 
 

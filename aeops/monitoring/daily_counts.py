@@ -142,8 +142,8 @@ def count_predictions(
     Args:
         period: the champion whose predictions are sorted into bins.
         test_bins: see `make_test_bins`.
-        since: first moment, included.
-        until: last moment, left out.
+        since: first time, included.
+        until: last time, left out.
         channels: such as `service` and `batch`.
 
     Raises:
@@ -190,8 +190,8 @@ def _time_range(table: pa.Table) -> dict[str, int | None]:
     return {"first": time_extremes["min"], "last": time_extremes["max"]}
 
 
-def _unix_microseconds(moment: datetime) -> int:
-    return (moment - UNIX_EPOCH) // timedelta(microseconds=1)
+def _unix_microseconds(timestamp: datetime) -> int:
+    return (timestamp - UNIX_EPOCH) // timedelta(microseconds=1)
 
 
 def _count_table(table: pa.Table, period: ChampionPeriod, test_bins: dict[str, list[ColumnBins]]) -> DailyCounts:
@@ -296,6 +296,6 @@ def read_recent_predictions(
     return table.take(np.sort(np.random.default_rng(0).choice(table.num_rows, limit, replace=False)))
 
 
-def midnight(moment: datetime) -> datetime:
-    """Return the beginning of a moment's day in UTC."""
-    return moment.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+def midnight(timestamp: datetime) -> datetime:
+    """Return the beginning of a timestamp's day in UTC."""
+    return timestamp.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)

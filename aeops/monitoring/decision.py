@@ -68,7 +68,7 @@ def decide_retrain(
     reasons = [f"{len(alarms)} of the {len(spec.signals)} signals that count alarm{names}, and it takes {spec.needed}"]
     if len(alarms) < spec.needed:
         return RetrainDecision(False, tuple(reasons), alarms, f"ae run {recipe}")
-    past_retrains = [retrain for retrain in retrains if retrain.moment <= now + CLOCK_TOLERANCE]
+    past_retrains = [retrain for retrain in retrains if retrain.timestamp <= now + CLOCK_TOLERANCE]
     if len(past_retrains) < len(retrains):
         reasons.append(
             f"{len(retrains) - len(past_retrains)} earlier retrains dated ahead of the clock are left out: a clock was wrong"
@@ -81,7 +81,7 @@ def check_cooldown(spec: MonitorSpec, retrains: Sequence[RetrainRecord], now: da
     """Return the reason why it is too early for another retrain; empty where it is not."""
     if not retrains:
         return []
-    latest_retrain = max(retrain.moment for retrain in retrains)
+    latest_retrain = max(retrain.timestamp for retrain in retrains)
     end = latest_retrain + timedelta(days=spec.cooldown_days)
     if now >= end:
         return []
@@ -93,7 +93,7 @@ def check_cooldown(spec: MonitorSpec, retrains: Sequence[RetrainRecord], now: da
 
 def check_budget(spec: MonitorSpec, retrains: Sequence[RetrainRecord], now: datetime) -> list[str]:
     """Return the reason why there were enough retrains lately; empty where there were not."""
-    count = sum(retrain.moment > now - BUDGET_PERIOD for retrain in retrains)
+    count = sum(retrain.timestamp > now - BUDGET_PERIOD for retrain in retrains)
     if count < spec.retrains_a_month:
         return []
     return [f"not now: {count} retrains in the last 30 days, and retrains_a_month allows {spec.retrains_a_month}"]

@@ -52,7 +52,7 @@ def read_history(file: Path) -> pa.Table:
 
 
 def append_check(file: Path, as_of: datetime, recipe: str, period: ChampionPeriod, signals: Sequence[Signal]) -> pa.Table:
-    """Add the signals of a check, in place of one at the same moment, and return all rows.
+    """Add the signals of a check, in place of one at the same time, and return all rows.
 
     Args:
         file: history.parquet.
@@ -64,14 +64,14 @@ def append_check(file: Path, as_of: datetime, recipe: str, period: ChampionPerio
     Raises:
         DataError: the file cannot be read.
     """
-    moment = as_of.astimezone(UTC)
+    timestamp = as_of.astimezone(UTC)
     rows = []
     for signal in signals:
         row: dict[str, Any] = {**signal.to_dict()}
         row["signal"] = row.pop("name")
-        rows.append({"as_of": moment, "recipe": recipe, "version": period.version, "promoted": period.promotion_time} | row)
+        rows.append({"as_of": timestamp, "recipe": recipe, "version": period.version, "promoted": period.promotion_time} | row)
     history = read_history(file)
-    other_checks = history.filter(pc.not_equal(history["as_of"], pa.scalar(moment, HISTORY_SCHEMA.field("as_of").type)))
+    other_checks = history.filter(pc.not_equal(history["as_of"], pa.scalar(timestamp, HISTORY_SCHEMA.field("as_of").type)))
     table = pa.concat_tables([other_checks, pa.Table.from_pylist(rows, schema=HISTORY_SCHEMA)]).sort_by("as_of")
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd")

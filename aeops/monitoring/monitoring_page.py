@@ -93,7 +93,7 @@ def _draw_figures(content: PageContent) -> dict[str, Markup]:
         champions[day], samples[day] = _busiest_version(by_version), counts.samples_on(day)
         for version in sorted(by_version):
             daily_rows.append((day, by_version[version]["alarms"], by_version[version]["samples"]))
-    timeline = charts.Timeline(list(champions), champions, [retrain.moment for retrain in content.retrains])
+    timeline = charts.Timeline(list(champions), champions, [retrain.timestamp for retrain in content.retrains])
     promised_rate = None
     if ALARM_RATE_SIGNAL in content.test_bins:
         promised_rate = promised_alarm_rate(content.test_bins[ALARM_RATE_SIGNAL][0])

@@ -40,7 +40,7 @@ class RetrainRecord:
     flow_run: str | None = None
 
     @property
-    def moment(self) -> datetime:
+    def timestamp(self) -> datetime:
         """Time of the check that decided."""
         return datetime.fromisoformat(self.time)
 

@@ -6,14 +6,13 @@ import urllib.request
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, TypeVar
 
 from aeops.errors import InfrastructureError
 from aeops.machine.network import open_url
-from aeops.machine.prefect_access import PrefectAccess, external_prefect, recorded_access
-from aeops.machine.process_identity import find_process
-from aeops.machine.servers import is_own_log, is_stack_of_another
+from aeops.machine.prefect_access import external_prefect
+from aeops.machine.servers import recorded_prefect
+from aeops.machine.service_records import ServiceRecord, read_service_records
 from aeops.project import Project
 from aeops.stack.prefect_api import PrefectObject
 
@@ -27,43 +26,8 @@ MESSAGE_LENGTH = 300  # characters of a run's message
 
 
 @dataclass(frozen=True)
-class ServiceNote:
-    """`.ae/services/<name>.json`, with None for every key that is missing.
-
-    Attributes:
-        start_id: see `ProcessIdentity.start_id`; `mark` in the file.
-        address: None of a service that nobody can ask, such as a worker.
-        health: an address, or a path below `address`.
-        api_url: of Prefect's server alone.
-    """
-
-    name: str
-    pid: int | None = None
-    start_id: str | None = None
-    address: str | None = None
-    health: str | None = None
-    api_url: str | None = None
-
-    @property
-    def url(self) -> str:
-        """Address to ask at; empty where there is none."""
-        return self.address or self.api_url or ""
-
-    @property
-    def health_url(self) -> str:
-        health = self.health
-        if health is None and self.api_url is not None:
-            return f"{self.api_url}/health"
-        if health is None:
-            health = "/healthz"
-        if health.startswith(("http://", "https://")):
-            return health
-        return f"{self.url.rstrip('/')}/{health.lstrip('/')}"
-
-
-@dataclass(frozen=True)
 class ServiceStatus:
-    """The state of a service that has a note.
+    """The state of a service that has a record.
 
     Attributes:
         state: up, silent (its process lives and does not answer) or down.
@@ -82,78 +46,35 @@ class ServiceStatus:
         return self.address.removesuffix("/").removesuffix("/api")
 
 
-def read_service_notes(project: Project) -> dict[str, ServiceNote]:
-    """Return the notes of all services by name; a file that is no JSON object counts as a note without keys.
-
-    A note of another state folder's service, which came here in a copy, is left out.
-    """
-    notes = {}
-    for file in sorted((project.home / "services").glob("*.json")):
-        note = _read_note(project, file)
-        if note is not None:
-            notes[file.stem] = note
-    return notes
-
-
-def _read_note(project: Project, file: Path) -> ServiceNote | None:
-    try:
-        document = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, FileNotFoundError):  # damaged, or removed meanwhile
-        document = None
-    if not isinstance(document, dict):
-        return ServiceNote(file.stem)
-    if not is_own_log(project, document.get("log")):
-        return None
-    pid = document.get("pid")
-    if not isinstance(pid, int):
-        pid = None
-    texts = {}
-    for name, key in (("start_id", "mark"), ("address", "address"), ("health", "health"), ("api_url", "api_url")):
-        if document.get(key):
-            texts[name] = str(document[key])
-    return ServiceNote(file.stem, pid, **texts)
-
-
 def check_services(project: Project, auth_header: str | None = None) -> dict[str, ServiceStatus]:
-    """Check every service that has a note, all at once.
+    """Check every service that has a record, all at once.
 
     Args:
         auth_header: the header Authorization for the stack's own services; None where they ask for none.
     """
-    notes = read_service_notes(project)
-    with ThreadPoolExecutor(max_workers=max(1, len(notes))) as pool:
-        service_statuses = pool.map(lambda note: check_service(note, auth_header), notes.values())
-        return dict(zip(notes, service_statuses, strict=True))
+    records = read_service_records(project)
+    with ThreadPoolExecutor(max_workers=max(1, len(records))) as pool:
+        service_statuses = pool.map(lambda record: check_service(record, auth_header), records)
+        return {status.name: status for status in service_statuses}
 
 
-def check_service(note: ServiceNote, auth_header: str | None) -> ServiceStatus:
+def check_service(record: ServiceRecord, auth_header: str | None) -> ServiceStatus:
     """Return the state of a service by its process and its answer; `auth_header` as in `check_services`."""
-    address = note.url
-    if not is_alive(note):
-        return ServiceStatus(note.name, address, "down", note.pid)
-    if not address:  # such as a worker, which nobody can ask
-        return ServiceStatus(note.name, address, "up", note.pid)
+    address = record.address or record.api_url or ""
+    if record.process is None:
+        return ServiceStatus(record.name, address, "down", record.pid)
+    if record.health is None:  # such as a worker, which nobody can ask
+        return ServiceStatus(record.name, address, "up", record.pid)
     version = None
     try:
-        fetch_bytes(note.health_url, auth_header)
-        if note.name.startswith(SCORING_PREFIX):
+        fetch_bytes(record.health, auth_header)
+        if record.name.startswith(SCORING_PREFIX):
             version = fetch_json(f"{address.rstrip('/')}/model", auth_header).get("version")
     except InfrastructureError:
-        return ServiceStatus(note.name, address, "silent", note.pid)
+        return ServiceStatus(record.name, address, "silent", record.pid)
     if version is not None:
         version = str(version)
-    return ServiceStatus(note.name, address, "up", note.pid, version)
-
-
-def is_alive(note: ServiceNote) -> bool:
-    """Return whether the very process of the note lives: the system uses a pid again, but not with the same start."""
-    import psutil
-
-    if note.pid is None:
-        return False
-    if note.start_id is not None:
-        return find_process(note.pid, note.start_id) is not None
-    return psutil.pid_exists(note.pid)
+    return ServiceStatus(record.name, address, "up", record.pid, version)
 
 
 # ---------------------------------------------------------------- HTTP
@@ -257,25 +178,13 @@ class PrefectPlans:
     next_runs: dict[str, list[PrefectRun]] = field(default_factory=dict)
 
 
-def find_prefect(project: Project) -> PrefectAccess | None:
-    """Return the access to the server of PREFECT_API_URL, else to that in the note of the stack's server; None without either."""
-    if access := external_prefect():
-        return access
-    api_url = read_service_notes(project).get("prefect", ServiceNote("prefect")).api_url
-    if not api_url:
-        return None
-    if is_stack_of_another(project):
-        return PrefectAccess(api_url, None)
-    return recorded_access(project, api_url)
-
-
 def read_plans(project: Project) -> PrefectPlans:
     """Ask Prefect's server for deployments and runs.
 
     Raises:
         AeError: a server is configured and does not answer, or its secret cannot be read.
     """
-    access = find_prefect(project)
+    access = external_prefect() or recorded_prefect(project)
     if access is None:
         return PrefectPlans()
     api_url, auth_header = access.api_url.rstrip("/"), None

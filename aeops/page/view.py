@@ -343,9 +343,9 @@ def build_form(recipe: Recipe | None) -> PageForm | None:
 # ---------------------------------------------------------------- filters
 
 
-def relative_time(moment: datetime, now: datetime) -> str:
+def relative_time(timestamp: datetime, now: datetime) -> str:
     """Return the distance between two times in one unit, such as `3 h ago` or `in 2 d`."""
-    seconds = (now - moment).total_seconds()
+    seconds = (now - timestamp).total_seconds()
     count = "0 s"
     for unit_seconds, unit in TIME_UNITS:
         if abs(seconds) >= unit_seconds:

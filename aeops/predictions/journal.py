@@ -32,8 +32,8 @@ from aeops.recipe.monitoring import SERVICE_CHANNEL
 
 MAX_JOURNAL_BYTES = 32 * 2**20  # bytes: some 90,000 predictions
 MAX_JOURNAL_AGE = timedelta(minutes=10)
-TRIAL_NAME = "trial"  # of the file that is written to see whether the disk takes one
-TRIAL_BYTES = 65_536  # as many as a batch takes
+PROBE_NAME = "probe"  # of the file that is written to see whether the disk takes one
+PROBE_BYTES = 65_536  # as many as a batch takes
 STOP_WITHIN = 3  # seconds that the last journal may take to become a file before it is left to the next start
 
 logger = logging.getLogger("aeops.serving")
@@ -103,7 +103,7 @@ class Journal:
         return journal.call, first_row
 
     def require_writable(self) -> None:
-        """Check that predictions can be recorded: by the last write, or where that failed or was none, by a trial.
+        """Check that predictions can be recorded: by the last write, or where that failed or was none, by a probe file.
 
         Raises:
             InfrastructureError: they cannot.
@@ -111,12 +111,12 @@ class Journal:
         with self._lock:
             if self._current is not None and not self._is_failing:
                 return
-            file = prediction_store.journal_file(self.project, self.recipe, TRIAL_NAME)
-            tmp_path = file.with_name(f".{TRIAL_NAME}{prediction_store.UNNAMED_SUFFIX}")
+            file = prediction_store.journal_file(self.project, self.recipe, PROBE_NAME)
+            tmp_path = file.with_name(f".{PROBE_NAME}{prediction_store.UNNAMED_SUFFIX}")
             try:
                 make_folder(file.parent)
                 try:
-                    tmp_path.write_bytes(bytes(TRIAL_BYTES))
+                    tmp_path.write_bytes(bytes(PROBE_BYTES))
                 finally:
                     tmp_path.unlink(missing_ok=True)
             except OSError as error:

@@ -186,7 +186,7 @@ def _already_decided_message(answer: LedgerEntry) -> str:
     else:
         command = f"ae approve {recipe} {version} --by NAME --why TEXT"
     return (
-        f"{recipe} {version} was {STATE_BY_EVENT[answer.event]} already, by {answer.who} on {answer.moment:%Y-%m-%d at %H:%M} "
+        f"{recipe} {version} was {STATE_BY_EVENT[answer.event]} already, by {answer.who} on {answer.timestamp:%Y-%m-%d at %H:%M} "
         f"(UTC): {answer.why}; `{command}` changes that"
     )
 

@@ -87,11 +87,11 @@ class LedgerEntry:
     clock: str | None = None
 
     @property
-    def moment(self) -> datetime:
+    def timestamp(self) -> datetime:
         return datetime.fromisoformat(self.time)
 
     @property
-    def clock_moment(self) -> datetime:
+    def clock_timestamp(self) -> datetime:
         """What the clock said when the entry was written."""
         return datetime.fromisoformat(self.clock or self.time)
 
@@ -154,7 +154,7 @@ def champion_at(entries: list[LedgerEntry], at: datetime | None = None) -> str |
     """Return the version that was champion at a time, None where there was none.
 
     Args:
-        at: with a time zone, compared with the times of `settle_moments`; None for now.
+        at: with a time zone, compared with the times of `settle_timestamps`; None for now.
     """
     if at is not None:
         entries = entries_until(entries, at)
@@ -178,8 +178,8 @@ def former_champions(entries: list[LedgerEntry]) -> list[str]:
 
 
 def entries_until(entries: list[LedgerEntry], at: datetime) -> list[LedgerEntry]:
-    """Return the entries that were written until a time, with a time zone, by the times of `settle_moments`."""
-    return [entry for entry, moment in zip(entries, settle_moments(entries), strict=True) if moment <= at]
+    """Return the entries that were written until a time, with a time zone, by the times of `settle_timestamps`."""
+    return [entry for entry, timestamp in zip(entries, settle_timestamps(entries), strict=True) if timestamp <= at]
 
 
 def last_move(entries: list[LedgerEntry]) -> LedgerEntry | None:
@@ -190,7 +190,7 @@ def last_move(entries: list[LedgerEntry]) -> LedgerEntry | None:
     return None
 
 
-def settle_moments(entries: list[LedgerEntry], now: datetime | None = None) -> list[datetime]:
+def settle_timestamps(entries: list[LedgerEntry], now: datetime | None = None) -> list[datetime]:
     """Return the time of each entry, corrected where a clock was wrong; in order.
 
     A clock that was ahead leaves an entry in the future, and `time` of every later one is as late. What the clocks said stands
@@ -201,19 +201,19 @@ def settle_moments(entries: list[LedgerEntry], now: datetime | None = None) -> l
         now: the present, with a time zone; None for the clock's.
     """
     latest = (now or datetime.now(UTC)) + CLOCK_TOLERANCE
-    if all(entry.clock is None for entry in entries) and (not entries or entries[-1].moment <= latest):
-        return [entry.moment for entry in entries]
+    if all(entry.clock is None for entry in entries) and (not entries or entries[-1].timestamp <= latest):
+        return [entry.timestamp for entry in entries]
     right_positions = _longest_ordered(entries, latest)
     if not right_positions:
-        return [entry.moment for entry in entries]
-    moments = []
+        return [entry.timestamp for entry in entries]
+    timestamps = []
     for position, entry in enumerate(entries):
         if position in right_positions:
-            moments.append(entry.clock_moment)
+            timestamps.append(entry.clock_timestamp)
         else:
             position_before = max((right for right in right_positions if right < position), default=min(right_positions))
-            moments.append(entries[position_before].clock_moment)
-    return moments
+            timestamps.append(entries[position_before].clock_timestamp)
+    return timestamps
 
 
 def _longest_ordered(entries: list[LedgerEntry], latest: datetime) -> set[int]:
@@ -221,9 +221,9 @@ def _longest_ordered(entries: list[LedgerEntry], latest: datetime) -> set[int]:
     lengths: dict[int, int] = {}
     predecessors: dict[int, int | None] = {}
     for position, entry in enumerate(entries):
-        if entry.clock_moment > latest:
+        if entry.clock_timestamp > latest:
             continue
-        before = [other for other in lengths if entries[other].clock_moment <= entry.clock_moment]
+        before = [other for other in lengths if entries[other].clock_timestamp <= entry.clock_timestamp]
         predecessor = max(before, key=lengths.__getitem__, default=None)
         predecessors[position] = predecessor
         lengths[position] = 1 if predecessor is None else lengths[predecessor] + 1
@@ -236,23 +236,23 @@ def _longest_ordered(entries: list[LedgerEntry], latest: datetime) -> set[int]:
 
 
 def find_wrong_clocks(entries: list[LedgerEntry], now: datetime | None = None) -> list[str]:
-    """Return a sentence for each entry whose time is not that of `settle_moments` or lies ahead of the clock.
+    """Return a sentence for each entry whose time is not that of `settle_timestamps` or lies ahead of the clock.
 
     They are no damage: the champion follows from the order of the entries, not from their times.
     """
     present = now or datetime.now(UTC)
     sentences = []
-    for entry, moment in zip(entries, settle_moments(entries, present), strict=True):
-        if entry.clock_moment > present + CLOCK_TOLERANCE:
-            ahead = entry.clock_moment - present
+    for entry, timestamp in zip(entries, settle_timestamps(entries, present), strict=True):
+        if entry.clock_timestamp > present + CLOCK_TOLERANCE:
+            ahead = entry.clock_timestamp - present
             sentences.append(
-                f"number {entry.number} is dated {entry.clock_moment:%Y-%m-%d %H:%M} UTC, {_describe_duration(ahead)} ahead of "
-                "this machine's clock: one of the two clocks was wrong; set the clock right before the next decision"
+                f"number {entry.number} is dated {entry.clock_timestamp:%Y-%m-%d %H:%M} UTC, {_describe_duration(ahead)} ahead "
+                "of this machine's clock: one of the two clocks was wrong; set the clock right before the next decision"
             )
-        elif abs(entry.clock_moment - moment) > CLOCK_TOLERANCE:
+        elif abs(entry.clock_timestamp - timestamp) > CLOCK_TOLERANCE:
             sentences.append(
-                f"number {entry.number} was written while a clock said {entry.clock_moment:%Y-%m-%d %H:%M} UTC, out of order "
-                f"with the other entries: it counts as of {moment:%Y-%m-%d %H:%M} UTC"
+                f"number {entry.number} was written while a clock said {entry.clock_timestamp:%Y-%m-%d %H:%M} UTC, out of order "
+                f"with the other entries: it counts as of {timestamp:%Y-%m-%d %H:%M} UTC"
             )
     return sentences
 
@@ -472,10 +472,10 @@ def append_entry(project: Project, decision: Decision, announce: Callable[[Ledge
 def entry_times(now: datetime, entries: list[LedgerEntry]) -> dict[str, str]:
     """Return `time` of a new entry, never before the one above it, and `clock` where the clock says otherwise.
 
-    A clock that was put back must not make yesterday's champion today's; `settle_moments` finds out which clock was wrong.
+    A clock that was put back must not make yesterday's champion today's; `settle_timestamps` finds out which clock was wrong.
     """
     clock_text = now.isoformat(timespec="microseconds")
-    if not entries or entries[-1].moment <= now:
+    if not entries or entries[-1].timestamp <= now:
         return {"time": clock_text}
     return {"time": entries[-1].time, "clock": clock_text}
 

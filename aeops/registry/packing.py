@@ -6,22 +6,22 @@ import shutil
 import tempfile
 import time
 from importlib.metadata import version as installed_version
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from ae_models.checksums import bundle_sha256, verify_bundle
+from ae_models.checksums import CHECKSUM_FILE, bundle_sha256, verify_bundle
 from ae_models.errors import BundleError
 from aeops.errors import DataError
-from aeops.files import make_folder, replace_folder, set_default_modes
+from aeops.files import atomic_folder, make_folder, replace_folder, set_default_modes
 from aeops.kinds import KIND_INFOS
 from aeops.kinds.interface import load_kind
 from aeops.kinds.results import ColumnSchema
 from aeops.kinds.samples import SampleSpec
 from aeops.project import Project
 from aeops.registry.carried_code import write_carried_code
-from aeops.registry.locations import local_path, sync_location
+from aeops.registry.locations import is_local_location, local_path, sync_location
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -209,10 +209,29 @@ def _require_registered(store: OpenStore, recipe: str, version: "VersionInfo", b
 
 
 def upload_bundle(store: OpenStore, recipe: str, version: str, bundle: Path) -> None:
-    """Upload a bundle into the logged model of a version, over the one that is there."""
-    address, started_at = store.client.get_model_version_download_uri(recipe, version), time.time()
-    _artifact_repository(store, address).log_artifacts(str(bundle), BUNDLE_PATH)
-    sync_location(store.project, address, started_at)
+    """Replace the bundle in the logged model of a version.
+
+    Wherever this is interrupted, a reader finds the old bundle, the new one, none, or one that its checksums show to be damaged.
+    On this machine the new one is written beside the old one and takes its place as a whole.
+    """
+    address = store.client.get_model_version_download_uri(recipe, version)
+    if not is_local_location(address):
+        upload_files(_artifact_repository(store, address), bundle)
+        return
+    with atomic_folder(local_path(address) / BUNDLE_PATH) as new_folder:
+        for file in bundle.iterdir():
+            shutil.copyfile(file, new_folder / file.name)
+
+
+def upload_files(repository: "ArtifactRepository", bundle: Path) -> None:
+    """Upload a bundle's files one by one, `SHA256SUMS` last: until then the stored ones do not match their checksums."""
+    names = sorted(file.name for file in bundle.iterdir() if file.name != CHECKSUM_FILE)
+    stored_paths = [entry.path for entry in repository.list_artifacts(BUNDLE_PATH)]
+    for path in stored_paths:
+        if PurePosixPath(path).name not in (*names, CHECKSUM_FILE):
+            repository.delete_artifacts(path)
+    for name in (*names, CHECKSUM_FILE):
+        repository.log_artifact(str(bundle / name), BUNDLE_PATH)
 
 
 def _artifact_repository(store: OpenStore, address: str) -> "ArtifactRepository":

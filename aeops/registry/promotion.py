@@ -474,7 +474,7 @@ def _signature_problems(store: Store, recipe: str) -> Iterator[str]:
     try:
         checked = load_recipe(project, recipe)
     except UsageError:
-        return  # with its mistakes nothing is served, and every other command names them; the ledger is none the worse
+        return  # with its mistakes nothing is served, and every other command names them: nothing to say about the ledger
     try:
         problem = find_unsigned_move(project, checked, read_anchor(project, recipe))
     except (UsageError, DataError) as error:

@@ -25,7 +25,7 @@ from aeops.machine.access import may_read, may_write
 from aeops.machine.library_settings import configure_libraries
 from aeops.machine.lock import file_lock
 from aeops.machine.network import HOST
-from aeops.machine.servers import service_address
+from aeops.machine.service_records import read_service_record
 from aeops.machine.sqlite import sqlite_uri
 from aeops.machine.sqlite_sync import sync_every_commit
 from aeops.machine.stack_settings import Settings, read_settings, settings_file
@@ -406,8 +406,9 @@ class Store:
         """Address of MLflow's pages; for the local store, where `ae up` shows them, or would without options."""
         if self.is_remote:
             return self.uri.rstrip("/")
-        if address := service_address(self.project, "mlflow"):
-            return address
+        record = read_service_record(self.project, "mlflow")
+        if record is not None and record.address:
+            return record.address
         settings = Settings()
         if may_read(settings_file(self.project)):
             settings = read_settings(self.project) or settings

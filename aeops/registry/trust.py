@@ -81,7 +81,7 @@ def find_champion(project: Project, store: Store, recipe: str) -> VersionInfo | 
     """Return the champion as `require_champion` does; None where neither MLflow nor the ledger has one."""
     champion = store.champion(recipe)
     if champion is None and not has_anchor(project, recipe):
-        return None  # no decision was made yet, which is what begins a ledger
+        return None  # no decision was made yet: the first one begins the ledger
     anchor = read_anchor(project, recipe)
     if _find_champion_problem(anchor, champion) is not None:
         # A promotion writes to the ledger first and moves the alias then: wait for it to end, and look once more.
@@ -101,7 +101,7 @@ def _seconds_left(anchor: ChampionAnchor) -> float:
     """Return how long the promotion that wrote the last entry may still be under way; 0 of an old or a future entry."""
     if anchor.last_move is None:
         return 0.0
-    age = (datetime.now(UTC) - anchor.last_move.clock_moment).total_seconds()
+    age = (datetime.now(UTC) - anchor.last_move.clock_timestamp).total_seconds()
     if age < 0:
         return 0.0
     return max(0.0, PROMOTION_SECONDS - age)

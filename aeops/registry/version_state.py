@@ -36,7 +36,7 @@ def dismissal_reason(recipe: str, version: str, dismissal: LedgerEntry) -> str:
     else:
         command = f"ae rollback {recipe} --to {version} --why TEXT"
     return (
-        f"{dismissal.who} {DISMISSAL_WORDS[dismissal.event]} {recipe} {version} on {dismissal.moment:%Y-%m-%d} "
+        f"{dismissal.who} {DISMISSAL_WORDS[dismissal.event]} {recipe} {version} on {dismissal.timestamp:%Y-%m-%d} "
         f"({dismissal.why}); only `{command}` undoes that"
     )
 

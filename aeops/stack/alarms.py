@@ -3,6 +3,7 @@
 import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from aeops.files import write_json
@@ -11,6 +12,8 @@ from aeops.project import Project
 from aeops.stack.prefect_api import PrefectApi
 
 ALARM_EVENT = "ae.alarm"
+SENT_KEY = "sent"
+OLD_SENT_KEY = "told"  # of files that earlier versions wrote
 
 
 @dataclass(frozen=True)
@@ -58,17 +61,26 @@ def send_alarms(project: Project, api: PrefectApi) -> list[str]:
         A line for each alarm sent.
     """
     file = project.home / "stack" / "alarms.json"
-    old_titles: list[str] = []
-    if record := read_json_if_whole(file, "told"):
-        old_titles = record["told"]
+    old_titles = _read_sent_titles(file)
     alarms = read_alarms(project)
     new_alarms = [alarm for alarm in alarms if alarm.title not in old_titles]
     if new_alarms:
         api.request("POST", "events", list(map(_alarm_event, new_alarms)))
     titles = [alarm.title for alarm in alarms]
     if titles != old_titles:
-        write_json(file, {"told": titles})
+        write_json(file, {SENT_KEY: titles})
     return [f"{alarm.title}: {alarm.message}" for alarm in new_alarms]
+
+
+def _read_sent_titles(file: Path) -> list[str]:
+    """Return the titles of the alarms that were sent the last time; none where the file is missing or damaged."""
+    record = read_json_if_whole(file)
+    if not isinstance(record, dict):
+        return []
+    titles = record.get(SENT_KEY, record.get(OLD_SENT_KEY))
+    if not isinstance(titles, list):
+        return []
+    return titles
 
 
 def _alarm_event(alarm: ActiveAlarm) -> dict[str, Any]:

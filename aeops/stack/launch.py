@@ -16,10 +16,10 @@ from pathlib import Path
 from aeops.files import make_folder
 from aeops.machine.lock import try_flock
 from aeops.machine.process_identity import this_process
+from aeops.machine.service_records import ServiceRecord, write_service_record
 from aeops.project import Project, find_project
 from aeops.stack.logs import rotate_log
 from aeops.stack.service_manager import LaunchRequest
-from aeops.stack.service_records import ServiceRecord, write_service_record
 
 
 def main() -> None:

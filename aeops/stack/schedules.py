@@ -66,14 +66,15 @@ def find_skipped_run(schedule: Mapping[str, Any], now: datetime) -> str | None:
         return f"{zone_name!r} is no time zone: expected one such as UTC or Europe/Berlin"
     minutes, hours = (parse_field(text, *bounds) for text, bounds in zip(fields, FIELD_RANGES, strict=False))
     for skipped in skipped_times(zone, now):
-        moment = skipped.start
-        while moment < skipped.end:
-            if moment.minute in minutes and moment.hour in hours:
+        timestamp = skipped.start
+        while timestamp < skipped.end:
+            if timestamp.minute in minutes and timestamp.hour in hours:
                 return (
-                    f"`{cron}` in {zone_name}: on {moment:%Y-%m-%d} there is no {moment:%H:%M}, since the clocks go forward "
-                    "over it, and Prefect begins that run an hour early; set `timezone: UTC`, or an hour that every day has"
+                    f"`{cron}` in {zone_name}: on {timestamp:%Y-%m-%d} there is no {timestamp:%H:%M}, since the clocks go "
+                    "forward over it, and Prefect begins that run an hour early; set `timezone: UTC`, or an hour that every day "
+                    "has"
                 )
-            moment += timedelta(minutes=1)
+            timestamp += timedelta(minutes=1)
     return None
 
 
@@ -94,11 +95,11 @@ def parse_field(text: str, low: int, high: int) -> set[int]:
 
 def skipped_times(zone: ZoneInfo, now: datetime) -> Iterator[SkippedTime]:
     """Yield the local times that the clocks of a zone skip in the next 400 days."""
-    moment = now.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
-    before = moment.astimezone(zone)
+    timestamp = now.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+    before = timestamp.astimezone(zone)
     for _ in range(timedelta(days=DAYS_AHEAD) // STEP):
-        moment += STEP
-        after = moment.astimezone(zone)
+        timestamp += STEP
+        after = timestamp.astimezone(zone)
         jump = (after.utcoffset() or timedelta()) - (before.utcoffset() or timedelta())
         if jump > timedelta():
             end = after.replace(tzinfo=None)

@@ -12,16 +12,11 @@ import psutil
 
 from aeops.machine.parent_process import PARENT_VARIABLE
 from aeops.machine.servers import is_healthy
+from aeops.machine.service_records import read_service_record
 from aeops.project import Project
 from aeops.stack.leader_state import ServiceFacts, ServiceState
 from aeops.stack.service_definitions import WORKER_SERVICE, ServiceDefinition
-from aeops.stack.service_records import (
-    SERVICE_VARIABLE,
-    read_service_record,
-    service_id,
-    stack_processes,
-    stop_processes,
-)
+from aeops.stack.service_processes import SERVICE_VARIABLE, service_id, stack_processes, stop_processes
 
 QUICK_DEATH_AGE = 20.0  # seconds: a death before that age is a quick one
 LAUNCH_TIMEOUT = 30.0  # seconds a process may take to become the service

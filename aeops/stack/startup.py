@@ -14,6 +14,7 @@ from aeops.errors import InfrastructureError
 from aeops.machine.lock import file_lock
 from aeops.machine.network import HOST, RequiredPort, require_ports_free
 from aeops.machine.prefect_access import external_prefect_api, login_hint, make_login
+from aeops.machine.service_records import read_service_record, service_record_file, services_folder
 from aeops.machine.stack_settings import Settings, last_setup_request, remove_settings, settings_file, write_settings
 from aeops.project import Project
 from aeops.stack.leader_state import SETUP_NAME, LeaderState, read_state, state_file
@@ -28,14 +29,7 @@ from aeops.stack.service_definitions import (
     recipes_with_champion,
     worker_name,
 )
-from aeops.stack.service_records import (
-    SUPERVISOR_NAME,
-    read_service_record,
-    service_record_file,
-    services_folder,
-    stack_processes,
-    stop_processes,
-)
+from aeops.stack.service_processes import SUPERVISOR_NAME, stack_processes, stop_processes
 from aeops.stack.supervisor import is_lock_held, start_supervisor
 
 _HEALTHY_TIMEOUT = 300.0  # seconds, on a busy machine with fresh databases

@@ -10,6 +10,7 @@ import psutil
 from aeops.errors import InfrastructureError
 from aeops.machine.prefect_access import external_prefect_api, login_hint
 from aeops.machine.servers import is_healthy
+from aeops.machine.service_records import ServiceRecord, read_service_records
 from aeops.machine.stack_settings import Settings, read_settings
 from aeops.project import Project
 from aeops.registry import ledger
@@ -18,7 +19,7 @@ from aeops.stack.alarms import read_alarms
 from aeops.stack.leader_state import FAILING_STATE, SETUP_NAME, LeaderState, read_state
 from aeops.stack.prefect_api import PrefectApi, PrefectObject, stack_prefect_api
 from aeops.stack.service_definitions import WORK_POOL, WORKER_SERVICE, worker_name
-from aeops.stack.service_records import SUPERVISOR_NAME, ServiceRecord, read_service_records, stack_processes
+from aeops.stack.service_processes import SUPERVISOR_NAME, stack_processes
 
 _MAX_NEXT_RUNS = 5
 _STARTED_STATES = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED", "RUNNING", "PENDING", "PAUSED", "CANCELLING")

@@ -33,7 +33,7 @@ from aeops.stack.service_definitions import (
     recipes_with_champion,
 )
 from aeops.stack.service_manager import ServiceManager, start_process
-from aeops.stack.service_records import SUPERVISOR_NAME
+from aeops.stack.service_processes import SUPERVISOR_NAME
 
 _UPDATE_INTERVAL = 0.5  # seconds between two updates of the services
 _MAINTENANCE_INTERVAL = 20.0  # seconds

@@ -22,10 +22,12 @@ from PIL import Image
 from aeops.codec import container
 from aeops.codec.container import ArchiveContent, ArchiveSource, pack_archive, unpack_archive
 from aeops.errors import DataError
+from aeops.kinds import folders
 from aeops.kinds.decoding import DecodeError, decode_errors
 from aeops.kinds.folders import list_files
 from aeops.kinds.interface import load_kind
 from aeops.kinds.samples import FitOptions, SampleSpec
+from aeops.serving import arrow
 from aeops.serving.arrow import read_arrow, write_arrow
 
 image, series = load_kind("image"), load_kind("series")
@@ -293,6 +295,32 @@ def test_links_that_fan_out_are_listed_once_each(tmp_path: Path) -> None:
     assert len(list_files(tmp_path).files) == 1
 
 
+def test_a_link_to_a_folder_that_holds_this_one_is_not_followed(tmp_path: Path) -> None:
+    inbox = tmp_path / "home" / "inbox"
+    save_png(inbox / "one.png")
+    (inbox / "everything").symlink_to("/")
+    (inbox / "home").symlink_to(tmp_path / "home")
+    listing = list_files(inbox)
+    assert [path.name for path in listing.files] == ["one.png"]
+    assert listing.problems == {
+        "everything": "a link to /, which holds this folder; remove the link",
+        "home": f"a link to {tmp_path / 'home'}, which holds this folder; remove the link",
+    }
+
+
+def test_a_link_to_too_many_files_lists_none_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folders, "MAX_LINKED_FILES", 3)
+    for number in range(4):
+        save_png(tmp_path / "large" / f"part{number // 2}" / f"{number}.png")
+        save_png(tmp_path / "inbox" / f"{number}.png")  # as many as there are in the folder itself
+    (tmp_path / "inbox" / "all").symlink_to(tmp_path / "large")
+    (tmp_path / "inbox" / "some").symlink_to(tmp_path / "large" / "part0")
+    listing = list_files(tmp_path / "inbox")
+    names = [path.relative_to(tmp_path / "inbox").as_posix() for path in listing.files]
+    assert names == ["0.png", "1.png", "2.png", "3.png", "some/0.png", "some/1.png"]
+    assert listing.problems == {"all": "more than 3 files lie behind this link; link to a smaller folder"}
+
+
 # ---------------------------------------------------------------- archives
 
 
@@ -380,3 +408,21 @@ def test_what_the_system_refuses_is_not_said_of_the_bytes(number: int) -> None:
 def test_an_oserror_that_damaged_bytes_cause_is_said_of_them(error: OSError) -> None:
     with pytest.raises(DecodeError, match=type(error).__name__), decode_errors():
         raise error
+
+
+@pytest.mark.parametrize(("name", "mistake"), [("flatten_columns", NameError), ("pa", AttributeError)])
+def test_a_mistake_of_this_package_is_not_said_of_the_bytes(
+    name: str, mistake: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = write_arrow({"sample": np.zeros((1, 48), np.float32)})
+    if mistake is NameError:
+        monkeypatch.delattr(arrow, name)
+    else:
+        monkeypatch.setattr(arrow, name, object())
+    with pytest.raises(mistake):
+        read_arrow(body, 48, MAX_ROWS)
+
+
+def test_a_mistake_of_a_decoder_is_said_of_the_bytes() -> None:
+    with pytest.raises(DecodeError, match="AttributeError"), decode_errors():
+        json.loads(json.dumps({}), object_pairs_hook=lambda pairs: pairs.items())

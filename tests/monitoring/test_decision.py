@@ -91,7 +91,7 @@ def test_a_retrain_is_told_by_its_two_lines(bare: Project) -> None:
     assert retrains.find_unfinished_retrain(retrains.read_retrains(bare, "digits")) == first
     retrains.finish_retrain(bare, "digits", first, "0a1b")
     [found] = retrains.read_retrains(bare, "digits")
-    assert (found.flow_run, found.signals, found.moment) == ("0a1b", ("scores", "codes"), NOON)
+    assert (found.flow_run, found.signals, found.timestamp) == ("0a1b", ("scores", "codes"), NOON)
     assert retrains.find_unfinished_retrain([found]) is None
     assert len(first.id) == 32
 

@@ -30,7 +30,7 @@ TESTS = ("alarm_rate", "scores", "codes", "inputs")
 def signals(project: Project, recipe: Recipe, now: datetime, since: datetime | None = None) -> dict[str, Signal]:
     move = ledger.last_move(ledger.read_entries(project, "digits"))
     assert move is not None
-    period = ChampionPeriod("1", move.time, since or move.moment)
+    period = ChampionPeriod("1", move.time, since or move.timestamp)
     return {one.name: one for one in evaluate_signals(project, recipe, period, now).signals}
 
 
@@ -206,7 +206,7 @@ def test_an_alarm_stays_while_the_champion_does_and_not_with_another_one(
         since="2026-01-01",
     )
     history.append_check(
-        paths.history_file(project, "digits"), at(1), "digits", ChampionPeriod("1", name.time, name.moment), [seen]
+        paths.history_file(project, "digits"), at(1), "digits", ChampionPeriod("1", name.time, name.timestamp), [seen]
     )
     assert "no longer there" in signals(project, recipe, at(2))["scores"].message
     score(1, normal[:50])

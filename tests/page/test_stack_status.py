@@ -12,9 +12,9 @@ from typing import ClassVar
 
 import httpx
 import pytest
+from stack_processes import record_service
 
 from aeops.errors import InfrastructureError
-from aeops.machine.process_identity import start_id_of
 from aeops.machine.servers import prefect_server
 from aeops.page.background_query import BackgroundQuery, QueryResult
 from aeops.page.stack_status import PrefectDeployment, basic_auth_header, check_services, read_plans
@@ -57,20 +57,15 @@ def well() -> Iterator[str]:
     thread.join()
 
 
-def note(project: Project, name: str, **facts: object) -> None:
-    folder = project.home / "services"
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{name}.json").write_text(json.dumps({"name": name} | facts), encoding="utf-8")
-
-
-def test_each_service_is_up_silent_or_down_by_its_process_and_its_answer(empty: Project, well: str) -> None:
-    mine = {"pid": os.getpid(), "mark": start_id_of(os.getpid())}
-    note(empty, "score-digits", address=well, health=f"{well}/healthz", **mine)
-    note(empty, "mlflow", address="http://127.0.0.1:9", health="http://127.0.0.1:9/health", **mine)
-    note(empty, "prefect", address=well, health=f"{well}/health", pid=os.getpid(), mark="another start")
-    note(empty, "worker", address=None, health=None, **mine)
-    note(empty, "gone", address=well, health=None, pid=2**22 + 1)
-    (empty.home / "services" / "torn.json").write_text("{", encoding="utf-8")
+def test_each_service_is_up_silent_or_down_by_its_process_and_its_answer(
+    empty: Project, well: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record_service(empty, "score-digits", address=well, health=f"{well}/healthz")
+    record_service(empty, "mlflow", address="http://127.0.0.1:9", health="http://127.0.0.1:9/health")
+    record_service(empty, "prefect", address=well, health=f"{well}/health", start_id="another start")
+    record_service(empty, "worker")
+    record_service(empty, "gone", address=well, health=f"{well}/healthz", pid=2**22 + 1)
+    (empty.home / "services" / "damaged.json").write_text("{", encoding="utf-8")
     found = {name: (one.state, one.version) for name, one in check_services(empty, basic_auth_header("ae:secret")).items()}
     assert found == {
         "score-digits": ("up", "7"),
@@ -78,14 +73,14 @@ def test_each_service_is_up_silent_or_down_by_its_process_and_its_answer(empty: 
         "prefect": ("down", None),
         "worker": ("up", None),
         "gone": ("down", None),
-        "torn": ("down", None),
     }
+    assert "damaged.json is damaged" in capsys.readouterr().err
     assert set(Well.seen) == {"Basic YWU6c2VjcmV0"}
 
 
 def test_without_a_server_there_are_no_plans_and_a_silent_one_is_told(empty: Project) -> None:
     assert read_plans(empty).page == ""
-    note(empty, "prefect", api_url="http://127.0.0.1:9/api")
+    record_service(empty, "prefect", api_url="http://127.0.0.1:9/api")
     with pytest.raises(InfrastructureError, match="does not answer"):
         read_plans(empty)
 

@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 from checkout import Checkout, wait_for
 from PIL import Image
+from stack_processes import record_service
 
 from aeops.bundle.detector import Detector
 from aeops.errors import DataError, InfrastructureError, UsageError
 from aeops.kinds.pictures import data_address
 from aeops.page import pictures
-from aeops.page.stack_status import ServiceStatus, check_service, read_service_notes
+from aeops.page.stack_status import ServiceStatus, check_service
 from aeops.page.try_it import LARGEST_UPLOAD, Upload, try_sample
 from aeops.predictions import prediction_store
 from aeops.project import Project
@@ -172,12 +173,8 @@ def test_a_running_service_scores_and_its_refusal_is_told(
         assert "http://127.0.0.1:" in log.read_text(), log.read_text()
         port = log.read_text().split("http://127.0.0.1:")[1].split(";")[0].split("/")[0].split()[0]
         address = f"http://127.0.0.1:{port}"
-        note = {"name": "score-digits", "pid": child.pid, "address": address, "health": f"{address}/healthz"}
-        (changed.home / "services").mkdir(exist_ok=True)
-        (changed.home / "services" / "score-digits.json").write_text(json.dumps(note))
-        found = wait_for(
-            lambda: asked if (asked := check_service(read_service_notes(changed)["score-digits"], None)).state == "up" else None
-        )
+        record = record_service(changed, "score-digits", pid=child.pid, address=address, health=f"{address}/healthz")
+        found = wait_for(lambda: asked if (asked := check_service(record, None)).state == "up" else None)
         assert found.version == "1"
         flat = " ".join(map(str, digits[1300].ravel())).encode()
         tried = try_sample(changed, load_recipe(changed, "digits"), found, None, given(flat))
@@ -191,7 +188,7 @@ def test_a_running_service_scores_and_its_refusal_is_told(
     finally:
         child.terminate()
         child.wait(20)
-    assert check_service(read_service_notes(changed)["score-digits"], None).state == "down"
+    assert check_service(record, None).state == "down"
 
 
 # ---------------------------------------------------------------- pictures

@@ -1,7 +1,5 @@
 """`ae ui`: says where the stack's page is, or serves one until it is told to stop."""
 
-import json
-import os
 import signal
 import subprocess
 import sys
@@ -11,8 +9,9 @@ from pathlib import Path
 import httpx
 import pytest
 from checkout import Checkout, wait_for
+from stack_processes import record_service
 
-from aeops.machine.process_identity import start_id_of
+from aeops.project import Project
 
 from .conftest import Served, write
 
@@ -66,9 +65,7 @@ def is_up(address: str) -> bool:
 
 
 def test_where_the_stack_serves_the_page_its_address_is_printed_and_nothing_is_started(empty: Checkout, served: Served) -> None:
-    mine = {"name": "page", "pid": os.getpid(), "mark": start_id_of(os.getpid())}
-    where = {"address": served.address, "health": f"{served.address}/healthz"}
-    write(empty.home / "services" / "page.json", json.dumps(mine | where))
+    record_service(Project(empty.root, empty.home), "page", address=served.address, health=f"{served.address}/healthz")
     done = empty.ae("ui")
     assert (done.returncode, served.address in done.stdout) == (0, True), done.stderr
 

@@ -14,9 +14,9 @@ import psutil
 import pytest
 from checkout import EPOCHS_OF_A_KILL, RUN_STEPS, Checkout, add_databases, make_checkout, wait_for
 from checkout_processes import assert_no_process_left, is_server
+from stack_processes import record_service
 from terminal import Terminal
 
-from aeops.files import write_json
 from aeops.machine.network import find_free_port
 from aeops.machine.prefect_access import make_login, prefect_access
 from aeops.machine.servers import TEMPORARY_SERVER, is_healthy, prefect_server_command
@@ -160,7 +160,7 @@ def stack_server(bare: Checkout) -> Iterator[subprocess.Popen[bytes]]:
     environment = TEMPORARY_SERVER | {"PREFECT_HOME": str(project.prefect), "PREFECT_SERVER_API_AUTH_STRING": secret}
     server = start_process(project, "prefect", prefect_server_command(port), environment)
     wait_for(lambda: is_healthy(f"{settings.prefect_api}/health"), seconds=120)
-    write_json(project.home / "services" / "prefect.json", {"api_url": settings.prefect_api})
+    record_service(project, "prefect", pid=server.pid, api_url=settings.prefect_api)
     yield server
     server.kill()
     server.wait()

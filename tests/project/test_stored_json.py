@@ -13,7 +13,7 @@ from aeops.data import dvc
 from aeops.data.dataset import read_index
 from aeops.errors import DataError
 from aeops.gate.evidence import read_comparison, read_evidence
-from aeops.machine import lock, servers, stack_settings
+from aeops.machine import lock, servers, service_records, stack_settings
 from aeops.machine.entry_point import raise_child_error
 from aeops.machine.stored_json import STATE_FILES, find_damaged_files, read_json, read_json_if_whole, read_json_lines_if_whole
 from aeops.monitoring.verdict import read_last_verdict
@@ -23,7 +23,7 @@ from aeops.provenance.last_run import unchanged_summary
 from aeops.recipe.reader import load_recipe
 from aeops.scoring.inbox import SeenFiles, read_refusals
 from aeops.scoring.inbox_run import score_inbox
-from aeops.stack import alarms, leader_state, service_definitions, service_records, startup
+from aeops.stack import alarms, leader_state, service_definitions, startup
 
 DAMAGE = {
     "empty": b"",

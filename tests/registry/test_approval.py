@@ -13,7 +13,8 @@ import yaml
 from champion_helpers import make_champion
 from checkout import ROOT
 
-from aeops.cli.decide import same_account_note
+from aeops.cli.decide import same_account_warning
+from aeops.cli.main import main
 from aeops.errors import AeError, DataError, GateError, UsageError
 from aeops.project import Project
 from aeops.registry import approval, ledger, promotion
@@ -164,10 +165,26 @@ def test_the_account_stands_beside_the_name_and_no_setting_changes_it(
 ) -> None:
     monkeypatch.setenv("LOGNAME", "grace")
     monkeypatch.setenv("AE_BY", "grace")
-    line = decide_request(project, store, "digits", "2", "approve", "bob", WHY)
+    warning = same_account_warning(ledger.read_entries(project, "digits"), "2", "bob")
+    decide_request(project, store, "digits", "2", "approve", "bob", WHY)
     expected = f"{pwd.getpwuid(os.getuid()).pw_name}@{platform.node()}"
     assert {entry.account for entry in ledger.read_entries(project, "digits")} == {expected}
-    assert "also started the run, as ada" in same_account_note(ledger.read_entries(project, "digits"), line)
+    assert warning == f"the account {expected} also started the run, as ada: names are not authenticated"
+
+
+def test_the_account_is_said_before_the_champion_moves(
+    project: Project,
+    store: Store,
+    waiting: str,
+    made: Callable[[str], str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    make_champion(store, "digits", made("three"))
+    monkeypatch.chdir(project.root)
+    assert main(["approve", "digits", "2", "--by", "bob", "--why", WHY]) == 4  # compared with another champion
+    assert "also started the run, as ada: names are not authenticated" in capsys.readouterr().out
+    assert champion(store) == "3"
 
 
 def test_the_starter_is_barred_where_the_recipe_says_so_then_or_now(

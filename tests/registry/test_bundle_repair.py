@@ -1,16 +1,22 @@
 """A stored bundle that was cut, deleted or replaced is uploaded again from a copy; without one, what is typed next leads out."""
 
+import itertools
+import os
 import resource
 import shutil
+import signal
 import socket
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from champion_helpers import stored_bundle
+from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 
-from ae_models.checksums import bundle_sha256, write_checksums
+from ae_models.checksums import VerifiedBundle, bundle_sha256, write_checksums
+from ae_models.errors import BundleError
 from aeops.cli import health_checks
 from aeops.errors import DataError, InfrastructureError
 from aeops.project import Project
@@ -18,6 +24,7 @@ from aeops.provenance.last_run import _current_state
 from aeops.provenance.run_summary import RunSummary
 from aeops.registry import ledger, promotion
 from aeops.registry.bundle_repair import find_copy
+from aeops.registry.packing import upload_bundle, upload_files
 from aeops.registry.store import Store
 
 ROOT = Path(__file__).parents[2]
@@ -111,12 +118,88 @@ def test_the_same_bundle_registered_again_heals_the_stored_one(
     assert promotion.find_problems(store, "digits") == []
 
 
-def test_a_file_too_many_cannot_be_uploaded_away_and_is_named(store: Store, project: Project, champion: Path) -> None:
+def test_a_file_too_many_goes_with_the_damaged_bundle(store: Store, project: Project, champion: Path) -> None:
     leave_copy(project, champion)
     (champion / "surplus").touch()
-    with pytest.raises(DataError, match=r"surplus is not in SHA256SUMS.*which did not help: delete what else"):
-        promotion.repair_champion_bundle(store, "digits")
-    assert ledger.champion_at(ledger.read_entries(project, "digits")) == "2"
+    (champion / "more").mkdir()
+    (champion / "more" / "surplus").touch()
+    promotion.repair_champion_bundle(store, "digits")
+    assert promotion.find_problems(store, "digits") == []
+
+
+# ---------------------------------------------------------------- an upload that is interrupted
+
+
+@contextmanager
+def small_files_only(limit: int) -> Iterator[None]:
+    """Let every write beyond so many bytes of a file fail, as on a disk that becomes full."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+@pytest.fixture
+def large_bundle(bundle: Callable[..., Path]) -> Path:
+    """A bundle of which one file in the middle, `scorer.safetensors`, is larger than the others."""
+    folder = bundle("large")
+    (folder / "scorer.safetensors").write_bytes(b"1" * 5000)
+    write_checksums(folder)
+    return folder
+
+
+def test_an_upload_that_fails_half_way_leaves_the_stored_bundle_as_it_was(
+    store: Store, champion: Path, large_bundle: Path
+) -> None:
+    (champion / "model.onnx").write_text("damaged", encoding="utf-8")
+    before = {file.name: file.read_bytes() for file in champion.iterdir()}
+    with small_files_only(3000), pytest.raises(OSError, match="File too large"):
+        upload_bundle(store, "digits", "2", large_bundle)
+    assert {file.name: file.read_bytes() for file in champion.iterdir()} == before
+    assert [folder.name for folder in champion.parent.iterdir() if "bundle" in folder.name] == ["bundle"]
+    upload_bundle(store, "digits", "2", large_bundle)
+    assert VerifiedBundle(champion).sha256 == bundle_sha256(large_bundle)
+
+
+@pytest.mark.parametrize("step", range(3))
+def test_an_upload_that_is_killed_while_it_switches_leaves_no_mixture(
+    store: Store, champion: Path, large_bundle: Path, step: int
+) -> None:
+    old_sha256 = bundle_sha256(champion)
+    child = os.fork()
+    if child == 0:
+        renames = itertools.count()
+        rename = os.rename
+
+        def rename_or_die(source: Path, target: Path) -> None:
+            if next(renames) == step:
+                os.kill(os.getpid(), signal.SIGKILL)
+            rename(source, target)
+
+        os.rename = rename_or_die
+        upload_bundle(store, "digits", "2", large_bundle)
+        os._exit(1)
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL
+    if champion.exists():
+        assert VerifiedBundle(champion).sha256 in (old_sha256, bundle_sha256(large_bundle))
+    else:
+        with pytest.raises(DataError, match="is not in the store"):
+            store.stored_bundle_sha256("digits", "2")
+    upload_bundle(store, "digits", "2", large_bundle)
+    assert VerifiedBundle(champion).sha256 == bundle_sha256(large_bundle)
+
+
+def test_files_that_are_uploaded_one_by_one_are_damaged_until_the_last(champion: Path, large_bundle: Path) -> None:
+    repository = LocalArtifactRepository(champion.parent.parent.as_uri())  # as a server's store, in which nothing can be renamed
+    (champion / "surplus").touch()
+    with small_files_only(3000), pytest.raises(OSError, match="File too large"):
+        upload_files(repository, large_bundle)
+    with pytest.raises(BundleError, match=r"scorer\.safetensors was altered"):
+        VerifiedBundle(champion)
+    upload_files(repository, large_bundle)
+    assert VerifiedBundle(champion).sha256 == bundle_sha256(large_bundle)
 
 
 # ---------------------------------------------------------------- a failure of the machine is no damage

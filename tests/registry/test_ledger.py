@@ -72,11 +72,11 @@ def test_the_champion_is_told_for_every_moment(project: Project) -> None:
     story = [("promotion", "1", "1"), ("refusal", "2", None), ("promotion", "3", "3"), ("rollback", "1", "1")]
     story += [("retirement", "1", None), ("adoption", "2", "2")]
     lines = [add(project, event, version, to_version=after) for event, version, after in story]
-    assert [ledger.champion_at(lines, line.moment) for line in lines] == ["1", "1", "3", "1", None, "2"]
+    assert [ledger.champion_at(lines, line.timestamp) for line in lines] == ["1", "1", "3", "1", None, "2"]
     instant = timedelta(microseconds=1)
-    assert [ledger.champion_at(lines, line.moment - instant) for line in lines] == [None, "1", "1", "3", "1", None]
+    assert [ledger.champion_at(lines, line.timestamp - instant) for line in lines] == [None, "1", "1", "3", "1", None]
     assert ledger.champion_at(lines) == "2"
-    elsewhere = lines[2].moment.astimezone(datetime.fromisoformat("2026-01-01T00:00+09:00").tzinfo)
+    elsewhere = lines[2].timestamp.astimezone(datetime.fromisoformat("2026-01-01T00:00+09:00").tzinfo)
     assert ledger.champion_at(lines, elsewhere) == "3"
 
 
@@ -135,7 +135,7 @@ NEW_YEAR = datetime(2026, 1, 1, tzinfo=UTC)
     ],
 )
 def test_a_wrong_clock_does_not_spoil_the_times_of_the_other_lines(days: list[float], now: float, settled: list[float]) -> None:
-    moments = ledger.settle_moments(at(*days), NEW_YEAR + timedelta(days=now))
+    moments = ledger.settle_timestamps(at(*days), NEW_YEAR + timedelta(days=now))
     assert [(moment - NEW_YEAR) / timedelta(days=1) for moment in moments] == settled
 
 

@@ -73,7 +73,7 @@ def test_history_as_of_a_time_is_right_at_each_moment(decided: Store, capsys: py
         answer = json.loads(capsys.readouterr().out)
         assert (answer["recipe"], answer["champion"], answer["as_of"]) == ("digits", expected, line.time)
         assert answer["lines"] == [line.to_dict() for line in lines[:count]]
-    before = lines[0].moment - timedelta(microseconds=1)
+    before = lines[0].timestamp - timedelta(microseconds=1)
     assert main(["history", "digits", "--as-of", before.isoformat()]) == 0
     assert f"champion   none: the ledger begins at {lines[0].time}" in capsys.readouterr().out
     assert main(["history", "digits", "--json"]) == 0
@@ -85,10 +85,10 @@ def test_a_time_without_a_zone_is_this_machines_and_history_says_so(
     decided: Store, zone: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     line = ledger.read_entries(decided.project, "digits")[2]
-    here = (line.moment + timedelta(hours=9, minutes=30)).replace(tzinfo=None).isoformat(sep=" ")
+    here = (line.timestamp + timedelta(hours=9, minutes=30)).replace(tzinfo=None).isoformat(sep=" ")
     assert main(["history", "digits", "--as-of", here]) == 0
     told = capsys.readouterr().out
-    assert f"as of      {line.moment:%Y-%m-%d %H:%M:%S} UTC: {here} in this machine's zone, as none is given" in told
+    assert f"as of      {line.timestamp:%Y-%m-%d %H:%M:%S} UTC: {here} in this machine's zone, as none is given" in told
     assert "champion   digits 3, by promotion no. 3" in told
     assert main(["history", "digits", "--as-of", here + "+09:30"]) == 0
     told = capsys.readouterr().out

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 
 from aeops.errors import DataError, InfrastructureError
-from aeops.machine.servers import service_address
-from aeops.page.stack_status import read_service_notes
+from aeops.machine.prefect_access import PrefectAccess
+from aeops.machine.servers import recorded_prefect
+from aeops.machine.service_records import ServiceRecord, read_service_record, read_service_records, write_service_record
 from aeops.project import Project
 from aeops.registry import promotion
 from aeops.registry.database import artifacts_folder, database_file
 from aeops.registry.locations import LOCATION_COLUMNS
 from aeops.registry.store import Store, open_store
-from aeops.stack.service_records import ServiceRecord, read_service_record, write_service_record
 
 DATASET = {"dataset": "digits", "content_sha256": "c" * 64}
 HOLD = """
@@ -167,7 +167,7 @@ def test_a_copy_takes_no_service_of_the_original_for_its_own(project: Project, t
     copy = copied_to(project, tmp_path_factory.mktemp("staging") / "copy")
     assert read_service_record(project, "prefect") == record
     assert read_service_record(copy, "prefect") is None
-    assert service_address(project, "prefect", "api_url") == record.api_url
-    assert service_address(copy, "prefect", "api_url") is None  # or a run in the copy would be recorded by the original's server
-    assert list(read_service_notes(project)) == ["prefect"]
-    assert read_service_notes(copy) == {}
+    assert recorded_prefect(project) == PrefectAccess(str(record.api_url), None)
+    assert recorded_prefect(copy) is None  # or a run in the copy would be recorded by the original's server
+    assert read_service_records(project) == [record]
+    assert read_service_records(copy) == []

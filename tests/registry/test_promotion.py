@@ -60,7 +60,7 @@ def test_the_ledger_says_who_was_champion_at_each_moment(registered: Store) -> N
     told.append((promote(registered, "2", "1", "f" * 64), "2"))
     told.append((promotion.rollback(registered, "digits", "3", who="grace", why="it was not that bad"), "3"))
     for line, expected in told:
-        assert ledger.champion_at(lines(registered), line.moment) == expected
+        assert ledger.champion_at(lines(registered), line.timestamp) == expected
     assert [line for line, _ in told] == lines(registered)
     assert champion(registered) == "3"
     assert promotion.find_problems(registered, "digits") == []

@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from champion_helpers import make_champion
+from stack_processes import record_service
 
 from aeops.cli.main import main
-from aeops.files import write_json
 from aeops.machine.lock import run_lock
 from aeops.machine.stack_settings import Settings, write_settings
 from aeops.project import Project
@@ -263,7 +263,7 @@ def test_a_cache_in_which_dvc_lets_everybody_write_is_closed(shared: SharedProje
 
 
 def test_locks_can_be_looked_at_without_writing(shared: SharedProject) -> None:
-    write_json(shared.project.home / "services" / "mlflow.json", {"address": "http://127.0.0.1:5077"})
+    record_service(shared.project, "mlflow", address="http://127.0.0.1:5077")
     with (shared.project.locks_folder / "run.lock").open("r+", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         lock.write(json.dumps({"pid": 1, "purpose": "ae run digits"}))

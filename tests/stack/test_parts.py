@@ -8,10 +8,13 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import httpx
 import pytest
@@ -20,26 +23,22 @@ from checkout import wait_for
 from aeops.cli.main import build_parser, main
 from aeops.cli.up import requested_settings
 from aeops.errors import InfrastructureError, UsageError
+from aeops.files import write_json
 from aeops.machine.lock import clear_killed_holder, file_lock, run_lock, try_flock, was_holder_killed, workspace_holder
 from aeops.machine.network import RequiredPort, require_ports_free
 from aeops.machine.prefect_access import login_file, make_login
 from aeops.machine.process_identity import parse_identity, this_process
+from aeops.machine.service_records import ServiceRecord, read_service_record, service_record_file, write_service_record
 from aeops.machine.stack_settings import Settings, read_settings, settings_file, write_settings
 from aeops.project import Project
 from aeops.stack import service_manager
-from aeops.stack.alarms import read_alarms
+from aeops.stack.alarms import read_alarms, send_alarms
 from aeops.stack.logs import shorten_connection_losses
 from aeops.stack.maintenance import older_runs
+from aeops.stack.prefect_api import PrefectApi
 from aeops.stack.service_definitions import ServiceDefinition, define_services, score_ports
 from aeops.stack.service_manager import ServiceManager
-from aeops.stack.service_records import (
-    ServiceRecord,
-    read_service_record,
-    service_record_file,
-    stack_processes,
-    stop_processes,
-    write_service_record,
-)
+from aeops.stack.service_processes import stack_processes, stop_processes
 from aeops.stack.startup import migrate_databases, require_stack_ports
 from aeops.stack.supervisor import StackLeader
 
@@ -393,6 +392,43 @@ def test_a_service_record_with_missing_unknown_or_wrong_keys_ends_nothing(
         file.write_text(json.dumps(whole | {key: {}}))
         assert read_service_record(project, "tried") is None
         assert f"{key} is {{}}" in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------- alarms
+
+
+class Events(BaseHTTPRequestHandler):
+    """Takes events as Prefect does, and keeps their names."""
+
+    names: ClassVar[list[str]] = []
+
+    def do_POST(self) -> None:
+        events = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        self.names.extend(event["payload"]["name"] for event in events)
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Print nothing."""
+
+
+@pytest.mark.parametrize("key", ["told", "sent"])
+def test_an_alarm_is_sent_once_also_where_an_earlier_version_sent_it(project: Project, key: str) -> None:
+    signals = [{"name": name, "verdict": "alarm", "says": "more"} for name in ("scores", "codes")]
+    write_json(
+        project.home / "monitoring" / "digits" / "verdict.json", {"signals": signals, "as_of": "2026-01-01T00:00:00+00:00"}
+    )
+    file = project.home / "stack" / "alarms.json"
+    write_json(file, {key: ["alarm of digits, scores"]})
+    Events.names.clear()
+    with ThreadingHTTPServer(("127.0.0.1", 0), Events) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        api = PrefectApi(f"http://127.0.0.1:{server.server_port}/api")
+        assert send_alarms(project, api) == ["alarm of digits, codes: more"]
+        assert send_alarms(project, api) == []
+        server.shutdown()
+    assert Events.names == ["alarm of digits, codes"]
+    assert json.loads(file.read_text()) == {"sent": ["alarm of digits, scores", "alarm of digits, codes"]}
 
 
 # ---------------------------------------------------------------- what is logged of a lost connection

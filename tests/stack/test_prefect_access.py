@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
+from stack_processes import record_service
 
 from aeops.cli.decide import resume_run
 from aeops.cli.health_checks import check_prefect
@@ -17,7 +18,6 @@ from aeops.cli.main import build_parser
 from aeops.cli.prefect import find_access
 from aeops.cli.up import requested_settings
 from aeops.errors import InfrastructureError, UsageError
-from aeops.files import write_json
 from aeops.machine import servers
 from aeops.machine.prefect_access import (
     PrefectAccess,
@@ -29,9 +29,8 @@ from aeops.machine.prefect_access import (
     stack_credentials,
     use_prefect,
 )
-from aeops.machine.servers import find_running_prefect, prefect_server
+from aeops.machine.servers import find_running_prefect, prefect_server, recorded_prefect
 from aeops.machine.stack_settings import Settings, settings_file, write_settings
-from aeops.page.stack_status import find_prefect
 from aeops.project import Project
 from aeops.stack.prefect_api import stack_prefect_api
 from aeops.stack.service_definitions import define_services
@@ -138,7 +137,7 @@ def test_a_running_server_is_found_with_its_secret_and_doctor_names_a_damaged_on
     settings = Settings(prefect_port=server.server_port)
     write_settings(project, settings)
     make_login(project)
-    write_json(project.home / "services" / "prefect.json", {"api_url": settings.prefect_api})
+    record_service(project, "prefect", api_url=settings.prefect_api)
     assert find_running_prefect(project) == find_access(project) == prefect_access(project, settings)
     assert check_prefect(project).level == "good"
     login_file(project).chmod(0o644)
@@ -194,14 +193,14 @@ def test_a_server_whose_secret_only_another_user_knows_is_found_and_not_used(
     settings = Settings(prefect_port=healthy_server.server_port)
     write_settings(project, settings)
     make_login(project)
-    write_json(project.home / "services" / "prefect.json", {"api_url": settings.prefect_api})
+    record_service(project, "prefect", api_url=settings.prefect_api)
     monkeypatch.setattr(servers, "prefect_server_command", lambda port: [sys.executable, "-c", "input()"])
     with prefect_server(project) as server:
         assert (server.is_of_stack, server.access) == (True, prefect_access(project, settings))
     monkeypatch.delenv("PREFECT_API_URL")
     monkeypatch.delenv("PREFECT_API_AUTH_STRING")
     monkeypatch.setattr(servers, "may_read", lambda file: file != settings_file(project))  # as of another user's file
-    assert find_running_prefect(project) == find_prefect(project) == PrefectAccess(settings.prefect_api, None)
+    assert find_running_prefect(project) == recorded_prefect(project) == PrefectAccess(settings.prefect_api, None)
     with prefect_server(project) as server:
         assert not server.is_of_stack
         assert server.access.api_url != settings.prefect_api

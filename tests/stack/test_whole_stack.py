@@ -21,10 +21,11 @@ import yaml
 from checkout import Checkout, make_checkout, wait_for
 from stack_processes import pids
 
+from aeops.machine.service_records import read_service_record, read_service_records
 from aeops.machine.stack_settings import read_settings
 from aeops.project import Project
 from aeops.stack.prefect_api import PrefectApi, stack_prefect_api
-from aeops.stack.service_records import read_service_record, read_service_records, stack_processes
+from aeops.stack.service_processes import stack_processes
 from aeops.stack.status import read_stack_status
 
 REPOSITORY = Path(__file__).parents[2]

@@ -72,7 +72,7 @@ class DaysReader:
         """
         import numpy as np
 
-        from aeops.data.sources.samples import SourceSamples, require_samples
+        from aeops.data.sources.samples import SourceSamples, require_source_rows
 
         source: DaysSource = recipe.data.source
         paths = self.files(recipe, project)
@@ -80,7 +80,7 @@ class DaysReader:
         for name, path in paths.items():
             if not name.endswith(LABELS_SUFFIX) and (part := _map_samples(path, recipe)) is not None:
                 parts[name] = part
-        require_samples(len(parts), recipe, source.path)
+        require_source_rows(len(parts), recipe, source.path)
         _require_one_dtype(parts, recipe)
         array = JoinedArrays(list(parts.values()))
         if not source.labels:

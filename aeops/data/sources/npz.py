@@ -35,7 +35,7 @@ class NpzReader:
             DataError: a file that is no whole .npz file, a missing array, or a shape, dtype or number of labels the recipe
                 does not allow.
         """
-        from aeops.data.sources.samples import SourceSamples, part_names, require_samples
+        from aeops.data.sources.samples import SourceSamples, part_names, require_source_rows
         from aeops.data.sources.spool import spool_to_disk
 
         source: NpzSource = recipe.data.source
@@ -44,7 +44,7 @@ class NpzReader:
         for array in arrays:
             _require_images(array, source, recipe)
         counts = [array.shape[0] for array in arrays]
-        require_samples(sum(counts), recipe, source.path)
+        require_source_rows(sum(counts), recipe, source.path)
         labels = None
         if source.labels is not None:
             labels = _read_npz_labels(_find_parts(archive_path, source.labels, recipe), arrays, recipe)

@@ -88,11 +88,11 @@ def sample_shape(shape: tuple[int, ...], recipe: Recipe, display_name: str) -> t
         raise DataError(
             f"{display_name}: expected shape {expected} (the recipe's input.shape), got {shape}: {repair_hint(recipe)}"
         )
-    require_samples(shape[0], recipe, display_name)
+    require_source_rows(shape[0], recipe, display_name)
     return (shape[0], *input_shape)
 
 
-def require_samples(rows: int, recipe: Recipe, display_name: str) -> None:
+def require_source_rows(rows: int, recipe: Recipe, display_name: str) -> None:
     """Raise DataError where there are none."""
     if rows == 0:
         min_rows = max(1, int(recipe.validate.rows.min))

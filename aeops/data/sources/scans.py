@@ -42,7 +42,7 @@ class ScansReader:
         import numpy as np
 
         from aeops.data.sources.archive import find_array
-        from aeops.data.sources.samples import SourceSamples, require_samples
+        from aeops.data.sources.samples import SourceSamples, require_source_rows
         from aeops.data.sources.spool import spool_to_disk
 
         source: ScansSource = recipe.data.source
@@ -51,7 +51,7 @@ class ScansReader:
         clean_pages = find_array(archive_path, source.path, "clean", recipe)
         _require_pages(noisy_scans, clean_pages, recipe)
         scan_count, height, width = noisy_scans.shape
-        require_samples(scan_count, recipe, source.path)
+        require_source_rows(scan_count, recipe, source.path)
         page_numbers = _read_page_numbers(archive_path, noisy_scans, clean_pages, recipe)
         folder = project.home / "sources"
         mapped_pages = spool_to_disk(clean_pages.blocks(), clean_pages.shape[1:], clean_pages.dtype, folder)

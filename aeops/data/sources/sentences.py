@@ -51,7 +51,7 @@ class SentencesReader:
         """
         import numpy as np
 
-        from aeops.data.sources.samples import SourceSamples, require_samples
+        from aeops.data.sources.samples import SourceSamples, require_source_rows
         from aeops.data.sources.spool import spool_to_disk
 
         source: SentencesSource = recipe.data.source
@@ -63,7 +63,7 @@ class SentencesReader:
         blocks = sentence_selection.select_blocks(documents)
         array = spool_to_disk(blocks, recipe.fit.input.shape, np.dtype(np.uint8), project.home / "sources")
         source_name = ", ".join(file.path for file in source.files)
-        require_samples(len(array), recipe, source_name)
+        require_source_rows(len(array), recipe, source_name)
         return SourceSamples(
             array, None, source_name, groups=np.array(sentence_selection.groups), metadata=sentence_selection.counts
         )
