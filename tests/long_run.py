@@ -38,7 +38,11 @@ TARGETS = {
     ),
     "crashes": ("tests/long/test_crash_matrix.py", "tests/pipeline/test_interrupted_run.py"),
     "quarter": ("tests/long/test_quarter.py",),
-    "servers": ("tests/deploy/test_real_servers.py", "tests/serving/test_service_live.py"),
+    "servers": (
+        "tests/deploy/test_real_servers.py",
+        "tests/serving/test_hostile_bodies.py",
+        "tests/serving/test_service_live.py",
+    ),
     "benchmarks": (
         "tests/benchmarks/test_bench.py",
         "tests/benchmarks/test_five_versions.py",

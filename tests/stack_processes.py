@@ -13,7 +13,7 @@ from aeops.stack.service_processes import stack_processes
 def record_service(project: Project, name: str, **values: Any) -> ServiceRecord:
     """Write the record of a service, for which this process stands where `values` name no other."""
     pid = values.pop("pid", os.getpid())
-    start_id = values.pop("start_id", None) or start_id_of(pid) or "no such process"
+    start_id = values.pop("start_id", None) or start_id_of(pid)
     defaults: dict[str, Any] = {"address": None, "health": None, "log": str(project.logs / f"{name}.log"), "command": [name]}
     record = ServiceRecord(name, pid, 0.0, start_id, **defaults | values)
     write_service_record(project, record)

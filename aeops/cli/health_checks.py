@@ -135,9 +135,9 @@ def check_code(project: Project) -> HealthCheck:
     """Check that a run can record which code it ran; it runs without."""
     if message := unknown_code_message(project):
         return HealthCheck("note", "code", message)
-    facts = git_facts(project)
-    message = f"commit {facts['git.commit'][:12]}"
-    if facts["git.dirty"] == "true":
+    metadata = git_facts(project)
+    message = f"commit {metadata['git.commit'][:12]}"
+    if metadata["git.dirty"] == "true":
         message += " with changes, which a run records as a patch"
     return HealthCheck("good", "code", message)
 

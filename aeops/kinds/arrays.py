@@ -2,7 +2,6 @@
 
 import json
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from itertools import chain, pairwise, product, starmap
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
 
 NPY_SUFFIX = ".npy"
 MAX_PASTED_LISTS = 200_000  # and objects, in JSON that a person gives: some 6,000 images of 28 rows
+MAX_PASTED_NUMBERS = 1_000_000  # likewise: some 1,200 images of 784 pixels
 ROWS_AT_ONCE = 1024  # samples scored at once: bounds the memory that activations take
 VALUES_AT_ONCE = 2**20  # and values: fewer samples at once where they are large
 AXIS_PARTS = 4  # areas that an explanation cuts an axis into
@@ -119,13 +119,16 @@ def fit_pasted(text: str, spec: SampleSpec, options: FitOptions) -> FittedSample
     list_count = text.count("[") + text.count("{")
     if list_count > MAX_PASTED_LISTS:  # Python makes an object of each, so that 8 MB could take hundreds
         raise DataError(f"expected JSON of at most {MAX_PASTED_LISTS:,} lists, got {list_count:,}: give fewer samples")
+    comma_count = text.count(",")
+    if comma_count > MAX_PASTED_NUMBERS:
+        raise DataError(f"expected at most {MAX_PASTED_NUMBERS:,} numbers, got {comma_count:,}: give fewer samples")
     try:
         with decode_errors():
             numbers = json.loads(text.strip())
     except DecodeError as error:
         if isinstance(error.__cause__, RecursionError):
             raise DataError("the JSON is nested too deeply; a sample or a list of samples is allowed") from error
-        numbers = re.sub(r"[,;]", " ", text).split()
+        numbers = split_row(text, spec)
     else:
         if isinstance(numbers, dict) and "inputs" in numbers:
             numbers = numbers["inputs"]
@@ -137,6 +140,15 @@ def fit_pasted(text: str, spec: SampleSpec, options: FitOptions) -> FittedSample
     except DecodeError as error:
         raise DataError(refusal) from error
     return fit_values(values, spec, options.row)
+
+
+def split_row(text: str, spec: SampleSpec) -> list[str]:
+    """Return the words between white space, commas and semicolons; raise DataError where a sample has fewer numbers."""
+    size = math.prod(spec.shape)
+    words = text.replace(",", " ").replace(";", " ").split(maxsplit=size)
+    if len(words) > size:
+        raise DataError(f"expected JSON of numbers or a row of {size} numbers, got a row of more")
+    return words
 
 
 def fit_values(values: np.ndarray, spec: SampleSpec, row: int) -> FittedSample:
@@ -515,6 +527,10 @@ class ArrayKind:
     def longest_sample(self, samples: np.ndarray) -> tuple[int, int]:
         """See `DataKind.longest_sample`."""
         return 0, 0
+
+    def text_bytes(self, samples: np.ndarray, limit: int) -> int:
+        """See `DataKind.text_bytes`."""
+        return 0
 
     def values_per_sample(self, spec: SampleSpec) -> int | None:
         """See `DataKind.values_per_sample`."""

@@ -44,9 +44,7 @@ def _list_real_folders(root: Path, start: Path, listing: FolderListing, listed_f
 
     start_target = Path(os.path.realpath(start))
     if start_target in Path(os.path.realpath(root)).parents:
-        listing.problems[_relative_name(root, start)] = (
-            f"a link to {start_target}, which holds this folder itself; remove the link"
-        )
+        listing.problems[_relative_name(root, start)] = f"a link to {start_target}, which holds this folder; remove the link"
         return []
     linked_folders, file_count, folders_before = [], 0, set(listed_folders)
     first_file = len(listing.files)

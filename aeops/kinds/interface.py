@@ -138,6 +138,14 @@ class DataKind(Protocol):
     def longest_sample(self, samples: np.ndarray) -> tuple[int, int]:
         """Return the row and the characters of the longest sample; (0, 0) where samples have no length of their own."""
 
+    def text_bytes(self, samples: np.ndarray, limit: int) -> int:
+        """Return how many bytes of UTF-8 all samples have as the model reads them; 0 where samples are no texts.
+
+        Args:
+            samples: as `read_json` or `read_array` returned them.
+            limit: any larger number may be returned where there are more.
+        """
+
     def values_per_sample(self, spec: SampleSpec) -> int | None:
         """Return how many numbers a sample has; None where it is no list of numbers."""
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 MAX_PIXELS = 40_000_000  # a phone's camera; more is refused before it is decoded
+STRIP_ROWS = 256  # of an image, that are converted at once
 MAX_IMAGE_BYTES = 256 * 2**20  # of a file: more than so many pixels take without compression
 SEVERAL_IMAGES_FORMATS = ("PNG", "TIFF", "WEBP")  # may hold pages or an animation; further images of a JPEG are previews
 PILLOW_MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # Pillow's name for each number of 8-bit channels
@@ -52,8 +53,10 @@ def read_image(content: bytes, channels: int, description: str, changes: list[st
             if source_image.format in SEVERAL_IMAGES_FORMATS and (count := getattr(source_image, "n_frames", 1)) > 1:
                 raise DataError(f"{description}: expected one image, got {count} pages or frames: save each as a file of its own")
             source_image.load()
-            image: Image.Image = ImageOps.exif_transpose(source_image)
-            if image.size != source_image.size:
+            stored_size = source_image.size
+            ImageOps.exif_transpose(source_image, in_place=True)
+            image: Image.Image = source_image
+            if image.size != stored_size:
                 changes.append("Turned upright, as the camera noted.")
             if channels != 4:
                 image = without_alpha(image, changes)
@@ -70,11 +73,14 @@ def without_alpha(image: "Image.Image", changes: list[str]) -> "Image.Image":
 
     if image.mode not in ("RGBA", "LA", "PA") and "transparency" not in image.info:
         return image
-    layer = image.convert("RGBA")
-    if layer.getchannel("A").getextrema()[0] == 255:
-        return layer.convert("RGB")
-    changes.append("Transparent parts were laid on white.")
-    return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
+    opaque_image, is_transparent = Image.new("RGB", image.size), False
+    for top in range(0, image.height, STRIP_ROWS):  # of a large image, several copies with alpha would take a gigabyte
+        strip = image.crop((0, top, image.width, min(top + STRIP_ROWS, image.height))).convert("RGBA")
+        is_transparent |= strip.getchannel("A").getextrema()[0] != 255
+        opaque_image.paste(Image.alpha_composite(Image.new("RGBA", strip.size, "white"), strip).convert("RGB"), (0, top))
+    if is_transparent:
+        changes.append("Transparent parts were laid on white.")
+    return opaque_image
 
 
 def in_channels(image: "Image.Image", channels: int, changes: list[str]) -> "Image.Image":
@@ -116,9 +122,13 @@ def fit_size(image: "Image.Image", width: int, height: int, changes: list[str]) 
 
 def border_colour(image: "Image.Image") -> int | tuple[int, ...]:
     """Return the median of the border's colours, channel by channel."""
-    values = np.asarray(image)
-    border_values = np.concatenate([values[0], values[-1], values[:, 0], values[:, -1]])
-    median = np.median(border_values, axis=0).astype(int)
+    width, height = image.size
+    edges = [(0, 0, width, 1), (0, height - 1, width, height), (0, 0, 1, height), (width - 1, 0, width, height)]
+    border_values = []
+    for edge in edges:
+        edge_values = np.asarray(image.crop(edge))
+        border_values.append(edge_values.reshape(-1, *edge_values.shape[2:]))
+    median = np.median(np.concatenate(border_values), axis=0).astype(int)
     if median.ndim == 0:
         return int(median)
     return tuple(median.tolist())

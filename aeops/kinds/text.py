@@ -5,6 +5,8 @@
 
 import codecs
 import json
+import unicodedata
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -71,6 +73,11 @@ def strings_of_bytes(values: np.ndarray) -> list[str]:
         )
     # Bytes that are no UTF-8 become halves of surrogate pairs, which the encoder refuses text by text.
     return [text_bytes.tobytes().rstrip(b"\0").decode(errors="surrogateescape") for text_bytes in np.atleast_2d(values)]
+
+
+def normalized_bytes(character: str) -> int:
+    """Return how many bytes of UTF-8 a character has after NFKC, the form in which a tokenizer reads it."""
+    return len(unicodedata.normalize("NFKC", character).encode("utf-8", "surrogatepass"))
 
 
 # ---------------------------------------------------------------- statistics
@@ -323,6 +330,16 @@ class TextKind:
         lengths = list(map(len, samples))
         row = int(np.argmax(lengths))
         return row, lengths[row]
+
+    def text_bytes(self, samples: np.ndarray, limit: int) -> int:
+        """See `DataKind.text_bytes`: after NFKC, which makes 18 characters of one, character by character."""
+        character_count = sum(map(len, samples))
+        if character_count > limit:
+            return character_count
+        counts: Counter[str] = Counter()
+        for text in samples:
+            counts.update(text)
+        return sum(count * normalized_bytes(character) for character, count in counts.items())
 
     def values_per_sample(self, spec: SampleSpec) -> int | None:
         """See `DataKind.values_per_sample`."""

@@ -76,10 +76,10 @@ def module_file(root: Path, name: str) -> Path | None:
     folder = package_folder(root, package) if package in PACKAGES else None
     if folder is None:
         return None
-    place = folder.joinpath(*path)
-    if (place / "__init__.py").is_file():
-        return place / "__init__.py"
-    file = place.with_name(f"{place.name}.py")
+    module_path = folder.joinpath(*path)
+    if (module_path / "__init__.py").is_file():
+        return module_path / "__init__.py"
+    file = module_path.with_name(f"{module_path.name}.py")
     return file if path and file.is_file() else None
 
 
@@ -98,11 +98,11 @@ def data_files(root: Path, package: str) -> dict[str, Path]:
     file = module_file(root, package)
     if file is None or file.name != "__init__.py":
         return {}
-    found = {}
+    files = {}
     for path in file.parent.rglob("*"):
         if path.is_file() and path.suffix not in (".py", ".pyc"):
-            found[f"{package}/{path.relative_to(file.parent).as_posix()}"] = path
-    return found
+            files[f"{package}/{path.relative_to(file.parent).as_posix()}"] = path
+    return files
 
 
 # ---------------------------------------------------------------- what a file refers to

@@ -39,6 +39,7 @@ POLL_SECONDS = 5.0  # between two questions to the registry, the services and Pr
 LEDGER_POLL_SECONDS = 30.0
 MAX_UPLOADS = 16  # samples of the try-it box at once, those that are being sent included
 SCORING_THREADS = 4  # a slow scoring service must not hold the threads that show the pages
+THREAD_WAIT = 1.0  # seconds that a sample waits for one of these threads
 NAME_LENGTH = 200  # characters of a file's name that a prediction keeps
 ROW_DIGITS = 9
 
@@ -204,7 +205,7 @@ def document_response(document: ForeignDocument) -> Response:
 
 
 class QueueFullError(Exception):
-    """Too many samples wait."""
+    """Too many samples wait, or one has waited too long."""
 
 
 class UploadQueue:
@@ -215,7 +216,7 @@ class UploadQueue:
         self._limiter = anyio.CapacityLimiter(SCORING_THREADS)
 
     @contextmanager
-    def place(self) -> Iterator[None]:
+    def reserve(self) -> Iterator[None]:
         """Take a place while the block runs; raise QueueFullError where none is left."""
         if self.count >= MAX_UPLOADS:
             raise QueueFullError
@@ -226,8 +227,16 @@ class UploadQueue:
             self.count -= 1
 
     async def run(self, function: Callable[[], TryResult]) -> TryResult:
-        """Return the function's result, computed in one of the threads."""
-        return await anyio.to_thread.run_sync(function, limiter=self._limiter)
+        """Return the function's result, computed in one of the threads; raise QueueFullError where none is free in time."""
+        try:
+            with anyio.fail_after(THREAD_WAIT):
+                await self._limiter.acquire()
+        except TimeoutError as error:
+            raise QueueFullError from error
+        try:
+            return await anyio.to_thread.run_sync(function)
+        finally:
+            self._limiter.release()
 
 
 def add_try_it(app: FastAPI, project: Project, background_queries: BackgroundQueries, templates: Environment) -> None:
@@ -237,10 +246,10 @@ def add_try_it(app: FastAPI, project: Project, background_queries: BackgroundQue
         if recipe not in await run_in_threadpool(find_recipe_names, project):
             return text_response(404, f"no recipe {recipe!r} here")
         try:
-            with upload_queue.place():
+            with upload_queue.reserve():
                 return await answer_upload(recipe, request)
         except QueueFullError:
-            return text_response(503, f"{MAX_UPLOADS} samples wait already; try again", {"retry-after": "1"})
+            return text_response(503, "too many samples at once; try again", {"retry-after": "1"})
 
     async def answer_upload(recipe: str, request: Request) -> Response:
         content = await read_body(request)

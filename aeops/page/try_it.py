@@ -35,6 +35,7 @@ SCORING_TIMEOUT = 20.0  # seconds a scoring service may take
 LARGEST_UPLOAD = 8 * 2**20  # bytes
 CACHED_DETECTORS = 2
 ERROR_LENGTH = 4096  # bytes of a service's error that are read
+DECODE_WAIT = 1.0  # seconds that a sample waits for others to be decoded
 _load_lock = threading.Lock()
 _decode_lock = threading.Lock()
 
@@ -131,12 +132,20 @@ def try_sample(
 
 
 def fit_upload(kind: DataKind, upload: Upload, spec: SampleSpec, options: FitOptions) -> FittedSample:
-    """Make the upload a sample of the model; raises as `DataKind.fit_sample` does.
+    """Make the upload a sample of the model.
 
     One at a time: a small file may hold an image whose pixels take hundreds of megabytes while they are decoded.
+
+    Raises:
+        DataError: as `DataKind.fit_sample`.
+        InfrastructureError: other samples took too long.
     """
-    with _decode_lock:
+    if not _decode_lock.acquire(timeout=DECODE_WAIT):
+        raise InfrastructureError("other large samples are being read here; try again in a few seconds")
+    try:
         return kind.fit_sample(upload.content, upload.media_type, spec, options)
+    finally:
+        _decode_lock.release()
 
 
 def sample_mean_bounds(recipe: Recipe) -> tuple[float, float] | None:

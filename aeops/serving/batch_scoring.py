@@ -120,6 +120,9 @@ class BatchScorer:
         request.body = b""  # the samples may share its memory; nothing else needs it
         if request.path == EXPLAIN_PATH:
             detector.data_kind.require_comparable(detector.spec)
+            if len(samples) > self.limits.explained_samples:
+                message = f"expected at most {self.limits.explained_samples} samples to explain, got {len(samples)}"
+                raise HTTPException(413, f"{message}: send smaller batches")
         if request.accepted_type == JSON:
             self._limit_json_reply(request, samples)
         return samples

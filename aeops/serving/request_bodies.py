@@ -84,11 +84,14 @@ def read_request_samples(
 
 
 def require_within_limits(samples: np.ndarray, detector: Detector, limits: RequestLimits) -> None:
-    """Raise HTTPException 413 if there are too many samples, or a text is too long, before any are checked."""
+    """Raise HTTPException 413 if there are too many samples, or texts are too long, before any are checked."""
     require_sample_count(detector.data_kind.count(samples, detector.spec), limits)
     row, characters = detector.data_kind.longest_sample(samples)
     if characters > limits.text_bytes:
         raise HTTPException(413, f"expected texts of at most {limits.text_bytes} characters, got {characters} in text {row}")
+    if detector.data_kind.text_bytes(samples, limits.all_text_bytes) > limits.all_text_bytes:
+        message = f"expected at most {limits.all_text_bytes} bytes of texts in one request (UTF-8 after NFKC), got more"
+        raise HTTPException(413, f"{message}: send smaller batches, one after the other on one connection")
 
 
 def require_sample_count(count: int, limits: RequestLimits) -> None:
@@ -122,14 +125,18 @@ def require_json_bounds(body: bytes, detector: Detector, limits: RequestLimits) 
 
 
 def require_few_numbers(body: bytes, shape: tuple[int, ...], limits: RequestLimits) -> None:
+    values_per_sample = math.prod(shape)
+    comma_count, max_numbers = body.count(b","), max(limits.json_numbers, values_per_sample)
+    if comma_count > max_numbers + KEY_MARKS:
+        message = f"expected at most {max_numbers} numbers in a JSON body, got {comma_count}"
+        raise HTTPException(413, f"{message}: send smaller batches, or {MEDIA_TYPE}")
     if body.count(b'"') > KEY_MARKS or body.count(b"{") > KEY_MARKS:
         raise DataError("expected whole or real numbers, got samples with texts, booleans or objects")
-    values_per_sample = math.prod(shape)
     # A value takes two bytes at least, itself and a comma.
     max_samples = min(limits.samples, len(body) // (2 * values_per_sample) + 1)
     lists_per_sample = sum(math.prod(shape[:axis]) for axis in range(len(shape)))
     require_json_count(body.count(b"["), max_samples * lists_per_sample + KEY_MARKS, "lists")
-    require_json_count(body.count(b","), max_samples * values_per_sample + KEY_MARKS, "numbers")
+    require_json_count(comma_count, max_samples * values_per_sample + KEY_MARKS, "numbers")
 
 
 def require_few_texts(body: bytes, limits: RequestLimits) -> None:

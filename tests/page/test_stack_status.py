@@ -64,7 +64,7 @@ def test_each_service_is_up_silent_or_down_by_its_process_and_its_answer(
     record_service(empty, "mlflow", address="http://127.0.0.1:9", health="http://127.0.0.1:9/health")
     record_service(empty, "prefect", address=well, health=f"{well}/health", start_id="another start")
     record_service(empty, "worker")
-    record_service(empty, "gone", address=well, health=f"{well}/healthz", pid=2**22 + 1)
+    record_service(empty, "gone", address=well, health=f"{well}/healthz", pid=2**22 + 1, start_id="of a process that has ended")
     (empty.home / "services" / "damaged.json").write_text("{", encoding="utf-8")
     found = {name: (one.state, one.version) for name, one in check_services(empty, basic_auth_header("ae:secret")).items()}
     assert found == {

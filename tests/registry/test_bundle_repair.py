@@ -196,7 +196,7 @@ def test_files_that_are_uploaded_one_by_one_are_damaged_until_the_last(champion:
     (champion / "surplus").touch()
     with small_files_only(3000), pytest.raises(OSError, match="File too large"):
         upload_files(repository, large_bundle)
-    with pytest.raises(BundleError, match=r"scorer\.safetensors was altered"):
+    with pytest.raises(BundleError, match=r"model\.onnx was altered"):
         VerifiedBundle(champion)
     upload_files(repository, large_bundle)
     assert VerifiedBundle(champion).sha256 == bundle_sha256(large_bundle)

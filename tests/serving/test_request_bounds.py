@@ -1,6 +1,7 @@
 """What is refused before it is parsed: bodies that would take far more memory and time than samples do."""
 
 import io
+import math
 import resource
 import time
 import tracemalloc
@@ -80,14 +81,46 @@ def test_a_text_that_looks_like_lists_is_a_text(of_texts: TestClient) -> None:
     assert of_texts.post("/score", content=body, headers={"content-type": "application/json"}).status_code == 200
 
 
-@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (1, 8), (4, 128), (2, 2, 2)])
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (1, 8), (4, 128), (2, 2, 2), (3, 600, 600)])
 def test_samples_within_the_limits_are_never_refused(shape: tuple[int, ...]) -> None:
     one = orjson.dumps(np.zeros(shape, int).tolist()) + b","
-    most = min(LIMITS.samples, MEGABYTES * 2**20 // len(one))
-    for count in (1, 40, most):
+    most = max(1, min(LIMITS.samples, LIMITS.json_numbers // math.prod(shape)))
+    for count in {1, min(40, most), most}:
         require_few_numbers(b'{"inputs": [' + (one * count)[:-1] + b'], "params": {"code": true}}', shape, LIMITS)
     with pytest.raises(HTTPException, match="expected at most"):
-        require_few_numbers(one * most + b"[" * 200_000, shape, LIMITS)
+        require_few_numbers(one * most + b"[" * 2_000_000, shape, LIMITS)
+
+
+@pytest.mark.parametrize("value", [b"0", b"999", b"null", b"0.5"])
+def test_more_numbers_than_allowed_are_refused_before_they_are_parsed(client: TestClient, value: bytes) -> None:
+    row = b"[" + b",".join([value] * SIDE) + b"]"
+    image = b"[[" + b",".join([row] * SIDE) + b"]],"
+    body = b'{"inputs": [' + (image * (LIMITS.json_numbers // SIDE**2 + 8))[:-1] + b"]}"
+    error = refused(client, body, "application/json", (413,))
+    assert f"expected at most {LIMITS.json_numbers} numbers in a JSON body, got" in error
+    assert NPY in error
+
+
+@pytest.mark.parametrize(("text", "count"), [("a" * 60_000, 18), ("ж" * 60_000, 9), ("\ufdfa" * 40_000, 1)])
+def test_more_text_than_allowed_is_refused_before_it_becomes_tokens(of_texts: TestClient, text: str, count: int) -> None:
+    started = time.monotonic()
+    for body, media_type in (
+        (orjson.dumps({"inputs": [text] * count}), "application/json"),
+        (as_arrow(pa.array([text] * count)), ARROW),
+    ):
+        told = of_texts.post("/score", content=body, headers={"content-type": media_type})
+        assert (told.status_code, "bytes of texts in one request (UTF-8 after NFKC)" in told.text) == (413, True)
+    assert time.monotonic() - started < 2
+
+
+def test_more_explanations_than_allowed_are_refused(client: TestClient) -> None:
+    images = np.zeros((LIMITS.explained_samples + 1, 1, SIDE, SIDE), np.uint8)
+    told = client.post("/explain", content=as_npy(images), headers={"content-type": NPY})
+    assert (told.status_code, told.json()["error"]) == (
+        413,
+        "expected at most 1024 samples to explain, got 1025: send smaller batches",
+    )
+    assert client.post("/explain", content=as_npy(images[:-1]), headers={"content-type": NPY}).status_code == 200
 
 
 def test_as_many_texts_as_allowed_are_taken() -> None:

@@ -19,6 +19,7 @@ from aeops.serving.limits import RequestLimits
 from aeops.serving.request_bodies import JSON
 
 EXAMPLES = 15  # a path, a model and a mode
+SECONDS = 5.0  # that an answer may take
 QUIET = settings(
     max_examples=EXAMPLES,
     deadline=None,
@@ -49,7 +50,8 @@ def test_the_service_keeps_its_openapi(schema: Any, path: str, mode: GenerationM
     @QUIET
     @given(case=operation.as_strategy(generation_mode=mode))
     def check(case: Any) -> None:
-        case.call_and_validate()
+        response = case.call_and_validate()
+        assert response.elapsed < SECONDS
 
     check()
 

@@ -13,8 +13,8 @@ from aeops.project import Project
 from aeops.provenance.rebuild.record import Record
 
 
-def clone_code(project: Project, record: Record, place: Path) -> Path:
-    """Clone the repository to the new folder `place` at the record's commit with its changes; return the project there.
+def clone_code(project: Project, record: Record, folder: Path) -> Path:
+    """Clone the repository to a new folder at the record's commit with its changes; return the project there.
 
     The clone borrows the objects of the user's repository, so a commit that no branch holds any more is found as well.
 
@@ -31,14 +31,14 @@ def clone_code(project: Project, record: Record, place: Path) -> Path:
     except GitError as error:
         raise DataError(f"the commit {commit} is gone from {repository}: fetch it from where it was pushed to") from error
     object_format = git_text(project.root, "rev-parse", "--show-object-format")
-    place.mkdir()
+    folder.mkdir()
     # `git clone --shared` writes paths with line ends unquoted, and refuses another user's repository.
-    run_git(place, "init", "--quiet", "--template=", f"--object-format={object_format}")
-    _borrow_objects(place, repository / "objects")
-    run_git(place, "checkout", "--quiet", "--detach", commit)
+    run_git(folder, "init", "--quiet", "--template=", f"--object-format={object_format}")
+    _borrow_objects(folder, repository / "objects")
+    run_git(folder, "checkout", "--quiet", "--detach", commit)
     if record.patch is not None and record.patch.is_file():
-        _apply_patch(record.patch, place, commit)
-    return place / prefix
+        _apply_patch(record.patch, folder, commit)
+    return folder / prefix
 
 
 def _borrow_objects(clone: Path, objects: Path) -> None:
