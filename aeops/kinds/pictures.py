@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 MAX_PIXELS = 40_000_000  # a phone's camera; more is refused before it is decoded
+MAX_WEBP_PIXELS = 30_000_000  # whose decoder holds four copies
 STRIP_ROWS = 256  # of an image, that are converted at once
 MAX_IMAGE_BYTES = 256 * 2**20  # of a file: more than so many pixels take without compression
 SEVERAL_IMAGES_FORMATS = ("PNG", "TIFF", "WEBP")  # may hold pages or an animation; further images of a JPEG are previews
@@ -44,10 +45,7 @@ def read_image(content: bytes, channels: int, description: str, changes: list[st
 
     try:
         with decode_errors(), Image.open(io.BytesIO(content), formats=IMAGE_FORMATS) as source_image:
-            if source_image.width * source_image.height > MAX_PIXELS:
-                raise DataError(
-                    f"{description} has {source_image.width} x {source_image.height} pixels; {MAX_PIXELS:,} are allowed"
-                )
+            require_few_pixels(source_image, description)
             if source_image.mode.startswith(("I", "F")):
                 raise DataError(f"{description}: expected 8 bits a channel, got more: convert it, or use a .npy file")
             if source_image.format in SEVERAL_IMAGES_FORMATS and (count := getattr(source_image, "n_frames", 1)) > 1:
@@ -65,6 +63,13 @@ def read_image(content: bytes, channels: int, description: str, changes: list[st
         raise DataError(
             f"{description} cannot be read as an image ({error}): expected {', '.join(IMAGE_FORMATS)}: replace or remove it"
         ) from error
+
+
+def require_few_pixels(image: "Image.Image", description: str) -> None:
+    """Raise DataError where an image, which is not decoded yet, has too many pixels."""
+    max_pixels = MAX_WEBP_PIXELS if image.format == "WEBP" else MAX_PIXELS
+    if image.width * image.height > max_pixels:
+        raise DataError(f"{description} has {image.width} x {image.height} pixels; {max_pixels:,} are allowed")
 
 
 def without_alpha(image: "Image.Image", changes: list[str]) -> "Image.Image":

@@ -14,6 +14,6 @@ class RequestLimits(ConnectionLimits):
     json_numbers: int = 1_000_000  # in a JSON body, or those of one sample where that has more; npy and Arrow have no such limit
     explained_samples: int = 1024  # in one request for explanations, of which each takes as long as a hundred scores
     text_bytes: int = 65_536  # of one text
-    all_text_bytes: int = 2**20  # of all texts of a request, in UTF-8 after NFKC: each takes a microsecond to become a token
+    all_text_bytes: int = 2**19  # of all texts of a request, in UTF-8 after NFKC: each takes a microsecond to become a token
     answer_values: int = 4_000_000  # numbers in a JSON reply: some 80 MB; npy and Arrow have no such limit
     queue: int = 256  # requests that wait

@@ -2,6 +2,7 @@
 
 import io
 import json
+import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,7 @@ from PIL import Image
 
 from aeops.errors import DataError, UsageError
 from aeops.kinds.interface import load_kind
+from aeops.kinds.pictures import without_alpha
 from aeops.kinds.samples import FitOptions, FittedSample, SampleSpec
 
 
@@ -170,12 +172,30 @@ def test_a_header_that_promises_more_than_there_is_allocates_nothing() -> None:
         fit(b"\x93NUMPY\x01\x00v\x00" + header, "application/x-npy", DIGIT)
 
 
-def test_a_picture_of_too_many_pixels_is_refused_before_it_is_decoded() -> None:
+@pytest.mark.parametrize(("form", "side"), [("PNG", 8000), ("WEBP", 5500)])
+def test_a_picture_of_too_many_pixels_is_refused_before_it_is_decoded(form: str, side: int) -> None:
     written = io.BytesIO()
-    Image.new("1", (8000, 8000)).save(written, "PNG")
+    Image.new("1", (side, side)).save(written, form)
     assert len(written.getvalue()) < 100_000
-    with pytest.raises(DataError, match="8000 x 8000"):
-        fit(written.getvalue(), "image/png", DIGIT)
+    with pytest.raises(DataError, match=f"{side} x {side}"):
+        fit(written.getvalue(), f"image/{form.lower()}", DIGIT)
+
+
+def test_more_pasted_numbers_than_allowed_are_refused_before_they_are_parsed() -> None:
+    json_numbers, row = b"[" + b"1," * 3_000_000 + b"1]", b"1 " * 3_000_000
+    for content, message in ((json_numbers, "at most 1,000,000 numbers"), (row, "a row of more")):
+        started = time.monotonic()
+        with pytest.raises(DataError, match=message):
+            fit(content, "text/plain", DIGIT)
+        assert time.monotonic() - started < 1
+
+
+def test_a_large_picture_with_alpha_becomes_what_it_becomes_as_a_whole() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (600, 31, 4), dtype=np.uint8)  # more rows than are converted at once
+    whole, changes = Image.fromarray(pixels), list[str]()
+    expected = Image.alpha_composite(Image.new("RGBA", whole.size, "white"), whole).convert("RGB")
+    assert np.array_equal(np.asarray(without_alpha(whole, changes)), np.asarray(expected))
+    assert changes == ["Transparent parts were laid on white."]
 
 
 def test_an_option_that_there_is_not_is_refused() -> None:

@@ -101,7 +101,7 @@ def test_more_numbers_than_allowed_are_refused_before_they_are_parsed(client: Te
     assert NPY in error
 
 
-@pytest.mark.parametrize(("text", "count"), [("a" * 60_000, 18), ("ж" * 60_000, 9), ("\ufdfa" * 40_000, 1)])
+@pytest.mark.parametrize(("text", "count"), [("a" * 60_000, 9), ("ж" * 60_000, 5), ("\ufdfa" * 16_000, 1)])
 def test_more_text_than_allowed_is_refused_before_it_becomes_tokens(of_texts: TestClient, text: str, count: int) -> None:
     started = time.monotonic()
     for body, media_type in (
