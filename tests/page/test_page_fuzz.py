@@ -14,7 +14,7 @@ from PIL import Image
 
 from .conftest import Served
 
-EXAMPLES = 60
+EXAMPLES = 30
 SECONDS = 5.0
 MEDIA_TYPES = ["image/png", "image/jpeg", "application/x-npy", "application/json", "text/plain", "text/plain; charset=x", "", "é"]
 QUIET = settings(

@@ -36,7 +36,7 @@ from aeops.serving.request_bodies import JSON
 MEGABYTE = 2**20
 SIZE = 20 * MEGABYTE
 SECONDS = 5.0  # for the answer to one body of at most 20 MB
-HEALTH_SECONDS = 2.0  # for an answer of /healthz meanwhile
+HEALTH_SECONDS = 5.0  # for an answer of /healthz meanwhile
 MEMORY = 500 * MEGABYTE  # in addition to what the idle server has
 AT_ONCE = 8
 SIDE = 28
