@@ -9,17 +9,20 @@ from contextlib import ExitStack
 from types import SimpleNamespace
 from typing import Any
 
+import anyio
 import httpx
 import numpy as np
 import pytest
 import uvicorn
 from PIL import Image
 
-from aeops.errors import DataError
+from aeops.errors import DataError, InfrastructureError
 from aeops.kinds.arrays import fit_pasted
+from aeops.kinds.interface import load_kind
 from aeops.kinds.samples import FitOptions, FittedSample, SampleSpec
 from aeops.machine.http_limits import ConnectionLimits, limited_config
-from aeops.page.app import MAX_UPLOADS, build_page_app
+from aeops.page import app, try_it
+from aeops.page.app import MAX_UPLOADS, SCORING_THREADS, QueueFullError, UploadQueue, build_page_app
 from aeops.page.serve import open_page_listener
 from aeops.page.try_it import Upload, fit_upload
 from aeops.project import Project
@@ -118,6 +121,34 @@ def test_one_image_is_decoded_at_a_time() -> None:
     for thread in threads:
         thread.join()
     assert kind.most == 1
+
+
+def test_a_sample_waits_for_others_no_longer_than_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(try_it, "DECODE_WAIT", 0.1)
+    spec = SampleSpec((1, 1, 1), (1, 1, 1), 0, 255)
+    upload = Upload(b"[1]", "text/plain", "a")
+    with try_it._decode_lock, pytest.raises(InfrastructureError, match="try again in a few seconds"):
+        fit_upload(load_kind("image"), upload, spec, FitOptions())
+    assert fit_upload(load_kind("image"), upload, spec, FitOptions()).batch.shape == (1, 1, 1, 1)
+
+
+def test_a_sample_waits_for_a_thread_no_longer_than_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app, "THREAD_WAIT", 0.1)
+    finish = threading.Event()
+    waited: Any = lambda: finish.wait(20)  # noqa: E731
+
+    async def fill_all_threads() -> None:
+        upload_queue = UploadQueue()
+        async with anyio.create_task_group() as tasks:
+            for _ in range(SCORING_THREADS):
+                tasks.start_soon(upload_queue.run, waited)
+            await anyio.sleep(0.1)
+            with pytest.raises(QueueFullError):
+                await upload_queue.run(waited)
+            finish.set()
+        await upload_queue.run(waited)  # the threads are free again
+
+    anyio.run(fill_all_threads)
 
 
 @pytest.mark.parametrize("piece", ["[[],[],", "{},", '{"a":{'])
