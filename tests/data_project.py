@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import yaml
 
-from aeops.data.dataset import content_sha256
+from aeops.data.dataset import content_sha256, read_index
 from aeops.data.sources.catalogue import read_source
 from aeops.data.sources.samples import SourceSamples
 from aeops.files import write_json
@@ -114,12 +114,19 @@ class Room:
     def accept_unjudged(self) -> None:
         """Ingests and accepts what the source holds without the expectations, which take seconds to load."""
         self.ingest()
-        shutil.copytree(self.incoming, self.data)
-        write_json(self.data / "receipt.json", {"content_sha256": content_sha256(self.data)})
+        accept_unjudged(self.incoming, self.data)
 
     def validation(self) -> dict[str, Any]:
         found: dict[str, Any] = read_json(self.project.validation("mine") / "validation.json")
         return found
+
+
+def accept_unjudged(incoming: Path, dataset: Path) -> None:
+    """Accepts an incoming dataset as it is, with a receipt of its content alone."""
+    shutil.copytree(incoming, dataset)
+    count = len(read_index(dataset))
+    rows = {"given": count, "accepted": count, "quarantined": 0}
+    write_json(dataset / "receipt.json", {"content_sha256": content_sha256(dataset), "rows": rows})
 
 
 def shared_data(path: str) -> Path:

@@ -5,8 +5,21 @@ from pathlib import Path
 
 import batch_scoring
 import numpy as np
+import pytest
+from served_champion import scratch_project
 
 
+def test_one_file_of_an_inbox_is_scored_and_timed(trained: Path, tmp_path: Path) -> None:
+    project = scratch_project(tmp_path / "project", trained / "bundle")
+    samples = batch_scoring.distinct_digits(40)
+    result = batch_scoring.score_inbox(project, samples, 1)
+    assert result["seconds"] > 0
+    assert result["digits_per_second"] == pytest.approx(40 / result["seconds"])
+    assert result["peak_mib"] > 10
+    assert batch_scoring.bare_seconds(trained / "bundle" / "model.onnx", samples) > 0
+
+
+@pytest.mark.long
 def test_it_scores_an_inbox_as_ten_files_and_as_one(trained: Path, tmp_path: Path) -> None:
     out = tmp_path / "scoring.json"
     batch_scoring.main(["--digits", "40", "--repeats", "1", "--trained", str(trained), "--out", str(out)])

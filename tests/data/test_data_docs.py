@@ -8,6 +8,7 @@ from data_project import Room
 
 from aeops.data.data_docs import strip_remote_content
 
+pytestmark = pytest.mark.xdist_group("great expectations")  # it takes seconds to import
 LOADING = {"script", "link", "img", "iframe", "object", "embed", "video", "audio", "source", "base"}
 
 

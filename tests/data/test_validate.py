@@ -4,8 +4,10 @@ import errno
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 
+import jinja2
 import numpy as np
 import pandas as pd
 import pytest
@@ -17,7 +19,19 @@ from aeops.errors import DataError
 from aeops.machine.stored_json import read_json
 from aeops.provenance.run_summary import quarantine_counts
 
+pytestmark = pytest.mark.xdist_group("great expectations")  # it takes seconds to import
 BLANK, NAN, BRIGHT, COPY, LABEL = 3, 70, 130, 190, 250  # positions of the samples that `spoil_five` spoils
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _compiled_templates(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Compile the templates of the pages once, and not for each validation, of which that would be a quarter."""
+    from great_expectations.render.view import view
+
+    cache = jinja2.FileSystemBytecodeCache(str(tmp_path_factory.mktemp("templates")))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(view, "Environment", partial(view.Environment, bytecode_cache=cache))
+        yield
 
 
 def spoil_five(room: Room) -> None:

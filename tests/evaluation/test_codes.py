@@ -1,13 +1,35 @@
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from aeops.evaluation.studies import codes
 from aeops.evaluation.studies.codes import euclidean_codes, label_agreement, run_codes_study
 from aeops.recipe.studies import CodesStudy
 
-SPEC = CodesStudy(neighbours=5, rows=120)
+SPEC = CodesStudy(neighbours=5, rows=60)
+EPOCHS = 8  # of UMAP's layout, enough for so few codes
+# UMAP as it is compiled, twice in one process.
+COMPILED = """
+import numpy as np
+from aeops.evaluation.studies.codes import fit_umap
+train, test = np.random.default_rng(0).normal(size=(2, 120, 16)).astype(np.float32)
+assert fit_umap(train, test, 8).tobytes() == fit_umap(train, test, 8).tobytes()
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _interpreted():
+    """UMAP as plain Python: to compile it takes half a minute, and it has few codes to lay out here."""
+    import numba  # a second: only for the tests that need it
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(numba.config, "DISABLE_JIT", True)
+        patch.setattr(codes, "EPOCHS", EPOCHS)
+        yield
 
 
 def test_agreement_is_that_of_the_nearest_others_counted_one_by_one():
@@ -58,3 +80,8 @@ def test_without_labels_there_is_a_map_and_no_table(found, tmp_path):
     finding = run_codes_study(SPEC, bare, tmp_path)
     assert (finding.head, finding.rows, finding.metrics) == ([], [], {})
     assert (tmp_path / "codes_maps.svg").is_file()
+
+
+@pytest.mark.long
+def test_compiled_umap_gives_the_same_bytes():
+    subprocess.run([sys.executable, "-c", COMPILED], check=True, timeout=600)

@@ -322,44 +322,58 @@ def test_the_gate_of_the_bundle_alone_leaves_the_registrys_rules_to_others(evalu
 # ---------------------------------------------------------------- the program
 
 
-def run(recipe_file: Path, evaluated, out: Path, *more: str) -> subprocess.CompletedProcess:
-    places = {"recipe": recipe_file, "prepared": evaluated.prepared, "challenger": evaluated.bundle, "out": out}
-    arguments = [word for name, place in places.items() for word in (f"--{name}", str(place))]
-    command = [sys.executable, "-m", "aeops.stages.compare", *arguments, *more]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=400, check=False)
+# Runs the program several times in one process, as its imports take seconds: exit code, output and errors of each.
+TYPED = """
+import io, json, sys
+from contextlib import redirect_stderr, redirect_stdout
+from aeops.stages.compare import main
+done = []
+for arguments in json.loads(sys.argv[1]):
+    sys.argv[1:], code = arguments, 0
+    with redirect_stdout(io.StringIO()) as printed, redirect_stderr(io.StringIO()) as errors:
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code
+    done.append((code, printed.getvalue(), errors.getvalue()))
+print(json.dumps([done, [name for name in ("torch", "mlflow", "prefect") if name in sys.modules]]))
+"""
 
 
-@pytest.fixture
-def recipe_file(writers, tmp_path) -> Path:
-    writers.recipe(tmp_path / "digits.yaml", gate={"keeps_its_error": RULES["keeps_its_error"]} | UNASKED)
-    return tmp_path / "digits.yaml"
-
-
-def test_the_program_tells_the_verdict_and_loads_no_torch(recipe_file, evaluated, poor, tmp_path):
-    out = tmp_path / "new" / "comparison.json"
-    places = ["--champion", str(poor), "--champion-version", "7", "--judged", "2", "--out", str(out)]
-    known = ["--recipe", str(recipe_file), "--prepared", str(evaluated.prepared), "--challenger", str(evaluated.bundle)]
-    script = (
-        f"import sys; sys.argv = ['compare', *{known + places!r}]; from aeops.stages.compare import main; main(); "
-        "print([name for name in ('torch', 'mlflow', 'prefect') if name in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=400, check=True)
-    assert done.stdout.splitlines()[0] == "better: accepted"
-    assert done.stdout.splitlines()[-1] == "[]"
-    assert json.loads(out.read_text())["champion"]["version"] == "7"
-
-
-def test_a_refusal_exits_with_0_and_a_mistake_does_not(recipe_file, evaluated, poor, tmp_path):
+@pytest.fixture(scope="module")
+def typed(writers, evaluated, poor, tmp_path_factory):
+    """What the program did four times, in whose order the tests read it, the heavy modules that it loaded, and its folder."""
+    folder = tmp_path_factory.mktemp("typed")
+    writers.recipe(folder / "digits.yaml", gate={"keeps_its_error": RULES["keeps_its_error"]} | UNASKED)
+    places = {"recipe": folder / "digits.yaml", "prepared": evaluated.prepared, "challenger": evaluated.bundle}
+    given = [word for name, place in places.items() for word in (f"--{name}", str(place))]
     champion = ["--champion", str(evaluated.bundle), "--champion-version", "7"]
-    worse = run(recipe_file, evaluated, tmp_path / "c.json", "--challenger", str(poor), *champion, "--judged", "1")
-    assert (worse.returncode, worse.stdout.splitlines()[0]) == (0, "worse: refused"), worse.stderr
-    half = run(recipe_file, evaluated, tmp_path / "d.json", "--champion", str(poor), "--judged", "1")
-    assert half.returncode == UsageError.exit_code
-    assert "expected --champion-version with --champion" in half.stderr
-    none = run(recipe_file, evaluated, tmp_path / "d.json", "--judged", "0")
-    assert none.returncode == UsageError.exit_code
-    assert "--judged: expected 1 or more, as this candidate counts, got 0" in none.stderr
-    assert not (tmp_path / "d.json").exists()
+    commands = [
+        ["--champion", str(poor), "--champion-version", "7", "--judged", "2", "--out", str(folder / "new" / "comparison.json")],
+        ["--challenger", str(poor), *champion, "--judged", "1", "--out", str(folder / "c.json")],
+        ["--champion", str(poor), "--judged", "1", "--out", str(folder / "d.json")],
+        ["--judged", "0", "--out", str(folder / "d.json")],
+    ]
+    arguments = [sys.executable, "-c", TYPED, json.dumps([[*given, *command] for command in commands])]
+    done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, timeout=400, check=True)
+    return *json.loads(done.stdout), folder
+
+
+def test_the_program_tells_the_verdict_and_loads_no_torch(typed):
+    [(code, printed, errors), *_], heavy, folder = typed
+    assert (code, printed.splitlines()[0]) == (0, "better: accepted"), errors
+    assert heavy == []
+    assert json.loads((folder / "new" / "comparison.json").read_text())["champion"]["version"] == "7"
+
+
+def test_a_refusal_exits_with_0_and_a_mistake_does_not(typed):
+    [_, (code, printed, errors), half, none], _, folder = typed
+    assert (code, printed.splitlines()[0]) == (0, "worse: refused"), errors
+    assert half[0] == UsageError.exit_code
+    assert "expected --champion-version with --champion" in half[2]
+    assert none[0] == UsageError.exit_code
+    assert "--judged: expected 1 or more, as this candidate counts, got 0" in none[2]
+    assert not (folder / "d.json").exists()
 
 
 # ---------------------------------------------------------------- what docs/gates.md says

@@ -16,32 +16,24 @@ from monitored_project import ROOT, on_day, promotion_of
 from prefect import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from aeops.machine.network import find_free_port
-from aeops.machine.servers import TEMPORARY_SERVER, prefect_server_command, stop_server, wait_until_healthy
 from aeops.machine.stored_json import read_json
 from aeops.monitoring import paths, retrains
 from aeops.project import Project
 from aeops.recipe.reader import Recipe
 from flows import monitoring as flow
 
-pytestmark = pytest.mark.timeout(600)  # seconds: a server, a registry and a few processes on a busy machine
+pytestmark = [
+    pytest.mark.timeout(600),  # seconds: a server, a registry and a few processes on a busy machine
+    pytest.mark.xdist_group("prefect server"),
+]
 NAME = "retrain-digits"
 
 
 @pytest.fixture(scope="module")
-def server(empty_prefect_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The API address of a Prefect server with a database of its own, as a run by hand starts it."""
-    port, home = find_free_port(), tmp_path_factory.mktemp("prefect")
-    shutil.copy(empty_prefect_database, home / "prefect.db")
-    settings = {"PREFECT_HOME": str(home), "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "true"}
-    child = subprocess.Popen(prefect_server_command(port), env=os.environ | TEMPORARY_SERVER | settings, cwd=home)
-    address = f"http://127.0.0.1:{port}/api"
-    try:
-        wait_until_healthy(child, f"{address}/health")
-        with temporary_settings({PREFECT_API_URL: address}):
-            yield address
-    finally:
-        stop_server(child)
+def server(prefect_address: str) -> Iterator[str]:
+    """The API address of a Prefect server, which this process asks, too."""
+    with temporary_settings({PREFECT_API_URL: prefect_address}):
+        yield prefect_address
 
 
 @pytest.fixture

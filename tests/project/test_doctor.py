@@ -5,11 +5,14 @@ from pathlib import Path
 
 import pytest
 from checkout import Checkout, make_checkout
+from data_project import accept_unjudged
 
 from aeops.cli import health_checks
 from aeops.errors import InfrastructureError
 from aeops.machine.lock import run_lock
 from aeops.project import Project
+from aeops.recipe.reader import load_recipe
+from aeops.stages.ingest import ingest
 
 
 @pytest.fixture
@@ -28,7 +31,7 @@ def only(findings: Iterator[health_checks.HealthCheck], level: str) -> health_ch
 
 
 def test_a_fresh_checkout_has_no_fault_and_is_told_how_to_begin(project: Project) -> None:
-    done = Checkout(project.root).ae("doctor")
+    done = Checkout(project.root).ae_in_process("doctor")
     assert done.returncode == 0, done.stdout
     assert "fault" not in done.stdout
     assert "ae run small" in done.stdout
@@ -53,9 +56,8 @@ def test_a_recipe_with_a_mistake_is_a_fault(project: Project) -> None:
 
 
 def test_data_that_was_changed_after_it_was_accepted_is_a_fault(project: Project) -> None:
-    checkout = Checkout(project.root)
-    for stage, place in (("ingest", "--out"), ("validate", "--incoming")):
-        checkout.stage(stage, "--recipe", "recipes/small.yaml", place, str(project.incoming("small")))
+    ingest(load_recipe(project, "small"), project, project.incoming("small"))
+    accept_unjudged(project.incoming("small"), project.dataset("small"))
     assert {finding.level for finding in health_checks.check_recipe(project, "small")} == {"good"}
     with (project.dataset("small") / "shards" / "00000.npy").open("r+b") as shard:
         shard.seek(5000)

@@ -78,12 +78,13 @@ def with_train(spec: FitSpec, **changes: Any) -> FitSpec:
     return dataclasses.replace(spec, train=dataclasses.replace(spec.train, **changes))
 
 
+@pytest.mark.long  # tests/science/test_weight_hash_log.py kills one at chosen steps
 def test_a_training_killed_again_and_again_ends_in_the_same_files(
-    spec: FitSpec, digits: np.ndarray, fitted: Any, fit_into: Callable[..., Any], tmp_path: Path, kill_step: int
+    spec: FitSpec, digits: np.ndarray, fit_into: Callable[..., Any], tmp_path: Path
 ) -> None:
-    kills = [2, 3, 2][::kill_step]  # after so many further epochs
-    longer = with_train(spec, epochs=12) if len(kills) > 1 else spec
-    whole = fit_into(longer, tmp_path / "whole") if len(kills) > 1 else fitted
+    kills = [2, 3, 2]  # after so many further epochs
+    longer = with_train(spec, epochs=12)
+    whole = fit_into(longer, tmp_path / "whole")
     killed = tmp_path / "killed"
     killed.mkdir()
     np.save(killed / "samples.npy", digits)

@@ -1,4 +1,4 @@
-"""The log of weight hashes: the steps it names, what it hashes, and that no kill leaves a mark on it."""
+"""The log of weight hashes: the steps it names, what it hashes, and that no kill leaves a mark on it or on the bundle."""
 
 import dataclasses
 import hashlib
@@ -79,7 +79,7 @@ def test_another_seed_parts_from_the_first_step_and_the_same_seed_never(
     assert all(one != two for one, two in zip(ours, theirs, strict=True))
 
 
-def test_a_training_killed_again_and_again_leaves_the_very_same_log(
+def test_a_training_killed_again_and_again_leaves_the_very_same_log_and_bundle(
     spec: FitSpec, digits: np.ndarray, fitted: Any, tmp_path: Path, kill_step: int
 ) -> None:
     kills = [8, 3, 9, 17][::kill_step]  # at these steps, from 0; a step that a checkpoint already holds does not come again
@@ -88,7 +88,10 @@ def test_a_training_killed_again_and_again_leaves_the_very_same_log(
     command = [sys.executable, "-c", KILLER, str(tmp_path), *map(str, kills)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.split() == [str(len(kills))]
-    assert (tmp_path / "training" / "trail.csv").read_bytes() == (fitted.history / "trail.csv").read_bytes()
+    assert "starts over" not in done.stderr
+    for name in ("trail.csv", "history.csv", "weights.safetensors"):
+        assert (tmp_path / "training" / name).read_bytes() == (fitted.history / name).read_bytes(), name
+    assert (tmp_path / "bundle" / "SHA256SUMS").read_text() == (fitted.bundle / "SHA256SUMS").read_text()
     assert sorted(file.name for file in (tmp_path / "checkpoints").iterdir()) == ["progress.jsonl"]
 
 
