@@ -43,7 +43,9 @@ TARGETS = {
         "tests/serving/test_hostile_bodies.py",
         "tests/serving/test_service_live.py",
     ),
+    "models": ("tests/evaluation/test_codes.py", "tests/science/test_every_pair.py"),
     "benchmarks": (
+        "tests/benchmarks/test_batch_scoring.py",
         "tests/benchmarks/test_bench.py",
         "tests/benchmarks/test_five_versions.py",
         "tests/benchmarks/test_gate_simulation.py",

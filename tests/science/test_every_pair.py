@@ -1,7 +1,7 @@
 """Every legal pair of parts, in some model that is built, trained a step, saved, exported and loaded again.
 
 Models of small parts that `check_compatibility` objects to are left out, and a greedy choice of the others holds every pair of
-parts that any legal model holds.
+parts that any legal model holds. Of those, `make test` trains some that hold every part, and `make test-long-models` all.
 """
 
 import itertools
@@ -144,13 +144,14 @@ def pairs(choice: tuple[Any, ...]) -> set[frozenset[tuple[str, Any]]]:
     return {frozenset(pair) for pair in itertools.combinations(zip(SMALL, choice, strict=True), 2)}
 
 
-def cover(models: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    """Some of the models that hold every pair that any of them holds: each next one holds the most that are missing."""
+def cover(models: list[tuple[Any, ...]], together: int) -> list[tuple[Any, ...]]:
+    """Some of the models that hold every set of so many parts together that any of them holds: each next one holds the most
+    that are missing."""
     number = {part: i for i, part in enumerate((part_name, part) for part_name in SMALL for part in SMALL[part_name])}
     parts = np.array([[number[pair] for pair in zip(SMALL, choice, strict=True)] for choice in models])
-    first, second = np.triu_indices(len(SMALL), 1)
-    covered = parts[:, first] * len(number) + parts[:, second]  # each model's pairs as numbers
-    missing = np.zeros(len(number) ** 2, bool)
+    sets = np.array(list(itertools.combinations(range(len(SMALL)), together)))
+    covered = parts[:, sets] @ len(number) ** np.arange(together)  # each model's sets as numbers
+    missing = np.zeros(len(number) ** together, bool)
     missing[covered] = True
     chosen = []
     while missing.any():
@@ -161,7 +162,8 @@ def cover(models: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
 
 
 LEGAL = list(legal_models())
-COVER = cover(LEGAL)
+COVER = cover(LEGAL, together=2)
+QUICK = cover(COVER, together=1)
 
 
 def fit_spec(choice: tuple[Any, ...]) -> FitSpec:
@@ -200,9 +202,14 @@ def test_every_kind_of_every_part_stands_in_some_legal_model() -> None:
     part_names = set(SMALL) - {"input"}
     assert covered == {(part_name, kind) for part_name in part_names for kind in PART_SPECS[part_name]}
     assert set().union(*map(pairs, COVER)) == set().union(*map(pairs, LEGAL))
+    assert {part for choice in QUICK for part in zip(SMALL, choice, strict=True)} == {
+        part for choice in LEGAL for part in zip(SMALL, choice, strict=True)
+    }
 
 
-@pytest.mark.parametrize("choice", COVER, ids=name)
+@pytest.mark.parametrize(
+    "choice", [pytest.param(choice, id=name(choice), marks=[] if choice in QUICK else pytest.mark.long) for choice in COVER]
+)
 def test_a_model_trains_a_step_and_answers_the_same_after_saving(choice: tuple[Any, ...], tmp_path: Path) -> None:
     spec, inputs = fit_spec(choice), samples(choice[0])
     folders = {"bundle": tmp_path / "bundle", "history": tmp_path / "history", "checkpoints": tmp_path / "checkpoints"}
