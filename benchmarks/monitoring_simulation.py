@@ -179,7 +179,7 @@ def measure(streams: int, seed: int = 0) -> dict[str, Any]:
         "level_of_delays": USUAL,
         "columns": COLUMNS,
         "false_alarms": false_alarms(streams, seed),
-        "delays": delays(max(20, streams // 5), seed + 1),
+        "delays": delays(max(5, streams // 5), seed + 1),
     }
 
 

@@ -43,7 +43,11 @@ TARGETS = {
         "tests/serving/test_hostile_bodies.py",
         "tests/serving/test_service_live.py",
     ),
-    "models": ("tests/evaluation/test_codes.py", "tests/science/test_every_pair.py"),
+    "models": (
+        "tests/evaluation/test_codes.py",
+        "tests/science/test_every_pair.py",
+        "tests/science/test_sample_sets_and_memory.py",
+    ),
     "benchmarks": (
         "tests/benchmarks/test_batch_scoring.py",
         "tests/benchmarks/test_bench.py",
