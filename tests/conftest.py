@@ -4,6 +4,7 @@ no test may leave behind."""
 import compileall
 import fcntl
 import gc
+import json
 import os
 import shutil
 import sqlite3
@@ -13,6 +14,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from pathlib import Path
 
+import fresh_imports
 import pytest
 from checkout import FOREIGN, ROOT
 
@@ -112,6 +114,14 @@ def empty_prefect_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     database = shared_folder(tmp_path_factory) / "empty-prefect.db"
     make_once(database, migrate)
     return database
+
+
+@pytest.fixture(scope="session")
+def loaded_modules(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
+    """What modules load, as tests/fresh_imports.py finds it, once for all processes."""
+    file = shared_folder(tmp_path_factory) / "loaded-modules.json"
+    make_once(file, lambda made: subprocess.run([sys.executable, fresh_imports.__file__, str(made)], cwd=ROOT, check=True))
+    return dict(json.loads(file.read_text(encoding="utf-8")))
 
 
 @pytest.fixture(scope="session")

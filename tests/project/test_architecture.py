@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from fresh_imports import LIGHT
 
 from aeops.kinds import KIND_INFOS, module_name
 
@@ -28,40 +29,23 @@ def test_the_import_contracts_hold() -> None:
     assert done.returncode == 0, done.stdout
 
 
-# In one process, as the light ones take seconds, too: modules, imported one line after the other, and what they may not load.
-LIGHT = (
-    (("aeops.recipe.reader",), ("numpy", "pandas", "torch", "mlflow", "prefect")),
-    (
-        ("flows.training", "flows.scoring"),
-        (
-            *("numpy", "pandas", "pyarrow", "PIL", "matplotlib", "torch", "pytorch_lightning", "tokenizers", "onnxruntime"),
-            *("mlflow", "great_expectations", "evidently", *map(module_name, KIND_INFOS)),
-        ),
+# What may not be loaded after each line of tests/fresh_imports.py.
+HEAVY = {
+    "aeops.recipe.reader": ("numpy", "pandas", "torch", "mlflow", "prefect"),
+    "flows.training": (
+        *("numpy", "pandas", "pyarrow", "PIL", "matplotlib", "torch", "pytorch_lightning", "tokenizers", "onnxruntime"),
+        *("mlflow", "great_expectations", "evidently", *map(module_name, KIND_INFOS)),
     ),
-    (
-        ("aeops.monitoring.__main__", "aeops.monitoring.check_steps", "aeops.monitoring.drift", "flows.monitoring"),
-        ("evidently", "torch", "great_expectations"),
-    ),
-    (("ae_models.calibration",), ("pytorch_lightning",)),
-)
+    "aeops.monitoring.__main__": ("evidently", "torch", "great_expectations"),
+    "ae_models.calibration": ("pytorch_lightning",),
+}
 
 
-@pytest.fixture(scope="module")
-def loaded() -> list[list[str]]:
-    """What was loaded after each line of LIGHT."""
-    lines = [modules for modules, _ in LIGHT]
-    script = (
-        f"import importlib, json, sys\nloaded = []\nfor modules in {lines!r}:\n"
-        "    for module in modules: importlib.import_module(module)\n    loaded.append([*sys.modules])\nprint(json.dumps(loaded))"
-    )
-    return list(json.loads(in_a_fresh_process(script)))
-
-
-@pytest.mark.parametrize("line", range(len(LIGHT)), ids=[modules[0] for modules, _ in LIGHT])
-def test_what_a_light_process_imports_loads_nothing_heavy(line: int, loaded: list[list[str]]) -> None:
-    modules, heavy = LIGHT[line]
-    assert set(modules) <= set(loaded[line])
-    assert not set(heavy) & set(loaded[line])
+@pytest.mark.parametrize("line", LIGHT, ids=lambda line: line[0])
+def test_what_a_light_process_imports_loads_nothing_heavy(line: tuple[str, ...], loaded_modules: dict[str, list[str]]) -> None:
+    loaded = set(loaded_modules[line[0]])
+    assert set(line) <= loaded
+    assert not set(HEAVY[line[0]]) & loaded
 
 
 def test_help_loads_nothing_heavy_and_names_every_verb() -> None:
