@@ -32,9 +32,9 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 # The files that take longest, as measured: begun last, one of them would leave the other cores idle.
 LONGEST = (
-    *("science/test_every_pair.py", "registry/test_promotion.py", "serving/test_servers.py", "registry/test_ledger.py"),
+    *("data/test_validate.py", "registry/test_promotion.py", "serving/test_servers.py", "registry/test_ledger.py"),
     *("registry/test_tryout.py", "registry/test_killed_registering.py", "science/test_sample_sets_and_memory.py"),
-    *("science/test_training.py", "serving/test_signing.py", "registry/test_unreachable.py", "page/test_browser.py"),
+    *("monitoring/test_flow.py", "serving/test_signing.py", "registry/test_unreachable.py", "page/test_browser.py"),
     *("serving/test_service_fuzz.py", "science/test_weight_hash_log.py", "serving/test_texts.py", "serving/test_why.py"),
     *("scoring/test_scoring_flow.py", "scoring/test_inbox.py", "science/test_standalone_package.py"),
     *("monitoring/test_look.py", "registry/test_approval.py"),
