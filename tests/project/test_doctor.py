@@ -1,5 +1,6 @@
 """`ae doctor` finds what is wrong and says what to type."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,10 +16,15 @@ from aeops.recipe.reader import load_recipe
 from aeops.stages.ingest import ingest
 
 
+@pytest.fixture(scope="module")
+def checkout_once(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    return make_checkout(tmp_path_factory.mktemp("once") / "checkout")
+
+
 @pytest.fixture
-def project(tmp_path: Path) -> Project:
+def project(checkout_once: Checkout, tmp_path: Path) -> Project:
     """A checkout whose only recipe is `small`, the one that its params.yaml names."""
-    checkout = make_checkout(tmp_path / "checkout")
+    checkout = Checkout(Path(shutil.copytree(checkout_once.root, tmp_path / "checkout")))
     for file in (checkout.root / "recipes").glob("*.yaml"):
         if file.stem != "small":
             file.unlink()
