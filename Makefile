@@ -19,7 +19,7 @@ endif
 run: env
 	$(BIN)/ae run digits
 
-# Coverage is that of these packages by the tests of their own folders (MEASURED in tests/conftest.py), and must not fall below.
+# Coverage is that of these packages by most tests of their own folders (MEASURED in tests/conftest.py), and must not fall below.
 COVERED := aeops.codec aeops.data aeops.evaluation aeops.gate aeops.report
 COVERED_PERCENT := 85
 
