@@ -129,7 +129,7 @@ def loaded_modules(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[s
 def prefect_address(empty_prefect_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The API address of a Prefect server with a database of its own, as a run by hand starts it.
 
-    Files of the group "prefect server" share one, as it takes seconds to start.
+    Files of the group "prefect server", and those of a folder that stays together, share one, as it takes seconds to start.
     """
     port, home = find_free_port(), tmp_path_factory.mktemp("prefect")
     shutil.copy(empty_prefect_database, home / "prefect.db")

@@ -10,10 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from checkout import Checkout, copy_checkout, make_checkout, wait_for
-
-from aeops.machine.network import find_free_port
-from aeops.machine.servers import TEMPORARY_SERVER, is_healthy, prefect_server_command, stop_server
+from checkout import Checkout, copy_checkout, make_checkout
 
 
 @pytest.fixture(scope="session")
@@ -35,21 +32,6 @@ def first_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Checkout, subpr
     code, output, errors = json.loads(printed.read_text())
     done = subprocess.CompletedProcess(["ae", "run", "small"], code, output, errors)
     return copy_checkout(original, tmp_path_factory.mktemp("first") / "checkout"), done
-
-
-@pytest.fixture(scope="session")
-def prefect_api(empty_prefect_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a Prefect server for runs of which no test asks whether they start one of their own: that takes seconds."""
-    folder = tmp_path_factory.mktemp("prefect")
-    shutil.copy(empty_prefect_database, folder / "prefect.db")
-    address = f"http://127.0.0.1:{(port := find_free_port())}/api"
-    settings = Checkout(folder).environment(PREFECT_API_URL=address, PREFECT_HOME=str(folder), DO_NOT_TRACK="true")
-    server = subprocess.Popen(prefect_server_command(port), env=settings | TEMPORARY_SERVER, cwd=folder)
-    try:
-        wait_for(lambda: is_healthy(f"{address}/health"), seconds=120)
-        yield address
-    finally:
-        stop_server(server)
 
 
 @pytest.fixture

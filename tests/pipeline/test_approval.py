@@ -25,7 +25,7 @@ pytestmark = pytest.mark.timeout(600)  # seconds: several whole runs, one after 
 
 @pytest.fixture(scope="module")
 def waiting(
-    first_run: tuple[Checkout, subprocess.CompletedProcess[str]], prefect_api: str, tmp_path_factory: pytest.TempPathFactory
+    first_run: tuple[Checkout, subprocess.CompletedProcess[str]], prefect_address: str, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Checkout, subprocess.CompletedProcess[str]]:
     """A checkout with champion 1, in which ada has run a recipe with everything asked for: another approver, a signature and
     an answer of the registered model; and what that printed."""
@@ -41,7 +41,7 @@ def waiting(
             "gate.answers_when_logged": {"check": "logged", "milliseconds": 60_000},
         }
     )
-    return checkout, checkout.ae("run", "small", AE_BY="ada", AE_SIGNING_KEY=KEY, PREFECT_API_URL=prefect_api)
+    return checkout, checkout.ae("run", "small", AE_BY="ada", AE_SIGNING_KEY=KEY, PREFECT_API_URL=prefect_address)
 
 
 @pytest.fixture
@@ -124,25 +124,25 @@ def test_somebody_else_approves_and_an_unchanged_run_leaves_a_rollback_alone(cop
 
 
 @pytest.mark.long
-def test_a_run_with_the_same_evidence_does_not_undo_a_rollback(copy: Checkout, prefect_api: str) -> None:
+def test_a_run_with_the_same_evidence_does_not_undo_a_rollback(copy: Checkout, prefect_address: str) -> None:
     bob = ("--by", "bob", "--why", WHY)
     assert copy.ae_in_process("approve", "small", "2", *bob, AE_SIGNING_KEY=KEY).returncode == 0
     assert copy.ae_in_process("sign", "small", "1", "--key", KEY).returncode == 0
     assert copy.ae_in_process("rollback", "small", *bob, AE_SIGNING_KEY=KEY).returncode == 0
     copy.edit_recipe({"about": "The same samples under another description."})
-    done = copy.ae("run", "small", PREFECT_API_URL=prefect_api)
+    done = copy.ae("run", "small", PREFECT_API_URL=prefect_address)
     assert done.returncode == 4, done.stderr
     assert "`ae rollback small --to 2 --why TEXT`" in done.stdout
     assert champion(copy) == "1"
 
 
-def test_a_step_that_fails_leaves_alias_ledger_and_registry_as_they_were(copy: Checkout, prefect_api: str) -> None:
+def test_a_step_that_fails_leaves_alias_ledger_and_registry_as_they_were(copy: Checkout, prefect_address: str) -> None:
     before = ((copy.home / "ledger" / "small.jsonl").read_bytes(), copy.pointers())
     (stored_bundle(copy.store(), "small", "1") / "model.onnx").write_bytes(b"")  # the champion is no longer what was registered
     shutil.rmtree(copy.home / "serving", ignore_errors=True)
     versions = copy.versions()
     copy.edit_recipe({"train.seed": 8})
-    done = copy.ae("run", "small", AE_BY="ada", PREFECT_API_URL=prefect_api)
+    done = copy.ae("run", "small", AE_BY="ada", PREFECT_API_URL=prefect_address)
     assert done.returncode == 3, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     assert "register ..." not in done.stderr
@@ -234,8 +234,8 @@ class Scheduled:
 
 
 @pytest.fixture
-def scheduled(copy: Checkout, prefect_api: str) -> Scheduled:
-    return Scheduled(copy, prefect_api)
+def scheduled(copy: Checkout, prefect_address: str) -> Scheduled:
+    return Scheduled(copy, prefect_address)
 
 
 @pytest.mark.long

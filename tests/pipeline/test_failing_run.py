@@ -47,13 +47,13 @@ def test_every_mistake_of_a_recipe_is_told_at_once(bare: Checkout) -> None:
     assert not bare.home.exists()  # nothing was started
 
 
-def test_bad_data_stops_the_run_and_leaves_everything_as_it_was(ran: Checkout, prefect_api: str, tmp_path: Path) -> None:
+def test_bad_data_stops_the_run_and_leaves_everything_as_it_was(ran: Checkout, prefect_address: str, tmp_path: Path) -> None:
     copy = copy_checkout(ran, tmp_path / "copy")
     before, versions = copy.pointers(), copy.versions()
     images = np.load(copy.root / "inbox" / "images.npy")
     images[: len(images) // 2] = 0
     np.save(copy.root / "inbox" / "images.npy", images)
-    done = copy.ae("run", "small", PREFECT_API_URL=prefect_api)
+    done = copy.ae("run", "small", PREFECT_API_URL=prefect_address)
     assert done.returncode == 3, done.stderr
     assert "blank" in kinds(done)
     assert copy.pointers() == before
@@ -110,7 +110,7 @@ def is_alive(process: psutil.Process) -> bool:
 
 @pytest.mark.long
 def test_a_run_killed_while_training_leaves_no_process_and_the_next_ends_in_the_same_bits(
-    ran: Checkout, prefect_api: str, tmp_path: Path
+    ran: Checkout, prefect_address: str, tmp_path: Path
 ) -> None:
     copy = copy_checkout(ran, tmp_path / "copy")
     copy.edit_recipe({"train.epochs": EPOCHS_OF_A_KILL})
@@ -124,7 +124,7 @@ def test_a_run_killed_while_training_leaves_no_process_and_the_next_ends_in_the_
     killed.send_signal(signal.SIGKILL)
     killed.wait()
     wait_for(lambda: not any(is_alive(child) for child in children), seconds=20)
-    done = copy.ae("run", "small", PREFECT_API_URL=prefect_api)
+    done = copy.ae("run", "small", PREFECT_API_URL=prefect_address)
     assert done.returncode == 0, done.stderr
     artifacts = copy.root / "artifacts" / "small"
     resumed, uninterrupted = artifacts / "bundle", copy.root / "uninterrupted" / "bundle"
@@ -139,12 +139,12 @@ def test_a_run_killed_while_training_leaves_no_process_and_the_next_ends_in_the_
 
 @pytest.mark.long
 def test_mlflow_gone_in_the_middle_is_told_and_the_same_command_goes_on_later(
-    bare: Checkout, prefect_api: str, stopping: list[subprocess.Popen[bytes]], tmp_path: Path
+    bare: Checkout, prefect_address: str, stopping: list[subprocess.Popen[bytes]], tmp_path: Path
 ) -> None:
     address = f"http://127.0.0.1:{(port := find_free_port())}"
     server = start_mlflow(tmp_path, port)
     stopping.append(server)
-    settings = {"MLFLOW_TRACKING_URI": address, "PREFECT_API_URL": prefect_api}
+    settings = {"MLFLOW_TRACKING_URI": address, "PREFECT_API_URL": prefect_address}
     running = bare.start("run", "small", MLFLOW_HTTP_REQUEST_MAX_RETRIES="0", **settings)
     stopping.append(running)
     wait_for(lambda: (bare.home / "training" / "small" / "progress.jsonl").is_file())

@@ -147,11 +147,11 @@ def test_dvc_pull_restores_what_was_deleted(ran: Checkout, tmp_path: Path) -> No
 
 
 def test_a_refused_model_is_registered_as_challenger_and_the_champion_stays(
-    ran: Checkout, prefect_api: str, tmp_path: Path
+    ran: Checkout, prefect_address: str, tmp_path: Path
 ) -> None:
     copy = copy_checkout(ran, tmp_path / "copy")
     copy.edit_recipe({"threshold.false_alarm_rate": 0.02, "gate.ranks_the_novelty.at_least": 0.9999})  # trains nothing: seconds
-    done = copy.ae("run", "small", AE_HOME=str(copy.home), PREFECT_API_URL=prefect_api)
+    done = copy.ae("run", "small", AE_HOME=str(copy.home), PREFECT_API_URL=prefect_address)
     assert done.returncode == 4, done.stdout + done.stderr
     assert "refused" in done.stdout
     assert "0.9999" in done.stdout
@@ -167,13 +167,13 @@ def test_a_refused_model_is_registered_as_challenger_and_the_champion_stays(
 
 
 def test_a_changed_score_and_threshold_train_nothing_and_are_a_recalibration(
-    ran: Checkout, prefect_api: str, tmp_path: Path
+    ran: Checkout, prefect_address: str, tmp_path: Path
 ) -> None:
     copy = copy_checkout(ran, tmp_path / "copy")
     trained = contents(copy.root / "artifacts" / "small" / "training")
     progress = (copy.home / "training" / "small" / "progress.jsonl").read_bytes()  # with times: another training, other bytes
     copy.edit_recipe({"score.blur": 2.0, "threshold.false_alarm_rate": 0.05})
-    done = copy.ae("run", "small", PREFECT_API_URL=prefect_api)
+    done = copy.ae("run", "small", PREFECT_API_URL=prefect_address)
     assert done.returncode == 0, done.stdout + done.stderr
     assert (copy.home / "training" / "small" / "progress.jsonl").read_bytes() == progress
     assert contents(copy.root / "artifacts" / "small" / "training") == trained

@@ -22,9 +22,11 @@ def add_run(api: PrefectApi, name: str, tags: list[str], state: str) -> str:
     return str(api.request("POST", "flow_runs/", run)["id"])
 
 
-def test_old_runs_of_prefect_go_by_their_age_and_those_that_wait_stay(prefect_api: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_old_runs_of_prefect_go_by_their_age_and_those_that_wait_stay(
+    prefect_address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PREFECT_API_AUTH_STRING", "")
-    api = PrefectApi(prefect_api)
+    api = PrefectApi(prefect_address)
     runs = {
         "routine": add_run(api, "routine", ["small", "score"], "COMPLETED"),
         "hourly": add_run(api, "hourly", ["small", "monitor"], "COMPLETED"),
