@@ -13,11 +13,14 @@ import sys
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
+import forked
 import fresh_imports
 import pytest
 from checkout import FOREIGN, ROOT
 
+from aeops.machine import child_process
 from aeops.machine.network import find_free_port
 from aeops.machine.servers import TEMPORARY_SERVER, prefect_server_command, stop_server, wait_until_healthy
 from aeops.machine.source_files import PACKAGES
@@ -40,6 +43,8 @@ LONGEST = (
     *("monitoring/test_look.py", "registry/test_approval.py"),
 )
 
+
+CREATE_DATABASE = database.create_database
 
 # Tests of these folders are quick and do all in their own process. Coverage is measured in them alone: it costs two fifths more.
 MEASURED = ("codec", "data", "evaluation")
@@ -143,14 +148,20 @@ def prefect_address(empty_prefect_database: Path, tmp_path_factory: pytest.TempP
         stop_server(child)
 
 
+@pytest.fixture(scope="session")
+def create_database() -> Callable[[Path, Path], None]:
+    """What makes MLflow's database outside the tests; within them `_one_empty_database` stands in its place."""
+    return CREATE_DATABASE
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _one_empty_database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Give each project that a process of the tests opens a copy of one empty database of MLflow: making one takes seconds."""
     folder = shared_folder(tmp_path_factory)
-    create, empty = database.create_database, folder / "empty-mlflow.db"
+    empty = folder / "empty-mlflow.db"
 
     def copy(file: Path, artifacts: Path) -> None:
-        make_once(empty, lambda unfinished: create(unfinished, artifacts))
+        make_once(empty, lambda unfinished: CREATE_DATABASE(unfinished, artifacts))
         shutil.copyfile(empty, file)
         with closing(sqlite3.connect(file)) as connection:
             relocate_paths(connection, artifacts)
@@ -158,6 +169,12 @@ def _one_empty_database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(database, "create_database", copy)
         yield
+
+
+@pytest.fixture
+def modules_in_forks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let `run_module` run modules in forks of this process, which has their imports."""
+    monkeypatch.setattr(child_process, "subprocess", SimpleNamespace(**vars(subprocess) | {"Popen": forked.start_module}))
 
 
 @pytest.fixture(params=[pytest.param(3, id="a-third-of-the-kills"), pytest.param(1, id="every-kill", marks=pytest.mark.long)])

@@ -5,6 +5,7 @@ load in one process, and beside an installed version of this project.
 """
 
 import ast
+import functools
 import hashlib
 import re
 from collections.abc import Collection, Iterator
@@ -41,19 +42,20 @@ def write_carried_code(root: Path, folder: Path) -> tuple[Path, Path]:
         The package's folder and the file of the model.
     """
     files, package = carried_files(root), package_name(root)
+    modules = frozenset(files)
     for name, file in files.items():
         target = folder.joinpath(package, *name.split("."))
         if file.name == "__init__.py":
-            _write_rewritten(file, target / "__init__.py", package, files.keys())
+            _write_rewritten(file, target / "__init__.py", package, modules)
             continue
         target = target.with_name(f"{target.name}.py")
-        _write_rewritten(file, target, package, files.keys())
+        _write_rewritten(file, target, package, modules)
     (folder / package / "__init__.py").touch()
-    _write_rewritten(SERVED_MODEL, folder / SERVED_MODEL.name, package, files.keys())
+    _write_rewritten(SERVED_MODEL, folder / SERVED_MODEL.name, package, modules)
     return folder / package, folder / SERVED_MODEL.name
 
 
-def _write_rewritten(file: Path, target: Path, package: str, modules: Collection[str]) -> None:
+def _write_rewritten(file: Path, target: Path, package: str, modules: frozenset[str]) -> None:
     try:
         new_source = rewrite_imports(file.read_text(encoding="utf-8"), package, modules)
     except UsageError as error:
@@ -62,7 +64,8 @@ def _write_rewritten(file: Path, target: Path, package: str, modules: Collection
     target.write_text(new_source, encoding="utf-8")
 
 
-def rewrite_imports(source: str, package: str, modules: Collection[str]) -> str:
+@functools.cache  # parsing takes a third of the time of a registration, and a process that registers again has the same files
+def rewrite_imports(source: str, package: str, modules: frozenset[str]) -> str:
     """Put `package` before the names of this project's modules, in import statements and in strings that name a module.
 
     Args:

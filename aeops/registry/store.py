@@ -48,6 +48,8 @@ DIGEST_LENGTH = 36
 DESCRIPTION_LENGTH = 5000
 NETWORK_REASONS = ("connection refused", "timed out", "name or service not known", "connection reset", "connection aborted")
 NO_SOURCE = "deleted:/"  # of a version that only uses up its number
+NEWEST_ALIAS = "latest"  # which MLflow resolves by itself; nobody can set it
+NOT_FOUND = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # a version or model; an alias, or a name that none can have
 VERSION_NUMBER = re.compile(r"[1-9][0-9]{0,8}")  # databases hold no larger one
 DELETED = "deleted"  # MLflow's lifecycle stage of an experiment or a run that can be restored
 NOT_METRICS = {"epoch", "step"}  # columns of a loss curve that are its x axis
@@ -571,13 +573,10 @@ class Store:
         model = self.model(recipe)
         if model is None:
             return []
-        return self._search_versions(model, f"name = '{recipe}'")
-
-    def _search_versions(self, model: ModelInfo, filter_string: str) -> list[VersionInfo]:
         entries: list[ModelVersion] = []
         token: str | None = None
         while token != "":
-            page = self.client.search_model_versions(filter_string, max_results=200, page_token=token)
+            page = self.client.search_model_versions(f"name = '{recipe}'", max_results=200, page_token=token)
             entries += page
             token = page.token or ""
         versions = [to_version_info(entry, model.aliases) for entry in entries]
@@ -586,14 +585,20 @@ class Store:
     @translate_errors
     def _find_version(self, recipe: str, which: str) -> VersionInfo | None:
         """Return the version of that number or alias without reading the others, of which there may be hundreds."""
-        model = self.model(recipe)
-        if model is None:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            if VERSION_NUMBER.fullmatch(which):
+                entry = self.client.get_model_version(recipe, which)
+            elif which.lower() == NEWEST_ALIAS:
+                return None
+            else:
+                entry = self.client.get_model_version_by_alias(recipe, which)
+        except MlflowException as error:
+            if error.error_code not in NOT_FOUND:
+                raise
             return None
-        number = model.aliases.get(which, which)
-        if not VERSION_NUMBER.fullmatch(number):
-            return None
-        versions = self._search_versions(model, f"name = '{recipe}' and version_number = {number}")
-        return next(iter(versions), None)
+        return to_version_info(entry, dict.fromkeys(entry.aliases, str(entry.version)))
 
     def versions_url(self, recipe: str) -> str:
         """Return the address of the page of the recipe's model; for the local store, where `ae up` will show it."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 from checkout import Checkout, wait_for
+from forked import Fork, start_ae
 from stack_processes import record_service
 
 from aeops.project import Project
@@ -25,31 +26,29 @@ def empty(tmp_path: Path) -> Checkout:
 
 
 @pytest.fixture
-def start(empty: Checkout) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
-    started: list[subprocess.Popen[bytes]] = []
+def start(empty: Checkout) -> Iterator[Callable[..., Fork]]:
+    started: list[Fork] = []
 
-    def begin(*arguments: str) -> subprocess.Popen[bytes]:
-        started.append(empty.start(*arguments))
+    def begin(*arguments: str) -> Fork:
+        log = empty.root / "started.log"
+        started.append(start_ae(*arguments, cwd=empty.root, env=empty.environment(), log=log))
         return started[-1]
 
     yield begin
     for child in started:
-        if child.poll() is None:
-            child.kill()
+        child.kill()
         child.wait()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_it_serves_the_page_until_it_is_told_to_stop(
-    empty: Checkout, start: Callable[..., subprocess.Popen[bytes]], number: signal.Signals
-) -> None:
+def test_it_serves_the_page_until_it_is_told_to_stop(empty: Checkout, start: Callable[..., Fork], number: signal.Signals) -> None:
     child = start("ui", "--port", "0")
     log = empty.root / "started.log"
     wait_for(lambda: child.poll() is not None or "Ctrl-C" in log.read_text())
     address = log.read_text().split(" is at ")[1].split(";")[0]
     wait_for(lambda: is_up(address))
     assert "There is no recipe here yet" in httpx.get(address, timeout=60).text
-    taken = empty.ae("ui", "--port", address.rpartition(":")[2])
+    taken = empty.ae_in_process("ui", "--port", address.rpartition(":")[2])
     assert taken.returncode == 5
     assert f"process {child.pid}" in taken.stderr
     child.send_signal(number)
@@ -66,14 +65,14 @@ def is_up(address: str) -> bool:
 
 def test_where_the_stack_serves_the_page_its_address_is_printed_and_nothing_is_started(empty: Checkout, served: Served) -> None:
     record_service(Project(empty.root, empty.home), "page", address=served.address, health=f"{served.address}/healthz")
-    done = empty.ae("ui")
+    done = empty.ae_in_process("ui")
     assert (done.returncode, served.address in done.stdout) == (0, True), done.stderr
 
 
 def test_another_host_without_a_password_and_a_port_that_cannot_be_are_usage_errors(empty: Checkout) -> None:
-    open_to_all = empty.ae("ui", "--host", "0.0.0.0", "--port", "0")
+    open_to_all = empty.ae_in_process("ui", "--host", "0.0.0.0", "--port", "0")
     assert (open_to_all.returncode, "--password-file" in open_to_all.stderr) == (2, True)
-    no_port = empty.ae("ui", "--port", "70000")
+    no_port = empty.ae_in_process("ui", "--port", "70000")
     assert (no_port.returncode, "0 to 65535" in no_port.stderr) == (2, True)
 
 

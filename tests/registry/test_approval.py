@@ -73,6 +73,21 @@ def store(
     return open_store(project)
 
 
+@pytest.fixture(scope="module")
+def still_waiting(
+    waiting_once: Project, copy_state: Callable[[Project, Project], None], tmp_path_factory: pytest.TempPathFactory
+) -> Store:
+    """One store with the version that waits, for tests of decisions that are refused and so change nothing."""
+    place = tmp_path_factory.mktemp("still-waiting")
+    project = Project(root=place, home=place / ".ae")
+    project.recipes.mkdir()
+    shutil.copy(ROOT / "recipes" / "digits.yaml", project.recipes)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        copy_state(waiting_once, project)
+        return open_store(project)
+
+
 @pytest.fixture
 def waiting(store: Store, project: Project) -> str:
     """The version 2, which waits beside champion 1; ada started its run."""
@@ -147,11 +162,10 @@ def test_the_starter_may_not_approve_and_may_reject(project: Project, store: Sto
         "ada\u00ad",
     ],
 )
-def test_the_starter_may_not_approve_under_a_name_that_only_looks_like_another(
-    project: Project, store: Store, waiting: str, by: str
-) -> None:
+def test_the_starter_may_not_approve_under_a_name_that_only_looks_like_another(still_waiting: Store, by: str) -> None:
+    store = still_waiting
     with pytest.raises(UsageError, match=r"reads as 'ada', who started the run"):
-        decide_request(project, store, "digits", "2", "approve", by, WHY)
+        decide_request(store.project, store, "digits", "2", "approve", by, WHY)
     assert champion(store) == "1"
 
 
@@ -256,8 +270,9 @@ def test_a_request_that_a_later_refusal_overtook_is_withdrawn(project: Project, 
     ],
 )
 def test_what_cannot_be_decided_is_told_and_changes_nothing(
-    project: Project, store: Store, waiting: str, version: str, by: str, why: str, told: str
+    still_waiting: Store, version: str, by: str, why: str, told: str
 ) -> None:
+    store, project = still_waiting, still_waiting.project
     before = events(project)
     with pytest.raises(UsageError, match=told):
         decide_request(project, store, "digits", version, "approve", by, why)

@@ -12,7 +12,7 @@ from aeops.errors import UsageError
 from aeops.kinds import KIND_INFOS
 from aeops.registry.carried_code import carried_files, package_name, rewrite_imports, write_carried_code
 
-MODULES = ("aeops", "aeops.errors", "aeops.kinds", "aeops.kinds.image", "ae_models.tokens")
+MODULES = frozenset({"aeops", "aeops.errors", "aeops.kinds", "aeops.kinds.image", "ae_models.tokens"})
 
 
 def test_every_kind_of_data_is_carried() -> None:

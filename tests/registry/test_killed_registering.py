@@ -4,7 +4,6 @@ import gc
 import json
 import os
 import shutil
-import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -26,43 +25,52 @@ ADA = {"who": "ada", "why": "as tried"}
 
 
 class Watch:
-    """A trace function that notes each line of aeops/registry when it first comes, and kills the process at one of them."""
+    """A trace function that notes each line of aeops/registry when it first comes, and calls `at` with its number, from 1 on."""
 
-    def __init__(self, kill_at: int | None = None) -> None:
+    def __init__(self, at: Callable[[int], object]) -> None:
         self.lines: dict[tuple[str, int], str] = {}  # and the function that each is in
-        self.kill_at = kill_at
+        self.at = at
 
     def __call__(self, frame: FrameType, event: str, _argument: Any) -> "Watch | None":
         if not frame.f_code.co_filename.startswith(REGISTRY):
             return None
         if event == "line":
-            self.lines.setdefault((frame.f_code.co_filename, frame.f_lineno), frame.f_code.co_name)
-            if len(self.lines) == self.kill_at:
-                os.kill(os.getpid(), signal.SIGKILL)
+            line = (frame.f_code.co_filename, frame.f_lineno)
+            if line not in self.lines:
+                self.lines[line] = frame.f_code.co_name
+                self.at(len(self.lines))
         return self
 
 
-def in_a_child(work: Callable[[], object], note: Path, kill_at: int | None = None) -> int:
-    """Runs the work in a fork and writes down the lines it came through; returns the signal that ended it, 0 for none."""
+def in_a_child(work: Callable[[], object], problem: str = "") -> None:
+    """Run the work in a fork and wait until it is done."""
     child = os.fork()
     if child == 0:
         code = 1
         gc.disable()  # a collection would touch, and so copy, all memory shared with the parent
         try:
-            watch = Watch(kill_at)
-            sys.settrace(watch)
             work()
-            sys.settrace(None)
-            came = [(Path(file).name, line, function) for (file, line), function in watch.lines.items()]
-            note.write_text(json.dumps(came), encoding="utf-8")
             code = 0
         except BaseException:  # noqa: BLE001  # nothing of pytest's may run in the fork
             traceback.print_exc()
         finally:
             os._exit(code)
-    status = os.waitpid(child, 0)[1]
-    assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0, "the work failed; its traceback is above"
-    return os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
+    assert os.waitpid(child, 0)[1] == 0, f"the work failed; its traceback is above: {problem}"
+
+
+def watched(work: Callable[[], object], note: Path, at: Callable[[int], object]) -> list[list[Any]]:
+    """Do the work in a child; return file, number and function of each line that it came through."""
+
+    def work_and_note() -> None:
+        watch = Watch(at)
+        sys.settrace(watch)
+        work()
+        sys.settrace(None)
+        came = [(Path(file).name, line, function) for (file, line), function in watch.lines.items()]
+        note.write_text(json.dumps(came), encoding="utf-8")
+
+    in_a_child(work_and_note)
+    return list(json.loads(note.read_text(encoding="utf-8")))
 
 
 def chosen_places(functions: list[str], most: int, every_write: bool) -> list[int]:
@@ -85,7 +93,10 @@ def killed_everywhere(
     step: int,
     every_write: bool = False,
 ) -> None:
-    """Do the work once to its end; then kill it at some of its lines, each time do it again, and check what is there.
+    """Do the work once to its end; then take what it leaves when it is killed at some of its lines, do it again, and check.
+
+    A killed process leaves its files as they are at that moment. So the work is done once more, and at each
+    of the lines another process copies the project.
 
     Args:
         step: kill at each `step`-th of the chosen lines only.
@@ -93,21 +104,26 @@ def killed_everywhere(
 
     def finish(project: Project) -> None:
         work(project)
-        sys.settrace(None)
         check(project)
 
     whole = fresh("whole")
-    note = whole.root / "lines.json"
-    assert in_a_child(lambda: finish(whole), note) == 0
-    lines = json.loads(note.read_text(encoding="utf-8"))
+    note, left = whole.root.with_name("lines.json"), whole.root.with_name("left")
+    lines = watched(lambda: work(whole), note, lambda _: None)
+    in_a_child(lambda: check(whole))
     places = chosen_places([function for _, _, function in lines], most, every_write)[::step]
     assert places
+    project = fresh("killed")
+
+    def copy_at(number: int) -> None:
+        if number in places:
+            # In another process, as closing a file in this one would give up SQLite's locks on it.
+            in_a_child(lambda: shutil.copytree(project.root, left / str(number), symlinks=True))
+
+    watched(lambda: work(project), note, copy_at)
     for place in places:
-        project = fresh(f"killed-{place}")
-        assert in_a_child(lambda project=project: work(project), note, kill_at=place) == signal.SIGKILL
-        told = f"killed at {lines[place - 1]}, line {place} of {len(lines)}"
-        assert in_a_child(lambda project=project: finish(project), note) == 0, told
         shutil.rmtree(project.root)
+        (left / str(place)).rename(project.root)
+        in_a_child(lambda: finish(project), f"killed at {lines[place - 1]}, line {place} of {len(lines)}")
 
 
 def held(project: Project) -> tuple[list[str], str | None, list[str], list[str]]:

@@ -13,7 +13,7 @@ import pytest
 from aeops.errors import DataError, InfrastructureError, UsageError
 from aeops.project import Project
 from aeops.registry import ledger, promotion
-from aeops.registry.store import Store
+from aeops.registry.store import Store, open_store
 
 EVIDENCE = {"sha256": "e" * 64, "bundle_sha256": "b" * 64, "holdout_sha256": "h" * 64, "verdict": "better"}
 
@@ -334,10 +334,28 @@ TAMPERINGS: dict[str, tuple[Callable[[list[bytes]], list[bytes]], list[str]]] = 
 }
 
 
+@pytest.fixture(scope="module")
+def tampered(
+    five_decisions: Project, copy_state: Callable[[Project, Project], None], tmp_path_factory: pytest.TempPathFactory
+) -> Store:
+    """One store for all of TAMPERINGS, as nothing moves: each test writes the ledger's file anew."""
+    place = tmp_path_factory.mktemp("tampered")
+    project = Project(root=place, home=place / ".ae")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        copy_state(five_decisions, project)
+        return open_store(project)
+
+
 @pytest.mark.parametrize("kind", TAMPERINGS)
-def test_a_ledger_that_was_tampered_with_is_named_fault_by_fault_and_nothing_moves(store: Store, kind: str) -> None:
-    change, expected = TAMPERINGS[kind]
-    rewrite(ledger.ledger_file(store.project, "digits"), change)
+def test_a_ledger_that_was_tampered_with_is_named_fault_by_fault_and_nothing_moves(
+    tampered: Store, five_decisions: Project, kind: str
+) -> None:
+    store, file = tampered, ledger.ledger_file(tampered.project, "digits")
+    file.write_bytes(ledger.ledger_file(five_decisions, "digits").read_bytes())
+    assert promotion.find_problems(store, "digits") == []
+    before, (change, expected) = store.model("digits"), TAMPERINGS[kind]
+    rewrite(file, change)
     found = promotion.find_problems(store, "digits")
     assert len(found) == len(expected), found
     assert [fault[: len(words)] for fault, words in zip(found, expected, strict=True)] == expected
@@ -351,6 +369,7 @@ def test_a_ledger_that_was_tampered_with_is_named_fault_by_fault_and_nothing_mov
         with pytest.raises(DataError, match="is not intact"):
             move()
     assert store.version("digits", "champion").version == "2"
+    assert store.model("digits") == before
 
 
 def test_a_ledger_that_is_gone_is_no_new_ledger(store: Store) -> None:

@@ -1,18 +1,19 @@
 """The champion moves one way: written down first, compared before it is moved, and finished after any crash."""
 
-import subprocess
-import sys
+import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from forked import Fork
 
-from aeops.errors import DataError, GateError, UsageError
+from aeops.errors import AeError, DataError, GateError, UsageError
 from aeops.project import Project
 from aeops.registry import ledger, promotion
 from aeops.registry.ledger import Decision, LedgerEntry
-from aeops.registry.store import Store
+from aeops.registry.store import Store, open_store
 
 PACKAGES = [Path(__file__).parents[2] / name for name in ("ae_models", "aeops", "flows")]
 ADA: dict[str, str] = {"who": "ada", "why": "better"}
@@ -83,35 +84,30 @@ def test_a_champion_that_changed_meanwhile_is_not_overrun(registered: Store) -> 
     assert [line.event for line in lines(registered)] == ["promotion", "promotion", "retirement"]
 
 
-RIVAL = """
-import sys, time
-from pathlib import Path
-from aeops.project import Project
-from aeops.registry import promotion
-from aeops.registry.store import open_store
-root, version, mark, other = sys.argv[1:]
-store = open_store(Project(Path(root), Path(root) / ".ae"))
-Path(mark).touch()
-while not Path(other).exists(): time.sleep(0.001)
-evidence = {"sha256": version * 64}
-try:
-    print(promotion.promote(store, "digits", version, expected=None, who="ada", why="better", evidence=evidence).version)
-except Exception as error:
-    print(type(error).__name__, error)
-"""
+def test_of_two_promotions_at_once_one_is_champion_and_the_other_is_told_which(
+    project: Project, three_versions: Project, copy_state: Callable[[Project, Project], None], tmp_path: Path
+) -> None:
+    copy_state(three_versions, project)
+    marks = {version: tmp_path / f"ready-{version}" for version in ("2", "3")}
 
+    def rival(version: str) -> None:
+        store = open_store(project)
+        marks[version].touch()
+        while not all(mark.exists() for mark in marks.values()):
+            time.sleep(0.001)
+        try:
+            print(promote(store, version, None).version)
+        except AeError as error:
+            print(type(error).__name__, error)
 
-def test_of_two_promotions_at_once_one_is_champion_and_the_other_is_told_which(registered: Store, tmp_path: Path) -> None:
-    marks = [tmp_path / "ready-2", tmp_path / "ready-3"]
-    rivals = [
-        subprocess.Popen(
-            [sys.executable, "-c", RIVAL, str(tmp_path), version, str(mark), str(marks[1 - place])],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for place, (version, mark) in enumerate(zip(("2", "3"), marks, strict=True))
-    ]
-    told = [rival.communicate(timeout=250)[0].strip() for rival in rivals]
+    logs = [tmp_path / f"log-{version}" for version in marks]
+    rivals = []
+    for version, log in zip(marks, logs, strict=True):
+        with log.open("wb") as file:
+            rivals.append(Fork(lambda version=version: rival(version), cwd=tmp_path, env=os.environ, stdout=file))
+    assert [process.wait() for process in rivals] == [0, 0]
+    told = [log.read_text(encoding="utf-8").strip() for log in logs]
+    registered = open_store(project)
     winner = champion(registered)
     assert sorted(told) == sorted([str(winner), next(text for text in told if "GateError" in text)])
     refusal = next(text for text in told if "GateError" in text)

@@ -2,49 +2,45 @@
 
 import os
 import shutil
-import subprocess
-import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from champion_helpers import make_champion
 from checkout import ROOT
+from forked import Fork
 
 from ae_models.checksums import bundle_sha256, file_sha256, verify_bundle
 from aeops.errors import DataError, InfrastructureError, UsageError
 from aeops.machine.stack_settings import Settings, remove_settings, write_settings
 from aeops.project import Project
+from aeops.registry import database
 from aeops.registry.carried_code import carried_files, package_name
 from aeops.registry.database import database_file
 from aeops.registry.store import Store, open_store
 
-FIRST_USE = """
-import sys, time
-from pathlib import Path
-from aeops.project import Project
-from aeops.registry.database import database_file
-from aeops.registry.store import open_store
-import mlflow
-Path(sys.argv[2]).touch()
-while not Path(sys.argv[3]).exists(): time.sleep(0.01)
-store = open_store(Project(Path(sys.argv[1]), Path(sys.argv[1]) / ".ae"))
-print(store.start_run("digits", {}, {}, {"dataset": "digits", "content_sha256": "c" * 64}))
-"""
 
-
-def test_two_first_users_of_a_fresh_store_both_open_it_after_one_that_was_killed(project: Project, tmp_path: Path) -> None:
+def test_two_first_users_of_a_fresh_store_both_open_it_after_one_that_was_killed(
+    project: Project, tmp_path: Path, create_database: Callable[[Path, Path], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "create_database", create_database)  # MLflow's own, no copy
     project.mlflow.mkdir(parents=True)
     (project.mlflow / ".mlflow.db.tmp").write_bytes(b"SQLite format 3\x00 and then the power went")
     marks = [tmp_path / "ready-0", tmp_path / "ready-1"]
-    users = [
-        subprocess.Popen(
-            [sys.executable, "-c", FIRST_USE, str(tmp_path), str(mark), str(marks[1 - place])], stdout=subprocess.PIPE, text=True
-        )
-        for place, mark in enumerate(marks)
-    ]
-    runs = {user.communicate(timeout=400)[0].strip() for user in users}
-    assert [user.returncode for user in users] == [0, 0]
+
+    def first_use(mark: Path) -> None:
+        mark.touch()
+        while not all(each.exists() for each in marks):
+            time.sleep(0.01)
+        print(open_store(project).start_run("digits", {}, {}, {"dataset": "digits", "content_sha256": "c" * 64}))
+
+    logs, users = [tmp_path / "log-0", tmp_path / "log-1"], []
+    for mark, log in zip(marks, logs, strict=True):
+        with log.open("wb") as file:
+            users.append(Fork(lambda mark=mark: first_use(mark), cwd=tmp_path, env=os.environ, stdout=file))
+    assert [user.wait() for user in users] == [0, 0]
+    runs = {log.read_text(encoding="utf-8").splitlines()[-1] for log in logs}
     experiments = {open_store(project).client.get_run(run).info.experiment_id for run in runs}
     assert (len(runs), len(experiments)) == (2, 1)
 

@@ -26,15 +26,23 @@ BUNDLE = Path(__file__).parents[1] / "fixtures" / "bundle-format-1"
 RULE = Rule(check="logged", milliseconds=60_000)
 
 
-# Runs aeops.registry.isolated_check in a fork for each line of JSON that it reads: as fresh as a new process in all but MLflow
-# and NumPy, whose imports take seconds.
+# Runs aeops.registry.isolated_check in a fork for each line of JSON that it reads: as fresh as a new process in all but
+# foreign libraries, whose imports take seconds, and what MLflow looks up in all packages and in all of its migrations.
 WARM = """
-import json, os, runpy, sys, traceback
+import functools, json, os, runpy, sys, traceback
 for line in sys.stdin:
     asked = json.loads(line)
     if asked["packages"]:
         sys.path += asked["packages"]
-        import mlflow.pyfunc, mlflow.store.tracking.sqlalchemy_store, numpy
+        import mlflow.pyfunc, mlflow.store.model_registry.sqlalchemy_store, mlflow.store.tracking.sqlalchemy_store
+        import numpy, onnxruntime
+        import sqlalchemy.dialects.sqlite
+        from mlflow.store.db import utils
+        from mlflow.utils import requirements_utils
+        requirements_utils._init_modules_to_packages_map()
+        if not hasattr(utils._get_latest_schema_revision, "cache_info"):
+            utils._get_latest_schema_revision = functools.cache(utils._get_latest_schema_revision)
+            utils._get_latest_schema_revision()
         continue
     child = os.fork()
     if child == 0:
@@ -106,16 +114,17 @@ def logged(empty_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Pr
 
 
 @pytest.fixture
-def store(project: Project, logged: Project, copy_state: Callable[[Project, Project], None]) -> Store:
+def model(project: Project, logged: Project, copy_state: Callable[[Project, Project], None]) -> Path:
+    """The folder of the logged model of digits 1 in this test's own copy of the state, as MLflow keeps it."""
     copy_state(logged, project)
-    return open_store(project)
+    [file] = (project.mlflow / "artifacts").rglob("MLmodel")
+    return file.parent
 
 
 @pytest.fixture
-def model(store: Store, project: Project) -> Path:
-    """The folder of the logged model of digits 1 in this test's own copy of the state, as MLflow keeps it."""
-    [file] = (project.mlflow / "artifacts").rglob("MLmodel")
-    return file.parent
+def store(project: Project, model: Path) -> Store:
+    assert model.is_dir()
+    return open_store(project)
 
 
 def packed(model: Path, path: str) -> Path:
@@ -130,6 +139,7 @@ def change(file: Path, old: str, new: str) -> None:
     file.write_text(text.replace(old, new), encoding="utf-8")
 
 
+@pytest.mark.usefixtures("modules_in_forks")
 def test_a_logged_model_answers_as_its_bundle_does_within_its_budget(
     model: Path, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -216,8 +226,8 @@ def test_a_model_without_an_input_example_is_refused(model: Path, store: Store) 
 
 def test_a_model_that_does_not_answer_in_time_is_stopped(model: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     change(model / "served_model.py", "from typing import Any", "import time\ntime.sleep(3600)\nfrom typing import Any")
-    monkeypatch.setattr(logged_model_check, "SECONDS", 12)
-    assert check_version(store, "digits", "1") == ModelCheckResult("gives no answer in 12 s")
+    monkeypatch.setattr(logged_model_check, "SECONDS", 3)
+    assert check_version(store, "digits", "1") == ModelCheckResult("gives no answer in 3 s")
 
 
 def test_a_budget_is_kept_or_not_and_the_outcome_says_by_what() -> None:
@@ -239,6 +249,7 @@ def test_without_a_budget_an_answer_is_enough_and_nothing_else_is() -> None:
     assert failed.message == "a fresh process that loads the logged model as MLflow serves it fails: boom; it has to answer"
 
 
+@pytest.mark.usefixtures("modules_in_forks")
 def test_a_version_or_a_store_that_is_not_there_is_an_error_and_no_verdict(
     model: Path, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,22 +2,23 @@
 
 import os
 import shutil
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import uvicorn
 from champion_helpers import make_champion
+from checkout import wait_for
+from forked import Fork
+from mlflow.server import constants
 
 from ae_models.checksums import bundle_sha256
 from aeops.errors import InfrastructureError
 from aeops.machine.library_settings import configure_libraries
 from aeops.machine.network import find_free_port
-from aeops.machine.servers import wait_until_healthy
+from aeops.machine.servers import is_healthy
 from aeops.project import Project
 from aeops.registry import promotion
 from aeops.registry.ledger import ledger_file
@@ -64,21 +65,28 @@ def test_a_server_killed_in_the_middle_loses_nothing(
 
 @contextmanager
 def mlflow_server(root: Path, empty_database: Path, port: int) -> Iterator[None]:
-    """A real `mlflow server` over root/server.db; killed, not stopped, at the end."""
+    """The application of a real `mlflow server` over root/server.db, in a fork; killed, not stopped, at the end."""
     database = root / "server.db"
     if not database.exists():
         shutil.copyfile(empty_database, database)
-    backend = ["--backend-store-uri", f"sqlite:///{database}", "--artifacts-destination", str(root / "kept")]
-    command = [sys.executable, "-m", "mlflow", "server", *backend, "--port", str(port), "--workers", "1"]
-    settings = (
-        os.environ | configure_libraries() | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    )  # it looks for uvicorn there
-    settings.pop("MLFLOW_TRACKING_URI")
-    with (root / "server.log").open("a", encoding="utf-8") as log:
-        process = subprocess.Popen(command, cwd=root, env=settings, stdout=log, stderr=log, start_new_session=True)
+    settings = {
+        constants.BACKEND_STORE_URI_ENV_VAR: f"sqlite:///{database}",
+        constants.ARTIFACT_ROOT_ENV_VAR: "mlflow-artifacts:/",
+        constants.ARTIFACTS_DESTINATION_ENV_VAR: str(root / "kept"),
+        constants.SERVE_ARTIFACTS_ENV_VAR: "true",
+    }
+    environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
+    environment |= configure_libraries() | settings
+
+    def serve() -> None:
+        uvicorn.run("mlflow.server.fastapi_app:app", host="127.0.0.1", port=port)
+
+    with (root / "server.log").open("ab") as log:
+        process = Fork(serve, cwd=root, env=environment, stdout=log, stderr=log)
     try:
-        wait_until_healthy(process, f"http://127.0.0.1:{port}/health")
+        wait_for(lambda: process.poll() is not None or is_healthy(f"http://127.0.0.1:{port}/health"))
+        assert process.poll() is None, (root / "server.log").read_text(encoding="utf-8")
         yield
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
+        process.kill()
         process.wait()

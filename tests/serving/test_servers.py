@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from forked import start_ae
 
 from aeops.bundle.answers import to_answers
 from aeops.bundle.detector import Detector
@@ -190,14 +191,18 @@ def test_mlflows_server_refuses_what_no_sample_can_be(mlflow_server: Server, sam
     assert ("expected values from 0 to 255" in answer["message"]) or ("(-1, 1, 28, 28)" in answer["message"])
 
 
-def test_a_taken_port_is_told_with_its_holder(ae_server: Server, project: Project) -> None:
+def serve_in_a_fork(project: Project, log: Path, *arguments: str) -> tuple[int, str]:
+    """Run `ae serve` until it ends; return its exit code and what it printed."""
+    code = start_ae("serve", *arguments, cwd=project.root, env=os.environ, log=log).wait()
+    return code, log.read_text(encoding="utf-8")
+
+
+def test_a_taken_port_is_told_with_its_holder(ae_server: Server, project: Project, tmp_path: Path) -> None:
     port = ae_server.address.rsplit(":", 1)[1]
-    command = [sys.executable, "-m", "aeops.cli.main", "serve", "digits", "--port", port]
-    settings = os.environ | {"PYTHONPATH": str(REPOSITORY)}
-    done = subprocess.run(command, cwd=project.root, env=settings, capture_output=True, text=True, timeout=30, check=False)
-    assert done.returncode == 5
-    assert f"port {port} is taken by process {ae_server.process.pid}" in done.stderr
-    assert f"--port {int(port) + 1}" in done.stderr
+    code, told = serve_in_a_fork(project, tmp_path / "log", "digits", "--port", port)
+    assert code == 5
+    assert f"port {port} is taken by process {ae_server.process.pid}" in told
+    assert f"--port {int(port) + 1}" in told
 
 
 def test_answers_do_not_wait_for_acknowledgements() -> None:
@@ -207,14 +212,13 @@ def test_answers_do_not_wait_for_acknowledgements() -> None:
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
-def test_a_recipe_without_a_champion_says_what_to_type(project: Project) -> None:
+@pytest.mark.usefixtures("modules_in_forks")
+def test_a_recipe_without_a_champion_says_what_to_type(project: Project, tmp_path: Path) -> None:
     text = (project.recipes / "digits.yaml").read_text(encoding="utf-8")
     (project.recipes / "unborn.yaml").write_text(text.replace("recipe: digits", "recipe: unborn"), encoding="utf-8")
-    command = [sys.executable, "-m", "aeops.cli.main", "serve", "unborn", "--port", "0"]
-    settings = os.environ | {"PYTHONPATH": str(REPOSITORY)}
-    done = subprocess.run(command, cwd=project.root, env=settings, capture_output=True, text=True, timeout=400, check=False)
-    assert done.returncode == 2
-    assert "make one with `ae run unborn`" in done.stderr
+    code, told = serve_in_a_fork(project, tmp_path / "log", "unborn", "--port", "0")
+    assert code == 2
+    assert "make one with `ae run unborn`" in told
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="the greeting's command needs curl")
@@ -223,9 +227,7 @@ def test_the_greetings_command_works_as_it_stands(ae_server: Server) -> None:
     assert list(json.loads(done.stdout)["predictions"][0]) == ["score", "p_value", "is_anomaly", "flags"]
 
 
-def test_the_service_stops_on_sigterm(project: Project) -> None:
-    with started([sys.executable, "-m", "aeops.cli.main", "serve", "digits", "--port", "0"], project.root) as process:
-        assert process.stdout is not None
-        assert "answers at" in process.stdout.readline()
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=10) in (0, -signal.SIGTERM)
+def test_the_service_stops_on_sigterm(ae_server: Server) -> None:
+    """The last test here, as it ends the service of the others."""
+    ae_server.process.send_signal(signal.SIGTERM)
+    assert ae_server.process.wait(timeout=10) in (0, -signal.SIGTERM)

@@ -462,6 +462,7 @@ def ae(*arguments: object) -> int:
     return int(given.run(given))
 
 
+@pytest.mark.usefixtures("modules_in_forks")
 def test_every_verb_that_loads_a_version_refuses_an_unsigned_one(project: Project, tmp_path: Path) -> None:
     np.save(tmp_path / "one.npy", np.zeros((28, 28), np.uint8))
     verbs: list[Callable[[], object]] = [
@@ -482,6 +483,7 @@ def test_no_verb_takes_a_bundle_past_the_check() -> None:
         assert "download_bundle" not in file.read_text(encoding="utf-8"), file
 
 
+@pytest.mark.usefixtures("modules_in_forks")
 def test_ae_sign_signs_with_the_key_given_or_the_one_in_the_environment(
     project: Project, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, store: Store, tmp_path: Path
 ) -> None:

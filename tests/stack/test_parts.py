@@ -107,7 +107,7 @@ def hold(project: Project, seconds: float) -> subprocess.Popen[str]:
 
 def test_by_hand_a_held_workspace_refuses_and_a_flow_waits_for_it_and_tells_who_holds_it(project: Project) -> None:
     assert workspace_holder(project) is None
-    holder = hold(project, 4)
+    holder = hold(project, 2)
     assert workspace_holder(project) is not None
     with pytest.raises(InfrastructureError, match=f"`ae run held`, process {holder.pid}"), run_lock(project, "ae run small"):
         pass
