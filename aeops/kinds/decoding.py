@@ -11,7 +11,8 @@ from aeops.errors import AeError, DataError
 MAX_REASON_LENGTH = 200  # characters of a decoder's message; some hold the file's own bytes
 # The system's answers to a decoder that seeks where a damaged file leads it, such as before its beginning.
 _ERRORS_OF_BYTES = (errno.EINVAL, errno.EOVERFLOW)
-_MISTAKES = (AttributeError, NameError, AssertionError)  # where this package itself raises them; its checks raise no such class
+# Where this package itself raises them. A decoder in C raises in our frame, too: constriction an AssertionError.
+_MISTAKES = (AttributeError, NameError)
 
 
 class DecodeError(ValueError):
