@@ -38,7 +38,9 @@ def test_the_page_names_every_path_and_the_limits_as_they_are() -> None:
         assert path in PAGE
     limits = RequestLimits()
     assert f"{limits.body_bytes // 2**20} MiB a body and {limits.bytes_in_flight // 2**20} MiB of all" in PAGE
-    assert f"{limits.samples:,} samples; {limits.text_bytes:,} characters" in PAGE
+    assert f"{limits.samples:,} samples; {limits.json_numbers // 10**6} million numbers in a JSON body" in PAGE
+    assert f"{limits.explained_samples:,} samples to explain;\n{limits.text_bytes:,} characters a text" in PAGE
+    assert f"{limits.all_text_bytes // 2**10} KiB of all texts; {limits.answer_values // 10**6} million numbers in a JSON" in PAGE
     assert (
         f"{limits.queue} requests that wait; {limits.body_seconds:g} s for a body, {limits.head_seconds:g} s for headers" in PAGE
     )
