@@ -10,9 +10,13 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ae_models.errors import AeModelsError, SpecError
+from ae_models.errors import AeModelsError, SampleError, SpecError
 from ae_models.spec import FitSpec
+
+if TYPE_CHECKING:
+    from ae_models.threshold_samples import ThresholdSamples
 
 
 def _parse_arguments() -> argparse.Namespace:
@@ -37,6 +41,10 @@ def _add_common_arguments(command: argparse.ArgumentParser, history: str) -> Non
         ("calibration", "for the threshold alone"),
     ):
         command.add_argument(f"--{name}", type=Path, required=True, metavar="NPY", help=f"samples (n, c, h, w), {purpose}")
+    labels_help = "whole numbers (n,), the label of each training sample, for thresholds per group"
+    command.add_argument("--train-labels", type=Path, metavar="NPY", help=labels_help)
+    novelty_help = "anomalies (n, c, h, w) beside the validation samples, for thresholds by labels"
+    command.add_argument("--novelty", type=Path, metavar="NPY", help=novelty_help)
     command.add_argument("--out", type=Path, required=True, help="folder of the bundle")
     command.add_argument("--history", type=Path, required=True, help=history)
     command.add_argument("--content-sha256", help="name of the dataset [the SHA-256 of the training samples]")
@@ -67,6 +75,7 @@ def _run_fit(arguments: argparse.Namespace, spec: FitSpec) -> None:
         recipe=arguments.recipe or arguments.spec.stem,
         bundle=arguments.out,
         history=arguments.history,
+        extras=_read_extras(arguments),
     )
 
 
@@ -77,7 +86,25 @@ def _run_calibration(arguments: argparse.Namespace, spec: FitSpec) -> None:
     files = (arguments.train, arguments.validation, arguments.calibration)
     samples = SampleRoles(*map(NpySampleSet, files))
     content_sha256 = arguments.content_sha256 or samples_sha256(samples.train)
-    calibrate(spec, arguments.history, samples, content_sha256=content_sha256, bundle=arguments.out)
+    extras = _read_extras(arguments)
+    calibrate(spec, arguments.history, samples, content_sha256=content_sha256, bundle=arguments.out, extras=extras)
+
+
+def _read_extras(arguments: argparse.Namespace) -> "ThresholdSamples":
+    from ae_models.sample_sets import NpySampleSet
+    from ae_models.threshold_samples import ThresholdSamples
+
+    labels, novelty = None, None
+    if arguments.train_labels is not None:
+        label_set = NpySampleSet(arguments.train_labels)
+        if len(label_set.shape) != 1 or label_set.dtype.kind not in "iu":
+            raise SampleError(
+                f"{arguments.train_labels}: expected whole numbers (n,), got {label_set.dtype} of shape {label_set.shape}"
+            )
+        labels = next(label_set.blocks()).astype("int64")
+    if arguments.novelty is not None:
+        novelty = NpySampleSet(arguments.novelty)
+    return ThresholdSamples(train_labels=labels, novelty=novelty)
 
 
 def _read_spec(path: Path) -> FitSpec:

@@ -67,7 +67,7 @@ def write_bundle(
         tokenizer: its JSON, where samples are texts.
         word_counts: (slots, words) of the training samples' codes, where the bottleneck is quantised.
     """
-    scorer_arrays = {"calibration_scores": scorer.calibration_scores.numpy()}
+    scorer_arrays = scorer.threshold.stored_arrays
     if word_counts is not None:
         scorer_arrays["word_counts"] = word_counts
     with atomic_folder(folder) as new_folder:
@@ -97,7 +97,7 @@ def load_bundle(folder: Path) -> Bundle:
     autoencoder = Autoencoder(spec.model, spec.input)
     weights = load_file(folder / WEIGHTS_FILE)
     autoencoder.load_state_dict({name: torch.from_numpy(values) for name, values in weights.items()})
-    threshold = load_threshold(document["threshold"], load_file(folder / _SCORER)["calibration_scores"])
+    threshold = load_threshold(document["threshold"], load_file(folder / _SCORER))
     rules = SampleRules.from_dict(document["samples"]) if "samples" in document else None
     scorer = AnomalyScorer(autoencoder, build_part(SCORES, spec.score), threshold, rules)
     return Bundle(document, scorer.eval())

@@ -7,11 +7,13 @@ The same weights can be calibrated again with another score or threshold. What a
 samples is measured here, so all of them are at hand.
 """
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import nn
 
 from ae_models.autoencoder import Autoencoder
 from ae_models.bundle import write_bundle
@@ -23,11 +25,14 @@ from ae_models.sample_sets import SampleArray, SampleRoles, SampleSet, as_sample
 from ae_models.scores import SCORES
 from ae_models.spec import FitSpec, QuantisedBottleneckSpec, SampleRules, TokenEncoderSpec, spec_to_dict
 from ae_models.text_sets import encode_text_set
+from ae_models.threshold_interface import CalibrationScores
+from ae_models.threshold_laws import nearest_centre
+from ae_models.threshold_samples import SampleGroups, ThresholdSamples, fit_groups
 from ae_models.thresholds import THRESHOLDS
 from ae_models.training_environment import deterministic_threads, require_threads
 from ae_models.training_result import TrainingFacts, TrainingResult, load_training
 
-__all__ = ["calibrate", "calibrate_scorer"]
+__all__ = ["LabelledSets", "calibrate", "calibrate_scorer"]
 
 _EXPORT_ROWS = 64  # calibration samples on which ONNX is compared with torch
 _HASH_DIGITS = 12  # of a SHA-256 in a message
@@ -41,6 +46,7 @@ def calibrate(
     content_sha256: str,
     bundle: Path,
     rules: SampleRules | None = None,
+    extras: ThresholdSamples | None = None,
 ) -> None:
     """Calibrate trained weights, export them and write `bundle`.
 
@@ -51,23 +57,32 @@ def calibrate(
         content_sha256: names the dataset of the samples.
         bundle: folder, replaced at the end.
         rules: of the served model; None: it flags samples with missing values, and expects nothing else of them.
+        extras: labels and labelled anomalies, for the kinds of threshold that read them.
 
     Raises:
         BundleError: `training` is incomplete, altered, or of another spec or dataset.
-        SampleError: samples that are not valid.
+        SampleError: samples that are not valid, or scores that no threshold can be chosen from.
         TrainingError: fewer threads than `spec.train.threads`.
-        SpecError: too few calibration samples for the false-alarm rate.
+        SpecError: too few samples for the threshold.
     """
+    extras = extras or ThresholdSamples()
     result = load_training(training)
     if problems := _find_mismatches(result.facts, spec, content_sha256):
         raise refused_training(training, "; ".join(problems))
     for name, sample_set in vars(samples).items():
         require_samples(name, sample_set, spec.input)
+    if extras.novelty is not None:
+        require_samples("novelty", extras.novelty, spec.input)
     require_threads(spec.train.threads)
     with deterministic_threads(spec.train.threads):
         torch.use_deterministic_algorithms(True)  # as Lightning does while it trains
+        groups, labelled = None, None
+        if spec.threshold.reads_groups:
+            groups = fit_groups(extras, samples.train, spec.input)
         samples = _as_model_reads(samples, result)
-        scorer = calibrate_scorer(spec, result.autoencoder, samples.calibration, rules)
+        if spec.threshold.reads_novelty and extras.novelty is not None:
+            labelled = LabelledSets(samples.validation, _encode_texts(extras.novelty, result))
+        scorer = calibrate_scorer(spec, result.autoencoder, samples.calibration, rules, groups=groups, labelled=labelled)
         write_bundle(
             bundle,
             _bundle_document(spec, result.facts, scorer),
@@ -92,19 +107,36 @@ def _find_mismatches(facts: TrainingFacts, spec: FitSpec, content_sha256: str) -
 
 def _as_model_reads(samples: SampleRoles, result: TrainingResult) -> SampleRoles:
     """Return the samples as the model reads them: texts as token ids, others as they are."""
+    return SampleRoles(
+        train=_encode_texts(samples.train, result),
+        validation=_encode_texts(samples.validation, result),
+        calibration=_encode_texts(samples.calibration, result),
+    )
+
+
+def _encode_texts(samples: SampleSet, result: TrainingResult) -> SampleSet:
     tokenizer, encoder = result.tokenizer, result.facts.spec.model.encode
     if tokenizer is None or not isinstance(encoder, TokenEncoderSpec):
         return samples
-    return SampleRoles(
-        train=encode_text_set(tokenizer, samples.train, encoder.length),
-        validation=encode_text_set(tokenizer, samples.validation, encoder.length),
-        calibration=encode_text_set(tokenizer, samples.calibration, encoder.length),
-    )
+    return encode_text_set(tokenizer, samples, encoder.length)
+
+
+class LabelledSets(NamedTuple):
+    """Normal samples and anomalies that a threshold is chosen by, as the model reads them."""
+
+    normal: SampleSet
+    novelty: SampleSet
 
 
 @torch.no_grad()
 def calibrate_scorer(
-    spec: FitSpec, autoencoder: Autoencoder, calibration: SampleArray | SampleSet, rules: SampleRules | None = None
+    spec: FitSpec,
+    autoencoder: Autoencoder,
+    calibration: SampleArray | SampleSet,
+    rules: SampleRules | None = None,
+    *,
+    groups: SampleGroups | None = None,
+    labelled: LabelledSets | None = None,
 ) -> AnomalyScorer:
     """Choose the threshold of a trained autoencoder.
 
@@ -113,19 +145,42 @@ def calibrate_scorer(
         autoencoder: put in evaluation mode and on the CPU by this call.
         calibration: raw samples that were not trained on.
         rules: as in `calibrate`.
+        groups: of the training samples, for a threshold that reads groups.
+        labelled: for a threshold that reads labelled anomalies.
 
     Raises:
-        SpecError: too few calibration samples for the false-alarm rate.
+        SpecError: too few samples for the threshold.
+        SampleError: scores that no threshold can be chosen from.
     """
     autoencoder = autoencoder.cpu().eval()
     score_module = build_part(SCORES, spec.score)
-    seed_generators(torch.device("cpu"), EVALUATION_SEED)
-    batch_scores = []
-    for raw in iterate_batches(as_sample_set(calibration)):
-        clean, _ = autoencoder.split_target(autoencoder.normalise(raw))
-        batch_scores.append(score_module(autoencoder.run(autoencoder.serving_input(clean))))
-    threshold = build_part(THRESHOLDS, spec.threshold).calibrate(torch.cat(batch_scores).numpy())
+    outputs = _ScoredSet(autoencoder, score_module, as_sample_set(calibration), groups)
+    scores = CalibrationScores(outputs.scores)
+    if groups is not None:
+        scores = replace(scores, groups=outputs.groups, group_names=groups.names, group_centres=groups.centres)
+    if labelled is not None:
+        normal, novelty = (_ScoredSet(autoencoder, score_module, samples) for samples in labelled)
+        scores = replace(scores, validation=normal.scores, novelty=novelty.scores)
+    threshold = build_part(THRESHOLDS, spec.threshold).calibrate(scores)
     return AnomalyScorer(autoencoder, score_module, threshold, rules)
+
+
+class _ScoredSet:
+    """The scores of a set of samples, (n,), and the place of each sample's group, (n,), where there are groups."""
+
+    def __init__(
+        self, autoencoder: Autoencoder, score_module: nn.Module, samples: SampleSet, groups: SampleGroups | None = None
+    ) -> None:
+        seed_generators(torch.device("cpu"), EVALUATION_SEED)
+        batch_scores, batch_groups = [], []
+        for raw in iterate_batches(samples):
+            clean, _ = autoencoder.split_target(autoencoder.normalise(raw))
+            output = autoencoder.run(autoencoder.serving_input(clean))
+            batch_scores.append(score_module(output))
+            if groups is not None and groups.names:
+                batch_groups.append(nearest_centre(output.inputs.flatten(1), torch.from_numpy(groups.centres)))
+        self.scores: SampleArray = torch.cat(batch_scores).numpy()
+        self.groups: SampleArray | None = torch.cat(batch_groups).numpy() if batch_groups else None
 
 
 @torch.no_grad()

@@ -13,7 +13,7 @@ from ae_models.input_bounds import InputBounds
 from ae_models.onnx_runtime import onnxruntime
 from ae_models.sample_sets import SampleArray
 from ae_models.spec import SampleRules
-from ae_models.thresholds import CalibratedThreshold
+from ae_models.threshold_interface import CALIBRATION_SCORES, CalibratedThreshold
 
 __all__ = ["SCORER_OUTPUTS", "AnomalyScorer", "CodeDecoder", "ExportCheck", "export_onnx"]
 
@@ -40,6 +40,8 @@ class AnomalyScorer(nn.Module):
         super().__init__()
         self.autoencoder, self.score = autoencoder, score
         self.register_buffer("calibration_scores", torch.from_numpy(threshold.calibration_scores.copy()))
+        for name, array in threshold.extra_arrays.items():
+            self.register_buffer(name, torch.from_numpy(array.copy()))
         self.threshold = threshold
         self.rules = rules or SampleRules()
         self.bounds = None if autoencoder.is_text else InputBounds(autoencoder.low, autoencoder.high, self.rules.missing)
@@ -62,17 +64,22 @@ class AnomalyScorer(nn.Module):
         if self.bounds is None:
             output = self.autoencoder.run(self.autoencoder.normalise(raw))
             score = self.score(output)
-            p_value = self.threshold.method.p_values(score, self.calibration_scores)
+            p_value = self.threshold.method.p_values(score, output.inputs, self._calibration())
         else:
             inputs, excess = self.bounds(raw.float())
             output = self.autoencoder.run(self.autoencoder.normalise(inputs))
             score = self.score(output)
             outside_score = torch.maximum(score, self.score_above_normal) + (1 + excess).log()
             score = torch.where(excess == 0, score, outside_score)
-            p_value = self.threshold.method.p_values(score, self.calibration_scores)
+            p_value = self.threshold.method.p_values(score, output.inputs, self._calibration())
             p_value = torch.where(torch.isnan(score), torch.nan, p_value)
-        is_anomaly = score > self.threshold.value
+        is_anomaly = self.threshold.method.flag(score, output.inputs, self._calibration(), self.threshold.value)
         return score, p_value, is_anomaly, self.autoencoder.denormalise(output.reconstruction), output.code
+
+    def _calibration(self) -> dict[str, Tensor]:
+        """Return the arrays of the threshold's calibration by their names."""
+        names = (CALIBRATION_SCORES, *self.threshold.extra_arrays)
+        return {name: getattr(self, name) for name in names}
 
 
 class CodeDecoder(nn.Module):

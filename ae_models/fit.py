@@ -6,10 +6,9 @@ Killed at any moment and called again, it goes on from its last checkpoint and e
 from pathlib import Path
 
 from ae_models.calibration import calibrate
-from ae_models.factory import build_part
 from ae_models.sample_sets import SampleArray, SampleRoles, SampleSet, as_sample_set, require_samples
 from ae_models.spec import FitSpec
-from ae_models.thresholds import THRESHOLDS
+from ae_models.threshold_samples import ThresholdSamples, require_threshold_samples
 from ae_models.training import finish_training, train_weights
 
 __all__ = ["fit"]
@@ -27,6 +26,7 @@ def fit(
     bundle: Path,
     history: Path,
     progress_bar: bool = True,
+    extras: ThresholdSamples | None = None,
 ) -> None:
     """Train, calibrate and write `bundle` and `history`.
 
@@ -43,17 +43,19 @@ def fit(
         history: folder of the training's result, replaced when the training has ended: weights, history.csv and trail.csv.
             `ae_models.calibration.calibrate` makes another bundle of it.
         progress_bar: whether to draw one on stderr.
+        extras: labels and labelled anomalies, for the kinds of threshold that read them.
 
     Raises:
         SampleError: samples that are not valid.
         DivergenceError: a loss that is not finite.
         TrainingError: fewer threads than `spec.train.threads`.
-        SpecError: too few calibration samples for the false-alarm rate, or a GPU is asked for that this machine lacks.
+        SpecError: too few samples for the threshold, or a GPU is asked for that this machine lacks.
     """
+    extras = extras or ThresholdSamples()
     samples = SampleRoles(as_sample_set(train), as_sample_set(validation), as_sample_set(calibration))
     # Before the training, which may take hours.
     require_samples("calibration", samples.calibration, spec.input)
-    build_part(THRESHOLDS, spec.threshold).require_rows(samples.calibration.shape[0])
+    require_threshold_samples(spec, samples, extras)
     train_weights(
         spec.weights,
         samples.train,
@@ -64,5 +66,5 @@ def fit(
         training=history,
         progress_bar=progress_bar,
     )
-    calibrate(spec, history, samples, content_sha256=content_sha256, bundle=bundle)
+    calibrate(spec, history, samples, content_sha256=content_sha256, bundle=bundle, extras=extras)
     finish_training(checkpoints)

@@ -84,7 +84,18 @@ from ae_models.spec.scores import (
     ScoreSpec,
     TokenSurpriseScoreSpec,
 )
-from ae_models.spec.thresholds import SplitConformalThresholdSpec, ThresholdSpec
+from ae_models.spec.thresholds import (
+    AlarmBudgetThresholdSpec,
+    BestF1ThresholdSpec,
+    ConfidentThresholdSpec,
+    CostThresholdSpec,
+    MadThresholdSpec,
+    PeaksOverThresholdSpec,
+    PerGroupThresholdSpec,
+    QuantileThresholdSpec,
+    SplitConformalThresholdSpec,
+    ThresholdSpec,
+)
 from ae_models.spec.training import TrainSpec
 from ae_models.spec.weights import WeightsSpec
 
@@ -102,16 +113,20 @@ __all__ = [
     "TEXT",
     "AdversarialCodeCriticSpec",
     "AffineAugmentationSpec",
+    "AlarmBudgetThresholdSpec",
     "AmbiguityScoreSpec",
     "AugmentationSpec",
     "AutoencoderConfig",
     "BceLossSpec",
+    "BestF1ThresholdSpec",
     "BottleneckSpec",
     "CodeResidualScoreSpec",
+    "ConfidentThresholdSpec",
     "ContractiveBottleneckSpec",
     "ConvDecoderSpec",
     "ConvEncoderSpec",
     "CorruptionSpec",
+    "CostThresholdSpec",
     "CriticSpec",
     "CrossEntropyLossSpec",
     "DecoderSpec",
@@ -131,6 +146,7 @@ __all__ = [
     "L1BottleneckSpec",
     "L1LossSpec",
     "LossSpec",
+    "MadThresholdSpec",
     "MaskingCorruptionSpec",
     "MemoryBottleneckSpec",
     "MseLossSpec",
@@ -138,6 +154,9 @@ __all__ = [
     "NoCorruptionSpec",
     "NoCriticSpec",
     "NormalisedResidualScoreSpec",
+    "PeaksOverThresholdSpec",
+    "PerGroupThresholdSpec",
+    "QuantileThresholdSpec",
     "QuantisedBottleneckSpec",
     "SaltAndPepperCorruptionSpec",
     "SampleRules",

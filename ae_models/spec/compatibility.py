@@ -49,12 +49,21 @@ class Incompatibility(NamedTuple):
 
 
 def check_compatibility(
-    model: AutoencoderConfig, input_spec: InputSpec, score: ScoreSpec | None, augment: AugmentationSpec
+    model: AutoencoderConfig,
+    input_spec: InputSpec,
+    score: ScoreSpec | None,
+    augment: AugmentationSpec,
+    threshold: ThresholdSpec | None = None,
 ) -> Iterator[Incompatibility]:
-    """Yield every incompatibility between parts that are valid alone; `score` is None where only the weights are asked for."""
+    """Yield every incompatibility between parts that are valid alone.
+
+    `score` and `threshold` are None where only the weights are asked for.
+    """
     parts: dict[str, Any] = {f"model.{name}": getattr(model, name) for name in AutoencoderConfig.part_names()}
     if score is not None:
         parts["score"] = score
+    if threshold is not None:
+        parts["threshold"] = threshold
     parts["train.augment"] = augment
     unsupported = list(_unsupported_inputs(parts, input_spec))
     if unsupported:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from aeops.bundle.detector import Detector
+    from aeops.bundle.false_discovery import Discoveries
     from aeops.kinds.samples import FileSamples
     from aeops.project import Project
     from aeops.scoring.run_summary import InboxSummary
@@ -33,6 +34,8 @@ def add_command(commands: Any) -> None:
     )
     command.add_argument("--inbox", action="store_true", help="score the new files of the recipe's inbox with the champion")
     command.add_argument("--version", default=CHAMPION, help="a version or an alias (default: champion)")
+    fdr_help = "also call the anomalies of this batch of which at most a share Q are normal ones (Benjamini and Hochberg)"
+    command.add_argument("--fdr", type=float, metavar="Q", help=fdr_help)
     command.add_argument("--json", action="store_true", help="print every sample as JSON, nothing else")
     command.set_defaults(run=run)
 
@@ -43,6 +46,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.inbox == (arguments.file is not None):
         raise UsageError("expected either a FILE or --inbox: type `ae score RECIPE FILE` or `ae score RECIPE --inbox`")
+    if arguments.fdr is not None and not 0 < arguments.fdr < 1:
+        raise UsageError(f"--fdr: expected a share above 0 and below 1, such as 0.05, got {arguments.fdr:g}")
     if arguments.inbox:
         return run_inbox(arguments)
     return run_file(arguments)
@@ -56,6 +61,10 @@ def run_inbox(arguments: argparse.Namespace) -> int:
     from aeops.recipe.reader import load_recipe
     from aeops.scoring.inbox_run import score_inbox
 
+    if arguments.fdr is not None:
+        raise UsageError(
+            "--inbox: expected no --fdr, which is about the samples of one FILE: type `ae score RECIPE FILE --fdr Q`"
+        )
     if arguments.version != CHAMPION:
         raise UsageError(f"--inbox: expected no --version, got {arguments.version}: only the champion scores the inbox")
     project = find_project()
@@ -123,12 +132,33 @@ def run_file(arguments: argparse.Namespace) -> int:
     scores = detector.score(samples.values, code=True)
     detector.require_scored(scores["flags"])
     ids = record_predictions(project, arguments.recipe, version, detector, samples, scores)
-    result = FileResult(arguments.recipe, version, detector, samples, scores, ids)
+    discoveries = None
+    if arguments.fdr is not None:
+        discoveries = find_batch_discoveries(detector, scores, arguments.fdr)
+    result = FileResult(arguments.recipe, version, detector, samples, scores, ids, discoveries)
     if arguments.json:
         print(result.to_json())
     else:
         print_table(result)
     return report_refused(samples.refused)
+
+
+def find_batch_discoveries(detector: "Detector", scores: dict[str, "np.ndarray"], share: float) -> "Discoveries":
+    """Return the anomalies of one batch of which at most a share are normal, on average over batches.
+
+    Raises:
+        DataError: a bundle that is too old to say how many calibration samples it has.
+    """
+    from ae_models.thresholds import read_threshold
+    from aeops.bundle.false_discovery import find_discoveries
+    from aeops.errors import DataError
+
+    rows = read_threshold(detector.bundle["threshold"]).calibration_rows
+    if rows is None:
+        raise DataError(
+            f"--fdr: the bundle {detector.folder} does not say how many calibration samples it has: `ae run` makes a new one"
+        )
+    return find_discoveries(scores["p_value"], share, rows)
 
 
 def require_recordable(project: "Project", recipe: str) -> None:
@@ -174,6 +204,7 @@ class FileResult:
         samples: the samples and their names.
         scores: the detector's outputs, each (n, ...).
         ids: the ids of the recorded predictions, one for each sample.
+        discoveries: the anomalies that `--fdr` calls; None without it.
     """
 
     recipe: str
@@ -182,6 +213,7 @@ class FileResult:
     samples: "FileSamples"
     scores: "dict[str, np.ndarray]"
     ids: list[str]
+    discoveries: "Discoveries | None" = None
 
     @property
     def count(self) -> int:
@@ -197,7 +229,7 @@ class FileResult:
         rows = []
         for prediction_id, name, json_values in zip(self.ids, self.samples.names, to_answers(json_scores), strict=True):
             rows.append({"id": prediction_id, "sample": name} | json_values)
-        document = {
+        document: dict[str, Any] = {
             "recipe": self.recipe,
             "version": self.version,
             "bundle_sha256": self.detector.sha256,
@@ -205,6 +237,14 @@ class FileResult:
             "samples": rows,
             "refused": [{"file": name, "reason": reason} for name, reason in self.samples.refused.items()],
         }
+        if self.discoveries is not None:
+            for row, is_discovery in zip(rows, self.discoveries.is_discovery.tolist(), strict=True):
+                row["is_discovery"] = is_discovery
+            document["fdr"] = {
+                "share": self.discoveries.share,
+                "discoveries": self.discoveries.count,
+                "cutoff_p_value": self.discoveries.cutoff,
+            }
         return json.dumps(document, indent=2)
 
 
@@ -227,6 +267,8 @@ def print_table(result: FileResult) -> None:
     for name in ("score", "p-value"):
         table.add_column(name, justify="right")
     table.add_column("anomaly?")
+    if result.discoveries is not None:
+        table.add_column("by --fdr")
     table.add_column("prediction", no_wrap=True, min_width=max(len(result.ids[index]) for index in order.tolist()))
     for index in order.tolist():
         verdict: str | tuple[str, str] = "no"
@@ -239,22 +281,44 @@ def print_table(result: FileResult) -> None:
             reason = f": {described}"
         flag = styled_text(verdict, reason)
         score, p_value = f"{scores['score'][index]:.4f}", f"{scores['p_value'][index]:.4f}"
-        table.add_row(escape_line(result.samples.names[index]), score, p_value, flag, result.ids[index])
+        cells = [escape_line(result.samples.names[index]), score, p_value, flag]
+        if result.discoveries is not None:
+            cells.append(styled_text(("yes", "bold red") if result.discoveries.is_discovery[index] else "no"))
+        table.add_row(*cells, result.ids[index])
     console = open_console()
     console.print(table)
     console.print(threshold_line(result))
+    if result.discoveries is not None:
+        console.print(discovery_line(result.discoveries))
     console.print(f"evidence behind a prediction: ae why {result.ids[order[0]]}")
+
+
+def discovery_line(discoveries: "Discoveries") -> str:
+    """Return how many anomalies `--fdr` calls, and what that promises."""
+    from aeops.cli.outputs import count_text
+
+    line = (
+        f"--fdr {discoveries.share:g}: {count_text(discoveries.count, 'sample')} of this batch called; on average over batches "
+        f"at most {discoveries.share:.2%} of those called are normal"
+    )
+    if not discoveries.count and discoveries.fewest > 1:
+        line += (
+            f"; with so few calibration samples for a batch of this size none is called unless {discoveries.fewest} or more are "
+            "above all of them"
+        )
+    return line
 
 
 def threshold_line(result: FileResult) -> str:
     """Return the counts of samples and flags, the threshold, and the number of skipped files."""
+    from ae_models.thresholds import threshold_method
     from aeops.cli.outputs import count_text
     from aeops.kinds.flags import REFUSED
 
     threshold = result.detector.bundle["threshold"]
     line = (
         f"{count_text(result.count, 'sample')}, {int(result.scores['is_anomaly'].sum())} flagged; the threshold "
-        f"{threshold['value']:.4f} flags {threshold['false_alarm_rate']:.2%} of normal samples"
+        f"{threshold['value']:.4f} {threshold_method(threshold).describe_rate()}"
     )
     if refused_count := int((result.scores["flags"] & REFUSED > 0).sum()):
         line += f"; {count_text(refused_count, 'sample')} refused"

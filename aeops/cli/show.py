@@ -159,10 +159,13 @@ def version_cells(version: "VersionInfo", metrics: dict[str, float]) -> "list[st
 def champion_lines(recipe: str, store: "Store", champion: "VersionInfo", metrics: dict[str, float]) -> list[str]:
     """Return the champion's bundle, its threshold with the rate of false alarms, its run, and the next commands."""
     lines = [f"champion   {recipe} {champion.version}, bundle {champion.tags.get('bundle_sha256', 'unknown')[:12]}"]
-    if {"false_alarms.threshold", "false_alarms.requested", "false_alarms.measured"} <= metrics.keys():
+    if {"false_alarms.threshold", "false_alarms.measured"} <= metrics.keys():
+        promise = "no rate of normal samples is promised"
+        if "false_alarms.requested" in metrics:
+            promise = f"{metrics['false_alarms.requested']:.2%} of normal samples"
         lines.append(
-            f"promise    scores above {metrics['false_alarms.threshold']:.4f} are flagged: "
-            f"{metrics['false_alarms.requested']:.2%} of normal samples; measured {metrics['false_alarms.measured']:.2%}"
+            f"promise    scores above {metrics['false_alarms.threshold']:.4f} are flagged: {promise}; "
+            f"measured {metrics['false_alarms.measured']:.2%}"
         )
     run_line = f"run        {store.run_url(champion.run_id)}"
     if not store.is_remote:

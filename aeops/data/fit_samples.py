@@ -3,10 +3,16 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from ae_models.errors import SampleError
 from ae_models.sample_sets import NpySampleSet, SampleRoles
+from ae_models.threshold_samples import ThresholdSamples
 from aeops.errors import DataError
 from aeops.machine.stored_json import read_json
+from aeops.recipe.reader import Recipe
+
+NOVELTY_FILE = "validation_novelty.npy"  # in the folder of the stage prepare, where data.novelty_in_validation is set
 
 
 @dataclass(frozen=True)
@@ -15,19 +21,21 @@ class FitSamples:
 
     Attributes:
         roles: by what each set is for.
+        extras: labels and labelled anomalies, where the recipe's threshold reads them.
         content_sha256: names the version of the dataset.
     """
 
     roles: SampleRoles
+    extras: ThresholdSamples
     content_sha256: str
 
 
-def open_fit_samples(prepared: Path, recipe: str) -> FitSamples:
+def open_fit_samples(prepared: Path, recipe: Recipe) -> FitSamples:
     """Open the samples that the stage prepare wrote.
 
     Args:
         prepared: its folder, with train.npy, validation.npy, calibration.npy and prepared.json.
-        recipe: the recipe's name, for the message.
+        recipe: its threshold decides what else is read.
 
     Raises:
         DataError: the folder is incomplete.
@@ -37,6 +45,19 @@ def open_fit_samples(prepared: Path, recipe: str) -> FitSamples:
         train, validation, calibration = (
             NpySampleSet(prepared / f"{name}.npy") for name in ("train", "validation", "calibration")
         )
+        extras = _open_extras(prepared, recipe)
     except (OSError, ValueError, SampleError) as error:
-        raise DataError(f"{prepared}: the prepared dataset is incomplete ({error}): type `dvc repro prepare@{recipe}`") from error
-    return FitSamples(SampleRoles(train, validation, calibration), content_sha256)
+        raise DataError(
+            f"{prepared}: the prepared dataset is incomplete ({error}): type `dvc repro prepare@{recipe.name}`"
+        ) from error
+    return FitSamples(SampleRoles(train, validation, calibration), extras, content_sha256)
+
+
+def _open_extras(prepared: Path, recipe: Recipe) -> ThresholdSamples:
+    train_labels, label_names, novelty = None, {}, None
+    if recipe.fit.threshold.reads_groups:
+        train_labels = np.load(prepared / "train_labels.npy", allow_pickle=False)
+        label_names = dict(enumerate(recipe.label_names))
+    if recipe.fit.threshold.reads_novelty:
+        novelty = NpySampleSet(prepared / NOVELTY_FILE)
+    return ThresholdSamples(train_labels, label_names, novelty)

@@ -54,19 +54,20 @@ def require_enough_samples(recipe: Recipe, prepared: Path) -> None:
 
     rows = read_json(prepared / "prepared.json")["rows"]
     test = pd.read_parquet(prepared / "test.parquet", columns=["label", "group", "novelty"])
-    problems = [*_threshold_problems(recipe, rows["calibration"]), *_baseline_problems(recipe, rows["train"])]
+    problems = [*_threshold_problems(recipe, prepared), *_baseline_problems(recipe, rows["train"])]
     for name, rule in recipe.gate.items():
         problems += _comparison_problems(name, rule, test)
     if problems:
         raise UsageError("\n".join(f"recipes/{recipe.name}.yaml: {problem}" for problem in problems))
 
 
-def _threshold_problems(recipe: Recipe, calibration_rows: int) -> list[str]:
-    from ae_models.factory import build_part
-    from ae_models.thresholds import THRESHOLDS
+def _threshold_problems(recipe: Recipe, prepared: Path) -> list[str]:
+    from ae_models.threshold_samples import require_threshold_samples
+    from aeops.data.fit_samples import open_fit_samples
 
+    samples = open_fit_samples(prepared, recipe)
     try:
-        build_part(THRESHOLDS, recipe.fit.threshold).require_rows(calibration_rows)
+        require_threshold_samples(recipe.fit, samples.roles, samples.extras)
     except SpecError as error:
         return error.mistakes
     return []

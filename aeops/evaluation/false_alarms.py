@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from scipy.stats import beta
 
-from ae_models.thresholds import ThresholdMethod
+from ae_models.threshold_interface import GATE_LEVEL, StoredThreshold
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,7 @@ class FalseAlarms:
         interval: 95 % interval of this threshold's true rate (Clopper-Pearson).
         interval_with_calibration: the promised rates that the alarms do not contradict (95 %), the chance of the
             calibration draw included; None where the threshold's kind has no such law.
+        promise_interval: the same at 99.9 %, by which the gate judges the promise.
     """
 
     alarms: int
@@ -29,23 +30,24 @@ class FalseAlarms:
     measured: float
     interval: tuple[float, float]
     interval_with_calibration: tuple[float, float] | None
+    promise_interval: tuple[float, float] | None
 
 
-def measure_false_alarms(alarms: int, normals: int, method: ThresholdMethod, calibration_rows: int) -> FalseAlarms:
+def measure_false_alarms(alarms: int, normals: int, threshold: StoredThreshold) -> FalseAlarms:
     """Return the rate of alarms among fresh normals with its intervals.
 
     Args:
         alarms: number of normals that were flagged.
         normals: number of normals, 1 or more.
-        method: the threshold's method.
-        calibration_rows: number of calibration samples that chose the threshold.
+        threshold: that flagged them.
     """
     return FalseAlarms(
         alarms=alarms,
         normals=normals,
         measured=alarms / normals,
         interval=clopper_pearson(alarms, normals),
-        interval_with_calibration=method.plausible_rates(alarms, normals, calibration_rows),
+        interval_with_calibration=threshold.plausible_rates(alarms, normals),
+        promise_interval=threshold.plausible_rates(alarms, normals, GATE_LEVEL),
     )
 
 

@@ -15,8 +15,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ae_models.errors import SpecError
+from ae_models.factory import build_part
 from ae_models.spec import FitSpec
-from ae_models.thresholds import ThresholdMethod, threshold_method, threshold_spec
+from ae_models.threshold_interface import ThresholdMethod
+from ae_models.thresholds import THRESHOLDS, threshold_method, threshold_spec
 from aeops.bundle.detector import Detector
 from aeops.errors import DataError
 from aeops.evaluation import model_input
@@ -71,8 +73,11 @@ def write_reference(file: Path, fit: FitSpec, calibration: np.ndarray, detector:
         "code": pa.array(list(code), pa.list_(pa.float32())),
     }
     spec = threshold_spec(detector.bundle["threshold"])
-    metadata = {
-        _RATE_KEY: str(threshold_method(detector.bundle["threshold"]).promised_rate).encode(),
+    metadata = {}
+    promised_rate = build_part(THRESHOLDS, spec).promised_rate
+    if promised_rate is not None:
+        metadata[_RATE_KEY] = str(promised_rate).encode()  # what an older version reads
+    metadata |= {
         _THRESHOLD_KEY: json.dumps({"kind": spec.kind} | asdict(spec)).encode(),
         _BUNDLE_KEY: detector.sha256.encode(),
     }

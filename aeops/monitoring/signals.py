@@ -153,6 +153,8 @@ def _unknown_reason(
 ) -> str:
     if reference is None:
         return "the champion was registered without a reference, or its MLflow run was deleted: its next retrain keeps one"
+    if test == ALARM_RATE_SIGNAL and reference.rank is None:
+        return "the threshold is no calibration score, so its alarms follow no law that could be tested: the scores are"
     if test not in test_bins:
         return f"{len(reference.score)} calibration samples are too few to compare with"
     if counts.incomplete_counts[test]:

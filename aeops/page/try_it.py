@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from markupsafe import Markup
 
+from ae_models.threshold_interface import StoredThreshold
+from ae_models.thresholds import read_threshold
 from aeops.errors import DataError, InfrastructureError, UsageError
 from aeops.files import file_sha256
 from aeops.kinds.flags import FLAG_TEXTS, flag_names
@@ -64,7 +66,7 @@ class ScoredSample:
 
     version: str
     bundle_sha256: str
-    threshold: dict[str, Any]
+    threshold: StoredThreshold
     score: float
     p_value: float
     is_anomaly: bool
@@ -177,7 +179,7 @@ def score_by_service(
     return ScoredSample(
         version=str(model["version"]),
         bundle_sha256=model["bundle_sha256"],
-        threshold=model["threshold"],
+        threshold=read_threshold(model["threshold"]),
         score=prediction["score"],
         p_value=prediction["p_value"],
         is_anomaly=bool(prediction["is_anomaly"]),
@@ -287,7 +289,7 @@ def score_here(
     return ScoredSample(
         version=version,
         bundle_sha256=detector.sha256,
-        threshold=detector.bundle["threshold"],
+        threshold=read_threshold(detector.bundle["threshold"]),
         score=float(scores["score"][0]),
         p_value=float(scores["p_value"][0]),
         is_anomaly=bool(scores["is_anomaly"][0]),
@@ -306,7 +308,7 @@ def draw_score_histogram(project: Project, recipe: str, scored_sample: ScoredSam
     calibration_scores = read_calibration_scores(project, recipe, scored_sample)
     if calibration_scores is None:
         return None
-    return pictures.histogram(calibration_scores, float(scored_sample.threshold["value"]), scored_sample.score)
+    return pictures.histogram(calibration_scores, scored_sample.threshold.value, scored_sample.score)
 
 
 def read_calibration_scores(project: Project, recipe: str, scored_sample: ScoredSample) -> np.ndarray | None:

@@ -175,11 +175,11 @@ def _threshold_link(evidence: VersionEvidence, prediction: Prediction | None) ->
     if section is None:
         return ChainLink("threshold", "unknown", location, "the bundle cannot be read")
     try:
-        promised_rate = threshold_method(section).promised_rate
+        effect = threshold_method(section).describe_rate()
     except SpecError as error:
         return ChainLink("threshold", f"{section['value']:.6g}", location, str(error))
     rows = section.get("calibration_rows", "unknown")
-    message = f"{section['value']:.6g}: flags {promised_rate:.2%} of normal samples, by {rows} calibration samples"
+    message = f"{section['value']:.6g}: {effect}, by {rows} calibration samples"
     problem = ""
     if prediction is not None and prediction.threshold != section["value"]:
         problem = f"the prediction was made with {prediction.threshold:.6g}"

@@ -1,12 +1,22 @@
 """The section `gate` of a recipe: its own rules, and the default ones of its purpose that it has not switched off."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ae_models.spec import FitSpec, SpecReader, format_value, input_shape, join_names, output_shape, suggest_match
 from aeops.kinds import KIND_INFOS
-from aeops.recipe.default_rules import BEATS_BASELINES, DefaultRule, default_rules, describe_rule, implies
+from aeops.recipe.default_rules import (
+    BEATS_BASELINES,
+    KEEPS_PROMISE,
+    MEASURED_RATE,
+    PROMISE_INTERVAL,
+    REQUESTED_RATE,
+    DefaultRule,
+    default_rules,
+    describe_rule,
+    implies,
+)
 from aeops.recipe.gate_rules import AUROC, ERROR, Rule
 from aeops.recipe.metric_names import metric_names
 from aeops.recipe.sections import DataSpec, EvaluateSpec
@@ -126,9 +136,15 @@ def _default_rule(default: DefaultRule, subject: GateSubject) -> tuple[Rule | No
     """Return the rule for this recipe; None and what is missing where it cannot be judged."""
     if default.name == BEATS_BASELINES and not KIND_INFOS[subject.fit.input.kind].has_baselines:
         return None, f"samples of kind {subject.fit.input.kind} have no such baselines"
+    threshold = subject.fit.threshold
+    if default.name == KEEPS_PROMISE and not threshold.has_law:
+        return None, f"a threshold of kind {threshold.kind} promises no rate of false alarms that could be judged"
+    rule = default.without_novelty
     if subject.data.novelty:
-        return default.with_novelty, ""
-    return default.without_novelty, "data.novelty names no labels, so there is no novelty to judge it by"
+        rule = default.with_novelty
+    if rule is not None and rule.above == REQUESTED_RATE and not threshold.has_rate:
+        rule = replace(rule, above=MEASURED_RATE)
+    return rule, "data.novelty names no labels, so there is no novelty to judge it by"
 
 
 def _check_baselines_of(default: DefaultRule, subject: GateSubject) -> Iterator[tuple[str, str]]:
@@ -156,7 +172,7 @@ def _check_rules(rules: Mapping[str, Rule], subject: GateSubject) -> Iterator[tu
 
 def _check_metrics(rule: Rule, subject: GateSubject) -> Iterator[tuple[str, str]]:
     """Yield (key, reason) for each metric that evaluation will not measure; a study's own metrics are known when it has run."""
-    names = metric_names(subject.fit.input.kind, subject.data, subject.evaluate)
+    names = metric_names(subject.fit, subject.data, subject.evaluate)
     for key in ("metric", "interval", "covers", "above"):
         metric_path = getattr(rule, key)
         if metric_path is None:
@@ -176,6 +192,11 @@ def _check_metrics(rule: Rule, subject: GateSubject) -> Iterator[tuple[str, str]
 def _missing_section(metric_path: str, subject: GateSubject) -> str:
     """Return which key a metric of this section needs and the recipe lacks; empty where it has all of them."""
     missing_keys = []
+    threshold = subject.fit.threshold
+    if metric_path == REQUESTED_RATE:
+        return f": a threshold of kind {threshold.kind} names no rate"
+    if metric_path in (PROMISE_INTERVAL, "false_alarms.interval_with_calibration"):
+        return f": a threshold of kind {threshold.kind} has no law of its false alarms"
     if metric_path.startswith("detection."):
         if not subject.data.novelty:
             missing_keys.append("data.novelty")

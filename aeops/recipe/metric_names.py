@@ -5,11 +5,12 @@ Standard library only. A test compares them with what the stage evaluate writes.
 
 from dataclasses import dataclass
 
+from ae_models.spec import FitSpec
 from aeops.kinds import KIND_INFOS
 from aeops.recipe.sections import DataSpec, EvaluateSpec
 
 RANKING_MEASURES = ("auroc", "average_precision")
-ALARM_MEASURES = ("requested", "threshold", "alarms", "normals", "measured")
+ALARM_MEASURES = ("threshold", "alarms", "normals", "measured")
 SPLIT_ROWS = ("train", "validation", "calibration", "test_normal", "test_novelty")
 HISTORY_MEASURES = ("epochs", "final_train_loss", "final_validation_error")
 
@@ -22,11 +23,16 @@ class MetricNames:
     intervals: tuple[str, ...]
 
 
-def metric_names(input_kind: str, data: DataSpec, evaluate: EvaluateSpec) -> MetricNames:
-    """Return the metrics of a recipe, from the kind of its samples and its sections data and evaluate."""
+def metric_names(fit: FitSpec, data: DataSpec, evaluate: EvaluateSpec) -> MetricNames:
+    """Return the metrics of a recipe, from its model and its sections data and evaluate."""
+    input_kind, threshold = fit.input.kind, fit.threshold
     numbers = ["format", *_below("rows", SPLIT_ROWS), *_below("false_alarms", ALARM_MEASURES)]
     numbers += ["novelty_flagged", "export.max_difference", *_below("history", HISTORY_MEASURES)]
-    intervals = ["false_alarms.interval", "false_alarms.interval_with_calibration", "novelty_flagged_interval"]
+    intervals = ["false_alarms.interval", "novelty_flagged_interval"]
+    if threshold.has_rate:
+        numbers.append("false_alarms.requested")
+    if threshold.has_law:
+        intervals += _below("false_alarms", ("interval_with_calibration", "promise_interval"))
     models = ["model"]
     if evaluate.pca_components is not None:
         models.append("pca")

@@ -161,6 +161,9 @@ def read_recipe(file: Path, key_root: Path | None = None) -> Recipe:
             reader.mistake(path, reason)
         for path, reason in parts["validate"].check_kind(input_spec.kind):
             reader.mistake(path, reason)
+    if parts["data"] and fit_spec:
+        for path, reason in _check_threshold_labels(parts["data"], fit_spec):
+            reader.mistake(path, reason)
     if parts["data"] and parts["evaluate"]:
         for path, reason in _check_studied_source(parts["evaluate"], parts["data"].source):
             reader.mistake(path, reason)
@@ -244,6 +247,19 @@ def _check_data(data: DataSpec, spec: InputSpec) -> Iterator[tuple[str, str]]:
         yield "input.kind", f"expected {join_names(source.input_kinds)} with a source of kind {source.kind}, got {spec.kind}"
         return
     yield from source.check_input(spec)
+
+
+def _check_threshold_labels(data: DataSpec, fit: FitSpec) -> Iterator[tuple[str, str]]:
+    """Yield (path, reason) for each key about labels that the threshold needs, or that nothing would read."""
+    threshold = fit.threshold
+    if threshold.reads_groups and not set(data.labels) - set(data.novelty):
+        yield "data.labels", f"expected the labels of the normal samples, since threshold.kind is {threshold.kind}, got none"
+    if threshold.reads_novelty and not data.novelty:
+        yield "data.novelty", f"expected the labels of anomalies, since threshold.kind is {threshold.kind}, got none"
+    if threshold.reads_novelty and not data.novelty_in_validation:
+        yield "data.novelty_in_validation", f"expected true, since threshold.kind {threshold.kind} is chosen by them, got false"
+    if data.novelty_in_validation and not threshold.reads_novelty:
+        yield "data.novelty_in_validation", f"expected false, since threshold.kind {threshold.kind} reads no anomalies, got true"
 
 
 def _read_evaluate(reader: SpecReader, raw_evaluate: Any, fit: FitSpec | None) -> EvaluateSpec | None:

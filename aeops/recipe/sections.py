@@ -37,6 +37,7 @@ class DataSpec:
     split: SplitSpec
     labels: tuple[int, ...] = ()  # the labels there may be, numbers or names; none: unlabelled
     novelty: tuple[int, ...] = ()  # labels held out of training, to be flagged
+    novelty_in_validation: bool = False  # those of the validation split choose the threshold by labels; none of them is tested on
 
     def validation_errors(self) -> list[str]:
         errors = []
@@ -47,6 +48,8 @@ class DataSpec:
             errors.append(f"novelty names {unexpected_labels}, which labels {list(self.labels)} does not hold")
         if self.novelty and set(self.labels) <= set(self.novelty):
             errors.append(f"novelty names every one of labels {list(self.labels)}: no normal sample is left to train on")
+        if self.novelty_in_validation and not self.novelty:
+            errors.append("novelty_in_validation is true and novelty names no label: name those of the anomalies there")
         return errors
 
     def check_source(self) -> list[str]:

@@ -72,11 +72,11 @@ def write_report(
         lineage: metadata by which the version can be rebuilt, name -> value.
         timings: seconds of each step of the run; None where they are not known.
     """
-    from ae_models.thresholds import threshold_method  # here: it loads numpy, which a flow does without
+    from ae_models.thresholds import read_threshold  # here: it loads numpy, which a flow does without
 
     metrics = read_json(report / "metrics.json")
     document = read_json(bundle / "bundle.json")
-    kind = load_kind(document["input"]["kind"])
+    kind, threshold = load_kind(document["input"]["kind"]), read_threshold(document["threshold"])
     page = (
         html_environment()
         .get_template("report.html.j2")
@@ -84,7 +84,8 @@ def write_report(
             recipe=recipe,
             metrics=metrics,
             bundle=document,
-            promise=threshold_method(document["threshold"]).describe_promise(),
+            promise=threshold.method.describe_promise(),
+            choice=threshold.describe_choice(),
             legend=kind.ERROR_LEGEND,
             measuring_note=kind.MEASURING_NOTE,
             epochs=len((training / "history.csv").read_text(encoding="utf-8").splitlines()) - 1,

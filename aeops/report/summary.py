@@ -77,8 +77,11 @@ def false_alarm_line(metrics: Mapping[str, Any]) -> str:
     """Return the threshold with its promised and its measured rate of false alarms, on one line."""
     alarms = metrics["false_alarms"]
     low, high = alarms["interval"]
+    requested = "without a promised rate of false alarms"
+    if alarms["requested"] is not None:
+        requested = f"for {format_share(alarms['requested'], 2)} false alarms"
     line = (
-        f"{alarms['threshold']:.4f} for {format_share(alarms['requested'], 2)} false alarms: measured "
+        f"{alarms['threshold']:.4f} {requested}: measured "
         f"{format_share(alarms['measured'], 2)} ({alarms['alarms']} of {alarms['normals']}; 95 % interval "
         f"{format_share(low, 2)} to {format_share(high, 2)})"
     )

@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 from markupsafe import Markup
 
-from ae_models.thresholds import threshold_method
+from ae_models.threshold_interface import StoredThreshold
+from ae_models.thresholds import read_threshold
 from aeops.bundle.detector import Detector
 from aeops.drawing.mosaics import COLUMNS
 from aeops.drawing.svg import inline_svg, theme_css
@@ -59,14 +59,15 @@ class AlarmRate:
 
     Attributes:
         measured: share of flagged samples.
-        promised: by the threshold, for normal samples.
+        promised: by the threshold, for normal samples; None where it names no rate.
         interval: 95 % interval of the rate (Clopper and Pearson).
-        wide: the same with the sampling error of the calibration; None where the bundle does not give its size.
-        verdict: `as promised`, `more than promised` or `fewer than promised`, by `wide` where there is one.
+        wide: the same with the sampling error of the calibration; None where its law is not known.
+        verdict: `as promised`, `more than promised` or `fewer than promised`, by `wide` where there is one; `nothing promised`
+            where the threshold names no rate.
     """
 
     measured: float
-    promised: float
+    promised: float | None
     interval: tuple[float, float]
     wide: tuple[float, float] | None
     verdict: str
@@ -90,7 +91,7 @@ def render_page(
         detector: of the version that scored.
         now: time of the run.
     """
-    threshold = detector.bundle["threshold"]
+    threshold = read_threshold(detector.bundle["threshold"])
     anomalous_samples = most_anomalous(scored_files)
     drawable_samples = []
     for sample in anomalous_samples:
@@ -103,13 +104,14 @@ def render_page(
             summary=summary,
             time=now.astimezone(UTC),
             threshold=threshold,
+            effect=threshold.method.describe_rate(),
             bundle_sha256=detector.sha256,
             legend=detector.data_kind.ERROR_LEGEND,
             rate=alarm_rate(summary["flagged"], summary["samples"] - summary["unscored"], threshold),
             worst=anomalous_samples,
             pictures=_draw_samples(drawable_samples, files_by_sha256, detector),
             compared=detector.shape == detector.output_shape,
-            days=_draw_histograms(project, summary["recipe"], threshold["value"], now),
+            days=_draw_histograms(project, summary["recipe"], threshold.value, now),
             days_shown=HISTOGRAM_DAYS,
             listed=MAX_LISTED,
             theme=theme_css(),
@@ -117,23 +119,23 @@ def render_page(
     )
 
 
-def alarm_rate(flagged: int, samples: int, threshold: Mapping[str, Any]) -> AlarmRate | None:
+def alarm_rate(flagged: int, samples: int, threshold: StoredThreshold) -> AlarmRate | None:
     """Return the alarm rate of a run with its intervals; None without samples.
 
     Args:
         flagged: number of flagged samples.
         samples: number of samples that have a score.
-        threshold: of bundle.json.
+        threshold: that flagged them.
     """
     if samples == 0:
         return None
-    method = threshold_method(threshold)
-    interval, wide = clopper_pearson(flagged, samples), None
-    if "calibration_rows" in threshold:
-        wide = method.plausible_rates(flagged, samples, int(threshold["calibration_rows"]))
+    interval = clopper_pearson(flagged, samples)
+    wide = threshold.plausible_rates(flagged, samples)
     low, high = wide or interval
-    promised = method.promised_rate
-    if promised < low:
+    promised = threshold.promised_rate
+    if promised is None:
+        verdict = "nothing promised"
+    elif promised < low:
         verdict = "more than promised"
     elif promised > high:
         verdict = "fewer than promised"

@@ -26,11 +26,19 @@ def calibrate_bundle(recipe: Recipe, prepared: Path, training: Path, bundle: Pat
     Raises:
         DataError: the prepared folder is incomplete.
         BundleError: the training is incomplete, altered, or not that of the recipe.
-        SpecError: too few calibration samples for the threshold.
+        SpecError: too few samples for the threshold.
+        SampleError: scores that no threshold can be chosen from.
     """
-    samples = open_fit_samples(prepared, recipe.name)
-    rules = served_rules(recipe)
-    calibrate(recipe.fit, training, samples.roles, content_sha256=samples.content_sha256, bundle=bundle, rules=rules)
+    samples = open_fit_samples(prepared, recipe)
+    calibrate(
+        recipe.fit,
+        training,
+        samples.roles,
+        content_sha256=samples.content_sha256,
+        bundle=bundle,
+        rules=served_rules(recipe),
+        extras=samples.extras,
+    )
 
 
 def served_rules(recipe: Recipe) -> SampleRules:

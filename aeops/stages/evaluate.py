@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ae_models.thresholds import threshold_method
+from ae_models.thresholds import read_threshold
 from aeops.bundle.detector import Detector
 from aeops.data.array_files import write_parquet
 from aeops.drawing import mosaics
@@ -144,10 +144,9 @@ def to_vectors(context: EvaluationContext, samples: np.ndarray) -> np.ndarray:
 
 def measure_metrics(context: EvaluationContext, baselines: BaselineResults) -> MetricTree:
     """Return the metrics of every report, as metrics.json holds them; sections that the recipe does not ask for are left out."""
-    threshold = context.detector.bundle["threshold"]
+    threshold = read_threshold(context.detector.bundle["threshold"])
     is_normal, is_anomaly = context.is_normal, context.predictions["is_anomaly"]
-    method, calibration_rows = threshold_method(threshold), int(threshold["calibration_rows"])
-    alarms = measure_false_alarms(int(is_anomaly[is_normal].sum()), int(is_normal.sum()), method, calibration_rows)
+    alarms = measure_false_alarms(int(is_anomaly[is_normal].sum()), int(is_normal.sum()), threshold)
     metrics: MetricTree = {
         "format": 1,
         "rows": context.data.rows,
@@ -155,7 +154,7 @@ def measure_metrics(context: EvaluationContext, baselines: BaselineResults) -> M
     }
     if "knn" in baselines.detector_scores:
         metrics["detection"] = detection_metrics(context.recipe.evaluate, baselines, ~is_normal)
-    metrics["false_alarms"] = {"requested": method.promised_rate, "threshold": threshold["value"]} | asdict(alarms)
+    metrics["false_alarms"] = {"requested": threshold.promised_rate, "threshold": threshold.value} | asdict(alarms)
     metrics["novelty_flagged"], metrics["novelty_flagged_interval"] = None, None
     if not is_normal.all():
         flagged = is_anomaly[~is_normal]
@@ -356,7 +355,8 @@ def metrics_line(metrics: MetricTree) -> str:
         line += f" (PCA {reconstruction['pca']['mse']:.5f})"
     if "detection" in metrics:
         line += f", AUROC {metrics['detection']['model']['auroc']:.3f}"
-    return f"{line}, false alarms {alarms['measured']:.2%} (asked {alarms['requested']:.2%})"
+    asked = "" if alarms["requested"] is None else f" (asked {alarms['requested']:.2%})"
+    return f"{line}, false alarms {alarms['measured']:.2%}{asked}"
 
 
 if __name__ == "__main__":

@@ -5,6 +5,9 @@
 Training, validation and calibration have normal samples only. The test set has the normal samples of its split and the
 novelties of all splits, since no novelty is trained on; if the source has its own test part (data.split.test left out), the
 test set is that part. train_labels.npy has the labels of the training samples, -1 for a sample without one.
+
+With data.novelty_in_validation, the novelties of the validation split choose the threshold: they stand in validation_novelty.npy,
+and none of them is tested on.
 """
 
 import argparse
@@ -23,12 +26,13 @@ from aeops.machine.entry_point import run_main
 from aeops.machine.stored_json import read_json
 from aeops.recipe.reader import Recipe, read_recipe
 
+VALIDATION_NOVELTY = "validation_novelty"
 SPLIT_NAMES = ("train", "validation", "calibration", "test")
 MIN_FIT_ROWS = 2  # of each split that a fit reads
 
 
 def prepare(recipe: Recipe, dataset: Path, output: Path) -> None:
-    """Write the four arrays, train_labels.npy, test.parquet and prepared.json to the folder `output`, all or nothing.
+    """Write the arrays, train_labels.npy, test.parquet and prepared.json to the folder `output`, all or nothing.
 
     Raises:
         DataError: the dataset does not match its receipt or the recipe's input, or a split is empty.
@@ -39,8 +43,10 @@ def prepare(recipe: Recipe, dataset: Path, output: Path) -> None:
     is_novelty = index["label"].isin(list(recipe.data.novelty)).fillna(False).astype(bool)
     splits = select_splits(index, is_novelty, recipe)
     require_split_samples(splits, is_novelty, recipe)
-    row_counts = dict(zip(splits, map(len, splits.values()), strict=True))
+    row_counts = {name: len(splits[name]) for name in SPLIT_NAMES}
     row_counts["test_novelty"] = int(is_novelty[splits["test"].index].sum())
+    if VALIDATION_NOVELTY in splits:
+        row_counts[VALIDATION_NOVELTY] = len(splits[VALIDATION_NOVELTY])
     with atomic_folder(output) as folder:
         for name, rows in splits.items():
             shape, dtype = (len(rows), *description["shape"]), np.dtype(description["dtype"])
@@ -52,13 +58,17 @@ def prepare(recipe: Recipe, dataset: Path, output: Path) -> None:
 
 
 def select_splits(index: pd.DataFrame, is_novelty: pd.Series, recipe: Recipe) -> dict[str, pd.DataFrame]:
-    """Return the rows of the index for each of SPLIT_NAMES."""
+    """Return the rows of the index for each of SPLIT_NAMES, and for the novelty that chooses the threshold where there is one."""
     splits = {}
     for name in SPLIT_NAMES:
         splits[name] = index[~is_novelty & (index["split"] == name)]
     in_test = index["split"] == "test"
     if recipe.data.split.test is not None:
         in_test |= is_novelty
+    if recipe.data.novelty_in_validation:
+        chooses_threshold = is_novelty & (index["split"] == "validation")
+        in_test &= ~chooses_threshold
+        splits[VALIDATION_NOVELTY] = index[chooses_threshold]
     splits["test"] = index[in_test]
     return splits
 
@@ -112,7 +122,8 @@ def require_split_samples(splits: dict[str, pd.DataFrame], is_novelty: pd.Series
         DataError: a split has too few normal samples, or the test set has no novelty although the recipe names some.
     """
     problems = []
-    for name, rows in splits.items():
+    for name in SPLIT_NAMES:
+        rows = splits[name]
         normal_count = int((~is_novelty[rows.index]).sum())
         needed_count = 1 if name == "test" else MIN_FIT_ROWS
         if normal_count == 0:

@@ -9,8 +9,7 @@ Neither score nor threshold is read here, so a change of them, or of their code,
 import argparse
 from pathlib import Path
 
-from ae_models.factory import build_part
-from ae_models.thresholds import THRESHOLDS
+from ae_models.threshold_samples import require_threshold_samples
 from ae_models.training import finish_training, train_weights
 from aeops.data.fit_samples import open_fit_samples
 from aeops.machine.entry_point import run_main
@@ -29,12 +28,12 @@ def train(recipe: Recipe, prepared: Path, training: Path, checkpoints: Path) -> 
 
     Raises:
         DataError: the prepared folder is incomplete.
-        SpecError: too few calibration samples for the threshold: better said now than after the training.
+        SpecError: too few samples for the threshold: better said now than after the training.
         SampleError: samples that do not fit the recipe.
         DivergenceError: a loss that is not finite.
     """
-    samples = open_fit_samples(prepared, recipe.name)
-    build_part(THRESHOLDS, recipe.fit.threshold).require_rows(samples.roles.calibration.shape[0])
+    samples = open_fit_samples(prepared, recipe)
+    require_threshold_samples(recipe.fit, samples.roles, samples.extras)
     train_weights(
         recipe.fit.weights,
         samples.roles.train,

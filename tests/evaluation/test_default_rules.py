@@ -156,7 +156,7 @@ def test_docs_list_every_default_rule():
 
 METRICS = {
     "detection": {"lead": -0.4},
-    "false_alarms": {"requested": 0.01, "interval_with_calibration": [0.0, 0.02]},
+    "false_alarms": {"requested": 0.01, "promise_interval": [0.0, 0.02]},
     "novelty_flagged_interval": [0.0, 0.007],
 }
 
@@ -178,7 +178,7 @@ def test_what_is_caught_has_to_exceed_the_false_alarms_beyond_chance(read):
 
 
 def test_a_broken_promise_is_refused_unasked(read):
-    alarms = {"requested": 0.01, "interval_with_calibration": [0.02, 0.05]}
+    alarms = {"requested": 0.01, "promise_interval": [0.02, 0.05]}
     caught = {"detection": {"lead": 0.1}, "novelty_flagged_interval": [0.2, 0.3]}
     assert refused_by(read, METRICS | caught | {"false_alarms": alarms}) == {"keeps_its_promise"}
 
@@ -278,7 +278,7 @@ def test_the_metrics_known_beforehand_are_those_that_are_measured(evaluated, con
     metrics = measure_metrics(context, score_baselines(recipe.evaluate, context))
     metrics |= training_metrics(pd.read_csv(evaluated.training / "history.csv"), context.detector)
     measured = flatten(json.loads(json.dumps(metrics)))
-    names = metric_names(recipe.fit.input.kind, recipe.data, recipe.evaluate)
+    names = metric_names(recipe.fit, recipe.data, recipe.evaluate)
     assert sorted([*names.numbers, *names.intervals]) == sorted(measured)
     assert all(measured[name] is None or isinstance(measured[name], list) for name in names.intervals)
     assert not any(isinstance(measured[name], list) for name in names.numbers)

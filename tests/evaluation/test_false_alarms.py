@@ -5,11 +5,21 @@ import numpy as np
 import pytest
 from scipy.stats import betabinom, binomtest
 
-from ae_models.thresholds import SplitConformalThreshold
+from ae_models.conformal_thresholds import SplitConformalThreshold
+from ae_models.threshold_interface import StoredThreshold
 from aeops.evaluation.false_alarms import clopper_pearson, measure_false_alarms
 
 DRAWS = 1500
-plausible_rates = SplitConformalThreshold(0.01).plausible_rates
+
+
+def stored_threshold(calibration: int) -> StoredThreshold:
+    return StoredThreshold(SplitConformalThreshold(0.01), 1.0, calibration, {})
+
+
+def plausible_rates(alarms: int, normals: int, calibration: int, level: float = 0.95) -> tuple[float, float]:
+    rates = stored_threshold(calibration).plausible_rates(alarms, normals, level)
+    assert rates is not None
+    return rates
 
 
 @pytest.mark.parametrize(("alarms", "normals"), [(0, 50), (7, 700), (50, 50)])
@@ -65,5 +75,20 @@ def test_few_calibration_scores_still_give_an_interval(alarms, normals, calibrat
 
 
 def test_the_measured_rate_lies_in_its_interval():
-    found = measure_false_alarms(8, 717, SplitConformalThreshold(0.01), 900)
+    found = measure_false_alarms(8, 717, stored_threshold(900))
     assert found.interval[0] < found.measured == 8 / 717 < found.interval[1]
+
+
+@pytest.mark.parametrize(
+    ("rate", "calibration", "normals"), [(0.01, 882, 930), (0.01, 99, 1000), (0.05, 200, 2000), (0.1, 50, 300)]
+)
+def test_the_gate_refuses_at_most_one_in_a_thousand_of_the_thresholds_that_keep_their_promise(rate, calibration, normals):
+    rank = math.ceil(round((calibration + 1) * (1 - rate), 9))
+    law = betabinom(normals, calibration + 1 - rank, rank)
+    refused = {0.95: 0.0, 0.999: 0.0}
+    for alarms in range(math.ceil(law.isf(1e-7)) + 1):
+        found = measure_false_alarms(alarms, normals, stored_threshold(calibration))
+        for level, (low, high) in ((0.95, found.interval_with_calibration), (0.999, found.promise_interval)):
+            if not low <= rate <= high:
+                refused[level] += law.pmf(alarms)
+    assert refused[0.999] <= 0.001 < 0.01 < refused[0.95] <= 0.05

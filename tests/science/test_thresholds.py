@@ -5,7 +5,7 @@ import json
 import math
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -17,17 +17,19 @@ import torch
 from scipy import stats
 
 from ae_models.bundle import load_bundle
+from ae_models.conformal_thresholds import SplitConformalThreshold
 from ae_models.errors import SpecError
 from ae_models.spec import INPUT_KINDS, PART_SPECS, FitSpec, SplitConformalThresholdSpec, bounded_field
-from ae_models.thresholds import (
-    THRESHOLDS,
+from ae_models.threshold_interface import (
     CalibratedThreshold,
-    SplitConformalThreshold,
-    conformal_rank,
-    load_threshold,
-    threshold_method,
-    threshold_spec,
+    CalibrationRows,
+    CalibrationScores,
+    StoredThreshold,
+    conformal_plausible_rates,
+    pooled_p_values,
 )
+from ae_models.threshold_laws import conformal_rank
+from ae_models.thresholds import THRESHOLDS, load_threshold, threshold_method, threshold_spec
 
 ROOT = Path(__file__).parents[2]
 RATES = [0.01, 0.05, 0.1, 0.37, 0.5]
@@ -35,13 +37,13 @@ SECTION = {"kind": "split-conformal", "false_alarm_rate": 0.05, "value": 1.25, "
 
 
 def calibrate(scores: np.ndarray, rate: float) -> CalibratedThreshold:
-    return SplitConformalThreshold(rate).calibrate(scores)
+    return SplitConformalThreshold(rate).calibrate(CalibrationScores(scores))
 
 
 def p_values(scores: np.ndarray, calibration_scores: np.ndarray) -> np.ndarray:
     """As the exported graph counts them."""
     tensors = torch.from_numpy(scores), torch.from_numpy(calibration_scores)
-    values: np.ndarray = SplitConformalThreshold(0.1).p_values(*tensors).numpy()
+    values: np.ndarray = pooled_p_values(*tensors).numpy()
     return values
 
 
@@ -96,8 +98,11 @@ def test_false_alarm_rates_over_many_calibrations_follow_the_beta_law() -> None:
 
 # ---------------------------------------------------------------- fresh normals
 
-PLAUSIBLE_RATES = SplitConformalThreshold(0.1).plausible_rates
 DRAWS = 1500
+
+
+def plausible_rates(alarms: int, normals: int, calibration: int) -> tuple[float, float]:
+    return conformal_plausible_rates(alarms, normals, calibration, 0.95)
 
 
 @pytest.mark.parametrize(("alarms", "normals", "calibration"), [(0, 30, 40), (3, 30, 40), (30, 30, 40), (8, 717, 300)])
@@ -107,13 +112,13 @@ def test_plausible_rates_are_those_of_every_rank_that_neither_tail_rejects(alarm
     plausible = ranks[(law.cdf(alarms) >= 0.025) & (law.sf(alarms - 1) >= 0.025)]
     low = 0.0 if alarms == 0 else 1 - plausible.max() / (calibration + 1)
     expected = (low, 1 - (plausible.min() - 1) / (calibration + 1))
-    assert PLAUSIBLE_RATES(alarms, normals, calibration) == pytest.approx(expected)
+    assert plausible_rates(alarms, normals, calibration) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(("rate", "calibration", "normals"), [(0.01, 900, 700), (0.05, 200, 2000), (0.3, 99, 1000)])
 def test_plausible_rates_hold_the_requested_one_in_95_of_100_draws(rate: float, calibration: int, normals: int) -> None:
     random = np.random.default_rng(0)
-    interval = functools.cache(PLAUSIBLE_RATES)
+    interval = functools.cache(plausible_rates)
     covered = 0
     for _ in range(DRAWS):
         threshold = calibrate(random.random(calibration, dtype=np.float32), rate).value
@@ -123,17 +128,17 @@ def test_plausible_rates_hold_the_requested_one_in_95_of_100_draws(rate: float, 
 
 
 def test_a_rate_far_from_the_alarms_is_rejected() -> None:
-    low, high = PLAUSIBLE_RATES(70, 1000, 1000)
+    low, high = plausible_rates(70, 1000, 1000)
     assert 0.01 < low < 0.07 < high < 0.1
 
 
 def test_no_alarm_agrees_with_every_small_rate() -> None:
-    assert PLAUSIBLE_RATES(0, 700, 900)[0] == 0.0
+    assert plausible_rates(0, 700, 900)[0] == 0.0
 
 
 @pytest.mark.parametrize(("alarms", "normals", "calibration"), [(100, 100, 1), (1, 1000, 1), (3, 20, 5)])
 def test_few_calibration_scores_still_give_an_interval(alarms: int, normals: int, calibration: int) -> None:
-    low, high = PLAUSIBLE_RATES(alarms, normals, calibration)
+    low, high = plausible_rates(alarms, normals, calibration)
     assert 0 <= low < high <= 1
 
 
@@ -145,14 +150,14 @@ def test_the_section_of_a_bundle_comes_back_whole() -> None:
     threshold = calibrate(scores, 0.05)
     section = {"kind": "split-conformal", "false_alarm_rate": 0.05} | threshold.to_dict()
     assert list(section) == list(SECTION)
-    loaded = load_threshold(json.loads(json.dumps(section)), threshold.calibration_scores)
+    loaded = load_threshold(json.loads(json.dumps(section)), threshold.stored_arrays)
     assert loaded.to_dict() == threshold.to_dict()
     assert loaded.method.promised_rate == 0.05
     assert threshold_spec(section) == SplitConformalThresholdSpec(0.05)
 
 
 def test_a_kind_that_this_version_does_not_know_is_refused_by_name() -> None:
-    with pytest.raises(SpecError, match=r"threshold\.kind: expected split-conformal, got 'split'"):
+    with pytest.raises(SpecError, match=r"threshold\.kind: expected split-conformal, confident, .* or best-f1, got 'split'"):
         threshold_method(SECTION | {"kind": "split"})
 
 
@@ -169,6 +174,10 @@ class FixedThresholdSpec:
 
     kind: ClassVar[str] = "fixed"
     supported_inputs: ClassVar[tuple[str, ...]] = INPUT_KINDS
+    has_rate: ClassVar[bool] = False
+    has_law: ClassVar[bool] = False
+    reads_groups: ClassVar[bool] = False
+    reads_novelty: ClassVar[bool] = False
     cutoff: float = bounded_field(0.0)
 
 
@@ -179,28 +188,37 @@ class FixedThreshold:
         self.cutoff = cutoff
 
     @property
-    def promised_rate(self) -> float:
-        return 1.0
+    def promised_rate(self) -> float | None:
+        return None
 
-    def require_rows(self, calibration_rows: int) -> None:
+    def require_rows(self, rows: CalibrationRows) -> None:
         pass
 
-    def calibrate(self, scores: np.ndarray) -> CalibratedThreshold:
-        return CalibratedThreshold(self, self.cutoff, np.sort(scores))
+    def calibrate(self, scores: CalibrationScores) -> CalibratedThreshold:
+        return CalibratedThreshold(self, self.cutoff, np.sort(scores.calibration))
 
-    def p_values(self, scores: Any, calibration_scores: Any) -> Any:
-        return (calibration_scores.mean() >= scores).float() * 0.5 + 0.5
+    def p_values(self, scores: Any, inputs: Any, calibration: Mapping[str, Any]) -> Any:
+        return (calibration["calibration_scores"].mean() >= scores).float() * 0.5 + 0.5
+
+    def flag(self, scores: Any, inputs: Any, calibration: Mapping[str, Any], value: float) -> Any:
+        return scores > value
 
     def calibration_rank(self, calibration_rows: int) -> int | None:
         return None
 
     def plausible_rates(
-        self, alarms: int, normals: int, calibration_rows: int, level: float = 0.95
+        self, alarms: int, normals: int, stored: StoredThreshold, level: float = 0.95
     ) -> tuple[float, float] | None:
         return None
 
     def describe_promise(self) -> str:
         return "any number of fresh normals may be flagged"
+
+    def describe_rate(self) -> str:
+        return "is fixed"
+
+    def describe_choice(self, stored: StoredThreshold) -> str:
+        return "It was not chosen from samples."
 
 
 def test_a_second_kind_of_threshold_needs_its_spec_and_its_class_alone(

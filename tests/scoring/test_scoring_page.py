@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ae_models.thresholds import threshold_method
+from ae_models.thresholds import read_threshold
 from aeops.bundle.detector import Detector
 from aeops.drawing.words import format_number
 from aeops.evaluation.false_alarms import clopper_pearson
@@ -97,12 +97,20 @@ def test_pages_of_long_ago_go(room: Room, digits: np.ndarray, monkeypatch: pytes
 
 @pytest.mark.parametrize(("flagged", "verdict"), [(0, "fewer than promised"), (50, "as promised"), (120, "more than promised")])
 def test_the_rate_is_judged_by_the_interval_that_has_the_luck_of_the_calibration(flagged: int, verdict: str) -> None:
-    threshold = {"kind": "split-conformal", "false_alarm_rate": 0.05, "calibration_rows": 400}
+    section = {"kind": "split-conformal", "false_alarm_rate": 0.05, "value": 1.0, "calibration_rows": 400}
+    threshold = read_threshold(section)
     found = alarm_rate(flagged, 1000, threshold)
     assert found is not None
     assert (found.measured, found.verdict) == (flagged / 1000, verdict)
-    assert found.wide == threshold_method(threshold).plausible_rates(flagged, 1000, 400)
+    assert found.wide == threshold.plausible_rates(flagged, 1000)
     assert alarm_rate(0, 0, threshold) is None
+
+
+def test_a_threshold_that_names_no_rate_is_not_judged() -> None:
+    section = {"kind": "mad", "deviations": 3.5, "value": 1.0, "calibration_rows": 400, "median": 0.5, "mad": 0.1}
+    found = alarm_rate(50, 1000, read_threshold(section))
+    assert found is not None
+    assert (found.promised, found.wide, found.verdict) == (None, None, "nothing promised")
 
 
 def test_bins_hold_every_score_and_cut_at_the_threshold() -> None:

@@ -1,0 +1,112 @@
+"""Samples and labels that some kinds of threshold read beside the calibration samples, and their counts before a training.
+
+    extras = ThresholdSamples(train_labels=np.load("train_labels.npy"))
+    require_threshold_samples(spec, samples, extras)     # raises SpecError, naming how many are needed
+
+numpy only: a flow checks the counts without torch.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from ae_models.errors import SampleError
+from ae_models.factory import build_part
+from ae_models.sample_sets import SampleArray, SampleRoles, SampleSet
+from ae_models.spec import FitSpec, InputSpec
+from ae_models.threshold_interface import CalibrationRows, GroupedRows
+from ae_models.threshold_laws import nearest_centre
+from ae_models.thresholds import THRESHOLDS
+
+__all__ = ["NO_LABEL", "SampleGroups", "ThresholdSamples", "fit_groups", "require_threshold_samples"]
+
+NO_LABEL = -1  # of a sample without one
+
+
+@dataclass(frozen=True)
+class ThresholdSamples:
+    """What a threshold may read beside the samples of a fit; each is None where there is none.
+
+    Attributes:
+        train_labels: of the training samples, (n,), whole numbers; `NO_LABEL` for a sample without one.
+        label_names: label -> name, for reports; a label that is left out is named by its number.
+        novelty: labelled anomalies beside the validation samples, raw.
+    """
+
+    train_labels: npt.NDArray[np.int64] | None = None
+    label_names: Mapping[int, str] = field(default_factory=dict)
+    novelty: SampleSet | None = None
+
+
+@dataclass(frozen=True)
+class SampleGroups:
+    """The groups of normal samples: one a label.
+
+    Attributes:
+        names: of the labels.
+        centres: the mean training sample of each, as the model reads it, (groups, values) in [0, 1].
+    """
+
+    names: tuple[str, ...]
+    centres: npt.NDArray[np.float32]
+
+
+def fit_groups(extras: ThresholdSamples, train: SampleSet, input_spec: InputSpec) -> SampleGroups | None:
+    """Return a group for each label of the training samples; None where their labels are not known.
+
+    Raises:
+        SampleError: another number of labels than of samples.
+    """
+    labels = extras.train_labels
+    if labels is None:
+        return None
+    if len(labels) != train.shape[0]:
+        raise SampleError(f"expected a label for each of {train.shape[0]} training samples, got {len(labels)} labels")
+    used_labels = np.unique(labels[labels != NO_LABEL])
+    sums, first = np.zeros((len(used_labels), _clean_vectors(next(train.blocks())[:1], input_spec).shape[1])), 0
+    for block in train.blocks():
+        vectors, block_labels = _clean_vectors(block, input_spec), labels[first : first + len(block)]
+        for place, label in enumerate(used_labels):
+            sums[place] += vectors[block_labels == label].sum(0, dtype=np.float64)
+        first += len(block)
+    counts = np.array([(labels == label).sum() for label in used_labels])
+    names = tuple(extras.label_names.get(int(label), str(label)) for label in used_labels)
+    return SampleGroups(names, (sums / counts[:, None]).astype(np.float32))
+
+
+def _clean_vectors(raw: SampleArray, input_spec: InputSpec) -> npt.NDArray[np.float32]:
+    """Return raw samples (n, *shape) as vectors in [0, 1], (n, values), without their target channels."""
+    if input_spec.target_channels:
+        raw = raw[:, : -input_spec.target_channels]
+    values = raw.astype(np.float32).reshape(len(raw), -1)
+    vectors: npt.NDArray[np.float32] = (values - np.float32(input_spec.low)) / np.float32(input_spec.high - input_spec.low)
+    return vectors
+
+
+def require_threshold_samples(spec: FitSpec, samples: SampleRoles, extras: ThresholdSamples) -> None:
+    """Check, before a training, that there are enough samples to choose the threshold by.
+
+    Raises:
+        SpecError: there are not; the message says how many are needed.
+        SampleError: another number of labels than of training samples.
+    """
+    groups, novelty_rows = None, 0
+    if spec.threshold.reads_groups:
+        groups = _count_groups(fit_groups(extras, samples.train, spec.input), samples.calibration, spec.input)
+    if extras.novelty is not None:
+        novelty_rows = extras.novelty.shape[0]
+    rows = CalibrationRows(samples.calibration.shape[0], samples.validation.shape[0], novelty_rows, groups)
+    build_part(THRESHOLDS, spec.threshold).require_rows(rows)
+
+
+def _count_groups(groups: SampleGroups | None, calibration: SampleSet, input_spec: InputSpec) -> GroupedRows | None:
+    if groups is None:
+        return None
+    counts = np.zeros(len(groups.names), np.int64)
+    if groups.names:
+        for block in calibration.blocks():
+            places = nearest_centre(_clean_vectors(block, input_spec), groups.centres)
+            counts += np.bincount(places, minlength=len(counts))
+    return GroupedRows(groups.names, tuple(counts.tolist()))
