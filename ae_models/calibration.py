@@ -47,6 +47,7 @@ def calibrate(
     bundle: Path,
     rules: SampleRules | None = None,
     extras: ThresholdSamples | None = None,
+    calibration_sha256: str | None = None,
 ) -> None:
     """Calibrate trained weights, export them and write `bundle`.
 
@@ -58,6 +59,7 @@ def calibrate(
         bundle: folder, replaced at the end.
         rules: of the served model; None: it flags samples with missing values, and expects nothing else of them.
         extras: labels and labelled anomalies, for the kinds of threshold that read them.
+        calibration_sha256: names the calibration samples in bundle.json, where they are no part of the dataset.
 
     Raises:
         BundleError: `training` is incomplete, altered, or of another spec or dataset.
@@ -85,7 +87,7 @@ def calibrate(
         scorer = calibrate_scorer(spec, result.autoencoder, samples.calibration, rules, groups=groups, labelled=labelled)
         write_bundle(
             bundle,
-            _bundle_document(spec, result.facts, scorer),
+            _bundle_document(spec, result.facts, scorer, calibration_sha256),
             scorer,
             _serving_samples(scorer.autoencoder, samples.calibration),
             tokenizer=result.tokenizer,
@@ -216,7 +218,12 @@ def _count_words(autoencoder: Autoencoder, train: SampleSet, spec: FitSpec) -> S
     return counts.reshape(bottleneck.slots, bottleneck.words)
 
 
-def _bundle_document(spec: FitSpec, facts: TrainingFacts, scorer: AnomalyScorer) -> dict[str, Any]:
+def _bundle_document(
+    spec: FitSpec, facts: TrainingFacts, scorer: AnomalyScorer, calibration_sha256: str | None
+) -> dict[str, Any]:
+    data = {"content_sha256": facts.content_sha256}
+    if calibration_sha256 is not None:
+        data["calibration_sha256"] = calibration_sha256
     sections = spec.to_dict()
     autoencoder = scorer.autoencoder
     sample_dtype = "int64" if autoencoder.is_text else "float32"
@@ -229,7 +236,7 @@ def _bundle_document(spec: FitSpec, facts: TrainingFacts, scorer: AnomalyScorer)
         "score": sections["score"],
         "threshold": spec_to_dict(spec.threshold) | scorer.threshold.to_dict(),
         "train": {**sections["train"], "steps": facts.steps},
-        "data": {"content_sha256": facts.content_sha256},
+        "data": data,
         "given": {"shape": list(autoencoder.input_shape), "dtype": sample_dtype},
         "made": {"shape": list(autoencoder.output_shape), "dtype": sample_dtype},
         "code": {"shape": list(autoencoder.bottleneck.code_shape), "dtype": code_dtype},

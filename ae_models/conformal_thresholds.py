@@ -9,6 +9,7 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ae_models.errors import SpecError
 from ae_models.threshold_interface import (
@@ -287,7 +288,7 @@ class PerGroupThreshold:
             "group_ranks": ranks,
             "group_values": values,
         }
-        arrays = {
+        arrays: dict[str, npt.NDArray[Any]] = {
             "calibration_groups": sorted_groups.astype(np.int64),
             "group_centres": np.ascontiguousarray(centres, np.float32),
             "group_values": np.array(values, np.float32),

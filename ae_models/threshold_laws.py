@@ -192,7 +192,7 @@ class ParetoTail(NamedTuple):
         ratio = self.share / rate
         if abs(self.shape) < 1e-9:
             return self.start + self.scale * math.log(ratio)
-        return self.start + self.scale / self.shape * (ratio**self.shape - 1)
+        return self.start + self.scale / self.shape * math.expm1(self.shape * math.log(ratio))
 
 
 def fit_pareto_tail(sorted_scores: npt.NDArray[np.float32], exceeding_rows: int) -> ParetoTail:

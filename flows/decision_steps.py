@@ -121,6 +121,21 @@ def collect_refusal_reasons(recipe: str, version: str, evidence: dict[str, str])
     return reasons
 
 
+def decide_version(recipe: str, version: str, evidence: dict[str, str]) -> list[str]:
+    """Refuse a version, promote it, or request a person's decision about it; return the reasons of a refusal, else none."""
+    _, checked = load_context(recipe)
+    reasons: list[str] = collect_refusal_reasons(recipe, version, evidence)
+    if reasons:
+        refuse_version(recipe, version, evidence, reasons)
+        return reasons
+    sign_accepted_version(recipe, version)
+    if checked.approval.needed:
+        request_decision(recipe, version, evidence)
+    else:
+        promote_accepted_version(recipe, version, evidence)
+    return []
+
+
 @pipeline_step("refuse", retries=2)
 def refuse_version(recipe: str, version: str, evidence: dict[str, str], reasons: list[str]) -> None:
     """Record the refusal with its reasons; the champion stays."""

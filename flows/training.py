@@ -10,7 +10,7 @@ from prefect.runtime import deployment
 
 from aeops.machine.lock import workspace_holder
 from aeops.project import find_project
-from aeops.provenance.last_run import unchanged_summary
+from aeops.provenance.last_run import unchanged_summary, write_record
 from aeops.provenance.run_summary import RunSummary
 from aeops.recipe.reader import load_recipe
 from aeops.registry.version_state import WAITING
@@ -60,15 +60,9 @@ def training(recipe: str) -> RunSummary | ApprovalResult | State[RunSummary]:
                 evidence = decision_steps.compare_with_champion(recipe)
 
                 version = training_steps.register_version(recipe, run, data, evidence)
-                if reasons := decision_steps.collect_refusal_reasons(recipe, version, evidence):
-                    decision_steps.refuse_version(recipe, version, evidence, reasons)
-                else:
-                    decision_steps.sign_accepted_version(recipe, version)
-                    if checked.approval.needed:
-                        decision_steps.request_decision(recipe, version, evidence)
-                    else:
-                        decision_steps.promote_accepted_version(recipe, version, evidence)
+                reasons = decision_steps.decide_version(recipe, version, evidence)
             summary = training_steps.summarise_run(checked, run, data, version, evidence, reasons)
+            write_record(project, checked, summary)
 
     if summary["state"] == WAITING and deployment.id:
         return decision_steps.ask_for_approval(recipe, version)

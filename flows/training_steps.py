@@ -17,8 +17,9 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.runtime import flow_run
 
 from aeops.data import dvc
-from aeops.errors import InfrastructureError, TransientError
-from aeops.evaluation.before_training import require_enough_samples, require_study_files
+from aeops.errors import InfrastructureError, TransientError, UsageError
+from aeops.evaluation.before_training import require_enough_samples, require_named_files
+from aeops.files import file_sha256
 from aeops.gate.documents import EvidenceDocument, compared_champion, gate_warnings, is_accepted
 from aeops.gate.evidence import read_evidence, read_verdict
 from aeops.machine.child_process import PreloadedProcess, run_module
@@ -27,7 +28,6 @@ from aeops.machine.progress import ProgressBar, ProgressFollower, finished_rows
 from aeops.machine.run_watch import closing_step
 from aeops.machine.stored_json import read_json
 from aeops.project import Project, find_project
-from aeops.provenance.last_run import write_record
 from aeops.provenance.lineage import RECORDED_FILES, collect_lineage, git_diff, unknown_code_message
 from aeops.provenance.run_summary import RunSummary, quarantine_counts
 from aeops.recipe.reader import Recipe, load_recipe, read_unchanged, require_unchanged
@@ -35,6 +35,7 @@ from aeops.registry import ledger
 from aeops.registry.aliases import CHALLENGER
 from aeops.registry.killed_runs import PROCESS_TAG
 from aeops.registry.store import Store, open_store
+from aeops.registry.trust import find_champion
 from aeops.registry.version_state import describe_state
 from aeops.report.model_card import model_card
 from aeops.report.report_page import write_report
@@ -89,7 +90,7 @@ def pinned_recipe(project: Project, recipe: str) -> Iterator[Recipe]:
     """
     checked = load_recipe(project, recipe, with_keys=True)
     dvc.require_stages(project, checked)
-    require_study_files(checked, project)
+    require_named_files(checked, project)
     token = _recipe_of_run.set(checked)
     try:
         yield checked
@@ -164,12 +165,38 @@ def version_dataset(recipe: str) -> dict[str, str]:
     return {"dataset": checked.data.dataset, "content_sha256": content, "dvc_md5": md5}
 
 
+@pipeline_step("trained", retries=1)
+def find_trained_data(recipe: str) -> dict[str, str]:
+    """Return the identifiers of the data, as `version_dataset` does, that the recipe's training in artifacts/ was made of.
+
+    Raises:
+        UsageError: the training is not that of the recipe, the data and the code as they are, or not the champion's.
+    """
+    project, checked = load_context(recipe)
+    command = f"type `ae run {recipe}`, which trains where it has to"
+    if not dvc.is_trained(project, recipe):
+        raise UsageError(
+            f"{recipe} has no training of the recipe, the data and the code as they are now, and a recalibration trains nothing: "
+            f"{command}"
+        )
+    champion = find_champion(project, open_store(project), recipe)
+    weights_sha256 = file_sha256(project.artifacts(recipe) / "training" / "weights.safetensors")
+    if champion is not None and champion.tags.get("weights_sha256") != weights_sha256:
+        raise UsageError(
+            f"the last training of {recipe} is not that of its champion, version {champion.version}: a recalibration keeps the "
+            f"champion's weights. To bring in a new champion, {command}"
+        )
+    require_enough_samples(checked, project, project.artifacts(recipe) / "prepared")
+    content = read_json(project.dataset(checked.data.dataset) / "receipt.json")["content_sha256"]
+    return {"dataset": checked.data.dataset, "content_sha256": content, "dvc_md5": dvc.data_hash(project)}
+
+
 @pipeline_step("prepare")
 def prepare_samples(recipe: str) -> None:
     """Prepare data/<dataset> -> prepared/, and check that these samples are enough for all that follows."""
     project, checked = load_context(recipe)
     dvc.reproduce_stage(project, "prepare", recipe)
-    require_enough_samples(checked, project.artifacts(recipe) / "prepared")
+    require_enough_samples(checked, project, project.artifacts(recipe) / "prepared")
 
 
 @pipeline_step("train", retries=1)
@@ -355,7 +382,7 @@ def step_seconds() -> list[tuple[str, float]]:
 def summarise_run(
     checked: Recipe, run: str, data: dict[str, str], version: str, evidence: dict[str, str], reasons: list[str]
 ) -> RunSummary:
-    """Summarise a run for a person, and store the summary for the next run to compare with."""
+    """Summarise a run for a person."""
     project, recipe = find_project(), checked.name
     store, artifacts = open_store(project), project.artifacts(recipe)
     document = read_decided_evidence(project, recipe, evidence)
@@ -379,5 +406,4 @@ def summarise_run(
     }
     if quarantine := quarantine_counts(read_json(project.validation(data["dataset"]) / "validation.json", "rows")):
         summary["quarantine"] = quarantine
-    write_record(project, checked, summary)
     return summary

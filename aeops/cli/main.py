@@ -17,6 +17,7 @@ from aeops.cli import (
     monitor,
     prefect,
     rebuild,
+    recalibrate,
     reject,
     retire,
     rollback,
@@ -34,7 +35,7 @@ from aeops.errors import as_ae_error, print_error
 from aeops.terminal import escaped_output
 
 COMMAND_MODULES = (
-    *(run, score, serve, embed, compress, decompress, show, approve, reject),
+    *(run, recalibrate, score, serve, embed, compress, decompress, show, approve, reject),
     *(history, ledger, rollback, retire, rebuild, why, monitor, sign, ui, doctor),
     *(up, down, status, prefect),
 )

@@ -3,6 +3,7 @@
 import argparse
 import sys
 import time
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
 from aeops.project import Project, find_project
@@ -34,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     with RunWatch() as watch:
         from aeops.data.dvc import require_stages
         from aeops.errors import GateError
-        from aeops.evaluation.before_training import require_study_files
+        from aeops.evaluation.before_training import require_named_files
         from aeops.machine.access import require_writable_checkout
         from aeops.machine.environment import prepare_environment, require_disk_space
         from aeops.machine.lock import run_lock
@@ -46,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
         project = find_project()
         recipe = load_recipe(project, arguments.recipe, with_keys=True)
         require_stages(project, recipe)
-        require_study_files(recipe, project)
+        require_named_files(recipe, project)
         require_disk_space(project)
         require_writable_checkout(project)
         prepare_environment(project)
@@ -60,11 +61,12 @@ def run(arguments: argparse.Namespace) -> int:
     return GateError.exit_code
 
 
-def run_flow(project: Project, recipe: str, watch: "RunWatch") -> "RunSummary":
-    """Run the training flow in this process, with the servers that it needs; return its summary.
+def run_flow(project: Project, recipe: str, watch: "RunWatch", flow: str = "training") -> "RunSummary":
+    """Run a flow in this process, with the servers that it needs; return its summary.
 
     Args:
         watch: ends the run where its Prefect server is gone.
+        flow: training or recalibration: a module of `flows` with a flow of its name.
     """
     from aeops.errors import as_ae_error
     from aeops.machine.run_watch import CONTINUE_HINT, closing_step
@@ -78,8 +80,7 @@ def run_flow(project: Project, recipe: str, watch: "RunWatch") -> "RunSummary":
         from prefect import tags
         from prefect.logging.handlers import APILogWorker
 
-        from flows.training import training
-
+        run_recipe = getattr(import_module(f"flows.{flow}"), flow)
         server.wait_until_ready()
         api = PrefectApi(server.access.api_url, server.access.credentials)
         for message in crash_dead_runs(api):
@@ -87,7 +88,7 @@ def run_flow(project: Project, recipe: str, watch: "RunWatch") -> "RunSummary":
         cancelling = closing_step(lambda: cancel_own_runs(api, "stopped"))
         with watch.checking(server.find_problem), cancelling, tags(own_process_tag()):
             try:
-                return cast("RunSummary", training(recipe))  # a flow without a deployment returns its own result
+                return cast("RunSummary", run_recipe(recipe))  # a flow without a deployment returns its own result
             except Exception as error:
                 reason = connection_loss(error)
                 if reason and as_ae_error(error) is None:  # not unwound: Prefect would try to send its logs for minutes

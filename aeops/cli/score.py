@@ -252,6 +252,7 @@ def print_table(result: FileResult) -> None:
     """Print the samples in their order; of more than MAX_ROWS, those with the highest scores."""
     import numpy as np
     from rich.table import Table
+    from rich.text import Text
 
     from aeops.cli.outputs import open_console, styled_text
     from aeops.kinds.flags import REFUSED, describe_flags
@@ -281,7 +282,7 @@ def print_table(result: FileResult) -> None:
             reason = f": {described}"
         flag = styled_text(verdict, reason)
         score, p_value = f"{scores['score'][index]:.4f}", f"{scores['p_value'][index]:.4f}"
-        cells = [escape_line(result.samples.names[index]), score, p_value, flag]
+        cells: list[str | Text] = [escape_line(result.samples.names[index]), score, p_value, flag]
         if result.discoveries is not None:
             cells.append(styled_text(("yes", "bold red") if result.discoveries.is_discovery[index] else "no"))
         table.add_row(*cells, result.ids[index])

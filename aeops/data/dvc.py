@@ -303,6 +303,13 @@ def is_up_to_date(project: Project, recipe: str) -> bool:
     return not _parse_status(dvc(project, "status", "--json", "data.dvc", *_stage_targets(recipe)))
 
 
+def is_trained(project: Project, recipe: str) -> bool:
+    """Return whether the recipe's prepared samples and its training are as dvc.lock records them, by data, recipe and code."""
+    require_whole_files(project)
+    write_code_hashes(project)
+    return not _parse_status(dvc(project, "status", "--json", f"prepare@{recipe}", f"train@{recipe}"))
+
+
 def _stage_targets(recipe: str) -> list[str]:
     """Return the stages of a recipe as DVC names them."""
     return [f"{stage}@{recipe}" for stage in STAGES]

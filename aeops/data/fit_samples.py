@@ -9,7 +9,9 @@ from ae_models.errors import SampleError
 from ae_models.sample_sets import NpySampleSet, SampleRoles
 from ae_models.threshold_samples import ThresholdSamples
 from aeops.errors import DataError
+from aeops.files import file_sha256
 from aeops.machine.stored_json import read_json
+from aeops.project import Project
 from aeops.recipe.reader import Recipe
 
 NOVELTY_FILE = "validation_novelty.npy"  # in the folder of the stage prepare, where data.novelty_in_validation is set
@@ -30,27 +32,45 @@ class FitSamples:
     content_sha256: str
 
 
-def open_fit_samples(prepared: Path, recipe: Recipe) -> FitSamples:
+def open_fit_samples(prepared: Path, recipe: Recipe, project: Project) -> FitSamples:
     """Open the samples that the stage prepare wrote.
 
     Args:
         prepared: its folder, with train.npy, validation.npy, calibration.npy and prepared.json.
-        recipe: its threshold decides what else is read.
+        recipe: its threshold decides what else is read, and whether its calibration samples are those of a file.
+        project: where that file is looked for.
 
     Raises:
         DataError: the folder is incomplete.
     """
     try:
         content_sha256 = str(read_json(prepared / "prepared.json", "content_sha256")["content_sha256"])
-        train, validation, calibration = (
-            NpySampleSet(prepared / f"{name}.npy") for name in ("train", "validation", "calibration")
-        )
+        train, validation = (NpySampleSet(prepared / f"{name}.npy") for name in ("train", "validation"))
+        calibration = NpySampleSet(calibration_file(prepared, recipe, project))
         extras = _open_extras(prepared, recipe)
     except (OSError, ValueError, SampleError) as error:
         raise DataError(
             f"{prepared}: the prepared dataset is incomplete ({error}): type `dvc repro prepare@{recipe.name}`"
         ) from error
     return FitSamples(SampleRoles(train, validation, calibration), extras, content_sha256)
+
+
+def calibration_file(prepared: Path, recipe: Recipe, project: Project) -> Path:
+    """Return the file of the samples that the recipe's threshold is calibrated on.
+
+    Raises:
+        DataError: the recipe names a file that is missing, or another one now.
+    """
+    samples = recipe.calibration_samples
+    if samples is None:
+        return prepared / "calibration.npy"
+    file = project.find_source(samples.samples)
+    content_sha256 = file_sha256(file)
+    if content_sha256 != samples.samples_sha256:
+        expected = f"{samples.samples_sha256[:12]}... (threshold.samples_sha256 in recipes/{recipe.name}.yaml)"
+        command = f"ae recalibrate {recipe.name} --on DATA"
+        raise DataError(f"{file}: expected SHA-256 {expected}, got {content_sha256[:12]}...: type `{command}` again")
+    return file
 
 
 def _open_extras(prepared: Path, recipe: Recipe) -> ThresholdSamples:

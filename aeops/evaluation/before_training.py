@@ -16,18 +16,20 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def require_study_files(recipe: Recipe, project: Project) -> None:
-    """Check the files that the recipe's studies read beside the samples.
+def require_named_files(recipe: Recipe, project: Project) -> None:
+    """Check the files that the recipe's studies and its threshold read beside the dataset.
 
     Raises:
         DataError: some are missing or have another SHA-256 than the recipe says; the message names all of them.
     """
     problems = []
-    for name, study in recipe.evaluate.studies.items():
-        if not hasattr(study, "source_files"):
+    readers = {f"evaluate.studies.{name}": study for name, study in recipe.evaluate.studies.items()}
+    readers["threshold"] = recipe.calibration_samples
+    for section, reader in readers.items():
+        if not hasattr(reader, "source_files"):
             continue
-        for key, source_file in study.source_files().items():
-            setting = f"evaluate.studies.{name}.{key} in recipes/{recipe.name}.yaml"
+        for key, source_file in reader.source_files().items():
+            setting = f"{section}.{key} in recipes/{recipe.name}.yaml"
             try:
                 content_sha256 = file_sha256(project.find_source(source_file.path))
             except DataError as error:
@@ -40,11 +42,12 @@ def require_study_files(recipe: Recipe, project: Project) -> None:
         raise DataError("\n".join(problems))
 
 
-def require_enough_samples(recipe: Recipe, prepared: Path) -> None:
+def require_enough_samples(recipe: Recipe, project: Project, prepared: Path) -> None:
     """Check that there are as many samples as the recipe's threshold, baselines and comparisons need.
 
     Args:
         recipe: the recipe.
+        project: where a file of calibration samples that the recipe names is looked for.
         prepared: the folder of the stage prepare.
 
     Raises:
@@ -54,18 +57,18 @@ def require_enough_samples(recipe: Recipe, prepared: Path) -> None:
 
     rows = read_json(prepared / "prepared.json")["rows"]
     test = pd.read_parquet(prepared / "test.parquet", columns=["label", "group", "novelty"])
-    problems = [*_threshold_problems(recipe, prepared), *_baseline_problems(recipe, rows["train"])]
+    problems = [*_threshold_problems(recipe, project, prepared), *_baseline_problems(recipe, rows["train"])]
     for name, rule in recipe.gate.items():
         problems += _comparison_problems(name, rule, test)
     if problems:
         raise UsageError("\n".join(f"recipes/{recipe.name}.yaml: {problem}" for problem in problems))
 
 
-def _threshold_problems(recipe: Recipe, prepared: Path) -> list[str]:
+def _threshold_problems(recipe: Recipe, project: Project, prepared: Path) -> list[str]:
     from ae_models.threshold_samples import require_threshold_samples
     from aeops.data.fit_samples import open_fit_samples
 
-    samples = open_fit_samples(prepared, recipe)
+    samples = open_fit_samples(prepared, recipe, project)
     try:
         require_threshold_samples(recipe.fit, samples.roles, samples.extras)
     except SpecError as error:

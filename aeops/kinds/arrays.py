@@ -547,6 +547,11 @@ class ArrayKind:
                     samples = samples.astype(np.float32)
         return samples.reshape(-1, *spec.shape)
 
+    def dataset_array(self, samples: np.ndarray, spec: SampleSpec) -> np.ndarray:
+        """See `DataKind.dataset_array`: whole numbers of 0 to 255 stay bytes, all others are float32."""
+        dtype = np.dtype(np.uint8) if samples.dtype == np.uint8 else np.dtype(np.float32)
+        return np.ascontiguousarray(samples.reshape(-1, *spec.stored_shape), dtype)
+
     def statistics(self, samples: np.ndarray, spec: "InputSpec") -> dict[str, np.ndarray]:
         """Return statistics of each sample of (n, c, ...), each an array (n,).
 

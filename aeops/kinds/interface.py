@@ -158,6 +158,13 @@ class DataKind(Protocol):
             is_json: whether they come from JSON, whose numbers have no dtype.
         """
 
+    def dataset_array(self, samples: np.ndarray, spec: SampleSpec) -> np.ndarray:
+        """Return samples that passed `check` as one array of numbers, (n, *spec.stored_shape), as prepared samples are.
+
+        Raises:
+            DataError: a sample does not fit into that shape.
+        """
+
     # ---------------------------------------------------------------- data
 
     def statistics(self, samples: np.ndarray, spec: InputSpec) -> dict[str, np.ndarray]:

@@ -349,6 +349,15 @@ class TextKind:
         """See `DataKind.stored_form`: strings, whose hash is of their UTF-8."""
         return samples
 
+    def dataset_array(self, samples: np.ndarray, spec: SampleSpec) -> np.ndarray:
+        """See `DataKind.dataset_array`: UTF-8 filled up with zeros, uint8 (n, bytes)."""
+        from ae_models import tokens
+
+        rows, [length] = tokens.texts_to_bytes(list(samples)), spec.stored_shape
+        if rows.shape[1] > length:
+            raise DataError(f"expected texts of at most {length} bytes (input.shape in the recipe), got one of {rows.shape[1]}")
+        return np.pad(rows, ((0, 0), (0, length - rows.shape[1])))
+
     def statistics(self, samples: np.ndarray, spec: "InputSpec") -> dict[str, np.ndarray]:
         """Return statistics of each text of (n, bytes), UTF-8 filled up with zeros, each an array (n,).
 

@@ -29,7 +29,16 @@ from aeops.recipe.default_rules import PURPOSES
 from aeops.recipe.gate_rules import Rule
 from aeops.recipe.gate_section import GateSubject, read_gate
 from aeops.recipe.monitoring import MonitorSpec
-from aeops.recipe.sections import ApprovalSpec, DataSpec, EvaluateSpec, ScoringSpec, ServingSpec, SignatureSpec, ValidateSpec
+from aeops.recipe.sections import (
+    ApprovalSpec,
+    CalibrationSamplesSpec,
+    DataSpec,
+    EvaluateSpec,
+    ScoringSpec,
+    ServingSpec,
+    SignatureSpec,
+    ValidateSpec,
+)
 from aeops.recipe.sources import SOURCE_SPECS, SourceSpec
 from aeops.recipe.studies import read_studies
 from aeops.recipe.yaml_reader import parse_yaml, read_yaml_content
@@ -40,6 +49,8 @@ SECTIONS = (
     *("evaluate", "gate", "approval", "signature", "monitor"),
     *("serving", "scoring"),
 )
+
+CALIBRATION_KEYS = ("samples", "samples_sha256")  # of the section threshold, beside those of its kind
 
 MAX_LABEL_LENGTH = 60  # characters of a label's name
 
@@ -70,6 +81,7 @@ class Recipe:
     signature: SignatureSpec
     serving: ServingSpec
     scoring: ScoringSpec
+    calibration_samples: CalibrationSamplesSpec | None = None  # of the threshold; None: those of data.split.calibration
     label_names: tuple[str, ...] = ()  # of the labels 0, 1, ... where data.labels has names; none: it has whole numbers
 
     def label_text(self, label: int) -> str:
@@ -140,7 +152,7 @@ def read_recipe(file: Path, key_root: Path | None = None) -> Recipe:
     if not isinstance(raw_recipe, Mapping):
         raise UsageError(f"{reader.source}: expected a mapping with {join_names(SECTIONS)}")
     reader.check_keys(raw_recipe, SECTIONS, "recipe")
-    fit_spec, input_spec = read_fit_spec(reader, raw_recipe)
+    fit_spec, input_spec = read_fit_spec(reader, fit_sections(raw_recipe))
     raw_data, label_names = _number_labels(reader, raw_recipe.get("data"))
     parts: dict[str, Any] = {
         "name": raw_recipe.get("recipe"),
@@ -154,6 +166,7 @@ def read_recipe(file: Path, key_root: Path | None = None) -> Recipe:
         "signature": reader.read(SignatureSpec, raw_recipe.get("signature", {"require_signature": False}), "signature"),
         "serving": reader.read(ServingSpec, raw_recipe.get("serving", {}), "serving"),
         "scoring": reader.read(ScoringSpec, raw_recipe.get("scoring", {}), "scoring"),
+        "calibration_samples": _read_calibration_samples(reader, raw_recipe.get("threshold"), input_spec),
         "label_names": label_names,
     }
     if parts["data"] and parts["validate"] and input_spec:
@@ -247,6 +260,30 @@ def _check_data(data: DataSpec, spec: InputSpec) -> Iterator[tuple[str, str]]:
         yield "input.kind", f"expected {join_names(source.input_kinds)} with a source of kind {source.kind}, got {spec.kind}"
         return
     yield from source.check_input(spec)
+
+
+def fit_sections(raw_recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a parsed recipe whose section threshold has only the keys that ae_models knows."""
+    raw_threshold = raw_recipe.get("threshold")
+    if not isinstance(raw_threshold, Mapping):
+        return dict(raw_recipe)
+    threshold = {key: value for key, value in raw_threshold.items() if key not in CALIBRATION_KEYS}
+    return {**raw_recipe, "threshold": threshold}
+
+
+def _read_calibration_samples(
+    reader: SpecReader, raw_threshold: Any, input_spec: InputSpec | None
+) -> CalibrationSamplesSpec | None:
+    """Read the two keys of the section threshold about its own samples; None where it has neither."""
+    if not isinstance(raw_threshold, Mapping):
+        return None
+    raw_samples = {key: raw_threshold[key] for key in CALIBRATION_KEYS if key in raw_threshold}
+    if not raw_samples:
+        return None
+    spec: CalibrationSamplesSpec | None = reader.read(CalibrationSamplesSpec, raw_samples, "threshold")
+    if input_spec is not None and input_spec.target_channels:
+        reader.mistake("threshold.samples", "expected none with input.target_channels, since samples of a file have no target")
+    return spec
 
 
 def _check_threshold_labels(data: DataSpec, fit: FitSpec) -> Iterator[tuple[str, str]]:

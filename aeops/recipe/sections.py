@@ -11,6 +11,14 @@ from aeops.kinds import KIND_INFOS
 
 
 @dataclass(frozen=True)
+class SourceFile:
+    """A file that is found as those of a source are, and its SHA-256."""
+
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True)
 class SplitSpec:
     """Shares of the samples, drawn by their content (or their group) so that a sample stays where it is as the data grows.
 
@@ -58,6 +66,22 @@ class DataSpec:
         if self.split.test is None and not self.source.own_test:
             errors.append("the key split.test is missing, and the source has no test part of its own to stand in for it")
         return errors + self.source.check_labels(self.labels)  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True)
+class CalibrationSamplesSpec:
+    """Two keys beside those of the threshold: a file of normal samples that it is calibrated on, in place of data.split's."""
+
+    samples: str  # a .npy file, found as those of a source are; `ae recalibrate RECIPE --on DATA` writes it
+    samples_sha256: str  # of that file
+
+    def validation_errors(self) -> list[str]:
+        if not re.fullmatch(r"[0-9a-f]{64}", self.samples_sha256):
+            return [f"samples_sha256: expected 64 digits of a SHA-256, 0-9 and a-f, got {self.samples_sha256!r}"]
+        return []
+
+    def source_files(self) -> dict[str, SourceFile]:
+        return {"samples": SourceFile(self.samples, self.samples_sha256)}
 
 
 @dataclass(frozen=True)

@@ -31,16 +31,8 @@ from ae_models.spec import (
     read_fit_spec,
     suggest_match,
 )
+from aeops.recipe.sections import SourceFile
 from aeops.recipe.sources import ScansSource, SourceSpec, text_name
-
-
-@dataclass(frozen=True)
-class SourceFile:
-    """A file that is found as those of a source are, and its SHA-256."""
-
-    path: str
-    sha256: str
-
 
 RIVAL_SECTIONS = ("model", "score", "train")  # of the recipe, that a rival may change
 MODEL = "model"  # the recipe's own model among its rivals

@@ -1,13 +1,13 @@
 """Model card of a version in Markdown: the description that the registry shows."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
 from typing import Any
 
 from ae_models.spec import FitSpec, input_shape
 from aeops.drawing.words import format_number, format_open_interval, format_share, format_span
 from aeops.gate.documents import ComparisonDocument, RuleRecord, VerdictDocument, gate_warnings, is_accepted
 from aeops.kinds.interface import load_kind
+from aeops.recipe.reader import fit_sections
 from aeops.report.tables import (
     DETECTION_MEASURES,
     QualityMeasure,
@@ -206,7 +206,7 @@ def _comparison_section(comparison: ComparisonDocument) -> str:
 
 def describe_limits(recipe: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
     """Return a list of what the model accepts and of what its numbers do not say."""
-    fit = FitSpec.from_dict({key.name: recipe[key.name] for key in fields(FitSpec)}, recipe["recipe"])
+    fit = FitSpec.from_dict(fit_sections(recipe), recipe["recipe"])
     source = fit.input
     supported_input = load_kind(source.kind).describe_samples(input_shape(fit.model, source), source.low, source.high)
     lines = [

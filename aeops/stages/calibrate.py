@@ -11,14 +11,16 @@ from ae_models.spec import SampleRules
 from aeops.data.fit_samples import open_fit_samples
 from aeops.kinds.interface import load_kind
 from aeops.machine.entry_point import run_main
+from aeops.project import Project, find_project
 from aeops.recipe.reader import Recipe, read_recipe
 
 
-def calibrate_bundle(recipe: Recipe, prepared: Path, training: Path, bundle: Path) -> None:
+def calibrate_bundle(recipe: Recipe, project: Project, prepared: Path, training: Path, bundle: Path) -> None:
     """Calibrate the weights of a training and write the bundle.
 
     Args:
         recipe: its sections score, threshold and validate determine the result; the weights must be those of its others.
+        project: where a file of calibration samples that the recipe names is looked for.
         prepared: the folder of the stage prepare.
         training: the folder of the stage train.
         bundle: the folder to write; it is replaced at the end.
@@ -29,7 +31,10 @@ def calibrate_bundle(recipe: Recipe, prepared: Path, training: Path, bundle: Pat
         SpecError: too few samples for the threshold.
         SampleError: scores that no threshold can be chosen from.
     """
-    samples = open_fit_samples(prepared, recipe)
+    samples = open_fit_samples(prepared, recipe, project)
+    calibration_sha256 = None
+    if recipe.calibration_samples is not None:
+        calibration_sha256 = recipe.calibration_samples.samples_sha256
     calibrate(
         recipe.fit,
         training,
@@ -38,6 +43,7 @@ def calibrate_bundle(recipe: Recipe, prepared: Path, training: Path, bundle: Pat
         bundle=bundle,
         rules=served_rules(recipe),
         extras=samples.extras,
+        calibration_sha256=calibration_sha256,
     )
 
 
@@ -61,7 +67,8 @@ def main() -> None:
     for option in ("recipe", "prepared", "training", "out"):
         parser.add_argument(f"--{option}", type=Path, required=True)
     arguments = parser.parse_args()
-    run_main(lambda: calibrate_bundle(read_recipe(arguments.recipe), arguments.prepared, arguments.training, arguments.out))
+    folders = (arguments.prepared, arguments.training, arguments.out)
+    run_main(lambda: calibrate_bundle(read_recipe(arguments.recipe), find_project(), *folders))
 
 
 if __name__ == "__main__":

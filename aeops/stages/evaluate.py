@@ -17,6 +17,7 @@ import pandas as pd
 from ae_models.thresholds import read_threshold
 from aeops.bundle.detector import Detector
 from aeops.data.array_files import write_parquet
+from aeops.data.fit_samples import calibration_file
 from aeops.drawing import mosaics
 from aeops.errors import DataError
 from aeops.evaluation import line_charts, model_input
@@ -87,7 +88,7 @@ def evaluate(recipe: Recipe, project: Project, prepared: Path, bundle: Path, his
         write_json(folder / "metrics.json", metrics)
         write_json(folder / "studies.json", documents)
         write_parquet(folder / "scores.parquet", score_table(context))
-        calibration = np.load(prepared / "calibration.npy", mmap_mode="r")
+        calibration = np.load(calibration_file(prepared, recipe, project), mmap_mode="r")
         write_reference(folder / "reference.parquet", recipe.fit, calibration, context.detector)
         draw_figures(figures, context, baselines, metrics, curves)
     return metrics
@@ -149,7 +150,7 @@ def measure_metrics(context: EvaluationContext, baselines: BaselineResults) -> M
     alarms = measure_false_alarms(int(is_anomaly[is_normal].sum()), int(is_normal.sum()), threshold)
     metrics: MetricTree = {
         "format": 1,
-        "rows": context.data.rows,
+        "rows": context.data.rows | {"calibration": threshold.calibration_rows},
         "reconstruction": measure_reconstruction(context, baselines),
     }
     if "knn" in baselines.detector_scores:

@@ -32,11 +32,8 @@ def gate(recipe_file: Path, bundle: Path, report: Path, output_file: Path) -> Ve
     recipe = read_recipe(recipe_file)
     metrics_file = report / "metrics.json"
     outcomes = evaluate_rules(recipe.gate, RuleInputs(flatten(read_json(metrics_file)), bundle), f"recipes/{recipe_file.name}")
-    evidence = {
-        "metrics_sha256": file_sha256(metrics_file),
-        "bundle_sha256": bundle_sha256(bundle),
-        "content_sha256": read_json(bundle / "bundle.json")["data"]["content_sha256"],
-    }
+    evidence = {"metrics_sha256": file_sha256(metrics_file), "bundle_sha256": bundle_sha256(bundle)}
+    evidence |= read_json(bundle / "bundle.json")["data"]
     warnings = list(unchecked_warnings(recipe.purpose, recipe.unchecked))
     verdict = build_verdict(recipe.name, recipe.gate, outcomes, evidence, warnings)
     write_json(output_file, verdict)

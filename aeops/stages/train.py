@@ -13,18 +13,18 @@ from ae_models.threshold_samples import require_threshold_samples
 from ae_models.training import finish_training, train_weights
 from aeops.data.fit_samples import open_fit_samples
 from aeops.machine.entry_point import run_main
-from aeops.project import find_project
+from aeops.project import Project, find_project
 from aeops.recipe.reader import Recipe, read_recipe
 
 
-def train(recipe: Recipe, prepared: Path, training: Path, checkpoints: Path) -> None:
+def train(recipe: Recipe, project: Project, prepared: Path, training: Path) -> None:
     """Train the recipe's model on the normal samples of a prepared dataset.
 
     Args:
         recipe: its sections input, model and train determine the result.
+        project: where its checkpoints are, and files that the recipe names.
         prepared: the folder of the stage prepare.
         training: the folder to write: see `ae_models.training_result`; it is replaced when the training has ended.
-        checkpoints: folder of this recipe's trainings.
 
     Raises:
         DataError: the prepared folder is incomplete.
@@ -32,8 +32,9 @@ def train(recipe: Recipe, prepared: Path, training: Path, checkpoints: Path) -> 
         SampleError: samples that do not fit the recipe.
         DivergenceError: a loss that is not finite.
     """
-    samples = open_fit_samples(prepared, recipe)
+    samples = open_fit_samples(prepared, recipe, project)
     require_threshold_samples(recipe.fit, samples.roles, samples.extras)
+    checkpoints = project.training(recipe.name)
     train_weights(
         recipe.fit.weights,
         samples.roles.train,
@@ -54,8 +55,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     def run_training() -> None:
-        recipe = read_recipe(arguments.recipe)
-        train(recipe, arguments.prepared, arguments.out, find_project().training(recipe.name))
+        train(read_recipe(arguments.recipe), find_project(), arguments.prepared, arguments.out)
 
     run_main(run_training)
 

@@ -9,14 +9,15 @@ import pytest
 import yaml
 
 from aeops.errors import DataError, UsageError
-from aeops.evaluation.before_training import require_enough_samples, require_study_files
+from aeops.evaluation.before_training import require_enough_samples, require_named_files
 from aeops.files import data_sha256
-from aeops.project import Project
+from aeops.project import Project, find_project
 from aeops.recipe.gate_rules import Rule
 from aeops.recipe.reader import read_recipe
 from aeops.recipe.studies import SentencesStudy
 
 RECIPES = Path(__file__).parents[2] / "recipes"
+PROJECT = find_project(Path(__file__))
 
 
 def changed_recipe(tmp_path: Path, name: str, **changes: dict) -> Path:
@@ -77,7 +78,7 @@ def test_what_the_samples_are_too_few_for_is_told_all_at_once(evaluated):
         evaluate=replace(recipe.evaluate, pca_components=701, neighbours=900),
     )
     with pytest.raises(UsageError) as error:
-        require_enough_samples(asked, evaluated.prepared)
+        require_enough_samples(asked, PROJECT, evaluated.prepared)
     for text in (
         "0.001 needs 999 calibration samples or more, got 199",
         "evaluate.pca_components: expected at most 700, the number of training samples, got 701",
@@ -96,7 +97,7 @@ def test_samples_that_no_comparison_can_be_made_on_are_told_by_rule_and_class(ev
     few.to_parquet(prepared / "test.parquet")
     recipe = replace(read_recipe(evaluated.recipe), gate={"ranks": Rule(champion="auroc", margin=0.1)})
     with pytest.raises(UsageError) as error:
-        require_enough_samples(recipe, prepared)
+        require_enough_samples(recipe, PROJECT, prepared)
     normals, novelty = str(error.value).splitlines()
     assert "recipes/digits.yaml: gate.ranks: expected 20 or more groups of normals" in normals
     assert "got 19" in normals
@@ -104,7 +105,7 @@ def test_samples_that_no_comparison_can_be_made_on_are_told_by_rule_and_class(ev
 
 
 def test_enough_samples_are_no_problem(evaluated):
-    require_enough_samples(read_recipe(evaluated.recipe), evaluated.prepared)
+    require_enough_samples(read_recipe(evaluated.recipe), PROJECT, evaluated.prepared)
 
 
 def test_files_of_a_study_that_are_missing_or_others_are_told_before_anything_starts(tmp_path):
@@ -114,11 +115,11 @@ def test_files_of_a_study_that_are_missing_or_others_are_told_before_anything_st
     study = SentencesStudy(pairs="pairs.csv", pairs_sha256="0" * 64, documents="gone.csv", documents_sha256="0" * 64)
     asked = replace(recipe, evaluate=replace(recipe.evaluate, studies={"sentences": study}))
     with pytest.raises(DataError) as error:
-        require_study_files(asked, project)
+        require_named_files(asked, project)
     first, second = str(error.value).splitlines()
     assert first.startswith("pairs.csv: expected SHA-256 000000000000... (pairs_sha256), got ")
     assert "correct evaluate.studies.sentences.pairs in recipes/news-text.yaml" in first
     assert second.startswith("gone.csv: no such file; looked for ")
     (tmp_path / "gone.csv").write_text("", encoding="utf-8")
     right = replace(study, pairs_sha256=data_sha256(b"other"), documents_sha256=data_sha256(b""))
-    require_study_files(replace(asked, evaluate=replace(recipe.evaluate, studies={"sentences": right})), project)
+    require_named_files(replace(asked, evaluate=replace(recipe.evaluate, studies={"sentences": right})), project)

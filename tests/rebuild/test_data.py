@@ -10,7 +10,7 @@ from aeops.data import dvc
 from aeops.errors import DataError
 from aeops.files import file_sha256
 from aeops.project import Project
-from aeops.provenance.rebuild.data import borrow_sources, missing_objects, study_files
+from aeops.provenance.rebuild.data import borrow_sources, missing_objects, named_files
 
 LOCAL = "[core]\n    remote = local\n['remote \"local\"']\n    url = ../.ae/dvc-remote\n"
 
@@ -113,6 +113,6 @@ def test_every_recipe_with_a_file_in_a_study_is_understood() -> None:
     import yaml
 
     recipes = Path(__file__).parents[2] / "recipes"
-    found = {file.stem: dict(study_files(yaml.safe_load(file.read_text())["evaluate"])) for file in recipes.glob("*.yaml")}
+    found = {file.stem: dict(named_files(yaml.safe_load(file.read_text())["evaluate"])) for file in recipes.glob("*.yaml")}
     assert list(found["news-text"]) == ["text/stsb_en_dev.csv.gz", "text/bbc_news_summary.csv.gz"]
     assert not any(files for name, files in found.items() if name != "news-text")

@@ -94,7 +94,7 @@ def _train_baseline(context: EvaluationContext, fit: FitSpec, checkpoints: Path)
     from ae_models.calibration import calibrate  # here: they load torch
     from ae_models.training import train_weights
 
-    samples = open_fit_samples(context.data.folder, context.recipe.name)
+    samples = open_fit_samples(context.data.folder, context.recipe, context.project)
     with TemporaryDirectory(prefix="ae-rival-") as folder:
         training, bundle = Path(folder) / "training", Path(folder) / "bundle"
         train_weights(

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -101,18 +102,19 @@ def pull_data(project: Project, record: Record, clone: Project) -> None:
         )
 
 
-# ---------------------------------------------------------------- files that studies read
+# ---------------------------------------------------------------- files that a recipe names
 
 
 def borrow_sources(project: Project, record: Record, clone: Project) -> None:
-    """Make the files that the recipe's studies read findable in the clone, by links into its state folder.
+    """Make the files that the recipe's studies and its threshold read findable in the clone, by links into its state folder.
 
     Raises:
         DataError: every one of them that is not found, or is another file now.
     """
     recipe = yaml.safe_load(record.recipe_file.read_text(encoding="utf-8"))
     problems = []
-    for path, sha256 in study_files(recipe.get("evaluate") or {}):
+    sections = [recipe.get(name) or {} for name in ("evaluate", "threshold")]
+    for path, sha256 in chain.from_iterable(map(named_files, sections)):
         try:
             source_file = project.find_source(path)
         except DataError as error:
@@ -128,10 +130,10 @@ def borrow_sources(project: Project, record: Record, clone: Project) -> None:
         raise DataError("; ".join(problems))
 
 
-def study_files(section: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def named_files(section: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield path and SHA-256 of each `name: path` with a `name_sha256` in the same mapping, anywhere in a section."""
     for key, value in section.items():
         if isinstance(value, Mapping):
-            yield from study_files(value)
+            yield from named_files(value)
         elif f"{key}_sha256" in section:
             yield str(value), str(section[f"{key}_sha256"])

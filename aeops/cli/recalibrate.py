@@ -1,0 +1,161 @@
+"""`ae recalibrate RECIPE`: another threshold for the champion's weights, in seconds and without a training."""
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aeops.cli.run import run_flow, show_summary
+from aeops.project import Project, find_project
+
+if TYPE_CHECKING:
+    from aeops.recipe.reader import Recipe
+
+RATE_KEY = "false_alarm_rate"
+
+
+def add_command(commands: Any) -> None:
+    """Add `ae recalibrate` to the commands of the parser."""
+    command = commands.add_parser("recalibrate", help="give the champion another threshold, in seconds; nothing is trained")
+    command.add_argument("recipe", help="name of a file in recipes/, such as digits")
+    rate_help = "the threshold's false_alarm_rate, such as 0.005: written to the recipe (default: as the recipe says)"
+    command.add_argument("--rate", type=float, help=rate_help)
+    data_help = "calibrate on the normal samples of a file or folder: their copy's name is written to the recipe"
+    command.add_argument("--on", type=Path, metavar="DATA", help=data_help)
+    command.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Change the recipe, run the recalibration flow and print its summary.
+
+    The recipe is changed back where the gate refuses the result or the flow fails, so that it says what the champion does.
+
+    Returns:
+        0 if the new version is champion or waits for approval, else the exit code of the gate.
+    """
+    start_time = time.monotonic()
+    from aeops.machine.run_watch import RunWatch
+
+    with RunWatch() as watch:
+        from aeops.data.dvc import require_stages
+        from aeops.errors import GateError
+        from aeops.machine.access import require_writable_checkout
+        from aeops.machine.environment import prepare_environment, require_disk_space
+        from aeops.machine.lock import run_lock
+        from aeops.recipe.reader import load_recipe
+        from aeops.registry.aliases import CHAMPION
+        from aeops.registry.version_state import WAITING
+
+        project = find_project()
+        recipe = load_recipe(project, arguments.recipe, with_keys=True)
+        require_rate(recipe, arguments.rate)
+        require_stages(project, recipe)
+        require_disk_space(project)
+        require_writable_checkout(project)
+        prepare_environment(project)
+        with run_lock(project, f"ae recalibrate {arguments.recipe}"):
+            settings = threshold_settings(project, recipe, arguments.rate, arguments.on)
+            with changed_recipe(project, recipe, settings) as change:
+                summary = run_flow(project, recipe.name, watch, "recalibration")
+                if summary["verdict"] == "accepted" and summary["state"] in (CHAMPION, WAITING):
+                    change.keep()
+        show_summary(summary, time.monotonic() - start_time)
+    return 0 if change.is_kept else GateError.exit_code
+
+
+def require_rate(recipe: "Recipe", rate: float | None) -> None:
+    """Check that `--rate` names a setting that the recipe's threshold has, with a value that it may have.
+
+    Raises:
+        UsageError: it does not; the message says what to type.
+    """
+    from ae_models.errors import SpecError
+    from ae_models.spec import PART_SPECS, SpecReader, spec_to_dict
+    from aeops.errors import UsageError
+
+    if rate is None:
+        return
+    threshold = spec_to_dict(recipe.fit.threshold)
+    if RATE_KEY not in threshold:
+        settings = ", ".join(key for key in threshold if key != "kind") or "no setting"
+        raise UsageError(
+            f"--rate: the threshold of kind {threshold['kind']} has no {RATE_KEY}, but {settings}: change "
+            f"recipes/{recipe.name}.yaml, then type `ae recalibrate {recipe.name}`"
+        )
+    reader = SpecReader("--rate")
+    reader.read_kind(PART_SPECS["threshold"], threshold | {RATE_KEY: rate}, "threshold")
+    try:
+        reader.finish()
+    except SpecError as error:
+        raise UsageError(str(error)) from error
+
+
+def threshold_settings(project: Project, recipe: "Recipe", rate: float | None, data: Path | None) -> dict[str, float | str]:
+    """Return the settings of the recipe's threshold that the command line asks for; samples are stored in the state folder.
+
+    Raises:
+        UsageError: there is no such file, or the recipe has not been trained here.
+        DataError: samples that a threshold of this recipe cannot be calibrated on.
+    """
+    from aeops.bundle.detector import Detector
+    from aeops.data.calibration_data import store_calibration_samples
+    from aeops.errors import UsageError
+
+    settings: dict[str, float | str] = {}
+    if rate is not None:
+        settings[RATE_KEY] = rate
+    if data is not None:
+        if recipe.fit.input.target_channels:
+            raise UsageError(
+                f"--on: {recipe.name} has input.target_channels, and samples of a file have no target: leave --on out"
+            )
+        bundle = project.artifacts(recipe.name) / "bundle"
+        if not bundle.is_dir():
+            raise UsageError(f"{recipe.name} has not been trained here: type `ae run {recipe.name}` first")
+        stored = store_calibration_samples(project, recipe.name, Detector(bundle), data)
+        settings |= vars(stored)
+    return settings
+
+
+class RecipeChange:
+    """A change of a recipe's file that is taken back unless it is kept."""
+
+    def __init__(self) -> None:
+        self.is_kept = False
+
+    def keep(self) -> None:
+        """Keep the change."""
+        self.is_kept = True
+
+
+@contextmanager
+def changed_recipe(project: Project, recipe: "Recipe", settings: Mapping[str, float | str]) -> Iterator[RecipeChange]:
+    """Write settings of the threshold to the recipe's file while the block runs, and for good where the block keeps them.
+
+    A process that is killed inside leaves the file changed: the recipe then asks for what the next run carries out.
+
+    Raises:
+        UsageError: the file cannot be changed safely, or was changed since it was read, or the recipe with them has mistakes.
+    """
+    from aeops.files import atomic_write
+    from aeops.recipe.edit import with_settings
+    from aeops.recipe.reader import load_recipe, require_unchanged
+
+    file, change = project.recipe_file(recipe.name), RecipeChange()
+    require_unchanged(project, recipe)
+    old_text = file.read_text(encoding="utf-8")
+    new_text = old_text
+    if settings:
+        new_text = with_settings(old_text, "threshold", settings, file.name)
+    try:
+        if new_text != old_text:
+            atomic_write(file, new_text, file.stat().st_mode & 0o777)
+            load_recipe(project, recipe.name)
+        yield change
+    finally:
+        if not change.is_kept and new_text != old_text and file.read_text(encoding="utf-8") == new_text:
+            atomic_write(file, old_text, file.stat().st_mode & 0o777)
+            print(f"recipes/{file.name} is as it was before", file=sys.stderr)
