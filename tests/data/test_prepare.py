@@ -113,3 +113,20 @@ def test_a_novelty_that_no_sample_has_is_refused(room: Room) -> None:
     room.accept_unjudged()
     with pytest.raises(DataError, match=r"no sample with a novelty label, 4"):
         prepare(room.recipe, room.data, room.root / "prepared")
+
+
+def test_novelty_that_chooses_the_threshold_lies_beside_the_validation_samples_and_is_not_tested_on(
+    accepted: Room, out: Path
+) -> None:
+    without = set(pd.read_parquet(out / "test.parquet")["id"])
+    accepted.edit(data={"novelty": [NOVELTY], "novelty_in_validation": True})
+    accepted.replace(threshold={"kind": "best-f1"})
+    prepare(accepted.recipe, accepted.data, out)
+    index = read_index(accepted.data)
+    chosen = index[(index["split"] == "validation") & (index["label"] == NOVELTY)]
+    assert len(chosen) > 0
+    assert without - set(pd.read_parquet(out / "test.parquet")["id"]) == set(chosen["id"])
+    np.testing.assert_array_equal(np.load(out / "validation_novelty.npy")[:, 0], accepted.images[chosen.index])
+    facts = read_json(out / "prepared.json")["rows"]
+    assert facts["validation_novelty"] == len(chosen)
+    assert facts["test_novelty"] == 60 - len(chosen)

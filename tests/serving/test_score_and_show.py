@@ -29,7 +29,7 @@ def in_the_project(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def scored(file: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
-    score.run(SimpleNamespace(recipe="digits", file=file, version="champion", json=True, inbox=False))  # type: ignore[arg-type]
+    score.run(SimpleNamespace(recipe="digits", file=file, version="champion", json=True, inbox=False, fdr=None))  # type: ignore[arg-type]
     return dict(json.loads(capsys.readouterr().out))
 
 
@@ -63,7 +63,7 @@ def test_the_table_shows_the_highest_scores_and_counts_all(
 ) -> None:
     np.save(tmp_path / "batch.npy", digits[:60])
     known = Detector(linear_bundle).score(digits[:60])
-    score.run(SimpleNamespace(recipe="digits", file=tmp_path / "batch.npy", version="1", json=False, inbox=False))  # type: ignore[arg-type]
+    score.run(SimpleNamespace(recipe="digits", file=tmp_path / "batch.npy", version="1", json=False, inbox=False, fdr=None))  # type: ignore[arg-type]
     told = capsys.readouterr().out
     assert "the 40 highest scores of 60" in told
     assert f"batch.npy[{int(np.argmax(known['score']))}]" in told
