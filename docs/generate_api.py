@@ -12,10 +12,15 @@ MODULES = {
     "ae_models.training": "Train an autoencoder and write its weights.",
     "ae_models.calibration": "Make a bundle of trained weights: score, threshold and export.",
     "ae_models.bundle": "Write a bundle, and load one for further training.",
-    "ae_models.thresholds": "Thresholds: calibration, p-values and what they promise.",
+    "ae_models.thresholds": "Thresholds of a recipe or a bundle: see docs/thresholds.md.",
+    "ae_models.threshold_interface": "A kind of threshold: calibration, p-values, flags and what it promises.",
+    "ae_models.conformal_thresholds": "Kinds of threshold with a promise about false alarms.",
+    "ae_models.unpromised_thresholds": "Kinds of threshold without one.",
+    "ae_models.threshold_samples": "Labels and labelled anomalies that some kinds of threshold read.",
     "ae_models.checksums": "Checksums of files, arrays and bundles.",
     "aeops.bundle.detector": "Score samples with a bundle. Needs onnxruntime and numpy, not torch.",
     "aeops.bundle.answers": "Turn scores into JSON.",
+    "aeops.bundle.false_discovery": "The anomalies of one batch of which few are normal.",
 }
 INTRODUCTION = """# API
 
