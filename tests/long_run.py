@@ -26,6 +26,7 @@ TARGETS = {
         "tests/pipeline/test_approval.py",
         "tests/pipeline/test_awkward_checkout.py",
         "tests/pipeline/test_rebuild.py",
+        "tests/pipeline/test_recalibrate.py",
     ),
     "kills": (
         "tests/long/test_kills.py",

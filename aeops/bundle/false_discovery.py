@@ -18,8 +18,8 @@ class Discoveries:
         share: q, the share of normal ones that may be among them, on average over batches.
         is_discovery: bool (n,); False for a sample without a p-value.
         cutoff: the highest p-value of a discovery; None where there is none.
-        fewest: how many samples must have the smallest possible p-value for one of them to be called; 1 means that a single
-            anomaly can be.
+        fewest: how many samples must have the smallest possible p-value for one of them to be called: 1 where a single anomaly
+            can be, or where the number of calibration scores is not known.
     """
 
     share: float
@@ -33,7 +33,7 @@ class Discoveries:
         return int(self.is_discovery.sum())
 
 
-def find_discoveries(p_values: np.ndarray, share: float, calibration_rows: int) -> Discoveries:
+def find_discoveries(p_values: np.ndarray, share: float, calibration_rows: int | None) -> Discoveries:
     """Return the discoveries of a batch by the step-up procedure of Benjamini and Hochberg (1995).
 
     With p_(1) <= ... <= p_(n) all samples up to the largest i with p_(i) <= i q / n are called. The p-values share their
@@ -43,7 +43,8 @@ def find_discoveries(p_values: np.ndarray, share: float, calibration_rows: int) 
     Args:
         p_values: of the batch, (n,); NaN for a sample that was refused.
         share: q, in (0, 1).
-        calibration_rows: number of calibration scores, the smallest p-value being 1 / (calibration_rows + 1).
+        calibration_rows: number of calibration scores, the smallest p-value being 1 / (calibration_rows + 1); None where the
+            bundle is too old to say.
 
     >>> find_discoveries(np.array([0.001, 0.5, 0.012, 0.9]), 0.05, 999).is_discovery.tolist()
     [True, False, True, False]
@@ -57,5 +58,7 @@ def find_discoveries(p_values: np.ndarray, share: float, calibration_rows: int) 
     if len(below):
         cutoff = float(sorted_values[below[-1]])
         is_discovery = is_scored & (p_values.astype(np.float64) <= cutoff)
-    fewest = int(np.ceil(n / (share * (calibration_rows + 1)) / (1 + ROUNDING)))
-    return Discoveries(share, is_discovery, cutoff, max(fewest, 1))
+    fewest = 1
+    if calibration_rows is not None:
+        fewest = max(fewest, int(np.ceil(n / (share * (calibration_rows + 1)) / (1 + ROUNDING))))
+    return Discoveries(share, is_discovery, cutoff, fewest)

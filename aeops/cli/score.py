@@ -144,21 +144,11 @@ def run_file(arguments: argparse.Namespace) -> int:
 
 
 def find_batch_discoveries(detector: "Detector", scores: dict[str, "np.ndarray"], share: float) -> "Discoveries":
-    """Return the anomalies of one batch of which at most a share are normal, on average over batches.
-
-    Raises:
-        DataError: a bundle that is too old to say how many calibration samples it has.
-    """
+    """Return the anomalies of one batch of which at most a share are normal, on average over batches."""
     from ae_models.thresholds import read_threshold
     from aeops.bundle.false_discovery import find_discoveries
-    from aeops.errors import DataError
 
-    rows = read_threshold(detector.bundle["threshold"]).calibration_rows
-    if rows is None:
-        raise DataError(
-            f"--fdr: the bundle {detector.folder} does not say how many calibration samples it has: `ae run` makes a new one"
-        )
-    return find_discoveries(scores["p_value"], share, rows)
+    return find_discoveries(scores["p_value"], share, read_threshold(detector.bundle["threshold"]).calibration_rows)
 
 
 def require_recordable(project: "Project", recipe: str) -> None:
