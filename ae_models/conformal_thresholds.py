@@ -333,8 +333,8 @@ class PerGroupThreshold:
         for name, value, rank, rows in zip(*columns, strict=True):
             values.append(f"{name}: {value:.4g} (rank {rank:,} of {rows:,})")
         return (
-            "Each group has a threshold of its own, and this is the highest of them, chosen from the scores of normals that "
-            f"neither training nor test saw: {'; '.join(values)}."
+            "That is the highest of the groups' own thresholds: below it a sample is flagged when its score is above that of its "
+            f"group. They were chosen from the scores of normals that neither training nor test saw: {'; '.join(values)}."
         )
 
 

@@ -64,7 +64,7 @@ def quantile_interval_ranks(calibration_rows: int, share_below: float, confidenc
     or an upper one of m + 1 says that there are too few scores for that side.
 
     >>> quantile_interval_ranks(1000, 0.99, 0.95)
-    (984, 997)
+    (983, 997)
     """
     from scipy.stats import binom
 
