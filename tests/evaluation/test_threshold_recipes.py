@@ -154,6 +154,24 @@ def test_labels_of_one_class_are_refused_before_a_training(evaluated: Any, tmp_p
         require_enough_samples(recipe, PROJECT, prepared)
 
 
+def test_what_a_kind_reads_beside_the_samples_is_opened_for_it_alone(evaluated: Any, tmp_path: Path) -> None:
+    recipe = replace(read_recipe(evaluated.recipe), label_names=("zero", "one"))
+    prepared = shutil.copytree(evaluated.prepared, tmp_path / "prepared")
+    np.save(prepared / "train_labels.npy", np.zeros(len(np.load(prepared / "train.npy")), np.int64))
+    np.save(prepared / "validation_novelty.npy", np.load(prepared / "test.npy")[:7])
+    extras = open_fit_samples(prepared, recipe, PROJECT).extras
+    assert (extras.train_labels, extras.novelty) == (None, None)
+    grouped = open_fit_samples(prepared, with_threshold(recipe, tmp_path, {"kind": "per-group"}), PROJECT).extras
+    assert grouped.train_labels is not None
+    assert grouped.label_names == {0: "zero", 1: "one"}
+    labelled = open_fit_samples(prepared, with_threshold(recipe, tmp_path, {"kind": "best-f1"}), PROJECT).extras
+    assert labelled.novelty is not None
+    assert labelled.novelty.shape[0] == 7
+    (prepared / "validation_novelty.npy").unlink()
+    with pytest.raises(DataError, match="type `dvc repro prepare@"):
+        open_fit_samples(prepared, with_threshold(recipe, tmp_path, {"kind": "best-f1"}), PROJECT)
+
+
 def test_calibration_samples_of_a_file_are_read_if_they_are_those_that_the_recipe_names(evaluated: Any, tmp_path: Path) -> None:
     project = Project(root=tmp_path, home=tmp_path / ".ae")
     file = project.home / "sources" / "calibration" / "normal.npy"

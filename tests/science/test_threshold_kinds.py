@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from ae_models import __main__ as command_line
 from ae_models.bundle import load_bundle
 from ae_models.calibration import calibrate
 from ae_models.checksums import tensors_sha256
@@ -470,6 +472,32 @@ def test_what_a_kind_lacks_is_said_before_the_training(spec: FitSpec, labelled: 
         require_threshold_samples(strict, labelled.roles, labelled.extras)
     with pytest.raises(SampleError, match="expected a label for each of 320 training samples, got 3 labels"):
         fit_groups(ThresholdSamples(np.zeros(3, np.int64)), labelled.roles.train, spec.input)
+
+
+def test_a_bare_machine_calibrates_by_labels_and_anomalies_of_files(
+    spec: FitSpec,
+    fitted: Any,
+    labelled: LabelledDigits,
+    calibrated: Callable[[str], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    roles, novelty = labelled.roles, labelled.extras.novelty
+    assert novelty is not None
+    arrays = {name: next(getattr(roles, name).blocks()) for name in ("train", "validation", "calibration")}
+    for name, array in (arrays | {"labels": labelled.extras.train_labels, "novelty": next(novelty.blocks())}).items():
+        np.save(tmp_path / f"{name}.npy", array)
+    (tmp_path / "spec.json").write_text(json.dumps(changed_spec(spec, "best-f1").to_dict()), encoding="utf-8")
+    command = ["ae_models", "calibrate", "--spec", str(tmp_path / "spec.json"), "--out", str(tmp_path / "bundle")]
+    for name in arrays:
+        command += [f"--{name}", str(tmp_path / f"{name}.npy")]
+    command += ["--history", str(fitted.history), "--content-sha256", CONTENT, "--novelty", str(tmp_path / "novelty.npy")]
+    monkeypatch.setattr(sys, "argv", [*command, "--train-labels", str(tmp_path / "labels.npy")])
+    command_line.main()
+    assert (tmp_path / "bundle" / "SHA256SUMS").read_bytes() == (calibrated("best-f1") / "SHA256SUMS").read_bytes()
+    monkeypatch.setattr(sys, "argv", [*command, "--train-labels", str(tmp_path / "novelty.npy")])
+    with pytest.raises(SystemExit):
+        command_line.main()
 
 
 def test_a_threshold_of_texts_cannot_be_per_group() -> None:
