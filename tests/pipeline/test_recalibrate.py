@@ -38,7 +38,7 @@ def tree(folder: Path) -> dict[str, bytes]:
 
 
 def test_another_rate_on_samples_of_a_file_is_a_version_and_a_line_of_its_own_and_the_next_run_keeps_it(
-    copy: Checkout, prefect_api: str, tmp_path: Path
+    copy: Checkout, prefect_address: str, tmp_path: Path
 ) -> None:
     training, data = copy.root / "artifacts" / "small" / "training", copy.root / "data"
     before = (tree(training), tree(data))
@@ -46,7 +46,7 @@ def test_another_rate_on_samples_of_a_file_is_a_version_and_a_line_of_its_own_an
     normal = images[labels != 5][::3][:400]
     np.save(tmp_path / "normal.npy", normal)
     options = ("--rate", "0.05", "--on", str(tmp_path / "normal.npy"))
-    done = copy.ae("recalibrate", "small", *options, PREFECT_API_URL=prefect_api)
+    done = copy.ae("recalibrate", "small", *options, PREFECT_API_URL=prefect_address)
     assert done.returncode == 0, done.stdout + done.stderr
     for step in ("ingest", "validate", "train ..."):
         assert f"\n{step}" not in done.stderr
@@ -68,7 +68,7 @@ def test_another_rate_on_samples_of_a_file_is_a_version_and_a_line_of_its_own_an
     metrics = json.loads((copy.root / "artifacts" / "small" / "report" / "metrics.json").read_text())
     assert metrics["rows"]["calibration"] == 400
 
-    again = copy.ae("run", "small", PREFECT_API_URL=prefect_api)  # which looks at the source, as the recalibration did not
+    again = copy.ae("run", "small", PREFECT_API_URL=prefect_address)  # which looks at the source, as the recalibration did not
     assert again.returncode == 0, again.stdout + again.stderr
     assert [aliases for _, aliases, _ in copy.versions()] == [(), ("challenger", "champion")]
     assert ledger_events(copy) == ["promotion", "recalibration"]
@@ -101,12 +101,12 @@ def test_what_cannot_be_recalibrated_is_said_at_once_and_changes_nothing(copy: C
 
 @pytest.mark.long
 def test_calibration_samples_of_another_distribution_are_refused_by_the_gate_and_the_recipe_is_as_before(
-    copy: Checkout, prefect_api: str, tmp_path: Path
+    copy: Checkout, prefect_address: str, tmp_path: Path
 ) -> None:
     images, _ = shipped_digits()
     np.save(tmp_path / "smooth.npy", (images[:400] // 2 + np.arange(28, dtype=np.uint8)))  # faint, on a slope: low scores
     before = (copy.root / "recipes" / "small.yaml").read_bytes()
-    done = copy.ae("recalibrate", "small", "--on", str(tmp_path / "smooth.npy"), PREFECT_API_URL=prefect_api)
+    done = copy.ae("recalibrate", "small", "--on", str(tmp_path / "smooth.npy"), PREFECT_API_URL=prefect_address)
     assert done.returncode == 4, done.stdout + done.stderr
     assert "keeps_its_promise" in done.stdout or "promise_interval" in done.stdout
     assert "recipes/small.yaml is as it was before" in done.stderr
@@ -117,17 +117,17 @@ def test_calibration_samples_of_another_distribution_are_refused_by_the_gate_and
 
 @pytest.mark.long
 def test_too_few_samples_for_the_new_rate_and_a_training_that_is_not_the_recipes_are_refused(
-    copy: Checkout, prefect_api: str
+    copy: Checkout, prefect_address: str
 ) -> None:
     file = copy.root / "recipes" / "small.yaml"
     before = file.read_bytes()
-    done = copy.ae("recalibrate", "small", "--rate", "0.001", PREFECT_API_URL=prefect_api)
+    done = copy.ae("recalibrate", "small", "--rate", "0.001", PREFECT_API_URL=prefect_address)
     assert done.returncode == 2
     assert "0.001 needs 999 calibration samples or more, got" in done.stderr
     assert "recipes/small.yaml is as it was before" in done.stderr
     assert file.read_bytes() == before
     copy.edit_recipe({"train.seed": 5})
-    done = copy.ae("recalibrate", "small", "--rate", "0.05", PREFECT_API_URL=prefect_api)
+    done = copy.ae("recalibrate", "small", "--rate", "0.05", PREFECT_API_URL=prefect_address)
     assert done.returncode == 2
     assert "a recalibration trains nothing: type `ae run small`" in done.stderr
     assert ledger_events(copy) == ["promotion"]
