@@ -66,8 +66,10 @@ class SplitConformalThreshold(PooledDecision):
     def __init__(self, false_alarm_rate: float) -> None:
         self.false_alarm_rate = false_alarm_rate
 
+    is_promised = True
+
     @property
-    def promised_rate(self) -> float | None:
+    def requested_rate(self) -> float | None:
         return self.false_alarm_rate
 
     def require_rows(self, rows: CalibrationRows) -> None:
@@ -112,7 +114,7 @@ class AlarmBudgetThreshold(PooledDecision):
         alarms_per_day: false ones, on average.
         samples_per_day: that are scored.
 
-    >>> round(AlarmBudgetThreshold(5, 1000).promised_rate, 6)
+    >>> round(AlarmBudgetThreshold(5, 1000).requested_rate, 6)
     0.005
     """
 
@@ -121,8 +123,10 @@ class AlarmBudgetThreshold(PooledDecision):
         self._rate = Fraction(str(alarms_per_day)) / Fraction(str(samples_per_day))
         self._conformal = SplitConformalThreshold(float(self._rate))
 
+    is_promised = True
+
     @property
-    def promised_rate(self) -> float | None:
+    def requested_rate(self) -> float | None:
         return float(self._rate)
 
     def require_rows(self, rows: CalibrationRows) -> None:
@@ -174,8 +178,10 @@ class ConfidentThreshold(PooledDecision):
     def __init__(self, false_alarm_rate: float, confidence: float) -> None:
         self.false_alarm_rate, self.confidence = false_alarm_rate, confidence
 
+    is_promised = True
+
     @property
-    def promised_rate(self) -> float | None:
+    def requested_rate(self) -> float | None:
         return self.false_alarm_rate
 
     def require_rows(self, rows: CalibrationRows) -> None:
@@ -245,8 +251,10 @@ class PerGroupThreshold:
     def __init__(self, false_alarm_rate: float) -> None:
         self.false_alarm_rate = false_alarm_rate
 
+    is_promised = True
+
     @property
-    def promised_rate(self) -> float | None:
+    def requested_rate(self) -> float | None:
         return self.false_alarm_rate
 
     def require_rows(self, rows: CalibrationRows) -> None:
@@ -351,8 +359,10 @@ class QuantileThreshold(PooledDecision):
     def __init__(self, false_alarm_rate: float, confidence: float) -> None:
         self.false_alarm_rate, self.confidence = false_alarm_rate, confidence
 
+    is_promised = True
+
     @property
-    def promised_rate(self) -> float | None:
+    def requested_rate(self) -> float | None:
         return self.false_alarm_rate
 
     def require_rows(self, rows: CalibrationRows) -> None:

@@ -19,7 +19,7 @@ def build_part(classes: Mapping[str, Callable[..., _Part]], spec: Any, **context
 
     >>> from ae_models.spec import SplitConformalThresholdSpec
     >>> from ae_models.thresholds import THRESHOLDS
-    >>> build_part(THRESHOLDS, SplitConformalThresholdSpec(0.05)).promised_rate
+    >>> build_part(THRESHOLDS, SplitConformalThresholdSpec(0.05)).requested_rate
     0.05
     """
     settings = {spec_field.name: getattr(spec, spec_field.name) for spec_field in fields(spec)}

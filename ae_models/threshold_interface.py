@@ -101,8 +101,12 @@ class ThresholdMethod(Protocol):
     """A way to choose a threshold. Its constructor takes the fields of its spec as keyword arguments."""
 
     @property
-    def promised_rate(self) -> float | None:
+    def requested_rate(self) -> float | None:
         """Share of normal samples that may be flagged, in (0, 1); None where the kind names none (`has_rate` of its spec)."""
+
+    @property
+    def is_promised(self) -> bool:
+        """Whether the requested rate is promised, by a law of the alarms (`has_law` of its spec)."""
 
     def require_rows(self, rows: CalibrationRows) -> None:
         """Check that there are enough samples.
@@ -221,8 +225,10 @@ class StoredThreshold:
 
     @property
     def promised_rate(self) -> float | None:
-        """See `ThresholdMethod.promised_rate`."""
-        return self.method.promised_rate
+        """The requested rate where it is promised; None where nothing is."""
+        if not self.method.is_promised:
+            return None
+        return self.method.requested_rate
 
     def plausible_rates(self, alarms: int, normals: int, level: float = 0.95) -> tuple[float, float] | None:
         """See `ThresholdMethod.plausible_rates`; also None where the number of calibration scores is not known."""
@@ -335,6 +341,8 @@ class PooledDecision:
 
 class UnjudgedRate:
     """No law of the alarms among fresh normals: the part that kinds without a promise share."""
+
+    is_promised = False
 
     def plausible_rates(
         self, alarms: int, normals: int, stored: StoredThreshold, level: float = 0.95

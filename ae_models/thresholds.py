@@ -37,7 +37,7 @@ def threshold_method(section: Mapping[str, Any]) -> ThresholdMethod:
     Raises:
         SpecError: a kind or a setting that this version does not know.
 
-    >>> threshold_method({"kind": "split-conformal", "false_alarm_rate": 0.05, "value": 1.3, "rank": 95}).promised_rate
+    >>> threshold_method({"kind": "split-conformal", "false_alarm_rate": 0.05, "value": 1.3, "rank": 95}).requested_rate
     0.05
     """
     return build_part(THRESHOLDS, threshold_spec(section))

@@ -63,7 +63,7 @@ class PeaksOverThreshold(PooledDecision, UnjudgedRate):
         self.false_alarm_rate, self.tail = false_alarm_rate, tail
 
     @property
-    def promised_rate(self) -> float | None:
+    def requested_rate(self) -> float | None:
         return self.false_alarm_rate
 
     def require_rows(self, rows: CalibrationRows) -> None:
@@ -115,7 +115,7 @@ class MadThreshold(PooledDecision, UnjudgedRate):
         self.deviations = deviations
 
     @property
-    def promised_rate(self) -> float | None:
+    def requested_rate(self) -> float | None:
         return None
 
     def require_rows(self, rows: CalibrationRows) -> None:
@@ -261,7 +261,7 @@ class CostThreshold(PooledDecision, UnjudgedRate):
         self.false_alarm, self.miss, self.anomaly_share = false_alarm, miss, anomaly_share
 
     @property
-    def promised_rate(self) -> float | None:
+    def requested_rate(self) -> float | None:
         return None
 
     def require_rows(self, rows: CalibrationRows) -> None:
@@ -291,7 +291,7 @@ class BestF1Threshold(PooledDecision, UnjudgedRate):
     """The threshold of the largest F1 = 2 TP / (2 TP + FP + FN) on the validation samples and labelled anomalies."""
 
     @property
-    def promised_rate(self) -> float | None:
+    def requested_rate(self) -> float | None:
         return None
 
     def require_rows(self, rows: CalibrationRows) -> None:

@@ -17,7 +17,7 @@ from benchmark_tools import RECORDS, ROOT, replace_section, save_record
 from scipy.special import ndtr
 from scipy.stats import binom
 
-from ae_models.thresholds import conformal_rank
+from ae_models.threshold_laws import conformal_rank
 from aeops.drawing.words import format_share
 from aeops.evaluation.false_alarms import clopper_pearson
 from aeops.machine.stored_json import read_json

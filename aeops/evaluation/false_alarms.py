@@ -1,7 +1,7 @@
 """Whether the alarms among fresh normals agree with the rate that a threshold promises.
 
 For one calibration set the true rate is itself random (for a split-conformal threshold a draw from a beta law, see
-`ae_models.thresholds`), so a measured rate scatters more widely than a binomial interval says.
+`ae_models.threshold_laws`), so a measured rate scatters more widely than a binomial interval says.
 """
 
 from dataclasses import dataclass

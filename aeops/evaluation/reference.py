@@ -74,9 +74,9 @@ def write_reference(file: Path, fit: FitSpec, calibration: np.ndarray, detector:
     }
     spec = threshold_spec(detector.bundle["threshold"])
     metadata = {}
-    promised_rate = build_part(THRESHOLDS, spec).promised_rate
-    if promised_rate is not None:
-        metadata[_RATE_KEY] = str(promised_rate).encode()  # what an older version reads
+    requested_rate = build_part(THRESHOLDS, spec).requested_rate
+    if requested_rate is not None:
+        metadata[_RATE_KEY] = str(requested_rate).encode()  # what an older version reads
     metadata |= {
         _THRESHOLD_KEY: json.dumps({"kind": spec.kind} | asdict(spec)).encode(),
         _BUNDLE_KEY: detector.sha256.encode(),

@@ -12,7 +12,7 @@ a Polya urn: the law of any sequence of bins is Dirichlet-multinomial with the p
     P0(x_1 .. x_n) = Gamma(m + 1) / Gamma(m + 1 + n) * prod_b Gamma(g_b + n_b) / Gamma(g_b).
 
 That is exact for every n and every distribution, and the luck of the calibration draw is in it. (For B = 2, cut at the
-threshold, it is the beta-binomial law of SplitConformalThreshold.plausible_rates in ae_models/thresholds.py.)
+threshold, it is the beta-binomial law of SplitConformalThreshold.plausible_rates in ae_models/conformal_thresholds.py.)
 
 **Ties.** Values that are equal are put in an order by a number that is drawn for each sample, uniform and independent of
 everything else (see ranks.py). With it no two are equal, and they are as exchangeable as before: a tied value falls into each

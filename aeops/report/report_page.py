@@ -215,6 +215,8 @@ def _detection_tile(
 def _alarm_tile(alarms: Mapping[str, Any], novelty_flagged: float | None) -> TemplateContext:
     bars = []
     for name, colour in (("measured", "model"), ("requested", "muted")):
+        if alarms[name] is None:
+            continue  # the threshold names no rate
         bars.append(_bar_context(name, alarms[name], colour, format_share(alarms[name], 2)))
     low, high = alarms["interval"]
     note = f"95 % interval {format_share(low, 2)} to {format_share(high, 2)}"

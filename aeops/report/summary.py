@@ -80,6 +80,8 @@ def false_alarm_line(metrics: Mapping[str, Any]) -> str:
     requested = "without a promised rate of false alarms"
     if alarms["requested"] is not None:
         requested = f"for {format_share(alarms['requested'], 2)} false alarms"
+        if alarms.get("promise_interval", ()) is None:  # a key that older metrics lack
+            requested += ", not promised"
     line = (
         f"{alarms['threshold']:.4f} {requested}: measured "
         f"{format_share(alarms['measured'], 2)} ({alarms['alarms']} of {alarms['normals']}; 95 % interval "

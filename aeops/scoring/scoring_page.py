@@ -59,11 +59,11 @@ class AlarmRate:
 
     Attributes:
         measured: share of flagged samples.
-        promised: by the threshold, for normal samples; None where it names no rate.
+        promised: by the threshold, for normal samples; None where it promises none.
         interval: 95 % interval of the rate (Clopper and Pearson).
         wide: the same with the sampling error of the calibration; None where its law is not known.
         verdict: `as promised`, `more than promised` or `fewer than promised`, by `wide` where there is one; `nothing promised`
-            where the threshold names no rate.
+            where the threshold promises no rate.
     """
 
     measured: float

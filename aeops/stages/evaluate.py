@@ -155,7 +155,7 @@ def measure_metrics(context: EvaluationContext, baselines: BaselineResults) -> M
     }
     if "knn" in baselines.detector_scores:
         metrics["detection"] = detection_metrics(context.recipe.evaluate, baselines, ~is_normal)
-    metrics["false_alarms"] = {"requested": threshold.promised_rate, "threshold": threshold.value} | asdict(alarms)
+    metrics["false_alarms"] = {"requested": threshold.method.requested_rate, "threshold": threshold.value} | asdict(alarms)
     metrics["novelty_flagged"], metrics["novelty_flagged_interval"] = None, None
     if not is_normal.all():
         flagged = is_anomaly[~is_normal]

@@ -25,6 +25,7 @@ from aeops.recipe.monitoring import ALARM_RATE_SIGNAL
 from aeops.recipe.reader import Recipe, read_recipe
 from aeops.recipe.sections import CalibrationSamplesSpec
 from aeops.report.model_card import describe_threshold
+from aeops.report.report_page import metric_tiles
 from aeops.report.summary import false_alarm_line
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -202,14 +203,15 @@ def test_card_and_summary_describe_each_kind_by_its_interface(tmp_path: Path, ki
     section = {"kind": kind, **STORED[kind], "value": 1.25, "calibration_rows": 299}
     threshold = read_threshold(json.loads(json.dumps(section)))
     alarms = measure_false_alarms(7, 300, threshold)
-    rates = {"requested": threshold.promised_rate, "threshold": threshold.value}
+    rates = {"requested": threshold.method.requested_rate, "threshold": threshold.value}
     metrics = {"false_alarms": rates | vars(alarms), "novelty_flagged": 0.25}
     recipe = {"threshold": {key: value for key, value in section.items() if key not in ("value", "calibration_rows")}}
     card, line = describe_threshold(recipe, metrics), false_alarm_line(metrics)
     assert threshold.method.describe_promise() in card
     assert "2.33 %" in card
     assert "2.33 %" in line
-    assert ("without a promised rate" in line) == (threshold.promised_rate is None)
+    assert ("without a promised rate" in line) == (threshold.method.requested_rate is None)
+    assert (", not promised" in line) == (kind == "peaks-over-threshold")
 
 
 def test_the_metrics_that_rules_may_name_are_those_of_the_kind(tmp_path: Path) -> None:
@@ -226,3 +228,12 @@ def test_monitoring_says_why_a_threshold_that_is_no_calibration_score_has_no_ala
     assert reference.rank is None
     reason = _unknown_reason(ALARM_RATE_SIGNAL, reference, None, {})  # type: ignore[arg-type]
     assert "the threshold is no calibration score, so its alarms follow no law that could be tested" in reason
+
+
+def test_the_reports_tile_of_false_alarms_has_no_bar_for_a_rate_that_nobody_asked_for() -> None:
+    alarms = {"measured": 0.02, "alarms": 6, "normals": 300, "interval": (0.01, 0.04)}
+    sections = {"reconstruction": {"model": {"mse": 0.01, "psnr_db": 20.0, "ssim": 0.9}}, "novelty_flagged": None}
+    for requested, bars in ((0.01, ["measured", "requested"]), (None, ["measured"])):
+        tiles = metric_tiles(sections | {"false_alarms": alarms | {"requested": requested}})
+        [tile] = [tile for tile in tiles if tile["title"] == "False alarms"]
+        assert [bar["name"] for bar in tile["bars"]] == bars

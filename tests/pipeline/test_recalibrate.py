@@ -126,6 +126,10 @@ def test_too_few_samples_for_the_new_rate_and_a_training_that_is_not_the_recipes
     assert "0.001 needs 999 calibration samples or more, got" in done.stderr
     assert "recipes/small.yaml is as it was before" in done.stderr
     assert file.read_bytes() == before
+    copy.store().client.set_model_version_tag("small", "1", "weights_sha256", "0" * 64)  # as after a refused retrain
+    done = copy.ae("recalibrate", "small", "--rate", "0.05", PREFECT_API_URL=prefect_address)
+    assert done.returncode == 2
+    assert "the last training of small is not that of its champion, version 1" in done.stderr
     copy.edit_recipe({"train.seed": 5})
     done = copy.ae("recalibrate", "small", "--rate", "0.05", PREFECT_API_URL=prefect_address)
     assert done.returncode == 2

@@ -109,6 +109,16 @@ def test_files_of_studies_are_found_by_their_sums_and_borrowed(tmp_path: Path, r
         borrow_sources(user, record_of({}), clone)
 
 
+def test_calibration_samples_of_a_file_are_borrowed_too(tmp_path: Path, record_of) -> None:
+    user, clone = (Project(tmp_path / name, tmp_path / name / ".ae") for name in ("user", "clone"))
+    file = user.home / "sources" / "calibration" / "small-1.npy"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"samples")
+    samples = f"{{kind: mad, samples: calibration/small-1.npy, samples_sha256: '{file_sha256(file)}'}}"
+    borrow_sources(user, record_of({}, {"rebuild/small.yaml": f"threshold: {samples}\n".encode()}), clone)
+    assert clone.find_source("calibration/small-1.npy").read_bytes() == b"samples"
+
+
 def test_every_recipe_with_a_file_in_a_study_is_understood() -> None:
     import yaml
 

@@ -156,7 +156,7 @@ def test_the_alarm_budget_is_a_rate_in_exact_arithmetic() -> None:
     scores = CalibrationScores(np.arange(999, dtype=np.float32))
     budget = AlarmBudgetThreshold(alarms_per_day=3, samples_per_day=300)
     assert budget.calibrate(scores).to_dict() == SplitConformalThreshold(0.01).calibrate(scores).to_dict()
-    assert budget.promised_rate == 0.01
+    assert budget.requested_rate == 0.01
     assert "at most 3 false alarms a day at 300 samples a day" in budget.describe_promise()
 
 
@@ -514,7 +514,8 @@ def test_kinds_have_a_law_where_their_spec_says_so() -> None:
         part = specs[type(method).__name__]
         record = StoredThreshold(method, threshold.value, 400, threshold.details)
         assert part.has_law == (record.plausible_rates(5, 100) is not None)
-        assert part.has_rate == (method.promised_rate is not None)
+        assert part.has_rate == (method.requested_rate is not None)
+        assert part.has_law == method.is_promised == (record.promised_rate is not None)
 
 
 def calibrate_any(method: ThresholdMethod) -> CalibratedThreshold:

@@ -152,7 +152,7 @@ def test_the_section_of_a_bundle_comes_back_whole() -> None:
     assert list(section) == list(SECTION)
     loaded = load_threshold(json.loads(json.dumps(section)), threshold.stored_arrays)
     assert loaded.to_dict() == threshold.to_dict()
-    assert loaded.method.promised_rate == 0.05
+    assert loaded.method.requested_rate == 0.05
     assert threshold_spec(section) == SplitConformalThresholdSpec(0.05)
 
 
@@ -187,8 +187,10 @@ class FixedThreshold:
     def __init__(self, cutoff: float) -> None:
         self.cutoff = cutoff
 
+    is_promised = False
+
     @property
-    def promised_rate(self) -> float | None:
+    def requested_rate(self) -> float | None:
         return None
 
     def require_rows(self, rows: CalibrationRows) -> None:
