@@ -66,8 +66,8 @@ COVERED_TOO = {
     "kills": ("benchmarks/quarter.py", "tests/write_recorder.c"),
     "quarter": ("benchmarks/quarter.py",),
 }
-# Two trials of the crash matrix at a time: each waits for processes half of its time.
-OPTIONS = {"crashes": ("-n", "2", "--dist", "loadgroup")}
+# Four trials of the crash matrix at a time: each waits for processes half of its time.
+OPTIONS = {"crashes": ("-n", "4", "--dist", "loadgroup")}
 NO_TESTS = 5  # pytest's exit code where it found none
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
