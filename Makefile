@@ -28,7 +28,7 @@ test: env
 		--cov-fail-under=$(COVERED_PERCENT)  # in the order of tests/conftest.py
 
 # What brings whole servers up for minutes, and every point at which a process is killed. Each target records its run in
-# tests/records/long.json, and `make check` refuses a record that is older than the code it is of.
+# tests/records/long.json, and `make check` warns of a record that is older than the code it is of.
 LONG_TESTS := test-long-stack test-long-kills test-long-crashes test-long-quarter test-long-servers test-long-models test-long-benchmarks
 
 test-long:

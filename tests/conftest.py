@@ -2,7 +2,6 @@
 no test may leave behind."""
 
 import compileall
-import fcntl
 import gc
 import json
 import os
@@ -19,6 +18,7 @@ import forked
 import fresh_imports
 import pytest
 from checkout import FOREIGN, ROOT
+from shared_files import make_once, shared_folder
 
 from aeops.machine import child_process
 from aeops.machine.network import find_free_port
@@ -90,22 +90,6 @@ def _as_it_was() -> Iterator[None]:
             os.environ.pop(name, None)
         else:
             os.environ[name] = value
-
-
-def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the scratch folder that all processes of pytest-xdist share."""
-    folder = tmp_path_factory.getbasetemp()
-    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
-
-
-def make_once(file: Path, make: Callable[[Path], None]) -> None:
-    """Make a file in the shared folder unless another process has; `make` writes it under the name that it gets."""
-    with file.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not file.is_file():
-            unfinished = file.with_name(f"unfinished-{file.name}")
-            make(unfinished)
-            unfinished.rename(file)
 
 
 @pytest.fixture(scope="session")

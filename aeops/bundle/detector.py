@@ -174,7 +174,7 @@ class Detector:
             flags: of samples that were checked or scored.
 
         Raises:
-            DataError: all are refused; the message tells why the first one is.
+            DataError: all are refused; the message says why the first one is.
         """
         if (flags & REFUSED).all():
             raise DataError(f"sample 0 holds {self.describe_refusal(int(flags[0]))}")

@@ -20,7 +20,7 @@ import anyio.to_thread
 from fastapi import FastAPI, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 from starlette.exceptions import HTTPException
 
 from aeops.drawing.svg import theme_css
@@ -33,7 +33,7 @@ from aeops.page.registry_client import RegistryClient, find_recipe_names
 from aeops.page.request_guard import RequestGuard, text_response
 from aeops.page.try_it import LARGEST_UPLOAD, TryResult, Upload, try_sample
 from aeops.project import Project
-from aeops.terminal import escape_value
+from aeops.report.html_template import strict_html_environment
 
 POLL_SECONDS = 5.0  # between two questions to the registry, the services and Prefect
 LEDGER_POLL_SECONDS = 30.0
@@ -312,15 +312,8 @@ async def http_error_response(_: Request, error: Exception) -> Response:
 
 
 def template_environment() -> Environment:
-    """Return a Jinja2 environment that escapes everything and raises on an undefined name."""
-    environment = Environment(
-        loader=PackageLoader("aeops.page"),
-        autoescape=True,
-        finalize=escape_value,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    """Return the Jinja environment of the page, with its filters."""
+    environment = strict_html_environment("aeops.page")
     environment.filters |= {
         "share": format_share,
         "relative_time": view.relative_time,

@@ -557,11 +557,16 @@ class Store:
     @translate_errors
     def model(self, recipe: str) -> ModelInfo | None:
         """Return the recipe's model; None where nothing was registered."""
-        models = self.client.search_registered_models(filter_string=f"name = '{recipe}'", max_results=1)
-        if not models:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            model = self.client.get_registered_model(recipe)
+        except MlflowException as error:
+            if error.error_code not in NOT_FOUND:
+                raise
             return None
-        aliases = {alias: str(version) for alias, version in models[0].aliases.items()}
-        return ModelInfo(aliases, dict(models[0].tags))
+        aliases = {alias: str(version) for alias, version in model.aliases.items()}
+        return ModelInfo(aliases, dict(model.tags))
 
     @translate_errors
     def set_model_tag(self, recipe: str, name: str, value: str) -> None:

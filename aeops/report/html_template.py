@@ -12,17 +12,26 @@ from aeops.report.tables import best_value
 from aeops.terminal import escape_line, escape_value
 
 
-@cache  # a template is compiled once a process
-def html_environment() -> Environment:
-    """Return the Jinja environment of HTML pages: it escapes every value and fails at an undefined name."""
-    jinja_environment = Environment(
-        loader=PackageLoader("aeops.report"),
+def strict_html_environment(package: str) -> Environment:
+    """Return a Jinja environment for the HTML templates of a package: it escapes every value and fails at an undefined name.
+
+    Args:
+        package: its dotted name; the templates are in its folder `templates`.
+    """
+    return Environment(
+        loader=PackageLoader(package),
         autoescape=True,
         finalize=escape_value,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+
+
+@cache  # a template is compiled once a process
+def html_environment() -> Environment:
+    """Return the Jinja environment of reports, with their filters."""
+    jinja_environment = strict_html_environment("aeops.report")
     jinja_environment.filters |= {
         "number": format_number,
         "share": format_share,

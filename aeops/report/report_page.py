@@ -72,43 +72,45 @@ def write_report(
         lineage: metadata by which the version can be rebuilt, name -> value.
         timings: seconds of each step of the run; None where they are not known.
     """
+    context = _bundle_context(report, bundle, training) | {
+        "recipe": recipe,
+        "verdict": verdict,
+        "comparison": comparison,
+        "warnings": gate_warnings(verdict),
+        "accepted": is_accepted({"gate": verdict, "comparison": comparison}),
+        "validation": validation,
+        "expectations": [_expectation_context(item) for item in validation["expectations"]],
+        "lineage": lineage,
+        "timings": timings or {},
+        "theme": theme_css(),
+    }
+    atomic_write(file, html_environment().get_template("report.html.j2").render(context))
+    return file
+
+
+def _bundle_context(report: Path, bundle: Path, training: Path) -> dict[str, object]:
+    """Return the values of the template that a bundle, its training and its evaluation decide."""
     from ae_models.thresholds import read_threshold  # here: it loads numpy, which a flow does without
 
     metrics = read_json(report / "metrics.json")
     document = read_json(bundle / "bundle.json")
     kind, threshold = load_kind(document["input"]["kind"]), read_threshold(document["threshold"])
-    page = (
-        html_environment()
-        .get_template("report.html.j2")
-        .render(
-            recipe=recipe,
-            metrics=metrics,
-            bundle=document,
-            promise=threshold.method.describe_promise(),
-            choice=threshold.describe_choice(),
-            legend=kind.ERROR_LEGEND,
-            measuring_note=kind.MEASURING_NOTE,
-            epochs=len((training / "history.csv").read_text(encoding="utf-8").splitlines()) - 1,
-            verdict=verdict,
-            comparison=comparison,
-            warnings=gate_warnings(verdict),
-            accepted=is_accepted({"gate": verdict, "comparison": comparison}),
-            validation=validation,
-            expectations=[_expectation_context(item) for item in validation["expectations"]],
-            lineage=lineage,
-            timings=timings or {},
-            figures=_read_figures(report / "figures"),
-            study_results=_read_study_results(report),
-            tiles=metric_tiles(metrics),
-            reconstructions=reconstructions_by_name(metrics),
-            measures=reconstruction_measures(metrics),
-            detectors=detectors_by_name(metrics),
-            detection_measures=DETECTION_MEASURES,
-            theme=theme_css(),
-        )
-    )
-    atomic_write(file, page)
-    return file
+    return {
+        "metrics": metrics,
+        "bundle": document,
+        "promise": threshold.method.describe_promise(),
+        "choice": threshold.describe_choice(),
+        "legend": kind.ERROR_LEGEND,
+        "measuring_note": kind.MEASURING_NOTE,
+        "epochs": len((training / "history.csv").read_text(encoding="utf-8").splitlines()) - 1,
+        "figures": _read_figures(report / "figures"),
+        "study_results": _read_study_results(report),
+        "tiles": metric_tiles(metrics),
+        "reconstructions": reconstructions_by_name(metrics),
+        "measures": reconstruction_measures(metrics),
+        "detectors": detectors_by_name(metrics),
+        "detection_measures": DETECTION_MEASURES,
+    }
 
 
 def _read_figures(folder: Path) -> dict[str, Markup]:

@@ -1,0 +1,8 @@
+"""The stages of a run, each a module that DVC or a flow starts as a process: `python -m aeops.stages.train ...`."""
+
+import sys
+
+from aeops.machine.parent_process import die_with_parent
+
+if sys.argv[:1] == ["-m"]:  # Python looks for the module to run: this comes before the stage's imports, which take seconds
+    die_with_parent()

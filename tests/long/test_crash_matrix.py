@@ -16,7 +16,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import product
@@ -24,13 +24,11 @@ from pathlib import Path
 
 import psutil
 import pytest
-from checkout import RUN_STEPS, Checkout, add_databases, copy_checkout, make_checkout, wait_for
+from checkout import RUN_STEPS, Checkout, add_databases, copy_checkout, make_checkout
 from checkout_processes import assert_no_process_left, is_server
+from shared_files import make_once, shared_folder
 
 from ae_models.checksums import bundle_sha256
-from aeops.machine.library_settings import configure_libraries
-from aeops.machine.network import find_free_port
-from aeops.machine.servers import TEMPORARY_SERVER, is_healthy, prefect_server_command, stop_server
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]  # seconds, with the making of the fixtures, on a busy machine
 TRIALS = int(os.environ.get("CRASH_TRIALS", "100"))
@@ -77,33 +75,29 @@ class Undisturbed:
     template: Checkout
     bundle: str
     processes: int
-    prefect_api: str
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory, empty_prefect_database: Path) -> Iterator[Undisturbed]:
-    folder = tmp_path_factory.mktemp("crashes")
-    template = make_checkout(folder / "template")
-    add_databases(template, empty_prefect_database)
-    whole = copy_checkout(template, folder / "undisturbed")
-    with Run(whole) as run:
-        while run.process.poll() is None:
-            run.look_for_processes()
-            time.sleep(POLL_SECONDS)
-        assert run.process.returncode == 0, run.printed()
-    printed_steps = re.findall(r"^(\w+) \.\.\.$", run.printed(), flags=re.MULTILINE)
-    assert tuple(printed_steps) == RUN_STEPS
-    port, home = find_free_port(), folder / "prefect"
-    home.mkdir()
-    shutil.copy(empty_prefect_database, home / "prefect.db")
-    address = f"http://127.0.0.1:{port}/api"
-    settings = whole.environment(PREFECT_API_URL=address, PREFECT_HOME=str(home), **configure_libraries())
-    server = subprocess.Popen(prefect_server_command(port), env=settings | TEMPORARY_SERVER, cwd=home)
-    try:
-        wait_for(lambda: is_healthy(f"{address}/health"), seconds=120)
-        yield Undisturbed(template, bundle_sha256(whole.root / "artifacts" / "small" / "bundle"), len(run.seen), address)
-    finally:
-        stop_server(server)
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, empty_prefect_database: Path) -> Undisturbed:
+    folder = shared_folder(tmp_path_factory) / "crashes"
+    template = Checkout(folder / "template")
+
+    def run_once(file: Path) -> None:
+        add_databases(make_checkout(template.root), empty_prefect_database)
+        whole = copy_checkout(template, folder / "undisturbed")
+        with Run(whole) as run:
+            while run.process.poll() is None:
+                run.look_for_processes()
+                time.sleep(POLL_SECONDS)
+            assert run.process.returncode == 0, run.printed()
+        printed_steps = re.findall(r"^(\w+) \.\.\.$", run.printed(), flags=re.MULTILINE)
+        assert tuple(printed_steps) == RUN_STEPS
+        bundle = bundle_sha256(whole.root / "artifacts" / "small" / "bundle")
+        file.write_text(json.dumps({"bundle": bundle, "processes": len(run.seen)}))
+
+    folder.mkdir(exist_ok=True)
+    make_once(folder / "undisturbed.json", run_once)
+    return Undisturbed(template, **json.loads((folder / "undisturbed.json").read_text()))
 
 
 class Run:
@@ -174,12 +168,16 @@ EACH_TRIAL = [pytest.param(trial, id=trial.name, marks=pytest.mark.xdist_group(t
 
 @pytest.mark.parametrize("trial", EACH_TRIAL)
 def test_the_run_after_a_kill_ends_as_one_that_was_never_killed(
-    undisturbed: Undisturbed, trial: Trial, tmp_path: Path, record_property: Callable[[str, object], None]
+    undisturbed: Undisturbed,
+    prefect_address: str,
+    trial: Trial,
+    tmp_path: Path,
+    record_property: Callable[[str, object], None],
 ) -> None:
     checkout = copy_checkout(undisturbed.template, tmp_path / "checkout")
     settings = {}
     if trial.victim != "server":  # a server of its own takes seconds
-        settings["PREFECT_API_URL"] = undisturbed.prefect_api
+        settings["PREFECT_API_URL"] = prefect_address
     with Run(checkout, **settings) as run:
         while not run.is_at(trial.moment, undisturbed.processes) and run.process.poll() is None:
             time.sleep(POLL_SECONDS)
@@ -191,7 +189,7 @@ def test_the_run_after_a_kill_ends_as_one_that_was_never_killed(
     assert_no_process_left(checkout)
 
     began = time.monotonic()
-    done = checkout.ae("run", "small", PREFECT_API_URL=undisturbed.prefect_api)
+    done = checkout.ae("run", "small", PREFECT_API_URL=prefect_address)
     seconds = time.monotonic() - began
     assert done.returncode == 0, done.stdout + done.stderr
     assert bundle_sha256(checkout.root / "artifacts" / "small" / "bundle") == undisturbed.bundle

@@ -8,7 +8,8 @@ from urllib.parse import quote
 import httpx
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, Phase, example, given, settings
+from fuzz_settings import fuzz_settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -17,14 +18,7 @@ from .conftest import Served
 EXAMPLES = 30
 SECONDS = 5.0
 MEDIA_TYPES = ["image/png", "image/jpeg", "application/x-npy", "application/json", "text/plain", "text/plain; charset=x", "", "é"]
-QUIET = settings(
-    max_examples=EXAMPLES,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    suppress_health_check=list(HealthCheck),
-    phases=[Phase.explicit, Phase.generate],
-)
+QUIET = fuzz_settings(EXAMPLES)
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=5),
     lambda children: st.lists(children, max_size=4) | st.dictionaries(st.sampled_from(["inputs", "params", "x"]), children),

@@ -28,14 +28,16 @@ def waiting(
     first_run: tuple[Checkout, subprocess.CompletedProcess[str]], prefect_address: str, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Checkout, subprocess.CompletedProcess[str]]:
     """A checkout with champion 1, in which ada has run a recipe with everything asked for: another approver, a signature and
-    an answer of the registered model; and what that printed."""
+    an answer of the registered model; and what that printed. The recipe has another score and threshold for the same weights,
+    so that the run takes seconds."""
     ran, done = first_run
     assert done.returncode == 0, done.stderr
     checkout = copy_checkout(ran, tmp_path_factory.mktemp("waiting") / "checkout")
     assert checkout.ae_in_process("sign", "--new-keys", "keys/ops").returncode == 0
     checkout.edit_recipe(
         {
-            "train.seed": 7,
+            "score.blur": 2.0,
+            "threshold.false_alarm_rate": 0.05,
             "approval": {"needed": True, "other_than_starter": True},
             "signature": {"require_signature": True, "public_key": "keys/ops.pub"},
             "gate.answers_when_logged": {"check": "logged", "milliseconds": 60_000},
@@ -85,6 +87,22 @@ def test_a_run_by_hand_ends_with_what_it_waits_for_and_what_to_type(
     assert tags["evidence.sha256"] == ledger(checkout)[-1]["evidence"]["sha256"]
 
 
+def test_a_changed_score_and_threshold_train_nothing(
+    first_run: tuple[Checkout, subprocess.CompletedProcess[str]], waiting: tuple[Checkout, subprocess.CompletedProcess[str]]
+) -> None:
+    (before, _), (after, done) = first_run, waiting
+    assert done.returncode == 0, done.stderr
+    for folder in (Path("artifacts", "small", "training"), Path(".ae", "training", "small")):  # with the times of each epoch
+        assert contents(after.root / folder) == contents(before.root / folder)
+    (_, _, first), (_, _, second) = after.versions()
+    assert first["weights_sha256"] == second["weights_sha256"]
+    assert first["bundle_sha256"] != second["bundle_sha256"]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
+
+
 def test_another_run_while_it_waits_is_quick_and_says_the_same(copy: Checkout) -> None:
     before = ledger(copy)
     done = copy.ae_in_process("run", "small", AE_BY="ada")
@@ -107,7 +125,7 @@ def test_somebody_else_approves_and_an_unchanged_run_leaves_a_rollback_alone(cop
     assert done.returncode == 0, done.stderr
     assert "champion   small 2" in done.stdout
     assert champion(copy) == "2"
-    assert events(copy)[-2:] == [("approval", "2", "bob"), ("promotion", "2", "bob")]
+    assert events(copy)[-2:] == [("approval", "2", "bob"), ("recalibration", "2", "bob")]
     again = copy.ae_in_process("run", "small")
     assert (again.returncode, "nothing changed" in again.stdout) == (0, True), again.stderr
 
@@ -141,7 +159,7 @@ def test_a_step_that_fails_leaves_alias_ledger_and_registry_as_they_were(copy: C
     (stored_bundle(copy.store(), "small", "1") / "model.onnx").write_bytes(b"")  # the champion is no longer what was registered
     shutil.rmtree(copy.home / "serving", ignore_errors=True)
     versions = copy.versions()
-    copy.edit_recipe({"train.seed": 8})
+    copy.edit_recipe({"train.seed": 7})
     done = copy.ae("run", "small", AE_BY="ada", PREFECT_API_URL=prefect_address)
     assert done.returncode == 3, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
@@ -263,7 +281,7 @@ def test_a_scheduled_run_is_suspended_without_a_process_until_the_form_is_answer
     assert champion(checkout) == "2"
     scheduled.work()
     assert scheduled.state(flow_run)[0] == "Completed"
-    assert events(checkout)[-2:] == [("approval", "2", "bob"), ("promotion", "2", "bob")]
+    assert events(checkout)[-2:] == [("approval", "2", "bob"), ("recalibration", "2", "bob")]
 
 
 @pytest.mark.long  # the form, a worker and a promotion, each of which the test above has, too
@@ -277,4 +295,4 @@ def test_the_form_alone_promotes(scheduled: Scheduled) -> None:
     scheduled.work()
     assert scheduled.state(flow_run)[0] == "Completed"
     assert champion(checkout) == "2"
-    assert events(checkout)[-2:] == [("approval", "2", "bob"), ("promotion", "2", "bob")]
+    assert events(checkout)[-2:] == [("approval", "2", "bob"), ("recalibration", "2", "bob")]

@@ -24,6 +24,7 @@ from aeops.project import Project
 from aeops.stack.service_manager import start_process
 
 STAGE = "aeops.stages.ingest"
+NAME_YOURSELF = "from aeops.machine.process_identity import this_process; print(this_process().text)"
 
 
 @pytest.fixture
@@ -179,6 +180,18 @@ def test_a_stage_behind_a_shell_dies_while_it_works(tmp_path: Path) -> None:
     parent.kill()
     parent.wait()
     wait_for(lambda: not stage.is_running() or stage.status() == psutil.STATUS_ZOMBIE, seconds=8)
+
+
+@pytest.mark.parametrize("stage", ["prepare", "train", "calibrate", "evaluate", "gate"])
+def test_a_stage_of_a_dead_dvc_ends_before_it_has_imported_what_takes_seconds(stage: str) -> None:
+    parent = subprocess.run([sys.executable, "-c", NAME_YOURSELF], cwd=ROOT, capture_output=True, text=True, check=True)
+    command = f"{sys.executable} -X importtime -m aeops.stages.{stage}; exit $?"  # which a shell does not run in its own place
+    environment = os.environ | {PARENT_VARIABLE: parent.stdout.strip()}
+    done = subprocess.run(["sh", "-c", command], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 128 + signal.SIGKILL
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "aeops.machine.parent_process" in imported
+    assert not imported & {"torch", "numpy", "yaml", f"aeops.stages.{stage}"}
 
 
 def test_a_tied_program_keeps_its_arguments_and_its_exit_code() -> None:

@@ -1,22 +1,19 @@
 """A bundle whose model is linear: PCA with 16 components of real digits, as an ONNX graph."""
 
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
-from champion_helpers import make_champion
+from champion_helpers import project_with_champion
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import save_file
 from shipped_digits import shipped_digits
 
 from ae_models.checksums import write_checksums
 from aeops.project import Project
-from aeops.registry.store import open_store
 
-REPOSITORY = Path(__file__).parents[2]
 COMPONENTS = 16
 RATE = 0.05
 
@@ -36,20 +33,9 @@ def linear_bundle(digits: np.ndarray, tmp_path_factory: pytest.TempPathFactory) 
 @pytest.fixture(scope="session")
 def project(linear_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project whose champion is the linear model."""
-    root = tmp_path_factory.mktemp("project")
-    (root / "recipes").mkdir()
-    shutil.copy(REPOSITORY / "recipes" / "digits.yaml", root / "recipes")
-    shutil.copy(REPOSITORY / "dvc.yaml", root)
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("MLFLOW_TRACKING_URI", "AE_HOME"):
-            patch.delenv(name, raising=False)
-        made = Project(root=root, home=root / ".ae")
-        store = open_store(made)
-        run = store.start_run("digits", {}, {}, {"dataset": "digits", "content_sha256": "c" * 64})
-        facts = {"verdict": "accepted", "git.commit": "0123456789", "git.dirty": "true", "data.content_sha256": "c" * 64}
-        make_champion(store, "digits", store.register(run, "digits", linear_bundle, facts, "# digits"))
-        store.log_metrics(run, {"false_alarms": {"threshold": 0.05, "requested": 0.01, "measured": 0.012}})
-        return made
+    project, store, run = project_with_champion(tmp_path_factory.mktemp("project"), linear_bundle)
+    store.log_metrics(run, {"false_alarms": {"threshold": 0.05, "requested": 0.01, "measured": 0.012}})
+    return project
 
 
 def write_linear_bundle(place: Path, train: np.ndarray, calibration: np.ndarray) -> Path:

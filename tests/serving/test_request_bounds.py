@@ -51,13 +51,13 @@ def refused(client: TestClient, body: bytes, media_type: str, statuses: tuple[in
     """The error, which has come within a second and without memory for what the body holds."""
     tracemalloc.start()
     started = time.monotonic()
-    told = client.post("/score", content=body, headers={"content-type": media_type})
+    response = client.post("/score", content=body, headers={"content-type": media_type})
     seconds, (_, peak) = time.monotonic() - started, tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert told.status_code in statuses, told.text
+    assert response.status_code in statuses, response.text
     assert seconds < 5
     assert peak < 16 * len(body) + 2**20  # copies of the body itself, also by the client; its lists alone would take 40 times
-    return str(told.json()["error"])
+    return str(response.json()["error"])
 
 
 @pytest.mark.parametrize(
@@ -108,15 +108,15 @@ def test_more_text_than_allowed_is_refused_before_it_becomes_tokens(of_texts: Te
         (orjson.dumps({"inputs": [text] * count}), "application/json"),
         (as_arrow(pa.array([text] * count)), ARROW),
     ):
-        told = of_texts.post("/score", content=body, headers={"content-type": media_type})
-        assert (told.status_code, "bytes of texts in one request (UTF-8 after NFKC)" in told.text) == (413, True)
+        response = of_texts.post("/score", content=body, headers={"content-type": media_type})
+        assert (response.status_code, "bytes of texts in one request (UTF-8 after NFKC)" in response.text) == (413, True)
     assert time.monotonic() - started < 2
 
 
 def test_more_explanations_than_allowed_are_refused(client: TestClient) -> None:
     images = np.zeros((LIMITS.explained_samples + 1, 1, SIDE, SIDE), np.uint8)
-    told = client.post("/explain", content=as_npy(images), headers={"content-type": NPY})
-    assert (told.status_code, told.json()["error"]) == (
+    response = client.post("/explain", content=as_npy(images), headers={"content-type": NPY})
+    assert (response.status_code, response.json()["error"]) == (
         413,
         "expected at most 1024 samples to explain, got 1025: send smaller batches",
     )
@@ -177,16 +177,16 @@ def test_rows_of_several_batches_are_counted_together(client: TestClient) -> Non
     with pa.ipc.new_stream(sink, batch.schema) as stream:
         for _ in range(17):
             stream.write_batch(batch)
-    told = client.post("/score", content=bytes(sink.getvalue()), headers={"content-type": ARROW})
-    assert (told.status_code, "got 17000" in told.json()["error"]) == (413, True)
+    response = client.post("/score", content=bytes(sink.getvalue()), headers={"content-type": ARROW})
+    assert (response.status_code, "got 17000" in response.json()["error"]) == (413, True)
 
 
 def test_json_has_a_limit_of_its_own_and_names_the_way_out(client: TestClient) -> None:
     body = b" " * (LIMITS.json_bytes + 1)
-    told = client.post("/score", content=body, headers={"content-type": "application/json"})
-    assert told.status_code == 413
-    assert f"at most {LIMITS.json_bytes} bytes" in told.json()["error"]
-    assert NPY in told.json()["error"]
+    response = client.post("/score", content=body, headers={"content-type": "application/json"})
+    assert response.status_code == 413
+    assert f"at most {LIMITS.json_bytes} bytes" in response.json()["error"]
+    assert NPY in response.json()["error"]
 
 
 def test_texts_for_a_model_of_numbers_are_named_as_such() -> None:

@@ -138,9 +138,9 @@ def test_no_torch_in_either_serving_process_and_no_mlflow_in_ours(
 
 
 def test_the_service_says_what_it_serves(ae_server: Server, linear_bundle: Path) -> None:
-    told = ae_server.get("/model")
-    assert told.pop("serving")["watched"]
-    assert told == {
+    output = ae_server.get("/model")
+    assert output.pop("serving")["watched"]
+    assert output == {
         "name": "digits",
         "version": "1",
         "bundle_sha256": Detector(linear_bundle).sha256,
@@ -169,12 +169,12 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize(("body", "status", "told"), BAD)
-def test_a_bad_request_gets_one_clear_line(ae_server: Server, body: Any, status: int, told: str) -> None:
+@pytest.mark.parametrize(("body", "status", "output"), BAD)
+def test_a_bad_request_gets_one_clear_line(ae_server: Server, body: Any, status: int, output: str) -> None:
     code, answer = ae_server.post("/score", body)
     assert code == status
     assert list(answer) == ["error"]
-    assert told in answer["error"]
+    assert output in answer["error"]
     assert "\n" not in answer["error"]
     assert "Traceback" not in answer["error"]
 
@@ -199,10 +199,10 @@ def serve_in_a_fork(project: Project, log: Path, *arguments: str) -> tuple[int, 
 
 def test_a_taken_port_is_told_with_its_holder(ae_server: Server, project: Project, tmp_path: Path) -> None:
     port = ae_server.address.rsplit(":", 1)[1]
-    code, told = serve_in_a_fork(project, tmp_path / "log", "digits", "--port", port)
+    code, output = serve_in_a_fork(project, tmp_path / "log", "digits", "--port", port)
     assert code == 5
-    assert f"port {port} is taken by process {ae_server.process.pid}" in told
-    assert f"--port {int(port) + 1}" in told
+    assert f"port {port} is taken by process {ae_server.process.pid}" in output
+    assert f"--port {int(port) + 1}" in output
 
 
 def test_answers_do_not_wait_for_acknowledgements() -> None:
@@ -216,9 +216,9 @@ def test_answers_do_not_wait_for_acknowledgements() -> None:
 def test_a_recipe_without_a_champion_says_what_to_type(project: Project, tmp_path: Path) -> None:
     text = (project.recipes / "digits.yaml").read_text(encoding="utf-8")
     (project.recipes / "unborn.yaml").write_text(text.replace("recipe: digits", "recipe: unborn"), encoding="utf-8")
-    code, told = serve_in_a_fork(project, tmp_path / "log", "unborn", "--port", "0")
+    code, output = serve_in_a_fork(project, tmp_path / "log", "unborn", "--port", "0")
     assert code == 2
-    assert "make one with `ae run unborn`" in told
+    assert "make one with `ae run unborn`" in output
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="the greeting's command needs curl")

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import schemathesis
 from fastapi.testclient import TestClient
-from hypothesis import HealthCheck, Phase, given, settings
+from fuzz_settings import fuzz_settings
+from hypothesis import given
 from running_service import running
 from schemathesis.generation import GenerationMode
 from small_bundles import small_bundle, text_bundle
@@ -20,14 +21,7 @@ from aeops.serving.request_bodies import JSON
 
 EXAMPLES = 15  # a path, a model and a mode
 SECONDS = 5.0  # that an answer may take
-QUIET = settings(
-    max_examples=EXAMPLES,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    suppress_health_check=list(HealthCheck),
-    phases=[Phase.explicit, Phase.generate],
-)
+QUIET = fuzz_settings(EXAMPLES)
 
 
 @pytest.fixture(scope="module", params=["images", "texts"])

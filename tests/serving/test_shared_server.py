@@ -1,15 +1,10 @@
 """A shared server: the owner's umask is 027, and another user of the group reads. Needs root, to be another user."""
 
-import contextlib
 import fcntl
-import importlib
-import io
 import json
 import os
 import shutil
-import signal
 import tempfile
-import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from champion_helpers import make_champion
+from group_reader import GROUP, READER, Answer, GroupReader
 from stack_processes import record_service
 
-from aeops.cli.main import main
 from aeops.machine.lock import run_lock
 from aeops.machine.stack_settings import Settings, write_settings
 from aeops.project import Project
@@ -30,15 +25,6 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can run a c
 REPOSITORY = Path(__file__).parents[2]
 SCORE = "score digits batch.npy"
 READING_COMMANDS = ("ledger verify digits", "show digits", "why digits@1", "history digits", "doctor", "monitor digits")
-READER, GROUP = 65534, 0  # a user who owns nothing here, in the owner's group
-
-
-@dataclass(frozen=True)
-class Answer:
-    """Exit code of a command, and what it printed."""
-
-    code: int | str
-    text: str
 
 
 @dataclass(frozen=True)
@@ -46,65 +32,23 @@ class SharedProject:
     """A project of the owner with the champion of digits, in a folder that everybody may enter."""
 
     project: Project
+    reader: GroupReader
 
     def as_reader(self, *commands: str, **settings: str) -> list[Answer]:
-        """Run commands of `ae` as the other user, in a child of this process: other modules may lie in root's home."""
-        reading_end, writing_end = os.pipe()
-        child = os.fork()
-        if child == 0:
-            with os.fdopen(writing_end, "w", encoding="utf-8") as stream:
-                signal.alarm(200)  # whatever happens, this process ends
-                become_reader()
-                os.environ.update({"COLUMNS": "160", **settings})
-                os.chdir(self.project.root)
-                json.dump([typed(command.split()) for command in commands], stream)
-            os._exit(0)
-        os.close(writing_end)
-        with os.fdopen(reading_end, encoding="utf-8") as stream:
-            output = stream.read()
-        os.waitpid(child, 0)
-        return [Answer(code, text) for code, text in json.loads(output)]
+        """Run commands of `ae` as the other user."""
+        return self.reader.run(self.project.root, commands, **settings)
 
     def state(self) -> dict[str, int]:
         return {str(path): path.stat().st_mtime_ns for path in self.project.home.rglob("*")}
 
 
-def become_reader() -> None:
-    os.setgroups([])
-    os.setresgid(GROUP, GROUP, GROUP)
-    os.setresuid(READER, READER, READER)
-
-
-def typed(command: list[str]) -> tuple[int | str, str]:
-    """Run a command in this process; return its exit code, or the kind of traceback, and what it printed."""
-    printed = io.StringIO()
-    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
-        try:
-            return main(command), printed.getvalue()
-        except Exception:  # noqa: BLE001  # the tests compare it with the exit code that they expect
-            traceback.print_exc()
-            return "a traceback", printed.getvalue()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def loaded_modules(project: Project, digits: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Load what the commands import, by running them once as root."""
-    importlib.import_module("aeops.stack.startup")
-    importlib.import_module("aeops.provenance.last_run")
+@pytest.fixture(scope="module")
+def reader(project: Project, digits: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GroupReader]:
     root = Path(shutil.copytree(project.root, tmp_path_factory.mktemp("loading") / "line"))
     np.save(root / "batch.npy", digits[:2])
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("MLFLOW_TRACKING_URI", "AE_HOME"):
-            patch.delenv(name, raising=False)
-        patch.chdir(root)
-        for command in (
-            *READING_COMMANDS,
-            "score digits batch.npy",
-            "score digits batch.npy --json",
-            "status",
-            "rollback digits --why x",
-        ):
-            typed(command.split())
+    commands = (*READING_COMMANDS, "score digits batch.npy", "score digits batch.npy --json", "status", "rollback digits --why x")
+    with (root / "errors.log").open("w+", encoding="utf-8") as errors, GroupReader(root, commands, errors) as started:
+        yield started
 
 
 @pytest.fixture
@@ -117,7 +61,11 @@ def umask() -> Iterator[Callable[[int], int]]:
 
 @pytest.fixture
 def shared(
-    linear_bundle: Path, digits: np.ndarray, monkeypatch: pytest.MonkeyPatch, umask: Callable[[int], int]
+    linear_bundle: Path,
+    digits: np.ndarray,
+    monkeypatch: pytest.MonkeyPatch,
+    umask: Callable[[int], int],
+    reader: GroupReader,
 ) -> Iterator[SharedProject]:
     for name in ("MLFLOW_TRACKING_URI", "AE_HOME"):
         monkeypatch.delenv(name, raising=False)
@@ -141,7 +89,7 @@ def shared(
         write_settings(project, Settings(mlflow_port=5077, notify_url="https://example.org/secret"))
         with run_lock(project, "ae run digits"):
             pass
-        yield SharedProject(project)
+        yield SharedProject(project, reader)
 
 
 def test_another_user_of_the_group_reads_all_and_writes_nothing(shared: SharedProject) -> None:

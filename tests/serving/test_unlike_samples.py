@@ -2,7 +2,6 @@
 
 import io
 import json
-import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from champion_helpers import make_champion
+from champion_helpers import project_with_champion
 from fastapi.testclient import TestClient
 from ruled_bundles import EXPECTED, TRAINED, ruled_bundle, strokes
 from small_bundles import small_bundle, text_bundle
@@ -139,11 +138,11 @@ def test_an_explanation_holds_the_excess_and_its_place(detectors: dict[str, Dete
     checked = detector.check(batch)
     outputs = detector.score_checked(checked, reconstruction=True)
     explained = detector.explain(checked.model_input, outputs["reconstruction"])
-    assert [(told["outside"], told["missing"]) for told in explained[:3]] == [(0, 0), (1, 0), (0, 1)]
+    assert [(explanation["outside"], explanation["missing"]) for explanation in explained[:3]] == [(0, 0), (1, 0), (0, 1)]
     assert explained[1]["excess"] == pytest.approx(45 / 255)
     assert explained[1]["worst"][0]["at"] == [0, 0, 7]
     assert explained[5]["outside"] == 64
-    assert all(np.isfinite(told["residual"]).all() and np.isfinite(told["total"]) for told in explained)
+    assert all(np.isfinite(explanation["residual"]).all() and np.isfinite(explanation["total"]) for explanation in explained)
 
 
 # ---------------------------------------------------------------- the service
@@ -231,19 +230,8 @@ def test_a_text_without_utf8_is_recorded(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def project(detectors: dict[str, Detector], tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project whose champion refuses samples with missing values."""
-    root = tmp_path_factory.mktemp("project")
-    (root / "recipes").mkdir()
-    for name in ("recipes/digits.yaml", "dvc.yaml"):
-        shutil.copy(REPOSITORY / name, root / name)
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("MLFLOW_TRACKING_URI", "AE_HOME"):
-            patch.delenv(name, raising=False)
-        made = Project(root=root, home=root / ".ae")
-        store = open_store(made)
-        run = store.start_run("digits", {}, {}, {"dataset": "digits", "content_sha256": "c" * 64})
-        facts = {"verdict": "accepted", "git.commit": "0123456789", "git.dirty": "true", "data.content_sha256": "c" * 64}
-        make_champion(store, "digits", store.register(run, "digits", detectors["refuse"].folder, facts, "# digits"))
-    return made
+    project, _, _ = project_with_champion(tmp_path_factory.mktemp("project"), detectors["refuse"].folder)
+    return project
 
 
 @pytest.fixture
@@ -265,10 +253,10 @@ def test_ae_score_answers_every_sample_and_says_what_is_wrong_with_it(
     assert [tuple(row["flags"]) for row in rows[:4]] == [(), ("out_of_range",), ("missing", "refused"), ("blank", "mean", "std")]
     assert rows[2]["score"] is None
     score.run(SimpleNamespace(**arguments, json=False))  # type: ignore[arg-type]
-    told = capsys.readouterr().out
-    assert "refused: missing values" in told
-    assert "yes: values outside the range" in told
-    assert "1 sample refused" in told
+    printed = capsys.readouterr().out
+    assert "refused: missing values" in printed
+    assert "yes: values outside the range" in printed
+    assert "1 sample refused" in printed
     store = open_store(in_project)
     links = [why_prediction(in_project, store, rows[row]["id"])[0].message for row in (1, 2)]
     assert "flagged (values outside the range)" in links[0]
