@@ -17,6 +17,8 @@ class ModelOutput(NamedTuple):
         latent: the decoder's input, (n, size); of a quantised code the words' numbers, not their indices.
         code: what is stored of a sample, (n, *code_shape); of a quantised code the words' indices.
         reconstruction_code: the reconstruction's own code, (n, size), where the critic computes one (ganomaly).
+        members: of an ensemble: the outputs of each of its members, the first of which is the model whose reconstruction and
+            code the other fields hold. Empty where there is one model.
     """
 
     inputs: Tensor
@@ -25,3 +27,4 @@ class ModelOutput(NamedTuple):
     latent: Tensor
     code: Tensor
     reconstruction_code: Tensor | None
+    members: tuple["ModelOutput", ...] = ()

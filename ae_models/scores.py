@@ -3,12 +3,13 @@
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from ae_models.blur import blur_axes, gaussian_kernel
 from ae_models.corruptions import rgb_to_luma
 from ae_models.model_output import ModelOutput
+from ae_models.score_interface import Score
 from ae_models.tokens import PADDING
 
 __all__ = ["ENERGY_FLOOR", "SCORES", "AmbiguityScore", "CodeResidualScore", "NormalisedResidualScore", "TokenSurpriseScore"]
@@ -17,7 +18,7 @@ __all__ = ["ENERGY_FLOOR", "SCORES", "AmbiguityScore", "CodeResidualScore", "Nor
 ENERGY_FLOOR = 1e-6
 
 
-class NormalisedResidualScore(nn.Module):
+class NormalisedResidualScore(Score):
     """log ||B(x - y)||^2 - energy log ||x||^2, with the input x, its reconstruction y and a Gaussian blur B.
 
     A residual grows with how much there is to reconstruct; energy = 1/2 takes half of that growth away. An edge that is
@@ -37,7 +38,7 @@ class NormalisedResidualScore(nn.Module):
         self.register_buffer("kernel", gaussian_kernel(blur), persistent=False)
         self.padding = len(self.kernel) // 2
 
-    def forward(self, output: ModelOutput) -> Tensor:
+    def score_member(self, output: ModelOutput) -> Tensor:
         x, y = output.inputs, output.reconstruction
         if (x.shape[1], y.shape[1]) == (1, 3):
             y = rgb_to_luma(y)
@@ -46,28 +47,28 @@ class NormalisedResidualScore(nn.Module):
         return residual_energy - self.energy * input_energy
 
 
-class CodeResidualScore(nn.Module):
+class CodeResidualScore(Score):
     """log ||z - z'||^2 between the code and that of the reconstruction (GANomaly, Akcay et al. 2018, equation 7, as log)."""
 
-    def forward(self, output: ModelOutput) -> Tensor:
+    def score_member(self, output: ModelOutput) -> Tensor:
         assert output.reconstruction_code is not None, "score code-residual needs a critic with a second encoder"
         return _log_energy(output.latent - output.reconstruction_code)
 
 
-class AmbiguityScore(nn.Module):
+class AmbiguityScore(Score):
     """Mean of -p log2 p - (1 - p) log2 (1 - p), in bits, 0 to 1, with p = sigmoid(output): how undecided the model is."""
 
-    def forward(self, output: ModelOutput) -> Tensor:
+    def score_member(self, output: ModelOutput) -> Tensor:
         # With u = |output| the entropy is log(1 + e^-u) + u sigmoid(-u) nats: two terms of one sign, so none is lost.
         magnitude = output.decoder_output.abs()
         entropy = F.softplus(-magnitude) + magnitude * torch.sigmoid(-magnitude)
         return entropy.flatten(1).mean(1) / math.log(2.0)
 
 
-class TokenSurpriseScore(nn.Module):
+class TokenSurpriseScore(Score):
     """Mean of -log p over a text's own tokens, END among them, in nats a token; 0 for a text without tokens."""
 
-    def forward(self, output: ModelOutput) -> Tensor:
+    def score_member(self, output: ModelOutput) -> Tensor:
         log_probabilities = output.decoder_output.log_softmax(1)
         own_tokens = log_probabilities.gather(1, output.inputs.unsqueeze(1)).squeeze(1)
         in_use = output.inputs != PADDING

@@ -23,7 +23,7 @@ SHAPES = [(6, 2, 9, 12), (6, 2, 30)]
 
 def model_output(**tensors: Any) -> ModelOutput:
     """A ModelOutput of arrays or tensors; what a score does not read is empty."""
-    fields = dict.fromkeys(ModelOutput._fields, NOTHING) | {"reconstruction_code": None}
+    fields = dict.fromkeys(ModelOutput._fields, NOTHING) | {"reconstruction_code": None, "members": ()}
     for name, values in tensors.items():
         fields[name] = torch.from_numpy(values) if isinstance(values, np.ndarray) else values
     return ModelOutput(**fields)
