@@ -96,7 +96,7 @@ class _BankScore(Score):
             self.whitening = torch.stack([_whitening(view) for view in every_view])
         self.bank = torch.stack([self._as_compared(vectors, view) for view, vectors in enumerate(views)])
         self.half_norms = self.bank.square().sum(2) / 2
-        self.samples = torch.from_numpy(samples.raw("train", chosen))
+        self.samples = torch.from_numpy(samples.raw_inputs("train", chosen))
 
     def _all_views(self, samples: ScoreSamples, indices: npt.NDArray[np.int64]) -> list[Tensor]:
         """Return the vectors of training samples, (rows, numbers), one tensor a view."""

@@ -44,9 +44,11 @@ class ScoreSamples:
         """Return the number of samples of a role, "train" or "validation"."""
         return self._sets[role].shape[0]
 
-    def raw(self, role: str, indices: npt.NDArray[np.int64]) -> SampleArray:
-        """Return raw samples of a role, (rows, *input.shape)."""
-        return self._sets[role].take(indices)
+    def raw_inputs(self, role: str, indices: npt.NDArray[np.int64]) -> SampleArray:
+        """Return raw samples of a role without their target channels, (rows, ...)."""
+        clean, _ = self._autoencoder.split_target(torch.from_numpy(self._sets[role].take(indices)))
+        inputs: SampleArray = clean.numpy()
+        return inputs
 
     def outputs(self, role: str, indices: npt.NDArray[np.int64] | None = None) -> Iterator[ModelOutput]:
         """Yield what the model computes of the samples of a role, all of them or those at these indices, batch by batch."""
