@@ -147,7 +147,8 @@ class Detector:
         """Score the result of `check` without checking it again.
 
         As `score`, but reconstructions are those of the model: of texts they are token ids, int64 (n, tokens). With `explanation`
-        also all that `explain` reads: the reconstruction, and where the score has them `part_scores` (n, parts) and `nearest` (n,).
+        also all that `explain` reads: the reconstruction, and where the score has them `part_scores` (n, parts) and `nearest`
+        (n,).
         """
         model_input, flags = checked
         blocks = (CheckedSamples(model_input[rows], flags[rows]) for rows in self._block_slices(model_input))

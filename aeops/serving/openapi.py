@@ -45,7 +45,7 @@ POST_SUMMARIES = {
     "/invocations": "The same in the protocol of MLflow's servers, with the ids in a header alone.",
     "/embed": "Codes.",
     "/reconstruct": "The model's reconstructions of samples.",
-    "/explain": "Scores and their causes: squared residuals or wrong tokens, parts of the score, nearest normal sample. JSON alone.",
+    "/explain": "Scores and their causes: residuals or wrong tokens, parts of the score, nearest normal sample. JSON alone.",
 }
 GET_RESPONSES: dict[str, tuple[str, str, Schema]] = {
     "/healthz": ("200 while the service answers.", JSON, {"type": "object"}),

@@ -39,6 +39,13 @@ def samples(autoencoder: Autoencoder, digits: np.ndarray) -> ScoreSamples:
     return ScoreSamples(autoencoder, ArraySampleSet(digits[:320]), ArraySampleSet(digits[320:384]), seed=3)
 
 
+@pytest.fixture(scope="module")
+def trained(spec: FitSpec, fit_into: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A training whose codes differ between samples, which those of `fitted` hardly do."""
+    slower = dataclasses.replace(spec, train=dataclasses.replace(spec.train, learning_rate=0.004))
+    return slower, fit_into(slower, tmp_path_factory.mktemp("trained"))
+
+
 def scored(score: Any, samples: ScoreSamples) -> np.ndarray:
     score.fit(samples)
     with torch.no_grad():
@@ -163,9 +170,10 @@ def test_fewer_training_samples_than_neighbours_are_refused(autoencoder: Autoenc
     ],
 )
 def test_a_bundle_scores_as_its_graph_and_is_the_same_each_time(
-    score: KnnScoreSpec | LocalHullScoreSpec, spec: FitSpec, fitted: Any, digits: np.ndarray, tmp_path: Path
+    score: KnnScoreSpec | LocalHullScoreSpec, trained: Any, digits: np.ndarray, tmp_path: Path
 ) -> None:
-    spec = dataclasses.replace(spec, score=score)
+    slower, fitted = trained
+    spec = dataclasses.replace(slower, score=score)
     roles = SampleRoles(*(ArraySampleSet(part) for part in (digits[:320], digits[320:384], digits[384:])))
     for name in ("bundle", "again"):
         calibrate(spec, fitted.history, roles, content_sha256=CONTENT, bundle=tmp_path / name)
