@@ -58,7 +58,7 @@ def blurred(raw: np.ndarray) -> np.ndarray:
 
 
 def log_energy(raw: np.ndarray) -> np.ndarray:
-    return np.asarray(np.log(((raw / 255.0) ** 2).sum((1, 2, 3)) + ENERGY_FLOOR))
+    return np.asarray(np.log((blurred(raw) ** 2).sum(1) + ENERGY_FLOOR))
 
 
 def squared_distances(vectors: np.ndarray, rows: np.ndarray) -> np.ndarray:
