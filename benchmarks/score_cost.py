@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import torch
+from ae_models.ensemble import Ensemble
 from benchmark_tools import RECORDS, ROOT, measurement_facts, replace_section, save_record, shuffled_digits
 
 from ae_models.autoencoder import Autoencoder
 from ae_models.calibration import calibrate_scorer
 from ae_models.combined_score import build_score
-from ae_models.ensemble import Ensemble
 from ae_models.export import export_onnx
 from ae_models.sample_sets import ArraySampleSet
 from ae_models.score_samples import ScoreSamples
