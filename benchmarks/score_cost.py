@@ -1,8 +1,8 @@
 """Cost of each kind of score: milliseconds a sample and size of the file. `python benchmarks/score_cost.py`
 
 Each score is calibrated on the digits of recipes/digits.yaml for its network, exported, and run by onnxruntime on one thread:
-256 samples in batches of 64, and one at a time. The cost does not depend on the weights, so nothing is trained. Medians over turns;
-docs/scores.md quotes the record.
+256 samples in batches of 64, and one at a time. The cost does not depend on the weights, so nothing is trained. Medians over
+turns; docs/scores.md quotes the record.
 """
 
 import argparse

@@ -26,7 +26,8 @@ from ae_models.spec import (
     KnnScoreSpec,
     LocalHullScoreSpec,
     NormalisedResidualScoreSpec,
-)from ae_models.threshold_samples import ThresholdSamples, require_sample_counts
+)
+from ae_models.threshold_samples import ThresholdSamples, require_sample_counts
 
 INPUT = InputSpec("image", (1, 28, 28), 0, 255)
 RESIDUAL = NormalisedResidualScoreSpec(energy=0.5, blur=1.0)
@@ -160,9 +161,7 @@ def test_each_bank_without_enough_training_samples_is_named_before_a_training(sp
     combined = CombinedScoreSpec((RESIDUAL, HULL, KNN))
     few, enough = ArraySampleSet(np.zeros((3, 1, 28, 28))), ArraySampleSet(np.zeros((256, 1, 28, 28)))
     with pytest.raises(SpecError) as refusal:
-        require_sample_counts(
-            dataclasses.replace(spec, score=combined), SampleRoles(few, enough, few), ThresholdSamples()
-        )
+        require_sample_counts(dataclasses.replace(spec, score=combined), SampleRoles(few, enough, few), ThresholdSamples())
     assert refusal.value.mistakes[:2] == [
         "score.scores[1].neighbours: expected at most 3, the number of training samples, got 20",
         "score.scores[2].neighbours: expected at most 3, the number of training samples, got 5",
