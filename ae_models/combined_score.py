@@ -135,8 +135,8 @@ def choose_parts(
 ) -> tuple[tuple[int, ...], dict[tuple[int, ...], float]]:
     """Choose the scores that go in: of all, one after another leaves while the others find clearly more without it.
 
-    Clearly is by more than `_CHOICE_MARGIN`: faults stand for anomalies that nobody has seen, so a small lead on them says little,
-    and a mean of different scores finds more kinds of anomalies.
+    Clearly is by more than `_CHOICE_MARGIN`: faults stand for anomalies that nobody has seen, so a small lead on them says
+    little, and a mean of different scores finds more kinds of anomalies.
 
     Args:
         normal: standardised scores of normal samples, (n, parts).
