@@ -66,6 +66,11 @@ class Autoencoder(nn.Module):
         self.decode = build_part(DECODERS, config.decode, size=size, **decoder_context)
         self.critic = build_part(CRITICS, config.critic, make_encoder=make_encoder, input_shape=self.input_shape, size=size)
 
+    @property
+    def members(self) -> tuple["Autoencoder", ...]:
+        """The models that are trained, each by its own loss: this one alone, or those of an `Ensemble`, this one first."""
+        return (self,)
+
     def normalise(self, raw: Tensor) -> Tensor:
         """Return raw samples of any dtype, in [low, high], as float32 in [0, 1]; token ids as int64."""
         if self.is_text:

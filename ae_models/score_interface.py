@@ -5,7 +5,10 @@ from torch import Tensor, nn
 
 from ae_models.model_output import ModelOutput
 
-__all__ = ["Score"]
+__all__ = ["ENERGY_FLOOR", "Score", "log_energy"]
+
+# Added to sums of squares, so that a blank sample has a score: below a 255th of one pixel's range, squared.
+ENERGY_FLOOR = 1e-6
 
 
 class Score(nn.Module):
@@ -23,3 +26,8 @@ class Score(nn.Module):
     def score_member(self, output: ModelOutput) -> Tensor:
         """Return the scores of n samples by one model, (n,)."""
         raise NotImplementedError
+
+
+def log_energy(values: Tensor) -> Tensor:
+    """Return the logarithm of each sample's sum of squares, (n,)."""
+    return torch.log(values.square().flatten(1).sum(1) + ENERGY_FLOOR)

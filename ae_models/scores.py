@@ -8,14 +8,12 @@ from torch.nn import functional as F
 
 from ae_models.blur import blur_axes, gaussian_kernel
 from ae_models.corruptions import rgb_to_luma
+from ae_models.ensemble_scores import DisagreementScore
 from ae_models.model_output import ModelOutput
-from ae_models.score_interface import Score
+from ae_models.score_interface import Score, log_energy
 from ae_models.tokens import PADDING
 
-__all__ = ["ENERGY_FLOOR", "SCORES", "AmbiguityScore", "CodeResidualScore", "NormalisedResidualScore", "TokenSurpriseScore"]
-
-# Added to sums of squares, so that a blank sample has a score: below a 255th of one pixel's range, squared.
-ENERGY_FLOOR = 1e-6
+__all__ = ["SCORES", "AmbiguityScore", "CodeResidualScore", "NormalisedResidualScore", "TokenSurpriseScore"]
 
 
 class NormalisedResidualScore(Score):
@@ -42,8 +40,8 @@ class NormalisedResidualScore(Score):
         x, y = output.inputs, output.reconstruction
         if (x.shape[1], y.shape[1]) == (1, 3):
             y = rgb_to_luma(y)
-        residual_energy = _log_energy(blur_axes(x - y, self.kernel, self.padding))
-        input_energy = _log_energy(x)
+        residual_energy = log_energy(blur_axes(x - y, self.kernel, self.padding))
+        input_energy = log_energy(x)
         return residual_energy - self.energy * input_energy
 
 
@@ -52,7 +50,7 @@ class CodeResidualScore(Score):
 
     def score_member(self, output: ModelOutput) -> Tensor:
         assert output.reconstruction_code is not None, "score code-residual needs a critic with a second encoder"
-        return _log_energy(output.latent - output.reconstruction_code)
+        return log_energy(output.latent - output.reconstruction_code)
 
 
 class AmbiguityScore(Score):
@@ -75,14 +73,10 @@ class TokenSurpriseScore(Score):
         return -(own_tokens * in_use).sum(1) / in_use.sum(1).clamp(min=1)
 
 
-def _log_energy(values: Tensor) -> Tensor:
-    """Return the logarithm of each sample's sum of squares, (n,)."""
-    return torch.log(values.square().flatten(1).sum(1) + ENERGY_FLOOR)
-
-
 SCORES = {
     "normalised-residual": NormalisedResidualScore,
     "code-residual": CodeResidualScore,
     "ambiguity": AmbiguityScore,
     "token-surprise": TokenSurpriseScore,
+    "disagreement": DisagreementScore,
 }

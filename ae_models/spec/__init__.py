@@ -55,6 +55,7 @@ from ae_models.spec.corruptions import (
 from ae_models.spec.critics import AdversarialCodeCriticSpec, CriticSpec, GanomalyCriticSpec, NoCriticSpec
 from ae_models.spec.decoders import ConvDecoderSpec, DecoderSpec, DenseDecoderSpec, TemporalDecoderSpec, TokenDecoderSpec
 from ae_models.spec.encoders import ConvEncoderSpec, DenseEncoderSpec, EncoderSpec, TemporalEncoderSpec, TokenEncoderSpec
+from ae_models.spec.ensemble_scores import DisagreementScoreSpec
 from ae_models.spec.fields import bounded_field
 from ae_models.spec.fit import FitReading, FitSpec, read_fit_spec
 from ae_models.spec.inputs import ARRAY_KINDS, IMAGE, INPUT_KINDS, SERIES, TEXT, InputSpec
@@ -132,6 +133,7 @@ __all__ = [
     "DecoderSpec",
     "DenseDecoderSpec",
     "DenseEncoderSpec",
+    "DisagreementScoreSpec",
     "EncoderSpec",
     "FitReading",
     "FitSpec",

@@ -5,9 +5,11 @@ from typing import ClassVar
 
 from ae_models.spec.autoencoder import AutoencoderConfig, input_shape, output_shape
 from ae_models.spec.critics import GanomalyCriticSpec
+from ae_models.spec.ensemble_scores import DisagreementScoreSpec
 from ae_models.spec.fields import bounded_field
 from ae_models.spec.inputs import ARRAY_KINDS, TEXT, InputSpec
 from ae_models.spec.losses import BceLossSpec
+from ae_models.spec.training import TrainSpec
 
 __all__ = ["AmbiguityScoreSpec", "CodeResidualScoreSpec", "NormalisedResidualScoreSpec", "ScoreSpec", "TokenSurpriseScoreSpec"]
 
@@ -21,7 +23,7 @@ class NormalisedResidualScoreSpec:
     energy: float = bounded_field(0.5, low=0.0, high=1.0)  # 0: the plain log residual
     blur: float = bounded_field(0.0, low=0.0, high=16.0)  # standard deviation in pixels (steps, in a series); 0: none
 
-    def compatibility_errors(self, model: AutoencoderConfig, input_spec: InputSpec) -> list[str]:
+    def compatibility_errors(self, model: AutoencoderConfig, input_spec: InputSpec, train: TrainSpec) -> list[str]:
         inputs, outputs = input_shape(model, input_spec), output_shape(model, input_spec)
         if inputs != outputs and (inputs[0], outputs[0]) != (1, 3):  # a colouring is compared by its luma
             return [f"normalised-residual needs input and output of one shape, got {list(inputs)} and {list(outputs)}"]
@@ -35,7 +37,7 @@ class CodeResidualScoreSpec:
     kind: ClassVar[str] = "code-residual"
     supported_inputs: ClassVar[tuple[str, ...]] = ARRAY_KINDS
 
-    def compatibility_errors(self, model: AutoencoderConfig, input_spec: InputSpec) -> list[str]:
+    def compatibility_errors(self, model: AutoencoderConfig, input_spec: InputSpec, train: TrainSpec) -> list[str]:
         if not isinstance(model.critic, GanomalyCriticSpec):
             return [f"code-residual needs the second code of model.critic ganomaly, got {model.critic.kind}"]
         return []
@@ -48,7 +50,7 @@ class AmbiguityScoreSpec:
     kind: ClassVar[str] = "ambiguity"
     supported_inputs: ClassVar[tuple[str, ...]] = ARRAY_KINDS
 
-    def compatibility_errors(self, model: AutoencoderConfig, input_spec: InputSpec) -> list[str]:
+    def compatibility_errors(self, model: AutoencoderConfig, input_spec: InputSpec, train: TrainSpec) -> list[str]:
         if not isinstance(model.compare, BceLossSpec):
             return [f"ambiguity needs outputs that are probabilities, as of model.compare bce, got {model.compare.kind}"]
         return []
@@ -61,8 +63,10 @@ class TokenSurpriseScoreSpec:
     kind: ClassVar[str] = "token-surprise"
     supported_inputs: ClassVar[tuple[str, ...]] = (TEXT,)
 
-    def compatibility_errors(self, model: AutoencoderConfig, input_spec: InputSpec) -> list[str]:
+    def compatibility_errors(self, model: AutoencoderConfig, input_spec: InputSpec, train: TrainSpec) -> list[str]:
         return []
 
 
-ScoreSpec = NormalisedResidualScoreSpec | CodeResidualScoreSpec | AmbiguityScoreSpec | TokenSurpriseScoreSpec
+ScoreSpec = (
+    NormalisedResidualScoreSpec | CodeResidualScoreSpec | AmbiguityScoreSpec | TokenSurpriseScoreSpec | DisagreementScoreSpec
+)
