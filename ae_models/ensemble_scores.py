@@ -32,7 +32,13 @@ class DisagreementScore(Score):
 
     def forward(self, output: ModelOutput) -> Tensor:
         assert len(output.members) > 1, "score disagreement needs an ensemble of two members or more"
-        reconstructions = torch.stack([member.reconstruction for member in output.members])
-        deviations = reconstructions - reconstructions.mean(0)
-        variances = [blur_axes(deviation, self.kernel, self.padding).square().flatten(1).sum(1) for deviation in deviations]
-        return torch.log(torch.stack(variances).mean(0) + ENERGY_FLOOR) - self.energy * log_energy(output.inputs)
+        # An exported decoder's output has the number of samples of the export as a constant; that of the input is free.
+        shape = (output.inputs.shape[0], *output.reconstruction.shape[1:])
+        reconstructions = [member.reconstruction.reshape(shape) for member in output.members]
+        mean = torch.stack(reconstructions).mean(0)
+        variance = torch.stack([self._distance(y, mean) for y in reconstructions]).mean(0)
+        return torch.log(variance + ENERGY_FLOOR) - self.energy * log_energy(output.inputs)
+
+    def _distance(self, reconstruction: Tensor, mean: Tensor) -> Tensor:
+        """Return ||B(y - mean)||^2 of each sample, (n,)."""
+        return blur_axes(reconstruction - mean, self.kernel, self.padding).square().flatten(1).sum(1)

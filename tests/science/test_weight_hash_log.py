@@ -66,9 +66,10 @@ def test_the_log_names_the_powers_of_two_and_the_end_of_each_epoch(fitted: Any) 
     assert steps_of(fitted.history / "trail.csv") == [1, 2, 4, 5, 8, 10, 15, 16, 20]  # 4 epochs of 5 steps
 
 
-def test_the_last_hash_is_that_of_the_weights_in_the_bundle(fitted: Any) -> None:
-    last = (fitted.history / "trail.csv").read_text().splitlines()[-1].split(",")[1]
-    assert last == tensors_sha256(load_file(fitted.bundle / "weights.safetensors"))
+def test_the_last_hash_is_that_of_the_weights_in_the_bundle(fitted: Any, fitted_ensemble: Any) -> None:
+    for folders in (fitted, fitted_ensemble):
+        last = (folders.history / "trail.csv").read_text().splitlines()[-1].split(",")[1]
+        assert last == tensors_sha256(load_file(folders.bundle / "weights.safetensors"))
 
 
 def test_another_seed_parts_from_the_first_step_and_the_same_seed_never(
@@ -79,9 +80,12 @@ def test_another_seed_parts_from_the_first_step_and_the_same_seed_never(
     assert all(one != two for one, two in zip(ours, theirs, strict=True))
 
 
+@pytest.mark.parametrize("of", ["a model", "an ensemble"])
 def test_a_training_killed_again_and_again_leaves_the_very_same_log_and_bundle(
-    spec: FitSpec, digits: np.ndarray, fitted: Any, tmp_path: Path, kill_step: int
+    of: str, request: pytest.FixtureRequest, digits: np.ndarray, tmp_path: Path, kill_step: int
 ) -> None:
+    names = ("spec", "fitted") if of == "a model" else ("ensemble_spec", "fitted_ensemble")
+    spec, fitted = map(request.getfixturevalue, names)
     kills = [8, 3, 9, 17][::kill_step]  # at these steps, from 0; a step that a checkpoint already holds does not come again
     np.save(tmp_path / "samples.npy", digits)
     (tmp_path / "spec.json").write_text(json.dumps(spec.to_dict()))
