@@ -82,7 +82,7 @@ def fitted(spec: FitSpec, fit_into: Callable[[FitSpec, Path], Fitted], tmp_path_
 @pytest.fixture(scope="session")
 def ensemble_spec(spec: FitSpec) -> FitSpec:
     """Two of the small models, scored by their disagreement."""
-    train = dataclasses.replace(spec.train, members=2)
+    train = dataclasses.replace(spec.train, members=2, threads=1)
     return dataclasses.replace(spec, train=train, score=DisagreementScoreSpec(energy=0.5, blur=1.0))
 
 
