@@ -1,7 +1,7 @@
 """Seconds to train an ensemble in each way: `python benchmarks/ensemble_speed.py`. The record says why it is done as it is.
 
-Four networks: that of recipes/digits.yaml, a dense one on the same digits, and a small dense one on 20 random numbers a sample,
-of 4 and of 32 members. Each way ends with the same models up to the last bits:
+Four networks: that of recipes/digits.yaml, a dense one on the same digits, and, on one thread, a small dense one of 4 and of 32
+members on 20 random numbers a sample. Each way ends with the same models up to the last bits:
 
 - together: `ae_models.training.train_autoencoder` with `train.members`, as a run calls it: a step of each member in turn.
 - one_after_another: the same function once for each seed.
@@ -52,7 +52,8 @@ from aeops.recipe.reader import read_recipe
 VALIDATION_SAMPLES = 200
 SMALL_SHAPE = (1, 4, 5)
 STEP_REPEATS = 30  # steps of a turn; single ones are too short to time
-Ways = dict[str, Callable[[WeightsSpec, np.ndarray], float]]
+Way = Callable[[WeightsSpec, np.ndarray], float]  # seconds
+Losses = Callable[[Sequence[nn.Module], Sequence[Tensor]], Callable[[], Tensor]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +73,7 @@ def build_tasks(epochs: int, samples: int) -> dict[str, Task]:
     small = dataclasses.replace(model, encode=DenseEncoderSpec((32, 16)), decode=DenseDecoderSpec((16, 32)))
     images = mnist_digits()[0][:samples]
     numbers = np.random.default_rng(0).integers(0, 256, (samples, *SMALL_SHAPE), dtype=np.uint8)
-    small_spec = WeightsSpec(InputSpec(shape=SMALL_SHAPE), small, train)
+    small_spec = WeightsSpec(InputSpec(shape=SMALL_SHAPE), small, dataclasses.replace(train, threads=1))
     return {
         "digits_4": Task(conv, images),
         "dense_4": Task(dataclasses.replace(conv, model=dense), images),
@@ -134,7 +135,7 @@ def train_in_processes(spec: WeightsSpec, samples: np.ndarray) -> float:
     return seconds
 
 
-WAYS: Ways = {
+WAYS: dict[str, Way] = {
     "together": train_together,
     "one_after_another": train_one_after_another,
     "processes": train_in_processes,
@@ -155,53 +156,55 @@ class SquaredError(nn.Module):
         return self.autoencoder.loss(x)
 
 
-def time_steps(losses: Callable[[], Tensor], members: Sequence[nn.Module]) -> float:
-    """Return the seconds of a step, forward and backward."""
-    started_at = time.perf_counter()
-    for _ in range(STEP_REPEATS):
-        for member in members:
-            member.zero_grad()
-        losses().sum().backward()  # type: ignore[no-untyped-call]
-    return (time.perf_counter() - started_at) / STEP_REPEATS
+def loop_losses(members: Sequence[nn.Module], batches: Sequence[Tensor]) -> Callable[[], Tensor]:
+    """Return a function that computes each member's loss in turn, (members,)."""
+    return lambda: torch.stack([member(x) for member, x in zip(members, batches, strict=True)])
 
 
-def time_loop(spec: WeightsSpec, samples: np.ndarray) -> float:
-    members, batches = draw_step(spec, samples)
-    with deterministic_threads(spec.train.threads):
-        return time_steps(lambda: torch.stack([member(x) for member, x in zip(members, batches, strict=True)]), members)
-
-
-def time_stacked(spec: WeightsSpec, samples: np.ndarray) -> float:
-    members, batches = draw_step(spec, samples)
-    parameters, buffers = stack_module_state(members)  # leaves: an optimiser would hold the stacked weights themselves
-    stacked_batches = torch.stack(batches)
+def stacked_losses(members: Sequence[nn.Module], batches: Sequence[Tensor]) -> Callable[[], Tensor]:
+    """Return a function that computes all members' losses at once, (members,), by weights that are stacked for good."""
+    parameters, buffers = stack_module_state(list(members))
+    stacked_batches = torch.stack(list(batches))
 
     def member_loss(weights: dict[str, Tensor], state: dict[str, Tensor], x: Tensor) -> Tensor:
         loss: Tensor = functional_call(members[0], (weights, state), (x,))
         return loss
 
-    with deterministic_threads(spec.train.threads):
-        return time_steps(lambda: vmap(member_loss)(parameters, buffers, stacked_batches), members)
+    return lambda: vmap(member_loss)(parameters, buffers, stacked_batches)
 
 
 def draw_step(spec: WeightsSpec, samples: np.ndarray) -> tuple[list[SquaredError], list[Tensor]]:
     """Return the members with fresh weights, as losses, and a batch of each."""
-    autoencoder = build_autoencoder(spec.model, spec.input, 1)
     members, batches = [], []
     for index in range(spec.train.members):
-        members.append(SquaredError(build_autoencoder(spec.model, spec.input, 1, seed=index)))
+        autoencoder = build_autoencoder(spec.model, spec.input, 1, seed=index)
         rows = np.random.default_rng(index).integers(0, len(samples), spec.train.batch)
+        members.append(SquaredError(autoencoder))
         batches.append(autoencoder.normalise(torch.from_numpy(samples[rows])))
     return members, batches
 
 
-STEPS: Ways = {"loop": time_loop, "stacked": time_stacked}
+def time_step(losses: Losses) -> Way:
+    """Return a function that measures the seconds of a step, forward and backward."""
+
+    def seconds_per_step(spec: WeightsSpec, samples: np.ndarray) -> float:
+        compute_losses = losses(*draw_step(spec, samples))
+        with deterministic_threads(spec.train.threads):
+            started_at = time.perf_counter()
+            for _ in range(STEP_REPEATS):
+                compute_losses().sum().backward()  # type: ignore[no-untyped-call]
+            return (time.perf_counter() - started_at) / STEP_REPEATS
+
+    return seconds_per_step
+
+
+STEPS = {"loop": time_step(loop_losses), "stacked": time_step(stacked_losses)}
 
 
 # ---------------------------------------------------------------- the record
 
 
-def measure(task: Task, ways: Ways, repeats: int) -> dict[str, list[float]]:
+def measure(task: Task, ways: dict[str, Way], repeats: int) -> dict[str, list[float]]:
     """Return the seconds of each measured turn, by way."""
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(repeats + 1):
@@ -219,7 +222,7 @@ def summarise(seconds: dict[str, list[float]], reference: str) -> dict[str, Any]
     return {"seconds": {name: round(value, 4) for name, value in medians.items()}, "ratios": ratios}
 
 
-def build_record(tasks: dict[str, Task], ways: Ways, repeats: int) -> dict[str, Any]:
+def build_record(tasks: dict[str, Task], ways: dict[str, Way], repeats: int) -> dict[str, Any]:
     facts = measurement_facts(Project(ROOT, ROOT / ".ae"), "python benchmarks/ensemble_speed.py")
     record: dict[str, Any] = {**facts, "repeats": repeats, "networks": {}}
     for name, task in tasks.items():
