@@ -37,7 +37,8 @@ from ae_models.training_progress import history_columns
 from ae_models.training_result import load_training
 
 MODELS: dict[str, dict[str, Any]] = {
-    "augmented": {},
+    "variational": {},
+    "convolutional": {"encode": {"kind": "conv", "widths": [4, 6]}, "decode": {"kind": "conv", "widths": [6, 4]}},
     "adversarial": {
         "corrupt": {"kind": "gaussian", "deviation": 0.3},
         "bottleneck": {"kind": "vq", "size": 8, "slots": 2, "words": 4},
