@@ -120,13 +120,20 @@ class Autoencoder(nn.Module):
         return reconstruction
 
     def loss(self, x: Tensor) -> Tensor:
-        """Return the training loss of samples: one number.
+        """Return the training loss of samples: one number."""
+        return self.loss_of(*self.training_pair(x))
+
+    def training_pair(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the encoder's input, which is corrupted in training, and the target of samples."""
+        clean_input, target = self.split_target(x)
+        return self.corrupt(clean_input), target
+
+    def loss_of(self, inputs: Tensor, target: Tensor) -> Tensor:
+        """Return the training loss of inputs of the encoder and their targets: one number.
 
         The bottleneck's penalty is a sum over a sample. Where the reconstruction loss is a mean over numbers, the penalty is
         divided by as many, so that its weight means the same.
         """
-        clean_input, target = self.split_target(x)
-        inputs = self.corrupt(clean_input)
         if self.bottleneck.needs_input_gradient:
             inputs = inputs.detach().requires_grad_()
         h = self.encode(inputs)

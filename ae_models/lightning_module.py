@@ -25,6 +25,7 @@ from ae_models.data_loading import (
 from ae_models.factory import build_part
 from ae_models.sample_sets import SampleSet
 from ae_models.spec import TrainSpec
+from ae_models.stacked_members import StackedMembers, can_stack
 
 __all__ = ["AutoencoderModule"]
 
@@ -36,7 +37,8 @@ class AutoencoderModule(pl.LightningModule):
     """Trains an autoencoder, or the members of an ensemble together, a step of each at a time.
 
     A member has its own order of samples, random numbers and gradients. It ends in the weights of a single model with its seed,
-    as the sum of the members' losses has each member's gradient for its weights.
+    as the sum of the members' losses has each member's gradient for its weights; small dense members, whose losses are computed
+    at once (`ae_models.stacked_members`), end in the same up to rounding.
 
     Args:
         autoencoder: the model.
@@ -58,6 +60,7 @@ class AutoencoderModule(pl.LightningModule):
         self.spec = spec
         self.autoencoder = autoencoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in its hints
         self.augment = build_part(AUGMENTATIONS, spec.augment)
+        self.stacked: StackedMembers | None = None
         self.train_set, self.validation_set, self.resident = train, validation, resident
         if resident:
             self.register_buffer("train_samples", _copy_to_tensor(train), persistent=False)
@@ -79,17 +82,26 @@ class AutoencoderModule(pl.LightningModule):
         self.loss_sums = torch.zeros_like(self.loss_sums)
 
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
-        losses = []
-        for index, part in enumerate(batch.chunk(self.spec.members)):
-            # The random numbers of a member's step (augment, corrupt) depend on its seed and the step's index alone, so a
-            # resumed training draws the same.
-            seed_generators(self.device, (self.spec.seed + index) * EPOCH_SEED_STRIDE + self.global_step)
-            raw = self.train_samples[part] if self.resident else part
-            x = _to_channels_last(self.augment(self.autoencoder.normalise(raw)))
-            losses.append(self.autoencoder.members[index].loss(x))
-        step_losses = torch.stack(losses)
+        step_losses = self._step_losses(batch)
         self.loss_sums += step_losses.detach()
         return step_losses.sum()
+
+    def _step_losses(self, batch: Tensor) -> Tensor:
+        """Return each member's loss on its own part of a batch, (members,)."""
+        losses, inputs, targets = [], [], []
+        for index, (member, part) in enumerate(zip(self.autoencoder.members, batch.chunk(self.spec.members), strict=True)):
+            # The random numbers of a member's step (augment, corrupt, bottleneck, critic) depend on its seed and the step's
+            # index alone, so a resumed training draws the same.
+            seed_generators(self.device, (self.spec.seed + index) * EPOCH_SEED_STRIDE + self.global_step)
+            raw = self.train_samples[part] if self.resident else part
+            x = _to_channels_last(self.augment(member.normalise(raw)))
+            if self.stacked is None:
+                losses.append(member.loss(x))
+            else:
+                member_inputs, member_targets = member.training_pair(x)
+                inputs.append(member_inputs)
+                targets.append(member_targets)
+        return torch.stack(losses) if self.stacked is None else self.stacked.losses(inputs, targets)
 
     def train_losses(self) -> list[float]:
         """Return each member's mean loss of the steps of this epoch. Waits for the device: call it once an epoch."""
@@ -122,7 +134,11 @@ class AutoencoderModule(pl.LightningModule):
                 yield raw.to(self.device)
 
     def configure_optimizers(self) -> Any:
-        optimizer = torch.optim.Adam(self.autoencoder.parameters(), lr=self.spec.learning_rate, betas=_ADAM_BETAS, fused=True)
+        parameters = list(self.autoencoder.parameters())
+        if can_stack(self.autoencoder.members):  # here: they are on their device now
+            self.stacked = StackedMembers(self.autoencoder.members)
+            parameters = list(self.stacked.parameters.values())
+        optimizer = torch.optim.Adam(parameters, lr=self.spec.learning_rate, betas=_ADAM_BETAS, fused=True)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._learning_rate_share)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

@@ -1,14 +1,14 @@
 """Seconds to train an ensemble in each way: `python benchmarks/ensemble_speed.py`. The record says why it is done as it is.
 
-Four networks: that of recipes/digits.yaml, a dense one on the same digits, and, on one thread, a small dense one of 4 and of 32
-members on 20 random numbers a sample. Each way ends with the same models up to the last bits:
+Four networks: that of recipes/digits.yaml and a dense one on the same digits, of 4 members each; on one thread, a small dense one
+of 8 and of 32 members on 20 random numbers a sample. Each way ends with the same models up to the last bits:
 
-- together: `ae_models.training.train_autoencoder` with `train.members`, as a run calls it: a step of each member in turn.
+- together: `ae_models.training.train_autoencoder` with `train.members`, as a run calls it.
 - one_after_another: the same function once for each seed.
 - processes: as many processes as cores, with one thread each, which share the seeds among them; their imports are not counted.
 
-Then one step alone, without Lightning, data and optimiser: `loop` computes each member's loss and gradient in turn, `stacked` all
-of them at once by `torch.func.stack_module_state` and `vmap`.
+Then one step alone, forward and backward: `loop` computes each member's loss in turn, `stacked` all of them at once by
+`ae_models.stacked_members`. A training stacks the members of the small dense network alone, where it is quicker.
 
 The ways take turns; medians over the turns, after one turn unmeasured.
 """
@@ -29,8 +29,7 @@ from typing import Any
 import numpy as np
 import torch
 from benchmark_tools import ROOT, measurement_facts, mnist_digits
-from torch import Tensor, nn
-from torch.func import functional_call, stack_module_state, vmap
+from torch import Tensor
 
 from ae_models.autoencoder import Autoencoder
 from ae_models.ensemble import build_autoencoder
@@ -43,6 +42,7 @@ from ae_models.spec import (
     NoAugmentationSpec,
     WeightsSpec,
 )
+from ae_models.stacked_members import StackedMembers
 from ae_models.training import train_autoencoder
 from ae_models.training_environment import deterministic_threads, quiet_lightning
 from aeops.files import write_json
@@ -53,7 +53,7 @@ VALIDATION_SAMPLES = 200
 SMALL_SHAPE = (1, 4, 5)
 STEP_REPEATS = 30  # steps of a turn; single ones are too short to time
 Way = Callable[[WeightsSpec, np.ndarray], float]  # seconds
-Losses = Callable[[Sequence[nn.Module], Sequence[Tensor]], Callable[[], Tensor]]
+Losses = Callable[[Sequence[Autoencoder], Sequence[Tensor]], Callable[[], Tensor]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +77,7 @@ def build_tasks(epochs: int, samples: int) -> dict[str, Task]:
     return {
         "digits_4": Task(conv, images),
         "dense_4": Task(dataclasses.replace(conv, model=dense), images),
-        "small_dense_4": Task(small_spec, numbers),
+        "small_dense_8": Task(with_train(small_spec, members=8), numbers),
         "small_dense_32": Task(with_train(small_spec, members=32), numbers),
     }
 
@@ -145,42 +145,26 @@ WAYS: dict[str, Way] = {
 # ---------------------------------------------------------------- one step
 
 
-class SquaredError(nn.Module):
-    """The training loss of a plain autoencoder as a module, which functional_call can be given other weights for."""
-
-    def __init__(self, autoencoder: Autoencoder) -> None:
-        super().__init__()
-        self.autoencoder = autoencoder
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.autoencoder.loss(x)
-
-
-def loop_losses(members: Sequence[nn.Module], batches: Sequence[Tensor]) -> Callable[[], Tensor]:
+def loop_losses(members: Sequence[Autoencoder], batches: Sequence[Tensor]) -> Callable[[], Tensor]:
     """Return a function that computes each member's loss in turn, (members,)."""
-    return lambda: torch.stack([member(x) for member, x in zip(members, batches, strict=True)])
+    return lambda: torch.stack([member.loss(x) for member, x in zip(members, batches, strict=True)])
 
 
-def stacked_losses(members: Sequence[nn.Module], batches: Sequence[Tensor]) -> Callable[[], Tensor]:
-    """Return a function that computes all members' losses at once, (members,), by weights that are stacked for good."""
-    parameters, buffers = stack_module_state(list(members))
-    stacked_batches = torch.stack(list(batches))
-
-    def member_loss(weights: dict[str, Tensor], state: dict[str, Tensor], x: Tensor) -> Tensor:
-        loss: Tensor = functional_call(members[0], (weights, state), (x,))
-        return loss
-
-    return lambda: vmap(member_loss)(parameters, buffers, stacked_batches)
+def stacked_losses(members: Sequence[Autoencoder], batches: Sequence[Tensor]) -> Callable[[], Tensor]:
+    """Return a function that computes all members' losses at once, (members,), whether or not a training would."""
+    stacked = StackedMembers(members)
+    inputs, targets = zip(*(member.training_pair(x) for member, x in zip(members, batches, strict=True)), strict=True)
+    return lambda: stacked.losses(inputs, targets)
 
 
-def draw_step(spec: WeightsSpec, samples: np.ndarray) -> tuple[list[SquaredError], list[Tensor]]:
-    """Return the members with fresh weights, as losses, and a batch of each."""
+def draw_step(spec: WeightsSpec, samples: np.ndarray) -> tuple[list[Autoencoder], list[Tensor]]:
+    """Return the members with fresh weights and a batch of each."""
     members, batches = [], []
     for index in range(spec.train.members):
-        autoencoder = build_autoencoder(spec.model, spec.input, 1, seed=index)
+        member = build_autoencoder(spec.model, spec.input, 1, seed=index)
         rows = np.random.default_rng(index).integers(0, len(samples), spec.train.batch)
-        members.append(SquaredError(autoencoder))
-        batches.append(autoencoder.normalise(torch.from_numpy(samples[rows])))
+        members.append(member)
+        batches.append(member.normalise(torch.from_numpy(samples[rows])))
     return members, batches
 
 

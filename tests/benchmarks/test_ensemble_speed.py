@@ -12,12 +12,12 @@ SMALL = ["--samples", "64", "--epochs", "1", "--repeats", "1"]
 
 def test_it_measures_trainings_and_steps_of_the_same_members(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "speed.json"
-    ensemble_speed.main([*SMALL, "--networks", "small_dense_4", "--ways", "one_after_another", "--out", str(out)])
+    ensemble_speed.main([*SMALL, "--networks", "small_dense_8", "--ways", "one_after_another", "--out", str(out)])
     record = json.loads(out.read_text(encoding="utf-8"))
     assert json.loads(capsys.readouterr().out) == record
-    assert list(record["networks"]) == ["small_dense_4"]
-    network = record["networks"]["small_dense_4"]
-    assert network["setting"] == {"members": 4, "samples": 64, "epochs": 1, "batch": 64}
+    assert list(record["networks"]) == ["small_dense_8"]
+    network = record["networks"]["small_dense_8"]
+    assert network["setting"] == {"members": 8, "samples": 64, "epochs": 1, "batch": 64}
     training, step = network["training"], network["step"]
     assert set(training["seconds"]) == {"together", "one_after_another"}
     assert set(step["seconds"]) == {"loop", "stacked"}
@@ -37,6 +37,6 @@ def test_stacked_members_have_the_losses_of_single_ones() -> None:
 
 @pytest.mark.long  # two processes import torch and Lightning
 def test_it_measures_processes_too(tmp_path: Path) -> None:
-    ensemble_speed.main([*SMALL, "--networks", "small_dense_4", "--ways", "processes", "--out", str(tmp_path / "speed.json")])
-    network = json.loads((tmp_path / "speed.json").read_text(encoding="utf-8"))["networks"]["small_dense_4"]
+    ensemble_speed.main([*SMALL, "--networks", "small_dense_8", "--ways", "processes", "--out", str(tmp_path / "speed.json")])
+    network = json.loads((tmp_path / "speed.json").read_text(encoding="utf-8"))["networks"]["small_dense_8"]
     assert network["training"]["seconds"]["processes"] > 0

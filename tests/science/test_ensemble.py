@@ -17,12 +17,12 @@ from safetensors.numpy import load_file
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from ae_models import tokens
+from ae_models import checkpoint, tokens
 from ae_models.autoencoder import Autoencoder
 from ae_models.bundle import load_bundle
 from ae_models.calibration import calibrate
 from ae_models.data_loading import IndexBatchSampler, MappedSamples, make_loader
-from ae_models.ensemble import Ensemble
+from ae_models.ensemble import Ensemble, build_autoencoder
 from ae_models.ensemble_scores import DisagreementScore
 from ae_models.errors import DivergenceError, SpecError
 from ae_models.fit import fit
@@ -31,6 +31,7 @@ from ae_models.sample_sets import ArraySampleSet, SampleRoles
 from ae_models.score_interface import ENERGY_FLOOR
 from ae_models.scores import NormalisedResidualScore
 from ae_models.spec import ConvDecoderSpec, ConvEncoderSpec, FitSpec, WeightsSpec
+from ae_models.stacked_members import StackedMembers, can_stack
 from ae_models.training import train_autoencoder
 from ae_models.training_environment import deterministic_threads, quiet_lightning
 from ae_models.training_progress import history_columns
@@ -83,6 +84,62 @@ def test_each_member_ends_in_the_bits_of_a_single_model_with_its_seed(parts: dic
         alone = [json.loads(line) for line in (tmp_path / str(index) / "progress.jsonl").read_text().splitlines()]
         for column in ("train_loss", "validation_error"):
             assert [line[column + number] for line in lines] == [line[column] for line in alone]
+
+
+STACKABLE: dict[str, Any] = {
+    "corrupt": {"kind": "gaussian", "deviation": 0.2},
+    "bottleneck": {"kind": "l1", "size": 8, "weight": 0.01},
+}
+
+
+def test_small_dense_members_are_trained_at_once_to_the_weights_of_single_models(tmp_path: Path) -> None:
+    ensemble = trained(weights_spec(8, seed=5, parts=STACKABLE), tmp_path / "ensemble")
+    assert can_stack(ensemble.members)
+    for index in (0, 7):
+        single = trained(weights_spec(1, seed=5 + index, parts=STACKABLE), tmp_path / str(index))
+        for name, values in single.state_dict().items():
+            assert torch.allclose(ensemble.members[index].state_dict()[name], values, atol=1e-5), (index, name)
+
+
+def test_members_that_are_trained_at_once_end_in_the_same_bits_after_an_interruption(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = weights_spec(8, seed=5, parts=STACKABLE)
+    whole = trained(spec, tmp_path / "whole").state_dict()
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "MIN_SECONDS_BETWEEN", 0.0)
+        step, calls = StackedMembers.losses, []
+
+        def interrupted(self: StackedMembers, *parts: Any) -> Tensor:
+            calls.append(1)
+            if len(calls) == 5:  # of 3 steps an epoch
+                raise RuntimeError("interrupted")
+            return step(self, *parts)
+
+        patch.setattr(StackedMembers, "losses", interrupted)
+        with pytest.raises(RuntimeError, match="interrupted"):
+            trained(spec, tmp_path / "interrupted")
+    resumed = trained(spec, tmp_path / "interrupted").state_dict()
+    assert len((tmp_path / "interrupted" / "progress.jsonl").read_text().splitlines()) == 2
+    assert all(torch.equal(resumed[name], values) for name, values in whole.items())
+    assert (tmp_path / "interrupted" / "trail.csv").read_text() == (tmp_path / "whole" / "trail.csv").read_text()
+
+
+@pytest.mark.parametrize(
+    ("members", "parts", "stacked"),
+    [
+        (8, {}, False),  # variational: it draws
+        (8, STACKABLE, True),
+        (7, STACKABLE, False),
+        (8, {"bottleneck": {"kind": "top-k", "size": 8, "active": 2}, "compare": {"kind": "bce"}}, True),
+        (8, STACKABLE | {"critic": {"kind": "aae", "widths": [4]}}, False),
+        (8, STACKABLE | {"encode": {"kind": "dense", "widths": [2000]}}, False),  # 100,000 weights or more
+        (8, STACKABLE | MODELS["convolutional"], False),
+    ],
+)
+def test_members_are_trained_at_once_where_it_is_quicker(members: int, parts: dict[str, Any], stacked: bool) -> None:
+    spec = weights_spec(members, seed=5, parts=parts)
+    assert can_stack(build_autoencoder(spec.model, spec.input, members).members) == stacked
 
 
 def test_the_first_member_is_the_model_that_encodes_and_reconstructs(
