@@ -37,8 +37,8 @@ _TOKEN_WEIGHT = 256  # numbers that a token id counts for: a decoder makes as ma
 class IndexBatchSampler(Sampler[Tensor]):
     """Yields the indices of each batch of an epoch, shuffled by seed and epoch. Lightning calls `set_epoch`.
 
-    Of an ensemble, a batch holds one of each member after the other, as many indices of each. Member i, from 0, has the order
-    of a single model with the seed `seed + i`.
+    Of an ensemble, a batch holds one of each member after the other, as many indices of each. Their seeds are seed, seed + 1,
+    ..., and each has the order of a single model with its seed.
 
     Args:
         rows: number of samples.

@@ -45,8 +45,8 @@ def build_autoencoder(config: AutoencoderConfig, input_spec: InputSpec, members:
         config: of the parts.
         input_spec: of a stored sample.
         members: number of models, 1 or more.
-        seed: of the weights. Member i, from 0, is given those of a single model with the seed `seed + i`, by torch's global
-            generator. None: for weights that are loaded afterwards; the generator goes on as it stands.
+        seed: of the first member's weights, the next ones' are seed + 1, seed + 2, ...: each has those of a single model with
+            its seed. Seeds torch's global generator. None: for weights that are loaded afterwards.
     """
 
     def seed_member(index: int) -> None:

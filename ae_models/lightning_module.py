@@ -88,20 +88,20 @@ class AutoencoderModule(pl.LightningModule):
 
     def _step_losses(self, batch: Tensor) -> Tensor:
         """Return each member's loss on its own part of a batch, (members,)."""
-        losses, inputs, targets = [], [], []
+        if self.stacked is None:
+            return torch.stack([member.loss(x) for member, x in self._member_samples(batch)])
+        pairs = [member.training_pair(x) for member, x in self._member_samples(batch)]
+        inputs, targets = zip(*pairs, strict=True)
+        return self.stacked.losses(inputs, targets)
+
+    def _member_samples(self, batch: Tensor) -> Iterator[tuple[Autoencoder, Tensor]]:
+        """Yield each member with its augmented samples, the generators seeded for what it draws before the next one."""
         for index, (member, part) in enumerate(zip(self.autoencoder.members, batch.chunk(self.spec.members), strict=True)):
             # The random numbers of a member's step (augment, corrupt, bottleneck, critic) depend on its seed and the step's
             # index alone, so a resumed training draws the same.
             seed_generators(self.device, (self.spec.seed + index) * EPOCH_SEED_STRIDE + self.global_step)
             raw = self.train_samples[part] if self.resident else part
-            x = _to_channels_last(self.augment(member.normalise(raw)))
-            if self.stacked is None:
-                losses.append(member.loss(x))
-            else:
-                member_inputs, member_targets = member.training_pair(x)
-                inputs.append(member_inputs)
-                targets.append(member_targets)
-        return torch.stack(losses) if self.stacked is None else self.stacked.losses(inputs, targets)
+            yield member, _to_channels_last(self.augment(member.normalise(raw)))
 
     def train_losses(self) -> list[float]:
         """Return each member's mean loss of the steps of this epoch. Waits for the device: call it once an epoch."""
