@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from ae_models.bank_scores import KnnScore, LocalHullScore
 from ae_models.blur import blur_axes, gaussian_kernel
 from ae_models.corruptions import rgb_to_luma
+from ae_models.ensemble_scores import DisagreementScore
 from ae_models.model_output import ModelOutput
 from ae_models.score_interface import ENERGY_FLOOR, Score, log_energy
 from ae_models.score_samples import ScoreSamples
@@ -131,6 +132,7 @@ SINGLE_SCORES: dict[str, type[Score]] = {
     "ambiguity": AmbiguityScore,
     "token-surprise": TokenSurpriseScore,
     "denoising": DenoisingScore,
+    "disagreement": DisagreementScore,
     "knn": KnnScore,
     "local-hull": LocalHullScore,
 }

@@ -53,6 +53,7 @@ TARGETS = {
     "benchmarks": (
         "tests/benchmarks/test_batch_scoring.py",
         "tests/benchmarks/test_bench.py",
+        "tests/benchmarks/test_ensemble_speed.py",
         "tests/benchmarks/test_five_versions.py",
         "tests/benchmarks/test_gate_simulation.py",
         "tests/benchmarks/test_models.py",

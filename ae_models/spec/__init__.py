@@ -24,9 +24,10 @@ the same name without `Spec`, whose constructor takes the fields as keyword argu
 | a threshold | ae_models/spec/thresholds.py | ae_models/thresholds.py, `THRESHOLDS` |
 
 The parts of a model and the section train decide the weights (`WeightsSpec`); the calibration alone reads score and threshold. A
-score says in `compatibility_errors()` which models it needs. A threshold implements `ae_models.thresholds.ThresholdMethod`,
-through which calibration, export, evaluation, monitoring, report and card reach it. Rules between the parts of a model stand
-in ae_models/spec/compatibility.py. tests/science/test_every_pair.py trains each part in some model: add the new one to its
+score says in `compatibility_errors()` which models and trainings it needs; one that compares the members of an ensemble stands
+in `ensemble_scores.py`, beside each `scores.py`. A threshold implements `ae_models.thresholds.ThresholdMethod`, through which
+calibration, export, evaluation, monitoring, report and card reach it. Rules between the parts of a model stand in
+ae_models/spec/compatibility.py. tests/science/test_every_pair.py trains each part in some model: add the new one to its
 `SMALL`.
 """
 
@@ -57,6 +58,7 @@ from ae_models.spec.corruptions import (
 from ae_models.spec.critics import AdversarialCodeCriticSpec, CriticSpec, GanomalyCriticSpec, NoCriticSpec
 from ae_models.spec.decoders import ConvDecoderSpec, DecoderSpec, DenseDecoderSpec, TemporalDecoderSpec, TokenDecoderSpec
 from ae_models.spec.encoders import ConvEncoderSpec, DenseEncoderSpec, EncoderSpec, TemporalEncoderSpec, TokenEncoderSpec
+from ae_models.spec.ensemble_scores import DisagreementScoreSpec
 from ae_models.spec.fields import bounded_field
 from ae_models.spec.fit import FitReading, FitSpec, read_fit_spec
 from ae_models.spec.inputs import ARRAY_KINDS, IMAGE, INPUT_KINDS, SERIES, TEXT, InputSpec
@@ -136,6 +138,7 @@ __all__ = [
     "DenoisingScoreSpec",
     "DenseDecoderSpec",
     "DenseEncoderSpec",
+    "DisagreementScoreSpec",
     "EncoderSpec",
     "FitReading",
     "FitSpec",

@@ -55,6 +55,7 @@ def model_card(
     sections = [
         f"# {recipe['recipe']}: {outcome}\n\n{recipe['about'].strip()}",
         "## Data\n\n" + describe_data(recipe, metrics["rows"]),
+        *_ensemble_section(recipe["train"].get("members", 1)),
         "## Metrics\n\n" + "\n\n".join(metric_tables(metrics)),
         "## Threshold\n\n" + describe_threshold(recipe, metrics),
         "## Verdict\n\n" + rules_section(verdict["verdict"], verdict["rules"]),
@@ -89,6 +90,12 @@ def describe_data(recipe: Mapping[str, Any], rows: Mapping[str, int]) -> str:
         f"threshold fitted on {rows['calibration']:,} others; evaluated on {rows['test_normal']:,} normals that none of these "
         f"saw{novelty}. No label was used in training."
     )
+
+
+def _ensemble_section(members: int) -> list[str]:
+    if members == 1:
+        return []
+    return [f"## Ensemble\n\n{members} models, trained with different seeds. The first one reconstructs, and all of them score."]
 
 
 def metric_tables(metrics: Mapping[str, Any]) -> list[str]:

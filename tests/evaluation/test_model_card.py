@@ -42,6 +42,13 @@ def test_a_refused_version_says_so_first_and_is_not_offered_for_serving(facts):
     assert "ae serve" not in card
 
 
+def test_the_card_of_an_ensemble_says_which_model_is_shown(facts):
+    recipe, *others = facts
+    assert "Ensemble" not in model_card(recipe, *others, LINEAGE)
+    card = model_card(recipe | {"train": recipe["train"] | {"members": 4}}, *others, LINEAGE)
+    assert "## Ensemble\n\n4 models, trained with different seeds. The first one reconstructs, and all of them score." in card
+
+
 def test_a_pipe_in_a_value_does_not_break_its_table(facts):
     card = model_card(*facts, LINEAGE | {"seed": "a|b"})
     assert "`a\\|b`" in card

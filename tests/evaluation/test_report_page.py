@@ -108,6 +108,13 @@ def test_the_page_is_small_enough_to_send(write):
     assert len(write().encode()) < 1_500_000
 
 
+def test_the_page_of_an_ensemble_says_which_model_is_shown(write, evaluated):
+    assert "ensemble" not in write()
+    train = yaml.safe_load(evaluated.recipe.read_text(encoding="utf-8"))["train"]
+    page = write(recipe={"train": train | {"members": 4}})
+    assert "It is an ensemble of 4 models: figures and curves show the first one" in page
+
+
 def test_text_of_the_recipe_is_escaped(write):
     page = write(recipe={"about": "<script>alert('x')</script> & more"})
     assert "<script" not in page

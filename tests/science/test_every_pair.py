@@ -33,6 +33,7 @@ from ae_models.spec import (
     DenoisingScoreSpec,
     DenseDecoderSpec,
     DenseEncoderSpec,
+    DisagreementScoreSpec,
     FitSpec,
     FlipAugmentationSpec,
     GanomalyCriticSpec,
@@ -61,6 +62,7 @@ from ae_models.spec import (
     TokenEncoderSpec,
     TokenSurpriseScoreSpec,
     TopKBottleneckSpec,
+    TrainSpec,
     VariationalBottleneckSpec,
     WordDeletionCorruptionSpec,
     check_compatibility,
@@ -133,6 +135,7 @@ SMALL: dict[str, tuple[Any, ...]] = {
         KnnScoreSpec(neighbours=3),
         LocalHullScoreSpec(neighbours=4, ridge=1.0),
         CombinedScoreSpec((KnnScoreSpec("code", neighbours=3), KnnScoreSpec("code", neighbours=4)), choose="by-power"),
+        DisagreementScoreSpec(),
     ),
     "augment": (NoAugmentationSpec(), AffineAugmentationSpec(), FlipAugmentationSpec()),
 }
@@ -149,8 +152,13 @@ def legal_models() -> Iterator[tuple[Any, ...]]:
         drawn = [random.integers(0, len(parts), MODELS_PER_INPUT) for parts in fitting]
         for indices in zip(*drawn, strict=True):
             *model_parts, score, augment = (parts[index] for parts, index in zip(fitting, indices, strict=True))
-            if next(check_compatibility(AutoencoderConfig(*model_parts), input_spec, score, augment), None) is None:
+            train = TrainSpec(augment=augment, members=members_for(score))
+            if next(check_compatibility(AutoencoderConfig(*model_parts), input_spec, score, train), None) is None:
                 yield (input_spec, *model_parts, score, augment)
+
+
+def members_for(score: Any) -> int:
+    return 2 if isinstance(score, DisagreementScoreSpec) else 1
 
 
 def pairs(choice: tuple[Any, ...]) -> set[frozenset[tuple[str, Any]]]:
@@ -186,6 +194,7 @@ def fit_spec(choice: tuple[Any, ...]) -> FitSpec:
         "batch": ROWS,
         "learning_rate": 0.01,
         "seed": 2,
+        "members": members_for(choice[list(SMALL).index("score")]),
         "threads": 1,
         "accelerator": "cpu",
         "augment": sections.pop("augment"),
