@@ -254,7 +254,7 @@ def summarize(record: Mapping[str, Any] | None) -> str:
     return "\n\n".join(
         [
             f"{len(record['cells'])} sets, up to {detector_count(record)} detectors. Rank correlations are means over sets, the "
-            "lowest in brackets. **lost**: how much lower the AUROC of the detector with the largest mean power is than the best.",
+            "lowest in brackets. **lost**: how much lower the AUROC of the detector of the largest mean power is than the best.",
             markdown_table(heads, rows),
             "By fault: the mean rank correlation of the power on one fault alone, without the useless detectors.",
             markdown_table(["kind", "fault", "rank correlation", "sets above 0"], fault_rows),
