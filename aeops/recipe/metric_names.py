@@ -14,7 +14,7 @@ RANKING_MEASURES = ("auroc", "average_precision")
 ALARM_MEASURES = ("threshold", "alarms", "normals", "measured")
 SPLIT_ROWS = ("train", "validation", "calibration", "test_normal", "test_novelty")
 HISTORY_MEASURES = ("epochs", "final_train_loss", "final_validation_error")
-POWER_NUMBERS = ("samples", "rate", "mean_caught", "mean_separation", "lead", "lead_lower_bound")
+POWER_NUMBERS = ("settings.samples", "settings.rate", "mean_caught", "mean_separation", "lead", "lead_lower_bound")
 POWER_INTERVALS = ("mean_caught_interval", "lead_interval")
 
 

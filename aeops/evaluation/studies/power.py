@@ -113,8 +113,7 @@ def _metrics(powers: Mapping[str, Power], rate: float, groups: np.ndarray) -> di
         if name != MODEL_NAME:
             baselines[name] = {"mean_caught": power.mean, "mean_separation": power.mean_separation}
     return {
-        "samples": len(model.by_sample),
-        "rate": rate,
+        "settings": {"samples": len(model.by_sample), "rate": rate},
         "mean_caught": model.mean,
         "mean_caught_interval": model.interval(groups),
         "mean_separation": model.mean_separation,
@@ -189,10 +188,10 @@ def _lead_sentence(powers: Mapping[str, Power], metrics: Mapping[str, Any], rate
 
 
 def _note(metrics: Mapping[str, Any], rate: float) -> str:
+    samples = metrics["settings"]["samples"]
     return (
-        f"Each fault is injected at five strengths into {metrics['samples']:,} normal test samples; one that it leaves as it was "
-        f"is not counted. The thresholds of the baselines are set to {format_share(rate, 2)} on the calibration samples of the "
-        "model. A detector's columns hold its mean share over the strengths; weakest and strongest are the model's, with their "
-        "95 % intervals (Clopper-Pearson). The faults are not those that will come: see docs/power.md for how well this ranks "
-        "detectors."
+        f"Each fault is injected at five strengths into {samples:,} normal test samples; one that it leaves as it was is not "
+        f"counted. The thresholds of the baselines are set to {format_share(rate, 2)} on the calibration samples of the model. A "
+        "detector's columns hold its mean share over the strengths; weakest and strongest are the model's, with their 95 % "
+        "intervals (Clopper-Pearson). The faults are not those that will come: docs/power.md says how well this ranks detectors."
     )
