@@ -10,6 +10,9 @@ detectors of a set, the rank correlation (Spearman) of power with the AUROC on t
 It is given for all detectors, and without the useless ones, which are easy to tell. **Lost** is how much lower the AUROC of the
 detector that power would choose is than that of the best one.
 
+One more cell, `trained digits`, holds trainings of recipes/digits.yaml that differ in their seed: it says how far apart seeds put
+the power.
+
 Each set is a cell of benchmarks/records/power_ranking.json: it is stored as soon as it is measured, and not measured again
 (`--again`: it is). docs/power.md quotes the record (`--docs-only`: writes that section alone).
 """
@@ -22,8 +25,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from benchmark_tools import RECORDS, ROOT, replace_section, save_record
-from labelled_sets import LabelledSet, list_sets
+from benchmark_tools import RECORDS, ROOT, replace_section, save_record, train_score_function
+from labelled_sets import LabelledSet, list_sets, read_digits
 from scipy.ndimage import gaussian_filter1d
 from scipy.stats import spearmanr
 from sklearn.decomposition import PCA
@@ -36,6 +39,7 @@ from ae_models.faults import standard_faults
 from ae_models.power import ScoreFunction, conformal_threshold, measure_power, threshold_detectors
 from aeops.gate.auroc import estimate_auroc
 from aeops.machine.stored_json import read_json
+from aeops.recipe.reader import read_recipe
 from aeops.report.model_card import markdown_table
 
 RECORD, DOCS = RECORDS / "power_ranking.json", ROOT / "docs" / "power.md"
@@ -51,6 +55,9 @@ NEIGHBOURS = (1, 5, 30)
 HULL_NEIGHBOURS, HULL_RIDGE = 20, 0.3
 PROJECTED_VALUES = 8
 TREES = 50
+
+TRAINED = "trained digits, 5 is new"  # the cell of trained models
+NOVEL_DIGIT = 5
 
 Scores = dict[str, np.ndarray]
 
@@ -154,13 +161,39 @@ class VectorDetectors:
         return residuals
 
 
+def train_models(labelled: LabelledSet, epochs: int | None, seeds: int) -> ScoreFunction:
+    """Return the scores of trainings of the recipe `digits` with seeds from 0, as a function of raw samples.
+
+    Args:
+        labelled: digits.
+        epochs: in place of the recipe's; None: the recipe's.
+        seeds: number of trainings.
+    """
+    from ae_models.training_environment import deterministic_threads, quiet_lightning  # here: they load torch
+
+    spec = read_recipe(ROOT / "recipes" / "digits.yaml").fit
+    functions = {}
+    with deterministic_threads(spec.train.threads), quiet_lightning():
+        for seed in range(seeds):
+            functions[f"seed {seed}"] = train_score_function(
+                spec, labelled.train, labelled.calibration, epochs or spec.train.epochs, seed
+            )
+    return lambda samples: {name: function(samples) for name, function in functions.items()}
+
+
 # ---------------------------------------------------------------- one cell
 
 
-def measure_set(labelled: LabelledSet, normals: int) -> dict[str, Any]:
-    """Return the cell of one set: the power of each detector beside what labels say of it."""
+def measure_set(labelled: LabelledSet, fit: Callable[[LabelledSet], ScoreFunction], normals: int) -> dict[str, Any]:
+    """Return the cell of one set: the power of each detector beside what labels say of it.
+
+    Args:
+        labelled: the set.
+        fit: returns the scores of the detectors.
+        normals: test samples that get each fault, at most.
+    """
     start_time = time.monotonic()
-    score = fit_detectors(labelled)
+    score = fit(labelled)
     calibration_scores = score(labelled.calibration)
     rate = next((rate for rate in RATES if len(labelled.calibration) >= 1 / rate - 1), RATES[-1])
     thresholds = {name: conformal_threshold(scores, rate) for name, scores in calibration_scores.items()}
@@ -231,8 +264,13 @@ def summarize(record: Mapping[str, Any] | None) -> str:
     """Return the section of docs/power.md."""
     if record is None or not record["cells"]:
         return "Not measured yet: `python benchmarks/power_ranking.py` measures it."
+    cells = dict(record["cells"])
+    trained = cells.pop(TRAINED, None)
+    if not cells:
+        return "\n\n".join(describe_trained(trained))
+    detector_count = max(len(cell["detectors"]) for cell in cells.values())
     families: dict[str, list[Mapping[str, Any]]] = {}
-    for name, cell in record["cells"].items():
+    for name, cell in cells.items():
         families.setdefault(family(name), []).append(cell)
     heads = [
         "sets",
@@ -245,25 +283,46 @@ def summarize(record: Mapping[str, Any] | None) -> str:
         "lost by kNN-5",
     ]
     rows = [summary_row(name, cells) for name, cells in families.items()]
-    rows.append(summary_row("all", list(record["cells"].values())))
+    rows.append(summary_row("all", list(cells.values())))
     fault_rows = []
     for kind in ("image", "series", "text"):
-        cells = [cell for cell in record["cells"].values() if cell["kind"] == kind]
-        if cells:
-            fault_rows += [fault_row(kind, fault.name, cells) for fault in standard_faults(kind)]
+        kind_cells = [cell for cell in cells.values() if cell["kind"] == kind]
+        if kind_cells:
+            fault_rows += [fault_row(kind, fault.name, kind_cells) for fault in standard_faults(kind)]
     return "\n\n".join(
         [
-            f"{len(record['cells'])} sets, up to {detector_count(record)} detectors. Rank correlations are means over sets, the "
+            f"{len(cells)} sets, up to {detector_count} detectors. Rank correlations are means over sets, the "
             "lowest in brackets. **lost**: how much lower the AUROC of the detector of the largest mean power is than the best.",
             markdown_table(heads, rows),
             "By fault: the mean rank correlation of the power on one fault alone, without the useless detectors.",
             markdown_table(["kind", "fault", "rank correlation", "sets above 0"], fault_rows),
+            *describe_trained(trained),
         ]
     )
 
 
-def detector_count(record: Mapping[str, Any]) -> int:
-    return max(len(cell["detectors"]) for cell in record["cells"].values())
+def describe_trained(cell: Mapping[str, Any] | None) -> list[str]:
+    """Return a paragraph about trained models; nothing where they were not measured."""
+    if cell is None:
+        return []
+    rows = list(cell["detectors"].values())
+    spreads = []
+    for key, title in (
+        ("mean_power", "mean power"),
+        ("separation", "separation"),
+        ("auroc", "AUROC"),
+        ("caught", "novelty caught"),
+    ):
+        values = [row[key] for row in rows]
+        spreads.append(f"{title} {np.mean(values):.3f} (standard deviation {np.std(values, ddof=1):.3f})")
+    correlations = []
+    for key in ("mean_power", "separation"):
+        correlations.append(f"{rank_detectors(cell, lambda row, key=key: row[key], useless=True).correlation:+.2f}")
+    return [
+        f"{len(rows)} trainings of `recipes/digits.yaml` that differ in their seed alone, at {cell['rate']:.0%} false alarms: "
+        f"{', '.join(spreads)}. Among them the rank correlation with the AUROC is {correlations[0]} of the mean power and "
+        f"{correlations[1]} of the separation: so many seeds are few, and near each other."
+    ]
 
 
 def summary_row(name: str, cells: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -299,19 +358,26 @@ def update_page(text: str, record: Mapping[str, Any] | None) -> str:
 # ---------------------------------------------------------------- the program
 
 
-def measure(out: Path, names: Sequence[str] | None, normals: int, *, again: bool) -> dict[str, Any]:
+def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Measure the sets that the record lacks, and store each as soon as it is measured; return the record."""
-    settings = {"normals": normals, "rates": list(RATES)}
+    settings = {"normals": options.normals, "rates": list(RATES)}
     record: dict[str, Any] = {"settings": settings, "cells": {}}
-    if out.is_file() and not again:
-        stored = read_json(out)
+    if options.out.is_file() and not options.again:
+        stored = read_json(options.out)
         if stored["settings"] == settings:
             record = stored
-    for name, reader in list_sets().items():
-        if name in record["cells"] or (names is not None and name not in names and family(name) not in names):
+
+    def fit_models(labelled: LabelledSet) -> ScoreFunction:
+        return train_models(labelled, options.epochs, options.seeds)
+
+    readers = {name: (reader, fit_detectors) for name, reader in list_sets().items()}
+    readers[TRAINED] = (lambda: read_digits(NOVEL_DIGIT), fit_models)
+    for name, (reader, fit) in readers.items():
+        is_asked = options.sets is None or name in options.sets or family(name) in options.sets
+        if name in record["cells"] or not is_asked:
             continue
-        record["cells"][name] = measure_set(reader(), normals)
-        save_record(out, record)
+        record["cells"][name] = measure_set(reader(), fit, options.normals)
+        save_record(options.out, record)
         print(name, record["cells"][name]["seconds"], "s", flush=True)
     return record
 
@@ -320,12 +386,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Whether power ranks detectors as labels would.")
     parser.add_argument("--sets", nargs="+", metavar="NAME", help="data sets, or families of them such as mnist [all at hand]")
     parser.add_argument("--normals", type=int, default=NORMALS, help=f"test samples that get each fault [{NORMALS}]")
+    parser.add_argument("--seeds", type=int, default=5, help="trainings of recipes/digits.yaml, 2 or more [5]")
+    parser.add_argument("--epochs", type=int, help="of each of them [those of the recipe]")
     parser.add_argument("--again", action="store_true", help="also measure what the record holds")
     parser.add_argument("--out", type=Path, default=RECORD, help="JSON to write [%(default)s]")
     parser.add_argument("--docs-only", action="store_true", help="only write docs/power.md, from the record")
     args = parser.parse_args(arguments)
     if not args.docs_only:
-        print(summarize(measure(args.out, args.sets, args.normals, again=args.again)))
+        print(summarize(measure(args)))
     if args.out == RECORD:
         stored = read_json(RECORD) if RECORD.is_file() else None
         DOCS.write_text(update_page(DOCS.read_text(encoding="utf-8"), stored), encoding="utf-8")

@@ -8,7 +8,7 @@ import numpy as np
 import power_ranking
 import pytest
 
-SIZES = ["--sets", "digits, 5 is new", "--normals", "6"]
+SIZES = ["--sets", "digits, 5 is new", power_ranking.TRAINED, "--normals", "6", "--seeds", "2", "--epochs", "1"]
 
 
 @pytest.fixture
@@ -30,6 +30,10 @@ def test_detectors_are_ranked_and_a_stored_set_is_not_measured_again(
     assert abs(noise["separation"] - 0.5) < 0.2
     assert knn["separation"] > 0.5
     assert knn["auroc"] > 0.6
+    trained = record["cells"][power_ranking.TRAINED]["detectors"]
+    assert set(trained) == {"seed 0", "seed 1"}
+    assert trained["seed 0"]["separation"] != trained["seed 1"]["separation"]
+    assert "2 trainings of `recipes/digits.yaml`" in power_ranking.summarize(record)
     capsys.readouterr()
     power_ranking.main([*SIZES, "--out", str(out)])
     assert not capsys.readouterr().out.startswith("digits")
