@@ -12,21 +12,14 @@ import argparse
 import dataclasses
 import json
 import statistics
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from benchmark_tools import RECORDS, ROOT, mnist_digits, save_record
+from benchmark_tools import RECORDS, ROOT, mnist_digits, save_record, train_score_function
 
-from ae_models.calibration import calibrate_scorer
-from ae_models.combined_score import build_score
-from ae_models.sample_sets import ArraySampleSet
-from ae_models.score_samples import ScoreSamples
 from ae_models.spec import FitSpec
-from ae_models.training import train_autoencoder
 from ae_models.training_environment import deterministic_threads, quiet_lightning
 from aeops.data.statistics import sample_sha256
 from aeops.evaluation.detection import PcaBaseline, knn_distance, measure_ranking
@@ -34,7 +27,6 @@ from aeops.recipe.reader import Recipe, read_recipe
 from aeops.stages.ingest import draw_split
 
 REAL_TASK = (0.75, 0.97)  # AUROC of the better baseline between which a task is neither hopeless nor solved
-VALIDATION_SAMPLES = 100
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,17 +74,8 @@ def model_auroc(spec: FitSpec, task: Task, epochs: int, seed: int) -> float:
 
     It does not depend on the threshold, so the scored samples serve as calibration samples.
     """
-    spec = dataclasses.replace(spec, train=dataclasses.replace(spec.train, epochs=epochs, seed=seed))
-    with tempfile.TemporaryDirectory() as folder:
-        validation = ArraySampleSet(task.train[:VALIDATION_SAMPLES])
-        training = train_autoencoder(spec.weights, ArraySampleSet(task.train), validation, Path(folder), progress_bar=False)
-    autoencoder = training.autoencoder.cpu().eval()
-    score = build_score(spec.score, autoencoder)
-    score.fit(ScoreSamples(autoencoder, spec.input, ArraySampleSet(task.train), validation, seed))
-    scorer = calibrate_scorer(spec.threshold, autoencoder, score, ArraySampleSet(task.scored))
-    with torch.inference_mode():
-        scores = scorer(torch.from_numpy(task.scored.astype(np.float32)))[0]
-    return auroc(scores.numpy(), task.is_novel)
+    score = train_score_function(spec, task.train, task.scored, epochs, seed)
+    return auroc(score(task.scored), task.is_novel)
 
 
 def recommend_digit(aurocs: dict[int, dict[str, float]]) -> int:

@@ -218,6 +218,7 @@ def write_small_recipe(root: Path) -> None:
     recipe["validate"]["rows"] = {"min": 500, "max": 5000}
     recipe["train"]["epochs"] = EPOCHS
     recipe["model"]["encode"]["widths"], recipe["model"]["decode"]["widths"] = WIDTHS, WIDTHS[::-1]
+    recipe["evaluate"]["studies"] = {"power": {"samples": 20}}
     recipe["gate"]["beats_pca_reconstruction"]["at_least"] = -5.0  # so few epochs teach little: these gates are set to pass
     recipe["gate"]["ranks_the_novelty"]["at_least"] = 0.3
     reason = "so few epochs on so few samples teach little"

@@ -22,6 +22,7 @@ the same name without `Spec`, whose constructor takes the fields as keyword argu
 | an augmentation | ae_models/spec/augmentations.py | ae_models/augmentations.py, `AUGMENTATIONS` |
 | a score | ae_models/spec/scores.py or bank_scores.py | ae_models/scores.py, `SINGLE_SCORES` |
 | a threshold | ae_models/spec/thresholds.py | ae_models/thresholds.py, `THRESHOLDS` |
+| a fault | ae_models/spec/faults.py, its name alone | ae_models/image_faults.py, series_faults.py or text_faults.py |
 
 The parts of a model and the section train decide the weights (`WeightsSpec`); the calibration alone reads score and threshold. A
 score says in `compatibility_errors()` which models and trainings it needs; one that compares the members of an ensemble stands
@@ -59,6 +60,7 @@ from ae_models.spec.critics import AdversarialCodeCriticSpec, CriticSpec, Ganoma
 from ae_models.spec.decoders import ConvDecoderSpec, DecoderSpec, DenseDecoderSpec, TemporalDecoderSpec, TokenDecoderSpec
 from ae_models.spec.encoders import ConvEncoderSpec, DenseEncoderSpec, EncoderSpec, TemporalEncoderSpec, TokenEncoderSpec
 from ae_models.spec.ensemble_scores import DisagreementScoreSpec
+from ae_models.spec.faults import FAULT_NAMES
 from ae_models.spec.fields import bounded_field
 from ae_models.spec.fit import FitReading, FitSpec, read_fit_spec
 from ae_models.spec.inputs import ARRAY_KINDS, IMAGE, INPUT_KINDS, SERIES, TEXT, InputSpec
@@ -105,6 +107,7 @@ from ae_models.spec.weights import WeightsSpec
 
 __all__ = [
     "ARRAY_KINDS",
+    "FAULT_NAMES",
     "FLAG_MISSING",
     "IMAGE",
     "IMPUTE_MISSING",

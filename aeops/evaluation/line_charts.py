@@ -1,6 +1,7 @@
 """Figures of lines and points. Each function writes one SVG file."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -33,9 +34,29 @@ DETECTOR_STYLES = {
     "pca_residual": ("PCA residual", PCA_COLOUR),
     "knn": ("kNN distance", KNN_COLOUR),
 }
+POWER_COLUMNS = 4  # panels in a row; the first that is free holds the legend
 CURVE_POINTS = 400  # more than a screen can tell apart, few enough for a small file
 DOT_WIDTH = 3.6  # points across
 MAP_NORMALS, MAP_NOVELTY = 900, 250  # points in the map of codes: enough to see where, few enough to see through
+
+
+@dataclass(frozen=True)
+class PowerPanel:
+    """The curves of one fault.
+
+    Attributes:
+        title: name of the fault.
+        unit: of the strengths, such as `of the window`.
+        strengths: ascending, (k,).
+        shares: detector -> share caught at each strength, (k,); None where the fault changed no sample.
+        intervals: 95 % of the model's shares, (k,); likewise.
+    """
+
+    title: str
+    unit: str
+    strengths: Sequence[float]
+    shares: Mapping[str, Sequence[float | None]]
+    intervals: Sequence[tuple[float, float] | None]
 
 
 def draw_training(file: Path, history: pd.DataFrame, pca_mse: float | None, error: str) -> None:
@@ -113,6 +134,40 @@ def draw_precision_recall(
             axes.plot(*_thin_curve(recall, precision), color=colour, label=label, zorder=3 if key == "model" else 2)
         axes.set(xlabel="recall: share of novelty flagged", ylabel="precision: share of flags that are novelty")
         _finish_square(axes, "average precision", "lower left")
+
+
+def draw_power(file: Path, panels: Sequence[PowerPanel], rate: float) -> None:
+    """Draw the share caught of each fault over its strengths, a panel a fault.
+
+    Args:
+        file: the SVG file to write.
+        panels: one or more, of the same detectors.
+        rate: of false alarms, drawn as a dotted line: what is caught without any power.
+    """
+    row_count = -(-(len(panels) + 1) // POWER_COLUMNS)
+    with svg_axes(file, REPORT_WIDTH, 2.5 * row_count, POWER_COLUMNS, row_count) as axes:
+        for panel_axes, panel in zip(axes, panels, strict=False):
+            _draw_power_panel(panel_axes, panel, rate)
+        for index in range(0, len(panels), POWER_COLUMNS):
+            axes[index].set_ylabel("share caught")
+        legend_axes, *empty_axes = axes[len(panels) :]
+        legend_axes.legend(*axes[0].get_legend_handles_labels(), loc="center left")
+        for unused_axes in (legend_axes, *empty_axes):
+            unused_axes.set_axis_off()
+
+
+def _draw_power_panel(axes: Axes, panel: PowerPanel, rate: float) -> None:
+    places = np.arange(len(panel.strengths))
+    axes.axhline(rate, color=MUTED_COLOUR, linewidth=1, linestyle=(0, (1, 2)), label="rate of false alarms")
+    intervals = np.array([interval or (np.nan, np.nan) for interval in panel.intervals])
+    axes.fill_between(places, *intervals.T, color=MODEL_COLOUR, alpha=0.15, linewidth=0)
+    for key, shares in panel.shares.items():
+        name, colour = DETECTOR_STYLES[key]
+        values = np.array(shares, dtype=float)  # None becomes NaN, a gap in the curve
+        axes.plot(places, values, color=colour, marker=".", label=name, zorder=3 if key == "model" else 2)
+    axes.set(ylim=(-0.02, 1.02), yticks=[0, 0.5, 1], title=panel.title, xlabel=panel.unit)
+    axes.set_xticks(places, [f"{strength:g}" for strength in panel.strengths])
+    axes.yaxis.set_major_formatter("{x:.0%}")
 
 
 def _finish_square(axes: Axes, legend_title: str, place: Literal["lower left", "lower right"]) -> None:

@@ -4,7 +4,14 @@ from dataclasses import dataclass
 
 from ae_models.spec import bounded_field, join_names
 
-ERROR, AUROC = "error", "auroc"  # measures by which a challenger is compared with the champion
+ERROR, AUROC, POWER = "error", "auroc", "power"  # measures by which a challenger is compared with the champion
+CHAMPION_MEASURES = (ERROR, AUROC, POWER)
+# Measure -> the quantity of a margin, and the number below which it has to be.
+MARGIN_BOUNDS = {
+    ERROR: ("a share of the champion's error", 1.0),
+    AUROC: ("a difference of two AUROCs", 0.5),
+    POWER: ("a difference of two mean shares of injected faults", 0.5),
+}
 NEEDS_NOT_WORSE, NEEDS_BETTER = "not-worse", "better"  # requirements that a rule may put on the challenger
 MIN_GROUPS = 20  # of normals, or of novelty, below which a comparison claims nothing
 LOGGED_CHECK = "logged"  # the check of the registered model
@@ -35,7 +42,7 @@ class Rule:
     above: str | None = None  # the metric that the whole interval must exceed
     check: str | None = bounded_field(None, one_of=("served", LOGGED_CHECK))
     milliseconds: float | None = bounded_field(None, low=0.001, high=3_600_000)  # that an answer of the logged model may take
-    champion: str | None = bounded_field(None, one_of=(ERROR, AUROC))
+    champion: str | None = bounded_field(None, one_of=CHAMPION_MEASURES)
     margin: float | None = None  # largest difference that does not matter; its bounds depend on what is compared
     needs: str | None = bounded_field(None, one_of=(NEEDS_NOT_WORSE, NEEDS_BETTER))  # of the challenger; None: not-worse
     by: str | None = bounded_field(None, one_of=("label",))  # a comparison for each label of the normals; None: one for all
@@ -86,10 +93,9 @@ class Rule:
         return [f"milliseconds is set with check {self.check}, but only the check {LOGGED_CHECK} has a budget"]
 
     def _champion_errors(self) -> list[str]:
-        if self.champion == ERROR:
-            quantity, upper_bound = "a share of the champion's error", 1.0
-        else:
-            quantity, upper_bound = "a difference of two AUROCs", 0.5
+        if self.champion not in MARGIN_BOUNDS:
+            return []  # a mistake noted elsewhere
+        quantity, upper_bound = MARGIN_BOUNDS[self.champion]
         if self.margin is None:
             return [f"the key margin is missing: the largest difference that does not matter, {quantity}"]
         if not 0 < self.margin < upper_bound:

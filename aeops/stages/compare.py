@@ -7,7 +7,7 @@ It is no stage of DVC: the champion changes in the registry while the files stay
 """
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ import numpy as np
 from ae_models.spec import InputSpec
 from aeops.bundle.detector import Detector
 from aeops.errors import UsageError
-from aeops.evaluation import model_input
+from aeops.evaluation import fault_power, model_input
 from aeops.evaluation.prepared import PreparedSamples, load_prepared
 from aeops.files import make_folder, write_json
 from aeops.gate import comparison
@@ -23,7 +23,9 @@ from aeops.gate.comparison import ComparisonResult, ComparisonVerdict, HoldoutSa
 from aeops.gate.documents import ChampionRecord, ComparisonDocument, HoldoutRecord
 from aeops.gate.evidence import holdout_sha256
 from aeops.machine.entry_point import run_main
+from aeops.recipe.gate_rules import POWER
 from aeops.recipe.reader import Recipe, read_recipe
+from aeops.recipe.studies import POWER_STUDY, PowerStudy
 
 FIRST_VERSION, SAME_BUNDLE, NOT_COMPARED = "first", "the same", "not compared"
 INPUT_KEYS = ("kind", "shape", "low", "high", "target_channels", "given")  # of bundle.json: they define a model's samples
@@ -118,6 +120,10 @@ def compare_detectors(
         results = [comparison.build_failed_result(planned_comparison, reason) for planned_comparison in planned_comparisons]
     else:
         champion_scores, challenger_scores = score_both(recipe, data, champion, challenger)
+        if any(planned_comparison.metric == POWER for planned_comparison in planned_comparisons):
+            champion_power, challenger_power = measure_powers(recipe, data, champion, challenger)
+            champion_scores = replace(champion_scores, power=champion_power)
+            challenger_scores = replace(challenger_scores, power=challenger_power)
         results = comparison.compare_models(planned_comparisons, holdout, champion_scores, challenger_scores)
     return results, comparison.combine_results(results)
 
@@ -157,6 +163,26 @@ def score_both(
     inputs = model_input.served_inputs(recipe.fit, data.test, model_input.TEST_SEED)
     target = champion.to_measured(model_input.target_channels(recipe.fit.input, data.test))
     return measure_scores(champion, champion, inputs, target), measure_scores(challenger, champion, inputs, target)
+
+
+def measure_powers(recipe: Recipe, data: PreparedSamples, champion: Detector, challenger: Detector) -> list[np.ndarray]:
+    """Return what each test sample adds to the mean power of champion and challenger, (n,) each, NaN for those left out.
+
+    Both have a threshold of the rate that the challenger's requests, from the same calibration samples: otherwise the one that
+    is allowed more false alarms would catch more.
+    """
+    study: PowerStudy = recipe.evaluate.studies.get(POWER_STUDY, PowerStudy())
+    calibration = np.load(data.folder / "calibration.npy", mmap_mode="r")
+    samples = fault_power.draw_power_samples(recipe.fit, data, calibration, study.samples)
+    rate = fault_power.comparable_rate(challenger, samples)
+    powers = []
+    for detector in (champion, challenger):
+        scores = fault_power.model_scores(detector)
+        power = fault_power.measure_score_power(scores, rate, samples)[fault_power.MODEL_NAME]
+        by_test_sample = np.full(len(data.test), np.nan)
+        by_test_sample[samples.rows] = power.by_sample
+        powers.append(by_test_sample)
+    return powers
 
 
 def measure_scores(detector: Detector, reference: Detector, inputs: np.ndarray, target: np.ndarray) -> ModelScores:

@@ -103,6 +103,15 @@ def worse(evaluated: Evaluated, tmp_path_factory: pytest.TempPathFactory) -> dic
 
 
 @pytest.fixture(scope="session")
+def blind(evaluated: Evaluated, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of axes that are learned from images of one grey each: its score is little more than the energy."""
+    folder = tmp_path_factory.mktemp("blind") / "bundle"
+    greys = np.zeros((60, 1, 28, 28), np.uint8) + np.arange(60, dtype=np.uint8)[:, None, None, None]
+    write_bundle(folder, greys, np.load(evaluated.prepared / "calibration.npy"))
+    return folder
+
+
+@pytest.fixture(scope="session")
 def scene(digits: tuple[np.ndarray, np.ndarray], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., EvaluationContext]:
     """What a study may look at, of a small dense model that is trained for seconds: scene(model={...}, source={...})."""
     root = tmp_path_factory.mktemp("scenes")
@@ -146,8 +155,9 @@ def validation() -> dict:
 
 
 def write_recipe(file: Path, gate: dict | None = None, **changes: object) -> dict:
-    """The digits recipe, changed; its gate asks of this bundle what it can give."""
+    """The digits recipe, changed; its gate asks of this bundle what it can give, and faults are injected into few samples."""
     recipe = yaml.safe_load((RECIPES / "digits.yaml").read_text(encoding="utf-8"))
+    recipe["evaluate"]["studies"] = {"power": {"samples": 20}}
     recipe["gate"] = gate or {
         "beats_pca_reconstruction": {"metric": "reconstruction.gain_over_pca", "at_least": 0.05},
         "answers_when_served": {"check": "served"},

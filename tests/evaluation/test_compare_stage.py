@@ -257,7 +257,7 @@ def text_spec(vocabulary: int, length: int) -> FitSpec:
 @pytest.mark.parametrize(
     ("rule", "says"),
     [
-        ({"champion": "errors", "margin": 0.1}, "expected error or auroc, got 'errors': did you mean error?"),
+        ({"champion": "errors", "margin": 0.1}, "expected error, auroc or power, got 'errors': did you mean error?"),
         ({"champion": "error"}, "the key margin is missing: the largest difference that does not matter, a share of the"),
         (
             {"champion": "error", "margin": 0},

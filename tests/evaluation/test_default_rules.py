@@ -82,10 +82,12 @@ def test_every_other_purpose_keeps_its_promise_and_up_with_the_champion(read, pu
     assert recipe.gate["not_worse_than_champion"].champion == "error"
 
 
-def test_a_detector_without_novelty_is_warned_that_nobody_knows_whether_it_detects(read):
+def test_a_detector_without_novelty_is_judged_by_injected_faults_and_warned_of_what_needs_labels(read):
     recipe = read(gate=None, data=data_without_novelty())
-    assert set(recipe.gate) == {"keeps_its_promise", "not_worse_than_champion"}
-    assert recipe.gate["not_worse_than_champion"].champion == "error"
+    assert set(recipe.gate) == {
+        *("keeps_its_promise", "not_worse_than_champion", "catches_injected_faults", "not_below_baselines")
+    }
+    assert recipe.gate["not_worse_than_champion"].champion == "power"
     warnings = list(unchecked_warnings("detect", recipe.unchecked))
     assert len(warnings) == 2
     assert all("data.novelty names no labels" in warning for warning in warnings)
@@ -193,10 +195,11 @@ def poor(evaluated, writers, tmp_path_factory) -> Path:
 
 
 @pytest.mark.parametrize("purpose", ["detect", "reconstruct"])
-def test_a_worse_version_never_replaces_a_better_one_unasked(read, evaluated, poor, tmp_path, purpose):
-    recipe = read(gate=None, purpose=purpose, data=data_without_novelty())
-    champion = Champion("3", evaluated.bundle)
-    found = compare(recipe, evaluated.prepared, poor, champion, 1, tmp_path / "comparison.json")
+def test_a_worse_version_never_replaces_a_better_one_unasked(read, evaluated, poor, blind, tmp_path, purpose):
+    evaluation = {"pca_components": 16, "neighbours": 5} | {"studies": {"power": {"samples": 60}}}
+    recipe = read(gate=None, purpose=purpose, data=data_without_novelty(), evaluate=evaluation)
+    champion, challenger = Champion("3", evaluated.bundle), {"detect": blind, "reconstruct": poor}[purpose]
+    found = compare(recipe, evaluated.prepared, challenger, champion, 1, tmp_path / "comparison.json")
     assert (found["verdict"], found["accepted"]) == ("worse", False)
     assert found["reasons"][0].startswith("not_worse_than_champion: ")
 
@@ -331,4 +334,5 @@ def test_a_margin_out_of_its_range_is_told_in_the_same_words_whatever_it_is(read
 
 def test_every_rule_that_always_holds_can_be_written_by_hand(read):
     for name, default in default_rules("detect").items():
-        assert read(gate={name: default.with_novelty.to_dict()}).gate[name] == default.with_novelty
+        rule = default.with_novelty or default.without_novelty
+        assert read(gate={name: rule.to_dict()}).gate[name] == rule

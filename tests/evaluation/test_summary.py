@@ -20,11 +20,14 @@ def test_a_baseline_has_one_column_for_reconstruction_and_ranking(metrics):
 
 def test_a_study_adds_what_it_says_of_the_model(metrics):
     rows = metric_rows(metrics | {"sparsity": {"active_share": 0.05, "pca": {"mse": 1.0}}})
-    assert rows[-1] == {"metric": "sparsity: active share", "model": "0.05"}
+    assert {"metric": "sparsity: active share", "model": "0.05"} in rows
+    assert [row["metric"] for row in rows[-4:]] == [
+        *("power: mean caught", "power: mean separation", "power: lead", "power: lead lower bound")
+    ]
 
 
 def test_what_was_not_measured_has_no_row(metrics):
-    bare = {key: value for key, value in metrics.items() if key != "detection"} | {"novelty_flagged": None}
+    bare = {key: value for key, value in metrics.items() if key not in ("detection", "power")} | {"novelty_flagged": None}
     bare["reconstruction"] = {"model": {"token_accuracy": 0.5, "token_similarity": 0.6, "exact": 0.1}}
     assert [row["metric"] for row in metric_rows(bare)] == ["tokens right in place", "1 - edit distance", "texts without a fault"]
     assert "novelty" not in false_alarm_line(bare)
