@@ -1,11 +1,13 @@
 """Figures of lines and points. Each function writes one SVG file."""
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import pandas as pd
+from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path as MplPath
@@ -15,7 +17,9 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from aeops.drawing.palette import (
+    FOREST_COLOUR,
     GRID_COLOUR,
+    HULL_COLOUR,
     KNN_COLOUR,
     LABEL_COLOURS,
     MODEL_COLOUR,
@@ -27,12 +31,27 @@ from aeops.drawing.palette import (
 )
 from aeops.drawing.style import REPORT_WIDTH, svg_axes
 from aeops.evaluation.sampling import even_indices
+from aeops.recipe.metric_names import ISOLATION_FOREST, KNN, MODEL_DETECTOR, PCA_RESIDUAL
+
+
+@dataclass(frozen=True)
+class DetectorStyle:
+    """How a detector is drawn: its name in the legend, its colour and its kind of line."""
+
+    name: str
+    colour: str
+    dashes: str | tuple[float, tuple[float, float]] = "solid"
+
 
 DETECTOR_STYLES = {
-    "model": ("autoencoder", MODEL_COLOUR),
-    "pca_residual": ("PCA residual", PCA_COLOUR),
-    "knn": ("kNN distance", KNN_COLOUR),
+    MODEL_DETECTOR: DetectorStyle("autoencoder", MODEL_COLOUR),
+    PCA_RESIDUAL: DetectorStyle("PCA residual", PCA_COLOUR),
+    KNN: DetectorStyle("kNN distance", KNN_COLOUR),
+    "local_hull_10": DetectorStyle("hull of 10", HULL_COLOUR, (0, (3, 2))),
+    "local_hull_20": DetectorStyle("hull of 20", HULL_COLOUR),
+    ISOLATION_FOREST: DetectorStyle("isolation forest", FOREST_COLOUR, (0, (1, 2))),
 }
+BASELINE_WIDTH = 1.2  # points, so that the model's line stands out
 CURVE_POINTS = 400  # more than a screen can tell apart, few enough for a small file
 DOT_WIDTH = 3.6  # points across
 MAP_NORMALS, MAP_NOVELTY = 900, 250  # points in the map of codes: enough to see where, few enough to see through
@@ -88,14 +107,8 @@ def draw_roc(file: Path, scores: dict[str, np.ndarray], novelty: np.ndarray, aur
     with svg_axes(file, REPORT_WIDTH / 2 - 0.2, 4) as [axes]:
         axes.plot([0, 1], [0, 1], color=GRID_COLOUR, linewidth=1)
         for key, score in scores.items():
-            name, colour = DETECTOR_STYLES[key]
             false_rate, true_rate, _ = roc_curve(novelty, score)
-            axes.plot(
-                *_thin_curve(false_rate, true_rate),
-                color=colour,
-                label=f"{name}  {auroc_values[key]:.3f}",
-                zorder=3 if key == "model" else 2,
-            )
+            _draw_detector(axes, key, *_thin_curve(false_rate, true_rate), auroc_values[key])
         axes.set(xlabel="share of normals flagged", ylabel="share of novelty flagged")
         _finish_square(axes, "AUROC", "lower right")
 
@@ -107,12 +120,20 @@ def draw_precision_recall(
     with svg_axes(file, REPORT_WIDTH / 2 - 0.2, 4) as [axes]:
         axes.axhline(novelty.mean(), color=GRID_COLOUR, linewidth=1)
         for key, score in scores.items():
-            name, colour = DETECTOR_STYLES[key]
             precision, recall, _ = precision_recall_curve(novelty, score)
-            label = f"{name}  {precision_values[key]:.3f}"
-            axes.plot(*_thin_curve(recall, precision), color=colour, label=label, zorder=3 if key == "model" else 2)
+            _draw_detector(axes, key, *_thin_curve(recall, precision), precision_values[key])
         axes.set(xlabel="recall: share of novelty flagged", ylabel="precision: share of flags that are novelty")
         _finish_square(axes, "average precision", "lower left")
+
+
+def _draw_detector(axes: Axes, key: str, x: np.ndarray, y: np.ndarray, value: float) -> None:
+    """Draw a detector's curve, with its name and its value in the legend; the model's is wider and on top."""
+    style = DETECTOR_STYLES[key]
+    width, zorder = BASELINE_WIDTH, 2
+    if key == MODEL_DETECTOR:
+        width, zorder = rcParams["lines.linewidth"], 3
+    label = f"{style.name}  {value:.3f}"
+    axes.plot(x, y, color=style.colour, linestyle=style.dashes, linewidth=width, label=label, zorder=zorder)
 
 
 def _finish_square(axes: Axes, legend_title: str, place: Literal["lower left", "lower right"]) -> None:

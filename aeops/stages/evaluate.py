@@ -21,16 +21,19 @@ from aeops.data.fit_samples import calibration_file
 from aeops.drawing import mosaics
 from aeops.errors import DataError
 from aeops.evaluation import line_charts, model_input
-from aeops.evaluation.detection import PcaBaseline, knn_distance, measure_ranking
+from aeops.evaluation.baselines import FittedBaselines, PcaBaseline, ResidualTreatment
+from aeops.evaluation.detection import DetectorScores, measure_flagged, measure_lead, measure_ranking
 from aeops.evaluation.false_alarms import clopper_pearson, measure_false_alarms
 from aeops.evaluation.measures import MEASURE_FUNCTIONS
 from aeops.evaluation.prepared import load_prepared
-from aeops.evaluation.reference import write_reference
+from aeops.evaluation.reference import REFERENCE_SEED, write_reference
+from aeops.evaluation.sampling import draw_baseline_rows
 from aeops.evaluation.study import EvaluationContext, StudyResult, run_study
 from aeops.files import atomic_folder, write_json
 from aeops.kinds.arrays import mse_per_image
 from aeops.machine.entry_point import run_main
 from aeops.project import Project, find_project
+from aeops.recipe.metric_names import AT_REQUESTED_RATE, KNN, LOCAL_HULLS, MODEL_DETECTOR, TABLE_RATES
 from aeops.recipe.reader import Recipe, read_recipe
 from aeops.recipe.sections import EvaluateSpec
 
@@ -43,13 +46,17 @@ class BaselineResults:
     """The results of a recipe's baselines on the test samples.
 
     Attributes:
+        rows: number of training samples that they were fitted to.
         pca_outputs: the reconstructions by PCA, (n, ...), clipped to [0, 1] as the bundle's outputs are, so that the comparison
             is fair. None if the recipe has no PCA.
-        detector_scores: the scores of each detector, (n,), the model's among them; higher means more anomalous.
+        detectors: the scores of each detector by its name, the model's first; empty if novelty is not ranked.
+        neighbours: of each detector that has some.
     """
 
+    rows: int
     pca_outputs: np.ndarray | None
-    detector_scores: dict[str, np.ndarray]
+    detectors: dict[str, DetectorScores]
+    neighbours: dict[str, int]
 
 
 def evaluate(recipe: Recipe, project: Project, prepared: Path, bundle: Path, history: Path, output: Path) -> MetricTree:
@@ -118,26 +125,41 @@ def score_baselines(spec: EvaluateSpec, context: EvaluationContext) -> BaselineR
     PCA is fitted to clean training samples, also where the model reads corrupted ones: its reconstruction of a corrupted
     sample is the projection on the clean ones.
     """
+    if spec.pca_components is None and spec.neighbours is None:
+        return BaselineResults(0, None, {}, {})
     data, fit_spec = context.data, context.recipe.fit
-    pca_outputs = None
-    detector_scores = {"model": context.predictions["score"]}
+    train = data.train[draw_baseline_rows(len(data.train), math.prod(context.detector.shape))]
+    pca, pca_outputs = None, None
     if spec.pca_components is not None:
-        test_vectors = to_vectors(context, context.inputs)
-        train_vectors = to_vectors(context, model_input.clean_inputs(fit_spec.input, data.train))
-        pca = PcaBaseline.fit(train_vectors, spec.pca_components)
-        pca_outputs = pca.reconstruct(test_vectors).clip(0, 1).reshape(context.inputs.shape)
-        detector_scores["pca_residual"] = pca.squared_residual(test_vectors)
-    if spec.neighbours is not None and data.novelty.any():
-        train_vectors = to_vectors(context, model_input.served_inputs(fit_spec, data.train, model_input.TRAIN_SEED))
-        detector_scores["knn"] = knn_distance(train_vectors, to_vectors(context, context.inputs), spec.neighbours)
-    return BaselineResults(pca_outputs, detector_scores)
+        clean = to_unit_range(context, model_input.clean_inputs(fit_spec.input, train))
+        pca = PcaBaseline.fit(clean.reshape(len(clean), -1), spec.pca_components)
+        test = to_unit_range(context, context.inputs)
+        pca_outputs = pca.reconstruct(test.reshape(len(test), -1)).clip(0, 1).reshape(test.shape)
+    if spec.neighbours is None or not data.novelty.any():
+        return BaselineResults(len(train), pca_outputs, {}, {})
+    served = to_unit_range(context, model_input.served_inputs(fit_spec, train, model_input.TRAIN_SEED))
+    baselines = FittedBaselines(served, spec.neighbours, ResidualTreatment.of_score(fit_spec.score), pca)
+    neighbours = {KNN: spec.neighbours} | {name: baselines.hull_neighbours(count) for name, count in LOCAL_HULLS.items()}
+    return BaselineResults(len(train), pca_outputs, score_detectors(context, baselines), neighbours)
 
 
-def to_vectors(context: EvaluationContext, samples: np.ndarray) -> np.ndarray:
-    """Return samples as vectors in [0, 1], (n, values); the recipe reader allows baselines only for kinds that have them."""
+def score_detectors(context: EvaluationContext, baselines: FittedBaselines) -> dict[str, DetectorScores]:
+    """Return the scores of the model and of each baseline on the calibration and the test samples."""
+    file = calibration_file(context.data.folder, context.recipe, context.project)
+    calibration = model_input.served_inputs(context.recipe.fit, np.load(file, mmap_mode="r"), REFERENCE_SEED)
+    calibration_scores = baselines.score(to_unit_range(context, calibration))
+    test_scores = baselines.score(to_unit_range(context, context.inputs))
+    detectors = {MODEL_DETECTOR: DetectorScores(context.detector.calibration_scores, context.predictions["score"])}
+    for name, scores in test_scores.items():
+        detectors[name] = DetectorScores(calibration_scores[name], scores)
+    return detectors
+
+
+def to_unit_range(context: EvaluationContext, samples: np.ndarray) -> np.ndarray:
+    """Return samples (n, *shape) in [0, 1]; the recipe reader allows baselines only for kinds that have such values."""
     vectors = context.detector.data_kind.baseline(samples, context.detector.spec).vectors
     assert vectors is not None
-    return vectors
+    return vectors.reshape(samples.shape)
 
 
 # ---------------------------------------------------------------- metrics
@@ -153,8 +175,8 @@ def measure_metrics(context: EvaluationContext, baselines: BaselineResults) -> M
         "rows": context.data.rows | {"calibration": threshold.calibration_rows},
         "reconstruction": measure_reconstruction(context, baselines),
     }
-    if "knn" in baselines.detector_scores:
-        metrics["detection"] = detection_metrics(context.recipe.evaluate, baselines, ~is_normal)
+    if baselines.detectors:
+        metrics["detection"] = detection_metrics(baselines, context, threshold.method.requested_rate)
     metrics["false_alarms"] = {"requested": threshold.method.requested_rate, "threshold": threshold.value} | asdict(alarms)
     metrics["novelty_flagged"], metrics["novelty_flagged_interval"] = None, None
     if not is_normal.all():
@@ -194,7 +216,8 @@ def measure_reconstruction(context: EvaluationContext, baselines: BaselineResult
     gain = None
     if pca["mse"]:
         gain = 1 - model["mse"] / pca["mse"]
-    return {"model": model, "pca": {"components": context.recipe.evaluate.pca_components} | pca, "gain_over_pca": gain}
+    settings = {"components": context.recipe.evaluate.pca_components, "rows": baselines.rows}
+    return {"model": model, "pca": settings | pca, "gain_over_pca": gain}
 
 
 def measure_normals(context: EvaluationContext, outputs: np.ndarray) -> MetricTree:
@@ -204,16 +227,31 @@ def measure_normals(context: EvaluationContext, outputs: np.ndarray) -> MetricTr
     return measure_function(context.target[context.is_normal], outputs[context.is_normal], groups)
 
 
-def detection_metrics(spec: EvaluateSpec, baselines: BaselineResults, novelty: np.ndarray) -> MetricTree:
-    """Return AUROC and average precision of each detector, and the model's margin in AUROC over the better baseline."""
-    metrics: MetricTree = {}
-    baseline_aurocs = []
-    for name, score in baselines.detector_scores.items():
-        metrics[name] = asdict(measure_ranking(score, novelty))
-        if name != "model":
-            baseline_aurocs.append(metrics[name]["auroc"])
-    margin = metrics["model"]["auroc"] - max(baseline_aurocs)
-    return metrics | {"knn": {"neighbours": spec.neighbours} | metrics["knn"], "lead": margin}
+def detection_metrics(baselines: BaselineResults, context: EvaluationContext, requested_rate: float | None) -> MetricTree:
+    """Return what each detector reaches, and the model's lead in AUROC over the best baseline.
+
+    Args:
+        baselines: their scores, and those of the model.
+        context: of the evaluation.
+        requested_rate: of the recipe's threshold; None where it names no rate.
+    """
+    novelty = context.data.novelty
+    rates = dict(TABLE_RATES)
+    if requested_rate is not None:
+        rates[AT_REQUESTED_RATE] = requested_rate
+    metrics: MetricTree = {"baseline_rows": baselines.rows}
+    for name, scores in baselines.detectors.items():
+        caught, false_alarms = {}, {}
+        for rate_name, rate in rates.items():
+            flagged = measure_flagged(scores, novelty, rate)
+            caught[rate_name], false_alarms[rate_name] = flagged.caught, flagged.false_alarms
+        metrics[name] = asdict(measure_ranking(scores.test, novelty)) | {"caught": caught, "false_alarms": false_alarms}
+    for name, count in baselines.neighbours.items():
+        metrics[name]["neighbours"] = count
+    test_scores = {name: scores.test for name, scores in baselines.detectors.items()}
+    lead = measure_lead(test_scores.pop(MODEL_DETECTOR), test_scores, novelty, context.data.table["group"].to_numpy())
+    lower_bound = None if lead.interval is None else lead.interval[0]
+    return metrics | {"lead": lead.margin, "lead_interval": lead.interval, "lead_lower_bound": lower_bound}
 
 
 def replace_nonfinite(value: Any) -> Any:
@@ -284,12 +322,13 @@ def draw_figures(
 
 def draw_detection(folder: Path, baselines: BaselineResults, metrics: MetricTree, novelty: np.ndarray) -> None:
     """Write the ROC and precision-recall curves of every detector."""
-    auroc_values, average_precisions = {}, {}
-    for name in baselines.detector_scores:
+    scores, auroc_values, average_precisions = {}, {}, {}
+    for name, detector_scores in baselines.detectors.items():
+        scores[name] = detector_scores.test
         auroc_values[name] = metrics[name]["auroc"]
         average_precisions[name] = metrics[name]["average_precision"]
-    line_charts.draw_roc(folder / "roc.svg", baselines.detector_scores, novelty, auroc_values)
-    line_charts.draw_precision_recall(folder / "precision_recall.svg", baselines.detector_scores, novelty, average_precisions)
+    line_charts.draw_roc(folder / "roc.svg", scores, novelty, auroc_values)
+    line_charts.draw_precision_recall(folder / "precision_recall.svg", scores, novelty, average_precisions)
 
 
 def draw_galleries(folder: Path, context: EvaluationContext) -> None:
