@@ -3,7 +3,6 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -47,9 +46,9 @@ DETECTOR_STYLES = {
     MODEL_DETECTOR: DetectorStyle("autoencoder", MODEL_COLOUR),
     PCA_RESIDUAL: DetectorStyle("PCA residual", PCA_COLOUR),
     KNN: DetectorStyle("kNN distance", KNN_COLOUR),
-    "local_hull_10": DetectorStyle("hull of 10", HULL_COLOUR, (0, (3, 2))),
-    "local_hull_20": DetectorStyle("hull of 20", HULL_COLOUR),
-    ISOLATION_FOREST: DetectorStyle("isolation forest", FOREST_COLOUR, (0, (1, 2))),
+    "local_hull_10": DetectorStyle("hull-10 residual", HULL_COLOUR, (0, (3, 2))),
+    "local_hull_20": DetectorStyle("hull-20 residual", HULL_COLOUR),
+    ISOLATION_FOREST: DetectorStyle("IsolationForest", FOREST_COLOUR, (0, (1, 2))),
 }
 BASELINE_WIDTH = 1.2  # points, so that the model's line stands out
 CURVE_POINTS = 400  # more than a screen can tell apart, few enough for a small file
@@ -104,26 +103,26 @@ def draw_histogram(file: Path, score: np.ndarray, novelty: np.ndarray, threshold
 
 def draw_roc(file: Path, scores: dict[str, np.ndarray], novelty: np.ndarray, auroc_values: dict[str, float]) -> None:
     """Draw true against false alarms for every threshold, of each detector in `scores`."""
-    with svg_axes(file, REPORT_WIDTH / 2 - 0.2, 4) as [axes]:
+    with svg_axes(file, REPORT_WIDTH / 2 - 0.2, 4.9) as [axes]:
         axes.plot([0, 1], [0, 1], color=GRID_COLOUR, linewidth=1)
         for key, score in scores.items():
             false_rate, true_rate, _ = roc_curve(novelty, score)
             _draw_detector(axes, key, *_thin_curve(false_rate, true_rate), auroc_values[key])
         axes.set(xlabel="share of normals flagged", ylabel="share of novelty flagged")
-        _finish_square(axes, "AUROC", "lower right")
+        _finish_square(axes, "AUROC")
 
 
 def draw_precision_recall(
     file: Path, scores: dict[str, np.ndarray], novelty: np.ndarray, precision_values: dict[str, float]
 ) -> None:
     """Draw precision against recall for every threshold, of each detector in `scores`."""
-    with svg_axes(file, REPORT_WIDTH / 2 - 0.2, 4) as [axes]:
+    with svg_axes(file, REPORT_WIDTH / 2 - 0.2, 4.9) as [axes]:
         axes.axhline(novelty.mean(), color=GRID_COLOUR, linewidth=1)
         for key, score in scores.items():
             precision, recall, _ = precision_recall_curve(novelty, score)
             _draw_detector(axes, key, *_thin_curve(recall, precision), precision_values[key])
         axes.set(xlabel="recall: share of novelty flagged", ylabel="precision: share of flags that are novelty")
-        _finish_square(axes, "average precision", "lower left")
+        _finish_square(axes, "average precision")
 
 
 def _draw_detector(axes: Axes, key: str, x: np.ndarray, y: np.ndarray, value: float) -> None:
@@ -136,9 +135,10 @@ def _draw_detector(axes: Axes, key: str, x: np.ndarray, y: np.ndarray, value: fl
     axes.plot(x, y, color=style.colour, linestyle=style.dashes, linewidth=width, label=label, zorder=zorder)
 
 
-def _finish_square(axes: Axes, legend_title: str, place: Literal["lower left", "lower right"]) -> None:
+def _finish_square(axes: Axes, legend_title: str) -> None:
+    """Set the range from 0 to 1, and put the legend below: a place inside that no curve crosses cannot be known."""
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.02), xticks=[0, 0.25, 0.5, 0.75, 1], yticks=[0, 0.25, 0.5, 0.75, 1])
-    axes.legend(loc=place, title=legend_title, alignment="left", title_fontsize=9)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2, title=legend_title, alignment="left", title_fontsize=9)
 
 
 def _thin_curve(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -109,7 +109,7 @@ def metric_tables(metrics: Mapping[str, Any]) -> list[str]:
         tables.append(markdown_table(head, rows))
     if rates := rate_table(metrics):
         cell_rows = [[name, *(cell.text for cell in cells)] for name, cells in rates.rows.items()]
-        tables += [markdown_table(rates.head, cell_rows), f"{rates.note} {describe_lead(metrics)}"]
+        tables += [markdown_table(rates.head, cell_rows), rates.note, describe_lead(metrics)]
     return tables
 
 
