@@ -8,6 +8,7 @@ nearest neighbours, and scikit-learn's isolation forest. To add one: its line in
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
@@ -17,8 +18,13 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from ae_models.spec import NormalisedResidualScoreSpec
 from ae_models.spec.scores import ScoreSpec
+from aeops.bundle.detector import Detector
 from aeops.errors import DataError, UsageError
+from aeops.evaluation import model_input
+from aeops.evaluation.prepared import PreparedSamples
+from aeops.evaluation.sampling import draw_baseline_rows
 from aeops.recipe.metric_names import ISOLATION_FOREST, KNN, LOCAL_HULLS, PCA_RESIDUAL
+from aeops.recipe.reader import Recipe
 
 BLOCK_VALUES = 2**22  # of neighbours that are in memory at once
 HULL_RIDGES = {10: 0.1, 20: 0.3}  # number of neighbours -> ridge, as a share of the mean diagonal of their Gram matrix
@@ -136,9 +142,13 @@ class FittedBaselines:
         self._search_size = min(len(train), max(neighbours, *HULL_RIDGES))
         self._forest = _fit_forest(self._train)
 
-    def hull_neighbours(self, neighbours: int) -> int:
-        """Return how many neighbours a hull of so many has: all training samples, where there are fewer."""
-        return min(neighbours, len(self._train))
+    @property
+    def neighbour_counts(self) -> dict[str, int]:
+        """Numbers of neighbours by the baselines' names: a hull has all training samples, where there are fewer."""
+        counts = {KNN: self._neighbours}
+        for name, neighbours in LOCAL_HULLS.items():
+            counts[name] = min(neighbours, len(self._train))
+        return counts
 
     def score(self, samples: np.ndarray) -> dict[str, np.ndarray]:
         """Return the scores of each baseline, float32 (n,), by its name; higher is more anomalous.
@@ -241,3 +251,73 @@ def require_finite(samples: np.ndarray, role: str) -> None:
             "values, which PCA, nearest neighbours and isolation forest cannot read: ingest the dataset again, which sets such "
             "samples aside"
         )
+
+
+# ---------------------------------------------------------------- those of a recipe
+
+
+class RecipeBaselines:
+    """The baselines of a recipe, each fitted when it is first used to the training samples that `draw_baseline_rows` draws.
+
+    They read samples as the model is served them, (n, *detector.shape) in raw units. PCA is fitted to clean training samples,
+    also where the model is served corrupted ones: its reconstruction of a corrupted sample is the projection on the clean ones.
+
+    Args:
+        recipe: its section `evaluate` names the baselines, its score decides their treatment.
+        data: the prepared samples.
+        detector: the model beside them; its kind of samples has values in a range.
+    """
+
+    def __init__(self, recipe: Recipe, data: PreparedSamples, detector: Detector) -> None:
+        self._recipe, self._data, self._detector = recipe, data, detector
+
+    @property
+    def rows(self) -> int:
+        """Number of training samples that they are fitted to."""
+        return len(self._train)
+
+    @cached_property
+    def detectors(self) -> FittedBaselines | None:
+        """Those that detect; None if the recipe has no `evaluate.neighbours`."""
+        spec, fit = self._recipe.evaluate, self._recipe.fit
+        if spec.neighbours is None:
+            return None
+        served = self._to_unit_range(model_input.served_inputs(fit, self._train, model_input.TRAIN_SEED))
+        return FittedBaselines(served, spec.neighbours, ResidualTreatment.of_score(fit.score), self._pca)
+
+    def reconstruct(self, samples: np.ndarray) -> np.ndarray | None:
+        """Return the reconstructions by PCA, (n, *shape) in [0, 1], or None if the recipe has no `evaluate.pca_components`.
+
+        They are clipped as the bundle's outputs are, so that the comparison is fair.
+        """
+        if self._pca is None:
+            return None
+        values = self._to_unit_range(samples)
+        return self._pca.reconstruct(values.reshape(len(values), -1)).clip(0, 1).reshape(values.shape)
+
+    def score(self, samples: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the scores of each baseline that detects, float32 (n,), by its name; empty if there are none.
+
+        Raises:
+            DataError: values that are NaN or infinite.
+        """
+        if self.detectors is None:
+            return {}
+        return self.detectors.score(self._to_unit_range(samples))
+
+    @cached_property
+    def _train(self) -> np.ndarray:
+        train = self._data.train
+        return np.asarray(train[draw_baseline_rows(len(train), math.prod(self._detector.shape))])
+
+    @cached_property
+    def _pca(self) -> PcaBaseline | None:
+        if self._recipe.evaluate.pca_components is None:
+            return None
+        clean = self._to_unit_range(model_input.clean_inputs(self._recipe.fit.input, self._train))
+        return PcaBaseline.fit(clean.reshape(len(clean), -1), self._recipe.evaluate.pca_components)
+
+    def _to_unit_range(self, samples: np.ndarray) -> np.ndarray:
+        vectors = self._detector.data_kind.baseline(samples, self._detector.spec).vectors
+        assert vectors is not None, "the recipe reader allows baselines only for kinds that have such values"
+        return vectors.reshape(samples.shape)

@@ -1,8 +1,8 @@
 """Figures of lines and points. Each function writes one SVG file."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -33,8 +33,7 @@ from aeops.evaluation.sampling import even_indices
 from aeops.recipe.metric_names import ISOLATION_FOREST, KNN, MODEL_DETECTOR, PCA_RESIDUAL
 
 
-@dataclass(frozen=True)
-class DetectorStyle:
+class DetectorStyle(NamedTuple):
     """How a detector is drawn: its name in the legend, its colour and its kind of line."""
 
     name: str

@@ -7,7 +7,8 @@ gives the same bytes.
 
 import argparse
 import math
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -21,42 +22,21 @@ from aeops.data.fit_samples import calibration_file
 from aeops.drawing import mosaics
 from aeops.errors import DataError
 from aeops.evaluation import line_charts, model_input
-from aeops.evaluation.baselines import FittedBaselines, PcaBaseline, ResidualTreatment
 from aeops.evaluation.detection import DetectorScores, measure_flagged, measure_lead, measure_ranking
 from aeops.evaluation.false_alarms import clopper_pearson, measure_false_alarms
 from aeops.evaluation.measures import MEASURE_FUNCTIONS
 from aeops.evaluation.prepared import load_prepared
 from aeops.evaluation.reference import REFERENCE_SEED, write_reference
-from aeops.evaluation.sampling import draw_baseline_rows
 from aeops.evaluation.study import EvaluationContext, StudyResult, run_study
 from aeops.files import atomic_folder, write_json
 from aeops.kinds.arrays import mse_per_image
 from aeops.machine.entry_point import run_main
 from aeops.project import Project, find_project
-from aeops.recipe.metric_names import AT_REQUESTED_RATE, KNN, LOCAL_HULLS, MODEL_DETECTOR, TABLE_RATES
+from aeops.recipe.metric_names import AT_REQUESTED_RATE, MODEL_DETECTOR, TABLE_RATES
 from aeops.recipe.reader import Recipe, read_recipe
-from aeops.recipe.sections import EvaluateSpec
 
 # A nested part of metrics.json: numbers, texts and None under the names that docs and the gate's rules use.
 MetricTree = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class BaselineResults:
-    """The results of a recipe's baselines on the test samples.
-
-    Attributes:
-        rows: number of training samples that they were fitted to.
-        pca_outputs: the reconstructions by PCA, (n, ...), clipped to [0, 1] as the bundle's outputs are, so that the comparison
-            is fair. None if the recipe has no PCA.
-        detectors: the scores of each detector by its name, the model's first; empty if novelty is not ranked.
-        neighbours: of each detector that has some.
-    """
-
-    rows: int
-    pca_outputs: np.ndarray | None
-    detectors: dict[str, DetectorScores]
-    neighbours: dict[str, int]
 
 
 def evaluate(recipe: Recipe, project: Project, prepared: Path, bundle: Path, history: Path, output: Path) -> MetricTree:
@@ -79,8 +59,8 @@ def evaluate(recipe: Recipe, project: Project, prepared: Path, bundle: Path, his
     """
     context = build_context(recipe, project, prepared, bundle, history)
     curves = pd.read_csv(history / "history.csv")
-    baselines = score_baselines(recipe.evaluate, context)
-    metrics = measure_metrics(context, baselines) | training_metrics(curves, context.detector)
+    detectors = score_detectors(context)
+    metrics = measure_metrics(context, detectors) | training_metrics(curves, context.detector)
     with atomic_folder(output) as folder:
         figures = folder / "figures"
         figures.mkdir()
@@ -97,7 +77,7 @@ def evaluate(recipe: Recipe, project: Project, prepared: Path, bundle: Path, his
         write_parquet(folder / "scores.parquet", score_table(context))
         calibration = np.load(calibration_file(prepared, recipe, project), mmap_mode="r")
         write_reference(folder / "reference.parquet", recipe.fit, calibration, context.detector)
-        draw_figures(figures, context, baselines, metrics, curves)
+        draw_figures(figures, context, detectors, metrics, curves)
     return metrics
 
 
@@ -119,53 +99,23 @@ def build_context(recipe: Recipe, project: Project, prepared: Path, bundle: Path
     return EvaluationContext(recipe, data, detector, inputs, target, predictions, project, bundle, history)
 
 
-def score_baselines(spec: EvaluateSpec, context: EvaluationContext) -> BaselineResults:
-    """Fit the recipe's baselines to the training samples and score the test samples.
-
-    PCA is fitted to clean training samples, also where the model reads corrupted ones: its reconstruction of a corrupted
-    sample is the projection on the clean ones.
-    """
-    if spec.pca_components is None and spec.neighbours is None:
-        return BaselineResults(0, None, {}, {})
-    data, fit_spec = context.data, context.recipe.fit
-    train = data.train[draw_baseline_rows(len(data.train), math.prod(context.detector.shape))]
-    pca, pca_outputs = None, None
-    if spec.pca_components is not None:
-        clean = to_unit_range(context, model_input.clean_inputs(fit_spec.input, train))
-        pca = PcaBaseline.fit(clean.reshape(len(clean), -1), spec.pca_components)
-        test = to_unit_range(context, context.inputs)
-        pca_outputs = pca.reconstruct(test.reshape(len(test), -1)).clip(0, 1).reshape(test.shape)
-    if spec.neighbours is None or not data.novelty.any():
-        return BaselineResults(len(train), pca_outputs, {}, {})
-    served = to_unit_range(context, model_input.served_inputs(fit_spec, train, model_input.TRAIN_SEED))
-    baselines = FittedBaselines(served, spec.neighbours, ResidualTreatment.of_score(fit_spec.score), pca)
-    neighbours = {KNN: spec.neighbours} | {name: baselines.hull_neighbours(count) for name, count in LOCAL_HULLS.items()}
-    return BaselineResults(len(train), pca_outputs, score_detectors(context, baselines), neighbours)
-
-
-def score_detectors(context: EvaluationContext, baselines: FittedBaselines) -> dict[str, DetectorScores]:
-    """Return the scores of the model and of each baseline on the calibration and the test samples."""
-    file = calibration_file(context.data.folder, context.recipe, context.project)
-    calibration = model_input.served_inputs(context.recipe.fit, np.load(file, mmap_mode="r"), REFERENCE_SEED)
-    calibration_scores = baselines.score(to_unit_range(context, calibration))
-    test_scores = baselines.score(to_unit_range(context, context.inputs))
+def score_detectors(context: EvaluationContext) -> dict[str, DetectorScores]:
+    """Return the scores of the model and of each baseline on calibration and test samples; empty if novelty is not ranked."""
+    recipe = context.recipe
+    if recipe.evaluate.neighbours is None or not context.data.novelty.any():
+        return {}
+    calibration = np.load(calibration_file(context.data.folder, recipe, context.project), mmap_mode="r")
+    calibration_scores = context.baselines.score(model_input.served_inputs(recipe.fit, calibration, REFERENCE_SEED))
     detectors = {MODEL_DETECTOR: DetectorScores(context.detector.calibration_scores, context.predictions["score"])}
-    for name, scores in test_scores.items():
+    for name, scores in context.baselines.score(context.inputs).items():
         detectors[name] = DetectorScores(calibration_scores[name], scores)
     return detectors
-
-
-def to_unit_range(context: EvaluationContext, samples: np.ndarray) -> np.ndarray:
-    """Return samples (n, *shape) in [0, 1]; the recipe reader allows baselines only for kinds that have such values."""
-    vectors = context.detector.data_kind.baseline(samples, context.detector.spec).vectors
-    assert vectors is not None
-    return vectors.reshape(samples.shape)
 
 
 # ---------------------------------------------------------------- metrics
 
 
-def measure_metrics(context: EvaluationContext, baselines: BaselineResults) -> MetricTree:
+def measure_metrics(context: EvaluationContext, detectors: Mapping[str, DetectorScores]) -> MetricTree:
     """Return the metrics of every report, as metrics.json holds them; sections that the recipe does not ask for are left out."""
     threshold = read_threshold(context.detector.bundle["threshold"])
     is_normal, is_anomaly = context.is_normal, context.predictions["is_anomaly"]
@@ -173,10 +123,10 @@ def measure_metrics(context: EvaluationContext, baselines: BaselineResults) -> M
     metrics: MetricTree = {
         "format": 1,
         "rows": context.data.rows | {"calibration": threshold.calibration_rows},
-        "reconstruction": measure_reconstruction(context, baselines),
+        "reconstruction": measure_reconstruction(context),
     }
-    if baselines.detectors:
-        metrics["detection"] = detection_metrics(baselines, context, threshold.method.requested_rate)
+    if detectors:
+        metrics["detection"] = detection_metrics(detectors, context, threshold.method.requested_rate)
     metrics["false_alarms"] = {"requested": threshold.method.requested_rate, "threshold": threshold.value} | asdict(alarms)
     metrics["novelty_flagged"], metrics["novelty_flagged_interval"] = None, None
     if not is_normal.all():
@@ -207,16 +157,17 @@ def training_metrics(curves: pd.DataFrame, detector: Detector) -> MetricTree:
     }
 
 
-def measure_reconstruction(context: EvaluationContext, baselines: BaselineResults) -> MetricTree:
+def measure_reconstruction(context: EvaluationContext) -> MetricTree:
     """Return the errors on the normal samples: those of the model, and those of PCA if the recipe has it."""
     model = measure_normals(context, context.measured_outputs)
-    if baselines.pca_outputs is None:
+    pca_outputs = context.baselines.reconstruct(context.inputs)
+    if pca_outputs is None:
         return {"model": model}
-    pca = measure_normals(context, baselines.pca_outputs)
+    pca = measure_normals(context, pca_outputs)
     gain = None
     if pca["mse"]:
         gain = 1 - model["mse"] / pca["mse"]
-    settings = {"components": context.recipe.evaluate.pca_components, "rows": baselines.rows}
+    settings = {"components": context.recipe.evaluate.pca_components, "rows": context.baselines.rows}
     return {"model": model, "pca": settings | pca, "gain_over_pca": gain}
 
 
@@ -227,28 +178,31 @@ def measure_normals(context: EvaluationContext, outputs: np.ndarray) -> MetricTr
     return measure_function(context.target[context.is_normal], outputs[context.is_normal], groups)
 
 
-def detection_metrics(baselines: BaselineResults, context: EvaluationContext, requested_rate: float | None) -> MetricTree:
+def detection_metrics(
+    detectors: Mapping[str, DetectorScores], context: EvaluationContext, requested_rate: float | None
+) -> MetricTree:
     """Return what each detector reaches, and the model's lead in AUROC over the best baseline.
 
     Args:
-        baselines: their scores, and those of the model.
+        detectors: the scores of the model and of each baseline.
         context: of the evaluation.
         requested_rate: of the recipe's threshold; None where it names no rate.
     """
-    novelty = context.data.novelty
+    novelty, baselines = context.data.novelty, context.baselines.detectors
+    assert baselines is not None, "novelty is ranked only beside baselines"
     rates = dict(TABLE_RATES)
     if requested_rate is not None:
         rates[AT_REQUESTED_RATE] = requested_rate
-    metrics: MetricTree = {"baseline_rows": baselines.rows}
-    for name, scores in baselines.detectors.items():
+    metrics: MetricTree = {"baseline_rows": context.baselines.rows}
+    for name, scores in detectors.items():
         caught, false_alarms = {}, {}
         for rate_name, rate in rates.items():
             flagged = measure_flagged(scores, novelty, rate)
             caught[rate_name], false_alarms[rate_name] = flagged.caught, flagged.false_alarms
         metrics[name] = asdict(measure_ranking(scores.test, novelty)) | {"caught": caught, "false_alarms": false_alarms}
-    for name, count in baselines.neighbours.items():
+    for name, count in baselines.neighbour_counts.items():
         metrics[name]["neighbours"] = count
-    test_scores = {name: scores.test for name, scores in baselines.detectors.items()}
+    test_scores = {name: scores.test for name, scores in detectors.items()}
     lead = measure_lead(test_scores.pop(MODEL_DETECTOR), test_scores, novelty, context.data.table["group"].to_numpy())
     lower_bound = None if lead.interval is None else lead.interval[0]
     return metrics | {"lead": lead.margin, "lead_interval": lead.interval, "lead_lower_bound": lower_bound}
@@ -299,14 +253,18 @@ def example_results(context: EvaluationContext) -> dict[str, StudyResult]:
 
 
 def draw_figures(
-    folder: Path, context: EvaluationContext, baselines: BaselineResults, metrics: MetricTree, curves: pd.DataFrame
+    folder: Path,
+    context: EvaluationContext,
+    detectors: Mapping[str, DetectorScores],
+    metrics: MetricTree,
+    curves: pd.DataFrame,
 ) -> None:
     """Write every figure that has something to show; one of novelties, for instance, needs a novelty."""
     labels, novelty = context.data.table["label"].map(context.recipe.label_text, na_action="ignore"), context.data.novelty
     kind = context.detector.data_kind
     score, code = context.predictions["score"], context.predictions["code"]
     pca_mse = None
-    if baselines.pca_outputs is not None:
+    if "pca" in metrics["reconstruction"]:
         pca_mse = metrics["reconstruction"]["pca"]["mse"]
     line_charts.draw_counts(folder / "counts.svg", context.data.rows, labels, novelty)
     line_charts.draw_training(folder / "training.svg", curves, pca_mse, kind.ERROR_NAME)
@@ -314,16 +272,16 @@ def draw_figures(
     if code.dtype.kind == "f" and "codes" not in metrics:  # words have no axes; the study `codes` draws more
         line_charts.draw_codes(folder / "codes.svg", code, labels, novelty)
     if "detection" in metrics:
-        draw_detection(folder, baselines, metrics["detection"], novelty)
+        draw_detection(folder, detectors, metrics["detection"], novelty)
     if kind.IS_DRAWABLE:
         mosaics.draw_samples(folder / "samples.svg", context.data.scale(context.inputs), labels, novelty)
         draw_galleries(folder, context)
 
 
-def draw_detection(folder: Path, baselines: BaselineResults, metrics: MetricTree, novelty: np.ndarray) -> None:
+def draw_detection(folder: Path, detectors: Mapping[str, DetectorScores], metrics: MetricTree, novelty: np.ndarray) -> None:
     """Write the ROC and precision-recall curves of every detector."""
     scores, auroc_values, average_precisions = {}, {}, {}
-    for name, detector_scores in baselines.detectors.items():
+    for name, detector_scores in detectors.items():
         scores[name] = detector_scores.test
         auroc_values[name] = metrics[name]["auroc"]
         average_precisions[name] = metrics[name]["average_precision"]

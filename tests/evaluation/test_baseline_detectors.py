@@ -152,7 +152,7 @@ def test_more_components_or_neighbours_than_samples_are_refused():
 def test_a_hull_has_all_training_samples_where_there_are_fewer():
     train, samples = images(12), images(5, seed=1)
     fitted = FittedBaselines(train, 5, PLAIN, None)
-    assert (fitted.hull_neighbours(10), fitted.hull_neighbours(20)) == (10, 12)
+    assert fitted.neighbour_counts == {"knn": 5, "local_hull_10": 10, "local_hull_20": 12}
     offsets = flat(train) - flat(samples)[:, np.newaxis]
     np.testing.assert_allclose(fitted.score(samples)["local_hull_20"], np.log(hull_residuals(offsets, 0.3)), rtol=1e-4, atol=1e-5)
 

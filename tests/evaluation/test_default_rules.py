@@ -27,7 +27,7 @@ from aeops.report.model_card import model_card
 from aeops.report.report_page import write_report
 from aeops.report.summary import verdict_markdown
 from aeops.stages.compare import Champion, compare
-from aeops.stages.evaluate import build_context, measure_metrics, score_baselines, training_metrics
+from aeops.stages.evaluate import build_context, measure_metrics, score_detectors, training_metrics
 from aeops.stages.gate import gate
 
 ROOT = Path(__file__).parents[2]
@@ -283,7 +283,7 @@ def test_the_metrics_known_beforehand_are_those_that_are_measured(evaluated, con
     data = data_without_novelty() | {"novelty": novelty}
     recipe = read(data=data, evaluate=evaluation, purpose="reconstruct")
     context = replace(contexts[bool(novelty)], recipe=recipe)
-    metrics = measure_metrics(context, score_baselines(recipe.evaluate, context))
+    metrics = measure_metrics(context, score_detectors(context))
     metrics |= training_metrics(pd.read_csv(evaluated.training / "history.csv"), context.detector)
     measured = flatten(json.loads(json.dumps(metrics)))
     names = metric_names(recipe.fit, recipe.data, recipe.evaluate)
