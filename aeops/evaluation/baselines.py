@@ -51,10 +51,10 @@ class ResidualTreatment:
 
     @classmethod
     def of_score(cls, score: ScoreSpec) -> Self:
-        """Return the treatment of a model's score; none where the score is no residual."""
-        if isinstance(score, NormalisedResidualScoreSpec):
-            return cls(score.blur, score.energy)
-        return cls()
+        """Return the treatment of a model's score; where that is no residual, the defaults of the score that is one."""
+        if not isinstance(score, NormalisedResidualScoreSpec):
+            score = NormalisedResidualScoreSpec()
+        return cls(score.blur, score.energy)
 
     def blur_samples(self, samples: np.ndarray) -> np.ndarray:
         """Return (n, channels, ...) blurred along every axis after the channels, as float32 (n, values)."""

@@ -175,8 +175,8 @@ def describe_lead(metrics: Mapping[str, Any]) -> str:
         interval = f"95 % interval {low:+.3f} to {high:+.3f}, on the same samples"
     lead = f"{section['lead']:+.3f} in AUROC over the best baseline ({interval})"
     return (
-        f"Lead: {lead}. Baselines are fitted to {section['baseline_rows']:,} training samples, with the blur and the energy of "
-        "the model's score where it has them: see docs/gates.md."
+        f"Lead: {lead}. Baselines are fitted to {section['baseline_rows']:,} training samples and have the preprocessing "
+        "of the model's score: see docs/gates.md."
     )
 
 
