@@ -14,7 +14,7 @@ from aeops.drawing.svg import inline_svg
 from aeops.project import find_project
 from aeops.recipe.reader import read_recipe
 from aeops.report.headline import headline
-from aeops.report.report_page import write_report
+from aeops.report.report_page import metric_tiles, write_report
 from aeops.report.tables import describe_lead, rate_table
 from aeops.stages.evaluate import evaluate
 
@@ -109,6 +109,15 @@ def test_the_page_has_the_shares_caught_at_each_rate_with_the_best_marked(write,
     for colour in ("pca", "knn", "hull", "forest"):
         assert f"background:var(--{colour})" in page
         assert f"--{colour}:" in page
+
+
+def test_every_bar_of_a_baseline_has_a_colour_on_the_pages(evaluated):
+    metrics = json.loads((evaluated.report / "metrics.json").read_text(encoding="utf-8"))
+    page_css = (ROOT / "aeops" / "page" / "templates" / "page.css").read_text(encoding="utf-8")
+    colours = {bar["colour"] for tile in metric_tiles(metrics) for bar in tile["bars"]}
+    assert {"model", "pca", "knn", "hull", "forest"} <= colours
+    for colour in colours:
+        assert f".fill-{colour}{{fill:var(--{colour})}}" in page_css
 
 
 def test_the_page_loads_nothing_from_outside(write):
