@@ -6,7 +6,7 @@ nearest neighbours, and scikit-learn's isolation forest. To add one: its line in
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Self
@@ -22,7 +22,7 @@ from aeops.bundle.detector import Detector
 from aeops.errors import DataError, UsageError
 from aeops.evaluation import model_input
 from aeops.evaluation.prepared import PreparedSamples
-from aeops.evaluation.sampling import draw_baseline_rows
+from aeops.evaluation.sampling import MAX_BASELINE_VALUES, draw_baseline_rows
 from aeops.recipe.metric_names import ISOLATION_FOREST, KNN, LOCAL_HULLS, PCA_RESIDUAL
 from aeops.recipe.reader import Recipe
 
@@ -160,14 +160,8 @@ class FittedBaselines:
             DataError: values that are NaN or infinite.
         """
         require_finite(samples, "scored")
-        blocks = [self._score_block(block) for block in self._split_blocks(samples)]
-        return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
-
-    def _split_blocks(self, samples: np.ndarray) -> Iterator[np.ndarray]:
-        values = self._train.shape[1]
-        rows = max(1, BLOCK_VALUES // max(len(self._train), self._search_size * values))
-        for start in range(0, len(samples), rows):
-            yield samples[start : start + rows]
+        rows_at_once = BLOCK_VALUES // max(len(self._train), self._search_size * self._train.shape[1])
+        return join_scores(map(self._score_block, split_samples(samples, rows_at_once)))
 
     def _score_block(self, samples: np.ndarray) -> dict[str, np.ndarray]:
         blurred = self._treatment.blur_samples(samples)
@@ -227,6 +221,18 @@ def hull_residuals(offsets: np.ndarray, ridge: float) -> np.ndarray:
     system = gram + penalty[:, np.newaxis, np.newaxis] * np.eye(count)
     weights = np.linalg.solve(system, -differences @ means.transpose(0, 2, 1))
     return squared_norms(means[:, 0] + (differences * weights).sum(axis=1))
+
+
+def split_samples(samples: np.ndarray, rows: int) -> Iterator[np.ndarray]:
+    """Yield samples (n, ...) in blocks of so many rows, of one where that is 0."""
+    for start in range(0, len(samples), max(1, rows)):
+        yield samples[start : start + max(1, rows)]
+
+
+def join_scores(blocks: Iterable[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Return the scores of one block or more as one array for each name."""
+    first, *others = blocks
+    return {name: np.concatenate([first[name], *(block[name] for block in others)]) for name in first}
 
 
 def squared_norms(vectors: np.ndarray) -> np.ndarray:
@@ -303,7 +309,8 @@ class RecipeBaselines:
         """
         if self.detectors is None:
             return {}
-        return self.detectors.score(self._to_unit_range(samples))
+        blocks = split_samples(samples, MAX_BASELINE_VALUES // math.prod(self._detector.shape))
+        return join_scores(self.detectors.score(self._to_unit_range(block)) for block in blocks)
 
     @cached_property
     def _train(self) -> np.ndarray:
