@@ -81,9 +81,9 @@ def detectors_by_name(metrics: Mapping[str, Any]) -> dict[str, Mapping[str, Any]
     if PCA_RESIDUAL in section:
         names[PCA_RESIDUAL] = f"{pca_name(metrics)} residual"
     names[KNN] = f"kNN-{section[KNN]['neighbours']} distance"
-    for key in LOCAL_HULLS:
+    for key, neighbours in LOCAL_HULLS.items():
         if key in section:  # metrics of an older version have none, and no isolation forest
-            names[key] = f"hull-{section[key]['neighbours']} residual"
+            names[key] = f"hull-{neighbours} residual"
     if ISOLATION_FOREST in section:
         names[ISOLATION_FOREST] = "IsolationForest score"
     return {name: section[key] for key, name in names.items()}

@@ -83,6 +83,11 @@ def test_the_table_marks_the_best_of_each_rate_and_says_which_rate_needs_more_ca
     assert table.note.endswith("A rate of 0.1 % needs 999 of them or more.")
 
 
+def test_two_hulls_of_all_training_samples_stay_two_rows():
+    hulls = {name: detector(0.9, 0.1) | {"neighbours": 8} for name in ("local_hull_10", "local_hull_20")}
+    assert {"hull-10 residual", "hull-20 residual"} <= set(rate_table(METRICS | {"detection": DETECTION | hulls}).rows)
+
+
 def test_a_rate_of_the_recipes_own_has_a_column_in_its_place():
     metrics = METRICS | {"detection": DETECTION, "false_alarms": ALARMS | {"requested": 0.02}}
     assert rate_table(metrics).head == ["caught at false alarms of", "0.1 %", "1 %", "2 %", "5 %", "10 %"]
