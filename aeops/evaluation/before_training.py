@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ae_models.errors import SpecError
 from aeops.errors import DataError, UsageError
 from aeops.files import file_sha256
+from aeops.gate.seed_record import read_seed_record
 from aeops.machine.stored_json import read_json
 from aeops.project import Project
 from aeops.recipe.gate_rules import AUROC, MIN_GROUPS, Rule
@@ -17,12 +18,17 @@ if TYPE_CHECKING:
 
 
 def require_named_files(recipe: Recipe, project: Project) -> None:
-    """Check the files that the recipe's studies and its threshold read beside the dataset.
+    """Check the files that the recipe's studies, its threshold and its gate read beside the dataset.
 
     Raises:
-        DataError: some are missing or have another SHA-256 than the recipe says; the message names all of them.
+        DataError: some are missing or have another SHA-256 than the recipe says, or its record of seeds is damaged; the message
+            names all of them.
     """
     problems = []
+    try:
+        read_seed_record(project.seed_record(recipe.name))
+    except DataError as error:
+        problems.append(str(error))
     readers = {f"evaluate.studies.{name}": study for name, study in recipe.evaluate.studies.items()}
     readers["threshold"] = recipe.calibration_samples
     for section, reader in readers.items():
