@@ -18,7 +18,7 @@ from aeops.gate.seed_record import FORMAT, MeasureSpread, SeedRecord, SeedSpread
 from aeops.machine.platform_info import platform_facts
 from aeops.machine.stored_json import read_json
 from aeops.project import Project
-from aeops.recipe.reader import Recipe, require_unchanged
+from aeops.recipe.reader import Recipe, read_unchanged, require_unchanged
 from aeops.seeds.seed_runs import SeedResult, load_result, measure_run, plan_seed_runs
 from aeops.seeds.seed_spread import judge_equal_pairs, measure_spread, summarize_metrics
 
@@ -37,16 +37,18 @@ def measure_seeds(project: Project, recipe: Recipe, seeds: list[int]) -> SeedRec
         UsageError: the recipe's data has not been accepted yet, or there are too few samples for the recipe.
         AeError: as a stage reports it; what is finished stays, and the next call goes on.
     """
-    if not (project.dataset(recipe.data.dataset) / "receipt.json").is_file():
+    receipt = project.dataset(recipe.data.dataset) / "receipt.json"
+    if not receipt.is_file():
         raise UsageError(f"{recipe.name} has no accepted data in data/{recipe.data.dataset}: type `ae run {recipe.name}` first")
     dvc.reproduce_stage(project, "prepare", recipe.name)
     prepared = project.artifacts(recipe.name) / "prepared"
     require_enough_samples(recipe, project, prepared)
+    raw_recipe, content_sha256 = read_unchanged(project, recipe), str(read_json(receipt, "content_sha256")["content_sha256"])
     results = []
-    for run in plan_seed_runs(project, recipe, seeds):
+    for run in plan_seed_runs(project, raw_recipe, content_sha256, project.seed_runs(recipe.name), seeds):
         result = load_result(run)
         if result is None:
-            result = measure_run(project, recipe, run)
+            result = measure_run(project, run, prepared)
         else:
             print(f"seed {run.seed}: measured before", file=sys.stderr, flush=True)
         results.append(result)

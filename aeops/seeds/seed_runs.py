@@ -24,9 +24,9 @@ from aeops.files import atomic_folder, atomic_write, make_folder
 from aeops.gate.seed_record import MIN_SEEDS
 from aeops.machine.child_process import run_module
 from aeops.machine.progress import ProgressBar, ProgressFollower
-from aeops.machine.stored_json import read_json, read_json_if_whole
+from aeops.machine.stored_json import read_json_if_whole
 from aeops.project import Project
-from aeops.recipe.reader import Recipe, read_unchanged
+from aeops.recipe.reader import Recipe, read_recipe
 
 MAX_SEED = 2**31 - 1  # as in ae_models.spec.training
 RESULT_FILES = ("metrics.json", "scores.parquet")  # of a report, that are kept
@@ -48,6 +48,10 @@ class SeedRun:
     raw_recipe: Mapping[str, Any]
     work: Path
     results: Path
+
+    @property
+    def recipe_name(self) -> str:
+        return str(self.raw_recipe["recipe"])
 
     @property
     def training(self) -> Path:
@@ -85,18 +89,25 @@ def choose_seeds(recipe: Recipe, count: int, first_seed: int) -> list[int]:
     return seeds
 
 
-def plan_seed_runs(project: Project, recipe: Recipe, seeds: list[int]) -> list[SeedRun]:
-    """Return the trainings with these seeds on the prepared samples, each with the folders that its settings name."""
-    raw_recipe = read_unchanged(project, recipe)
-    prepared = read_json(project.artifacts(recipe.name) / "prepared" / "prepared.json", "content_sha256")
+def plan_seed_runs(
+    project: Project, raw_recipe: Mapping[str, Any], content_sha256: str, folder: Path, seeds: list[int]
+) -> list[SeedRun]:
+    """Return the trainings with these seeds, each with the folders that its settings name.
+
+    Args:
+        project: whose code trains and measures.
+        raw_recipe: the recipe's sections as its file holds them, without mistakes.
+        content_sha256: of the dataset that the samples are prepared from.
+        folder: where the folders of trainings and results are.
+        seeds: of the trainings.
+    """
     data = {key: value for key, value in raw_recipe["data"].items() if key != "source"}
-    folder = project.seed_runs(recipe.name)
     runs = []
     for seed in seeds:
         seeded = {**raw_recipe, "train": {**raw_recipe["train"], "seed": seed}}
         training_key = json_sha256(
             {
-                "content_sha256": prepared["content_sha256"],
+                "content_sha256": content_sha256,
                 "data": data,
                 "weights": {name: seeded.get(name) for name in ("input", "model", "train")},
                 "code": {stage: stage_sha256(project.root, stage) for stage in ("prepare", "train")},
@@ -122,20 +133,24 @@ def load_result(run: SeedRun) -> SeedResult | None:
     return SeedResult(run.seed, metrics, pd.read_parquet(run.results / "scores.parquet"))
 
 
-def measure_run(project: Project, recipe: Recipe, run: SeedRun) -> SeedResult:
-    """Train with the run's seed unless that is done, and measure the result on the prepared test samples.
+def measure_run(project: Project, run: SeedRun, prepared: Path) -> SeedResult:
+    """Train with the run's seed unless that is done, and measure the result.
+
+    Args:
+        project: whose code trains and measures, and where sources are looked for.
+        run: the training.
+        prepared: the folder of the stage prepare.
 
     Raises:
         AeError: as a stage reports it; what is finished stays.
     """
-    recipe_file = _write_recipe(project, recipe, run)
-    prepared = project.artifacts(recipe.name) / "prepared"
+    recipe_file = _write_recipe(project, run)
     bundle, report = run.work / "bundle", run.work / "report"
     stage = StageStarter(project, run.work, recipe_file, prepared)
     if not _is_trained(run):
         _say(run, "train")
-        follower = ProgressFollower(run.work / "training" / recipe.name / "progress.jsonl")
-        with ProgressBar(recipe.fit.train.total_epochs) as bar:
+        follower = ProgressFollower(run.work / "training" / run.recipe_name / "progress.jsonl")
+        with ProgressBar(read_recipe(recipe_file).fit.train.total_epochs) as bar:
             stage.run("train", out=run.training, on_poll=lambda: bar.show(follower.new_rows()))
     _say(run, "calibrate")
     stage.run("calibrate", "--training", str(run.training), out=bundle)
@@ -175,9 +190,9 @@ class StageStarter:
         run_module([f"aeops.stages.{stage}", *arguments], root=self.project.root, home=self.home, log=log, on_poll=on_poll)
 
 
-def _write_recipe(project: Project, recipe: Recipe, run: SeedRun) -> Path:
+def _write_recipe(project: Project, run: SeedRun) -> Path:
     """Write the recipe with the run's seed, under its own name, and link the state folder's sources beside it."""
-    file = run.work / "recipes" / f"{recipe.name}.yaml"
+    file = run.work / "recipes" / f"{run.recipe_name}.yaml"
     make_folder(file.parent)
     atomic_write(file, yaml.safe_dump(dict(run.raw_recipe), sort_keys=False, allow_unicode=True))
     sources, target = run.work / "sources", project.home / "sources"

@@ -427,10 +427,7 @@ def test_what_is_recorded_was_judged_by_the_rules_as_they_stand_and_keeps_the_pr
     found = simulation()
     assert found.RECORD.is_file(), "not measured yet: python benchmarks/gate_simulation.py"
     recorded = json.loads(found.RECORD.read_text())
-    rules = {name: vars(rule) for name, rule in read_recipe(ROOT / "recipes" / "digits.yaml").gate.items() if rule.champion}
-    assert recorded["rules"] == {
-        name: {key: value for key, value in rule.items() if value is not None} for name, rule in rules.items()
-    }
+    assert recorded["rules"] == found.judged_rules(read_recipe(ROOT / "recipes" / "digits.yaml"))
     unchanged = recorded["unchanged"]
     assert unchanged["trials"] >= 200
     assert unchanged["verdicts"]["better"] <= 0.05 * unchanged["trials"]
