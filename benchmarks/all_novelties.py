@@ -23,6 +23,7 @@ from aeops.drawing.words import format_share
 from aeops.errors import UsageError
 from aeops.files import atomic_write, make_folder
 from aeops.gate.flattening import flatten_numbers
+from aeops.gate.seed_summary import summarize_values
 from aeops.machine.child_process import run_module
 from aeops.machine.environment import prepare_environment
 from aeops.machine.lock import run_lock
@@ -31,7 +32,6 @@ from aeops.project import Project, find_project
 from aeops.recipe.reader import load_recipe, read_unchanged
 from aeops.report.model_card import markdown_table
 from aeops.seeds.seed_runs import SeedRun, load_result, measure_run, plan_seed_runs
-from aeops.seeds.seed_spread import summarize_values
 
 RECORD, DOCS = RECORDS / "novelties.json", ROOT / "README.md"
 BEGIN, END = "<!-- novelties: written by `python benchmarks/all_novelties.py` -->", "<!-- novelties: end -->"

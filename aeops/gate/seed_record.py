@@ -4,7 +4,7 @@
 its margins from it (aeops.gate.margins) as long as recipe and data are those it was measured with. Light on import.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
@@ -18,7 +18,9 @@ from aeops.recipe.yaml_reader import read_yaml
 
 FORMAT = 1
 MIN_SEEDS = 2  # one value has no standard deviation
-DECISIVE_SECTIONS = ("input", "model", "score", "train")  # of a recipe, without train.seed; and the section data but its source
+# Sections of a recipe beside data, without data.source and train.seed: those that decide errors and scores, and all metrics.
+DECISIVE_SECTIONS = ("input", "model", "score", "train")
+METRIC_SECTIONS = (*DECISIVE_SECTIONS, "threshold", "evaluate")
 
 
 class MetricSummary(TypedDict):
@@ -57,14 +59,15 @@ class EqualPairs(TypedDict):
 class SeedRecord(TypedDict):
     """Content of recipes/seeds/RECIPE.json.
 
-    `settings_sha256` names the sections of the recipe that decide the measures, `content_sha256` the dataset, `holdout_sha256`
-    the test samples, `code` the code of each stage; `spread` has the keys of `measure_key`.
+    `settings_sha256` names the settings that decide `spread`, which has the keys of `measure_key`, and `measured_sha256` those
+    that decide `metrics`; `content_sha256` names the dataset, `holdout_sha256` the test samples, `code` the code of each stage.
     """
 
     format: int
     recipe: str
     seeds: list[int]
     settings_sha256: str
+    measured_sha256: str
     content_sha256: str
     holdout_sha256: str
     threshold: dict[str, str | float | None]
@@ -94,14 +97,13 @@ def measure_key(measure: str, by: str | None) -> str:
     return f"{measure} by {by}"
 
 
-def settings_sha256(recipe_file: Path) -> str:
-    """Return the SHA-256 of the settings of a recipe's file that decide errors and scores, as they stand there.
+def seed_settings_sha256(recipe_file: Path, sections: Sequence[str] = DECISIVE_SECTIONS) -> str:
+    """Return the SHA-256 of sections of a recipe's file and of its section data, as they stand there.
 
-    Threshold, rules and studies decide neither, and the seed is what differs; where the samples come from does not matter, as
-    their content is named by a hash of its own.
+    The seed is left out, as it is what differs, and so is data.source: the samples' content is named by a hash of its own.
     """
     raw_recipe = read_yaml(recipe_file)
-    settings = {name: raw_recipe.get(name) for name in DECISIVE_SECTIONS}
+    settings = {name: raw_recipe.get(name) for name in sections}
     settings["train"] = {key: value for key, value in raw_recipe["train"].items() if key != "seed"}
     settings["data"] = {key: value for key, value in raw_recipe["data"].items() if key != "source"}
     return json_sha256(settings)
@@ -116,7 +118,7 @@ def read_seed_record(file: Path) -> SeedRecord | None:
     if not file.is_file():
         return None
     repair = f"type `ae seeds {file.stem}` to measure it again, or put back a copy: `git checkout {file.parent}/{file.name}`"
-    keys = ("format", "seeds", "settings_sha256", "content_sha256", "spread")
+    keys = ("format", "seeds", "settings_sha256", "measured_sha256", "content_sha256", "metrics", "spread")
     record: SeedRecord = read_json(file, *keys, repair=repair)
     if record["format"] != FORMAT:
         raise DataError(f"{file} is of format {record['format']}, expected {FORMAT}: {repair}")
@@ -138,7 +140,7 @@ def load_seed_spread(file: Path, recipe_file: Path, content_sha256: str) -> Seed
     if record is None:
         return no_seed_spread(recipe_file.stem)
     problems = []
-    if record["settings_sha256"] != settings_sha256(recipe_file):
+    if record["settings_sha256"] != seed_settings_sha256(recipe_file):
         problems.append("other settings of the recipe")
     if record["content_sha256"] != content_sha256:
         problems.append(f"other data ({record['content_sha256'][:12]}, not {content_sha256[:12]})")

@@ -14,7 +14,7 @@ from aeops.files import make_folder, write_json
 from aeops.gate.documents import USED
 from aeops.gate.evidence import holdout_sha256
 from aeops.gate.margins import resolve_margins
-from aeops.gate.seed_record import FORMAT, MeasureSpread, SeedRecord, SeedSpread, settings_sha256
+from aeops.gate.seed_record import FORMAT, METRIC_SECTIONS, MeasureSpread, SeedRecord, SeedSpread, seed_settings_sha256
 from aeops.machine.platform_info import platform_facts
 from aeops.machine.stored_json import read_json
 from aeops.project import Project
@@ -69,7 +69,8 @@ def build_record(project: Project, recipe: Recipe, results: Sequence[SeedResult]
         "format": FORMAT,
         "recipe": recipe.name,
         "seeds": [result.seed for result in results],
-        "settings_sha256": settings_sha256(project.recipe_file(recipe.name)),
+        "settings_sha256": seed_settings_sha256(project.recipe_file(recipe.name)),
+        "measured_sha256": seed_settings_sha256(project.recipe_file(recipe.name), METRIC_SECTIONS),
         "content_sha256": str(read_json(prepared / "prepared.json", "content_sha256")["content_sha256"]),
         "holdout_sha256": holdout_sha256(prepared),
         "threshold": spec_to_dict(recipe.fit.threshold),

@@ -1,42 +1,21 @@
 """How far trainings of one recipe lie apart: each metric over seeds, the gate's measures, and its verdicts on equal models."""
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t as student_t
 
 from aeops.evaluation.detection import measure_ranking
 from aeops.gate.comparison import HoldoutSamples, ModelScores, combine_results, compare_models, plan_comparisons
 from aeops.gate.flattening import is_finite_number, iter_leaves
 from aeops.gate.margins import Margin
 from aeops.gate.seed_record import EqualPairs, MeasureSpread, MetricSummary, measure_key
+from aeops.gate.seed_summary import round_number, summarize_values
 from aeops.recipe.gate_rules import AUROC, BY_LABEL, ERROR, Rule
 from aeops.seeds.seed_runs import SeedResult
 
-LEVEL = 0.95  # of the interval of a mean
-SIGNIFICANT_DIGITS = 6  # of a number in the record
 MAX_PAIRED = 8  # trainings of which every pair is compared: 56 pairs take a minute
 ALL_SAMPLES = "all"
-
-
-def summarize_values(values: Sequence[float]) -> MetricSummary:
-    """Return mean, standard deviation, extremes and the interval of the mean of 2 or more values.
-
-    The interval is Student's: mean +- t(0.975, n - 1) sd / sqrt(n).
-    """
-    array = np.asarray(values, dtype=np.float64)
-    mean, sd = float(array.mean()), float(array.std(ddof=1))
-    half_width = float(student_t.ppf((1 + LEVEL) / 2, len(array) - 1)) * sd / math.sqrt(len(array))
-    return {
-        "mean": _rounded(mean),
-        "sd": _rounded(sd),
-        "min": _rounded(float(array.min())),
-        "max": _rounded(float(array.max())),
-        "interval": [_rounded(mean - half_width), _rounded(mean + half_width)],
-        "values": list(map(_rounded, array.tolist())),
-    }
 
 
 def summarize_metrics(results: Sequence[SeedResult]) -> dict[str, MetricSummary]:
@@ -49,10 +28,6 @@ def summarize_metrics(results: Sequence[SeedResult]) -> dict[str, MetricSummary]
         if path != "format" and all(path in table for table in tables):
             summaries[path] = summarize_values([float(table[path]) for table in tables])
     return summaries
-
-
-def _rounded(value: float) -> float:
-    return float(f"{value:.{SIGNIFICANT_DIGITS}g}")
 
 
 # ---------------------------------------------------------------- the measures of the gate
@@ -91,7 +66,7 @@ def _largest_spread(results: Sequence[SeedResult], measure: str, slices: Mapping
         if measure == ERROR and values.any():
             sd /= float(values.mean())
         if sd > largest["sd"]:
-            largest = {"sd": _rounded(sd), "slice": name}
+            largest = {"sd": round_number(sd), "slice": name}
     return largest
 
 

@@ -14,7 +14,7 @@ from aeops.files import file_sha256
 from aeops.gate.comparison import LEVEL, NOT_WORSE, estimate_auroc_difference, p_value
 from aeops.gate.documents import SeedEvidence
 from aeops.gate.margins import MARGIN_FACTOR, resolve_margins
-from aeops.gate.seed_record import SeedSpread, load_seed_spread, read_seed_record, settings_sha256
+from aeops.gate.seed_record import METRIC_SECTIONS, SeedSpread, load_seed_spread, read_seed_record, seed_settings_sha256
 from aeops.project import Project
 from aeops.recipe.gate_rules import DEFAULT_MARGINS, Rule
 from aeops.recipe.reader import load_recipe
@@ -57,8 +57,10 @@ def write_record(project: Project, **changes: object) -> None:
         "format": 1,
         "recipe": "digits",
         "seeds": [0, 1, 2],
-        "settings_sha256": settings_sha256(project.recipe_file("digits")),
+        "settings_sha256": seed_settings_sha256(project.recipe_file("digits")),
+        "measured_sha256": seed_settings_sha256(project.recipe_file("digits"), METRIC_SECTIONS),
         "content_sha256": CONTENT,
+        "metrics": {},
         "spread": {"error": {"sd": 0.02, "slice": "all"}},
     }
     file = project.seed_record("digits")
