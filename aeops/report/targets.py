@@ -137,7 +137,7 @@ class TargetResult:
             return sign * ((self.value or 0.0) - baseline_value)
         values = self.summary["values"]
         baseline_values = [baseline_value] * len(values)
-        if baseline_path in self.over_seeds:
+        if baseline_path is not None and baseline_path in self.over_seeds:
             baseline_values = self.over_seeds[baseline_path]["values"]
         differences = [sign * (value - baseline) for value, baseline in zip(values, baseline_values, strict=True)]
         return summarize_values(differences)["interval"][0]
@@ -158,7 +158,7 @@ class TargetResult:
         """The value, over seeds as mean, standard deviation and their number, such as `0.950 ± 0.020 (5 seeds)`."""
         if self.summary is None:
             return self.target.format_measured(self.value)
-        mean, sd = (self.target.format_measured(self.summary[key]) for key in ("mean", "sd"))
+        mean, sd = self.target.format_measured(self.summary["mean"]), self.target.format_measured(self.summary["sd"])
         return f"{mean} ± {sd} ({len(self.summary['values'])} seeds)"
 
     @property
