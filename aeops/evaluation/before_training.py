@@ -18,17 +18,12 @@ if TYPE_CHECKING:
 
 
 def require_named_files(recipe: Recipe, project: Project) -> None:
-    """Check the files that the recipe's studies, its threshold and its gate read beside the dataset.
+    """Check the files that the recipe's studies and its threshold read beside the dataset.
 
     Raises:
-        DataError: some are missing or have another SHA-256 than the recipe says, or its record of seeds is damaged; the message
-            names all of them.
+        DataError: some are missing or have another SHA-256 than the recipe says; the message names all of them.
     """
     problems = []
-    try:
-        read_seed_record(project.seed_record(recipe.name))
-    except DataError as error:
-        problems.append(str(error))
     readers = {f"evaluate.studies.{name}": study for name, study in recipe.evaluate.studies.items()}
     readers["threshold"] = recipe.calibration_samples
     for section, reader in readers.items():
@@ -46,6 +41,15 @@ def require_named_files(recipe: Recipe, project: Project) -> None:
                 problems.append(f"{source_file.path}: {expected}, got {content_sha256[:12]}...: correct {setting}")
     if problems:
         raise DataError("\n".join(problems))
+
+
+def require_whole_seed_record(recipe: Recipe, project: Project) -> None:
+    """Check that the record of seeds, which the gate reads, is whole or missing.
+
+    Raises:
+        DataError: it is damaged; the message says what to type.
+    """
+    read_seed_record(project.seed_record(recipe.name))
 
 
 def require_enough_samples(recipe: Recipe, project: Project, prepared: Path) -> None:

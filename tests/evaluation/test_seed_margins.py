@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from aeops.errors import DataError
-from aeops.evaluation.before_training import require_named_files
+from aeops.evaluation.before_training import require_whole_seed_record
 from aeops.files import file_sha256
 from aeops.gate.comparison import LEVEL, NOT_WORSE, estimate_auroc_difference, p_value
 from aeops.gate.documents import SeedEvidence
@@ -152,7 +152,7 @@ def test_a_record_of_other_data_is_stale_and_names_both(project: Project):
 def test_a_damaged_record_is_an_error_before_the_training_that_says_what_to_type(project: Project, content: str):
     project.seed_record("digits").write_text(content, encoding="utf-8")
     with pytest.raises(DataError, match="type `ae seeds digits` to measure it again"):
-        require_named_files(load_recipe(project, "digits"), project)
+        require_whole_seed_record(load_recipe(project, "digits"), project)
 
 
 def test_a_record_of_a_later_format_is_refused(project: Project):

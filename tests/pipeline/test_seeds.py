@@ -45,6 +45,11 @@ def test_only_seeds_without_a_result_are_trained_and_the_record_is_a_change_that
     own, _ = planned(copy, [0, 1])  # seed 0 is that of the run that went through here
     artifacts = copy.root / "artifacts" / "small"
     shutil.copytree(artifacts / "report", own.results)
+    (copy.root / "recipes" / "seeds").mkdir()
+    (copy.root / "recipes" / "seeds" / "small.json").write_text("{")  # damaged, and written anew
+    refused = copy.ae_in_process("run", "small")
+    assert refused.returncode == 3
+    assert "recipes/seeds/small.json is damaged" in refused.stderr
     before = everything_registered(copy)
     done = copy.ae_in_process("seeds", "small", "-n", "2")
     assert done.returncode == 0, done.stdout + done.stderr
