@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     with RunWatch() as watch:
         from aeops.data.dvc import require_stages
         from aeops.errors import GateError
-        from aeops.evaluation.before_training import require_named_files
+        from aeops.evaluation.before_training import require_named_files, require_whole_seed_record
         from aeops.machine.access import require_writable_checkout
         from aeops.machine.environment import prepare_environment, require_disk_space
         from aeops.machine.lock import run_lock
@@ -48,6 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
         recipe = load_recipe(project, arguments.recipe, with_keys=True)
         require_stages(project, recipe)
         require_named_files(recipe, project)
+        require_whole_seed_record(recipe, project)
         require_disk_space(project)
         require_writable_checkout(project)
         prepare_environment(project)

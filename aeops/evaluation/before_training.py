@@ -9,6 +9,7 @@ from ae_models.errors import SpecError
 from ae_models.spec import input_shape
 from aeops.errors import DataError, UsageError
 from aeops.files import file_sha256
+from aeops.gate.seed_record import read_seed_record
 from aeops.machine.stored_json import read_json
 from aeops.project import Project
 from aeops.recipe.gate_rules import AUROC, LEAD_LOWER_BOUND, MIN_GROUPS, Rule
@@ -42,6 +43,15 @@ def require_named_files(recipe: Recipe, project: Project) -> None:
                 problems.append(f"{source_file.path}: {expected}, got {content_sha256[:12]}...: correct {setting}")
     if problems:
         raise DataError("\n".join(problems))
+
+
+def require_whole_seed_record(recipe: Recipe, project: Project) -> None:
+    """Check that the record of seeds, which the gate reads, is whole or missing.
+
+    Raises:
+        DataError: it is damaged; the message says what to type.
+    """
+    read_seed_record(project.seed_record(recipe.name))
 
 
 def require_enough_samples(recipe: Recipe, project: Project, prepared: Path) -> None:

@@ -20,6 +20,7 @@ from scipy.stats import norm, rankdata
 
 from aeops.gate.auroc import grouped_variance, structural_components
 from aeops.gate.documents import ComparisonRecord
+from aeops.gate.margins import Margin
 from aeops.recipe.gate_rules import AUROC, ERROR, MIN_GROUPS, POWER, Rule
 from aeops.recipe.gate_rules import NEEDS_BETTER as NEEDS_BETTER
 from aeops.recipe.gate_rules import NEEDS_NOT_WORSE as NEEDS_NOT_WORSE
@@ -79,7 +80,7 @@ class ComparisonSpec:
     name: str
     metric: str
     slice: str
-    margin: float
+    margin: Margin
     needs: str
     rows: np.ndarray
 
@@ -183,7 +184,7 @@ class ComparisonResult:
     challenger: float | None
     difference: float | None
     interval: list[float | None] | None
-    margin: float
+    margin: Margin
     p_values: dict[str, float] | None
     verdict: str
     needs: str
@@ -200,7 +201,8 @@ class ComparisonResult:
             "challenger": self.challenger,
             "difference": self.difference,
             "interval": self.interval,
-            "margin": self.margin,
+            "margin": self.margin.value,
+            "margin_source": self.margin.source,
             "p": self.p_values,
             "verdict": self.verdict,
             "needs": self.needs,
@@ -221,19 +223,20 @@ class ComparisonVerdict:
 # ---------------------------------------------------------------- from rules to verdicts
 
 
-def plan_comparisons(rules: Mapping[str, Rule], holdout: HoldoutSamples) -> list[ComparisonSpec]:
+def plan_comparisons(rules: Mapping[str, Rule], holdout: HoldoutSamples, margins: Mapping[str, Margin]) -> list[ComparisonSpec]:
     """Return the comparisons that the rules against the champion ask for, one a slice.
 
     Args:
         rules: name -> rule; rules without the key `champion` are skipped.
         holdout: the test samples. Novelty is ranked against the normals of a slice.
+        margins: of each rule against the champion, as `aeops.gate.margins.resolve_margins` returns them.
     """
     specs = []
     for name, rule in rules.items():
-        if rule.champion is None or rule.margin is None:
+        if rule.champion is None:
             continue
         for slice_name, rows in _split_slices(rule, holdout):
-            specs.append(ComparisonSpec(name, rule.champion, slice_name, rule.margin, rule.needs or NEEDS_NOT_WORSE, rows))
+            specs.append(ComparisonSpec(name, rule.champion, slice_name, margins[name], rule.needs or NEEDS_NOT_WORSE, rows))
     return specs
 
 
@@ -264,7 +267,7 @@ def compare_models(
     spec_estimates = [estimate_difference(spec, holdout, champion, challenger, draws) for spec in specs]
     corrected_p = {}
     for claim in CLAIM_ORDER:
-        p_values = [p_value(claim, estimate, spec.margin) for estimate, spec in zip(spec_estimates, specs, strict=True)]
+        p_values = [p_value(claim, estimate, spec.margin.value) for estimate, spec in zip(spec_estimates, specs, strict=True)]
         corrected_p[claim] = correct_holm(p_values)
     results = []
     for index, (spec, estimate) in enumerate(zip(specs, spec_estimates, strict=True)):
@@ -375,13 +378,13 @@ def _result_message(
 ) -> str:
     low, high = format_difference(spec.metric, interval[0]), format_difference(spec.metric, interval[1])
     smallest_p = p_values.get(verdict, min(p_values.values()))
-    margin = format_difference(spec.metric, spec.margin).lstrip("+")
+    margin = format_difference(spec.metric, spec.margin.value).lstrip("+")
     verdict_phrase = VERDICT_PHRASES[verdict].format(margin=margin, p=f"{smallest_p:.2g}")
     return (
         f"{spec.name}: {METRIC_TITLES[spec.metric]}{_slice_suffix(spec)} is {estimate.challenger:.4g}, "
         f"the champion's {estimate.champion:.4g}: "
         f"{format_difference(spec.metric, estimate.value)} ({low} to {high}; above 0 is better); "
-        f"{verdict_phrase}; {_required_verdict(spec)}"
+        f"{verdict_phrase}; {_required_verdict(spec)}{_margin_suffix(spec)}"
     )
 
 
@@ -406,6 +409,12 @@ def _slice_suffix(spec: ComparisonSpec) -> str:
     if spec.slice == ALL_SAMPLES:
         return ""
     return f" on {spec.slice}"
+
+
+def _margin_suffix(spec: ComparisonSpec) -> str:
+    if not spec.margin.description:
+        return ""
+    return f"; {spec.margin.description}"
 
 
 def _required_verdict(spec: ComparisonSpec) -> str:

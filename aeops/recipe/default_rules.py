@@ -7,7 +7,7 @@ add one: its line in `DEFAULT_RULES`, and a row in the table of docs/gates.md.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from aeops.recipe.gate_rules import AUROC, ERROR, LEAD_LOWER_BOUND, NEEDS_BETTER, POWER, Rule
+from aeops.recipe.gate_rules import AUROC, DEFAULT_MARGINS, ERROR, LEAD_LOWER_BOUND, NEEDS_BETTER, POWER, Rule
 
 DETECT, RECONSTRUCT, TRANSFORM, EMBED = "detect", "reconstruct", "transform", "embed"
 PURPOSES = (DETECT, RECONSTRUCT, TRANSFORM, EMBED)
@@ -19,10 +19,9 @@ REQUESTED_RATE, MEASURED_RATE = "false_alarms.requested", "false_alarms.measured
 PROMISE_INTERVAL = "false_alarms.promise_interval"  # at 99.9 %: of 1,000 thresholds that keep their promise at most 1 is refused
 STRICTER_INTERVALS = {PROMISE_INTERVAL: ("false_alarms.interval_with_calibration",)}  # inside the other one
 
-# All lie well above what another seed alone changes; see docs/gates.md.
-NOT_WORSE_BY_ERROR = Rule(champion=ERROR, margin=0.1)
-NOT_WORSE_BY_RANKING = Rule(champion=AUROC, margin=0.04)
-NOT_WORSE_BY_POWER = Rule(champion=POWER, margin=0.05)
+NOT_WORSE_BY_ERROR = Rule(champion=ERROR)
+NOT_WORSE_BY_RANKING = Rule(champion=AUROC)
+NOT_WORSE_BY_POWER = Rule(champion=POWER)
 PROMISE_KEPT = Rule(interval=PROMISE_INTERVAL, covers=REQUESTED_RATE)
 AHEAD_OF_BASELINES = Rule(metric=LEAD_LOWER_BOUND, at_least=0.0)
 ABOVE_FALSE_ALARMS = Rule(interval="novelty_flagged_interval", above=REQUESTED_RATE)
@@ -86,7 +85,8 @@ def default_rules(purpose: str) -> dict[str, DefaultRule]:
 def implies(rule: Rule, default: Rule) -> bool:
     """Return whether `rule` asks for all that `default` asks for, so that the default adds nothing."""
     if default.champion is not None:
-        is_as_strict = rule.needs == NEEDS_BETTER or (rule.margin or 0.0) <= (default.margin or 0.0)
+        has_margin = rule.margin is not None and rule.margin <= DEFAULT_MARGINS[default.champion, None]
+        is_as_strict = rule.needs == NEEDS_BETTER or rule.margin is None or has_margin
         return rule.champion == default.champion and rule.by is None and is_as_strict
     if default.interval is not None:
         intervals = (default.interval, *STRICTER_INTERVALS.get(default.interval, ()))

@@ -5,7 +5,15 @@ from typing import Any
 
 from ae_models.spec import FitSpec, input_shape
 from aeops.drawing.words import format_number, format_open_interval, format_share, format_span
-from aeops.gate.documents import ComparisonDocument, RuleRecord, VerdictDocument, gate_warnings, is_accepted
+from aeops.gate.documents import (
+    ComparisonDocument,
+    ComparisonRecord,
+    RuleRecord,
+    VerdictDocument,
+    gate_warnings,
+    is_accepted,
+)
+from aeops.gate.margins import RECIPE
 from aeops.kinds.interface import load_kind
 from aeops.recipe.reader import fit_sections
 from aeops.report.headline import headline
@@ -190,6 +198,14 @@ def _rule_result(passed: bool) -> str:
     return "**failed**"
 
 
+def _describe_margin(rule: ComparisonRecord) -> str:
+    """Return the margin of a comparison, and where it comes from if that is not the recipe."""
+    source = rule.get("margin_source", RECIPE)
+    if source == RECIPE:
+        return format_number(rule["margin"], 4)
+    return f"{format_number(rule['margin'], 4)} ({source})"
+
+
 def _comparison_section(comparison: ComparisonDocument) -> str:
     """Return the comparison with the champion: a line a rule, and the test samples that decided."""
     champion, test_set = comparison["champion"], comparison["holdout"]
@@ -205,7 +221,7 @@ def _comparison_section(comparison: ComparisonDocument) -> str:
             format_number(rule["challenger"], 4),
             format_number(rule["difference"], 4),
             format_open_interval(rule["interval"]),
-            format_number(rule["margin"], 4),
+            _describe_margin(rule),
             rule["verdict"],
             _rule_result(rule["passed"]),
         ]

@@ -221,14 +221,18 @@ def replace_nonfinite(value: Any) -> Any:
 
 
 def score_table(context: EvaluationContext) -> pd.DataFrame:
-    """Return one row for each test sample: the model's scores and the quality of its reconstruction."""
-    predictions = context.predictions
-    column, quality = context.detector.data_kind.quality(context.target, context.measured_outputs)
+    """Return one row for each test sample: the model's scores, and the quality and the error of its reconstruction.
+
+    The error is what a comparison with the champion compares.
+    """
+    predictions, kind = context.predictions, context.detector.data_kind
+    column, quality = kind.quality(context.target, context.measured_outputs)
     return context.data.table[["id", "label", "novelty"]].assign(
         score=predictions["score"],
         p_value=predictions["p_value"],
         is_anomaly=predictions["is_anomaly"],
         **{column: quality.astype(np.float32)},
+        error=kind.errors(context.target, context.measured_outputs).astype(np.float32),
     )
 
 

@@ -14,6 +14,7 @@ from aeops.gate.comparison import (
     LEVEL,
     NOT_WORSE,
     WORSE,
+    ComparisonSpec,
     ComparisonVerdict,
     HoldoutSamples,
     ModelScores,
@@ -26,6 +27,8 @@ from aeops.gate.comparison import (
     false_accept_probability,
     plan_comparisons,
 )
+from aeops.gate.margins import resolve_margins
+from aeops.gate.seed_record import no_seed_spread
 from aeops.recipe.gate_rules import Rule
 
 ERROR = Rule(champion="error", margin=0.05)
@@ -65,8 +68,12 @@ def samples(
     return HoldoutSamples(novelty, label, singles(n)), ModelScores(champion, score), ModelScores(challenger, moved)
 
 
+def planned(rules: dict[str, Rule], holdout: HoldoutSamples) -> list[ComparisonSpec]:
+    return plan_comparisons(rules, holdout, resolve_margins(rules, no_seed_spread("digits")))
+
+
 def judged(rules: dict[str, Rule], holdout: HoldoutSamples, champion: ModelScores, challenger: ModelScores):
-    return compare_models(plan_comparisons(rules, holdout), holdout, champion, challenger)
+    return compare_models(planned(rules, holdout), holdout, champion, challenger)
 
 
 # ---------------------------------------------------------------- power
@@ -311,7 +318,7 @@ def test_a_sentence_names_the_rule_both_models_the_interval_and_the_margin():
 def test_by_label_compares_the_normals_of_each_label_and_ranks_all_novelty_against_them():
     holdout, champion, challenger = samples(1.0)
     rules = {"error": replace(ERROR, by="label"), "rank": replace(AUROC, by="label")}
-    specs = plan_comparisons(rules, holdout)
+    specs = planned(rules, holdout)
     assert [question.slice for question in specs] == [f"label {label}" for label in range(4)] * 2
     assert np.array_equal(specs[1].rows, holdout.label == 1)
     assert np.array_equal(specs[5].rows, (holdout.label == 1) | holdout.novelty)

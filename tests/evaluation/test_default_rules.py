@@ -103,6 +103,13 @@ def test_a_rule_of_the_recipes_own_that_asks_for_as_much_is_not_doubled(read):
     assert set(read(gate=own).gate) == {*own, "catches_the_novelty"}
 
 
+@pytest.mark.parametrize("ranking", [{"champion": "auroc"}, {"champion": "auroc", "margin": 0.04}])
+def test_a_rule_without_a_margin_or_with_the_default_one_takes_the_default_rules_place(read, ranking):
+    gate = read(gate={"mine": ranking}).gate
+    assert "not_worse_than_champion" not in gate
+    assert gate["mine"].margin == ranking.get("margin")
+
+
 @pytest.mark.parametrize(
     "weaker",
     [

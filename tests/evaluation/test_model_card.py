@@ -93,3 +93,13 @@ def test_what_the_comparison_refused_is_refused_and_its_numbers_stand_in_the_car
     for text in (f"{rule['champion']:.4f}", f"{rule['challenger']:.4f}", f"{rule['difference']:.4f}", worse["reasons"][0]):
         assert text in card
     assert f"have judged {worse['holdout']['judged']} by now" in card
+
+
+def test_a_margin_that_is_not_the_recipes_has_its_source_beside_it(facts, worse):
+    recipe, metrics, findings, verdict, _ = facts
+    [rule] = worse["rules"]
+    for source, cell in (("recipe", "| 0.1000 |"), ("seeds", "| 0.1000 (seeds) |"), ("default", "| 0.1000 (default) |")):
+        comparison = worse | {"rules": [rule | {"margin_source": source}]}
+        assert cell in model_card(recipe, metrics, findings, verdict, comparison, LINEAGE)
+    older = {key: value for key, value in rule.items() if key != "margin_source"}
+    assert "| 0.1000 |" in model_card(recipe, metrics, findings, verdict, worse | {"rules": [older]}, LINEAGE)
