@@ -31,7 +31,7 @@ in ae_models/spec/compatibility.py. tests/science/test_every_pair.py trains each
 """
 
 from ae_models.spec.augmentations import AffineAugmentationSpec, AugmentationSpec, FlipAugmentationSpec, NoAugmentationSpec
-from ae_models.spec.autoencoder import AutoencoderConfig, input_shape, output_shape
+from ae_models.spec.autoencoder import AutoencoderConfig, input_shape, output_shape, with_backbone
 from ae_models.spec.bottlenecks import (
     BottleneckSpec,
     ContractiveBottleneckSpec,
@@ -54,7 +54,14 @@ from ae_models.spec.corruptions import (
 )
 from ae_models.spec.critics import AdversarialCodeCriticSpec, CriticSpec, GanomalyCriticSpec, NoCriticSpec
 from ae_models.spec.decoders import ConvDecoderSpec, DecoderSpec, DenseDecoderSpec, TemporalDecoderSpec, TokenDecoderSpec
-from ae_models.spec.encoders import ConvEncoderSpec, DenseEncoderSpec, EncoderSpec, TemporalEncoderSpec, TokenEncoderSpec
+from ae_models.spec.encoders import (
+    ConvEncoderSpec,
+    DenseEncoderSpec,
+    EncoderSpec,
+    OnnxEncoderSpec,
+    TemporalEncoderSpec,
+    TokenEncoderSpec,
+)
 from ae_models.spec.fields import bounded_field
 from ae_models.spec.fit import FitReading, FitSpec, read_fit_spec
 from ae_models.spec.inputs import ARRAY_KINDS, IMAGE, INPUT_KINDS, SERIES, TEXT, InputSpec
@@ -68,6 +75,7 @@ from ae_models.spec.losses import (
     SsimLossSpec,
 )
 from ae_models.spec.messages import format_value, join_choices, join_names, suggest_match
+from ae_models.spec.patch_scores import PatchBankScoreSpec
 from ae_models.spec.reader import SpecReader, spec_to_dict
 from ae_models.spec.sample_rules import (
     FLAG_MISSING,
@@ -154,6 +162,8 @@ __all__ = [
     "NoCorruptionSpec",
     "NoCriticSpec",
     "NormalisedResidualScoreSpec",
+    "OnnxEncoderSpec",
+    "PatchBankScoreSpec",
     "PeaksOverThresholdSpec",
     "PerGroupThresholdSpec",
     "QuantileThresholdSpec",
@@ -185,4 +195,5 @@ __all__ = [
     "read_fit_spec",
     "spec_to_dict",
     "suggest_match",
+    "with_backbone",
 ]
