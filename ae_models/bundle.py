@@ -17,20 +17,21 @@ from safetensors.numpy import load_file, save_file
 from ae_models.atomic_files import atomic_folder, json_text
 from ae_models.autoencoder import Autoencoder
 from ae_models.checksums import refused_bundle, verify_bundle, write_checksums
+from ae_models.combined_score import build_score
 from ae_models.export import AnomalyScorer, export_onnx
-from ae_models.factory import build_part
 from ae_models.sample_sets import SampleArray
-from ae_models.scores import SCORES
 from ae_models.spec import FitSpec, SampleRules, spec_to_dict, with_backbone
 from ae_models.thresholds import load_threshold, threshold_spec
 from ae_models.training_result import BACKBONE_FILE, WEIGHTS_FILE, weight_arrays
 
 __all__ = ["BUNDLE_FORMAT", "Bundle", "load_bundle", "write_bundle"]
 
-BUNDLE_FORMAT = 3
+BUNDLE_FORMAT = 4
 # Format 1 has no decoder.onnx, and no `given` and `made` in its document; formats 1 and 2 have no `export` and no `samples`
-# in it: their networks take no value outside the range, and none that is missing.
-_READABLE_FORMATS = (1, 2, 3)
+# in it: their networks take no value outside the range, and none that is missing. Formats 1 to 3 have no `score_facts` in it,
+# and no arrays of a score, as their scores have learnt nothing of samples.
+_READABLE_FORMATS = (1, 2, 3, 4)
+_SCORE_PREFIX = "score."  # of a score's arrays in scorer.safetensors
 _DOCUMENT, _SCORER, _MODEL = "bundle.json", "scorer.safetensors", "model.onnx"
 _DECODER, _TOKENIZER = "decoder.onnx", "tokenizer.json"
 
@@ -70,6 +71,8 @@ def write_bundle(
         backbone: content of the frozen network's file, where the model has one.
     """
     scorer_arrays = scorer.threshold.stored_arrays
+    for name, values in scorer.score.stored_arrays().items():
+        scorer_arrays[f"{_SCORE_PREFIX}{name}"] = values
     if word_counts is not None:
         scorer_arrays["word_counts"] = word_counts
     with atomic_folder(folder) as new_folder:
@@ -101,9 +104,14 @@ def load_bundle(folder: Path) -> Bundle:
     autoencoder = Autoencoder(with_backbone(spec.model, folder / BACKBONE_FILE), spec.input)
     weights = load_file(folder / WEIGHTS_FILE)
     autoencoder.load_state_dict({name: torch.from_numpy(values) for name, values in weights.items()})
-    threshold = load_threshold(document["threshold"], load_file(folder / _SCORER))
+    arrays = load_file(folder / _SCORER)
+    threshold = load_threshold(document["threshold"], arrays)
+    score = build_score(spec.score, autoencoder)
+    score.load_arrays(
+        {name.removeprefix(_SCORE_PREFIX): values for name, values in arrays.items() if name.startswith(_SCORE_PREFIX)}
+    )
     rules = SampleRules.from_dict(document["samples"]) if "samples" in document else None
-    scorer = AnomalyScorer(autoencoder, build_part(SCORES, spec.score), threshold, rules)
+    scorer = AnomalyScorer(autoencoder, score, threshold, rules)
     return Bundle(document, scorer.eval())
 
 

@@ -14,17 +14,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import nn
 
 from ae_models.autoencoder import Autoencoder
 from ae_models.bundle import write_bundle
 from ae_models.checksums import refused_training
+from ae_models.combined_score import build_score
 from ae_models.data_loading import EVALUATION_SEED, iterate_batches, seed_generators
 from ae_models.export import AnomalyScorer
 from ae_models.factory import build_part
 from ae_models.sample_sets import SampleArray, SampleRoles, SampleSet, as_sample_set, require_samples
-from ae_models.scores import SCORES
-from ae_models.spec import FitSpec, QuantisedBottleneckSpec, SampleRules, TokenEncoderSpec, spec_to_dict
+from ae_models.score_interface import Score
+from ae_models.score_samples import ScoreSamples
+from ae_models.spec import FitSpec, QuantisedBottleneckSpec, SampleRules, ThresholdSpec, TokenEncoderSpec, spec_to_dict
 from ae_models.text_sets import encode_text_set
 from ae_models.threshold_interface import CalibrationScores
 from ae_models.threshold_laws import nearest_centre
@@ -82,10 +83,22 @@ def calibrate(
         groups, labelled = None, None
         if spec.threshold.reads_groups:
             groups = fit_groups(extras, samples.train, spec.input)
-        samples = _as_model_reads(samples, result)
+        raw_samples, samples = samples, _as_model_reads(samples, result)
         if spec.threshold.reads_novelty and extras.novelty is not None:
             labelled = LabelledSets(samples.validation, _encode_texts(extras.novelty, result))
-        scorer = calibrate_scorer(spec, result.autoencoder, samples.calibration, rules, groups=groups, labelled=labelled)
+        score = build_score(spec.score, result.autoencoder)
+        score.fit(
+            ScoreSamples(
+                result.autoencoder,
+                raw_samples.train,
+                raw_samples.validation,
+                spec.train.seed,
+                lambda raw: _encode_texts(raw, result),
+            )
+        )
+        scorer = calibrate_scorer(
+            spec.threshold, result.autoencoder, score, samples.calibration, rules, groups=groups, labelled=labelled
+        )
         write_bundle(
             bundle,
             _bundle_document(spec, result, scorer, calibration_sha256),
@@ -134,8 +147,9 @@ class LabelledSets(NamedTuple):
 
 @torch.no_grad()
 def calibrate_scorer(
-    spec: FitSpec,
+    threshold_spec: ThresholdSpec,
     autoencoder: Autoencoder,
+    score: Score,
     calibration: SampleArray | SampleSet,
     rules: SampleRules | None = None,
     *,
@@ -145,8 +159,9 @@ def calibrate_scorer(
     """Choose the threshold of a trained autoencoder.
 
     Args:
-        spec: its sections score and threshold count.
+        threshold_spec: of the threshold.
         autoencoder: put in evaluation mode and on the CPU by this call.
+        score: has learnt what it needs to.
         calibration: raw samples that were not trained on.
         rules: as in `calibrate`.
         groups: of the training samples, for a threshold that reads groups.
@@ -157,30 +172,27 @@ def calibrate_scorer(
         SampleError: scores that no threshold can be chosen from.
     """
     autoencoder = autoencoder.cpu().eval()
-    score_module = build_part(SCORES, spec.score)
-    outputs = _ScoredSet(autoencoder, score_module, as_sample_set(calibration), groups)
+    outputs = _ScoredSet(autoencoder, score, as_sample_set(calibration), groups)
     scores = CalibrationScores(outputs.scores)
     if groups is not None:
         scores = replace(scores, groups=outputs.groups, group_names=groups.names, group_centres=groups.centres)
     if labelled is not None:
-        normal, novelty = (_ScoredSet(autoencoder, score_module, samples) for samples in labelled)
+        normal, novelty = (_ScoredSet(autoencoder, score, samples) for samples in labelled)
         scores = replace(scores, validation=normal.scores, novelty=novelty.scores)
-    threshold = build_part(THRESHOLDS, spec.threshold).calibrate(scores)
-    return AnomalyScorer(autoencoder, score_module, threshold, rules)
+    threshold = build_part(THRESHOLDS, threshold_spec).calibrate(scores)
+    return AnomalyScorer(autoencoder, score, threshold, rules)
 
 
 class _ScoredSet:
     """The scores of a set of samples, (n,), and the place of each sample's group, (n,), where there are groups."""
 
-    def __init__(
-        self, autoencoder: Autoencoder, score_module: nn.Module, samples: SampleSet, groups: SampleGroups | None = None
-    ) -> None:
+    def __init__(self, autoencoder: Autoencoder, score: Score, samples: SampleSet, groups: SampleGroups | None = None) -> None:
         seed_generators(torch.device("cpu"), EVALUATION_SEED)
         batch_scores, batch_groups = [], []
         for raw in iterate_batches(samples):
             clean, _ = autoencoder.split_target(autoencoder.normalise(raw))
             output = autoencoder.run(autoencoder.serving_input(clean))
-            batch_scores.append(score_module(output))
+            batch_scores.append(score(output))
             if groups is not None and groups.names:
                 batch_groups.append(nearest_centre(output.inputs.flatten(1), torch.from_numpy(groups.centres)))
         self.scores: SampleArray = torch.cat(batch_scores).numpy()
@@ -230,7 +242,7 @@ def _bundle_document(
     if result.backbone is not None:
         data["backbone_sha256"] = hashlib.sha256(result.backbone).hexdigest()
     sections = spec.to_dict()
-    autoencoder = scorer.autoencoder
+    autoencoder, score_facts = scorer.autoencoder, scorer.score.learnt_facts()
     sample_dtype = "int64" if autoencoder.is_text else "float32"
     code_dtype = "int64" if isinstance(spec.model.bottleneck, QuantisedBottleneckSpec) else "float32"
     return {
@@ -239,6 +251,7 @@ def _bundle_document(
         "model": sections["model"],
         "samples": scorer.rules.to_dict(),
         "score": sections["score"],
+        **({"score_facts": score_facts} if score_facts else {}),
         "threshold": spec_to_dict(spec.threshold) | scorer.threshold.to_dict(),
         "train": {**sections["train"], "steps": facts.steps},
         "data": data,

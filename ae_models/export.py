@@ -12,12 +12,13 @@ from ae_models.autoencoder import Autoencoder
 from ae_models.input_bounds import InputBounds
 from ae_models.onnx_runtime import onnxruntime
 from ae_models.sample_sets import SampleArray
+from ae_models.score_interface import Score
 from ae_models.spec import SampleRules
 from ae_models.threshold_interface import CALIBRATION_SCORES, CalibratedThreshold
 
-__all__ = ["SCORER_OUTPUTS", "AnomalyScorer", "CodeDecoder", "ExportCheck", "export_onnx"]
+__all__ = ["AnomalyScorer", "CodeDecoder", "ExportCheck", "export_onnx"]
 
-SCORER_OUTPUTS = ("score", "p_value", "is_anomaly", "reconstruction", "code")
+_OUTPUTS = ("score", "p_value", "is_anomaly", "reconstruction", "code")
 _OPSET = 18
 
 
@@ -26,7 +27,7 @@ class AnomalyScorer(nn.Module):
 
     Args:
         autoencoder: the trained model.
-        score: maps a ModelOutput to (n,).
+        score: has learnt what it needs to.
         threshold: with its m calibration scores.
         rules: for samples that are not as those of the training.
     """
@@ -35,7 +36,7 @@ class AnomalyScorer(nn.Module):
     score_above_normal: Tensor
 
     def __init__(
-        self, autoencoder: Autoencoder, score: nn.Module, threshold: CalibratedThreshold, rules: SampleRules | None = None
+        self, autoencoder: Autoencoder, score: Score, threshold: CalibratedThreshold, rules: SampleRules | None = None
     ) -> None:
         super().__init__()
         self.autoencoder, self.score = autoencoder, score
@@ -48,7 +49,17 @@ class AnomalyScorer(nn.Module):
         highest_score = np.float32(max(threshold.value, float(threshold.calibration_scores.max())))
         self.register_buffer("score_above_normal", torch.from_numpy(np.nextafter(highest_score, np.float32(np.inf)).reshape(1)))
 
-    def forward(self, raw: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """Return the names of what `forward` returns."""
+        names = _OUTPUTS
+        if self.score.part_names():
+            names = (*names, "part_scores")
+        if self.score.bank_samples() is not None:
+            names = (*names, "nearest")
+        return names
+
+    def forward(self, raw: Tensor) -> tuple[Tensor, ...]:
         """Score a batch.
 
         A sample with values outside [low, high] is less like a normal one than every calibration sample: its score is above all
@@ -59,7 +70,8 @@ class AnomalyScorer(nn.Module):
             raw: float32 (n, *input_shape), NaN where a value is missing, or token ids int64 (n, tokens).
 
         Returns:
-            score (n,), p_value (n,), is_anomaly (n,), reconstruction (n, *output_shape) in raw units, code (n, *code_shape).
+            score (n,), p_value (n,), is_anomaly (n,), reconstruction (n, *output_shape) in raw units, code (n, *code_shape);
+            where the score has them, also part_scores (n, parts) and nearest (n,), the nearest row of the bank.
         """
         if self.bounds is None:
             output = self.autoencoder.run(self.autoencoder.normalise(raw))
@@ -74,7 +86,9 @@ class AnomalyScorer(nn.Module):
             p_value = self.threshold.method.p_values(score, output.inputs, self._calibration())
             p_value = torch.where(torch.isnan(score), torch.nan, p_value)
         is_anomaly = self.threshold.method.flag(score, output.inputs, self._calibration(), self.threshold.value)
-        return score, p_value, is_anomaly, self.autoencoder.denormalise(output.reconstruction), output.code
+        reconstruction = self.autoencoder.denormalise(output.reconstruction)
+        explanations = (self.score.part_scores(output), self.score.nearest(output))
+        return score, p_value, is_anomaly, reconstruction, output.code, *(part for part in explanations if part is not None)
 
     def _calibration(self) -> dict[str, Tensor]:
         """Return the arrays of the threshold's calibration by their names."""
@@ -118,8 +132,8 @@ def export_onnx(scorer: AnomalyScorer, model_path: Path, decoder_path: Path, sam
     scorer = scorer.cpu().eval().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     raw = torch.from_numpy(samples.astype(np.int64 if scorer.autoencoder.is_text else np.float32))
     with torch.inference_mode():
-        expected = dict(zip(SCORER_OUTPUTS, scorer(raw), strict=True))
-    _export_module(scorer, raw, model_path, "input", SCORER_OUTPUTS)
+        expected = dict(zip(scorer.output_names, scorer(raw), strict=True))
+    _export_module(scorer, raw, model_path, "input", scorer.output_names)
     decoder = CodeDecoder(scorer.autoencoder).eval()
     _export_module(decoder, expected["code"].clone(), decoder_path, "code", ("reconstruction",))
     onnx_outputs = _run_onnx(model_path, "input", raw.numpy())

@@ -1,17 +1,29 @@
 """What a kind of score is, and what the kinds share."""
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ae_models.model_output import ModelOutput
+from ae_models.sample_sets import SampleArray
+from ae_models.score_samples import ScoreSamples
 
-__all__ = ["Score"]
+if TYPE_CHECKING:
+    from ae_models.autoencoder import Autoencoder
+
+__all__ = ["ENERGY_FLOOR", "Score", "log_energy"]
+
+# Added to sums of squares, so that a blank sample has a score: below a 255th of one pixel's range, squared.
+ENERGY_FLOOR = 1e-6
 
 
 class Score(nn.Module):
     """An anomaly score: the higher, the more anomalous. Its constructor takes the fields of its spec as keyword arguments.
 
-    What it learns of samples is in its buffers; a bundle stores those that are persistent.
+    What it learns of samples is in its persistent buffers, which a bundle stores.
     """
 
     def forward(self, output: ModelOutput) -> Tensor:
@@ -23,3 +35,57 @@ class Score(nn.Module):
     def score_member(self, output: ModelOutput) -> Tensor:
         """Return the scores of n samples by one model, (n,)."""
         raise NotImplementedError
+
+    def attach(self, autoencoder: "Autoencoder") -> None:
+        """Take the model, for a kind that runs it again; called once, before `fit` and `forward`."""
+
+    def fit(self, samples: ScoreSamples) -> None:
+        """Learn what the score needs to know of normal samples; called once, before the threshold is chosen.
+
+        Args:
+            samples: normal samples for training and validation, none of which calibrates or tests.
+
+        Raises:
+            SpecError: too few of them.
+        """
+
+    def learnt_facts(self) -> dict[str, Any]:
+        """Return what was learnt, for bundle.json, reports and cards; JSON-ready."""
+        return {}
+
+    def nearest(self, output: ModelOutput) -> Tensor | None:
+        """Return the place of each sample's nearest normal sample among `bank_samples`, (n,) int64; None without a bank."""
+        return None
+
+    def bank_samples(self) -> SampleArray | None:
+        """Return the raw samples of the bank, (rows, ...), for explanations; None without a bank of samples."""
+        return None
+
+    def part_names(self) -> tuple[str, ...]:
+        """Return the kinds of the scores that `part_scores` returns; empty for a single score."""
+        return ()
+
+    def part_scores(self, output: ModelOutput) -> Tensor | None:
+        """Return the standardised score of each part, (n, parts), whose mean is the score; None for a single score."""
+        return None
+
+    def stored_arrays(self) -> dict[str, SampleArray]:
+        """Return the arrays that `load_arrays` needs, by the names of their buffers."""
+        return {name: np.ascontiguousarray(values.numpy()) for name, values in self.state_dict().items()}
+
+    def load_arrays(self, arrays: Mapping[str, SampleArray]) -> None:
+        """Restore the buffers of `stored_arrays`, whatever their shapes.
+
+        Raises:
+            KeyError: an array is missing or unknown.
+        """
+        if arrays.keys() != self.state_dict().keys():
+            raise KeyError(f"expected the arrays {sorted(self.state_dict())}, got {sorted(arrays)}")
+        for name, values in arrays.items():
+            path, _, buffer = name.rpartition(".")
+            self.get_submodule(path).register_buffer(buffer, torch.from_numpy(values.copy()))
+
+
+def log_energy(values: Tensor) -> Tensor:
+    """Return the logarithm of each sample's sum of squares, (n,)."""
+    return torch.log(values.square().flatten(1).sum(1) + ENERGY_FLOOR)

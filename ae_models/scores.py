@@ -1,21 +1,31 @@
 """Anomaly scores: the higher, the more anomalous. Each module maps the ModelOutput of n samples to (n,)."""
 
 import math
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ae_models.bank_scores import KnnScore, LocalHullScore
 from ae_models.blur import blur_axes, gaussian_kernel
 from ae_models.corruptions import rgb_to_luma
 from ae_models.model_output import ModelOutput
-from ae_models.score_interface import Score
+from ae_models.score_interface import ENERGY_FLOOR, Score, log_energy
+from ae_models.score_samples import ScoreSamples
 from ae_models.tokens import PADDING
 
-__all__ = ["ENERGY_FLOOR", "SCORES", "AmbiguityScore", "CodeResidualScore", "NormalisedResidualScore", "TokenSurpriseScore"]
+if TYPE_CHECKING:
+    from ae_models.autoencoder import Autoencoder
 
-# Added to sums of squares, so that a blank sample has a score: below a 255th of one pixel's range, squared.
-ENERGY_FLOOR = 1e-6
+__all__ = [
+    "SINGLE_SCORES",
+    "AmbiguityScore",
+    "CodeResidualScore",
+    "DenoisingScore",
+    "NormalisedResidualScore",
+    "TokenSurpriseScore",
+]
 
 
 class NormalisedResidualScore(Score):
@@ -42,8 +52,8 @@ class NormalisedResidualScore(Score):
         x, y = output.inputs, output.reconstruction
         if (x.shape[1], y.shape[1]) == (1, 3):
             y = rgb_to_luma(y)
-        residual_energy = _log_energy(blur_axes(x - y, self.kernel, self.padding))
-        input_energy = _log_energy(x)
+        residual_energy = log_energy(blur_axes(x - y, self.kernel, self.padding))
+        input_energy = log_energy(x)
         return residual_energy - self.energy * input_energy
 
 
@@ -52,7 +62,7 @@ class CodeResidualScore(Score):
 
     def score_member(self, output: ModelOutput) -> Tensor:
         assert output.reconstruction_code is not None, "score code-residual needs a critic with a second encoder"
-        return _log_energy(output.latent - output.reconstruction_code)
+        return log_energy(output.latent - output.reconstruction_code)
 
 
 class AmbiguityScore(Score):
@@ -75,14 +85,52 @@ class TokenSurpriseScore(Score):
         return -(own_tokens * in_use).sum(1) / in_use.sum(1).clamp(min=1)
 
 
-def _log_energy(values: Tensor) -> Tensor:
-    """Return the logarithm of each sample's sum of squares, (n,)."""
-    return torch.log(values.square().flatten(1).sum(1) + ENERGY_FLOOR)
+class DenoisingScore(Score):
+    """log of the mean over noises n of ||B(D(x + n) - x)||^2, less energy log ||x||^2, with the model D.
+
+    The noises are the same for every sample, so that a sample has one score.
+
+    Args:
+        draws: number of noises.
+        energy: share of the sample's own energy that is subtracted.
+        blur: standard deviation of B in pixels (steps, in a series).
+    """
+
+    noises: Tensor
+    kernel: Tensor
+
+    def __init__(self, draws: int, energy: float, blur: float) -> None:
+        super().__init__()
+        self.draws, self.energy = draws, energy
+        self.register_buffer("kernel", gaussian_kernel(blur), persistent=False)
+        self.register_buffer("noises", torch.zeros(0))
+
+    def attach(self, autoencoder: "Autoencoder") -> None:
+        self._run = autoencoder.run
+        self._deviation = float(getattr(autoencoder.corrupt, "deviation"))  # noqa: B009  # the spec asks for gaussian noise
+        self._shape = autoencoder.input_shape
+
+    def fit(self, samples: ScoreSamples) -> None:
+        generator = torch.Generator().manual_seed(samples.seed)
+        self.noises = self._deviation * torch.randn((self.draws, *self._shape), generator=generator)
+
+    def forward(self, output: ModelOutput) -> Tensor:
+        x = output.inputs
+        energies = []
+        for noise in self.noises:
+            noisy_output = self._run((x + noise).clamp(0.0, 1.0))
+            for member in noisy_output.members or (noisy_output,):
+                residual = blur_axes(member.reconstruction - x, self.kernel, len(self.kernel) // 2)
+                energies.append(residual.square().flatten(1).sum(1))
+        return torch.log(torch.stack(energies).mean(0) + ENERGY_FLOOR) - self.energy * log_energy(x)
 
 
-SCORES = {
+SINGLE_SCORES: dict[str, type[Score]] = {
     "normalised-residual": NormalisedResidualScore,
     "code-residual": CodeResidualScore,
     "ambiguity": AmbiguityScore,
     "token-surprise": TokenSurpriseScore,
+    "denoising": DenoisingScore,
+    "knn": KnnScore,
+    "local-hull": LocalHullScore,
 }

@@ -22,7 +22,9 @@ import torch
 from benchmark_tools import RECORDS, ROOT, mnist_digits, save_record
 
 from ae_models.calibration import calibrate_scorer
+from ae_models.combined_score import build_score
 from ae_models.sample_sets import ArraySampleSet
+from ae_models.score_samples import ScoreSamples
 from ae_models.spec import FitSpec
 from ae_models.training import train_autoencoder
 from ae_models.training_environment import deterministic_threads, quiet_lightning
@@ -84,7 +86,10 @@ def model_auroc(spec: FitSpec, task: Task, epochs: int, seed: int) -> float:
     with tempfile.TemporaryDirectory() as folder:
         validation = ArraySampleSet(task.train[:VALIDATION_SAMPLES])
         training = train_autoencoder(spec.weights, ArraySampleSet(task.train), validation, Path(folder), progress_bar=False)
-    scorer = calibrate_scorer(spec, training.autoencoder, ArraySampleSet(task.scored))
+    autoencoder = training.autoencoder.cpu().eval()
+    score = build_score(spec.score, autoencoder)
+    score.fit(ScoreSamples(autoencoder, ArraySampleSet(task.train), validation, seed))
+    scorer = calibrate_scorer(spec.threshold, autoencoder, score, ArraySampleSet(task.scored))
     with torch.inference_mode():
         scores = scorer(torch.from_numpy(task.scored.astype(np.float32)))[0]
     return auroc(scores.numpy(), task.is_novel)

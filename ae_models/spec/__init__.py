@@ -20,7 +20,7 @@ the same name without `Spec`, whose constructor takes the fields as keyword argu
 | a loss | ae_models/spec/losses.py | ae_models/losses.py, `LOSSES` |
 | a critic | ae_models/spec/critics.py | ae_models/critics.py, `CRITICS` |
 | an augmentation | ae_models/spec/augmentations.py | ae_models/augmentations.py, `AUGMENTATIONS` |
-| a score | ae_models/spec/scores.py | ae_models/scores.py, `SCORES` |
+| a score | ae_models/spec/scores.py or bank_scores.py | ae_models/scores.py, `SINGLE_SCORES` |
 | a threshold | ae_models/spec/thresholds.py | ae_models/thresholds.py, `THRESHOLDS` |
 
 The parts of a model and the section train decide the weights (`WeightsSpec`); the calibration alone reads score and threshold. A
@@ -32,6 +32,7 @@ in ae_models/spec/compatibility.py. tests/science/test_every_pair.py trains each
 
 from ae_models.spec.augmentations import AffineAugmentationSpec, AugmentationSpec, FlipAugmentationSpec, NoAugmentationSpec
 from ae_models.spec.autoencoder import AutoencoderConfig, input_shape, output_shape, with_backbone
+from ae_models.spec.bank_scores import KnnScoreSpec, LocalHullScoreSpec
 from ae_models.spec.bottlenecks import (
     BottleneckSpec,
     ContractiveBottleneckSpec,
@@ -42,6 +43,7 @@ from ae_models.spec.bottlenecks import (
     TopKBottleneckSpec,
     VariationalBottleneckSpec,
 )
+from ae_models.spec.combined_score import CombinedScoreSpec, ScoreSpec, SingleScoreSpec
 from ae_models.spec.compatibility import PART_SPECS, Incompatibility, check_compatibility
 from ae_models.spec.corruptions import (
     CorruptionSpec,
@@ -88,8 +90,8 @@ from ae_models.spec.sample_rules import (
 from ae_models.spec.scores import (
     AmbiguityScoreSpec,
     CodeResidualScoreSpec,
+    DenoisingScoreSpec,
     NormalisedResidualScoreSpec,
-    ScoreSpec,
     TokenSurpriseScoreSpec,
 )
 from ae_models.spec.thresholds import (
@@ -129,6 +131,7 @@ __all__ = [
     "BestF1ThresholdSpec",
     "BottleneckSpec",
     "CodeResidualScoreSpec",
+    "CombinedScoreSpec",
     "ConfidentThresholdSpec",
     "ContractiveBottleneckSpec",
     "ConvDecoderSpec",
@@ -138,6 +141,7 @@ __all__ = [
     "CriticSpec",
     "CrossEntropyLossSpec",
     "DecoderSpec",
+    "DenoisingScoreSpec",
     "DenseDecoderSpec",
     "DenseEncoderSpec",
     "EncoderSpec",
@@ -151,8 +155,10 @@ __all__ = [
     "IdentityBottleneckSpec",
     "Incompatibility",
     "InputSpec",
+    "KnnScoreSpec",
     "L1BottleneckSpec",
     "L1LossSpec",
+    "LocalHullScoreSpec",
     "LossSpec",
     "MadThresholdSpec",
     "MaskingCorruptionSpec",
@@ -171,6 +177,7 @@ __all__ = [
     "SaltAndPepperCorruptionSpec",
     "SampleRules",
     "ScoreSpec",
+    "SingleScoreSpec",
     "SpecReader",
     "SplitConformalThresholdSpec",
     "SsimLossSpec",

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from ae_models.spec.augmentations import AugmentationSpec
 from ae_models.spec.autoencoder import AutoencoderConfig, input_shape, output_shape
 from ae_models.spec.bottlenecks import BottleneckSpec
+from ae_models.spec.combined_score import ScoreSpec
 from ae_models.spec.corruptions import CorruptionSpec, GreyCorruptionSpec
 from ae_models.spec.critics import CriticSpec, GanomalyCriticSpec
 from ae_models.spec.decoders import ConvDecoderSpec, DecoderSpec
@@ -15,7 +16,6 @@ from ae_models.spec.fields import specs_by_kind
 from ae_models.spec.inputs import TEXT, InputSpec
 from ae_models.spec.losses import CrossEntropyLossSpec, LossSpec, SsimLossSpec
 from ae_models.spec.messages import join_choices
-from ae_models.spec.scores import ScoreSpec
 from ae_models.spec.thresholds import ThresholdSpec
 
 __all__ = ["PART_SPECS", "Incompatibility", "check_compatibility"]

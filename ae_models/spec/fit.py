@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ae_models.spec.autoencoder import AutoencoderConfig
+from ae_models.spec.combined_score import ScoreSpec
 from ae_models.spec.compatibility import PART_SPECS, check_compatibility
 from ae_models.spec.inputs import InputSpec
 from ae_models.spec.reader import SpecReader, spec_to_dict
-from ae_models.spec.scores import ScoreSpec
 from ae_models.spec.thresholds import ThresholdSpec
 from ae_models.spec.training import TrainSpec
 from ae_models.spec.weights import WeightsSpec

@@ -4,12 +4,19 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ae_models.spec.autoencoder import AutoencoderConfig, input_shape, output_shape
+from ae_models.spec.corruptions import GaussianCorruptionSpec
 from ae_models.spec.critics import GanomalyCriticSpec
 from ae_models.spec.fields import bounded_field
 from ae_models.spec.inputs import ARRAY_KINDS, TEXT, InputSpec
 from ae_models.spec.losses import BceLossSpec
 
-__all__ = ["AmbiguityScoreSpec", "CodeResidualScoreSpec", "NormalisedResidualScoreSpec", "ScoreSpec", "TokenSurpriseScoreSpec"]
+__all__ = [
+    "AmbiguityScoreSpec",
+    "CodeResidualScoreSpec",
+    "DenoisingScoreSpec",
+    "NormalisedResidualScoreSpec",
+    "TokenSurpriseScoreSpec",
+]
 
 
 @dataclass(frozen=True)
@@ -65,4 +72,25 @@ class TokenSurpriseScoreSpec:
         return []
 
 
-ScoreSpec = NormalisedResidualScoreSpec | CodeResidualScoreSpec | AmbiguityScoreSpec | TokenSurpriseScoreSpec
+@dataclass(frozen=True)
+class DenoisingScoreSpec:
+    """log of the mean over noises n of ||blurred (D(x + n) - x)||^2, less energy * log ||x||^2, for models trained on noise.
+
+    D is the model, and n the same Gaussian noises for every sample, of the standard deviation that the model was trained with.
+    """
+
+    kind: ClassVar[str] = "denoising"
+    supported_inputs: ClassVar[tuple[str, ...]] = ARRAY_KINDS
+    draws: int = bounded_field(4, low=1, high=64)  # noises a sample: as many more passes through the network
+    energy: float = bounded_field(0.5, low=0.0, high=1.0)
+    blur: float = bounded_field(0.0, low=0.0, high=16.0)
+
+    def compatibility_errors(self, model: AutoencoderConfig, input_spec: InputSpec) -> list[str]:
+        messages = []
+        if not isinstance(model.corrupt, GaussianCorruptionSpec):
+            messages.append(f"denoising needs a model trained on noise, with model.corrupt gaussian, got {model.corrupt.kind}")
+        if input_spec.given != "clean":
+            messages.append(f"denoising adds the noise itself: expected input.given clean, got {input_spec.given}")
+        if input_shape(model, input_spec) != output_shape(model, input_spec):
+            messages.append("denoising needs input and output of one shape: leave input.target_channels out")
+        return messages

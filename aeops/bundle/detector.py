@@ -26,7 +26,7 @@ from aeops.kinds.flags import MISSING, OUT_OF_RANGE, REFUSED, UNEXPECTED, descri
 from aeops.kinds.interface import load_kind
 from aeops.kinds.samples import CheckedSamples, FileSamples, SampleSpec
 
-BUNDLE_FORMATS = (1, 2, 3)  # a format once written stays readable for ever
+BUNDLE_FORMATS = (1, 2, 3, 4)  # a format once written stays readable for ever
 # With small samples a run gains nothing from threads of its own, since one layer is too little work to share: on two cores 256
 # digits took as long with two threads as with one, and 0.6 of that in parts that each have a core.
 SMALL_SAMPLE_VALUES = 4096  # values of a sample, at most

@@ -13,10 +13,10 @@ import torch
 
 from ae_models.calibration import calibrate
 from ae_models.checksums import file_sha256, tensors_sha256, write_checksums
+from ae_models.combined_score import SCORES
 from ae_models.errors import BundleError, SpecError, TrainingError
 from ae_models.model_output import ModelOutput
 from ae_models.sample_sets import ArraySampleSet, SampleRoles
-from ae_models.scores import SCORES
 from ae_models.spec import FitSpec, NormalisedResidualScoreSpec, SplitConformalThresholdSpec
 from ae_models.training_result import load_training, weight_arrays
 

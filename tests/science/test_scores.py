@@ -13,8 +13,10 @@ from scipy.special import expit, log_softmax
 from scipy.stats import entropy
 from torch import Tensor
 
+from ae_models.combined_score import SCORES
 from ae_models.model_output import ModelOutput
-from ae_models.scores import ENERGY_FLOOR, SCORES, NormalisedResidualScore
+from ae_models.score_interface import ENERGY_FLOOR
+from ae_models.scores import NormalisedResidualScore
 from ae_models.spec import PART_SPECS
 
 NOTHING = torch.zeros(0)
@@ -35,6 +37,15 @@ def random(shape: tuple[int, ...], seed: int = 1) -> Any:
 
 def test_every_score_of_the_spec_exists() -> None:
     assert list(SCORES) == list(PART_SPECS["score"])
+
+
+def test_a_score_of_an_ensemble_is_the_mean_over_its_members() -> None:
+    x, first, second = random((6, 1, 9, 12)), random((6, 1, 9, 12), 2), random((6, 1, 9, 12), 3)
+    members = tuple(model_output(inputs=x, reconstruction=y) for y in (first, second))
+    score = NormalisedResidualScore(0.5, 1.0)
+    alone = [score(member).numpy() for member in members]
+    together = score(model_output(inputs=x, reconstruction=first, members=members))
+    np.testing.assert_allclose(together.numpy(), np.mean(alone, axis=0), rtol=1e-6)
 
 
 def normalised_residual(x: Any, y: Any, energy: float, blur: float) -> Any:
@@ -93,7 +104,7 @@ def test_token_surprise_is_the_mean_over_own_tokens_by_scipy() -> None:
     assert actual.tolist() == pytest.approx([np.mean(surprises) if surprises else 0.0 for surprises in own], rel=1e-5)
 
 
-@pytest.mark.parametrize("kind", SCORES)
+@pytest.mark.parametrize("kind", ["normalised-residual", "code-residual", "ambiguity", "token-surprise"])
 def test_onnxruntime_scores_as_torch_does(kind: str, tmp_path: Path) -> None:
     score = SCORES[kind](**{"energy": 0.5, "blur": 1.0} if kind == "normalised-residual" else {})
     parts = {

@@ -1,0 +1,225 @@
+"""Scores that compare a sample with its nearest normal samples. Each sample's work is a fixed number of steps in the graph."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ae_models.blur import blur_axes, gaussian_kernel
+from ae_models.errors import SpecError
+from ae_models.model_output import ModelOutput
+from ae_models.sample_sets import SampleArray
+from ae_models.score_interface import ENERGY_FLOOR, Score, log_energy
+from ae_models.score_samples import ScoreSamples
+
+__all__ = ["KnnScore", "LocalHullScore", "choose_k_centres", "solve_by_conjugate_gradients"]
+
+_K_CENTRE_CANDIDATES = 20_000  # rows among which k-centre chooses: its time grows with their number times the bank's
+# Relative: a direction in which codes vary less than this share of the mean is not stretched to the length of the others.
+_LEAST_VARIANCE = 1e-4
+_ROUNDING_VARIANCE = 1e-8  # of a code that does not depend on the sample: its last bits are no difference
+_SOLVER_STEPS = 12  # of conjugate gradients: with a ridge of 0.05 or more the residual's logarithm is right to 1e-3
+_TINY = 1e-20  # keeps a division by the squared norm of a zero vector finite
+
+
+class _BankScore(Score):
+    """A score by the nearest rows of a bank of normal samples.
+
+    Buffers: `bank` (views, rows, numbers), its rows as they are compared; `half_norms` (views, rows), half their squared norms;
+    `mean` (views, numbers) and `whitening` (views, numbers, numbers), of codes; `samples`, the raw rows. There is one view of an
+    input, and one of each member's code.
+    """
+
+    bank: Tensor
+    half_norms: Tensor
+    mean: Tensor
+    whitening: Tensor
+    samples: Tensor
+    kernel: Tensor
+
+    def __init__(self, space: str, blur: float, energy: float, pool: int, rows: int, coreset: str, neighbours: int) -> None:
+        super().__init__()
+        self.space, self.energy, self.pool, self.rows, self.coreset = space, energy, pool, rows, coreset
+        self.neighbours = neighbours
+        self.register_buffer("kernel", gaussian_kernel(blur), persistent=False)
+        for name in ("bank", "half_norms", "mean", "whitening", "samples"):
+            self.register_buffer(name, torch.zeros(0))
+
+    def forward(self, output: ModelOutput) -> Tensor:
+        scores = []
+        for view, vectors in enumerate(self._views(output)):
+            compared = self._as_compared(vectors, view)
+            neighbours = self.bank[view][self._nearest_rows(compared, view, self.neighbours)]
+            scores.append(torch.log(self.squared_distance(compared, neighbours) + ENERGY_FLOOR))
+        score = torch.stack(scores).mean(0)
+        if self.energy:
+            score = score - self.energy * log_energy(output.inputs)
+        return score
+
+    def squared_distance(self, vectors: Tensor, neighbours: Tensor) -> Tensor:
+        """Return the squared distance of vectors (n, numbers) to their nearest rows (n, k, numbers), (n,)."""
+        raise NotImplementedError
+
+    def nearest(self, output: ModelOutput) -> Tensor:
+        first_view = self._views(output)[0]
+        return self._nearest_rows(self._as_compared(first_view, 0), 0, 1)[:, 0]
+
+    def bank_samples(self) -> SampleArray | None:
+        samples: SampleArray = self.samples.numpy()
+        return samples
+
+    def learnt_facts(self) -> dict[str, Any]:
+        return {"bank_rows": self.bank.shape[1]}
+
+    @torch.no_grad()
+    def fit(self, samples: ScoreSamples) -> None:
+        available = samples.rows("train")
+        if available < self.neighbours:
+            raise SpecError(
+                [f"score.neighbours: expected at most {available}, the number of training samples, got {self.neighbours}"]
+            )
+        order = np.random.default_rng(samples.seed).permutation(available)
+        chosen = np.sort(order[: self.rows])
+        if self.coreset == "k-centre" and available > self.rows:
+            candidates = np.sort(order[:_K_CENTRE_CANDIDATES])
+            [first_view, *_] = self._all_views(samples, candidates)
+            if self.space == "code":
+                first_view = (first_view - first_view.mean(0)) @ _whitening(first_view)
+            chosen = np.sort(candidates[choose_k_centres(first_view, self.rows)])
+        views = self._all_views(samples, chosen)
+        if self.space == "code":
+            every_view = self._all_views(samples, np.sort(order[:_K_CENTRE_CANDIDATES]))
+            self.mean = torch.stack([view.mean(0) for view in every_view])
+            self.whitening = torch.stack([_whitening(view) for view in every_view])
+        self.bank = torch.stack([self._as_compared(vectors, view) for view, vectors in enumerate(views)])
+        self.half_norms = self.bank.square().sum(2) / 2
+        self.samples = torch.from_numpy(samples.raw("train", chosen))
+
+    def _all_views(self, samples: ScoreSamples, indices: npt.NDArray[np.int64]) -> list[Tensor]:
+        """Return the vectors of training samples, (rows, numbers), one tensor a view."""
+        batches = [self._views(output) for output in samples.outputs("train", indices)]
+        return [torch.cat(parts) for parts in zip(*batches, strict=True)]
+
+    def _views(self, output: ModelOutput) -> tuple[Tensor, ...]:
+        """Return the vectors of a batch, (n, numbers), before whitening."""
+        if self.space == "code":
+            return tuple(member.latent.flatten(1) for member in output.members or (output,))
+        x = blur_axes(output.inputs, self.kernel, len(self.kernel) // 2)
+        if self.pool > 1:
+            pool = F.avg_pool2d if x.dim() == 4 else F.avg_pool1d
+            x = pool(x, self.pool)
+        return (x.flatten(1),)
+
+    def _as_compared(self, vectors: Tensor, view: int) -> Tensor:
+        if self.space == "code":
+            return (vectors - self.mean[view]) @ self.whitening[view]
+        return vectors
+
+    def _nearest_rows(self, vectors: Tensor, view: int, count: int) -> Tensor:
+        """Return the places of the nearest rows, (n, count), nearest first."""
+        # x.b - |b|^2 / 2 falls as the distance grows. As one product with a bias, so that the graph holds the bank once.
+        closeness = F.linear(vectors, self.bank[view], -self.half_norms[view])
+        return closeness.topk(count, dim=1).indices
+
+
+class KnnScore(_BankScore):
+    """log d_k^2 - energy log ||x||^2, with the distance d_k to the k-th nearest row of the bank (Ramaswamy et al. 2000).
+
+    Args:
+        space: "input" or "code".
+        blur, energy, pool: of inputs, as the spec says.
+        rows: of the bank, at most.
+        coreset: "random" or "k-centre".
+        neighbours: k.
+    """
+
+    def squared_distance(self, vectors: Tensor, neighbours: Tensor) -> Tensor:
+        # Of differences, as the products that found the rows have lost the digits of small distances.
+        return (neighbours - vectors.unsqueeze(1)).square().sum(2).amax(1)
+
+
+class LocalHullScore(_BankScore):
+    """log ||r||^2 - energy log ||x||^2, with the residual r on the ridge-regularised affine hull of the nearest rows.
+
+    With the mean m of the k rows and the differences C = rows - m, r = (x - m) - C^T a, and a solves
+    (C C^T + ridge mean(diag C C^T) I) a = C (x - m).
+
+    Args:
+        ridge: relative to the mean diagonal element of C C^T.
+        space, blur, energy, pool, rows, coreset, neighbours: as of `KnnScore`.
+    """
+
+    def __init__(self, ridge: float, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.ridge = ridge
+
+    def squared_distance(self, vectors: Tensor, neighbours: Tensor) -> Tensor:
+        centre = neighbours.mean(1, keepdim=True)
+        directions = neighbours - centre
+        offset = vectors.unsqueeze(1) - centre
+        gram = directions @ directions.transpose(1, 2)
+        energies = directions.square().sum(2)  # the diagonal of gram
+        ridge = self.ridge * energies.mean(1, keepdim=True).unsqueeze(2) + _TINY
+        weights = solve_by_conjugate_gradients(gram, ridge, directions @ offset.transpose(1, 2), _SOLVER_STEPS)
+        residual = offset - weights.transpose(1, 2) @ directions
+        return residual.square().sum((1, 2))
+
+
+def solve_by_conjugate_gradients(matrix: Tensor, ridge: Tensor, right_side: Tensor, steps: int) -> Tensor:
+    """Return x with (matrix + ridge I) x = right_side, approximately: a fixed number of steps, which a graph can hold.
+
+    Hestenes and Stiefel 1952. After at most k steps it is exact but for rounding.
+
+    Args:
+        matrix: (n, k, k), symmetric and positive semidefinite.
+        ridge: (n, 1, 1), above zero.
+        right_side: (n, k, 1).
+        steps: number of steps.
+    """
+    solution = torch.zeros_like(right_side)
+    residual = direction = right_side
+    squared_norm = residual.square().sum(1, keepdim=True)
+    for _ in range(min(steps, matrix.shape[1])):
+        image = matrix @ direction + ridge * direction
+        length = squared_norm / ((direction * image).sum(1, keepdim=True) + _TINY)
+        solution = solution + length * direction
+        residual = residual - length * image
+        next_squared_norm = residual.square().sum(1, keepdim=True)
+        direction = residual + next_squared_norm / (squared_norm + _TINY) * direction
+        squared_norm = next_squared_norm
+    return solution
+
+
+def choose_k_centres(vectors: Tensor, count: int) -> npt.NDArray[np.int64]:
+    """Return the places of rows that cover all rows: each next one is the farthest from those chosen before.
+
+    Sener and Savarese 2018, algorithm 1; the first one is the row nearest to the mean.
+
+    Args:
+        vectors: (n, numbers), with n >= count.
+        count: number of rows to choose.
+
+    Returns:
+        (count,) in the order of the choice.
+    """
+    chosen = np.empty(count, np.int64)
+    chosen[0] = int((vectors - vectors.mean(0)).square().sum(1).argmin())
+    distance = torch.full((len(vectors),), torch.inf)
+    for place in range(1, count):
+        newest = vectors[chosen[place - 1]]
+        distance = torch.minimum(distance, (vectors - newest).square().sum(1))
+        distance[chosen[place - 1]] = -1.0  # not again, also where all other rows are equal to chosen ones
+        chosen[place] = int(distance.argmax())
+    return chosen
+
+
+def _whitening(vectors: Tensor) -> Tensor:
+    """Return the matrix that makes vectors (n, numbers) less their mean uncorrelated, with variance one."""
+    centred = (vectors - vectors.mean(0)).double()
+    covariance = centred.T @ centred / max(1, len(vectors) - 1)
+    variances, directions = torch.linalg.eigh(covariance)
+    floor = (_LEAST_VARIANCE * variances.mean()).clamp(min=_ROUNDING_VARIANCE)
+    return (directions * variances.clamp(min=floor).rsqrt()).float()

@@ -1,0 +1,175 @@
+"""Several scores together: the mean of standardised scores."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from ae_models.factory import build_part
+from ae_models.model_output import ModelOutput
+from ae_models.sample_sets import SampleArray
+from ae_models.score_interface import Score
+from ae_models.score_samples import ScoreSamples
+from ae_models.scores import SINGLE_SCORES
+from ae_models.spec import ScoreSpec, SingleScoreSpec
+
+if TYPE_CHECKING:
+    from ae_models.autoencoder import Autoencoder
+
+__all__ = ["SCORES", "CombinedScore", "build_score", "choose_parts", "share_caught"]
+
+_HIGHEST_RATE, _RATES = 0.1, 21  # false-alarm rates over which power is averaged
+_LOW, _MIDDLE, _HIGH = 15.87, 50.0, 84.13  # percentiles: for a normal distribution one standard deviation about the median
+
+
+class CombinedScore(Score):
+    """Mean over the chosen parts of (s - median) / spread, both measured on the validation samples.
+
+    The spread is half the distance from the 16th to the 84th percentile, and 1 for a part that gives all validation samples one
+    score. A part that is not chosen is neither stored nor in the graph.
+
+    Args:
+        scores: settings of the parts.
+        choose: "all" or "by-power".
+    """
+
+    median: Tensor
+    spread: Tensor
+    is_chosen: Tensor
+
+    def __init__(self, scores: Sequence[SingleScoreSpec], choose: str) -> None:
+        super().__init__()
+        self.specs = tuple(scores)
+        self.parts = nn.ModuleList([build_part(SINGLE_SCORES, spec) for spec in scores])
+        self.choose = choose
+        self._powers: dict[tuple[int, ...], float] = {}
+        for name in ("median", "spread"):
+            self.register_buffer(name, torch.zeros(len(scores)))
+        self.register_buffer("is_chosen", torch.ones(len(scores), dtype=torch.bool))
+
+    def attach(self, autoencoder: "Autoencoder") -> None:
+        for part in self._all_parts():
+            part.attach(autoencoder)
+
+    def forward(self, output: ModelOutput) -> Tensor:
+        return self.part_scores(output).mean(1)
+
+    def part_scores(self, output: ModelOutput) -> Tensor:
+        standardised = [(part(output) - self.median[index]) / self.spread[index] for index, part in self._chosen_parts()]
+        return torch.stack(standardised, 1)
+
+    def part_names(self) -> tuple[str, ...]:
+        return tuple(self.specs[index].kind for index, _ in self._chosen_parts())
+
+    def nearest(self, output: ModelOutput) -> Tensor | None:
+        bank = self._bank_part()
+        return None if bank is None else bank.nearest(output)
+
+    def bank_samples(self) -> SampleArray | None:
+        bank = self._bank_part()
+        return None if bank is None else bank.bank_samples()
+
+    def learnt_facts(self) -> dict[str, Any]:
+        parts = []
+        chosen = dict(self._chosen_parts())
+        for index, (spec, part) in enumerate(zip(self.specs, self._all_parts(), strict=True)):
+            facts = {"kind": spec.kind, "chosen": index in chosen}
+            if index in chosen:
+                facts |= {"median": float(self.median[index]), "spread": float(self.spread[index])} | part.learnt_facts()
+            if (index,) in self._powers:
+                facts["power"] = self._powers[(index,)]
+            parts.append(facts)
+        if not self._powers:
+            return {"parts": parts}
+        return {"parts": parts, "power": self._powers[tuple(chosen)]}
+
+    @torch.no_grad()
+    def fit(self, samples: ScoreSamples) -> None:
+        for part in self._all_parts():
+            part.fit(samples)
+        normal = self._raw_scores(samples.outputs("validation"))
+        low, middle, high = np.percentile(normal.astype(np.float64), (_LOW, _MIDDLE, _HIGH), axis=0)
+        spread = (high - low) / 2
+        self.median = torch.from_numpy(middle.astype(np.float32))
+        self.spread = torch.from_numpy(np.where(spread > 0, spread, 1.0).astype(np.float32))
+        if self.choose == "by-power":
+            faulty = {name: self._standardise(self._raw_scores(outputs)) for name, outputs in samples.faulty_outputs()}
+            chosen, self._powers = choose_parts(self._standardise(normal), faulty)
+            self.is_chosen = torch.tensor([index in chosen for index in range(len(self.parts))])
+        for index, spec in enumerate(self.specs):
+            if not self.is_chosen[index]:
+                self.parts[index] = build_part(SINGLE_SCORES, spec)  # without what it learnt
+
+    def _raw_scores(self, outputs: Iterator[ModelOutput]) -> npt.NDArray[np.float32]:
+        """Return the score of each part, not standardised, (n, parts)."""
+        batches = [torch.stack([part(output) for part in self._all_parts()], 1) for output in outputs]
+        scores: npt.NDArray[np.float32] = torch.cat(batches).numpy()
+        return scores
+
+    def _standardise(self, scores: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        standardised: npt.NDArray[np.float32] = (scores - self.median.numpy()) / self.spread.numpy()
+        return standardised
+
+    def _all_parts(self) -> list[Score]:
+        return [part for part in self.parts if isinstance(part, Score)]
+
+    def _chosen_parts(self) -> list[tuple[int, Score]]:
+        """Return the parts that go in, with their places among the settings."""
+        is_chosen = self.is_chosen.tolist()  # constants of the graph
+        return [(index, part) for index, part in enumerate(self._all_parts()) if is_chosen[index]]
+
+    def _bank_part(self) -> Score | None:
+        """Return the first chosen part that compares inputs with a bank of samples."""
+        for _, part in self._chosen_parts():
+            if part.bank_samples() is not None:
+                return part
+        return None
+
+
+def choose_parts(
+    normal: npt.NDArray[np.float32], faulty: Mapping[str, npt.NDArray[np.float32]]
+) -> tuple[tuple[int, ...], dict[tuple[int, ...], float]]:
+    """Choose the combination of scores with the most power; of equal ones the one with the fewest scores.
+
+    Args:
+        normal: standardised scores of normal samples, (n, parts).
+        faulty: standardised scores of samples with a fault, (m, parts), by the fault's name.
+
+    Returns:
+        The places of the chosen scores, and the power of each combination.
+    """
+    parts = normal.shape[1]
+    powers = {}
+    for count in range(1, parts + 1):
+        for places in combinations(range(parts), count):
+            columns = list(places)
+            caught = [share_caught(normal[:, columns].mean(1), scores[:, columns].mean(1)) for scores in faulty.values()]
+            powers[places] = float(np.mean(caught))
+    return max(powers, key=lambda places: powers[places]), powers
+
+
+def share_caught(normal: npt.NDArray[np.float32], faulty: npt.NDArray[np.float32]) -> float:
+    """Return the share of faulty samples above a threshold, as the mean over false-alarm rates from 0 to 10 %.
+
+    The rate that a recipe promises is too low for so few samples: at 1 % it would hang on one or two of them.
+
+    Args:
+        normal: scores of normal samples, (n,).
+        faulty: scores of faulty samples, (m,).
+    """
+    thresholds = np.quantile(normal, np.linspace(1 - _HIGHEST_RATE, 1.0, _RATES))
+    return float((faulty[:, None] > thresholds).mean())
+
+
+SCORES: dict[str, type[Score]] = {**SINGLE_SCORES, "combined": CombinedScore}
+
+
+def build_score(spec: ScoreSpec, autoencoder: "Autoencoder") -> Score:
+    """Return the score of a model, which has learnt nothing yet: `Score.fit` or `Score.load_arrays` comes next."""
+    score = build_part(SCORES, spec)
+    score.attach(autoencoder)
+    return score

@@ -1,0 +1,81 @@
+"""Section `score`: kinds that compare a sample with its nearest normal samples, which are kept in a bank."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ae_models.spec.autoencoder import AutoencoderConfig, input_shape
+from ae_models.spec.fields import bounded_field
+from ae_models.spec.inputs import ARRAY_KINDS, IMAGE, SERIES, TEXT, InputSpec
+
+__all__ = ["KnnScoreSpec", "LocalHullScoreSpec"]
+
+_INPUT_ONLY = ("blur", "energy", "pool")  # settings of distances between inputs
+
+
+@dataclass(frozen=True)
+class _BankSpec:
+    """Settings that bank scores share.
+
+    Attributes:
+        space: the vectors that are compared: inputs, or codes, whitened by the training samples.
+        blur: of inputs: standard deviation of a Gaussian in pixels (steps, in a series); 0: none.
+        energy: of inputs: share of log ||x||^2 that is subtracted.
+        pool: of inputs: pixels a side (steps) of which the mean is taken after the blur, for a smaller bank; 1: none.
+        rows: training samples in the bank, at most.
+        coreset: how they are chosen: at random, or greedily as far from each other as possible (k-centre; Sener and Savarese
+            2018, algorithm 1), out of 20,000 random ones at most.
+    """
+
+    supported_inputs: ClassVar[tuple[str, ...]] = (IMAGE, SERIES, TEXT)
+    space: str = bounded_field("input", one_of=("input", "code"))
+    blur: float = bounded_field(0.0, low=0.0, high=16.0)
+    energy: float = bounded_field(0.0, low=0.0, high=1.0)
+    pool: int = bounded_field(1, low=1, high=64)
+    rows: int = bounded_field(1000, low=1, high=100_000)
+    coreset: str = bounded_field("random", one_of=("random", "k-centre"))
+
+    def shared_errors(self, neighbours: int) -> list[str]:
+        """Return a message for each rule between the settings that is broken."""
+        messages = []
+        if neighbours > self.rows:
+            messages.append(f"neighbours is {neighbours} and rows is {self.rows}: the bank needs a row for each neighbour")
+        changed = [name for name in _INPUT_ONLY if getattr(self, name) != _BankSpec.__dataclass_fields__[name].default]
+        if self.space != "input" and changed:
+            messages.append(f"{' and '.join(changed)} are of distances between inputs, and space is {self.space}: leave them out")
+        return messages
+
+    def compatibility_errors(self, model: AutoencoderConfig, input_spec: InputSpec) -> list[str]:
+        if self.space != "input":
+            return []
+        if input_spec.kind not in ARRAY_KINDS:
+            return [f"expected space code for input.kind {input_spec.kind}, got input: its distances mean nothing"]
+        sides = input_shape(model, input_spec)[1:]
+        if any(side % self.pool for side in sides):
+            return [f"pool is {self.pool}, and does not divide the sides {list(sides)} of a sample"]
+        return []
+
+
+@dataclass(frozen=True)
+class KnnScoreSpec(_BankSpec):
+    """log d_k^2 - energy * log ||x||^2, with the distance d_k to the k-th nearest normal sample (Ramaswamy et al. 2000)."""
+
+    kind: ClassVar[str] = "knn"
+    neighbours: int = bounded_field(5, low=1, high=200)
+
+    def validation_errors(self) -> list[str]:
+        return self.shared_errors(self.neighbours)
+
+
+@dataclass(frozen=True)
+class LocalHullScoreSpec(_BankSpec):
+    """log ||r||^2 - energy * log ||x||^2, with the residual r on the affine hull of the nearest normal samples.
+
+    The ridge keeps the hull near its samples: it is relative to the mean diagonal element of their Gram matrix.
+    """
+
+    kind: ClassVar[str] = "local-hull"
+    neighbours: int = bounded_field(20, low=2, high=64)
+    ridge: float = bounded_field(0.3, low=0.05, high=10.0)
+
+    def validation_errors(self) -> list[str]:
+        return self.shared_errors(self.neighbours)

@@ -1,0 +1,210 @@
+"""Bank scores against their formulas in numpy, on the vectors of a trained model; a bundle of each, and bad settings."""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from scipy.ndimage import gaussian_filter
+
+from ae_models.autoencoder import Autoencoder
+from ae_models.bank_scores import KnnScore, LocalHullScore, choose_k_centres, solve_by_conjugate_gradients
+from ae_models.bundle import load_bundle
+from ae_models.calibration import calibrate
+from ae_models.errors import SpecError
+from ae_models.sample_sets import ArraySampleSet, SampleRoles
+from ae_models.score_interface import ENERGY_FLOOR
+from ae_models.score_samples import ScoreSamples
+from ae_models.spec import FitSpec, KnnScoreSpec, LocalHullScoreSpec
+
+CONTENT = "0" * 64
+INPUT_SPACE = {"space": "input", "blur": 1.0, "energy": 0.5, "pool": 1, "rows": 1000, "coreset": "random"}
+CODE_SPACE = {**INPUT_SPACE, "space": "code", "blur": 0.0, "energy": 0.0}
+
+
+@pytest.fixture(scope="module")
+def autoencoder(spec: FitSpec) -> Autoencoder:
+    """A model before its training: its codes differ as the inputs do."""
+    torch.manual_seed(0)
+    return Autoencoder(spec.model, spec.input).eval()
+
+
+@pytest.fixture(scope="module")
+def samples(autoencoder: Autoencoder, digits: np.ndarray) -> ScoreSamples:
+    return ScoreSamples(autoencoder, ArraySampleSet(digits[:320]), ArraySampleSet(digits[320:384]), seed=3)
+
+
+def scored(score: Any, samples: ScoreSamples) -> np.ndarray:
+    score.fit(samples)
+    with torch.no_grad():
+        return np.concatenate([score(output).numpy() for output in samples.outputs("validation")])
+
+
+def blurred(raw: np.ndarray) -> np.ndarray:
+    x = raw / 255.0
+    return gaussian_filter(x, (0, 0, 1, 1), mode="constant", radius=(0, 0, 3, 3)).reshape(len(x), -1)
+
+
+def log_energy(raw: np.ndarray) -> np.ndarray:
+    return np.asarray(np.log(((raw / 255.0) ** 2).sum((1, 2, 3)) + ENERGY_FLOOR))
+
+
+def squared_distances(vectors: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    return np.asarray(((vectors[:, None] - rows[None]) ** 2).sum(2))
+
+
+def test_knn_is_the_formula_in_numpy(samples: ScoreSamples, digits: np.ndarray) -> None:
+    bank, vectors = blurred(digits[:320]), blurred(digits[320:384])
+    expected = np.log(np.sort(squared_distances(vectors, bank), axis=1)[:, 4] + ENERGY_FLOOR)
+    actual = scored(KnnScore(neighbours=5, **INPUT_SPACE), samples)
+    np.testing.assert_allclose(actual, expected - 0.5 * log_energy(digits[320:384]), rtol=1e-4, atol=1e-4)
+
+
+def test_the_local_hull_is_the_ridge_regression_in_numpy(samples: ScoreSamples, digits: np.ndarray) -> None:
+    bank, vectors = blurred(digits[:320]), blurred(digits[320:384])
+    nearest = np.argsort(squared_distances(vectors, bank), axis=1)[:, :20]
+    energies = []
+    for vector, rows in zip(vectors, nearest, strict=True):
+        directions = bank[rows] - bank[rows].mean(0)
+        gram = directions @ directions.T
+        weights = np.linalg.solve(gram + 0.3 * np.diag(gram).mean() * np.eye(20), directions @ (vector - bank[rows].mean(0)))
+        energies.append((((vector - bank[rows].mean(0)) - weights @ directions) ** 2).sum())
+    expected = np.log(np.array(energies) + ENERGY_FLOOR) - 0.5 * log_energy(digits[320:384])
+    actual = scored(LocalHullScore(neighbours=20, ridge=0.3, **INPUT_SPACE), samples)
+    np.testing.assert_allclose(actual, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_codes_are_compared_after_whitening(samples: ScoreSamples) -> None:
+    codes = {
+        role: np.concatenate([output.latent.detach().numpy() for output in samples.outputs(role)])
+        for role in ("train", "validation")
+    }
+    inverse = np.linalg.inv(np.cov(codes["train"], rowvar=False))
+    differences = codes["validation"][:, None] - codes["train"][None]
+    mahalanobis = np.einsum("nmd,de,nme->nm", differences, inverse, differences)
+    expected = np.log(np.sort(mahalanobis, axis=1)[:, 4] + ENERGY_FLOOR)
+    actual = scored(KnnScore(neighbours=5, **CODE_SPACE), samples)
+    np.testing.assert_allclose(actual, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_pooled_inputs_make_a_smaller_bank(samples: ScoreSamples) -> None:
+    score = KnnScore(neighbours=5, **{**INPUT_SPACE, "pool": 4})
+    scored(score, samples)
+    assert score.bank.shape == (1, 320, 49)
+
+
+def test_the_nearest_sample_is_named(samples: ScoreSamples, digits: np.ndarray) -> None:
+    score = KnnScore(neighbours=5, **INPUT_SPACE)
+    scored(score, samples)
+    [output] = samples.run(ArraySampleSet(digits[40:50]))
+    assert score.nearest(output).tolist() == list(range(40, 50))
+    kept = score.bank_samples()
+    assert kept is not None
+    assert (kept == digits[:320]).all()
+
+
+@pytest.mark.parametrize("coreset", ["random", "k-centre"])
+def test_a_coreset_has_the_stated_size_and_is_the_same_each_time(samples: ScoreSamples, coreset: str) -> None:
+    settings = {**INPUT_SPACE, "rows": 50, "coreset": coreset}
+    first, second = KnnScore(neighbours=5, **settings), KnnScore(neighbours=5, **settings)
+    scored(first, samples), scored(second, samples)
+    assert first.learnt_facts() == {"bank_rows": 50}
+    assert torch.equal(first.bank, second.bank)
+    assert len(torch.unique(first.bank[0], dim=0)) == 50
+
+
+def test_k_centre_takes_the_farthest_row_each_time() -> None:
+    vectors = torch.from_numpy(np.random.default_rng(0).normal(size=(60, 3)).astype(np.float32))
+    chosen = choose_k_centres(vectors, 8)
+    for count in range(1, 8):
+        distance = torch.cdist(vectors, vectors[chosen[:count]]).amin(1)
+        assert distance[chosen[count]] == pytest.approx(float(distance.max()), rel=1e-5)
+
+
+def test_k_centre_of_equal_rows_takes_none_twice() -> None:
+    assert sorted(choose_k_centres(torch.zeros(5, 3), 5)) == [0, 1, 2, 3, 4]
+
+
+def test_conjugate_gradients_solve_the_system() -> None:
+    generator = np.random.default_rng(0)
+    directions = generator.normal(size=(7, 20, 50))
+    gram = directions @ directions.transpose(0, 2, 1)
+    ridge = 0.05 * np.einsum("nkk->n", gram) / 20
+    right_side = generator.normal(size=(7, 20, 1))
+    expected = np.linalg.solve(gram + ridge[:, None, None] * np.eye(20), right_side)
+    tensors = [torch.from_numpy(values.astype(np.float32)) for values in (gram, ridge[:, None, None], right_side)]
+    actual = solve_by_conjugate_gradients(*tensors, steps=20)
+    np.testing.assert_allclose(actual.numpy(), expected, rtol=1e-3, atol=1e-5)
+
+
+def test_equal_training_samples_give_finite_scores(autoencoder: Autoencoder, digits: np.ndarray) -> None:
+    equal = ArraySampleSet(np.repeat(digits[:1], 30, axis=0))
+    for score in (KnnScore(neighbours=5, **CODE_SPACE), LocalHullScore(neighbours=20, ridge=0.3, **INPUT_SPACE)):
+        assert np.isfinite(scored(score, ScoreSamples(autoencoder, equal, ArraySampleSet(digits[:5]), seed=0))).all()
+
+
+def test_fewer_training_samples_than_neighbours_are_refused(autoencoder: Autoencoder, digits: np.ndarray) -> None:
+    few = ScoreSamples(autoencoder, ArraySampleSet(digits[:4]), ArraySampleSet(digits[:5]), seed=0)
+    with pytest.raises(SpecError, match=r"score.neighbours: expected at most 4, the number of training samples, got 5"):
+        KnnScore(neighbours=5, **INPUT_SPACE).fit(few)
+
+
+@pytest.mark.parametrize(
+    "score",
+    [
+        KnnScoreSpec(blur=1.0, energy=0.5),
+        LocalHullScoreSpec(blur=1.0, energy=0.5, rows=100, coreset="k-centre"),
+        LocalHullScoreSpec(space="code"),
+    ],
+)
+def test_a_bundle_scores_as_its_graph_and_is_the_same_each_time(
+    score: KnnScoreSpec | LocalHullScoreSpec, spec: FitSpec, fitted: Any, digits: np.ndarray, tmp_path: Path
+) -> None:
+    spec = dataclasses.replace(spec, score=score)
+    roles = SampleRoles(*(ArraySampleSet(part) for part in (digits[:320], digits[320:384], digits[384:])))
+    for name in ("bundle", "again"):
+        calibrate(spec, fitted.history, roles, content_sha256=CONTENT, bundle=tmp_path / name)
+    assert (tmp_path / "bundle" / "SHA256SUMS").read_text() == (tmp_path / "again" / "SHA256SUMS").read_text()
+    loaded = load_bundle(tmp_path / "bundle")
+    session = onnxruntime.InferenceSession(str(tmp_path / "bundle" / "model.onnx"), providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    assert names[-1] == "nearest"
+    for rows in (1, 70):
+        raw = digits[384 : 384 + rows].astype(np.float32)
+        expected = dict(zip(names, loaded.scorer(torch.from_numpy(raw)), strict=True))
+        for name, values in zip(names, session.run(None, {"input": raw}), strict=True):
+            if name == "p_value":  # a rank, which a rounding may change by one
+                continue
+            np.testing.assert_allclose(values, expected[name].detach().numpy(), atol=1e-3)
+    assert json.loads((tmp_path / "bundle" / "bundle.json").read_text())["score_facts"]["bank_rows"] <= 320
+    size = (tmp_path / "bundle" / "model.onnx").stat().st_size
+    bank_bytes = loaded.scorer.score.stored_arrays()["bank"].nbytes
+    assert size < 1.5 * bank_bytes + 500_000  # the bank lies in the file once
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"kind": "knn", "neighbours": 50, "rows": 20}, "neighbours is 50 and rows is 20"),
+        ({"kind": "knn", "space": "code", "blur": 1.0, "energy": 0.5}, "blur and energy are of distances between inputs"),
+        ({"kind": "local-hull", "pool": 3}, "pool is 3, and does not divide the sides [28, 28]"),
+        ({"kind": "local-hull", "space": "pixels"}, "expected input or code, got 'pixels'"),
+        ({"kind": "denoising"}, "denoising needs a model trained on noise, with model.corrupt gaussian, got none"),
+    ],
+)
+def test_settings_that_do_not_go_together_are_refused(
+    settings: dict[str, Any], message: str, spec: FitSpec, make_spec: Callable[..., FitSpec]
+) -> None:
+    with pytest.raises(SpecError) as refusal:
+        make_spec(score=settings)
+    assert message in str(refusal.value)
+
+
+@pytest.fixture
+def make_spec(spec: FitSpec) -> Callable[..., FitSpec]:
+    return lambda **sections: FitSpec.from_dict(spec.to_dict() | sections, "spec.json")

@@ -1,0 +1,172 @@
+"""The combined score: standardised on validation samples, chosen by power, exported, and stored."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+from ae_models.autoencoder import Autoencoder
+from ae_models.bundle import load_bundle
+from ae_models.calibration import calibrate
+from ae_models.combined_score import CombinedScore, build_score, choose_parts, share_caught
+from ae_models.errors import SpecError
+from ae_models.sample_sets import ArraySampleSet, SampleRoles
+from ae_models.score_samples import ScoreSamples
+from ae_models.spec import (
+    CombinedScoreSpec,
+    DenoisingScoreSpec,
+    FitSpec,
+    GaussianCorruptionSpec,
+    KnnScoreSpec,
+    LocalHullScoreSpec,
+    NormalisedResidualScoreSpec,
+)
+
+RESIDUAL = NormalisedResidualScoreSpec(energy=0.5, blur=1.0)
+HULL = LocalHullScoreSpec(energy=0.5, blur=1.0)
+KNN = KnnScoreSpec(energy=0.5, blur=1.0)
+
+
+def score_samples(autoencoder: Autoencoder, digits: np.ndarray) -> ScoreSamples:
+    return ScoreSamples(autoencoder, ArraySampleSet(digits[:320]), ArraySampleSet(digits[320:384]), seed=3)
+
+
+@pytest.fixture(scope="module")
+def autoencoder(spec: FitSpec) -> Autoencoder:
+    torch.manual_seed(0)
+    return Autoencoder(spec.model, spec.input).eval()
+
+
+@torch.no_grad()
+def test_it_is_the_mean_of_the_standardised_scores(autoencoder: Autoencoder, digits: np.ndarray) -> None:
+    samples = score_samples(autoencoder, digits)
+    combined = CombinedScore((RESIDUAL, HULL), choose="all")
+    combined.fit(samples)
+    expected = []
+    for single in (RESIDUAL, HULL):
+        score = build_score(single, autoencoder)
+        score.fit(samples)
+        values = np.concatenate([score(output).numpy() for output in samples.outputs("validation")]).astype(np.float64)
+        low, middle, high = np.percentile(values, [15.87, 50, 84.13])
+        expected.append((values - middle) / ((high - low) / 2))
+    [output] = samples.outputs("validation")
+    np.testing.assert_allclose(combined(output).numpy(), np.mean(expected, axis=0), atol=1e-5)
+    np.testing.assert_allclose(combined.part_scores(output).numpy(), np.transpose(expected), atol=1e-5)
+    assert combined.part_names() == ("normalised-residual", "local-hull")
+
+
+@torch.no_grad()
+def test_a_part_that_is_constant_on_validation_samples_changes_no_ranking(autoencoder: Autoencoder, digits: np.ndarray) -> None:
+    equal = ArraySampleSet(np.repeat(digits[:1], 30, axis=0))
+    samples = ScoreSamples(autoencoder, equal, equal, seed=0)
+    combined = CombinedScore((RESIDUAL, KNN), choose="all")
+    combined.fit(samples)
+    assert combined.spread.tolist() == [1.0, 1.0]
+    [output] = samples.run(ArraySampleSet(digits[:9]))
+    assert torch.isfinite(combined(output)).all()
+
+
+def test_the_combination_with_the_most_power_is_chosen() -> None:
+    generator = np.random.default_rng(0)
+    normal = generator.normal(size=(400, 3)).astype(np.float32)
+    shift = np.array([2.0, 2.0, 0.0], np.float32)  # the third score is blind, and two that see part of it see more together
+    faulty = {"a": generator.normal(size=(400, 3)).astype(np.float32) + shift}
+    chosen, powers = choose_parts(normal, faulty)
+    assert chosen == (0, 1)
+    assert len(powers) == 7
+    assert powers[(0, 1)] > powers[(0,)] > powers[(2,)]
+    assert powers[(0, 1)] > powers[(0, 1, 2)]
+
+
+def test_of_equal_combinations_the_smallest_is_chosen() -> None:
+    normal = np.random.default_rng(0).normal(size=(100, 1)).astype(np.float32).repeat(2, axis=1)
+    assert choose_parts(normal, {"a": normal + 1, "b": normal})[0] == (0,)
+
+
+def test_the_share_caught_is_a_mean_over_rates() -> None:
+    normal = np.arange(1000, dtype=np.float32)
+    assert share_caught(normal, np.full(10, 2000, np.float32)) == 1.0
+    assert share_caught(normal, np.full(10, 500, np.float32)) == 0.0
+    assert share_caught(normal, normal) == pytest.approx(0.05, abs=0.002)
+    assert share_caught(normal, np.full(10, 949.05, np.float32)) == pytest.approx(0.5, abs=0.05)
+
+
+@pytest.fixture(scope="module")
+def calibrated(spec: FitSpec, fitted: Any, digits: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle whose score chooses among three by power."""
+    combined = CombinedScoreSpec((RESIDUAL, HULL, KNN), choose="by-power")
+    roles = SampleRoles(*(ArraySampleSet(part) for part in (digits[:320], digits[320:384], digits[384:])))
+    folder = tmp_path_factory.mktemp("combined")
+    for name in ("bundle", "again"):
+        calibrate(dataclasses.replace(spec, score=combined), fitted.history, roles, content_sha256="0" * 64, bundle=folder / name)
+    return folder / "bundle"
+
+
+def test_the_same_samples_give_the_same_bundle(calibrated: Path) -> None:
+    again = calibrated.with_name("again")
+    assert (calibrated / "SHA256SUMS").read_text() == (again / "SHA256SUMS").read_text()
+
+
+def test_the_choice_stands_in_the_bundle_with_its_power(calibrated: Path) -> None:
+    facts = json.loads((calibrated / "bundle.json").read_text())["score_facts"]
+    assert [part["kind"] for part in facts["parts"]] == ["normalised-residual", "local-hull", "knn"]
+    chosen = [part for part in facts["parts"] if part["chosen"]]
+    assert chosen
+    assert all(0 <= part["power"] <= facts["power"] <= 1 for part in facts["parts"])
+    assert all(part["spread"] > 0 for part in chosen)
+
+
+def test_the_graph_answers_as_the_loaded_bundle_and_names_what_spoke(calibrated: Path, digits: np.ndarray) -> None:
+    loaded = load_bundle(calibrated)
+    session = onnxruntime.InferenceSession(str(calibrated / "model.onnx"), providers=["CPUExecutionProvider"])
+    raw = digits[384:450].astype(np.float32)
+    outputs = dict(zip([output.name for output in session.get_outputs()], session.run(None, {"input": raw}), strict=True))
+    expected = dict(zip(loaded.scorer.output_names, loaded.scorer(torch.from_numpy(raw)), strict=True))
+    assert outputs.keys() == expected.keys()
+    for name in outputs.keys() - {"p_value"}:  # a rank, which a rounding may change by one
+        values = outputs[name]
+        np.testing.assert_allclose(values, expected[name].detach().numpy(), atol=1e-3)
+    np.testing.assert_allclose(outputs["part_scores"].mean(1), outputs["score"], atol=1e-5)
+
+
+@torch.no_grad()
+def test_the_denoising_score_is_the_formula_in_numpy_and_one_for_a_sample(spec: FitSpec, digits: np.ndarray) -> None:
+    model = dataclasses.replace(spec.model, corrupt=GaussianCorruptionSpec(0.3))
+    torch.manual_seed(0)
+    autoencoder = Autoencoder(model, spec.input).eval()
+    score = build_score(DenoisingScoreSpec(draws=3, energy=0.0), autoencoder)
+    score.fit(score_samples(autoencoder, digits))
+    noises = score.stored_arrays()["noises"]
+    assert noises.shape == (3, 1, 28, 28)
+    assert noises.std() == pytest.approx(0.3, rel=0.1)
+    x = torch.from_numpy(digits[:6] / np.float32(255))
+    energies = []
+    for noise in noises:
+        reconstruction, _ = autoencoder((x + torch.from_numpy(noise)).clamp(0, 1))
+        energies.append(((reconstruction - x) ** 2).sum((1, 2, 3)).numpy())
+    together, alone = (score(autoencoder.run(part)).numpy() for part in (x, x[:1]))
+    np.testing.assert_allclose(together, np.log(np.mean(energies, axis=0) + 1e-6), rtol=1e-5)
+    np.testing.assert_allclose(alone, together[:1], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("scores", "message"),
+    [
+        ([{"kind": "knn"}], "expected 2 scores or more, got 1: name a single score itself"),
+        ([{"kind": "knn"}, {"kind": "knn"}], "knn stands twice with the same settings"),
+        ([{"kind": "knn"}, {"kind": "token-surprise"}], "scores[1]: token-surprise is not for input.kind image"),
+        ([{"kind": "knn"}, {"kind": "code-residual"}], "scores[1]: code-residual needs the second code"),
+        ([{"kind": "knn"}, {"kind": "combined"}], "scores[1].kind: expected"),
+        ([{"kind": "knn"}, {"kind": "local-hull", "ridge": 0}], "scores[1].ridge: expected 0.05 to 10, got 0"),
+    ],
+)
+def test_parts_that_do_not_go_together_are_refused(scores: list[dict[str, Any]], message: str, spec: FitSpec) -> None:
+    sections = spec.to_dict() | {"score": {"kind": "combined", "scores": scores}}
+    with pytest.raises(SpecError) as refusal:
+        FitSpec.from_dict(sections, "spec.json")
+    assert message in str(refusal.value)
