@@ -62,6 +62,10 @@ class OperatorSettings:
             raise self.refuse(f"expected a constant as its input {index}, got the result of a node: export with fixed sizes")
         return self._graph.constants[inputs[index]]
 
+    def reads_constants(self) -> bool:
+        """Return whether any input is a constant."""
+        return any(name in self._graph.constants for name in self._node.inputs)
+
     def input_shape(self) -> tuple[int, ...]:
         """Return the shape of the first input."""
         return self._shape(self._node.inputs[0])
@@ -262,6 +266,8 @@ def _simple(function: Callable[..., Tensor]) -> Callable[[OperatorSettings], Ope
 
 def _build_concat(settings: OperatorSettings) -> Operation:
     axis = _sample_axis(settings, settings.attribute("axis", 0))
+    if settings.reads_constants():
+        raise settings.refuse("expected results of nodes alone, got a constant, which has no samples")
     return lambda *tensors: torch.cat(tensors, axis)
 
 

@@ -8,6 +8,7 @@ from ae_models.spec.bank_scores import KnnScoreSpec, LocalHullScoreSpec
 from ae_models.spec.fields import bounded_field
 from ae_models.spec.inputs import IMAGE, SERIES, TEXT, InputSpec
 from ae_models.spec.messages import join_choices
+from ae_models.spec.patch_scores import PatchBankScoreSpec
 from ae_models.spec.scores import (
     AmbiguityScoreSpec,
     CodeResidualScoreSpec,
@@ -26,6 +27,7 @@ SingleScoreSpec = (
     | DenoisingScoreSpec
     | KnnScoreSpec
     | LocalHullScoreSpec
+    | PatchBankScoreSpec
 )
 _LARGEST_CHOICE = 6  # of how many scores the parts are chosen: 63 combinations are compared
 

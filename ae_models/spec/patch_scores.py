@@ -17,8 +17,8 @@ class PatchBankScoreSpec:
 
     kind: ClassVar[str] = "patch-bank"
     supported_inputs: ClassVar[tuple[str, ...]] = (IMAGE,)
-    rows: int = bounded_field(1000, low=2, high=100_000)  # patches of the bank; all of the training images' where these are fewer
-    coreset: str = bounded_field("k-centre", one_of=("k-centre", "random"))  # choice of these patches
+    rows: int = bounded_field(1000, low=2, high=20_000)  # patches in the bank; all of the training images' where these are fewer
+    coreset: str = bounded_field("k-centre", one_of=("random", "k-centre"))  # how they are chosen, out of 20,000 at most
     neighbours: int = bounded_field(9, low=1, high=1000)  # rows that the largest distance is weighed by; 1: it is not weighed
     blur: float = bounded_field(1.0, low=0.0, high=64.0)  # of the map of distances: standard deviation in pixels; 0: none
 

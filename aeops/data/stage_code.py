@@ -38,6 +38,7 @@ STAGE_EXEMPT_MODULES = {
         "ae_models.spec.fit": "holds the sections together",
         "ae_models.spec.sample_rules": "rules of a served model, which the stage calibrate reads",
         "ae_models.spec.scores": "settings of a score, which the stage calibrate reads",
+        "ae_models.spec.patch_scores": "as ae_models.spec.scores",
         "ae_models.spec.thresholds": "settings of a threshold, which the stage calibrate reads",
         "ae_models.threshold_samples": "counts the samples of a threshold; the stage calibrate chooses it",
         "ae_models.thresholds": "as ae_models.threshold_samples, like the next four",
