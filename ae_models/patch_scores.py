@@ -119,9 +119,14 @@ class PatchBankScore(Score):
         return averages.permute(0, 2, 3, 1)
 
     def _nearest(self, patches: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the nearest row of the bank for patches (n, positions, c), and the distance to it, both (n, positions)."""
+        """Return the nearest row of the bank for patches (n, positions, c), and the distance to it, both (n, positions).
+
+        Of rows that are about equally near, within a thousandth of the patch's norm, another than the nearest may be taken.
+        """
         places, distances = [], []
-        for block in torch.split(patches - self.centre, _POSITIONS_AT_ONCE, 1):
+        centred_patches = patches - self.centre
+        for first in range(0, patches.shape[1], _POSITIONS_AT_ONCE):
+            block = centred_patches[:, first : first + _POSITIONS_AT_ONCE]
             # p.m - |m|^2 / 2 falls as the distance grows. The distance itself is of differences, as products lose the digits of
             # small ones.
             block_places = F.linear(block, self.bank, -self.half_norms).argmax(2)
