@@ -54,10 +54,10 @@ class _BankScore(Score):
             compared = self._as_compared(vectors, view)
             neighbours = self.bank[view][self._nearest_rows(compared, view, self.neighbours)]
             scores.append(torch.log(self.squared_distance(compared, neighbours) + ENERGY_FLOOR))
-        score = torch.stack(scores).mean(0)
-        if self.energy:
-            score = score - self.energy * log_energy(output.inputs)
-        return score
+            if self.energy:
+                # Of what is compared: with the energy of the input before its blur, digits are ranked worse.
+                scores[-1] = scores[-1] - self.energy * log_energy(compared)
+        return torch.stack(scores).mean(0)
 
     def squared_distance(self, vectors: Tensor, neighbours: Tensor) -> Tensor:
         """Return the squared distance of vectors (n, numbers) to their nearest rows (n, k, numbers), (n,)."""
@@ -96,7 +96,7 @@ class _BankScore(Score):
             self.whitening = torch.stack([_whitening(view) for view in every_view])
         self.bank = torch.stack([self._as_compared(vectors, view) for view, vectors in enumerate(views)])
         self.half_norms = self.bank.square().sum(2) / 2
-        self.samples = torch.from_numpy(samples.raw("train", chosen))
+        self.samples = torch.from_numpy(samples.raw_inputs("train", chosen))
 
     def _all_views(self, samples: ScoreSamples, indices: npt.NDArray[np.int64]) -> list[Tensor]:
         """Return the vectors of training samples, (rows, numbers), one tensor a view."""
@@ -128,6 +128,8 @@ class _BankScore(Score):
 class KnnScore(_BankScore):
     """log d_k^2 - energy log ||x||^2, with the distance d_k to the k-th nearest row of the bank (Ramaswamy et al. 2000).
 
+    x is the blurred and pooled input, or the code.
+
     Args:
         space: "input" or "code".
         blur, energy, pool: of inputs, as the spec says.
@@ -142,7 +144,7 @@ class KnnScore(_BankScore):
 
 
 class LocalHullScore(_BankScore):
-    """log ||r||^2 - energy log ||x||^2, with the residual r on the ridge-regularised affine hull of the nearest rows.
+    """log ||r||^2 - energy log ||x||^2, with the residual r of x on the ridge-regularised affine hull of the nearest rows.
 
     With the mean m of the k rows and the differences C = rows - m, r = (x - m) - C^T a, and a solves
     (C C^T + ridge mean(diag C C^T) I) a = C (x - m).

@@ -19,7 +19,7 @@ class _BankSpec:
     Attributes:
         space: the vectors that are compared: inputs, or codes, whitened by the training samples.
         blur: of inputs: standard deviation of a Gaussian in pixels (steps, in a series); 0: none.
-        energy: of inputs: share of log ||x||^2 that is subtracted.
+        energy: of inputs: share of log ||x||^2 that is subtracted, with the blurred input x.
         pool: of inputs: pixels a side (steps) of which the mean is taken after the blur, for a smaller bank; 1: none.
         rows: training samples in the bank, at most.
         coreset: how they are chosen: at random, or greedily as far from each other as possible (k-centre; Sener and Savarese

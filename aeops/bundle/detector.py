@@ -32,7 +32,8 @@ BUNDLE_FORMATS = (1, 2, 3, 4)  # a format once written stays readable for ever
 SMALL_SAMPLE_VALUES = 4096  # values of a sample, at most
 PART_ROWS = 64  # small samples that a core scores at once
 SCORE_NAMES = ("score", "p_value", "is_anomaly")
-NO_NUMBER = {"code": -1, "reconstruction": 0}  # of a refused sample, where numbers are whole: no word, no token
+EXPLANATION_NAMES = ("part_scores", "nearest")  # outputs of those models whose score has them
+NO_NUMBER = {"code": -1, "reconstruction": 0, "nearest": -1}  # of a refused sample, where numbers are whole: no word, no token
 PROVIDER_NAMES = ("CUDAExecutionProvider", "CPUExecutionProvider")  # the first that this machine's onnxruntime offers is used
 
 
@@ -135,19 +136,26 @@ class Detector:
         """
         encoded = self._encoder.encode(samples)
         blocks = (self._encoder.check(encoded[rows]) for rows in self._block_slices(encoded))
-        outputs = self._run_model(blocks, reconstruction, code)
+        outputs = self._run_model(blocks, output_names(reconstruction, code))
         if reconstruction:
             outputs["reconstruction"] = self.decode_outputs(outputs["reconstruction"])
         return outputs
 
-    def score_checked(self, checked: CheckedSamples, reconstruction: bool = False, code: bool = False) -> dict[str, np.ndarray]:
+    def score_checked(
+        self, checked: CheckedSamples, reconstruction: bool = False, code: bool = False, explanation: bool = False
+    ) -> dict[str, np.ndarray]:
         """Score the result of `check` without checking it again.
 
-        As `score`, but reconstructions are those of the model: of texts they are token ids, int64 (n, tokens).
+        As `score`, but reconstructions are those of the model: of texts they are token ids, int64 (n, tokens). With `explanation`
+        also all that `explain` reads: the reconstruction, and where the score has them `part_scores` (n, parts) and `nearest`
+        (n,).
         """
         model_input, flags = checked
         blocks = (CheckedSamples(model_input[rows], flags[rows]) for rows in self._block_slices(model_input))
-        return self._run_model(blocks, reconstruction, code)
+        names = output_names(reconstruction or explanation, code)
+        if explanation:
+            names += [name for name in EXPLANATION_NAMES if name in self._model.output_names]
+        return self._run_model(blocks, names)
 
     def _block_slices(self, batch: np.ndarray) -> Iterator[slice]:
         """Yield slices of the batch that are scored at once."""
@@ -155,8 +163,7 @@ class Detector:
         for start in range(0, len(batch), rows_at_once):
             yield slice(start, start + rows_at_once)
 
-    def _run_model(self, blocks: Iterable[CheckedSamples], reconstruction: bool, code: bool) -> dict[str, np.ndarray]:
-        names = output_names(reconstruction, code)
+    def _run_model(self, blocks: Iterable[CheckedSamples], names: list[str]) -> dict[str, np.ndarray]:
         results, block_flags = [], []
         for block in blocks:
             results += self._model.run(names, {"input": block.model_input})
@@ -218,17 +225,56 @@ class Detector:
         """Convert samples or decoded reconstructions to the form of errors: in [0, 1], or token ids (n, tokens)."""
         return self._encoder.to_measured(samples)
 
-    def explain(self, model_input: np.ndarray, outputs: np.ndarray) -> list[dict[str, Any]]:
+    def explain(self, model_input: np.ndarray, outputs: dict[str, np.ndarray]) -> list[dict[str, Any]]:
         """Explain the score of each sample, ready for JSON; see docs/serving.md.
 
         Args:
             model_input: the result of `check`.
-            outputs: the reconstructions of `score_checked`.
+            outputs: the result of `score_checked` with `explanation`.
 
         Raises:
             DataError: reconstructions cannot be compared with samples, such as edges with a photograph.
         """
-        return self._encoder.explain(model_input, outputs)
+        explanations = self._encoder.explain(model_input, outputs["reconstruction"])
+        for row, explanation in enumerate(explanations):
+            explanation |= self.explain_parts(outputs, row)
+            explanation |= self.explain_nearest(outputs, row)
+        return explanations
+
+    def explain_parts(self, outputs: dict[str, np.ndarray], row: int) -> dict[str, Any]:
+        """Return the scores of a combined score as `parts`, the one that says most first; empty for a single score.
+
+        Each is standardised: 0 is the median of normal samples, 1 one spread above it. Their mean is the score of a sample whose
+        values lie inside the range.
+        """
+        if "part_scores" not in outputs:
+            return {}
+        kinds = [part["kind"] for part in self.bundle["score_facts"]["parts"] if part["chosen"]]
+        values = outputs["part_scores"][row].tolist()
+        parts = [{"score": kind, "value": value} for kind, value in zip(kinds, values, strict=True)]
+        return {"parts": sorted(parts, key=lambda part: -part["value"])}
+
+    def explain_nearest(self, outputs: dict[str, np.ndarray], row: int) -> dict[str, Any]:
+        """Return the nearest normal sample of the bank as `nearest`; empty for a score without a bank, or a refused sample."""
+        if "nearest" not in outputs or outputs["nearest"][row] < 0:
+            return {}
+        place = int(outputs["nearest"][row])
+        [sample] = self.data_kind.read_array(self.bank_samples[place : place + 1], self.spec)
+        return {"nearest": {"row": place, "sample": sample}}
+
+    @cached_property
+    def bank_samples(self) -> np.ndarray:
+        """Raw training samples in the bank of the score, (rows, ...), to which the output `nearest` points.
+
+        Raises:
+            DataError: the score has no bank.
+        """
+        from safetensors.numpy import load  # here, so that a served model does without
+
+        for name, values in sorted(load(self._read_file("scorer.safetensors")).items()):
+            if name.startswith("score.") and name.endswith("samples") and len(values):
+                return values
+        raise DataError(f"the bundle {self.folder} has no bank of samples: its score is {self.bundle['score']['kind']}")
 
 
 class OnnxNetwork:
@@ -245,6 +291,7 @@ class OnnxNetwork:
         """
         cores = usable_cores()
         self._session = open_session(model, cores)
+        self.output_names = [output.name for output in self._session.get_outputs()]
         self._single_thread_session, self._threads = None, None
         if is_small and self._session.get_providers()[0] == "CPUExecutionProvider":
             self._single_thread_session = open_session(model, 1)

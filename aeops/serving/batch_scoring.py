@@ -158,8 +158,11 @@ class BatchScorer:
         served_version = requests[0].served_version
         checked = concat_checked(requests)
         with_reconstruction = needs_reconstruction(requests)
+        with_explanation = any(request.path == EXPLAIN_PATH for request in requests)
         start_time = time.perf_counter()
-        score_columns = served_version.detector.score_checked(checked, reconstruction=with_reconstruction, code=True)
+        score_columns = served_version.detector.score_checked(
+            checked, reconstruction=with_reconstruction, code=True, explanation=with_explanation
+        )
         seconds = time.perf_counter() - start_time
         require_finite(score_columns)
         scored_by_request = split_by_request(requests, score_columns)
@@ -213,7 +216,7 @@ def build_reply(request: Request, score_columns: ScoreColumns, first_prediction:
         return values_reply("reconstructions", detector.decode_outputs(score_columns["reconstruction"]), request.accepted_type)
     scores = {name: score_columns[name] for name in ("score", "p_value", "is_anomaly", "flags")}
     if request.path == EXPLAIN_PATH:
-        explanations = detector.explain(samples.checked.model_input, score_columns["reconstruction"])
+        explanations = detector.explain(samples.checked.model_input, score_columns)
         predictions = to_answers(scores)
         for prediction, explanation in zip(predictions, explanations, strict=True):
             prediction.update(explanation)

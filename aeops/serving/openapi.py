@@ -45,7 +45,7 @@ POST_SUMMARIES = {
     "/invocations": "The same in the protocol of MLflow's servers, with the ids in a header alone.",
     "/embed": "Codes.",
     "/reconstruct": "The model's reconstructions of samples.",
-    "/explain": "Scores and their causes: squared residuals, or the tokens that are wrong. JSON alone.",
+    "/explain": "Scores and their causes: residuals or wrong tokens, parts of the score, nearest normal sample. JSON alone.",
 }
 GET_RESPONSES: dict[str, tuple[str, str, Schema]] = {
     "/healthz": ("200 while the service answers.", JSON, {"type": "object"}),
@@ -184,6 +184,8 @@ def prediction_schema(path: str) -> Schema:
             "outside": {"type": "integer", "description": "values outside the range"},
             "excess": {"type": "number", "description": "how far they lie outside, summed, in lengths of the range"},
             "missing": {"type": "integer", "description": "values that are missing"},
+            "parts": array_of_objects(["score", "value"]),
+            "nearest": {"type": "object", "description": "row and sample: the nearest normal sample of the bank"},
         }
     else:
         properties |= {

@@ -22,18 +22,20 @@ from ae_models.spec import (
     DenoisingScoreSpec,
     FitSpec,
     GaussianCorruptionSpec,
+    InputSpec,
     KnnScoreSpec,
     LocalHullScoreSpec,
     NormalisedResidualScoreSpec,
 )
 
+INPUT = InputSpec("image", (1, 28, 28), 0, 255)
 RESIDUAL = NormalisedResidualScoreSpec(energy=0.5, blur=1.0)
 HULL = LocalHullScoreSpec(energy=0.5, blur=1.0)
 KNN = KnnScoreSpec(energy=0.5, blur=1.0)
 
 
 def score_samples(autoencoder: Autoencoder, digits: np.ndarray) -> ScoreSamples:
-    return ScoreSamples(autoencoder, ArraySampleSet(digits[:320]), ArraySampleSet(digits[320:384]), seed=3)
+    return ScoreSamples(autoencoder, INPUT, ArraySampleSet(digits[:320]), ArraySampleSet(digits[320:384]), seed=3)
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +65,7 @@ def test_it_is_the_mean_of_the_standardised_scores(autoencoder: Autoencoder, dig
 @torch.no_grad()
 def test_a_part_that_is_constant_on_validation_samples_changes_no_ranking(autoencoder: Autoencoder, digits: np.ndarray) -> None:
     equal = ArraySampleSet(np.repeat(digits[:1], 30, axis=0))
-    samples = ScoreSamples(autoencoder, equal, equal, seed=0)
+    samples = ScoreSamples(autoencoder, INPUT, equal, equal, seed=0)
     combined = CombinedScore((RESIDUAL, KNN), choose="all")
     combined.fit(samples)
     assert combined.spread.tolist() == [1.0, 1.0]

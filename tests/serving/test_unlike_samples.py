@@ -136,8 +136,8 @@ def test_texts_are_judged_as_a_dataset_would_hold_them() -> None:
 def test_an_explanation_holds_the_excess_and_its_place(detectors: dict[str, Detector], batch: np.ndarray) -> None:
     detector = detectors["flag"]
     checked = detector.check(batch)
-    outputs = detector.score_checked(checked, reconstruction=True)
-    explained = detector.explain(checked.model_input, outputs["reconstruction"])
+    outputs = detector.score_checked(checked, explanation=True)
+    explained = detector.explain(checked.model_input, outputs)
     assert [(explanation["outside"], explanation["missing"]) for explanation in explained[:3]] == [(0, 0), (1, 0), (0, 1)]
     assert explained[1]["excess"] == pytest.approx(45 / 255)
     assert explained[1]["worst"][0]["at"] == [0, 0, 7]
