@@ -9,7 +9,7 @@ from ae_models.bottlenecks import BOTTLENECKS
 from ae_models.corruptions import CORRUPTIONS
 from ae_models.critics import CRITICS
 from ae_models.decoders import DECODERS
-from ae_models.encoder_interface import Encoder
+from ae_models.encoder_interface import EncoderModule
 from ae_models.encoders import ENCODERS
 from ae_models.factory import build_part
 from ae_models.losses import LOSSES
@@ -53,8 +53,8 @@ class Autoencoder(nn.Module):
         self.compare = build_part(LOSSES, config.compare)
         self.bottleneck = build_part(BOTTLENECKS, config.bottleneck)
 
-        def make_encoder(shape: tuple[int, ...], size: int) -> Encoder:
-            encoder: Encoder = build_part(ENCODERS, config.encode, shape=shape, size=size)
+        def make_encoder(shape: tuple[int, ...], size: int) -> EncoderModule:
+            encoder: EncoderModule = build_part(ENCODERS, config.encode, shape=shape, size=size)
             return encoder
 
         self.encode = make_encoder(self.input_shape, self.bottleneck.width)

@@ -57,7 +57,7 @@ def write_bundle(
     *,
     tokenizer: str | None,
     word_counts: SampleArray | None,
-    backbone: bytes | None,
+    backbone: bytes | None = None,
 ) -> None:
     """Write a bundle, replacing the one in `folder`.
 

@@ -2,10 +2,10 @@
 
 from torch import Tensor, nn
 
-__all__ = ["Encoder"]
+__all__ = ["EncoderModule"]
 
 
-class Encoder(nn.Module):
+class EncoderModule(nn.Module):
     """Maps inputs in [0, 1], or token ids, to the numbers that the bottleneck asks for, (n, size)."""
 
     def forward_with_features(self, x: Tensor) -> tuple[Tensor, Tensor | None]:

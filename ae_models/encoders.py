@@ -11,7 +11,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from ae_models.encoder_interface import Encoder
+from ae_models.encoder_interface import EncoderModule
 from ae_models.layers import (
     FlattenPositions,
     ResidualBlock,
@@ -31,7 +31,7 @@ _RARITY_SCALE = 1e-3
 _CONVOLUTIONS: dict[int, Callable[..., nn.Module]] = {1: nn.Conv1d, 2: nn.Conv2d}  # by the number of sides
 
 
-class ConvEncoder(Encoder):
+class ConvEncoder(EncoderModule):
     """Strided convolutions, each halving height and width (rounding up), then one dense layer over the smallest map.
 
     A latent map has one small dense layer instead, the same at each position (a 1x1 convolution). Its numbers lie position by
@@ -82,7 +82,7 @@ class ConvEncoder(Encoder):
         return h, features
 
 
-class DenseEncoder(Encoder):
+class DenseEncoder(EncoderModule):
     """Dense layers with ReLU between them, over all numbers of a sample.
 
     Args:
@@ -100,7 +100,7 @@ class DenseEncoder(Encoder):
         return h
 
 
-class TemporalEncoder(Encoder):
+class TemporalEncoder(EncoderModule):
     """Strided convolutions along time, each halving the steps (rounding up), then one dense layer.
 
     Args:
@@ -121,7 +121,7 @@ class TemporalEncoder(Encoder):
         return h
 
 
-class TokenEncoder(Encoder):
+class TokenEncoder(EncoderModule):
     """Embeddings of tokens and of their positions, transformer layers, the mean over the tokens in use, one dense layer.
 
     Maps ids int64 (n, length), 0 where there is no token, to (n, size). Padding is neither attended to nor averaged over, so
@@ -221,7 +221,7 @@ def _halving_layers(
     return layers, (last_channels, *(side[-1] for side in sizes))
 
 
-ENCODERS: dict[str, type[Encoder]] = {
+ENCODERS: dict[str, type[EncoderModule]] = {
     "conv": ConvEncoder,
     "dense": DenseEncoder,
     "temporal": TemporalEncoder,

@@ -154,7 +154,7 @@ def _export_module(module: nn.Module, example: Tensor, path: Path, input_name: s
         # The newer exporter needs onnxscript, takes 6 s and splits the model over two files; the legacy one warns that it is
         # old, and that shapes, which do not change here, were taken as constants.
         warnings.simplefilter("ignore", DeprecationWarning)
-        warnings.filterwarnings("ignore", message="Constant folding", category=UserWarning)  # of how the exporter writes a padding
+        warnings.filterwarnings("ignore", message="Constant folding", category=UserWarning)  # of paddings, as they are exported
         warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
         torch.onnx.export(
             module,

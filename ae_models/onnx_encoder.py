@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ae_models.encoder_interface import Encoder
+from ae_models.encoder_interface import EncoderModule
 from ae_models.errors import SpecError
 from ae_models.onnx_operators import Operation, build_operation, tensor_inputs
 from ae_models.spec import OnnxEncoderSpec
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["FrozenNetwork", "OnnxEncoder"]
 
 
-class OnnxEncoder(Encoder):
+class OnnxEncoder(EncoderModule):
     """The maps of a frozen network, brought to the size of the finest and put together; then what is trained of the encoder.
 
     That is a 1x1 convolution with ReLU and a dense layer. The network's weights are no parameters and are not saved with the
