@@ -52,7 +52,7 @@ class AnomalyScorer(nn.Module):
     @property
     def output_names(self) -> tuple[str, ...]:
         """Return the names of what `forward` returns."""
-        names = _OUTPUTS
+        names: tuple[str, ...] = _OUTPUTS
         if self.score.part_names():
             names = (*names, "part_scores")
         if self.score.bank_samples() is not None:

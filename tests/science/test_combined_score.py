@@ -27,6 +27,7 @@ from ae_models.spec import (
     LocalHullScoreSpec,
     NormalisedResidualScoreSpec,
 )
+from ae_models.threshold_samples import ThresholdSamples, require_sample_counts
 
 INPUT = InputSpec("image", (1, 28, 28), 0, 255)
 RESIDUAL = NormalisedResidualScoreSpec(energy=0.5, blur=1.0)
@@ -154,6 +155,18 @@ def test_the_denoising_score_is_the_formula_in_numpy_and_one_for_a_sample(spec: 
     together, alone = (score(autoencoder.run(part)).numpy() for part in (x, x[:1]))
     np.testing.assert_allclose(together, np.log(np.mean(energies, axis=0) + 1e-6), rtol=1e-5)
     np.testing.assert_allclose(alone, together[:1], rtol=1e-5)
+
+
+def test_each_bank_without_enough_training_samples_is_named_before_a_training(spec: FitSpec) -> None:
+    combined = CombinedScoreSpec((RESIDUAL, HULL, KNN))
+    few, enough = ArraySampleSet(np.zeros((3, 1, 28, 28))), ArraySampleSet(np.zeros((256, 1, 28, 28)))
+    with pytest.raises(SpecError) as refusal:
+        require_sample_counts(dataclasses.replace(spec, score=combined), SampleRoles(few, enough, few), ThresholdSamples())
+    assert refusal.value.mistakes[:2] == [
+        "score.scores[1].neighbours: expected at most 3, the number of training samples, got 20",
+        "score.scores[2].neighbours: expected at most 3, the number of training samples, got 5",
+    ]
+    assert "threshold" in refusal.value.mistakes[2]
 
 
 @pytest.mark.parametrize(
