@@ -20,7 +20,7 @@ the same name without `Spec`, whose constructor takes the fields as keyword argu
 | a loss | ae_models/spec/losses.py | ae_models/losses.py, `LOSSES` |
 | a critic | ae_models/spec/critics.py | ae_models/critics.py, `CRITICS` |
 | an augmentation | ae_models/spec/augmentations.py | ae_models/augmentations.py, `AUGMENTATIONS` |
-| a score | ae_models/spec/scores.py or bank_scores.py | ae_models/scores.py, `SINGLE_SCORES` |
+| a score | ae_models/spec/scores.py, bank_scores.py or patch_scores.py | ae_models/scores.py, `SINGLE_SCORES` |
 | a threshold | ae_models/spec/thresholds.py | ae_models/thresholds.py, `THRESHOLDS` |
 
 The parts of a model and the section train decide the weights (`WeightsSpec`); the calibration alone reads score and threshold. A

@@ -5,7 +5,11 @@ from typing import Any
 
 import pytest
 import yaml
-from frozen_backbone import write_backbone
+from frozen_backbone import export_network
+from torch import nn
+
+from ae_models.onnx_graph import SUPPORTED_OPERATORS
+from ae_models.spec import FitSpec, OnnxEncoderSpec
 
 from aeops.data.fit_samples import find_backbone
 from aeops.errors import DataError, UsageError
@@ -19,7 +23,8 @@ RECIPES = Path(__file__).parents[2] / "recipes"
 
 @pytest.fixture(scope="module")
 def backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_backbone(tmp_path_factory.mktemp("networks") / "backbone.onnx")
+    layers = [nn.Conv2d(1, 4, 3, 2, 1), nn.ReLU(), nn.Conv2d(4, 6, 3, 2, 1), nn.ReLU(), nn.Flatten(), nn.Linear(6 * 49, 2)]
+    return export_network(nn.Sequential(*layers).eval(), tmp_path_factory.mktemp("networks") / "backbone.onnx")
 
 
 @pytest.fixture
@@ -95,3 +100,15 @@ def test_a_rival_needs_the_hash_as_well(tmp_path: Path) -> None:
     file.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
     with pytest.raises(UsageError, match=r"evaluate\.studies\.rivals\.frozen\.model\.encode\.path_sha256: expected the SHA-256"):
         read_recipe(file)
+
+
+def test_the_page_lists_every_operator_and_its_recipe_is_one(tmp_path: Path) -> None:
+    page = (RECIPES.parent / "docs" / "features.md").read_text(encoding="utf-8")
+    listed = page.partition("The operators: ")[2].partition(". ")[0].replace("\n", " ").split(", ")
+    assert set(listed) == SUPPORTED_OPERATORS
+    sections = yaml.safe_load(page.partition("```yaml")[2].partition("```")[0])
+    sections["model"]["encode"]["path_sha256"] = "0" * 64
+    digits = yaml.safe_load((RECIPES / "digits.yaml").read_text(encoding="utf-8"))
+    fit = FitSpec.from_dict({key: digits[key] for key in ("input", "threshold", "train")} | sections, "features.md")
+    assert isinstance(fit.model.encode, OnnxEncoderSpec)
+    assert fit.score.kind == "patch-bank"

@@ -44,7 +44,7 @@ def autoencoder(request: pytest.FixtureRequest, spec: FitSpec, tmp_path_factory:
 
 @pytest.fixture(scope="module")
 def samples(autoencoder: Autoencoder, digits: np.ndarray) -> ScoreSamples:
-    return ScoreSamples(autoencoder, ArraySampleSet(digits[TRAIN]), ArraySampleSet(digits[VALIDATION]), seed=3)
+    return ScoreSamples(autoencoder, spec.input, ArraySampleSet(digits[TRAIN]), ArraySampleSet(digits[VALIDATION]), seed=3)
 
 
 def validation_output(samples: ScoreSamples) -> ModelOutput:
@@ -151,7 +151,7 @@ def test_it_is_one_graph_for_any_batch_size(samples: ScoreSamples, autoencoder: 
 def conv_samples(spec: FitSpec, digits: np.ndarray) -> ScoreSamples:
     torch.manual_seed(0)
     autoencoder = Autoencoder(spec.model, spec.input).eval()
-    return ScoreSamples(autoencoder, ArraySampleSet(digits[TRAIN]), ArraySampleSet(digits[VALIDATION]), seed=3)
+    return ScoreSamples(autoencoder, spec.input, ArraySampleSet(digits[TRAIN]), ArraySampleSet(digits[VALIDATION]), seed=3)
 
 
 def all_patches(samples: ScoreSamples) -> torch.Tensor:
@@ -217,7 +217,7 @@ def test_candidates_are_as_many_as_are_allowed_whatever_the_batches(
 def test_fewer_patches_than_neighbours_are_an_error_that_names_both(spec: FitSpec, digits: np.ndarray) -> None:
     torch.manual_seed(0)
     autoencoder = Autoencoder(spec.model, spec.input).eval()
-    samples = ScoreSamples(autoencoder, ArraySampleSet(digits[:1]), ArraySampleSet(digits[1:3]), seed=0)
+    samples = ScoreSamples(autoencoder, spec.input, ArraySampleSet(digits[:1]), ArraySampleSet(digits[1:3]), seed=0)
     with pytest.raises(SpecError, match=r"neighbours: expected at most 49, the patches of 1 training samples, got 60"):
         fitted_score(samples, neighbours=60)
 
@@ -226,7 +226,7 @@ def test_a_constant_image_scores_and_equal_patches_make_a_bank(spec: FitSpec) ->
     torch.manual_seed(0)
     autoencoder = Autoencoder(spec.model, spec.input).eval()
     blank = np.zeros((4, 1, 28, 28), np.uint8)
-    samples = ScoreSamples(autoencoder, ArraySampleSet(blank), ArraySampleSet(blank), seed=0)
+    samples = ScoreSamples(autoencoder, spec.input, ArraySampleSet(blank), ArraySampleSet(blank), seed=0)
     score = fitted_score(samples, rows=100, coreset="k-centre")
     with torch.no_grad():
         scores = score(validation_output(samples))
