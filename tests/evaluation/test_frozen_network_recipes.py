@@ -10,7 +10,6 @@ from torch import nn
 
 from ae_models.onnx_graph import SUPPORTED_OPERATORS
 from ae_models.spec import FitSpec, OnnxEncoderSpec
-
 from aeops.data.fit_samples import find_backbone
 from aeops.errors import DataError, UsageError
 from aeops.evaluation.before_training import require_named_files

@@ -43,7 +43,7 @@ def autoencoder(request: pytest.FixtureRequest, spec: FitSpec, tmp_path_factory:
 
 
 @pytest.fixture(scope="module")
-def samples(autoencoder: Autoencoder, digits: np.ndarray) -> ScoreSamples:
+def samples(autoencoder: Autoencoder, spec: FitSpec, digits: np.ndarray) -> ScoreSamples:
     return ScoreSamples(autoencoder, spec.input, ArraySampleSet(digits[TRAIN]), ArraySampleSet(digits[VALIDATION]), seed=3)
 
 
