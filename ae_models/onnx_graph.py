@@ -6,6 +6,7 @@
 the end, are left out, whatever their operators.
 """
 
+import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,6 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx import numpy_helper, shape_inference
 
-from ae_models.checksums import file_sha256
 from ae_models.errors import SpecError
 from ae_models.spec import OnnxEncoderSpec, join_names, suggest_match
 
@@ -26,23 +26,11 @@ __all__ = ["OLDEST_OPSET", "SUPPORTED_OPERATORS", "GraphNode", "OnnxGraph", "rea
 
 SUPPORTED_OPERATORS = frozenset(
     (
-        *(
-            "Add",
-            "AveragePool",
-            "BatchNormalization",
-            "Clip",
-            "Concat",
-            "Conv",
-            "Div",
-            "Dropout",
-            "Elu",
-            "Erf",
-            "Flatten",
-            "Gelu",
-        ),
-        *("Gemm", "GlobalAveragePool", "GlobalMaxPool", "HardSigmoid", "HardSwish", "Identity", "LayerNormalization"),
-        *("LeakyRelu", "MatMul", "MaxPool", "Mish", "Mul", "PRelu", "Pad", "Pow", "ReduceMean", "Relu", "Reshape", "Resize"),
-        *("Sigmoid", "Slice", "Softplus", "Split", "Sqrt", "Sub", "Tanh", "Transpose"),
+        *("AveragePool", "Conv", "Gemm", "GlobalAveragePool", "GlobalMaxPool", "MatMul", "MaxPool", "ReduceMean"),
+        *("BatchNormalization", "Dropout", "LayerNormalization"),
+        *("Add", "Clip", "Div", "Elu", "Erf", "Gelu", "HardSigmoid", "HardSwish", "LeakyRelu", "Mish", "Mul", "PRelu", "Pow"),
+        *("Relu", "Sigmoid", "Softplus", "Sqrt", "Sub", "Tanh"),
+        *("Concat", "Flatten", "Identity", "Pad", "Reshape", "Resize", "Slice", "Split", "Transpose"),
     )
 )
 OLDEST_OPSET = 11  # since then Clip, Pad and Resize take their settings as inputs
@@ -123,9 +111,10 @@ def read_onnx_graph(spec: OnnxEncoderSpec, sample_shape: Sequence[int]) -> OnnxG
     nodes = list(_read_nodes(model, constants))
     maps = spec.maps or _choose_maps(model, nodes, constants, shapes, input_info.name, (batch or 1, *shape))
     problems = _map_problems(maps, shapes, input_info.name)
-    if not maps:
-        problems = ["no tensor of it is a map of 4 x 4 positions or more: name one in maps"]
     used_nodes = _nodes_of_maps(nodes, maps)
+    if not maps:
+        problems = ["no tensor of it is known to be a map of 4 x 4 positions or more: name one in maps"]
+        used_nodes = nodes
     problems += _operator_problems(used_nodes)
     if problems:
         raise _refuse(path, *problems)
@@ -144,8 +133,9 @@ def _load_model(path: Path, expected_sha256: str | None) -> onnx.ModelProto:
         content = path.read_bytes()
     except OSError as error:
         raise _refuse(path, f"expected an ONNX file, which cannot be read ({error.strerror}): correct path") from error
-    if expected_sha256 is not None and (actual_sha256 := file_sha256(path)) != expected_sha256:
-        raise _refuse(path, f"expected SHA-256 {expected_sha256[:12]}... (path_sha256), got {actual_sha256[:12]}...")
+    actual_sha256 = hashlib.sha256(content).hexdigest()
+    if expected_sha256 not in (None, actual_sha256):
+        raise _refuse(path, f"expected SHA-256 {str(expected_sha256)[:12]}... (path_sha256), got {actual_sha256[:12]}...")
     try:
         model = onnx.load_model_from_string(content)
     except DecodeError as error:
@@ -245,12 +235,15 @@ def _infer_shapes(
 
 
 def _read_nodes(model: onnx.ModelProto, constants: dict[str, Array]) -> Iterator[GraphNode]:
-    """Yield the nodes; those of the operator Constant are put into `constants` instead."""
+    """Yield the nodes; Constant, and Identity of a constant, as exporters write weights that are equal, go to `constants`."""
     for node in model.graph.node:
         operator = f"{node.domain}::{node.op_type}" if node.domain not in ("", "ai.onnx") else node.op_type
         attributes = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
         if operator == "Constant" and (value := _constant_value(attributes)) is not None:
             constants[node.output[0]] = value
+            continue
+        if operator == "Identity" and node.input[0] in constants:
+            constants[node.output[0]] = constants[node.input[0]]
             continue
         for name, value in attributes.items():
             if isinstance(value, bytes):
