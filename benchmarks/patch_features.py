@@ -1,9 +1,10 @@
 """Do patches of frozen features find the novelty of the digits? `python benchmarks/patch_features.py`
 
-recipes/digits.yaml with its own split, model and training: its reconstructions are scored, and the patches of its own last map.
-Beside it the patches of a frozen network that reads the nine normal digits: a small one, trained here on the training samples with
-their labels, once a seed, and exported to ONNX. It has seen no sample of the novelty. The score `patch-bank` has its defaults; nothing
-was chosen by looking at a test label. Means over seeds with their standard deviations; docs/features.md quotes the record.
+recipes/digits.yaml with its own split, model and training: its reconstructions are scored, and the patches of its own last
+map. Beside it the patches of a frozen network that reads the nine normal digits: a small one, trained here on the training
+samples with their labels, once a seed, and exported to ONNX. It has seen no sample of the novelty. The score `patch-bank` has its
+defaults; nothing was chosen by looking at a test label. Means over seeds with their standard deviations; docs/features.md
+quotes the record.
 """
 
 import argparse
