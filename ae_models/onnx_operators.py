@@ -71,8 +71,8 @@ class OperatorSettings:
         return self._shape(self._node.inputs[0])
 
     def output_shapes(self) -> list[tuple[int, ...]]:
-        """Return the shape of each output that is named."""
-        return [self._shape(name) for name in self._node.outputs if name]
+        """Return the shape of each output."""
+        return [self._shape(name) for name in self._node.outputs]
 
     def _shape(self, name: str) -> tuple[int, ...]:
         if name in self._graph.constants:
@@ -107,7 +107,11 @@ def build_operation(node: "GraphNode", graph: "OnnxGraph") -> Operation:
     Raises:
         SpecError: a setting that is not supported.
     """
-    return _BUILDERS[node.operator](OperatorSettings(node, graph))
+    settings = OperatorSettings(node, graph)
+    outputs = [name for name in node.outputs if name]
+    if len(outputs) != 1 and node.operator != "Split":
+        raise settings.refuse(f"expected one output, got {', '.join(outputs)}: export the network in evaluation mode")
+    return _BUILDERS[node.operator](settings)
 
 
 # ---------------------------------------------------------------- convolutions and pools
@@ -130,8 +134,6 @@ def _build_conv(settings: OperatorSettings) -> Operation:
 def _build_max_pool(settings: OperatorSettings) -> Operation:
     pads, (strides, dilations) = _window(settings), _steps(settings)
     kernel, ceil = list(settings.attribute("kernel_shape", [])), bool(settings.attribute("ceil_mode", 0))
-    if len(settings.output_shapes()) > 1:
-        raise settings.refuse("expected no use of its indices")
     if _is_plain_padding(pads, kernel):
         return lambda x: F.max_pool2d(x, kernel, strides, pads[:2], dilations, ceil)
     return lambda x: F.max_pool2d(_pad_sides(x, pads, -torch.inf), kernel, strides, 0, dilations, ceil)
@@ -210,8 +212,8 @@ def _build_batch_normalization(settings: OperatorSettings) -> Operation:
 def _build_layer_normalization(settings: OperatorSettings) -> Operation:
     shape, epsilon = settings.input_shape(), settings.attribute("epsilon", 1e-5)
     normalised_shape = shape[settings.attribute("axis", -1) :]
-    if len(settings.output_shapes()) > 1 or len(normalised_shape) >= len(shape):
-        raise settings.refuse("expected one output, and an axis after the first")
+    if len(normalised_shape) >= len(shape):
+        raise settings.refuse("expected an axis after the first, which is that of the samples")
 
     def normalise(x: Tensor, scale: Tensor, shift: Tensor | None = None) -> Tensor:
         return F.layer_norm(x, normalised_shape, scale, shift, epsilon)
@@ -309,7 +311,6 @@ def _build_pad(settings: OperatorSettings) -> Operation:
 def _build_resize(settings: OperatorSettings) -> Operation:
     settings.require("antialias", 0, 0)
     mode = settings.require("mode", "nearest", "nearest", "linear")
-    transformation = settings.attribute("coordinate_transformation_mode", "half_pixel")
     shape, sides = settings.input_shape(), settings.output_of_samples()
     if len(shape) != 4 or sides[0] != shape[1]:
         raise settings.refuse("expected a resize of height and width of (n, c, height, width)")
@@ -319,8 +320,7 @@ def _build_resize(settings: OperatorSettings) -> Operation:
         settings.require("coordinate_transformation_mode", "half_pixel", "asymmetric")
         return lambda x: F.interpolate(x, size, mode="nearest")
     allowed = ("half_pixel", "pytorch_half_pixel", "align_corners")
-    settings.require("coordinate_transformation_mode", "half_pixel", *allowed)
-    aligned = transformation == "align_corners"
+    aligned = settings.require("coordinate_transformation_mode", "half_pixel", *allowed) == "align_corners"
     return lambda x: F.interpolate(x, size, mode="bilinear", align_corners=aligned)
 
 
