@@ -128,8 +128,9 @@ class PatchBankScore(Score):
         for first in range(0, patches.shape[1], _POSITIONS_AT_ONCE):
             block = centred_patches[:, first : first + _POSITIONS_AT_ONCE]
             # p.m - |m|^2 / 2 falls as the distance grows. The distance itself is of differences, as products lose the digits of
-            # small ones.
-            block_places = F.linear(block, self.bank, -self.half_norms).argmax(2)
+            # small ones. As a product of two matrices, so that the graph holds the bank once.
+            closeness = F.linear(block.flatten(0, 1), self.bank, -self.half_norms)
+            block_places = closeness.argmax(1).view(-1, block.shape[1])
             places.append(block_places)
             distances.append((block - self.bank[block_places]).square().sum(2).sqrt())
         return torch.cat(places, 1), torch.cat(distances, 1)

@@ -1,8 +1,11 @@
 """A recipe with a frozen network: its file is named by content, found as sources are, and checked before anything starts."""
 
+import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from frozen_backbone import export_network
@@ -16,6 +19,8 @@ from aeops.evaluation.before_training import require_named_files
 from aeops.files import file_sha256
 from aeops.project import Project
 from aeops.recipe.reader import read_recipe
+from aeops.stages import train as train_stage
+from aeops.stages.calibrate import calibrate_bundle
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 
@@ -89,6 +94,27 @@ def test_a_network_that_cannot_be_used_is_refused_before_anything_starts(
     recipe = read_recipe(recipe_with(tmp_path, {"path_sha256": file_sha256(text)}))
     with pytest.raises(UsageError, match=r"recipes/digits\.yaml: model\.encode: .* expected an ONNX file, got something else"):
         require_named_files(recipe, project)
+
+
+def test_the_stages_train_with_the_file_and_carry_it(
+    project: Project, tmp_path: Path, backbone: Path, digits: tuple[np.ndarray, np.ndarray], writers: SimpleNamespace
+) -> None:
+    writers.prepared(tmp_path / "prepared", *digits)
+    encode, train = (
+        {"path_sha256": file_sha256(backbone), "width": 4},
+        {"epochs": 1, "batch": 64, "accelerator": "cpu", "threads": 1},
+    )
+    recipe = read_recipe(recipe_with(tmp_path, encode, train=train, score={"kind": "patch-bank", "rows": 50}))
+    folders = [tmp_path / name for name in ("prepared", "training", "bundle")]
+    train_stage.train(recipe, project, *folders[:2])
+    calibrate_bundle(recipe, project, *folders)
+    document = json.loads((tmp_path / "bundle" / "bundle.json").read_text(encoding="utf-8"))
+    assert document["model"]["encode"]["path"] == "networks/backbone.onnx"
+    assert document["data"]["backbone_sha256"] == file_sha256(tmp_path / "bundle" / "backbone.onnx") == encode["path_sha256"]
+    (project.home / "sources" / "networks" / "backbone.onnx").unlink()
+    with pytest.raises(DataError, match=r"networks/backbone\.onnx: no such file"):
+        train_stage.train(recipe, project, *folders[:2])
+    calibrate_bundle(recipe, project, *folders)  # which needs the training alone
 
 
 def test_a_rival_needs_the_hash_as_well(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from frozen_backbone import write_backbone
@@ -140,6 +141,8 @@ def test_it_is_one_graph_for_any_batch_size(samples: ScoreSamples, autoencoder: 
             (tmp_path / name).mkdir()
             by_onnx = by_onnxruntime(autoencoder, function, tmp_path / name, output.inputs)
             np.testing.assert_allclose(by_onnx, expected.numpy(), rtol=1e-3, atol=1e-4)
+            graph = onnx.load(tmp_path / name / "model.onnx").graph
+            assert [tuple(sorted(tensor.dims)) for tensor in graph.initializer].count(tuple(sorted(score.bank.shape))) == 1
     finally:
         del autoencoder.score
 
