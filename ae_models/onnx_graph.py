@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
-from google.protobuf.message import DecodeError
 from onnx import numpy_helper, shape_inference
 
 from ae_models.errors import SpecError
@@ -138,7 +137,7 @@ def _load_model(path: Path, expected_sha256: str | None) -> onnx.ModelProto:
         raise _refuse(path, f"expected SHA-256 {str(expected_sha256)[:12]}... (path_sha256), got {actual_sha256[:12]}...")
     try:
         model = onnx.load_model_from_string(content)
-    except DecodeError as error:
+    except Exception as error:  # protobuf's own class, which onnx does not export
         raise _refuse(path, "expected an ONNX file, got something else: export the network as docs/features.md says") from error
     if not model.graph.node:
         raise _refuse(path, "expected an ONNX file with a network, got one without a node: export it as docs/features.md says")
