@@ -47,6 +47,7 @@ def export_network(network: nn.Module, file: Path, shape: tuple[int, ...] = (1, 
     file.parent.mkdir(parents=True, exist_ok=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.filterwarnings("ignore", message="Constant folding", category=UserWarning)
         axes = {"image": {0: "n"}, "output": {0: "n"}}
         torch.onnx.export(
             network,

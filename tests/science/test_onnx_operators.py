@@ -8,7 +8,10 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from frozen_backbone import export_network
 from onnx import TensorProto, helper, numpy_helper
+from torch import nn
+from torch.nn import functional as F
 
 from ae_models.errors import SpecError
 from ae_models.onnx_encoder import FrozenNetwork
@@ -180,6 +183,74 @@ def test_a_pooled_vector_weighs_a_map_as_in_onnxruntime(operator: str, tmp_path:
 def test_every_operator_that_is_supported_is_tested() -> None:
     tested = {operator for operator, _, _ in CASES} | set(POOLED)
     assert tested == set(SUPPORTED_OPERATORS) == set(_BUILDERS)
+
+
+# ---------------------------------------------------------------- blocks of known networks, as torch exports them
+
+
+class SqueezeBlock(nn.Module):
+    """An inverted residual with squeeze and excitation (MobileNetV3, Howard et al. 2019)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layers = [nn.Conv2d(4, 16, 1), nn.BatchNorm2d(16), nn.Hardswish(), nn.Conv2d(16, 16, 5, 1, 2, groups=16)]
+        self.expand = nn.Sequential(*layers, nn.BatchNorm2d(16), nn.ReLU6())
+        self.squeeze = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1), nn.Conv2d(16, 8, 1), nn.ReLU(), nn.Conv2d(8, 16, 1), nn.Hardsigmoid()
+        )
+        self.project = nn.Conv2d(16, 4, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h = self.expand(x)
+        return x + self.project(h * self.squeeze(h))
+
+
+class ShuffleBlock(nn.Module):
+    """Half of the channels pass, the others are convolved, then both are shuffled (ShuffleNetV2, Ma et al. 2018)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.branch = nn.Sequential(nn.Conv2d(2, 2, 3, 1, 1), nn.SiLU())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        first, second = x.chunk(2, 1)
+        both = torch.cat([first, self.branch(second)], 1)
+        return both.view(-1, 2, 2, *both.shape[2:]).transpose(1, 2).reshape(-1, 4, *both.shape[2:])
+
+
+class ChannelNormBlock(nn.Module):
+    """A depthwise convolution, then layers along the channels of each position (ConvNeXt, Liu et al. 2022)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.depthwise = nn.Conv2d(4, 4, 7, 1, 3, groups=4)
+        self.layers = nn.Sequential(nn.LayerNorm(4, eps=1e-6), nn.Linear(4, 16), nn.GELU(), nn.Linear(16, 4))
+        self.scale = nn.Parameter(torch.rand(4))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h = self.depthwise(x).permute(0, 2, 3, 1)
+        return x + (self.scale * self.layers(h)).permute(0, 3, 1, 2)
+
+
+class PyramidBlock(nn.Module):
+    """Pooled, upsampled again and put beside what it was made of."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        pooled = F.avg_pool2d(F.pad(x, [1, 1, 1, 1], mode="reflect"), 2)
+        upsampled = F.interpolate(F.leaky_relu(pooled, 0.1), scale_factor=2, mode="nearest")
+        return torch.cat([x, upsampled[:, :, 1:-1, 1:-1], F.interpolate(pooled, [12, 10], mode="bilinear")], 1)
+
+
+@pytest.mark.parametrize("block", [SqueezeBlock, ShuffleBlock, ChannelNormBlock, PyramidBlock])
+def test_blocks_of_known_networks_run_as_torch_exports_them(block: type[nn.Module], tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(4, 4, 1), block(), block() if block is not PyramidBlock else nn.ReLU()).eval()
+    file = export_network(network, tmp_path / "network.onnx", SHAPE)
+    assert read_backbone(OnnxEncoderSpec(str(file)), SHAPE)
+    image = torch.from_numpy(weights(3, *SHAPE))
+    with torch.inference_mode():
+        [actual] = FrozenNetwork(read_onnx_graph(OnnxEncoderSpec(str(file)), SHAPE))(image)
+        torch.testing.assert_close(actual, network(image), rtol=1e-4, atol=1e-4)
 
 
 # ---------------------------------------------------------------- what is refused
