@@ -9,6 +9,7 @@ from ae_models.bottlenecks import BOTTLENECKS
 from ae_models.corruptions import CORRUPTIONS
 from ae_models.critics import CRITICS
 from ae_models.decoders import DECODERS
+from ae_models.encoder_interface import EncoderModule
 from ae_models.encoders import ENCODERS
 from ae_models.factory import build_part
 from ae_models.losses import LOSSES
@@ -52,8 +53,8 @@ class Autoencoder(nn.Module):
         self.compare = build_part(LOSSES, config.compare)
         self.bottleneck = build_part(BOTTLENECKS, config.bottleneck)
 
-        def make_encoder(shape: tuple[int, ...], size: int) -> nn.Module:
-            encoder: nn.Module = build_part(ENCODERS, config.encode, shape=shape, size=size)
+        def make_encoder(shape: tuple[int, ...], size: int) -> EncoderModule:
+            encoder: EncoderModule = build_part(ENCODERS, config.encode, shape=shape, size=size)
             return encoder
 
         self.encode = make_encoder(self.input_shape, self.bottleneck.width)
@@ -107,12 +108,13 @@ class Autoencoder(nn.Module):
         Args:
             inputs: (n, *input_shape) in [0, 1], or token ids.
         """
-        code = self.bottleneck.to_code(self.encode(inputs))
+        h, features = self.encode.forward_with_features(inputs)
+        code = self.bottleneck.to_code(h)
         latent = self.bottleneck.from_code(code)
         decoder_output = self.decode(latent)
         reconstruction = self.compare.activate(decoder_output)
         reconstruction_code = self.critic.reconstruction_code(reconstruction)
-        return ModelOutput(inputs, reconstruction, decoder_output, latent, code, reconstruction_code)
+        return ModelOutput(inputs, reconstruction, decoder_output, latent, code, reconstruction_code, features=features)
 
     def reconstruct(self, code: Tensor) -> Tensor:
         """Return the reconstructions of codes (n, *code_shape), as `forward` returns them."""

@@ -73,6 +73,14 @@ class CombinedScore(Score):
         bank = self._bank_part()
         return None if bank is None else bank.bank_samples()
 
+    @property
+    def has_pixel_map(self) -> bool:  # type: ignore[override]  # of the chosen parts
+        return self._map_part() is not None
+
+    def pixel_map(self, output: ModelOutput) -> Tensor | None:
+        part = self._map_part()
+        return None if part is None else part.pixel_map(output)
+
     def learnt_facts(self) -> dict[str, Any]:
         parts = []
         chosen = dict(self._chosen_parts())
@@ -121,6 +129,10 @@ class CombinedScore(Score):
         """Return the parts that go in, with their places among the settings."""
         is_chosen = self.is_chosen.tolist()  # constants of the graph
         return [(index, part) for index, part in enumerate(self._all_parts()) if is_chosen[index]]
+
+    def _map_part(self) -> Score | None:
+        """Return the first chosen part with a map of pixels."""
+        return next((part for _, part in self._chosen_parts() if part.has_pixel_map), None)
 
     def _bank_part(self) -> Score | None:
         """Return the first chosen part that compares inputs with a bank of samples."""

@@ -24,7 +24,12 @@ class Score(nn.Module):
     """An anomaly score: the higher, the more anomalous. Its constructor takes the fields of its spec as keyword arguments.
 
     What it learns of samples is in its persistent buffers, which a bundle stores.
+
+    Attributes:
+        has_pixel_map: whether `pixel_map` returns one.
     """
+
+    has_pixel_map = False
 
     def forward(self, output: ModelOutput) -> Tensor:
         """Return the scores of n samples, (n,): of an ensemble the mean over its members."""
@@ -59,6 +64,10 @@ class Score(nn.Module):
 
     def bank_samples(self) -> SampleArray | None:
         """Return the raw samples of the bank, (rows, ...), for explanations; None without a bank of samples."""
+        return None
+
+    def pixel_map(self, output: ModelOutput) -> Tensor | None:
+        """Return how far each pixel is from normal, (n, h, w), 0 or more; None for a kind that says nothing of pixels."""
         return None
 
     def part_names(self) -> tuple[str, ...]:

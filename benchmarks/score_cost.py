@@ -33,6 +33,7 @@ from ae_models.spec import (
     KnnScoreSpec,
     LocalHullScoreSpec,
     NormalisedResidualScoreSpec,
+    PatchBankScoreSpec,
     ScoreSpec,
 )
 from ae_models.training_environment import deterministic_threads
@@ -61,6 +62,7 @@ def list_scores(bank: int) -> dict[str, tuple[ScoreSpec, int]]:
         f"knn of codes, {bank:,} rows": (KnnScoreSpec(space="code", rows=bank), 1),
         f"local-hull of inputs, {bank:,} rows": (hull, 1),
         f"local-hull of codes, {bank:,} rows": (LocalHullScoreSpec(space="code", rows=bank), 1),
+        f"patch-bank, {bank:,} rows": (PatchBankScoreSpec(rows=bank, coreset="random"), 1),
         "normalised-residual, 4 members": (RESIDUAL, 4),
         "disagreement, 4 members": (disagreement, 4),
         "residual + disagreement + hull, 4 members": (CombinedScoreSpec((RESIDUAL, disagreement, hull)), 4),

@@ -20,7 +20,7 @@ the same name without `Spec`, whose constructor takes the fields as keyword argu
 | a loss | ae_models/spec/losses.py | ae_models/losses.py, `LOSSES` |
 | a critic | ae_models/spec/critics.py | ae_models/critics.py, `CRITICS` |
 | an augmentation | ae_models/spec/augmentations.py | ae_models/augmentations.py, `AUGMENTATIONS` |
-| a score | ae_models/spec/scores.py or bank_scores.py | ae_models/scores.py, `SINGLE_SCORES` |
+| a score | ae_models/spec/scores.py, bank_scores.py or patch_scores.py | ae_models/scores.py, `SINGLE_SCORES` |
 | a threshold | ae_models/spec/thresholds.py | ae_models/thresholds.py, `THRESHOLDS` |
 | a fault | ae_models/spec/faults.py, its name alone | ae_models/image_faults.py, series_faults.py or text_faults.py |
 
@@ -33,7 +33,7 @@ ae_models/spec/compatibility.py. tests/science/test_every_pair.py trains each pa
 """
 
 from ae_models.spec.augmentations import AffineAugmentationSpec, AugmentationSpec, FlipAugmentationSpec, NoAugmentationSpec
-from ae_models.spec.autoencoder import AutoencoderConfig, input_shape, output_shape
+from ae_models.spec.autoencoder import AutoencoderConfig, input_shape, output_shape, with_backbone
 from ae_models.spec.bank_scores import KnnScoreSpec, LocalHullScoreSpec
 from ae_models.spec.bottlenecks import (
     BottleneckSpec,
@@ -58,7 +58,14 @@ from ae_models.spec.corruptions import (
 )
 from ae_models.spec.critics import AdversarialCodeCriticSpec, CriticSpec, GanomalyCriticSpec, NoCriticSpec
 from ae_models.spec.decoders import ConvDecoderSpec, DecoderSpec, DenseDecoderSpec, TemporalDecoderSpec, TokenDecoderSpec
-from ae_models.spec.encoders import ConvEncoderSpec, DenseEncoderSpec, EncoderSpec, TemporalEncoderSpec, TokenEncoderSpec
+from ae_models.spec.encoders import (
+    ConvEncoderSpec,
+    DenseEncoderSpec,
+    EncoderSpec,
+    OnnxEncoderSpec,
+    TemporalEncoderSpec,
+    TokenEncoderSpec,
+)
 from ae_models.spec.ensemble_scores import DisagreementScoreSpec
 from ae_models.spec.faults import FAULT_NAMES
 from ae_models.spec.fields import bounded_field
@@ -74,6 +81,7 @@ from ae_models.spec.losses import (
     SsimLossSpec,
 )
 from ae_models.spec.messages import format_value, join_choices, join_names, suggest_match
+from ae_models.spec.patch_scores import PatchBankScoreSpec
 from ae_models.spec.reader import SpecReader, spec_to_dict
 from ae_models.spec.sample_rules import (
     FLAG_MISSING,
@@ -166,6 +174,8 @@ __all__ = [
     "NoCorruptionSpec",
     "NoCriticSpec",
     "NormalisedResidualScoreSpec",
+    "OnnxEncoderSpec",
+    "PatchBankScoreSpec",
     "PeaksOverThresholdSpec",
     "PerGroupThresholdSpec",
     "QuantileThresholdSpec",
@@ -200,4 +210,5 @@ __all__ = [
     "single_scores",
     "spec_to_dict",
     "suggest_match",
+    "with_backbone",
 ]

@@ -9,6 +9,7 @@ from ae_models.spec.ensemble_scores import DisagreementScoreSpec
 from ae_models.spec.fields import bounded_field
 from ae_models.spec.inputs import IMAGE, SERIES, TEXT, InputSpec
 from ae_models.spec.messages import join_choices
+from ae_models.spec.patch_scores import PatchBankScoreSpec
 from ae_models.spec.scores import (
     AmbiguityScoreSpec,
     CodeResidualScoreSpec,
@@ -29,6 +30,7 @@ SingleScoreSpec = (
     | DisagreementScoreSpec
     | KnnScoreSpec
     | LocalHullScoreSpec
+    | PatchBankScoreSpec
 )
 
 

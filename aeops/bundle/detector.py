@@ -32,7 +32,7 @@ BUNDLE_FORMATS = (1, 2, 3, 4)  # a format once written stays readable for ever
 SMALL_SAMPLE_VALUES = 4096  # values of a sample, at most
 PART_ROWS = 64  # small samples that a core scores at once
 SCORE_NAMES = ("score", "p_value", "is_anomaly")
-EXPLANATION_NAMES = ("part_scores", "nearest")  # outputs of those models whose score has them
+EXPLANATION_NAMES = ("part_scores", "nearest", "pixel_map")  # outputs of those models whose score has them
 NO_NUMBER = {"code": -1, "reconstruction": 0, "nearest": -1}  # of a refused sample, where numbers are whole: no word, no token
 PROVIDER_NAMES = ("CUDAExecutionProvider", "CPUExecutionProvider")  # the first that this machine's onnxruntime offers is used
 
@@ -157,8 +157,8 @@ class Detector:
         """Score the result of `check` without checking it again.
 
         As `score`, but reconstructions are those of the model: of texts they are token ids, int64 (n, tokens). With `explanation`
-        also all that `explain` reads: the reconstruction, and where the score has them `part_scores` (n, parts) and `nearest`
-        (n,).
+        also all that `explain` reads: the reconstruction, and where the score has them `part_scores` (n, parts), `nearest` (n,)
+        and `pixel_map` (n, h, w).
         """
         model_input, flags = checked
         blocks = (CheckedSamples(model_input[rows], flags[rows]) for rows in self._block_slices(model_input))
@@ -249,6 +249,7 @@ class Detector:
         for row, explanation in enumerate(explanations):
             explanation |= self.explain_parts(outputs, row)
             explanation |= self.explain_nearest(outputs, row)
+            explanation |= self.explain_pixels(outputs, row)
         return explanations
 
     def explain_parts(self, outputs: dict[str, np.ndarray], row: int) -> dict[str, Any]:
@@ -271,6 +272,12 @@ class Detector:
         place = int(outputs["nearest"][row])
         [sample] = self.data_kind.read_array(self.bank_samples[place : place + 1], self.spec)
         return {"nearest": {"row": place, "sample": sample}}
+
+    def explain_pixels(self, outputs: dict[str, np.ndarray], row: int) -> dict[str, Any]:
+        """Return how far each pixel is from normal as `pixel_map`, (h, w); empty for a score without one, or a refused sample."""
+        if "pixel_map" not in outputs or np.isnan(outputs["pixel_map"][row]).any():
+            return {}
+        return {"pixel_map": outputs["pixel_map"][row]}
 
     @cached_property
     def bank_samples(self) -> np.ndarray:

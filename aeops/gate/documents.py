@@ -24,9 +24,9 @@ class VerdictDocument(TypedDict):
     """verdict.json: `verdict` is `accepted` or `refused`, `reasons` are the messages of the rules that failed.
 
     `evidence` holds the SHA-256 of what was judged: `metrics_sha256`, `bundle_sha256` and `content_sha256`; and
-    `calibration_sha256` where the calibration samples are those of a file of their own. Older documents lack two keys: `gate`,
-    every rule of the gate by name, as a recipe writes it, and `warnings`, which say what default rules the gate does not check,
-    and why.
+    `calibration_sha256` where the calibration samples are those of a file of their own; `backbone_sha256` where the model has a
+    frozen network. Older documents lack two keys: `gate`, every rule of the gate by name, as a recipe writes it, and `warnings`,
+    which say what default rules the gate does not check, and why.
     """
 
     format: int
