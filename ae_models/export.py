@@ -57,6 +57,8 @@ class AnomalyScorer(nn.Module):
             names = (*names, "part_scores")
         if self.score.bank_samples() is not None:
             names = (*names, "nearest")
+        if self.score.has_token_surprise:
+            names = (*names, "token_surprise")
         return names
 
     def forward(self, raw: Tensor) -> tuple[Tensor, ...]:
@@ -71,7 +73,8 @@ class AnomalyScorer(nn.Module):
 
         Returns:
             score (n,), p_value (n,), is_anomaly (n,), reconstruction (n, *output_shape) in raw units, code (n, *code_shape);
-            where the score has them, also part_scores (n, parts) and nearest (n,), the nearest row of the bank.
+            where the score has them, also part_scores (n, parts), nearest (n,), the nearest row of the bank, and token_surprise
+            (n, tokens) in nats.
         """
         if self.bounds is None:
             output = self.autoencoder.run(self.autoencoder.normalise(raw))
@@ -87,7 +90,7 @@ class AnomalyScorer(nn.Module):
             p_value = torch.where(torch.isnan(score), torch.nan, p_value)
         is_anomaly = self.threshold.method.flag(score, output.inputs, self._calibration(), self.threshold.value)
         reconstruction = self.autoencoder.denormalise(output.reconstruction)
-        explanations = (self.score.part_scores(output), self.score.nearest(output))
+        explanations = (self.score.part_scores(output), self.score.nearest(output), self.score.token_surprise(output))
         return score, p_value, is_anomaly, reconstruction, output.code, *(part for part in explanations if part is not None)
 
     def _calibration(self) -> dict[str, Tensor]:

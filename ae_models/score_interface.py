@@ -24,7 +24,12 @@ class Score(nn.Module):
     """An anomaly score: the higher, the more anomalous. Its constructor takes the fields of its spec as keyword arguments.
 
     What it learns of samples is in its persistent buffers, which a bundle stores.
+
+    Attributes:
+        has_token_surprise: whether `token_surprise` returns values: of scores of texts.
     """
+
+    has_token_surprise: bool = False
 
     def forward(self, output: ModelOutput) -> Tensor:
         """Return the scores of n samples, (n,): of an ensemble the mean over its members."""
@@ -59,6 +64,10 @@ class Score(nn.Module):
 
     def bank_samples(self) -> SampleArray | None:
         """Return the raw samples of the bank, (rows, ...), for explanations; None without a bank of samples."""
+        return None
+
+    def token_surprise(self, output: ModelOutput) -> Tensor | None:
+        """Return -log p of each token of a text, (n, tokens) in nats, and 0 for padding; None without `has_token_surprise`."""
         return None
 
     def part_names(self) -> tuple[str, ...]:

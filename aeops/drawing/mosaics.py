@@ -14,6 +14,8 @@ COLUMNS = 6  # samples in a strip
 GRID_COLUMNS = 20  # samples in a row of the grid
 STRIP_SIDE, GRID_SIDE = 64, 32  # largest side of a tile in pixels; larger samples are shrunk, as they are drawn that small
 PLOT_HEIGHT, PLOT_WIDTHS = 48, (64, 128)  # pixels of the curve that stands for a window of a series
+CAPTION_POINTS, POINTS_AN_INCH = 7, 72
+LETTER_WIDTH = 0.56  # of a caption's letter, in its size
 COLOUR_LEVELS = 63  # above zero: a file of half the size, without a visible difference at this size
 ERROR_MAP = "inferno"  # black: no error; light: an error as large as the range of values. Readable in grey, too.
 
@@ -22,7 +24,12 @@ TileRow = list[Tile | None]  # None: no tile at this place
 
 
 def draw_error_strip(
-    file: Path, inputs: np.ndarray, outputs: np.ndarray, targets: np.ndarray | None, sample_captions: Sequence[str]
+    file: Path,
+    inputs: np.ndarray,
+    outputs: np.ndarray,
+    targets: np.ndarray | None,
+    sample_captions: Sequence[str],
+    nearest: np.ndarray | None = None,
 ) -> None:
     """Draw samples over their reconstructions over the error at each pixel (or step); all share the scale [0, 1].
 
@@ -31,7 +38,8 @@ def draw_error_strip(
         inputs: images (k, c, h, w) or series (k, c, steps) in [0, 1], k from 1 to COLUMNS.
         outputs: their reconstructions, of the same shape.
         targets: expected outputs where they are not the inputs; drawn as a row of its own.
-        sample_captions: one a sample, written above it.
+        sample_captions: one a sample, written above it, of one line or more.
+        nearest: the nearest normal samples, of the shape of the inputs, drawn as the last row; None where they are not known.
     """
     sample_rows = {"input": inputs, "output": outputs}
     errors = np.abs(inputs - outputs)
@@ -46,6 +54,9 @@ def draw_error_strip(
         tile_rows.append(as_tiles(samples) + padding)
     titles.append(("error", MUTED_COLOUR))
     tile_rows.append(_error_tiles(errors) + padding)
+    if nearest is not None:
+        titles.append(("nearest\nnormal", MUTED_COLOUR))
+        tile_rows.append(as_tiles(nearest) + padding)
     draw_tiles(file, tile_rows, titles, sample_captions, width=REPORT_WIDTH / 3)
 
 
@@ -125,6 +136,7 @@ def draw_tiles(
     gap_pixels = max(1, round(tile_width / 14))
     mosaic = _lay_out(rows, tile_height, tile_width, gap_pixels)
     left_margin, top_margin = _text_margins(titles, sample_captions)
+    caption_size = _caption_size(sample_captions, (width - left_margin) / len(rows[0]))
     figure_height = (width - left_margin) * mosaic.shape[0] / mosaic.shape[1] + top_margin
     with svg_axes(file, width, figure_height) as [axes]:
         axes.get_figure().set_layout_engine("none")  # type: ignore[union-attr]
@@ -145,17 +157,24 @@ def draw_tiles(
             )
         for j, sample_caption in enumerate(sample_captions):
             column_centre = j * (tile_width + gap_pixels) + tile_width / 2
-            axes.text(column_centre, -gap_pixels, sample_caption, ha="center", va="bottom", color=MUTED_COLOUR, fontsize=7)
+            position = (column_centre, -gap_pixels)
+            axes.text(*position, sample_caption, ha="center", va="bottom", color=MUTED_COLOUR, fontsize=caption_size)
+
+
+def _caption_size(sample_captions: Sequence[str], column_width: float) -> float:
+    """Return the size in points at which the longest line of the captions fits a column of this width in inches."""
+    longest_line = max((len(line) for caption in sample_captions for line in caption.split("\n")), default=0)
+    return min(CAPTION_POINTS, column_width * POINTS_AN_INCH / (LETTER_WIDTH * max(1, longest_line)))
 
 
 def _text_margins(titles: list[tuple[str, str]], sample_captions: Sequence[str]) -> tuple[float, float]:
     """Return the space for titles at the left and for captions at the top, in inches."""
-    longest_title = max((len(title) for title, _ in titles), default=0)
+    longest_title = max((len(line) for title, _ in titles for line in title.split("\n")), default=0)
     left_margin = top_margin = 0.0
     if longest_title:
         left_margin = 0.13 + 0.07 * longest_title
     if sample_captions:
-        top_margin = 0.2
+        top_margin = 0.08 + 0.12 * max(caption.count("\n") + 1 for caption in sample_captions)
     return left_margin, top_margin
 
 
