@@ -89,6 +89,7 @@ def calibrate(
         score.fit(
             ScoreSamples(
                 result.autoencoder,
+                spec.input,
                 raw_samples.train,
                 raw_samples.validation,
                 spec.train.seed,

@@ -8,7 +8,7 @@ from pathlib import Path
 from ae_models.calibration import calibrate
 from ae_models.sample_sets import SampleArray, SampleRoles, SampleSet, as_sample_set, require_samples
 from ae_models.spec import FitSpec
-from ae_models.threshold_samples import ThresholdSamples, require_threshold_samples
+from ae_models.threshold_samples import ThresholdSamples, require_sample_counts
 from ae_models.training import finish_training, train_weights
 
 __all__ = ["fit"]
@@ -55,7 +55,7 @@ def fit(
     samples = SampleRoles(as_sample_set(train), as_sample_set(validation), as_sample_set(calibration))
     # Before the training, which may take hours.
     require_samples("calibration", samples.calibration, spec.input)
-    require_threshold_samples(spec, samples, extras)
+    require_sample_counts(spec, samples, extras)
     train_weights(
         spec.weights,
         samples.train,

@@ -8,13 +8,17 @@ import numpy.typing as npt
 import torch
 
 from ae_models.data_loading import EVALUATION_SEED, iterate_batches, seed_generators
+from ae_models.faults import find_changed, inject, standard_faults
 from ae_models.model_output import ModelOutput
 from ae_models.sample_sets import ArraySampleSet, SampleArray, SampleSet
+from ae_models.spec import InputSpec
 
 if TYPE_CHECKING:
     from ae_models.autoencoder import Autoencoder
 
 __all__ = ["ScoreSamples"]
+
+_FAULT_ROWS = 150  # validation samples that get each fault at each strength, so that a choice takes seconds
 
 
 class ScoreSamples:
@@ -22,6 +26,7 @@ class ScoreSamples:
 
     Args:
         autoencoder: in evaluation mode, on the CPU.
+        input_spec: of a sample.
         train: raw samples, (n, *input.shape).
         validation: the same.
         seed: of everything that is drawn.
@@ -31,13 +36,14 @@ class ScoreSamples:
     def __init__(
         self,
         autoencoder: "Autoencoder",
+        input_spec: InputSpec,
         train: SampleSet,
         validation: SampleSet,
         seed: int,
         as_model_reads: Callable[[SampleSet], SampleSet] = lambda samples: samples,
     ) -> None:
         self.seed = seed
-        self._autoencoder, self._as_model_reads = autoencoder, as_model_reads
+        self._autoencoder, self._input_spec, self._as_model_reads = autoencoder, input_spec, as_model_reads
         self._sets = {"train": train, "validation": validation}
 
     def rows(self, role: str) -> int:
@@ -56,6 +62,21 @@ class ScoreSamples:
         if indices is not None:
             samples = ArraySampleSet(samples.take(indices))
         yield from self.run(samples)
+
+    def faulty_outputs(self) -> Iterator[tuple[str, Iterator[ModelOutput]]]:
+        """Yield what the model computes of validation samples with a standard fault, by the fault's name and strength.
+
+        Samples that a fault leaves as they were are left out, and so is a fault that changes none.
+        """
+        validation = self._sets["validation"]
+        rows = np.random.default_rng(self.seed).permutation(validation.shape[0])[:_FAULT_ROWS]
+        normal = validation.take(np.sort(rows))
+        for fault in standard_faults(self._input_spec.kind):
+            for strength in fault.strengths[1:-1]:  # the strongest is caught by every score, the weakest by none
+                damaged = inject(fault, strength, normal, self.seed, self._input_spec)
+                is_faulty = find_changed(normal, damaged)
+                if is_faulty.any():
+                    yield f"{fault.name} {strength:g}", self.run(ArraySampleSet(damaged[is_faulty]))
 
     @torch.no_grad()
     def run(self, samples: SampleSet) -> Iterator[ModelOutput]:

@@ -1,7 +1,7 @@
-"""Samples and labels that some kinds of threshold read beside the calibration samples, and their counts before a training.
+"""Samples and labels that some kinds of threshold read beside the calibration samples; counts of samples before a training.
 
     extras = ThresholdSamples(train_labels=np.load("train_labels.npy"))
-    require_threshold_samples(spec, samples, extras)     # raises SpecError, naming how many are needed
+    require_sample_counts(spec, samples, extras)     # raises SpecError, naming how many are needed
 
 numpy only: a flow checks the counts without torch.
 """
@@ -12,15 +12,15 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from ae_models.errors import SampleError
+from ae_models.errors import SampleError, SpecError
 from ae_models.factory import build_part
 from ae_models.sample_sets import SampleArray, SampleRoles, SampleSet
-from ae_models.spec import FitSpec, InputSpec
+from ae_models.spec import FitSpec, InputSpec, score_row_errors
 from ae_models.threshold_interface import CalibrationRows, GroupedRows
 from ae_models.threshold_laws import nearest_centre
 from ae_models.thresholds import THRESHOLDS
 
-__all__ = ["NO_LABEL", "SampleGroups", "ThresholdSamples", "fit_groups", "require_threshold_samples"]
+__all__ = ["NO_LABEL", "SampleGroups", "ThresholdSamples", "fit_groups", "require_sample_counts"]
 
 NO_LABEL = -1  # of a sample without one
 
@@ -85,11 +85,11 @@ def _clean_vectors(raw: SampleArray, input_spec: InputSpec) -> npt.NDArray[np.fl
     return vectors
 
 
-def require_threshold_samples(spec: FitSpec, samples: SampleRoles, extras: ThresholdSamples) -> None:
-    """Check, before a training, that there are enough samples to choose the threshold by.
+def require_sample_counts(spec: FitSpec, samples: SampleRoles, extras: ThresholdSamples) -> None:
+    """Check, before a training, that there are enough samples for the score and to choose the threshold by.
 
     Raises:
-        SpecError: there are not; the message says how many are needed.
+        SpecError: there are not; its messages say how many are needed.
         SampleError: another number of labels than of training samples.
     """
     groups, novelty_rows = None, 0
@@ -98,7 +98,13 @@ def require_threshold_samples(spec: FitSpec, samples: SampleRoles, extras: Thres
     if extras.novelty is not None:
         novelty_rows = extras.novelty.shape[0]
     rows = CalibrationRows(samples.calibration.shape[0], samples.validation.shape[0], novelty_rows, groups)
-    build_part(THRESHOLDS, spec.threshold).require_rows(rows)
+    mistakes = score_row_errors(spec.score, samples.train.shape[0])
+    try:
+        build_part(THRESHOLDS, spec.threshold).require_rows(rows)
+    except SpecError as error:
+        mistakes += error.mistakes
+    if mistakes:
+        raise SpecError(mistakes)
 
 
 def _count_groups(groups: SampleGroups | None, calibration: SampleSet, input_spec: InputSpec) -> GroupedRows | None:

@@ -88,7 +88,7 @@ def model_auroc(spec: FitSpec, task: Task, epochs: int, seed: int) -> float:
         training = train_autoencoder(spec.weights, ArraySampleSet(task.train), validation, Path(folder), progress_bar=False)
     autoencoder = training.autoencoder.cpu().eval()
     score = build_score(spec.score, autoencoder)
-    score.fit(ScoreSamples(autoencoder, ArraySampleSet(task.train), validation, seed))
+    score.fit(ScoreSamples(autoencoder, spec.input, ArraySampleSet(task.train), validation, seed))
     scorer = calibrate_scorer(spec.threshold, autoencoder, score, ArraySampleSet(task.scored))
     with torch.inference_mode():
         scores = scorer(torch.from_numpy(task.scored.astype(np.float32)))[0]

@@ -30,10 +30,10 @@ import pandas as pd
 import yaml
 from benchmark_tools import RECORDS, ROOT, mnist_digits, replace_section, save_record
 
+from ae_models.intervals import clopper_pearson
 from aeops.bundle.detector import usable_cores
 from aeops.data.array_files import write_parquet
 from aeops.drawing.words import format_share
-from aeops.evaluation.false_alarms import clopper_pearson
 from aeops.files import write_json
 from aeops.gate.comparison import BETTER, CANNOT_TELL, LEVEL, NOT_WORSE, WORSE
 from aeops.machine.stored_json import read_json

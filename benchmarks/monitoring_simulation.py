@@ -17,9 +17,9 @@ from benchmark_tools import RECORDS, ROOT, replace_section, save_record
 from scipy.special import ndtr
 from scipy.stats import binom
 
+from ae_models.intervals import clopper_pearson
 from ae_models.threshold_laws import conformal_rank
 from aeops.drawing.words import format_share
-from aeops.evaluation.false_alarms import clopper_pearson
 from aeops.machine.stored_json import read_json
 from aeops.monitoring.eprocess import any_change, log_evidence, more_than, worst_of
 from aeops.monitoring.ranks import even_ranks

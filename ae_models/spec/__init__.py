@@ -43,7 +43,7 @@ from ae_models.spec.bottlenecks import (
     TopKBottleneckSpec,
     VariationalBottleneckSpec,
 )
-from ae_models.spec.combined_score import CombinedScoreSpec, ScoreSpec, SingleScoreSpec
+from ae_models.spec.combined_score import CombinedScoreSpec, ScoreSpec, SingleScoreSpec, score_row_errors, single_scores
 from ae_models.spec.compatibility import PART_SPECS, Incompatibility, check_compatibility
 from ae_models.spec.corruptions import (
     CorruptionSpec,
@@ -190,6 +190,8 @@ __all__ = [
     "join_names",
     "output_shape",
     "read_fit_spec",
+    "score_row_errors",
+    "single_scores",
     "spec_to_dict",
     "suggest_match",
 ]

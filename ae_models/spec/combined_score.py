@@ -16,7 +16,7 @@ from ae_models.spec.scores import (
     TokenSurpriseScoreSpec,
 )
 
-__all__ = ["CombinedScoreSpec", "ScoreSpec", "SingleScoreSpec"]
+__all__ = ["CombinedScoreSpec", "ScoreSpec", "SingleScoreSpec", "score_row_errors", "single_scores"]
 
 SingleScoreSpec = (
     NormalisedResidualScoreSpec
@@ -65,3 +65,24 @@ class CombinedScoreSpec:
 
 
 ScoreSpec = SingleScoreSpec | CombinedScoreSpec
+
+
+def single_scores(score: ScoreSpec) -> dict[str, SingleScoreSpec]:
+    """Return the scores that a section `score` names, by their paths: itself, or the parts of a combined one.
+
+    >>> list(single_scores(CombinedScoreSpec((KnnScoreSpec(), LocalHullScoreSpec()))))
+    ['score.scores[0]', 'score.scores[1]']
+    """
+    if isinstance(score, CombinedScoreSpec):
+        return {f"score.scores[{index}]": part for index, part in enumerate(score.scores)}
+    return {"score": score}
+
+
+def score_row_errors(score: ScoreSpec, train_rows: int) -> list[str]:
+    """Return a message for each score that needs more training samples than there are."""
+    messages = []
+    for path, single in single_scores(score).items():
+        if isinstance(single, KnnScoreSpec | LocalHullScoreSpec) and single.neighbours > train_rows:
+            what = f"at most {train_rows}, the number of training samples"
+            messages.append(f"{path}.neighbours: expected {what}, got {single.neighbours}")
+    return messages

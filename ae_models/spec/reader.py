@@ -27,7 +27,7 @@ def spec_to_dict(spec: Any) -> Any:
             document[spec_field.name] = spec_to_dict(getattr(spec, spec_field.name))
         return document
     if isinstance(spec, tuple):
-        return list(spec)
+        return [spec_to_dict(item) for item in spec]
     return spec
 
 

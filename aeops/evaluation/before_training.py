@@ -57,20 +57,20 @@ def require_enough_samples(recipe: Recipe, project: Project, prepared: Path) -> 
 
     rows = read_json(prepared / "prepared.json")["rows"]
     test = pd.read_parquet(prepared / "test.parquet", columns=["label", "group", "novelty"])
-    problems = [*_threshold_problems(recipe, project, prepared), *_baseline_problems(recipe, rows["train"])]
+    problems = [*_fit_problems(recipe, project, prepared), *_baseline_problems(recipe, rows["train"])]
     for name, rule in recipe.gate.items():
         problems += _comparison_problems(name, rule, test)
     if problems:
         raise UsageError("\n".join(f"recipes/{recipe.name}.yaml: {problem}" for problem in problems))
 
 
-def _threshold_problems(recipe: Recipe, project: Project, prepared: Path) -> list[str]:
-    from ae_models.threshold_samples import require_threshold_samples
+def _fit_problems(recipe: Recipe, project: Project, prepared: Path) -> list[str]:
+    from ae_models.threshold_samples import require_sample_counts
     from aeops.data.fit_samples import open_fit_samples
 
     samples = open_fit_samples(prepared, recipe, project)
     try:
-        require_threshold_samples(recipe.fit, samples.roles, samples.extras)
+        require_sample_counts(recipe.fit, samples.roles, samples.extras)
     except SpecError as error:
         return error.mistakes
     return []

@@ -6,8 +6,7 @@ For one calibration set the true rate is itself random (for a split-conformal th
 
 from dataclasses import dataclass
 
-from scipy.stats import beta
-
+from ae_models.intervals import clopper_pearson
 from ae_models.threshold_interface import GATE_LEVEL, StoredThreshold
 
 
@@ -49,20 +48,3 @@ def measure_false_alarms(alarms: int, normals: int, threshold: StoredThreshold) 
         interval_with_calibration=threshold.plausible_rates(alarms, normals),
         promise_interval=threshold.plausible_rates(alarms, normals, GATE_LEVEL),
     )
-
-
-def clopper_pearson(successes: int, trials: int, level: float = 0.95) -> tuple[float, float]:
-    """Return the exact interval of a binomial share (Clopper and Pearson 1934).
-
-    Args:
-        successes: from 0 to `trials`.
-        trials: 1 or more.
-        level: confidence, in (0, 1).
-    """
-    tail_probability = (1 - level) / 2
-    low, high = 0.0, 1.0
-    if successes > 0:
-        low = float(beta.ppf(tail_probability, successes, trials - successes + 1))
-    if successes < trials:
-        high = float(beta.ppf(1 - tail_probability, successes + 1, trials - successes))
-    return low, high

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from aeops.evaluation.reconstruction import mean_interval, reconstruction_metrics
+from ae_models.intervals import mean_interval
+from aeops.evaluation.reconstruction import reconstruction_metrics
 from aeops.evaluation.text_metrics import text_metrics
 from aeops.kinds.arrays import mse_per_image
 

@@ -10,7 +10,6 @@ from aeops.kinds.arrays import mse_per_image
 WINDOW_SIGMA, WINDOW_TRUNCATE = 1.5, 3.5  # the Gaussian window of Wang et al. (2004)
 WINDOW_RADIUS = int(WINDOW_TRUNCATE * WINDOW_SIGMA + 0.5)
 C1, C2 = 0.01**2, 0.03**2  # their K1, K2 squared, for values that span 1
-QUANTILE = 1.959964  # of the normal law, for 95 %
 BLOCK_ROWS = 4096  # images filtered at once: bounds the memory of the five filtered copies
 
 
@@ -55,28 +54,6 @@ def _ssim_map(target: np.ndarray, output: np.ndarray) -> np.ndarray:
 
 def _blur(images: np.ndarray) -> np.ndarray:
     return np.asarray(gaussian_filter(images, WINDOW_SIGMA, truncate=WINDOW_TRUNCATE, axes=(-2, -1)))
-
-
-def mean_interval(values: np.ndarray, groups: np.ndarray) -> tuple[float, float] | None:
-    """Return the 95 % interval of the mean of values (n,) where samples of one group belong together.
-
-    Uses the normal law with the variance of a ratio of totals over groups, as in cluster sampling (Cochran 1977, Sampling
-    Techniques, section 9A.1).
-
-    Args:
-        values: (n,).
-        groups: the group of each value, (n,).
-
-    Returns:
-        None below two groups.
-    """
-    _, place = np.unique(groups, return_inverse=True)
-    sizes, group_totals = np.bincount(place), np.bincount(place, weights=values)
-    count, mean = len(sizes), float(values.mean())
-    if count < 2:
-        return None
-    spread = math.sqrt(count / (count - 1) * float(np.square(group_totals - mean * sizes).sum())) / len(values)
-    return mean - QUANTILE * spread, mean + QUANTILE * spread
 
 
 def reconstruction_metrics(target: np.ndarray, output: np.ndarray) -> dict[str, float | None]:

@@ -13,12 +13,12 @@ import numpy as np
 import pyarrow.parquet as pq
 from markupsafe import Markup
 
+from ae_models.intervals import clopper_pearson
 from ae_models.threshold_interface import StoredThreshold
 from ae_models.thresholds import read_threshold
 from aeops.bundle.detector import Detector
 from aeops.drawing.mosaics import COLUMNS
 from aeops.drawing.svg import inline_svg, theme_css
-from aeops.evaluation.false_alarms import clopper_pearson
 from aeops.predictions import prediction_store
 from aeops.project import Project
 from aeops.recipe.monitoring import BATCH_CHANNEL

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ae_models.intervals import clopper_pearson
 from ae_models.thresholds import read_threshold
 from aeops.bundle.detector import Detector
 from aeops.bundle.explanations import leading_part_names, short_part_name
@@ -24,7 +25,7 @@ from aeops.errors import DataError
 from aeops.evaluation import line_charts, model_input
 from aeops.evaluation.alarm_causes import alarm_results
 from aeops.evaluation.detection import PcaBaseline, knn_distance, measure_ranking
-from aeops.evaluation.false_alarms import clopper_pearson, measure_false_alarms
+from aeops.evaluation.false_alarms import measure_false_alarms
 from aeops.evaluation.measures import MEASURE_FUNCTIONS
 from aeops.evaluation.prepared import load_prepared
 from aeops.evaluation.reference import write_reference

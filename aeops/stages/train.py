@@ -9,7 +9,7 @@ Neither score nor threshold is read here, so a change of them, or of their code,
 import argparse
 from pathlib import Path
 
-from ae_models.threshold_samples import require_threshold_samples
+from ae_models.threshold_samples import require_sample_counts
 from ae_models.training import finish_training, train_weights
 from aeops.data.fit_samples import open_fit_samples
 from aeops.machine.entry_point import run_main
@@ -33,7 +33,7 @@ def train(recipe: Recipe, project: Project, prepared: Path, training: Path) -> N
         DivergenceError: a loss that is not finite.
     """
     samples = open_fit_samples(prepared, recipe, project)
-    require_threshold_samples(recipe.fit, samples.roles, samples.extras)
+    require_sample_counts(recipe.fit, samples.roles, samples.extras)
     checkpoints = project.training(recipe.name)
     train_weights(
         recipe.fit.weights,

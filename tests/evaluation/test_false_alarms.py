@@ -6,8 +6,9 @@ import pytest
 from scipy.stats import betabinom, binomtest
 
 from ae_models.conformal_thresholds import SplitConformalThreshold
+from ae_models.intervals import clopper_pearson
 from ae_models.threshold_interface import StoredThreshold
-from aeops.evaluation.false_alarms import clopper_pearson, measure_false_alarms
+from aeops.evaluation.false_alarms import measure_false_alarms
 
 DRAWS = 1500
 

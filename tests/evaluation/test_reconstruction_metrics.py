@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from aeops.evaluation.reconstruction import mean_interval, psnr, ssim
+from ae_models.intervals import mean_interval
+from aeops.evaluation.reconstruction import psnr, ssim
 from aeops.kinds.arrays import mse_per_image
 
 

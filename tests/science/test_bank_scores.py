@@ -20,9 +20,10 @@ from ae_models.errors import SpecError
 from ae_models.sample_sets import ArraySampleSet, SampleRoles
 from ae_models.score_interface import ENERGY_FLOOR
 from ae_models.score_samples import ScoreSamples
-from ae_models.spec import FitSpec, KnnScoreSpec, LocalHullScoreSpec
+from ae_models.spec import FitSpec, InputSpec, KnnScoreSpec, LocalHullScoreSpec
 
 CONTENT = "0" * 64
+INPUT = InputSpec("image", (1, 28, 28), 0, 255)
 INPUT_SPACE = {"space": "input", "blur": 1.0, "energy": 0.5, "pool": 1, "rows": 1000, "coreset": "random"}
 CODE_SPACE = {**INPUT_SPACE, "space": "code", "blur": 0.0, "energy": 0.0}
 
@@ -36,7 +37,7 @@ def autoencoder(spec: FitSpec) -> Autoencoder:
 
 @pytest.fixture(scope="module")
 def samples(autoencoder: Autoencoder, digits: np.ndarray) -> ScoreSamples:
-    return ScoreSamples(autoencoder, ArraySampleSet(digits[:320]), ArraySampleSet(digits[320:384]), seed=3)
+    return ScoreSamples(autoencoder, INPUT, ArraySampleSet(digits[:320]), ArraySampleSet(digits[320:384]), seed=3)
 
 
 @pytest.fixture(scope="module")
@@ -152,11 +153,11 @@ def test_conjugate_gradients_solve_the_system() -> None:
 def test_equal_training_samples_give_finite_scores(autoencoder: Autoencoder, digits: np.ndarray) -> None:
     equal = ArraySampleSet(np.repeat(digits[:1], 30, axis=0))
     for score in (KnnScore(neighbours=5, **CODE_SPACE), LocalHullScore(neighbours=20, ridge=0.3, **INPUT_SPACE)):
-        assert np.isfinite(scored(score, ScoreSamples(autoencoder, equal, ArraySampleSet(digits[:5]), seed=0))).all()
+        assert np.isfinite(scored(score, ScoreSamples(autoencoder, INPUT, equal, ArraySampleSet(digits[:5]), seed=0))).all()
 
 
 def test_fewer_training_samples_than_neighbours_are_refused(autoencoder: Autoencoder, digits: np.ndarray) -> None:
-    few = ScoreSamples(autoencoder, ArraySampleSet(digits[:4]), ArraySampleSet(digits[:5]), seed=0)
+    few = ScoreSamples(autoencoder, INPUT, ArraySampleSet(digits[:4]), ArraySampleSet(digits[:5]), seed=0)
     with pytest.raises(SpecError, match=r"score.neighbours: expected at most 4, the number of training samples, got 5"):
         KnnScore(neighbours=5, **INPUT_SPACE).fit(few)
 

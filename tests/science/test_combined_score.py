@@ -22,18 +22,20 @@ from ae_models.spec import (
     DenoisingScoreSpec,
     FitSpec,
     GaussianCorruptionSpec,
+    InputSpec,
     KnnScoreSpec,
     LocalHullScoreSpec,
     NormalisedResidualScoreSpec,
-)
+)from ae_models.threshold_samples import ThresholdSamples, require_sample_counts
 
+INPUT = InputSpec("image", (1, 28, 28), 0, 255)
 RESIDUAL = NormalisedResidualScoreSpec(energy=0.5, blur=1.0)
 HULL = LocalHullScoreSpec(energy=0.5, blur=1.0)
 KNN = KnnScoreSpec(energy=0.5, blur=1.0)
 
 
 def score_samples(autoencoder: Autoencoder, digits: np.ndarray) -> ScoreSamples:
-    return ScoreSamples(autoencoder, ArraySampleSet(digits[:320]), ArraySampleSet(digits[320:384]), seed=3)
+    return ScoreSamples(autoencoder, INPUT, ArraySampleSet(digits[:320]), ArraySampleSet(digits[320:384]), seed=3)
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +65,7 @@ def test_it_is_the_mean_of_the_standardised_scores(autoencoder: Autoencoder, dig
 @torch.no_grad()
 def test_a_part_that_is_constant_on_validation_samples_changes_no_ranking(autoencoder: Autoencoder, digits: np.ndarray) -> None:
     equal = ArraySampleSet(np.repeat(digits[:1], 30, axis=0))
-    samples = ScoreSamples(autoencoder, equal, equal, seed=0)
+    samples = ScoreSamples(autoencoder, INPUT, equal, equal, seed=0)
     combined = CombinedScore((RESIDUAL, KNN), choose="all")
     combined.fit(samples)
     assert combined.spread.tolist() == [1.0, 1.0]
@@ -152,6 +154,20 @@ def test_the_denoising_score_is_the_formula_in_numpy_and_one_for_a_sample(spec: 
     together, alone = (score(autoencoder.run(part)).numpy() for part in (x, x[:1]))
     np.testing.assert_allclose(together, np.log(np.mean(energies, axis=0) + 1e-6), rtol=1e-5)
     np.testing.assert_allclose(alone, together[:1], rtol=1e-5)
+
+
+def test_each_bank_without_enough_training_samples_is_named_before_a_training(spec: FitSpec) -> None:
+    combined = CombinedScoreSpec((RESIDUAL, HULL, KNN))
+    few, enough = ArraySampleSet(np.zeros((3, 1, 28, 28))), ArraySampleSet(np.zeros((256, 1, 28, 28)))
+    with pytest.raises(SpecError) as refusal:
+        require_sample_counts(
+            dataclasses.replace(spec, score=combined), SampleRoles(few, enough, few), ThresholdSamples()
+        )
+    assert refusal.value.mistakes[:2] == [
+        "score.scores[1].neighbours: expected at most 3, the number of training samples, got 20",
+        "score.scores[2].neighbours: expected at most 3, the number of training samples, got 5",
+    ]
+    assert "threshold" in refusal.value.mistakes[2]
 
 
 @pytest.mark.parametrize(

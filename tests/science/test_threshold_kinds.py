@@ -39,7 +39,7 @@ from ae_models.threshold_interface import (
     ThresholdMethod,
 )
 from ae_models.threshold_laws import confident_rank, fit_pareto_tail, plausible_pooled_rates, quantile_interval_ranks
-from ae_models.threshold_samples import NO_LABEL, ThresholdSamples, fit_groups, require_threshold_samples
+from ae_models.threshold_samples import NO_LABEL, ThresholdSamples, fit_groups, require_sample_counts
 from ae_models.thresholds import THRESHOLDS, read_threshold
 from ae_models.unpromised_thresholds import BestF1Threshold, CostThreshold, MadThreshold, PeaksOverThreshold
 
@@ -464,12 +464,12 @@ def test_per_group_flags_and_p_values_are_those_of_the_nearest_mean_sample(
 
 def test_what_a_kind_lacks_is_said_before_the_training(spec: FitSpec, labelled: LabelledDigits) -> None:
     with pytest.raises(SpecError, match="needs the label of each training sample"):
-        require_threshold_samples(changed_spec(spec, "per-group"), labelled.roles, ThresholdSamples())
+        require_sample_counts(changed_spec(spec, "per-group"), labelled.roles, ThresholdSamples())
     with pytest.raises(SpecError, match="needs 5 labelled anomalies"):
-        require_threshold_samples(changed_spec(spec, "best-f1"), labelled.roles, ThresholdSamples())
+        require_sample_counts(changed_spec(spec, "best-f1"), labelled.roles, ThresholdSamples())
     strict = replace(spec, threshold=replace(changed_spec(spec, "per-group").threshold, false_alarm_rate=0.001))
     with pytest.raises(SpecError, match=r"needs 999 calibration samples or more of each group, got \d+ of thin, \d+ of bold"):
-        require_threshold_samples(strict, labelled.roles, labelled.extras)
+        require_sample_counts(strict, labelled.roles, labelled.extras)
     with pytest.raises(SampleError, match="expected a label for each of 320 training samples, got 3 labels"):
         fit_groups(ThresholdSamples(np.zeros(3, np.int64)), labelled.roles.train, spec.input)
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ae_models.intervals import clopper_pearson
 from ae_models.thresholds import read_threshold
 from aeops.bundle.detector import Detector
 from aeops.drawing.words import format_number
-from aeops.evaluation.false_alarms import clopper_pearson
 from aeops.scoring import inbox_run as running
 from aeops.scoring.charts import histogram_edges, relative_densities
 from aeops.scoring.scoring_page import alarm_rate

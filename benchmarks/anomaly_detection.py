@@ -1,0 +1,456 @@
+"""How well do the default detectors find anomalies, beside others that are treated alike? `make bench-anomaly`.
+
+    python benchmarks/anomaly_detection.py                                   # every protocol: hours on two cores
+    python benchmarks/anomaly_detection.py --protocols digits --seeds 5      # one
+    python benchmarks/anomaly_detection.py --tables-only                     # the record and the README's table, from the cells
+
+- **digits**: recipes/digits.yaml with its own split. **digits-all**: the same, with each digit as the novelty in turn.
+- **mnist-oc**: one digit of MNIST's training images is normal, all 10,000 test images are scored; **mnist-oc-deskewed**: the same
+  images, sheared upright by their moments.
+- **mnist-adversarial**: MNIST's 8 is normal. The recipe's combination of scores with members that are plain, adversarial
+  autoencoders or GANomaly's.
+
+Model, score and training are those of recipes/digits.yaml in all of them; nothing was chosen by looking at a test label. A figure
+of a trained detector is the mean over seeds with its standard deviation. PCA, kNN, local hulls and the isolation forest get the
+same blur, energy, range and calibration as the model. A target is met where the 95 % interval over seeds lies on its right side.
+
+Each cell (a task, a detector, a seed) is stored in the state folder as soon as it is measured, and not measured again.
+"""
+
+import argparse
+import dataclasses
+import gzip
+import hashlib
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from aeops.evaluation.baselines import FittedBaselines, PcaBaseline, ResidualTreatment
+from benchmark_tools import RECORDS, ROOT, measurement_facts, mnist_digits, replace_section, save_record
+from scipy.ndimage import affine_transform
+from scipy.stats import t as student_t
+
+from ae_models.fit import fit
+from ae_models.spec import AdversarialCodeCriticSpec, FitSpec, GanomalyCriticSpec, NoCriticSpec
+from aeops.bundle.detector import Detector
+from aeops.data.statistics import sample_sha256
+from aeops.evaluation.detection import measure_ranking
+from aeops.files import write_json
+from aeops.machine.stored_json import read_json
+from aeops.project import find_project
+from aeops.recipe.reader import Recipe, read_recipe
+from aeops.report.model_card import markdown_table
+from aeops.stages.ingest import draw_split
+
+RECORD, README = RECORDS / "anomaly.json", ROOT / "README.md"
+BEGIN, END = "<!-- anomaly detection: written by `make bench-anomaly` -->", "<!-- anomaly detection: end -->"
+MAX_ROWS = 20_000  # of a set of training samples, for every detector
+NORMAL_CLASS = 8  # of mnist-adversarial
+VALIDATION_SHARE, CALIBRATION_SHARE = 0.1, 0.2  # of one class of MNIST's training images
+RATE = 0.01
+PIXEL_RANGE = 255.0
+SEEDS = 5
+MODEL = "model"
+CRITICS = {
+    "plain": NoCriticSpec(),
+    "aae": AdversarialCodeCriticSpec(widths=(128, 128), weight=0.01),
+    "ganomaly": GanomalyCriticSpec(features=100, adversarial=0.02, encoder=0.02),
+}
+
+
+# ---------------------------------------------------------------- the tasks
+
+
+@dataclass(frozen=True)
+class Task:
+    """Samples of one task, raw, (n, 1, 28, 28) uint8; all but `test` are normal.
+
+    Attributes:
+        protocol: its name.
+        name: of the task within its protocol.
+        is_novel: bool, of the test samples.
+        variants: names of the trained detectors, each a key of CRITICS.
+    """
+
+    protocol: str
+    name: str
+    train: np.ndarray
+    validation: np.ndarray
+    calibration: np.ndarray
+    test: np.ndarray
+    is_novel: np.ndarray
+    variants: tuple[str, ...] = ("plain",)
+
+
+def list_tasks(protocol: str, recipe: Recipe) -> Iterator[Task]:
+    """Yield the tasks of a protocol."""
+    if protocol == "digits":
+        yield digits_task(protocol, recipe, recipe.data.novelty[0])
+    elif protocol == "digits-all":
+        for digit in range(10):
+            yield digits_task(protocol, recipe, digit)
+    elif protocol == "mnist-adversarial":
+        yield one_class_task(protocol, NORMAL_CLASS, deskewed=False, variants=tuple(CRITICS))
+    else:
+        for digit in range(10):
+            yield one_class_task(protocol, digit, deskewed=protocol == "mnist-oc-deskewed")
+
+
+PROTOCOLS = ("digits", "digits-all", "mnist-oc", "mnist-oc-deskewed", "mnist-adversarial")
+
+
+def digits_task(protocol: str, recipe: Recipe, novelty: int) -> Task:
+    """Return the digits as the recipe splits them; all samples of the novelty are test samples."""
+    images, labels = mnist_digits()
+    splits = np.array([draw_split(digest, recipe.data.dataset, recipe.data.split) for digest in sample_sha256(images)])
+    is_novel = labels == novelty
+    parts = {name: images[~is_novel & (splits == name)] for name in ("train", "validation", "calibration")}
+    in_test = is_novel | (splits == "test")
+    return Task(protocol, str(novelty), **parts, test=images[in_test], is_novel=is_novel[in_test])
+
+
+def one_class_task(protocol: str, digit: int, *, deskewed: bool, variants: tuple[str, ...] = ("plain",)) -> Task:
+    """Return MNIST with one normal digit."""
+    train_images, train_labels = read_mnist("train")
+    test_images, test_labels = read_mnist("t10k")
+    normal = train_images[train_labels == digit]
+    if deskewed:
+        normal, test_images = deskew(normal), deskew(test_images)
+    normal = normal[np.random.default_rng(0).permutation(len(normal))[:MAX_ROWS]]
+    validation, calibration = int(VALIDATION_SHARE * len(normal)), int(CALIBRATION_SHARE * len(normal))
+    parts = np.split(normal, [validation, validation + calibration])
+    return Task(
+        protocol,
+        str(digit),
+        train=parts[2],
+        validation=parts[0],
+        calibration=parts[1],
+        test=test_images,
+        is_novel=test_labels != digit,
+        variants=variants,
+    )
+
+
+def read_mnist(part: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return images, uint8 (n, 1, 28, 28), and labels (n,) of MNIST's original files."""
+    folder = find_project(ROOT).find_source("mnist")
+    images = np.frombuffer(gzip.decompress((folder / f"{part}-images-idx3-ubyte.gz").read_bytes()), np.uint8, offset=16)
+    labels = np.frombuffer(gzip.decompress((folder / f"{part}-labels-idx1-ubyte.gz").read_bytes()), np.uint8, offset=8)
+    return images.reshape(-1, 1, 28, 28), labels
+
+
+def deskew(images: np.ndarray) -> np.ndarray:
+    """Return images sheared along their rows so that their ink stands upright, by their second moments."""
+    upright = np.empty_like(images)
+    rows, columns = np.mgrid[:28, :28]
+    for index, [image] in enumerate(images):
+        ink = image.astype(np.float64)
+        total = max(ink.sum(), 1.0)
+        row_mean, column_mean = (ink * rows).sum() / total, (ink * columns).sum() / total
+        variance = (ink * (rows - row_mean) ** 2).sum() / total
+        covariance = (ink * (rows - row_mean) * (columns - column_mean)).sum() / total
+        slant = covariance / max(variance, 1e-9)
+        matrix = np.array([[1.0, 0.0], [slant, 1.0]])
+        offset = np.array([0.0, -slant * row_mean])
+        upright[index, 0] = affine_transform(ink, matrix, offset, order=1).round().clip(0, 255)
+    return upright
+
+
+# ---------------------------------------------------------------- the cells
+
+
+@dataclass
+class Cell:
+    """Measurements of one detector on one task.
+
+    Attributes:
+        protocol, task, detector: their names.
+        seed: of the training; None for a detector without one.
+        auroc, average_precision: of the test samples.
+        caught: share of the novelty above the threshold of 1 % false alarms, chosen by the calibration samples.
+        false_alarms: measured share of the normal test samples above it.
+        seconds: to train and calibrate.
+        milliseconds: to score a sample, of the whole test set at once.
+        model_bytes: size of model.onnx; None for a detector without one.
+        parts: scores that went in, of a combined score.
+    """
+
+    protocol: str
+    task: str
+    detector: str
+    seed: int | None
+    auroc: float
+    average_precision: float
+    caught: float
+    false_alarms: float
+    seconds: float
+    milliseconds: float
+    model_bytes: int | None = None
+    parts: tuple[str, ...] = ()
+
+
+def cell_file(folder: Path, task: Task, detector: str, settings: Mapping[str, Any]) -> Path:
+    """Return the file of a cell: named by its settings and its samples, so that other ones are other cells."""
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    for samples in (task.train, task.validation, task.calibration, task.test):
+        digest.update(samples.tobytes())
+    return folder / f"{task.protocol}-{task.name}-{detector}-{digest.hexdigest()[:16]}.json"
+
+
+def measure_task(task: Task, recipe: Recipe, seeds: int, folder: Path) -> None:
+    """Measure the cells of a task that the folder lacks, each stored as soon as it is measured."""
+    treatment = ResidualTreatment.of_score(recipe.fit.score)
+    file = cell_file(folder, task, "baselines", dataclasses.asdict(treatment) | baseline_settings(recipe))
+    if not file.is_file():
+        write_json(file, [dataclasses.asdict(cell) for cell in measure_baselines(task, recipe, treatment)])
+        print(file.stem, flush=True)
+    for variant in task.variants:
+        for seed in range(seeds):
+            spec = variant_spec(recipe.fit, variant, seed)
+            file = cell_file(folder, task, variant, spec.to_dict())
+            if not file.is_file():
+                cell = measure_model(task, variant, spec)
+                write_json(file, [dataclasses.asdict(cell)])
+                print(file.stem, f"AUROC {cell.auroc:.4f}, caught {cell.caught:.1%}, {cell.seconds:.0f} s", flush=True)
+
+
+def baseline_settings(recipe: Recipe) -> dict[str, Any]:
+    return {"pca_components": recipe.evaluate.pca_components, "neighbours": recipe.evaluate.neighbours, "rate": RATE}
+
+
+def variant_spec(spec: FitSpec, variant: str, seed: int) -> FitSpec:
+    """Return the recipe's settings with another critic and seed. Members take the seeds after it, so groups do not overlap."""
+    model = dataclasses.replace(spec.model, critic=CRITICS[variant])
+    train = dataclasses.replace(spec.train, seed=seed * spec.train.members)
+    return dataclasses.replace(spec, model=model, train=train)
+
+
+def measure_baselines(task: Task, recipe: Recipe, treatment: ResidualTreatment) -> list[Cell]:
+    """Measure the detectors that need no training of a network; the threshold of each is that of the same calibration samples."""
+    start_time = time.monotonic()
+    train, calibration, test = (samples / np.float32(PIXEL_RANGE) for samples in (task.train, task.calibration, task.test))
+    assert recipe.evaluate.pca_components is not None
+    assert recipe.evaluate.neighbours is not None
+    pca = PcaBaseline.fit(train.reshape(len(train), -1), recipe.evaluate.pca_components)
+    baselines = FittedBaselines(train, recipe.evaluate.neighbours, treatment, pca)
+    calibration_scores = baselines.score(calibration)
+    fitted_time = time.monotonic()
+    test_scores = baselines.score(test)
+    milliseconds = 1000 * (time.monotonic() - fitted_time) / len(test)
+    cells = []
+    for name, scores in test_scores.items():
+        threshold = conformal_threshold(calibration_scores[name])
+        figures = measure_scores(task, scores, scores > threshold)
+        # The seconds are those of all together.
+        cells.append(Cell(task.protocol, task.name, name, None, *figures, fitted_time - start_time, milliseconds))
+    return cells
+
+
+def conformal_threshold(scores: np.ndarray) -> float:
+    """Return the ceil((m + 1)(1 - rate))-th smallest of m calibration scores."""
+    rank = int(np.ceil((len(scores) + 1) * (1 - RATE)))
+    return float(np.sort(scores)[min(rank, len(scores)) - 1])
+
+
+def measure_model(task: Task, variant: str, spec: FitSpec) -> Cell:
+    """Train, calibrate, export and score a detector, as a run does."""
+    start_time = time.monotonic()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        fit(
+            dataclasses.replace(spec, threshold=dataclasses.replace(spec.threshold, false_alarm_rate=RATE)),
+            task.train,
+            task.validation,
+            task.calibration,
+            checkpoints=folder / "checkpoints",
+            content_sha256="0" * 64,
+            recipe="benchmark",
+            bundle=folder / "bundle",
+            history=folder / "training",
+            progress_bar=False,
+        )
+        seconds = time.monotonic() - start_time
+        detector = Detector(folder / "bundle")
+        start_time = time.monotonic()
+        outputs = detector.score(task.test)
+        milliseconds = 1000 * (time.monotonic() - start_time) / len(task.test)
+        facts = detector.bundle.get("score_facts", {})
+        parts = tuple(part["kind"] for part in facts.get("parts", []) if part["chosen"])
+        model_bytes = (folder / "bundle" / "model.onnx").stat().st_size
+    figures = measure_scores(task, outputs["score"], outputs["is_anomaly"])
+    return Cell(task.protocol, task.name, variant, spec.train.seed, *figures, seconds, milliseconds, model_bytes, parts)
+
+
+def measure_scores(task: Task, scores: np.ndarray, is_caught: np.ndarray) -> tuple[float, float, float, float]:
+    """Return AUROC, average precision, the share of the novelty that is caught, and that of normal samples."""
+    ranking = measure_ranking(scores, task.is_novel)
+    caught, false_alarms = float(is_caught[task.is_novel].mean()), float(is_caught[~task.is_novel].mean())
+    return ranking.auroc, ranking.average_precision, caught, false_alarms
+
+
+# ---------------------------------------------------------------- the record and the table
+
+
+def read_cells(folder: Path, recipe: Recipe, protocols: Sequence[str], seeds: int) -> list[Cell]:
+    """Return the stored cells of today's settings."""
+    cells = []
+    for protocol in protocols:
+        for task in list_tasks(protocol, recipe):
+            treatment = ResidualTreatment.of_score(recipe.fit.score)
+            files = [cell_file(folder, task, "baselines", dataclasses.asdict(treatment) | baseline_settings(recipe))]
+            for variant in task.variants:
+                for seed in range(seeds):
+                    files.append(cell_file(folder, task, variant, variant_spec(recipe.fit, variant, seed).to_dict()))
+            for file in filter(Path.is_file, files):
+                cells += [Cell(**document) for document in json.loads(file.read_text(encoding="utf-8"))]
+    return cells
+
+
+def summarize_cells(cells: Sequence[Cell]) -> dict[str, Any]:
+    """Return protocol -> detector -> its figures: each task's mean over seeds, and the mean over tasks of each seed."""
+    protocols: dict[str, Any] = {}
+    for protocol in dict.fromkeys(cell.protocol for cell in cells):
+        detectors = {}
+        of_protocol = [cell for cell in cells if cell.protocol == protocol]
+        for detector in dict.fromkeys(cell.detector for cell in of_protocol):
+            detectors[detector] = summarize_detector([cell for cell in of_protocol if cell.detector == detector])
+        protocols[protocol] = detectors
+    return protocols
+
+
+def summarize_detector(cells: Sequence[Cell]) -> dict[str, Any]:
+    """Return the figures of one detector in one protocol; a seed counts where all tasks have it."""
+    tasks = sorted({cell.task for cell in cells})
+    by_seed: dict[int | None, list[Cell]] = {}
+    for cell in cells:
+        by_seed.setdefault(cell.seed, []).append(cell)
+    whole = [of_seed for of_seed in by_seed.values() if len(of_seed) == len(tasks)]
+    summary: dict[str, Any] = {"tasks": tasks, "seeds": len(whole)}
+    for measure in ("auroc", "average_precision", "caught", "false_alarms", "seconds", "milliseconds"):
+        means = [statistics.fmean(getattr(cell, measure) for cell in of_seed) for of_seed in whole]
+        summary[measure] = spread(means)
+    summary["by_task"] = {task: spread([cell.auroc for cell in cells if cell.task == task]) for task in tasks}
+    sizes = [cell.model_bytes for cell in cells if cell.model_bytes is not None]
+    if sizes:
+        summary["model_bytes"] = max(sizes)
+        summary["parts"] = count_parts(cells)
+    return summary
+
+
+def count_parts(cells: Sequence[Cell]) -> dict[str, int]:
+    """Return how often each combination of scores was chosen."""
+    counts: dict[str, int] = {}
+    for cell in cells:
+        name = " + ".join(cell.parts)
+        counts[name] = counts.get(name, 0) + 1
+    return counts
+
+
+def spread(values: Sequence[float]) -> dict[str, float | None]:
+    """Return mean, standard deviation and the 95 % interval of the mean (Student's t); the last two None for one value."""
+    if not values:
+        return {"mean": None, "sd": None, "low": None, "high": None}
+    mean = statistics.fmean(values)
+    if len(values) == 1:
+        return {"mean": mean, "sd": None, "low": None, "high": None}
+    deviation = statistics.stdev(values)
+    half_width = float(student_t.ppf(0.975, len(values) - 1)) * deviation / len(values) ** 0.5
+    return {"mean": mean, "sd": deviation, "low": mean - half_width, "high": mean + half_width}
+
+
+TARGETS = {  # protocol -> measure -> at least
+    "digits": {"auroc": 0.97, "caught": 0.40},
+    "mnist-oc": {"auroc": 0.990},
+    "mnist-oc-deskewed": {"auroc": 0.992},
+}
+
+
+def verdict(protocol: str, measure: str, figures: Mapping[str, float | None]) -> str:
+    """Return whether a target is met; nothing where there is none."""
+    target = TARGETS.get(protocol, {}).get(measure)
+    if target is None or figures["mean"] is None:
+        return ""
+    if figures["low"] is None:
+        return f" (target {target:g}: one seed decides nothing)"
+    if figures["low"] >= target:
+        return f" (**target {target:g} met**)"
+    if figures["high"] is not None and figures["high"] < target:
+        return f" (target {target:g} missed)"
+    return f" (target {target:g} within the interval: not met)"
+
+
+def table_section(record: Mapping[str, Any] | None) -> str:
+    """Return the README's section."""
+    if record is None:
+        return "Not measured yet: `make bench-anomaly`."
+    rows = []
+    for protocol, detectors in record["protocols"].items():
+        best = max(detectors, key=lambda name: detectors[name]["auroc"]["mean"] or 0.0)
+        for detector, summary in detectors.items():
+            name = f"**{detector}**" if detector == best else detector
+            rows.append(
+                [
+                    protocol,
+                    name,
+                    str(summary["seeds"]) if summary.get("model_bytes") else "-",
+                    figure_text(summary["auroc"]) + verdict(protocol, "auroc", summary["auroc"]) * ("model_bytes" in summary),
+                    figure_text(summary["caught"], percent=True)
+                    + verdict(protocol, "caught", summary["caught"]) * ("model_bytes" in summary),
+                    f"{summary['seconds']['mean']:.0f} s",
+                ]
+            )
+    return markdown_table(["protocol", "detector", "seeds", "AUROC", "caught at 1 %", "to train"], rows)
+
+
+def figure_text(figures: Mapping[str, float | None], *, percent: bool = False) -> str:
+    if figures["mean"] is None:
+        return "-"
+    form = "{:.1%}" if percent else "{:.4f}"
+    text = form.format(figures["mean"])
+    if figures["sd"] is not None:
+        text += f" ± {form.format(figures['sd'])}"
+    return text
+
+
+def update_readme(text: str, record: Mapping[str, Any] | None) -> str:
+    """Return README.md with the section that quotes the record."""
+    return replace_section(text, BEGIN, END, table_section(record), README.name)
+
+
+# ---------------------------------------------------------------- the program
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description="How well the default detectors find anomalies, beside others treated alike.")
+    parser.add_argument("--protocols", nargs="+", choices=PROTOCOLS, default=PROTOCOLS, help="[all]")
+    parser.add_argument("--tasks", nargs="+", metavar="NAME", help="of the protocols, such as a digit [all]")
+    parser.add_argument("--seeds", type=int, default=SEEDS, help=f"of each trained detector [{SEEDS}]")
+    parser.add_argument("--recipe", type=Path, default=ROOT / "recipes" / "digits.yaml", help="of the detector [%(default)s]")
+    parser.add_argument("--cells", type=Path, help="folder of the cells [benchmarks/anomaly in the state folder]")
+    parser.add_argument("--out", type=Path, default=RECORD, help="JSON to write [%(default)s]")
+    parser.add_argument("--tables-only", action="store_true", help="only write the record and README.md, from the cells")
+    args = parser.parse_args(arguments)
+    project, recipe = find_project(ROOT), read_recipe(args.recipe)
+    folder = args.cells or project.home / "benchmarks" / "anomaly"
+    folder.mkdir(parents=True, exist_ok=True)
+    if not args.tables_only:
+        for protocol in args.protocols:
+            for task in list_tasks(protocol, recipe):
+                if args.tasks is None or task.name in args.tasks:
+                    measure_task(task, recipe, args.seeds, folder)
+    record = read_json(args.out) if args.out.is_file() else {"protocols": {}}
+    record |= measurement_facts(project, "make bench-anomaly")
+    record["protocols"] |= summarize_cells(read_cells(folder, recipe, args.protocols, args.seeds))
+    save_record(args.out, record)
+    if args.out == RECORD:
+        README.write_text(update_readme(README.read_text(encoding="utf-8"), record), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
