@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 
 from aeops.drawing.palette import LABEL_COLOURS, MUTED_COLOUR, NOVELTY_COLOUR
 from aeops.drawing.style import REPORT_WIDTH, svg_axes
@@ -14,7 +16,8 @@ COLUMNS = 6  # samples in a strip
 GRID_COLUMNS = 20  # samples in a row of the grid
 STRIP_SIDE, GRID_SIDE = 64, 32  # largest side of a tile in pixels; larger samples are shrunk, as they are drawn that small
 PLOT_HEIGHT, PLOT_WIDTHS = 48, (64, 128)  # pixels of the curve that stands for a window of a series
-CAPTION_POINTS, POINTS_AN_INCH = 7, 72
+CAPTION_POINTS, TITLE_POINTS, POINTS_AN_INCH = 7, 8.5, 72
+LINE_HEIGHT = 1.15  # in the size of a letter
 LETTER_WIDTH = 0.56  # of a caption's letter, in its size
 COLOUR_LEVELS = 63  # above zero: a file of half the size, without a visible difference at this size
 ERROR_MAP = "inferno"  # black: no error; light: an error as large as the range of values. Readable in grey, too.
@@ -145,20 +148,23 @@ def draw_tiles(
         axes.set_axis_off()
         for i, (title, colour) in enumerate(titles):
             row_centre = (0, i * (tile_height + gap_pixels) + tile_height / 2)  # in pixels of the mosaic
-            axes.annotate(
-                title,
-                row_centre,
-                (-6, 0),
-                textcoords="offset points",
-                ha="right",
-                va="center",
-                color=colour,
-                fontsize=8.5,
-            )
+            lines = title.split("\n")
+            for line_number, line in enumerate(lines):
+                offset = (-6, ((len(lines) - 1) / 2 - line_number) * LINE_HEIGHT * TITLE_POINTS)
+                _write_line(axes, line, row_centre, offset, ha="right", va="center", color=colour, fontsize=TITLE_POINTS)
         for j, sample_caption in enumerate(sample_captions):
             column_centre = j * (tile_width + gap_pixels) + tile_width / 2
-            position = (column_centre, -gap_pixels)
-            axes.text(*position, sample_caption, ha="center", va="bottom", color=MUTED_COLOUR, fontsize=caption_size)
+            for line_number, line in enumerate(reversed(sample_caption.split("\n"))):
+                column_top, offset = (column_centre, -gap_pixels), (0.0, line_number * LINE_HEIGHT * caption_size)
+                _write_line(axes, line, column_top, offset, ha="center", va="bottom", color=MUTED_COLOUR, fontsize=caption_size)
+
+
+def _write_line(axes: Axes, line: str, place: tuple[float, float], offset: tuple[float, float], **style: Any) -> None:
+    """Write one line of text, `offset` points from a place in pixels of the mosaic.
+
+    Each line is a text of its own: only then does the SVG say how it is aligned, whichever font the page has.
+    """
+    axes.annotate(line, place, offset, textcoords="offset points", annotation_clip=False, **style)
 
 
 def _caption_size(sample_captions: Sequence[str], column_width: float) -> float:
