@@ -116,6 +116,23 @@ def leading_part_names(names: Sequence[str], part_scores: np.ndarray) -> list[st
     return [names[index] for index in part_scores.argmax(axis=1).tolist()]
 
 
+def caption_scores(scores: np.ndarray, names: Sequence[str], part_scores: np.ndarray | None) -> list[str]:
+    """Return captions of samples in a figure: each score and, below it, the part of the score that says most.
+
+    Args:
+        scores: (n,).
+        names: of the parts.
+        part_scores: (n, parts); None for a single score.
+    """
+    captions = [f"{score:#.3g}" for score in scores]
+    if part_scores is None:
+        return captions
+    parts = map(short_part_name, leading_part_names(names, part_scores))
+    # In the lines of a narrow column: a break after a hyphen, and before the settings of one of several parts of a kind.
+    lines = [part.replace("-", "-\n").replace(" (", "\n(") for part in parts]
+    return [f"{caption}\n{part_lines}" for caption, part_lines in zip(captions, lines, strict=True)]
+
+
 def to_json_values(explanation: Explanation) -> dict[str, Any]:
     """Return an explanation with lists in place of arrays, for `json`."""
     values: dict[str, Any] = dict(explanation)

@@ -16,6 +16,7 @@ COLUMNS = 6  # samples in a strip
 GRID_COLUMNS = 20  # samples in a row of the grid
 STRIP_SIDE, GRID_SIDE = 64, 32  # largest side of a tile in pixels; larger samples are shrunk, as they are drawn that small
 PLOT_HEIGHT, PLOT_WIDTHS = 48, (64, 128)  # pixels of the curve that stands for a window of a series
+NEAREST_TITLE = "nearest\nnormal"  # of the row of nearest normal samples
 CAPTION_POINTS, TITLE_POINTS, POINTS_AN_INCH = 7, 8.5, 72
 LINE_HEIGHT = 1.15  # in the size of a letter
 LETTER_WIDTH = 0.56  # of a caption's letter, in its size
@@ -58,7 +59,7 @@ def draw_error_strip(
     titles.append(("error", MUTED_COLOUR))
     tile_rows.append(_error_tiles(errors) + padding)
     if nearest is not None:
-        titles.append(("nearest\nnormal", MUTED_COLOUR))
+        titles.append((NEAREST_TITLE, MUTED_COLOUR))
         tile_rows.append(as_tiles(nearest) + padding)
     draw_tiles(file, tile_rows, titles, sample_captions, width=REPORT_WIDTH / 3)
 

@@ -16,5 +16,5 @@ class RequestLimits(ConnectionLimits):
     explained_samples: int = MAX_EXPLAINED_SAMPLES  # in one request for explanations
     text_bytes: int = 65_536  # of one text
     all_text_bytes: int = 2**19  # of all texts of a request, in UTF-8 after NFKC: each takes a microsecond to become a token
-    answer_values: int = 4_000_000  # numbers in a JSON reply: some 80 MB; npy and Arrow have no such limit
+    answer_values: int = 4_000_000  # numbers in a JSON reply, or those of one sample: some 80 MB; not of npy and Arrow
     queue: int = 256  # requests that wait

@@ -17,7 +17,7 @@ import pandas as pd
 from ae_models.intervals import clopper_pearson
 from ae_models.thresholds import read_threshold
 from aeops.bundle.detector import Detector
-from aeops.bundle.explanations import leading_part_names, short_part_name
+from aeops.bundle.explanations import caption_scores
 from aeops.data.array_files import write_parquet
 from aeops.data.fit_samples import calibration_file
 from aeops.drawing import mosaics
@@ -308,7 +308,7 @@ def draw_galleries(folder: Path, context: EvaluationContext) -> None:
         "worst": normals[len(normals) - count :],
     }
     for name, indices in gallery_indices.items():
-        draw_gallery(folder / f"gallery_{name}.svg", context, indices, number_captions(mse[indices]))
+        draw_gallery(folder / f"gallery_{name}.svg", context, indices, [f"{value:#.3g}" for value in mse[indices]])
     outcomes = {
         "flagged_novelty": novelty & is_anomaly,
         "false_alarms": ~novelty & is_anomaly,
@@ -319,8 +319,9 @@ def draw_galleries(folder: Path, context: EvaluationContext) -> None:
         if len(indices):
             spread = np.linspace(0, len(indices) - 1, min(len(indices), mosaics.COLUMNS)).round().astype(int)
             shown = indices[np.unique(spread)]
-            captions, nearest = cause_captions(context, shown), nearest_normals(context, shown)
-            draw_gallery(folder / f"errors_{name}.svg", context, shown, captions, nearest)
+            part_scores = context.predictions["part_scores"][shown] if context.detector.part_names else None
+            captions = caption_scores(score[shown], context.detector.part_names, part_scores)
+            draw_gallery(folder / f"errors_{name}.svg", context, shown, captions, nearest_normals(context, shown))
 
 
 def draw_gallery(
@@ -334,21 +335,6 @@ def draw_gallery(
     inputs = context.data.scale(context.inputs[indices])
     outputs = context.data.scale(context.predictions["reconstruction"][indices])
     mosaics.draw_error_strip(file, inputs, outputs, targets, captions, nearest)
-
-
-def number_captions(values: np.ndarray) -> list[str]:
-    return [f"{value:#.3g}" for value in values]
-
-
-def cause_captions(context: EvaluationContext, indices: np.ndarray) -> list[str]:
-    """Return the score of each test sample and, of a combined score, the part that spoke first."""
-    captions = number_captions(context.predictions["score"][indices])
-    if "part_scores" not in context.predictions:
-        return captions
-    names = leading_part_names(context.detector.part_names, context.predictions["part_scores"][indices])
-    # In the lines of a narrow column: at a hyphen, and before the settings of one of several parts of a kind.
-    lines = [short_part_name(name).replace("-", "-\n").replace(" (", "\n(") for name in names]
-    return [f"{caption}\n{part_lines}" for caption, part_lines in zip(captions, lines, strict=True)]
 
 
 def nearest_normals(context: EvaluationContext, indices: np.ndarray) -> np.ndarray | None:

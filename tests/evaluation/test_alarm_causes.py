@@ -9,14 +9,14 @@ import pytest
 from explained_bundles import TRAIN, edges_bundle, image_bundle, images, series_bundle, windows
 
 from aeops.bundle.detector import Detector
-from aeops.bundle.explanations import short_part_name
+from aeops.bundle.explanations import caption_scores, short_part_name
 from aeops.drawing import mosaics
 from aeops.evaluation.alarm_causes import NAMED_ALARMS, alarm_results
 from aeops.evaluation.prepared import PreparedSamples
 from aeops.evaluation.study import EvaluationContext
 from aeops.project import find_project
 from aeops.recipe.reader import read_recipe
-from aeops.stages.evaluate import cause_captions, draw_galleries, nearest_normals
+from aeops.stages.evaluate import draw_galleries, nearest_normals
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 
@@ -79,7 +79,8 @@ def test_without_an_alarm_there_is_nothing_to_explain(context: EvaluationContext
 def test_captions_name_the_part_and_the_last_row_is_the_nearest_normal(context: EvaluationContext) -> None:
     indices = np.array([0, 45])
     leading = context.predictions["part_scores"][indices].argmax(1)
-    captions = cause_captions(context, indices)
+    part_scores, names = context.predictions["part_scores"][indices], context.detector.part_names
+    captions = caption_scores(context.predictions["score"][indices], names, part_scores)
     for index, caption, part in zip(indices, captions, leading, strict=True):
         number, *words = caption.split("\n")
         assert float(number) == pytest.approx(context.predictions["score"][index], rel=1e-2)
