@@ -1,6 +1,7 @@
 """`ae score RECIPE FILE`: scores samples with a registered version, records each prediction, and prints a table.
 
-`ae score RECIPE --inbox` scores the inbox as the flow `scoring` does, in this process and without Prefect.
+`ae score RECIPE FILE --explain` also says why, for at most 1,024 samples. `ae score RECIPE --inbox` scores the inbox as the flow
+`scoring` does, in this process and without Prefect.
 """
 
 import argparse
