@@ -20,7 +20,10 @@ NAMED_PARTS = 3  # of a score, and tokens of a text, in a sentence
 SHORT_NAMES = {"normalised-residual": "residual"}  # of parts of a score, where the kind is long
 AXIS_NAMES = {1: ("steps",), 2: ("rows", "columns")}  # by the number of axes of a sample's channel
 # Below the parts, wherever they are shown.
-PARTS_UNIT = "A part of the score is 0 at the median of normal samples and 1 one spread above it; the score is the parts' mean."
+PARTS_UNIT = (
+    "A part of the score is 0 at the median of normal samples and 1 one spread above it; the parts' mean is the score of a sample "
+    "whose values lie inside the range."
+)
 
 
 def short_part_name(name: str) -> str:
