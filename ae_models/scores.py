@@ -80,11 +80,22 @@ class AmbiguityScore(Score):
 class TokenSurpriseScore(Score):
     """Mean of -log p over a text's own tokens, END among them, in nats a token; 0 for a text without tokens."""
 
+    has_token_surprise = True
+
     def score_member(self, output: ModelOutput) -> Tensor:
-        log_probabilities = output.decoder_output.log_softmax(1)
-        own_tokens = log_probabilities.gather(1, output.inputs.unsqueeze(1)).squeeze(1)
         in_use = output.inputs != PADDING
-        return -(own_tokens * in_use).sum(1) / in_use.sum(1).clamp(min=1)
+        return _surprise_by_token(output).sum(1) / in_use.sum(1).clamp(min=1)
+
+    def token_surprise(self, output: ModelOutput) -> Tensor:
+        """Return -log p of each token, of an ensemble the mean over its members."""
+        return torch.stack([_surprise_by_token(member) for member in output.members or (output,)]).mean(0)
+
+
+def _surprise_by_token(output: ModelOutput) -> Tensor:
+    """Return -log p of each token, (n, tokens), and 0 for padding."""
+    log_probabilities = output.decoder_output.log_softmax(1)
+    own_tokens = log_probabilities.gather(1, output.inputs.unsqueeze(1)).squeeze(1)
+    return -(own_tokens * (output.inputs != PADDING))
 
 
 class DenoisingScore(Score):

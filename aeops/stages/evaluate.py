@@ -18,11 +18,13 @@ import pandas as pd
 from ae_models.intervals import clopper_pearson
 from ae_models.thresholds import read_threshold
 from aeops.bundle.detector import Detector
+from aeops.bundle.explanations import caption_scores
 from aeops.data.array_files import write_parquet
 from aeops.data.fit_samples import calibration_file
 from aeops.drawing import mosaics
 from aeops.errors import DataError
 from aeops.evaluation import line_charts, model_input
+from aeops.evaluation.alarm_causes import alarm_results
 from aeops.evaluation.detection import DetectorScores, measure_flagged, measure_lead, measure_ranking
 from aeops.evaluation.false_alarms import measure_false_alarms
 from aeops.evaluation.measures import MEASURE_FUNCTIONS
@@ -66,7 +68,7 @@ def evaluate(recipe: Recipe, project: Project, prepared: Path, bundle: Path, his
         figures = folder / "figures"
         figures.mkdir()
         documents = {}
-        for name, result in example_results(context).items():
+        for name, result in (example_results(context) | alarm_results(context)).items():
             documents[name] = study_document(result)
         for name, spec in recipe.evaluate.studies.items():
             result = run_study(name, spec, context, figures)
@@ -96,7 +98,7 @@ def build_context(recipe: Recipe, project: Project, prepared: Path, bundle: Path
         raise DataError(f"{prepared}: no normal sample in test.npy, expected at least one; {next_step}, or ingest more samples")
     inputs = model_input.served_inputs(recipe.fit, data.test, model_input.TEST_SEED)
     target = detector.to_measured(model_input.target_channels(source, data.test))
-    predictions = detector.score(inputs, reconstruction=True, code=True)
+    predictions = detector.score(inputs, reconstruction=True, code=True, explanation=True)
     return EvaluationContext(recipe, data, detector, inputs, target, predictions, project, bundle, history)
 
 
@@ -307,7 +309,7 @@ def draw_galleries(folder: Path, context: EvaluationContext) -> None:
         "worst": normals[len(normals) - count :],
     }
     for name, indices in gallery_indices.items():
-        draw_gallery(folder / f"gallery_{name}.svg", context, indices, mse)
+        draw_gallery(folder / f"gallery_{name}.svg", context, indices, [f"{value:#.3g}" for value in mse[indices]])
     outcomes = {
         "flagged_novelty": novelty & is_anomaly,
         "false_alarms": ~novelty & is_anomaly,
@@ -317,19 +319,30 @@ def draw_galleries(folder: Path, context: EvaluationContext) -> None:
         indices = np.flatnonzero(has_outcome)[np.argsort(-score[has_outcome], kind="stable")]
         if len(indices):
             spread = np.linspace(0, len(indices) - 1, min(len(indices), mosaics.COLUMNS)).round().astype(int)
-            draw_gallery(folder / f"errors_{name}.svg", context, indices[np.unique(spread)], score)
+            shown = indices[np.unique(spread)]
+            part_scores = context.predictions["part_scores"][shown] if context.detector.part_names else None
+            captions = caption_scores(score[shown], context.detector.part_names, part_scores)
+            draw_gallery(folder / f"errors_{name}.svg", context, shown, captions, nearest_normals(context, shown))
 
 
-def draw_gallery(file: Path, context: EvaluationContext, indices: np.ndarray, values: np.ndarray) -> None:
-    """Write inputs above outputs, and targets where they differ from the inputs; `values` (n,) are the captions."""
+def draw_gallery(
+    file: Path, context: EvaluationContext, indices: np.ndarray, captions: list[str], nearest: np.ndarray | None = None
+) -> None:
+    """Write inputs above outputs, and targets where they differ from the inputs; see `mosaics.draw_error_strip`."""
     source = context.recipe.fit.input
     targets = None
     if source.target_channels or source.given == "corrupted":
         targets = context.target[indices]
     inputs = context.data.scale(context.inputs[indices])
     outputs = context.data.scale(context.predictions["reconstruction"][indices])
-    error_captions = [f"{value:#.3g}" for value in values[indices]]
-    mosaics.draw_error_strip(file, inputs, outputs, targets, error_captions)
+    mosaics.draw_error_strip(file, inputs, outputs, targets, captions, nearest)
+
+
+def nearest_normals(context: EvaluationContext, indices: np.ndarray) -> np.ndarray | None:
+    """Return the nearest normal sample of each test sample in [0, 1]; None for a score without a bank."""
+    if not context.detector.has_bank:
+        return None
+    return context.data.scale(context.detector.bank_samples[context.predictions["nearest"][indices]])
 
 
 # ---------------------------------------------------------------- the program
