@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import yaml
+from digits_recipe import single_model_recipe
 from shipped_digits import shipped_digits
 
 from aeops.cli.main import main
@@ -209,7 +210,7 @@ def write_small_recipe(root: Path) -> None:
     (root / "inbox").mkdir()
     np.save(root / "inbox" / "images.npy", images[chosen])
     np.save(root / "inbox" / "labels.npy", labels[chosen])
-    recipe = yaml.safe_load((root / "recipes" / "digits.yaml").read_text())
+    recipe = single_model_recipe()
     recipe |= {"recipe": "small"}
     recipe["data"] |= {
         "dataset": "small",

@@ -13,6 +13,7 @@ import onnxruntime
 import pandas as pd
 import pytest
 import yaml
+from digits_recipe import single_model_recipe
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import save_file
 from shipped_digits import shipped_digits
@@ -122,7 +123,7 @@ def scene(digits: tuple[np.ndarray, np.ndarray], tmp_path_factory: pytest.TempPa
 
         folder = root / hashlib.sha256(json.dumps([model, source]).encode()).hexdigest()[:12]
         folder.mkdir(exist_ok=True)
-        given = yaml.safe_load((RECIPES / "digits.yaml").read_text(encoding="utf-8"))
+        given = single_model_recipe()
         sections = {
             "input": given["input"] | (source or {}),
             "model": given["model"] | SMALL | (model or {}),
@@ -156,7 +157,7 @@ def validation() -> dict:
 
 def write_recipe(file: Path, gate: dict | None = None, **changes: object) -> dict:
     """The digits recipe, changed; its gate asks of this bundle what it can give, and faults are injected into few samples."""
-    recipe = yaml.safe_load((RECIPES / "digits.yaml").read_text(encoding="utf-8"))
+    recipe = single_model_recipe()
     recipe["evaluate"]["studies"] = {"power": {"samples": 20}}
     recipe["gate"] = gate or {
         "beats_pca_reconstruction": {"metric": "reconstruction.gain_over_pca", "at_least": 0.05},

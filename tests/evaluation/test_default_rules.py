@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from digits_recipe import single_model_recipe
 
 from ae_models.spec import ARRAY_KINDS
 from aeops.cli.run import show_summary
@@ -56,7 +57,7 @@ def mistakes(read, **changes) -> list[str]:
 
 
 def data_without_novelty() -> dict:
-    recipe = yaml.safe_load((ROOT / "recipes" / "digits.yaml").read_text(encoding="utf-8"))
+    recipe = single_model_recipe()
     return recipe["data"] | {"novelty": []}
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from digits_recipe import single_model_recipe
 
 from aeops.errors import DataError
 from aeops.evaluation.before_training import require_whole_seed_record
@@ -46,7 +47,7 @@ def project(tmp_path: Path) -> Project:
 
 
 def change_recipe(project: Project, **sections: dict) -> None:
-    recipe = yaml.safe_load((RECIPES / "digits.yaml").read_text(encoding="utf-8"))
+    recipe = single_model_recipe()
     for section, keys in sections.items():
         recipe[section] |= keys
     project.recipe_file("digits").write_text(yaml.safe_dump(recipe, sort_keys=False), encoding="utf-8")
