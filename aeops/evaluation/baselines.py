@@ -59,10 +59,15 @@ class ResidualTreatment:
 
     @classmethod
     def of_score(cls, score: ScoreSpec) -> Self:
-        """Return the treatment of a model's score; where that is no residual, the defaults of the score that is one."""
-        if not isinstance(score, NormalisedResidualScoreSpec):
-            score = NormalisedResidualScoreSpec()
-        return cls(score.blur, score.energy)
+        """Return the treatment of a model's score: of a combined one that of its first part that treats what it compares.
+
+        Where no part does, it is the default of the residual.
+        """
+        for single in single_scores(score).values():
+            if isinstance(single, TREATED_SCORES) and (single.blur or single.energy):
+                return cls(single.blur, single.energy)
+        default = NormalisedResidualScoreSpec()
+        return cls(default.blur, default.energy)
 
     def blur_samples(self, samples: np.ndarray) -> np.ndarray:
         """Return (n, channels, ...) blurred along every axis after the channels, as float32 (n, values)."""

@@ -8,7 +8,13 @@ from sklearn.ensemble import IsolationForest
 from ae_models import scores
 from ae_models.blur import blur_axes, gaussian_kernel
 from ae_models.model_output import ModelOutput
-from ae_models.spec import CodeResidualScoreSpec, NormalisedResidualScoreSpec
+from ae_models.spec import (
+    CodeResidualScoreSpec,
+    CombinedScoreSpec,
+    KnnScoreSpec,
+    LocalHullScoreSpec,
+    NormalisedResidualScoreSpec,
+)
 from aeops.errors import DataError, UsageError
 from aeops.evaluation import baselines
 from aeops.evaluation.baselines import FittedBaselines, PcaBaseline, ResidualTreatment, hull_residuals
@@ -189,3 +195,10 @@ def test_samples_that_are_not_finite_are_refused(value):
         FittedBaselines(bad, 5, PLAIN, None)
     with pytest.raises(DataError, match="finite values in the scored samples, got 2 of 8"):
         FittedBaselines(images(9), 5, PLAIN, None).score(bad)
+
+
+def test_a_combined_score_gives_its_baselines_the_treatment_of_its_residual() -> None:
+    residual, code = NormalisedResidualScoreSpec(energy=0.25, blur=2.0), KnnScoreSpec(space="code")
+    assert ResidualTreatment.of_score(CombinedScoreSpec((code, residual))) == ResidualTreatment(2.0, 0.25)
+    assert ResidualTreatment.of_score(LocalHullScoreSpec(energy=0.5, blur=1.0)) == ResidualTreatment(1.0, 0.5)
+    assert ResidualTreatment.of_score(code) == ResidualTreatment.of_score(NormalisedResidualScoreSpec())
