@@ -23,6 +23,7 @@ from ae_models.spec import (
     LocalHullScoreSpec,
     NormalisedResidualScoreSpec,
     ScoreSpec,
+    single_scores,
 )
 from aeops.bundle.detector import Detector
 from aeops.errors import DataError, UsageError
