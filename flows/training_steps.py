@@ -37,6 +37,7 @@ from aeops.registry.killed_runs import PROCESS_TAG
 from aeops.registry.store import Store, open_store
 from aeops.registry.trust import find_champion
 from aeops.registry.version_state import describe_state
+from aeops.report.headline import headline
 from aeops.report.model_card import model_card
 from aeops.report.report_page import write_report
 from aeops.report.summary import metric_rows, verdict_markdown
@@ -230,7 +231,7 @@ def evaluate_model(recipe: str) -> None:
     project, _ = load_context(recipe)
     dvc.reproduce_stage(project, "evaluate", recipe)
     metrics = read_json(project.artifacts(recipe) / "report" / "metrics.json")
-    create_table_artifact(metric_rows(metrics), key=f"{recipe}-metrics", description=f"{recipe}: the model beside its baselines")
+    create_table_artifact(metric_rows(metrics), key=f"{recipe}-metrics", description=f"{recipe}: {headline(metrics)}")
 
 
 @pipeline_step("gate")

@@ -85,12 +85,22 @@ class Detector:
         except BundleError as error:
             raise DataError(str(error)) from error
 
-    @cached_property
+    @property
     def word_counts(self) -> np.ndarray | None:
         """Counts of each word in each slot of the training samples' codes, (slots, words) int64; None for codes without words."""
+        return self._scorer_arrays.get("word_counts")
+
+    @property
+    def calibration_scores(self) -> np.ndarray:
+        """Scores of the calibration samples, ascending, float32 (m,)."""
+        return self._scorer_arrays["calibration_scores"]
+
+    @cached_property
+    def _scorer_arrays(self) -> dict[str, np.ndarray]:
         from safetensors.numpy import load  # here, so that a served model does without
 
-        return load(self._read_file("scorer.safetensors")).get("word_counts")
+        arrays: dict[str, np.ndarray] = load(self._read_file("scorer.safetensors"))
+        return arrays
 
     def example(self) -> Any:
         """Return two samples that the model takes, in raw units."""

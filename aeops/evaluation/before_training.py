@@ -1,15 +1,17 @@
 """Everything that a training's evaluation and gate will ask of samples and files, checked before the training starts."""
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ae_models.errors import SpecError
+from ae_models.spec import input_shape
 from aeops.errors import DataError, UsageError
 from aeops.files import file_sha256
 from aeops.machine.stored_json import read_json
 from aeops.project import Project
-from aeops.recipe.gate_rules import AUROC, MIN_GROUPS, Rule
+from aeops.recipe.gate_rules import AUROC, LEAD_LOWER_BOUND, MIN_GROUPS, Rule
 from aeops.recipe.reader import Recipe
 
 if TYPE_CHECKING:
@@ -77,27 +79,39 @@ def _threshold_problems(recipe: Recipe, project: Project, prepared: Path) -> lis
 
 
 def _baseline_problems(recipe: Recipe, train_rows: int) -> Iterator[str]:
-    for key in ("pca_components", "neighbours"):
+    keys = [key for key in ("pca_components", "neighbours") if getattr(recipe.evaluate, key) is not None]
+    if not keys:
+        return
+    from aeops.evaluation.sampling import baseline_rows
+
+    rows = baseline_rows(train_rows, math.prod(input_shape(recipe.fit.model, recipe.fit.input)))
+    what = "the number of training samples"
+    if rows < train_rows:
+        what = f"the number of training samples that baselines are fitted to, of {train_rows:,}"
+    for key in keys:
         value = getattr(recipe.evaluate, key)
-        if value is not None and value > train_rows:
-            yield f"evaluate.{key}: expected at most {train_rows}, the number of training samples, got {value}"
+        if value > rows:
+            yield f"evaluate.{key}: expected at most {rows}, {what}, got {value}"
 
 
 def _comparison_problems(name: str, rule: Rule, test: "pd.DataFrame") -> Iterator[str]:
-    """Yield a message for each set of samples that is too small for a comparison with the champion ever to pass."""
-    if rule.champion is None:
+    """Yield a message for each set of samples that is too small for a comparison ever to pass."""
+    if rule.champion is None and rule.metric != LEAD_LOWER_BOUND:
         return
+    opponent = "a champion"
+    if rule.champion is None:
+        opponent = "baselines"
     normals = test[~test["novelty"]]
     sample_sets = {"of normals": normals}
     if rule.by is not None:
         labels = normals["label"].dropna().unique()
         sample_sets = {f"of label {label}": normals[normals["label"] == label] for label in sorted(labels)}
-    if rule.champion == AUROC:
+    if rule.champion == AUROC or rule.metric == LEAD_LOWER_BOUND:
         sample_sets["of novelty"] = test[test["novelty"]]
     for what, samples in sample_sets.items():
         group_count = samples["group"].nunique()
         if group_count < MIN_GROUPS:
             yield (
-                f"gate.{name}: expected {MIN_GROUPS} or more groups {what} among the test samples to compare with a champion, "
+                f"gate.{name}: expected {MIN_GROUPS} or more groups {what} among the test samples to compare with {opponent}, "
                 f"got {group_count}: bring more samples, raise data.split.test, or take the rule out: see docs/gates.md"
             )

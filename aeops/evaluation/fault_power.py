@@ -14,15 +14,12 @@ from ae_models.spec import FitSpec
 from ae_models.thresholds import read_threshold
 from aeops.bundle.detector import Detector
 from aeops.evaluation import model_input
-from aeops.evaluation.detection import PcaBaseline, knn_distance
 from aeops.evaluation.prepared import PreparedSamples
 from aeops.evaluation.reference import REFERENCE_SEED
 from aeops.evaluation.sampling import even_indices
-from aeops.recipe.sections import EvaluateSpec
+from aeops.recipe.metric_names import MODEL_DETECTOR
 
-MODEL_NAME = "model"
 CALIBRATION_ROWS = 2000  # of the calibration samples, at most, for the thresholds of scores beside the model
-TRAIN_ROWS = 5000  # of the training samples, at most, that baselines are fitted to here
 
 # Takes served samples, (n, *input_shape) in raw units, and returns scores (n,), higher for anomalies, by name.
 ServedScores = Callable[[np.ndarray], Mapping[str, np.ndarray]]
@@ -73,36 +70,7 @@ def model_scores(detector: Detector) -> ServedScores:
     """Return the score of a bundle as a function of served samples."""
 
     def score(served: np.ndarray) -> Mapping[str, np.ndarray]:
-        return {MODEL_NAME: detector.score(served)["score"]}
-
-    return score
-
-
-def baseline_scores(spec: EvaluateSpec, fit: FitSpec, data: PreparedSamples, detector: Detector) -> ServedScores:
-    """Return the scores of the recipe's baselines, fitted to its training samples; a function of no names if it has none.
-
-    PCA is fitted to clean training samples, the neighbours are served ones.
-    """
-    train = data.train[even_indices(len(data.train), TRAIN_ROWS)]
-
-    def to_vectors(samples: np.ndarray) -> np.ndarray:
-        vectors = detector.data_kind.baseline(samples, detector.spec).vectors
-        assert vectors is not None, "the recipe reader allows baselines only for kinds that have vectors"
-        return vectors
-
-    pca, neighbours = None, None
-    if spec.pca_components is not None:
-        pca = PcaBaseline.fit(to_vectors(model_input.clean_inputs(fit.input, train)), spec.pca_components)
-    if spec.neighbours is not None:
-        neighbours = to_vectors(model_input.served_inputs(fit, train, model_input.TRAIN_SEED))
-
-    def score(served: np.ndarray) -> Mapping[str, np.ndarray]:
-        scores = {}
-        if pca is not None:
-            scores["pca_residual"] = pca.squared_residual(to_vectors(served))
-        if neighbours is not None and spec.neighbours is not None:
-            scores["knn"] = knn_distance(neighbours, to_vectors(served), spec.neighbours)
-        return scores
+        return {MODEL_DETECTOR: detector.score(served)["score"]}
 
     return score
 
@@ -117,14 +85,14 @@ def measure_served_power(detector: Detector, beside: ServedScores, rate: float, 
         samples: the test normals and the calibration samples.
 
     Returns:
-        The powers by name, the model's first, under MODEL_NAME.
+        The powers by name, the model's first, under MODEL_DETECTOR.
     """
     detect_beside = _at_rate(beside, rate, samples)
 
     def detect(clean: np.ndarray) -> Mapping[str, Detection]:
         served = model_input.served_inputs(samples.fit, clean, model_input.TEST_SEED)
         predictions = detector.score(served)
-        return {MODEL_NAME: Detection(predictions["score"], predictions["is_anomaly"]), **detect_beside(served)}
+        return {MODEL_DETECTOR: Detection(predictions["score"], predictions["is_anomaly"]), **detect_beside(served)}
 
     return measure_power(detect, samples.normals, samples.fit.input)
 

@@ -3,10 +3,11 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path as MplPath
@@ -16,7 +17,9 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from aeops.drawing.palette import (
+    FOREST_COLOUR,
     GRID_COLOUR,
+    HULL_COLOUR,
     KNN_COLOUR,
     LABEL_COLOURS,
     MODEL_COLOUR,
@@ -28,12 +31,26 @@ from aeops.drawing.palette import (
 )
 from aeops.drawing.style import REPORT_WIDTH, svg_axes
 from aeops.evaluation.sampling import even_indices
+from aeops.recipe.metric_names import ISOLATION_FOREST, KNN, MODEL_DETECTOR, PCA_RESIDUAL
+
+
+class DetectorStyle(NamedTuple):
+    """How a detector is drawn: its name in the legend, its colour and its kind of line."""
+
+    name: str
+    colour: str
+    dashes: str | tuple[float, tuple[float, float]] = "solid"
+
 
 DETECTOR_STYLES = {
-    "model": ("autoencoder", MODEL_COLOUR),
-    "pca_residual": ("PCA residual", PCA_COLOUR),
-    "knn": ("kNN distance", KNN_COLOUR),
+    MODEL_DETECTOR: DetectorStyle("autoencoder", MODEL_COLOUR),
+    PCA_RESIDUAL: DetectorStyle("PCA residual", PCA_COLOUR),
+    KNN: DetectorStyle("kNN distance", KNN_COLOUR),
+    "local_hull_10": DetectorStyle("hull-10 residual", HULL_COLOUR, (0, (3, 2))),
+    "local_hull_20": DetectorStyle("hull-20 residual", HULL_COLOUR),
+    ISOLATION_FOREST: DetectorStyle("IsolationForest", FOREST_COLOUR, (0, (1, 2))),
 }
+BASELINE_WIDTH = 1.2  # points, so that the model's line stands out
 POWER_COLUMNS = 4  # panels in a row; the first that is free holds the legend
 CURVE_POINTS = 400  # more than a screen can tell apart, few enough for a small file
 DOT_WIDTH = 3.6  # points across
@@ -106,34 +123,26 @@ def draw_histogram(file: Path, score: np.ndarray, novelty: np.ndarray, threshold
 
 def draw_roc(file: Path, scores: dict[str, np.ndarray], novelty: np.ndarray, auroc_values: dict[str, float]) -> None:
     """Draw true against false alarms for every threshold, of each detector in `scores`."""
-    with svg_axes(file, REPORT_WIDTH / 2 - 0.2, 4) as [axes]:
+    with svg_axes(file, REPORT_WIDTH / 2 - 0.2, 4.9) as [axes]:
         axes.plot([0, 1], [0, 1], color=GRID_COLOUR, linewidth=1)
         for key, score in scores.items():
-            name, colour = DETECTOR_STYLES[key]
             false_rate, true_rate, _ = roc_curve(novelty, score)
-            axes.plot(
-                *_thin_curve(false_rate, true_rate),
-                color=colour,
-                label=f"{name}  {auroc_values[key]:.3f}",
-                zorder=3 if key == "model" else 2,
-            )
+            _draw_detector(axes, key, *_thin_curve(false_rate, true_rate), _value_label(key, auroc_values[key]))
         axes.set(xlabel="share of normals flagged", ylabel="share of novelty flagged")
-        _finish_square(axes, "AUROC", "lower right")
+        _finish_square(axes, "AUROC")
 
 
 def draw_precision_recall(
     file: Path, scores: dict[str, np.ndarray], novelty: np.ndarray, precision_values: dict[str, float]
 ) -> None:
     """Draw precision against recall for every threshold, of each detector in `scores`."""
-    with svg_axes(file, REPORT_WIDTH / 2 - 0.2, 4) as [axes]:
+    with svg_axes(file, REPORT_WIDTH / 2 - 0.2, 4.9) as [axes]:
         axes.axhline(novelty.mean(), color=GRID_COLOUR, linewidth=1)
         for key, score in scores.items():
-            name, colour = DETECTOR_STYLES[key]
             precision, recall, _ = precision_recall_curve(novelty, score)
-            label = f"{name}  {precision_values[key]:.3f}"
-            axes.plot(*_thin_curve(recall, precision), color=colour, label=label, zorder=3 if key == "model" else 2)
+            _draw_detector(axes, key, *_thin_curve(recall, precision), _value_label(key, precision_values[key]))
         axes.set(xlabel="recall: share of novelty flagged", ylabel="precision: share of flags that are novelty")
-        _finish_square(axes, "average precision", "lower left")
+        _finish_square(axes, "average precision")
 
 
 def draw_power(file: Path, panels: Sequence[PowerPanel], rate: float) -> None:
@@ -162,17 +171,30 @@ def _draw_power_panel(axes: Axes, panel: PowerPanel, rate: float) -> None:
     intervals = np.array([interval or (np.nan, np.nan) for interval in panel.intervals])
     axes.fill_between(places, *intervals.T, color=MODEL_COLOUR, alpha=0.15, linewidth=0)
     for key, shares in panel.shares.items():
-        name, colour = DETECTOR_STYLES[key]
         values = np.array(shares, dtype=float)  # None becomes NaN, a gap in the curve
-        axes.plot(places, values, color=colour, marker=".", label=name, zorder=3 if key == "model" else 2)
+        _draw_detector(axes, key, places, values, DETECTOR_STYLES[key].name, marker=".")
     axes.set(ylim=(-0.02, 1.02), yticks=[0, 0.5, 1], title=panel.title, xlabel=panel.unit)
     axes.set_xticks(places, [f"{strength:g}" for strength in panel.strengths])
     axes.yaxis.set_major_formatter("{x:.0%}")
 
 
-def _finish_square(axes: Axes, legend_title: str, place: Literal["lower left", "lower right"]) -> None:
+def _draw_detector(axes: Axes, key: str, x: np.ndarray, y: np.ndarray, label: str, marker: str = "") -> None:
+    """Draw a detector's curve, with its label in the legend; the model's is wider and on top."""
+    style = DETECTOR_STYLES[key]
+    width, zorder = BASELINE_WIDTH, 2
+    if key == MODEL_DETECTOR:
+        width, zorder = rcParams["lines.linewidth"], 3
+    axes.plot(x, y, color=style.colour, linestyle=style.dashes, linewidth=width, label=label, zorder=zorder, marker=marker)
+
+
+def _value_label(key: str, value: float) -> str:
+    return f"{DETECTOR_STYLES[key].name}  {value:.3f}"
+
+
+def _finish_square(axes: Axes, legend_title: str) -> None:
+    """Set the range from 0 to 1, and put the legend below: a place inside that no curve crosses cannot be known."""
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.02), xticks=[0, 0.25, 0.5, 0.75, 1], yticks=[0, 0.25, 0.5, 0.75, 1])
-    axes.legend(loc=place, title=legend_title, alignment="left", title_fontsize=9)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2, title=legend_title, alignment="left", title_fontsize=9)
 
 
 def _thin_curve(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -7,7 +7,7 @@ add one: its line in `DEFAULT_RULES`, and a row in the table of docs/gates.md.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from aeops.recipe.gate_rules import AUROC, ERROR, NEEDS_BETTER, POWER, Rule
+from aeops.recipe.gate_rules import AUROC, ERROR, LEAD_LOWER_BOUND, NEEDS_BETTER, POWER, Rule
 
 DETECT, RECONSTRUCT, TRANSFORM, EMBED = "detect", "reconstruct", "transform", "embed"
 PURPOSES = (DETECT, RECONSTRUCT, TRANSFORM, EMBED)
@@ -25,7 +25,7 @@ NOT_WORSE_BY_ERROR = Rule(champion=ERROR, margin=0.1)
 NOT_WORSE_BY_RANKING = Rule(champion=AUROC, margin=0.04)
 NOT_WORSE_BY_POWER = Rule(champion=POWER, margin=0.05)
 PROMISE_KEPT = Rule(interval=PROMISE_INTERVAL, covers=REQUESTED_RATE)
-AHEAD_OF_BASELINES = Rule(metric="detection.lead", at_least=0.0)
+AHEAD_OF_BASELINES = Rule(metric=LEAD_LOWER_BOUND, at_least=0.0)
 ABOVE_FALSE_ALARMS = Rule(interval="novelty_flagged_interval", above=REQUESTED_RATE)
 FAULTS_ABOVE_FALSE_ALARMS = Rule(interval="power.mean_caught_interval", above=REQUESTED_RATE)
 FAULTS_ABOVE_NORMALS = Rule(metric="power.mean_separation", at_least=0.5)
@@ -63,7 +63,13 @@ DEFAULT_RULES = (
         NOT_WORSE_BY_ERROR,
         NOT_WORSE_BY_ERROR,
     ),
-    DefaultRule(BEATS_BASELINES, "ranks the novelty no worse than PCA and kNN", (DETECT,), AHEAD_OF_BASELINES, None),
+    DefaultRule(
+        BEATS_BASELINES,
+        "ranks the novelty better than every baseline, by more than chance explains",
+        (DETECT,),
+        AHEAD_OF_BASELINES,
+        None,
+    ),
     DefaultRule(
         "catches_the_novelty", "flags more of the novelty than false alarms alone would", (DETECT,), ABOVE_FALSE_ALARMS, None
     ),
@@ -94,7 +100,7 @@ def implies(rule: Rule, default: Rule) -> bool:
 
 
 def describe_rule(rule: Rule) -> str:
-    """Return a rule as a recipe writes it, such as `{metric: detection.lead, at_least: 0}`."""
+    """Return a rule as a recipe writes it, such as `{metric: detection.lead_lower_bound, at_least: 0}`."""
     settings = [f"{key}: {_format_setting(value)}" for key, value in rule.to_dict().items()]
     return f"{{{', '.join(settings)}}}"
 

@@ -13,7 +13,8 @@ MARGIN_BOUNDS = {
     POWER: ("a difference of two mean shares of injected faults", 0.5),
 }
 NEEDS_NOT_WORSE, NEEDS_BETTER = "not-worse", "better"  # requirements that a rule may put on the challenger
-MIN_GROUPS = 20  # of normals, or of novelty, below which a comparison claims nothing
+MIN_GROUPS = 20  # of normals, or of novelty, below which a comparison with a champion or a baseline claims nothing
+LEAD_LOWER_BOUND = "detection.lead_lower_bound"  # metric: low end of the interval of the lead over the baselines
 LOGGED_CHECK = "logged"  # the check of the registered model
 
 

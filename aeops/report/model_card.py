@@ -8,10 +8,13 @@ from aeops.drawing.words import format_number, format_open_interval, format_shar
 from aeops.gate.documents import ComparisonDocument, RuleRecord, VerdictDocument, gate_warnings, is_accepted
 from aeops.kinds.interface import load_kind
 from aeops.recipe.reader import fit_sections
+from aeops.report.headline import headline
 from aeops.report.tables import (
     DETECTION_MEASURES,
     QualityMeasure,
+    describe_lead,
     detectors_by_name,
+    rate_table,
     reconstruction_measures,
     reconstructions_by_name,
 )
@@ -53,7 +56,7 @@ def model_card(
         outcome = "accepted"
     lineage_rows = [[name, f"`{lineage[name]}`"] for name in LISTED_LINEAGE if name in lineage]
     sections = [
-        f"# {recipe['recipe']}: {outcome}\n\n{recipe['about'].strip()}",
+        f"# {recipe['recipe']}: {outcome}\n\n{headline(metrics)}\n\n{recipe['about'].strip()}",
         "## Data\n\n" + describe_data(recipe, metrics["rows"]),
         "## Metrics\n\n" + "\n\n".join(metric_tables(metrics)),
         "## Threshold\n\n" + describe_threshold(recipe, metrics),
@@ -92,7 +95,10 @@ def describe_data(recipe: Mapping[str, Any], rows: Mapping[str, int]) -> str:
 
 
 def metric_tables(metrics: Mapping[str, Any]) -> list[str]:
-    """Return tables of reconstruction, and of detection where novelty was ranked: the model above its baselines."""
+    """Return tables of reconstruction, and of detection where novelty was ranked: the model above its baselines.
+
+    The note of a table follows it.
+    """
     tables = [_reconstruction_table(metrics)]
     detector_rows = detectors_by_name(metrics)
     if detector_rows:
@@ -101,6 +107,9 @@ def metric_tables(metrics: Mapping[str, Any]) -> list[str]:
             rows.append([name, *_measured_cells(row, DETECTION_MEASURES), format_span(row["auroc_interval"])])
         head = ["novelty against normals", *_measure_names(DETECTION_MEASURES), "95 % interval of the AUROC"]
         tables.append(markdown_table(head, rows))
+    if rates := rate_table(metrics):
+        cell_rows = [[name, *(cell.text for cell in cells)] for name, cells in rates.rows.items()]
+        tables += [markdown_table(rates.head, cell_rows), rates.note, describe_lead(metrics)]
     return tables
 
 

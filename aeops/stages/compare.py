@@ -24,6 +24,7 @@ from aeops.gate.documents import ChampionRecord, ComparisonDocument, HoldoutReco
 from aeops.gate.evidence import holdout_sha256
 from aeops.machine.entry_point import run_main
 from aeops.recipe.gate_rules import POWER
+from aeops.recipe.metric_names import MODEL_DETECTOR
 from aeops.recipe.reader import Recipe, read_recipe
 from aeops.recipe.studies import POWER_STUDY, PowerStudy
 
@@ -178,7 +179,7 @@ def measure_powers(recipe: Recipe, data: PreparedSamples, champion: Detector, ch
     powers = []
     for detector in (champion, challenger):
         scores = fault_power.model_scores(detector)
-        power = fault_power.measure_score_power(scores, rate, samples)[fault_power.MODEL_NAME]
+        power = fault_power.measure_score_power(scores, rate, samples)[MODEL_DETECTOR]
         by_test_sample = np.full(len(data.test), np.nan)
         by_test_sample[samples.rows] = power.by_sample
         powers.append(by_test_sample)

@@ -3,6 +3,8 @@ import json
 import pytest
 import yaml
 
+from aeops.drawing.words import format_share
+from aeops.report.headline import headline
 from aeops.report.model_card import model_card
 
 LINEAGE = {"git.commit": "c0ffee", "data.content_sha256": "d" * 64, "platform.system": "Linux x86_64"}
@@ -22,6 +24,18 @@ def test_the_card_shows_metrics_beside_their_baselines_with_intervals(facts):
     low, high = metrics["detection"]["model"]["auroc_interval"]
     for text in ("PCA-16", "kNN-5 distance", f"{metrics['detection']['knn']['auroc']:.3f}", f"{low:.3f} to {high:.3f}"):
         assert text in card
+
+
+def test_the_card_begins_with_what_is_flagged_and_caught_and_has_the_shares_at_each_rate(facts):
+    _, metrics, *_ = facts
+    card = model_card(*facts, LINEAGE)
+    assert card.split("\n\n")[1] == headline(metrics)
+    hull = metrics["detection"]["local_hull_20"]
+    caught, false_alarms = (format_share(hull[name]["at_5_percent"]) for name in ("caught", "false_alarms"))
+    [row] = [line for line in card.splitlines() if line.startswith("| hull-20 residual | –")]
+    assert f"| {caught} ({false_alarms}) |" in row
+    assert "A rate of 0.1 % needs 999 of them or more." in card
+    assert f"Lead: {metrics['detection']['lead']:+.3f} in AUROC over the best baseline" in card
 
 
 def test_the_card_says_what_it_is_for_its_promise_its_limits_and_its_lineage(facts):

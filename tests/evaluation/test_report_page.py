@@ -13,7 +13,9 @@ import yaml
 from aeops.drawing.svg import inline_svg
 from aeops.project import find_project
 from aeops.recipe.reader import read_recipe
-from aeops.report.report_page import write_report
+from aeops.report.headline import headline
+from aeops.report.report_page import metric_tiles, write_report
+from aeops.report.tables import describe_lead, rate_table
 from aeops.stages.evaluate import evaluate
 
 ROOT = Path(__file__).parents[2]
@@ -85,6 +87,37 @@ def test_the_page_holds_every_section_figure_and_rule(write, evaluated, verdict)
     assert all(rule["says"] in page for rule in verdict["rules"])
     for fact in ("c0ffee", "digit-17", "31.2", "no version has been accepted yet"):
         assert fact in page
+
+
+def test_the_page_begins_with_what_is_flagged_and_caught(write, evaluated):
+    metrics = json.loads((evaluated.report / "metrics.json").read_text(encoding="utf-8"))
+    page = html.unescape(write())
+    first_paragraphs = re.findall(r'<p class="(over|headline|lead)">(.*?)</p>', page, re.DOTALL)
+    assert first_paragraphs[1] == ("headline", headline(metrics))
+
+
+def test_the_page_has_the_shares_caught_at_each_rate_with_the_best_marked(write, evaluated):
+    metrics = json.loads((evaluated.report / "metrics.json").read_text(encoding="utf-8"))
+    page = html.unescape(write())
+    table = rate_table(metrics)
+    for cells in table.rows.values():
+        for cell in cells:
+            mark = " best" if cell.is_best else ""
+            assert f'<td class="right{mark}">{cell.text}</td>' in page
+    assert table.note in page
+    assert describe_lead(metrics) in page
+    for colour in ("pca", "knn", "hull", "forest"):
+        assert f"background:var(--{colour})" in page
+        assert f"--{colour}:" in page
+
+
+def test_every_bar_of_a_baseline_has_a_colour_on_the_pages(evaluated):
+    metrics = json.loads((evaluated.report / "metrics.json").read_text(encoding="utf-8"))
+    page_css = (ROOT / "aeops" / "page" / "templates" / "page.css").read_text(encoding="utf-8")
+    colours = {bar["colour"] for tile in metric_tiles(metrics) for bar in tile["bars"]}
+    assert {"model", "pca", "knn", "hull", "forest"} <= colours
+    for colour in colours:
+        assert f".fill-{colour}{{fill:var(--{colour})}}" in page_css
 
 
 def test_the_page_loads_nothing_from_outside(write):

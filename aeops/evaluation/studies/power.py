@@ -16,16 +16,14 @@ from aeops.drawing import mosaics
 from aeops.drawing.words import format_share
 from aeops.evaluation import line_charts, model_input
 from aeops.evaluation.fault_power import (
-    MODEL_NAME,
     PowerSamples,
-    baseline_scores,
     comparable_rate,
     draw_power_samples,
     measure_served_power,
 )
 from aeops.evaluation.line_charts import DETECTOR_STYLES, PowerPanel
 from aeops.evaluation.study import EvaluationContext, StudyResult
-from aeops.recipe.metric_names import fault_key
+from aeops.recipe.metric_names import MODEL_DETECTOR, fault_key
 from aeops.recipe.studies import PowerStudy
 
 CURVES_FILE, EXAMPLES_FILE = "power_curves.svg", "power_examples.svg"
@@ -52,8 +50,7 @@ def run_power_study(spec: PowerStudy, context: EvaluationContext, figures: Path)
     calibration = np.load(calibration_file(context.data.folder, recipe, context.project), mmap_mode="r")
     samples = draw_power_samples(recipe.fit, context.data, calibration, spec.samples)
     rate = comparable_rate(detector, samples)
-    beside = baseline_scores(recipe.evaluate, recipe.fit, context.data, detector)
-    powers = measure_served_power(detector, beside, rate, samples)
+    powers = measure_served_power(detector, context.baselines.score, rate, samples)
     groups = context.data.table["group"].to_numpy()[samples.rows]
     faults = standard_faults(recipe.fit.input.kind)
     line_charts.draw_power(figures / CURVES_FILE, [_panel(fault, powers) for fault in faults], rate)
@@ -65,7 +62,7 @@ def run_power_study(spec: PowerStudy, context: EvaluationContext, figures: Path)
     return StudyResult(
         title="Power on injected faults",
         lead=_lead_sentence(powers, metrics, rate),
-        head=["fault", "strength", "weakest", "strongest", *(DETECTOR_STYLES[name][0] for name in powers)],
+        head=["fault", "strength", "weakest", "strongest", *(DETECTOR_STYLES[name].name for name in powers)],
         rows=[_fault_row(fault, powers) for fault in faults] + [_mean_row(powers, metrics)],
         figures=figure_captions,
         metrics=metrics,
@@ -83,10 +80,10 @@ def measure_power_lead(powers: Mapping[str, Power], groups: np.ndarray) -> Power
         powers: by name, the model's among them.
         groups: (n,): samples of one group belong together.
     """
-    model = powers[MODEL_NAME]
+    model = powers[MODEL_DETECTOR]
     margins, intervals = {}, {}
     for name, power in powers.items():
-        if name == MODEL_NAME or model.mean is None or power.mean is None:
+        if name == MODEL_DETECTOR or model.mean is None or power.mean is None:
             continue
         margins[name] = model.mean - power.mean
         intervals[name] = mean_interval(model.by_sample - power.by_sample, groups)
@@ -101,7 +98,7 @@ def measure_power_lead(powers: Mapping[str, Power], groups: np.ndarray) -> Power
 
 
 def _metrics(powers: Mapping[str, Power], rate: float, groups: np.ndarray) -> dict[str, Any]:
-    model = powers[MODEL_NAME]
+    model = powers[MODEL_DETECTOR]
     lead = measure_power_lead(powers, groups)
     margin, lead_interval, lower_bound = None, None, None
     if lead is not None:
@@ -110,7 +107,7 @@ def _metrics(powers: Mapping[str, Power], rate: float, groups: np.ndarray) -> di
         lower_bound = lead_interval[0]
     baselines = {}
     for name, power in powers.items():
-        if name != MODEL_NAME:
+        if name != MODEL_DETECTOR:
             baselines[name] = {"mean_caught": power.mean, "mean_separation": power.mean_separation}
     return {
         "settings": {"samples": len(model.by_sample), "rate": rate},
@@ -132,7 +129,7 @@ def _panel(fault: Fault, powers: Mapping[str, Power]) -> PowerPanel:
     shares = {}
     for name, power in powers.items():
         shares[name] = [cell.share for cell in _cells_of(fault, power)]
-    intervals = [cell.interval for cell in _cells_of(fault, powers[MODEL_NAME])]
+    intervals = [cell.interval for cell in _cells_of(fault, powers[MODEL_DETECTOR])]
     return PowerPanel(fault.name.replace("-", " "), fault.unit, fault.strengths, shares, intervals)
 
 
@@ -155,7 +152,7 @@ def _draw_examples(file: Path, context: EvaluationContext, samples: PowerSamples
 
 
 def _fault_row(fault: Fault, powers: Mapping[str, Power]) -> list[str]:
-    weakest, *_, strongest = _cells_of(fault, powers[MODEL_NAME])
+    weakest, *_, strongest = _cells_of(fault, powers[MODEL_DETECTOR])
     strength = f"{fault.strengths[0]:g} to {fault.strengths[-1]:g} {fault.unit}"
     shares = [format_share(power.by_fault[fault.name]) for power in powers.values()]
     return [fault.name.replace("-", " "), strength, _share_with_interval(weakest), _share_with_interval(strongest), *shares]
@@ -184,7 +181,9 @@ def _lead_sentence(powers: Mapping[str, Power], metrics: Mapping[str, Any], rate
         return f"{sentence}, at a rate of {format_share(rate, 2)} false alarms."
     best = max(metrics["baselines"], key=lambda name: metrics["baselines"][name]["mean_caught"])
     best_share = format_share(powers[best].mean)
-    return f"{sentence}, the best baseline ({DETECTOR_STYLES[best][0]}) {best_share} at the same rate of {format_share(rate, 2)}."
+    return (
+        f"{sentence}, the best baseline ({DETECTOR_STYLES[best].name}) {best_share} at the same rate of {format_share(rate, 2)}."
+    )
 
 
 def _note(metrics: Mapping[str, Any], rate: float) -> str:
