@@ -24,7 +24,8 @@ HISTORY = ("docs/log.md",)  # speaks of what was
 OTHERS = {
     "flows/filter": "an address of Prefect's API",
     "flows.get": "a variable",
-    "aeops/kinds/KIND.py", "ae_models/KIND_faults.py": "a placeholder",
+    "aeops/kinds/KIND.py": "a placeholder",
+    "ae_models/KIND_faults.py": "a placeholder",
     "aeops/data/sources/SOURCE.py": "a placeholder",
 }
 SUFFIXES = ("", ".md", ".yaml", ".yml", ".toml", ".py", ".j2", ".service", ".sh", ".conf", ".txt")
