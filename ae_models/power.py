@@ -133,14 +133,18 @@ class Power:
 
     @property
     def by_fault(self) -> dict[str, float | None]:
-        """Return the mean share over the strengths of each fault; None where the fault changed no sample."""
+        """The mean share over the strengths of each fault; None where the fault changed no sample."""
         return self._mean_by_fault({(cell.fault, cell.strength): cell.share for cell in self.cells})
 
     @property
     def mean_separation(self) -> float | None:
         """The same mean of the separations: in [0, 1], of use where there is no threshold yet."""
-        separations = {(cell.fault, cell.strength): cell.separation for cell in self.cells}
-        return _mean_of_defined(self._mean_by_fault(separations).values())
+        return _mean_of_defined(self.separation_by_fault.values())
+
+    @property
+    def separation_by_fault(self) -> dict[str, float | None]:
+        """The mean separation over the strengths of each fault; None where the fault changed no sample."""
+        return self._mean_by_fault({(cell.fault, cell.strength): cell.separation for cell in self.cells})
 
     def interval(self, groups: npt.NDArray[np.generic]) -> tuple[float, float] | None:
         """Return the 95 % interval of the mean power; None below two groups, or where no cell is defined.

@@ -37,6 +37,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from ae_models.faults import standard_faults
 from ae_models.power import ScoreFunction, conformal_threshold, measure_power, threshold_detectors
+from aeops.evaluation.baselines import ENERGY_FLOOR, HULL_RIDGES, hull_residuals
 from aeops.gate.auroc import estimate_auroc
 from aeops.machine.stored_json import read_json
 from aeops.recipe.reader import read_recipe
@@ -47,12 +48,11 @@ BEGIN, END = "<!-- ranking: written by `python benchmarks/power_ranking.py` -->"
 NORMALS = 100  # test samples that get each fault
 RATES = (0.01, 0.05)  # of false alarms: the first that the calibration samples allow
 BLUR = 1.0  # pixels or steps
-ENERGY_FLOOR = 1e-6
 WORDS = 2000  # that a text is counted by
 USELESS = ("constant", "noise", "least residual", "energy", "least energy")  # detectors that nobody would choose
 PCA_SIZES = (2, 8, 32)
 NEIGHBOURS = (1, 5, 30)
-HULL_NEIGHBOURS, HULL_RIDGE = 20, 0.3
+HULL_NEIGHBOURS, HULL_ROWS = 20, 200  # HULL_ROWS: samples at once
 PROJECTED_VALUES = 8
 TREES = 50
 
@@ -148,17 +148,13 @@ class VectorDetectors:
         return {f"{name}{self.suffix}": values for name, values in scores.items()}
 
     def _hull_residuals(self, vectors: np.ndarray, indices: np.ndarray) -> np.ndarray:
-        """Return the squared distance to the ridge-regularised affine hull of the neighbours (Vincent and Bengio 2001)."""
-        residuals = np.empty(len(vectors))
-        for row, (vector, places) in enumerate(zip(vectors, indices, strict=True)):
-            points = self.train[places].astype(np.float64)
-            mean = points.mean(axis=0)
-            differences = points - mean
-            gram = differences @ differences.T
-            penalty = HULL_RIDGE * np.trace(gram) / len(gram) + 1e-12
-            weights = np.linalg.solve(gram + penalty * np.eye(len(gram)), differences @ (vector - mean))
-            residuals[row] = np.square(vector - mean - weights @ differences).sum()
-        return residuals
+        """Return the squared distance to the hull of the neighbours, (n,), block by block."""
+        parts = []
+        for start in range(0, len(vectors), HULL_ROWS):
+            rows = slice(start, start + HULL_ROWS)
+            offsets = self.train[indices[rows]].astype(np.float64) - vectors[rows, None]
+            parts.append(hull_residuals(offsets, HULL_RIDGES[HULL_NEIGHBOURS]))
+        return np.concatenate(parts)
 
 
 def train_models(labelled: LabelledSet, epochs: int | None, seeds: int) -> ScoreFunction:
@@ -208,6 +204,7 @@ def measure_set(labelled: LabelledSet, fit: Callable[[LabelledSet], ScoreFunctio
             "mean_power": round_share(power.mean),
             "separation": round_share(power.mean_separation),
             "faults": {fault: round_share(share) for fault, share in power.by_fault.items()},
+            "separations": {fault: round_share(share) for fault, share in power.separation_by_fault.items()},
         }
     return {
         "kind": labelled.spec.kind,

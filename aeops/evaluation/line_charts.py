@@ -50,8 +50,8 @@ DETECTOR_STYLES = {
     "local_hull_20": DetectorStyle("hull-20 residual", HULL_COLOUR),
     ISOLATION_FOREST: DetectorStyle("IsolationForest", FOREST_COLOUR, (0, (1, 2))),
 }
-POWER_COLUMNS = 4  # panels in a row; the first that is free holds the legend
 BASELINE_WIDTH = 1.2  # points, so that the model's line stands out
+POWER_COLUMNS = 4  # panels in a row; the first that is free holds the legend
 CURVE_POINTS = 400  # more than a screen can tell apart, few enough for a small file
 DOT_WIDTH = 3.6  # points across
 MAP_NORMALS, MAP_NOVELTY = 900, 250  # points in the map of codes: enough to see where, few enough to see through
@@ -127,7 +127,7 @@ def draw_roc(file: Path, scores: dict[str, np.ndarray], novelty: np.ndarray, aur
         axes.plot([0, 1], [0, 1], color=GRID_COLOUR, linewidth=1)
         for key, score in scores.items():
             false_rate, true_rate, _ = roc_curve(novelty, score)
-            _draw_detector(axes, key, *_thin_curve(false_rate, true_rate), auroc_values[key])
+            _draw_detector(axes, key, *_thin_curve(false_rate, true_rate), _value_label(key, auroc_values[key]))
         axes.set(xlabel="share of normals flagged", ylabel="share of novelty flagged")
         _finish_square(axes, "AUROC")
 
@@ -140,7 +140,7 @@ def draw_precision_recall(
         axes.axhline(novelty.mean(), color=GRID_COLOUR, linewidth=1)
         for key, score in scores.items():
             precision, recall, _ = precision_recall_curve(novelty, score)
-            _draw_detector(axes, key, *_thin_curve(recall, precision), precision_values[key])
+            _draw_detector(axes, key, *_thin_curve(recall, precision), _value_label(key, precision_values[key]))
         axes.set(xlabel="recall: share of novelty flagged", ylabel="precision: share of flags that are novelty")
         _finish_square(axes, "average precision")
 
@@ -171,37 +171,24 @@ def _draw_power_panel(axes: Axes, panel: PowerPanel, rate: float) -> None:
     intervals = np.array([interval or (np.nan, np.nan) for interval in panel.intervals])
     axes.fill_between(places, *intervals.T, color=MODEL_COLOUR, alpha=0.15, linewidth=0)
     for key, shares in panel.shares.items():
-        style = DETECTOR_STYLES[key]
         values = np.array(shares, dtype=float)  # None becomes NaN, a gap in the curve
-        width, zorder = _line_width(key)
-        axes.plot(
-            places,
-            values,
-            color=style.colour,
-            linestyle=style.dashes,
-            linewidth=width,
-            marker=".",
-            label=style.name,
-            zorder=zorder,
-        )
+        _draw_detector(axes, key, places, values, DETECTOR_STYLES[key].name, marker=".")
     axes.set(ylim=(-0.02, 1.02), yticks=[0, 0.5, 1], title=panel.title, xlabel=panel.unit)
     axes.set_xticks(places, [f"{strength:g}" for strength in panel.strengths])
     axes.yaxis.set_major_formatter("{x:.0%}")
 
 
-def _draw_detector(axes: Axes, key: str, x: np.ndarray, y: np.ndarray, value: float) -> None:
-    """Draw a detector's curve, with its name and its value in the legend; the model's is wider and on top."""
+def _draw_detector(axes: Axes, key: str, x: np.ndarray, y: np.ndarray, label: str, marker: str = "") -> None:
+    """Draw a detector's curve, with its label in the legend; the model's is wider and on top."""
     style = DETECTOR_STYLES[key]
-    width, zorder = _line_width(key)
-    label = f"{style.name}  {value:.3f}"
-    axes.plot(x, y, color=style.colour, linestyle=style.dashes, linewidth=width, label=label, zorder=zorder)
-
-
-def _line_width(key: str) -> tuple[float, int]:
-    """Return the width of a detector's line in points, and its place in the drawing order: the model's is wider and on top."""
+    width, zorder = BASELINE_WIDTH, 2
     if key == MODEL_DETECTOR:
-        return rcParams["lines.linewidth"], 3
-    return BASELINE_WIDTH, 2
+        width, zorder = rcParams["lines.linewidth"], 3
+    axes.plot(x, y, color=style.colour, linestyle=style.dashes, linewidth=width, label=label, zorder=zorder, marker=marker)
+
+
+def _value_label(key: str, value: float) -> str:
+    return f"{DETECTOR_STYLES[key].name}  {value:.3f}"
 
 
 def _finish_square(axes: Axes, legend_title: str) -> None:

@@ -14,6 +14,7 @@ PURPOSES = (DETECT, RECONSTRUCT, TRANSFORM, EMBED)
 BEATS_BASELINES = "beats_pca_and_knn"
 KEEPS_PROMISE = "keeps_its_promise"
 CATCHES_FAULTS = "catches_injected_faults"
+RANKS_FAULTS = "ranks_injected_faults"
 NOT_BELOW_BASELINES = "not_below_baselines"
 REQUESTED_RATE, MEASURED_RATE = "false_alarms.requested", "false_alarms.measured"
 PROMISE_INTERVAL = "false_alarms.promise_interval"  # at 99.9 %: of 1,000 thresholds that keep their promise at most 1 is refused
@@ -26,6 +27,7 @@ PROMISE_KEPT = Rule(interval=PROMISE_INTERVAL, covers=REQUESTED_RATE)
 AHEAD_OF_BASELINES = Rule(metric=LEAD_LOWER_BOUND, at_least=0.0)
 ABOVE_FALSE_ALARMS = Rule(interval="novelty_flagged_interval", above=REQUESTED_RATE)
 FAULTS_ABOVE_FALSE_ALARMS = Rule(interval="power.mean_caught_interval", above=REQUESTED_RATE)
+FAULTS_ABOVE_NORMALS = Rule(metric="power.mean_separation", at_least=0.5)
 NEAR_BASELINES = Rule(metric="power.lead_lower_bound", at_least=-0.05)
 
 
@@ -72,6 +74,9 @@ DEFAULT_RULES = (
     ),
     DefaultRule(
         CATCHES_FAULTS, "flags more injected faults than false alarms alone would", (DETECT,), None, FAULTS_ABOVE_FALSE_ALARMS
+    ),
+    DefaultRule(
+        RANKS_FAULTS, "ranks injected faults above normal samples, not below them", (DETECT,), None, FAULTS_ABOVE_NORMALS
     ),
     DefaultRule(NOT_BELOW_BASELINES, "flags no fewer injected faults than the best baseline", (DETECT,), None, NEAR_BASELINES),
 )

@@ -87,7 +87,8 @@ def test_every_other_purpose_keeps_its_promise_and_up_with_the_champion(read, pu
 def test_a_detector_without_novelty_is_judged_by_injected_faults_and_warned_of_what_needs_labels(read):
     recipe = read(gate=None, data=data_without_novelty())
     assert set(recipe.gate) == {
-        *("keeps_its_promise", "not_worse_than_champion", "catches_injected_faults", "not_below_baselines")
+        *("keeps_its_promise", "not_worse_than_champion", "catches_injected_faults", "ranks_injected_faults"),
+        "not_below_baselines",
     }
     assert recipe.gate["not_worse_than_champion"].champion == "power"
     warnings = list(unchecked_warnings("detect", recipe.unchecked))

@@ -26,7 +26,7 @@ from aeops.stages.gate import gate
 
 ROOT = Path(__file__).parents[2]
 SAMPLES = 60
-RULES = ("catches_injected_faults", "not_below_baselines")
+RULES = ("catches_injected_faults", "ranks_injected_faults", "not_below_baselines")
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +67,14 @@ class ConstantDetector:
         return predictions | {"score": np.full(count, 0.5, np.float32), "is_anomaly": np.zeros(count, dtype=bool)}
 
 
+class InvertedDetector(ConstantDetector):
+    """The bundle with its score upside down, at the same rate of false alarms."""
+
+    def score(self, samples, reconstruction: bool = False, code: bool = False) -> dict[str, np.ndarray]:
+        predictions = self.detector.score(samples, reconstruction, code)
+        return predictions | {"score": -predictions["score"], "is_anomaly": predictions["p_value"] > 0.95}
+
+
 # ---------------------------------------------------------------- the study
 
 
@@ -83,12 +91,12 @@ def test_a_share_is_what_the_served_model_flags_of_the_injected_samples(context,
     assert result.metrics["settings"] == {"samples": SAMPLES, "rate": 0.05}
 
 
-def test_a_trained_bundle_catches_more_than_its_false_alarms_and_stands_beside_both_baselines(study):
+def test_a_trained_bundle_catches_more_than_its_false_alarms_and_stands_beside_every_baseline(study):
     metrics = study[0].metrics
     low, high = metrics["mean_caught_interval"]
     assert 0.05 < low < metrics["mean_caught"] < high < 1
     assert 0.5 < metrics["mean_separation"] < 1
-    assert set(metrics["baselines"]) == {"pca_residual", "knn"}
+    assert set(metrics["baselines"]) == {"pca_residual", "knn", "local_hull_10", "local_hull_20", "isolation_forest"}
     best = max(baseline["mean_caught"] for baseline in metrics["baselines"].values())
     assert metrics["lead"] == pytest.approx(metrics["mean_caught"] - best)
     assert metrics["lead_lower_bound"] == metrics["lead_interval"][0] <= metrics["lead"] <= metrics["lead_interval"][1]
@@ -209,20 +217,29 @@ def outcomes_of(recipe, metrics: dict) -> dict[str, bool]:
     return {outcome.name: outcome.passed for outcome in evaluate_rules(recipe.gate, inputs, "x")}
 
 
-def test_the_gate_passes_a_detector_and_refuses_a_constant_score_without_a_label(context, study, tmp_path):
-    good = outcomes_of(context.recipe, json.loads(json.dumps(study[0].metrics)))
-    assert [good[name] for name in RULES] == [True, True]
+def test_without_a_label_the_gate_refuses_a_constant_score_and_a_pca_that_catches_less_than_a_hull(context, study, tmp_path):
+    pca = outcomes_of(context.recipe, json.loads(json.dumps(study[0].metrics)))
+    assert [pca[name] for name in RULES] == [True, True, False]
     constant = replace(context, detector=ConstantDetector(context.detector))
     result = run_power_study(PowerStudy(20), constant, tmp_path)
     assert (result.metrics["mean_caught"], result.metrics["mean_separation"]) == (0, 0.5)
     blind = outcomes_of(context.recipe, json.loads(json.dumps(result.metrics)))
-    assert [blind[name] for name in RULES] == [False, False]
+    assert [blind[name] for name in RULES] == [False, True, False]
 
 
-def test_a_detector_that_is_behind_the_best_baseline_by_more_than_the_margin_is_refused(context, study):
+def test_a_detector_that_is_upside_down_is_refused_though_it_catches_blurred_samples(context, tmp_path):
+    result = run_power_study(PowerStudy(20), replace(context, detector=InvertedDetector(context.detector)), tmp_path)
+    assert result.metrics["faults"]["blur"] > 0.2
+    outcomes = outcomes_of(context.recipe, json.loads(json.dumps(result.metrics)))
+    assert not outcomes["ranks_injected_faults"]
+
+
+def test_a_detector_behind_the_best_baseline_or_one_that_ranks_faults_below_normals_is_refused(context, study):
     metrics = json.loads(json.dumps(study[0].metrics))
     for lower_bound, passed in ((-0.049, True), (-0.051, False), (None, False)):
         assert outcomes_of(context.recipe, metrics | {"lead_lower_bound": lower_bound})["not_below_baselines"] == passed
+    for separation, passed in ((0.5, True), (0.44, False), (None, False)):
+        assert outcomes_of(context.recipe, metrics | {"mean_separation": separation})["ranks_injected_faults"] == passed
     for interval, passed in (([0.051, 0.2], True), ([0.05, 0.2], False), (None, False)):
         assert outcomes_of(context.recipe, metrics | {"mean_caught_interval": interval})["catches_injected_faults"] == passed
 
