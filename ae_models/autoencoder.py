@@ -67,6 +67,11 @@ class Autoencoder(nn.Module):
         self.decode = build_part(DECODERS, config.decode, size=size, **decoder_context)
         self.critic = build_part(CRITICS, config.critic, make_encoder=make_encoder, input_shape=self.input_shape, size=size)
 
+    @property
+    def members(self) -> tuple["Autoencoder", ...]:
+        """The models that are trained, each by its own loss: this one alone, or those of an `Ensemble`, this one first."""
+        return (self,)
+
     def normalise(self, raw: Tensor) -> Tensor:
         """Return raw samples of any dtype, in [low, high], as float32 in [0, 1]; token ids as int64."""
         if self.is_text:
@@ -117,13 +122,20 @@ class Autoencoder(nn.Module):
         return reconstruction
 
     def loss(self, x: Tensor) -> Tensor:
-        """Return the training loss of samples: one number.
+        """Return the training loss of samples: one number."""
+        return self.loss_of(*self.training_pair(x))
+
+    def training_pair(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the encoder's input, which is corrupted in training, and the target of samples."""
+        clean_input, target = self.split_target(x)
+        return self.corrupt(clean_input), target
+
+    def loss_of(self, inputs: Tensor, target: Tensor) -> Tensor:
+        """Return the training loss of inputs of the encoder and their targets: one number.
 
         The bottleneck's penalty is a sum over a sample. Where the reconstruction loss is a mean over numbers, the penalty is
         divided by as many, so that its weight means the same.
         """
-        clean_input, target = self.split_target(x)
-        inputs = self.corrupt(clean_input)
         if self.bottleneck.needs_input_gradient:
             inputs = inputs.detach().requires_grad_()
         h = self.encode(inputs)

@@ -15,9 +15,9 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 from ae_models.atomic_files import atomic_folder, json_text
-from ae_models.autoencoder import Autoencoder
 from ae_models.checksums import refused_bundle, verify_bundle, write_checksums
 from ae_models.combined_score import build_score
+from ae_models.ensemble import build_autoencoder
 from ae_models.export import AnomalyScorer, export_onnx
 from ae_models.sample_sets import SampleArray
 from ae_models.spec import FitSpec, SampleRules, spec_to_dict, with_backbone
@@ -101,7 +101,8 @@ def load_bundle(folder: Path) -> Bundle:
         expected = f"{_READABLE_FORMATS[0]} to {_READABLE_FORMATS[-1]}"
         raise refused_bundle(folder, f"expected format {expected}, got {document.get('format')!r}: use the version that wrote it")
     spec = FitSpec.from_dict(_fit_sections(document), str(folder / _DOCUMENT))
-    autoencoder = Autoencoder(with_backbone(spec.model, folder / BACKBONE_FILE), spec.input)
+    model = with_backbone(spec.model, folder / BACKBONE_FILE)
+    autoencoder = build_autoencoder(model, spec.input, spec.train.members)
     weights = load_file(folder / WEIGHTS_FILE)
     autoencoder.load_state_dict({name: torch.from_numpy(values) for name, values in weights.items()})
     arrays = load_file(folder / _SCORER)

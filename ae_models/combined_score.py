@@ -81,6 +81,16 @@ class CombinedScore(Score):
         part = self._map_part()
         return None if part is None else part.pixel_map(output)
 
+    @property
+    def has_token_surprise(self) -> bool:  # type: ignore[override]
+        return any(part.has_token_surprise for _, part in self._chosen_parts())
+
+    def token_surprise(self, output: ModelOutput) -> Tensor | None:
+        for _, part in self._chosen_parts():
+            if part.has_token_surprise:
+                return part.token_surprise(output)
+        return None
+
     def learnt_facts(self) -> dict[str, Any]:
         parts = []
         chosen = dict(self._chosen_parts())

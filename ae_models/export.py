@@ -59,6 +59,8 @@ class AnomalyScorer(nn.Module):
             names = (*names, "nearest")
         if self.score.has_pixel_map:
             names = (*names, "pixel_map")
+        if self.score.has_token_surprise:
+            names = (*names, "token_surprise")
         return names
 
     def forward(self, raw: Tensor) -> tuple[Tensor, ...]:
@@ -73,8 +75,8 @@ class AnomalyScorer(nn.Module):
 
         Returns:
             score (n,), p_value (n,), is_anomaly (n,), reconstruction (n, *output_shape) in raw units, code (n, *code_shape);
-            where the score has them, also part_scores (n, parts), nearest (n,), the nearest row of the bank, and pixel_map
-            (n, h, w), how far each pixel is from normal.
+            where the score has them, also part_scores (n, parts), nearest (n,), the nearest row of the bank, pixel_map (n, h, w),
+            how far each pixel is from normal, and token_surprise (n, tokens) in nats.
         """
         if self.bounds is None:
             output = self.autoencoder.run(self.autoencoder.normalise(raw))
@@ -90,7 +92,12 @@ class AnomalyScorer(nn.Module):
             p_value = torch.where(torch.isnan(score), torch.nan, p_value)
         is_anomaly = self.threshold.method.flag(score, output.inputs, self._calibration(), self.threshold.value)
         reconstruction = self.autoencoder.denormalise(output.reconstruction)
-        explanations = (self.score.part_scores(output), self.score.nearest(output), self.score.pixel_map(output))
+        explanations = (
+            self.score.part_scores(output),
+            self.score.nearest(output),
+            self.score.pixel_map(output),
+            self.score.token_surprise(output),
+        )
         return score, p_value, is_anomaly, reconstruction, output.code, *(part for part in explanations if part is not None)
 
     def _calibration(self) -> dict[str, Tensor]:

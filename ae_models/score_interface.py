@@ -27,9 +27,11 @@ class Score(nn.Module):
 
     Attributes:
         has_pixel_map: whether `pixel_map` returns one.
+        has_token_surprise: whether `token_surprise` returns values: of scores of texts.
     """
 
-    has_pixel_map = False
+    has_pixel_map: bool = False
+    has_token_surprise: bool = False
 
     def forward(self, output: ModelOutput) -> Tensor:
         """Return the scores of n samples, (n,): of an ensemble the mean over its members."""
@@ -68,6 +70,10 @@ class Score(nn.Module):
 
     def pixel_map(self, output: ModelOutput) -> Tensor | None:
         """Return how far each pixel is from normal, (n, h, w), 0 or more; None for a kind that says nothing of pixels."""
+        return None
+
+    def token_surprise(self, output: ModelOutput) -> Tensor | None:
+        """Return -log p of each token of a text, (n, tokens) in nats, and 0 for padding; None without `has_token_surprise`."""
         return None
 
     def part_names(self) -> tuple[str, ...]:

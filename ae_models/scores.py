@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from ae_models.bank_scores import KnnScore, LocalHullScore
 from ae_models.blur import blur_axes, gaussian_kernel
 from ae_models.corruptions import rgb_to_luma
+from ae_models.ensemble_scores import DisagreementScore
 from ae_models.model_output import ModelOutput
 from ae_models.patch_scores import PatchBankScore
 from ae_models.score_interface import ENERGY_FLOOR, Score, log_energy
@@ -79,11 +80,22 @@ class AmbiguityScore(Score):
 class TokenSurpriseScore(Score):
     """Mean of -log p over a text's own tokens, END among them, in nats a token; 0 for a text without tokens."""
 
+    has_token_surprise = True
+
     def score_member(self, output: ModelOutput) -> Tensor:
-        log_probabilities = output.decoder_output.log_softmax(1)
-        own_tokens = log_probabilities.gather(1, output.inputs.unsqueeze(1)).squeeze(1)
         in_use = output.inputs != PADDING
-        return -(own_tokens * in_use).sum(1) / in_use.sum(1).clamp(min=1)
+        return _surprise_by_token(output).sum(1) / in_use.sum(1).clamp(min=1)
+
+    def token_surprise(self, output: ModelOutput) -> Tensor:
+        """Return -log p of each token, of an ensemble the mean over its members."""
+        return torch.stack([_surprise_by_token(member) for member in output.members or (output,)]).mean(0)
+
+
+def _surprise_by_token(output: ModelOutput) -> Tensor:
+    """Return -log p of each token, (n, tokens), and 0 for padding."""
+    log_probabilities = output.decoder_output.log_softmax(1)
+    own_tokens = log_probabilities.gather(1, output.inputs.unsqueeze(1)).squeeze(1)
+    return -(own_tokens * (output.inputs != PADDING))
 
 
 class DenoisingScore(Score):
@@ -132,6 +144,7 @@ SINGLE_SCORES: dict[str, type[Score]] = {
     "ambiguity": AmbiguityScore,
     "token-surprise": TokenSurpriseScore,
     "denoising": DenoisingScore,
+    "disagreement": DisagreementScore,
     "knn": KnnScore,
     "local-hull": LocalHullScore,
     "patch-bank": PatchBankScore,

@@ -12,11 +12,11 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-from ae_models.autoencoder import Autoencoder
 from ae_models.available_memory import fits_in_memory
 from ae_models.checkpoint import CheckpointCallback, find_checkpoint, remove_checkpoint
 from ae_models.data_loading import iterate_batches
 from ae_models.encoders import TokenEncoder
+from ae_models.ensemble import build_autoencoder
 from ae_models.lightning_module import AutoencoderModule
 from ae_models.sample_sets import SampleArray, SampleSet, as_sample_set, require_samples, samples_sha256, total_bytes
 from ae_models.spec import OnnxEncoderSpec, TokenEncoderSpec, TrainSpec, WeightsSpec, input_shape, with_backbone
@@ -89,7 +89,7 @@ def train_weights(
         training,
         facts,
         module.autoencoder,
-        history=history_csv(checkpoints / PROGRESS_FILE),
+        history=history_csv(checkpoints / PROGRESS_FILE, spec.train.members),
         weight_hashes=(checkpoints / WEIGHT_HASH_FILE).read_text(encoding="utf-8"),
         tokenizer=tokenizer,
         backbone=backbone_content,
@@ -136,10 +136,10 @@ def train_autoencoder(
         progress_bar: whether to draw one on stderr.
     """
     train_set, validation_set = as_sample_set(train), as_sample_set(validation)
-    torch.manual_seed(spec.train.seed)
-    autoencoder = Autoencoder(spec.model, spec.input)
-    if isinstance(autoencoder.encode, TokenEncoder):
-        autoencoder.encode.count_tokens(iterate_batches(train_set))
+    autoencoder = build_autoencoder(spec.model, spec.input, spec.train.members, seed=spec.train.seed)
+    for member in autoencoder.members:
+        if isinstance(member.encode, TokenEncoder):
+            member.encode.count_tokens(iterate_batches(train_set))
     callbacks = [
         ProgressCallback(checkpoints, progress_bar),
         WeightHashCallback(checkpoints),

@@ -19,6 +19,7 @@ from torch import nn
 from ae_models.atomic_files import atomic_folder, json_text
 from ae_models.autoencoder import Autoencoder
 from ae_models.checksums import refused_training, verify_training, write_checksums
+from ae_models.ensemble import build_autoencoder
 from ae_models.sample_sets import SampleArray
 from ae_models.spec import WeightsSpec, with_backbone
 
@@ -128,7 +129,8 @@ def load_training(folder: Path) -> TrainingResult:
         content_sha256=document["data"]["content_sha256"],
         torch_version=document["torch"],
     )
-    autoencoder = Autoencoder(with_backbone(facts.spec.model, folder / BACKBONE_FILE), facts.spec.input)
+    model = with_backbone(facts.spec.model, folder / BACKBONE_FILE)
+    autoencoder = build_autoencoder(model, facts.spec.input, facts.spec.train.members)
     # As it was trained: the memory order of the weights decides the order in which a convolution sums, and so the last bits.
     autoencoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in its hints
     autoencoder.load_state_dict({name: torch.from_numpy(values) for name, values in load_file(folder / WEIGHTS_FILE).items()})

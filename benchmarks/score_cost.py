@@ -16,13 +16,11 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
-import torch
-from ae_models.ensemble import Ensemble
 from benchmark_tools import RECORDS, ROOT, measurement_facts, replace_section, save_record, shuffled_digits
 
-from ae_models.autoencoder import Autoencoder
 from ae_models.calibration import calibrate_scorer
 from ae_models.combined_score import build_score
+from ae_models.ensemble import build_autoencoder
 from ae_models.export import export_onnx
 from ae_models.sample_sets import ArraySampleSet
 from ae_models.score_samples import ScoreSamples
@@ -90,9 +88,7 @@ def measure_cost(spec: FitSpec, score_spec: ScoreSpec, members: int, digits: np.
     """Export a score with a network that nobody trained, and time it."""
     corrupt = GaussianCorruptionSpec(0.3) if isinstance(score_spec, DenoisingScoreSpec) else spec.model.corrupt
     model = dataclasses.replace(spec.model, corrupt=corrupt)
-    torch.manual_seed(0)
-    networks = [Autoencoder(model, spec.input).eval() for _ in range(members)]
-    network = networks[0] if members == 1 else Ensemble(networks).eval()
+    network = build_autoencoder(model, spec.input, members, seed=0).eval()
     calibration, train = digits[:CALIBRATION_SAMPLES], digits[CALIBRATION_SAMPLES:]
     score = build_score(score_spec, network)
     score.fit(ScoreSamples(network, spec.input, ArraySampleSet(train), ArraySampleSet(calibration), seed=0))

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from ae_models.spec.autoencoder import AutoencoderConfig
 from ae_models.spec.bank_scores import KnnScoreSpec, LocalHullScoreSpec
+from ae_models.spec.ensemble_scores import DisagreementScoreSpec
 from ae_models.spec.fields import bounded_field
 from ae_models.spec.inputs import IMAGE, SERIES, TEXT, InputSpec
 from ae_models.spec.messages import join_choices
@@ -16,6 +17,7 @@ from ae_models.spec.scores import (
     NormalisedResidualScoreSpec,
     TokenSurpriseScoreSpec,
 )
+from ae_models.spec.training import TrainSpec
 
 __all__ = ["CombinedScoreSpec", "ScoreSpec", "SingleScoreSpec", "score_row_errors", "single_scores"]
 
@@ -25,6 +27,7 @@ SingleScoreSpec = (
     | AmbiguityScoreSpec
     | TokenSurpriseScoreSpec
     | DenoisingScoreSpec
+    | DisagreementScoreSpec
     | KnnScoreSpec
     | LocalHullScoreSpec
     | PatchBankScoreSpec
@@ -53,13 +56,13 @@ class CombinedScoreSpec:
             messages.append(f"{join_choices(repeated)} stands twice with the same settings: leave one out")
         return messages
 
-    def compatibility_errors(self, model: AutoencoderConfig, input_spec: InputSpec) -> list[str]:
+    def compatibility_errors(self, model: AutoencoderConfig, input_spec: InputSpec, train: TrainSpec) -> list[str]:
         messages = []
         for index, score in enumerate(self.scores):
             if input_spec.kind not in score.supported_inputs:
                 messages.append(f"scores[{index}]: {score.kind} is not for input.kind {input_spec.kind}")
                 continue
-            messages += [f"scores[{index}]: {message}" for message in score.compatibility_errors(model, input_spec)]
+            messages += [f"scores[{index}]: {message}" for message in score.compatibility_errors(model, input_spec, train)]
         return messages
 
 

@@ -7,6 +7,7 @@ from ae_models.spec.autoencoder import AutoencoderConfig
 from ae_models.spec.encoders import ConvEncoderSpec, OnnxEncoderSpec
 from ae_models.spec.fields import bounded_field
 from ae_models.spec.inputs import IMAGE, InputSpec
+from ae_models.spec.training import TrainSpec
 
 __all__ = ["PatchBankScoreSpec"]
 
@@ -27,7 +28,7 @@ class PatchBankScoreSpec:
             return [f"neighbours is {self.neighbours} and rows is {self.rows}: neighbours are rows of the bank"]
         return []
 
-    def compatibility_errors(self, model: AutoencoderConfig, input_spec: InputSpec) -> list[str]:
+    def compatibility_errors(self, model: AutoencoderConfig, input_spec: InputSpec, train: TrainSpec) -> list[str]:
         if not isinstance(model.encode, ConvEncoderSpec | OnnxEncoderSpec):
             return [f"patch-bank needs maps of features, as of model.encode conv or onnx, got {model.encode.kind}"]
         return []

@@ -10,7 +10,8 @@ onnxruntime and the kinds of data.
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +25,7 @@ from ae_models.onnx_runtime import onnxruntime
 from aeops.errors import DataError
 from aeops.kinds.flags import MISSING, OUT_OF_RANGE, REFUSED, UNEXPECTED, describe_flags
 from aeops.kinds.interface import load_kind
+from aeops.kinds.results import Explanation, NearestSample, ScoredPart
 from aeops.kinds.samples import CheckedSamples, FileSamples, SampleSpec
 
 BUNDLE_FORMATS = (1, 2, 3, 4)  # a format once written stays readable for ever
@@ -32,7 +34,8 @@ BUNDLE_FORMATS = (1, 2, 3, 4)  # a format once written stays readable for ever
 SMALL_SAMPLE_VALUES = 4096  # values of a sample, at most
 PART_ROWS = 64  # small samples that a core scores at once
 SCORE_NAMES = ("score", "p_value", "is_anomaly")
-EXPLANATION_NAMES = ("part_scores", "nearest", "pixel_map")  # outputs of those models whose score has them
+# Outputs of those models whose score has them.
+EXPLANATION_NAMES = ("part_scores", "nearest", "pixel_map", "token_surprise")
 NO_NUMBER = {"code": -1, "reconstruction": 0, "nearest": -1}  # of a refused sample, where numbers are whole: no word, no token
 PROVIDER_NAMES = ("CUDAExecutionProvider", "CPUExecutionProvider")  # the first that this machine's onnxruntime offers is used
 
@@ -86,12 +89,22 @@ class Detector:
         except BundleError as error:
             raise DataError(str(error)) from error
 
-    @cached_property
+    @property
     def word_counts(self) -> np.ndarray | None:
         """Counts of each word in each slot of the training samples' codes, (slots, words) int64; None for codes without words."""
+        return self._scorer_arrays.get("word_counts")
+
+    @property
+    def calibration_scores(self) -> np.ndarray:
+        """Scores of the calibration samples, ascending, float32 (m,)."""
+        return self._scorer_arrays["calibration_scores"]
+
+    @cached_property
+    def _scorer_arrays(self) -> dict[str, np.ndarray]:
         from safetensors.numpy import load  # here, so that a served model does without
 
-        return load(self._read_file("scorer.safetensors")).get("word_counts")
+        arrays: dict[str, np.ndarray] = load(self._read_file("scorer.safetensors"))
+        return arrays
 
     def example(self) -> Any:
         """Return two samples that the model takes, in raw units."""
@@ -118,13 +131,17 @@ class Detector:
         """
         return self._encoder.check(self._encoder.encode(samples))
 
-    def score(self, samples: Any, reconstruction: bool = False, code: bool = False) -> dict[str, np.ndarray]:
+    def score(
+        self, samples: Any, reconstruction: bool = False, code: bool = False, explanation: bool = False
+    ) -> dict[str, np.ndarray]:
         """Score one sample or a batch, block by block.
 
         Args:
             samples: as `check` takes them, also memory-mapped.
             reconstruction: also return the reconstruction of each sample, (n, *output_shape) in raw units; of texts, texts.
             code: also return each sample's code, (n, size), or (n, slots) words.
+            explanation: also return EXPLANATION_NAMES where the score has them: `part_scores` (n, parts) in the order of
+                `part_names`, `nearest` (n,), each sample's place in `bank_samples` or -1, and `token_surprise` (n, tokens).
 
         Returns:
             `score` float32 (n,), `p_value` float32 (n,) in (0, 1], `is_anomaly` bool (n,), `flags` (n,), which
@@ -136,7 +153,7 @@ class Detector:
         """
         encoded = self._encoder.encode(samples)
         blocks = (self._encoder.check(encoded[rows]) for rows in self._block_slices(encoded))
-        outputs = self._run_model(blocks, output_names(reconstruction, code))
+        outputs = self._run_model(blocks, self._output_names(reconstruction, code, explanation))
         if reconstruction:
             outputs["reconstruction"] = self.decode_outputs(outputs["reconstruction"])
         return outputs
@@ -147,15 +164,18 @@ class Detector:
         """Score the result of `check` without checking it again.
 
         As `score`, but reconstructions are those of the model: of texts they are token ids, int64 (n, tokens). With `explanation`
-        also all that `explain` reads: the reconstruction, and where the score has them `part_scores` (n, parts), `nearest` (n,)
-        and `pixel_map` (n, h, w).
+        they are always there: `explain` reads them.
         """
         model_input, flags = checked
         blocks = (CheckedSamples(model_input[rows], flags[rows]) for rows in self._block_slices(model_input))
-        names = output_names(reconstruction or explanation, code)
+        return self._run_model(blocks, self._output_names(reconstruction or explanation, code, explanation))
+
+    def _output_names(self, reconstruction: bool, code: bool, explanation: bool) -> list[str]:
+        """Return the names of the model's outputs that are needed."""
+        names = [*SCORE_NAMES] + ["reconstruction"] * reconstruction + ["code"] * code
         if explanation:
             names += [name for name in EXPLANATION_NAMES if name in self._model.output_names]
-        return self._run_model(blocks, names)
+        return names
 
     def _block_slices(self, batch: np.ndarray) -> Iterator[slice]:
         """Yield slices of the batch that are scored at once."""
@@ -225,49 +245,58 @@ class Detector:
         """Convert samples or decoded reconstructions to the form of errors: in [0, 1], or token ids (n, tokens)."""
         return self._encoder.to_measured(samples)
 
-    def explain(self, model_input: np.ndarray, outputs: dict[str, np.ndarray]) -> list[dict[str, Any]]:
-        """Explain the score of each sample, ready for JSON; see docs/serving.md.
+    def explain(self, model_input: np.ndarray, outputs: Mapping[str, np.ndarray]) -> list[Explanation]:
+        """Explain the score of each sample, ready for JSON; see docs/serving.md. A refused sample has no score to explain.
 
         Args:
             model_input: the result of `check`.
             outputs: the result of `score_checked` with `explanation`.
-
-        Raises:
-            DataError: reconstructions cannot be compared with samples, such as edges with a photograph.
         """
-        explanations = self._encoder.explain(model_input, outputs["reconstruction"])
+        explanations = self._encoder.explain(model_input, outputs)
         for row, explanation in enumerate(explanations):
-            explanation |= self.explain_parts(outputs, row)
-            explanation |= self.explain_nearest(outputs, row)
-            explanation |= self.explain_pixels(outputs, row)
+            if outputs["flags"][row] & REFUSED:
+                explanations[row] = {}
+                continue
+            if "part_scores" in outputs:
+                explanation["parts"] = self._rank_parts(outputs["part_scores"][row])
+            if "nearest" in outputs:
+                explanation["nearest"] = self._nearest_sample(int(outputs["nearest"][row]))
+            if "pixel_map" in outputs:
+                explanation["pixel_map"] = outputs["pixel_map"][row]
         return explanations
 
-    def explain_parts(self, outputs: dict[str, np.ndarray], row: int) -> dict[str, Any]:
-        """Return the scores of a combined score as `parts`, the one that says most first; empty for a single score.
+    def _rank_parts(self, values: np.ndarray) -> list[ScoredPart]:
+        """Return the parts of a combined score, the one that says most first.
 
-        Each is standardised: 0 is the median of normal samples, 1 one spread above it. Their mean is the score of a sample whose
-        values lie inside the range.
+        The mean of their values is the score of a sample whose values lie inside the range.
         """
-        if "part_scores" not in outputs:
-            return {}
-        kinds = [part["kind"] for part in self.bundle["score_facts"]["parts"] if part["chosen"]]
-        values = outputs["part_scores"][row].tolist()
-        parts = [{"score": kind, "value": value} for kind, value in zip(kinds, values, strict=True)]
-        return {"parts": sorted(parts, key=lambda part: -part["value"])}
+        parts: list[ScoredPart] = []
+        for name, value in zip(self.part_names, values.tolist(), strict=True):
+            parts.append({"score": name, "value": value})
+        return sorted(parts, key=lambda part: -part["value"])
 
-    def explain_nearest(self, outputs: dict[str, np.ndarray], row: int) -> dict[str, Any]:
-        """Return the nearest normal sample of the bank as `nearest`; empty for a score without a bank, or a refused sample."""
-        if "nearest" not in outputs or outputs["nearest"][row] < 0:
-            return {}
-        place = int(outputs["nearest"][row])
+    def _nearest_sample(self, place: int) -> NearestSample:
         [sample] = self.data_kind.read_array(self.bank_samples[place : place + 1], self.spec)
-        return {"nearest": {"row": place, "sample": sample}}
+        return {"row": place, "sample": sample}
 
-    def explain_pixels(self, outputs: dict[str, np.ndarray], row: int) -> dict[str, Any]:
-        """Return how far each pixel is from normal as `pixel_map`, (h, w); empty for a score without one, or a refused sample."""
-        if "pixel_map" not in outputs or np.isnan(outputs["pixel_map"][row]).any():
-            return {}
-        return {"pixel_map": outputs["pixel_map"][row]}
+    @cached_property
+    def part_names(self) -> list[str]:
+        """Names of the parts of a combined score, in the order of `part_scores`; empty for a single score.
+
+        A name is the kind, with the settings in which it differs where there are several of one kind.
+        """
+        if self.bundle.get("score", {}).get("kind") != "combined":
+            return []
+        chosen = []
+        for settings, facts in zip(self.bundle["score"]["scores"], self.bundle["score_facts"]["parts"], strict=True):
+            if facts["chosen"]:
+                chosen.append(settings)
+        return name_parts(chosen)
+
+    @property
+    def has_bank(self) -> bool:
+        """Whether the score compares samples with a bank of normal ones, so that the nearest is known."""
+        return "nearest" in self._model.output_names
 
     @cached_property
     def bank_samples(self) -> np.ndarray:
@@ -278,10 +307,25 @@ class Detector:
         """
         from safetensors.numpy import load  # here, so that a served model does without
 
-        for name, values in sorted(load(self._read_file("scorer.safetensors")).items()):
-            if name.startswith("score.") and name.endswith("samples") and len(values):
-                return values
+        arrays = load(self._read_file("scorer.safetensors"))
+        for name in sorted(arrays, key=lambda name: (len(name), name)):  # parts.2 before parts.10
+            if name.startswith("score.") and name.endswith("samples") and len(arrays[name]):
+                return arrays[name]
         raise DataError(f"the bundle {self.folder} has no bank of samples: its score is {self.bundle['score']['kind']}")
+
+
+def name_parts(settings: list[dict[str, Any]]) -> list[str]:
+    """Return a name for each part of a combined score, given its settings: its kind, unless another part is of that kind, too."""
+    kinds = Counter(part["kind"] for part in settings)
+    names = []
+    for part in settings:
+        name = part["kind"]
+        if kinds[name] > 1:
+            others = [other for other in settings if other["kind"] == name]
+            differing = [f"{key} {value}" for key, value in part.items() if any(other[key] != value for other in others)]
+            name += f" ({', '.join(differing)})"
+        names.append(name)
+    return names
 
 
 class OnnxNetwork:
@@ -322,11 +366,6 @@ def split_rows(batch: np.ndarray, rows: int) -> Iterator[np.ndarray]:
     """Yield the batch in blocks of so many rows; the last may have fewer."""
     for start in range(0, len(batch), rows):
         yield batch[start : start + rows]
-
-
-def output_names(reconstruction: bool, code: bool) -> list[str]:
-    """Return the names of the model's outputs that are needed."""
-    return [*SCORE_NAMES] + ["reconstruction"] * reconstruction + ["code"] * code
 
 
 def apply_flags(outputs: dict[str, np.ndarray]) -> None:

@@ -1,6 +1,7 @@
 """`ae score RECIPE FILE`: scores samples with a registered version, records each prediction, and prints a table.
 
-`ae score RECIPE --inbox` scores the inbox as the flow `scoring` does, in this process and without Prefect.
+`ae score RECIPE FILE --explain` also says why, for at most 1,024 samples. `ae score RECIPE --inbox` scores the inbox as the flow
+`scoring` does, in this process and without Prefect.
 """
 
 import argparse
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aeops.errors import UsageError
 from aeops.registry.aliases import CHAMPION
 
 if TYPE_CHECKING:
@@ -16,7 +18,8 @@ if TYPE_CHECKING:
 
     from aeops.bundle.detector import Detector
     from aeops.bundle.false_discovery import Discoveries
-    from aeops.kinds.samples import FileSamples
+    from aeops.kinds.results import Explanation
+    from aeops.kinds.samples import CheckedSamples, FileSamples
     from aeops.project import Project
     from aeops.scoring.run_summary import InboxSummary
 
@@ -36,14 +39,14 @@ def add_command(commands: Any) -> None:
     command.add_argument("--version", default=CHAMPION, help="a version or an alias (default: champion)")
     fdr_help = "also call the anomalies of this batch of which at most a share Q are normal ones (Benjamini and Hochberg)"
     command.add_argument("--fdr", type=float, metavar="Q", help=fdr_help)
+    explain_help = "also say why: which part of the score spoke, where the error lies, the nearest normal sample"
+    command.add_argument("--explain", action="store_true", help=explain_help)
     command.add_argument("--json", action="store_true", help="print every sample as JSON, nothing else")
     command.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print score, p-value and flag of each sample, or the result of each file of the inbox; return 0."""
-    from aeops.errors import UsageError
-
     if arguments.inbox == (arguments.file is not None):
         raise UsageError("expected either a FILE or --inbox: type `ae score RECIPE FILE` or `ae score RECIPE --inbox`")
     if arguments.fdr is not None and not 0 < arguments.fdr < 1:
@@ -55,7 +58,6 @@ def run(arguments: argparse.Namespace) -> int:
 
 def run_inbox(arguments: argparse.Namespace) -> int:
     """Score the new files of the inbox; return 0, also without a champion, which is a result."""
-    from aeops.errors import UsageError
     from aeops.machine.environment import prepare_environment
     from aeops.project import find_project
     from aeops.recipe.reader import load_recipe
@@ -64,6 +66,10 @@ def run_inbox(arguments: argparse.Namespace) -> int:
     if arguments.fdr is not None:
         raise UsageError(
             "--inbox: expected no --fdr, which is about the samples of one FILE: type `ae score RECIPE FILE --fdr Q`"
+        )
+    if arguments.explain:
+        raise UsageError(
+            "--inbox: expected no --explain, which is about the samples of one FILE: type `ae score RECIPE FILE --explain`"
         )
     if arguments.version != CHAMPION:
         raise UsageError(f"--inbox: expected no --version, got {arguments.version}: only the champion scores the inbox")
@@ -112,7 +118,7 @@ def run_file(arguments: argparse.Namespace) -> int:
         0, or the exit code of data errors where files of the folder were set aside; the others are scored.
 
     Raises:
-        UsageError: no such recipe, version or file.
+        UsageError: no such recipe, version or file, or more samples than are explained at once.
         DataError: a file that cannot be read, samples that do not fit the model, or none that can be scored.
     """
     from aeops.bundle.detector import Detector
@@ -129,18 +135,35 @@ def run_file(arguments: argparse.Namespace) -> int:
     bundle = trusted_bundle(project, store, recipe, arguments.version)
     version, detector = bundle.version, Detector(bundle.folder, bundle.sha256)
     samples = detector.read_file(arguments.file)
-    scores = detector.score(samples.values, code=True)
+    checked = None
+    if arguments.explain:
+        require_explainable(arguments.file, len(samples.names))
+        checked = detector.check(samples.values)
+        scores = detector.score_checked(checked, code=True, explanation=True)
+    else:
+        scores = detector.score(samples.values, code=True)
     detector.require_scored(scores["flags"])
     ids = record_predictions(project, arguments.recipe, version, detector, samples, scores)
     discoveries = None
     if arguments.fdr is not None:
         discoveries = find_batch_discoveries(detector, scores, arguments.fdr)
-    result = FileResult(arguments.recipe, version, detector, samples, scores, ids, discoveries)
+    result = FileResult(arguments.recipe, version, detector, samples, scores, ids, discoveries, checked)
     if arguments.json:
         print(result.to_json())
     else:
         print_table(result)
     return report_refused(samples.refused)
+
+
+def require_explainable(file: Path, count: int) -> None:
+    """Raise UsageError if a file has more samples than are explained at once."""
+    from aeops.bundle.explanations import MAX_EXPLAINED_SAMPLES
+
+    if count > MAX_EXPLAINED_SAMPLES:
+        raise UsageError(
+            f"--explain: expected at most {MAX_EXPLAINED_SAMPLES:,} samples, got {count:,} in {file}: leave --explain out to "
+            "find the anomalies, then explain a file of these alone"
+        )
 
 
 def find_batch_discoveries(detector: "Detector", scores: dict[str, "np.ndarray"], share: float) -> "Discoveries":
@@ -195,6 +218,7 @@ class FileResult:
         scores: the detector's outputs, each (n, ...).
         ids: the ids of the recorded predictions, one for each sample.
         discoveries: the anomalies that `--fdr` calls; None without it.
+        checked: the samples as the model took them, for `--explain`; None without it.
     """
 
     recipe: str
@@ -204,21 +228,35 @@ class FileResult:
     scores: "dict[str, np.ndarray]"
     ids: list[str]
     discoveries: "Discoveries | None" = None
+    checked: "CheckedSamples | None" = None
 
     @property
     def count(self) -> int:
         """Number of samples."""
         return len(self.samples.names)
 
+    def explain(self, rows: "np.ndarray") -> "list[Explanation]":
+        """Explain the scores of the samples in these rows; a result of `--explain`."""
+        assert self.checked is not None, "only what was checked for --explain is explained"
+        outputs = {name: values[rows] for name, values in self.scores.items()}
+        return self.detector.explain(self.checked.model_input[rows], outputs)
+
     def to_json(self) -> str:
         """Return the output of --json: the model, its threshold, every sample and every file that was set aside."""
-        from aeops.bundle.answers import to_answers
+        import numpy as np
 
-        json_scores = dict(self.scores)
-        del json_scores["code"]
+        from aeops.bundle.answers import to_answers
+        from aeops.bundle.explanations import describe_explanation, to_json_values
+
+        json_scores = {name: self.scores[name] for name in ("score", "p_value", "is_anomaly", "flags")}
         rows = []
         for prediction_id, name, json_values in zip(self.ids, self.samples.names, to_answers(json_scores), strict=True):
             rows.append({"id": prediction_id, "sample": name} | json_values)
+        indent: int | None = 2
+        if self.checked is not None:
+            indent = None  # residuals and samples have thousands of numbers, which would have a line each
+            for row, explanation in zip(rows, self.explain(np.arange(self.count)), strict=True):
+                row |= to_json_values(explanation) | {"why": describe_explanation(explanation)}
         document: dict[str, Any] = {
             "recipe": self.recipe,
             "version": self.version,
@@ -235,7 +273,7 @@ class FileResult:
                 "discoveries": self.discoveries.count,
                 "cutoff_p_value": self.discoveries.cutoff,
             }
-        return json.dumps(document, indent=2)
+        return json.dumps(document, indent=indent)
 
 
 def print_table(result: FileResult) -> None:
@@ -244,6 +282,7 @@ def print_table(result: FileResult) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from aeops.bundle.explanations import PARTS_UNIT, describe_explanation
     from aeops.cli.outputs import open_console, styled_text
     from aeops.kinds.flags import REFUSED, describe_flags
     from aeops.terminal import escape_line
@@ -260,8 +299,12 @@ def print_table(result: FileResult) -> None:
     table.add_column("anomaly?")
     if result.discoveries is not None:
         table.add_column("by --fdr")
+    reasons: list[str] = []
+    if result.checked is not None:
+        table.add_column("why")
+        reasons = list(map(describe_explanation, result.explain(order)))
     table.add_column("prediction", no_wrap=True, min_width=max(len(result.ids[index]) for index in order.tolist()))
-    for index in order.tolist():
+    for place, index in enumerate(order.tolist()):
         verdict: str | tuple[str, str] = "no"
         if scores["flags"][index] & REFUSED:
             verdict = "refused"
@@ -275,12 +318,16 @@ def print_table(result: FileResult) -> None:
         cells: list[str | Text] = [escape_line(result.samples.names[index]), score, p_value, flag]
         if result.discoveries is not None:
             cells.append(styled_text(("yes", "bold red") if result.discoveries.is_discovery[index] else "no"))
+        if reasons:
+            cells.append(escape_line(reasons[place]))
         table.add_row(*cells, result.ids[index])
     console = open_console()
     console.print(table)
     console.print(threshold_line(result))
     if result.discoveries is not None:
         console.print(discovery_line(result.discoveries))
+    if "part_scores" in scores:
+        console.print(PARTS_UNIT)
     console.print(f"evidence behind a prediction: ae why {result.ids[order[0]]}")
 
 

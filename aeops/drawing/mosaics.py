@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 
 from aeops.drawing.palette import LABEL_COLOURS, MUTED_COLOUR, NOVELTY_COLOUR
 from aeops.drawing.style import REPORT_WIDTH, svg_axes
@@ -14,6 +16,10 @@ COLUMNS = 6  # samples in a strip
 GRID_COLUMNS = 20  # samples in a row of the grid
 STRIP_SIDE, GRID_SIDE = 64, 32  # largest side of a tile in pixels; larger samples are shrunk, as they are drawn that small
 PLOT_HEIGHT, PLOT_WIDTHS = 48, (64, 128)  # pixels of the curve that stands for a window of a series
+NEAREST_TITLE = "nearest\nnormal"  # of the row of nearest normal samples
+CAPTION_POINTS, TITLE_POINTS, POINTS_AN_INCH = 7, 8.5, 72
+LINE_HEIGHT = 1.15  # in the size of a letter
+LETTER_WIDTH = 0.56  # of a caption's letter, in its size
 COLOUR_LEVELS = 63  # above zero: a file of half the size, without a visible difference at this size
 ERROR_MAP = "inferno"  # black: no error; light: an error as large as the range of values. Readable in grey, too.
 
@@ -22,7 +28,12 @@ TileRow = list[Tile | None]  # None: no tile at this place
 
 
 def draw_error_strip(
-    file: Path, inputs: np.ndarray, outputs: np.ndarray, targets: np.ndarray | None, sample_captions: Sequence[str]
+    file: Path,
+    inputs: np.ndarray,
+    outputs: np.ndarray,
+    targets: np.ndarray | None,
+    sample_captions: Sequence[str],
+    nearest: np.ndarray | None = None,
 ) -> None:
     """Draw samples over their reconstructions over the error at each pixel (or step); all share the scale [0, 1].
 
@@ -31,7 +42,8 @@ def draw_error_strip(
         inputs: images (k, c, h, w) or series (k, c, steps) in [0, 1], k from 1 to COLUMNS.
         outputs: their reconstructions, of the same shape.
         targets: expected outputs where they are not the inputs; drawn as a row of its own.
-        sample_captions: one a sample, written above it.
+        sample_captions: one a sample, written above it, of one line or more.
+        nearest: the nearest normal samples, of the shape of the inputs, drawn as the last row; None where they are not known.
     """
     sample_rows = {"input": inputs, "output": outputs}
     errors = np.abs(inputs - outputs)
@@ -46,6 +58,9 @@ def draw_error_strip(
         tile_rows.append(as_tiles(samples) + padding)
     titles.append(("error", MUTED_COLOUR))
     tile_rows.append(_error_tiles(errors) + padding)
+    if nearest is not None:
+        titles.append((NEAREST_TITLE, MUTED_COLOUR))
+        tile_rows.append(as_tiles(nearest) + padding)
     draw_tiles(file, tile_rows, titles, sample_captions, width=REPORT_WIDTH / 3)
 
 
@@ -125,6 +140,7 @@ def draw_tiles(
     gap_pixels = max(1, round(tile_width / 14))
     mosaic = _lay_out(rows, tile_height, tile_width, gap_pixels)
     left_margin, top_margin = _text_margins(titles, sample_captions)
+    caption_size = _caption_size(sample_captions, (width - left_margin) / len(rows[0]))
     figure_height = (width - left_margin) * mosaic.shape[0] / mosaic.shape[1] + top_margin
     with svg_axes(file, width, figure_height) as [axes]:
         axes.get_figure().set_layout_engine("none")  # type: ignore[union-attr]
@@ -133,29 +149,39 @@ def draw_tiles(
         axes.set_axis_off()
         for i, (title, colour) in enumerate(titles):
             row_centre = (0, i * (tile_height + gap_pixels) + tile_height / 2)  # in pixels of the mosaic
-            axes.annotate(
-                title,
-                row_centre,
-                (-6, 0),
-                textcoords="offset points",
-                ha="right",
-                va="center",
-                color=colour,
-                fontsize=8.5,
-            )
+            lines = title.split("\n")
+            for line_number, line in enumerate(lines):
+                offset = (-6, ((len(lines) - 1) / 2 - line_number) * LINE_HEIGHT * TITLE_POINTS)
+                _write_line(axes, line, row_centre, offset, ha="right", va="center", color=colour, fontsize=TITLE_POINTS)
         for j, sample_caption in enumerate(sample_captions):
             column_centre = j * (tile_width + gap_pixels) + tile_width / 2
-            axes.text(column_centre, -gap_pixels, sample_caption, ha="center", va="bottom", color=MUTED_COLOUR, fontsize=7)
+            for line_number, line in enumerate(reversed(sample_caption.split("\n"))):
+                column_top, offset = (column_centre, -gap_pixels), (0.0, line_number * LINE_HEIGHT * caption_size)
+                _write_line(axes, line, column_top, offset, ha="center", va="bottom", color=MUTED_COLOUR, fontsize=caption_size)
+
+
+def _write_line(axes: Axes, line: str, place: tuple[float, float], offset: tuple[float, float], **style: Any) -> None:
+    """Write one line of text, `offset` points from a place in pixels of the mosaic.
+
+    Each line is a text of its own: only then does the SVG say how it is aligned, whichever font the page has.
+    """
+    axes.annotate(line, place, offset, textcoords="offset points", annotation_clip=False, **style)
+
+
+def _caption_size(sample_captions: Sequence[str], column_width: float) -> float:
+    """Return the size in points at which the longest line of the captions fits a column of this width in inches."""
+    longest_line = max((len(line) for caption in sample_captions for line in caption.split("\n")), default=0)
+    return min(CAPTION_POINTS, column_width * POINTS_AN_INCH / (LETTER_WIDTH * max(1, longest_line)))
 
 
 def _text_margins(titles: list[tuple[str, str]], sample_captions: Sequence[str]) -> tuple[float, float]:
     """Return the space for titles at the left and for captions at the top, in inches."""
-    longest_title = max((len(title) for title, _ in titles), default=0)
+    longest_title = max((len(line) for title, _ in titles for line in title.split("\n")), default=0)
     left_margin = top_margin = 0.0
     if longest_title:
         left_margin = 0.13 + 0.07 * longest_title
     if sample_captions:
-        top_margin = 0.2
+        top_margin = 0.08 + 0.12 * max(caption.count("\n") + 1 for caption in sample_captions)
     return left_margin, top_margin
 
 

@@ -19,11 +19,14 @@ from aeops.kinds.results import (
     DUPLICATE_COLUMNS,
     SAMPLE_COLUMNS,
     STATISTIC_DECIMALS,
+    AreaShare,
     BaselineSamples,
     ColumnSchema,
     ExpectedRange,
     ExpectedValue,
+    Explanation,
     TextTable,
+    ValueShare,
 )
 from aeops.kinds.samples import CheckedSamples, FileSamples, FitOptions, FittedSample, NumberedNames, SampleSpec
 from aeops.kinds.text_bytes import decode_utf8
@@ -37,7 +40,7 @@ MAX_PASTED_NUMBERS = 1_000_000  # likewise: some 1,200 images of 784 pixels
 ROWS_AT_ONCE = 1024  # samples scored at once: bounds the memory that activations take
 VALUES_AT_ONCE = 2**20  # and values: fewer samples at once where they are large
 AXIS_PARTS = 4  # areas that an explanation cuts an axis into
-WORST_VALUES = 10  # values that an explanation names one by one
+WORST_VALUES = 10  # values, channels and steps that an explanation names one by one
 LUMA = np.array([0.299, 0.587, 0.114])  # of red, green and blue: Rec. ITU-R BT.601-7, section 2.5.1
 
 
@@ -321,19 +324,22 @@ class ArrayEncoder:
         """See `Encoder.to_measured`: float32 in [0, 1]."""
         return scale_values(samples, self.spec)
 
-    def explain(self, model_input: np.ndarray, outputs: np.ndarray) -> list[dict[str, Any]]:
+    def explain(self, model_input: np.ndarray, outputs: Mapping[str, np.ndarray]) -> list[Explanation]:
         """See `Encoder.explain`: the squared residuals of values scaled to [0, 1], and where they lie.
 
-        A value outside the range has the residual of itself, not of the clipped one; a missing one has none.
+        A value outside the range has the residual of itself, not of the clipped one; a missing one has none. There are no
+        residuals where reconstructions are of another shape than samples, such as the edges of a photograph.
         """
-        require_same_form(self.spec)
-        if makes_colours(self.spec.shape, self.spec.output_shape):
-            outputs = luma(outputs, np.float32)[:, None]
         low, high = self.spec.low, self.spec.high
         values = limit_values(model_input, low, high)
-        residuals = np.nan_to_num(np.square((values - outputs) / self.spec.span))
         excess = np.abs(values - np.clip(values, low, high)) / self.spec.span
-        explanations = list(map(explain_residual, residuals))
+        explanations: list[Explanation] = [{} for _ in values]
+        if is_comparable(self.spec):
+            reconstructions = outputs["reconstruction"]
+            if makes_colours(self.spec.shape, self.spec.output_shape):
+                reconstructions = luma(reconstructions, np.float32)[:, None]
+            residuals = np.nan_to_num(np.square((values - reconstructions) / self.spec.span))
+            explanations = list(map(explain_residual, residuals))
         for explanation, sample_excess in zip(explanations, excess, strict=True):
             explanation["outside"] = int((sample_excess > 0).sum())
             explanation["excess"] = float(np.nansum(sample_excess, dtype=np.float64))
@@ -422,19 +428,35 @@ def luma(images: np.ndarray, dtype: type[np.floating[Any]] = np.float64) -> np.n
 # ---------------------------------------------------------------- explanations
 
 
-def explain_residual(squared_errors: np.ndarray) -> dict[str, Any]:
-    """Return the shares of areas and of the largest values in the squared errors (channels, *axes) of one sample."""
+def explain_residual(squared_errors: np.ndarray) -> Explanation:
+    """Return the shares of areas, channels, steps and of the largest values in the squared errors (channels, *axes) of a sample.
+
+    Of a single channel there is no share, and steps are those of a series, (channels, steps).
+    """
     total = float(squared_errors.sum(dtype=np.float64))
     divisor = total or 1.0  # a perfect reconstruction: every share is 0
     order = np.argsort(squared_errors, axis=None, kind="stable")[::-1][:WORST_VALUES]
-    worst_values = []
+    worst_values: list[ValueShare] = []
     for index in zip(*np.unravel_index(order, squared_errors.shape), strict=True):
         value = float(squared_errors[index])
         worst_values.append({"at": list(map(int, index)), "residual": value, "share": value / divisor})
-    parts = []
+    areas: list[AreaShare] = []
     for start, end, values in split_areas(squared_errors):
-        parts.append({"from": start, "to": end, "share": float(values.sum(dtype=np.float64)) / divisor})
-    return {"residual": squared_errors, "total": total, "areas": parts, "worst": worst_values}
+        areas.append({"from": start, "to": end, "share": float(values.sum(dtype=np.float64)) / divisor})
+    explanation: Explanation = {"residual": squared_errors, "total": total, "areas": areas, "worst": worst_values}
+    if len(squared_errors) > 1:
+        channel_shares = rank_shares(squared_errors.reshape(len(squared_errors), -1).sum(axis=1, dtype=np.float64) / divisor)
+        explanation["channels"] = [{"channel": channel, "share": share} for channel, share in channel_shares]
+    if squared_errors.ndim == 2:
+        step_shares = rank_shares(squared_errors.sum(axis=0, dtype=np.float64) / divisor)
+        explanation["steps"] = [{"step": step, "share": share} for step, share in step_shares]
+    return explanation
+
+
+def rank_shares(shares: np.ndarray) -> list[tuple[int, float]]:
+    """Return place and share of the largest of (n,), the largest first; of equal ones the first."""
+    order = np.argsort(-shares, kind="stable")[:WORST_VALUES]
+    return [(int(place), float(shares[place])) for place in order]
 
 
 def split_areas(squared_errors: np.ndarray) -> list[tuple[list[int], list[int], np.ndarray]]:
@@ -464,12 +486,9 @@ def describe_form(sample_name: str, spec: "InputSpec") -> str:
     )
 
 
-def require_same_form(spec: SampleSpec) -> None:
-    """Raise DataError unless reconstructions have the shape of the samples, or are colours made of grey."""
-    if spec.output_shape != spec.shape and not makes_colours(spec.shape, spec.output_shape):
-        raise DataError(
-            f"this model makes {spec.output_shape} of {spec.shape}, which cannot be compared value by value: use /reconstruct"
-        )
+def is_comparable(spec: SampleSpec) -> bool:
+    """Return whether reconstructions are compared with samples value by value: they have their shape, or colour a grey image."""
+    return spec.output_shape == spec.shape or makes_colours(spec.shape, spec.output_shape)
 
 
 # ---------------------------------------------------------------- the kind
@@ -646,10 +665,6 @@ class ArrayKind:
         if spec.rules is not None:
             value = {"type": ["number", "null"], "description": f"from {spec.low:g} to {spec.high:g}; others are flagged"}
         return [nested_schema(shape, value) for shape in shapes]
-
-    def require_comparable(self, spec: SampleSpec) -> None:
-        """See `DataKind.require_comparable`; colours made of grey are compared by their luma."""
-        require_same_form(spec)
 
     def baseline(self, samples: np.ndarray, spec: SampleSpec) -> BaselineSamples:
         """See `DataKind.baseline`: the values in [0, 1], flat."""

@@ -112,6 +112,23 @@ def invert_image(values: np.ndarray, options: FitOptions, changes: list[str]) ->
     return values, [f"The sample is unlike what the recipe accepts: {comparison}."]
 
 
+def error_panels(shown: np.ndarray, output: np.ndarray, spec: SampleSpec) -> list[PageBlock]:
+    """Return the error at each pixel of an image; nothing where the reconstruction is of another shape.
+
+    Args:
+        shown: (1, channels, height, width) in raw units, within the range.
+        output: its reconstruction in raw units.
+        spec: the model's.
+    """
+    if makes_colours(shown.shape[1:], output.shape[1:]):
+        output = luma(output)[:, None]
+    if output.shape != shown.shape:
+        return []
+    error = np.abs(output - shown)[0].mean(axis=0) / spec.span
+    caption = f"mean {error.mean():.3f}, most {error.max():.2f} of the range"
+    return [PageBlock("image", error_map(error), "Error at each pixel", caption)]
+
+
 class ImageKind(ArrayKind):
     """See `aeops.kinds.interface.DataKind`."""
 
@@ -154,20 +171,22 @@ class ImageKind(ArrayKind):
             has_row=True,
         )
 
-    def page_panels(self, batch: np.ndarray, output: np.ndarray | None, spec: SampleSpec) -> tuple[list[PageBlock], str]:
-        """See `DataKind.page_panels`: the image, its reconstruction, and the error at each pixel."""
+    def page_panels(
+        self, batch: np.ndarray, output: np.ndarray | None, spec: SampleSpec, nearest: np.ndarray | None = None
+    ) -> tuple[list[PageBlock], str]:
+        """See `DataKind.page_panels`: the image, its reconstruction, the error at each pixel, and the nearest normal sample."""
         shown = fit_range(batch, spec)
         blocks = [PageBlock("image", png(shown[0], spec.low, spec.high), "Given", "as the model sees it")]
-        if output is None:
-            return blocks, "The scorer gives no reconstruction."
-        blocks.append(PageBlock("image", png(output[0], spec.low, spec.high), "Reconstruction", "what the model makes of it"))
-        if makes_colours(batch.shape[1:], output.shape[1:]):
-            output = luma(output)[:, None]
-        if output.shape != batch.shape:
-            return blocks, "What this model makes is not what it is given, so there is no error to draw."
-        error = np.abs(output - shown)[0].mean(axis=0) / spec.span
-        error_caption = f"mean {error.mean():.3f}, most {error.max():.2f} of the range"
-        return [*blocks, PageBlock("image", error_map(error), "Error at each pixel", error_caption)], ""
+        missing_error = "The scorer gives no reconstruction."
+        if output is not None:
+            blocks.append(PageBlock("image", png(output[0], spec.low, spec.high), "Reconstruction", "what the model makes of it"))
+            error_blocks = error_panels(shown, output, spec)
+            blocks += error_blocks
+            missing_error = "" if error_blocks else "What this model makes is not what it is given, so there is no error to draw."
+        if nearest is not None:
+            picture = png(fit_range(nearest, spec)[0], spec.low, spec.high)
+            blocks.append(PageBlock("image", picture, "Nearest normal sample", "of the training"))
+        return blocks, missing_error
 
 
 KIND = ImageKind()

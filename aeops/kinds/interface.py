@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # so that a light process can import this and load a kind onl
         ErrorLegend,
         ExpectedRange,
         ExpectedValue,
+        Explanation,
         PageBlock,
         PageForm,
         TextTable,
@@ -55,15 +56,13 @@ class Encoder(Protocol):
     def to_measured(self, samples: np.ndarray) -> np.ndarray:
         """Return samples or decoded reconstructions as errors are measured: in [0, 1], or as token ids."""
 
-    def explain(self, model_input: np.ndarray, outputs: np.ndarray) -> list[dict[str, Any]]:
-        """Explain the score of each sample, ready for JSON; see docs/serving.md.
+    def explain(self, model_input: np.ndarray, outputs: Mapping[str, np.ndarray]) -> list[Explanation]:
+        """Explain where each sample differs from its reconstruction, ready for JSON; see docs/serving.md.
 
         Args:
             model_input: samples as the network took them; values may lie outside the range or be missing.
-            outputs: its reconstructions, not decoded.
-
-        Raises:
-            DataError: as `DataKind.require_comparable`.
+            outputs: of the network: `reconstruction`, not decoded; of texts also `token_surprise` (n, tokens), where its score
+                has it.
         """
 
 
@@ -217,9 +216,6 @@ class DataKind(Protocol):
     def json_schema(self, spec: SampleSpec, longest: int) -> list[dict[str, Any]]:
         """Return JSON schemas of one sample, any of which it may match; `longest` characters a text."""
 
-    def require_comparable(self, spec: SampleSpec) -> None:
-        """Check that reconstructions are compared with the samples value by value; raise DataError otherwise."""
-
     # ---------------------------------------------------------------- evaluation
 
     def baseline(self, samples: np.ndarray, spec: SampleSpec) -> BaselineSamples:
@@ -251,13 +247,16 @@ class DataKind(Protocol):
     def page_form(self, spec: InputSpec) -> PageForm:
         """Return the form that takes one sample of a recipe with this section input."""
 
-    def page_panels(self, batch: np.ndarray, output: np.ndarray | None, spec: SampleSpec) -> tuple[list[PageBlock], str]:
-        """Return one sample beside its reconstruction, and why no error is drawn, if so.
+    def page_panels(
+        self, batch: np.ndarray, output: np.ndarray | None, spec: SampleSpec, nearest: np.ndarray | None = None
+    ) -> tuple[list[PageBlock], str]:
+        """Return one sample beside its reconstruction and its nearest normal sample, and why no error is drawn, if so.
 
         Args:
             batch: (1, *shape) in raw units, or (1,) with a string.
             output: the decoded reconstruction, likewise; None where there is none.
             spec: the model's.
+            nearest: the nearest normal sample, as `batch`; None where the score knows none.
         """
 
 

@@ -5,7 +5,7 @@ report and page render a `Block`, evaluation compares the model with baselines o
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -110,6 +110,86 @@ class TextTable:
     lead: str
     head: list[str]
     rows: list[list[str]]
+
+
+# ---------------------------------------------------------------- explanations of a score, as JSON holds them
+
+AreaShare = TypedDict("AreaShare", {"from": list[int], "to": list[int], "share": float})  # `from` is a keyword of Python
+
+
+class ValueShare(TypedDict):
+    """The squared residual of one value, its place, and its share of the total."""
+
+    at: list[int]
+    residual: float
+    share: float
+
+
+class ChannelShare(TypedDict):
+    channel: int
+    share: float
+
+
+class StepShare(TypedDict):
+    step: int
+    share: float
+
+
+class WrongToken(TypedDict):
+    """A token in the place of another."""
+
+    place: int
+    given: str
+    made: str
+
+
+class TokenSurprise(TypedDict):
+    """A token of a text and -log of the probability that the model gives it, in nats."""
+
+    place: int
+    given: str
+    surprise: float
+
+
+class ScoredPart(TypedDict):
+    """The standardised value of a part of a combined score: 0 is the median of normal samples, 1 one spread above it."""
+
+    score: str
+    value: float
+
+
+class NearestSample(TypedDict):
+    """The nearest normal sample: its row in the score's bank, and itself, in raw units or as a text."""
+
+    row: int
+    sample: Any
+
+
+class Explanation(TypedDict, total=False):
+    """Causes of a sample's score; docs/serving.md describes the keys. An explanation has those that apply to it.
+
+    `residual` is an array, or nested lists where a service sent it; so are `pixel_map` and `sample` of `nearest`.
+    """
+
+    residual: Any
+    total: float
+    areas: list[AreaShare]
+    channels: list[ChannelShare]
+    steps: list[StepShare]
+    worst: list[ValueShare]
+    outside: int
+    excess: float
+    missing: int
+    tokens: int
+    wrong: list[WrongToken]
+    share: float
+    surprise: list[TokenSurprise]
+    parts: list[ScoredPart]
+    nearest: NearestSample
+    pixel_map: Any
+
+
+# ---------------------------------------------------------------- what is shown
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,17 @@ def svg_polyline(values: np.ndarray, style: str, spec: SampleSpec) -> str:
     return f'<polyline class="{style}" points="{" ".join(points)}"/>'
 
 
+def svg_channels(batch: np.ndarray, style: str, spec: SampleSpec) -> list[str]:
+    """Return the channels of one series (1, channels, steps) in raw units as lines of the SVG."""
+    return [svg_polyline(channel, style, spec) for channel in batch[0]]
+
+
+def svg_curves(lines: list[str], label: str) -> str:
+    """Return lines as an SVG element."""
+    box = f"0 0 {CURVES_WIDTH} {CURVES_HEIGHT}"
+    return f'<svg class="curves" viewBox="{box}" role="img" aria-label="{label}">{"".join(lines)}</svg>'
+
+
 class SeriesKind(ArrayKind):
     """See `aeops.kinds.interface.DataKind`."""
 
@@ -69,16 +80,20 @@ class SeriesKind(ArrayKind):
             has_row=True,
         )
 
-    def page_panels(self, batch: np.ndarray, output: np.ndarray | None, spec: SampleSpec) -> tuple[list[PageBlock], str]:
+    def page_panels(
+        self, batch: np.ndarray, output: np.ndarray | None, spec: SampleSpec, nearest: np.ndarray | None = None
+    ) -> tuple[list[PageBlock], str]:
         """See `DataKind.page_panels`: the channels as lines, under those of a reconstruction of the same shape."""
-        if output is not None and output.shape != batch.shape:
-            output = None
-        lines = [svg_polyline(channel, "given", spec) for channel in fit_range(batch, spec)[0]]
-        if output is not None:
-            lines += [svg_polyline(channel, "made", spec) for channel in output[0]]
-        box = f"0 0 {CURVES_WIDTH} {CURVES_HEIGHT}"
-        svg = f'<svg class="curves" viewBox="{box}" role="img" aria-label="given and made">{"".join(lines)}</svg>'
-        return [PageBlock("svg", svg, "Given, and what the model makes of it")], ""
+        lines = svg_channels(fit_range(batch, spec), "given", spec)
+        if output is not None and output.shape == batch.shape:
+            lines += svg_channels(output, "made", spec)
+        blocks = [PageBlock("svg", svg_curves(lines, "given and made"), "Given, and what the model makes of it")]
+        if nearest is not None:
+            nearest_lines = svg_channels(fit_range(nearest, spec), "given", spec)
+            blocks.append(
+                PageBlock("svg", svg_curves(nearest_lines, "nearest normal sample"), "Nearest normal sample", "of the training")
+            )
+        return blocks, ""
 
 
 KIND = SeriesKind()

@@ -26,9 +26,12 @@ from aeops.kinds.results import (
     ErrorLegend,
     ExpectedRange,
     ExpectedValue,
+    Explanation,
     PageBlock,
     PageForm,
     TextTable,
+    TokenSurprise,
+    WrongToken,
 )
 from aeops.kinds.samples import CheckedSamples, FileSamples, FitOptions, FittedSample, SampleSpec
 from aeops.kinds.text_bytes import decode_utf8
@@ -162,17 +165,24 @@ class TextEncoder:
         """See `Encoder.to_measured`: token ids (n, tokens), as the tokenizer reads what is written."""
         return self.check(self.encode(samples)).model_input
 
-    def explain(self, model_input: np.ndarray, outputs: np.ndarray) -> list[dict[str, Any]]:
-        """See `Encoder.explain`: the tokens of each text that the model has wrong, place by place."""
-        return list(map(self._explain_text, model_input, outputs))
+    def explain(self, model_input: np.ndarray, outputs: Mapping[str, np.ndarray]) -> list[Explanation]:
+        """See `Encoder.explain`: the tokens of each text that the model has wrong, and how surprising each is, place by place."""
+        explanations = list(map(self._explain_text, model_input, outputs["reconstruction"]))
+        if "token_surprise" in outputs:
+            for ids, surprise, explanation in zip(model_input, outputs["token_surprise"], explanations, strict=True):
+                explanation["surprise"] = self._list_surprises(ids, surprise)
+        return explanations
 
-    def _explain_text(self, model_input: np.ndarray, output: np.ndarray) -> dict[str, Any]:
-        from ae_models.tokens import END, PADDING
+    def _list_surprises(self, ids: np.ndarray, surprise: np.ndarray) -> list[TokenSurprise]:
+        positions = own_places(ids)
+        values = zip(positions.tolist(), self._decode_words(ids[positions]), surprise[positions].tolist(), strict=True)
+        return [{"place": place, "given": word, "surprise": value} for place, word, value in values]
 
-        text_positions = np.flatnonzero((model_input != PADDING) & (model_input != END))
+    def _explain_text(self, model_input: np.ndarray, output: np.ndarray) -> Explanation:
+        text_positions = own_places(model_input)
         positions = text_positions[model_input[text_positions] != output[text_positions]]
         expected_words, output_words = self._decode_words(model_input[positions]), self._decode_words(output[positions])
-        wrong_words = []
+        wrong_words: list[WrongToken] = []
         for position, expected, word in zip(positions.tolist(), expected_words, output_words, strict=True):
             wrong_words.append({"place": position, "given": expected, "made": word})
         token_count = len(text_positions)
@@ -183,6 +193,13 @@ class TextEncoder:
         from ae_models import tokens
 
         return tokens.decode_ids(self._bundle_tokenizer, ids.reshape(-1, 1))
+
+
+def own_places(ids: np.ndarray) -> np.ndarray:
+    """Return the places of a text's own tokens among its ids (tokens,), without the end and the padding."""
+    from ae_models.tokens import END, PADDING
+
+    return np.flatnonzero((ids != PADDING) & (ids != END))
 
 
 def flag_texts(block: np.ndarray, spec: SampleSpec) -> np.ndarray:
@@ -435,9 +452,6 @@ class TextKind:
         """See `DataKind.json_schema`."""
         return [{"type": "string", "description": f"up to {longest} characters"}]
 
-    def require_comparable(self, spec: SampleSpec) -> None:
-        """See `DataKind.require_comparable`; texts are compared token by token."""
-
     def baseline(self, samples: np.ndarray, spec: SampleSpec) -> BaselineSamples:
         """See `DataKind.baseline`."""
         return BaselineSamples(texts=stored_strings(samples))
@@ -482,10 +496,15 @@ class TextKind:
             accepts=".txt,text/plain",
         )
 
-    def page_panels(self, batch: np.ndarray, output: np.ndarray | None, spec: SampleSpec) -> tuple[list[PageBlock], str]:
-        """See `DataKind.page_panels`: both texts to read."""
+    def page_panels(
+        self, batch: np.ndarray, output: np.ndarray | None, spec: SampleSpec, nearest: np.ndarray | None = None
+    ) -> tuple[list[PageBlock], str]:
+        """See `DataKind.page_panels`: the texts to read."""
         reconstruction = "" if output is None else str(output[0])
-        return [PageBlock("text", str(batch[0]), "Given"), PageBlock("text", reconstruction, "What the model makes of it")], ""
+        blocks = [PageBlock("text", str(batch[0]), "Given"), PageBlock("text", reconstruction, "What the model makes of it")]
+        if nearest is not None:
+            blocks.append(PageBlock("text", str(nearest[0]), "Nearest normal sample"))
+        return blocks, ""
 
 
 KIND = TextKind()

@@ -23,6 +23,7 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment
 from starlette.exceptions import HTTPException
 
+from aeops.bundle.explanations import PARTS_UNIT
 from aeops.drawing.svg import theme_css
 from aeops.drawing.words import format_share
 from aeops.errors import AeError, InfrastructureError, UsageError, as_ae_error
@@ -263,7 +264,8 @@ def add_try_it(app: FastAPI, project: Project, background_queries: BackgroundQue
             if ae_error is None:
                 raise
             return sample_error_response(ae_error)
-        return HTMLResponse(templates.get_template("try_result.html.j2").render(result=result))
+        template = templates.get_template("try_result.html.j2")
+        return HTMLResponse(template.render(result=result, parts_unit=PARTS_UNIT))
 
     app.add_api_route("/try/{recipe}", score_upload, methods=["POST"])
 

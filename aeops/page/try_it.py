@@ -17,11 +17,12 @@ from markupsafe import Markup
 
 from ae_models.threshold_interface import StoredThreshold
 from ae_models.thresholds import read_threshold
+from aeops.bundle.explanations import describe_explanation
 from aeops.errors import DataError, InfrastructureError, UsageError
 from aeops.files import file_sha256
 from aeops.kinds.flags import FLAG_TEXTS, flag_names
 from aeops.kinds.interface import DataKind, load_kind
-from aeops.kinds.results import PageBlock
+from aeops.kinds.results import Explanation, PageBlock, ScoredPart
 from aeops.kinds.samples import FitOptions, FittedSample, SampleSpec
 from aeops.machine.network import open_url
 from aeops.page import pictures, state_files
@@ -60,6 +61,7 @@ class ScoredSample:
     Attributes:
         flags: what is unlike the samples of the training, in words.
         reconstruction: (1, ...) in raw units, or (1,) with a string; None where there is none.
+        explanation: of the score.
         prediction_id: empty where the scorer returned none.
         scorer: in words.
     """
@@ -72,8 +74,16 @@ class ScoredSample:
     is_anomaly: bool
     flags: list[str]
     reconstruction: np.ndarray | None
+    explanation: Explanation
     prediction_id: str
     scorer: str
+
+    @property
+    def nearest(self) -> np.ndarray | None:
+        """The nearest normal sample as a batch of one, in raw units or a string; None for a score without a bank."""
+        if "nearest" not in self.explanation:
+            return None
+        return np.asarray([self.explanation["nearest"]["sample"]])
 
 
 @dataclass(frozen=True)
@@ -81,6 +91,8 @@ class TryResult:
     """A scored sample, ready to be rendered.
 
     Attributes:
+        reason: why the sample has its score, in one line.
+        parts: of a combined score, the one that says most first; empty for a single score.
         missing_error: the reason why there is no error map; empty where there is one.
     """
 
@@ -88,10 +100,12 @@ class TryResult:
     name: str
     scored_sample: ScoredSample
     fitted_sample: FittedSample
+    reason: str
     panels: list[PageBlock]
     histogram: Markup | None
     missing_error: str
     champion: str | None
+    parts: list[ScoredPart]
 
 
 def try_sample(
@@ -120,16 +134,18 @@ def try_sample(
         kind, spec = detector.data_kind, detector.spec
         fitted_sample = fit_upload(kind, upload, spec, options)
         scored_sample = score_here(project, recipe.name, version, detector, fitted_sample, upload.name)
-    panels, missing_error = kind.page_panels(fitted_sample.batch, scored_sample.reconstruction, spec)
+    panels, missing_error = kind.page_panels(fitted_sample.batch, scored_sample.reconstruction, spec, scored_sample.nearest)
     return TryResult(
         recipe=recipe.name,
         name=upload.name,
         scored_sample=scored_sample,
         fitted_sample=fitted_sample,
+        reason=describe_explanation(scored_sample.explanation),
         panels=panels,
         histogram=draw_score_histogram(project, recipe.name, scored_sample),
         missing_error=missing_error,
         champion=champion,
+        parts=scored_sample.explanation.get("parts", []),
     )
 
 
@@ -171,7 +187,7 @@ def score_by_service(
 ) -> ScoredSample:
     """Score one sample by the recipe's service; `model` is its answer to /model."""
     body = {"inputs": as_json(fitted_sample.batch), "params": {"reconstruction": True}}
-    response = request_service(service, auth_header, "/score", body)
+    response = request_service(service, auth_header, "/explain", body)
     prediction = response["predictions"][0]
     reconstruction = prediction.get("reconstruction")
     if reconstruction is not None:
@@ -185,6 +201,7 @@ def score_by_service(
         is_anomaly=bool(prediction["is_anomaly"]),
         flags=[FLAG_TEXTS.get(flag, flag) for flag in prediction.get("flags", [])],
         reconstruction=reconstruction,
+        explanation=prediction,
         prediction_id=str((response.get("ids") or [""])[0]),
         scorer=f"the scoring service at {service.address}",
     )
@@ -280,8 +297,10 @@ def score_here(
 
     # The form in which the scoring service records samples from JSON, so that the same sample has the same hash.
     batch = detector.data_kind.stored_form(fitted_sample.batch, detector.spec, is_json=True)
-    scores = detector.score(batch, reconstruction=True, code=True)
+    checked = detector.check(batch)
+    scores = detector.score_checked(checked, code=True, explanation=True)
     detector.require_scored(scores["flags"])
+    [explanation] = detector.explain(checked.model_input, scores)
     scorer = scorer_of(recipe, version, detector)
     [prediction_id] = prediction_store.record_call(
         project, scorer, channel=MANUAL_CHANNEL, names=[name], samples=batch, outputs=scores
@@ -294,7 +313,8 @@ def score_here(
         p_value=float(scores["p_value"][0]),
         is_anomaly=bool(scores["is_anomaly"][0]),
         flags=[FLAG_TEXTS[flag] for flag in flag_names(int(scores["flags"][0]))],
-        reconstruction=scores["reconstruction"],
+        reconstruction=detector.decode_outputs(scores["reconstruction"]),
+        explanation=explanation,
         prediction_id=prediction_id,
         scorer="this page itself: no scoring service runs for the recipe",
     )

@@ -26,7 +26,7 @@ from ae_models.spec import (
 from aeops.errors import DataError, UsageError
 from aeops.files import data_sha256
 from aeops.project import Project, is_recipe_name, shorten_name
-from aeops.recipe.default_rules import PURPOSES
+from aeops.recipe.default_rules import DETECT, PURPOSES
 from aeops.recipe.gate_rules import Rule
 from aeops.recipe.gate_section import GateSubject, read_gate
 from aeops.recipe.monitoring import MonitorSpec
@@ -41,7 +41,7 @@ from aeops.recipe.sections import (
     ValidateSpec,
 )
 from aeops.recipe.sources import SOURCE_SPECS, SourceSpec
-from aeops.recipe.studies import RivalsStudy, read_studies
+from aeops.recipe.studies import POWER_STUDY, PowerStudy, RivalsStudy, read_studies
 from aeops.recipe.yaml_reader import parse_yaml, read_yaml_content
 
 SECTIONS = (
@@ -182,6 +182,8 @@ def read_recipe(file: Path, key_root: Path | None = None) -> Recipe:
     if parts["data"] and fit_spec:
         for path, reason in _check_threshold_labels(parts["data"], fit_spec):
             reader.mistake(path, reason)
+    if parts["evaluate"] and parts["purpose"] == DETECT:
+        parts["evaluate"] = _with_power_study(parts["evaluate"])
     if parts["data"] and parts["evaluate"]:
         for path, reason in _check_studied_source(parts["evaluate"], parts["data"].source):
             reader.mistake(path, reason)
@@ -334,6 +336,13 @@ def _read_evaluate(reader: SpecReader, raw_evaluate: Any, fit: FitSpec | None) -
         for key, reason in _check_baselines(spec, fit):
             reader.mistake(f"evaluate.{key}", reason)
     return replace(spec, studies=studies)
+
+
+def _with_power_study(spec: EvaluateSpec) -> EvaluateSpec:
+    """Return the section with the study that every recipe with purpose detect has; as it is, where it names that itself."""
+    if POWER_STUDY in spec.studies:
+        return spec
+    return replace(spec, studies={**spec.studies, POWER_STUDY: PowerStudy()})
 
 
 def _raw_studies(raw_evaluate: Any) -> Mapping[str, Any]:

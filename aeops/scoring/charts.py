@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.collections import PolyCollection
 
-from aeops.drawing.mosaics import COLUMNS, draw_error_strip, draw_rows
+from aeops.drawing.mosaics import COLUMNS, NEAREST_TITLE, draw_error_strip, draw_rows
 from aeops.drawing.palette import GRID_COLOUR, MODEL_COLOUR, NOVELTY_COLOUR, TEXT_COLOUR
 from aeops.drawing.style import REPORT_WIDTH, svg_axes
 
@@ -99,7 +99,9 @@ def relative_densities(scores: np.ndarray, edges: np.ndarray, is_log: bool) -> n
     return np.asarray(densities / densities.max())
 
 
-def draw_anomalous(file: Path, inputs: np.ndarray, outputs: np.ndarray, captions: Sequence[str]) -> None:
+def draw_anomalous(
+    file: Path, inputs: np.ndarray, outputs: np.ndarray, captions: Sequence[str], nearest: np.ndarray | None
+) -> None:
     """Draw samples above the model's outputs, with the error where the two have the same shape.
 
     Args:
@@ -107,11 +109,14 @@ def draw_anomalous(file: Path, inputs: np.ndarray, outputs: np.ndarray, captions
         inputs: (k, c, ...) in [0, 1], at most `COLUMNS`.
         outputs: (k, c, ...) in [0, 1].
         captions: one a sample.
+        nearest: the nearest normal samples, as the inputs; None where the score knows none.
     """
     if inputs.shape == outputs.shape:
-        draw_error_strip(file, inputs, outputs, None, captions)
+        draw_error_strip(file, inputs, outputs, None, captions, nearest)
         return
     rows = {"input": _pad_columns(inputs), "output": _pad_columns(outputs)}
+    if nearest is not None:
+        rows[NEAREST_TITLE] = _pad_columns(nearest)
     draw_rows(file, rows, captions, width=REPORT_WIDTH / 3)
 
 

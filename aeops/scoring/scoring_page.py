@@ -17,6 +17,7 @@ from ae_models.intervals import clopper_pearson
 from ae_models.threshold_interface import StoredThreshold
 from ae_models.thresholds import read_threshold
 from aeops.bundle.detector import Detector
+from aeops.bundle.explanations import caption_scores
 from aeops.drawing.mosaics import COLUMNS
 from aeops.drawing.svg import inline_svg, theme_css
 from aeops.predictions import prediction_store
@@ -31,7 +32,10 @@ from aeops.scoring.score_file import FileChangedError, ScoredFile, read_inbox_sa
 HISTOGRAM_DAYS = 14
 MAX_ANOMALOUS = 2 * COLUMNS  # samples that are shown
 MAX_LISTED = 200  # files of a kind that the page names
-PICTURE_ALT = "Samples with the highest scores: input, output of the model, and the error where both have the same shape."
+PICTURE_ALT = (
+    "Samples with the highest scores: input, output of the model, the error where both have the same shape, and the nearest "
+    "normal samples where the score knows them."
+)
 DAYS_ALT = "The histogram of the scores of each day, a row a day, with the threshold."
 
 
@@ -194,22 +198,27 @@ def _draw_samples(
     """Return strips of samples and the model's outputs; none where samples cannot be drawn."""
     if not detector.data_kind.IS_DRAWABLE:
         return []
-    values, captions = [], []
+    values, scores = [], []
     for sample in drawable_samples:
         pixels = _read_sample(files_by_sha256[sample.file.sha256], sample.row, detector)
         if pixels is not None:
             values.append(pixels)
-            captions.append(f"{sample.score:.3g}")
+            scores.append(sample.score)
     if not values:
         return []
     samples = np.stack(values)
-    reconstructions = detector.score(samples, reconstruction=True)["reconstruction"]
-    inputs, outputs = _scale_to_unit(samples, detector), _scale_to_unit(reconstructions, detector)
+    results = detector.score(samples, reconstruction=True, explanation=True)
+    captions = caption_scores(np.array(scores), detector.part_names, results.get("part_scores"))
+    inputs, outputs = _scale_to_unit(samples, detector), _scale_to_unit(results["reconstruction"], detector)
+    nearest = None
+    if detector.has_bank:
+        nearest = _scale_to_unit(detector.bank_samples[results["nearest"]], detector)
     pictures = []
     with tempfile.TemporaryDirectory() as folder:
         for start in range(0, len(samples), COLUMNS):
             strip_rows, file = slice(start, start + COLUMNS), Path(folder) / f"{start}.svg"
-            draw_anomalous(file, inputs[strip_rows], outputs[strip_rows], captions[strip_rows])
+            strip_nearest = None if nearest is None else nearest[strip_rows]
+            draw_anomalous(file, inputs[strip_rows], outputs[strip_rows], captions[strip_rows], strip_nearest)
             pictures.append(inline_svg(file.read_text(encoding="utf-8"), f"anomalous-{start}", PICTURE_ALT))
     return pictures
 

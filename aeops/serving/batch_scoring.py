@@ -118,25 +118,25 @@ class BatchScorer:
         detector = request.served_version.detector
         samples = read_request_samples(request.body, request.media_type, request.params, detector, self.limits)
         request.body = b""  # the samples may share its memory; nothing else needs it
-        if request.path == EXPLAIN_PATH:
-            detector.data_kind.require_comparable(detector.spec)
-            if len(samples) > self.limits.explained_samples:
-                message = f"expected at most {self.limits.explained_samples} samples to explain, got {len(samples)}"
-                raise HTTPException(413, f"{message}: send smaller batches")
+        if request.path == EXPLAIN_PATH and len(samples) > self.limits.explained_samples:
+            message = f"expected at most {self.limits.explained_samples} samples to explain, got {len(samples)}"
+            raise HTTPException(413, f"{message}: send smaller batches")
         if request.accepted_type == JSON:
             self._limit_json_reply(request, samples)
         return samples
 
     def _limit_json_reply(self, request: Request, samples: RequestSamples) -> None:
-        """Raise HTTPException 413 if the reply as JSON would hold more numbers than allowed."""
+        """Raise HTTPException 413 if the reply as JSON would hold more numbers than allowed, and than one sample's reply has."""
         detector = request.served_version.detector
         values_per_sample = 0
-        if request.path in RECONSTRUCTION_PATHS or samples.params.get("reconstruction", False):
+        if request.path == RECONSTRUCT_PATH or samples.params.get("reconstruction", False):
             values_per_sample += math.prod(detector.output_shape)
+        if request.path == EXPLAIN_PATH:
+            values_per_sample += math.prod(detector.shape) * (1 + detector.has_bank)  # the residual, the nearest normal sample
         if request.path == EMBED_PATH or samples.params.get("code", False):
             values_per_sample += math.prod(detector.bundle["code"]["shape"])
-        if len(samples) * values_per_sample > self.limits.answer_values:
-            max_samples = self.limits.answer_values // values_per_sample
+        if len(samples) > 1 and len(samples) * values_per_sample > self.limits.answer_values:
+            max_samples = max(1, self.limits.answer_values // values_per_sample)
             message = f"expected at most {max_samples} samples for a JSON reply, got {len(samples)}"
             raise HTTPException(413, f"{message}: send fewer, or accept {NPY_TYPE}")
 
@@ -215,16 +215,16 @@ def build_reply(request: Request, score_columns: ScoreColumns, first_prediction:
     if request.path == RECONSTRUCT_PATH:
         return values_reply("reconstructions", detector.decode_outputs(score_columns["reconstruction"]), request.accepted_type)
     scores = {name: score_columns[name] for name in ("score", "p_value", "is_anomaly", "flags")}
+    if samples.params.get("reconstruction"):
+        scores["reconstruction"] = detector.decode_outputs(score_columns["reconstruction"])
+    if samples.params.get("code"):
+        scores["code"] = score_columns["code"]
     if request.path == EXPLAIN_PATH:
         explanations = detector.explain(samples.checked.model_input, score_columns)
         predictions = to_answers(scores)
         for prediction, explanation in zip(predictions, explanations, strict=True):
             prediction.update(explanation)
         return explanations_reply(predictions, first_prediction)
-    if samples.params.get("reconstruction"):
-        scores["reconstruction"] = detector.decode_outputs(score_columns["reconstruction"])
-    if samples.params.get("code"):
-        scores["code"] = score_columns["code"]
     return scores_reply(scores, first_prediction, request.accepted_type, with_ids=request.path == SCORE_PATH)
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from aeops.bundle.explanations import MAX_EXPLAINED_SAMPLES
 from aeops.machine.http_limits import ConnectionLimits
 
 
@@ -12,8 +13,8 @@ class RequestLimits(ConnectionLimits):
     bytes_in_flight: int = 256 * 2**20  # of all bodies that are being read or wait in the queue
     samples: int = 16_384  # in one request
     json_numbers: int = 1_000_000  # in a JSON body, or those of one sample where that has more; npy and Arrow have no such limit
-    explained_samples: int = 1024  # in one request for explanations, of which each takes as long as a hundred scores
+    explained_samples: int = MAX_EXPLAINED_SAMPLES  # in one request for explanations
     text_bytes: int = 65_536  # of one text
     all_text_bytes: int = 2**19  # of all texts of a request, in UTF-8 after NFKC: each takes a microsecond to become a token
-    answer_values: int = 4_000_000  # numbers in a JSON reply: some 80 MB; npy and Arrow have no such limit
+    answer_values: int = 4_000_000  # numbers in a JSON reply, or those of one sample: some 80 MB; not of npy and Arrow
     queue: int = 256  # requests that wait

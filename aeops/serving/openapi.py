@@ -178,9 +178,12 @@ def prediction_schema(path: str) -> Schema:
             "total": NUMBER_SCHEMA,
             "areas": array_of_objects(["from", "to", "share"]),
             "worst": array_of_objects(["at", "residual", "share"]),
+            "channels": array_of_objects(["channel", "share"]),
+            "steps": array_of_objects(["step", "share"]),
             "tokens": {"type": "integer"},
             "wrong": array_of_objects(["place", "given", "made"]),
             "share": NUMBER_SCHEMA,
+            "surprise": array_of_objects(["place", "given", "surprise"]),
             "outside": {"type": "integer", "description": "values outside the range"},
             "excess": {"type": "number", "description": "how far they lie outside, summed, in lengths of the range"},
             "missing": {"type": "integer", "description": "values that are missing"},
@@ -188,11 +191,10 @@ def prediction_schema(path: str) -> Schema:
             "nearest": {"type": "object", "description": "row and sample: the nearest normal sample of the bank"},
             "pixel_map": NUMBERS_SCHEMA,
         }
-    else:
-        properties |= {
-            "reconstruction": {"type": ["array", "string", "null"]},
-            "code": {"type": ["array", "null"], "description": "nested as the shape says"},
-        }
+    properties |= {
+        "reconstruction": {"type": ["array", "string", "null"]},
+        "code": {"type": ["array", "null"], "description": "nested as the shape says"},
+    }
     return object_schema(properties, required_keys)
 
 

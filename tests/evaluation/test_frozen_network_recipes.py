@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from digits_recipe import single_model_recipe
 from frozen_backbone import export_network
 from torch import nn
 
@@ -42,7 +43,7 @@ def project(tmp_path: Path, backbone: Path) -> Project:
 
 def recipe_with(tmp_path: Path, encode: dict[str, Any], **sections: Any) -> Path:
     """The recipe digits with another encoder."""
-    document = yaml.safe_load((RECIPES / "digits.yaml").read_text(encoding="utf-8"))
+    document = single_model_recipe()
     document["model"]["encode"] = {"kind": "onnx", "path": "networks/backbone.onnx"} | encode
     document |= sections
     file = tmp_path / "digits.yaml"
@@ -118,7 +119,7 @@ def test_the_stages_train_with_the_file_and_carry_it(
 
 
 def test_a_rival_needs_the_hash_as_well(tmp_path: Path) -> None:
-    document = yaml.safe_load((RECIPES / "digits.yaml").read_text(encoding="utf-8"))
+    document = single_model_recipe()
     rival = {"model": {"encode": {"kind": "onnx", "path": "networks/backbone.onnx"}}}
     document["evaluate"]["studies"] = {"rivals": {"frozen": rival}}
     file = tmp_path / "digits.yaml"
@@ -133,7 +134,7 @@ def test_the_page_lists_every_operator_and_its_recipe_is_one(tmp_path: Path) -> 
     assert set(listed) == SUPPORTED_OPERATORS
     sections = yaml.safe_load(page.partition("```yaml")[2].partition("```")[0])
     sections["model"]["encode"]["path_sha256"] = "0" * 64
-    digits = yaml.safe_load((RECIPES / "digits.yaml").read_text(encoding="utf-8"))
+    digits = single_model_recipe()
     fit = FitSpec.from_dict({key: digits[key] for key in ("input", "threshold", "train")} | sections, "features.md")
     assert isinstance(fit.model.encode, OnnxEncoderSpec)
     assert fit.score.kind == "patch-bank"

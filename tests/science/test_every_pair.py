@@ -35,6 +35,7 @@ from ae_models.spec import (
     DenoisingScoreSpec,
     DenseDecoderSpec,
     DenseEncoderSpec,
+    DisagreementScoreSpec,
     FitSpec,
     FlipAugmentationSpec,
     GanomalyCriticSpec,
@@ -65,6 +66,7 @@ from ae_models.spec import (
     TokenEncoderSpec,
     TokenSurpriseScoreSpec,
     TopKBottleneckSpec,
+    TrainSpec,
     VariationalBottleneckSpec,
     WordDeletionCorruptionSpec,
     check_compatibility,
@@ -139,6 +141,7 @@ SMALL: dict[str, tuple[Any, ...]] = {
         KnnScoreSpec(neighbours=3),
         LocalHullScoreSpec(neighbours=4, ridge=1.0),
         CombinedScoreSpec((KnnScoreSpec("code", neighbours=3), KnnScoreSpec("code", neighbours=4)), choose="by-power"),
+        DisagreementScoreSpec(),
         PatchBankScoreSpec(rows=30),
     ),
     "augment": (NoAugmentationSpec(), AffineAugmentationSpec(), FlipAugmentationSpec()),
@@ -156,8 +159,13 @@ def legal_models() -> Iterator[tuple[Any, ...]]:
         drawn = [random.integers(0, len(parts), MODELS_PER_INPUT) for parts in fitting]
         for indices in zip(*drawn, strict=True):
             *model_parts, score, augment = (parts[index] for parts, index in zip(fitting, indices, strict=True))
-            if next(check_compatibility(AutoencoderConfig(*model_parts), input_spec, score, augment), None) is None:
+            train = TrainSpec(augment=augment, members=members_for(score))
+            if next(check_compatibility(AutoencoderConfig(*model_parts), input_spec, score, train), None) is None:
                 yield (input_spec, *model_parts, score, augment)
+
+
+def members_for(score: Any) -> int:
+    return 2 if isinstance(score, DisagreementScoreSpec) else 1
 
 
 def pairs(choice: tuple[Any, ...]) -> set[frozenset[tuple[str, Any]]]:
@@ -193,6 +201,7 @@ def fit_spec(choice: tuple[Any, ...]) -> FitSpec:
         "batch": ROWS,
         "learning_rate": 0.01,
         "seed": 2,
+        "members": members_for(choice[list(SMALL).index("score")]),
         "threads": 1,
         "accelerator": "cpu",
         "augment": sections.pop("augment"),

@@ -104,6 +104,18 @@ def test_token_surprise_is_the_mean_over_own_tokens_by_scipy() -> None:
     assert actual.tolist() == pytest.approx([np.mean(surprises) if surprises else 0.0 for surprises in own], rel=1e-5)
 
 
+def test_the_surprise_of_each_token_is_the_mean_over_the_members() -> None:
+    first, second = (random((4, 7, 5), seed) for seed in (1, 2))
+    score = SCORES["token-surprise"]()
+    members = tuple(model_output(inputs=IDS, decoder_output=raw) for raw in (first, second))
+    surprise = score.token_surprise(model_output(inputs=IDS, decoder_output=first, members=members))
+    assert surprise is not None
+    logs = [log_softmax(raw.astype(np.float64), axis=1) for raw in (first, second)]
+    expected = -np.mean([np.take_along_axis(log, IDS[:, None], axis=1)[:, 0] for log in logs], axis=0) * (IDS != 0)
+    np.testing.assert_allclose(surprise.numpy(), expected, rtol=1e-5, atol=1e-6)
+    assert not SCORES["ambiguity"]().has_token_surprise
+
+
 @pytest.mark.parametrize("kind", ["normalised-residual", "code-residual", "ambiguity", "token-surprise"])
 def test_onnxruntime_scores_as_torch_does(kind: str, tmp_path: Path) -> None:
     score = SCORES[kind](**{"energy": 0.5, "blur": 1.0} if kind == "normalised-residual" else {})

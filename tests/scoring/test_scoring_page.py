@@ -2,11 +2,13 @@
 
 import html.parser
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
+from explained_bundles import edges_bundle, image_bundle, images
 
 from ae_models.intervals import clopper_pearson
 from ae_models.thresholds import read_threshold
@@ -14,7 +16,9 @@ from aeops.bundle.detector import Detector
 from aeops.drawing.words import format_number
 from aeops.scoring import inbox_run as running
 from aeops.scoring.charts import histogram_edges, relative_densities
-from aeops.scoring.scoring_page import alarm_rate
+from aeops.scoring.inbox import InboxFile, read_fingerprint
+from aeops.scoring.score_file import ScoredFile
+from aeops.scoring.scoring_page import AnomalousSample, _draw_samples, alarm_rate
 
 from .conftest import Room
 
@@ -84,6 +88,25 @@ def test_a_run_that_only_refused_has_a_page_too(room: Room) -> None:
     page = Path(room.run()["page"]).read_text(encoding="utf-8")
     assert "No sample was scored" in page
     assert 'id="days"' not in page
+
+
+@pytest.mark.parametrize("make", [image_bundle, edges_bundle])
+def test_the_most_anomalous_samples_stand_above_their_nearest_normal_ones(make: Callable[[Path], Path], tmp_path: Path) -> None:
+    detector = Detector(make(tmp_path))
+    samples = np.concatenate([images(9)] * detector.shape[0], axis=1)
+    np.save(tmp_path / "new.npy", samples)
+    file = InboxFile("new.npy", tmp_path / "new.npy", read_fingerprint(tmp_path / "new.npy"))
+    scores = detector.score(samples, explanation=True)
+    scored = ScoredFile("new.npy", "a" * 64, tmp_path / "0123abcd.parquet", "1", 9, 0)
+    worst = [AnomalousSample(scored, row, float(scores["score"][row]), 0.5, "", False, []) for row in range(9)]
+    first, second = map(str, _draw_samples(worst, {"a" * 64: file}, detector))
+    for picture, count in ((first, 6), (second, 3)):
+        assert picture.count(">nearest<") == 1
+        assert len(re.findall(r">-?\d\.\d+<", picture)) == count
+    parts = detector.part_names
+    if parts:
+        spoke = parts[int(scores["part_scores"][8].argmax())].partition("-")[0].partition(" ")[0]
+        assert spoke in second
 
 
 def test_pages_of_long_ago_go(room: Room, digits: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,11 +10,13 @@ import pytest
 from PIL import Image
 
 from aeops.bundle.detector import Detector
+from aeops.bundle.explanations import MAX_EXPLAINED_SAMPLES
 from aeops.cli import score, show
 from aeops.cli.main import build_parser, main
 from aeops.errors import AeError, DataError, UsageError
 from aeops.kinds.image import KIND
 from aeops.kinds.samples import SampleSpec
+from aeops.predictions import prediction_store
 from aeops.project import Project
 
 SHAPE = (1, 28, 28)
@@ -29,7 +31,7 @@ def in_the_project(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def scored(file: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
-    score.run(SimpleNamespace(recipe="digits", file=file, version="champion", json=True, inbox=False, fdr=None))  # type: ignore[arg-type]
+    score.run(SimpleNamespace(recipe="digits", file=file, version="champion", json=True, inbox=False, fdr=None, explain=False))  # type: ignore[arg-type]
     return dict(json.loads(capsys.readouterr().out))
 
 
@@ -63,7 +65,11 @@ def test_the_table_shows_the_highest_scores_and_counts_all(
 ) -> None:
     np.save(tmp_path / "batch.npy", digits[:60])
     known = Detector(linear_bundle).score(digits[:60])
-    score.run(SimpleNamespace(recipe="digits", file=tmp_path / "batch.npy", version="1", json=False, inbox=False, fdr=None))  # type: ignore[arg-type]
+    score.run(
+        SimpleNamespace(
+            recipe="digits", file=tmp_path / "batch.npy", version="1", json=False, inbox=False, fdr=None, explain=False
+        )
+    )  # type: ignore[arg-type]
     told = capsys.readouterr().out
     assert "the 40 highest scores of 60" in told
     assert f"batch.npy[{int(np.argmax(known['score']))}]" in told
@@ -198,6 +204,41 @@ def test_a_colour_image_becomes_the_recipes_channels(digits: np.ndarray, tmp_pat
     assert KIND.read_file(tmp_path / "colour.png", colour).values.shape == (1, 3, 28, 28)
     with pytest.raises(DataError, match="2 channels, which no image has"):
         KIND.read_file(tmp_path / "colour.png", pair)
+
+
+def test_ae_score_explains_the_champions_scores_and_records_each_once(
+    project: Project, digits: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.save(tmp_path / "two.npy", digits[:2])
+    assert main(["score", "digits", str(tmp_path / "two.npy"), "--explain", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["samples"]
+    assert all(row["why"].startswith("rows ") for row in rows)
+    assert np.shape(rows[1]["residual"]) == SHAPE
+    [call] = {row["id"].rpartition("-")[0] for row in rows}
+    assert [row["id"] for row in rows] == [f"{call}-0", f"{call}-1"]
+    assert prediction_store.find_prediction(project, rows[1]["id"]).score == pytest.approx(rows[1]["score"])
+    assert main(["score", "digits", str(tmp_path / "two.npy"), "--explain"]) == 0
+    printed = capsys.readouterr().out
+    assert " why " in printed
+    assert "of the error" in printed
+
+
+def test_more_samples_than_are_explained_are_refused_before_anything_is_recorded(project: Project, tmp_path: Path) -> None:
+    np.save(tmp_path / "many.npy", np.zeros((MAX_EXPLAINED_SAMPLES + 1, *SHAPE), np.uint8))
+    recorded = sorted(project.home.glob("predictions/**/*.parquet"))
+    with pytest.raises(UsageError, match=r"--explain: expected at most 1,024 samples, got 1,025 in .*many.npy: leave --explain"):
+        run_parsed("score", "digits", str(tmp_path / "many.npy"), "--explain")
+    assert sorted(project.home.glob("predictions/**/*.parquet")) == recorded
+
+
+def test_the_inbox_is_not_explained() -> None:
+    with pytest.raises(UsageError, match=r"--inbox: expected no --explain.* type `ae score RECIPE FILE --explain`"):
+        run_parsed("score", "digits", "--inbox", "--explain")
+
+
+def run_parsed(*arguments: str) -> None:
+    parsed = build_parser().parse_args(list(arguments))
+    parsed.run(parsed)
 
 
 def test_show_tells_versions_promise_and_where_to_look(capsys: pytest.CaptureFixture[str]) -> None:

@@ -229,7 +229,11 @@ def test_ae_score_takes_a_file_of_texts(
     for name in ("MLFLOW_TRACKING_URI", "AE_HOME"):
         monkeypatch.delenv(name, raising=False)
     (tmp_path / "news.txt").write_text("\n".join(GIVEN), encoding="utf-8")
-    score.run(SimpleNamespace(recipe="mine", file=tmp_path / "news.txt", version="champion", json=True, inbox=False, fdr=None))  # type: ignore[arg-type]
+    score.run(
+        SimpleNamespace(
+            recipe="mine", file=tmp_path / "news.txt", version="champion", json=True, inbox=False, fdr=None, explain=False
+        )
+    )  # type: ignore[arg-type]
     told = json.loads(capsys.readouterr().out)["samples"]
     assert [row["sample"] for row in told] == ["news.txt:1", "news.txt:2", "news.txt:4"]
     assert [row["score"] for row in told] == detector.score([GIVEN[0], GIVEN[1], GIVEN[3]])["score"].tolist()

@@ -247,7 +247,14 @@ def test_ae_score_answers_every_sample_and_says_what_is_wrong_with_it(
     in_project: Project, batch: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     np.save(tmp_path / "batch.npy", batch)
-    arguments = {"recipe": "digits", "file": tmp_path / "batch.npy", "version": "champion", "inbox": False}
+    arguments = {
+        "recipe": "digits",
+        "file": tmp_path / "batch.npy",
+        "version": "champion",
+        "inbox": False,
+        "fdr": None,
+        "explain": False,
+    }
     score.run(SimpleNamespace(**arguments, json=True))  # type: ignore[arg-type]
     rows = json.loads(capsys.readouterr().out)["samples"]
     assert [tuple(row["flags"]) for row in rows[:4]] == [(), ("out_of_range",), ("missing", "refused"), ("blank", "mean", "std")]

@@ -1,0 +1,73 @@
+"""What causes the alarms of an evaluation, as tables of the report."""
+
+import numpy as np
+import pandas as pd
+
+from aeops.bundle.explanations import PARTS_UNIT, count_leading_parts, describe_explanation
+from aeops.drawing.words import format_share
+from aeops.evaluation.study import EvaluationContext, StudyResult
+
+NAMED_ALARMS = 8  # in the table of the strongest alarms
+ALARMS_NOTE = (
+    "Rows, columns, steps and channels count from 0. Shares are of the squared difference between sample and reconstruction. A "
+    "nearest normal sample is named by its row in the bank of training samples that the score holds."
+)
+
+
+def alarm_results(context: EvaluationContext) -> dict[str, StudyResult]:
+    """Return what causes the alarms, by the names of their results.
+
+    `parts` is how often each part of a combined score spoke first, `alarms` explains the strongest alarms. Both are left out
+    where nothing is flagged.
+    """
+    flagged = np.flatnonzero(context.predictions["is_anomaly"])
+    if not len(flagged):
+        return {}
+    results = {}
+    if "part_scores" in context.predictions:
+        results["parts"] = leading_parts_result(context, flagged)
+    order = np.argsort(-context.predictions["score"][flagged], kind="stable")
+    results["alarms"] = strongest_alarms_result(context, flagged[order][:NAMED_ALARMS])
+    return results
+
+
+def leading_parts_result(context: EvaluationContext, flagged: np.ndarray) -> StudyResult:
+    """Return a table of how many flagged samples each part of the score says most of."""
+    names, part_scores = context.detector.part_names, context.predictions["part_scores"]
+    is_novelty = context.data.novelty[flagged]
+    by_part = count_leading_parts(names, part_scores[flagged])
+    of_novelty = count_leading_parts(names, part_scores[flagged[is_novelty]])
+    rows = []
+    for name, count in by_part.most_common():
+        false_alarms = count - of_novelty[name]
+        rows.append([name, f"{count:,}", format_share(count / len(flagged)), f"{of_novelty[name]:,}", f"{false_alarms:,}"])
+    return StudyResult(
+        title="Which part of the score spoke first",
+        lead=f"Of the {len(flagged):,} flagged test samples, by the part with the highest value. {PARTS_UNIT}",
+        head=["part", "flagged samples", "share", "of them novelty", "false alarms"],
+        rows=rows,
+        figures=[],
+        metrics={},
+    )
+
+
+def strongest_alarms_result(context: EvaluationContext, indices: np.ndarray) -> StudyResult:
+    """Return a table of flagged samples with the causes of their scores."""
+    detector, table = context.detector, context.data.table
+    checked = detector.check(context.inputs[indices])
+    outputs = detector.score_checked(checked, explanation=True)
+    rows = []
+    for index, explanation in zip(indices.tolist(), detector.explain(checked.model_input, outputs), strict=True):
+        label = table["label"].iloc[index]
+        label_text = "" if pd.isna(label) else context.recipe.label_text(label)
+        score = f"{context.predictions['score'][index]:.4g}"
+        rows.append([str(table["id"].iloc[index]), label_text, score, describe_explanation(explanation)])
+    return StudyResult(
+        title="The strongest alarms",
+        lead="The flagged test samples with the highest scores, and what causes them.",
+        head=["sample", "label", "score", "why"],
+        rows=rows,
+        figures=[],
+        metrics={},
+        note=ALARMS_NOTE,
+    )

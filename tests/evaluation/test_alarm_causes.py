@@ -1,0 +1,122 @@
+"""The report says what causes the alarms: which part of the score, where, and the nearest normal samples."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from explained_bundles import TRAIN, edges_bundle, image_bundle, images, series_bundle, windows
+
+from aeops.bundle.detector import Detector
+from aeops.bundle.explanations import caption_scores, short_part_name
+from aeops.drawing import mosaics
+from aeops.evaluation.alarm_causes import NAMED_ALARMS, alarm_results
+from aeops.evaluation.prepared import PreparedSamples
+from aeops.evaluation.study import EvaluationContext
+from aeops.project import find_project
+from aeops.recipe.reader import read_recipe
+from aeops.stages.evaluate import draw_galleries, nearest_normals
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+
+
+def context_of(detector: Detector, samples: np.ndarray, novelty: np.ndarray) -> EvaluationContext:
+    """The test samples of an evaluation, scored; the recipe gives labels their names."""
+    ids = [f"digit-{row}" for row in range(len(samples))]
+    labels = pd.array(np.where(novelty, 5, 3), "Int64")
+    labels[0] = pd.NA
+    table = pd.DataFrame({"id": ids, "label": labels, "group": ids, "novelty": novelty})
+    data = PreparedSamples(Path(), samples[:0], samples, table, {}, detector.low, detector.high)
+    predictions = detector.score(samples, reconstruction=True, code=True, explanation=True)
+    target = detector.to_measured(samples)
+    project = find_project(RECIPES)
+    recipe = read_recipe(RECIPES / "digits.yaml")
+    return EvaluationContext(recipe, data, detector, samples, target, predictions, project, detector.folder, Path())
+
+
+@pytest.fixture(scope="module")
+def context(tmp_path_factory: pytest.TempPathFactory) -> EvaluationContext:
+    """Forty normals, of which a few are flagged, and twenty bright squares."""
+    detector = Detector(image_bundle(tmp_path_factory.mktemp("alarms")))
+    squares = np.random.default_rng(1).integers(0, 255, (20, 1, 8, 8), dtype=np.uint8)
+    samples = np.concatenate([images(160)[120:], squares])
+    return context_of(detector, samples, np.arange(60) >= 40)
+
+
+def test_each_flagged_sample_counts_for_the_part_that_says_most(context: EvaluationContext) -> None:
+    result = alarm_results(context)["parts"]
+    flagged, novelty = context.predictions["is_anomaly"], context.data.novelty
+    leading = context.predictions["part_scores"].argmax(1)
+    for row, name in enumerate(context.detector.part_names):
+        [cells] = [cells for cells in result.rows if cells[0] == name]
+        is_first = flagged & (leading == row)
+        assert cells[1:] == [
+            str(is_first.sum()),
+            f"{100 * is_first.sum() / flagged.sum():.1f} %",
+            str((is_first & novelty).sum()),
+            str((is_first & ~novelty).sum()),
+        ]
+    assert sum(int(cells[1]) for cells in result.rows) == flagged.sum() > 0
+    assert f"Of the {flagged.sum()} flagged test samples" in result.lead
+
+
+def test_the_strongest_alarms_are_explained(context: EvaluationContext) -> None:
+    result = alarm_results(context)["alarms"]
+    order = np.argsort(-np.where(context.predictions["is_anomaly"], context.predictions["score"], -np.inf))
+    assert [cells[0] for cells in result.rows] == [f"digit-{index}" for index in order[:NAMED_ALARMS]]
+    for cells in result.rows:
+        assert re.search(r"[+-]\d+\.\d, .* % of the error; nearest normal sample: row \d+$", cells[3])
+    assert {cells[1] for cells in result.rows} <= {"3", "5", ""}
+
+
+def test_without_an_alarm_there_is_nothing_to_explain(context: EvaluationContext) -> None:
+    calm = np.flatnonzero(~context.predictions["is_anomaly"])[:5]
+    samples = context.inputs[calm]
+    assert alarm_results(context_of(context.detector, samples, np.zeros(len(calm), bool))) == {}
+
+
+def test_captions_name_the_part_and_the_last_row_is_the_nearest_normal(context: EvaluationContext) -> None:
+    indices = np.array([0, 45])
+    leading = context.predictions["part_scores"][indices].argmax(1)
+    part_scores, names = context.predictions["part_scores"][indices], context.detector.part_names
+    captions = caption_scores(context.predictions["score"][indices], names, part_scores)
+    for index, caption, part in zip(indices, captions, leading, strict=True):
+        number, *words = caption.split("\n")
+        assert float(number) == pytest.approx(context.predictions["score"][index], rel=1e-2)
+        assert "".join(words).replace("(", " (") == short_part_name(context.detector.part_names[part])
+    nearest = nearest_normals(context, indices)
+    assert nearest is not None
+    expected = images(TRAIN)[context.predictions["nearest"][indices]] / 255
+    np.testing.assert_allclose(nearest, expected, rtol=1e-6)
+
+
+def test_the_galleries_of_errors_show_them(context: EvaluationContext, tmp_path: Path) -> None:
+    draw_galleries(tmp_path, context)
+    drawn = {file.stem: file.read_text(encoding="utf-8") for file in tmp_path.iterdir()}
+    assert drawn.keys() >= {"gallery_best", "errors_flagged_novelty"}
+    for name, svg in drawn.items():
+        assert (">nearest<" in svg) == name.startswith("errors_"), name
+
+
+@pytest.mark.parametrize("make", [series_bundle, edges_bundle])
+def test_series_and_what_cannot_be_compared_are_explained_too(make: object, tmp_path: Path) -> None:
+    detector = Detector(make(tmp_path))  # type: ignore[operator]
+    samples = windows(20)[:, ::-1] if make is series_bundle else np.full((20, 3, 8, 8), 255, np.uint8)
+    context = context_of(detector, np.ascontiguousarray(samples), np.ones(20, bool))
+    assert context.predictions["is_anomaly"].any()
+    [*_, first] = alarm_results(context)["alarms"].rows
+    assert "nearest normal sample: row" in first[3]
+    nearest = nearest_normals(context, np.array([0, 1]))
+    assert nearest is not None
+    assert nearest.shape == (2, *detector.shape)
+
+
+def test_a_long_caption_is_set_smaller(tmp_path: Path) -> None:
+    tiles = np.zeros((6, 1, 8, 8))
+    sizes = []
+    for caption in ("1.00", "1.00\ndisagreement"):
+        mosaics.draw_error_strip(tmp_path / "strip.svg", tiles, tiles, None, [caption] * 6, tiles)
+        svg = (tmp_path / "strip.svg").read_text(encoding="utf-8")
+        sizes.append(min(map(float, re.findall(r"font-size: ([\d.]+)px", svg))))
+    assert sizes[0] > sizes[1]
