@@ -42,13 +42,19 @@ def trained_network() -> tuple[nn.Module, float]:
     return network, accuracy
 
 
-def export_network(network: nn.Module, file: Path, shape: tuple[int, ...] = (1, 28, 28)) -> Path:
-    """Write a network of images (n, *shape) as ONNX."""
+def export_network(
+    network: nn.Module, file: Path, shape: tuple[int, ...] = (1, 28, 28), open_axes: dict[int, str] | None = None
+) -> Path:
+    """Write a network of images (n, *shape) as ONNX.
+
+    Args:
+        open_axes: axes of the image whose sizes the file leaves open, with their names.
+    """
     file.parent.mkdir(parents=True, exist_ok=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.filterwarnings("ignore", message="Constant folding", category=UserWarning)
-        axes = {"image": {0: "n"}, "output": {0: "n"}}
+        axes = {"image": {0: "n"} if open_axes is None else open_axes, "output": {0: "n"}}
         torch.onnx.export(
             network,
             (torch.zeros(2, *shape),),

@@ -46,6 +46,7 @@ def describe_explanation(explanation: Explanation) -> str:
     if explanation.get("missing"):
         phrases.append(f"{count_values(explanation['missing'])} missing")
     phrases += describe_residual(explanation)
+    phrases += describe_pixels(explanation)
     phrases += describe_tokens(explanation)
     if "nearest" in explanation:
         phrases.append(f"nearest normal sample: row {explanation['nearest']['row']}")
@@ -67,6 +68,15 @@ def describe_residual(explanation: Explanation) -> list[str]:
         channel = explanation["channels"][0]
         phrases.append(f"channel {channel['channel']}: {format_share(channel['share'], 0)}")
     return phrases
+
+
+def describe_pixels(explanation: Explanation) -> list[str]:
+    """Return the pixel that is farthest from normal, by a score with a map of pixels."""
+    if "pixel_map" not in explanation:
+        return []
+    pixel_map = np.asarray(explanation["pixel_map"])
+    row, column = np.unravel_index(pixel_map.argmax(), pixel_map.shape)
+    return [f"farthest from normal patches at row {row}, column {column}"]
 
 
 def count_values(count: int) -> str:

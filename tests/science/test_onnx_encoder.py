@@ -28,6 +28,7 @@ from ae_models.encoders import OnnxEncoder
 from ae_models.errors import BundleError, SpecError
 from ae_models.lightning_module import AutoencoderModule
 from ae_models.onnx_graph import read_onnx_graph
+from ae_models.onnx_verification import read_backbone
 from ae_models.sample_sets import ArraySampleSet, SampleRoles
 from ae_models.spec import FitSpec, GanomalyCriticSpec, IdentityBottleneckSpec, OnnxEncoderSpec
 from ae_models.training_result import load_training
@@ -134,6 +135,17 @@ def test_one_channel_is_repeated_and_images_are_resized_to_what_the_network_read
     resized = nn.functional.interpolate(x, [32, 24], mode="bilinear").repeat(1, 3, 1, 1)
     scaled = (resized - torch.tensor([0.1, 0.2, 0.3]).view(3, 1, 1)) / torch.tensor([0.5, 0.5, 2.0]).view(3, 1, 1)
     torch.testing.assert_close(encoder.features(x), network(scaled), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("open_axes", [{0: "n", 2: "h", 3: "w"}, {2: "h", 3: "w"}])
+def test_a_file_that_leaves_sizes_open_takes_any_and_its_batch_binds_nobody(open_axes: dict[int, str], tmp_path: Path) -> None:
+    layers = [nn.Conv2d(1, 4, 3, 2, 1), nn.ReLU(), nn.Conv2d(4, 6, 3, 2, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+    network = nn.Sequential(*layers, nn.Linear(6, 3)).eval()
+    file = export_network(network, tmp_path / "open.onnx", open_axes=open_axes)
+    for shape, grids in (((1, 28, 28), [(4, 14, 14), (6, 7, 7)]), ((1, 40, 33), [(4, 20, 17), (6, 10, 9)])):
+        assert graph_of(file, shape).map_shapes() == grids
+        assert read_backbone(OnnxEncoderSpec(str(file)), shape)
+        assert make_encoder(file, shape).features(torch.rand(3, *shape)).shape == (3, 10, *grids[0][1:])
 
 
 # ---------------------------------------------------------------- training

@@ -173,6 +173,13 @@ def test_a_sentence_says_what_spoke_and_where() -> None:
     assert describe_explanation({"total": 0.0, "areas": []}) == ""
 
 
+def test_a_sentence_names_the_pixel_that_is_farthest_from_normal() -> None:
+    pixel_map = np.zeros((5, 7))
+    pixel_map[3, 6] = 0.2
+    assert describe_explanation({"pixel_map": pixel_map}) == "farthest from normal patches at row 3, column 6"
+    assert describe_explanation({"pixel_map": pixel_map.tolist()}) == "farthest from normal patches at row 3, column 6"
+
+
 def test_a_sentence_about_a_text_quotes_its_tokens() -> None:
     explanation: Explanation = {
         "tokens": 4,
