@@ -21,8 +21,8 @@ SHORT_NAMES = {"normalised-residual": "residual"}  # of parts of a score, where 
 AXIS_NAMES = {1: ("steps",), 2: ("rows", "columns")}  # by the number of axes of a sample's channel
 # Below the parts, wherever they are shown.
 PARTS_UNIT = (
-    "A part of the score is 0 at the median of normal samples and 1 one spread above it; the parts' mean is the score of a sample "
-    "whose values lie inside the range."
+    "A part of the score is 0 at the median of normal samples and 1 one spread above it; the parts' mean is the score of a "
+    "sample whose values lie inside the range."
 )
 
 
