@@ -1,4 +1,5 @@
 """Trains and calibrates on a bare machine. FILE is JSON with the keys input, model, score, threshold and train, as in a recipe.
+A relative path in it, of a frozen network, begins at its folder.
 
     python -m ae_models fit --spec FILE --train A.npy --validation B.npy --calibration C.npy --out BUNDLE --history DIR ...
     python -m ae_models calibrate --spec FILE --train A.npy --validation B.npy --calibration C.npy --out BUNDLE --history DIR
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ae_models.errors import AeModelsError, SampleError, SpecError
-from ae_models.spec import FitSpec
+from ae_models.spec import FitSpec, OnnxEncoderSpec
 
 if TYPE_CHECKING:
     from ae_models.threshold_samples import ThresholdSamples
@@ -76,7 +77,16 @@ def _run_fit(arguments: argparse.Namespace, spec: FitSpec) -> None:
         bundle=arguments.out,
         history=arguments.history,
         extras=_read_extras(arguments),
+        backbone=_find_backbone(arguments.spec, spec),
     )
+
+
+def _find_backbone(spec_file: Path, spec: FitSpec) -> Path | None:
+    """Return the file of the model's frozen network; None where it has none."""
+    encoder = spec.model.encode
+    if not isinstance(encoder, OnnxEncoderSpec):
+        return None
+    return spec_file.parent / encoder.path
 
 
 def _run_calibration(arguments: argparse.Namespace, spec: FitSpec) -> None:

@@ -9,6 +9,7 @@ from ae_models.bottlenecks import BOTTLENECKS
 from ae_models.corruptions import CORRUPTIONS
 from ae_models.critics import CRITICS
 from ae_models.decoders import DECODERS
+from ae_models.encoder_interface import EncoderModule
 from ae_models.encoders import ENCODERS
 from ae_models.factory import build_part
 from ae_models.losses import LOSSES
@@ -52,8 +53,8 @@ class Autoencoder(nn.Module):
         self.compare = build_part(LOSSES, config.compare)
         self.bottleneck = build_part(BOTTLENECKS, config.bottleneck)
 
-        def make_encoder(shape: tuple[int, ...], size: int) -> nn.Module:
-            encoder: nn.Module = build_part(ENCODERS, config.encode, shape=shape, size=size)
+        def make_encoder(shape: tuple[int, ...], size: int) -> EncoderModule:
+            encoder: EncoderModule = build_part(ENCODERS, config.encode, shape=shape, size=size)
             return encoder
 
         self.encode = make_encoder(self.input_shape, self.bottleneck.width)
@@ -65,6 +66,11 @@ class Autoencoder(nn.Module):
             decoder_context = {"shape": (channels * self.compare.outputs_per_value, *sides)}
         self.decode = build_part(DECODERS, config.decode, size=size, **decoder_context)
         self.critic = build_part(CRITICS, config.critic, make_encoder=make_encoder, input_shape=self.input_shape, size=size)
+
+    @property
+    def members(self) -> tuple["Autoencoder", ...]:
+        """The models that are trained, each by its own loss: this one alone, or those of an `Ensemble`, this one first."""
+        return (self,)
 
     def normalise(self, raw: Tensor) -> Tensor:
         """Return raw samples of any dtype, in [low, high], as float32 in [0, 1]; token ids as int64."""
@@ -102,12 +108,13 @@ class Autoencoder(nn.Module):
         Args:
             inputs: (n, *input_shape) in [0, 1], or token ids.
         """
-        code = self.bottleneck.to_code(self.encode(inputs))
+        h, features = self.encode.forward_with_features(inputs)
+        code = self.bottleneck.to_code(h)
         latent = self.bottleneck.from_code(code)
         decoder_output = self.decode(latent)
         reconstruction = self.compare.activate(decoder_output)
         reconstruction_code = self.critic.reconstruction_code(reconstruction)
-        return ModelOutput(inputs, reconstruction, decoder_output, latent, code, reconstruction_code)
+        return ModelOutput(inputs, reconstruction, decoder_output, latent, code, reconstruction_code, features=features)
 
     def reconstruct(self, code: Tensor) -> Tensor:
         """Return the reconstructions of codes (n, *code_shape), as `forward` returns them."""
@@ -115,13 +122,20 @@ class Autoencoder(nn.Module):
         return reconstruction
 
     def loss(self, x: Tensor) -> Tensor:
-        """Return the training loss of samples: one number.
+        """Return the training loss of samples: one number."""
+        return self.loss_of(*self.training_pair(x))
+
+    def training_pair(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the encoder's input, which is corrupted in training, and the target of samples."""
+        clean_input, target = self.split_target(x)
+        return self.corrupt(clean_input), target
+
+    def loss_of(self, inputs: Tensor, target: Tensor) -> Tensor:
+        """Return the training loss of inputs of the encoder and their targets: one number.
 
         The bottleneck's penalty is a sum over a sample. Where the reconstruction loss is a mean over numbers, the penalty is
         divided by as many, so that its weight means the same.
         """
-        clean_input, target = self.split_target(x)
-        inputs = self.corrupt(clean_input)
         if self.bottleneck.needs_input_gradient:
             inputs = inputs.detach().requires_grad_()
         h = self.encode(inputs)

@@ -224,4 +224,5 @@ def _whitening(vectors: Tensor) -> Tensor:
     covariance = centred.T @ centred / max(1, len(vectors) - 1)
     variances, directions = torch.linalg.eigh(covariance)
     floor = (_LEAST_VARIANCE * variances.mean()).clamp(min=_ROUNDING_VARIANCE)
-    return (directions * variances.clamp(min=floor).rsqrt()).float()
+    whitening: Tensor = (directions * variances.clamp(min=floor).rsqrt()).float()
+    return whitening

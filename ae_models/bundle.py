@@ -1,5 +1,5 @@
-"""A trained model on disk: bundle.json, weights.safetensors, scorer.safetensors, model.onnx, decoder.onnx, SHA256SUMS, and
-tokenizer.json for texts. No pickle.
+"""A trained model on disk: bundle.json, weights.safetensors, scorer.safetensors, model.onnx, decoder.onnx, SHA256SUMS,
+tokenizer.json for texts, and backbone.onnx, the file of a frozen network, where the model has one. No pickle.
 
 It is written atomically; loading verifies the checksums before anything else is read. To change its content: raise
 `BUNDLE_FORMAT` and keep `load_bundle` reading every older one (tests/fixtures holds one of each).
@@ -15,14 +15,14 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 from ae_models.atomic_files import atomic_folder, json_text
-from ae_models.autoencoder import Autoencoder
 from ae_models.checksums import refused_bundle, verify_bundle, write_checksums
 from ae_models.combined_score import build_score
+from ae_models.ensemble import build_autoencoder
 from ae_models.export import AnomalyScorer, export_onnx
 from ae_models.sample_sets import SampleArray
-from ae_models.spec import FitSpec, SampleRules, spec_to_dict
+from ae_models.spec import FitSpec, SampleRules, spec_to_dict, with_backbone
 from ae_models.thresholds import load_threshold, threshold_spec
-from ae_models.training_result import WEIGHTS_FILE, weight_arrays
+from ae_models.training_result import BACKBONE_FILE, WEIGHTS_FILE, weight_arrays
 
 __all__ = ["BUNDLE_FORMAT", "Bundle", "load_bundle", "write_bundle"]
 
@@ -57,6 +57,7 @@ def write_bundle(
     *,
     tokenizer: str | None,
     word_counts: SampleArray | None,
+    backbone: bytes | None = None,
 ) -> None:
     """Write a bundle, replacing the one in `folder`.
 
@@ -67,6 +68,7 @@ def write_bundle(
         samples: some inputs of the served model (n >= 2, *input_shape), for that comparison.
         tokenizer: its JSON, where samples are texts.
         word_counts: (slots, words) of the training samples' codes, where the bottleneck is quantised.
+        backbone: content of the frozen network's file, where the model has one.
     """
     scorer_arrays = scorer.threshold.stored_arrays
     for name, values in scorer.score.stored_arrays().items():
@@ -81,6 +83,8 @@ def write_bundle(
         save_file(scorer_arrays, new_folder / _SCORER)
         if tokenizer is not None:
             (new_folder / _TOKENIZER).write_text(tokenizer, encoding="utf-8")
+        if backbone is not None:
+            (new_folder / BACKBONE_FILE).write_bytes(backbone)
         write_checksums(new_folder)
 
 
@@ -97,7 +101,8 @@ def load_bundle(folder: Path) -> Bundle:
         expected = f"{_READABLE_FORMATS[0]} to {_READABLE_FORMATS[-1]}"
         raise refused_bundle(folder, f"expected format {expected}, got {document.get('format')!r}: use the version that wrote it")
     spec = FitSpec.from_dict(_fit_sections(document), str(folder / _DOCUMENT))
-    autoencoder = Autoencoder(spec.model, spec.input)
+    model = with_backbone(spec.model, folder / BACKBONE_FILE)
+    autoencoder = build_autoencoder(model, spec.input, spec.train.members)
     weights = load_file(folder / WEIGHTS_FILE)
     autoencoder.load_state_dict({name: torch.from_numpy(values) for name, values in weights.items()})
     arrays = load_file(folder / _SCORER)

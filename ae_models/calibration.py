@@ -7,6 +7,7 @@ The same weights can be calibrated again with another score or threshold. What a
 samples is measured here, so all of them are at hand.
 """
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -101,11 +102,12 @@ def calibrate(
         )
         write_bundle(
             bundle,
-            _bundle_document(spec, result.facts, scorer, calibration_sha256),
+            _bundle_document(spec, result, scorer, calibration_sha256),
             scorer,
             _serving_samples(scorer.autoencoder, samples.calibration),
             tokenizer=result.tokenizer,
             word_counts=_count_words(scorer.autoencoder, samples.train, spec),
+            backbone=result.backbone,
         )
 
 
@@ -232,11 +234,14 @@ def _count_words(autoencoder: Autoencoder, train: SampleSet, spec: FitSpec) -> S
 
 
 def _bundle_document(
-    spec: FitSpec, facts: TrainingFacts, scorer: AnomalyScorer, calibration_sha256: str | None
+    spec: FitSpec, result: TrainingResult, scorer: AnomalyScorer, calibration_sha256: str | None
 ) -> dict[str, Any]:
+    facts = result.facts
     data = {"content_sha256": facts.content_sha256}
     if calibration_sha256 is not None:
         data["calibration_sha256"] = calibration_sha256
+    if result.backbone is not None:
+        data["backbone_sha256"] = hashlib.sha256(result.backbone).hexdigest()
     sections = spec.to_dict()
     autoencoder, score_facts = scorer.autoencoder, scorer.score.learnt_facts()
     sample_dtype = "int64" if autoencoder.is_text else "float32"

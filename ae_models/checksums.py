@@ -55,13 +55,13 @@ class _FolderLayout:
 _BUNDLE = _FolderLayout(
     "bundle",
     required=("bundle.json", "model.onnx", "scorer.safetensors", "weights.safetensors"),
-    optional=("decoder.onnx", "tokenizer.json"),  # from format 2 on, or of texts
+    optional=("backbone.onnx", "decoder.onnx", "tokenizer.json"),  # of a frozen network, from format 2 on, of texts
     remedy="make or download it again",
 )
 _TRAINING = _FolderLayout(
     "training",
     required=("history.csv", "trail.csv", "training.json", "weights.safetensors"),
-    optional=("tokenizer.json",),  # of texts
+    optional=("backbone.onnx", "tokenizer.json"),  # of a frozen network, of texts
     remedy="train again",
 )
 

@@ -1,7 +1,6 @@
 """Several scores together: the mean of standardised scores."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["SCORES", "CombinedScore", "build_score", "choose_parts", "share_caught"]
 
 _HIGHEST_RATE, _RATES = 0.1, 21  # false-alarm rates over which power is averaged
+_CHOICE_MARGIN = 0.05  # of power, by which a combination without a score has to be better
 _LOW, _MIDDLE, _HIGH = 15.87, 50.0, 84.13  # percentiles: for a normal distribution one standard deviation about the median
 
 
@@ -72,6 +72,14 @@ class CombinedScore(Score):
     def bank_samples(self) -> SampleArray | None:
         bank = self._bank_part()
         return None if bank is None else bank.bank_samples()
+
+    @property
+    def has_pixel_map(self) -> bool:  # type: ignore[override]  # of the chosen parts
+        return self._map_part() is not None
+
+    def pixel_map(self, output: ModelOutput) -> Tensor | None:
+        part = self._map_part()
+        return None if part is None else part.pixel_map(output)
 
     @property
     def has_token_surprise(self) -> bool:  # type: ignore[override]
@@ -132,6 +140,10 @@ class CombinedScore(Score):
         is_chosen = self.is_chosen.tolist()  # constants of the graph
         return [(index, part) for index, part in enumerate(self._all_parts()) if is_chosen[index]]
 
+    def _map_part(self) -> Score | None:
+        """Return the first chosen part with a map of pixels."""
+        return next((part for _, part in self._chosen_parts() if part.has_pixel_map), None)
+
     def _bank_part(self) -> Score | None:
         """Return the first chosen part that compares inputs with a bank of samples."""
         for _, part in self._chosen_parts():
@@ -143,23 +155,38 @@ class CombinedScore(Score):
 def choose_parts(
     normal: npt.NDArray[np.float32], faulty: Mapping[str, npt.NDArray[np.float32]]
 ) -> tuple[tuple[int, ...], dict[tuple[int, ...], float]]:
-    """Choose the combination of scores with the most power; of equal ones the one with the fewest scores.
+    """Choose the scores that go in: of all, one after another leaves while the others find clearly more without it.
+
+    Clearly is by more than `_CHOICE_MARGIN`: faults stand for anomalies that nobody has seen, so a small lead on them says
+    little, and a mean of different scores finds more kinds of anomalies.
 
     Args:
         normal: standardised scores of normal samples, (n, parts).
         faulty: standardised scores of samples with a fault, (m, parts), by the fault's name.
 
     Returns:
-        The places of the chosen scores, and the power of each combination.
+        The places of the chosen scores, and the power of each combination that was compared, each score alone among them.
     """
-    parts = normal.shape[1]
-    powers = {}
-    for count in range(1, parts + 1):
-        for places in combinations(range(parts), count):
+    powers: dict[tuple[int, ...], float] = {}
+
+    def power(places: tuple[int, ...]) -> float:
+        if places not in powers:
             columns = list(places)
             caught = [share_caught(normal[:, columns].mean(1), scores[:, columns].mean(1)) for scores in faulty.values()]
             powers[places] = float(np.mean(caught))
-    return max(powers, key=lambda places: powers[places]), powers
+        return powers[places]
+
+    chosen = tuple(range(normal.shape[1]))
+    for place in chosen:
+        power((place,))
+    while len(chosen) > 1:
+        without_one = [tuple(place for place in chosen if place != left_out) for left_out in chosen]
+        best = max(without_one, key=power)
+        if power(best) <= power(chosen) + _CHOICE_MARGIN:
+            break
+        chosen = best
+    power(chosen)
+    return chosen, powers
 
 
 def share_caught(normal: npt.NDArray[np.float32], faulty: npt.NDArray[np.float32]) -> float:

@@ -37,14 +37,18 @@ _TOKEN_WEIGHT = 256  # numbers that a token id counts for: a decoder makes as ma
 class IndexBatchSampler(Sampler[Tensor]):
     """Yields the indices of each batch of an epoch, shuffled by seed and epoch. Lightning calls `set_epoch`.
 
+    Of an ensemble, a batch holds one of each member after the other, as many indices of each. Their seeds are seed, seed + 1,
+    ..., and each has the order of a single model with its seed.
+
     Args:
         rows: number of samples.
-        batch: samples a batch; the last one may be smaller.
+        batch: samples a batch of a member; the last one may be smaller.
         seed: of the training.
+        members: of the ensemble; 1: a single model.
     """
 
-    def __init__(self, rows: int, batch: int, seed: int) -> None:
-        self.rows, self.batch, self.seed = rows, batch, seed
+    def __init__(self, rows: int, batch: int, seed: int, members: int) -> None:
+        self.rows, self.batch, self.seed, self.members = rows, batch, seed, members
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -54,8 +58,12 @@ class IndexBatchSampler(Sampler[Tensor]):
         return -(-self.rows // self.batch)
 
     def __iter__(self) -> Iterator[Tensor]:
-        generator = torch.Generator().manual_seed(self.seed * EPOCH_SEED_STRIDE + self.epoch)
-        yield from torch.split(torch.randperm(self.rows, generator=generator), self.batch)
+        orders = []
+        for seed in range(self.seed, self.seed + self.members):
+            generator = torch.Generator().manual_seed(seed * EPOCH_SEED_STRIDE + self.epoch)
+            orders.append(torch.split(torch.randperm(self.rows, generator=generator), self.batch))
+        for batches in zip(*orders, strict=True):
+            yield torch.cat(batches)
 
 
 class ResidentIndices(Dataset[Tensor]):
@@ -75,9 +83,9 @@ class MappedSamples(Dataset[Tensor]):
         return torch.from_numpy(self.samples.take(indices.numpy()))
 
 
-def make_loader(dataset: Dataset[Tensor], rows: int, batch: int, seed: int) -> DataLoader[Tensor]:
-    """Return a loader of whole batches, shuffled by seed and epoch."""
-    return DataLoader(dataset, sampler=IndexBatchSampler(rows, batch, seed), batch_size=None)
+def make_loader(dataset: Dataset[Tensor], sampler: IndexBatchSampler) -> DataLoader[Tensor]:
+    """Return a loader of the whole batches whose indices the sampler yields."""
+    return DataLoader(dataset, sampler=sampler, batch_size=None)
 
 
 def seed_generators(device: torch.device, seed: int) -> None:

@@ -11,6 +11,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from ae_models.encoder_interface import EncoderModule
 from ae_models.layers import (
     FlattenPositions,
     ResidualBlock,
@@ -19,6 +20,7 @@ from ae_models.layers import (
     halving_padding,
     latent_map_channels,
 )
+from ae_models.onnx_encoder import OnnxEncoder
 from ae_models.tokens import PADDING
 from ae_models.transformer import EMBEDDING_STD, Transformer, position_embeddings
 
@@ -29,7 +31,7 @@ _RARITY_SCALE = 1e-3
 _CONVOLUTIONS: dict[int, Callable[..., nn.Module]] = {1: nn.Conv1d, 2: nn.Conv2d}  # by the number of sides
 
 
-class ConvEncoder(nn.Module):
+class ConvEncoder(EncoderModule):
     """Strided convolutions, each halving height and width (rounding up), then one dense layer over the smallest map.
 
     A latent map has one small dense layer instead, the same at each position (a 1x1 convolution). Its numbers lie position by
@@ -74,8 +76,13 @@ class ConvEncoder(nn.Module):
         h: Tensor = self.dense(self.layers(x))
         return h
 
+    def forward_with_features(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        features: Tensor = self.layers[:-1](x)
+        h: Tensor = self.dense(self.layers[-1](features))
+        return h, features
 
-class DenseEncoder(nn.Module):
+
+class DenseEncoder(EncoderModule):
     """Dense layers with ReLU between them, over all numbers of a sample.
 
     Args:
@@ -93,7 +100,7 @@ class DenseEncoder(nn.Module):
         return h
 
 
-class TemporalEncoder(nn.Module):
+class TemporalEncoder(EncoderModule):
     """Strided convolutions along time, each halving the steps (rounding up), then one dense layer.
 
     Args:
@@ -114,7 +121,7 @@ class TemporalEncoder(nn.Module):
         return h
 
 
-class TokenEncoder(nn.Module):
+class TokenEncoder(EncoderModule):
     """Embeddings of tokens and of their positions, transformer layers, the mean over the tokens in use, one dense layer.
 
     Maps ids int64 (n, length), 0 where there is no token, to (n, size). Padding is neither attended to nor averaged over, so
@@ -214,4 +221,10 @@ def _halving_layers(
     return layers, (last_channels, *(side[-1] for side in sizes))
 
 
-ENCODERS = {"conv": ConvEncoder, "dense": DenseEncoder, "temporal": TemporalEncoder, "tokens": TokenEncoder}
+ENCODERS: dict[str, type[EncoderModule]] = {
+    "conv": ConvEncoder,
+    "dense": DenseEncoder,
+    "temporal": TemporalEncoder,
+    "tokens": TokenEncoder,
+    "onnx": OnnxEncoder,
+}

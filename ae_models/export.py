@@ -52,11 +52,13 @@ class AnomalyScorer(nn.Module):
     @property
     def output_names(self) -> tuple[str, ...]:
         """Return the names of what `forward` returns."""
-        names = _OUTPUTS
+        names: tuple[str, ...] = _OUTPUTS
         if self.score.part_names():
             names = (*names, "part_scores")
         if self.score.bank_samples() is not None:
             names = (*names, "nearest")
+        if self.score.has_pixel_map:
+            names = (*names, "pixel_map")
         if self.score.has_token_surprise:
             names = (*names, "token_surprise")
         return names
@@ -73,8 +75,8 @@ class AnomalyScorer(nn.Module):
 
         Returns:
             score (n,), p_value (n,), is_anomaly (n,), reconstruction (n, *output_shape) in raw units, code (n, *code_shape);
-            where the score has them, also part_scores (n, parts), nearest (n,), the nearest row of the bank, and token_surprise
-            (n, tokens) in nats.
+            where the score has them, also part_scores (n, parts), nearest (n,), the nearest row of the bank, pixel_map (n, h, w),
+            how far each pixel is from normal, and token_surprise (n, tokens) in nats.
         """
         if self.bounds is None:
             output = self.autoencoder.run(self.autoencoder.normalise(raw))
@@ -90,7 +92,12 @@ class AnomalyScorer(nn.Module):
             p_value = torch.where(torch.isnan(score), torch.nan, p_value)
         is_anomaly = self.threshold.method.flag(score, output.inputs, self._calibration(), self.threshold.value)
         reconstruction = self.autoencoder.denormalise(output.reconstruction)
-        explanations = (self.score.part_scores(output), self.score.nearest(output), self.score.token_surprise(output))
+        explanations = (
+            self.score.part_scores(output),
+            self.score.nearest(output),
+            self.score.pixel_map(output),
+            self.score.token_surprise(output),
+        )
         return score, p_value, is_anomaly, reconstruction, output.code, *(part for part in explanations if part is not None)
 
     def _calibration(self) -> dict[str, Tensor]:
@@ -154,6 +161,7 @@ def _export_module(module: nn.Module, example: Tensor, path: Path, input_name: s
         # The newer exporter needs onnxscript, takes 6 s and splits the model over two files; the legacy one warns that it is
         # old, and that shapes, which do not change here, were taken as constants.
         warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.filterwarnings("ignore", message="Constant folding", category=UserWarning)  # of paddings, as they are exported
         warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
         torch.onnx.export(
             module,

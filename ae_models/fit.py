@@ -27,6 +27,7 @@ def fit(
     history: Path,
     progress_bar: bool = True,
     extras: ThresholdSamples | None = None,
+    backbone: Path | None = None,
 ) -> None:
     """Train, calibrate and write `bundle` and `history`.
 
@@ -44,12 +45,13 @@ def fit(
             `ae_models.calibration.calibrate` makes another bundle of it.
         progress_bar: whether to draw one on stderr.
         extras: labels and labelled anomalies, for the kinds of threshold that read them.
+        backbone: file of the frozen network that `spec.model.encode.path` names, where it lies elsewhere.
 
     Raises:
         SampleError: samples that are not valid.
         DivergenceError: a loss that is not finite.
         TrainingError: fewer threads than `spec.train.threads`.
-        SpecError: too few samples for the threshold, or a GPU is asked for that this machine lacks.
+        SpecError: too few samples for the threshold; a frozen network that cannot be used; or a GPU that this machine lacks.
     """
     extras = extras or ThresholdSamples()
     samples = SampleRoles(as_sample_set(train), as_sample_set(validation), as_sample_set(calibration))
@@ -65,6 +67,7 @@ def fit(
         recipe=recipe,
         training=history,
         progress_bar=progress_bar,
+        backbone=backbone,
     )
     calibrate(spec, history, samples, content_sha256=content_sha256, bundle=bundle, extras=extras)
     finish_training(checkpoints)

@@ -15,7 +15,7 @@ __all__ = ["IMAGE_FAULTS"]
 _KERNEL_DEVIATIONS = 3  # of the blur, beyond which its kernel is cut off
 _SCRATCH_SIDES = 28  # a scratch is as wide as this part of the shorter side, and at least a pixel
 _AREA_STRENGTHS = (0.01, 0.03, 0.08, 0.15, 0.3)
-_AREA_UNIT = "of the image's area"
+_AREA_UNIT, _SIDE_UNIT = "of the image's area", "of the shorter side"
 
 
 def _cut_and_paste(image: SampleArray, strength: float, generator: np.random.Generator, draw_donor: DonorFunction) -> SampleArray:
@@ -32,7 +32,7 @@ def _cut_and_paste(image: SampleArray, strength: float, generator: np.random.Gen
 
 
 def _scratch(image: SampleArray, strength: float, generator: np.random.Generator, draw_donor: DonorFunction) -> SampleArray:
-    """Draw a straight line in the value, lowest or highest, that is farther from what it covers."""
+    """Draw a straight line of so many sides, in the value, lowest or highest, that is farther from what it covers."""
     height, width = image.shape[1:]
     side = min(height, width)
     centre_y, centre_x = (0.25 + 0.5 * generator.random(2)) * (height - 1, width - 1)
@@ -48,7 +48,7 @@ def _scratch(image: SampleArray, strength: float, generator: np.random.Generator
 
 
 def _blur(image: SampleArray, strength: float, generator: np.random.Generator, draw_donor: DonorFunction) -> SampleArray:
-    """Apply a Gaussian blur; beyond the border the image goes on with its outermost pixels."""
+    """Apply a Gaussian blur of so many sides; beyond the border the image goes on with its outermost pixels."""
     deviation = strength * min(image.shape[1:])
     radius = math.ceil(_KERNEL_DEVIATIONS * deviation)
     weights = np.exp(-0.5 * (np.arange(-radius, radius + 1) / deviation) ** 2)
@@ -140,7 +140,7 @@ IMAGE_FAULTS = (
     Fault(
         "scratch",
         "A thin line on the surface or the lens.",
-        "of the shorter side, its length",
+        _SIDE_UNIT,
         (0.1, 0.2, 0.4, 0.7, 1.0),
         highest=2.0,
         damage=_scratch,
@@ -148,7 +148,7 @@ IMAGE_FAULTS = (
     Fault(
         "blur",
         "The lens is out of focus or dirty.",
-        "of the shorter side, its standard deviation",
+        _SIDE_UNIT,
         (0.01, 0.02, 0.035, 0.055, 0.08),
         highest=0.5,
         damage=_blur,

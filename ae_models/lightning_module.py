@@ -15,6 +15,7 @@ from ae_models.autoencoder import Autoencoder
 from ae_models.data_loading import (
     EPOCH_SEED_STRIDE,
     EVALUATION_SEED,
+    IndexBatchSampler,
     MappedSamples,
     ResidentIndices,
     evaluation_batch_size,
@@ -24,6 +25,7 @@ from ae_models.data_loading import (
 from ae_models.factory import build_part
 from ae_models.sample_sets import SampleSet
 from ae_models.spec import TrainSpec
+from ae_models.stacked_members import StackedMembers, can_stack
 
 __all__ = ["AutoencoderModule"]
 
@@ -32,7 +34,11 @@ _ADAM_BETAS = (0.9, 0.98)  # in trainings of some thousand steps a memory of 50 
 
 
 class AutoencoderModule(pl.LightningModule):
-    """Trains an autoencoder.
+    """Trains an autoencoder, or the members of an ensemble together, a step of each at a time.
+
+    A member has its own order of samples, random numbers and gradients. It ends in the weights of a single model with its seed,
+    as the sum of the members' losses has each member's gradient for its weights; small dense members, whose losses are computed
+    at once (`ae_models.stacked_members`), end in the same up to rounding.
 
     Args:
         autoencoder: the model.
@@ -43,7 +49,7 @@ class AutoencoderModule(pl.LightningModule):
             from their files, in the same order.
     """
 
-    loss_sum: Tensor
+    loss_sums: Tensor  # (members,)
     train_samples: Tensor
     validation_samples: Tensor
 
@@ -54,54 +60,72 @@ class AutoencoderModule(pl.LightningModule):
         self.spec = spec
         self.autoencoder = autoencoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in its hints
         self.augment = build_part(AUGMENTATIONS, spec.augment)
+        self.stacked: StackedMembers | None = None
         self.train_set, self.validation_set, self.resident = train, validation, resident
         if resident:
             self.register_buffer("train_samples", _copy_to_tensor(train), persistent=False)
             self.register_buffer("validation_samples", _copy_to_tensor(validation), persistent=False)
-        self.register_buffer("loss_sum", torch.zeros(()), persistent=False)
+        self.register_buffer("loss_sums", torch.zeros(spec.members), persistent=False)
         self.rows = train.shape[0]
         self.steps_per_epoch = math.ceil(self.rows / spec.batch)
 
+    @property
+    def samples_per_epoch(self) -> int:
+        """Samples that an epoch trains on, counted once for each member."""
+        return self.rows * self.spec.members
+
     def train_dataloader(self) -> DataLoader[Tensor]:
         dataset = ResidentIndices() if self.resident else MappedSamples(self.train_set)
-        return make_loader(dataset, self.rows, self.spec.batch, self.spec.seed)
+        return make_loader(dataset, IndexBatchSampler(self.rows, self.spec.batch, self.spec.seed, self.spec.members))
 
     def on_train_epoch_start(self) -> None:
-        self.loss_sum = torch.zeros_like(self.loss_sum)
-
-    def on_train_batch_start(self, batch: Tensor, batch_idx: int) -> None:
-        # The random numbers of a step (augment, corrupt) depend on its index alone, so a resumed training draws the same.
-        seed_generators(self.device, self.spec.seed * EPOCH_SEED_STRIDE + self.global_step)
+        self.loss_sums = torch.zeros_like(self.loss_sums)
 
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
-        raw = self.train_samples[batch] if self.resident else batch
-        x = _to_channels_last(self.augment(self.autoencoder.normalise(raw)))
-        loss: Tensor = self.autoencoder.loss(x)
-        self.loss_sum += loss.detach()
-        return loss
+        step_losses = self._step_losses(batch)
+        self.loss_sums += step_losses.detach()
+        return step_losses.sum()
 
-    def train_loss(self) -> float:
-        """Return the mean loss of the steps of this epoch. Waits for the device: call it once an epoch."""
-        return float(self.loss_sum) / self.steps_per_epoch
+    def _step_losses(self, batch: Tensor) -> Tensor:
+        """Return each member's loss on its own part of a batch, (members,)."""
+        if self.stacked is None:
+            return torch.stack([member.loss(x) for member, x in self._member_samples(batch)])
+        pairs = [member.training_pair(x) for member, x in self._member_samples(batch)]
+        inputs, targets = zip(*pairs, strict=True)
+        return self.stacked.losses(inputs, targets)
+
+    def _member_samples(self, batch: Tensor) -> Iterator[tuple[Autoencoder, Tensor]]:
+        """Yield each member with its augmented samples, the generators seeded for what it draws before the next one."""
+        for index, (member, part) in enumerate(zip(self.autoencoder.members, batch.chunk(self.spec.members), strict=True)):
+            # The random numbers of a member's step (augment, corrupt, bottleneck, critic) depend on its seed and the step's
+            # index alone, so a resumed training draws the same.
+            seed_generators(self.device, (self.spec.seed + index) * EPOCH_SEED_STRIDE + self.global_step)
+            raw = self.train_samples[part] if self.resident else part
+            yield member, _to_channels_last(self.augment(member.normalise(raw)))
+
+    def train_losses(self) -> list[float]:
+        """Return each member's mean loss of the steps of this epoch. Waits for the device: call it once an epoch."""
+        return [float(loss_sum) / self.steps_per_epoch for loss_sum in self.loss_sums]
 
     @torch.no_grad()
-    def validation_error(self) -> float:
-        """Return the error of the validation samples' reconstructions.
+    def validation_errors(self) -> list[float]:
+        """Return the error of each member's reconstructions of the validation samples.
 
         Returns:
             The mean squared error in [0, 1], or a text's share of wrong tokens. Nothing is augmented; samples that are served
-            corrupted are, the same way each time.
+            corrupted are, the same way each time and for each member.
         """
         autoencoder = self.autoencoder.eval()
         seed_generators(self.device, EVALUATION_SEED)
-        total_error, total_count = 0.0, 0
+        total_errors, total_count = [0.0] * self.spec.members, 0
         for raw in self._validation_batches():
             clean, target = autoencoder.split_target(autoencoder.normalise(raw))
-            reconstruction, _ = autoencoder(autoencoder.serving_input(clean))
-            error, count = _sum_errors(reconstruction, target)
-            total_error, total_count = total_error + error, total_count + count
+            output = autoencoder.run(autoencoder.serving_input(clean))
+            for index, member_output in enumerate(output.members or [output]):
+                total_errors[index] += _sum_errors(member_output.reconstruction, target)
+            total_count += _count_compared(target)
         autoencoder.train()
-        return total_error / total_count
+        return [total_error / total_count for total_error in total_errors]
 
     def _validation_batches(self) -> Iterator[Tensor]:
         blocks = [self.validation_samples] if self.resident else map(torch.from_numpy, self.validation_set.blocks())
@@ -110,7 +134,11 @@ class AutoencoderModule(pl.LightningModule):
                 yield raw.to(self.device)
 
     def configure_optimizers(self) -> Any:
-        optimizer = torch.optim.Adam(self.autoencoder.parameters(), lr=self.spec.learning_rate, betas=_ADAM_BETAS, fused=True)
+        parameters = list(self.autoencoder.parameters())
+        if can_stack(self.autoencoder.members):  # here: they are on their device now
+            self.stacked = StackedMembers(self.autoencoder.members)
+            parameters = list(self.stacked.parameters.values())
+        optimizer = torch.optim.Adam(parameters, lr=self.spec.learning_rate, betas=_ADAM_BETAS, fused=True)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._learning_rate_share)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
@@ -140,9 +168,15 @@ def _to_channels_last(x: Tensor) -> Tensor:
     return x.contiguous(memory_format=torch.channels_last)
 
 
-def _sum_errors(reconstruction: Tensor, target: Tensor) -> tuple[float, int]:
-    """Return the sum of squared errors, or of wrong tokens (0 is no token), and the count of numbers or tokens."""
+def _sum_errors(reconstruction: Tensor, target: Tensor) -> float:
+    """Return the sum of squared errors, or of wrong tokens (0 is no token)."""
     if target.is_floating_point():
-        return float((reconstruction - target).square().sum()), target.numel()
-    in_use = target != 0
-    return float(((reconstruction != target) & in_use).sum()), max(1, int(in_use.sum()))
+        return float((reconstruction - target).square().sum())
+    return float(((reconstruction != target) & (target != 0)).sum())
+
+
+def _count_compared(target: Tensor) -> int:
+    """Return the count of numbers, or of tokens: what `_sum_errors` is a sum over."""
+    if target.is_floating_point():
+        return target.numel()
+    return max(1, int((target != 0).sum()))

@@ -19,6 +19,7 @@ class ModelOutput(NamedTuple):
         reconstruction_code: the reconstruction's own code, (n, size), where the critic computes one (ganomaly).
         members: of an ensemble: the outputs of each of its members, the first of which is the model whose reconstruction and
             code the other fields hold. Empty where there is one model.
+        features: the encoder's last convolutional map, (n, c, h, w), of a kind that has one: conv or onnx.
     """
 
     inputs: Tensor
@@ -28,3 +29,4 @@ class ModelOutput(NamedTuple):
     code: Tensor
     reconstruction_code: Tensor | None
     members: tuple["ModelOutput", ...] = ()
+    features: Tensor | None = None

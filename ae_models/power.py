@@ -1,15 +1,16 @@
 """Power without labels: the share of injected faults that a detector catches at its rate of false alarms.
 
-    detectors = {"model": threshold_detector(score_function, threshold)}
-    power = measure_power(detectors, normals, spec)["model"]
-    power.mean, power.interval(groups)        # one number, with its 95 % interval
-    power.mean_separation                     # the same question without a threshold
+    detect = threshold_detectors(score_function, {"residual": 1.2, "hull": 0.7})
+    powers = measure_power(detect, normals, spec)
+    powers["hull"].mean, powers["hull"].interval(groups)     # one number, with its 95 % interval
+    powers["hull"].mean_separation                           # the same question without a threshold
 
 A cell is a fault at a strength. Its share is #caught / #faulty; a sample that the fault left as it was is not counted. The mean
 power is the mean over faults of the mean over their strengths: docs/power.md has the formulas, and how well it ranks detectors.
 numpy only.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -30,9 +31,10 @@ __all__ = [
     "Detection",
     "Power",
     "PowerCell",
+    "ScoreFunction",
     "conformal_threshold",
     "measure_power",
-    "threshold_detector",
+    "threshold_detectors",
 ]
 
 FAULT_SEED = 271_828_183  # of the injected faults: the same samples get the same faults for every detector, today and later
@@ -52,15 +54,19 @@ class Detection(NamedTuple):
     is_caught: npt.NDArray[np.bool_]
 
 
-DetectFunction = Callable[[SampleArray], Detection]  # of clean raw samples (n, *input_spec.shape)
+# Both take clean raw samples (n, *input_spec.shape) and answer by the name of a detector, the same names each time.
+ScoreFunction = Callable[[SampleArray], Mapping[str, npt.NDArray[np.floating]]]
+DetectFunction = Callable[[SampleArray], Mapping[str, Detection]]
 
 
-def threshold_detector(score_function: Callable[[SampleArray], npt.NDArray[np.floating]], threshold: float) -> DetectFunction:
-    """Return the detector that flags what scores above a threshold; a score that is NaN flags nothing."""
+def threshold_detectors(score_function: ScoreFunction, thresholds: Mapping[str, float]) -> DetectFunction:
+    """Return the detectors that flag what scores above their thresholds; a score that is NaN flags nothing."""
 
-    def detect(samples: SampleArray) -> Detection:
-        scores = np.asarray(score_function(samples))
-        return Detection(scores, scores > threshold)
+    def detect(samples: SampleArray) -> Mapping[str, Detection]:
+        detections = {}
+        for name, scores in score_function(samples).items():
+            detections[name] = Detection(scores, scores > thresholds[name])
+        return detections
 
     return detect
 
@@ -154,7 +160,7 @@ class Power:
 
 
 def measure_power(
-    detectors: Mapping[str, DetectFunction],
+    detect: DetectFunction,
     normals: SampleArray,
     input_spec: InputSpec,
     faults: Sequence[Fault] | None = None,
@@ -163,33 +169,35 @@ def measure_power(
     """Inject each fault at each strength into each normal sample, and count what each detector catches.
 
     Args:
-        detectors: by name; each gets the same faulty samples.
+        detect: the detectors; all of them get the same faulty samples.
         normals: clean raw samples that no detector has seen, (n, *input_spec.shape). One faulty version of all of them is in
             memory at a time.
         input_spec: the section input of the recipe.
         faults: those of the kind's standard ones that are injected; None for all.
         rng_seed: of the faults.
 
+    Returns:
+        The power of each detector by its name.
+
     Raises:
         SampleError: samples that are not valid.
     """
     if faults is None:
         faults = standard_faults(input_spec.kind)
-    clean_scores = {name: detect(normals).scores for name, detect in detectors.items()}
-    cells: dict[str, list[PowerCell]] = {name: [] for name in detectors}
-    residuals: dict[str, list[tuple[PowerCell, _SampleValues]]] = {name: [] for name in detectors}
+    clean = detect(normals)
+    cells: dict[str, list[PowerCell]] = {name: [] for name in clean}
+    residuals: dict[str, list[_SampleValues]] = {name: [] for name in clean}
     for fault in faults:
         for strength in fault.strengths:
             damaged = inject(fault, strength, normals, rng_seed, input_spec)
             is_faulty = find_changed(normals, damaged)
-            for name, detect in detectors.items():
-                detection = detect(damaged)
-                cell = _measure_cell(fault.name, strength, detection, is_faulty, clean_scores[name])
+            for name, detection in detect(damaged).items():
+                cell = _measure_cell(fault.name, strength, detection, is_faulty, clean[name].scores)
                 cells[name].append(cell)
-                residuals[name].append((cell, _cell_residuals(cell, detection.is_caught, is_faulty)))
+                residuals[name].append(_cell_residuals(cell, detection.is_caught, is_faulty))
     powers = {}
-    for name in detectors:
-        powers[name] = Power(tuple(cells[name]), _combine_residuals(residuals[name], len(normals)))
+    for name in clean:
+        powers[name] = Power(tuple(cells[name]), _combine_residuals(cells[name], residuals[name]))
     return powers
 
 
@@ -227,19 +235,15 @@ def _cell_residuals(cell: PowerCell, is_caught: npt.NDArray[np.bool_], is_faulty
     return residuals
 
 
-def _combine_residuals(residuals: Sequence[tuple[PowerCell, _SampleValues]], count: int) -> _SampleValues:
+def _combine_residuals(cells: Sequence[PowerCell], residuals: Sequence[_SampleValues]) -> _SampleValues:
     """Return what each sample adds to the mean power, (n,)."""
-    strengths_by_fault: dict[str, int] = {}
-    for cell, _ in residuals:
+    defined_cells = Counter(cell.fault for cell in cells if cell.share is not None)
+    if not defined_cells:
+        return np.full_like(residuals[0], np.nan)
+    by_sample = np.zeros_like(residuals[0])
+    for cell, cell_residuals in zip(cells, residuals, strict=True):
         if cell.share is not None:
-            strengths_by_fault[cell.fault] = strengths_by_fault.get(cell.fault, 0) + 1
-    if not strengths_by_fault:
-        return np.full(count, np.nan)
-    by_sample = np.zeros(count)
-    for cell, cell_residuals in residuals:
-        if cell.share is not None:
-            weight = 1 / (len(strengths_by_fault) * strengths_by_fault[cell.fault])
-            by_sample += weight * (cell.share + cell_residuals)
+            by_sample += (cell.share + cell_residuals) / (len(defined_cells) * defined_cells[cell.fault])
     return by_sample
 
 

@@ -26,9 +26,11 @@ class Score(nn.Module):
     What it learns of samples is in its persistent buffers, which a bundle stores.
 
     Attributes:
+        has_pixel_map: whether `pixel_map` returns one.
         has_token_surprise: whether `token_surprise` returns values: of scores of texts.
     """
 
+    has_pixel_map: bool = False
     has_token_surprise: bool = False
 
     def forward(self, output: ModelOutput) -> Tensor:
@@ -64,6 +66,10 @@ class Score(nn.Module):
 
     def bank_samples(self) -> SampleArray | None:
         """Return the raw samples of the bank, (rows, ...), for explanations; None without a bank of samples."""
+        return None
+
+    def pixel_map(self, output: ModelOutput) -> Tensor | None:
+        """Return how far each pixel is from normal, (n, h, w), 0 or more; None for a kind that says nothing of pixels."""
         return None
 
     def token_surprise(self, output: ModelOutput) -> Tensor | None:

@@ -10,7 +10,9 @@ from torch.nn import functional as F
 from ae_models.bank_scores import KnnScore, LocalHullScore
 from ae_models.blur import blur_axes, gaussian_kernel
 from ae_models.corruptions import rgb_to_luma
+from ae_models.ensemble_scores import DisagreementScore
 from ae_models.model_output import ModelOutput
+from ae_models.patch_scores import PatchBankScore
 from ae_models.score_interface import ENERGY_FLOOR, Score, log_energy
 from ae_models.score_samples import ScoreSamples
 from ae_models.tokens import PADDING
@@ -142,6 +144,8 @@ SINGLE_SCORES: dict[str, type[Score]] = {
     "ambiguity": AmbiguityScore,
     "token-surprise": TokenSurpriseScore,
     "denoising": DenoisingScore,
+    "disagreement": DisagreementScore,
     "knn": KnnScore,
     "local-hull": LocalHullScore,
+    "patch-bank": PatchBankScore,
 }

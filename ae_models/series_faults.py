@@ -99,7 +99,7 @@ SERIES_FAULTS = (
     Fault(
         "changed-frequency",
         "A machine runs faster or slower.",
-        "faster, or slower by the same factor",
+        "faster or slower",
         (0.05, 0.1, 0.2, 0.5, 1.0),
         highest=10.0,
         damage=_changed_frequency,

@@ -3,6 +3,8 @@
 Killed at any moment and called again, it goes on from its last checkpoint and ends in the same weights, bit for bit.
 """
 
+import hashlib
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -10,18 +12,18 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-from ae_models.autoencoder import Autoencoder
 from ae_models.available_memory import fits_in_memory
 from ae_models.checkpoint import CheckpointCallback, find_checkpoint, remove_checkpoint
 from ae_models.data_loading import iterate_batches
 from ae_models.encoders import TokenEncoder
+from ae_models.ensemble import build_autoencoder
 from ae_models.lightning_module import AutoencoderModule
 from ae_models.sample_sets import SampleArray, SampleSet, as_sample_set, require_samples, samples_sha256, total_bytes
-from ae_models.spec import TokenEncoderSpec, TrainSpec, WeightsSpec
+from ae_models.spec import OnnxEncoderSpec, TokenEncoderSpec, TrainSpec, WeightsSpec, input_shape, with_backbone
 from ae_models.text_sets import encode_text_set, train_tokenizer_on
 from ae_models.training_environment import deterministic_threads, quiet_lightning, require_accelerator, require_threads
 from ae_models.training_progress import PROGRESS_FILE, ProgressCallback, history_csv
-from ae_models.training_result import WEIGHT_HASH_FILE, TrainingFacts, write_training
+from ae_models.training_result import BACKBONE_FILE, WEIGHT_HASH_FILE, TrainingFacts, write_training
 from ae_models.weight_hash_log import WeightHashCallback
 
 __all__ = ["finish_training", "train_autoencoder", "train_weights"]
@@ -37,6 +39,7 @@ def train_weights(
     recipe: str,
     training: Path,
     progress_bar: bool = True,
+    backbone: Path | None = None,
 ) -> None:
     """Train and write `training`: see `ae_models.training_result`.
 
@@ -52,26 +55,29 @@ def train_weights(
         recipe: names the model.
         training: folder, replaced when the training has ended.
         progress_bar: whether to draw one on stderr.
+        backbone: file of the frozen network that `spec.model.encode.path` names, where it lies elsewhere.
 
     Raises:
         SampleError: samples that are not valid.
         DivergenceError: a loss that is not finite.
         TrainingError: fewer threads than `spec.train.threads`.
-        SpecError: a GPU is asked for that this machine lacks.
+        SpecError: a GPU is asked for that this machine lacks; or a frozen network that cannot be used.
     """
     train_set, validation_set = as_sample_set(train), as_sample_set(validation)
     require_samples("train", train_set, spec.input)
     require_samples("validation", validation_set, spec.input)
     require_threads(spec.train.threads)
     require_accelerator(spec.train.accelerator)
-    tokenizer = None
+    tokenizer, backbone_content = None, None
     with deterministic_threads(spec.train.threads), quiet_lightning():
-        encoder = spec.model.encode
+        encoder, built_spec = spec.model.encode, spec
+        if isinstance(encoder, OnnxEncoderSpec):
+            built_spec, backbone_content = _read_backbone(spec, encoder, backbone or Path(encoder.path))
         if isinstance(encoder, TokenEncoderSpec):
             tokenizer = train_tokenizer_on(train_set, encoder.vocabulary)
             train_set = encode_text_set(tokenizer, train_set, encoder.length)
             validation_set = encode_text_set(tokenizer, validation_set, encoder.length)
-        module = train_autoencoder(spec, train_set, validation_set, checkpoints, progress_bar)
+        module = train_autoencoder(built_spec, train_set, validation_set, checkpoints, progress_bar)
     facts = TrainingFacts(
         recipe=recipe,
         spec=spec,
@@ -83,10 +89,28 @@ def train_weights(
         training,
         facts,
         module.autoencoder,
-        history=history_csv(checkpoints / PROGRESS_FILE),
+        history=history_csv(checkpoints / PROGRESS_FILE, spec.train.members),
         weight_hashes=(checkpoints / WEIGHT_HASH_FILE).read_text(encoding="utf-8"),
         tokenizer=tokenizer,
+        backbone=backbone_content,
     )
+
+
+def _read_backbone(spec: WeightsSpec, encoder: OnnxEncoderSpec, file: Path) -> tuple[WeightsSpec, bytes]:
+    """Check a frozen network.
+
+    Returns:
+        The spec with the path of its file and its SHA-256, so that no other content is trained with, and the content.
+
+    Raises:
+        SpecError: it cannot be used.
+    """
+    from ae_models.onnx_verification import read_backbone  # late: no other training needs onnxruntime, which takes .3 s to import
+
+    located_encoder = replace(encoder, path=str(file))
+    content = read_backbone(located_encoder, input_shape(spec.model, spec.input))
+    pinned_encoder = replace(located_encoder, path_sha256=hashlib.sha256(content).hexdigest())
+    return replace(spec, model=replace(spec.model, encode=pinned_encoder)), content
 
 
 def finish_training(checkpoints: Path) -> None:
@@ -112,10 +136,10 @@ def train_autoencoder(
         progress_bar: whether to draw one on stderr.
     """
     train_set, validation_set = as_sample_set(train), as_sample_set(validation)
-    torch.manual_seed(spec.train.seed)
-    autoencoder = Autoencoder(spec.model, spec.input)
-    if isinstance(autoencoder.encode, TokenEncoder):
-        autoencoder.encode.count_tokens(iterate_batches(train_set))
+    autoencoder = build_autoencoder(spec.model, spec.input, spec.train.members, seed=spec.train.seed)
+    for member in autoencoder.members:
+        if isinstance(member.encode, TokenEncoder):
+            member.encode.count_tokens(iterate_batches(train_set))
     callbacks = [
         ProgressCallback(checkpoints, progress_bar),
         WeightHashCallback(checkpoints),
@@ -153,8 +177,9 @@ def _choose_precision(spec: TrainSpec) -> str:
 
 def _training_key(spec: WeightsSpec, train: SampleSet, validation: SampleSet, trainer: pl.Trainer) -> dict[str, Any]:
     """Return everything that decides the weights: a checkpoint serves only the training that would have made it."""
+    model = with_backbone(spec.model, Path(BACKBONE_FILE))  # by its content alone, wherever its file lies
     return {
-        "spec": spec.to_dict(),
+        "spec": replace(spec, model=model).to_dict(),
         "samples": [samples_sha256(train), samples_sha256(validation)],
         "torch": torch.__version__,
         "lightning": version("pytorch-lightning"),

@@ -13,11 +13,10 @@ from ae_models.atomic_files import atomic_write
 from ae_models.errors import DivergenceError, TrainingError
 from ae_models.lightning_module import AutoencoderModule
 
-__all__ = ["HISTORY_COLUMNS", "PROGRESS_FILE", "ProgressCallback", "history_csv", "truncate_progress"]
+__all__ = ["PROGRESS_FILE", "ProgressCallback", "history_columns", "history_csv", "truncate_progress"]
 
 PROGRESS_FILE = "progress.jsonl"
-# Columns of history.csv: those that are the same each time the same training runs.
-HISTORY_COLUMNS = ("epoch", "step", "train_loss", "validation_error", "learning_rate")
+_COLUMNS = ("epoch", "step", "train_loss", "validation_error", "learning_rate")
 
 
 class ProgressCallback(pl.Callback):
@@ -38,8 +37,8 @@ class ProgressCallback(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: AutoencoderModule) -> None:  # type: ignore[override]
         truncate_progress(self.path, trainer.current_epoch)
         self.started_at = self.epoch_started_at = time.monotonic()
-        rows = pl_module.rows
-        total, finished_samples = rows * pl_module.spec.total_epochs, rows * trainer.current_epoch
+        samples = pl_module.samples_per_epoch
+        total, finished_samples = samples * pl_module.spec.total_epochs, samples * trainer.current_epoch
         is_hidden = None if self.show_bar else True  # None: hidden where stderr is no terminal
         self.bar = tqdm(total=total, initial=finished_samples, unit=" samples", unit_scale=True, disable=is_hidden, leave=False)
 
@@ -49,25 +48,28 @@ class ProgressCallback(pl.Callback):
         self.bar.update(len(batch))
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: AutoencoderModule) -> None:  # type: ignore[override]
-        loss = pl_module.train_loss()
-        if not math.isfinite(loss):
+        losses = pl_module.train_losses()
+        if problem := _describe_divergence(losses):
             raise DivergenceError(
-                f"the loss is {loss} in epoch {trainer.current_epoch + 1} of {trainer.max_epochs}: lower train.learning_rate "
+                f"{problem} in epoch {trainer.current_epoch + 1} of {trainer.max_epochs}: lower train.learning_rate "
                 f"(now {pl_module.spec.learning_rate:g}) in the recipe, then type the same command again"
             )
-        self._append_line(trainer, loss, pl_module.validation_error(), pl_module.rows)
+        self._append_line(trainer, losses, pl_module.validation_errors(), pl_module.samples_per_epoch)
 
-    def _append_line(self, trainer: pl.Trainer, loss: float, validation_error: float, rows: int) -> None:
+    def _append_line(self, trainer: pl.Trainer, losses: list[float], validation_errors: list[float], samples: int) -> None:
         now = time.monotonic()
         line = {
             "epoch": trainer.current_epoch + 1,
             "step": trainer.global_step,
-            "train_loss": loss,
-            "validation_error": validation_error,
+            "train_loss": losses[0],
+            "validation_error": validation_errors[0],
             "learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
-            "samples_per_second": round(rows / (now - self.epoch_started_at), 1),
+            "samples_per_second": round(samples / (now - self.epoch_started_at), 1),
             "elapsed_seconds": round(now - self.started_at, 3),
         }
+        for member in range(2, len(losses) + 1):
+            loss_column, error_column = _member_columns(member)
+            line[loss_column], line[error_column] = losses[member - 1], validation_errors[member - 1]
         with self.path.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(line) + "\n")
         self.epoch_started_at = now
@@ -83,17 +85,45 @@ def truncate_progress(path: Path, epochs: int) -> None:
     atomic_write(path, "".join(lines[:epochs]))
 
 
-def history_csv(progress_path: Path) -> str:
-    """Return history.csv: the columns of progress.jsonl that hold no time.
+def _describe_divergence(losses: list[float]) -> str | None:
+    """Return which loss, one a member, is not finite, or None."""
+    for member, loss in enumerate(losses, 1):
+        if not math.isfinite(loss):
+            return f"the loss is {loss}" if len(losses) == 1 else f"the loss of member {member} of {len(losses)} is {loss}"
+    return None
+
+
+def history_columns(members: int) -> list[str]:
+    """Return the columns of history.csv: those of progress.jsonl that are the same each time the same training runs.
+
+    An ensemble's further members have columns of their own: `train_loss_2`, `validation_error_2`, ...
+    """
+    columns = list(_COLUMNS)
+    for member in range(2, members + 1):
+        columns += _member_columns(member)
+    return columns
+
+
+def _member_columns(member: int) -> tuple[str, str]:
+    return f"train_loss_{member}", f"validation_error_{member}"
+
+
+def history_csv(progress_path: Path, members: int) -> str:
+    """Return history.csv, with the columns of `history_columns`.
+
+    Args:
+        progress_path: of progress.jsonl.
+        members: of the ensemble; 1: a single model.
 
     Raises:
         TrainingError: a line of the file is damaged.
     """
-    csv_lines = [",".join(HISTORY_COLUMNS)]
+    columns = history_columns(members)
+    csv_lines = [",".join(columns)]
     for number, line in enumerate(progress_path.read_bytes().splitlines(), 1):
         try:
             record = json.loads(line)
-            csv_lines.append(",".join(str(record[column]) for column in HISTORY_COLUMNS))
+            csv_lines.append(",".join(str(record[column]) for column in columns))
         except (ValueError, KeyError, TypeError) as error:
             raise TrainingError(
                 f"line {number} of {progress_path} is damaged ({error!r}): remove the folder {progress_path.parent}, "

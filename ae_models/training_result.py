@@ -1,5 +1,5 @@
-"""Result of a training on disk: training.json, weights.safetensors, history.csv, trail.csv, SHA256SUMS, and tokenizer.json for
-texts.
+"""Result of a training on disk: training.json, weights.safetensors, history.csv, trail.csv, SHA256SUMS, tokenizer.json for texts,
+and backbone.onnx, the file of a frozen network, where the model has one.
 
 It holds nothing of score and threshold, so calibrations can be made of it again and again. It is written atomically; loading
 verifies the checksums before anything else is read. To change its content: raise `TRAINING_FORMAT` and keep `load_training`
@@ -19,10 +19,12 @@ from torch import nn
 from ae_models.atomic_files import atomic_folder, json_text
 from ae_models.autoencoder import Autoencoder
 from ae_models.checksums import refused_training, verify_training, write_checksums
+from ae_models.ensemble import build_autoencoder
 from ae_models.sample_sets import SampleArray
-from ae_models.spec import WeightsSpec
+from ae_models.spec import WeightsSpec, with_backbone
 
 __all__ = [
+    "BACKBONE_FILE",
     "HISTORY_FILE",
     "TRAINING_FORMAT",
     "WEIGHTS_FILE",
@@ -36,6 +38,7 @@ __all__ = [
 
 TRAINING_FORMAT = 1
 HISTORY_FILE, WEIGHT_HASH_FILE, WEIGHTS_FILE = "history.csv", "trail.csv", "weights.safetensors"
+BACKBONE_FILE = "backbone.onnx"  # as it was given, byte for byte
 _DOCUMENT, _TOKENIZER = "training.json", "tokenizer.json"
 
 
@@ -66,15 +69,24 @@ class TrainingResult:
         facts: content of training.json.
         autoencoder: with the trained weights, in evaluation mode, on the CPU.
         tokenizer: its JSON, where samples are texts.
+        backbone: content of the frozen network's file, where the model has one.
     """
 
     facts: TrainingFacts
     autoencoder: Autoencoder
     tokenizer: str | None
+    backbone: bytes | None
 
 
 def write_training(
-    folder: Path, facts: TrainingFacts, autoencoder: Autoencoder, *, history: str, weight_hashes: str, tokenizer: str | None
+    folder: Path,
+    facts: TrainingFacts,
+    autoencoder: Autoencoder,
+    *,
+    history: str,
+    weight_hashes: str,
+    tokenizer: str | None,
+    backbone: bytes | None,
 ) -> None:
     """Write the result of a training, replacing the one in `folder`.
 
@@ -85,6 +97,7 @@ def write_training(
         history: content of history.csv.
         weight_hashes: content of trail.csv.
         tokenizer: its JSON, where samples are texts.
+        backbone: content of the frozen network's file, where the model has one.
     """
     with atomic_folder(folder) as new_folder:
         (new_folder / _DOCUMENT).write_text(json_text(_facts_document(facts)), encoding="utf-8")
@@ -93,6 +106,8 @@ def write_training(
         (new_folder / WEIGHT_HASH_FILE).write_text(weight_hashes, encoding="utf-8")
         if tokenizer is not None:
             (new_folder / _TOKENIZER).write_text(tokenizer, encoding="utf-8")
+        if backbone is not None:
+            (new_folder / BACKBONE_FILE).write_bytes(backbone)
         write_checksums(new_folder)
 
 
@@ -114,14 +129,17 @@ def load_training(folder: Path) -> TrainingResult:
         content_sha256=document["data"]["content_sha256"],
         torch_version=document["torch"],
     )
-    autoencoder = Autoencoder(facts.spec.model, facts.spec.input)
+    model = with_backbone(facts.spec.model, folder / BACKBONE_FILE)
+    autoencoder = build_autoencoder(model, facts.spec.input, facts.spec.train.members)
     # As it was trained: the memory order of the weights decides the order in which a convolution sums, and so the last bits.
     autoencoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in its hints
     autoencoder.load_state_dict({name: torch.from_numpy(values) for name, values in load_file(folder / WEIGHTS_FILE).items()})
-    tokenizer = None
+    tokenizer, backbone = None, None
     if (folder / _TOKENIZER).is_file():
         tokenizer = (folder / _TOKENIZER).read_text(encoding="utf-8")
-    return TrainingResult(facts, autoencoder.eval(), tokenizer)
+    if (folder / BACKBONE_FILE).is_file():
+        backbone = (folder / BACKBONE_FILE).read_bytes()
+    return TrainingResult(facts, autoencoder.eval(), tokenizer, backbone)
 
 
 def weight_arrays(module: nn.Module) -> dict[str, SampleArray]:

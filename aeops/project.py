@@ -52,6 +52,10 @@ class Project:
     def recipe_file(self, recipe: str) -> Path:
         return self.recipes / f"{recipe}.yaml"
 
+    def seed_record(self, recipe: str) -> Path:
+        """Return the recipe's record of seeds, which may not exist; it is committed with the recipe."""
+        return self.recipes / "seeds" / f"{recipe}.json"
+
     def dataset(self, dataset: str) -> Path:
         """Return the folder of the accepted dataset, versioned by data.dvc."""
         return self.root / "data" / dataset
@@ -99,6 +103,10 @@ class Project:
     def training(self, recipe: str) -> Path:
         """Return the folder of a training's checkpoints and live progress, outside DVC's outputs (DVC deletes those first)."""
         return self.home / "training" / recipe
+
+    def seed_runs(self, recipe: str) -> Path:
+        """Return the folder of what `ae seeds` has trained and measured of the recipe."""
+        return self.home / "seeds" / recipe
 
     def reports(self, recipe: str) -> Path:
         """Return the folder of the last run's report.html and model card."""

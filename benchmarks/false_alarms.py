@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from benchmark_tools import RECORDS, ROOT, mnist_digits, replace_section, save_record
+from benchmark_tools import RECORDS, ROOT, find_file, mnist_digits, replace_section, save_record
 from scipy.stats import binomtest
 from sklearn.neighbors import NearestNeighbors
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
@@ -34,9 +34,7 @@ from ae_models.conformal_thresholds import SplitConformalThreshold
 from ae_models.errors import SpecError
 from ae_models.threshold_interface import CalibrationScores, StoredThreshold, ThresholdMethod
 from ae_models.unpromised_thresholds import PeaksOverThreshold
-from aeops.errors import DataError
 from aeops.machine.stored_json import read_json
-from aeops.project import find_project
 from aeops.report.model_card import markdown_table
 
 RECORD, DOCS = RECORDS / "false_alarms.json", ROOT / "docs" / "thresholds.md"
@@ -83,14 +81,6 @@ def list_sets() -> dict[str, Callable[[], NormalSet]]:
         for file in sorted(folder.glob("*/*.npz"), key=lambda file: file.stem):
             sets[file.stem.partition("_")[2]] = lambda file=file: read_table(file)
     return sets
-
-
-def find_file(path: str) -> Path | None:
-    """Return a file or folder of the sources; None where it is not at hand."""
-    try:
-        return find_project(ROOT).find_source(path)
-    except DataError:
-        return None
 
 
 def read_digits() -> NormalSet:

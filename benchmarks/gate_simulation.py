@@ -36,6 +36,8 @@ from aeops.data.array_files import write_parquet
 from aeops.drawing.words import format_share
 from aeops.files import write_json
 from aeops.gate.comparison import BETTER, CANNOT_TELL, LEVEL, NOT_WORSE, WORSE
+from aeops.gate.margins import resolve_margins
+from aeops.gate.seed_record import no_seed_spread
 from aeops.machine.stored_json import read_json
 from aeops.recipe.reader import Recipe, read_recipe
 from aeops.report.model_card import markdown_table
@@ -69,7 +71,7 @@ def digits_recipe(folder: Path, *, cheap: bool, margin: float | None = None) -> 
     Args:
         folder: its file is written there.
         cheap: with a dense network that trains in a second.
-        margin: of every rule; None: the recipe's own.
+        margin: of every rule; None: the recipe's own, or the default one.
     """
     document = yaml.safe_load((ROOT / "recipes" / "digits.yaml").read_text(encoding="utf-8"))
     document["train"] |= SINGLE_THREAD
@@ -190,14 +192,19 @@ def full_length(seeds: int, epochs: int | None, pool: ProcessPoolExecutor) -> li
 
 def build_record(comparisons: dict[str, list[dict[str, Any]]], recipe: Recipe, full_seeds: int) -> dict[str, Any]:
     """Return the content of benchmarks/records/gate.json."""
-    rules = {name: rule.to_dict() for name, rule in recipe.gate.items() if rule.champion is not None}
     return {
         "level": LEVEL,
-        "rules": rules,
+        "rules": judged_rules(recipe),
         "trained": {"normals": CHEAP_NORMALS, **CHEAP_MODEL, **CHEAP_TRAIN},
         "full_seeds": full_seeds,
         **{name: count_verdicts(answers) for name, answers in comparisons.items()},
     }
+
+
+def judged_rules(recipe: Recipe) -> dict[str, dict[str, str | float]]:
+    """Return the rules against the champion with the margins by which they are judged: the default ones, without a record."""
+    margins = resolve_margins(recipe.gate, no_seed_spread(recipe.name))
+    return {name: recipe.gate[name].to_dict() | {"margin": margin.value} for name, margin in margins.items()}
 
 
 def count_verdicts(comparisons: list[dict[str, Any]]) -> dict[str, Any]:

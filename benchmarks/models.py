@@ -1,11 +1,12 @@
 """`make bench-models`: what every recipe is worth. Each is run in a fresh clone of HEAD, one after another.
 
-    python benchmarks/models.py [--pages-only] [RECIPE ...]
+    python benchmarks/models.py [--pages-only] [--seeds COUNT] [RECIPE ...]
 
-Writes benchmarks/records/models/<recipe>.json, the page docs/recipes/<recipe>.md with its pictures, and the tables over all
-recipes in README.md and docs/recipes/README.md. The targets of a recipe are in benchmarks/targets.yaml. A run that fails is
-reported, the others go on, and the exit code is 1; a model that the gate refuses is a result. `--pages-only` trains nothing:
-it writes pages and tables from the records, and copies the pictures of a report that is still there.
+Writes benchmarks/records/models/<recipe>.json, the record of seeds recipes/seeds/<recipe>.json, the page docs/recipes/<recipe>.md
+with its pictures, and the tables over all recipes in README.md and docs/recipes/README.md. The targets of a recipe are in
+benchmarks/targets.yaml. A run that fails is reported, the others go on, and the exit code is 1; a model that the gate refuses is
+a result. `--pages-only` trains nothing: it writes pages and tables from the records, and copies the pictures of a report that is
+still there.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,7 @@ from aeops.provenance.lineage import git_diff
 from aeops.report import recipe_page as pages
 from aeops.report.targets import RecipeTargets, read_targets, unknown_metrics
 
+SEED_COUNT = 5  # trainings of which a figure of a recipe is the mean
 COMPLETED = (0, GateError.exit_code)  # exit codes of a run that came to its end
 INDEX = """# Every recipe, measured
 
@@ -49,11 +52,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("recipes", nargs="*", metavar="RECIPE", help="names of recipes [all of params.yaml]")
     parser.add_argument("--pages-only", action="store_true", help="train nothing; write pages and tables again")
+    seeds_help = "trainings of each recipe, whose mean and interval decide its targets; 1: the run's own alone [%(default)s]"
+    parser.add_argument("--seeds", type=int, default=SEED_COUNT, metavar="COUNT", help=seeds_help)
     args = parser.parse_args(arguments)
-    run_main(lambda: bench(find_project(), args.recipes, args.pages_only))
+    if args.seeds < 1:
+        parser.error(f"--seeds: expected 1 or more, got {args.seeds}")
+    run_main(lambda: bench(find_project(), args.recipes, args.pages_only, args.seeds))
 
 
-def bench(project: Project, chosen: list[str], pages_only: bool) -> None:
+def bench(project: Project, chosen: list[str], pages_only: bool, seed_count: int) -> None:
     """Measure the chosen recipes and write their pages and the tables; exit with 1 if a run failed."""
     recipes = list(yaml.safe_load((project.root / "params.yaml").read_text(encoding="utf-8"))["recipes"])
     unknown = [name for name in chosen if name not in recipes]
@@ -63,7 +70,7 @@ def bench(project: Project, chosen: list[str], pages_only: bool) -> None:
     names = chosen or recipes
     if not pages_only and git_diff(project):
         print("the checkout differs from HEAD: HEAD is measured", file=sys.stderr)
-    process = refresh if pages_only else measure
+    process = refresh if pages_only else partial(measure, seed_count=seed_count)
     done = [name for name in names if process(project, name)]
     check_target_metrics(project, recipes, targets)
     stale = write_pages(project, done, targets)
@@ -77,8 +84,14 @@ def bench(project: Project, chosen: list[str], pages_only: bool) -> None:
 # ---------------------------------------------------------------- measuring
 
 
-def measure(project: Project, name: str) -> bool:
-    """Run a recipe in a fresh clone and write its record and pictures; return if the run came to its end."""
+def measure(project: Project, name: str, seed_count: int) -> bool:
+    """Run a recipe in a fresh clone and write its records and pictures; return if the run came to its end.
+
+    Args:
+        project: the checkout.
+        name: of the recipe.
+        seed_count: trainings for the record of seeds; 1 for no such record.
+    """
     with tempfile.TemporaryDirectory(prefix="ae-models-") as folder:
         clone = Path(folder) / "clone"
         clone_head(project, clone)
@@ -99,8 +112,22 @@ def measure(project: Project, name: str) -> bool:
             "settings_sha256": pages.settings_sha256(clone_project.recipe_file(name)),
             "seconds": {"run": round(seconds, 1), "train": round(dict(summary["seconds"])["train"], 1)},
         }
+        if seed_count > 1 and not measure_seeds(project, clone_project, name, seed_count):
+            return False
         keep_report(clone_project.artifacts(name), kept_report(project, name))
     write_record(project, name, facts, kept_report(project, name))
+    return True
+
+
+def measure_seeds(project: Project, clone_project: Project, name: str, seed_count: int) -> bool:
+    """Train a recipe with several seeds in the clone where it has run, and copy the record; return if that came to its end."""
+    command = [sys.executable, "-m", "aeops.cli.main", "seeds", name, "-n", str(seed_count)]
+    code = subprocess.run(command, cwd=clone_project.root, env=clone_environment(project), check=False).returncode
+    if code:
+        print(f"{name}: ae seeds ended with exit code {code}", file=sys.stderr, flush=True)
+        return False
+    project.seed_record(name).parent.mkdir(exist_ok=True)
+    shutil.copy(clone_project.seed_record(name), project.seed_record(name))
     return True
 
 

@@ -1,8 +1,8 @@
 """Cost of each kind of score: milliseconds a sample and size of the file. `python benchmarks/score_cost.py`
 
 Each score is calibrated on the digits of recipes/digits.yaml for its network, exported, and run by onnxruntime on one thread:
-256 samples in batches of 64, and one at a time. The cost does not depend on the weights, so nothing is trained. Medians over turns;
-docs/scores.md quotes the record.
+256 samples in batches of 64, and one at a time. The cost does not depend on the weights, so nothing is trained. Medians over
+turns; docs/scores.md quotes the record.
 """
 
 import argparse
@@ -16,13 +16,11 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
-import torch
-from ae_models.ensemble import Ensemble
 from benchmark_tools import RECORDS, ROOT, measurement_facts, replace_section, save_record, shuffled_digits
 
-from ae_models.autoencoder import Autoencoder
 from ae_models.calibration import calibrate_scorer
 from ae_models.combined_score import build_score
+from ae_models.ensemble import build_autoencoder
 from ae_models.export import export_onnx
 from ae_models.sample_sets import ArraySampleSet
 from ae_models.score_samples import ScoreSamples
@@ -35,6 +33,7 @@ from ae_models.spec import (
     KnnScoreSpec,
     LocalHullScoreSpec,
     NormalisedResidualScoreSpec,
+    PatchBankScoreSpec,
     ScoreSpec,
 )
 from ae_models.training_environment import deterministic_threads
@@ -63,6 +62,7 @@ def list_scores(bank: int) -> dict[str, tuple[ScoreSpec, int]]:
         f"knn of codes, {bank:,} rows": (KnnScoreSpec(space="code", rows=bank), 1),
         f"local-hull of inputs, {bank:,} rows": (hull, 1),
         f"local-hull of codes, {bank:,} rows": (LocalHullScoreSpec(space="code", rows=bank), 1),
+        f"patch-bank, {bank:,} rows": (PatchBankScoreSpec(rows=bank, coreset="random"), 1),
         "normalised-residual, 4 members": (RESIDUAL, 4),
         "disagreement, 4 members": (disagreement, 4),
         "residual + disagreement + hull, 4 members": (CombinedScoreSpec((RESIDUAL, disagreement, hull)), 4),
@@ -88,9 +88,7 @@ def measure_cost(spec: FitSpec, score_spec: ScoreSpec, members: int, digits: np.
     """Export a score with a network that nobody trained, and time it."""
     corrupt = GaussianCorruptionSpec(0.3) if isinstance(score_spec, DenoisingScoreSpec) else spec.model.corrupt
     model = dataclasses.replace(spec.model, corrupt=corrupt)
-    torch.manual_seed(0)
-    networks = [Autoencoder(model, spec.input).eval() for _ in range(members)]
-    network = networks[0] if members == 1 else Ensemble(networks).eval()
+    network = build_autoencoder(model, spec.input, members, seed=0).eval()
     calibration, train = digits[:CALIBRATION_SAMPLES], digits[CALIBRATION_SAMPLES:]
     score = build_score(score_spec, network)
     score.fit(ScoreSamples(network, spec.input, ArraySampleSet(train), ArraySampleSet(calibration), seed=0))

@@ -18,7 +18,7 @@ from prefect.runtime import flow_run
 
 from aeops.data import dvc
 from aeops.errors import InfrastructureError, TransientError, UsageError
-from aeops.evaluation.before_training import require_enough_samples, require_named_files
+from aeops.evaluation.before_training import require_enough_samples, require_named_files, require_whole_seed_record
 from aeops.files import file_sha256
 from aeops.gate.documents import EvidenceDocument, compared_champion, gate_warnings, is_accepted
 from aeops.gate.evidence import read_evidence, read_verdict
@@ -37,6 +37,7 @@ from aeops.registry.killed_runs import PROCESS_TAG
 from aeops.registry.store import Store, open_store
 from aeops.registry.trust import find_champion
 from aeops.registry.version_state import describe_state
+from aeops.report.headline import headline
 from aeops.report.model_card import model_card
 from aeops.report.report_page import write_report
 from aeops.report.summary import metric_rows, verdict_markdown
@@ -86,11 +87,12 @@ def pinned_recipe(project: Project, recipe: str) -> Iterator[Recipe]:
 
     Raises:
         UsageError: no such recipe, every mistake in it, or params.yaml does not name it.
-        DataError: a file that its studies read is missing, or another one.
+        DataError: a file that its studies read is missing, or another one; or its record of seeds is damaged.
     """
     checked = load_recipe(project, recipe, with_keys=True)
     dvc.require_stages(project, checked)
     require_named_files(checked, project)
+    require_whole_seed_record(checked, project)
     token = _recipe_of_run.set(checked)
     try:
         yield checked
@@ -230,7 +232,7 @@ def evaluate_model(recipe: str) -> None:
     project, _ = load_context(recipe)
     dvc.reproduce_stage(project, "evaluate", recipe)
     metrics = read_json(project.artifacts(recipe) / "report" / "metrics.json")
-    create_table_artifact(metric_rows(metrics), key=f"{recipe}-metrics", description=f"{recipe}: the model beside its baselines")
+    create_table_artifact(metric_rows(metrics), key=f"{recipe}-metrics", description=f"{recipe}: {headline(metrics)}")
 
 
 @pipeline_step("gate")

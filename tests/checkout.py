@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import yaml
+from digits_recipe import single_model_recipe
 from shipped_digits import shipped_digits
 
 from aeops.cli.main import main
@@ -209,7 +210,7 @@ def write_small_recipe(root: Path) -> None:
     (root / "inbox").mkdir()
     np.save(root / "inbox" / "images.npy", images[chosen])
     np.save(root / "inbox" / "labels.npy", labels[chosen])
-    recipe = yaml.safe_load((root / "recipes" / "digits.yaml").read_text())
+    recipe = single_model_recipe()
     recipe |= {"recipe": "small"}
     recipe["data"] |= {
         "dataset": "small",
@@ -218,6 +219,7 @@ def write_small_recipe(root: Path) -> None:
     recipe["validate"]["rows"] = {"min": 500, "max": 5000}
     recipe["train"]["epochs"] = EPOCHS
     recipe["model"]["encode"]["widths"], recipe["model"]["decode"]["widths"] = WIDTHS, WIDTHS[::-1]
+    recipe["evaluate"]["studies"] = {"power": {"samples": 20}}
     recipe["gate"]["beats_pca_reconstruction"]["at_least"] = -5.0  # so few epochs teach little: these gates are set to pass
     recipe["gate"]["ranks_the_novelty"]["at_least"] = 0.3
     reason = "so few epochs on so few samples teach little"

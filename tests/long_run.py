@@ -32,6 +32,7 @@ TARGETS = {
     "kills": (
         "tests/long/test_kills.py",
         "tests/pipeline/test_failing_run.py",
+        "tests/pipeline/test_seeds.py",
         "tests/registry/test_killed_registering.py",
         "tests/registry/test_power_cut.py",
         "tests/scoring/test_killed_scoring.py",
@@ -51,8 +52,10 @@ TARGETS = {
         "tests/science/test_sample_sets_and_memory.py",
     ),
     "benchmarks": (
+        "tests/benchmarks/test_all_novelties.py",
         "tests/benchmarks/test_batch_scoring.py",
         "tests/benchmarks/test_bench.py",
+        "tests/benchmarks/test_ensemble_speed.py",
         "tests/benchmarks/test_five_versions.py",
         "tests/benchmarks/test_gate_simulation.py",
         "tests/benchmarks/test_models.py",

@@ -28,6 +28,7 @@ def by_onnxruntime(module: nn.Module, function: Callable[..., Tensor], folder: P
     assert all(len(given) > ROWS for given in inputs)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.filterwarnings("ignore", message="Constant folding", category=UserWarning)  # of paddings, as they are exported
         warnings.simplefilter("ignore", torch.jit.TracerWarning)  # of shapes, which do not change: the answers tell if they do
         torch.onnx.export(
             Called(function, module).eval(),

@@ -20,18 +20,20 @@ the same name without `Spec`, whose constructor takes the fields as keyword argu
 | a loss | ae_models/spec/losses.py | ae_models/losses.py, `LOSSES` |
 | a critic | ae_models/spec/critics.py | ae_models/critics.py, `CRITICS` |
 | an augmentation | ae_models/spec/augmentations.py | ae_models/augmentations.py, `AUGMENTATIONS` |
-| a score | ae_models/spec/scores.py or bank_scores.py | ae_models/scores.py, `SINGLE_SCORES` |
+| a score | ae_models/spec/scores.py, bank_scores.py or patch_scores.py | ae_models/scores.py, `SINGLE_SCORES` |
 | a threshold | ae_models/spec/thresholds.py | ae_models/thresholds.py, `THRESHOLDS` |
+| a fault | ae_models/spec/faults.py, its name alone | ae_models/image_faults.py, series_faults.py or text_faults.py |
 
 The parts of a model and the section train decide the weights (`WeightsSpec`); the calibration alone reads score and threshold. A
-score says in `compatibility_errors()` which models it needs. A threshold implements `ae_models.thresholds.ThresholdMethod`,
-through which calibration, export, evaluation, monitoring, report and card reach it. Rules between the parts of a model stand
-in ae_models/spec/compatibility.py. tests/science/test_every_pair.py trains each part in some model: add the new one to its
+score says in `compatibility_errors()` which models and trainings it needs; one that compares the members of an ensemble stands
+in `ensemble_scores.py`, beside each `scores.py`. A threshold implements `ae_models.thresholds.ThresholdMethod`, through which
+calibration, export, evaluation, monitoring, report and card reach it. Rules between the parts of a model stand in
+ae_models/spec/compatibility.py. tests/science/test_every_pair.py trains each part in some model: add the new one to its
 `SMALL`.
 """
 
 from ae_models.spec.augmentations import AffineAugmentationSpec, AugmentationSpec, FlipAugmentationSpec, NoAugmentationSpec
-from ae_models.spec.autoencoder import AutoencoderConfig, input_shape, output_shape
+from ae_models.spec.autoencoder import AutoencoderConfig, input_shape, output_shape, with_backbone
 from ae_models.spec.bank_scores import KnnScoreSpec, LocalHullScoreSpec
 from ae_models.spec.bottlenecks import (
     BottleneckSpec,
@@ -56,7 +58,16 @@ from ae_models.spec.corruptions import (
 )
 from ae_models.spec.critics import AdversarialCodeCriticSpec, CriticSpec, GanomalyCriticSpec, NoCriticSpec
 from ae_models.spec.decoders import ConvDecoderSpec, DecoderSpec, DenseDecoderSpec, TemporalDecoderSpec, TokenDecoderSpec
-from ae_models.spec.encoders import ConvEncoderSpec, DenseEncoderSpec, EncoderSpec, TemporalEncoderSpec, TokenEncoderSpec
+from ae_models.spec.encoders import (
+    ConvEncoderSpec,
+    DenseEncoderSpec,
+    EncoderSpec,
+    OnnxEncoderSpec,
+    TemporalEncoderSpec,
+    TokenEncoderSpec,
+)
+from ae_models.spec.ensemble_scores import DisagreementScoreSpec
+from ae_models.spec.faults import FAULT_NAMES
 from ae_models.spec.fields import bounded_field
 from ae_models.spec.fit import FitReading, FitSpec, read_fit_spec
 from ae_models.spec.inputs import ARRAY_KINDS, IMAGE, INPUT_KINDS, SERIES, TEXT, InputSpec
@@ -70,6 +81,7 @@ from ae_models.spec.losses import (
     SsimLossSpec,
 )
 from ae_models.spec.messages import format_value, join_choices, join_names, suggest_match
+from ae_models.spec.patch_scores import PatchBankScoreSpec
 from ae_models.spec.reader import SpecReader, spec_to_dict
 from ae_models.spec.sample_rules import (
     FLAG_MISSING,
@@ -103,6 +115,7 @@ from ae_models.spec.weights import WeightsSpec
 
 __all__ = [
     "ARRAY_KINDS",
+    "FAULT_NAMES",
     "FLAG_MISSING",
     "IMAGE",
     "IMPUTE_MISSING",
@@ -136,6 +149,7 @@ __all__ = [
     "DenoisingScoreSpec",
     "DenseDecoderSpec",
     "DenseEncoderSpec",
+    "DisagreementScoreSpec",
     "EncoderSpec",
     "FitReading",
     "FitSpec",
@@ -160,6 +174,8 @@ __all__ = [
     "NoCorruptionSpec",
     "NoCriticSpec",
     "NormalisedResidualScoreSpec",
+    "OnnxEncoderSpec",
+    "PatchBankScoreSpec",
     "PeaksOverThresholdSpec",
     "PerGroupThresholdSpec",
     "QuantileThresholdSpec",
@@ -194,4 +210,5 @@ __all__ = [
     "single_scores",
     "spec_to_dict",
     "suggest_match",
+    "with_backbone",
 ]

@@ -1,16 +1,17 @@
 """Section `model`: a whole autoencoder, part by part, and the shapes of its input and output."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 
 from ae_models.spec.bottlenecks import BottleneckSpec
 from ae_models.spec.corruptions import CorruptionSpec, GreyCorruptionSpec
 from ae_models.spec.critics import CriticSpec, NoCriticSpec
 from ae_models.spec.decoders import DecoderSpec
-from ae_models.spec.encoders import EncoderSpec, TokenEncoderSpec
+from ae_models.spec.encoders import EncoderSpec, OnnxEncoderSpec, TokenEncoderSpec
 from ae_models.spec.inputs import InputSpec
 from ae_models.spec.losses import LossSpec
 
-__all__ = ["AutoencoderConfig", "input_shape", "output_shape"]
+__all__ = ["AutoencoderConfig", "input_shape", "output_shape", "with_backbone"]
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,13 @@ class AutoencoderConfig:
     def part_names(cls) -> tuple[str, ...]:
         """Return the keys of the section `model`, in the order in which a sample passes the parts."""
         return tuple(part.name for part in fields(cls))
+
+
+def with_backbone(model: AutoencoderConfig, file: Path) -> AutoencoderConfig:
+    """Return the model with `file` as the path of its frozen network; a model without one as it is."""
+    if not isinstance(model.encode, OnnxEncoderSpec):
+        return model
+    return replace(model, encode=replace(model.encode, path=str(file)))
 
 
 def input_shape(model: AutoencoderConfig, input_spec: InputSpec) -> tuple[int, ...]:

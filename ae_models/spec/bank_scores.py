@@ -6,6 +6,7 @@ from typing import ClassVar
 from ae_models.spec.autoencoder import AutoencoderConfig, input_shape
 from ae_models.spec.fields import bounded_field
 from ae_models.spec.inputs import ARRAY_KINDS, IMAGE, SERIES, TEXT, InputSpec
+from ae_models.spec.training import TrainSpec
 
 __all__ = ["KnnScoreSpec", "LocalHullScoreSpec"]
 
@@ -44,7 +45,7 @@ class _BankSpec:
             messages.append(f"{' and '.join(changed)} are of distances between inputs, and space is {self.space}: leave them out")
         return messages
 
-    def compatibility_errors(self, model: AutoencoderConfig, input_spec: InputSpec) -> list[str]:
+    def compatibility_errors(self, model: AutoencoderConfig, input_spec: InputSpec, train: TrainSpec) -> list[str]:
         if self.space != "input":
             return []
         if input_spec.kind not in ARRAY_KINDS:

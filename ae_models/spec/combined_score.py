@@ -5,9 +5,11 @@ from typing import ClassVar
 
 from ae_models.spec.autoencoder import AutoencoderConfig
 from ae_models.spec.bank_scores import KnnScoreSpec, LocalHullScoreSpec
+from ae_models.spec.ensemble_scores import DisagreementScoreSpec
 from ae_models.spec.fields import bounded_field
 from ae_models.spec.inputs import IMAGE, SERIES, TEXT, InputSpec
 from ae_models.spec.messages import join_choices
+from ae_models.spec.patch_scores import PatchBankScoreSpec
 from ae_models.spec.scores import (
     AmbiguityScoreSpec,
     CodeResidualScoreSpec,
@@ -15,6 +17,7 @@ from ae_models.spec.scores import (
     NormalisedResidualScoreSpec,
     TokenSurpriseScoreSpec,
 )
+from ae_models.spec.training import TrainSpec
 
 __all__ = ["CombinedScoreSpec", "ScoreSpec", "SingleScoreSpec", "score_row_errors", "single_scores"]
 
@@ -24,18 +27,19 @@ SingleScoreSpec = (
     | AmbiguityScoreSpec
     | TokenSurpriseScoreSpec
     | DenoisingScoreSpec
+    | DisagreementScoreSpec
     | KnnScoreSpec
     | LocalHullScoreSpec
+    | PatchBankScoreSpec
 )
-_LARGEST_CHOICE = 6  # of how many scores the parts are chosen: 63 combinations are compared
 
 
 @dataclass(frozen=True)
 class CombinedScoreSpec:
     """Mean of scores, each less its median and divided by its spread (84th less 16th percentile) on the validation samples.
 
-    With `choose: by-power` the scores that go in are chosen in each calibration: the combination that finds most of the faults
-    that are injected into validation samples. No label is read for it, and no calibration or test sample.
+    With `choose: by-power` each calibration leaves out scores without which the others find clearly more of the faults that are
+    injected into validation samples. No label is read for it, and no calibration or test sample.
     """
 
     kind: ClassVar[str] = "combined"
@@ -47,20 +51,18 @@ class CombinedScoreSpec:
         messages = []
         if len(self.scores) < 2:
             messages.append(f"expected 2 scores or more, got {len(self.scores)}: name a single score itself")
-        if self.choose == "by-power" and len(self.scores) > _LARGEST_CHOICE:
-            messages.append(f"expected {_LARGEST_CHOICE} scores at most for choose by-power, got {len(self.scores)}")
         repeated = sorted({score.kind for score in self.scores if self.scores.count(score) > 1})
         if repeated:
             messages.append(f"{join_choices(repeated)} stands twice with the same settings: leave one out")
         return messages
 
-    def compatibility_errors(self, model: AutoencoderConfig, input_spec: InputSpec) -> list[str]:
+    def compatibility_errors(self, model: AutoencoderConfig, input_spec: InputSpec, train: TrainSpec) -> list[str]:
         messages = []
         for index, score in enumerate(self.scores):
             if input_spec.kind not in score.supported_inputs:
                 messages.append(f"scores[{index}]: {score.kind} is not for input.kind {input_spec.kind}")
                 continue
-            messages += [f"scores[{index}]: {message}" for message in score.compatibility_errors(model, input_spec)]
+            messages += [f"scores[{index}]: {message}" for message in score.compatibility_errors(model, input_spec, train)]
         return messages
 
 

@@ -17,6 +17,7 @@ from ae_models.spec.inputs import TEXT, InputSpec
 from ae_models.spec.losses import CrossEntropyLossSpec, LossSpec, SsimLossSpec
 from ae_models.spec.messages import join_choices
 from ae_models.spec.thresholds import ThresholdSpec
+from ae_models.spec.training import TrainSpec
 
 __all__ = ["PART_SPECS", "Incompatibility", "check_compatibility"]
 
@@ -52,7 +53,7 @@ def check_compatibility(
     model: AutoencoderConfig,
     input_spec: InputSpec,
     score: ScoreSpec | None,
-    augment: AugmentationSpec,
+    train: TrainSpec,
     threshold: ThresholdSpec | None = None,
 ) -> Iterator[Incompatibility]:
     """Yield every incompatibility between parts that are valid alone.
@@ -64,7 +65,7 @@ def check_compatibility(
         parts["score"] = score
     if threshold is not None:
         parts["threshold"] = threshold
-    parts["train.augment"] = augment
+    parts["train.augment"] = train.augment
     unsupported = list(_unsupported_inputs(parts, input_spec))
     if unsupported:
         yield from unsupported
@@ -74,7 +75,7 @@ def check_compatibility(
     yield from _loss_problems(model, input_spec)
     yield from _critic_problems(model, input_spec)
     if score is not None:
-        for reason in score.compatibility_errors(model, input_spec):
+        for reason in score.compatibility_errors(model, input_spec, train):
             yield Incompatibility("score", reason)
 
 

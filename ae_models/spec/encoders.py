@@ -1,5 +1,6 @@
 """Key `encode` of a model: the network from the input to the latent code."""
 
+import re
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,6 +11,7 @@ __all__ = [
     "ConvEncoderSpec",
     "DenseEncoderSpec",
     "EncoderSpec",
+    "OnnxEncoderSpec",
     "TemporalEncoderSpec",
     "TokenEncoderSpec",
     "attention_head_errors",
@@ -74,6 +76,37 @@ class TokenEncoderSpec:
         return attention_head_errors(self.width, self.heads)
 
 
+@dataclass(frozen=True)
+class OnnxEncoderSpec:
+    """A convolutional network of a file, frozen; on its maps a 1x1 convolution and a dense layer to the code are trained.
+
+    The network reads (x - mean) / std of a sample x in [0, 1]; one channel is repeated where it takes three.
+    """
+
+    kind: ClassVar[str] = "onnx"
+    supported_inputs: ClassVar[tuple[str, ...]] = (IMAGE,)
+    path: str  # of the ONNX file; one that a recipe names is found as those of a source are
+    path_sha256: str | None = None  # of that file; a recipe needs it
+    maps: tuple[str, ...] = ()  # tensors of the network that are its maps; none: see docs/features.md
+    mean: tuple[float, ...] = (0.0,)  # of all channels, or one number a channel
+    std: tuple[float, ...] = bounded_field((1.0,), low=1e-6, high=1e6)  # the same
+    resize: tuple[int, ...] = bounded_field((), low=4, high=4096)  # height and width that the network takes; none: the sample's
+    width: int = bounded_field(32, low=1, high=4096)  # channels of the trained convolution
+
+    def validation_errors(self) -> list[str]:
+        errors = []
+        if self.path_sha256 is not None and not re.fullmatch(r"[0-9a-f]{64}", self.path_sha256):
+            errors.append(f"path_sha256: expected 64 digits of a SHA-256, 0-9 and a-f, got {self.path_sha256!r}")
+        if len(set(self.maps)) < len(self.maps):
+            errors.append(f"maps: expected different names, got {list(self.maps)}")
+        if len(self.resize) not in (0, 2):
+            errors.append(f"resize: expected [height, width], got {list(self.resize)}")
+        for name in ("mean", "std"):
+            if not getattr(self, name):
+                errors.append(f"{name}: expected one number, or one a channel, got none")
+        return errors
+
+
 def latent_map_errors(is_map: bool, dense: tuple[int, ...]) -> list[str]:
     """Return the error of a convolutional part that has both a latent map and dense layers."""
     if is_map and dense:
@@ -88,4 +121,4 @@ def attention_head_errors(width: int, heads: int) -> list[str]:
     return []
 
 
-EncoderSpec = ConvEncoderSpec | DenseEncoderSpec | TemporalEncoderSpec | TokenEncoderSpec
+EncoderSpec = ConvEncoderSpec | DenseEncoderSpec | TemporalEncoderSpec | TokenEncoderSpec | OnnxEncoderSpec

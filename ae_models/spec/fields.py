@@ -8,7 +8,12 @@ __all__ = ["bounded_field", "specs_by_kind"]
 
 
 def bounded_field(
-    default: Any = MISSING, *, low: float | None = None, high: float | None = None, one_of: tuple[str, ...] | None = None
+    default: Any = MISSING,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    one_of: tuple[str, ...] | None = None,
+    omit_default: bool = False,
 ) -> Any:
     """Return a dataclass field whose bounds `SpecReader` checks.
 
@@ -17,6 +22,8 @@ def bounded_field(
         low: smallest allowed value (of each item, for a tuple).
         high: largest allowed value (of each item, for a tuple).
         one_of: allowed words.
+        omit_default: whether documents leave the key out where it has its default. For keys that are younger than the format:
+            a document that does not use them keeps its bytes, and its hash.
 
     >>> from dataclasses import dataclass
     >>> @dataclass(frozen=True)
@@ -25,7 +32,7 @@ def bounded_field(
     >>> NoiseSpec()
     NoiseSpec(share=0.5)
     """
-    return field(default=default, metadata={"low": low, "high": high, "one_of": one_of})
+    return field(default=default, metadata={"low": low, "high": high, "one_of": one_of, "omit_default": omit_default})
 
 
 def specs_by_kind(union: Any) -> dict[str, type]:

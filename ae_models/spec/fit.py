@@ -80,7 +80,7 @@ def read_fit_spec(reader: SpecReader, raw_spec: Mapping[str, Any]) -> FitReading
     threshold = reader.read_kind(PART_SPECS["threshold"], raw_spec.get("threshold"), "threshold")
     train = reader.read(TrainSpec, raw_spec.get("train"), "train")
     if len(reader.mistakes) == mistakes_before:
-        for path, reason in check_compatibility(model, input_spec, score, train.augment, threshold):
+        for path, reason in check_compatibility(model, input_spec, score, train, threshold):
             reader.mistake(path, reason)
     if len(reader.mistakes) > mistakes_before:
         return FitReading(None, input_spec)

@@ -20,11 +20,15 @@ def spec_to_dict(spec: Any) -> Any:
     >>> from ae_models.spec.bottlenecks import IdentityBottleneckSpec
     >>> spec_to_dict(IdentityBottleneckSpec(size=8))
     {'kind': 'identity', 'size': 8}
+
+    A key that was added to a format later is left out where it has its default: see `bounded_field`.
     """
     if is_dataclass(spec) and not isinstance(spec, type):
         document = {"kind": spec.kind} if hasattr(spec, "kind") else {}
         for spec_field in fields(spec):
-            document[spec_field.name] = spec_to_dict(getattr(spec, spec_field.name))
+            value = getattr(spec, spec_field.name)
+            if not (spec_field.metadata.get("omit_default") and value == spec_field.default):
+                document[spec_field.name] = spec_to_dict(value)
         return document
     if isinstance(spec, tuple):
         return [spec_to_dict(item) for item in spec]

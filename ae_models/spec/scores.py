@@ -9,6 +9,7 @@ from ae_models.spec.critics import GanomalyCriticSpec
 from ae_models.spec.fields import bounded_field
 from ae_models.spec.inputs import ARRAY_KINDS, TEXT, InputSpec
 from ae_models.spec.losses import BceLossSpec
+from ae_models.spec.training import TrainSpec
 
 __all__ = [
     "AmbiguityScoreSpec",
@@ -28,7 +29,7 @@ class NormalisedResidualScoreSpec:
     energy: float = bounded_field(0.5, low=0.0, high=1.0)  # 0: the plain log residual
     blur: float = bounded_field(0.0, low=0.0, high=16.0)  # standard deviation in pixels (steps, in a series); 0: none
 
-    def compatibility_errors(self, model: AutoencoderConfig, input_spec: InputSpec) -> list[str]:
+    def compatibility_errors(self, model: AutoencoderConfig, input_spec: InputSpec, train: TrainSpec) -> list[str]:
         inputs, outputs = input_shape(model, input_spec), output_shape(model, input_spec)
         if inputs != outputs and (inputs[0], outputs[0]) != (1, 3):  # a colouring is compared by its luma
             return [f"normalised-residual needs input and output of one shape, got {list(inputs)} and {list(outputs)}"]
@@ -42,7 +43,7 @@ class CodeResidualScoreSpec:
     kind: ClassVar[str] = "code-residual"
     supported_inputs: ClassVar[tuple[str, ...]] = ARRAY_KINDS
 
-    def compatibility_errors(self, model: AutoencoderConfig, input_spec: InputSpec) -> list[str]:
+    def compatibility_errors(self, model: AutoencoderConfig, input_spec: InputSpec, train: TrainSpec) -> list[str]:
         if not isinstance(model.critic, GanomalyCriticSpec):
             return [f"code-residual needs the second code of model.critic ganomaly, got {model.critic.kind}"]
         return []
@@ -55,7 +56,7 @@ class AmbiguityScoreSpec:
     kind: ClassVar[str] = "ambiguity"
     supported_inputs: ClassVar[tuple[str, ...]] = ARRAY_KINDS
 
-    def compatibility_errors(self, model: AutoencoderConfig, input_spec: InputSpec) -> list[str]:
+    def compatibility_errors(self, model: AutoencoderConfig, input_spec: InputSpec, train: TrainSpec) -> list[str]:
         if not isinstance(model.compare, BceLossSpec):
             return [f"ambiguity needs outputs that are probabilities, as of model.compare bce, got {model.compare.kind}"]
         return []
@@ -68,7 +69,7 @@ class TokenSurpriseScoreSpec:
     kind: ClassVar[str] = "token-surprise"
     supported_inputs: ClassVar[tuple[str, ...]] = (TEXT,)
 
-    def compatibility_errors(self, model: AutoencoderConfig, input_spec: InputSpec) -> list[str]:
+    def compatibility_errors(self, model: AutoencoderConfig, input_spec: InputSpec, train: TrainSpec) -> list[str]:
         return []
 
 
@@ -85,7 +86,7 @@ class DenoisingScoreSpec:
     energy: float = bounded_field(0.5, low=0.0, high=1.0)
     blur: float = bounded_field(0.0, low=0.0, high=16.0)
 
-    def compatibility_errors(self, model: AutoencoderConfig, input_spec: InputSpec) -> list[str]:
+    def compatibility_errors(self, model: AutoencoderConfig, input_spec: InputSpec, train: TrainSpec) -> list[str]:
         messages = []
         if not isinstance(model.corrupt, GaussianCorruptionSpec):
             messages.append(f"denoising needs a model trained on noise, with model.corrupt gaussian, got {model.corrupt.kind}")

@@ -18,6 +18,7 @@ class TrainSpec:
     learning_rate: float = bounded_field(1e-3, low=1e-8, high=10.0)  # the peak, after warming up
     augment: AugmentationSpec = field(default_factory=NoAugmentationSpec)
     seed: int = bounded_field(0, low=0, high=2**31 - 1)
+    members: int = bounded_field(1, low=1, high=64, omit_default=True)  # of an ensemble, with the seeds seed, seed + 1, ...
     threads: int = bounded_field(2, low=1, high=1024)  # of the CPU; another number may train other bits, so no machine chooses it
     accelerator: str = bounded_field("auto", one_of=("auto", "cpu", "gpu"))
     devices: str = bounded_field("auto", one_of=("auto", "1"))  # one: a batch is not shared between devices yet

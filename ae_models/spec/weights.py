@@ -37,7 +37,7 @@ class WeightsSpec:
         model = reader.read(AutoencoderConfig, raw_spec.get("model"), "model")
         train = reader.read(TrainSpec, raw_spec.get("train"), "train")
         reader.finish()
-        for path, reason in check_compatibility(model, input_spec, None, train.augment):
+        for path, reason in check_compatibility(model, input_spec, None, train):
             reader.mistake(path, reason)
         reader.finish()
         return cls(input_spec, model, train)

@@ -34,7 +34,8 @@ BUNDLE_FORMATS = (1, 2, 3, 4)  # a format once written stays readable for ever
 SMALL_SAMPLE_VALUES = 4096  # values of a sample, at most
 PART_ROWS = 64  # small samples that a core scores at once
 SCORE_NAMES = ("score", "p_value", "is_anomaly")
-EXPLANATION_NAMES = ("part_scores", "nearest", "token_surprise")  # outputs of those models whose score has them
+# Outputs of those models whose score has them.
+EXPLANATION_NAMES = ("part_scores", "nearest", "pixel_map", "token_surprise")
 NO_NUMBER = {"code": -1, "reconstruction": 0, "nearest": -1}  # of a refused sample, where numbers are whole: no word, no token
 PROVIDER_NAMES = ("CUDAExecutionProvider", "CPUExecutionProvider")  # the first that this machine's onnxruntime offers is used
 
@@ -88,12 +89,22 @@ class Detector:
         except BundleError as error:
             raise DataError(str(error)) from error
 
-    @cached_property
+    @property
     def word_counts(self) -> np.ndarray | None:
         """Counts of each word in each slot of the training samples' codes, (slots, words) int64; None for codes without words."""
+        return self._scorer_arrays.get("word_counts")
+
+    @property
+    def calibration_scores(self) -> np.ndarray:
+        """Scores of the calibration samples, ascending, float32 (m,)."""
+        return self._scorer_arrays["calibration_scores"]
+
+    @cached_property
+    def _scorer_arrays(self) -> dict[str, np.ndarray]:
         from safetensors.numpy import load  # here, so that a served model does without
 
-        return load(self._read_file("scorer.safetensors")).get("word_counts")
+        arrays: dict[str, np.ndarray] = load(self._read_file("scorer.safetensors"))
+        return arrays
 
     def example(self) -> Any:
         """Return two samples that the model takes, in raw units."""
@@ -250,6 +261,8 @@ class Detector:
                 explanation["parts"] = self._rank_parts(outputs["part_scores"][row])
             if "nearest" in outputs:
                 explanation["nearest"] = self._nearest_sample(int(outputs["nearest"][row]))
+            if "pixel_map" in outputs:
+                explanation["pixel_map"] = outputs["pixel_map"][row]
         return explanations
 
     def _rank_parts(self, values: np.ndarray) -> list[ScoredPart]:

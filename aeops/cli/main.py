@@ -23,6 +23,7 @@ from aeops.cli import (
     rollback,
     run,
     score,
+    seeds,
     serve,
     show,
     sign,
@@ -35,7 +36,7 @@ from aeops.errors import as_ae_error, print_error
 from aeops.terminal import escaped_output
 
 COMMAND_MODULES = (
-    *(run, recalibrate, score, serve, embed, compress, decompress, show, approve, reject),
+    *(run, recalibrate, seeds, score, serve, embed, compress, decompress, show, approve, reject),
     *(history, ledger, rollback, retire, rebuild, why, monitor, sign, ui, doctor),
     *(up, down, status, prefect),
 )

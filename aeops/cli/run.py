@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     with RunWatch() as watch:
         from aeops.data.dvc import require_stages
         from aeops.errors import GateError
-        from aeops.evaluation.before_training import require_named_files
+        from aeops.evaluation.before_training import require_named_files, require_whole_seed_record
         from aeops.machine.access import require_writable_checkout
         from aeops.machine.environment import prepare_environment, require_disk_space
         from aeops.machine.lock import run_lock
@@ -48,6 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
         recipe = load_recipe(project, arguments.recipe, with_keys=True)
         require_stages(project, recipe)
         require_named_files(recipe, project)
+        require_whole_seed_record(recipe, project)
         require_disk_space(project)
         require_writable_checkout(project)
         prepare_environment(project)
@@ -105,6 +106,7 @@ def run_flow(project: Project, recipe: str, watch: "RunWatch", flow: str = "trai
 def show_summary(summary: "RunSummary", seconds: float) -> None:
     """Print the run as one short table, and the commands to type next."""
     from aeops.cli.outputs import durations_text, open_console, styled_text
+    from aeops.report.headline import headline
     from aeops.report.summary import comparison_lines, false_alarm_line, next_commands, warning_lines
 
     console = open_console(soft_wrap=True)
@@ -115,6 +117,7 @@ def show_summary(summary: "RunSummary", seconds: float) -> None:
                 ": source, recipe, data, code and results equal those of the last run; trained nothing, registered nothing",
             )
         )
+    console.print(headline(summary["metrics"]))
     console.print(metrics_table(summary))
     data = summary["data"]
     console.print(f"data       {data['dataset']} {data['content_sha256'][:12]} (DVC {data['dvc_md5'][:12]})")

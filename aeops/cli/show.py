@@ -20,7 +20,7 @@ class MetricColumn:
     """A column of the table.
 
     Attributes:
-        title: its head; the baselines stand in parentheses, as in the cells.
+        title: its head; what it is compared with stands in parentheses, as in the cells.
         metric: the model's metric, as a dotted path into metrics.json.
         baselines: the metrics beside it.
         number_format: a format specification for all of them.
@@ -44,7 +44,7 @@ class MetricColumn:
 
 METRIC_COLUMNS = (
     MetricColumn("MSE (PCA)", "reconstruction.model.mse", ("reconstruction.pca.mse",), ".5f"),
-    MetricColumn("AUROC (PCA, kNN)", "detection.model.auroc", ("detection.pca_residual.auroc", "detection.knn.auroc"), ".3f"),
+    MetricColumn("AUROC (lead)", "detection.model.auroc", ("detection.lead",), ".3f"),
     MetricColumn("false alarms (asked)", "false_alarms.measured", ("false_alarms.requested",), ".2%"),
 )
 

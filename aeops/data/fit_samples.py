@@ -1,4 +1,4 @@
-"""The prepared samples that training and calibration read, opened without loading them."""
+"""The prepared samples that training and calibration read, opened without loading them, and the file of a frozen network."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,6 +7,7 @@ import numpy as np
 
 from ae_models.errors import SampleError
 from ae_models.sample_sets import NpySampleSet, SampleRoles
+from ae_models.spec import FitSpec, OnnxEncoderSpec
 from ae_models.threshold_samples import ThresholdSamples
 from aeops.errors import DataError
 from aeops.files import file_sha256
@@ -71,6 +72,18 @@ def calibration_file(prepared: Path, recipe: Recipe, project: Project) -> Path:
         command = f"ae recalibrate {recipe.name} --on DATA"
         raise DataError(f"{file}: expected SHA-256 {expected}, got {content_sha256[:12]}...: type `{command}` again")
     return file
+
+
+def find_backbone(fit: FitSpec, project: Project) -> Path | None:
+    """Return the file of a model's frozen network; None where it has none. The training checks its SHA-256.
+
+    Raises:
+        DataError: it is in none of the folders of sources.
+    """
+    encoder = fit.model.encode
+    if not isinstance(encoder, OnnxEncoderSpec):
+        return None
+    return project.find_source(encoder.path)
 
 
 def _open_extras(prepared: Path, recipe: Recipe) -> ThresholdSamples:

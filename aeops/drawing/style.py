@@ -42,7 +42,7 @@ FIGURE_STYLE = {
 
 
 @contextmanager
-def svg_axes(file: Path, width: float, height: float, columns: int = 1) -> Iterator[list[Axes]]:
+def svg_axes(file: Path, width: float, height: float, columns: int = 1, rows: int = 1) -> Iterator[list[Axes]]:
     """Yield axes to draw on and write them to a file as SVG at the end.
 
     Args:
@@ -50,11 +50,12 @@ def svg_axes(file: Path, width: float, height: float, columns: int = 1) -> Itera
         width: of the figure, in inches.
         height: of the figure, in inches.
         columns: number of axes, side by side.
+        rows: number of rows of them; they are yielded row by row.
     """
     with matplotlib.rc_context(FIGURE_STYLE):  # type: ignore[arg-type]  # the stub lists each key's name as a literal
         figure = Figure(figsize=(width, height), layout="constrained")
         figure.patch.set_alpha(0)
-        axes = list(figure.subplots(1, columns, squeeze=False)[0])
+        axes = list(figure.subplots(rows, columns, squeeze=False).ravel())
         for subplot_axes in axes:
             subplot_axes.patch.set_alpha(0)
         yield axes

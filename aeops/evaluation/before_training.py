@@ -1,45 +1,88 @@
 """Everything that a training's evaluation and gate will ask of samples and files, checked before the training starts."""
 
+import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ae_models.errors import SpecError
+from ae_models.spec import FitSpec, OnnxEncoderSpec, input_shape
 from aeops.errors import DataError, UsageError
 from aeops.files import file_sha256
+from aeops.gate.seed_record import read_seed_record
 from aeops.machine.stored_json import read_json
 from aeops.project import Project
-from aeops.recipe.gate_rules import AUROC, MIN_GROUPS, Rule
+from aeops.recipe.gate_rules import AUROC, LEAD_LOWER_BOUND, MIN_GROUPS, Rule
 from aeops.recipe.reader import Recipe
+from aeops.recipe.sections import SourceFile
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
 def require_named_files(recipe: Recipe, project: Project) -> None:
-    """Check the files that the recipe's studies and its threshold read beside the dataset.
+    """Check the files that the recipe's model, threshold and studies read beside the dataset.
 
     Raises:
         DataError: some are missing or have another SHA-256 than the recipe says; the message names all of them.
+        UsageError: the file of a frozen network cannot be used as the recipe says.
     """
     problems = []
+    for setting, source_file in _named_files(recipe):
+        key = setting.rpartition(".")[2]
+        place = f"{setting} in recipes/{recipe.name}.yaml"
+        try:
+            content_sha256 = file_sha256(project.find_source(source_file.path))
+        except DataError as error:
+            problems.append(f"{error}: put it there or correct {place}")
+            continue
+        if content_sha256 != source_file.sha256:
+            expected = f"expected SHA-256 {source_file.sha256[:12]}... ({key}_sha256)"
+            problems.append(f"{source_file.path}: {expected}, got {content_sha256[:12]}...: correct {place}")
+    if problems:
+        raise DataError("\n".join(problems))
+    for prefix, fit in recipe.fits().items():
+        problems += [f"recipes/{recipe.name}.yaml: {prefix}{problem}" for problem in _backbone_problems(fit, project)]
+    if problems:
+        raise UsageError("\n".join(problems))
+
+
+def _named_files(recipe: Recipe) -> Iterator[tuple[str, SourceFile]]:
+    """Yield each setting that names a file, such as `threshold.samples`, and the file."""
     readers = {f"evaluate.studies.{name}": study for name, study in recipe.evaluate.studies.items()}
     readers["threshold"] = recipe.calibration_samples
     for section, reader in readers.items():
-        if not hasattr(reader, "source_files"):
-            continue
-        for key, source_file in reader.source_files().items():
-            setting = f"{section}.{key} in recipes/{recipe.name}.yaml"
-            try:
-                content_sha256 = file_sha256(project.find_source(source_file.path))
-            except DataError as error:
-                problems.append(f"{error}: put it there or correct {setting}")
-                continue
-            if content_sha256 != source_file.sha256:
-                expected = f"expected SHA-256 {source_file.sha256[:12]}... ({key}_sha256)"
-                problems.append(f"{source_file.path}: {expected}, got {content_sha256[:12]}...: correct {setting}")
-    if problems:
-        raise DataError("\n".join(problems))
+        if hasattr(reader, "source_files"):
+            for key, source_file in reader.source_files().items():
+                yield f"{section}.{key}", source_file
+    for prefix, fit in recipe.fits().items():
+        encoder = fit.model.encode
+        if isinstance(encoder, OnnxEncoderSpec) and encoder.path_sha256 is not None:
+            yield f"{prefix}model.encode.path", SourceFile(encoder.path, encoder.path_sha256)
+
+
+def _backbone_problems(fit: FitSpec, project: Project) -> list[str]:
+    """Return why a model's frozen network cannot be used; an empty list where it can, or where there is none."""
+    encoder = fit.model.encode
+    if not isinstance(encoder, OnnxEncoderSpec):
+        return []
+    from ae_models.onnx_graph import read_onnx_graph  # loads onnx: only where there is such a network
+
+    try:
+        read_onnx_graph(replace(encoder, path=str(project.find_source(encoder.path))), input_shape(fit.model, fit.input))
+    except SpecError as error:
+        return error.mistakes
+    return []
+
+
+def require_whole_seed_record(recipe: Recipe, project: Project) -> None:
+    """Check that the record of seeds, which the gate reads, is whole or missing.
+
+    Raises:
+        DataError: it is damaged; the message says what to type.
+    """
+    read_seed_record(project.seed_record(recipe.name))
 
 
 def require_enough_samples(recipe: Recipe, project: Project, prepared: Path) -> None:
@@ -77,27 +120,39 @@ def _fit_problems(recipe: Recipe, project: Project, prepared: Path) -> list[str]
 
 
 def _baseline_problems(recipe: Recipe, train_rows: int) -> Iterator[str]:
-    for key in ("pca_components", "neighbours"):
+    keys = [key for key in ("pca_components", "neighbours") if getattr(recipe.evaluate, key) is not None]
+    if not keys:
+        return
+    from aeops.evaluation.sampling import baseline_rows
+
+    rows = baseline_rows(train_rows, math.prod(input_shape(recipe.fit.model, recipe.fit.input)))
+    what = "the number of training samples"
+    if rows < train_rows:
+        what = f"the number of training samples that baselines are fitted to, of {train_rows:,}"
+    for key in keys:
         value = getattr(recipe.evaluate, key)
-        if value is not None and value > train_rows:
-            yield f"evaluate.{key}: expected at most {train_rows}, the number of training samples, got {value}"
+        if value > rows:
+            yield f"evaluate.{key}: expected at most {rows}, {what}, got {value}"
 
 
 def _comparison_problems(name: str, rule: Rule, test: "pd.DataFrame") -> Iterator[str]:
-    """Yield a message for each set of samples that is too small for a comparison with the champion ever to pass."""
-    if rule.champion is None:
+    """Yield a message for each set of samples that is too small for a comparison ever to pass."""
+    if rule.champion is None and rule.metric != LEAD_LOWER_BOUND:
         return
+    opponent = "a champion"
+    if rule.champion is None:
+        opponent = "baselines"
     normals = test[~test["novelty"]]
     sample_sets = {"of normals": normals}
     if rule.by is not None:
         labels = normals["label"].dropna().unique()
         sample_sets = {f"of label {label}": normals[normals["label"] == label] for label in sorted(labels)}
-    if rule.champion == AUROC:
+    if rule.champion == AUROC or rule.metric == LEAD_LOWER_BOUND:
         sample_sets["of novelty"] = test[test["novelty"]]
     for what, samples in sample_sets.items():
         group_count = samples["group"].nunique()
         if group_count < MIN_GROUPS:
             yield (
-                f"gate.{name}: expected {MIN_GROUPS} or more groups {what} among the test samples to compare with a champion, "
+                f"gate.{name}: expected {MIN_GROUPS} or more groups {what} among the test samples to compare with {opponent}, "
                 f"got {group_count}: bring more samples, raise data.split.test, or take the rule out: see docs/gates.md"
             )

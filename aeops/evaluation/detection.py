@@ -1,18 +1,19 @@
-"""Measures of how well a score separates novelty from normals, and two baselines that need next to no training."""
+"""Measures of how well scores separate novelty from normals: rankings, shares caught, and a model's lead over its baselines."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Self
 
 import numpy as np
 from scipy.stats import norm
-from sklearn.decomposition import PCA
 from sklearn.metrics import average_precision_score
-from sklearn.neighbors import NearestNeighbors
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from aeops.errors import UsageError
+from ae_models.conformal_thresholds import SplitConformalThreshold
+from ae_models.threshold_interface import CalibrationScores, conformal_rows
+from aeops.errors import DataError
 from aeops.gate.auroc import estimate_auroc
+from aeops.gate.comparison import LEVEL, Estimate, estimate_auroc_difference
+from aeops.recipe.gate_rules import MIN_GROUPS
 
 
 @dataclass(frozen=True)
@@ -30,16 +31,110 @@ class RankingMetrics:
     auroc_interval: tuple[float, float]
 
 
+@dataclass(frozen=True)
+class DetectorScores:
+    """Scores of one detector, higher for novelty.
+
+    Attributes:
+        calibration: of the calibration samples, (m,).
+        test: of the test samples, (n,).
+    """
+
+    calibration: np.ndarray
+    test: np.ndarray
+
+
+@dataclass(frozen=True)
+class FlaggedShares:
+    """Shares of the test samples above a split-conformal threshold.
+
+    Attributes:
+        caught: of the novelty; None where the calibration samples are too few for the rate.
+        false_alarms: of the normals; likewise.
+    """
+
+    caught: float | None
+    false_alarms: float | None
+
+
+@dataclass(frozen=True)
+class Lead:
+    """A model's margin in AUROC over its best baseline on the same samples.
+
+    Attributes:
+        margin: over the baseline with the highest AUROC.
+        interval: at 95 %: the low end is the lowest over all baselines, so that the model is better than each of them where
+            it is above 0; the high end is that of the best baseline. None where there are too few groups of samples.
+    """
+
+    margin: float
+    interval: tuple[float, float] | None
+
+
 def measure_ranking(score: np.ndarray, novelty: np.ndarray) -> RankingMetrics:
     """Measure how well a score ranks novelty above normals.
 
     Args:
         score: (n,), higher for novelty.
         novelty: bool (n,), with at least one novelty and one normal.
+
+    Raises:
+        DataError: a score that is NaN or infinite.
     """
+    bad_rows = int((~np.isfinite(score)).sum())
+    if bad_rows:
+        raise DataError(
+            f"expected finite scores of the test samples, got {bad_rows:,} of {len(score):,} that are NaN or infinite: the "
+            "model's outputs overflow, or the samples hold missing values"
+        )
     auroc, variance = estimate_auroc(score[novelty], score[~novelty])
     precision = float(average_precision_score(novelty, score))
     return RankingMetrics(auroc, precision, logit_interval(auroc, variance))
+
+
+def measure_flagged(scores: DetectorScores, novelty: np.ndarray, rate: float) -> FlaggedShares:
+    """Measure what a detector flags at the split-conformal threshold of a rate of false alarms.
+
+    Args:
+        scores: of the detector.
+        novelty: bool (n,), with at least one novelty and one normal.
+        rate: that the threshold promises, in (0, 1).
+    """
+    if len(scores.calibration) < conformal_rows(rate):
+        return FlaggedShares(None, None)
+    threshold = SplitConformalThreshold(rate).calibrate(CalibrationScores(scores.calibration))
+    is_flagged = scores.test > threshold.value
+    return FlaggedShares(float(is_flagged[novelty].mean()), float(is_flagged[~novelty].mean()))
+
+
+def measure_lead(model: np.ndarray, baselines: Mapping[str, np.ndarray], novelty: np.ndarray, group: np.ndarray) -> Lead:
+    """Measure a model's lead over its baselines, by the differences of AUROCs on the same samples (DeLong et al. 1988).
+
+    The claim that the model is better than each baseline needs no correction for their number, since all of its parts have
+    to hold (Berger 1982, Technometrics 24: an intersection-union test).
+
+    Args:
+        model: its scores, (n,).
+        baselines: scores of each baseline, (n,), at least one.
+        novelty: bool (n,), with at least one novelty and one normal.
+        group: (n,): samples of one group are one observation.
+    """
+    estimates = [estimate_auroc_difference(scores, model, novelty, group) for scores in baselines.values()]
+    best = max(estimates, key=lambda estimate: estimate.champion)
+    if min(len(np.unique(group[novelty])), len(np.unique(group[~novelty]))) < MIN_GROUPS:
+        return Lead(best.value, None)
+    low = min(_lead_interval(estimate)[0] for estimate in estimates)
+    return Lead(best.value, (low, _lead_interval(best)[1]))
+
+
+def _lead_interval(estimate: Estimate) -> tuple[float, float]:
+    """Return the 95 % interval of one difference.
+
+    Where both rank without an error it is 0 to 0: there is nothing to win, and a perfect model is not refused for it.
+    """
+    if estimate.separable_pairs:
+        return estimate.value, estimate.value
+    return estimate.interval(LEVEL)
 
 
 def logit_interval(auroc: float, variance: float, level: float = 0.95) -> tuple[float, float]:
@@ -57,55 +152,3 @@ def logit_interval(auroc: float, variance: float, level: float = 0.95) -> tuple[
 def expit(x: float) -> float:
     """Return the logistic function 1 / (1 + exp(-x))."""
     return 1 / (1 + math.exp(-x))
-
-
-class PcaBaseline:
-    """Linear reconstruction from a few numbers: an autoencoder of the same code size has to beat it."""
-
-    def __init__(self, pca: PCA) -> None:
-        self._pca = pca
-
-    @classmethod
-    def fit(cls, train: np.ndarray, components: int) -> Self:
-        """Fit on `train` (n, features), values in [0, 1], by an exact and deterministic solver.
-
-        Raises:
-            UsageError: more components than samples or features.
-        """
-        if components > min(train.shape):
-            raise UsageError(
-                f"evaluate.pca_components: expected at most {min(train.shape)} for {train.shape[0]} training samples of "
-                f"{train.shape[1]} values, got {components}"
-            )
-        pca_solver = "full"
-        if train.shape[0] >= train.shape[1]:
-            pca_solver = "covariance_eigh"  # as exact, and cheaper here
-        with threadpool_limits(1, "blas"):  # an eigendecomposition on two busy cores takes 5 s with threads, 0.1 s without
-            return cls(PCA(components, svd_solver=pca_solver).fit(train))
-
-    def reconstruct(self, samples: np.ndarray) -> np.ndarray:
-        """Return the projection of `samples` (n, features) on the components, not clipped."""
-        with threadpool_limits(1, "blas"):  # the last digits of a product depend on the number of threads
-            return np.asarray(self._pca.inverse_transform(self._pca.transform(samples)))
-
-    def squared_residual(self, samples: np.ndarray) -> np.ndarray:
-        """Return the squared distance of each sample to its projection, (n,): the usual PCA score."""
-        return np.asarray(np.square(samples - self.reconstruct(samples)).sum(axis=1))
-
-
-def knn_distance(train: np.ndarray, samples: np.ndarray, neighbours: int) -> np.ndarray:
-    """Return the Euclidean distance of each sample to its k-th nearest training sample, (n,) (Ramaswamy et al. 2000).
-
-    Args:
-        train: (m, features).
-        samples: (n, features).
-        neighbours: k, from 1 to m.
-
-    Raises:
-        UsageError: more neighbours than training samples.
-    """
-    if neighbours > len(train):
-        raise UsageError(f"evaluate.neighbours: expected at most {len(train)}, the number of training samples, got {neighbours}")
-    with threadpool_limits(1):  # the last digits depend on the number of threads, which other libraries may have set
-        distances, _ = NearestNeighbors(n_neighbors=neighbours, algorithm="brute").fit(train).kneighbors(samples)
-    return np.asarray(distances[:, -1])

@@ -1,11 +1,13 @@
 """Figures of lines and points. Each function writes one SVG file."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path as MplPath
@@ -15,7 +17,9 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from aeops.drawing.palette import (
+    FOREST_COLOUR,
     GRID_COLOUR,
+    HULL_COLOUR,
     KNN_COLOUR,
     LABEL_COLOURS,
     MODEL_COLOUR,
@@ -27,15 +31,49 @@ from aeops.drawing.palette import (
 )
 from aeops.drawing.style import REPORT_WIDTH, svg_axes
 from aeops.evaluation.sampling import even_indices
+from aeops.recipe.metric_names import ISOLATION_FOREST, KNN, MODEL_DETECTOR, PCA_RESIDUAL
+
+
+class DetectorStyle(NamedTuple):
+    """How a detector is drawn: its name in the legend, its colour and its kind of line."""
+
+    name: str
+    colour: str
+    dashes: str | tuple[float, tuple[float, float]] = "solid"
+
 
 DETECTOR_STYLES = {
-    "model": ("autoencoder", MODEL_COLOUR),
-    "pca_residual": ("PCA residual", PCA_COLOUR),
-    "knn": ("kNN distance", KNN_COLOUR),
+    MODEL_DETECTOR: DetectorStyle("autoencoder", MODEL_COLOUR),
+    PCA_RESIDUAL: DetectorStyle("PCA residual", PCA_COLOUR),
+    KNN: DetectorStyle("kNN distance", KNN_COLOUR),
+    "local_hull_10": DetectorStyle("hull-10 residual", HULL_COLOUR, (0, (3, 2))),
+    "local_hull_20": DetectorStyle("hull-20 residual", HULL_COLOUR),
+    ISOLATION_FOREST: DetectorStyle("IsolationForest", FOREST_COLOUR, (0, (1, 2))),
 }
+POWER_COLUMNS = 4  # panels in a row; the first that is free holds the legend
+BASELINE_WIDTH = 1.2  # points, so that the model's line stands out
 CURVE_POINTS = 400  # more than a screen can tell apart, few enough for a small file
 DOT_WIDTH = 3.6  # points across
 MAP_NORMALS, MAP_NOVELTY = 900, 250  # points in the map of codes: enough to see where, few enough to see through
+
+
+@dataclass(frozen=True)
+class PowerPanel:
+    """The curves of one fault.
+
+    Attributes:
+        title: name of the fault.
+        unit: of the strengths, such as `of the window`.
+        strengths: ascending, (k,).
+        shares: detector -> share caught at each strength, (k,); None where the fault changed no sample.
+        intervals: 95 % of the model's shares, (k,); likewise.
+    """
+
+    title: str
+    unit: str
+    strengths: Sequence[float]
+    shares: Mapping[str, Sequence[float | None]]
+    intervals: Sequence[tuple[float, float] | None]
 
 
 def draw_training(file: Path, history: pd.DataFrame, pca_mse: float | None, error: str) -> None:
@@ -85,39 +123,91 @@ def draw_histogram(file: Path, score: np.ndarray, novelty: np.ndarray, threshold
 
 def draw_roc(file: Path, scores: dict[str, np.ndarray], novelty: np.ndarray, auroc_values: dict[str, float]) -> None:
     """Draw true against false alarms for every threshold, of each detector in `scores`."""
-    with svg_axes(file, REPORT_WIDTH / 2 - 0.2, 4) as [axes]:
+    with svg_axes(file, REPORT_WIDTH / 2 - 0.2, 4.9) as [axes]:
         axes.plot([0, 1], [0, 1], color=GRID_COLOUR, linewidth=1)
         for key, score in scores.items():
-            name, colour = DETECTOR_STYLES[key]
             false_rate, true_rate, _ = roc_curve(novelty, score)
-            axes.plot(
-                *_thin_curve(false_rate, true_rate),
-                color=colour,
-                label=f"{name}  {auroc_values[key]:.3f}",
-                zorder=3 if key == "model" else 2,
-            )
+            _draw_detector(axes, key, *_thin_curve(false_rate, true_rate), auroc_values[key])
         axes.set(xlabel="share of normals flagged", ylabel="share of novelty flagged")
-        _finish_square(axes, "AUROC", "lower right")
+        _finish_square(axes, "AUROC")
 
 
 def draw_precision_recall(
     file: Path, scores: dict[str, np.ndarray], novelty: np.ndarray, precision_values: dict[str, float]
 ) -> None:
     """Draw precision against recall for every threshold, of each detector in `scores`."""
-    with svg_axes(file, REPORT_WIDTH / 2 - 0.2, 4) as [axes]:
+    with svg_axes(file, REPORT_WIDTH / 2 - 0.2, 4.9) as [axes]:
         axes.axhline(novelty.mean(), color=GRID_COLOUR, linewidth=1)
         for key, score in scores.items():
-            name, colour = DETECTOR_STYLES[key]
             precision, recall, _ = precision_recall_curve(novelty, score)
-            label = f"{name}  {precision_values[key]:.3f}"
-            axes.plot(*_thin_curve(recall, precision), color=colour, label=label, zorder=3 if key == "model" else 2)
+            _draw_detector(axes, key, *_thin_curve(recall, precision), precision_values[key])
         axes.set(xlabel="recall: share of novelty flagged", ylabel="precision: share of flags that are novelty")
-        _finish_square(axes, "average precision", "lower left")
+        _finish_square(axes, "average precision")
 
 
-def _finish_square(axes: Axes, legend_title: str, place: Literal["lower left", "lower right"]) -> None:
+def draw_power(file: Path, panels: Sequence[PowerPanel], rate: float) -> None:
+    """Draw the share caught of each fault over its strengths, a panel a fault.
+
+    Args:
+        file: the SVG file to write.
+        panels: one or more, of the same detectors.
+        rate: of false alarms, drawn as a dotted line: what is caught without any power.
+    """
+    row_count = -(-(len(panels) + 1) // POWER_COLUMNS)
+    with svg_axes(file, REPORT_WIDTH, 2.5 * row_count, POWER_COLUMNS, row_count) as axes:
+        for panel_axes, panel in zip(axes, panels, strict=False):
+            _draw_power_panel(panel_axes, panel, rate)
+        for index in range(0, len(panels), POWER_COLUMNS):
+            axes[index].set_ylabel("share caught")
+        legend_axes, *empty_axes = axes[len(panels) :]
+        legend_axes.legend(*axes[0].get_legend_handles_labels(), loc="center left")
+        for unused_axes in (legend_axes, *empty_axes):
+            unused_axes.set_axis_off()
+
+
+def _draw_power_panel(axes: Axes, panel: PowerPanel, rate: float) -> None:
+    places = np.arange(len(panel.strengths))
+    axes.axhline(rate, color=MUTED_COLOUR, linewidth=1, linestyle=(0, (1, 2)), label="rate of false alarms")
+    intervals = np.array([interval or (np.nan, np.nan) for interval in panel.intervals])
+    axes.fill_between(places, *intervals.T, color=MODEL_COLOUR, alpha=0.15, linewidth=0)
+    for key, shares in panel.shares.items():
+        style = DETECTOR_STYLES[key]
+        values = np.array(shares, dtype=float)  # None becomes NaN, a gap in the curve
+        width, zorder = _line_width(key)
+        axes.plot(
+            places,
+            values,
+            color=style.colour,
+            linestyle=style.dashes,
+            linewidth=width,
+            marker=".",
+            label=style.name,
+            zorder=zorder,
+        )
+    axes.set(ylim=(-0.02, 1.02), yticks=[0, 0.5, 1], title=panel.title, xlabel=panel.unit)
+    axes.set_xticks(places, [f"{strength:g}" for strength in panel.strengths])
+    axes.yaxis.set_major_formatter("{x:.0%}")
+
+
+def _draw_detector(axes: Axes, key: str, x: np.ndarray, y: np.ndarray, value: float) -> None:
+    """Draw a detector's curve, with its name and its value in the legend; the model's is wider and on top."""
+    style = DETECTOR_STYLES[key]
+    width, zorder = _line_width(key)
+    label = f"{style.name}  {value:.3f}"
+    axes.plot(x, y, color=style.colour, linestyle=style.dashes, linewidth=width, label=label, zorder=zorder)
+
+
+def _line_width(key: str) -> tuple[float, int]:
+    """Return the width of a detector's line in points, and its place in the drawing order: the model's is wider and on top."""
+    if key == MODEL_DETECTOR:
+        return rcParams["lines.linewidth"], 3
+    return BASELINE_WIDTH, 2
+
+
+def _finish_square(axes: Axes, legend_title: str) -> None:
+    """Set the range from 0 to 1, and put the legend below: a place inside that no curve crosses cannot be known."""
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.02), xticks=[0, 0.25, 0.5, 0.75, 1], yticks=[0, 0.25, 0.5, 0.75, 1])
-    axes.legend(loc=place, title=legend_title, alignment="left", title_fontsize=9)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2, title=legend_title, alignment="left", title_fontsize=9)
 
 
 def _thin_curve(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from aeops.bundle.detector import Detector
+from aeops.evaluation.baselines import RecipeBaselines
 from aeops.evaluation.prepared import PreparedSamples
 from aeops.project import Project
 from aeops.recipe.reader import Recipe
@@ -52,6 +53,11 @@ class EvaluationContext:
     def reconstructions(self) -> np.ndarray:
         """Reconstructions of test samples of numbers, (n, *detector.output_shape) in [0, 1]."""
         return self.data.scale(self.predictions["reconstruction"])
+
+    @cached_property
+    def baselines(self) -> RecipeBaselines:
+        """The recipe's baselines."""
+        return RecipeBaselines(self.recipe, self.data, self.detector)
 
     @cached_property
     def measured_outputs(self) -> np.ndarray:

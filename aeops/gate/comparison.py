@@ -20,7 +20,8 @@ from scipy.stats import norm, rankdata
 
 from aeops.gate.auroc import grouped_variance, structural_components
 from aeops.gate.documents import ComparisonRecord
-from aeops.recipe.gate_rules import AUROC, ERROR, MIN_GROUPS, Rule
+from aeops.gate.margins import Margin
+from aeops.recipe.gate_rules import AUROC, ERROR, MIN_GROUPS, POWER, Rule
 from aeops.recipe.gate_rules import NEEDS_BETTER as NEEDS_BETTER
 from aeops.recipe.gate_rules import NEEDS_NOT_WORSE as NEEDS_NOT_WORSE
 
@@ -37,6 +38,8 @@ CLAIM_ORDER = (BETTER, WORSE, NOT_WORSE)  # the first that holds is the verdict:
 SEVERITY_ORDER = (WORSE, CANNOT_TELL, BETTER, NOT_WORSE)  # the first among the comparisons' is the recipe's
 SUFFICIENT_VERDICTS = {NEEDS_NOT_WORSE: (BETTER, NOT_WORSE), NEEDS_BETTER: (BETTER,)}  # by what a rule needs
 ALL_SAMPLES = "all"  # the slice that holds every sample
+METRIC_TITLES = {ERROR: "error", AUROC: "AUROC", POWER: "mean power"}
+VALUE_NAMES = {ERROR: "error", AUROC: "score", POWER: "power"}  # of one sample, by the metric that is compared
 
 
 @dataclass(frozen=True)
@@ -61,10 +64,13 @@ class ModelScores:
     Attributes:
         error: reconstruction error of each sample, (n,); 0 is perfect.
         score: anomaly score of each sample, (n,); higher is more anomalous.
+        power: what each sample adds to the mean power, (n,), NaN where no fault was injected, see `ae_models.power`; None where
+            no rule compares it.
     """
 
     error: np.ndarray
     score: np.ndarray
+    power: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -74,7 +80,7 @@ class ComparisonSpec:
     name: str
     metric: str
     slice: str
-    margin: float
+    margin: Margin
     needs: str
     rows: np.ndarray
 
@@ -91,9 +97,9 @@ class Estimate:
     """An estimated difference between challenger and champion, with its sampling distribution.
 
     Attributes:
-        champion: its mean error, or its AUROC.
-        challenger: its mean error, or its AUROC.
-        value: the difference, positive where the challenger is better: a share of the champion's error, or of AUROCs.
+        champion: its mean error, its AUROC, or its mean power.
+        challenger: likewise.
+        value: the difference, positive where the challenger is better: a share of the champion's error; of AUROCs or powers.
         standard_error: of `value`; 0 where the two models agree on every sample, so that the difference is known.
         draws: of (estimate - truth) / standard error, (draws,), NaN where a draw holds no error; None for the normal law.
         separable_pairs: where both models rank without an error, how many pairs of a novelty and a normal there are that
@@ -178,7 +184,7 @@ class ComparisonResult:
     challenger: float | None
     difference: float | None
     interval: list[float | None] | None
-    margin: float
+    margin: Margin
     p_values: dict[str, float] | None
     verdict: str
     needs: str
@@ -195,7 +201,8 @@ class ComparisonResult:
             "challenger": self.challenger,
             "difference": self.difference,
             "interval": self.interval,
-            "margin": self.margin,
+            "margin": self.margin.value,
+            "margin_source": self.margin.source,
             "p": self.p_values,
             "verdict": self.verdict,
             "needs": self.needs,
@@ -216,19 +223,20 @@ class ComparisonVerdict:
 # ---------------------------------------------------------------- from rules to verdicts
 
 
-def plan_comparisons(rules: Mapping[str, Rule], holdout: HoldoutSamples) -> list[ComparisonSpec]:
+def plan_comparisons(rules: Mapping[str, Rule], holdout: HoldoutSamples, margins: Mapping[str, Margin]) -> list[ComparisonSpec]:
     """Return the comparisons that the rules against the champion ask for, one a slice.
 
     Args:
         rules: name -> rule; rules without the key `champion` are skipped.
         holdout: the test samples. Novelty is ranked against the normals of a slice.
+        margins: of each rule against the champion, as `aeops.gate.margins.resolve_margins` returns them.
     """
     specs = []
     for name, rule in rules.items():
-        if rule.champion is None or rule.margin is None:
+        if rule.champion is None:
             continue
         for slice_name, rows in _split_slices(rule, holdout):
-            specs.append(ComparisonSpec(name, rule.champion, slice_name, rule.margin, rule.needs or NEEDS_NOT_WORSE, rows))
+            specs.append(ComparisonSpec(name, rule.champion, slice_name, margins[name], rule.needs or NEEDS_NOT_WORSE, rows))
     return specs
 
 
@@ -259,7 +267,7 @@ def compare_models(
     spec_estimates = [estimate_difference(spec, holdout, champion, challenger, draws) for spec in specs]
     corrected_p = {}
     for claim in CLAIM_ORDER:
-        p_values = [p_value(claim, estimate, spec.margin) for estimate, spec in zip(spec_estimates, specs, strict=True)]
+        p_values = [p_value(claim, estimate, spec.margin.value) for estimate, spec in zip(spec_estimates, specs, strict=True)]
         corrected_p[claim] = correct_holm(p_values)
     results = []
     for index, (spec, estimate) in enumerate(zip(specs, spec_estimates, strict=True)):
@@ -368,15 +376,15 @@ def build_failed_result(spec: ComparisonSpec, reason: str) -> ComparisonResult:
 def _result_message(
     spec: ComparisonSpec, estimate: Estimate, p_values: dict[str, float], verdict: str, interval: tuple[float, float]
 ) -> str:
-    metric_name = "AUROC" if spec.metric == AUROC else "error"
     low, high = format_difference(spec.metric, interval[0]), format_difference(spec.metric, interval[1])
     smallest_p = p_values.get(verdict, min(p_values.values()))
-    margin = format_difference(spec.metric, spec.margin).lstrip("+")
+    margin = format_difference(spec.metric, spec.margin.value).lstrip("+")
     verdict_phrase = VERDICT_PHRASES[verdict].format(margin=margin, p=f"{smallest_p:.2g}")
     return (
-        f"{spec.name}: {metric_name}{_slice_suffix(spec)} is {estimate.challenger:.4g}, the champion's {estimate.champion:.4g}: "
+        f"{spec.name}: {METRIC_TITLES[spec.metric]}{_slice_suffix(spec)} is {estimate.challenger:.4g}, "
+        f"the champion's {estimate.champion:.4g}: "
         f"{format_difference(spec.metric, estimate.value)} ({low} to {high}; above 0 is better); "
-        f"{verdict_phrase}; {_required_verdict(spec)}"
+        f"{verdict_phrase}; {_required_verdict(spec)}{_margin_suffix(spec)}"
     )
 
 
@@ -401,6 +409,12 @@ def _slice_suffix(spec: ComparisonSpec) -> str:
     if spec.slice == ALL_SAMPLES:
         return ""
     return f" on {spec.slice}"
+
+
+def _margin_suffix(spec: ComparisonSpec) -> str:
+    if not spec.margin.description:
+        return ""
+    return f"; {spec.margin.description}"
 
 
 def _required_verdict(spec: ComparisonSpec) -> str:
@@ -428,22 +442,37 @@ def estimate_difference(
         challenger: its errors and scores, (n,).
         draws: of the bootstrap of errors.
     """
-    novelty, group = holdout.novelty[spec.rows], holdout.group[spec.rows]
+    rows = spec.rows
+    if spec.metric == POWER:
+        rows = rows & ~np.isnan(_model_values(POWER, champion))
+    novelty, group = holdout.novelty[rows], holdout.group[rows]
     if shortage_text := _describe_shortage(spec.metric, novelty, group):
         return NotComparable(shortage_text)
-    score_name = "score" if spec.metric == AUROC else "error"
     values = {}
     for model_name, model in (("champion", champion), ("challenger", challenger)):
-        values[model_name] = getattr(model, score_name)[spec.rows].astype(np.float64)
+        values[model_name] = _model_values(spec.metric, model)[rows].astype(np.float64)
         not_finite = int((~np.isfinite(values[model_name])).sum())
         if not_finite:
-            total = len(values[model_name])
-            return NotComparable(f"the {model_name}'s {score_name} of {not_finite} of {total} samples is not a finite number")
+            total, what = len(values[model_name]), VALUE_NAMES[spec.metric]
+            return NotComparable(f"the {model_name}'s {what} of {not_finite} of {total} samples is not a finite number")
     if spec.metric == AUROC:
         return estimate_auroc_difference(values["champion"], values["challenger"], novelty, group)
+    if spec.metric == POWER:
+        return estimate_power_difference(values["champion"], values["challenger"], group, draws)
     if not values["champion"].any():
         return NotComparable("the champion's error is 0, so the difference cannot be given as a share of it")
     return estimate_error_difference(values["champion"], values["challenger"], group, draws)
+
+
+def _model_values(metric: str, model: ModelScores) -> np.ndarray:
+    """Return the value of each sample, (n,), that a metric compares."""
+    if metric == AUROC:
+        return model.score
+    if metric == ERROR:
+        return model.error
+    if model.power is None:
+        return np.full(len(model.score), np.nan)
+    return model.power
 
 
 def _describe_shortage(metric: str, novelty: np.ndarray, group: np.ndarray) -> str:
@@ -494,12 +523,40 @@ def estimate_error_difference(champion: np.ndarray, challenger: np.ndarray, grou
     )
 
 
+def estimate_power_difference(champion: np.ndarray, challenger: np.ndarray, group: np.ndarray, draws: int) -> Estimate:
+    """Estimate the difference of two mean powers on the same faulty samples by a paired, studentised bootstrap of groups.
+
+    Args:
+        champion: what each normal sample adds to its mean power, (n,).
+        challenger: the same of the challenger.
+        group: (n,).
+        draws: of the bootstrap.
+    """
+    group_codes, group_count = encode_groups(group)
+    group_sizes = np.bincount(group_codes, minlength=group_count).astype(np.float64)
+    loss = champion - challenger  # as in `draw_studentised`, whose draws are positive where the challenger is better
+    group_residuals = np.bincount(group_codes, weights=loss - loss.mean(), minlength=group_count)
+    group_residuals[np.abs(group_residuals) <= RESIDUAL_TOLERANCE * group_sizes.max()] = 0
+    scale = math.sqrt(group_count / (group_count - 1))
+    bootstrap_draws = None
+    if group_residuals.any():
+        bootstrap_draws = draw_studentised(group_sizes, group_residuals, scale, draws)
+    return Estimate(
+        champion=float(champion.mean()),
+        challenger=float(challenger.mean()),
+        value=float(-loss.mean()),
+        standard_error=scale * math.sqrt(float(np.square(group_residuals).sum())) / len(loss),
+        draws=bootstrap_draws,
+    )
+
+
 def draw_studentised(champion: np.ndarray, group_residuals: np.ndarray, scale: float, draws: int) -> np.ndarray:
     """Draw (difference - observed difference) / standard error, (draws,).
 
     With r the observed ratio, the residuals of a draw whose ratio is r + s are `group_residuals - s * champion`: written like
     this, nothing cancels however near the two models are. In the formula below a, e, ee, ea and aa are the sums over a draw of
-    the champion's errors, the residuals, their squares, their products with the champion's errors, and the latter's squares.
+    the champion's errors, the residuals, their squares, their products with the champion's errors, and the latter's squares. Of
+    two powers, the sizes of the groups stand for the champion's errors.
     """
     count = len(champion)
     terms = np.stack([champion, group_residuals, group_residuals**2, group_residuals * champion, champion**2], axis=1)

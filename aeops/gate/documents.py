@@ -3,7 +3,11 @@
 verdict.json holds the rules that the bundle alone decides, comparison.json those against the champion, evidence.json both.
 """
 
-from typing import Any, NotRequired, TypedDict
+from typing import Any, Final, Literal, NotRequired, TypedDict
+
+USED: Final = "used"
+STALE: Final = "stale"
+MISSING: Final = "missing"
 
 
 class RuleRecord(TypedDict):
@@ -20,9 +24,9 @@ class VerdictDocument(TypedDict):
     """verdict.json: `verdict` is `accepted` or `refused`, `reasons` are the messages of the rules that failed.
 
     `evidence` holds the SHA-256 of what was judged: `metrics_sha256`, `bundle_sha256` and `content_sha256`; and
-    `calibration_sha256` where the calibration samples are those of a file of their own. Older documents lack two keys: `gate`,
-    every rule of the gate by name, as a recipe writes it, and `warnings`, which say what default rules the gate does not check,
-    and why.
+    `calibration_sha256` where the calibration samples are those of a file of their own; `backbone_sha256` where the model has a
+    frozen network. Older documents lack two keys: `gate`, every rule of the gate by name, as a recipe writes it, and `warnings`,
+    which say what default rules the gate does not check, and why.
     """
 
     format: int
@@ -36,7 +40,10 @@ class VerdictDocument(TypedDict):
 
 
 class ComparisonRecord(TypedDict):
-    """One comparison of comparison.json; see `aeops.gate.comparison.ComparisonResult`."""
+    """One comparison of comparison.json; see `aeops.gate.comparison.ComparisonResult`.
+
+    `margin_source` is `recipe`, `seeds` or `default`; documents of before margins were measured lack it: they are the recipe's.
+    """
 
     name: str
     metric: str
@@ -46,6 +53,7 @@ class ComparisonRecord(TypedDict):
     difference: float | None
     interval: list[float | None] | None
     margin: float
+    margin_source: NotRequired[str]
     p: dict[str, float] | None
     verdict: str
     needs: str
@@ -80,8 +88,24 @@ class HoldoutRecord(TypedDict):
     worn: bool
 
 
+class SeedEvidence(TypedDict):
+    """The record of seeds that margins may come from.
+
+    `state` says whether it is used, stale or missing, `reason` why it is not used or of how many seeds it is, `sha256` is that of
+    the file.
+    """
+
+    state: Literal["used", "stale", "missing"]
+    reason: str
+    sha256: str | None
+    seeds: list[int]
+
+
 class ComparisonDocument(TypedDict):
-    """comparison.json: `reasons` explain `verdict` whether or not the challenger was accepted."""
+    """comparison.json: `reasons` explain `verdict` whether or not the challenger was accepted.
+
+    `seeds` says whether margins come from a record of seeds, and names that by its hash; older documents lack it.
+    """
 
     format: int
     recipe: str
@@ -91,6 +115,7 @@ class ComparisonDocument(TypedDict):
     challenger: ChallengerRecord
     holdout: HoldoutRecord
     level: NotRequired[float]
+    seeds: NotRequired[SeedEvidence]
     rules: list[ComparisonRecord]
     reasons: list[str]
     warnings: list[str]

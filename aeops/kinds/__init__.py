@@ -16,7 +16,7 @@ class KindInfo:
         bounds: keys of the recipe's section validate that its samples are judged by.
         measures: names in metrics.json of what is measured of a reconstruction, as numbers.
         measured_intervals: the same, as intervals.
-        has_baselines: whether PCA and kNN can be measured on its samples.
+        has_baselines: whether PCA, kNN and the others can be measured on its samples.
         packages: what a served model of it needs beside numpy and onnxruntime.
     """
 

@@ -168,7 +168,7 @@ class NearestSample(TypedDict):
 class Explanation(TypedDict, total=False):
     """Causes of a sample's score; docs/serving.md describes the keys. An explanation has those that apply to it.
 
-    `residual` is an array, or nested lists where a service sent it; so is `sample` of `nearest`.
+    `residual` is an array, or nested lists where a service sent it; so are `pixel_map` and `sample` of `nearest`.
     """
 
     residual: Any
@@ -186,6 +186,7 @@ class Explanation(TypedDict, total=False):
     surprise: list[TokenSurprise]
     parts: list[ScoredPart]
     nearest: NearestSample
+    pixel_map: Any
 
 
 # ---------------------------------------------------------------- what is shown

@@ -66,6 +66,7 @@ STATE_FILES = (
     StateFile("scoring/*/run.json", REMOVE, is_vital=False),
     StateFile("scoring/*/latest.json", REMOVE, is_vital=False),
     StateFile("scoring/*/refused.jsonl", REMOVE, is_vital=False, has_lines=True, may_be_empty=True),
+    StateFile("recipes/seeds/*.json", "ae seeds {name}", in_checkout=True),
     StateFile("data/*/receipt.json", ACCEPT_AGAIN, in_checkout=True),
     StateFile("data/*/dataset.json", ACCEPT_AGAIN, in_checkout=True),
     StateFile("artifacts/*/prepared/prepared.json", RUN_AGAIN, in_checkout=True),

@@ -7,7 +7,7 @@ from aeops.data.dataset import content_sha256
 from aeops.data.dvc import is_up_to_date
 from aeops.data.sources.catalogue import source_digest
 from aeops.data.stage_code import stage_sha256
-from aeops.files import data_sha256, write_json
+from aeops.files import data_sha256, file_sha256, write_json
 from aeops.machine.stored_json import read_json_if_whole
 from aeops.project import Project
 from aeops.provenance.run_summary import RunSummary
@@ -45,9 +45,9 @@ def write_record(project: Project, recipe: Recipe, summary: RunSummary) -> None:
 def unchanged_summary(project: Project, recipe: str) -> RunSummary | None:
     """Return the last run's summary with `changed` False if a run would change nothing, else None.
 
-    That is so if source, recipe, data, code and the output of every stage are as they were, the registry still holds the version,
-    no decision on it is pending, and nothing in ledger and registry is to be repaired. Where the record is damaged, the run makes
-    it anew. The cheapest checks come first.
+    That is so if source, recipe, record of seeds, data, code and the output of every stage are as they were, the registry still
+    holds the version, no decision on it is pending, and nothing in ledger and registry is to be repaired. Where the record of the
+    last run is damaged, the run makes it anew. The cheapest checks come first.
     """
     record = read_json_if_whole(last_run_file(project, recipe), "fingerprint", "summary")
     if record is None:
@@ -63,7 +63,10 @@ def unchanged_summary(project: Project, recipe: str) -> RunSummary | None:
 
 
 def _run_fingerprint(project: Project, recipe: Recipe) -> str:
-    """Return a SHA-256 over what a run starts from and DVC does not watch: source, recipe, the flow's own stages, the data."""
+    """Return a SHA-256 over what a run starts from and DVC does not watch.
+
+    That is source, recipe, data, the flow's own stages, and the record of seeds where there is one: margins come from it.
+    """
     dataset = project.dataset(recipe.data.dataset)
     content = "none"
     if dataset.is_dir():
@@ -71,6 +74,9 @@ def _run_fingerprint(project: Project, recipe: Recipe) -> str:
     hashes = [source_digest(recipe, project), recipe.sha256, content]
     for stage in FLOW_STAGES:
         hashes.append(stage_sha256(project.root, stage))
+    seed_record = project.seed_record(recipe.name)
+    if seed_record.is_file():
+        hashes.append(file_sha256(seed_record))
     return data_sha256("\n".join(hashes))
 
 

@@ -7,22 +7,26 @@ add one: its line in `DEFAULT_RULES`, and a row in the table of docs/gates.md.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from aeops.recipe.gate_rules import AUROC, ERROR, NEEDS_BETTER, Rule
+from aeops.recipe.gate_rules import AUROC, DEFAULT_MARGINS, ERROR, LEAD_LOWER_BOUND, NEEDS_BETTER, POWER, Rule
 
 DETECT, RECONSTRUCT, TRANSFORM, EMBED = "detect", "reconstruct", "transform", "embed"
 PURPOSES = (DETECT, RECONSTRUCT, TRANSFORM, EMBED)
 BEATS_BASELINES = "beats_pca_and_knn"
 KEEPS_PROMISE = "keeps_its_promise"
+CATCHES_FAULTS = "catches_injected_faults"
+NOT_BELOW_BASELINES = "not_below_baselines"
 REQUESTED_RATE, MEASURED_RATE = "false_alarms.requested", "false_alarms.measured"
 PROMISE_INTERVAL = "false_alarms.promise_interval"  # at 99.9 %: of 1,000 thresholds that keep their promise at most 1 is refused
 STRICTER_INTERVALS = {PROMISE_INTERVAL: ("false_alarms.interval_with_calibration",)}  # inside the other one
 
-# Both lie well above what another seed alone changes; see docs/gates.md.
-NOT_WORSE_BY_ERROR = Rule(champion=ERROR, margin=0.1)
-NOT_WORSE_BY_RANKING = Rule(champion=AUROC, margin=0.04)
+NOT_WORSE_BY_ERROR = Rule(champion=ERROR)
+NOT_WORSE_BY_RANKING = Rule(champion=AUROC)
+NOT_WORSE_BY_POWER = Rule(champion=POWER)
 PROMISE_KEPT = Rule(interval=PROMISE_INTERVAL, covers=REQUESTED_RATE)
-AHEAD_OF_BASELINES = Rule(metric="detection.lead", at_least=0.0)
+AHEAD_OF_BASELINES = Rule(metric=LEAD_LOWER_BOUND, at_least=0.0)
 ABOVE_FALSE_ALARMS = Rule(interval="novelty_flagged_interval", above=REQUESTED_RATE)
+FAULTS_ABOVE_FALSE_ALARMS = Rule(interval="power.mean_caught_interval", above=REQUESTED_RATE)
+NEAR_BASELINES = Rule(metric="power.lead_lower_bound", at_least=-0.05)
 
 
 @dataclass(frozen=True)
@@ -33,21 +37,21 @@ class DefaultRule:
         name: by which the gate reports it and a recipe switches it off.
         claim: what it asks of a model.
         purposes: those of the recipes that it holds for.
-        with_novelty: the rule where data.novelty names labels.
+        with_novelty: the rule where data.novelty names labels; None where other rules stand for it then.
         without_novelty: the rule where it names none; None where it cannot be judged then.
     """
 
     name: str
     claim: str
     purposes: tuple[str, ...]
-    with_novelty: Rule
+    with_novelty: Rule | None
     without_novelty: Rule | None
 
 
 DEFAULT_RULES = (
     DefaultRule(KEEPS_PROMISE, "as many false alarms as the threshold promises", PURPOSES, PROMISE_KEPT, PROMISE_KEPT),
     DefaultRule(
-        "not_worse_than_champion", "ranks no worse than the champion", (DETECT,), NOT_WORSE_BY_RANKING, NOT_WORSE_BY_ERROR
+        "not_worse_than_champion", "detects no worse than the champion", (DETECT,), NOT_WORSE_BY_RANKING, NOT_WORSE_BY_POWER
     ),
     DefaultRule(
         "not_worse_than_champion",
@@ -56,10 +60,20 @@ DEFAULT_RULES = (
         NOT_WORSE_BY_ERROR,
         NOT_WORSE_BY_ERROR,
     ),
-    DefaultRule(BEATS_BASELINES, "ranks the novelty no worse than PCA and kNN", (DETECT,), AHEAD_OF_BASELINES, None),
+    DefaultRule(
+        BEATS_BASELINES,
+        "ranks the novelty better than every baseline, by more than chance explains",
+        (DETECT,),
+        AHEAD_OF_BASELINES,
+        None,
+    ),
     DefaultRule(
         "catches_the_novelty", "flags more of the novelty than false alarms alone would", (DETECT,), ABOVE_FALSE_ALARMS, None
     ),
+    DefaultRule(
+        CATCHES_FAULTS, "flags more injected faults than false alarms alone would", (DETECT,), None, FAULTS_ABOVE_FALSE_ALARMS
+    ),
+    DefaultRule(NOT_BELOW_BASELINES, "flags no fewer injected faults than the best baseline", (DETECT,), None, NEAR_BASELINES),
 )
 
 
@@ -71,7 +85,8 @@ def default_rules(purpose: str) -> dict[str, DefaultRule]:
 def implies(rule: Rule, default: Rule) -> bool:
     """Return whether `rule` asks for all that `default` asks for, so that the default adds nothing."""
     if default.champion is not None:
-        is_as_strict = rule.needs == NEEDS_BETTER or (rule.margin or 0.0) <= (default.margin or 0.0)
+        has_margin = rule.margin is not None and rule.margin <= DEFAULT_MARGINS[default.champion, None]
+        is_as_strict = rule.needs == NEEDS_BETTER or rule.margin is None or has_margin
         return rule.champion == default.champion and rule.by is None and is_as_strict
     if default.interval is not None:
         intervals = (default.interval, *STRICTER_INTERVALS.get(default.interval, ()))
@@ -80,7 +95,7 @@ def implies(rule: Rule, default: Rule) -> bool:
 
 
 def describe_rule(rule: Rule) -> str:
-    """Return a rule as a recipe writes it, such as `{metric: detection.lead, at_least: 0}`."""
+    """Return a rule as a recipe writes it, such as `{metric: detection.lead_lower_bound, at_least: 0}`."""
     settings = [f"{key}: {_format_setting(value)}" for key, value in rule.to_dict().items()]
     return f"{{{', '.join(settings)}}}"
 

@@ -4,11 +4,30 @@ from dataclasses import dataclass
 
 from ae_models.spec import bounded_field, join_names
 
-ERROR, AUROC = "error", "auroc"  # measures by which a challenger is compared with the champion
+ERROR, AUROC, POWER = "error", "auroc", "power"  # measures by which a challenger is compared with the champion
+CHAMPION_MEASURES = (ERROR, AUROC, POWER)
+# Measure -> what a margin is.
+MARGIN_QUANTITIES = {
+    ERROR: "a share of the champion's error",
+    AUROC: "a difference of two AUROCs",
+    POWER: "a difference of two mean shares of injected faults",
+}
 NEEDS_NOT_WORSE, NEEDS_BETTER = "not-worse", "better"  # requirements that a rule may put on the challenger
-MIN_GROUPS = 20  # of normals, or of novelty, below which a comparison claims nothing
+MIN_GROUPS = 20  # of normals, or of novelty, below which a comparison with a champion or a baseline claims nothing
+LEAD_LOWER_BOUND = "detection.lead_lower_bound"  # metric: low end of the interval of the lead over the baselines
 LOGGED_CHECK = "logged"  # the check of the registered model
+BY_LABEL = "label"
 
+# Margins of a rule against the champion that names none, where no record of seeds says better: by its keys champion and by.
+DEFAULT_MARGINS = {
+    (ERROR, None): 0.1,
+    (ERROR, BY_LABEL): 0.25,
+    (AUROC, None): 0.04,
+    (AUROC, BY_LABEL): 0.1,
+    (POWER, None): 0.05,
+    (POWER, BY_LABEL): 0.1,
+}
+MARGIN_LIMITS = {ERROR: 1.0, AUROC: 0.5, POWER: 0.5}  # a margin lies below it: from there on a rule would refuse nothing
 
 # The subject of a rule, and the keys that go with each.
 RULE_KEYS = {
@@ -35,10 +54,10 @@ class Rule:
     above: str | None = None  # the metric that the whole interval must exceed
     check: str | None = bounded_field(None, one_of=("served", LOGGED_CHECK))
     milliseconds: float | None = bounded_field(None, low=0.001, high=3_600_000)  # that an answer of the logged model may take
-    champion: str | None = bounded_field(None, one_of=(ERROR, AUROC))
-    margin: float | None = None  # largest difference that does not matter; its bounds depend on what is compared
+    champion: str | None = bounded_field(None, one_of=CHAMPION_MEASURES)
+    margin: float | None = None  # largest difference that does not matter; None: as seeds differ, see aeops.gate.margins
     needs: str | None = bounded_field(None, one_of=(NEEDS_NOT_WORSE, NEEDS_BETTER))  # of the challenger; None: not-worse
-    by: str | None = bounded_field(None, one_of=("label",))  # a comparison for each label of the normals; None: one for all
+    by: str | None = bounded_field(None, one_of=(BY_LABEL,))  # a comparison for each label of the normals; None: one for all
 
     def to_dict(self) -> dict[str, str | float]:
         """Return the rule's keys as a recipe writes them."""
@@ -47,7 +66,7 @@ class Rule:
     def validation_errors(self) -> list[str]:
         subjects = [key for key in RULE_KEYS if getattr(self, key) is not None]
         if len(subjects) != 1:
-            shapes = "{metric, at_least and/or at_most}, {interval, covers or above}, {check} or {champion, margin}"
+            shapes = "{metric, at_least and/or at_most}, {interval, covers or above}, {check} or {champion}"
             return [f"expected exactly one of {shapes}, got {join_names(subjects) or 'none of them'}"]
         [subject] = subjects
         errors = self._unexpected_keys(subject)
@@ -86,12 +105,11 @@ class Rule:
         return [f"milliseconds is set with check {self.check}, but only the check {LOGGED_CHECK} has a budget"]
 
     def _champion_errors(self) -> list[str]:
-        if self.champion == ERROR:
-            quantity, upper_bound = "a share of the champion's error", 1.0
-        else:
-            quantity, upper_bound = "a difference of two AUROCs", 0.5
+        if self.champion not in MARGIN_LIMITS:
+            return []  # a mistake noted elsewhere
         if self.margin is None:
-            return [f"the key margin is missing: the largest difference that does not matter, {quantity}"]
-        if not 0 < self.margin < upper_bound:
-            return [f"margin: expected more than 0 and less than {upper_bound:g}, {quantity}, got {self.margin:g}"]
+            return []
+        quantity, limit = MARGIN_QUANTITIES[self.champion], MARGIN_LIMITS[self.champion]
+        if not 0 < self.margin < limit:
+            return [f"margin: expected more than 0 and less than {limit:g}, {quantity}, got {self.margin:g}"]
         return []

@@ -10,6 +10,7 @@ from aeops.recipe.default_rules import (
     BEATS_BASELINES,
     KEEPS_PROMISE,
     MEASURED_RATE,
+    NOT_BELOW_BASELINES,
     PROMISE_INTERVAL,
     REQUESTED_RATE,
     DefaultRule,
@@ -20,7 +21,9 @@ from aeops.recipe.default_rules import (
 from aeops.recipe.gate_rules import AUROC, ERROR, Rule
 from aeops.recipe.metric_names import metric_names
 from aeops.recipe.sections import DataSpec, EvaluateSpec
-from aeops.recipe.studies import STUDIES
+from aeops.recipe.studies import POWER_STUDY, STUDIES
+
+BASELINE_RULES = (BEATS_BASELINES, NOT_BELOW_BASELINES)  # default rules that need baselines
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,7 @@ def _add_defaults(
             reader.mistake(f"gate.{name}", _unknown_default(name, defaults, subject.purpose))
     unchecked = {name: f"switched off: {reason}" for name, reason in reasons.items()}
     for name, default in defaults.items():
-        if name in reasons:
+        if name in reasons or (default.with_novelty is None and subject.data.novelty):
             continue
         rule, missing = _default_rule(default, subject)
         if rule is None:
@@ -134,7 +137,7 @@ def _weaker_rule(default: DefaultRule, rule: Rule) -> str:
 
 def _default_rule(default: DefaultRule, subject: GateSubject) -> tuple[Rule | None, str]:
     """Return the rule for this recipe; None and what is missing where it cannot be judged."""
-    if default.name == BEATS_BASELINES and not KIND_INFOS[subject.fit.input.kind].has_baselines:
+    if default.name in BASELINE_RULES and not KIND_INFOS[subject.fit.input.kind].has_baselines:
         return None, f"samples of kind {subject.fit.input.kind} have no such baselines"
     threshold = subject.fit.threshold
     if default.name == KEEPS_PROMISE and not threshold.has_law:
@@ -149,7 +152,7 @@ def _default_rule(default: DefaultRule, subject: GateSubject) -> tuple[Rule | No
 
 def _check_baselines_of(default: DefaultRule, subject: GateSubject) -> Iterator[tuple[str, str]]:
     """Yield (path, reason) for each baseline that a default rule needs and the recipe does not measure."""
-    if default.name != BEATS_BASELINES:
+    if default.name not in BASELINE_RULES:
         return
     needed_keys = {"neighbours": 5}
     if input_shape(subject.fit.model, subject.fit.input) == output_shape(subject.fit.model, subject.fit.input):
@@ -157,8 +160,8 @@ def _check_baselines_of(default: DefaultRule, subject: GateSubject) -> Iterator[
     for key, example in needed_keys.items():
         if getattr(subject.evaluate, key) is None:
             reason = (
-                f"expected a number, such as {example}, since with purpose {subject.purpose} and data.novelty the rule "
-                f"{default.name} holds; or switch that off with gate: {{{default.name}: {{switched_off: REASON}}}}"
+                f"expected a number, such as {example}, since with purpose {subject.purpose} the rule {default.name} holds; or "
+                f"switch that off with gate: {{{default.name}: {{switched_off: REASON}}}}"
             )
             yield f"evaluate.{key}", reason
 
@@ -171,7 +174,10 @@ def _check_rules(rules: Mapping[str, Rule], subject: GateSubject) -> Iterator[tu
 
 
 def _check_metrics(rule: Rule, subject: GateSubject) -> Iterator[tuple[str, str]]:
-    """Yield (key, reason) for each metric that evaluation will not measure; a study's own metrics are known when it has run."""
+    """Yield (key, reason) for each metric that evaluation will not measure.
+
+    Those of a study are known when it has run; those of the study `power` before.
+    """
     names = metric_names(subject.fit, subject.data, subject.evaluate)
     for key in ("metric", "interval", "covers", "above"):
         metric_path = getattr(rule, key)
@@ -181,9 +187,10 @@ def _check_metrics(rule: Rule, subject: GateSubject) -> Iterator[tuple[str, str]
         known_names, what = names.numbers, "a metric"
         if key == "interval":
             known_names, what = names.intervals, "an interval"
-        if study in STUDIES:
-            if study not in subject.evaluate.studies:
-                yield key, f"{metric_path} is of the study {study}, which evaluate.studies lacks"
+        if study in STUDIES and study not in subject.evaluate.studies:
+            yield key, f"{metric_path} is of the study {study}, which evaluate.studies lacks"
+        elif study in STUDIES and study != POWER_STUDY:
+            continue
         elif metric_path not in known_names:
             hint = _missing_section(metric_path, subject) or suggest_match(metric_path, known_names)
             yield key, f"expected {what} that is measured of this recipe, got {metric_path!r}{hint}"

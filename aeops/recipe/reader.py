@@ -13,6 +13,7 @@ from ae_models.spec import (
     TEXT,
     FitSpec,
     InputSpec,
+    OnnxEncoderSpec,
     SpecReader,
     format_value,
     input_shape,
@@ -25,7 +26,7 @@ from ae_models.spec import (
 from aeops.errors import DataError, UsageError
 from aeops.files import data_sha256
 from aeops.project import Project, is_recipe_name, shorten_name
-from aeops.recipe.default_rules import PURPOSES
+from aeops.recipe.default_rules import DETECT, PURPOSES
 from aeops.recipe.gate_rules import Rule
 from aeops.recipe.gate_section import GateSubject, read_gate
 from aeops.recipe.monitoring import MonitorSpec
@@ -40,7 +41,7 @@ from aeops.recipe.sections import (
     ValidateSpec,
 )
 from aeops.recipe.sources import SOURCE_SPECS, SourceSpec
-from aeops.recipe.studies import read_studies
+from aeops.recipe.studies import POWER_STUDY, PowerStudy, RivalsStudy, read_studies
 from aeops.recipe.yaml_reader import parse_yaml, read_yaml_content
 
 SECTIONS = (
@@ -83,6 +84,10 @@ class Recipe:
     scoring: ScoringSpec
     calibration_samples: CalibrationSamplesSpec | None = None  # of the threshold; None: those of data.split.calibration
     label_names: tuple[str, ...] = ()  # of the labels 0, 1, ... where data.labels has names; none: it has whole numbers
+
+    def fits(self) -> dict[str, FitSpec]:
+        """Return the spec of the model and of each of its rivals, by what stands before `model` in the path of their settings."""
+        return _all_fits(self.fit, self.evaluate)
 
     def label_text(self, label: int) -> str:
         """Return a label as a person knows it."""
@@ -177,8 +182,13 @@ def read_recipe(file: Path, key_root: Path | None = None) -> Recipe:
     if parts["data"] and fit_spec:
         for path, reason in _check_threshold_labels(parts["data"], fit_spec):
             reader.mistake(path, reason)
+    if parts["evaluate"] and parts["purpose"] == DETECT:
+        parts["evaluate"] = _with_power_study(parts["evaluate"])
     if parts["data"] and parts["evaluate"]:
         for path, reason in _check_studied_source(parts["evaluate"], parts["data"].source):
+            reader.mistake(path, reason)
+    if parts["evaluate"] and fit_spec:
+        for path, reason in _check_backbones(fit_spec, parts["evaluate"]):
             reader.mistake(path, reason)
     subject = None
     if parts["purpose"] and parts["data"] and parts["evaluate"] and fit_spec:
@@ -196,6 +206,23 @@ def read_recipe(file: Path, key_root: Path | None = None) -> Recipe:
         raise UsageError("\n".join(reader.mistakes))
     assert fit_spec is not None, "it has no mistakes"
     return Recipe(fit=fit_spec, gate=gate.rules, unchecked=gate.unchecked, sha256=data_sha256(content), **parts)
+
+
+def _all_fits(fit: FitSpec, evaluate: EvaluateSpec) -> dict[str, FitSpec]:
+    fits = {"": fit}
+    rivals = evaluate.studies.get("rivals")
+    if isinstance(rivals, RivalsStudy):
+        fits |= {f"evaluate.studies.rivals.{name}.": rival for name, rival in rivals.rivals.items()}
+    return fits
+
+
+def _check_backbones(fit: FitSpec, evaluate: EvaluateSpec) -> Iterator[tuple[str, str]]:
+    """Yield (path, reason) for each frozen network whose content the recipe does not name: another one would not be noticed."""
+    for prefix, one_fit in _all_fits(fit, evaluate).items():
+        encoder = one_fit.model.encode
+        if isinstance(encoder, OnnxEncoderSpec) and encoder.path_sha256 is None:
+            reason = f"expected the SHA-256 of {encoder.path}, as `sha256sum {encoder.path}` prints it, got nothing"
+            yield f"{prefix}model.encode.path_sha256", reason
 
 
 def _read_purpose(reader: SpecReader, raw_recipe: Mapping[str, Any]) -> str | None:
@@ -309,6 +336,13 @@ def _read_evaluate(reader: SpecReader, raw_evaluate: Any, fit: FitSpec | None) -
         for key, reason in _check_baselines(spec, fit):
             reader.mistake(f"evaluate.{key}", reason)
     return replace(spec, studies=studies)
+
+
+def _with_power_study(spec: EvaluateSpec) -> EvaluateSpec:
+    """Return the section with the study that every recipe with purpose detect has; as it is, where it names that itself."""
+    if POWER_STUDY in spec.studies:
+        return spec
+    return replace(spec, studies={**spec.studies, POWER_STUDY: PowerStudy()})
 
 
 def _raw_studies(raw_evaluate: Any) -> Mapping[str, Any]:

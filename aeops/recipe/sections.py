@@ -152,7 +152,7 @@ class EvaluateSpec:
     """Baselines beside the model, and its studies."""
 
     pca_components: int | None = bounded_field(None, low=1, high=65536)  # None: no such baseline
-    neighbours: int | None = bounded_field(None, low=1, high=1000)  # k of the kNN distance; None: novelty is not ranked
+    neighbours: int | None = bounded_field(None, low=1, high=1000)  # k of kNN; None: no baseline detects
     studies: dict[str, Any] = field(default_factory=dict)  # name -> one of aeops.recipe.studies.STUDIES
 
 

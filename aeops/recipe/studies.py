@@ -36,6 +36,7 @@ from aeops.recipe.sources import ScansSource, SourceSpec, text_name
 
 RIVAL_SECTIONS = ("model", "score", "train")  # of the recipe, that a rival may change
 MODEL = "model"  # the recipe's own model among its rivals
+POWER_STUDY = "power"  # the study that every recipe with purpose detect has
 
 
 @dataclass(frozen=True)
@@ -281,6 +282,13 @@ class WordsStudy:
         return _check_text_codes(fit)
 
 
+@dataclass(frozen=True)
+class PowerStudy:
+    """Share of injected standard faults that the model catches, beside the recipe's baselines; always on for purpose detect."""
+
+    samples: int = bounded_field(150, low=20, high=100_000)  # normal test samples that get each fault, at most; evenly spaced
+
+
 def _check_text_codes(fit: FitSpec) -> list[str]:
     """Return a message where the model's codes do not allow a study of texts."""
     if isinstance(fit.model.bottleneck, QuantisedBottleneckSpec):
@@ -300,6 +308,7 @@ STUDIES: dict[str, type] = {
     "edges": EdgesStudy,
     "sentences": SentencesStudy,
     "words": WordsStudy,
+    POWER_STUDY: PowerStudy,
 }
 
 

@@ -5,13 +5,24 @@ from typing import Any
 
 from ae_models.spec import FitSpec, input_shape
 from aeops.drawing.words import format_number, format_open_interval, format_share, format_span
-from aeops.gate.documents import ComparisonDocument, RuleRecord, VerdictDocument, gate_warnings, is_accepted
+from aeops.gate.documents import (
+    ComparisonDocument,
+    ComparisonRecord,
+    RuleRecord,
+    VerdictDocument,
+    gate_warnings,
+    is_accepted,
+)
+from aeops.gate.margins import RECIPE
 from aeops.kinds.interface import load_kind
 from aeops.recipe.reader import fit_sections
+from aeops.report.headline import headline
 from aeops.report.tables import (
     DETECTION_MEASURES,
     QualityMeasure,
+    describe_lead,
     detectors_by_name,
+    rate_table,
     reconstruction_measures,
     reconstructions_by_name,
 )
@@ -53,8 +64,9 @@ def model_card(
         outcome = "accepted"
     lineage_rows = [[name, f"`{lineage[name]}`"] for name in LISTED_LINEAGE if name in lineage]
     sections = [
-        f"# {recipe['recipe']}: {outcome}\n\n{recipe['about'].strip()}",
+        f"# {recipe['recipe']}: {outcome}\n\n{headline(metrics)}\n\n{recipe['about'].strip()}",
         "## Data\n\n" + describe_data(recipe, metrics["rows"]),
+        *_ensemble_section(recipe["train"].get("members", 1)),
         "## Metrics\n\n" + "\n\n".join(metric_tables(metrics)),
         "## Threshold\n\n" + describe_threshold(recipe, metrics),
         "## Verdict\n\n" + rules_section(verdict["verdict"], verdict["rules"]),
@@ -91,8 +103,17 @@ def describe_data(recipe: Mapping[str, Any], rows: Mapping[str, int]) -> str:
     )
 
 
+def _ensemble_section(members: int) -> list[str]:
+    if members == 1:
+        return []
+    return [f"## Ensemble\n\n{members} models, trained with different seeds. The first one reconstructs, and all of them score."]
+
+
 def metric_tables(metrics: Mapping[str, Any]) -> list[str]:
-    """Return tables of reconstruction, and of detection where novelty was ranked: the model above its baselines."""
+    """Return tables of reconstruction, and of detection where novelty was ranked: the model above its baselines.
+
+    The note of a table follows it.
+    """
     tables = [_reconstruction_table(metrics)]
     detector_rows = detectors_by_name(metrics)
     if detector_rows:
@@ -101,6 +122,9 @@ def metric_tables(metrics: Mapping[str, Any]) -> list[str]:
             rows.append([name, *_measured_cells(row, DETECTION_MEASURES), format_span(row["auroc_interval"])])
         head = ["novelty against normals", *_measure_names(DETECTION_MEASURES), "95 % interval of the AUROC"]
         tables.append(markdown_table(head, rows))
+    if rates := rate_table(metrics):
+        cell_rows = [[name, *(cell.text for cell in cells)] for name, cells in rates.rows.items()]
+        tables += [markdown_table(rates.head, cell_rows), rates.note, describe_lead(metrics)]
     return tables
 
 
@@ -174,6 +198,14 @@ def _rule_result(passed: bool) -> str:
     return "**failed**"
 
 
+def _describe_margin(rule: ComparisonRecord) -> str:
+    """Return the margin of a comparison, and where it comes from if that is not the recipe."""
+    source = rule.get("margin_source", RECIPE)
+    if source == RECIPE:
+        return format_number(rule["margin"], 4)
+    return f"{format_number(rule['margin'], 4)} ({source})"
+
+
 def _comparison_section(comparison: ComparisonDocument) -> str:
     """Return the comparison with the champion: a line a rule, and the test samples that decided."""
     champion, test_set = comparison["champion"], comparison["holdout"]
@@ -189,7 +221,7 @@ def _comparison_section(comparison: ComparisonDocument) -> str:
             format_number(rule["challenger"], 4),
             format_number(rule["difference"], 4),
             format_open_interval(rule["interval"]),
-            format_number(rule["margin"], 4),
+            _describe_margin(rule),
             rule["verdict"],
             _rule_result(rule["passed"]),
         ]

@@ -21,6 +21,7 @@ from aeops.drawing.palette import PAPER_COLOUR
 from aeops.drawing.words import format_number
 from aeops.errors import UsageError
 from aeops.files import atomic_folder
+from aeops.gate.seed_record import METRIC_SECTIONS, MetricSummary, read_seed_record, seed_settings_sha256
 from aeops.machine.stored_json import read_json
 from aeops.project import Project
 from aeops.recipe.yaml_reader import read_yaml
@@ -91,13 +92,21 @@ def recipe_record_file(project: Project, recipe: str) -> Path:
 
 
 def read_records(project: Project, recipes: list[str]) -> dict[str, RecipeRecord]:
-    """Return the existing records of these recipes by name."""
+    """Return the existing records of these recipes by name; `over_seeds` holds the metrics of the recipe's record of seeds."""
     records = {}
     for name in recipes:
         file = recipe_record_file(project, name)
         if file.is_file():
-            records[name] = read_json(file)
+            records[name] = {**read_json(file), "over_seeds": metrics_over_seeds(project, name)}
     return records
+
+
+def metrics_over_seeds(project: Project, recipe: str) -> dict[str, MetricSummary]:
+    """Return the metrics of the recipe's record of seeds; none where there is none, or it is of other settings."""
+    seeds = read_seed_record(project.seed_record(recipe))
+    if seeds is None or seeds["measured_sha256"] != seed_settings_sha256(project.recipe_file(recipe), METRIC_SECTIONS):
+        return {}
+    return seeds["metrics"]
 
 
 def recipe_descriptions(project: Project, recipes: list[str]) -> dict[str, str]:
@@ -193,14 +202,14 @@ def recipe_page(name: str, text: str, record: RecipeRecord, recipe_targets: Reci
     Args:
         name: of the recipe.
         text: of its file.
-        record: see `recipe_record`.
+        record: see `recipe_record`; with the key `over_seeds` as `read_records` returns it, where it was trained several times.
         recipe_targets: of the recipe.
 
     Raises:
         UsageError: a target names a metric that was not measured.
     """
     recipe, metrics = yaml.safe_load(text), record["metrics"]
-    results = target_results(recipe_targets, metrics, name)
+    results = target_results(recipe_targets, metrics, name, record.get("over_seeds", {}))
     return (
         _markdown_environment()
         .get_template("recipe.md.j2")
@@ -299,7 +308,7 @@ def _readme_row(name: str, record: RecipeRecord | None, recipe_targets: RecipeTa
         requirements = [f"{target.name} {target.requirement}" for target in recipe_targets.targets]
         return [f"[{name}](recipes/{name}.yaml)", recipe_targets.summary, "not measured yet", "", _join_lines(requirements), ""]
     value_lines, baseline_lines, target_lines = [], [], []
-    for result in target_results(recipe_targets, record["metrics"], name):
+    for result in target_results(recipe_targets, record["metrics"], name, record.get("over_seeds", {})):
         value_lines.append(f"{result.target.name} {result.value_text}")
         baseline_lines.append(result.baselines_text)
         target_lines.append(f"{result.target.requirement}: {result.status_text}")

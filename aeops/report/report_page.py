@@ -15,18 +15,24 @@ from aeops.files import atomic_write
 from aeops.gate.documents import ComparisonDocument, VerdictDocument, gate_warnings, is_accepted
 from aeops.kinds.interface import load_kind
 from aeops.machine.stored_json import read_json
+from aeops.report.headline import headline
 from aeops.report.html_template import format_json_value, html_environment
 from aeops.report.tables import (
     DETECTION_MEASURES,
     MODEL,
     QualityMeasure,
+    describe_lead,
     detectors_by_name,
     pca_name,
+    rate_table,
     reconstruction_measures,
     reconstructions_by_name,
 )
 
 TemplateContext = dict[str, Any]
+
+# The palette's CSS variable for each baseline, by the start of its name.
+BASELINE_COLOURS = {"PCA": "pca", "kNN": "knn", "hull": "hull", "IsolationForest score": "forest"}
 
 FIGURE_TEXTS = {
     "samples": "Test samples in rows by label; the rows of the novelty are marked.",
@@ -36,8 +42,8 @@ FIGURE_TEXTS = {
     "gallery_median": "Normal test samples with median errors: input, output and error at each pixel.",
     "gallery_worst": "Normal test samples with the largest errors: input, output and error at each pixel.",
     "histogram": "Histograms of the anomaly score of normals and of novelty, with the threshold between them.",
-    "roc": "Receiver operating characteristic of the autoencoder, of the PCA residual and of the kNN distance.",
-    "precision_recall": "Precision against recall of the autoencoder, of the PCA residual and of the kNN distance.",
+    "roc": "Receiver operating characteristic of the autoencoder and of each baseline.",
+    "precision_recall": "Precision against recall of the autoencoder and of each baseline.",
     "errors_flagged_novelty": "Novelty that was flagged: input, output and error at each pixel.",
     "errors_false_alarms": "Normals that were flagged by mistake: input, output and error at each pixel.",
     "errors_missed_novelty": "Novelty that was not flagged: input, output and error at each pixel.",
@@ -110,6 +116,9 @@ def _bundle_context(report: Path, bundle: Path, training: Path) -> dict[str, obj
         "measures": reconstruction_measures(metrics),
         "detectors": detectors_by_name(metrics),
         "detection_measures": DETECTION_MEASURES,
+        "rates": rate_table(metrics),
+        "lead": describe_lead(metrics),
+        "headline": headline(metrics),
     }
 
 
@@ -245,9 +254,7 @@ def _colour_name(name: str) -> str:
     """Return the palette's CSS variable for a model or baseline."""
     if name == MODEL:
         return "model"
-    if name.startswith("PCA"):
-        return "pca"
-    return "knn"
+    return BASELINE_COLOURS[name.partition("-")[0]]
 
 
 def _bar_context(name: str, size: float | None, colour: str, text: str) -> TemplateContext:

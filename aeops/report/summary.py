@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from aeops.drawing.words import format_number, format_share, format_span
 from aeops.gate.documents import ComparisonDocument, EvidenceDocument, VerdictDocument, gate_warnings
+from aeops.recipe.metric_names import AT_REQUESTED_RATE
 from aeops.recipe.studies import STUDIES
 from aeops.registry.version_state import WAITING
 from aeops.report.tables import (
@@ -40,10 +41,25 @@ def metric_rows(metrics: Mapping[str, Any]) -> list[dict[str, str]]:
         auroc_row, precision_row = (_metric_row(measure, detection_rows) for measure in DETECTION_MEASURES)
         auroc_row["note"] = f"95 % interval {format_span(metrics['detection']['model']['auroc_interval'])}"
         rows += [auroc_row, precision_row]
+        if caught_row := _caught_row(metrics, detection_rows):
+            rows.append(caught_row)
     for study_name in STUDIES:
         if study_name in metrics:
             rows += _study_rows(study_name, metrics[study_name])
     return rows
+
+
+def _caught_row(metrics: Mapping[str, Any], detectors: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Return the shares of the novelty that are caught at the requested rate; empty where they were not measured."""
+    if AT_REQUESTED_RATE not in detectors[MODEL].get("caught", {}):
+        return {}
+    row = {"metric": f"caught at {format_share(metrics['false_alarms']['requested'], 2)}"}
+    for name, section in detectors.items():
+        row[_column_name(name)] = format_share(section["caught"][AT_REQUESTED_RATE])
+    row["note"] = f"AUROC {metrics['detection']['lead']:+.3f} beside the best baseline"
+    if metrics["detection"]["lead_interval"] is not None:
+        row["note"] += f" ({format_span(metrics['detection']['lead_interval'])})"
+    return row
 
 
 def describe_gain(metrics: Mapping[str, Any], gain: float) -> str:
@@ -57,11 +73,15 @@ def describe_gain(metrics: Mapping[str, Any], gain: float) -> str:
 def _metric_row(measure: QualityMeasure, metrics_by_name: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     row = {"metric": measure.name}
     for name, section in metrics_by_name.items():
-        column = name.partition(" ")[0]  # one column for PCA in both tables
-        if name == MODEL:
-            column = "model"
-        row[column] = format_number(section[measure.key], measure.digits)
+        row[_column_name(name)] = format_number(section[measure.key], measure.digits)
     return row
+
+
+def _column_name(name: str) -> str:
+    """Return the column of a model or baseline: one for PCA, whether it reconstructs or detects."""
+    if name == MODEL:
+        return "model"
+    return name.partition(" ")[0]
 
 
 def _study_rows(study_name: str, section: Mapping[str, Any]) -> list[dict[str, str]]:

@@ -4,6 +4,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from aeops.drawing.words import format_share
+from aeops.recipe.metric_names import (
+    AT_REQUESTED_RATE,
+    ISOLATION_FOREST,
+    KNN,
+    LOCAL_HULLS,
+    MODEL_DETECTOR,
+    PCA_RESIDUAL,
+    TABLE_RATES,
+)
+
 MODEL = "autoencoder"
 
 
@@ -66,11 +77,107 @@ def detectors_by_name(metrics: Mapping[str, Any]) -> dict[str, Mapping[str, Any]
     section = metrics.get("detection")
     if section is None:
         return {}
-    by_name = {MODEL: section["model"]}
-    if "pca_residual" in section:
-        by_name[f"{pca_name(metrics)} residual"] = section["pca_residual"]
-    by_name[f"kNN-{section['knn']['neighbours']} distance"] = section["knn"]
-    return by_name
+    names = {MODEL_DETECTOR: MODEL}
+    if PCA_RESIDUAL in section:
+        names[PCA_RESIDUAL] = f"{pca_name(metrics)} residual"
+    names[KNN] = f"kNN-{section[KNN]['neighbours']} distance"
+    for key, neighbours in LOCAL_HULLS.items():
+        if key in section:  # metrics of an older version have none, and no isolation forest
+            names[key] = f"hull-{neighbours} residual"
+    if ISOLATION_FOREST in section:
+        names[ISOLATION_FOREST] = "IsolationForest score"
+    return {name: section[key] for key, name in names.items()}
+
+
+@dataclass(frozen=True)
+class RateCell:
+    """What a detector flags at one rate of false alarms.
+
+    Attributes:
+        text: the share of the novelty and, in parentheses, of the normals; a dash where the calibration samples are too few.
+        is_best: whether no other detector catches more.
+    """
+
+    text: str
+    is_best: bool
+
+
+@dataclass(frozen=True)
+class RateTable:
+    """Shares of the novelty that each detector catches at several rates of false alarms.
+
+    Attributes:
+        head: the first column names the detector, the others a rate.
+        rows: the cells of each detector by its name, the model's first.
+        note: what the shares are of, and which rates the calibration samples are too few for.
+    """
+
+    head: list[str]
+    rows: dict[str, list[RateCell]]
+    note: str
+
+
+def rate_table(metrics: Mapping[str, Any]) -> RateTable | None:
+    """Return the table of metrics.json; None where nothing was ranked, or by an older version."""
+    detectors = detectors_by_name(metrics)
+    if "caught" not in detectors.get(MODEL, {}):
+        return None
+    rates = _table_rates(metrics)
+    rows: dict[str, list[RateCell]] = {name: [] for name in detectors}
+    missing_rates = []
+    for key, rate in rates.items():
+        shares = [row["caught"][key] for row in detectors.values() if row["caught"][key] is not None]
+        if not shares:
+            missing_rates.append(rate)
+        for name, row in detectors.items():
+            caught = row["caught"][key]
+            is_best = caught is not None and caught == max(shares)
+            rows[name].append(RateCell(_describe_flagged(caught, row["false_alarms"][key]), is_best))
+    head = ["caught at false alarms of", *(f"{100 * rate:g} %" for rate in rates.values())]
+    return RateTable(head, rows, _rate_note(metrics["rows"], missing_rates))
+
+
+def _table_rates(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """Return the rates of the table by their names, from low to high; the recipe's own is one of them."""
+    rates = dict(TABLE_RATES)
+    requested = metrics["false_alarms"]["requested"]
+    if requested is not None and requested not in rates.values():
+        rates[AT_REQUESTED_RATE] = requested
+    return dict(sorted(rates.items(), key=lambda item: item[1]))
+
+
+def _describe_flagged(caught: float | None, false_alarms: float | None) -> str:
+    if caught is None:
+        return "–"
+    return f"{format_share(caught)} ({format_share(false_alarms)})"
+
+
+def _rate_note(rows: Mapping[str, int], missing_rates: list[float]) -> str:
+    from ae_models.threshold_interface import conformal_rows  # here: it loads numpy, which a flow does without
+
+    note = (
+        f"Share of {rows['test_novelty']:,} samples of the novelty, and in parentheses of {rows['test_normal']:,} normals. Each "
+        f"detector has a split-conformal threshold of its own, from the same {rows['calibration']:,} calibration samples."
+    )
+    for rate in missing_rates:
+        note += f" A rate of {100 * rate:g} % needs {conformal_rows(rate):,} of them or more."
+    return note
+
+
+def describe_lead(metrics: Mapping[str, Any]) -> str:
+    """Return the model's lead over the best baseline, and how the baselines were made; empty where it was not measured."""
+    section = metrics.get("detection", {})
+    if "lead_interval" not in section:
+        return ""
+    interval = "too few groups of test samples for an interval"
+    if section["lead_interval"] is not None:
+        low, high = section["lead_interval"]
+        interval = f"95 % interval {low:+.3f} to {high:+.3f}, on the same samples"
+    lead = f"{section['lead']:+.3f} in AUROC over the best baseline ({interval})"
+    return (
+        f"Lead: {lead}. Baselines are fitted to {section['baseline_rows']:,} training samples and have the preprocessing "
+        "of the model's score: see docs/gates.md."
+    )
 
 
 def best_value(rows: Mapping[str, Mapping[str, Any]], measure: QualityMeasure) -> Any:

@@ -11,6 +11,8 @@ from ae_models.spec import SpecReader, bounded_field, format_value, join_names, 
 from aeops.drawing.words import format_number, format_share
 from aeops.errors import UsageError
 from aeops.gate.flattening import flatten, is_finite_number
+from aeops.gate.seed_record import MetricSummary
+from aeops.gate.seed_summary import summarize_values
 
 
 @dataclass(frozen=True)
@@ -87,43 +89,88 @@ class RecipeTargets:
 
 @dataclass(frozen=True)
 class TargetResult:
-    """A target with the measured values; None for a value that is not defined."""
+    """A target with the measured values; None for a value that is not defined.
+
+    Attributes:
+        target: the number to reach.
+        value: of one training.
+        baseline_values: beside it, by their names.
+        over_seeds: the values of several trainings by their paths in metrics.json; empty where there was one.
+    """
 
     target: RecipeTarget
     value: float | None
     baseline_values: dict[str, float | None]
+    over_seeds: Mapping[str, MetricSummary] = field(default_factory=dict)
+
+    @property
+    def summary(self) -> MetricSummary | None:
+        """The value over seeds; None where there was one training."""
+        return self.over_seeds.get(self.target.metric)
 
     @property
     def is_reached(self) -> bool:
-        """True if the value reaches the bound, or is better than every baseline that is defined; never without a value."""
+        """True if the value reaches the bound, or is better than every baseline that is defined; never without a value.
+
+        Over seeds the interval of the mean has to lie there, and that of the mean difference from each baseline above 0.
+        """
         if self.value is None or not is_finite_number(self.value):
             return False
+        if self.target.bound is not None:
+            return self._worst_advantage(None, self.target.bound) >= 0
+        for name, baseline_value in self.baseline_values.items():
+            if baseline_value is not None and self._worst_advantage(self.target.baselines[name], baseline_value) <= 0:
+                return False
+        return True
+
+    def _worst_advantage(self, baseline_path: str | None, baseline_value: float) -> float:
+        """Return how much better the value is, over seeds at the worse end of the interval; negative where it is worse.
+
+        Args:
+            baseline_path: of the baseline's values over seeds; None for a bound.
+            baseline_value: of one training.
+        """
         sign = -1
         if self.target.better == "more":
             sign = 1
-        if self.target.bound is not None:
-            return sign * (self.value - self.target.bound) >= 0
-        for baseline_value in self.baseline_values.values():
-            if baseline_value is not None and sign * (self.value - baseline_value) <= 0:
-                return False
-        return True
+        if self.summary is None:
+            return sign * ((self.value or 0.0) - baseline_value)
+        values = self.summary["values"]
+        baseline_values = [baseline_value] * len(values)
+        if baseline_path is not None and baseline_path in self.over_seeds:
+            baseline_values = self.over_seeds[baseline_path]["values"]
+        differences = [sign * (value - baseline) for value, baseline in zip(values, baseline_values, strict=True)]
+        return summarize_values(differences)["interval"][0]
 
     @property
     def status_text(self) -> str:
         if self.value is None:
             return "**not measured**"
+        status = "**missed**"
         if self.is_reached:
-            return "met"
-        return "**missed**"
+            status = "met"
+        if self.summary is None:
+            return f"{status}, one seed"
+        return status
 
     @property
     def value_text(self) -> str:
-        return self.target.format_measured(self.value)
+        """The value, over seeds as mean, standard deviation and their number, such as `0.950 ± 0.020 (5 seeds)`."""
+        if self.summary is None:
+            return self.target.format_measured(self.value)
+        mean, sd = self.target.format_measured(self.summary["mean"]), self.target.format_measured(self.summary["sd"])
+        return f"{mean} ± {sd} ({len(self.summary['values'])} seeds)"
 
     @property
     def baselines_text(self) -> str:
-        """Each baseline with its value, such as `kNN-5 0.870, PCA-16 0.792`."""
-        return ", ".join(f"{name} {self.target.format_measured(value)}" for name, value in self.baseline_values.items())
+        """Each baseline with its value, over seeds with its mean, such as `kNN-5 0.870, PCA-16 0.792`."""
+        texts = []
+        for name, value in self.baseline_values.items():
+            path = self.target.baselines[name]
+            if path in self.over_seeds:
+                value = self.over_seeds[path]["mean"]
+            texts.append(f"{name} {self.target.format_measured(value)}")
+        return ", ".join(texts)
 
 
 def read_targets(file: Path, recipes: Iterable[str]) -> dict[str, RecipeTargets]:
@@ -148,13 +195,16 @@ def read_targets(file: Path, recipes: Iterable[str]) -> dict[str, RecipeTargets]
     return targets_by_recipe
 
 
-def target_results(recipe_targets: RecipeTargets, metrics: Mapping[str, Any], recipe: str) -> list[TargetResult]:
+def target_results(
+    recipe_targets: RecipeTargets, metrics: Mapping[str, Any], recipe: str, over_seeds: Mapping[str, MetricSummary]
+) -> list[TargetResult]:
     """Compare each target with the measured values.
 
     Args:
         recipe_targets: of the recipe.
         metrics: its metrics.json.
         recipe: its name, for messages.
+        over_seeds: its metrics over seeds by their paths; empty where it was trained once.
 
     Raises:
         UsageError: a target names a metric that is not in metrics.json; the message names all of them.
@@ -166,7 +216,7 @@ def target_results(recipe_targets: RecipeTargets, metrics: Mapping[str, Any], re
     results = []
     for target in recipe_targets.targets:
         baseline_values = {name: numbers[path] for name, path in target.baselines.items()}
-        results.append(TargetResult(target, numbers[target.metric], baseline_values))
+        results.append(TargetResult(target, numbers[target.metric], baseline_values, over_seeds))
     return results
 
 

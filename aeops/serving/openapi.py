@@ -189,6 +189,7 @@ def prediction_schema(path: str) -> Schema:
             "missing": {"type": "integer", "description": "values that are missing"},
             "parts": array_of_objects(["score", "value"]),
             "nearest": {"type": "object", "description": "row and sample: the nearest normal sample of the bank"},
+            "pixel_map": NUMBERS_SCHEMA,
         }
     properties |= {
         "reconstruction": {"type": ["array", "string", "null"]},

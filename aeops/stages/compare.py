@@ -7,7 +7,7 @@ It is no stage of DVC: the champion changes in the registry while the files stay
 """
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,15 +15,22 @@ import numpy as np
 from ae_models.spec import InputSpec
 from aeops.bundle.detector import Detector
 from aeops.errors import UsageError
-from aeops.evaluation import model_input
+from aeops.evaluation import fault_power, model_input
 from aeops.evaluation.prepared import PreparedSamples, load_prepared
 from aeops.files import make_folder, write_json
 from aeops.gate import comparison
 from aeops.gate.comparison import ComparisonResult, ComparisonVerdict, HoldoutSamples, ModelScores
-from aeops.gate.documents import ChampionRecord, ComparisonDocument, HoldoutRecord
+from aeops.gate.documents import STALE, ChampionRecord, ComparisonDocument, HoldoutRecord
 from aeops.gate.evidence import holdout_sha256
+from aeops.gate.margins import DEFAULT, resolve_margins
+from aeops.gate.seed_record import SeedSpread, load_seed_spread, no_seed_spread
 from aeops.machine.entry_point import run_main
+from aeops.machine.stored_json import read_json
+from aeops.project import find_project
+from aeops.recipe.gate_rules import POWER
+from aeops.recipe.metric_names import MODEL_DETECTOR
 from aeops.recipe.reader import Recipe, read_recipe
+from aeops.recipe.studies import POWER_STUDY, PowerStudy
 
 FIRST_VERSION, SAME_BUNDLE, NOT_COMPARED = "first", "the same", "not compared"
 INPUT_KEYS = ("kind", "shape", "low", "high", "target_channels", "given")  # of bundle.json: they define a model's samples
@@ -38,7 +45,13 @@ class Champion:
 
 
 def compare(
-    recipe: Recipe, prepared: Path, challenger: Path, champion: Champion | None, candidate_count: int, output_file: Path
+    recipe: Recipe,
+    prepared: Path,
+    challenger: Path,
+    champion: Champion | None,
+    candidate_count: int,
+    output_file: Path,
+    seeds: SeedSpread | None = None,
 ) -> ComparisonDocument:
     """Compare two bundles on the test samples in `prepared`; write and return comparison.json.
 
@@ -49,6 +62,7 @@ def compare(
         champion: None if the recipe has none yet.
         candidate_count: number of candidates that were evaluated on these test samples, this one included.
         output_file: where to write comparison.json.
+        seeds: of the recipe's record of seeds, for the margins of rules that name none; None: there is no such record.
 
     Raises:
         DataError: no prepared samples, or a bundle that must not be used.
@@ -63,11 +77,15 @@ def compare(
     if champion is not None:
         champion_detector = Detector(champion.bundle)
         champion_record = {"version": champion.version, "bundle_sha256": champion_detector.sha256}
-    results, verdict = compare_detectors(recipe, data, challenger_detector, champion_detector)
+    if seeds is None:
+        seeds = no_seed_spread(recipe.name)
+    results, verdict = compare_detectors(recipe, data, challenger_detector, champion_detector, seeds)
     holdout = holdout_record(holdout_digest, len(data.test), candidate_count)
     warnings = []
     if holdout["worn"]:
         warnings.append(reuse_warning(recipe, candidate_count, holdout["chance_of_luck"]))
+    if seeds.evidence["state"] == STALE and any(result.margin.source == DEFAULT for result in results):
+        warnings.append(f"default margins hold: {seeds.evidence['reason']}")
     document: ComparisonDocument = {
         "format": 1,
         "recipe": recipe.name,
@@ -77,6 +95,7 @@ def compare(
         "challenger": {"bundle_sha256": challenger_detector.sha256},
         "holdout": holdout,
         "level": comparison.LEVEL,
+        "seeds": seeds.evidence,
         "rules": [result.to_dict() for result in results],
         "reasons": verdict.reasons,
         "warnings": warnings,
@@ -99,7 +118,7 @@ def holdout_record(digest: str, row_count: int, candidate_count: int) -> Holdout
 
 
 def compare_detectors(
-    recipe: Recipe, data: PreparedSamples, challenger: Detector, champion: Detector | None
+    recipe: Recipe, data: PreparedSamples, challenger: Detector, champion: Detector | None, seeds: SeedSpread
 ) -> tuple[list[ComparisonResult], ComparisonVerdict]:
     """Return the result of each comparison, and the verdict over all of them with its reasons."""
     if champion is None:
@@ -109,7 +128,7 @@ def compare_detectors(
         reason = f"the challenger has the same bundle as the champion, {champion.sha256[:12]}"
         return [], ComparisonVerdict(SAME_BUNDLE, True, [reason])
     holdout = HoldoutSamples(data.novelty, data.labels, data.table["group"].to_numpy(dtype=str))
-    planned_comparisons = comparison.plan_comparisons(recipe.gate, holdout)
+    planned_comparisons = comparison.plan_comparisons(recipe.gate, holdout, resolve_margins(recipe.gate, seeds))
     if not planned_comparisons:
         reason = f"recipes/{recipe.name}.yaml has no rule with the key champion: the challenger is not compared with the champion"
         return [], ComparisonVerdict(NOT_COMPARED, True, [reason])
@@ -118,6 +137,10 @@ def compare_detectors(
         results = [comparison.build_failed_result(planned_comparison, reason) for planned_comparison in planned_comparisons]
     else:
         champion_scores, challenger_scores = score_both(recipe, data, champion, challenger)
+        if any(planned_comparison.metric == POWER for planned_comparison in planned_comparisons):
+            champion_power, challenger_power = measure_powers(recipe, data, champion, challenger)
+            champion_scores = replace(champion_scores, power=champion_power)
+            challenger_scores = replace(challenger_scores, power=challenger_power)
         results = comparison.compare_models(planned_comparisons, holdout, champion_scores, challenger_scores)
     return results, comparison.combine_results(results)
 
@@ -157,6 +180,26 @@ def score_both(
     inputs = model_input.served_inputs(recipe.fit, data.test, model_input.TEST_SEED)
     target = champion.to_measured(model_input.target_channels(recipe.fit.input, data.test))
     return measure_scores(champion, champion, inputs, target), measure_scores(challenger, champion, inputs, target)
+
+
+def measure_powers(recipe: Recipe, data: PreparedSamples, champion: Detector, challenger: Detector) -> list[np.ndarray]:
+    """Return what each test sample adds to the mean power of champion and challenger, (n,) each, NaN for those left out.
+
+    Both have a threshold of the rate that the challenger's requests, from the same calibration samples: otherwise the one that
+    is allowed more false alarms would catch more.
+    """
+    study: PowerStudy = recipe.evaluate.studies.get(POWER_STUDY, PowerStudy())
+    calibration = np.load(data.folder / "calibration.npy", mmap_mode="r")
+    samples = fault_power.draw_power_samples(recipe.fit, data, calibration, study.samples)
+    rate = fault_power.comparable_rate(challenger, samples)
+    powers = []
+    for detector in (champion, challenger):
+        scores = fault_power.model_scores(detector)
+        power = fault_power.measure_score_power(scores, rate, samples)[MODEL_DETECTOR]
+        by_test_sample = np.full(len(data.test), np.nan)
+        by_test_sample[samples.rows] = power.by_sample
+        powers.append(by_test_sample)
+    return powers
 
 
 def measure_scores(detector: Detector, reference: Detector, inputs: np.ndarray, target: np.ndarray) -> ModelScores:
@@ -200,7 +243,9 @@ def main() -> None:
     def run_comparison() -> None:
         champion = read_champion(arguments.champion, arguments.champion_version)
         recipe = read_recipe(arguments.recipe)
-        document = compare(recipe, arguments.prepared, arguments.challenger, champion, arguments.judged, arguments.out)
+        content_sha256 = str(read_json(arguments.prepared / "prepared.json", "content_sha256")["content_sha256"])
+        seeds = load_seed_spread(find_project().seed_record(recipe.name), arguments.recipe, content_sha256)
+        document = compare(recipe, arguments.prepared, arguments.challenger, champion, arguments.judged, arguments.out, seeds)
         print_verdict(document)
 
     run_main(run_comparison)

@@ -7,7 +7,8 @@ gives the same bytes.
 
 import argparse
 import math
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -24,35 +25,21 @@ from aeops.drawing import mosaics
 from aeops.errors import DataError
 from aeops.evaluation import line_charts, model_input
 from aeops.evaluation.alarm_causes import alarm_results
-from aeops.evaluation.detection import PcaBaseline, knn_distance, measure_ranking
+from aeops.evaluation.detection import DetectorScores, measure_flagged, measure_lead, measure_ranking
 from aeops.evaluation.false_alarms import measure_false_alarms
 from aeops.evaluation.measures import MEASURE_FUNCTIONS
 from aeops.evaluation.prepared import load_prepared
-from aeops.evaluation.reference import write_reference
+from aeops.evaluation.reference import REFERENCE_SEED, write_reference
 from aeops.evaluation.study import EvaluationContext, StudyResult, run_study
 from aeops.files import atomic_folder, write_json
 from aeops.kinds.arrays import mse_per_image
 from aeops.machine.entry_point import run_main
 from aeops.project import Project, find_project
+from aeops.recipe.metric_names import AT_REQUESTED_RATE, MODEL_DETECTOR, TABLE_RATES
 from aeops.recipe.reader import Recipe, read_recipe
-from aeops.recipe.sections import EvaluateSpec
 
 # A nested part of metrics.json: numbers, texts and None under the names that docs and the gate's rules use.
 MetricTree = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class BaselineResults:
-    """The results of a recipe's baselines on the test samples.
-
-    Attributes:
-        pca_outputs: the reconstructions by PCA, (n, ...), clipped to [0, 1] as the bundle's outputs are, so that the comparison
-            is fair. None if the recipe has no PCA.
-        detector_scores: the scores of each detector, (n,), the model's among them; higher means more anomalous.
-    """
-
-    pca_outputs: np.ndarray | None
-    detector_scores: dict[str, np.ndarray]
 
 
 def evaluate(recipe: Recipe, project: Project, prepared: Path, bundle: Path, history: Path, output: Path) -> MetricTree:
@@ -75,8 +62,8 @@ def evaluate(recipe: Recipe, project: Project, prepared: Path, bundle: Path, his
     """
     context = build_context(recipe, project, prepared, bundle, history)
     curves = pd.read_csv(history / "history.csv")
-    baselines = score_baselines(recipe.evaluate, context)
-    metrics = measure_metrics(context, baselines) | training_metrics(curves, context.detector)
+    detectors = score_detectors(context)
+    metrics = measure_metrics(context, detectors) | training_metrics(curves, context.detector)
     with atomic_folder(output) as folder:
         figures = folder / "figures"
         figures.mkdir()
@@ -93,7 +80,7 @@ def evaluate(recipe: Recipe, project: Project, prepared: Path, bundle: Path, his
         write_parquet(folder / "scores.parquet", score_table(context))
         calibration = np.load(calibration_file(prepared, recipe, project), mmap_mode="r")
         write_reference(folder / "reference.parquet", recipe.fit, calibration, context.detector)
-        draw_figures(figures, context, baselines, metrics, curves)
+        draw_figures(figures, context, detectors, metrics, curves)
     return metrics
 
 
@@ -115,38 +102,23 @@ def build_context(recipe: Recipe, project: Project, prepared: Path, bundle: Path
     return EvaluationContext(recipe, data, detector, inputs, target, predictions, project, bundle, history)
 
 
-def score_baselines(spec: EvaluateSpec, context: EvaluationContext) -> BaselineResults:
-    """Fit the recipe's baselines to the training samples and score the test samples.
-
-    PCA is fitted to clean training samples, also where the model reads corrupted ones: its reconstruction of a corrupted
-    sample is the projection on the clean ones.
-    """
-    data, fit_spec = context.data, context.recipe.fit
-    pca_outputs = None
-    detector_scores = {"model": context.predictions["score"]}
-    if spec.pca_components is not None:
-        test_vectors = to_vectors(context, context.inputs)
-        train_vectors = to_vectors(context, model_input.clean_inputs(fit_spec.input, data.train))
-        pca = PcaBaseline.fit(train_vectors, spec.pca_components)
-        pca_outputs = pca.reconstruct(test_vectors).clip(0, 1).reshape(context.inputs.shape)
-        detector_scores["pca_residual"] = pca.squared_residual(test_vectors)
-    if spec.neighbours is not None and data.novelty.any():
-        train_vectors = to_vectors(context, model_input.served_inputs(fit_spec, data.train, model_input.TRAIN_SEED))
-        detector_scores["knn"] = knn_distance(train_vectors, to_vectors(context, context.inputs), spec.neighbours)
-    return BaselineResults(pca_outputs, detector_scores)
-
-
-def to_vectors(context: EvaluationContext, samples: np.ndarray) -> np.ndarray:
-    """Return samples as vectors in [0, 1], (n, values); the recipe reader allows baselines only for kinds that have them."""
-    vectors = context.detector.data_kind.baseline(samples, context.detector.spec).vectors
-    assert vectors is not None
-    return vectors
+def score_detectors(context: EvaluationContext) -> dict[str, DetectorScores]:
+    """Return the scores of the model and of each baseline on calibration and test samples; empty if novelty is not ranked."""
+    recipe = context.recipe
+    if recipe.evaluate.neighbours is None or not context.data.novelty.any():
+        return {}
+    calibration = np.load(calibration_file(context.data.folder, recipe, context.project), mmap_mode="r")
+    calibration_scores = context.baselines.score(model_input.served_inputs(recipe.fit, calibration, REFERENCE_SEED))
+    detectors = {MODEL_DETECTOR: DetectorScores(context.detector.calibration_scores, context.predictions["score"])}
+    for name, scores in context.baselines.score(context.inputs).items():
+        detectors[name] = DetectorScores(calibration_scores[name], scores)
+    return detectors
 
 
 # ---------------------------------------------------------------- metrics
 
 
-def measure_metrics(context: EvaluationContext, baselines: BaselineResults) -> MetricTree:
+def measure_metrics(context: EvaluationContext, detectors: Mapping[str, DetectorScores]) -> MetricTree:
     """Return the metrics of every report, as metrics.json holds them; sections that the recipe does not ask for are left out."""
     threshold = read_threshold(context.detector.bundle["threshold"])
     is_normal, is_anomaly = context.is_normal, context.predictions["is_anomaly"]
@@ -154,10 +126,10 @@ def measure_metrics(context: EvaluationContext, baselines: BaselineResults) -> M
     metrics: MetricTree = {
         "format": 1,
         "rows": context.data.rows | {"calibration": threshold.calibration_rows},
-        "reconstruction": measure_reconstruction(context, baselines),
+        "reconstruction": measure_reconstruction(context),
     }
-    if "knn" in baselines.detector_scores:
-        metrics["detection"] = detection_metrics(context.recipe.evaluate, baselines, ~is_normal)
+    if detectors:
+        metrics["detection"] = detection_metrics(detectors, context, threshold.method.requested_rate)
     metrics["false_alarms"] = {"requested": threshold.method.requested_rate, "threshold": threshold.value} | asdict(alarms)
     metrics["novelty_flagged"], metrics["novelty_flagged_interval"] = None, None
     if not is_normal.all():
@@ -188,16 +160,18 @@ def training_metrics(curves: pd.DataFrame, detector: Detector) -> MetricTree:
     }
 
 
-def measure_reconstruction(context: EvaluationContext, baselines: BaselineResults) -> MetricTree:
+def measure_reconstruction(context: EvaluationContext) -> MetricTree:
     """Return the errors on the normal samples: those of the model, and those of PCA if the recipe has it."""
     model = measure_normals(context, context.measured_outputs)
-    if baselines.pca_outputs is None:
+    pca_outputs = context.baselines.reconstruct(context.inputs)
+    if pca_outputs is None:
         return {"model": model}
-    pca = measure_normals(context, baselines.pca_outputs)
+    pca = measure_normals(context, pca_outputs)
     gain = None
     if pca["mse"]:
         gain = 1 - model["mse"] / pca["mse"]
-    return {"model": model, "pca": {"components": context.recipe.evaluate.pca_components} | pca, "gain_over_pca": gain}
+    settings = {"components": context.recipe.evaluate.pca_components, "rows": context.baselines.rows}
+    return {"model": model, "pca": settings | pca, "gain_over_pca": gain}
 
 
 def measure_normals(context: EvaluationContext, outputs: np.ndarray) -> MetricTree:
@@ -207,16 +181,34 @@ def measure_normals(context: EvaluationContext, outputs: np.ndarray) -> MetricTr
     return measure_function(context.target[context.is_normal], outputs[context.is_normal], groups)
 
 
-def detection_metrics(spec: EvaluateSpec, baselines: BaselineResults, novelty: np.ndarray) -> MetricTree:
-    """Return AUROC and average precision of each detector, and the model's margin in AUROC over the better baseline."""
-    metrics: MetricTree = {}
-    baseline_aurocs = []
-    for name, score in baselines.detector_scores.items():
-        metrics[name] = asdict(measure_ranking(score, novelty))
-        if name != "model":
-            baseline_aurocs.append(metrics[name]["auroc"])
-    margin = metrics["model"]["auroc"] - max(baseline_aurocs)
-    return metrics | {"knn": {"neighbours": spec.neighbours} | metrics["knn"], "lead": margin}
+def detection_metrics(
+    detectors: Mapping[str, DetectorScores], context: EvaluationContext, requested_rate: float | None
+) -> MetricTree:
+    """Return what each detector reaches, and the model's lead in AUROC over the best baseline.
+
+    Args:
+        detectors: the scores of the model and of each baseline.
+        context: of the evaluation.
+        requested_rate: of the recipe's threshold; None where it names no rate.
+    """
+    novelty, baselines = context.data.novelty, context.baselines.detectors
+    assert baselines is not None, "novelty is ranked only beside baselines"
+    rates = dict(TABLE_RATES)
+    if requested_rate is not None:
+        rates[AT_REQUESTED_RATE] = requested_rate
+    metrics: MetricTree = {"baseline_rows": context.baselines.rows}
+    for name, scores in detectors.items():
+        caught, false_alarms = {}, {}
+        for rate_name, rate in rates.items():
+            flagged = measure_flagged(scores, novelty, rate)
+            caught[rate_name], false_alarms[rate_name] = flagged.caught, flagged.false_alarms
+        metrics[name] = asdict(measure_ranking(scores.test, novelty)) | {"caught": caught, "false_alarms": false_alarms}
+    for name, count in baselines.neighbour_counts.items():
+        metrics[name]["neighbours"] = count
+    test_scores = {name: scores.test for name, scores in detectors.items()}
+    lead = measure_lead(test_scores.pop(MODEL_DETECTOR), test_scores, novelty, context.data.table["group"].to_numpy())
+    lower_bound = None if lead.interval is None else lead.interval[0]
+    return metrics | {"lead": lead.margin, "lead_interval": lead.interval, "lead_lower_bound": lower_bound}
 
 
 def replace_nonfinite(value: Any) -> Any:
@@ -231,14 +223,18 @@ def replace_nonfinite(value: Any) -> Any:
 
 
 def score_table(context: EvaluationContext) -> pd.DataFrame:
-    """Return one row for each test sample: the model's scores and the quality of its reconstruction."""
-    predictions = context.predictions
-    column, quality = context.detector.data_kind.quality(context.target, context.measured_outputs)
+    """Return one row for each test sample: the model's scores, and the quality and the error of its reconstruction.
+
+    The error is what a comparison with the champion compares.
+    """
+    predictions, kind = context.predictions, context.detector.data_kind
+    column, quality = kind.quality(context.target, context.measured_outputs)
     return context.data.table[["id", "label", "novelty"]].assign(
         score=predictions["score"],
         p_value=predictions["p_value"],
         is_anomaly=predictions["is_anomaly"],
         **{column: quality.astype(np.float32)},
+        error=kind.errors(context.target, context.measured_outputs).astype(np.float32),
     )
 
 
@@ -264,14 +260,18 @@ def example_results(context: EvaluationContext) -> dict[str, StudyResult]:
 
 
 def draw_figures(
-    folder: Path, context: EvaluationContext, baselines: BaselineResults, metrics: MetricTree, curves: pd.DataFrame
+    folder: Path,
+    context: EvaluationContext,
+    detectors: Mapping[str, DetectorScores],
+    metrics: MetricTree,
+    curves: pd.DataFrame,
 ) -> None:
     """Write every figure that has something to show; one of novelties, for instance, needs a novelty."""
     labels, novelty = context.data.table["label"].map(context.recipe.label_text, na_action="ignore"), context.data.novelty
     kind = context.detector.data_kind
     score, code = context.predictions["score"], context.predictions["code"]
     pca_mse = None
-    if baselines.pca_outputs is not None:
+    if "pca" in metrics["reconstruction"]:
         pca_mse = metrics["reconstruction"]["pca"]["mse"]
     line_charts.draw_counts(folder / "counts.svg", context.data.rows, labels, novelty)
     line_charts.draw_training(folder / "training.svg", curves, pca_mse, kind.ERROR_NAME)
@@ -279,20 +279,21 @@ def draw_figures(
     if code.dtype.kind == "f" and "codes" not in metrics:  # words have no axes; the study `codes` draws more
         line_charts.draw_codes(folder / "codes.svg", code, labels, novelty)
     if "detection" in metrics:
-        draw_detection(folder, baselines, metrics["detection"], novelty)
+        draw_detection(folder, detectors, metrics["detection"], novelty)
     if kind.IS_DRAWABLE:
         mosaics.draw_samples(folder / "samples.svg", context.data.scale(context.inputs), labels, novelty)
         draw_galleries(folder, context)
 
 
-def draw_detection(folder: Path, baselines: BaselineResults, metrics: MetricTree, novelty: np.ndarray) -> None:
+def draw_detection(folder: Path, detectors: Mapping[str, DetectorScores], metrics: MetricTree, novelty: np.ndarray) -> None:
     """Write the ROC and precision-recall curves of every detector."""
-    auroc_values, average_precisions = {}, {}
-    for name in baselines.detector_scores:
+    scores, auroc_values, average_precisions = {}, {}, {}
+    for name, detector_scores in detectors.items():
+        scores[name] = detector_scores.test
         auroc_values[name] = metrics[name]["auroc"]
         average_precisions[name] = metrics[name]["average_precision"]
-    line_charts.draw_roc(folder / "roc.svg", baselines.detector_scores, novelty, auroc_values)
-    line_charts.draw_precision_recall(folder / "precision_recall.svg", baselines.detector_scores, novelty, average_precisions)
+    line_charts.draw_roc(folder / "roc.svg", scores, novelty, auroc_values)
+    line_charts.draw_precision_recall(folder / "precision_recall.svg", scores, novelty, average_precisions)
 
 
 def draw_galleries(folder: Path, context: EvaluationContext) -> None:

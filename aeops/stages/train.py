@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ae_models.threshold_samples import require_sample_counts
 from ae_models.training import finish_training, train_weights
-from aeops.data.fit_samples import open_fit_samples
+from aeops.data.fit_samples import find_backbone, open_fit_samples
 from aeops.machine.entry_point import run_main
 from aeops.project import Project, find_project
 from aeops.recipe.reader import Recipe, read_recipe
@@ -27,8 +27,8 @@ def train(recipe: Recipe, project: Project, prepared: Path, training: Path) -> N
         training: the folder to write: see `ae_models.training_result`; it is replaced when the training has ended.
 
     Raises:
-        DataError: the prepared folder is incomplete.
-        SpecError: too few samples for the threshold: better said now than after the training.
+        DataError: the prepared folder is incomplete, or the file of a frozen network is missing.
+        SpecError: too few samples for the threshold, or a frozen network that cannot be used: better said now than later.
         SampleError: samples that do not fit the recipe.
         DivergenceError: a loss that is not finite.
     """
@@ -43,6 +43,7 @@ def train(recipe: Recipe, project: Project, prepared: Path, training: Path) -> N
         content_sha256=samples.content_sha256,
         recipe=recipe.name,
         training=training,
+        backbone=find_backbone(recipe.fit, project),
     )
     finish_training(checkpoints)
 

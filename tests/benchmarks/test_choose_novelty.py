@@ -12,7 +12,8 @@ def test_it_recommends_one_of_the_candidates_and_trains_it_in_full(tmp_path: Pat
     choose_novelty.main([*sizes, "--out", str(out)])
     record = json.loads(out.read_text(encoding="utf-8"))
     assert record["recommended"] == 5
-    assert set(record["auroc"]["5"]) == {"pca_residual", "knn", "model"}
+    baselines = {"pca_residual", "knn", "local_hull_10", "local_hull_20", "isolation_forest"}
+    assert set(record["auroc"]["5"]) == {"model", *baselines}
     first, second = record["full_trainings"]["model"]
     assert first == record["auroc"]["5"]["model"]  # the same epochs and seed
     assert record["full_trainings"]["lowest"] == min(first, second)

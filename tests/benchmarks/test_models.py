@@ -27,7 +27,10 @@ def test_a_recipe_is_measured_in_a_clone_and_gets_its_page(tmp_path: Path, monke
     for command in (["add", "-A"], ["commit", "-qm", "targets"]):
         subprocess.run([*GIT, *command], cwd=root, check=True)
     monkeypatch.chdir(root)
-    models.main(["small"])
+    models.main(["--seeds", "2", "small"])
     record = json.loads((root / "benchmarks" / "records" / "models" / "small.json").read_text(encoding="utf-8"))
     assert record["seconds"]["run"] > record["seconds"]["train"] > 0
-    assert "# small" in (root / "docs" / "recipes" / "small.md").read_text(encoding="utf-8")
+    page = (root / "docs" / "recipes" / "small.md").read_text(encoding="utf-8")
+    assert "# small" in page
+    assert "(2 seeds)" in page
+    assert json.loads((root / "recipes" / "seeds" / "small.json").read_text(encoding="utf-8"))["seeds"] == [0, 1]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import yaml
 from champion_helpers import make_champion
+from digits_recipe import single_model_recipe
 from shipped_digits import shipped_digits
 
 from ae_models.spec import FitSpec
@@ -41,7 +42,7 @@ def empty_project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     (root / "recipes").mkdir()
     shutil.copy(REPOSITORY / "dvc.yaml", root)
     shutil.copy(REPOSITORY / "recipes" / "digits.yaml", root / "recipes")
-    recipe = yaml.safe_load((root / "recipes" / "digits.yaml").read_text(encoding="utf-8"))
+    recipe = single_model_recipe()
     recipe |= {"recipe": "tiny-codec", "model": MODEL, "train": TRAIN}
     (root / "recipes" / "tiny-codec.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False), encoding="utf-8")
     return Project(root=root, home=root / ".ae")

@@ -16,6 +16,7 @@ from aeops.bundle.detector import Detector
 from aeops.codec.baselines import encode_images
 from aeops.codec.merging import choose_representatives, load_codebooks, merge_counts, merge_entries, replace_indices
 from aeops.evaluation.prepared import PreparedSamples
+from aeops.evaluation.studies import codec
 from aeops.evaluation.studies.codec import CodecPoint, psnr_at_bytes, run_codec_study
 from aeops.evaluation.study import EvaluationContext, StudyResult
 from aeops.project import Project
@@ -56,7 +57,7 @@ def test_the_models_bytes_and_error_are_those_of_its_words(
 def test_fewer_words_a_slot_take_fewer_bytes_and_give_a_larger_error(found: tuple[StudyResult, Path]) -> None:
     rows = found[0].rows
     assert [row[0] for row in rows[:5]] == ["model", *(f"model, {words} words a slot" for words in (16, 8, 4, 2))]
-    assert [row[0] for row in rows[5:]] == ["JPEG 0", "JPEG 50", "WebP 0", "WebP 50", "PNG"]
+    assert [row[0] for row in rows[10:]] == ["JPEG 0", "JPEG 50", "WebP 0", "WebP 50", "PNG"]
     for column in (1, 3):
         values = [float(row[column]) for row in rows[:5]]
         assert values == sorted(values, reverse=True)
@@ -76,6 +77,31 @@ def test_metrics_are_json_and_figures_small_and_the_same_each_time(
 def test_the_lead_is_over_the_better_rival_at_as_many_bytes(found: tuple[StudyResult, Path]) -> None:
     metrics = found[0].metrics
     assert metrics["lead_db"] == pytest.approx(metrics["psnr"] - max(metrics["at_like_bytes"].values()))
+
+
+def test_a_linear_codec_of_the_training_samples_stands_beside_the_model_around_its_bytes(
+    found: tuple[StudyResult, Path], scene: EvaluationContext
+) -> None:
+    result, rows = found[0], found[0].rows[5:10]
+    assert [row[0] for row in rows] == [f"PCA, step x {factor}" for factor in ("0.5", "0.71", "1", "1.4", "2")]
+    sizes, psnr_values = ([float(row[column]) for row in rows] for column in (1, 3))
+    assert sizes == sorted(sizes, reverse=True)
+    assert psnr_values == sorted(psnr_values, reverse=True)
+    assert sizes[0] > result.metrics["bytes"] > sizes[-1]
+    assert psnr_values[0] > result.metrics["at_like_bytes"]["pca"] > psnr_values[-1]
+    assert "PCA with a uniform quantiser at as many bytes" in result.lead
+    point = result.metrics["rivals"]["pca_step_x_1"]
+    assert point["bytes"] == pytest.approx(sizes[2], abs=0.05)
+
+
+def test_images_of_too_many_values_have_no_linear_rival_and_the_note_says_so(
+    scene: EvaluationContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(codec, "MAX_VALUES", 783)
+    result = run_codec_study(CodecStudy(qualities=(0, 50)), scene, tmp_path)
+    assert "pca" not in result.metrics["at_like_bytes"]
+    assert "No linear codec: an image has more than 783 values." in result.note
+    assert "PCA" not in result.lead
 
 
 def test_psnr_between_two_points_lies_on_their_line() -> None:

@@ -13,6 +13,7 @@ import onnxruntime
 import pandas as pd
 import pytest
 import yaml
+from digits_recipe import single_model_recipe
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import save_file
 from shipped_digits import shipped_digits
@@ -103,6 +104,15 @@ def worse(evaluated: Evaluated, tmp_path_factory: pytest.TempPathFactory) -> dic
 
 
 @pytest.fixture(scope="session")
+def blind(evaluated: Evaluated, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of axes that are learned from images of one grey each: its score is little more than the energy."""
+    folder = tmp_path_factory.mktemp("blind") / "bundle"
+    greys = np.zeros((60, 1, 28, 28), np.uint8) + np.arange(60, dtype=np.uint8)[:, None, None, None]
+    write_bundle(folder, greys, np.load(evaluated.prepared / "calibration.npy"))
+    return folder
+
+
+@pytest.fixture(scope="session")
 def scene(digits: tuple[np.ndarray, np.ndarray], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., EvaluationContext]:
     """What a study may look at, of a small dense model that is trained for seconds: scene(model={...}, source={...})."""
     root = tmp_path_factory.mktemp("scenes")
@@ -113,7 +123,7 @@ def scene(digits: tuple[np.ndarray, np.ndarray], tmp_path_factory: pytest.TempPa
 
         folder = root / hashlib.sha256(json.dumps([model, source]).encode()).hexdigest()[:12]
         folder.mkdir(exist_ok=True)
-        given = yaml.safe_load((RECIPES / "digits.yaml").read_text(encoding="utf-8"))
+        given = single_model_recipe()
         sections = {
             "input": given["input"] | (source or {}),
             "model": given["model"] | SMALL | (model or {}),
@@ -146,8 +156,9 @@ def validation() -> dict:
 
 
 def write_recipe(file: Path, gate: dict | None = None, **changes: object) -> dict:
-    """The digits recipe, changed; its gate asks of this bundle what it can give."""
-    recipe = yaml.safe_load((RECIPES / "digits.yaml").read_text(encoding="utf-8"))
+    """The digits recipe, changed; its gate asks of this bundle what it can give, and faults are injected into few samples."""
+    recipe = single_model_recipe()
+    recipe["evaluate"]["studies"] = {"power": {"samples": 20}}
     recipe["gate"] = gate or {
         "beats_pca_reconstruction": {"metric": "reconstruction.gain_over_pca", "at_least": 0.05},
         "answers_when_served": {"check": "served"},

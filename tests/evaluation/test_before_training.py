@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from aeops.errors import DataError, UsageError
+from aeops.evaluation import sampling
 from aeops.evaluation.before_training import require_enough_samples, require_named_files
 from aeops.files import data_sha256
 from aeops.project import Project, find_project
@@ -102,6 +103,31 @@ def test_samples_that_no_comparison_can_be_made_on_are_told_by_rule_and_class(ev
     assert "recipes/digits.yaml: gate.ranks: expected 20 or more groups of normals" in normals
     assert "got 19" in normals
     assert "groups of novelty among the test samples to compare with a champion, got 1" in novelty
+
+
+def test_a_lead_over_baselines_needs_groups_of_both_kinds(evaluated, tmp_path):
+    prepared = tmp_path / "prepared"
+    shutil.copytree(evaluated.prepared, prepared)
+    table = pd.read_parquet(prepared / "test.parquet")
+    table.loc[table["novelty"], "group"] = "one page"
+    table.to_parquet(prepared / "test.parquet")
+    gate = {"ahead": Rule(metric="detection.lead_lower_bound", at_least=0.0)}
+    with pytest.raises(UsageError) as error:
+        require_enough_samples(replace(read_recipe(evaluated.recipe), gate=gate), PROJECT, prepared)
+    [line] = str(error.value).splitlines()
+    assert "gate.ahead: expected 20 or more groups of novelty among the test samples to compare with baselines, got 1" in line
+
+
+def test_baselines_that_need_more_than_the_subsample_are_told_its_size(evaluated, monkeypatch):
+    monkeypatch.setattr(sampling, "MAX_BASELINE_ROWS", 300)
+    recipe = read_recipe(evaluated.recipe)
+    asked = replace(recipe, evaluate=replace(recipe.evaluate, neighbours=301))
+    with pytest.raises(UsageError) as error:
+        require_enough_samples(asked, PROJECT, evaluated.prepared)
+    assert (
+        "evaluate.neighbours: expected at most 300, the number of training samples that baselines are fitted to, of 700"
+        in str(error.value)
+    )
 
 
 def test_enough_samples_are_no_problem(evaluated):

@@ -18,8 +18,10 @@ from ae_models.fit import fit
 from ae_models.spec import FitSpec
 from aeops.bundle.detector import Detector
 from aeops.errors import DataError, UsageError
+from aeops.gate.documents import SeedEvidence
 from aeops.gate.evidence import holdout_sha256, write_evidence
 from aeops.gate.rules import RuleInputs, evaluate_rules
+from aeops.gate.seed_record import SeedSpread
 from aeops.recipe.gate_rules import Rule
 from aeops.recipe.reader import Recipe, read_recipe
 from aeops.stages.compare import Champion, compare
@@ -93,6 +95,35 @@ def test_the_numbers_are_those_of_the_report(recipe, evaluated, poor, tmp_path):
     assert ranking["challenger"] == pytest.approx(metrics["detection"]["model"]["auroc"])
     assert error["difference"] == pytest.approx(1 - error["challenger"] / error["champion"])
     assert ranking["difference"] == pytest.approx(ranking["challenger"] - ranking["champion"])
+
+
+def seeds_of(**spread: float) -> SeedSpread:
+    """A record of 5 seeds with these standard deviations."""
+    evidence: SeedEvidence = {"state": "used", "reason": "5 seeds", "sha256": "e" * 64, "seeds": [0, 1, 2, 3, 4]}
+    return SeedSpread(evidence, {measure: {"sd": sd, "slice": "all"} for measure, sd in spread.items()})
+
+
+def test_a_rule_without_a_margin_has_that_of_the_seeds_and_the_evidence_says_so(recipe, evaluated, poor, tmp_path):
+    unsaid = replace(recipe, gate={"keeps_its_error": Rule(champion="error"), "ranks": Rule(champion="auroc", margin=0.4)})
+    champion = Champion("3", poor)
+    found = compare(
+        unsaid, evaluated.prepared, evaluated.bundle, champion, 1, tmp_path / "comparison.json", seeds_of(error=0.02, auroc=0.02)
+    )
+    error, ranking = found["rules"]
+    assert (error["margin"], error["margin_source"]) == (pytest.approx(0.02 * 8**0.5), "seeds")
+    assert (ranking["margin"], ranking["margin_source"]) == (0.4, "recipe")
+    assert "margin of 5.7 %" in error["says"]
+    assert error["says"].endswith("the margin is twice the standard deviation of a difference between two of 5 seeds")
+    assert found["seeds"] == {"state": "used", "reason": "5 seeds", "sha256": "e" * 64, "seeds": [0, 1, 2, 3, 4]}
+    assert found["warnings"] == []
+
+
+def test_without_a_record_of_seeds_the_default_margin_holds_and_the_result_says_so(recipe, evaluated, poor, tmp_path):
+    unsaid = replace(recipe, gate={"keeps_its_error": Rule(champion="error")})
+    found = judged(unsaid, evaluated, tmp_path, evaluated.bundle, poor)
+    [error] = found["rules"]
+    assert (error["margin"], error["margin_source"], found["seeds"]["state"]) == (0.1, "default", "missing")
+    assert "the margin is the default, as there is no record of seeds: `ae seeds digits` measures one" in error["says"]
 
 
 def test_each_label_is_a_slice_of_its_own(recipe, evaluated, poor, tmp_path):
@@ -257,8 +288,7 @@ def text_spec(vocabulary: int, length: int) -> FitSpec:
 @pytest.mark.parametrize(
     ("rule", "says"),
     [
-        ({"champion": "errors", "margin": 0.1}, "expected error or auroc, got 'errors': did you mean error?"),
-        ({"champion": "error"}, "the key margin is missing: the largest difference that does not matter, a share of the"),
+        ({"champion": "errors", "margin": 0.1}, "expected error, auroc or power, got 'errors': did you mean error?"),
         (
             {"champion": "error", "margin": 0},
             "margin: expected more than 0 and less than 1, a share of the champion's error, got 0",
@@ -274,7 +304,7 @@ def text_spec(vocabulary: int, length: int) -> FitSpec:
             {"champion": "error", "margin": 0.1, "at_least": 1},
             "unexpected key at_least beside champion, expected margin, needs, by",
         ),
-        ({"champion": "error", "margin": 0.1, "check": "served"}, "or {champion, margin}, got check, champion"),
+        ({"champion": "error", "margin": 0.1, "check": "served"}, "or {champion}, got check, champion"),
         (
             {"metric": "reconstruction.model.mse", "at_most": 1, "margin": 0.1},
             "unexpected key margin beside metric, expected at_least, at_most",
@@ -287,11 +317,11 @@ def text_spec(vocabulary: int, length: int) -> FitSpec:
         ),
         ({"check": "served", "milliseconds": 5}, "milliseconds is set with check served, but only the check logged has"),
         ({"check": "logged", "milliseconds": 0}, "expected 0.001 to 3.6e+06, got 0"),
-        ({}, "or {champion, margin}, got none of them"),
+        ({}, "or {champion}, got none of them"),
     ],
 )
 def test_a_rule_that_cannot_be_is_told(rule, says, writers, tmp_path):
-    writers.recipe(tmp_path / "digits.yaml", gate={"mine": rule, "yours": {"champion": "error"}})
+    writers.recipe(tmp_path / "digits.yaml", gate={"mine": rule, "yours": {"champion": "error", "margin": 2}})
     with pytest.raises(UsageError) as error:
         read_recipe(tmp_path / "digits.yaml")
     mine = [line for line in str(error.value).splitlines() if ": gate.mine" in line]
@@ -397,10 +427,7 @@ def test_what_is_recorded_was_judged_by_the_rules_as_they_stand_and_keeps_the_pr
     found = simulation()
     assert found.RECORD.is_file(), "not measured yet: python benchmarks/gate_simulation.py"
     recorded = json.loads(found.RECORD.read_text())
-    rules = {name: vars(rule) for name, rule in read_recipe(ROOT / "recipes" / "digits.yaml").gate.items() if rule.champion}
-    assert recorded["rules"] == {
-        name: {key: value for key, value in rule.items() if value is not None} for name, rule in rules.items()
-    }
+    assert recorded["rules"] == found.judged_rules(read_recipe(ROOT / "recipes" / "digits.yaml"))
     unchanged = recorded["unchanged"]
     assert unchanged["trials"] >= 200
     assert unchanged["verdicts"]["better"] <= 0.05 * unchanged["trials"]

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from aeops.gate import comparison
@@ -13,6 +14,7 @@ from aeops.gate.comparison import (
     LEVEL,
     NOT_WORSE,
     WORSE,
+    ComparisonSpec,
     ComparisonVerdict,
     HoldoutSamples,
     ModelScores,
@@ -21,9 +23,12 @@ from aeops.gate.comparison import (
     correct_holm,
     estimate_auroc_difference,
     estimate_error_difference,
+    estimate_power_difference,
     false_accept_probability,
     plan_comparisons,
 )
+from aeops.gate.margins import resolve_margins
+from aeops.gate.seed_record import no_seed_spread
 from aeops.recipe.gate_rules import Rule
 
 ERROR = Rule(champion="error", margin=0.05)
@@ -63,8 +68,65 @@ def samples(
     return HoldoutSamples(novelty, label, singles(n)), ModelScores(champion, score), ModelScores(challenger, moved)
 
 
+def planned(rules: dict[str, Rule], holdout: HoldoutSamples) -> list[ComparisonSpec]:
+    return plan_comparisons(rules, holdout, resolve_margins(rules, no_seed_spread("digits")))
+
+
 def judged(rules: dict[str, Rule], holdout: HoldoutSamples, champion: ModelScores, challenger: ModelScores):
-    return compare_models(plan_comparisons(rules, holdout), holdout, champion, challenger)
+    return compare_models(planned(rules, holdout), holdout, champion, challenger)
+
+
+# ---------------------------------------------------------------- power
+
+
+POWER = Rule(champion="power", margin=0.05)
+
+
+def powers(shift: float, n: int = 300) -> tuple[HoldoutSamples, ModelScores, ModelScores]:
+    """A holdout of normals, of which every other one got faults; the challenger catches `shift` more of them."""
+    rng = np.random.default_rng(5)
+    by_sample = np.where(np.arange(n) % 2 == 0, rng.beta(2, 3, n), np.nan)
+    champion = ModelScores(np.ones(n), np.zeros(n), by_sample)
+    challenger = replace(champion, power=by_sample + shift + 0.1 * rng.normal(size=n))
+    return HoldoutSamples(np.zeros(n, dtype=bool), np.zeros(n, dtype=int), singles(n)), champion, challenger
+
+
+@pytest.mark.parametrize(
+    ("shift", "verdict", "accepted"),
+    [(0.12, BETTER, True), (0.0, NOT_WORSE, True), (-0.05, CANNOT_TELL, False), (-0.12, WORSE, False)],
+)
+def test_a_challenger_is_judged_by_the_faults_that_it_catches(shift, verdict, accepted):
+    [found] = judged({"power": POWER}, *powers(shift))
+    assert (found.verdict, found.passed) == (verdict, accepted)
+    assert found.difference == pytest.approx(shift, abs=0.03)
+    assert found.challenger - found.champion == pytest.approx(found.difference)
+    assert found.message.startswith("power: mean power is")
+
+
+def test_the_difference_of_two_powers_and_its_error_are_those_of_paired_values():
+    _, champion, challenger = powers(0.02)
+    measured = ~np.isnan(champion.power)
+    old, new = champion.power[measured], challenger.power[measured]
+    found = estimate_power_difference(old, new, singles(len(old)), 4000)
+    assert found.value == pytest.approx((new - old).mean())
+    assert found.standard_error == pytest.approx((new - old).std(ddof=1) / np.sqrt(len(old)))
+    low, high = found.interval(0.025)
+    expected = stats.t.interval(0.95, len(old) - 1, found.value, found.standard_error)
+    assert (low, high) == pytest.approx(expected, abs=0.2 * found.standard_error)
+    thrice = estimate_power_difference(old.repeat(3), new.repeat(3), singles(len(old)).repeat(3), 4000)
+    assert (thrice.value, thrice.standard_error) == pytest.approx((found.value, found.standard_error))
+
+
+def test_two_models_that_catch_the_same_are_not_worse_and_without_faults_nothing_is_claimed():
+    holdout, champion, _ = powers(0.0)
+    [same] = judged({"power": POWER}, holdout, champion, champion)
+    assert (same.verdict, same.difference, same.interval) == (NOT_WORSE, 0, [0, 0])
+    for unmeasured in (replace(champion, power=None), replace(champion, power=np.full(300, np.nan))):
+        [found] = judged({"power": POWER}, holdout, unmeasured, unmeasured)
+        assert (found.verdict, found.passed) == (CANNOT_TELL, False)
+        assert "0 of normals to compare on" in found.message
+    [broken] = judged({"power": POWER}, holdout, champion, replace(champion, power=None))
+    assert "the challenger's power of 150 of 150 samples is not a finite number" in broken.message
 
 
 # ---------------------------------------------------------------- AUROC
@@ -256,7 +318,7 @@ def test_a_sentence_names_the_rule_both_models_the_interval_and_the_margin():
 def test_by_label_compares_the_normals_of_each_label_and_ranks_all_novelty_against_them():
     holdout, champion, challenger = samples(1.0)
     rules = {"error": replace(ERROR, by="label"), "rank": replace(AUROC, by="label")}
-    specs = plan_comparisons(rules, holdout)
+    specs = planned(rules, holdout)
     assert [question.slice for question in specs] == [f"label {label}" for label in range(4)] * 2
     assert np.array_equal(specs[1].rows, holdout.label == 1)
     assert np.array_equal(specs[5].rows, (holdout.label == 1) | holdout.novelty)

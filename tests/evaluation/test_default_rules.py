@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from digits_recipe import single_model_recipe
 
 from ae_models.spec import ARRAY_KINDS
 from aeops.cli.run import show_summary
@@ -23,11 +24,12 @@ from aeops.project import find_project
 from aeops.recipe.default_rules import DEFAULT_RULES, PURPOSES, default_rules, unchecked_warnings
 from aeops.recipe.metric_names import metric_names
 from aeops.recipe.reader import read_recipe
+from aeops.report.headline import headline
 from aeops.report.model_card import model_card
 from aeops.report.report_page import write_report
 from aeops.report.summary import verdict_markdown
 from aeops.stages.compare import Champion, compare
-from aeops.stages.evaluate import build_context, measure_metrics, score_baselines, training_metrics
+from aeops.stages.evaluate import build_context, measure_metrics, score_detectors, training_metrics
 from aeops.stages.gate import gate
 
 ROOT = Path(__file__).parents[2]
@@ -55,7 +57,7 @@ def mistakes(read, **changes) -> list[str]:
 
 
 def data_without_novelty() -> dict:
-    recipe = yaml.safe_load((ROOT / "recipes" / "digits.yaml").read_text(encoding="utf-8"))
+    recipe = single_model_recipe()
     return recipe["data"] | {"novelty": []}
 
 
@@ -82,10 +84,12 @@ def test_every_other_purpose_keeps_its_promise_and_up_with_the_champion(read, pu
     assert recipe.gate["not_worse_than_champion"].champion == "error"
 
 
-def test_a_detector_without_novelty_is_warned_that_nobody_knows_whether_it_detects(read):
+def test_a_detector_without_novelty_is_judged_by_injected_faults_and_warned_of_what_needs_labels(read):
     recipe = read(gate=None, data=data_without_novelty())
-    assert set(recipe.gate) == {"keeps_its_promise", "not_worse_than_champion"}
-    assert recipe.gate["not_worse_than_champion"].champion == "error"
+    assert set(recipe.gate) == {
+        *("keeps_its_promise", "not_worse_than_champion", "catches_injected_faults", "not_below_baselines")
+    }
+    assert recipe.gate["not_worse_than_champion"].champion == "power"
     warnings = list(unchecked_warnings("detect", recipe.unchecked))
     assert len(warnings) == 2
     assert all("data.novelty names no labels" in warning for warning in warnings)
@@ -94,10 +98,17 @@ def test_a_detector_without_novelty_is_warned_that_nobody_knows_whether_it_detec
 def test_a_rule_of_the_recipes_own_that_asks_for_as_much_is_not_doubled(read):
     own = {
         "my_promise": {"interval": "false_alarms.interval_with_calibration", "covers": "false_alarms.requested"},
-        "my_lead": {"metric": "detection.lead", "at_least": 0.02},
+        "my_lead": {"metric": "detection.lead_lower_bound", "at_least": 0.02},
         "my_ranking": {"champion": "auroc", "margin": 0.02},
     }
     assert set(read(gate=own).gate) == {*own, "catches_the_novelty"}
+
+
+@pytest.mark.parametrize("ranking", [{"champion": "auroc"}, {"champion": "auroc", "margin": 0.04}])
+def test_a_rule_without_a_margin_or_with_the_default_one_takes_the_default_rules_place(read, ranking):
+    gate = read(gate={"mine": ranking}).gate
+    assert "not_worse_than_champion" not in gate
+    assert gate["mine"].margin == ranking.get("margin")
 
 
 @pytest.mark.parametrize(
@@ -106,8 +117,9 @@ def test_a_rule_of_the_recipes_own_that_asks_for_as_much_is_not_doubled(read):
         {"champion": "auroc", "margin": 0.45},
         {"champion": "auroc", "margin": 0.02, "by": "label"},
         {"champion": "error", "margin": 0.02},
-        {"metric": "detection.lead", "at_least": -1.0},
-        {"metric": "detection.lead", "at_most": 0.5},
+        {"metric": "detection.lead_lower_bound", "at_least": -1.0},
+        {"metric": "detection.lead_lower_bound", "at_most": 0.5},
+        {"metric": "detection.lead", "at_least": 0.02},
         {"interval": "false_alarms.interval", "covers": "false_alarms.requested"},
     ],
 )
@@ -116,10 +128,10 @@ def test_one_that_asks_for_less_does_not_take_a_default_rules_place(read, weaker
 
 
 def test_a_default_rules_name_is_for_it_or_for_a_stricter_one(read):
-    [line] = mistakes(read, gate={"beats_pca_and_knn": {"metric": "detection.lead", "at_least": -1.0}})
-    assert "gate.beats_pca_and_knn: expected {metric: detection.lead, at_least: 0} or a stricter rule" in line
+    [line] = mistakes(read, gate={"beats_pca_and_knn": {"metric": "detection.lead_lower_bound", "at_least": -1.0}})
+    assert "gate.beats_pca_and_knn: expected {metric: detection.lead_lower_bound, at_least: 0} or a stricter rule" in line
     assert "or {switched_off: REASON} to switch it off" in line
-    stricter = {"metric": "detection.lead", "at_least": 0.1}
+    stricter = {"metric": "detection.lead_lower_bound", "at_least": 0.1}
     assert read(gate={"beats_pca_and_knn": stricter}).gate["beats_pca_and_knn"].at_least == 0.1
 
 
@@ -155,7 +167,7 @@ def test_docs_list_every_default_rule():
 
 
 METRICS = {
-    "detection": {"lead": -0.4},
+    "detection": {"lead_lower_bound": -0.4},
     "false_alarms": {"requested": 0.01, "promise_interval": [0.0, 0.02]},
     "novelty_flagged_interval": [0.0, 0.007],
 }
@@ -170,8 +182,15 @@ def test_a_detector_that_ranks_at_random_and_flags_nothing_is_refused_unasked(re
     assert refused_by(read, METRICS) == {"beats_pca_and_knn", "catches_the_novelty"}
 
 
+def test_a_lead_that_chance_explains_is_refused_and_so_is_one_that_nothing_is_known_of(read):
+    good = METRICS | {"novelty_flagged_interval": [0.2, 0.3]}
+    assert refused_by(read, good | {"detection": {"lead": 0.02, "lead_lower_bound": -0.001}}) == {"beats_pca_and_knn"}
+    assert refused_by(read, good | {"detection": {"lead": 0.02, "lead_lower_bound": None}}) == {"beats_pca_and_knn"}
+    assert refused_by(read, good | {"detection": {"lead": 0.02, "lead_lower_bound": 0.001}}) == set()
+
+
 def test_what_is_caught_has_to_exceed_the_false_alarms_beyond_chance(read):
-    good = METRICS | {"detection": {"lead": 0.1}}
+    good = METRICS | {"detection": {"lead_lower_bound": 0.1}}
     assert refused_by(read, good | {"novelty_flagged_interval": [0.0101, 0.2]}) == set()
     assert refused_by(read, good | {"novelty_flagged_interval": [0.01, 0.2]}) == {"catches_the_novelty"}
     assert refused_by(read, good | {"novelty_flagged_interval": None}) == {"catches_the_novelty"}
@@ -179,7 +198,7 @@ def test_what_is_caught_has_to_exceed_the_false_alarms_beyond_chance(read):
 
 def test_a_broken_promise_is_refused_unasked(read):
     alarms = {"requested": 0.01, "promise_interval": [0.02, 0.05]}
-    caught = {"detection": {"lead": 0.1}, "novelty_flagged_interval": [0.2, 0.3]}
+    caught = {"detection": {"lead_lower_bound": 0.1}, "novelty_flagged_interval": [0.2, 0.3]}
     assert refused_by(read, METRICS | caught | {"false_alarms": alarms}) == {"keeps_its_promise"}
 
 
@@ -193,10 +212,11 @@ def poor(evaluated, writers, tmp_path_factory) -> Path:
 
 
 @pytest.mark.parametrize("purpose", ["detect", "reconstruct"])
-def test_a_worse_version_never_replaces_a_better_one_unasked(read, evaluated, poor, tmp_path, purpose):
-    recipe = read(gate=None, purpose=purpose, data=data_without_novelty())
-    champion = Champion("3", evaluated.bundle)
-    found = compare(recipe, evaluated.prepared, poor, champion, 1, tmp_path / "comparison.json")
+def test_a_worse_version_never_replaces_a_better_one_unasked(read, evaluated, poor, blind, tmp_path, purpose):
+    evaluation = {"pca_components": 16, "neighbours": 5} | {"studies": {"power": {"samples": 60}}}
+    recipe = read(gate=None, purpose=purpose, data=data_without_novelty(), evaluate=evaluation)
+    champion, challenger = Champion("3", evaluated.bundle), {"detect": blind, "reconstruct": poor}[purpose]
+    found = compare(recipe, evaluated.prepared, challenger, champion, 1, tmp_path / "comparison.json")
     assert (found["verdict"], found["accepted"]) == ("worse", False)
     assert found["reasons"][0].startswith("not_worse_than_champion: ")
 
@@ -256,6 +276,7 @@ def test_the_terminal_repeats_every_warning(warned, evaluated, comparison, capsy
     }
     show_summary(summary, 1.0)
     printed = capsys.readouterr().out
+    assert printed.startswith(headline(summary["metrics"]))
     assert "warning    2 of the rules that always hold not checked" in printed
     for warning in warned["warnings"]:
         assert warning in printed
@@ -275,7 +296,7 @@ def test_the_metrics_known_beforehand_are_those_that_are_measured(evaluated, con
     data = data_without_novelty() | {"novelty": novelty}
     recipe = read(data=data, evaluate=evaluation, purpose="reconstruct")
     context = replace(contexts[bool(novelty)], recipe=recipe)
-    metrics = measure_metrics(context, score_baselines(recipe.evaluate, context))
+    metrics = measure_metrics(context, score_detectors(context))
     metrics |= training_metrics(pd.read_csv(evaluated.training / "history.csv"), context.detector)
     measured = flatten(json.loads(json.dumps(metrics)))
     names = metric_names(recipe.fit, recipe.data, recipe.evaluate)
@@ -331,4 +352,5 @@ def test_a_margin_out_of_its_range_is_told_in_the_same_words_whatever_it_is(read
 
 def test_every_rule_that_always_holds_can_be_written_by_hand(read):
     for name, default in default_rules("detect").items():
-        assert read(gate={name: default.with_novelty.to_dict()}).gate[name] == default.with_novelty
+        rule = default.with_novelty or default.without_novelty
+        assert read(gate={name: rule.to_dict()}).gate[name] == rule

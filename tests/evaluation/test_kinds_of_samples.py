@@ -9,14 +9,17 @@ import pandas as pd
 import pytest
 
 from ae_models import tokens
+from ae_models.faults import inject, standard_faults
 from ae_models.fit import fit
-from ae_models.spec import FitSpec
+from ae_models.power import FAULT_SEED
+from ae_models.spec import FAULT_NAMES, FitSpec, InputSpec
 from aeops.bundle.detector import Detector
 from aeops.evaluation.text_metrics import text_metrics
 from aeops.kinds.text import tokens_right
 from aeops.project import find_project
 from aeops.recipe.reader import read_recipe
 from aeops.recipe.sections import EvaluateSpec
+from aeops.recipe.studies import PowerStudy
 from aeops.stages.evaluate import evaluate
 
 ROOT = Path(__file__).parents[2]
@@ -35,6 +38,7 @@ TOKENS = {
     "decode": {"kind": "tokens", "width": 16, "layers": 1, "heads": 2},
     "compare": {"kind": "cross-entropy"},
 }
+POWER = {"power": PowerStudy(20)}
 ENDS = {"train": 200, "validation": 220, "calibration": 340, "test": 400}
 
 
@@ -55,20 +59,20 @@ def colours() -> np.ndarray:
 
 
 KINDS = {
-    "text": (texts, {"kind": "text", "shape": [48]}, TOKENS, {"kind": "token-surprise"}, EvaluateSpec()),
+    "text": (texts, {"kind": "text", "shape": [48]}, TOKENS, {"kind": "token-surprise"}, EvaluateSpec(studies=POWER)),
     "series": (
         windows,
         {"kind": "series", "shape": [2, 40], "high": 1.0},
         DENSE,
         {"kind": "normalised-residual"},
-        EvaluateSpec(pca_components=4),
+        EvaluateSpec(pca_components=4, studies=POWER),
     ),
     "colours": (
         colours,
         {"shape": [3, 12, 12], "given": "corrupted"},
         DENSE | {"corrupt": {"kind": "grey"}},
         {"kind": "normalised-residual"},
-        EvaluateSpec(),
+        EvaluateSpec(studies=POWER),
     ),
 }
 
@@ -119,6 +123,7 @@ def test_texts_are_shown_to_be_read_and_all_else_is_drawn(report):
     found = json.loads((folder / "studies.json").read_text(encoding="utf-8"))
     assert ({"samples", "gallery_best"} <= drawn) == (kind != "text")
     assert ("examples" in found) == (kind == "text")
+    assert ("power_examples" in drawn) == (kind != "text")
     if kind == "text":
         given = set(tokens.bytes_to_texts(texts()[340:]))
         rows = found["examples"]["rows"]
@@ -149,6 +154,34 @@ def test_the_error_of_a_coloured_image_is_that_of_its_three_channels(report):
         luma = np.einsum("c,nchw->nhw", [0.299, 0.587, 0.114], test)[:, None]
         made = Detector(folder.parent / "bundle").score(luma.astype(np.float32), reconstruction=True)["reconstruction"]
         assert metrics["reconstruction"]["model"]["mse"] == pytest.approx(np.square((test - made) / 255).mean(), rel=1e-3)
+
+
+def test_faults_are_injected_into_every_kind_beside_the_baselines_that_it_can_have(report):
+    kind, metrics, folder = report
+    power = metrics["power"]
+    faults = FAULT_NAMES[{"colours": "image"}.get(kind, kind)]
+    assert list(power["faults"]) == [name.replace("-", "_") for name in faults]
+    assert all(0 <= share <= 1 for share in power["faults"].values())
+    assert power["mean_caught"] == pytest.approx(np.mean(list(power["faults"].values())))
+    assert list(power["baselines"]) == (["pca_residual"] if kind == "series" else [])
+    assert (power["lead"] is None) == (kind != "series")
+    rows = json.loads((folder / "studies.json").read_text(encoding="utf-8"))["power"]["rows"]
+    assert len(rows) == len(faults) + 1
+
+
+def test_a_model_that_is_served_grey_gets_the_fault_in_colour_and_then_its_grey(report):
+    kind, metrics, folder = report
+    if kind != "colours":
+        return
+    normals = colours()[340:]
+    normals = normals[np.linspace(0, len(normals) - 1, 20).round().astype(int)]
+    [fault] = [fault for fault in standard_faults("image") if fault.name == "brightness"]
+    shares = []
+    for strength in fault.strengths:
+        damaged = inject(fault, strength, normals, FAULT_SEED, InputSpec("image", (3, 12, 12)))
+        luma = np.einsum("c,nchw->nhw", [0.299, 0.587, 0.114], damaged)[:, None].astype(np.float32)
+        shares.append(Detector(folder.parent / "bundle").score(luma)["is_anomaly"].mean())
+    assert metrics["power"]["faults"]["brightness"] == pytest.approx(np.mean(shares), abs=0.02)
 
 
 def test_tokens_count_where_they_stand_and_padding_never():

@@ -3,6 +3,8 @@ import json
 import pytest
 import yaml
 
+from aeops.drawing.words import format_share
+from aeops.report.headline import headline
 from aeops.report.model_card import model_card
 
 LINEAGE = {"git.commit": "c0ffee", "data.content_sha256": "d" * 64, "platform.system": "Linux x86_64"}
@@ -24,6 +26,18 @@ def test_the_card_shows_metrics_beside_their_baselines_with_intervals(facts):
         assert text in card
 
 
+def test_the_card_begins_with_what_is_flagged_and_caught_and_has_the_shares_at_each_rate(facts):
+    _, metrics, *_ = facts
+    card = model_card(*facts, LINEAGE)
+    assert card.split("\n\n")[1] == headline(metrics)
+    hull = metrics["detection"]["local_hull_20"]
+    caught, false_alarms = (format_share(hull[name]["at_5_percent"]) for name in ("caught", "false_alarms"))
+    [row] = [line for line in card.splitlines() if line.startswith("| hull-20 residual | –")]
+    assert f"| {caught} ({false_alarms}) |" in row
+    assert "A rate of 0.1 % needs 999 of them or more." in card
+    assert f"Lead: {metrics['detection']['lead']:+.3f} in AUROC over the best baseline" in card
+
+
 def test_the_card_says_what_it_is_for_its_promise_its_limits_and_its_lineage(facts):
     card = model_card(*facts, LINEAGE)
     for heading in ("Data", "Metrics", "Threshold", "Verdict", "Beside the champion", "Limits", "Lineage", "Use", "Rebuild"):
@@ -40,6 +54,13 @@ def test_a_refused_version_says_so_first_and_is_not_offered_for_serving(facts):
     assert card.startswith("# digits: refused\n")
     assert "**failed**" in card
     assert "ae serve" not in card
+
+
+def test_the_card_of_an_ensemble_says_which_model_is_shown(facts):
+    recipe, *others = facts
+    assert "Ensemble" not in model_card(recipe, *others, LINEAGE)
+    card = model_card(recipe | {"train": recipe["train"] | {"members": 4}}, *others, LINEAGE)
+    assert "## Ensemble\n\n4 models, trained with different seeds. The first one reconstructs, and all of them score." in card
 
 
 def test_a_pipe_in_a_value_does_not_break_its_table(facts):
@@ -72,3 +93,13 @@ def test_what_the_comparison_refused_is_refused_and_its_numbers_stand_in_the_car
     for text in (f"{rule['champion']:.4f}", f"{rule['challenger']:.4f}", f"{rule['difference']:.4f}", worse["reasons"][0]):
         assert text in card
     assert f"have judged {worse['holdout']['judged']} by now" in card
+
+
+def test_a_margin_that_is_not_the_recipes_has_its_source_beside_it(facts, worse):
+    recipe, metrics, findings, verdict, _ = facts
+    [rule] = worse["rules"]
+    for source, cell in (("recipe", "| 0.1000 |"), ("seeds", "| 0.1000 (seeds) |"), ("default", "| 0.1000 (default) |")):
+        comparison = worse | {"rules": [rule | {"margin_source": source}]}
+        assert cell in model_card(recipe, metrics, findings, verdict, comparison, LINEAGE)
+    older = {key: value for key, value in rule.items() if key != "margin_source"}
+    assert "| 0.1000 |" in model_card(recipe, metrics, findings, verdict, worse | {"rules": [older]}, LINEAGE)

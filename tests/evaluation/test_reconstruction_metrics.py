@@ -33,13 +33,12 @@ def test_psnr_is_that_of_the_mean_error_over_the_set(pair):
 @pytest.mark.parametrize("channels", [1, 3])
 def test_ssim_of_all_images_at_once_is_what_scikit_image_finds_for_each(pair, channels):
     target, made = (images[:30].reshape(30 // channels, channels, 28, 28) for images in pair)
-    settings = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 1.0, "channel_axis": 0}
-    each = [structural_similarity(t, m, **settings) for t, m in zip(target, made, strict=True)]
+    each = [structural_similarity(t, m, data_range=1.0, channel_axis=0) for t, m in zip(target, made, strict=True)]
     assert ssim(target, made) == pytest.approx(np.mean(each), abs=1e-6)
 
 
 def test_ssim_is_not_defined_for_images_smaller_than_its_window():
-    small = np.zeros((2, 1, 10, 28), np.float32)
+    small = np.zeros((2, 1, 6, 28), np.float32)
     assert ssim(small, small) is None
 
 

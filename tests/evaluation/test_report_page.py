@@ -13,7 +13,9 @@ import yaml
 from aeops.drawing.svg import inline_svg
 from aeops.project import find_project
 from aeops.recipe.reader import read_recipe
-from aeops.report.report_page import write_report
+from aeops.report.headline import headline
+from aeops.report.report_page import metric_tiles, write_report
+from aeops.report.tables import describe_lead, rate_table
 from aeops.stages.evaluate import evaluate
 
 ROOT = Path(__file__).parents[2]
@@ -87,6 +89,37 @@ def test_the_page_holds_every_section_figure_and_rule(write, evaluated, verdict)
         assert fact in page
 
 
+def test_the_page_begins_with_what_is_flagged_and_caught(write, evaluated):
+    metrics = json.loads((evaluated.report / "metrics.json").read_text(encoding="utf-8"))
+    page = html.unescape(write())
+    first_paragraphs = re.findall(r'<p class="(over|headline|lead)">(.*?)</p>', page, re.DOTALL)
+    assert first_paragraphs[1] == ("headline", headline(metrics))
+
+
+def test_the_page_has_the_shares_caught_at_each_rate_with_the_best_marked(write, evaluated):
+    metrics = json.loads((evaluated.report / "metrics.json").read_text(encoding="utf-8"))
+    page = html.unescape(write())
+    table = rate_table(metrics)
+    for cells in table.rows.values():
+        for cell in cells:
+            mark = " best" if cell.is_best else ""
+            assert f'<td class="right{mark}">{cell.text}</td>' in page
+    assert table.note in page
+    assert describe_lead(metrics) in page
+    for colour in ("pca", "knn", "hull", "forest"):
+        assert f"background:var(--{colour})" in page
+        assert f"--{colour}:" in page
+
+
+def test_every_bar_of_a_baseline_has_a_colour_on_the_pages(evaluated):
+    metrics = json.loads((evaluated.report / "metrics.json").read_text(encoding="utf-8"))
+    page_css = (ROOT / "aeops" / "page" / "templates" / "page.css").read_text(encoding="utf-8")
+    colours = {bar["colour"] for tile in metric_tiles(metrics) for bar in tile["bars"]}
+    assert {"model", "pca", "knn", "hull", "forest"} <= colours
+    for colour in colours:
+        assert f".fill-{colour}{{fill:var(--{colour})}}" in page_css
+
+
 def test_the_page_loads_nothing_from_outside(write):
     page = write()
     for tag, attributes in Elements(page).found:
@@ -106,6 +139,13 @@ def test_every_reference_inside_the_page_leads_somewhere_and_ids_are_unique(writ
 
 def test_the_page_is_small_enough_to_send(write):
     assert len(write().encode()) < 1_500_000
+
+
+def test_the_page_of_an_ensemble_says_which_model_is_shown(write, evaluated):
+    assert "ensemble" not in write()
+    train = yaml.safe_load(evaluated.recipe.read_text(encoding="utf-8"))["train"]
+    page = write(recipe={"train": train | {"members": 4}})
+    assert "It is an ensemble of 4 models: figures and curves show the first one" in page
 
 
 def test_text_of_the_recipe_is_escaped(write):

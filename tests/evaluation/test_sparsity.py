@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from aeops.evaluation.detection import PcaBaseline
+from aeops.evaluation.baselines import PcaBaseline
 from aeops.evaluation.studies.sparsity import run_sparsity_study
 from aeops.recipe.studies import SparsityStudy
 

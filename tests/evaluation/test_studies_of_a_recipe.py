@@ -3,7 +3,7 @@ import yaml
 
 from aeops.errors import UsageError
 from aeops.recipe.reader import read_recipe
-from aeops.recipe.studies import apply_overrides
+from aeops.recipe.studies import PowerStudy, apply_overrides
 
 NOISY = {"corrupt": {"kind": "gaussian", "deviation": 0.5}}
 
@@ -62,10 +62,10 @@ def test_pca_is_refused_where_the_model_makes_another_shape_than_it_is_given(rea
     assert "evaluate.pca_components: PCA reconstructs its input, but the model makes [3, 28, 28] of [1, 28, 28]" in line
 
 
-def test_baselines_and_studies_may_be_left_out(read):
+def test_baselines_may_be_left_out_and_studies_but_that_of_the_power_of_a_detector(read):
     without_pca = {"beats_pca_reconstruction": {"metric": "reconstruction.model.mse", "at_most": 1}}
-    found = read(evaluate={"pca_components": None, "neighbours": None}, gate=without_pca).evaluate
-    assert (found.pca_components, found.neighbours, found.studies) == (None, None, {})
+    found = read(evaluate={"pca_components": None, "neighbours": None, "studies": {}}, gate=without_pca).evaluate
+    assert (found.pca_components, found.neighbours, found.studies) == (None, None, {"power": PowerStudy()})
 
 
 def test_a_rival_is_the_recipes_own_sentence_but_for_its_overrides(read):

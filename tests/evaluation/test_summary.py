@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from aeops.drawing.words import format_share
 from aeops.report.summary import comparison_lines, comparison_markdown, false_alarm_line, metric_rows, next_commands
 
 
@@ -12,7 +13,10 @@ def metrics(evaluated) -> dict:
 
 def test_a_baseline_has_one_column_for_reconstruction_and_ranking(metrics):
     rows = {row["metric"]: row for row in metric_rows(metrics)}
-    assert list(rows["AUROC"]) == ["metric", "model", "PCA-16", "kNN-5", "note"]
+    baselines = ["PCA-16", "kNN-5", "hull-10", "hull-20", "IsolationForest"]
+    assert list(rows["AUROC"]) == list(rows["caught at 5.00 %"]) == ["metric", "model", *baselines, "note"]
+    assert rows["caught at 5.00 %"]["kNN-5"] == format_share(metrics["detection"]["knn"]["caught"]["at_requested_rate"])
+    assert rows["caught at 5.00 %"]["note"].startswith(f"AUROC {metrics['detection']['lead']:+.3f} beside the best baseline (")
     assert rows["MSE"]["PCA-16"] == f"{metrics['reconstruction']['pca']['mse']:.5f}"
     assert rows["MSE"]["note"].endswith("below PCA-16")
     assert rows["AUROC"]["note"].startswith("95 % interval")
@@ -20,11 +24,14 @@ def test_a_baseline_has_one_column_for_reconstruction_and_ranking(metrics):
 
 def test_a_study_adds_what_it_says_of_the_model(metrics):
     rows = metric_rows(metrics | {"sparsity": {"active_share": 0.05, "pca": {"mse": 1.0}}})
-    assert rows[-1] == {"metric": "sparsity: active share", "model": "0.05"}
+    assert {"metric": "sparsity: active share", "model": "0.05"} in rows
+    assert [row["metric"] for row in rows[-4:]] == [
+        *("power: mean caught", "power: mean separation", "power: lead", "power: lead lower bound")
+    ]
 
 
 def test_what_was_not_measured_has_no_row(metrics):
-    bare = {key: value for key, value in metrics.items() if key != "detection"} | {"novelty_flagged": None}
+    bare = {key: value for key, value in metrics.items() if key not in ("detection", "power")} | {"novelty_flagged": None}
     bare["reconstruction"] = {"model": {"token_accuracy": 0.5, "token_similarity": 0.6, "exact": 0.1}}
     assert [row["metric"] for row in metric_rows(bare)] == ["tokens right in place", "1 - edit distance", "texts without a fault"]
     assert "novelty" not in false_alarm_line(bare)

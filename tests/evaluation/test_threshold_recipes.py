@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from digits_recipe import single_model_recipe
 
 from ae_models.thresholds import read_threshold
 from aeops.data.fit_samples import open_fit_samples
@@ -56,7 +57,7 @@ STORED: dict[str, dict[str, Any]] = {
 
 def recipe_with(tmp_path: Path, threshold: Mapping[str, Any], gate: Mapping[str, Any] | None = None, **data: Any) -> Path:
     """The recipe digits with another threshold, further rules and other keys of the section data."""
-    document = yaml.safe_load((RECIPES / "digits.yaml").read_text(encoding="utf-8"))
+    document = single_model_recipe()
     document["threshold"] = dict(threshold)
     document["data"] |= data
     document["gate"] |= gate or {}

@@ -131,10 +131,11 @@ def test_figures_inside_their_margins_are_equivalent(likeness) -> None:
         ({"metric": "m", "at_least": 0.0}, 0.02, 0.0002),
         ({"champion": "error", "margin": 0.1}, 0.02, 0.002),  # relative
         ({"champion": "auroc", "margin": 0.1}, 0.9, 0.1),  # absolute
-        ({"champion": "error"}, 0.02, 0.0002),
+        ({"champion": "error"}, 0.02, 0.002),  # the default one
+        ({"champion": "error", "by": "label"}, 0.02, 0.005),
     ],
 )
-def test_a_margin_is_the_rules_own_or_a_hundredth(rule: dict[str, Any], recorded: float, edge: float) -> None:
+def test_a_margin_is_the_rules_own_or_the_default_or_a_hundredth(rule: dict[str, Any], recorded: float, edge: float) -> None:
     assert is_within_margin(rule, recorded, recorded + 0.99 * edge)
     assert not is_within_margin(rule, recorded, recorded + 1.01 * edge)
     assert not is_within_margin(rule, recorded, float("nan"))

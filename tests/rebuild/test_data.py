@@ -119,6 +119,17 @@ def test_calibration_samples_of_a_file_are_borrowed_too(tmp_path: Path, record_o
     assert clone.find_source("calibration/small-1.npy").read_bytes() == b"samples"
 
 
+def test_the_file_of_a_frozen_network_is_borrowed_once_for_a_model_and_its_rivals(tmp_path: Path, record_of) -> None:
+    user, clone = (Project(tmp_path / name, tmp_path / name / ".ae") for name in ("user", "clone"))
+    file = user.home / "sources" / "networks" / "backbone.onnx"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"network")
+    encode = f"encode: {{kind: onnx, path: networks/backbone.onnx, path_sha256: '{file_sha256(file)}'}}"
+    recipe = f"model: {{{encode}}}\nevaluate: {{studies: {{rivals: {{other: {{model: {{{encode}}}}}}}}}}}\n".encode()
+    borrow_sources(user, record_of({}, {"rebuild/small.yaml": recipe}), clone)
+    assert clone.find_source("networks/backbone.onnx").read_bytes() == b"network"
+
+
 def test_every_recipe_with_a_file_in_a_study_is_understood() -> None:
     import yaml
 

@@ -7,7 +7,7 @@ import pytest
 from shipped_digits import shipped_digits
 
 from ae_models.fit import fit
-from ae_models.spec import FitSpec
+from ae_models.spec import DisagreementScoreSpec, FitSpec
 
 PLAIN = {
     "input": {"kind": "image", "shape": [1, 28, 28], "low": 0, "high": 255},
@@ -77,3 +77,17 @@ def fit_into(digits: np.ndarray) -> Callable[[FitSpec, Path], Fitted]:
 @pytest.fixture(scope="session")
 def fitted(spec: FitSpec, fit_into: Callable[[FitSpec, Path], Fitted], tmp_path_factory: pytest.TempPathFactory) -> Fitted:
     return fit_into(spec, tmp_path_factory.mktemp("fitted"))
+
+
+@pytest.fixture(scope="session")
+def ensemble_spec(spec: FitSpec) -> FitSpec:
+    """Two of the small models, scored by their disagreement."""
+    train = dataclasses.replace(spec.train, members=2, threads=1)
+    return dataclasses.replace(spec, train=train, score=DisagreementScoreSpec(energy=0.5, blur=1.0))
+
+
+@pytest.fixture(scope="session")
+def fitted_ensemble(
+    ensemble_spec: FitSpec, fit_into: Callable[[FitSpec, Path], Fitted], tmp_path_factory: pytest.TempPathFactory
+) -> Fitted:
+    return fit_into(ensemble_spec, tmp_path_factory.mktemp("ensemble"))

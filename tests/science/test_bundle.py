@@ -123,7 +123,7 @@ def test_a_later_format_is_refused_by_name(copied: Path) -> None:
     (copied / "bundle.json").write_text(json.dumps(document))
     lines = [f"{file_sha256(copied / name)}  {name}\n" for name in FILES]
     (copied / CHECKSUM_FILE).write_text("".join(lines))
-    with pytest.raises(BundleError, match="expected format 1 to 3, got 99"):
+    with pytest.raises(BundleError, match="expected format 1 to 4, got 99"):
         load_bundle(copied)
 
 

@@ -26,7 +26,8 @@ from ae_models.spec import (
     KnnScoreSpec,
     LocalHullScoreSpec,
     NormalisedResidualScoreSpec,
-)from ae_models.threshold_samples import ThresholdSamples, require_sample_counts
+)
+from ae_models.threshold_samples import ThresholdSamples, require_sample_counts
 
 INPUT = InputSpec("image", (1, 28, 28), 0, 255)
 RESIDUAL = NormalisedResidualScoreSpec(energy=0.5, blur=1.0)
@@ -73,21 +74,29 @@ def test_a_part_that_is_constant_on_validation_samples_changes_no_ranking(autoen
     assert torch.isfinite(combined(output)).all()
 
 
-def test_the_combination_with_the_most_power_is_chosen() -> None:
+def test_a_score_that_hides_faults_is_left_out() -> None:
     generator = np.random.default_rng(0)
     normal = generator.normal(size=(400, 3)).astype(np.float32)
     shift = np.array([2.0, 2.0, 0.0], np.float32)  # the third score is blind, and two that see part of it see more together
     faulty = {"a": generator.normal(size=(400, 3)).astype(np.float32) + shift}
     chosen, powers = choose_parts(normal, faulty)
     assert chosen == (0, 1)
-    assert len(powers) == 7
     assert powers[(0, 1)] > powers[(0,)] > powers[(2,)]
-    assert powers[(0, 1)] > powers[(0, 1, 2)]
+    assert powers[(0, 1)] > powers[(0, 1, 2)] + 0.05
 
 
-def test_of_equal_combinations_the_smallest_is_chosen() -> None:
-    normal = np.random.default_rng(0).normal(size=(100, 1)).astype(np.float32).repeat(2, axis=1)
-    assert choose_parts(normal, {"a": normal + 1, "b": normal})[0] == (0,)
+def test_a_small_lead_on_faults_leaves_no_score_out() -> None:
+    generator = np.random.default_rng(0)
+    normal = generator.normal(size=(400, 2)).astype(np.float32)
+    faulty = {"a": generator.normal(size=(400, 2)).astype(np.float32) + np.array([2.0, 1.2], np.float32)}
+    chosen, powers = choose_parts(normal, faulty)
+    assert powers[(0,)] < powers[(0, 1)] + 0.05
+    assert chosen == (0, 1)
+
+
+def test_of_blind_scores_one_is_left_at_least() -> None:
+    normal = np.random.default_rng(0).normal(size=(100, 2)).astype(np.float32)
+    assert choose_parts(normal, {"a": normal})[0]
 
 
 def test_the_share_caught_is_a_mean_over_rates() -> None:
@@ -119,7 +128,7 @@ def test_the_choice_stands_in_the_bundle_with_its_power(calibrated: Path) -> Non
     assert [part["kind"] for part in facts["parts"]] == ["normalised-residual", "local-hull", "knn"]
     chosen = [part for part in facts["parts"] if part["chosen"]]
     assert chosen
-    assert all(0 <= part["power"] <= facts["power"] <= 1 for part in facts["parts"])
+    assert all(0 <= part["power"] <= facts["power"] + 0.05 <= 1.05 for part in facts["parts"])
     assert all(part["spread"] > 0 for part in chosen)
 
 
@@ -160,9 +169,7 @@ def test_each_bank_without_enough_training_samples_is_named_before_a_training(sp
     combined = CombinedScoreSpec((RESIDUAL, HULL, KNN))
     few, enough = ArraySampleSet(np.zeros((3, 1, 28, 28))), ArraySampleSet(np.zeros((256, 1, 28, 28)))
     with pytest.raises(SpecError) as refusal:
-        require_sample_counts(
-            dataclasses.replace(spec, score=combined), SampleRoles(few, enough, few), ThresholdSamples()
-        )
+        require_sample_counts(dataclasses.replace(spec, score=combined), SampleRoles(few, enough, few), ThresholdSamples())
     assert refusal.value.mistakes[:2] == [
         "score.scores[1].neighbours: expected at most 3, the number of training samples, got 20",
         "score.scores[2].neighbours: expected at most 3, the number of training samples, got 5",

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from frozen_backbone import export_network
+from torch import nn
 
 from ae_models.autoencoder import Autoencoder
 from ae_models.bundle import load_bundle
@@ -25,12 +27,15 @@ from ae_models.spec import (
     AutoencoderConfig,
     BceLossSpec,
     CodeResidualScoreSpec,
+    CombinedScoreSpec,
     ContractiveBottleneckSpec,
     ConvDecoderSpec,
     ConvEncoderSpec,
     CrossEntropyLossSpec,
+    DenoisingScoreSpec,
     DenseDecoderSpec,
     DenseEncoderSpec,
+    DisagreementScoreSpec,
     FitSpec,
     FlipAugmentationSpec,
     GanomalyCriticSpec,
@@ -39,8 +44,10 @@ from ae_models.spec import (
     HuberLossSpec,
     IdentityBottleneckSpec,
     InputSpec,
+    KnnScoreSpec,
     L1BottleneckSpec,
     L1LossSpec,
+    LocalHullScoreSpec,
     MaskingCorruptionSpec,
     MemoryBottleneckSpec,
     MseLossSpec,
@@ -48,6 +55,8 @@ from ae_models.spec import (
     NoCorruptionSpec,
     NoCriticSpec,
     NormalisedResidualScoreSpec,
+    OnnxEncoderSpec,
+    PatchBankScoreSpec,
     QuantisedBottleneckSpec,
     SaltAndPepperCorruptionSpec,
     SsimLossSpec,
@@ -57,10 +66,12 @@ from ae_models.spec import (
     TokenEncoderSpec,
     TokenSurpriseScoreSpec,
     TopKBottleneckSpec,
+    TrainSpec,
     VariationalBottleneckSpec,
     WordDeletionCorruptionSpec,
     check_compatibility,
     spec_to_dict,
+    with_backbone,
 )
 from aeops.bundle.detector import Detector
 
@@ -93,6 +104,7 @@ SMALL: dict[str, tuple[Any, ...]] = {
         DenseEncoderSpec((8,)),
         TemporalEncoderSpec((4, 6)),
         TokenEncoderSpec(300, 12, 8, 1, 2),
+        OnnxEncoderSpec("backbone.onnx", width=4),
     ),
     "bottleneck": (
         IdentityBottleneckSpec(SIZE),
@@ -120,7 +132,18 @@ SMALL: dict[str, tuple[Any, ...]] = {
         CrossEntropyLossSpec("sum"),
     ),
     "critic": (NoCriticSpec(), AdversarialCodeCriticSpec((6,)), GanomalyCriticSpec(features=9)),
-    "score": (NormalisedResidualScoreSpec(blur=1.0), CodeResidualScoreSpec(), AmbiguityScoreSpec(), TokenSurpriseScoreSpec()),
+    "score": (
+        NormalisedResidualScoreSpec(blur=1.0),
+        CodeResidualScoreSpec(),
+        AmbiguityScoreSpec(),
+        TokenSurpriseScoreSpec(),
+        DenoisingScoreSpec(draws=2),
+        KnnScoreSpec(neighbours=3),
+        LocalHullScoreSpec(neighbours=4, ridge=1.0),
+        CombinedScoreSpec((KnnScoreSpec("code", neighbours=3), KnnScoreSpec("code", neighbours=4)), choose="by-power"),
+        DisagreementScoreSpec(),
+        PatchBankScoreSpec(rows=30),
+    ),
     "augment": (NoAugmentationSpec(), AffineAugmentationSpec(), FlipAugmentationSpec()),
 }
 
@@ -136,8 +159,13 @@ def legal_models() -> Iterator[tuple[Any, ...]]:
         drawn = [random.integers(0, len(parts), MODELS_PER_INPUT) for parts in fitting]
         for indices in zip(*drawn, strict=True):
             *model_parts, score, augment = (parts[index] for parts, index in zip(fitting, indices, strict=True))
-            if next(check_compatibility(AutoencoderConfig(*model_parts), input_spec, score, augment), None) is None:
+            train = TrainSpec(augment=augment, members=members_for(score))
+            if next(check_compatibility(AutoencoderConfig(*model_parts), input_spec, score, train), None) is None:
                 yield (input_spec, *model_parts, score, augment)
+
+
+def members_for(score: Any) -> int:
+    return 2 if isinstance(score, DisagreementScoreSpec) else 1
 
 
 def pairs(choice: tuple[Any, ...]) -> set[frozenset[tuple[str, Any]]]:
@@ -173,6 +201,7 @@ def fit_spec(choice: tuple[Any, ...]) -> FitSpec:
         "batch": ROWS,
         "learning_rate": 0.01,
         "seed": 2,
+        "members": members_for(choice[list(SMALL).index("score")]),
         "threads": 1,
         "accelerator": "cpu",
         "augment": sections.pop("augment"),
@@ -207,16 +236,25 @@ def test_every_kind_of_every_part_stands_in_some_legal_model() -> None:
     }
 
 
+@pytest.fixture(scope="module")
+def backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A frozen network of three channels, for every image of these models."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), nn.ReLU(), nn.Conv2d(4, 6, 3, 1, 1), nn.ReLU())
+    return export_network(network, tmp_path_factory.mktemp("backbone") / "network.onnx", (3, 12, 12))
+
+
 @pytest.mark.parametrize(
     "choice", [pytest.param(choice, id=name(choice), marks=[] if choice in QUICK else pytest.mark.long) for choice in COVER]
 )
-def test_a_model_trains_a_step_and_answers_the_same_after_saving(choice: tuple[Any, ...], tmp_path: Path) -> None:
+def test_a_model_trains_a_step_and_answers_the_same_after_saving(choice: tuple[Any, ...], backbone: Path, tmp_path: Path) -> None:
     spec, inputs = fit_spec(choice), samples(choice[0])
     folders = {"bundle": tmp_path / "bundle", "history": tmp_path / "history", "checkpoints": tmp_path / "checkpoints"}
-    fit(spec, inputs, inputs[:8], inputs, content_sha256="0" * 64, recipe="pair", progress_bar=False, **folders)
+    samples_of_roles = (inputs, inputs[:8], inputs)
+    fit(spec, *samples_of_roles, content_sha256="0" * 64, recipe="pair", progress_bar=False, backbone=backbone, **folders)
 
     torch.manual_seed(spec.train.seed)
-    fresh = Autoencoder(spec.model, spec.input).state_dict()
+    fresh = Autoencoder(with_backbone(spec.model, backbone), spec.input).state_dict()
     loaded = load_bundle(tmp_path / "bundle").scorer
     trained = loaded.autoencoder.state_dict()
     assert all(torch.isfinite(value).all() for value in trained.values())

@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter
 from ae_models.errors import SampleError
 from ae_models.fault_interface import Fault
 from ae_models.faults import find_changed, inject, standard_faults
-from ae_models.spec import INPUT_KINDS, InputSpec
+from ae_models.spec import FAULT_NAMES, INPUT_KINDS, InputSpec
 
 GREY = InputSpec("image", (1, 12, 20))
 COLOUR = InputSpec("image", (3, 8, 8), low=-1.0, high=3.0)
@@ -66,7 +66,8 @@ def fault_named(kind: str, name: str) -> Fault:
 @pytest.mark.parametrize("kind", INPUT_KINDS)
 def test_every_kind_has_faults_of_five_ascending_strengths_with_a_unit(kind: str) -> None:
     faults = standard_faults(kind)
-    assert len({fault.name for fault in faults}) == len(faults) >= 3
+    assert tuple(fault.name for fault in faults) == FAULT_NAMES[kind]
+    assert len(set(FAULT_NAMES[kind])) == len(faults) >= 3
     for fault in faults:
         assert len(fault.strengths) == 5
         assert all(weaker < stronger for weaker, stronger in pairwise(fault.strengths))

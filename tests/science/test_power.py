@@ -9,7 +9,7 @@ import pytest
 from ae_models.errors import SampleError
 from ae_models.faults import find_changed, inject, standard_faults
 from ae_models.intervals import clopper_pearson
-from ae_models.power import FAULT_SEED, Detection, Power, conformal_threshold, measure_power, threshold_detector
+from ae_models.power import FAULT_SEED, Detection, Power, conformal_threshold, measure_power, threshold_detectors
 from ae_models.spec import InputSpec
 
 SPEC = InputSpec("image", (1, 8, 8))
@@ -37,7 +37,8 @@ def rough_power(normals) -> Power:
 
 
 def power_of(score_function, threshold: float, normals: np.ndarray, **settings) -> Power:
-    return measure_power({"it": threshold_detector(score_function, threshold)}, normals, SPEC, **settings)["it"]
+    detect = threshold_detectors(lambda samples: {"it": score_function(samples)}, {"it": threshold})
+    return measure_power(detect, normals, SPEC, **settings)["it"]
 
 
 def test_each_cell_is_the_share_of_changed_samples_above_the_threshold(normals, rough_power) -> None:
@@ -108,20 +109,17 @@ def test_a_score_that_is_nan_catches_nothing_and_is_the_lowest(normals) -> None:
 
 
 def test_every_detector_gets_the_same_faulty_samples_and_may_decide_by_itself(normals) -> None:
-    seen: dict[str, list[bytes]] = {"one": [], "two": []}
+    seen = []
 
-    def watch(name: str):
-        def detect(samples: np.ndarray) -> Detection:
-            seen[name].append(samples.tobytes())
-            return Detection(np.zeros(len(samples)), np.arange(len(samples)) % 2 == 0)
+    def detect(samples: np.ndarray) -> dict[str, Detection]:
+        seen.append(samples.tobytes())
+        is_even = np.arange(len(samples)) % 2 == 0
+        return {"even": Detection(np.zeros(len(samples)), is_even), "odd": Detection(np.zeros(len(samples)), ~is_even)}
 
-        return detect
-
-    powers = measure_power({name: watch(name) for name in seen}, normals, SPEC, faults=standard_faults("image")[1:2])
-    assert seen["one"] == seen["two"]
-    assert len(set(seen["one"])) == 6  # clean, and five strengths
-    assert [cell.share for cell in powers["one"].cells] == [0.5] * 5
-    assert powers["one"].by_sample == pytest.approx((np.arange(40) % 2 == 0).astype(float))
+    powers = measure_power(detect, normals[:39], SPEC, faults=standard_faults("image")[1:2])
+    assert len(seen) == len(set(seen)) == 6  # clean, and five strengths
+    assert [cell.share for cell in powers["even"].cells] == [20 / 39] * 5
+    assert powers["odd"].by_sample == pytest.approx((np.arange(39) % 2).astype(float))
 
 
 def test_samples_of_one_group_are_no_independent_evidence(rough_power) -> None:

@@ -21,7 +21,7 @@ from ae_models.errors import SpecError, TrainingError
 from ae_models.fit import fit
 from ae_models.spec import ConvDecoderSpec, ConvEncoderSpec, FitSpec
 from ae_models.training_environment import require_threads
-from ae_models.training_progress import HISTORY_COLUMNS, history_csv, truncate_progress
+from ae_models.training_progress import history_columns, history_csv, truncate_progress
 
 ROOT = Path(__file__).parents[2]
 
@@ -109,7 +109,7 @@ def test_the_same_seed_gives_the_same_bundle_and_another_seed_another(
 
 def test_the_loss_curve_is_the_stored_one(fitted: Any) -> None:
     lines = (fitted.history / "history.csv").read_text().splitlines()
-    assert lines[0].split(",") == list(HISTORY_COLUMNS)
+    assert lines[0].split(",") == history_columns(members=1)
     losses = [float(line.split(",")[2]) for line in lines[1:]]
     assert losses == pytest.approx(CURVE, rel=0.01)
 
@@ -179,7 +179,7 @@ def test_a_checkpoint_of_another_training_starts_over_and_says_so(tmp_path: Path
 def test_a_damaged_line_of_progress_is_named(tmp_path: Path) -> None:
     (tmp_path / "progress.jsonl").write_text('{"epoch": 1, "step"')
     with pytest.raises(TrainingError, match=r"line 1 of .*progress\.jsonl is damaged .* remove the folder"):
-        history_csv(tmp_path / "progress.jsonl")
+        history_csv(tmp_path / "progress.jsonl", members=1)
 
 
 def test_progress_is_cut_back_to_the_checkpoint(tmp_path: Path) -> None:
@@ -189,14 +189,15 @@ def test_progress_is_cut_back_to_the_checkpoint(tmp_path: Path) -> None:
 
 
 def test_an_epoch_holds_every_sample_once_in_an_order_of_its_own() -> None:
-    sampler = IndexBatchSampler(rows=103, batch=10, seed=5)
+    sampler = IndexBatchSampler(rows=103, batch=10, seed=5, members=1)
     first = list(sampler)
     sampler.set_epoch(1)
     second = list(sampler)
     assert [len(batch) for batch in first] == [10] * 10 + [3]
     assert sorted(torch.cat(first).tolist()) == sorted(torch.cat(second).tolist()) == list(range(103))
     assert torch.cat(first).tolist() != torch.cat(second).tolist()
-    assert [batch.tolist() for batch in make_loader(ResidentIndices(), 103, 10, 5)] == [batch.tolist() for batch in first]
+    sampler.set_epoch(0)
+    assert [batch.tolist() for batch in make_loader(ResidentIndices(), sampler)] == [batch.tolist() for batch in first]
 
 
 @pytest.mark.parametrize(

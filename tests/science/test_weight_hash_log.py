@@ -21,8 +21,8 @@ from ae_models.weight_hash_log import WEIGHT_HASH_HEADER, truncate_weight_hashes
 
 ROOT = Path(__file__).parents[2]
 
-# Trains as tests/science/conftest.py does, in children that it kills with SIGKILL at steps of every kind: in the first epoch,
-# right after a power of two, in the middle of an epoch. Every epoch keeps a checkpoint.
+# Trains as tests/science/conftest.py does, in each folder of a folder, in children that it kills with SIGKILL at steps of every
+# kind: in the first epoch, right after a power of two, in the middle of an epoch. Every epoch keeps a checkpoint.
 KILLER = """
 import json, os, signal, sys
 from pathlib import Path
@@ -31,14 +31,13 @@ from ae_models import checkpoint, fit
 from ae_models.lightning_module import AutoencoderModule
 from ae_models.spec import FitSpec
 
-folder = Path(sys.argv[1])
 checkpoint.MIN_SECONDS_BETWEEN = 0.0
 begin = AutoencoderModule.on_train_batch_start
 
-def child(last):
+def child(folder, last):
     def stop(self, batch, batch_idx):
-        if self.global_step == last:
-            os.kill(os.getpid(), signal.SIGKILL)
+        if self.global_step == last:  # in the middle of the step, after the other members of an ensemble
+            self.autoencoder.members[-1].loss = lambda x: os.kill(os.getpid(), signal.SIGKILL)
         begin(self, batch, batch_idx)
 
     AutoencoderModule.on_train_batch_start = stop
@@ -47,14 +46,15 @@ def child(last):
     fit.fit(spec, samples[:320], samples[320:384], samples[384:], checkpoints=folder / "checkpoints",
             content_sha256="0" * 64, recipe="small", bundle=folder / "bundle", history=folder / "training", progress_bar=False)
 
-killed = 0
-for last in [*map(int, sys.argv[2:]), -1]:
-    pid = os.fork()
-    if pid == 0:
-        child(last)
-        os._exit(0)
-    killed += os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
-print(killed)
+for folder in sorted(Path(sys.argv[1]).iterdir()):
+    killed = 0
+    for last in [*map(int, sys.argv[2:]), -1]:
+        pid = os.fork()
+        if pid == 0:
+            child(folder, last)
+            os._exit(0)
+        killed += os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+    print(killed)
 """
 
 
@@ -66,9 +66,10 @@ def test_the_log_names_the_powers_of_two_and_the_end_of_each_epoch(fitted: Any) 
     assert steps_of(fitted.history / "trail.csv") == [1, 2, 4, 5, 8, 10, 15, 16, 20]  # 4 epochs of 5 steps
 
 
-def test_the_last_hash_is_that_of_the_weights_in_the_bundle(fitted: Any) -> None:
-    last = (fitted.history / "trail.csv").read_text().splitlines()[-1].split(",")[1]
-    assert last == tensors_sha256(load_file(fitted.bundle / "weights.safetensors"))
+def test_the_last_hash_is_that_of_the_weights_in_the_bundle(fitted: Any, fitted_ensemble: Any) -> None:
+    for folders in (fitted, fitted_ensemble):
+        last = (folders.history / "trail.csv").read_text().splitlines()[-1].split(",")[1]
+        assert last == tensors_sha256(load_file(folders.bundle / "weights.safetensors"))
 
 
 def test_another_seed_parts_from_the_first_step_and_the_same_seed_never(
@@ -80,19 +81,28 @@ def test_another_seed_parts_from_the_first_step_and_the_same_seed_never(
 
 
 def test_a_training_killed_again_and_again_leaves_the_very_same_log_and_bundle(
-    spec: FitSpec, digits: np.ndarray, fitted: Any, tmp_path: Path, kill_step: int
+    spec: FitSpec,
+    fitted: Any,
+    ensemble_spec: FitSpec,
+    fitted_ensemble: Any,
+    digits: np.ndarray,
+    tmp_path: Path,
+    kill_step: int,
 ) -> None:
     kills = [8, 3, 9, 17][::kill_step]  # at these steps, from 0; a step that a checkpoint already holds does not come again
-    np.save(tmp_path / "samples.npy", digits)
-    (tmp_path / "spec.json").write_text(json.dumps(spec.to_dict()))
+    for name, killed_spec in (("ensemble", ensemble_spec), ("model", spec)):
+        (tmp_path / name).mkdir()
+        np.save(tmp_path / name / "samples.npy", digits)
+        (tmp_path / name / "spec.json").write_text(json.dumps(killed_spec.to_dict()))
     command = [sys.executable, "-c", KILLER, str(tmp_path), *map(str, kills)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.split() == [str(len(kills))]
+    assert done.stdout.split() == [str(len(kills))] * 2
     assert "starts over" not in done.stderr
-    for name in ("trail.csv", "history.csv", "weights.safetensors"):
-        assert (tmp_path / "training" / name).read_bytes() == (fitted.history / name).read_bytes(), name
-    assert (tmp_path / "bundle" / "SHA256SUMS").read_text() == (fitted.bundle / "SHA256SUMS").read_text()
-    assert sorted(file.name for file in (tmp_path / "checkpoints").iterdir()) == ["progress.jsonl"]
+    for folder, whole in ((tmp_path / "ensemble", fitted_ensemble), (tmp_path / "model", fitted)):
+        for name in ("trail.csv", "history.csv", "weights.safetensors"):
+            assert (folder / "training" / name).read_bytes() == (whole.history / name).read_bytes(), name
+        assert (folder / "bundle" / "SHA256SUMS").read_text() == (whole.bundle / "SHA256SUMS").read_text()
+        assert sorted(file.name for file in (folder / "checkpoints").iterdir()) == ["progress.jsonl"]
 
 
 def test_a_checkpoint_is_on_the_disk_after_the_lines_before_it(

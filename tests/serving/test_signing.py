@@ -15,6 +15,7 @@ import pytest
 import yaml
 from champion_helpers import make_champion
 from checkout import rehome
+from digits_recipe import single_model_recipe
 from model_signing.signing import Config
 
 from ae_models.checksums import bundle_sha256, write_checksums
@@ -268,7 +269,7 @@ def made_for(bundle: Path, recipe: str) -> None:
 
 def require(project: Project, section: object) -> None:
     """Writes the recipe `digits` with this section `signature`."""
-    recipe = yaml.safe_load((ROOT / "recipes" / "digits.yaml").read_text(encoding="utf-8")) | {"signature": section}
+    recipe = single_model_recipe() | {"signature": section}
     project.recipe_file("digits").write_text(yaml.safe_dump(recipe, sort_keys=False), encoding="utf-8")
 
 

@@ -1,20 +1,23 @@
-"""File size and quality of images that a quantised model codes, beside JPEG, WebP and PNG."""
+"""File size and quality of images that a quantised model codes, beside a linear codec of the same samples, JPEG, WebP and PNG."""
 
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.ticker import LogLocator, NullLocator
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from aeops.codec.archive import compress_samples, decompress_samples, require_quantised
 from aeops.codec.baselines import encode_images
 from aeops.codec.coding import encode_indices
 from aeops.codec.container import ArchiveSource, pack_archive, unpack_archive
 from aeops.codec.images import to_uint8
+from aeops.codec.linear_codec import MAX_VALUES, LinearCodec, choose_step, fit_linear_codecs, fit_principal_axes
 from aeops.codec.merging import load_codebooks, merge_counts, merge_entries, replace_indices
 from aeops.drawing import mosaics
-from aeops.drawing.palette import KNN_COLOUR, MODEL_COLOUR, PCA_COLOUR
+from aeops.drawing.palette import KNN_COLOUR, MODEL_COLOUR, MUTED_COLOUR, PCA_COLOUR
 from aeops.drawing.style import REPORT_WIDTH, svg_axes
 from aeops.drawing.words import format_number
 from aeops.evaluation.reconstruction import reconstruction_metrics
@@ -26,7 +29,10 @@ SINGLE_FILES = 100  # images that are also put into files of their own
 CODEBOOK_DIVISORS = (2, 4, 8, 16)  # of the codebook's size, for the further points of the model's curve
 LARGEST_BOOK = 4096  # entries that are merged for such a point: their distances fit in memory and are computed in seconds
 STRIP_SAMPLES = 10  # images in the strips
-FAMILY_COLOURS = {"model": MODEL_COLOUR, "JPEG": PCA_COLOUR, "WebP": KNN_COLOUR}
+LINEAR_ROWS = 20_000  # training samples that the linear codec is fitted on
+STEP_FACTORS = (0.5, 0.5**0.5, 1.0, 2.0**0.5, 2.0)  # of the step at which it takes the model's bytes, for its curve
+LINEAR = "PCA"
+FAMILY_COLOURS = {"model": MODEL_COLOUR, LINEAR: PCA_COLOUR, "WebP": KNN_COLOUR, "JPEG": MUTED_COLOUR}
 LOSSY_FORMATS = ("JPEG", "WebP")
 
 
@@ -36,7 +42,7 @@ class CodecPoint:
 
     Attributes:
         name: such as `WebP 5`.
-        family: the name of its curve: model, JPEG, WebP or PNG.
+        family: the name of its curve: model, PCA, JPEG, WebP or PNG.
         file_bytes: mean bytes of a file with one image.
         header_free: mean bytes without those that every file of the kind has in common.
         strip_images: some of the decoded images, (k, c, h, w) in [0, 1].
@@ -65,12 +71,12 @@ class CodecPoint:
 
 
 def run_codec_study(spec: CodecStudy, context: EvaluationContext, figures: Path) -> StudyResult:
-    """Code and decode the normal test images, with the model and with Pillow's formats."""
+    """Code and decode the normal test images, with the model, with a linear codec and with Pillow's formats."""
     images = context.inputs[context.is_normal]
     target = to_uint8(images, context.data.low, context.data.high)
     model, archive_bytes = _model_point(context, images, target)
     curve = [model, *_smaller_codebooks(context, target, model)]
-    baselines = []
+    baselines = _linear_points(context, target, model)
     for image_format in LOSSY_FORMATS:
         for quality in spec.qualities:
             baselines.append(_baseline_point(target, image_format, quality))
@@ -78,7 +84,7 @@ def run_codec_study(spec: CodecStudy, context: EvaluationContext, figures: Path)
     _draw_curves(figures / "codec_curves.svg", [*curve, *baselines])
     closest_webp = min(_family_points(baselines, "WebP"), key=lambda point: abs(point.header_free - model.header_free))
     _draw_images(figures / "codec_strips.svg", target, model, closest_webp)
-    return _codec_result(len(target), archive_bytes, curve, baselines, closest_webp)
+    return _codec_result(len(target), archive_bytes, curve, baselines, closest_webp, min(LINEAR_ROWS, len(context.data.train)))
 
 
 # ---------------------------------------------------------------- the model
@@ -133,6 +139,29 @@ def _to_levels(context: EvaluationContext, raw: np.ndarray) -> np.ndarray:
 # ---------------------------------------------------------------- the baselines
 
 
+def _linear_points(context: EvaluationContext, target: np.ndarray, model: CodecPoint) -> list[CodecPoint]:
+    """Return points of a linear codec of training samples around the model's bytes; empty for images of too many values."""
+    if int(np.prod(target.shape[1:])) > MAX_VALUES:
+        return []
+    train = to_uint8(np.asarray(context.data.train[:LINEAR_ROWS]), context.data.low, context.data.high)
+    with threadpool_limits(1, "blas"):  # the same bits whatever else runs
+        principal = fit_principal_axes(train)
+        step = choose_step(principal, train, model.header_free)
+        codecs = fit_linear_codecs(principal, train, [factor * step for factor in STEP_FACTORS])
+        points = []
+        for factor, codec in zip(STEP_FACTORS, codecs, strict=True):
+            points.append(_linear_point(f"{LINEAR}, step x {factor:.2g}", codec, target, model))
+        return points
+
+
+def _linear_point(name: str, codec: LinearCodec, target: np.ndarray, model: CodecPoint) -> CodecPoint:
+    indices = codec.encode(target)
+    output = to_uint8(codec.decode(indices).reshape(target.shape), 0, 1)
+    header_free = codec.code_bytes(indices)
+    file_bytes = model.file_bytes - model.header_free + header_free  # a file of its own needs the same header
+    return _make_point(name, LINEAR, file_bytes, header_free, target, output)
+
+
 def _baseline_point(target: np.ndarray, image_format: str, quality: int | None) -> CodecPoint:
     encoded_images = encode_images(target, image_format, quality)
     name = image_format
@@ -180,16 +209,26 @@ def psnr_at_bytes(points: list[CodecPoint], header_free: float) -> float | None:
 
 
 def _codec_result(
-    count: int, archive_bytes: float, curve: list[CodecPoint], baselines: list[CodecPoint], closest_webp: CodecPoint
+    count: int,
+    archive_bytes: float,
+    curve: list[CodecPoint],
+    baselines: list[CodecPoint],
+    closest_webp: CodecPoint,
+    train_rows: int,
 ) -> StudyResult:
     model = curve[0]
     baseline_psnrs, margins = {}, []
-    for image_format in LOSSY_FORMATS:
-        baseline_psnr = psnr_at_bytes(_family_points(baselines, image_format), model.header_free)
-        baseline_psnrs[image_format] = baseline_psnr
+    for family in (LINEAR, *LOSSY_FORMATS):
+        points = _family_points(baselines, family)
+        if not points:
+            continue
+        baseline_psnr = psnr_at_bytes(points, model.header_free)
+        baseline_psnrs[family] = baseline_psnr
         if baseline_psnr is not None:
             margins.append(model.psnr - baseline_psnr)
     comparison = _compare_with_webp(model, baselines, baseline_psnrs["WebP"])
+    if LINEAR in baseline_psnrs:
+        comparison += f" PCA with a uniform quantiser at as many bytes: {format_number(baseline_psnrs[LINEAR], 2)} dB."
     return StudyResult(
         title="Bytes an image",
         lead=f"{model.header_free:.1f} bytes an image at {model.psnr:.2f} dB. {comparison}",
@@ -204,15 +243,36 @@ def _codec_result(
             "bytes_in_a_set": archive_bytes,
             "images": count,
             "smaller": {point.name.split()[1]: point.metrics for point in curve[1:]},
-            "rivals": {point.name.lower().replace(" ", "_"): point.metrics for point in baselines},
-            "at_like_bytes": {image_format.lower(): psnr for image_format, psnr in baseline_psnrs.items()},
+            "rivals": {_metric_name(point.name): point.metrics for point in baselines},
+            "at_like_bytes": {family.lower(): psnr for family, psnr in baseline_psnrs.items()},
             "lead_db": min(margins, default=None),
         },
         note=f"{count:,} normal test images; one .aez file of all of them has {archive_bytes:.1f} bytes an image. Header-free: "
         "of the model, the coded words alone; of the others, the file less that of a black image of the same size, which takes "
         "off more than their headers. Pillow at its smallest: JPEG with tables of its own, WebP with method 6. Fewer words a "
-        "slot: those that lie near to each other merged into one, without another training.",
+        "slot: those that lie near to each other merged into one, without another training."
+        + _linear_note(LINEAR in baseline_psnrs, train_rows),
     )
+
+
+def _linear_note(is_measured: bool, train_rows: int) -> str:
+    """Return a sentence about the linear codec, and why it is missing where it is."""
+    if not is_measured:
+        return f" No linear codec: an image has more than {MAX_VALUES:,} values."
+    return (
+        f" PCA: all principal axes of {train_rows:,} training samples, every coordinate rounded to multiples of one step and "
+        "coded with its frequencies among them. The step is that at which training samples take the model's bytes, times the "
+        "number; a file of its own has the model's header."
+    )
+
+
+def _metric_name(point_name: str) -> str:
+    """Return the name of a point in metrics.json.
+
+    >>> _metric_name("WebP 5"), _metric_name("PCA, step x 0.71")
+    ('webp_5', 'pca_step_x_0_71')
+    """
+    return re.sub(r"[^a-z0-9]+", "_", point_name.lower())
 
 
 def _compare_with_webp(model: CodecPoint, baselines: list[CodecPoint], webp_psnr: float | None) -> str:
@@ -236,6 +296,8 @@ def _draw_curves(file: Path, points: list[CodecPoint]) -> None:
         for axes, size_field in zip(panels, ("header_free", "file_bytes"), strict=True):
             for family, colour in FAMILY_COLOURS.items():
                 curve = _sort_by_bytes(_family_points(points, family))
+                if not curve:
+                    continue
                 sizes, psnr_values = [getattr(point, size_field) for point in curve], [point.psnr for point in curve]
                 axes.plot(sizes, psnr_values, color=colour, marker="o", markersize=4, label=family)
             axes.set(xscale="log", xlabel="bytes an image", ylabel="PSNR (dB)")

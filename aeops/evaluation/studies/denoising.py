@@ -88,7 +88,8 @@ def _denoising_result(deviation: float, quality: dict[str, Quality], accuracy_va
     )
     note = (
         f"{rows:,} normal test samples. Both filters are linear and fitted on training samples: Wiener's takes the noise for "
-        "Gaussian of known variance; the other is the linear filter of least squared error for the noise as it is, clipped."
+        "Gaussian of known variance; the other is the linear filter of least squared error for the noise as it is, clipped. "
+        "SSIM: uniform window of 7 x 7 pixels."
     )
     table = []
     for name, values in quality.items():

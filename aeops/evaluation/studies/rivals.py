@@ -12,7 +12,7 @@ import numpy as np
 from ae_models.checksums import json_sha256
 from ae_models.spec import FitSpec, QuantisedBottleneckSpec
 from aeops.bundle.detector import Detector
-from aeops.data.fit_samples import open_fit_samples
+from aeops.data.fit_samples import find_backbone, open_fit_samples
 from aeops.drawing import mosaics
 from aeops.drawing.words import format_number, format_share, format_span
 from aeops.evaluation import model_input
@@ -106,6 +106,7 @@ def _train_baseline(context: EvaluationContext, fit: FitSpec, checkpoints: Path)
             recipe=context.recipe.name,
             training=training,
             progress_bar=False,
+            backbone=find_backbone(fit, context.project),
         )
         calibrate(fit, training, samples.roles, content_sha256=samples.content_sha256, bundle=bundle)
         detector = Detector(bundle)

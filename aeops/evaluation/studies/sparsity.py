@@ -8,7 +8,7 @@ from aeops.drawing.palette import GRID_COLOUR, MODEL_COLOUR, MUTED_COLOUR
 from aeops.drawing.style import REPORT_WIDTH, svg_axes
 from aeops.drawing.words import format_number, format_share
 from aeops.evaluation import model_input
-from aeops.evaluation.detection import PcaBaseline
+from aeops.evaluation.baselines import PcaBaseline
 from aeops.evaluation.study import EvaluationContext, StudyResult
 from aeops.kinds.arrays import mse_per_image
 from aeops.recipe.studies import SparsityStudy

@@ -106,15 +106,16 @@ def pull_data(project: Project, record: Record, clone: Project) -> None:
 
 
 def borrow_sources(project: Project, record: Record, clone: Project) -> None:
-    """Make the files that the recipe's studies and its threshold read findable in the clone, by links into its state folder.
+    """Make the files that the recipe's model, threshold and studies read findable in the clone, by links into its state folder.
 
     Raises:
         DataError: every one of them that is not found, or is another file now.
     """
     recipe = yaml.safe_load(record.recipe_file.read_text(encoding="utf-8"))
     problems = []
-    sections = [recipe.get(name) or {} for name in ("evaluate", "threshold")]
-    for path, sha256 in chain.from_iterable(map(named_files, sections)):
+    sections = [recipe.get(name) or {} for name in ("model", "threshold", "evaluate")]
+    files = dict(chain.from_iterable(map(named_files, sections)))  # the model and its rivals may share one
+    for path, sha256 in files.items():
         try:
             source_file = project.find_source(path)
         except DataError as error:

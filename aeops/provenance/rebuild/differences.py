@@ -15,6 +15,7 @@ from ae_models.checksums import read_checksums, tensor_sha256, tensors_sha256
 from aeops.gate.flattening import flatten
 from aeops.machine.stored_json import read_json
 from aeops.provenance.rebuild.record import Record
+from aeops.recipe.gate_rules import AUROC, DEFAULT_MARGINS
 
 TENSOR_FILES = ("weights.safetensors", "scorer.safetensors")
 DEFAULT_MARGIN = 0.01  # of a metric whose rule has none: a share of the larger of the recorded value and the rule's bound
@@ -240,7 +241,7 @@ def is_within_margin(rule: GateRule, figure: float | None, rebuilt_figure: float
     """Return True if a rebuilt figure is as good as the recorded one.
 
     Args:
-        rule: of the gate; its own margin counts where it has one.
+        rule: of the gate; its own margin counts where it has one, else the default one of its kind.
         figure: as recorded; None where it was not measured.
         rebuilt_figure: the same of the rebuilt version.
     """
@@ -253,8 +254,8 @@ def is_within_margin(rule: GateRule, figure: float | None, rebuilt_figure: float
 
 def _allowed_difference(rule: GateRule, figure: float) -> float:
     if "champion" in rule:
-        margin = float(rule.get("margin", DEFAULT_MARGIN))
-        if rule["champion"] == "auroc":
+        margin = float(rule.get("margin", DEFAULT_MARGINS[rule["champion"], rule.get("by")]))
+        if rule["champion"] == AUROC:
             return margin
         return margin * abs(figure)
     largest_value = abs(figure)

@@ -1,0 +1,218 @@
+"""Train and measure a recipe with several seeds, by the processes of a run: train, calibrate, evaluate. Nothing is registered.
+
+Each training and each measurement has a folder named by a hash of all that decides it, in .ae/seeds/RECIPE, so that none is made
+twice: `ae seeds` that was killed goes on with what is missing, and another threshold trains nothing again. Delete a recipe's
+folder to start over.
+"""
+
+import shutil
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from ae_models.checksums import json_sha256, verify_training
+from ae_models.errors import BundleError
+from ae_models.spec import spec_to_dict
+from aeops.data.stage_code import stage_sha256
+from aeops.errors import UsageError
+from aeops.files import atomic_folder, atomic_write, make_folder
+from aeops.gate.seed_record import MIN_SEEDS
+from aeops.machine.child_process import run_module
+from aeops.machine.progress import ProgressBar, ProgressFollower
+from aeops.machine.stored_json import read_json_if_whole
+from aeops.project import Project
+from aeops.recipe.reader import Recipe, read_recipe
+
+MAX_SEED = 2**31 - 1  # as in ae_models.spec.training
+RESULT_FILES = ("metrics.json", "scores.parquet")  # of a report, that are kept
+_KEY_DIGITS = 16  # of the SHA-256 that names a folder
+
+
+@dataclass(frozen=True)
+class SeedRun:
+    """One training of a recipe, and its measurement.
+
+    Attributes:
+        seed: of the training.
+        raw_recipe: the recipe's sections with that seed, as its file would hold them.
+        work: the folder of the training, which is the state folder of its processes, too: checkpoints of an `ae run` stay.
+        results: the folder of RESULT_FILES, once the training has been measured.
+    """
+
+    seed: int
+    raw_recipe: Mapping[str, Any]
+    work: Path
+    results: Path
+
+    @property
+    def recipe_name(self) -> str:
+        return str(self.raw_recipe["recipe"])
+
+    @property
+    def training(self) -> Path:
+        """Return the folder that the stage train writes."""
+        return self.work / "result"
+
+
+@dataclass(frozen=True)
+class SeedResult:
+    """What was measured of one training.
+
+    Attributes:
+        seed: of the training.
+        metrics: metrics.json of its report.
+        scores: scores.parquet of its report, one row a test sample.
+    """
+
+    seed: int
+    metrics: Mapping[str, Any]
+    scores: pd.DataFrame
+
+
+def choose_seeds(recipe: Recipe, count: int, first_seed: int) -> list[int]:
+    """Return the seeds of so many trainings; those of an ensemble share no member, which have one seed after another.
+
+    Raises:
+        UsageError: fewer than 2 trainings, or a seed that a recipe may not have.
+    """
+    if count < MIN_SEEDS:
+        raise UsageError(f"-n: expected {MIN_SEEDS} or more seeds, as one training has no standard deviation, got {count}")
+    step = int(spec_to_dict(recipe.fit.train).get("members", 1))
+    seeds = [first_seed + step * index for index in range(count)]
+    if first_seed < 0 or seeds[-1] > MAX_SEED:
+        raise UsageError(f"--first-seed: expected 0 to {MAX_SEED - step * (count - 1)} for {count} seeds, got {first_seed}")
+    return seeds
+
+
+def plan_seed_runs(
+    project: Project, raw_recipe: Mapping[str, Any], content_sha256: str, folder: Path, seeds: list[int]
+) -> list[SeedRun]:
+    """Return the trainings with these seeds, each with the folders that its settings name.
+
+    Args:
+        project: whose code trains and measures.
+        raw_recipe: the recipe's sections as its file holds them, without mistakes.
+        content_sha256: of the dataset that the samples are prepared from.
+        folder: where the folders of trainings and results are.
+        seeds: of the trainings.
+    """
+    data = {key: value for key, value in raw_recipe["data"].items() if key != "source"}
+    runs = []
+    for seed in seeds:
+        seeded = {**raw_recipe, "train": {**raw_recipe["train"], "seed": seed}}
+        training_key = json_sha256(
+            {
+                "content_sha256": content_sha256,
+                "data": data,
+                "weights": {name: seeded.get(name) for name in ("input", "model", "train")},
+                "code": {stage: stage_sha256(project.root, stage) for stage in ("prepare", "train")},
+            }
+        )
+        result_key = json_sha256(
+            {
+                "training": training_key,
+                "settings": {name: seeded.get(name) for name in ("score", "threshold", "validate", "evaluate")},
+                "code": {stage: stage_sha256(project.root, stage) for stage in ("calibrate", "evaluate")},
+            }
+        )
+        work = folder / "trainings" / training_key[:_KEY_DIGITS]
+        runs.append(SeedRun(seed, seeded, work, folder / "results" / result_key[:_KEY_DIGITS]))
+    return runs
+
+
+def load_result(run: SeedRun) -> SeedResult | None:
+    """Return what was measured of a run; None where that is still to be done."""
+    metrics = read_json_if_whole(run.results / "metrics.json", "reconstruction")
+    if metrics is None or not (run.results / "scores.parquet").is_file():
+        return None
+    return SeedResult(run.seed, metrics, pd.read_parquet(run.results / "scores.parquet"))
+
+
+def measure_run(project: Project, run: SeedRun, prepared: Path) -> SeedResult:
+    """Train with the run's seed unless that is done, and measure the result.
+
+    Args:
+        project: whose code trains and measures, and where sources are looked for.
+        run: the training.
+        prepared: the folder of the stage prepare.
+
+    Raises:
+        AeError: as a stage reports it; what is finished stays.
+    """
+    recipe_file = _write_recipe(project, run)
+    bundle, report = run.work / "bundle", run.work / "report"
+    stage = StageStarter(project, run.work, recipe_file, prepared)
+    if not _is_trained(run):
+        _say(run, "train")
+        follower = ProgressFollower(run.work / "training" / run.recipe_name / "progress.jsonl")
+        with ProgressBar(read_recipe(recipe_file).fit.train.total_epochs) as bar:
+            stage.run("train", out=run.training, on_poll=lambda: bar.show(follower.new_rows()))
+    _say(run, "calibrate")
+    stage.run("calibrate", "--training", str(run.training), out=bundle)
+    _say(run, "evaluate")
+    stage.run("evaluate", "--bundle", str(bundle), "--history", str(run.training), out=report)
+    make_folder(run.results.parent)
+    with atomic_folder(run.results) as folder:
+        for name in RESULT_FILES:
+            shutil.copy(report / name, folder)
+    for made_again in (bundle, report):
+        shutil.rmtree(made_again)
+    result = load_result(run)
+    assert result is not None, "it was written above"
+    return result
+
+
+@dataclass(frozen=True)
+class StageStarter:
+    """Starts stages on prepared samples in a state folder of their own.
+
+    Attributes:
+        project: whose code runs.
+        home: the state folder of the stages.
+        recipe_file: the recipe that they read.
+        prepared: the folder of the stage prepare.
+    """
+
+    project: Project
+    home: Path
+    recipe_file: Path
+    prepared: Path
+
+    def run(self, stage: str, *options: str, out: Path, on_poll: Callable[[], None] | None = None) -> None:
+        """Run a stage until it ends; raises as `run_module` does."""
+        arguments = ["--recipe", str(self.recipe_file), "--prepared", str(self.prepared), *options, "--out", str(out)]
+        log = self.project.logs / f"seeds-{stage}.log"
+        run_module([f"aeops.stages.{stage}", *arguments], root=self.project.root, home=self.home, log=log, on_poll=on_poll)
+
+
+def _write_recipe(project: Project, run: SeedRun) -> Path:
+    """Write the recipe with the run's seed, under its own name, and link the state folder's sources beside it."""
+    file = run.work / "recipes" / f"{run.recipe_name}.yaml"
+    make_folder(file.parent)
+    atomic_write(file, yaml.safe_dump(dict(run.raw_recipe), sort_keys=False, allow_unicode=True))
+    sources, target = run.work / "sources", project.home / "sources"
+    if not (sources.is_symlink() and sources.readlink() == target):  # else the state folder was moved
+        sources.unlink(missing_ok=True)
+        sources.symlink_to(target)
+    return file
+
+
+def _is_trained(run: SeedRun) -> bool:
+    """Return whether the run's training is finished; one that is damaged is not, which is said."""
+    if not run.training.is_dir():
+        return False
+    try:
+        verify_training(run.training)
+    except BundleError as error:
+        print(f"{error.reason} in {run.training}: it is trained again", file=sys.stderr, flush=True)
+        return False
+    return True
+
+
+def _say(run: SeedRun, stage: str) -> None:
+    print(f"seed {run.seed}: {stage} ...", file=sys.stderr, flush=True)
