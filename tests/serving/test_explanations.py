@@ -12,7 +12,7 @@ from jsonschema import Draft202012Validator
 from ruled_bundles import TRAINED, strokes
 
 from aeops.bundle.detector import Detector, name_parts
-from aeops.bundle.explanations import count_leading_parts, describe_explanation, short_part_name
+from aeops.bundle.explanations import count_leading_parts, describe_explanation, short_part_name, to_json_values
 from aeops.cli.score import FileResult, print_table
 from aeops.kinds.arrays import explain_residual
 from aeops.kinds.results import Explanation
@@ -171,6 +171,14 @@ def test_a_sentence_says_what_spoke_and_where() -> None:
         "channel 2: 81 %; nearest normal sample: row 12"
     )
     assert describe_explanation({"total": 0.0, "areas": []}) == ""
+
+
+def test_a_sentence_says_where_the_patches_are_farthest_from_normal() -> None:
+    pixel_map = np.zeros((4, 5))
+    pixel_map[3, 1] = 2
+    for values in (pixel_map, pixel_map.tolist()):
+        assert describe_explanation({"pixel_map": values}) == "patch farthest from normal: row 3, column 1"
+    assert to_json_values({"pixel_map": pixel_map})["pixel_map"] == pixel_map.tolist()
 
 
 def test_a_sentence_about_a_text_quotes_its_tokens() -> None:
