@@ -88,7 +88,7 @@ def calibrated_bundle(
     torch.manual_seed(0)
     facts = TrainingFacts("digits", spec.weights, 1, CONTENT, torch.__version__)
     autoencoder = Autoencoder(spec.model, spec.input).eval()
-    write_training(folder / "training", facts, autoencoder, history="", weight_hashes="", tokenizer=tokenizer)
+    write_training(folder / "training", facts, autoencoder, history="", weight_hashes="", tokenizer=tokenizer, backbone=None)
     parts = np.split(samples, [TRAIN, TRAIN + VALIDATION])
     roles = SampleRoles(*map(ArraySampleSet, parts))
     rules = SampleRules(missing, {})

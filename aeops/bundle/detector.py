@@ -298,6 +298,13 @@ class Detector:
         """Whether the score compares samples with a bank of normal ones, so that the nearest is known."""
         return "nearest" in self._model.output_names
 
+    @property
+    def explained_values(self) -> int:
+        """How many numbers an explanation has: of its residual, its nearest normal sample and its map of pixels."""
+        size = math.prod(self.shape)
+        pixels = math.prod(self.shape[1:]) if "pixel_map" in self._model.output_names else 0
+        return size * (1 + self.has_bank) + pixels
+
     @cached_property
     def bank_samples(self) -> np.ndarray:
         """Raw training samples in the bank of the score, (rows, ...), to which the output `nearest` points.

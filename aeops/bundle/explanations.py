@@ -46,7 +46,8 @@ def describe_explanation(explanation: Explanation) -> str:
     if explanation.get("missing"):
         phrases.append(f"{count_values(explanation['missing'])} missing")
     phrases += describe_residual(explanation)
-    phrases += describe_pixels(explanation)
+    if "pixel_map" in explanation:
+        phrases.append(describe_farthest_patch(np.asarray(explanation["pixel_map"])))
     phrases += describe_tokens(explanation)
     if "nearest" in explanation:
         phrases.append(f"nearest normal sample: row {explanation['nearest']['row']}")
@@ -70,15 +71,6 @@ def describe_residual(explanation: Explanation) -> list[str]:
     return phrases
 
 
-def describe_pixels(explanation: Explanation) -> list[str]:
-    """Return the pixel that is farthest from normal, by a score with a map of pixels."""
-    if "pixel_map" not in explanation:
-        return []
-    pixel_map = np.asarray(explanation["pixel_map"])
-    row, column = np.unravel_index(pixel_map.argmax(), pixel_map.shape)
-    return [f"farthest from normal patches at row {row}, column {column}"]
-
-
 def count_values(count: int) -> str:
     return "1 value" if count == 1 else f"{count:,} values"
 
@@ -90,6 +82,12 @@ def describe_area(area: AreaShare) -> str:
     for axis, start, end in zip(AXIS_NAMES[len(starts)], starts, ends, strict=True):
         spans.append(f"{axis} {start}-{end - 1}")
     return ", ".join(spans)
+
+
+def describe_farthest_patch(pixel_map: np.ndarray) -> str:
+    """Return where the features are farthest from normal ones, given the distance at each pixel, (height, width)."""
+    row, column = np.unravel_index(int(pixel_map.argmax()), pixel_map.shape)
+    return f"patch farthest from normal: row {row}, column {column}"
 
 
 def describe_tokens(explanation: Explanation) -> list[str]:
@@ -149,8 +147,9 @@ def caption_scores(scores: np.ndarray, names: Sequence[str], part_scores: np.nda
 def to_json_values(explanation: Explanation) -> dict[str, Any]:
     """Return an explanation with lists in place of arrays, for `json`."""
     values: dict[str, Any] = dict(explanation)
-    if "residual" in explanation:
-        values["residual"] = explanation["residual"].tolist()
+    for name in ("residual", "pixel_map"):
+        if name in values:
+            values[name] = values[name].tolist()
     if "nearest" in explanation:
         row, sample = explanation["nearest"]["row"], explanation["nearest"]["sample"]
         values["nearest"] = {"row": row, "sample": sample.tolist() if isinstance(sample, np.ndarray) else sample}

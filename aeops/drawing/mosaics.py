@@ -16,7 +16,8 @@ COLUMNS = 6  # samples in a strip
 GRID_COLUMNS = 20  # samples in a row of the grid
 STRIP_SIDE, GRID_SIDE = 64, 32  # largest side of a tile in pixels; larger samples are shrunk, as they are drawn that small
 PLOT_HEIGHT, PLOT_WIDTHS = 48, (64, 128)  # pixels of the curve that stands for a window of a series
-NEAREST_TITLE = "nearest\nnormal"  # of the row of nearest normal samples
+NEAREST_TITLE, DISTANCES_TITLE = "nearest\nnormal", "patches"  # of the rows of nearest samples, and of distances
+TINY_DISTANCE = 1e-12  # where all patches are known ones
 CAPTION_POINTS, TITLE_POINTS, POINTS_AN_INCH = 7, 8.5, 72
 LINE_HEIGHT = 1.15  # in the size of a letter
 LETTER_WIDTH = 0.56  # of a caption's letter, in its size
@@ -34,6 +35,7 @@ def draw_error_strip(
     targets: np.ndarray | None,
     sample_captions: Sequence[str],
     nearest: np.ndarray | None = None,
+    distances: np.ndarray | None = None,
 ) -> None:
     """Draw samples over their reconstructions over the error at each pixel (or step); all share the scale [0, 1].
 
@@ -43,7 +45,9 @@ def draw_error_strip(
         outputs: their reconstructions, of the same shape.
         targets: expected outputs where they are not the inputs; drawn as a row of its own.
         sample_captions: one a sample, written above it, of one line or more.
-        nearest: the nearest normal samples, of the shape of the inputs, drawn as the last row; None where they are not known.
+        nearest: the nearest normal samples, of the shape of the inputs, drawn as a row; None where they are not known.
+        distances: how far each pixel is from normal, (k, h, w), 0 or more, drawn in the colours of the errors up to the largest
+            one; None where that is not known.
     """
     sample_rows = {"input": inputs, "output": outputs}
     errors = np.abs(inputs - outputs)
@@ -58,6 +62,9 @@ def draw_error_strip(
         tile_rows.append(as_tiles(samples) + padding)
     titles.append(("error", MUTED_COLOUR))
     tile_rows.append(_error_tiles(errors) + padding)
+    if distances is not None:
+        titles.append((DISTANCES_TITLE, MUTED_COLOUR))
+        tile_rows.append(_error_tiles(distances[:, None] / max(float(distances.max()), TINY_DISTANCE)) + padding)
     if nearest is not None:
         titles.append((NEAREST_TITLE, MUTED_COLOUR))
         tile_rows.append(as_tiles(nearest) + padding)

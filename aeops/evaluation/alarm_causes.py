@@ -24,7 +24,7 @@ def alarm_results(context: EvaluationContext) -> dict[str, StudyResult]:
     if not len(flagged):
         return {}
     results = {}
-    if "part_scores" in context.predictions:
+    if context.detector.part_names:
         results["parts"] = leading_parts_result(context, flagged)
     order = np.argsort(-context.predictions["score"][flagged], kind="stable")
     results["alarms"] = strongest_alarms_result(context, flagged[order][:NAMED_ALARMS])
@@ -33,10 +33,10 @@ def alarm_results(context: EvaluationContext) -> dict[str, StudyResult]:
 
 def leading_parts_result(context: EvaluationContext, flagged: np.ndarray) -> StudyResult:
     """Return a table of how many flagged samples each part of the score says most of."""
-    names, part_scores = context.detector.part_names, context.predictions["part_scores"]
-    is_novelty = context.data.novelty[flagged]
-    by_part = count_leading_parts(names, part_scores[flagged])
-    of_novelty = count_leading_parts(names, part_scores[flagged[is_novelty]])
+    names = context.detector.part_names
+    part_scores = context.detector.score(context.inputs[flagged], explanation=True)["part_scores"]
+    by_part = count_leading_parts(names, part_scores)
+    of_novelty = count_leading_parts(names, part_scores[context.data.novelty[flagged]])
     rows = []
     for name, count in by_part.most_common():
         false_alarms = count - of_novelty[name]

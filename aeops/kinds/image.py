@@ -30,7 +30,7 @@ from aeops.kinds.pictures import (
     png,
     read_image,
 )
-from aeops.kinds.results import ErrorLegend, PageBlock, PageForm
+from aeops.kinds.results import ErrorLegend, Explanation, PageBlock, PageForm
 from aeops.kinds.samples import FileSamples, FitOptions, FittedSample, SampleSpec
 
 if TYPE_CHECKING:
@@ -129,6 +129,20 @@ def error_panels(shown: np.ndarray, output: np.ndarray, spec: SampleSpec) -> lis
     return [PageBlock("image", error_map(error), "Error at each pixel", caption)]
 
 
+def cause_panels(explanation: Explanation, spec: SampleSpec) -> list[PageBlock]:
+    """Return how far each patch is from normal ones, and the nearest normal sample, where the explanation has them."""
+    blocks = []
+    if "pixel_map" in explanation:
+        distances = np.asarray(explanation["pixel_map"], np.float64)
+        largest = float(distances.max())
+        caption = f"how far each is from normal, up to {largest:.3g}"
+        blocks.append(PageBlock("image", error_map(distances / (largest or 1.0)), "Patches", caption))
+    if "nearest" in explanation:
+        nearest = fit_range(np.asarray(explanation["nearest"]["sample"]), spec)
+        blocks.append(PageBlock("image", png(nearest, spec.low, spec.high), "Nearest normal sample", "of the training"))
+    return blocks
+
+
 class ImageKind(ArrayKind):
     """See `aeops.kinds.interface.DataKind`."""
 
@@ -172,9 +186,9 @@ class ImageKind(ArrayKind):
         )
 
     def page_panels(
-        self, batch: np.ndarray, output: np.ndarray | None, spec: SampleSpec, nearest: np.ndarray | None = None
+        self, batch: np.ndarray, output: np.ndarray | None, spec: SampleSpec, explanation: Explanation | None = None
     ) -> tuple[list[PageBlock], str]:
-        """See `DataKind.page_panels`: the image, its reconstruction, the error at each pixel, and the nearest normal sample."""
+        """See `DataKind.page_panels`: the image, its reconstruction, the error at each pixel, and what explains its score."""
         shown = fit_range(batch, spec)
         blocks = [PageBlock("image", png(shown[0], spec.low, spec.high), "Given", "as the model sees it")]
         missing_error = "The scorer gives no reconstruction."
@@ -183,10 +197,7 @@ class ImageKind(ArrayKind):
             error_blocks = error_panels(shown, output, spec)
             blocks += error_blocks
             missing_error = "" if error_blocks else "What this model makes is not what it is given, so there is no error to draw."
-        if nearest is not None:
-            picture = png(fit_range(nearest, spec)[0], spec.low, spec.high)
-            blocks.append(PageBlock("image", picture, "Nearest normal sample", "of the training"))
-        return blocks, missing_error
+        return blocks + cause_panels(explanation or {}, spec), missing_error
 
 
 KIND = ImageKind()

@@ -248,15 +248,15 @@ class DataKind(Protocol):
         """Return the form that takes one sample of a recipe with this section input."""
 
     def page_panels(
-        self, batch: np.ndarray, output: np.ndarray | None, spec: SampleSpec, nearest: np.ndarray | None = None
+        self, batch: np.ndarray, output: np.ndarray | None, spec: SampleSpec, explanation: Explanation | None = None
     ) -> tuple[list[PageBlock], str]:
-        """Return one sample beside its reconstruction and its nearest normal sample, and why no error is drawn, if so.
+        """Return one sample beside its reconstruction and what explains its score, and why no error is drawn, if so.
 
         Args:
             batch: (1, *shape) in raw units, or (1,) with a string.
             output: the decoded reconstruction, likewise; None where there is none.
             spec: the model's.
-            nearest: the nearest normal sample, as `batch`; None where the score knows none.
+            explanation: of its score: the nearest normal sample and the map of pixels are drawn, where it has them.
         """
 
 

@@ -16,7 +16,7 @@ from aeops.kinds.arrays import (
     read_npy_file,
     require_file,
 )
-from aeops.kinds.results import ErrorLegend, PageBlock, PageForm
+from aeops.kinds.results import ErrorLegend, Explanation, PageBlock, PageForm
 from aeops.kinds.samples import FileSamples, FitOptions, FittedSample, SampleSpec
 
 if TYPE_CHECKING:
@@ -81,14 +81,15 @@ class SeriesKind(ArrayKind):
         )
 
     def page_panels(
-        self, batch: np.ndarray, output: np.ndarray | None, spec: SampleSpec, nearest: np.ndarray | None = None
+        self, batch: np.ndarray, output: np.ndarray | None, spec: SampleSpec, explanation: Explanation | None = None
     ) -> tuple[list[PageBlock], str]:
         """See `DataKind.page_panels`: the channels as lines, under those of a reconstruction of the same shape."""
         lines = svg_channels(fit_range(batch, spec), "given", spec)
         if output is not None and output.shape == batch.shape:
             lines += svg_channels(output, "made", spec)
         blocks = [PageBlock("svg", svg_curves(lines, "given and made"), "Given, and what the model makes of it")]
-        if nearest is not None:
+        if explanation and "nearest" in explanation:
+            nearest = np.asarray([explanation["nearest"]["sample"]])
             nearest_lines = svg_channels(fit_range(nearest, spec), "given", spec)
             blocks.append(
                 PageBlock("svg", svg_curves(nearest_lines, "nearest normal sample"), "Nearest normal sample", "of the training")

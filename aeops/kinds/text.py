@@ -497,13 +497,13 @@ class TextKind:
         )
 
     def page_panels(
-        self, batch: np.ndarray, output: np.ndarray | None, spec: SampleSpec, nearest: np.ndarray | None = None
+        self, batch: np.ndarray, output: np.ndarray | None, spec: SampleSpec, explanation: Explanation | None = None
     ) -> tuple[list[PageBlock], str]:
         """See `DataKind.page_panels`: the texts to read."""
         reconstruction = "" if output is None else str(output[0])
         blocks = [PageBlock("text", str(batch[0]), "Given"), PageBlock("text", reconstruction, "What the model makes of it")]
-        if nearest is not None:
-            blocks.append(PageBlock("text", str(nearest[0]), "Nearest normal sample"))
+        if explanation and "nearest" in explanation:
+            blocks.append(PageBlock("text", str(explanation["nearest"]["sample"]), "Nearest normal sample"))
         return blocks, ""
 
 

@@ -78,13 +78,6 @@ class ScoredSample:
     prediction_id: str
     scorer: str
 
-    @property
-    def nearest(self) -> np.ndarray | None:
-        """The nearest normal sample as a batch of one, in raw units or a string; None for a score without a bank."""
-        if "nearest" not in self.explanation:
-            return None
-        return np.asarray([self.explanation["nearest"]["sample"]])
-
 
 @dataclass(frozen=True)
 class TryResult:
@@ -134,7 +127,7 @@ def try_sample(
         kind, spec = detector.data_kind, detector.spec
         fitted_sample = fit_upload(kind, upload, spec, options)
         scored_sample = score_here(project, recipe.name, version, detector, fitted_sample, upload.name)
-    panels, missing_error = kind.page_panels(fitted_sample.batch, scored_sample.reconstruction, spec, scored_sample.nearest)
+    panels, missing_error = kind.page_panels(fitted_sample.batch, scored_sample.reconstruction, spec, scored_sample.explanation)
     return TryResult(
         recipe=recipe.name,
         name=upload.name,

@@ -100,7 +100,12 @@ def relative_densities(scores: np.ndarray, edges: np.ndarray, is_log: bool) -> n
 
 
 def draw_anomalous(
-    file: Path, inputs: np.ndarray, outputs: np.ndarray, captions: Sequence[str], nearest: np.ndarray | None
+    file: Path,
+    inputs: np.ndarray,
+    outputs: np.ndarray,
+    captions: Sequence[str],
+    nearest: np.ndarray | None,
+    distances: np.ndarray | None,
 ) -> None:
     """Draw samples above the model's outputs, with the error where the two have the same shape.
 
@@ -110,9 +115,10 @@ def draw_anomalous(
         outputs: (k, c, ...) in [0, 1].
         captions: one a sample.
         nearest: the nearest normal samples, as the inputs; None where the score knows none.
+        distances: how far each pixel is from normal, as `draw_error_strip` takes them.
     """
     if inputs.shape == outputs.shape:
-        draw_error_strip(file, inputs, outputs, None, captions, nearest)
+        draw_error_strip(file, inputs, outputs, None, captions, nearest, distances)
         return
     rows = {"input": _pad_columns(inputs), "output": _pad_columns(outputs)}
     if nearest is not None:

@@ -210,15 +210,15 @@ def _draw_samples(
     results = detector.score(samples, reconstruction=True, explanation=True)
     captions = caption_scores(np.array(scores), detector.part_names, results.get("part_scores"))
     inputs, outputs = _scale_to_unit(samples, detector), _scale_to_unit(results["reconstruction"], detector)
-    nearest = None
+    nearest, distances = None, results.get("pixel_map")
     if detector.has_bank:
         nearest = _scale_to_unit(detector.bank_samples[results["nearest"]], detector)
     pictures = []
     with tempfile.TemporaryDirectory() as folder:
         for start in range(0, len(samples), COLUMNS):
             strip_rows, file = slice(start, start + COLUMNS), Path(folder) / f"{start}.svg"
-            strip_nearest = None if nearest is None else nearest[strip_rows]
-            draw_anomalous(file, inputs[strip_rows], outputs[strip_rows], captions[strip_rows], strip_nearest)
+            strip = [None if values is None else values[strip_rows] for values in (nearest, distances)]
+            draw_anomalous(file, inputs[strip_rows], outputs[strip_rows], captions[strip_rows], *strip)
             pictures.append(inline_svg(file.read_text(encoding="utf-8"), f"anomalous-{start}", PICTURE_ALT))
     return pictures
 

@@ -132,7 +132,7 @@ class BatchScorer:
         if request.path == RECONSTRUCT_PATH or samples.params.get("reconstruction", False):
             values_per_sample += math.prod(detector.output_shape)
         if request.path == EXPLAIN_PATH:
-            values_per_sample += math.prod(detector.shape) * (1 + detector.has_bank)  # the residual, the nearest normal sample
+            values_per_sample += detector.explained_values
         if request.path == EMBED_PATH or samples.params.get("code", False):
             values_per_sample += math.prod(detector.bundle["code"]["shape"])
         if len(samples) > 1 and len(samples) * values_per_sample > self.limits.answer_values:

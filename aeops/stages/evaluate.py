@@ -98,7 +98,7 @@ def build_context(recipe: Recipe, project: Project, prepared: Path, bundle: Path
         raise DataError(f"{prepared}: no normal sample in test.npy, expected at least one; {next_step}, or ingest more samples")
     inputs = model_input.served_inputs(recipe.fit, data.test, model_input.TEST_SEED)
     target = detector.to_measured(model_input.target_channels(source, data.test))
-    predictions = detector.score(inputs, reconstruction=True, code=True, explanation=True)
+    predictions = detector.score(inputs, reconstruction=True, code=True)
     return EvaluationContext(recipe, data, detector, inputs, target, predictions, project, bundle, history)
 
 
@@ -320,13 +320,16 @@ def draw_galleries(folder: Path, context: EvaluationContext) -> None:
         if len(indices):
             spread = np.linspace(0, len(indices) - 1, min(len(indices), mosaics.COLUMNS)).round().astype(int)
             shown = indices[np.unique(spread)]
-            part_scores = context.predictions["part_scores"][shown] if context.detector.part_names else None
-            captions = caption_scores(score[shown], context.detector.part_names, part_scores)
-            draw_gallery(folder / f"errors_{name}.svg", context, shown, captions, nearest_normals(context, shown))
+            draw_causes(folder / f"errors_{name}.svg", context, shown)
 
 
 def draw_gallery(
-    file: Path, context: EvaluationContext, indices: np.ndarray, captions: list[str], nearest: np.ndarray | None = None
+    file: Path,
+    context: EvaluationContext,
+    indices: np.ndarray,
+    captions: list[str],
+    nearest: np.ndarray | None = None,
+    distances: np.ndarray | None = None,
 ) -> None:
     """Write inputs above outputs, and targets where they differ from the inputs; see `mosaics.draw_error_strip`."""
     source = context.recipe.fit.input
@@ -335,14 +338,18 @@ def draw_gallery(
         targets = context.target[indices]
     inputs = context.data.scale(context.inputs[indices])
     outputs = context.data.scale(context.predictions["reconstruction"][indices])
-    mosaics.draw_error_strip(file, inputs, outputs, targets, captions, nearest)
+    mosaics.draw_error_strip(file, inputs, outputs, targets, captions, nearest, distances)
 
 
-def nearest_normals(context: EvaluationContext, indices: np.ndarray) -> np.ndarray | None:
-    """Return the nearest normal sample of each test sample in [0, 1]; None for a score without a bank."""
-    if not context.detector.has_bank:
-        return None
-    return context.data.scale(context.detector.bank_samples[context.predictions["nearest"][indices]])
+def draw_causes(file: Path, context: EvaluationContext, indices: np.ndarray) -> None:
+    """Write a gallery with what causes the scores: the part that spoke first, distances of patches, nearest normal samples."""
+    detector = context.detector
+    causes = detector.score(context.inputs[indices], explanation=True)
+    captions = caption_scores(context.predictions["score"][indices], detector.part_names, causes.get("part_scores"))
+    nearest = None
+    if detector.has_bank:
+        nearest = context.data.scale(detector.bank_samples[causes["nearest"]])
+    draw_gallery(file, context, indices, captions, nearest, causes.get("pixel_map"))
 
 
 # ---------------------------------------------------------------- the program

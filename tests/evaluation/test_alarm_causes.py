@@ -1,22 +1,23 @@
 """The report says what causes the alarms: which part of the score, where, and the nearest normal samples."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from explained_bundles import TRAIN, edges_bundle, image_bundle, images, series_bundle, windows
+from explained_bundles import edges_bundle, image_bundle, images, series_bundle, windows
 
 from aeops.bundle.detector import Detector
-from aeops.bundle.explanations import caption_scores, short_part_name
+from aeops.bundle.explanations import caption_scores
 from aeops.drawing import mosaics
 from aeops.evaluation.alarm_causes import NAMED_ALARMS, alarm_results
 from aeops.evaluation.prepared import PreparedSamples
 from aeops.evaluation.study import EvaluationContext
 from aeops.project import find_project
 from aeops.recipe.reader import read_recipe
-from aeops.stages.evaluate import draw_galleries, nearest_normals
+from aeops.stages.evaluate import draw_galleries
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 
@@ -28,7 +29,7 @@ def context_of(detector: Detector, samples: np.ndarray, novelty: np.ndarray) -> 
     labels[0] = pd.NA
     table = pd.DataFrame({"id": ids, "label": labels, "group": ids, "novelty": novelty})
     data = PreparedSamples(Path(), samples[:0], samples, table, {}, detector.low, detector.high)
-    predictions = detector.score(samples, reconstruction=True, code=True, explanation=True)
+    predictions = detector.score(samples, reconstruction=True, code=True)
     target = detector.to_measured(samples)
     project = find_project(RECIPES)
     recipe = read_recipe(RECIPES / "digits.yaml")
@@ -47,7 +48,7 @@ def context(tmp_path_factory: pytest.TempPathFactory) -> EvaluationContext:
 def test_each_flagged_sample_counts_for_the_part_that_says_most(context: EvaluationContext) -> None:
     result = alarm_results(context)["parts"]
     flagged, novelty = context.predictions["is_anomaly"], context.data.novelty
-    leading = context.predictions["part_scores"].argmax(1)
+    leading = context.detector.score(context.inputs, explanation=True)["part_scores"].argmax(1)
     for row, name in enumerate(context.detector.part_names):
         [cells] = [cells for cells in result.rows if cells[0] == name]
         is_first = flagged & (leading == row)
@@ -76,19 +77,12 @@ def test_without_an_alarm_there_is_nothing_to_explain(context: EvaluationContext
     assert alarm_results(context_of(context.detector, samples, np.zeros(len(calm), bool))) == {}
 
 
-def test_captions_name_the_part_and_the_last_row_is_the_nearest_normal(context: EvaluationContext) -> None:
-    indices = np.array([0, 45])
-    leading = context.predictions["part_scores"][indices].argmax(1)
-    part_scores, names = context.predictions["part_scores"][indices], context.detector.part_names
-    captions = caption_scores(context.predictions["score"][indices], names, part_scores)
-    for index, caption, part in zip(indices, captions, leading, strict=True):
-        number, *words = caption.split("\n")
-        assert float(number) == pytest.approx(context.predictions["score"][index], rel=1e-2)
-        assert "".join(words).replace("(", " (") == short_part_name(context.detector.part_names[part])
-    nearest = nearest_normals(context, indices)
-    assert nearest is not None
-    expected = images(TRAIN)[context.predictions["nearest"][indices]] / 255
-    np.testing.assert_allclose(nearest, expected, rtol=1e-6)
+def test_captions_name_the_part_that_says_most() -> None:
+    part_scores = np.array([[3.0, 1.0, 0.0], [0.0, 1.0, 0.5], [0.0, 1.0, 2.0]])
+    names = ["normalised-residual", "local-hull", "knn (space code)"]
+    captions = caption_scores(np.array([1.25, -0.5, 12.0]), names, part_scores)
+    assert captions == ["1.25\nresidual", "-0.500\nlocal-\nhull", "12.0\nknn\n(space code)"]
+    assert caption_scores(np.array([1.25]), [], None) == ["1.25"]
 
 
 def test_the_galleries_of_errors_show_them(context: EvaluationContext, tmp_path: Path) -> None:
@@ -100,16 +94,22 @@ def test_the_galleries_of_errors_show_them(context: EvaluationContext, tmp_path:
 
 
 @pytest.mark.parametrize("make", [series_bundle, edges_bundle])
-def test_series_and_what_cannot_be_compared_are_explained_too(make: object, tmp_path: Path) -> None:
-    detector = Detector(make(tmp_path))  # type: ignore[operator]
+def test_series_and_what_cannot_be_compared_are_explained_too(make: Callable[[Path], Path], tmp_path: Path) -> None:
+    detector = Detector(make(tmp_path))
     samples = windows(20)[:, ::-1] if make is series_bundle else np.full((20, 3, 8, 8), 255, np.uint8)
-    context = context_of(detector, np.ascontiguousarray(samples), np.ones(20, bool))
+    context = context_of(detector, np.ascontiguousarray(samples), np.arange(20) >= 4)
     assert context.predictions["is_anomaly"].any()
     [*_, first] = alarm_results(context)["alarms"].rows
     assert "nearest normal sample: row" in first[3]
-    nearest = nearest_normals(context, np.array([0, 1]))
-    assert nearest is not None
-    assert nearest.shape == (2, *detector.shape)
+    draw_galleries(tmp_path, context)
+    assert ">nearest<" in (tmp_path / "errors_flagged_novelty.svg").read_text(encoding="utf-8")
+
+
+def test_a_map_of_pixels_is_a_row_of_the_strip(tmp_path: Path) -> None:
+    tiles = np.zeros((2, 1, 8, 8))
+    for distances in (np.zeros((2, 8, 8)), np.random.default_rng(0).random((2, 8, 8))):
+        mosaics.draw_error_strip(tmp_path / "strip.svg", tiles, tiles, None, ["1", "2"], distances=distances)
+        assert ">patches<" in (tmp_path / "strip.svg").read_text(encoding="utf-8")
 
 
 def test_a_long_caption_is_set_smaller(tmp_path: Path) -> None:

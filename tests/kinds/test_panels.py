@@ -42,6 +42,17 @@ def test_a_sample_without_a_reconstruction_is_shown_alone() -> None:
     assert "no reconstruction" in reason
 
 
+def test_a_map_of_pixels_and_the_nearest_sample_stand_beside_the_error() -> None:
+    batch, pixel_map = np.zeros((1, 1, 2, 2)), [[0.0, 1.5], [0.25, 3.0]]  # as a service sends it
+    panels, _ = image.page_panels(
+        batch, batch, spec((1, 2, 2)), {"pixel_map": pixel_map, "nearest": {"row": 3, "sample": [[[0, 255], [0, 0]]]}}
+    )
+    assert [panel.title for panel in panels[2:]] == ["Error at each pixel", "Patches", "Nearest normal sample"]
+    assert panels[3].caption == "how far each is from normal, up to 3"
+    panels, reason = image.page_panels(batch, None, spec((1, 2, 2)), {"pixel_map": np.zeros((2, 2))})
+    assert ([panel.title for panel in panels], reason) == (["Given", "Patches"], "The scorer gives no reconstruction.")
+
+
 def test_texts_and_series_have_panels_of_their_own() -> None:
     panels, _ = text.page_panels(np.array(["a text"], dtype=object), np.array(["a test"]), spec((8,)))
     assert [panel.content for panel in panels] == ["a text", "a test"]

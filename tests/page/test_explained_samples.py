@@ -109,10 +109,10 @@ def test_a_value_outside_the_range_is_said_and_a_missing_one_drawn(project: Proj
 
 
 def test_the_nearest_of_a_series_and_of_a_text_has_a_panel(tmp_path: Path) -> None:
-    for name, make, nearest in (("series", series_bundle, np.zeros((1, 2, 16))), ("text", text_bundle, np.array(["the cat"]))):
+    for name, make, sample in (("series", series_bundle, np.zeros((2, 16))), ("text", text_bundle, "the cat")):
         detector = Detector(make(tmp_path / name))
         example = np.asarray(detector.example())[:1]
-        panels, _ = load_kind(name).page_panels(example, None, detector.spec, nearest)
+        panels, _ = load_kind(name).page_panels(example, None, detector.spec, {"nearest": {"row": 3, "sample": sample}})
         without, _ = load_kind(name).page_panels(example, None, detector.spec)
         assert panels[-1].title == "Nearest normal sample"
         assert panels[:-1] == without

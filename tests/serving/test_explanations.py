@@ -12,7 +12,7 @@ from jsonschema import Draft202012Validator
 from ruled_bundles import TRAINED, strokes
 
 from aeops.bundle.detector import Detector, name_parts
-from aeops.bundle.explanations import count_leading_parts, describe_explanation, short_part_name
+from aeops.bundle.explanations import count_leading_parts, describe_explanation, short_part_name, to_json_values
 from aeops.cli.score import FileResult, print_table
 from aeops.kinds.arrays import explain_residual
 from aeops.kinds.results import Explanation
@@ -173,11 +173,12 @@ def test_a_sentence_says_what_spoke_and_where() -> None:
     assert describe_explanation({"total": 0.0, "areas": []}) == ""
 
 
-def test_a_sentence_names_the_pixel_that_is_farthest_from_normal() -> None:
-    pixel_map = np.zeros((5, 7))
-    pixel_map[3, 6] = 0.2
-    assert describe_explanation({"pixel_map": pixel_map}) == "farthest from normal patches at row 3, column 6"
-    assert describe_explanation({"pixel_map": pixel_map.tolist()}) == "farthest from normal patches at row 3, column 6"
+def test_a_sentence_says_where_the_patches_are_farthest_from_normal() -> None:
+    pixel_map = np.zeros((4, 5))
+    pixel_map[3, 1] = 2
+    for values in (pixel_map, pixel_map.tolist()):
+        assert describe_explanation({"pixel_map": values}) == "patch farthest from normal: row 3, column 1"
+    assert to_json_values({"pixel_map": pixel_map})["pixel_map"] == pixel_map.tolist()
 
 
 def test_a_sentence_about_a_text_quotes_its_tokens() -> None:
