@@ -158,7 +158,7 @@ def draw_tiles(
             row_centre = (0, i * (tile_height + gap_pixels) + tile_height / 2)  # in pixels of the mosaic
             lines = title.split("\n")
             for line_number, line in enumerate(lines):
-                offset = (-6, ((len(lines) - 1) / 2 - line_number) * LINE_HEIGHT * TITLE_POINTS)
+                offset = (-6.0, ((len(lines) - 1) / 2 - line_number) * LINE_HEIGHT * TITLE_POINTS)
                 _write_line(axes, line, row_centre, offset, ha="right", va="center", color=colour, fontsize=TITLE_POINTS)
         for j, sample_caption in enumerate(sample_captions):
             column_centre = j * (tile_width + gap_pixels) + tile_width / 2
