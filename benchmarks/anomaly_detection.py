@@ -56,7 +56,6 @@ VALIDATION_SHARE, CALIBRATION_SHARE = 0.1, 0.2  # of one class of MNIST's traini
 RATE = 0.01
 PIXEL_RANGE = 255.0
 SEEDS = 5
-MODEL = "model"
 CRITICS = {
     "plain": NoCriticSpec(),
     "aae": AdversarialCodeCriticSpec(widths=(128, 128), weight=0.01),
