@@ -30,8 +30,7 @@ class Ensemble(Autoencoder):
 
     @property
     def members(self) -> tuple[Autoencoder, ...]:
-        others = [other for other in self.others if isinstance(other, Autoencoder)]  # all: a ModuleList holds any module
-        return (self, *others)
+        return (self, *self.others)
 
     def run(self, inputs: Tensor) -> ModelOutput:
         """Return what the first member computes, and as `members` what each of them does, the first one included."""
