@@ -215,7 +215,7 @@ def _bottleneck_tensors(nodes: Sequence[GraphNode], input_name: str, outputs: Se
         if computed.intersection(node.inputs):
             computed.update(node.outputs)
             data_nodes.append(node)
-    last_use = {}
+    last_use: dict[str, int] = {}
     for index, node in enumerate(data_nodes):
         last_use |= dict.fromkeys(computed.intersection(node.inputs), index)
     last_use |= dict.fromkeys(outputs, len(data_nodes))

@@ -16,8 +16,9 @@ from torch.nn import functional as F
 
 from ae_models.errors import SpecError
 
-if TYPE_CHECKING:  # its module loads onnx
-    from ae_models.onnx_graph import Array, GraphNode, OnnxGraph
+if TYPE_CHECKING:  # their modules load onnx
+    from ae_models.onnx_file import Array
+    from ae_models.onnx_graph import GraphNode, OnnxGraph
 
 __all__ = ["Operation", "build_operation", "tensor_inputs"]
 
@@ -362,7 +363,7 @@ def _build_gemm(settings: OperatorSettings) -> Operation:
     transposed = bool(settings.attribute("transB", 0))
 
     def multiply(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-        product = alpha * (x @ (weight.t() if transposed else weight))
+        product: Tensor = alpha * (x @ (weight.t() if transposed else weight))
         return product if bias is None else product + beta * bias
 
     return multiply
