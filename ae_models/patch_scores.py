@@ -66,7 +66,7 @@ class PatchBankScore(Score):
         """Return the distance of each patch to its nearest row as an image, (n, h, w): interpolated bilinearly, and blurred."""
         patches = self._patches(output)
         _, distances = self._nearest(patches.flatten(1, 2))
-        distance_map = distances.reshape(-1, 1, *patches.shape[1:3])
+        distance_map = distances.view(-1, 1, *patches.shape[1:3])
         image = F.interpolate(distance_map, list(output.inputs.shape[2:]), mode="bilinear", align_corners=False)
         reach = len(self.kernel) // 2
         return blur_axes(F.pad(image, [reach] * 4, mode="replicate"), self.kernel, 0).squeeze(1)

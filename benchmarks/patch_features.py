@@ -1,6 +1,6 @@
 """Do patches of frozen features find the novelty of the digits? `python benchmarks/patch_features.py`
 
-recipes/digits.yaml with its own split, model and training: its reconstructions are scored, and the patches of its own last
+One model of recipes/digits.yaml with its own split and training: its reconstructions are scored, and the patches of its own last
 map. Beside it the patches of a frozen network that reads the nine normal digits: a small one, trained here on the training
 samples with their labels, once a seed, and exported to ONNX. It has seen no sample of the novelty. The score `patch-bank` has its
 defaults; nothing was chosen by looking at a test label. Means over seeds with their standard deviations; docs/features.md
@@ -113,7 +113,7 @@ def measure_seed(spec: FitSpec, samples: DigitSamples, seed: int, backbone_steps
             model = spec.model
             if encoder == "onnx":
                 model = dataclasses.replace(model, encode=OnnxEncoderSpec("backbone.onnx"))
-            encoded = dataclasses.replace(spec, model=model, train=dataclasses.replace(spec.train, seed=seed))
+            encoded = dataclasses.replace(spec, model=model, train=dataclasses.replace(spec.train, seed=seed, members=1))
             if encoder == "onnx":  # nothing of the reconstruction is measured
                 encoded = dataclasses.replace(encoded, train=dataclasses.replace(encoded.train, epochs=1))
             training = folder / encoder

@@ -4,7 +4,6 @@ import dataclasses
 import hashlib
 import json
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,12 +14,12 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from checkout import ROOT
 from frozen_backbone import export_network, trained_network, write_backbone
 from safetensors.numpy import load_file
 from torch import nn
 
 from ae_models import checkpoint
+from ae_models.__main__ import main
 from ae_models.autoencoder import Autoencoder
 from ae_models.bundle import load_bundle
 from ae_models.calibration import calibrate
@@ -261,7 +260,12 @@ def test_another_calibration_of_the_same_weights_gives_the_same_bits(
 
 
 def test_on_a_bare_machine_the_path_begins_at_the_folder_of_the_spec(
-    frozen_spec: FitSpec, backbone: Path, digits: np.ndarray, tmp_path: Path
+    frozen_spec: FitSpec,
+    backbone: Path,
+    digits: np.ndarray,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     document = frozen_spec.to_dict()
     document["model"]["encode"]["path"] = "networks/backbone.onnx"
@@ -269,17 +273,19 @@ def test_on_a_bare_machine_the_path_begins_at_the_folder_of_the_spec(
     (tmp_path / "networks").mkdir()
     (tmp_path / "networks" / "backbone.onnx").write_bytes(backbone.read_bytes())
     (tmp_path / "spec.json").write_text(json.dumps(document))
-    command = [sys.executable, "-m", "ae_models", "fit", "--spec", str(tmp_path / "spec.json"), "--out", str(tmp_path / "bundle")]
+    command = ["ae_models", "fit", "--spec", str(tmp_path / "spec.json"), "--out", str(tmp_path / "bundle")]
     for name, part in (("train", digits[:320]), ("validation", digits[320:384]), ("calibration", digits[384:])):
         np.save(tmp_path / f"{name}.npy", part)
         command += [f"--{name}", str(tmp_path / f"{name}.npy")]
     command += ["--history", str(tmp_path / "history"), "--checkpoints", str(tmp_path / "checkpoints")]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    monkeypatch.setattr(sys, "argv", command)
+    main()
     assert json.loads((tmp_path / "bundle" / "bundle.json").read_text())["model"]["encode"]["path"] == "networks/backbone.onnx"
     (tmp_path / "networks" / "backbone.onnx").write_bytes(b"altered")
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert (done.returncode, "expected SHA-256" in done.stderr) == (1, True), done.stderr
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        main()
+    assert "expected SHA-256" in capsys.readouterr().err
 
 
 # ---------------------------------------------------------------- bad files and settings
