@@ -14,7 +14,7 @@ export UV_FIND_LINKS
 endif
 
 .PHONY: run test test-long test-long-stack test-long-kills test-long-crashes test-long-quarter test-long-servers test-long-models test-long-benchmarks
-.PHONY: check up down ui clean bench bench-models env lock params format
+.PHONY: check up down ui clean bench bench-models bench-anomaly env lock params format
 
 run: env
 	$(BIN)/ae run digits
@@ -59,6 +59,10 @@ bench: env
 # Every recipe, each in a fresh clone of HEAD, one after another. Only some: make bench-models RECIPES="mnist mnist-vae"
 bench-models: env
 	$(BIN)/python benchmarks/models.py $(RECIPES)
+
+# Hours on two cores; each cell is stored. Only some: make bench-anomaly PROTOCOLS="digits mnist-oc"
+bench-anomaly: env
+	$(BIN)/python benchmarks/anomaly_detection.py $(if $(PROTOCOLS),--protocols $(PROTOCOLS))
 
 format: env
 	$(BIN)/ruff check --fix .

@@ -8,18 +8,39 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from ae_models.bank_scores import KnnScore, LocalHullScore
+from ae_models.ensemble_scores import DisagreementScore
 from ae_models.factory import build_part
 from ae_models.model_output import ModelOutput
+from ae_models.patch_scores import PatchBankScore
 from ae_models.sample_sets import SampleArray
 from ae_models.score_interface import Score
 from ae_models.score_samples import ScoreSamples
-from ae_models.scores import SINGLE_SCORES
+from ae_models.scores import (
+    AmbiguityScore,
+    CodeResidualScore,
+    DenoisingScore,
+    NormalisedResidualScore,
+    TokenSurpriseScore,
+)
 from ae_models.spec import ScoreSpec, SingleScoreSpec
 
 if TYPE_CHECKING:
     from ae_models.autoencoder import Autoencoder
 
-__all__ = ["SCORES", "CombinedScore", "build_score", "choose_parts", "share_caught"]
+__all__ = ["SCORES", "SINGLE_SCORES", "CombinedScore", "build_score", "choose_parts", "share_caught"]
+
+SINGLE_SCORES: dict[str, type[Score]] = {
+    "normalised-residual": NormalisedResidualScore,
+    "code-residual": CodeResidualScore,
+    "ambiguity": AmbiguityScore,
+    "token-surprise": TokenSurpriseScore,
+    "denoising": DenoisingScore,
+    "disagreement": DisagreementScore,
+    "knn": KnnScore,
+    "local-hull": LocalHullScore,
+    "patch-bank": PatchBankScore,
+}
 
 _HIGHEST_RATE, _RATES = 0.1, 21  # false-alarm rates over which power is averaged
 _CHOICE_MARGIN = 0.05  # of power, by which a combination without a score has to be better

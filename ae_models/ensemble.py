@@ -30,12 +30,12 @@ class Ensemble(Autoencoder):
 
     @property
     def members(self) -> tuple[Autoencoder, ...]:
-        return (self, *self.others)  # type: ignore[arg-type]  # a ModuleList holds any module
+        return (self, *self.others)
 
     def run(self, inputs: Tensor) -> ModelOutput:
         """Return what the first member computes, and as `members` what each of them does, the first one included."""
         output = super().run(inputs)
-        return output._replace(members=(output, *(other.run(inputs) for other in self.others)))
+        return output._replace(members=(output, *(other.run(inputs) for other in self.members[1:])))
 
 
 def build_autoencoder(config: AutoencoderConfig, input_spec: InputSpec, members: int, *, seed: int | None = None) -> Autoencoder:

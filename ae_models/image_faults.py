@@ -44,7 +44,8 @@ def _scratch(image: SampleArray, strength: float, generator: np.random.Generator
     line_width = max(1.0, side / _SCRATCH_SIDES)
     coverage = np.clip(line_width / 2 + 0.5 - np.hypot(across, beyond_end), 0, 1)
     mean = float((image * coverage).sum() / (coverage.sum() * len(image)))
-    return image + coverage * (_farther_end(mean) - image)
+    scratched: SampleArray = image + coverage * (_farther_end(mean) - image)
+    return scratched
 
 
 def _blur(image: SampleArray, strength: float, generator: np.random.Generator, draw_donor: DonorFunction) -> SampleArray:

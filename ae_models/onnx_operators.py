@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # their modules load onnx
     from ae_models.onnx_file import Array
     from ae_models.onnx_graph import GraphNode, OnnxGraph
 
-__all__ = ["Operation", "build_operation", "tensor_inputs"]
+__all__ = ["Operation", "OperatorSettings", "build_operation", "tensor_inputs"]
 
 Operation = Callable[..., Tensor | tuple[Tensor, ...]]
 # Operators whose further inputs are settings, which have to be constants of the file, and the number of the inputs before them.

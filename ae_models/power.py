@@ -235,7 +235,8 @@ def _cell_residuals(cell: PowerCell, is_caught: npt.NDArray[np.bool_], is_faulty
     share = cell.share
     if share is None:
         return np.zeros(len(is_faulty))
-    residuals: _SampleValues = (is_caught - share) * is_faulty * (len(is_faulty) / cell.faulty)
+    deviations = (is_caught.astype(np.float64) - share) * is_faulty
+    residuals: _SampleValues = deviations * (len(is_faulty) / cell.faulty)
     return residuals
 
 

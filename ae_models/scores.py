@@ -7,12 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ae_models.bank_scores import KnnScore, LocalHullScore
 from ae_models.blur import blur_axes, gaussian_kernel
 from ae_models.corruptions import rgb_to_luma
-from ae_models.ensemble_scores import DisagreementScore
 from ae_models.model_output import ModelOutput
-from ae_models.patch_scores import PatchBankScore
 from ae_models.score_interface import ENERGY_FLOOR, Score, log_energy
 from ae_models.score_samples import ScoreSamples
 from ae_models.tokens import PADDING
@@ -21,7 +18,6 @@ if TYPE_CHECKING:
     from ae_models.autoencoder import Autoencoder
 
 __all__ = [
-    "SINGLE_SCORES",
     "AmbiguityScore",
     "CodeResidualScore",
     "DenoisingScore",
@@ -136,16 +132,3 @@ class DenoisingScore(Score):
                 residual = blur_axes(member.reconstruction - x, self.kernel, len(self.kernel) // 2)
                 energies.append(residual.square().flatten(1).sum(1))
         return torch.log(torch.stack(energies).mean(0) + ENERGY_FLOOR) - self.energy * log_energy(x)
-
-
-SINGLE_SCORES: dict[str, type[Score]] = {
-    "normalised-residual": NormalisedResidualScore,
-    "code-residual": CodeResidualScore,
-    "ambiguity": AmbiguityScore,
-    "token-surprise": TokenSurpriseScore,
-    "denoising": DenoisingScore,
-    "disagreement": DisagreementScore,
-    "knn": KnnScore,
-    "local-hull": LocalHullScore,
-    "patch-bank": PatchBankScore,
-}

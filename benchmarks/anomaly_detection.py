@@ -31,7 +31,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from aeops.evaluation.baselines import FittedBaselines, PcaBaseline, ResidualTreatment
 from benchmark_tools import RECORDS, ROOT, measurement_facts, mnist_digits, replace_section, save_record
 from scipy.ndimage import affine_transform
 from scipy.stats import t as student_t
@@ -40,6 +39,7 @@ from ae_models.fit import fit
 from ae_models.spec import AdversarialCodeCriticSpec, FitSpec, GanomalyCriticSpec, NoCriticSpec
 from aeops.bundle.detector import Detector
 from aeops.data.statistics import sample_sha256
+from aeops.evaluation.baselines import FittedBaselines, PcaBaseline, ResidualTreatment
 from aeops.evaluation.detection import measure_ranking
 from aeops.files import write_json
 from aeops.machine.stored_json import read_json
@@ -56,7 +56,6 @@ VALIDATION_SHARE, CALIBRATION_SHARE = 0.1, 0.2  # of one class of MNIST's traini
 RATE = 0.01
 PIXEL_RANGE = 255.0
 SEEDS = 5
-MODEL = "model"
 CRITICS = {
     "plain": NoCriticSpec(),
     "aae": AdversarialCodeCriticSpec(widths=(128, 128), weight=0.01),

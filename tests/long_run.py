@@ -52,7 +52,6 @@ TARGETS = {
         "tests/science/test_sample_sets_and_memory.py",
     ),
     "benchmarks": (
-        "tests/benchmarks/test_all_novelties.py",
         "tests/benchmarks/test_batch_scoring.py",
         "tests/benchmarks/test_bench.py",
         "tests/benchmarks/test_ensemble_speed.py",

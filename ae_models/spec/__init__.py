@@ -20,16 +20,16 @@ the same name without `Spec`, whose constructor takes the fields as keyword argu
 | a loss | ae_models/spec/losses.py | ae_models/losses.py, `LOSSES` |
 | a critic | ae_models/spec/critics.py | ae_models/critics.py, `CRITICS` |
 | an augmentation | ae_models/spec/augmentations.py | ae_models/augmentations.py, `AUGMENTATIONS` |
-| a score | ae_models/spec/scores.py, bank_scores.py or patch_scores.py | ae_models/scores.py, `SINGLE_SCORES` |
+| a score | ae_models/spec/combined_score.py | ae_models/combined_score.py, `SCORES` |
 | a threshold | ae_models/spec/thresholds.py | ae_models/thresholds.py, `THRESHOLDS` |
 | a fault | ae_models/spec/faults.py, its name alone | ae_models/image_faults.py, series_faults.py or text_faults.py |
 
 The parts of a model and the section train decide the weights (`WeightsSpec`); the calibration alone reads score and threshold. A
-score says in `compatibility_errors()` which models and trainings it needs; one that compares the members of an ensemble stands
-in `ensemble_scores.py`, beside each `scores.py`. A threshold implements `ae_models.thresholds.ThresholdMethod`, through which
-calibration, export, evaluation, monitoring, report and card reach it. Rules between the parts of a model stand in
-ae_models/spec/compatibility.py. tests/science/test_every_pair.py trains each part in some model: add the new one to its
-`SMALL`.
+score stands in a module whose name ends in scores.py, the same in both folders, and is named in the union and in the table; it
+says in `compatibility_errors()` which models and trainings it needs. A threshold implements
+`ae_models.thresholds.ThresholdMethod`, through which calibration, export, evaluation, monitoring, report and card reach it. Rules
+between the parts of a model stand in ae_models/spec/compatibility.py. tests/science/test_every_pair.py trains each part in some
+model: add the new one to its `SMALL`.
 """
 
 from ae_models.spec.augmentations import AffineAugmentationSpec, AugmentationSpec, FlipAugmentationSpec, NoAugmentationSpec

@@ -283,7 +283,7 @@ class Detector:
     def part_names(self) -> list[str]:
         """Names of the parts of a combined score, in the order of `part_scores`; empty for a single score.
 
-        A name is the kind, with the settings in which it differs where there are several of one kind.
+        A name is the kind, with a setting that tells them apart where there are several of one kind; see `name_parts`.
         """
         if self.bundle.get("score", {}).get("kind") != "combined":
             return []
@@ -322,17 +322,33 @@ class Detector:
 
 
 def name_parts(settings: list[dict[str, Any]]) -> list[str]:
-    """Return a name for each part of a combined score, given its settings: its kind, unless another part is of that kind, too."""
+    """Return a name for each part of a combined score, given its settings: its kind, unless another part is of that kind, too.
+
+    Then the first setting that tells all of them apart is added, or, where none does, all in which they differ.
+    """
     kinds = Counter(part["kind"] for part in settings)
     names = []
     for part in settings:
-        name = part["kind"]
+        name: str = part["kind"]
         if kinds[name] > 1:
-            others = [other for other in settings if other["kind"] == name]
-            differing = [f"{key} {value}" for key, value in part.items() if any(other[key] != value for other in others)]
-            name += f" ({', '.join(differing)})"
+            keys = distinguishing_settings([other for other in settings if other["kind"] == name])
+            name += f" ({', '.join(describe_setting(key, part[key]) for key in keys)})"
         names.append(name)
     return names
+
+
+def distinguishing_settings(parts: list[dict[str, Any]]) -> list[str]:
+    """Return the settings that tell parts of one kind apart; see `name_parts`."""
+    differing = [key for key in parts[0] if any(part[key] != parts[0][key] for part in parts)]
+    for key in differing:
+        if len({describe_setting(key, part[key]) for part in parts}) == len(parts):
+            return [key]
+    return differing
+
+
+def describe_setting(key: str, value: Any) -> str:
+    """Return a setting in short: a word says by itself what it is about, a number does not."""
+    return value if isinstance(value, str) else f"{key} {value}"
 
 
 class OnnxNetwork:

@@ -139,8 +139,7 @@ def caption_scores(scores: np.ndarray, names: Sequence[str], part_scores: np.nda
     if part_scores is None:
         return captions
     parts = map(short_part_name, leading_part_names(names, part_scores))
-    # In the lines of a narrow column: a break after a hyphen, and before the settings of one of several parts of a kind.
-    lines = [part.replace("-", "-\n").replace(" (", "\n(") for part in parts]
+    lines = [part.replace("-", "-\n").replace(" ", "\n") for part in parts]  # for a narrow column
     return [f"{caption}\n{part_lines}" for caption, part_lines in zip(captions, lines, strict=True)]
 
 

@@ -42,6 +42,7 @@ STAGE_EXEMPT_MODULES = {
         "ae_models.spec.patch_scores": "as ae_models.spec.scores",
         "ae_models.spec.bank_scores": "as ae_models.spec.scores",
         "ae_models.spec.combined_score": "as ae_models.spec.scores",
+        "ae_models.spec.faults": "names of the faults that a study injects",
         "ae_models.spec.thresholds": "settings of a threshold, which the stage calibrate reads",
         "ae_models.threshold_samples": "counts the samples of a threshold; the stage calibrate chooses it",
         "ae_models.thresholds": "as ae_models.threshold_samples, like the next four",

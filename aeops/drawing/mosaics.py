@@ -18,7 +18,7 @@ STRIP_SIDE, GRID_SIDE = 64, 32  # largest side of a tile in pixels; larger sampl
 PLOT_HEIGHT, PLOT_WIDTHS = 48, (64, 128)  # pixels of the curve that stands for a window of a series
 NEAREST_TITLE, DISTANCES_TITLE = "nearest\nnormal", "patches"  # of the rows of nearest samples, and of distances
 TINY_DISTANCE = 1e-12  # where all patches are known ones
-CAPTION_POINTS, TITLE_POINTS, POINTS_AN_INCH = 7, 8.5, 72
+CAPTION_POINTS, SMALLEST_POINTS, TITLE_POINTS, POINTS_AN_INCH = 7, 5, 8.5, 72
 LINE_HEIGHT = 1.15  # in the size of a letter
 LETTER_WIDTH = 0.56  # of a caption's letter, in its size
 COLOUR_LEVELS = 63  # above zero: a file of half the size, without a visible difference at this size
@@ -158,12 +158,14 @@ def draw_tiles(
             row_centre = (0, i * (tile_height + gap_pixels) + tile_height / 2)  # in pixels of the mosaic
             lines = title.split("\n")
             for line_number, line in enumerate(lines):
-                offset = (-6, ((len(lines) - 1) / 2 - line_number) * LINE_HEIGHT * TITLE_POINTS)
+                offset = (-6.0, ((len(lines) - 1) / 2 - line_number) * LINE_HEIGHT * TITLE_POINTS)
                 _write_line(axes, line, row_centre, offset, ha="right", va="center", color=colour, fontsize=TITLE_POINTS)
+        line_count = max((len(caption.split("\n")) for caption in sample_captions), default=0)
         for j, sample_caption in enumerate(sample_captions):
             column_centre = j * (tile_width + gap_pixels) + tile_width / 2
-            for line_number, line in enumerate(reversed(sample_caption.split("\n"))):
-                column_top, offset = (column_centre, -gap_pixels), (0.0, line_number * LINE_HEIGHT * caption_size)
+            lines = sample_caption.split("\n")
+            for line_number, line in enumerate(lines, start=1):  # first lines at one height, whatever follows
+                column_top, offset = (column_centre, -gap_pixels), (0.0, (line_count - line_number) * LINE_HEIGHT * caption_size)
                 _write_line(axes, line, column_top, offset, ha="center", va="bottom", color=MUTED_COLOUR, fontsize=caption_size)
 
 
@@ -176,9 +178,13 @@ def _write_line(axes: Axes, line: str, place: tuple[float, float], offset: tuple
 
 
 def _caption_size(sample_captions: Sequence[str], column_width: float) -> float:
-    """Return the size in points at which the longest line of the captions fits a column of this width in inches."""
+    """Return the size in points at which the longest line of the captions fits a column of this width in inches.
+
+    Below SMALLEST_POINTS nobody could read it, so a longer line stands out.
+    """
     longest_line = max((len(line) for caption in sample_captions for line in caption.split("\n")), default=0)
-    return min(CAPTION_POINTS, column_width * POINTS_AN_INCH / (LETTER_WIDTH * max(1, longest_line)))
+    fitting_size = column_width * POINTS_AN_INCH / (LETTER_WIDTH * max(1, longest_line))
+    return min(CAPTION_POINTS, max(SMALLEST_POINTS, fitting_size))
 
 
 def _text_margins(titles: list[tuple[str, str]], sample_captions: Sequence[str]) -> tuple[float, float]:

@@ -93,7 +93,7 @@ def recipe_record_file(project: Project, recipe: str) -> Path:
 
 def read_records(project: Project, recipes: list[str]) -> dict[str, RecipeRecord]:
     """Return the existing records of these recipes by name; `over_seeds` holds the metrics of the recipe's record of seeds."""
-    records = {}
+    records: dict[str, RecipeRecord] = {}
     for name in recipes:
         file = recipe_record_file(project, name)
         if file.is_file():

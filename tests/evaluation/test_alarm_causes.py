@@ -79,9 +79,9 @@ def test_without_an_alarm_there_is_nothing_to_explain(context: EvaluationContext
 
 def test_captions_name_the_part_that_says_most() -> None:
     part_scores = np.array([[3.0, 1.0, 0.0], [0.0, 1.0, 0.5], [0.0, 1.0, 2.0]])
-    names = ["normalised-residual", "local-hull", "knn (space code)"]
+    names = ["normalised-residual", "local-hull", "knn (code)"]
     captions = caption_scores(np.array([1.25, -0.5, 12.0]), names, part_scores)
-    assert captions == ["1.25\nresidual", "-0.500\nlocal-\nhull", "12.0\nknn\n(space code)"]
+    assert captions == ["1.25\nresidual", "-0.500\nlocal-\nhull", "12.0\nknn\n(code)"]
     assert caption_scores(np.array([1.25]), [], None) == ["1.25"]
 
 

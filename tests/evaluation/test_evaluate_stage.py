@@ -131,7 +131,7 @@ def test_rows_count_every_split(metrics):
 def test_scores_hold_a_row_a_test_sample_in_order(evaluated):
     scores = pd.read_parquet(evaluated.report / "scores.parquet")
     table = pd.read_parquet(evaluated.prepared / "test.parquet")
-    assert list(scores.columns) == ["id", "label", "novelty", "score", "p_value", "is_anomaly", "mse"]
+    assert list(scores.columns) == ["id", "label", "novelty", "score", "p_value", "is_anomaly", "mse", "error"]
     assert scores["id"].tolist() == table["id"].tolist()
     assert ((scores["p_value"] > 0) & (scores["p_value"] <= 1)).all()
 

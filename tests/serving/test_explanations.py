@@ -52,7 +52,7 @@ def test_the_parts_are_ranked_and_their_mean_is_the_score(detectors: dict[str, D
         assert values == sorted(values, reverse=True)
         assert np.mean(values) == pytest.approx(expected, abs=1e-4)
         names = {part["score"] for part in explanation["parts"]}
-        assert names == {"normalised-residual", "local-hull", "knn (space input)", "knn (space code)"}
+        assert names == {"normalised-residual", "local-hull", "knn (input)", "knn (code)"}
 
 
 def test_the_nearest_normal_sample_is_a_training_sample(detectors: dict[str, Detector]) -> None:
@@ -142,12 +142,12 @@ def test_a_bundle_of_an_older_format_explains_what_it_can() -> None:
 
 
 def test_parts_of_one_kind_are_named_by_their_settings() -> None:
-    knn = {"kind": "knn", "space": "input", "neighbours": 5}
+    knn = {"kind": "knn", "space": "input", "blur": 0.5, "neighbours": 5}
     assert name_parts([knn, {"kind": "local-hull"}]) == ["knn", "local-hull"]
-    assert name_parts([knn, knn | {"space": "code", "neighbours": 2}]) == [
-        "knn (space input, neighbours 5)",
-        "knn (space code, neighbours 2)",
-    ]
+    assert name_parts([knn, knn | {"space": "code", "blur": 0.0}]) == ["knn (input)", "knn (code)"]
+    assert name_parts([knn, knn | {"blur": 1.0}]) == ["knn (blur 0.5)", "knn (blur 1.0)"]
+    several = [knn, knn | {"space": "code"}, knn | {"neighbours": 2}]
+    assert name_parts(several) == ["knn (input, neighbours 5)", "knn (code, neighbours 5)", "knn (input, neighbours 2)"]
 
 
 # ---------------------------------------------------------------- in words
@@ -198,7 +198,7 @@ def test_each_part_is_counted_where_it_says_most() -> None:
     part_scores = np.array([[1.0, 2.0, 0.0], [3.0, 2.0, 0.0], [0.0, 0.5, 0.4]])
     assert count_leading_parts(["a", "b", "c"], part_scores) == {"a": 1, "b": 2, "c": 0}
     assert short_part_name("normalised-residual") == "residual"
-    assert short_part_name("knn (space code)") == "knn (space code)"
+    assert short_part_name("knn (code)") == "knn (code)"
 
 
 # ---------------------------------------------------------------- the service

@@ -13,6 +13,7 @@ from ae_models.intervals import mean_interval
 from ae_models.power import FAULT_SEED, Power, PowerCell
 from aeops.data.fit_samples import calibration_file
 from aeops.drawing import mosaics
+from aeops.drawing.style import REPORT_WIDTH
 from aeops.drawing.words import format_share
 from aeops.evaluation import line_charts, model_input
 from aeops.evaluation.fault_power import (
@@ -148,7 +149,7 @@ def _draw_examples(file: Path, context: EvaluationContext, samples: PowerSamples
     for fault in faults:
         versions = [inject(fault, strength, neighbours, FAULT_SEED, input_spec)[place] for strength in fault.strengths]
         rows[fault.name.replace("-", " ")] = context.data.scale(model_input.clean_inputs(input_spec, np.stack(versions)))
-    mosaics.draw_rows(file, rows, width=mosaics.REPORT_WIDTH * EXAMPLE_SHARE)
+    mosaics.draw_rows(file, rows, width=REPORT_WIDTH * EXAMPLE_SHARE)
 
 
 def _fault_row(fault: Fault, powers: Mapping[str, Power]) -> list[str]:
