@@ -280,11 +280,11 @@ def summarize(record: Mapping[str, Any] | None) -> str:
             fault_rows += [fault_row(kind, fault.name, kind_cells) for fault in standard_faults(kind)]
     return "\n\n".join(
         [
-            f"{len(cells)} sets, up to {detector_count} detectors. Rank correlations are means over sets, the lowest in brackets, "
-            "for all detectors and without the useless ones. **Lost**: how much lower the AUROC of the detector that the measure "
-            "is highest for is than that of the best one; beside it, what always taking kNN-5 would lose.",
+            f"{len(cells)} sets, up to {detector_count} detectors. Rank correlations are means over sets, the lowest in "
+            "brackets, for all detectors and without the useless ones. **Lost**: how much lower the AUROC of the detector that "
+            "the measure is highest for is than that of the best one; beside it, what always taking kNN-5 would lose.",
             markdown_table(heads, rows),
-            "By fault: the mean rank correlation of share caught and separation on one fault alone, without the useless detectors.",
+            "By fault: the mean rank correlation of share caught and separation on one fault alone, useless detectors left out.",
             markdown_table(["kind", "fault", "share caught", "separation", "sets above 0"], fault_rows),
             *describe_trained(trained),
         ]
