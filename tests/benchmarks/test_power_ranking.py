@@ -46,7 +46,7 @@ def made_up_cell(powers: list[float]) -> dict:
     detectors = {}
     for name, auroc, power in zip(names, aurocs, powers, strict=True):
         faults = dict.fromkeys(("spike", "level-shift", "drift", "stuck", "changed-frequency", "lost-channel"), power)
-        detectors[name] = {"auroc": auroc, "mean_power": power, "separation": power, "faults": faults}
+        detectors[name] = {"auroc": auroc, "mean_power": power, "separation": power, "faults": faults, "separations": faults}
     return {"kind": "series", "detectors": detectors}
 
 
@@ -66,7 +66,7 @@ def test_the_section_says_where_power_does_not_predict() -> None:
     assert "2 sets, up to 4 detectors" in section
     assert "| nab (2) |" in section
     assert "-0.25 (-1.00)" in section
-    assert "| series | spike | -0.25 (-1.00) | 1 of 2 |" in section
+    assert "| series | spike | -0.25 (-1.00) | -0.25 (-1.00) | 1 of 2 |" in section
 
 
 @pytest.mark.parametrize("name", ["magnetic tiles", "cifar10, 3 is normal", "nab, nyc_taxi", "bbc, sport is new"])
