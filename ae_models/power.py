@@ -235,9 +235,7 @@ def _cell_residuals(cell: PowerCell, is_caught: npt.NDArray[np.bool_], is_faulty
     share = cell.share
     if share is None:
         return np.zeros(len(is_faulty))
-    deviations = (is_caught.astype(np.float64) - share) * is_faulty
-    residuals: _SampleValues = deviations * (len(is_faulty) / cell.faulty)
-    return residuals
+    return np.asarray((is_caught - share) * is_faulty * (len(is_faulty) / cell.faulty), np.float64)
 
 
 def _combine_residuals(cells: Sequence[PowerCell], residuals: Sequence[_SampleValues]) -> _SampleValues:

@@ -171,8 +171,8 @@ class Detector:
         return self._run_model(blocks, self._output_names(reconstruction or explanation, code, explanation))
 
     def _output_names(self, reconstruction: bool, code: bool, explanation: bool) -> list[str]:
-        """Return the names of the model's outputs that are needed."""
-        names = [*SCORE_NAMES] + ["reconstruction"] * reconstruction + ["code"] * code
+        """Return the names of the model's outputs that are needed, those of an explanation among them."""
+        names = output_names(reconstruction, code)
         if explanation:
             names += [name for name in EXPLANATION_NAMES if name in self._model.output_names]
         return names
@@ -389,6 +389,11 @@ def split_rows(batch: np.ndarray, rows: int) -> Iterator[np.ndarray]:
     """Yield the batch in blocks of so many rows; the last may have fewer."""
     for start in range(0, len(batch), rows):
         yield batch[start : start + rows]
+
+
+def output_names(reconstruction: bool, code: bool) -> list[str]:
+    """Return the names of the outputs of every model that are needed."""
+    return [*SCORE_NAMES] + ["reconstruction"] * reconstruction + ["code"] * code
 
 
 def apply_flags(outputs: dict[str, np.ndarray]) -> None:

@@ -143,7 +143,9 @@ def test_scores_say_how_well_each_sample_was_rebuilt(report):
     scores = pd.read_parquet(folder / "scores.parquet")
     if kind == "text":
         assert scores["tokens_right"].between(0, 1).all()
+        np.testing.assert_allclose(scores["error"], 1 - scores["tokens_right"], atol=1e-6)
     else:
+        np.testing.assert_array_equal(scores["error"], scores["mse"])
         assert scores["mse"].mean() == pytest.approx(metrics["reconstruction"]["model"]["mse"], rel=1e-5)
 
 

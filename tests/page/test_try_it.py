@@ -184,6 +184,8 @@ def test_a_running_service_scores_and_its_refusal_is_told(
         assert len(tried.panels) == 3
         assert tried.histogram is not None
         assert prediction_store.find_prediction(changed, tried.scored_sample.prediction_id).channel == "service"
+        assert tried.reason.startswith("rows ")
+        assert len(prediction_store.read_predictions(changed, "digits", channels=["service"])) == 1  # asked and recorded once
         assert address in tried.scored_sample.scorer
     finally:
         child.terminate()

@@ -17,6 +17,7 @@ from ae_models.combined_score import SCORES
 from ae_models.errors import BundleError, SpecError, TrainingError
 from ae_models.model_output import ModelOutput
 from ae_models.sample_sets import ArraySampleSet, SampleRoles
+from ae_models.score_interface import Score
 from ae_models.spec import FitSpec, NormalisedResidualScoreSpec, SplitConformalThresholdSpec
 from ae_models.training_result import load_training, weight_arrays
 
@@ -27,7 +28,7 @@ CHANGES = {
 }
 
 
-class EndingScore(torch.nn.Module):
+class EndingScore(Score):
     """Ends the process that calibrates, as a kill would, in the middle of its work."""
 
     def __init__(self, energy: float, blur: float) -> None:
