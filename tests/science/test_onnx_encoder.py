@@ -22,13 +22,11 @@ from ae_models import checkpoint
 from ae_models.__main__ import main
 from ae_models.autoencoder import Autoencoder
 from ae_models.bundle import load_bundle
-from ae_models.calibration import calibrate
 from ae_models.encoders import OnnxEncoder
 from ae_models.errors import BundleError, SpecError
 from ae_models.lightning_module import AutoencoderModule
 from ae_models.onnx_graph import read_onnx_graph
 from ae_models.onnx_verification import read_backbone
-from ae_models.sample_sets import ArraySampleSet, SampleRoles
 from ae_models.spec import FitSpec, GanomalyCriticSpec, IdentityBottleneckSpec, OnnxEncoderSpec
 from ae_models.training_result import load_training
 from aeops.bundle.detector import Detector
@@ -249,14 +247,6 @@ def test_a_training_that_is_stopped_and_resumed_ends_in_the_same_bundle(
             fit_into(frozen_spec, tmp_path)
     resumed = fit_into(frozen_spec, tmp_path)
     assert (resumed.bundle / "SHA256SUMS").read_text() == (frozen.bundle / "SHA256SUMS").read_text()
-
-
-def test_another_calibration_of_the_same_weights_gives_the_same_bits(
-    frozen_spec: FitSpec, frozen: Any, digits: np.ndarray, tmp_path: Path
-) -> None:
-    roles = SampleRoles(*(ArraySampleSet(part) for part in (digits[:320], digits[320:384], digits[384:])))
-    calibrate(frozen_spec, frozen.history, roles, content_sha256="0" * 64, bundle=tmp_path / "bundle")
-    assert (tmp_path / "bundle" / "SHA256SUMS").read_text() == (frozen.bundle / "SHA256SUMS").read_text()
 
 
 def test_on_a_bare_machine_the_path_begins_at_the_folder_of_the_spec(
