@@ -12,9 +12,10 @@ import torch
 
 from ae_models.autoencoder import Autoencoder
 from ae_models.bundle import load_bundle
-from ae_models.calibration import calibrate
+from ae_models.calibration import calibrate, calibrate_scorer
 from ae_models.combined_score import CombinedScore, build_score, choose_parts, share_caught
 from ae_models.errors import SpecError
+from ae_models.export import export_onnx
 from ae_models.sample_sets import ArraySampleSet, SampleRoles
 from ae_models.score_samples import ScoreSamples
 from ae_models.spec import (
@@ -193,3 +194,18 @@ def test_parts_that_do_not_go_together_are_refused(scores: list[dict[str, Any]],
     with pytest.raises(SpecError) as refusal:
         FitSpec.from_dict(sections, "spec.json")
     assert message in str(refusal.value)
+
+
+def test_the_denoising_score_in_a_graph_takes_any_number_of_samples(spec: FitSpec, digits: np.ndarray, tmp_path: Path) -> None:
+    model = dataclasses.replace(spec.model, corrupt=GaussianCorruptionSpec(0.3))
+    torch.manual_seed(0)
+    autoencoder = Autoencoder(model, spec.input).eval()
+    score = build_score(DenoisingScoreSpec(draws=2, blur=1.0), autoencoder)
+    score.fit(score_samples(autoencoder, digits))
+    scorer = calibrate_scorer(spec.threshold, autoencoder, score, digits[384:])
+    export_onnx(scorer, tmp_path / "model.onnx", tmp_path / "decoder.onnx", digits[:8])
+    session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"])
+    for rows in (1, 3):
+        raw = digits[:rows].astype(np.float32)
+        (scores,) = session.run(["score"], {"input": raw})
+        np.testing.assert_allclose(scores, scorer(torch.from_numpy(raw))[0].detach().numpy(), atol=1e-4)
