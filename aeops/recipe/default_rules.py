@@ -23,13 +23,13 @@ STRICTER_INTERVALS = {PROMISE_INTERVAL: ("false_alarms.interval_with_calibration
 # All lie well above what another seed alone changes; see docs/gates.md.
 NOT_WORSE_BY_ERROR = Rule(champion=ERROR, margin=0.1)
 NOT_WORSE_BY_RANKING = Rule(champion=AUROC, margin=0.04)
-NOT_WORSE_BY_POWER = Rule(champion=POWER, margin=0.05)
+NOT_WORSE_BY_POWER = Rule(champion=POWER, margin=0.08)
 PROMISE_KEPT = Rule(interval=PROMISE_INTERVAL, covers=REQUESTED_RATE)
 AHEAD_OF_BASELINES = Rule(metric=LEAD_LOWER_BOUND, at_least=0.0)
 ABOVE_FALSE_ALARMS = Rule(interval="novelty_flagged_interval", above=REQUESTED_RATE)
 FAULTS_ABOVE_FALSE_ALARMS = Rule(interval="power.mean_caught_interval", above=REQUESTED_RATE)
 FAULTS_ABOVE_NORMALS = Rule(metric="power.mean_separation", at_least=0.5)
-NEAR_BASELINES = Rule(metric="power.lead_lower_bound", at_least=-0.05)
+NEAR_BASELINES = Rule(metric="power.lead_lower_bound", at_least=-0.08)
 
 
 @dataclass(frozen=True)
