@@ -36,7 +36,7 @@ from sklearn.neighbors import NearestNeighbors
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from ae_models.faults import standard_faults
-from ae_models.power import ScoreFunction, conformal_threshold, measure_power, threshold_detectors
+from ae_models.power import Power, ScoreFunction, conformal_threshold, measure_power, threshold_detectors
 from aeops.evaluation.baselines import ENERGY_FLOOR, HULL_RIDGES, hull_residuals
 from aeops.gate.auroc import estimate_auroc
 from aeops.machine.stored_json import read_json
@@ -199,12 +199,10 @@ def measure_set(labelled: LabelledSet, fit: Callable[[LabelledSet], ScoreFunctio
     for name, power in powers.items():
         auroc, _ = estimate_auroc(novelty_scores[name], normal_scores[name])
         detectors[name] = {
-            "auroc": round(auroc, 5),
-            "caught": round(float((novelty_scores[name] > thresholds[name]).mean()), 5),
+            "auroc": round(auroc, 4),
+            "caught": round(float((novelty_scores[name] > thresholds[name]).mean()), 4),
             "mean_power": round_share(power.mean),
             "separation": round_share(power.mean_separation),
-            "faults": {fault: round_share(share) for fault, share in power.by_fault.items()},
-            "separations": {fault: round_share(share) for fault, share in power.separation_by_fault.items()},
         }
     return {
         "kind": labelled.spec.kind,
@@ -215,11 +213,34 @@ def measure_set(labelled: LabelledSet, fit: Callable[[LabelledSet], ScoreFunctio
         "novelty": len(labelled.novelty),
         "seconds": round(time.monotonic() - start_time, 1),
         "detectors": detectors,
+        "faults": correlate_faults(powers, detectors),
     }
 
 
+def correlate_faults(powers: Mapping[str, Power], detectors: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the rank correlation of the power on each fault alone with the AUROC, of the detectors that are not useless."""
+    names = [name for name in powers if name not in USELESS]
+    aurocs = [detectors[name]["auroc"] for name in names]
+    correlations = {}
+    for fault in powers[names[0]].by_fault:
+        shares = [powers[name].by_fault[fault] or 0.0 for name in names]
+        separations = [powers[name].separation_by_fault[fault] or 0.0 for name in names]
+        correlations[fault] = {
+            "share": round_share(rank_correlation(shares, aurocs)),
+            "separation": round_share(rank_correlation(separations, aurocs)),
+        }
+    return correlations
+
+
+def rank_correlation(measured: Sequence[float], aurocs: Sequence[float]) -> float | None:
+    """Return Spearman's rank correlation; None where one of the two is the same for all."""
+    if len(set(measured)) < 2 or len(set(aurocs)) < 2:
+        return None
+    return float(spearmanr(measured, aurocs).statistic)
+
+
 def round_share(share: float | None) -> float | None:
-    return None if share is None else round(share, 5)
+    return None if share is None else round(share, 4)
 
 
 # ---------------------------------------------------------------- what follows
@@ -230,11 +251,11 @@ class Ranking:
     """How a measure without labels ranks the detectors of one set.
 
     Attributes:
-        correlation: Spearman's, with the AUROC on labelled anomalies; NaN where the measure is the same for all.
+        correlation: Spearman's, with the AUROC on labelled anomalies; None where the measure is the same for all.
         lost: the best AUROC less that of the detector that the measure is highest for.
     """
 
-    correlation: float
+    correlation: float | None
     lost: float
 
 
@@ -246,10 +267,7 @@ def rank_detectors(cell: Mapping[str, Any], measure: Callable[[Mapping[str, Any]
             measured.append(measure(row) or 0.0)
             aurocs.append(row["auroc"])
     chosen = int(np.argmax(measured))
-    correlation = float("nan")
-    if len(set(measured)) > 1:
-        correlation = float(spearmanr(measured, aurocs).statistic)
-    return Ranking(correlation, max(aurocs) - aurocs[chosen])
+    return Ranking(rank_correlation(measured, aurocs), max(aurocs) - aurocs[chosen])
 
 
 def family(name: str) -> str:
@@ -307,7 +325,8 @@ def describe_trained(cell: Mapping[str, Any] | None) -> list[str]:
         spreads.append(f"{title} {np.mean(values):.3f} (standard deviation {np.std(values, ddof=1):.3f})")
     correlations = []
     for key in ("mean_power", "separation"):
-        correlations.append(f"{rank_detectors(cell, lambda row, key=key: row[key], useless=True).correlation:+.2f}")
+        correlation = rank_detectors(cell, lambda row, key=key: row[key], useless=True).correlation
+        correlations.append("not defined" if correlation is None else f"{correlation:+.2f}")
     return [
         f"{len(rows)} trainings of `recipes/digits.yaml` that differ in their seed alone, at {cell['rate']:.0%} false alarms: "
         f"{', '.join(spreads)}. Among them the rank correlation with the AUROC is {correlations[0]} of the mean power and "
@@ -320,7 +339,8 @@ def summary_row(name: str, cells: Sequence[Mapping[str, Any]]) -> list[str]:
     columns = [f"{name} ({len(cells)})", f"{np.mean(list(map(min, spans))):.2f} to {np.mean(list(map(max, spans))):.2f}"]
     for useless in (True, False):
         for key in ("mean_power", "separation"):
-            columns.append(correlation_text([rank_detectors(cell, lambda row, key=key: row[key], useless) for cell in cells]))
+            rankings = [rank_detectors(cell, lambda row, key=key: row[key], useless) for cell in cells]
+            columns.append(correlation_text([ranking.correlation for ranking in rankings]))
     for key in ("mean_power", "separation"):
         lost = [rank_detectors(cell, lambda row, key=key: row[key], useless=False).lost for cell in cells]
         columns.append(f"{np.mean(lost):.3f}")
@@ -328,20 +348,19 @@ def summary_row(name: str, cells: Sequence[Mapping[str, Any]]) -> list[str]:
     return [*columns, f"{np.mean(knn_lost):.3f}"]
 
 
-def correlation_text(rankings: Sequence[Ranking]) -> str:
-    correlations = [ranking.correlation for ranking in rankings if not np.isnan(ranking.correlation)]
-    if not correlations:
+def correlation_text(correlations: Sequence[float | None]) -> str:
+    defined = [correlation for correlation in correlations if correlation is not None]
+    if not defined:
         return "not defined"
-    return f"{np.mean(correlations):+.2f} ({min(correlations):+.2f})"
+    return f"{np.mean(defined):+.2f} ({min(defined):+.2f})"
 
 
 def fault_row(kind: str, fault: str, cells: Sequence[Mapping[str, Any]]) -> list[str]:
-    columns = [kind, fault]
-    for key in ("faults", "separations"):
-        rankings = [rank_detectors(cell, lambda row, key=key: row[key][fault], useless=False) for cell in cells]
-        columns.append(correlation_text(rankings))
-    correlations = [ranking.correlation for ranking in rankings if not np.isnan(ranking.correlation)]
-    return [*columns, f"{sum(correlation > 0 for correlation in correlations)} of {len(correlations)}"]
+    shares = [cell["faults"][fault]["share"] for cell in cells]
+    separations = [cell["faults"][fault]["separation"] for cell in cells]
+    defined = [separation for separation in separations if separation is not None]
+    above = sum(separation > 0 for separation in defined)
+    return [kind, fault, correlation_text(shares), correlation_text(separations), f"{above} of {len(defined)}"]
 
 
 def update_page(text: str, record: Mapping[str, Any] | None) -> str:

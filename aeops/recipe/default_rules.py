@@ -28,7 +28,7 @@ AHEAD_OF_BASELINES = Rule(metric=LEAD_LOWER_BOUND, at_least=0.0)
 ABOVE_FALSE_ALARMS = Rule(interval="novelty_flagged_interval", above=REQUESTED_RATE)
 FAULTS_ABOVE_FALSE_ALARMS = Rule(interval="power.mean_caught_interval", above=REQUESTED_RATE)
 FAULTS_ABOVE_NORMALS = Rule(metric="power.mean_separation", at_least=0.5)
-NEAR_BASELINES = Rule(metric="power.lead_lower_bound", at_least=-0.05)
+NEAR_BASELINES = Rule(metric="power.lead_lower_bound", at_least=-0.08)
 
 
 @dataclass(frozen=True)

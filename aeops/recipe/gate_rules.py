@@ -24,8 +24,8 @@ DEFAULT_MARGINS = {
     (ERROR, BY_LABEL): 0.25,
     (AUROC, None): 0.04,
     (AUROC, BY_LABEL): 0.1,
-    (POWER, None): 0.05,
-    (POWER, BY_LABEL): 0.1,
+    (POWER, None): 0.08,
+    (POWER, BY_LABEL): 0.15,
 }
 MARGIN_LIMITS = {ERROR: 1.0, AUROC: 0.5, POWER: 0.5}  # a margin lies below it: from there on a rule would refuse nothing
 

@@ -286,7 +286,7 @@ class WordsStudy:
 class PowerStudy:
     """Share of injected standard faults that the model catches, beside the recipe's baselines; always on for purpose detect."""
 
-    samples: int = bounded_field(150, low=20, high=100_000)  # normal test samples that get each fault, at most; evenly spaced
+    samples: int = bounded_field(120, low=20, high=100_000)  # normal test samples that get each fault, at most; evenly spaced
 
 
 def _check_text_codes(fit: FitSpec) -> list[str]:

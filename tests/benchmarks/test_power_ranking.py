@@ -4,9 +4,10 @@ import json
 from pathlib import Path
 
 import labelled_sets
-import numpy as np
 import power_ranking
 import pytest
+
+from ae_models.spec import FAULT_NAMES
 
 SIZES = ["--sets", "digits, 5 is new", power_ranking.TRAINED, "--normals", "6", "--seeds", "2", "--epochs", "1"]
 
@@ -29,6 +30,8 @@ def test_detectors_are_ranked_and_a_stored_set_is_not_measured_again(
     assert (constant["auroc"], constant["mean_power"], constant["separation"]) == (0.5, 0, 0.5)
     assert abs(noise["separation"] - 0.5) < 0.2
     assert knn["separation"] > 0.5
+    assert set(cell["faults"]) == set(FAULT_NAMES["image"])
+    assert -1 <= cell["faults"]["rotation"]["separation"] <= 1
     assert knn["auroc"] > 0.6
     trained = record["cells"][power_ranking.TRAINED]["detectors"]
     assert set(trained) == {"seed 0", "seed 1"}
@@ -45,9 +48,10 @@ def made_up_cell(powers: list[float]) -> dict:
     names = ["kNN-5", "PCA-8", "PCA-2", "constant"]
     detectors = {}
     for name, auroc, power in zip(names, aurocs, powers, strict=True):
-        faults = dict.fromkeys(("spike", "level-shift", "drift", "stuck", "changed-frequency", "lost-channel"), power)
-        detectors[name] = {"auroc": auroc, "mean_power": power, "separation": power, "faults": faults, "separations": faults}
-    return {"kind": "series", "detectors": detectors}
+        detectors[name] = {"auroc": auroc, "mean_power": power, "separation": power}
+    correlation = power_ranking.rank_correlation(powers[:3], aurocs[:3])
+    faults = {name: {"share": correlation, "separation": correlation} for name in FAULT_NAMES["series"]}
+    return {"kind": "series", "detectors": detectors, "faults": faults}
 
 
 def test_the_correlation_is_of_ranks_and_the_loss_that_of_the_chosen_detector() -> None:
@@ -57,7 +61,7 @@ def test_the_correlation_is_of_ranks_and_the_loss_that_of_the_chosen_detector() 
     assert useful.correlation == pytest.approx(0.5)
     assert every.lost == pytest.approx(0.1)
     nothing = power_ranking.rank_detectors(made_up_cell([0.0] * 4), lambda row: row["mean_power"], useless=True)
-    assert np.isnan(nothing.correlation)
+    assert nothing.correlation is None
 
 
 def test_the_section_says_where_power_does_not_predict() -> None:
