@@ -13,6 +13,7 @@ from ae_models.ensemble_scores import DisagreementScore
 from ae_models.factory import build_part
 from ae_models.model_output import ModelOutput
 from ae_models.patch_scores import PatchBankScore
+from ae_models.power import measure_separation
 from ae_models.sample_sets import SampleArray
 from ae_models.score_interface import Score
 from ae_models.score_samples import ScoreSamples
@@ -28,7 +29,7 @@ from ae_models.spec import ScoreSpec, SingleScoreSpec
 if TYPE_CHECKING:
     from ae_models.autoencoder import Autoencoder
 
-__all__ = ["SCORES", "SINGLE_SCORES", "CombinedScore", "build_score", "choose_parts", "share_caught"]
+__all__ = ["SCORES", "SINGLE_SCORES", "CombinedScore", "build_score", "choose_parts"]
 
 SINGLE_SCORES: dict[str, type[Score]] = {
     "normalised-residual": NormalisedResidualScore,
@@ -42,8 +43,7 @@ SINGLE_SCORES: dict[str, type[Score]] = {
     "patch-bank": PatchBankScore,
 }
 
-_HIGHEST_RATE, _RATES = 0.1, 21  # false-alarm rates over which power is averaged
-_CHOICE_MARGIN = 0.05  # of power, by which a combination without a score has to be better
+_CHOICE_MARGIN = 0.02  # of separation, by which a combination without a score has to be better
 _LOW, _MIDDLE, _HIGH = 15.87, 50.0, 84.13  # percentiles: for a normal distribution one standard deviation about the median
 
 
@@ -178,8 +178,9 @@ def choose_parts(
 ) -> tuple[tuple[int, ...], dict[tuple[int, ...], float]]:
     """Choose the scores that go in: of all, one after another leaves while the others find clearly more without it.
 
-    Clearly is by more than `_CHOICE_MARGIN`: faults stand for anomalies that nobody has seen, so a small lead on them says
-    little, and a mean of different scores finds more kinds of anomalies.
+    Power is the mean over faults of their separation, the chance that a faulty sample scores higher than a normal one, which
+    ranks detectors better than the share caught (docs/power.md). Clearly is by more than `_CHOICE_MARGIN`: faults stand for
+    anomalies that nobody has seen, so a small lead on them says little, and a mean of different scores finds more kinds of them.
 
     Args:
         normal: standardised scores of normal samples, (n, parts).
@@ -193,8 +194,10 @@ def choose_parts(
     def power(places: tuple[int, ...]) -> float:
         if places not in powers:
             columns = list(places)
-            caught = [share_caught(normal[:, columns].mean(1), scores[:, columns].mean(1)) for scores in faulty.values()]
-            powers[places] = float(np.mean(caught))
+            separations = [
+                measure_separation(scores[:, columns].mean(1), normal[:, columns].mean(1)) for scores in faulty.values()
+            ]
+            powers[places] = float(np.mean(separations))
         return powers[places]
 
     chosen = tuple(range(normal.shape[1]))
@@ -208,19 +211,6 @@ def choose_parts(
         chosen = best
     power(chosen)
     return chosen, powers
-
-
-def share_caught(normal: npt.NDArray[np.float32], faulty: npt.NDArray[np.float32]) -> float:
-    """Return the share of faulty samples above a threshold, as the mean over false-alarm rates from 0 to 10 %.
-
-    The rate that a recipe promises is too low for so few samples: at 1 % it would hang on one or two of them.
-
-    Args:
-        normal: scores of normal samples, (n,).
-        faulty: scores of faulty samples, (m,).
-    """
-    thresholds = np.quantile(normal, np.linspace(1 - _HIGHEST_RATE, 1.0, _RATES))
-    return float((faulty[:, None] > thresholds).mean())
 
 
 SCORES: dict[str, type[Score]] = {**SINGLE_SCORES, "combined": CombinedScore}

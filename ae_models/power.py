@@ -34,6 +34,7 @@ __all__ = [
     "ScoreFunction",
     "conformal_threshold",
     "measure_power",
+    "measure_separation",
     "threshold_detectors",
 ]
 
@@ -215,11 +216,11 @@ def _measure_cell(
     caught = int((detection.is_caught & is_faulty).sum())
     separation = None
     if is_faulty.any():
-        separation = _separation(detection.scores[is_faulty], clean_scores)
+        separation = measure_separation(detection.scores[is_faulty], clean_scores)
     return PowerCell(fault, strength, int(is_faulty.sum()), caught, separation)
 
 
-def _separation(faulty_scores: npt.NDArray[np.floating], clean_scores: npt.NDArray[np.floating]) -> float:
+def measure_separation(faulty_scores: npt.NDArray[np.floating], clean_scores: npt.NDArray[np.floating]) -> float:
     """Return the chance that a faulty sample scores higher than a clean one, ties counted half; NaN scores lowest."""
     faulty = np.nan_to_num(faulty_scores, nan=-np.inf, posinf=np.inf, neginf=-np.inf)
     clean = np.sort(np.nan_to_num(clean_scores, nan=-np.inf, posinf=np.inf, neginf=-np.inf))

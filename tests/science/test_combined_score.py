@@ -13,7 +13,7 @@ import torch
 from ae_models.autoencoder import Autoencoder
 from ae_models.bundle import load_bundle
 from ae_models.calibration import calibrate, calibrate_scorer
-from ae_models.combined_score import CombinedScore, build_score, choose_parts, share_caught
+from ae_models.combined_score import CombinedScore, build_score, choose_parts
 from ae_models.errors import SpecError
 from ae_models.export import export_onnx
 from ae_models.sample_sets import ArraySampleSet, SampleRoles
@@ -83,7 +83,7 @@ def test_a_score_that_hides_faults_is_left_out() -> None:
     chosen, powers = choose_parts(normal, faulty)
     assert chosen == (0, 1)
     assert powers[(0, 1)] > powers[(0,)] > powers[(2,)]
-    assert powers[(0, 1)] > powers[(0, 1, 2)] + 0.05
+    assert powers[(0, 1)] > powers[(0, 1, 2)] + 0.02
 
 
 def test_a_small_lead_on_faults_leaves_no_score_out() -> None:
@@ -91,21 +91,13 @@ def test_a_small_lead_on_faults_leaves_no_score_out() -> None:
     normal = generator.normal(size=(400, 2)).astype(np.float32)
     faulty = {"a": generator.normal(size=(400, 2)).astype(np.float32) + np.array([2.0, 1.2], np.float32)}
     chosen, powers = choose_parts(normal, faulty)
-    assert powers[(0,)] < powers[(0, 1)] + 0.05
+    assert powers[(0,)] < powers[(0, 1)] + 0.02
     assert chosen == (0, 1)
 
 
 def test_of_blind_scores_one_is_left_at_least() -> None:
     normal = np.random.default_rng(0).normal(size=(100, 2)).astype(np.float32)
     assert choose_parts(normal, {"a": normal})[0]
-
-
-def test_the_share_caught_is_a_mean_over_rates() -> None:
-    normal = np.arange(1000, dtype=np.float32)
-    assert share_caught(normal, np.full(10, 2000, np.float32)) == 1.0
-    assert share_caught(normal, np.full(10, 500, np.float32)) == 0.0
-    assert share_caught(normal, normal) == pytest.approx(0.05, abs=0.002)
-    assert share_caught(normal, np.full(10, 949.05, np.float32)) == pytest.approx(0.5, abs=0.05)
 
 
 @pytest.fixture(scope="module")
