@@ -31,7 +31,7 @@ from aeops.machine.stored_json import read_json
 from aeops.project import Project, find_project
 from aeops.recipe.reader import load_recipe, read_unchanged
 from aeops.report.model_card import markdown_table
-from aeops.seeds.seed_runs import SeedRun, load_result, measure_run, plan_seed_runs
+from aeops.seeds.seed_runs import SeedRun, choose_seeds, load_result, measure_run, plan_seed_runs
 
 RECORD, DOCS = RECORDS / "novelties.json", ROOT / "README.md"
 BEGIN, END = "<!-- novelties: written by `python benchmarks/all_novelties.py` -->", "<!-- novelties: end -->"
@@ -165,10 +165,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=RECORD, help="JSON to write; the README quotes the default [%(default)s]")
     parser.add_argument("--docs-only", action="store_true", help="only write the README, from the record")
     args = parser.parse_args(arguments)
-    if args.seeds < 2:
-        parser.error(f"--seeds: expected 2 or more, got {args.seeds}")
     if not args.docs_only:
-        project, seeds = find_project(), list(range(args.seeds))
+        project = find_project()
+        seeds = choose_seeds(load_recipe(project, args.recipe), args.seeds, first_seed=0)
         prepare_environment(project)
         with run_lock(project, "benchmarks/all_novelties.py"):
             metrics = measure_digits(project, args.recipe, args.digits, seeds)
