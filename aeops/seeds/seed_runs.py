@@ -17,7 +17,6 @@ import yaml
 
 from ae_models.checksums import json_sha256, verify_training
 from ae_models.errors import BundleError
-from ae_models.spec import spec_to_dict
 from aeops.data.stage_code import stage_sha256
 from aeops.errors import UsageError
 from aeops.files import atomic_folder, atomic_write, make_folder
@@ -82,7 +81,7 @@ def choose_seeds(recipe: Recipe, count: int, first_seed: int) -> list[int]:
     """
     if count < MIN_SEEDS:
         raise UsageError(f"-n: expected {MIN_SEEDS} or more seeds, as one training has no standard deviation, got {count}")
-    step = int(spec_to_dict(recipe.fit.train).get("members", 1))
+    step = recipe.fit.train.members
     seeds = [first_seed + step * index for index in range(count)]
     if first_seed < 0 or seeds[-1] > MAX_SEED:
         raise UsageError(f"--first-seed: expected 0 to {MAX_SEED - step * (count - 1)} for {count} seeds, got {first_seed}")
