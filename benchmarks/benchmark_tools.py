@@ -62,7 +62,7 @@ def train_score_function(
         train: raw samples.
         calibration: raw samples that the threshold is chosen by, which a score does not depend on.
         epochs: in place of those of the spec.
-        seed: likewise.
+        seed: likewise, times the members of an ensemble, so that trainings with different seeds share no member.
     """
     import torch  # here, with what loads it: most benchmarks do without
 
@@ -71,7 +71,7 @@ def train_score_function(
     from ae_models.score_samples import ScoreSamples
     from ae_models.training import train_autoencoder
 
-    spec = dataclasses.replace(spec, train=dataclasses.replace(spec.train, epochs=epochs, seed=seed))
+    spec = dataclasses.replace(spec, train=dataclasses.replace(spec.train, epochs=epochs, seed=seed * spec.train.members))
     with tempfile.TemporaryDirectory() as folder:
         validation = ArraySampleSet(train[:VALIDATION_SAMPLES])
         training = train_autoencoder(spec.weights, ArraySampleSet(train), validation, Path(folder), progress_bar=False)

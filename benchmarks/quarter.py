@@ -111,6 +111,7 @@ def write_recipe(root: Path) -> None:
             "answers_when_served": {"check": "served"},
             "keeps_the_champions_error": {"champion": "error", "margin": 0.2},
             "not_worse_than_champion": {"switched_off": "few samples a day: keeps_the_champions_error has a wider margin"},
+            "not_below_baselines": {"switched_off": "one network of twelve epochs: the story is about change"},
         },
         # The ledger's clock is the real one, so no champion is ever stale. So is the service's, whose predictions do not count.
         "monitor": {
@@ -125,7 +126,8 @@ def write_recipe(root: Path) -> None:
     }
     recipe["validate"] |= {"rows": {"min": 300, "max": 5000}, "mean_drift": 0.2}
     del recipe["validate"]["class_share"]
-    recipe["train"]["epochs"] = 12
+    recipe["train"] |= {"epochs": 12, "members": 1}
+    recipe["score"] = {"kind": "normalised-residual", "energy": 0.5, "blur": 1}
     recipe["threshold"]["false_alarm_rate"] = 0.02
     (root / "recipes" / f"{RECIPE}.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False), encoding="utf-8")
     (root / "params.yaml").write_text(yaml.safe_dump({"recipes": {RECIPE: {"dataset": RECIPE}}}), encoding="utf-8")
