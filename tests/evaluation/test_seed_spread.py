@@ -90,8 +90,10 @@ def test_each_training_is_judged_as_the_challenger_of_each_other_one(margin: flo
 
 
 def test_seeds_follow_each_other_and_one_is_too_few():
-    assert choose_seeds(RECIPE, 3, 7) == [7, 8, 9]
-    assert choose_seeds(RECIPE, 2, 2**31 - 2) == [2**31 - 2, 2**31 - 1]
+    members = RECIPE.fit.train.members
+    assert choose_seeds(RECIPE, 3, 7) == [7, 7 + members, 7 + 2 * members]
+    last = 2**31 - 1 - members
+    assert choose_seeds(RECIPE, 2, last) == [last, last + members]
     for count, first_seed, message in (
         (1, 0, "-n: expected 2 or more"),
         (0, 0, "-n: expected 2"),
