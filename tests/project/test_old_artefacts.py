@@ -56,7 +56,7 @@ def test_no_fixture_is_large_and_each_is_described() -> None:
         assert f"`{folder.name}/" in described
 
 
-@pytest.mark.parametrize("number", [1, 2, 3])
+@pytest.mark.parametrize("number", [1, 2, 3, 4])
 def test_a_bundle_of_each_format_answers(number: int) -> None:
     detector = Detector(FIXTURES / f"bundle-format-{number}")
     assert detector.bundle["format"] == number
@@ -72,7 +72,7 @@ def test_the_result_of_a_training_loads_and_is_the_model_of_its_bundles() -> Non
     assert (result.facts.recipe, result.facts.steps, result.tokenizer) == ("small", 30, None)
     log = (FIXTURES / "training-format-1" / "trail.csv").read_text(encoding="utf-8").split()
     assert log[-1] == f"30,{tensors_sha256(weight_arrays(result.autoencoder))}"
-    for name in ("bundle-format-2", "bundle-format-3"):
+    for name in ("bundle-format-2", "bundle-format-3", "bundle-format-4"):
         assert tensors_sha256(load_file(FIXTURES / name / "weights.safetensors")) == log[-1].partition(",")[2]
 
 

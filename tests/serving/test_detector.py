@@ -146,7 +146,7 @@ def test_a_format_of_the_future_is_refused_with_its_number(copy: Path) -> None:
     text = (copy / "bundle.json").read_text(encoding="utf-8")
     (copy / "bundle.json").write_text(text.replace('"format": 1', '"format": 99'), encoding="utf-8")
     write_checksums(copy)
-    with pytest.raises(DataError, match="expected format 1 to 3, got 99"):
+    with pytest.raises(DataError, match="expected format 1 to 4, got 99"):
         Detector(copy)
 
 
