@@ -22,7 +22,7 @@ from aeops.recipe.reader import read_recipe
 from aeops.registry import ledger
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
-BYTES = 50_000
+BYTES = 60_000
 CALL = "0f207c7b"
 PREDICT = """
 import json, sys
