@@ -6,6 +6,7 @@ import gc
 import json
 import os
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -63,6 +64,8 @@ TOGETHER = ("pipeline",)
 def pytest_configure(config: pytest.Config) -> None:
     """Compile the project's code once, before many processes import it; also where Python is told to write no such files."""
     sys.dont_write_bytecode = False  # of the test modules, which pytest compiles itself
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's background job, whose children ignore Ctrl-C, too
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if not hasattr(config, "workerinput"):
         for package in PACKAGES:
             compileall.compile_dir(ROOT / package, quiet=2)

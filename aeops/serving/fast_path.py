@@ -61,6 +61,8 @@ class DirectCycle:
 
     def _write_response(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> None:
         """Write the response in one piece; all headers are the service's own, so none needs to be validated."""
+        if self.response_complete:  # a request is answered and counted once, whatever failed after its answer
+            return
         protocol = self.protocol
         self.response_complete = True
         protocol.service.in_flight -= self.size
