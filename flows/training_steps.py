@@ -33,7 +33,7 @@ from aeops.provenance.run_summary import RunSummary, quarantine_counts
 from aeops.recipe.reader import Recipe, load_recipe, read_unchanged, require_unchanged
 from aeops.registry import ledger
 from aeops.registry.aliases import CHALLENGER
-from aeops.registry.killed_runs import PROCESS_TAG
+from aeops.registry.killed_runs import PROCESS_TAG, close_own_runs
 from aeops.registry.store import Store, open_store
 from aeops.registry.trust import find_champion
 from aeops.registry.version_state import describe_state
@@ -277,16 +277,16 @@ def open_mlflow_run(recipe: str, data: dict[str, str]) -> str:
 @contextmanager
 def mlflow_run(recipe: str, data: dict[str, str]) -> Iterator[str]:
     """Open an MLflow run; finish it after the steps inside, or mark it as failed with them."""
-    run = open_mlflow_run(recipe, data)
     store = open_store(find_project())
-    try:
-        with closing_step(lambda: store.finish_run(run, "KILLED")):
+    with closing_step(lambda: close_own_runs(store)):  # also one that MLflow has and whose id has not come back
+        run = open_mlflow_run(recipe, data)
+        try:
             yield run
-    except BaseException:
-        with suppress(InfrastructureError):  # the step's own error is raised, even if it came from MLflow
-            store.finish_run(run, "FAILED")
-        raise
-    store.finish_run(run, "FINISHED")
+        except BaseException:
+            with suppress(InfrastructureError):  # the step's own error is raised, even if it came from MLflow
+                store.finish_run(run, "FAILED")
+            raise
+        store.finish_run(run, "FINISHED")
 
 
 @pipeline_step("register", retries=2)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from aeops.cli.main import main
+from aeops.machine.run_child import PRELOAD_OPTION
 
 MODULE_RUNNER = ["-m", "aeops.machine.run_child"]
 
@@ -138,6 +139,11 @@ def start_module(command: Sequence[str], **options: Any) -> Fork:
 
     def work() -> None:
         sys.argv = list(command[3:])
+        if sys.argv[0] == PRELOAD_OPTION:
+            sys.argv = list(command[2:])
+            sys.modules.pop("aeops.machine.run_child", None)
+            runpy.run_module("aeops.machine.run_child", run_name="__main__")
+            return
         sys.modules.pop(sys.argv[0], None)
         runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 

@@ -32,6 +32,7 @@ TARGETS = {
     "kills": (
         "tests/long/test_kills.py",
         "tests/pipeline/test_failing_run.py",
+        "tests/pipeline/test_interrupted_run.py",
         "tests/pipeline/test_seeds.py",
         "tests/registry/test_killed_registering.py",
         "tests/registry/test_power_cut.py",
@@ -39,7 +40,7 @@ TARGETS = {
         "tests/science/test_training.py",
         "tests/science/test_weight_hash_log.py",
     ),
-    "crashes": ("tests/long/test_crash_matrix.py", "tests/pipeline/test_interrupted_run.py"),
+    "crashes": ("tests/long/test_crash_matrix.py",),
     "quarter": ("tests/long/test_quarter.py",),
     "servers": (
         "tests/deploy/test_real_servers.py",

@@ -5,7 +5,7 @@ A run names its process in the tag `process`; a process of another machine is le
 
 from aeops.machine.entry_point import run_main
 from aeops.machine.lock import clear_killed_holder
-from aeops.machine.process_identity import parse_identity
+from aeops.machine.process_identity import parse_identity, this_process
 from aeops.project import find_project
 from aeops.registry.store import Store, open_store
 
@@ -29,6 +29,18 @@ def close_killed_runs(store: Store) -> list[str]:
             store.finish_run(run, "KILLED")
             messages.append(f"MLflow run {run} is closed: process {identity.pid} was killed")
     return messages
+
+
+def close_own_runs(store: Store) -> None:
+    """Close every open run of this process, as KILLED.
+
+    Raises:
+        InfrastructureError: MLflow cannot be reached.
+    """
+    own = this_process().text
+    for run, process in store.open_runs(PROCESS_TAG, MAX_OPEN_RUNS):
+        if process == own:
+            store.finish_run(run, "KILLED")
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,12 +14,18 @@ from forked import Fork
 
 from ae_models.checksums import bundle_sha256, file_sha256, verify_bundle
 from aeops.errors import DataError, InfrastructureError, UsageError
+from aeops.machine.process_identity import this_process
+from aeops.machine.run_watch import RunWatch
 from aeops.machine.stack_settings import Settings, remove_settings, write_settings
 from aeops.project import Project
 from aeops.registry import database
 from aeops.registry.carried_code import carried_files, package_name
 from aeops.registry.database import database_file
+from aeops.registry.killed_runs import PROCESS_TAG
 from aeops.registry.store import Store, open_store
+from flows import training_steps
+
+DATASET = {"dataset": "digits", "content_sha256": "c" * 64}
 
 
 def test_two_first_users_of_a_fresh_store_both_open_it_after_one_that_was_killed(
@@ -64,6 +71,29 @@ def test_a_run_carries_what_it_was_given(store: Store, start: Callable[[], str],
     assert [entry.path for entry in store.client.list_artifacts(run_id, "figures")] == ["figures/roc.svg"]
     assert run.inputs.dataset_inputs[0].dataset.digest == "c" * 36
     assert "c" * 64 in run.inputs.dataset_inputs[0].dataset.profile
+
+
+def test_ctrl_c_closes_a_run_that_mlflow_has_and_whose_id_has_not_come_back(
+    store: Store, project: Project, start: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of_another = store.start_run("digits", {PROCESS_TAG: "elsewhere:1:1"}, {}, DATASET)
+    without_tag = start()
+
+    def open_and_interrupt(recipe: str, data: dict[str, str]) -> None:
+        store.start_run(recipe, {PROCESS_TAG: this_process().text}, {}, data)
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(60)
+
+    def run() -> None:
+        monkeypatch.setattr(training_steps, "open_mlflow_run", open_and_interrupt)
+        with RunWatch(), training_steps.mlflow_run("digits", DATASET):
+            pass
+
+    assert Fork(run, cwd=project.root, env=os.environ | {"AE_HOME": str(project.home)}).wait(timeout=30) == 130
+    runs = store.client.search_runs([store.experiment("digits")])
+    statuses = {run.info.run_id: run.info.status for run in runs}
+    assert (statuses.pop(of_another), statuses.pop(without_tag)) == ("RUNNING", "RUNNING")
+    assert list(statuses.values()) == ["KILLED"]
 
 
 def test_everything_the_store_writes_lies_in_the_state_folder(
