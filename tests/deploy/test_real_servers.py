@@ -207,7 +207,8 @@ def test_a_bundle_altered_where_the_server_keeps_it_is_told(servers: Servers, st
     promotion.promote(store, "altered", "1", expected=None, who="ada", why="better", evidence={"sha256": "1" * 64})
     [kept] = [file for file in servers.artifacts.rglob("model.onnx") if file.read_text(encoding="utf-8") == "honest"]
     kept.write_text("forged", encoding="utf-8")
-    assert any("the bundle of champion 1" in fault for fault in promotion.find_problems(store, "altered"))
+    [problem] = promotion.find_problems(store, "altered")
+    assert f"the bundle of altered 1 in {store.uri} is damaged: model.onnx" in problem
 
 
 # ---------------------------------------------------------------- object store
