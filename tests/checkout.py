@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import forked
 import numpy as np
 import yaml
 from digits_recipe import single_model_recipe
@@ -70,6 +71,10 @@ class Checkout:
         return subprocess.run(
             command, cwd=self.root, env=self.environment(**settings), capture_output=True, text=True, timeout=timeout, check=False
         )
+
+    def ae_in_forks(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+        """Run `ae` in forks of this process, which saves their imports: for whole runs of which a test asks how they end."""
+        return forked.run_ae(*arguments, cwd=self.root, env=self.environment(**settings))
 
     def ae_in_process(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
         """Run `ae` in this process, which saves its imports: for commands of which a test asks what they do and print."""

@@ -5,27 +5,34 @@ starts at all, is asked of a fresh one.
 """
 
 import gc
+import importlib
 import os
 import runpy
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
 from typing import IO, Any
 
 from aeops.cli.main import main
+from aeops.machine import child_process
 from aeops.machine.run_child import PRELOAD_OPTION
 
+DATABASES = ("mlflow.store.tracking.sqlalchemy_store", "mlflow.store.model_registry.sqlalchemy_store")
+# What the processes of a run load, but DVC and Prefect, which look at their surroundings as they are loaded.
+LIBRARIES = ("aeops.stages.validate", "aeops.stages.compare", "aeops.registry.killed_runs", "mlflow", *DATABASES)
 MODULE_RUNNER = ["-m", "aeops.machine.run_child"]
 
 
 def close_databases() -> None:
     """Close this process's idle connections to MLflow's databases: SQLite's are of no use, and of harm, in a fork."""
-    for name in ("mlflow.store.tracking.sqlalchemy_store", "mlflow.store.model_registry.sqlalchemy_store"):
+    for name in DATABASES:
         if name in sys.modules:
             for engine in sys.modules[name].SqlAlchemyStore._engine_map.values():
                 engine.dispose()
@@ -148,6 +155,24 @@ def start_module(command: Sequence[str], **options: Any) -> Fork:
         runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 
     return Fork(work, **options)
+
+
+def run_ae(*arguments: str, cwd: Path, env: Mapping[str, str], timeout: float = 600) -> subprocess.CompletedProcess[str]:
+    """Run `ae` in a fork, and the modules that it starts in forks of that; DVC's stages are fresh processes."""
+    for name in LIBRARIES:
+        importlib.import_module(name)
+
+    def work() -> int:
+        for name in [name for name in sys.modules if name.partition(".")[0] in ("prefect", "prometheus_client", "flows")]:
+            del sys.modules[name]  # Prefect reads the environment as it is loaded, and has counters that are there only once
+        child_process.subprocess = SimpleNamespace(**vars(subprocess) | {"Popen": start_module})  # type: ignore[attr-defined]
+        return main(arguments)
+
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+        code = Fork(work, cwd=cwd, env=env, stdout=output, stderr=errors).wait(timeout)
+        for file in (output, errors):
+            file.seek(0)
+        return subprocess.CompletedProcess(arguments, code, output.read().decode(), errors.read().decode())
 
 
 def start_ae(*arguments: str, cwd: Path, env: Mapping[str, str], log: Path) -> Fork:

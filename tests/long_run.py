@@ -55,10 +55,12 @@ TARGETS = {
     "benchmarks": (
         "tests/benchmarks/test_batch_scoring.py",
         "tests/benchmarks/test_bench.py",
+        "tests/benchmarks/test_choose_novelty.py",
         "tests/benchmarks/test_ensemble_speed.py",
         "tests/benchmarks/test_five_versions.py",
         "tests/benchmarks/test_gate_simulation.py",
         "tests/benchmarks/test_models.py",
+        "tests/benchmarks/test_power_ranking.py",
         "tests/benchmarks/test_quarter.py",
         "tests/benchmarks/test_serving_speed.py",
     ),

@@ -4,8 +4,10 @@ import json
 from pathlib import Path
 
 import choose_novelty
+import pytest
 
 
+@pytest.mark.long
 def test_it_recommends_one_of_the_candidates_and_trains_it_in_full(tmp_path: Path) -> None:
     out = tmp_path / "novelty.json"
     sizes = ["--digits", "5", "--samples", "800", "--epochs", "1", "--full-epochs", "1", "--seeds", "2"]

@@ -18,6 +18,7 @@ def few_rows(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(labelled_sets, name, 120)
 
 
+@pytest.mark.long
 def test_detectors_are_ranked_and_a_stored_set_is_not_measured_again(
     few_rows: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,7 +8,6 @@ loaded the libraries, as they take a third of its time; DVC's stages are fresh p
 of an undisturbed run, the registry holds it once, the ledger is whole, `dvc status` is clean, and no process is left.
 """
 
-import importlib
 import json
 import os
 import random
@@ -28,7 +27,6 @@ import psutil
 import pytest
 from checkout import RUN_STEPS, Checkout, add_databases, copy_checkout, make_checkout
 from checkout_processes import assert_no_process_left, is_server
-from forked import start_ae
 from shared_files import make_once, shared_folder
 
 from ae_models.checksums import bundle_sha256
@@ -41,9 +39,6 @@ STARTS = tuple(index / 9 for index in range(9))  # which process, as a part of t
 FIRST_SECONDS = 0.2  # of a process, in which it or another one is killed
 STEP_SECONDS = 1.0  # after the beginning of a step
 POLL_SECONDS = 0.02
-DATABASES = ("mlflow.store.tracking.sqlalchemy_store", "mlflow.store.model_registry.sqlalchemy_store")
-# What the processes of a run load, but DVC and Prefect, which look at their surroundings as they are loaded.
-LIBRARIES = ("aeops.stages.validate", "aeops.stages.compare", "aeops.registry.killed_runs", "mlflow", *DATABASES)
 
 
 @dataclass(frozen=True)
@@ -85,8 +80,6 @@ class Undisturbed:
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory, empty_prefect_database: Path) -> Undisturbed:
-    for name in LIBRARIES:
-        importlib.import_module(name)
     folder = shared_folder(tmp_path_factory) / "crashes"
     template = Checkout(folder / "template")
 
@@ -178,7 +171,6 @@ EACH_TRIAL = [pytest.param(trial, id=trial.name, marks=pytest.mark.xdist_group(t
 def test_the_run_after_a_kill_ends_as_one_that_was_never_killed(
     undisturbed: Undisturbed,
     prefect_address: str,
-    modules_in_forks: None,
     trial: Trial,
     tmp_path: Path,
     record_property: Callable[[str, object], None],
@@ -197,11 +189,10 @@ def test_the_run_after_a_kill_ends_as_one_that_was_never_killed(
     assert "Traceback" not in run.printed()
     assert_no_process_left(checkout)
 
-    began, log = time.monotonic(), tmp_path / "again.log"
-    environment = checkout.environment(PREFECT_API_URL=prefect_address)
-    code = start_ae("run", "small", cwd=checkout.root, env=environment, log=log).wait()
+    began = time.monotonic()
+    done = checkout.ae_in_forks("run", "small", PREFECT_API_URL=prefect_address)
     seconds = time.monotonic() - began
-    assert code == 0, log.read_text(errors="replace")
+    assert done.returncode == 0, done.stdout + done.stderr
     assert bundle_sha256(checkout.root / "artifacts" / "small" / "bundle") == undisturbed.bundle
     assert [version.get("bundle_sha256") for _, _, version in checkout.versions()] == [undisturbed.bundle]
     verified = checkout.ae_in_process("ledger", "verify", "small")

@@ -43,7 +43,7 @@ def waiting(
             "gate.answers_when_logged": {"check": "logged", "milliseconds": 60_000},
         }
     )
-    return checkout, checkout.ae("run", "small", AE_BY="ada", AE_SIGNING_KEY=KEY, PREFECT_API_URL=prefect_address)
+    return checkout, checkout.ae_in_forks("run", "small", AE_BY="ada", AE_SIGNING_KEY=KEY, PREFECT_API_URL=prefect_address)
 
 
 @pytest.fixture
@@ -160,7 +160,7 @@ def test_a_step_that_fails_leaves_alias_ledger_and_registry_as_they_were(copy: C
     shutil.rmtree(copy.home / "serving", ignore_errors=True)
     versions = copy.versions()
     copy.edit_recipe({"train.seed": 7})
-    done = copy.ae("run", "small", AE_BY="ada", PREFECT_API_URL=prefect_address)
+    done = copy.ae_in_forks("run", "small", AE_BY="ada", PREFECT_API_URL=prefect_address)
     assert done.returncode == 3, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     assert "register ..." not in done.stderr

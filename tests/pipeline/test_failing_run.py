@@ -53,7 +53,7 @@ def test_bad_data_stops_the_run_and_leaves_everything_as_it_was(ran: Checkout, p
     images = np.load(copy.root / "inbox" / "images.npy")
     images[: len(images) // 2] = 0
     np.save(copy.root / "inbox" / "images.npy", images)
-    done = copy.ae("run", "small", PREFECT_API_URL=prefect_address)
+    done = copy.ae_in_forks("run", "small", PREFECT_API_URL=prefect_address)
     assert done.returncode == 3, done.stderr
     assert "blank" in kinds(done)
     assert copy.pointers() == before

@@ -46,7 +46,7 @@ def test_another_rate_on_samples_of_a_file_is_a_version_and_a_line_of_its_own_an
     normal = images[labels != 5][::3][:400]
     np.save(tmp_path / "normal.npy", normal)
     options = ("--rate", "0.05", "--on", str(tmp_path / "normal.npy"))
-    done = copy.ae("recalibrate", "small", *options, PREFECT_API_URL=prefect_address)
+    done = copy.ae_in_forks("recalibrate", "small", *options, PREFECT_API_URL=prefect_address)
     assert done.returncode == 0, done.stdout + done.stderr
     for step in ("ingest", "validate", "train ..."):
         assert f"\n{step}" not in done.stderr
@@ -68,7 +68,7 @@ def test_another_rate_on_samples_of_a_file_is_a_version_and_a_line_of_its_own_an
     metrics = json.loads((copy.root / "artifacts" / "small" / "report" / "metrics.json").read_text())
     assert metrics["rows"]["calibration"] == 400
 
-    again = copy.ae("run", "small", PREFECT_API_URL=prefect_address)  # which looks at the source, as the recalibration did not
+    again = copy.ae_in_forks("run", "small", PREFECT_API_URL=prefect_address)  # which looks at the source, unlike `recalibrate`
     assert again.returncode == 0, again.stdout + again.stderr
     assert [aliases for _, aliases, _ in copy.versions()] == [(), ("challenger", "champion")]
     assert ledger_events(copy) == ["promotion", "recalibration"]
