@@ -13,7 +13,6 @@ import sys
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from pathlib import Path
-from types import SimpleNamespace
 
 import forked
 import fresh_imports
@@ -161,7 +160,7 @@ def _one_empty_database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
 @pytest.fixture
 def modules_in_forks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let `run_module` run modules in forks of this process, which has their imports."""
-    monkeypatch.setattr(child_process, "subprocess", SimpleNamespace(**vars(subprocess) | {"Popen": forked.start_module}))
+    monkeypatch.setattr(child_process, "subprocess", forked.subprocess_in_forks())
 
 
 @pytest.fixture(params=[pytest.param(3, id="a-third-of-the-kills"), pytest.param(1, id="every-kill", marks=pytest.mark.long)])

@@ -157,6 +157,11 @@ def start_module(command: Sequence[str], **options: Any) -> Fork:
     return Fork(work, **options)
 
 
+def subprocess_in_forks() -> SimpleNamespace:
+    """Return what stands in the place of the module `subprocess` where modules are to run in forks."""
+    return SimpleNamespace(**vars(subprocess) | {"Popen": start_module})
+
+
 def run_ae(*arguments: str, cwd: Path, env: Mapping[str, str], timeout: float = 600) -> subprocess.CompletedProcess[str]:
     """Run `ae` in a fork, and the modules that it starts in forks of that; DVC's stages are fresh processes."""
     for name in LIBRARIES:
@@ -165,7 +170,7 @@ def run_ae(*arguments: str, cwd: Path, env: Mapping[str, str], timeout: float = 
     def work() -> int:
         for name in [name for name in sys.modules if name.partition(".")[0] in ("prefect", "prometheus_client", "flows")]:
             del sys.modules[name]  # Prefect reads the environment as it is loaded, and has counters that are there only once
-        child_process.subprocess = SimpleNamespace(**vars(subprocess) | {"Popen": start_module})  # type: ignore[attr-defined]
+        child_process.subprocess = subprocess_in_forks()  # type: ignore[attr-defined,assignment]
         return main(arguments)
 
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
