@@ -16,14 +16,14 @@ __all__ = ["AutoencoderConfig", "input_shape", "output_shape", "with_backbone"]
 
 @dataclass(frozen=True)
 class AutoencoderConfig:
-    """A whole autoencoder. Each field is a key of the section `model`; the `kind` of its mapping chooses the spec."""
+    """A whole autoencoder, part by part. The `kind` of each says which part it is; its other keys are settings of that kind."""
 
-    corrupt: CorruptionSpec
-    encode: EncoderSpec
-    bottleneck: BottleneckSpec
-    decode: DecoderSpec
-    compare: LossSpec
-    critic: CriticSpec = field(default_factory=NoCriticSpec)
+    corrupt: CorruptionSpec  # what the input loses while training
+    encode: EncoderSpec  # makes a code of the input
+    bottleneck: BottleneckSpec  # what the code has to pass
+    decode: DecoderSpec  # makes the reconstruction of the code
+    compare: LossSpec  # the loss
+    critic: CriticSpec = field(default_factory=NoCriticSpec)  # a second network that judges, for the adversarial kinds
 
     @classmethod
     def part_names(cls) -> tuple[str, ...]:

@@ -61,7 +61,7 @@ class KnnScoreSpec(_BankSpec):
     """log d_k^2 - energy * log ||x||^2, with the distance d_k to the k-th nearest normal sample (Ramaswamy et al. 2000)."""
 
     kind: ClassVar[str] = "knn"
-    neighbours: int = bounded_field(5, low=1, high=200)
+    neighbours: int = bounded_field(5, low=1, high=200)  # the distance to the last of so many nearest rows
 
     def validation_errors(self) -> list[str]:
         return self.shared_errors(self.neighbours)
@@ -75,8 +75,8 @@ class LocalHullScoreSpec(_BankSpec):
     """
 
     kind: ClassVar[str] = "local-hull"
-    neighbours: int = bounded_field(20, low=2, high=64)
-    ridge: float = bounded_field(0.3, low=0.05, high=10.0)
+    neighbours: int = bounded_field(20, low=2, high=64)  # nearest rows that span the hull
+    ridge: float = bounded_field(0.3, low=0.05, high=10.0)  # share of the mean energy of the rows that is added to it
 
     def validation_errors(self) -> list[str]:
         return self.shared_errors(self.neighbours)

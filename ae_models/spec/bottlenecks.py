@@ -33,8 +33,8 @@ class TopKBottleneckSpec:
 
     kind: ClassVar[str] = "top-k"
     supported_inputs: ClassVar[tuple[str, ...]] = INPUT_KINDS
-    size: int = bounded_field(1024, low=1, high=1_000_000)
-    active: int = bounded_field(40, low=1, high=1_000_000)
+    size: int = bounded_field(1024, low=1, high=1_000_000)  # numbers in a code
+    active: int = bounded_field(40, low=1, high=1_000_000)  # largest numbers of a code that are kept; the others become 0
 
     def validation_errors(self) -> list[str]:
         if self.active > self.size:
@@ -48,8 +48,8 @@ class L1BottleneckSpec:
 
     kind: ClassVar[str] = "l1"
     supported_inputs: ClassVar[tuple[str, ...]] = INPUT_KINDS
-    size: int = bounded_field(1024, low=1, high=1_000_000)
-    weight: float = bounded_field(0.01, low=0.0, high=1e6)
+    size: int = bounded_field(1024, low=1, high=1_000_000)  # numbers in a code
+    weight: float = bounded_field(0.01, low=0.0, high=1e6)  # of the mean absolute code in the loss
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,8 @@ class ContractiveBottleneckSpec:
 
     kind: ClassVar[str] = "contractive"
     supported_inputs: ClassVar[tuple[str, ...]] = ARRAY_KINDS  # a token id has no derivative
-    size: int = bounded_field(16, low=1, high=1_000_000)
-    weight: float = bounded_field(0.01, low=0.0, high=1e6)
+    size: int = bounded_field(16, low=1, high=1_000_000)  # numbers in a code
+    weight: float = bounded_field(0.01, low=0.0, high=1e6)  # of the Jacobian's norm in the loss
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class VariationalBottleneckSpec:
 
     kind: ClassVar[str] = "variational"
     supported_inputs: ClassVar[tuple[str, ...]] = INPUT_KINDS
-    size: int = bounded_field(16, low=1, high=1_000_000)
+    size: int = bounded_field(16, low=1, high=1_000_000)  # numbers in a code
     beta: float = bounded_field(1.0, low=0.0, high=1e6)  # 1: the evidence lower bound, where compare is a likelihood
     free_bits: float = bounded_field(0.0, low=0.0, high=1e3)  # nats a number below which the KL is free (Kingma et al. 2016)
 
@@ -79,7 +79,7 @@ class QuantisedBottleneckSpec:
 
     kind: ClassVar[str] = "vq"
     supported_inputs: ClassVar[tuple[str, ...]] = INPUT_KINDS
-    size: int = bounded_field(64, low=1, high=1_000_000)
+    size: int = bounded_field(64, low=1, high=1_000_000)  # numbers in a code
     slots: int = bounded_field(32, low=1, high=65536)  # words a code; each stands for size / slots numbers
     words: int = bounded_field(256, low=2, high=65536)  # of the codebook
     shared: bool = False  # one codebook for all slots, instead of one a slot
@@ -98,8 +98,8 @@ class MemoryBottleneckSpec:
 
     kind: ClassVar[str] = "memory"
     supported_inputs: ClassVar[tuple[str, ...]] = INPUT_KINDS
-    size: int = bounded_field(16, low=1, high=1_000_000)
-    items: int = bounded_field(500, low=1, high=65536)
+    size: int = bounded_field(16, low=1, high=1_000_000)  # numbers in a code
+    items: int = bounded_field(500, low=1, high=65536)  # codes in the memory
     shrink: float = bounded_field(0.0025, low=0.0, high=1.0)  # attention below this becomes 0
     entropy: float = bounded_field(0.0002, low=0.0, high=1e3)  # weight of the attention's entropy in the loss
 

@@ -44,8 +44,8 @@ class CombinedScoreSpec:
 
     kind: ClassVar[str] = "combined"
     supported_inputs: ClassVar[tuple[str, ...]] = (IMAGE, SERIES, TEXT)
-    scores: tuple[SingleScoreSpec, ...] = ()
-    choose: str = bounded_field("all", one_of=("all", "by-power"))
+    scores: tuple[SingleScoreSpec, ...] = ()  # two or more, none twice with the same settings
+    choose: str = bounded_field("all", one_of=("all", "by-power"))  # by-power: each calibration leaves out what does not help
 
     def validation_errors(self) -> list[str]:
         messages = []

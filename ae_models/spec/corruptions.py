@@ -40,7 +40,7 @@ class SaltAndPepperCorruptionSpec:
 
     kind: ClassVar[str] = "salt-and-pepper"
     supported_inputs: ClassVar[tuple[str, ...]] = ARRAY_KINDS
-    share: float = bounded_field(0.1, low=0.0, high=1.0)
+    share: float = bounded_field(0.1, low=0.0, high=1.0)  # of the values that become the lowest or the highest one
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ class MaskingCorruptionSpec:
 
     kind: ClassVar[str] = "masking"
     supported_inputs: ClassVar[tuple[str, ...]] = ARRAY_KINDS
-    share: float = bounded_field(0.5, low=0.0, high=1.0)
-    unit: str = bounded_field("pixels", one_of=("pixels", "blocks", "features"))
+    share: float = bounded_field(0.5, low=0.0, high=1.0)  # of the units that are hidden
+    unit: str = bounded_field("pixels", one_of=("pixels", "blocks", "features"))  # what is hidden at once
     block: int = bounded_field(4, low=1, high=256)  # pixels a side of a block (steps, in a series)
 
 
@@ -68,7 +68,7 @@ class WordDeletionCorruptionSpec:
 
     kind: ClassVar[str] = "word-deletion"
     supported_inputs: ClassVar[tuple[str, ...]] = (TEXT,)
-    share: float = bounded_field(0.6, low=0.0, high=1.0)
+    share: float = bounded_field(0.6, low=0.0, high=1.0)  # of a text's words that are left out
 
 
 CorruptionSpec = (

@@ -23,7 +23,7 @@ class AdversarialCodeCriticSpec:
 
     kind: ClassVar[str] = "aae"
     supported_inputs: ClassVar[tuple[str, ...]] = INPUT_KINDS
-    widths: tuple[int, ...] = bounded_field((128, 128), low=1, high=65536)
+    widths: tuple[int, ...] = bounded_field((128, 128), low=1, high=65536)  # numbers after each layer of the critic
     weight: float = bounded_field(0.01, low=0.0, high=1e6)  # of the encoder's share in the loss
 
 
@@ -34,7 +34,7 @@ class GanomalyCriticSpec:
 
     kind: ClassVar[str] = "ganomaly"
     supported_inputs: ClassVar[tuple[str, ...]] = ARRAY_KINDS
-    features: int = bounded_field(100, low=1, high=65536)
+    features: int = bounded_field(100, low=1, high=65536)  # numbers by which the critic tells samples from reconstructions
     adversarial: float = bounded_field(0.02, low=0.0, high=1e6)  # weight of the features' distance
     encoder: float = bounded_field(0.02, low=0.0, high=1e6)  # weight of the distance between code and second code
 

@@ -32,7 +32,7 @@ class DenseDecoderSpec:
 
     kind: ClassVar[str] = "dense"
     supported_inputs: ClassVar[tuple[str, ...]] = ARRAY_KINDS
-    widths: tuple[int, ...] = bounded_field((128, 512), low=1, high=65536)
+    widths: tuple[int, ...] = bounded_field((128, 512), low=1, high=65536)  # numbers after each layer; the sample comes after
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class TemporalDecoderSpec:
 
     kind: ClassVar[str] = "temporal"
     supported_inputs: ClassVar[tuple[str, ...]] = (SERIES,)
-    widths: tuple[int, ...] = bounded_field((32, 16), low=1, high=4096)
-    kernel: int = bounded_field(4, low=2, high=63)
+    widths: tuple[int, ...] = bounded_field((32, 16), low=1, high=4096)  # channels before each doubling
+    kernel: int = bounded_field(4, low=2, high=63)  # steps
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,9 @@ class TokenDecoderSpec:
 
     kind: ClassVar[str] = "tokens"
     supported_inputs: ClassVar[tuple[str, ...]] = (TEXT,)
-    width: int = bounded_field(128, low=1, high=8192)
-    layers: int = bounded_field(2, low=0, high=96)
-    heads: int = bounded_field(4, low=1, high=128)
+    width: int = bounded_field(128, low=1, high=8192)  # numbers a token
+    layers: int = bounded_field(2, low=0, high=96)  # of the transformer
+    heads: int = bounded_field(4, low=1, high=128)  # of attention; they divide width
 
     def validation_errors(self) -> list[str]:
         return attention_head_errors(self.width, self.heads)

@@ -50,7 +50,7 @@ class TemporalEncoderSpec:
 
     kind: ClassVar[str] = "temporal"
     supported_inputs: ClassVar[tuple[str, ...]] = (SERIES,)
-    widths: tuple[int, ...] = bounded_field((16, 32), low=1, high=4096)
+    widths: tuple[int, ...] = bounded_field((16, 32), low=1, high=4096)  # channels after each halving
     kernel: int = bounded_field(4, low=2, high=63)  # steps
 
 
@@ -67,9 +67,9 @@ class TokenEncoderSpec:
     vocabulary: int = bounded_field(4096, low=261, high=1_000_000)  # tokens at most: 256 bytes, a few special ones, and merges
     length: int = bounded_field(48, low=2, high=4096)  # tokens of a text; longer texts are cut
     width: int = bounded_field(128, low=1, high=8192)  # numbers a token
-    layers: int = bounded_field(2, low=0, high=96)
-    heads: int = bounded_field(4, low=1, high=128)
-    pooling: str = bounded_field("mean", one_of=("mean", "inverse-frequency"))
+    layers: int = bounded_field(2, low=0, high=96)  # of the transformer; none: a mean of token embeddings
+    heads: int = bounded_field(4, low=1, high=128)  # of attention; they divide width
+    pooling: str = bounded_field("mean", one_of=("mean", "inverse-frequency"))  # how tokens become one code
     positions: bool = True  # position embeddings; without them and without layers a text is a bag of tokens
 
     def validation_errors(self) -> list[str]:

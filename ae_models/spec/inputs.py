@@ -19,10 +19,10 @@ class InputSpec:
     Values lie in [low, high]. A text is its UTF-8 bytes, padded with zeros.
     """
 
-    kind: str = bounded_field(IMAGE, one_of=INPUT_KINDS)
-    shape: tuple[int, ...] = bounded_field((1, 28, 28), low=1, high=65536)
-    low: float = bounded_field(0.0)
-    high: float = bounded_field(255.0)
+    kind: str = bounded_field(IMAGE, one_of=INPUT_KINDS)  # of data
+    shape: tuple[int, ...] = bounded_field((1, 28, 28), low=1, high=65536)  # of a stored sample
+    low: float = bounded_field(0.0)  # lowest value
+    high: float = bounded_field(255.0)  # highest value
     target_channels: int = bounded_field(0, low=0, high=4096)  # the last channels, which the model predicts from the others
     given: str = bounded_field("clean", one_of=("clean", "corrupted"))  # input of the served model; training always corrupts
 

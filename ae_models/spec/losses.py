@@ -17,7 +17,7 @@ class MseLossSpec:
 
     kind: ClassVar[str] = "mse"
     supported_inputs: ClassVar[tuple[str, ...]] = ARRAY_KINDS
-    reduce: str = bounded_field("mean", one_of=_REDUCTIONS)
+    reduce: str = bounded_field("mean", one_of=_REDUCTIONS)  # over all numbers, or over those of a sample
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class L1LossSpec:
 
     kind: ClassVar[str] = "l1"
     supported_inputs: ClassVar[tuple[str, ...]] = ARRAY_KINDS
-    reduce: str = bounded_field("mean", one_of=_REDUCTIONS)
+    reduce: str = bounded_field("mean", one_of=_REDUCTIONS)  # over all numbers, or over those of a sample
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class HuberLossSpec:
 
     kind: ClassVar[str] = "huber"
     supported_inputs: ClassVar[tuple[str, ...]] = ARRAY_KINDS
-    reduce: str = bounded_field("mean", one_of=_REDUCTIONS)
-    delta: float = bounded_field(0.1, low=1e-6, high=10.0)
+    reduce: str = bounded_field("mean", one_of=_REDUCTIONS)  # over all numbers, or over those of a sample
+    delta: float = bounded_field(0.1, low=1e-6, high=10.0)  # difference from which the loss is straight
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class BceLossSpec:
 
     kind: ClassVar[str] = "bce"
     supported_inputs: ClassVar[tuple[str, ...]] = ARRAY_KINDS
-    reduce: str = bounded_field("mean", one_of=_REDUCTIONS)
+    reduce: str = bounded_field("mean", one_of=_REDUCTIONS)  # over all numbers, or over those of a sample
     positive: float = bounded_field(1.0, low=1e-3, high=1e3)  # weight of t's part, where ones are rare
 
 
@@ -55,7 +55,7 @@ class SsimLossSpec:
 
     kind: ClassVar[str] = "ssim"
     supported_inputs: ClassVar[tuple[str, ...]] = (IMAGE,)
-    reduce: str = bounded_field("mean", one_of=_REDUCTIONS)
+    reduce: str = bounded_field("mean", one_of=_REDUCTIONS)  # over all numbers, or over those of a sample
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class CrossEntropyLossSpec:
 
     kind: ClassVar[str] = "cross-entropy"
     supported_inputs: ClassVar[tuple[str, ...]] = INPUT_KINDS
-    reduce: str = bounded_field("mean", one_of=_REDUCTIONS)
+    reduce: str = bounded_field("mean", one_of=_REDUCTIONS)  # over all numbers, or over those of a sample
     categories: int = bounded_field(0, low=0, high=4096)  # levels from low to high that a value may have; 0: tokens
 
 

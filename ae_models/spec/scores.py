@@ -83,8 +83,8 @@ class DenoisingScoreSpec:
     kind: ClassVar[str] = "denoising"
     supported_inputs: ClassVar[tuple[str, ...]] = ARRAY_KINDS
     draws: int = bounded_field(4, low=1, high=64)  # noises a sample: as many more passes through the network
-    energy: float = bounded_field(0.5, low=0.0, high=1.0)
-    blur: float = bounded_field(0.0, low=0.0, high=16.0)
+    energy: float = bounded_field(0.5, low=0.0, high=1.0)  # 0: the plain log residual
+    blur: float = bounded_field(0.0, low=0.0, high=16.0)  # standard deviation in pixels (steps, in a series); 0: none
 
     def compatibility_errors(self, model: AutoencoderConfig, input_spec: InputSpec, train: TrainSpec) -> list[str]:
         messages = []

@@ -12,17 +12,17 @@ __all__ = ["TrainSpec"]
 class TrainSpec:
     """Training of an autoencoder."""
 
-    epochs: int = bounded_field(10, low=1, high=100_000)
+    epochs: int = bounded_field(10, low=1, high=100_000)  # passes over the training samples
     budget: float = bounded_field(1.0, low=0.001, high=10_000.0)  # multiplies the epochs; the recipe says what it is for
     batch: int = bounded_field(128, low=1, high=1_000_000)  # samples a step
     learning_rate: float = bounded_field(1e-3, low=1e-8, high=10.0)  # the peak, after warming up
-    augment: AugmentationSpec = field(default_factory=NoAugmentationSpec)
-    seed: int = bounded_field(0, low=0, high=2**31 - 1)
+    augment: AugmentationSpec = field(default_factory=NoAugmentationSpec)  # what is changed in training samples at random
+    seed: int = bounded_field(0, low=0, high=2**31 - 1)  # of everything random: the same seed gives the same bits
     members: int = bounded_field(1, low=1, high=64, omit_default=True)  # of an ensemble, with the seeds seed, seed + 1, ...
     threads: int = bounded_field(2, low=1, high=1024)  # of the CPU; another number may train other bits, so no machine chooses it
-    accelerator: str = bounded_field("auto", one_of=("auto", "cpu", "gpu"))
+    accelerator: str = bounded_field("auto", one_of=("auto", "cpu", "gpu"))  # auto: a GPU where there is one
     devices: str = bounded_field("auto", one_of=("auto", "1"))  # one: a batch is not shared between devices yet
-    precision: str = bounded_field("auto", one_of=("auto", "32", "bf16-mixed"))
+    precision: str = bounded_field("auto", one_of=("auto", "32", "bf16-mixed"))  # auto: 32 bits on the CPU
 
     @property
     def total_epochs(self) -> int:

@@ -15,9 +15,12 @@ from aeops.cli import (
     history,
     ledger,
     monitor,
+    plan,
     prefect,
     rebuild,
     recalibrate,
+    recipe,
+    recipes,
     reject,
     retire,
     rollback,
@@ -36,7 +39,7 @@ from aeops.errors import as_ae_error, print_error
 from aeops.terminal import escaped_output
 
 COMMAND_MODULES = (
-    *(run, recalibrate, seeds, score, serve, embed, compress, decompress, show, approve, reject),
+    *(run, plan, recipes, recipe, recalibrate, seeds, score, serve, embed, compress, decompress, show, approve, reject),
     *(history, ledger, rollback, retire, rebuild, why, monitor, sign, ui, doctor),
     *(up, down, status, prefect),
 )

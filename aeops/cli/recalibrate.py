@@ -1,13 +1,11 @@
 """`ae recalibrate RECIPE`: another threshold for the champion's weights, in seconds and without a training."""
 
 import argparse
-import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aeops.cli.recipe_change import changed_recipe
 from aeops.cli.run import run_flow, show_summary
 from aeops.project import Project, find_project
 
@@ -58,7 +56,8 @@ def run(arguments: argparse.Namespace) -> int:
         prepare_environment(project)
         with run_lock(project, f"ae recalibrate {arguments.recipe}"):
             settings = threshold_settings(project, recipe, arguments.rate, arguments.on)
-            with changed_recipe(project, recipe, settings) as change:
+            paths = {f"threshold.{key}": value for key, value in settings.items()}
+            with changed_recipe(project, recipe, paths) as change:
                 summary = run_flow(project, recipe.name, watch, "recalibration")
                 if summary["verdict"] == "accepted" and summary["state"] in (CHAMPION, WAITING):
                     change.keep()
@@ -118,44 +117,3 @@ def threshold_settings(project: Project, recipe: "Recipe", rate: float | None, d
         stored = store_calibration_samples(project, recipe.name, Detector(bundle), data)
         settings |= vars(stored)
     return settings
-
-
-class RecipeChange:
-    """A change of a recipe's file that is taken back unless it is kept."""
-
-    def __init__(self) -> None:
-        self.is_kept = False
-
-    def keep(self) -> None:
-        """Keep the change."""
-        self.is_kept = True
-
-
-@contextmanager
-def changed_recipe(project: Project, recipe: "Recipe", settings: Mapping[str, float | str]) -> Iterator[RecipeChange]:
-    """Write settings of the threshold to the recipe's file while the block runs, and for good where the block keeps them.
-
-    A process that is killed inside leaves the file changed: the recipe then asks for what the next run carries out.
-
-    Raises:
-        UsageError: the file cannot be changed safely, or was changed since it was read, or the recipe with them has mistakes.
-    """
-    from aeops.files import atomic_write
-    from aeops.recipe.edit import with_settings
-    from aeops.recipe.reader import load_recipe, require_unchanged
-
-    file, change = project.recipe_file(recipe.name), RecipeChange()
-    require_unchanged(project, recipe)
-    old_text = file.read_text(encoding="utf-8")
-    new_text = old_text
-    if settings:
-        new_text = with_settings(old_text, "threshold", settings, file.name)
-    try:
-        if new_text != old_text:
-            atomic_write(file, new_text, file.stat().st_mode & 0o777)
-            load_recipe(project, recipe.name)
-        yield change
-    finally:
-        if not change.is_kept and new_text != old_text and file.read_text(encoding="utf-8") == new_text:
-            atomic_write(file, old_text, file.stat().st_mode & 0o777)
-            print(f"recipes/{file.name} is as it was before", file=sys.stderr)

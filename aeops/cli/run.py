@@ -6,6 +6,8 @@ import time
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
+from aeops.cli.plan import add_settings, read_settings, show_plan
+from aeops.cli.recipe_change import changed_recipe
 from aeops.project import Project, find_project
 
 if TYPE_CHECKING:
@@ -20,16 +22,24 @@ def add_command(commands: Any) -> None:
     """Add `ae run` to the commands of the parser."""
     command = commands.add_parser("run", help="ingest, validate, version, train, evaluate, gate, register and promote a recipe")
     command.add_argument("recipe", help="name of a file in recipes/, such as digits")
+    add_settings(command)
+    command.add_argument("--dry-run", action="store_true", help="only say what would run, as `ae plan` does")
     command.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the training flow and print its summary.
 
+    Settings of the command line are written to the recipe's file, and taken back where the run fails or the gate refuses its
+    result: the file says what the last accepted version was trained by.
+
     Returns:
         0 if the model is champion or waits for approval, else the exit code of the gate.
     """
-    start_time = time.monotonic()
+    start_time, settings = time.monotonic(), read_settings(arguments)
+    if arguments.dry_run:
+        show_plan(find_project(), arguments.recipe, settings)
+        return 0
     from aeops.machine.run_watch import RunWatch
 
     with RunWatch() as watch:
@@ -52,14 +62,14 @@ def run(arguments: argparse.Namespace) -> int:
         require_disk_space(project)
         require_writable_checkout(project)
         prepare_environment(project)
-        with run_lock(project, f"ae run {arguments.recipe}"):
+        with run_lock(project, f"ae run {arguments.recipe}"), changed_recipe(project, recipe, settings) as change:
             summary = unchanged_summary(project, arguments.recipe)
             if summary is None:
                 summary = run_flow(project, arguments.recipe, watch)
+            if summary["verdict"] == "accepted" and summary["state"] in (CHAMPION, WAITING):
+                change.keep()
         show_summary(summary, time.monotonic() - start_time)
-    if summary["verdict"] == "accepted" and summary["state"] in (CHAMPION, WAITING):
-        return 0
-    return GateError.exit_code
+    return 0 if change.is_kept else GateError.exit_code
 
 
 def run_flow(project: Project, recipe: str, watch: "RunWatch", flow: str = "training") -> "RunSummary":

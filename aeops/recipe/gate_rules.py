@@ -46,15 +46,15 @@ class Rule:
     The comparison with the champion and the check `logged` need the registry, so they are judged after the others.
     """
 
-    metric: str | None = None
-    at_least: float | None = None
-    at_most: float | None = None
-    interval: str | None = None
+    metric: str | None = None  # a number in metrics.json, by its path
+    at_least: float | None = None  # floor of the metric
+    at_most: float | None = None  # ceiling of the metric
+    interval: str | None = None  # an interval in metrics.json, by its path
     covers: str | None = None  # the metric that the interval must contain
     above: str | None = None  # the metric that the whole interval must exceed
-    check: str | None = bounded_field(None, one_of=("served", LOGGED_CHECK))
+    check: str | None = bounded_field(None, one_of=("served", LOGGED_CHECK))  # that the model answers: exported, registered
     milliseconds: float | None = bounded_field(None, low=0.001, high=3_600_000)  # that an answer of the logged model may take
-    champion: str | None = bounded_field(None, one_of=CHAMPION_MEASURES)
+    champion: str | None = bounded_field(None, one_of=CHAMPION_MEASURES)  # what is compared with the champion's
     margin: float | None = None  # largest difference that does not matter; None: as seeds differ, see aeops.gate.margins
     needs: str | None = bounded_field(None, one_of=(NEEDS_NOT_WORSE, NEEDS_BETTER))  # of the challenger; None: not-worse
     by: str | None = bounded_field(None, one_of=(BY_LABEL,))  # a comparison for each label of the normals; None: one for all

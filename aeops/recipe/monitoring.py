@@ -20,7 +20,7 @@ class VolumeSpec:
     """Usual numbers of samples a day."""
 
     min: float | None = bounded_field(None, low=0.0)  # samples of the last whole day (UTC); None: not judged
-    max: float | None = bounded_field(None, low=0.0)
+    max: float | None = bounded_field(None, low=0.0)  # likewise
     silent_days: int = bounded_field(7, low=1, high=3650)  # so many whole days without a sample are an alarm
 
     def validation_errors(self) -> list[str]:
@@ -43,7 +43,7 @@ class MonitorSpec:
     retrains_a_month: int = bounded_field(4, low=0, high=1000)  # that monitoring starts in any 30 days; 0: none ever
     stale_after_days: float = bounded_field(90.0, low=0.01, high=36500.0)  # since the champion was promoted
     drift_every_days: float = bounded_field(7.0, low=0.0, high=3650.0)  # after which Evidently's report is made again
-    volume: VolumeSpec = VolumeSpec()
+    volume: VolumeSpec = VolumeSpec()  # usual numbers of samples a day
 
     def validation_errors(self) -> list[str]:
         errors = []

@@ -40,9 +40,10 @@ class SplitSpec:
 class DataSpec:
     """Source of the samples, their splits and their labels."""
 
-    dataset: str
-    source: Any  # one of SOURCE_SPECS
-    split: SplitSpec
+    dataset: str  # its name, and its folder's in data/; recipes may share one
+    # Where the samples come from.
+    source: Any
+    split: SplitSpec  # shares of the samples; the rest is trained on
     labels: tuple[int, ...] = ()  # the labels there may be, numbers or names; none: unlabelled
     novelty: tuple[int, ...] = ()  # labels held out of training, to be flagged
     novelty_in_validation: bool = False  # those of the validation split choose the threshold by labels; none of them is tested on
@@ -88,8 +89,8 @@ class CalibrationSamplesSpec:
 class RangeSpec:
     """A closed interval of allowed values."""
 
-    min: float = bounded_field()
-    max: float = bounded_field()
+    min: float = bounded_field()  # lowest allowed
+    max: float = bounded_field()  # highest allowed
 
     def validation_errors(self) -> list[str]:
         if self.min > self.max:
@@ -153,14 +154,15 @@ class EvaluateSpec:
 
     pca_components: int | None = bounded_field(None, low=1, high=65536)  # None: no such baseline
     neighbours: int | None = bounded_field(None, low=1, high=1000)  # k of kNN; None: no baseline detects
-    studies: dict[str, Any] = field(default_factory=dict)  # name -> one of aeops.recipe.studies.STUDIES
+    # Further measurements, by their names.
+    studies: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class ApprovalSpec:
     """Decision of a person about what the gate has accepted; see docs/approval.md."""
 
-    needed: bool = False
+    needed: bool = False  # what the gate accepts waits for `ae approve`
     other_than_starter: bool = False  # whoever started the run may reject its version, not approve it
 
     def validation_errors(self) -> list[str]:
@@ -173,7 +175,7 @@ class ApprovalSpec:
 class SignatureSpec:
     """Signature that a bundle needs before it is promoted or served; see docs/signing.md."""
 
-    require_signature: bool
+    require_signature: bool  # of every bundle that is promoted or served
     public_key: str | None = None  # a file, from the project's folder
 
     def validation_errors(self) -> list[str]:

@@ -118,8 +118,8 @@ class IdxSource(SourceSpec):
 class PartArrays:
     """The array that holds each part."""
 
-    train: str
-    test: str | None = None
+    train: str  # name of the array
+    test: str | None = None  # name of the array of a test part, if there is one
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ class NpzSource(SourceSpec):
 
     kind: ClassVar[str] = "npz"
     input_kinds: ClassVar[tuple[str, ...]] = (IMAGE,)
-    path: str
+    path: str  # of the .npz file
     samples: PartArrays  # the arrays that hold the images
     labels: PartArrays | None = None  # the arrays that hold their labels, one whole number or name an image
     layout: str = bounded_field("nchw", one_of=("nchw", "nhwc", "nhw"))  # the arrays' axes: number, channels, height, width
@@ -173,7 +173,7 @@ class ScansSource(SourceSpec):
     kind: ClassVar[str] = "scans"
     input_kinds: ClassVar[tuple[str, ...]] = (IMAGE,)
     is_tiled: ClassVar[bool] = True
-    path: str
+    path: str  # of the .npz file with the arrays noisy, clean and page
     core: int = bounded_field(60, low=1, high=4096)  # pixels a side that a tile alone covers; they divide the page's sides
     margin: int = bounded_field(10, low=0, high=1024)  # pixels around the core that the tile shares with its neighbours
 
@@ -199,7 +199,7 @@ class ScansSource(SourceSpec):
 class TextFile:
     """A CSV file (or .csv.gz) with a header line; each row is a document."""
 
-    path: str
+    path: str  # of the file
     columns: tuple[str, ...]  # that hold text; each is a text of the row's document
     sentences: str = bounded_field("split", one_of=("split", "whole"))  # whole: each text is one sentence already
 
@@ -215,7 +215,7 @@ class SentencesSource(SourceSpec):
 
     kind: ClassVar[str] = "sentences"
     input_kinds: ClassVar[tuple[str, ...]] = (TEXT,)
-    files: tuple[TextFile, ...]
+    files: tuple[TextFile, ...]  # one or more
     shortest: int = bounded_field(8, low=1, high=65536)  # characters of a sentence; what is shorter is left out
 
     def check_labels(self, labels: tuple[int, ...]) -> list[str]:

@@ -232,9 +232,9 @@ class SentencesStudy:
 
     input_kinds: ClassVar[tuple[str, ...]] = (TEXT,)
     pairs: str  # a CSV file with the columns sentence1, sentence2 and score, found as sources are
-    pairs_sha256: str
+    pairs_sha256: str  # of that file
     documents: str  # one with the columns document, summary and category, which the recipe's source reads too
-    documents_sha256: str
+    documents_sha256: str  # of that file
     neighbours: int = bounded_field(10, low=1, high=1000)  # nearest sentences of other documents
     share: float = bounded_field(0.44, low=0.01, high=1.0)  # of a document's words in its summary
     relevance: float = bounded_field(0.8, low=0.0, high=1.0)  # against redundancy, in the choice of a summary's sentences
@@ -271,7 +271,7 @@ class WordsStudy:
 
     input_kinds: ClassVar[tuple[str, ...]] = (TEXT,)
     words: tuple[str, ...]  # asked for; each a frequent word of the training texts
-    neighbours: int = bounded_field(5, low=1, high=50)
+    neighbours: int = bounded_field(5, low=1, high=50)  # nearest words that are listed
 
     def validation_errors(self) -> list[str]:
         if not self.words:

@@ -159,9 +159,11 @@ def test_a_step_that_fails_leaves_alias_ledger_and_registry_as_they_were(copy: C
     (stored_bundle(copy.store(), "small", "1") / "model.onnx").write_bytes(b"")  # the champion is no longer what was registered
     shutil.rmtree(copy.home / "serving", ignore_errors=True)
     versions = copy.versions()
-    copy.edit_recipe({"train.seed": 7})
-    done = copy.ae_in_forks("run", "small", AE_BY="ada", PREFECT_API_URL=prefect_address)
+    recipe = (copy.root / "recipes" / "small.yaml").read_bytes()
+    done = copy.ae_in_forks("run", "small", "--seed", "7", AE_BY="ada", PREFECT_API_URL=prefect_address)
     assert done.returncode == 3, done.stdout + done.stderr
+    assert "+  seed: 7" in done.stderr
+    assert (copy.root / "recipes" / "small.yaml").read_bytes() == recipe  # a setting of a run that failed is taken back
     assert "Traceback" not in done.stderr
     assert "register ..." not in done.stderr
     assert ((copy.home / "ledger" / "small.jsonl").read_bytes(), copy.pointers()) == before

@@ -1,0 +1,60 @@
+"""`ae recipes`: list the project's recipes."""
+
+import argparse
+import json
+from typing import Any
+
+
+def add_command(commands: Any) -> None:
+    """Add `ae recipes` to the commands of the parser."""
+    command = commands.add_parser("recipes", help="list the recipes of the project")
+    command.add_argument("--json", action="store_true", help="print JSON")
+    command.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print each recipe with its purpose and its data, and whether it has run; of one with mistakes, how many."""
+    from rich.table import Table
+
+    from aeops.cli.outputs import open_console
+    from aeops.errors import UsageError
+    from aeops.project import find_project
+    from aeops.recipe.reader import recipe_names
+
+    project = find_project()
+    facts = [recipe_facts(project, name) for name in recipe_names(project)]
+    if arguments.json:
+        print(json.dumps(facts, indent=1, ensure_ascii=False))
+        return 0
+    if not facts:
+        raise UsageError(f"no recipe in {project.recipes}: write one, see docs/recipe-reference.md")
+    table = Table(title=f"recipes of {project.root}", title_justify="left")
+    for column in ("recipe", "purpose", "kind", "dataset", "last run", "about"):
+        table.add_column(column, no_wrap=column != "about")
+    for one in facts:
+        about = one["about"] if one["mistakes"] == 0 else f"{one['mistakes']} mistakes: ae recipe check {one['recipe']}"
+        table.add_row(one["recipe"], one["purpose"], one["kind"], one["dataset"], one["last_verdict"] or "-", about)
+    open_console().print(table)
+    return 0
+
+
+def recipe_facts(project: Any, name: str) -> dict[str, Any]:
+    """Return a recipe's facts: recipe, purpose, kind, dataset, about (its first sentence), last_verdict and mistakes."""
+    from aeops.errors import UsageError
+    from aeops.gate.evidence import read_verdict
+    from aeops.recipe.reader import load_recipe
+
+    verdict_file = project.artifacts(name) / "verdict.json"
+    verdict = read_verdict(verdict_file)["verdict"] if verdict_file.is_file() else None
+    facts = {"recipe": name, "purpose": "", "kind": "", "dataset": "", "about": "", "last_verdict": verdict, "mistakes": 0}
+    try:
+        recipe = load_recipe(project, name)
+    except UsageError as error:
+        return facts | {"mistakes": len(str(error).splitlines())}
+    about = " ".join(recipe.about.split()).split(". ")[0].rstrip(".")
+    return facts | {
+        "purpose": recipe.purpose,
+        "kind": recipe.fit.input.kind,
+        "dataset": recipe.data.dataset,
+        "about": about,
+    }
