@@ -1,12 +1,14 @@
 """`ae`: the command line. Its start is fast because each command imports what it needs when it runs."""
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Sequence
 
 from aeops.cli import (
     approve,
+    completion,
     compress,
     decompress,
     doctor,
@@ -35,35 +37,27 @@ from aeops.cli import (
     up,
     why,
 )
+from aeops.cli.command_parser import CommandParser, add_commands
 from aeops.errors import as_ae_error, print_error
 from aeops.terminal import escaped_output
 
-COMMAND_MODULES = (
-    *(run, plan, recipes, recipe, recalibrate, seeds, score, serve, embed, compress, decompress, show, approve, reject),
-    *(history, ledger, rollback, retire, rebuild, why, monitor, sign, ui, doctor),
-    *(up, down, status, prefect),
-)
+COMMAND_GROUPS = {
+    "train": (run, plan, recipes, recipe, recalibrate, seeds),
+    "use": (score, serve, embed, compress, decompress),
+    "versions": (show, approve, reject, rollback, retire, rebuild, sign),
+    "why and when": (why, history, ledger),
+    "operate": (up, down, status, ui, monitor, doctor, prefect, completion),
+}
 
 
-class CommandParser(argparse.ArgumentParser):
-    """A parser that takes options before, between and after files.
+class _ShowVersion(argparse.Action):
+    """Prints the version; it is looked up when it is asked for."""
 
-    argparse by itself gives a group of files all that it gets at its first place, so that FILE in `ae embed X -o F FILE`
-    would be one too many. With `--`, after which everything is a file, options stand before it.
-    """
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import version
 
-    _is_intermixing = False
-
-    def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
-        """See `argparse.ArgumentParser.parse_known_args`."""
-        has_subcommands = any(action.nargs == argparse.PARSER for action in self._actions)
-        if self._is_intermixing or has_subcommands or "--" in (args or ()):
-            return super().parse_known_args(args, namespace)
-        self._is_intermixing = True  # parse_known_intermixed_args comes back here
-        try:
-            return self.parse_known_intermixed_args(args, namespace)
-        finally:
-            self._is_intermixing = False
+        print(f"ae {version('ae-pipeline')}")
+        parser.exit()
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -71,14 +65,14 @@ def build_parser() -> argparse.ArgumentParser:
     parser = CommandParser(
         prog="ae",
         description="Retrains autoencoders on a schedule and lets only good ones out.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=(
-            "exit codes: 0 done, 1 a fault of this package, 2 usage, 3 data, 4 refused by the gate, 5 infrastructure, "
+            "exit codes: 0 done, 1 a fault of this package, 2 usage, 3 data, 4 refused by the gate, 5 infrastructure,\n"
             "130 stopped by Ctrl-C"
         ),
     )
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for module in COMMAND_MODULES:
-        module.add_command(commands)
+    parser.add_argument("--version", action=_ShowVersion, nargs=0, help="print the version")
+    add_commands(parser, COMMAND_GROUPS)
     return parser
 
 
@@ -87,8 +81,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     An error that the user can repair becomes one message; any other error keeps its traceback.
     """
+    parser = build_parser()
+    if "_ARGCOMPLETE" in os.environ:  # a shell asks, by the code that `ae completion` printed
+        completion.complete(parser)
     with escaped_output():
-        return _run_command(build_parser().parse_args(argv))
+        return _run_command(parser.parse_args(argv))
 
 
 def _run_command(arguments: argparse.Namespace) -> int:

@@ -1,0 +1,76 @@
+"""The parser of `ae`: verbs in groups, near matches of a verb that does not exist, options anywhere among files."""
+
+import argparse
+import re
+import shutil
+import textwrap
+from collections.abc import Mapping, Sequence
+from types import ModuleType
+from typing import Any, NoReturn
+
+from ae_models.spec.messages import suggest_match
+
+NAME_COLUMN, HELP_COLUMN = 4, 18  # of the listing
+LEAST_WIDTH = 60
+
+
+class CommandParser(argparse.ArgumentParser):
+    """A parser that takes options before, between and after files.
+
+    argparse by itself gives a group of files all that it gets at its first place, so that FILE in `ae embed X -o F FILE`
+    would be one too many. With `--`, after which everything is a file, options stand before it.
+    """
+
+    _is_intermixing = False
+
+    def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
+        """See `argparse.ArgumentParser.parse_known_args`."""
+        has_subcommands = any(action.nargs == argparse.PARSER for action in self._actions)
+        if self._is_intermixing or has_subcommands or "--" in (args or ()):
+            return super().parse_known_args(args, namespace)
+        self._is_intermixing = True  # parse_known_intermixed_args comes back here
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._is_intermixing = False
+
+    def error(self, message: str) -> NoReturn:
+        """Exit with code 2 and the message; of a verb that does not exist, with the one that may be meant."""
+        if found := re.fullmatch(r"argument [A-Z]+: invalid choice: '(.*)' \(choose from (.*)\)", message):
+            choices = re.findall(r"'(.*?)'", found[2])
+            message = f"no command {found[1]!r}{suggest_match(found[1], choices)}; `{self.prog} --help` lists all"
+        super().error(message)
+
+
+class _Listing:
+    """Stands in the place of argparse's subparsers: notes the help of each verb, which the main page lists in groups."""
+
+    def __init__(self, commands: Any) -> None:
+        self.commands, self.helps = commands, dict[str, str]()
+
+    def add_parser(self, name: str, *, help: str, **options: Any) -> argparse.ArgumentParser:
+        self.helps[name] = help
+        parser: argparse.ArgumentParser = self.commands.add_parser(name, description=f"{help[:1].upper()}{help[1:]}.", **options)
+        return parser
+
+
+def add_commands(parser: argparse.ArgumentParser, groups: Mapping[str, Sequence[ModuleType]]) -> None:
+    """Add the commands of modules, and list them in the parser's description by group.
+
+    Args:
+        parser: with `RawDescriptionHelpFormatter`, which keeps the lines of the listing.
+        groups: title -> modules with a function `add_command(commands)`, each of which adds one command.
+    """
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, help=argparse.SUPPRESS)
+    width = max(shutil.get_terminal_size().columns, LEAST_WIDTH)
+    lines = [str(parser.description)]
+    for title, modules in groups.items():
+        listing = _Listing(commands)
+        for module in modules:
+            module.add_command(listing)
+        lines += ["", f"{title}:"]
+        for name, text in listing.helps.items():
+            indent = " " * HELP_COLUMN
+            first = f"{' ' * NAME_COLUMN}{name:<{HELP_COLUMN - NAME_COLUMN}}"
+            lines += textwrap.wrap(text, width, initial_indent=first, subsequent_indent=indent)
+    parser.description = "\n".join(lines)

@@ -1,0 +1,77 @@
+"""The command line as a whole: its groups, near matches, version, and what it tells a shell that completes."""
+
+import os
+import re
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+from checkout import ROOT
+
+from aeops.cli.main import COMMAND_GROUPS, main
+
+
+def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int | str | None, str, str]:
+    """Return exit code, output and errors of a command line that argparse ends."""
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    streams = capsys.readouterr()
+    return ended.value.code, streams.out, streams.err
+
+
+@pytest.mark.parametrize("columns", ["80", "200"])
+def test_the_main_page_lists_the_commands_by_group_and_is_no_wider_than_the_terminal(
+    columns: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    code, page, _ = printed(capsys, "--help")
+    assert code == 0
+    titles = re.findall(r"^([a-z ]+):$", page, re.MULTILINE)
+    assert titles == [*COMMAND_GROUPS, "options"]
+    assert max(map(len, page.splitlines())) <= max(int(columns), 106)
+    for title, modules in COMMAND_GROUPS.items():
+        section = page.partition(f"\n{title}:\n")[2].partition("\n\n")[0]
+        assert re.findall(r"^    ([a-z]+) ", section, re.MULTILINE) == [name.__name__.rsplit(".", 1)[1] for name in modules]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("rnu",), "no command 'rnu': did you mean run?; `ae --help` lists all"),
+        (("ledger", "verfy"), "no command 'verfy': did you mean verify?; `ae ledger --help` lists all"),
+        (("recipe", "zzz"), "no command 'zzz'; `ae recipe --help` lists all"),
+        (("completion", "csh"), "invalid choice: 'csh' (choose from 'bash', 'zsh', 'fish')"),
+    ],
+)
+def test_a_command_that_does_not_exist_is_refused_with_the_near_match(
+    arguments: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, errors = printed(capsys, *arguments)
+    assert (code, message in errors) == (2, True), errors
+
+
+def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
+    assert printed(capsys, "--version") == (0, f"ae {version('ae-pipeline')}\n", "")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_each_shell_gets_its_code(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["completion", shell]) == 0
+    code = capsys.readouterr().out
+    assert "_ARGCOMPLETE" in code
+    assert ("function __fish" in code) == (shell == "fish")
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [("ae re", {"recalibrate", "recipe", "recipes", "rebuild", "reject", "retire"}), ("ae run mnist-a", {"mnist-adversarial"})],
+)
+def test_a_shell_that_asks_gets_commands_and_recipes(typed: str, expected: set[str], tmp_path: Path) -> None:
+    answer = tmp_path / "answer"
+    asked = {"COMP_LINE": typed, "COMP_POINT": str(len(typed)), "COMP_TYPE": "9", "_ARGCOMPLETE": "1", "_ARGCOMPLETE_IFS": "\n"}
+    command = [sys.executable, "-m", "aeops.cli.main"]
+    environment = os.environ | asked | {"_ARGCOMPLETE_STDOUT_FILENAME": str(answer), "_ARGCOMPLETE_SUPPRESS_SPACE": "1"}
+    subprocess.run(command, cwd=ROOT, env=environment, check=True, timeout=60)
+    assert set(answer.read_text().split()) == expected
