@@ -160,9 +160,9 @@ def validate_incoming(recipe: str, stage: PreloadedProcess) -> None:
 
 @pipeline_step("version", retries=2)
 def version_dataset(recipe: str) -> dict[str, str]:
-    """Add data/ to data.dvc and the DVC remote; return the identifiers of this version of the data."""
+    """Add data/<dataset> to data.dvc and the DVC remote; return the identifiers of this version of the data."""
     project, checked = load_context(recipe)
-    md5 = dvc.add_data(project)
+    md5 = dvc.add_dataset(project, checked.data.dataset)
     content = read_json(project.dataset(checked.data.dataset) / "receipt.json")["content_sha256"]
     return {"dataset": checked.data.dataset, "content_sha256": content, "dvc_md5": md5}
 
@@ -190,7 +190,11 @@ def find_trained_data(recipe: str) -> dict[str, str]:
         )
     require_enough_samples(checked, project, project.artifacts(recipe) / "prepared")
     content = read_json(project.dataset(checked.data.dataset) / "receipt.json")["content_sha256"]
-    return {"dataset": checked.data.dataset, "content_sha256": content, "dvc_md5": dvc.data_hash(project)}
+    return {
+        "dataset": checked.data.dataset,
+        "content_sha256": content,
+        "dvc_md5": dvc.dataset_hash(project, checked.data.dataset),
+    }
 
 
 @pipeline_step("prepare")

@@ -31,6 +31,7 @@ PASSING_FAILURES = re.compile(r"exited with (?:-\d+|137|143)\b|[Uu]nable to acqu
 OWN_SETTINGS = "[core]\n    no_scm = true\n    autostage = false\n    analytics = false\n    check_update = false\n"
 PLAIN_PATH = re.compile(r"[\w./+-]+")
 DATA_FILE, LOCK_FILE = "data.dvc", "dvc.lock"
+WHOLE_DATA = "data"  # the folder of all datasets
 WRITING_COMMANDS = ("add", "push", "repro")
 CLOCK_RESOLUTION = 2.0  # seconds by which a file's time may lie before the clock's
 
@@ -40,7 +41,7 @@ def dvc(project: Project, *arguments: str, on_poll: Callable[[], None] | None = 
 
     Args:
         project: where the command runs.
-        arguments: the command and its arguments, such as "push", "data.dvc".
+        arguments: the command and its arguments, such as "push", "data/digits".
         on_poll: called again and again while the command runs.
 
     Raises:
@@ -163,12 +164,39 @@ def _configured_path(path: str) -> str:
     return f"../{path}"
 
 
-def add_data(project: Project) -> str:
-    """Version data/ and store it in the remote; return DVC's hash of the folder."""
+def add_dataset(project: Project, dataset: str) -> str:
+    """Version data/<dataset> and store it in the remote; return DVC's hash of the folder.
+
+    data.dvc has an entry for each dataset, and those of the others stay as they are.
+    """
     require_whole_files(project)
-    dvc(project, "add", "data")
-    _push(project, "data.dvc")
-    return data_hash(project)
+    for name in _register(project, dataset):
+        dvc(project, "add", f"data/{name}")
+    _push(project, f"data/{dataset}")
+    return dataset_hash(project, dataset)
+
+
+def _register(project: Project, dataset: str) -> list[str]:
+    """Give the dataset an entry in data.dvc, which `dvc add` then fills in; return the datasets to add.
+
+    Older versions of this package had one entry for the whole of data/: it becomes one for each folder there.
+    """
+    file = project.root / DATA_FILE
+    outs = _data_entries(project) if file.is_file() else []
+    names = [dataset]
+    if any(entry["path"] == WHOLE_DATA for entry in outs):
+        outs, names = [], sorted(folder.name for folder in (project.root / WHOLE_DATA).iterdir() if folder.is_dir())
+    known = {entry["path"] for entry in outs}
+    missing = [{"path": f"{WHOLE_DATA}/{name}"} for name in names if f"{WHOLE_DATA}/{name}" not in known]
+    if missing:
+        atomic_write(file, _yaml_text({"outs": [*outs, *missing]}))
+    return names
+
+
+def _yaml_text(document: dict[str, Any]) -> str:
+    import yaml
+
+    return str(yaml.safe_dump(document, sort_keys=False))
 
 
 def _push(project: Project, *targets: str) -> None:
@@ -187,15 +215,21 @@ def _push(project: Project, *targets: str) -> None:
         raise
 
 
-def data_hash(project: Project) -> str:
-    """Return the hash of data/ that data.dvc records.
+def dataset_hash(project: Project, dataset: str) -> str:
+    """Return the hash of data/<dataset> that data.dvc records.
 
     Raises:
-        DataError: data.dvc is damaged.
+        DataError: data.dvc is damaged, or does not record the dataset.
     """
     require_whole_files(project)
-    document = _parse_dvc_file(project.root / DATA_FILE)
-    return str(document["outs"][0]["md5"])
+    for entry in _data_entries(project):
+        if entry["path"] == f"{WHOLE_DATA}/{dataset}" and "md5" in entry:
+            return str(entry["md5"])
+    raise DataError(f"{project.root / DATA_FILE} records no data/{dataset}: type `ae run RECIPE` for a recipe that reads it")
+
+
+def _data_entries(project: Project) -> list[dict[str, Any]]:
+    return list(_parse_dvc_file(project.root / DATA_FILE)["outs"])
 
 
 def require_whole_files(project: Project) -> None:
@@ -220,14 +254,14 @@ def _parse_dvc_file(path: Path) -> dict[str, Any]:
         raise DataError(f"{path} is damaged (no YAML: {' '.join(str(error).split())[:200]}): {repair}") from error
     if not isinstance(document, dict):
         raise DataError(f"{path} is damaged (it is empty or holds no mapping): {repair}")
-    if path.name == DATA_FILE and not _has_data_hash(document):
-        raise DataError(f"{path} is damaged (it names no hash of data/): {repair}")
+    if path.name == DATA_FILE and not _has_entries(document):
+        raise DataError(f"{path} is damaged (it has no entries of datasets): {repair}")
     return document
 
 
-def _has_data_hash(document: dict[str, Any]) -> bool:
+def _has_entries(document: dict[str, Any]) -> bool:
     outs = document.get("outs")
-    return isinstance(outs, list) and len(outs) > 0 and isinstance(outs[0], dict) and "md5" in outs[0]
+    return isinstance(outs, list) and all(isinstance(entry, dict) and isinstance(entry.get("path"), str) for entry in outs)
 
 
 def reproduce_stage(project: Project, stage: str, recipe: str, on_poll: Callable[[], None] | None = None) -> bool:
@@ -296,11 +330,11 @@ def _listed_recipes(project: Project) -> dict[str, Any]:
     return dict(document["recipes"])
 
 
-def is_up_to_date(project: Project, recipe: str) -> bool:
-    """Return whether data/ and every stage of the recipe are as data.dvc and dvc.lock record them."""
+def is_up_to_date(project: Project, recipe: str, dataset: str) -> bool:
+    """Return whether data/<dataset> and every stage of the recipe are as data.dvc and dvc.lock record them."""
     require_whole_files(project)
     write_code_hashes(project)
-    return not _parse_status(dvc(project, "status", "--json", "data.dvc", *_stage_targets(recipe)))
+    return not _parse_status(dvc(project, "status", "--json", f"data/{dataset}", *_stage_targets(recipe)))
 
 
 def is_trained(project: Project, recipe: str) -> bool:

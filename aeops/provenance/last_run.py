@@ -52,7 +52,10 @@ def unchanged_summary(project: Project, recipe: str) -> RunSummary | None:
     record = read_json_if_whole(last_run_file(project, recipe), "fingerprint", "summary")
     if record is None:
         return None
-    if record["fingerprint"] != _run_fingerprint(project, load_recipe(project, recipe)) or not is_up_to_date(project, recipe):
+    checked = load_recipe(project, recipe)
+    if record["fingerprint"] != _run_fingerprint(project, checked):
+        return None
+    if not is_up_to_date(project, recipe, checked.data.dataset):
         return None
     summary: RunSummary = record["summary"]
     state = _current_state(project, summary)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from aeops.data.dataset import content_sha256
-from aeops.data.dvc import data_hash
+from aeops.data.dvc import dataset_hash
 from aeops.files import data_sha256, file_sha256
 from aeops.machine.git import GitError, git_text, run_git
 from aeops.machine.platform_info import platform_facts
@@ -30,7 +30,7 @@ def collect_lineage(project: Project, recipe: Recipe) -> dict[str, str]:
     tags["seed"] = str(recipe.fit.train.seed)
     tags["data.dataset"] = recipe.data.dataset
     tags["data.content_sha256"] = content_sha256(project.dataset(recipe.data.dataset))
-    tags["data.dvc_md5"] = data_hash(project)
+    tags["data.dvc_md5"] = dataset_hash(project, recipe.data.dataset)
     for name in RECORDED_FILES:
         if (project.root / name).is_file():
             tags[f"file.{name}"] = file_sha256(project.root / name)

@@ -1,6 +1,5 @@
 """What a run of a recipe would do, by what dvc.lock records of the last one: which stages run, and why. It runs nothing."""
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -79,7 +78,7 @@ def _changes(
         if dependency["path"].startswith("data/"):
             md5 = _dataset_md5(project, dependency["path"])
             if md5 is None:
-                yield "its data is not in DVC's cache here"
+                yield "data.dvc does not record its data"
             elif md5 != dependency.get("md5"):
                 yield "the data changed"
 
@@ -108,16 +107,8 @@ def _short(value: Any) -> str:
 
 
 def _dataset_md5(project: Project, path: str) -> str | None:
-    """Return DVC's hash of a dataset in the data as data.dvc records them; None where DVC's cache does not list them."""
-    outs = _yaml(project.root / "data.dvc").get("outs") or [{}]
-    md5 = str(outs[0].get("md5", ""))
-    listing = project.root / ".dvc" / "cache" / "files" / "md5" / md5[:2] / md5[2:]
-    if not md5 or not listing.is_file():
-        return None
-    prefix = f"{path.removeprefix('data/')}/"
-    entries = []
-    for entry in json.loads(listing.read_bytes()):
-        if entry["relpath"].startswith(prefix):
-            entries.append({"md5": entry["md5"], "relpath": entry["relpath"].removeprefix(prefix)})
-    content = json.dumps(sorted(entries, key=lambda entry: entry["relpath"]), sort_keys=True).encode()
-    return f"{hashlib.md5(content, usedforsecurity=False).hexdigest()}.dir"
+    """Return DVC's hash of a dataset as data.dvc records it; None where it does not."""
+    for entry in _yaml(project.root / "data.dvc").get("outs") or []:
+        if entry.get("path") == path:
+            return str(entry.get("md5"))
+    return None

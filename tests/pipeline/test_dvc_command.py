@@ -4,6 +4,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 from any_name import ANY_NAME
 from checkout import Checkout, make_checkout
 
@@ -54,7 +55,7 @@ def test_settings_of_the_users_git_and_dvc_reach_no_run(bare: Checkout, tmp_path
     monkeypatch.setenv("GIT_DIR", str(tmp_path / "none"))
     (bare.root / "data" / "set").mkdir(parents=True)
     (bare.root / "data" / "set" / "a.txt").write_text("a")
-    dvc.add_data(Project(bare.root, bare.home))
+    dvc.add_dataset(Project(bare.root, bare.home), "set")
     assert (bare.root / "data.dvc").is_file()
     assert not (bare.root / "data" / "set" / "a.txt").is_symlink()
     assert len([file for file in (bare.home / "dvc-remote").rglob("*") if file.is_file()]) == 2
@@ -62,6 +63,49 @@ def test_settings_of_the_users_git_and_dvc_reach_no_run(bare: Checkout, tmp_path
     monkeypatch.delenv("GIT_DIR")
     staged = subprocess.run(["git", "diff", "--cached", "--name-only"], cwd=bare.root, capture_output=True, text=True, check=True)
     assert staged.stdout == ""
+
+
+def add_files(checkout: Checkout, **datasets: str) -> Project:
+    """Give datasets one file each, with this text."""
+    for dataset, text in datasets.items():
+        folder = checkout.root / "data" / dataset
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "a.txt").write_text(text)
+    return Project(checkout.root, checkout.home)
+
+
+def entries(checkout: Checkout) -> dict[str, str | None]:
+    """Path and hash of each entry of data.dvc, in their order."""
+    return {entry["path"]: entry.get("md5") for entry in yaml.safe_load((checkout.root / "data.dvc").read_text())["outs"]}
+
+
+def test_a_dataset_that_is_added_leaves_the_entries_of_others_alone(bare: Checkout) -> None:
+    project = add_files(bare, one="1", two="2")
+    first = dvc.add_dataset(project, "one")
+    second = dvc.add_dataset(project, "two")
+    assert entries(bare) == {"data/one": first, "data/two": second}
+    (bare.root / "data" / "two" / "a.txt").write_text("changed, and not accepted")
+    add_files(bare, one="another")
+    changed = dvc.add_dataset(project, "one")
+    assert changed != first
+    assert entries(bare) == {"data/one": changed, "data/two": second}
+    assert dvc.dataset_hash(project, "two") == second
+
+
+def test_one_entry_for_all_data_becomes_one_for_each_dataset(bare: Checkout) -> None:
+    project = add_files(bare, one="1", two="2")
+    assert bare.dvc("add", "data").returncode == 0
+    assert list(entries(bare)) == ["data"]
+    first = dvc.add_dataset(project, "one")
+    assert list(entries(bare)) == ["data/one", "data/two"]
+    assert first == dvc.dataset_hash(project, "one") != dvc.dataset_hash(project, "two")
+
+
+def test_a_run_that_was_killed_before_dvc_filled_an_entry_in_is_no_obstacle(bare: Checkout) -> None:
+    project = add_files(bare, one="1")
+    (bare.root / "data.dvc").write_text("outs:\n- path: data/one\n")
+    assert entries(bare) == {"data/one": None}
+    assert dvc.add_dataset(project, "one") == entries(bare)["data/one"]
 
 
 def test_the_remote_lies_in_a_state_folder_of_any_name(bare: Checkout, tmp_path: Path) -> None:
@@ -84,7 +128,7 @@ def test_a_checkout_in_which_dvc_fails_is_refused_before_anything_runs(bare: Che
 def require_stored_data(project: Project) -> None:
     (project.root / "data" / "set").mkdir(parents=True)
     (project.root / "data" / "set" / "a.txt").write_text("a")
-    dvc.add_data(project)
+    dvc.add_dataset(project, "set")
     assert len([file for file in (project.home / "dvc-remote").rglob("*") if file.is_file()]) == 2
     assert dvc.find_foreign_remote(project) is None
     folder = project.root.parent

@@ -156,7 +156,7 @@ def test_every_missing_piece_is_named_at_once_and_nothing_runs(copy: Checkout) -
     folder_md5 = yaml.safe_load((copy.root / "data.dvc").read_text())["outs"][0]["md5"]
     objects = copy.home / "dvc-remote" / "files" / "md5"
     listed = {entry["relpath"]: entry["md5"] for entry in json.loads((objects / folder_md5[:2] / folder_md5[2:]).read_text())}
-    shard = listed["small/shards/00000.npy"]
+    shard = listed["shards/00000.npy"]
     (objects / shard[:2] / shard[2:]).unlink()
     commit = recorded(copy)["tags"]["git.commit"]
     forget_history(copy)

@@ -88,10 +88,10 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
 
 def test_a_remote_that_is_not_set_is_told_once_and_as_what_it_is(project: Project) -> None:
     (project.root / ".dvc" / "config").write_text("")
-    (project.root / "data").mkdir()
-    (project.root / "data" / "file").write_text("some")
+    (project.root / "data" / "set").mkdir(parents=True)
+    (project.root / "data" / "set" / "file").write_text("some")
     with pytest.raises(DataError, match="names no remote to get data from") as caught:
-        dvc.add_data(project)
+        dvc.add_dataset(project, "set")
     assert not isinstance(caught.value, TransientError)
 
 

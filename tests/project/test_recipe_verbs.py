@@ -24,35 +24,15 @@ def checkout(tmp_path: Path) -> Checkout:
 
 @pytest.fixture
 def up_to_date(checkout: Checkout) -> Checkout:
-    """The same, as it is after a run: with the hashes of today's code and a listing of the data in DVC's cache."""
+    """The same, as it is after a run: with the hashes of today's code and of the data."""
     lock = yaml.safe_load((checkout.root / "dvc.lock").read_text())
     hashes = code_hashes(checkout.root)
     for stage in STAGES:
         lock["stages"][f"{stage}@digits"]["params"]["params.yaml"] = {f"code.{stage}": hashes[stage]}
-    entries = [{"md5": "0" * 32, "relpath": "digits/index.parquet"}, {"md5": "1" * 32, "relpath": "other/index.parquet"}]
-    md5 = write_listing(checkout, "data", entries)
-    own = [entry | {"relpath": entry["relpath"].removeprefix("digits/")} for entry in entries[:1]]
-    lock["stages"]["prepare@digits"]["deps"][0]["md5"] = write_listing(checkout, "digits", own)
-    (checkout.root / "data.dvc").write_text(yaml.safe_dump({"outs": [{"md5": md5, "path": "data"}]}))
+    md5 = lock["stages"]["prepare@digits"]["deps"][0]["md5"]
+    (checkout.root / "data.dvc").write_text(yaml.safe_dump({"outs": [{"md5": md5, "path": "data/digits"}]}))
     (checkout.root / "dvc.lock").write_text(yaml.safe_dump(lock))
     return checkout
-
-
-def write_listing(checkout: Checkout, name: str, entries: list[dict[str, str]]) -> str:
-    """Let DVC itself store a listing of a folder; return its hash."""
-    from dvc_data.hashfile.hash_info import HashInfo
-    from dvc_data.hashfile.meta import Meta
-    from dvc_data.hashfile.tree import Tree
-
-    tree = Tree()
-    for entry in entries:
-        tree.add(tuple(entry["relpath"].split("/")), Meta(), HashInfo("md5", entry["md5"]))
-    tree.digest()
-    md5 = str(tree.hash_info.value)
-    file = checkout.root / ".dvc" / "cache" / "files" / "md5" / md5[:2] / md5[2:]
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_bytes(tree.as_bytes())
-    return md5
 
 
 def reasons(checkout: Checkout, **changes: Any) -> dict[str, list[str]]:
@@ -91,8 +71,9 @@ def test_a_setting_of_the_threshold_trains_nothing(up_to_date: Checkout) -> None
 
 
 def test_other_data_and_other_code_are_named(up_to_date: Checkout) -> None:
-    md5 = write_listing(up_to_date, "data", [{"md5": "2" * 32, "relpath": "digits/index.parquet"}])
-    (up_to_date.root / "data.dvc").write_text(yaml.safe_dump({"outs": [{"md5": md5, "path": "data"}]}))
+    (up_to_date.root / "data.dvc").write_text("outs: [{path: data/other, md5: 0123.dir}]")
+    assert reasons(up_to_date)["prepare"] == ["data.dvc does not record its data"]
+    (up_to_date.root / "data.dvc").write_text("outs: [{path: data/digits, md5: 0123.dir}]")
     assert reasons(up_to_date)["prepare"] == ["the data changed"]
     lock = yaml.safe_load((up_to_date.root / "dvc.lock").read_text())
     lock["stages"]["train@digits"]["params"]["params.yaml"] = {"code.train": "older"}

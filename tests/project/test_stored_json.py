@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -163,19 +164,27 @@ def dvc_project(checkout_root: Path, tmp_path: Path) -> Project:
     ids=["empty", "cut", "a list", "no text", "zeros"],
 )
 def test_a_damaged_file_of_dvc_is_named_before_dvc_is_asked(dvc_project: Project, name: str, content: bytes) -> None:
-    write(dvc_project.root / "data.dvc", b"outs:\n- md5: 0123.dir\n  path: data\n")
-    assert dvc.data_hash(dvc_project) == "0123.dir"
+    write(dvc_project.root / "data.dvc", b"outs:\n- md5: 0123.dir\n  path: data/small\n")
+    assert dvc.dataset_hash(dvc_project, "small") == "0123.dir"
     write(dvc_project.root / name, content)
-    for use in (dvc.require_whole_files, lambda it: dvc.is_up_to_date(it, "small"), dvc.add_data):
+    for use in (
+        dvc.require_whole_files,
+        partial(dvc.is_up_to_date, recipe="small", dataset="small"),
+        partial(dvc.add_dataset, dataset="small"),
+    ):
         with pytest.raises(DataError, match=rf"{name} is damaged \(.*\): type `git checkout {name}`"):
             use(dvc_project)
 
 
-def test_data_dvc_without_a_hash_is_damaged(dvc_project: Project) -> None:
-    for content in (b"outs: []\n", b"outs:\n- path: data\n", b"other: 1\n"):
+def test_data_dvc_that_does_not_record_a_dataset_is_told(dvc_project: Project) -> None:
+    for content in (b"outs: 1\n", b"outs:\n- md5: 0123.dir\n", b"other: 1\n"):
         write(dvc_project.root / "data.dvc", content)
-        with pytest.raises(DataError, match="it names no hash of data/"):
-            dvc.data_hash(dvc_project)
+        with pytest.raises(DataError, match="it has no entries of datasets"):
+            dvc.dataset_hash(dvc_project, "small")
+    for content in (b"outs: []\n", b"outs:\n- path: data/small\n", b"outs:\n- {path: data/other, md5: 0123.dir}\n"):
+        write(dvc_project.root / "data.dvc", content)
+        with pytest.raises(DataError, match="records no data/small"):
+            dvc.dataset_hash(dvc_project, "small")
 
 
 def test_a_damaged_configuration_of_dvc_is_named(dvc_project: Project) -> None:

@@ -92,7 +92,7 @@ def stored_samples(folder: Path) -> Path:
 def test_what_dvc_stores_is_on_the_disk_and_what_a_power_failure_emptied_is_stored_again(
     project: Project, synced: set[tuple[int, int]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    dvc.add_data(project)
+    dvc.add_dataset(project, "digits")
     cache, remote = project.root / ".dvc" / "cache" / "files", project.home / "dvc-remote" / "files"
     assert not_synced(cache, synced) == not_synced(remote, synced) == not_synced(project.root / "data.dvc", synced) == []
     assert not (project.home / "dvc-writes.json").exists()
@@ -103,7 +103,7 @@ def test_what_dvc_stores_is_on_the_disk_and_what_a_power_failure_emptied_is_stor
         stored.chmod(0o644)
         stored.write_bytes(b"")
         stored.chmod(0o444)
-    dvc.add_data(project)
+    dvc.add_dataset(project, "digits")
     assert stored_samples(cache.parent).read_text() == stored_samples(remote.parent).read_text() == "some samples"
     assert capsys.readouterr().err.count("DVC stores it again") == 2
 

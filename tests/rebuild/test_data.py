@@ -10,7 +10,7 @@ from aeops.data import dvc
 from aeops.errors import DataError
 from aeops.files import file_sha256
 from aeops.project import Project
-from aeops.provenance.rebuild.data import borrow_sources, missing_objects, named_files
+from aeops.provenance.rebuild.data import RecordedFolder, borrow_sources, missing_objects, named_files
 
 LOCAL = "[core]\n    remote = local\n['remote \"local\"']\n    url = ../.ae/dvc-remote\n"
 
@@ -29,12 +29,22 @@ def keep(remote: Path, content: bytes, ending: str = "") -> str:
 
 
 @pytest.fixture
-def remote(tmp_path: Path) -> tuple[Path, str, dict[str, str]]:
-    """A remote with two datasets: its folder, the name of the list of data/, and the objects of its files."""
+def remote(tmp_path: Path) -> tuple[Path, RecordedFolder, dict[str, str]]:
+    """A remote with two datasets, as versions before an entry for each recorded them: its folder, data/, the files' objects."""
     place = tmp_path / "remote"
     files = {name: keep(place, name.encode()) for name in ("small/a.npy", "small/b.npy", "smaller/c.npy")}
     listed = json.dumps([{"md5": md5, "relpath": name} for name, md5 in files.items()]).encode()
-    return place, keep(place, listed, ".dir"), files
+    return place, RecordedFolder("data", keep(place, listed, ".dir")), files
+
+
+def test_of_a_dataset_with_an_entry_of_its_own_every_file_is_asked_for(tmp_path: Path) -> None:
+    md5 = keep(tmp_path, b"a")
+    listed = json.dumps([{"md5": md5, "relpath": "shards/a.npy"}]).encode()
+    folder = RecordedFolder("data/small", keep(tmp_path, listed, ".dir"))
+    assert missing_objects(tmp_path, folder, "small") == []
+    object_of(tmp_path, md5).unlink()
+    assert missing_objects(tmp_path, folder, "small") == [f"data/small/shards/a.npy ({md5} is missing)"]
+    assert missing_objects(tmp_path, folder, "other") == [f"data/other, which {folder.md5} does not list"]
 
 
 def object_of(place: Path, md5: str) -> Path:
@@ -59,11 +69,11 @@ def test_every_file_that_is_missing_or_altered_is_named_and_other_datasets_do_no
 
 def test_a_list_that_is_gone_or_altered_and_a_dataset_that_it_lacks_are_named(remote) -> None:
     place, folder, _ = remote
-    assert missing_objects(place, folder, "other") == [f"data/other, which {folder} does not list"]
-    object_of(place, folder).write_bytes(b"[]")
-    assert missing_objects(place, folder, "small") == [f"the list of the files of data/ ({folder} is altered)"]
-    object_of(place, folder).unlink()
-    assert missing_objects(place, folder, "small") == [f"the list of the files of data/ ({folder} is missing)"]
+    assert missing_objects(place, folder, "other") == [f"data/other, which {folder.md5} does not list"]
+    object_of(place, folder.md5).write_bytes(b"[]")
+    assert missing_objects(place, folder, "small") == [f"the list of the files of data/ ({folder.md5} is altered)"]
+    object_of(place, folder.md5).unlink()
+    assert missing_objects(place, folder, "small") == [f"the list of the files of data/ ({folder.md5} is missing)"]
 
 
 def test_a_clone_reads_from_the_users_remote_through_a_cache_of_its_own(tmp_path: Path) -> None:

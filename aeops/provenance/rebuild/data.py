@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -19,26 +20,53 @@ from aeops.provenance.rebuild.record import Record
 MAX_NAMED = 5  # missing objects that a message names
 
 
-def missing_objects(remote: Path, folder_md5: str, dataset: str) -> list[str]:
+@dataclass(frozen=True)
+class RecordedFolder:
+    """A folder as data.dvc records it.
+
+    Attributes:
+        path: data/<dataset>; of versions from before there was an entry for each dataset, data.
+        md5: `<md5>.dir`, which names the object that lists the files.
+    """
+
+    path: str
+    md5: str
+
+
+def recorded_folder(record: Record) -> RecordedFolder:
+    """Return the folder with the dataset of a version.
+
+    Raises:
+        DataError: the recorded data.dvc has no entry for it.
+    """
+    document = yaml.safe_load(record.recorded_files()["data.dvc"].read_text(encoding="utf-8"))
+    for entry in document["outs"]:
+        if entry["path"] in (f"data/{record.dataset}", "data") and "md5" in entry:
+            return RecordedFolder(entry["path"], str(entry["md5"]))
+    raise DataError(f"rebuild/data.dvc of its run records no data/{record.dataset}")
+
+
+def missing_objects(remote: Path, folder: RecordedFolder, dataset: str) -> list[str]:
     """Return what a remote in a folder lacks of a dataset, or holds altered.
 
     Args:
         remote: the remote's folder.
-        folder_md5: of data/, as data.dvc records it: `<md5>.dir`, which names the object that lists the files.
+        folder: that holds the dataset, as data.dvc records it.
         dataset: the folder in data/ that is asked for.
     """
-    if problem := _check_object(remote, folder_md5):
-        return [f"the list of the files of data/ ({problem})"]
+    if problem := _check_object(remote, folder.md5):
+        return [f"the list of the files of {folder.path}/ ({problem})"]
     md5_by_path = {}
-    for entry in json.loads(_object_file(remote, folder_md5).read_text(encoding="utf-8")):
-        if entry["relpath"].startswith(f"{dataset}/"):
-            md5_by_path[entry["relpath"]] = entry["md5"]
+    for entry in json.loads(_object_file(remote, folder.md5).read_text(encoding="utf-8")):
+        path = f"{folder.path}/{entry['relpath']}"
+        if path.startswith(f"data/{dataset}/"):
+            md5_by_path[path] = entry["md5"]
     if not md5_by_path:
-        return [f"data/{dataset}, which {folder_md5} does not list"]
+        return [f"data/{dataset}, which {folder.md5} does not list"]
     messages = []
     for path, md5 in sorted(md5_by_path.items()):
         if problem := _check_object(remote, md5):
-            messages.append(f"data/{path} ({problem})")
+            messages.append(f"{path} ({problem})")
     return messages
 
 
@@ -72,8 +100,7 @@ def require_data(project: Project, record: Record, configuration: Path) -> None:
     remote = dvc.remote_of(project, configuration)
     if "://" in remote:
         return
-    md5 = str(yaml.safe_load(record.recorded_files()["data.dvc"].read_text(encoding="utf-8"))["outs"][0]["md5"])
-    messages = missing_objects(Path(remote), md5, record.dataset)
+    messages = missing_objects(Path(remote), recorded_folder(record), record.dataset)
     if not messages:
         return
     names = ", ".join(messages[:MAX_NAMED])
