@@ -17,6 +17,7 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.runtime import flow_run
 
 from aeops.data import dvc
+from aeops.data.listed_recipes import list_recipe
 from aeops.errors import InfrastructureError, TransientError, UsageError
 from aeops.evaluation.before_training import require_enough_samples, require_named_files, require_whole_seed_record
 from aeops.files import file_sha256
@@ -86,11 +87,12 @@ def pinned_recipe(project: Project, recipe: str) -> Iterator[Recipe]:
     Not before the workspace is held: while a run waits for that, for hours maybe, its recipe may be changed.
 
     Raises:
-        UsageError: no such recipe, every mistake in it, or params.yaml does not name it.
+        UsageError: no such recipe, every mistake in it, or params.yaml is no YAML.
         DataError: a file that its studies read is missing, or another one; or its record of seeds is damaged.
     """
     checked = load_recipe(project, recipe, with_keys=True)
-    dvc.require_stages(project, checked)
+    dvc.require_path_without_braces(project)
+    list_recipe(project, checked)
     require_named_files(checked, project)
     require_whole_seed_record(checked, project)
     token = _recipe_of_run.set(checked)

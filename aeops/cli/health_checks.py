@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Literal
 
 from aeops.data.dataset import content_sha256
-from aeops.data.dvc import find_foreign_remote, require_stages, require_whole_files, unknown_recipes
+from aeops.data.dvc import find_foreign_remote, require_path_without_braces, require_whole_files
+from aeops.data.listed_recipes import unknown_recipes
 from aeops.errors import AeError, DataError
 from aeops.machine import platform_info
 from aeops.machine.access import may_read, may_write, require_writable_checkout, require_writable_state
@@ -167,11 +168,6 @@ def check_recipe(project: Project, name: str) -> Iterator[HealthCheck]:
     except AeError as error:
         yield HealthCheck("fault", "recipe", str(error), f"edit recipes/{name}.yaml")
         return
-    try:
-        require_stages(project, recipe)
-    except AeError as error:
-        yield HealthCheck("fault", name, str(error), f"edit {project.root / 'params.yaml'}")
-        return
     folder = project.dataset(recipe.data.dataset)
     if not (folder / "receipt.json").is_file():
         yield HealthCheck("note", name, "recipe is valid; no accepted dataset yet", f"ae run {name}")
@@ -190,7 +186,11 @@ def check_recipe(project: Project, name: str) -> Iterator[HealthCheck]:
 
 
 def check_listed_recipes(project: Project) -> Iterator[HealthCheck]:
-    """Report each recipe that params.yaml names and the project does not have: DVC then reads no stage of any recipe."""
+    """Report each recipe that params.yaml names and the project does not have: until the next run DVC reads no stage at all."""
+    try:
+        require_path_without_braces(project)
+    except AeError as error:
+        yield HealthCheck("fault", "dvc", str(error), "move the checkout")
     try:
         unknown_names = unknown_recipes(project)
     except AeError as error:
@@ -198,7 +198,7 @@ def check_listed_recipes(project: Project) -> Iterator[HealthCheck]:
         return
     for name in unknown_names:
         message = f"params.yaml names the recipe {name}, and there is no recipes/{name}.yaml"
-        yield HealthCheck("fault", "recipe", message, f"edit {project.root / 'params.yaml'}")
+        yield HealthCheck("note", "recipe", f"{message}: the next run removes the line", "ae run RECIPE")
 
 
 def check_remote(project: Project) -> HealthCheck:

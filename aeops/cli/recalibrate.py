@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
     from aeops.machine.run_watch import RunWatch
 
     with RunWatch() as watch:
-        from aeops.data.dvc import require_stages
+        from aeops.data.dvc import require_path_without_braces
         from aeops.errors import GateError
         from aeops.machine.access import require_writable_checkout
         from aeops.machine.environment import prepare_environment, require_disk_space
@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
         project = find_project()
         recipe = load_recipe(project, arguments.recipe, with_keys=True)
         require_rate(recipe, arguments.rate)
-        require_stages(project, recipe)
+        require_path_without_braces(project)
         require_disk_space(project)
         require_writable_checkout(project)
         prepare_environment(project)

@@ -30,17 +30,17 @@ def run_check(arguments: argparse.Namespace) -> int:
         UsageError: with every mistake of all of them.
         DataError: a file that a recipe names is missing, or another one.
     """
-    from aeops.data.dvc import require_stages
+    from aeops.data.dvc import require_path_without_braces
     from aeops.errors import UsageError
     from aeops.evaluation.before_training import require_named_files, require_whole_seed_record
     from aeops.project import find_project
     from aeops.recipe.reader import load_recipe
 
     project, mistakes, recipes = find_project(), [], []
+    require_path_without_braces(project)
     for given in arguments.recipe:
         try:
             recipe = load_recipe(project, recipe_name(project.recipes, given), with_keys=True)
-            require_stages(project, recipe)
             recipes.append(recipe)
         except UsageError as error:
             mistakes.append(str(error))

@@ -43,7 +43,8 @@ def run(arguments: argparse.Namespace) -> int:
     from aeops.machine.run_watch import RunWatch
 
     with RunWatch() as watch:
-        from aeops.data.dvc import require_stages
+        from aeops.data.dvc import require_path_without_braces
+        from aeops.data.listed_recipes import list_recipe
         from aeops.errors import GateError
         from aeops.evaluation.before_training import require_named_files, require_whole_seed_record
         from aeops.machine.access import require_writable_checkout
@@ -53,16 +54,19 @@ def run(arguments: argparse.Namespace) -> int:
         from aeops.recipe.reader import load_recipe
         from aeops.registry.aliases import CHAMPION
         from aeops.registry.version_state import WAITING
+        from aeops.stack.deployments_file import list_deployments
 
         project = find_project()
         recipe = load_recipe(project, arguments.recipe, with_keys=True)
-        require_stages(project, recipe)
+        require_path_without_braces(project)
         require_named_files(recipe, project)
         require_whole_seed_record(recipe, project)
         require_disk_space(project)
         require_writable_checkout(project)
         prepare_environment(project)
         with run_lock(project, f"ae run {arguments.recipe}"), changed_recipe(project, recipe, settings) as change:
+            list_recipe(project, load_recipe(project, recipe.name))
+            list_deployments(project, recipe.name)
             summary = unchanged_summary(project, arguments.recipe)
             if summary is None:
                 summary = run_flow(project, arguments.recipe, watch)

@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     from aeops.machine.run_watch import RunWatch
 
     with RunWatch():
-        from aeops.data.dvc import require_stages
+        from aeops.data.dvc import require_path_without_braces
         from aeops.evaluation.before_training import require_named_files
         from aeops.machine.access import require_writable_checkout
         from aeops.machine.environment import prepare_environment, require_disk_space
@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
         project = find_project()
         recipe = load_recipe(project, arguments.recipe)
         seeds = choose_seeds(recipe, arguments.n, arguments.first_seed)
-        require_stages(project, recipe)
+        require_path_without_braces(project)
         require_named_files(recipe, project)
         require_disk_space(project)
         require_writable_checkout(project)

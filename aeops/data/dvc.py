@@ -15,15 +15,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ae_models.spec import format_value
 from aeops.data.stage_code import STAGES, write_code_hashes
 from aeops.errors import DataError, InfrastructureError, TransientError, UsageError
 from aeops.files import atomic_write, data_sha256, make_folder, sync_tree, write_json
 from aeops.machine.child_process import run_module
 from aeops.machine.stored_json import read_json_if_whole
 from aeops.project import Project
-from aeops.recipe.reader import Recipe
-from aeops.recipe.yaml_reader import read_yaml
 
 # In DVC's last lines, of what may pass by itself: a stage that was killed, another DVC at work.
 PASSING_FAILURES = re.compile(r"exited with (?:-\d+|137|143)\b|[Uu]nable to acquire lock")
@@ -277,26 +274,6 @@ def push_outputs(project: Project, recipe: str) -> None:
     _push(project, *_stage_targets(recipe))
 
 
-def require_stages(project: Project, recipe: Recipe) -> None:
-    """Check that DVC can run the recipe's stages here: the checkout's path suits it, and params.yaml names the recipe.
-
-    Raises:
-        UsageError: one of them does not hold; the message says where to move the checkout, or which line to write; or
-            params.yaml is no YAML.
-    """
-    require_path_without_braces(project)
-    file = project.root / "params.yaml"
-    expected = {"dataset": recipe.data.dataset}
-    listed = _listed_recipes(project)
-    if listed.get(recipe.name) == expected:
-        return
-    line = f"{recipe.name}: {{dataset: {recipe.data.dataset}}}"
-    raise UsageError(
-        f"{file}: recipes: expected the line `{line}`, as recipes/{recipe.name}.yaml says, got "
-        f"{format_value(listed.get(recipe.name))}: write it there, since DVC runs the stages of the recipes that it names"
-    )
-
-
 def require_path_without_braces(project: Project) -> None:
     """Require a checkout in whose path DVC finds no placeholder: it takes the path of its cache for a text to be filled in.
 
@@ -308,26 +285,6 @@ def require_path_without_braces(project: Project) -> None:
             f"expected a checkout whose path has neither {{ nor }}, got {project.root}: DVC fails there. Move the checkout, then "
             "type `make env` and the same command again"
         )
-
-
-def unknown_recipes(project: Project) -> list[str]:
-    """Return the recipes of params.yaml that the project has no file for: DVC cannot read its stages where there are any.
-
-    Raises:
-        UsageError: params.yaml is no YAML.
-    """
-    return sorted(name for name in _listed_recipes(project) if not project.recipe_file(name).is_file())
-
-
-def _listed_recipes(project: Project) -> dict[str, Any]:
-    """Return the mapping `recipes` of params.yaml; empty where it has none."""
-    file = project.root / "params.yaml"
-    if not file.is_file():
-        return {}
-    document = read_yaml(file)
-    if not isinstance(document, dict) or not isinstance(document.get("recipes"), dict):
-        return {}
-    return dict(document["recipes"])
 
 
 def is_up_to_date(project: Project, recipe: str, dataset: str) -> bool:

@@ -14,7 +14,7 @@ from aeops.provenance import rebuild_entry
 from aeops.recipe.reader import Recipe
 
 RECORDED_FILES = ("dvc.lock", "dvc.yaml", "params.yaml", "data.dvc", "requirements.lock")  # besides the recipe
-REWRITTEN_FILES = ("dvc.lock", "data.dvc", "params.yaml")  # of these, by a run
+REWRITTEN_FILES = ("dvc.lock", "data.dvc", "params.yaml", "prefect.yaml")  # by a run
 CODE_FOLDERS = ("ae_models", "aeops", "flows")  # folders whose files a run executes, also those that git does not know yet
 # A patch that `git apply` takes whatever the user's own git is set to.
 DIFF_OPTIONS = ("--binary", "--full-index", "--no-color", "--no-ext-diff", "--no-textconv", "--src-prefix=a/", "--dst-prefix=b/")

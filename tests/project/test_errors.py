@@ -5,7 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from checkout import ROOT, Checkout, make_checkout
+from checkout import ROOT, make_checkout
 
 from ae_models.errors import BundleError, DivergenceError, SampleError, SpecError, TrainingError
 from ae_models.training_environment import require_accelerator
@@ -14,7 +14,6 @@ from aeops.data import dvc
 from aeops.errors import AeError, DataError, InfrastructureError, InternalError, TransientError, UsageError, as_ae_error
 from aeops.machine.child_process import run_module
 from aeops.project import Project
-from aeops.recipe.reader import load_recipe
 from aeops.registry.store import Store
 from flows.training_steps import is_worth_retrying
 
@@ -124,29 +123,6 @@ def test_a_gpu_that_is_not_there_is_a_mistake_of_the_recipe() -> None:
     with pytest.raises(SpecError, match=r"train\.accelerator: expected auto or cpu on this machine"):
         require_accelerator("gpu")
     require_accelerator("auto")
-
-
-# ---------------------------------------------------------------- recipes that DVC does not know
-
-
-@pytest.mark.parametrize(
-    ("params", "found"),
-    [
-        ("recipes:\n  other: {dataset: other}\n", "got nothing"),
-        ("recipes:\n  small: {dataset: other}\n", "got {'dataset': 'other'}"),
-        ("code: {}\n", "got nothing"),
-        ("", "got nothing"),
-    ],
-)
-def test_a_recipe_that_params_yaml_lacks_is_told_before_anything_starts(project: Project, params: str, found: str) -> None:
-    (project.root / "params.yaml").write_text(params)
-    done = Checkout(project.root).ae_in_process("run", "small")
-    assert done.returncode == UsageError.exit_code, done.stderr
-    assert "params.yaml: recipes: expected the line `small: {dataset: small}`" in done.stderr
-    assert found in done.stderr
-    assert not project.home.exists()
-    with pytest.raises(UsageError):
-        dvc.require_stages(project, load_recipe(project, "small"))
 
 
 def test_ctrl_c_in_a_command_that_cannot_go_on_promises_nothing(

@@ -92,6 +92,6 @@ def test_the_keys_of_a_recipe_are_those_that_were_checked(with_recipe: Project) 
 def test_the_checks_before_a_run_are_made_of_the_recipe_that_runs(with_recipe: Project) -> None:
     from flows.training_steps import pinned_recipe
 
-    (with_recipe.root / "params.yaml").write_text("recipes: {}\n", encoding="utf-8")
-    with pytest.raises(UsageError, match=r"expected the line `digits: "), pinned_recipe(with_recipe, "digits"):
+    (with_recipe.root / "params.yaml").write_text("recipes: []\n1", encoding="utf-8")
+    with pytest.raises(UsageError, match=r"params\.yaml: not readable as YAML"), pinned_recipe(with_recipe, "digits"):
         pass
