@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -12,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import forked
 import numpy as np
 import yaml
 from digits_recipe import single_model_recipe
+from fork_server import fork_server
 from shipped_digits import shipped_digits
 
 from aeops.cli.main import main
@@ -73,8 +74,11 @@ class Checkout:
         )
 
     def ae_in_forks(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-        """Run `ae` in forks of this process, which saves their imports: for whole runs of which a test asks how they end."""
-        return forked.run_ae(*arguments, cwd=self.root, env=self.environment(**settings))
+        """Run `ae` in forks, which saves their imports: for whole runs of which a test asks how they end."""
+        with tempfile.TemporaryDirectory() as folder:
+            output, errors = Path(folder, "output"), Path(folder, "errors")
+            environment = self.environment(**settings)
+            return fork_server().run(*arguments, cwd=self.root, env=environment, output=output, errors=errors, timeout=600)
 
     def ae_in_process(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
         """Run `ae` in this process, which saves its imports: for commands of which a test asks what they do and print."""
@@ -164,7 +168,7 @@ def restore_from_backup(checkout: Checkout, folder: Path) -> Checkout:
     work = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"}
     for command in back_up:
         if command == "ae down":
-            assert checkout.ae("down").returncode == 0
+            assert checkout.ae_in_forks("down").returncode == 0
         else:
             subprocess.run(command, shell=True, cwd=checkout.root, env=work, check=True)
     (checkout.root.parent / "backup.tar.gz").rename(folder / "backup.tar.gz")

@@ -5,13 +5,11 @@ starts at all, is asked of a fresh one.
 """
 
 import gc
-import importlib
 import os
 import runpy
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -21,12 +19,9 @@ from types import SimpleNamespace
 from typing import IO, Any
 
 from aeops.cli.main import main
-from aeops.machine import child_process
 from aeops.machine.run_child import PRELOAD_OPTION
 
 DATABASES = ("mlflow.store.tracking.sqlalchemy_store", "mlflow.store.model_registry.sqlalchemy_store")
-# What the processes of a run load, but DVC and Prefect, which look at their surroundings as they are loaded.
-LIBRARIES = ("aeops.stages.validate", "aeops.stages.compare", "aeops.registry.killed_runs", "mlflow", *DATABASES)
 MODULE_RUNNER = ["-m", "aeops.machine.run_child"]
 
 
@@ -55,7 +50,7 @@ class Fork:
         *,
         cwd: Path,
         env: Mapping[str, str],
-        stdin: int | None = None,
+        stdin: int | IO[Any] | None = None,
         stdout: int | IO[Any] | None = None,
         stderr: int | IO[Any] | None = None,
         start_new_session: bool = False,
@@ -70,6 +65,8 @@ class Fork:
                 reading, writing = os.pipe()
                 self.stdin = os.fdopen(writing, "wb")
                 descriptors[0] = childs_ends.enter_context(os.fdopen(reading, "rb")).fileno()
+            elif stdin is not None:
+                descriptors[0] = stdin if isinstance(stdin, int) else stdin.fileno()
             if stdout == subprocess.PIPE:
                 reading, writing = os.pipe()
                 self.stdout = os.fdopen(reading, "rb")
@@ -133,6 +130,10 @@ class Fork:
         if self.poll() is None:
             os.kill(self.pid, number)
 
+    def communicate(self) -> tuple[None, None]:
+        self.wait()
+        return None, None
+
     def terminate(self) -> None:
         self.send_signal(signal.SIGTERM)
 
@@ -160,24 +161,6 @@ def start_module(command: Sequence[str], **options: Any) -> Fork:
 def subprocess_in_forks() -> SimpleNamespace:
     """Return what stands in the place of the module `subprocess` where modules are to run in forks."""
     return SimpleNamespace(**vars(subprocess) | {"Popen": start_module})
-
-
-def run_ae(*arguments: str, cwd: Path, env: Mapping[str, str], timeout: float = 600) -> subprocess.CompletedProcess[str]:
-    """Run `ae` in a fork, and the modules that it starts in forks of that; DVC's stages are fresh processes."""
-    for name in LIBRARIES:
-        importlib.import_module(name)
-
-    def work() -> int:
-        for name in [name for name in sys.modules if name.partition(".")[0] in ("prefect", "prometheus_client", "flows")]:
-            del sys.modules[name]  # Prefect reads the environment as it is loaded, and has counters that are there only once
-        child_process.subprocess = subprocess_in_forks()  # type: ignore[attr-defined,assignment]
-        return main(arguments)
-
-    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
-        code = Fork(work, cwd=cwd, env=env, stdout=output, stderr=errors).wait(timeout)
-        for file in (output, errors):
-            file.seek(0)
-        return subprocess.CompletedProcess(arguments, code, output.read().decode(), errors.read().decode())
 
 
 def start_ae(*arguments: str, cwd: Path, env: Mapping[str, str], log: Path) -> Fork:

@@ -16,7 +16,7 @@ from aeops.project import Project, find_project
 def test_a_restored_project_is_whole_and_its_next_run_has_nothing_to_do(ran: Checkout, tmp_path: Path) -> None:
     original = copy_checkout(ran, tmp_path / "first")
     restored = restore_from_backup(original, tmp_path / "a second place")
-    verified = restored.ae("ledger", "verify", "small")
+    verified = restored.ae_in_forks("ledger", "verify", "small")
     assert (verified.returncode, verified.stdout) == (0, "small: whole, 1 line, champion 1\n")
     assert f"the state folder was {original.home} and is {restored.home}: repaired" in verified.stderr
     again = restored.ae_in_process("run", "small")

@@ -95,10 +95,10 @@ def recorded(copy: Checkout, changes: dict[str, str] | None = None) -> dict[str,
 
 def test_a_version_is_identical_after_modules_and_worktree_moved_on_and_leaves_no_mark(copy: Checkout, tmp_path: Path) -> None:
     copy = restore_from_backup(copy, tmp_path / "another place")  # the registry's paths are repaired by the first command
-    assert "small: whole" in copy.ae("ledger", "verify").stdout
+    assert "small: whole" in copy.ae_in_forks("ledger", "verify").stdout
     move_on(copy)
     before, kept, worktrees = worktree(copy), registry(copy.home), git(copy.root, "worktree", "list")
-    done = copy.ae("rebuild", "small@champion")
+    done = copy.ae_in_forks("rebuild", "small@champion")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "verdict    identical" in done.stdout
     for stage in ("prepare small@1", "train small@1", "evaluate small@1", "gate small@1"):
@@ -121,7 +121,7 @@ def test_a_version_older_than_trails_is_rebuilt_in_a_state_folder_elsewhere_and_
     (Path(recorded(copy)["run"].removeprefix("file://")) / "rebuild" / "trail.csv").unlink()
     home = tmp_path / "elsewhere"
     copy.home.rename(home)
-    done = copy.ae("rebuild", "small@1", "--keep", AE_HOME=str(home))
+    done = copy.ae_in_forks("rebuild", "small@1", "--keep", AE_HOME=str(home))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "verdict    identical" in done.stdout
     assert not copy.home.exists()
@@ -133,7 +133,7 @@ def test_a_version_older_than_trails_is_rebuilt_in_a_state_folder_elsewhere_and_
 @pytest.mark.long
 def test_a_record_whose_seed_is_another_is_different_from_the_first_step(copy: Checkout) -> None:
     tampered(copy, "small.yaml", "seed: 0", "seed: 1", tag="recipe.sha256")
-    done = copy.ae("rebuild", "small@1")
+    done = copy.ae_in_forks("rebuild", "small@1")
     assert done.returncode == 4, done.stdout + done.stderr
     assert "verdict    different" in done.stdout
     assert "the first step at which the weights differ is 1 of" in done.stdout
@@ -195,7 +195,7 @@ def test_code_that_git_never_saw_is_told_by_the_lock(copy: Checkout) -> None:
     (copy.root / "ae_models" / "training.py").write_text("# another one\n")
     git(copy.root, "commit", "-qam", "another one")
     recorded(copy, {"git.commit": git(copy.root, "rev-parse", "HEAD").strip()})
-    done = copy.ae("rebuild", "small@1")
+    done = copy.ae_in_forks("rebuild", "small@1")
     assert done.returncode == 3, done.stdout + done.stderr
     assert "does not hold the code that the stages ran with, as their hashes in dvc.lock show: train" in done.stderr
 

@@ -106,7 +106,7 @@ def test_calibration_samples_of_another_distribution_are_refused_by_the_gate_and
     images, _ = shipped_digits()
     np.save(tmp_path / "smooth.npy", (images[:400] // 2 + np.arange(28, dtype=np.uint8)))  # faint, on a slope: low scores
     before = (copy.root / "recipes" / "small.yaml").read_bytes()
-    done = copy.ae("recalibrate", "small", "--on", str(tmp_path / "smooth.npy"), PREFECT_API_URL=prefect_address)
+    done = copy.ae_in_forks("recalibrate", "small", "--on", str(tmp_path / "smooth.npy"), PREFECT_API_URL=prefect_address)
     assert done.returncode == 4, done.stdout + done.stderr
     assert "keeps_its_promise" in done.stdout or "promise_interval" in done.stdout
     assert "recipes/small.yaml is as it was before" in done.stderr
@@ -121,17 +121,17 @@ def test_too_few_samples_for_the_new_rate_and_a_training_that_is_not_the_recipes
 ) -> None:
     file = copy.root / "recipes" / "small.yaml"
     before = file.read_bytes()
-    done = copy.ae("recalibrate", "small", "--rate", "0.001", PREFECT_API_URL=prefect_address)
+    done = copy.ae_in_forks("recalibrate", "small", "--rate", "0.001", PREFECT_API_URL=prefect_address)
     assert done.returncode == 2
     assert "0.001 needs 999 calibration samples or more, got" in done.stderr
     assert "recipes/small.yaml is as it was before" in done.stderr
     assert file.read_bytes() == before
     copy.store().client.set_model_version_tag("small", "1", "weights_sha256", "0" * 64)  # as after a refused retrain
-    done = copy.ae("recalibrate", "small", "--rate", "0.05", PREFECT_API_URL=prefect_address)
+    done = copy.ae_in_forks("recalibrate", "small", "--rate", "0.05", PREFECT_API_URL=prefect_address)
     assert done.returncode == 2
     assert "the last training of small is not that of its champion, version 1" in done.stderr
     copy.edit_recipe({"train.seed": 5})
-    done = copy.ae("recalibrate", "small", "--rate", "0.05", PREFECT_API_URL=prefect_address)
+    done = copy.ae_in_forks("recalibrate", "small", "--rate", "0.05", PREFECT_API_URL=prefect_address)
     assert done.returncode == 2
     assert "a recalibration trains nothing: type `ae run small`" in done.stderr
     assert ledger_events(copy) == ["promotion"]

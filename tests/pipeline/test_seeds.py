@@ -51,7 +51,7 @@ def test_only_seeds_without_a_result_are_trained_and_the_record_is_a_change_that
     assert refused.returncode == 3
     assert "recipes/seeds/small.json is damaged" in refused.stderr
     before = everything_registered(copy)
-    done = copy.ae_in_process("seeds", "small", "-n", "2")
+    done = copy.ae_in_forks("seeds", "small", "-n", "2")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "seed 0: measured before\nseed 1: train ...\nseed 1: calibrate ...\nseed 1: evaluate ...\n" in done.stderr
     assert everything_registered(copy) == before
