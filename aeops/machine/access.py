@@ -42,12 +42,12 @@ def require_writable_checkout(project: Project) -> None:
         InfrastructureError: names the paths that cannot be written.
     """
     written_paths = [project.root, project.root / ".dvc", project.root / "data", project.root / "artifacts"]
-    written_paths += [project.root / name for name in ("params.yaml", "data.dvc", "dvc.lock")]
+    written_paths += [project.root / name for name in ("params.yaml", "prefect.yaml", "data.dvc", "dvc.lock")]
     protected_paths = [path for path in written_paths if not may_write(path)]
     if protected_paths:
         names = ", ".join(str(path) for path in protected_paths)
         raise InfrastructureError(
-            f"cannot write {names} ({describe_owner(protected_paths[0])}): a run writes data/, artifacts/, data.dvc, dvc.lock "
-            f"and params.yaml in the checkout. Type `git clone {shlex.quote(str(project.root))}` in a folder of your own, and "
+            f"cannot write {names} ({describe_owner(protected_paths[0])}): a run writes data/, artifacts/, data.dvc, dvc.lock, "
+            f"params.yaml and prefect.yaml in the checkout. Type `git clone {shlex.quote(str(project.root))}` in a folder of your own, and "
             "the same command in that clone; what only reads, such as `ae show`, runs here, too"
         )

@@ -1,4 +1,4 @@
-"""The deployments of prefect.yaml: three a recipe. A recipe's first run writes its lines, and those of a recipe that is gone go."""
+"""The deployments of prefect.yaml, three a recipe: a recipe's first run writes its lines, and those of one that is gone go."""
 
 import re
 import sys
@@ -34,9 +34,8 @@ def list_deployments(project: Project, recipe: str) -> bool:
     new_text = RECIPE_OF_LINE.sub(lambda line: "" if line[1] in gone else line[0], text)
     if recipe not in deployed:
         new_text = f"{new_text.rstrip()}\n{_lines(recipe)}"
-    if not _has_definitions(document) or _deployed_recipes(parse_yaml(new_text.encode(), file.name)) != (deployed - gone) | {
-        recipe
-    }:
+    written = _deployed_recipes(parse_yaml(new_text.encode(), file.name)) if _has_definitions(document) else set()
+    if written != (deployed - gone) | {recipe}:
         print(f"note: {file.name} does not deploy {recipe}: add its deployments by hand to run it on a schedule", file=sys.stderr)
         return False
     atomic_write(file, new_text, file.stat().st_mode & 0o777)
