@@ -48,6 +48,6 @@ def require_writable_checkout(project: Project) -> None:
         names = ", ".join(str(path) for path in protected_paths)
         raise InfrastructureError(
             f"cannot write {names} ({describe_owner(protected_paths[0])}): a run writes data/, artifacts/, data.dvc, dvc.lock, "
-            f"params.yaml and prefect.yaml in the checkout. Type `git clone {shlex.quote(str(project.root))}` in a folder of your own, and "
-            "the same command in that clone; what only reads, such as `ae show`, runs here, too"
+            f"params.yaml and prefect.yaml in the checkout. Type `git clone {shlex.quote(str(project.root))}` in a folder of "
+            "your own, and the same command in that clone; what only reads, such as `ae show`, runs here, too"
         )
