@@ -39,6 +39,7 @@ class ColumnFacts(NamedTuple):
         fill: value in the place of a missing one: the median, or the most frequent code.
         low, high: the 2.5th and the 97.5th percentile of its values, its usual range; NaN where there were none.
         missing: share of training rows without a value.
+        allowed_low, allowed_high: its allowed range, infinite where it has none.
     """
 
     centre: float
@@ -47,6 +48,8 @@ class ColumnFacts(NamedTuple):
     low: float
     high: float
     missing: float
+    allowed_low: float
+    allowed_high: float
 
 
 class TablePreprocessing(nn.Module):
@@ -67,6 +70,8 @@ class TablePreprocessing(nn.Module):
         columns: of the table.
     """
 
+    is_boolean: Tensor
+    membership: Tensor
     centre: Tensor
     inverse_spread: Tensor
     fill: Tensor
@@ -85,6 +90,7 @@ class TablePreprocessing(nn.Module):
         self.indicator_columns = [block.column for block in self.blocks if block.indicator is not None]
         is_boolean = [self.columns[column].type == BOOLEAN for column in self.plain_columns]
         self.register_buffer("is_boolean", torch.tensor(is_boolean, dtype=torch.bool), persistent=False)
+        self.register_buffer("membership", self._column_membership(), persistent=False)
         for name in ("centre", "inverse_spread", "fill", "missing_share"):
             self.register_buffer(name, torch.zeros(count, dtype=torch.float64))
         self.register_buffer("usual", torch.full((2, count), torch.nan, dtype=torch.float64))
@@ -132,8 +138,26 @@ class TablePreprocessing(nn.Module):
 
     def facts(self) -> list[ColumnFacts]:
         """Return what was learnt, one entry a column."""
-        arrays = [self.centre, 1 / self.inverse_spread, self.fill, self.usual[0], self.usual[1], self.missing_share]
+        arrays = [
+            self.centre,
+            1 / self.inverse_spread,
+            self.fill,
+            self.usual[0],
+            self.usual[1],
+            self.missing_share,
+            *self.allowed,
+        ]
         return [ColumnFacts(*values) for values in torch.stack(arrays, 1).tolist()]
+
+    def _column_membership(self) -> Tensor:
+        """Return which places of a vector belong to which column, (width, columns), 1 or 0."""
+        width = sum(block.size for block in self.blocks) + len(self.indicator_columns)
+        belongs = torch.zeros(width, len(self.columns))
+        for block in self.blocks:
+            belongs[block.places, block.column] = 1.0
+            if block.indicator is not None:
+                belongs[block.indicator, block.column] = 1.0
+        return belongs
 
     def forward(self, raw: Tensor) -> Tensor:
         """Return the vectors of rows.
@@ -212,7 +236,7 @@ class TablePreprocessing(nn.Module):
         for index, (low, high) in enumerate(pairwise(knots)):
             values = values + (high - low) * (position - index).clamp(0.0, 1.0)
         beyond = scaled - scaled.clamp(-_UNIT_DEVIATION, _UNIT_DEVIATION)
-        return values + torch.sign(beyond) * torch.expm1(beyond.abs().clamp(max=50.0)) * spread
+        return values + torch.sign(beyond) * (torch.exp(beyond.abs().clamp(max=50.0)) - 1.0) * spread
 
 
 def _shorten_tail(scaled: Tensor) -> Tensor:
@@ -224,7 +248,7 @@ def _shorten_tail(scaled: Tensor) -> Tensor:
 def _restore_tail(scaled: Tensor) -> Tensor:
     """Undo `_shorten_tail`; a reconstruction may lie anywhere, so the exponent has a bound."""
     size = scaled.abs()
-    return torch.where(size <= TAIL, scaled, torch.sign(scaled) * (TAIL + torch.expm1((size - TAIL).clamp(0.0, 50.0))))
+    return torch.where(size <= TAIL, scaled, torch.sign(scaled) * (TAIL + torch.exp((size - TAIL).clamp(0.0, 50.0)) - 1.0))
 
 
 def _read_rows(rows: SampleSet) -> npt.NDArray[np.float64]:
