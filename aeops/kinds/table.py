@@ -22,6 +22,7 @@ from aeops.kinds.results import (
     SAMPLE_COLUMNS,
     BaselineSamples,
     ColumnSchema,
+    ColumnValues,
     ErrorLegend,
     ExpectedRange,
     ExpectedValue,
@@ -359,6 +360,15 @@ class TableKind(KindDefaults):
             head=["column", "type", "usual values", "missing in training", "MSE", "share of the error"],
             rows=rows,
         )
+
+    def column_values(self, samples: np.ndarray, spec: SampleSpec) -> ColumnValues | None:
+        """See `DataKind.column_values`: all but categories."""
+        places = [index for index, column in enumerate(spec.columns) if column.spec.type != CATEGORY]
+        chosen = [spec.columns[index] for index in places]
+        if not chosen:
+            return None
+        vectors = to_vectors(np.asarray(samples, np.float64)[:, places], chosen, spec.one_hot)
+        return ColumnValues([column.spec.name for column in chosen], vectors)
 
     # ------------------------------------------------------------ what is shown
 
