@@ -4,7 +4,6 @@ A dataset holds rows with their own types, in Parquet; a model takes float64 (n,
 never see: they send rows by the names of the columns. See docs/tables.md.
 """
 
-import io
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -106,7 +105,7 @@ class TableKind(KindDefaults):
                     if isinstance(inputs, dict) and isinstance(inputs.get("inputs"), list | dict):
                         inputs = inputs["inputs"]
                 else:
-                    columns = read_csv_columns(io.BytesIO(content))
+                    columns = read_csv_columns(content)
         except DecodeError as error:
             raise DataError(f"expected a row as a JSON object, or CSV with a header line, got neither ({error})") from error
         if is_json:
