@@ -22,7 +22,7 @@ the same name without `Spec`, whose constructor takes the fields as keyword argu
 | an augmentation | ae_models/spec/augmentations.py | ae_models/augmentations.py, `AUGMENTATIONS` |
 | a score | ae_models/spec/combined_score.py | ae_models/combined_score.py, `SCORES` |
 | a threshold | ae_models/spec/thresholds.py | ae_models/thresholds.py, `THRESHOLDS` |
-| a fault | ae_models/spec/faults.py, its name alone | ae_models/image_faults.py, series_faults.py or text_faults.py |
+| a fault | ae_models/spec/faults.py, its name alone | ae_models/KIND_faults.py |
 
 The parts of a model and the section train decide the weights (`WeightsSpec`); the calibration alone reads score and threshold. A
 score stands in a module whose name ends in scores.py, the same in both folders, and is named in the union and in the table; it
@@ -45,6 +45,17 @@ from ae_models.spec.bottlenecks import (
     TopKBottleneckSpec,
     VariationalBottleneckSpec,
 )
+from ae_models.spec.columns import (
+    BOOLEAN,
+    CATEGORY,
+    COLUMN_TYPES,
+    DATE,
+    INTEGER,
+    NUMBER,
+    ColumnBlock,
+    ColumnSpec,
+    vector_width,
+)
 from ae_models.spec.combined_score import CombinedScoreSpec, ScoreSpec, SingleScoreSpec, score_row_errors, single_scores
 from ae_models.spec.compatibility import PART_SPECS, Incompatibility, check_compatibility
 from ae_models.spec.corruptions import (
@@ -63,6 +74,7 @@ from ae_models.spec.encoders import (
     DenseEncoderSpec,
     EncoderSpec,
     OnnxEncoderSpec,
+    TableEncoderSpec,
     TemporalEncoderSpec,
     TokenEncoderSpec,
 )
@@ -70,13 +82,14 @@ from ae_models.spec.ensemble_scores import DisagreementScoreSpec
 from ae_models.spec.faults import FAULT_NAMES
 from ae_models.spec.fields import bounded_field
 from ae_models.spec.fit import FitReading, FitSpec, read_fit_spec
-from ae_models.spec.inputs import ARRAY_KINDS, IMAGE, INPUT_KINDS, SERIES, TEXT, InputSpec
+from ae_models.spec.inputs import ARRAY_KINDS, IMAGE, INPUT_KINDS, SERIES, TABLE, TEXT, VECTOR_KINDS, InputSpec, number_columns
 from ae_models.spec.losses import (
     BceLossSpec,
     CrossEntropyLossSpec,
     HuberLossSpec,
     L1LossSpec,
     LossSpec,
+    MixedLossSpec,
     MseLossSpec,
     SsimLossSpec,
 )
@@ -115,17 +128,25 @@ from ae_models.spec.weights import WeightsSpec
 
 __all__ = [
     "ARRAY_KINDS",
+    "BOOLEAN",
+    "CATEGORY",
+    "COLUMN_TYPES",
+    "DATE",
     "FAULT_NAMES",
     "FLAG_MISSING",
     "IMAGE",
     "IMPUTE_MISSING",
     "INPUT_KINDS",
+    "INTEGER",
     "LARGEST_EXCESS",
     "MISSING_RULES",
+    "NUMBER",
     "PART_SPECS",
     "REFUSE_MISSING",
     "SERIES",
+    "TABLE",
     "TEXT",
+    "VECTOR_KINDS",
     "AdversarialCodeCriticSpec",
     "AffineAugmentationSpec",
     "AlarmBudgetThresholdSpec",
@@ -136,6 +157,8 @@ __all__ = [
     "BestF1ThresholdSpec",
     "BottleneckSpec",
     "CodeResidualScoreSpec",
+    "ColumnBlock",
+    "ColumnSpec",
     "CombinedScoreSpec",
     "ConfidentThresholdSpec",
     "ContractiveBottleneckSpec",
@@ -169,6 +192,7 @@ __all__ = [
     "MadThresholdSpec",
     "MaskingCorruptionSpec",
     "MemoryBottleneckSpec",
+    "MixedLossSpec",
     "MseLossSpec",
     "NoAugmentationSpec",
     "NoCorruptionSpec",
@@ -187,6 +211,7 @@ __all__ = [
     "SpecReader",
     "SplitConformalThresholdSpec",
     "SsimLossSpec",
+    "TableEncoderSpec",
     "TemporalDecoderSpec",
     "TemporalEncoderSpec",
     "ThresholdSpec",
@@ -204,11 +229,13 @@ __all__ = [
     "input_shape",
     "join_choices",
     "join_names",
+    "number_columns",
     "output_shape",
     "read_fit_spec",
     "score_row_errors",
     "single_scores",
     "spec_to_dict",
     "suggest_match",
+    "vector_width",
     "with_backbone",
 ]

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib import rcParams
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path as MplPath
 from matplotlib.ticker import LogLocator, NullLocator
@@ -54,6 +55,7 @@ BASELINE_WIDTH = 1.2  # points, so that the model's line stands out
 POWER_COLUMNS = 4  # panels in a row; the first that is free holds the legend
 CURVE_POINTS = 400  # more than a screen can tell apart, few enough for a small file
 DOT_WIDTH = 3.6  # points across
+MAX_CORRELATED, MAX_NAME = 40, 18  # columns of a picture of correlations, and characters of their names
 MAP_NORMALS, MAP_NOVELTY = 900, 250  # points in the map of codes: enough to see where, few enough to see through
 
 
@@ -201,6 +203,39 @@ def _thin_curve(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return at most CURVE_POINTS points of a curve, evenly spaced, both ends included."""
     indices = even_indices(len(x), CURVE_POINTS)
     return x[indices], y[indices]
+
+
+def draw_correlations(file: Path, names: Sequence[str], given: np.ndarray, made: np.ndarray) -> None:
+    """Draw the correlations of columns as a mosaic: below the diagonal those of samples, above it those of their reconstructions.
+
+    Args:
+        file: the SVG file to write.
+        names: of the columns.
+        given: (n, columns).
+        made: the same of the reconstructions.
+    """
+    count = min(len(names), MAX_CORRELATED)
+    lower, upper = _correlate(given[:, :count]), _correlate(made[:, :count])
+    rows, columns = np.indices((count, count))
+    values = np.where(rows > columns, lower, upper)
+    side = max(3.0, min(REPORT_WIDTH, 1.6 + 0.22 * count))
+    pixels = np.where((values > 0)[:, :, np.newaxis], to_rgba(MODEL_COLOUR), to_rgba(NOVELTY_COLOUR))
+    pixels[:, :, 3] = np.where(rows == columns, 0, np.abs(values).clip(0, 1))
+    with svg_axes(file, side, side) as [axes]:
+        axes.grid(False)
+        axes.imshow(pixels, interpolation="nearest")  # as a picture: a dot for each pair would take 200 bytes of SVG
+        ticks = range(count)
+        labels = [name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 1]}…" for name in names[:count]]
+        axes.set_xticks(ticks, labels, rotation=90, fontsize=7)
+        axes.set_yticks(ticks, labels, fontsize=7)
+        axes.set(xlim=(-0.5, count - 0.5), ylim=(count - 0.5, -0.5))
+
+
+def _correlate(values: np.ndarray) -> np.ndarray:
+    """Return the correlations of columns, (columns, columns); 0 where one is constant."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        correlations = np.atleast_2d(np.corrcoef(values.astype(np.float64), rowvar=False))
+    return np.nan_to_num(correlations)
 
 
 def draw_codes(file: Path, code: np.ndarray, labels: pd.Series, novelty: np.ndarray) -> None:

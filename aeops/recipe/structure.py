@@ -239,12 +239,14 @@ def _documented_attributes(cls: type) -> dict[str, str]:
     """Return what the section Attributes of a docstring says of each field."""
     _, _, section = (inspect.getdoc(cls) or "").partition("\nAttributes:\n")
     attributes: dict[str, str] = {}
+    names: list[str] = []
     for line in section.split("\n\n")[0].splitlines():
         name, separator, text = line.strip().partition(": ")
         if separator and line.startswith("    ") and not line.startswith("     "):
-            attributes[name] = text
+            names = name.split(", ")
+            attributes |= dict.fromkeys(names, text)
         elif attributes:
-            attributes[list(attributes)[-1]] += f" {line.strip()}"
+            attributes |= {name: f"{attributes[name]} {line.strip()}" for name in names}
     return attributes
 
 
