@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from aeops.cli import (
     approve,
+    audit,
     compress,
     decompress,
     doctor,
@@ -36,7 +37,7 @@ from aeops.errors import as_ae_error, print_error
 from aeops.terminal import escaped_output
 
 COMMAND_MODULES = (
-    *(run, recalibrate, seeds, score, serve, embed, compress, decompress, show, approve, reject),
+    *(run, recalibrate, seeds, audit, score, serve, embed, compress, decompress, show, approve, reject),
     *(history, ledger, rollback, retire, rebuild, why, monitor, sign, ui, doctor),
     *(up, down, status, prefect),
 )
