@@ -22,7 +22,7 @@ import numpy as np
 from benchmark_tools import RECORDS, ROOT, measurement_facts, replace_section, save_record
 
 from aeops.audit.features import AuditSamples
-from aeops.audit.label_errors import confidently_other, estimate_probabilities, label_margins
+from aeops.audit.label_errors import confidently_other, estimate_probabilities
 from aeops.machine.stored_json import read_json
 from aeops.project import find_project
 from aeops.report.model_card import markdown_table
@@ -30,7 +30,7 @@ from aeops.report.model_card import markdown_table
 RECORD, DOCS = RECORDS / "label_errors.json", ROOT / "docs" / "audit.md"
 BEGIN, END = "<!-- label errors: written by `python benchmarks/label_errors.py` -->", "<!-- label errors: end -->"
 FLIPPED_SHARE = 0.05
-OURS = "**log-odds of label and rival (`ae audit`)**"
+OURS = "**self-confidence (`ae audit`)**"
 
 
 def read_mnist() -> tuple[np.ndarray, np.ndarray]:
@@ -65,8 +65,8 @@ def rank_by_formulas(probabilities: np.ndarray, targets: np.ndarray) -> dict[str
     others[rows, targets] = -1.0
     entropy = -(probabilities * np.log(np.maximum(probabilities, 1e-12))).sum(axis=1) / np.log(probabilities.shape[1])
     rankings = {
-        OURS: label_margins(probabilities, targets)[0],
-        "self-confidence": of_label,
+        OURS: of_label,
+        "log-odds of the label and the likeliest other": np.log(np.maximum(of_label, 1e-12)) - np.log(others.max(axis=1)),
         "normalised margin": of_label - others.max(axis=1),
         "confidence-weighted entropy": of_label / np.maximum(entropy, 1e-12),
     }

@@ -18,7 +18,6 @@ class LabelSuspect:
         split: its split.
         label: its label.
         suggested: the other label that it looks most like.
-        margin: log p(label) - log p(suggested), out of fold: 0 where both are as likely, negative where the other is likelier.
         label_probability, suggested_probability: out of fold.
     """
 
@@ -27,7 +26,6 @@ class LabelSuspect:
     split: str
     label: str
     suggested: str
-    margin: float
     label_probability: float
     suggested_probability: float
 
@@ -42,7 +40,7 @@ class LabelCheck:
         folds: of the estimation; 0 where there was none.
         accuracy: share of samples whose label is the likeliest one, out of fold.
         wrong: samples that are confidently another label (see `aeops.audit.label_errors`).
-        suspects: the samples with the lowest margins, the lowest first.
+        suspects: the samples whose label is least likely, the least likely first.
     """
 
     skipped: str = ""

@@ -19,7 +19,7 @@ from aeops.audit.label_errors import (
     MIN_CLASS_SAMPLES,
     confidently_other,
     estimate_probabilities,
-    label_margins,
+    rank_suspects,
 )
 from aeops.audit.shared_steps import shared_step_pairs
 from aeops.audit.subject import AuditSubject
@@ -103,10 +103,10 @@ def check_labels(subject: AuditSubject, samples: AuditSamples, examples: int) ->
     given_labels = labels.iloc[rows].to_numpy(np.int64)
     estimate = estimate_probabilities(part, given_labels, _group_keys(subject)[rows])
     targets = np.searchsorted(estimate.classes, given_labels)
-    margins, likeliest = label_margins(estimate.probabilities, targets)
+    order, likeliest = rank_suspects(estimate.probabilities, targets)
     is_other = confidently_other(estimate.probabilities, targets)
     suspects = []
-    for position in np.argsort(margins, kind="stable")[:examples]:
+    for position in order[:examples]:
         row, column = int(rows[position]), int(likeliest[position])
         suspects.append(
             LabelSuspect(
@@ -115,7 +115,6 @@ def check_labels(subject: AuditSubject, samples: AuditSamples, examples: int) ->
                 subject.index["split"].iloc[row],
                 subject.label_text(int(given_labels[position])),
                 subject.label_text(int(estimate.classes[column])),
-                float(margins[position]),
                 float(estimate.probabilities[position, targets[position]]),
                 float(estimate.probabilities[position, column]),
             )

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from aeops.audit.features import AuditSamples
-from aeops.audit.label_errors import confidently_other, estimate_probabilities, label_margins, split_folds
+from aeops.audit.label_errors import confidently_other, estimate_probabilities, rank_suspects, split_folds
 
 
 def as_samples(images: np.ndarray) -> AuditSamples:
@@ -18,19 +18,19 @@ def test_flipped_labels_of_digits_stand_first(digits: tuple[np.ndarray, np.ndarr
     given[flipped] = (labels[flipped] + 1 + np.arange(20) % 9) % 10
     estimate = estimate_probabilities(as_samples(images), given, np.arange(400))
     np.testing.assert_allclose(estimate.probabilities.sum(axis=1), 1, atol=1e-9)
-    margins, likeliest = label_margins(estimate.probabilities, given)
-    first = np.argsort(margins)[:20]
+    order, likeliest = rank_suspects(estimate.probabilities, given)
+    first = order[:20]
     assert np.isin(first, flipped).mean() >= 0.6  # at random it would be 0.05
     found = first[np.isin(first, flipped)]
     assert (likeliest[found] == labels[found]).mean() > 0.7  # and the other label is the right one
     assert confidently_other(estimate.probabilities, given)[flipped].mean() > 0.5
 
 
-def test_margins_and_confidence_are_those_of_a_worked_example() -> None:
+def test_order_and_confidence_are_those_of_a_worked_example() -> None:
     probabilities = np.array([[0.8, 0.2], [0.6, 0.4], [0.3, 0.7], [0.1, 0.9]])
     targets = np.array([0, 0, 0, 1])
-    margins, likeliest = label_margins(probabilities, targets)
-    np.testing.assert_allclose(margins, np.log([0.8 / 0.2, 0.6 / 0.4, 0.3 / 0.7, 0.9 / 0.1]))
+    order, likeliest = rank_suspects(probabilities, targets)
+    assert order.tolist() == [2, 1, 0, 3]
     assert likeliest.tolist() == [1, 1, 1, 0]
     # Thresholds: 1.7 / 3 of the first class, 0.9 of the second. The third sample reaches neither.
     assert confidently_other(probabilities, targets).tolist() == [False, False, False, False]

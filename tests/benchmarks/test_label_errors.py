@@ -19,7 +19,7 @@ def test_every_ranking_is_measured_on_the_same_probabilities(tmp_path: Path) -> 
     assert all(0.3 < precision <= 1 for precision in seed["precision"].values())
     record["seeds"].append(seed | {"precision": {name: value - 0.02 for name, value in seed["precision"].items()}})
     table = label_errors.results_table(record)
-    assert f"| self-confidence | {seed['precision']['self-confidence'] - 0.01:.1%} ± 1.4% |" in table
+    assert f"| {label_errors.OURS} | {seed['precision'][label_errors.OURS] - 0.01:.1%} ± 1.4% |" in table
 
 
 def test_as_many_labels_are_flipped_as_asked_for_and_none_to_itself() -> None:
