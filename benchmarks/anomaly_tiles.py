@@ -5,9 +5,9 @@
 recipes/tiles.yaml with its own split by group: only good tiles are trained on. Image: AUROC, and the share caught at the
 recipe's rate. Pixels: AUROC and AUPRO (false-positive rate up to 0.3) against the masks. PCA, kNN and local hulls get the same
 blur, energy and calibration, and maps of their own. Beside them stand the patches of **frozen features** (score `patch-bank`):
-those of a small classifier of the classes of CIFAR-10 in grey, trained here, which has seen no tile. Nothing was chosen by a test
-label or a mask. Each cell (a detector, a seed) is stored in the state folder as soon as it is measured. docs/defects.md quotes the
-record.
+those of a small classifier of the classes of CIFAR-10 in grey, trained here, which has seen no tile. Nothing was chosen by a
+test label or a mask. Each cell (a detector, a seed) is stored in the state folder as soon as it is measured. docs/defects.md
+quotes the record.
 """
 
 import argparse

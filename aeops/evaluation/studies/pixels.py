@@ -18,7 +18,7 @@ from aeops.evaluation.study import EvaluationContext, StudyResult
 from aeops.recipe.metric_names import MODEL_DETECTOR
 from aeops.recipe.studies import PixelsStudy
 
-OVERLAYS_FILE, SHOWN = "pixels_overlays.svg", 12
+OVERLAYS_FILE, SHOWN = "pixels_overlays.svg", 6
 DISPLAY_LOW, DISPLAY_HIGH = 0.9, 0.999  # quantiles of all pixels of a detector's maps, between which its overlay fades in
 MASK_COLOUR, HEAT_COLOUR = (0.1, 0.75, 0.95), (0.98, 0.25, 0.05)
 
