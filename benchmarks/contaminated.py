@@ -143,8 +143,9 @@ def results_table(record: Mapping[str, Any] | None) -> str:
                 )
                 rows.append([name, f"{level:.0%}", setting, f"{auroc:.3f}", f"{caught:.1%}", f"{alarms:.1%}"])
     head = ["set", "anomalous", "setting", "AUROC", "caught", f"false alarms (promised {RATE:.0%})"]
+    means = "One seed." if seeds == 1 else f"Means over {seeds} seeds."
     return (
-        f"{markdown_table(head, rows)}\n\nMeans over {seeds} seeds. Trims are {TRIM:g} throughout. {record['rows']['train']:,} "
+        f"{markdown_table(head, rows)}\n\n{means} Trims are {TRIM:g} throughout. {record['rows']['train']:,} "
         f"training and {record['rows']['calibration']:,} calibration samples, {record['epochs']} epochs."
     )
 

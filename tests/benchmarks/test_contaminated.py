@@ -9,20 +9,20 @@ import pytest
 from data_project import shared_data
 
 
-def test_every_setting_is_measured_at_every_level(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_setting_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(contaminated, "SETS", {"digits": contaminated.read_digits})
-    monkeypatch.setattr(contaminated, "LEVELS", (0.0, 0.1))
+    monkeypatch.setattr(contaminated, "LEVELS", (0.1,))
     out = tmp_path / "contaminated.json"
-    contaminated.main(["--seeds", "1", "--scale", "0.1", "--epochs", "2", "--out", str(out)])
+    contaminated.main(["--seeds", "1", "--scale", "0.1", "--epochs", "1", "--out", str(out)])
     record = json.loads(out.read_text(encoding="utf-8"))
-    assert [cell["level"] for cell in record["cells"]] == [0.0, 0.1]
+    assert [cell["level"] for cell in record["cells"]] == [0.1]
     for cell in record["cells"]:
         plain, trained, both = cell["settings"].values()
         assert plain["auroc"] != trained["auroc"]  # another model
         assert trained["auroc"] == both["auroc"]  # the same model with another threshold
         assert both["false_alarms"] >= trained["false_alarms"]
     table = contaminated.results_table(record)
-    assert table.count("| digits |") == 6
+    assert table.count("| digits |") == 3
     assert "150 training and 60 calibration samples" in table
 
 
