@@ -21,7 +21,7 @@ def quick_recipe(tmp_path: Path) -> Path:
     shared_data("magnetic_tile")
     shared_data("cifar10")
     recipe = yaml.safe_load((ROOT / "recipes" / "tiles.yaml").read_text(encoding="utf-8"))
-    recipe["model"]["encode"]["widths"], recipe["model"]["decode"]["widths"] = [16], [16]
+    recipe["model"]["encode"]["widths"], recipe["model"]["decode"]["widths"] = [4, 4], [4, 4]
     recipe["train"] |= {"epochs": 1, "members": 1}
     recipe["score"] = recipe["score"]["scores"][0]  # a choice by power would take seconds
     file = tmp_path / "tiles.yaml"
