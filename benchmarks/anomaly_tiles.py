@@ -258,8 +258,9 @@ def results_table(record: Mapping[str, Any] | None) -> str:
     head = ["detector", "AUROC of images", "AUPRO", "AUROC of pixels", f"caught at {record['rate']:.0%}"]
     seeds = len({cell["seed"] for cell in record["cells"] if cell["detector"] == MODEL})
     counts = record["rows"]
+    means = "one seed" if seeds == 1 else f"means over {seeds} seeds with their standard deviations"
     return (
-        f"{markdown_table(head, rows)}\n\nTrained detectors: means over {seeds} seeds with their standard deviations. "
+        f"{markdown_table(head, rows)}\n\nTrained detectors: {means}. "
         f"{counts['train']} good tiles to train, {counts['calibration']} to calibrate, {counts['test']} to test, of them "
         f"{counts['defects']} with a defect. A constant map has an AUPRO of 0.15."
     )
