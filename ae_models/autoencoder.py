@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ae_models.bottlenecks import BOTTLENECKS
@@ -166,6 +167,17 @@ class Autoencoder(nn.Module):
         """Return the encoder's input, which is corrupted in training, and the target of samples."""
         clean_input, target = self.split_target(x)
         return self.corrupt(clean_input), target
+
+    @torch.no_grad()
+    def sample_losses(self, inputs: Tensor, target: Tensor) -> Tensor:
+        """Return the reconstruction loss of each sample, (n,): the mean over its numbers, or tokens in use; nothing is drawn.
+
+        Args:
+            inputs: of the encoder.
+            target: of the same samples.
+        """
+        code = self.bottleneck.to_code(self.encode(inputs))
+        return self.compare.sample_losses(self.decode(self.bottleneck.from_code(code)), target)
 
     def loss_of(self, inputs: Tensor, target: Tensor) -> Tensor:
         """Return the training loss of inputs of the encoder and their targets: one number.

@@ -55,16 +55,22 @@ class SplitConformalThreshold(PooledDecision):
     calibration set, the rate is not a but a sample of Beta(m + 1 - k, k). (Vovk, Gammerman, Shafer 2005, ch. 2; Angelopoulos,
     Bates 2021, section 3.2)
 
+    With a trim t, the floor(t n) highest of n scores are left out first, and m is the number of the others. The law then holds
+    where the samples that are left out are the anomalous ones; where all n are normal, the rate is about a + t (1 - a).
+
     Args:
         false_alarm_rate: a, in (0, 1).
+        trim: t, in [0, 0.5].
 
     >>> scores = CalibrationScores(np.arange(99, dtype=np.float32))
     >>> SplitConformalThreshold(0.1).calibrate(scores).value
     89.0
+    >>> SplitConformalThreshold(0.1, trim=0.2).calibrate(scores).value
+    72.0
     """
 
-    def __init__(self, false_alarm_rate: float) -> None:
-        self.false_alarm_rate = false_alarm_rate
+    def __init__(self, false_alarm_rate: float, trim: float = 0.0) -> None:
+        self.false_alarm_rate, self.trim = false_alarm_rate, trim
 
     is_promised = True
 
@@ -74,12 +80,21 @@ class SplitConformalThreshold(PooledDecision):
 
     def require_rows(self, rows: CalibrationRows) -> None:
         setting = f"threshold.false_alarm_rate: {self.false_alarm_rate:g}"
+        if self.trim:
+            setting += (
+                f" with threshold.trim {self.trim:g}, which leaves {self._kept_rows(rows.calibration)} of {rows.calibration}"
+            )
         remedy = "raise threshold.false_alarm_rate or data.split.calibration"
-        require_calibration_rows(conformal_rows(self.false_alarm_rate), rows.calibration, setting, remedy)
+        require_calibration_rows(conformal_rows(self.false_alarm_rate), self._kept_rows(rows.calibration), setting, remedy)
+
+    def _kept_rows(self, rows: int) -> int:
+        """Return how many of so many scores are kept."""
+        return rows - int(Fraction(str(self.trim)) * rows)
 
     def calibrate(self, scores: CalibrationScores) -> CalibratedThreshold:
         self.require_rows(CalibrationRows(len(scores.calibration)))
-        return calibrate_rank(self, scores.calibration, conformal_rank(len(scores.calibration), self.false_alarm_rate))
+        kept_scores = sort_scores(scores.calibration)[: self._kept_rows(len(scores.calibration))]
+        return calibrate_rank(self, kept_scores, conformal_rank(len(kept_scores), self.false_alarm_rate))
 
     def calibration_rank(self, calibration_rows: int) -> int | None:
         rank = conformal_rank(calibration_rows, self.false_alarm_rate)
@@ -95,10 +110,13 @@ class SplitConformalThreshold(PooledDecision):
         return conformal_plausible_rates(alarms, normals, stored.calibration_rows, level)
 
     def describe_promise(self) -> str:
-        return (
+        promise = (
             f"at most {100 * self.false_alarm_rate:.2f} % of fresh normals are flagged, on average over calibration draws, "
             "as long as they come from where the calibration samples came from"
         )
+        if self.trim:
+            promise += f", and the {self.trim:.1%} of these with the highest scores, which were left out, were not normal"
+        return promise
 
     def describe_rate(self) -> str:
         return f"flags {self.false_alarm_rate:.2%} of normal samples"

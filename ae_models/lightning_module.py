@@ -26,6 +26,7 @@ from ae_models.factory import build_part
 from ae_models.sample_sets import SampleSet
 from ae_models.spec import TrainSpec
 from ae_models.stacked_members import StackedMembers, can_stack
+from ae_models.trimming import kept_pair, trimmed_count
 
 __all__ = ["AutoencoderModule"]
 
@@ -89,10 +90,16 @@ class AutoencoderModule(pl.LightningModule):
     def _step_losses(self, batch: Tensor) -> Tensor:
         """Return each member's loss on its own part of a batch, (members,)."""
         if self.stacked is None:
-            return torch.stack([member.loss(x) for member, x in self._member_samples(batch)])
-        pairs = [member.training_pair(x) for member, x in self._member_samples(batch)]
+            return torch.stack([member.loss_of(*self._training_pair(member, x)) for member, x in self._member_samples(batch)])
+        pairs = [self._training_pair(member, x) for member, x in self._member_samples(batch)]
         inputs, targets = zip(*pairs, strict=True)
         return self.stacked.losses(inputs, targets)
+
+    def _training_pair(self, member: Autoencoder, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return a member's inputs and targets of samples, those that are trimmed in this step left out."""
+        inputs, target = member.training_pair(x)
+        steps = self.spec.total_epochs * self.steps_per_epoch
+        return kept_pair(member, inputs, target, trimmed_count(self.spec, self.global_step, steps, len(x)))
 
     def _member_samples(self, batch: Tensor) -> Iterator[tuple[Autoencoder, Tensor]]:
         """Yield each member with its augmented samples, the generators seeded for what it draws before the next one."""

@@ -53,6 +53,10 @@ class ReconstructionLoss(nn.Module):
             return losses.mean()
         return losses.flatten(1).sum(1).mean()
 
+    def sample_losses(self, outputs: Tensor, target: Tensor) -> Tensor:
+        """Return the mean loss over the numbers of each sample (of a text: over its tokens in use), (n,)."""
+        return self.elementwise(outputs.float(), target).flatten(1).mean(1)
+
     def activate(self, outputs: Tensor) -> Tensor:
         """Return the reconstruction: values in [0, 1] of the target's shape, or token ids.
 
@@ -159,6 +163,10 @@ class TokenCrossEntropyLoss(ReconstructionLoss):
         if self.reduce == "sum":
             return losses.sum(1).mean()
         return losses.sum() / (target != PADDING).sum().clamp(min=1)
+
+    def sample_losses(self, outputs: Tensor, target: Tensor) -> Tensor:
+        losses = self.elementwise(outputs.float(), target).sum(1)
+        return losses / (target != PADDING).sum(1).clamp(min=1)
 
     def activate(self, outputs: Tensor) -> Tensor:
         """Return the likeliest tokens up to the first END; the positions after it were never trained, and hold no token."""

@@ -7,6 +7,7 @@
 - **digits**: recipes/digits.yaml with its own split. **digits-all**: the same, with each digit as the novelty in turn.
 - **mnist-oc**: one digit of MNIST's training images is normal, all 10,000 test images are scored; **mnist-oc-deskewed**: the same
   images, sheared upright by their moments.
+- **tiles**: benchmarks/anomaly_tiles.py, with a record and a table of its own.
 - **mnist-adversarial**: MNIST's 8 is normal. The recipe's combination of scores with members that are plain, adversarial
   autoencoders or GANomaly's.
 
@@ -30,6 +31,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import anomaly_tiles
 import numpy as np
 from benchmark_tools import RECORDS, ROOT, measurement_facts, mnist_digits, replace_section, save_record
 from scipy.ndimage import affine_transform
@@ -427,7 +429,8 @@ def update_readme(text: str, record: Mapping[str, Any] | None) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="How well the default detectors find anomalies, beside others treated alike.")
-    parser.add_argument("--protocols", nargs="+", choices=PROTOCOLS, default=PROTOCOLS, help="[all]")
+    all_protocols = (*PROTOCOLS, anomaly_tiles.PROTOCOL)
+    parser.add_argument("--protocols", nargs="+", choices=all_protocols, default=all_protocols, help="[all]")
     parser.add_argument("--tasks", nargs="+", metavar="NAME", help="of the protocols, such as a digit [all]")
     parser.add_argument("--seeds", type=int, default=SEEDS, help=f"of each trained detector [{SEEDS}]")
     parser.add_argument("--recipe", type=Path, default=ROOT / "recipes" / "digits.yaml", help="of the detector [%(default)s]")
@@ -438,14 +441,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     project, recipe = find_project(ROOT), read_recipe(args.recipe)
     folder = args.cells or project.home / "benchmarks" / "anomaly"
     folder.mkdir(parents=True, exist_ok=True)
+    protocols = [protocol for protocol in args.protocols if protocol != anomaly_tiles.PROTOCOL]
+    if len(protocols) < len(args.protocols) and not args.tables_only:
+        anomaly_tiles.main(["--seeds", str(args.seeds), "--cells", str(folder)])
+    if not protocols:
+        return
     if not args.tables_only:
-        for protocol in args.protocols:
+        for protocol in protocols:
             for task in list_tasks(protocol, recipe):
                 if args.tasks is None or task.name in args.tasks:
                     measure_task(task, recipe, args.seeds, folder)
     record = read_json(args.out) if args.out.is_file() else {"protocols": {}}
     record |= measurement_facts(project, "make bench-anomaly")
-    record["protocols"] |= summarize_cells(read_cells(folder, recipe, args.protocols, args.seeds))
+    record["protocols"] |= summarize_cells(read_cells(folder, recipe, protocols, args.seeds))
     save_record(args.out, record)
     if args.out == RECORD:
         README.write_text(update_readme(README.read_text(encoding="utf-8"), record), encoding="utf-8")

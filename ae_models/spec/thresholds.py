@@ -41,6 +41,8 @@ class SplitConformalThresholdSpec:
     reads_groups: ClassVar[bool] = False
     reads_novelty: ClassVar[bool] = False
     false_alarm_rate: float = bounded_field(0.01, low=0.0001, high=0.5)  # share of normals that may be flagged
+    # Share of the calibration samples with the highest scores that is left out, where so many of them may be anomalous.
+    trim: float = bounded_field(0.0, low=0.0, high=0.5, omit_default=True)
 
 
 @dataclass(frozen=True)

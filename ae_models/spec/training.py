@@ -19,10 +19,20 @@ class TrainSpec:
     augment: AugmentationSpec = field(default_factory=NoAugmentationSpec)  # what is changed in training samples at random
     seed: int = bounded_field(0, low=0, high=2**31 - 1)  # of everything random: the same seed gives the same bits
     members: int = bounded_field(1, low=1, high=64, omit_default=True)  # of an ensemble, with the seeds seed, seed + 1, ...
+    # Share of the samples with the highest losses that get no gradient, after a fifth of the steps: for unlabelled data of which
+    # some are anomalous; see docs/contaminated.md.
+    trim: float = bounded_field(0.0, low=0.0, high=0.5, omit_default=True)
     threads: int = bounded_field(2, low=1, high=1024)  # of the CPU; another number may train other bits, so no machine chooses it
     accelerator: str = bounded_field("auto", one_of=("auto", "cpu", "gpu"))  # auto: a GPU where there is one
     devices: str = bounded_field("auto", one_of=("auto", "1"))  # one: a batch is not shared between devices yet
     precision: str = bounded_field("auto", one_of=("auto", "32", "bf16-mixed"))  # auto: 32 bits on the CPU
+
+    def validation_errors(self) -> list[str]:
+        if self.trim and self.batch == 1:
+            return [
+                f"trim is {self.trim:g} and batch is 1: of a single sample none has the highest loss; batch must be 2 or more"
+            ]
+        return []
 
     @property
     def total_epochs(self) -> int:

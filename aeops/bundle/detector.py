@@ -304,10 +304,15 @@ class Detector:
         return "nearest" in self._model.output_names
 
     @property
+    def has_pixel_map(self) -> bool:
+        """Whether the score has a map of anomaly, as that of patches has."""
+        return "pixel_map" in self._model.output_names
+
+    @property
     def explained_values(self) -> int:
         """How many numbers an explanation has: of its residual, its nearest normal sample and its map of pixels."""
         size = math.prod(self.shape)
-        pixels = math.prod(self.shape[1:]) if "pixel_map" in self._model.output_names else 0
+        pixels = math.prod(self.shape[1:]) if self.has_pixel_map else 0
         return size * (1 + self.has_bank) + pixels
 
     @cached_property

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from aeops.cli import (
     approve,
+    audit,
     completion,
     compress,
     decompress,
@@ -42,7 +43,7 @@ from aeops.errors import as_ae_error, print_error
 from aeops.terminal import escaped_output
 
 COMMAND_GROUPS = {
-    "train": (run, plan, recipes, recipe, recalibrate, seeds),
+    "train": (run, plan, recipes, recipe, recalibrate, seeds, audit),
     "use": (score, serve, embed, compress, decompress),
     "versions": (show, approve, reject, rollback, retire, rebuild, sign),
     "why and when": (why, history, ledger),

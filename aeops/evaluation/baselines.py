@@ -90,6 +90,18 @@ class ResidualTreatment:
         score = np.log(squared_residuals + ENERGY_FLOOR) - self.energy * np.log(energies + ENERGY_FLOOR)
         return np.asarray(score, dtype=np.float32)
 
+    def map_residuals(self, residuals: np.ndarray, blurred_samples: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        """Return r^2 / ||x||^(2 energy) of each pixel, summed over the channels, float32 (n, h, w).
+
+        Args:
+            residuals: r, (n, values), of blurred images.
+            blurred_samples: x, (n, values).
+            shape: of the images, (n, c, h, w).
+        """
+        squares = np.square(residuals, dtype=np.float64).reshape(shape).sum(axis=1)
+        energies = np.square(blurred_samples, dtype=np.float64).sum(axis=1) + ENERGY_FLOOR
+        return np.asarray(squares / energies[:, np.newaxis, np.newaxis] ** self.energy, dtype=np.float32)
+
 
 # ---------------------------------------------------------------- PCA
 
@@ -200,6 +212,34 @@ class FittedBaselines:
             scores[ISOLATION_FOREST] = np.asarray(-self._forest.score_samples(blurred), dtype=np.float32)
         return scores
 
+    def pixel_maps(self, samples: np.ndarray) -> dict[str, np.ndarray]:
+        """Return how much each pixel adds to the scores, float32 (n, h, w), by baseline; the isolation forest has no such map.
+
+        A map is that of the squared residuals or offsets whose sum over all pixels the score is the logarithm of, divided by the
+        same share of the sample's energy.
+
+        Args:
+            samples: images (n, c, h, w) in [0, 1].
+
+        Raises:
+            DataError: values that are NaN or infinite.
+        """
+        require_finite(samples, "scored")
+        rows_at_once = BLOCK_VALUES // max(len(self._train), self._search_size * self._train.shape[1])
+        return join_scores(map(self._map_block, split_samples(samples, rows_at_once)))
+
+    def _map_block(self, samples: np.ndarray) -> dict[str, np.ndarray]:
+        blurred = self._treatment.blur_samples(samples)
+        residuals = {}
+        with threadpool_limits(1):
+            if self._pca is not None:
+                residuals[PCA_RESIDUAL] = self._treatment.blur_samples(pca_residuals(self._pca, samples))
+            offsets = self._nearest_offsets(blurred)
+            residuals[KNN] = offsets[:, self._neighbours - 1]
+            for name, neighbours in LOCAL_HULLS.items():
+                residuals[name] = hull_residual_vectors(offsets[:, :neighbours], HULL_RIDGES[neighbours])
+        return {name: self._treatment.map_residuals(values, blurred, samples.shape) for name, values in residuals.items()}
+
     def _nearest_offsets(self, samples: np.ndarray) -> np.ndarray:
         """Return the nearest training samples less the sample, from near to far, float64 (n, neighbours, values)."""
         # ||t - x||^2 - ||x||^2: the term that all neighbours of a sample share does not change their order.
@@ -225,6 +265,14 @@ def pca_residuals(pca: PcaBaseline, samples: np.ndarray, limits: tuple[float, fl
 def hull_residuals(offsets: np.ndarray, ridge: float) -> np.ndarray:
     """Return the squared distance of each sample to the ridge-regularised affine hull of its neighbours, (n,).
 
+    See `hull_residual_vectors`.
+    """
+    return squared_norms(hull_residual_vectors(offsets, ridge))
+
+
+def hull_residual_vectors(offsets: np.ndarray, ridge: float) -> np.ndarray:
+    """Return the nearest point of the ridge-regularised affine hull of each sample's neighbours, less the sample, (n, values).
+
     With the neighbours' mean m and the rows D of their differences from it, the nearest point is m + D^T w, and
     w = (D D^T + c I)^-1 D (x - m): the local hyperplane of Vincent and Bengio (2001, K-local hyperplane and convex distance
     nearest neighbor algorithms, section 3.1), with the penalty c = ridge x mean diagonal of the Gram matrix D D^T.
@@ -241,7 +289,7 @@ def hull_residuals(offsets: np.ndarray, ridge: float) -> np.ndarray:
     penalty = np.maximum(penalty, POINT_PENALTY)
     system = gram + penalty[:, np.newaxis, np.newaxis] * np.eye(count)
     weights = np.linalg.solve(system, -differences @ means.transpose(0, 2, 1))
-    return squared_norms(means[:, 0] + (differences * weights).sum(axis=1))
+    return np.asarray(means[:, 0] + (differences * weights).sum(axis=1))
 
 
 def split_samples(samples: np.ndarray, rows: int) -> Iterator[np.ndarray]:
@@ -338,6 +386,17 @@ class RecipeBaselines:
             return {}
         blocks = split_samples(samples, MAX_BASELINE_VALUES // math.prod(self._detector.shape))
         return join_scores(self.detectors.score(self._to_unit_range(block)) for block in blocks)
+
+    def pixel_maps(self, samples: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the map of each baseline that has one, float32 (n, h, w), by its name; empty if there are none.
+
+        Raises:
+            DataError: values that are NaN or infinite.
+        """
+        if self.detectors is None:
+            return {}
+        blocks = split_samples(samples, MAX_BASELINE_VALUES // math.prod(self._detector.shape))
+        return join_scores(self.detectors.pixel_maps(self._to_unit_range(block)) for block in blocks)
 
     @cached_property
     def _train(self) -> np.ndarray:

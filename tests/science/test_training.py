@@ -79,11 +79,12 @@ def with_train(spec: FitSpec, **changes: Any) -> FitSpec:
 
 
 @pytest.mark.long  # tests/science/test_weight_hash_log.py kills one at chosen steps
+@pytest.mark.parametrize("trim", [0.0, 0.1], ids=["whole", "trimmed"])
 def test_a_training_killed_again_and_again_ends_in_the_same_files(
-    spec: FitSpec, digits: np.ndarray, fit_into: Callable[..., Any], tmp_path: Path
+    trim: float, spec: FitSpec, digits: np.ndarray, fit_into: Callable[..., Any], tmp_path: Path
 ) -> None:
     kills = [2, 3, 2]  # after so many further epochs
-    longer = with_train(spec, epochs=12)
+    longer = with_train(spec, epochs=12, trim=trim)
     whole = fit_into(longer, tmp_path / "whole")
     killed = tmp_path / "killed"
     killed.mkdir()
