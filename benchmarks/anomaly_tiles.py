@@ -5,8 +5,9 @@
 recipes/tiles.yaml with its own split by group: only good tiles are trained on. Image: AUROC, and the share caught at the
 recipe's rate. Pixels: AUROC and AUPRO (false-positive rate up to 0.3) against the masks. PCA, kNN and local hulls get the same
 blur, energy and calibration, and maps of their own. Beside them stand the patches of **frozen features** (score `patch-bank`):
-those of a small classifier of the classes of CIFAR-10 in grey, trained here, which has seen no tile. Nothing was chosen by a
-test label or a mask. Each cell (a detector, a seed) is stored in the state folder as soon as it is measured. docs/defects.md
+those of a small classifier of the classes of CIFAR-10 in grey, trained here, which has seen no tile. The size of the tiles and
+the kind of network were chosen after test figures had been seen (docs/log.md), the rest by power on validation tiles: take the
+figures as optimistic. Each cell (a detector, a seed) is stored in the state folder as soon as it is measured. docs/defects.md
 quotes the record.
 """
 
