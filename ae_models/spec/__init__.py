@@ -45,6 +45,17 @@ from ae_models.spec.bottlenecks import (
     TopKBottleneckSpec,
     VariationalBottleneckSpec,
 )
+from ae_models.spec.columns import (
+    BOOLEAN,
+    CATEGORY,
+    COLUMN_TYPES,
+    DATE,
+    INTEGER,
+    NUMBER,
+    ColumnBlock,
+    ColumnSpec,
+    vector_width,
+)
 from ae_models.spec.combined_score import CombinedScoreSpec, ScoreSpec, SingleScoreSpec, score_row_errors, single_scores
 from ae_models.spec.compatibility import PART_SPECS, Incompatibility, check_compatibility
 from ae_models.spec.corruptions import (
@@ -70,7 +81,7 @@ from ae_models.spec.ensemble_scores import DisagreementScoreSpec
 from ae_models.spec.faults import FAULT_NAMES
 from ae_models.spec.fields import bounded_field
 from ae_models.spec.fit import FitReading, FitSpec, read_fit_spec
-from ae_models.spec.inputs import ARRAY_KINDS, IMAGE, INPUT_KINDS, SERIES, TEXT, InputSpec
+from ae_models.spec.inputs import ARRAY_KINDS, IMAGE, INPUT_KINDS, SERIES, TABLE, TEXT, VECTOR_KINDS, InputSpec, number_columns
 from ae_models.spec.losses import (
     BceLossSpec,
     CrossEntropyLossSpec,
@@ -115,17 +126,25 @@ from ae_models.spec.weights import WeightsSpec
 
 __all__ = [
     "ARRAY_KINDS",
+    "BOOLEAN",
+    "CATEGORY",
+    "COLUMN_TYPES",
+    "DATE",
     "FAULT_NAMES",
     "FLAG_MISSING",
     "IMAGE",
     "IMPUTE_MISSING",
     "INPUT_KINDS",
+    "INTEGER",
     "LARGEST_EXCESS",
     "MISSING_RULES",
+    "NUMBER",
     "PART_SPECS",
     "REFUSE_MISSING",
     "SERIES",
+    "TABLE",
     "TEXT",
+    "VECTOR_KINDS",
     "AdversarialCodeCriticSpec",
     "AffineAugmentationSpec",
     "AlarmBudgetThresholdSpec",
@@ -136,6 +155,8 @@ __all__ = [
     "BestF1ThresholdSpec",
     "BottleneckSpec",
     "CodeResidualScoreSpec",
+    "ColumnBlock",
+    "ColumnSpec",
     "CombinedScoreSpec",
     "ConfidentThresholdSpec",
     "ContractiveBottleneckSpec",
@@ -204,11 +225,13 @@ __all__ = [
     "input_shape",
     "join_choices",
     "join_names",
+    "number_columns",
     "output_shape",
     "read_fit_spec",
     "score_row_errors",
     "single_scores",
     "spec_to_dict",
     "suggest_match",
+    "vector_width",
     "with_backbone",
 ]

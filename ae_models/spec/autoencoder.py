@@ -4,11 +4,12 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 from ae_models.spec.bottlenecks import BottleneckSpec
+from ae_models.spec.columns import vector_width
 from ae_models.spec.corruptions import CorruptionSpec, GreyCorruptionSpec
 from ae_models.spec.critics import CriticSpec, NoCriticSpec
 from ae_models.spec.decoders import DecoderSpec
 from ae_models.spec.encoders import EncoderSpec, OnnxEncoderSpec, TokenEncoderSpec
-from ae_models.spec.inputs import InputSpec
+from ae_models.spec.inputs import TABLE, InputSpec
 from ae_models.spec.losses import LossSpec
 
 __all__ = ["AutoencoderConfig", "input_shape", "output_shape", "with_backbone"]
@@ -39,7 +40,9 @@ def with_backbone(model: AutoencoderConfig, file: Path) -> AutoencoderConfig:
 
 
 def input_shape(model: AutoencoderConfig, input_spec: InputSpec) -> tuple[int, ...]:
-    """Return the shape of the encoder's input: (c, h, w), (c, steps) or (tokens,)."""
+    """Return the shape of the encoder's input: (c, h, w), (c, steps), (tokens,), or (numbers,) of the vector of a table's row."""
+    if input_spec.kind == TABLE:
+        return (vector_width(input_spec.columns, input_spec.one_hot),)
     if isinstance(model.encode, TokenEncoderSpec):
         return (model.encode.length,)
     if isinstance(model.corrupt, GreyCorruptionSpec):
@@ -48,7 +51,9 @@ def input_shape(model: AutoencoderConfig, input_spec: InputSpec) -> tuple[int, .
 
 
 def output_shape(model: AutoencoderConfig, input_spec: InputSpec) -> tuple[int, ...]:
-    """Return the shape of a reconstruction, which is the target's: (c, h, w), (c, steps) or (tokens,)."""
+    """Return the shape of a reconstruction, which is the target's: (c, h, w), (c, steps), (tokens,) or (numbers,)."""
+    if input_spec.kind == TABLE:
+        return input_shape(model, input_spec)
     if isinstance(model.encode, TokenEncoderSpec):
         return (model.encode.length,)
     return (input_spec.target_channels or input_spec.shape[0], *input_spec.shape[1:])

@@ -1,33 +1,64 @@
 """Kinds of input, and the section `input`: one stored sample."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
+from ae_models.spec.columns import SCALINGS, ColumnBlock, ColumnSpec, column_blocks, column_list_errors, with_categories
 from ae_models.spec.fields import bounded_field
 
-__all__ = ["ARRAY_KINDS", "IMAGE", "INPUT_KINDS", "SERIES", "TEXT", "InputSpec"]
+__all__ = ["ARRAY_KINDS", "IMAGE", "INPUT_KINDS", "SERIES", "TABLE", "TEXT", "VECTOR_KINDS", "InputSpec", "number_columns"]
 
-IMAGE, SERIES, TEXT = "image", "series", "text"
-ARRAY_KINDS = (IMAGE, SERIES)  # values are numbers with a meaning; a text is made of token ids
-INPUT_KINDS = (IMAGE, SERIES, TEXT)
-_AXES = {IMAGE: ("channels", "height", "width"), SERIES: ("channels", "steps"), TEXT: ("bytes",)}
+IMAGE, SERIES, TEXT, TABLE = "image", "series", "text", "table"
+ARRAY_KINDS = (IMAGE, SERIES)  # values are numbers of one range; a text is made of token ids, a row of a table of columns
+VECTOR_KINDS = (IMAGE, SERIES, TABLE)  # what a network reads has distances
+INPUT_KINDS = (IMAGE, SERIES, TEXT, TABLE)
+_AXES = {IMAGE: ("channels", "height", "width"), SERIES: ("channels", "steps"), TEXT: ("bytes",), TABLE: ("columns",)}
+_DEFAULT_SHAPE, _DEFAULT_RANGE = (1, 28, 28), (0.0, 255.0)
+_TABLE_RANGE = (0.0, 1.0)  # has no meaning: each column has its own
 
 
 @dataclass(frozen=True)
 class InputSpec:
-    """One stored sample: an image (channels, height, width), a window of a series (channels, steps) or a text (bytes,).
+    """One stored sample: an image (channels, height, width), a window of a series (channels, steps), a text (bytes,) or a row of
+    a table (columns,).
 
-    Values lie in [low, high]. A text is its UTF-8 bytes, padded with zeros.
+    Values lie in [low, high]. A text is its UTF-8 bytes, padded with zeros. A row is float64, as `ColumnSpec` says; its shape
+    follows from its columns.
     """
 
     kind: str = bounded_field(IMAGE, one_of=INPUT_KINDS)
-    shape: tuple[int, ...] = bounded_field((1, 28, 28), low=1, high=65536)
-    low: float = bounded_field(0.0)
-    high: float = bounded_field(255.0)
+    shape: tuple[int, ...] = bounded_field(_DEFAULT_SHAPE, low=1, high=65536)
+    low: float = bounded_field(_DEFAULT_RANGE[0])
+    high: float = bounded_field(_DEFAULT_RANGE[1])
     target_channels: int = bounded_field(0, low=0, high=4096)  # the last channels, which the model predicts from the others
     given: str = bounded_field("clean", one_of=("clean", "corrupted"))  # input of the served model; training always corrupts
+    columns: tuple[ColumnSpec, ...] = bounded_field((), omit_default=True)  # of a table, in the order of an array of rows
+    scaling: str = bounded_field("robust", one_of=SCALINGS, omit_default=True)  # of a table's numbers
+    one_hot: int = bounded_field(32, low=1, high=4096, omit_default=True)  # categories of a column with a place of their own
+
+    def __post_init__(self) -> None:
+        """Derive a table's shape from its columns, and leave it no range."""
+        if self.kind == TABLE and self.columns and self.shape == _DEFAULT_SHAPE:
+            object.__setattr__(self, "shape", (len(self.columns),))
+        if self.kind == TABLE and (self.low, self.high) == _DEFAULT_RANGE:
+            object.__setattr__(self, "low", _TABLE_RANGE[0])
+            object.__setattr__(self, "high", _TABLE_RANGE[1])
+
+    @property
+    def blocks(self) -> tuple[ColumnBlock, ...]:
+        """The places of a table's columns in the vector that a network reads of a row."""
+        return column_blocks(self.columns, self.one_hot)
+
+    def with_categories(self, categories: Mapping[str, Sequence[str]]) -> "InputSpec":
+        """Return the table with these categories, by the names of the columns."""
+        return replace(self, columns=with_categories(self.columns, categories))
 
     def validation_errors(self) -> list[str]:
         errors = []
+        if self.kind == TABLE:
+            return self._table_errors()
+        if self.columns:
+            errors.append(f"columns is set, expected none for kind {self.kind}")
         axes = _AXES[self.kind]
         if len(self.shape) != len(axes):
             errors.append(f"shape is {list(self.shape)}, expected [{', '.join(axes)}] for kind {self.kind}")
@@ -45,3 +76,20 @@ class InputSpec:
                 "the model needs an input"
             )
         return errors
+
+    def _table_errors(self) -> list[str]:
+        errors = column_list_errors(self.columns)
+        if self.columns and self.shape != (len(self.columns),):
+            errors.append(f"shape is {list(self.shape)}, expected [{len(self.columns)}], the number of columns: leave it out")
+        if (self.low, self.high) != _TABLE_RANGE:
+            errors.append(f"low is {self.low:g} and high is {self.high:g}: leave them out, a column has its own min and max")
+        if self.given != "clean":
+            errors.append(f"given is {self.given}, expected clean for kind {TABLE}")
+        if self.target_channels:
+            errors.append(f"target_channels is {self.target_channels}, expected 0 for kind {TABLE}")
+        return errors
+
+
+def number_columns(count: int, missing: bool = False) -> tuple[ColumnSpec, ...]:
+    """Return so many columns of numbers, called c0, c1, ...: for plain arrays without names."""
+    return tuple(ColumnSpec(f"c{index}", missing=missing) for index in range(count))

@@ -1,0 +1,240 @@
+"""From the rows of a table to the vectors that networks and distances read. Learnt on training rows only; part of the graph.
+
+    preprocessing = TablePreprocessing(InputSpec("table", columns=number_columns(20)))
+    preprocessing.learn(rows)                     # float64 (n, columns), NaN where a value is missing
+    vectors = preprocessing(torch.from_numpy(rows))    # float32 (n, width)
+
+A row is float64 as `ae_models.spec.ColumnSpec` says. Places of a vector: `InputSpec.blocks`.
+"""
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from ae_models.sample_sets import SampleArray, SampleSet, as_sample_set
+from ae_models.spec import BOOLEAN, CATEGORY, ColumnSpec, InputSpec
+
+__all__ = ["ONE_HOT", "TAIL", "ColumnFacts", "TablePreprocessing"]
+
+TAIL = 8.0  # spreads from the middle, from which on a scaled number grows by its logarithm only
+ONE_HOT = 0.5**0.5  # value of a category's place, so that two different categories are at a distance of 1
+_KNOTS = 33  # quantiles of a column that its map is a straight line between
+_LARGEST = 1e300  # of a value, so that differences stay finite
+_LARGEST_SCALED = 1e6
+_LEARNT_ROWS = 500_000  # rows, evenly chosen, from which quantiles are learnt; they need a column at once
+_NORMAL_QUARTILES = 1.3489795003921634  # distance between the quartiles of a normal distribution, in its standard deviations
+_UNIT_DEVIATION = 3.0**0.5  # half the length of a uniform distribution with a standard deviation of 1
+
+
+class ColumnFacts(NamedTuple):
+    """What was learnt of a column.
+
+    Attributes:
+        centre, spread: of its numbers, as they are scaled; 0 and infinity where there were none. Of others 0 and 1.
+        fill: value in the place of a missing one: the median, or the most frequent code.
+        low, high: the 2.5th and the 97.5th percentile of its values, its usual range; NaN where there were none.
+        missing: share of training rows without a value.
+    """
+
+    centre: float
+    spread: float
+    fill: float
+    low: float
+    high: float
+    missing: float
+
+
+class TablePreprocessing(nn.Module):
+    """Impute, scale and encode the columns of a table.
+
+    - A missing value becomes the median of its column, or its most frequent category; where one is allowed, its indicator is 1.
+    - Numbers, integers and dates, by `InputSpec.scaling`: `robust`, (x - median) / (interquartile distance / 1.349), from
+      `TAIL` on its logarithm; `standard`, (x - mean) / standard deviation; `quantile`, the place among the training values,
+      uniform with a deviation of 1, and beyond them the logarithm of the distance. A column whose quartiles are equal is scaled
+      by its standard deviation, a constant one by 1; one without any value is 0.
+    - A boolean is -1/2 or 1/2.
+    - A category has `ONE_HOT` in its place. Those beyond the `one_hot` first ones, and unknown ones, share the last place.
+
+    Args:
+        input_spec: of kind table; its categories are known.
+
+    Attributes:
+        columns: of the table.
+    """
+
+    centre: Tensor
+    inverse_spread: Tensor
+    fill: Tensor
+    usual: Tensor
+    missing_share: Tensor
+    allowed: Tensor
+    knots: Tensor
+
+    def __init__(self, input_spec: InputSpec) -> None:
+        super().__init__()
+        self.columns: tuple[ColumnSpec, ...] = input_spec.columns
+        self.blocks, self.scaling = input_spec.blocks, input_spec.scaling
+        count = len(self.columns)
+        self.plain_columns = [block.column for block in self.blocks if block.spec.type != CATEGORY]
+        self.category_blocks = [block for block in self.blocks if block.spec.type == CATEGORY]
+        self.indicator_columns = [block.column for block in self.blocks if block.indicator is not None]
+        is_boolean = [self.columns[column].type == BOOLEAN for column in self.plain_columns]
+        self.register_buffer("is_boolean", torch.tensor(is_boolean, dtype=torch.bool), persistent=False)
+        for name in ("centre", "inverse_spread", "fill", "missing_share"):
+            self.register_buffer(name, torch.zeros(count, dtype=torch.float64))
+        self.register_buffer("usual", torch.full((2, count), torch.nan, dtype=torch.float64))
+        self.register_buffer("allowed", torch.tensor([[-torch.inf], [torch.inf]], dtype=torch.float64).repeat(1, count))
+        knots = _KNOTS if self.scaling == "quantile" else 0
+        self.register_buffer("knots", torch.zeros(knots, count, dtype=torch.float64))
+
+    def learn(self, rows: SampleArray | SampleSet) -> None:
+        """Learn from training rows, (n, columns) with n >= 1."""
+        values = _read_rows(as_sample_set(rows))
+        for index, column in enumerate(self.columns):
+            column_values = values[:, index]
+            present = column_values[~np.isnan(column_values)].clip(-_LARGEST, _LARGEST)
+            self.missing_share[index] = 1 - len(present) / max(1, len(column_values))
+            if column.type == CATEGORY:
+                present = present[present < len(column.categories)]
+            if len(present):
+                self._learn_column(index, column, present)
+
+    def _learn_column(self, index: int, column: ColumnSpec, present: npt.NDArray[np.float64]) -> None:
+        self.usual[:, index] = torch.from_numpy(np.quantile(present, (0.025, 0.975)))
+        if not column.is_scaled:
+            codes, counts = np.unique(present, return_counts=True)
+            self.fill[index] = float(codes[counts.argmax()])
+            self.centre[index], self.inverse_spread[index] = (0.5, 1.0) if column.type == BOOLEAN else (0.0, 0.0)
+            return
+        first, median, third = np.quantile(present, (0.25, 0.5, 0.75))
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean, deviation = float(present.mean()), float(present.std())
+        quartile_deviation = (third - first) / _NORMAL_QUARTILES
+        spread = deviation if self.scaling == "standard" or quartile_deviation == 0 else quartile_deviation
+        if not np.isfinite(spread) or not np.isfinite(mean):
+            mean, spread = median, quartile_deviation
+        self.fill[index] = median
+        self.centre[index] = mean if self.scaling == "standard" else median
+        self.inverse_spread[index] = 1 / spread if spread > 0 else 1.0
+        low, high = present.min(), present.max()
+        for place, (given, end, direction) in enumerate(((column.min, low, -1), (column.max, high, 1))):
+            if given is not None:
+                self.allowed[place, index] = given
+            elif column.headroom is not None:
+                self.allowed[place, index] = end + direction * column.headroom * (high - low)
+        if len(self.knots):
+            self.knots[:, index] = torch.from_numpy(np.quantile(present, np.linspace(0, 1, len(self.knots))))
+
+    def facts(self) -> list[ColumnFacts]:
+        """Return what was learnt, one entry a column."""
+        arrays = [self.centre, 1 / self.inverse_spread, self.fill, self.usual[0], self.usual[1], self.missing_share]
+        return [ColumnFacts(*values) for values in torch.stack(arrays, 1).tolist()]
+
+    def forward(self, raw: Tensor) -> Tensor:
+        """Return the vectors of rows.
+
+        Args:
+            raw: float64 (n, columns), NaN where a value is missing; infinite values count as the largest ones.
+
+        Returns:
+            float32 (n, width).
+        """
+        is_missing = torch.isnan(raw)
+        filled = torch.where(is_missing, self.fill, raw).clamp(-_LARGEST, _LARGEST)
+        parts = []
+        if self.plain_columns:
+            parts.append(self._scale(filled[:, self.plain_columns]))
+        for block in self.category_blocks:
+            places = filled[:, block.column : block.column + 1].clamp(0, block.size - 1)
+            parts.append(ONE_HOT * (places == torch.arange(block.size, dtype=raw.dtype, device=raw.device)).float())
+        if self.indicator_columns:
+            parts.append(is_missing[:, self.indicator_columns].float())
+        return torch.cat(parts, 1)
+
+    def _scale(self, values: Tensor) -> Tensor:
+        """Return the numbers of the columns that are no categories, float64 (n, columns), scaled."""
+        centre, inverse_spread = self.centre[self.plain_columns], self.inverse_spread[self.plain_columns]
+        linear = (values - centre) * inverse_spread
+        if self.scaling == "standard":
+            return linear.clamp(-_LARGEST_SCALED, _LARGEST_SCALED).float()
+        if self.scaling == "robust":
+            return _shorten_tail(linear).float()
+        knots = self.knots[:, self.plain_columns]
+        position = torch.zeros_like(values)
+        for low, high in pairwise(knots):
+            length = high - low
+            inside = ((values - low) / torch.where(length > 0, length, 1.0)).clamp(0.0, 1.0)
+            step = 0.5 * (values > low).to(values.dtype) + 0.5 * (values >= low).to(values.dtype)
+            position = position + torch.where(length > 0, inside, step)
+        uniform = _UNIT_DEVIATION * (2 * position / (len(knots) - 1) - 1)
+        beyond = (values - torch.minimum(torch.maximum(values, knots[0]), knots[-1])) * inverse_spread
+        quantile = uniform + torch.sign(beyond) * torch.log1p(beyond.abs())
+        has_values = inverse_spread > 0
+        return torch.where(self.is_boolean | ~has_values, linear, quantile).float()
+
+    def invert(self, vectors: Tensor) -> Tensor:
+        """Return the rows of vectors, float64 (n, columns): a category is that of the largest place.
+
+        Vectors may be a reconstruction's. A missing value comes back as the one that was put in its place.
+        """
+        values = vectors.double()
+        columns: list[Tensor] = []
+        if self.plain_columns:
+            plain = self._unscale(values[:, : len(self.plain_columns)])
+        for block in self.blocks:
+            if block.spec.type == CATEGORY:
+                columns.append(values[:, block.places].argmax(1, keepdim=True).double())
+            else:
+                columns.append(plain[:, block.start : block.start + 1])
+        return torch.cat(columns, 1)
+
+    def _unscale(self, scaled: Tensor) -> Tensor:
+        centre, inverse_spread = self.centre[self.plain_columns], self.inverse_spread[self.plain_columns]
+        spread = torch.where(inverse_spread > 0, 1 / inverse_spread.clamp(min=1e-300), 0.0)
+        if self.scaling == "standard":
+            linear = scaled * spread + centre
+        elif self.scaling == "robust":
+            linear = _restore_tail(scaled) * spread + centre
+        else:
+            linear = torch.where(self.is_boolean, scaled + centre, self._from_quantiles(scaled, spread))
+        return torch.where(self.is_boolean, (linear > 0.5).to(linear.dtype), linear)
+
+    def _from_quantiles(self, scaled: Tensor, spread: Tensor) -> Tensor:
+        """Return values whose places among the training values, uniform with a deviation of 1, are these."""
+        knots = self.knots[:, self.plain_columns]
+        position = (scaled / _UNIT_DEVIATION + 1) / 2 * (len(knots) - 1)
+        values = knots[0] + torch.zeros_like(scaled)
+        for index, (low, high) in enumerate(pairwise(knots)):
+            values = values + (high - low) * (position - index).clamp(0.0, 1.0)
+        beyond = scaled - scaled.clamp(-_UNIT_DEVIATION, _UNIT_DEVIATION)
+        return values + torch.sign(beyond) * torch.expm1(beyond.abs().clamp(max=50.0)) * spread
+
+
+def _shorten_tail(scaled: Tensor) -> Tensor:
+    """Return numbers as they are up to `TAIL`, and beyond it by the logarithm of what is more."""
+    size = scaled.abs()
+    return torch.where(size <= TAIL, scaled, torch.sign(scaled) * (TAIL + torch.log1p((size - TAIL).clamp(min=0.0))))
+
+
+def _restore_tail(scaled: Tensor) -> Tensor:
+    """Undo `_shorten_tail`; a reconstruction may lie anywhere, so the exponent has a bound."""
+    size = scaled.abs()
+    return torch.where(size <= TAIL, scaled, torch.sign(scaled) * (TAIL + torch.expm1((size - TAIL).clamp(0.0, 50.0))))
+
+
+def _read_rows(rows: SampleSet) -> npt.NDArray[np.float64]:
+    """Return the rows, or of very many ones evenly chosen ones, float64 (n, columns)."""
+    stride = -(-rows.shape[0] // _LEARNT_ROWS)
+
+    def chosen() -> Iterator[SampleArray]:
+        first = 0
+        for block in rows.blocks():
+            yield np.asarray(block[(-first) % stride :: stride], np.float64)
+            first += len(block)
+
+    return np.concatenate(list(chosen()))
