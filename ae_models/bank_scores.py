@@ -126,11 +126,12 @@ class _BankScore(Score):
 
 
 class KnnScore(_BankScore):
-    """log d_k^2 - energy log ||x||^2, with the distance d_k to the k-th nearest row of the bank (Ramaswamy et al. 2000).
+    """log d^2 - energy log ||x||^2, with the distance d to the k-th nearest row of the bank (Ramaswamy et al. 2000).
 
     x is the blurred and pooled input, or the code.
 
     Args:
+        distance: "kth", or "mean": the mean distance to the k nearest rows (Angiulli and Pizzuti 2002).
         space: "input" or "code".
         blur, energy, pool: of inputs, as the spec says.
         rows: of the bank, at most.
@@ -138,9 +139,14 @@ class KnnScore(_BankScore):
         neighbours: k.
     """
 
+    def __init__(self, distance: str = "kth", **settings: Any) -> None:
+        super().__init__(**settings)
+        self.distance = distance
+
     def squared_distance(self, vectors: Tensor, neighbours: Tensor) -> Tensor:
         # Of differences, as the products that found the rows have lost the digits of small distances.
-        return (neighbours - vectors.unsqueeze(1)).square().sum(2).amax(1)
+        squared = (neighbours - vectors.unsqueeze(1)).square().sum(2)
+        return squared.amax(1) if self.distance == "kth" else squared.sqrt().mean(1).square()
 
 
 class LocalHullScore(_BankScore):
