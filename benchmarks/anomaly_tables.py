@@ -161,7 +161,9 @@ def measure_table(task: TableTask, split: TableSplit, detector: str, seed: int) 
     fitted = DETECTORS[detector].fit(split.train, seed)
     seconds = time.monotonic() - start_time
     start_time = time.monotonic()
-    scores = np.asarray(fitted.score(split.test), dtype=np.float64)
+    # PyOD's PCA divides by variances of 0 on InternetAds: scores that are not finite count as equal, and the highest.
+    scores = np.nan_to_num(np.asarray(fitted.score(split.test), dtype=np.float64), nan=np.inf)
+    scores = np.minimum(scores, np.finfo(np.float64).max)
     milliseconds = 1000 * (time.monotonic() - start_time) / len(split.test)
     ranking = measure_ranking(scores, split.is_novel)
     caught, false_alarms = flagged_shares(fitted, scores, split.is_novel)
@@ -227,10 +229,7 @@ def _summarize_detector(cells: CellTable, tasks: Sequence[str], reference: CellT
     whole_seeds = [seed for seed in seeds if all((task, seed) in cells for task in tasks)]
     summary: dict[str, Any] = {"tasks": len(tasks), "seeds": len(whole_seeds), "partial": not whole_seeds}
     for measure in MEASURES:
-        if whole_seeds:
-            groups = [[cells[task, seed] for task in tasks] for seed in whole_seeds]
-        else:
-            groups = [list(cells.values())]
+        groups = [[cells[task, seed] for task in tasks] for seed in whole_seeds] or [list(cells.values())]
         has_measure = all(getattr(cell, measure) is not None for cell in cells.values())
         summary[measure] = spread([_mean(group, measure) for group in groups] if has_measure else [])
     summary["by_task"] = {
