@@ -14,7 +14,17 @@ from ae_models.encoders import ENCODERS
 from ae_models.factory import build_part
 from ae_models.losses import LOSSES
 from ae_models.model_output import ModelOutput
-from ae_models.spec import AutoencoderConfig, InputSpec, TokenEncoderSpec, input_shape, output_shape
+from ae_models.spec import (
+    TABLE,
+    AutoencoderConfig,
+    InputSpec,
+    MixedLossSpec,
+    TableEncoderSpec,
+    TokenEncoderSpec,
+    input_shape,
+    output_shape,
+)
+from ae_models.table_preprocessing import TablePreprocessing
 
 __all__ = ["Autoencoder"]
 
@@ -22,8 +32,9 @@ __all__ = ["Autoencoder"]
 class Autoencoder(nn.Module):
     """corrupt -> encode -> bottleneck -> decode, compared with the target by the loss; a critic may be trained against it.
 
-    Samples x are (n, c, h, w) or (n, c, steps) with values in [0, 1], or token ids (n, tokens); `normalise` makes them of raw
-    ones. `split_target` splits them into input and target, which are the same unless there are target channels.
+    Samples x are (n, c, h, w) or (n, c, steps) with values in [0, 1], token ids (n, tokens), or the vectors (n, numbers) of a
+    table's rows; `normalise` makes them of raw ones. `split_target` splits them into input and target, which are the same unless
+    there are target channels.
 
     Args:
         config: of the parts.
@@ -33,6 +44,7 @@ class Autoencoder(nn.Module):
         input_shape: of one sample for the encoder.
         output_shape: of one reconstruction.
         is_text: whether samples are token ids.
+        preprocessing: of a table's rows; None for other kinds.
         serves_corrupted: whether the served model gets corrupted samples.
         low: raw value that becomes 0.
         high: raw value that becomes 1.
@@ -44,17 +56,20 @@ class Autoencoder(nn.Module):
         super().__init__()
         self.low, self.high = input_spec.low, input_spec.high
         self.is_text = isinstance(config.encode, TokenEncoderSpec)
+        self.preprocessing = TablePreprocessing(input_spec) if input_spec.kind == TABLE else None
         self.target_channels = input_spec.target_channels
         self.serves_corrupted = input_spec.given == "corrupted"
         self.input_shape, self.output_shape = input_shape(config, input_spec), output_shape(config, input_spec)
         self._loss_is_mean = config.compare.reduce == "mean"
 
         self.corrupt = build_part(CORRUPTIONS, config.corrupt)
-        self.compare = build_part(LOSSES, config.compare)
+        blocks = {"blocks": input_spec.blocks}
+        self.compare = build_part(LOSSES, config.compare, **(blocks if isinstance(config.compare, MixedLossSpec) else {}))
         self.bottleneck = build_part(BOTTLENECKS, config.bottleneck)
 
         def make_encoder(shape: tuple[int, ...], size: int) -> EncoderModule:
-            encoder: EncoderModule = build_part(ENCODERS, config.encode, shape=shape, size=size)
+            context = blocks if isinstance(config.encode, TableEncoderSpec) else {}
+            encoder: EncoderModule = build_part(ENCODERS, config.encode, shape=shape, size=size, **context)
             return encoder
 
         self.encode = make_encoder(self.input_shape, self.bottleneck.width)
@@ -68,18 +83,40 @@ class Autoencoder(nn.Module):
         self.critic = build_part(CRITICS, config.critic, make_encoder=make_encoder, input_shape=self.input_shape, size=size)
 
     @property
+    def given_shape(self) -> tuple[int, ...]:
+        """Return the shape of a sample as it is served: the encoder's input, or a table's row."""
+        return self.input_shape if self.preprocessing is None else (len(self.preprocessing.columns),)
+
+    @property
+    def made_shape(self) -> tuple[int, ...]:
+        """Return the shape of a reconstruction as `denormalise` returns it."""
+        return self.output_shape if self.preprocessing is None else (len(self.preprocessing.columns),)
+
+    @property
+    def sample_dtype(self) -> str:
+        """Return numpy's name of the dtype of a sample as it is served."""
+        if self.preprocessing is not None:
+            return "float64"
+        return "int64" if self.is_text else "float32"
+
+    @property
     def members(self) -> tuple["Autoencoder", ...]:
         """The models that are trained, each by its own loss: this one alone, or those of an `Ensemble`, this one first."""
         return (self,)
 
     def normalise(self, raw: Tensor) -> Tensor:
-        """Return raw samples of any dtype, in [low, high], as float32 in [0, 1]; token ids as int64."""
+        """Return raw samples of any dtype, in [low, high], as float32 in [0, 1]; token ids as int64; rows as vectors."""
+        if self.preprocessing is not None:
+            vectors: Tensor = self.preprocessing(raw.double())
+            return vectors
         if self.is_text:
             return raw.long()
         return (raw.float() - self.low) / (self.high - self.low)
 
     def denormalise(self, x: Tensor) -> Tensor:
         """Return samples in [0, 1] in raw units: the inverse of `normalise`."""
+        if self.preprocessing is not None:
+            return self.preprocessing.invert(x)
         if self.is_text:
             return x
         return x * (self.high - self.low) + self.low

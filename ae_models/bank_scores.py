@@ -12,7 +12,7 @@ from ae_models.blur import blur_axes, gaussian_kernel
 from ae_models.errors import SpecError
 from ae_models.model_output import ModelOutput
 from ae_models.sample_sets import SampleArray
-from ae_models.score_interface import ENERGY_FLOOR, Score, log_energy
+from ae_models.score_interface import ENERGY_FLOOR, Score, log_energy, to_shares
 from ae_models.score_samples import ScoreSamples
 
 __all__ = ["KnnScore", "LocalHullScore", "choose_k_centres", "solve_by_conjugate_gradients"]
@@ -59,9 +59,23 @@ class _BankScore(Score):
                 scores[-1] = scores[-1] - self.energy * log_energy(compared)
         return torch.stack(scores).mean(0)
 
-    def squared_distance(self, vectors: Tensor, neighbours: Tensor) -> Tensor:
-        """Return the squared distance of vectors (n, numbers) to their nearest rows (n, k, numbers), (n,)."""
+    def residual(self, vectors: Tensor, neighbours: Tensor) -> Tensor:
+        """Return the vectors (n, numbers) less what is nearest of their nearest rows (n, k, numbers): (n, numbers)."""
         raise NotImplementedError
+
+    def squared_distance(self, vectors: Tensor, neighbours: Tensor) -> Tensor:
+        """Return the squared length of the residual, (n,)."""
+        return self.residual(vectors, neighbours).square().sum(1)
+
+    @property
+    def has_value_shares(self) -> bool:  # type: ignore[override]  # of distances between inputs alone
+        return self.space == "input"
+
+    def value_shares(self, output: ModelOutput) -> Tensor | None:
+        if self.space != "input":
+            return None
+        [vectors] = self._views(output)
+        return to_shares(self.residual(vectors, self.bank[0][self._nearest_rows(vectors, 0, self.neighbours)]))
 
     def nearest(self, output: ModelOutput) -> Tensor:
         first_view = self._views(output)[0]
@@ -148,6 +162,9 @@ class KnnScore(_BankScore):
         squared = (neighbours - vectors.unsqueeze(1)).square().sum(2)
         return squared.amax(1) if self.distance == "kth" else squared.sqrt().mean(1).square()
 
+    def residual(self, vectors: Tensor, neighbours: Tensor) -> Tensor:
+        return vectors - neighbours[:, 0]
+
 
 class LocalHullScore(_BankScore):
     """log ||r||^2 - energy log ||x||^2, with the residual r of x on the ridge-regularised affine hull of the nearest rows.
@@ -164,7 +181,7 @@ class LocalHullScore(_BankScore):
         super().__init__(**settings)
         self.ridge = ridge
 
-    def squared_distance(self, vectors: Tensor, neighbours: Tensor) -> Tensor:
+    def residual(self, vectors: Tensor, neighbours: Tensor) -> Tensor:
         centre = neighbours.mean(1, keepdim=True)
         directions = neighbours - centre
         offset = vectors.unsqueeze(1) - centre
@@ -172,8 +189,8 @@ class LocalHullScore(_BankScore):
         energies = directions.square().sum(2)  # the diagonal of gram
         ridge = self.ridge * energies.mean(1, keepdim=True).unsqueeze(2) + _TINY
         weights = solve_by_conjugate_gradients(gram, ridge, directions @ offset.transpose(1, 2), _SOLVER_STEPS)
-        residual = offset - weights.transpose(1, 2) @ directions
-        return residual.square().sum((1, 2))
+        residual: Tensor = offset - weights.transpose(1, 2) @ directions
+        return residual[:, 0]
 
 
 def solve_by_conjugate_gradients(matrix: Tensor, ridge: Tensor, right_side: Tensor, steps: int) -> Tensor:

@@ -8,6 +8,7 @@ samples is measured here, so all of them are at hand.
 """
 
 import hashlib
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -233,6 +234,17 @@ def _count_words(autoencoder: Autoencoder, train: SampleSet, spec: FitSpec) -> S
     return counts.reshape(bottleneck.slots, bottleneck.words)
 
 
+def _column_facts(autoencoder: Autoencoder) -> dict[str, Any]:
+    """Return what was learnt of a table's columns, for a reader of the bundle."""
+    if autoencoder.preprocessing is None:
+        return {}
+    facts = []
+    for column, learnt in zip(autoencoder.preprocessing.columns, autoencoder.preprocessing.facts(), strict=True):
+        numbers = {name: value if math.isfinite(value) else None for name, value in learnt._asdict().items()}
+        facts.append({"name": column.name, **numbers})
+    return {"column_facts": facts}
+
+
 def _bundle_document(
     spec: FitSpec, result: TrainingResult, scorer: AnomalyScorer, calibration_sha256: str | None
 ) -> dict[str, Any]:
@@ -244,11 +256,12 @@ def _bundle_document(
         data["backbone_sha256"] = hashlib.sha256(result.backbone).hexdigest()
     sections = spec.to_dict()
     autoencoder, score_facts = scorer.autoencoder, scorer.score.learnt_facts()
-    sample_dtype = "int64" if autoencoder.is_text else "float32"
+    sample_dtype = autoencoder.sample_dtype
     code_dtype = "int64" if isinstance(spec.model.bottleneck, QuantisedBottleneckSpec) else "float32"
     return {
         "recipe": facts.recipe,
         "input": sections["input"],
+        **_column_facts(autoencoder),
         "model": sections["model"],
         "samples": scorer.rules.to_dict(),
         "score": sections["score"],
@@ -256,8 +269,8 @@ def _bundle_document(
         "threshold": spec_to_dict(spec.threshold) | scorer.threshold.to_dict(),
         "train": {**sections["train"], "steps": facts.steps},
         "data": data,
-        "given": {"shape": list(autoencoder.input_shape), "dtype": sample_dtype},
-        "made": {"shape": list(autoencoder.output_shape), "dtype": sample_dtype},
+        "given": {"shape": list(autoencoder.given_shape), "dtype": sample_dtype},
+        "made": {"shape": list(autoencoder.made_shape), "dtype": sample_dtype},
         "code": {"shape": list(autoencoder.bottleneck.code_shape), "dtype": code_dtype},
         "torch": facts.torch_version,
     }

@@ -24,7 +24,7 @@ from ae_models.scores import (
     NormalisedResidualScore,
     TokenSurpriseScore,
 )
-from ae_models.spec import ScoreSpec, SingleScoreSpec
+from ae_models.spec import CombinedScoreSpec, ScoreSpec, SingleScoreSpec
 
 if TYPE_CHECKING:
     from ae_models.autoencoder import Autoencoder
@@ -55,7 +55,7 @@ class CombinedScore(Score):
 
     Args:
         scores: settings of the parts.
-        choose: "all" or "by-power".
+        choose: "all", "by-power" or "networks-by-power".
     """
 
     median: Tensor
@@ -103,6 +103,16 @@ class CombinedScore(Score):
         return None if part is None else part.pixel_map(output)
 
     @property
+    def has_value_shares(self) -> bool:  # type: ignore[override]
+        return any(part.has_value_shares for _, part in self._chosen_parts())
+
+    def value_shares(self, output: ModelOutput) -> Tensor | None:
+        """Return the mean over the chosen parts that say something of single numbers."""
+        shares = [part.value_shares(output) for _, part in self._chosen_parts() if part.has_value_shares]
+        given = [values for values in shares if values is not None]
+        return torch.stack(given).mean(0) if given else None
+
+    @property
     def has_token_surprise(self) -> bool:  # type: ignore[override]
         return any(part.has_token_surprise for _, part in self._chosen_parts())
 
@@ -135,9 +145,11 @@ class CombinedScore(Score):
         spread = (high - low) / 2
         self.median = torch.from_numpy(middle.astype(np.float32))
         self.spread = torch.from_numpy(np.where(spread > 0, spread, 1.0).astype(np.float32))
-        if self.choose == "by-power":
+        if self.choose != "all":
             faulty = {name: self._standardise(self._raw_scores(outputs)) for name, outputs in samples.faulty_outputs()}
-            chosen, self._powers = choose_parts(self._standardise(normal), faulty)
+            needs_no_network = CombinedScoreSpec(self.specs).needs_no_network
+            kept = tuple(np.flatnonzero(needs_no_network).tolist()) if self.choose == "networks-by-power" else ()
+            chosen, self._powers = choose_parts(self._standardise(normal), faulty, kept)
             self.is_chosen = torch.tensor([index in chosen for index in range(len(self.parts))])
         for index, spec in enumerate(self.specs):
             if not self.is_chosen[index]:
@@ -174,17 +186,19 @@ class CombinedScore(Score):
 
 
 def choose_parts(
-    normal: npt.NDArray[np.float32], faulty: Mapping[str, npt.NDArray[np.float32]]
+    normal: npt.NDArray[np.float32], faulty: Mapping[str, npt.NDArray[np.float32]], kept: tuple[int, ...] = ()
 ) -> tuple[tuple[int, ...], dict[tuple[int, ...], float]]:
     """Choose the scores that go in: of all, one after another leaves while the others find clearly more without it.
 
     Power is the mean over faults of their separation, the chance that a faulty sample scores higher than a normal one, which
     ranks detectors better than the share caught (docs/power.md). Clearly is by more than `_CHOICE_MARGIN`: faults stand for
     anomalies that nobody has seen, so a small lead on them says little, and a mean of different scores finds more kinds of them.
+    Where some are kept, it goes the other way: to these, one after another of the others comes in that clearly adds to them.
 
     Args:
         normal: standardised scores of normal samples, (n, parts).
         faulty: standardised scores of samples with a fault, (m, parts), by the fault's name.
+        kept: places of the scores that go in, whatever their power.
 
     Returns:
         The places of the chosen scores, and the power of each combination that was compared, each score alone among them.
@@ -200,10 +214,17 @@ def choose_parts(
             powers[places] = float(np.mean(separations))
         return powers[places]
 
-    chosen = tuple(range(normal.shape[1]))
-    for place in chosen:
+    everyone = tuple(range(normal.shape[1]))
+    for place in everyone:
         power((place,))
-    while len(chosen) > 1:
+    chosen = kept or everyone
+    while kept and len(chosen) < len(everyone):
+        with_one = [tuple(sorted((*chosen, place))) for place in everyone if place not in chosen]
+        best = max(with_one, key=power)
+        if power(best) <= power(chosen) + _CHOICE_MARGIN:
+            break
+        chosen = best
+    while not kept and len(chosen) > 1:
         without_one = [tuple(place for place in chosen if place != left_out) for left_out in chosen]
         best = max(without_one, key=power)
         if power(best) <= power(chosen) + _CHOICE_MARGIN:

@@ -21,10 +21,11 @@ from ae_models.layers import (
     latent_map_channels,
 )
 from ae_models.onnx_encoder import OnnxEncoder
+from ae_models.spec import CATEGORY, ColumnBlock
 from ae_models.tokens import PADDING
 from ae_models.transformer import EMBEDDING_STD, Transformer, position_embeddings
 
-__all__ = ["ENCODERS", "ConvEncoder", "DenseEncoder", "TemporalEncoder", "TokenEncoder"]
+__all__ = ["ENCODERS", "ConvEncoder", "DenseEncoder", "TableEncoder", "TemporalEncoder", "TokenEncoder"]
 
 # a of Arora et al. 2017, who found 1e-3 to 1e-4 best; a token that makes up this share of all weighs one half
 _RARITY_SCALE = 1e-3
@@ -97,6 +98,38 @@ class DenseEncoder(EncoderModule):
 
     def forward(self, x: Tensor) -> Tensor:
         h: Tensor = self.layers(x)
+        return h
+
+
+class TableEncoder(EncoderModule):
+    """Dense layers over the vector of a table's row, in which each category with many values has been embedded.
+
+    Args:
+        widths: numbers after each layer; one more layer makes the code.
+        embedding: numbers of a category whose vector has more places than this.
+        shape: (numbers,) of a vector.
+        size: numbers of an output.
+        blocks: the places of each column.
+    """
+
+    def __init__(
+        self, widths: tuple[int, ...], embedding: int, shape: tuple[int, ...], size: int, blocks: tuple[ColumnBlock, ...]
+    ) -> None:
+        super().__init__()
+        self.embedded = [block for block in blocks if block.spec.type == CATEGORY and block.size > embedding]
+        self.embeddings = nn.ModuleList([nn.Linear(block.size, embedding, bias=False) for block in self.embedded])
+        is_embedded = {place for block in self.embedded for place in range(block.start, block.start + block.size)}
+        self.plain_places = [place for place in range(shape[0]) if place not in is_embedded]
+        width = len(self.plain_places) + embedding * len(self.embedded)
+        self.layers = nn.Sequential(*dense_layers((width, *widths, size)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        parts = [x]
+        if self.embedded:
+            parts = [x[:, self.plain_places]]
+        for block, embedding in zip(self.embedded, self.embeddings, strict=True):
+            parts.append(embedding(x[:, block.places]))
+        h: Tensor = self.layers(torch.cat(parts, 1))
         return h
 
 
@@ -227,4 +260,5 @@ ENCODERS: dict[str, type[EncoderModule]] = {
     "temporal": TemporalEncoder,
     "tokens": TokenEncoder,
     "onnx": OnnxEncoder,
+    "table": TableEncoder,
 }

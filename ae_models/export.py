@@ -10,10 +10,12 @@ from torch import Tensor, nn
 
 from ae_models.autoencoder import Autoencoder
 from ae_models.input_bounds import InputBounds
+from ae_models.model_output import ModelOutput
 from ae_models.onnx_runtime import onnxruntime
 from ae_models.sample_sets import SampleArray
 from ae_models.score_interface import Score
 from ae_models.spec import SampleRules
+from ae_models.table_bounds import TableBounds
 from ae_models.threshold_interface import CALIBRATION_SCORES, CalibratedThreshold
 
 __all__ = ["AnomalyScorer", "CodeDecoder", "ExportCheck", "export_onnx"]
@@ -45,7 +47,7 @@ class AnomalyScorer(nn.Module):
             self.register_buffer(name, torch.from_numpy(array.copy()))
         self.threshold = threshold
         self.rules = rules or SampleRules()
-        self.bounds = None if autoencoder.is_text else InputBounds(autoencoder.low, autoencoder.high, self.rules.missing)
+        self.bounds = _make_bounds(autoencoder, self.rules)
         highest_score = np.float32(max(threshold.value, float(threshold.calibration_scores.max())))
         self.register_buffer("score_above_normal", torch.from_numpy(np.nextafter(highest_score, np.float32(np.inf)).reshape(1)))
 
@@ -61,7 +63,13 @@ class AnomalyScorer(nn.Module):
             names = (*names, "pixel_map")
         if self.score.has_token_surprise:
             names = (*names, "token_surprise")
+        if self._has_column_shares:
+            names = (*names, "column_shares")
         return names
+
+    @property
+    def _has_column_shares(self) -> bool:
+        return self.autoencoder.preprocessing is not None and self.score.has_value_shares
 
     def forward(self, raw: Tensor) -> tuple[Tensor, ...]:
         """Score a batch.
@@ -71,19 +79,20 @@ class AnomalyScorer(nn.Module):
         under the rule `flag`; under `refuse` it has the score and the p-value NaN.
 
         Args:
-            raw: float32 (n, *input_shape), NaN where a value is missing, or token ids int64 (n, tokens).
+            raw: float32 (n, *given_shape), NaN where a value is missing; token ids int64 (n, tokens); or rows of a table float64
+                (n, columns).
 
-        Returns:
-            score (n,), p_value (n,), is_anomaly (n,), reconstruction (n, *output_shape) in raw units, code (n, *code_shape);
+        Returns: score (n,), p_value (n,), is_anomaly (n,), reconstruction (n, *made_shape) in raw units, code (n, *code_shape);
             where the score has them, also part_scores (n, parts), nearest (n,), the nearest row of the bank, pixel_map (n, h, w),
-            how far each pixel is from normal, and token_surprise (n, tokens) in nats.
+            how far each pixel is from normal, token_surprise (n, tokens) in nats, and column_shares (n, columns), the share of
+            each column of a row in its score.
         """
         if self.bounds is None:
             output = self.autoencoder.run(self.autoencoder.normalise(raw))
             score = self.score(output)
             p_value = self.threshold.method.p_values(score, output.inputs, self._calibration())
         else:
-            inputs, excess = self.bounds(raw.float())
+            inputs, excess = self.bounds(raw.to(self.bounds.dtype))
             output = self.autoencoder.run(self.autoencoder.normalise(inputs))
             score = self.score(output)
             outside_score = torch.maximum(score, self.score_above_normal) + (1 + excess).log()
@@ -97,13 +106,30 @@ class AnomalyScorer(nn.Module):
             self.score.nearest(output),
             self.score.pixel_map(output),
             self.score.token_surprise(output),
+            self._column_shares(output),
         )
         return score, p_value, is_anomaly, reconstruction, output.code, *(part for part in explanations if part is not None)
+
+    def _column_shares(self, output: ModelOutput) -> Tensor | None:
+        preprocessing = self.autoencoder.preprocessing
+        if preprocessing is None or not self._has_column_shares:
+            return None
+        shares = self.score.value_shares(output)
+        assert shares is not None, "a score that has shares returns them"
+        return shares @ preprocessing.membership
 
     def _calibration(self) -> dict[str, Tensor]:
         """Return the arrays of the threshold's calibration by their names."""
         names = (CALIBRATION_SCORES, *self.threshold.extra_arrays)
         return {name: getattr(self, name) for name in names}
+
+
+def _make_bounds(autoencoder: Autoencoder, rules: SampleRules) -> InputBounds | TableBounds | None:
+    if autoencoder.preprocessing is not None:
+        return TableBounds(autoencoder.preprocessing, rules)
+    if autoencoder.is_text:
+        return None
+    return InputBounds(autoencoder.low, autoencoder.high, rules.missing)
 
 
 class CodeDecoder(nn.Module):
@@ -121,8 +147,8 @@ class ExportCheck(NamedTuple):
     """Comparison of onnxruntime with torch.
 
     Attributes:
-        max_difference: largest absolute difference of a reconstruction (in [0, 1]; for texts the share of tokens that differ)
-            or of a score.
+        max_difference: largest absolute difference of a reconstruction (in [0, 1]; for texts the share of tokens that differ; of
+            a row, of its vector) or of a score.
         rows: number of compared samples.
     """
 
@@ -140,7 +166,7 @@ def export_onnx(scorer: AnomalyScorer, model_path: Path, decoder_path: Path, sam
         samples: two or more inputs of the served model, (n, *input_shape); a batch of one would be exported as a fixed size.
     """
     scorer = scorer.cpu().eval().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    raw = torch.from_numpy(samples.astype(np.int64 if scorer.autoencoder.is_text else np.float32))
+    raw = torch.from_numpy(samples.astype(scorer.autoencoder.sample_dtype))
     with torch.inference_mode():
         expected = dict(zip(scorer.output_names, scorer(raw), strict=True))
     _export_module(scorer, raw, model_path, "input", scorer.output_names)
@@ -186,4 +212,7 @@ def _run_onnx(path: Path, input_name: str, inputs: SampleArray) -> dict[str, Sam
 def _reconstruction_difference(autoencoder: Autoencoder, expected: SampleArray, actual: SampleArray) -> float:
     if autoencoder.is_text:
         return float((actual != expected).mean())
+    if autoencoder.preprocessing is not None:
+        vectors = [autoencoder.preprocessing(torch.from_numpy(rows)) for rows in (expected, actual)]
+        return float((vectors[0] - vectors[1]).abs().max())
     return float(np.abs(actual - expected).max() / (autoencoder.high - autoencoder.low))

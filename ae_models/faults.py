@@ -6,7 +6,7 @@
             is_faulty = find_changed(samples, damaged)     # a sample that stayed as it was is not faulty
 
 docs/power.md says what each fault stands for. To add one: its function and its line in ae_models/image_faults.py,
-series_faults.py or text_faults.py. A kind of input has a line in `_FAULTS`.
+series_faults.py, table_faults.py or text_faults.py. A kind of input has a line in `_FAULTS`.
 """
 
 import zlib
@@ -19,12 +19,14 @@ from ae_models.fault_interface import DonorFunction, Fault
 from ae_models.image_faults import IMAGE_FAULTS
 from ae_models.sample_sets import SampleArray
 from ae_models.series_faults import SERIES_FAULTS
-from ae_models.spec import IMAGE, SERIES, TEXT, InputSpec
+from ae_models.spec import IMAGE, SERIES, TABLE, TEXT, InputSpec
+from ae_models.table_faults import TABLE_FAULTS, RowDonors
 from ae_models.text_faults import TEXT_FAULTS
 
 __all__ = ["find_changed", "inject", "standard_faults"]
 
-_FAULTS = {IMAGE: IMAGE_FAULTS, SERIES: SERIES_FAULTS, TEXT: TEXT_FAULTS}
+_FAULTS = {IMAGE: IMAGE_FAULTS, SERIES: SERIES_FAULTS, TABLE: TABLE_FAULTS, TEXT: TEXT_FAULTS}
+_TAKEN_AS_THEY_ARE = (TEXT, TABLE)
 _SMALLEST_CHANGE = 1e-6  # of the range: what a rotation or a blur changes less is an error of rounding
 
 
@@ -55,13 +57,13 @@ def inject(fault: Fault, strength: float, samples: SampleArray, rng_seed: int, i
     Args:
         fault: one of `standard_faults(input_spec.kind)`.
         strength: in the fault's unit, above 0 and at most `fault.highest`.
-        samples: clean, normal and raw, (n, *input_spec.shape) in [low, high], also memory-mapped; texts as uint8.
+        samples: clean, normal and raw, (n, *input_spec.shape) in [low, high], also memory-mapped; texts as uint8, rows of a
+            table as float64.
         rng_seed: 0 or more.
         input_spec: the section input of the recipe.
 
-    Returns:
-        Samples of the same shape and dtype in [low, high], whole numbers rounded. Beside them, no more than two samples are in
-        memory at once.
+    Returns: Samples of the same shape and dtype in [low, high], whole numbers rounded; rows of a table may have any values.
+        Beside them, no more than two samples are in memory at once.
 
     Raises:
         ValueError: a strength out of bounds, or a fault of another kind of input.
@@ -85,7 +87,10 @@ def inject(fault: Fault, strength: float, samples: SampleArray, rng_seed: int, i
 
 def find_changed(samples: SampleArray, damaged: SampleArray) -> npt.NDArray[np.bool_]:
     """Return True for each sample that a fault has changed, (n,), of the samples before and after it."""
-    changed: npt.NDArray[np.bool_] = (samples != damaged).reshape(len(samples), -1).any(axis=1)
+    differs = samples != damaged
+    if samples.dtype.kind == "f":
+        differs &= ~(np.isnan(samples) & np.isnan(damaged))
+    changed: npt.NDArray[np.bool_] = differs.reshape(len(samples), -1).any(axis=1)
     return changed
 
 
@@ -99,6 +104,10 @@ def _require_clean_samples(samples: SampleArray, input_spec: InputSpec) -> None:
     if input_spec.kind == TEXT:
         if samples.dtype != np.uint8:
             raise SampleError(f"the texts have dtype {samples.dtype}, expected uint8: their UTF-8 bytes, padded with zeros")
+        return
+    if input_spec.kind == TABLE:
+        if samples.dtype != np.float64:
+            raise SampleError(f"the rows have dtype {samples.dtype}, expected float64")
         return
     for row, sample in enumerate(samples):
         if not (input_spec.low <= sample.min() and sample.max() <= input_spec.high):  # true for NaN, too
@@ -117,12 +126,14 @@ def _donor_function(samples: SampleArray, row: int, generator: np.random.Generat
         other_row = (row + 1 + int(generator.integers(len(samples) - 1))) % len(samples)
         return _to_unit(samples[other_row], input_spec)
 
+    if input_spec.kind == TABLE:
+        return RowDonors(draw_donor, samples[0], input_spec.columns)
     return draw_donor
 
 
 def _to_unit(sample: SampleArray, input_spec: InputSpec) -> SampleArray:
-    """Return the input channels of a raw sample in [0, 1]; a text as it is."""
-    if input_spec.kind == TEXT:
+    """Return the input channels of a raw sample in [0, 1]; a text and the row of a table as they are."""
+    if input_spec.kind in _TAKEN_AS_THEY_ARE:
         return np.asarray(sample)
     inputs = sample[: len(sample) - input_spec.target_channels]
     unit: SampleArray = (np.asarray(inputs, np.float64) - input_spec.low) / (input_spec.high - input_spec.low)
@@ -131,7 +142,7 @@ def _to_unit(sample: SampleArray, input_spec: InputSpec) -> SampleArray:
 
 def _to_raw(damaged: SampleArray, sample: SampleArray, raw: SampleArray, input_spec: InputSpec) -> SampleArray:
     """Return a damaged sample in raw units; values that did not change keep their bits, and so do the target channels."""
-    if input_spec.kind == TEXT:
+    if input_spec.kind in _TAKEN_AS_THEY_ARE:
         return damaged
     result = np.array(raw)
     values = (input_spec.low + damaged * (input_spec.high - input_spec.low)).clip(input_spec.low, input_spec.high)

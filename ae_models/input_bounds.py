@@ -16,7 +16,12 @@ class InputBounds(nn.Module):
     Args:
         low, high: the range.
         missing: one of `ae_models.spec.MISSING_RULES`.
+
+    Attributes:
+        dtype: of the samples.
     """
+
+    dtype = torch.float32
 
     def __init__(self, low: float, high: float, missing: str) -> None:
         super().__init__()

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ae_models.blur import blur_axes, gaussian_kernel
+from ae_models.spec import BOOLEAN, CATEGORY, ColumnBlock
+from ae_models.table_preprocessing import ONE_HOT
 from ae_models.tokens import END, PADDING
 
 __all__ = [
@@ -18,6 +20,7 @@ __all__ = [
     "HuberLoss",
     "L1Loss",
     "LevelCrossEntropyLoss",
+    "MixedLoss",
     "MseLoss",
     "ReconstructionLoss",
     "SsimLoss",
@@ -164,6 +167,69 @@ class TokenCrossEntropyLoss(ReconstructionLoss):
         return ids * (is_end.cumsum(1) - is_end == 0)
 
 
+class MixedLoss(ReconstructionLoss):
+    """Losses of a table's columns: of scaled numbers Huber's, of booleans and missing-indicators binary cross-entropy, of
+    categories cross-entropy. A column without a value counts by its indicator alone.
+
+    Outputs and targets are vectors (n, numbers), as `ae_models.table_preprocessing` makes them; where a target is a choice,
+    outputs are logits.
+
+    Args:
+        reduce: as everywhere; the numbers of a sample are its columns.
+        delta: of Huber's loss, in spreads of a column.
+        blocks: the places of each column.
+    """
+
+    is_boolean: Tensor
+
+    def __init__(self, reduce: str, delta: float, blocks: tuple[ColumnBlock, ...]) -> None:
+        super().__init__(reduce)
+        self.delta = delta
+        self.scaled = [block for block in blocks if block.spec.is_scaled]
+        self.booleans = [block for block in blocks if block.spec.type == BOOLEAN]
+        self.categories = [block for block in blocks if block.spec.type == CATEGORY]
+        self.with_indicator = [block for block in blocks if block.indicator is not None]
+        plain = sorted((*self.scaled, *self.booleans), key=lambda block: block.start)
+        is_boolean = torch.tensor([block.spec.type == BOOLEAN for block in plain], dtype=torch.bool)
+        self.register_buffer("is_boolean", is_boolean, persistent=False)
+        computed_columns = [block.column for block in (*self.scaled, *self.booleans, *self.categories)]
+        self.order_back = sorted(range(len(blocks)), key=computed_columns.__getitem__)
+
+    def elementwise(self, outputs: Tensor, target: Tensor) -> Tensor:
+        losses = []
+        if self.scaled:
+            places = [block.start for block in self.scaled]
+            losses.append(F.huber_loss(outputs[:, places], target[:, places], reduction="none", delta=self.delta))
+        if self.booleans:
+            places = [block.start for block in self.booleans]
+            losses.append(_binary_cross_entropy(outputs[:, places], target[:, places] + 0.5))
+        for block in self.categories:
+            likelihood = outputs[:, block.places].log_softmax(1)
+            losses.append(-(likelihood * target[:, block.places] / ONE_HOT).sum(1, keepdim=True))
+        by_column = torch.cat(losses, 1)[:, self.order_back]
+        if not self.with_indicator:
+            return by_column
+        columns = [block.column for block in self.with_indicator]
+        indicators = [block.indicator for block in self.with_indicator]
+        membership = F.one_hot(torch.tensor(columns), by_column.shape[1]).to(by_column)
+        is_missing = target[:, indicators]
+        indicator_losses = _binary_cross_entropy(outputs[:, indicators], is_missing)
+        return by_column * (1 - is_missing @ membership) + indicator_losses @ membership
+
+    def activate(self, outputs: Tensor) -> Tensor:
+        """Return the vector that outputs stand for: numbers as they are, of a choice the probabilities."""
+        numbers = outputs[:, : len(self.is_boolean)]
+        parts = [torch.where(self.is_boolean, numbers.sigmoid() - 0.5, numbers) if self.booleans else numbers]
+        parts += [ONE_HOT * outputs[:, block.places].softmax(1) for block in self.categories]
+        if self.with_indicator:
+            parts.append(outputs[:, [block.indicator for block in self.with_indicator]].sigmoid())
+        return torch.cat(parts, 1)
+
+
+def _binary_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
+    return F.softplus(logits) - logits * target
+
+
 def _negative_log_likelihood(logits: Tensor, classes: Tensor) -> Tensor:
     """Return -log softmax(logits)[class], in nats: logits (..., classes), classes (...) int64, result (...)."""
     # By rows: torch's cross-entropy over maps adds up without a fixed order on a GPU.
@@ -185,4 +251,5 @@ LOSSES: dict[str, Callable[..., ReconstructionLoss]] = {
     "bce": BceLoss,
     "ssim": SsimLoss,
     "cross-entropy": _cross_entropy_loss,
+    "mixed": MixedLoss,
 }

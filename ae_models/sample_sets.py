@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from ae_models.checksums import arrays_sha256
 from ae_models.errors import SampleError
-from ae_models.spec import InputSpec
+from ae_models.spec import BOOLEAN, CATEGORY, TABLE, InputSpec
 
 __all__ = [
     "ArraySampleSet",
@@ -138,6 +138,9 @@ def require_samples(name: str, samples: SampleSet, input_spec: InputSpec) -> Non
         raise SampleError(
             f"the {name} samples have shape {samples.shape}, expected ({expected_shape}) with n >= 2 (input.shape in the spec)"
         )
+    if input_spec.kind == TABLE:
+        _require_rows(name, samples, input_spec)
+        return
     for block in samples.blocks():
         low, high = block.min(), block.max()
         if not (input_spec.low <= low and high <= input_spec.high):  # false for NaN too
@@ -145,6 +148,24 @@ def require_samples(name: str, samples: SampleSet, input_spec: InputSpec) -> Non
                 f"the {name} samples have values from {low} to {high}, expected {input_spec.low:g} to {input_spec.high:g} "
                 "(input.low and input.high in the spec)"
             )
+
+
+def _require_rows(name: str, samples: SampleSet, input_spec: InputSpec) -> None:
+    """Check the rows of a table: numbers may have any value; booleans and categories are codes."""
+    if samples.dtype != np.float64:
+        raise SampleError(f"the {name} samples have dtype {samples.dtype}, expected float64: the rows of a table")
+    for block in samples.blocks():
+        for index, column in enumerate(input_spec.columns):
+            if column.type not in (CATEGORY, BOOLEAN):
+                continue
+            codes = block[:, index][~np.isnan(block[:, index])]
+            allowed = len(column.categories) if column.type == CATEGORY else 1
+            if ((codes < 0) | (codes > allowed) | (codes != np.floor(codes))).any():
+                hint = ", of categories that input.columns names" if column.type == CATEGORY else ""
+                raise SampleError(
+                    f"the {name} samples have values from {codes.min():g} to {codes.max():g} in the column {column.name}, "
+                    f"expected whole codes from 0 to {allowed}{hint}"
+                )
 
 
 def as_sample_set(samples: "SampleArray | SampleSet") -> SampleSet:

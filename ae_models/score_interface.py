@@ -14,10 +14,11 @@ from ae_models.score_samples import ScoreSamples
 if TYPE_CHECKING:
     from ae_models.autoencoder import Autoencoder
 
-__all__ = ["ENERGY_FLOOR", "Score", "log_energy"]
+__all__ = ["ENERGY_FLOOR", "Score", "log_energy", "to_shares"]
 
 # Added to sums of squares, so that a blank sample has a score: below a 255th of one pixel's range, squared.
 ENERGY_FLOOR = 1e-6
+_TINY = 1e-30
 
 
 class Score(nn.Module):
@@ -27,10 +28,12 @@ class Score(nn.Module):
 
     Attributes:
         has_pixel_map: whether `pixel_map` returns one.
+        has_value_shares: whether `value_shares` returns values.
         has_token_surprise: whether `token_surprise` returns values: of scores of texts.
     """
 
     has_pixel_map: bool = False
+    has_value_shares: bool = False
     has_token_surprise: bool = False
 
     def forward(self, output: ModelOutput) -> Tensor:
@@ -72,6 +75,13 @@ class Score(nn.Module):
         """Return how far each pixel is from normal, (n, h, w), 0 or more; None for a kind that says nothing of pixels."""
         return None
 
+    def value_shares(self, output: ModelOutput) -> Tensor | None:
+        """Return the share of each number of the encoder's input in the score, (n, numbers), which sum to 1 for a sample.
+
+        None for a kind that says nothing of single numbers.
+        """
+        return None
+
     def token_surprise(self, output: ModelOutput) -> Tensor | None:
         """Return -log p of each token of a text, (n, tokens) in nats, and 0 for padding; None without `has_token_surprise`."""
         return None
@@ -99,6 +109,12 @@ class Score(nn.Module):
         for name, values in arrays.items():
             path, _, buffer = name.rpartition(".")
             self.get_submodule(path).register_buffer(buffer, torch.from_numpy(values.copy()))
+
+
+def to_shares(residuals: Tensor) -> Tensor:
+    """Return the shares of a sample's numbers in the sum of their squares, (n, numbers), of residuals (n, ...)."""
+    squares = residuals.flatten(1).square()
+    return squares / (squares.sum(1, keepdim=True) + _TINY)
 
 
 def log_energy(values: Tensor) -> Tensor:

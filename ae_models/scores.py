@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from ae_models.blur import blur_axes, gaussian_kernel
 from ae_models.corruptions import rgb_to_luma
 from ae_models.model_output import ModelOutput
-from ae_models.score_interface import ENERGY_FLOOR, Score, log_energy
+from ae_models.score_interface import ENERGY_FLOOR, Score, log_energy, to_shares
 from ae_models.score_samples import ScoreSamples
 from ae_models.tokens import PADDING
 
@@ -38,6 +38,7 @@ class NormalisedResidualScore(Score):
         blur: standard deviation of B in pixels (steps, in a series); values outside count as zero.
     """
 
+    has_value_shares = True
     kernel: Tensor
 
     def __init__(self, energy: float, blur: float) -> None:
@@ -53,6 +54,10 @@ class NormalisedResidualScore(Score):
         residual_energy = log_energy(blur_axes(x - y, self.kernel, self.padding))
         input_energy = log_energy(x)
         return residual_energy - self.energy * input_energy
+
+    def value_shares(self, output: ModelOutput) -> Tensor | None:
+        members = output.members or (output,)
+        return torch.stack([to_shares(member.inputs - member.reconstruction) for member in members]).mean(0)
 
 
 class CodeResidualScore(Score):

@@ -14,8 +14,8 @@ from ae_models.autoencoder import Autoencoder
 from ae_models.bottlenecks import IdentityBottleneck, L1Bottleneck, TopKBottleneck
 from ae_models.critics import NoCritic
 from ae_models.decoders import DenseDecoder
-from ae_models.encoders import DenseEncoder
-from ae_models.losses import BceLoss, HuberLoss, L1Loss, MseLoss
+from ae_models.encoders import DenseEncoder, TableEncoder
+from ae_models.losses import BceLoss, HuberLoss, L1Loss, MixedLoss, MseLoss
 
 __all__ = ["StackedMembers", "can_stack"]
 
@@ -24,9 +24,9 @@ _MIN_MEMBERS = 8
 _MAX_WEIGHTS = 100_000  # of a member
 
 # Parts that neither draw random numbers nor learn by themselves: a stack shares those of one member.
-_ENCODERS, _DECODERS, _CRITICS = (DenseEncoder,), (DenseDecoder,), (NoCritic,)
+_ENCODERS, _DECODERS, _CRITICS = (DenseEncoder, TableEncoder), (DenseDecoder,), (NoCritic,)
 _BOTTLENECKS = (IdentityBottleneck, L1Bottleneck, TopKBottleneck)
-_LOSSES = (MseLoss, L1Loss, HuberLoss, BceLoss)
+_LOSSES = (MseLoss, L1Loss, HuberLoss, BceLoss, MixedLoss)
 
 
 def can_stack(members: Sequence[Autoencoder]) -> bool:

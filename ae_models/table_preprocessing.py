@@ -46,6 +46,7 @@ class ColumnFacts(NamedTuple):
         fill: value in the place of a missing one: the median, or the most frequent code.
         low, high: the 2.5th and the 97.5th percentile of its values, its usual range; NaN where there were none.
         missing: share of training rows without a value.
+        allowed_low, allowed_high: its allowed range, infinite where it has none.
     """
 
     centre: float
@@ -54,6 +55,8 @@ class ColumnFacts(NamedTuple):
     low: float
     high: float
     missing: float
+    allowed_low: float
+    allowed_high: float
 
 
 class TablePreprocessing(nn.Module):
@@ -75,6 +78,8 @@ class TablePreprocessing(nn.Module):
         columns: of the table.
     """
 
+    is_boolean: Tensor
+    membership: Tensor
     centre: Tensor
     inverse_spread: Tensor
     fill: Tensor
@@ -93,6 +98,7 @@ class TablePreprocessing(nn.Module):
         self.indicator_columns = [block.column for block in self.blocks if block.indicator is not None]
         is_boolean = [self.columns[column].type == BOOLEAN for column in self.plain_columns]
         self.register_buffer("is_boolean", torch.tensor(is_boolean, dtype=torch.bool), persistent=False)
+        self.register_buffer("membership", self._column_membership(), persistent=False)
         for name in ("centre", "inverse_spread", "fill", "missing_share"):
             self.register_buffer(name, torch.zeros(count, dtype=torch.float64))
         self.register_buffer("usual", torch.full((2, count), torch.nan, dtype=torch.float64))
@@ -141,8 +147,26 @@ class TablePreprocessing(nn.Module):
 
     def facts(self) -> list[ColumnFacts]:
         """Return what was learnt, one entry a column."""
-        arrays = [self.centre, 1 / self.inverse_spread, self.fill, self.usual[0], self.usual[1], self.missing_share]
+        arrays = [
+            self.centre,
+            1 / self.inverse_spread,
+            self.fill,
+            self.usual[0],
+            self.usual[1],
+            self.missing_share,
+            *self.allowed,
+        ]
         return [ColumnFacts(*values) for values in torch.stack(arrays, 1).tolist()]
+
+    def _column_membership(self) -> Tensor:
+        """Return which places of a vector belong to which column, (width, columns), 1 or 0."""
+        width = sum(block.size for block in self.blocks) + len(self.indicator_columns)
+        belongs = torch.zeros(width, len(self.columns))
+        for block in self.blocks:
+            belongs[block.places, block.column] = 1.0
+            if block.indicator is not None:
+                belongs[block.indicator, block.column] = 1.0
+        return belongs
 
     def forward(self, raw: Tensor) -> Tensor:
         """Return the vectors of rows.

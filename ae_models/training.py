@@ -12,6 +12,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
+from ae_models.autoencoder import Autoencoder
 from ae_models.available_memory import fits_in_memory
 from ae_models.checkpoint import CheckpointCallback, find_checkpoint, remove_checkpoint
 from ae_models.data_loading import iterate_batches
@@ -140,6 +141,7 @@ def train_autoencoder(
     for member in autoencoder.members:
         if isinstance(member.encode, TokenEncoder):
             member.encode.count_tokens(iterate_batches(train_set))
+    _learn_preprocessing(autoencoder, train_set)
     callbacks = [
         ProgressCallback(checkpoints, progress_bar),
         WeightHashCallback(checkpoints),
@@ -163,6 +165,17 @@ def train_autoencoder(
     checkpoint = find_checkpoint(checkpoints, _training_key(spec, train_set, validation_set, trainer))
     trainer.fit(training, ckpt_path=checkpoint, weights_only=True)
     return training
+
+
+def _learn_preprocessing(autoencoder: Autoencoder, train: SampleSet) -> None:
+    """Let the preprocessing of a table's rows learn from the training rows; every member has the same."""
+    first = autoencoder.preprocessing
+    if first is None:
+        return
+    first.learn(train)
+    for member in autoencoder.members[1:]:
+        assert member.preprocessing is not None, "members have one spec"
+        member.preprocessing.load_state_dict(first.state_dict())
 
 
 def _choose_precision(spec: TrainSpec) -> str:

@@ -22,7 +22,7 @@ the same name without `Spec`, whose constructor takes the fields as keyword argu
 | an augmentation | ae_models/spec/augmentations.py | ae_models/augmentations.py, `AUGMENTATIONS` |
 | a score | ae_models/spec/combined_score.py | ae_models/combined_score.py, `SCORES` |
 | a threshold | ae_models/spec/thresholds.py | ae_models/thresholds.py, `THRESHOLDS` |
-| a fault | ae_models/spec/faults.py, its name alone | ae_models/image_faults.py, series_faults.py or text_faults.py |
+| a fault | ae_models/spec/faults.py, its name alone | ae_models/KIND_faults.py |
 
 The parts of a model and the section train decide the weights (`WeightsSpec`); the calibration alone reads score and threshold. A
 score stands in a module whose name ends in scores.py, the same in both folders, and is named in the union and in the table; it
@@ -74,6 +74,7 @@ from ae_models.spec.encoders import (
     DenseEncoderSpec,
     EncoderSpec,
     OnnxEncoderSpec,
+    TableEncoderSpec,
     TemporalEncoderSpec,
     TokenEncoderSpec,
 )
@@ -88,6 +89,7 @@ from ae_models.spec.losses import (
     HuberLossSpec,
     L1LossSpec,
     LossSpec,
+    MixedLossSpec,
     MseLossSpec,
     SsimLossSpec,
 )
@@ -190,6 +192,7 @@ __all__ = [
     "MadThresholdSpec",
     "MaskingCorruptionSpec",
     "MemoryBottleneckSpec",
+    "MixedLossSpec",
     "MseLossSpec",
     "NoAugmentationSpec",
     "NoCorruptionSpec",
@@ -208,6 +211,7 @@ __all__ = [
     "SpecReader",
     "SplitConformalThresholdSpec",
     "SsimLossSpec",
+    "TableEncoderSpec",
     "TemporalDecoderSpec",
     "TemporalEncoderSpec",
     "ThresholdSpec",

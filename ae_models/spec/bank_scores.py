@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from ae_models.spec.autoencoder import AutoencoderConfig, input_shape
 from ae_models.spec.fields import bounded_field
-from ae_models.spec.inputs import ARRAY_KINDS, IMAGE, SERIES, TEXT, InputSpec
+from ae_models.spec.inputs import INPUT_KINDS, TABLE, VECTOR_KINDS, InputSpec
 from ae_models.spec.training import TrainSpec
 
 __all__ = ["KnnScoreSpec", "LocalHullScoreSpec"]
@@ -27,7 +27,7 @@ class _BankSpec:
             2018, algorithm 1), out of 20,000 random ones at most.
     """
 
-    supported_inputs: ClassVar[tuple[str, ...]] = (IMAGE, SERIES, TEXT)
+    supported_inputs: ClassVar[tuple[str, ...]] = INPUT_KINDS
     space: str = bounded_field("input", one_of=("input", "code"))
     blur: float = bounded_field(0.0, low=0.0, high=16.0)
     energy: float = bounded_field(0.0, low=0.0, high=1.0)
@@ -48,8 +48,10 @@ class _BankSpec:
     def compatibility_errors(self, model: AutoencoderConfig, input_spec: InputSpec, train: TrainSpec) -> list[str]:
         if self.space != "input":
             return []
-        if input_spec.kind not in ARRAY_KINDS:
+        if input_spec.kind not in VECTOR_KINDS:
             return [f"expected space code for input.kind {input_spec.kind}, got input: its distances mean nothing"]
+        if input_spec.kind == TABLE and (self.blur, self.pool) != (0.0, 1):
+            return [f"blur is {self.blur:g} and pool is {self.pool}, expected 0 and 1 for kind table: columns have no order"]
         sides = input_shape(model, input_spec)[1:]
         if any(side % self.pool for side in sides):
             return [f"pool is {self.pool}, and does not divide the sides {list(sides)} of a sample"]

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ae_models.spec.fields import bounded_field
-from ae_models.spec.inputs import ARRAY_KINDS, INPUT_KINDS
+from ae_models.spec.inputs import INPUT_KINDS, VECTOR_KINDS
 
 __all__ = [
     "BottleneckSpec",
@@ -57,7 +57,7 @@ class ContractiveBottleneckSpec:
     """weight * ||dz/dx||_F^2 added to the loss (Rifai et al. 2011), estimated by a random projection a step."""
 
     kind: ClassVar[str] = "contractive"
-    supported_inputs: ClassVar[tuple[str, ...]] = ARRAY_KINDS  # a token id has no derivative
+    supported_inputs: ClassVar[tuple[str, ...]] = VECTOR_KINDS  # a token id has no derivative
     size: int = bounded_field(16, low=1, high=1_000_000)
     weight: float = bounded_field(0.01, low=0.0, high=1e6)
 

@@ -7,7 +7,7 @@ from ae_models.spec.autoencoder import AutoencoderConfig
 from ae_models.spec.bank_scores import KnnScoreSpec, LocalHullScoreSpec
 from ae_models.spec.ensemble_scores import DisagreementScoreSpec
 from ae_models.spec.fields import bounded_field
-from ae_models.spec.inputs import IMAGE, SERIES, TEXT, InputSpec
+from ae_models.spec.inputs import INPUT_KINDS, InputSpec
 from ae_models.spec.messages import join_choices
 from ae_models.spec.patch_scores import PatchBankScoreSpec
 from ae_models.spec.scores import (
@@ -39,18 +39,26 @@ class CombinedScoreSpec:
     """Mean of scores, each less its median and divided by its spread (84th less 16th percentile) on the validation samples.
 
     With `choose: by-power` each calibration leaves out scores without which the others find clearly more of the faults that are
-    injected into validation samples. No label is read for it, and no calibration or test sample.
+    injected into validation samples. With `networks-by-power` the scores that compare inputs with a bank stay, and others come in
+    where they find clearly more together with them. No label is read for it, and no calibration or test sample.
     """
 
     kind: ClassVar[str] = "combined"
-    supported_inputs: ClassVar[tuple[str, ...]] = (IMAGE, SERIES, TEXT)
+    supported_inputs: ClassVar[tuple[str, ...]] = INPUT_KINDS
     scores: tuple[SingleScoreSpec, ...] = ()
-    choose: str = bounded_field("all", one_of=("all", "by-power"))
+    choose: str = bounded_field("all", one_of=("all", "by-power", "networks-by-power"))
+
+    @property
+    def needs_no_network(self) -> tuple[bool, ...]:
+        """Whether each score compares inputs with a bank, and so owes nothing to the network."""
+        return tuple(isinstance(score, KnnScoreSpec | LocalHullScoreSpec) and score.space == "input" for score in self.scores)
 
     def validation_errors(self) -> list[str]:
         messages = []
         if len(self.scores) < 2:
             messages.append(f"expected 2 scores or more, got {len(self.scores)}: name a single score itself")
+        if self.choose == "networks-by-power" and not any(self.needs_no_network):
+            messages.append("choose is networks-by-power, expected knn or local-hull with space input among the scores")
         repeated = sorted({score.kind for score in self.scores if self.scores.count(score) > 1})
         if repeated:
             messages.append(f"{join_choices(repeated)} stands twice with the same settings: leave one out")

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from ae_models.spec.encoders import attention_head_errors, latent_map_errors
 from ae_models.spec.fields import bounded_field
-from ae_models.spec.inputs import ARRAY_KINDS, IMAGE, SERIES, TEXT
+from ae_models.spec.inputs import IMAGE, SERIES, TEXT, VECTOR_KINDS
 
 __all__ = ["ConvDecoderSpec", "DecoderSpec", "DenseDecoderSpec", "TemporalDecoderSpec", "TokenDecoderSpec"]
 
@@ -31,7 +31,7 @@ class DenseDecoderSpec:
     """Dense layers with ReLU between them, from the code to all numbers of a sample."""
 
     kind: ClassVar[str] = "dense"
-    supported_inputs: ClassVar[tuple[str, ...]] = ARRAY_KINDS
+    supported_inputs: ClassVar[tuple[str, ...]] = VECTOR_KINDS
     widths: tuple[int, ...] = bounded_field((128, 512), low=1, high=65536)
 
 

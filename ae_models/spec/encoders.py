@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ae_models.spec.fields import bounded_field
-from ae_models.spec.inputs import ARRAY_KINDS, IMAGE, SERIES, TEXT
+from ae_models.spec.inputs import IMAGE, SERIES, TABLE, TEXT, VECTOR_KINDS
 
 __all__ = [
     "ConvEncoderSpec",
     "DenseEncoderSpec",
     "EncoderSpec",
     "OnnxEncoderSpec",
+    "TableEncoderSpec",
     "TemporalEncoderSpec",
     "TokenEncoderSpec",
     "attention_head_errors",
@@ -40,7 +41,7 @@ class DenseEncoderSpec:
     """Dense layers with ReLU between them, over all numbers of a sample."""
 
     kind: ClassVar[str] = "dense"
-    supported_inputs: ClassVar[tuple[str, ...]] = ARRAY_KINDS
+    supported_inputs: ClassVar[tuple[str, ...]] = VECTOR_KINDS
     widths: tuple[int, ...] = bounded_field((512, 128), low=1, high=65536)  # numbers after each layer; the code comes after
 
 
@@ -107,6 +108,16 @@ class OnnxEncoderSpec:
         return errors
 
 
+@dataclass(frozen=True)
+class TableEncoderSpec:
+    """Dense layers over the columns of a row, of which a category with many values is embedded first."""
+
+    kind: ClassVar[str] = "table"
+    supported_inputs: ClassVar[tuple[str, ...]] = (TABLE,)
+    widths: tuple[int, ...] = bounded_field((64,), low=1, high=65536)  # numbers after each layer; the code comes after
+    embedding: int = bounded_field(8, low=1, high=1024)  # numbers of a category that has more values than this
+
+
 def latent_map_errors(is_map: bool, dense: tuple[int, ...]) -> list[str]:
     """Return the error of a convolutional part that has both a latent map and dense layers."""
     if is_map and dense:
@@ -121,4 +132,4 @@ def attention_head_errors(width: int, heads: int) -> list[str]:
     return []
 
 
-EncoderSpec = ConvEncoderSpec | DenseEncoderSpec | TemporalEncoderSpec | TokenEncoderSpec | OnnxEncoderSpec
+EncoderSpec = ConvEncoderSpec | DenseEncoderSpec | TemporalEncoderSpec | TokenEncoderSpec | OnnxEncoderSpec | TableEncoderSpec

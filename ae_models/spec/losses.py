@@ -4,9 +4,18 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ae_models.spec.fields import bounded_field
-from ae_models.spec.inputs import ARRAY_KINDS, IMAGE, INPUT_KINDS
+from ae_models.spec.inputs import ARRAY_KINDS, IMAGE, TABLE, TEXT
 
-__all__ = ["BceLossSpec", "CrossEntropyLossSpec", "HuberLossSpec", "L1LossSpec", "LossSpec", "MseLossSpec", "SsimLossSpec"]
+__all__ = [
+    "BceLossSpec",
+    "CrossEntropyLossSpec",
+    "HuberLossSpec",
+    "L1LossSpec",
+    "LossSpec",
+    "MixedLossSpec",
+    "MseLossSpec",
+    "SsimLossSpec",
+]
 
 _REDUCTIONS = ("mean", "sum")  # mean: over all numbers of a batch; sum: over a sample's numbers, then the mean over samples
 
@@ -63,9 +72,19 @@ class CrossEntropyLossSpec:
     """-log softmax(y)[t] for tokens, or for values that are one of `categories` levels."""
 
     kind: ClassVar[str] = "cross-entropy"
-    supported_inputs: ClassVar[tuple[str, ...]] = INPUT_KINDS
+    supported_inputs: ClassVar[tuple[str, ...]] = (*ARRAY_KINDS, TEXT)
     reduce: str = bounded_field("mean", one_of=_REDUCTIONS)
     categories: int = bounded_field(0, low=0, high=4096)  # levels from low to high that a value may have; 0: tokens
 
 
-LossSpec = MseLossSpec | L1LossSpec | HuberLossSpec | BceLossSpec | SsimLossSpec | CrossEntropyLossSpec
+@dataclass(frozen=True)
+class MixedLossSpec:
+    """Of a table's columns: Huber's loss of scaled numbers, cross-entropy of booleans and categories; no missing one counts."""
+
+    kind: ClassVar[str] = "mixed"
+    supported_inputs: ClassVar[tuple[str, ...]] = (TABLE,)
+    reduce: str = bounded_field("mean", one_of=_REDUCTIONS)
+    delta: float = bounded_field(1.0, low=1e-6, high=1e3)  # spreads of a column, from which the loss of a number is straight
+
+
+LossSpec = MseLossSpec | L1LossSpec | HuberLossSpec | BceLossSpec | SsimLossSpec | CrossEntropyLossSpec | MixedLossSpec

@@ -17,18 +17,25 @@ class SampleRules:
 
     Attributes:
         missing: one of `MISSING_RULES`: a sample with missing values is an anomaly, gets no score, or is scored with the mean of
-            its other values in their place.
+            its other values in their place; of a table, with the median or the most frequent category of the column.
+        unknown: one of them: of a table, the same for a category that is not among those of the column.
+        infinite: one of them: of a table, the same for an infinite number.
         expected: bounds of a sample's statistics, such as `mean`, those of its training; a sample outside is an anomaly.
     """
 
     missing: str = FLAG_MISSING
+    unknown: str = FLAG_MISSING
+    infinite: str = FLAG_MISSING
     expected: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     @classmethod
     def from_dict(cls, section: Mapping[str, Any]) -> Self:
         """Read the section `samples` of a bundle.json, as `to_dict` returns it."""
-        return cls(section["missing"], {name: (low, high) for name, (low, high) in section["expected"].items()})
+        rules = {name: section.get(name, FLAG_MISSING) for name in ("missing", "unknown", "infinite")}
+        return cls(**rules, expected={name: (low, high) for name, (low, high) in section["expected"].items()})
 
     def to_dict(self) -> dict[str, Any]:
         """Return the section `samples` of a bundle.json."""
-        return {"missing": self.missing, "expected": {name: list(bounds) for name, bounds in self.expected.items()}}
+        expected = {name: list(bounds) for name, bounds in self.expected.items()}
+        younger = {name: rule for name in ("unknown", "infinite") if (rule := getattr(self, name)) != FLAG_MISSING}
+        return {"missing": self.missing, **younger, "expected": expected}

@@ -7,7 +7,7 @@ from ae_models.spec.autoencoder import AutoencoderConfig, input_shape, output_sh
 from ae_models.spec.corruptions import GaussianCorruptionSpec
 from ae_models.spec.critics import GanomalyCriticSpec
 from ae_models.spec.fields import bounded_field
-from ae_models.spec.inputs import ARRAY_KINDS, TEXT, InputSpec
+from ae_models.spec.inputs import ARRAY_KINDS, TABLE, TEXT, VECTOR_KINDS, InputSpec
 from ae_models.spec.losses import BceLossSpec
 from ae_models.spec.training import TrainSpec
 
@@ -25,11 +25,13 @@ class NormalisedResidualScoreSpec:
     """log ||blurred (x - x')||^2 - energy * log ||x||^2: a residual that does not punish a sample for having much ink."""
 
     kind: ClassVar[str] = "normalised-residual"
-    supported_inputs: ClassVar[tuple[str, ...]] = ARRAY_KINDS
+    supported_inputs: ClassVar[tuple[str, ...]] = VECTOR_KINDS
     energy: float = bounded_field(0.5, low=0.0, high=1.0)  # 0: the plain log residual
     blur: float = bounded_field(0.0, low=0.0, high=16.0)  # standard deviation in pixels (steps, in a series); 0: none
 
     def compatibility_errors(self, model: AutoencoderConfig, input_spec: InputSpec, train: TrainSpec) -> list[str]:
+        if input_spec.kind == TABLE and self.blur:
+            return [f"normalised-residual: blur is {self.blur:g}, expected 0 for kind table: columns have no order"]
         inputs, outputs = input_shape(model, input_spec), output_shape(model, input_spec)
         if inputs != outputs and (inputs[0], outputs[0]) != (1, 3):  # a colouring is compared by its luma
             return [f"normalised-residual needs input and output of one shape, got {list(inputs)} and {list(outputs)}"]

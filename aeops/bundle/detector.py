@@ -23,7 +23,7 @@ from ae_models.checksums import VerifiedBundle
 from ae_models.errors import BundleError
 from ae_models.onnx_runtime import onnxruntime
 from aeops.errors import DataError
-from aeops.kinds.flags import MISSING, OUT_OF_RANGE, REFUSED, UNEXPECTED, describe_flags
+from aeops.kinds.flags import INFINITE, MISSING, OUT_OF_RANGE, REFUSED, UNEXPECTED, UNKNOWN_CATEGORY, describe_flags
 from aeops.kinds.interface import load_kind
 from aeops.kinds.results import Explanation, NearestSample, ScoredPart
 from aeops.kinds.samples import CheckedSamples, FileSamples, SampleSpec
@@ -35,7 +35,7 @@ SMALL_SAMPLE_VALUES = 4096  # values of a sample, at most
 PART_ROWS = 64  # small samples that a core scores at once
 SCORE_NAMES = ("score", "p_value", "is_anomaly")
 # Outputs of those models whose score has them.
-EXPLANATION_NAMES = ("part_scores", "nearest", "pixel_map", "token_surprise")
+EXPLANATION_NAMES = ("part_scores", "nearest", "pixel_map", "token_surprise", "column_shares")
 NO_NUMBER = {"code": -1, "reconstruction": 0, "nearest": -1}  # of a refused sample, where numbers are whole: no word, no token
 PROVIDER_NAMES = ("CUDAExecutionProvider", "CPUExecutionProvider")  # the first that this machine's onnxruntime offers is used
 
@@ -208,11 +208,11 @@ class Detector:
 
     def describe_refusal(self, flags: int) -> str:
         """Return why a sample with these flags is refused, and what is expected, to go on after "the sample holds"."""
-        reasons = describe_flags(flags & (OUT_OF_RANGE | MISSING)) or describe_flags(flags & ~REFUSED)
-        if not self.data_kind.FIXED_SHAPE:
-            return f"{reasons}, expected UTF-8: convert it, as with iconv -t UTF-8"
-        message = f"{reasons}, expected values from {self.low:g} to {self.high:g}"
-        if self.spec.rules is None:
+        reasons = describe_flags(flags & (OUT_OF_RANGE | MISSING | UNKNOWN_CATEGORY | INFINITE)) or describe_flags(
+            flags & ~REFUSED
+        )
+        message = f"{reasons}, expected {self.data_kind.expected_values(self.spec)}"
+        if self.spec.rules is None and self.data_kind.FIXED_SHAPE:
             message += ": this bundle is of an older format, which scores no others; `ae run` makes a new one"
         return message
 
@@ -277,7 +277,7 @@ class Detector:
 
     def _nearest_sample(self, place: int) -> NearestSample:
         [sample] = self.data_kind.read_array(self.bank_samples[place : place + 1], self.spec)
-        return {"row": place, "sample": sample}
+        return {"row": place, "sample": self.data_kind.plain_sample(sample, self.spec)}
 
     @cached_property
     def part_names(self) -> list[str]:
@@ -292,6 +292,11 @@ class Detector:
             if facts["chosen"]:
                 chosen.append(settings)
         return name_parts(chosen)
+
+    @property
+    def column_types(self) -> list[tuple[str, str]]:
+        """Name and type of each column of a table; empty for other kinds."""
+        return [(column.spec.name, column.spec.type) for column in self.spec.columns]
 
     @property
     def has_bank(self) -> bool:

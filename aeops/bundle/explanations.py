@@ -45,6 +45,7 @@ def describe_explanation(explanation: Explanation) -> str:
         phrases.append(f"{count_values(explanation['outside'])} outside the range")
     if explanation.get("missing"):
         phrases.append(f"{count_values(explanation['missing'])} missing")
+    phrases += describe_columns(explanation)
     phrases += describe_residual(explanation)
     if "pixel_map" in explanation:
         phrases.append(describe_farthest_patch(np.asarray(explanation["pixel_map"])))
@@ -57,6 +58,28 @@ def describe_explanation(explanation: Explanation) -> str:
 def describe_parts(parts: Sequence[ScoredPart]) -> str:
     """Return the parts of a score that say most, such as "local-hull +5.2, residual +1.3"."""
     return ", ".join(f"{short_part_name(part['score'])} {part['value']:+.1f}" for part in parts[:NAMED_PARTS])
+
+
+def describe_columns(explanation: Explanation) -> list[str]:
+    """Return the columns of a row that say most: the value, what is usual, and the share of the score."""
+    phrases = []
+    for entry in explanation.get("columns", [])[:NAMED_PARTS]:
+        phrases.append(
+            f"{entry['column']} {format_cell(entry['value'])} (usually {format_cell(entry['usual'])}): "
+            f"{format_share(entry['share'], 0)}"
+        )
+    return phrases
+
+
+def format_cell(value: Any) -> str:
+    """Return a value of a column, or its usual range, in short."""
+    if value is None:
+        return "missing"
+    if isinstance(value, list):
+        return " to ".join(map(format_cell, value))
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def describe_residual(explanation: Explanation) -> list[str]:

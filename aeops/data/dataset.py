@@ -1,6 +1,6 @@
 """A dataset on disk: large shards, an index with a row a sample, dataset.json, and the receipt of what was accepted.
 
-    shards/00000.npy ...   (n, c, h, w), (n, c, steps) or (n, bytes), memory-mappable
+    shards/00000.npy ...   (n, c, h, w), (n, c, steps) or (n, bytes), memory-mappable; .parquet for the rows of a table
     index.parquet          a row a sample, in the order of the shards: see `INDEX_COLUMNS` of its kind
     dataset.json           what the samples are, where they come from, the shards and their checksums
     receipt.json           the suite, its result and the SHA-256 of all the rest; only where it was accepted
@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aeops.data.shards import read_block, shard_stem
 from aeops.errors import DataError
 from aeops.files import data_sha256, file_sha256, recover_folder, replace_folder
 from aeops.kinds.decoding import DecodeError, decode_errors
@@ -78,11 +79,6 @@ def read_index(folder: Path) -> "pd.DataFrame":
     return index[list(columns)].astype(columns)
 
 
-def shard_file(number: int) -> str:
-    """Return the path of a shard inside its dataset."""
-    return f"shards/{number:05d}.npy"
-
-
 def read_shards(folder: Path, index: "pd.DataFrame") -> Iterator[tuple["pd.DataFrame", "np.ndarray"]]:
     """Yield the rows of `index` shard by shard, each part with its samples.
 
@@ -93,10 +89,8 @@ def read_shards(folder: Path, index: "pd.DataFrame") -> Iterator[tuple["pd.DataF
     Yields:
         The rows of one shard and their samples (k, ...), both in the index's order.
     """
-    import numpy as np
-
     for number, part in index.groupby("shard", sort=False):
-        shard = np.load(folder / shard_file(int(str(number))), mmap_mode="r", allow_pickle=False)
+        shard = read_block(folder, shard_stem(int(str(number))))
         yield part, shard[part["row"].to_numpy()]
 
 

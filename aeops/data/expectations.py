@@ -55,11 +55,14 @@ def sample_checks(recipe: Recipe, dtype: str) -> list[ExpectationCheck]:
     """Return what is expected of each sample; one that breaks any of these goes to quarantine."""
     shape = "x".join(map(str, recipe.fit.input.shape))
     is_original = gxe.ExpectColumnValuesToBeNull(column="duplicate_of")
+    duplicate_checks = []
+    if recipe.validate.duplicates == "refuse":
+        duplicate_checks.append(ExpectationCheck("duplicate", "samples that equal no earlier one", "a copy of {}", is_original))
     checks = [
         _choice_check("shape", "{}", "shape", [shape], shape),
         _choice_check("dtype", "{}", "dtype", [dtype], dtype),
         *statistic_checks(recipe),
-        ExpectationCheck("duplicate", "samples that equal no earlier one", "a copy of {}", is_original),
+        *duplicate_checks,
         _choice_check("across_splits", "a copy in another split", "duplicate_across_splits", [False], "copies in the same split"),
     ]
     if recipe.data.labels:
@@ -75,7 +78,18 @@ def statistic_checks(recipe: Recipe) -> list[ExpectationCheck]:
     return list(map(_statistic_check, expected))
 
 
+def row_checks(recipe: Recipe) -> list[ExpectationCheck]:
+    """Return what is expected of each column of a table's rows; nothing for samples that are no rows."""
+    expected = load_kind(recipe.fit.input.kind).table_expectations(recipe.fit.input)
+    return list(map(_statistic_check, expected))
+
+
 def _statistic_check(expected: ExpectedRange | ExpectedValue) -> ExpectationCheck:
+    if isinstance(expected, ExpectedValue) and expected.value is None:
+        is_present = gxe.ExpectColumnValuesToNotBeNull(column=expected.column)
+        return ExpectationCheck(expected.name, expected.allowed, expected.unexpected, is_present)
+    if isinstance(expected, ExpectedValue) and isinstance(expected.value, tuple):
+        return _choice_check(expected.name, expected.unexpected, expected.column, list(expected.value), expected.allowed)
     if isinstance(expected, ExpectedValue):
         return _choice_check(expected.name, expected.unexpected, expected.column, [expected.value], expected.allowed)
     return _range_check(expected.name, expected.unexpected, expected.column, expected.low, expected.high, expected.allowed)

@@ -1,7 +1,9 @@
 """The prepared samples that training and calibration read, opened without loading them, and the file of a frozen network."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,11 +25,13 @@ class FitSamples:
     """The samples of a fit.
 
     Attributes:
+        fit: the recipe's model, with what the stage prepare has learnt of its input.
         roles: by what each set is for.
         extras: labels and labelled anomalies, where the recipe's threshold reads them.
         content_sha256: names the version of the dataset.
     """
 
+    fit: FitSpec
     roles: SampleRoles
     extras: ThresholdSamples
     content_sha256: str
@@ -45,7 +49,9 @@ def open_fit_samples(prepared: Path, recipe: Recipe, project: Project) -> FitSam
         DataError: the folder is incomplete.
     """
     try:
-        content_sha256 = str(read_json(prepared / "prepared.json", "content_sha256")["content_sha256"])
+        document = read_json(prepared / "prepared.json", "content_sha256")
+        content_sha256 = str(document["content_sha256"])
+        fit = learnt_fit(recipe.fit, document)
         train, validation = (NpySampleSet(prepared / f"{name}.npy") for name in ("train", "validation"))
         calibration = NpySampleSet(calibration_file(prepared, recipe, project))
         extras = _open_extras(prepared, recipe)
@@ -53,7 +59,12 @@ def open_fit_samples(prepared: Path, recipe: Recipe, project: Project) -> FitSam
         raise DataError(
             f"{prepared}: the prepared dataset is incomplete ({error}): type `dvc repro prepare@{recipe.name}`"
         ) from error
-    return FitSamples(SampleRoles(train, validation, calibration), extras, content_sha256)
+    return FitSamples(fit, SampleRoles(train, validation, calibration), extras, content_sha256)
+
+
+def learnt_fit(fit: FitSpec, document: Mapping[str, Any]) -> FitSpec:
+    """Return a recipe's model with the categories of a prepared.json; as it is, where that has none."""
+    return replace(fit, input=fit.input.with_categories(document.get("categories", {})))
 
 
 def calibration_file(prepared: Path, recipe: Recipe, project: Project) -> Path:

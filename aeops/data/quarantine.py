@@ -5,19 +5,34 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from aeops.data.array_files import write_npy_file, write_parquet
+from aeops.data.array_files import write_parquet
 from aeops.data.dataset import read_shards
+from aeops.data.shards import read_input, write_block
 from aeops.files import atomic_folder
 from aeops.machine.stored_json import read_json
 
 STATISTIC_COLUMNS = (  # an index has those of its kind
-    *("shape", "dtype", "low", "high", "mean", "std", "nans", "characters", "letters", "filled", "readable"),
+    *(
+        "shape",
+        "dtype",
+        "low",
+        "high",
+        "mean",
+        "std",
+        "nans",
+        "characters",
+        "letters",
+        "filled",
+        "readable",
+        "mistyped",
+        "cells_missing",
+    ),
     *("blank", "duplicate_of"),
 )
 
 
 def write_quarantine(path: Path, incoming_dataset: Path, index: pd.DataFrame, reasons: dict[str, list[str]]) -> None:
-    """Write rows.parquet (id, reasons, label, source, statistics) and samples.npy, (n, ...) in the same order.
+    """Write rows.parquet (id, reasons, label, source, statistics) and samples.npy, (n, ...), or .parquet, in the same order.
 
     Args:
         path: the folder to write; its former content is replaced.
@@ -29,9 +44,8 @@ def write_quarantine(path: Path, incoming_dataset: Path, index: pd.DataFrame, re
     statistics = [name for name in STATISTIC_COLUMNS if name in rows]
     table = rows[["id", "label", "source", *statistics]].copy()
     table.insert(1, "reasons", list(map(reasons.__getitem__, rows["id"])))
-    metadata = read_json(incoming_dataset / "dataset.json")
-    shape, dtype = (len(rows), *metadata["shape"]), np.dtype(metadata["dtype"])
-    blocks = (block for _, block in read_shards(incoming_dataset, rows))
+    spec = read_input(read_json(incoming_dataset / "dataset.json"))
+    samples = np.concatenate([block for _, block in read_shards(incoming_dataset, rows)])
     with atomic_folder(path) as folder:
         write_parquet(folder / "rows.parquet", table)
-        write_npy_file(folder / "samples.npy", shape, dtype, blocks)
+        write_block(folder, "samples", samples, spec)

@@ -18,11 +18,14 @@ from great_expectations.data_context.types.base import (
     ProgressBarsConfig,
 )
 
-from aeops.data.expectations import ExpectationCheck, drift_checks, sample_checks, set_checks, share_checks
+from ae_models.spec import InputSpec
+from aeops.data.dataset import read_shards
+from aeops.data.expectations import ExpectationCheck, drift_checks, row_checks, sample_checks, set_checks, share_checks
 from aeops.kinds.interface import load_kind
 from aeops.recipe.reader import Recipe
 
 DECIMALS = 9  # of observed means: their last bits differ between CPUs, and a receipt's must not
+ROW_KEY = "(sample)"  # column of a table's rows with their ids
 NAMED_VALUES = 5  # unexpected values that one message names
 
 
@@ -191,6 +194,25 @@ def validate_samples(validator: DataValidator, recipe: Recipe, index: pd.DataFra
     return validator.run_suite(f"{recipe.data.dataset}-samples", sample_checks(recipe, dtype), index, key="id")
 
 
+def read_rows(dataset: Path, index: pd.DataFrame, spec: InputSpec) -> pd.DataFrame | None:
+    """Return the rows of a table with their ids, each column in its own type; None where samples are no rows."""
+    parts = []
+    for rows, block in read_shards(dataset, index):
+        columns = load_kind(spec.kind).to_table(block, spec)
+        if columns is None:
+            return None
+        parts.append(pd.DataFrame(columns).assign(**{ROW_KEY: rows["id"].to_numpy()}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def validate_rows(validator: DataValidator, recipe: Recipe, rows: pd.DataFrame | None) -> list[ExpectationResult]:
+    """Evaluate what is expected of each row's columns; nothing where samples are no rows, or where nothing is."""
+    checks = row_checks(recipe)
+    if rows is None or not checks:
+        return []
+    return validator.run_suite(f"{recipe.data.dataset}-rows", checks, rows, key=ROW_KEY)
+
+
 def validate_set(validator: DataValidator, recipe: Recipe, accepted_index: pd.DataFrame) -> list[ExpectationResult]:
     """Evaluate what is expected of the accepted samples together: their number, their splits, and the share of each label."""
     results = validator.run_suite(f"{recipe.data.dataset}-set", set_checks(recipe), accepted_index, key="id")
@@ -227,5 +249,6 @@ def quarantine_reasons(results: list[ExpectationResult], index: pd.DataFrame) ->
     reasons: dict[str, list[str]] = {}
     for result in results:
         for item in result.unexpected_items:
-            reasons.setdefault(item["id"], []).append(result.item_message(item))
+            identity = item[ROW_KEY] if ROW_KEY in item else item["id"]
+            reasons.setdefault(identity, []).append(result.item_message(item))
     return {identity: reasons[identity] for identity in index["id"] if identity in reasons}

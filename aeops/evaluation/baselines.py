@@ -59,16 +59,15 @@ class ResidualTreatment:
     energy: float = 0.0
 
     @classmethod
-    def of_score(cls, score: ScoreSpec) -> Self:
+    def of_score(cls, score: ScoreSpec, default_energy: float = NormalisedResidualScoreSpec().energy) -> Self:
         """Return the treatment of a model's score: of a combined one that of its first part that treats what it compares.
 
-        Where no part does, it is the default of the residual.
+        Where no part does, nothing is blurred, and `default_energy` is subtracted.
         """
         for single in single_scores(score).values():
             if isinstance(single, TREATED_SCORES) and (single.blur or single.energy):
                 return cls(single.blur, single.energy)
-        default = NormalisedResidualScoreSpec()
-        return cls(default.blur, default.energy)
+        return cls(NormalisedResidualScoreSpec().blur, default_energy)
 
     def blur_samples(self, samples: np.ndarray) -> np.ndarray:
         """Return (n, channels, ...) blurred along every axis after the channels, as float32 (n, values)."""
@@ -138,19 +137,27 @@ class FittedBaselines:
         neighbours: k of the kNN distance, from 1 to m.
         treatment: of residuals and distances.
         pca: fitted to training samples; None for no such detector.
+        limits: to which its reconstructions are clipped, as a model's are.
 
     Raises:
         UsageError: more neighbours than training samples.
         DataError: training samples with values that are NaN or infinite.
     """
 
-    def __init__(self, train: np.ndarray, neighbours: int, treatment: ResidualTreatment, pca: PcaBaseline | None) -> None:
+    def __init__(
+        self,
+        train: np.ndarray,
+        neighbours: int,
+        treatment: ResidualTreatment,
+        pca: PcaBaseline | None,
+        limits: tuple[float, float] = (0.0, 1.0),
+    ) -> None:
         if neighbours > len(train):
             raise UsageError(
                 f"evaluate.neighbours: expected at most {len(train)}, the number of training samples, got {neighbours}"
             )
         require_finite(train, "training")
-        self._neighbours, self._treatment, self._pca = neighbours, treatment, pca
+        self._neighbours, self._treatment, self._pca, self._limits = neighbours, treatment, pca, limits
         self._train = treatment.blur_samples(train)
         self._train_energies = np.square(self._train).sum(axis=1)
         self._search_size = min(len(train), max(neighbours, *HULL_RIDGES))
@@ -182,7 +189,7 @@ class FittedBaselines:
         scores = {}
         with threadpool_limits(1):  # the last digits depend on the number of threads, which other libraries may have set
             if self._pca is not None:
-                residuals = self._treatment.blur_samples(pca_residuals(self._pca, samples))
+                residuals = self._treatment.blur_samples(pca_residuals(self._pca, samples, self._limits))
                 scores[PCA_RESIDUAL] = self._treatment.log_score(squared_norms(residuals), blurred)
             offsets = self._nearest_offsets(blurred)
             kth_offsets = offsets[:, self._neighbours - 1]
@@ -209,9 +216,9 @@ def _fit_forest(train: np.ndarray) -> Any:
     return IsolationForest(random_state=FOREST_SEED).fit(train)
 
 
-def pca_residuals(pca: PcaBaseline, samples: np.ndarray) -> np.ndarray:
-    """Return samples (n, *shape) less their projections, which are clipped to [0, 1] as a model's reconstructions are."""
-    outputs = pca.reconstruct(samples.reshape(len(samples), -1)).clip(0, 1)
+def pca_residuals(pca: PcaBaseline, samples: np.ndarray, limits: tuple[float, float] = (0.0, 1.0)) -> np.ndarray:
+    """Return samples (n, *shape) less their projections, which are clipped as a model's reconstructions are."""
+    outputs = pca.reconstruct(samples.reshape(len(samples), -1)).clip(*limits)
     return np.asarray(samples - outputs.reshape(samples.shape))
 
 
@@ -303,7 +310,13 @@ class RecipeBaselines:
         if spec.neighbours is None:
             return None
         served = self._to_unit_range(model_input.served_inputs(fit, self._train, model_input.TRAIN_SEED))
-        return FittedBaselines(served, spec.neighbours, ResidualTreatment.of_score(fit.score), self._pca)
+        return FittedBaselines(
+            served,
+            spec.neighbours,
+            ResidualTreatment.of_score(fit.score, self._detector.data_kind.DEFAULT_ENERGY),
+            self._pca,
+            self._limits,
+        )
 
     def reconstruct(self, samples: np.ndarray) -> np.ndarray | None:
         """Return the reconstructions by PCA, (n, *shape) in [0, 1], or None if the recipe has no `evaluate.pca_components`.
@@ -313,7 +326,7 @@ class RecipeBaselines:
         if self._pca is None:
             return None
         values = self._to_unit_range(samples)
-        return self._pca.reconstruct(values.reshape(len(values), -1)).clip(0, 1).reshape(values.shape)
+        return self._pca.reconstruct(values.reshape(len(values), -1)).clip(*self._limits).reshape(values.shape)
 
     def score(self, samples: np.ndarray) -> dict[str, np.ndarray]:
         """Return the scores of each baseline that detects, float32 (n,), by its name; empty if there are none.
@@ -341,4 +354,9 @@ class RecipeBaselines:
     def _to_unit_range(self, samples: np.ndarray) -> np.ndarray:
         vectors = self._detector.data_kind.baseline(samples, self._detector.spec).vectors
         assert vectors is not None, "the recipe reader allows baselines only for kinds that have such values"
-        return vectors.reshape(samples.shape)
+        return vectors.reshape(samples.shape) if vectors.size == samples.size else vectors
+
+    @cached_property
+    def _limits(self) -> tuple[float, float]:
+        """The limits of what a model of these samples reconstructs."""
+        return self._detector.data_kind.baseline(self._train[:1], self._detector.spec).limits

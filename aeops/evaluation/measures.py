@@ -28,7 +28,14 @@ def measure_tokens(target: np.ndarray, output: np.ndarray, groups: np.ndarray) -
     return text_metrics(target, output)
 
 
+def measure_columns(target: np.ndarray, output: np.ndarray, groups: np.ndarray) -> dict[str, Any]:
+    """Return the mean squared error of rows as vectors of scaled columns (n, numbers), and its 95 % interval."""
+    errors = mse_per_image(target, output)
+    return {"mse": float(errors.mean()), "mse_interval": mean_interval(errors, groups)}
+
+
 MEASURE_FUNCTIONS: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], dict[str, Any]]] = {
     "values": measure_values,
     "tokens": measure_tokens,
+    "columns": measure_columns,
 }

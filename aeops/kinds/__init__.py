@@ -34,6 +34,7 @@ _VALUE_MEASURES, _VALUE_INTERVALS = ("mse", "psnr", "ssim"), ("mse_interval",)
 KIND_INFOS: dict[str, KindInfo] = {
     "image": KindInfo("channels, height, width", ("sample_mean", "sample_std"), _VALUE_MEASURES, _VALUE_INTERVALS),
     "series": KindInfo("channels, steps of a window", ("sample_mean", "sample_std"), _VALUE_MEASURES, _VALUE_INTERVALS),
+    "table": KindInfo("columns of numbers, booleans, categories and dates", (), ("mse",), _VALUE_INTERVALS),
     "text": KindInfo(
         "UTF-8",
         ("characters", "letters"),

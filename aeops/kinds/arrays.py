@@ -13,6 +13,7 @@ import numpy as np
 from ae_models.spec import LARGEST_EXCESS, REFUSE_MISSING, SampleRules
 from aeops.errors import DataError, UsageError
 from aeops.kinds.decoding import DecodeError, decode_errors
+from aeops.kinds.defaults import KindDefaults
 from aeops.kinds.flags import FLAG_DTYPE, MISSING, OUT_OF_RANGE, REFUSED, flag_bit
 from aeops.kinds.npy_bytes import MEDIA_TYPE, map_npy, read_npy
 from aeops.kinds.results import (
@@ -494,7 +495,7 @@ def is_comparable(spec: SampleSpec) -> bool:
 # ---------------------------------------------------------------- the kind
 
 
-class ArrayKind:
+class ArrayKind(KindDefaults):
     """What images and series share of `aeops.kinds.interface.DataKind`, whose methods say what these do."""
 
     SAMPLE_DTYPES: tuple[str, ...] = ("uint8", "float32", "float64")
@@ -535,7 +536,7 @@ class ArrayKind:
             raise DataError(f"expected {expected_shapes(spec)}, got samples of unequal shapes") from error
         return values
 
-    def read_array(self, values: np.ndarray | list[str], spec: SampleSpec) -> np.ndarray:
+    def read_array(self, values: np.ndarray | list[str] | Mapping[str, Any], spec: SampleSpec) -> np.ndarray:
         """See `DataKind.read_array`; shape and dtype are left to the encoder."""
         return np.asarray(values)
 
@@ -682,10 +683,12 @@ class ArrayKind:
         """See `DataKind.quality`."""
         return "mse", mse_per_image(target, output)
 
-    def examples(self, stored: np.ndarray, decoded: np.ndarray, target: np.ndarray, output: np.ndarray) -> TextTable | None:
+    def examples(
+        self, stored: np.ndarray, decoded: np.ndarray, target: np.ndarray, output: np.ndarray, spec: SampleSpec
+    ) -> TextTable | None:
         """See `DataKind.examples`."""
         return None
 
-    def describe_samples(self, shape: tuple[int, ...], low: float, high: float) -> str:
+    def describe_samples(self, shape: tuple[int, ...], spec: "InputSpec") -> str:
         """See `DataKind.describe_samples`."""
-        return f"samples of {format_shape(shape)} with values from {low:g} to {high:g} and flags others"
+        return f"samples of {format_shape(shape)} with values from {spec.low:g} to {spec.high:g} and flags others"

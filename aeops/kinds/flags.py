@@ -17,12 +17,15 @@ FLAG_TEXTS = {
     "std": "a standard deviation that no training sample has",
     "characters": "a length that no training sample has",
     "letters": "a share of letters that no training sample has",
+    "unknown_category": "a category that is not known",
+    "infinite": "an infinite number",
 }
 _BITS = {name: 1 << position for position, name in enumerate(FLAG_TEXTS)}
 OUT_OF_RANGE, MISSING, UNREADABLE = _BITS["out_of_range"], _BITS["missing"], _BITS["unreadable"]
 REFUSED = _BITS["refused"]
+UNKNOWN_CATEGORY, INFINITE = _BITS["unknown_category"], _BITS["infinite"]
 # Each of these makes a sample an anomaly, whatever its score.
-UNEXPECTED = sum(_BITS.values()) - OUT_OF_RANGE - MISSING - UNREADABLE - REFUSED
+UNEXPECTED = sum(_BITS.values()) - OUT_OF_RANGE - MISSING - UNREADABLE - REFUSED - UNKNOWN_CATEGORY - INFINITE
 FLAG_DTYPE = np.uint16
 
 

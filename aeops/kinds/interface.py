@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from aeops.kinds import module_name
 
 if TYPE_CHECKING:  # so that a light process can import this and load a kind only where it needs one
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     import numpy as np
 
-    from ae_models.spec import InputSpec
-    from aeops.kinds import image, series, text
+    from ae_models.spec import ColumnSpec, InputSpec
+    from aeops.kinds import image, series, table, text
     from aeops.kinds.results import (
         BaselineSamples,
         ColumnSchema,
@@ -80,6 +80,8 @@ class DataKind(Protocol):
         ERROR_NAME: the reconstruction error, for the axis of a figure.
         ERROR_HEAD: the reconstruction error, for the head of a table.
         ERROR_LEGEND: the caption below figures with errors.
+        IS_BY_NAME: whether a sample has named columns: clients send objects, CSV, Parquet or Arrow by name.
+        DEFAULT_ENERGY: share of a sample's energy that baselines subtract, where the recipe's score says nothing of it.
         MEASURING_NOTE: how reconstructions are measured, to go on after "so many samples"; ends without a full stop.
     """
 
@@ -94,6 +96,8 @@ class DataKind(Protocol):
     ERROR_HEAD: str
     ERROR_LEGEND: ErrorLegend
     MEASURING_NOTE: str
+    IS_BY_NAME: bool
+    DEFAULT_ENERGY: float
 
     # ---------------------------------------------------------------- reading
 
@@ -124,7 +128,7 @@ class DataKind(Protocol):
             DataError: something else than samples.
         """
 
-    def read_array(self, values: np.ndarray | list[str], spec: SampleSpec) -> np.ndarray:
+    def read_array(self, values: np.ndarray | list[str] | Mapping[str, Any], spec: SampleSpec) -> np.ndarray:
         """Return samples out of a client's array or list of strings.
 
         Raises:
@@ -163,6 +167,32 @@ class DataKind(Protocol):
         Raises:
             DataError: a sample does not fit into that shape.
         """
+
+    # ---------------------------------------------------------------- a dataset
+
+    def stored_shape(self, block: np.ndarray) -> tuple[int, ...]:
+        """Return the shape of one sample of a block (n, ...) as a dataset holds it."""
+
+    def stored_dtype(self, block: np.ndarray) -> str:
+        """Return the name of the dtype of a block's samples."""
+
+    def to_table(self, block: np.ndarray, spec: InputSpec) -> dict[str, Any] | None:
+        """Return a block as columns by name, which a Parquet file can hold; None where a shard is a .npy file."""
+
+    def from_table(self, columns: Mapping[str, Any], spec: InputSpec) -> np.ndarray:
+        """Return the block of columns that `to_table` returned, in numpy arrays."""
+
+    def table_expectations(self, spec: InputSpec) -> list[ExpectedRange | ExpectedValue]:
+        """Return what is expected of each row of the table that `to_table` returns."""
+
+    def learn_input(self, blocks: Iterable[np.ndarray], spec: InputSpec) -> InputSpec:
+        """Return the section input with what its samples are read by, learnt of the training samples: a table's categories."""
+
+    def prepared_form(self, block: np.ndarray, spec: InputSpec) -> np.ndarray:
+        """Return a block as a model is trained on it, (n, *spec.shape); `spec` is the result of `learn_input`."""
+
+    def recode(self, samples: np.ndarray, columns: Sequence[ColumnSpec], served: SampleSpec) -> np.ndarray:
+        """Return samples by the codes of these columns as a model with other codes reads them."""
 
     # ---------------------------------------------------------------- data
 
@@ -207,6 +237,12 @@ class DataKind(Protocol):
     def rows_at_once(self, values: int) -> int:
         """Return how many samples of so many values each to score at once."""
 
+    def plain_sample(self, sample: Any, spec: SampleSpec) -> Any:
+        """Return a sample as a client sends it: raw values, a string, or an object by the names of its columns."""
+
+    def expected_values(self, spec: SampleSpec) -> str:
+        """Return what values are expected, to go on after "expected"."""
+
     def served_schema(self, spec: SampleSpec) -> ColumnSchema:
         """Return the batch that a served model takes."""
 
@@ -230,19 +266,22 @@ class DataKind(Protocol):
     def quality(self, target: np.ndarray, output: np.ndarray) -> tuple[str, np.ndarray]:
         """Return how well each sample is reconstructed, (n,), and what that is called in scores.parquet."""
 
-    def examples(self, stored: np.ndarray, decoded: np.ndarray, target: np.ndarray, output: np.ndarray) -> TextTable | None:
+    def examples(
+        self, stored: np.ndarray, decoded: np.ndarray, target: np.ndarray, output: np.ndarray, spec: SampleSpec
+    ) -> TextTable | None:
         """Return some samples beside their reconstructions to read; None where they are drawn.
 
         Args:
             stored: samples (n, ...) as a dataset holds them.
             decoded: their reconstructions (n, ...).
             target, output: both as `Encoder.to_measured` returns them.
+            spec: the model's.
         """
 
     # ---------------------------------------------------------------- what is shown
 
-    def describe_samples(self, shape: tuple[int, ...], low: float, high: float) -> str:
-        """Return what a model takes that is served samples of this shape and range, to go on after "It takes"."""
+    def describe_samples(self, shape: tuple[int, ...], spec: InputSpec) -> str:
+        """Return what a model takes that is served samples of this shape, to go on after "It takes"."""
 
     def page_form(self, spec: InputSpec) -> PageForm:
         """Return the form that takes one sample of a recipe with this section input."""
@@ -266,4 +305,4 @@ def load_kind(name: str) -> DataKind:
 
 
 if TYPE_CHECKING:  # so that mypy holds every module to the interface
-    KINDS_CHECKED: tuple[DataKind, ...] = (image.KIND, series.KIND, text.KIND)
+    KINDS_CHECKED: tuple[DataKind, ...] = (image.KIND, series.KIND, table.KIND, text.KIND)

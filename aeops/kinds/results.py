@@ -5,7 +5,7 @@ report and page render a `Block`, evaluation compares the model with baselines o
 """
 
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 
@@ -38,10 +38,21 @@ class ColumnSchema:
     Attributes:
         dtype: numpy's name, such as float32 or str.
         shape: of the batch, -1 for its length.
+        columns: name and dtype of each column of a batch by name, and whether it may be left out; None where a batch is an
+            array.
     """
 
     dtype: str
     shape: tuple[int, ...]
+    columns: tuple["NamedColumn", ...] | None = None
+
+
+class NamedColumn(NamedTuple):
+    """A column of a batch by name: double, boolean or string."""
+
+    name: str
+    dtype: str
+    is_required: bool
 
 
 @dataclass(frozen=True)
@@ -79,12 +90,14 @@ class BaselineSamples:
     """Samples as simple baselines read them; one of the two is None.
 
     Attributes:
-        vectors: (n, values) in [0, 1], for PCA, nearest neighbours and the like.
+        vectors: (n, values) in `limits`, for PCA, nearest neighbours and the like.
         texts: n strings, for counts of their words.
+        limits: of the values; reconstructions are clipped to them, as the model's are.
     """
 
     vectors: np.ndarray | None = None
     texts: list[str] | None = None
+    limits: tuple[float, float] = (0.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -135,6 +148,16 @@ class StepShare(TypedDict):
     share: float
 
 
+class ColumnShare(TypedDict):
+    """A column of a table's row: its value, that of the reconstruction, its usual range or value, and its share of the score."""
+
+    column: str
+    value: Any
+    made: Any
+    usual: Any
+    share: float
+
+
 class WrongToken(TypedDict):
     """A token in the place of another."""
 
@@ -176,6 +199,8 @@ class Explanation(TypedDict, total=False):
     areas: list[AreaShare]
     channels: list[ChannelShare]
     steps: list[StepShare]
+    columns: list[ColumnShare]
+    unusual: list[str]
     worst: list[ValueShare]
     outside: int
     excess: float

@@ -6,8 +6,9 @@ from typing import Any, NamedTuple, Self, overload
 
 import numpy as np
 
-from ae_models.spec import SampleRules
+from ae_models.spec import InputSpec, SampleRules
 from aeops.errors import UsageError
+from aeops.kinds.table_vectors import ServedColumn, read_columns
 
 INVERT_CHOICES = ("auto", "no", "yes")  # of light and dark
 
@@ -23,6 +24,8 @@ class SampleSpec:
         stored_shape: of a sample as a dataset stores it; empty where it is not known.
         rules: for samples that are not as those of the training; None: of a bundle of format 1 or 2, whose network takes no
             values outside the range, and none that are missing.
+        columns: of a table, in the order of an array of rows; empty for other kinds.
+        one_hot: categories of a column that have a place of their own in a vector, at most.
     """
 
     shape: tuple[int, ...]
@@ -31,6 +34,8 @@ class SampleSpec:
     high: float
     stored_shape: tuple[int, ...] = ()
     rules: SampleRules | None = None
+    columns: tuple[ServedColumn, ...] = ()
+    one_hot: int = 32
 
     @classmethod
     def from_bundle(cls, document: Mapping[str, Any]) -> Self:
@@ -44,6 +49,8 @@ class SampleSpec:
             float(input_spec["high"]),
             tuple(input_spec["shape"]),
             rules,
+            read_columns(document),
+            int(input_spec.get("one_hot", InputSpec().one_hot)),
         )
 
     @property

@@ -16,6 +16,7 @@ import numpy as np
 
 from aeops.errors import DataError, UsageError
 from aeops.kinds.decoding import read_file_content
+from aeops.kinds.defaults import KindDefaults
 from aeops.kinds.flags import FLAG_DTYPE, REFUSED, UNREADABLE, flag_bit
 from aeops.kinds.results import (
     DUPLICATE_COLUMNS,
@@ -257,7 +258,7 @@ def shorten_text(text: str) -> str:
 # ---------------------------------------------------------------- the kind
 
 
-class TextKind:
+class TextKind(KindDefaults):
     """See `aeops.kinds.interface.DataKind`."""
 
     SAMPLE_DTYPES: tuple[str, ...] = ("uint8",)
@@ -332,7 +333,7 @@ class TextKind:
             return as_batch([inputs])
         return require_some(require_strings(inputs))
 
-    def read_array(self, values: np.ndarray | list[str], spec: SampleSpec) -> np.ndarray:
+    def read_array(self, values: np.ndarray | list[str] | Mapping[str, Any], spec: SampleSpec) -> np.ndarray:
         """See `DataKind.read_array`: strings, or UTF-8 filled up with zeros, uint8 (n, length)."""
         if isinstance(values, np.ndarray) and values.dtype.kind not in "OU":
             return require_some(strings_of_bytes(values))
@@ -468,7 +469,9 @@ class TextKind:
         """See `DataKind.quality`."""
         return "tokens_right", tokens_right(target, output)
 
-    def examples(self, stored: np.ndarray, decoded: np.ndarray, target: np.ndarray, output: np.ndarray) -> TextTable | None:
+    def examples(
+        self, stored: np.ndarray, decoded: np.ndarray, target: np.ndarray, output: np.ndarray, spec: SampleSpec
+    ) -> TextTable | None:
         """See `DataKind.examples`: evenly chosen from the best reconstructed text to the worst."""
         token_shares = tokens_right(target, output)
         order = np.argsort(-token_shares, kind="stable")
@@ -483,7 +486,11 @@ class TextKind:
             rows=rows,
         )
 
-    def describe_samples(self, shape: tuple[int, ...], low: float, high: float) -> str:
+    def expected_values(self, spec: SampleSpec) -> str:
+        """See `DataKind.expected_values`."""
+        return "UTF-8: convert it, as with iconv -t UTF-8"
+
+    def describe_samples(self, shape: tuple[int, ...], spec: "InputSpec") -> str:
         """See `DataKind.describe_samples`."""
         return f"texts and reads their first {shape[0]} tokens"
 

@@ -119,9 +119,9 @@ def try_sample(
     champion = state_files.read_ledger(project, recipe.name).champion
     if service is not None and service.state == "up":
         model = request_service(service, auth_header, "/model")
-        kind, spec = load_kind(model["input"]["kind"]), parse_sample_spec(model["input"])
+        kind, spec = load_kind(model["input"]["kind"]), parse_sample_spec(model)
         fitted_sample = fit_upload(kind, upload, spec, options)
-        scored_sample = score_by_service(service, auth_header, model, fitted_sample)
+        scored_sample = score_by_service(service, auth_header, model, as_json(fitted_sample.batch, kind, spec))
     else:
         detector, version = load_champion(project, recipe)
         kind, spec = detector.data_kind, detector.spec
@@ -166,20 +166,17 @@ def sample_mean_bounds(recipe: Recipe) -> tuple[float, float] | None:
     return bounds.min, bounds.max
 
 
-def parse_sample_spec(model_input: dict[str, Any]) -> SampleSpec:
+def parse_sample_spec(model: dict[str, Any]) -> SampleSpec:
     """Return the samples that a service takes according to its /model, which does not tell the shape of a reconstruction."""
-    shape = tuple(model_input["shape"])
-    return SampleSpec(shape, shape, float(model_input["low"]), float(model_input["high"]))
+    return SampleSpec.from_bundle({key: model[key] for key in ("input", "column_facts") if key in model})
 
 
 # ---------------------------------------------------------------- scored by the service
 
 
-def score_by_service(
-    service: ServiceStatus, auth_header: str | None, model: dict[str, Any], fitted_sample: FittedSample
-) -> ScoredSample:
-    """Score one sample by the recipe's service; `model` is its answer to /model."""
-    body = {"inputs": as_json(fitted_sample.batch), "params": {"reconstruction": True}}
+def score_by_service(service: ServiceStatus, auth_header: str | None, model: dict[str, Any], inputs: Any) -> ScoredSample:
+    """Score one sample, ready for JSON, by the recipe's service; `model` is its answer to /model."""
+    body = {"inputs": inputs, "params": {"reconstruction": True}}
     response = request_service(service, auth_header, "/explain", body)
     prediction = response["predictions"][0]
     reconstruction = prediction.get("reconstruction")
@@ -200,8 +197,10 @@ def score_by_service(
     )
 
 
-def as_json(batch: np.ndarray) -> Any:
-    """Return a batch as nested lists for JSON, which knows no infinite numbers, and null for a missing value."""
+def as_json(batch: np.ndarray, kind: DataKind, spec: SampleSpec) -> Any:
+    """Return a batch for JSON, which knows no infinite numbers, and null for a missing value; by name where it has columns."""
+    if kind.IS_BY_NAME:
+        return [kind.plain_sample(sample, spec) for sample in batch]
     if batch.dtype.kind != "f" or np.isfinite(batch).all():
         return batch.tolist()
     limit = float(np.finfo(np.float32).max)

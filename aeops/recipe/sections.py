@@ -114,6 +114,9 @@ class ValidateSpec:
     characters: RangeSpec | None = None  # texts need it: characters of a text
     letters: RangeSpec | None = None  # texts need it: share of letters among the characters of a text
     missing: str = bounded_field(FLAG_MISSING, one_of=MISSING_RULES)  # for served samples; those of a dataset are quarantined
+    unknown: str = bounded_field(FLAG_MISSING, one_of=MISSING_RULES)  # of tables: the same for a category that is not known
+    infinite: str = bounded_field(FLAG_MISSING, one_of=MISSING_RULES)  # of tables: the same for an infinite number
+    duplicates: str = bounded_field("refuse", one_of=("refuse", "accept"))  # samples that equal an earlier one
 
     def validation_errors(self) -> list[str]:
         errors = []

@@ -2,7 +2,7 @@
 
 Run by its path, `python -I -S isolated_check.py MODEL FOLDER PACKAGES...`: without the current folder, PYTHONPATH and .pth files,
 so that an editable installation is not found. MODEL is MLflow's address in the store that MLFLOW_TRACKING_URI names. It writes
-to FOLDER: example.npy, the model's own input example, and answers.json.
+to FOLDER: example.npy or example.json, the model's own input example, and answers.json.
 """
 
 import ctypes
@@ -28,10 +28,16 @@ def main() -> None:
     model = mlflow.pyfunc.load_model(model_address)
     if model.input_example is None:
         sys.exit("the logged model has no input example")
-    example = np.asarray(model.input_example)
+    is_frame = hasattr(model.input_example, "to_dict")  # of a table: by the names of its columns
+    example: Any = model.input_example if is_frame else np.asarray(model.input_example)
     model_answers = model.predict(example)
+    if is_frame:
+        model_answers = model_answers.to_dict("records")
     seconds = [_time_prediction(model, example[:1]) for _ in range(REPEATS)]
-    np.save(Path(folder) / "example.npy", example, allow_pickle=False)
+    if is_frame:
+        (Path(folder) / "example.json").write_text(example.to_json(orient="records"), encoding="utf-8")
+    else:
+        np.save(Path(folder) / "example.npy", example, allow_pickle=False)
     record = {"answers": model_answers, "milliseconds": 1000 * statistics.median(seconds), "torch": "torch" in sys.modules}
     (Path(folder) / "answers.json").write_text(json.dumps(record), encoding="utf-8")
 

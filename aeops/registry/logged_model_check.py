@@ -139,7 +139,10 @@ def _compare_answers(bundle: Path, folder: Path) -> ModelCheckResult:
     from aeops.bundle.detector import Detector
 
     record = json.loads((folder / "answers.json").read_text(encoding="utf-8"))
-    example = np.load(folder / "example.npy", allow_pickle=False)
+    if (folder / "example.json").is_file():  # rows by the names of their columns
+        example = json.loads((folder / "example.json").read_text(encoding="utf-8"))
+    else:
+        example = np.load(folder / "example.npy", allow_pickle=False)
     if record["torch"]:
         return ModelCheckResult("needs torch to answer")
     problem = _check_answer_format(record["answers"], len(example))

@@ -24,6 +24,7 @@ from aeops.registry.carried_code import write_carried_code
 from aeops.registry.locations import is_local_location, local_path, sync_location
 
 if TYPE_CHECKING:
+    import pandas as pd
     from mlflow import MlflowClient
     from mlflow.entities import LoggedModel
     from mlflow.models import ModelSignature
@@ -110,23 +111,34 @@ def model_signature(schema: ColumnSchema) -> "ModelSignature":
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec
     from mlflow.types.schema import Array
 
-    input_spec = TensorSpec(np.dtype(schema.dtype), schema.shape)
+    inputs: list[TensorSpec | ColSpec] = [TensorSpec(np.dtype(schema.dtype), schema.shape)]
+    if schema.columns is not None:
+        inputs = [ColSpec(column.dtype, column.name, required=column.is_required) for column in schema.columns]
     output_columns = [ColSpec("double", "score"), ColSpec("double", "p_value"), ColSpec("boolean", "is_anomaly")]
     output_columns.append(ColSpec(Array(DataType.string), "flags"))
     return ModelSignature(
-        inputs=Schema([input_spec]),
+        inputs=Schema(inputs),
         outputs=Schema(output_columns),
         params=ParamSchema([ParamSpec(name, DataType.boolean, False) for name in ("reconstruction", "code")]),
     )
 
 
-def _input_example(project: Project, recipe: str, kind: str, spec: SampleSpec) -> np.ndarray:
-    """Return the first prepared test samples as they are served, (EXAMPLES, *shape); made-up ones where none are prepared."""
+def _input_example(project: Project, recipe: str, kind: str, spec: SampleSpec) -> "np.ndarray | pd.DataFrame":
+    """Return the first prepared test samples as they are served, (EXAMPLES, *shape), by name where they have columns.
+
+    They are made up where none are prepared.
+    """
     test_file = project.artifacts(recipe) / "prepared" / "test.npy"
     test_samples = None
     if test_file.is_file():
         test_samples = np.load(test_file, mmap_mode="r")[:EXAMPLES]
-    return load_kind(kind).served_example(test_samples, spec, EXAMPLES)
+    data_kind = load_kind(kind)
+    example = data_kind.served_example(test_samples, spec, EXAMPLES)
+    if not data_kind.IS_BY_NAME:
+        return example
+    import pandas as pd
+
+    return pd.DataFrame([data_kind.plain_sample(sample, spec) for sample in example])
 
 
 def download(store: OpenStore, address: str, folder_path: Path) -> Path:

@@ -8,7 +8,6 @@ mlflow.pyfunc.load_model("models:/digits@champion").predict(batch, params={"reco
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel
@@ -23,8 +22,10 @@ class ServedModel(PythonModel):  # type: ignore[misc]  # MLflow's base is untype
 
         self.detector = Detector(Path(context.artifacts["bundle"]))
 
-    def predict(self, context: Any, model_input: np.ndarray, params: dict[str, Any] | None = None) -> list[dict[str, Any]]:
-        """Score a batch (n, *shape) of raw values, or of texts (n,).
+    def predict(self, context: Any, model_input: Any, params: dict[str, Any] | None = None) -> Any:
+        """Score a batch (n, *shape) of raw values, of texts (n,), or the rows of a frame by the names of its columns.
+
+        A frame is answered by a frame with a row a sample.
 
         Args:
             context: MLflow's; the bundle is loaded already.
@@ -40,7 +41,12 @@ class ServedModel(PythonModel):  # type: ignore[misc]  # MLflow's base is untype
         try:
             scores = self.detector.score(model_input, **(params or {}))
             self.detector.require_scored(scores["flags"])
-            return to_answers(scores)
+            answers = to_answers(scores)
+            if not hasattr(model_input, "to_dict"):
+                return answers
+            import pandas as pd  # who sends a frame has it
+
+            return pd.DataFrame(answers, index=model_input.index)
         except DataError as error:
             raise MlflowException.invalid_parameter_value(str(error)) from error
 

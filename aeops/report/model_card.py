@@ -240,7 +240,7 @@ def describe_limits(recipe: Mapping[str, Any], metrics: Mapping[str, Any]) -> st
     """Return a list of what the model accepts and of what its numbers do not say."""
     fit = FitSpec.from_dict(fit_sections(recipe), recipe["recipe"])
     source = fit.input
-    supported_input = load_kind(source.kind).describe_samples(input_shape(fit.model, source), source.low, source.high)
+    supported_input = load_kind(source.kind).describe_samples(input_shape(fit.model, source), source)
     lines = [
         f"It takes {supported_input}.",
         "The promise about false alarms ends where normals change: a new camera or season needs a new calibration.",

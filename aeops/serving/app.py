@@ -140,7 +140,9 @@ def describe_version(served_version: ServedVersion) -> JsonObject:
         "name": served_version.name,
         "version": served_version.version,
         "bundle_sha256": detector.sha256,
-        "input": {"kind": detector.kind, "shape": detector.shape, "low": detector.low, "high": detector.high},
+        "input": {"kind": detector.kind, "shape": detector.shape, "low": detector.low, "high": detector.high}
+        | {key: detector.bundle["input"][key] for key in ("columns", "one_hot") if key in detector.bundle["input"]},
+        **({"column_facts": detector.bundle["column_facts"]} if "column_facts" in detector.bundle else {}),
         "rules": detector.spec.rules and detector.spec.rules.to_dict(),
         "threshold": detector.bundle["threshold"],
         "code": detector.bundle["code"],

@@ -56,6 +56,26 @@ def read_arrow(body: bytes, sample_size: int | None, max_rows: int) -> np.ndarra
         return flatten_columns(columns, sample_size)
 
 
+def read_columns_of_stream(body: bytes, max_rows: int) -> list[pa.RecordBatch]:
+    """Return the record batches of a request whose samples have named columns.
+
+    Raises:
+        DecodeError: as `read_arrow`, but for its form; or no record batch.
+        TooManyRowsError: it has more than `max_rows` rows.
+    """
+    require_plain(body)
+    batches, row_count = [], 0
+    with pa.ipc.open_stream(pa.py_buffer(body)) as stream:
+        for batch in stream:
+            row_count += batch.num_rows
+            if row_count > max_rows:
+                raise TooManyRowsError(row_count)
+            batches.append(batch)
+    if not batches:
+        raise DecodeError("expected at least one record batch, got none")
+    return batches
+
+
 def read_columns(stream: pa.RecordBatchReader, max_rows: int) -> Iterator[pa.Array]:
     row_count = 0
     for batch in stream:

@@ -12,7 +12,7 @@ from aeops.kinds.npy_bytes import MEDIA_TYPE as NPY_TYPE
 from aeops.serving import arrow
 from aeops.serving.limits import RequestLimits
 from aeops.serving.metrics import MEDIA_TYPE as METRICS_TYPE
-from aeops.serving.request_bodies import JSON, PARAM_NAMES, JsonObject
+from aeops.serving.request_bodies import JSON, NAMED_TYPES, PARAM_NAMES, JsonObject
 from aeops.serving.response_formats import IDS_HEADER
 from aeops.serving.served_version import ServedVersion
 
@@ -82,6 +82,9 @@ def openapi_document(name: str, served_version: ServedVersion | None, limits: Re
 
 def post_operation(path: str, summary: str, detector: Detector | None, limits: RequestLimits) -> Schema:
     binary_content = {NPY_TYPE: {"schema": BINARY_SCHEMA}, arrow.MEDIA_TYPE: {"schema": BINARY_SCHEMA}}
+    body_content = binary_content
+    if detector is not None and detector.data_kind.IS_BY_NAME:
+        body_content = {name: {"schema": BINARY_SCHEMA} for name in (arrow.MEDIA_TYPE, *NAMED_TYPES)}
     reply_content: Schema = {JSON: {"schema": reply_schema(path)}}
     if path != "/explain":
         reply_content |= binary_content
@@ -94,7 +97,7 @@ def post_operation(path: str, summary: str, detector: Detector | None, limits: R
         "parameters": [{"name": name, "in": "query", "schema": BOOLEAN_SCHEMA} for name in PARAM_NAMES],
         "requestBody": {
             "required": True,
-            "content": {JSON: {"schema": request_schema(detector, limits)}, **binary_content},
+            "content": {JSON: {"schema": request_schema(detector, limits)}, **body_content},
         },
         "responses": {
             "200": {"description": "one result for each sample", "headers": headers, "content": reply_content},
@@ -179,6 +182,12 @@ def prediction_schema(path: str) -> Schema:
             "areas": array_of_objects(["from", "to", "share"]),
             "worst": array_of_objects(["at", "residual", "share"]),
             "channels": array_of_objects(["channel", "share"]),
+            "columns": array_of_objects(["column", "value", "made", "usual", "share"]),
+            "unusual": {
+                "type": "array",
+                "items": {"type": "string"},
+                "description": "columns whose values are out of bounds",
+            },
             "steps": array_of_objects(["step", "share"]),
             "tokens": {"type": "integer"},
             "wrong": array_of_objects(["place", "given", "made"]),

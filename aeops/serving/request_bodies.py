@@ -25,6 +25,8 @@ from aeops.serving.limits import RequestLimits
 JSON = "application/json"
 # No type of an HTML form is among them, nor none at all: a browser sends those for a page of any origin without asking first.
 MEDIA_TYPES = (JSON, MEDIA_TYPE, arrow.MEDIA_TYPE)
+CSV_TYPE, PARQUET_TYPE = "text/csv", "application/vnd.apache.parquet"
+NAMED_TYPES = (CSV_TYPE, PARQUET_TYPE)  # of samples with named columns, beside the others
 KEYS = ("inputs", "params")
 PARAM_NAMES = ("reconstruction", "code")
 JsonObject = dict[str, Any]
@@ -118,7 +120,9 @@ def require_json_bounds(body: bytes, detector: Detector, limits: RequestLimits) 
     if len(body) <= HARMLESS_JSON_BYTES:
         return
     values_per_sample = detector.data_kind.values_per_sample(detector.spec)
-    if values_per_sample is None:
+    if detector.data_kind.IS_BY_NAME and values_per_sample is not None:
+        require_few_objects(body, values_per_sample, limits)
+    elif values_per_sample is None:
         require_few_texts(body, limits)
     else:
         require_few_numbers(body, detector.spec.shape, limits)
@@ -137,6 +141,14 @@ def require_few_numbers(body: bytes, shape: tuple[int, ...], limits: RequestLimi
     lists_per_sample = sum(math.prod(shape[:axis]) for axis in range(len(shape)))
     require_json_count(body.count(b"["), max_samples * lists_per_sample + KEY_MARKS, "lists")
     require_json_count(comma_count, max_samples * values_per_sample + KEY_MARKS, "numbers")
+
+
+def require_few_objects(body: bytes, values_per_sample: int, limits: RequestLimits) -> None:
+    max_objects = min(limits.samples, limits.json_numbers // values_per_sample + 1)
+    require_json_count(body.count(b"{"), max_objects + KEY_MARKS, "objects")
+    require_json_count(body.count(b"["), KEY_MARKS, "lists")
+    # Further columns are ignored, and a text may hold commas: twice as many as the columns need.
+    require_json_count(body.count(b","), 2 * max_objects * values_per_sample + KEY_MARKS, "values")
 
 
 def require_few_texts(body: bytes, limits: RequestLimits) -> None:
@@ -200,8 +212,12 @@ def parse_json_samples(request: JsonObject, body: bytes, detector: Detector) -> 
 
 
 def parse_binary_samples(body: bytes, media_type: str, detector: Detector, limits: RequestLimits) -> np.ndarray:
-    """Read the samples of a .npy file or an Arrow stream."""
+    """Read the samples of a .npy file or an Arrow stream, or rows by the names of their columns as CSV, Parquet or Arrow."""
     kind, spec = detector.data_kind, detector.spec
+    if kind.IS_BY_NAME:
+        return kind.read_array(parse_named_columns(body, media_type, limits), spec)
+    if media_type in NAMED_TYPES:
+        raise HTTPException(415, f"expected a body of type {', '.join(MEDIA_TYPES)}, got {media_type}: samples have no columns")
     if media_type == MEDIA_TYPE:
         try:
             values = read_npy(body)
@@ -218,6 +234,26 @@ def parse_binary_samples(body: bytes, media_type: str, detector: Detector, limit
     except DecodeError as error:
         raise invalid_body("a valid Arrow stream", error) from error
     return kind.stored_form(kind.read_array(columns, spec), spec, is_json=False)
+
+
+def parse_named_columns(body: bytes, media_type: str, limits: RequestLimits) -> dict[str, Any]:
+    """Read the columns of CSV, Parquet or an Arrow stream by their names; raise HTTPException 400, 413 or 415."""
+    from aeops.serving import named_columns
+
+    if media_type == MEDIA_TYPE:
+        raise HTTPException(415, f"expected rows by the names of their columns, as JSON, CSV, Parquet or Arrow, got {MEDIA_TYPE}")
+    readers = {
+        CSV_TYPE: named_columns.read_csv,
+        PARQUET_TYPE: named_columns.read_parquet,
+        arrow.MEDIA_TYPE: named_columns.read_arrow,
+    }
+    try:
+        return readers[media_type](body, limits)
+    except arrow.TooManyRowsError as error:
+        require_sample_count(error.row_count, limits)
+        raise
+    except DecodeError as error:
+        raise invalid_body(f"valid {media_type}", error) from error
 
 
 def invalid_body(expected: str, error: DecodeError) -> HTTPException:

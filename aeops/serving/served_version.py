@@ -38,7 +38,7 @@ def find_incompatibility(new: Detector, old: Detector) -> str | None:
     """Return the reason why clients of the old detector cannot use the new one; None if they can."""
     attributes = ["kind"]
     if new.data_kind.FIXED_SHAPE:
-        attributes += ["shape", "output_shape", "low", "high"]
+        attributes += ["shape", "output_shape", "low", "high", "column_types"]
     for name in attributes:
         new_value, old_value = getattr(new, name), getattr(old, name)
         if new_value != old_value:

@@ -36,7 +36,7 @@ def calibrate_bundle(recipe: Recipe, project: Project, prepared: Path, training:
     if recipe.calibration_samples is not None:
         calibration_sha256 = recipe.calibration_samples.samples_sha256
     calibrate(
-        recipe.fit,
+        samples.fit,
         training,
         samples.roles,
         content_sha256=samples.content_sha256,
@@ -58,7 +58,7 @@ def served_rules(recipe: Recipe) -> SampleRules:
         expected["blank"] = (0, 0)
     if source.given == "clean":
         expected |= load_kind(source.kind).served_bounds(section.sample_bounds(source.kind))
-    return SampleRules(section.missing, expected)
+    return SampleRules(section.missing, section.unknown, section.infinite, expected)
 
 
 def main() -> None:

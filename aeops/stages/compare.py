@@ -7,13 +7,15 @@ It is no stage of DVC: the champion changes in the registry while the files stay
 """
 
 import argparse
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from ae_models.spec import InputSpec
+from ae_models.spec import ColumnSpec, InputSpec
 from aeops.bundle.detector import Detector
+from aeops.data.fit_samples import learnt_fit
 from aeops.errors import UsageError
 from aeops.evaluation import fault_power, model_input
 from aeops.evaluation.prepared import PreparedSamples, load_prepared
@@ -71,6 +73,8 @@ def compare(
     if candidate_count < 1:
         raise UsageError(f"--judged: expected 1 or more, as this candidate counts, got {candidate_count}")
     holdout_digest, data = holdout_sha256(prepared), load_prepared(prepared)
+    # A champion may have other codes for the categories of a table.
+    recipe = replace(recipe, fit=learnt_fit(recipe.fit, read_json(prepared / "prepared.json")))
     challenger_detector = Detector(challenger)
     champion_detector: Detector | None = None
     champion_record: ChampionRecord | None = None
@@ -167,6 +171,8 @@ def sample_spec(detector: Detector) -> dict[str, object]:
     if detector.data_kind.FIXED_SHAPE:
         spec["input shape"] = list(detector.shape)
         spec["output shape"] = list(detector.output_shape)
+    if detector.column_types:
+        spec["columns"] = [f"{name} ({column_type})" for name, column_type in detector.column_types]
     return spec
 
 
@@ -178,8 +184,12 @@ def score_both(
     Both errors are measured with the champion's encoder: two tokenizers cut the same text into different numbers of tokens.
     """
     inputs = model_input.served_inputs(recipe.fit, data.test, model_input.TEST_SEED)
-    target = champion.to_measured(model_input.target_channels(recipe.fit.input, data.test))
-    return measure_scores(champion, champion, inputs, target), measure_scores(challenger, champion, inputs, target)
+    stored = model_input.target_channels(recipe.fit.input, data.test)
+    target = champion.to_measured(champion.data_kind.recode(stored, recipe.fit.input.columns, champion.spec))
+    columns = recipe.fit.input.columns
+    return measure_scores(champion, champion, inputs, target, columns), measure_scores(
+        challenger, champion, inputs, target, columns
+    )
 
 
 def measure_powers(recipe: Recipe, data: PreparedSamples, champion: Detector, challenger: Detector) -> list[np.ndarray]:
@@ -194,7 +204,7 @@ def measure_powers(recipe: Recipe, data: PreparedSamples, champion: Detector, ch
     rate = fault_power.comparable_rate(challenger, samples)
     powers = []
     for detector in (champion, challenger):
-        scores = fault_power.model_scores(detector)
+        scores = _recoded(fault_power.model_scores(detector), detector, recipe.fit.input.columns)
         power = fault_power.measure_score_power(scores, rate, samples)[MODEL_DETECTOR]
         by_test_sample = np.full(len(data.test), np.nan)
         by_test_sample[samples.rows] = power.by_sample
@@ -202,7 +212,18 @@ def measure_powers(recipe: Recipe, data: PreparedSamples, champion: Detector, ch
     return powers
 
 
-def measure_scores(detector: Detector, reference: Detector, inputs: np.ndarray, target: np.ndarray) -> ModelScores:
+def _recoded(scores: fault_power.ServedScores, detector: Detector, columns: Sequence[ColumnSpec]) -> fault_power.ServedScores:
+    """Return scores of samples that have the codes of these columns."""
+
+    def score(served: np.ndarray) -> Mapping[str, np.ndarray]:
+        return scores(detector.data_kind.recode(served, columns, detector.spec))
+
+    return score
+
+
+def measure_scores(
+    detector: Detector, reference: Detector, inputs: np.ndarray, target: np.ndarray, columns: Sequence[ColumnSpec]
+) -> ModelScores:
     """Return the errors and scores of `detector`.
 
     Args:
@@ -210,9 +231,13 @@ def measure_scores(detector: Detector, reference: Detector, inputs: np.ndarray, 
         reference: the model whose encoder measures the errors.
         inputs: the samples as they are served, (n, ...).
         target: the expected outputs, as `reference.to_measured` returns them.
+        columns: of a table: those whose codes the inputs have.
     """
-    predictions = detector.score(inputs, reconstruction=True)
-    errors = reference.data_kind.errors(target, reference.to_measured(predictions["reconstruction"]))
+    kind = detector.data_kind
+    predictions = detector.score(kind.recode(inputs, columns, detector.spec), reconstruction=True)
+    own_columns = [column.spec for column in detector.spec.columns]
+    outputs = kind.recode(predictions["reconstruction"], own_columns, reference.spec)
+    errors = reference.data_kind.errors(target, reference.to_measured(outputs))
     return ModelScores(errors, predictions["score"])
 
 

@@ -253,7 +253,7 @@ def example_results(context: EvaluationContext) -> dict[str, StudyResult]:
     is_normal = context.is_normal
     stored, decoded = context.data.test[is_normal], context.predictions["reconstruction"][is_normal]
     target, output = context.target[is_normal], context.measured_outputs[is_normal]
-    table = context.detector.data_kind.examples(stored, decoded, target, output)
+    table = context.detector.data_kind.examples(stored, decoded, target, output, context.detector.spec)
     if table is None:
         return {}
     return {"examples": StudyResult(table.title, table.lead, table.head, table.rows, figures=[], metrics={})}

@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from aeops.data.array_files import write_npy_file, write_parquet
-from aeops.data.dataset import FORMAT, SHARD_BYTES, index_columns, shard_file
+from aeops.data.array_files import write_parquet
+from aeops.data.dataset import FORMAT, SHARD_BYTES, index_columns
+from aeops.data.shards import describe_columns, shard_file, shard_stem, write_block
 from aeops.data.sources.catalogue import read_source, source_digest
 from aeops.data.sources.samples import SourceSamples
-from aeops.data.statistics import sample_sha256, shape_text
+from aeops.data.statistics import sample_sha256
 from aeops.files import atomic_folder, file_sha256, write_json
 from aeops.kinds.interface import load_kind
 from aeops.machine.entry_point import run_main
@@ -53,7 +54,7 @@ def write_shards(samples: SourceSamples, recipe: Recipe, folder: Path, shard_byt
     """
     index_parts = []
     for number, (positions, block) in enumerate(samples.blocks(shard_bytes)):
-        write_npy_file(folder / shard_file(number), block.shape, block.dtype, [block])
+        write_block(folder, shard_stem(number), block, recipe.fit.input)
         index_parts.append(index_shard(samples, positions, block, recipe, number))
     index = pd.concat(index_parts, ignore_index=True)
     index["source"] = samples.source_name
@@ -71,7 +72,7 @@ def index_shard(samples: SourceSamples, positions: slice, block: np.ndarray, rec
         recipe: names the dataset, its splits and the kind of data.
         shard_number: the number of the shard.
     """
-    content_digests = sample_sha256(block)
+    content_digests, kind = sample_sha256(block), load_kind(recipe.fit.input.kind)
     ids = [f"{recipe.data.dataset}-{position:06d}" for position in range(positions.start, positions.stop)]
     groups: Sequence[str] | np.ndarray = ids
     split_keys: Iterable[str] = content_digests
@@ -88,10 +89,10 @@ def index_shard(samples: SourceSamples, positions: slice, block: np.ndarray, rec
         "label": pd.array(labels, dtype="Int64"),
         "split": assign_splits(split_keys, samples, positions, recipe),
         "group": groups,
-        "shape": shape_text(block),
-        "dtype": block.dtype.name,
+        "shape": "x".join(map(str, kind.stored_shape(block))),
+        "dtype": kind.stored_dtype(block),
     }
-    return pd.DataFrame(columns | load_kind(recipe.fit.input.kind).statistics(block, recipe.fit.input))
+    return pd.DataFrame(columns | kind.statistics(block, recipe.fit.input))
 
 
 def assign_splits(keys: Iterable[str], samples: SourceSamples, positions: slice, recipe: Recipe) -> list[str]:
@@ -152,7 +153,7 @@ def dataset_document(
         source["facts"] = dict(samples.metadata)
     shards = []
     for number, row_count in index["shard"].value_counts(sort=False).items():
-        file = shard_file(int(str(number)))
+        file = shard_file(folder, int(str(number)))
         shards.append({"file": file, "rows": int(row_count), "sha256": file_sha256(folder / file)})
     spec = recipe.fit.input
     return {
@@ -160,7 +161,8 @@ def dataset_document(
         "dataset": recipe.data.dataset,
         "kind": spec.kind,
         "dtype": str(index["dtype"].iloc[0]),
-        "shape": list(samples.array.shape[1:]),
+        "shape": list(load_kind(spec.kind).stored_shape(samples.array[:1])),
+        **describe_columns(spec),
         "low": spec.low,
         "high": spec.high,
         "rows": len(index),

@@ -18,10 +18,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ae_models.spec import CATEGORY, InputSpec
 from aeops.data.array_files import write_npy_file, write_parquet
 from aeops.data.dataset import FORMAT, read_index, read_shards, require_receipt
+from aeops.data.shards import describe_columns
 from aeops.errors import DataError
 from aeops.files import atomic_folder, write_json
+from aeops.kinds.interface import load_kind
 from aeops.machine.entry_point import run_main
 from aeops.machine.stored_json import read_json
 from aeops.recipe.reader import Recipe, read_recipe
@@ -47,14 +50,16 @@ def prepare(recipe: Recipe, dataset: Path, output: Path) -> None:
     row_counts["test_novelty"] = int(is_novelty[splits["test"].index].sum())
     if VALIDATION_NOVELTY in splits:
         row_counts[VALIDATION_NOVELTY] = len(splits[VALIDATION_NOVELTY])
+    kind = load_kind(recipe.fit.input.kind)
+    spec = kind.learn_input(read_blocks(dataset, splits["train"]), recipe.fit.input)
     with atomic_folder(output) as folder:
         for name, rows in splits.items():
-            shape, dtype = (len(rows), *description["shape"]), np.dtype(description["dtype"])
-            write_npy_file(folder / f"{name}.npy", shape, dtype, read_blocks(dataset, rows))
+            blocks = (kind.prepared_form(block, spec) for block in read_blocks(dataset, rows))
+            write_npy_file(folder / f"{name}.npy", (len(rows), *spec.shape), prepared_dtype(description, spec), blocks)
         labels = splits["train"]["label"].fillna(-1).to_numpy(dtype=np.int64)
         write_npy_file(folder / "train_labels.npy", labels.shape, labels.dtype, [labels])
         write_parquet(folder / "test.parquet", splits["test"][["id", "label", "group"]].assign(novelty=is_novelty))
-        write_json(folder / "prepared.json", prepared_document(recipe, description, receipt, row_counts))
+        write_json(folder / "prepared.json", prepared_document(recipe, description, receipt, row_counts, spec))
 
 
 def select_splits(index: pd.DataFrame, is_novelty: pd.Series, recipe: Recipe) -> dict[str, pd.DataFrame]:
@@ -80,7 +85,7 @@ def read_blocks(dataset: Path, rows: pd.DataFrame) -> Iterator[np.ndarray]:
 
 
 def prepared_document(
-    recipe: Recipe, description: dict[str, Any], receipt: dict[str, Any], row_counts: dict[str, int]
+    recipe: Recipe, description: dict[str, Any], receipt: dict[str, Any], row_counts: dict[str, int], spec: InputSpec
 ) -> dict[str, Any]:
     """Return the content of prepared.json."""
     return {
@@ -89,12 +94,24 @@ def prepared_document(
         "source": description["source"],
         "kind": description["kind"],
         "rows": row_counts,
-        "dtype": description["dtype"],
+        "dtype": prepared_dtype(description, spec).name,
         "shape": description["shape"],
         "low": description["low"],
         "high": description["high"],
         "novelty": list(recipe.data.novelty),
+        **learnt_categories(spec),
     }
+
+
+def learnt_categories(spec: InputSpec) -> dict[str, Any]:
+    """Return the codes of a table's categories by column, as prepared.json holds them; nothing where there are none."""
+    categories = {column.name: list(column.categories) for column in spec.columns if column.type == CATEGORY}
+    return {"categories": categories} if categories else {}
+
+
+def prepared_dtype(description: dict[str, Any], spec: InputSpec) -> np.dtype:
+    """Return the dtype of prepared samples: float64 of rows, else that of the dataset."""
+    return np.dtype(np.float64) if spec.columns else np.dtype(description["dtype"])
 
 
 def require_input(dataset: Path, recipe: Recipe) -> dict[str, Any]:
@@ -107,7 +124,7 @@ def require_input(dataset: Path, recipe: Recipe) -> dict[str, Any]:
     spec = recipe.fit.input
     actual_values = (description["kind"], description["shape"], description["low"], description["high"])
     expected = (spec.kind, list(spec.shape), spec.low, spec.high)
-    if actual_values != expected:
+    if actual_values != expected or description.get("columns") != describe_columns(spec).get("columns"):
         raise DataError(
             f"{dataset}: got samples of kind, shape, low, high {actual_values}, expected {expected} as in the recipe's input: "
             f"type ae run {recipe.name} to ingest and validate them again"

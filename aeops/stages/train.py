@@ -33,10 +33,10 @@ def train(recipe: Recipe, project: Project, prepared: Path, training: Path) -> N
         DivergenceError: a loss that is not finite.
     """
     samples = open_fit_samples(prepared, recipe, project)
-    require_sample_counts(recipe.fit, samples.roles, samples.extras)
+    require_sample_counts(samples.fit, samples.roles, samples.extras)
     checkpoints = project.training(recipe.name)
     train_weights(
-        recipe.fit.weights,
+        samples.fit.weights,
         samples.roles.train,
         samples.roles.validation,
         checkpoints=checkpoints,

@@ -17,7 +17,8 @@ from typing import Any
 
 import pandas as pd
 
-from aeops.data.array_files import write_npy_file, write_parquet
+from ae_models.spec import InputSpec
+from aeops.data.array_files import write_parquet
 from aeops.data.data_docs import publish_pages
 from aeops.data.dataset import (
     FORMAT,
@@ -28,16 +29,18 @@ from aeops.data.dataset import (
     recover_dataset,
     replace_dataset,
     require_receipt,
-    shard_file,
     staging_folder,
 )
 from aeops.data.quarantine import write_quarantine
+from aeops.data.shards import describe_columns, read_input, shard_stem, write_block
 from aeops.data.validation import (
     DataValidator,
     ExpectationResult,
     drift_means,
     quarantine_reasons,
+    read_rows,
     validate_drift,
+    validate_rows,
     validate_samples,
     validate_set,
 )
@@ -143,10 +146,11 @@ def require_incoming(incoming: Path, recipe: Recipe) -> dict[str, Any]:
         "shape": list(spec.shape),
         "low": spec.low,
         "high": spec.high,
+        **describe_columns(spec),
     }
     for key, value in expected_values.items():
-        if description[key] != value:
-            raise DataError(f"{incoming}: expected {key} {value}, as the recipe says, got {description[key]}: {next_step}")
+        if description.get(key) != value:
+            raise DataError(f"{incoming}: expected {key} {value}, as the recipe says, got {description.get(key)}: {next_step}")
     for shard in description["shards"]:
         file = incoming / shard["file"]
         if not file.is_file() or file_sha256(file) != shard["sha256"]:
@@ -162,6 +166,7 @@ def validate_dataset(recipe: Recipe, project: Project, incoming: Path, descripti
     index = read_index(incoming)
     validator = DataValidator()
     sample_results = validate_samples(validator, recipe, index, description["dtype"])
+    sample_results += validate_rows(validator, recipe, read_rows(incoming, index, recipe.fit.input))
     reasons = quarantine_reasons(sample_results, index)
     budget = math.floor(recipe.validate.quarantine_budget * len(index) + 1e-9)
     validation = DatasetValidation(index, reasons, budget, sample_results, [], [], None)
@@ -296,7 +301,7 @@ def build_dataset(validation: DatasetValidation, incoming: Path, description: di
     """Write the accepted dataset with its receipt to a folder beside the one that it replaces; return the folder."""
     folder = staging_path / "new"
     (folder / "shards").mkdir(parents=True)
-    index, shards = write_accepted(validation.accepted_index, incoming, folder)
+    index, shards = write_accepted(validation.accepted_index, incoming, folder, read_input(description))
     write_parquet(folder / "index.parquet", index)
     write_json(folder / "dataset.json", description | {"rows": len(index), "shards": shards})
     receipt = {
@@ -310,7 +315,9 @@ def build_dataset(validation: DatasetValidation, incoming: Path, description: di
     return folder
 
 
-def write_accepted(accepted_index: pd.DataFrame, incoming: Path, folder: Path) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
+def write_accepted(
+    accepted_index: pd.DataFrame, incoming: Path, folder: Path, spec: InputSpec
+) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
     """Write the shards of the accepted samples, with one of them in memory at a time.
 
     A shard that lost no sample keeps its bytes; one that lost all of them is left out.
@@ -320,8 +327,7 @@ def write_accepted(accepted_index: pd.DataFrame, incoming: Path, folder: Path) -
     """
     index_parts, shards = [], []
     for number, (rows, block) in enumerate(read_shards(incoming, accepted_index)):
-        file = shard_file(number)
-        write_npy_file(folder / file, block.shape, block.dtype, [block])
+        file = write_block(folder, shard_stem(number), block, spec)
         index_parts.append(rows.assign(shard=number, row=range(len(rows))))
         shards.append({"file": file, "rows": len(rows), "sha256": file_sha256(folder / file)})
     return pd.concat(index_parts, ignore_index=True), shards

@@ -59,8 +59,8 @@ def test_a_kind_that_lacks_a_method_or_has_another_parameter_is_found() -> None:
 
 
 def test_a_kind_that_there_is_not_is_refused_by_name() -> None:
-    with pytest.raises(ValueError, match=r"image \(channels, height, width\), series .*, text .*, got 'table'"):
-        module_name("table")
+    with pytest.raises(ValueError, match=r"image \(channels, height, width\), series .*, table .*, text .*, got 'cloud'"):
+        module_name("cloud")
 
 
 def product_files(*folders: str) -> list[Path]:

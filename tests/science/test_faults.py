@@ -10,13 +10,24 @@ from scipy.ndimage import gaussian_filter
 from ae_models.errors import SampleError
 from ae_models.fault_interface import Fault
 from ae_models.faults import find_changed, inject, standard_faults
-from ae_models.spec import FAULT_NAMES, INPUT_KINDS, InputSpec
+from ae_models.spec import FAULT_NAMES, INPUT_KINDS, ColumnSpec, InputSpec, number_columns
 
 GREY = InputSpec("image", (1, 12, 20))
 COLOUR = InputSpec("image", (3, 8, 8), low=-1.0, high=3.0)
 ONE_CHANNEL = InputSpec("series", (1, 40), low=0.0, high=1.0)
 THREE_CHANNELS = InputSpec("series", (3, 40), low=-5.0, high=5.0)
 TEXT = InputSpec("text", (64,))
+TABLE = InputSpec(
+    "table",
+    columns=(
+        ColumnSpec("amount", missing=True),
+        ColumnSpec("age", "integer"),
+        ColumnSpec("member", "boolean"),
+        ColumnSpec("country", "category", categories=("fr", "de", "uk")),
+        ColumnSpec("opened", "date"),
+        *number_columns(15),
+    ),
+)
 SENTENCES = [
     "the quick brown fox  jumps over the lazy dog",
     "shares of the bank fell by nine per cent",
@@ -40,14 +51,32 @@ def samples_of(spec: InputSpec, count: int = 12) -> np.ndarray:
         return rows_of(SENTENCES * (count // 4))
     if spec is GREY:
         return generator.integers(0, 256, (count, *spec.shape), dtype=np.uint8)
+    if spec is TABLE:
+        columns = [generator.lognormal(3, 1, count), generator.integers(18, 90, count), generator.integers(0, 2, count)]
+        columns += [generator.integers(0, 3, count), generator.uniform(1e9, 2e9, count), *generator.normal(size=(15, count))]
+        rows = np.stack(columns, 1)
+        rows[0, 0] = np.nan
+        return rows
     if spec is COLOUR:
         return generator.uniform(spec.low, spec.high, (count, *spec.shape)).astype(np.float32)
     waves = np.sin(np.arange(40) / 3 + generator.uniform(0, 6, (count, spec.shape[0], 1)))
     return (spec.low + (0.3 + 0.2 * waves) * (spec.high - spec.low)).astype(np.float32)
 
 
+def same(one: np.ndarray, other: np.ndarray) -> bool:
+    return np.array_equal(one, other, equal_nan=one.dtype.kind == "f")
+
+
+def size_of_change(fault: Fault, rows: np.ndarray, damaged: np.ndarray) -> float:
+    """The share of changed cells, or how far the numbers have moved."""
+    if fault.name in ("scaled", "out-of-range"):
+        spread = np.nanstd(rows, axis=0)
+        return float(np.nanmean(np.abs(damaged - rows) / spread))
+    return float(np.mean((rows != damaged) & ~(np.isnan(rows) & np.isnan(damaged))))
+
+
 def every_fault() -> Iterator[tuple[InputSpec, Fault]]:
-    for spec in (GREY, COLOUR, ONE_CHANNEL, THREE_CHANNELS, TEXT):
+    for spec in (GREY, COLOUR, ONE_CHANNEL, THREE_CHANNELS, TABLE, TEXT):
         for fault in standard_faults(spec.kind):
             yield spec, fault
 
@@ -83,15 +112,16 @@ def test_a_fault_changes_samples_keeps_their_form_and_is_the_same_each_time(spec
     for strength in (fault.strengths[0], fault.strengths[-1]):
         damaged = inject(fault, strength, samples, 0, spec)
         assert (damaged.shape, damaged.dtype) == (samples.shape, samples.dtype)
-        assert np.isfinite(damaged).all()
-        assert spec.low <= damaged.min()
-        assert damaged.max() <= spec.high
-        assert np.array_equal(damaged, inject(fault, strength, samples, 0, spec))
+        if spec is not TABLE:  # whose columns have no range
+            assert np.isfinite(damaged).all()
+            assert spec.low <= damaged.min()
+            assert damaged.max() <= spec.high
+        assert same(damaged, inject(fault, strength, samples, 0, spec))
     other = inject(fault, fault.strengths[0], samples, 1, spec)
     draws_nothing = fault.name == "blur" or (spec is ONE_CHANNEL and fault.name in ("drift", "lost-channel"))
-    assert np.array_equal(other, inject(fault, fault.strengths[0], samples, 0, spec)) == draws_nothing
-    assert find_changed(samples, damaged).all()
-    assert np.array_equal(samples, before)
+    assert same(other, inject(fault, fault.strengths[0], samples, 0, spec)) == draws_nothing
+    assert find_changed(samples, damaged)[spec is TABLE and fault.name == "frozen" :].all()  # of the row that stands still
+    assert same(samples, before)
 
 
 @pytest.mark.parametrize(("spec", "fault"), EVERY_FAULT, ids=IDS)
@@ -102,6 +132,8 @@ def test_a_stronger_fault_is_a_larger_change(spec: InputSpec, fault: Fault) -> N
         damaged = inject(fault, strength, samples, 0, spec)
         if spec is TEXT:
             changes.append(np.mean(samples != damaged))
+        elif spec is TABLE:
+            changes.append(size_of_change(fault, samples, damaged))
         else:
             changes.append(np.abs(damaged.astype(float) - samples).mean())
     if fault.name == "changed-frequency":  # of waves: any other frequency is as far away
@@ -357,5 +389,5 @@ def test_bad_input_is_refused_with_what_was_expected() -> None:
         inject(blur, 0.1, samples * 2.0, 0, GREY)
     with pytest.raises(SampleError, match="the texts have dtype int64, expected uint8"):
         inject(fault_named("text", "words-shuffled"), 0.5, rows_of(SENTENCES).astype(np.int64), 0, TEXT)
-    with pytest.raises(ValueError, match="kind: expected one of image, series, text, got 'table'"):
-        standard_faults("table")
+    with pytest.raises(ValueError, match="kind: expected one of image, series, table, text, got 'cloud'"):
+        standard_faults("cloud")

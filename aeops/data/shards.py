@@ -1,0 +1,80 @@
+"""Shards of a dataset: a .npy file of samples, or a Parquet file of rows where the kind of data has columns of its own types.
+
+numpy and pyarrow are imported where a shard is read or written.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ae_models.spec import InputSpec, SpecReader
+from aeops.data.array_files import write_npy_file, write_parquet
+from aeops.errors import DataError
+from aeops.kinds.interface import load_kind
+from aeops.machine.stored_json import read_json
+
+if TYPE_CHECKING:
+    import numpy as np
+
+SUFFIXES = (".npy", ".parquet")
+
+
+def write_block(folder: Path, stem: str, block: "np.ndarray", spec: InputSpec) -> str:
+    """Write samples (n, ...) as a dataset or the quarantine holds them; return the file's path inside the folder.
+
+    Args:
+        folder: of the dataset.
+        stem: the file's path inside it, without suffix.
+        block: the samples.
+        spec: the section input.
+    """
+    columns = load_kind(spec.kind).to_table(block, spec)
+    if columns is None:
+        write_npy_file(folder / f"{stem}.npy", block.shape, block.dtype, [block])
+        return f"{stem}.npy"
+    import pandas as pd
+
+    write_parquet(folder / f"{stem}.parquet", pd.DataFrame(columns))
+    return f"{stem}.parquet"
+
+
+def read_block(folder: Path, stem: str) -> "np.ndarray":
+    """Return the samples that `write_block` wrote to a dataset, memory-mapped where the file allows it."""
+    import numpy as np
+
+    if (folder / f"{stem}.npy").is_file():
+        return np.asarray(np.load(folder / f"{stem}.npy", mmap_mode="r", allow_pickle=False))
+    import pyarrow.parquet as pq
+
+    from aeops.kinds.table_rows import columns_of_arrow
+
+    spec = read_input(read_json(folder / "dataset.json", "kind"))
+    return load_kind(spec.kind).from_table(columns_of_arrow(pq.read_table(folder / f"{stem}.parquet")), spec)
+
+
+def shard_file(folder: Path, number: int) -> str:
+    """Return the path of a shard that is there inside its dataset."""
+    for suffix in SUFFIXES:
+        if (folder / f"{shard_stem(number)}{suffix}").is_file():
+            return f"{shard_stem(number)}{suffix}"
+    raise DataError(f"{folder}: no shard {shard_stem(number)}: the dataset is incomplete, ingest it again")
+
+
+def describe_columns(spec: InputSpec) -> dict[str, Any]:
+    """Return what a dataset.json says of a table's columns; nothing for other kinds."""
+    if not spec.columns:
+        return {}
+    return {"columns": [{"name": column.name, "type": column.type} for column in spec.columns]}
+
+
+def shard_stem(number: int) -> str:
+    """Return the path of a shard inside its dataset, without suffix."""
+    return f"shards/{number:05d}"
+
+
+def read_input(description: dict[str, Any]) -> InputSpec:
+    """Return the section input of a dataset.json."""
+    keys = ("kind", "shape", "low", "high", "columns")
+    reader = SpecReader("dataset.json")
+    spec: InputSpec = reader.read(InputSpec, {key: description[key] for key in keys if key in description}, "input")
+    reader.finish()
+    return spec

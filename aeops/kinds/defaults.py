@@ -1,0 +1,59 @@
+"""What most kinds of data share: a dataset holds the arrays that a model is trained on."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from aeops.kinds.results import ExpectedRange, ExpectedValue
+from aeops.kinds.samples import SampleSpec
+
+if TYPE_CHECKING:
+    from ae_models.spec import ColumnSpec, InputSpec
+
+
+class KindDefaults:
+    """The parts of `aeops.kinds.interface.DataKind` that are the same for every kind whose samples are arrays of one dtype."""
+
+    IS_BY_NAME: bool = False
+    DEFAULT_ENERGY: float = 0.5
+
+    def stored_shape(self, block: np.ndarray) -> tuple[int, ...]:
+        """See `DataKind.stored_shape`."""
+        return block.shape[1:]
+
+    def stored_dtype(self, block: np.ndarray) -> str:
+        """See `DataKind.stored_dtype`."""
+        return block.dtype.name
+
+    def to_table(self, block: np.ndarray, spec: "InputSpec") -> dict[str, Any] | None:
+        """See `DataKind.to_table`."""
+        return None
+
+    def from_table(self, columns: Mapping[str, Any], spec: "InputSpec") -> np.ndarray:
+        """See `DataKind.from_table`."""
+        raise NotImplementedError("samples of this kind are stored as arrays")
+
+    def table_expectations(self, spec: "InputSpec") -> list[ExpectedRange | ExpectedValue]:
+        """See `DataKind.table_expectations`."""
+        return []
+
+    def learn_input(self, blocks: Iterable[np.ndarray], spec: "InputSpec") -> "InputSpec":
+        """See `DataKind.learn_input`."""
+        return spec
+
+    def prepared_form(self, block: np.ndarray, spec: "InputSpec") -> np.ndarray:
+        """See `DataKind.prepared_form`."""
+        return block
+
+    def recode(self, samples: np.ndarray, columns: "Sequence[ColumnSpec]", served: SampleSpec) -> np.ndarray:
+        """See `DataKind.recode`."""
+        return samples
+
+    def plain_sample(self, sample: Any, spec: SampleSpec) -> Any:
+        """See `DataKind.plain_sample`."""
+        return sample
+
+    def expected_values(self, spec: SampleSpec) -> str:
+        """See `DataKind.expected_values`."""
+        return f"values from {spec.low:g} to {spec.high:g}"

@@ -1,0 +1,218 @@
+"""Rows of a table, by the names of their columns: from objects, columns and files to an array, and to a dataset's rows.
+
+A model's rows are float64 (n, columns), as `ae_models.spec.ColumnSpec` says. A dataset's rows are structured, (n,) with a field a
+column, as `aeops.kinds.table_cells` parses cells; what is not of its column's type stands as text in the field `MISTYPED`.
+
+What is refused of a batch by name: a missing column, and a cell of another type. Further columns are ignored, and their order
+does not matter.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from ae_models.spec import CATEGORY, ColumnSpec, join_names, suggest_match
+from aeops.errors import DataError, UsageError
+from aeops.kinds.decoding import DecodeError, decode_errors
+from aeops.kinds.samples import SampleSpec
+from aeops.kinds.table_cells import CATEGORY_BYTES, EXPECTED, ParsedColumn, codes_of, parse_column
+
+CSV_SUFFIXES, PARQUET_SUFFIX = (".csv", ".csv.gz"), ".parquet"
+MISTYPED = "(mistyped)"  # field of a dataset's rows; no column of a recipe may have this name
+MISTYPED_BYTES = 200
+NAMED_COLUMNS = 8  # that a message names
+
+
+def column_specs(spec: SampleSpec) -> list[ColumnSpec]:
+    """Return the columns of a model."""
+    return [column.spec for column in spec.columns]
+
+
+def require_columns(found: Sequence[str], columns: Sequence[ColumnSpec], what: str = "rows") -> None:
+    """Raise DataError where a column is missing."""
+    missing = [column.name for column in columns if column.name not in found]
+    if not missing:
+        return
+    added = [name for name in found if name not in {column.name for column in columns}]
+    hint = suggest_match(missing[0], added)
+    named_missing, named_found = join_names(missing[:NAMED_COLUMNS]), join_names(list(map(str, found))[:NAMED_COLUMNS])
+    raise DataError(f"expected {what} with the column {named_missing}, got the columns {named_found or 'none'}{hint}")
+
+
+def rows_of_columns(columns: Mapping[str, Any], specs: Sequence[ColumnSpec], from_text: bool) -> np.ndarray:
+    """Return columns by name as a model's rows, float64 (n, columns).
+
+    Args:
+        columns: name -> cells; further names are ignored.
+        specs: of the model's columns.
+        from_text: whether all cells are texts, as in CSV.
+
+    Raises:
+        DataError: no rows, a missing column, or a cell that is not of its column's type.
+    """
+    require_columns(list(columns), specs)
+    parsed = {spec.name: parse_column(spec, columns[spec.name], from_text) for spec in specs}
+    require_typed(parsed, specs)
+    if not len(parsed[specs[0].name].values):
+        raise DataError("expected at least one sample, got none")
+    return np.stack([_to_numbers(spec, parsed[spec.name].values) for spec in specs], axis=1)
+
+
+def require_typed(parsed: Mapping[str, ParsedColumn], specs: Sequence[ColumnSpec]) -> None:
+    """Raise DataError where a cell is not of its column's type."""
+    for spec in specs:
+        mistyped = parsed[spec.name].mistyped
+        if mistyped:
+            row = min(mistyped)
+            more = f" (and in {len(mistyped) - 1:,} other rows)" if len(mistyped) > 1 else ""
+            raise DataError(f"row {row}, column {spec.name}: expected {EXPECTED[spec.type]}, got {mistyped[row]}{more}")
+
+
+def _to_numbers(spec: ColumnSpec, values: np.ndarray) -> np.ndarray:
+    return codes_of(values, spec.categories) if spec.type == CATEGORY else values
+
+
+def columns_of_objects(inputs: Any, specs: Sequence[ColumnSpec]) -> dict[str, list[Any]]:
+    """Return parsed JSON, an object or a list of objects, as columns by name; a key that an object lacks is a missing value.
+
+    Raises:
+        DataError: something else; or a column that no object has.
+    """
+    objects = [inputs] if isinstance(inputs, dict) else inputs
+    if not isinstance(objects, list) or not objects or not all(isinstance(row, dict) for row in objects):
+        example = ", ".join(f'"{spec.name}": ...' for spec in specs[:2])
+        raise DataError(f"expected objects by the names of the columns, {{{example}}}, one or a list of them, got something else")
+    found = list(dict.fromkeys(name for row in objects for name in row))
+    require_columns(found, specs)
+    return {spec.name: [row.get(spec.name) for row in objects] for spec in specs}
+
+
+def columns_of_frame(frame: Any, specs: Sequence[ColumnSpec]) -> dict[str, Any]:
+    """Return the columns of a frame of pandas by name; numbers, booleans and dates as arrays, all others as lists of cells."""
+    require_columns(list(map(str, frame.columns)), specs)
+    columns: dict[str, Any] = {}
+    for spec in specs:
+        values = frame[spec.name]
+        kind = getattr(values.dtype, "kind", "O")
+        is_plain = kind in "biufM" and not hasattr(values.dtype, "na_value") and getattr(values.dtype, "tz", None) is None
+        columns[spec.name] = values.to_numpy() if is_plain else [_plain_cell(cell) for cell in values.tolist()]
+    return columns
+
+
+def _plain_cell(cell: Any) -> Any:
+    """Return None for a missing cell of pandas, whatever stands for it; another cell as it is."""
+    if isinstance(cell, str | bool | int):
+        return cell
+    return None if cell is None or cell != cell or type(cell).__name__ in ("NAType", "NaTType") else cell
+
+
+# ---------------------------------------------------------------- files
+
+
+def read_columns_file(path: Path, name: str) -> tuple[dict[str, Any], bool]:
+    """Read a CSV or Parquet file.
+
+    Args:
+        path: the file.
+        name: of it, for messages.
+
+    Returns:
+        Cells by the names of the columns, and whether all of them are texts.
+
+    Raises:
+        UsageError: there is no such file.
+        DataError: it cannot be read.
+    """
+    expected = f"expected a {', '.join(CSV_SUFFIXES)} or {PARQUET_SUFFIX} file by the names of the columns"
+    if path.is_dir():
+        raise DataError(f"{expected}, got the folder {name}")
+    if not path.is_file():
+        raise UsageError(f"no file {name}: {expected}")
+    is_csv = name.lower().endswith(CSV_SUFFIXES)
+    if not is_csv and not name.lower().endswith(PARQUET_SUFFIX):
+        raise DataError(f"{name}: {expected}")
+    try:
+        with decode_errors():
+            if is_csv:
+                return read_csv_columns(path, "gzip" if name.lower().endswith(".gz") else None), True
+            return read_parquet_columns(path), False
+    except DecodeError as error:
+        raise DataError(f"{name}: not readable as {'CSV in UTF-8' if is_csv else 'Parquet'} ({error}): write it again") from error
+
+
+def read_csv_columns(source: Any, compression: Literal["gzip"] | None = None) -> dict[str, Any]:
+    """Return the columns of CSV with a header line, each cell as text."""
+    import pandas as pd
+
+    frame = pd.read_csv(source, compression=compression, dtype="str", keep_default_na=False, index_col=False, encoding="utf-8")
+    return {str(name): np.asarray(frame[name].fillna(""), dtype=str) for name in frame.columns}
+
+
+def read_parquet_columns(source: Any) -> dict[str, Any]:
+    """Return the columns of Parquet."""
+    import pyarrow.parquet as pq
+
+    return columns_of_arrow(pq.read_table(source))
+
+
+def columns_of_arrow(table: Any) -> dict[str, Any]:
+    """Return the columns of an Arrow table: numbers and dates as arrays, all others as lists of cells."""
+    import pyarrow as pa
+
+    columns: dict[str, Any] = {}
+    for name in table.column_names:
+        values, kind = table[name], table[name].type
+        if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+            columns[name] = values.cast(pa.float64(), safe=False).to_numpy()
+        elif pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+            columns[name] = values.cast(pa.timestamp("us"), safe=False).to_numpy()
+        else:
+            columns[name] = values.to_pylist()
+    return columns
+
+
+# ---------------------------------------------------------------- a dataset's rows
+
+
+def row_dtype(specs: Sequence[ColumnSpec]) -> np.dtype:
+    """Return the dtype of a dataset's rows."""
+    fields: list[tuple[str, str]] = [(spec.name, f"S{CATEGORY_BYTES}" if spec.type == CATEGORY else "f8") for spec in specs]
+    return np.dtype([*fields, (MISTYPED, f"S{MISTYPED_BYTES}")])
+
+
+def dataset_rows(columns: Mapping[str, Any], specs: Sequence[ColumnSpec], from_text: bool) -> np.ndarray:
+    """Return columns by name as a dataset's rows; cells of another type become missing, and are named in `MISTYPED`.
+
+    Typed arrays of whole numbers may be categories: they are read as the texts of these numbers.
+
+    Raises:
+        DataError: a missing column.
+    """
+    require_columns(list(columns), specs, "a source")
+    count = len(next(iter(columns.values())))
+    rows = np.zeros(count, row_dtype(specs))
+    problems: dict[int, list[str]] = {}
+    for spec in specs:
+        parsed = parse_column(spec, _as_category(spec, columns[spec.name]), from_text)
+        rows[spec.name] = parsed.values
+        for row, cell in parsed.mistyped.items():
+            problems.setdefault(row, []).append(f"{spec.name}: {cell}")
+    for row, cells in problems.items():
+        rows[MISTYPED][row] = "; ".join(cells).encode()[:MISTYPED_BYTES]
+    return rows
+
+
+def _as_category(spec: ColumnSpec, cells: Any) -> Any:
+    """Return an array of whole numbers as texts, where the column is a category or a boolean."""
+    if spec.type != CATEGORY or not isinstance(cells, np.ndarray) or cells.dtype.kind not in "iuf":
+        return cells
+    return [None if value != value else f"{value:.0f}" if value % 1 == 0 else str(value) for value in cells.tolist()]
+
+
+def prepared_rows(rows: np.ndarray, specs: Sequence[ColumnSpec]) -> np.ndarray:
+    """Return a dataset's rows as a model's, float64 (n, columns), by the categories of the columns."""
+    if not len(rows):
+        return np.empty((0, len(specs)))
+    return np.stack([_to_numbers(spec, rows[spec.name]) for spec in specs], axis=1).astype(np.float64)
