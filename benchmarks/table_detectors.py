@@ -20,6 +20,7 @@ __all__ = ["DETECTORS", "FittedDetector", "TableDetector"]
 
 RATE = 0.1  # of false alarms: what PyOD's `contamination` is by default, and the smallest set has calibration rows enough
 HULL_NEIGHBOURS = 10
+OWN_VERSION = 1  # of this project's estimators: raise it where their scores change, so that old cells do not count
 Scorer = Callable[[np.ndarray], np.ndarray]
 
 
@@ -90,7 +91,23 @@ def fit_hull(train: np.ndarray, seed: int) -> FittedDetector:
     return FittedDetector(score, None)
 
 
+def own_detector(name: str, **parameters: Any) -> TableDetector:
+    """Return an estimator of ae_models.sklearn with its defaults but for `parameters` and the rate of false alarms."""
+
+    def fit(train: np.ndarray, seed: int) -> FittedDetector:
+        import ae_models.sklearn
+
+        detector_class = getattr(ae_models.sklearn, name)
+        detector = detector_class(false_alarm_rate=RATE, random_state=seed, **parameters).fit(train)
+        return FittedDetector(lambda rows: -detector.score_samples(rows), -detector.offset_)
+
+    return TableDetector(fit, {"version": OWN_VERSION, **parameters})
+
+
 DETECTORS: dict[str, TableDetector] = {
+    "MemoryDetector": own_detector("MemoryDetector"),
+    "MemoryDetector, trim 0.2": own_detector("MemoryDetector", trim=0.2),
+    "AutoencoderDetector": own_detector("AutoencoderDetector"),
     "PyOD kNN": pyod_detector("knn", "KNN"),
     "PyOD IForest": pyod_detector("iforest", "IForest"),
     "PyOD ECOD": pyod_detector("ecod", "ECOD"),
