@@ -219,7 +219,7 @@ class _TableDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  # scik
         frame = _as_frame(X)
         if frame is None:
             rows = _require_numbers(validate_data(self, X, dtype=np.float64, ensure_all_finite="allow-nan"))
-            is_missing: list[bool] = list(map(bool, np.isnan(rows).any(axis=0)))
+            is_missing = [bool(np.isnan(values).any()) for values in rows.T]
             columns = number_columns(rows.shape[1])
             return tuple(replace(column, missing=flag) for column, flag in zip(columns, is_missing, strict=True)), rows
         validate_data(self, X, skip_check_array=True)
