@@ -221,5 +221,6 @@ def _reconstruction_difference(autoencoder: Autoencoder, expected: SampleArray, 
         return float((actual != expected).mean())
     if autoencoder.preprocessing is not None:
         vectors = [autoencoder.preprocessing(torch.from_numpy(rows)) for rows in (expected, actual)]
-        return float((vectors[0] - vectors[1]).abs().max())
+        # Relative beyond 1: the numbers of a row have no range.
+        return float(((vectors[0] - vectors[1]).abs() / vectors[0].abs().clamp(min=1.0)).max())
     return float(np.abs(actual - expected).max() / (autoencoder.high - autoencoder.low))

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import great_expectations.expectations as gxe
+import pandas as pd
 from great_expectations.expectations.expectation import Expectation
 
+from ae_models.spec import BOOLEAN, CATEGORY, DATE
 from aeops.kinds.interface import load_kind
 from aeops.kinds.results import ExpectedRange, ExpectedValue
 from aeops.recipe.reader import Recipe
@@ -82,6 +84,47 @@ def row_checks(recipe: Recipe) -> list[ExpectationCheck]:
     """Return what is expected of each column of a table's rows; nothing for samples that are no rows."""
     expected = load_kind(recipe.fit.input.kind).table_expectations(recipe.fit.input)
     return list(map(_statistic_check, expected))
+
+
+def row_set_checks(recipe: Recipe) -> list[ExpectationCheck]:
+    """Return how complete each column that may lack values has to be over the accepted rows."""
+    share = recipe.validate.completeness
+    checks = []
+    for column in recipe.fit.input.columns if share > 0 else ():
+        if column.missing:
+            is_complete = gxe.ExpectColumnValuesToNotBeNull(column=column.name, mostly=share)
+            name, allowed = f"{column.name}: completeness", f"values in {share:.0%} of the rows or more"
+            checks.append(ExpectationCheck(name, allowed, "no value", is_complete))
+    return checks
+
+
+def row_drift_checks(recipe: Recipe, last_rows: pd.DataFrame) -> list[ExpectationCheck]:
+    """Return how far each column of the accepted rows may lie from the last accepted version.
+
+    The mean of a column of numbers: by validate.mean_drift of its standard deviation; of a boolean: by that share. A share of
+    the rows as large may have categories that are new.
+
+    Args:
+        recipe: gives the columns and validate.mean_drift.
+        last_rows: the rows of the last accepted version.
+    """
+    drift, checks = recipe.validate.mean_drift, []
+    for column in recipe.fit.input.columns:
+        if column.name not in last_rows or column.type == DATE or last_rows[column.name].isna().all():
+            continue
+        last = last_rows[column.name].dropna()
+        name = f"{column.name}: drift"
+        if column.type == CATEGORY:
+            known = sorted(map(str, last.unique()))
+            is_known = gxe.ExpectColumnValuesToBeInSet(column=column.name, value_set=known, mostly=max(0.0, 1 - drift))
+            checks.append(ExpectationCheck(name, f"categories of the last accepted version but for {drift:.0%}", "{}", is_known))
+            continue
+        mean, spread = float(last.astype(float).mean()), float(last.astype(float).std(ddof=0))
+        reach = drift if column.type == BOOLEAN else drift * spread
+        expectation = gxe.ExpectColumnMeanToBeBetween(column=column.name, min_value=mean - reach, max_value=mean + reach)
+        allowed = f"{mean - reach:.4g} to {mean + reach:.4g} ({drift:g} standard deviations around the last accepted version)"
+        checks.append(ExpectationCheck(name, allowed, "a mean of {}", expectation))
+    return checks
 
 
 def _statistic_check(expected: ExpectedRange | ExpectedValue) -> ExpectationCheck:

@@ -5,7 +5,7 @@ Great Expectations takes seconds to import: only the stage that validates import
 
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,18 @@ from great_expectations.data_context.types.base import (
     ProgressBarsConfig,
 )
 
-from ae_models.spec import InputSpec
+from ae_models.spec import BOOLEAN, InputSpec
 from aeops.data.dataset import read_shards
-from aeops.data.expectations import ExpectationCheck, drift_checks, row_checks, sample_checks, set_checks, share_checks
+from aeops.data.expectations import (
+    ExpectationCheck,
+    drift_checks,
+    row_checks,
+    row_drift_checks,
+    row_set_checks,
+    sample_checks,
+    set_checks,
+    share_checks,
+)
 from aeops.kinds.interface import load_kind
 from aeops.recipe.reader import Recipe
 
@@ -211,6 +220,29 @@ def validate_rows(validator: DataValidator, recipe: Recipe, rows: pd.DataFrame |
     if rows is None or not checks:
         return []
     return validator.run_suite(f"{recipe.data.dataset}-rows", checks, rows, key=ROW_KEY)
+
+
+def validate_row_set(validator: DataValidator, recipe: Recipe, rows: pd.DataFrame | None) -> list[ExpectationResult]:
+    """Evaluate what is expected of each column over the accepted rows; nothing where samples are no rows."""
+    checks = row_set_checks(recipe)
+    if rows is None or not checks:
+        return []
+    results = validator.run_suite(f"{recipe.data.dataset}-columns", checks, rows, key=ROW_KEY)
+    # The rows that lack a value are not bad by themselves.
+    return [replace(result, unexpected_items=[]) for result in results]
+
+
+def validate_row_drift(
+    validator: DataValidator, recipe: Recipe, rows: pd.DataFrame | None, last_rows: pd.DataFrame | None
+) -> list[ExpectationResult]:
+    """Compare each column of the accepted rows with the last accepted version; nothing where samples are no rows."""
+    if rows is None or last_rows is None:
+        return []
+    checks = row_drift_checks(recipe, last_rows)
+    if not checks:
+        return []
+    booleans = {column.name: float for column in recipe.fit.input.columns if column.type == BOOLEAN}
+    return validator.run_suite(f"{recipe.data.dataset}-column-drift", checks, rows.astype(booleans), key=ROW_KEY)
 
 
 def validate_set(validator: DataValidator, recipe: Recipe, accepted_index: pd.DataFrame) -> list[ExpectationResult]:

@@ -48,7 +48,7 @@ class ColumnSchema:
 
 
 class NamedColumn(NamedTuple):
-    """A column of a batch by name: double, boolean or string."""
+    """A column of a batch by name: double, long, boolean, string, or any of them."""
 
     name: str
     dtype: str

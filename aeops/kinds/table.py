@@ -53,7 +53,7 @@ ROWS_AT_ONCE = 1024
 VALUES_AT_ONCE = 2**20
 MAX_CATEGORIES = 65_536  # learnt of a column: the most frequent ones
 WORST_COLUMNS = 20  # of the report's table
-SIGNATURE_TYPES = {BOOLEAN: "boolean", CATEGORY: "string", DATE: "string"}  # numbers: double
+SIGNATURE_TYPES = {BOOLEAN: "boolean", INTEGER: "long", CATEGORY: "string", DATE: "string"}  # numbers: double
 JSON_TYPES = {BOOLEAN: "boolean", CATEGORY: "string", DATE: "string", INTEGER: "integer"}  # numbers: number
 
 
@@ -304,7 +304,10 @@ class TableKind(KindDefaults):
         """See `DataKind.served_schema`: the columns by name."""
         columns = []
         for column in column_specs(spec):
-            columns.append(NamedColumn(column.name, SIGNATURE_TYPES.get(column.type, "double"), not column.missing))
+            dtype = SIGNATURE_TYPES.get(column.type, "double")
+            if column.missing and dtype in ("long", "boolean"):
+                dtype = "any"  # neither of them has a value that stands for a missing one
+            columns.append(NamedColumn(column.name, dtype, not column.missing))
         return ColumnSchema("float64", (-1, *spec.shape), tuple(columns))
 
     def served_example(self, stored: np.ndarray | None, spec: SampleSpec, count: int) -> np.ndarray:

@@ -116,6 +116,7 @@ class ValidateSpec:
     missing: str = bounded_field(FLAG_MISSING, one_of=MISSING_RULES)  # for served samples; those of a dataset are quarantined
     unknown: str = bounded_field(FLAG_MISSING, one_of=MISSING_RULES)  # of tables: the same for a category that is not known
     infinite: str = bounded_field(FLAG_MISSING, one_of=MISSING_RULES)  # of tables: the same for an infinite number
+    completeness: float = bounded_field(0.0, low=0.0, high=1.0)  # of tables: share of rows with a value, in each column
     duplicates: str = bounded_field("refuse", one_of=("refuse", "accept"))  # samples that equal an earlier one
 
     def validation_errors(self) -> list[str]:

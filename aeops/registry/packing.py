@@ -109,11 +109,14 @@ def model_signature(schema: ColumnSchema) -> "ModelSignature":
     """Return the signature: a batch of samples; score, p-value, verdict and flags of each sample; and two parameters."""
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec
-    from mlflow.types.schema import Array
+    from mlflow.types.schema import AnyType, Array
 
     inputs: list[TensorSpec | ColSpec] = [TensorSpec(np.dtype(schema.dtype), schema.shape)]
     if schema.columns is not None:
-        inputs = [ColSpec(column.dtype, column.name, required=column.is_required) for column in schema.columns]
+        inputs = []
+        for column in schema.columns:
+            column_type = AnyType() if column.dtype == "any" else column.dtype
+            inputs.append(ColSpec(column_type, column.name, required=column.is_required))
     output_columns = [ColSpec("double", "score"), ColSpec("double", "p_value"), ColSpec("boolean", "is_anomaly")]
     output_columns.append(ColSpec(Array(DataType.string), "flags"))
     return ModelSignature(

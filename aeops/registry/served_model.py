@@ -8,6 +8,7 @@ mlflow.pyfunc.load_model("models:/digits@champion").predict(batch, params={"reco
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel
@@ -22,7 +23,7 @@ class ServedModel(PythonModel):  # type: ignore[misc]  # MLflow's base is untype
 
         self.detector = Detector(Path(context.artifacts["bundle"]))
 
-    def predict(self, context: Any, model_input: Any, params: dict[str, Any] | None = None) -> Any:
+    def predict(self, context: Any, model_input: np.ndarray, params: dict[str, Any] | None = None) -> Any:
         """Score a batch (n, *shape) of raw values, of texts (n,), or the rows of a frame by the names of its columns.
 
         A frame is answered by a frame with a row a sample.

@@ -34,12 +34,15 @@ from aeops.data.dataset import (
 from aeops.data.quarantine import write_quarantine
 from aeops.data.shards import describe_columns, read_input, shard_stem, write_block
 from aeops.data.validation import (
+    ROW_KEY,
     DataValidator,
     ExpectationResult,
     drift_means,
     quarantine_reasons,
     read_rows,
     validate_drift,
+    validate_row_drift,
+    validate_row_set,
     validate_rows,
     validate_samples,
     validate_set,
@@ -166,7 +169,8 @@ def validate_dataset(recipe: Recipe, project: Project, incoming: Path, descripti
     index = read_index(incoming)
     validator = DataValidator()
     sample_results = validate_samples(validator, recipe, index, description["dtype"])
-    sample_results += validate_rows(validator, recipe, read_rows(incoming, index, recipe.fit.input))
+    rows = read_rows(incoming, index, recipe.fit.input)
+    sample_results += validate_rows(validator, recipe, rows)
     reasons = quarantine_reasons(sample_results, index)
     budget = math.floor(recipe.validate.quarantine_budget * len(index) + 1e-9)
     validation = DatasetValidation(index, reasons, budget, sample_results, [], [], None)
@@ -177,6 +181,11 @@ def validate_dataset(recipe: Recipe, project: Project, incoming: Path, descripti
         drift_results = []
         if last_means:
             drift_results = validate_drift(validator, recipe, accepted_index, last_means)
+        if rows is not None:
+            rows = rows[rows[ROW_KEY].isin(accepted_index["id"])]
+            set_results += validate_row_set(validator, recipe, rows)
+            last_rows = None if drift_skipped else read_last_rows(recipe, project)
+            drift_results += validate_row_drift(validator, recipe, rows, last_rows)
         validation = replace(validation, set_results=set_results, drift_results=drift_results, drift_skipped=drift_skipped)
     staged_site = project.data_docs / f".{recipe.data.dataset}.aside"
     shutil.rmtree(staged_site, ignore_errors=True)
@@ -202,6 +211,12 @@ def read_last_means(recipe: Recipe, project: Project) -> tuple[dict[str, float] 
     if last_kind != kind:
         return None, f"the last accepted version has samples of kind {last_kind}, not {kind}"
     return drift_means(read_index(dataset), kind), None
+
+
+def read_last_rows(recipe: Recipe, project: Project) -> pd.DataFrame | None:
+    """Return the rows of the last accepted version, which matches its receipt; None where its samples are no rows."""
+    dataset = project.dataset(recipe.data.dataset)
+    return read_rows(dataset, read_index(dataset), read_input(read_json(dataset / "dataset.json")))
 
 
 def quarantine_samples(validation: DatasetValidation, recipe: Recipe, project: Project, incoming: Path) -> Path | None:
