@@ -24,7 +24,7 @@ from ae_models.checksums import refused_bundle
 from ae_models.combined_score import build_score
 from ae_models.direct_training import train_in_memory
 from ae_models.ensemble import build_autoencoder
-from ae_models.errors import SampleError
+from ae_models.errors import SampleError, SpecError
 from ae_models.export import AnomalyScorer
 from ae_models.sample_sets import ArraySampleSet, SampleArray, samples_sha256
 from ae_models.score_samples import ScoreSamples
@@ -56,12 +56,14 @@ from ae_models.trimming import find_typical
 
 __all__ = ["LEAST_ROWS", "TableModel", "TableSettings", "fit_table"]
 
+_LARGEST_SHARE = 0.9  # of rows that are set aside, or not learnt from
 LEAST_ROWS = 8  # of a fit: two to calibrate, two to standardise scores by, four to learn from
 _VALIDATION_SHARE = 0.1
 _SCORED_ROWS = 4096  # at once
 _EXAMPLES = 64  # calibration rows on which ONNX is compared with torch
 _PRINCIPAL_NUMBERS = 16  # of the code of a detector without a trained network
 _PRINCIPAL_ROWS = 50_000  # from which components are computed
+_ROUNDING = 1e-5  # share of a score by which a calibration in single precision may differ from one in double
 _RECIPE = "estimator"  # names the model in bundle.json
 
 
@@ -110,8 +112,9 @@ class TableModel:
 
     @property
     def threshold(self) -> float:
-        """The score above which a row is an anomaly."""
-        return self.scorer.threshold.value
+        """The score above which a row is an anomaly; equal scores differ by what the calibration rounded."""
+        value = self.scorer.threshold.value
+        return value + _ROUNDING * (1 + abs(value))
 
     @property
     def false_alarm_rate(self) -> float | None:
@@ -136,7 +139,7 @@ class TableModel:
     def p_values(self, scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Return (1 + number of calibration scores at least as large) / (m + 1) of scores, (n,)."""
         calibration = self.scorer.threshold.calibration_scores.astype(np.float64)
-        at_least = len(calibration) - np.searchsorted(calibration, scores.astype(np.float32), side="left")
+        at_least = len(calibration) - np.searchsorted(calibration, scores - _ROUNDING * (1 + np.abs(scores)), side="left")
         p_values: npt.NDArray[np.float64] = (1 + at_least) / (len(calibration) + 1)
         return p_values
 
@@ -174,6 +177,7 @@ def fit_table(input_spec: InputSpec, rows: SampleArray, settings: TableSettings,
     """
     if len(rows) < LEAST_ROWS:
         raise SampleError(f"expected {LEAST_ROWS} rows or more to learn from, got {len(rows)} (n_samples={len(rows)})")
+    _checked_spec(input_spec, settings, seed, len(rows), settings.false_alarm_rate)
     learnt, validation, calibration = _split_rows(rows, settings, seed)
     learnt = learnt[_find_typical_rows(input_spec, learnt, settings.trim, seed)]
     spec = _checked_spec(input_spec, settings, seed, len(learnt), _reachable_rate(settings.false_alarm_rate, len(calibration)))
@@ -226,19 +230,34 @@ def _reachable_rate(rate: float, calibration_rows: int) -> float:
 
 
 def _checked_spec(input_spec: InputSpec, settings: TableSettings, seed: int, learnt_rows: int, rate: float) -> FitSpec:
-    """Return the settings as those of any fit, which names every mistake at once; neighbours are as many as there are rows."""
+    """Return the settings as those of any fit; neighbours are as many as there are rows.
+
+    Raises:
+        SpecError: with every mistake.
+    """
+    mistakes = []
+    for name in ("calibration_share", "trim"):
+        share, low = getattr(settings, name), 0 if name == "trim" else 0.01
+        if not low <= share <= _LARGEST_SHARE:
+            mistakes.append(f"{name}: expected {low:g} to {_LARGEST_SHARE:g}, got {share:g}")
     width = vector_width(input_spec.columns, input_spec.one_hot)
     model = AutoencoderConfig(
         corrupt=NoCorruptionSpec(),
         encode=DenseEncoderSpec(settings.widths),
-        bottleneck=IdentityBottleneckSpec(max(1, min(settings.size, width))),
+        bottleneck=IdentityBottleneckSpec(min(settings.size, width)),
         decode=DenseDecoderSpec(settings.widths[::-1]),
         compare=MixedLossSpec(),
     )
     train = replace(settings.training or TrainSpec(epochs=1, accelerator="cpu"), seed=seed, threads=settings.threads)
     threshold = SplitConformalThresholdSpec(false_alarm_rate=rate)
     spec = FitSpec(input_spec, model, _fitting_score(settings.score, learnt_rows), threshold, train)
-    return FitSpec.from_dict(spec.to_dict(), "the detector")
+    try:
+        checked_spec = FitSpec.from_dict(spec.to_dict(), "the detector")
+    except SpecError as error:
+        raise SpecError([*error.mistakes, *mistakes]) from None
+    if mistakes:
+        raise SpecError(mistakes)
+    return checked_spec
 
 
 def _fitting_score(score: ScoreSpec, learnt_rows: int) -> ScoreSpec:

@@ -245,7 +245,7 @@ class TablePreprocessing(nn.Module):
             position = _normal_place(scaled.clamp(-end, end))
         else:
             position, end = (scaled / _UNIT_DEVIATION + 1) / 2, _UNIT_DEVIATION
-        values = knots[0] + torch.zeros_like(scaled)
+        values = knots[0].expand_as(scaled)  # of zeros an export would make a constant of its example's rows
         for place, share, (low, high) in zip(
             self.knot_places[:-1].tolist(), np.diff(self.knot_places).tolist(), pairwise(knots), strict=True
         ):
