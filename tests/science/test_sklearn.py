@@ -92,14 +92,16 @@ def test_an_unknown_category_a_far_number_and_a_far_date_are_anomalies(fitted: A
     assert fitted.predict(odd).tolist() == [-1, -1, -1, -1]
 
 
-@pytest.fixture(scope="module")
-def bundle(fitted: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("estimator") / "bundle"
-    fitted.save(folder)
-    return folder
+@pytest.fixture(scope="module", params=[DETECTORS[0], pytest.param(DETECTORS[1], marks=pytest.mark.long)], ids=NAMES)
+def saved(request: pytest.FixtureRequest, orders: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
+    """A detector and its bundle; an export takes seconds."""
+    detector, folder = clone(request.param).fit(orders), tmp_path_factory.mktemp("estimator") / "bundle"
+    detector.save(folder)
+    return detector, folder
 
 
-def test_a_bundle_scores_as_the_detector_in_onnxruntime_and_comes_back(fitted: Any, orders: pd.DataFrame, bundle: Path) -> None:
+def test_a_bundle_scores_as_the_detector_in_onnxruntime_and_comes_back(saved: tuple[Any, Path], orders: pd.DataFrame) -> None:
+    fitted, bundle = saved
     scores = fitted.score_samples(orders)
     loaded = type(fitted).load(bundle)
     np.testing.assert_allclose(loaded.score_samples(orders), scores, atol=1e-9)
@@ -111,8 +113,8 @@ def test_a_bundle_scores_as_the_detector_in_onnxruntime_and_comes_back(fitted: A
     assert {file.suffix for file in bundle.iterdir()} == {".json", ".safetensors", ".onnx", ""}
 
 
-def test_an_altered_bundle_is_refused(bundle: Path, tmp_path: Path) -> None:
-    shutil.copytree(bundle, tmp_path / "bundle")
+def test_an_altered_bundle_is_refused(saved: tuple[Any, Path], tmp_path: Path) -> None:
+    shutil.copytree(saved[1], tmp_path / "bundle")
     weights = tmp_path / "bundle" / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"?")
     with pytest.raises(BundleError, match=r"weights\.safetensors"):
