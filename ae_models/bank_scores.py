@@ -44,6 +44,7 @@ class _BankScore(Score):
         super().__init__()
         self.space, self.energy, self.pool, self.rows, self.coreset = space, energy, pool, rows, coreset
         self.neighbours = neighbours
+        self.left_out = 0  # nearest rows that do not count: 1 while rows of the bank itself are scored
         self.register_buffer("kernel", gaussian_kernel(blur), persistent=False)
         for name in ("bank", "half_norms", "mean", "whitening", "samples"):
             self.register_buffer(name, torch.zeros(0))
@@ -52,7 +53,8 @@ class _BankScore(Score):
         scores = []
         for view, vectors in enumerate(self._views(output)):
             compared = self._as_compared(vectors, view)
-            neighbours = self.bank[view][self._nearest_rows(compared, view, self.neighbours)]
+            nearest = self._nearest_rows(compared, view, self.neighbours + self.left_out)
+            neighbours = self.bank[view][nearest[:, self.left_out :]]
             scores.append(torch.log(self.squared_distance(compared, neighbours) + ENERGY_FLOOR))
             if self.energy:
                 # Of what is compared: with the energy of the input before its blur, digits are ranked worse.

@@ -44,6 +44,7 @@ __all__ = ["AutoencoderDetector", "MemoryDetector"]
 
 _FLAT_TYPES = {NUMBER: nw.Float64, INTEGER: nw.Float64, BOOLEAN: nw.Float64}
 _LARGEST_SEED = 2**31 - 1
+_CALIBRATIONS = ("leave-one-out", "split")
 _NEAREST = 5  # rows whose mean distance stands beside the hull
 
 
@@ -320,8 +321,10 @@ class MemoryDetector(_TableDetector):
         ridge: keeps the hull near its rows; relative to their mean squared distance from their centre.
         rows: training rows that are remembered, at most, chosen at random.
         trim: share of the training rows that are forgotten, those that look least like the others: they may be anomalies.
-        false_alarm_rate: of normal rows, promised by the rows that are set aside for it.
-        calibration_share: of the rows of `fit`, set aside for the threshold.
+        calibration: "leave-one-out", all rows are remembered, and each is scored without itself for the threshold; or "split",
+            rows are set aside for the threshold, so that the promise is exact. More rows than `rows` are always split.
+        false_alarm_rate: of normal rows, that the threshold promises.
+        calibration_share: of the rows of `fit`, set aside for the threshold where they are split.
         random_state: of the split and of the remembered rows.
         threads: of the CPU, while it learns.
 
@@ -337,6 +340,7 @@ class MemoryDetector(_TableDetector):
         ridge: float = 1.0,
         rows: int = 5000,
         trim: float = 0.1,
+        calibration: str = "leave-one-out",
         false_alarm_rate: float = 0.05,
         calibration_share: float = 0.2,
         random_state: Any = 0,
@@ -346,12 +350,15 @@ class MemoryDetector(_TableDetector):
         self.ridge = ridge
         self.rows = rows
         self.trim = trim
+        self.calibration = calibration
         self.false_alarm_rate = false_alarm_rate
         self.calibration_share = calibration_share
         self.random_state = random_state
         self.threads = threads
 
     def _settings(self, rows: int) -> TableSettings:
+        if self.calibration not in _CALIBRATIONS:
+            raise ValueError(f"calibration: expected {' or '.join(_CALIBRATIONS)}, got {self.calibration!r}")
         hull = LocalHullScoreSpec(neighbours=self.neighbours, ridge=self.ridge, rows=self.rows)
         nearest = KnnScoreSpec(neighbours=_NEAREST, distance="mean", rows=self.rows)
         return TableSettings(
@@ -360,6 +367,7 @@ class MemoryDetector(_TableDetector):
             calibration_share=self.calibration_share,
             trim=self.trim,
             threads=self.threads,
+            leaves_one_out=self.calibration == _CALIBRATIONS[0],
         )
 
 

@@ -6,7 +6,7 @@
 import copy
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -18,15 +18,20 @@ import torch
 from torch import nn
 
 from ae_models.autoencoder import Autoencoder
+from ae_models.bank_scores import KnnScore, LocalHullScore
 from ae_models.bundle import fit_sections, load_bundle, write_bundle
 from ae_models.calibration import bundle_document, calibrate_scorer
 from ae_models.checksums import refused_bundle
-from ae_models.combined_score import build_score
+from ae_models.combined_score import CombinedScore, build_score
+from ae_models.data_loading import iterate_batches
 from ae_models.direct_training import train_in_memory
 from ae_models.ensemble import build_autoencoder
 from ae_models.errors import SampleError, SpecError
 from ae_models.export import AnomalyScorer
+from ae_models.factory import build_part
+from ae_models.model_output import ModelOutput
 from ae_models.sample_sets import ArraySampleSet, SampleArray, samples_sha256
+from ae_models.score_interface import Score
 from ae_models.score_samples import ScoreSamples
 from ae_models.spec import (
     TABLE,
@@ -46,10 +51,12 @@ from ae_models.spec import (
     SingleScoreSpec,
     SplitConformalThresholdSpec,
     TrainSpec,
+    single_scores,
     vector_width,
 )
 from ae_models.table_preprocessing import TablePreprocessing
-from ae_models.threshold_interface import conformal_rows
+from ae_models.threshold_interface import CalibrationScores, conformal_rows
+from ae_models.thresholds import THRESHOLDS
 from ae_models.training_environment import deterministic_threads
 from ae_models.training_result import TrainingFacts
 from ae_models.trimming import find_typical
@@ -76,6 +83,8 @@ class TableSettings:
         false_alarm_rate: of the threshold, in (0, 1).
         calibration_share: of the rows, set aside for the threshold, in (0, 1).
         trim: share of the other rows that are not learnt from, in [0, 1): see `ae_models.trimming`.
+        leaves_one_out: whether a bank holds all rows that it can, and each row is scored without itself to calibrate, instead of
+            rows that are set aside for that; where there are more rows than the bank holds, these are.
         training: of a network of these `widths` and code `size`; None: a linear one, by principal components.
         widths: of the encoder's layers, those of the decoder in reverse.
         size: numbers of the code.
@@ -86,6 +95,7 @@ class TableSettings:
     calibration_share: float
     trim: float
     threads: int
+    leaves_one_out: bool = False
     training: TrainSpec | None = None
     widths: tuple[int, ...] = ()
     size: int = _PRINCIPAL_NUMBERS
@@ -178,6 +188,8 @@ def fit_table(input_spec: InputSpec, rows: SampleArray, settings: TableSettings,
     if len(rows) < LEAST_ROWS:
         raise SampleError(f"expected {LEAST_ROWS} rows or more to learn from, got {len(rows)} (n_samples={len(rows)})")
     _checked_spec(input_spec, settings, seed, len(rows), settings.false_alarm_rate)
+    if settings.leaves_one_out and len(rows) <= _bank_rows(settings.score):
+        return _fit_without_split(input_spec, rows, settings, seed)
     learnt, validation, calibration = _split_rows(rows, settings, seed)
     learnt = learnt[_find_typical_rows(input_spec, learnt, settings.trim, seed)]
     spec = _checked_spec(input_spec, settings, seed, len(learnt), _reachable_rate(settings.false_alarm_rate, len(calibration)))
@@ -193,6 +205,48 @@ def fit_table(input_spec: InputSpec, rows: SampleArray, settings: TableSettings,
         scorer = calibrate_scorer(spec.threshold, autoencoder, score, calibration)
     facts = TrainingFacts(_RECIPE, spec.weights, steps, samples_sha256(train_set), torch.__version__.partition("+")[0])
     return TableModel(bundle_document(spec, facts, scorer), scorer.eval(), calibration[:_EXAMPLES])
+
+
+def _fit_without_split(input_spec: InputSpec, rows: SampleArray, settings: TableSettings, seed: int) -> TableModel:
+    """Fit a bank of all rows but the trimmed ones; the calibration scores are those of all rows, each without itself."""
+    is_typical = _find_typical_rows(input_spec, rows, settings.trim, seed)
+    learnt = rows[is_typical]
+    spec = _checked_spec(input_spec, settings, seed, len(learnt), _reachable_rate(settings.false_alarm_rate, len(rows)))
+    with deterministic_threads(settings.threads), torch.no_grad():
+        autoencoder = _principal_autoencoder(spec, learnt).cpu().eval()
+        score = build_score(spec.score, autoencoder)
+        train_set = ArraySampleSet(learnt)
+        score.fit(ScoreSamples(autoencoder, spec.input, train_set, train_set, seed))
+        _leave_out_nearest(score, 1)
+        if isinstance(score, CombinedScore):
+            score.standardise(_outputs(autoencoder, learnt))
+        learnt_scores = [score(output) for output in _outputs(autoencoder, learnt)]
+        _leave_out_nearest(score, 0)
+        trimmed_scores = [score(output) for output in _outputs(autoencoder, rows[~is_typical])]
+    scores = torch.cat([*learnt_scores, *trimmed_scores]).numpy()
+    threshold = build_part(THRESHOLDS, spec.threshold).calibrate(CalibrationScores(scores))
+    facts = TrainingFacts(_RECIPE, spec.weights, 0, samples_sha256(train_set), torch.__version__.partition("+")[0])
+    scorer = AnomalyScorer(autoencoder, score, threshold)
+    return TableModel(bundle_document(spec, facts, scorer), scorer.eval(), learnt[:_EXAMPLES])
+
+
+def _outputs(autoencoder: Autoencoder, rows: SampleArray) -> Iterator[ModelOutput]:
+    for batch in iterate_batches(ArraySampleSet(rows)):
+        yield autoencoder.run(autoencoder.normalise(batch))
+
+
+def _leave_out_nearest(score: Score, count: int) -> None:
+    """Let banks leave out the nearest row, which is a row of the bank itself where such rows are scored."""
+    for part in score.modules():
+        if isinstance(part, KnnScore | LocalHullScore):
+            part.left_out = count
+
+
+def _bank_rows(score: ScoreSpec) -> int:
+    """Return how many rows the smallest bank of a score holds."""
+    return min(
+        (part.rows for part in single_scores(score).values() if isinstance(part, KnnScoreSpec | LocalHullScoreSpec)), default=0
+    )
 
 
 def _split_rows(rows: SampleArray, settings: TableSettings, seed: int) -> list[SampleArray]:
@@ -261,15 +315,15 @@ def _checked_spec(input_spec: InputSpec, settings: TableSettings, seed: int, lea
 
 
 def _fitting_score(score: ScoreSpec, learnt_rows: int) -> ScoreSpec:
-    """Return the score with as many neighbours as there are rows, where it asks for more."""
+    """Return the score with as many neighbours as there are rows, less one, where it asks for more."""
     if isinstance(score, CombinedScoreSpec):
         return replace(score, scores=tuple(_fitting_part(part, learnt_rows) for part in score.scores))
     return _fitting_part(score, learnt_rows)
 
 
 def _fitting_part(score: SingleScoreSpec, learnt_rows: int) -> SingleScoreSpec:
-    if isinstance(score, KnnScoreSpec | LocalHullScoreSpec) and score.neighbours > learnt_rows:
-        return replace(score, neighbours=learnt_rows)
+    if isinstance(score, KnnScoreSpec | LocalHullScoreSpec) and score.neighbours > learnt_rows - 1:
+        return replace(score, neighbours=learnt_rows - 1)
     return score
 
 

@@ -29,7 +29,8 @@ from aeops.report.model_card import markdown_table
 __all__ = ["TABLE_PROTOCOLS", "list_table_tasks", "measure_tables", "read_table_cells", "summarize_tables", "tables_section"]
 
 LEVELS = (0.01, 0.05, 0.1)  # of contamination
-TABLE_PROTOCOLS = {"adbench-clean": (0.0,), "adbench-dirty": LEVELS}
+CLEAN = "adbench-clean"
+TABLE_PROTOCOLS = {CLEAN: (0.0,), "adbench-dirty": LEVELS}
 MAX_ROWS = 20_000  # of a set
 SPLIT_RULE = 1  # raise it where a split changes, so that old cells do not count
 
@@ -262,9 +263,9 @@ def _mean_ranks(by_detector: Mapping[str, CellTable], summaries: Mapping[str, An
 
 def _add_losses(protocols: Mapping[str, Any], cells: Sequence[Cell]) -> None:
     """Add to each detector of a dirty protocol what it lost in AUROC and average precision against clean training rows."""
-    clean = {(cell.detector, cell.task, cell.seed): cell for cell in cells if cell.protocol == "adbench-clean"}
+    clean = {(cell.detector, cell.task, cell.seed): cell for cell in cells if cell.protocol == CLEAN}
     for protocol, detectors in protocols.items():
-        if protocol == "adbench-clean":
+        if protocol == CLEAN:
             continue
         for name, summary in detectors.items():
             pairs = [
@@ -280,43 +281,55 @@ def _add_losses(protocols: Mapping[str, Any], cells: Sequence[Cell]) -> None:
 
 
 def tables_section(protocols: Mapping[str, Any]) -> str:
-    """Return the README's table of the protocols about tables; the best mean of each column is bold."""
-    rows = []
-    for protocol, detectors in protocols.items():
-        best = max(
-            (name for name in detectors if not detectors[name]["partial"]),
-            key=lambda name: detectors[name]["auroc"]["mean"],
-            default=None,
-        )
-        for name, summary in sorted(detectors.items(), key=lambda item: -item[1]["auroc"]["mean"]):
-            rows.append([protocol, f"**{name}**" if name == best else name, *_table_row(summary)])
-    header = [
-        "protocol",
-        "detector",
-        "seeds",
-        "AUROC",
-        "AP",
-        "mean rank",
-        "caught at 10 %",
-        "false alarms",
-        "AUROC lost",
-        "a set",
-    ]
-    return markdown_table(header, rows)
+    """Return the README's tables of the protocols about tables: clean ones, and what contamination costs."""
+    sections = []
+    if clean := protocols.get(CLEAN):
+        figures = ["AUROC", "AP", "mean rank", "caught at 10 %", "false alarms", "to train"]
+        header = ["adbench-clean", "seeds", *figures]
+        sections.append(markdown_table(header, [[name, *_clean_row(summary)] for name, summary in _ordered(clean)]))
+    dirty = {name: detectors for name, detectors in protocols.items() if name != CLEAN}
+    if dirty:
+        names = list(dict.fromkeys(name for detectors in dirty.values() for name, _ in _ordered(detectors)))
+        rows = [[name, *(_dirty_cell(detectors.get(name)) for detectors in dirty.values())] for name in names]
+        levels = [f"{protocol.removeprefix('adbench-dirty ')} of {_task_count(found)} sets" for protocol, found in dirty.items()]
+        sections.append(markdown_table(["adbench-dirty: AUROC / AP (lost)", *levels], rows))
+    return "\n\n".join(sections)
 
 
-def _table_row(summary: Mapping[str, Any]) -> list[str]:
+def _ordered(detectors: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Return the detectors from the best mean AUROC to the worst; those that lack sets come last."""
+    return sorted(detectors.items(), key=lambda item: (item[1]["partial"], -item[1]["auroc"]["mean"]))
+
+
+def _task_count(detectors: Mapping[str, Any]) -> int:
+    return max(summary["tasks"] for summary in detectors.values())
+
+
+def _clean_row(summary: Mapping[str, Any]) -> list[str]:
     auroc, precision = (_hundredths(summary[measure]) for measure in TARGETS)
+    seeds = str(summary["seeds"])
     if summary["partial"]:
-        measured = sum(value is not None for value in summary["by_task"].values())
-        difference = summary.get("against_reference", {}).get("auroc", float("nan"))
-        auroc += f" ({measured} of {summary['tasks']} sets; kNN on the same: {100 * difference:+.1f} for it)"
+        seeds = f"{summary['tasks'] - len(summary['missing'])} of {summary['tasks']} sets, kNN there"
+        if "against_reference" in summary:
+            differences = [f"{-100 * summary['against_reference'][measure]:+.1f}" for measure in TARGETS]
+            auroc, precision = (f"{text}, {other}" for text, other in zip((auroc, precision), differences, strict=True))
     rank = f"{summary['mean_rank']:.2f}" if "mean_rank" in summary else "-"
-    lost = f"{100 * summary['lost']['auroc']:.1f}" if "lost" in summary else "-"
     shares = [
         "-" if summary[measure]["mean"] is None else f"{summary[measure]['mean']:.1%}" for measure in ("caught", "false_alarms")
     ]
-    return [str(summary["seeds"]), auroc, precision, rank, *shares, lost, f"{summary['seconds']['mean']:.1f} s"]
+    return [seeds, auroc, precision, rank, *shares, f"{summary['seconds']['mean']:.1f} s"]
+
+
+def _dirty_cell(summary: Mapping[str, Any] | None) -> str:
+    if summary is None:
+        return "-"
+    text = " / ".join(f"{100 * summary[measure]['mean']:.1f}" for measure in TARGETS)
+    if "lost" in summary:
+        lost = [f"{100 * summary['lost'][measure]:.1f}" for measure in TARGETS]
+        text += f" ({' / '.join(lost)})"
+    if summary["partial"]:
+        text += f", {summary['tasks'] - len(summary['missing'])} sets"
+    return text
 
 
 def _hundredths(figures: Mapping[str, float | None]) -> str:

@@ -1,5 +1,6 @@
 """Claims about the estimators: scikit-learn's own checks, frames with categories, bundles, and what people get wrong."""
 
+import doctest
 import json
 import pickle
 import shutil
@@ -25,6 +26,7 @@ from ae_models.table_fit import LEAST_ROWS
 from ae_models.trimming import find_typical
 from aeops.bundle.detector import Detector
 
+PAGE = Path(__file__).parents[2] / "docs" / "sklearn.md"
 QUICK = {"members": 1, "epochs": 1, "least_steps": 20, "widths": (8,)}
 DETECTORS = [MemoryDetector(), AutoencoderDetector(**QUICK)]
 NAMES = ["memory", "autoencoder"]
@@ -222,3 +224,11 @@ def test_anomalies_among_the_training_rows_cost_less_where_they_are_trimmed() ->
         detector = MemoryDetector(trim=trim).fit(train)
         aurocs.append(roc_auc_score(truth, -detector.score_samples(np.r_[fresh, novel[50:]])))
     assert aurocs[1] > max(0.99, aurocs[0])
+
+
+def test_the_examples_of_the_page_run() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        results = doctest.testfile(str(PAGE), module_relative=False, optionflags=doctest.NORMALIZE_WHITESPACE)
+    assert results.attempted > 15
+    assert results.failed == 0
