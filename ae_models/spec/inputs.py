@@ -27,9 +27,9 @@ class InputSpec:
     """
 
     kind: str = bounded_field(IMAGE, one_of=INPUT_KINDS)
-    shape: tuple[int, ...] = bounded_field(_DEFAULT_SHAPE, low=1, high=65536)
-    low: float = bounded_field(_DEFAULT_RANGE[0])
-    high: float = bounded_field(_DEFAULT_RANGE[1])
+    shape: tuple[int, ...] = bounded_field((1, 28, 28), low=1, high=65536)
+    low: float = bounded_field(0.0)
+    high: float = bounded_field(255.0)
     target_channels: int = bounded_field(0, low=0, high=4096)  # the last channels, which the model predicts from the others
     given: str = bounded_field("clean", one_of=("clean", "corrupted"))  # input of the served model; training always corrupts
     columns: tuple[ColumnSpec, ...] = bounded_field((), omit_default=True)  # of a table, in the order of an array of rows

@@ -24,9 +24,9 @@ class SampleRules:
     """
 
     missing: str = FLAG_MISSING
+    expected: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     unknown: str = FLAG_MISSING
     infinite: str = FLAG_MISSING
-    expected: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     @classmethod
     def from_dict(cls, section: Mapping[str, Any]) -> Self:

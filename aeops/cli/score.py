@@ -29,11 +29,14 @@ MAX_ROWS = 40  # of the table; it shows the highest scores
 def add_command(commands: Any) -> None:
     """Add `ae score` to the commands of the parser."""
     command = commands.add_parser(
-        "score", help="score a .npy file, an image, a folder of images, a .txt file, or the recipe's inbox"
+        "score", help="score a .npy file, an image, a folder of images, a .txt, .csv or .parquet file, or the inbox"
     )
     command.add_argument("recipe", help="name of a file in recipes/, such as digits")
     command.add_argument(
-        "file", type=Path, nargs="?", help=".npy (one sample or a batch), an image, a folder of images with its subfolders, .txt"
+        "file",
+        type=Path,
+        nargs="?",
+        help=".npy (one sample or a batch), an image, a folder of images with its subfolders, .txt, .csv, .parquet",
     )
     command.add_argument("--inbox", action="store_true", help="score the new files of the recipe's inbox with the champion")
     command.add_argument("--version", default=CHAMPION, help="a version or an alias (default: champion)")

@@ -54,6 +54,7 @@ BASELINE_WIDTH = 1.2  # points, so that the model's line stands out
 POWER_COLUMNS = 4  # panels in a row; the first that is free holds the legend
 CURVE_POINTS = 400  # more than a screen can tell apart, few enough for a small file
 DOT_WIDTH = 3.6  # points across
+MAX_CORRELATED, MAX_NAME = 40, 18  # columns of a picture of correlations, and characters of their names
 MAP_NORMALS, MAP_NOVELTY = 900, 250  # points in the map of codes: enough to see where, few enough to see through
 
 
@@ -201,6 +202,41 @@ def _thin_curve(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return at most CURVE_POINTS points of a curve, evenly spaced, both ends included."""
     indices = even_indices(len(x), CURVE_POINTS)
     return x[indices], y[indices]
+
+
+def draw_correlations(file: Path, names: Sequence[str], given: np.ndarray, made: np.ndarray) -> None:
+    """Draw the correlations of columns as dots: below the diagonal those of samples, above it those of their reconstructions.
+
+    Args:
+        file: the SVG file to write.
+        names: of the columns.
+        given: (n, columns).
+        made: the same of the reconstructions.
+    """
+    count = min(len(names), MAX_CORRELATED)
+    lower, upper = _correlate(given[:, :count]), _correlate(made[:, :count])
+    rows, columns = np.indices((count, count))
+    values = np.where(rows > columns, lower, upper)
+    off_diagonal = rows != columns
+    side = max(3.0, min(REPORT_WIDTH, 1.6 + 0.22 * count))
+    with svg_axes(file, side, side) as [axes]:
+        largest = (0.8 * 72 * (side - 1.6) / count) ** 2  # the area of a dot that fills its cell, in points
+        for colour, has_sign in ((MODEL_COLOUR, values > 0), (NOVELTY_COLOUR, values < 0)):
+            shown = off_diagonal & has_sign & (np.abs(values) > 0.02)
+            sizes = largest * np.abs(values[shown])
+            axes.scatter(columns[shown], rows[shown], s=sizes, color=colour, linewidths=0)
+        ticks = range(count)
+        labels = [name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 1]}…" for name in names[:count]]
+        axes.set_xticks(ticks, labels, rotation=90, fontsize=7)
+        axes.set_yticks(ticks, labels, fontsize=7)
+        axes.set(xlim=(-0.5, count - 0.5), ylim=(count - 0.5, -0.5), aspect="equal")
+
+
+def _correlate(values: np.ndarray) -> np.ndarray:
+    """Return the correlations of columns, (columns, columns); 0 where one is constant."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        correlations = np.atleast_2d(np.corrcoef(values.astype(np.float64), rowvar=False))
+    return np.nan_to_num(correlations)
 
 
 def draw_codes(file: Path, code: np.ndarray, labels: pd.Series, novelty: np.ndarray) -> None:

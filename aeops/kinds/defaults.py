@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aeops.kinds.results import ExpectedRange, ExpectedValue
+from aeops.kinds.results import ColumnValues, ExpectedRange, ExpectedValue
 from aeops.kinds.samples import SampleSpec
 
 if TYPE_CHECKING:
@@ -49,6 +49,10 @@ class KindDefaults:
     def recode(self, samples: np.ndarray, columns: "Sequence[ColumnSpec]", served: SampleSpec) -> np.ndarray:
         """See `DataKind.recode`."""
         return samples
+
+    def column_values(self, samples: np.ndarray, spec: SampleSpec) -> ColumnValues | None:
+        """See `DataKind.column_values`."""
+        return None
 
     def plain_sample(self, sample: Any, spec: SampleSpec) -> Any:
         """See `DataKind.plain_sample`."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # so that a light process can import this and load a kind onl
     from aeops.kinds.results import (
         BaselineSamples,
         ColumnSchema,
+        ColumnValues,
         ErrorLegend,
         ExpectedRange,
         ExpectedValue,
@@ -276,6 +277,13 @@ class DataKind(Protocol):
             decoded: their reconstructions (n, ...).
             target, output: both as `Encoder.to_measured` returns them.
             spec: the model's.
+        """
+
+    def column_values(self, samples: np.ndarray, spec: SampleSpec) -> ColumnValues | None:
+        """Return the columns of samples whose correlations a figure shows; None where samples have no columns.
+
+        Args:
+            samples: of the test set, or their reconstructions, (n, ...) in raw units.
         """
 
     # ---------------------------------------------------------------- what is shown

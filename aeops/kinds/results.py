@@ -125,6 +125,14 @@ class TextTable:
     rows: list[list[str]]
 
 
+@dataclass(frozen=True)
+class ColumnValues:
+    """The columns of samples that have a distance, scaled: their names, and (n, columns)."""
+
+    names: list[str]
+    values: np.ndarray
+
+
 # ---------------------------------------------------------------- explanations of a score, as JSON holds them
 
 AreaShare = TypedDict("AreaShare", {"from": list[int], "to": list[int], "share": float})  # `from` is a keyword of Python

@@ -4,7 +4,6 @@ A dataset holds rows with their own types, in Parquet; a model takes float64 (n,
 never see: they send rows by the names of the columns. See docs/tables.md.
 """
 
-import io
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,6 +21,7 @@ from aeops.kinds.results import (
     SAMPLE_COLUMNS,
     BaselineSamples,
     ColumnSchema,
+    ColumnValues,
     ErrorLegend,
     ExpectedRange,
     ExpectedValue,
@@ -105,7 +105,7 @@ class TableKind(KindDefaults):
                     if isinstance(inputs, dict) and isinstance(inputs.get("inputs"), list | dict):
                         inputs = inputs["inputs"]
                 else:
-                    columns = read_csv_columns(io.BytesIO(content))
+                    columns = read_csv_columns(content)
         except DecodeError as error:
             raise DataError(f"expected a row as a JSON object, or CSV with a header line, got neither ({error})") from error
         if is_json:
@@ -359,6 +359,15 @@ class TableKind(KindDefaults):
             head=["column", "type", "usual values", "missing in training", "MSE", "share of the error"],
             rows=rows,
         )
+
+    def column_values(self, samples: np.ndarray, spec: SampleSpec) -> ColumnValues | None:
+        """See `DataKind.column_values`: all but categories."""
+        places = [index for index, column in enumerate(spec.columns) if column.spec.type != CATEGORY]
+        chosen = [spec.columns[index] for index in places]
+        if not chosen:
+            return None
+        vectors = to_vectors(np.asarray(samples, np.float64)[:, places], chosen, spec.one_hot)
+        return ColumnValues([column.spec.name for column in chosen], vectors)
 
     # ------------------------------------------------------------ what is shown
 

@@ -7,15 +7,18 @@ What is refused of a batch by name: a missing column, and a cell of another type
 does not matter.
 """
 
+import csv
+import gzip
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from ae_models.spec import CATEGORY, ColumnSpec, join_names, suggest_match
 from aeops.errors import DataError, UsageError
-from aeops.kinds.decoding import DecodeError, decode_errors
+from aeops.kinds.decoding import DecodeError, decode_errors, read_file_content
 from aeops.kinds.samples import SampleSpec
 from aeops.kinds.table_cells import CATEGORY_BYTES, EXPECTED, ParsedColumn, codes_of, parse_column
 
@@ -136,18 +139,28 @@ def read_columns_file(path: Path, name: str) -> tuple[dict[str, Any], bool]:
     try:
         with decode_errors():
             if is_csv:
-                return read_csv_columns(path, "gzip" if name.lower().endswith(".gz") else None), True
+                content = read_file_content(path)
+                return read_csv_columns(gzip.decompress(content) if name.lower().endswith(".gz") else content), True
             return read_parquet_columns(path), False
     except DecodeError as error:
         raise DataError(f"{name}: not readable as {'CSV in UTF-8' if is_csv else 'Parquet'} ({error}): write it again") from error
 
 
-def read_csv_columns(source: Any, compression: Literal["gzip"] | None = None) -> dict[str, Any]:
-    """Return the columns of CSV with a header line, each cell as text."""
-    import pandas as pd
+def read_csv_columns(content: bytes) -> dict[str, Any]:
+    """Return the columns of CSV in UTF-8 with a header line, each cell as text; raise ValueError where it is none."""
+    import pyarrow as pa
+    import pyarrow.csv as pa_csv
 
-    frame = pd.read_csv(source, compression=compression, dtype="str", keep_default_na=False, index_col=False, encoding="utf-8")
-    return {str(name): np.asarray(frame[name].fillna(""), dtype=str) for name in frame.columns}
+    text = content.decode("utf-8-sig")
+    names = next(csv.reader(io.StringIO(text)), [])
+    if len(set(names)) < len(names):
+        raise ValueError(f"expected columns of different names, got {join_names(names)}")
+    table = pa_csv.read_csv(
+        io.BytesIO(text.encode()),
+        parse_options=pa_csv.ParseOptions(newlines_in_values=True),
+        convert_options=pa_csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False),
+    )
+    return {name: np.array(table[name].to_pylist(), dtype=str) for name in names}
 
 
 def read_parquet_columns(source: Any) -> dict[str, Any]:

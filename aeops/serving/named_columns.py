@@ -24,7 +24,7 @@ def read_csv(body: bytes, limits: RequestLimits) -> dict[str, Any]:
     if lines > 2 * limits.samples:  # a cell may hold a line break
         raise TooManyRowsError(lines)
     with decode_errors():
-        columns = read_csv_columns(io.BytesIO(body))
+        columns = read_csv_columns(body)
     return require_rows(columns, limits)
 
 

@@ -38,6 +38,11 @@ from aeops.project import Project, find_project
 from aeops.recipe.metric_names import AT_REQUESTED_RATE, MODEL_DETECTOR, TABLE_RATES
 from aeops.recipe.reader import Recipe, read_recipe
 
+CORRELATIONS_FILE = "correlations.svg"
+CORRELATIONS_TEXT = (
+    "Correlations of the columns of normal test rows, below the diagonal, and of their reconstructions, above it: blue where two "
+    "rise together, vermillion where one falls."
+)
 # A nested part of metrics.json: numbers, texts and None under the names that docs and the gate's rules use.
 MetricTree = dict[str, Any]
 
@@ -68,7 +73,7 @@ def evaluate(recipe: Recipe, project: Project, prepared: Path, bundle: Path, his
         figures = folder / "figures"
         figures.mkdir()
         documents = {}
-        for name, result in (example_results(context) | alarm_results(context)).items():
+        for name, result in (example_results(context, figures) | alarm_results(context)).items():
             documents[name] = study_document(result)
         for name, spec in recipe.evaluate.studies.items():
             result = run_study(name, spec, context, figures)
@@ -248,7 +253,7 @@ def study_document(result: StudyResult) -> dict[str, object]:
     return document
 
 
-def example_results(context: EvaluationContext) -> dict[str, StudyResult]:
+def example_results(context: EvaluationContext, folder: Path) -> dict[str, StudyResult]:
     """Return a table of samples and their reconstructions, as the result `examples`; empty where the kind has no such table."""
     is_normal = context.is_normal
     stored, decoded = context.data.test[is_normal], context.predictions["reconstruction"][is_normal]
@@ -256,7 +261,19 @@ def example_results(context: EvaluationContext) -> dict[str, StudyResult]:
     table = context.detector.data_kind.examples(stored, decoded, target, output, context.detector.spec)
     if table is None:
         return {}
-    return {"examples": StudyResult(table.title, table.lead, table.head, table.rows, figures=[], metrics={})}
+    figures = draw_columns(folder, context)
+    return {"examples": StudyResult(table.title, table.lead, table.head, table.rows, figures=figures, metrics={})}
+
+
+def draw_columns(folder: Path, context: EvaluationContext) -> list[tuple[str, str]]:
+    """Draw the correlations of the columns of normal test samples; return the figure, or nothing where they have no columns."""
+    kind, spec, is_normal = context.detector.data_kind, context.detector.spec, context.is_normal
+    given = kind.column_values(context.inputs[is_normal], spec)
+    made = kind.column_values(context.predictions["reconstruction"][is_normal], spec)
+    if given is None or made is None or len(given.names) < 2:
+        return []
+    line_charts.draw_correlations(folder / CORRELATIONS_FILE, given.names, given.values, made.values)
+    return [(CORRELATIONS_FILE, CORRELATIONS_TEXT)]
 
 
 def draw_figures(

@@ -324,7 +324,7 @@ def test_a_disk_that_fills_up_while_accepting_leaves_the_dataset_as_it_was(
 
     before = tree(accepted.data)
     accepted.save(images=accepted.images[:, ::-1])
-    monkeypatch.setattr(validate, "write_npy_file", fill_up)
+    monkeypatch.setattr(validate, "write_block", fill_up)
     with pytest.raises(OSError, match="No space left"):
         accepted.accept()
     assert tree(accepted.data) == before

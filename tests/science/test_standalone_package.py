@@ -56,5 +56,6 @@ def test_every_mistake_of_a_spec_is_named_at_once(spec: FitSpec, tmp_path: Path)
     assert completed.returncode == 1
     assert "did you mean epochs" in completed.stderr
     assert (
-        "encode.kind: expected conv, dense, temporal, tokens or onnx, got 'convolution': did you mean conv?" in completed.stderr
+        "encode.kind: expected conv, dense, temporal, tokens, onnx or table, got 'convolution': did you mean conv?"
+        in completed.stderr
     )

@@ -69,7 +69,7 @@ def test_rules_impute_or_refuse(preprocessing: TablePreprocessing) -> None:
 
 
 def test_rules_survive_their_document_and_old_documents_keep_their_bytes() -> None:
-    rules = SampleRules("impute", "refuse", "flag")
+    rules = SampleRules("impute", {"blank": (0, 0)}, "refuse", "flag")
     assert SampleRules.from_dict(rules.to_dict()) == rules
     assert SampleRules().to_dict() == {"missing": "flag", "expected": {}}
 
