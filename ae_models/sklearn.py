@@ -51,7 +51,7 @@ _NEAREST = 5  # rows whose mean distance stands beside the hull
 # ---------------------------------------------------------------- frames
 
 
-def read_columns(frame: "nw.DataFrame[Any]") -> tuple[ColumnSpec, ...]:
+def _read_columns(frame: "nw.DataFrame[Any]") -> tuple[ColumnSpec, ...]:
     """Return the columns of training rows: their types, whether values are missing, categories from frequent to rare.
 
     Raises:
@@ -65,12 +65,12 @@ def read_columns(frame: "nw.DataFrame[Any]") -> tuple[ColumnSpec, ...]:
         if column_type == CATEGORY:
             texts, counts = np.unique([text for text in _texts(series) if text is not None], return_counts=True)
             categories = tuple(str(text) for text in texts[np.argsort(-counts, kind="stable")])
-        values = column_values(ColumnSpec(name, column_type, categories=categories), series)
+        values = _column_values(ColumnSpec(name, column_type, categories=categories), series)
         columns.append(ColumnSpec(name, column_type, missing=bool(np.isnan(values).any()), categories=categories))
     return tuple(columns)
 
 
-def column_values(column: ColumnSpec, series: "nw.Series[Any]") -> npt.NDArray[np.float64]:
+def _column_values(column: ColumnSpec, series: "nw.Series[Any]") -> npt.NDArray[np.float64]:
     """Return a column as `ae_models.spec.ColumnSpec` says, float64 (n,), NaN where a value is missing.
 
     Raises:
@@ -224,7 +224,7 @@ class _TableDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  # scik
             columns = number_columns(rows.shape[1])
             return tuple(replace(column, missing=flag) for column, flag in zip(columns, is_missing, strict=True)), rows
         validate_data(self, X, skip_check_array=True)
-        columns = read_columns(frame)
+        columns = _read_columns(frame)
         return columns, _frame_rows(columns, frame)
 
     def _read_rows(self, X: Any) -> SampleArray:
@@ -384,7 +384,7 @@ def _as_frame(X: Any) -> "nw.DataFrame[Any] | None":
 
 def _frame_rows(columns: Sequence[ColumnSpec], frame: "nw.DataFrame[Any]") -> SampleArray:
     """Return the rows of a frame, float64 (n, columns)."""
-    values = [column_values(column, frame[column.name]) for column in columns]
+    values = [_column_values(column, frame[column.name]) for column in columns]
     return _require_numbers(np.stack(values, axis=1), columns)
 
 
