@@ -222,6 +222,7 @@ def draw_correlations(file: Path, names: Sequence[str], given: np.ndarray, made:
     pixels = np.where((values > 0)[:, :, np.newaxis], to_rgba(MODEL_COLOUR), to_rgba(NOVELTY_COLOUR))
     pixels[:, :, 3] = np.where(rows == columns, 0, np.abs(values).clip(0, 1))
     with svg_axes(file, side, side) as [axes]:
+        axes.grid(False)
         axes.imshow(pixels, interpolation="nearest")  # as a picture: a dot for each pair would take 200 bytes of SVG
         ticks = range(count)
         labels = [name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 1]}…" for name in names[:count]]

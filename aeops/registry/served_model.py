@@ -43,11 +43,12 @@ class ServedModel(PythonModel):  # type: ignore[misc]  # MLflow's base is untype
             scores = self.detector.score(model_input, **(params or {}))
             self.detector.require_scored(scores["flags"])
             answers = to_answers(scores)
-            if not hasattr(model_input, "to_dict"):
+            frame: Any = model_input
+            if not hasattr(frame, "to_dict"):
                 return answers
             import pandas as pd  # who sends a frame has it
 
-            return pd.DataFrame(answers, index=model_input.index)
+            return pd.DataFrame(answers, index=frame.index)
         except DataError as error:
             raise MlflowException.invalid_parameter_value(str(error)) from error
 

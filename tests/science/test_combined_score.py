@@ -201,3 +201,20 @@ def test_the_denoising_score_in_a_graph_takes_any_number_of_samples(spec: FitSpe
         raw = digits[:rows].astype(np.float32)
         (scores,) = session.run(["score"], {"input": raw})
         np.testing.assert_allclose(scores, scorer(torch.from_numpy(raw))[0].detach().numpy(), atol=1e-4)
+
+
+def test_a_score_of_the_network_comes_in_only_where_it_adds_clearly_to_those_that_are_kept() -> None:
+    random = np.random.default_rng(3)
+    normal = random.normal(size=(400, 3)).astype(np.float32)
+    blind = {"fault": random.normal(size=(400, 3)).astype(np.float32) + np.float32([0, 2, 0])}
+    assert choose_parts(normal, blind, kept=(0, 1))[0] == (0, 1)
+    seeing = {"fault": random.normal(size=(400, 3)).astype(np.float32) + np.float32([0, 0, 4])}
+    assert choose_parts(normal, seeing, kept=(0, 1))[0] == (0, 1, 2)
+    chosen, powers = choose_parts(normal, seeing, kept=(0,))
+    assert chosen == (0, 2)
+    assert {(0,), (1,), (2,)} <= powers.keys()
+
+
+def test_networks_by_power_needs_a_score_without_a_network() -> None:
+    spec = CombinedScoreSpec((NormalisedResidualScoreSpec(), KnnScoreSpec("code")), "networks-by-power")
+    assert any("expected knn or local-hull with space input" in message for message in spec.validation_errors())

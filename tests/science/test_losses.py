@@ -136,7 +136,7 @@ def test_the_activation_is_the_formula_in_numpy_and_by_onnxruntime(kind: str, tm
     np.testing.assert_allclose(by_onnxruntime(loss_module, loss_module.activate, tmp_path, raw), expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize("kind", LOSSES)
+@pytest.mark.parametrize("kind", [kind for kind in LOSSES if kind != "mixed"])  # of rows: test_table_bounds.py
 def test_a_step_against_the_slope_lowers_the_loss(kind: str) -> None:
     fields = FORMULAS[kind][0] if kind in FORMULAS else {"categories": 3} if kind == "cross-entropy" else {}
     loss_module = LOSSES[kind](reduce="sum", **fields)

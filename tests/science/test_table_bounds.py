@@ -92,6 +92,15 @@ def test_the_loss_is_that_of_each_columns_type_and_leaves_missing_values_out(pre
         torch.testing.assert_close(losses[:, column], values)
 
 
+def test_a_step_against_the_slope_lowers_the_loss(preprocessing: TablePreprocessing) -> None:
+    target = preprocessing(torch.tensor([NORMAL, [2.0, 25.0, 0.0, np.nan, 0.0]], dtype=torch.float64))
+    outputs = torch.randn(target.shape, generator=torch.Generator().manual_seed(1)).requires_grad_()
+    loss_module = MixedLoss("sum", 1.0, SPEC.blocks)
+    loss = loss_module(outputs, target)
+    (slope,) = torch.autograd.grad(loss, outputs)
+    assert loss_module(outputs - 1e-3 * slope, target) < loss
+
+
 def test_outputs_become_numbers_and_probabilities() -> None:
     loss = MixedLoss("sum", 1.0, SPEC.blocks)
     made = loss.activate(torch.full((1, 8), 3.0))

@@ -15,8 +15,11 @@ import pytest
 from fastapi.testclient import TestClient
 from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import scoring_server
-from wine_table import fit_wines, wine_rows, wines
+from wine_table import SECTIONS, fit_wines, wine_rows, wines
 
+from ae_models.errors import SampleError
+from ae_models.fit import fit
+from ae_models.spec import FitSpec
 from aeops.bundle.answer_check import check_example
 from aeops.bundle.answers import to_answers
 from aeops.bundle.detector import Detector
@@ -307,3 +310,44 @@ def test_codes_are_translated_for_a_model_with_others(detector: Detector) -> Non
     recoded = detector.data_kind.recode(rows, [*columns[:4], other, columns[5]], detector.spec)  # type: ignore[list-item]
     assert recoded[:4, 4].tolist() == [2, 1, 0, 3]
     assert np.isnan(recoded[4, 4])
+
+
+def fit_odd(folder: Path, rows: np.ndarray, spec: FitSpec) -> Detector:
+    places = {"checkpoints": folder / "checkpoints", "bundle": folder / "bundle", "history": folder / "history"}
+    fit(spec, rows[:60], rows[60:80], rows[80:], **places, content_sha256="d" * 64, recipe="odd", progress_bar=False)
+    return Detector(folder / "bundle")
+
+
+def test_constant_and_empty_columns_and_ten_thousand_categories_make_a_model_that_answers(tmp_path: Path) -> None:
+    columns = [
+        {"name": "constant"},
+        {"name": "empty", "missing": True},
+        {"name": "id", "type": "category", "categories": [f"c{index}" for index in range(10_000)]},
+    ]
+    spec = FitSpec.from_dict({"input": {"kind": "table", "columns": columns}, **SECTIONS}, "odd")
+    rng = np.random.default_rng(0)
+    rows = np.stack([np.full(140, 7.0), np.full(140, np.nan), rng.integers(0, 10_000, 140)], 1)
+    detector = fit_odd(tmp_path, rows, spec)
+    normal = {"constant": 7.0, "empty": None, "id": "c3"}
+    outputs = detector.score([normal, {**normal, "constant": 9.0}, {**normal, "empty": 1.0}, {**normal, "id": "new"}])
+    assert np.isfinite(outputs["score"]).all()
+    assert (outputs["score"][1:3] > outputs["score"][0]).all()
+    assert list_flag_names(outputs["flags"]) == [(), (), (), ("unknown_category",)]
+
+
+def test_constant_rows_alone_and_too_few_of_them(tmp_path: Path) -> None:
+    spec = FitSpec.from_dict({"input": {"kind": "table", "columns": [{"name": "a"}, {"name": "b"}]}, **SECTIONS}, "odd")
+    detector = fit_odd(tmp_path, np.full((140, 2), 3.0), spec)
+    outputs = detector.score([{"a": 3.0, "b": 3.0}, {"a": 3.0, "b": 4.0}])
+    assert outputs["is_anomaly"].tolist() == [False, True]
+    with pytest.raises(SampleError, match="expected \\(n, 2\\) with n >= 2"):
+        fit(
+            spec,
+            *(np.full((1, 2), 3.0) for _ in range(3)),
+            checkpoints=tmp_path / "c",
+            bundle=tmp_path / "b",
+            history=tmp_path / "h",
+            content_sha256="d" * 64,
+            recipe="odd",
+            progress_bar=False,
+        )
