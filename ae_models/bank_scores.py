@@ -44,6 +44,7 @@ class _BankScore(Score):
         super().__init__()
         self.space, self.energy, self.pool, self.rows, self.coreset = space, energy, pool, rows, coreset
         self.neighbours = neighbours
+        self.left_out = 0  # nearest rows that do not count: 1 while rows of the bank itself are scored
         self.register_buffer("kernel", gaussian_kernel(blur), persistent=False)
         for name in ("bank", "half_norms", "mean", "whitening", "samples"):
             self.register_buffer(name, torch.zeros(0))
@@ -52,7 +53,8 @@ class _BankScore(Score):
         scores = []
         for view, vectors in enumerate(self._views(output)):
             compared = self._as_compared(vectors, view)
-            neighbours = self.bank[view][self._nearest_rows(compared, view, self.neighbours)]
+            nearest = self._nearest_rows(compared, view, self.neighbours + self.left_out)
+            neighbours = self.bank[view][nearest[:, self.left_out :]]
             scores.append(torch.log(self.squared_distance(compared, neighbours) + ENERGY_FLOOR))
             if self.energy:
                 # Of what is compared: with the energy of the input before its blur, digits are ranked worse.
@@ -140,11 +142,12 @@ class _BankScore(Score):
 
 
 class KnnScore(_BankScore):
-    """log d_k^2 - energy log ||x||^2, with the distance d_k to the k-th nearest row of the bank (Ramaswamy et al. 2000).
+    """log d^2 - energy log ||x||^2, with the distance d to the k-th nearest row of the bank (Ramaswamy et al. 2000).
 
     x is the blurred and pooled input, or the code.
 
     Args:
+        distance: "kth", or "mean": the mean distance to the k nearest rows (Angiulli and Pizzuti 2002).
         space: "input" or "code".
         blur, energy, pool: of inputs, as the spec says.
         rows: of the bank, at most.
@@ -152,9 +155,14 @@ class KnnScore(_BankScore):
         neighbours: k.
     """
 
+    def __init__(self, distance: str = "kth", **settings: Any) -> None:
+        super().__init__(**settings)
+        self.distance = distance
+
     def squared_distance(self, vectors: Tensor, neighbours: Tensor) -> Tensor:
         # Of differences, as the products that found the rows have lost the digits of small distances.
-        return (neighbours - vectors.unsqueeze(1)).square().sum(2).amax(1)
+        squared = (neighbours - vectors.unsqueeze(1)).square().sum(2)
+        return squared.amax(1) if self.distance == "kth" else squared.sqrt().mean(1).square()
 
     def residual(self, vectors: Tensor, neighbours: Tensor) -> Tensor:
         return vectors - neighbours[:, 0]

@@ -24,7 +24,7 @@ from ae_models.spec import FitSpec, SampleRules, spec_to_dict, with_backbone
 from ae_models.thresholds import load_threshold, threshold_spec
 from ae_models.training_result import BACKBONE_FILE, WEIGHTS_FILE, weight_arrays
 
-__all__ = ["BUNDLE_FORMAT", "Bundle", "load_bundle", "write_bundle"]
+__all__ = ["BUNDLE_FORMAT", "Bundle", "fit_sections", "load_bundle", "write_bundle"]
 
 BUNDLE_FORMAT = 4
 # Format 1 has no decoder.onnx, and no `given` and `made` in its document; formats 1 and 2 have no `export` and no `samples`
@@ -100,7 +100,7 @@ def load_bundle(folder: Path) -> Bundle:
     if document.get("format") not in _READABLE_FORMATS:
         expected = f"{_READABLE_FORMATS[0]} to {_READABLE_FORMATS[-1]}"
         raise refused_bundle(folder, f"expected format {expected}, got {document.get('format')!r}: use the version that wrote it")
-    spec = FitSpec.from_dict(_fit_sections(document), str(folder / _DOCUMENT))
+    spec = FitSpec.from_dict(fit_sections(document), str(folder / _DOCUMENT))
     model = with_backbone(spec.model, folder / BACKBONE_FILE)
     autoencoder = build_autoencoder(model, spec.input, spec.train.members)
     weights = load_file(folder / WEIGHTS_FILE)
@@ -116,7 +116,7 @@ def load_bundle(folder: Path) -> Bundle:
     return Bundle(document, scorer.eval())
 
 
-def _fit_sections(document: Mapping[str, Any]) -> dict[str, Any]:
+def fit_sections(document: Mapping[str, Any]) -> dict[str, Any]:
     """Return the sections of a FitSpec in a bundle.json, without what the training added."""
     sections = {key: document[key] for key in ("input", "model", "score")}
     sections["threshold"] = spec_to_dict(threshold_spec(document["threshold"]))

@@ -35,7 +35,7 @@ from ae_models.thresholds import THRESHOLDS
 from ae_models.training_environment import deterministic_threads, require_threads
 from ae_models.training_result import TrainingFacts, TrainingResult, load_training
 
-__all__ = ["LabelledSets", "calibrate", "calibrate_scorer"]
+__all__ = ["LabelledSets", "bundle_document", "calibrate", "calibrate_scorer"]
 
 _EXPORT_ROWS = 64  # calibration samples on which ONNX is compared with torch
 _HASH_DIGITS = 12  # of a SHA-256 in a message
@@ -103,7 +103,7 @@ def calibrate(
         )
         write_bundle(
             bundle,
-            _bundle_document(spec, result, scorer, calibration_sha256),
+            bundle_document(spec, result.facts, scorer, backbone=result.backbone, calibration_sha256=calibration_sha256),
             scorer,
             _serving_samples(scorer.autoencoder, samples.calibration),
             tokenizer=result.tokenizer,
@@ -245,15 +245,28 @@ def _column_facts(autoencoder: Autoencoder) -> dict[str, Any]:
     return {"column_facts": facts}
 
 
-def _bundle_document(
-    spec: FitSpec, result: TrainingResult, scorer: AnomalyScorer, calibration_sha256: str | None
+def bundle_document(
+    spec: FitSpec,
+    facts: TrainingFacts,
+    scorer: AnomalyScorer,
+    *,
+    backbone: bytes | None = None,
+    calibration_sha256: str | None = None,
 ) -> dict[str, Any]:
-    facts = result.facts
+    """Return bundle.json without its `format` and its `export`.
+
+    Args:
+        spec: of the fit.
+        facts: of the training.
+        scorer: the model.
+        backbone: content of the frozen network's file, where the model has one.
+        calibration_sha256: as in `calibrate`.
+    """
     data = {"content_sha256": facts.content_sha256}
     if calibration_sha256 is not None:
         data["calibration_sha256"] = calibration_sha256
-    if result.backbone is not None:
-        data["backbone_sha256"] = hashlib.sha256(result.backbone).hexdigest()
+    if backbone is not None:
+        data["backbone_sha256"] = hashlib.sha256(backbone).hexdigest()
     sections = spec.to_dict()
     autoencoder, score_facts = scorer.autoencoder, scorer.score.learnt_facts()
     sample_dtype = autoencoder.sample_dtype

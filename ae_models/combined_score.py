@@ -140,11 +140,7 @@ class CombinedScore(Score):
     def fit(self, samples: ScoreSamples) -> None:
         for part in self._all_parts():
             part.fit(samples)
-        normal = self._raw_scores(samples.outputs("validation"))
-        low, middle, high = np.percentile(normal.astype(np.float64), (_LOW, _MIDDLE, _HIGH), axis=0)
-        spread = (high - low) / 2
-        self.median = torch.from_numpy(middle.astype(np.float32))
-        self.spread = torch.from_numpy(np.where(spread > 0, spread, 1.0).astype(np.float32))
+        normal = self.standardise(samples.outputs("validation"))
         if self.choose != "all":
             faulty = {name: self._standardise(self._raw_scores(outputs)) for name, outputs in samples.faulty_outputs()}
             needs_no_network = CombinedScoreSpec(self.specs).needs_no_network
@@ -154,6 +150,16 @@ class CombinedScore(Score):
         for index, spec in enumerate(self.specs):
             if not self.is_chosen[index]:
                 self.parts[index] = build_part(SINGLE_SCORES, spec)  # without what it learnt
+
+    @torch.no_grad()
+    def standardise(self, outputs: Iterator[ModelOutput]) -> npt.NDArray[np.float32]:
+        """Measure median and spread of each part on normal samples, and return the scores of the parts, (n, parts)."""
+        normal = self._raw_scores(outputs)
+        low, middle, high = np.percentile(normal.astype(np.float64), (_LOW, _MIDDLE, _HIGH), axis=0)
+        spread = (high - low) / 2
+        self.median = torch.from_numpy(middle.astype(np.float32))
+        self.spread = torch.from_numpy(np.where(spread > 0, spread, 1.0).astype(np.float32))
+        return normal
 
     def _raw_scores(self, outputs: Iterator[ModelOutput]) -> npt.NDArray[np.float32]:
         """Return the score of each part, not standardised, (n, parts)."""

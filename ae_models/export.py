@@ -87,17 +87,9 @@ class AnomalyScorer(nn.Module):
             how far each pixel is from normal, token_surprise (n, tokens) in nats, and column_shares (n, columns), the share of
             each column of a row in its score.
         """
-        if self.bounds is None:
-            output = self.autoencoder.run(self.autoencoder.normalise(raw))
-            score = self.score(output)
-            p_value = self.threshold.method.p_values(score, output.inputs, self._calibration())
-        else:
-            inputs, excess = self.bounds(raw.to(self.bounds.dtype))
-            output = self.autoencoder.run(self.autoencoder.normalise(inputs))
-            score = self.score(output)
-            outside_score = torch.maximum(score, self.score_above_normal) + (1 + excess).log()
-            score = torch.where(excess == 0, score, outside_score)
-            p_value = self.threshold.method.p_values(score, output.inputs, self._calibration())
+        score, output = self._score(raw)
+        p_value = self.threshold.method.p_values(score, output.inputs, self._calibration())
+        if self.bounds is not None:
             p_value = torch.where(torch.isnan(score), torch.nan, p_value)
         is_anomaly = self.threshold.method.flag(score, output.inputs, self._calibration(), self.threshold.value)
         reconstruction = self.autoencoder.denormalise(output.reconstruction)
@@ -109,6 +101,21 @@ class AnomalyScorer(nn.Module):
             self._column_shares(output),
         )
         return score, p_value, is_anomaly, reconstruction, output.code, *(part for part in explanations if part is not None)
+
+    def score_only(self, raw: Tensor) -> Tensor:
+        """Return the scores of a batch, (n,), as `forward` does, in the precision of this module; nothing else is computed."""
+        return self._score(raw)[0]
+
+    def _score(self, raw: Tensor) -> tuple[Tensor, ModelOutput]:
+        if self.bounds is None:
+            output = self.autoencoder.run(self.autoencoder.normalise(raw))
+            return self.score(output), output
+        inputs, excess = self.bounds(raw.to(self.bounds.dtype))
+        vectors = self.autoencoder.normalise(inputs).to(self.calibration_scores.dtype)
+        output = self.autoencoder.run(vectors)
+        score = self.score(output)
+        outside_score = torch.maximum(score, self.score_above_normal) + (1 + excess).log()
+        return torch.where(excess == 0, score, outside_score), output
 
     def _column_shares(self, output: ModelOutput) -> Tensor | None:
         preprocessing = self.autoencoder.preprocessing

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.stats import norm
 from torch import Tensor, nn
 
 from ae_models.sample_sets import SampleArray, SampleSet, as_sample_set
@@ -26,6 +27,12 @@ ONE_HOT = 0.5**0.5  # value of a category's place, so that two different categor
 _KNOTS = 33  # quantiles of a column that its map is a straight line between
 _LARGEST = 1e300  # of a value, so that differences stay finite
 _LARGEST_SCALED = 1e6
+_NORMAL_REACH = 3.0  # of the knots of a normal scaling, in standard deviations, so that its tails have knots, too
+_NORMAL_MARGIN = 0.001  # share beyond the lowest and the highest training value: these lie 3.1 standard deviations out
+# Quantiles of the normal distribution as Tukey's lambda distribution has them, by powers alone, which a graph can hold: within
+# 0.01 up to 2.6 standard deviations (Joiner and Rosenblatt 1971).
+_TUKEY_LAMBDA, _TUKEY_SCALE = 0.135, 0.1975
+_NEWTON_STEPS = 6  # to the inverse of these: exact to 1e-9
 _LEARNT_ROWS = 500_000  # rows, evenly chosen, from which quantiles are learnt; they need a column at once
 _NORMAL_QUARTILES = 1.3489795003921634  # distance between the quartiles of a normal distribution, in its standard deviations
 _UNIT_DEVIATION = 3.0**0.5  # half the length of a uniform distribution with a standard deviation of 1
@@ -58,8 +65,9 @@ class TablePreprocessing(nn.Module):
     - A missing value becomes the median of its column, or its most frequent category; where one is allowed, its indicator is 1.
     - Numbers, integers and dates, by `InputSpec.scaling`: `robust`, (x - median) / (interquartile distance / 1.349), from
       `TAIL` on its logarithm; `standard`, (x - mean) / standard deviation; `quantile`, the place among the training values,
-      uniform with a deviation of 1, and beyond them the logarithm of the distance. A column whose quartiles are equal is scaled
-      by its standard deviation, a constant one by 1; one without any value is 0.
+      uniform with a deviation of 1, and beyond them the logarithm of the distance; `normal`, the same place, but as a normal
+      distribution has it. A column whose quartiles are equal is scaled by its standard deviation, a constant one by 1; one
+      without any value is 0.
     - A boolean is -1/2 or 1/2.
     - A category has `ONE_HOT` in its place. Those beyond the `one_hot` first ones, and unknown ones, share the last place.
 
@@ -95,7 +103,8 @@ class TablePreprocessing(nn.Module):
             self.register_buffer(name, torch.zeros(count, dtype=torch.float64))
         self.register_buffer("usual", torch.full((2, count), torch.nan, dtype=torch.float64))
         self.register_buffer("allowed", torch.tensor([[-torch.inf], [torch.inf]], dtype=torch.float64).repeat(1, count))
-        knots = _KNOTS if self.scaling == "quantile" else 0
+        self.knot_places = _knot_places(self.scaling)
+        knots = len(self.knot_places)
         self.register_buffer("knots", torch.zeros(knots, count, dtype=torch.float64))
 
     def learn(self, rows: SampleArray | SampleSet) -> None:
@@ -134,7 +143,7 @@ class TablePreprocessing(nn.Module):
             elif column.headroom is not None:
                 self.allowed[place, index] = end + direction * column.headroom * (high - low)
         if len(self.knots):
-            self.knots[:, index] = torch.from_numpy(np.quantile(present, np.linspace(0, 1, len(self.knots))))
+            self.knots[:, index] = torch.from_numpy(np.quantile(present, self.knot_places))
 
     def facts(self) -> list[ColumnFacts]:
         """Return what was learnt, one entry a column."""
@@ -190,14 +199,14 @@ class TablePreprocessing(nn.Module):
             return _shorten_tail(linear).float()
         knots = self.knots[:, self.plain_columns]
         position = torch.zeros_like(values)
-        for low, high in pairwise(knots):
+        for share, (low, high) in zip(np.diff(self.knot_places).tolist(), pairwise(knots), strict=True):
             length = high - low
             inside = ((values - low) / torch.where(length > 0, length, 1.0)).clamp(0.0, 1.0)
             step = 0.5 * (values > low).to(values.dtype) + 0.5 * (values >= low).to(values.dtype)
-            position = position + torch.where(length > 0, inside, step)
-        uniform = _UNIT_DEVIATION * (2 * position / (len(knots) - 1) - 1)
+            position = position + share * torch.where(length > 0, inside, step)
+        placed = _normal_quantile(position) if self.scaling == "normal" else _UNIT_DEVIATION * (2 * position - 1)
         beyond = (values - torch.minimum(torch.maximum(values, knots[0]), knots[-1])) * inverse_spread
-        quantile = uniform + torch.sign(beyond) * torch.log1p(beyond.abs())
+        quantile = placed + torch.sign(beyond) * torch.log1p(beyond.abs())
         has_values = inverse_spread > 0
         return torch.where(self.is_boolean | ~has_values, linear, quantile).float()
 
@@ -229,14 +238,47 @@ class TablePreprocessing(nn.Module):
         return torch.where(self.is_boolean, (linear > 0.5).to(linear.dtype), linear)
 
     def _from_quantiles(self, scaled: Tensor, spread: Tensor) -> Tensor:
-        """Return values whose places among the training values, uniform with a deviation of 1, are these."""
+        """Return the values whose places among the training values are these."""
         knots = self.knots[:, self.plain_columns]
-        position = (scaled / _UNIT_DEVIATION + 1) / 2 * (len(knots) - 1)
-        values = knots[0] + torch.zeros_like(scaled)
-        for index, (low, high) in enumerate(pairwise(knots)):
-            values = values + (high - low) * (position - index).clamp(0.0, 1.0)
-        beyond = scaled - scaled.clamp(-_UNIT_DEVIATION, _UNIT_DEVIATION)
-        return values + torch.sign(beyond) * (torch.exp(beyond.abs().clamp(max=50.0)) - 1.0) * spread
+        if self.scaling == "normal":
+            end = float(_normal_quantile(torch.ones(1, dtype=torch.float64)))
+            position = _normal_place(scaled.clamp(-end, end))
+        else:
+            position, end = (scaled / _UNIT_DEVIATION + 1) / 2, _UNIT_DEVIATION
+        values = knots[0].expand_as(scaled)  # of zeros an export would make a constant of its example's rows
+        for place, share, (low, high) in zip(
+            self.knot_places[:-1].tolist(), np.diff(self.knot_places).tolist(), pairwise(knots), strict=True
+        ):
+            values = values + (high - low) * ((position - place) / share).clamp(0.0, 1.0)
+        beyond = scaled - scaled.clamp(-end, end)
+        return values + torch.sign(beyond) * ((beyond.abs().clamp(max=50.0)).exp() - 1) * spread
+
+
+def _knot_places(scaling: str) -> npt.NDArray[np.float64]:
+    """Return the places of a column's knots among its training values, ascending from 0 to 1; none where there are no knots."""
+    if scaling == "quantile":
+        return np.linspace(0, 1, _KNOTS)
+    if scaling == "normal":
+        places = norm.cdf(np.linspace(-_NORMAL_REACH, _NORMAL_REACH, _KNOTS))
+        return np.concatenate([[0.0], places[1:-1], [1.0]])
+    return np.zeros(0)
+
+
+def _normal_quantile(position: Tensor) -> Tensor:
+    """Return the quantiles of a normal distribution at places in [0, 1], which are kept `_NORMAL_MARGIN` from its ends."""
+    place = _NORMAL_MARGIN + (1 - 2 * _NORMAL_MARGIN) * position.clamp(0.0, 1.0)
+    return (place**_TUKEY_LAMBDA - (1 - place) ** _TUKEY_LAMBDA) / _TUKEY_SCALE
+
+
+def _normal_place(scaled: Tensor) -> Tensor:
+    """Return the place in [0, 1] whose `_normal_quantile` is this one: by Newton's steps from a logistic distribution's."""
+    place = 1 / (1 + (-1.702 * scaled).exp())  # no erf: onnxruntime has none in double precision
+    for _ in range(_NEWTON_STEPS):
+        place = place.clamp(_NORMAL_MARGIN, 1 - _NORMAL_MARGIN)
+        excess = (place**_TUKEY_LAMBDA - (1 - place) ** _TUKEY_LAMBDA) - _TUKEY_SCALE * scaled
+        slope = _TUKEY_LAMBDA * (place ** (_TUKEY_LAMBDA - 1) + (1 - place) ** (_TUKEY_LAMBDA - 1))
+        place = place - excess / slope
+    return (place - _NORMAL_MARGIN) / (1 - 2 * _NORMAL_MARGIN)
 
 
 def _shorten_tail(scaled: Tensor) -> Tensor:
@@ -248,7 +290,7 @@ def _shorten_tail(scaled: Tensor) -> Tensor:
 def _restore_tail(scaled: Tensor) -> Tensor:
     """Undo `_shorten_tail`; a reconstruction may lie anywhere, so the exponent has a bound."""
     size = scaled.abs()
-    return torch.where(size <= TAIL, scaled, torch.sign(scaled) * (TAIL + torch.exp((size - TAIL).clamp(0.0, 50.0)) - 1.0))
+    return torch.where(size <= TAIL, scaled, torch.sign(scaled) * (TAIL + (size - TAIL).clamp(0.0, 50.0).exp() - 1))
 
 
 def _read_rows(rows: SampleSet) -> npt.NDArray[np.float64]:

@@ -10,8 +10,9 @@
 - **tiles**: benchmarks/anomaly_tiles.py, with a record and a table of its own.
 - **mnist-adversarial**: MNIST's 8 is normal. The recipe's combination of scores with members that are plain, adversarial
   autoencoders or GANomaly's.
+- **adbench-clean**, **adbench-dirty**: the estimators of ae_models.sklearn beside PyOD on tables (benchmarks/anomaly_tables.py).
 
-Model, score and training are those of recipes/digits.yaml in all of them; nothing was chosen by looking at a test label. A figure
+Of images, model, score and training are those of recipes/digits.yaml; nothing was chosen by looking at a test label. A figure
 of a trained detector is the mean over seeds with its standard deviation. PCA, kNN, local hulls and the isolation forest get the
 same blur, energy, range and calibration as the model. A target is met where the 95 % interval over seeds lies on its right side.
 
@@ -33,9 +34,18 @@ from typing import Any
 
 import anomaly_tiles
 import numpy as np
+from anomaly_cells import Cell, figure_text, spread
+from anomaly_tables import (
+    TABLE_PROTOCOLS,
+    list_table_tasks,
+    measure_tables,
+    read_table_cells,
+    summarize_tables,
+    tables_section,
+)
 from benchmark_tools import RECORDS, ROOT, measurement_facts, mnist_digits, replace_section, save_record
 from scipy.ndimage import affine_transform
-from scipy.stats import t as student_t
+from table_detectors import DETECTORS
 
 from ae_models.fit import fit
 from ae_models.spec import AdversarialCodeCriticSpec, FitSpec, GanomalyCriticSpec, NoCriticSpec
@@ -103,7 +113,8 @@ def list_tasks(protocol: str, recipe: Recipe) -> Iterator[Task]:
             yield one_class_task(protocol, digit, deskewed=protocol == "mnist-oc-deskewed")
 
 
-PROTOCOLS = ("digits", "digits-all", "mnist-oc", "mnist-oc-deskewed", "mnist-adversarial")
+IMAGE_PROTOCOLS = ("digits", "digits-all", "mnist-oc", "mnist-oc-deskewed", "mnist-adversarial")
+PROTOCOLS = (*IMAGE_PROTOCOLS, *TABLE_PROTOCOLS)
 
 
 def digits_task(protocol: str, recipe: Recipe, novelty: int) -> Task:
@@ -164,36 +175,6 @@ def deskew(images: np.ndarray) -> np.ndarray:
 
 
 # ---------------------------------------------------------------- the cells
-
-
-@dataclass
-class Cell:
-    """Measurements of one detector on one task.
-
-    Attributes:
-        protocol, task, detector: their names.
-        seed: of the training; None for a detector without one.
-        auroc, average_precision: of the test samples.
-        caught: share of the novelty above the threshold of 1 % false alarms, chosen by the calibration samples.
-        false_alarms: measured share of the normal test samples above it.
-        seconds: to train and calibrate.
-        milliseconds: to score a sample, of the whole test set at once.
-        model_bytes: size of model.onnx; None for a detector without one.
-        parts: scores that went in, of a combined score.
-    """
-
-    protocol: str
-    task: str
-    detector: str
-    seed: int | None
-    auroc: float
-    average_precision: float
-    caught: float
-    false_alarms: float
-    seconds: float
-    milliseconds: float
-    model_bytes: int | None = None
-    parts: tuple[str, ...] = ()
 
 
 def cell_file(folder: Path, task: Task, detector: str, settings: Mapping[str, Any]) -> Path:
@@ -353,18 +334,6 @@ def count_parts(cells: Sequence[Cell]) -> dict[str, int]:
     return counts
 
 
-def spread(values: Sequence[float]) -> dict[str, float | None]:
-    """Return mean, standard deviation and the 95 % interval of the mean (Student's t); the last two None for one value."""
-    if not values:
-        return {"mean": None, "sd": None, "low": None, "high": None}
-    mean = statistics.fmean(values)
-    if len(values) == 1:
-        return {"mean": mean, "sd": None, "low": None, "high": None}
-    deviation = statistics.stdev(values)
-    half_width = float(student_t.ppf(0.975, len(values) - 1)) * deviation / len(values) ** 0.5
-    return {"mean": mean, "sd": deviation, "low": mean - half_width, "high": mean + half_width}
-
-
 TARGETS = {  # protocol -> measure -> at least
     "digits": {"auroc": 0.97, "caught": 0.40},
     "mnist-oc": {"auroc": 0.990},
@@ -390,8 +359,18 @@ def table_section(record: Mapping[str, Any] | None) -> str:
     """Return the README's section."""
     if record is None:
         return "Not measured yet: `make bench-anomaly`."
+    sections = []
+    if record["protocols"]:
+        sections.append(images_section(record["protocols"]))
+    if "tables" in record:
+        sections.append(tables_section(record["tables"]["protocols"]))
+    return "\n\n".join(sections)
+
+
+def images_section(protocols: Mapping[str, Any]) -> str:
+    """Return the README's table of the protocols about images."""
     rows = []
-    for protocol, detectors in record["protocols"].items():
+    for protocol, detectors in protocols.items():
         best = max(detectors, key=lambda name: detectors[name]["auroc"]["mean"] or 0.0)
         for detector, summary in detectors.items():
             name = f"**{detector}**" if detector == best else detector
@@ -407,16 +386,6 @@ def table_section(record: Mapping[str, Any] | None) -> str:
                 ]
             )
     return markdown_table(["protocol", "detector", "seeds", "AUROC", "caught at 1 %", "to train"], rows)
-
-
-def figure_text(figures: Mapping[str, float | None], *, percent: bool = False) -> str:
-    if figures["mean"] is None:
-        return "-"
-    form = "{:.1%}" if percent else "{:.4f}"
-    text = form.format(figures["mean"])
-    if figures["sd"] is not None:
-        text += f" ± {form.format(figures['sd'])}"
-    return text
 
 
 def update_readme(text: str, record: Mapping[str, Any] | None) -> str:
@@ -437,26 +406,46 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--cells", type=Path, help="folder of the cells [benchmarks/anomaly in the state folder]")
     parser.add_argument("--out", type=Path, default=RECORD, help="JSON to write [%(default)s]")
     parser.add_argument("--tables-only", action="store_true", help="only write the record and README.md, from the cells")
+    parser.add_argument("--detectors", nargs="+", choices=DETECTORS, default=list(DETECTORS), help="of tables [all]")
+    parser.add_argument("--minutes", type=float, help="after which no further cell of a table is begun [no limit]")
     args = parser.parse_args(arguments)
-    project, recipe = find_project(ROOT), read_recipe(args.recipe)
+    project = find_project(ROOT)
     folder = args.cells or project.home / "benchmarks" / "anomaly"
     folder.mkdir(parents=True, exist_ok=True)
-    protocols = [protocol for protocol in args.protocols if protocol != anomaly_tiles.PROTOCOL]
-    if len(protocols) < len(args.protocols) and not args.tables_only:
+    if anomaly_tiles.PROTOCOL in args.protocols and not args.tables_only:
         anomaly_tiles.main(["--seeds", str(args.seeds), "--cells", str(folder)])
-    if not protocols:
+    if set(args.protocols) == {anomaly_tiles.PROTOCOL}:
         return
-    if not args.tables_only:
-        for protocol in protocols:
-            for task in list_tasks(protocol, recipe):
-                if args.tasks is None or task.name in args.tasks:
-                    measure_task(task, recipe, args.seeds, folder)
     record = read_json(args.out) if args.out.is_file() else {"protocols": {}}
-    record |= measurement_facts(project, "make bench-anomaly")
-    record["protocols"] |= summarize_cells(read_cells(folder, recipe, protocols, args.seeds))
+    if protocols := [name for name in args.protocols if name in IMAGE_PROTOCOLS]:
+        summary = run_image_protocols(args, protocols, folder)
+        record |= measurement_facts(project, "make bench-anomaly")
+        record["protocols"] |= summary
+    if protocols := [name for name in args.protocols if name in TABLE_PROTOCOLS]:
+        summary = run_table_protocols(args, protocols, folder)
+        record["tables"] = measurement_facts(project, "make bench-anomaly") | {"protocols": summary}
     save_record(args.out, record)
     if args.out == RECORD:
         README.write_text(update_readme(README.read_text(encoding="utf-8"), record), encoding="utf-8")
+
+
+def run_image_protocols(args: argparse.Namespace, protocols: Sequence[str], folder: Path) -> dict[str, Any]:
+    """Measure what the folder lacks, and return the figures of the record."""
+    recipe = read_recipe(args.recipe)
+    for protocol in protocols if not args.tables_only else ():
+        for task in list_tasks(protocol, recipe):
+            if args.tasks is None or task.name in args.tasks:
+                measure_task(task, recipe, args.seeds, folder)
+    return summarize_cells(read_cells(folder, recipe, protocols, args.seeds))
+
+
+def run_table_protocols(args: argparse.Namespace, protocols: Sequence[str], folder: Path) -> dict[str, Any]:
+    """Measure what the folder lacks, and return the figures of the record: those of all table protocols with a cell."""
+    for protocol in protocols if not args.tables_only else ():
+        tasks = [task for task in list_table_tasks(protocol) if args.tasks is None or task.name in args.tasks]
+        measure_tables(tasks, args.detectors, range(args.seeds), folder, args.minutes and 60 * args.minutes)
+    every_task = [task for protocol in TABLE_PROTOCOLS for task in list_table_tasks(protocol)]
+    return summarize_tables(list(read_table_cells(folder, every_task, range(args.seeds))))
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ MODULES = {
     "ae_models.conformal_thresholds": "Kinds of threshold with a promise about false alarms.",
     "ae_models.unpromised_thresholds": "Kinds of threshold without one.",
     "ae_models.threshold_samples": "Labels and labelled anomalies that some kinds of threshold read.",
+    "ae_models.sklearn": "Anomaly detectors for tables with scikit-learn's interface: see docs/sklearn.md.",
     "ae_models.checksums": "Checksums of files, arrays and bundles.",
     "aeops.bundle.detector": "Score samples with a bundle. Needs onnxruntime and numpy, not torch.",
     "aeops.bundle.answers": "Turn scores into JSON.",

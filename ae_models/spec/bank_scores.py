@@ -60,10 +60,14 @@ class _BankSpec:
 
 @dataclass(frozen=True)
 class KnnScoreSpec(_BankSpec):
-    """log d_k^2 - energy * log ||x||^2, with the distance d_k to the k-th nearest normal sample (Ramaswamy et al. 2000)."""
+    """log d^2 - energy * log ||x||^2, with the distance d to the k-th nearest normal sample (Ramaswamy et al. 2000).
+
+    With `distance: mean` it is the mean distance to the k nearest ones (Angiulli and Pizzuti 2002), which on tables finds more.
+    """
 
     kind: ClassVar[str] = "knn"
-    neighbours: int = bounded_field(5, low=1, high=200)  # the distance to the last of so many nearest rows
+    neighbours: int = bounded_field(5, low=1, high=200)  # so many nearest rows are looked at
+    distance: str = bounded_field("kth", one_of=("kth", "mean"), omit_default=True)  # to the last of them, or to all on average
 
     def validation_errors(self) -> list[str]:
         return self.shared_errors(self.neighbours)

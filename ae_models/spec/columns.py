@@ -26,7 +26,7 @@ __all__ = [
 
 NUMBER, INTEGER, BOOLEAN, CATEGORY, DATE = "number", "integer", "boolean", "category", "date"
 COLUMN_TYPES = (NUMBER, INTEGER, BOOLEAN, CATEGORY, DATE)
-SCALINGS = ("robust", "quantile", "standard")  # see ae_models.table_preprocessing
+SCALINGS = ("robust", "quantile", "normal", "standard")  # see ae_models.table_preprocessing
 _MAX_NAME_CHARACTERS = 200
 _MAX_CATEGORY_BYTES = 64  # of UTF-8: a dataset has room for as many in each row
 

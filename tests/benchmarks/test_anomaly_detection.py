@@ -7,6 +7,7 @@ import anomaly_detection
 import numpy as np
 import pytest
 import yaml
+from anomaly_cells import spread
 from digits_recipe import DIGITS_RECIPE
 
 from aeops.recipe.reader import read_recipe
@@ -77,12 +78,12 @@ def test_deskewed_digits_stand_upright() -> None:
 
 
 def test_a_target_is_met_where_the_whole_interval_lies_above_it() -> None:
-    assert "met" in anomaly_detection.verdict("digits", "auroc", anomaly_detection.spread([0.98, 0.981, 0.979]))
-    missed = anomaly_detection.verdict("digits", "auroc", anomaly_detection.spread([0.95, 0.951, 0.949]))
+    assert "met" in anomaly_detection.verdict("digits", "auroc", spread([0.98, 0.981, 0.979]))
+    missed = anomaly_detection.verdict("digits", "auroc", spread([0.95, 0.951, 0.949]))
     assert missed == " (target 0.97 missed)"
-    wide = anomaly_detection.verdict("digits", "auroc", anomaly_detection.spread([0.96, 0.985, 0.97]))
+    wide = anomaly_detection.verdict("digits", "auroc", spread([0.96, 0.985, 0.97]))
     assert wide == " (target 0.97 within the interval: not met)"
-    assert "one seed" in anomaly_detection.verdict("digits", "auroc", anomaly_detection.spread([0.99]))
+    assert "one seed" in anomaly_detection.verdict("digits", "auroc", spread([0.99]))
 
 
 def test_the_readme_quotes_the_record() -> None:

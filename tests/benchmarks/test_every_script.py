@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 from benchmark_tools import ROOT
 
-MODULES = {"benchmark_tools", "labelled_sets", "served_champion"}  # code that scripts share
+MODULES = {
+    "anomaly_cells",
+    "anomaly_tables",
+    "benchmark_tools",
+    "labelled_sets",
+    "served_champion",
+    "table_detectors",
+}  # code that scripts share
 SCRIPTS = sorted({file.stem for file in (ROOT / "benchmarks").glob("*.py")} - MODULES)
 
 

@@ -73,6 +73,14 @@ def test_knn_is_the_formula_in_numpy(samples: ScoreSamples, digits: np.ndarray) 
     np.testing.assert_allclose(actual, expected - 0.5 * log_energy(digits[320:384]), rtol=1e-4, atol=1e-4)
 
 
+def test_knn_by_the_mean_distance_is_the_formula_in_numpy(samples: ScoreSamples, digits: np.ndarray) -> None:
+    distances = np.sqrt(squared_distances(blurred(digits[320:384]), blurred(digits[:320])))
+    nearest = np.sort(distances, axis=1)[:, :5].mean(1)
+    expected = np.log(nearest**2 + ENERGY_FLOOR) - 0.5 * log_energy(digits[320:384])
+    actual = scored(KnnScore(neighbours=5, distance="mean", **INPUT_SPACE), samples)
+    np.testing.assert_allclose(actual, expected, atol=1e-3)
+
+
 def test_the_local_hull_is_the_ridge_regression_in_numpy(samples: ScoreSamples, digits: np.ndarray) -> None:
     bank, vectors = blurred(digits[:320]), blurred(digits[320:384])
     nearest = np.argsort(squared_distances(vectors, bank), axis=1)[:, :20]

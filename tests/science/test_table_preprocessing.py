@@ -6,11 +6,12 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from scipy.stats import norm, rankdata
 
 from ae_models.spec import ColumnSpec, InputSpec, SpecReader, number_columns
 from ae_models.table_preprocessing import ONE_HOT, TAIL, TablePreprocessing
 
-SCALINGS = ("robust", "standard", "quantile")
+SCALINGS = ("robust", "standard", "quantile", "normal")
 MIXED = (
     ColumnSpec("amount", missing=True),
     ColumnSpec("country", "category", categories=("fr", "de", "uk")),
@@ -63,6 +64,27 @@ def test_quantile_map_is_uniform_with_unit_deviation_and_still_tells_how_far_out
     assert abs(np.median(mapped)) < 0.05
     outside = vectors(preprocessing, np.array([[rows.max()], [rows.max() * 10], [rows.max() * 1000]]))[:, 0]
     assert outside[0] < outside[1] < outside[2]
+
+
+def test_normal_map_makes_any_column_normal_and_still_tells_how_far_out_a_value_is() -> None:
+    rows = np.random.default_rng(2).lognormal(0, 2, (2000, 1))
+    preprocessing = learn(rows, InputSpec("table", columns=number_columns(1), scaling="normal"))
+    scaled = vectors(preprocessing, rows)[:, 0]
+    expected = norm.ppf((rankdata(rows[:, 0]) - 0.5) / 2000)
+    inner = np.abs(expected) < 2.5
+    assert np.abs(scaled - expected)[inner].max() < 0.1
+    assert scaled.std() == pytest.approx(1, abs=0.03)
+    end, beyond, far = vectors(preprocessing, rows.max() * np.array([[1.0], [2.0], [1000.0]]))[:, 0]
+    assert 3 < end < beyond < far < 20
+
+
+def test_a_rare_value_of_a_column_of_two_is_as_far_out_as_it_is_rare() -> None:
+    rows = np.zeros((1000, 1))
+    rows[:20] = 1
+    preprocessing = learn(rows, InputSpec("table", columns=number_columns(1), scaling="normal"))
+    common, rare = vectors(preprocessing, np.array([[0.0], [1.0]]))[:, 0]
+    assert abs(common) < 0.1
+    assert rare == pytest.approx(norm.ppf(0.99), abs=0.2)
 
 
 @pytest.mark.parametrize("scaling", SCALINGS)
