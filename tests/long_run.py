@@ -51,6 +51,7 @@ TARGETS = {
         "tests/evaluation/test_codes.py",
         "tests/science/test_every_pair.py",
         "tests/science/test_sample_sets_and_memory.py",
+        "tests/science/test_sklearn.py",
     ),
     "benchmarks": (
         "tests/benchmarks/test_batch_scoring.py",

@@ -2,32 +2,17 @@
 
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from aeops.data.array_files import write_parquet
 from aeops.data.dataset import read_shards
-from aeops.data.shards import read_input, write_block
+from aeops.data.shards import read_input, write_blocks
 from aeops.files import atomic_folder
 from aeops.machine.stored_json import read_json
 
 STATISTIC_COLUMNS = (  # an index has those of its kind
-    *(
-        "shape",
-        "dtype",
-        "low",
-        "high",
-        "mean",
-        "std",
-        "nans",
-        "characters",
-        "letters",
-        "filled",
-        "readable",
-        "mistyped",
-        "cells_missing",
-    ),
-    *("blank", "duplicate_of"),
+    *("shape", "dtype", "low", "high", "mean", "std", "nans", "characters", "letters", "filled", "readable"),
+    *("mistyped", "cells_missing", "blank", "duplicate_of"),
 )
 
 
@@ -44,8 +29,8 @@ def write_quarantine(path: Path, incoming_dataset: Path, index: pd.DataFrame, re
     statistics = [name for name in STATISTIC_COLUMNS if name in rows]
     table = rows[["id", "label", "source", *statistics]].copy()
     table.insert(1, "reasons", list(map(reasons.__getitem__, rows["id"])))
-    spec = read_input(read_json(incoming_dataset / "dataset.json"))
-    samples = np.concatenate([block for _, block in read_shards(incoming_dataset, rows)])
+    description = read_json(incoming_dataset / "dataset.json")
+    blocks = (block for _, block in read_shards(incoming_dataset, rows))
     with atomic_folder(path) as folder:
         write_parquet(folder / "rows.parquet", table)
-        write_block(folder, "samples", samples, spec)
+        write_blocks(folder, "samples", len(rows), blocks, description["dtype"], read_input(description))

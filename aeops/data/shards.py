@@ -3,6 +3,7 @@
 numpy and pyarrow are imported where a shard is read or written.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,25 @@ def write_block(folder: Path, stem: str, block: "np.ndarray", spec: InputSpec) -
 
     write_parquet(folder / f"{stem}.parquet", pd.DataFrame(columns))
     return f"{stem}.parquet"
+
+
+def write_blocks(folder: Path, stem: str, count: int, blocks: "Iterable[np.ndarray]", dtype: str, spec: InputSpec) -> None:
+    """Write samples as `write_block` does, of arrays with one block of them in memory at a time; rows go into one Parquet file.
+
+    Args:
+        folder: the folder to write in.
+        stem: the file's name, without suffix.
+        count: samples in all blocks together.
+        blocks: the samples, (k, ...) each.
+        dtype: of samples that are arrays.
+        spec: the section input.
+    """
+    import numpy as np
+
+    if spec.columns:
+        write_block(folder, stem, np.concatenate(list(blocks)), spec)
+    else:
+        write_npy_file(folder / f"{stem}.npy", (count, *spec.shape), np.dtype(dtype), blocks)
 
 
 def read_block(folder: Path, stem: str) -> "np.ndarray":

@@ -27,12 +27,14 @@ class SourceSpec:
         input_kinds: the kinds of input that the source has.
         own_test: whether it comes with a test part of its own.
         is_tiled: whether its samples are tiles of pages, by its `core` and `margin`.
+        has_masks: whether each image has a mask of its defects.
     """
 
     kind: ClassVar[str]
     input_kinds: ClassVar[tuple[str, ...]]
     own_test: ClassVar[bool] = False
     is_tiled: ClassVar[bool] = False
+    has_masks: ClassVar[bool] = False
 
     def check_input(self, input_spec: InputSpec) -> list[tuple[str, str]]:
         """Return (path in the recipe, reason) for each setting of the section input that the source does not support."""
@@ -172,6 +174,7 @@ class MaskedImagesSource(SourceSpec):
 
     kind: ClassVar[str] = "masked-images"
     input_kinds: ClassVar[tuple[str, ...]] = (IMAGE,)
+    has_masks: ClassVar[bool] = True
     path: str  # of the .npz file
     samples: str = "images"  # the array with the images, (n, h, w) or, of several channels, (n, h, w, c)
     masks: str = "masks"  # the array with the masks, (n, h, w): 0 where a pixel is good, another number where it is not

@@ -240,7 +240,7 @@ class PixelsStudy:
         return ["it maps the error of each pixel: expected a model whose output has the shape of its input"]
 
     def check_source(self, source: SourceSpec) -> list[str]:
-        if isinstance(source, MaskedImagesSource):
+        if source.has_masks:
             return []
         return [f"it needs masks: expected data.source of kind {MaskedImagesSource.kind}, got {source.kind}"]
 

@@ -67,7 +67,7 @@ def test_validate_and_prepare_hold_a_few_shards_even_where_all_is_set_aside(larg
     index = read_index(folder)
     (large.root / "built" / "shards").mkdir(parents=True)
     with held_at_most(MOST):
-        write_accepted(index, folder, large.root / "built")
+        write_accepted(index, folder, large.root / "built", large.recipe.fit.input)
         write_quarantine(large.root / "quarantine", folder, index, {identity: ["bad"] for identity in index["id"]})
         write_npy_file(large.root / "train.npy", (ROWS, 1, SIDE, SIDE), np.dtype(np.uint8), read_blocks(folder, index))
     for name in ("quarantine/samples.npy", "train.npy"):
