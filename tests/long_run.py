@@ -54,15 +54,18 @@ TARGETS = {
         "tests/science/test_sklearn.py",
     ),
     "benchmarks": (
+        "tests/benchmarks/test_anomaly_tiles.py",
         "tests/benchmarks/test_batch_scoring.py",
         "tests/benchmarks/test_bench.py",
         "tests/benchmarks/test_choose_novelty.py",
         "tests/benchmarks/test_ensemble_speed.py",
+        "tests/benchmarks/test_estimators_speed.py",
         "tests/benchmarks/test_five_versions.py",
         "tests/benchmarks/test_gate_simulation.py",
         "tests/benchmarks/test_models.py",
         "tests/benchmarks/test_power_ranking.py",
         "tests/benchmarks/test_quarter.py",
+        "tests/benchmarks/test_serving_soak.py",
         "tests/benchmarks/test_serving_speed.py",
     ),
 }

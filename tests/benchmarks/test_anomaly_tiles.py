@@ -37,6 +37,7 @@ def test_no_defect_is_trained_on_and_a_group_is_in_one_part(quick_recipe: Path) 
     assert int((~task.is_known).sum()) == 5
 
 
+@pytest.mark.long
 def test_each_cell_is_measured_once_and_the_table_quotes_them(
     quick_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,6 +9,7 @@ import pytest
 from served_champion import scratch_project
 
 
+@pytest.mark.long
 def test_one_file_of_an_inbox_is_scored_and_timed(trained: Path, tmp_path: Path) -> None:
     project = scratch_project(tmp_path / "project", trained / "bundle")
     samples = batch_scoring.distinct_digits(40)

@@ -7,6 +7,7 @@ import estimators_speed
 import pytest
 
 
+@pytest.mark.long
 def test_each_detector_is_timed_on_the_same_rows_and_the_table_has_the_ratio(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,9 +3,11 @@
 import json
 from pathlib import Path
 
+import pytest
 import serving_soak
 
 
+@pytest.mark.long
 def test_a_service_under_every_load_is_watched(trained: Path, tmp_path: Path) -> None:
     out = tmp_path / "soak.json"
     serving_soak.main(["--minutes", "0.02", "--trained", str(trained), "--out", str(out)])
