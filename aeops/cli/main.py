@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import select
 import signal
 import sys
 from collections.abc import Sequence
@@ -42,6 +43,7 @@ from aeops.cli.command_parser import CommandParser, add_commands
 from aeops.errors import as_ae_error, print_error
 from aeops.terminal import escaped_output
 
+OUTPUT = 1  # file descriptor
 COMMAND_GROUPS = {
     "train": (run, plan, recipes, recipe, recalibrate, seeds, audit),
     "use": (score, serve, embed, compress, decompress),
@@ -95,11 +97,23 @@ def _run_command(arguments: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 128 + signal.SIGINT
+    except BrokenPipeError:
+        if not _output_is_unread():
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), OUTPUT)  # what is still to be written at the end goes nowhere
+        return 128 + signal.SIGPIPE
     except Exception as error:
         ae_error = as_ae_error(error)
         if ae_error is None:
             raise
         return print_error(ae_error)
+
+
+def _output_is_unread() -> bool:
+    """Return whether the program that read the output has ended, as `head` does."""
+    poll = select.poll()
+    poll.register(OUTPUT, 0)
+    return any(events & select.POLLERR for _, events in poll.poll(0))
 
 
 if __name__ == "__main__":

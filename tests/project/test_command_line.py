@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from importlib.metadata import version
@@ -75,3 +76,14 @@ def test_a_shell_that_asks_gets_commands_and_recipes(typed: str, expected: set[s
     environment = os.environ | asked | {"_ARGCOMPLETE_STDOUT_FILENAME": str(answer), "_ARGCOMPLETE_SUPPRESS_SPACE": "1"}
     subprocess.run(command, cwd=ROOT, env=environment, check=True, timeout=60)
     assert set(answer.read_text().split()) == expected
+
+
+def test_a_reader_that_ends_early_is_no_error() -> None:
+    """As in `ae recipe schema | head -1`: the schema is larger than what a pipe holds."""
+    command = [sys.executable, "-m", "aeops.cli.main", "recipe", "schema"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stderr is not None
+        assert child.stdout.readline() == "{\n"
+        child.stdout.close()
+        assert (child.wait(timeout=60), child.stderr.read()) == (128 + signal.SIGPIPE, "")
