@@ -15,6 +15,7 @@ from aeops.errors import UsageError
 from aeops.kinds.interface import DataKind, load_kind
 from aeops.kinds.samples import SampleSpec
 from aeops.machine.child_process import run_module
+from aeops.machine.lock import file_lock
 from aeops.machine.stored_json import read_json
 from aeops.project import Project, shorten_name
 from aeops.recipe.reader import Recipe, load_recipe, recipe_names
@@ -91,13 +92,14 @@ def open_subject(project: Project, name: str, *, from_source: bool, max_samples:
         return
     assert recipe is not None, "a dataset without a recipe exists"
     folder = project.home / "audit" / f"{recipe.name}-source"
-    shutil.rmtree(folder, ignore_errors=True)
-    try:
-        arguments = ["aeops.stages.ingest", "--recipe", str(project.recipe_file(recipe.name)), "--out", str(folder)]
-        run_module(arguments, root=project.root, home=project.home, log=project.logs / "audit-ingest.log")
-        yield _subject(name, SOURCE, folder, content_sha256(folder), recipe, max_samples)
-    finally:
+    with file_lock(project, f"audit-{recipe.name}"):  # another audit of the same source waits for the folder
         shutil.rmtree(folder, ignore_errors=True)
+        try:
+            arguments = ["aeops.stages.ingest", "--recipe", str(project.recipe_file(recipe.name)), "--out", str(folder)]
+            run_module(arguments, root=project.root, home=project.home, log=project.logs / "audit-ingest.log")
+            yield _subject(name, SOURCE, folder, content_sha256(folder), recipe, max_samples)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _find_recipe(project: Project, name: str) -> Recipe | None:

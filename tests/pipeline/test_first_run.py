@@ -235,7 +235,7 @@ def ask(address: str, images: list[object]) -> list[dict[str, object]]:
 
 
 def test_ingesting_the_digits_again_gives_the_committed_hash(bare: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DVC_SITE_CACHE_DIR", "")  # what DVC's processes are told ends with the test
+    monkeypatch.setenv("DVC_SITE_CACHE_DIR", "")  # what is set for DVC's processes ends with the test
     incoming = str(bare.home / "incoming" / "digits")
     for stage, place in (("ingest", "--out"), ("validate", "--incoming")):
         bare.stage(stage, "--recipe", "recipes/digits.yaml", place, incoming)

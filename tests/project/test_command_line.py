@@ -1,4 +1,4 @@
-"""The command line as a whole: its groups, near matches, version, and what it tells a shell that completes."""
+"""The command line as a whole: its groups, near matches, version, and what a shell gets that completes."""
 
 import os
 import re
