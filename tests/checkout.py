@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -16,7 +15,7 @@ from typing import Any
 import numpy as np
 import yaml
 from digits_recipe import single_model_recipe
-from fork_server import fork_server
+from fork_server import run_in_fork
 from shipped_digits import shipped_digits
 
 from aeops.cli.main import main
@@ -75,10 +74,7 @@ class Checkout:
 
     def ae_in_forks(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
         """Run `ae` in forks, which saves their imports: for whole runs of which a test asks how they end."""
-        with tempfile.TemporaryDirectory() as folder:
-            output, errors = Path(folder, "output"), Path(folder, "errors")
-            environment = self.environment(**settings)
-            return fork_server().run(*arguments, cwd=self.root, env=environment, output=output, errors=errors, timeout=600)
+        return run_in_fork("module", "aeops.cli.main", *arguments, cwd=self.root, env=self.environment(**settings))
 
     def ae_in_process(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
         """Run `ae` in this process, which saves its imports: for commands of which a test asks what they do and print."""
@@ -113,8 +109,7 @@ class Checkout:
         return subprocess.run(command, cwd=self.root, env=environment, capture_output=True, text=True, timeout=400, check=False)
 
     def stage(self, name: str, *arguments: str) -> None:
-        command = [sys.executable, "-m", f"aeops.stages.{name}", *arguments]
-        subprocess.run(command, cwd=self.root, env=self.environment(), check=True, capture_output=True, timeout=400)
+        run_in_fork("module", f"aeops.stages.{name}", *arguments, cwd=self.root, env=self.environment()).check_returncode()
 
     def edit_recipe(self, change: dict[str, Any], name: str = "small") -> None:
         """Changes keys of a recipe, given by their dotted paths."""

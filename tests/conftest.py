@@ -5,19 +5,23 @@ import compileall
 import gc
 import json
 import os
+import shlex
 import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import forked
 import fresh_imports
 import pytest
 from checkout import FOREIGN, ROOT
+from fork_server import ForkServer
+from forked_python import ADDRESS
 from shared_files import make_once, shared_folder
 
 from aeops.machine import child_process
@@ -37,9 +41,9 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 LONGEST = (
     *("data/test_validate.py", "registry/test_promotion.py", "serving/test_servers.py", "registry/test_ledger.py"),
     *("registry/test_tryout.py", "registry/test_killed_registering.py", "science/test_sample_sets_and_memory.py"),
-    *("monitoring/test_flow.py", "serving/test_signing.py", "registry/test_unreachable.py", "page/test_browser.py"),
+    *("serving/test_signing.py", "registry/test_unreachable.py", "page/test_browser.py"),
     *("serving/test_service_fuzz.py", "science/test_weight_hash_log.py", "serving/test_texts.py", "serving/test_why.py"),
-    *("scoring/test_scoring_flow.py", "scoring/test_inbox.py", "science/test_standalone_package.py"),
+    *("scoring/test_inbox.py", "science/test_standalone_package.py"),
     *("monitoring/test_look.py", "registry/test_approval.py"),
 )
 
@@ -56,8 +60,8 @@ UNMEASURED = (
 )
 
 
-# The tests of these folders share runs of whole pipelines and one Prefect server: all in one process.
-TOGETHER = ("pipeline",)
+# These folders and files share runs of whole pipelines and one Prefect server: all in one process.
+TOGETHER = ("pipeline", "monitoring/test_flow.py", "scoring/test_scoring_flow.py")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -68,6 +72,17 @@ def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         for package in PACKAGES:
             compileall.compile_dir(ROOT / package, quiet=2)
+
+
+def pytest_xdist_setupnodes(config: pytest.Config, specs: Sequence[Any]) -> None:
+    """Let the processes of `-n` be forks of one that has loaded the libraries: loading them in each takes a minute."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # they share the cores as it is
+    server = ForkServer()
+    config.add_cleanup(server.close)
+    os.environ[ADDRESS] = server.address
+    forked_python = Path(__file__).with_name("forked_python.py")
+    for spec in specs:
+        spec.python = shlex.join([sys.executable, str(forked_python)])
 
 
 def pytest_collection_finish() -> None:
@@ -120,7 +135,7 @@ def loaded_modules(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[s
 def prefect_address(empty_prefect_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The API address of a Prefect server with a database of its own, as a run by hand starts it.
 
-    Files of the group "prefect server", and those of a folder that stays together, share one, as it takes seconds to start.
+    Tests that stay together share one, as it takes seconds to start.
     """
     port, home = find_free_port(), tmp_path_factory.mktemp("prefect")
     shutil.copy(empty_prefect_database, home / "prefect.db")
@@ -187,7 +202,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(str(item.path.parent if item.path.parent.name in TOGETHER else item.path)))
+            item.add_marker(pytest.mark.xdist_group("together" if stays_together(item) else str(item.path)))
     items.sort(key=place)  # stable: within a file the order stays
 
 
@@ -196,9 +211,13 @@ def short_name(item: pytest.Item) -> str:
     return "/".join(item.path.parts[-2:])
 
 
+def stays_together(item: pytest.Item) -> bool:
+    return item.path.parent.name in TOGETHER or short_name(item) in TOGETHER
+
+
 def place(item: pytest.Item) -> int:
     """Return when an item's file is begun: a folder that stays together, the longest ones in their order, then all others."""
-    if item.path.parent.name in TOGETHER:
+    if stays_together(item):
         return -1
     name = short_name(item)
     return LONGEST.index(name) if name in LONGEST else len(LONGEST)

@@ -162,6 +162,7 @@ def test_an_altered_dataset_and_a_missing_source_are_data_errors(dirty: Room, ca
     assert "images.npy" in capsys.readouterr().err
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not CHROMIUM.is_file(), reason=f"no {CHROMIUM} here: apt-get install chromium")
 def test_a_browser_shows_the_page_without_a_complaint(dirty: Room, capsys: pytest.CaptureFixture[str]) -> None:
     from playwright.sync_api import sync_playwright

@@ -37,6 +37,7 @@ def small_task(task: anomaly_detection.Task) -> anomaly_detection.Task:
     )
 
 
+@pytest.mark.long
 def test_each_cell_is_measured_once_and_the_table_quotes_them(
     quick_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

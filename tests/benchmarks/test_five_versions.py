@@ -22,6 +22,7 @@ def test_a_version_is_promoted_and_rebuilt(tmp_path: Path, monkeypatch: pytest.M
     assert record["rebuilt"] == {"1": "identical"}
 
 
+@pytest.mark.long
 def test_the_champion_at_every_moment_is_checked_and_recorded(trained: Path, tmp_path: Path) -> None:
     clone = Clone(scratch_project(tmp_path / "project", trained / "bundle").root)
     clone.require("first", "1", "version 1 is the first", "first")

@@ -27,6 +27,7 @@ def test_every_question_is_asked(tmp_path: Path) -> None:
     assert "Of 3 models" in gate_simulation.summarize(record)
 
 
+@pytest.mark.long
 def test_a_trained_challenger_is_compared_with_a_champion_and_recorded(trained: Path, tmp_path: Path) -> None:
     recipe = gate_simulation.digits_recipe(tmp_path, cheap=True, margin=gate_simulation.TINY_MARGIN)
     prepared = tmp_path / "prepared"

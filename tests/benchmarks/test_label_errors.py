@@ -5,9 +5,11 @@ from pathlib import Path
 
 import label_errors
 import numpy as np
+import pytest
 from data_project import shared_data
 
 
+@pytest.mark.long
 def test_every_ranking_is_measured_on_the_same_probabilities(tmp_path: Path) -> None:
     shared_data("mnist")
     out = tmp_path / "labels.json"

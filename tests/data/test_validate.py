@@ -3,7 +3,6 @@
 import errno
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -11,7 +10,8 @@ import jinja2
 import numpy as np
 import pandas as pd
 import pytest
-from data_project import CHECKOUT, Room, make_room, tree
+from data_project import Room, make_room, tree
+from fork_server import run_in_fork
 
 from aeops.cli.run import quarantine_line
 from aeops.data.dataset import content_sha256, read_index, require_receipt
@@ -351,14 +351,9 @@ def test_an_incoming_dataset_that_was_altered_or_is_not_there_is_refused(room: R
 
 
 def run_stage(room: Room, stage: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", f"aeops.stages.{stage}", "--recipe", "recipes/mine.yaml", *arguments]
-    return subprocess.run(
-        command,
-        cwd=room.root,
-        env=os.environ | {"PYTHONPATH": str(CHECKOUT), "AE_ERROR_FILE": str(room.root / "error.json")},
-        capture_output=True,
-        text=True,
-        check=False,
+    environment = os.environ | {"AE_ERROR_FILE": str(room.root / "error.json")}
+    return run_in_fork(
+        "module", f"aeops.stages.{stage}", "--recipe", "recipes/mine.yaml", *arguments, cwd=room.root, env=environment
     )
 
 

@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -12,7 +11,8 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from monitored_project import ROOT, on_day, promotion_of
+from fork_server import run_in_fork
+from monitored_project import on_day, promotion_of
 from prefect import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
@@ -22,10 +22,7 @@ from aeops.project import Project
 from aeops.recipe.reader import Recipe
 from flows import monitoring as flow
 
-pytestmark = [
-    pytest.mark.timeout(600),  # seconds: a server, a registry and a few processes on a busy machine
-    pytest.mark.xdist_group("prefect server"),
-]
+pytestmark = pytest.mark.timeout(600)  # seconds: a server, a registry and a few processes on a busy machine
 NAME = "retrain-digits"
 
 
@@ -89,9 +86,8 @@ def settled(project: Project, recipe: Recipe, now: datetime) -> dict[str, Any]:
 
 
 def python(project: Project, server: str, script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"PREFECT_API_URL": server, "PREFECT_HOME": str(project.home / "prefect"), "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-c", script, *arguments]
-    return subprocess.run(command, cwd=project.root, env=environment, capture_output=True, text=True, check=False, timeout=300)
+    environment = os.environ | {"PREFECT_API_URL": server, "PREFECT_HOME": str(project.home / "prefect")}
+    return run_in_fork("code", script, *arguments, cwd=project.root, env=environment, timeout=300)
 
 
 def test_the_flow_looks_and_starts_the_retrain_of_a_stale_champion(stale: Project, deployed: UUID, server: str) -> None:

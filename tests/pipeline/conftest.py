@@ -27,7 +27,7 @@ def first_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Checkout, subpr
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not printed.is_file():
             shutil.rmtree(original.root, ignore_errors=True)
-            done = make_checkout(original.root).ae("run", "small")
+            done = make_checkout(original.root).ae_in_forks("run", "small")
             printed.write_text(json.dumps([done.returncode, done.stdout, done.stderr]))
     code, output, errors = json.loads(printed.read_text())
     done = subprocess.CompletedProcess(["ae", "run", "small"], code, output, errors)

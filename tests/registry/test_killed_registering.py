@@ -189,7 +189,7 @@ MOVES: dict[str, tuple[Callable[[Store], None], str | None, int]] = {
 }
 
 
-@pytest.mark.parametrize("event", MOVES)
+@pytest.mark.parametrize("event", [pytest.param(move, marks=pytest.mark.long if move != "promotion" else ()) for move in MOVES])
 def test_a_move_killed_at_any_line_and_typed_again_is_one_line_of_the_ledger(
     event: str, five_decisions: Project, copy_state: Callable[[Project, Project], None], tmp_path: Path, kill_step: int
 ) -> None:

@@ -115,7 +115,8 @@ def test_limits_are_those_that_linux_tells(tmp_path: Path) -> None:
     assert control_group_bytes(tmp_path) >= 2**62
 
 
-@pytest.mark.parametrize("times", [1.25, pytest.param(4, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("times", [1.25, 4])
 def test_a_set_of_so_many_times_the_memory_left_trains_to_the_weights_it_has_in_memory(tmp_path: Path, times: float) -> None:
     folder = tmp_path / "set"
     assert write_set(folder, int(times * SPARE) // SIDE**2 + 1, SIDE, 16) > times * SPARE

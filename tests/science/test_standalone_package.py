@@ -4,10 +4,10 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
+from fork_server import run_in_fork
 
 from ae_models.spec import FitSpec
 
@@ -16,15 +16,13 @@ FORBIDDEN = ("aeops", "flows", "mlflow", "prefect", "dvc", "great_expectations")
 
 
 def run_alone(folder: Path, *commands: list[str]) -> subprocess.CompletedProcess[str]:
-    """Runs commands in a folder where only ae_models lies beside the installed packages, and none of the FORBIDDEN may be
-    imported; all in one process, as torch takes seconds to import."""
+    """Run commands in a folder where only ae_models lies beside the installed packages, and none of the FORBIDDEN may be
+    imported; all in one process."""
     shutil.copytree(ROOT / "ae_models", folder / "ae_models")
     guard = f"import runpy, sys; sys.modules.update(dict.fromkeys({FORBIDDEN!r}))\n"
     guard += f"for arguments in {commands!r}:\n"
     guard += "    sys.argv[1:] = arguments\n    runpy.run_module('ae_models', run_name='__main__')"
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    command = [sys.executable, "-c", guard]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    return run_in_fork("code", guard, cwd=folder, env=os.environ)
 
 
 def test_the_folder_alone_fits_a_bundle_and_calibrates_it_again(spec: FitSpec, digits: np.ndarray, tmp_path: Path) -> None:

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fork_server import run_in_fork
 
 from aeops.machine.lock import run_lock
 
 from .conftest import Room, age, npy_bytes
 
-pytestmark = pytest.mark.xdist_group("prefect server")
 REPOSITORY = Path(__file__).parents[2]
 STORY = """
 import json
@@ -50,11 +50,7 @@ def test_a_run_is_on_prefects_page_with_its_summary_and_needs_no_workspace(
     age(orphan)
     with run_lock(room.project, "a training"):
         settings = {"PREFECT_API_URL": prefect_address, "PREFECT_HOME": str(tmp_path / "prefect")}
-        environment = os.environ | {"PYTHONPATH": str(REPOSITORY)} | settings
-        command = [sys.executable, "-c", STORY]
-        done = subprocess.run(
-            command, cwd=room.project.root, env=environment, capture_output=True, text=True, timeout=800, check=False
-        )
+        done = run_in_fork("code", STORY, cwd=room.project.root, env=os.environ | settings, timeout=800)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     assert [one["state"] for one in found["told"]] == ["scored", "nothing new", "no champion"]

@@ -217,6 +217,7 @@ def room(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Room:
     return made
 
 
+@pytest.mark.long
 def test_the_registered_model_is_tried_out_on_texts(room: Room) -> None:
     found = check_version(open_store(room.project), "mine", "1")
     assert (found.status, found.difference) == ("answers", pytest.approx(0, abs=1e-5))
