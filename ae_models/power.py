@@ -175,8 +175,8 @@ def measure_power(
 
     Args:
         detect: the detectors; all of them get the same faulty samples.
-        normals: clean raw samples that no detector has seen, (n, *input_spec.shape). One faulty version of all of them is in
-            memory at a time.
+        normals: clean raw samples that no detector has seen, (n, *input_spec.shape). The faulty versions of all of them by one
+            fault, at each of its strengths, are in memory at a time.
         input_spec: the section input of the recipe.
         faults: those of the kind's standard ones that are injected; None for all.
         rng_seed: of the faults.
@@ -193,10 +193,13 @@ def measure_power(
     cells: dict[str, list[PowerCell]] = {name: [] for name in clean}
     residuals: dict[str, list[_SampleValues]] = {name: [] for name in clean}
     for fault in faults:
-        for strength in fault.strengths:
-            damaged = inject(fault, strength, normals, rng_seed, input_spec)
-            is_faulty = find_changed(normals, damaged)
-            for name, detection in detect(damaged).items():
+        damaged = [inject(fault, strength, normals, rng_seed, input_spec) for strength in fault.strengths]
+        detections = detect(np.concatenate(damaged))  # at once: a call takes some detectors as long as many samples do
+        for index, strength in enumerate(fault.strengths):
+            is_faulty = find_changed(normals, damaged[index])
+            rows = slice(index * len(normals), (index + 1) * len(normals))
+            for name, all_strengths in detections.items():
+                detection = Detection(all_strengths.scores[rows], all_strengths.is_caught[rows])
                 cell = _measure_cell(fault.name, strength, detection, is_faulty, clean[name].scores)
                 cells[name].append(cell)
                 residuals[name].append(_cell_residuals(cell, detection.is_caught, is_faulty))
