@@ -21,6 +21,7 @@ from aeops.cli import (
     monitor,
     plan,
     prefect,
+    prune,
     rebuild,
     recalibrate,
     recipe,
@@ -49,7 +50,7 @@ COMMAND_GROUPS = {
     "use": (score, serve, embed, compress, decompress),
     "versions": (show, approve, reject, rollback, retire, rebuild, sign),
     "why and when": (why, history, ledger),
-    "operate": (up, down, status, ui, monitor, doctor, prefect, completion),
+    "operate": (up, down, status, ui, monitor, doctor, prune, prefect, completion),
 }
 
 

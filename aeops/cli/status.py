@@ -35,14 +35,19 @@ def run(arguments: argparse.Namespace) -> int:
     Returns:
         0 if every requested service is healthy, or none was requested, else the infrastructure exit code.
     """
+    from aeops.cli.prune import describe_state
     from aeops.errors import InfrastructureError
+    from aeops.provenance.state_size import measure_state
     from aeops.stack.status import read_stack_status
 
-    status = read_stack_status(find_project())
+    project = find_project()
+    status, sizes = read_stack_status(project), measure_state(project)
     if arguments.json:
-        print(json.dumps(status, indent=1))
+        state = [{"folder": size.name, "bytes": size.size_bytes, "files": size.file_count} for size in sizes]
+        print(json.dumps({**status, "state_folder": state}, indent=1))
     else:
         print_status(status)
+        print(f"\nstate folder\n  {describe_state(sizes)}; `ae prune --dry-run` shows what may be deleted")
     if status["well"]:
         return 0
     return InfrastructureError.exit_code

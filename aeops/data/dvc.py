@@ -334,7 +334,7 @@ def _synced_writes(project: Project, command: str) -> Iterator[None]:
     since = time.time() - CLOCK_RESOLUTION
     write_json(record_file, {"since": since})
     yield
-    for folder in (*_stored_folders(project), project.root / "artifacts", project.root / "data"):
+    for folder in (*stored_folders(project), project.root / "artifacts", project.root / "data"):
         if folder.is_dir():
             sync_tree(folder, folder.parent, since)
     for name in (DATA_FILE, LOCK_FILE):
@@ -343,7 +343,7 @@ def _synced_writes(project: Project, command: str) -> Iterator[None]:
     record_file.unlink()
 
 
-def _stored_folders(project: Project) -> list[Path]:
+def stored_folders(project: Project) -> list[Path]:
     """Return the folders in which DVC keeps files by their hash: its cache, then the remote unless it is an address."""
     config_file = project.root / ".dvc" / "config"
     config = _read_configuration(config_file, project.root / ".dvc" / "config.local")
@@ -362,7 +362,7 @@ def _remove_torn_files(project: Project, since: float) -> None:
     Args:
         since: seconds since the epoch; files that were written before are whole.
     """
-    cache, *remotes = _stored_folders(project)
+    cache, *remotes = stored_folders(project)
     own_remotes = [folder for folder in remotes if folder.is_relative_to(project.home)]
     for folder in (cache, *own_remotes):
         for path in (folder / "files" / "md5").glob("[0-9a-f][0-9a-f]/*"):

@@ -573,6 +573,17 @@ class Store:
         self.client.set_registered_model_tag(recipe, name, value)
 
     @translate_errors
+    def model_names(self) -> list[str]:
+        """Return the names of all registered models: those of recipes that are gone, too."""
+        names: list[str] = []
+        token: str | None = None
+        while token != "":
+            page = self.client.search_registered_models(max_results=200, page_token=token)
+            names += [model.name for model in page]
+            token = page.token or ""
+        return sorted(names)
+
+    @translate_errors
     def versions(self, recipe: str) -> list[VersionInfo]:
         """Return every version of the recipe's model, newest first; an empty list where nothing was registered."""
         model = self.model(recipe)
