@@ -46,7 +46,9 @@ def run(arguments: argparse.Namespace) -> int:
     from aeops.registry.store import open_store
 
     if arguments.days < MIN_AGE_DAYS:
-        raise UsageError(f"--days: expected {MIN_AGE_DAYS} or more, so that a run that has failed can go on, got {arguments.days}")
+        raise UsageError(
+            f"--days: expected {MIN_AGE_DAYS} or more, so that a run that has failed can go on, got {arguments.days}"
+        )
     project = find_project()
     with nullcontext() if arguments.dry_run else run_lock(project, "ae prune"):
         removals = plan_removals(project, open_store(project), datetime.now(UTC), arguments.days)

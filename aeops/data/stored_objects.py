@@ -1,4 +1,4 @@
-"""The files that DVC keeps by their hash, in its cache and in a remote that is a folder: which ones a version of the data consists of.
+"""Files that DVC keeps by their hash, in its cache and in a remote that is a folder, and which of them make up a folder of data.
 
 DVC's own `dvc gc` knows what the checkout and its commits name, and nothing of the versions in the registry; so it is not used.
 """

@@ -76,8 +76,8 @@ def plan_removals(project: Project, store: Store, now: datetime, days: int) -> l
 def remove(removals: list[Removal]) -> None:
     """Delete what a plan names. The caller holds the project's workspace.
 
-    Killed in the middle it leaves files that the next plan names: the list of a data version's files goes before the files, so that
-    DVC never takes a version for whole of which a file is gone.
+    Killed in the middle it leaves files that the next plan names. The list of a data version's files goes before the files: DVC
+    takes a version for whole whose list is there.
     """
     for removal in removals:
         for path in removal.paths:
