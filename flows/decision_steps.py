@@ -18,8 +18,9 @@ from pydantic import Field
 from ae_models.checksums import bundle_sha256
 from aeops.bundle.signing import read_private_key, signing_key
 from aeops.errors import DataError, UsageError
-from aeops.gate.documents import EvidenceDocument, compared_champion, refusal_reasons
+from aeops.gate.documents import EvidenceDocument, compared_champion, is_accepted, refusal_reasons
 from aeops.gate.evidence import holdout_sha256, read_comparison, read_evidence, read_verdict, write_evidence
+from aeops.machine.stored_json import read_json
 from aeops.project import Project, find_project
 from aeops.recipe.gate_rules import LOGGED_CHECK
 from aeops.registry import approval, ledger, promotion
@@ -27,9 +28,11 @@ from aeops.registry.killed_runs import close_killed_runs
 from aeops.registry.ledger import Decision, LedgerEntry
 from aeops.registry.logged_model_check import check_logged_model
 from aeops.registry.signatures import require_recipe_key, sign_version
-from aeops.registry.store import Store, open_store
+from aeops.registry.store import Store, fit_description, open_store
 from aeops.registry.trust import find_champion, require_signed, require_signing_key
 from aeops.registry.version_state import describe_state, dismissal_reason, find_dismissal
+from aeops.report.headline import verdict_sentence
+from aeops.report.model_card import with_refusal
 from aeops.report.summary import approval_markdown, comparison_markdown
 from flows.training_steps import evidence_file, load_context, pipeline_step, read_decided_evidence, start_stage
 
@@ -143,7 +146,21 @@ def refuse_version(recipe: str, version: str, evidence: dict[str, str], reasons:
     decision = Decision("refusal", recipe, version, ledger.current_actor(), "; ".join(reasons), evidence)
     promotion.record_decision(store, decision)
     store.set_tags(recipe, version, {"verdict": "refused"})
+    describe_refusal(store, recipe, version, evidence, reasons)
     approval.withdraw_request(store, recipe, version)
+
+
+def describe_refusal(store: Store, recipe: str, version: str, evidence: dict[str, str], reasons: list[str]) -> None:
+    """Let a version's card begin with its refusal where its evidence had been good: it was written before the last checks."""
+    project = store.project
+    document = read_decided_evidence(project, recipe, evidence)
+    if not is_accepted(document):
+        return
+    metrics = read_json(project.artifacts(recipe) / "report" / "metrics.json")
+    sentence = verdict_sentence(metrics, document["comparison"], reasons)
+    version_info = store.version(recipe, version)
+    card = with_refusal(version_info.description, recipe, sentence)
+    store.update_version(recipe, version_info, {}, fit_description(card))
 
 
 @pipeline_step("sign", retries=2)

@@ -3,9 +3,11 @@
 import functools
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -40,7 +42,7 @@ from aeops.registry.trust import find_champion
 from aeops.registry.version_state import describe_state
 from aeops.report.headline import headline
 from aeops.report.model_card import model_card
-from aeops.report.report_page import write_report
+from aeops.report.report_page import ReportHead, write_report
 from aeops.report.summary import metric_rows, verdict_markdown
 
 # The recipe of the run under way: a context variable, since Prefect passes the context on to its tasks.
@@ -309,19 +311,8 @@ def register_version(recipe: str, run: str, data: dict[str, str], evidence: dict
     dvc.push_outputs(project, recipe)
     metadata = collect_lineage(project, checked)
     metrics, document = read_json(artifacts / "report" / "metrics.json"), read_decided_evidence(project, recipe, evidence)
-    raw_recipe = read_unchanged(project, checked)
-    report = write_report(
-        project.reports(recipe) / "report.html",
-        recipe=raw_recipe,
-        report=artifacts / "report",
-        bundle=artifacts / "bundle",
-        training=artifacts / "training",
-        verdict=document["gate"],
-        comparison=document["comparison"],
-        validation=read_json(project.validation(data["dataset"]) / "validation.json"),
-        lineage=metadata | {"mlflow.run_id": run},
-        timings=dict(step_seconds()),
-    )
+    raw_recipe, head = read_unchanged(project, checked), ReportHead("", datetime.now(UTC), ledger.current_actor())
+    report = write_version_report(checked, run, data, document, metadata, head)
     log_evidence_files(project, store, recipe, run, data, report, metrics)
     if "git.diff_sha256" in metadata:
         log_worktree_diff(project, store, recipe, run)
@@ -330,7 +321,34 @@ def register_version(recipe: str, run: str, data: dict[str, str], evidence: dict
     tags = metadata | comparison_tags(document, evidence)
     version = store.register(run, recipe, artifacts / "bundle", tags=tags, description=description)
     store.set_alias(recipe, CHALLENGER, version)
+    store.log_files(run, [write_version_report(checked, run, data, document, metadata, replace(head, version=version))])
     return version
+
+
+def write_version_report(
+    checked: Recipe,
+    run: str,
+    data: dict[str, str],
+    document: EvidenceDocument,
+    metadata: Mapping[str, str],
+    head: ReportHead,
+) -> Path:
+    """Write report.html: before the version is registered, so that none is without its report, and once it has its number."""
+    project = find_project()
+    artifacts = project.artifacts(checked.name)
+    return write_report(
+        project.reports(checked.name) / "report.html",
+        recipe=read_unchanged(project, checked),
+        report=artifacts / "report",
+        bundle=artifacts / "bundle",
+        training=artifacts / "training",
+        verdict=document["gate"],
+        comparison=document["comparison"],
+        validation=read_json(project.validation(data["dataset"]) / "validation.json"),
+        lineage={**metadata, "mlflow.run_id": run},
+        timings=dict(step_seconds()),
+        head=head,
+    )
 
 
 def comparison_tags(document: EvidenceDocument, evidence: dict[str, str]) -> dict[str, str]:

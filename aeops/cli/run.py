@@ -120,7 +120,7 @@ def run_flow(project: Project, recipe: str, watch: "RunWatch", flow: str = "trai
 def show_summary(summary: "RunSummary", seconds: float) -> None:
     """Print the run as one short table, and the commands to type next."""
     from aeops.cli.outputs import durations_text, open_console, styled_text
-    from aeops.report.headline import headline
+    from aeops.report.headline import verdict_sentence
     from aeops.report.summary import comparison_lines, false_alarm_line, next_commands, warning_lines
 
     console = open_console(soft_wrap=True)
@@ -131,7 +131,8 @@ def show_summary(summary: "RunSummary", seconds: float) -> None:
                 ": source, recipe, data, code and results equal those of the last run; trained nothing, registered nothing",
             )
         )
-    console.print(headline(summary["metrics"]))
+    sentence = verdict_sentence(summary["metrics"], summary.get("comparison"), summary["reasons"])
+    console.print(styled_text((f"{summary['recipe']} {summary['version']}", "bold"), f"  {sentence}"))
     console.print(metrics_table(summary))
     data = summary["data"]
     console.print(f"data       {data['dataset']} {data['content_sha256'][:12]} (DVC {data['dvc_md5'][:12]})")

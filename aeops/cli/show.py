@@ -157,8 +157,12 @@ def version_cells(version: "VersionInfo", metrics: dict[str, float]) -> "list[st
 
 
 def champion_lines(recipe: str, store: "Store", champion: "VersionInfo", metrics: dict[str, float]) -> list[str]:
-    """Return the champion's bundle, its threshold with the rate of false alarms, its run, and the next commands."""
+    """Return the champion's bundle, its verdict, its threshold with the rate of false alarms, its run, and the next commands."""
+    from aeops.report.model_card import card_sentence
+
     lines = [f"champion   {recipe} {champion.version}, bundle {champion.tags.get('bundle_sha256', 'unknown')[:12]}"]
+    if sentence := card_sentence(champion.description):
+        lines.append(f"verdict    {sentence}")
     if {"false_alarms.threshold", "false_alarms.measured"} <= metrics.keys():
         promise = "no rate of normal samples is promised"
         if "false_alarms.requested" in metrics:

@@ -8,7 +8,7 @@ from aeops.kinds.interface import load_kind
 from aeops.kinds.results import PageForm
 from aeops.page import state_files
 from aeops.page.background_query import QueryResult
-from aeops.page.registry_snapshot import RecipeEntry, RegistrySnapshot
+from aeops.page.registry_snapshot import RecipeEntry, RegistrySnapshot, VersionEntry
 from aeops.page.stack_status import (
     SCORING_PREFIX,
     PrefectDeployment,
@@ -115,6 +115,15 @@ class RecipeView:
         if self.ledger.value is None:
             return None
         return self.ledger.value.champion
+
+    @property
+    def shown_version(self) -> VersionEntry | None:
+        """The champion's entry, else that of the newest version: whose verdict stands at the top. None where none is known."""
+        versions = self.registry_entry["versions"] if self.registry_entry is not None else []
+        for entry in versions:
+            if entry["version"] == self.champion:
+                return entry
+        return next(iter(versions), None)
 
     @property
     def has_version(self) -> bool:

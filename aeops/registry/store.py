@@ -494,6 +494,7 @@ class Store:
         self.client.set_model_version_tag(recipe, version.version, "bundle_sha256", sha256)
         log.warning("uploaded the bundle of %s %s to MLflow again, from %s: %s", recipe, version.version, bundle, reason)
 
+    @translate_errors
     def update_version(self, recipe: str, version: VersionInfo, tags: Mapping[str, str], description: str) -> None:
         """Update a version's tags and card after a later run that evaluated the same bundle."""
         for name, value in tags.items():

@@ -4,6 +4,8 @@ To change what it says: templates/report.html.j2; how it looks: templates/report
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,17 @@ from markupsafe import Markup
 from aeops.drawing.svg import inline_svg, theme_css
 from aeops.drawing.words import format_number, format_share, format_span
 from aeops.files import atomic_write
-from aeops.gate.documents import ComparisonDocument, VerdictDocument, gate_warnings, is_accepted
+from aeops.gate.documents import (
+    ComparisonDocument,
+    EvidenceDocument,
+    VerdictDocument,
+    gate_warnings,
+    is_accepted,
+    refusal_reasons,
+)
 from aeops.kinds.interface import load_kind
 from aeops.machine.stored_json import read_json
-from aeops.report.headline import headline
+from aeops.report.headline import verdict_sentence
 from aeops.report.html_template import format_json_value, html_environment
 from aeops.report.tables import (
     DETECTION_MEASURES,
@@ -51,6 +60,21 @@ FIGURE_TEXTS = {
 }
 
 
+@dataclass(frozen=True)
+class ReportHead:
+    """What the report says of its version beside the recipe's name.
+
+    Attributes:
+        version: its number; empty where it is not registered yet.
+        made_at: when its run evaluated it, UTC.
+        who: who started the run.
+    """
+
+    version: str
+    made_at: datetime
+    who: str
+
+
 def write_report(
     file: Path,
     *,
@@ -63,6 +87,7 @@ def write_report(
     validation: Mapping[str, Any],
     lineage: Mapping[str, str],
     timings: Mapping[str, float] | None,
+    head: ReportHead | None = None,
 ) -> Path:
     """Write the page and return its path.
 
@@ -77,13 +102,19 @@ def write_report(
         validation: validation.json of the dataset.
         lineage: metadata by which the version can be rebuilt, name -> value.
         timings: seconds of each step of the run; None where they are not known.
+        head: which version this is, of when and by whom; None where that is not known.
     """
+    evidence: EvidenceDocument = {"gate": verdict, "comparison": comparison}
+    metrics = read_json(report / "metrics.json")
     context = _bundle_context(report, bundle, training) | {
         "recipe": recipe,
         "verdict": verdict,
         "comparison": comparison,
         "warnings": gate_warnings(verdict),
-        "accepted": is_accepted({"gate": verdict, "comparison": comparison}),
+        "accepted": is_accepted(evidence),
+        "reasons": refusal_reasons(evidence),
+        "sentence": verdict_sentence(metrics, comparison, refusal_reasons(evidence)),
+        "head": head,
         "validation": validation,
         "expectations": [_expectation_context(item) for item in validation["expectations"]],
         "lineage": lineage,
@@ -118,7 +149,6 @@ def _bundle_context(report: Path, bundle: Path, training: Path) -> dict[str, obj
         "detection_measures": DETECTION_MEASURES,
         "rates": rate_table(metrics),
         "lead": describe_lead(metrics),
-        "headline": headline(metrics),
     }
 
 

@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -13,13 +14,14 @@ import yaml
 from aeops.drawing.svg import inline_svg
 from aeops.project import find_project
 from aeops.recipe.reader import read_recipe
-from aeops.report.headline import headline
-from aeops.report.report_page import metric_tiles, write_report
+from aeops.report.headline import verdict_sentence
+from aeops.report.report_page import ReportHead, metric_tiles, write_report
 from aeops.report.tables import describe_lead, rate_table
 from aeops.stages.evaluate import evaluate
 
 ROOT = Path(__file__).parents[2]
-SECTIONS = ("gate", "champion", "data", "training", "reconstruction", "detection", "errors", "codes", "lineage", "use")
+SECTIONS = ("detection", "errors", "champion", "reconstruction", "codes", "gate", "training", "data", "lineage", "use")
+HEAD = ReportHead("3", datetime(2026, 11, 30, 4, 5, tzinfo=UTC), "ada")
 LINEAGE = {"git.commit": "c0ffee" * 6, "git.dirty": "false", "seed": "0", "version": "3"}
 
 
@@ -60,6 +62,7 @@ def write(evaluated, verdict, comparison, validation, tmp_path):
             validation=validation,
             lineage=LINEAGE,
             timings={"train": 31.25},
+            head=HEAD,
         )
         return page.read_text(encoding="utf-8")
 
@@ -89,11 +92,18 @@ def test_the_page_holds_every_section_figure_and_rule(write, evaluated, verdict)
         assert fact in page
 
 
-def test_the_page_begins_with_what_is_flagged_and_caught(write, evaluated):
+def test_the_page_begins_with_the_version_its_date_and_author_and_the_verdict(write, evaluated, comparison):
     metrics = json.loads((evaluated.report / "metrics.json").read_text(encoding="utf-8"))
     page = html.unescape(write())
-    first_paragraphs = re.findall(r'<p class="(over|headline|lead)">(.*?)</p>', page, re.DOTALL)
-    assert first_paragraphs[1] == ("headline", headline(metrics))
+    first_paragraphs = re.findall(r'<p class="(over|made|headline|lead)">(.*?)</p>', page, re.DOTALL)
+    assert first_paragraphs[2] == ("headline", verdict_sentence(metrics, comparison, []))
+    assert re.sub("<.*?>", "", first_paragraphs[1][1]) == "Made on 30 November 2026, 04:05 UTC by ada"
+    assert re.search(r"<h1>digits 3\s", page)
+
+
+def test_detection_stands_before_the_rows_of_the_validation(write):
+    ids = [name for name in Elements(write()).ids if name in SECTIONS]
+    assert tuple(ids) == SECTIONS
 
 
 def test_the_page_has_the_shares_caught_at_each_rate_with_the_best_marked(write, evaluated):
