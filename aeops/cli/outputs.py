@@ -1,5 +1,7 @@
 """Helpers for the output of commands: the console, checks of the path to write, refused files, and counts in words."""
 
+import argparse
+import json
 import os
 import shlex
 import sys
@@ -36,6 +38,16 @@ def open_console(soft_wrap: bool = False) -> "Console":
     if not sys.stdout.isatty() and "COLUMNS" not in os.environ:
         width = PIPE_WIDTH
     return PlainConsole(file=raw_stream(sys.stdout), highlight=False, soft_wrap=soft_wrap, markup=False, emoji=False, width=width)
+
+
+def add_json_option(command: argparse.ArgumentParser) -> None:
+    """Add `--json` to a command that prints facts."""
+    command.add_argument("--json", action="store_true", help="print JSON, nothing else")
+
+
+def print_json(document: Any) -> None:
+    """Print a document of facts as JSON, for a program: nothing is cut, and a number that is none is an error."""
+    print(json.dumps(document, ensure_ascii=False, indent=1, allow_nan=False))
 
 
 def styled_text(*parts: str | tuple[str, str]) -> "Text":

@@ -6,6 +6,7 @@ import time
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
+from aeops.cli.outputs import add_json_option, print_json
 from aeops.cli.plan import add_settings, read_settings, show_plan
 from aeops.cli.recipe_change import changed_recipe
 from aeops.project import Project, find_project
@@ -24,6 +25,7 @@ def add_command(commands: Any) -> None:
     command.add_argument("recipe", help="name of a file in recipes/, such as digits")
     add_settings(command)
     command.add_argument("--dry-run", action="store_true", help="only say what would run, as `ae plan` does")
+    add_json_option(command)
     command.set_defaults(run=run)
 
 
@@ -38,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     """
     start_time, settings = time.monotonic(), read_settings(arguments)
     if arguments.dry_run:
-        show_plan(find_project(), arguments.recipe, settings)
+        show_plan(find_project(), arguments.recipe, settings, as_json=arguments.json)
         return 0
     from aeops.machine.run_watch import RunWatch
 
@@ -72,7 +74,10 @@ def run(arguments: argparse.Namespace) -> int:
                 summary = run_flow(project, arguments.recipe, watch)
             if summary["verdict"] == "accepted" and summary["state"] in (CHAMPION, WAITING):
                 change.keep()
-        show_summary(summary, time.monotonic() - start_time)
+        if arguments.json:
+            print_json(summary)
+        else:
+            show_summary(summary, time.monotonic() - start_time)
     return 0 if change.is_kept else GateError.exit_code
 
 

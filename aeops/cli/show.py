@@ -4,6 +4,7 @@ import argparse
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from aeops.cli.outputs import add_json_option, print_json
 from aeops.registry.aliases import CHAMPION
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ def add_command(commands: Any) -> None:
     """Add `ae show` to the commands of the parser."""
     command = commands.add_parser("show", help="show a recipe's versions, aliases and metrics")
     command.add_argument("recipe", help="name of a file in recipes/, such as digits")
+    add_json_option(command)
     command.set_defaults(run=run)
 
 
@@ -71,8 +73,32 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(
             f"no version of {arguments.recipe} is registered in {store.uri}: make one with `ae run {arguments.recipe}`"
         )
-    print_versions(arguments.recipe, store, versions)
+    if arguments.json:
+        print_json(versions_document(arguments.recipe, store, versions))
+    else:
+        print_versions(arguments.recipe, store, versions)
     return 0
+
+
+def versions_document(recipe: str, store: "Store", versions: list["VersionInfo"]) -> dict[str, Any]:
+    """Return the output of --json: the champion, and every version with its verdict as a sentence, metrics and tags."""
+    from aeops.report.model_card import card_sentence
+
+    champion, rows = None, []
+    for version in versions:
+        if CHAMPION in version.aliases:
+            champion = version.version
+        row = {
+            "version": version.version,
+            "aliases": list(version.aliases),
+            "made_at": version.created_at.isoformat(),
+            "sentence": card_sentence(version.description),
+            "metrics": store.metrics(version.run_id),
+            "tags": version.tags,
+            "run_url": store.run_url(version.run_id),
+        }
+        rows.append(row)
+    return {"recipe": recipe, "champion": champion, "versions": rows}
 
 
 def print_versions(recipe: str, store: "Store", versions: list["VersionInfo"]) -> None:
