@@ -16,6 +16,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "compress": ("ae compress scans/ -o scans.aez --recipe mnist-codec",),
     "decompress": ("ae decompress scans.aez -o scans/",),
     "show": ("ae show digits", "ae show digits --json"),
+    "compare": ("ae compare digits@1 digits@2", "ae compare digits@champion challenger --json"),
     "approve": ('ae approve digits 7 --by Ada --why "catches the new fault"',),
     "reject": ('ae reject digits 7 --by Ada --why "too many false alarms at night"',),
     "rollback": ('ae rollback digits --why "the new camera is gone again"',),

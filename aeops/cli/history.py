@@ -115,7 +115,8 @@ def print_entries(recipe: str, entries: list["LedgerEntry"], *, is_full: bool) -
             lines = entry_lines(entry, console.width)
         for line in lines:
             console.print(line, soft_wrap=True)
-    console.print(escape_line(champion_line(recipe, entries)), soft_wrap=True)
+    champion = escape_line(champion_line(recipe, entries))
+    console.print(champion if is_full else cut_line(champion, console.width), soft_wrap=True)
     console.print(f"check it   ae ledger verify {recipe}", soft_wrap=True)
 
 

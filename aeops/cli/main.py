@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from aeops.cli import (
     approve,
     audit,
+    compare,
     completion,
     compress,
     decompress,
@@ -49,7 +50,7 @@ OUTPUT = 1  # file descriptor
 COMMAND_GROUPS = {
     "train": (run, plan, recipes, recipe, recalibrate, seeds, audit),
     "use": (score, serve, embed, compress, decompress),
-    "versions": (show, approve, reject, rollback, retire, rebuild, sign),
+    "versions": (show, compare, approve, reject, rollback, retire, rebuild, sign),
     "why and when": (why, history, ledger),
     "operate": (up, down, status, ui, monitor, doctor, prefect, completion),
 }

@@ -12,6 +12,7 @@ from aeops.cli.recipe_change import changed_recipe
 from aeops.project import Project, find_project
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -124,9 +125,9 @@ def run_flow(project: Project, recipe: str, watch: "RunWatch", flow: str = "trai
 
 def show_summary(summary: "RunSummary", seconds: float) -> None:
     """Print the run as one short table, and the commands to type next."""
-    from aeops.cli.outputs import durations_text, open_console, styled_text
+    from aeops.cli.outputs import NARROW, durations_text, open_console, styled_text
     from aeops.report.headline import verdict_sentence
-    from aeops.report.summary import comparison_lines, false_alarm_line, next_commands, warning_lines
+    from aeops.report.summary import comparison_lines, false_alarm_line, metric_rows, next_commands, warning_lines
 
     console = open_console(soft_wrap=True)
     if not summary["changed"]:
@@ -138,7 +139,11 @@ def show_summary(summary: "RunSummary", seconds: float) -> None:
         )
     sentence = verdict_sentence(summary["metrics"], summary.get("comparison"), summary["reasons"])
     console.print(styled_text((f"{summary['recipe']} {summary['version']}", "bold"), f"  {sentence}"))
-    console.print(metrics_table(summary))
+    console.print(metrics_table(summary, console))
+    if console.width < NARROW:
+        for row in metric_rows(summary["metrics"]):
+            if "note" in row:
+                console.print(f"note       {row['metric']}: {row['note']}")
     data = summary["data"]
     console.print(f"data       {data['dataset']} {data['content_sha256'][:12]} (DVC {data['dvc_md5'][:12]})")
     if "quarantine" in summary:
@@ -174,10 +179,9 @@ def reasons_text(title: str, lines: list[str]) -> "Text":
     return styled_text(f"{title:<10} ", (result, "bold"), *(f"\n           - {reason}" for reason in reasons))
 
 
-def metrics_table(summary: "RunSummary") -> "Table":
-    """Return the metrics of the model beside those of its baselines; the notes stand in the last column."""
-    from rich.table import Table
-
+def metrics_table(summary: "RunSummary", console: "Console") -> "Table":
+    """Return the metrics of the model beside those of its baselines; notes stand in the last column where that is wide enough."""
+    from aeops.cli.outputs import NARROW, open_table
     from aeops.report.summary import metric_rows
 
     rows = metric_rows(summary["metrics"])
@@ -186,8 +190,9 @@ def metrics_table(summary: "RunSummary") -> "Table":
         columns.extend(name for name in row if name not in columns)
     if "note" in columns:
         columns.remove("note")
-        columns.append("note")
-    table = Table(title=f"{summary['recipe']}: the model beside its baselines", title_justify="left")
+        if console.width >= NARROW:
+            columns.append("note")
+    table = open_table(console, f"{summary['recipe']}: the model beside its baselines")
     for name in columns:
         if name in ("metric", "note"):
             table.add_column(name)

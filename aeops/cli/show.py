@@ -103,14 +103,15 @@ def versions_document(recipe: str, store: "Store", versions: list["VersionInfo"]
 
 def print_versions(recipe: str, store: "Store", versions: list["VersionInfo"]) -> None:
     """Print the newest versions and every one that has an alias; `versions` are sorted from new to old."""
-    from rich.table import Table
+    from aeops.cli.outputs import NARROW, open_console, open_table
 
-    from aeops.cli.outputs import open_console
-
-    table = Table(title=f"{recipe}: registered versions", title_justify="left")
+    console = open_console()
+    table, shown = open_table(console, f"{recipe}: registered versions"), []
     metric_titles = [column.title for column in METRIC_COLUMNS]
-    for name in ("version", "verdict", *metric_titles, "data", "commit", "made (UTC)"):
-        table.add_column(name)
+    for position, name in enumerate(("version", "verdict", *metric_titles, "made (UTC)", "data", "commit")):
+        if console.width >= NARROW or name not in ("data", "commit"):
+            table.add_column(name)
+            shown.append(position)
     champion, champion_metrics, older_count = None, {}, 0
     runs_deleted = []
     for position, version in enumerate(versions):
@@ -122,8 +123,8 @@ def print_versions(recipe: str, store: "Store", versions: list["VersionInfo"]) -
             runs_deleted.append(version.version)
         if CHAMPION in version.aliases:
             champion, champion_metrics = version, metrics
-        table.add_row(*version_cells(version, metrics))
-    console = open_console()
+        cells = version_cells(version, metrics)
+        table.add_row(*(cells[position] for position in shown))
     console.print(table)
     if older_count:
         console.print(f"and {older_count} older ones: {store.versions_url(recipe)}", soft_wrap=True)
@@ -176,9 +177,9 @@ def version_cells(version: "VersionInfo", metrics: dict[str, float]) -> "list[st
         styled_text(version.version, *aliases),
         ", ".join(verdict_texts),
         *(column.cell(metrics) for column in METRIC_COLUMNS),
+        f"{version.created_at:%Y-%m-%d %H:%M}",
         tags.get("data.content_sha256", "")[:8],
         commit,
-        f"{version.created_at:%Y-%m-%d %H:%M}",
     ]
 
 

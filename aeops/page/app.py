@@ -2,12 +2,14 @@
 
 GET  /                     a card for every recipe
 GET  /r/RECIPE             everything about one
+GET  /compare              two versions side by side: those that `ae compare` has written, or what to type
 GET  /r/RECIPE/report      documents that other programs wrote, each in a sandbox: report, monitoring, drift, scoring
 GET  /data-docs/...        Great Expectations' pages
 POST /try/RECIPE           takes a sample, returns its score as a fragment of HTML; errors are one line of text
 GET  /healthz              200 while the page is up
 """
 
+import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -43,6 +45,7 @@ SCORING_THREADS = 4  # a slow scoring service must not hold the threads that sho
 THREAD_WAIT = 1.0  # seconds that a sample waits for one of these threads
 NAME_LENGTH = 200  # characters of a file's name that a prediction keeps
 ROW_DIGITS = 9
+VERSION_NUMBER = re.compile(r"[0-9]{1,9}")
 
 # The browser's rules for a document that other programs wrote: its own styles and images, no forms, no navigation.
 STATIC_POLICY = (
@@ -124,7 +127,17 @@ def add_pages(app: FastAPI, project: Project, background_queries: BackgroundQuer
         context = view.recipe_context(project, recipe, background_queries.latest_state())
         return HTMLResponse(templates.get_template("recipe.html.j2").render(context))
 
+    def show_comparisons(request: Request) -> HTMLResponse:
+        query = {name: request.query_params[name] for name in ("recipe", "first", "second") if name in request.query_params}
+        if "recipe" in query:
+            require_recipe(project, query["recipe"])
+        if not all(VERSION_NUMBER.fullmatch(query.get(name, "1")) for name in ("first", "second")):
+            raise HTTPException(404, "expected the numbers of two versions: /compare?recipe=digits&first=1&second=2")
+        context = view.compare_context(project, find_recipe_names(project), background_queries.latest_state(), query)
+        return HTMLResponse(templates.get_template("compare.html.j2").render(context))
+
     app.add_api_route("/", show_overview, methods=["GET", "HEAD"])
+    app.add_api_route("/compare", show_comparisons, methods=["GET", "HEAD"])
     app.add_api_route("/r/{recipe}", show_recipe, methods=["GET", "HEAD"])
     for name, media_type in (("page.css", "text/css"), ("page.js", "text/javascript"), ("icon.svg", "image/svg+xml")):
         app.add_api_route(f"/{name}", asset_handler(name, media_type))
@@ -175,6 +188,12 @@ def add_documents(app: FastAPI, project: Project) -> None:
             raise HTTPException(404, f"{recipe} has no page {document_name!r}, expected one of {', '.join(documents)}")
         return document_response(documents[document_name])
 
+    def show_comparison(recipe: str, first: str, second: str) -> Response:
+        require_recipe(project, recipe)
+        if not (VERSION_NUMBER.fullmatch(first) and VERSION_NUMBER.fullmatch(second)):
+            raise HTTPException(404, f"no comparison of {recipe} {first} and {second}; /compare lists those there are")
+        return document_response(ForeignDocument(project.home / "compare" / recipe / f"{first}-{second}.html", STATIC_POLICY))
+
     def show_data_docs(path: str) -> Response:
         root = project.data_docs.resolve()
         file = (root / path).resolve()
@@ -183,6 +202,7 @@ def add_documents(app: FastAPI, project: Project) -> None:
         return document_response(ForeignDocument(file, STATIC_POLICY))
 
     app.add_api_route("/r/{recipe}/{document_name}", show_document)
+    app.add_api_route("/r/{recipe}/compare/{first}/{second}", show_comparison)
     app.add_api_route("/data-docs/{path:path}", show_data_docs)
 
 

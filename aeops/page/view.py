@@ -1,5 +1,6 @@
 """The template contexts of the pages: the state folder's files, joined with the state of MLflow, services and Prefect."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -339,6 +340,57 @@ def recipe_context(project: Project, name: str, stack: StackState) -> dict[str, 
         "ledger_problems": (stack.ledger_problems.value or {}).get(name),
         "deployments": deployments,
         "form": build_form(view.recipe.value),
+    }
+
+
+@dataclass(frozen=True)
+class WrittenComparison:
+    """A page that `ae compare` has written."""
+
+    recipe: str
+    first: str
+    second: str
+    written_at: datetime
+
+
+def find_comparisons(project: Project, names: list[str]) -> list[WrittenComparison]:
+    """Return the comparisons of versions that lie in the state folder, the newest first."""
+    comparisons = []
+    for name in names:
+        for file in (project.home / "compare" / name).glob("*-*.html"):
+            first, _, second = file.stem.partition("-")
+            comparisons.append(WrittenComparison(name, first, second, state_files.modified_at(file)))
+    return sorted(comparisons, key=lambda one: one.written_at, reverse=True)
+
+
+def compare_context(project: Project, names: list[str], stack: StackState, query: Mapping[str, str]) -> dict[str, Any]:
+    """Return the variables of compare.html.j2.
+
+    Args:
+        project: its state folder holds the comparisons.
+        names: of all recipes.
+        stack: the versions are its registry's.
+        query: recipe, first and second of the form, each of which may be missing.
+    """
+    versions = {}
+    for name in names:
+        entry = stack.registry_entry(name)
+        if entry is not None and len(entry["versions"]) > 1:
+            versions[name] = [version["version"] for version in entry["versions"]]
+    comparisons = find_comparisons(project, names)
+    recipe = query.get("recipe") or next(iter(versions), "")
+    newest = (versions.get(recipe) or ["", ""])[:2]
+    chosen = (recipe, query.get("first") or newest[1], query.get("second") or newest[0])
+    found = [one for one in comparisons if (one.recipe, one.first, one.second) == chosen]
+    return {
+        "project": project,
+        "stack": stack,
+        "now": datetime.now(UTC),
+        "versions": versions,
+        "comparisons": comparisons,
+        "chosen": chosen,
+        "is_asked": "first" in query,
+        "written": found[0] if found else None,
     }
 
 
