@@ -32,6 +32,8 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "up": ("ae up --page-port 8300",),
     "down": ("ae down",),
     "status": ("ae status", "ae status --json"),
+    "runs": ("ae runs", "ae runs digits --json"),
+    "logs": ("ae logs digits", "ae logs digits --follow"),
     "ui": ("ae ui --port 8300",),
     "monitor": ("ae monitor digits --as-of 2026-11-24",),
     "doctor": ("ae doctor",),

@@ -20,6 +20,7 @@ from aeops.cli import (
     embed,
     history,
     ledger,
+    logs,
     monitor,
     plan,
     prefect,
@@ -31,6 +32,7 @@ from aeops.cli import (
     retire,
     rollback,
     run,
+    runs,
     score,
     seeds,
     serve,
@@ -52,7 +54,7 @@ COMMAND_GROUPS = {
     "use": (score, serve, embed, compress, decompress),
     "versions": (show, compare, approve, reject, rollback, retire, rebuild, sign),
     "why and when": (why, history, ledger),
-    "operate": (up, down, status, ui, monitor, doctor, prefect, completion),
+    "operate": (up, down, status, runs, logs, ui, monitor, doctor, prefect, completion),
 }
 
 

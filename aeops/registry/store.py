@@ -35,6 +35,7 @@ from aeops.registry.aliases import CHAMPION
 from aeops.registry.database import artifacts_folder, database_file, database_uri, fingerprint_database, prepare_database
 from aeops.registry.locations import is_local_location, local_path, relocate_database, sync_location
 from aeops.registry.read_only_copy import copy_database
+from aeops.registry.runs import RunInfo, to_run_info
 from aeops.registry.versions import EVIDENCE_RUN_TAG, ModelInfo, VersionInfo, to_version_info
 
 if TYPE_CHECKING:
@@ -394,6 +395,18 @@ class Store:
             return []
         runs = self.client.search_runs(experiment_ids, "attributes.status = 'RUNNING'", max_results=max_runs)
         return [(str(run.info.run_id), run.data.tags[tag]) for run in runs if tag in run.data.tags]
+
+    @translate_errors
+    def runs(self, recipe: str, count: int) -> list[RunInfo]:
+        """Return the recipe's newest runs, the newest first, with the versions that they made; none without an experiment."""
+        experiment = self.client.get_experiment_by_name(recipe)
+        if experiment is None:
+            return []
+        versions: dict[str, VersionInfo] = {}
+        for version in self.versions(recipe):
+            versions.setdefault(version.run_id, version)
+        found = self.client.search_runs([experiment.experiment_id], max_results=count, order_by=["attributes.start_time DESC"])
+        return [to_run_info(recipe, run, versions.get(str(run.info.run_id))) for run in found]
 
     @translate_errors
     def metrics(self, run_id: str) -> dict[str, float]:

@@ -94,8 +94,8 @@ def test_a_change_of_code_shows_in_dvc_status_once_its_hash_is_written(ran: Chec
 def test_every_step_is_a_task_with_a_name_and_its_artifacts_are_on_the_page(ran: Checkout) -> None:
     database = ran.home / "prefect" / "prefect.db"
     names = {name for (name,) in rows(database, "select name from task_run where state_type = 'COMPLETED'")}
-    steps = ("repair", "ingest", "validate", "version", "track", "prepare", "train", "calibrate", "evaluate")
-    assert {f"{step} small" for step in (*steps, "gate", "compare", "register", "judge", "promote")} <= names
+    steps = ("repair", "ingest", "validate", "version", "log", "prepare", "train", "calibrate", "evaluate")
+    assert {f"{step} small" for step in (*steps, "gate", "compare", "register", "decide", "promote")} <= names
     keys = {key for (key,) in rows(database, "select key from artifact")}
     assert {"small-metrics", "small-verdict", "small-comparison", "small-mlflow-run", "small-data-docs"} <= keys
 
