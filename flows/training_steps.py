@@ -252,7 +252,7 @@ def prepare_samples(recipe: str) -> None:
     dvc.reproduce_stage(project, "prepare", recipe)
     require_enough_samples(checked, project, project.artifacts(recipe) / "prepared")
     rows = read_json(project.artifacts(recipe) / "prepared" / "prepared.json", "rows")["rows"]
-    say_result(", ".join(f"{name} {count:,}" for name, count in rows.items()))
+    say_result(f"{rows['train']:,} to train, {rows['calibration']:,} to calibrate, {rows['test']:,} to test")
 
 
 @pipeline_step("train", "trains the autoencoder", retries=1)

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from aeops.cli import (
+    alarm,
     approve,
     audit,
     compare,
@@ -54,7 +55,7 @@ COMMAND_GROUPS = {
     "use": (score, serve, embed, compress, decompress),
     "versions": (show, compare, approve, reject, rollback, retire, rebuild, sign),
     "why and when": (why, history, ledger),
-    "operate": (up, down, status, runs, logs, ui, monitor, doctor, prefect, completion),
+    "operate": (up, down, status, runs, logs, ui, monitor, alarm, doctor, prefect, completion),
 }
 
 

@@ -9,6 +9,8 @@ POST /try/RECIPE           takes a sample, returns its score as a fragment of HT
 GET  /healthz              200 while the page is up
 """
 
+import base64
+import hashlib
 import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -51,6 +53,10 @@ VERSION_NUMBER = re.compile(r"[0-9]{1,9}")
 STATIC_POLICY = (
     "sandbox allow-popups; default-src 'none'; style-src 'unsafe-inline'; img-src data:; font-src data:; frame-ancestors 'self'"
 )
+# The report has a slider: its own script, which the policy names by its hash, and no other one may run.
+REPORT_SCRIPT = resources.files("aeops.report").joinpath("templates/report.js").read_text(encoding="utf-8").rstrip("\n")
+REPORT_SCRIPT_HASH = base64.b64encode(hashlib.sha256(REPORT_SCRIPT.encode()).digest()).decode()
+REPORT_POLICY = STATIC_POLICY.replace("sandbox ", "sandbox allow-scripts ") + f"; script-src 'sha256-{REPORT_SCRIPT_HASH}'"
 # Evidently's report draws itself: it may run its own scripts, in an origin of its own, from which nothing here can be reached.
 SCRIPTED_POLICY = (
     "sandbox allow-scripts allow-popups; default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval' data: blob:; "
@@ -173,7 +179,7 @@ def recipe_documents(project: Project, name: str) -> dict[str, ForeignDocument]:
     """Return the documents about a recipe by the last part of their address."""
     monitoring_folder = project.home / "monitoring" / name
     return {
-        "report": ForeignDocument(project.reports(name) / "report.html", STATIC_POLICY),
+        "report": ForeignDocument(project.reports(name) / "report.html", REPORT_POLICY),
         "monitoring": ForeignDocument(monitoring_folder / "page.html", SCRIPTED_POLICY),
         "drift": ForeignDocument(monitoring_folder / "drift.html", SCRIPTED_POLICY),
         "scoring": ForeignDocument(project.home / "scoring" / name / "latest.html", STATIC_POLICY),
@@ -338,6 +344,7 @@ def template_environment() -> Environment:
     environment = strict_html_environment("aeops.page")
     environment.filters |= {
         "share": format_share,
+        "odds": view.odds_text,
         "relative_time": view.relative_time,
         "parse_timestamp": view.parse_timestamp,
         "is_number": state_files.is_number,

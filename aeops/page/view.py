@@ -1,10 +1,12 @@
 """The template contexts of the pages: the state folder's files, joined with the state of MLflow, services and Prefect."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from aeops.drawing.words import format_odds
 from aeops.kinds.interface import load_kind
 from aeops.kinds.results import PageForm
 from aeops.page import state_files
@@ -19,10 +21,14 @@ from aeops.page.stack_status import (
 )
 from aeops.page.state_files import JsonObject, LastRun, LedgerState, PagePart
 from aeops.project import Project
+from aeops.recipe.monitoring import TEST_SIGNALS
 from aeops.recipe.reader import Recipe
+from aeops.registry.acknowledgement import find_acknowledgement
+from aeops.registry.ledger import LedgerEntry
 from aeops.report.report_page import metric_tiles
 
 STATE_HEALTHY, STATE_ATTENTION, STATE_NO_CHAMPION = "healthy", "attention", "no-champion"  # states of a recipe
+SMALLEST_ODDS = 1e-12
 TIME_UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
@@ -164,6 +170,21 @@ class RecipeView:
             return []
         return list(self.monitoring.value["alarms"])
 
+    @property
+    def seen(self) -> LedgerEntry | None:
+        """The entry by which a person has seen all alarms; None where nobody has, or there is none."""
+        if not self.alarms or self.ledger.value is None:
+            return None
+        return find_acknowledgement(self.ledger.value.entries, [str(alarm.get("name")) for alarm in self.alarms])
+
+    @property
+    def has_too_few_samples(self) -> bool:
+        """Whether no test of the last check had samples enough to say that nothing has changed."""
+        if self.monitoring.value is None:
+            return False
+        tests = [signal for signal in self.monitoring.value["signals"] if signal.get("name") in TEST_SIGNALS]
+        return bool(tests) and not any(signal.get("verdict") in ("quiet", "alarm") for signal in tests)
+
 
 def first_of_each_kind(runs: list[PrefectRun]) -> list[PrefectRun]:
     """Return the first run of each kind, in the order of `runs`."""
@@ -246,11 +267,13 @@ def ledger_problems(view: RecipeView, stack: StackState) -> list[RecipeProblem]:
 
 
 def alarm_problems(view: RecipeView) -> list[RecipeProblem]:
+    if view.seen:
+        return []
     problems = []
     for signal in view.alarms:
         name = str(signal.get("name", "a signal")).replace("_", " ")
         message = f"Alarm: {name}: {signal.get('says', '')}".rstrip(": ")
-        problems.append(RecipeProblem(message, f"ae monitor {view.name}"))
+        problems.append(RecipeProblem(message, f"ae alarm ack {view.name} --why TEXT"))
     return problems
 
 
@@ -415,6 +438,11 @@ def relative_time(timestamp: datetime, now: datetime) -> str:
     if seconds < 0:
         return f"in {count}"
     return f"{count} ago"
+
+
+def odds_text(value: float) -> str:
+    """Return evidence as odds, such as `812 to 1`."""
+    return format_odds(math.log10(max(value, SMALLEST_ODDS)))
 
 
 def parse_timestamp(value: datetime | str) -> datetime | None:

@@ -3,6 +3,8 @@
 To change what it says: templates/report.html.j2; how it looks: templates/report.css; the numbers in it: below.
 """
 
+import csv
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -149,6 +151,7 @@ def _bundle_context(report: Path, bundle: Path, training: Path) -> dict[str, obj
         "detection_measures": DETECTION_MEASURES,
         "rates": rate_table(metrics),
         "lead": describe_lead(metrics),
+        "slider": read_slider(report / "thresholds.csv", metrics["false_alarms"]["threshold"]),
     }
 
 
@@ -160,6 +163,34 @@ def _read_figures(folder: Path) -> dict[str, Markup]:
         if file.is_file():
             elements[name] = inline_svg(file.read_text(encoding="utf-8"), name, alt_text)
     return elements
+
+
+@dataclass(frozen=True)
+class ThresholdSlider:
+    """What the slider of the report shows.
+
+    Attributes:
+        rows: JSON: [threshold, share of normals, share of novelty or null] of each step, the highest threshold first.
+        own: the step of the bundle's own threshold.
+        shown: the same as numbers, of `own`.
+    """
+
+    rows: str
+    own: int
+    shown: tuple[float, float, float | None]
+
+
+def read_slider(file: Path, threshold: float) -> ThresholdSlider | None:
+    """Return the slider's steps out of thresholds.csv; None of a report that is older than that file."""
+    if not file.is_file():
+        return None
+    rows: list[tuple[float, float, float | None]] = []
+    with file.open(encoding="utf-8", newline="") as stream:
+        for cells in csv.DictReader(stream):
+            caught = float(cells["caught"]) if cells["caught"] else None
+            rows.append((float(cells["threshold"]), float(cells["false_alarms"]), caught))
+    own = min(range(len(rows)), key=lambda step: abs(rows[step][0] - threshold))
+    return ThresholdSlider(json.dumps(rows), own, rows[own])
 
 
 def _read_study_results(report: Path) -> TemplateContext:

@@ -19,7 +19,7 @@ from aeops.terminal import is_quiet, is_verbose
 
 # Commands that do something and print no facts, or whose output is JSON or a program already.
 WITHOUT_JSON = {
-    *("approve", "reject", "rollback", "retire", "sign"),  # their facts are the ledger's: ae history --json
+    *("alarm ack", "approve", "reject", "rollback", "retire", "sign"),  # their facts are the ledger's: ae history --json
     *("serve", "ui", "up", "down", "prefect", "completion"),
     *("embed", "compress", "decompress"),  # they write files
     *("ledger head", "recipe schema"),  # JSON
