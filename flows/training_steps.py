@@ -45,7 +45,7 @@ from aeops.registry.store import Store, open_store
 from aeops.registry.trust import find_champion
 from aeops.registry.version_state import describe_state
 from aeops.report.headline import headline
-from aeops.report.model_card import model_card
+from aeops.report.model_card import card_sentence, model_card
 from aeops.report.report_page import ReportHead, write_report
 from aeops.report.summary import metric_rows, verdict_markdown
 
@@ -375,6 +375,10 @@ def register_version(recipe: str, run: str, data: dict[str, str], evidence: dict
     version = store.register(run, recipe, artifacts / "bundle", tags=tags, description=description)
     store.set_alias(recipe, CHALLENGER, version)
     store.log_files(run, [write_version_report(checked, run, data, document, metadata, replace(head, version=version))])
+    report_url = f"{store.run_url(run)}/artifacts/report.html"
+    store.describe_run(
+        run, f"{recipe} {version}, {head.made_at:%Y-%m-%d}", f"{card_sentence(description)}\n\n[Report]({report_url})"
+    )
     say_result(f"{recipe} {version}")
     return version
 

@@ -37,7 +37,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "ui": ("ae ui --port 8300",),
     "monitor": ("ae monitor digits --as-of 2026-11-24",),
     "alarm list": ("ae alarm list", "ae alarm list --json"),
-    "alarm ack": ('ae alarm ack digits --by Ada --why "the new lamp; the retrain of tonight will know it"',),
+    "alarm ack": ('ae alarm ack digits --by Ada --why "the new lamp"',),
     "doctor": ("ae doctor",),
     "prefect": ("ae prefect deployment ls",),
     "completion": ("ae completion bash > ~/.local/share/bash-completion/completions/ae",),

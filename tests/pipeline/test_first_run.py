@@ -123,7 +123,7 @@ print(json.dumps({"status": run.info.status, "steps": [m.step for m in curve], "
     receipt = json.loads((ran.root / "data" / "small" / "receipt.json").read_text())
     assert run["tags"]["data.content_sha256"] == receipt["content_sha256"]
     assert {"git.commit", "git.dirty", "platform.cpu", "platform.torch", "recipe.sha256", "seed"} <= set(run["tags"])
-    assert 0 < run["metrics"]["detection.model.auroc"] <= 1
+    assert 0 < run["metrics"]["detection/model.auroc"] <= 1
     assert {"report.html", "figures", "verdict.json", "evidence.json", "metrics.json"} <= set(run["files"])
     assert {"validation/validation.json", "validation/receipt.json"} <= set(run["files"])
     assert {"rebuild/small.yaml", "rebuild/dvc.lock", "rebuild/data.dvc"} <= set(run["files"])
