@@ -193,6 +193,7 @@ def promote_accepted_version(recipe: str, version: str, evidence: dict[str, str]
         why=acceptance_reason(document),
         evidence=evidence,
     )
+    say_result(f"{recipe} {version} is champion")
     approval.withdraw_request(store, recipe, version)
 
 

@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 
@@ -272,3 +273,16 @@ def test_tables_of_thresholds_and_errors_are_those_of_the_samples():
     assert errors[["normal", "novelty"]].sum().tolist() == [1.0, 1.0]
     large = threshold_table(np.random.default_rng(0).normal(size=50_000), np.arange(50_000) % 2 == 0, 1.0)
     assert len(large) <= 361
+
+
+def test_what_dvc_plots_is_what_the_stages_write(evaluated):
+    document = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
+    folders = {"report": evaluated.report, "training": evaluated.training}
+    assert [folders[Path(name).parts[2]] / Path(name).name for name in document["metrics"]] == [evaluated.report / "metrics.json"]
+    for plot in document["plots"]:
+        (settings,) = plot.values()
+        for name, columns in settings["y"].items():
+            table = pd.read_csv(folders[Path(name).parts[2]] / Path(name).name)
+            wanted = [columns] if isinstance(columns, str) else columns
+            assert {settings["x"], *wanted} <= set(table.columns)
+            assert len(table) > 1
