@@ -13,30 +13,35 @@ from ae_models.atomic_files import atomic_write
 from ae_models.errors import DivergenceError, TrainingError
 from ae_models.lightning_module import AutoencoderModule
 
-__all__ = ["PROGRESS_FILE", "ProgressCallback", "history_columns", "history_csv", "truncate_progress"]
+__all__ = ["BATCH_FILE", "PROGRESS_FILE", "ProgressCallback", "history_columns", "history_csv", "truncate_progress"]
 
 PROGRESS_FILE = "progress.jsonl"
+BATCH_FILE = "batch.json"  # where the training is within an epoch, written again and again
+BATCH_SECONDS = 1.0  # between two of them
 _COLUMNS = ("epoch", "step", "train_loss", "validation_error", "learning_rate")
 
 
 class ProgressCallback(pl.Callback):
-    """Appends a line to progress.jsonl after each epoch, and stops a training whose loss is not finite.
+    """Appends a line to progress.jsonl after each epoch, and says in batch.json where it is within one.
+
+    It stops a training whose loss is not finite.
 
     It comes before the checkpoints among the callbacks: the line of an epoch is written before its checkpoint, and a
     checkpoint holds finite weights only.
 
     Args:
-        folder: of progress.jsonl.
+        folder: of progress.jsonl and batch.json.
         show_bar: whether to draw a bar, where stderr is a terminal.
     """
 
     def __init__(self, folder: Path, show_bar: bool) -> None:
-        self.path = folder / PROGRESS_FILE
+        self.path, self.batch_path = folder / PROGRESS_FILE, folder / BATCH_FILE
         self.show_bar = show_bar
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: AutoencoderModule) -> None:  # type: ignore[override]
         truncate_progress(self.path, trainer.current_epoch)
-        self.started_at = self.epoch_started_at = time.monotonic()
+        self.started_at = self.epoch_started_at = self.batch_said_at = time.monotonic()
+        self.samples_done = 0  # since the start of this process
         samples = pl_module.samples_per_epoch
         total, finished_samples = samples * pl_module.spec.total_epochs, samples * trainer.current_epoch
         is_hidden = None if self.show_bar else True  # None: hidden where stderr is no terminal
@@ -46,6 +51,22 @@ class ProgressCallback(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         self.bar.update(len(batch))
+        self.samples_done += len(batch)
+        now = time.monotonic()
+        if now - self.batch_said_at >= BATCH_SECONDS:
+            self.batch_said_at = now
+            atomic_write(self.batch_path, json.dumps(self._describe_batch(trainer, batch_idx, now)))
+
+    def _describe_batch(self, trainer: pl.Trainer, batch_index: int, now: float) -> dict[str, float]:
+        """Return the place of a batch, counted from 1, and the speed since this process started to train."""
+        return {
+            "epoch": trainer.current_epoch + 1,
+            "epochs": trainer.max_epochs or 0,
+            "batch": batch_index + 1,
+            "batches": int(trainer.num_training_batches),
+            "samples_per_second": round(self.samples_done / (now - self.started_at), 1),
+            "written_at": time.time(),
+        }
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: AutoencoderModule) -> None:  # type: ignore[override]
         losses = pl_module.train_losses()

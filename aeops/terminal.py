@@ -1,5 +1,6 @@
 """Text for terminals and pages: names of files and what people write may hold control characters, which are shown escaped."""
 
+import os
 import re
 import sys
 from collections.abc import Iterable, Iterator
@@ -10,6 +11,19 @@ from typing import Any, TextIO, cast
 _CONTROLS = "\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
 _UNSAFE = re.compile(f"[{_CONTROLS}]")
 _UNSAFE_IN_LINE = re.compile(f"[\\t\\n{_CONTROLS}]")
+
+
+VOLUME_VARIABLE = "AE_VOLUME"  # `quiet` or `verbose`, as the options -q and -v of `ae` set it for itself and its children
+
+
+def is_quiet() -> bool:
+    """Return whether nothing but results and errors is to be printed."""
+    return os.environ.get(VOLUME_VARIABLE) == "quiet"
+
+
+def is_verbose() -> bool:
+    """Return whether log lines and tracebacks are to be printed, too."""
+    return os.environ.get(VOLUME_VARIABLE) == "verbose"
 
 
 def escape_controls(text: str) -> str:

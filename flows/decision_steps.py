@@ -18,8 +18,10 @@ from pydantic import Field
 from ae_models.checksums import bundle_sha256
 from aeops.bundle.signing import read_private_key, signing_key
 from aeops.errors import DataError, UsageError
-from aeops.gate.documents import EvidenceDocument, compared_champion, refusal_reasons
+from aeops.gate.documents import EvidenceDocument, compared_champion, is_accepted, refusal_reasons
 from aeops.gate.evidence import holdout_sha256, read_comparison, read_evidence, read_verdict, write_evidence
+from aeops.machine.step_report import say_result
+from aeops.machine.stored_json import read_json
 from aeops.project import Project, find_project
 from aeops.recipe.gate_rules import LOGGED_CHECK
 from aeops.registry import approval, ledger, promotion
@@ -27,9 +29,11 @@ from aeops.registry.killed_runs import close_killed_runs
 from aeops.registry.ledger import Decision, LedgerEntry
 from aeops.registry.logged_model_check import check_logged_model
 from aeops.registry.signatures import require_recipe_key, sign_version
-from aeops.registry.store import Store, open_store
+from aeops.registry.store import Store, fit_description, open_store
 from aeops.registry.trust import find_champion, require_signed, require_signing_key
 from aeops.registry.version_state import describe_state, dismissal_reason, find_dismissal
+from aeops.report.headline import verdict_sentence
+from aeops.report.model_card import with_refusal
 from aeops.report.summary import approval_markdown, comparison_markdown
 from flows.training_steps import evidence_file, load_context, pipeline_step, read_decided_evidence, start_stage
 
@@ -44,7 +48,7 @@ class ApprovalResult(TypedDict):
     state: str
 
 
-@pipeline_step("repair", retries=2)
+@pipeline_step("repair", "completes what an interrupted run left open", retries=2)
 def repair_registry(recipe: str) -> None:
     """Close what a killed run left open, and complete what it interrupted between ledger and alias.
 
@@ -65,7 +69,7 @@ def repair_registry(recipe: str) -> None:
         require_recipe_key(store, recipe, key)
 
 
-@pipeline_step("compare", retries=1)
+@pipeline_step("compare", "compares the model with the champion on the same samples", retries=1)
 def compare_with_champion(recipe: str) -> dict[str, str]:
     """Compare bundle/ with the champion's on the same test samples -> evidence.json.
 
@@ -84,6 +88,10 @@ def compare_with_champion(recipe: str) -> dict[str, str]:
     arguments += ["--judged", str(count_holdout_uses(project, recipe)), "--out", str(output)]
     start_stage(project, "compare", *arguments)
     comparison = read_comparison(output)
+    if champion is None:
+        say_result("no champion yet")
+    else:
+        say_result(f"{comparison['verdict']} than champion {champion.version}")
     create_markdown_artifact(comparison_markdown(comparison), key=f"{recipe}-comparison", description=comparison["verdict"])
     return write_evidence(evidence_file(project, recipe), read_verdict(artifacts / "verdict.json"), comparison)
 
@@ -98,7 +106,7 @@ def count_holdout_uses(project: Project, recipe: str) -> int:
     return bundle_count + 1
 
 
-@pipeline_step("judge", retries=1)
+@pipeline_step("decide", "decides about the version by all evidence", retries=1)
 def collect_refusal_reasons(recipe: str, version: str, evidence: dict[str, str]) -> list[str]:
     """Return the reasons to refuse this version; an empty list means that it passed.
 
@@ -118,6 +126,7 @@ def collect_refusal_reasons(recipe: str, version: str, evidence: dict[str, str])
         open_store(project).set_tags(recipe, version, {"logged": "; ".join(messages)})
     if dismissal := find_dismissal(ledger.read_entries(project, recipe), version):
         reasons.append(dismissal_reason(recipe, version, dismissal))
+    say_result(f"{recipe} {version} is refused" if reasons else f"{recipe} {version} is accepted")
     return reasons
 
 
@@ -128,7 +137,8 @@ def decide_version(recipe: str, version: str, evidence: dict[str, str]) -> list[
     if reasons:
         refuse_version(recipe, version, evidence, reasons)
         return reasons
-    sign_accepted_version(recipe, version)
+    if signing_key():
+        sign_accepted_version(recipe, version)
     if checked.approval.needed:
         request_decision(recipe, version, evidence)
     else:
@@ -136,24 +146,38 @@ def decide_version(recipe: str, version: str, evidence: dict[str, str]) -> list[
     return []
 
 
-@pipeline_step("refuse", retries=2)
+@pipeline_step("refuse", "records the refusal", retries=2)
 def refuse_version(recipe: str, version: str, evidence: dict[str, str], reasons: list[str]) -> None:
     """Record the refusal with its reasons; the champion stays."""
     store = open_store(find_project())
     decision = Decision("refusal", recipe, version, ledger.current_actor(), "; ".join(reasons), evidence)
     promotion.record_decision(store, decision)
     store.set_tags(recipe, version, {"verdict": "refused"})
+    describe_refusal(store, recipe, version, evidence, reasons)
     approval.withdraw_request(store, recipe, version)
 
 
-@pipeline_step("sign", retries=2)
+def describe_refusal(store: Store, recipe: str, version: str, evidence: dict[str, str], reasons: list[str]) -> None:
+    """Let a version's card begin with its refusal where its evidence had been good: it was written before the last checks."""
+    project = store.project
+    document = read_decided_evidence(project, recipe, evidence)
+    if not is_accepted(document):
+        return
+    metrics = read_json(project.artifacts(recipe) / "report" / "metrics.json")
+    sentence = verdict_sentence(metrics, document["comparison"], reasons)
+    version_info = store.version(recipe, version)
+    card = with_refusal(version_info.description, recipe, sentence)
+    store.update_version(recipe, version_info, {}, fit_description(card))
+
+
+@pipeline_step("sign", "signs the model with your key", retries=2)
 def sign_accepted_version(recipe: str, version: str) -> None:
     """Sign the version's bundle if AE_SIGNING_KEY names a key."""
     if key := signing_key():
         sign_version(open_store(find_project()), recipe, version, key)
 
 
-@pipeline_step("promote", retries=2)
+@pipeline_step("promote", "makes the version the champion", retries=2)
 def promote_accepted_version(recipe: str, version: str, evidence: dict[str, str]) -> None:
     """Promote an accepted version if the champion is still the one that it was compared with."""
     project, checked = load_context(recipe)
@@ -169,10 +193,11 @@ def promote_accepted_version(recipe: str, version: str, evidence: dict[str, str]
         why=acceptance_reason(document),
         evidence=evidence,
     )
+    say_result(f"{recipe} {version} is champion")
     approval.withdraw_request(store, recipe, version)
 
 
-@pipeline_step("request", retries=2)
+@pipeline_step("request", "asks for a person's approval", retries=2)
 def request_decision(recipe: str, version: str, evidence: dict[str, str]) -> None:
     """Request a person's decision about an accepted version, unless it is champion already."""
     project, checked = load_context(recipe)
@@ -257,7 +282,7 @@ def form_description(store: Store, request: LedgerEntry, problem: str) -> str:
         return approval_markdown(request, document, store.run_url(run), problem)
 
 
-@pipeline_step("answer", retries=1)
+@pipeline_step("answer", "carries out the decision", retries=1)
 def apply_form(recipe: str, version: str, choice: approval.ApprovalChoice, by: str, why: str) -> str:
     """Carry out a person's decision; return the problem if it is not possible, else an empty string."""
     project = find_project()

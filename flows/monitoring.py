@@ -52,7 +52,7 @@ def monitoring(recipe: str, now: datetime | None = None) -> dict[str, Any] | Sta
     return flow_run.flow_result(dict(document), verdict_text.format_line(document))
 
 
-@pipeline_step("look", retries=1)
+@pipeline_step("look", "compares what was scored with the champion's calibration", retries=1)
 def check_champion(recipe: str, now: datetime) -> None:
     """Check predictions -> .ae/monitoring/<recipe>/: verdict.json, history.parquet, page.html, drift.html."""
     project = find_project()
@@ -60,7 +60,7 @@ def check_champion(recipe: str, now: datetime) -> None:
     run_module(arguments, root=project.root, home=project.home, log=project.logs / f"monitoring-{recipe}.log")
 
 
-@pipeline_step("act", retries=2)
+@pipeline_step("act", "starts the retrain that alarms ask for", retries=2)
 def start_due_retrain(recipe: str, now: datetime) -> MonitoringVerdict:
     """Start the retrain that is due, or one that a kill interrupted; return verdict.json with the result."""
     project, checked = load_context(recipe)

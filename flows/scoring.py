@@ -14,6 +14,7 @@ from prefect.artifacts import create_link_artifact
 from prefect.client.schemas.objects import State
 
 from aeops.machine.child_process import run_module
+from aeops.machine.step_report import say_result
 from aeops.machine.stored_json import read_json
 from aeops.project import find_project
 from aeops.recipe.reader import load_recipe
@@ -41,7 +42,7 @@ def scoring(recipe: str, now: datetime | None = None) -> dict[str, Any] | State[
     return flow_result(result, result["says"])
 
 
-@pipeline_step("score", retries=1)
+@pipeline_step("score", "scores the new files of the inbox", retries=1)
 def score_inbox_files(recipe: str, now: datetime | None) -> dict[str, Any]:
     """Score the inbox -> .ae/predictions/<recipe> and a page."""
     project = find_project()
@@ -52,6 +53,7 @@ def score_inbox_files(recipe: str, now: datetime | None) -> dict[str, Any]:
             arguments += ["--now", now.isoformat()]
         run_module(arguments, root=project.root, home=project.home, log=project.logs / f"scoring-{recipe}.log")
         result = dict(read_json(output, "says", "page"))
+    say_result(result["says"])
     if page := result["page"]:
         create_link_artifact(Path(page).as_uri(), "Batch scoring", key=f"{recipe}-scoring", description=result["says"])
     return result

@@ -3,9 +3,11 @@
 import functools
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -14,21 +16,25 @@ from prefect import get_client, task
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
-from prefect.runtime import flow_run
+from prefect.logging import get_run_logger
+from prefect.runtime import flow_run, task_run
 
 from aeops.data import dvc
 from aeops.data.listed_recipes import list_recipe
-from aeops.errors import InfrastructureError, TransientError, UsageError
+from aeops.errors import DataError, InfrastructureError, TransientError, UsageError
 from aeops.evaluation.before_training import require_enough_samples, require_named_files, require_whole_seed_record
 from aeops.files import file_sha256
 from aeops.gate.documents import EvidenceDocument, compared_champion, gate_warnings, is_accepted
 from aeops.gate.evidence import read_evidence, read_verdict
 from aeops.machine.child_process import PreloadedProcess, run_module
 from aeops.machine.process_identity import this_process
-from aeops.machine.progress import ProgressBar, ProgressFollower, finished_rows
+from aeops.machine.progress import BatchFollower, ProgressFollower, finished_rows
+from aeops.machine.run_log import append_run_line
 from aeops.machine.run_watch import closing_step
+from aeops.machine.step_report import report_step, say_progress, say_result
 from aeops.machine.stored_json import read_json
 from aeops.project import Project, find_project
+from aeops.provenance.last_run import last_run_file
 from aeops.provenance.lineage import RECORDED_FILES, collect_lineage, git_diff, unknown_code_message
 from aeops.provenance.run_summary import RunSummary, quarantine_counts
 from aeops.recipe.reader import Recipe, load_recipe, read_unchanged, require_unchanged
@@ -39,10 +45,11 @@ from aeops.registry.store import Store, open_store
 from aeops.registry.trust import find_champion
 from aeops.registry.version_state import describe_state
 from aeops.report.headline import headline
-from aeops.report.model_card import model_card
-from aeops.report.report_page import write_report
+from aeops.report.model_card import card_sentence, model_card
+from aeops.report.report_page import ReportHead, write_report
 from aeops.report.summary import metric_rows, verdict_markdown
 
+RETRY_SECONDS = [2.0, 10.0]  # before the first and the second time that a step is tried again
 # The recipe of the run under way: a context variable, since Prefect passes the context on to its tasks.
 _recipe_of_run: ContextVar[Recipe | None] = ContextVar("recipe_of_run", default=None)
 
@@ -52,32 +59,67 @@ def is_worth_retrying(_task: Any, _run: Any, state: Any) -> bool:
     return isinstance(state.result(raise_on_failure=False), TransientError)
 
 
-def pipeline_step(name: str, retries: int = 0) -> Callable[[Callable[..., Any]], Any]:
+def pipeline_step(name: str, description: str, retries: int = 0) -> Callable[[Callable[..., Any]], Any]:
     """Decorate a function as a Prefect task.
 
     The task is never cached: a cached task would skip the files it writes. DVC decides what is run again.
 
     Args:
         name: shown on Prefect's page and in the run's table of durations.
+        description: what the step does, for a person who waits for it.
         retries: after failures that may pass by themselves only.
     """
 
     def decorate_step(function: Callable[..., Any]) -> Any:
         @functools.wraps(function)
-        def run_step(*arguments: Any, **options: Any) -> Any:
-            print(f"{name} ...", file=sys.stderr, flush=True)
-            return function(*arguments, **options)
+        def run_step(recipe: str, *arguments: Any, **options: Any) -> Any:
+            project = find_project()
+
+            def log_end(line: str) -> None:
+                get_run_logger().info(line)
+                append_run_line(project, recipe, line)
+
+            append_run_line(project, recipe, f"{name} ...")
+            try:
+                with report_step(name, description, last_seconds(project, recipe, name), log_end):
+                    return function(recipe, *arguments, **options)
+            except Exception as error:
+                append_run_line(project, recipe, f"{name} failed: {error}")
+                if isinstance(error, TransientError):
+                    report_retry(name, retries, error)
+                raise
 
         return task(
             name=name,
+            description=description,
             task_run_name=f"{name} {{recipe}}",
             retries=retries,
-            retry_delay_seconds=[2.0, 10.0][:retries] or None,
+            retry_delay_seconds=RETRY_SECONDS[:retries] or None,
             retry_condition_fn=is_worth_retrying,
             cache_policy=NO_CACHE,
         )(run_step)
 
     return decorate_step
+
+
+def last_seconds(project: Project, recipe: str, step: str) -> float | None:
+    """Return what a step of a recipe took in its last whole run; None where that is not known."""
+    file = last_run_file(project, recipe)
+    if not file.is_file():
+        return None
+    try:
+        return dict(read_json(file)["summary"]["seconds"]).get(step)
+    except (DataError, KeyError, TypeError, ValueError):  # a run writes a damaged record anew; till then nothing is estimated
+        return None
+
+
+def report_retry(name: str, retries: int, error: TransientError) -> None:
+    """Say why a step is tried again and when, where it is."""
+    attempt = task_run.run_count or 1
+    if attempt <= retries:
+        seconds = RETRY_SECONDS[attempt - 1]
+        reason = " ".join(str(error).split())
+        print(f"{name}: tried again in {seconds:g} s ({attempt} of {retries}): {reason}", file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -135,15 +177,16 @@ def report_unknown_code(project: Project) -> None:
         print(f"note: {message}", file=sys.stderr, flush=True)
 
 
-@pipeline_step("ingest", retries=1)
+@pipeline_step("ingest", "reads the source", retries=1)
 def ingest_source(recipe: str) -> None:
     """Ingest the source -> .ae/incoming/<dataset>: shards and an index with each sample's statistics."""
     project, checked = load_context(recipe)
     incoming = project.incoming(checked.data.dataset)
     start_stage(project, "ingest", "--recipe", str(project.recipe_file(recipe)), "--out", str(incoming))
+    say_result(f"{read_json(incoming / 'dataset.json')['rows']:,} samples")
 
 
-@pipeline_step("validate")
+@pipeline_step("validate", "checks every sample and the set as a whole")
 def validate_incoming(recipe: str, stage: PreloadedProcess) -> None:
     """Validate .ae/incoming/<dataset> -> data/<dataset> with its receipt; bad rows go to quarantine, a bad set stops the run.
 
@@ -153,6 +196,8 @@ def validate_incoming(recipe: str, stage: PreloadedProcess) -> None:
     incoming = project.incoming(checked.data.dataset)
     try:
         stage.run(["--recipe", str(project.recipe_file(recipe)), "--incoming", str(incoming)])
+        rows = read_json(project.validation(checked.data.dataset) / "validation.json", "rows")["rows"]
+        say_result(f"{rows['accepted']:,} accepted, {rows['quarantined']:,} set aside")
         shutil.rmtree(incoming)
     finally:
         pages = project.data_docs / checked.data.dataset / "index.html"
@@ -160,16 +205,17 @@ def validate_incoming(recipe: str, stage: PreloadedProcess) -> None:
             create_link_artifact(pages.as_uri(), "Data Docs", key=f"{recipe}-data-docs")
 
 
-@pipeline_step("version", retries=2)
+@pipeline_step("version", "stores this version of the data with DVC", retries=2)
 def version_dataset(recipe: str) -> dict[str, str]:
     """Add data/<dataset> to data.dvc and the DVC remote; return the identifiers of this version of the data."""
     project, checked = load_context(recipe)
     md5 = dvc.add_dataset(project, checked.data.dataset)
     content = read_json(project.dataset(checked.data.dataset) / "receipt.json")["content_sha256"]
+    say_result(f"{checked.data.dataset} {content[:12]}")
     return {"dataset": checked.data.dataset, "content_sha256": content, "dvc_md5": md5}
 
 
-@pipeline_step("trained", retries=1)
+@pipeline_step("trained", "looks for the last training", retries=1)
 def find_trained_data(recipe: str) -> dict[str, str]:
     """Return the identifiers of the data, as `version_dataset` does, that the recipe's training in artifacts/ was made of.
 
@@ -199,54 +245,63 @@ def find_trained_data(recipe: str) -> dict[str, str]:
     }
 
 
-@pipeline_step("prepare")
+@pipeline_step("prepare", "splits the samples")
 def prepare_samples(recipe: str) -> None:
     """Prepare data/<dataset> -> prepared/, and check that these samples are enough for all that follows."""
     project, checked = load_context(recipe)
     dvc.reproduce_stage(project, "prepare", recipe)
     require_enough_samples(checked, project, project.artifacts(recipe) / "prepared")
+    rows = read_json(project.artifacts(recipe) / "prepared" / "prepared.json", "rows")["rows"]
+    say_result(f"{rows['train']:,} to train, {rows['calibration']:,} to calibrate, {rows['test']:,} to test")
 
 
-@pipeline_step("train", retries=1)
+@pipeline_step("train", "trains the autoencoder", retries=1)
 def train_model(recipe: str, run: str) -> None:
     """Train prepared/ -> training/ while MLflow shows the loss curves; a retry resumes at the last checkpoint."""
-    project, checked = load_context(recipe)
+    project, _ = load_context(recipe)
     store = open_store(project)
-    progress_follower = ProgressFollower(project.training(recipe) / "progress.jsonl")
-    with ProgressBar(checked.fit.train.total_epochs) as progress_bar:
+    training = project.training(recipe)
+    progress_follower, batch_follower = ProgressFollower(training / "progress.jsonl"), BatchFollower(training / "batch.json")
 
-        def report_progress() -> None:
-            rows = progress_follower.new_rows()
-            progress_bar.show(rows)
-            store.log_curves(run, rows)
+    def report_progress() -> None:
+        if place := batch_follower.describe():
+            say_progress(place)
+        store.log_curves(run, progress_follower.new_rows())
 
-        was_trained = dvc.reproduce_stage(project, "train", recipe, on_poll=report_progress)
+    was_trained = dvc.reproduce_stage(project, "train", recipe, on_poll=report_progress)
+    rows = finished_rows(project.artifacts(recipe) / "training" / "history.csv")
+    say_result(f"{len(rows)} epochs, validation error {rows[-1]['validation_error']:.5f}{'' if was_trained else ', as before'}")
     if not was_trained:
-        store.log_curves(run, finished_rows(project.artifacts(recipe) / "training" / "history.csv"))
+        store.log_curves(run, rows)
 
 
-@pipeline_step("calibrate", retries=1)
+@pipeline_step("calibrate", "sets score and threshold, exports the model", retries=1)
 def calibrate_model(recipe: str) -> None:
     """Calibrate training/ -> bundle/: score, threshold and export. A changed score or threshold starts here."""
     project, _ = load_context(recipe)
     dvc.reproduce_stage(project, "calibrate", recipe)
+    threshold = read_json(project.artifacts(recipe) / "bundle" / "bundle.json")["threshold"]["value"]
+    say_result(f"threshold {threshold:.4f}")
 
 
-@pipeline_step("evaluate")
+@pipeline_step("evaluate", "measures the model and the baselines on samples it never saw")
 def evaluate_model(recipe: str) -> None:
     """Evaluate bundle/ on the test samples -> report/, and show the metrics as a table on the run's page."""
     project, _ = load_context(recipe)
     dvc.reproduce_stage(project, "evaluate", recipe)
     metrics = read_json(project.artifacts(recipe) / "report" / "metrics.json")
+    say_result(headline(metrics).removesuffix("."))
     create_table_artifact(metric_rows(metrics), key=f"{recipe}-metrics", description=f"{recipe}: {headline(metrics)}")
 
 
-@pipeline_step("gate")
+@pipeline_step("gate", "applies the rules of the recipe")
 def apply_gate(recipe: str) -> None:
     """Apply the gate to report/ -> verdict.json; a refusal is a result, not a failure."""
     project, _ = load_context(recipe)
     dvc.reproduce_stage(project, "gate", recipe)
     verdict = read_verdict(project.artifacts(recipe) / "verdict.json")
+    passed = sum(rule["passed"] for rule in verdict["rules"])
+    say_result(f"{passed} of {len(verdict['rules'])} rules passed")
     create_markdown_artifact(verdict_markdown(verdict), key=f"{recipe}-verdict", description=f"{recipe}: {verdict['verdict']}")
 
 
@@ -266,7 +321,7 @@ def read_decided_evidence(project: Project, recipe: str, evidence: dict[str, str
     return read_evidence(evidence_file(project, recipe), evidence["sha256"])
 
 
-@pipeline_step("track", retries=2)
+@pipeline_step("log", "opens a run in MLflow", retries=2)
 def open_mlflow_run(recipe: str, data: dict[str, str]) -> str:
     """Open the MLflow run of this pipeline run and return its id."""
     project, checked = load_context(recipe)
@@ -295,7 +350,7 @@ def mlflow_run(recipe: str, data: dict[str, str]) -> Iterator[str]:
         store.finish_run(run, "FINISHED")
 
 
-@pipeline_step("register", retries=2)
+@pipeline_step("register", "stores model, report and card in the registry", retries=2)
 def register_version(recipe: str, run: str, data: dict[str, str], evidence: dict[str, str]) -> str:
     """Register bundle/ with its evidence as a version with the alias challenger; the same bundle twice is one version.
 
@@ -309,19 +364,8 @@ def register_version(recipe: str, run: str, data: dict[str, str], evidence: dict
     dvc.push_outputs(project, recipe)
     metadata = collect_lineage(project, checked)
     metrics, document = read_json(artifacts / "report" / "metrics.json"), read_decided_evidence(project, recipe, evidence)
-    raw_recipe = read_unchanged(project, checked)
-    report = write_report(
-        project.reports(recipe) / "report.html",
-        recipe=raw_recipe,
-        report=artifacts / "report",
-        bundle=artifacts / "bundle",
-        training=artifacts / "training",
-        verdict=document["gate"],
-        comparison=document["comparison"],
-        validation=read_json(project.validation(data["dataset"]) / "validation.json"),
-        lineage=metadata | {"mlflow.run_id": run},
-        timings=dict(step_seconds()),
-    )
+    raw_recipe, head = read_unchanged(project, checked), ReportHead("", datetime.now(UTC), ledger.current_actor())
+    report = write_version_report(checked, run, data, document, metadata, head)
     log_evidence_files(project, store, recipe, run, data, report, metrics)
     if "git.diff_sha256" in metadata:
         log_worktree_diff(project, store, recipe, run)
@@ -330,7 +374,39 @@ def register_version(recipe: str, run: str, data: dict[str, str], evidence: dict
     tags = metadata | comparison_tags(document, evidence)
     version = store.register(run, recipe, artifacts / "bundle", tags=tags, description=description)
     store.set_alias(recipe, CHALLENGER, version)
+    store.log_files(run, [write_version_report(checked, run, data, document, metadata, replace(head, version=version))])
+    report_url = f"{store.run_url(run)}/artifacts/report.html"
+    store.describe_run(
+        run, f"{recipe} {version}, {head.made_at:%Y-%m-%d}", f"{card_sentence(description)}\n\n[Report]({report_url})"
+    )
+    say_result(f"{recipe} {version}")
     return version
+
+
+def write_version_report(
+    checked: Recipe,
+    run: str,
+    data: dict[str, str],
+    document: EvidenceDocument,
+    metadata: Mapping[str, str],
+    head: ReportHead,
+) -> Path:
+    """Write report.html: before the version is registered, so that none is without its report, and once it has its number."""
+    project = find_project()
+    artifacts = project.artifacts(checked.name)
+    return write_report(
+        project.reports(checked.name) / "report.html",
+        recipe=read_unchanged(project, checked),
+        report=artifacts / "report",
+        bundle=artifacts / "bundle",
+        training=artifacts / "training",
+        verdict=document["gate"],
+        comparison=document["comparison"],
+        validation=read_json(project.validation(data["dataset"]) / "validation.json"),
+        lineage={**metadata, "mlflow.run_id": run},
+        timings=dict(step_seconds()),
+        head=head,
+    )
 
 
 def comparison_tags(document: EvidenceDocument, evidence: dict[str, str]) -> dict[str, str]:

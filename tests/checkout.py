@@ -40,8 +40,8 @@ COPIED = (
 SAMPLES = 1200
 EPOCHS = 3
 RUN_STEPS = (
-    *("starting", "repair", "ingest", "validate", "version", "track", "prepare", "train", "calibrate", "evaluate", "gate"),
-    *("compare", "register", "judge", "sign", "promote"),
+    *("starting", "repair", "ingest", "validate", "version", "log", "prepare", "train", "calibrate", "evaluate", "gate"),
+    *("compare", "register", "decide", "promote"),
 )  # in the order in which a first `ae run` prints them
 EPOCHS_OF_A_KILL = 8  # seconds: long enough to be killed in the middle
 WIDTHS = [8, 16]  # of the convolutions: half of what digits.yaml has

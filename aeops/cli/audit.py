@@ -1,11 +1,11 @@
 """`ae audit DATA`: labels that look wrong, samples that are there twice, and leaks between the splits of a dataset."""
 
 import argparse
-import json
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aeops.cli.outputs import add_json_option, print_json
 from aeops.errors import UsageError
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def add_command(commands: Any) -> None:
     command.add_argument("--rows", type=int, default=60, help="suspects and pairs that are listed (default: 60)")
     page_help = "the page to write (default: .ae/audit/DATA.html)"
     command.add_argument("--page", type=Path, metavar="X.html", help=page_help)
-    command.add_argument("--json", action="store_true", help="print JSON")
+    add_json_option(command)
     command.set_defaults(run=run)
 
 
@@ -61,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
     make_folder(page.parent)
     atomic_write(page, html)
     if arguments.json:
-        print(json.dumps(report.to_dict() | {"page": str(page)}, ensure_ascii=False, indent=1, allow_nan=False))
+        print_json(report.to_dict() | {"page": str(page)})
     else:
         show_report(report, page, time.monotonic() - start_time)
     return 0

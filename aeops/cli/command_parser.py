@@ -4,7 +4,7 @@ import argparse
 import re
 import shutil
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import Any, NoReturn
 
@@ -12,6 +12,15 @@ from ae_models.spec.messages import suggest_match
 
 NAME_COLUMN, HELP_COLUMN = 4, 18  # of the listing
 LEAST_WIDTH = 60
+
+
+class HelpFormatter(argparse.HelpFormatter):
+    """Keeps the lines of a text that has several, such as examples; other texts are wrapped."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        if "\n" not in text:
+            return super()._fill_text(text, width, indent)
+        return "".join(f"{indent}{line}" for line in text.splitlines(keepends=True))
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -22,6 +31,9 @@ class CommandParser(argparse.ArgumentParser):
     """
 
     _is_intermixing = False
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **{"formatter_class": HelpFormatter} | options)
 
     def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
         """See `argparse.ArgumentParser.parse_known_args`."""
@@ -58,7 +70,7 @@ def add_commands(parser: argparse.ArgumentParser, groups: Mapping[str, Sequence[
     """Add the commands of modules, and list them in the parser's description by group.
 
     Args:
-        parser: with `RawDescriptionHelpFormatter`, which keeps the lines of the listing.
+        parser: the main one.
         groups: title -> modules with a function `add_command(commands)`, each of which adds one command.
     """
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, help=argparse.SUPPRESS)
@@ -74,3 +86,27 @@ def add_commands(parser: argparse.ArgumentParser, groups: Mapping[str, Sequence[
             first = f"{' ' * NAME_COLUMN}{name:<{HELP_COLUMN - NAME_COLUMN}}"
             lines += textwrap.wrap(text, width, initial_indent=first, subsequent_indent=indent)
     parser.description = "\n".join(lines)
+
+
+def command_parsers(parser: argparse.ArgumentParser, path: str = "") -> Iterator[tuple[str, argparse.ArgumentParser]]:
+    """Yield each command that does something with its parser: `show`, `recipe check`, `recipe explain`, ..."""
+    subcommands = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    if path and not any(action.required for action in subcommands):
+        yield path, parser
+    for action in subcommands:
+        for name, subparser in action.choices.items():
+            yield from command_parsers(subparser, f"{path} {name}".strip())
+
+
+def add_common_parts(parser: argparse.ArgumentParser, examples: Mapping[str, Sequence[str]]) -> None:
+    """Give each command its examples, and the options that all have: how much is said while it works."""
+    for name, command in command_parsers(parser):
+        if name in examples:
+            title = "example" if len(examples[name]) == 1 else "examples"
+            command.epilog = "\n".join([f"{title}:", *(f"  {example}" for example in examples[name])])
+        if not command.add_help:  # a command whose arguments are another program's
+            continue
+        volume = command.add_mutually_exclusive_group()
+        quiet_help = "print results and errors alone: nothing of the steps on the way"
+        volume.add_argument("-q", "--quiet", action="store_true", help=quiet_help)
+        volume.add_argument("-v", "--verbose", action="store_true", help="print log lines too, and where an error comes from")

@@ -3,10 +3,13 @@
 import argparse
 from typing import Any
 
+from aeops.cli.outputs import add_json_option, print_json
+
 
 def add_command(commands: Any) -> None:
     """Add `ae doctor` to the commands of the parser."""
     command = commands.add_parser("doctor", help="check machine, versions, state and services; print what to type for each fault")
+    add_json_option(command)
     command.set_defaults(run=run)
 
 
@@ -20,6 +23,11 @@ def run(arguments: argparse.Namespace) -> int:
 
     project = find_project()
     prepare_environment(project)
+    if arguments.json:
+        checks = list(check_all(project))
+        fault_count = sum(check.level == "fault" for check in checks)
+        print_json({"faults": fault_count, "checks": [vars(check) for check in checks]})
+        return InfrastructureError.exit_code if fault_count else 0
     console = open_console()
     fault_count = 0
     for check in check_all(project):
@@ -29,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
             console.print(f"                   type: {check.type_this}", soft_wrap=True)
         fault_count += check.level == "fault"
     if not fault_count:
-        console.print("ready: ae run digits")
+        console.print("ready: this project can run")
         return 0
     console.print(count_text(fault_count, "fault"))
     return InfrastructureError.exit_code

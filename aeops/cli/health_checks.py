@@ -46,6 +46,10 @@ class HealthCheck:
     message: str
     type_this: str = ""
 
+    def __post_init__(self) -> None:
+        if self.level == "fault" and not self.type_this:
+            raise ValueError(f"the fault {self.message!r} names no command that repairs it")
+
 
 def check_all(project: Project) -> Iterator[HealthCheck]:
     """Yield the result of every check, cheapest first."""
@@ -57,8 +61,7 @@ def check_all(project: Project) -> Iterator[HealthCheck]:
     yield check_lock(project)
     yield check_code(project)
     yield from check_state_files(project)
-    for name in recipe_names(project):
-        yield from check_recipe(project, name)
+    yield from check_recipes(project)
     yield from check_listed_recipes(project)
     yield check_remote(project)
     yield check_prefect(project)
@@ -121,7 +124,7 @@ def check_access(project: Project) -> Iterator[HealthCheck]:
         try:
             require(project)
         except AeError as error:
-            yield HealthCheck("note", "access", f"`ae run` will stop: {error}")
+            yield HealthCheck("note", "access", f"`ae run` will stop: {error}", f"ls -ld {project.root} {project.home}")
 
 
 def check_lock(project: Project) -> HealthCheck:
@@ -159,6 +162,29 @@ def check_state_files(project: Project) -> Iterator[HealthCheck]:
         yield HealthCheck("fault", "state", str(error), "git checkout data.dvc dvc.lock")
     if not damaged_count:
         yield HealthCheck("good", "state", "every file of it can be read")
+
+
+def check_recipes(project: Project) -> Iterator[HealthCheck]:
+    """Check every recipe; those that are valid and were never run here are named on one line together."""
+    names, unused = recipe_names(project), []
+    if not names:
+        yield HealthCheck("fault", "recipe", f"no recipe in {project.recipes}", "write one, see docs/recipe-reference.md")
+    for name in names:
+        for check in check_recipe(project, name):
+            if check.level == "note" and not is_in_use(project, name):
+                unused.append(name)
+            else:
+                yield check
+    if unused:
+        message = f"never run here: {', '.join(unused[:4])}"
+        if len(unused) > 4:
+            message = f"{len(unused)} valid ones were never run here"
+        yield HealthCheck("good", "recipes", message, f"ae run {unused[0]}" if len(unused) == len(names) == 1 else "ae recipes")
+
+
+def is_in_use(project: Project, name: str) -> bool:
+    """Return whether a recipe has been run here: it has results, a ledger, or an inbox with files."""
+    return project.artifacts(name).is_dir() or ledger.ledger_file(project, name).is_file()
 
 
 def check_recipe(project: Project, name: str) -> Iterator[HealthCheck]:
@@ -205,10 +231,10 @@ def check_remote(project: Project) -> HealthCheck:
     """Check that the local DVC remote exists in the state folder."""
     if foreign_remote := find_foreign_remote(project):
         message = f".dvc/config.local names {foreign_remote}, not {project.home / 'dvc-remote'}: a run corrects that"
-        return HealthCheck("note", "dvc", message, "ae run digits")
+        return HealthCheck("note", "dvc", message, "ae run RECIPE")
     remote = project.home / "dvc-remote"
     if not remote.is_dir() or not any(remote.iterdir()):
-        return HealthCheck("note", "dvc", "the local remote is empty: no data can be restored from it yet", "ae run digits")
+        return HealthCheck("note", "dvc", "the local remote is empty: no data can be restored from it yet", "ae run RECIPE")
     return HealthCheck("good", "dvc", f"local remote {remote}")
 
 
@@ -257,7 +283,9 @@ def check_registry(project: Project) -> Iterator[HealthCheck]:
         return
     for name in recipe_names(project):
         try:
-            yield from check_champion_state(store, name)
+            for check in check_champion_state(store, name):
+                if check.level != "note" or is_in_use(project, name):
+                    yield check
         except AeError as error:  # of this recipe; the others are checked all the same
             yield replace(_mlflow_fault(error), subject=name)
 

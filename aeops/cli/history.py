@@ -1,11 +1,11 @@
 """`ae history RECIPE`: print every decision about a recipe's versions and the champion at any time. Reads the ledger alone."""
 
 import argparse
-import json
 import textwrap
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from aeops.cli.outputs import add_json_option, print_json
 from aeops.terminal import escape_line
 
 if TYPE_CHECKING:
@@ -23,7 +23,8 @@ def add_command(commands: Any) -> None:
         metavar="TIME",
         help="show the state at that time: an ISO date (its start) or time; without a zone, this machine's zone",
     )
-    command.add_argument("--json", action="store_true", help="print JSON")
+    command.add_argument("--full", action="store_true", help="with the evidence, the account and the whole reason of each entry")
+    add_json_option(command)
     command.set_defaults(run=run)
 
 
@@ -51,12 +52,12 @@ def run(arguments: argparse.Namespace) -> int:
     if as_of is not None:
         visible_entries = ledger.entries_until(entries, as_of)
     if arguments.json:
-        print(json.dumps(history_document(recipe, visible_entries, as_of), ensure_ascii=False, indent=2))
+        print_json(history_document(recipe, visible_entries, as_of))
         return 0
     if as_of is not None:
         print_as_of(as_of, arguments.as_of)
     if visible_entries:
-        print_entries(recipe, visible_entries)
+        print_entries(recipe, visible_entries, is_full=arguments.full)
     else:
         print(f"champion   none: the ledger begins at {entries[0].time}")
     return 0
@@ -102,22 +103,42 @@ def print_as_of(as_of: datetime, text: str) -> None:
     print(f"as of      {as_of:%Y-%m-%d %H:%M:%S} UTC{zone_note}")
 
 
-def print_entries(recipe: str, entries: list["LedgerEntry"]) -> None:
-    """Print two or three lines an entry, which fit 80 columns but for what people wrote, then the champion."""
+def print_entries(recipe: str, entries: list["LedgerEntry"], *, is_full: bool) -> None:
+    """Print a line an entry, cut for a terminal only, or all of each entry; then the champion."""
     from aeops.cli.outputs import open_console
 
     console = open_console()
     console.print(f"{recipe}: ledger, times in UTC", soft_wrap=True)
     for entry in entries:
-        for line in entry_lines(entry, console.width):
+        lines = [cut_line(entry_line(entry), console.width)]
+        if is_full:
+            lines = entry_lines(entry, console.width)
+        for line in lines:
             console.print(line, soft_wrap=True)
-    console.print(escape_line(champion_line(recipe, entries)), soft_wrap=True)
+    champion = escape_line(champion_line(recipe, entries))
+    console.print(champion if is_full else cut_line(champion, console.width), soft_wrap=True)
     console.print(f"check it   ae ledger verify {recipe}", soft_wrap=True)
+
+
+def entry_line(entry: "LedgerEntry") -> str:
+    """Return an entry as one line: number, time, event, version or the champions before and after, who and why."""
+    versions = f"{entry.version}"
+    if entry.moves_champion:
+        versions = f"{entry.from_version or 'none'} → {entry.to_version or 'none'}"
+    text = f"{entry.number:>4}  {entry.timestamp:%Y-%m-%d %H:%M}  {entry.event:<15} {versions:<9} {entry.who}: {entry.why}"
+    return escape_line(text)
+
+
+def cut_line(line: str, width: int) -> str:
+    """Return a line that fits, with an ellipsis where something is left out."""
+    if len(line) <= width:
+        return line
+    return f"{line[: width - 1].rstrip()}…"
 
 
 def entry_lines(entry: "LedgerEntry", width: int) -> list[str]:
     """Return an entry as lines: number, time, event and versions; who and why; the evidence, if there is any."""
-    headline = f"{entry.number:>6}  {entry.timestamp:%Y-%m-%d %H:%M:%S}  {entry.event:<13}  version {entry.version}"
+    headline = f"{entry.number:>6}  {entry.timestamp:%Y-%m-%d %H:%M:%S}  {entry.event:<15}  version {entry.version}"
     if entry.moves_champion:
         headline += f"  champion {entry.from_version or 'none'} → {entry.to_version or 'none'}"
     who = entry.who

@@ -1,4 +1,6 @@
-"""`ae ledger verify [RECIPE]`: check that every line is there, unchanged, and that the champion is the one of the ledger.
+"""`ae ledger [list [RECIPE]]`: print the decisions of all recipes, a line each.
+
+`ae ledger verify [RECIPE]`: check that every line is there, unchanged, and that the champion is the one of the ledger.
 
 `ae ledger head [RECIPE]` prints what to keep elsewhere, so that a ledger which was replaced altogether is found, too.
 """
@@ -8,15 +10,23 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aeops.cli.outputs import add_json_option, print_json
+
 if TYPE_CHECKING:
     from aeops.project import Project
-    from aeops.registry.ledger import LedgerEntry
+    from aeops.registry.store import Store
 
 
 def add_command(commands: Any) -> None:
     """Add `ae ledger` to the commands of the parser."""
-    command = commands.add_parser("ledger", help="verify the ledger of a recipe, or of all; print its head")
-    ledger_commands = command.add_subparsers(dest="action", metavar="ACTION", required=True)
+    command = commands.add_parser("ledger", help="list the ledger of a recipe, or of all; verify it; print its head")
+    ledger_commands = command.add_subparsers(dest="action", metavar="ACTION", help="(default: list)")
+    listing = ledger_commands.add_parser("list", help="list every decision, a line each")
+    command.set_defaults(recipe=None)
+    full_help = "with the evidence, the account and the whole reason of each entry"
+    for lister in (command, listing):
+        lister.add_argument("--full", action="store_true", help=full_help)
+        lister.set_defaults(run=run_list)
     verify = ledger_commands.add_parser(
         "verify", help="list every line that was edited, removed or swapped, and champions moved outside ae"
     )
@@ -29,8 +39,35 @@ def add_command(commands: Any) -> None:
     verify.set_defaults(run=run_verify)
     head = ledger_commands.add_parser("head", help="print the newest line's hash and the champion, as JSON to keep elsewhere")
     head.set_defaults(run=run_head)
-    for subcommand in (verify, head):
+    for subcommand in (command, listing, verify):
+        add_json_option(subcommand)
+    for subcommand in (listing, verify, head):
         subcommand.add_argument("recipe", nargs="?", help="name of a recipe, such as digits (default: every recipe)")
+
+
+def run_list(arguments: argparse.Namespace) -> int:
+    """Print the entries of each ledger; return 0.
+
+    Raises:
+        UsageError: an unknown recipe, or no ledger.
+        DataError: a ledger is not intact.
+    """
+    from aeops.cli.history import history_document, print_entries
+    from aeops.errors import UsageError
+    from aeops.project import find_project
+    from aeops.registry import ledger
+
+    project = find_project()
+    names = selected_names(project, arguments.recipe, set(ledger.recipes_with_ledger(project)))
+    entries_by_name = {name: ledger.read_entries(project, name) for name in names}
+    if not any(entries_by_name.values()):
+        raise UsageError(f"no ledger yet: `ae run {arguments.recipe or 'RECIPE'}` writes its first entry")
+    if arguments.json:
+        print_json([history_document(name, entries, None) for name, entries in entries_by_name.items()])
+        return 0
+    for name, entries in entries_by_name.items():
+        print_entries(name, entries, is_full=arguments.full)
+    return 0
 
 
 def run_verify(arguments: argparse.Namespace) -> int:
@@ -38,26 +75,52 @@ def run_verify(arguments: argparse.Namespace) -> int:
     from aeops.errors import DataError
     from aeops.project import find_project
     from aeops.recipe.reader import recipe_names
-    from aeops.registry import ledger, promotion
+    from aeops.registry import ledger
     from aeops.registry.store import open_store
 
     project = find_project()
-    names = selected_names(project, arguments.recipe, {*recipe_names(project), *ledger.recipes_with_ledger(project)})
+    with_ledger = set(ledger.recipes_with_ledger(project))
+    names = selected_names(project, arguments.recipe, {*recipe_names(project), *with_ledger})
     store = open_store(project)
-    exit_code = 0
-    for name in names:
-        problems = [*promotion.find_problems(store, name), *find_head_problems(project, name, arguments.head)]
-        if not problems:
-            entries = ledger.read_entries(project, name)
-            print(f"{name}: {ledger_summary(entries)}")
-            for sentence in ledger.find_wrong_clocks(entries):
-                print(f"  note: {sentence}")
+    documents = [verify_ledger(store, name, arguments.head) for name in names]
+    if arguments.json:
+        print_json(documents)
+    else:
+        named = [
+            document for document in documents if document["problems"] or arguments.recipe or document["recipe"] in with_ledger
+        ]
+        print_verified(named, len(documents) - len(named))
+    return DataError.exit_code if any(document["problems"] for document in documents) else 0
+
+
+def verify_ledger(store: "Store", name: str, head_file: Path | None) -> dict[str, Any]:
+    """Return recipe, entries, champion, problems and notes of a ledger; entries and champion of an intact one only."""
+    from aeops.registry import ledger, promotion
+
+    problems = [*promotion.find_problems(store, name), *find_head_problems(store.project, name, head_file)]
+    document: dict[str, Any] = {"recipe": name, "entries": None, "champion": None, "problems": problems, "notes": []}
+    if problems:
+        return document
+    entries = ledger.read_entries(store.project, name)
+    facts = {"entries": len(entries), "champion": ledger.champion_at(entries), "notes": list(ledger.find_wrong_clocks(entries))}
+    return document | facts
+
+
+def print_verified(documents: list[dict[str, Any]], unused: int) -> None:
+    """Print one line for each ledger, or its problems; how many recipes have none."""
+    from aeops.cli.outputs import count_text
+
+    for document in documents:
+        if document["problems"]:
+            print(f"{document['recipe']}: faulty")
+            for problem in document["problems"]:
+                print(f"  - {problem}")
             continue
-        exit_code = DataError.exit_code
-        print(f"{name}: faulty")
-        for problem in problems:
-            print(f"  - {problem}")
-    return exit_code
+        print(f"{document['recipe']}: {ledger_summary(document)}")
+        for sentence in document["notes"]:
+            print(f"  note: {sentence}")
+    if unused:
+        print(f"{count_text(unused, 'recipe')} without a ledger yet")
 
 
 def run_head(arguments: argparse.Namespace) -> int:
@@ -114,11 +177,10 @@ def find_head_problems(project: "Project", name: str, head_file: Path | None) ->
     return []
 
 
-def ledger_summary(entries: list["LedgerEntry"]) -> str:
+def ledger_summary(document: dict[str, Any]) -> str:
     """Return the number of an intact ledger's lines and its champion."""
     from aeops.cli.outputs import count_text
-    from aeops.registry import ledger
 
-    if not entries:
+    if not document["entries"]:
         return "no ledger yet"
-    return f"whole, {count_text(len(entries), 'line')}, champion {ledger.champion_at(entries) or 'none'}"
+    return f"whole, {count_text(document['entries'], 'line')}, champion {document['champion'] or 'none'}"

@@ -5,11 +5,14 @@ import os
 import select
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from aeops.cli import (
+    alarm,
     approve,
     audit,
+    compare,
     completion,
     compress,
     decompress,
@@ -18,6 +21,7 @@ from aeops.cli import (
     embed,
     history,
     ledger,
+    logs,
     monitor,
     plan,
     prefect,
@@ -30,6 +34,7 @@ from aeops.cli import (
     retire,
     rollback,
     run,
+    runs,
     score,
     seeds,
     serve,
@@ -40,17 +45,18 @@ from aeops.cli import (
     up,
     why,
 )
-from aeops.cli.command_parser import CommandParser, add_commands
+from aeops.cli.command_parser import CommandParser, add_commands, add_common_parts
+from aeops.cli.examples import EXAMPLES
 from aeops.errors import as_ae_error, print_error
-from aeops.terminal import escaped_output
+from aeops.terminal import VOLUME_VARIABLE, escaped_output, is_verbose
 
 OUTPUT = 1  # file descriptor
 COMMAND_GROUPS = {
     "train": (run, plan, recipes, recipe, recalibrate, seeds, audit),
     "use": (score, serve, embed, compress, decompress),
-    "versions": (show, approve, reject, rollback, retire, rebuild, sign),
+    "versions": (show, compare, approve, reject, rollback, retire, rebuild, sign),
     "why and when": (why, history, ledger),
-    "operate": (up, down, status, ui, monitor, doctor, prune, prefect, completion),
+    "operate": (up, down, status, runs, logs, ui, monitor, alarm, doctor, prune, prefect, completion),
 }
 
 
@@ -69,7 +75,6 @@ def build_parser() -> argparse.ArgumentParser:
     parser = CommandParser(
         prog="ae",
         description="Retrains autoencoders on a schedule and lets only good ones out.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=(
             "exit codes: 0 done, 1 a fault of this package, 2 usage, 3 data, 4 refused by the gate, 5 infrastructure,\n"
             "130 stopped by Ctrl-C"
@@ -77,6 +82,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action=_ShowVersion, nargs=0, help="print the version")
     add_commands(parser, COMMAND_GROUPS)
+    add_common_parts(parser, EXAMPLES)
     return parser
 
 
@@ -88,8 +94,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = build_parser()
     if "_ARGCOMPLETE" in os.environ:  # a shell asks, by the code that `ae completion` printed
         completion.complete(parser)
-    with escaped_output():
-        return _run_command(parser.parse_args(argv))
+    arguments = parser.parse_args(argv)
+    with _volume(arguments), escaped_output():
+        return _run_command(arguments)
+
+
+@contextmanager
+def _volume(arguments: argparse.Namespace) -> Iterator[None]:
+    """Say to all that runs inside, also in child processes, how much it may print beside results and errors."""
+    before = os.environ.get(VOLUME_VARIABLE)
+    for volume in ("quiet", "verbose"):
+        if getattr(arguments, volume, False):
+            os.environ[VOLUME_VARIABLE] = volume
+    if is_verbose():
+        import logging
+
+        logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
+    try:
+        yield
+    finally:
+        os.environ.pop(VOLUME_VARIABLE, None)
+        if before is not None:
+            os.environ[VOLUME_VARIABLE] = before
 
 
 def _run_command(arguments: argparse.Namespace) -> int:
@@ -107,6 +133,10 @@ def _run_command(arguments: argparse.Namespace) -> int:
         ae_error = as_ae_error(error)
         if ae_error is None:
             raise
+        if is_verbose():
+            import traceback
+
+            traceback.print_exception(error)
         return print_error(ae_error)
 
 

@@ -3,6 +3,8 @@
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from aeops.cli.outputs import add_json_option, print_json
+
 if TYPE_CHECKING:
     from aeops.monitoring.verdict import MonitoringVerdict
     from aeops.project import Project
@@ -17,13 +19,12 @@ def add_command(commands: Any) -> None:
         metavar="TIME",
         help="check as of that time: an ISO date (its start) or time; without a zone, this machine's zone",
     )
-    command.add_argument("--json", action="store_true", help="print verdict.json, nothing else")
+    add_json_option(command)
     command.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Check the champion and print the signals; return 0, also for an alarm, which is a result."""
-    import json
     from datetime import UTC, datetime
 
     from aeops.cli.history import parse_as_of
@@ -40,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
         as_of = parse_as_of(arguments.as_of)
     verdict = run_check(project, recipe, as_of, force_drift=True)
     if arguments.json:
-        print(json.dumps(verdict, indent=2))
+        print_json(verdict)
     else:
         print_signals(verdict, project)
     return 0

@@ -1,5 +1,7 @@
 """Helpers for the output of commands: the console, checks of the path to write, refused files, and counts in words."""
 
+import argparse
+import json
 import os
 import shlex
 import sys
@@ -12,6 +14,7 @@ from aeops.terminal import escape_controls, escape_line, raw_stream
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
     from rich.text import Text
 
 PIPE_WIDTH = 10_000  # columns where stdout is no terminal: a program that reads a line reads all of it
@@ -36,6 +39,29 @@ def open_console(soft_wrap: bool = False) -> "Console":
     if not sys.stdout.isatty() and "COLUMNS" not in os.environ:
         width = PIPE_WIDTH
     return PlainConsole(file=raw_stream(sys.stdout), highlight=False, soft_wrap=soft_wrap, markup=False, emoji=False, width=width)
+
+
+NARROW = 110  # columns, below which a table has no borders and leaves out what can be asked for with --json
+
+
+def open_table(console: "Console", title: str) -> "Table":
+    """Return an empty table for a console; without borders where the console is narrow."""
+    from rich import box
+    from rich.table import Table
+
+    if console.width < NARROW:
+        return Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    return Table(title=title, title_justify="left")
+
+
+def add_json_option(command: argparse.ArgumentParser) -> None:
+    """Add `--json` to a command that prints facts."""
+    command.add_argument("--json", action="store_true", help="print JSON, nothing else")
+
+
+def print_json(document: Any) -> None:
+    """Print a document of facts as JSON, for a program: nothing is cut, and a number that is none is an error."""
+    print(json.dumps(document, ensure_ascii=False, indent=1, allow_nan=False))
 
 
 def styled_text(*parts: str | tuple[str, str]) -> "Text":

@@ -1,9 +1,9 @@
 """`ae plan RECIPE`: which stages a run would run, and why. It runs nothing."""
 
 import argparse
-import json
 from typing import TYPE_CHECKING, Any
 
+from aeops.cli.outputs import add_json_option, print_json
 from aeops.project import Project, find_project
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ def add_command(commands: Any) -> None:
     command = commands.add_parser("plan", help="say which stages a run would run, and why; runs nothing")
     command.add_argument("recipe", help="name of a file in recipes/, such as digits")
     add_settings(command)
-    command.add_argument("--json", action="store_true", help="print JSON")
+    add_json_option(command)
     command.set_defaults(run=run)
 
 
@@ -76,7 +76,7 @@ def show_plan(project: Project, name: str, settings: dict[str, Any], as_json: bo
     raw_recipe = parse_yaml(new_text.encode(), f"{name}.yaml")
     plans = plan_run(project, name, raw_recipe, raw_recipe["data"]["dataset"])
     if as_json:
-        print(json.dumps({plan.stage: plan.reasons for plan in plans}, indent=1, ensure_ascii=False))
+        print_json({plan.stage: plan.reasons for plan in plans})
         return
     for line in diff_lines(name, text, new_text):
         print(line)

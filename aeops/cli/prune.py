@@ -1,10 +1,10 @@
 """`ae prune`: free the disk of what is made again when it is needed, and of data that nothing names any more."""
 
 import argparse
-import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from aeops.cli.outputs import add_json_option, print_json
 from aeops.errors import UsageError
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def add_command(commands: Any) -> None:
     command.add_argument("--dry-run", action="store_true", help="only print what would be deleted")
     days_help = f"what was written in the last so many days stays (default: {DEFAULT_DAYS})"
     command.add_argument("--days", type=int, default=DEFAULT_DAYS, help=days_help)
-    command.add_argument("--json", action="store_true", help="print JSON")
+    add_json_option(command)
     command.set_defaults(run=run)
 
 
@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
             remove(removals)
     sizes = measure_state(project)
     if arguments.json:
-        print(json.dumps(as_document(removals, sizes, is_done=not arguments.dry_run), indent=1))
+        print_json(as_document(removals, sizes, is_done=not arguments.dry_run))
     else:
         show_removals(removals, sizes, is_done=not arguments.dry_run)
     return 0
@@ -75,14 +75,12 @@ def as_document(removals: Sequence["Removal"], sizes: Sequence["FolderSize"], *,
 
 def show_removals(removals: Sequence["Removal"], sizes: Sequence["FolderSize"], *, is_done: bool) -> None:
     """Print a row for each kind, and how large the state is."""
-    from rich.table import Table
-
-    from aeops.cli.outputs import open_console
+    from aeops.cli.outputs import open_console, open_table
     from aeops.provenance.state_size import format_bytes
 
     console = open_console(soft_wrap=True)
     if removals:
-        table = Table(title="deleted" if is_done else "would be deleted", title_justify="left")
+        table = open_table(console, "deleted" if is_done else "would be deleted")
         for name in ("what", "where", "size", "number", "why"):
             table.add_column(name, justify="right" if name in ("size", "number") else "left")
         for removal in removals:

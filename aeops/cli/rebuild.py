@@ -3,6 +3,8 @@
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from aeops.cli.outputs import add_json_option, print_json
+
 if TYPE_CHECKING:
     from aeops.project import Project
     from aeops.provenance.rebuild.execute import RebuildResult
@@ -14,6 +16,7 @@ def add_command(commands: Any) -> None:
     command = commands.add_parser("rebuild", help="rebuild a registered version from its record and compare the two")
     command.add_argument("version", metavar="RECIPE@VERSION", help="such as digits@7 or digits@champion")
     command.add_argument("--keep", action="store_true", help="keep the folder of the rebuild")
+    add_json_option(command)
     command.set_defaults(run=run)
 
 
@@ -35,7 +38,10 @@ def run(arguments: argparse.Namespace) -> int:
     store = open_store(project)
     require_registered(project, store, recipe)
     result = rebuild(project, store, recipe, version, keep_files=arguments.keep)
-    print_comparison(result)
+    if arguments.json:
+        print_json(comparison_document(result))
+    else:
+        print_comparison(result)
     if result.comparison.verdict in SUCCESS_VERDICTS:
         return 0
     return GateError.exit_code
@@ -65,6 +71,21 @@ def require_registered(project: "Project", store: "Store", recipe: str) -> None:
 
     if store.model(recipe) is None:
         require_recipe_name(project, recipe)
+
+
+def comparison_document(result: "RebuildResult") -> dict[str, Any]:
+    """Return the output of --json: the verdict with its reasons, and each compared value."""
+    return {
+        "version": result.name,
+        "verdict": result.comparison.verdict,
+        "reasons": list(result.comparison.reasons),
+        "items": [
+            {"name": row.name, "registered": row.recorded_text, "rebuilt": row.rebuilt_text, "same": row.is_same}
+            for row in result.comparison.items
+        ],
+        "seconds": result.seconds,
+        "scratch_folder": str(result.scratch_folder) if result.scratch_folder is not None else None,
+    }
 
 
 def print_comparison(result: "RebuildResult") -> None:

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aeops.cli.outputs import add_json_option, print_json
 from aeops.cli.recipe_change import changed_recipe
 from aeops.cli.run import run_flow, show_summary
 from aeops.project import Project, find_project
@@ -23,6 +24,7 @@ def add_command(commands: Any) -> None:
     command.add_argument("--rate", type=float, help=rate_help)
     data_help = "calibrate on the normal samples of a file or folder: their copy's name is written to the recipe"
     command.add_argument("--on", type=Path, metavar="DATA", help=data_help)
+    add_json_option(command)
     command.set_defaults(run=run)
 
 
@@ -61,7 +63,10 @@ def run(arguments: argparse.Namespace) -> int:
                 summary = run_flow(project, recipe.name, watch, "recalibration")
                 if summary["verdict"] == "accepted" and summary["state"] in (CHAMPION, WAITING):
                     change.keep()
-        show_summary(summary, time.monotonic() - start_time)
+        if arguments.json:
+            print_json(summary)
+        else:
+            show_summary(summary, time.monotonic() - start_time)
     return 0 if change.is_kept else GateError.exit_code
 
 

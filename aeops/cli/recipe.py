@@ -5,6 +5,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aeops.cli.outputs import add_json_option, print_json
+
 if TYPE_CHECKING:
     from aeops.recipe.reader import Recipe
 
@@ -15,9 +17,11 @@ def add_command(commands: Any) -> None:
     subcommands = command.add_subparsers(dest="subcommand", metavar="SUBCOMMAND", required=True)
     check = subcommands.add_parser("check", help="check recipes without running anything; prints every mistake at once")
     check.add_argument("recipe", nargs="+", help="a recipe's name or file, such as digits or recipes/digits.yaml")
+    add_json_option(check)
     check.set_defaults(run=run_check)
     explain = subcommands.add_parser("explain", help="say what a key may be, its default and its meaning")
     explain.add_argument("key", nargs="?", default="", help="such as train.epochs or model.encode.conv (default: the sections)")
+    add_json_option(explain)
     explain.set_defaults(run=run_explain)
     schema = subcommands.add_parser("schema", help="print the JSON Schema of recipes, for editors")
     schema.set_defaults(run=run_schema)
@@ -47,7 +51,10 @@ def run_check(arguments: argparse.Namespace) -> int:
     for recipe in recipes:
         require_named_files(recipe, project)
         require_whole_seed_record(recipe, project)
-        print("\n".join(summary_lines(recipe)))
+        if not arguments.json:
+            print("\n".join(summary_lines(recipe)))
+    if arguments.json:
+        print_json({"recipes": [recipe_document(recipe) for recipe in recipes], "mistakes": mistakes})
     if mistakes:
         raise UsageError("\n".join(mistakes))
     return 0
@@ -67,6 +74,21 @@ def recipe_name(folder: Path, given: str) -> str:
     if path.resolve().parent != folder.resolve():
         raise UsageError(f"{given}: expected a file in {folder}, where recipes are looked for: move it there")
     return path.stem
+
+
+def recipe_document(recipe: "Recipe") -> dict[str, Any]:
+    """Return what a recipe without mistakes asks for, with every default, as --json prints it."""
+    from aeops.recipe.default_rules import unchecked_warnings
+
+    return {
+        "recipe": recipe.name,
+        "purpose": recipe.purpose,
+        "dataset": recipe.data.dataset,
+        "source": recipe.data.source.kind,
+        "fit": recipe.fit.to_dict(),
+        "gate": {name: rule.to_dict() for name, rule in recipe.gate.items()},
+        "notes": list(unchecked_warnings(recipe.purpose, recipe.unchecked)),
+    }
 
 
 def summary_lines(recipe: "Recipe") -> list[str]:
@@ -92,7 +114,11 @@ def run_explain(arguments: argparse.Namespace) -> int:
     """Print what a key is; raise UsageError where there is none of that name."""
     from aeops.recipe.reference import explain
 
-    print("\n".join(explain(arguments.key)))
+    lines = explain(arguments.key)
+    if arguments.json:
+        print_json({"key": arguments.key, "lines": lines})
+    else:
+        print("\n".join(lines))
     return 0
 
 

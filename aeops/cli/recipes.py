@@ -1,14 +1,15 @@
 """`ae recipes`: list the project's recipes."""
 
 import argparse
-import json
 from typing import Any
+
+from aeops.cli.outputs import add_json_option, print_json
 
 
 def add_command(commands: Any) -> None:
     """Add `ae recipes` to the commands of the parser."""
     command = commands.add_parser("recipes", help="list the recipes of the project")
-    command.add_argument("--json", action="store_true", help="print JSON")
+    add_json_option(command)
     command.set_defaults(run=run)
 
 
@@ -24,7 +25,7 @@ def run(arguments: argparse.Namespace) -> int:
     project = find_project()
     facts = [recipe_facts(project, name) for name in recipe_names(project)]
     if arguments.json:
-        print(json.dumps(facts, indent=1, ensure_ascii=False))
+        print_json(facts)
         return 0
     if not facts:
         raise UsageError(f"no recipe in {project.recipes}: write one, see docs/recipe-reference.md")

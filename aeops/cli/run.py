@@ -6,11 +6,13 @@ import time
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
+from aeops.cli.outputs import add_json_option, print_json
 from aeops.cli.plan import add_settings, read_settings, show_plan
 from aeops.cli.recipe_change import changed_recipe
 from aeops.project import Project, find_project
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -24,6 +26,7 @@ def add_command(commands: Any) -> None:
     command.add_argument("recipe", help="name of a file in recipes/, such as digits")
     add_settings(command)
     command.add_argument("--dry-run", action="store_true", help="only say what would run, as `ae plan` does")
+    add_json_option(command)
     command.set_defaults(run=run)
 
 
@@ -38,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     """
     start_time, settings = time.monotonic(), read_settings(arguments)
     if arguments.dry_run:
-        show_plan(find_project(), arguments.recipe, settings)
+        show_plan(find_project(), arguments.recipe, settings, as_json=arguments.json)
         return 0
     from aeops.machine.run_watch import RunWatch
 
@@ -72,7 +75,10 @@ def run(arguments: argparse.Namespace) -> int:
                 summary = run_flow(project, arguments.recipe, watch)
             if summary["verdict"] == "accepted" and summary["state"] in (CHAMPION, WAITING):
                 change.keep()
-        show_summary(summary, time.monotonic() - start_time)
+        if arguments.json:
+            print_json(summary)
+        else:
+            show_summary(summary, time.monotonic() - start_time)
     return 0 if change.is_kept else GateError.exit_code
 
 
@@ -119,9 +125,9 @@ def run_flow(project: Project, recipe: str, watch: "RunWatch", flow: str = "trai
 
 def show_summary(summary: "RunSummary", seconds: float) -> None:
     """Print the run as one short table, and the commands to type next."""
-    from aeops.cli.outputs import durations_text, open_console, styled_text
-    from aeops.report.headline import headline
-    from aeops.report.summary import comparison_lines, false_alarm_line, next_commands, warning_lines
+    from aeops.cli.outputs import NARROW, durations_text, open_console, styled_text
+    from aeops.report.headline import verdict_sentence
+    from aeops.report.summary import comparison_lines, false_alarm_line, metric_rows, next_commands, warning_lines
 
     console = open_console(soft_wrap=True)
     if not summary["changed"]:
@@ -131,8 +137,13 @@ def show_summary(summary: "RunSummary", seconds: float) -> None:
                 ": source, recipe, data, code and results equal those of the last run; trained nothing, registered nothing",
             )
         )
-    console.print(headline(summary["metrics"]))
-    console.print(metrics_table(summary))
+    sentence = verdict_sentence(summary["metrics"], summary.get("comparison"), summary["reasons"])
+    console.print(styled_text((f"{summary['recipe']} {summary['version']}", "bold"), f"  {sentence}"))
+    console.print(metrics_table(summary, console))
+    if console.width < NARROW:
+        for row in metric_rows(summary["metrics"]):
+            if "note" in row:
+                console.print(f"note       {row['metric']}: {row['note']}")
     data = summary["data"]
     console.print(f"data       {data['dataset']} {data['content_sha256'][:12]} (DVC {data['dvc_md5'][:12]})")
     if "quarantine" in summary:
@@ -168,10 +179,9 @@ def reasons_text(title: str, lines: list[str]) -> "Text":
     return styled_text(f"{title:<10} ", (result, "bold"), *(f"\n           - {reason}" for reason in reasons))
 
 
-def metrics_table(summary: "RunSummary") -> "Table":
-    """Return the metrics of the model beside those of its baselines; the notes stand in the last column."""
-    from rich.table import Table
-
+def metrics_table(summary: "RunSummary", console: "Console") -> "Table":
+    """Return the metrics of the model beside those of its baselines; notes stand in the last column where that is wide enough."""
+    from aeops.cli.outputs import NARROW, open_table
     from aeops.report.summary import metric_rows
 
     rows = metric_rows(summary["metrics"])
@@ -180,8 +190,9 @@ def metrics_table(summary: "RunSummary") -> "Table":
         columns.extend(name for name in row if name not in columns)
     if "note" in columns:
         columns.remove("note")
-        columns.append("note")
-    table = Table(title=f"{summary['recipe']}: the model beside its baselines", title_justify="left")
+        if console.width >= NARROW:
+            columns.append("note")
+    table = open_table(console, f"{summary['recipe']}: the model beside its baselines")
     for name in columns:
         if name in ("metric", "note"):
             table.add_column(name)

@@ -4,6 +4,7 @@ import argparse
 import time
 from typing import TYPE_CHECKING, Any
 
+from aeops.cli.outputs import add_json_option, print_json
 from aeops.project import Project, find_project
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ def add_command(commands: Any) -> None:
     count_help = f"trainings, 2 or more (default: {DEFAULT_COUNT})"
     command.add_argument("-n", type=int, default=DEFAULT_COUNT, metavar="COUNT", help=count_help)
     command.add_argument("--first-seed", type=int, default=0, metavar="SEED", help="of the first training (default: 0)")
+    add_json_option(command)
     command.set_defaults(run=run)
 
 
@@ -56,7 +58,10 @@ def run(arguments: argparse.Namespace) -> int:
         prepare_environment(project)
         with run_lock(project, f"ae seeds {recipe.name}"):
             record = measure_seeds(project, recipe, seeds)
-    show_record(project, recipe, record, time.monotonic() - start_time)
+    if arguments.json:
+        print_json({**record, "margins": margin_lines(recipe, record), "record": str(project.seed_record(recipe.name))})
+    else:
+        show_record(project, recipe, record, time.monotonic() - start_time)
     return 0
 
 

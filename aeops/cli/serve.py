@@ -135,6 +135,7 @@ def serve_recipe(
     service = ScoringService(
         recipe.name, journal=journal, source=source, rules=recipe.serving, password=password, own_names_only=password is None
     )
+    service.address = http_address(*listener.getsockname()[:2])
     server = uvicorn_server(service)
 
     def print_address(version: "ServedVersion") -> None:
@@ -175,15 +176,13 @@ def uvicorn_server(service: "ScoringService") -> "uvicorn.Server":
 
 def address_text(version: "ServedVersion", listener: socket.socket, password: str | None) -> str:
     """Return the address, and commands that can be pasted."""
+    from aeops.serving.openapi import curl_example
+
     host, port = listener.getsockname()[:2]
     address = http_address(host, port)
-    curl = "curl -s"
-    if password is not None:
-        curl += " -u ae"
-    example = version.detector.data_kind.python_example(version.detector.spec)
-    body = f"json.dumps(dict(inputs={example}))"
+    curl = "curl -s -u ae" if password is not None else "curl -s"
     return (
         f"{version.name} {version.version} (bundle {version.detector.sha256[:12]}) answers at {address}; stop it with Ctrl-C\n"
-        f'try: python3 -c "import json; print({body})" | {curl} -H content-type:application/json {address}/score -d @-\n'
+        f"try: {curl_example(version.detector, address, password is not None)}\n"
         f"see: {curl} {address}/model, and {address}/docs"
     )

@@ -4,6 +4,7 @@ import argparse
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from aeops.cli.outputs import add_json_option, print_json
 from aeops.registry.aliases import CHAMPION
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ def add_command(commands: Any) -> None:
     """Add `ae show` to the commands of the parser."""
     command = commands.add_parser("show", help="show a recipe's versions, aliases and metrics")
     command.add_argument("recipe", help="name of a file in recipes/, such as digits")
+    add_json_option(command)
     command.set_defaults(run=run)
 
 
@@ -71,20 +73,45 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(
             f"no version of {arguments.recipe} is registered in {store.uri}: make one with `ae run {arguments.recipe}`"
         )
-    print_versions(arguments.recipe, store, versions)
+    if arguments.json:
+        print_json(versions_document(arguments.recipe, store, versions))
+    else:
+        print_versions(arguments.recipe, store, versions)
     return 0
+
+
+def versions_document(recipe: str, store: "Store", versions: list["VersionInfo"]) -> dict[str, Any]:
+    """Return the output of --json: the champion, and every version with its verdict as a sentence, metrics and tags."""
+    from aeops.report.model_card import card_sentence
+
+    champion, rows = None, []
+    for version in versions:
+        if CHAMPION in version.aliases:
+            champion = version.version
+        row = {
+            "version": version.version,
+            "aliases": list(version.aliases),
+            "made_at": version.created_at.isoformat(),
+            "sentence": card_sentence(version.description),
+            "metrics": store.metrics(version.run_id),
+            "tags": version.tags,
+            "run_url": store.run_url(version.run_id),
+        }
+        rows.append(row)
+    return {"recipe": recipe, "champion": champion, "versions": rows}
 
 
 def print_versions(recipe: str, store: "Store", versions: list["VersionInfo"]) -> None:
     """Print the newest versions and every one that has an alias; `versions` are sorted from new to old."""
-    from rich.table import Table
+    from aeops.cli.outputs import NARROW, open_console, open_table
 
-    from aeops.cli.outputs import open_console
-
-    table = Table(title=f"{recipe}: registered versions", title_justify="left")
+    console = open_console()
+    table, shown = open_table(console, f"{recipe}: registered versions"), []
     metric_titles = [column.title for column in METRIC_COLUMNS]
-    for name in ("version", "verdict", *metric_titles, "data", "commit", "made (UTC)"):
-        table.add_column(name)
+    for position, name in enumerate(("version", "verdict", *metric_titles, "made (UTC)", "data", "commit")):
+        if console.width >= NARROW or name not in ("data", "commit"):
+            table.add_column(name)
+            shown.append(position)
     champion, champion_metrics, older_count = None, {}, 0
     runs_deleted = []
     for position, version in enumerate(versions):
@@ -96,8 +123,8 @@ def print_versions(recipe: str, store: "Store", versions: list["VersionInfo"]) -
             runs_deleted.append(version.version)
         if CHAMPION in version.aliases:
             champion, champion_metrics = version, metrics
-        table.add_row(*version_cells(version, metrics))
-    console = open_console()
+        cells = version_cells(version, metrics)
+        table.add_row(*(cells[position] for position in shown))
     console.print(table)
     if older_count:
         console.print(f"and {older_count} older ones: {store.versions_url(recipe)}", soft_wrap=True)
@@ -150,15 +177,19 @@ def version_cells(version: "VersionInfo", metrics: dict[str, float]) -> "list[st
         styled_text(version.version, *aliases),
         ", ".join(verdict_texts),
         *(column.cell(metrics) for column in METRIC_COLUMNS),
+        f"{version.created_at:%Y-%m-%d %H:%M}",
         tags.get("data.content_sha256", "")[:8],
         commit,
-        f"{version.created_at:%Y-%m-%d %H:%M}",
     ]
 
 
 def champion_lines(recipe: str, store: "Store", champion: "VersionInfo", metrics: dict[str, float]) -> list[str]:
-    """Return the champion's bundle, its threshold with the rate of false alarms, its run, and the next commands."""
+    """Return the champion's bundle, its verdict, its threshold with the rate of false alarms, its run, and the next commands."""
+    from aeops.report.model_card import card_sentence
+
     lines = [f"champion   {recipe} {champion.version}, bundle {champion.tags.get('bundle_sha256', 'unknown')[:12]}"]
+    if sentence := card_sentence(champion.description):
+        lines.append(f"verdict    {sentence}")
     if {"false_alarms.threshold", "false_alarms.measured"} <= metrics.keys():
         promise = "no rate of normal samples is promised"
         if "false_alarms.requested" in metrics:

@@ -1,11 +1,11 @@
 """`ae status`: print services, the last runs, champions, alarms, pending approvals and the next scheduled runs."""
 
 import argparse
-import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from aeops.cli.outputs import add_json_option, print_json
 from aeops.project import find_project
 
 ISO_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d")
@@ -25,7 +25,7 @@ def add_command(commands: Any) -> None:
     command = commands.add_parser(
         "status", help="show services, the last runs, champions, alarms, approvals, the next scheduled runs"
     )
-    command.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    add_json_option(command)
     command.set_defaults(run=run)
 
 
@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     status, sizes = read_stack_status(project), measure_state(project)
     if arguments.json:
         state = [{"folder": size.name, "bytes": size.size_bytes, "files": size.file_count} for size in sizes]
-        print(json.dumps({**status, "state_folder": state}, indent=1))
+        print_json({**status, "state_folder": state})
     else:
         print_status(status)
         print(f"\nstate folder\n  {describe_state(sizes)}; `ae prune --dry-run` shows what may be deleted")

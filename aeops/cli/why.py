@@ -3,6 +3,8 @@
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from aeops.cli.outputs import add_json_option, print_json
+
 if TYPE_CHECKING:
     from aeops.provenance.why import ChainLink
 
@@ -13,6 +15,7 @@ def add_command(commands: Any) -> None:
     command.add_argument(
         "what", metavar="PREDICTION | RECIPE@VERSION", help="such as 7f3a9c2e-12 (ae score prints it) or digits@7"
     )
+    add_json_option(command)
     command.set_defaults(run=run)
 
 
@@ -31,26 +34,28 @@ def run(arguments: argparse.Namespace) -> int:
     project = find_project()
     store = open_store(project)
     if "@" not in name:
-        return print_links(why_prediction(project, store, name))
+        return print_links(why_prediction(project, store, name), arguments.json)
     recipe, version = split_version(name)
     require_registered(project, store, recipe)
-    return print_links(why_version(project, store, recipe, version))
+    return print_links(why_version(project, store, recipe, version), arguments.json)
 
 
-def print_links(links: list["ChainLink"]) -> int:
+def print_links(links: list["ChainLink"], as_json: bool) -> int:
     """Print each link with its location; return the exit code."""
     from aeops.cli.outputs import open_console
     from aeops.errors import DataError
 
+    broken_links = [link.name for link in links if link.problem]
+    exit_code = DataError.exit_code if broken_links else 0
+    if as_json:
+        print_json({"holds": not broken_links, "links": [vars(link) for link in links]})
+        return exit_code
     console = open_console(soft_wrap=True)
-    broken_links = []
     for link in links:
         console.print(f"{link.name:<11}{link.message}")
         console.print(f"{'':<11}look: {link.location}", style="dim")
         if link.problem:
-            broken_links.append(link.name)
             console.print(f"{'':<11}does not hold: {link.problem}", style="bold red")
-    if not broken_links:
-        return 0
-    console.print(f"{len(broken_links)} of {len(links)} links do not hold: {', '.join(broken_links)}")
-    return DataError.exit_code
+    if broken_links:
+        console.print(f"{len(broken_links)} of {len(links)} links do not hold: {', '.join(broken_links)}")
+    return exit_code

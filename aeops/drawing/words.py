@@ -37,3 +37,21 @@ def _format_bound(bound: float | None) -> str:
     if bound is None:
         return "unbounded"
     return f"{bound:.4f}"
+
+
+def format_odds(power: float) -> str:
+    """Return evidence, given as a power of ten, as odds: from 10⁵ as a power of ten.
+
+    >>> format_odds(-1), format_odds(2.91), format_odds(11.7)
+    ('0.1 to 1', '813 to 1', '10¹² to 1')
+    """
+    if power >= 5:
+        return f"{format_power_of_ten(power)} to 1"
+    if power < 1:
+        return f"{10.0**power:,.2g} to 1"
+    return f"{10.0**power:,.0f} to 1"
+
+
+def format_power_of_ten(power: float) -> str:
+    """Return a power of ten, such as 10¹²."""
+    return "10" + f"{power:.0f}".translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))

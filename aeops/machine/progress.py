@@ -4,11 +4,13 @@ import csv
 import json
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
+from aeops.machine.step_report import format_seconds
 from aeops.terminal import raw_stream
 
 EpochRow = dict[str, Any]  # a line of progress.jsonl: `epoch`, losses, `samples_per_second`
@@ -38,6 +40,59 @@ class ProgressFollower:
                 self._returned_epochs.add(row["epoch"])
                 new_rows.append(row)
         return new_rows
+
+
+@dataclass(frozen=True)
+class BatchPlace:
+    """Where a training is, as its process last wrote it.
+
+    Attributes:
+        epoch, batch: counted from 1.
+        samples_per_second: over all members, since the process started to train.
+    """
+
+    epoch: int
+    epochs: int
+    batch: int
+    batches: int
+    samples_per_second: float
+
+    def describe(self) -> str:
+        """Return the place with speed and time left, such as `epoch 3 of 50, batch 12 of 39, 5,600 samples/s`."""
+        place = f"epoch {self.epoch} of {self.epochs}, batch {self.batch} of {self.batches}"
+        return f"{place}, {self.samples_per_second:,.0f} samples/s"
+
+    @property
+    def share(self) -> float:
+        """Share of all batches that are done, in (0, 1]."""
+        return ((self.epoch - 1) * self.batches + self.batch) / (self.epochs * self.batches)
+
+
+class BatchFollower:
+    """Reads where a training is, from the file that its process writes again and again; a file of an earlier one is not read."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self._started_at = time.time()
+        self._first: tuple[float, float] | None = None  # share and time of the first place that was read
+
+    def describe(self) -> str:
+        """Return the place with the time left; empty before the first one was written."""
+        try:
+            values = json.loads(self.file.read_bytes())
+        except (FileNotFoundError, ValueError):
+            return ""
+        if values.pop("written_at", 0.0) < self._started_at:
+            return ""
+        place = BatchPlace(**values)
+        share, now = place.share, time.time()
+        if self._first is None:
+            self._first = share, now
+        first_share, first_time = self._first
+        if share <= first_share:
+            return place.describe()
+        left = (now - first_time) * (1 - share) / (share - first_share)
+        return f"{place.describe()}, {format_seconds(left)} left"
 
 
 class ProgressBar:

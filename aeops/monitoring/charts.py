@@ -22,8 +22,9 @@ from aeops.drawing.palette import (
     TEXT_COLOUR,
 )
 from aeops.drawing.style import REPORT_WIDTH, svg_axes
+from aeops.drawing.words import format_odds
 from aeops.monitoring.daily_counts import midnight
-from aeops.monitoring.signals import EvidenceSeries, format_power_of_ten
+from aeops.monitoring.signals import EvidenceSeries
 from aeops.recipe.monitoring import ALARM_RATE_SIGNAL, CODE_SIGNAL, INPUT_SIGNAL, SCORE_SIGNAL, VolumeSpec
 
 TEST_COLOURS = {ALARM_RATE_SIGNAL: NOVELTY_COLOUR, SCORE_SIGNAL: MODEL_COLOUR, CODE_SIGNAL: PCA_COLOUR, INPUT_SIGNAL: KNN_COLOUR}
@@ -156,11 +157,12 @@ def draw_alarm_rate(
         x, y = _noon_positions(days), np.array(alarms) / np.array(samples)
         highest_rate = max([*y, promised_rate or 0.0, 1e-4])
         if len(band.days):
-            band_x = _noon_positions(band.days)
-            axes.fill_between(
-                band_x, band.low, band.high, color=MODEL_COLOUR, alpha=0.20, linewidth=0, label="since the promotion, 95 %"
-            )
-            axes.plot(band_x, band.rate, color=MODEL_COLOUR)
+            band_x, rate, low, high = _noon_positions(band.days), band.rate, band.low, band.high
+            if len(band_x) == 1:  # a single day makes no line: it is drawn from its morning to its evening
+                band_x = band_x[0] + np.array([-0.5, 0.5])
+                rate, low, high = (np.repeat(values, 2) for values in (rate, low, high))
+            axes.fill_between(band_x, low, high, color=MODEL_COLOUR, alpha=0.20, linewidth=0, label="since the promotion, 95 %")
+            axes.plot(band_x, rate, color=MODEL_COLOUR)
             highest_rate = max([highest_rate, *band.rate])
         axes.plot(x, y, marker="o", markersize=3.2, linestyle="none", color=NOVELTY_COLOUR, label="each day")
         if promised_rate is not None:
@@ -229,8 +231,7 @@ def _clip_powers(log10_values: Sequence[float] | np.ndarray) -> np.ndarray:
 
 
 def _format_power(power: float, _: int | None = None) -> str:
-    odds = {-2: "1 : 100", 0: "1 : 1", 3: "1,000 : 1"}
-    return odds.get(round(power), f"{format_power_of_ten(power)} : 1")
+    return format_odds(power)
 
 
 def draw_volume(file: Path, timeline: Timeline, samples: Mapping[date, int], bounds: VolumeSpec) -> None:

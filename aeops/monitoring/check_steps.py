@@ -37,6 +37,7 @@ from aeops.monitoring.verdict import (
 )
 from aeops.project import Project
 from aeops.recipe.reader import Recipe
+from aeops.registry import ledger
 from aeops.registry.store import Store, open_store
 
 DRIFT_DAYS, DRIFT_ROWS = 7, 5000  # of predictions that Evidently compares with the calibration
@@ -106,6 +107,7 @@ def check_champion_period(
         evidence=result.evidence,
         history=history,
         retrains=read_retrains(project, name),
+        entries=ledger.read_content(project, name).entries,
     )
     write_page(paths.page_file(project, name), content)
     write_json(paths.verdict_file(project, name), verdict)

@@ -7,11 +7,13 @@ Evidently takes seconds to import, so no other process does. It decides nothing:
 import argparse
 import re
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
+from scipy.stats import ks_2samp
 
 from aeops.files import atomic_path
 from aeops.machine.entry_point import run_main
@@ -43,12 +45,21 @@ def draw_report(reference: Path, recent: Path, out: Path) -> None:
     for name in reference_table.columns:
         if name in recent_table.columns and reference_table[name].notna().any() and recent_table[name].notna().any():
             columns.append(name)
+    columns = order_by_drift(reference_table, recent_table, columns)
     columns_by_type = DataDefinition(numerical_columns=columns)
     recent_data = Dataset.from_pandas(recent_table[columns], data_definition=columns_by_type)
     reference_data = Dataset.from_pandas(reference_table[columns], data_definition=columns_by_type)
     with atomic_path(out) as tmp_path:
-        Report([DataDriftPreset()]).run(recent_data, reference_data).save_html(str(tmp_path))
+        Report([DataDriftPreset(columns=columns)]).run(recent_data, reference_data).save_html(str(tmp_path))
         tmp_path.write_text(forbid_requests(tmp_path.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def order_by_drift(reference: pd.DataFrame, recent: pd.DataFrame, columns: Sequence[str]) -> list[str]:
+    """Return the columns by how much they have drifted, the most first: by the Kolmogorov-Smirnov distance of both sides."""
+    distances = {}
+    for name in columns:
+        distances[name] = float(ks_2samp(reference[name].dropna(), recent[name].dropna()).statistic)
+    return sorted(columns, key=distances.__getitem__, reverse=True)
 
 
 def _read_table(file: Path) -> pd.DataFrame:

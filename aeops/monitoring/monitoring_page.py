@@ -15,6 +15,7 @@ import pyarrow as pa
 from markupsafe import Markup
 
 from aeops.drawing.svg import inline_svg, theme_css
+from aeops.drawing.words import format_odds
 from aeops.files import atomic_write
 from aeops.monitoring import charts
 from aeops.monitoring.champion_period import ChampionPeriod
@@ -22,9 +23,12 @@ from aeops.monitoring.daily_counts import DailyCounts
 from aeops.monitoring.eprocess import confidence_sequence
 from aeops.monitoring.ranks import ColumnBins
 from aeops.monitoring.retrains import RetrainRecord
-from aeops.monitoring.signals import EvidenceSeries, format_odds, promised_alarm_rate
-from aeops.monitoring.verdict import MonitoringVerdict, find_alarms
+from aeops.monitoring.signals import EvidenceSeries, promised_alarm_rate
+from aeops.monitoring.verdict import MonitoringVerdict, alarm_names, find_alarms
+from aeops.monitoring.verdict_text import describe_calm
 from aeops.recipe.monitoring import ALARM_RATE_SIGNAL, MonitorSpec
+from aeops.registry.acknowledgement import describe_answer, find_acknowledgement
+from aeops.registry.ledger import LedgerEntry
 from aeops.report.html_template import html_environment
 
 BAND_LEVEL = 0.05
@@ -44,6 +48,7 @@ class PageContent:
         verdict: verdict.json.
         about: the recipe's description.
         history: every row of history.parquet.
+        entries: the recipe's ledger: what came of the retrains, and who has seen the alarms.
     """
 
     verdict: MonitoringVerdict
@@ -55,11 +60,18 @@ class PageContent:
     evidence: dict[str, EvidenceSeries]
     history: pa.Table
     retrains: Sequence[RetrainRecord]
+    entries: Sequence[LedgerEntry] = ()
+
+    @property
+    def seen(self) -> LedgerEntry | None:
+        """The entry by which a person has seen the alarms; None where nobody has, or there is none."""
+        names = alarm_names(self.verdict)
+        return find_acknowledgement(self.entries, names) if names else None
 
 
 def write_page(out: Path, content: PageContent) -> None:
     """Write the page to `out`, as a whole or not at all."""
-    start = content.period.start
+    start, shown_retrains = content.period.start, list(reversed(content.retrains))[:RETRAINS_SHOWN]
     text = (
         html_environment()
         .get_template("monitoring.html.j2")
@@ -69,18 +81,16 @@ def write_page(out: Path, content: PageContent) -> None:
             spec=content.spec,
             since=None if start is None else f"{start:%Y-%m-%d %H:%M}",
             alarms=find_alarms(content.verdict),
+            calm=describe_calm(content.verdict),
+            seen=content.seen,
             samples=sum(map(content.counts.samples_on, content.counts.by_version)),
-            retrains=list(reversed(content.retrains))[:RETRAINS_SHOWN],
+            retrains=[(one, describe_answer(content.entries, one.timestamp)) for one in shown_retrains],
             figures=_draw_figures(content),
-            odds=_log10_odds,
+            odds=format_odds,
             theme=theme_css(),
         )
     )
     atomic_write(out, text)
-
-
-def _log10_odds(log10_e: float) -> str:
-    return f"{format_odds(log10_e * np.log(10))} : 1"
 
 
 def _draw_figures(content: PageContent) -> dict[str, Markup]:

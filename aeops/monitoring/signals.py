@@ -6,7 +6,7 @@ from datetime import date, datetime, timedelta
 
 import numpy as np
 
-from aeops.drawing.words import format_share
+from aeops.drawing.words import format_odds, format_share
 from aeops.evaluation.reference import CalibrationReference
 from aeops.monitoring.champion_period import ChampionPeriod
 from aeops.monitoring.daily_counts import DailyCounts, midnight
@@ -26,6 +26,7 @@ from aeops.recipe.monitoring import (
 
 QUIET, ALARM, UNKNOWN = "quiet", "alarm", "unknown"
 RECENT_DAYS = 7  # days with samples that the description of a change covers
+MIN_SAMPLES = 100  # before a test says that nothing has changed: fewer would show the grossest change alone
 MAX_LOG = 690.0  # largest logarithm whose number is written: a float holds no more
 
 
@@ -177,10 +178,17 @@ def _evaluate_test(
         sample_count += int(bin_counts[0].sum())
     current_log_e, highest_log_e = float(evidence.log_e[-1]), float(evidence.log_e.max())
     change = _describe_change(test, counts, evidence, columns, period)
+    message = f"{change}; {_describe_evidence(current_log_e, highest_log_e, level, since)}"
+    verdict = QUIET
+    if since:
+        verdict = ALARM
+    elif sample_count < MIN_SAMPLES:
+        verdict = UNKNOWN
+        message = f"too few samples to tell: {sample_count:,} since the promotion, and {MIN_SAMPLES} are needed; {message}"
     return Signal(
         test,
-        ALARM if since else QUIET,
-        f"{change}; {_describe_evidence(current_log_e, highest_log_e, level, since)}",
+        verdict,
+        message,
         samples=sample_count,
         e_value=_round_e_value(current_log_e),
         highest_e_value=_round_e_value(highest_log_e),
@@ -203,26 +211,16 @@ def _round_e_value(log_e: float) -> float:
 
 
 def _describe_evidence(current_log_e: float, highest_log_e: float, level: float, since: str | None) -> str:
-    odds = f"evidence {format_odds(current_log_e)} to 1 for a change"
+    odds = f"evidence {format_log_odds(current_log_e)} for a change"
     if since is None:
-        return f"{odds}, {1 / level:,.0f} would be an alarm"
-    peak = "" if current_log_e >= -np.log(level) else f" (at its highest {format_odds(highest_log_e)})"
+        return f"{odds}, {1 / level:,.0f} to 1 would be an alarm"
+    peak = "" if current_log_e >= -np.log(level) else f" (at its highest {format_log_odds(highest_log_e)})"
     return f"{odds}{peak}, an alarm since {since}"
 
 
-def format_odds(log_e: float) -> str:
-    """Return exp(`log_e`) as a short number; from 10⁵ as a power of ten."""
-    power = log_e / np.log(10)
-    if power >= 5:
-        return format_power_of_ten(power)
-    if power < 1:
-        return f"{np.exp(log_e):,.2g}"
-    return f"{np.exp(log_e):,.0f}"
-
-
-def format_power_of_ten(power: float) -> str:
-    """Return a power of ten, such as 10¹²."""
-    return "10" + f"{power:.0f}".translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+def format_log_odds(log_e: float) -> str:
+    """Return exp(`log_e`) as `aeops.drawing.words.format_odds` writes it."""
+    return format_odds(float(log_e / np.log(10)))
 
 
 # ---------------------------------------------------------------- changes in words

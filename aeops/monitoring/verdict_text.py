@@ -2,6 +2,9 @@
 
 from aeops.monitoring.decision import DecisionRecord
 from aeops.monitoring.verdict import MonitoringVerdict, alarm_names
+from aeops.recipe.monitoring import TEST_SIGNALS
+
+TOO_FEW = "too few samples to tell"
 
 
 def format_markdown(verdict: MonitoringVerdict) -> str:
@@ -34,7 +37,7 @@ def format_line(verdict: MonitoringVerdict) -> str:
         return "no champion" + _retrain_suffix(verdict["decision"])
     text = _describe_alarms(verdict)
     unknown_count = sum(signal["verdict"] == "unknown" for signal in verdict["signals"])
-    if unknown_count:
+    if unknown_count and text != TOO_FEW:
         text += f", {unknown_count} unknown"
     return text + _retrain_suffix(verdict["decision"])
 
@@ -42,8 +45,16 @@ def format_line(verdict: MonitoringVerdict) -> str:
 def _describe_alarms(verdict: MonitoringVerdict) -> str:
     alarms = alarm_names(verdict)
     if not alarms:
-        return "quiet"
+        return describe_calm(verdict)
     return f"alarm: {', '.join(alarms)}"
+
+
+def describe_calm(verdict: MonitoringVerdict) -> str:
+    """Return what a verdict without an alarm comes to: `quiet`, where at least one test had samples enough to say so."""
+    tests = [signal for signal in verdict["signals"] if signal["name"] in TEST_SIGNALS]
+    if any(signal["verdict"] == "quiet" for signal in tests):
+        return "quiet"
+    return TOO_FEW
 
 
 def _retrain_suffix(decision: DecisionRecord) -> str:

@@ -2,12 +2,16 @@
 
 GET  /                     a card for every recipe
 GET  /r/RECIPE             everything about one
+GET  /compare              two versions side by side: those that `ae compare` has written, or what to type
 GET  /r/RECIPE/report      documents that other programs wrote, each in a sandbox: report, monitoring, drift, scoring
 GET  /data-docs/...        Great Expectations' pages
 POST /try/RECIPE           takes a sample, returns its score as a fragment of HTML; errors are one line of text
 GET  /healthz              200 while the page is up
 """
 
+import base64
+import hashlib
+import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -43,11 +47,16 @@ SCORING_THREADS = 4  # a slow scoring service must not hold the threads that sho
 THREAD_WAIT = 1.0  # seconds that a sample waits for one of these threads
 NAME_LENGTH = 200  # characters of a file's name that a prediction keeps
 ROW_DIGITS = 9
+VERSION_NUMBER = re.compile(r"[0-9]{1,9}")
 
 # The browser's rules for a document that other programs wrote: its own styles and images, no forms, no navigation.
 STATIC_POLICY = (
     "sandbox allow-popups; default-src 'none'; style-src 'unsafe-inline'; img-src data:; font-src data:; frame-ancestors 'self'"
 )
+# The report has a slider: its own script, which the policy names by its hash, and no other one may run.
+REPORT_SCRIPT = resources.files("aeops.report").joinpath("templates/report.js").read_text(encoding="utf-8").rstrip("\n")
+REPORT_SCRIPT_HASH = base64.b64encode(hashlib.sha256(REPORT_SCRIPT.encode()).digest()).decode()
+REPORT_POLICY = STATIC_POLICY.replace("sandbox ", "sandbox allow-scripts ") + f"; script-src 'sha256-{REPORT_SCRIPT_HASH}'"
 # Evidently's report draws itself: it may run its own scripts, in an origin of its own, from which nothing here can be reached.
 SCRIPTED_POLICY = (
     "sandbox allow-scripts allow-popups; default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval' data: blob:; "
@@ -124,7 +133,17 @@ def add_pages(app: FastAPI, project: Project, background_queries: BackgroundQuer
         context = view.recipe_context(project, recipe, background_queries.latest_state())
         return HTMLResponse(templates.get_template("recipe.html.j2").render(context))
 
+    def show_comparisons(request: Request) -> HTMLResponse:
+        query = {name: request.query_params[name] for name in ("recipe", "first", "second") if name in request.query_params}
+        if "recipe" in query:
+            require_recipe(project, query["recipe"])
+        if not all(VERSION_NUMBER.fullmatch(query.get(name, "1")) for name in ("first", "second")):
+            raise HTTPException(404, "expected the numbers of two versions: /compare?recipe=digits&first=1&second=2")
+        context = view.compare_context(project, find_recipe_names(project), background_queries.latest_state(), query)
+        return HTMLResponse(templates.get_template("compare.html.j2").render(context))
+
     app.add_api_route("/", show_overview, methods=["GET", "HEAD"])
+    app.add_api_route("/compare", show_comparisons, methods=["GET", "HEAD"])
     app.add_api_route("/r/{recipe}", show_recipe, methods=["GET", "HEAD"])
     for name, media_type in (("page.css", "text/css"), ("page.js", "text/javascript"), ("icon.svg", "image/svg+xml")):
         app.add_api_route(f"/{name}", asset_handler(name, media_type))
@@ -160,7 +179,7 @@ def recipe_documents(project: Project, name: str) -> dict[str, ForeignDocument]:
     """Return the documents about a recipe by the last part of their address."""
     monitoring_folder = project.home / "monitoring" / name
     return {
-        "report": ForeignDocument(project.reports(name) / "report.html", STATIC_POLICY),
+        "report": ForeignDocument(project.reports(name) / "report.html", REPORT_POLICY),
         "monitoring": ForeignDocument(monitoring_folder / "page.html", SCRIPTED_POLICY),
         "drift": ForeignDocument(monitoring_folder / "drift.html", SCRIPTED_POLICY),
         "scoring": ForeignDocument(project.home / "scoring" / name / "latest.html", STATIC_POLICY),
@@ -175,6 +194,12 @@ def add_documents(app: FastAPI, project: Project) -> None:
             raise HTTPException(404, f"{recipe} has no page {document_name!r}, expected one of {', '.join(documents)}")
         return document_response(documents[document_name])
 
+    def show_comparison(recipe: str, first: str, second: str) -> Response:
+        require_recipe(project, recipe)
+        if not (VERSION_NUMBER.fullmatch(first) and VERSION_NUMBER.fullmatch(second)):
+            raise HTTPException(404, f"no comparison of {recipe} {first} and {second}; /compare lists those there are")
+        return document_response(ForeignDocument(project.home / "compare" / recipe / f"{first}-{second}.html", STATIC_POLICY))
+
     def show_data_docs(path: str) -> Response:
         root = project.data_docs.resolve()
         file = (root / path).resolve()
@@ -183,6 +208,7 @@ def add_documents(app: FastAPI, project: Project) -> None:
         return document_response(ForeignDocument(file, STATIC_POLICY))
 
     app.add_api_route("/r/{recipe}/{document_name}", show_document)
+    app.add_api_route("/r/{recipe}/compare/{first}/{second}", show_comparison)
     app.add_api_route("/data-docs/{path:path}", show_data_docs)
 
 
@@ -318,6 +344,7 @@ def template_environment() -> Environment:
     environment = strict_html_environment("aeops.page")
     environment.filters |= {
         "share": format_share,
+        "odds": view.odds_text,
         "relative_time": view.relative_time,
         "parse_timestamp": view.parse_timestamp,
         "is_number": state_files.is_number,

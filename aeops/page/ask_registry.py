@@ -25,6 +25,7 @@ from aeops.registry.aliases import CHAMPION
 from aeops.registry.database import database_file
 from aeops.registry.store import Store, local_store_in_use, open_store
 from aeops.registry.versions import VersionInfo
+from aeops.report.model_card import card_sentence
 
 NEWEST_VERSIONS = 12  # in the page's table; each costs a request to MLflow
 
@@ -80,6 +81,7 @@ class RegistryReader:
             "created_at": version.created_at.isoformat(),
             "metrics": self._run_metrics(version.run_id),
             "run_page": path_after_host(self.store.run_url(version.run_id)),
+            "sentence": card_sentence(version.description),
         }
 
     def _download_metrics(self, run_id: str) -> dict[str, Any] | None:

@@ -4,7 +4,10 @@ from typing import Any, NotRequired, TypedDict
 
 
 class VersionEntry(TypedDict):
-    """A registered version; `created_at` is ISO, UTC, and `run_page` the part of MLflow's address after the host."""
+    """A registered version; `created_at` is ISO, UTC, and `run_page` the part of MLflow's address after the host.
+
+    `sentence` is the verdict as its card begins with it, empty where its description is no card.
+    """
 
     version: str
     aliases: list[str]
@@ -12,6 +15,7 @@ class VersionEntry(TypedDict):
     created_at: str
     metrics: dict[str, float]
     run_page: str
+    sentence: str
 
 
 class RecipeEntry(TypedDict):

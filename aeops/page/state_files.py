@@ -18,6 +18,7 @@ from aeops.project import Project
 from aeops.provenance.last_run import last_run_file
 from aeops.recipe.reader import Recipe, load_recipe
 from aeops.registry import ledger
+from aeops.registry.acknowledgement import ACKNOWLEDGEMENT
 from aeops.registry.ledger import LedgerEntry
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ def find_pending_requests(entries: list[LedgerEntry]) -> list[LedgerEntry]:
     for entry in entries:
         if entry.event == "request":
             requests[entry.version] = entry
-        else:
+        elif entry.event != ACKNOWLEDGEMENT:
             requests.pop(entry.version, None)
     return list(requests.values())
 

@@ -1,14 +1,17 @@
 """The template contexts of the pages: the state folder's files, joined with the state of MLflow, services and Prefect."""
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from aeops.drawing.words import format_odds
 from aeops.kinds.interface import load_kind
 from aeops.kinds.results import PageForm
 from aeops.page import state_files
 from aeops.page.background_query import QueryResult
-from aeops.page.registry_snapshot import RecipeEntry, RegistrySnapshot
+from aeops.page.registry_snapshot import RecipeEntry, RegistrySnapshot, VersionEntry
 from aeops.page.stack_status import (
     SCORING_PREFIX,
     PrefectDeployment,
@@ -18,10 +21,14 @@ from aeops.page.stack_status import (
 )
 from aeops.page.state_files import JsonObject, LastRun, LedgerState, PagePart
 from aeops.project import Project
+from aeops.recipe.monitoring import TEST_SIGNALS
 from aeops.recipe.reader import Recipe
+from aeops.registry.acknowledgement import find_acknowledgement
+from aeops.registry.ledger import LedgerEntry
 from aeops.report.report_page import metric_tiles
 
 STATE_HEALTHY, STATE_ATTENTION, STATE_NO_CHAMPION = "healthy", "attention", "no-champion"  # states of a recipe
+SMALLEST_ODDS = 1e-12
 TIME_UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
@@ -117,6 +124,15 @@ class RecipeView:
         return self.ledger.value.champion
 
     @property
+    def shown_version(self) -> VersionEntry | None:
+        """The champion's entry, else that of the newest version: whose verdict stands at the top. None where none is known."""
+        versions = self.registry_entry["versions"] if self.registry_entry is not None else []
+        for entry in versions:
+            if entry["version"] == self.champion:
+                return entry
+        return next(iter(versions), None)
+
+    @property
     def has_version(self) -> bool:
         if self.registry_entry is not None and self.registry_entry["versions"]:
             return True
@@ -153,6 +169,21 @@ class RecipeView:
         if self.monitoring.value is None:
             return []
         return list(self.monitoring.value["alarms"])
+
+    @property
+    def seen(self) -> LedgerEntry | None:
+        """The entry by which a person has seen all alarms; None where nobody has, or there is none."""
+        if not self.alarms or self.ledger.value is None:
+            return None
+        return find_acknowledgement(self.ledger.value.entries, [str(alarm.get("name")) for alarm in self.alarms])
+
+    @property
+    def has_too_few_samples(self) -> bool:
+        """Whether no test of the last check had samples enough to say that nothing has changed."""
+        if self.monitoring.value is None:
+            return False
+        tests = [signal for signal in self.monitoring.value["signals"] if signal.get("name") in TEST_SIGNALS]
+        return bool(tests) and not any(signal.get("verdict") in ("quiet", "alarm") for signal in tests)
 
 
 def first_of_each_kind(runs: list[PrefectRun]) -> list[PrefectRun]:
@@ -236,11 +267,13 @@ def ledger_problems(view: RecipeView, stack: StackState) -> list[RecipeProblem]:
 
 
 def alarm_problems(view: RecipeView) -> list[RecipeProblem]:
+    if view.seen:
+        return []
     problems = []
     for signal in view.alarms:
         name = str(signal.get("name", "a signal")).replace("_", " ")
         message = f"Alarm: {name}: {signal.get('says', '')}".rstrip(": ")
-        problems.append(RecipeProblem(message, f"ae monitor {view.name}"))
+        problems.append(RecipeProblem(message, f"ae alarm ack {view.name} --why TEXT"))
     return problems
 
 
@@ -333,6 +366,57 @@ def recipe_context(project: Project, name: str, stack: StackState) -> dict[str, 
     }
 
 
+@dataclass(frozen=True)
+class WrittenComparison:
+    """A page that `ae compare` has written."""
+
+    recipe: str
+    first: str
+    second: str
+    written_at: datetime
+
+
+def find_comparisons(project: Project, names: list[str]) -> list[WrittenComparison]:
+    """Return the comparisons of versions that lie in the state folder, the newest first."""
+    comparisons = []
+    for name in names:
+        for file in (project.home / "compare" / name).glob("*-*.html"):
+            first, _, second = file.stem.partition("-")
+            comparisons.append(WrittenComparison(name, first, second, state_files.modified_at(file)))
+    return sorted(comparisons, key=lambda one: one.written_at, reverse=True)
+
+
+def compare_context(project: Project, names: list[str], stack: StackState, query: Mapping[str, str]) -> dict[str, Any]:
+    """Return the variables of compare.html.j2.
+
+    Args:
+        project: its state folder holds the comparisons.
+        names: of all recipes.
+        stack: the versions are its registry's.
+        query: recipe, first and second of the form, each of which may be missing.
+    """
+    versions = {}
+    for name in names:
+        entry = stack.registry_entry(name)
+        if entry is not None and len(entry["versions"]) > 1:
+            versions[name] = [version["version"] for version in entry["versions"]]
+    comparisons = find_comparisons(project, names)
+    recipe = query.get("recipe") or next(iter(versions), "")
+    newest = (versions.get(recipe) or ["", ""])[:2]
+    chosen = (recipe, query.get("first") or newest[1], query.get("second") or newest[0])
+    found = [one for one in comparisons if (one.recipe, one.first, one.second) == chosen]
+    return {
+        "project": project,
+        "stack": stack,
+        "now": datetime.now(UTC),
+        "versions": versions,
+        "comparisons": comparisons,
+        "chosen": chosen,
+        "is_asked": "first" in query,
+        "written": found[0] if found else None,
+    }
+
+
 def build_form(recipe: Recipe | None) -> PageForm | None:
     """Return the form of the try-it box; None where the recipe cannot be read."""
     if recipe is None:
@@ -354,6 +438,11 @@ def relative_time(timestamp: datetime, now: datetime) -> str:
     if seconds < 0:
         return f"in {count}"
     return f"{count} ago"
+
+
+def odds_text(value: float) -> str:
+    """Return evidence as odds, such as `812 to 1`."""
+    return format_odds(math.log10(max(value, SMALLEST_ODDS)))
 
 
 def parse_timestamp(value: datetime | str) -> datetime | None:

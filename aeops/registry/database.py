@@ -63,12 +63,14 @@ def prepare_database(project: Project) -> None:
 
 
 def create_database(file: Path, artifacts: Path) -> None:
-    """Create MLflow's tables in a file, with files of the experiment Default in `artifacts`, as of every other experiment."""
+    """Create MLflow's tables in a file, with files of the experiment Default, which is hidden, in `artifacts`."""
     from mlflow.db import upgrade  # `mlflow db upgrade`
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # it logs two lines for every table
     upgrade.callback(sqlite_uri(file))
-    SqlAlchemyStore(sqlite_uri(file), artifacts.as_uri()).engine.dispose()  # else MLflow puts Default in the current folder
+    tracking = SqlAlchemyStore(sqlite_uri(file), artifacts.as_uri())  # else MLflow puts Default in the current folder
+    tracking.delete_experiment(SqlAlchemyStore.DEFAULT_EXPERIMENT_ID)  # each recipe has one of its own: this would stay empty
+    tracking.engine.dispose()
     with closing(sqlite3.connect(file)) as database:
         database.execute("PRAGMA journal_mode=wal")  # stored in the file; allows readers beside a writer

@@ -35,6 +35,7 @@ from aeops.registry.aliases import CHAMPION
 from aeops.registry.database import artifacts_folder, database_file, database_uri, fingerprint_database, prepare_database
 from aeops.registry.locations import is_local_location, local_path, relocate_database, sync_location
 from aeops.registry.read_only_copy import copy_database
+from aeops.registry.runs import RunInfo, to_run_info
 from aeops.registry.versions import EVIDENCE_RUN_TAG, ModelInfo, VersionInfo, to_version_info
 
 if TYPE_CHECKING:
@@ -52,6 +53,9 @@ NEWEST_ALIAS = "latest"  # which MLflow resolves by itself; nobody can set it
 NOT_FOUND = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # a version or model; an alias, or a name that none can have
 VERSION_NUMBER = re.compile(r"[1-9][0-9]{0,8}")  # databases hold no larger one
 DELETED = "deleted"  # MLflow's lifecycle stage of an experiment or a run that can be restored
+# The page of an experiment shows runs and their metrics, and not the face for language models that MLflow opens otherwise.
+EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
+NOTE_TAG = "mlflow.note.content"  # of a run: its description on MLflow's page, Markdown
 NOT_METRICS = {"epoch", "step"}  # columns of a loss curve that are its x axis
 
 log = logging.getLogger("aeops.registry")
@@ -251,7 +255,7 @@ class Store:
         if not self.is_remote:
             artifact_location = (artifacts_folder(self.project) / recipe).as_uri()
         try:
-            return str(self.client.create_experiment(recipe, artifact_location=artifact_location))
+            return str(self.client.create_experiment(recipe, artifact_location=artifact_location, tags=EXPERIMENT_TAGS))
         except MlflowException:
             existing = self.client.get_experiment_by_name(recipe)  # another process was quicker
             if existing is None:
@@ -274,7 +278,16 @@ class Store:
         if experiment.lifecycle_stage == DELETED:
             self.client.restore_experiment(experiment.experiment_id)
             print(f"the experiment {experiment.name} was deleted in MLflow: it is restored with its runs", file=sys.stderr)
+        for name, value in EXPERIMENT_TAGS.items():
+            if name not in experiment.tags:  # made by an older version, or by hand
+                self.client.set_experiment_tag(experiment.experiment_id, name, value)
         return str(experiment.experiment_id)
+
+    @translate_errors
+    def describe_run(self, run_id: str, name: str, description: str) -> None:
+        """Give a run the name and the description, Markdown, that MLflow's page shows."""
+        self.client.update_run(run_id, name=name)
+        self.client.set_tag(run_id, NOTE_TAG, description)
 
     def log_params(self, run_id: str, params: Mapping[str, str]) -> None:
         from mlflow.entities import Param
@@ -315,11 +328,14 @@ class Store:
 
     @translate_errors
     def log_metrics(self, run_id: str, metrics: Mapping[str, Any]) -> None:
-        """Log every number of a nested mapping under its dotted path; items of a list by their position: `interval.0`."""
+        """Log every number of a nested mapping under its path; items of a list by their position: `detection/interval.0`.
+
+        The first part is set off by `/`, by which MLflow groups its charts; `metrics` returns dotted paths.
+        """
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
-        points = [Metric(name, value, now, 0) for name, value in flatten_numbers(metrics).items()]
+        points = [Metric(name.replace(".", "/", 1), value, now, 0) for name, value in flatten_numbers(metrics).items()]
         for batch in split_batches(points, METRICS_A_BATCH):
             self.client.log_batch(run_id, metrics=batch)
 
@@ -396,12 +412,24 @@ class Store:
         return [(str(run.info.run_id), run.data.tags[tag]) for run in runs if tag in run.data.tags]
 
     @translate_errors
+    def runs(self, recipe: str, count: int) -> list[RunInfo]:
+        """Return the recipe's newest runs, the newest first, with the versions that they made; none without an experiment."""
+        experiment = self.client.get_experiment_by_name(recipe)
+        if experiment is None:
+            return []
+        versions: dict[str, VersionInfo] = {}
+        for version in self.versions(recipe):
+            versions.setdefault(version.run_id, version)
+        found = self.client.search_runs([experiment.experiment_id], max_results=count, order_by=["attributes.start_time DESC"])
+        return [to_run_info(recipe, run, versions.get(str(run.info.run_id))) for run in found]
+
+    @translate_errors
     def metrics(self, run_id: str) -> dict[str, float]:
-        """Return the last value of each of a run's metrics; none of a run that was deleted for good (`has_run`)."""
+        """Return the last values of a run's metrics by dotted path; none of a run that was deleted for good (`has_run`)."""
         run = self._find_run(run_id)
         if run is None:
             return {}
-        return dict(run.data.metrics)
+        return {name.replace("/", ".", 1): value for name, value in run.data.metrics.items()}
 
     @property
     def page_url(self) -> str:
@@ -494,6 +522,7 @@ class Store:
         self.client.set_model_version_tag(recipe, version.version, "bundle_sha256", sha256)
         log.warning("uploaded the bundle of %s %s to MLflow again, from %s: %s", recipe, version.version, bundle, reason)
 
+    @translate_errors
     def update_version(self, recipe: str, version: VersionInfo, tags: Mapping[str, str], description: str) -> None:
         """Update a version's tags and card after a later run that evaluated the same bundle."""
         for name, value in tags.items():

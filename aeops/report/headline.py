@@ -1,50 +1,132 @@
-"""The sentence that report, card and terminal begin with: what a detector flags and what it misses. Standard library only."""
+"""The sentences that report, page, card, terminal and registry begin with: the verdict and why, what is caught, what passes.
 
-from collections.abc import Mapping
+Standard library only.
+"""
+
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from aeops.drawing.words import format_share
+from aeops.drawing.words import format_number, format_share
+from aeops.gate.documents import ComparisonDocument, ComparisonRecord
+from aeops.recipe.gate_rules import NEEDS_BETTER
 from aeops.recipe.metric_names import AT_REQUESTED_RATE
-from aeops.report.tables import MODEL, detectors_by_name
+from aeops.report.tables import MODEL, detector_names, detectors_by_name, pca_name, reconstruction_measures
+
+WORSE = "worse"  # as aeops.gate.comparison says it, which loads numpy
+COMPARED_NAMES = {"error": "reconstruction error", "auroc": "AUROC", "power": "share of injected faults caught"}
 
 
-def headline(metrics: Mapping[str, Any]) -> str:
-    """Return how many normal samples are flagged, and how much is caught of the novelty and of injected faults.
-
-    A second sentence says what the best baseline catches at a threshold of the same rate, where that was measured.
+def verdict_sentence(metrics: Mapping[str, Any], comparison: ComparisonDocument | None, reasons: Sequence[str]) -> str:
+    """Return the verdict on a version for a reader with ten seconds: accepted or refused and why, then `headline`.
 
     Args:
         metrics: metrics.json, also of an older version.
+        comparison: comparison.json; None in records that are older than it.
+        reasons: why the version was refused, as `aeops.gate.documents.refusal_reasons` collects them; empty if it was not.
     """
-    clauses = [_describe_false_alarms(metrics["false_alarms"])]
-    novelty_rows = metrics["rows"]["test_novelty"]
-    if metrics["novelty_flagged"] is not None:
-        caught = round(metrics["novelty_flagged"] * novelty_rows)
-        share = format_share(metrics["novelty_flagged"])
-        clauses.append(f"of {novelty_rows:,} samples of the known novelty {caught:,} are caught ({share})")
-    fault_share = metrics.get("power", {}).get("mean_caught")
-    if fault_share is not None:
-        clauses.append(f"of injected faults {format_share(fault_share)} are caught")
-    if len(clauses) == 1:
-        return f"{clauses[0]}; nothing was measured of what it catches: no novelty is known."
-    *first_clauses, last_clause = clauses
-    return f"{', '.join(first_clauses)}, and {last_clause}.{_describe_best_baseline(metrics)}"
+    return f"{_describe_verdict(comparison, reasons)} {headline(metrics)}"
+
+
+def headline(metrics: Mapping[str, Any]) -> str:
+    """Return what a model catches and lets through and at how many false alarms, beside the best baseline.
+
+    Where no novelty is known and no faults were injected: how well it reconstructs.
+    """
+    novelty_share, fault_share = metrics["novelty_flagged"], metrics.get("power", {}).get("mean_caught")
+    alarms = _describe_false_alarms(metrics["false_alarms"])
+    if novelty_share is None and fault_share is None:
+        return f"{_describe_reconstruction(metrics)} and {alarms}; what it would catch was not measured: no novelty is known."
+    if novelty_share is None:
+        text = f"It catches {_caught_and_missed(fault_share, ' of injected faults')} through"
+    else:
+        text = f"It catches {_caught_and_missed(novelty_share, ' of the known novelty')} through"
+        if fault_share is not None:
+            text += f" (injected faults: {format_share(fault_share)} and {format_share(1 - fault_share)})"
+    return f"{text}, with {alarms}{_describe_best_baseline(metrics)}."
+
+
+def _caught_and_missed(share: float, target: str) -> str:
+    return f"{format_share(share)}{target} and lets {format_share(1 - share)}"
+
+
+# ---------------------------------------------------------------- the verdict and why
+
+
+def _describe_verdict(comparison: ComparisonDocument | None, reasons: Sequence[str]) -> str:
+    if reasons:
+        others = ""
+        if len(reasons) > 1:
+            others = f", and for {len(reasons) - 1} more reason{'s' if len(reasons) > 2 else ''}"
+        return f"Refused: {_shorten_reason(reasons[0], comparison)}{others}."
+    if comparison is None:
+        return "Accepted."
+    champion = comparison["champion"]
+    if champion is None:
+        return "Accepted, with no champion to compare it with."
+    return f"Accepted, {comparison['verdict']} than champion {champion['version']}."
+
+
+def _shorten_reason(reason: str, comparison: ComparisonDocument | None) -> str:
+    """Return a reason without the statistics of its comparison, which stand in the table of comparisons."""
+    if comparison is not None and comparison["champion"] is not None:
+        for rule in comparison["rules"]:
+            if rule["says"] == reason and rule["difference"] is not None:
+                return _describe_comparison(rule, comparison["champion"]["version"])
+    return reason.rstrip(".").replace("; ", ", ")
+
+
+def _describe_comparison(rule: ComparisonRecord, champion: str) -> str:
+    """Return a comparison that refuses, such as `worse than champion 3 by reconstruction error (0.021 against 0.012)`."""
+    name = COMPARED_NAMES.get(rule["metric"], rule["metric"])
+    if rule["slice"] != "all":
+        name += f" on {rule['slice']}"
+    values = f"{format_number(rule['challenger'], 4)} against {format_number(rule['champion'], 4)}"
+    if rule["verdict"] == WORSE:
+        return f"worse than champion {champion} by {name} ({values})"
+    if rule["needs"] == NEEDS_BETTER:
+        return f"not shown to be better than champion {champion} by {name} ({values})"
+    return f"it cannot be told whether it is worse than champion {champion} by {name} ({values})"
+
+
+# ---------------------------------------------------------------- what is caught
 
 
 def _describe_false_alarms(alarms: Mapping[str, Any]) -> str:
-    share = format_share(alarms["measured"], 2)
+    text = f"{format_share(alarms['measured'], 2)} false alarms"
     if alarms["requested"] is not None:
-        share += f"; requested {format_share(alarms['requested'], 2)}"
-    return f"Of {alarms['normals']:,} normal test samples {alarms['alarms']:,} are flagged ({share})"
+        text += f" ({format_share(alarms['requested'], 2)} requested)"
+    return text
+
+
+def _describe_reconstruction(metrics: Mapping[str, Any]) -> str:
+    measure = reconstruction_measures(metrics)[0]
+    text = f"It reconstructs with {measure.name} {format_number(metrics['reconstruction']['model'][measure.key], measure.digits)}"
+    pca = metrics["reconstruction"].get("pca", {}).get(measure.key)
+    if pca is not None:
+        text += f" ({pca_name(metrics)}: {format_number(pca, measure.digits)})"
+    return text
 
 
 def _describe_best_baseline(metrics: Mapping[str, Any]) -> str:
-    caught_shares = {}
-    for name, row in detectors_by_name(metrics).items():
-        share = row.get("caught", {}).get(AT_REQUESTED_RATE)
-        if name != MODEL and share is not None:
-            caught_shares[name] = share
+    """Return what the best baseline catches at a threshold of the same rate, where that was measured."""
+    caught_shares, target = _caught_by_baselines(metrics)
     if not caught_shares:
         return ""
     best = max(caught_shares, key=caught_shares.__getitem__)
-    return f" At this rate the best baseline, the {best}, catches {format_share(caught_shares[best])} of the novelty."
+    return f"; the best baseline, {best}, catches {format_share(caught_shares[best])}{target}"
+
+
+def _caught_by_baselines(metrics: Mapping[str, Any]) -> tuple[dict[str, float], str]:
+    """Return the shares that the baselines catch at the requested rate by their names, and what they are shares of."""
+    shares = {}
+    for name, row in detectors_by_name(metrics).items():
+        share = row.get("caught", {}).get(AT_REQUESTED_RATE)
+        if name != MODEL and share is not None:
+            shares[name] = share
+    if shares:
+        return shares, " of the novelty"
+    names = detector_names(metrics)
+    for key, section in metrics.get("power", {}).get("baselines", {}).items():
+        if section.get("mean_caught") is not None:
+            shares[names.get(key, key.replace("_", " "))] = section["mean_caught"]
+    return shares, " of the faults"

@@ -8,15 +8,17 @@ from aeops.drawing.words import format_number, format_open_interval, format_shar
 from aeops.gate.documents import (
     ComparisonDocument,
     ComparisonRecord,
+    EvidenceDocument,
     RuleRecord,
     VerdictDocument,
     gate_warnings,
     is_accepted,
+    refusal_reasons,
 )
 from aeops.gate.margins import RECIPE
 from aeops.kinds.interface import load_kind
 from aeops.recipe.reader import fit_sections
-from aeops.report.headline import headline
+from aeops.report.headline import verdict_sentence
 from aeops.report.tables import (
     DETECTION_MEASURES,
     QualityMeasure,
@@ -58,20 +60,19 @@ def model_card(
         comparison: comparison.json, of the rules against the champion.
         lineage: metadata by which the version can be rebuilt; those in LISTED_LINEAGE are shown.
     """
-    accepted = is_accepted({"gate": verdict, "comparison": comparison})
-    outcome = "refused"
-    if accepted:
-        outcome = "accepted"
+    evidence: EvidenceDocument = {"gate": verdict, "comparison": comparison}
+    accepted = is_accepted(evidence)
+    sentence = verdict_sentence(metrics, comparison, refusal_reasons(evidence))
     lineage_rows = [[name, f"`{lineage[name]}`"] for name in LISTED_LINEAGE if name in lineage]
     sections = [
-        f"# {recipe['recipe']}: {outcome}\n\n{headline(metrics)}\n\n{recipe['about'].strip()}",
-        "## Data\n\n" + describe_data(recipe, metrics["rows"]),
-        *_ensemble_section(recipe["train"].get("members", 1)),
+        card_head(recipe["recipe"], accepted, sentence) + f"\n\n{recipe['about'].strip()}",
         "## Metrics\n\n" + "\n\n".join(metric_tables(metrics)),
         "## Threshold\n\n" + describe_threshold(recipe, metrics),
+        "## Beside the champion\n\n" + _comparison_section(comparison),
         "## Verdict\n\n" + rules_section(verdict["verdict"], verdict["rules"]),
         *_warnings_section(verdict),
-        "## Beside the champion\n\n" + _comparison_section(comparison),
+        "## Data\n\n" + describe_data(recipe, metrics["rows"]),
+        *_ensemble_section(recipe["train"].get("members", 1)),
         *map(study_section, study_results.values()),
         "## Limits\n\n" + describe_limits(recipe, metrics),
         "## Lineage\n\n" + markdown_table(["what", "which"], lineage_rows),
@@ -79,6 +80,33 @@ def model_card(
         "## Rebuild\n\n" + _describe_rebuild(recipe["recipe"]),
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def card_head(recipe: str, accepted: bool, sentence: str) -> str:
+    """Return the two paragraphs that a card begins with: the recipe with the verdict, and the verdict as a sentence."""
+    outcome = "refused"
+    if accepted:
+        outcome = "accepted"
+    return f"# {recipe}: {outcome}\n\n{sentence}"
+
+
+def with_refusal(card: str, recipe: str, sentence: str) -> str:
+    """Return a card that begins with a refusal: of a version whose evidence was good and that was refused after that.
+
+    Args:
+        card: as `model_card` made it, also one that was cut.
+        sentence: of `aeops.report.headline.verdict_sentence`, with the reasons.
+    """
+    _, _, *others = card.split("\n\n")
+    return "\n\n".join([card_head(recipe, False, sentence), *others])
+
+
+def card_sentence(card: str) -> str:
+    """Return the sentence that a card begins with, below its title; empty where the description is no card."""
+    paragraphs = card.split("\n\n", 2)
+    if len(paragraphs) < 3 or not paragraphs[0].startswith("# "):
+        return ""
+    return paragraphs[1]
 
 
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -110,11 +138,11 @@ def _ensemble_section(members: int) -> list[str]:
 
 
 def metric_tables(metrics: Mapping[str, Any]) -> list[str]:
-    """Return tables of reconstruction, and of detection where novelty was ranked: the model above its baselines.
+    """Return tables of detection where novelty was ranked, and of reconstruction: the model above its baselines.
 
     The note of a table follows it.
     """
-    tables = [_reconstruction_table(metrics)]
+    tables = []
     detector_rows = detectors_by_name(metrics)
     if detector_rows:
         rows = []
@@ -125,7 +153,7 @@ def metric_tables(metrics: Mapping[str, Any]) -> list[str]:
     if rates := rate_table(metrics):
         cell_rows = [[name, *(cell.text for cell in cells)] for name, cells in rates.rows.items()]
         tables += [markdown_table(rates.head, cell_rows), rates.note, describe_lead(metrics)]
-    return tables
+    return [*tables, _reconstruction_table(metrics)]
 
 
 def _reconstruction_table(metrics: Mapping[str, Any]) -> str:

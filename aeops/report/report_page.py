@@ -3,7 +3,11 @@
 To change what it says: templates/report.html.j2; how it looks: templates/report.css; the numbers in it: below.
 """
 
+import csv
+import json
 from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +16,17 @@ from markupsafe import Markup
 from aeops.drawing.svg import inline_svg, theme_css
 from aeops.drawing.words import format_number, format_share, format_span
 from aeops.files import atomic_write
-from aeops.gate.documents import ComparisonDocument, VerdictDocument, gate_warnings, is_accepted
+from aeops.gate.documents import (
+    ComparisonDocument,
+    EvidenceDocument,
+    VerdictDocument,
+    gate_warnings,
+    is_accepted,
+    refusal_reasons,
+)
 from aeops.kinds.interface import load_kind
 from aeops.machine.stored_json import read_json
-from aeops.report.headline import headline
+from aeops.report.headline import verdict_sentence
 from aeops.report.html_template import format_json_value, html_environment
 from aeops.report.tables import (
     DETECTION_MEASURES,
@@ -51,6 +62,21 @@ FIGURE_TEXTS = {
 }
 
 
+@dataclass(frozen=True)
+class ReportHead:
+    """What the report says of its version beside the recipe's name.
+
+    Attributes:
+        version: its number; empty where it is not registered yet.
+        made_at: when its run evaluated it, UTC.
+        who: who started the run.
+    """
+
+    version: str
+    made_at: datetime
+    who: str
+
+
 def write_report(
     file: Path,
     *,
@@ -63,6 +89,7 @@ def write_report(
     validation: Mapping[str, Any],
     lineage: Mapping[str, str],
     timings: Mapping[str, float] | None,
+    head: ReportHead | None = None,
 ) -> Path:
     """Write the page and return its path.
 
@@ -77,13 +104,19 @@ def write_report(
         validation: validation.json of the dataset.
         lineage: metadata by which the version can be rebuilt, name -> value.
         timings: seconds of each step of the run; None where they are not known.
+        head: which version this is, of when and by whom; None where that is not known.
     """
+    evidence: EvidenceDocument = {"gate": verdict, "comparison": comparison}
+    metrics = read_json(report / "metrics.json")
     context = _bundle_context(report, bundle, training) | {
         "recipe": recipe,
         "verdict": verdict,
         "comparison": comparison,
         "warnings": gate_warnings(verdict),
-        "accepted": is_accepted({"gate": verdict, "comparison": comparison}),
+        "accepted": is_accepted(evidence),
+        "reasons": refusal_reasons(evidence),
+        "sentence": verdict_sentence(metrics, comparison, refusal_reasons(evidence)),
+        "head": head,
         "validation": validation,
         "expectations": [_expectation_context(item) for item in validation["expectations"]],
         "lineage": lineage,
@@ -118,7 +151,7 @@ def _bundle_context(report: Path, bundle: Path, training: Path) -> dict[str, obj
         "detection_measures": DETECTION_MEASURES,
         "rates": rate_table(metrics),
         "lead": describe_lead(metrics),
-        "headline": headline(metrics),
+        "slider": read_slider(report / "thresholds.csv", metrics["false_alarms"]["threshold"]),
     }
 
 
@@ -130,6 +163,34 @@ def _read_figures(folder: Path) -> dict[str, Markup]:
         if file.is_file():
             elements[name] = inline_svg(file.read_text(encoding="utf-8"), name, alt_text)
     return elements
+
+
+@dataclass(frozen=True)
+class ThresholdSlider:
+    """What the slider of the report shows.
+
+    Attributes:
+        rows: JSON: [threshold, share of normals, share of novelty or null] of each step, the highest threshold first.
+        own: the step of the bundle's own threshold.
+        shown: the same as numbers, of `own`.
+    """
+
+    rows: str
+    own: int
+    shown: tuple[float, float, float | None]
+
+
+def read_slider(file: Path, threshold: float) -> ThresholdSlider | None:
+    """Return the slider's steps out of thresholds.csv; None of a report that is older than that file."""
+    if not file.is_file():
+        return None
+    rows: list[tuple[float, float, float | None]] = []
+    with file.open(encoding="utf-8", newline="") as stream:
+        for cells in csv.DictReader(stream):
+            caught = float(cells["caught"]) if cells["caught"] else None
+            rows.append((float(cells["threshold"]), float(cells["false_alarms"]), caught))
+    own = min(range(len(rows)), key=lambda step: abs(rows[step][0] - threshold))
+    return ThresholdSlider(json.dumps(rows), own, rows[own])
 
 
 def _read_study_results(report: Path) -> TemplateContext:

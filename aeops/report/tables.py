@@ -77,16 +77,26 @@ def detectors_by_name(metrics: Mapping[str, Any]) -> dict[str, Mapping[str, Any]
     section = metrics.get("detection")
     if section is None:
         return {}
-    names = {MODEL_DETECTOR: MODEL}
-    if PCA_RESIDUAL in section:
-        names[PCA_RESIDUAL] = f"{pca_name(metrics)} residual"
-    names[KNN] = f"kNN-{section[KNN]['neighbours']} distance"
-    for key, neighbours in LOCAL_HULLS.items():
-        if key in section:  # metrics of an older version have none, and no isolation forest
-            names[key] = f"hull-{neighbours} residual"
-    if ISOLATION_FOREST in section:
-        names[ISOLATION_FOREST] = "IsolationForest score"
-    return {name: section[key] for key, name in names.items()}
+    names = detector_names(metrics)
+    return {names[key]: section[key] for key in names if key in section}
+
+
+def detector_names(metrics: Mapping[str, Any]) -> dict[str, str]:
+    """Return the names of the model and of every baseline that detects, by their keys in metrics.json, the model's first."""
+    pca = "PCA"
+    if "pca" in metrics["reconstruction"]:
+        pca = pca_name(metrics)
+    knn = "kNN"
+    neighbours = metrics.get("detection", {}).get(KNN, {}).get("neighbours")
+    if neighbours is not None:
+        knn = f"kNN-{neighbours}"
+    return {
+        MODEL_DETECTOR: MODEL,
+        PCA_RESIDUAL: f"{pca} residual",
+        KNN: f"{knn} distance",
+        **{key: f"hull-{neighbours} residual" for key, neighbours in LOCAL_HULLS.items()},
+        ISOLATION_FOREST: "IsolationForest score",
+    }
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """ASGI application of the scoring service: onnxruntime behind Starlette. docs/serving.md describes requests and responses.
 
 POST /score, /invocations, /embed, /reconstruct, /explain    JSON {"inputs": [...], "params": {...}}, .npy or an Arrow stream
-GET  /healthz, /readyz, /metrics, /model, /openapi.json, /docs
+GET  /, /healthz, /readyz, /metrics, /model, /openapi.json, /docs
 
 Errors are {"error": "one line"}: 400 for a malformed request, 408 for one that does not arrive in time, 413 for one that is too
 large, 415 for an unsupported media type, 422 for invalid samples, 503 if no version is served, the queue is full, or the
@@ -28,7 +28,7 @@ from aeops.serving.json_responses import build_error_response, json_response
 from aeops.serving.limits import RequestLimits
 from aeops.serving.metrics import MEDIA_TYPE as METRICS_TYPE
 from aeops.serving.middleware import ServiceMiddleware
-from aeops.serving.openapi import openapi_document, openapi_page
+from aeops.serving.openapi import EXAMPLE_ADDRESS, curl_example, openapi_document, openapi_page
 from aeops.serving.post import ScoringEndpoint
 from aeops.serving.request_bodies import JsonObject
 from aeops.serving.served_version import ServedVersion
@@ -121,10 +121,14 @@ def get_openapi(service: ScoringService) -> Response:
 
 
 def get_docs(service: ScoringService) -> Response:
-    return HTMLResponse(openapi_page(openapi_document(service.name, service.rollover.current_version, service.limits)))
+    served_version, curl = service.rollover.current_version, ""
+    if served_version is not None:
+        curl = curl_example(served_version.detector, service.address or EXAMPLE_ADDRESS, service.password is not None)
+    return HTMLResponse(openapi_page(openapi_document(service.name, served_version, service.limits), curl))
 
 
 GET_HANDLERS = {
+    "/": get_docs,
     "/healthz": get_health,
     "/readyz": get_readiness,
     "/metrics": get_metrics,

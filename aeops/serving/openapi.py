@@ -5,7 +5,12 @@ The schemas are those of the served model; tests compare the document with the r
 
 import html
 from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
+
+from aeops.bundle.answers import to_answers
 from aeops.bundle.detector import Detector
 from aeops.kinds.flags import FLAG_TEXTS
 from aeops.kinds.npy_bytes import MEDIA_TYPE as NPY_TYPE
@@ -17,6 +22,10 @@ from aeops.serving.response_formats import IDS_HEADER
 from aeops.serving.served_version import ServedVersion
 
 Schema = JsonObject
+MAX_EXAMPLE_VALUES = 20_000
+ANSWER_NAMES = ("score", "p_value", "is_anomaly", "flags")
+EXAMPLE_ID = "7f3a9c2e-0"
+EXAMPLE_ADDRESS = "http://127.0.0.1:8100"
 
 ERROR_SCHEMA: Schema = {
     "type": "object",
@@ -48,6 +57,7 @@ POST_SUMMARIES = {
     "/explain": "Scores and their causes: residuals or wrong tokens, parts of the score, nearest normal sample. JSON alone.",
 }
 GET_RESPONSES: dict[str, tuple[str, str, Schema]] = {
+    "/": ("This document as a page, as /docs.", "text/html; charset=utf-8", {"type": "string"}),
     "/healthz": ("200 while the service answers.", JSON, {"type": "object"}),
     "/readyz": ("200 while a version is served, else 503.", JSON, {"type": "object", "required": ["status", "version"]}),
     "/model": ("The served version, its threshold and inputs, and the state of the rollover.", JSON, {"type": "object"}),
@@ -86,6 +96,11 @@ def post_operation(path: str, summary: str, detector: Detector | None, limits: R
     if detector is not None and detector.data_kind.IS_BY_NAME:
         body_content = {name: {"schema": BINARY_SCHEMA} for name in (arrow.MEDIA_TYPE, *NAMED_TYPES)}
     reply_content: Schema = {JSON: {"schema": reply_schema(path)}}
+    json_content: Schema = {"schema": request_schema(detector, limits)}
+    if detector is not None and (example := build_example(detector)) is not None:
+        json_content["example"] = {"inputs": example.inputs}
+        if path == "/score":
+            reply_content[JSON]["example"] = {"predictions": example.predictions, "ids": [EXAMPLE_ID]}
     if path != "/explain":
         reply_content |= binary_content
     headers: dict[str, Schema] = {}
@@ -97,13 +112,42 @@ def post_operation(path: str, summary: str, detector: Detector | None, limits: R
         "parameters": [{"name": name, "in": "query", "schema": BOOLEAN_SCHEMA} for name in PARAM_NAMES],
         "requestBody": {
             "required": True,
-            "content": {JSON: {"schema": request_schema(detector, limits)}, **body_content},
+            "content": {JSON: json_content, **body_content},
         },
         "responses": {
             "200": {"description": "one result for each sample", "headers": headers, "content": reply_content},
             **error_responses(ERROR_DESCRIPTIONS),
         },
     }
+
+
+@dataclass(frozen=True)
+class ServedExample:
+    """One sample that the model takes, as JSON has it, and what the service says of it."""
+
+    inputs: list[Any]
+    predictions: list[Any]
+
+
+def build_example(detector: Detector) -> ServedExample | None:
+    """Return an example of the served model; None where a sample is large, or JSON cannot hold it."""
+    samples = detector.example()[:1]
+    inputs = samples.tolist() if isinstance(samples, np.ndarray) else list(samples)
+    if isinstance(samples, np.ndarray) and (samples.size > MAX_EXAMPLE_VALUES or not _is_finite(samples)):
+        return None
+    predictions = to_answers({name: values for name, values in detector.score(samples).items() if name in ANSWER_NAMES})
+    return ServedExample(inputs, predictions)
+
+
+def _is_finite(values: np.ndarray) -> bool:
+    return values.dtype.kind in "iuf" and bool(np.isfinite(values).all())
+
+
+def curl_example(detector: Detector, address: str, has_password: bool) -> str:
+    """Return a command line that scores a sample of the served model."""
+    curl = "curl -s -u ae" if has_password else "curl -s"
+    body = f"json.dumps(dict(inputs={detector.data_kind.python_example(detector.spec)}))"
+    return f'python3 -c "import json; print({body})" | {curl} -H content-type:application/json {address}/score -d @-'
 
 
 def get_operation(path: str, summary: str, media_type: str, schema: Schema) -> Schema:
@@ -113,7 +157,7 @@ def get_operation(path: str, summary: str, media_type: str, schema: Schema) -> S
     success_response = {"description": summary, "content": {media_type: {"schema": schema}}}
     return {
         "summary": summary,
-        "operationId": path.strip("/").replace(".", "_"),
+        "operationId": path.strip("/").replace(".", "_") or "home",
         "responses": {"200": success_response, **error_responses(error_codes)},
     }
 
@@ -215,10 +259,10 @@ h2{margin:2rem 0 0;font-size:1.1rem}code,pre{font:.9em ui-monospace,monospace;ba
 pre{padding:.7rem;overflow:auto}table{border-collapse:collapse}td{padding:.1rem 1rem .1rem 0;vertical-align:top}"""
 
 
-def openapi_page(document: Schema) -> str:
-    """Return the document as HTML without scripts and without requests to other hosts."""
+def openapi_page(document: Schema, curl: str = "") -> str:
+    """Return the document as HTML without scripts and without requests to other hosts; `curl` is a command that works."""
     title = html.escape(document["info"]["title"])
-    sections = ""
+    sections = f"<h2>Try it</h2><pre>{html.escape(curl)}</pre>" if curl else ""
     for path, path_item in document["paths"].items():
         for method, operation in path_item.items():
             sections += operation_html(method, path, operation)

@@ -39,6 +39,7 @@ class ScoringService:
         own_names_only: bool = False,
     ) -> None:
         self.name, self.limits, self.journal, self.password = name, limits or RequestLimits(), journal, password
+        self.address = ""  # for the examples of its pages; set by who listens
         self.own_names_only = own_names_only
         self.metrics = Metrics(queue_length=lambda: self.batcher.queue_length(), journal_bytes=self._journal_bytes)
         self.rollover = ModelRollover(name, source, rules or ServingSpec(), self.metrics)

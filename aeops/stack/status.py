@@ -14,6 +14,7 @@ from aeops.machine.service_records import ServiceRecord, read_service_records
 from aeops.machine.stack_settings import Settings, read_settings
 from aeops.project import Project
 from aeops.registry import ledger
+from aeops.registry.acknowledgement import ACKNOWLEDGEMENT
 from aeops.registry.ledger import LedgerEntry
 from aeops.stack.alarms import read_alarms
 from aeops.stack.leader_state import FAILING_STATE, SETUP_NAME, LeaderState, read_state
@@ -291,7 +292,10 @@ def _pending_approvals(project: Project) -> list[ApprovalRow]:
     """Return the versions with a request for approval and no decision since."""
     rows: list[ApprovalRow] = []
     for recipe in ledger.recipes_with_ledger(project):
-        last_entries: dict[str, LedgerEntry] = {entry.version: entry for entry in ledger.read_content(project, recipe).entries}
+        last_entries: dict[str, LedgerEntry] = {}
+        for entry in ledger.read_content(project, recipe).entries:
+            if entry.event != ACKNOWLEDGEMENT:
+                last_entries[entry.version] = entry
         for version, line in last_entries.items():
             if line.event == "request":
                 command = f"ae approve {recipe} {version} --by NAME --why TEXT"

@@ -13,11 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ae_models.spec import ColumnSpec, InputSpec
+from ae_models.spec import ColumnSpec
 from aeops.bundle.detector import Detector
 from aeops.data.fit_samples import learnt_fit
 from aeops.errors import UsageError
-from aeops.evaluation import fault_power, model_input
+from aeops.evaluation import fault_power
+from aeops.evaluation.paired_scores import predict_both, sample_difference
 from aeops.evaluation.prepared import PreparedSamples, load_prepared
 from aeops.files import make_folder, write_json
 from aeops.gate import comparison
@@ -35,7 +36,6 @@ from aeops.recipe.reader import Recipe, read_recipe
 from aeops.recipe.studies import POWER_STUDY, PowerStudy
 
 FIRST_VERSION, SAME_BUNDLE, NOT_COMPARED = "first", "the same", "not compared"
-INPUT_KEYS = ("kind", "shape", "low", "high", "target_channels", "given")  # of bundle.json: they define a model's samples
 
 
 @dataclass(frozen=True)
@@ -149,47 +149,12 @@ def compare_detectors(
     return results, comparison.combine_results(results)
 
 
-def sample_difference(champion: Detector, challenger: Detector) -> str:
-    """Return how the samples of the champion differ from those of the challenger; an empty string if they do not."""
-    champion_spec, challenger_spec = sample_spec(champion), sample_spec(challenger)
-    differing_keys = []
-    for key, value in champion_spec.items():
-        if value != challenger_spec.get(key):
-            differing_keys.append(f"{key} {value} instead of {challenger_spec.get(key)}")
-    return ", ".join(differing_keys)
-
-
-def sample_spec(detector: Detector) -> dict[str, object]:
-    """Return the properties of a model's inputs and outputs.
-
-    Keys that an older bundle lacks have their default. The shape is left out where samples may have any length.
-    """
-    defaults, stored_spec = InputSpec(), detector.bundle["input"]
-    spec: dict[str, object] = {}
-    for key in INPUT_KEYS:
-        spec[key] = stored_spec.get(key, getattr(defaults, key))
-    if detector.data_kind.FIXED_SHAPE:
-        spec["input shape"] = list(detector.shape)
-        spec["output shape"] = list(detector.output_shape)
-    if detector.column_types:
-        spec["columns"] = [f"{name} ({column_type})" for name, column_type in detector.column_types]
-    return spec
-
-
 def score_both(
     recipe: Recipe, data: PreparedSamples, champion: Detector, challenger: Detector
 ) -> tuple[ModelScores, ModelScores]:
-    """Score the test samples with champion and challenger; both get them as the recipe serves them today.
-
-    Both errors are measured with the champion's encoder: two tokenizers cut the same text into different numbers of tokens.
-    """
-    inputs = model_input.served_inputs(recipe.fit, data.test, model_input.TEST_SEED)
-    stored = model_input.target_channels(recipe.fit.input, data.test)
-    target = champion.to_measured(champion.data_kind.recode(stored, recipe.fit.input.columns, champion.spec))
-    columns = recipe.fit.input.columns
-    return measure_scores(champion, champion, inputs, target, columns), measure_scores(
-        challenger, champion, inputs, target, columns
-    )
+    """Score the test samples with champion and challenger, as `aeops.evaluation.paired_scores.predict_both` does."""
+    of_champion, of_challenger = predict_both(recipe, data, champion, challenger)
+    return ModelScores(of_champion.error, of_champion.score), ModelScores(of_challenger.error, of_challenger.score)
 
 
 def measure_powers(recipe: Recipe, data: PreparedSamples, champion: Detector, challenger: Detector) -> list[np.ndarray]:
@@ -219,26 +184,6 @@ def _recoded(scores: fault_power.ServedScores, detector: Detector, columns: Sequ
         return scores(detector.data_kind.recode(served, columns, detector.spec))
 
     return score
-
-
-def measure_scores(
-    detector: Detector, reference: Detector, inputs: np.ndarray, target: np.ndarray, columns: Sequence[ColumnSpec]
-) -> ModelScores:
-    """Return the errors and scores of `detector`.
-
-    Args:
-        detector: the model that scores the samples.
-        reference: the model whose encoder measures the errors.
-        inputs: the samples as they are served, (n, ...).
-        target: the expected outputs, as `reference.to_measured` returns them.
-        columns: of a table: those whose codes the inputs have.
-    """
-    kind = detector.data_kind
-    predictions = detector.score(kind.recode(inputs, columns, detector.spec), reconstruction=True)
-    own_columns = [column.spec for column in detector.spec.columns]
-    outputs = kind.recode(predictions["reconstruction"], own_columns, reference.spec)
-    errors = reference.data_kind.errors(target, reference.to_measured(outputs))
-    return ModelScores(errors, predictions["score"])
 
 
 def reuse_warning(recipe: Recipe, candidate_count: int, false_accept_probability: float) -> str:

@@ -1,8 +1,8 @@
 """Stage evaluate: measure a bundle and its baselines on unseen test samples, and run the recipe's studies.
 
 Run: python -m aeops.stages.evaluate --recipe recipes/digits.yaml --prepared DIR --bundle DIR --history DIR --out DIR
-It writes metrics.json, studies.json, scores.parquet, reference.parquet (for monitoring) and figures/ to --out. The same input
-gives the same bytes.
+It writes metrics.json, studies.json, scores.parquet, reference.parquet (for monitoring), thresholds.csv and errors.csv (for the
+report and `dvc plots`) and figures/ to --out. The same input gives the same bytes.
 """
 
 import argparse
@@ -31,7 +31,8 @@ from aeops.evaluation.measures import MEASURE_FUNCTIONS
 from aeops.evaluation.prepared import load_prepared
 from aeops.evaluation.reference import REFERENCE_SEED, write_reference
 from aeops.evaluation.study import EvaluationContext, StudyResult, run_study
-from aeops.files import atomic_folder, write_json
+from aeops.evaluation.threshold_table import error_table, threshold_table, to_csv
+from aeops.files import atomic_folder, atomic_write, write_json
 from aeops.kinds.arrays import mse_per_image
 from aeops.machine.entry_point import run_main
 from aeops.project import Project, find_project
@@ -82,7 +83,9 @@ def evaluate(recipe: Recipe, project: Project, prepared: Path, bundle: Path, his
         metrics = dict(zip(metrics, map(replace_nonfinite, metrics.values()), strict=True))
         write_json(folder / "metrics.json", metrics)
         write_json(folder / "studies.json", documents)
-        write_parquet(folder / "scores.parquet", score_table(context))
+        scores = score_table(context)
+        write_parquet(folder / "scores.parquet", scores)
+        write_tables(folder, scores, metrics["false_alarms"]["threshold"])
         calibration = np.load(calibration_file(prepared, recipe, project), mmap_mode="r")
         write_reference(folder / "reference.parquet", recipe.fit, calibration, context.detector)
         draw_figures(figures, context, detectors, metrics, curves)
@@ -241,6 +244,14 @@ def score_table(context: EvaluationContext) -> pd.DataFrame:
         **{column: quality.astype(np.float32)},
         error=kind.errors(context.target, context.measured_outputs).astype(np.float32),
     )
+
+
+def write_tables(folder: Path, scores: pd.DataFrame, threshold: float) -> None:
+    """Write thresholds.csv, what every threshold would flag, and errors.csv, a histogram: for the report and `dvc plots`."""
+    is_normal = ~scores["novelty"].to_numpy(dtype=bool)
+    flagged = threshold_table(scores["score"].to_numpy(dtype=np.float64), is_normal, threshold)
+    atomic_write(folder / "thresholds.csv", to_csv(flagged))
+    atomic_write(folder / "errors.csv", to_csv(error_table(scores["error"].to_numpy(dtype=np.float64), is_normal)))
 
 
 # ---------------------------------------------------------------- studies and figures

@@ -24,7 +24,7 @@ from aeops.project import find_project
 from aeops.recipe.default_rules import DEFAULT_RULES, PURPOSES, default_rules, unchecked_warnings
 from aeops.recipe.metric_names import metric_names
 from aeops.recipe.reader import read_recipe
-from aeops.report.headline import headline
+from aeops.report.headline import verdict_sentence
 from aeops.report.model_card import model_card
 from aeops.report.report_page import write_report
 from aeops.report.summary import verdict_markdown
@@ -277,7 +277,7 @@ def test_the_terminal_repeats_every_warning(warned, evaluated, comparison, capsy
     }
     show_summary(summary, 1.0)
     printed = capsys.readouterr().out
-    assert printed.startswith(headline(summary["metrics"]))
+    assert printed.startswith(f"digits 1  {verdict_sentence(summary['metrics'], comparison, [])}")
     assert "warning    2 of the rules that always hold not checked" in printed
     for warning in warned["warnings"]:
         assert warning in printed

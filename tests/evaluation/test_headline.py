@@ -1,11 +1,14 @@
 """The first sentence of report, card and terminal."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
-from aeops.report.headline import headline
+from aeops.gate import comparison as comparison_module
+from aeops.recipe.gate_rules import NEEDS_BETTER
+from aeops.report.headline import WORSE, headline, verdict_sentence
 from aeops.report.tables import describe_lead, rate_table
 
 ROOT = Path(__file__).parents[2]
@@ -42,34 +45,95 @@ DETECTION = {
 }
 
 
-def test_it_says_what_is_flagged_what_is_caught_and_what_the_best_baseline_catches():
+NONE_BEFORE = {"champion": None, "verdict": "first", "rules": [], "reasons": ["digits has no champion yet"]}
+
+
+def compared(**changes) -> dict:
+    """A comparison with champion 3 that found an error larger by two thirds."""
+    rule = {
+        "name": "keeps_its_error",
+        "metric": "error",
+        "slice": "all",
+        "champion": 0.0127,
+        "challenger": 0.0212,
+        "difference": -0.669,
+        "verdict": "worse",
+        "needs": "not-worse",
+        "says": "keeps_its_error: error is 0.0212, the champion's 0.0127: -66.9 % (-70 % to -60 %); worse by more than 5 %",
+    }
+    return {"champion": {"version": "3"}, "verdict": "not worse", "rules": [rule | changes]}
+
+
+def test_it_says_what_is_caught_what_passes_and_what_the_best_baseline_catches():
     assert headline(METRICS | {"detection": DETECTION}) == (
-        "Of 930 normal test samples 12 are flagged (1.29 %; requested 1.00 %), and of 500 samples of the known novelty 130 are "
-        "caught (26.0 %). At this rate the best baseline, the hull-20 residual, catches 19.2 % of the novelty."
+        "It catches 26.0 % of the known novelty and lets 74.0 % through, with 1.29 % false alarms (1.00 % requested); the best "
+        "baseline, hull-20 residual, catches 19.2 % of the novelty."
     )
 
 
-def test_injected_faults_are_told_where_they_were_measured():
-    assert headline(METRICS | {"power": {"mean_caught": 0.413}}) == (
-        "Of 930 normal test samples 12 are flagged (1.29 %; requested 1.00 %), of 500 samples of the known novelty 130 are "
-        "caught (26.0 %), and of injected faults 41.3 % are caught."
+def test_injected_faults_stand_beside_the_novelty_or_in_its_place():
+    power = {"mean_caught": 0.413, "baselines": {"knn": {"mean_caught": 0.3}, "local_hull_20": {"mean_caught": 0.35}}}
+    assert headline(METRICS | {"power": power}) == (
+        "It catches 26.0 % of the known novelty and lets 74.0 % through (injected faults: 41.3 % and 58.7 %), with 1.29 % false "
+        "alarms (1.00 % requested); the best baseline, hull-20 residual, catches 35.0 % of the faults."
+    )
+    assert headline(METRICS | {"novelty_flagged": None, "power": power}).startswith(
+        "It catches 41.3 % of injected faults and lets 58.7 % through, with "
     )
 
 
 def test_without_novelty_and_faults_it_says_that_nobody_knows_what_is_caught():
-    bare = METRICS | {"novelty_flagged": None, "false_alarms": ALARMS | {"requested": None}}
+    reconstruction = {"model": {"mse": 0.0062}, "pca": {"components": 16, "mse": 0.02538}}
+    bare = METRICS | {"novelty_flagged": None, "false_alarms": ALARMS | {"requested": None}, "reconstruction": reconstruction}
     assert headline(bare) == (
-        "Of 930 normal test samples 12 are flagged (1.29 %); nothing was measured of what it catches: no novelty is known."
+        "It reconstructs with MSE 0.00620 (PCA-16: 0.02538) and 1.29 % false alarms; what it would catch was not measured: no "
+        "novelty is known."
     )
 
 
-@pytest.mark.parametrize("file", ["benchmarks/records/models/digits.json", "benchmarks/records/models/mnist-adversarial.json"])
-def test_metrics_of_an_older_version_have_a_sentence_and_no_table_of_rates(file):
-    metrics = json.loads((ROOT / file).read_text(encoding="utf-8"))["metrics"]
-    assert headline(metrics).startswith("Of ")
-    if "caught" not in metrics["detection"]["model"]:
+def test_the_verdict_stands_first_with_the_champion_or_the_reason():
+    assert verdict_sentence(METRICS, NONE_BEFORE, []).startswith(
+        "Accepted, with no champion to compare it with. It catches 26.0 %"
+    )
+    assert verdict_sentence(METRICS, compared(), []).startswith("Accepted, not worse than champion 3. It catches ")
+    reasons = ["detection.model.auroc is 0.71; at least 0.86 is needed", "two", "three"]
+    assert verdict_sentence(METRICS, NONE_BEFORE, reasons).startswith(
+        "Refused: detection.model.auroc is 0.71, at least 0.86 is needed, and for 2 more reasons. It catches "
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, "worse than champion 3 by reconstruction error (0.0212 against 0.0127)"),
+        ({"slice": "label 4"}, "worse than champion 3 by reconstruction error on label 4 (0.0212 against 0.0127)"),
+        ({"verdict": "cannot tell"}, "it cannot be told whether it is worse than champion 3 by reconstruction error (0.0212"),
+        ({"verdict": "not worse", "needs": "better"}, "not shown to be better than champion 3 by reconstruction error (0.0212"),
+    ],
+)
+def test_a_comparison_that_refuses_is_said_without_its_statistics(changes, said):
+    comparison = compared(**changes)
+    assert verdict_sentence(METRICS, comparison, [comparison["rules"][0]["says"]]).startswith(f"Refused: {said}")
+
+
+def test_a_comparison_that_could_not_be_made_is_said_as_it_is():
+    comparison = compared(difference=None, champion=None, challenger=None, says="keeps_its_error: no sample of label 4")
+    assert verdict_sentence(METRICS, comparison, ["keeps_its_error: no sample of label 4"]).startswith(
+        "Refused: keeps_its_error: no sample of label 4. It catches"
+    )
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "benchmarks" / "records" / "models").glob("*.json")), ids=lambda file: file.stem)
+def test_metrics_of_every_record_have_a_sentence(file):
+    metrics = json.loads(file.read_text(encoding="utf-8"))["metrics"]
+    assert re.match("It (catches|reconstructs with) ", headline(metrics))
+    if "caught" not in metrics.get("detection", {}).get("model", {}):
         assert rate_table(metrics) is None
         assert describe_lead(metrics) == ""
+
+
+def test_a_rule_that_names_better_or_worse_is_known_to_the_comparison():
+    assert (comparison_module.WORSE, comparison_module.NEEDS_BETTER) == (WORSE, NEEDS_BETTER)
 
 
 def test_the_table_marks_the_best_of_each_rate_and_says_which_rate_needs_more_calibration_samples():

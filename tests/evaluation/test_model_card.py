@@ -4,8 +4,8 @@ import pytest
 import yaml
 
 from aeops.drawing.words import format_share
-from aeops.report.headline import headline
-from aeops.report.model_card import model_card
+from aeops.report.headline import verdict_sentence
+from aeops.report.model_card import card_sentence, model_card, with_refusal
 
 LINEAGE = {"git.commit": "c0ffee", "data.content_sha256": "d" * 64, "platform.system": "Linux x86_64"}
 
@@ -26,10 +26,10 @@ def test_the_card_shows_metrics_beside_their_baselines_with_intervals(facts):
         assert text in card
 
 
-def test_the_card_begins_with_what_is_flagged_and_caught_and_has_the_shares_at_each_rate(facts):
-    _, metrics, *_ = facts
+def test_the_card_begins_with_the_verdict_and_has_the_shares_at_each_rate(facts):
+    _, metrics, _, _, comparison = facts
     card = model_card(*facts, LINEAGE)
-    assert card.split("\n\n")[1] == headline(metrics)
+    assert card_sentence(card) == verdict_sentence(metrics, comparison, [])
     hull = metrics["detection"]["local_hull_20"]
     caught, false_alarms = (format_share(hull[name]["at_5_percent"]) for name in ("caught", "false_alarms"))
     [row] = [line for line in card.splitlines() if line.startswith("| hull-20 residual | –")]
@@ -103,3 +103,17 @@ def test_a_margin_that_is_not_the_recipes_has_its_source_beside_it(facts, worse)
         assert cell in model_card(recipe, metrics, findings, verdict, comparison, LINEAGE)
     older = {key: value for key, value in rule.items() if key != "margin_source"}
     assert "| 0.1000 |" in model_card(recipe, metrics, findings, verdict, worse | {"rules": [older]}, LINEAGE)
+
+
+def test_a_version_that_is_refused_after_its_evidence_was_good_begins_with_the_refusal(facts):
+    _, metrics, _, _, comparison = facts
+    card = model_card(*facts, LINEAGE)
+    sentence = verdict_sentence(metrics, comparison, ["ada rejected digits 3 on 2026-11-30 (too many alarms)"])
+    refused = with_refusal(card, "digits", sentence)
+    assert refused.startswith("# digits: refused\n\nRefused: ada rejected digits 3 on 2026-11-30 (too many alarms). It catches ")
+    assert card_sentence(refused) == sentence
+    assert refused.split("\n\n")[2:] == card.split("\n\n")[2:], "nothing else of the card has changed"
+
+
+def test_a_description_that_is_no_card_has_no_sentence():
+    assert card_sentence("") == card_sentence("# digits") == card_sentence("By hand.\n\nIt works.\n\nWell.") == ""

@@ -4,22 +4,28 @@ import re
 import shutil
 import subprocess
 import sys
+from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 import yaml
 
 from aeops.drawing.svg import inline_svg
+from aeops.evaluation.threshold_table import error_table, threshold_table, to_csv
+from aeops.page.app import REPORT_SCRIPT
 from aeops.project import find_project
 from aeops.recipe.reader import read_recipe
-from aeops.report.headline import headline
-from aeops.report.report_page import metric_tiles, write_report
+from aeops.report.headline import verdict_sentence
+from aeops.report.report_page import ReportHead, metric_tiles, read_slider, write_report
 from aeops.report.tables import describe_lead, rate_table
 from aeops.stages.evaluate import evaluate
 
 ROOT = Path(__file__).parents[2]
-SECTIONS = ("gate", "champion", "data", "training", "reconstruction", "detection", "errors", "codes", "lineage", "use")
+SECTIONS = ("detection", "errors", "champion", "reconstruction", "codes", "gate", "training", "data", "lineage", "use")
+HEAD = ReportHead("3", datetime(2026, 11, 30, 4, 5, tzinfo=UTC), "ada")
 LINEAGE = {"git.commit": "c0ffee" * 6, "git.dirty": "false", "seed": "0", "version": "3"}
 
 
@@ -60,6 +66,7 @@ def write(evaluated, verdict, comparison, validation, tmp_path):
             validation=validation,
             lineage=LINEAGE,
             timings={"train": 31.25},
+            head=HEAD,
         )
         return page.read_text(encoding="utf-8")
 
@@ -89,11 +96,18 @@ def test_the_page_holds_every_section_figure_and_rule(write, evaluated, verdict)
         assert fact in page
 
 
-def test_the_page_begins_with_what_is_flagged_and_caught(write, evaluated):
+def test_the_page_begins_with_the_version_its_date_and_author_and_the_verdict(write, evaluated, comparison):
     metrics = json.loads((evaluated.report / "metrics.json").read_text(encoding="utf-8"))
     page = html.unescape(write())
-    first_paragraphs = re.findall(r'<p class="(over|headline|lead)">(.*?)</p>', page, re.DOTALL)
-    assert first_paragraphs[1] == ("headline", headline(metrics))
+    first_paragraphs = re.findall(r'<p class="(over|made|headline|lead)">(.*?)</p>', page, re.DOTALL)
+    assert first_paragraphs[2] == ("headline", verdict_sentence(metrics, comparison, []))
+    assert re.sub("<.*?>", "", first_paragraphs[1][1]) == "Made on 30 November 2026, 04:05 UTC by ada"
+    assert re.search(r"<h1>digits 3\s", page)
+
+
+def test_detection_stands_before_the_rows_of_the_validation(write):
+    ids = [name for name in Elements(write()).ids if name in SECTIONS]
+    assert tuple(ids) == SECTIONS
 
 
 def test_the_page_has_the_shares_caught_at_each_rate_with_the_best_marked(write, evaluated):
@@ -123,7 +137,8 @@ def test_every_bar_of_a_baseline_has_a_colour_on_the_pages(evaluated):
 def test_the_page_loads_nothing_from_outside(write):
     page = write()
     for tag, attributes in Elements(page).found:
-        assert tag not in {"script", "link", "iframe", "object", "embed", "base"}
+        assert tag not in {"link", "iframe", "object", "embed", "base"}
+        assert tag != "script" or not attributes, "the slider's own script, which is in the page"
         for name, value in attributes.items():
             if name in {"src", "href", "xlink:href", "srcset", "action", "data"}:
                 assert value.startswith(("#", "data:image/")), (tag, name, value)
@@ -150,7 +165,7 @@ def test_the_page_of_an_ensemble_says_which_model_is_shown(write, evaluated):
 
 def test_text_of_the_recipe_is_escaped(write):
     page = write(recipe={"about": "<script>alert('x')</script> & more"})
-    assert "<script" not in page
+    assert page.count("<script") == page.count(REPORT_SCRIPT) == 1, "that of the slider"
     assert "&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt; &amp; more" in page
 
 
@@ -218,3 +233,56 @@ def test_writing_the_page_imports_neither_torch_nor_matplotlib():
     heavy = "{'torch', 'matplotlib', 'pandas', 'mlflow'}"
     check = f"import sys, aeops.report.report_page, aeops.report.model_card; assert not {heavy} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", check], check=True, timeout=400, cwd=ROOT)
+
+
+def test_the_slider_begins_at_the_threshold_of_the_version_with_its_shares(write, evaluated):
+    metrics = json.loads((evaluated.report / "metrics.json").read_text(encoding="utf-8"))
+    slider = read_slider(evaluated.report / "thresholds.csv", metrics["false_alarms"]["threshold"])
+    threshold, false_alarms, caught = slider.shown
+    assert threshold == pytest.approx(metrics["false_alarms"]["threshold"], rel=1e-5)
+    assert false_alarms == pytest.approx(metrics["false_alarms"]["measured"], abs=1e-5)
+    assert caught == pytest.approx(metrics["novelty_flagged"], abs=1e-5)
+    rows = json.loads(slider.rows)
+    assert rows[0][1:] == [0.0, 0.0]
+    assert [row[1] for row in rows] == sorted(row[1] for row in rows)
+    page = html.unescape(write())
+    assert f'data-rows="{slider.rows}"' in page
+    assert f'data-own="{slider.own}"' in page
+
+
+def test_a_report_of_before_the_slider_has_none(write, evaluated, tmp_path):
+    older = Path(shutil.copytree(evaluated.report, tmp_path / "older"))
+    (older / "thresholds.csv").unlink()
+    assert '<div id="slider"' not in write(report=older)
+    assert "<script" not in write(report=older)
+
+
+def test_tables_of_thresholds_and_errors_are_those_of_the_samples():
+    scores, is_normal = np.array([1.0, 2.0, 3.0, 4.0, np.nan]), np.array([True, True, False, False, False])
+    table = threshold_table(scores, is_normal, 2.5)
+    assert table.to_dict("list") == {
+        "threshold": [4.0, 3.0, 2.5, 2.0, 1.0],
+        "false_alarms": [0.0, 0.0, 0.0, 0.0, 0.5],
+        "caught": [0.0, 0.5, 1.0, 1.0, 1.0],
+    }
+    alone = threshold_table(scores[:2], is_normal[:2], 2.5)
+    assert alone["caught"].isna().all()
+    assert to_csv(alone).splitlines()[:2] == ["threshold,false_alarms,caught", "2.5,0,"]
+    errors = error_table(np.array([0.0, 1.0, 1.0]), np.array([True, False, False]))
+    assert (errors["normal"].iloc[0], errors["novelty"].iloc[-1]) == (1.0, 1.0)
+    assert errors[["normal", "novelty"]].sum().tolist() == [1.0, 1.0]
+    large = threshold_table(np.random.default_rng(0).normal(size=50_000), np.arange(50_000) % 2 == 0, 1.0)
+    assert len(large) <= 361
+
+
+def test_what_dvc_plots_is_what_the_stages_write(evaluated):
+    document = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
+    folders = {"report": evaluated.report, "training": evaluated.training}
+    assert [folders[Path(name).parts[2]] / Path(name).name for name in document["metrics"]] == [evaluated.report / "metrics.json"]
+    for plot in document["plots"]:
+        (settings,) = plot.values()
+        for name, columns in settings["y"].items():
+            table = pd.read_csv(folders[Path(name).parts[2]] / Path(name).name)
+            wanted = [columns] if isinstance(columns, str) else columns
+            assert {settings["x"], *wanted} <= set(table.columns)
+            assert len(table) > 1

@@ -147,15 +147,28 @@ def test_predictions_of_older_form_leave_codes_and_inputs_unknown(
     table = pq.read_table(file).drop_columns(["mean", "std", "code"])
     pq.write_table(table, file)
     found = signals(project, recipe, at(2))
-    assert verdicts(found) == ["quiet", "quiet", "unknown", "unknown"]
+    assert verdicts(found) == ["unknown"] * 4
+    assert found["scores"].message.startswith(
+        "too few samples to tell: 50 since the promotion, and 100 are needed; of the scores"
+    )
     assert "none of 50 predictions holds what this signal looks at" in found["inputs"].message
 
 
-def test_one_sample_is_enough_to_begin_with_and_too_few_for_an_alarm(
+def test_one_sample_is_too_few_to_tell(
     project: Project, recipe: Recipe, score: Callable[..., None], at: Callable[[int], datetime]
 ) -> None:
     score(1, np.full((1, 1, 28, 28), 255, np.uint8))
-    assert verdicts(signals(project, recipe, at(1))) == ["quiet"] * 4
+    found = signals(project, recipe, at(1))
+    assert verdicts(found) == ["unknown"] * 4
+    assert found["scores"].message.startswith("too few samples to tell: 1 since the promotion, and 100 are needed; ")
+    assert found["scores"].e_value is not None, "the evidence is there all the same"
+
+
+def test_a_gross_change_alarms_before_there_are_samples_enough_to_be_quiet(
+    project: Project, recipe: Recipe, score: Callable[..., None], normal: np.ndarray, at: Callable[[int], datetime]
+) -> None:
+    score(1, (normal[:60] * 0.3).astype(np.uint8))
+    assert "alarm" in verdicts(signals(project, recipe, at(2)))
 
 
 def test_a_champion_is_stale_after_its_days(project: Project, recipe: Recipe, at: Callable[[int], datetime]) -> None:
@@ -209,7 +222,7 @@ def test_an_alarm_stays_while_the_champion_does_and_not_with_another_one(
         paths.history_file(project, "digits"), at(1), "digits", ChampionPeriod("1", name.time, name.timestamp), [seen]
     )
     assert "no longer there" in signals(project, recipe, at(2))["scores"].message
-    score(1, normal[:50])
+    score(1, normal[:150])
     assert signals(project, recipe, at(2))["scores"].since == "2026-01-01"
     stricter = replace(recipe, monitor=replace(recipe.monitor, level=0.0001))
     assert signals(project, stricter, at(2))["scores"].verdict == "quiet"

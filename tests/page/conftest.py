@@ -23,6 +23,7 @@ from aeops.project import Project
 from aeops.registry import promotion
 from aeops.registry.ledger import Decision
 from aeops.registry.store import open_store
+from aeops.report.headline import verdict_sentence
 
 ROOT = Path(__file__).parents[2]
 MEASURED = json.loads((ROOT / "benchmarks" / "records" / "models" / "digits.json").read_text(encoding="utf-8"))["metrics"]
@@ -73,7 +74,8 @@ def decide(project: Project, bundle: Path, scratch: Path) -> None:
         run = store.start_run("digits", {}, {}, {"dataset": "digits", "content_sha256": "c" * 64})
         store.log_metrics(run, MEASURED)
         store.log_files(run, [scratch / "metrics.json"])
-        store.register(run, "digits", which, facts | {"verdict": verdict}, "# digits")
+        card = f"# digits: {verdict}\n\n{verdict_sentence(MEASURED, None, [HOSTILE] if verdict == 'refused' else [])}\n\nDigits."
+        store.register(run, "digits", which, facts | {"verdict": verdict, "started_by": "ada"}, card)
     promotion.promote(store, "digits", "1", expected=None, who="ada", why="better than none", evidence={"sha256": "1" * 64})
     promotion.record_decision(store, Decision("refusal", "digits", "2", "the gate", f"worse {HOSTILE}", {"sha256": "2" * 64}))
     store.download_bundle("digits", "1")

@@ -21,6 +21,7 @@ ARGUMENTS = (
 PATHS = (
     "/",
     "/r/digits",
+    "/compare",
     "/r/news-text",
     "/r/digits/report",
     "/r/digits/monitoring",

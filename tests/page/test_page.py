@@ -243,3 +243,42 @@ def test_an_application_that_was_never_started_answers_from_the_files(project: P
     assert shown.status_code == 200
     assert "The registry is loading." in shown.text
     assert json.loads(TestClient(build_page_app(project), base_url="http://localhost").get("/healthz").text) == {"status": "ok"}
+
+
+def test_the_verdict_of_the_champion_stands_on_both_pages_with_its_author(client: httpx.Client) -> None:
+    sentence = "digits 1. Accepted. It catches 39.2 % of the known novelty and lets 60.8 % through"
+    for path in ("/", "/r/digits"):
+        text = page(client, path).text
+        assert sentence in text
+        assert re.search(r"The champion, made on [-\d]+ [:\d]+ UTC by ada", text)
+
+
+def test_two_versions_can_be_chosen_and_what_was_compared_is_shown(client: httpx.Client, project: Project) -> None:
+    shown = page(client, "/compare").text
+    assert "ae compare" not in shown
+    wanted = page(client, "/compare?recipe=digits&first=1&second=2")
+    assert "They have not been compared yet." in wanted.text
+    assert "ae compare digits@1 digits@2" in wanted.text
+    file = project.home / "compare" / "digits" / "1-2.html"
+    write(file, "<!DOCTYPE html><title>two</title><h1>1 and 2</h1>")
+    try:
+        found = page(client, "/compare?recipe=digits&first=1&second=2")
+        (frame,) = [attributes["src"] for tag, attributes in found.found if tag == "iframe"]
+        answer = client.get(frame)
+        assert (answer.status_code, "1 and 2" in answer.text) == (200, True)
+        assert "sandbox" in answer.headers["content-security-policy"]
+    finally:
+        file.unlink()
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/compare?recipe=nothing",
+        "/compare?recipe=digits&first=../1&second=2",
+        "/r/digits/compare/1/%2e%2e",
+        "/r/digits/compare/8/9",
+    ],
+)
+def test_a_comparison_that_cannot_be_is_not_found(client: httpx.Client, path: str) -> None:
+    assert client.get(path).status_code == 404

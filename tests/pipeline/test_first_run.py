@@ -94,8 +94,8 @@ def test_a_change_of_code_shows_in_dvc_status_once_its_hash_is_written(ran: Chec
 def test_every_step_is_a_task_with_a_name_and_its_artifacts_are_on_the_page(ran: Checkout) -> None:
     database = ran.home / "prefect" / "prefect.db"
     names = {name for (name,) in rows(database, "select name from task_run where state_type = 'COMPLETED'")}
-    steps = ("repair", "ingest", "validate", "version", "track", "prepare", "train", "calibrate", "evaluate")
-    assert {f"{step} small" for step in (*steps, "gate", "compare", "register", "judge", "promote")} <= names
+    steps = ("repair", "ingest", "validate", "version", "log", "prepare", "train", "calibrate", "evaluate")
+    assert {f"{step} small" for step in (*steps, "gate", "compare", "register", "decide", "promote")} <= names
     keys = {key for (key,) in rows(database, "select key from artifact")}
     assert {"small-metrics", "small-verdict", "small-comparison", "small-mlflow-run", "small-data-docs"} <= keys
 
@@ -123,7 +123,7 @@ print(json.dumps({"status": run.info.status, "steps": [m.step for m in curve], "
     receipt = json.loads((ran.root / "data" / "small" / "receipt.json").read_text())
     assert run["tags"]["data.content_sha256"] == receipt["content_sha256"]
     assert {"git.commit", "git.dirty", "platform.cpu", "platform.torch", "recipe.sha256", "seed"} <= set(run["tags"])
-    assert 0 < run["metrics"]["detection.model.auroc"] <= 1
+    assert 0 < run["metrics"]["detection/model.auroc"] <= 1
     assert {"report.html", "figures", "verdict.json", "evidence.json", "metrics.json"} <= set(run["files"])
     assert {"validation/validation.json", "validation/receipt.json"} <= set(run["files"])
     assert {"rebuild/small.yaml", "rebuild/dvc.lock", "rebuild/data.dvc"} <= set(run["files"])

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -11,7 +12,18 @@ from pathlib import Path
 import pytest
 from checkout import ROOT
 
-from aeops.cli.main import COMMAND_GROUPS, main
+from aeops.cli.command_parser import command_parsers
+from aeops.cli.examples import EXAMPLES
+from aeops.cli.main import COMMAND_GROUPS, build_parser, main
+from aeops.terminal import is_quiet, is_verbose
+
+# Commands that do something and print no facts, or whose output is JSON or a program already.
+WITHOUT_JSON = {
+    *("alarm ack", "approve", "reject", "rollback", "retire", "sign"),  # their facts are the ledger's: ae history --json
+    *("serve", "ui", "up", "down", "prefect", "completion"),
+    *("embed", "compress", "decompress"),  # they write files
+    *("ledger head", "recipe schema"),  # JSON
+}
 
 
 def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int | str | None, str, str]:
@@ -87,3 +99,71 @@ def test_a_reader_that_ends_early_is_no_error() -> None:
         assert child.stdout.readline() == "{\n"
         child.stdout.close()
         assert (child.wait(timeout=60), child.stderr.read()) == (128 + signal.SIGPIPE, "")
+
+
+def test_every_command_that_prints_facts_prints_them_as_json_too() -> None:
+    commands = dict(command_parsers(build_parser()))
+    without = {name for name, parser in commands.items() if "--json" not in parser.format_help()}
+    assert without == WITHOUT_JSON
+    assert {"show", "ledger", "ledger verify", "recipe check", "doctor", "run"} <= commands.keys()
+
+
+def test_every_command_has_an_example_that_its_help_shows_and_its_parser_takes(capsys: pytest.CaptureFixture[str]) -> None:
+    parser = build_parser()
+    commands = dict(command_parsers(parser))
+    assert commands.keys() == EXAMPLES.keys()
+    for name, examples in EXAMPLES.items():
+        for example in examples:
+            program, *arguments = shlex.split(example.partition(" > ")[0])
+            parsed = parser.parse_args(arguments)
+            assert (program, parsed.command) == ("ae", name.split()[0])
+            assert " ".join(arguments).startswith(name)
+            assert f"\n  {example}\n" in commands[name].format_help()
+        assert any(" ".join(shlex.split(example)).startswith(f"ae {name}") for example in examples)
+
+
+@pytest.mark.parametrize("columns", ["80", "200"])
+def test_the_help_of_every_command_fits_the_terminal(columns: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    for name, parser in command_parsers(build_parser()):
+        assert max(map(len, parser.format_help().splitlines())) <= int(columns), name
+
+
+@pytest.mark.parametrize(("option", "state"), [("-q", (True, False)), ("--verbose", (False, True)), ("", (False, False))])
+def test_how_much_is_said_holds_for_the_command_alone(
+    option: str, state: tuple[bool, bool], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen = []
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr("aeops.recipe.reference.explain", lambda key: seen.append((is_quiet(), is_verbose())) or [])
+    assert main(["recipe", "explain", *filter(None, [option])]) == 0
+    assert seen == [state]
+    assert not is_quiet()
+    assert not is_verbose()
+
+
+def test_an_error_says_where_it_comes_from_only_when_asked(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    assert main(["recipe", "explain", "nothing"]) == 2
+    assert "Traceback" not in capsys.readouterr().err
+    assert main(["recipe", "explain", "nothing", "-v"]) == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_no_color_is_obeyed(monkeypatch: pytest.MonkeyPatch) -> None:
+    from rich.text import Text
+
+    from aeops.cli import outputs
+
+    coloured = {}
+    for name, variables in {"plain": {"NO_COLOR": "1"}, "coloured": {}}.items():
+        monkeypatch.delenv("NO_COLOR", raising=False)
+        for variable, value in {"FORCE_COLOR": "1", "TERM": "xterm-256color", **variables}.items():
+            monkeypatch.setenv(variable, value)
+        console = outputs.open_console()
+        with console.capture() as capture:
+            console.print(Text("fault", style="red"))
+        coloured[name] = "\x1b[31m" in capture.get()
+    assert coloured == {"plain": False, "coloured": True}

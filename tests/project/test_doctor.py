@@ -1,5 +1,6 @@
 """`ae doctor` finds what is wrong and says what to type."""
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -137,3 +138,22 @@ def test_a_recipe_whose_champion_cannot_be_checked_hides_no_other(project: Proje
         ("another", "its files cannot be read", "ae status"),
         ("small", "its bundle is torn", "ae ledger verify small"),
     ]
+
+
+def test_recipes_that_nobody_ran_are_one_line_and_a_fault_has_a_command(project: Project) -> None:
+    text = (project.root / "recipes" / "small.yaml").read_text(encoding="utf-8")
+    for number in range(5):
+        (project.root / "recipes" / f"other-{number}.yaml").write_text(
+            text.replace("recipe: small", f"recipe: other-{number}"), encoding="utf-8"
+        )
+    checks = list(health_checks.check_recipes(project))
+    assert [(check.level, check.message) for check in checks] == [("good", "6 valid ones were never run here")]
+    with pytest.raises(ValueError, match="names no command that repairs it"):
+        health_checks.HealthCheck("fault", "disk", "it is full")
+
+
+def test_a_program_gets_the_checks_as_json(project: Project) -> None:
+    done = Checkout(project.root).ae_in_process("doctor", "--json")
+    answer = json.loads(done.stdout)
+    assert (done.returncode, answer["faults"]) == (0, 0)
+    assert {"python", "disk", "recipes", "mlflow"} <= {check["subject"] for check in answer["checks"]}

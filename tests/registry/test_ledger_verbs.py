@@ -54,7 +54,7 @@ def champion(store: Store) -> str | None:
 
 
 def test_history_shows_every_decision_and_the_champion(decided: Store, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["history", "digits"]) == 0
+    assert main(["history", "digits", "--full"]) == 0
     told = capsys.readouterr().out
     entries = told.split("\n     ")[1:]
     assert len([entry for entry in entries if entry.lstrip()[:1].isdigit()]) == 5
@@ -116,25 +116,53 @@ def test_history_commands_no_terminal(decided: Store, capsys: pytest.CaptureFixt
 
 
 @pytest.mark.parametrize("width", ["80", "60"])
-def test_a_ledger_is_a_few_short_lines_an_entry(
+def test_a_ledger_in_full_is_a_few_short_lines_an_entry(
     decided: Store, width: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     promotion.retire(decided, "digits", who="ada", why="a reason of many words " * 10)
     monkeypatch.setenv("COLUMNS", width)
-    assert main(["history", "digits"]) == 0
+    assert main(["history", "digits", "--full"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines[:-2])) <= 80
     assert len(lines) <= 3 * 6 + 8
 
 
-def test_what_people_wrote_is_whole_in_a_pipe(
+def test_a_ledger_is_one_line_an_entry_as_wide_as_the_terminal(
     decided: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    promotion.retire(decided, "digits", who="ada", why="a reason of many words " * 10)
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["history", "digits"]) == 0
+    _, *lines, champion, _ = capsys.readouterr().out.splitlines()
+    assert [line[:6].strip() for line in lines] == ["1", "2", "3", "4", "5", "6"]
+    assert max(map(len, lines)) == 80
+    assert lines[-1].endswith("…")
+    assert re.fullmatch(r" +4  [-\d]+ [:\d]+  rollback +3 → 1 +grace: it flags everything.*", lines[3])
+    assert champion.startswith("champion   none")
+    assert main(["ledger"]) == 0
+    assert capsys.readouterr().out.splitlines()[1:7] == lines, "ae ledger lists those of all recipes"
+
+
+@pytest.mark.parametrize("options", [[], ["--full"]], ids=["lines", "full"])
+def test_what_people_wrote_is_whole_in_a_pipe(
+    decided: Store, options: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     reason = " ".join(f"word{number}" for number in range(100))
     promotion.retire(decided, "digits", who="ada", why=reason)
     monkeypatch.delenv("COLUMNS")
-    assert main(["history", "digits"]) == 0
-    assert f"by ada ({ledger.current_account()}): {reason}\n" in capsys.readouterr().out
+    assert main(["history", "digits", *options]) == 0
+    account = f" ({ledger.current_account()})" if options else ""
+    assert re.search(f"ada{re.escape(account)}: {reason}\n", capsys.readouterr().out)
+
+
+def test_a_program_gets_the_ledgers_and_their_verification_as_json(decided: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    entries = [entry.to_dict() for entry in ledger.read_entries(decided.project, "digits")]
+    for arguments in (["ledger", "--json"], ["ledger", "list", "digits", "--json"]):
+        assert main(arguments) == 0
+        assert json.loads(capsys.readouterr().out) == [{"recipe": "digits", "as_of": None, "champion": "2", "lines": entries}]
+    assert main(["ledger", "verify", "--json"]) == 0
+    (verified,) = json.loads(capsys.readouterr().out)
+    assert (verified["recipe"], verified["entries"], verified["champion"], verified["problems"]) == ("digits", 5, "2", [])
 
 
 def test_history_of_what_has_none_says_how_it_begins(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
@@ -155,7 +183,7 @@ def test_history_outlives_the_recipes_file(decided: Store, gone: None) -> None:
 def test_verify_says_of_each_recipe_whether_it_is_whole(decided: Store, capsys: pytest.CaptureFixture[str]) -> None:
     (decided.project.recipes / "mnist.yaml").touch()
     assert main(["ledger", "verify"]) == 0
-    assert capsys.readouterr().out == "digits: whole, 5 lines, champion 2\nmnist: no ledger yet\n"
+    assert capsys.readouterr().out == "digits: whole, 5 lines, champion 2\n1 recipe without a ledger yet\n"
     assert main(["ledger", "verify", "digits"]) == 0
     assert capsys.readouterr().out == "digits: whole, 5 lines, champion 2\n"
 
@@ -291,3 +319,16 @@ def test_history_loads_no_mlflow(decided: Store) -> None:
     script = "import sys; from aeops.cli.main import main; main(['history', 'digits']); print('mlflow' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], cwd=Path.cwd(), capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "False"
+
+
+def test_show_and_why_print_their_facts_as_json(decided: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copy(ROOT / "recipes" / "digits.yaml", decided.project.recipes)
+    assert main(["show", "digits", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["recipe"], shown["champion"]) == ("digits", "2")
+    assert [version["version"] for version in shown["versions"]] == ["3", "2", "1"]
+    assert {"aliases", "made_at", "sentence", "metrics", "tags", "run_url"} <= shown["versions"][0].keys()
+    main(["why", "digits@2", "--json"])
+    answer = json.loads(capsys.readouterr().out)
+    assert [link["name"] for link in answer["links"]][:2] == ["version", "threshold"]
+    assert answer["holds"] == (not any(link["problem"] for link in answer["links"]))

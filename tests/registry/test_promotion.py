@@ -195,7 +195,9 @@ def test_a_decision_is_written_once_for_an_evidence_and_a_person_may_think_again
     assert (refused.number, refused.event, refused.from_version, refused.to_version) == (6, "refusal", None, None)
     assert champion(registered) is None
     assert promotion.find_problems(registered, "digits") == []
-    with pytest.raises(ValueError, match="expected one of the events refusal, request, approval, rejection, got 'promotion'"):
+    with pytest.raises(
+        ValueError, match="expected one of the events refusal, request, approval, rejection, acknowledgement, got"
+    ):
         note("promotion")
 
 

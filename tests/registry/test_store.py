@@ -68,9 +68,24 @@ def test_a_run_carries_what_it_was_given(store: Store, start: Callable[[], str],
     assert [(point.step, point.value) for point in curve] == [(1, 1.0), (2, 0.5), (3, pytest.approx(1 / 3))]
     named = {"detection.model.auroc": 0.9, "detection.model.auroc_interval.0": 0.8, "detection.model.auroc_interval.1": 0.95}
     assert store.metrics(run_id) == named | {"train_loss": pytest.approx(1 / 3)}
+    assert "detection/model.auroc" in run.data.metrics, "MLflow groups its charts by what stands before the first /"
     assert [entry.path for entry in store.client.list_artifacts(run_id, "figures")] == ["figures/roc.svg"]
     assert run.inputs.dataset_inputs[0].dataset.digest == "c" * 36
     assert "c" * 64 in run.inputs.dataset_inputs[0].dataset.profile
+
+
+def test_the_experiment_opens_with_runs_and_metrics_and_no_empty_one_stands_beside_it(
+    store: Store, start: Callable[[], str]
+) -> None:
+    folder = (store.project.mlflow / "artifacts" / "digits").as_uri()
+    store.client.create_experiment("digits", artifact_location=folder)  # by an older version
+    run_id = start()
+    (experiment,) = store.client.search_experiments()
+    assert (experiment.name, experiment.tags["mlflow.experimentKind"]) == ("digits", "custom_model_development")
+    assert store.client.get_experiment(store.experiment("mnist")).tags["mlflow.experimentKind"] == "custom_model_development"
+    store.describe_run(run_id, "digits 3, 2026-11-30", "Accepted.")
+    run = store.client.get_run(run_id)
+    assert (run.info.run_name, run.data.tags["mlflow.note.content"]) == ("digits 3, 2026-11-30", "Accepted.")
 
 
 def test_ctrl_c_closes_a_run_that_mlflow_has_and_whose_id_has_not_come_back(

@@ -1,0 +1,53 @@
+"""Alarms that a person has seen: an entry of the ledger says who and why, until there is another champion.
+
+An alarm is closed by the next champion, whose evidence begins anew; `describe_answer` says what came of a retrain.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from aeops.files import data_sha256
+from aeops.registry import ledger
+from aeops.registry.ledger import LedgerEntry
+
+ACKNOWLEDGEMENT = "acknowledgement"  # the event in the ledger
+SIGNALS_KEY = "signals"  # of its evidence: the names of the alarms, separated by commas
+
+
+def alarm_evidence(entries: Sequence[LedgerEntry], alarms: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Return what the ledger holds of the alarms that are acknowledged.
+
+    Args:
+        entries: of the recipe's ledger; the same alarms of another champion are others.
+        alarms: records of verdict.json, with `name` and, of most, `since`.
+    """
+    last_move = ledger.last_move(list(entries))
+    number = last_move.number if last_move is not None else 0
+    names = sorted(str(alarm["name"]) for alarm in alarms)
+    since = sorted(f"{alarm['name']} {alarm.get('since')}" for alarm in alarms)
+    return {"sha256": data_sha256(f"champion of entry {number}: {', '.join(since)}"), SIGNALS_KEY: ",".join(names)}
+
+
+def find_acknowledgement(entries: Sequence[LedgerEntry], alarm_names: Sequence[str]) -> LedgerEntry | None:
+    """Return the last entry by which a person has seen all of these alarms of the present champion; None without one."""
+    for entry in reversed(entries):
+        if entry.moves_champion:
+            return None
+        if entry.event == ACKNOWLEDGEMENT and set(alarm_names) <= set(entry.evidence.get(SIGNALS_KEY, "").split(",")):
+            return entry
+    return None
+
+
+def describe_answer(entries: Sequence[LedgerEntry], started_at: datetime) -> str:
+    """Return what came of a retrain that was started at that time, by the first decision after it."""
+    for entry in entries:
+        if entry.timestamp <= started_at:
+            continue
+        if entry.event in ("promotion", "recalibration"):
+            return f"version {entry.to_version} became champion on {entry.timestamp:%Y-%m-%d %H:%M}"
+        if entry.event == "refusal":
+            return f"version {entry.version} was refused: {entry.why}"
+        if entry.event == "request":
+            return f"version {entry.version} waited for approval from {entry.timestamp:%Y-%m-%d %H:%M}"
+    return "no version has come of it yet"

@@ -1,0 +1,115 @@
+"""`ae alarm`: who has seen an alarm, in the ledger, until the next champion; and what came of a retrain."""
+
+import json
+import shutil
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from monitored_project import on_day, promotion_of
+
+from aeops.cli.main import main
+from aeops.drawing.words import format_odds
+from aeops.files import make_folder
+from aeops.monitoring import paths
+from aeops.monitoring.drift import order_by_drift
+from aeops.monitoring.verdict_text import TOO_FEW, describe_calm
+from aeops.project import Project
+from aeops.registry import ledger
+from aeops.registry.acknowledgement import alarm_evidence, describe_answer, find_acknowledgement
+from aeops.registry.ledger import Decision
+
+ALARMS = [{"name": "scores", "since": "2026-11-20"}, {"name": "codes", "since": "2026-11-21"}]
+
+
+@pytest.fixture
+def alarmed(registered: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """The registered champion, whose last check found two alarms."""
+    copied = Project(Path(shutil.copytree(registered.root, tmp_path / "copy")), tmp_path / "copy" / ".ae")
+    signals = [one | {"verdict": "alarm", "says": f"{one['name']} have moved", "counts": True} for one in ALARMS]
+    file = paths.verdict_file(copied, "digits")
+    make_folder(file.parent)
+    document = {"as_of": "2026-11-21T12:00:00+00:00", "version": "1", "signals": signals, "drift": None}
+    file.write_text(json.dumps(document), encoding="utf-8")
+    monkeypatch.chdir(copied.root)
+    for name in ("MLFLOW_TRACKING_URI", "AE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    return copied
+
+
+def test_an_alarm_that_was_seen_is_in_the_ledger_with_who_and_why_once(
+    alarmed: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["alarm", "list"]) == 0
+    assert "not seen yet: ae alarm ack digits --why TEXT" in capsys.readouterr().out
+    for _ in range(2):  # the second time it is there already
+        assert main(["alarm", "ack", "digits", "--by", "ada", "--why", "a new lamp"]) == 0
+    assert "scores, codes of digits 1, by ada" in capsys.readouterr().out
+    entries = ledger.read_entries(alarmed, "digits")
+    assert [(entry.event, entry.who, entry.why) for entry in entries[1:]] == [("acknowledgement", "ada", "a new lamp")]
+    assert ledger.champion_at(entries) == "1", "the champion stays"
+    assert main(["alarm", "list", "--json"]) == 0
+    assert [(row["signal"], row["seen_by"]) for row in json.loads(capsys.readouterr().out)] == [
+        ("scores", "ada"),
+        ("codes", "ada"),
+    ]
+    assert main(["ledger", "verify", "digits"]) == 0
+
+
+def test_there_must_be_an_alarm_of_the_present_champion(alarmed: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    file = paths.verdict_file(alarmed, "digits")
+    document = json.loads(file.read_text(encoding="utf-8"))
+    for changed in (document | {"version": "0"}, document | {"signals": []}):
+        file.write_text(json.dumps(changed), encoding="utf-8")
+        assert main(["alarm", "ack", "digits", "--why", "seen"]) == 2
+        assert "no alarm of the present champion of digits" in capsys.readouterr().err
+
+
+def entry(project: Project, event: str, **options: object) -> None:
+    values = {"who": "ada", "why": "so", "evidence": {"sha256": "1" * 64}} | options
+    ledger.append_entry(project, Decision(event, "digits", str(values.pop("version", "1")), **values))  # type: ignore[arg-type]
+
+
+def test_the_next_champion_closes_an_alarm_and_another_signal_is_another_alarm(project: Project) -> None:
+    entries = ledger.read_entries(project, "digits")
+    entry(project, "acknowledgement", evidence=alarm_evidence(entries, ALARMS))
+    entries = ledger.read_entries(project, "digits")
+    assert find_acknowledgement(entries, ["scores"]).why == "so"
+    assert find_acknowledgement(entries, ["scores", "inputs"]) is None
+    entry(project, "promotion", version="2", from_version="1", to_version="2")
+    later = ledger.read_entries(project, "digits")
+    assert find_acknowledgement(later, ["scores"]) is None
+    assert alarm_evidence(later, ALARMS)["sha256"] != alarm_evidence(entries, ALARMS)["sha256"]
+
+
+def test_a_retrain_is_answered_by_the_first_decision_after_it(project: Project) -> None:
+    started = on_day(promotion_of(project), 0) - timedelta(days=1)
+    assert describe_answer([], started) == "no version has come of it yet"
+    first = ledger.read_entries(project, "digits")
+    assert describe_answer(first, started).startswith("version 1 became champion on ")
+    after = first[-1].timestamp
+    entry(project, "refusal", version="2", why="worse")
+    assert describe_answer(ledger.read_entries(project, "digits"), after) == "version 2 was refused: worse"
+
+
+def test_a_check_without_samples_enough_is_not_called_quiet() -> None:
+    def verdict(*words: str) -> dict:
+        signals = [{"name": name, "verdict": word} for name, word in zip(("scores", "codes", "stale"), words, strict=True)]
+        return {"signals": signals}
+
+    assert describe_calm(verdict("unknown", "unknown", "quiet")) == TOO_FEW
+    assert describe_calm(verdict("unknown", "quiet", "quiet")) == "quiet"
+
+
+def test_columns_are_ordered_by_how_much_they_have_drifted() -> None:
+    random = np.random.default_rng(0)
+    reference = pd.DataFrame({name: random.normal(size=300) for name in ("same", "far", "near")})
+    recent = reference.add([0.0, 3.0, 0.5])
+    assert order_by_drift(reference, recent, ["same", "far", "near"]) == ["far", "near", "same"]
+
+
+@pytest.mark.parametrize(("power", "text"), [(0, "1 to 1"), (3, "1,000 to 1"), (-2, "0.01 to 1"), (12, "10¹² to 1")])
+def test_odds_have_one_notation(power: float, text: str) -> None:
+    assert format_odds(power) == text

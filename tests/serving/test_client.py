@@ -1,0 +1,84 @@
+"""The Python client, and the examples of the service's pages, on a running service."""
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import httpx
+import numpy as np
+import pytest
+from running_service import running
+
+from aeops.bundle.detector import Detector
+from aeops.client import Prediction, ScoringClient, ScoringError
+from aeops.serving.limits import RequestLimits
+from aeops.serving.openapi import curl_example
+
+
+@pytest.fixture(scope="module")
+def served(linear_bundle: Path) -> Iterator[SimpleNamespace]:
+    with running(Detector(linear_bundle), RequestLimits()) as service:
+        yield service
+
+
+@pytest.fixture(scope="module")
+def address(served: SimpleNamespace) -> str:
+    return f"http://127.0.0.1:{served.port}"
+
+
+def test_the_client_gives_what_the_detector_says(address: str, linear_bundle: Path, digits: np.ndarray) -> None:
+    expected = Detector(linear_bundle).score(digits[:3])
+    with ScoringClient(address) as client:
+        predictions = client.score(digits[:3], code=True)
+        assert [one.score for one in predictions] == pytest.approx(expected["score"].tolist(), rel=1e-5)
+        assert [one.is_anomaly for one in predictions] == expected["is_anomaly"].tolist()
+        assert all(isinstance(one, Prediction) and len(one.details["code"]) for one in predictions)
+        assert client.score(digits[:1].tolist())[0].score == pytest.approx(predictions[0].score)
+        assert "residual" in client.explain(digits[:1])[0].details
+        assert len(client.embed(digits[:2])) == 2
+        model = client.model()
+    assert (model.name, model.version) == ("small", "1")
+
+
+def test_a_refusal_is_an_error_with_the_services_words(address: str) -> None:
+    with ScoringClient(address) as client, pytest.raises(ScoringError) as refused:
+        client.score([[1, 2, 3]])
+    assert refused.value.status == 422
+    assert str(refused.value) == httpx.post(f"{address}/score", json={"inputs": [[1, 2, 3]]}).json()["error"]
+
+
+def test_a_service_that_does_not_answer_is_an_error_without_a_status() -> None:
+    with ScoringClient("http://127.0.0.1:9") as client, pytest.raises(ScoringError, match="does not answer") as failed:
+        client.model()
+    assert failed.value.status is None
+
+
+def test_a_password_is_asked_for_and_sent(linear_bundle: Path, digits: np.ndarray) -> None:
+    with running(Detector(linear_bundle), RequestLimits(), password="secret") as service:
+        address = f"http://127.0.0.1:{service.port}"
+        with ScoringClient(address) as client, pytest.raises(ScoringError) as refused:
+            client.score(digits[:1])
+        assert refused.value.status == 401
+        with ScoringClient(address, password="secret") as client:
+            assert len(client.score(digits[:1])) == 1
+
+
+def test_the_documents_example_is_a_request_with_its_answer(address: str) -> None:
+    operation = httpx.get(f"{address}/openapi.json").json()["paths"]["/score"]["post"]
+    request = operation["requestBody"]["content"]["application/json"]["example"]
+    expected = operation["responses"]["200"]["content"]["application/json"]["example"]["predictions"]
+    (answer,) = httpx.post(f"{address}/score", json=request).json()["predictions"]
+    assert answer.keys() == expected[0].keys()
+    assert answer["score"] == pytest.approx(expected[0]["score"], rel=1e-5)
+
+
+def test_the_first_page_shows_a_command_that_works(address: str, served: SimpleNamespace) -> None:
+    served.service.address = address
+    page = httpx.get(f"{address}/")
+    assert page.headers["content-type"].startswith("text/html")
+    command = curl_example(served.service.rollover.current_version.detector, address, has_password=False)
+    assert command.replace('"', "&quot;").replace("'", "&#x27;") in page.text
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=True)
+    assert "predictions" in json.loads(done.stdout)
