@@ -35,7 +35,7 @@ def shorten_name(name: str) -> str:
 
 @dataclass(frozen=True)
 class Project:
-    """A checkout and its state.
+    """A folder with recipes, which may be a checkout of this package, and its state.
 
     Attributes:
         root: the folder that holds dvc.yaml and recipes/.
@@ -44,6 +44,11 @@ class Project:
 
     root: Path
     home: Path
+
+    @property
+    def holds_code(self) -> bool:
+        """Whether it is a checkout of this package: one of its versions is then code of a git commit, and else installed code."""
+        return (self.root / "aeops").is_dir()
 
     @property
     def recipes(self) -> Path:
@@ -147,5 +152,6 @@ def find_project(start: Path | None = None) -> Project:
             home = Path(os.environ.get("AE_HOME") or folder / ".ae").expanduser().resolve()
             return Project(root=folder, home=home)
     raise UsageError(
-        f"{start} lies in no project (a folder with dvc.yaml and recipes/): cd to the checkout, then type the command again"
+        f"{start} lies in no project (a folder with dvc.yaml and recipes/): cd to one, then type the command again, or make a "
+        "project of this folder: type `ae init`"
     )

@@ -37,6 +37,7 @@ COPIED = (
     ".gitignore",
     ".dvcignore",
     ".dvc/config",
+    ".dvc/stage",
 )
 SAMPLES = 1200
 EPOCHS = 3

@@ -17,6 +17,7 @@ def run(arguments: argparse.Namespace) -> int:
     from aeops.errors import InfrastructureError
     from aeops.machine.environment import prepare_environment
     from aeops.project import find_project
+    from aeops.recipe.reader import recipe_names
 
     project = find_project()
     prepare_environment(project)
@@ -29,7 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
             console.print(f"                   type: {check.type_this}", soft_wrap=True)
         fault_count += check.level == "fault"
     if not fault_count:
-        console.print("ready: ae run digits")
+        console.print(f"ready: ae run {next(iter(recipe_names(project)), 'RECIPE')}")
         return 0
     console.print(count_text(fault_count, "fault"))
     return InfrastructureError.exit_code

@@ -1,11 +1,13 @@
 """The checks of `ae doctor`, each with a result and the command that repairs it."""
 
 import platform
+import shlex
 import shutil
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
@@ -21,8 +23,9 @@ from aeops.machine.servers import find_running_prefect
 from aeops.machine.sqlite import read_only_uri
 from aeops.machine.stored_json import find_damaged_files, read_json
 from aeops.project import Project
+from aeops.project_files.templates import shipped_lock
 from aeops.provenance.lineage import git_facts, unknown_code_message
-from aeops.provenance.packages import lock_differences
+from aeops.provenance.packages import installation_differences, lock_differences
 from aeops.recipe.reader import load_recipe, recipe_names
 from aeops.registry import ledger, promotion
 from aeops.registry.database import database_file
@@ -68,10 +71,10 @@ def check_all(project: Project) -> Iterator[HealthCheck]:
 
 def check_python() -> HealthCheck:
     """Check that this Python is a supported one."""
-    version = platform.python_version()
+    python_version = platform.python_version()
     if platform.python_version_tuple()[:2] in (("3", "11"), ("3", "12")):
-        return HealthCheck("good", "python", version)
-    message = f"expected Python 3.11 or 3.12, got {version}"
+        return HealthCheck("good", "python", python_version)
+    message = f"expected Python 3.11 or 3.12, got {python_version}"
     return HealthCheck("fault", "python", message, "make clean && make run PYTHON=3.11")
 
 
@@ -89,17 +92,38 @@ def check_machine() -> HealthCheck:
 
 
 def check_packages(project: Project) -> HealthCheck:
-    """Compare every line of requirements.lock that applies to this machine with what is installed."""
+    """Compare every line of requirements.lock that applies to this machine with what is installed.
+
+    In a project of one's own, the lock that the installed package brings: other versions are a note, as they may do as well.
+    """
+    if not project.holds_code:
+        return _check_installation()
     lock = project.root / "requirements.lock"
     if not lock.is_file():
         return HealthCheck("fault", "packages", "requirements.lock is missing", "git checkout requirements.lock")
     package_differences = lock_differences(lock)
     if not package_differences:
         return HealthCheck("good", "packages", "as requirements.lock says")
-    message = f"not as locked: {'; '.join(package_differences[:3])}"
-    if len(package_differences) > 3:
-        message += f" and {len(package_differences) - 3} more"
-    return HealthCheck("fault", "packages", message, "make clean && make run")
+    return HealthCheck("fault", "packages", f"not as locked: {_shorten_list(package_differences)}", "make clean && make run")
+
+
+def _check_installation() -> HealthCheck:
+    lock = shipped_lock()
+    if lock is None:
+        message = "ae-pipeline was installed without the lock that its wheel brings"
+        return HealthCheck("note", "packages", message, "install it from its wheel")
+    differences = installation_differences(lock)
+    if not differences:
+        return HealthCheck("good", "packages", f"ae-pipeline {version('ae-pipeline')} with the packages that it was tested with")
+    level: Literal["note", "fault"] = "fault" if any(text.endswith(" is missing") for text in differences) else "note"
+    message = f"not those that ae-pipeline {version('ae-pipeline')} was tested with: {_shorten_list(differences)}"
+    type_this = f"pip install --constraint {shlex.quote(str(lock))} ae-pipeline=={version('ae-pipeline')}"
+    return HealthCheck(level, "packages", message, type_this)
+
+
+def _shorten_list(differences: list[str]) -> str:
+    text = "; ".join(differences[:3])
+    return f"{text} and {len(differences) - 3} more" if len(differences) > 3 else text
 
 
 def check_disk(project: Project) -> HealthCheck:
@@ -137,6 +161,11 @@ def check_code(project: Project) -> HealthCheck:
     if message := unknown_code_message(project):
         return HealthCheck("note", "code", message)
     metadata = git_facts(project)
+    if not project.holds_code:
+        message = (
+            f"ae-pipeline {version('ae-pipeline')}, which every version's record holds; commit {metadata['git.commit'][:12]}"
+        )
+        return HealthCheck("good", "code", message)
     message = f"commit {metadata['git.commit'][:12]}"
     if metadata["git.dirty"] == "true":
         message += " with changes, which a run records as a patch"
@@ -205,10 +234,10 @@ def check_remote(project: Project) -> HealthCheck:
     """Check that the local DVC remote exists in the state folder."""
     if foreign_remote := find_foreign_remote(project):
         message = f".dvc/config.local names {foreign_remote}, not {project.home / 'dvc-remote'}: a run corrects that"
-        return HealthCheck("note", "dvc", message, "ae run digits")
+        return HealthCheck("note", "dvc", message, "ae run RECIPE")
     remote = project.home / "dvc-remote"
     if not remote.is_dir() or not any(remote.iterdir()):
-        return HealthCheck("note", "dvc", "the local remote is empty: no data can be restored from it yet", "ae run digits")
+        return HealthCheck("note", "dvc", "the local remote is empty: no data can be restored from it yet", "ae run RECIPE")
     return HealthCheck("good", "dvc", f"local remote {remote}")
 
 

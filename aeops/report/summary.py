@@ -199,4 +199,4 @@ def next_commands(recipe: str, version: str, state: str) -> str:
     """Return the commands to type next, separated by `|`."""
     if state == WAITING:
         return f"{_approve_command(recipe, version)} | ae reject {recipe} {version} --by NAME --why TEXT"
-    return f"make up | .venv/bin/ae serve {recipe} | .venv/bin/ae show {recipe}"
+    return f"ae up | ae serve {recipe} | ae show {recipe}"
