@@ -31,7 +31,7 @@ from aeops.machine.progress import ProgressBar, ProgressFollower, finished_rows
 from aeops.machine.run_watch import closing_step
 from aeops.machine.stored_json import read_json
 from aeops.project import Project, find_project
-from aeops.provenance.code_archive import ARCHIVE_NAME, archived_files, write_code_archive
+from aeops.provenance.code_archive import ARCHIVE_NAME, archived_code, write_code_archive
 from aeops.provenance.lineage import RECORDED_FILES, collect_lineage, git_diff, unknown_code_message
 from aeops.provenance.run_summary import RunSummary, quarantine_counts
 from aeops.recipe.reader import Recipe, load_recipe, read_unchanged, require_unchanged
@@ -369,7 +369,7 @@ def log_evidence_files(
     store.log_files(run, [project.dataset(data["dataset"]) / "receipt.json"], "validation")
     rebuild_files = [project.root / name for name in RECORDED_FILES if (project.root / name).is_file()]
     rebuild_files += [project.recipe_file(recipe), artifacts / "training" / "trail.csv"]
-    if archived_files(project):
+    if archived_code(project):
         archive = project.reports(recipe) / ARCHIVE_NAME
         write_code_archive(project, archive)
         rebuild_files.append(archive)

@@ -22,10 +22,13 @@ from aeops.machine.lock import workspace_holder
 from aeops.machine.servers import find_running_prefect
 from aeops.machine.sqlite import read_only_uri
 from aeops.machine.stored_json import find_damaged_files, read_json
+from aeops.plugins import SETTINGS_FILE, own_parts
 from aeops.project import Project
 from aeops.project_files.templates import shipped_lock
 from aeops.provenance.lineage import git_facts, unknown_code_message
 from aeops.provenance.packages import installation_differences, lock_differences
+from aeops.recipe.own_kinds import require_free_names
+from aeops.recipe.project_settings import read_project_settings
 from aeops.recipe.reader import load_recipe, recipe_names
 from aeops.registry import ledger, promotion
 from aeops.registry.database import database_file
@@ -62,6 +65,7 @@ def check_all(project: Project) -> Iterator[HealthCheck]:
     yield from check_state_files(project)
     for name in recipe_names(project):
         yield from check_recipe(project, name)
+    yield from check_settings(project)
     yield from check_listed_recipes(project)
     yield check_remote(project)
     yield check_prefect(project)
@@ -212,6 +216,19 @@ def check_recipe(project: Project, name: str) -> Iterator[HealthCheck]:
         yield HealthCheck("fault", name, message, f"ae run {name}")
         return
     yield HealthCheck("good", name, f"recipe is valid; dataset {digest[:12]}, {receipt['rows']['accepted']} rows")
+
+
+def check_settings(project: Project) -> Iterator[HealthCheck]:
+    """Check ae.yaml and the own parts that it names, and name those that are found."""
+    try:
+        read_project_settings(project.root)
+        require_free_names()
+        plugins = own_parts(project.root).plugins
+    except AeError as error:
+        yield HealthCheck("fault", "plugins", str(error), f"edit {project.root / SETTINGS_FILE}")
+        return
+    if plugins:
+        yield HealthCheck("good", "plugins", f"own parts of {', '.join(plugins)}")
 
 
 def check_listed_recipes(project: Project) -> Iterator[HealthCheck]:

@@ -9,10 +9,14 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 
+import yaml
+
 from aeops.data.dataset import lines_sha256
+from aeops.data.own_code import all_own_files
 from aeops.errors import DataError
-from aeops.files import atomic_path, data_sha256, file_sha256
+from aeops.files import atomic_path, data_sha256
 from aeops.machine.source_files import package_folder
+from aeops.plugins import SETTINGS_FILE, own_parts
 from aeops.project import Project
 
 ARCHIVE_NAME = "code.zip"
@@ -23,11 +27,22 @@ EPOCH = (1980, 1, 1, 0, 0, 0)  # of every file: when it was installed says nothi
 MAX_BYTES = 256 * 2**20  # of an archive's files together, when it is unpacked
 
 
-def archived_files(project: Project) -> dict[str, Path]:
-    """Return what an archive of the project's code holds: path in it -> file; empty for a checkout."""
+def archived_code(project: Project) -> dict[str, bytes]:
+    """Return what an archive of the project's code holds: path in it -> content; empty for a checkout without own parts.
+
+    Its ae.yaml names every plugin, those of installed packages included: their code is in the archive.
+    """
+    files = {} if project.holds_code else _package_files(project)
+    contents = {path: file.read_bytes() for path, file in files.items()}
+    plugins = own_parts(project.root).plugins
+    if plugins:
+        contents |= {path: file.read_bytes() for path, file in all_own_files(project.root).items()}
+        contents[SETTINGS_FILE] = yaml.safe_dump({"plugins": plugins}).encode()
+    return contents
+
+
+def _package_files(project: Project) -> dict[str, Path]:
     files: dict[str, Path] = {}
-    if project.holds_code:
-        return files
     for package in CODE_PACKAGES:
         folder = package_folder(project.root, package)
         if folder is None:
@@ -40,19 +55,27 @@ def archived_files(project: Project) -> dict[str, Path]:
 
 
 def code_facts(project: Project) -> dict[str, str]:
-    """Return the tags on code that is in no commit: `code.sha256` over what the archive holds, and the package's version."""
-    files = archived_files(project)
-    if not files:
+    """Return the tags on code that is in no commit: over what the archive holds, the package's version, and the plugins."""
+    contents = archived_code(project)
+    if not contents:
         return {}
-    checksums = {path: file_sha256(file) for path, file in files.items()}
-    return {"code.sha256": lines_sha256(checksums), "code.version": version("ae-pipeline")}
+    tags = {"code.sha256": _code_sha256(contents)}
+    if not project.holds_code:
+        tags["code.version"] = version("ae-pipeline")
+    if plugins := own_parts(project.root).plugins:
+        tags["code.plugins"] = ", ".join(plugins)
+    return tags
+
+
+def _code_sha256(contents: Mapping[str, bytes]) -> str:
+    return lines_sha256({path: data_sha256(content) for path, content in contents.items()})
 
 
 def write_code_archive(project: Project, archive: Path) -> None:
     """Write the archive, whole or not at all."""
     with atomic_path(archive) as tmp_path, zipfile.ZipFile(tmp_path, "w", zipfile.ZIP_DEFLATED) as stream:
-        for path, file in sorted(archived_files(project).items()):
-            stream.writestr(zipfile.ZipInfo(path, EPOCH), file.read_bytes(), zipfile.ZIP_DEFLATED)
+        for path, content in sorted(archived_code(project).items()):
+            stream.writestr(zipfile.ZipInfo(path, EPOCH), content, zipfile.ZIP_DEFLATED)
 
 
 def unpack_code(archive: Path, folder: Path, expected_sha256: str) -> None:
@@ -62,7 +85,7 @@ def unpack_code(archive: Path, folder: Path, expected_sha256: str) -> None:
         DataError: it is damaged, has paths that lead elsewhere, or holds other code than the tag `code.sha256` says.
     """
     contents = _read_archive(archive)
-    actual_sha256 = lines_sha256({path: data_sha256(content) for path, content in contents.items()})
+    actual_sha256 = _code_sha256(contents)
     if actual_sha256 != expected_sha256:
         raise DataError(
             f"rebuild/{ARCHIVE_NAME} of its run is altered: expected code with SHA-256 {expected_sha256[:12]}, got "

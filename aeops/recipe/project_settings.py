@@ -10,9 +10,9 @@ from pathlib import Path
 
 from ae_models.spec import SpecReader, bounded_field, join_names
 from aeops.errors import UsageError
+from aeops.plugins import SETTINGS_FILE
 from aeops.recipe.yaml_reader import read_yaml
 
-SETTINGS_FILE = "ae.yaml"
 _WHOLE = "project"  # the path of the file's own mapping, in messages
 
 
@@ -33,8 +33,8 @@ class ProjectSettings:
     def validation_errors(self) -> list[str]:
         errors = []
         for name in self.plugins:
-            if not all(part.isidentifier() for part in name.split(".")):
-                errors.append(f"plugins: expected names of modules, such as my_parts, got {name!r}")
+            if not all(part.isidentifier() for part in name.replace(":", ".", 1).split(".")):
+                errors.append(f"plugins: expected names of modules, such as my_parts, or module:object, got {name!r}")
         if len(set(self.plugins)) < len(self.plugins):
             errors.append("plugins: a module stands twice: remove one of them")
         return errors

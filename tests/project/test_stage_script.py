@@ -37,7 +37,7 @@ def type_stage(project: Project, **environment: str) -> "subprocess.CompletedPro
 
 def test_the_committed_files_are_those_that_this_version_writes() -> None:
     for path in PIPELINE_FILES:
-        assert (ROOT / path).read_text(encoding="utf-8") == pipeline_text(path)
+        assert (ROOT / path).read_text(encoding="utf-8") == pipeline_text(path, ROOT)
 
 
 def test_it_runs_by_the_python_of_the_ae_that_started_dvc_and_keeps_its_environment(project: Project) -> None:
