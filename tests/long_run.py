@@ -24,6 +24,7 @@ TARGETS = {
     "stack": (
         "tests/stack/test_whole_stack.py",
         "tests/stack/test_foreign_page.py",
+        "tests/long/test_own_project.py",
         "tests/pipeline/test_approval.py",
         "tests/pipeline/test_awkward_checkout.py",
         "tests/pipeline/test_rebuild.py",
