@@ -209,7 +209,7 @@ def test_killed_before_any_of_its_renames_it_leaves_whole_files_and_is_completed
 ) -> None:
     create_project(tmp_path / "whole")
     whole = contents(tmp_path / "whole")
-    for write in range(0, len(whole), kill_step * 2):
+    for write in list(range(len(whole)))[::kill_step][:: 1 if kill_step == 1 else 2]:
         root = tmp_path / f"killed-{write}"
         done = subprocess.run([sys.executable, "-c", KILLED, str(root), str(write)], cwd=ROOT, check=False)
         assert done.returncode == -signal.SIGKILL
