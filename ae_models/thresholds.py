@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from ae_models.conformal_thresholds import CONFORMAL_THRESHOLDS
 from ae_models.factory import build_part
+from ae_models.own_parts import with_own_parts
 from ae_models.spec import PART_SPECS, SpecReader, ThresholdSpec
 from ae_models.threshold_interface import (
     CALIBRATION_SCORES,
@@ -89,7 +90,9 @@ def _calibration_details(section: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _spec_keys(section: Mapping[str, Any]) -> dict[str, Any]:
-    spec_class: Any = PART_SPECS["threshold"].get(section["kind"])
+    kind = section["kind"]
+    specs = PART_SPECS["threshold"] if kind in PART_SPECS["threshold"] else with_own_parts(PART_SPECS["threshold"])
+    spec_class: Any = specs.get(kind)
     if spec_class is None:
         return dict(section)
     names = ["kind", *(spec_field.name for spec_field in fields(spec_class))]

@@ -1,4 +1,4 @@
-"""Paths in the project's folder and its state folder. Standard library only; creates nothing."""
+"""Paths in the project's folder and its state folder. Creates nothing."""
 
 import os
 import re
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aeops.errors import DataError, UsageError
+from aeops.plugins import use_project
 
 CODE_ROOT = Path(__file__).resolve().parents[1]  # of the checkout whose code this process runs
 RECIPE_NAME = re.compile(r"[^\W_][\w.-]*")  # letters and digits of any language, -, _ and .; it names files, stages and models
@@ -35,7 +36,7 @@ def shorten_name(name: str) -> str:
 
 @dataclass(frozen=True)
 class Project:
-    """A checkout and its state.
+    """A folder with recipes, which may be a checkout of this package, and its state.
 
     Attributes:
         root: the folder that holds dvc.yaml and recipes/.
@@ -44,6 +45,11 @@ class Project:
 
     root: Path
     home: Path
+
+    @property
+    def holds_code(self) -> bool:
+        """Whether it is a checkout of this package: one of its versions is then code of a git commit, and else installed code."""
+        return (self.root / "aeops").is_dir()
 
     @property
     def recipes(self) -> Path:
@@ -145,7 +151,9 @@ def find_project(start: Path | None = None) -> Project:
                     f"copied or moved. Type `make -C {shlex.quote(str(folder))} env`, then the same command again"
                 )
             home = Path(os.environ.get("AE_HOME") or folder / ".ae").expanduser().resolve()
+            use_project(folder)
             return Project(root=folder, home=home)
     raise UsageError(
-        f"{start} lies in no project (a folder with dvc.yaml and recipes/): cd to the checkout, then type the command again"
+        f"{start} lies in no project (a folder with dvc.yaml and recipes/): cd to one, then type the command again, or make a "
+        "project of this folder: type `ae init`"
     )

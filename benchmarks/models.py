@@ -50,7 +50,7 @@ has to show is set down in [benchmarks/targets.yaml](../../benchmarks/targets.ya
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("recipes", nargs="*", metavar="RECIPE", help="names of recipes [all of params.yaml]")
+    parser.add_argument("recipes", nargs="*", metavar="RECIPE", help="names of recipes [all of targets.yaml]")
     parser.add_argument("--pages-only", action="store_true", help="train nothing; write pages and tables again")
     seeds_help = "trainings of each recipe, whose mean and interval decide its targets; 1: the run's own alone [%(default)s]"
     parser.add_argument("--seeds", type=int, default=SEED_COUNT, metavar="COUNT", help=seeds_help)
@@ -62,10 +62,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def bench(project: Project, chosen: list[str], pages_only: bool, seed_count: int) -> None:
     """Measure the chosen recipes and write their pages and the tables; exit with 1 if a run failed."""
-    recipes = list(yaml.safe_load((project.root / "params.yaml").read_text(encoding="utf-8"))["recipes"])
+    recipes = measured_recipes(project)
     unknown = [name for name in chosen if name not in recipes]
     if unknown:
-        raise UsageError(f"no recipe {', '.join(unknown)} in params.yaml; expected some of {', '.join(recipes)}")
+        raise UsageError(f"no recipe {', '.join(unknown)} in benchmarks/targets.yaml; expected some of {', '.join(recipes)}")
     targets = read_targets(project.root / "benchmarks" / "targets.yaml", recipes)
     names = chosen or recipes
     if not pages_only and git_diff(project):
@@ -79,6 +79,12 @@ def bench(project: Project, chosen: list[str], pages_only: bool, seed_count: int
     if failed or stale:
         messages = [f"{name}: not measured; type make bench-models RECIPES={name}" for name in failed]
         sys.exit("\n".join([*messages, *stale]))
+
+
+def measured_recipes(project: Project) -> list[str]:
+    """Return the recipes that have targets, in the order of that file."""
+    targets = yaml.safe_load((project.root / "benchmarks" / "targets.yaml").read_text(encoding="utf-8"))
+    return [name for name in targets if project.recipe_file(name).is_file()]
 
 
 # ---------------------------------------------------------------- measuring

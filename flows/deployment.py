@@ -81,7 +81,9 @@ def apply_deployments(project: Project, api: PrefectApi) -> str:
     """
     file = project.root / "prefect.yaml"
     yaml_sha256 = file_sha256(file)
-    expected_names = {entry["name"] for entry in yaml.safe_load(file.read_text(encoding="utf-8"))["deployments"]}
+    expected_names = {entry["name"] for entry in yaml.safe_load(file.read_text(encoding="utf-8"))["deployments"] or []}
+    if not expected_names:
+        return yaml_sha256  # no recipe was run here yet
     existing_names = {deployment["name"] for deployment in api.deployments()}
     if not expected_names <= existing_names or yaml_sha256 != last_deployed_sha256(project):
         command = tied_command([sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"])

@@ -21,12 +21,14 @@ from prefect.runtime import flow_run, task_run
 
 from aeops.data import dvc
 from aeops.data.listed_recipes import list_recipe
+from aeops.data.pipeline_files import write_pipeline_files
 from aeops.errors import DataError, InfrastructureError, TransientError, UsageError
 from aeops.evaluation.before_training import require_enough_samples, require_named_files, require_whole_seed_record
 from aeops.files import file_sha256
 from aeops.gate.documents import EvidenceDocument, compared_champion, gate_warnings, is_accepted
 from aeops.gate.evidence import read_evidence, read_verdict
 from aeops.machine.child_process import PreloadedProcess, run_module
+from aeops.machine.environment_lock import write_environment_lock
 from aeops.machine.process_identity import this_process
 from aeops.machine.progress import BatchFollower, ProgressFollower, finished_rows
 from aeops.machine.run_log import append_run_line
@@ -34,6 +36,7 @@ from aeops.machine.run_watch import closing_step
 from aeops.machine.step_report import report_step, say_progress, say_result
 from aeops.machine.stored_json import read_json
 from aeops.project import Project, find_project
+from aeops.provenance.code_archive import ARCHIVE_NAME, archived_code, write_code_archive
 from aeops.provenance.last_run import last_run_file
 from aeops.provenance.lineage import RECORDED_FILES, collect_lineage, git_diff, unknown_code_message
 from aeops.provenance.run_summary import RunSummary, quarantine_counts
@@ -134,6 +137,8 @@ def pinned_recipe(project: Project, recipe: str) -> Iterator[Recipe]:
     """
     checked = load_recipe(project, recipe, with_keys=True)
     dvc.require_path_without_braces(project)
+    write_pipeline_files(project)
+    write_environment_lock(project)
     list_recipe(project, checked)
     require_named_files(checked, project)
     require_whole_seed_record(checked, project)
@@ -440,6 +445,10 @@ def log_evidence_files(
     store.log_files(run, [project.dataset(data["dataset"]) / "receipt.json"], "validation")
     rebuild_files = [project.root / name for name in RECORDED_FILES if (project.root / name).is_file()]
     rebuild_files += [project.recipe_file(recipe), artifacts / "training" / "trail.csv"]
+    if archived_code(project):
+        archive = project.reports(recipe) / ARCHIVE_NAME
+        write_code_archive(project, archive)
+        rebuild_files.append(archive)
     store.log_files(run, rebuild_files, "rebuild")
 
 

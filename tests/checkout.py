@@ -36,6 +36,7 @@ COPIED = (
     ".gitignore",
     ".dvcignore",
     ".dvc/config",
+    ".dvc/stage",
 )
 SAMPLES = 1200
 EPOCHS = 3

@@ -142,8 +142,9 @@ def started_module(command: Sequence[str]) -> list[str] | None:
         return words if words[1] == PRELOAD_OPTION else words[1:]
     if program == sys.executable and option == "-c" and "runpy.run_module(" in words[0]:  # another version's; tied to a pid
         return words[2:]
-    if option == "-c" and words[0].startswith("python -m aeops.stages."):
-        return shlex.split(words[0])[2:]
+    if option == "-c" and words[0].startswith("sh .dvc/stage "):
+        stage, *arguments = shlex.split(words[0])[2:]
+        return [f"aeops.stages.{stage.partition(':')[0]}", *arguments]
     return None
 
 

@@ -24,6 +24,7 @@ TARGETS = {
     "stack": (
         "tests/stack/test_whole_stack.py",
         "tests/stack/test_foreign_page.py",
+        "tests/long/test_own_project.py",
         "tests/pipeline/test_approval.py",
         "tests/pipeline/test_awkward_checkout.py",
         "tests/pipeline/test_rebuild.py",
@@ -34,6 +35,7 @@ TARGETS = {
         "tests/pipeline/test_failing_run.py",
         "tests/pipeline/test_interrupted_run.py",
         "tests/pipeline/test_seeds.py",
+        "tests/project/test_new_project.py",
         "tests/registry/test_killed_registering.py",
         "tests/registry/test_power_cut.py",
         "tests/scoring/test_killed_scoring.py",

@@ -7,6 +7,7 @@ from dataclasses import MISSING, fields, is_dataclass
 from typing import Any
 
 from ae_models.errors import SpecError
+from ae_models.own_parts import with_own_parts
 from ae_models.spec.messages import format_value, join_choices, join_names, suggest_match
 
 __all__ = ["SpecReader", "spec_to_dict"]
@@ -119,6 +120,8 @@ class SpecReader:
             return None
         settings = dict(raw_spec)
         kind = settings.pop("kind")
+        if kind not in specs:
+            specs = with_own_parts(specs)
         if kind not in specs:
             self.mistake(f"{path}.kind", f"expected {join_choices(specs)}, got {format_value(kind)}{suggest_match(kind, specs)}")
             return None

@@ -1,11 +1,13 @@
 """The checks of `ae doctor`, each with a result and the command that repairs it."""
 
 import platform
+import shlex
 import shutil
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
@@ -20,9 +22,13 @@ from aeops.machine.lock import workspace_holder
 from aeops.machine.servers import find_running_prefect
 from aeops.machine.sqlite import read_only_uri
 from aeops.machine.stored_json import find_damaged_files, read_json
+from aeops.plugins import SETTINGS_FILE, own_parts
 from aeops.project import Project
+from aeops.project_files.templates import shipped_lock
 from aeops.provenance.lineage import git_facts, unknown_code_message
-from aeops.provenance.packages import lock_differences
+from aeops.provenance.packages import installation_differences, lock_differences
+from aeops.recipe.own_kinds import require_free_names
+from aeops.recipe.project_settings import read_project_settings
 from aeops.recipe.reader import load_recipe, recipe_names
 from aeops.registry import ledger, promotion
 from aeops.registry.database import database_file
@@ -62,6 +68,7 @@ def check_all(project: Project) -> Iterator[HealthCheck]:
     yield check_code(project)
     yield from check_state_files(project)
     yield from check_recipes(project)
+    yield from check_settings(project)
     yield from check_listed_recipes(project)
     yield check_remote(project)
     yield check_prefect(project)
@@ -71,10 +78,10 @@ def check_all(project: Project) -> Iterator[HealthCheck]:
 
 def check_python() -> HealthCheck:
     """Check that this Python is a supported one."""
-    version = platform.python_version()
+    python_version = platform.python_version()
     if platform.python_version_tuple()[:2] in (("3", "11"), ("3", "12")):
-        return HealthCheck("good", "python", version)
-    message = f"expected Python 3.11 or 3.12, got {version}"
+        return HealthCheck("good", "python", python_version)
+    message = f"expected Python 3.11 or 3.12, got {python_version}"
     return HealthCheck("fault", "python", message, "make clean && make run PYTHON=3.11")
 
 
@@ -92,17 +99,38 @@ def check_machine() -> HealthCheck:
 
 
 def check_packages(project: Project) -> HealthCheck:
-    """Compare every line of requirements.lock that applies to this machine with what is installed."""
+    """Compare every line of requirements.lock that applies to this machine with what is installed.
+
+    In a project of one's own, the lock that the installed package brings: other versions are a note, as they may do as well.
+    """
+    if not project.holds_code:
+        return _check_installation()
     lock = project.root / "requirements.lock"
     if not lock.is_file():
         return HealthCheck("fault", "packages", "requirements.lock is missing", "git checkout requirements.lock")
     package_differences = lock_differences(lock)
     if not package_differences:
         return HealthCheck("good", "packages", "as requirements.lock says")
-    message = f"not as locked: {'; '.join(package_differences[:3])}"
-    if len(package_differences) > 3:
-        message += f" and {len(package_differences) - 3} more"
-    return HealthCheck("fault", "packages", message, "make clean && make run")
+    return HealthCheck("fault", "packages", f"not as locked: {_shorten_list(package_differences)}", "make clean && make run")
+
+
+def _check_installation() -> HealthCheck:
+    lock = shipped_lock()
+    if lock is None:
+        message = "ae-pipeline was installed without the lock that its wheel brings"
+        return HealthCheck("note", "packages", message, "install it from its wheel")
+    differences = installation_differences(lock)
+    if not differences:
+        return HealthCheck("good", "packages", f"ae-pipeline {version('ae-pipeline')} with the packages that it was tested with")
+    level: Literal["note", "fault"] = "fault" if any(text.endswith(" is missing") for text in differences) else "note"
+    message = f"not those that ae-pipeline {version('ae-pipeline')} was tested with: {_shorten_list(differences)}"
+    type_this = f"pip install --constraint {shlex.quote(str(lock))} ae-pipeline=={version('ae-pipeline')}"
+    return HealthCheck(level, "packages", message, type_this)
+
+
+def _shorten_list(differences: list[str]) -> str:
+    text = "; ".join(differences[:3])
+    return f"{text} and {len(differences) - 3} more" if len(differences) > 3 else text
 
 
 def check_disk(project: Project) -> HealthCheck:
@@ -140,6 +168,11 @@ def check_code(project: Project) -> HealthCheck:
     if message := unknown_code_message(project):
         return HealthCheck("note", "code", message)
     metadata = git_facts(project)
+    if not project.holds_code:
+        message = (
+            f"ae-pipeline {version('ae-pipeline')}, which every version's record holds; commit {metadata['git.commit'][:12]}"
+        )
+        return HealthCheck("good", "code", message)
     message = f"commit {metadata['git.commit'][:12]}"
     if metadata["git.dirty"] == "true":
         message += " with changes, which a run records as a patch"
@@ -209,6 +242,19 @@ def check_recipe(project: Project, name: str) -> Iterator[HealthCheck]:
         yield HealthCheck("fault", name, message, f"ae run {name}")
         return
     yield HealthCheck("good", name, f"recipe is valid; dataset {digest[:12]}, {receipt['rows']['accepted']} rows")
+
+
+def check_settings(project: Project) -> Iterator[HealthCheck]:
+    """Check ae.yaml and the own parts that it names, and name those that are found."""
+    try:
+        read_project_settings(project.root)
+        require_free_names()
+        plugins = own_parts(project.root).plugins
+    except AeError as error:
+        yield HealthCheck("fault", "plugins", str(error), f"edit {project.root / SETTINGS_FILE}")
+        return
+    if plugins:
+        yield HealthCheck("good", "plugins", f"own parts of {', '.join(plugins)}")
 
 
 def check_listed_recipes(project: Project) -> Iterator[HealthCheck]:

@@ -20,6 +20,7 @@ from aeops.cli import (
     down,
     embed,
     history,
+    init,
     ledger,
     logs,
     monitor,
@@ -52,7 +53,7 @@ from aeops.terminal import VOLUME_VARIABLE, escaped_output, is_verbose
 
 OUTPUT = 1  # file descriptor
 COMMAND_GROUPS = {
-    "train": (run, plan, recipes, recipe, recalibrate, seeds, audit),
+    "train": (init, run, plan, recipes, recipe, recalibrate, seeds, audit),
     "use": (score, serve, embed, compress, decompress),
     "versions": (show, compare, approve, reject, rollback, retire, rebuild, sign),
     "why and when": (why, history, ledger),

@@ -66,15 +66,17 @@ def show_plan(project: Project, name: str, settings: dict[str, Any], as_json: bo
         UsageError: no such recipe, or mistakes in it with these settings.
     """
     from aeops.cli.recipe_change import changed_text, diff_lines
+    from aeops.data.own_code import stage_suffixes
     from aeops.provenance.run_plan import plan_run
     from aeops.recipe.reader import load_recipe
     from aeops.recipe.yaml_reader import parse_yaml
 
-    load_recipe(project, name)
+    recipe = load_recipe(project, name)
     text = project.recipe_file(name).read_text(encoding="utf-8")
     new_text = changed_text(name, text, settings)
     raw_recipe = parse_yaml(new_text.encode(), f"{name}.yaml")
-    plans = plan_run(project, name, raw_recipe, raw_recipe["data"]["dataset"])
+    own_code = stage_suffixes(project.root, recipe)
+    plans = plan_run(project, name, raw_recipe, raw_recipe["data"]["dataset"], own_code)
     if as_json:
         print_json({plan.stage: plan.reasons for plan in plans})
         return

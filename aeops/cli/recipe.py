@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ def add_command(commands: Any) -> None:
     add_json_option(explain)
     explain.set_defaults(run=run_explain)
     schema = subcommands.add_parser("schema", help="print the JSON Schema of recipes, for editors")
+    schema.add_argument("--project", action="store_true", help="that of ae.yaml, the project's own settings, in their place")
     schema.set_defaults(run=run_schema)
 
 
@@ -111,9 +113,10 @@ def summary_lines(recipe: "Recipe") -> list[str]:
 
 
 def run_explain(arguments: argparse.Namespace) -> int:
-    """Print what a key is; raise UsageError where there is none of that name."""
+    """Print what a key is; raise UsageError where there is none of that name, or a plugin of the project fails."""
     from aeops.recipe.reference import explain
 
+    know_project()
     lines = explain(arguments.key)
     if arguments.json:
         print_json({"key": arguments.key, "lines": lines})
@@ -122,9 +125,20 @@ def run_explain(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def run_schema(_: argparse.Namespace) -> int:
+def run_schema(arguments: argparse.Namespace) -> int:
     """Print the schema; written to recipes/recipe.schema.json, recipes name it in their first line."""
-    from aeops.recipe.json_schema import recipe_schema
+    from aeops.recipe.json_schema import project_schema, recipe_schema
 
-    print(json.dumps(recipe_schema(), indent=1, ensure_ascii=False))
+    know_project()
+    schema = project_schema() if arguments.project else recipe_schema()
+    print(json.dumps(schema, indent=1, ensure_ascii=False))
     return 0
+
+
+def know_project() -> None:
+    """Let this process know the own parts of the project around the current folder; without a project there are none."""
+    from aeops.errors import UsageError
+    from aeops.project import find_project
+
+    with suppress(UsageError):
+        find_project()

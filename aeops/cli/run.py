@@ -48,10 +48,12 @@ def run(arguments: argparse.Namespace) -> int:
     with RunWatch() as watch:
         from aeops.data.dvc import require_path_without_braces
         from aeops.data.listed_recipes import list_recipe
+        from aeops.data.pipeline_files import write_pipeline_files
         from aeops.errors import GateError
         from aeops.evaluation.before_training import require_named_files, require_whole_seed_record
         from aeops.machine.access import require_writable_checkout
         from aeops.machine.environment import prepare_environment, require_disk_space
+        from aeops.machine.environment_lock import write_environment_lock
         from aeops.machine.lock import run_lock
         from aeops.provenance.last_run import unchanged_summary
         from aeops.recipe.reader import load_recipe
@@ -68,6 +70,8 @@ def run(arguments: argparse.Namespace) -> int:
         require_writable_checkout(project)
         prepare_environment(project)
         with run_lock(project, f"ae run {arguments.recipe}"), changed_recipe(project, recipe, settings) as change:
+            write_pipeline_files(project)
+            write_environment_lock(project)
             list_recipe(project, load_recipe(project, recipe.name))
             list_deployments(project, recipe.name)
             summary = unchanged_summary(project, arguments.recipe)

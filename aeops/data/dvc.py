@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from aeops.data.pipeline_files import record_python
 from aeops.data.stage_code import STAGES, write_code_hashes
 from aeops.errors import DataError, InfrastructureError, TransientError, UsageError
 from aeops.files import atomic_write, data_sha256, make_folder, sync_tree, write_json
@@ -47,6 +48,7 @@ def dvc(project: Project, *arguments: str, on_poll: Callable[[], None] | None = 
     free_stale_lock(project)
     keep_state_in_home(project)
     use_own_settings(project)
+    record_python(project)
     log = project.logs / f"dvc-{arguments[0]}.log"
     try:
         with _synced_writes(project, arguments[0]):

@@ -12,9 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from ae_models.own_parts import resolve_work
 from aeops.bundle.detector import Detector
 from aeops.evaluation.baselines import RecipeBaselines
 from aeops.evaluation.prepared import PreparedSamples
+from aeops.plugins import current_parts
 from aeops.project import Project
 from aeops.recipe.reader import Recipe
 
@@ -91,11 +93,15 @@ def run_study(name: str, spec: Any, context: EvaluationContext, figures: Path) -
     """Run one study.
 
     Args:
-        name: a key of `aeops.recipe.studies.STUDIES`.
+        name: a key of `aeops.recipe.studies.STUDIES`, or an own study of the project.
         spec: the settings of the study.
         context: the samples and the model.
         figures: folder to write the study's figures to.
     """
+    for own in current_parts().studies:
+        if own.name == name:
+            own_result: StudyResult = resolve_work(own.work, name)(spec, context, figures)
+            return own_result
     module_name = name.replace("-", "_")
     study_module = import_module(f"{__package__}.studies.{module_name}")
     result: StudyResult = getattr(study_module, f"run_{module_name}_study")(spec, context, figures)

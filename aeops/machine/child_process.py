@@ -50,6 +50,7 @@ def child_environment(project_home: Path, python: str = sys.executable) -> dict[
         | parent_environment()
         | {
             "PATH": os.pathsep.join([bin_folder, os.environ.get("PATH", "")]),
+            "AE_PYTHON": python,  # of the stages that DVC starts: see .dvc/stage
             "AE_HOME": str(project_home),
             "PYTHONUNBUFFERED": "1",
         }

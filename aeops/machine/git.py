@@ -89,3 +89,9 @@ def _safe_by_setting() -> list[str]:
     command = ["git", "config", "--null", "--get-all", "safe.directory"]
     process = subprocess.run(command, cwd=os.sep, env=environment, capture_output=True, check=False)  # 1: there is none
     return [os.fsdecode(value) for value in process.stdout.split(b"\0") if value]
+
+
+def has_identity(folder: Path) -> bool:
+    """Return whether git knows whose name to write on a commit in this folder, by the user's own settings as well."""
+    process = subprocess.run(["git", "var", "GIT_COMMITTER_IDENT"], cwd=folder, capture_output=True, check=False)
+    return process.returncode == 0

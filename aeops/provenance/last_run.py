@@ -5,6 +5,7 @@ from typing import TypedDict
 
 from aeops.data.dataset import content_sha256
 from aeops.data.dvc import is_up_to_date
+from aeops.data.own_code import own_source_sha256
 from aeops.data.sources.catalogue import source_digest
 from aeops.data.stage_code import stage_sha256
 from aeops.files import data_sha256, file_sha256, write_json
@@ -68,7 +69,8 @@ def unchanged_summary(project: Project, recipe: str) -> RunSummary | None:
 def _run_fingerprint(project: Project, recipe: Recipe) -> str:
     """Return a SHA-256 over what a run starts from and DVC does not watch.
 
-    That is source, recipe, data, the flow's own stages, and the record of seeds where there is one: margins come from it.
+    That is source, recipe, data, the flow's own stages, the code of a source that the project adds, and the record of seeds where
+    there is one: margins come from it.
     """
     dataset = project.dataset(recipe.data.dataset)
     content = "none"
@@ -77,6 +79,7 @@ def _run_fingerprint(project: Project, recipe: Recipe) -> str:
     hashes = [source_digest(recipe, project), recipe.sha256, content]
     for stage in FLOW_STAGES:
         hashes.append(stage_sha256(project.root, stage))
+    hashes += filter(None, [own_source_sha256(project.root, recipe)])
     seed_record = project.seed_record(recipe.name)
     if seed_record.is_file():
         hashes.append(file_sha256(seed_record))

@@ -11,10 +11,11 @@ from aeops.machine.git import GitError, git_text, run_git
 from aeops.machine.platform_info import platform_facts
 from aeops.project import Project
 from aeops.provenance import rebuild_entry
+from aeops.provenance.code_archive import code_facts
 from aeops.recipe.reader import Recipe
 
 RECORDED_FILES = ("dvc.lock", "dvc.yaml", "params.yaml", "data.dvc", "requirements.lock")  # besides the recipe
-REWRITTEN_FILES = ("dvc.lock", "data.dvc", "params.yaml", "prefect.yaml")  # by a run
+REWRITTEN_FILES = ("dvc.lock", "data.dvc", "params.yaml", "prefect.yaml", "dvc.yaml", ".dvc/stage")  # by a run
 CODE_FOLDERS = ("ae_models", "aeops", "flows")  # folders whose files a run executes, also those that git does not know yet
 # A patch that `git apply` takes whatever the user's own git is set to.
 DIFF_OPTIONS = ("--binary", "--full-index", "--no-color", "--no-ext-diff", "--no-textconv", "--src-prefix=a/", "--dst-prefix=b/")
@@ -23,7 +24,7 @@ MAX_REASON_LENGTH = 300  # of a tag that says why the code is not known
 
 def collect_lineage(project: Project, recipe: Recipe) -> dict[str, str]:
     """Return everything that a rebuild needs to find, as tags: names are lower case with dots, values are text."""
-    tags = git_facts(project) | platform_facts()
+    tags = git_facts(project) | code_facts(project) | platform_facts()
     tags["rebuild.entry"] = rebuild_entry.ENTRY_NAME
     tags["recipe"] = recipe.name
     tags["recipe.sha256"] = file_sha256(project.recipe_file(recipe.name))
@@ -43,8 +44,11 @@ def collect_lineage(project: Project, recipe: Recipe) -> dict[str, str]:
 def git_facts(project: Project) -> dict[str, str]:
     """Return the commit and whether the worktree differs from it; files that DVC or a run rewrites do not count.
 
-    Where git cannot say, `git.commit` is `none` and `git.unknown` has the reason.
+    Where git cannot say, `git.commit` is `none` and `git.unknown` has the reason. Of a project of one's own the commit alone is
+    told: its code is recorded by `code_facts`, and what else lies in the user's repository is no part of a version.
     """
+    if not project.holds_code:
+        return _own_commit(project)
     try:
         require_own_repository(project)
         commit = git_text(project.root, "rev-parse", "HEAD")
@@ -57,8 +61,17 @@ def git_facts(project: Project) -> dict[str, str]:
     return tags
 
 
+def _own_commit(project: Project) -> dict[str, str]:
+    try:
+        return {"git.commit": git_text(project.root, "rev-parse", "HEAD")}
+    except GitError as error:
+        return {"git.commit": "none", "git.unknown": " ".join(str(error).split())[:MAX_REASON_LENGTH]}
+
+
 def unknown_code_message(project: Project) -> str | None:
     """Return what a run cannot record about its code, and what to type; None where it is all known."""
+    if not project.holds_code:
+        return None
     reason = git_facts(project).get("git.unknown")
     if reason is None:
         return None

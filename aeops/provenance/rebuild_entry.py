@@ -31,6 +31,7 @@ from aeops.machine.entry_point import run_main
 from aeops.machine.platform_info import platform_facts
 
 ENTRY_VERSION = 1
+STAGE_COMMAND, OLD_COMMAND = ["sh", ".dvc/stage"], ["python", "-m"]  # how a stage's command in dvc.lock begins, and did once
 ENTRY_NAME = f"aeops.provenance.rebuild_entry/{ENTRY_VERSION}"  # as lineage records it
 
 
@@ -54,7 +55,7 @@ def describe_code(root: Path, recipe: str) -> CodeDescription:
     """Describe the code in `root`, and compare it with what the recorded dvc.lock says of a recipe's stages.
 
     Raises:
-        DataError: dvc.lock lacks a stage of the recipe, or names a command of another form than `python -m MODULE ...`.
+        DataError: dvc.lock lacks a stage of the recipe, or names a command of another form than those of dvc.yaml.
     """
     changed_stages = []
     for stage in STAGES:
@@ -67,7 +68,10 @@ def describe_code(root: Path, recipe: str) -> CodeDescription:
 
 def stage_command(root: Path, stage: str, recipe: str) -> list[str]:
     """Return the module of a recorded stage and its arguments; raises as `describe` does."""
-    return shlex.split(_locked_stage(root, stage, recipe)["cmd"])[2:]
+    words = shlex.split(_locked_stage(root, stage, recipe)["cmd"])
+    if words[:2] == OLD_COMMAND:
+        return words[2:]
+    return [f"aeops.stages.{stage}", *words[3:]]
 
 
 def _locked_stage(root: Path, stage: str, recipe: str) -> dict[str, Any]:
@@ -76,8 +80,8 @@ def _locked_stage(root: Path, stage: str, recipe: str) -> dict[str, Any]:
     stages = yaml.safe_load((root / "dvc.lock").read_text(encoding="utf-8"))["stages"]
     locked: dict[str, Any] = stages.get(name, {})
     command = locked.get("cmd", "")
-    if shlex.split(command)[:2] != ["python", "-m"]:
-        raise DataError(f"expected a command `python -m ...` for {name} in the recorded dvc.lock, got {command or 'nothing'}")
+    if shlex.split(command)[:2] not in (STAGE_COMMAND, OLD_COMMAND):
+        raise DataError(f"expected a command `sh .dvc/stage ...` for {name} in the recorded dvc.lock, got {command or 'nothing'}")
     return locked
 
 

@@ -1,15 +1,19 @@
 """What a run of a recipe would do, by what dvc.lock records of the last one: which stages run, and why. It runs nothing."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
 
+from aeops.data.pipeline_files import DVC_FILE, pipeline_text
 from aeops.data.stage_code import STAGES, code_hashes
 from aeops.project import Project
+from aeops.project_files.templates import is_own_file
 
 NOT_RUN = "it has not run here"
 ABSENT = "nothing"
@@ -29,7 +33,13 @@ class StagePlan:
     reasons: list[str]
 
 
-def plan_run(project: Project, recipe: str, raw_recipe: Mapping[str, Any], dataset: str) -> list[StagePlan]:
+def plan_run(
+    project: Project,
+    recipe: str,
+    raw_recipe: Mapping[str, Any],
+    dataset: str,
+    own_code: Mapping[str, str] = MappingProxyType({}),
+) -> list[StagePlan]:
     """Return the stages of a recipe in their order, for data that stays as it was accepted last.
 
     A stage whose inputs equal those of any earlier run is restored from DVC's cache in place of running.
@@ -37,20 +47,51 @@ def plan_run(project: Project, recipe: str, raw_recipe: Mapping[str, Any], datas
     Args:
         raw_recipe: as its file says, or would say.
         dataset: that it reads.
+        own_code: stage -> what stands behind its name in its command: see `aeops.data.own_code.stage_suffixes`.
     """
-    stages, recorded = _yaml(project.root / "dvc.yaml")["stages"], _yaml(project.root / "dvc.lock").get("stages", {})
+    stages, recorded = _stages(project), _yaml(project.root / "dvc.lock").get("stages", {})
     hashes, running = code_hashes(project.root), set[str]()
     producers = {_path(out, recipe, dataset): name for name in STAGES for out in stages[name]["do"]["outs"]}
     plans = []
     for name in STAGES:
         entry = recorded.get(f"{name}@{recipe}")
         inputs = [_path(path, recipe, dataset) for path in stages[name]["do"]["deps"]]
-        reasons = [NOT_RUN] if entry is None else list(_changes(project, name, entry, hashes[name], recipe, raw_recipe))
+        reasons = [NOT_RUN]
+        if entry is not None:
+            command = _command(stages[name]["do"]["cmd"], recipe, dataset, own_code)
+            reasons = [*_command_changes(name, entry, command)]
+            reasons += _changes(project, name, entry, hashes[name], recipe, raw_recipe)
         reasons += [f"{producers[path]} runs" for path in inputs if producers.get(path) in running]
         if reasons:
             running.add(name)
         plans.append(StagePlan(name, reasons))
     return plans
+
+
+def _stages(project: Project) -> dict[str, Any]:
+    """Return the stages of dvc.yaml: as the next run will write them, where this package writes the file."""
+    file = project.root / DVC_FILE
+    if is_own_file(file):
+        return dict(yaml.safe_load(pipeline_text(DVC_FILE, project.root))["stages"])
+    return dict(_yaml(file)["stages"])
+
+
+def _command(template: str, recipe: str, dataset: str, own_code: Mapping[str, str]) -> str:
+    for stage, suffix in own_code.items():
+        template = template.replace(f"${{item.own.{stage}}}", suffix)
+    return _path(template, recipe, dataset)
+
+
+def _command_changes(stage: str, entry: Mapping[str, Any], command: str) -> Iterator[str]:
+    """Yield why a stage's command is another one: by the code of the project's own parts, or by a new version of dvc.yaml."""
+    before = str(entry.get("cmd", ""))
+    if before == command:
+        return
+    own_code = re.compile(rf"^(sh \.dvc/stage {stage}):[0-9a-f]+")
+    if own_code.sub(r"\1", before) == own_code.sub(r"\1", command):
+        yield "the code of its own parts changed"
+    else:
+        yield "its command changed"
 
 
 def _yaml(file: Path) -> dict[str, Any]:

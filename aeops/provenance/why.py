@@ -218,6 +218,9 @@ def _receipt_link(evidence: VersionEvidence) -> ChainLink:
 
 def _commit_link(evidence: VersionEvidence) -> ChainLink:
     commit = evidence.tags.get("git.commit", "none")
+    if "code.version" in evidence.tags:
+        message = f"ae-pipeline {evidence.tags['code.version']}, {evidence.tags['code.sha256'][:HASH_DIGITS]}; commit {commit}"
+        return ChainLink("code", message, evidence.run_file_url("rebuild/code.zip"), "")
     if commit == "none":
         reason = evidence.tags.get("git.unknown", "the run was not in a git repository")
         return ChainLink("commit", "none", "nowhere", reason)

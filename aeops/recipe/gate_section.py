@@ -20,8 +20,9 @@ from aeops.recipe.default_rules import (
 )
 from aeops.recipe.gate_rules import AUROC, ERROR, Rule
 from aeops.recipe.metric_names import metric_names
+from aeops.recipe.own_kinds import study_specs
 from aeops.recipe.sections import DataSpec, EvaluateSpec
-from aeops.recipe.studies import POWER_STUDY, STUDIES
+from aeops.recipe.studies import POWER_STUDY
 
 BASELINE_RULES = (BEATS_BASELINES, NOT_BELOW_BASELINES)  # default rules that need baselines
 
@@ -187,9 +188,9 @@ def _check_metrics(rule: Rule, subject: GateSubject) -> Iterator[tuple[str, str]
         known_names, what = names.numbers, "a metric"
         if key == "interval":
             known_names, what = names.intervals, "an interval"
-        if study in STUDIES and study not in subject.evaluate.studies:
+        if study in study_specs() and study not in subject.evaluate.studies:
             yield key, f"{metric_path} is of the study {study}, which evaluate.studies lacks"
-        elif study in STUDIES and study != POWER_STUDY:
+        elif study in study_specs() and study != POWER_STUDY:
             continue
         elif metric_path not in known_names:
             hint = _missing_section(metric_path, subject) or suggest_match(metric_path, known_names)

@@ -19,6 +19,7 @@ from aeops.recipe.structure import (
     MappingOf,
     Node,
     Scalar,
+    project_structure,
     recipe_structure,
 )
 
@@ -28,6 +29,11 @@ _TYPES = {WHOLE_NUMBER: "integer", NUMBER: "number", WORD: "string", TRUTH: "boo
 def recipe_schema() -> dict[str, Any]:
     """Return the schema (JSON Schema, draft 2020-12) of a recipe."""
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Recipe", **_schema(recipe_structure())}
+
+
+def project_schema() -> dict[str, Any]:
+    """Return the schema of ae.yaml."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Project", **_schema(project_structure())}
 
 
 def _schema(node: Node) -> dict[str, Any]:

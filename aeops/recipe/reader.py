@@ -25,11 +25,14 @@ from ae_models.spec import (
 )
 from aeops.errors import DataError, UsageError
 from aeops.files import data_sha256
+from aeops.plugins import use_project
 from aeops.project import Project, is_recipe_name, shorten_name
 from aeops.recipe.default_rules import DETECT, PURPOSES
 from aeops.recipe.gate_rules import Rule
 from aeops.recipe.gate_section import GateSubject, read_gate
 from aeops.recipe.monitoring import MonitorSpec
+from aeops.recipe.own_kinds import require_free_names, source_specs
+from aeops.recipe.project_settings import read_project_settings
 from aeops.recipe.sections import (
     ApprovalSpec,
     CalibrationSamplesSpec,
@@ -40,7 +43,7 @@ from aeops.recipe.sections import (
     SignatureSpec,
     ValidateSpec,
 )
-from aeops.recipe.sources import SOURCE_SPECS, SourceSpec
+from aeops.recipe.sources import SourceSpec
 from aeops.recipe.studies import POWER_STUDY, PowerStudy, RivalsStudy, read_studies
 from aeops.recipe.yaml_reader import parse_yaml, read_yaml_content
 
@@ -153,6 +156,10 @@ def read_recipe(file: Path, key_root: Path | None = None) -> Recipe:
     """
     content = read_yaml_content(file)
     raw_recipe = parse_yaml(content, file.name)
+    root = file.absolute().parent.parent
+    use_project(root)
+    read_project_settings(root)
+    require_free_names()
     reader = SpecReader(f"recipes/{file.name}")
     if not isinstance(raw_recipe, Mapping):
         raise UsageError(f"{reader.source}: expected a mapping with {join_names(SECTIONS)}")
@@ -271,7 +278,7 @@ def _read_data(reader: SpecReader, raw_data: Any) -> DataSpec | None:
     """Read the section data; the source's kind decides which keys it may have."""
     mistakes_before = len(reader.mistakes)
     if isinstance(raw_data, Mapping) and "source" in raw_data:
-        raw_data = {**raw_data, "source": reader.read_kind(SOURCE_SPECS, raw_data["source"], "data.source")}
+        raw_data = {**raw_data, "source": reader.read_kind(source_specs(), raw_data["source"], "data.source")}
     spec: DataSpec | None = reader.read(DataSpec, raw_data, "data")
     if len(reader.mistakes) > mistakes_before or spec is None:
         return None

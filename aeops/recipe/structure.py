@@ -16,11 +16,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from ae_models.own_parts import with_own_parts
 from ae_models.spec import PART_SPECS, AutoencoderConfig, InputSpec, TrainSpec, spec_to_dict
 from aeops.recipe.default_rules import PURPOSES
 from aeops.recipe.gate_rules import Rule
 from aeops.recipe.gate_section import SwitchedOff
 from aeops.recipe.monitoring import MonitorSpec
+from aeops.recipe.own_kinds import source_specs, study_specs
+from aeops.recipe.project_settings import ProjectSettings
 from aeops.recipe.sections import (
     ApprovalSpec,
     CalibrationSamplesSpec,
@@ -31,8 +34,7 @@ from aeops.recipe.sections import (
     SignatureSpec,
     ValidateSpec,
 )
-from aeops.recipe.sources import SOURCE_SPECS
-from aeops.recipe.studies import RIVAL_SECTIONS, STUDIES, RivalsStudy
+from aeops.recipe.studies import RIVAL_SECTIONS, RivalsStudy
 
 WHOLE_NUMBER, NUMBER, WORD, TRUTH, ANYTHING = "a whole number", "a number", "a text", "true or false", "settings"
 _TYPE_NAMES = {int: WHOLE_NUMBER, float: NUMBER, str: WORD, bool: TRUTH}
@@ -140,13 +142,19 @@ def recipe_structure() -> Group:
     )
 
 
+@cache
+def project_structure() -> Group:
+    """Return the tree of ae.yaml."""
+    return _group(ProjectSettings)
+
+
 def _section(cls: type, is_required: bool = False) -> Key:
     group = _group(cls)
     return Key(group, group.description, is_required)
 
 
 def _kinds(specs: Mapping[str, type]) -> Kinds:
-    return Kinds({kind: _group(cls) for kind, cls in specs.items()})
+    return Kinds({kind: _group(cls) for kind, cls in with_own_parts(specs).items()})
 
 
 def _threshold_kinds() -> Kinds:
@@ -161,7 +169,7 @@ def _threshold_kinds() -> Kinds:
 def _studies() -> Group:
     changes = Group("", {section: Key(Scalar(ANYTHING), f"what it changes in {section}") for section in RIVAL_SECTIONS})
     keys = {}
-    for name, cls in STUDIES.items():
+    for name, cls in study_specs().items():
         node = MappingOf(changes) if cls is RivalsStudy else _group(cls)
         keys[name] = Key(node, _first_paragraph(cls))
     return Group("", keys)
@@ -176,7 +184,7 @@ def _group(cls: type) -> Group:
     comments, hints = _field_comments(cls), typing.get_type_hints(cls)
     special: dict[tuple[type, str], Node] = {}
     if cls is DataSpec:
-        special = {(cls, "source"): _kinds(SOURCE_SPECS), (cls, "labels"): _LABELS, (cls, "novelty"): _LABELS}
+        special = {(cls, "source"): _kinds(source_specs()), (cls, "labels"): _LABELS, (cls, "novelty"): _LABELS}
     elif cls is EvaluateSpec:
         special = {(cls, "studies"): _studies()}
     keys = {}

@@ -31,6 +31,7 @@ from ae_models.spec import (
     read_fit_spec,
     suggest_match,
 )
+from aeops.plugins import current_parts
 from aeops.recipe.sections import SourceFile
 from aeops.recipe.sources import MaskedImagesSource, ScansSource, SourceSpec, text_name
 
@@ -341,13 +342,13 @@ def read_studies(reader: SpecReader, raw_studies: Mapping[str, Any], path: str, 
         path: their path in the recipe.
         fit: the recipe's spec; None where it has mistakes itself, and no study is compared with it.
     """
-    studies = {}
+    studies, specs = {}, {**current_parts().study_specs, **STUDIES}
     for name, settings in raw_studies.items():
-        if name in STUDIES:
-            studies[name] = _read_study(reader, STUDIES[name], settings, f"{path}.{name}", fit)
+        if name in specs:
+            studies[name] = _read_study(reader, specs[name], settings, f"{path}.{name}", fit)
         else:
-            suggestion = suggest_match(name, STUDIES)
-            reader.mistake(path, f"expected a study out of {join_names(STUDIES)}, got {format_value(name)}{suggestion}")
+            suggestion = suggest_match(name, specs)
+            reader.mistake(path, f"expected a study out of {join_names(specs)}, got {format_value(name)}{suggestion}")
     return studies
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from aeops.drawing.words import format_number, format_share, format_span
 from aeops.gate.documents import ComparisonDocument, EvidenceDocument, VerdictDocument, gate_warnings
 from aeops.recipe.metric_names import AT_REQUESTED_RATE
-from aeops.recipe.studies import STUDIES
+from aeops.recipe.own_kinds import study_specs
 from aeops.registry.version_state import WAITING
 from aeops.report.tables import (
     DETECTION_MEASURES,
@@ -43,7 +43,7 @@ def metric_rows(metrics: Mapping[str, Any]) -> list[dict[str, str]]:
         rows += [auroc_row, precision_row]
         if caught_row := _caught_row(metrics, detection_rows):
             rows.append(caught_row)
-    for study_name in STUDIES:
+    for study_name in study_specs():
         if study_name in metrics:
             rows += _study_rows(study_name, metrics[study_name])
     return rows
@@ -199,4 +199,4 @@ def next_commands(recipe: str, version: str, state: str) -> str:
     """Return the commands to type next, separated by `|`."""
     if state == WAITING:
         return f"{_approve_command(recipe, version)} | ae reject {recipe} {version} --by NAME --why TEXT"
-    return f"make up | .venv/bin/ae serve {recipe} | .venv/bin/ae show {recipe}"
+    return f"ae up | ae serve {recipe} | ae show {recipe}"

@@ -299,7 +299,6 @@ def checkout(tmp_path, evaluated, artifacts) -> Path:
     for name in ("dvc.yaml", "benchmarks/targets.yaml", "recipes/mnist.yaml"):
         shutil.copy(ROOT / name, root / name)
     shutil.copy(evaluated.recipe, root / "recipes" / "digits.yaml")
-    (root / "params.yaml").write_text("recipes:\n  digits: {dataset: digits}\n  mnist: {dataset: mnist}\n")
     (root / "README.md").write_text(f"# Before\n\n{recipe_page.TABLE_BEGIN}\nold\n{recipe_page.TABLE_END}\n\nafter\n")
     shutil.copytree(artifacts, root / "artifacts" / "digits")
     facts = FACTS | {"settings_sha256": recipe_page.settings_sha256(evaluated.recipe)}
@@ -355,7 +354,7 @@ def test_a_recipe_that_changed_since_gets_no_page_and_is_told(checkout):
 def test_a_recipe_that_is_none_is_refused_with_those_there_are(checkout):
     done = bench(checkout, "digit")
     assert done.returncode == 2
-    assert "no recipe digit in params.yaml; expected some of digits, mnist" in done.stderr
+    assert "no recipe digit in benchmarks/targets.yaml; expected some of digits, mnist" in done.stderr
 
 
 def test_a_run_that_fails_is_told_and_the_others_go_on(checkout):

@@ -25,6 +25,7 @@ OTHERS = {
     "flows/filter": "an address of Prefect's API",
     "flows.get": "a variable",
     "aeops/kinds/KIND.py": "a placeholder",
+    "aeops/project_files/requirements.lock": "a file of the wheel alone",
     "ae_models/KIND_faults.py": "a placeholder",
     "aeops/data/sources/SOURCE.py": "a placeholder",
 }

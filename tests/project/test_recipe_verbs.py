@@ -24,10 +24,12 @@ def checkout(tmp_path: Path) -> Checkout:
 
 @pytest.fixture
 def up_to_date(checkout: Checkout) -> Checkout:
-    """The same, as it is after a run: with the hashes of today's code and of the data."""
+    """The same, as it is after a run: with the commands of dvc.yaml, and the hashes of today's code and of the data."""
     lock = yaml.safe_load((checkout.root / "dvc.lock").read_text())
-    hashes = code_hashes(checkout.root)
+    hashes, stages = code_hashes(checkout.root), yaml.safe_load((checkout.root / "dvc.yaml").read_text())["stages"]
     for stage in STAGES:
+        command = stages[stage]["do"]["cmd"].replace("${key}", "digits").replace("${item.dataset}", "digits")
+        lock["stages"][f"{stage}@digits"]["cmd"] = command
         lock["stages"][f"{stage}@digits"]["params"]["params.yaml"] = {f"code.{stage}": hashes[stage]}
     md5 = lock["stages"]["prepare@digits"]["deps"][0]["md5"]
     (checkout.root / "data.dvc").write_text(yaml.safe_dump({"outs": [{"md5": md5, "path": "data/digits"}]}))
@@ -46,6 +48,17 @@ def reasons(checkout: Checkout, **changes: Any) -> dict[str, list[str]]:
 
 
 # ---------------------------------------------------------------- ae plan
+
+
+def test_a_dvc_yaml_that_an_upgrade_will_write_anew_is_told_before_it_is_written(up_to_date: Checkout) -> None:
+    file = up_to_date.root / "dvc.yaml"
+    older = file.read_text().replace("sh .dvc/stage gate", "python -m aeops.stages.gate")
+    file.write_text(older)
+    assert reasons(up_to_date)["gate"] == [], "the next run writes dvc.yaml as this version has it"
+    lock = up_to_date.root / "dvc.lock"
+    lock.write_text(lock.read_text().replace("sh .dvc/stage gate", "python -m aeops.stages.gate"))
+    assert reasons(up_to_date)["gate"] == ["its command changed"]
+    assert file.read_text() == older
 
 
 def test_after_a_run_nothing_runs(up_to_date: Checkout) -> None:

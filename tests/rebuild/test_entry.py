@@ -59,7 +59,7 @@ def test_stages_whose_code_is_another_are_named(clone: Project) -> None:
 
 
 def test_a_lock_without_a_stage_or_with_another_command_is_refused(clone: Project) -> None:
-    with pytest.raises(DataError, match=r"expected a command `python -m \.\.\.` for prepare@other in .*, got nothing"):
+    with pytest.raises(DataError, match=r"expected a command `sh \.dvc/stage \.\.\.` for prepare@other in .*, got nothing"):
         describe_clone(clone, MODULE, "other", sys.executable)
     change_lock(clone, "gate", "python -m", "sh -c")
     with pytest.raises(DataError, match=r"for gate@small in the recorded dvc\.lock, got sh -c say_gate"):
@@ -107,3 +107,10 @@ def test_an_entry_point_of_another_form_is_refused(tag: str, tmp_path: Path) -> 
 def test_the_recorded_module_may_have_another_name(tmp_path: Path) -> None:
     project = Project(root=tmp_path, home=tmp_path)
     assert entry_module(project, "small", version_with({"rebuild.entry": "aeops.old.way_in/1"})) == "aeops.old.way_in"
+
+
+def test_a_command_of_dvc_yaml_is_that_of_the_stages_module(tmp_path: Path) -> None:
+    command = "sh .dvc/stage train:1a2b --recipe recipes/small.yaml --out 'two words'"
+    (tmp_path / "dvc.lock").write_text(yaml.safe_dump({"stages": {"train@small": {"cmd": command}}}))
+    expected = ["aeops.stages.train", "--recipe", "recipes/small.yaml", "--out", "two words"]
+    assert rebuild_entry.stage_command(tmp_path, "train", "small") == expected

@@ -1,6 +1,7 @@
 """prefect.yaml deploys each recipe that was run: its first run writes three lines, and those of a recipe that is gone go."""
 
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,9 @@ import yaml
 from checkout import ROOT
 
 from aeops.project import Project
+from aeops.project_files.templates import read_template
 from aeops.stack.deployments_file import list_deployments
+from aeops.stack.schedules import find_skipped_schedules
 
 
 @pytest.fixture
@@ -38,11 +41,24 @@ def test_a_new_recipe_gets_the_deployments_that_the_digits_have(project: Project
 
 
 def test_a_recipe_that_is_deployed_keeps_its_schedule_and_one_that_is_gone_goes(project: Project) -> None:
+    assert list_deployments(project, "mnist-vae")
+    file = project.root / "prefect.yaml"
+    file.write_text(file.read_text().replace("recipe: digits}, schedules: *nightly", "recipe: digits}, schedules: *hourly"))
     before = deployments(project)
-    assert not list_deployments(project, "mnist")
+    assert not list_deployments(project, "digits")
     project.recipe_file("mnist-vae").unlink()
-    assert list_deployments(project, "mnist")
+    assert list_deployments(project, "digits")
     assert deployments(project) == {name: entry for name, entry in before.items() if not name.endswith("-mnist-vae")}
+
+
+def test_the_file_of_a_new_project_deploys_nothing_until_a_recipe_is_run(project: Project) -> None:
+    (project.root / "prefect.yaml").write_text(read_template("prefect.yaml"))
+    assert find_skipped_schedules(project, datetime(2026, 1, 1, tzinfo=UTC)) == []
+    assert list_deployments(project, "digits")
+    assert (project.root / "prefect.yaml").read_text() == (ROOT / "prefect.yaml").read_text()
+    project.recipe_file("digits").unlink()
+    assert list_deployments(project, "mnist")
+    assert set(deployments(project)) == {"retrain-mnist", "score-mnist", "monitor-mnist"}
 
 
 @pytest.mark.parametrize("text", ["deployments: []\n", "name: mine\ndeployments:\n- name: other\n", ""])

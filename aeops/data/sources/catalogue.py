@@ -8,8 +8,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
+from ae_models.own_parts import resolve_work
+from ae_models.spec import join_names
 from aeops.data.dataset import lines_sha256
+from aeops.errors import UsageError
 from aeops.files import file_sha256
+from aeops.plugins import current_parts
 from aeops.project import Project
 from aeops.recipe.reader import Recipe
 from aeops.recipe.sources import SOURCE_SPECS
@@ -32,8 +36,18 @@ SOURCE_MODULES = {name: f"{__package__}.{name.replace('-', '_')}" for name in SO
 
 
 def load_source(kind: str) -> Source:
-    """Return the source that a recipe calls `kind`."""
-    return cast(Source, import_module(SOURCE_MODULES[kind]).SOURCE)
+    """Return the source that a recipe calls `kind`: one of this package, or the project's own.
+
+    Raises:
+        UsageError: there is none.
+        SpecError: it cannot be loaded.
+    """
+    if kind in SOURCE_MODULES:
+        return cast(Source, import_module(SOURCE_MODULES[kind]).SOURCE)
+    for own in current_parts().sources:
+        if own.spec.kind == kind:
+            return cast(Source, resolve_work(own.work, kind))
+    raise UsageError(f"expected a source out of {join_names(SOURCE_MODULES)}, got {kind!r}")
 
 
 def read_source(recipe: Recipe, project: Project) -> "SourceSamples":

@@ -1,4 +1,4 @@
-"""Check out the code of a version: the recorded commit, its recorded changes, and the files that were recorded whole.
+"""Lay out the code of a version: the recorded commit with its changes, or the recorded archive, and the files recorded whole.
 
 The user's repository is only read: no worktree, branch, index or reference of it changes.
 """
@@ -10,7 +10,25 @@ from pathlib import Path
 from aeops.errors import DataError
 from aeops.machine.git import GitError, git_text, run_git
 from aeops.project import Project
+from aeops.provenance.code_archive import unpack_code
 from aeops.provenance.rebuild.record import Record
+
+
+def lay_out_code(project: Project, record: Record, folder: Path) -> Path:
+    """Lay out the code in a new folder, from a commit where the project is a checkout of this package; return the project there.
+
+    Raises:
+        DataError: the archive is damaged or altered; or as `clone_code` does.
+    """
+    archive = record.code_archive
+    if "code.version" in record.tags and archive is not None:
+        folder.mkdir()
+        root = folder
+    else:
+        root = clone_code(project, record, folder)
+    if archive is not None and archive.is_file():
+        unpack_code(archive, root, record.tags["code.sha256"])
+    return root
 
 
 def clone_code(project: Project, record: Record, folder: Path) -> Path:

@@ -10,7 +10,7 @@ from typing import TypeVar
 from aeops.errors import AeError, DataError, InfrastructureError, InternalError
 from aeops.machine.child_process import run_module
 from aeops.project import Project
-from aeops.provenance.rebuild.code import clone_code, put_recorded
+from aeops.provenance.rebuild.code import lay_out_code, put_recorded
 from aeops.provenance.rebuild.data import borrow_sources, pull_data, require_data
 from aeops.provenance.rebuild.interpreter import python_for
 from aeops.provenance.rebuild.record import Record, read_record
@@ -148,7 +148,7 @@ def _has_file(record: Record, name: str) -> bool:
 
 
 def _lay_out_code(project: Project, record: Record, scratch_folder: Path) -> Project:
-    root = clone_code(project, record, scratch_folder / "code")
+    root = lay_out_code(project, record, scratch_folder / "code")
     put_recorded(record, root)
     return Project(root=root, home=scratch_folder / "state")
 

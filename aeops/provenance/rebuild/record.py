@@ -7,12 +7,14 @@ from typing import Any
 
 from aeops.files import file_sha256
 from aeops.machine.stored_json import read_json
+from aeops.provenance.code_archive import ARCHIVE_NAME
 from aeops.provenance.lineage import RECORDED_FILES
 from aeops.registry.store import Store
 from aeops.registry.versions import VersionInfo
 
 RUN_FOLDER = "rebuild"  # among the run's files
 WEIGHT_LOG_PATH = f"{RUN_FOLDER}/trail.csv"
+ARCHIVE_PATH = f"{RUN_FOLDER}/{ARCHIVE_NAME}"
 PATCH_PATH = f"{RUN_FOLDER}/worktree.diff"
 RESULT_FILES = ("metrics.json", "verdict.json")
 
@@ -53,6 +55,11 @@ class Record:
         if self.tags.get("git.dirty") != "true":
             return None
         return self.folder / PATCH_PATH
+
+    @property
+    def code_archive(self) -> Path | None:
+        """Code of the run that is in no commit; None where it all is."""
+        return self.folder / ARCHIVE_PATH if "code.sha256" in self.tags else None
 
     @property
     def weight_log(self) -> Path | None:
@@ -108,6 +115,8 @@ def _expected_checksums(recipe: str, tags: Mapping[str, str]) -> dict[str, str |
     for name in RECORDED_FILES:
         if f"file.{name}" in tags:
             checksums[f"{RUN_FOLDER}/{name}"] = tags[f"file.{name}"]
+    if "code.sha256" in tags:
+        checksums[ARCHIVE_PATH] = None  # what it holds is checked when it is unpacked
     if tags.get("git.dirty") == "true" and tags.get("git.commit") != "none":
         checksums[PATCH_PATH] = tags.get("git.diff_sha256")
     return checksums

@@ -1,0 +1,286 @@
+"""Own parts, sources and studies of a project: how a module declares them, and how they are found.
+
+    AE_PARTS = [Part("score", WorstPixelScoreSpec, "my_scores:WorstPixelScore")]      # in a module that ae.yaml names
+    AE_SOURCES = [Source(LogbookSource, "my_sources:SOURCE")]
+    AE_STUDIES = [Study("brightness", BrightnessStudy, "my_studies:run_brightness_study")]
+
+An installed package offers the same objects by entry points of the groups `ae.parts`, `ae.sources` and `ae.studies`. The
+declaring module is imported wherever a recipe is read, so it imports nothing heavy: what does the work is named and not
+imported. docs/plugins.md has an example of each.
+"""
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, is_dataclass
+from functools import cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ae_models.own_parts import OWN_KEYS, OwnPart, register_part, set_loader
+from aeops.errors import UsageError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+SETTINGS_FILE = "ae.yaml"
+LISTS = {"AE_PARTS": "ae.parts", "AE_SOURCES": "ae.sources", "AE_STUDIES": "ae.studies"}  # name in a module -> entry points
+PART_CONSTANTS = {
+    "encode": ("supported_inputs",),
+    "decode": ("supported_inputs",),
+    "score": ("supported_inputs", "compatibility_errors"),
+    "threshold": ("supported_inputs", "has_rate", "has_law", "reads_groups", "reads_novelty"),
+}
+Part = OwnPart  # a part of an autoencoder, its score or its threshold, under the name by which projects declare it
+
+
+@dataclass(frozen=True)
+class Source:
+    """A source of samples.
+
+    Attributes:
+        spec: its settings: a frozen dataclass below `aeops.recipe.sources.SourceSpec`.
+        work: `module:object` of an object with `files` and `read`, as `aeops.data.sources.catalogue.Source` has them.
+    """
+
+    group: ClassVar[str] = "sources"
+    spec: Any
+    work: str
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study of a bundle.
+
+    Attributes:
+        name: its key in `evaluate.studies`, and in metrics.json.
+        spec: its settings: a frozen dataclass.
+        work: `module:function` of `(spec, EvaluationContext, figures) -> StudyResult`.
+    """
+
+    group: ClassVar[str] = "studies"
+    name: str
+    spec: Any
+    work: str
+
+
+@dataclass(frozen=True)
+class OwnParts:
+    """What a project adds.
+
+    Attributes:
+        parts, sources, studies: as they are declared; sources and studies by their kind and name.
+        declared_by: what names each of them: an entry of `plugins`, by the object it declares.
+    """
+
+    parts: tuple[Part, ...] = ()
+    sources: tuple[Source, ...] = ()
+    studies: tuple[Study, ...] = ()
+    declared_by: tuple[tuple[Part | Source | Study, str], ...] = ()
+
+    @property
+    def source_specs(self) -> dict[str, Any]:
+        return {source.spec.kind: source.spec for source in self.sources}
+
+    @property
+    def study_specs(self) -> dict[str, Any]:
+        return {study.name: study.spec for study in self.studies}
+
+    @property
+    def plugins(self) -> list[str]:
+        """What `plugins` in ae.yaml has to name to find all of them."""
+        return sorted({name for _, name in self.declared_by})
+
+    def declaring_module(self, declared: Part | Source | Study) -> str:
+        return dict(self.declared_by)[declared].partition(":")[0]
+
+
+_roots: list[Path] = []  # of the project that this process works for, one at most
+
+
+def use_project(root: Path) -> None:
+    """Let this process know the own parts of the project in a folder; nothing is imported until one is asked for."""
+    if _roots != [root]:
+        _roots[:] = [root]
+        set_loader(partial(_register, root))
+
+
+def current_parts() -> OwnParts:
+    """Return the own parts of the project that this process works for; none where it works for none.
+
+    Raises:
+        UsageError: as `own_parts` does.
+    """
+    return own_parts(_roots[0]) if _roots else OwnParts()
+
+
+@cache
+def own_parts(root: Path) -> OwnParts:
+    """Return what the project in a folder adds, by its ae.yaml and by what is installed.
+
+    Raises:
+        UsageError: with every module that is missing or fails, every declaration of another form, and every name that is taken.
+    """
+    found, mistakes = [], []
+    for name in _named_plugins(root):
+        try:
+            found += [(declared, name) for declared in _declared_by(root, name)]
+        except UsageError as error:
+            mistakes.append(str(error))
+    for entry_point in _entry_points():
+        name = f"{entry_point.module}:{entry_point.attr}"
+        try:
+            found += [(declared, name) for declared in _as_list(_load(root, name), name)]
+        except UsageError as error:
+            mistakes.append(f"{error} (entry point {entry_point.group} of an installed package)")
+    found = list({id(declared): (declared, name) for declared, name in reversed(found)}.values())[::-1]
+    for declared, name in found:
+        mistakes += [f"{name}: {mistake}" for mistake in _declaration_mistakes(declared)]
+    mistakes += _taken_names(found)
+    if mistakes:
+        raise UsageError("\n".join(mistakes))
+    groups: dict[str, list[Any]] = {"parts": [], "sources": [], "studies": []}
+    for declared, _ in found:
+        groups[declared.group].append(declared)
+    return OwnParts(tuple(groups["parts"]), tuple(groups["sources"]), tuple(groups["studies"]), tuple(found))
+
+
+def _register(root: Path) -> None:
+    for part in own_parts(root).parts:
+        register_part(part)
+
+
+# ---------------------------------------------------------------- finding them
+
+
+def _named_plugins(root: Path) -> list[str]:
+    """Return `plugins` of ae.yaml; other mistakes in the file are told by `aeops.recipe.project_settings`."""
+    import yaml
+
+    file = root / SETTINGS_FILE
+    if not file.is_file():
+        return []
+    try:
+        document = yaml.safe_load(file.read_bytes())
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise UsageError(f"{SETTINGS_FILE}: not readable as YAML: {' '.join(str(error).split())[:200]}") from error
+    names = document.get("plugins") if isinstance(document, dict) else None
+    return [str(name) for name in names] if isinstance(names, list) else []
+
+
+def _entry_points() -> "list[EntryPoint]":
+    """Return the entry points of installed packages; reading those of all takes 0.1 s, so only where a file names a group."""
+    if not any(_names_a_group(file) for entry in sys.path if entry for file in Path(entry).glob("*.dist-info/entry_points.txt")):
+        return []
+    from importlib.metadata import entry_points
+
+    return [one for group in LISTS.values() for one in sorted(entry_points(group=group), key=lambda point: point.value)]
+
+
+def _names_a_group(file: Path) -> bool:
+    content = file.read_bytes()
+    return any(f"[{group}]".encode() in content for group in LISTS.values())
+
+
+def _declared_by(root: Path, name: str) -> Iterator[Part | Source | Study]:
+    """Yield what an entry of `plugins` declares: a module's lists, or the object or list `module:object`."""
+    if ":" in name:
+        yield from _as_list(_load(root, name), name)
+        return
+    module = _import(root, name)
+    lists = [getattr(module, list_name) for list_name in LISTS if hasattr(module, list_name)]
+    if not lists:
+        raise UsageError(f"the plugin {name}: expected one of {', '.join(LISTS)} in {module.__file__}, got none")
+    for declared in lists:
+        yield from _as_list(declared, name)
+
+
+def _as_list(declared: Any, name: str) -> list[Part | Source | Study]:
+    items = list(declared) if isinstance(declared, list | tuple) else [declared]
+    for item in items:
+        if type(item) not in (Part, Source, Study):
+            raise UsageError(f"the plugin {name}: expected Part(...), Source(...) or Study(...) of aeops.plugins, got {item!r}")
+    return items
+
+
+def _load(root: Path, name: str) -> Any:
+    module_name, _, attribute = name.partition(":")
+    module = _import(root, module_name)
+    if not hasattr(module, attribute):
+        raise UsageError(f"the plugin {name}: {module.__file__} has no {attribute}")
+    return getattr(module, attribute)
+
+
+def _import(root: Path, name: str) -> Any:
+    """Import a module of the project, else an installed one.
+
+    Raises:
+        UsageError: there is none, or it fails; names the line.
+    """
+    import importlib
+
+    if str(root) not in sys.path:
+        sys.path.append(str(root))
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and f"{name}.".startswith(f"{error.name}."):
+            raise UsageError(f"the plugin {name}: no such module in {root} or among the installed packages") from error
+        raise UsageError(f"the plugin {name} cannot be imported: {_describe(error)}") from error
+    except Exception as error:
+        raise UsageError(f"the plugin {name} cannot be imported: {_describe(error)}") from error
+
+
+def _describe(error: Exception) -> str:
+    import traceback
+
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    return text if last.filename.startswith("<") else f"{text} ({last.filename}, line {last.lineno})"
+
+
+# ---------------------------------------------------------------- checking them
+
+
+def _declaration_mistakes(declared: Part | Source | Study) -> Iterator[str]:
+    """Yield what is wrong with a declaration; what does the work is looked for and not imported."""
+    import importlib.util
+
+    spec = declared.spec
+    if not (isinstance(spec, type) and is_dataclass(spec) and spec.__dataclass_params__.frozen):  # type: ignore[attr-defined]
+        yield f"expected a frozen dataclass as spec, got {spec!r}"
+        return
+    required: tuple[str, ...] = ()
+    if isinstance(declared, Part):
+        if declared.key not in OWN_KEYS:
+            yield f"{spec.__name__}: expected a part of {', '.join(OWN_KEYS)}, got {declared.key!r}"
+            return
+        required = ("kind", *PART_CONSTANTS[declared.key])
+    elif declared.group == "sources":
+        required = ("kind", "input_kinds", "check_input", "check_labels")
+    for name in required:
+        if not hasattr(spec, name):
+            yield f"{spec.__name__} has no {name}, as every spec of its sort has: see docs/plugins.md"
+    module, _, name = declared.work.partition(":")
+    try:
+        is_found = bool(name) and importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):
+        is_found = False
+    if not is_found:
+        yield f"{spec.__name__}: expected `module:name` of a module that is there as its work, got {declared.work!r}"
+
+
+def _taken_names(found: list[tuple[Part | Source | Study, str]]) -> Iterator[str]:
+    from ae_models.spec import PART_SPECS
+
+    seen: dict[tuple[str, str], str] = {}
+    for declared, plugin in found:
+        if isinstance(declared, Part):
+            key, name = declared.key, getattr(declared.spec, "kind", "")
+            if name in PART_SPECS.get(key, {}):
+                yield f"{plugin}: {key} has a kind {name!r} already: choose another name"
+        elif declared.group == "sources":
+            key, name = "source", getattr(declared.spec, "kind", "")
+        else:
+            key, name = "study", getattr(declared, "name", "")
+        if (other := seen.setdefault((key, name), plugin)) != plugin:
+            yield f"{plugin}: the {key} {name!r} is added by {other} as well: remove one of them from `plugins`"
