@@ -25,7 +25,7 @@ from aeops.gate.documents import EvidenceDocument, compared_champion, gate_warni
 from aeops.gate.evidence import read_evidence, read_verdict
 from aeops.machine.child_process import PreloadedProcess, run_module
 from aeops.machine.process_identity import this_process
-from aeops.machine.progress import ProgressBar, ProgressFollower, finished_rows
+from aeops.machine.progress import CountBar, ProgressBar, ProgressFollower, finished_rows
 from aeops.machine.run_watch import closing_step
 from aeops.machine.stored_json import read_json
 from aeops.project import Project, find_project
@@ -140,7 +140,9 @@ def ingest_source(recipe: str) -> None:
     """Ingest the source -> .ae/incoming/<dataset>: shards and an index with each sample's statistics."""
     project, checked = load_context(recipe)
     incoming = project.incoming(checked.data.dataset)
-    start_stage(project, "ingest", "--recipe", str(project.recipe_file(recipe)), "--out", str(incoming))
+    arguments = ["aeops.stages.ingest", "--recipe", str(project.recipe_file(recipe)), "--out", str(incoming)]
+    with CountBar(project.ingest_progress(recipe)) as bar:
+        run_module(arguments, root=project.root, home=project.home, log=stage_log(project, "ingest"), on_poll=bar.show)
 
 
 @pipeline_step("validate")

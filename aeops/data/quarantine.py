@@ -1,11 +1,13 @@
 """Writes the samples that failed validation to a folder, with the reasons: no incoming sample is lost."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
 
 from aeops.data.array_files import write_parquet
 from aeops.data.dataset import read_shards
+from aeops.data.set_aside import write_set_aside
 from aeops.data.shards import read_input, write_blocks
 from aeops.files import atomic_folder
 from aeops.machine.stored_json import read_json
@@ -16,14 +18,18 @@ STATISTIC_COLUMNS = (  # an index has those of its kind
 )
 
 
-def write_quarantine(path: Path, incoming_dataset: Path, index: pd.DataFrame, reasons: dict[str, list[str]]) -> None:
-    """Write rows.parquet (id, reasons, label, source, statistics) and samples.npy, (n, ...), or .parquet, in the same order.
+def write_quarantine(
+    path: Path, incoming_dataset: Path, index: pd.DataFrame, reasons: dict[str, list[str]], set_aside: Mapping[str, str]
+) -> None:
+    """Write set_aside.parquet (id, reason) of what is no sample; of samples, in the same order, rows.parquet (id, reasons, label,
+    source, statistics) and samples.npy, (n, ...), or .parquet.
 
     Args:
         path: the folder to write; its former content is replaced.
         incoming_dataset: the dataset that the samples came in with.
         index: the incoming dataset's index.
         reasons: sample's id -> the expectations that it breaks.
+        set_aside: what the source held and could not become a sample -> the reason.
     """
     rows = index[index["id"].isin(list(reasons))]
     statistics = [name for name in STATISTIC_COLUMNS if name in rows]
@@ -32,5 +38,8 @@ def write_quarantine(path: Path, incoming_dataset: Path, index: pd.DataFrame, re
     description = read_json(incoming_dataset / "dataset.json")
     blocks = (block for _, block in read_shards(incoming_dataset, rows))
     with atomic_folder(path) as folder:
+        write_set_aside(folder, set_aside)
+        if not reasons:
+            return
         write_parquet(folder / "rows.parquet", table)
         write_blocks(folder, "samples", len(rows), blocks, description["dtype"], read_input(description))

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from aeops.terminal import raw_stream
 
+COUNT_SECONDS = 0.2  # between two counts
 EpochRow = dict[str, Any]  # a line of progress.jsonl: `epoch`, losses, `samples_per_second`
 
 
@@ -60,6 +61,49 @@ class ProgressBar:
             text = f"loss {row['train_loss']:.5f}, validation {row['validation_error']:.5f}, {speed}"
             self._bar.set_postfix_str(text, refresh=False)
             self._bar.update(len(rows))
+
+
+class CountWriter:
+    """Writes how many samples of how many are done to a file, a few times a second, for `CountBar`."""
+
+    def __init__(self, file: Path, total: int) -> None:
+        self.file, self.total = file, total
+        self._written_at = 0.0
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.unlink(missing_ok=True)
+
+    def write(self, done: int) -> None:
+        """Note how many are done."""
+        now = time.monotonic()
+        if now - self._written_at >= COUNT_SECONDS or done == self.total:
+            self._written_at = now
+            self.file.write_text(json.dumps([done, self.total]))
+
+
+class CountBar:
+    """A bar over the samples that a stage reads, with samples/s, where stderr is a terminal. Use as a context manager."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self._started_ns = time.time_ns()
+        self._bar: tqdm[Any] = tqdm(file=raw_stream(sys.stderr), total=0, unit=" samples", leave=False, disable=None)
+
+    def __enter__(self) -> "CountBar":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def show(self) -> None:
+        """Draw what `CountWriter` has written since; a count that is just being written waits for the next call."""
+        if not self.file.is_file() or self.file.stat().st_mtime_ns < self._started_ns:
+            return
+        try:
+            done, total = json.loads(self.file.read_text())
+        except ValueError:
+            return
+        self._bar.total = total
+        self._bar.update(done - self._bar.n)
 
 
 def finished_rows(history: Path) -> list[dict[str, float]]:

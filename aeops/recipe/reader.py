@@ -40,7 +40,8 @@ from aeops.recipe.sections import (
     SignatureSpec,
     ValidateSpec,
 )
-from aeops.recipe.sources import SOURCE_SPECS, SourceSpec
+from aeops.recipe.source_spec import SourceSpec
+from aeops.recipe.sources import SOURCE_SPECS
 from aeops.recipe.studies import POWER_STUDY, PowerStudy, RivalsStudy, read_studies
 from aeops.recipe.yaml_reader import parse_yaml, read_yaml_content
 

@@ -11,48 +11,14 @@ from pathlib import PurePosixPath
 from typing import ClassVar
 
 from ae_models.spec import ARRAY_KINDS, IMAGE, TABLE, TEXT, InputSpec, bounded_field, join_names
+from aeops.recipe.image_sources import ImagesSource
+from aeops.recipe.source_spec import SourceSpec, check_both_labelled
 
 IDX_FILES = {  # part -> its images and its labels, named as MNIST, Fashion-MNIST and KMNIST name them; .gz may follow
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
 }
 IDX_NAMES = (*IDX_FILES["train"], *IDX_FILES["test"])
-
-
-class SourceSpec:
-    """Interface of a source for the reader of recipes.
-
-    Attributes:
-        kind: the name in a recipe.
-        input_kinds: the kinds of input that the source has.
-        own_test: whether it comes with a test part of its own.
-        is_tiled: whether its samples are tiles of pages, by its `core` and `margin`.
-        has_masks: whether each image has a mask of its defects.
-    """
-
-    kind: ClassVar[str]
-    input_kinds: ClassVar[tuple[str, ...]]
-    own_test: ClassVar[bool] = False
-    is_tiled: ClassVar[bool] = False
-    has_masks: ClassVar[bool] = False
-
-    def check_input(self, input_spec: InputSpec) -> list[tuple[str, str]]:
-        """Return (path in the recipe, reason) for each setting of the section input that the source does not support."""
-        return []
-
-    def check_labels(self, labels: tuple[int, ...]) -> list[str]:
-        """Return a message for each reason why data.labels do not go with the source."""
-        return []
-
-
-def check_both_labelled(labels: tuple[int, ...], source_labels: object) -> list[str]:
-    """Return a message where only one of data.labels and data.source.labels is set."""
-    if bool(labels) == bool(source_labels):
-        return []
-    reason = "a labelled dataset needs both, an unlabelled one neither"
-    if labels:
-        return [f"labels is set and source.labels is missing: {reason}"]
-    return [f"source.labels is set and labels is missing: {reason}"]
 
 
 @dataclass(frozen=True)
@@ -314,6 +280,6 @@ def text_name(path: str) -> str:
 
 ALL_SOURCES: tuple[type[SourceSpec], ...] = (
     *(MlxtendSource, NpySource, IdxSource, NpzSource, MaskedImagesSource, ScansSource),
-    *(SentencesSource, DaysSource, TableSource),
+    *(SentencesSource, DaysSource, TableSource, ImagesSource),
 )
 SOURCE_SPECS: dict[str, type[SourceSpec]] = {spec.kind: spec for spec in ALL_SOURCES}

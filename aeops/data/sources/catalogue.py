@@ -4,6 +4,7 @@ To add one: its dataclass in `aeops.recipe.sources`, and a module beside this, c
 with an object `SOURCE` that has `files` (which give the source's digest) and `read`.
 """
 
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
@@ -15,6 +16,8 @@ from aeops.recipe.reader import Recipe
 from aeops.recipe.sources import SOURCE_SPECS
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from aeops.data.sources.samples import SourceSamples
 
 
@@ -45,13 +48,35 @@ def read_source(recipe: Recipe, project: Project) -> "SourceSamples":
     return load_source(recipe.data.source.kind).read(recipe, project)
 
 
-def source_digest(recipe: Recipe, project: Project) -> str:
+def read_masks(recipe: Recipe, project: Project, source_sha256: str, ids: Sequence[str]) -> "np.ndarray":
+    """Return the masks of samples of a source that has masks, bool (k, h, w), by their ids.
+
+    Args:
+        recipe: whose source it is.
+        project: where its files are looked for.
+        source_sha256: of the source when the samples were ingested, as dataset.json holds it.
+        ids: of the samples.
+
+    Raises:
+        DataError: the files are missing, or are others than the samples came from.
+    """
+    module = import_module(SOURCE_MODULES[recipe.data.source.kind])
+    masks: np.ndarray = module.read_masks(recipe, project, source_sha256, ids)
+    return masks
+
+
+def source_digest(recipe: Recipe, project: Project, known: Mapping[str, str] | None = None) -> str:
     """Return the SHA-256 over the bytes of the source's files: the same digest, the same samples.
+
+    Args:
+        recipe: whose source it is.
+        project: where its files are looked for.
+        known: SHA-256 by role, of files that were read just now.
 
     Raises:
         DataError: a file of the source is missing.
     """
-    checksums = {}
+    checksums, known = {}, known or {}
     for role, path in load_source(recipe.data.source.kind).files(recipe, project).items():
-        checksums[role] = file_sha256(path)
+        checksums[role] = known.get(role) or file_sha256(path)
     return lines_sha256(checksums)
