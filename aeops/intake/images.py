@@ -14,7 +14,7 @@ from aeops.intake.image_labels import ImageLayout, find_layout, find_masks_folde
 from aeops.intake.image_probe import ImageProbe, ValueRange, measure_images, probe_images
 from aeops.intake.proposal import Choices, Proposal, Understanding, source_path, split_labels
 from aeops.intake.recipe_text import Entry
-from aeops.intake.sizing import batch_for, epochs_for, fitting_side, split_sizes
+from aeops.intake.sizing import batch_for, epochs_for, fitting_side, split_sizes, threads_for
 
 KEPT_SIDE = 64  # pixels; larger images are shrunk to it, as a first model trains in minutes then
 SIDE_MULTIPLE = 8
@@ -308,12 +308,14 @@ def _model_sections(rules: ImageRules, train_count: int) -> list[Entry]:
 
 def _train_section(rules: ImageRules, train_count: int) -> Entry:
     epochs, reason = epochs_for(train_count, math.prod(rules.shape))
+    batch = batch_for(train_count)
     return Entry(
         "train",
         [
             Entry("epochs", epochs, f"{reason}; proposed by the size of the data (docs/own-data.md)"),
             Entry("members", 2, "two networks: where they differ, a sample is unlike the training"),
-            Entry("batch", batch_for(train_count)),
+            Entry("batch", batch),
+            Entry("threads", threads_for(batch, math.prod(rules.shape)), "of the CPU; small batches are no quicker on two"),
             Entry("learning_rate", 0.003),
             Entry("seed", 0),
         ],

@@ -2,9 +2,15 @@
 
 from pathlib import Path
 
-from aeops.data.sources.image_files import list_images
+from aeops.data.sources.image_files import ImageFolder, list_images
 from aeops.errors import DataError, UsageError
 from aeops.intake.proposal import Choices, Proposal
+from aeops.intake.refusals import refusal_of
+from aeops.kinds.image_names import IMAGE_SUFFIXES
+from aeops.recipe.table_sources import table_format
+
+TABLES = ".csv, .tsv, .txt, also .gz or .zip; .parquet, .feather, .arrow, .xlsx, .sqlite"
+TAKEN = f"a folder of images, or tables ({TABLES}; one file or a folder)"
 
 
 def propose(origin: str, root: Path, dataset: str, choices: Choices) -> Proposal:
@@ -21,11 +27,34 @@ def propose(origin: str, root: Path, dataset: str, choices: Choices) -> Proposal
         DataError: what is there cannot be taken in, and what to convert it to.
     """
     path = Path(origin).expanduser()
-    if not path.exists():
-        raise UsageError(f"no file or folder {origin}: expected a path to your data")
+    try:
+        exists = path.exists()
+    except OSError as error:
+        raise UsageError(f"{origin} cannot be looked at ({error.strerror}): expected a path to your data") from error
+    if not exists:
+        raise UsageError(f"no file or folder {origin}: expected {TAKEN}")
     if path.is_dir():
         return _propose_folder(path, root, dataset, choices)
-    raise DataError(f"{origin}: expected a folder of images")
+    if not path.is_file():
+        raise DataError(f"{origin} is no regular file: expected {TAKEN}")
+    return _propose_file(path, root, dataset, choices)
+
+
+def _propose_file(path: Path, root: Path, dataset: str, choices: Choices) -> Proposal:
+    try:
+        size = path.stat().st_size
+        path.open("rb").close()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror}): make it readable") from error
+    if not size:
+        raise DataError(f"{path}: the file is empty")
+    if table_format(path.name) in ("text", "arrow", "workbook", "database"):
+        from aeops.intake.tables import propose_table
+
+        return propose_table(path, root, dataset, choices)
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        raise UsageError(f"{path} is one image: name the folder of all, --from {path.parent}")
+    raise DataError(refusal_of(path) or f"{path}: nothing is known of this kind of file: expected {TAKEN}")
 
 
 def _propose_folder(folder: Path, root: Path, dataset: str, choices: Choices) -> Proposal:
@@ -33,6 +62,19 @@ def _propose_folder(folder: Path, root: Path, dataset: str, choices: Choices) ->
     if not (listing.images or listing.others):
         reasons = "; ".join(f"{name}: {reason}" for name, reason in list(listing.problems.items())[:3])
         raise DataError(f"{folder}: the folder is empty{f' but for what is left out: {reasons}' if reasons else ''}")
+    tables = [name for name in listing.others if table_format(name) in ("text", "arrow", "workbook", "database")]
+    if tables and len(tables) > len(listing.images):
+        from aeops.intake.tables import propose_table
+
+        return propose_table(folder, root, dataset, choices)
+    if not listing.images:
+        raise DataError(_folder_refusal(folder, listing))
     from aeops.intake.images import propose_images
 
     return propose_images(folder, root, dataset, choices)
+
+
+def _folder_refusal(folder: Path, listing: ImageFolder) -> str:
+    """Return why a folder without images and tables cannot be taken in."""
+    reason = next((text for name in listing.others if (text := refusal_of(folder / name))), None)
+    return f"{folder}: {reason or f'nothing in it is known ({listing.others[0]}, ...): expected {TAKEN}'}"

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from aeops.errors import DataError
 
 LEAST_SAMPLES = 100  # fewer leave too little to train, to calibrate and to test
-VALUES_SEEN = 300_000_000  # numbers that pass through a training, at most
-SAMPLES_SEEN = (20_000, 200_000)  # samples that pass through a training
+VALUES_SEEN = 40_000_000  # numbers that pass through a training, at most
+SAMPLES_SEEN = (8_000, 150_000)  # samples that pass through a training
 EPOCHS = (4, 60)
 RATES = ((600, 0.01), (90, 0.05), (0, 0.1))  # calibration samples from which -> rate of false alarms: some 6 samples above it
 
@@ -59,12 +59,21 @@ def epochs_for(train_count: int, values: int) -> tuple[int, str]:
     """Return the passes over `train_count` samples of so many numbers each, and why.
 
     >>> epochs_for(3000, 784)[0], epochs_for(600, 12288)[0], epochs_for(48_000, 784)[0]
-    (60, 41, 4)
+    (17, 13, 4)
     """
     low, high = SAMPLES_SEEN
     seen = min(high, max(low, VALUES_SEEN // values))
     epochs = min(EPOCHS[1], max(EPOCHS[0], round(seen / train_count)))
     return epochs, f"{epochs} passes over about {train_count:,} training samples, {epochs * train_count:,} samples in all"
+
+
+def threads_for(batch: int, values: int) -> int:
+    """Return the threads of a training: small batches are no quicker on two, and slower where the machine has other work.
+
+    >>> threads_for(16, 4096), threads_for(128, 12288)
+    (1, 2)
+    """
+    return 1 if batch * values <= 2**18 else 2
 
 
 def batch_for(train_count: int) -> int:

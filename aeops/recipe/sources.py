@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import ClassVar
 
-from ae_models.spec import ARRAY_KINDS, IMAGE, TABLE, TEXT, InputSpec, bounded_field, join_names
+from ae_models.spec import ARRAY_KINDS, IMAGE, TEXT, InputSpec, bounded_field, join_names
 from aeops.recipe.image_sources import ImagesSource
 from aeops.recipe.source_spec import SourceSpec, check_both_labelled
+from aeops.recipe.table_sources import TableSource
 
 IDX_FILES = {  # part -> its images and its labels, named as MNIST, Fashion-MNIST and KMNIST name them; .gz may follow
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
@@ -237,40 +238,6 @@ class DaysSource(SourceSpec):
 
     def check_labels(self, labels: tuple[int, ...]) -> list[str]:
         return check_both_labelled(labels, self.labels)
-
-
-@dataclass(frozen=True)
-class TableSource(SourceSpec):
-    """The rows of a CSV or Parquet file by the names of its columns, or of an array in an .npz file by their order."""
-
-    kind: ClassVar[str] = "table"
-    input_kinds: ClassVar[tuple[str, ...]] = (TABLE,)
-    path: str  # .csv, .csv.gz, .parquet or .npz
-    labels: str | None = None  # the column, or the array of an .npz file, with one whole number or name a row
-    group: str | None = None  # the column whose equal values share a split
-    samples: str = "X"  # the array of an .npz file that holds the rows
-
-    @property
-    def is_archive(self) -> bool:
-        """Whether the file is an .npz file."""
-        return self.path.lower().endswith(".npz")
-
-    def check_labels(self, labels: tuple[int, ...]) -> list[str]:
-        return check_both_labelled(labels, self.labels)
-
-    def check_input(self, input_spec: InputSpec) -> list[tuple[str, str]]:
-        own = [name for name in (self.labels, self.group) if name in {column.name for column in input_spec.columns}]
-        if own and not self.is_archive:
-            return [("input.columns", f"expected no column {join_names(own)}, which data.source reads as labels or groups")]
-        return []
-
-    def validation_errors(self) -> list[str]:
-        errors = []
-        if not self.path.lower().endswith((".csv", ".csv.gz", ".parquet", ".npz")):
-            errors.append(f"path: expected a .csv, .csv.gz, .parquet or .npz file, got {self.path!r}")
-        if self.group is not None and self.is_archive:
-            errors.append("group is of files with named columns, and path is an .npz file: leave it out")
-        return errors
 
 
 def text_name(path: str) -> str:
