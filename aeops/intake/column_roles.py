@@ -8,7 +8,7 @@ from itertools import pairwise
 from ae_models.spec import CATEGORY, DATE, INTEGER, NUMBER, join_names
 from aeops.errors import UsageError
 from aeops.intake.column_profile import MOST_CATEGORIES, ColumnProfile
-from aeops.intake.proposal import Choices, Understanding
+from aeops.intake.proposal import ANOMALY_NAMES, NORMAL_NAMES, Choices, Understanding
 
 ID_NAMES = ("id", "uuid", "guid", "key", "index", "rowid", "row_id", "record", "serial", "no", "nr", "unnamed: 0", "")
 LABEL_NAMES = (
@@ -125,6 +125,10 @@ def _label_column(profiles: Sequence[ColumnProfile], choices: Choices) -> str | 
             is_label = profile.name.lower() == wanted and 1 < profile.distinct <= MOST_LABELS
             if is_label and profile.type in (CATEGORY, INTEGER, "boolean"):
                 return profile.name
+    words = {*NORMAL_NAMES, *ANOMALY_NAMES}
+    for profile in profiles:
+        if profile.type == CATEGORY and profile.distinct > 1 and {value.lower() for value in profile.values} <= words | {""}:
+            return profile.name
     return None
 
 

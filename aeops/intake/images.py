@@ -11,14 +11,14 @@ from aeops.data.sources.image_files import ImageFolder, list_images, match_masks
 from aeops.errors import DataError
 from aeops.intake.common_sections import data_section, gate_section, threshold_section
 from aeops.intake.image_labels import ImageLayout, find_layout, find_masks_folder
+from aeops.intake.image_model import evaluate_section, image_validate_section, model_sections, train_section
 from aeops.intake.image_probe import ImageProbe, ValueRange, measure_images, probe_images
 from aeops.intake.proposal import Choices, Proposal, Understanding, source_path, split_labels
 from aeops.intake.recipe_text import Entry
-from aeops.intake.sizing import batch_for, epochs_for, fitting_side, split_sizes, threads_for
+from aeops.intake.sizing import fitting_side, split_sizes
 
 KEPT_SIDE = 64  # pixels; larger images are shrunk to it, as a first model trains in minutes then
 SIDE_MULTIPLE = 8
-DENSE_PIXELS = 1024  # of an image, up to which the code is of the whole image; above, one for each place
 NAMED = 3  # files that a line names
 
 
@@ -204,7 +204,7 @@ def _recipe(
     proposal = Proposal(understood, f"the folder {understood.source}", f"Images of {understood.source}.")
     proposal.entries = [
         data_section(dataset, _source_entries(understood, layout, bool(labels)), labels, anomalies, sizes),
-        _validate_section(len(listing.images), values, bad_share + layout.unlabelled / len(listing.images)),
+        image_validate_section(len(listing.images), values, bad_share + layout.unlabelled / len(listing.images)),
         Entry(
             "input",
             [
@@ -216,10 +216,10 @@ def _recipe(
                 Entry("frames", rules.frames, "of files with several pages or an animation: refuse, first or each"),
             ],
         ),
-        *_model_sections(rules, sizes.train),
+        *model_sections(rules.shape, sizes.train),
         threshold_section(sizes),
-        _train_section(rules, sizes.train),
-        _evaluate_section(sizes.train, layout.masks is not None and bool(anomalies)),
+        train_section(rules.shape, sizes.train),
+        evaluate_section(sizes.train, layout.masks is not None and bool(anomalies)),
         gate_section(bool(anomalies)),
     ]
     return proposal
@@ -234,99 +234,3 @@ def _source_entries(understood: Understanding, layout: ImageLayout, has_labels: 
     if layout.masks is not None:
         entries.append(Entry("masks", layout.masks, "masks of the defects; evaluation alone reads them"))
     return entries
-
-
-def _validate_section(count: int, values: ValueRange, bad_share: float) -> Entry:
-    low_mean, high_mean = max(0.0, values.means[0] * 0.5), min(1.0, values.means[1] * 1.5 + 0.05)
-    budget = round(min(0.5, max(0.02, 2 * bad_share)), 3)
-    return Entry(
-        "validate",
-        [
-            Entry("rows", {"min": max(1, count // 2), "max": max(100_000, 20 * count)}, "half of what is there now is too few"),
-            Entry("mean_drift", 0.1, "how far the means may move from the last accepted version"),
-            Entry(
-                "sample_mean",
-                {"min": round(low_mean, 4), "max": round(high_mean, 4)},
-                f"measured: {values.means[0]:.3f} to {values.means[1]:.3f} of the range; with room on both sides",
-            ),
-            Entry(
-                "sample_std",
-                {"min": round(values.stds[0] * 0.3, 4), "max": round(min(0.5, values.stds[1] * 1.5 + 0.02), 4)},
-                f"measured: {values.stds[0]:.3f} to {values.stds[1]:.3f}",
-            ),
-            Entry(
-                "quarantine_budget",
-                budget,
-                f"{bad_share:.1%} of what was looked at cannot be a sample; more than this is refused",
-            ),
-            Entry("duplicates", "accept", "equal images are no dirt: they never lie on two sides of a split"),
-        ],
-        "bounds that were measured on the data; what fails them goes to quarantine with its reason",
-    )
-
-
-def _model_sections(rules: ImageRules, train_count: int) -> list[Entry]:
-    channels, height, width = rules.shape
-    if height * width <= DENSE_PIXELS:
-        size, is_map, reason = 16 if channels == 1 else 32, False, "small images: one code of the whole image"
-    else:
-        size, is_map, reason = 2 * (height // 4) * (width // 4), True, "two numbers for each place of 4 x 4 pixels"
-    hull_rows = min(3000, train_count)
-    return [
-        Entry(
-            "model",
-            [
-                Entry("corrupt", {"kind": "none"}),
-                Entry("encode", {"kind": "conv", "widths": [16, 32], "kernel": 4} | ({"map": True} if is_map else {}), reason),
-                Entry("bottleneck", {"kind": "identity", "size": size}),
-                Entry("decode", {"kind": "conv", "widths": [32, 16], "kernel": 4} | ({"map": True} if is_map else {})),
-                Entry("compare", {"kind": "mse"}),
-            ],
-        ),
-        Entry(
-            "score",
-            [
-                Entry("kind", "combined"),
-                Entry(
-                    "choose", "by-power", "which of these go in is chosen by injected faults, without a label (docs/scores.md)"
-                ),
-                Entry(
-                    "scores",
-                    [
-                        Entry("", {"kind": "normalised-residual", "energy": 0.5, "blur": 1}),
-                        Entry("", {"kind": "disagreement", "energy": 0.5, "blur": 1}),
-                        Entry(
-                            "",
-                            {"kind": "local-hull", "neighbours": 20, "ridge": 0.3, "energy": 0.5, "blur": 1, "rows": hull_rows},
-                        ),
-                    ],
-                ),
-            ],
-        ),
-    ]
-
-
-def _train_section(rules: ImageRules, train_count: int) -> Entry:
-    epochs, reason = epochs_for(train_count, math.prod(rules.shape))
-    batch = batch_for(train_count)
-    return Entry(
-        "train",
-        [
-            Entry("epochs", epochs, f"{reason}; proposed by the size of the data (docs/own-data.md)"),
-            Entry("members", 2, "two networks: where they differ, a sample is unlike the training"),
-            Entry("batch", batch),
-            Entry("threads", threads_for(batch, math.prod(rules.shape)), "of the CPU; small batches are no quicker on two"),
-            Entry("learning_rate", 0.003),
-            Entry("seed", 0),
-        ],
-    )
-
-
-def _evaluate_section(train_count: int, has_masks: bool) -> Entry:
-    entries = [
-        Entry("pca_components", min(16, train_count // 4), "baselines, measured beside the model"),
-        Entry("neighbours", 5),
-    ]
-    if has_masks:
-        entries.append(Entry("studies", {"pixels": {"blur": 1}}, "does the map of pixels mark the defects, by the masks"))
-    return Entry("evaluate", entries)

@@ -6,11 +6,12 @@ from aeops.data.sources.image_files import ImageFolder, list_images
 from aeops.errors import DataError, UsageError
 from aeops.intake.proposal import Choices, Proposal
 from aeops.intake.refusals import refusal_of
+from aeops.intake.texts import is_json_lines, propose_texts
 from aeops.kinds.image_names import IMAGE_SUFFIXES
 from aeops.recipe.table_sources import table_format
 
 TABLES = ".csv, .tsv, .txt, also .gz or .zip; .parquet, .feather, .arrow, .xlsx, .sqlite"
-TAKEN = f"a folder of images, or tables ({TABLES}; one file or a folder)"
+TAKEN = f"a folder of images, tables ({TABLES}; one file or a folder), texts (.jsonl, .txt) or arrays (.npy, .npz, IDX)"
 
 
 def propose(origin: str, root: Path, dataset: str, choices: Choices) -> Proposal:
@@ -48,6 +49,14 @@ def _propose_file(path: Path, root: Path, dataset: str, choices: Choices) -> Pro
         raise DataError(f"{path} cannot be read ({error.strerror}): make it readable") from error
     if not size:
         raise DataError(f"{path}: the file is empty")
+    if is_json_lines(path) or (choices.text is not None and table_format(path.name) is not None):
+        return _propose_text_column(path, root, dataset, choices)
+    if path.name.lower().endswith(".txt") and not _is_table(path):
+        return propose_texts(path, root, dataset, choices)
+    if path.suffix.lower() in (".npy", ".npz"):
+        from aeops.intake.arrays import propose_arrays
+
+        return propose_arrays(path, root, dataset, choices)
     if table_format(path.name) in ("text", "arrow", "workbook", "database"):
         from aeops.intake.tables import propose_table
 
@@ -57,11 +66,42 @@ def _propose_file(path: Path, root: Path, dataset: str, choices: Choices) -> Pro
     raise DataError(refusal_of(path) or f"{path}: nothing is known of this kind of file: expected {TAKEN}")
 
 
+def _propose_text_column(path: Path, root: Path, dataset: str, choices: Choices) -> Proposal:
+    """Propose texts of JSON objects, or of a column of a file of rows."""
+    dialect = None
+    if table_format(path.name) == "text":
+        from aeops.data.sources.table_text import unpack
+        from aeops.intake.text_dialect import find_dialect
+
+        dialect, _ = find_dialect(unpack(path))
+    return propose_texts(path, root, dataset, choices, dialect)
+
+
+def _is_table(path: Path) -> bool:
+    """Return whether a text file without a telling name holds rows: lines with the same number of cells, more than one."""
+    from aeops.intake.text_dialect import find_dialect, has_columns
+
+    content = path.read_bytes()
+    try:
+        dialect, _ = find_dialect(content)
+    except DataError:
+        return True  # no text at all: the reader of tables says why
+    return has_columns(content, dialect)
+
+
 def _propose_folder(folder: Path, root: Path, dataset: str, choices: Choices) -> Proposal:
+    from aeops.intake.arrays import is_idx_folder, propose_arrays
+
     listing = list_images(folder)
+    if is_idx_folder(folder):
+        return propose_arrays(folder, root, dataset, choices)
     if not (listing.images or listing.others):
         reasons = "; ".join(f"{name}: {reason}" for name, reason in list(listing.problems.items())[:3])
         raise DataError(f"{folder}: the folder is empty{f' but for what is left out: {reasons}' if reasons else ''}")
+    if listing.others and all(name.lower().endswith(".txt") for name in listing.others) and not listing.images:
+        samples = [folder / name for name in listing.others[:5]]
+        if not all(map(_is_table, samples)):
+            return propose_texts(folder, root, dataset, choices)
     tables = [name for name in listing.others if table_format(name) in ("text", "arrow", "workbook", "database")]
     if tables and len(tables) > len(listing.images):
         from aeops.intake.tables import propose_table

@@ -55,14 +55,13 @@ def split_sizes(normal_count: int) -> SplitSizes:
     return SplitSizes(shares, int(normal_count * (1 - sum(shares.values()))), rate, reason)
 
 
-def epochs_for(train_count: int, values: int) -> tuple[int, str]:
-    """Return the passes over `train_count` samples of so many numbers each, and why.
+def epochs_for(train_count: int, values: int, most: int = SAMPLES_SEEN[1]) -> tuple[int, str]:
+    """Return the passes over `train_count` samples of so many numbers each, and why; `most` samples in all.
 
     >>> epochs_for(3000, 784)[0], epochs_for(600, 12288)[0], epochs_for(48_000, 784)[0]
     (17, 13, 4)
     """
-    low, high = SAMPLES_SEEN
-    seen = min(high, max(low, VALUES_SEEN // values))
+    seen = min(most, max(SAMPLES_SEEN[0], VALUES_SEEN // values))
     epochs = min(EPOCHS[1], max(EPOCHS[0], round(seen / train_count)))
     return epochs, f"{epochs} passes over about {train_count:,} training samples, {epochs * train_count:,} samples in all"
 

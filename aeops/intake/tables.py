@@ -15,7 +15,7 @@ from aeops.intake.column_roles import ColumnRoles, find_roles
 from aeops.intake.common_sections import data_section, gate_section, threshold_section
 from aeops.intake.proposal import Choices, Proposal, Understanding, source_path, split_labels
 from aeops.intake.recipe_text import Entry
-from aeops.intake.sizing import batch_for, epochs_for, split_sizes
+from aeops.intake.sizing import batch_for, epochs_for, split_sizes, threads_for
 from aeops.intake.text_dialect import find_dialect
 from aeops.kinds.decoding import DecodeError, decode_errors
 from aeops.recipe.table_sources import TableSource, TextFormat, table_format
@@ -23,6 +23,7 @@ from aeops.recipe.table_sources import TableSource, TextFormat, table_format
 NAMED = 5  # columns that a line names
 BANK_ROWS = 10_000  # training rows that the neighbours are searched among
 LARGEST_CODE = 16
+ROWS_SEEN = 60_000  # that pass through a training, at most: the neighbours need none, and the network only some
 
 
 def propose_table(path: Path, root: Path, dataset: str, choices: Choices) -> Proposal:
@@ -202,7 +203,7 @@ def _source_entries(source: TableSource, roles: ColumnRoles, has_labels: bool) -
     if source.query is not None:
         entries.append(Entry("query", source.query))
     if source.text is not None:
-        entries.append(Entry("text", _changed_values(source.text), "dialect of the file, as it was found"))
+        entries.append(Entry("text", changed_values(source.text), "dialect of the file, as it was found"))
     if has_labels and roles.labels is not None:
         entries.append(Entry("labels", roles.labels))
     if roles.identity is not None:
@@ -221,7 +222,7 @@ def _source_entries(source: TableSource, roles: ColumnRoles, has_labels: bool) -
     return entries
 
 
-def _changed_values(dialect: TextFormat) -> dict[str, Any]:
+def changed_values(dialect: TextFormat) -> dict[str, Any]:
     """Return the keys of a dialect that differ from the default; the encoding where none does."""
     default = TextFormat()
     changed = {
@@ -304,12 +305,14 @@ def _model_sections(kept: Sequence[ColumnProfile], train_count: int) -> list[Ent
 
 
 def _train_section(kept: Sequence[ColumnProfile], train_count: int) -> Entry:
-    epochs, reason = epochs_for(train_count, _width(kept))
+    epochs, reason = epochs_for(train_count, _width(kept), ROWS_SEEN)
+    batch = batch_for(train_count)
     return Entry(
         "train",
         [
             Entry("epochs", epochs, f"{reason}; proposed by the size of the data (docs/own-data.md)"),
-            Entry("batch", batch_for(train_count)),
+            Entry("batch", batch),
+            Entry("threads", threads_for(batch, _width(kept)), "of the CPU; small batches are no quicker on two"),
             Entry("learning_rate", 0.003),
             Entry("seed", 0),
         ],

@@ -6,14 +6,18 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import islice
+from typing import NamedTuple
 
 from aeops.errors import DataError
 from aeops.recipe.table_sources import TextFormat
 
 DELIMITERS = (",", ";", "\t", "|")
-LOOKED_LINES = 500
+LOOKED_RECORDS = 500
+LOOKED_CHARACTERS = 2**20  # at the beginning of a file
 SHARE_OF_ROWS = 0.8  # that have the same number of cells where a delimiter is the right one
-FOOTER_LINES = 20  # at the end of a file that may be no rows
+TAIL_CHARACTERS = 2**16  # at the end of a file
+MOST_FOOTER_RECORDS = 20  # at the end of a file that may be no rows
 _NUMBER = re.compile(r"[+-]?\d+([.,]\d+)?([eE][+-]?\d+)?")
 _GROUPED = {  # (decimal, thousands) -> numbers that are written so
     (",", "."): re.compile(r"[+-]?\d{1,3}(\.\d{3})+(,\d+)?"),
@@ -71,20 +75,23 @@ def find_dialect(content: bytes) -> tuple[TextFormat, list[str]]:
     """
     encoding, message = find_encoding(content)
     text = content.decode(encoding).removeprefix("\ufeff")
-    lines = text.splitlines()
-    if not any(line.strip() for line in lines):
+    if not text.strip():
         raise DataError("the file is empty")
-    delimiter, width = _find_delimiter(lines)
+    head = text[:LOOKED_CHARACTERS]
+    if len(head) < len(text):
+        head = head[: head.rfind("\n") + 1] or head
+    delimiter, width = _find_delimiter(head)
     messages = [message] if message else []
-    widths = [_width(line, delimiter) for line in lines[:LOOKED_LINES]]
-    skip = next(place for place, found in enumerate(widths) if found == width)
-    footer = _footer_lines(lines, delimiter, width)
-    records = [_cells(line, delimiter) for line in lines[skip : skip + LOOKED_LINES] if line.strip()]
+    found, skip = _records(head, delimiter), 0
+    while len(found[0].cells) != width:
+        skip = found.pop(0).end
+    records = [record.cells for record in found]
+    footer = _footer_count(text, delimiter, width)
     has_header = _is_header(records)
     if skip:
-        messages.append(f"{skip} lines before the header are left out: {lines[0][:60]!r}")
+        messages.append(f"{skip} lines before the header are left out: {text[:60].splitlines()[0]!r}")
     if footer:
-        messages.append(f"{footer} lines behind the last row are left out: {lines[-1][:60]!r}")
+        messages.append(f"{footer} lines behind the last row are left out: {text.rstrip().splitlines()[-1][:60]!r}")
     if not has_header:
         messages.append("no line names the columns: they are called c0, c1, ...")
     dialect = TextFormat(encoding, delimiter, skip_lines=skip, footer_lines=footer, header=has_header)
@@ -96,40 +103,60 @@ def find_dialect(content: bytes) -> tuple[TextFormat, list[str]]:
     return replace(dialect, decimal=decimal, thousands=thousands), messages
 
 
-def _find_delimiter(lines: Sequence[str]) -> tuple[str, int]:
-    """Return the delimiter that gives most lines the same number of cells, and that number.
+def has_columns(content: bytes, dialect: TextFormat) -> bool:
+    """Return whether a text has rows of several cells with numbers: so many records agree that it is no running text."""
+    records = _records(content.decode(dialect.encoding, errors="replace")[:LOOKED_CHARACTERS], dialect.delimiter)
+    width, count = Counter(len(record.cells) for record in records).most_common(1)[0]
+    numeric = sum(any(_NUMBER.fullmatch(cell.strip()) for cell in record.cells) for record in records[1:50])
+    return width > 1 and count >= SHARE_OF_ROWS * len(records) and numeric > len(records[1:50]) / 2
 
-    Commas may be decimal marks: then the line of names has none, and fewer lines agree.
+
+class _Record(NamedTuple):
+    """The cells of a record, and the number of the line that it ends in."""
+
+    cells: list[str]
+    end: int
+
+
+def _records(text: str, delimiter: str) -> list[_Record]:
+    """Return the records that are not empty, LOOKED_RECORDS at most; a quoted cell may hold line breaks."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    records = []
+    for cells in islice(reader, LOOKED_RECORDS):
+        if any(cell.strip() for cell in cells):
+            records.append(_Record(cells[:-1] if len(cells) > 1 and not cells[-1] else cells, reader.line_num))
+    return records
+
+
+def _find_delimiter(text: str) -> tuple[str, int]:
+    """Return the delimiter that gives most records the same number of cells, and that number.
+
+    Commas may be decimal marks: then the line of names has none, and fewer records agree.
     """
-    shown = [line for line in lines[:LOOKED_LINES] if line.strip()]
-    best: tuple[int, int, str] | None = None
+    best: tuple[float, int, str] | None = None
     for delimiter in DELIMITERS:
-        width, count = Counter(_width(line, delimiter) for line in shown).most_common(1)[0]
-        enough = SHARE_OF_ROWS * len(shown) * (0.5 if len(shown) < 20 else 1)
-        if width > 1 and count >= enough and (best is None or (count, width) > best[:2]):
-            best = (count, width, delimiter)
+        records = _records(text, delimiter)
+        width, count = Counter(len(record.cells) for record in records).most_common(1)[0]
+        share = count / len(records)
+        enough = SHARE_OF_ROWS * (0.5 if len(records) < 20 else 1)
+        if width > 1 and share >= enough and (best is None or (share, width) > best[:2]):
+            best = (share, width, delimiter)
     return (best[2], best[1]) if best is not None else (",", 1)
 
 
-def _cells(line: str, delimiter: str) -> list[str]:
-    cells = next(csv.reader(io.StringIO(line), delimiter=delimiter), [])
-    return cells[:-1] if len(cells) > 1 and not cells[-1] else cells
-
-
-def _width(line: str, delimiter: str) -> int:
-    return len(_cells(line, delimiter))
-
-
-def _footer_lines(lines: Sequence[str], delimiter: str, width: int) -> int:
-    """Return how many lines at the end are no rows: one or more in a row, of fewer cells."""
-    shown = [line for line in lines[-FOOTER_LINES:] if line.strip()]
+def _footer_count(text: str, delimiter: str, width: int) -> int:
+    """Return how many records at the end are no rows: one or more in a row, of fewer cells or all but one of them empty."""
+    tail = text[-TAIL_CHARACTERS:]
+    if len(tail) < len(text):
+        tail = tail[tail.find("\n") + 1 :]
+    records = _records(tail, delimiter)
     count = 0
-    for line in reversed(shown):
-        filled = [cell for cell in _cells(line, delimiter) if cell.strip()]
-        if len(_cells(line, delimiter)) == width and len(filled) > 1:
+    for record in reversed(records):
+        filled = [cell for cell in record.cells if cell.strip()]
+        if len(record.cells) == width and len(filled) > 1:
             break
         count += 1
-    return count if width > 1 and count < min(len(shown), FOOTER_LINES) and len(lines) > 2 * count else 0
+    return count if width > 1 and count <= MOST_FOOTER_RECORDS and count < len(records) / 2 else 0
 
 
 def _is_header(records: Sequence[Sequence[str]]) -> bool:

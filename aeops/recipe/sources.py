@@ -13,7 +13,7 @@ from typing import ClassVar
 from ae_models.spec import ARRAY_KINDS, IMAGE, TEXT, InputSpec, bounded_field, join_names
 from aeops.recipe.image_sources import ImagesSource
 from aeops.recipe.source_spec import SourceSpec, check_both_labelled
-from aeops.recipe.table_sources import TableSource
+from aeops.recipe.table_sources import TableSource, TextsSource
 
 IDX_FILES = {  # part -> its images and its labels, named as MNIST, Fashion-MNIST and KMNIST name them; .gz may follow
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
@@ -247,6 +247,6 @@ def text_name(path: str) -> str:
 
 ALL_SOURCES: tuple[type[SourceSpec], ...] = (
     *(MlxtendSource, NpySource, IdxSource, NpzSource, MaskedImagesSource, ScansSource),
-    *(SentencesSource, DaysSource, TableSource, ImagesSource),
+    *(SentencesSource, DaysSource, TableSource, ImagesSource, TextsSource),
 )
 SOURCE_SPECS: dict[str, type[SourceSpec]] = {spec.kind: spec for spec in ALL_SOURCES}

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from ae_models.spec import TABLE, InputSpec, bounded_field, join_names
+from ae_models.spec import TABLE, TEXT, InputSpec, bounded_field, join_names
 from aeops.recipe.source_spec import SourceSpec, check_both_labelled
 
 TEXT_SUFFIXES = (".csv", ".tsv", ".txt", ".tab", ".dat")
@@ -13,12 +13,12 @@ PACKED = (".gz", ".zip")  # behind the suffix of a text file
 ARROW_SUFFIXES = (".parquet", ".pq", ".feather", ".arrow", ".ipc")
 WORKBOOK_SUFFIXES = (".xlsx", ".xlsm")
 DATABASE_SUFFIXES = (".sqlite", ".sqlite3", ".db", ".db3")
-ARCHIVE_SUFFIX = ".npz"
+ARRAY_SUFFIX, ARCHIVE_SUFFIX = ".npy", ".npz"
 ALL_COLUMNS = "*"  # of nulls
 
 
 def table_format(path: str) -> str | None:
-    """Return what a file of rows is by its name: text, arrow, workbook, database or archive; None where it is none of these.
+    """Return what a file of rows is by its name: text, arrow, workbook, database, array or archive; None where it is none.
 
     >>> table_format("a/B.CSV.gz"), table_format("b.parquet"), table_format("c.pdf")
     ('text', 'arrow', None)
@@ -31,6 +31,7 @@ def table_format(path: str) -> str | None:
         "arrow": ARROW_SUFFIXES,
         "workbook": WORKBOOK_SUFFIXES,
         "database": DATABASE_SUFFIXES,
+        "array": (ARRAY_SUFFIX,),
         "archive": (ARCHIVE_SUFFIX,),
     }
     return next((kind for kind, suffixes in formats.items() if name.endswith(suffixes)), None)
@@ -70,8 +71,8 @@ class TableSource(SourceSpec):
 
     kind: ClassVar[str] = "table"
     input_kinds: ClassVar[tuple[str, ...]] = (TABLE,)
-    # A text file (.csv, .tsv, .txt; .gz or .zip may follow), .parquet, .feather, .arrow, .xlsx, .sqlite or .npz, or a folder of
-    # files of one kind; in a folder with parts such as year=2026/ the keys are columns.
+    # A text file (.csv, .tsv, .txt; .gz or .zip may follow), .parquet, .feather, .arrow, .xlsx, .sqlite, .npy or .npz, or a
+    # folder of files of one kind; in a folder with parts such as year=2026/ the keys are columns.
     path: str
     labels: str | None = None  # the column, or the array of an .npz file, with one whole number or name a row
     group: str | None = None  # the column whose equal values share a split
@@ -113,7 +114,7 @@ class TableSource(SourceSpec):
         errors = []
         kind = table_format(self.path)
         if kind is None and "." in self.path.rpartition("/")[2] and not self.path.endswith("/"):
-            expected = "a .csv, .tsv or .txt (.gz, .zip), .parquet, .feather, .arrow, .xlsx, .sqlite or .npz file"
+            expected = "a .csv, .tsv or .txt (.gz, .zip), .parquet, .feather, .arrow, .xlsx, .sqlite, .npy or .npz file"
             errors.append(f"path: expected {expected}, or a folder of such files, got {self.path!r}")
         if self.group is not None and self.is_archive:
             errors.append("group is of files with named columns, and path is an .npz file: leave it out")
@@ -123,6 +124,37 @@ class TableSource(SourceSpec):
             errors.append("table and query are set: a database is read by one of them")
         errors += _misplaced(self, kind)
         return errors
+
+
+@dataclass(frozen=True)
+class TextsSource(SourceSpec):
+    """Texts with their labels: lines of JSON objects, rows of a text file or of Parquet, or plain text files."""
+
+    kind: ClassVar[str] = "texts"
+    input_kinds: ClassVar[tuple[str, ...]] = (TEXT,)
+    # .jsonl (.gz), a file of rows as a source of kind table has it, .txt, or a folder of .txt files.
+    path: str
+    text: str | None = None  # the key or column with the text; none: of .txt files
+    unit: str = bounded_field("line", one_of=("line", "file"))  # of .txt files: what one text is
+    labels: str | None = None  # the key or column with one whole number or name a text
+    id: str | None = None  # the key or column with the id that each text keeps; one whose id came before is set aside
+    group: str | None = None  # the key or column whose equal values share a split
+    dialect: TextFormat | None = None  # of a text file of rows; none: commas, UTF-8, a header line
+    shortest: int = bounded_field(1, low=1, high=65536)  # characters of a text; what is shorter is set aside
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether texts are lines or files of plain text."""
+        return self.text is None
+
+    def check_labels(self, labels: tuple[int, ...]) -> list[str]:
+        return check_both_labelled(labels, self.labels)
+
+    def validation_errors(self) -> list[str]:
+        if not self.is_plain:
+            return []
+        named = [key for key in ("labels", "id", "group") if getattr(self, key) is not None]
+        return [f"{join_names(named)}: expected none without text, since plain text has no keys and columns"] if named else []
 
 
 def _misplaced(source: TableSource, kind: str | None) -> Sequence[str]:

@@ -6,7 +6,6 @@ X and y. A cell that is not of its column's type sets its row aside in validatio
 name: a row with another number of cells, one whose id came before, one with an unknown label.
 """
 
-from collections.abc import Sequence
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -67,6 +66,7 @@ def _archive_samples(path: Path, recipe: Recipe) -> "SourceSamples":
     require_source_rows(len(rows), recipe, source.path)
     numbers = None
     if labels is not None:
+        labels = labels.astype(int) if labels.dtype.kind == "b" else labels
         numbers = source_labels(labels, len(rows), recipe, f"{source.path} ({source.labels})", source.path)
     return SourceSamples(rows, numbers, source.path)
 
@@ -74,6 +74,7 @@ def _archive_samples(path: Path, recipe: Recipe) -> "SourceSamples":
 def _file_samples(files: dict[str, Path], recipe: Recipe) -> "SourceSamples":
     import numpy as np
 
+    from aeops.data.sources.row_values import cell_text, id_problems, label_numbers, without_nulls
     from aeops.data.sources.samples import SourceSamples, repair_hint, require_source_rows
     from aeops.data.sources.table_files import read_table_files
     from aeops.kinds.table_rows import dataset_rows
@@ -89,11 +90,14 @@ def _file_samples(files: dict[str, Path], recipe: Recipe) -> "SourceSamples":
         message = str(error) if source.path in str(error) else f"{source.path}: {error}"
         raise DataError(f"{message}: {repair_hint(recipe)}") from error
     require_source_rows(len(rows), recipe, source.path)
-    labels, problems = _read_labels(table, recipe)
+    labels, problems = None, dict[int, str]()
+    if source.labels is not None:
+        cells = without_nulls(table.columns[source.labels], source.nulls.get(ALL_COLUMNS, ()))
+        labels, problems = label_numbers([cell_text(cell) for cell in cells], recipe)
     ids = None
     if source.id is not None:
-        ids = [_cell_text(cell) for cell in table.columns[source.id]]
-        problems |= _id_problems(ids, problems)
+        ids = [cell_text(cell) for cell in table.columns[source.id]]
+        problems |= id_problems(ids, problems)
     set_aside = dict(table.set_aside)
     set_aside |= {_row_title(table, row, ids): reason for row, reason in sorted(problems.items())}
     kept = np.array([row for row in range(len(rows)) if row not in problems], np.int64)
@@ -102,7 +106,7 @@ def _file_samples(files: dict[str, Path], recipe: Recipe) -> "SourceSamples":
         rows[kept],
         None if labels is None else labels[kept],
         source.path,
-        groups=None if source.group is None else np.array([_cell_text(table.columns[source.group][row]) for row in kept]),
+        groups=None if source.group is None else np.array([cell_text(table.columns[source.group][row]) for row in kept]),
         metadata={"set_aside": len(set_aside)} if set_aside else {},
         ids=None if ids is None else [ids[row] for row in kept],
         set_aside=set_aside,
@@ -142,38 +146,12 @@ def _converted(name: str, table: "TableColumns", source: TableSource, recipe: Re
 
         cells = plain_numbers(np.asarray(cells), source.text)
     if nulls:
+        from aeops.data.sources.row_values import without_nulls
+
         cells = without_nulls(cells, nulls, is_number)
     if name in source.dates and specs.get(name) == DATE and (table.from_text or not isinstance(cells, np.ndarray)):
         cells = iso_dates(list(cells), source.dates[name])
     return cells
-
-
-def without_nulls(cells: Any, nulls: Sequence[str], is_number: bool = False) -> Any:
-    """Return cells with those that mean a missing value as missing: empty texts, NaN, or None in a list.
-
-    In a column of numbers, numbers are compared by their value: -999 means -999.00, too.
-    """
-    import numpy as np
-
-    numbers = [float(null) for null in nulls if _is_number(null)]
-    if isinstance(cells, np.ndarray) and cells.dtype.kind in "iuf":
-        return np.where(np.isin(cells, numbers), np.nan, cells.astype(np.float64))
-
-    @cache
-    def is_null(text: str) -> bool:
-        return text in nulls or (is_number and _is_number(text) and float(text) in numbers)
-
-    if isinstance(cells, np.ndarray) and cells.dtype.kind == "U":
-        return np.array(["" if is_null(cell.strip()) else cell for cell in cells.tolist()], dtype=str)
-    return [None if is_null(_cell_text(cell)) else cell for cell in cells]
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def iso_dates(cells: list[Any], date_format: str) -> list[Any]:
@@ -193,60 +171,8 @@ def iso_dates(cells: list[Any], date_format: str) -> list[Any]:
     return [parse(str(cell)) if isinstance(cell, str) else cell for cell in cells]
 
 
-def _cell_text(cell: Any) -> str:
-    """Return a cell of ids or groups as a text; whole numbers without a fraction."""
-    if cell is None or cell != cell:
-        return ""
-    if isinstance(cell, float) and cell.is_integer():
-        return str(int(cell))
-    return str(cell).strip() if isinstance(cell, str) else str(cell)
-
-
 def _row_title(table: "TableColumns", row: int, ids: list[str] | None) -> str:
     return f"{table.row_name(row)} ({ids[row]})" if ids is not None and ids[row] else table.row_name(row)
-
-
-def _id_problems(ids: list[str], problems: dict[int, str]) -> dict[int, str]:
-    """Return the rows whose ids are missing or came before -> the reason."""
-    seen, found = set(), dict[int, str]()
-    for row, text in enumerate(ids):
-        if row in problems:
-            continue
-        if not text:
-            found[row] = "no id: its cell is empty"
-        elif text in seen:
-            found[row] = "its id came before: the first row with it is taken"
-        seen.add(text)
-    return found
-
-
-def _read_labels(table: "TableColumns", recipe: Recipe) -> "tuple[np.ndarray | None, dict[int, str]]":
-    """Return the label of each row, int64 (n,), and the rows with an unknown one -> the reason."""
-    import numpy as np
-
-    source: TableSource = recipe.data.source
-    if source.labels is None:
-        return None, {}
-    texts = [_cell_text(cell) for cell in without_nulls(table.columns[source.labels], source.nulls.get(ALL_COLUMNS, ()))]
-    places = {name: number for number, name in enumerate(recipe.label_names)}
-    known = places or {str(label): label for label in recipe.data.labels}
-    distinct = {text: known.get(text, known.get(_whole_number(text), -1)) for text in set(texts)}
-    numbers = np.array([distinct[text] for text in texts], np.int64)
-    problems = {}
-    for row in np.flatnonzero([texts[row] not in known and numbers[row] == -1 for row in range(len(texts))]).tolist():
-        problems[row] = (
-            f"unknown label {texts[row]!r}: data.labels does not name it" if texts[row] else "no label: its cell is empty"
-        )
-    return numbers, problems
-
-
-def _whole_number(text: str) -> str:
-    """Return 1.0 as 1, and another text as it is."""
-    try:
-        number = float(text)
-    except ValueError:
-        return text
-    return str(int(number)) if number.is_integer() else text
 
 
 def _read_archive(path: Path, recipe: Recipe) -> "tuple[dict[str, Any], np.ndarray | None]":

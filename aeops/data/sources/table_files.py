@@ -90,6 +90,7 @@ def _read_file(name: str, path: Path, source: TableSource) -> TableColumns:
         "text": _read_text,
         "arrow": _read_arrow,
         "workbook": _read_workbook,
+        "array": _read_array,
         "database": _read_database,
     }
     size = path.stat().st_size
@@ -158,6 +159,34 @@ def flat_table(table: Any) -> Any:
         if pa.types.is_dictionary(field_.type):
             table = table.set_column(place, field_.name, table[place].cast(field_.type.value_type))
     return table
+
+
+def _read_array(path: Path, source: TableSource) -> TableColumns:
+    """Read rows of numbers, called c0, c1, ..., or of named fields; pickled objects are refused by numpy."""
+    array = np.load(path, mmap_mode="r", allow_pickle=False)
+    if array.dtype.names is None:
+        if array.ndim != 2 or array.dtype.kind not in "biuf":
+            raise DataError(f"expected rows of numbers (n, columns) or of named fields, got {array.shape} of {array.dtype}")
+        columns: dict[str, Any] = {f"c{place}": np.array(array[:, place], np.float64) for place in range(array.shape[1])}
+        return whole(columns, len(array), path.name)
+    if array.ndim != 1:
+        raise DataError(f"expected a list of rows with named fields, got shape {array.shape}")
+    columns = {name: _field_cells(array[name], name) for name in array.dtype.names}
+    return whole(columns, len(array), path.name)
+
+
+def _field_cells(field: np.ndarray, name: str) -> Any:
+    if field.ndim != 1:
+        raise DataError(f"the field {name} holds several values a row: write a field for each of them")
+    if field.dtype.kind == "S":
+        return [cell.decode("utf-8", errors="replace") for cell in field.tolist()]
+    if field.dtype.kind in "Ub":
+        return field.tolist()
+    if field.dtype.kind == "M":
+        return np.array(field, "datetime64[us]")
+    if field.dtype.kind not in "iuf":
+        raise DataError(f"the field {name} is of {field.dtype}: expected numbers, texts, booleans or dates")
+    return np.array(field, np.float64)
 
 
 def _read_workbook(path: Path, source: TableSource) -> TableColumns:
