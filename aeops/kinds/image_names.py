@@ -1,6 +1,6 @@
 """Names and first bytes of image files. Standard library only."""
 
-from pathlib import PurePosixPath
+import os.path
 
 IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
 SUFFIXES_OF_FORMATS = {
@@ -34,7 +34,7 @@ def name_problem(name: str, content: bytes) -> str | None:
     """
     if not content:
         return "it is empty"
-    found, suffix = format_of_content(content), PurePosixPath(name).suffix.lower()
+    found, suffix = format_of_content(content), os.path.splitext(name)[1].lower()
     if found is None:
         return f"no image: its content is none of {', '.join(IMAGE_FORMATS)}"
     if suffix not in SUFFIXES_OF_FORMATS[found]:

@@ -139,11 +139,11 @@ def _limited(resized: np.ndarray, image: "Image.Image") -> np.ndarray:
 
 
 def _resized(image: "Image.Image", rules: PictureRules, description: str) -> "Image.Image":
-    from PIL import Image, ImageOps
-
     height, width = rules.shape[-2:]
     if image.size == (width, height):
         return image
+    from PIL import Image, ImageOps
+
     if rules.resize == "pad":
         return fit_size(image, width, height, [])
     if rules.resize == "stretch":

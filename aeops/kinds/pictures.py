@@ -26,6 +26,8 @@ STRIP_ROWS = 256  # of an image, that are converted at once
 MAX_IMAGE_BYTES = 256 * 2**20  # of a file: more than so many pixels take without compression
 SEVERAL_IMAGES_FORMATS = ("PNG", "TIFF", "WEBP")  # may hold pages or an animation; further images of a JPEG are previews
 EXIF_ORIENTATION = 0x0112
+EXIF_KEYS = ("exif", "xmp", "Raw profile type exif", "XML:com.adobe.xmp")  # of what Pillow notes of a file that has some
+TAGGED_FORMATS = ("TIFF", "MPO")  # whose orientation is a tag of their own
 PILLOW_MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # Pillow's name for each number of 8-bit channels
 # The error map's colours from 0 to 1, as in the report (matplotlib's inferno at five places).
 INFERNO_STOPS = ((0, 0, 4), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164))
@@ -91,10 +93,11 @@ def require_eight_bits(image: "Image.Image", description: str) -> None:
 
 def upright(image: "Image.Image") -> "Image.Image":
     """Decode an image and turn it as its EXIF orientation says."""
-    from PIL import ImageOps
-
     image.load()
-    if image.getexif().get(EXIF_ORIENTATION, 1) != 1:
+    # Making an Exif object takes longer than decoding a small image: only where there is something to make it of.
+    if image.format in TAGGED_FORMATS or any(key in image.info for key in EXIF_KEYS):
+        from PIL import ImageOps
+
         ImageOps.exif_transpose(image, in_place=True)
     return image
 

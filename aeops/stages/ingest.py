@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from aeops.data.array_files import write_parquet
-from aeops.data.dataset import FORMAT, SHARD_BYTES, index_columns
+from aeops.data.dataset import FORMAT, SHARD_BYTES, index_columns, lines_sha256
 from aeops.data.set_aside import write_set_aside
 from aeops.data.shards import describe_columns, shard_file, shard_stem, write_block
 from aeops.data.sources.catalogue import read_source, source_digest
@@ -156,7 +156,7 @@ def dataset_document(
     source: dict[str, Any] = {
         "kind": recipe.data.source.kind,
         "origin": samples.source_name,
-        "sha256": source_digest(recipe, project, samples.checksums),
+        "sha256": lines_sha256(dict(samples.checksums)) if samples.checksums else source_digest(recipe, project),
     }
     if samples.metadata:
         source["facts"] = dict(samples.metadata)

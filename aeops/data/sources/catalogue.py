@@ -4,7 +4,7 @@ To add one: its dataclass in `aeops.recipe.sources`, and a module beside this, c
 with an object `SOURCE` that has `files` (which give the source's digest) and `read`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
@@ -65,18 +65,13 @@ def read_masks(recipe: Recipe, project: Project, source_sha256: str, ids: Sequen
     return masks
 
 
-def source_digest(recipe: Recipe, project: Project, known: Mapping[str, str] | None = None) -> str:
+def source_digest(recipe: Recipe, project: Project) -> str:
     """Return the SHA-256 over the bytes of the source's files: the same digest, the same samples.
-
-    Args:
-        recipe: whose source it is.
-        project: where its files are looked for.
-        known: SHA-256 by role, of files that were read just now.
 
     Raises:
         DataError: a file of the source is missing.
     """
-    checksums, known = {}, known or {}
+    checksums = {}
     for role, path in load_source(recipe.data.source.kind).files(recipe, project).items():
-        checksums[role] = known.get(role) or file_sha256(path)
+        checksums[role] = file_sha256(path)
     return lines_sha256(checksums)

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from aeops.errors import DataError, TransientError
+from aeops.files import file_sha256
 from aeops.kinds.image_names import name_problem
 from aeops.kinds.picture_samples import PictureRules, picture_samples, sample_dtype
 from aeops.kinds.pictures import MAX_IMAGE_BYTES
@@ -82,7 +83,7 @@ class _Decoder:
     """One process's view of the work: the folder, the rules, and the file that samples go to."""
 
     def __init__(self, folder: Path, rules: PictureRules, descriptor: int, next_row: Any) -> None:
-        self.folder, self.rules, self.descriptor, self.next_row = folder, rules, descriptor, next_row
+        self.folder, self.rules, self.descriptor, self.next_row = str(folder), rules, descriptor, next_row
         self.row_bytes = math.prod(rules.shape) * sample_dtype(rules).itemsize
 
     def decode(self, names: Sequence[str]) -> list[FileResult]:
@@ -104,12 +105,12 @@ class _Decoder:
         return results
 
     def _decode_file(self, name: str) -> tuple[np.ndarray | None, str, str | None]:
-        path = self.folder / name
+        path = f"{self.folder}/{name}"
         try:
-            size = os.stat(path).st_size
-            if size > MAX_IMAGE_BYTES:
-                return None, _large_file_sha256(path), f"it has {size:,} bytes, expected at most {MAX_IMAGE_BYTES:,}"
             with open(path, "rb", buffering=0) as file:
+                size = os.fstat(file.fileno()).st_size
+                if size > MAX_IMAGE_BYTES:
+                    return None, file_sha256(Path(path)), f"it has {size:,} bytes, expected at most {MAX_IMAGE_BYTES:,}"
                 content = file.readall()
         except OSError as error:
             raise TransientError(f"{path} cannot be read ({error.strerror or error}): it has gone meanwhile") from error
@@ -183,9 +184,3 @@ def _write_all(descriptor: int, content: bytes, offset: int) -> None:
     while view:
         written = os.pwrite(descriptor, view, offset)
         view, offset = view[written:], offset + written
-
-
-def _large_file_sha256(path: Path) -> str:
-    from aeops.files import file_sha256
-
-    return file_sha256(path)

@@ -41,7 +41,7 @@ def list_images(folder: Path, masks: str | None = None) -> ImageFolder:
     """
     listing = ImageFolder()
     for name in sorted(_walk(folder, "", listing.problems)):
-        if PurePosixPath(name).suffix.lower() not in IMAGE_SUFFIXES:
+        if os.path.splitext(name)[1].lower() not in IMAGE_SUFFIXES:
             listing.others.append(name)
         elif masks is not None and PurePosixPath(name).is_relative_to(masks):
             listing.masks.append(name)

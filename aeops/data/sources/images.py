@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from aeops.data.sources.files import source_folder
 from aeops.data.sources.image_files import ImageFolder, folder_of, list_images, match_masks
 from aeops.errors import DataError
+from aeops.files import file_sha256
 from aeops.project import Project
 from aeops.recipe.image_sources import ImagesSource
 from aeops.recipe.reader import Recipe
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from aeops.data.sources.samples import SourceSamples
 
 NAMED_FILES = 3  # that a message names
-FILES_ROLE = "files"  # in the digest: the list of files and what was left out
 
 
 class ImagesReader:
@@ -79,7 +79,7 @@ class ImagesReader:
             metadata={name: count for name, count in metadata.items() if count},
             ids=samples.ids,
             set_aside=samples.set_aside,
-            checksums={name: result.sha256 for name, result in zip(listing.images, decoded.results, strict=True)},
+            checksums=_checksums(folder, listing, decoded, source),
         )
 
 
@@ -120,6 +120,15 @@ def read_masks(recipe: Recipe, project: Project, source_sha256: str, ids: Sequen
         if name is not None:
             masks[row] = mask_sample(read_file_content(folder / name, MAX_IMAGE_BYTES), rules, name)
     return masks
+
+
+def _checksums(folder: Path, listing: ImageFolder, decoded: "DecodedFiles", source: ImagesSource) -> dict[str, str]:
+    """Return the SHA-256 of each of `ImagesReader.files`; those of the images were computed as they were decoded."""
+    checksums = {name: result.sha256 for name, result in zip(listing.images, decoded.results, strict=True)}
+    others = list(listing.masks)
+    if source.labels is not None and source.labels.file is not None:
+        others.append(source.labels.file)
+    return checksums | {name: file_sha256(folder / name) for name in others}
 
 
 def _list_folder(recipe: Recipe, project: Project) -> tuple[Path, ImageFolder]:

@@ -42,7 +42,7 @@ class SourceSamples:
         metadata: counts that go to dataset.json, such as how many samples were left out.
         ids: the id that each sample came with, such as its file or key; none: by their positions.
         set_aside: what could not become a sample, by name -> the reason; counts in the quarantine budget.
-        checksums: SHA-256 of files of the source that were computed while reading, so that none is read twice.
+        checksums: SHA-256 of all files of the source by their roles, where reading computes them, so that none is read twice.
     """
 
     array: np.ndarray | SampleRows
