@@ -26,6 +26,7 @@ TARGETS = {
         "tests/stack/test_foreign_page.py",
         "tests/pipeline/test_approval.py",
         "tests/pipeline/test_awkward_checkout.py",
+        "tests/pipeline/test_own_data.py",
         "tests/pipeline/test_rebuild.py",
         "tests/pipeline/test_recalibrate.py",
     ),
