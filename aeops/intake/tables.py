@@ -49,9 +49,9 @@ def propose_table(path: Path, root: Path, dataset: str, choices: Choices) -> Pro
 def draft_source(path: Path, files: dict[str, Path], understood: Understanding, choices: Choices) -> TableSource:
     """Return how the files are to be read: dialect, sheet or table."""
     first = next(iter(files.values()))
-    kind = table_format(first.name)
+    file_format = table_format(first.name)
     text = None
-    if kind == "text":
+    if file_format == "text":
         try:
             with decode_errors():
                 content = unpack(first)
@@ -63,9 +63,9 @@ def draft_source(path: Path, files: dict[str, Path], understood: Understanding, 
             raise DataError(f"{first}: {error}") from error
         understood.oddities += messages
     table = choices.table
-    if kind in ("workbook", "database") and table is None and choices.query is None:
-        table = _chosen_table(first, str(kind), understood)
-    if kind == "database" and choices.query is not None:
+    if file_format in ("workbook", "database") and table is None and choices.query is None:
+        table = _chosen_table(first, str(file_format), understood)
+    if file_format == "database" and choices.query is not None:
         table = None
     _ = path
     return TableSource(understood.source, text=text, table=table, query=choices.query)
