@@ -11,7 +11,7 @@ from aeops.errors import DataError, UsageError
 from aeops.intake.proposal import Choices, Understanding
 from aeops.kinds.decoding import DecodeError, decode_errors, read_file_content
 from aeops.recipe.image_sources import ImageLabels
-from aeops.recipe.reader import MAX_LABEL_LENGTH
+from aeops.recipe.reader import is_label_name
 
 MASK_FOLDERS = ("ground_truth", "masks", "mask", "annotations")
 PART_FOLDERS = ("train", "test", "val", "valid", "validation")
@@ -73,7 +73,7 @@ def find_layout(
         return ImageLayout(None, {}, 0, masks, "no labels: the images lie in one folder, or in too many")
     counts = Counter(label for name in listing.images if (label := folder_of(name, level)) is not None)
     unlabelled = len(listing.images) - sum(counts.values())
-    unfit = [label for label in counts if not _is_label(label)]
+    unfit = [label for label in counts if not is_label_name(label)]
     if unfit:
         understood.oddities.append(f"folders whose names cannot be labels: {', '.join(unfit[:3])}: their images have none")
         return ImageLayout(None, {}, 0, masks, "no labels: names of folders cannot be labels")
@@ -137,8 +137,4 @@ def _names_images(rows: Sequence[dict[str, str]], column: str, known: set[str], 
 
 def _could_be_labels(cells: Sequence[str]) -> bool:
     distinct = {(cell or "").strip() for cell in cells} - {""}
-    return 1 < len(distinct) <= min(MAX_LABELS, max(2, len(cells) // 2)) and all(map(_is_label, distinct))
-
-
-def _is_label(text: str) -> bool:
-    return 0 < len(text) <= MAX_LABEL_LENGTH and text.isprintable() and "$" not in text
+    return 1 < len(distinct) <= min(MAX_LABELS, max(2, len(cells) // 2)) and all(map(is_label_name, distinct))

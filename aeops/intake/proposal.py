@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from aeops.errors import UsageError
+from aeops.errors import DataError, UsageError
 from aeops.intake.recipe_text import Entry
+from aeops.recipe.reader import MAX_LABEL_LENGTH, is_label_name
 
 NORMAL_NAMES = ("good", "ok", "normal", "healthy", "pass", "nominal", "benign", "inlier")  # labels that mean: no anomaly
 ANOMALY_NAMES = ("bad", "anomaly", "anomalous", "abnormal", "defect", "defective", "fault", "faulty", "fraud", "nok", "outlier")
@@ -98,7 +99,12 @@ def split_labels(names: Sequence[str], choices: Choices, understood: Understandi
 
     Raises:
         UsageError: an option names a label that there is not, or all of them.
+        DataError: names that no recipe can hold.
     """
+    unfit = [name for name in names if not is_label_name(name)]
+    if unfit:
+        expected = f"printable names of up to {MAX_LABEL_LENGTH} characters without $ as labels"
+        raise DataError(f"{understood.source}: expected {expected}, got {unfit[0][:80]!r}: rename them, or say --labels none")
     if choices.anomalies is not None:
         unknown = sorted(set(choices.anomalies) - set(names))
         if unknown:

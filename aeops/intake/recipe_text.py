@@ -37,7 +37,7 @@ def render(entries: Sequence[Entry], indent: int = 0) -> str:
     for entry in entries:
         prefix = " " * indent
         if entry.reason:
-            lines += textwrap.wrap(entry.reason, WIDTH, initial_indent=f"{prefix}# ", subsequent_indent=f"{prefix}# ")
+            lines += textwrap.wrap(printable(entry.reason), WIDTH, initial_indent=f"{prefix}# ", subsequent_indent=f"{prefix}# ")
         head = f"{prefix}{entry.key}:" if entry.key else f"{prefix}-"
         if is_block(entry.value):
             lines.append(head)
@@ -47,6 +47,15 @@ def render(entries: Sequence[Entry], indent: int = 0) -> str:
         if not indent:
             lines.append("")
     return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def printable(text: str) -> str:
+    """Return a text for a comment: values of data may hold characters that end a line, or that YAML refuses.
+
+    >>> printable("a\\x00b\\u2028c")
+    'a b c'
+    """
+    return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
 def is_block(value: Any) -> bool:

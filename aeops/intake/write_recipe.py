@@ -6,14 +6,17 @@ from pathlib import Path
 from aeops.errors import InternalError, UsageError
 from aeops.files import atomic_write
 from aeops.intake.proposal import Proposal
-from aeops.intake.recipe_text import Entry, flow_text, render
+from aeops.intake.recipe_text import Entry, flow_text, printable, render
 from aeops.project import Project, is_recipe_name
 from aeops.recipe.reader import read_recipe
 
 
 def recipe_text(name: str, proposal: Proposal, about: str | None) -> str:
     """Return the whole text of the recipe."""
-    opening = [f"# Needs: {proposal.needs}. Proposed by `ae new`: every choice is yours to change.", f"# Run: ae run {name}"]
+    opening = [
+        f"# Needs: {printable(proposal.needs)}. Proposed by `ae new`: every choice is yours to change.",
+        f"# Run: ae run {name}",
+    ]
     head = [f"recipe: {name}", f"about: {flow_text(about or proposal.about)}"]
     purpose = Entry("purpose", "detect", "what does not look like the training samples is flagged")
     return "\n".join([*opening, *head, "", render([purpose, *proposal.entries])])

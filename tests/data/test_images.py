@@ -16,7 +16,7 @@ from aeops.data.set_aside import read_set_aside
 from aeops.data.sources import decode_pool
 from aeops.data.sources.catalogue import read_masks, source_digest
 from aeops.data.sources.image_files import list_images
-from aeops.errors import DataError, UsageError
+from aeops.errors import DataError, TransientError, UsageError
 from aeops.kinds.picture_samples import picture_samples
 from aeops.recipe.image_sources import ImagesSource
 
@@ -93,6 +93,14 @@ def test_many_processes_read_the_same_samples_in_the_same_order_as_one(pictures:
     assert together.set_aside == alone.set_aside
     assert together.checksums == alone.checksums
     np.testing.assert_array_equal(together.array[: len(alone.array)], alone.array[: len(alone.array)])
+
+
+def test_a_killed_process_is_an_error_that_may_pass_by_itself(pictures: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decode_pool, "FILES_OF_A_PROCESS", 100)
+    monkeypatch.setattr(decode_pool.os, "sched_getaffinity", lambda _: {0, 1})
+    monkeypatch.setattr(decode_pool, "picture_samples", lambda *_: os._exit(9))
+    with pytest.raises(TransientError, match="a process that decodes images was killed"):
+        pictures.samples()
 
 
 def test_the_digest_is_the_same_whether_files_were_read_or_are_hashed_again(pictures: Room) -> None:

@@ -301,6 +301,21 @@ def test_an_archive_that_leads_out_or_holds_several_files_is_refused(project: Ne
         assert message in errors
 
 
+def test_values_that_would_break_a_line_of_yaml_and_labels_that_cannot_be_stay_out_of_the_recipe(
+    project: NewProject, tmp_path: Path
+) -> None:
+    parts = frame()
+    parts["colour"] = parts["colour"].replace("red", "r\x85e\u2028d\x07# x: [")
+    parts.to_parquet(tmp_path / "odd.parquet")
+    assert project.new("odd", tmp_path / "odd.parquet", "--yes")[0] == 0
+    assert len(project.samples("odd").array) == 300
+    parts["class"] = parts["class"].replace("bad", "x" * 61)
+    parts.to_parquet(tmp_path / "long.parquet")
+    code, _, errors = project.new("long", tmp_path / "long.parquet", "--yes")
+    assert code == 3
+    assert "expected printable names of up to 60 characters" in errors
+
+
 @pytest.mark.parametrize(
     ("source", "message"),
     [
