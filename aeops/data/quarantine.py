@@ -7,7 +7,6 @@ import pandas as pd
 
 from aeops.data.array_files import write_parquet
 from aeops.data.dataset import read_shards
-from aeops.data.set_aside import write_set_aside
 from aeops.data.shards import read_input, write_blocks
 from aeops.files import atomic_folder
 from aeops.machine.stored_json import read_json
@@ -21,8 +20,9 @@ STATISTIC_COLUMNS = (  # an index has those of its kind
 def write_quarantine(
     path: Path, incoming_dataset: Path, index: pd.DataFrame, reasons: dict[str, list[str]], set_aside: Mapping[str, str]
 ) -> None:
-    """Write set_aside.parquet (id, reason) of what is no sample; of samples, in the same order, rows.parquet (id, reasons, label,
-    source, statistics) and samples.npy, (n, ...), or .parquet.
+    """Write rows.parquet (id, reasons, label, source, statistics), and in its order samples.npy, (n, ...), or .parquet.
+
+    What could not become a sample stands behind the samples in rows.parquet, and has none in the other file.
 
     Args:
         path: the folder to write; its former content is replaced.
@@ -36,10 +36,12 @@ def write_quarantine(
     table = rows[["id", "label", "source", *statistics]].copy()
     table.insert(1, "reasons", list(map(reasons.__getitem__, rows["id"])))
     description = read_json(incoming_dataset / "dataset.json")
+    if set_aside:
+        no_samples = {"id": list(set_aside), "reasons": [[reason] for reason in set_aside.values()]}
+        names = pd.DataFrame(no_samples).assign(source=description["source"]["origin"])
+        table = pd.concat([table, names.reindex(columns=table.columns)], ignore_index=True).astype({"label": "Int64"})
     blocks = (block for _, block in read_shards(incoming_dataset, rows))
     with atomic_folder(path) as folder:
-        write_set_aside(folder, set_aside)
-        if not reasons:
-            return
         write_parquet(folder / "rows.parquet", table)
-        write_blocks(folder, "samples", len(rows), blocks, description["dtype"], read_input(description))
+        if reasons:
+            write_blocks(folder, "samples", len(rows), blocks, description["dtype"], read_input(description))

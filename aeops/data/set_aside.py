@@ -24,7 +24,7 @@ def write_set_aside(folder: Path, problems: Mapping[str, str]) -> None:
 
 
 def read_set_aside(folder: Path) -> dict[str, str]:
-    """Return name -> reason of an incoming dataset or of the quarantine."""
+    """Return name -> reason of an incoming dataset."""
     if not (folder / FILE).is_file():
         return {}
     import pandas as pd

@@ -18,6 +18,7 @@ from aeops.data.sources.catalogue import read_masks, source_digest
 from aeops.data.sources.image_files import list_images
 from aeops.errors import DataError, TransientError, UsageError
 from aeops.kinds.picture_samples import picture_samples
+from aeops.page.state_files import read_quarantine
 from aeops.recipe.image_sources import ImagesSource
 
 PLAIN = {
@@ -76,7 +77,13 @@ def test_what_was_set_aside_counts_in_the_budget_and_is_in_quarantine(pictures: 
     assert validation["rows"] == {"given": 312, "accepted": 300, "quarantined": 12}
     assert {"id": "good/empty.jpg", "reasons": ["it is empty"]} in validation["quarantined"]
     folder = pictures.project.home / validation["quarantine"]
-    assert len(pd.read_parquet(folder / "set_aside.parquet")) == 12
+    rows = pd.read_parquet(folder / "rows.parquet").set_index("id")
+    assert len(rows) == 12
+    assert list(rows.loc["good/empty.jpg", "reasons"]) == ["it is empty"]
+    assert not (folder / "samples.npy").exists()
+    summary = read_quarantine(pictures.project, "mine")
+    assert summary is not None
+    assert (summary.count, len(summary.images)) == (12, 0)
     pictures.edit(validate={"quarantine_budget": 0.01})
     with pytest.raises(DataError, match=r"12 of 312 samples are bad, expected at most 3 .* expected one image"):
         pictures.accept()
