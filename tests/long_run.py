@@ -44,6 +44,7 @@ TARGETS = {
     "crashes": ("tests/long/test_crash_matrix.py",),
     "quarter": ("tests/long/test_quarter.py",),
     "servers": (
+        "tests/deploy/test_own_rows.py",
         "tests/deploy/test_real_servers.py",
         "tests/serving/test_hostile_bodies.py",
         "tests/serving/test_service_live.py",

@@ -43,12 +43,12 @@ def run(arguments: argparse.Namespace) -> int:
     project = find_project()
     require_new_name(project, arguments.name, arguments.force or arguments.dry_run)
     choices = read_choices(arguments)
-    proposal = propose(arguments.origin, project.root, dataset_name(arguments.name), choices)
+    proposal = propose(arguments.origin, project, dataset_name(arguments.name), choices)
     show_understanding(proposal.understood)
     if proposal.understood.questions and not arguments.yes:
         answered = ask_questions(proposal.understood, choices)
         if answered != choices:
-            proposal = propose(arguments.origin, project.root, dataset_name(arguments.name), answered)
+            proposal = propose(arguments.origin, project, dataset_name(arguments.name), answered)
     text = recipe_text(arguments.name, proposal, arguments.about)
     if arguments.dry_run:
         print(text, end="")

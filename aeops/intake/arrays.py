@@ -72,7 +72,7 @@ def propose_arrays(path: Path, root: Path, dataset: str, choices: Choices) -> Pr
         DataError: they cannot be read, or are of a shape that no source reads.
         UsageError: an option that does not fit.
     """
-    understood = Understanding("image", source_path(path, root), 0)
+    understood = Understanding("image", source_path(path, root, choices), 0)
     try:
         with decode_errors():
             if path.is_dir():
@@ -104,7 +104,7 @@ def _find_npy(path: Path, understood: Understanding, choices: Choices, root: Pat
     labels = None if labels_path is None else _load(labels_path)
     if labels is not None and labels.shape != samples.shape[:1]:
         raise DataError(f"{labels_path}: expected {len(samples):,} labels, one a sample, got an array of shape {labels.shape}")
-    entry = None if labels_path is None else Entry("labels", source_path(labels_path, root))
+    entry = None if labels_path is None else Entry("labels", source_path(labels_path, root, choices))
     source = [Entry("kind", "npy"), Entry("path", understood.source)]
     return FoundArrays(samples, labels, source, entry, "nhw" if samples.ndim == 3 else _layout(samples.shape))
 

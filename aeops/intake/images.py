@@ -57,7 +57,7 @@ def propose_images(folder: Path, root: Path, dataset: str, choices: Choices) -> 
     probe = probe_images(folder, listing)
     if not probe.names:
         raise DataError(f"{folder}: none of {len(listing.images):,} image files can be read; {_some(probe.problems)}")
-    understood = Understanding("image", source_path(folder, root), len(listing.images))
+    understood = Understanding("image", source_path(folder, root, choices), len(listing.images))
     layout = find_layout(folder, listing, masks, choices, understood)
     rules = _image_rules(probe, choices)
     values = measure_images(folder, probe.names, rules)

@@ -1,5 +1,6 @@
 """Finds out what a path holds, and who proposes a recipe for it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from aeops.data.sources.image_files import ImageFolder, list_images
@@ -8,18 +9,20 @@ from aeops.intake.proposal import Choices, Proposal
 from aeops.intake.refusals import refusal_of
 from aeops.intake.texts import is_json_lines, propose_texts
 from aeops.kinds.image_names import IMAGE_SUFFIXES
+from aeops.project import Project
+from aeops.recipe.addresses import address_errors, is_address, is_database_address
 from aeops.recipe.table_sources import table_format
 
 TABLES = ".csv, .tsv, .txt, also .gz or .zip; .parquet, .feather, .arrow, .xlsx, .sqlite"
 TAKEN = f"a folder of images, tables ({TABLES}; one file or a folder), texts (.jsonl, .txt) or arrays (.npy, .npz, IDX)"
 
 
-def propose(origin: str, root: Path, dataset: str, choices: Choices) -> Proposal:
+def propose(origin: str, project: Project, dataset: str, choices: Choices) -> Proposal:
     """Look at what lies at `origin` and propose a recipe.
 
     Args:
         origin: a path or an address, as a person typed it.
-        root: of the project.
+        project: that the recipe will belong to.
         dataset: its name in the recipe.
         choices: what the person said by options.
 
@@ -27,6 +30,9 @@ def propose(origin: str, root: Path, dataset: str, choices: Choices) -> Proposal
         UsageError: there is nothing, or an option does not fit.
         DataError: what is there cannot be taken in, and what to convert it to.
     """
+    root = project.root
+    if is_address(origin):
+        return _propose_address(origin, project, dataset, choices)
     path = Path(origin).expanduser()
     try:
         exists = path.exists()
@@ -39,6 +45,24 @@ def propose(origin: str, root: Path, dataset: str, choices: Choices) -> Proposal
     if not path.is_file():
         raise DataError(f"{origin} is no regular file: expected {TAKEN}")
     return _propose_file(path, root, dataset, choices)
+
+
+def _propose_address(address: str, project: Project, dataset: str, choices: Choices) -> Proposal:
+    """Fetch what lies at an address, and propose a recipe that names the address."""
+    if errors := address_errors(address):
+        raise UsageError("\n".join(error.replace("path:", "--from:") for error in errors))
+    from aeops.data.sources.remote import fetch_address, only_table
+    from aeops.intake.tables import propose_table
+
+    choices = replace(choices, address=address)
+    if is_database_address(address) and choices.table is None and choices.query is None:
+        choices = replace(choices, table=only_table(address))
+    path = fetch_address(address, project.home, choices.table, choices.query)
+    if is_database_address(address):
+        return propose_table(path, project.root, dataset, choices)
+    if path.is_dir():
+        return _propose_folder(path, project.root, dataset, choices)
+    return _propose_file(path, project.root, dataset, choices)
 
 
 def _propose_file(path: Path, root: Path, dataset: str, choices: Choices) -> Proposal:

@@ -27,6 +27,7 @@ class Choices:
         table: sheet of a workbook, or table of a database.
         query: SQL whose result is the table.
         ignore: columns to leave out.
+        address: that the files were fetched from; None: they lie here.
     """
 
     labels: str | None = None
@@ -39,6 +40,7 @@ class Choices:
     table: str | None = None
     query: str | None = None
     ignore: tuple[str, ...] = ()
+    address: str | None = None
 
 
 @dataclass(frozen=True)
@@ -126,8 +128,10 @@ def split_labels(names: Sequence[str], choices: Choices, understood: Understandi
     return ()
 
 
-def source_path(path: Path, root: Path) -> str:
-    """Return a path as a recipe names it: from the project's folder where it lies below it, else in full."""
+def source_path(path: Path, root: Path, choices: Choices) -> str:
+    """Return a path as a recipe names it: from the project's folder where it lies below it, else in full; or its address."""
+    if choices.address is not None:
+        return choices.address
     resolved = path.resolve()
     return resolved.relative_to(root).as_posix() if resolved.is_relative_to(root) else str(resolved)
 

@@ -39,7 +39,7 @@ def propose_table(path: Path, root: Path, dataset: str, choices: Choices) -> Pro
         DataError: it cannot be read, or has too few rows.
         UsageError: an option that does not fit.
     """
-    understood = Understanding("table", source_path(path, root), 0)
+    understood = Understanding("table", source_path(path, root, choices), 0)
     files = list_table_files(path, str(path))
     source = draft_source(path, files, understood, choices)
     table = read_table_files(files, source)
@@ -63,6 +63,8 @@ def draft_source(path: Path, files: dict[str, Path], understood: Understanding, 
             raise DataError(f"{first}: {error}") from error
         understood.oddities += messages
     table = choices.table
+    if choices.address is not None:
+        return TableSource(understood.source, text=text, table=table, query=choices.query)
     if file_format in ("workbook", "database") and table is None and choices.query is None:
         table = _chosen_table(first, str(file_format), understood)
     if file_format == "database" and choices.query is not None:

@@ -51,7 +51,7 @@ def propose_texts(path: Path, root: Path, dataset: str, choices: Choices, dialec
         DataError: they cannot be read, or are too few.
         UsageError: an option that does not fit.
     """
-    understood = Understanding("text", source_path(path, root), 0)
+    understood = Understanding("text", source_path(path, root, choices), 0)
     if path.is_dir():
         files, source = list_text_files(path), TextsSource(understood.source, unit="file")
     elif is_json_lines(path):

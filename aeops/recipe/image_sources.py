@@ -5,6 +5,7 @@ from pathlib import PurePosixPath
 from typing import ClassVar
 
 from ae_models.spec import IMAGE, InputSpec, bounded_field
+from aeops.recipe.addresses import address_errors, is_database_address
 from aeops.recipe.source_spec import SourceSpec, check_both_labelled
 
 MAX_LEVEL = 16  # folders below the source's
@@ -31,7 +32,7 @@ class ImagesSource(SourceSpec):
 
     kind: ClassVar[str] = "images"
     input_kinds: ClassVar[tuple[str, ...]] = (IMAGE,)
-    path: str  # of the folder
+    path: str  # of the folder, or an address: s3://, gs://, http(s)://
     labels: ImageLabels | None = None  # where labels stand; none: unlabelled
     masks: str | None = None  # folder below it with masks: not 0 where a pixel is defective; found by an image's path and name
     test: str | None = None  # first folder whose images are the test part; none: by data.split.test
@@ -61,7 +62,10 @@ class ImagesSource(SourceSpec):
         return check_both_labelled(labels, self.labels)
 
     def validation_errors(self) -> list[str]:
-        return [*relative_path_errors("masks", self.masks), *relative_path_errors("test", self.test)]
+        errors = address_errors(self.path)
+        if is_database_address(self.path):
+            errors.append("path: expected a folder of files")
+        return [*errors, *relative_path_errors("masks", self.masks), *relative_path_errors("test", self.test)]
 
 
 def relative_path_errors(key: str, path: str | None) -> list[str]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from ae_models.spec import TABLE, TEXT, InputSpec, bounded_field, join_names
+from aeops.recipe.addresses import address_errors, is_address, is_database_address
 from aeops.recipe.source_spec import SourceSpec, check_both_labelled
 
 TEXT_SUFFIXES = (".csv", ".tsv", ".txt", ".tab", ".dat")
@@ -72,7 +73,8 @@ class TableSource(SourceSpec):
     kind: ClassVar[str] = "table"
     input_kinds: ClassVar[tuple[str, ...]] = (TABLE,)
     # A text file (.csv, .tsv, .txt; .gz or .zip may follow), .parquet, .feather, .arrow, .xlsx, .sqlite, .npy or .npz, or a
-    # folder of files of one kind; in a folder with parts such as year=2026/ the keys are columns.
+    # folder of files of one kind; in a folder with parts such as year=2026/ the keys are columns. Or an address: s3://, gs://,
+    # http(s)://, or SQLAlchemy's of a database, without a password.
     path: str
     labels: str | None = None  # the column, or the array of an .npz file, with one whole number or name a row
     group: str | None = None  # the column whose equal values share a split
@@ -111,9 +113,11 @@ class TableSource(SourceSpec):
         return errors
 
     def validation_errors(self) -> list[str]:
-        errors = []
-        kind = table_format(self.path)
-        if kind is None and "." in self.path.rpartition("/")[2] and not self.path.endswith("/"):
+        errors = address_errors(self.path)
+        kind = "database" if is_database_address(self.path) else table_format(self.path)
+        if is_database_address(self.path) and self.table is None and self.query is None:
+            errors.append("table and query are missing: name one of them, of a database at an address")
+        if kind is None and not is_address(self.path) and "." in self.path.rpartition("/")[2] and not self.path.endswith("/"):
             expected = "a .csv, .tsv or .txt (.gz, .zip), .parquet, .feather, .arrow, .xlsx, .sqlite, .npy or .npz file"
             errors.append(f"path: expected {expected}, or a folder of such files, got {self.path!r}")
         if self.group is not None and self.is_archive:
@@ -151,10 +155,13 @@ class TextsSource(SourceSpec):
         return check_both_labelled(labels, self.labels)
 
     def validation_errors(self) -> list[str]:
+        errors = address_errors(self.path)
+        if is_database_address(self.path):
+            errors.append("path: expected a file or folder: write the query's result as Parquet or JSONL")
         if not self.is_plain:
-            return []
+            return errors
         named = [key for key in ("labels", "id", "group") if getattr(self, key) is not None]
-        return [f"{join_names(named)}: expected none without text, since plain text has no keys and columns"] if named else []
+        return [f"{join_names(named)}: expected none without text, since plain text has no keys and columns"] if named else errors
 
 
 def _misplaced(source: TableSource, kind: str | None) -> Sequence[str]:

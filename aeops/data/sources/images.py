@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aeops.data.sources.files import source_folder
+from aeops.data.sources.files import fetched_path, source_folder
 from aeops.data.sources.image_files import ImageFolder, folder_of, list_images, match_masks
 from aeops.errors import DataError
 from aeops.files import file_sha256
@@ -134,7 +134,7 @@ def _checksums(folder: Path, listing: ImageFolder, decoded: "DecodedFiles", sour
 def _list_folder(recipe: Recipe, project: Project) -> tuple[Path, ImageFolder]:
     source: ImagesSource = recipe.data.source
     next_step = f"put it there or correct data.source.path in recipes/{recipe.name}.yaml, then type ae run {recipe.name}"
-    folder = source_folder(project, source.path, next_step)
+    folder = fetched_path(recipe, project) or source_folder(project, source.path, next_step)
     listing = list_images(folder, source.masks)
     if source.labels is not None and source.labels.file is not None and not (folder / source.labels.file).is_file():
         raise DataError(f"{folder}: expected the file of labels {source.labels.file}, got none: {next_step}")

@@ -11,8 +11,9 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aeops.data.sources.files import source_file, source_folder
+from aeops.data.sources.files import fetched_path, source_file, source_folder
 from aeops.errors import DataError
+from aeops.files import file_sha256
 from aeops.project import Project
 from aeops.recipe.reader import Recipe
 from aeops.recipe.table_sources import ALL_COLUMNS, TableSource
@@ -36,6 +37,8 @@ class TableReader:
         from aeops.data.sources.table_files import list_table_files
 
         source: TableSource = recipe.data.source
+        if (fetched := fetched_path(recipe, project)) is not None:
+            return list_table_files(fetched, source.path) if fetched.is_dir() else {"rows": fetched}
         if any(path.is_dir() for path in project.source_paths(source.path)):
             next_step = f"put it there or correct data.source.path in recipes/{recipe.name}.yaml, then type ae run {recipe.name}"
             return list_table_files(source_folder(project, source.path, next_step), source.path)
@@ -80,7 +83,7 @@ def _file_samples(files: dict[str, Path], recipe: Recipe) -> "SourceSamples":
     from aeops.kinds.table_rows import dataset_rows
 
     source: TableSource = recipe.data.source
-    by_name = files if "rows" not in files else {Path(source.path).name: files["rows"]}
+    by_name = files if "rows" not in files else {files["rows"].name: files["rows"]}
     try:
         table = read_table_files(by_name, source)
         require_own_columns(table, source)
@@ -110,6 +113,7 @@ def _file_samples(files: dict[str, Path], recipe: Recipe) -> "SourceSamples":
         metadata={"set_aside": len(set_aside)} if set_aside else {},
         ids=None if ids is None else [ids[row] for row in kept],
         set_aside=set_aside,
+        checksums={role: file_sha256(path) for role, path in files.items()},
     )
 
 

@@ -14,8 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aeops.data.sources.files import source_file, source_folder
+from aeops.data.sources.files import fetched_path, source_file, source_folder
 from aeops.errors import DataError
+from aeops.files import file_sha256
 from aeops.project import Project
 from aeops.recipe.reader import Recipe
 from aeops.recipe.table_sources import TableSource, TextsSource
@@ -34,6 +35,8 @@ class TextsReader:
     def files(self, recipe: Recipe, project: Project) -> dict[str, Path]:
         """Return the files by their names; raise DataError where there is none."""
         source: TextsSource = recipe.data.source
+        if (fetched := fetched_path(recipe, project)) is not None:
+            return list_text_files(fetched) if fetched.is_dir() else {fetched.name: fetched}
         if any(path.is_dir() for path in project.source_paths(source.path)):
             next_step = f"put it there or correct data.source.path in recipes/{recipe.name}.yaml, then type ae run {recipe.name}"
             folder = source_folder(project, source.path, next_step)
@@ -53,10 +56,11 @@ class TextsReader:
 
         source: TextsSource = recipe.data.source
         try:
-            records = read_records(self.files(recipe, project), source)
+            files = self.files(recipe, project)
+            records = read_records(files, source)
         except DataError as error:
             raise DataError(f"{error}: {repair_hint(recipe)}") from error
-        return _samples(records, recipe, project)
+        return _samples(records, files, recipe, project)
 
 
 SOURCE = TextsReader()
@@ -181,7 +185,7 @@ def _read_rows(path: Path, name: str, source: TextsSource, records: Records) -> 
 # ---------------------------------------------------------------- samples
 
 
-def _samples(records: Records, recipe: Recipe, project: Project) -> "SourceSamples":
+def _samples(records: Records, files: dict[str, Path], recipe: Recipe, project: Project) -> "SourceSamples":
     import numpy as np
 
     from aeops.data.sources.row_values import cell_text, id_problems, label_numbers
@@ -222,6 +226,7 @@ def _samples(records: Records, recipe: Recipe, project: Project) -> "SourceSampl
         metadata={name: count for name, count in counts.items() if count},
         ids=[ids[row] for row in kept],
         set_aside=set_aside,
+        checksums={name: file_sha256(path) for name, path in files.items()},
     )
 
 
