@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from ae_models.spec import CATEGORY, DATE, INTEGER, NUMBER, join_names
+from ae_models.spec import CATEGORY, DATE, INTEGER, join_names
 from aeops.errors import UsageError
 from aeops.intake.column_profile import MOST_CATEGORIES, ColumnProfile
 from aeops.intake.proposal import ANOMALY_NAMES, NORMAL_NAMES, Choices, Understanding
@@ -93,7 +93,7 @@ def find_roles(profiles: Sequence[ColumnProfile], count: int, choices: Choices, 
             roles.left_out[profile.name] = reason
         else:
             roles.kept.append(profile)
-    _find_leaks(roles, by_name, understood)
+    _find_leaks(roles, by_name)
     roles.time = _time_column(roles.kept, understood)
     if roles.group is None:
         hint = [one.name for one in roles.kept if one.name.lower().rstrip("_id") in GROUP_NAMES and 1 < one.distinct < count / 5]
@@ -169,7 +169,7 @@ def _is_sequence(profile: ColumnProfile) -> bool:
     return steps == {1}
 
 
-def _find_leaks(roles: ColumnRoles, by_name: dict[str, ColumnProfile], understood: Understanding) -> None:
+def _find_leaks(roles: ColumnRoles, by_name: dict[str, ColumnProfile]) -> None:
     """Leave out columns of few values that name the label: each value stands with one label alone."""
     if roles.labels is None or len(roles.label_counts) < 2:
         return
@@ -184,7 +184,6 @@ def _find_leaks(roles: ColumnRoles, by_name: dict[str, ColumnProfile], understoo
         if len(found) >= 2 and all(len(one) == 1 for one in found.values()) and len(set.union(*found.values())) > 1:
             roles.kept.remove(profile)
             roles.left_out[profile.name] = f"each of its values stands with one {roles.labels} alone: it gives the label away"
-    _ = understood
 
 
 def _time_column(kept: Sequence[ColumnProfile], understood: Understanding) -> str | None:
@@ -206,8 +205,3 @@ def _time_column(kept: Sequence[ColumnProfile], understood: Understanding) -> st
             )
             return profile.name
     return None
-
-
-def number_columns_of(kept: Sequence[ColumnProfile]) -> int:
-    """Return how many of the columns are numbers, whole numbers or dates."""
-    return sum(profile.type in (NUMBER, INTEGER, DATE) for profile in kept)

@@ -41,12 +41,12 @@ def propose_table(path: Path, root: Path, dataset: str, choices: Choices) -> Pro
     """
     understood = Understanding("table", source_path(path, root, choices), 0)
     files = list_table_files(path, str(path))
-    source = draft_source(path, files, understood, choices)
+    source = draft_source(files, understood, choices)
     table = read_table_files(files, source)
     return propose_rows(table, source, understood, dataset, choices, len(files))
 
 
-def draft_source(path: Path, files: dict[str, Path], understood: Understanding, choices: Choices) -> TableSource:
+def draft_source(files: dict[str, Path], understood: Understanding, choices: Choices) -> TableSource:
     """Return how the files are to be read: dialect, sheet or table."""
     first = next(iter(files.values()))
     file_format = table_format(first.name)
@@ -69,7 +69,6 @@ def draft_source(path: Path, files: dict[str, Path], understood: Understanding, 
         table = _chosen_table(first, str(file_format), understood)
     if file_format == "database" and choices.query is not None:
         table = None
-    _ = path
     return TableSource(understood.source, text=text, table=table, query=choices.query)
 
 
