@@ -38,7 +38,7 @@ class Source:
     """A source of samples.
 
     Attributes:
-        spec: its settings: a frozen dataclass below `aeops.recipe.sources.SourceSpec`.
+        spec: its settings: a frozen dataclass below `aeops.recipe.source_spec.SourceSpec`.
         work: `module:object` of an object with `files` and `read`, as `aeops.data.sources.catalogue.Source` has them.
     """
 

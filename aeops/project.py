@@ -94,6 +94,10 @@ class Project:
         """Return the folder of a dataset that is ingested and not yet validated."""
         return self.home / "incoming" / dataset
 
+    def ingest_progress(self, recipe: str) -> Path:
+        """Return the file that says how far a source is read."""
+        return self.logs / f"ingest-{recipe}.progress"
+
     def quarantine(self, dataset: str) -> Path:
         return self.home / "quarantine" / dataset
 

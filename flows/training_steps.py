@@ -30,7 +30,7 @@ from aeops.gate.evidence import read_evidence, read_verdict
 from aeops.machine.child_process import PreloadedProcess, run_module
 from aeops.machine.environment_lock import write_environment_lock
 from aeops.machine.process_identity import this_process
-from aeops.machine.progress import BatchFollower, ProgressFollower, finished_rows
+from aeops.machine.progress import BatchFollower, CountFollower, ProgressFollower, finished_rows
 from aeops.machine.run_log import append_run_line
 from aeops.machine.run_watch import closing_step
 from aeops.machine.step_report import report_step, say_progress, say_result
@@ -187,7 +187,14 @@ def ingest_source(recipe: str) -> None:
     """Ingest the source -> .ae/incoming/<dataset>: shards and an index with each sample's statistics."""
     project, checked = load_context(recipe)
     incoming = project.incoming(checked.data.dataset)
-    start_stage(project, "ingest", "--recipe", str(project.recipe_file(recipe)), "--out", str(incoming))
+    arguments = ["aeops.stages.ingest", "--recipe", str(project.recipe_file(recipe)), "--out", str(incoming)]
+    follower = CountFollower(project.ingest_progress(recipe))
+
+    def report_progress() -> None:
+        if place := follower.describe():
+            say_progress(place)
+
+    run_module(arguments, root=project.root, home=project.home, log=stage_log(project, "ingest"), on_poll=report_progress)
     say_result(f"{read_json(incoming / 'dataset.json')['rows']:,} samples")
 
 

@@ -27,6 +27,7 @@ TARGETS = {
         "tests/long/test_own_project.py",
         "tests/pipeline/test_approval.py",
         "tests/pipeline/test_awkward_checkout.py",
+        "tests/pipeline/test_own_data.py",
         "tests/pipeline/test_rebuild.py",
         "tests/pipeline/test_recalibrate.py",
     ),
@@ -45,6 +46,7 @@ TARGETS = {
     "crashes": ("tests/long/test_crash_matrix.py",),
     "quarter": ("tests/long/test_quarter.py",),
     "servers": (
+        "tests/deploy/test_own_rows.py",
         "tests/deploy/test_real_servers.py",
         "tests/serving/test_hostile_bodies.py",
         "tests/serving/test_service_live.py",

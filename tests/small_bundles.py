@@ -31,8 +31,13 @@ FAULTS: dict[str, list[Step]] = {
 }
 
 
-def small_bundle(place: Path, *, shift: float = 0.0, threshold: float = THRESHOLD, side: int = SIDE, fault: str = "none") -> Path:
-    """A model of images (1, side, side): the score is the mean squared distance from mid-grey in [0, 1], plus `shift`."""
+def small_bundle(
+    place: Path, *, shift: float = 0.0, threshold: float = THRESHOLD, side: int = SIDE, fault: str = "none", **rules: str
+) -> Path:
+    """A model of images (1, side, side): the score is the mean squared distance from mid-grey in [0, 1], plus `shift`.
+
+    `rules` are further keys of its section input, such as resize.
+    """
     size = side * side
     constants = {
         "range": np.float32(255),
@@ -72,7 +77,7 @@ def small_bundle(place: Path, *, shift: float = 0.0, threshold: float = THRESHOL
     outputs = [("score", FLOAT, ["n"]), ("p_value", FLOAT, ["n"]), ("is_anomaly", TensorProto.BOOL, ["n"])]
     outputs += [("reconstruction", FLOAT, image), ("code", FLOAT, ["n", 2])]
     model = graph(steps, constants, ("input", FLOAT, image), outputs)
-    described = {"input": {"kind": "image", "shape": [1, side, side], "low": 0, "high": 255}, "code": {"shape": [2]}}
+    described = {"input": {"kind": "image", "shape": [1, side, side], "low": 0, "high": 255, **rules}, "code": {"shape": [2]}}
     return write(place, model, described, threshold)
 
 

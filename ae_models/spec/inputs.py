@@ -6,13 +6,27 @@ from dataclasses import dataclass, replace
 from ae_models.spec.columns import SCALINGS, ColumnBlock, ColumnSpec, column_blocks, column_list_errors, with_categories
 from ae_models.spec.fields import bounded_field
 
-__all__ = ["ARRAY_KINDS", "IMAGE", "INPUT_KINDS", "SERIES", "TABLE", "TEXT", "VECTOR_KINDS", "InputSpec", "number_columns"]
+__all__ = [
+    "ARRAY_KINDS",
+    "FRAME_RULES",
+    "IMAGE",
+    "INPUT_KINDS",
+    "RESIZE_RULES",
+    "SERIES",
+    "TABLE",
+    "TEXT",
+    "VECTOR_KINDS",
+    "InputSpec",
+    "number_columns",
+]
 
 IMAGE, SERIES, TEXT, TABLE = "image", "series", "text", "table"
 ARRAY_KINDS = (IMAGE, SERIES)  # values are numbers of one range; a text is made of token ids, a row of a table of columns
 VECTOR_KINDS = (IMAGE, SERIES, TABLE)  # what a network reads has distances
 INPUT_KINDS = (IMAGE, SERIES, TABLE, TEXT)
 _AXES = {IMAGE: ("channels", "height", "width"), SERIES: ("channels", "steps"), TEXT: ("bytes",), TABLE: ("columns",)}
+RESIZE_RULES = ("refuse", "pad", "stretch", "crop")
+FRAME_RULES = ("refuse", "first", "each")
 _DEFAULT_SHAPE, _DEFAULT_RANGE = (1, 28, 28), (0.0, 255.0)
 _TABLE_RANGE = (0.0, 1.0)  # has no meaning: each column has its own
 
@@ -32,6 +46,10 @@ class InputSpec:
     high: float = bounded_field(255.0)  # highest value
     target_channels: int = bounded_field(0, low=0, high=4096)  # the last channels, which the model predicts from the others
     given: str = bounded_field("clean", one_of=("clean", "corrupted"))  # input of the served model; training always corrupts
+    # Files of images of another size: refused, fitted in with their border's colour around, stretched, or their middle cut out.
+    resize: str = bounded_field("refuse", one_of=RESIZE_RULES, omit_default=True)
+    # Files with several pages or an animation: refused, the first image of each, or each image as a sample of its own.
+    frames: str = bounded_field("refuse", one_of=FRAME_RULES, omit_default=True)
     columns: tuple[ColumnSpec, ...] = bounded_field((), omit_default=True)  # of a table, in the order of an array of rows
     scaling: str = bounded_field("robust", one_of=SCALINGS, omit_default=True)  # of a table's numbers
     one_hot: int = bounded_field(32, low=1, high=4096, omit_default=True)  # categories of a column with a place of their own
@@ -55,8 +73,11 @@ class InputSpec:
 
     def validation_errors(self) -> list[str]:
         errors = []
+        for key in ("resize", "frames"):
+            if self.kind != IMAGE and getattr(self, key) != "refuse":
+                errors.append(f"{key} is {getattr(self, key)}, expected none for kind {self.kind}: it is of files of images")
         if self.kind == TABLE:
-            return self._table_errors()
+            return errors + self._table_errors()
         if self.columns:
             errors.append(f"columns is set, expected none for kind {self.kind}")
         axes = _AXES[self.kind]

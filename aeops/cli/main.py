@@ -24,6 +24,7 @@ from aeops.cli import (
     ledger,
     logs,
     monitor,
+    new,
     plan,
     prefect,
     prune,
@@ -53,7 +54,7 @@ from aeops.terminal import VOLUME_VARIABLE, escaped_output, is_verbose
 
 OUTPUT = 1  # file descriptor
 COMMAND_GROUPS = {
-    "train": (init, run, plan, recipes, recipe, recalibrate, seeds, audit),
+    "train": (init, new, run, plan, recipes, recipe, recalibrate, seeds, audit),
     "use": (score, serve, embed, compress, decompress),
     "versions": (show, compare, approve, reject, rollback, retire, rebuild, sign),
     "why and when": (why, history, ledger),

@@ -1,5 +1,6 @@
 """Writes the samples that failed validation to a folder, with the reasons: no incoming sample is lost."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -16,21 +17,31 @@ STATISTIC_COLUMNS = (  # an index has those of its kind
 )
 
 
-def write_quarantine(path: Path, incoming_dataset: Path, index: pd.DataFrame, reasons: dict[str, list[str]]) -> None:
-    """Write rows.parquet (id, reasons, label, source, statistics) and samples.npy, (n, ...), or .parquet, in the same order.
+def write_quarantine(
+    path: Path, incoming_dataset: Path, index: pd.DataFrame, reasons: dict[str, list[str]], set_aside: Mapping[str, str]
+) -> None:
+    """Write rows.parquet (id, reasons, label, source, statistics), and in its order samples.npy, (n, ...), or .parquet.
+
+    What could not become a sample stands behind the samples in rows.parquet, and has none in the other file.
 
     Args:
         path: the folder to write; its former content is replaced.
         incoming_dataset: the dataset that the samples came in with.
         index: the incoming dataset's index.
         reasons: sample's id -> the expectations that it breaks.
+        set_aside: what the source held and could not become a sample -> the reason.
     """
     rows = index[index["id"].isin(list(reasons))]
     statistics = [name for name in STATISTIC_COLUMNS if name in rows]
     table = rows[["id", "label", "source", *statistics]].copy()
     table.insert(1, "reasons", list(map(reasons.__getitem__, rows["id"])))
     description = read_json(incoming_dataset / "dataset.json")
+    if set_aside:
+        no_samples = {"id": list(set_aside), "reasons": [[reason] for reason in set_aside.values()]}
+        names = pd.DataFrame(no_samples).assign(source=description["source"]["origin"])
+        table = pd.concat([table, names.reindex(columns=table.columns)], ignore_index=True).astype({"label": "Int64"})
     blocks = (block for _, block in read_shards(incoming_dataset, rows))
     with atomic_folder(path) as folder:
         write_parquet(folder / "rows.parquet", table)
-        write_blocks(folder, "samples", len(rows), blocks, description["dtype"], read_input(description))
+        if reasons:
+            write_blocks(folder, "samples", len(rows), blocks, description["dtype"], read_input(description))

@@ -17,6 +17,7 @@ class KindInfo:
         measures: names in metrics.json of what is measured of a reconstruction, as numbers.
         measured_intervals: the same, as intervals.
         has_baselines: whether PCA, kNN and the others can be measured on its samples.
+        file_types: media types of the files that people have, which a service takes as they are.
         packages: what a served model of it needs beside numpy and onnxruntime.
     """
 
@@ -26,13 +27,20 @@ class KindInfo:
     measured_intervals: tuple[str, ...] = ()
     has_baselines: bool = True
     packages: tuple[str, ...] = ()
+    file_types: tuple[str, ...] = ()
 
 
 _VALUE_MEASURES, _VALUE_INTERVALS = ("mse", "psnr", "ssim"), ("mse_interval",)
 
 
 KIND_INFOS: dict[str, KindInfo] = {
-    "image": KindInfo("channels, height, width", ("sample_mean", "sample_std"), _VALUE_MEASURES, _VALUE_INTERVALS),
+    "image": KindInfo(
+        "channels, height, width",
+        ("sample_mean", "sample_std"),
+        _VALUE_MEASURES,
+        _VALUE_INTERVALS,
+        file_types=("image/png", "image/jpeg", "image/webp", "image/bmp", "image/tiff"),
+    ),
     "series": KindInfo("channels, steps of a window", ("sample_mean", "sample_std"), _VALUE_MEASURES, _VALUE_INTERVALS),
     "table": KindInfo("columns of numbers, booleans, categories and dates", (), ("mse",), _VALUE_INTERVALS),
     "text": KindInfo(

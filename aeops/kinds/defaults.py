@@ -17,6 +17,7 @@ class KindDefaults:
 
     IS_BY_NAME: bool = False
     DEFAULT_ENERGY: float = 0.5
+    FILE_TYPES: tuple[str, ...] = ()
 
     def stored_shape(self, block: np.ndarray) -> tuple[int, ...]:
         """See `DataKind.stored_shape`."""
@@ -57,6 +58,10 @@ class KindDefaults:
     def plain_sample(self, sample: Any, spec: SampleSpec) -> Any:
         """See `DataKind.plain_sample`."""
         return sample
+
+    def read_content(self, content: bytes, spec: SampleSpec) -> np.ndarray:
+        """See `DataKind.read_content`."""
+        raise NotImplementedError("samples of this kind come in no files of their own")
 
     def expected_values(self, spec: SampleSpec) -> str:
         """See `DataKind.expected_values`."""

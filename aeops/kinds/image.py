@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from aeops.errors import DataError
+from aeops.kinds import KIND_INFOS
 from aeops.kinds.arrays import (
     NPY_SUFFIX,
     ArrayKind,
@@ -19,9 +20,9 @@ from aeops.kinds.arrays import (
 )
 from aeops.kinds.decoding import read_file_content
 from aeops.kinds.folders import list_files
+from aeops.kinds.image_names import IMAGE_FORMATS, IMAGE_SUFFIXES
+from aeops.kinds.picture_samples import picture_samples
 from aeops.kinds.pictures import (
-    IMAGE_FORMATS,
-    IMAGE_SUFFIXES,
     MAX_IMAGE_BYTES,
     PILLOW_MODES,
     channels_first,
@@ -57,24 +58,33 @@ def read_folder(folder: Path, spec: SampleSpec) -> FileSamples:
         name = file.relative_to(folder).as_posix()
         try:
             images.append(read_pixels(file, spec))
-            names.append(name)
+            names += frame_names(name, len(images[-1]))
         except DataError as error:
             refused[name] = str(error)
     if not images:
         message = f"no image in {folder} that can be read: expected files that end in {', '.join(IMAGE_SUFFIXES)}"
         raise DataError("; ".join([message, *list(refused.values())[:NAMED_FILES]]))
-    return FileSamples(names, np.stack(images), skipped=skipped_count, refused=refused)
+    return FileSamples(names, np.concatenate(images), skipped=skipped_count, refused=refused)
 
 
 def read_pixels(file: Path, spec: SampleSpec) -> np.ndarray:
-    """Read one image as uint8 (channels, height, width); raise DataError where it is no image of the model's size."""
-    channels, height, width = spec.shape
-    if channels not in PILLOW_MODES:
-        raise DataError(f"{file}: the recipe's samples have {channels} channels, which no image has: use a {NPY_SUFFIX} file")
-    image = read_image(read_file_content(file, MAX_IMAGE_BYTES), channels, str(file), [])
-    if image.size != (width, height):
-        raise DataError(f"{file}: expected {width}x{height} pixels, got {image.width}x{image.height}: resize it first")
-    return channels_first(image, channels)
+    """Read a file's images, (k, channels, height, width), by the model's rules of size and pages.
+
+    Raises:
+        DataError: it is no image, or not one that the rules allow.
+    """
+    if spec.shape[0] not in PILLOW_MODES:
+        raise DataError(f"{file}: the recipe's samples have {spec.shape[0]} channels, which no image has: use {NPY_SUFFIX}")
+    return picture_samples(read_file_content(file, MAX_IMAGE_BYTES), spec, str(file), spec.shape[0])
+
+
+def frame_names(name: str, count: int) -> list[str]:
+    """Return the names of a file's samples: its own, or of several pages one each.
+
+    >>> frame_names("scan.tiff", 2)
+    ['scan.tiff#1', 'scan.tiff#2']
+    """
+    return [name] if count == 1 else [f"{name}#{number + 1}" for number in range(count)]
 
 
 def fit_picture(content: bytes, spec: SampleSpec, options: FitOptions) -> FittedSample:
@@ -147,15 +157,16 @@ class ImageKind(ArrayKind):
     """See `aeops.kinds.interface.DataKind`."""
 
     ERROR_LEGEND: ErrorLegend = ErrorLegend("error at a pixel: 0", "1, the range of values")
+    FILE_TYPES: tuple[str, ...] = KIND_INFOS["image"].file_types
 
     def read_file(self, path: Path, spec: SampleSpec) -> FileSamples:
         """Read a .npy file (one sample or a batch), an image, or every image of a folder and its subfolders, sorted by name.
 
-        An image becomes what `aeops.kinds.pictures` says, in the model's channels; an image of another size is refused.
+        An image becomes what `aeops.kinds.picture_samples` says, by the model's rules for its size and its pages.
 
         Raises:
             UsageError: there is no such file.
-            DataError: the file cannot be read, is of another size, or the folder holds no image that can be read.
+            DataError: the file cannot be read, is refused by the model's rules, or the folder holds no image that can be read.
         """
         if path.is_dir():
             return read_folder(path, spec)
@@ -163,8 +174,13 @@ class ImageKind(ArrayKind):
         if path.suffix.lower() == NPY_SUFFIX:
             return read_npy_file(path, spec)
         if path.suffix.lower() in IMAGE_SUFFIXES:
-            return FileSamples([path.name], read_pixels(path, spec)[None])
+            images = read_pixels(path, spec)
+            return FileSamples(frame_names(path.name, len(images)), images)
         raise DataError(f"{path} is neither {NPY_SUFFIX} nor an image ({', '.join(IMAGE_SUFFIXES)}): convert it to one of these")
+
+    def read_content(self, content: bytes, spec: SampleSpec) -> np.ndarray:
+        """See `DataKind.read_content`."""
+        return picture_samples(content, spec, "the image", spec.shape[0])
 
     def fit_sample(self, content: bytes, media_type: str, spec: SampleSpec, options: FitOptions) -> FittedSample:
         """See `DataKind.fit_sample`: an image in any size, a .npy file, JSON or a row of numbers."""

@@ -82,6 +82,7 @@ class DataKind(Protocol):
         ERROR_HEAD: the reconstruction error, for the head of a table.
         ERROR_LEGEND: the caption below figures with errors.
         IS_BY_NAME: whether a sample has named columns: clients send objects, CSV, Parquet or Arrow by name.
+        FILE_TYPES: media types of the files that people have, which a service takes as they are.
         DEFAULT_ENERGY: share of a sample's energy that baselines subtract, where the recipe's score says nothing of it.
         MEASURING_NOTE: how reconstructions are measured, to go on after "so many samples"; ends without a full stop.
     """
@@ -99,6 +100,7 @@ class DataKind(Protocol):
     MEASURING_NOTE: str
     IS_BY_NAME: bool
     DEFAULT_ENERGY: float
+    FILE_TYPES: tuple[str, ...]
 
     # ---------------------------------------------------------------- reading
 
@@ -127,6 +129,13 @@ class DataKind(Protocol):
 
         Raises:
             DataError: something else than samples.
+        """
+
+    def read_content(self, content: bytes, spec: SampleSpec) -> np.ndarray:
+        """Return the samples in the bytes of a file of one of `FILE_TYPES`, by the model's rules for its size and its pages.
+
+        Raises:
+            DataError: it cannot be read, or the rules refuse it.
         """
 
     def read_array(self, values: np.ndarray | list[str] | Mapping[str, Any], spec: SampleSpec) -> np.ndarray:

@@ -7,23 +7,27 @@ green and blue. Nothing changes its size but `fit_size`, which the page calls.
 
 import base64
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from aeops.errors import DataError
 from aeops.kinds.decoding import DecodeError, decode_errors
+from aeops.kinds.image_names import IMAGE_FORMATS
 
 if TYPE_CHECKING:
     from PIL import Image
 
-IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
-IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 MAX_PIXELS = 40_000_000  # a phone's camera; more is refused before it is decoded
 MAX_WEBP_PIXELS = 30_000_000  # whose decoder holds four copies
 STRIP_ROWS = 256  # of an image, that are converted at once
 MAX_IMAGE_BYTES = 256 * 2**20  # of a file: more than so many pixels take without compression
 SEVERAL_IMAGES_FORMATS = ("PNG", "TIFF", "WEBP")  # may hold pages or an animation; further images of a JPEG are previews
+EXIF_ORIENTATION = 0x0112
+EXIF_KEYS = ("exif", "xmp", "Raw profile type exif", "XML:com.adobe.xmp")  # of what Pillow notes of a file that has some
+TAGGED_FORMATS = ("TIFF", "MPO")  # whose orientation is a tag of their own
 PILLOW_MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # Pillow's name for each number of 8-bit channels
 # The error map's colours from 0 to 1, as in the report (matplotlib's inferno at five places).
 INFERNO_STOPS = ((0, 0, 4), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164))
@@ -41,28 +45,61 @@ def read_image(content: bytes, channels: int, description: str, changes: list[st
     Raises:
         DataError: it cannot be read, has more than 8 bits a channel, too many pixels, or several pages.
     """
-    from PIL import Image, ImageOps
+    with opened_image(content, description) as source_image:
+        require_eight_bits(source_image, description)
+        require_one_image(source_image, description)
+        stored_size = source_image.size
+        image = upright(source_image)
+        if image.size != stored_size:
+            changes.append("Turned upright, as the camera noted.")
+        return in_channels(image if channels == 4 else without_alpha(image, changes), channels, changes)
+
+
+@contextmanager
+def opened_image(content: bytes, description: str) -> "Iterator[Image.Image]":
+    """Open a file of an image, which is not decoded yet, for the block that decodes it.
+
+    Raises:
+        DataError: it cannot be read, or has too many pixels.
+    """
+    from PIL import Image
 
     try:
         with decode_errors(), Image.open(io.BytesIO(content), formats=IMAGE_FORMATS) as source_image:
             require_few_pixels(source_image, description)
-            if source_image.mode.startswith(("I", "F")):
-                raise DataError(f"{description}: expected 8 bits a channel, got more: convert it, or use a .npy file")
-            if source_image.format in SEVERAL_IMAGES_FORMATS and (count := getattr(source_image, "n_frames", 1)) > 1:
-                raise DataError(f"{description}: expected one image, got {count} pages or frames: save each as a file of its own")
-            source_image.load()
-            stored_size = source_image.size
-            ImageOps.exif_transpose(source_image, in_place=True)
-            image: Image.Image = source_image
-            if image.size != stored_size:
-                changes.append("Turned upright, as the camera noted.")
-            if channels != 4:
-                image = without_alpha(image, changes)
-            return in_channels(image, channels, changes)
+            yield source_image
     except DecodeError as error:
         raise DataError(
             f"{description} cannot be read as an image ({error}): expected {', '.join(IMAGE_FORMATS)}: replace or remove it"
         ) from error
+
+
+def count_frames(image: "Image.Image") -> int:
+    """Return how many pages or frames a file has; further images of a JPEG are previews, and do not count."""
+    return int(getattr(image, "n_frames", 1)) if image.format in SEVERAL_IMAGES_FORMATS else 1
+
+
+def require_one_image(image: "Image.Image", description: str) -> None:
+    """Raise DataError where a file has several pages or frames."""
+    if (count := count_frames(image)) > 1:
+        raise DataError(f"{description}: expected one image, got {count} pages or frames: save each as a file of its own")
+
+
+def require_eight_bits(image: "Image.Image", description: str) -> None:
+    """Raise DataError where an image has more than 8 bits a channel."""
+    if image.mode.startswith(("I", "F")):
+        raise DataError(f"{description}: expected 8 bits a channel, got more: convert it, or use a .npy file")
+
+
+def upright(image: "Image.Image") -> "Image.Image":
+    """Decode an image and turn it as its EXIF orientation says."""
+    image.load()
+    # Making an Exif object takes longer than decoding a small image: only where there is something to make it of.
+    if image.format in TAGGED_FORMATS or any(key in image.info for key in EXIF_KEYS):
+        from PIL import ImageOps
+
+        ImageOps.exif_transpose(image, in_place=True)
+    return image
 
 
 def require_few_pixels(image: "Image.Image", description: str) -> None:

@@ -26,6 +26,7 @@ class SampleSpec:
             values outside the range, and none that are missing.
         columns: of a table, in the order of an array of rows; empty for other kinds.
         one_hot: categories of a column that have a place of their own in a vector, at most.
+        resize, frames: what becomes of files of images of another size, and of several pages; see `ae_models.spec.InputSpec`.
     """
 
     shape: tuple[int, ...]
@@ -36,6 +37,8 @@ class SampleSpec:
     rules: SampleRules | None = None
     columns: tuple[ServedColumn, ...] = ()
     one_hot: int = 32
+    resize: str = "refuse"
+    frames: str = "refuse"
 
     @classmethod
     def from_bundle(cls, document: Mapping[str, Any]) -> Self:
@@ -51,6 +54,8 @@ class SampleSpec:
             rules,
             read_columns(document),
             int(input_spec.get("one_hot", InputSpec().one_hot)),
+            str(input_spec.get("resize", InputSpec().resize)),
+            str(input_spec.get("frames", InputSpec().frames)),
         )
 
     @property

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from aeops.machine.step_report import format_seconds
 from aeops.terminal import raw_stream
 
+COUNT_SECONDS = 0.2  # between two counts
 EpochRow = dict[str, Any]  # a line of progress.jsonl: `epoch`, losses, `samples_per_second`
 
 
@@ -115,6 +116,50 @@ class ProgressBar:
             text = f"loss {row['train_loss']:.5f}, validation {row['validation_error']:.5f}, {speed}"
             self._bar.set_postfix_str(text, refresh=False)
             self._bar.update(len(rows))
+
+
+class CountWriter:
+    """Writes how many samples of how many are done to a file, a few times a second, for `CountFollower`."""
+
+    def __init__(self, file: Path, total: int) -> None:
+        self.file, self.total = file, total
+        self._written_at = 0.0
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.unlink(missing_ok=True)
+
+    def write(self, done: int) -> None:
+        """Note how many are done."""
+        now = time.monotonic()
+        if now - self._written_at >= COUNT_SECONDS or done == self.total:
+            self._written_at = now
+            self.file.write_text(json.dumps([done, self.total]))
+
+
+class CountFollower:
+    """Reads how many samples a stage has done, from the file of `CountWriter`; one of an earlier run is not read."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self._started_ns = time.time_ns()
+        self._first: tuple[int, float] | None = None  # the first count that was read, and when
+
+    def describe(self) -> str:
+        """Return the count with speed and time left; empty before the first one was written."""
+        try:
+            if self.file.stat().st_mtime_ns < self._started_ns:
+                return ""
+            done, total = json.loads(self.file.read_text())
+        except (FileNotFoundError, ValueError):  # none yet, or one that is just being written
+            return ""
+        now = time.time()
+        if self._first is None:
+            self._first = done, now
+        first_done, first_time = self._first
+        place = f"{done:,} of {total:,} samples"
+        if done <= first_done:
+            return place
+        speed = (done - first_done) / (now - first_time)
+        return f"{place}, {speed:,.0f} samples/s, {format_seconds((total - done) / speed)} left"
 
 
 def finished_rows(history: Path) -> list[dict[str, float]]:

@@ -63,7 +63,7 @@ def quarantine_counts(validation: Mapping[str, Any]) -> QuarantineCounts | None:
     rows = validation["rows"]
     if not rows["quarantined"] or validation["quarantine"] is None:
         return None
-    reasons = {}
+    reasons = dict(validation.get("set_aside", {}))
     for expectation in validation["expectations"]:
         failures = expectation.get("observed", {}).get("unexpected", 0)
         if failures and not expectation["success"]:

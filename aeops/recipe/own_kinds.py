@@ -4,7 +4,8 @@ from typing import Any
 
 from aeops.errors import UsageError
 from aeops.plugins import current_parts
-from aeops.recipe.sources import SOURCE_SPECS, SourceSpec
+from aeops.recipe.source_spec import SourceSpec
+from aeops.recipe.sources import SOURCE_SPECS
 from aeops.recipe.studies import STUDIES
 
 

@@ -43,7 +43,7 @@ from aeops.recipe.sections import (
     SignatureSpec,
     ValidateSpec,
 )
-from aeops.recipe.sources import SourceSpec
+from aeops.recipe.source_spec import SourceSpec
 from aeops.recipe.studies import POWER_STUDY, PowerStudy, RivalsStudy, read_studies
 from aeops.recipe.yaml_reader import parse_yaml, read_yaml_content
 
@@ -244,7 +244,7 @@ def _read_purpose(reader: SpecReader, raw_recipe: Mapping[str, Any]) -> str | No
     return None
 
 
-def _is_label_name(label: object) -> bool:
+def is_label_name(label: object) -> bool:
     """Return whether a label is a name that figures and tables can show; a $ would begin a formula in a figure."""
     return isinstance(label, str) and 0 < len(label) <= MAX_LABEL_LENGTH and label.isprintable() and "$" not in label
 
@@ -260,7 +260,7 @@ def _number_labels(reader: SpecReader, raw_data: Any) -> tuple[Any, tuple[str, .
     raw_labels, raw_novelty = raw_data.get("labels"), raw_data.get("novelty", [])
     if not isinstance(raw_labels, list) or not any(isinstance(label, str) for label in raw_labels):
         return raw_data, ()
-    if not all(map(_is_label_name, raw_labels)) or len(set(raw_labels)) < len(raw_labels):
+    if not all(map(is_label_name, raw_labels)) or len(set(raw_labels)) < len(raw_labels):
         expected = f"whole numbers, or different names of up to {MAX_LABEL_LENGTH} characters without $"
         reader.mistake("data.labels", f"expected {expected}, got {format_value(raw_labels)}")
         return {**raw_data, "labels": [], "novelty": []}, ()

@@ -10,49 +10,16 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import ClassVar
 
-from ae_models.spec import ARRAY_KINDS, IMAGE, TABLE, TEXT, InputSpec, bounded_field, join_names
+from ae_models.spec import ARRAY_KINDS, IMAGE, TEXT, InputSpec, bounded_field, join_names
+from aeops.recipe.image_sources import ImagesSource
+from aeops.recipe.source_spec import SourceSpec, check_both_labelled
+from aeops.recipe.table_sources import TableSource, TextsSource
 
 IDX_FILES = {  # part -> its images and its labels, named as MNIST, Fashion-MNIST and KMNIST name them; .gz may follow
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
 }
 IDX_NAMES = (*IDX_FILES["train"], *IDX_FILES["test"])
-
-
-class SourceSpec:
-    """Interface of a source for the reader of recipes.
-
-    Attributes:
-        kind: the name in a recipe.
-        input_kinds: the kinds of input that the source has.
-        own_test: whether it comes with a test part of its own.
-        is_tiled: whether its samples are tiles of pages, by its `core` and `margin`.
-        has_masks: whether each image has a mask of its defects.
-    """
-
-    kind: ClassVar[str]
-    input_kinds: ClassVar[tuple[str, ...]]
-    own_test: ClassVar[bool] = False
-    is_tiled: ClassVar[bool] = False
-    has_masks: ClassVar[bool] = False
-
-    def check_input(self, input_spec: InputSpec) -> list[tuple[str, str]]:
-        """Return (path in the recipe, reason) for each setting of the section input that the source does not support."""
-        return []
-
-    def check_labels(self, labels: tuple[int, ...]) -> list[str]:
-        """Return a message for each reason why data.labels do not go with the source."""
-        return []
-
-
-def check_both_labelled(labels: tuple[int, ...], source_labels: object) -> list[str]:
-    """Return a message where only one of data.labels and data.source.labels is set."""
-    if bool(labels) == bool(source_labels):
-        return []
-    reason = "a labelled dataset needs both, an unlabelled one neither"
-    if labels:
-        return [f"labels is set and source.labels is missing: {reason}"]
-    return [f"source.labels is set and labels is missing: {reason}"]
 
 
 @dataclass(frozen=True)
@@ -273,40 +240,6 @@ class DaysSource(SourceSpec):
         return check_both_labelled(labels, self.labels)
 
 
-@dataclass(frozen=True)
-class TableSource(SourceSpec):
-    """The rows of a CSV or Parquet file by the names of its columns, or of an array in an .npz file by their order."""
-
-    kind: ClassVar[str] = "table"
-    input_kinds: ClassVar[tuple[str, ...]] = (TABLE,)
-    path: str  # .csv, .csv.gz, .parquet or .npz
-    labels: str | None = None  # the column, or the array of an .npz file, with one whole number or name a row
-    group: str | None = None  # the column whose equal values share a split
-    samples: str = "X"  # the array of an .npz file that holds the rows
-
-    @property
-    def is_archive(self) -> bool:
-        """Whether the file is an .npz file."""
-        return self.path.lower().endswith(".npz")
-
-    def check_labels(self, labels: tuple[int, ...]) -> list[str]:
-        return check_both_labelled(labels, self.labels)
-
-    def check_input(self, input_spec: InputSpec) -> list[tuple[str, str]]:
-        own = [name for name in (self.labels, self.group) if name in {column.name for column in input_spec.columns}]
-        if own and not self.is_archive:
-            return [("input.columns", f"expected no column {join_names(own)}, which data.source reads as labels or groups")]
-        return []
-
-    def validation_errors(self) -> list[str]:
-        errors = []
-        if not self.path.lower().endswith((".csv", ".csv.gz", ".parquet", ".npz")):
-            errors.append(f"path: expected a .csv, .csv.gz, .parquet or .npz file, got {self.path!r}")
-        if self.group is not None and self.is_archive:
-            errors.append("group is of files with named columns, and path is an .npz file: leave it out")
-        return errors
-
-
 def text_name(path: str) -> str:
     """Return the name of a text file without its folder and suffixes, by which its documents are called."""
     return PurePosixPath(path).name.removesuffix(".gz").removesuffix(".csv")
@@ -314,6 +247,6 @@ def text_name(path: str) -> str:
 
 ALL_SOURCES: tuple[type[SourceSpec], ...] = (
     *(MlxtendSource, NpySource, IdxSource, NpzSource, MaskedImagesSource, ScansSource),
-    *(SentencesSource, DaysSource, TableSource),
+    *(SentencesSource, DaysSource, TableSource, ImagesSource, TextsSource),
 )
 SOURCE_SPECS: dict[str, type[SourceSpec]] = {spec.kind: spec for spec in ALL_SOURCES}

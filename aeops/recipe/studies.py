@@ -33,7 +33,8 @@ from ae_models.spec import (
 )
 from aeops.plugins import current_parts
 from aeops.recipe.sections import SourceFile
-from aeops.recipe.sources import MaskedImagesSource, ScansSource, SourceSpec, text_name
+from aeops.recipe.source_spec import SourceSpec
+from aeops.recipe.sources import MaskedImagesSource, ScansSource, text_name
 
 RIVAL_SECTIONS = ("model", "score", "train")  # of the recipe, that a rival may change
 MODEL = "model"  # the recipe's own model among its rivals
@@ -229,7 +230,7 @@ class EdgesStudy:
 
 @dataclass(frozen=True)
 class PixelsStudy:
-    """Agreement of the map of anomaly with the masks of a source of kind masked-images, beside the recipe's baselines."""
+    """Agreement of the map of anomaly with the masks of a source that has masks, beside the recipe's baselines."""
 
     input_kinds: ClassVar[tuple[str, ...]] = (IMAGE,)
     blur: float = bounded_field(2.0, low=0.0, high=64.0)  # of every map, the model's and the baselines': sd in pixels; 0: none

@@ -95,6 +95,8 @@ def post_operation(path: str, summary: str, detector: Detector | None, limits: R
     body_content = binary_content
     if detector is not None and detector.data_kind.IS_BY_NAME:
         body_content = {name: {"schema": BINARY_SCHEMA} for name in (arrow.MEDIA_TYPE, *NAMED_TYPES)}
+    if detector is not None:
+        body_content = body_content | {name: {"schema": BINARY_SCHEMA} for name in detector.data_kind.FILE_TYPES}
     reply_content: Schema = {JSON: {"schema": reply_schema(path)}}
     json_content: Schema = {"schema": request_schema(detector, limits)}
     if detector is not None and (example := build_example(detector)) is not None:

@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 from aeops.serving.batch_scoring import Request
 from aeops.serving.json_responses import build_error_response, is_expected_error
 from aeops.serving.limits import RequestLimits
-from aeops.serving.request_bodies import JSON, MEDIA_TYPES, NAMED_TYPES, PARAM_NAMES, reject_unknown_names
+from aeops.serving.request_bodies import FILE_TYPES, JSON, MEDIA_TYPES, NAMED_TYPES, PARAM_NAMES, reject_unknown_names
 from aeops.serving.response_formats import ScoringReply
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def reply_headers(scoring_reply: ScoringReply) -> list[tuple[bytes, bytes]]:
 def body_media_type(headers: HeaderMap) -> str:
     """Return the media type of the body, without parameters; raise HTTPException 415 if it is not supported."""
     media_type = headers.get(b"content-type", b"").decode("latin-1").partition(";")[0].strip().lower()
-    if media_type in MEDIA_TYPES or media_type in NAMED_TYPES:
+    if media_type in MEDIA_TYPES or media_type in NAMED_TYPES or media_type in FILE_TYPES:
         return media_type
     raise HTTPException(
         415, f"expected a body of type {', '.join(MEDIA_TYPES)}, got {media_type or 'none'} (header content-type)"

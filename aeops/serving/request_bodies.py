@@ -1,4 +1,4 @@
-"""Read the samples in the body of a request: JSON, .npy or Arrow. Every mistake of a client is reported in one line.
+"""Read the samples in the body of a request: JSON, .npy, Arrow or an image. Every mistake of a client is reported in one line.
 
 400 for a malformed body, 413 for too many or too long samples, 422 (DataError) for invalid samples.
 """
@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from starlette.exceptions import HTTPException
 from ae_models.spec import join_names, suggest_match
 from aeops.bundle.detector import Detector
 from aeops.errors import DataError
+from aeops.kinds import KIND_INFOS
 from aeops.kinds.decoding import DecodeError
 from aeops.kinds.npy_bytes import MEDIA_TYPE, read_npy
 from aeops.kinds.samples import CheckedSamples
@@ -27,6 +29,7 @@ JSON = "application/json"
 MEDIA_TYPES = (JSON, MEDIA_TYPE, arrow.MEDIA_TYPE)
 CSV_TYPE, PARQUET_TYPE = "text/csv", "application/vnd.apache.parquet"
 NAMED_TYPES = (CSV_TYPE, PARQUET_TYPE)  # of samples with named columns, beside the others
+FILE_TYPES = tuple(chain.from_iterable(info.file_types for info in KIND_INFOS.values()))  # of a file of samples as people have it
 KEYS = ("inputs", "params")
 PARAM_NAMES = ("reconstruction", "code")
 JsonObject = dict[str, Any]
@@ -212,8 +215,12 @@ def parse_json_samples(request: JsonObject, body: bytes, detector: Detector) -> 
 
 
 def parse_binary_samples(body: bytes, media_type: str, detector: Detector, limits: RequestLimits) -> np.ndarray:
-    """Read the samples of a .npy file or an Arrow stream, or rows by the names of their columns as CSV, Parquet or Arrow."""
+    """Read the samples of a .npy file, an Arrow stream or an image, or rows by their columns' names as CSV, Parquet or Arrow."""
     kind, spec = detector.data_kind, detector.spec
+    if media_type in kind.FILE_TYPES:
+        return kind.read_content(body, spec)
+    if media_type in FILE_TYPES:
+        raise HTTPException(415, f"expected a body of type {', '.join(MEDIA_TYPES)}, got {media_type}: samples are no images")
     if kind.IS_BY_NAME:
         return kind.read_array(parse_named_columns(body, media_type, limits), spec)
     if media_type in NAMED_TYPES:

@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 
 from aeops.data.array_files import write_parquet
-from aeops.data.dataset import FORMAT, SHARD_BYTES, index_columns
+from aeops.data.dataset import FORMAT, SHARD_BYTES, index_columns, lines_sha256
+from aeops.data.set_aside import write_set_aside
 from aeops.data.shards import describe_columns, shard_file, shard_stem, write_block
 from aeops.data.sources.catalogue import read_source, source_digest
 from aeops.data.sources.samples import SourceSamples
@@ -37,6 +38,7 @@ def ingest(recipe: Recipe, project: Project, output: Path) -> None:
         (folder / "shards").mkdir()
         index = write_shards(samples, recipe, folder)
         write_parquet(folder / "index.parquet", index)
+        write_set_aside(folder, samples.set_aside)
         write_json(folder / "dataset.json", dataset_document(samples, index, recipe, project, folder))
 
 
@@ -73,7 +75,7 @@ def index_shard(samples: SourceSamples, positions: slice, block: np.ndarray, rec
         shard_number: the number of the shard.
     """
     content_digests, kind = sample_sha256(block), load_kind(recipe.fit.input.kind)
-    ids = [f"{recipe.data.dataset}-{position:06d}" for position in range(positions.start, positions.stop)]
+    ids = sample_ids(samples, positions, recipe)
     groups: Sequence[str] | np.ndarray = ids
     split_keys: Iterable[str] = content_digests
     if samples.groups is not None:
@@ -93,6 +95,13 @@ def index_shard(samples: SourceSamples, positions: slice, block: np.ndarray, rec
         "dtype": kind.stored_dtype(block),
     }
     return pd.DataFrame(columns | kind.statistics(block, recipe.fit.input))
+
+
+def sample_ids(samples: SourceSamples, positions: slice, recipe: Recipe) -> Sequence[str]:
+    """Return the ids that the samples came with; where they came with none, the dataset's name and their positions."""
+    if samples.ids is not None:
+        return samples.ids[positions]
+    return [f"{recipe.data.dataset}-{position:06d}" for position in range(positions.start, positions.stop)]
 
 
 def assign_splits(keys: Iterable[str], samples: SourceSamples, positions: slice, recipe: Recipe) -> list[str]:
@@ -147,7 +156,7 @@ def dataset_document(
     source: dict[str, Any] = {
         "kind": recipe.data.source.kind,
         "origin": samples.source_name,
-        "sha256": source_digest(recipe, project),
+        "sha256": lines_sha256(dict(samples.checksums)) if samples.checksums else source_digest(recipe, project),
     }
     if samples.metadata:
         source["facts"] = dict(samples.metadata)

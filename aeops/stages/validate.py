@@ -10,7 +10,7 @@ import argparse
 import math
 import shutil
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from aeops.data.dataset import (
     staging_folder,
 )
 from aeops.data.quarantine import write_quarantine
+from aeops.data.set_aside import count_reasons, read_set_aside
 from aeops.data.shards import describe_columns, read_input, shard_stem, write_block
 from aeops.data.validation import (
     ROW_KEY,
@@ -70,6 +71,7 @@ class DatasetValidation:
         set_results: those of all accepted samples; empty if the budget is exceeded, as there is no accepted set then.
         drift_results: those of the accepted samples and the last accepted version; empty if the budget is exceeded.
         drift_skipped: the reason why drift was not checked; None if it was.
+        set_aside: what the source held and could not become a sample: its name -> the reason; counts in the budget.
     """
 
     index: pd.DataFrame
@@ -79,6 +81,17 @@ class DatasetValidation:
     set_results: list[ExpectationResult]
     drift_results: list[ExpectationResult]
     drift_skipped: str | None
+    set_aside: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def bad_count(self) -> int:
+        """Number of bad samples and of what could not become one."""
+        return len(self.reasons) + len(self.set_aside)
+
+    @property
+    def given_count(self) -> int:
+        """Number of all that came in."""
+        return len(self.index) + len(self.set_aside)
 
     @property
     def accepted_index(self) -> pd.DataFrame:
@@ -88,13 +101,13 @@ class DatasetValidation:
     @property
     def row_counts(self) -> dict[str, int]:
         """Numbers of incoming, accepted and quarantined samples, as the receipt holds them."""
-        bad_count = len(self.reasons)
-        return {"given": len(self.index), "accepted": len(self.index) - bad_count, "quarantined": bad_count}
+        accepted_count = len(self.index) - len(self.reasons)
+        return {"given": self.given_count, "accepted": accepted_count, "quarantined": self.bad_count}
 
     @property
     def over_budget(self) -> bool:
         """True if more samples are bad than may be quarantined."""
-        return len(self.reasons) > self.budget
+        return self.bad_count > self.budget
 
     @property
     def failed_results(self) -> list[ExpectationResult]:
@@ -172,8 +185,9 @@ def validate_dataset(recipe: Recipe, project: Project, incoming: Path, descripti
     rows = read_rows(incoming, index, recipe.fit.input)
     sample_results += validate_rows(validator, recipe, rows)
     reasons = quarantine_reasons(sample_results, index)
-    budget = math.floor(recipe.validate.quarantine_budget * len(index) + 1e-9)
-    validation = DatasetValidation(index, reasons, budget, sample_results, [], [], None)
+    set_aside = read_set_aside(incoming)
+    budget = math.floor(recipe.validate.quarantine_budget * (len(index) + len(set_aside)) + 1e-9)
+    validation = DatasetValidation(index, reasons, budget, sample_results, [], [], None, set_aside)
     if not validation.over_budget:
         accepted_index = validation.accepted_index
         set_results = validate_set(validator, recipe, accepted_index)
@@ -221,10 +235,10 @@ def read_last_rows(recipe: Recipe, project: Project) -> pd.DataFrame | None:
 
 def quarantine_samples(validation: DatasetValidation, recipe: Recipe, project: Project, incoming: Path) -> Path | None:
     """Write the bad samples to a quarantine folder and return its path; None if there are none."""
-    if not validation.reasons:
+    if not validation.bad_count:
         return None
     folder = project.quarantine(recipe.data.dataset) / content_sha256(incoming)[:12]
-    write_quarantine(folder, incoming, validation.index, validation.reasons)
+    write_quarantine(folder, incoming, validation.index, validation.reasons, validation.set_aside)
     return folder
 
 
@@ -250,7 +264,8 @@ def write_validation(
     if validation.drift_skipped:
         expectations.append({"name": "drift", "applicable": False, "success": True, "why": validation.drift_skipped})
     named_samples = []
-    for sample_id, reasons in islice(validation.reasons.items(), MAX_NAMED_SAMPLES):
+    bad_samples = {name: [reason] for name, reason in validation.set_aside.items()} | validation.reasons
+    for sample_id, reasons in islice(bad_samples.items(), MAX_NAMED_SAMPLES):
         named_samples.append({"id": sample_id, "reasons": reasons})
     quarantine_path = None
     if quarantine is not None:
@@ -263,6 +278,7 @@ def write_validation(
         "rows": validation.row_counts,
         "budget": validation.budget,
         "quarantined": named_samples,
+        "set_aside": count_reasons(validation.set_aside),
         "quarantine": quarantine_path,
         "data_docs": (project.data_docs / dataset / "index.html").relative_to(project.home).as_posix(),
         "content_sha256": content_digest,
@@ -274,7 +290,7 @@ def write_validation(
 
 def summary_text(validation: DatasetValidation) -> str:
     """Return the sentences that the page shows above its tables."""
-    bad_count, row_count = len(validation.reasons), len(validation.index)
+    bad_count, row_count = validation.bad_count, validation.given_count
     text = f"{bad_count} of {row_count} samples are bad; at most {validation.budget} may be quarantined."
     if validation.over_budget:
         return f"{text} The set was not validated, as too few samples are left."
@@ -292,18 +308,18 @@ def describe_refusal(validation: DatasetValidation, recipe: Recipe, project: Pro
     )
     if validation.over_budget:
         return (
-            f"{dataset}: {len(validation.reasons)} of {len(validation.index)} samples are bad, expected at most "
+            f"{dataset}: {validation.bad_count} of {validation.given_count} samples are bad, expected at most "
             f"{validation.budget} (quarantine_budget {recipe.validate.quarantine_budget:g}); most frequent: "
-            f"{frequent_failures(validation.sample_results)}; they are in {quarantine} with their reasons; {next_step}"
+            f"{frequent_failures(validation)}; they are in {quarantine} with their reasons; {next_step}"
         )
     failures = "; ".join(result.message() for result in validation.failed_results)
     return f"{dataset}: the set does not meet the recipe's expectations: {failures}; {next_step}"
 
 
-def frequent_failures(results: list[ExpectationResult]) -> str:
-    """Return the expectations that most samples fail, such as `blank (40 samples)`."""
-    counts: Counter[str] = Counter()
-    for result in results:
+def frequent_failures(validation: DatasetValidation) -> str:
+    """Return the expectations that most samples fail, such as `blank (40 samples)`, and why most others were set aside."""
+    counts: Counter[str] = Counter(count_reasons(validation.set_aside))
+    for result in validation.sample_results:
         if result.unexpected_items:
             counts[result.check.name] = len(result.unexpected_items)
     return ", ".join(f"{name} ({count} samples)" for name, count in counts.most_common(MAX_NAMED_REASONS))

@@ -4,6 +4,7 @@ To add one: its dataclass in `aeops.recipe.sources`, and a module beside this, c
 with an object `SOURCE` that has `files` (which give the source's digest) and `read`.
 """
 
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
@@ -19,6 +20,8 @@ from aeops.recipe.reader import Recipe
 from aeops.recipe.sources import SOURCE_SPECS
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from aeops.data.sources.samples import SourceSamples
 
 
@@ -57,6 +60,23 @@ def read_source(recipe: Recipe, project: Project) -> "SourceSamples":
         DataError: the recipe does not allow them.
     """
     return load_source(recipe.data.source.kind).read(recipe, project)
+
+
+def read_masks(recipe: Recipe, project: Project, source_sha256: str, ids: Sequence[str]) -> "np.ndarray":
+    """Return the masks of samples of a source that has masks, bool (k, h, w), by their ids.
+
+    Args:
+        recipe: whose source it is.
+        project: where its files are looked for.
+        source_sha256: of the source when the samples were ingested, as dataset.json holds it.
+        ids: of the samples.
+
+    Raises:
+        DataError: the files are missing, or are others than the samples came from.
+    """
+    module = import_module(SOURCE_MODULES[recipe.data.source.kind])
+    masks: np.ndarray = module.read_masks(recipe, project, source_sha256, ids)
+    return masks
 
 
 def source_digest(recipe: Recipe, project: Project) -> str:

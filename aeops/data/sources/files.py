@@ -4,7 +4,22 @@ from pathlib import Path
 
 from aeops.errors import DataError
 from aeops.project import Project
+from aeops.recipe.addresses import is_address
 from aeops.recipe.reader import Recipe
+
+
+def fetched_path(recipe: Recipe, project: Project) -> Path | None:
+    """Fetch what data.source.path names by an address; return the local file or folder, or None where it is a path.
+
+    Raises:
+        AeError: as `aeops.data.sources.remote.fetch_address` does.
+    """
+    source = recipe.data.source
+    if not is_address(source.path):
+        return None
+    from aeops.data.sources.remote import fetch_address
+
+    return fetch_address(source.path, project.home, getattr(source, "table", None), getattr(source, "query", None))
 
 
 def source_file(recipe: Recipe, project: Project, path: str, key: str) -> Path:

@@ -1,7 +1,8 @@
 """The samples that every source returns, and the checks of shape and type that all of them share."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -39,6 +40,9 @@ class SourceSamples:
         splits: (n,) of "train" and "test", the source's own parts, or None where it has none.
         groups: (n,) str, or None where there are none: samples of one group share a split.
         metadata: counts that go to dataset.json, such as how many samples were left out.
+        ids: the id that each sample came with, such as its file or key; none: by their positions.
+        set_aside: what could not become a sample, by name -> the reason; counts in the quarantine budget.
+        checksums: SHA-256 of all files of the source by their roles, where reading computes them, so that none is read twice.
     """
 
     array: np.ndarray | SampleRows
@@ -47,6 +51,16 @@ class SourceSamples:
     splits: np.ndarray | None = None
     groups: np.ndarray | None = None
     metadata: Mapping[str, int] = field(default_factory=dict)
+    ids: Sequence[str] | None = None
+    set_aside: Mapping[str, str] = field(default_factory=dict)
+    checksums: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Raise DataError where two samples have one id."""
+        if self.ids is None or len(set(self.ids)) == len(self.ids):
+            return
+        [(repeated, count)] = Counter(self.ids).most_common(1)
+        raise DataError(f"{self.source_name}: expected an id of its own for each sample, got {repeated!r} {count} times")
 
     def blocks(self, size: int) -> Iterator[tuple[slice, np.ndarray]]:
         """Yield the samples in order, at most `size` bytes at a time (one sample where it is larger).

@@ -1,88 +1,185 @@
-"""Rows of a table by the names of their columns: a CSV or Parquet file, or an .npz file with an array of numbers.
+"""Rows of a table by the names of its columns: text files, Parquet, Arrow, workbooks, SQLite, or an array in an .npz file.
 
-A column of CSV or Parquet is found by its name; further ones are ignored. In an .npz file the array `samples` is (n, columns), in
-the order of the recipe's columns, and `labels` is (n,), as ADBench has them in X and y. A cell that is not of its column's type
-sets its row aside in validation.
+The columns are those of input.columns; data.source.labels, group and id name further ones, and all others are ignored. In an
+.npz file the array `samples` is (n, columns), in the order of the recipe's columns, and `labels` is (n,), as ADBench has them in
+X and y. A cell that is not of its column's type sets its row aside in validation. What cannot be a row at all is set aside by
+name: a row with another number of cells, one whose id came before, one with an unknown label.
 """
 
+from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aeops.data.sources.files import source_file
+from aeops.data.sources.files import fetched_path, source_file, source_folder
 from aeops.errors import DataError
+from aeops.files import file_sha256
 from aeops.project import Project
 from aeops.recipe.reader import Recipe
-from aeops.recipe.sources import TableSource
+from aeops.recipe.table_sources import ALL_COLUMNS, TableSource
 
 if TYPE_CHECKING:
     import numpy as np
 
     from aeops.data.sources.samples import SourceSamples
+    from aeops.data.sources.table_columns import TableColumns
 
 
 class TableReader:
     """The source of kind table."""
 
     def files(self, recipe: Recipe, project: Project) -> dict[str, Path]:
-        """Return the one file of this source; raise DataError where it does not exist."""
-        return {"rows": source_file(recipe, project, recipe.data.source.path, "path")}
-
-    def read(self, recipe: Recipe, project: Project) -> "SourceSamples":
-        """Return the rows, (n,) with a field for each column, and their labels.
+        """Return the files of this source by their names.
 
         Raises:
-            DataError: a file that cannot be read, a missing column, or labels that the recipe does not have.
+            DataError: there is none.
         """
-        from aeops.data.sources.samples import SourceSamples, repair_hint, require_source_rows, source_labels
-        from aeops.kinds.table_rows import dataset_rows
+        from aeops.data.sources.table_files import list_table_files
 
         source: TableSource = recipe.data.source
-        path, specs = self.files(recipe, project)["rows"], recipe.fit.input.columns
+        if (fetched := fetched_path(recipe, project)) is not None:
+            return list_table_files(fetched, source.path) if fetched.is_dir() else {"rows": fetched}
+        if any(path.is_dir() for path in project.source_paths(source.path)):
+            next_step = f"put it there or correct data.source.path in recipes/{recipe.name}.yaml, then type ae run {recipe.name}"
+            return list_table_files(source_folder(project, source.path, next_step), source.path)
+        return {"rows": source_file(recipe, project, source.path, "path")}
+
+    def read(self, recipe: Recipe, project: Project) -> "SourceSamples":
+        """Return the rows, (n,) with a field for each column, and their labels; what is no row is in `set_aside`.
+
+        Raises:
+            DataError: a file that cannot be read, or a missing column.
+        """
+        source: TableSource = recipe.data.source
         if source.is_archive:
-            columns, labels, from_text = _read_archive(path, recipe)
-        else:
-            columns, labels, from_text = _read_file(path, recipe)
-        try:
-            rows = dataset_rows(columns, specs, from_text)
-        except DataError as error:
-            raise DataError(f"{source.path}: {error}: {repair_hint(recipe)}") from error
-        require_source_rows(len(rows), recipe, source.path)
-        numbers = None
-        if labels is not None:
-            numbers = source_labels(labels, len(rows), recipe, f"{source.path} ({source.labels})", source.path)
-        groups = None
-        if source.group is not None:
-            groups = _read_groups(columns, source, recipe)
-        return SourceSamples(rows, numbers, source.path, groups=groups)
+            return _archive_samples(self.files(recipe, project)["rows"], recipe)
+        return _file_samples(self.files(recipe, project), recipe)
 
 
 SOURCE = TableReader()
 
 
-def _read_file(path: Path, recipe: Recipe) -> "tuple[dict[str, Any], np.ndarray | None, bool]":
-    """Return the columns of a CSV or Parquet file, its labels, and whether all cells are texts."""
-    import numpy as np
-
-    from aeops.data.sources.samples import repair_hint
-    from aeops.kinds.table_rows import read_columns_file
+def _archive_samples(path: Path, recipe: Recipe) -> "SourceSamples":
+    from aeops.data.sources.samples import SourceSamples, require_source_rows, source_labels
+    from aeops.kinds.table_rows import dataset_rows
 
     source: TableSource = recipe.data.source
-    columns, from_text = read_columns_file(path, source.path)
-    if source.labels is None:
-        return columns, None, from_text
-    if source.labels not in columns:
-        names = ", ".join(columns)
-        raise DataError(f"{source.path}: expected a column {source.labels} with labels, got {names}: {repair_hint(recipe)}")
-    labels = np.asarray(columns[source.labels])
-    if recipe.label_names:
-        return columns, labels.astype(str), from_text
+    columns, labels = _read_archive(path, recipe)
+    rows = dataset_rows(columns, recipe.fit.input.columns, from_text=False)
+    require_source_rows(len(rows), recipe, source.path)
+    numbers = None
+    if labels is not None:
+        labels = labels.astype(int) if labels.dtype.kind == "b" else labels
+        numbers = source_labels(labels, len(rows), recipe, f"{source.path} ({source.labels})", source.path)
+    return SourceSamples(rows, numbers, source.path)
+
+
+def _file_samples(files: dict[str, Path], recipe: Recipe) -> "SourceSamples":
+    import numpy as np
+
+    from aeops.data.sources.row_values import cell_text, id_problems, label_numbers, without_nulls
+    from aeops.data.sources.samples import SourceSamples, repair_hint, require_source_rows
+    from aeops.data.sources.table_files import read_table_files
+    from aeops.kinds.table_rows import dataset_rows
+
+    source: TableSource = recipe.data.source
+    by_name = files if "rows" not in files else {files["rows"].name: files["rows"]}
     try:
-        return columns, labels.astype(np.float64).astype(np.int64), from_text
-    except ValueError:
-        return columns, labels.astype(str), from_text
+        table = read_table_files(by_name, source)
+        require_own_columns(table, source)
+        converted = {name: _converted(name, table, source, recipe) for name in table.columns}
+        rows = dataset_rows(converted, recipe.fit.input.columns, table.from_text)
+    except DataError as error:
+        message = str(error) if source.path in str(error) else f"{source.path}: {error}"
+        raise DataError(f"{message}: {repair_hint(recipe)}") from error
+    require_source_rows(len(rows), recipe, source.path)
+    labels, problems = None, dict[int, str]()
+    if source.labels is not None:
+        cells = without_nulls(table.columns[source.labels], source.nulls.get(ALL_COLUMNS, ()))
+        labels, problems = label_numbers([cell_text(cell) for cell in cells], recipe)
+    ids = None
+    if source.id is not None:
+        ids = [cell_text(cell) for cell in table.columns[source.id]]
+        problems |= id_problems(ids, problems)
+    set_aside = dict(table.set_aside)
+    set_aside |= {_row_title(table, row, ids): reason for row, reason in sorted(problems.items())}
+    kept = np.array([row for row in range(len(rows)) if row not in problems], np.int64)
+    require_kept(kept, set_aside, recipe)
+    return SourceSamples(
+        rows[kept],
+        None if labels is None else labels[kept],
+        source.path,
+        groups=None if source.group is None else np.array([cell_text(table.columns[source.group][row]) for row in kept]),
+        metadata={"set_aside": len(set_aside)} if set_aside else {},
+        ids=None if ids is None else [ids[row] for row in kept],
+        set_aside=set_aside,
+        checksums={role: file_sha256(path) for role, path in files.items()},
+    )
 
 
-def _read_archive(path: Path, recipe: Recipe) -> "tuple[dict[str, Any], np.ndarray | None, bool]":
+def require_kept(kept: "np.ndarray", set_aside: dict[str, str], recipe: Recipe) -> None:
+    """Raise DataError where no row is left."""
+    from aeops.data.sources.samples import repair_hint
+
+    if not len(kept):
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in list(set_aside.items())[:3])
+        raise DataError(f"{recipe.data.source.path}: no row can be a sample: {reasons}: {repair_hint(recipe)}")
+
+
+def require_own_columns(table: "TableColumns", source: TableSource) -> None:
+    """Raise DataError where a column is missing that the source reads itself."""
+    for key in ("labels", "group", "id"):
+        name = getattr(source, key)
+        if name is not None and name not in table.columns:
+            what = {"labels": "labels", "group": "groups", "id": "ids"}[key]
+            raise DataError(f"expected a column {name} with {what}, got {', '.join(table.columns)}")
+
+
+def _converted(name: str, table: "TableColumns", source: TableSource, recipe: Recipe) -> Any:
+    """Return a column's cells without the marks of missing values, and its dates and numbers as they are written elsewhere."""
+    import numpy as np
+
+    from ae_models.spec import DATE, INTEGER, NUMBER
+
+    cells = table.columns[name]
+    nulls = (*source.nulls.get(name, ()), *source.nulls.get(ALL_COLUMNS, ()))
+    specs = {column.name: column.type for column in recipe.fit.input.columns}
+    is_number = specs.get(name) in (NUMBER, INTEGER)
+    if source.text is not None and table.from_text and is_number:
+        from aeops.data.sources.table_text import plain_numbers
+
+        cells = plain_numbers(np.asarray(cells), source.text)
+    if nulls:
+        from aeops.data.sources.row_values import without_nulls
+
+        cells = without_nulls(cells, nulls, is_number)
+    if name in source.dates and specs.get(name) == DATE and (table.from_text or not isinstance(cells, np.ndarray)):
+        cells = iso_dates(list(cells), source.dates[name])
+    return cells
+
+
+def iso_dates(cells: list[Any], date_format: str) -> list[Any]:
+    """Return texts of dates in ISO 8601; what is not of the format stays as it is, and is no date then.
+
+    >>> iso_dates(["31.12.2025", "x"], "%d.%m.%Y")
+    ['2025-12-31T00:00:00', 'x']
+    """
+
+    @cache
+    def parse(text: str) -> str:
+        try:
+            return datetime.strptime(text.strip(), date_format).isoformat()
+        except ValueError:
+            return text
+
+    return [parse(str(cell)) if isinstance(cell, str) else cell for cell in cells]
+
+
+def _row_title(table: "TableColumns", row: int, ids: list[str] | None) -> str:
+    return f"{table.row_name(row)} ({ids[row]})" if ids is not None and ids[row] else table.row_name(row)
+
+
+def _read_archive(path: Path, recipe: Recipe) -> "tuple[dict[str, Any], np.ndarray | None]":
     """Return the columns of an array in an .npz file, and its labels."""
     import numpy as np
 
@@ -109,15 +206,4 @@ def _read_archive(path: Path, recipe: Recipe) -> "tuple[dict[str, Any], np.ndarr
             f"{values.dtype} of shape {values.shape}: {repair_hint(recipe)}"
         )
     columns = {spec.name: values[:, index] for index, spec in enumerate(specs)}
-    return columns, arrays[1] if source.labels is not None else None, False
-
-
-def _read_groups(columns: dict[str, Any], source: TableSource, recipe: Recipe) -> "np.ndarray":
-    import numpy as np
-
-    from aeops.data.sources.samples import repair_hint
-
-    if source.group not in columns:
-        names = ", ".join(columns)
-        raise DataError(f"{source.path}: expected a column {source.group} with groups, got {names}: {repair_hint(recipe)}")
-    return np.array([str(cell) for cell in columns[source.group]])
+    return columns, arrays[1] if source.labels is not None else None

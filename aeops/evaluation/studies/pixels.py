@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from aeops.data.sources.masked_images import read_masks
+from aeops.data.sources.catalogue import read_masks
 from aeops.drawing import mosaics
 from aeops.drawing.words import format_number
 from aeops.evaluation.baselines import ResidualTreatment

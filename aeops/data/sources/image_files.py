@@ -1,0 +1,108 @@
+"""The image files below a folder that people fill: which are samples, and what is left out by name. Standard library only.
+
+Links are not followed: they may lead anywhere, and two of them to one file. Hidden files and folders do not count, nor files
+whose names do not end as an image's.
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from aeops.kinds.image_names import IMAGE_SUFFIXES
+
+SKIPPED_FOLDERS = ("__MACOSX",)  # what macOS adds to archives
+MASK_ENDINGS = ("_mask", "-mask")  # of the name of a mask, before its suffix
+
+
+@dataclass
+class ImageFolder:
+    """What lies below a folder, all by paths below it, with slashes.
+
+    Attributes:
+        images: files that end as images do, sorted.
+        masks: those in the folder of masks, sorted.
+        problems: what was left out -> the reason.
+        others: files of other kinds, sorted.
+    """
+
+    images: list[str] = field(default_factory=list)
+    masks: list[str] = field(default_factory=list)
+    problems: dict[str, str] = field(default_factory=dict)
+    others: list[str] = field(default_factory=list)
+
+
+def list_images(folder: Path, masks: str | None = None) -> ImageFolder:
+    """List a folder with its sub-folders.
+
+    Args:
+        folder: the folder.
+        masks: a folder below it whose images are masks.
+    """
+    listing = ImageFolder()
+    for name in sorted(_walk(folder, "", listing.problems)):
+        if os.path.splitext(name)[1].lower() not in IMAGE_SUFFIXES:
+            listing.others.append(name)
+        elif masks is not None and PurePosixPath(name).is_relative_to(masks):
+            listing.masks.append(name)
+        else:
+            listing.images.append(name)
+    return listing
+
+
+def _walk(folder: Path, prefix: str, problems: dict[str, str]) -> Iterator[str]:
+    """Yield the regular files below a folder."""
+    try:
+        entries = list(os.scandir(folder))
+    except OSError as error:
+        problems[prefix.rstrip("/") or "."] = f"the folder cannot be listed ({error.strerror})"
+        return
+    for entry in entries:
+        name = prefix + entry.name
+        if entry.name.startswith(".") or entry.name in SKIPPED_FOLDERS:
+            continue
+        if entry.is_symlink():
+            problems[name] = "a link: links are not followed; put the file itself there"
+        elif entry.is_dir(follow_symlinks=False):
+            yield from _walk(Path(entry.path), f"{name}/", problems)
+        elif not entry.is_file(follow_symlinks=False):
+            problems[name] = "no regular file"
+        elif not os.access(entry.path, os.R_OK):
+            problems[name] = "it may not be read: make it readable"
+        elif not entry.name.isprintable():
+            problems[name] = "its name has characters that cannot be printed: rename it"
+        else:
+            yield name
+
+
+def folder_of(name: str, level: int) -> str | None:
+    """Return the folder of a file's path at a level, from 1; None where its path has fewer.
+
+    >>> folder_of("train/good/1.png", 2), folder_of("1.png", 1)
+    ('good', None)
+    """
+    folders = PurePosixPath(name).parts[:-1]
+    return folders[level - 1] if len(folders) >= level else None
+
+
+def match_masks(images: list[str], masks: list[str], folder: str) -> dict[str, str]:
+    """Return image -> its mask, for those that have one: of the same path from some folder on, `_mask` added or not.
+
+    >>> match_masks(["test/crack/1.jpg", "test/good/1.jpg"], ["truth/crack/1_mask.png"], "truth")
+    {'test/crack/1.jpg': 'truth/crack/1_mask.png'}
+    """
+    by_stem: dict[str, str] = {}
+    for mask in masks:
+        stem = PurePosixPath(mask).relative_to(folder).with_suffix("").as_posix()
+        for ending in MASK_ENDINGS:
+            stem = stem.removesuffix(ending)
+        by_stem[stem] = mask
+    found = {}
+    for image in images:
+        parts = PurePosixPath(image).with_suffix("").parts
+        for start in range(len(parts)):
+            same_path = "/".join(parts[start:])
+            if same_path in by_stem:
+                found[image] = by_stem[same_path]
+                break
+    return found

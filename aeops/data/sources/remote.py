@@ -1,0 +1,238 @@
+"""Fetches what a source's address names: files of an object store or a web server, or the rows of a database.
+
+What comes goes to the state folder, sources/remote/<hash of the address>, whole or not at all, and is read from there as any
+other file. It is fetched anew each time a run asks whether the source has changed. Credentials are those that the libraries
+read from the environment (AWS_*, GOOGLE_APPLICATION_CREDENTIALS); of a database PGPASSWORD or AE_SQL_PASSWORD. They are never
+printed and never stored.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from aeops.errors import DataError, TransientError, UsageError
+from aeops.files import atomic_folder, data_sha256
+from aeops.recipe.addresses import MARK, is_database_address
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MAX_FILES = 1_000_000
+MAX_BYTES = 256 * 2**30  # of all files of an address
+WEB_SCHEMES = ("http", "https")
+CHUNK_BYTES = 8 * 2**20
+ROWS_FILE = "rows.parquet"
+PASSWORD_VARIABLES = ("AE_SQL_PASSWORD", "PGPASSWORD")
+EXTRAS = {"s3": "s3fs", "gs": "gcsfs"}
+
+
+def fetch_address(address: str, home: Path, table: str | None = None, query: str | None = None) -> Path:
+    """Fetch what lies at an address; return the file, or the folder that holds the files.
+
+    Args:
+        address: of a file or folder, or of a database.
+        home: the state folder.
+        table: of a database.
+        query: of a database.
+
+    Raises:
+        UsageError: a library is missing, or neither table nor query is named.
+        DataError: nothing lies there, or more than is allowed.
+        TransientError: the server cannot be reached, or refuses.
+    """
+    key = data_sha256("\n".join([address, table or "", query or ""]))[:16]
+    folder = home / "sources" / "remote" / key
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    if is_database_address(address):
+        _fetch_rows(address, folder, table, query)
+        return folder / ROWS_FILE
+    name = _fetch_files(address, folder)
+    return folder / name if name is not None else folder
+
+
+@contextmanager
+def _server_errors(scheme: str) -> Iterator[None]:
+    """Turn what a client raises into one error without an address, a password or a key."""
+    try:
+        yield
+    except (DataError, UsageError, TransientError):
+        raise
+    except FileNotFoundError as error:
+        if _is_lost_connection(error):
+            raise _unreachable(scheme, error) from None
+        raise DataError(f"nothing lies at this {scheme}:// address: correct data.source.path") from error
+    except ImportError as error:
+        package = EXTRAS.get(scheme, getattr(error, "name", None) or "the driver")
+        raise UsageError(f"{scheme}:// needs the package {package}: type pip install {package}") from error
+    except Exception as error:  # noqa: BLE001 - each client raises classes of its own
+        raise _unreachable(scheme, error) from None
+
+
+def _is_lost_connection(error: BaseException) -> bool:
+    """Return whether a store calls a file missing because its server cannot be reached, as the web's does."""
+    cause: BaseException | None = error.__cause__ or error.__context__
+    while cause is not None:
+        if isinstance(cause, OSError) and not isinstance(cause, FileNotFoundError):
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False
+
+
+def _unreachable(scheme: str, error: Exception) -> TransientError:
+    return TransientError(
+        f"the {scheme}:// address could not be read ({type(error).__name__}): is the server up, and are the credentials in the "
+        "environment right?"
+    )
+
+
+# ---------------------------------------------------------------- files
+
+
+def _fetch_files(address: str, folder: Path) -> str | None:
+    """Fetch a file or all files below a folder; return the file's name, or None of a folder."""
+    import fsspec
+
+    scheme = address.partition(MARK)[0]
+    with _server_errors(scheme):
+        store, path = fsspec.core.url_to_fs(address)
+        # A web server has no folders, but for addresses that end so; and a file that it does not give is told by opening it.
+        is_file = not path.endswith("/") if scheme in WEB_SCHEMES else store.isfile(path)
+        names = [path] if is_file else sorted(store.find(path))
+        if not names:
+            raise DataError(f"nothing lies at this {scheme}:// address: correct data.source.path")
+        if len(names) > MAX_FILES:
+            raise DataError(f"{len(names):,} files lie at this {scheme}:// address, expected at most {MAX_FILES:,}")
+        total = 0
+        with atomic_folder(folder) as scratch:
+            for name in names:
+                relative = PurePosixPath(name).name if is_file else _relative_name(name, path)
+                target = scratch / relative
+                target.parent.mkdir(parents=True, exist_ok=True)
+                total = _copy(store, name, target, total)
+        return PurePosixPath(path).name if is_file else None
+
+
+def _relative_name(name: str, root: str) -> str:
+    """Return a file's path below the folder that was asked for.
+
+    Raises:
+        DataError: it leads out of it.
+    """
+    relative = name.removeprefix(root.rstrip("/")).lstrip("/")
+    if ".." in PurePosixPath(relative).parts or not relative or MARK in relative:
+        raise DataError(f"a file lies outside of the folder that was asked for: {PurePosixPath(name).name!r}")
+    return relative
+
+
+def _copy(store: Any, name: str, target: Path, total: int) -> int:
+    """Copy a file; return the bytes copied so far with those of `total`."""
+    with store.open(name, "rb") as source, target.open("wb") as file:
+        while chunk := source.read(CHUNK_BYTES):
+            total += len(chunk)
+            if total > MAX_BYTES:
+                raise DataError(f"more than {MAX_BYTES:,} bytes lie at this address: copy the part that is needed")
+            file.write(chunk)
+    return total
+
+
+# ---------------------------------------------------------------- databases
+
+
+def _fetch_rows(address: str, folder: Path, table: str | None, query: str | None) -> None:
+    """Write the rows of a table or query as Parquet; sorted, as a server returns them in any order."""
+    from aeops.data.array_files import write_parquet
+
+    scheme = address.partition(MARK)[0]
+    with _server_errors(scheme):
+        frame = read_rows(address, table, query)
+        order = frame.astype(str).agg("\x1f".join, axis=1).sort_values(kind="stable").index
+        with atomic_folder(folder) as scratch:
+            write_parquet(scratch / ROWS_FILE, frame.loc[order].reset_index(drop=True))
+
+
+def read_rows(address: str, table: str | None, query: str | None) -> "pd.DataFrame":
+    """Return the rows of a table or query of a database; the transaction is for reading alone where the server knows that.
+
+    Raises:
+        UsageError: neither is named, and there are several tables.
+        DataError: no such table, or no rows.
+    """
+    import pandas as pd
+    import sqlalchemy as sa
+
+    from aeops.data.sources.table_database import plain_cell
+
+    engine = _engine(address)
+    try:
+        statement = sa.text(query) if query is not None else _select_all(engine, table)
+        with engine.connect() as connection:
+            if engine.dialect.name == "postgresql":
+                connection.execute(sa.text("set transaction read only"))
+            try:
+                result = connection.execute(statement)
+            except sa.exc.ProgrammingError as error:
+                raise DataError(f"the database refuses the query: {_first_line(error)}") from None
+            if not result.returns_rows:
+                raise DataError("the query returns no rows: expected a select")
+            names, rows = list(result.keys()), result.fetchall()
+            connection.rollback()
+    finally:
+        engine.dispose()
+    if not rows:
+        raise DataError("expected rows, got none")
+    if len(set(names)) < len(names):
+        raise DataError(f"expected columns of different names, got {', '.join(names)}: rename them by `as` in the query")
+    return pd.DataFrame({name: [plain_cell(row[place]) for row in rows] for place, name in enumerate(names)})
+
+
+def _engine(address: str) -> Any:
+    """Return the engine of a database, with the password of the environment."""
+    import sqlalchemy as sa
+
+    url = sa.make_url(address)
+    password = next((os.environ[name] for name in PASSWORD_VARIABLES if os.environ.get(name)), None)
+    if password is not None and url.get_backend_name() != "sqlite":
+        url = url.set(password=password)
+    return sa.create_engine(url)
+
+
+def _select_all(engine: Any, table: str | None) -> Any:
+    import sqlalchemy as sa
+
+    if table is None:
+        return sa.select(sa.text("*")).select_from(sa.table(_only_name(engine)))
+    names: Sequence[str] = sorted([*sa.inspect(engine).get_table_names(), *sa.inspect(engine).get_view_names()])
+    schema, _, plain = table.rpartition(".")
+    if not schema and table not in names:
+        raise DataError(f"expected a table out of {', '.join(names[:20])} (data.source.table), got {table}")
+    return sa.select(sa.text("*")).select_from(sa.table(plain, schema=schema or None))
+
+
+def only_table(address: str) -> str:
+    """Return the name of the database's only table, where it has one."""
+
+    with _server_errors(address.partition(MARK)[0]):
+        engine = _engine(address)
+        try:
+            return str(_only_name(engine))
+        finally:
+            engine.dispose()
+
+
+def _only_name(engine: Any) -> str:
+    import sqlalchemy as sa
+
+    names = sorted([*sa.inspect(engine).get_table_names(), *sa.inspect(engine).get_view_names()])
+    if len(names) != 1:
+        raise UsageError(f"the database holds {', '.join(names[:20]) or 'no table'}: say which by --table NAME or --query SQL")
+    return str(names[0])
+
+
+def _first_line(error: Exception) -> str:
+    original = getattr(error, "orig", error)
+    arguments = getattr(original, "args", ())
+    if arguments and isinstance(arguments[0], dict):  # pg8000's fields of the server's answer
+        return str(arguments[0].get("M", "")) or type(original).__name__
+    return str(original).splitlines()[0][:200] if str(original) else type(original).__name__

@@ -1,0 +1,81 @@
+"""Cells of rows that a source reads itself: ids, labels, and the marks of missing values."""
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from aeops.recipe.reader import Recipe
+
+
+def without_nulls(cells: Any, nulls: Sequence[str], is_number: bool = False) -> Any:
+    """Return cells with those that mean a missing value as missing: empty texts, NaN, or None in a list.
+
+    In a column of numbers, numbers are compared by their value: -999 means -999.00, too.
+    """
+    numbers = [float(null) for null in nulls if _is_number(null)]
+    if isinstance(cells, np.ndarray) and cells.dtype.kind in "iuf":
+        return np.where(np.isin(cells, numbers), np.nan, cells.astype(np.float64))
+
+    @cache
+    def is_null(text: str) -> bool:
+        return text in nulls or (is_number and _is_number(text) and float(text) in numbers)
+
+    if isinstance(cells, np.ndarray) and cells.dtype.kind == "U":
+        return np.array(["" if is_null(cell.strip()) else cell for cell in cells.tolist()], dtype=str)
+    return [None if is_null(cell_text(cell)) else cell for cell in cells]
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def cell_text(cell: Any) -> str:
+    """Return a cell of ids or groups as a text; whole numbers without a fraction."""
+    if cell is None or cell != cell:
+        return ""
+    if isinstance(cell, float) and cell.is_integer():
+        return str(int(cell))
+    return str(cell).strip() if isinstance(cell, str) else str(cell)
+
+
+def id_problems(ids: list[str], problems: dict[int, str]) -> dict[int, str]:
+    """Return the rows whose ids are missing or came before -> the reason."""
+    seen, found = set(), dict[int, str]()
+    for row, text in enumerate(ids):
+        if row in problems:
+            continue
+        if not text:
+            found[row] = "no id: its cell is empty"
+        elif text in seen:
+            found[row] = "its id came before: the first row with it is taken"
+        seen.add(text)
+    return found
+
+
+def label_numbers(texts: Sequence[str], recipe: Recipe) -> tuple[np.ndarray, dict[int, str]]:
+    """Return the label of each row, int64 (n,), and the rows with an unknown one -> the reason."""
+    places = {name: number for number, name in enumerate(recipe.label_names)}
+    known = places or {str(label): label for label in recipe.data.labels}
+    distinct = {text: known.get(text, known.get(_whole_number(text), -1)) for text in set(texts)}
+    numbers = np.array([distinct[text] for text in texts], np.int64)
+    problems = {}
+    for row in np.flatnonzero([texts[row] not in known and numbers[row] == -1 for row in range(len(texts))]).tolist():
+        problems[row] = (
+            f"unknown label {texts[row]!r}: data.labels does not name it" if texts[row] else "no label: its cell is empty"
+        )
+    return numbers, problems
+
+
+def _whole_number(text: str) -> str:
+    """Return 1.0 as 1, and another text as it is."""
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    return str(int(number)) if number.is_integer() else text

@@ -1,0 +1,60 @@
+"""Rows of a sheet of an .xlsx workbook, whose first row names the columns. Formulas are read as the values that were saved."""
+
+import datetime
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from aeops.data.sources.table_columns import TableColumns, whole
+from aeops.errors import DataError
+
+MAX_UNPACKED_BYTES = 2 * 2**30  # of all files in a workbook, which is a zip archive
+
+
+def sheet_names(path: Path) -> list[str]:
+    """Return the names of the sheets that hold something."""
+    from openpyxl import load_workbook
+
+    workbook = load_workbook(path, read_only=True, data_only=True)
+    try:
+        return [sheet.title for sheet in workbook.worksheets if next(sheet.iter_rows(max_row=1, values_only=True), None)]
+    finally:
+        workbook.close()
+
+
+def read_workbook(path: Path, table: str | None) -> TableColumns:
+    """Read a sheet.
+
+    Raises:
+        DataError: no such sheet, several where none is named, or a header that names no columns.
+    """
+    from openpyxl import load_workbook
+
+    with zipfile.ZipFile(path) as archive:
+        size = sum(member.file_size for member in archive.infolist())
+    if size > MAX_UNPACKED_BYTES:
+        raise DataError(f"it unpacks to {size:,} bytes, expected at most {MAX_UNPACKED_BYTES:,}: write CSV or Parquet of it")
+    names = sheet_names(path)
+    chosen = table if table is not None else names[0] if len(names) == 1 else None
+    if chosen not in names:
+        raise DataError(f"expected a sheet out of {', '.join(names) or 'none'} (data.source.table), got {table or 'no name'}")
+    workbook = load_workbook(path, read_only=True, data_only=True)
+    try:
+        rows = [row for row in workbook[chosen].iter_rows(values_only=True) if any(cell is not None for cell in row)]
+    finally:
+        workbook.close()
+    if len(rows) < 2:
+        raise DataError(f"the sheet {chosen} has no rows below its header")
+    header = [str(cell).strip() if cell is not None else "" for cell in rows[0]]
+    kept = [place for place, name in enumerate(header) if name]
+    named = [header[place] for place in kept]
+    if not kept or len(set(named)) < len(named):
+        raise DataError(f"the first row of the sheet {chosen}: expected different names of columns, got {', '.join(header)}")
+    columns = {header[place]: [_plain(row[place] if place < len(row) else None) for row in rows[1:]] for place in kept}
+    return whole(columns, len(rows) - 1, path.name)
+
+
+def _plain(cell: Any) -> Any:
+    if isinstance(cell, datetime.time | datetime.timedelta):
+        return str(cell)
+    return cell

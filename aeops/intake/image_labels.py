@@ -1,0 +1,140 @@
+"""Finds labels, masks and a test part of a folder of images by the layouts that people use."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from aeops.data.sources.image_files import ImageFolder, folder_of
+from aeops.data.sources.label_file import parse_label_rows, paths_by_name
+from aeops.errors import DataError, UsageError
+from aeops.intake.proposal import Choices, Understanding
+from aeops.kinds.decoding import DecodeError, decode_errors, read_file_content
+from aeops.recipe.image_sources import ImageLabels
+from aeops.recipe.reader import is_label_name
+
+MASK_FOLDERS = ("ground_truth", "masks", "mask", "annotations")
+PART_FOLDERS = ("train", "test", "val", "valid", "validation")
+MAX_LABELS = 100  # more are no labels, but names of things
+MAX_LABEL_FILE = 256 * 2**20  # bytes
+NO_LABELS, FOLDERS = "none", "folders"
+
+
+@dataclass(frozen=True)
+class ImageLayout:
+    """How a folder of images is laid out.
+
+    Attributes:
+        labels: where labels stand, or None.
+        counts: label -> number of images, in order of the names.
+        unlabelled: images without a label.
+        masks: the folder of masks, or None.
+        description: of it all, for people.
+    """
+
+    labels: ImageLabels | None
+    counts: dict[str, int]
+    unlabelled: int
+    masks: str | None
+    description: str
+
+
+def find_masks_folder(folder: Path) -> str | None:
+    """Return the sub-folder that holds masks, by its name."""
+    names = {entry.name.lower(): entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.is_symlink()}
+    return next((names[name] for name in MASK_FOLDERS if name in names), None)
+
+
+def find_layout(
+    folder: Path, listing: ImageFolder, masks: str | None, choices: Choices, understood: Understanding
+) -> ImageLayout:
+    """Return the layout: labels by option, by a CSV file that names most images, or by folders.
+
+    Raises:
+        UsageError: an option names something that is not there.
+    """
+    if choices.labels == NO_LABELS:
+        return ImageLayout(None, {}, 0, masks, "labels left out, as you asked")
+    if choices.labels not in (None, FOLDERS):
+        found = _layout_of_file(folder, str(choices.labels), listing, masks)
+        if found is None:
+            raise UsageError(f"--labels {choices.labels}: expected a CSV file below {folder} that names its images, or folders")
+        return found
+    if choices.labels is None:
+        for name in listing.others:
+            if PurePosixPath(name).suffix.lower() in (".csv", ".tsv") and (
+                found := _layout_of_file(folder, name, listing, masks)
+            ):
+                return found
+    level = _label_level(listing.images)
+    if level is None:
+        if choices.labels == FOLDERS:
+            raise UsageError("--labels folders: expected sub-folders with images, got none")
+        return ImageLayout(None, {}, 0, masks, "no labels: the images lie in one folder, or in too many")
+    counts = Counter(label for name in listing.images if (label := folder_of(name, level)) is not None)
+    unlabelled = len(listing.images) - sum(counts.values())
+    unfit = [label for label in counts if not is_label_name(label)]
+    if unfit:
+        understood.oddities.append(f"folders whose names cannot be labels: {', '.join(unfit[:3])}: their images have none")
+        return ImageLayout(None, {}, 0, masks, "no labels: names of folders cannot be labels")
+    return ImageLayout(
+        ImageLabels(folder=level), dict(sorted(counts.items())), unlabelled, masks, f"names of folders, level {level}"
+    )
+
+
+def _label_level(images: Sequence[str]) -> int | None:
+    """Return which folder of a path is the label: the first whose names differ and are not those of parts of a set."""
+    for level in (1, 2, 3):
+        names = Counter(folder_of(name, level) for name in images)
+        missing = names.pop(None, 0)
+        if not names or missing > len(images) / 2:
+            return None
+        if all(str(name).lower() in PART_FOLDERS for name in names) or len(names) == 1:
+            continue
+        return level if len(names) <= MAX_LABELS else None
+    return None
+
+
+def _layout_of_file(folder: Path, name: str, listing: ImageFolder, masks: str | None) -> ImageLayout | None:
+    """Return the layout by a CSV file, or None where it does not name the images."""
+    if name not in listing.others:
+        return None
+    try:
+        with decode_errors():
+            rows = parse_label_rows(read_file_content(folder / name, MAX_LABEL_FILE))
+    except (DecodeError, DataError):
+        return None
+    if not rows:
+        return None
+    known, by_name = set(listing.images), paths_by_name(listing.images)
+    columns = list(rows[0])
+    named = [column for column in columns if _names_images(rows, column, known, by_name)]
+    others = [column for column in columns if column not in named]
+    labels = [column for column in others if _could_be_labels([row[column] for row in rows])]
+    if not named or not labels:
+        return None
+    by_hint = [column for column in labels if column.lower() in ("label", "class", "category", "target", "defect")]
+    label = (by_hint or labels)[0]
+    counts: Counter[str] = Counter()
+    for row in rows:
+        path = PurePosixPath((row[named[0]] or "").replace("\\", "/"))
+        if path.as_posix() in known or path.name in by_name:
+            counts[(row[label] or "").strip()] += 1
+    unlabelled = max(0, len(listing.images) - sum(counts.values())) + counts.pop("", 0)
+    spec = ImageLabels(file=name, name=named[0], label=label)
+    return ImageLayout(
+        spec, dict(sorted(counts.items())), unlabelled, masks, f"column {label} of {name}, by its column {named[0]}"
+    )
+
+
+def _names_images(rows: Sequence[dict[str, str]], column: str, known: set[str], by_name: dict[str, str]) -> bool:
+    found = 0
+    for row in rows:
+        path = PurePosixPath((row[column] or "").replace("\\", "/"))
+        found += path.as_posix() in known or path.name in by_name
+    return 2 * found > len(rows)
+
+
+def _could_be_labels(cells: Sequence[str]) -> bool:
+    distinct = {(cell or "").strip() for cell in cells} - {""}
+    return 1 < len(distinct) <= min(MAX_LABELS, max(2, len(cells) // 2)) and all(map(is_label_name, distinct))

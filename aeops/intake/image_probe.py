@@ -1,0 +1,132 @@
+"""Looks at image files: their headers, and the values of some of them."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from aeops.data.sources.image_files import ImageFolder
+from aeops.errors import DataError
+from aeops.kinds.decoding import read_file_content
+from aeops.kinds.image_names import name_problem
+from aeops.kinds.picture_samples import DEEP_MODES, picture_samples
+from aeops.kinds.pictures import EXIF_ORIENTATION, MAX_IMAGE_BYTES, count_frames, opened_image
+
+PROBED_FILES = 2000  # whose headers are read, evenly spaced
+MEASURED_FILES = 300  # that are decoded at the proposed size
+GREY_MODES = ("1", "L", "LA", "La", *DEEP_MODES)
+ALPHA_MODES = ("LA", "La", "PA", "RGBA", "RGBa")
+
+
+@dataclass
+class ImageProbe:
+    """What the headers of the probed files say.
+
+    Attributes:
+        names: the files that can be read, below the folder.
+        sizes: (width, height) of each, upright.
+        modes: Pillow's modes -> number of files.
+        formats: formats -> number of files.
+        frames: files with several pages or frames.
+        turned: files that their EXIF orientation turns.
+        transparent: files with an alpha channel.
+        deepest: the largest value of the probed files of 16 bits, of those that were measured.
+        problems: file -> why it cannot be read.
+    """
+
+    names: list[str] = field(default_factory=list)
+    sizes: list[tuple[int, int]] = field(default_factory=list)
+    modes: Counter[str] = field(default_factory=Counter)
+    formats: Counter[str] = field(default_factory=Counter)
+    frames: list[str] = field(default_factory=list)
+    turned: int = 0
+    transparent: int = 0
+    deepest: int = 0
+    problems: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def deep_count(self) -> int:
+        """Files with one channel of 16 bits."""
+        return sum(count for mode, count in self.modes.items() if mode in DEEP_MODES)
+
+    @property
+    def is_deep(self) -> bool:
+        """Whether most files have 16 bits a channel."""
+        return 2 * self.deep_count > len(self.names)
+
+    @property
+    def is_grey(self) -> bool:
+        """Whether no file has colours."""
+        return all(mode in GREY_MODES for mode in self.modes)
+
+
+def evenly_spaced(names: Sequence[str], count: int) -> list[str]:
+    """Return at most `count` of the names, evenly spaced."""
+    if len(names) <= count:
+        return list(names)
+    return [names[int(place)] for place in np.linspace(0, len(names) - 1, count)]
+
+
+def probe_images(folder: Path, listing: ImageFolder) -> ImageProbe:
+    """Read the headers of files of a folder, evenly spaced."""
+    probe = ImageProbe()
+    for name in evenly_spaced(listing.images, PROBED_FILES):
+        try:
+            content = read_file_content(folder / name, MAX_IMAGE_BYTES)
+            if problem := name_problem(name, content):
+                raise DataError(problem)
+            _probe_one(probe, name, content)
+        except DataError as error:
+            probe.problems[name] = str(error).removeprefix("the file").removeprefix(str(folder / name)).lstrip(": ")
+    return probe
+
+
+def _probe_one(probe: ImageProbe, name: str, content: bytes) -> None:
+    with opened_image(content, "the file") as image:
+        orientation = image.getexif().get(EXIF_ORIENTATION, 1)
+        frames = count_frames(image)
+        mode = image.mode if image.mode != "P" or "transparency" not in image.info else "RGBA"
+        if mode in DEEP_MODES and len(probe.names) < MEASURED_FILES:
+            probe.deepest = max(probe.deepest, int(np.asarray(image).max()))
+        else:
+            image.load()  # a cut file has a whole header
+        probe.names.append(name)
+        probe.modes[mode] += 1
+        probe.formats["JPEG" if image.format == "MPO" else str(image.format)] += 1
+        probe.sizes.append(image.size[::-1] if orientation in (5, 6, 7, 8) else image.size)
+        probe.turned += orientation != 1
+        probe.transparent += mode in ALPHA_MODES
+        if frames > 1:
+            probe.frames.append(name)
+
+
+@dataclass(frozen=True)
+class ValueRange:
+    """Statistics of samples scaled to [0, 1]: the smallest and the largest of their means and deviations."""
+
+    means: tuple[float, float]
+    stds: tuple[float, float]
+    blank: int
+    copies: int
+
+
+def measure_images(folder: Path, names: Sequence[str], rules: object) -> ValueRange:
+    """Decode some of the files by the proposed rules, and measure them as validation does."""
+    means, stds, seen = [], [], Counter[bytes]()
+    for name in evenly_spaced(names, MEASURED_FILES):
+        try:
+            content = read_file_content(folder / name, MAX_IMAGE_BYTES)
+            samples = picture_samples(content, rules, "the file", rules.shape[0])  # type: ignore[arg-type, attr-defined]
+        except DataError:
+            continue  # counted among the problems
+        for sample in samples / rules.high:  # type: ignore[attr-defined]
+            means.append(float(sample.mean()))
+            stds.append(float(sample.std()))
+            seen[sample.tobytes()] += 1
+    blank = sum(std == 0 for std in stds)
+    copies = sum(count - 1 for count in seen.values())
+    if not means:
+        return ValueRange((0.0, 1.0), (0.0, 0.5), 0, 0)
+    return ValueRange((min(means), max(means)), (min(std for std in stds if std or blank == len(stds)), max(stds)), blank, copies)

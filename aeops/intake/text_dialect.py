@@ -1,0 +1,189 @@
+"""Finds the dialect of a text file of rows: its encoding, delimiter, header, footer, and the marks in its numbers."""
+
+import csv
+import io
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import islice
+from typing import NamedTuple
+
+from aeops.errors import DataError
+from aeops.recipe.table_sources import TextFormat
+
+DELIMITERS = (",", ";", "\t", "|")
+LOOKED_RECORDS = 500
+LOOKED_CHARACTERS = 2**20  # at the beginning of a file
+SHARE_OF_ROWS = 0.8  # that have the same number of cells where a delimiter is the right one
+TAIL_CHARACTERS = 2**16  # at the end of a file
+MOST_FOOTER_RECORDS = 20  # at the end of a file that may be no rows
+_NUMBER = re.compile(r"[+-]?\d+([.,]\d+)?([eE][+-]?\d+)?")
+_GROUPED = {  # (decimal, thousands) -> numbers that are written so
+    (",", "."): re.compile(r"[+-]?\d{1,3}(\.\d{3})+(,\d+)?"),
+    (".", ","): re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?"),
+    (".", "'"): re.compile(r"[+-]?\d{1,3}('\d{3})+(\.\d+)?"),
+    (",", " "): re.compile(r"[+-]?\d{1,3}([ \u00a0\u202f]\d{3})+(,\d+)?"),
+}
+_PLAIN = {  # (decimal, thousands) -> numbers that can be read so, grouped or not
+    (",", "."): re.compile(r"[+-]?(\d+|\d{1,3}(\.\d{3})+)(,\d+)?"),
+    (".", ","): re.compile(r"[+-]?(\d+|\d{1,3}(,\d{3})+)(\.\d+)?"),
+    (".", "'"): re.compile(r"[+-]?(\d+|\d{1,3}('\d{3})+)(\.\d+)?"),
+    (",", " "): re.compile(r"[+-]?(\d+|\d{1,3}([ \u00a0\u202f]\d{3})+)(,\d+)?"),
+}
+_COMMA = re.compile(r"[+-]?\d+,\d+")
+
+
+def find_encoding(content: bytes) -> tuple[str, str]:
+    """Return the encoding, as Python calls it, and what to say about it; nothing for UTF-8.
+
+    Raises:
+        DataError: the bytes are no text.
+    """
+    for mark, encoding in ((b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"), (b"\xef\xbb\xbf", "utf-8")):
+        if content.startswith(mark):
+            return encoding, "read as UTF-16, by its first bytes" if encoding == "utf-16" else ""
+    try:
+        content.decode("utf-8")
+    except UnicodeDecodeError:
+        pass
+    else:
+        if b"\0" not in content:
+            return "utf-8", ""
+    sample = content[:4000]
+    if len(sample) > 20 and sample[1::2].count(0) > len(sample) / 4:
+        return "utf-16-le", "read as UTF-16 without a mark at its start"
+    if len(sample) > 20 and sample[::2].count(0) > len(sample) / 4:
+        return "utf-16-be", "read as UTF-16 without a mark at its start"
+    if b"\0" in sample:
+        raise DataError("its bytes are no text: what its name says is not what it is")
+    for encoding, name in (("cp1252", "Windows-1252"), ("latin-1", "ISO 8859-1")):
+        try:
+            text = content.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        shown = next((word for word in re.findall(r"\w+", text) if not word.isascii()), "")[:30]
+        return encoding, f"not UTF-8: read as {name}; look whether {shown!r} is right, else set data.source.text.encoding"
+    raise DataError("its bytes are of no encoding that is known here: write it as UTF-8")
+
+
+def find_dialect(content: bytes) -> tuple[TextFormat, list[str]]:
+    """Return the dialect of a text file, and what a person should know about it.
+
+    Raises:
+        DataError: it is no text, or its rows have no common number of cells.
+    """
+    encoding, message = find_encoding(content)
+    text = content.decode(encoding).removeprefix("\ufeff")
+    if not text.strip():
+        raise DataError("the file is empty")
+    head = text[:LOOKED_CHARACTERS]
+    if len(head) < len(text):
+        head = head[: head.rfind("\n") + 1] or head
+    delimiter, width = _find_delimiter(head)
+    messages = [message] if message else []
+    found, skip = _records(head, delimiter), 0
+    while len(found[0].cells) != width:
+        skip = found.pop(0).end
+    records = [record.cells for record in found]
+    footer = _footer_count(text, delimiter, width)
+    has_header = _is_header(records)
+    if skip:
+        messages.append(f"{skip} lines before the header are left out: {text[:60].splitlines()[0]!r}")
+    if footer:
+        messages.append(f"{footer} lines behind the last row are left out: {text.rstrip().splitlines()[-1][:60]!r}")
+    if not has_header:
+        messages.append("no line names the columns: they are called c0, c1, ...")
+    dialect = TextFormat(encoding, delimiter, skip_lines=skip, footer_lines=footer, header=has_header)
+    decimal, thousands = _find_marks(records[1:], delimiter)
+    if decimal != ".":
+        messages.append(f"numbers are written with the decimal mark {decimal!r}")
+    if thousands:
+        messages.append(f"numbers are grouped by {thousands!r}")
+    return replace(dialect, decimal=decimal, thousands=thousands), messages
+
+
+def has_columns(content: bytes, dialect: TextFormat) -> bool:
+    """Return whether a text has rows of several cells with numbers: so many records agree that it is no running text."""
+    records = _records(content.decode(dialect.encoding, errors="replace")[:LOOKED_CHARACTERS], dialect.delimiter)
+    width, count = Counter(len(record.cells) for record in records).most_common(1)[0]
+    numeric = sum(any(_NUMBER.fullmatch(cell.strip()) for cell in record.cells) for record in records[1:50])
+    return width > 1 and count >= SHARE_OF_ROWS * len(records) and numeric > len(records[1:50]) / 2
+
+
+class _Record(NamedTuple):
+    """The cells of a record, and the number of the line that it ends in."""
+
+    cells: list[str]
+    end: int
+
+
+def _records(text: str, delimiter: str) -> list[_Record]:
+    """Return the records that are not empty, LOOKED_RECORDS at most; a quoted cell may hold line breaks."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    records = []
+    for cells in islice(reader, LOOKED_RECORDS):
+        if any(cell.strip() for cell in cells):
+            records.append(_Record(cells[:-1] if len(cells) > 1 and not cells[-1] else cells, reader.line_num))
+    return records
+
+
+def _find_delimiter(text: str) -> tuple[str, int]:
+    """Return the delimiter that gives most records the same number of cells, and that number.
+
+    Commas may be decimal marks: then the line of names has none, and fewer records agree.
+    """
+    best: tuple[float, int, str] | None = None
+    for delimiter in DELIMITERS:
+        records = _records(text, delimiter)
+        width, count = Counter(len(record.cells) for record in records).most_common(1)[0]
+        share = count / len(records)
+        enough = SHARE_OF_ROWS * (0.5 if len(records) < 20 else 1)
+        if width > 1 and share >= enough and (best is None or (share, width) > best[:2]):
+            best = (share, width, delimiter)
+    return (best[2], best[1]) if best is not None else (",", 1)
+
+
+def _footer_count(text: str, delimiter: str, width: int) -> int:
+    """Return how many records at the end are no rows: one or more in a row, of fewer cells or all but one of them empty."""
+    tail = text[-TAIL_CHARACTERS:]
+    if len(tail) < len(text):
+        tail = tail[tail.find("\n") + 1 :]
+    records = _records(tail, delimiter)
+    count = 0
+    for record in reversed(records):
+        filled = [cell for cell in record.cells if cell.strip()]
+        if len(record.cells) == width and len(filled) > 1:
+            break
+        count += 1
+    return count if width > 1 and count <= MOST_FOOTER_RECORDS and count < len(records) / 2 else 0
+
+
+def _is_header(records: Sequence[Sequence[str]]) -> bool:
+    """Return whether the first line names the columns: cells without numbers, of which some may be empty."""
+    first = [cell.strip() for cell in records[0]]
+    named = [cell for cell in first if cell]
+    return len(named) > len(first) / 2 and not any(_NUMBER.fullmatch(cell) for cell in named)
+
+
+def _find_marks(records: Sequence[Sequence[str]], delimiter: str) -> tuple[str, str]:
+    """Return the decimal mark of the file's numbers and the mark between their groups."""
+    columns = list(zip(*[record for record in records if len(record) == len(records[0])], strict=False)) if records else []
+    votes: Counter[tuple[str, str]] = Counter()
+    for column in columns:
+        cells = [cell.strip() for cell in column if cell.strip()]
+        for marks, pattern in _GROUPED.items():
+            grouped_count = sum(bool(pattern.fullmatch(cell)) for cell in cells)
+            if grouped_count and all(_PLAIN[marks].fullmatch(cell) for cell in cells):
+                votes[marks] += grouped_count
+        if delimiter != "," and cells and any(_COMMA.fullmatch(cell) for cell in cells):
+            others = [cell for cell in cells if not re.fullmatch(r"[+-]?\d+(,\d+)?", cell)]
+            votes[(",", "")] += 0 if others else len(cells)
+    if not votes:
+        return ".", ""
+    grouped = {marks: count for marks, count in votes.items() if marks[1]}
+    decimal_comma = votes[(",", "")]
+    best = max(grouped, key=grouped.__getitem__) if grouped else (",", "")
+    if decimal_comma and best[0] == ".":  # 1,234 may be a group of three or a decimal: others say which
+        return ",", ""
+    return best

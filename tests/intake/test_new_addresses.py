@@ -1,0 +1,123 @@
+"""`ae new` on addresses: a web server, an SQLite database by its URL, and what may not stand in a recipe."""
+
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import sqlalchemy as sa
+from intake_project import NewProject
+
+from aeops.data.sources import remote
+from aeops.data.sources.catalogue import source_digest
+from aeops.errors import DataError, TransientError
+from aeops.recipe.addresses import address_errors
+
+
+def rows(count: int = 300) -> pd.DataFrame:
+    draw = np.random.default_rng(0)
+    kinds = draw.choice(["x", "y"], count)
+    return pd.DataFrame({"a": draw.normal(size=count), "kind": kinds, "b": draw.integers(0, 9, count)})
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None: ...
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """Serve a folder; yield its address."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(QuietHandler, directory=str(folder)))
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_a_file_of_a_web_server_is_read_and_its_change_is_seen(project: NewProject, tmp_path: Path) -> None:
+    rows().to_csv(tmp_path / "rows.csv", index=False)
+    with served(tmp_path) as address:
+        code, _, errors = project.new("rows", f"{address}/rows.csv", "--yes")
+        assert (code, errors) == (0, "")
+        assert project.keys("rows")["data"]["source"]["path"] == f"{address}/rows.csv"
+        assert len(project.samples("rows").array) == 300
+        digest = source_digest(project.recipe("rows"), project.project)
+        rows(301).to_csv(tmp_path / "rows.csv", index=False)
+        assert source_digest(project.recipe("rows"), project.project) != digest
+        with pytest.raises(DataError, match=r"nothing lies at this http:// address"):
+            remote.fetch_address(f"{address}/nowhere.csv", project.project.home)
+    with pytest.raises(TransientError, match=r"the http:// address could not be read"):
+        project.samples("rows")
+
+
+def test_rows_of_a_database_by_its_url_are_read_whatever_their_order(project: NewProject, tmp_path: Path) -> None:
+    address = f"sqlite:///{tmp_path / 'shop.db'}"
+    engine = sa.create_engine(address)
+    rows().to_sql("sold", engine, index=False)
+    code, printed, errors = project.new("sold", address, "--yes")
+    assert (code, errors) == (0, "")
+    assert "300 rows of 3 columns" in printed
+    assert project.keys("sold")["data"]["source"] == {"kind": "table", "path": address, "table": "sold"}
+    digest = source_digest(project.recipe("sold"), project.project)
+    rows()[::-1].to_sql("sold", engine, index=False, if_exists="replace")
+    assert source_digest(project.recipe("sold"), project.project) == digest
+    rows().to_sql("other", engine, index=False)
+    code, _, errors = project.new("both", address, "--yes")
+    assert code == 2
+    assert "holds other, sold: say which by --table NAME" in errors
+    query = "select a, b from sold where kind = 'x'"
+    assert project.new("x", address, "--yes", "--query", query)[0] == 0
+    assert project.keys("x")["data"]["source"]["query"] == query
+    assert len(project.samples("x").array) == (rows()["kind"] == "x").sum()
+    engine.dispose()
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("https://me:secret@host/x.csv", "without a password"),
+        ("postgresql+pg8000://me:secret@host/db", "without a password"),
+        ("https://host/x.csv?sig=secret", "without \\? and #"),
+        ("s3:///x.csv", "with a host or a bucket"),
+        ("ftp://host/x.csv", "expected an address that begins with s3, gs, http, https"),
+    ],
+)
+def test_an_address_with_a_secret_is_refused_and_not_repeated(project: NewProject, address: str, message: str) -> None:
+    code, printed, errors = project.new("x", address, "--yes")
+    assert code == 2
+    assert "secret" not in printed + errors
+    [reason] = address_errors(address)
+    assert re.search(message, reason)
+
+
+def test_a_store_whose_library_is_missing_names_the_package(project: NewProject) -> None:
+    pytest.importorskip("fsspec")
+    try:
+        __import__("s3fs")
+    except ImportError:
+        code, _, errors = project.new("x", "s3://bucket/folder", "--yes")
+        assert code == 2
+        assert "s3:// needs the package s3fs: type pip install s3fs" in errors
+    else:
+        pytest.skip("s3fs is installed")
+
+
+def test_all_files_of_a_store_are_fetched_and_none_outside_of_its_folder(tmp_path: Path) -> None:
+    import fsspec
+
+    store = fsspec.filesystem("memory")
+    for name in ("/bucket/data/a.csv", "/bucket/data/deep/b.csv", "/bucket/other/c.csv"):
+        store.pipe_file(name, b"a,b\n1,2\n")
+    folder = remote.fetch_address("memory://bucket/data", tmp_path)
+    assert sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.csv")) == ["a.csv", "deep/b.csv"]
+    with pytest.raises(DataError, match="outside of the folder"):
+        remote._relative_name("bucket/data/../other/c.csv", "bucket/data")
