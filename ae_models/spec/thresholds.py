@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ae_models.spec.fields import bounded_field
-from ae_models.spec.inputs import ARRAY_KINDS, INPUT_KINDS
+from ae_models.spec.inputs import ARRAY_KINDS, INPUT_KINDS, SERIES
 
 __all__ = [
     "AlarmBudgetThresholdSpec",
     "BestF1ThresholdSpec",
+    "BlockConformalThresholdSpec",
     "ConfidentThresholdSpec",
     "CostThresholdSpec",
     "MadThresholdSpec",
@@ -43,6 +44,20 @@ class SplitConformalThresholdSpec:
     false_alarm_rate: float = bounded_field(0.01, low=0.0001, high=0.5)  # share of normals that may be flagged
     # Share of the calibration samples with the highest scores that is left out, where so many of them may be anomalous.
     trim: float = bounded_field(0.0, low=0.0, high=0.5, omit_default=True)
+
+
+@dataclass(frozen=True)
+class BlockConformalThresholdSpec:
+    """The smallest threshold that is passed in at most the requested share of blocks of windows in a row."""
+
+    kind: ClassVar[str] = "block-conformal"
+    supported_inputs: ClassVar[tuple[str, ...]] = (SERIES,)
+    has_rate: ClassVar[bool] = True
+    has_law: ClassVar[bool] = True
+    reads_groups: ClassVar[bool] = False
+    reads_novelty: ClassVar[bool] = False
+    false_alarm_rate: float = bounded_field(0.05, low=0.0001, high=0.5)  # share of normal blocks in which any window is flagged
+    block: int = bounded_field(16, low=2, high=65536)  # windows in a row that are judged together: those of hours, not of minutes
 
 
 @dataclass(frozen=True)
@@ -176,6 +191,7 @@ ThresholdSpec = (
     | ConfidentThresholdSpec
     | PerGroupThresholdSpec
     | AlarmBudgetThresholdSpec
+    | BlockConformalThresholdSpec
     | QuantileThresholdSpec
     | PeaksOverThresholdSpec
     | MadThresholdSpec

@@ -73,7 +73,7 @@ def compare(
     if candidate_count < 1:
         raise UsageError(f"--judged: expected 1 or more, as this candidate counts, got {candidate_count}")
     holdout_digest, data = holdout_sha256(prepared), load_prepared(prepared)
-    # A champion may have other codes for the categories of a table.
+    # A champion may have other codes for the categories of a table, and other ranges of the channels of a series.
     recipe = replace(recipe, fit=learnt_fit(recipe.fit, read_json(prepared / "prepared.json")))
     challenger_detector = Detector(challenger)
     champion_detector: Detector | None = None
@@ -171,6 +171,9 @@ def sample_spec(detector: Detector) -> dict[str, object]:
     if detector.data_kind.FIXED_SHAPE:
         spec["input shape"] = list(detector.shape)
         spec["output shape"] = list(detector.output_shape)
+    if detector.spec.channels and detector.spec.steps is not None:
+        spec["channels"] = [channel.name for channel in detector.spec.channels]
+        spec["seconds a step"] = detector.spec.steps.every
     if detector.column_types:
         spec["columns"] = [f"{name} ({column_type})" for name, column_type in detector.column_types]
     return spec

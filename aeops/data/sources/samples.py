@@ -39,6 +39,9 @@ class SourceSamples:
         splits: (n,) of "train" and "test", the source's own parts, or None where it has none.
         groups: (n,) str, or None where there are none: samples of one group share a split.
         metadata: counts that go to dataset.json, such as how many samples were left out.
+        ids: (n,) str that name the samples; None: they are numbered.
+        statistics: further columns of the index by name, (n,) each, of what a block alone does not tell.
+        own_splits: (n,) str, the split of each sample where it is not drawn by content or group; None elsewhere.
     """
 
     array: np.ndarray | SampleRows
@@ -47,6 +50,9 @@ class SourceSamples:
     splits: np.ndarray | None = None
     groups: np.ndarray | None = None
     metadata: Mapping[str, int] = field(default_factory=dict)
+    ids: np.ndarray | None = None
+    statistics: Mapping[str, np.ndarray] = field(default_factory=dict)
+    own_splits: np.ndarray | None = None
 
     def blocks(self, size: int) -> Iterator[tuple[slice, np.ndarray]]:
         """Yield the samples in order, at most `size` bytes at a time (one sample where it is larger).
