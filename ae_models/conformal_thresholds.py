@@ -510,9 +510,9 @@ class QuantileThreshold(PooledDecision):
 
 CONFORMAL_THRESHOLDS: dict[str, type[ThresholdMethod]] = {
     "split-conformal": SplitConformalThreshold,
-    "block-conformal": BlockConformalThreshold,
     "confident": ConfidentThreshold,
     "per-group": PerGroupThreshold,
     "alarm-budget": AlarmBudgetThreshold,
+    "block-conformal": BlockConformalThreshold,
     "quantile": QuantileThreshold,
 }

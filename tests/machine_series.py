@@ -7,6 +7,13 @@ import numpy as np
 import pandas as pd
 from data_project import Room, make_room
 
+from ae_models.fit import fit
+from ae_models.spec import ChannelSpec, FitSpec, InputSpec, StepsSpec, spec_to_dict
+from aeops.kinds.series_grid import to_steps
+from aeops.kinds.series_readings import read_columns
+from aeops.kinds.series_steps import learn_ranges
+from aeops.kinds.series_windows import cut_windows, run_bounds, spread_starts
+
 CHANNELS: list[dict[str, Any]] = [{"name": "temperature", "min": -40, "max": 200}, {"name": "pressure"}]
 STEPS: dict[str, Any] = {"every": 60, "length": 16, "stride": 4, "fill": 2, "machine": "machine"}
 SECTIONS: dict[str, Any] = {
@@ -73,3 +80,31 @@ def write(room: Room, frame: pd.DataFrame) -> None:
 def to_long(frame: pd.DataFrame) -> pd.DataFrame:
     """The same readings, one a row."""
     return frame.melt(["time", "machine"], ["temperature", "pressure"], "channel", "value")
+
+
+def fit_bundle(folder: Path, steps: int = 400) -> Path:
+    """A bundle of these readings, made in a second."""
+    spec = InputSpec(kind="series", channels=tuple(ChannelSpec(**one) for one in CHANNELS), steps=StepsSpec(**STEPS))
+    assert spec.steps is not None
+    frame = readings(steps)
+    columns = {name: frame[name].to_numpy() for name in frame}
+    made = to_steps(read_columns(columns, spec.channels, spec.steps, from_text=False), spec.steps)
+    runs = run_bounds(made.machines, made.times, spec.steps.every)
+    starts = spread_starts(runs, spec.steps.length, spec.steps.stride)
+    windows = cut_windows(made.values, starts, spec.steps.length)
+    learnt = spec.with_ranges(learn_ranges(made.values.min(axis=0), made.values.max(axis=0), spec.channels))
+    sections = {**SECTIONS, "train": {**SECTIONS["train"], "epochs": 30}}
+    first, second = len(windows) // 2, 2 * len(windows) // 3
+    fit(
+        FitSpec.from_dict({"input": spec_to_dict(learnt), **sections}, "series"),
+        windows[:first],
+        windows[first:second],
+        windows[second:],
+        checkpoints=folder / "checkpoints",
+        content_sha256="c" * 64,
+        recipe="press",
+        bundle=folder / "bundle",
+        history=folder / "history",
+        progress_bar=False,
+    )
+    return folder / "bundle"

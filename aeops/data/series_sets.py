@@ -14,7 +14,7 @@ from ae_models.spec import InputSpec
 from aeops.data.dataset import read_shards
 from aeops.errors import DataError
 from aeops.kinds.series_steps import TIME, learn_ranges, machine_names, step_values
-from aeops.kinds.series_windows import cut_windows, run_bounds, step_name, window_starts
+from aeops.kinds.series_windows import cut_windows, run_bounds, spread_starts, step_name
 from aeops.recipe.reader import Recipe
 from aeops.recipe.sections import BY_TIME
 
@@ -104,7 +104,7 @@ def cut_window_sets(dataset: Path, index: pd.DataFrame, is_novelty: pd.Series, r
     for name in SPLIT_NAMES:
         own = [run for run in runs if splits[run[0]] == name]
         longest[name] = max((end - first for first, end in own), default=0)
-        starts[name] = window_starts(own, spec.steps.length, spec.steps.stride, to_the_end=False)
+        starts[name] = spread_starts(own, spec.steps.length, spec.steps.stride)
     has_novelty = {name: _holds(steps["novelty"].to_numpy(), starts[name], spec.steps.length) for name in SPLIT_NAMES}
     for name in SPLIT_NAMES[:-1]:
         starts[name] = starts[name][~has_novelty[name]]

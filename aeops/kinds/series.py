@@ -83,7 +83,7 @@ def series_windows(columns: Mapping[str, Any], spec: SampleSpec, from_text: bool
         raise DataError(f"row {row}: expected numbers, got {readings.mistyped[row]}{more}")
     steps, length = to_steps(readings, spec.steps), spec.steps.length
     runs = run_bounds(steps.machines, steps.times, spec.steps.every)
-    starts = window_starts(runs, length, spec.steps.stride, to_the_end=True)
+    starts = window_starts(runs, length, spec.steps.stride)
     if not len(starts):
         longest = max(end - first for first, end in runs)
         raise DataError(

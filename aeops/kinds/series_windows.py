@@ -12,6 +12,7 @@ import numpy as np
 from ae_models.spec import ChannelSpec
 from aeops.kinds.series_readings import describe_time
 
+GOLDEN_RATIO = (5**0.5 - 1) / 2
 SPEAKING_SHARE = 0.2  # of an alarm's squared residual, from which on a channel is named
 
 
@@ -70,22 +71,38 @@ def run_bounds(machines: np.ndarray, times: np.ndarray, every: float, parts: np.
     return list(pairwise(edges))
 
 
-def window_starts(runs: Sequence[tuple[int, int]], length: int, stride: int, to_the_end: bool) -> np.ndarray:
-    """Return the first step of each window, int64 (k,).
+def window_starts(runs: Sequence[tuple[int, int]], length: int, stride: int) -> np.ndarray:
+    """Return the first step of each window of whole series, int64 (k,).
+
+    The last window of a run ends with it, so that every step of a run that is long enough has a window.
 
     Args:
         runs: first step and end of each unbroken run.
         length, stride: of the windows, in steps.
-        to_the_end: whether the last window of a run ends with it, wherever its stride would put it, so that every step has one.
     """
     starts: list[np.ndarray] = []
     for first, end in runs:
-        if end - first < length:
-            continue
-        own = np.arange(first, end - length + 1, stride)
-        if to_the_end and own[-1] != end - length:
-            own = np.append(own, end - length)
-        starts.append(own)
+        if end - first >= length:
+            own = np.arange(first, end - length + 1, stride)
+            starts.append(own if own[-1] == end - length else np.append(own, end - length))
+    return np.concatenate(starts).astype(np.int64) if starts else np.zeros(0, np.int64)
+
+
+def spread_starts(runs: Sequence[tuple[int, int]], length: int, stride: int) -> np.ndarray:
+    """Return the first step of each window to train, calibrate or test on, int64 (k,): one in each stride, at changing places.
+
+    At even distances the windows of a series with a period that the stride divides would have few phases, those of one split
+    others than those of the next. The places are multiples of the golden ratio, which fill a stride evenly.
+
+    Args:
+        runs: first step and end of each unbroken run.
+        length, stride: of the windows, in steps.
+    """
+    starts: list[np.ndarray] = []
+    for first, end in runs:
+        places = np.arange(max(0, -(-(end - first - length + 1) // stride)))
+        own = first + places * stride + np.floor(stride * np.mod(places * GOLDEN_RATIO, 1.0)).astype(np.int64)
+        starts.append(own[own + length <= end])
     return np.concatenate(starts).astype(np.int64) if starts else np.zeros(0, np.int64)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from aeops.drawing.words import format_share
 from aeops.recipe.metric_names import AT_REQUESTED_RATE
-from aeops.report.tables import MODEL, detectors_by_name
+from aeops.report.tables import MODEL, describe_normals, detectors_by_name
 
 
 def headline(metrics: Mapping[str, Any]) -> str:
@@ -35,7 +35,9 @@ def _describe_false_alarms(alarms: Mapping[str, Any]) -> str:
     share = format_share(alarms["measured"], 2)
     if alarms["requested"] is not None:
         share += f"; requested {format_share(alarms['requested'], 2)}"
-    return f"Of {alarms['normals']:,} normal test samples {alarms['alarms']:,} are flagged ({share})"
+    return (
+        f"Of {alarms['normals']:,} {describe_normals(alarms, 'normal test samples')} {alarms['alarms']:,} are flagged ({share})"
+    )
 
 
 def _describe_best_baseline(metrics: Mapping[str, Any]) -> str:

@@ -22,6 +22,7 @@ from aeops.report.tables import (
     MODEL,
     QualityMeasure,
     describe_lead,
+    describe_normals,
     detectors_by_name,
     pca_name,
     rate_table,
@@ -119,6 +120,7 @@ def _bundle_context(report: Path, bundle: Path, training: Path) -> dict[str, obj
         "rates": rate_table(metrics),
         "lead": describe_lead(metrics),
         "headline": headline(metrics),
+        "normals": describe_normals(metrics["false_alarms"], "test normals"),
     }
 
 
@@ -236,7 +238,7 @@ def _alarm_tile(alarms: Mapping[str, Any], novelty_flagged: float | None) -> Tem
     return {
         "title": "False alarms",
         "headline": format_share(alarms["measured"], 2),
-        "unit": f"{alarms['alarms']:,} of {alarms['normals']:,} normals",
+        "unit": f"{alarms['alarms']:,} of {alarms['normals']:,} {describe_normals(alarms, 'normals')}",
         "bars": _scale_bars(bars),
         "note": note,
     }

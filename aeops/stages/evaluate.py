@@ -30,6 +30,7 @@ from aeops.evaluation.false_alarms import count_blocks, measure_false_alarms
 from aeops.evaluation.measures import MEASURE_FUNCTIONS
 from aeops.evaluation.prepared import load_prepared
 from aeops.evaluation.reference import REFERENCE_SEED, write_reference
+from aeops.evaluation.series_alarms import series_results
 from aeops.evaluation.study import EvaluationContext, StudyResult, run_study
 from aeops.files import atomic_folder, write_json
 from aeops.kinds.arrays import mse_per_image
@@ -75,8 +76,11 @@ def evaluate(recipe: Recipe, project: Project, prepared: Path, bundle: Path, his
         figures = folder / "figures"
         figures.mkdir()
         documents = {}
-        for name, result in (example_results(context, figures) | alarm_results(context)).items():
+        own_results = series_results(context, figures) | example_results(context, figures) | alarm_results(context)
+        for name, result in own_results.items():
             documents[name] = study_document(result)
+            if result.metrics:
+                metrics[name] = result.metrics
         for name, spec in recipe.evaluate.studies.items():
             result = run_study(name, spec, context, figures)
             metrics[name] = result.metrics
@@ -146,6 +150,8 @@ def measure_metrics(context: EvaluationContext, detectors: Mapping[str, Detector
     if detectors:
         metrics["detection"] = detection_metrics(detectors, context, threshold.method.requested_rate)
     metrics["false_alarms"] = {"requested": threshold.method.requested_rate, "threshold": threshold.value} | asdict(alarms)
+    if threshold.method.block > 1:
+        metrics["false_alarms"]["block"] = threshold.method.block
     metrics["novelty_flagged"], metrics["novelty_flagged_interval"] = None, None
     if not is_normal.all():
         flagged = is_anomaly[~is_normal]
