@@ -8,6 +8,7 @@ Beside `kind` and `supported_inputs`, a spec says by constants of its class what
 | `has_law` | the alarms among fresh normals follow a known law, so that the gate can judge `keeps_its_promise` |
 | `reads_groups` | it needs the label of each training sample |
 | `reads_novelty` | it needs labelled anomalies beside the validation samples |
+| `has_block` | its rate is one of blocks of samples in a row |
 """
 
 from dataclasses import dataclass
@@ -41,6 +42,7 @@ class SplitConformalThresholdSpec:
     has_law: ClassVar[bool] = True
     reads_groups: ClassVar[bool] = False
     reads_novelty: ClassVar[bool] = False
+    has_block: ClassVar[bool] = False
     false_alarm_rate: float = bounded_field(0.01, low=0.0001, high=0.5)  # share of normals that may be flagged
     # Share of the calibration samples with the highest scores that is left out, where so many of them may be anomalous.
     trim: float = bounded_field(0.0, low=0.0, high=0.5, omit_default=True)
@@ -56,6 +58,7 @@ class BlockConformalThresholdSpec:
     has_law: ClassVar[bool] = True
     reads_groups: ClassVar[bool] = False
     reads_novelty: ClassVar[bool] = False
+    has_block: ClassVar[bool] = True
     false_alarm_rate: float = bounded_field(0.05, low=0.0001, high=0.5)  # share of normal blocks in which any window is flagged
     block: int = bounded_field(16, low=2, high=65536)  # windows in a row that are judged together: those of hours, not of minutes
 
@@ -70,6 +73,7 @@ class ConfidentThresholdSpec:
     has_law: ClassVar[bool] = True
     reads_groups: ClassVar[bool] = False
     reads_novelty: ClassVar[bool] = False
+    has_block: ClassVar[bool] = False
     false_alarm_rate: float = bounded_field(0.01, low=0.0001, high=0.5)  # share of normals that may be flagged
     confidence: float = bounded_field(0.95, low=0.5, high=0.9999)  # share of calibration draws that keep the rate
 
@@ -84,6 +88,7 @@ class PerGroupThresholdSpec:
     has_law: ClassVar[bool] = True
     reads_groups: ClassVar[bool] = True
     reads_novelty: ClassVar[bool] = False
+    has_block: ClassVar[bool] = False
     false_alarm_rate: float = bounded_field(0.01, low=0.0001, high=0.5)  # share of each group's normals that may be flagged
 
 
@@ -97,6 +102,7 @@ class AlarmBudgetThresholdSpec:
     has_law: ClassVar[bool] = True
     reads_groups: ClassVar[bool] = False
     reads_novelty: ClassVar[bool] = False
+    has_block: ClassVar[bool] = False
     alarms_per_day: float = bounded_field(low=0.001, high=1e9)  # false ones, on average
     samples_per_day: float = bounded_field(low=1.0, high=1e12)  # that the model scores
 
@@ -117,6 +123,7 @@ class QuantileThresholdSpec:
     has_law: ClassVar[bool] = True
     reads_groups: ClassVar[bool] = False
     reads_novelty: ClassVar[bool] = False
+    has_block: ClassVar[bool] = False
     false_alarm_rate: float = bounded_field(0.01, low=0.0001, high=0.5)  # share of normals above the quantile
     confidence: float = bounded_field(0.95, low=0.5, high=0.9999)  # of the interval of the true quantile
 
@@ -131,6 +138,7 @@ class PeaksOverThresholdSpec:
     has_law: ClassVar[bool] = False
     reads_groups: ClassVar[bool] = False
     reads_novelty: ClassVar[bool] = False
+    has_block: ClassVar[bool] = False
     false_alarm_rate: float = bounded_field(0.001, low=1e-7, high=0.1)  # share of normals that the fitted law leaves above
     tail: float = bounded_field(0.1, low=0.01, high=0.5)  # share of the calibration scores that the law is fitted to
 
@@ -151,6 +159,7 @@ class MadThresholdSpec:
     has_law: ClassVar[bool] = False
     reads_groups: ClassVar[bool] = False
     reads_novelty: ClassVar[bool] = False
+    has_block: ClassVar[bool] = False
     deviations: float = bounded_field(3.5, low=0.5, high=100.0)  # above the median
 
 
@@ -164,6 +173,7 @@ class CostThresholdSpec:
     has_law: ClassVar[bool] = False
     reads_groups: ClassVar[bool] = False
     reads_novelty: ClassVar[bool] = True
+    has_block: ClassVar[bool] = False
     false_alarm: float = bounded_field(low=0.0, high=1e12)  # cost of one
     miss: float = bounded_field(low=0.0, high=1e12)  # cost of one, in the same unit
     anomaly_share: float = bounded_field(low=1e-9, high=0.9)  # share of anomalies among the samples that will be scored
@@ -184,6 +194,7 @@ class BestF1ThresholdSpec:
     has_law: ClassVar[bool] = False
     reads_groups: ClassVar[bool] = False
     reads_novelty: ClassVar[bool] = True
+    has_block: ClassVar[bool] = False
 
 
 ThresholdSpec = (

@@ -18,9 +18,9 @@ from aeops.evaluation.study import EvaluationContext, StudyResult
 from aeops.kinds.series_readings import describe_time
 from aeops.kinds.series_scores import SeriesScores, score_series
 from aeops.kinds.series_windows import AlarmInterval, SeriesWindows, run_bounds, window_starts
+from aeops.recipe.metric_names import SERIES_ALARMS
 
 SERIES_FILE = "series.parquet"  # in the folder of the stage prepare
-SERIES = "series_alarms"  # name of the result, and of its metrics
 MAX_ROWS = 20  # alarms in the table
 MAX_ZOOMS = 2  # figures beside that of the whole series
 ZOOM_WINDOWS = 6  # lengths of a window beside the alarm that is drawn
@@ -58,7 +58,7 @@ def series_results(context: EvaluationContext, folder: Path) -> dict[str, StudyR
     is_false = [not _meets(alarm, span) for alarm in alarms]
     metrics = _measure(context, span, alarms, is_false)
     return {
-        SERIES: StudyResult(
+        SERIES_ALARMS: StudyResult(
             title="Alarms over time",
             lead=_lead(metrics, len(alarms)),
             head=["machine", "from", "to", "peak", "score", "channels", "known"],
