@@ -48,12 +48,15 @@ TARGETS = {
         "tests/serving/test_service_live.py",
     ),
     "models": (
+        "tests/data/test_series_datasets.py",
         "tests/evaluation/test_codes.py",
+        "tests/evaluation/test_series_report.py",
         "tests/science/test_every_pair.py",
         "tests/science/test_sample_sets_and_memory.py",
         "tests/science/test_sklearn.py",
     ),
     "benchmarks": (
+        "tests/benchmarks/test_anomaly_series.py",
         "tests/benchmarks/test_anomaly_tiles.py",
         "tests/benchmarks/test_batch_scoring.py",
         "tests/benchmarks/test_bench.py",

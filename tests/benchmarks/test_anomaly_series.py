@@ -73,6 +73,7 @@ def test_series_keep_their_order_and_short_ones_get_short_windows() -> None:
     assert {series.length for series in all_series if len(series.values) > 2000} == {64}
 
 
+@pytest.mark.long
 def test_each_cell_is_measured_once_and_the_table_quotes_them(
     quick_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -47,6 +47,7 @@ def metrics(report: Path) -> dict[str, Any]:
     return dict(json.loads((report / "metrics.json").read_text()))
 
 
+@pytest.mark.long
 def test_the_known_anomaly_is_found_and_alarms_an_hour_stand_beside_the_promise(report: Path, metrics: dict[str, Any]) -> None:
     over_time = metrics["series_alarms"]
     assert (over_time["known_anomalies"], over_time["known_anomalies_found"]) == (1, 1)
@@ -61,6 +62,7 @@ def test_the_known_anomaly_is_found_and_alarms_an_hour_stand_beside_the_promise(
     assert known[5].startswith("pressure")
 
 
+@pytest.mark.long
 def test_false_alarms_count_blocks_and_every_text_says_so(metrics: dict[str, Any]) -> None:
     alarms = metrics["false_alarms"]
     assert alarms["block"] == 4
@@ -69,6 +71,7 @@ def test_false_alarms_count_blocks_and_every_text_says_so(metrics: dict[str, Any
     assert any("blocks of 4 normal windows" in str(tile["unit"]) for tile in metric_tiles(metrics))
 
 
+@pytest.mark.long
 def test_pictures_name_their_channels_and_have_an_axis_of_time(report: Path) -> None:
     for name in ("series.svg", "series_alarm_1.svg"):
         svg = (report / "figures" / name).read_text()
@@ -77,6 +80,7 @@ def test_pictures_name_their_channels_and_have_an_axis_of_time(report: Path) -> 
         assert len(svg) < 200_000
 
 
+@pytest.mark.long
 def test_errors_are_measured_in_lengths_of_each_channels_range(report: Path, metrics: dict[str, Any]) -> None:
     assert 0 < metrics["reconstruction"]["model"]["mse"] < 0.2
     data = load_prepared(report.parent / "prepared")
