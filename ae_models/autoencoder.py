@@ -26,6 +26,7 @@ from ae_models.spec import (
     output_shape,
 )
 from ae_models.table_preprocessing import TablePreprocessing
+from ae_models.value_range import allowed_range, value_range
 
 __all__ = ["Autoencoder"]
 
@@ -47,15 +48,18 @@ class Autoencoder(nn.Module):
         is_text: whether samples are token ids.
         preprocessing: of a table's rows; None for other kinds.
         serves_corrupted: whether the served model gets corrupted samples.
-        low: raw value that becomes 0.
-        high: raw value that becomes 1.
+        low: raw value that becomes 0; of a series with channels (channels, 1), one for each.
+        high: raw value that becomes 1, likewise.
+        allowed: the lowest and the highest raw value that the served model is given, likewise.
     """
 
     critic: Any  # one of CRITICS
+    low: Any
+    high: Any
 
     def __init__(self, config: AutoencoderConfig, input_spec: InputSpec) -> None:
         super().__init__()
-        self.low, self.high = input_spec.low, input_spec.high
+        self._set_range(input_spec)
         self.is_text = isinstance(config.encode, TokenEncoderSpec)
         self.preprocessing = TablePreprocessing(input_spec) if input_spec.kind == TABLE else None
         self.target_channels = input_spec.target_channels
@@ -82,6 +86,16 @@ class Autoencoder(nn.Module):
             decoder_context = {"shape": (channels * self.compare.outputs_per_value, *sides)}
         self.decode = build_part(DECODERS, config.decode, size=size, **decoder_context)
         self.critic = build_part(CRITICS, config.critic, make_encoder=make_encoder, input_shape=self.input_shape, size=size)
+
+    def _set_range(self, input_spec: InputSpec) -> None:
+        """Hold the range as numbers, or as buffers that move with the module; the weights do not hold it, the spec does."""
+        low, high = value_range(input_spec)
+        self.allowed = allowed_range(input_spec)
+        if not input_spec.channels:
+            self.low, self.high = low, high
+            return
+        self.register_buffer("low", torch.tensor(low, dtype=torch.float32), persistent=False)
+        self.register_buffer("high", torch.tensor(high, dtype=torch.float32), persistent=False)
 
     @property
     def given_shape(self) -> tuple[int, ...]:
@@ -112,7 +126,8 @@ class Autoencoder(nn.Module):
             return vectors
         if self.is_text:
             return raw.long()
-        return (raw.float() - self.low) / (self.high - self.low)
+        unit: Tensor = (raw.float() - self.low) / (self.high - self.low)
+        return unit
 
     def denormalise(self, x: Tensor) -> Tensor:
         """Return samples in [0, 1] in raw units: the inverse of `normalise`."""
@@ -120,7 +135,8 @@ class Autoencoder(nn.Module):
             return self.preprocessing.invert(x)
         if self.is_text:
             return x
-        return x * (self.high - self.low) + self.low
+        raw: Tensor = x * (self.high - self.low) + self.low
+        return raw
 
     def split_target(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the clean input and the target of samples."""

@@ -41,6 +41,7 @@ from ae_models.threshold_laws import (
 __all__ = [
     "CONFORMAL_THRESHOLDS",
     "AlarmBudgetThreshold",
+    "BlockConformalThreshold",
     "ConfidentThreshold",
     "PerGroupThreshold",
     "QuantileThreshold",
@@ -123,6 +124,66 @@ class SplitConformalThreshold(PooledDecision):
 
     def describe_choice(self, stored: StoredThreshold) -> str:
         return describe_rank(stored)
+
+
+class BlockConformalThreshold(PooledDecision):
+    """A split-conformal threshold of the highest scores of blocks of windows in a row, k = ceil((m + 1)(1 - a)) of m blocks.
+
+    Windows that overlap, and neighbours at all, are not exchangeable; blocks that are long beside the memory of the series nearly
+    are. A fresh normal block then has a window above the threshold with probability at most a, and a single window less often.
+    (Chernozhukov, Wuthrich, Zhu 2018, Exact and robust conformal inference methods for predictive machine learning with dependent
+    data, section 2.2)
+
+    Args:
+        false_alarm_rate: a, of a block, in (0, 1).
+        block: windows of a block; the windows after the last whole block are left out.
+
+    >>> scores = CalibrationScores(np.arange(19 * 4, dtype=np.float32))
+    >>> BlockConformalThreshold(0.1, block=4).calibrate(scores).value
+    71.0
+    """
+
+    def __init__(self, false_alarm_rate: float, block: int) -> None:
+        self.false_alarm_rate, self.block = false_alarm_rate, block
+        self._conformal = SplitConformalThreshold(false_alarm_rate)
+
+    is_promised = True
+
+    @property
+    def requested_rate(self) -> float | None:
+        return self.false_alarm_rate
+
+    def require_rows(self, rows: CalibrationRows) -> None:
+        setting = f"threshold.false_alarm_rate: {self.false_alarm_rate:g} of blocks of {self.block} windows"
+        remedy = "raise threshold.false_alarm_rate or data.split.calibration, or shorten threshold.block,"
+        require_calibration_rows(conformal_rows(self.false_alarm_rate) * self.block, rows.calibration, setting, remedy)
+
+    def calibrate(self, scores: CalibrationScores) -> CalibratedThreshold:
+        self.require_rows(CalibrationRows(len(scores.calibration)))
+        blocks = len(scores.calibration) // self.block
+        highest = np.asarray(scores.calibration)[: blocks * self.block].reshape(blocks, self.block).max(axis=1)
+        return calibrate_rank(self, highest, conformal_rank(blocks, self.false_alarm_rate))
+
+    def plausible_rates(
+        self, alarms: int, normals: int, stored: StoredThreshold, level: float = 0.95
+    ) -> tuple[float, float] | None:
+        """Return the rates that the alarms among fresh blocks do not contradict; `alarms` and `normals` count blocks."""
+        return self._conformal.plausible_rates(alarms, normals, stored, level)
+
+    def describe_promise(self) -> str:
+        return (
+            f"at most {100 * self.false_alarm_rate:.2f} % of fresh normal blocks of {self.block} windows in a row have a window "
+            "that is flagged, on average over calibration draws, as long as blocks are alike and hardly depend on each other"
+        )
+
+    def describe_rate(self) -> str:
+        return f"flags a window in {self.false_alarm_rate:.2%} of normal blocks of {self.block}"
+
+    def describe_choice(self, stored: StoredThreshold) -> str:
+        rows, rank = stored.calibration_rows, stored.details.get("rank")
+        if rows is None or rank is None:
+            return describe_rank(stored)
+        return f"That is rank {rank:,} of the highest scores of {rows:,} blocks that neither training nor test saw."
 
 
 class AlarmBudgetThreshold(PooledDecision):
@@ -265,6 +326,8 @@ class PerGroupThreshold:
     Args:
         false_alarm_rate: a, in (0, 1).
     """
+
+    block = 1
 
     def __init__(self, false_alarm_rate: float) -> None:
         self.false_alarm_rate = false_alarm_rate
@@ -450,5 +513,6 @@ CONFORMAL_THRESHOLDS: dict[str, type[ThresholdMethod]] = {
     "confident": ConfidentThreshold,
     "per-group": PerGroupThreshold,
     "alarm-budget": AlarmBudgetThreshold,
+    "block-conformal": BlockConformalThreshold,
     "quantile": QuantileThreshold,
 }

@@ -136,7 +136,7 @@ def _make_bounds(autoencoder: Autoencoder, rules: SampleRules) -> InputBounds | 
         return TableBounds(autoencoder.preprocessing, rules)
     if autoencoder.is_text:
         return None
-    return InputBounds(autoencoder.low, autoencoder.high, rules.missing)
+    return InputBounds(*autoencoder.allowed, rules.missing)
 
 
 class CodeDecoder(nn.Module):
@@ -223,4 +223,4 @@ def _reconstruction_difference(autoencoder: Autoencoder, expected: SampleArray, 
         vectors = [autoencoder.preprocessing(torch.from_numpy(rows)) for rows in (expected, actual)]
         # Relative beyond 1: the numbers of a row have no range.
         return float(((vectors[0] - vectors[1]).abs() / vectors[0].abs().clamp(min=1.0)).max())
-    return float(np.abs(actual - expected).max() / (autoencoder.high - autoencoder.low))
+    return float((np.abs(actual - expected) / np.asarray(autoencoder.high - autoencoder.low)).max())

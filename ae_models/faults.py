@@ -22,11 +22,13 @@ from ae_models.series_faults import SERIES_FAULTS
 from ae_models.spec import IMAGE, SERIES, TABLE, TEXT, InputSpec
 from ae_models.table_faults import TABLE_FAULTS, RowDonors
 from ae_models.text_faults import TEXT_FAULTS
+from ae_models.value_range import allowed_range, value_range
 
 __all__ = ["find_changed", "inject", "standard_faults"]
 
 _FAULTS = {IMAGE: IMAGE_FAULTS, SERIES: SERIES_FAULTS, TABLE: TABLE_FAULTS, TEXT: TEXT_FAULTS}
 _TAKEN_AS_THEY_ARE = (TEXT, TABLE)
+_ANY_FINITE = (-float(np.finfo(np.float32).max), float(np.finfo(np.float32).max))  # normal windows may go beyond the training's
 _SMALLEST_CHANGE = 1e-6  # of the range: what a rotation or a blur changes less is an error of rounding
 
 
@@ -109,11 +111,12 @@ def _require_clean_samples(samples: SampleArray, input_spec: InputSpec) -> None:
         if samples.dtype != np.float64:
             raise SampleError(f"the rows have dtype {samples.dtype}, expected float64")
         return
+    low, high = (input_spec.low, input_spec.high) if not input_spec.channels else _ANY_FINITE
     for row, sample in enumerate(samples):
-        if not (input_spec.low <= sample.min() and sample.max() <= input_spec.high):  # true for NaN, too
+        if not (low <= sample.min() and sample.max() <= high):  # true for NaN, too
             raise SampleError(
-                f"sample {row} has values from {sample.min()} to {sample.max()}, expected {input_spec.low:g} to "
-                f"{input_spec.high:g} (input.low and input.high in the spec)"
+                f"sample {row} has values from {sample.min()} to {sample.max()}, expected {low:g} to "
+                f"{high:g} (input.low and input.high in the spec)"
             )
 
 
@@ -136,7 +139,8 @@ def _to_unit(sample: SampleArray, input_spec: InputSpec) -> SampleArray:
     if input_spec.kind in _TAKEN_AS_THEY_ARE:
         return np.asarray(sample)
     inputs = sample[: len(sample) - input_spec.target_channels]
-    unit: SampleArray = (np.asarray(inputs, np.float64) - input_spec.low) / (input_spec.high - input_spec.low)
+    low, high = value_range(input_spec)
+    unit: SampleArray = (np.asarray(inputs, np.float64) - low) / (high - low)
     return unit
 
 
@@ -145,7 +149,8 @@ def _to_raw(damaged: SampleArray, sample: SampleArray, raw: SampleArray, input_s
     if input_spec.kind in _TAKEN_AS_THEY_ARE:
         return damaged
     result = np.array(raw)
-    values = (input_spec.low + damaged * (input_spec.high - input_spec.low)).clip(input_spec.low, input_spec.high)
+    low, high = value_range(input_spec)
+    values = (low + damaged * (high - low)).clip(*allowed_range(input_spec))
     if raw.dtype.kind in "iu":
         values = values.round()
     is_changed = np.abs(damaged - sample) > _SMALLEST_CHANGE

@@ -1,5 +1,7 @@
 """Values that a network was not trained for, made such as it knows: what lies outside the range, and what is missing (NaN)."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -14,7 +16,7 @@ class InputBounds(nn.Module):
     A missing value becomes the mean of the other values of its channel, clipped; the middle of the range where there are none.
 
     Args:
-        low, high: the range.
+        low, high: the range: numbers, or arrays (channels, 1) with one for each channel.
         missing: one of `ae_models.spec.MISSING_RULES`.
 
     Attributes:
@@ -23,11 +25,19 @@ class InputBounds(nn.Module):
 
     dtype = torch.float32
 
-    def __init__(self, low: float, high: float, missing: str) -> None:
+    low: Any
+    high: Any
+
+    def __init__(self, low: Any, high: Any, missing: str) -> None:
         super().__init__()
         if missing not in MISSING_RULES:
             raise ValueError(f"missing: expected one of {', '.join(MISSING_RULES)}, got {missing!r}")
-        self.low, self.high, self.missing = low, high, missing
+        self.missing = missing
+        for name, value in (("low", low), ("high", high)):
+            if isinstance(value, int | float):
+                setattr(self, name, value)
+            else:
+                self.register_buffer(name, torch.tensor(value, dtype=torch.float32), persistent=False)
 
     def forward(self, raw: Tensor) -> tuple[Tensor, Tensor]:
         """Return what the network takes of a batch, and how far out each sample is.
@@ -52,6 +62,6 @@ class InputBounds(nn.Module):
         present_count = present.flatten(2).sum(2)
         # The sum over distances from the middle, so that a channel without any value gets the middle itself.
         distance_sum = ((clipped - middle) * present).flatten(2).sum(2)
-        mean = middle + distance_sum / present_count.clamp(min=1)
-        mean = mean.reshape(*mean.shape, *[1] * (raw.dim() - 2)).clamp(self.low, self.high)
+        mean_distance = distance_sum / present_count.clamp(min=1)
+        mean = (middle + mean_distance.reshape(*mean_distance.shape, *[1] * (raw.dim() - 2))).clamp(self.low, self.high)
         return torch.where(is_missing, mean, clipped), excess.flatten(1).sum(1)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["clopper_pearson", "mean_interval"]
+__all__ = ["clopper_pearson", "mean_interval", "poisson_interval"]
 
 _QUANTILE = 1.959964  # of the normal law, for 95 %
 
@@ -28,6 +28,19 @@ def clopper_pearson(successes: int, trials: int, level: float = 0.95) -> tuple[f
     if successes < trials:
         high = float(beta.ppf(1 - tail_probability, successes + 1, trials - successes))
     return low, high
+
+
+def poisson_interval(events: int, level: float = 0.95) -> tuple[float, float]:
+    """Return the exact interval of the mean of a Poisson law of which a number of events was seen (Garwood 1936).
+
+    >>> [round(end, 3) for end in poisson_interval(0)]
+    [0.0, 3.689]
+    """
+    from scipy.stats import chi2  # takes a second to load
+
+    tail_probability = (1 - level) / 2
+    low = float(chi2.ppf(tail_probability, 2 * events)) / 2 if events else 0.0
+    return low, float(chi2.ppf(1 - tail_probability, 2 * events + 2)) / 2
 
 
 def mean_interval(values: npt.NDArray[Any], groups: npt.NDArray[Any]) -> tuple[float, float] | None:

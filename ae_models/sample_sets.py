@@ -131,7 +131,8 @@ def require_samples(name: str, samples: SampleSet, input_spec: InputSpec) -> Non
     """Check the shape and the values of a set.
 
     Raises:
-        SampleError: fewer than 2 samples, another shape, or a value that is NaN or out of [low, high].
+        SampleError: fewer than 2 samples, another shape, or a value that is NaN or out of [low, high]; of a series with channels
+            one that is not finite: what comes after the training may go beyond its range.
     """
     if samples.shape[1:] != tuple(input_spec.shape) or samples.shape[0] < 2:
         expected_shape = ", ".join(map(str, ("n", *input_spec.shape)))
@@ -141,6 +142,9 @@ def require_samples(name: str, samples: SampleSet, input_spec: InputSpec) -> Non
     if input_spec.kind == TABLE:
         _require_rows(name, samples, input_spec)
         return
+    if input_spec.channels:
+        _require_finite(name, samples)
+        return
     for block in samples.blocks():
         low, high = block.min(), block.max()
         if not (input_spec.low <= low and high <= input_spec.high):  # false for NaN too
@@ -148,6 +152,12 @@ def require_samples(name: str, samples: SampleSet, input_spec: InputSpec) -> Non
                 f"the {name} samples have values from {low} to {high}, expected {input_spec.low:g} to {input_spec.high:g} "
                 "(input.low and input.high in the spec)"
             )
+
+
+def _require_finite(name: str, samples: SampleSet) -> None:
+    for block in samples.blocks():
+        if not np.isfinite(block).all():
+            raise SampleError(f"the {name} samples have values that are NaN or infinite, expected finite ones in every channel")
 
 
 def _require_rows(name: str, samples: SampleSet, input_spec: InputSpec) -> None:

@@ -81,7 +81,7 @@ class CalibrationScores:
     """Scores that a threshold is chosen by, each (samples,) in any order.
 
     Attributes:
-        calibration: of normal samples that were not trained on.
+        calibration: of normal samples that were not trained on; for a kind that judges blocks, in the order of time.
         validation: of other normal ones; with `novelty`, for a kind that reads that.
         novelty: of labelled anomalies.
         groups: the place of each calibration sample's group among the names.
@@ -107,6 +107,10 @@ class ThresholdMethod(Protocol):
     @property
     def is_promised(self) -> bool:
         """Whether the requested rate is promised, by a law of the alarms (`has_law` of its spec)."""
+
+    @property
+    def block(self) -> int:
+        """Samples in a row that the requested rate is about, together: 1, or the windows of a block of a series."""
 
     def require_rows(self, rows: CalibrationRows) -> None:
         """Check that there are enough samples.
@@ -325,6 +329,8 @@ class PooledDecision:
 
     A kind without a rank leaves `calibration_rank` as it is here.
     """
+
+    block = 1
 
     def p_values(self, scores: Any, inputs: Any, calibration: Mapping[str, Any]) -> Any:
         """See `ThresholdMethod.p_values`."""

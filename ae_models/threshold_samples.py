@@ -19,6 +19,7 @@ from ae_models.spec import FitSpec, InputSpec, score_row_errors
 from ae_models.threshold_interface import CalibrationRows, GroupedRows
 from ae_models.threshold_laws import nearest_centre
 from ae_models.thresholds import THRESHOLDS
+from ae_models.value_range import value_range
 
 __all__ = ["NO_LABEL", "SampleGroups", "ThresholdSamples", "fit_groups", "require_sample_counts"]
 
@@ -80,8 +81,12 @@ def _clean_vectors(raw: SampleArray, input_spec: InputSpec) -> npt.NDArray[np.fl
     """Return raw samples (n, *shape) as vectors in [0, 1], (n, values), without their target channels."""
     if input_spec.target_channels:
         raw = raw[:, : -input_spec.target_channels]
+    low, high = value_range(input_spec)
+    if input_spec.channels:
+        unit: npt.NDArray[np.float32] = ((raw - low) / (high - low)).astype(np.float32).reshape(len(raw), -1)
+        return unit
     values = raw.astype(np.float32).reshape(len(raw), -1)
-    vectors: npt.NDArray[np.float32] = (values - np.float32(input_spec.low)) / np.float32(input_spec.high - input_spec.low)
+    vectors: npt.NDArray[np.float32] = (values - np.float32(low)) / np.float32(high - low)
     return vectors
 
 

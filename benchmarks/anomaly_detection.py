@@ -7,7 +7,7 @@
 - **digits**: recipes/digits.yaml with its own split. **digits-all**: the same, with each digit as the novelty in turn.
 - **mnist-oc**: one digit of MNIST's training images is normal, all 10,000 test images are scored; **mnist-oc-deskewed**: the same
   images, sheared upright by their moments.
-- **tiles**: benchmarks/anomaly_tiles.py, with a record and a table of its own.
+- **tiles**: benchmarks/anomaly_tiles.py, **nab**: benchmarks/anomaly_series.py, each with a record and a table of its own.
 - **mnist-adversarial**: MNIST's 8 is normal. The recipe's combination of scores with members that are plain, adversarial
   autoencoders or GANomaly's.
 - **adbench-clean**, **adbench-dirty**: the estimators of ae_models.sklearn beside PyOD on tables (benchmarks/anomaly_tables.py).
@@ -32,6 +32,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import anomaly_series
 import anomaly_tiles
 import numpy as np
 from anomaly_cells import Cell, figure_text, spread
@@ -398,7 +399,8 @@ def update_readme(text: str, record: Mapping[str, Any] | None) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="How well the default detectors find anomalies, beside others treated alike.")
-    all_protocols = (*PROTOCOLS, anomaly_tiles.PROTOCOL)
+    own_records = (anomaly_tiles.PROTOCOL, anomaly_series.PROTOCOL)
+    all_protocols = (*PROTOCOLS, *own_records)
     parser.add_argument("--protocols", nargs="+", choices=all_protocols, default=all_protocols, help="[all]")
     parser.add_argument("--tasks", nargs="+", metavar="NAME", help="of the protocols, such as a digit [all]")
     parser.add_argument("--seeds", type=int, default=SEEDS, help=f"of each trained detector [{SEEDS}]")
@@ -414,7 +416,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     if anomaly_tiles.PROTOCOL in args.protocols and not args.tables_only:
         anomaly_tiles.main(["--seeds", str(args.seeds), "--cells", str(folder)])
-    if set(args.protocols) == {anomaly_tiles.PROTOCOL}:
+    if anomaly_series.PROTOCOL in args.protocols and not args.tables_only:
+        minutes = [] if args.minutes is None else ["--minutes", str(args.minutes)]
+        anomaly_series.main(["--cells", str(folder), *minutes])
+    if set(args.protocols) <= set(own_records):
         return
     record = read_json(args.out) if args.out.is_file() else {"protocols": {}}
     if protocols := [name for name in args.protocols if name in IMAGE_PROTOCOLS]:

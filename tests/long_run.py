@@ -54,13 +54,16 @@ TARGETS = {
     ),
     "models": (
         "tests/audit/test_audit_command.py",
+        "tests/data/test_series_datasets.py",
         "tests/evaluation/test_codes.py",
+        "tests/evaluation/test_series_report.py",
         "tests/science/test_every_pair.py",
         "tests/science/test_sample_sets_and_memory.py",
         "tests/science/test_sklearn.py",
     ),
     "benchmarks": (
         "tests/benchmarks/test_anomaly_detection.py",
+        "tests/benchmarks/test_anomaly_series.py",
         "tests/benchmarks/test_anomaly_tiles.py",
         "tests/benchmarks/test_batch_scoring.py",
         "tests/benchmarks/test_bench.py",

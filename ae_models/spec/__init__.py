@@ -111,9 +111,11 @@ from ae_models.spec.scores import (
     NormalisedResidualScoreSpec,
     TokenSurpriseScoreSpec,
 )
+from ae_models.spec.series import ChannelSpec, StepsSpec
 from ae_models.spec.thresholds import (
     AlarmBudgetThresholdSpec,
     BestF1ThresholdSpec,
+    BlockConformalThresholdSpec,
     ConfidentThresholdSpec,
     CostThresholdSpec,
     MadThresholdSpec,
@@ -155,7 +157,9 @@ __all__ = [
     "AutoencoderConfig",
     "BceLossSpec",
     "BestF1ThresholdSpec",
+    "BlockConformalThresholdSpec",
     "BottleneckSpec",
+    "ChannelSpec",
     "CodeResidualScoreSpec",
     "ColumnBlock",
     "ColumnSpec",
@@ -211,6 +215,7 @@ __all__ = [
     "SpecReader",
     "SplitConformalThresholdSpec",
     "SsimLossSpec",
+    "StepsSpec",
     "TableEncoderSpec",
     "TemporalDecoderSpec",
     "TemporalEncoderSpec",

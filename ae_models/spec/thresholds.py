@@ -8,17 +8,19 @@ Beside `kind` and `supported_inputs`, a spec says by constants of its class what
 | `has_law` | the alarms among fresh normals follow a known law, so that the gate can judge `keeps_its_promise` |
 | `reads_groups` | it needs the label of each training sample |
 | `reads_novelty` | it needs labelled anomalies beside the validation samples |
+| `has_block` | its rate is one of blocks of samples in a row |
 """
 
 from dataclasses import dataclass
 from typing import ClassVar
 
 from ae_models.spec.fields import bounded_field
-from ae_models.spec.inputs import ARRAY_KINDS, INPUT_KINDS
+from ae_models.spec.inputs import ARRAY_KINDS, INPUT_KINDS, SERIES
 
 __all__ = [
     "AlarmBudgetThresholdSpec",
     "BestF1ThresholdSpec",
+    "BlockConformalThresholdSpec",
     "ConfidentThresholdSpec",
     "CostThresholdSpec",
     "MadThresholdSpec",
@@ -40,9 +42,25 @@ class SplitConformalThresholdSpec:
     has_law: ClassVar[bool] = True
     reads_groups: ClassVar[bool] = False
     reads_novelty: ClassVar[bool] = False
+    has_block: ClassVar[bool] = False
     false_alarm_rate: float = bounded_field(0.01, low=0.0001, high=0.5)  # share of normals that may be flagged
     # Share of the calibration samples with the highest scores that is left out, where so many of them may be anomalous.
     trim: float = bounded_field(0.0, low=0.0, high=0.5, omit_default=True)
+
+
+@dataclass(frozen=True)
+class BlockConformalThresholdSpec:
+    """The smallest threshold that is passed in at most the requested share of blocks of windows in a row."""
+
+    kind: ClassVar[str] = "block-conformal"
+    supported_inputs: ClassVar[tuple[str, ...]] = (SERIES,)
+    has_rate: ClassVar[bool] = True
+    has_law: ClassVar[bool] = True
+    reads_groups: ClassVar[bool] = False
+    reads_novelty: ClassVar[bool] = False
+    has_block: ClassVar[bool] = True
+    false_alarm_rate: float = bounded_field(0.05, low=0.0001, high=0.5)  # share of normal blocks in which any window is flagged
+    block: int = bounded_field(16, low=2, high=65536)  # windows in a row that are judged together: those of hours, not of minutes
 
 
 @dataclass(frozen=True)
@@ -55,6 +73,7 @@ class ConfidentThresholdSpec:
     has_law: ClassVar[bool] = True
     reads_groups: ClassVar[bool] = False
     reads_novelty: ClassVar[bool] = False
+    has_block: ClassVar[bool] = False
     false_alarm_rate: float = bounded_field(0.01, low=0.0001, high=0.5)  # share of normals that may be flagged
     confidence: float = bounded_field(0.95, low=0.5, high=0.9999)  # share of calibration draws that keep the rate
 
@@ -69,6 +88,7 @@ class PerGroupThresholdSpec:
     has_law: ClassVar[bool] = True
     reads_groups: ClassVar[bool] = True
     reads_novelty: ClassVar[bool] = False
+    has_block: ClassVar[bool] = False
     false_alarm_rate: float = bounded_field(0.01, low=0.0001, high=0.5)  # share of each group's normals that may be flagged
 
 
@@ -82,6 +102,7 @@ class AlarmBudgetThresholdSpec:
     has_law: ClassVar[bool] = True
     reads_groups: ClassVar[bool] = False
     reads_novelty: ClassVar[bool] = False
+    has_block: ClassVar[bool] = False
     alarms_per_day: float = bounded_field(low=0.001, high=1e9)  # false ones, on average
     samples_per_day: float = bounded_field(low=1.0, high=1e12)  # that the model scores
 
@@ -102,6 +123,7 @@ class QuantileThresholdSpec:
     has_law: ClassVar[bool] = True
     reads_groups: ClassVar[bool] = False
     reads_novelty: ClassVar[bool] = False
+    has_block: ClassVar[bool] = False
     false_alarm_rate: float = bounded_field(0.01, low=0.0001, high=0.5)  # share of normals above the quantile
     confidence: float = bounded_field(0.95, low=0.5, high=0.9999)  # of the interval of the true quantile
 
@@ -116,6 +138,7 @@ class PeaksOverThresholdSpec:
     has_law: ClassVar[bool] = False
     reads_groups: ClassVar[bool] = False
     reads_novelty: ClassVar[bool] = False
+    has_block: ClassVar[bool] = False
     false_alarm_rate: float = bounded_field(0.001, low=1e-7, high=0.1)  # share of normals that the fitted law leaves above
     tail: float = bounded_field(0.1, low=0.01, high=0.5)  # share of the calibration scores that the law is fitted to
 
@@ -136,6 +159,7 @@ class MadThresholdSpec:
     has_law: ClassVar[bool] = False
     reads_groups: ClassVar[bool] = False
     reads_novelty: ClassVar[bool] = False
+    has_block: ClassVar[bool] = False
     deviations: float = bounded_field(3.5, low=0.5, high=100.0)  # above the median
 
 
@@ -149,6 +173,7 @@ class CostThresholdSpec:
     has_law: ClassVar[bool] = False
     reads_groups: ClassVar[bool] = False
     reads_novelty: ClassVar[bool] = True
+    has_block: ClassVar[bool] = False
     false_alarm: float = bounded_field(low=0.0, high=1e12)  # cost of one
     miss: float = bounded_field(low=0.0, high=1e12)  # cost of one, in the same unit
     anomaly_share: float = bounded_field(low=1e-9, high=0.9)  # share of anomalies among the samples that will be scored
@@ -169,6 +194,7 @@ class BestF1ThresholdSpec:
     has_law: ClassVar[bool] = False
     reads_groups: ClassVar[bool] = False
     reads_novelty: ClassVar[bool] = True
+    has_block: ClassVar[bool] = False
 
 
 ThresholdSpec = (
@@ -176,6 +202,7 @@ ThresholdSpec = (
     | ConfidentThresholdSpec
     | PerGroupThresholdSpec
     | AlarmBudgetThresholdSpec
+    | BlockConformalThresholdSpec
     | QuantileThresholdSpec
     | PeaksOverThresholdSpec
     | MadThresholdSpec

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from aeops.bundle.false_discovery import Discoveries
     from aeops.kinds.results import Explanation
     from aeops.kinds.samples import CheckedSamples, FileSamples
+    from aeops.kinds.series_scores import SeriesScores
     from aeops.project import Project
     from aeops.scoring.run_summary import InboxSummary
 
@@ -36,7 +37,7 @@ def add_command(commands: Any) -> None:
         "file",
         type=Path,
         nargs="?",
-        help=".npy (one sample or a batch), an image, a folder of images with its subfolders, .txt, .csv, .parquet",
+        help=".npy (one sample or a batch), an image, a folder of images with its subfolders, .txt, .csv or .parquet",
     )
     command.add_argument("--inbox", action="store_true", help="score the new files of the recipe's inbox with the champion")
     command.add_argument("--version", default=CHAMPION, help="a version or an alias (default: champion)")
@@ -144,17 +145,22 @@ def run_file(arguments: argparse.Namespace) -> int:
         checked = detector.check(samples.values)
         scores = detector.score_checked(checked, code=True, explanation=True)
     else:
-        scores = detector.score(samples.values, code=True)
+        scores = detector.score(samples.values, code=True, reconstruction=samples.series is not None)
     detector.require_scored(scores["flags"])
     ids = record_predictions(project, arguments.recipe, version, detector, samples, scores)
     discoveries = None
     if arguments.fdr is not None:
         discoveries = find_batch_discoveries(detector, scores, arguments.fdr)
-    result = FileResult(arguments.recipe, version, detector, samples, scores, ids, discoveries, checked)
+    series = None
+    if samples.series is not None:
+        from aeops.kinds.series_scores import score_series
+
+        series = score_series(detector, samples.series, scores)
+    result = FileResult(arguments.recipe, version, detector, samples, scores, ids, discoveries, checked, series)
     if arguments.json:
         print(result.to_json())
     else:
-        print_table(result)
+        print_result(result)
     return report_refused(samples.refused)
 
 
@@ -222,6 +228,7 @@ class FileResult:
         ids: the ids of the recorded predictions, one for each sample.
         discoveries: the anomalies that `--fdr` calls; None without it.
         checked: the samples as the model took them, for `--explain`; None without it.
+        series: the scores of the series whose windows the samples are; None for other files.
     """
 
     recipe: str
@@ -232,6 +239,7 @@ class FileResult:
     ids: list[str]
     discoveries: "Discoveries | None" = None
     checked: "CheckedSamples | None" = None
+    series: "SeriesScores | None" = None
 
     @property
     def count(self) -> int:
@@ -268,6 +276,11 @@ class FileResult:
             "samples": rows,
             "refused": [{"file": name, "reason": reason} for name, reason in self.samples.refused.items()],
         }
+        if self.series is not None:
+            from aeops.cli.score_series import series_document
+
+            document |= series_document(self.series, self.detector)
+            indent = None
         if self.discoveries is not None:
             for row, is_discovery in zip(rows, self.discoveries.is_discovery.tolist(), strict=True):
                 row["is_discovery"] = is_discovery
@@ -277,6 +290,16 @@ class FileResult:
                 "cutoff_p_value": self.discoveries.cutoff,
             }
         return json.dumps(document, indent=indent)
+
+
+def print_result(result: FileResult) -> None:
+    """Print the alarms of a series; the samples of other files, and the windows of a series where something is asked of each."""
+    from aeops.cli.score_series import print_series
+
+    if result.series is None or result.checked is not None or result.discoveries is not None:
+        print_table(result)
+    if result.series is not None:
+        print_series(result.series, f"{result.recipe} {result.version}")
 
 
 def print_table(result: FileResult) -> None:

@@ -1,6 +1,7 @@
 """A dataset on disk: large shards, an index with a row a sample, dataset.json, and the receipt of what was accepted.
 
-    shards/00000.npy ...   (n, c, h, w), (n, c, steps) or (n, bytes), memory-mappable; .parquet for the rows of a table
+    shards/00000.npy ...   (n, c, h, w), (n, c, steps) or (n, bytes), memory-mappable; .parquet for the rows of a table and the
+                           steps of a series
     index.parquet          a row a sample, in the order of the shards: see `INDEX_COLUMNS` of its kind
     dataset.json           what the samples are, where they come from, the shards and their checksums
     receipt.json           the suite, its result and the SHA-256 of all the rest; only where it was accepted
@@ -14,7 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aeops.data.shards import read_block, shard_stem
+from ae_models.spec import InputSpec
+from aeops.data.shards import read_block, read_input, shard_stem
 from aeops.errors import DataError
 from aeops.files import data_sha256, file_sha256, recover_folder, replace_folder
 from aeops.kinds.decoding import DecodeError, decode_errors
@@ -54,9 +56,9 @@ def content_sha256(folder: Path) -> str:
 # ---------------------------------------------------------------- reading
 
 
-def index_columns(kind: str) -> dict[str, str]:
-    """Return the columns of an index and their pandas types, by the kind of the samples."""
-    return dict(load_kind(kind).INDEX_COLUMNS)
+def index_columns(spec: InputSpec) -> dict[str, str]:
+    """Return the columns of an index and their pandas types, by the section input of its samples."""
+    return dict(load_kind(spec.kind).index_columns(spec))
 
 
 def read_index(folder: Path) -> "pd.DataFrame":
@@ -75,7 +77,7 @@ def read_index(folder: Path) -> "pd.DataFrame":
         raise DataError(f"{path} is damaged ({error}): type ae run RECIPE to ingest and validate {folder.name} again") from error
     if "group" not in index:  # datasets that were accepted before there were groups
         index["group"] = index["id"]
-    columns = index_columns(read_json(folder / "dataset.json", "kind")["kind"])
+    columns = index_columns(read_input(read_json(folder / "dataset.json", "kind")))
     return index[list(columns)].astype(columns)
 
 

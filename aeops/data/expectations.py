@@ -55,7 +55,7 @@ def _choice_check(name: str, unexpected_text: str, column: str, values: list[Any
 
 def sample_checks(recipe: Recipe, dtype: str) -> list[ExpectationCheck]:
     """Return what is expected of each sample; one that breaks any of these goes to quarantine."""
-    shape = "x".join(map(str, recipe.fit.input.shape))
+    shape = "x".join(map(str, recipe.fit.input.stored_shape))
     is_original = gxe.ExpectColumnValuesToBeNull(column="duplicate_of")
     duplicate_checks = []
     if recipe.validate.duplicates == "refuse":
@@ -74,9 +74,9 @@ def sample_checks(recipe: Recipe, dtype: str) -> list[ExpectationCheck]:
 
 def statistic_checks(recipe: Recipe) -> list[ExpectationCheck]:
     """Return what is expected of the statistics that samples of the recipe's kind have."""
-    kind = recipe.fit.input.kind
-    bounds = recipe.validate.sample_bounds(kind)
-    expected = load_kind(kind).expectations(recipe.fit.input, bounds, refuse_blank=recipe.validate.blank == "refuse")
+    spec = recipe.fit.input
+    bounds = recipe.validate.sample_bounds(spec)
+    expected = load_kind(spec.kind).expectations(spec, bounds, refuse_blank=recipe.validate.blank == "refuse")
     return list(map(_statistic_check, expected))
 
 
@@ -109,6 +109,9 @@ def row_drift_checks(recipe: Recipe, last_rows: pd.DataFrame) -> list[Expectatio
         last_rows: the rows of the last accepted version.
     """
     drift, checks = recipe.validate.mean_drift, []
+    for channel in recipe.fit.input.channels:
+        if channel.name in last_rows:
+            checks.append(_mean_check(channel.name, last_rows[channel.name].dropna(), drift))
     for column in recipe.fit.input.columns:
         if column.name not in last_rows or column.type == DATE or last_rows[column.name].isna().all():
             continue
@@ -119,12 +122,17 @@ def row_drift_checks(recipe: Recipe, last_rows: pd.DataFrame) -> list[Expectatio
             is_known = gxe.ExpectColumnValuesToBeInSet(column=column.name, value_set=known, mostly=max(0.0, 1 - drift))
             checks.append(ExpectationCheck(name, f"categories of the last accepted version but for {drift:.0%}", "{}", is_known))
             continue
-        mean, spread = float(last.astype(float).mean()), float(last.astype(float).std(ddof=0))
-        reach = drift if column.type == BOOLEAN else drift * spread
-        expectation = gxe.ExpectColumnMeanToBeBetween(column=column.name, min_value=mean - reach, max_value=mean + reach)
-        allowed = f"{mean - reach:.4g} to {mean + reach:.4g} ({drift:g} standard deviations around the last accepted version)"
-        checks.append(ExpectationCheck(name, allowed, "a mean of {}", expectation))
+        checks.append(_mean_check(column.name, last, drift, is_share=column.type == BOOLEAN))
     return checks
+
+
+def _mean_check(name: str, last: pd.Series, drift: float, is_share: bool = False) -> ExpectationCheck:
+    """Expect the mean of a column near that of its last values: by `drift` of their deviation, or of a share by `drift`."""
+    mean, spread = float(last.astype(float).mean()), float(last.astype(float).std(ddof=0))
+    reach = drift if is_share else drift * spread
+    expectation = gxe.ExpectColumnMeanToBeBetween(column=name, min_value=mean - reach, max_value=mean + reach)
+    allowed = f"{mean - reach:.4g} to {mean + reach:.4g} ({drift:g} standard deviations around the last accepted version)"
+    return ExpectationCheck(f"{name}: drift", allowed, "a mean of {}", expectation)
 
 
 def _statistic_check(expected: ExpectedRange | ExpectedValue) -> ExpectationCheck:

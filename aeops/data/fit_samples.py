@@ -63,8 +63,9 @@ def open_fit_samples(prepared: Path, recipe: Recipe, project: Project) -> FitSam
 
 
 def learnt_fit(fit: FitSpec, document: Mapping[str, Any]) -> FitSpec:
-    """Return a recipe's model with the categories of a prepared.json; as it is, where that has none."""
-    return replace(fit, input=fit.input.with_categories(document.get("categories", {})))
+    """Return a recipe's model with the categories or ranges of a prepared.json; as it is, where that has none."""
+    spec = fit.input.with_categories(document.get("categories", {}))
+    return replace(fit, input=spec.with_ranges(document.get("ranges", {})))
 
 
 def calibration_file(prepared: Path, recipe: Recipe, project: Project) -> Path:

@@ -1,19 +1,23 @@
 """Writes the samples that failed validation to a folder, with the reasons: no incoming sample is lost."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
+from ae_models.spec import InputSpec
 from aeops.data.array_files import write_parquet
 from aeops.data.dataset import read_shards
 from aeops.data.shards import read_input, write_blocks
-from aeops.files import atomic_folder
+from aeops.files import atomic_folder, write_json
 from aeops.machine.stored_json import read_json
 
+INTERVALS_FILE = "intervals.json"  # of a series: its bad steps in a row, by machine and reasons
 STATISTIC_COLUMNS = (  # an index has those of its kind
     *("shape", "dtype", "low", "high", "mean", "std", "nans", "characters", "letters", "filled", "readable"),
-    *("mistyped", "cells_missing", "blank", "duplicate_of"),
+    *("mistyped", "cells_missing", "readings", "every", "coverage", "constant", "blank", "duplicate_of"),
 )
 
 
@@ -23,6 +27,8 @@ def write_quarantine(
     """Write rows.parquet (id, reasons, label, source, statistics), and in its order samples.npy, (n, ...), or .parquet.
 
     What could not become a sample stands behind the samples in rows.parquet, and has none in the other file.
+
+    Of a series that is stored step by step, intervals.json names the machines and times that are set aside.
 
     Args:
         path: the folder to write; its former content is replaced.
@@ -41,7 +47,27 @@ def write_quarantine(
         names = pd.DataFrame(no_samples).assign(source=description["source"]["origin"])
         table = pd.concat([table, names.reindex(columns=table.columns)], ignore_index=True).astype({"label": "Int64"})
     blocks = (block for _, block in read_shards(incoming_dataset, rows))
+    intervals = _series_intervals(table, read_input(description)) if "every" in description else None
     with atomic_folder(path) as folder:
+        if intervals is not None:
+            write_json(folder / INTERVALS_FILE, intervals)
         write_parquet(folder / "rows.parquet", table)
         if reasons:
             write_blocks(folder, "samples", len(rows), blocks, description["dtype"], read_input(description))
+
+
+def _series_intervals(table: pd.DataFrame, spec: InputSpec) -> list[dict[str, Any]]:
+    """Return steps in a row of one machine and with the same expectations broken as intervals, in the order of the steps."""
+    assert spec.steps is not None, "a series with channels has steps"
+    intervals: list[dict[str, Any]] = []
+    last: tuple[str, float, tuple[str, ...]] | None = None
+    for name, reasons in zip(table["id"].tolist(), table["reasons"].tolist(), strict=True):
+        machine, _, stamp = name.rpartition("@")
+        time = datetime.fromisoformat(stamp).timestamp()
+        broken = tuple(reason.split(": expected")[0] for reason in reasons)
+        if last is not None and last[::2] == (machine, broken) and time - last[1] < 1.5 * spec.steps.every:
+            intervals[-1] |= {"end": stamp, "steps": intervals[-1]["steps"] + 1}
+        else:
+            intervals.append({"machine": machine, "start": stamp, "end": stamp, "steps": 1, "broken": list(broken)})
+        last = (machine, time, broken)
+    return intervals

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 SUFFIXES = (".npy", ".parquet")
+ANY_LENGTH = 2  # of the windows of a dataset's series, which has none
 
 
 def write_block(folder: Path, stem: str, block: "np.ndarray", spec: InputSpec) -> str:
@@ -51,7 +52,7 @@ def write_blocks(folder: Path, stem: str, count: int, blocks: "Iterable[np.ndarr
     """
     import numpy as np
 
-    if spec.columns:
+    if spec.columns or spec.channels:
         write_block(folder, stem, np.concatenate(list(blocks)), spec)
     else:
         write_npy_file(folder / f"{stem}.npy", (count, *spec.shape), np.dtype(dtype), blocks)
@@ -79,11 +80,18 @@ def shard_file(folder: Path, number: int) -> str:
     raise DataError(f"{folder}: no shard {shard_stem(number)}: the dataset is incomplete, ingest it again")
 
 
-def describe_columns(spec: InputSpec) -> dict[str, Any]:
-    """Return what a dataset.json says of a table's columns; nothing for other kinds."""
-    if not spec.columns:
-        return {}
-    return {"columns": [{"name": column.name, "type": column.type} for column in spec.columns]}
+def describe_input(spec: InputSpec) -> dict[str, Any]:
+    """Return what a dataset.json says of its samples: kind, shape and range, and the columns of a table or the steps of a series.
+
+    The length of a series' windows is no part of it: the stage prepare cuts them.
+    """
+    described: dict[str, Any] = {"kind": spec.kind, "shape": list(spec.stored_shape), "low": spec.low, "high": spec.high}
+    if spec.columns:
+        described["columns"] = [{"name": column.name, "type": column.type} for column in spec.columns]
+    if spec.channels and spec.steps is not None:
+        described["channels"] = [{"name": channel.name} for channel in spec.channels]
+        described["every"], described["fill"] = spec.steps.every, spec.steps.fill
+    return described
 
 
 def shard_stem(number: int) -> str:
@@ -93,8 +101,12 @@ def shard_stem(number: int) -> str:
 
 def read_input(description: dict[str, Any]) -> InputSpec:
     """Return the section input of a dataset.json."""
-    keys = ("kind", "shape", "low", "high", "columns")
+    keys = ("kind", "shape", "low", "high", "columns", "channels")
+    section = {key: description[key] for key in keys if key in description}
+    if "channels" in section:  # the shape is that of a step; windows of any length may be cut
+        del section["shape"]
+        section["steps"] = {"every": description["every"], "fill": description["fill"], "length": ANY_LENGTH}
     reader = SpecReader("dataset.json")
-    spec: InputSpec = reader.read(InputSpec, {key: description[key] for key in keys if key in description}, "input")
+    spec: InputSpec = reader.read(InputSpec, section, "input")
     reader.finish()
     return spec

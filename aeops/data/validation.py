@@ -268,9 +268,9 @@ def validate_drift(
     return validator.run_suite(f"{recipe.data.dataset}-drift", drift_checks(recipe, last_means), accepted_index, key="id")
 
 
-def drift_means(index: pd.DataFrame, kind: str) -> dict[str, float]:
+def drift_means(index: pd.DataFrame, spec: InputSpec) -> dict[str, float]:
     """Return the means that the drift checks compare: of statistics in [0, 1], which the kind of the samples names."""
-    return {column: float(index[column].mean()) for column in load_kind(kind).DRIFT_COLUMNS}
+    return {column: float(index[column].mean()) for column in load_kind(spec.kind).drift_columns(spec)}
 
 
 # ---------------------------------------------------------------- bad samples

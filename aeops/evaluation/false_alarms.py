@@ -6,8 +6,11 @@ For one calibration set the true rate is itself random (for a split-conformal th
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from ae_models.intervals import clopper_pearson
 from ae_models.threshold_interface import GATE_LEVEL, StoredThreshold
+from aeops.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,37 @@ class FalseAlarms:
     interval: tuple[float, float]
     interval_with_calibration: tuple[float, float] | None
     promise_interval: tuple[float, float] | None
+
+
+def count_blocks(is_anomaly: np.ndarray, is_normal: np.ndarray, runs: np.ndarray, block: int) -> tuple[int, int]:
+    """Return how many blocks of normal windows in a row have a flagged one, and how many such blocks there are, 1 or more.
+
+    Args:
+        is_anomaly: of each window in the order of time, bool (n,).
+        is_normal: likewise.
+        runs: the number of each window's unbroken run, (n,): a block lies in one run, between two anomalies.
+        block: windows of a block.
+
+    Raises:
+        DataError: no block of normal windows.
+
+    >>> flags = np.array([False, True, False, False, False])
+    >>> count_blocks(flags, np.ones(5, bool), np.zeros(5), 2)
+    (1, 2)
+    """
+    alarms = normals = 0
+    edges = np.flatnonzero((np.diff(runs) != 0) | (np.diff(is_normal.astype(np.int8)) != 0)) + 1
+    for part in np.split(np.arange(len(runs)), edges):
+        if len(part) and is_normal[part[0]]:
+            blocks = len(part) // block
+            flags = is_anomaly[part[: blocks * block]].reshape(blocks, block)
+            alarms, normals = alarms + int(flags.any(axis=1).sum()), normals + blocks
+    if not normals:
+        raise DataError(
+            f"expected a block of {block} normal test windows in a row (threshold.block), got none: bring a longer series, raise "
+            "data.split.test, or shorten threshold.block"
+        )
+    return alarms, normals
 
 
 def measure_false_alarms(alarms: int, normals: int, threshold: StoredThreshold) -> FalseAlarms:

@@ -58,11 +58,13 @@ def draw_power_samples(fit: FitSpec, data: PreparedSamples, calibration: np.ndar
 
 
 def comparable_rate(detector: Detector, samples: PowerSamples) -> float:
-    """Return the rate of false alarms that a model's threshold requests; where it names none, the share of calibration samples
-    that it flags."""
-    requested_rate = read_threshold(detector.bundle["threshold"]).method.requested_rate
-    if requested_rate is not None:
-        return requested_rate
+    """Return the rate of false alarms that a model's threshold requests of single samples.
+
+    Where it names none, or that of blocks, it is the share of calibration samples that the model flags.
+    """
+    method = read_threshold(detector.bundle["threshold"]).method
+    if method.requested_rate is not None and method.block == 1:
+        return method.requested_rate
     return float(detector.score(samples.calibration)["is_anomaly"].mean())
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 
 from ae_models.spec import FitSpec, InputSpec
+from ae_models.value_range import value_range
 from aeops.evaluation.prepared import PreparedSamples
 
 # For the corruption of samples that are served corrupted. Neither the seed of calibration (ae_models.data_loading), nor one
@@ -50,12 +51,12 @@ def _corrupt_inputs(fit: FitSpec, inputs: np.ndarray, seed: int) -> np.ndarray:
     from ae_models import corruptions
     from ae_models.factory import build_part
 
-    module, low, high = build_part(corruptions.CORRUPTIONS, fit.model.corrupt), fit.input.low, fit.input.high
+    module, (low, high) = build_part(corruptions.CORRUPTIONS, fit.model.corrupt), value_range(fit.input)
     parts = []
     with torch.random.fork_rng(devices=[]), torch.inference_mode():
         torch.default_generator.manual_seed(seed)
         for start in range(0, len(inputs), ROWS_AT_ONCE):
             raw = np.array(inputs[start : start + ROWS_AT_ONCE], dtype=np.float32)
-            x = module(torch.from_numpy((raw - low) / (high - low)))
+            x = module(torch.from_numpy(((raw - low) / (high - low)).astype(np.float32)))
             parts.append((x.numpy() * (high - low) + low).clip(low, high))  # 32 bits may end a hair outside
     return np.concatenate(parts)

@@ -89,6 +89,9 @@ def sample_spec(detector: Detector) -> dict[str, object]:
     if detector.data_kind.FIXED_SHAPE:
         spec["input shape"] = list(detector.shape)
         spec["output shape"] = list(detector.output_shape)
+    if detector.spec.channels and detector.spec.steps is not None:
+        spec["channels"] = [channel.name for channel in detector.spec.channels]
+        spec["seconds a step"] = detector.spec.steps.every
     if detector.column_types:
         spec["columns"] = [f"{name} ({column_type})" for name, column_type in detector.column_types]
     return spec

@@ -1,5 +1,6 @@
 """The prepared samples of a recipe, for evaluation."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +23,7 @@ class PreparedSamples:
         test: (n, ...) in raw units: normals that neither training nor calibration saw, and novelty.
         table: one row a test sample: id, label (may be missing), group (its id where there are none), novelty.
         rows: how many samples each split holds.
-        low, high: the range of raw values.
+        low, high: the range of raw values; float64 (channels, 1) where each channel has its own.
     """
 
     folder: Path
@@ -30,8 +31,8 @@ class PreparedSamples:
     test: np.ndarray
     table: pd.DataFrame
     rows: dict[str, int]
-    low: float
-    high: float
+    low: Any
+    high: Any
 
     @property
     def novelty(self) -> np.ndarray:
@@ -71,6 +72,7 @@ def load_prepared(folder: Path) -> PreparedSamples:
     metadata: dict[str, Any] = read_json(folder / "prepared.json", "rows")
     table = pd.read_parquet(folder / "test.parquet")
     novelty = int(table["novelty"].sum())
+    low, high = _raw_range(metadata)
     rows = {}
     for split in ("train", "validation", "calibration"):
         rows[split] = int(metadata["rows"][split])
@@ -80,6 +82,14 @@ def load_prepared(folder: Path) -> PreparedSamples:
         test=np.load(folder / "test.npy", mmap_mode="r"),
         table=table,
         rows=rows | {"test_normal": len(table) - novelty, "test_novelty": novelty},
-        low=float(metadata["low"]),
-        high=float(metadata["high"]),
+        low=low,
+        high=high,
     )
+
+
+def _raw_range(metadata: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Return the range of raw values in a prepared.json."""
+    if "ranges" not in metadata:
+        return float(metadata["low"]), float(metadata["high"])
+    ranges = np.array(list(metadata["ranges"].values()), np.float64)
+    return ranges[:, :1], ranges[:, 1:]

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 class KindDefaults:
     """The parts of `aeops.kinds.interface.DataKind` that are the same for every kind whose samples are arrays of one dtype."""
 
+    INDEX_COLUMNS: Mapping[str, str] = {}
+    DRIFT_COLUMNS: tuple[str, ...] = ()
     IS_BY_NAME: bool = False
     DEFAULT_ENERGY: float = 0.5
     FILE_TYPES: tuple[str, ...] = ()
@@ -26,6 +28,14 @@ class KindDefaults:
     def stored_dtype(self, block: np.ndarray) -> str:
         """See `DataKind.stored_dtype`."""
         return block.dtype.name
+
+    def index_columns(self, spec: "InputSpec") -> Mapping[str, str]:
+        """See `DataKind.index_columns`."""
+        return self.INDEX_COLUMNS
+
+    def drift_columns(self, spec: "InputSpec") -> tuple[str, ...]:
+        """See `DataKind.drift_columns`."""
+        return self.DRIFT_COLUMNS
 
     def to_table(self, block: np.ndarray, spec: "InputSpec") -> dict[str, Any] | None:
         """See `DataKind.to_table`."""

@@ -186,6 +186,12 @@ class DataKind(Protocol):
     def stored_dtype(self, block: np.ndarray) -> str:
         """Return the name of the dtype of a block's samples."""
 
+    def index_columns(self, spec: InputSpec) -> Mapping[str, str]:
+        """Return the columns of a dataset's index and their types, in order, by the section input: `INDEX_COLUMNS` mostly."""
+
+    def drift_columns(self, spec: InputSpec) -> tuple[str, ...]:
+        """Return the statistics whose means tell whether a dataset drifts, by the section input: `DRIFT_COLUMNS` mostly."""
+
     def to_table(self, block: np.ndarray, spec: InputSpec) -> dict[str, Any] | None:
         """Return a block as columns by name, which a Parquet file can hold; None where a shard is a .npy file."""
 
@@ -223,10 +229,10 @@ class DataKind(Protocol):
     def served_bounds(self, bounds: Mapping[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
         """Return bounds of a served sample's statistics by their flags, out of the recipe's for each of `KindInfo.bounds`."""
 
-    def moments(self, samples: np.ndarray | Sequence[str], low: float, high: float) -> tuple[np.ndarray, np.ndarray]:
+    def moments(self, samples: np.ndarray | Sequence[str], low: Any, high: Any) -> tuple[np.ndarray, np.ndarray]:
         """Return two numbers a sample for monitoring, float32 (n,) each: mean and standard deviation, or what stands for them.
 
-        Both are NaN for a sample without any value.
+        Both are NaN for a sample without any value. The range is two numbers, or of a series with channels one for each.
         """
 
     # ---------------------------------------------------------------- the model

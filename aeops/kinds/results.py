@@ -5,7 +5,7 @@ report and page render a `Block`, evaluation compares the model with baselines o
 """
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, NamedTuple, NotRequired, TypedDict
 
 import numpy as np
 
@@ -147,8 +147,11 @@ class ValueShare(TypedDict):
 
 
 class ChannelShare(TypedDict):
+    """The share of a channel in the squared residual; its name where channels have names."""
+
     channel: int
     share: float
+    name: NotRequired[str]
 
 
 class StepShare(TypedDict):

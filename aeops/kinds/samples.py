@@ -6,8 +6,9 @@ from typing import Any, NamedTuple, Self, overload
 
 import numpy as np
 
-from ae_models.spec import InputSpec, SampleRules
+from ae_models.spec import ChannelSpec, InputSpec, SampleRules, StepsSpec
 from aeops.errors import UsageError
+from aeops.kinds.series_windows import SeriesWindows
 from aeops.kinds.table_vectors import ServedColumn, read_columns
 
 INVERT_CHOICES = ("auto", "no", "yes")  # of light and dark
@@ -27,6 +28,8 @@ class SampleSpec:
         columns: of a table, in the order of an array of rows; empty for other kinds.
         one_hot: categories of a column that have a place of their own in a vector, at most.
         resize, frames: what becomes of files of images of another size, and of several pages; see `ae_models.spec.InputSpec`.
+        channels: of a series that is stored step by step, each with a range of its own; empty for others, also for bare windows.
+        steps: of such a series; None for others.
     """
 
     shape: tuple[int, ...]
@@ -39,6 +42,8 @@ class SampleSpec:
     one_hot: int = 32
     resize: str = "refuse"
     frames: str = "refuse"
+    channels: tuple[ChannelSpec, ...] = ()
+    steps: StepsSpec | None = None
 
     @classmethod
     def from_bundle(cls, document: Mapping[str, Any]) -> Self:
@@ -56,12 +61,36 @@ class SampleSpec:
             int(input_spec.get("one_hot", InputSpec().one_hot)),
             str(input_spec.get("resize", InputSpec().resize)),
             str(input_spec.get("frames", InputSpec().frames)),
+            tuple(ChannelSpec(**channel) for channel in input_spec.get("channels", [])),
+            StepsSpec(**input_spec["steps"]) if "steps" in input_spec else None,
         )
 
     @property
     def span(self) -> float:
         """Return the length of the range."""
         return self.high - self.low
+
+    @property
+    def value_range(self) -> tuple[Any, Any]:
+        """Return low and high: two numbers, or of a series with channels float32 (channels, 1) each."""
+        if not self.channels:
+            return self.low, self.high
+        ranges = np.array([(channel.low, channel.high) for channel in self.channels], dtype=np.float32)
+        return ranges[:, :1], ranges[:, 1:]
+
+    @property
+    def allowed_range(self) -> tuple[Any, Any]:
+        """Return the lowest and the highest value inside the range, likewise: that of a channel has its headroom."""
+        low, high = self.value_range
+        if not self.channels:
+            return low, high
+        reach = np.array([[channel.headroom] for channel in self.channels], dtype=np.float32) * (high - low)
+        return low - reach, high + reach
+
+    def unit(self, samples: np.ndarray) -> np.ndarray:
+        """Return raw values (n, ...) as float32 in [0, 1], those of a channel by its own range."""
+        low, high = self.value_range
+        return np.asarray((samples.astype(np.float32) - low) / (high - low), dtype=np.float32)
 
 
 class CheckedSamples(NamedTuple):
@@ -109,12 +138,14 @@ class FileSamples:
             A .npy file may hold one sample without its batch axis.
         skipped: how many files of a folder are of another kind.
         refused: files of a folder that should hold a sample and cannot be read -> the reason.
+        series: of a file with a series, whose windows the samples are; None for others.
     """
 
     names: Sequence[str]
     values: np.ndarray
     skipped: int = 0
     refused: Mapping[str, str] = field(default_factory=dict)
+    series: SeriesWindows | None = None
 
 
 @dataclass(frozen=True)

@@ -63,21 +63,25 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Scorer:
-    """The version that scores, as its predictions name it, and the range of values that its samples have."""
+    """The version that scores, as its predictions name it, and the range of values that its samples have, or each channel has."""
 
     recipe: str
     version: str
     bundle_sha256: str
     threshold: float
     kind: str
-    low: float
-    high: float
+    low: float | tuple[float, ...]
+    high: float | tuple[float, ...]
 
 
 def scorer_of(recipe: str, version: str, detector: "Detector") -> Scorer:
     """Return the scorer that a version's predictions name."""
     threshold = float(detector.bundle["threshold"]["value"])
-    return Scorer(recipe, version, detector.sha256, threshold, detector.kind, detector.low, detector.high)
+    low: float | tuple[float, ...] = detector.low
+    high: float | tuple[float, ...] = detector.high
+    if detector.spec.channels:
+        low, high = (tuple(ends.reshape(-1).tolist()) for ends in detector.spec.value_range)
+    return Scorer(recipe, version, detector.sha256, threshold, detector.kind, low, high)
 
 
 def predictions_schema() -> "pa.Schema":

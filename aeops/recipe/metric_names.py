@@ -22,6 +22,11 @@ RANKING_MEASURES = ("auroc", "average_precision")
 ALARM_MEASURES = ("threshold", "alarms", "normals", "measured")
 SPLIT_ROWS = ("train", "validation", "calibration", "test_normal", "test_novelty")
 HISTORY_MEASURES = ("epochs", "final_train_loss", "final_validation_error")
+SERIES_ALARMS = "series_alarms"  # section of metrics.json about a series that is stored step by step
+SERIES_NUMBERS = (
+    *("normal_hours", "false_alarms", "false_alarms_per_hour", "promised_per_hour"),
+    *("known_anomalies", "known_anomalies_found", "unscored_steps"),
+)
 POWER_NUMBERS = ("settings.samples", "settings.rate", "mean_caught", "mean_separation", "lead", "lead_lower_bound")
 POWER_INTERVALS = ("mean_caught_interval", "lead_interval")
 
@@ -55,6 +60,11 @@ def metric_names(fit: FitSpec, data: DataSpec, evaluate: EvaluateSpec) -> Metric
         numbers += _detection_numbers(evaluate, threshold.has_rate)
         intervals += [f"detection.{detector}.auroc_interval" for detector in _detectors(evaluate)]
         intervals.append("detection.lead_interval")
+    if fit.input.channels:
+        numbers += _below(SERIES_ALARMS, SERIES_NUMBERS)
+        intervals.append(f"{SERIES_ALARMS}.false_alarms_per_hour_interval")
+    if threshold.has_block:
+        numbers.append("false_alarms.block")
     if POWER_STUDY in evaluate.studies:
         numbers += _below(POWER_STUDY, POWER_NUMBERS)
         numbers += _below(f"{POWER_STUDY}.faults", map(fault_key, FAULT_NAMES[input_kind]))

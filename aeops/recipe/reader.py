@@ -34,6 +34,9 @@ from aeops.recipe.monitoring import MonitorSpec
 from aeops.recipe.own_kinds import require_free_names, source_specs
 from aeops.recipe.project_settings import read_project_settings
 from aeops.recipe.sections import (
+    BY_CONTENT,
+    BY_MACHINE,
+    BY_TIME,
     ApprovalSpec,
     CalibrationSamplesSpec,
     DataSpec,
@@ -44,6 +47,7 @@ from aeops.recipe.sections import (
     ValidateSpec,
 )
 from aeops.recipe.source_spec import SourceSpec
+from aeops.recipe.sources import SeriesSource
 from aeops.recipe.studies import POWER_STUDY, PowerStudy, RivalsStudy, read_studies
 from aeops.recipe.yaml_reader import parse_yaml, read_yaml_content
 
@@ -184,7 +188,7 @@ def read_recipe(file: Path, key_root: Path | None = None) -> Recipe:
     if parts["data"] and parts["validate"] and input_spec:
         for path, reason in _check_data(parts["data"], input_spec):
             reader.mistake(path, reason)
-        for path, reason in parts["validate"].check_kind(input_spec.kind):
+        for path, reason in parts["validate"].check_kind(input_spec):
             reader.mistake(path, reason)
     if parts["data"] and fit_spec:
         for path, reason in _check_threshold_labels(parts["data"], fit_spec):
@@ -294,6 +298,23 @@ def _check_data(data: DataSpec, spec: InputSpec) -> Iterator[tuple[str, str]]:
         yield "input.kind", f"expected {join_names(source.input_kinds)} with a source of kind {source.kind}, got {spec.kind}"
         return
     yield from source.check_input(spec)
+    if spec.channels and not isinstance(source, SeriesSource):
+        yield (
+            "input.channels",
+            f"expected a source of kind {SeriesSource.kind} with channels, got {source.kind}: it has bare windows",
+        )
+        return
+    if (data.split.by == BY_CONTENT) == bool(spec.channels):
+        expected = f"{BY_TIME} or {BY_MACHINE}" if spec.channels else BY_CONTENT
+        which = "a series with" if spec.channels else "samples without"
+        yield "data.split.by", f"expected {expected} with {which} input.channels, got {data.split.by}"
+    if data.split.by == BY_MACHINE and spec.steps is not None and spec.steps.machine is None:
+        yield "data.split.by", f"expected {BY_TIME}, since input.steps.machine names no column, got {BY_MACHINE}"
+    if spec.channels and data.novelty_in_validation:
+        yield (
+            "data.novelty_in_validation",
+            "expected false with input.channels: anomalies of a series are tested on alone, got true",
+        )
 
 
 def fit_sections(raw_recipe: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
-from ae_models.spec import FLAG_MISSING, MISSING_RULES, bounded_field, join_names
+from ae_models.spec import FLAG_MISSING, MISSING_RULES, InputSpec, bounded_field, join_names
 from aeops.kinds import KIND_INFOS
+
+BY_CONTENT, BY_TIME, BY_MACHINE = "content", "time", "machine"  # how data.split is drawn
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,9 @@ class SplitSpec:
     validation: float = bounded_field(low=0.001, high=0.5)  # watched while training
     calibration: float = bounded_field(low=0.01, high=0.5)  # for the threshold alone
     test: float | None = bounded_field(None, low=0.01, high=0.5)  # for evaluation alone
+    # What is drawn: the content, or of a series with channels its machines; time: the shares follow each other in time, training
+    # first, then validation, calibration and test.
+    by: str = bounded_field(BY_CONTENT, one_of=(BY_CONTENT, BY_TIME, BY_MACHINE))
 
     def validation_errors(self) -> list[str]:
         total = self.validation + self.calibration + (self.test or 0.0)
@@ -117,7 +122,8 @@ class ValidateSpec:
     missing: str = bounded_field(FLAG_MISSING, one_of=MISSING_RULES)  # for served samples; those of a dataset are quarantined
     unknown: str = bounded_field(FLAG_MISSING, one_of=MISSING_RULES)  # of tables: the same for a category that is not known
     infinite: str = bounded_field(FLAG_MISSING, one_of=MISSING_RULES)  # of tables: the same for an infinite number
-    completeness: float = bounded_field(0.0, low=0.0, high=1.0)  # of tables: share of rows with a value, in each column
+    # Of tables: share of rows with a value, in each column; of series with channels: share of a machine's steps with a reading.
+    completeness: float = bounded_field(0.0, low=0.0, high=1.0)
     duplicates: str = bounded_field("refuse", one_of=("refuse", "accept"))  # samples that equal an earlier one
 
     def validation_errors(self) -> list[str]:
@@ -132,24 +138,31 @@ class ValidateSpec:
                 )
         return errors
 
-    def sample_bounds(self, kind: str) -> dict[str, tuple[float, float]]:
-        """Return the bounds of each statistic that samples of this kind have; the section must have passed `check_kind`."""
+    def sample_bounds(self, spec: InputSpec) -> dict[str, tuple[float, float]]:
+        """Return the bounds of each statistic that such samples have; the section must have passed `check_kind`."""
+        if spec.channels:
+            return {"completeness": (self.completeness, 1.0)}
         bounds = {}
-        for key in KIND_INFOS[kind].bounds:
+        for key in KIND_INFOS[spec.kind].bounds:
             limits = getattr(self, key)
             bounds[key] = (limits.min, limits.max)
         return bounds
 
-    def check_kind(self, kind: str) -> Iterator[tuple[str, str]]:
-        """Yield (path, reason) for each bound that samples of this kind need and lack, or do not have."""
-        kind_bounds = KIND_INFOS[kind].bounds
+    def check_kind(self, spec: InputSpec) -> Iterator[tuple[str, str]]:
+        """Yield (path, reason) for each bound that such samples need and lack, or do not have."""
+        kind, kind_bounds = spec.kind, KIND_INFOS[spec.kind].bounds
+        if spec.channels:
+            kind, kind_bounds = f"{spec.kind} with channels", ()
         all_bounds = dict.fromkeys(chain.from_iterable(info.bounds for info in KIND_INFOS.values()))
         for key in all_bounds:
             is_set = getattr(self, key) is not None
             if key in kind_bounds and not is_set:
                 yield "validate", f"the key {key} is missing: samples of input.kind {kind} are judged by it"
             if key not in kind_bounds and is_set:
-                yield f"validate.{key}", f"expected {join_names(kind_bounds)} with input.kind {kind}, got {key}"
+                yield (
+                    f"validate.{key}",
+                    f"expected {join_names(kind_bounds) or 'no such bound'} with input.kind {kind}, got {key}",
+                )
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import ClassVar
 
-from ae_models.spec import ARRAY_KINDS, IMAGE, TEXT, InputSpec, bounded_field, join_names
+from ae_models.spec import ARRAY_KINDS, IMAGE, SERIES, TEXT, InputSpec, bounded_field, join_names
 from aeops.recipe.image_sources import ImagesSource
 from aeops.recipe.source_spec import SourceSpec, check_both_labelled
 from aeops.recipe.table_sources import TableSource, TextsSource
@@ -240,6 +240,48 @@ class DaysSource(SourceSpec):
         return check_both_labelled(labels, self.labels)
 
 
+@dataclass(frozen=True)
+class IntervalsFile:
+    """A JSON file with times of known anomalies: a list of [start, end], or such lists by name."""
+
+    path: str  # of the file
+    key: str | None = None  # the name of the list that is read; left out: the file is one list
+
+
+@dataclass(frozen=True)
+class SeriesSource(SourceSpec):
+    """Readings with time stamps of one machine or several: a column for each channel, or a reading in each row."""
+
+    kind: ClassVar[str] = "series"
+    input_kinds: ClassVar[tuple[str, ...]] = (SERIES,)
+    path: str  # .csv, .csv.gz or .parquet
+    labels: str | None = None  # the column with one whole number or name a reading; a step has the highest of its readings
+    anomalies: IntervalsFile | None = None  # in the place of labels: steps inside of an interval have the label 1, others 0
+
+    def check_labels(self, labels: tuple[int, ...]) -> list[str]:
+        errors = check_both_labelled(labels, self.labels or self.anomalies)
+        if self.anomalies is not None and labels and set(labels) != {0, 1}:
+            errors.append(f"labels: expected two, 0 and 1 or two names, with source.anomalies, got {len(labels)}")
+        if labels and min(labels) < 0:
+            errors.append(f"labels: expected whole numbers from 0 on with a source of kind {self.kind}, got {min(labels)}")
+        return errors
+
+    def check_input(self, input_spec: InputSpec) -> list[tuple[str, str]]:
+        if not input_spec.channels:
+            return [("input.channels", f"expected {{name}} of one channel or more with a source of kind {self.kind}, got none")]
+        if self.labels in {channel.name for channel in input_spec.channels}:
+            return [("input.channels", f"expected no channel {self.labels}, which data.source reads as labels")]
+        return []
+
+    def validation_errors(self) -> list[str]:
+        errors = []
+        if not self.path.lower().endswith((".csv", ".csv.gz", ".parquet")):
+            errors.append(f"path: expected a .csv, .csv.gz or .parquet file, got {self.path!r}")
+        if self.labels is not None and self.anomalies is not None:
+            errors.append("labels and anomalies are both set: expected one of them, since a step has one label")
+        return errors
+
+
 def text_name(path: str) -> str:
     """Return the name of a text file without its folder and suffixes, by which its documents are called."""
     return PurePosixPath(path).name.removesuffix(".gz").removesuffix(".csv")
@@ -247,6 +289,6 @@ def text_name(path: str) -> str:
 
 ALL_SOURCES: tuple[type[SourceSpec], ...] = (
     *(MlxtendSource, NpySource, IdxSource, NpzSource, MaskedImagesSource, ScansSource),
-    *(SentencesSource, DaysSource, TableSource, ImagesSource, TextsSource),
+    *(SentencesSource, DaysSource, TableSource, ImagesSource, TextsSource, SeriesSource),
 )
 SOURCE_SPECS: dict[str, type[SourceSpec]] = {spec.kind: spec for spec in ALL_SOURCES}

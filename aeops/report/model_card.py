@@ -23,6 +23,7 @@ from aeops.report.tables import (
     DETECTION_MEASURES,
     QualityMeasure,
     describe_lead,
+    describe_normals,
     detectors_by_name,
     rate_table,
     reconstruction_measures,
@@ -196,9 +197,10 @@ def describe_threshold(recipe: Mapping[str, Any], metrics: Mapping[str, Any]) ->
     alarms = metrics["false_alarms"]
     low, high = alarms["interval"]
     promise = threshold_method(recipe["threshold"]).describe_promise()
+    blocks = f" {describe_normals(alarms, '')}".rstrip()
     text = (
         f"A sample is flagged when its score is above {alarms['threshold']:.6g}. The promise: {promise}. "
-        f"Measured: {format_share(alarms['measured'], 2)} ({alarms['alarms']:,} of {alarms['normals']:,}; "
+        f"Measured: {format_share(alarms['measured'], 2)} ({alarms['alarms']:,} of {alarms['normals']:,}{blocks}; "
         f"95 % interval {format_share(low, 2)} to {format_share(high, 2)})."
     )
     if metrics["novelty_flagged"] is not None:

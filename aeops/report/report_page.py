@@ -33,6 +33,7 @@ from aeops.report.tables import (
     MODEL,
     QualityMeasure,
     describe_lead,
+    describe_normals,
     detectors_by_name,
     pca_name,
     rate_table,
@@ -152,6 +153,7 @@ def _bundle_context(report: Path, bundle: Path, training: Path) -> dict[str, obj
         "rates": rate_table(metrics),
         "lead": describe_lead(metrics),
         "slider": read_slider(report / "thresholds.csv", metrics["false_alarms"]["threshold"]),
+        "normals": describe_normals(metrics["false_alarms"], "test normals"),
     }
 
 
@@ -297,7 +299,7 @@ def _alarm_tile(alarms: Mapping[str, Any], novelty_flagged: float | None) -> Tem
     return {
         "title": "False alarms",
         "headline": format_share(alarms["measured"], 2),
-        "unit": f"{alarms['alarms']:,} of {alarms['normals']:,} normals",
+        "unit": f"{alarms['alarms']:,} of {alarms['normals']:,} {describe_normals(alarms, 'normals')}",
         "bars": _scale_bars(bars),
         "note": note,
     }

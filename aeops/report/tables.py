@@ -49,6 +49,12 @@ DETECTION_MEASURES = (
 )
 
 
+def describe_normals(alarms: Mapping[str, Any], one: str) -> str:
+    """Return what the normals of the section false_alarms are: `one`, such as normals, or blocks of windows of a series."""
+    block = alarms.get("block", 1)
+    return one if block == 1 else f"blocks of {block} normal windows"
+
+
 def reconstruction_measures(metrics: Mapping[str, Any]) -> list[QualityMeasure]:
     """Return the measures of reconstruction that metrics.json has for this kind of sample: a series has no SSIM."""
     model = metrics["reconstruction"]["model"]

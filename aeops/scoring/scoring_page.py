@@ -235,4 +235,4 @@ def _read_sample(file: InboxFile, row: int, detector: Detector) -> np.ndarray | 
 
 def _scale_to_unit(values: np.ndarray, detector: Detector) -> np.ndarray:
     """Return raw values in [0, 1], 0 where a value is missing."""
-    return np.asarray(np.nan_to_num(((values - detector.low) / (detector.high - detector.low)).clip(0, 1)))
+    return np.asarray(np.nan_to_num(detector.spec.unit(values).clip(0, 1)))

@@ -21,9 +21,17 @@ from aeops.kinds.npy_bytes import MEDIA_TYPE as NPY_TYPE
 from aeops.kinds.samples import CheckedSamples
 from aeops.predictions.journal import Journal
 from aeops.serving.limits import RequestLimits
+from aeops.serving.machine_feeds import MachineFeeds
 from aeops.serving.metrics import Metrics
 from aeops.serving.request_bodies import JSON, RequestSamples, read_request_samples
-from aeops.serving.response_formats import FirstPrediction, ScoringReply, explanations_reply, scores_reply, values_reply
+from aeops.serving.response_formats import (
+    FirstPrediction,
+    ScoringReply,
+    explanations_reply,
+    feed_reply,
+    scores_reply,
+    values_reply,
+)
 from aeops.serving.served_version import ServedVersion
 from aeops.serving.shadow import AnsweredBatch
 
@@ -99,14 +107,18 @@ class BatchScorer:
         on_answered: Callable[[ServedVersion, AnsweredBatch], None],
     ) -> None:
         self.limits, self.metrics, self.journal, self.on_answered = limits, metrics, journal, on_answered
+        self.feeds = MachineFeeds(limits.machines)
 
     def process_batch(self, requests: list[Request]) -> None:
         """Send every request a reply or an error."""
         by_version: dict[int, list[Request]] = {}
-        failures: list[RequestOutcome] = []
+        failures: list[RequestOutcome] = []  # and what is answered without a score
         for request in requests:
             try:
                 request.samples = self._read_request(request)
+                if request.samples.feed is not None and not len(request.samples):
+                    failures.append((request, feed_reply(request.samples.feed, {}, None)))  # no window is complete yet
+                    continue
                 by_version.setdefault(id(request.served_version), []).append(request)
             except Exception as error:  # noqa: BLE001  # sent to its own client and logged there; the others are answered
                 failures.append((request, error))
@@ -116,7 +128,8 @@ class BatchScorer:
 
     def _read_request(self, request: Request) -> RequestSamples:
         detector = request.served_version.detector
-        samples = read_request_samples(request.body, request.media_type, request.params, detector, self.limits)
+        feeds = self.feeds if request.path == SCORE_PATH else None
+        samples = read_request_samples(request.body, request.media_type, request.params, detector, self.limits, feeds)
         request.body = b""  # the samples may share its memory; nothing else needs it
         if request.path == EXPLAIN_PATH and len(samples) > self.limits.explained_samples:
             message = f"expected at most {self.limits.explained_samples} samples to explain, got {len(samples)}"
@@ -146,6 +159,8 @@ class BatchScorer:
             outcomes, answered_batch = self._score_requests(requests)
         except Exception as error:  # noqa: BLE001  # sent to the client and logged there
             if len(requests) == 1:
+                if (feed := loaded_samples(requests[0]).feed) is not None:
+                    feed.release()
                 send_outcomes([(requests[0], error)])
                 return
             for request in requests:
@@ -219,6 +234,8 @@ def build_reply(request: Request, score_columns: ScoreColumns, first_prediction:
         scores["reconstruction"] = detector.decode_outputs(score_columns["reconstruction"])
     if samples.params.get("code"):
         scores["code"] = score_columns["code"]
+    if samples.feed is not None:
+        return feed_reply(samples.feed, scores, first_prediction)
     if request.path == EXPLAIN_PATH:
         explanations = detector.explain(samples.checked.model_input, score_columns)
         predictions = to_answers(scores)
@@ -258,6 +275,9 @@ def split_by_request(requests: list[Request], score_columns: ScoreColumns) -> li
 def prediction_names(scored_requests: list[tuple[Request, ScoreColumns]]) -> list[str]:
     names: list[str] = []
     for request, _ in scored_requests:
+        if (feed := loaded_samples(request).feed) is not None:
+            names += feed.names()
+            continue
         for row in range(len(loaded_samples(request))):
             names.append(f"{request.request_id}[{row}]")
     return names

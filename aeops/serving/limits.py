@@ -18,3 +18,4 @@ class RequestLimits(ConnectionLimits):
     all_text_bytes: int = 2**19  # of all texts of a request, in UTF-8 after NFKC: each takes a microsecond to become a token
     answer_values: int = 4_000_000  # numbers in a JSON reply, or those of one sample: some 80 MB; not of npy and Arrow
     queue: int = 256  # requests that wait
+    machines: int = 1000  # whose last window is kept, of a series that grows: each takes a window of float64

@@ -19,10 +19,12 @@ from aeops.bundle.detector import Detector
 from aeops.errors import DataError
 from aeops.kinds import KIND_INFOS
 from aeops.kinds.decoding import DecodeError
+from aeops.kinds.flags import FLAG_DTYPE
 from aeops.kinds.npy_bytes import MEDIA_TYPE, read_npy
 from aeops.kinds.samples import CheckedSamples
 from aeops.serving import arrow
 from aeops.serving.limits import RequestLimits
+from aeops.serving.machine_feeds import FEED_EXAMPLE, MACHINE_KEY, FeedBatch, MachineFeeds, is_feed_body
 
 JSON = "application/json"
 # No type of an HTML form is among them, nor none at all: a browser sends those for a page of any origin without asking first.
@@ -49,24 +51,32 @@ class RequestSamples:
         stored_samples: (n, *shape) as a dataset stores them, or strings, object (n,); a prediction's hash is of them.
         checked: result of `Detector.check`.
         params: columns to return in addition to the scores, by name.
+        feed: of a request with readings of a machine; None for others.
     """
 
     stored_samples: np.ndarray
     checked: CheckedSamples
     params: dict[str, bool]
+    feed: FeedBatch | None = None
 
     def __len__(self) -> int:
         return len(self.checked.flags)
 
 
 def read_request_samples(
-    body: bytes, media_type: str, params: Mapping[str, bool], detector: Detector, limits: RequestLimits
+    body: bytes,
+    media_type: str,
+    params: Mapping[str, bool],
+    detector: Detector,
+    limits: RequestLimits,
+    feeds: MachineFeeds | None = None,
 ) -> RequestSamples:
     """Read the samples in a body.
 
     Args:
         media_type: one of `MEDIA_TYPES`.
         params: from the query; those in a JSON body are added and take precedence.
+        feeds: keep the last windows of machines, where the path takes their readings.
 
     Raises:
         HTTPException: 400 or 413.
@@ -74,6 +84,8 @@ def read_request_samples(
     """
     merged_params = dict(params)
     is_json = media_type == JSON
+    if is_json and feeds is not None and detector.spec.channels and b'"' + MACHINE_KEY.encode() + b'"' in body:
+        return read_feed(body, params, detector, limits, feeds)
     if is_json:
         require_json_bounds(body, detector, limits)
         request = parse_json(body)
@@ -86,6 +98,39 @@ def read_request_samples(
     detector.require_scored(checked.flags)
     stored_samples = detector.data_kind.stored_form(samples, detector.spec, is_json=is_json)
     return RequestSamples(stored_samples, checked, merged_params)
+
+
+def read_feed(
+    body: bytes, params: Mapping[str, bool], detector: Detector, limits: RequestLimits, feeds: MachineFeeds
+) -> RequestSamples:
+    """Read the readings of a machine, and return the windows that they complete; there may be none.
+
+    Raises:
+        HTTPException: 400, 409 or 413.
+        DataError: readings that cannot be placed, or no numbers.
+    """
+    if len(body) > HARMLESS_JSON_BYTES:
+        message = f"expected at most {HARMLESS_JSON_BYTES} bytes of readings in one request, got {len(body)}"
+        raise HTTPException(413, f"{message}: send them in several requests, one after the other")
+    if any(params.values()):
+        raise HTTPException(
+            400, f"expected no param with readings of a machine, got {join_names(params)}: ask for it with inputs"
+        )
+    try:
+        request = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise HTTPException(400, f"expected {FEED_EXAMPLE}, got no valid JSON ({error})") from error
+    if not is_feed_body(request):
+        raise HTTPException(400, f"expected {BODY_EXAMPLE}, or {FEED_EXAMPLE}, got neither")
+    feed = feeds.take(request, detector, limits)
+    windows = feed.brought.windows
+    try:
+        checked = detector.check(windows) if len(windows) else CheckedSamples(windows, np.zeros(0, FLAG_DTYPE))
+        stored = detector.data_kind.stored_form(windows, detector.spec, is_json=False)
+    except BaseException:
+        feed.release()
+        raise
+    return RequestSamples(stored, checked, dict(params), feed)
 
 
 def require_within_limits(samples: np.ndarray, detector: Detector, limits: RequestLimits) -> None:

@@ -10,6 +10,7 @@ from aeops.bundle.answers import to_answers
 from aeops.kinds.flags import list_flag_names
 from aeops.kinds.npy_bytes import MEDIA_TYPE as NPY_TYPE
 from aeops.serving import arrow, npy
+from aeops.serving.machine_feeds import FeedBatch
 from aeops.serving.request_bodies import JSON, JsonObject
 
 IDS_HEADER = "x-prediction-ids"  # `<call>-<first row>..<last row>`
@@ -52,6 +53,15 @@ def scores_reply(
     if with_ids and first_prediction is not None:
         content["ids"] = prediction_ids(first_prediction, count)
     return ScoringReply(orjson.dumps(content), JSON, headers)
+
+
+def feed_reply(feed: FeedBatch, scores: dict[str, np.ndarray], first_prediction: FirstPrediction | None) -> ScoringReply:
+    """Format the scores of a machine's new steps as JSON, and remember its window."""
+    content = feed.answer(scores)
+    count = len(content["predictions"])
+    if first_prediction is not None:
+        content["ids"] = prediction_ids(first_prediction, count)
+    return ScoringReply(orjson.dumps(content), JSON, ids_header(first_prediction, count))
 
 
 def explanations_reply(predictions: list[JsonObject], first_prediction: FirstPrediction | None) -> ScoringReply:

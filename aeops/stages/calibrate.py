@@ -57,7 +57,7 @@ def served_rules(recipe: Recipe) -> SampleRules:
     if section.blank == "refuse":
         expected["blank"] = (0, 0)
     if source.given == "clean":
-        expected |= load_kind(source.kind).served_bounds(section.sample_bounds(source.kind))
+        expected |= load_kind(source.kind).served_bounds(section.sample_bounds(source))
     return SampleRules(section.missing, expected, section.unknown, section.infinite)
 
 

@@ -73,7 +73,7 @@ def compare(
     if candidate_count < 1:
         raise UsageError(f"--judged: expected 1 or more, as this candidate counts, got {candidate_count}")
     holdout_digest, data = holdout_sha256(prepared), load_prepared(prepared)
-    # A champion may have other codes for the categories of a table.
+    # A champion may have other codes for the categories of a table, and other ranges of the channels of a series.
     recipe = replace(recipe, fit=learnt_fit(recipe.fit, read_json(prepared / "prepared.json")))
     challenger_detector = Detector(challenger)
     champion_detector: Detector | None = None

@@ -8,7 +8,7 @@ report and `dvc plots`) and figures/ to --out. The same input gives the same byt
 import argparse
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,21 +20,23 @@ from ae_models.thresholds import read_threshold
 from aeops.bundle.detector import Detector
 from aeops.bundle.explanations import caption_scores
 from aeops.data.array_files import write_parquet
-from aeops.data.fit_samples import calibration_file
+from aeops.data.fit_samples import calibration_file, learnt_fit
 from aeops.drawing import mosaics
 from aeops.errors import DataError
 from aeops.evaluation import line_charts, model_input
 from aeops.evaluation.alarm_causes import alarm_results
 from aeops.evaluation.detection import DetectorScores, measure_flagged, measure_lead, measure_ranking
-from aeops.evaluation.false_alarms import measure_false_alarms
+from aeops.evaluation.false_alarms import count_blocks, measure_false_alarms
 from aeops.evaluation.measures import MEASURE_FUNCTIONS
 from aeops.evaluation.prepared import load_prepared
 from aeops.evaluation.reference import REFERENCE_SEED, write_reference
+from aeops.evaluation.series_alarms import series_results
 from aeops.evaluation.study import EvaluationContext, StudyResult, run_study
 from aeops.evaluation.threshold_table import error_table, threshold_table, to_csv
 from aeops.files import atomic_folder, atomic_write, write_json
 from aeops.kinds.arrays import mse_per_image
 from aeops.machine.entry_point import run_main
+from aeops.machine.stored_json import read_json
 from aeops.project import Project, find_project
 from aeops.recipe.metric_names import AT_REQUESTED_RATE, MODEL_DETECTOR, TABLE_RATES
 from aeops.recipe.reader import Recipe, read_recipe
@@ -67,6 +69,7 @@ def evaluate(recipe: Recipe, project: Project, prepared: Path, bundle: Path, his
         UsageError: more PCA components or neighbours than the training samples allow.
     """
     context = build_context(recipe, project, prepared, bundle, history)
+    recipe = context.recipe  # with what the stage prepare has learnt of its input
     curves = pd.read_csv(history / "history.csv")
     detectors = score_detectors(context)
     metrics = measure_metrics(context, detectors) | training_metrics(curves, context.detector)
@@ -74,8 +77,11 @@ def evaluate(recipe: Recipe, project: Project, prepared: Path, bundle: Path, his
         figures = folder / "figures"
         figures.mkdir()
         documents = {}
-        for name, result in (example_results(context, figures) | alarm_results(context)).items():
+        own_results = series_results(context, figures) | example_results(context, figures) | alarm_results(context)
+        for name, result in own_results.items():
             documents[name] = study_document(result)
+            if result.metrics:
+                metrics[name] = result.metrics
         for name, spec in recipe.evaluate.studies.items():
             result = run_study(name, spec, context, figures)
             metrics[name] = result.metrics
@@ -98,6 +104,7 @@ def build_context(recipe: Recipe, project: Project, prepared: Path, bundle: Path
     Raises:
         DataError: a bundle that must not be used, or no normal sample among the test samples.
     """
+    recipe = replace(recipe, fit=learnt_fit(recipe.fit, read_json(prepared / "prepared.json")))
     data, detector, source = load_prepared(prepared), Detector(bundle), recipe.fit.input
     if data.novelty.all():
         next_step = "raise data.split.test in the recipe"
@@ -117,7 +124,10 @@ def score_detectors(context: EvaluationContext) -> dict[str, DetectorScores]:
         return {}
     calibration = np.load(calibration_file(context.data.folder, recipe, context.project), mmap_mode="r")
     calibration_scores = context.baselines.score(model_input.served_inputs(recipe.fit, calibration, REFERENCE_SEED))
-    detectors = {MODEL_DETECTOR: DetectorScores(context.detector.calibration_scores, context.predictions["score"])}
+    model_scores = context.detector.calibration_scores
+    if read_threshold(context.detector.bundle["threshold"]).method.block > 1:  # those are of blocks, and baselines have windows
+        model_scores = context.detector.score(calibration)["score"]
+    detectors = {MODEL_DETECTOR: DetectorScores(model_scores, context.predictions["score"])}
     for name, scores in context.baselines.score(context.inputs).items():
         detectors[name] = DetectorScores(calibration_scores[name], scores)
     return detectors
@@ -130,7 +140,11 @@ def measure_metrics(context: EvaluationContext, detectors: Mapping[str, Detector
     """Return the metrics of every report, as metrics.json holds them; sections that the recipe does not ask for are left out."""
     threshold = read_threshold(context.detector.bundle["threshold"])
     is_normal, is_anomaly = context.is_normal, context.predictions["is_anomaly"]
-    alarms = measure_false_alarms(int(is_anomaly[is_normal].sum()), int(is_normal.sum()), threshold)
+    alarm_count, normal_count = int(is_anomaly[is_normal].sum()), int(is_normal.sum())
+    if threshold.method.block > 1:
+        runs = context.data.table["run"].to_numpy()
+        alarm_count, normal_count = count_blocks(is_anomaly, is_normal, runs, threshold.method.block)
+    alarms = measure_false_alarms(alarm_count, normal_count, threshold)
     metrics: MetricTree = {
         "format": 1,
         "rows": context.data.rows | {"calibration": threshold.calibration_rows},
@@ -139,6 +153,8 @@ def measure_metrics(context: EvaluationContext, detectors: Mapping[str, Detector
     if detectors:
         metrics["detection"] = detection_metrics(detectors, context, threshold.method.requested_rate)
     metrics["false_alarms"] = {"requested": threshold.method.requested_rate, "threshold": threshold.value} | asdict(alarms)
+    if threshold.method.block > 1:
+        metrics["false_alarms"]["block"] = threshold.method.block
     metrics["novelty_flagged"], metrics["novelty_flagged_interval"] = None, None
     if not is_normal.all():
         flagged = is_anomaly[~is_normal]

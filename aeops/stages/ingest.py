@@ -15,7 +15,7 @@ import pandas as pd
 from aeops.data.array_files import write_parquet
 from aeops.data.dataset import FORMAT, SHARD_BYTES, index_columns, lines_sha256
 from aeops.data.set_aside import write_set_aside
-from aeops.data.shards import describe_columns, shard_file, shard_stem, write_block
+from aeops.data.shards import describe_input, shard_file, shard_stem, write_block
 from aeops.data.sources.catalogue import read_source, source_digest
 from aeops.data.sources.samples import SourceSamples
 from aeops.data.statistics import sample_sha256
@@ -25,6 +25,8 @@ from aeops.machine.entry_point import run_main
 from aeops.project import Project, find_project
 from aeops.recipe.reader import Recipe, read_recipe
 from aeops.recipe.sections import SplitSpec
+
+RANGE_KEYS = ("low", "high")  # behind those of columns and channels: the order of keys is part of a dataset's bytes
 
 
 def ingest(recipe: Recipe, project: Project, output: Path) -> None:
@@ -60,7 +62,7 @@ def write_shards(samples: SourceSamples, recipe: Recipe, folder: Path, shard_byt
         index_parts.append(index_shard(samples, positions, block, recipe, number))
     index = pd.concat(index_parts, ignore_index=True)
     index["source"] = samples.source_name
-    columns = index_columns(recipe.fit.input.kind)
+    columns = index_columns(recipe.fit.input)
     return mark_duplicates(index)[list(columns)].astype(columns)
 
 
@@ -94,7 +96,8 @@ def index_shard(samples: SourceSamples, positions: slice, block: np.ndarray, rec
         "shape": "x".join(map(str, kind.stored_shape(block))),
         "dtype": kind.stored_dtype(block),
     }
-    return pd.DataFrame(columns | kind.statistics(block, recipe.fit.input))
+    own_statistics = {name: values[positions] for name, values in samples.statistics.items()}
+    return pd.DataFrame(columns | kind.statistics(block, recipe.fit.input) | own_statistics)
 
 
 def sample_ids(samples: SourceSamples, positions: slice, recipe: Recipe) -> Sequence[str]:
@@ -107,8 +110,11 @@ def sample_ids(samples: SourceSamples, positions: slice, recipe: Recipe) -> Sequ
 def assign_splits(keys: Iterable[str], samples: SourceSamples, positions: slice, recipe: Recipe) -> list[str]:
     """Return the split of each sample at `positions`, drawn by its key.
 
-    Where the recipe uses the source's own test part, its samples are in `test`, whatever was drawn.
+    Where the recipe uses the source's own test part, its samples are in `test`, whatever was drawn. The splits of a series are
+    those of its source.
     """
+    if samples.own_splits is not None:
+        return list(samples.own_splits[positions])
     splits = [draw_split(key, recipe.data.dataset, recipe.data.split) for key in keys]
     if recipe.data.split.test is not None:
         return splits
@@ -165,15 +171,16 @@ def dataset_document(
         file = shard_file(folder, int(str(number)))
         shards.append({"file": file, "rows": int(row_count), "sha256": file_sha256(folder / file)})
     spec = recipe.fit.input
+    described = describe_input(spec)
+    del described["shape"]  # that of the samples themselves is written
     return {
         "format": FORMAT,
         "dataset": recipe.data.dataset,
-        "kind": spec.kind,
+        "kind": described.pop("kind"),
         "dtype": str(index["dtype"].iloc[0]),
         "shape": list(load_kind(spec.kind).stored_shape(samples.array[:1])),
-        **describe_columns(spec),
-        "low": spec.low,
-        "high": spec.high,
+        **{key: value for key, value in described.items() if key not in RANGE_KEYS},
+        **{key: described[key] for key in RANGE_KEYS},
         "rows": len(index),
         "source": source,
         "shards": shards,

@@ -6,6 +6,8 @@ Training, validation and calibration have normal samples only. The test set has 
 novelties of all splits, since no novelty is trained on; if the source has its own test part (data.split.test left out), the
 test set is that part. train_labels.npy has the labels of the training samples, -1 for a sample without one.
 
+A series with channels is stored step by step: its windows are cut here, see `aeops.data.series_sets`.
+
 With data.novelty_in_validation, the novelties of the validation split choose the threshold: they stand in validation_novelty.npy,
 and none of them is tested on.
 """
@@ -21,7 +23,8 @@ import pandas as pd
 from ae_models.spec import CATEGORY, InputSpec
 from aeops.data.array_files import write_npy_file, write_parquet
 from aeops.data.dataset import FORMAT, read_index, read_shards, require_receipt
-from aeops.data.shards import describe_columns
+from aeops.data.series_sets import WindowSets, cut_window_sets
+from aeops.data.shards import describe_input
 from aeops.errors import DataError
 from aeops.files import atomic_folder, write_json
 from aeops.kinds.interface import load_kind
@@ -30,6 +33,7 @@ from aeops.machine.stored_json import read_json
 from aeops.recipe.reader import Recipe, read_recipe
 
 VALIDATION_NOVELTY = "validation_novelty"
+SERIES_FILE = "series.parquet"  # of a series that is stored step by step
 SPLIT_NAMES = ("train", "validation", "calibration", "test")
 MIN_FIT_ROWS = 2  # of each split that a fit reads
 
@@ -44,6 +48,9 @@ def prepare(recipe: Recipe, dataset: Path, output: Path) -> None:
     description = require_input(dataset, recipe)
     index = read_index(dataset)
     is_novelty = index["label"].isin(list(recipe.data.novelty)).fillna(False).astype(bool)
+    if recipe.fit.input.channels:
+        write_windows(cut_window_sets(dataset, index, is_novelty, recipe), recipe, description, receipt, output)
+        return
     splits = select_splits(index, is_novelty, recipe)
     require_split_samples(splits, is_novelty, recipe)
     row_counts = {name: len(splits[name]) for name in SPLIT_NAMES}
@@ -60,6 +67,22 @@ def prepare(recipe: Recipe, dataset: Path, output: Path) -> None:
         write_npy_file(folder / "train_labels.npy", labels.shape, labels.dtype, [labels])
         write_parquet(folder / "test.parquet", splits["test"][["id", "label", "group"]].assign(novelty=is_novelty))
         write_json(folder / "prepared.json", prepared_document(recipe, description, receipt, row_counts, spec))
+
+
+def write_windows(sets: WindowSets, recipe: Recipe, description: dict[str, Any], receipt: dict[str, Any], output: Path) -> None:
+    """Write the windows of a series, and series.parquet with its steps, to the folder `output`, all or nothing."""
+    row_counts = {name: len(sets.starts[name]) for name in SPLIT_NAMES}
+    row_counts["test_novelty"] = int(sets.novelty["test"].sum())
+    with atomic_folder(output) as folder:
+        for name in SPLIT_NAMES:
+            windows = sets.cut(name)
+            write_npy_file(folder / f"{name}.npy", windows.shape, windows.dtype, [windows])
+        labels = sets.labels["train"]
+        write_npy_file(folder / "train_labels.npy", labels.shape, labels.dtype, [labels])
+        write_parquet(folder / "test.parquet", sets.table("test"))
+        channels = {channel.name: sets.values[:, place] for place, channel in enumerate(sets.spec.channels)}
+        write_parquet(folder / SERIES_FILE, sets.steps.assign(**{f"channel:{name}": values for name, values in channels.items()}))
+        write_json(folder / "prepared.json", prepared_document(recipe, description, receipt, row_counts, sets.spec))
 
 
 def select_splits(index: pd.DataFrame, is_novelty: pd.Series, recipe: Recipe) -> dict[str, pd.DataFrame]:
@@ -95,12 +118,20 @@ def prepared_document(
         "kind": description["kind"],
         "rows": row_counts,
         "dtype": prepared_dtype(description, spec).name,
-        "shape": description["shape"],
+        "shape": list(spec.shape) if spec.channels else description["shape"],
         "low": description["low"],
         "high": description["high"],
         "novelty": list(recipe.data.novelty),
         **learnt_categories(spec),
+        **learnt_ranges(spec),
     }
+
+
+def learnt_ranges(spec: InputSpec) -> dict[str, Any]:
+    """Return the values that are read as 0 and 1 by channel, as prepared.json holds them; nothing where there are no channels."""
+    if not spec.channels:
+        return {}
+    return {"ranges": {channel.name: list(pair) for channel, pair in zip(spec.channels, spec.ranges, strict=True)}}
 
 
 def learnt_categories(spec: InputSpec) -> dict[str, Any]:
@@ -110,7 +141,9 @@ def learnt_categories(spec: InputSpec) -> dict[str, Any]:
 
 
 def prepared_dtype(description: dict[str, Any], spec: InputSpec) -> np.dtype:
-    """Return the dtype of prepared samples: float64 of rows, else that of the dataset."""
+    """Return the dtype of prepared samples: float64 of rows, float32 of windows cut from steps, else that of the dataset."""
+    if spec.channels:
+        return np.dtype(np.float32)
     return np.dtype(np.float64) if spec.columns else np.dtype(description["dtype"])
 
 
@@ -121,13 +154,18 @@ def require_input(dataset: Path, recipe: Recipe) -> dict[str, Any]:
         DataError: its kind, shape or range is not that of the recipe's input.
     """
     description: dict[str, Any] = read_json(dataset / "dataset.json")
-    spec = recipe.fit.input
-    actual_values = (description["kind"], description["shape"], description["low"], description["high"])
-    expected = (spec.kind, list(spec.shape), spec.low, spec.high)
-    if actual_values != expected or description.get("columns") != describe_columns(spec).get("columns"):
+    expected = describe_input(recipe.fit.input)
+    actual = {key: description.get(key) for key in expected}
+    if (
+        actual != expected
+        or ("columns" in description) != ("columns" in expected)
+        or ("every" in description) != ("every" in expected)
+    ):
+        keys = [key for key in expected if actual[key] != expected[key]] or ["columns", "channels"]
+        got, wanted = (", ".join(f"{key} {values.get(key)}" for key in keys) for values in (description, expected))
         raise DataError(
-            f"{dataset}: got samples of kind, shape, low, high {actual_values}, expected {expected} as in the recipe's input: "
-            f"type ae run {recipe.name} to ingest and validate them again"
+            f"{dataset}: got samples of {got}, expected {wanted} as in the recipe's input: type ae run {recipe.name} to ingest "
+            "and validate them again"
         )
     return description
 

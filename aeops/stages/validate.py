@@ -33,7 +33,7 @@ from aeops.data.dataset import (
 )
 from aeops.data.quarantine import write_quarantine
 from aeops.data.set_aside import count_reasons, read_set_aside
-from aeops.data.shards import describe_columns, read_input, shard_stem, write_block
+from aeops.data.shards import describe_input, read_input, shard_stem, write_block
 from aeops.data.validation import (
     ROW_KEY,
     DataValidator,
@@ -156,14 +156,7 @@ def require_incoming(incoming: Path, recipe: Recipe) -> dict[str, Any]:
     keys = ("dataset", "kind", "shape", "low", "high", "shards")
     description: dict[str, Any] = read_json(incoming / "dataset.json", *keys, repair=next_step)
     spec = recipe.fit.input
-    expected_values = {
-        "dataset": recipe.data.dataset,
-        "kind": spec.kind,
-        "shape": list(spec.shape),
-        "low": spec.low,
-        "high": spec.high,
-        **describe_columns(spec),
-    }
+    expected_values = {"dataset": recipe.data.dataset, **describe_input(spec)}
     for key, value in expected_values.items():
         if description.get(key) != value:
             raise DataError(f"{incoming}: expected {key} {value}, as the recipe says, got {description.get(key)}: {next_step}")
@@ -221,10 +214,12 @@ def read_last_means(recipe: Recipe, project: Project) -> tuple[dict[str, float] 
         require_receipt(dataset, recipe.name)
     except DataError as error:  # the files were altered after they were accepted, so they are no measure of drift
         return None, str(error)
-    last_kind, kind = read_json(dataset / "dataset.json")["kind"], recipe.fit.input.kind
-    if last_kind != kind:
-        return None, f"the last accepted version has samples of kind {last_kind}, not {kind}"
-    return drift_means(read_index(dataset), kind), None
+    last, spec = read_input(read_json(dataset / "dataset.json")), recipe.fit.input
+    if last.kind != spec.kind:
+        return None, f"the last accepted version has samples of kind {last.kind}, not {spec.kind}"
+    if bool(last.channels) != bool(spec.channels):
+        return None, "the last accepted version is stored in windows and this one in steps, or the other way round"
+    return drift_means(read_index(dataset), spec), None
 
 
 def read_last_rows(recipe: Recipe, project: Project) -> pd.DataFrame | None:

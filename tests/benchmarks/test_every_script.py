@@ -12,6 +12,7 @@ MODULES = {
     "anomaly_tables",
     "benchmark_tools",
     "labelled_sets",
+    "series_metrics",
     "served_champion",
     "table_detectors",
 }  # code that scripts share

@@ -502,7 +502,10 @@ def test_a_bare_machine_calibrates_by_labels_and_anomalies_of_files(
 
 def test_a_threshold_of_texts_cannot_be_per_group() -> None:
     kinds: dict[str, Any] = PART_SPECS["threshold"]
-    assert [kind for kind, part in kinds.items() if TEXT not in part.supported_inputs] == ["per-group"]
+    assert [kind for kind, part in kinds.items() if TEXT not in part.supported_inputs] == [
+        "per-group",
+        "block-conformal",
+    ]
 
 
 def test_kinds_have_a_law_where_their_spec_says_so() -> None:

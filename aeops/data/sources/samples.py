@@ -40,9 +40,11 @@ class SourceSamples:
         splits: (n,) of "train" and "test", the source's own parts, or None where it has none.
         groups: (n,) str, or None where there are none: samples of one group share a split.
         metadata: counts that go to dataset.json, such as how many samples were left out.
-        ids: the id that each sample came with, such as its file or key; none: by their positions.
+        ids: the id that each sample came with, such as its file, key or time stamp, (n,) str; none: by their positions.
         set_aside: what could not become a sample, by name -> the reason; counts in the quarantine budget.
         checksums: SHA-256 of all files of the source by their roles, where reading computes them, so that none is read twice.
+        statistics: further columns of the index by name, (n,) each, of what a block alone does not tell.
+        own_splits: (n,) str, the split of each sample where it is not drawn by content or group; None elsewhere.
     """
 
     array: np.ndarray | SampleRows
@@ -51,9 +53,11 @@ class SourceSamples:
     splits: np.ndarray | None = None
     groups: np.ndarray | None = None
     metadata: Mapping[str, int] = field(default_factory=dict)
-    ids: Sequence[str] | None = None
+    ids: Sequence[str] | np.ndarray | None = None
     set_aside: Mapping[str, str] = field(default_factory=dict)
     checksums: Mapping[str, str] = field(default_factory=dict)
+    statistics: Mapping[str, np.ndarray] = field(default_factory=dict)
+    own_splits: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         """Raise DataError where two samples have one id."""

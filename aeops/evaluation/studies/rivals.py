@@ -12,7 +12,7 @@ import numpy as np
 from ae_models.checksums import json_sha256
 from ae_models.spec import FitSpec, QuantisedBottleneckSpec
 from aeops.bundle.detector import Detector
-from aeops.data.fit_samples import find_backbone, open_fit_samples
+from aeops.data.fit_samples import find_backbone, learnt_fit, open_fit_samples
 from aeops.drawing import mosaics
 from aeops.drawing.words import format_number, format_share, format_span
 from aeops.evaluation import model_input
@@ -21,6 +21,7 @@ from aeops.evaluation.sampling import strip_indices
 from aeops.evaluation.study import EvaluationContext, StudyResult
 from aeops.files import file_sha256
 from aeops.machine.source_files import source_files
+from aeops.machine.stored_json import read_json
 from aeops.recipe.studies import MODEL, RivalsStudy
 
 STRIP_SAMPLES = 10  # samples in the strips
@@ -57,8 +58,9 @@ def run_rivals_study(spec: RivalsStudy, context: EvaluationContext, figures: Pat
     """
     results = {MODEL: _measure_model(context, context.recipe.fit, context.predictions, context.detector)}
     folders = _checkpoint_folders(spec, context)
+    document = read_json(context.data.folder / "prepared.json")
     for name, fit in spec.rivals.items():
-        results[name] = _train_baseline(context, fit, folders[name])
+        results[name] = _train_baseline(context, learnt_fit(fit, document), folders[name])
     _remove_other_folders(context, folders.values())
     figure_captions = []
     if context.detector.data_kind.IS_DRAWABLE:

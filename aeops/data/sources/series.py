@@ -1,0 +1,169 @@
+"""Readings with time stamps: a CSV or Parquet file, wide or long, of one machine or several, brought to the steps of a grid.
+
+How readings become steps says `aeops.kinds.series_grid`; what was repaired is counted in dataset.json. Machines are drawn by
+their names for the splits, or the splits follow each other in time, with the same borders for all machines: see data.split.by.
+"""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aeops.data.sources.files import source_file
+from aeops.errors import DataError
+from aeops.project import Project
+from aeops.recipe.reader import Recipe
+from aeops.recipe.sections import BY_TIME, SplitSpec
+from aeops.recipe.sources import SeriesSource
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from aeops.data.sources.samples import SourceSamples
+    from aeops.kinds.series_grid import Steps
+    from aeops.kinds.series_readings import Readings
+
+SPLITS_IN_TIME = ("train", "validation", "calibration", "test")
+
+
+class SeriesReader:
+    """The source of kind series."""
+
+    def files(self, recipe: Recipe, project: Project) -> dict[str, Path]:
+        """Return the file with readings, and the one with known anomalies; raise DataError where one does not exist."""
+        source: SeriesSource = recipe.data.source
+        files = {"readings": source_file(recipe, project, source.path, "path")}
+        if source.anomalies is not None:
+            files["anomalies"] = source_file(recipe, project, source.anomalies.path, "anomalies.path")
+        return files
+
+    def read(self, recipe: Recipe, project: Project) -> "SourceSamples":
+        """Return the steps, (n,) with a field for each channel, their labels, machines and splits.
+
+        Raises:
+            DataError: files that cannot be read, a missing column, a time stamp that is none, or labels unlike the recipe's.
+        """
+        from aeops.data.sources.samples import SourceSamples, repair_hint, require_source_rows
+        from aeops.kinds.series_grid import to_steps
+        from aeops.kinds.series_readings import read_columns
+        from aeops.kinds.series_steps import machine_facts, step_rows
+        from aeops.kinds.series_windows import step_name
+        from aeops.kinds.table_rows import read_columns_file
+
+        source: SeriesSource = recipe.data.source
+        spec, files = recipe.fit.input, self.files(recipe, project)
+        assert spec.steps is not None, "the recipe reader requires steps"
+        columns, from_text = read_columns_file(files["readings"], source.path)
+        try:
+            readings = read_columns(columns, spec.channels, spec.steps, from_text, source.labels)
+            steps = to_steps(readings, spec.steps, *_reading_labels(readings, recipe))
+        except DataError as error:
+            raise DataError(f"{source.path}: {error}: {repair_hint(recipe)}") from error
+        require_source_rows(len(steps.times), recipe, source.path)
+        import numpy as np
+
+        statistics = {
+            "readings": steps.readings,
+            "mistyped": np.array([text.decode(errors="replace") for text in steps.mistyped.tolist()], dtype=object),
+            **machine_facts(steps, spec.steps.every, spec.channels),
+        }
+        statistics["blank"] = statistics["constant"] != ""
+        names = [step_name(machine, time) for machine, time in zip(steps.machines.tolist(), steps.times.tolist(), strict=True)]
+        return SourceSamples(
+            array=step_rows(steps, spec.channels),
+            labels=_step_labels(steps, recipe, files.get("anomalies")),
+            source_name=source.path,
+            groups=None if spec.steps.machine is None else steps.machines,
+            metadata=asdict(steps.facts),
+            ids=np.array(names, dtype=object),
+            statistics=statistics,
+            own_splits=_time_splits(steps.times, recipe.data.split) if recipe.data.split.by == BY_TIME else None,
+        )
+
+
+SOURCE = SeriesReader()
+
+
+def _reading_labels(readings: "Readings", recipe: Recipe) -> "tuple[np.ndarray | None, int]":
+    """Return the label of each reading, whole numbers from 0, and how many there are; None and 0 without labels."""
+    import numpy as np
+
+    from aeops.data.sources.samples import source_labels
+
+    source: SeriesSource = recipe.data.source
+    if readings.labels is None:
+        return None, 0
+    cells = readings.labels
+    if not recipe.label_names:
+        try:
+            cells = cells.astype(np.float64).astype(np.int64)
+        except ValueError:
+            cells = cells.astype(str)
+    else:
+        cells = np.array([str(cell) for cell in cells.tolist()], dtype=str)
+    numbers = source_labels(cells, len(readings.times), recipe, f"{source.path} ({source.labels})", source.path)
+    if len(numbers) and int(numbers.min()) < 0:
+        raise DataError(f"column {source.labels}: expected labels from 0 on, got {int(numbers.min())}")
+    return numbers, int(numbers.max()) + 1
+
+
+def _step_labels(steps: "Steps", recipe: Recipe, anomalies: Path | None) -> "np.ndarray | None":
+    """Return the label of each step, int64 (n,): the highest of its readings, of a filled step that of the one before."""
+    import numpy as np
+
+    source: SeriesSource = recipe.data.source
+    if source.anomalies is not None and anomalies is not None:
+        labels = np.zeros(len(steps.times), np.int64)
+        for start, end in _read_intervals(anomalies, source, recipe):
+            labels[(steps.times >= start) & (steps.times <= end)] = 1
+        return labels
+    if steps.label_counts is None:
+        return None
+    has_label = steps.label_counts > 0
+    highest = has_label.shape[1] - 1 - np.argmax(has_label[:, ::-1], axis=1)
+    known = np.maximum.accumulate(np.where(has_label.any(axis=1), np.arange(len(highest)), 0))
+    return np.asarray(highest[known], np.int64)
+
+
+def _read_intervals(path: Path, source: SeriesSource, recipe: Recipe) -> list[tuple[float, float]]:
+    """Return the intervals of known anomalies in seconds since 1970."""
+    import numpy as np
+
+    from aeops.data.sources.samples import repair_hint
+    from aeops.kinds.series_readings import read_times
+
+    assert source.anomalies is not None, "the caller has such a file"
+    assert recipe.fit.input.steps is not None, "the recipe reader requires steps"
+    name, key = source.anomalies.path, source.anomalies.key
+    try:
+        content: Any = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{name}: not readable as JSON ({error}): {repair_hint(recipe)}") from error
+    if key is not None:
+        if not isinstance(content, dict) or key not in content:
+            raise DataError(
+                f"{name}: expected intervals by the name {key} (source.anomalies.key), got none: {repair_hint(recipe)}"
+            )
+        content = content[key]
+    is_pairs = isinstance(content, list) and all(isinstance(pair, list) and len(pair) == 2 for pair in content)
+    if not is_pairs:
+        raise DataError(f"{name}: expected a list of [start, end], got something else: {repair_hint(recipe)}")
+    stamps = [stamp for pair in content for stamp in pair]
+    try:
+        times = read_times(stamps, np.full(len(stamps), ""), recipe.fit.input.steps).reshape(-1, 2)
+    except DataError as error:
+        raise DataError(f"{name}: {error}: {repair_hint(recipe)}") from error
+    if (times[:, 0] > times[:, 1]).any():
+        raise DataError(f"{name}: expected intervals that start before they end, got one that does not: {repair_hint(recipe)}")
+    return [(start, end) for start, end in times.tolist()]
+
+
+def _time_splits(times: "np.ndarray", split: SplitSpec) -> "np.ndarray":
+    """Return the split of each step, (n,): the shares follow each other in time, the steps of one moment together."""
+    import numpy as np
+
+    moments = np.sort(times)
+    test, calibration = split.test or 0.0, split.calibration
+    ends = np.cumsum([1.0 - split.validation - calibration - test, split.validation, calibration])
+    borders = moments[np.minimum(np.floor(ends * len(moments) + 1e-9).astype(int), len(moments) - 1)]
+    return np.array(SPLITS_IN_TIME, dtype=object)[np.searchsorted(borders, times, side="right")]

@@ -1,0 +1,200 @@
+"""Readings of a series out of columns by name: times in seconds since 1970 UTC, machines, and a value for each channel.
+
+Two forms, told apart by the names: wide, with a column for each channel, and long, with a reading in each row: the columns
+`channel` and `value`. `aeops.kinds.series_grid` brings readings to the steps of a grid. numpy and the standard library only.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import numpy as np
+
+from ae_models.spec import NUMBER, ChannelSpec, ColumnSpec, StepsSpec, join_names, suggest_match
+from aeops.errors import DataError
+from aeops.kinds.table_cells import ParsedColumn, parse_column, shorten_cell
+
+CHANNEL_COLUMN, VALUE_COLUMN = "channel", "value"  # of the long form
+MACHINE_BYTES = 64  # of UTF-8 in a machine's name
+NAMED_COLUMNS = 8  # that a message names
+LATEST = 253_402_300_800.0  # seconds since 1970 of the year 10000, from which on there are no dates
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Readings:
+    """Readings in the order of their source.
+
+    Attributes:
+        times: seconds since 1970 UTC, float64 (n,).
+        machines: names, str (n,); all empty where there is no such column.
+        values: float64 (n, channels); NaN where a reading lacks a channel, which in the long form is all but one.
+        mistyped: row -> the cells that are no numbers, with their channels.
+        labels: (n,) as the source has them, or None.
+    """
+
+    times: np.ndarray
+    machines: np.ndarray
+    values: np.ndarray
+    mistyped: Mapping[int, str]
+    labels: np.ndarray | None = None
+
+
+def is_long(names: Sequence[str], channels: Sequence[ChannelSpec]) -> bool:
+    """Return whether columns of these names are the long form: a reading a row."""
+    return CHANNEL_COLUMN in names and VALUE_COLUMN in names and not any(channel.name in names for channel in channels)
+
+
+def read_columns(
+    columns: Mapping[str, Any], channels: Sequence[ChannelSpec], steps: StepsSpec, from_text: bool, labels: str | None = None
+) -> Readings:
+    """Return the readings in columns by name; further columns are ignored.
+
+    Args:
+        columns: name -> cells.
+        channels: of the series.
+        steps: names the columns of time and machine.
+        from_text: whether all cells are texts, as in CSV.
+        labels: the column with labels; None: none is read.
+
+    Raises:
+        DataError: no readings, a missing column, a time stamp that is none, or, in the long form, a channel that no reading has.
+    """
+    wanted = [steps.time, *([] if steps.machine is None else [steps.machine]), *([] if labels is None else [labels])]
+    long_form = is_long(list(columns), channels)
+    _require_columns(list(columns), [*wanted, *([] if long_form else [channel.name for channel in channels])])
+    count = len(columns[steps.time])
+    if not count:
+        raise DataError("expected one reading or more, got none")
+    machines = np.full(count, "", dtype=str)
+    if steps.machine is not None:
+        machines = _read_machines(columns[steps.machine], steps.machine)
+    times = read_times(columns[steps.time], machines, steps)
+    read_values = _read_long if long_form else _read_wide
+    values, mistyped = read_values(columns, channels, from_text)
+    found_labels = None if labels is None else np.asarray(columns[labels])
+    return Readings(times, machines, values, mistyped, found_labels)
+
+
+def _require_columns(found: Sequence[str], wanted: Sequence[str]) -> None:
+    missing = [name for name in wanted if name not in found]
+    if missing:
+        added = [name for name in found if name not in wanted]
+        got = join_names(list(map(str, found))[:NAMED_COLUMNS]) or "none"
+        raise DataError(
+            f"expected readings with the column {join_names(missing[:NAMED_COLUMNS])}, or in the long form with {CHANNEL_COLUMN} "
+            f"and {VALUE_COLUMN} in the place of the channels, got the columns {got}{suggest_match(missing[0], added)}"
+        )
+
+
+def _read_wide(columns: Mapping[str, Any], channels: Sequence[ChannelSpec], from_text: bool) -> tuple[np.ndarray, dict[int, str]]:
+    parsed = [parse_column(ColumnSpec(channel.name), columns[channel.name], from_text) for channel in channels]
+    problems: dict[int, list[str]] = {}
+    for channel, column in zip(channels, parsed, strict=True):
+        for row, cell in column.mistyped.items():
+            problems.setdefault(row, []).append(f"{channel.name}: {cell}")
+    values = np.stack([column.values for column in parsed], axis=1)
+    return values, {row: "; ".join(cells) for row, cells in problems.items()}
+
+
+def _read_long(columns: Mapping[str, Any], channels: Sequence[ChannelSpec], from_text: bool) -> tuple[np.ndarray, dict[int, str]]:
+    parsed: ParsedColumn = parse_column(ColumnSpec(VALUE_COLUMN, type=NUMBER), columns[VALUE_COLUMN], from_text)
+    names = np.asarray([str(cell) for cell in columns[CHANNEL_COLUMN]], dtype=str)
+    absent = [channel.name for channel in channels if channel.name not in names]
+    if absent:
+        found = join_names(sorted(set(names.tolist()))[:NAMED_COLUMNS])
+        raise DataError(f"expected readings of the channel {join_names(absent)}, got none: the channels are {found}")
+    values = np.full((len(names), len(channels)), np.nan)
+    mistyped = {}
+    for place, channel in enumerate(channels):
+        rows = names == channel.name
+        values[rows, place] = parsed.values[rows]
+    known = {channel.name for channel in channels}
+    for row, cell in parsed.mistyped.items():
+        if names[row] in known:
+            mistyped[row] = f"{names[row]}: {cell}"
+    return values, mistyped
+
+
+def _read_machines(cells: Any, column: str) -> np.ndarray:
+    machines = np.array(["" if cell is None or cell != cell else str(cell) for cell in list(cells)], dtype=str)
+    for row in np.flatnonzero(machines == "")[:1].tolist():
+        raise DataError(f"row {row}, column {column}: expected the name of a machine or a run, got nothing")
+    for name in np.unique(machines).tolist():
+        if len(name.encode(errors="replace")) > MACHINE_BYTES or not name.isprintable():
+            raise DataError(f"column {column}: expected printable names of up to {MACHINE_BYTES} bytes, got {shorten_cell(name)}")
+    return machines
+
+
+# ---------------------------------------------------------------- times
+
+
+def read_times(cells: Any, machines: np.ndarray, steps: StepsSpec) -> np.ndarray:
+    """Return time stamps as seconds since 1970 UTC, float64 (n,).
+
+    A stamp without a zone is one of `steps.timezone`. Of an hour that its clock shows twice, stamps are of the first one until
+    the clock of a machine goes back, then of the second.
+
+    Raises:
+        DataError: a cell that is no time stamp; the message names the row.
+    """
+    array = cells if isinstance(cells, np.ndarray) else np.asarray(cells, dtype=object)
+    zone = ZoneInfo(steps.timezone)
+    if array.dtype.kind in "iuf":
+        times = array.astype(np.float64)
+    elif array.dtype.kind == "M" and steps.timezone == "UTC":
+        times = (array.astype("datetime64[us]") - np.datetime64(0, "us")) / np.timedelta64(1, "s")
+        times[np.isnat(array)] = np.nan
+    else:
+        stamps = array.astype("datetime64[us]").tolist() if array.dtype.kind == "M" else array.tolist()
+        times = _parse_stamps(stamps, machines, zone)
+    is_wrong = ~(np.abs(times) < LATEST)  # NaN, too
+    if is_wrong.any():
+        row = int(np.flatnonzero(is_wrong)[0])
+        more = f" (and in {int(is_wrong.sum()) - 1:,} other rows)" if is_wrong.sum() > 1 else ""
+        expected = "expected a time stamp such as 2026-11-30T12:00:00Z, or seconds since 1970"
+        raise DataError(f"row {row}, column {steps.time}: {expected}, got {shorten_cell(array[row])}{more}")
+    return np.asarray(np.round(times, 6))
+
+
+def _parse_stamps(stamps: Sequence[Any], machines: np.ndarray, zone: ZoneInfo) -> np.ndarray:
+    times = np.full(len(stamps), np.nan)
+    last: dict[str, float] = {}
+    for row, (stamp, machine) in enumerate(zip(stamps, machines.tolist(), strict=True)):
+        seconds = _parse_stamp(stamp, zone, last.get(machine, -np.inf))
+        if seconds is not None:
+            times[row] = last[machine] = seconds
+    return times
+
+
+def _parse_stamp(stamp: Any, zone: ZoneInfo, last: float) -> float | None:
+    """Return seconds since 1970 of one stamp; None where it is none. `last` is that of the machine's reading before."""
+    if isinstance(stamp, str):
+        text = stamp.strip()
+        try:
+            stamp = datetime.fromisoformat(text)
+        except ValueError:
+            try:
+                return float(text)
+            except ValueError:
+                return None
+    if isinstance(stamp, int | float) and not isinstance(stamp, bool):
+        return float(stamp)
+    if not isinstance(stamp, datetime):
+        return None
+    if stamp.tzinfo is not None:
+        return (stamp - _EPOCH).total_seconds()
+    seconds = (stamp.replace(tzinfo=zone) - _EPOCH).total_seconds()
+    later = (stamp.replace(tzinfo=zone, fold=1) - _EPOCH).total_seconds()
+    return later if seconds < last <= later else seconds
+
+
+def describe_time(seconds: float) -> str:
+    """Return seconds since 1970 as ISO 8601 in UTC, with a fraction where there is one.
+
+    >>> describe_time(1_400_000_000)
+    '2014-05-13T16:53:20Z'
+    """
+    return datetime.fromtimestamp(round(seconds, 6), UTC).isoformat().replace("+00:00", "Z")

@@ -1,0 +1,175 @@
+"""A growing series scored online: the service keeps each machine's last window, in process."""
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+from machine_series import fit_bundle, readings
+from starlette.exceptions import HTTPException
+
+from aeops.bundle.detector import Detector
+from aeops.errors import DataError
+from aeops.kinds.series_windows import cut_windows
+from aeops.serving.app import detector_app
+from aeops.serving.limits import RequestLimits
+from aeops.serving.machine_feeds import MachineFeeds
+
+LENGTH = 16
+
+
+@pytest.fixture(scope="module")
+def detector(tmp_path_factory: pytest.TempPathFactory) -> Detector:
+    return Detector(fit_bundle(tmp_path_factory.mktemp("press")))
+
+
+@pytest.fixture
+def client(detector: Detector) -> TestClient:
+    return TestClient(detector_app(detector, "press", "3", RequestLimits(machines=3)))
+
+
+def rows(first: int, last: int, machine: str = "press-1") -> list[dict[str, Any]]:
+    """The readings of one machine from one minute to before another."""
+    frame = readings(400)
+    own = frame[frame["machine"] == machine].iloc[first:last]
+    return own[["time", "temperature", "pressure"]].to_dict("records")
+
+
+def send(client: TestClient, inputs: list[dict[str, Any]], machine: str = "press-1") -> dict[str, Any]:
+    reply = client.post("/score", json={"machine": machine, "readings": inputs})
+    assert reply.status_code == 200, reply.text
+    return dict(reply.json())
+
+
+def test_readings_sent_one_by_one_score_as_the_windows_of_the_whole_series(client: TestClient, detector: Detector) -> None:
+    values = np.array([[row["temperature"], row["pressure"]] for row in rows(0, 40)])
+    expected = detector.score(cut_windows(values, np.arange(40 - LENGTH + 1), LENGTH))
+    got = []
+    for minute in range(40):
+        reply = send(client, rows(minute, minute + 1))
+        assert reply["waiting"] == max(0, LENGTH - 2 - minute)
+        got += reply["predictions"]
+    assert [one["score"] for one in got] == pytest.approx(expected["score"].tolist(), abs=1e-4)
+    assert got[0]["time"] == "2026-03-01T00:15:00Z"
+    assert [one["is_anomaly"] for one in got] == expected["is_anomaly"].tolist()
+
+
+def test_several_readings_at_once_give_the_same_as_one_by_one(client: TestClient) -> None:
+    whole = send(client, rows(0, 40), "press-1")["predictions"]
+    parts: list[Any] = []
+    for start in range(0, 40, 7):
+        parts += send(client, rows(0, 40)[start : start + 7], "press-2")["predictions"]
+    assert [one["score"] for one in parts] == pytest.approx([one["score"] for one in whole], abs=1e-5)
+
+
+def test_an_alarm_opens_extends_and_ends_a_window_after_its_last_anomaly(client: TestClient) -> None:
+    send(client, rows(0, 60))
+    broken = [{**row, "pressure": 2900.0} for row in rows(60, 66)]
+    opened = send(client, broken)["alarm"]
+    assert opened["start"] <= "2026-03-01T01:00:00Z"
+    assert opened["end"] == "2026-03-01T01:05:00Z"
+    assert "2026-03-01T01:00:00Z" <= opened["peak"] <= opened["end"]
+    still = send(client, rows(66, 70))["alarm"]
+    assert still["start"] == opened["start"], "windows still hold the broken readings"
+    later = send(client, rows(70, 140))["alarm"]
+    assert later is None or later["start"] > "2026-03-01T01:20:00Z", "a false alarm at most"
+
+
+def test_old_and_repeated_readings_are_ignored_and_counted(client: TestClient) -> None:
+    send(client, rows(0, 20))
+    again = send(client, rows(15, 22))
+    assert again["ignored"] == 5
+    assert [one["time"] for one in again["predictions"]] == ["2026-03-01T00:20:00Z", "2026-03-01T00:21:00Z"]
+
+
+def test_a_short_gap_is_filled_and_a_long_one_begins_the_window_anew(client: TestClient) -> None:
+    send(client, rows(0, 20))
+    filled = send(client, rows(22, 23))  # two minutes are missing, as many as the model fills
+    assert [one["time"] for one in filled["predictions"]] == ["2026-03-01T00:22:00Z"]
+    anew = send(client, rows(26, 27))
+    assert anew["predictions"] == []
+    assert anew["waiting"] == LENGTH - 2
+
+
+def test_machines_are_kept_apart_and_the_one_that_was_silent_longest_is_forgotten(client: TestClient) -> None:
+    for machine in ("a", "b", "c"):
+        send(client, rows(0, 15), machine)
+    send(client, rows(15, 16), "a")
+    send(client, rows(0, 15), "d")
+    assert send(client, rows(16, 17), "a")["predictions"]
+    assert send(client, rows(15, 16), "b")["waiting"] > 0, "b was silent longest"
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "message"),
+    [
+        ({"machine": "a"}, 400, "with one reading or more, got none"),
+        ({"machine": 7, "readings": [{}]}, 400, "a printable name of up to 64 bytes, got 7"),
+        ({"machine": "a", "readings": [], "more": 1}, 400, "got the key 'more'"),
+        ({"machine": "a", "readings": [{"time": "now", "temperature": 1, "pressure": 2}]}, 422, "expected a time stamp"),
+        ({"machine": "a", "readings": [{"time": 0, "temperature": 1}]}, 422, "expected readings with the column pressure"),
+        ({"machine": "a", "readings": [{"time": 0, "temperature": "1", "pressure": 2}]}, 422, "reading 0: expected numbers"),
+    ],
+)
+def test_readings_of_another_form_are_refused_in_one_line(client: TestClient, body: Any, status: int, message: str) -> None:
+    reply = client.post("/score", json=body)
+    assert reply.status_code == status
+    assert message in reply.json()["error"]
+    assert "\n" not in reply.json()["error"]
+
+
+def test_a_refused_request_leaves_the_machine_as_it_was(client: TestClient) -> None:
+    send(client, rows(0, 20))
+    bad = [*rows(20, 21), {"time": "2026-03-01T00:21:00Z", "temperature": "hot", "pressure": 1}]
+    assert client.post("/score", json={"machine": "press-1", "readings": bad}).status_code == 422
+    assert len(send(client, rows(20, 22))["predictions"]) == 2
+
+
+def test_plain_windows_and_other_paths_are_as_before(client: TestClient, detector: Detector) -> None:
+    window = detector.example()[0].tolist()
+    assert client.post("/score", json={"inputs": [window]}).status_code == 200
+    reply = client.post("/invocations", json={"machine": "a", "readings": rows(0, 2)})
+    assert reply.status_code == 400
+
+
+def test_two_requests_of_one_machine_at_once_cannot_both_extend_its_window(detector: Detector) -> None:
+    feeds, limits = MachineFeeds(5), RequestLimits()
+    body = {"machine": "a", "readings": rows(0, 20)}
+    batch = feeds.take(body, detector, limits)
+    with pytest.raises(HTTPException, match="being scored"):
+        feeds.take(body, detector, limits)
+    batch.release()
+    failures: list[Exception] = []
+
+    def extend(minute: int) -> None:
+        try:
+            taken = feeds.take({"machine": "a", "readings": rows(minute, minute + 1)}, detector, limits)
+            taken.answer(detector.score(taken.brought.windows) if len(taken.brought.windows) else {})
+        except HTTPException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=extend, args=(minute,)) for minute in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(feeds) == 1
+    assert all(error.status_code == 409 for error in failures)  # type: ignore[attr-defined]
+
+
+def test_a_model_of_other_steps_begins_every_window_anew(detector: Detector, tmp_path: Path) -> None:
+    feeds, limits = MachineFeeds(5), RequestLimits()
+    feeds.commit("a", ("other", "model"), feeds.take({"machine": "a", "readings": rows(0, 15)}, detector, limits).brought.state)
+    assert feeds.take({"machine": "a", "readings": rows(15, 16)}, detector, limits).brought.waiting == LENGTH - 2
+
+
+def test_too_many_steps_and_far_future_are_refused(detector: Detector) -> None:
+    feeds = MachineFeeds(5)
+    with pytest.raises(DataError, match="expected at most 3 steps in one request, got 4"):
+        feeds.take({"machine": "a", "readings": rows(0, 4)}, detector, RequestLimits(samples=3))
+    feeds.take({"machine": "a", "readings": rows(0, 1)}, detector, RequestLimits()).answer({})
+    late = [{**rows(0, 1)[0], "time": 9e10}]
+    with pytest.raises(DataError, match="within 100,000,000 steps"):
+        feeds.take({"machine": "a", "readings": late}, detector, RequestLimits())
