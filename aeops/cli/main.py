@@ -35,6 +35,7 @@ from aeops.cli import (
     show,
     sign,
     status,
+    sweep,
     ui,
     up,
     why,
@@ -45,7 +46,7 @@ from aeops.terminal import escaped_output
 
 OUTPUT = 1  # file descriptor
 COMMAND_GROUPS = {
-    "train": (run, plan, recipes, recipe, recalibrate, seeds, audit),
+    "train": (run, plan, recipes, recipe, recalibrate, seeds, sweep, audit),
     "use": (score, serve, embed, compress, decompress),
     "versions": (show, approve, reject, rollback, retire, rebuild, sign),
     "why and when": (why, history, ledger),
