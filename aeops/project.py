@@ -118,6 +118,10 @@ class Project:
         """Return the folder of what `ae seeds` has trained and measured of the recipe."""
         return self.home / "seeds" / recipe
 
+    def sweeps(self, recipe: str) -> Path:
+        """Return the folder of what `ae sweep` has trained and measured of the recipe, and of its tables."""
+        return self.home / "sweeps" / recipe
+
     def reports(self, recipe: str) -> Path:
         """Return the folder of the last run's report.html and model card."""
         return self.home / "reports" / recipe

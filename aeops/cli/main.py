@@ -43,6 +43,7 @@ from aeops.cli import (
     show,
     sign,
     status,
+    sweep,
     ui,
     up,
     why,
@@ -54,7 +55,7 @@ from aeops.terminal import VOLUME_VARIABLE, escaped_output, is_verbose
 
 OUTPUT = 1  # file descriptor
 COMMAND_GROUPS = {
-    "train": (init, new, run, plan, recipes, recipe, recalibrate, seeds, audit),
+    "train": (init, new, run, plan, recipes, recipe, recalibrate, seeds, sweep, audit),
     "use": (score, serve, embed, compress, decompress),
     "versions": (show, compare, approve, reject, rollback, retire, rebuild, sign),
     "why and when": (why, history, ledger),

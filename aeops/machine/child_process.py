@@ -162,6 +162,10 @@ class ChildProcess:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def is_running(self) -> bool:
+        """Return False once it has ended; `wait` then says how."""
+        return self.process.poll() is None
+
     def kill(self) -> None:
         """Kill it where it has not ended, with the processes of its session."""
         if self.process.poll() is None:

@@ -7,7 +7,7 @@ folder to start over.
 
 import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,12 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from ae_models.checksums import json_sha256, verify_training
-from ae_models.errors import BundleError
+from ae_models.checksums import json_sha256
 from aeops.data.stage_code import stage_sha256
+from aeops.data.stage_runs import KEY_DIGITS, StageStarter, is_trained, training_key, write_recipe
 from aeops.errors import UsageError
-from aeops.files import atomic_folder, atomic_write, make_folder
+from aeops.files import atomic_folder, make_folder
 from aeops.gate.seed_record import MIN_SEEDS
-from aeops.machine.child_process import run_module
 from aeops.machine.progress import ProgressBar, ProgressFollower
 from aeops.machine.stored_json import read_json_if_whole
 from aeops.project import Project
@@ -29,7 +28,6 @@ from aeops.recipe.reader import Recipe, read_recipe
 
 MAX_SEED = 2**31 - 1  # as in ae_models.spec.training
 RESULT_FILES = ("metrics.json", "scores.parquet")  # of a report, that are kept
-_KEY_DIGITS = 16  # of the SHA-256 that names a folder
 
 
 @dataclass(frozen=True)
@@ -100,27 +98,20 @@ def plan_seed_runs(
         folder: where the folders of trainings and results are.
         seeds: of the trainings.
     """
-    data = {key: value for key, value in raw_recipe["data"].items() if key != "source"}
     runs = []
     for seed in seeds:
         seeded = {**raw_recipe, "train": {**raw_recipe["train"], "seed": seed}}
-        training_key = json_sha256(
-            {
-                "content_sha256": content_sha256,
-                "data": data,
-                "weights": {name: seeded.get(name) for name in ("input", "model", "train")},
-                "code": {stage: stage_sha256(project.root, stage) for stage in ("prepare", "train")},
-            }
-        )
+        weights = {name: seeded.get(name) for name in ("input", "model", "train")}
+        key = training_key(project, seeded["data"], weights, content_sha256)
         result_key = json_sha256(
             {
-                "training": training_key,
+                "training": key,
                 "settings": {name: seeded.get(name) for name in ("score", "threshold", "validate", "evaluate")},
                 "code": {stage: stage_sha256(project.root, stage) for stage in ("calibrate", "evaluate")},
             }
         )
-        work = folder / "trainings" / training_key[:_KEY_DIGITS]
-        runs.append(SeedRun(seed, seeded, work, folder / "results" / result_key[:_KEY_DIGITS]))
+        work = folder / "trainings" / key[:KEY_DIGITS]
+        runs.append(SeedRun(seed, seeded, work, folder / "results" / result_key[:KEY_DIGITS]))
     return runs
 
 
@@ -143,10 +134,12 @@ def measure_run(project: Project, run: SeedRun, prepared: Path) -> SeedResult:
     Raises:
         AeError: as a stage reports it; what is finished stays.
     """
-    recipe_file = _write_recipe(project, run)
+    text = yaml.safe_dump(dict(run.raw_recipe), sort_keys=False, allow_unicode=True)
+    recipe_file = run.work / "recipes" / f"{run.recipe_name}.yaml"
+    write_recipe(project, run.work, recipe_file, text)
     bundle, report = run.work / "bundle", run.work / "report"
     stage = StageStarter(project, run.work, recipe_file, prepared)
-    if not _is_trained(run):
+    if not is_trained(run.training):
         _say(run, "train")
         follower = ProgressFollower(run.work / "training" / run.recipe_name / "progress.jsonl")
         with ProgressBar(read_recipe(recipe_file).fit.train.total_epochs) as bar:
@@ -164,53 +157,6 @@ def measure_run(project: Project, run: SeedRun, prepared: Path) -> SeedResult:
     result = load_result(run)
     assert result is not None, "it was written above"
     return result
-
-
-@dataclass(frozen=True)
-class StageStarter:
-    """Starts stages on prepared samples in a state folder of their own.
-
-    Attributes:
-        project: whose code runs.
-        home: the state folder of the stages.
-        recipe_file: the recipe that they read.
-        prepared: the folder of the stage prepare.
-    """
-
-    project: Project
-    home: Path
-    recipe_file: Path
-    prepared: Path
-
-    def run(self, stage: str, *options: str, out: Path, on_poll: Callable[[], None] | None = None) -> None:
-        """Run a stage until it ends; raises as `run_module` does."""
-        arguments = ["--recipe", str(self.recipe_file), "--prepared", str(self.prepared), *options, "--out", str(out)]
-        log = self.project.logs / f"seeds-{stage}.log"
-        run_module([f"aeops.stages.{stage}", *arguments], root=self.project.root, home=self.home, log=log, on_poll=on_poll)
-
-
-def _write_recipe(project: Project, run: SeedRun) -> Path:
-    """Write the recipe with the run's seed, under its own name, and link the state folder's sources beside it."""
-    file = run.work / "recipes" / f"{run.recipe_name}.yaml"
-    make_folder(file.parent)
-    atomic_write(file, yaml.safe_dump(dict(run.raw_recipe), sort_keys=False, allow_unicode=True))
-    sources, target = run.work / "sources", project.home / "sources"
-    if not (sources.is_symlink() and sources.readlink() == target):  # else the state folder was moved
-        sources.unlink(missing_ok=True)
-        sources.symlink_to(target)
-    return file
-
-
-def _is_trained(run: SeedRun) -> bool:
-    """Return whether the run's training is finished; one that is damaged is not, which is said."""
-    if not run.training.is_dir():
-        return False
-    try:
-        verify_training(run.training)
-    except BundleError as error:
-        print(f"{error.reason} in {run.training}: it is trained again", file=sys.stderr, flush=True)
-        return False
-    return True
 
 
 def _say(run: SeedRun, stage: str) -> None:
