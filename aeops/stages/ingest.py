@@ -100,7 +100,7 @@ def index_shard(samples: SourceSamples, positions: slice, block: np.ndarray, rec
     return pd.DataFrame(columns | kind.statistics(block, recipe.fit.input) | own_statistics)
 
 
-def sample_ids(samples: SourceSamples, positions: slice, recipe: Recipe) -> Sequence[str]:
+def sample_ids(samples: SourceSamples, positions: slice, recipe: Recipe) -> Sequence[str] | np.ndarray:
     """Return the ids that the samples came with; where they came with none, the dataset's name and their positions."""
     if samples.ids is not None:
         return samples.ids[positions]
