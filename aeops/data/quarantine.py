@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -22,7 +23,11 @@ STATISTIC_COLUMNS = (  # an index has those of its kind
 
 
 def write_quarantine(
-    path: Path, incoming_dataset: Path, index: pd.DataFrame, reasons: dict[str, list[str]], set_aside: Mapping[str, str]
+    path: Path,
+    incoming_dataset: Path,
+    index: pd.DataFrame,
+    reasons: dict[str, list[str]],
+    set_aside: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
     """Write rows.parquet (id, reasons, label, source, statistics), and in its order samples.npy, (n, ...), or .parquet.
 
