@@ -134,4 +134,9 @@ def _subject(name: str, origin: str, folder: Path, sha256: str, recipe: Recipe |
         index = index.sort_values(["sha256", "id"]).head(max_samples).sort_values(["shard", "row"])
     label_text = str if recipe is None else recipe.label_text
     kind = description["kind"]
+    if "channels" in description:
+        raise UsageError(
+            f"{name} is a series that is stored step by step, and a step alone has neither a copy nor a wrong label: expected a "
+            "dataset of samples; ae score says which steps of a series are unlike the others"
+        )
     return AuditSubject(name, origin, folder, kind, load_kind(kind), spec, sha256, index.reset_index(drop=True), rows, label_text)

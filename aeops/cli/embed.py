@@ -93,11 +93,15 @@ def read_dataset(dataset: Path, recipe: "Recipe") -> Iterator[EmbedPart]:
 
     Raises:
         DataError: there is no such dataset, or it was altered after it was accepted.
+        UsageError: it holds the steps of a series, of which a model takes windows.
     """
     import pyarrow as pa
 
     from aeops.data.dataset import read_index, read_shards, require_receipt
+    from aeops.errors import UsageError
 
+    if recipe.fit.input.channels:
+        raise UsageError(f"{dataset} holds the steps of a series and no windows: type ae embed {recipe.name} FILE with readings")
     require_receipt(dataset, recipe.name)
     types = {"id": pa.string(), "label": pa.int64(), "split": pa.string()}
     for rows, samples in read_shards(dataset, read_index(dataset)):

@@ -19,8 +19,12 @@ def require_quantised(detector: Detector, recipe: str) -> np.ndarray:
     """Return how often each codebook entry occurs in each slot of the training samples' codes, (slots, entries).
 
     Raises:
-        UsageError: the model's codes are not quantised, or its samples are texts.
+        UsageError: the model's codes are not quantised, or its samples are texts, rows or windows with channels.
     """
+    if detector.spec.channels:
+        raise UsageError(
+            f"{recipe} is about series whose channels have ranges of their own; images, and windows of one range are allowed"
+        )
     if detector.data_kind.NOT_COMPRESSIBLE:
         raise UsageError(f"{recipe} is about {detector.data_kind.NOT_COMPRESSIBLE}; images and series are allowed")
     if detector.word_counts is None:

@@ -57,7 +57,7 @@ def metric_names(fit: FitSpec, data: DataSpec, evaluate: EvaluateSpec) -> Metric
         numbers += _below(f"reconstruction.{model}", KIND_INFOS[input_kind].measures)
         intervals += _below(f"reconstruction.{model}", KIND_INFOS[input_kind].measured_intervals)
     if evaluate.neighbours is not None and data.novelty:
-        numbers += _detection_numbers(evaluate, threshold.has_rate)
+        numbers += _detection_numbers(evaluate, threshold.has_rate and not threshold.has_block)
         intervals += [f"detection.{detector}.auroc_interval" for detector in _detectors(evaluate)]
         intervals.append("detection.lead_interval")
     if fit.input.channels:

@@ -12,6 +12,7 @@ from aeops.report.tables import (
     DETECTION_MEASURES,
     MODEL,
     QualityMeasure,
+    describe_normals,
     detectors_by_name,
     pca_name,
     reconstruction_measures,
@@ -97,6 +98,7 @@ def false_alarm_line(metrics: Mapping[str, Any]) -> str:
     """Return the threshold with its promised and its measured rate of false alarms, on one line."""
     alarms = metrics["false_alarms"]
     low, high = alarms["interval"]
+    blocks = f" {describe_normals(alarms, '')}".rstrip()
     requested = "without a promised rate of false alarms"
     if alarms["requested"] is not None:
         requested = f"for {format_share(alarms['requested'], 2)} false alarms"
@@ -104,7 +106,7 @@ def false_alarm_line(metrics: Mapping[str, Any]) -> str:
             requested += ", not promised"
     line = (
         f"{alarms['threshold']:.4f} {requested}: measured "
-        f"{format_share(alarms['measured'], 2)} ({alarms['alarms']} of {alarms['normals']}; 95 % interval "
+        f"{format_share(alarms['measured'], 2)} ({alarms['alarms']} of {alarms['normals']}{blocks}; 95 % interval "
         f"{format_share(low, 2)} to {format_share(high, 2)})"
     )
     if metrics["novelty_flagged"] is not None:

@@ -154,9 +154,9 @@ def rate_table(metrics: Mapping[str, Any]) -> RateTable | None:
 
 
 def _table_rates(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """Return the rates of the table by their names, from low to high; the recipe's own is one of them."""
+    """Return the rates of the table by their names, from low to high; the recipe's own is one of them, if it is of samples."""
     rates = dict(TABLE_RATES)
-    requested = metrics["false_alarms"]["requested"]
+    requested = None if "block" in metrics["false_alarms"] else metrics["false_alarms"]["requested"]
     if requested is not None and requested not in rates.values():
         rates[AT_REQUESTED_RATE] = requested
     return dict(sorted(rates.items(), key=lambda item: item[1]))

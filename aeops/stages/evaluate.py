@@ -151,7 +151,9 @@ def measure_metrics(context: EvaluationContext, detectors: Mapping[str, Detector
         "reconstruction": measure_reconstruction(context),
     }
     if detectors:
-        metrics["detection"] = detection_metrics(detectors, context, threshold.method.requested_rate)
+        # A rate of blocks is none of the single windows that detectors are compared by.
+        window_rate = threshold.method.requested_rate if threshold.method.block == 1 else None
+        metrics["detection"] = detection_metrics(detectors, context, window_rate)
     metrics["false_alarms"] = {"requested": threshold.method.requested_rate, "threshold": threshold.value} | asdict(alarms)
     if threshold.method.block > 1:
         metrics["false_alarms"]["block"] = threshold.method.block
@@ -213,7 +215,7 @@ def detection_metrics(
     Args:
         detectors: the scores of the model and of each baseline.
         context: of the evaluation.
-        requested_rate: of the recipe's threshold; None where it names no rate.
+        requested_rate: of the recipe's threshold; None where it names no rate of single samples.
     """
     novelty, baselines = context.data.novelty, context.baselines.detectors
     assert baselines is not None, "novelty is ranked only beside baselines"

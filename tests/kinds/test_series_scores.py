@@ -6,12 +6,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from machine_series import fit_bundle, readings, to_long
+from machine_series import fit_bundle, readings, series_room, to_long, write
 
 from ae_models.spec import ChannelSpec
+from aeops.audit.subject import open_subject
 from aeops.bundle.detector import Detector
+from aeops.cli.embed import read_dataset
 from aeops.cli.score import FileResult, print_result
-from aeops.errors import DataError
+from aeops.codec.archive import require_quantised
+from aeops.errors import DataError, UsageError
 from aeops.kinds.samples import FitOptions
 from aeops.kinds.series_scores import score_series
 from aeops.kinds.series_windows import (
@@ -202,3 +205,18 @@ def test_the_page_takes_csv_and_draws_each_channel_by_its_name(detector: Detecto
     assert not why_not
     with pytest.raises(DataError, match="holds the windows 0 to"):
         kind.fit_sample(broken.read_bytes(), "text/csv", spec, FitOptions(row=999))
+
+
+def test_what_needs_samples_of_one_range_refuses_a_series_and_says_what_to_do(detector: Detector, tmp_path: Path) -> None:
+    room = series_room(tmp_path)
+    write(room, readings(60))
+    room.accept_unjudged()
+    with pytest.raises(UsageError, match="holds the steps of a series and no windows: type ae embed mine FILE"):
+        next(read_dataset(room.data, room.recipe))
+    with (
+        pytest.raises(UsageError, match="a series that is stored step by step"),
+        open_subject(room.project, "mine", from_source=False, max_samples=100),
+    ):
+        pass
+    with pytest.raises(UsageError, match="series whose channels have ranges of their own"):
+        require_quantised(detector, "press")
