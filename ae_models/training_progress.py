@@ -17,7 +17,7 @@ __all__ = ["BATCH_FILE", "PROGRESS_FILE", "ProgressCallback", "history_columns",
 
 PROGRESS_FILE = "progress.jsonl"
 BATCH_FILE = "batch.json"  # where the training is within an epoch, written again and again
-BATCH_SECONDS = 1.0  # between two of them
+_BATCH_SECONDS = 1.0  # between two of them
 _COLUMNS = ("epoch", "step", "train_loss", "validation_error", "learning_rate")
 
 
@@ -53,7 +53,7 @@ class ProgressCallback(pl.Callback):
         self.bar.update(len(batch))
         self.samples_done += len(batch)
         now = time.monotonic()
-        if now - self.batch_said_at >= BATCH_SECONDS:
+        if now - self.batch_said_at >= _BATCH_SECONDS:
             self.batch_said_at = now
             atomic_write(self.batch_path, json.dumps(self._describe_batch(trainer, batch_idx, now)))
 
@@ -98,6 +98,7 @@ class ProgressCallback(pl.Callback):
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if hasattr(self, "bar"):
             self.bar.close()
+        self.batch_path.unlink(missing_ok=True)  # it says where a training is, and this one is nowhere any more
 
 
 def truncate_progress(path: Path, epochs: int) -> None:

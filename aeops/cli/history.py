@@ -138,7 +138,7 @@ def cut_line(line: str, width: int) -> str:
 
 def entry_lines(entry: "LedgerEntry", width: int) -> list[str]:
     """Return an entry as lines: number, time, event and versions; who and why; the evidence, if there is any."""
-    headline = f"{entry.number:>6}  {entry.timestamp:%Y-%m-%d %H:%M:%S}  {entry.event:<15}  version {entry.version}"
+    headline = f"{entry.number:>6}  {entry.timestamp:%Y-%m-%d %H:%M:%S}  {entry.event:<13}  version {entry.version}"
     if entry.moves_champion:
         headline += f"  champion {entry.from_version or 'none'} → {entry.to_version or 'none'}"
     who = entry.who

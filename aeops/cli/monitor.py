@@ -49,13 +49,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 def print_signals(verdict: "MonitoringVerdict", project: "Project") -> None:
     """Print the signals as a table, the decision, and the files to read."""
-    from rich.table import Table
-
-    from aeops.cli.outputs import open_console, yes_or_no
+    from aeops.cli.outputs import open_console, open_table, yes_or_no
     from aeops.monitoring import paths
 
     console, recipe = open_console(), verdict["recipe"]
-    table = Table(title=f"{recipe} {verdict['version'] or ''}: as of {verdict['as_of'][:16]} UTC", title_justify="left")
+    time = verdict["as_of"][:16].replace("T", " ")
+    table = open_table(console, f"{recipe} {verdict['version'] or ''}: as of {time} UTC")
     for name in ("signal", "verdict", "says", "counts"):
         table.add_column(name)
     for signal in verdict["signals"]:

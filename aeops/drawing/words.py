@@ -40,7 +40,7 @@ def _format_bound(bound: float | None) -> str:
 
 
 def format_odds(power: float) -> str:
-    """Return evidence, given as a power of ten, as odds: from 10⁵ as a power of ten.
+    """Return evidence, given as a power of ten, as odds with three significant digits: from 10⁵ as a power of ten.
 
     >>> format_odds(-1), format_odds(2.91), format_odds(11.7)
     ('0.1 to 1', '813 to 1', '10¹² to 1')
@@ -49,7 +49,7 @@ def format_odds(power: float) -> str:
         return f"{format_power_of_ten(power)} to 1"
     if power < 1:
         return f"{10.0**power:,.2g} to 1"
-    return f"{10.0**power:,.0f} to 1"
+    return f"{float(f'{10.0**power:.3g}'):,.0f} to 1"
 
 
 def format_power_of_ten(power: float) -> str:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from ae_models.errors import SpecError, TrainingError
 from ae_models.fit import fit
 from ae_models.spec import ConvDecoderSpec, ConvEncoderSpec, FitSpec
 from ae_models.training_environment import require_threads
-from ae_models.training_progress import history_columns, history_csv, truncate_progress
+from ae_models.training_progress import BATCH_FILE, ProgressCallback, history_columns, history_csv, truncate_progress
 
 ROOT = Path(__file__).parents[2]
 
@@ -240,3 +241,22 @@ def test_too_few_calibration_samples_are_named_before_the_training(spec: FitSpec
             history=tmp_path,
         )
     assert not (tmp_path / "c").exists()
+
+
+def test_a_training_says_within_an_epoch_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ae_models.training_progress._BATCH_SECONDS", 0.0)
+    callback = ProgressCallback(tmp_path, show_bar=False)
+    trainer = SimpleNamespace(current_epoch=1, max_epochs=4, num_training_batches=10)
+    module = SimpleNamespace(samples_per_epoch=640, spec=SimpleNamespace(total_epochs=4))
+    callback.on_train_start(trainer, module)  # type: ignore[arg-type]
+    callback.on_train_batch_end(trainer, module, None, [0] * 64, 2)  # type: ignore[arg-type]
+    place = json.loads((tmp_path / BATCH_FILE).read_text(encoding="utf-8"))
+    assert {name: place[name] for name in ("epoch", "epochs", "batch", "batches")} == {
+        "epoch": 2,
+        "epochs": 4,
+        "batch": 3,
+        "batches": 10,
+    }
+    assert place["samples_per_second"] > 0
+    callback.teardown(trainer, module, "fit")  # type: ignore[arg-type]
+    assert not (tmp_path / BATCH_FILE).exists()
