@@ -16,7 +16,7 @@ from documented_plugins import write_own_recipe, write_plugins
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
 PIP = ["python3", "-m", "pip"]
-STAGES = ("prepare", "train", "calibrate", "evaluate", "gate")
+OF_TORCH = ("nvidia-", "cuda-", "triton==")  # which torch's build for GPUs pins itself
 CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")  # which pass to every process
 
 Ae = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -149,10 +149,12 @@ def test_a_change_of_an_own_part_is_planned_and_the_version_of_before_is_rebuilt
     plan = run_whole(run, "plan", "small").splitlines()
     assert "calibrate  is up to date" in plan
     assert "evaluate   runs: the code of its own parts changed" in plan
+    text = work.read_text()
     work.write_text("raise RuntimeError('the code of tomorrow')\n")
     for name in ("data", "artifacts", ".dvc/cache"):
         shutil.rmtree(root / name)
     assert "verdict    identical" in run_whole(run, "rebuild", "small@1")
+    work.write_text(text)  # a threshold says what it promises by its own code
     assert "ae-pipeline 0.1.0" in run_whole(run, "why", "small@1")
 
 
@@ -170,4 +172,5 @@ def test_a_resolution_with_the_wheels_lock_as_constraints_takes_the_locked_versi
     chosen = {line.strip(" +").partition("+")[0] for line in done.stderr.splitlines() if line.startswith(" + ")}
     locked = {line.split(" ;")[0].strip() for line in content.decode().splitlines() if "==" in line and not line.startswith("#")}
     assert len(chosen) > 150
-    assert {one for one in chosen if not one.startswith("ae-pipeline==")} <= locked
+    others = {one for one in chosen - locked if not one.startswith(("ae-pipeline", *OF_TORCH))}
+    assert others == set()
