@@ -34,6 +34,7 @@ TARGETS = {
         "tests/pipeline/test_failing_run.py",
         "tests/pipeline/test_interrupted_run.py",
         "tests/pipeline/test_seeds.py",
+        "tests/pipeline/test_sweep.py",
         "tests/registry/test_killed_registering.py",
         "tests/registry/test_power_cut.py",
         "tests/scoring/test_killed_scoring.py",
