@@ -1,5 +1,6 @@
 """What a sweep trains, known before anything starts: its keys and values, its trials, its rungs, its workers, and its picture."""
 
+import argparse
 import itertools
 import re
 import shutil
@@ -11,15 +12,17 @@ import pytest
 from checkout import ROOT
 
 from aeops.bundle.detector import usable_cores
+from aeops.cli.main import build_parser
+from aeops.cli.sweep import METRIC_CHOICES
 from aeops.data.stage_runs import StageCommand
 from aeops.errors import InternalError, TransientError, UsageError
 from aeops.project import Project
 from aeops.recipe.reader import load_recipe
-from aeops.sweeps.axes import Axis, parse_axes
+from aeops.sweeps.axes import METRICS, Axis, parse_axes
 from aeops.sweeps.local_pool import MAX_STARTS, Job, choose_workers, run_jobs
 from aeops.sweeps.outcome import BEST, FAILED, STOPPED, SweepOutcome, TrialOutcome, best_settings, to_document
 from aeops.sweeps.picture import draw_sweep
-from aeops.sweeps.plan import SweepOptions, SweepPlan, choose_combinations, plan_rungs, plan_sweep
+from aeops.sweeps.plan import FULL_TRIALS, SweepOptions, SweepPlan, choose_combinations, plan_rungs, plan_sweep
 
 RATES, SIZES = "train.learning_rate=1e-3,0.003,0.01", "model.bottleneck.size=8,16,32"
 
@@ -212,7 +215,7 @@ def test_trainings_side_by_side_have_a_core_for_each_thread() -> None:
 
 
 def test_the_table_ranks_by_the_last_rung_and_the_picture_has_a_line_for_each_trial(project: Project, tmp_path: Path) -> None:
-    plan = planned(project, RATES, "model.encode.widths=[8,16],[16,32]", metric="error")
+    plan = planned(project, RATES, "model.encode.widths=[8,16],[16,32]", metric="error", halving=True)
     outcomes = [TrialOutcome(trial, [6, 17], [0.02, 0.011 + trial.number / 1000], "trained") for trial in plan.trials]
     outcomes[2].state, outcomes[2].values = BEST, [0.02, 0.01]
     outcomes[3] = TrialOutcome(plan.trials[3], [6], [0.005], STOPPED)
@@ -232,3 +235,19 @@ def test_the_table_ranks_by_the_last_rung_and_the_picture_has_a_line_for_each_tr
     first = picture.read_bytes()
     draw_sweep(picture, outcome)
     assert picture.read_bytes() == first
+
+
+# ---------------------------------------------------------------- the command line
+
+
+def test_the_command_line_offers_what_the_plan_knows() -> None:
+    arguments = build_parser().parse_args(["sweep", "digits", "--over", RATES])
+    assert (METRIC_CHOICES, arguments.trials, arguments.seed) == (METRICS, SweepOptions().trials, SweepOptions().seed)
+    assert (arguments.by, arguments.halving, arguments.threads, arguments.workers) == (None, None, None, None)
+    halving = next(action for action in sweep_actions() if action.dest == "halving")
+    assert f"more than {FULL_TRIALS} trials" in str(halving.help)
+
+
+def sweep_actions() -> list[argparse.Action]:
+    commands = next(action for action in build_parser()._actions if isinstance(action, argparse._SubParsersAction))
+    return list(commands.choices["sweep"]._actions)
