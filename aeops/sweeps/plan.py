@@ -20,7 +20,7 @@ from aeops.recipe.edit import with_settings
 from aeops.recipe.reader import Recipe, read_recipe
 from aeops.sweeps.axes import BY_ERROR, BY_SEPARATION, METRICS, Axis, axis_mistakes, current_value
 
-DEFAULT_TRIALS, MAX_TRIALS = 20, 1000
+DEFAULT_TRIALS, MAX_TRIALS = 20, 200
 FULL_TRIALS = 9  # up to so many are all trained to the end, unless halving is asked for
 HALVING_FACTOR = 3  # of the trials of a rung, one in so many goes to the next, which trains so many times longer
 MAX_COMBINATIONS = 10**12
