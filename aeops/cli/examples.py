@@ -1,6 +1,8 @@
 """An example of each command, shown by its `--help`; a test parses every one. A command without one fails that test."""
 
 EXAMPLES: dict[str, tuple[str, ...]] = {
+    "init": ("ae init", "ae init ~/lines/shoes"),
+    "new": ("ae new shoes --from ~/pictures/shoes", "ae new pumps --from pumps.parquet --labels state --anomalies broken --yes"),
     "run": ("ae run digits", "ae run digits --set train.epochs=5 --dry-run"),
     "plan": ("ae plan digits --set train.epochs=5",),
     "recipes": ("ae recipes", "ae recipes --json"),
@@ -9,6 +11,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "recipe schema": ("ae recipe schema > recipes/recipe.schema.json",),
     "recalibrate": ("ae recalibrate digits --rate 0.005",),
     "seeds": ("ae seeds digits -n 5",),
+    "sweep": ("ae sweep digits --over train.learning_rate=0.003,0.006,0.01 --over model.bottleneck.size=8,16",),
     "audit": ("ae audit digits --near 0.98",),
     "score": ("ae score digits parts.npy --explain", "ae score digits --inbox"),
     "serve": ("ae serve digits --port 8100",),

@@ -28,6 +28,7 @@ LOCKS = "locks"  # folder of files that processes hold and never write again
 MADE_AGAIN = {
     "training": (1, "checkpoints of a training"),
     "seeds": (3, "a training or a measurement of `ae seeds`"),
+    "sweeps": (1, "trials of `ae sweep`"),
     "novelties": (1, "trainings of benchmarks/all_novelties.py"),
     "incoming": (1, "samples that were read and not accepted"),
     "rebuild": (1, "files of a rebuild, or the environment it made"),
