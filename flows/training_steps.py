@@ -137,9 +137,9 @@ def pinned_recipe(project: Project, recipe: str) -> Iterator[Recipe]:
     """
     checked = load_recipe(project, recipe, with_keys=True)
     dvc.require_path_without_braces(project)
-    write_pipeline_files(project)
     write_environment_lock(project)
     list_recipe(project, checked)
+    write_pipeline_files(project)
     require_named_files(checked, project)
     require_whole_seed_record(checked, project)
     token = _recipe_of_run.set(checked)

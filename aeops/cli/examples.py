@@ -11,7 +11,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "recipe schema": ("ae recipe schema > recipes/recipe.schema.json",),
     "recalibrate": ("ae recalibrate digits --rate 0.005",),
     "seeds": ("ae seeds digits -n 5",),
-    "sweep": ("ae sweep digits --over train.learning_rate=0.003,0.006,0.01 --over model.bottleneck.size=8,16",),
+    "sweep": ("ae sweep digits --over train.learning_rate=0.003,0.006,0.01",),
     "audit": ("ae audit digits --near 0.98",),
     "score": ("ae score digits parts.npy --explain", "ae score digits --inbox"),
     "serve": ("ae serve digits --port 8100",),

@@ -30,7 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"{made.root} is a project already: nothing was changed")
     for note in made.notes:
         print(f"note       {note}")
-    steps = ["write a recipe to recipes/NAME.yaml (`ae recipe explain` says what it may hold)", "type `ae run NAME`"]
+    steps = ["type `ae new NAME --from PATH` (or write a recipe to recipes/NAME.yaml)", "`ae run NAME`"]
     if made.root != Path.cwd():
         steps.insert(0, f"type `cd {shlex.quote(str(made.root))}`")
     print(f"next       {', then '.join(steps)}")

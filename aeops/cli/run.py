@@ -70,9 +70,9 @@ def run(arguments: argparse.Namespace) -> int:
         require_writable_checkout(project)
         prepare_environment(project)
         with run_lock(project, f"ae run {arguments.recipe}"), changed_recipe(project, recipe, settings) as change:
-            write_pipeline_files(project)
             write_environment_lock(project)
             list_recipe(project, load_recipe(project, recipe.name))
+            write_pipeline_files(project)
             list_deployments(project, recipe.name)
             summary = unchanged_summary(project, arguments.recipe)
             if summary is None:

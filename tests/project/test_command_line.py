@@ -20,7 +20,7 @@ from aeops.terminal import is_quiet, is_verbose
 # Commands that do something and print no facts, or whose output is JSON or a program already.
 WITHOUT_JSON = {
     *("alarm ack", "approve", "reject", "rollback", "retire", "sign"),  # their facts are the ledger's: ae history --json
-    *("serve", "ui", "up", "down", "prefect", "completion"),
+    *("init", "new", "serve", "ui", "up", "down", "prefect", "completion"),
     *("embed", "compress", "decompress"),  # they write files
     *("ledger head", "recipe schema"),  # JSON
 }
