@@ -22,6 +22,7 @@ import json
 import statistics
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -200,8 +201,8 @@ def measure(
     """Return the cells of the folder and those that it lacks; after so many minutes no further one is begun."""
     cells, start = [], time.monotonic()
     settings = json.dumps(spec.to_dict(), sort_keys=True)
-    for detector in detectors:
-        for series in all_series:
+    for series in all_series:  # all detectors of one series before the next, so that those measured so far are the same
+        for detector in detectors:
             key = f"{series.name}|{detector}|{settings if detector == OURS else ''}|{series.length}"
             file = folder / f"{PROTOCOL}-{hashlib.sha256(key.encode() + series.values.tobytes()).hexdigest()[:16]}.json"
             if not file.is_file():
@@ -216,7 +217,10 @@ def summarize(cells: Sequence[Mapping[str, Any]], all_series: Sequence[NabSeries
     """Return the figures of each detector over its series."""
     by_name = {series.name: series for series in all_series}
     summary = {}
-    for detector in dict.fromkeys(cell["detector"] for cell in cells):
+    detectors = list(dict.fromkeys(cell["detector"] for cell in cells))
+    counts = Counter(cell["series"] for cell in cells)
+    cells = [cell for cell in cells if counts[cell["series"]] == len(detectors)]  # those of all detectors alone
+    for detector in detectors:
         own = [cell for cell in cells if cell["detector"] == detector]
         labelled = [cell for cell in own if "vus_pr" in cell]
         corpus: list[Mapping[str, Any]] = []
@@ -241,10 +245,12 @@ def results_table(record: Mapping[str, Any] | None) -> str:
     rows = []
     for name, figures in record["detectors"].items():
         texts = ["-" if figures[key] is None else f"{figures[key]:{form}}" for key, form in MEASURES.items()]
-        rows.append([name, f"{figures['series']}", *texts, f"{figures['seconds']:.1f} s"])
-    head = ["detector", "series", "VUS-PR", "AUC-PR", "NAB's score", "a series took"]
-    random_text = f"A random score has an AUC-PR of {record['anomalous_share']:.3f} on average."
-    return f"{markdown_table(head, rows)}\n\n{random_text}"
+        rows.append([name, f"{figures['series']}", *texts])
+    head = ["detector", "series", "VUS-PR", "AUC-PR", "NAB's score"]
+    text = f"A random score has an AUC-PR of {record['anomalous_share']:.3f} on average over the 30 series."
+    if missing := [name for name in SCORES if name not in record["detectors"]]:
+        text += f" Not measured yet: {', '.join(missing)}, and the series that the table lacks of 30."
+    return f"{markdown_table(head, rows)}\n\n{text}"
 
 
 MEASURES = {"vus_pr": ".3f", "auc_pr": ".3f", "nab": ".1f"}

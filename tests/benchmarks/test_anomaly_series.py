@@ -90,6 +90,7 @@ def test_each_cell_is_measured_once_and_the_table_quotes_them(
     assert json.loads((tmp_path / "again.json").read_text())["detectors"] == record["detectors"]
     table = anomaly_series.results_table(record)
     assert "| robust z-score | 1 |" in table
+    assert "Not measured yet: sub-sequence kNN, matrix profile" in table
 
 
 def test_the_page_quotes_the_record() -> None:
