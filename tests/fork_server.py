@@ -37,7 +37,7 @@ STAGES = tuple(f"aeops.stages.{name}" for name in ("validate", "prepare", "train
 OF_TESTS = ("flask", "httpx", "hypothesis", "litserve", "model_signing", "nltk", "schemathesis.pytest.plugin", "skimage.metrics")
 LIBRARIES = (*STAGES, "aeops.registry.killed_runs", "mlflow", *DATABASES, "sklearn.ensemble", *OF_TESTS)
 # Loaded in each fork: the project's code, and what looks at its surroundings as it is loaded or may be loaded only once.
-LOADED_AFRESH = ("ae_models", "aeops", "flows", "dvc", "prefect", "prometheus_client")
+LOADED_AFRESH = ("ae_models", "aeops", "flows", "forked", "forked_python", "dvc", "prefect", "prometheus_client")
 
 
 class ForkServer:

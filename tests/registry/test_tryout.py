@@ -166,7 +166,7 @@ BROKEN: dict[str, tuple[str, str, str, str]] = {
         "code/*/aeops/bundle/answers.py",
         "from typing import Any",
         "from typing import Any\nimport aeops.project",
-        "fails: ModuleNotFoundError: No module named 'aeops'",
+        "fails: ModuleNotFoundError: No module named 'aeops",
     ),
     "code that gives other scores": (
         "code/*/aeops/bundle/answers.py",

@@ -217,7 +217,7 @@ def test_a_recipe_without_a_champion_says_what_to_type(project: Project, tmp_pat
     text = (project.recipes / "digits.yaml").read_text(encoding="utf-8")
     (project.recipes / "unborn.yaml").write_text(text.replace("recipe: digits", "recipe: unborn"), encoding="utf-8")
     code, output = serve_in_a_fork(project, tmp_path / "log", "unborn", "--port", "0")
-    assert code == 2
+    assert code == 2, output
     assert "make one with `ae run unborn`" in output
 
 

@@ -1,5 +1,6 @@
 """The OpenAPI of the service, held to its word by schemathesis: no 5xx, no status or form that the document does not have."""
 
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,8 @@ import schemathesis
 from fastapi.testclient import TestClient
 from fuzz_settings import fuzz_settings
 from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
 from running_service import running
 from schemathesis.generation import GenerationMode
 from small_bundles import small_bundle, text_bundle
@@ -22,6 +25,17 @@ from aeops.serving.request_bodies import JSON
 EXAMPLES = 15  # a path, a model and a mode
 SECONDS = 5.0  # that an answer may take
 QUIET = fuzz_settings(EXAMPLES)
+
+
+def image_file(file_format: str) -> bytes:
+    """Return a file of the size that the model of images takes, which a document of OpenAPI cannot ask for."""
+    content = io.BytesIO()
+    Image.new("L", (4, 4), 100).save(content, file_format)
+    return content.getvalue()
+
+
+for file_format in ("png", "jpeg", "webp", "bmp", "tiff"):
+    schemathesis.openapi.media_type(f"image/{file_format}", st.just(image_file(file_format)))
 
 
 @pytest.fixture(scope="module", params=["images", "texts"])

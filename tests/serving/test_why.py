@@ -113,7 +113,7 @@ def said(count: int) -> dict[str, np.ndarray]:
 
 
 def told_of(what: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
-    code = why.run(SimpleNamespace(what=what))  # type: ignore[arg-type]
+    code = why.run(SimpleNamespace(what=what, json=False))  # type: ignore[arg-type]
     return code, capsys.readouterr().out
 
 
@@ -291,12 +291,12 @@ def test_a_broken_ledger_is_a_link_that_does_not_hold(store: Store, capsys: pyte
 @pytest.mark.parametrize("asked", ["digits", "7f3a9c2e", "@1", "digits@", ""])
 def test_what_is_neither_a_prediction_nor_a_version_is_told_what_is(store: Store, asked: str) -> None:
     with pytest.raises(UsageError, match=r"(digits@7|7f3a9c2e-12)"):
-        why.run(SimpleNamespace(what=asked))  # type: ignore[arg-type]
+        why.run(SimpleNamespace(what=asked, json=False))  # type: ignore[arg-type]
 
 
 def test_an_unknown_recipe_is_told_with_its_near_match(store: Store) -> None:
     with pytest.raises(UsageError, match="did you mean digits"):
-        why.run(SimpleNamespace(what="digit@1"))  # type: ignore[arg-type]
+        why.run(SimpleNamespace(what="digit@1", json=False))  # type: ignore[arg-type]
 
 
 def test_the_module_of_predictions_is_light() -> None:
