@@ -51,6 +51,7 @@ class ColumnRoles:
         identity, labels, group: names, or None.
         label_counts: label -> rows.
         time: a column of dates by which rows are ordered, or None.
+        time_note: steps back and repeats of that column, in words; empty without any.
         kept: columns to learn from, in order.
         left_out: column -> why.
     """
@@ -60,6 +61,7 @@ class ColumnRoles:
     group: str | None = None
     label_counts: dict[str, int] = field(default_factory=dict)
     time: str | None = None
+    time_note: str = ""
     kept: list[ColumnProfile] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
 
@@ -94,9 +96,9 @@ def find_roles(profiles: Sequence[ColumnProfile], count: int, choices: Choices, 
         else:
             roles.kept.append(profile)
     _find_leaks(roles, by_name)
-    roles.time = _time_column(roles.kept, understood)
+    roles.time, roles.time_note = _time_column(roles.kept)
     if roles.group is None:
-        hint = [one.name for one in roles.kept if one.name.lower().rstrip("_id") in GROUP_NAMES and 1 < one.distinct < count / 5]
+        hint = [one.name for one in roles.kept if is_group_name(one.name) and 1 < one.distinct < count / 5]
         if hint:
             understood.oddities.append(
                 f"rows with one {hint[0]} may belong together: --group {hint[0]} keeps them on one side of a split"
@@ -186,8 +188,17 @@ def _find_leaks(roles: ColumnRoles, by_name: dict[str, ColumnProfile]) -> None:
             roles.left_out[profile.name] = f"each of its values stands with one {roles.labels} alone: it gives the label away"
 
 
-def _time_column(kept: Sequence[ColumnProfile], understood: Understanding) -> str | None:
-    """Return the column of dates that rows are ordered by, which makes them a series."""
+def is_group_name(name: str) -> bool:
+    """Return whether a column is named as what rows belong to.
+
+    >>> is_group_name("Machine"), is_group_name("device_id"), is_group_name("speed")
+    (True, True, False)
+    """
+    return name.lower().removesuffix("_id").removesuffix(" id") in GROUP_NAMES
+
+
+def _time_column(kept: Sequence[ColumnProfile]) -> tuple[str | None, str]:
+    """Return the column of dates that rows are ordered by, and its steps back and repeats in words; None without one."""
     for profile in kept:
         if profile.type != DATE:
             continue
@@ -197,11 +208,5 @@ def _time_column(kept: Sequence[ColumnProfile], understood: Understanding) -> st
             backwards = len(times) - 1 - ordered
             repeats = len(times) - len(set(times))
             notes = [f"{backwards:,} steps back" if backwards else "", f"{repeats:,} repeated" if repeats else ""]
-            notes = [note for note in notes if note]
-            found = f" ({join_names(notes)})" if notes else ""
-            understood.oddities.append(
-                f"{profile.name} orders the rows in time{found}: they may be a series. They are proposed as a table, in which "
-                "each row stands alone; the time itself is left out"
-            )
-            return profile.name
-    return None
+            return profile.name, ", ".join(note for note in notes if note)
+    return None, ""

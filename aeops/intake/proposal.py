@@ -28,6 +28,7 @@ class Choices:
         query: SQL whose result is the table.
         ignore: columns to leave out.
         address: that the files were fetched from; None: they lie here.
+        kind: what rows in the order of time are, table or series; None: as their times show.
     """
 
     labels: str | None = None
@@ -41,6 +42,7 @@ class Choices:
     query: str | None = None
     ignore: tuple[str, ...] = ()
     address: str | None = None
+    kind: str | None = None
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from ae_models.spec import CATEGORY
+from ae_models.spec import CATEGORY, SERIES, TABLE
 from aeops.data.sources.table_columns import TableColumns
 from aeops.data.sources.table_files import list_table_files, read_table_files
 from aeops.data.sources.table_text import plain_numbers, unpack
@@ -15,6 +15,7 @@ from aeops.intake.column_roles import ColumnRoles, find_roles
 from aeops.intake.common_sections import data_section, gate_section, threshold_section
 from aeops.intake.proposal import Choices, Proposal, Understanding, source_path, split_labels
 from aeops.intake.recipe_text import Entry
+from aeops.intake.series import find_series, propose_series, refusal_reason
 from aeops.intake.sizing import batch_for, epochs_for, split_sizes, threads_for
 from aeops.intake.text_dialect import find_dialect
 from aeops.kinds.decoding import DecodeError, decode_errors
@@ -101,7 +102,7 @@ def _chosen_table(path: Path, kind: str, understood: Understanding) -> str | Non
 def propose_rows(
     table: TableColumns, source: TableSource, understood: Understanding, dataset: str, choices: Choices, file_count: int
 ) -> Proposal:
-    """Propose a recipe for rows that were read.
+    """Propose a recipe for rows that were read: a series where they are readings in the order of time, else a table.
 
     Args:
         table: the rows.
@@ -117,6 +118,20 @@ def propose_rows(
     profiles = profile_columns(table.columns, table.from_text, as_number)
     understood.count = len(table)
     roles = find_roles(profiles, len(table), choices, understood)
+    if roles.time is not None and choices.kind != TABLE:
+        found = find_series(table.columns, table.from_text, roles, choices)
+        reason = refusal_reason(found, source, file_count)
+        if found is not None and not reason:
+            return propose_series(found, understood, roles, dataset, choices)
+        if choices.kind == SERIES:
+            raise DataError(f"{understood.source}: {reason}")
+        notes = f" ({roles.time_note})" if roles.time_note else ""
+        understood.oddities.append(
+            f"{roles.time} orders the rows in time{notes}: they may be a series. They are proposed as a table, in which each row "
+            f"stands alone; the time itself is left out. {reason[0].upper()}{reason[1:]}"
+        )
+    elif choices.kind == SERIES:
+        raise DataError(f"{understood.source}: expected a column of dates in whose order the rows are, as of a series, got none")
     if roles.time is not None:
         roles.left_out[roles.time] = "it orders the rows"
         roles.kept = [profile for profile in roles.kept if profile.name != roles.time]

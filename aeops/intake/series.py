@@ -1,0 +1,354 @@
+"""Readings over time in a file of rows: whether they are a series, and the recipe that is proposed for it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from ae_models.spec import INTEGER, NUMBER, ChannelSpec, StepsSpec, join_names
+from aeops.errors import DataError, UsageError
+from aeops.intake.column_profile import ColumnProfile
+from aeops.intake.column_roles import ColumnRoles, is_group_name
+from aeops.intake.common_sections import gate_section
+from aeops.intake.proposal import Choices, Proposal, Understanding, label_value, split_labels
+from aeops.intake.recipe_text import Entry
+from aeops.intake.sizing import batch_for, epochs_for, threads_for
+from aeops.kinds.series_readings import CHANNEL_COLUMN, VALUE_COLUMN, Readings, is_long, read_columns
+from aeops.recipe.addresses import is_address
+from aeops.recipe.table_sources import TableSource, TextFormat
+
+READ_SUFFIXES = (".csv", ".csv.gz", ".parquet")  # that the source `series` reads
+REGULAR = 0.8  # share of the steps in time that are the usual one, from which rows are readings and no events
+NEAR = 0.1  # of the usual step, within which a step is it
+GAP = 1.5  # usual steps, from which on a step is a gap
+MOST_CHANNELS = 64
+LENGTHS, LEAST_WINDOWS = (64, 32, 16, 8), 40  # steps of a window, of which a series has to hold so many times the length
+LEAST_STEPS = LEAST_WINDOWS * LENGTHS[-1]
+SHARES = {"validation": 0.1, "calibration": 0.2, "test": 0.2}
+BLOCKS = (16, 8, 4, 2)  # windows in a row that raise one alarm
+RATES = ((99, 0.01), (19, 0.05), (9, 0.1))  # blocks of the calibration windows from which -> rate that they can promise
+LARGEST_CODE = 16
+BANK_WINDOWS = 5_000
+WINDOWS_SEEN = 60_000  # that pass through a training, at most
+
+
+@dataclass(frozen=True)
+class FoundSeries:
+    """Readings that were read, and what their times show.
+
+    Attributes:
+        columns: names of all columns.
+        channels: names of the channels.
+        time, machine: names of their columns; None: all readings are of one machine.
+        every: seconds of the usual step.
+        regular: share of the steps in time, gaps left out, that are the usual one.
+        gaps: steps that are longer than GAP usual ones.
+        step_count: steps of a grid over all machines.
+        coverage: the smallest share of its steps that a machine has readings at.
+        readings: as they were read.
+    """
+
+    columns: tuple[str, ...]
+    channels: tuple[str, ...]
+    time: str
+    machine: str | None
+    every: float
+    regular: float
+    gaps: int
+    step_count: int
+    coverage: float
+    readings: Readings
+
+
+@dataclass(frozen=True)
+class Windows:
+    """The windows that are proposed.
+
+    Attributes:
+        length, stride: in steps.
+        train: windows to train on.
+        block: windows that raise one alarm.
+        rate: share of normal blocks that may raise one.
+    """
+
+    length: int
+    stride: int
+    train: int
+    block: int
+    rate: float
+
+
+def find_series(columns: Mapping[str, Any], from_text: bool, roles: ColumnRoles, choices: Choices) -> FoundSeries | None:
+    """Return the series in columns whose rows are ordered in time; None where no column is a channel.
+
+    Raises:
+        DataError: a time stamp that is none.
+    """
+    assert roles.time is not None, "rows without times are no series"
+    machine = choices.group or next((profile.name for profile in roles.kept if _is_machine(profile)), None)
+    if {CHANNEL_COLUMN, VALUE_COLUMN} <= columns.keys():
+        channels = tuple(sorted({str(cell) for cell in columns[CHANNEL_COLUMN] if str(cell).strip()}))
+    else:
+        numeric = [profile.name for profile in roles.kept if profile.type in (NUMBER, INTEGER)]
+        channels = tuple(name for name in numeric if name not in (machine, roles.time))
+    if not 1 <= len(channels) <= MOST_CHANNELS:
+        return None
+    steps = StepsSpec(every=1.0, length=2, time=roles.time, machine=machine)
+    readings = read_columns(columns, [ChannelSpec(name) for name in channels], steps, from_text, roles.labels)
+    times_by_machine = [np.unique(readings.times[readings.machines == name]) for name in np.unique(readings.machines)]
+    intervals = np.concatenate([np.diff(times) for times in times_by_machine])
+    if not len(intervals):
+        return None
+    every = _round_seconds(float(np.median(intervals)))
+    is_gap = intervals > GAP * every
+    regular = float((np.abs(intervals[~is_gap] - every) <= NEAR * every).mean()) if (~is_gap).any() else 0.0
+    counts = [round((times[-1] - times[0]) / every) + 1 for times in times_by_machine]
+    coverage = min(len(times) / count for times, count in zip(times_by_machine, counts, strict=True))
+    return FoundSeries(
+        columns=tuple(columns),
+        channels=channels,
+        time=roles.time,
+        machine=machine,
+        every=every,
+        regular=regular,
+        gaps=int(is_gap.sum()),
+        step_count=sum(counts),
+        coverage=min(1.0, float(coverage)),
+        readings=readings,
+    )
+
+
+def _is_machine(profile: ColumnProfile) -> bool:
+    return is_group_name(profile.name) and 1 < profile.distinct <= 1000
+
+
+def _round_seconds(seconds: float) -> float:
+    """Return the whole number of seconds that a step is near to, or the step in milliseconds.
+
+    >>> _round_seconds(299.998), _round_seconds(0.02)
+    (300.0, 0.02)
+    """
+    if seconds >= 1 and abs(seconds - round(seconds)) <= 0.01 * seconds:
+        return float(round(seconds))
+    return round(seconds, 3) or seconds
+
+
+def refusal_reason(found: FoundSeries | None, source: TableSource, file_count: int) -> str:
+    """Return why rows in the order of time are not proposed as a series; empty where they are."""
+    if found is None:
+        return f"no column is a channel, which is a number, or there are more than {MOST_CHANNELS}"
+    if found.regular < REGULAR:
+        return f"only {found.regular:.0%} of the steps in time take the usual {found.every:g} s: events, and no readings"
+    if found.step_count < LEAST_STEPS:
+        return f"a series needs at least {LEAST_STEPS} steps, got {found.step_count}"
+    is_readable = source.path.lower().endswith(READ_SUFFIXES) and source.text in (None, TextFormat())
+    if file_count > 1 or is_address(source.path) or not is_readable:
+        expected = "one local .csv, .csv.gz or .parquet file with commas, points and a header line"
+        return f"a series is read out of {expected}: save it so, and type the command again"
+    return ""
+
+
+def propose_series(found: FoundSeries, understood: Understanding, roles: ColumnRoles, dataset: str, choices: Choices) -> Proposal:
+    """Propose a recipe for readings over time.
+
+    Raises:
+        DataError: there are too few steps.
+        UsageError: an option that does not fit.
+    """
+    if choices.identity is not None:
+        raise UsageError("--id is of tables: a step of a series is named by its machine and time")
+    understood.kind, understood.count = "series", found.step_count
+    windows = choose_windows(found.step_count)
+    labels = list(roles.label_counts) if len(roles.label_counts) > 1 else []
+    anomalies = split_labels(labels, choices, understood) if labels else ()
+    labels = [name for name in labels if name not in anomalies] + list(anomalies)  # a step has the highest of its readings
+    _describe(understood, found, roles, labels)
+    return Proposal(
+        understood,
+        understood.source,
+        f"Readings of {understood.source}.",
+        [
+            _data_section(dataset, understood.source, roles, labels, anomalies),
+            _validate_section(found),
+            _input_section(found, windows),
+            *_model_sections(found, windows),
+            _threshold_section(windows, found.every),
+            _train_section(found, windows),
+            Entry("evaluate", {"pca_components": _code_size(found, windows), "neighbours": 5}, "baselines beside the model"),
+            gate_section(bool(anomalies)),
+        ],
+    )
+
+
+def choose_windows(step_count: int) -> Windows:
+    """Return windows for so many steps: the longest that leave enough of them, and the rate that their blocks can promise.
+
+    Raises:
+        DataError: there are too few steps.
+
+    >>> choose_windows(22_000)
+    Windows(length=64, stride=4, train=2734, block=16, rate=0.05)
+    """
+    for length in LENGTHS:
+        stride = max(1, length // 16)
+        calibration = int((SHARES["calibration"] * step_count - length) / stride)
+        for block in BLOCKS:
+            for least, rate in RATES:
+                if step_count >= LEAST_WINDOWS * length and calibration // block >= least:
+                    train = int(((1 - sum(SHARES.values())) * step_count - length) / stride)
+                    return Windows(length, stride, train, block, rate)
+    raise DataError(
+        f"expected at least {LEAST_STEPS} steps, got {step_count}: a part is trained on, a part calibrates the "
+        "threshold and a part tests it; bring a longer series"
+    )
+
+
+# ---------------------------------------------------------------- what was understood
+
+
+def _describe(understood: Understanding, found: FoundSeries, roles: ColumnRoles, labels: Sequence[str]) -> None:
+    first, last = (
+        datetime.fromtimestamp(float(time), UTC).strftime("%Y-%m-%d %H:%M")
+        for time in (found.readings.times.min(), found.readings.times.max())
+    )
+    machines = len(np.unique(found.readings.machines))
+    of = f" of {machines:,} machines ({found.machine})" if found.machine is not None else ""
+    count = len(found.readings.times)
+    understood.facts += [
+        ("kind", f"series: {count:,} readings{of} of {len(found.channels)} channels, {understood.source}"),
+        ("time", f"column {found.time}: every {found.every:g} s, {first} to {last} UTC"),
+    ]
+    for place, name in enumerate(found.channels):
+        values = found.readings.values[:, place]
+        values = values[np.isfinite(values)]
+        span = f"{values.min():g} to {values.max():g}" if len(values) else "no values"
+        understood.facts.append(("channel", f"{name}: {span}"))
+    if labels:
+        counts = ", ".join(f"{name} ({roles.label_counts[name]:,})" for name in labels)
+        understood.facts.append(("labels", f"column {roles.labels}: {counts}"))
+    if found.gaps:
+        understood.oddities.append(
+            f"{found.gaps:,} gaps are longer than {GAP:g} steps: short ones are filled, no window lies over others"
+        )
+    if roles.time_note and not is_long(found.columns, ()):  # in the long form each channel repeats the times
+        repaired = "readings are put in order, and those of one step are averaged"
+        understood.oddities.append(f"{found.time}: {roles.time_note}: {repaired}")
+    used = {*found.channels, found.time, found.machine, roles.labels, CHANNEL_COLUMN, VALUE_COLUMN}
+    left_out = [profile.name for profile in roles.kept if profile.name not in used]
+    if left_out:
+        understood.oddities.append(f"{join_names(left_out)} is left out: a channel of a series is a number")
+    understood.oddities += [f"{name} is left out: {reason}" for name, reason in roles.left_out.items() if name not in used]
+
+
+# ---------------------------------------------------------------- the recipe
+
+
+def _data_section(dataset: str, path: str, roles: ColumnRoles, labels: Sequence[str], anomalies: Sequence[str]) -> Entry:
+    source = [Entry("kind", "series"), Entry("path", path)]
+    if labels:
+        source.append(Entry("labels", roles.labels, "a step has the highest label of its readings, in the order below"))
+    entries = [Entry("dataset", dataset, "names the folder in data/; recipes may share one"), Entry("source", source)]
+    if labels:
+        entries.append(Entry("labels", [label_value(name, labels) for name in labels]))
+        reason = "windows with such a step are held out of training, calibration and threshold: the model has to flag them"
+        if not anomalies:
+            reason = "no label is an anomaly: all steps are normal, and the gate judges by injected faults"
+        entries.append(Entry("novelty", [label_value(name, labels) for name in anomalies], reason))
+    reason = "the first part trains, the last one tests, and a window's length is left out after each border (docs/series.md)"
+    entries.append(Entry("split", {"by": "time", **SHARES}, reason))
+    return Entry("data", entries)
+
+
+def _validate_section(found: FoundSeries) -> Entry:
+    steps, completeness = found.step_count, round(max(0.0, found.coverage - 0.1), 2)
+    entries = [
+        Entry("rows", {"min": max(1, steps // 2), "max": 20 * steps}, "steps; half of what is there now is too few"),
+        Entry("mean_drift", 0.5, "standard deviations by which a channel's mean may move from the last accepted version"),
+        Entry("quarantine_budget", 0.02, "share of the steps that may be set aside"),
+        Entry("completeness", completeness, f"share of its steps that a machine has readings at; {found.coverage:.0%} now"),
+    ]
+    return Entry("validate", entries, "what fails these bounds goes to quarantine with its reason")
+
+
+def _input_section(found: FoundSeries, windows: Windows) -> Entry:
+    channels = []
+    for place, name in enumerate(found.channels):
+        values = found.readings.values[:, place]
+        values = values[np.isfinite(values)]
+        low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 1.0)
+        room = high - low or max(1.0, abs(high))
+        channel = {"name": name, "min": float(f"{low - room:.4g}"), "max": float(f"{high + room:.4g}")}
+        channels.append(Entry("", channel, f"{low:g} to {high:g}; as much again on both sides is allowed"))
+    steps: dict[str, Any] = {"every": found.every, "length": windows.length, "stride": windows.stride, "time": found.time}
+    if found.machine is not None:
+        steps["machine"] = found.machine
+    seconds = windows.length * found.every
+    reason = f"a window is {windows.length} steps, {_format_span(seconds)}; choose a length that holds what repeats"
+    return Entry("input", [Entry("kind", "series"), Entry("channels", channels), Entry("steps", steps, reason)])
+
+
+def _format_span(seconds: float) -> str:
+    """Return a length of time in the largest unit that it holds twice.
+
+    >>> _format_span(45), _format_span(1200), _format_span(19_200)
+    ('45 s', '20 min', '5.3 h')
+    """
+    for unit, length in (("days", 86_400.0), ("h", 3600.0), ("min", 60.0)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.3g} {unit}" if unit == "min" else f"{seconds / length:.2g} {unit}"
+    return f"{seconds:g} s"
+
+
+def _values(found: FoundSeries, windows: Windows) -> int:
+    return len(found.channels) * windows.length
+
+
+def _code_size(found: FoundSeries, windows: Windows) -> int:
+    return max(2, min(LARGEST_CODE, _values(found, windows) // 8))
+
+
+def _model_sections(found: FoundSeries, windows: Windows) -> list[Entry]:
+    values = _values(found, windows)
+    hidden = 64 if values <= 128 else 128
+    rows, neighbours = min(BANK_WINDOWS, windows.train), min(10, max(2, windows.train // 10))
+    scores = [
+        {"kind": "knn", "neighbours": min(5, neighbours), "rows": rows, "energy": 0},
+        {"kind": "local-hull", "neighbours": neighbours, "ridge": 0.1, "rows": rows, "energy": 0},
+        {"kind": "normalised-residual", "energy": 0},
+    ]
+    model = [
+        Entry("corrupt", {"kind": "none"}),
+        Entry("encode", {"kind": "dense", "widths": [hidden]}, f"{values} numbers a window"),
+        Entry("bottleneck", {"kind": "identity", "size": _code_size(found, windows)}, "an eighth of them, and 16 at most"),
+        Entry("decode", {"kind": "dense", "widths": [hidden]}),
+        Entry("compare", {"kind": "mse"}),
+    ]
+    reason = "the network goes in where it finds clearly more injected faults (docs/series.md)"
+    score = [
+        Entry("kind", "combined"),
+        Entry("choose", "networks-by-power", reason),
+        Entry("scores", [Entry("", one) for one in scores]),
+    ]
+    return [Entry("model", model), Entry("score", score)]
+
+
+def _threshold_section(windows: Windows, every: float) -> Entry:
+    span = _format_span(windows.block * windows.stride * every)
+    block = f"windows overlap, so {windows.block} in a row ({span}) are one block"
+    reason = f"{block}: at most this share of normal blocks raises an alarm"
+    return Entry("threshold", {"kind": "block-conformal", "false_alarm_rate": windows.rate, "block": windows.block}, reason)
+
+
+def _train_section(found: FoundSeries, windows: Windows) -> Entry:
+    values, batch = _values(found, windows), batch_for(windows.train)
+    epochs, reason = epochs_for(windows.train, values, WINDOWS_SEEN)
+    entries = [
+        Entry("epochs", epochs, f"{reason}; proposed by the size of the data (docs/own-data.md)"),
+        Entry("batch", batch),
+        Entry("threads", threads_for(batch, values), "of the CPU; small batches are no quicker on two"),
+        Entry("learning_rate", 0.003),
+        Entry("seed", 0),
+    ]
+    return Entry("train", entries)

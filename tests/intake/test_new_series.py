@@ -1,0 +1,139 @@
+"""`ae new` on readings over time: a series where their times are regular, and a recipe that reads the very readings."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from data_project import shared_data
+from intake_project import NewProject
+
+from aeops.recipe.sources import SeriesSource
+
+
+def readings(count: int = 3000, machines: int = 1, seconds: int = 60) -> pd.DataFrame:
+    """A wave and its square of some machines, with an anomaly in the last tenth of each."""
+    draw, frames = np.random.default_rng(0), []
+    for machine in range(machines):
+        phase = np.arange(count) / 20
+        state = np.full(count, "normal")
+        state[-count // 20 : -count // 30] = "fault"
+        frames.append(
+            pd.DataFrame(
+                {
+                    "time": pd.Timestamp("2026-01-01") + pd.to_timedelta(np.arange(count) * seconds, unit="s"),
+                    "machine": f"press-{machine}",
+                    "current": np.sin(phase) + draw.normal(0, 0.05, count),
+                    "power": np.sin(phase) ** 2 * 100,
+                    "state": state,
+                }
+            )
+        )
+    return pd.concat(frames, ignore_index=True)
+
+
+def write(frame: pd.DataFrame, path: Path) -> Path:
+    frame.to_parquet(path) if path.suffix == ".parquet" else frame.to_csv(path, index=False)
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".csv.gz", ".parquet"])
+def test_regular_readings_of_machines_are_a_series_by_channel(project: NewProject, tmp_path: Path, suffix: str) -> None:
+    path = write(readings(machines=2), tmp_path / f"presses{suffix}")
+    code, printed, errors = project.new("presses", path)
+    assert (code, errors) == (0, ""), errors
+    for told in (
+        "series: 6,000 readings of 2 machines (machine) of 2 channels",
+        "every 60 s, 2026-01-01 00:00 to 2026-01-03 01:59 UTC",
+        "column state: normal (5,900), fault (100)",
+    ):
+        assert told in printed
+    recipe = project.recipe("presses")
+    assert isinstance(recipe.data.source, SeriesSource)
+    assert [channel.name for channel in recipe.fit.input.channels] == ["current", "power"]
+    steps = recipe.fit.input.steps
+    assert steps is not None
+    assert (steps.every, steps.length, steps.stride, steps.machine) == (60, 64, 4, "machine")
+    assert (recipe.label_names, recipe.data.novelty) == (("normal", "fault"), (1,))
+    assert recipe.data.split.by == "time"
+    samples = project.samples("presses")
+    assert len(samples.array) == 6000
+    assert samples.labels is not None
+    assert int(samples.labels.sum()) == 100
+
+
+def test_the_long_form_is_a_series_of_the_channels_it_names(project: NewProject, tmp_path: Path) -> None:
+    long = readings().melt(["time"], ["current", "power"], var_name="channel").sort_values("time", kind="stable")
+    code, printed, errors = project.new("long", write(long, tmp_path / "long.csv"))
+    assert code == 0, errors
+    assert [channel.name for channel in project.recipe("long").fit.input.channels] == ["current", "power"]
+    assert len(project.samples("long").array) == 3000
+    assert "0 repeated" not in printed
+
+
+def test_gaps_repeats_and_steps_back_are_said_and_read(project: NewProject, tmp_path: Path) -> None:
+    frame = readings().drop(columns="machine").drop(index=range(1000, 1100))
+    frame = pd.concat([frame.iloc[:500], frame.iloc[[499]], frame.iloc[500:]])
+    order = np.arange(len(frame))
+    order[[700, 701]] = order[[701, 700]]
+    code, printed, errors = project.new("gaps", write(frame.iloc[order], tmp_path / "gaps.csv"))
+    assert code == 0, errors
+    assert "1 gaps are longer than 1.5 steps" in printed
+    assert "time: 1 steps back, 1 repeated: readings are put in order" in printed
+    assert len(project.samples("gaps").array) == 3000 - 100
+
+
+def test_events_without_a_usual_step_stay_a_table_and_say_why(project: NewProject, tmp_path: Path) -> None:
+    frame = readings(600).drop(columns="machine")
+    frame["time"] = pd.Timestamp("2026-01-01") + pd.to_timedelta(
+        np.cumsum(np.random.default_rng(1).exponential(300, 600)), unit="s"
+    )
+    path = write(frame, tmp_path / "events.csv")
+    code, printed, _ = project.new("events", path)
+    assert code == 0
+    assert "proposed as a table" in printed
+    assert "of the steps in time take the usual" in printed
+    assert project.recipe("events").fit.input.kind == "table"
+    code, _, errors = project.new("forced", path, "--kind", "series")
+    assert code == 3
+    assert "of the steps in time take the usual" in errors
+
+
+def test_a_person_may_say_that_rows_in_order_are_a_table(project: NewProject, tmp_path: Path) -> None:
+    path = write(readings(), tmp_path / "rows.csv")
+    assert project.new("rows", path, "--kind", "table")[0] == 0
+    assert project.recipe("rows").fit.input.kind == "table"
+
+
+def test_rows_without_a_time_are_no_series(project: NewProject, tmp_path: Path) -> None:
+    path = write(readings().drop(columns="time"), tmp_path / "rows.csv")
+    code, _, errors = project.new("rows", path, "--kind", "series")
+    assert code == 3
+    assert "expected a column of dates in whose order the rows are" in errors
+
+
+def test_a_file_that_the_source_does_not_read_is_a_table_that_says_how_to_save_it(project: NewProject, tmp_path: Path) -> None:
+    path = tmp_path / "german.csv"
+    readings().to_csv(path, index=False, sep=";", decimal=",")
+    code, printed, errors = project.new("german", path)
+    assert code == 0, errors
+    assert "A series is read out of one local .csv, .csv.gz or .parquet file with commas" in printed
+
+
+def test_too_few_steps_are_a_table_and_no_series(project: NewProject, tmp_path: Path) -> None:
+    path = write(readings(150), tmp_path / "short.csv")
+    code, printed, errors = project.new("short", path)
+    assert code == 0, errors
+    assert "A series needs at least 320 steps, got 150" in printed
+    code, _, errors = project.new("short", path, "--kind", "series", "--force")
+    assert code == 3
+    assert "a series needs at least 320 steps, got 150" in errors
+
+
+def test_a_real_series_is_taken_in(project: NewProject) -> None:
+    path = shared_data("timeseries/nab/realKnownCause/machine_temperature_system_failure.csv.gz")
+    code, printed, errors = project.new("temperature", path)
+    assert code == 0, errors
+    assert "series: 22,695 readings of 1 channels" in printed
+    assert "every 300 s, 2013-12-02 21:15 to 2014-02-19 15:25 UTC" in printed
+    assert project.samples("temperature").array["value"].max() == pytest.approx(108.51, abs=0.01)
