@@ -28,6 +28,7 @@ from aeops.cli import (
     plan,
     prefect,
     prune,
+    quarantine,
     rebuild,
     recalibrate,
     recipe,
@@ -55,7 +56,7 @@ from aeops.terminal import VOLUME_VARIABLE, escaped_output, is_verbose
 
 OUTPUT = 1  # file descriptor
 COMMAND_GROUPS = {
-    "train": (init, new, run, plan, recipes, recipe, recalibrate, seeds, sweep, audit),
+    "train": (init, new, run, plan, recipes, recipe, recalibrate, seeds, sweep, audit, quarantine),
     "use": (score, serve, embed, compress, decompress),
     "versions": (show, compare, approve, reject, rollback, retire, rebuild, sign),
     "why and when": (why, history, ledger),

@@ -1,0 +1,53 @@
+"""`ae quarantine`: what the last validation set aside, in the terminal and as JSON."""
+
+import json
+
+import numpy as np
+import pytest
+from data_project import Room
+
+from aeops.cli.main import main
+
+pytestmark = pytest.mark.xdist_group("great expectations")  # it takes seconds to import
+
+
+def typed(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    code = main(["quarantine", "mine", *arguments])
+    printed = capsys.readouterr()
+    return code, printed.out, printed.err
+
+
+def test_samples_are_listed_by_reason_until_the_source_is_mended(
+    room: Room, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(room.root)
+    code, _, errors = typed(capsys)
+    assert code == 2
+    assert "nothing was validated yet: type `ae run mine`" in errors
+    images, labels = room.images.copy(), room.labels.copy()
+    room.images = room.images.astype(np.float32)
+    room.images[3], room.labels[250] = 0, 77
+    room.save()
+    room.accept()
+    code, printed, errors = typed(capsys)
+    assert (code, errors) == (0, "")
+    assert "mine: 2 samples are set aside" in printed
+    assert "mine-000003" in printed
+    assert "mine-000250" in printed
+    found = json.loads(typed(capsys, "--json", "--reason", "label")[1])
+    assert (found["count"], found["reasons"]) == (1, {"label": 1})
+    assert [(sample["id"], sample["label"]) for sample in found["samples"]] == [("mine-000250", "77")]
+    assert "the first 1 samples" in typed(capsys, "--rows", "1")[1]
+    assert typed(capsys, "--rows", "-1")[0] == 2
+    [rows] = room.project.quarantine("mine").glob("*/rows.parquet")
+    whole = rows.read_bytes()
+    rows.write_bytes(whole[:50])
+    code, _, errors = typed(capsys)
+    assert code == 3
+    assert "rows.parquet in the state folder is damaged" in errors
+    rows.write_bytes(whole)
+
+    room.images, room.labels = images, labels
+    room.save()
+    room.accept()
+    assert "mine: nothing is set aside" in typed(capsys)[1]
