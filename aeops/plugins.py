@@ -28,7 +28,7 @@ PART_CONSTANTS = {
     "encode": ("supported_inputs",),
     "decode": ("supported_inputs",),
     "score": ("supported_inputs", "compatibility_errors"),
-    "threshold": ("supported_inputs", "has_rate", "has_law", "reads_groups", "reads_novelty"),
+    "threshold": ("supported_inputs", "has_rate", "has_law", "has_block", "reads_groups", "reads_novelty"),
 }
 Part = OwnPart  # a part of an autoencoder, its score or its threshold, under the name by which projects declare it
 

@@ -22,7 +22,7 @@ from ae_models.threshold_interface import CalibrationScores
 from ae_models.thresholds import THRESHOLDS, read_threshold
 from aeops.data.listed_recipes import list_recipe
 from aeops.data.own_code import own_source_sha256, stage_suffixes
-from aeops.data.pipeline_files import pipeline_text
+from aeops.data.pipeline_files import metrics_and_plots, pipeline_text
 from aeops.data.sources.catalogue import read_source, source_digest
 from aeops.errors import DataError, UsageError
 from aeops.plugins import own_parts, use_project
@@ -213,7 +213,7 @@ def test_a_project_without_plugins_has_none_of_it(project: Project) -> None:
     forget_plugins(project.root)
     list_recipe(project, load_recipe(project, "digits"))
     assert yaml.safe_load((project.root / "params.yaml").read_text()) == {"recipes": {"digits": {"dataset": "digits"}}}
-    assert pipeline_text("dvc.yaml", project.root) == read_template("dvc.yaml")
+    assert pipeline_text("dvc.yaml", project.root) == read_template("dvc.yaml") + metrics_and_plots(["digits"])
 
 
 # ---------------------------------------------------------------- the record
