@@ -169,11 +169,19 @@ def _named_plugins(root: Path) -> list[str]:
 
 def _entry_points() -> "list[EntryPoint]":
     """Return the entry points of installed packages; reading those of all takes 0.1 s, so only where a file names a group."""
-    if not any(_names_a_group(file) for entry in sys.path if entry for file in Path(entry).glob("*.dist-info/entry_points.txt")):
+    if not any(_names_a_group(file) for entry in sys.path if entry for file in _entry_point_files(Path(entry))):
         return []
     from importlib.metadata import entry_points
 
     return [one for group in LISTS.values() for one in sorted(entry_points(group=group), key=lambda point: point.value)]
+
+
+def _entry_point_files(folder: Path) -> list[Path]:
+    """Return the files of a folder of packages; none of one that this user may not read, out of which nothing can be imported."""
+    try:
+        return list(folder.glob("*.dist-info/entry_points.txt"))
+    except PermissionError:
+        return []
 
 
 def _names_a_group(file: Path) -> bool:

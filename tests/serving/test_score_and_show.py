@@ -190,7 +190,7 @@ def test_options_may_stand_before_between_and_after_files(digits: np.ndarray, tm
     assert parser.parse_args(["sign", "digits", "--key", "k.pem", "3"]).version == "3"
 
 
-@pytest.mark.parametrize("arguments", [["embed", "digits"], ["embed", "digits", "--what", "-o", "x"], ["score"], ["ledger"], []])
+@pytest.mark.parametrize("arguments", [["embed", "digits"], ["embed", "digits", "--what", "-o", "x"], ["score"], ["recipe"], []])
 def test_what_is_missing_or_unknown_is_still_told(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         build_parser().parse_args(arguments)
@@ -242,7 +242,7 @@ def run_parsed(*arguments: str) -> None:
 
 
 def test_show_tells_versions_promise_and_where_to_look(capsys: pytest.CaptureFixture[str]) -> None:
-    show.run(SimpleNamespace(recipe="digits"))  # type: ignore[arg-type]
+    show.run(SimpleNamespace(recipe="digits", json=False))  # type: ignore[arg-type]
     told = capsys.readouterr().out
     for words in (
         "1 champion",
@@ -261,4 +261,4 @@ def test_show_without_a_version_says_what_to_type(project: Project) -> None:
     text = (project.recipes / "digits.yaml").read_text(encoding="utf-8")
     (project.recipes / "unborn.yaml").write_text(text.replace("recipe: digits", "recipe: unborn"), encoding="utf-8")
     with pytest.raises(UsageError, match=r"no version of unborn is registered .* make one with `ae run unborn`"):
-        show.run(SimpleNamespace(recipe="unborn"))  # type: ignore[arg-type]
+        show.run(SimpleNamespace(recipe="unborn", json=False))  # type: ignore[arg-type]

@@ -325,7 +325,7 @@ def test_a_client_names_its_request_where_the_name_is_sane(client: TestClient) -
 def test_the_page_needs_no_outside_host_and_no_script(client: TestClient) -> None:
     page = client.get("/docs").text
     assert "POST /explain" in page
-    assert "//" not in page.replace("<!doctype html>", "")
+    assert "//" not in page.replace("http://127.0.0.1:", "")  # of the command that scores a sample
     assert "<script" not in page
 
 
