@@ -162,6 +162,7 @@ RUNNERS: dict[str, Callable[[Sequence[str]], None]] = {"module": run_module, "co
 
 def serve(listener: socket.socket) -> None:
     """Answer requests, each in a fork, until stdin is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the clients, and with them what they asked for
     for name in LIBRARIES:
         importlib.import_module(name)
     from mlflow.utils import requirements_utils
@@ -196,9 +197,11 @@ def answer(connection: socket.socket) -> None:
     for file in files:
         os.close(file)
     ended = os.pidfd_open(fork.pid)
-    if connection in select.select([connection, ended], [], [])[0]:
+    if ended in select.select([connection, ended], [], [])[0]:
+        connection.sendall(b"%d\n" % fork.wait())
+    else:
         fork.kill()
-    connection.sendall(b"%d\n" % fork.wait())
+        fork.wait()
 
 
 if __name__ == "__main__":
