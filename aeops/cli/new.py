@@ -29,7 +29,8 @@ def add_command(commands: Any) -> None:
     command.add_argument("--ignore", metavar="COLUMNS", help="columns to leave out, with commas between")
     command.add_argument("--table", metavar="NAME", help="sheet of a workbook, or table of a database")
     command.add_argument("--query", metavar="SQL", help="query whose result is the table")
-    command.add_argument("--kind", choices=("table", "series"), help="what rows in the order of time are (default: as they show)")
+    readings_help = "whether rows in the order of time are readings of a series (default: as their times show)"
+    command.add_argument("--readings", choices=("yes", "no"), help=readings_help)
     command.add_argument("--size", metavar="WIDTHxHEIGHT", help="of an image, in pixels, such as 128x128")
     command.add_argument("--channels", type=int, choices=(1, 3, 4), help="of an image: grey, colours, colours with alpha")
     command.set_defaults(run=run)
@@ -78,7 +79,7 @@ def read_choices(arguments: argparse.Namespace) -> "Choices":
         table=arguments.table,
         query=arguments.query,
         ignore=split_names(arguments.ignore) or (),
-        kind=arguments.kind,
+        readings=None if arguments.readings is None else arguments.readings == "yes",
     )
 
 

@@ -28,7 +28,7 @@ class Choices:
         query: SQL whose result is the table.
         ignore: columns to leave out.
         address: that the files were fetched from; None: they lie here.
-        kind: what rows in the order of time are, table or series; None: as their times show.
+        readings: whether rows in the order of time are readings of a series; None: as their times show.
     """
 
     labels: str | None = None
@@ -42,7 +42,7 @@ class Choices:
     query: str | None = None
     ignore: tuple[str, ...] = ()
     address: str | None = None
-    kind: str | None = None
+    readings: bool | None = None
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from aeops.intake.recipe_text import Entry
 from aeops.intake.sizing import batch_for, epochs_for, threads_for
 from aeops.kinds.series_readings import CHANNEL_COLUMN, VALUE_COLUMN, Readings, is_long, read_columns
 from aeops.recipe.addresses import is_address
+from aeops.recipe.sources import SeriesSource
 from aeops.recipe.table_sources import TableSource, TextFormat
 
 READ_SUFFIXES = (".csv", ".csv.gz", ".parquet")  # that the source `series` reads
@@ -159,7 +160,7 @@ def propose_series(found: FoundSeries, understood: Understanding, roles: ColumnR
     """
     if choices.identity is not None:
         raise UsageError("--id is of tables: a step of a series is named by its machine and time")
-    understood.kind, understood.count = "series", found.step_count
+    understood.kind, understood.count = SeriesSource.kind, found.step_count
     windows = choose_windows(found.step_count)
     labels = list(roles.label_counts) if len(roles.label_counts) > 1 else []
     anomalies = split_labels(labels, choices, understood) if labels else ()
@@ -246,7 +247,7 @@ def _describe(understood: Understanding, found: FoundSeries, roles: ColumnRoles,
 
 
 def _data_section(dataset: str, path: str, roles: ColumnRoles, labels: Sequence[str], anomalies: Sequence[str]) -> Entry:
-    source = [Entry("kind", "series"), Entry("path", path)]
+    source = [Entry("kind", SeriesSource.kind), Entry("path", path)]
     if labels:
         source.append(Entry("labels", roles.labels, "a step has the highest label of its readings, in the order below"))
     entries = [Entry("dataset", dataset, "names the folder in data/; recipes may share one"), Entry("source", source)]
@@ -286,7 +287,7 @@ def _input_section(found: FoundSeries, windows: Windows) -> Entry:
         steps["machine"] = found.machine
     seconds = windows.length * found.every
     reason = f"a window is {windows.length} steps, {_format_span(seconds)}; choose a length that holds what repeats"
-    return Entry("input", [Entry("kind", "series"), Entry("channels", channels), Entry("steps", steps, reason)])
+    return Entry("input", [Entry("kind", SeriesSource.kind), Entry("channels", channels), Entry("steps", steps, reason)])
 
 
 def _format_span(seconds: float) -> str:

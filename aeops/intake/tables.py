@@ -5,7 +5,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from ae_models.spec import CATEGORY, SERIES, TABLE
+from ae_models.spec import CATEGORY
 from aeops.data.sources.table_columns import TableColumns
 from aeops.data.sources.table_files import list_table_files, read_table_files
 from aeops.data.sources.table_text import plain_numbers, unpack
@@ -118,19 +118,19 @@ def propose_rows(
     profiles = profile_columns(table.columns, table.from_text, as_number)
     understood.count = len(table)
     roles = find_roles(profiles, len(table), choices, understood)
-    if roles.time is not None and choices.kind != TABLE:
+    if roles.time is not None and choices.readings is not False:
         found = find_series(table.columns, table.from_text, roles, choices)
         reason = refusal_reason(found, source, file_count)
         if found is not None and not reason:
             return propose_series(found, understood, roles, dataset, choices)
-        if choices.kind == SERIES:
+        if choices.readings:
             raise DataError(f"{understood.source}: {reason}")
         notes = f" ({roles.time_note})" if roles.time_note else ""
         understood.oddities.append(
             f"{roles.time} orders the rows in time{notes}: they may be a series. They are proposed as a table, in which each row "
             f"stands alone; the time itself is left out. {reason[0].upper()}{reason[1:]}"
         )
-    elif choices.kind == SERIES:
+    elif choices.readings:
         raise DataError(f"{understood.source}: expected a column of dates in whose order the rows are, as of a series, got none")
     if roles.time is not None:
         roles.left_out[roles.time] = "it orders the rows"

@@ -94,20 +94,20 @@ def test_events_without_a_usual_step_stay_a_table_and_say_why(project: NewProjec
     assert "proposed as a table" in printed
     assert "of the steps in time take the usual" in printed
     assert project.recipe("events").fit.input.kind == "table"
-    code, _, errors = project.new("forced", path, "--kind", "series")
+    code, _, errors = project.new("forced", path, "--readings", "yes")
     assert code == 3
     assert "of the steps in time take the usual" in errors
 
 
 def test_a_person_may_say_that_rows_in_order_are_a_table(project: NewProject, tmp_path: Path) -> None:
     path = write(readings(), tmp_path / "rows.csv")
-    assert project.new("rows", path, "--kind", "table")[0] == 0
+    assert project.new("rows", path, "--readings", "no")[0] == 0
     assert project.recipe("rows").fit.input.kind == "table"
 
 
 def test_rows_without_a_time_are_no_series(project: NewProject, tmp_path: Path) -> None:
     path = write(readings().drop(columns="time"), tmp_path / "rows.csv")
-    code, _, errors = project.new("rows", path, "--kind", "series")
+    code, _, errors = project.new("rows", path, "--readings", "yes")
     assert code == 3
     assert "expected a column of dates in whose order the rows are" in errors
 
@@ -125,7 +125,7 @@ def test_too_few_steps_are_a_table_and_no_series(project: NewProject, tmp_path: 
     code, printed, errors = project.new("short", path)
     assert code == 0, errors
     assert "A series needs at least 320 steps, got 150" in printed
-    code, _, errors = project.new("short", path, "--kind", "series", "--force")
+    code, _, errors = project.new("short", path, "--readings", "yes", "--force")
     assert code == 3
     assert "a series needs at least 320 steps, got 150" in errors
 
