@@ -16,7 +16,7 @@ from aeops.data.dvc import DATA_FILE, LOCK_FILE, stored_folders
 from aeops.data.stored_objects import FOLDER_SUFFIX, iter_objects, named_hashes, object_file, with_contents
 from aeops.errors import DataError
 from aeops.files import sync_folder
-from aeops.machine.git import GitError, git_text, run_git
+from aeops.machine.git import git_text, run_git
 from aeops.project import Project
 from aeops.provenance.state_size import newest_change, size_of
 from aeops.registry.store import Store
@@ -157,19 +157,17 @@ def _checkout_hashes(project: Project) -> set[str]:
 
 
 def _committed_hashes(project: Project) -> set[str]:
-    """Return what any commit of the repository names; nothing where git is not there, as the checkout then has no commits."""
+    """Return what any commit of the repository names; nothing where the project is in none.
+
+    Raises:
+        GitError: git is not installed, or cannot read the repository: then no data can be called unneeded.
+    """
+    if not any((folder / ".git").exists() for folder in (project.root, *project.root.parents)):
+        return set()
     hashes = set()
     for name in (DATA_FILE, LOCK_FILE):
-        try:
-            commits = git_text(project.root, "log", "--all", "--format=%H", "--", name).split()
-        except GitError:
-            continue
-        for commit in commits:
-            try:
-                text = run_git(project.root, "show", f"{commit}:./{name}")
-            except GitError:  # this commit deleted it
-                continue
-            hashes |= named_hashes(yaml.safe_load(text))
+        for commit in git_text(project.root, "log", "--all", "-m", "--diff-filter=AMT", "--format=%H", "--", name).split():
+            hashes |= named_hashes(yaml.safe_load(run_git(project.root, "show", f"{commit}:./{name}")))
     return hashes
 
 

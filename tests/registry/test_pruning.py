@@ -116,6 +116,20 @@ def test_what_a_commit_names_stays(project: Project, registered: Store, stores: 
     assert stores.held(stores.remote) == {b"of the versions", b"of a commit", b"of the checkout"}
 
 
+def test_where_git_cannot_say_what_commits_name_nothing_is_deleted(
+    project: Project, registered: Store, stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subprocess.run(["git", "init", "-q"], cwd=project.root, check=True)
+    stores.put(b"of a commit?")
+    with monkeypatch.context() as patch:
+        patch.setenv("PATH", "")
+        with pytest.raises(DataError, match="git is not installed"):
+            prune(project, registered)
+    assert b"of a commit?" in stores.held(stores.remote)
+    prune(project, registered)  # a repository without a commit names nothing
+    assert stores.held(stores.remote) == {b"of the versions"}
+
+
 def test_where_a_version_does_not_name_its_data_nothing_is_deleted(project: Project, registered: Store) -> None:
     stores = Stores(project)
     stores.put(b"of which version?")
