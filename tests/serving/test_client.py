@@ -8,11 +8,12 @@ from types import SimpleNamespace
 
 import httpx
 import numpy as np
+import pandas as pd
 import pytest
 from running_service import running
 
 from aeops.bundle.detector import Detector
-from aeops.client import Prediction, ScoringClient, ScoringError
+from aeops.client import Prediction, ScoringClient, ScoringError, to_lists
 from aeops.serving.limits import RequestLimits
 from aeops.serving.openapi import curl_example
 
@@ -53,6 +54,22 @@ def test_a_service_that_does_not_answer_is_an_error_without_a_status() -> None:
     with ScoringClient("http://127.0.0.1:9") as client, pytest.raises(ScoringError, match="does not answer") as failed:
         client.model()
     assert failed.value.status is None
+
+
+def test_waiting_ends_where_a_version_is_served_and_fails_in_time_where_none_is(address: str) -> None:
+    with ScoringClient(address) as client:
+        client.wait_until_ready(10)
+    with ScoringClient("http://127.0.0.1:9") as client, pytest.raises(ScoringError, match=r"not ready within 0\.3 s") as failed:
+        client.wait_until_ready(0.3)
+    assert failed.value.status is None
+
+
+def test_frames_are_sent_as_rows_by_name_with_what_is_missing_as_null() -> None:
+    frame = pd.DataFrame({"hue": [1.5, np.nan], "cultivar": ["a", "b"], "proline": np.array([3, 4])})
+    rows = [{"hue": 1.5, "cultivar": "a", "proline": 3}, {"hue": None, "cultivar": "b", "proline": 4}]
+    assert to_lists(frame) == rows
+    assert json.dumps(to_lists(frame), allow_nan=False)
+    assert to_lists(np.arange(4).reshape(2, 2)) == [[0, 1], [2, 3]]
 
 
 def test_a_password_is_asked_for_and_sent(linear_bundle: Path, digits: np.ndarray) -> None:
