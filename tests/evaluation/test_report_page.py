@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from chromium import axe_faults, needs_chromium, run_chromium
 
 from aeops.drawing.svg import inline_svg
 from aeops.evaluation.threshold_table import error_table, threshold_table, to_csv
@@ -286,3 +287,11 @@ def test_what_dvc_plots_is_what_the_stages_write(evaluated):
             wanted = [columns] if isinstance(columns, str) else columns
             assert {settings["x"], *wanted} <= set(table.columns)
             assert len(table) > 1
+
+
+@needs_chromium
+def test_axe_finds_no_fault_of_accessibility_in_the_report(write, tmp_path):
+    write()
+    with run_chromium() as browser:
+        for scheme in ("light", "dark"):
+            assert axe_faults(browser, (tmp_path / "reports" / "report.html").as_uri(), scheme) == []
