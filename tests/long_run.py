@@ -25,6 +25,7 @@ TARGETS = {
         "tests/stack/test_whole_stack.py",
         "tests/stack/test_foreign_page.py",
         "tests/long/test_own_project.py",
+        "tests/long/test_tour.py",
         "tests/pipeline/test_approval.py",
         "tests/pipeline/test_awkward_checkout.py",
         "tests/pipeline/test_own_data.py",
