@@ -24,12 +24,12 @@ ADDRESS = re.compile(r"[a-z]+:")
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Put each recipe's page into the navigation, so that a new recipe needs no line there."""
     recipes = next(entry for entry in config.nav or [] if "Recipes" in entry)
-    recipes["Recipes"] = ["recipes/README.md", *sorted(f"recipes/{path.name}" for path in recipe_pages())]
+    recipes["Recipes"] = ["recipes/README.md", *({path.stem: f"recipes/{path.name}"} for path in recipe_pages())]
     return config
 
 
 def recipe_pages() -> list[Path]:
-    return [path for path in (DOCS / "recipes").glob("*.md") if path.name != "README.md"]
+    return sorted(path for path in (DOCS / "recipes").glob("*.md") if path.name != "README.md")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
