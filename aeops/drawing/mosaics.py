@@ -22,6 +22,7 @@ CAPTION_POINTS, SMALLEST_POINTS, TITLE_POINTS, POINTS_AN_INCH = 7, 5, 8.5, 72
 LINE_HEIGHT = 1.15  # in the size of a letter
 LETTER_WIDTH = 0.56  # of a caption's letter, in its size
 COLOUR_LEVELS = 63  # above zero: a file of half the size, without a visible difference at this size
+UNDER_ERRORS = 0.45  # brightness of a sample below the map of its errors
 ERROR_MAP = "inferno"  # black: no error; light: an error as large as the range of values. Readable in grey, too.
 
 Tile = np.ndarray
@@ -38,6 +39,8 @@ def draw_error_strip(
     distances: np.ndarray | None = None,
 ) -> None:
     """Draw samples over their reconstructions over the error at each pixel (or step); all share the scale [0, 1].
+
+    The error of an image is laid over the image itself in grey, so that one sees what it is an error of.
 
     Args:
         file: the SVG file to write.
@@ -61,21 +64,29 @@ def draw_error_strip(
         titles.append((title, MUTED_COLOUR))
         tile_rows.append(as_tiles(samples) + padding)
     titles.append(("error", MUTED_COLOUR))
-    tile_rows.append(_error_tiles(errors) + padding)
+    tile_rows.append(_error_tiles(errors, inputs) + padding)
     if distances is not None:
         titles.append((DISTANCES_TITLE, MUTED_COLOUR))
-        tile_rows.append(_error_tiles(distances[:, None] / max(float(distances.max()), TINY_DISTANCE)) + padding)
+        tile_rows.append(_error_tiles(distances[:, None] / max(float(distances.max()), TINY_DISTANCE), inputs) + padding)
     if nearest is not None:
         titles.append((NEAREST_TITLE, MUTED_COLOUR))
         tile_rows.append(as_tiles(nearest) + padding)
     draw_tiles(file, tile_rows, titles, sample_captions, width=REPORT_WIDTH / 3)
 
 
-def _error_tiles(errors: np.ndarray) -> TileRow:
-    """Return error maps of images, or curves of errors of series."""
+def _error_tiles(errors: np.ndarray, inputs: np.ndarray) -> TileRow:
+    """Return maps of errors over images in grey, or curves of errors of series.
+
+    Args:
+        errors: (k, c, h, w) or (k, c, steps), 0 to 1.
+        inputs: the samples, likewise; their channels may be others.
+    """
     if errors.ndim == 3:
         return as_tiles(errors)
-    return list(matplotlib.colormaps[ERROR_MAP](errors.mean(axis=1))[..., :3])
+    amount = errors.mean(axis=1)
+    grey = UNDER_ERRORS * inputs.mean(axis=1)[..., None].repeat(3, axis=-1)
+    opacity = np.sqrt(amount.clip(0, 1))[..., None]  # small errors show, too
+    return list((1 - opacity) * grey + opacity * matplotlib.colormaps[ERROR_MAP](amount)[..., :3])
 
 
 def draw_rows(file: Path, rows: dict[str, np.ndarray], sample_captions: Sequence[str] = (), width: float = REPORT_WIDTH) -> None:
