@@ -5,6 +5,7 @@ import math
 import struct
 from collections import Counter
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,11 @@ from aeops.errors import DataError, UsageError
 from aeops.intake.common_sections import data_section, gate_section, threshold_section
 from aeops.intake.image_model import evaluate_section, image_validate_section, model_sections, train_section
 from aeops.intake.image_probe import ValueRange
-from aeops.intake.proposal import Choices, Proposal, Understanding, source_path, split_labels
+from aeops.intake.proposal import Choices, Proposal, Understanding, find_name, source_path, split_labels
 from aeops.intake.recipe_text import Entry
-from aeops.intake.sizing import split_sizes
+from aeops.intake.sizing import count_normal, split_sizes
 from aeops.intake.tables import propose_rows, propose_table
+from aeops.intake.wording import format_counts
 from aeops.kinds.decoding import DecodeError, decode_errors
 from aeops.kinds.npy_bytes import map_npy
 from aeops.recipe.sources import IDX_FILES, IDX_NAMES
@@ -122,13 +124,12 @@ def _load(path: Path) -> np.ndarray:
 
 def _find_npz(path: Path, understood: Understanding, choices: Choices) -> FoundArrays:
     with np.load(path, allow_pickle=False) as archive:
-        arrays = {name: archive[name] for name in archive.files}
+        arrays = dict(archive)
     understood.facts.append(("arrays", ", ".join(f"{name} {array.shape} {array.dtype}" for name, array in arrays.items())))
     candidates = [name for name, array in arrays.items() if array.ndim >= 2]
     if not candidates:
         raise DataError(f"{path}: expected an array of samples, got {', '.join(arrays) or 'none'}")
-    samples = next((name for wanted in SAMPLE_NAMES for name in candidates if name.lower() == wanted), None)
-    samples = samples or max(candidates, key=lambda name: arrays[name].size)
+    samples = find_name(candidates, SAMPLE_NAMES) or max(candidates, key=lambda name: arrays[name].size)
     labels = None
     if choices.labels not in (None, "none"):
         if choices.labels not in arrays:
@@ -138,7 +139,7 @@ def _find_npz(path: Path, understood: Understanding, choices: Choices) -> FoundA
         fitting = [
             name for name, array in arrays.items() if array.shape == arrays[samples].shape[:1] and array.dtype.kind in "biuU"
         ]
-        labels = next((name for wanted in LABEL_NAMES for name in fitting if name.lower() == wanted), None)
+        labels = find_name(fitting, LABEL_NAMES)
     array = arrays[samples]
     if array.ndim == 2:
         source = [Entry("kind", "table"), Entry("path", understood.source), Entry("samples", samples, "the array with the rows")]
@@ -156,7 +157,8 @@ def _find_npz(path: Path, understood: Understanding, choices: Choices) -> FoundA
 
 
 def _find_idx(folder: Path, understood: Understanding) -> FoundArrays:
-    images, labels = (_read_idx(folder, name) for name in IDX_FILES["train"])
+    image_file, label_file = IDX_FILES["train"]
+    images, labels = _read_idx(folder, image_file), _read_idx(folder, label_file)
     understood.facts.append(("parts", f"IDX files: {len(images):,} images to train on, and a test part of its own"))
     source = [Entry("kind", "idx"), Entry("folder", understood.source)]
     return FoundArrays(images, labels, source, None, "nhw", has_test=True)
@@ -217,11 +219,11 @@ def _propose_images(found: FoundArrays, understood: Understanding, path: Path, d
     extremes = f"{np.nanmin(measured):g} to {np.nanmax(measured):g}"
     understood.facts.append(("values", f"{extremes}; the range is taken to be {low:g} to {high:g}"))
     if labels:
-        understood.facts.append(("labels", ", ".join(f"{name} ({count:,})" for name, count in list(labels.items())[:20])))
+        understood.facts.append(("labels", format_counts(islice(labels.items(), 20))))
     bad = int(np.isnan(measured).any(axis=tuple(range(1, measured.ndim))).sum())
     if bad:
         understood.oddities.append(f"{bad:,} of {len(measured):,} measured have NaN values, and will be set aside")
-    sizes = split_sizes((sum(labels.values()) if labels else len(samples)) - sum(labels[name] for name in anomalies))
+    sizes = split_sizes(count_normal(sum(labels.values()) if labels else len(samples), labels, anomalies))
     if found.has_test:
         sizes.shares.pop("test")
     source = list(found.source)
@@ -255,10 +257,10 @@ def _require_readable(found: FoundArrays, path: Path) -> None:
         command = CONVERT.format(name=path.name, expression=expression)
         wanted = "uint8, float32 or float64, (n, h, w) or channels first (n, c, h, w)"
         raise DataError(f"{path}: expected {wanted}, got {samples.dtype} of shape {samples.shape}: convert it by `{command}`")
-    sides = _image_shape(samples.shape, found.layout)[1:]
-    if any(side % 4 or side < 8 for side in sides):
-        sizes = [max(8, 4 * math.ceil(side / 4)) for side in sides]
-        rows, columns = ((0, size - side) for size, side in zip(sizes, sides, strict=True))
+    height, width = _image_shape(samples.shape, found.layout)[1:]
+    filled_height, filled_width = _fill_up(height), _fill_up(width)
+    if (filled_height, filled_width) != (height, width):
+        rows, columns = (0, filled_height - height), (0, filled_width - width)
         padding = {
             "nhw": [(0, 0), rows, columns],
             "nchw": [(0, 0), (0, 0), rows, columns],
@@ -266,7 +268,7 @@ def _require_readable(found: FoundArrays, path: Path) -> None:
         }
         command = CONVERT.format(name=path.name, expression=f"n.pad(x, {padding[found.layout]}, 'edge')")
         raise DataError(
-            f"{path}: expected sides that are multiples of 4, as the network halves them twice, got {sides[0]} x {sides[1]}: "
+            f"{path}: expected sides that are multiples of 4, as the network halves them twice, got {height} x {width}: "
             f"fill them up by `{command}`"
         )
 
@@ -291,11 +293,19 @@ def _value_range(measured: np.ndarray, dtype: np.dtype) -> tuple[float, float]:
     return math.floor(low - room), math.ceil(high + room)
 
 
+def _fill_up(side: int) -> int:
+    """Return the smallest side from this one on that the network can halve twice."""
+    return max(8, 4 * math.ceil(side / 4))
+
+
 def _label_counts(labels: np.ndarray | None) -> dict[str, int]:
     """Return label -> samples; empty where there are too many to be labels."""
     if labels is None:
         return {}
-    texts = Counter(str(int(label)) if labels.dtype.kind in "biuf" else str(label) for label in labels.tolist())
+    values = labels.tolist()
+    if labels.dtype.kind in "biuf":
+        values = list(map(int, values))
+    texts = Counter(map(str, values))
     return dict(sorted(texts.items())) if len(texts) <= MOST_LABELS else {}
 
 

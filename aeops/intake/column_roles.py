@@ -1,7 +1,7 @@
 """What columns of a table are for: ids, labels, groups, times, what is left out, and the columns that are left to learn from."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -65,6 +65,10 @@ class ColumnRoles:
     kept: list[ColumnProfile] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
 
+    def describe_left_out(self, used: Collection[str | None] = ()) -> list[str]:
+        """Return a line for each column that is left out, except for those that are used after all."""
+        return [f"{name} is left out: {reason}" for name, reason in self.left_out.items() if name not in used]
+
 
 def find_roles(profiles: Sequence[ColumnProfile], count: int, choices: Choices, understood: Understanding) -> ColumnRoles:
     """Return the roles of the columns of a table of `count` rows.
@@ -98,12 +102,20 @@ def find_roles(profiles: Sequence[ColumnProfile], count: int, choices: Choices, 
     _find_leaks(roles, by_name)
     roles.time, roles.time_note = _time_column(roles.kept)
     if roles.group is None:
-        hint = [one.name for one in roles.kept if is_group_name(one.name) and 1 < one.distinct < count / 5]
-        if hint:
+        hint = _group_hint(roles.kept, count)
+        if hint is not None:
             understood.oddities.append(
-                f"rows with one {hint[0]} may belong together: --group {hint[0]} keeps them on one side of a split"
+                f"rows with one {hint} may belong together: --group {hint} keeps them on one side of a split"
             )
     return roles
+
+
+def _group_hint(kept: Sequence[ColumnProfile], count: int) -> str | None:
+    """Return the first column that names what rows belong to, at least five to each on average; None without one."""
+    for profile in kept:
+        if is_group_name(profile.name) and 1 < profile.distinct < count / 5:
+            return profile.name
+    return None
 
 
 def _label_texts(profile: ColumnProfile) -> list[str]:
@@ -129,7 +141,7 @@ def _label_column(profiles: Sequence[ColumnProfile], choices: Choices) -> str | 
                 return profile.name
     words = {*NORMAL_NAMES, *ANOMALY_NAMES}
     for profile in profiles:
-        if profile.type == CATEGORY and profile.distinct > 1 and {value.lower() for value in profile.values} <= words | {""}:
+        if profile.type == CATEGORY and profile.distinct > 1 and set(map(str.lower, profile.values)) <= words | {""}:
             return profile.name
     return None
 
@@ -142,11 +154,11 @@ def _id_column(profiles: Sequence[ColumnProfile], count: int, roles: ColumnRoles
         unique = profile.distinct >= 0.98 * count and profile.missing < 0.02
         if named and unique and profile.type in (INTEGER, CATEGORY, "") and profile.name not in (roles.labels, roles.group):
             return profile.name
-    names = [
-        profile.name
-        for profile in profiles
-        if profile.type == CATEGORY and profile.distinct >= 0.98 * count and not profile.missing and profile.name != roles.labels
-    ]
+    names = []
+    for profile in profiles:
+        is_distinct = profile.type == CATEGORY and profile.distinct >= 0.98 * count and not profile.missing
+        if is_distinct and profile.name != roles.labels:
+            names.append(profile.name)
     return names[0] if len(names) == 1 else None
 
 
@@ -208,5 +220,5 @@ def _time_column(kept: Sequence[ColumnProfile]) -> tuple[str | None, str]:
             backwards = len(times) - 1 - ordered
             repeats = len(times) - len(set(times))
             notes = [f"{backwards:,} steps back" if backwards else "", f"{repeats:,} repeated" if repeats else ""]
-            return profile.name, ", ".join(note for note in notes if note)
+            return profile.name, ", ".join(filter(None, notes))
     return None, ""

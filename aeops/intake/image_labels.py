@@ -71,8 +71,8 @@ def find_layout(
         if choices.labels == FOLDERS:
             raise UsageError("--labels folders: expected sub-folders with images, got none")
         return ImageLayout(None, {}, 0, masks, "no labels: the images lie in one folder, or in too many")
-    counts = Counter(label for name in listing.images if (label := folder_of(name, level)) is not None)
-    unlabelled = len(listing.images) - sum(counts.values())
+    counts = _count_by_folder(listing.images, level)
+    unlabelled = len(listing.images) - counts.total()
     unfit = [label for label in counts if not is_label_name(label)]
     if unfit:
         understood.oddities.append(f"folders whose names cannot be labels: {', '.join(unfit[:3])}: their images have none")
@@ -82,14 +82,24 @@ def find_layout(
     )
 
 
+def _count_by_folder(images: Sequence[str], level: int) -> Counter[str]:
+    """Return folder -> images below it, of the folders of a level; images that lie higher are not counted."""
+    counts: Counter[str] = Counter()
+    for name in images:
+        folder = folder_of(name, level)
+        if folder is not None:
+            counts[folder] += 1
+    return counts
+
+
 def _label_level(images: Sequence[str]) -> int | None:
     """Return which folder of a path is the label: the first whose names differ and are not those of parts of a set."""
     for level in (1, 2, 3):
-        names = Counter(folder_of(name, level) for name in images)
-        missing = names.pop(None, 0)
+        names = _count_by_folder(images, level)
+        missing = len(images) - names.total()
         if not names or missing > len(images) / 2:
             return None
-        if all(str(name).lower() in PART_FOLDERS for name in names) or len(names) == 1:
+        if set(map(str.lower, names)) <= set(PART_FOLDERS) or len(names) == 1:
             continue
         return level if len(names) <= MAX_LABELS else None
     return None
@@ -109,8 +119,7 @@ def _layout_of_file(folder: Path, name: str, listing: ImageFolder, masks: str | 
     known, by_name = set(listing.images), paths_by_name(listing.images)
     columns = list(rows[0])
     named = [column for column in columns if _names_images(rows, column, known, by_name)]
-    others = [column for column in columns if column not in named]
-    labels = [column for column in others if _could_be_labels([row[column] for row in rows])]
+    labels = [column for column in columns if column not in named and _could_be_labels(rows, column)]
     if not named or not labels:
         return None
     by_hint = [column for column in labels if column.lower() in ("label", "class", "category", "target", "defect")]
@@ -135,6 +144,6 @@ def _names_images(rows: Sequence[dict[str, str]], column: str, known: set[str], 
     return 2 * found > len(rows)
 
 
-def _could_be_labels(cells: Sequence[str]) -> bool:
-    distinct = {(cell or "").strip() for cell in cells} - {""}
-    return 1 < len(distinct) <= min(MAX_LABELS, max(2, len(cells) // 2)) and all(map(is_label_name, distinct))
+def _could_be_labels(rows: Sequence[dict[str, str]], column: str) -> bool:
+    distinct = {(row[column] or "").strip() for row in rows} - {""}
+    return 1 < len(distinct) <= min(MAX_LABELS, max(2, len(rows) // 2)) and all(map(is_label_name, distinct))

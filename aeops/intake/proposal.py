@@ -116,10 +116,10 @@ def split_labels(names: Sequence[str], choices: Choices, understood: Understandi
         if set(choices.anomalies) == set(names):
             raise UsageError("--anomalies names every label: at least one has to be normal, as it is trained on")
         return choices.anomalies
-    normal = [name for name in names if name.lower() in NORMAL_NAMES]
+    normal = _names_among(names, NORMAL_NAMES)
     if normal:
         return tuple(name for name in names if name not in normal)
-    anomalous = tuple(name for name in names if name.lower() in ANOMALY_NAMES)
+    anomalous = _names_among(names, ANOMALY_NAMES)
     if anomalous and len(anomalous) < len(names):
         return anomalous
     if len(names) == 2 and set(names) == {"0", "1"}:
@@ -130,12 +130,34 @@ def split_labels(names: Sequence[str], choices: Choices, understood: Understandi
     return ()
 
 
+def _names_among(names: Sequence[str], words: Sequence[str]) -> tuple[str, ...]:
+    return tuple(name for name in names if name.lower() in words)
+
+
 def source_path(path: Path, root: Path, choices: Choices) -> str:
     """Return a path as a recipe names it: from the project's folder where it lies below it, else in full; or its address."""
     if choices.address is not None:
         return choices.address
     resolved = path.resolve()
     return resolved.relative_to(root).as_posix() if resolved.is_relative_to(root) else str(resolved)
+
+
+def find_name(names: Sequence[str], words: Sequence[str]) -> str | None:
+    """Return the name that is one of the words in any case: that of the first word which is there; None without one.
+
+    >>> find_name(["id", "Y", "label"], ["y", "label"])
+    'Y'
+    """
+    for word in words:
+        for name in names:
+            if name.lower() == word:
+                return name
+    return None
+
+
+def label_values(names: Sequence[str], labels: Sequence[str]) -> list[int | str]:
+    """Return some of the labels as a recipe has them, in order."""
+    return [label_value(name, labels) for name in names]
 
 
 def label_value(name: str, names: Sequence[str]) -> int | str:
