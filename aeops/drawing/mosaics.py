@@ -1,6 +1,6 @@
 """Figures of samples in rows and columns: inputs, reconstructions and their errors."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +88,12 @@ def draw_rows(file: Path, rows: dict[str, np.ndarray], sample_captions: Sequence
         width: of the figure, in inches.
     """
     tile_rows = list(map(as_tiles, rows.values()))
-    draw_tiles(file, tile_rows, [(name, MUTED_COLOUR) for name in rows], sample_captions, width)
+    draw_tiles(file, tile_rows, muted_titles(rows), sample_captions, width)
+
+
+def muted_titles(titles: Iterable[str]) -> list[tuple[str, str]]:
+    """Return the titles for `draw_tiles`, all in the colour of what stands beside the data."""
+    return [(title, MUTED_COLOUR) for title in titles]
 
 
 def draw_board(file: Path, samples: np.ndarray, columns: int, width: float) -> None:

@@ -9,6 +9,7 @@ import gzip
 import io
 import re
 import unicodedata
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -306,7 +307,7 @@ def _measure_summaries(documents: list[LabelledDocument], vectorizers: dict[str,
     scorer = RougeScorer(list(ROUGE_KINDS))
     measures: Measures = {kind: {} for kind in ROUGE_KINDS}
     for name in (FIRST_SENTENCES, *vectorizers):
-        f_measures: dict[str, list[float]] = {kind: [] for kind in ROUGE_KINDS}
+        f_measures: dict[str, list[float]] = defaultdict(list)
         for document in documents:
             if name == FIRST_SENTENCES:
                 indices = choose_first(document, spec.share)
