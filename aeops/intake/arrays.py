@@ -100,9 +100,7 @@ def _find_npy(path: Path, understood: Understanding, choices: Choices, root: Pat
         if not labels_path.is_file():
             raise UsageError(f"--labels {choices.labels}: expected a .npy file with one label a sample")
     elif choices.labels is None:
-        beside = [path.with_name(f"{path.stem}{end}.npy") for end in ("_labels", ".labels", "-labels")]
-        beside += [path.with_name("labels.npy"), path.with_name("y.npy")]
-        labels_path = next((file for file in beside if file.is_file() and file != path), None)
+        labels_path = _labels_beside(path)
     labels = None if labels_path is None else _load(labels_path)
     if labels is not None and labels.shape != samples.shape[:1]:
         raise DataError(f"{labels_path}: expected {len(samples):,} labels, one a sample, got an array of shape {labels.shape}")
@@ -122,6 +120,16 @@ def _load(path: Path) -> np.ndarray:
         return np.asarray(array)
 
 
+def _labels_beside(path: Path) -> Path | None:
+    """Return the file of labels that belongs to a file of samples by its name; None without one."""
+    own_names = (f"{path.stem}_labels.npy", f"{path.stem}.labels.npy", f"{path.stem}-labels.npy")
+    for name in (*own_names, "labels.npy", "y.npy"):
+        file = path.with_name(name)
+        if file.is_file() and file != path:
+            return file
+    return None
+
+
 def _find_npz(path: Path, understood: Understanding, choices: Choices) -> FoundArrays:
     with np.load(path, allow_pickle=False) as archive:
         arrays = dict(archive)
@@ -136,9 +144,10 @@ def _find_npz(path: Path, understood: Understanding, choices: Choices) -> FoundA
             raise UsageError(f"--labels {choices.labels}: expected an array out of {', '.join(arrays)}")
         labels = choices.labels
     elif choices.labels is None:
-        fitting = [
-            name for name, array in arrays.items() if array.shape == arrays[samples].shape[:1] and array.dtype.kind in "biuU"
-        ]
+        fitting = []
+        for name, array in arrays.items():
+            if array.shape == arrays[samples].shape[:1] and array.dtype.kind in "biuU":
+                fitting.append(name)
         labels = find_name(fitting, LABEL_NAMES)
     array = arrays[samples]
     if array.ndim == 2:
@@ -165,7 +174,9 @@ def _find_idx(folder: Path, understood: Understanding) -> FoundArrays:
 
 
 def _read_idx(folder: Path, name: str) -> np.ndarray:
-    file = next(path for path in (folder / name, folder / f"{name}.gz") if path.is_file())
+    file = folder / name
+    if not file.is_file():
+        file = folder / f"{name}.gz"
     content = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
     axes = content[3]
     shape = struct.unpack(f">{axes}I", content[4 : 4 + 4 * axes])
@@ -187,7 +198,9 @@ def _propose_rows(
     if path.suffix.lower() == ".npy":
         return propose_table(path, root, dataset, choices)
     width = found.samples.shape[1]
-    columns: dict[str, Any] = {f"c{place}": np.array(found.samples[:, place], np.float64) for place in range(width)}
+    columns: dict[str, Any] = {}
+    for place in range(width):
+        columns[f"c{place}"] = np.array(found.samples[:, place], np.float64)
     label_name = None
     if found.labels is not None and found.label_entry is not None:
         label_name = str(found.label_entry.value)

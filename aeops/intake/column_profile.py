@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from itertools import filterfalse
 from typing import Any
 
 import numpy as np
@@ -212,7 +213,7 @@ def _profile_texts(profile: ColumnProfile, texts: list[str], plain: list[str], f
 
 def _as_numbers(profile: ColumnProfile, cells: Sequence[str], counts: Counter[str]) -> list[str] | None:
     """Return the different cells that are no numbers, where most are; None where they are not."""
-    odd = Counter(cell for cell in cells if not _is_number(cell))
+    odd = Counter(filterfalse(_is_number, cells))
     if sum(odd.values()) <= (1 - ENOUGH) * len(cells):
         return list(odd)
     if len(odd) == 1 and next(iter(odd)).lower() in NULL_WORDS and sum(odd.values()) < 0.9 * len(cells):
@@ -223,14 +224,18 @@ def _as_numbers(profile: ColumnProfile, cells: Sequence[str], counts: Counter[st
 def _profile_odd_numbers(
     profile: ColumnProfile, texts: list[str], plain: list[str], odd: list[str], words: set[str]
 ) -> ColumnProfile:
-    nulls = [cell for cell in odd if cell.lower() in NULL_WORDS]
+    nulls, others = [], []
+    for cell in odd:
+        if cell.lower() in NULL_WORDS:
+            nulls.append(cell)
+        else:
+            others.append(cell)
     numbers = np.full(len(texts), np.nan)
     for row, (cell, text) in enumerate(zip(plain, texts, strict=True)):
         if _is_number(cell) and text.lower() not in words:
             numbers[row] = float(cell)
     missing = profile.missing
     _profile_numbers(profile, numbers)
-    others = [cell for cell in odd if cell not in nulls]
     profile.odd_cells = others[:3]
     profile.odd_count = sum(cell in others for cell in plain)
     profile.nulls = (*nulls, *profile.nulls)

@@ -5,10 +5,11 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from ae_models.spec import CATEGORY, DATE, INTEGER, join_names
+from ae_models.spec import CATEGORY, DATE, INTEGER, NUMBER, join_names
 from aeops.errors import UsageError
 from aeops.intake.column_profile import MOST_CATEGORIES, ColumnProfile
 from aeops.intake.proposal import ANOMALY_NAMES, NORMAL_NAMES, Choices, Understanding
+from aeops.names import index_by_name, names_outside
 
 ID_NAMES = ("id", "uuid", "guid", "key", "index", "rowid", "row_id", "record", "serial", "no", "nr", "unnamed: 0", "")
 LABEL_NAMES = (
@@ -40,6 +41,7 @@ GROUP_NAMES = (
     "lot",
 )
 MOST_LABELS = 20
+MOST_MACHINES = 1000
 NO_LABELS = "none"
 
 
@@ -76,11 +78,11 @@ def find_roles(profiles: Sequence[ColumnProfile], count: int, choices: Choices, 
     Raises:
         UsageError: an option names a column that there is not, or a column of labels with too many.
     """
-    by_name = {profile.name: profile for profile in profiles}
+    by_name = index_by_name(profiles)
     for option, name in (("--labels", choices.labels), ("--id", choices.identity), ("--group", choices.group)):
         if name not in (None, NO_LABELS) and name not in by_name:
             raise UsageError(f"{option} {name}: expected a column out of {join_names(list(by_name))}")
-    unknown = [name for name in choices.ignore if name not in by_name]
+    unknown = names_outside(choices.ignore, by_name)
     if unknown:
         raise UsageError(f"--ignore {join_names(unknown)}: expected columns out of {join_names(list(by_name))}")
     roles = ColumnRoles(group=choices.group, left_out=dict.fromkeys(choices.ignore, "as you asked"))
@@ -195,7 +197,7 @@ def _find_leaks(roles: ColumnRoles, by_name: dict[str, ColumnProfile]) -> None:
         for value, label in zip(profile.values, labels, strict=True):
             if label:
                 found[str(value)].add(label)
-        if len(found) >= 2 and all(len(one) == 1 for one in found.values()) and len(set.union(*found.values())) > 1:
+        if len(found) >= 2 and set(map(len, found.values())) == {1} and len(set.union(*found.values())) > 1:
             roles.kept.remove(profile)
             roles.left_out[profile.name] = f"each of its values stands with one {roles.labels} alone: it gives the label away"
 
@@ -209,12 +211,29 @@ def is_group_name(name: str) -> bool:
     return name.lower().removesuffix("_id").removesuffix(" id") in GROUP_NAMES
 
 
+def machine_column(kept: Sequence[ColumnProfile]) -> str | None:
+    """Return the first column that can name machines whose readings come together; None without one."""
+    for profile in kept:
+        if is_group_name(profile.name) and 1 < profile.distinct <= MOST_MACHINES:
+            return profile.name
+    return None
+
+
+def number_columns(kept: Sequence[ColumnProfile], but: Sequence[str | None]) -> tuple[str, ...]:
+    """Return the names of the columns of numbers, except for some."""
+    names = []
+    for profile in kept:
+        if profile.type in (NUMBER, INTEGER) and profile.name not in but:
+            names.append(profile.name)
+    return tuple(names)
+
+
 def _time_column(kept: Sequence[ColumnProfile]) -> tuple[str | None, str]:
     """Return the column of dates that rows are ordered by, and its steps back and repeats in words; None without one."""
     for profile in kept:
         if profile.type != DATE:
             continue
-        times = [value for value in profile.values if value]
+        times = list(filter(None, profile.values))
         ordered = sum(after >= before for before, after in pairwise(times))
         if len(times) > 20 and ordered >= 0.9 * (len(times) - 1):
             backwards = len(times) - 1 - ordered

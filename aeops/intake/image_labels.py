@@ -3,18 +3,20 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import filterfalse
 from pathlib import Path, PurePosixPath
 
 from aeops.data.sources.image_files import ImageFolder, folder_of
 from aeops.data.sources.label_file import parse_label_rows, paths_by_name
 from aeops.errors import DataError, UsageError
-from aeops.intake.proposal import Choices, Understanding
+from aeops.intake.proposal import Choices, Understanding, names_among
 from aeops.kinds.decoding import DecodeError, decode_errors, read_file_content
 from aeops.recipe.image_sources import ImageLabels
 from aeops.recipe.reader import is_label_name
 
 MASK_FOLDERS = ("ground_truth", "masks", "mask", "annotations")
 PART_FOLDERS = ("train", "test", "val", "valid", "validation")
+LABEL_COLUMNS = ("label", "class", "category", "target", "defect")
 MAX_LABELS = 100  # more are no labels, but names of things
 MAX_LABEL_FILE = 256 * 2**20  # bytes
 NO_LABELS, FOLDERS = "none", "folders"
@@ -41,8 +43,14 @@ class ImageLayout:
 
 def find_masks_folder(folder: Path) -> str | None:
     """Return the sub-folder that holds masks, by its name."""
-    names = {entry.name.lower(): entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.is_symlink()}
-    return next((names[name] for name in MASK_FOLDERS if name in names), None)
+    names = {}
+    for entry in folder.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            names[entry.name.lower()] = entry.name
+    for name in MASK_FOLDERS:
+        if name in names:
+            return names[name]
+    return None
 
 
 def find_layout(
@@ -73,7 +81,7 @@ def find_layout(
         return ImageLayout(None, {}, 0, masks, "no labels: the images lie in one folder, or in too many")
     counts = _count_by_folder(listing.images, level)
     unlabelled = len(listing.images) - counts.total()
-    unfit = [label for label in counts if not is_label_name(label)]
+    unfit = list(filterfalse(is_label_name, counts))
     if unfit:
         understood.oddities.append(f"folders whose names cannot be labels: {', '.join(unfit[:3])}: their images have none")
         return ImageLayout(None, {}, 0, masks, "no labels: names of folders cannot be labels")
@@ -118,11 +126,15 @@ def _layout_of_file(folder: Path, name: str, listing: ImageFolder, masks: str | 
         return None
     known, by_name = set(listing.images), paths_by_name(listing.images)
     columns = list(rows[0])
-    named = [column for column in columns if _names_images(rows, column, known, by_name)]
-    labels = [column for column in columns if column not in named and _could_be_labels(rows, column)]
+    named, labels = [], []
+    for column in columns:
+        if _names_images(rows, column, known, by_name):
+            named.append(column)
+        elif _could_be_labels(rows, column):
+            labels.append(column)
     if not named or not labels:
         return None
-    by_hint = [column for column in labels if column.lower() in ("label", "class", "category", "target", "defect")]
+    by_hint = names_among(labels, LABEL_COLUMNS)
     label = (by_hint or labels)[0]
     counts: Counter[str] = Counter()
     for row in rows:

@@ -49,7 +49,7 @@ class ImageProbe:
     @property
     def deep_count(self) -> int:
         """Files with one channel of 16 bits."""
-        return sum(count for mode, count in self.modes.items() if mode in DEEP_MODES)
+        return sum(self.modes[mode] for mode in DEEP_MODES)
 
     @property
     def is_deep(self) -> bool:

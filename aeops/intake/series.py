@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from ae_models.spec import INTEGER, NUMBER, ChannelSpec, StepsSpec, join_names
+from ae_models.spec import ChannelSpec, StepsSpec, join_names
 from aeops.errors import DataError, UsageError
-from aeops.intake.column_profile import ColumnProfile
-from aeops.intake.column_roles import ColumnRoles, is_group_name
+from aeops.intake.column_roles import ColumnRoles, machine_column, number_columns
 from aeops.intake.common_sections import gate_section
 from aeops.intake.proposal import Choices, Proposal, Understanding, label_values, split_labels
 from aeops.intake.recipe_text import Entry, list_entries
 from aeops.intake.sizing import batch_for, epochs_for, threads_for
 from aeops.kinds.series_readings import CHANNEL_COLUMN, VALUE_COLUMN, Readings, is_long, read_columns
+from aeops.names import names_of, names_outside
 from aeops.recipe.addresses import is_address
 from aeops.recipe.sources import SeriesSource
 from aeops.recipe.table_sources import TableSource, TextFormat
@@ -88,12 +88,11 @@ def find_series(columns: Mapping[str, Any], from_text: bool, roles: ColumnRoles,
         DataError: a time stamp that is none.
     """
     assert roles.time is not None, "rows without times are no series"
-    machine = choices.group or next((profile.name for profile in roles.kept if _is_machine(profile)), None)
+    machine = choices.group or machine_column(roles.kept)
     if {CHANNEL_COLUMN, VALUE_COLUMN} <= columns.keys():
         channels = tuple(sorted({str(cell) for cell in columns[CHANNEL_COLUMN] if str(cell).strip()}))
     else:
-        no_channels = (machine, roles.time)
-        channels = tuple(one.name for one in roles.kept if one.type in (NUMBER, INTEGER) and one.name not in no_channels)
+        channels = number_columns(roles.kept, but=(machine, roles.time))
     if not 1 <= len(channels) <= MOST_CHANNELS:
         return None
     steps = StepsSpec(every=1.0, length=2, time=roles.time, machine=machine)
@@ -122,10 +121,6 @@ def find_series(columns: Mapping[str, Any], from_text: bool, roles: ColumnRoles,
         coverage=coverage,
         readings=readings,
     )
-
-
-def _is_machine(profile: ColumnProfile) -> bool:
-    return is_group_name(profile.name) and 1 < profile.distinct <= 1000
 
 
 def _round_seconds(seconds: float) -> float:
@@ -167,7 +162,7 @@ def propose_series(found: FoundSeries, understood: Understanding, roles: ColumnR
     windows = choose_windows(found.step_count)
     labels = list(roles.label_counts) if len(roles.label_counts) > 1 else []
     anomalies = split_labels(labels, choices, understood) if labels else ()
-    labels = [name for name in labels if name not in anomalies] + list(anomalies)  # a step has the highest of its readings
+    labels = names_outside(labels, anomalies) + list(anomalies)  # a step has the highest of its readings
     _describe(understood, found, roles, labels)
     return Proposal(
         understood,
@@ -237,7 +232,7 @@ def _describe(understood: Understanding, found: FoundSeries, roles: ColumnRoles,
         repaired = "readings are put in order, and those of one step are averaged"
         understood.oddities.append(f"{found.time}: {roles.time_note}: {repaired}")
     used = {*found.channels, found.time, found.machine, roles.labels, CHANNEL_COLUMN, VALUE_COLUMN}
-    left_out = [profile.name for profile in roles.kept if profile.name not in used]
+    left_out = names_outside(names_of(roles.kept), used)
     if left_out:
         understood.oddities.append(f"{join_names(left_out)} is left out: a channel of a series is a number")
     understood.oddities += roles.describe_left_out(used)

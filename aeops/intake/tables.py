@@ -228,11 +228,15 @@ def _source_entries(source: TableSource, roles: ColumnRoles, has_labels: bool) -
         )
     if roles.group is not None:
         entries.append(Entry("group", roles.group, "rows with one value of it share a split"))
-    nulls = {profile.name: list(profile.nulls) for profile in roles.kept if profile.nulls}
+    nulls, dates = {}, {}
+    for profile in roles.kept:
+        if profile.nulls:
+            nulls[profile.name] = list(profile.nulls)
+        if profile.date_format:
+            dates[profile.name] = profile.date_format
     if nulls:
         reason = "cells that are taken for missing values; take out what is a value"
         entries.append(Entry("nulls", nulls, reason))
-    dates = {profile.name: profile.date_format for profile in roles.kept if profile.date_format}
     if dates:
         entries.append(Entry("dates", dates, "formats of dates that are not ISO 8601"))
     return entries

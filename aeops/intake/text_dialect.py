@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import islice
+from itertools import filterfalse, islice
 from typing import NamedTuple
 
 from aeops.errors import DataError
@@ -63,7 +63,7 @@ def find_encoding(content: bytes) -> tuple[str, str]:
             text = content.decode(encoding)
         except UnicodeDecodeError:
             continue
-        shown = next((word for word in re.findall(r"\w+", text) if not word.isascii()), "")[:30]
+        shown = next(filterfalse(str.isascii, re.findall(r"\w+", text)), "")[:30]
         return encoding, f"not UTF-8: read as {name}; look whether {shown!r} is right, else set data.source.text.encoding"
     raise DataError("its bytes are of no encoding that is known here: write it as UTF-8")
 
@@ -189,8 +189,8 @@ def _find_marks(records: Sequence[Sequence[str]], delimiter: str) -> tuple[str, 
             votes[(",", "")] += len(cells) if all(map(_WHOLE_OR_COMMA.fullmatch, cells)) else 0
     if not votes:
         return ".", ""
-    grouped = {marks: count for marks, count in votes.items() if marks[1]}
-    decimal_comma = votes[(",", "")]
+    grouped = dict(votes)
+    decimal_comma = grouped.pop((",", ""), 0)  # the marks without any between groups
     best = max(grouped, key=grouped.__getitem__) if grouped else (",", "")
     if decimal_comma and best[0] == ".":  # 1,234 may be a group of three or a decimal: others say which
         return ",", ""

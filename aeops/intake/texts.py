@@ -4,7 +4,7 @@ import gzip
 import json
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,13 @@ from aeops.data.sources.row_values import cell_text
 from aeops.data.sources.texts import JSON_SUFFIXES, Records, list_text_files, read_records
 from aeops.errors import DataError, UsageError
 from aeops.intake.common_sections import data_section, gate_section, threshold_section
-from aeops.intake.proposal import Choices, Proposal, Understanding, source_path, split_labels
+from aeops.intake.proposal import Choices, Proposal, Understanding, find_name, names_among, source_path, split_labels
 from aeops.intake.recipe_text import Entry
 from aeops.intake.sizing import SplitSizes, batch_for, count_normal, split_sizes
 from aeops.intake.wording import format_counts, format_reasons, utf8_length
 from aeops.kinds.decoding import DecodeError, decode_errors
 from aeops.kinds.text import describe_text
+from aeops.names import names_outside
 from aeops.recipe.table_sources import TextFormat, TextsSource
 
 LOOKED_LINES = 2000  # of JSON, whose keys are counted
@@ -98,9 +99,9 @@ def _json_source(path: Path, understood: Understanding, choices: Choices) -> Tex
     text = choices.text or _text_key(rows, keys)
     if text is None:
         raise DataError(f"{path}: none of the keys {', '.join(keys)} holds texts: name it by --text KEY")
-    labels = choices.labels or next((key for key in keys if key.lower() in LABEL_NAMES and _is_label(rows, key)), None)
-    identity = choices.identity or next((key for key in keys if key.lower() in ID_NAMES and _is_id(rows, key)), None)
-    others = [key for key in keys if key not in (text, labels, identity, choices.group)]
+    labels = choices.labels or _first_key(rows, names_among(keys, LABEL_NAMES), _is_label)
+    identity = choices.identity or _first_key(rows, names_among(keys, ID_NAMES), _is_id)
+    others = names_outside(keys, (text, labels, identity, choices.group))
     if others:
         understood.oddities.append(f"keys that are not read: {', '.join(others)}")
     return TextsSource(understood.source, text, labels=None if labels == "none" else labels, id=identity, group=choices.group)
@@ -126,6 +127,15 @@ def _json_rows(path: Path) -> list[Mapping[str, Any]]:
     return rows
 
 
+def _first_key(
+    rows: Sequence[Mapping[str, Any]], keys: Sequence[str], is_fitting: Callable[[Sequence[Mapping[str, Any]], str], bool]
+) -> str | None:
+    for key in keys:
+        if is_fitting(rows, key):
+            return key
+    return None
+
+
 def _text_key(rows: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> str | None:
     """Return the key with texts: one that is called so, else that of the longest texts."""
     lengths = {}
@@ -133,9 +143,10 @@ def _text_key(rows: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> str | N
         values = [row[key] for row in rows if isinstance(row.get(key), str)]
         if len(values) > len(rows) / 2:
             lengths[key] = sum(map(len, values)) / len(values)
-    named = [key for key in TEXT_NAMES for found in lengths if found.lower() == key and lengths[found] >= 8]
-    if named:
-        return next(found for found in lengths if found.lower() == named[0])
+    for name in TEXT_NAMES:
+        for key, length in lengths.items():
+            if key.lower() == name and length >= 8:
+                return find_name(list(lengths), (name,))
     longest = max(lengths, key=lengths.__getitem__, default=None)
     return longest if longest is not None and lengths[longest] >= 8 else None
 
