@@ -12,6 +12,7 @@ from aeops.errors import DataError, UsageError
 from aeops.files import file_sha256
 from aeops.gate.seed_record import read_seed_record
 from aeops.machine.stored_json import read_json
+from aeops.names import attributes_with_values
 from aeops.project import Project
 from aeops.recipe.gate_rules import AUROC, LEAD_LOWER_BOUND, MIN_GROUPS, Rule
 from aeops.recipe.reader import Recipe
@@ -123,7 +124,7 @@ def _fit_problems(recipe: Recipe, project: Project, prepared: Path) -> list[str]
 
 
 def _baseline_problems(recipe: Recipe, train_rows: int) -> Iterator[str]:
-    keys = [key for key in ("pca_components", "neighbours") if getattr(recipe.evaluate, key) is not None]
+    keys = attributes_with_values(recipe.evaluate, ("pca_components", "neighbours"))
     if not keys:
         return
     from aeops.evaluation.sampling import baseline_rows

@@ -5,6 +5,7 @@ The windows are cut as `ae score` cuts them, so that each step has windows; thos
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import starmap
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from aeops.evaluation.study import EvaluationContext, StudyResult
 from aeops.kinds.series_readings import describe_time
 from aeops.kinds.series_scores import SeriesScores, score_series
 from aeops.kinds.series_windows import AlarmInterval, SeriesWindows, run_bounds, window_starts
+from aeops.names import names_of
 from aeops.recipe.metric_names import SERIES_ALARMS
 
 SERIES_FILE = "series.parquet"  # in the folder of the stage prepare
@@ -63,7 +65,7 @@ def series_results(context: EvaluationContext, folder: Path) -> dict[str, StudyR
             title="Alarms over time",
             lead=_lead(metrics, len(alarms)),
             head=["machine", "from", "to", "peak", "score", "channels", "known"],
-            rows=[_row(alarm, false) for alarm, false in _strongest(alarms, is_false)],
+            rows=list(starmap(_row, _strongest(alarms, is_false))),
             figures=_draw(folder, span, context),
             metrics=metrics,
             note=_note(context, len(alarms)),
@@ -78,7 +80,7 @@ def score_test_span(context: EvaluationContext) -> TestSpan:
     assert spec.steps is not None, "a series with channels has steps"
     rows = np.flatnonzero(~series["split"].isin(["train", "validation"]).to_numpy())
     machines, times = series["machine"].to_numpy()[rows], series["time"].to_numpy()[rows]
-    values = _channel_values(series, [channel.name for channel in spec.channels])[rows]
+    values = _channel_values(series, names_of(spec.channels))[rows]
     starts = window_starts(run_bounds(machines, times, spec.steps.every), spec.steps.length, spec.steps.stride)
     windows = SeriesWindows(machines, times, values, starts, spec.steps.length, spec.steps.every)
     scores = score_series(context.detector, windows)

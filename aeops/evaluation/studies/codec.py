@@ -121,7 +121,10 @@ def _smaller_codebooks(context: EvaluationContext, target: np.ndarray, model: Co
     entries = counts.shape[1]
     if entries > LARGEST_BOOK:
         return []
-    sizes = [entries // divisor for divisor in CODEBOOK_DIVISORS if entries // divisor >= 2]
+    sizes = []
+    for divisor in CODEBOOK_DIVISORS:
+        if entries // divisor >= 2:
+            sizes.append(entries // divisor)
     points = []
     for size, replacements in zip(sizes, merge_entries(load_codebooks(context.bundle), counts, sizes), strict=True):
         merged_indices = replace_indices(indices, replacements)
@@ -303,14 +306,8 @@ def _draw_curves(file: Path, points: list[CodecPoint]) -> None:
                 curve = _sort_by_bytes(_family_points(points, family))
                 if not curve:
                     continue
-                axes.plot(
-                    list(map(attrgetter(size_field), curve)),
-                    _psnr_values(curve),
-                    color=colour,
-                    marker="o",
-                    markersize=4,
-                    label=family,
-                )
+                sizes = list(map(attrgetter(size_field), curve))
+                axes.plot(sizes, _psnr_values(curve), color=colour, marker="o", markersize=4, label=family)
             axes.set(xscale="log", xlabel="bytes an image", ylabel="PSNR (dB)")
             axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axes.xaxis.set_major_formatter("{x:.0f}")

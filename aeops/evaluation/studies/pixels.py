@@ -74,7 +74,10 @@ def smooth_maps(maps: np.ndarray, blur: float) -> np.ndarray:
 
 def _best_baseline(measured: Mapping[str, Mapping[str, float | None]]) -> str | None:
     """Return the baseline with the largest AUPRO; None without baselines."""
-    aupros = {name: values["aupro"] or 0.0 for name, values in measured.items() if name != MODEL_DETECTOR}
+    aupros = {}
+    for name, values in measured.items():
+        if name != MODEL_DETECTOR:
+            aupros[name] = values["aupro"] or 0.0
     return max(aupros, key=aupros.__getitem__, default=None)
 
 

@@ -145,7 +145,10 @@ def _rivals_result(
     context: EvaluationContext, results: dict[str, ModelResult], figure_captions: list[tuple[str, str]]
 ) -> StudyResult:
     gain, lead = _baseline_margins(results)
-    metrics = {name: result.metrics for name, result in results.items()}
+    metrics, rows = {}, []
+    for name, result in results.items():
+        metrics[name] = result.metrics
+        rows.append(_result_row(name, result))
     metrics[MODEL] |= {"gain": gain, "lead": lead}
     ranking_head = []
     if lead is not None:
@@ -154,7 +157,7 @@ def _rivals_result(
         title="Rivals",
         lead=_summary_sentence(results, gain, lead),
         head=["", "code", context.detector.data_kind.ERROR_HEAD, *ranking_head, "numbers in use"],
-        rows=[_result_row(name, result) for name, result in results.items()],
+        rows=rows,
         figures=figure_captions,
         metrics=metrics,
         note="Each was trained on the same samples with the same seed, and is the recipe's own but for what its name says in "

@@ -29,6 +29,7 @@ from aeops.drawing.words import format_number, format_share
 from aeops.errors import DataError
 from aeops.evaluation.study import EvaluationContext, StudyResult
 from aeops.files import data_sha256
+from aeops.names import names_outside
 from aeops.recipe.sources import text_name
 from aeops.recipe.studies import SentencesStudy
 
@@ -111,7 +112,7 @@ def _read_csv_table(
         content = gzip.decompress(content)
     reader = csv.DictReader(io.StringIO(content.decode("utf-8"), newline=""))
     header = reader.fieldnames or ()
-    missing_columns = [column for column in columns if column not in header]
+    missing_columns = names_outside(columns, header)
     if missing_columns:
         raise DataError(f"{file}: expected the columns {', '.join(columns)}, got {', '.join(header)}: {next_step}")
     return list(reader)
