@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 
 from aeops.files import file_sha256
+from aeops.names import names_of
 
 PACKAGES = ("ae_models", "aeops")
 
@@ -145,7 +146,7 @@ def file_references(file: Path, name: str) -> References:
             pending.extend(node.orelse)
             continue
         if isinstance(node, ast.Import):
-            references.imports.update(alias.name for alias in node.names)
+            references.imports.update(names_of(node.names))
         elif isinstance(node, ast.ImportFrom):
             references.imports.update(imported_names(node, package))
         elif isinstance(node, ast.JoinedStr):
