@@ -98,7 +98,7 @@ def near_pairs(samples: AuditSamples, splits: pd.Series, limit: float) -> Pairs:
         inside, outside = np.flatnonzero(codes == split), np.flatnonzero(codes != split)
         if len(inside) and len(outside):
             pairs.append(nearest_pairs(vectors, projected, outside, inside, 1))
-    first, second, similarity = (np.concatenate(part) for part in zip(*pairs, strict=True))
+    first, second, similarity = map(np.concatenate, zip(*pairs, strict=True))
     near = similarity >= limit
     return unique_pairs(NEAR, first[near], second[near], similarity[near])
 
@@ -171,7 +171,7 @@ def near_texts(texts: list[str], limit: float) -> Pairs:
         first_parts.append(first[near])
         second_parts.append(second[near])
         similarities.append(similarity[near])
-    return unique_pairs(NEAR, *(np.concatenate(parts) for parts in (first_parts, second_parts, similarities)))
+    return unique_pairs(NEAR, *map(np.concatenate, (first_parts, second_parts, similarities)))
 
 
 def count_words(texts: list[str]) -> sparse.csr_matrix:
@@ -179,7 +179,9 @@ def count_words(texts: list[str]) -> sparse.csr_matrix:
     numbers: dict[str, int] = {}
     columns, starts = [], [0]
     for text in texts:
-        found = {numbers.setdefault(word, len(numbers)) for word in _WORD.findall(text.lower())}
+        found = set()
+        for word in _WORD.findall(text.lower()):
+            found.add(numbers.setdefault(word, len(numbers)))
         columns += sorted(found)
         starts.append(len(columns))
     ones = np.ones(len(columns), np.int64)

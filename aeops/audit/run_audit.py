@@ -142,9 +142,8 @@ def find_pairs(subject: AuditSubject, samples: AuditSamples, options: AuditOptio
     differ = sha256[near.first] != sha256[near.second]
     found = [exact, Pairs(NEAR, near.first[differ], near.second[differ], near.similarity[differ])]
     if samples.are_windows:
-        windows = np.concatenate([block for _, block in subject.blocks()])
-        order = np.concatenate([rows for rows, _ in subject.blocks()])
-        found.append(_in_rows(shared_step_pairs(windows), order))
+        rows, windows = map(np.concatenate, zip(*subject.blocks(), strict=True))
+        found.append(_in_rows(shared_step_pairs(windows), rows))
     return found
 
 

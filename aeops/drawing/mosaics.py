@@ -1,6 +1,6 @@
 """Figures of samples in rows and columns: inputs, reconstructions and their errors."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +99,12 @@ def draw_rows(file: Path, rows: dict[str, np.ndarray], sample_captions: Sequence
         width: of the figure, in inches.
     """
     tile_rows = list(map(as_tiles, rows.values()))
-    draw_tiles(file, tile_rows, [(name, MUTED_COLOUR) for name in rows], sample_captions, width)
+    draw_tiles(file, tile_rows, muted_titles(rows), sample_captions, width)
+
+
+def muted_titles(titles: Iterable[str]) -> list[tuple[str, str]]:
+    """Return the titles for `draw_tiles`, all in the colour of what stands beside the data."""
+    return [(title, MUTED_COLOUR) for title in titles]
 
 
 def draw_board(file: Path, samples: np.ndarray, columns: int, width: float) -> None:
@@ -171,7 +176,7 @@ def draw_tiles(
             for line_number, line in enumerate(lines):
                 offset = (-6.0, ((len(lines) - 1) / 2 - line_number) * LINE_HEIGHT * TITLE_POINTS)
                 _write_line(axes, line, row_centre, offset, ha="right", va="center", color=colour, fontsize=TITLE_POINTS)
-        line_count = max((len(caption.split("\n")) for caption in sample_captions), default=0)
+        line_count = _line_count(sample_captions)
         for j, sample_caption in enumerate(sample_captions):
             column_centre = j * (tile_width + gap_pixels) + tile_width / 2
             lines = sample_caption.split("\n")
@@ -193,19 +198,28 @@ def _caption_size(sample_captions: Sequence[str], column_width: float) -> float:
 
     Below SMALLEST_POINTS nobody could read it, so a longer line stands out.
     """
-    longest_line = max((len(line) for caption in sample_captions for line in caption.split("\n")), default=0)
-    fitting_size = column_width * POINTS_AN_INCH / (LETTER_WIDTH * max(1, longest_line))
+    fitting_size = column_width * POINTS_AN_INCH / (LETTER_WIDTH * max(1, _longest_line(sample_captions)))
     return min(CAPTION_POINTS, max(SMALLEST_POINTS, fitting_size))
+
+
+def _line_count(captions: Iterable[str]) -> int:
+    """Return the lines of the caption with the most; 0 without captions."""
+    return max((caption.count("\n") + 1 for caption in captions), default=0)
+
+
+def _longest_line(texts: Iterable[str]) -> int:
+    """Return the characters of the longest line of all texts."""
+    return max(map(len, "\n".join(texts).split("\n")))
 
 
 def _text_margins(titles: list[tuple[str, str]], sample_captions: Sequence[str]) -> tuple[float, float]:
     """Return the space for titles at the left and for captions at the top, in inches."""
-    longest_title = max((len(line) for title, _ in titles for line in title.split("\n")), default=0)
+    longest_title = _longest_line(title for title, _ in titles)
     left_margin = top_margin = 0.0
     if longest_title:
         left_margin = 0.13 + 0.07 * longest_title
     if sample_captions:
-        top_margin = 0.08 + 0.12 * max(caption.count("\n") + 1 for caption in sample_captions)
+        top_margin = 0.08 + 0.12 * _line_count(sample_captions)
     return left_margin, top_margin
 
 

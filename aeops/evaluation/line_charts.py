@@ -176,7 +176,7 @@ def _draw_power_panel(axes: Axes, panel: PowerPanel, rate: float) -> None:
         values = np.array(shares, dtype=float)  # None becomes NaN, a gap in the curve
         _draw_detector(axes, key, places, values, DETECTOR_STYLES[key].name, marker=".")
     axes.set(ylim=(-0.02, 1.02), yticks=[0, 0.5, 1], title=panel.title, xlabel=panel.unit)
-    axes.set_xticks(places, [f"{strength:g}" for strength in panel.strengths])
+    axes.set_xticks(places, list(map("{:g}".format, panel.strengths)))
     axes.yaxis.set_major_formatter("{x:.0%}")
 
 
@@ -205,6 +205,10 @@ def _thin_curve(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return x[indices], y[indices]
 
 
+def _shorten_name(name: str) -> str:
+    return name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 1]}…"
+
+
 def draw_correlations(file: Path, names: Sequence[str], given: np.ndarray, made: np.ndarray) -> None:
     """Draw the correlations of columns as a mosaic: below the diagonal those of samples, above it those of their reconstructions.
 
@@ -225,7 +229,7 @@ def draw_correlations(file: Path, names: Sequence[str], given: np.ndarray, made:
         axes.grid(False)
         axes.imshow(pixels, interpolation="nearest")  # as a picture: a dot for each pair would take 200 bytes of SVG
         ticks = range(count)
-        labels = [name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 1]}…" for name in names[:count]]
+        labels = list(map(_shorten_name, names[:count]))
         axes.set_xticks(ticks, labels, rotation=90, fontsize=7)
         axes.set_yticks(ticks, labels, fontsize=7)
         axes.set(xlim=(-0.5, count - 0.5), ylim=(count - 0.5, -0.5))
@@ -348,7 +352,7 @@ def _draw_bars(axes: Axes, names: list[str], counts: list[int], novelty_names: C
     """Draw horizontal bars, the first on top, each with its number; those of novelty in its colour."""
     colours = [NOVELTY_COLOUR if name in novelty_names else MODEL_COLOUR for name in names]
     bar_rectangles = axes.barh(range(len(names)), counts, color=colours, height=0.7)
-    axes.bar_label(bar_rectangles, labels=[f"{count:,}" for count in counts], padding=4, color=MUTED_COLOUR, fontsize=8)
+    axes.bar_label(bar_rectangles, labels=list(map("{:,}".format, counts)), padding=4, color=MUTED_COLOUR, fontsize=8)
     axes.set_yticks(range(len(names)), names)
     axes.set(xlim=(0, max(counts) * 1.15), xticks=[])
     axes.invert_yaxis()

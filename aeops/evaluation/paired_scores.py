@@ -9,6 +9,7 @@ from ae_models.spec import ColumnSpec, InputSpec
 from aeops.bundle.detector import Detector
 from aeops.evaluation import model_input
 from aeops.evaluation.prepared import PreparedSamples
+from aeops.names import names_of
 from aeops.recipe.reader import Recipe
 
 INPUT_KEYS = ("kind", "shape", "low", "high", "target_channels", "given")  # of bundle.json: they define a model's samples
@@ -90,7 +91,7 @@ def sample_spec(detector: Detector) -> dict[str, object]:
         spec["input shape"] = list(detector.shape)
         spec["output shape"] = list(detector.output_shape)
     if detector.spec.channels and detector.spec.steps is not None:
-        spec["channels"] = [channel.name for channel in detector.spec.channels]
+        spec["channels"] = names_of(detector.spec.channels)
         spec["seconds a step"] = detector.spec.steps.every
     if detector.column_types:
         spec["columns"] = [f"{name} ({column_type})" for name, column_type in detector.column_types]

@@ -167,5 +167,9 @@ def finished_rows(history: Path) -> list[dict[str, float]]:
     rows = []
     with history.open(encoding="utf-8", newline="") as file:
         for cells in csv.DictReader(file):
-            rows.append({name: float(value) for name, value in cells.items() if value})
+            row = {}
+            for name, value in cells.items():
+                if value:
+                    row[name] = float(value)
+            rows.append(row)
     return rows

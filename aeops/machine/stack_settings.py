@@ -7,6 +7,7 @@ from aeops.errors import InfrastructureError
 from aeops.files import write_json
 from aeops.machine.network import ALL_ADDRESSES, HOST, http_address
 from aeops.machine.stored_json import read_json, read_json_if_whole
+from aeops.names import names_of
 from aeops.project import Project
 
 
@@ -70,7 +71,7 @@ def read_settings(project: Project) -> Settings | None:
     except FileNotFoundError:
         return None
     values = {_OLD_FIELDS.get(name, name): value for name, value in document.items()}
-    if set(values) != {field.name for field in fields(Settings)}:
+    if set(values) != set(names_of(fields(Settings))):
         raise InfrastructureError(f"{settings_file(project)} is of another version: type `ae down`, then `ae up`")
     return Settings(**values)
 

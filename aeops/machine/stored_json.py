@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from aeops.errors import DataError
+from aeops.names import names_outside
 from aeops.project import Project
 
 RECIPE_PATTERN = "*"  # the part of a path that is a recipe's or a dataset's name
@@ -160,7 +161,7 @@ def _parse_json(content: bytes, keys: tuple[str, ...]) -> Any:
         raise ValueError(f"no JSON: {' '.join(str(error).split())}") from error
     if keys and not isinstance(value, dict):
         raise ValueError("it holds no JSON object")
-    missing_keys = [key for key in keys if key not in value]
+    missing_keys = names_outside(keys, value)
     if missing_keys:
         raise ValueError(f"it lacks {', '.join(missing_keys)}")
     return value

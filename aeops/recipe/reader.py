@@ -223,7 +223,8 @@ def _all_fits(fit: FitSpec, evaluate: EvaluateSpec) -> dict[str, FitSpec]:
     fits = {"": fit}
     rivals = evaluate.studies.get("rivals")
     if isinstance(rivals, RivalsStudy):
-        fits |= {f"evaluate.studies.rivals.{name}.": rival for name, rival in rivals.rivals.items()}
+        for name, rival in rivals.rivals.items():
+            fits[f"evaluate.studies.rivals.{name}."] = rival
     return fits
 
 
@@ -322,7 +323,9 @@ def fit_sections(raw_recipe: Mapping[str, Any]) -> dict[str, Any]:
     raw_threshold = raw_recipe.get("threshold")
     if not isinstance(raw_threshold, Mapping):
         return dict(raw_recipe)
-    threshold = {key: value for key, value in raw_threshold.items() if key not in CALIBRATION_KEYS}
+    threshold = dict(raw_threshold)
+    for key in CALIBRATION_KEYS:
+        threshold.pop(key, None)
     return {**raw_recipe, "threshold": threshold}
 
 

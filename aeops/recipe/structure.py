@@ -10,7 +10,7 @@ import io
 import tokenize
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from functools import cache
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Any
 
 from ae_models.own_parts import with_own_parts
 from ae_models.spec import PART_SPECS, AutoencoderConfig, InputSpec, TrainSpec, spec_to_dict
+from aeops.names import names_of
 from aeops.recipe.default_rules import PURPOSES
 from aeops.recipe.gate_rules import Rule
 from aeops.recipe.gate_section import SwitchedOff
@@ -224,7 +225,7 @@ def _node(hint: Any, bounds: Mapping[str, Any]) -> Node:
 def _is_part(cls: Any) -> bool:
     """Return whether a mapping has to name the class by its `kind`."""
     has_kind = is_dataclass(cls) and isinstance(getattr(cls, "kind", None), str)
-    return has_kind and all(one.name != "kind" for one in fields(cls))
+    return has_kind and "kind" not in names_of(fields(cls))
 
 
 # ---------------------------------------------------------------- texts of the source
@@ -254,7 +255,8 @@ def _documented_attributes(cls: type) -> dict[str, str]:
             names = name.split(", ")
             attributes |= dict.fromkeys(names, text)
         elif attributes:
-            attributes |= {name: f"{attributes[name]} {line.strip()}" for name in names}
+            for name in names:
+                attributes[name] += f" {line.strip()}"
     return attributes
 
 
@@ -276,9 +278,14 @@ def _annotated_lines(file: Path, class_name: str) -> list[tuple[int, int, str]]:
     """Return first line, last line and name of each field of a class, as its file has them."""
     for node in ast.walk(ast.parse(file.read_bytes())):
         if isinstance(node, ast.ClassDef) and node.name == class_name:
-            found = [item for item in node.body if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name)]
-            return [(item.lineno, item.end_lineno or item.lineno, ast.unparse(item.target)) for item in found]
+            return list(_fields_in(node))
     return []
+
+
+def _fields_in(node: ast.ClassDef) -> Iterator[tuple[int, int, str]]:
+    for item in node.body:
+        if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name):
+            yield item.lineno, item.end_lineno or item.lineno, item.target.id
 
 
 @cache

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from ae_models.spec import TABLE, TEXT, InputSpec, bounded_field, join_names
+from aeops.names import attributes_with_values, names_of, names_outside
 from aeops.recipe.addresses import address_errors, is_address, is_database_address
 from aeops.recipe.source_spec import SourceSpec, check_both_labelled
 
@@ -35,7 +36,10 @@ def table_format(path: str) -> str | None:
         "array": (ARRAY_SUFFIX,),
         "archive": (ARCHIVE_SUFFIX,),
     }
-    return next((kind for kind, suffixes in formats.items() if name.endswith(suffixes)), None)
+    for file_format, suffixes in formats.items():
+        if name.endswith(suffixes):
+            return file_format
+    return None
 
 
 @dataclass(frozen=True)
@@ -100,14 +104,14 @@ class TableSource(SourceSpec):
         return check_both_labelled(labels, self.labels)
 
     def check_input(self, input_spec: InputSpec) -> list[tuple[str, str]]:
-        names = {column.name for column in input_spec.columns}
+        names = set(names_of(input_spec.columns))
         own = [name for name in self.own_columns if name in names]
         errors = []
         if own and not self.is_archive:
             reason = f"expected no column {join_names(own)}, which data.source reads as labels, groups or ids"
             errors.append(("input.columns", reason))
         for key, columns in (("nulls", self.nulls), ("dates", self.dates)):
-            unknown = [name for name in columns if name not in names and name != ALL_COLUMNS]
+            unknown = names_outside(columns, {*names, ALL_COLUMNS})
             if unknown:
                 errors.append((f"data.source.{key}", f"expected columns of input.columns, got {join_names(unknown)}"))
         return errors
@@ -160,7 +164,7 @@ class TextsSource(SourceSpec):
             errors.append("path: expected a file or folder: write the query's result as Parquet or JSONL")
         if not self.is_plain:
             return errors
-        named = [key for key in ("labels", "id", "group") if getattr(self, key) is not None]
+        named = attributes_with_values(self, ("labels", "id", "group"))
         return [f"{join_names(named)}: expected none without text, since plain text has no keys and columns"] if named else errors
 
 

@@ -7,7 +7,7 @@ folder to start over.
 
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,6 +86,16 @@ def choose_seeds(recipe: Recipe, count: int, first_seed: int) -> list[int]:
     return seeds
 
 
+def stage_hashes(project: Project, stages: Iterable[str]) -> dict[str, str]:
+    """Return the SHA-256 of the code of each of these stages."""
+    return {stage: stage_sha256(project.root, stage) for stage in stages}
+
+
+def _sections(raw_recipe: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    """Return some sections of a recipe by name, None for what it lacks."""
+    return {name: raw_recipe.get(name) for name in names}
+
+
 def plan_seed_runs(
     project: Project, raw_recipe: Mapping[str, Any], content_sha256: str, folder: Path, seeds: list[int]
 ) -> list[SeedRun]:
@@ -101,13 +111,13 @@ def plan_seed_runs(
     runs = []
     for seed in seeds:
         seeded = {**raw_recipe, "train": {**raw_recipe["train"], "seed": seed}}
-        weights = {name: seeded.get(name) for name in ("input", "model", "train")}
+        weights = _sections(seeded, "input", "model", "train")
         key = training_key(project, seeded["data"], weights, content_sha256)
         result_key = json_sha256(
             {
                 "training": key,
-                "settings": {name: seeded.get(name) for name in ("score", "threshold", "validate", "evaluate")},
-                "code": {stage: stage_sha256(project.root, stage) for stage in ("calibrate", "evaluate")},
+                "settings": _sections(seeded, "score", "threshold", "validate", "evaluate"),
+                "code": stage_hashes(project, ("calibrate", "evaluate")),
             }
         )
         work = folder / "trainings" / key[:KEY_DIGITS]

@@ -59,7 +59,6 @@ def service_app(service: ScoringService) -> ServiceMiddleware:
 
     Requests to the model skip Starlette's router: they are looked up by path, and Starlette handles everything else.
     """
-    scoring_endpoints = {path: ScoringEndpoint(service, path) for path in SCORING_PATHS}
 
     @contextlib.asynccontextmanager
     async def end_with_app(_starlette_app: Starlette) -> AsyncIterator[None]:
@@ -68,8 +67,10 @@ def service_app(service: ScoringService) -> ServiceMiddleware:
 
     # A POST never reaches these routes; they let Starlette answer other methods with 405.
     routes: list[Route] = []
-    for path, scoring_endpoint in scoring_endpoints.items():
-        routes.append(Route(path, scoring_endpoint, methods=["POST"]))
+    scoring_endpoints = {}
+    for path in SCORING_PATHS:
+        scoring_endpoints[path] = ScoringEndpoint(service, path)
+        routes.append(Route(path, scoring_endpoints[path], methods=["POST"]))
     for path, get_handler in GET_HANDLERS.items():
         routes.append(Route(path, bind_service(get_handler, service), methods=["GET"]))
     error_handlers: Any = dict.fromkeys((HTTPException, DataError, InfrastructureError, Exception), handle_error)
@@ -140,12 +141,15 @@ GET_HANDLERS = {
 
 def describe_version(served_version: ServedVersion) -> JsonObject:
     detector = served_version.detector
+    described_input = {"kind": detector.kind, "shape": detector.shape, "low": detector.low, "high": detector.high}
+    for key in ("columns", "one_hot"):
+        if key in detector.bundle["input"]:
+            described_input[key] = detector.bundle["input"][key]
     return {
         "name": served_version.name,
         "version": served_version.version,
         "bundle_sha256": detector.sha256,
-        "input": {"kind": detector.kind, "shape": detector.shape, "low": detector.low, "high": detector.high}
-        | {key: detector.bundle["input"][key] for key in ("columns", "one_hot") if key in detector.bundle["input"]},
+        "input": described_input,
         **({"column_facts": detector.bundle["column_facts"]} if "column_facts" in detector.bundle else {}),
         "rules": detector.spec.rules and detector.spec.rules.to_dict(),
         "threshold": detector.bundle["threshold"],

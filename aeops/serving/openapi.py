@@ -90,13 +90,17 @@ def openapi_document(name: str, served_version: ServedVersion | None, limits: Re
     return {"openapi": "3.1.0", "info": {"title": title, "version": version}, "paths": paths}
 
 
+def _binary_content(media_types: Iterable[str]) -> dict[str, Schema]:
+    return {media_type: {"schema": BINARY_SCHEMA} for media_type in media_types}
+
+
 def post_operation(path: str, summary: str, detector: Detector | None, limits: RequestLimits) -> Schema:
-    binary_content = {NPY_TYPE: {"schema": BINARY_SCHEMA}, arrow.MEDIA_TYPE: {"schema": BINARY_SCHEMA}}
+    binary_content = _binary_content((NPY_TYPE, arrow.MEDIA_TYPE))
     body_content = binary_content
     if detector is not None and detector.data_kind.IS_BY_NAME:
-        body_content = {name: {"schema": BINARY_SCHEMA} for name in (arrow.MEDIA_TYPE, *NAMED_TYPES)}
+        body_content = _binary_content((arrow.MEDIA_TYPE, *NAMED_TYPES))
     if detector is not None:
-        body_content = body_content | {name: {"schema": BINARY_SCHEMA} for name in detector.data_kind.FILE_TYPES}
+        body_content = body_content | _binary_content(detector.data_kind.FILE_TYPES)
     reply_content: Schema = {JSON: {"schema": reply_schema(path)}}
     json_content: Schema = {"schema": request_schema(detector, limits)}
     if detector is not None and (example := build_example(detector)) is not None:

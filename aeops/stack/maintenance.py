@@ -76,7 +76,9 @@ def cancel_own_runs(api: PrefectApi, reason: str) -> None:
 def _process_of(run: PrefectObject) -> ProcessIdentity | None:
     """Return the process that a flow run names; None where it names none yet."""
     texts = [run["labels"].get(PROCESS_LABEL, "")]
-    texts += [tag.removeprefix(_PROCESS_TAG) for tag in run["tags"] if tag.startswith(_PROCESS_TAG)]
+    for tag in run["tags"]:
+        if tag.startswith(_PROCESS_TAG):
+            texts.append(tag.removeprefix(_PROCESS_TAG))
     for text in texts:
         if identity := parse_identity(str(text)):
             return identity

@@ -16,6 +16,7 @@ from aeops.machine.network import HOST, RequiredPort, require_ports_free
 from aeops.machine.prefect_access import external_prefect_api, login_hint, make_login
 from aeops.machine.service_records import read_service_record, service_record_file, services_folder
 from aeops.machine.stack_settings import Settings, last_setup_request, remove_settings, settings_file, write_settings
+from aeops.names import names_of
 from aeops.project import Project
 from aeops.stack.leader_state import SETUP_NAME, LeaderState, read_state, state_file
 from aeops.stack.prefect_api import stack_prefect_api
@@ -86,7 +87,9 @@ def migrate_databases(project: Project, lock: int) -> None:
     if not external_prefect_api() and not _is_alive(project, PREFECT):
         migrations["Prefect's"] = lambda: _migrate_prefect(project, lock)
     with ThreadPoolExecutor(len(migrations)) as pool:  # of different databases: at the same time
-        futures = {name: pool.submit(migration) for name, migration in migrations.items()}
+        futures = {}
+        for name, migration in migrations.items():
+            futures[name] = pool.submit(migration)
     errors = []
     for name, future in futures.items():
         process = future.result()
@@ -148,7 +151,7 @@ def wait_for_stack(project: Project, settings: Settings) -> None:
         for name in sorted(healthy_names - reported_names):
             print(f"{name} is healthy", file=sys.stderr, flush=True)
         reported_names |= healthy_names
-        missing_names = sorted({SETUP_NAME, *(service.name for service in services)} - healthy_names)
+        missing_names = sorted({SETUP_NAME, *names_of(services)} - healthy_names)
         if not missing_names:
             return
         failing_names = list(filter(state.is_failing, missing_names))

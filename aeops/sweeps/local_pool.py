@@ -13,6 +13,7 @@ from aeops.bundle.detector import usable_cores
 from aeops.data.stage_runs import StageCommand
 from aeops.errors import DataError, TransientError, UsageError
 from aeops.machine.child_process import POLL_SECONDS
+from aeops.names import names_of
 
 MAX_STARTS = 3  # of a process that was killed: it goes on from its checkpoint
 
@@ -115,7 +116,7 @@ def run_jobs(jobs: Sequence[Job], start: StartCommand, workers: int, deadline: f
         closing.callback(_close_all, at_work)
         while waiting or at_work:
             if deadline is not None and waiting and time.monotonic() >= deadline:
-                result.not_started.extend(job.name for job in waiting)
+                result.not_started.extend(names_of(waiting))
                 waiting.clear()
             while waiting and len(at_work) < workers:
                 job = waiting.pop(0)

@@ -10,7 +10,6 @@ from skimage.filters.rank import median
 
 from aeops.data.sources.tiles import assemble_tiles
 from aeops.drawing import mosaics
-from aeops.drawing.palette import MUTED_COLOUR
 from aeops.drawing.style import REPORT_WIDTH
 from aeops.drawing.words import format_number, format_share
 from aeops.errors import DataError
@@ -87,7 +86,7 @@ def run_documents_study(spec: DocumentsStudy, context: EvaluationContext, figure
     if not ocr.installation_command():
         error_rates = measure_error_rates(variants, clean_pages, scans.kinds)
     noisy_crops = _noisiest_crops(variants | {"clean": clean_pages}, scans.kinds)
-    titles = [(title, MUTED_COLOUR) for title in STRIP_TITLES]
+    titles = mosaics.muted_titles(STRIP_TITLES)
     for kind, rows in noisy_crops.items():
         file = figures / f"documents_{kind}.svg"
         mosaics.draw_tiles(file, rows, titles, [], REPORT_WIDTH / 2, side=max(CROP_SHAPE))
@@ -197,7 +196,7 @@ def measure_error_rates(variants: dict[str, PageImages], clean_pages: PageImages
 
 
 def _read_texts(pages: PageImages) -> np.ndarray:
-    return np.array([ocr.read_text(page) for page in pages], dtype=object)
+    return np.array(list(map(ocr.read_text, pages)), dtype=object)
 
 
 # ---------------------------------------------------------------- the result
