@@ -118,8 +118,10 @@ class TableEncoder(EncoderModule):
         super().__init__()
         self.embedded = [block for block in blocks if block.spec.type == CATEGORY and block.size > embedding]
         self.embeddings = nn.ModuleList([nn.Linear(block.size, embedding, bias=False) for block in self.embedded])
-        is_embedded = {place for block in self.embedded for place in range(block.start, block.start + block.size)}
-        self.plain_places = [place for place in range(shape[0]) if place not in is_embedded]
+        embedded_places: set[int] = set()
+        for block in self.embedded:
+            embedded_places.update(range(block.start, block.start + block.size))
+        self.plain_places = sorted(set(range(shape[0])) - embedded_places)
         width = len(self.plain_places) + embedding * len(self.embedded)
         self.layers = nn.Sequential(*dense_layers((width, *widths, size)))
 

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from ae_models.conformal_thresholds import CONFORMAL_THRESHOLDS
 from ae_models.factory import build_part
+from ae_models.names import names_of
 from ae_models.own_parts import with_own_parts
 from ae_models.spec import PART_SPECS, SpecReader, ThresholdSpec
 from ae_models.threshold_interface import (
@@ -95,7 +96,7 @@ def _spec_keys(section: Mapping[str, Any]) -> dict[str, Any]:
     spec_class: Any = specs.get(kind)
     if spec_class is None:
         return dict(section)
-    names = ["kind", *(spec_field.name for spec_field in fields(spec_class))]
+    names = ["kind", *names_of(fields(spec_class))]
     return {name: section[name] for name in names if name in section}
 
 

@@ -1,0 +1,43 @@
+"""Names of things and lists of them, as checks and their messages need them. Standard library only."""
+
+from collections import Counter
+from collections.abc import Container, Iterable
+from typing import Protocol
+
+__all__ = ["Named", "names_not_in", "names_of", "repeated_names"]
+
+
+class Named(Protocol):
+    """Anything with a name: a column, a channel, a field of a dataclass, a path, an output of an ONNX model."""
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+
+
+def names_of(items: Iterable[Named]) -> list[str]:
+    """Return the names of items, in their order.
+
+    >>> from pathlib import Path
+    >>> names_of([Path("data/one.csv"), Path("data/two.csv")])
+    ['one.csv', 'two.csv']
+    """
+    return [item.name for item in items]
+
+
+def repeated_names(names: Iterable[str]) -> list[str]:
+    """Return the names that stand twice or more, each once, in their order.
+
+    >>> repeated_names(["a", "b", "c", "b", "a"])
+    ['a', 'b']
+    """
+    return [name for name, count in Counter(names).items() if count > 1]
+
+
+def names_not_in(names: Iterable[str], others: Container[str]) -> list[str]:
+    """Return the names that are not among the others, in their order.
+
+    >>> names_not_in(["time", "machine", "torque"], {"time", "torque"})
+    ['machine']
+    """
+    return [name for name in names if name not in others]
