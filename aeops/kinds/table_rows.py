@@ -11,11 +11,13 @@ import csv
 import gzip
 import io
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ae_models.names import names_not_in, names_of
 from ae_models.spec import CATEGORY, ColumnSpec, join_names, suggest_match
 from aeops.errors import DataError, UsageError
 from aeops.kinds.decoding import DecodeError, decode_errors, read_file_content
@@ -35,11 +37,10 @@ def column_specs(spec: SampleSpec) -> list[ColumnSpec]:
 
 def require_columns(found: Sequence[str], columns: Sequence[ColumnSpec], what: str = "rows") -> None:
     """Raise DataError where a column is missing."""
-    missing = [column.name for column in columns if column.name not in found]
+    missing = names_not_in(names_of(columns), found)
     if not missing:
         return
-    added = [name for name in found if name not in {column.name for column in columns}]
-    hint = suggest_match(missing[0], added)
+    hint = suggest_match(missing[0], names_not_in(found, names_of(columns)))
     named_missing, named_found = join_names(missing[:NAMED_COLUMNS]), join_names(list(map(str, found))[:NAMED_COLUMNS])
     raise DataError(f"expected {what} with the column {named_missing}, got the columns {named_found or 'none'}{hint}")
 
@@ -87,9 +88,12 @@ def columns_of_objects(inputs: Any, specs: Sequence[ColumnSpec]) -> dict[str, li
     if not isinstance(objects, list) or not objects or not all(isinstance(row, dict) for row in objects):
         example = ", ".join(f'"{spec.name}": ...' for spec in specs[:2])
         raise DataError(f"expected objects by the names of the columns, {{{example}}}, one or a list of them, got something else")
-    found = list(dict.fromkeys(name for row in objects for name in row))
+    found = list(dict.fromkeys(chain.from_iterable(objects)))
     require_columns(found, specs)
-    return {spec.name: [row.get(spec.name) for row in objects] for spec in specs}
+    columns = {}
+    for name in names_of(specs):
+        columns[name] = [row.get(name) for row in objects]
+    return columns
 
 
 def columns_of_frame(frame: Any, specs: Sequence[ColumnSpec]) -> dict[str, Any]:
@@ -100,7 +104,7 @@ def columns_of_frame(frame: Any, specs: Sequence[ColumnSpec]) -> dict[str, Any]:
         values = frame[spec.name]
         kind = getattr(values.dtype, "kind", "O")
         is_plain = kind in "biufM" and not hasattr(values.dtype, "na_value") and getattr(values.dtype, "tz", None) is None
-        columns[spec.name] = values.to_numpy() if is_plain else [_plain_cell(cell) for cell in values.tolist()]
+        columns[spec.name] = values.to_numpy() if is_plain else list(map(_plain_cell, values.tolist()))
     return columns
 
 
@@ -221,7 +225,16 @@ def _as_category(spec: ColumnSpec, cells: Any) -> Any:
     """Return an array of whole numbers as texts, where the column is a category or a boolean."""
     if spec.type != CATEGORY or not isinstance(cells, np.ndarray) or cells.dtype.kind not in "iuf":
         return cells
-    return [None if value != value else f"{value:.0f}" if value % 1 == 0 else str(value) for value in cells.tolist()]
+    return list(map(_number_text, cells.tolist()))
+
+
+def _number_text(value: float) -> str | None:
+    """Return a number as a category, a whole one without a point; None for a missing one."""
+    if value != value:
+        return None
+    if value % 1 == 0:
+        return f"{value:.0f}"
+    return str(value)
 
 
 def prepared_rows(rows: np.ndarray, specs: Sequence[ColumnSpec]) -> np.ndarray:

@@ -41,6 +41,11 @@ class ServedColumn:
     allowed_low: float = -math.inf
     allowed_high: float = math.inf
 
+    @property
+    def name(self) -> str:
+        """Its name, by which rows are sent."""
+        return self.spec.name
+
 
 def read_columns(document: Mapping[str, Any]) -> tuple[ServedColumn, ...]:
     """Return the columns of a bundle.json; none where samples are no rows of a table."""
@@ -64,7 +69,7 @@ def to_vectors(rows: np.ndarray, columns: Sequence[ServedColumn], one_hot: int) 
     for index, column in enumerate(columns):
         values = np.where(np.isnan(rows[:, index]), column.fill, rows[:, index]).clip(-LARGEST, LARGEST)
         if column.spec.type == CATEGORY:
-            size = min(len(column.spec.categories), one_hot) + 1
+            size = column.spec.place_count(one_hot)
             parts.append(ONE_HOT * (values.clip(0, size - 1)[:, None] == np.arange(size)))
         elif column.spec.type == BOOLEAN:
             parts.append((values - 0.5)[:, None])
@@ -84,7 +89,7 @@ def column_errors(target: np.ndarray, output: np.ndarray, columns: Sequence[Serv
     squares = np.square(target - output, dtype=np.float64)
     errors, place = [], 0
     for column in columns:
-        size = min(len(column.spec.categories), one_hot) + 1 if column.spec.type == CATEGORY else 1
+        size = column.spec.place_count(one_hot)
         errors.append(squares[:, place : place + size].sum(axis=1))
         place += size
     return np.stack(errors, axis=1)
