@@ -80,7 +80,8 @@ def scorer_of(recipe: str, version: str, detector: "Detector") -> Scorer:
     low: float | tuple[float, ...] = detector.low
     high: float | tuple[float, ...] = detector.high
     if detector.spec.channels:
-        low, high = (tuple(ends.reshape(-1).tolist()) for ends in detector.spec.value_range)
+        channel_lows, channel_highs = detector.spec.value_range
+        low, high = tuple(channel_lows.reshape(-1).tolist()), tuple(channel_highs.reshape(-1).tolist())
     return Scorer(recipe, version, detector.sha256, threshold, detector.kind, low, high)
 
 
