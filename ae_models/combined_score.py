@@ -99,15 +99,15 @@ class CombinedScore(Score):
 
     @property
     def has_pixel_map(self) -> bool:  # type: ignore[override]  # of the chosen parts
-        return self._map_part() is not None
+        return self._first_part("has_pixel_map") is not None
 
     def pixel_map(self, output: ModelOutput) -> Tensor | None:
-        part = self._map_part()
+        part = self._first_part("has_pixel_map")
         return None if part is None else part.pixel_map(output)
 
     @property
     def has_value_shares(self) -> bool:  # type: ignore[override]
-        return any(part.has_value_shares for _, part in self._chosen_parts())
+        return self._first_part("has_value_shares") is not None
 
     def value_shares(self, output: ModelOutput) -> Tensor | None:
         """Return the mean over the chosen parts that say something of single numbers."""
@@ -120,13 +120,11 @@ class CombinedScore(Score):
 
     @property
     def has_token_surprise(self) -> bool:  # type: ignore[override]
-        return any(part.has_token_surprise for _, part in self._chosen_parts())
+        return self._first_part("has_token_surprise") is not None
 
     def token_surprise(self, output: ModelOutput) -> Tensor | None:
-        for _, part in self._chosen_parts():
-            if part.has_token_surprise:
-                return part.token_surprise(output)
-        return None
+        part = self._first_part("has_token_surprise")
+        return None if part is None else part.token_surprise(output)
 
     def learnt_facts(self) -> dict[str, Any]:
         parts = []
@@ -190,9 +188,12 @@ class CombinedScore(Score):
         is_chosen = self.is_chosen.tolist()  # constants of the graph
         return list(compress(enumerate(self._all_parts()), is_chosen))
 
-    def _map_part(self) -> Score | None:
-        """Return the first chosen part with a map of pixels."""
-        return next((part for _, part in self._chosen_parts() if part.has_pixel_map), None)
+    def _first_part(self, attribute: str) -> Score | None:
+        """Return the first chosen part for which this is true: `has_pixel_map`, `has_value_shares` or `has_token_surprise`."""
+        for _, part in self._chosen_parts():
+            if getattr(part, attribute):
+                return part
+        return None
 
     def _bank_part(self) -> Score | None:
         """Return the first chosen part that compares inputs with a bank of samples."""

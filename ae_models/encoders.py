@@ -16,7 +16,7 @@ from ae_models.layers import (
     FlattenPositions,
     ResidualBlock,
     dense_layers,
-    halved_sizes,
+    halved_sides,
     halving_padding,
     latent_map_channels,
 )
@@ -245,15 +245,15 @@ def _halving_layers(
 ) -> tuple[list[nn.Module], tuple[int, ...]]:
     """Return convolutions that halve the sides of (c, *sides) once for each width, and the shape of their output."""
     convolution = _CONVOLUTIONS[len(shape) - 1]
-    sizes = [halved_sizes(side, len(widths)) for side in shape[1:]]
+    *larger_sides, last_sides = halved_sides(shape[1:], len(widths))
     layers: list[nn.Module] = []
-    for step, (in_channels, out_channels) in enumerate(pairwise((shape[0], *widths))):
-        padding = tuple(halving_padding(side[step], kernel)[0] for side in sizes)
+    for sides, (in_channels, out_channels) in zip(larger_sides, pairwise((shape[0], *widths)), strict=True):
+        padding = tuple(halving_padding(side, kernel)[0] for side in sides)
         layers += [convolution(in_channels, out_channels, kernel, stride=2, padding=padding)]
         layers += [ResidualBlock(out_channels) for _ in range(blocks)]
         layers += [nn.ReLU()]
     last_channels = (shape[0], *widths)[-1]
-    return layers, (last_channels, *(side[-1] for side in sizes))
+    return layers, (last_channels, *last_sides)
 
 
 ENCODERS: dict[str, type[EncoderModule]] = {

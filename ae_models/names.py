@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Container, Iterable
 from typing import Protocol
 
-__all__ = ["Named", "names_not_in", "names_of", "repeated_names"]
+__all__ = ["Named", "names_in", "names_not_in", "names_of", "repeated_names"]
 
 
 class Named(Protocol):
@@ -32,6 +32,15 @@ def repeated_names(names: Iterable[str]) -> list[str]:
     ['a', 'b']
     """
     return [name for name, count in Counter(names).items() if count > 1]
+
+
+def names_in(names: Iterable[str], others: Container[str]) -> list[str]:
+    """Return the names that are among the others, too, in their order.
+
+    >>> names_in(["time", "machine", "torque"], {"torque", "time"})
+    ['time', 'torque']
+    """
+    return [name for name in names if name in others]
 
 
 def names_not_in(names: Iterable[str], others: Container[str]) -> list[str]:

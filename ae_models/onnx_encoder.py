@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from ae_models.encoder_interface import EncoderModule
 from ae_models.errors import SpecError
+from ae_models.names import names_in, names_not_in
 from ae_models.onnx_operators import Operation, build_operation, tensor_inputs
 from ae_models.spec import OnnxEncoderSpec
 
@@ -177,7 +178,7 @@ def _release_early(steps: Sequence[_Step], maps: Sequence[str]) -> list[_Step]:
     needed, released_steps = set(maps), []
     for step in reversed(steps):
         names = dict.fromkeys((*step.inputs, *step.outputs))
-        finished = tuple(name for name in names if name in computed and name not in needed)
+        finished = tuple(names_not_in(names_in(names, computed), needed))
         needed.update(step.inputs)
         released_steps.append(step._replace(finished=finished))
     return released_steps[::-1]

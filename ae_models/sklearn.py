@@ -65,7 +65,7 @@ def _read_columns(frame: "nw.DataFrame[Any]") -> tuple[ColumnSpec, ...]:
         column_type = _column_type(name, series)
         categories: tuple[str, ...] = ()
         if column_type == CATEGORY:
-            texts, counts = np.unique([text for text in _texts(series) if text is not None], return_counts=True)
+            texts, counts = np.unique(list(filter(None, _texts(series))), return_counts=True)
             categories = tuple(map(str, texts[np.argsort(-counts, kind="stable")]))
         values = _column_values(ColumnSpec(name, column_type, categories=categories), series)
         columns.append(ColumnSpec(name, column_type, missing=bool(np.isnan(values).any()), categories=categories))
@@ -80,9 +80,11 @@ def _column_values(column: ColumnSpec, series: "nw.Series[Any]") -> npt.NDArray[
     """
     given_type = _column_type(column.name, series)
     if column.type == CATEGORY and given_type == CATEGORY:
-        codes = {category: float(code) for code, category in enumerate(column.categories)}
-        unknown = float(len(codes))
-        return np.array([np.nan if text is None else codes.get(text, unknown) for text in _texts(series)], np.float64)
+        codes: dict[str | None, float] = {None: np.nan}
+        for code, category in enumerate(column.categories):
+            codes[category] = code
+        unknown = len(column.categories)
+        return np.array([codes.get(text, unknown) for text in _texts(series)], np.float64)
     if column.type == DATE and given_type == DATE:
         ticks = series.cast(nw.Datetime("us")).dt.timestamp("us")
         return _floats(ticks) / 1e6

@@ -6,7 +6,7 @@
 import copy
 import math
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ae_models.autoencoder import Autoencoder
 from ae_models.bank_scores import KnnScore, LocalHullScore
@@ -266,8 +266,8 @@ def _find_typical_rows(input_spec: InputSpec, rows: SampleArray, trim: float, se
     preprocessing = TablePreprocessing(input_spec)
     preprocessing.learn(rows)
     with torch.inference_mode():
-        blocks = [preprocessing(torch.from_numpy(block)).numpy() for block in ArraySampleSet(rows).blocks()]
-    return find_typical(np.concatenate(blocks), trim, seed)
+        vectors = _to_vectors(preprocessing, rows).numpy()
+    return find_typical(vectors, trim, seed)
 
 
 def _reachable_rate(rate: float, calibration_rows: int) -> float:
@@ -356,8 +356,13 @@ def _train(spec: FitSpec, rows: SampleArray) -> tuple[Autoencoder, int]:
     autoencoder = build_autoencoder(spec.model, spec.input, spec.train.members, seed=spec.train.seed)
     _learn_preprocessing(autoencoder, rows)
     with torch.no_grad():
-        inputs = torch.cat([autoencoder.normalise(torch.from_numpy(block)) for block in ArraySampleSet(rows).blocks()])
+        inputs = _to_vectors(autoencoder.normalise, rows)
     return autoencoder, train_in_memory(autoencoder, spec.train, inputs)
+
+
+def _to_vectors(preprocess: Callable[[Tensor], Tensor], rows: SampleArray) -> Tensor:
+    """Return what the network reads of rows, (n, numbers), block by block."""
+    return torch.cat([preprocess(torch.from_numpy(block)) for block in ArraySampleSet(rows).blocks()])
 
 
 def _learn_preprocessing(autoencoder: Autoencoder, rows: SampleArray) -> None:

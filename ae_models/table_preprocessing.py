@@ -96,14 +96,15 @@ class TablePreprocessing(nn.Module):
         self.plain_columns: list[int] = []
         self.category_blocks: list[ColumnBlock] = []
         self.indicator_columns: list[int] = []
+        is_boolean = []
         for block in self.blocks:
             if block.spec.type == CATEGORY:
                 self.category_blocks.append(block)
             else:
                 self.plain_columns.append(block.column)
+                is_boolean.append(block.spec.type == BOOLEAN)
             if block.indicator is not None:
                 self.indicator_columns.append(block.column)
-        is_boolean = [self.columns[column].type == BOOLEAN for column in self.plain_columns]
         self.register_buffer("is_boolean", torch.tensor(is_boolean, dtype=torch.bool), persistent=False)
         self.register_buffer("membership", self._column_membership(), persistent=False)
         for name in ("centre", "inverse_spread", "fill", "missing_share"):

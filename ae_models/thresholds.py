@@ -18,7 +18,8 @@ import numpy.typing as npt
 
 from ae_models.conformal_thresholds import CONFORMAL_THRESHOLDS
 from ae_models.factory import build_part
-from ae_models.names import names_of
+from ae_models.mappings import select_keys
+from ae_models.names import names_in, names_of
 from ae_models.own_parts import with_own_parts
 from ae_models.spec import PART_SPECS, SpecReader, ThresholdSpec
 from ae_models.threshold_interface import (
@@ -97,7 +98,7 @@ def _spec_keys(section: Mapping[str, Any]) -> dict[str, Any]:
     if spec_class is None:
         return dict(section)
     names = ["kind", *names_of(fields(spec_class))]
-    return {name: section[name] for name in names if name in section}
+    return select_keys(section, names_in(names, section))
 
 
 THRESHOLDS: dict[str, type[ThresholdMethod]] = CONFORMAL_THRESHOLDS | UNPROMISED_THRESHOLDS

@@ -9,7 +9,6 @@ from typing import Any
 from ae_models.errors import SpecError
 from ae_models.names import names_of
 from ae_models.own_parts import with_own_parts
-from ae_models.spec.fields import specs_by_kind
 from ae_models.spec.messages import format_value, join_choices, join_names, suggest_match
 
 __all__ = ["SpecReader", "spec_to_dict"]
@@ -142,8 +141,8 @@ class SpecReader:
         members = arguments if origin in (typing.Union, types.UnionType) else (hint,)
         if raw_value is None and type(None) in members:
             return None
-        if all(map(_is_part, members)):
-            return self.read_kind(specs_by_kind(hint), raw_value, path)
+        if all(_is_part(member) for member in members):
+            return self.read_kind({member.kind: member for member in members}, raw_value, path)
         if len(members) > 1:  # X | None
             inner_type = next(member for member in members if member is not type(None))
             return self._read_value(inner_type, raw_value, path, bounds)

@@ -33,8 +33,12 @@ class SampleRules:
     @classmethod
     def from_dict(cls, section: Mapping[str, Any]) -> Self:
         """Read the section `samples` of a bundle.json, as `to_dict` returns it."""
-        rules = {name: section.get(name, FLAG_MISSING) for name in ("missing", "unknown", "infinite")}
-        return cls(**rules, expected={name: (low, high) for name, (low, high) in section["expected"].items()})
+        return cls(
+            missing=section.get("missing", FLAG_MISSING),
+            unknown=section.get("unknown", FLAG_MISSING),
+            infinite=section.get("infinite", FLAG_MISSING),
+            expected={name: (low, high) for name, (low, high) in section["expected"].items()},
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the section `samples` of a bundle.json."""

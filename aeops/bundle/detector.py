@@ -23,7 +23,7 @@ import numpy as np
 from ae_models.checksums import VerifiedBundle
 from ae_models.errors import BundleError
 from ae_models.mappings import drop_keys, select_keys
-from ae_models.names import names_of
+from ae_models.names import names_in, names_of
 from ae_models.onnx_runtime import onnxruntime
 from aeops.errors import DataError
 from aeops.kinds.flags import INFINITE, MISSING, OUT_OF_RANGE, REFUSED, UNEXPECTED, UNKNOWN_CATEGORY, describe_flags
@@ -176,7 +176,7 @@ class Detector:
         """Return the names of the model's outputs that are needed, those of an explanation among them."""
         names = output_names(reconstruction, code)
         if explanation:
-            names += [name for name in EXPLANATION_NAMES if name in self._model.output_names]
+            names += names_in(EXPLANATION_NAMES, self._model.output_names)
         return names
 
     def _block_slices(self, batch: np.ndarray) -> Iterator[slice]:
@@ -438,7 +438,7 @@ def open_session(model: bytes, threads: int) -> onnxruntime.InferenceSession:
     options.intra_op_num_threads = threads
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads must not burn a server's cores
     available_providers = onnxruntime.get_available_providers()
-    providers = [name for name in PROVIDER_NAMES if name in available_providers]
+    providers = names_in(PROVIDER_NAMES, available_providers)
     return onnxruntime.InferenceSession(model, options, providers=providers)
 
 

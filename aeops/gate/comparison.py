@@ -14,7 +14,7 @@ Samples of one group (tiles of a page, sentences of a document) are no independe
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 
 import numpy as np
 from scipy.stats import norm, rankdata
@@ -306,7 +306,7 @@ def correct_holm(p_values: list[float]) -> list[float]:
 
 def combine_results(results: list[ComparisonResult]) -> ComparisonVerdict:
     """Combine the comparisons of a recipe, one or more, into the verdict on the challenger."""
-    verdict = min([result.verdict for result in results], key=SEVERITY_ORDER.index)
+    verdict = min(map(attrgetter("verdict"), results), key=SEVERITY_ORDER.index)
     failures, deciding_results = [], []
     for result in results:
         if not result.passed:

@@ -116,7 +116,7 @@ def build_verdict(
         "format": 1,
         "recipe": recipe,
         "verdict": "refused" if reasons else "accepted",
-        "rules": [outcome.to_dict() for outcome in outcomes],
+        "rules": list(map(RuleOutcome.to_dict, outcomes)),
         "reasons": reasons,
         "evidence": evidence,
         "gate": map_values(Rule.to_dict, rules),

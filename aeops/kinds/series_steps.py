@@ -37,7 +37,10 @@ LATEST_READING = 1.5  # steps: readings that come less often do not make a serie
 def step_dtype(channels: Sequence[ChannelSpec]) -> np.dtype:
     """Return the dtype of a block of steps."""
     fields: list[tuple[str, str]] = [(MACHINE, f"S{MACHINE_BYTES}"), (TIME, "f8")]
-    return np.dtype([*fields, *((channel.name, "f8") for channel in channels), (MISTYPED, f"S{MISTYPED_BYTES}")])
+    for channel in channels:
+        fields.append((channel.name, "f8"))
+    fields.append((MISTYPED, f"S{MISTYPED_BYTES}"))
+    return np.dtype(fields)
 
 
 def step_rows(steps: Steps, channels: Sequence[ChannelSpec]) -> np.ndarray:

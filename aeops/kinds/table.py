@@ -7,13 +7,12 @@ never see: they send rows by the names of the columns. See docs/tables.md.
 import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ae_models.names import names_not_in, names_of
+from ae_models.names import names_in, names_not_in, names_of
 from ae_models.spec import BOOLEAN, CATEGORY, DATE, INTEGER
 from aeops.errors import DataError
 from aeops.kinds.decoding import DecodeError, decode_errors
@@ -228,13 +227,12 @@ class TableKind(KindDefaults):
         for index, column in enumerate(served.columns):
             if column.spec.name not in names:
                 raise DataError(f"the model has the column {column.spec.name}, and the samples have none of this name")
-            values = np.array(samples[:, names.index(column.spec.name)], np.float64)
+            place = names.index(column.spec.name)
+            values = np.array(samples[:, place], np.float64)
             if column.spec.type == CATEGORY:
-                given = columns[names.index(column.spec.name)].categories
-                codes = {name: code for code, name in enumerate(column.spec.categories)}
-                table = np.array([codes.get(name, len(codes)) for name in given] + [len(codes)], np.float64)
+                new_codes = _translate_codes(columns[place].categories, column.spec.categories)
                 present = ~np.isnan(values)
-                values[present] = table[values[present].astype(int).clip(0, len(given))]
+                values[present] = new_codes[values[present].astype(int).clip(0, len(new_codes) - 1)]
             rows[:, index] = values
         return rows
 
@@ -366,11 +364,14 @@ class TableKind(KindDefaults):
 
     def column_values(self, samples: np.ndarray, spec: SampleSpec) -> ColumnValues | None:
         """See `DataKind.column_values`: all but categories."""
-        is_number = np.array([column.spec.type != CATEGORY for column in spec.columns])
-        number_columns = list(compress(spec.columns, is_number))
+        places, number_columns = [], []
+        for place, column in enumerate(spec.columns):
+            if column.spec.type != CATEGORY:
+                places.append(place)
+                number_columns.append(column)
         if not number_columns:
             return None
-        vectors = to_vectors(np.asarray(samples, np.float64)[:, is_number], number_columns, spec.one_hot)
+        vectors = to_vectors(np.asarray(samples, np.float64)[:, places], number_columns, spec.one_hot)
         return ColumnValues(names_of(number_columns), vectors)
 
     # ------------------------------------------------------------ what is shown
@@ -414,13 +415,22 @@ def _is_missing(values: np.ndarray) -> np.ndarray:
     return np.asarray(values == b"" if values.dtype.kind == "S" else np.isnan(values))
 
 
+def _translate_codes(categories: Sequence[str], new_categories: Sequence[str]) -> np.ndarray:
+    """Return the code among the new categories of each old code, the last one that of unknown categories, float64 (codes,)."""
+    codes = {name: code for code, name in enumerate(new_categories)}
+    new_codes = np.full(len(categories) + 1, len(codes), np.float64)
+    for code, name in enumerate(categories):
+        new_codes[code] = codes.get(name, len(codes))
+    return new_codes
+
+
 def _rank_categories(counts: Mapping[bytes, int], expected: Sequence[str]) -> list[str]:
     """Return a column's categories, the most frequent first; where some are expected, these alone, those not met at the end."""
     ranked_texts = sorted(counts, key=lambda text: (-counts[text], text))
     names = decode_texts(filter(None, ranked_texts))[:MAX_CATEGORIES]
     if not expected:
         return names
-    met_names = [name for name in names if name in expected]
+    met_names = names_in(names, expected)
     return met_names + names_not_in(expected, met_names)
 
 

@@ -164,7 +164,9 @@ _PARSERS: dict[str, Callable[[Any, bool], Any]] = {
 
 def codes_of(texts: np.ndarray, categories: Sequence[str]) -> np.ndarray:
     """Return the place of each text among categories, float64 (n,); NaN: it is empty; their number: none of them."""
-    known: dict[bytes, float] = {category.encode(): code for code, category in enumerate(categories)}
+    known: dict[bytes, float] = {}
+    for code, category in enumerate(categories):
+        known[category.encode()] = code
     known[b""] = math.nan
     distinct, places = np.unique(texts, return_inverse=True)
     codes = [known.get(text, len(categories)) for text in distinct.tolist()]

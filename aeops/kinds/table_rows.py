@@ -12,11 +12,13 @@ import gzip
 import io
 from collections.abc import Mapping, Sequence
 from itertools import chain
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ae_models.mappings import map_values
 from ae_models.names import names_not_in, names_of
 from ae_models.spec import CATEGORY, ColumnSpec, join_names, suggest_match
 from aeops.errors import DataError, UsageError
@@ -61,7 +63,7 @@ def rows_of_columns(columns: Mapping[str, Any], specs: Sequence[ColumnSpec], fro
     require_typed(parsed, specs)
     if not len(parsed[specs[0].name].values):
         raise DataError("expected at least one sample, got none")
-    return np.stack([_to_numbers(spec, parsed[spec.name].values) for spec in specs], axis=1)
+    return _stack_columns(map_values(attrgetter("values"), parsed), specs)
 
 
 def require_typed(parsed: Mapping[str, ParsedColumn], specs: Sequence[ColumnSpec]) -> None:
@@ -72,6 +74,11 @@ def require_typed(parsed: Mapping[str, ParsedColumn], specs: Sequence[ColumnSpec
             row = min(mistyped)
             more = f" (and in {len(mistyped) - 1:,} other rows)" if len(mistyped) > 1 else ""
             raise DataError(f"row {row}, column {spec.name}: expected {EXPECTED[spec.type]}, got {mistyped[row]}{more}")
+
+
+def _stack_columns(columns: Mapping[str, np.ndarray] | np.ndarray, specs: Sequence[ColumnSpec]) -> np.ndarray:
+    """Return parsed columns, by name or as the fields of a dataset's rows, as float64 (n, columns)."""
+    return np.stack([_to_numbers(spec, columns[spec.name]) for spec in specs], axis=1)
 
 
 def _to_numbers(spec: ColumnSpec, values: np.ndarray) -> np.ndarray:
@@ -195,8 +202,11 @@ def columns_of_arrow(table: Any) -> dict[str, Any]:
 
 def row_dtype(specs: Sequence[ColumnSpec]) -> np.dtype:
     """Return the dtype of a dataset's rows."""
-    fields: list[tuple[str, str]] = [(spec.name, f"S{CATEGORY_BYTES}" if spec.type == CATEGORY else "f8") for spec in specs]
-    return np.dtype([*fields, (MISTYPED, f"S{MISTYPED_BYTES}")])
+    fields: list[tuple[str, str]] = []
+    for spec in specs:
+        fields.append((spec.name, f"S{CATEGORY_BYTES}" if spec.type == CATEGORY else "f8"))
+    fields.append((MISTYPED, f"S{MISTYPED_BYTES}"))
+    return np.dtype(fields)
 
 
 def dataset_rows(columns: Mapping[str, Any], specs: Sequence[ColumnSpec], from_text: bool) -> np.ndarray:
@@ -241,4 +251,4 @@ def prepared_rows(rows: np.ndarray, specs: Sequence[ColumnSpec]) -> np.ndarray:
     """Return a dataset's rows as a model's, float64 (n, columns), by the categories of the columns."""
     if not len(rows):
         return np.empty((0, len(specs)))
-    return np.stack([_to_numbers(spec, rows[spec.name]) for spec in specs], axis=1).astype(np.float64)
+    return _stack_columns(rows, specs).astype(np.float64)

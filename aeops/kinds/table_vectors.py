@@ -56,9 +56,12 @@ def read_columns(document: Mapping[str, Any]) -> tuple[ServedColumn, ...]:
     for raw_column, fact in zip(raw_columns, facts, strict=True):
         spec = reader.read(ColumnSpec, raw_column, "input.columns")
         reader.finish()
-        numbers = {name: value for name, value in fact.items() if name != "name" and value is not None}
-        if "spread" in fact and fact["spread"] is None:
-            numbers["spread"] = math.inf
+        numbers = {}
+        for name, value in fact.items():
+            if name == "spread" and value is None:
+                numbers[name] = math.inf
+            elif name != "name" and value is not None:
+                numbers[name] = value
         columns.append(ServedColumn(spec, **numbers))
     return tuple(columns)
 

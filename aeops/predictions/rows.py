@@ -97,6 +97,15 @@ def predictions_schema() -> "pa.Schema":
     return pa.schema(list(kinds.items()))
 
 
+def ids_of_call(call: str, first_row: int, count: int) -> list[str]:
+    """Return the ids of so many predictions of a call, from a position in it on.
+
+    >>> ids_of_call("20261130T080000-3f2a", 7, 2)
+    ['20261130T080000-3f2a-7', '20261130T080000-3f2a-8']
+    """
+    return [f"{call}-{row}" for row in range(first_row, first_row + count)]
+
+
 def summary_of_code(code: "np.ndarray") -> "np.ndarray":
     """Shorten codes (n, ...) to float32 (n, k) with k of at most `CODE_PARTS`.
 
@@ -129,4 +138,9 @@ def sample_hashes(samples: "Sequence[str] | np.ndarray") -> list[str]:
 
     if isinstance(samples, np.ndarray) and samples.dtype != object:
         return sample_sha256(samples.astype(samples.dtype.newbyteorder("="), copy=False))  # as a dataset stores it
-    return [data_sha256(str(text).encode("utf-8", "surrogatepass")) for text in samples]  # one without UTF-8 is refused, not lost
+    return list(map(_text_sha256, samples))
+
+
+def _text_sha256(text: object) -> str:
+    """Return the SHA-256 of a text, also of one without UTF-8: its sample is refused, and its record is not lost."""
+    return data_sha256(str(text).encode("utf-8", "surrogatepass"))
