@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ae_models.errors import SpecError
+from ae_models.names import attributes_with_values
 from ae_models.spec import FitSpec, OnnxEncoderSpec, input_shape
 from aeops.errors import DataError, UsageError
 from aeops.files import file_sha256
 from aeops.gate.seed_record import read_seed_record
 from aeops.machine.stored_json import read_json
-from aeops.names import attributes_with_values
 from aeops.project import Project
 from aeops.recipe.gate_rules import AUROC, LEAD_LOWER_BOUND, MIN_GROUPS, Rule
 from aeops.recipe.reader import Recipe

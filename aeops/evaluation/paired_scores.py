@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ae_models.names import names_of
 from ae_models.spec import ColumnSpec, InputSpec
 from aeops.bundle.detector import Detector
 from aeops.evaluation import model_input
 from aeops.evaluation.prepared import PreparedSamples
-from aeops.names import names_of
 from aeops.recipe.reader import Recipe
 
 INPUT_KEYS = ("kind", "shape", "low", "high", "target_channels", "given")  # of bundle.json: they define a model's samples

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ae_models.intervals import poisson_interval
+from ae_models.names import names_of
 from ae_models.thresholds import read_threshold
 from aeops.drawing.words import format_number
 from aeops.evaluation.series_charts import MAX_CHANNELS, SeriesPicture, draw_series
@@ -20,7 +21,6 @@ from aeops.evaluation.study import EvaluationContext, StudyResult
 from aeops.kinds.series_readings import describe_time
 from aeops.kinds.series_scores import SeriesScores, score_series
 from aeops.kinds.series_windows import AlarmInterval, SeriesWindows, run_bounds, window_starts
-from aeops.names import names_of
 from aeops.recipe.metric_names import SERIES_ALARMS
 
 SERIES_FILE = "series.parquet"  # in the folder of the stage prepare

@@ -5,11 +5,11 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from ae_models.names import index_by_name, names_not_in
 from ae_models.spec import CATEGORY, DATE, INTEGER, NUMBER, join_names
 from aeops.errors import UsageError
 from aeops.intake.column_profile import MOST_CATEGORIES, ColumnProfile
 from aeops.intake.proposal import ANOMALY_NAMES, NORMAL_NAMES, Choices, Understanding
-from aeops.names import index_by_name, names_outside
 
 ID_NAMES = ("id", "uuid", "guid", "key", "index", "rowid", "row_id", "record", "serial", "no", "nr", "unnamed: 0", "")
 LABEL_NAMES = (
@@ -82,7 +82,7 @@ def find_roles(profiles: Sequence[ColumnProfile], count: int, choices: Choices, 
     for option, name in (("--labels", choices.labels), ("--id", choices.identity), ("--group", choices.group)):
         if name not in (None, NO_LABELS) and name not in by_name:
             raise UsageError(f"{option} {name}: expected a column out of {join_names(list(by_name))}")
-    unknown = names_outside(choices.ignore, by_name)
+    unknown = names_not_in(choices.ignore, by_name)
     if unknown:
         raise UsageError(f"--ignore {join_names(unknown)}: expected columns out of {join_names(list(by_name))}")
     roles = ColumnRoles(group=choices.group, left_out=dict.fromkeys(choices.ignore, "as you asked"))

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from itertools import filterfalse
 from pathlib import Path
 
+from ae_models.names import names_not_in
 from aeops.errors import DataError, UsageError
 from aeops.intake.recipe_text import Entry
-from aeops.names import names_outside
 from aeops.recipe.reader import MAX_LABEL_LENGTH, is_label_name
 
 NORMAL_NAMES = ("good", "ok", "normal", "healthy", "pass", "nominal", "benign", "inlier")  # labels that mean: no anomaly
@@ -120,7 +120,7 @@ def split_labels(names: Sequence[str], choices: Choices, understood: Understandi
         return choices.anomalies
     normal = names_among(names, NORMAL_NAMES)
     if normal:
-        return tuple(names_outside(names, normal))
+        return tuple(names_not_in(names, normal))
     anomalous = names_among(names, ANOMALY_NAMES)
     if anomalous and len(anomalous) < len(names):
         return anomalous

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ae_models.names import names_not_in, names_of
 from ae_models.spec import ChannelSpec, StepsSpec, join_names
 from aeops.errors import DataError, UsageError
 from aeops.intake.column_roles import ColumnRoles, machine_column, number_columns
@@ -15,7 +16,6 @@ from aeops.intake.proposal import Choices, Proposal, Understanding, label_values
 from aeops.intake.recipe_text import Entry, list_entries
 from aeops.intake.sizing import batch_for, epochs_for, threads_for
 from aeops.kinds.series_readings import CHANNEL_COLUMN, VALUE_COLUMN, Readings, is_long, read_columns
-from aeops.names import names_of, names_outside
 from aeops.recipe.addresses import is_address
 from aeops.recipe.sources import SeriesSource
 from aeops.recipe.table_sources import TableSource, TextFormat
@@ -162,7 +162,7 @@ def propose_series(found: FoundSeries, understood: Understanding, roles: ColumnR
     windows = choose_windows(found.step_count)
     labels = list(roles.label_counts) if len(roles.label_counts) > 1 else []
     anomalies = split_labels(labels, choices, understood) if labels else ()
-    labels = names_outside(labels, anomalies) + list(anomalies)  # a step has the highest of its readings
+    labels = names_not_in(labels, anomalies) + list(anomalies)  # a step has the highest of its readings
     _describe(understood, found, roles, labels)
     return Proposal(
         understood,
@@ -232,7 +232,7 @@ def _describe(understood: Understanding, found: FoundSeries, roles: ColumnRoles,
         repaired = "readings are put in order, and those of one step are averaged"
         understood.oddities.append(f"{found.time}: {roles.time_note}: {repaired}")
     used = {*found.channels, found.time, found.machine, roles.labels, CHANNEL_COLUMN, VALUE_COLUMN}
-    left_out = names_outside(names_of(roles.kept), used)
+    left_out = names_not_in(names_of(roles.kept), used)
     if left_out:
         understood.oddities.append(f"{join_names(left_out)} is left out: a channel of a series is a number")
     understood.oddities += roles.describe_left_out(used)

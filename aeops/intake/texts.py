@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ae_models.names import names_not_in
 from aeops.data.sources.row_values import cell_text
 from aeops.data.sources.texts import JSON_SUFFIXES, Records, list_text_files, read_records
 from aeops.errors import DataError, UsageError
@@ -21,7 +22,6 @@ from aeops.intake.sizing import SplitSizes, batch_for, count_normal, split_sizes
 from aeops.intake.wording import format_counts, format_reasons, utf8_length
 from aeops.kinds.decoding import DecodeError, decode_errors
 from aeops.kinds.text import describe_text
-from aeops.names import names_outside
 from aeops.recipe.table_sources import TextFormat, TextsSource
 
 LOOKED_LINES = 2000  # of JSON, whose keys are counted
@@ -101,7 +101,7 @@ def _json_source(path: Path, understood: Understanding, choices: Choices) -> Tex
         raise DataError(f"{path}: none of the keys {', '.join(keys)} holds texts: name it by --text KEY")
     labels = choices.labels or _first_key(rows, names_among(keys, LABEL_NAMES), _is_label)
     identity = choices.identity or _first_key(rows, names_among(keys, ID_NAMES), _is_id)
-    others = names_outside(keys, (text, labels, identity, choices.group))
+    others = names_not_in(keys, (text, labels, identity, choices.group))
     if others:
         understood.oddities.append(f"keys that are not read: {', '.join(others)}")
     return TextsSource(understood.source, text, labels=None if labels == "none" else labels, id=identity, group=choices.group)

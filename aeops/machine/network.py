@@ -9,8 +9,8 @@ from functools import cache
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, NamedTuple, cast
 
+from ae_models.names import names_not_in
 from aeops.errors import InfrastructureError, UsageError
-from aeops.names import names_outside
 
 if TYPE_CHECKING:
     from http.client import HTTPResponse
@@ -108,7 +108,7 @@ def proxy_exclusions(*hosts: str) -> dict[str, str]:
     excluded = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
     names = list(filter(None, map(str.strip, excluded.split(","))))
     if "*" not in names:  # which excludes every host, and urllib knows it only where it stands alone
-        names += names_outside(dict.fromkeys((*_LOOPBACK_HOSTS, *hosts)), names)
+        names += names_not_in(dict.fromkeys((*_LOOPBACK_HOSTS, *hosts)), names)
     return dict.fromkeys(NO_PROXY_VARIABLES, ",".join(names))
 
 

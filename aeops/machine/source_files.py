@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
+from ae_models.names import names_of
 from aeops.files import file_sha256
-from aeops.names import names_of
 
 PACKAGES = ("ae_models", "aeops")
 

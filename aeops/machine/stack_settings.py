@@ -3,11 +3,11 @@
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from ae_models.names import names_of
 from aeops.errors import InfrastructureError
 from aeops.files import write_json
 from aeops.machine.network import ALL_ADDRESSES, HOST, http_address
 from aeops.machine.stored_json import read_json, read_json_if_whole
-from aeops.names import names_of
 from aeops.project import Project
 
 

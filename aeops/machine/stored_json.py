@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ae_models.names import names_not_in
 from aeops.errors import DataError
-from aeops.names import names_outside
 from aeops.project import Project
 
 RECIPE_PATTERN = "*"  # the part of a path that is a recipe's or a dataset's name
@@ -161,7 +161,7 @@ def _parse_json(content: bytes, keys: tuple[str, ...]) -> Any:
         raise ValueError(f"no JSON: {' '.join(str(error).split())}") from error
     if keys and not isinstance(value, dict):
         raise ValueError("it holds no JSON object")
-    missing_keys = names_outside(keys, value)
+    missing_keys = names_not_in(keys, value)
     if missing_keys:
         raise ValueError(f"it lacks {', '.join(missing_keys)}")
     return value

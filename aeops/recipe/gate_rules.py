@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
+from ae_models.names import attributes_with_values
 from ae_models.spec import bounded_field, join_names
-from aeops.names import attributes_with_values
 
 ERROR, AUROC, POWER = "error", "auroc", "power"  # measures by which a challenger is compared with the champion
 CHAMPION_MEASURES = (ERROR, AUROC, POWER)

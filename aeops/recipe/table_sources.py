@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from ae_models.names import attributes_with_values, names_not_in, names_of
 from ae_models.spec import TABLE, TEXT, InputSpec, bounded_field, join_names
-from aeops.names import attributes_with_values, names_of, names_outside
 from aeops.recipe.addresses import address_errors, is_address, is_database_address
 from aeops.recipe.source_spec import SourceSpec, check_both_labelled
 
@@ -111,7 +111,7 @@ class TableSource(SourceSpec):
             reason = f"expected no column {join_names(own)}, which data.source reads as labels, groups or ids"
             errors.append(("input.columns", reason))
         for key, columns in (("nulls", self.nulls), ("dates", self.dates)):
-            unknown = names_outside(columns, {*names, ALL_COLUMNS})
+            unknown = names_not_in(columns, {*names, ALL_COLUMNS})
             if unknown:
                 errors.append((f"data.source.{key}", f"expected columns of input.columns, got {join_names(unknown)}"))
         return errors

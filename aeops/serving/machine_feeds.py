@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from starlette.exceptions import HTTPException
 
+from ae_models.names import names_not_in, names_of
 from aeops.bundle.answers import to_answers
 from aeops.bundle.detector import Detector
 from aeops.errors import DataError
@@ -22,7 +23,6 @@ from aeops.kinds.series_feed import FeedState, FeedSteps, extend_feed, follow_al
 from aeops.kinds.series_readings import MACHINE_BYTES, describe_time, read_columns
 from aeops.kinds.series_windows import step_name
 from aeops.kinds.table_cells import shorten_cell
-from aeops.names import names_of, names_outside
 from aeops.serving.limits import RequestLimits
 
 MACHINE_KEY, READINGS_KEY = "machine", "readings"
@@ -161,7 +161,7 @@ def read_feed_body(body: Mapping[str, Any], spec: SampleSpec) -> tuple[str, dict
         HTTPException: 400, a body of another form.
     """
     machine, readings = body.get(MACHINE_KEY), body.get(READINGS_KEY)
-    unknown = names_outside(body, FEED_KEYS)
+    unknown = names_not_in(body, FEED_KEYS)
     if unknown:
         raise HTTPException(400, f"expected {FEED_EXAMPLE}, got the key {unknown[0]!r}")
     if not isinstance(machine, str) or not machine.strip() or not machine.isprintable() or len(machine.encode()) > MACHINE_BYTES:

@@ -10,13 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
+from ae_models.names import names_of
 from aeops.errors import InfrastructureError
 from aeops.machine.lock import file_lock
 from aeops.machine.network import HOST, RequiredPort, require_ports_free
 from aeops.machine.prefect_access import external_prefect_api, login_hint, make_login
 from aeops.machine.service_records import read_service_record, service_record_file, services_folder
 from aeops.machine.stack_settings import Settings, last_setup_request, remove_settings, settings_file, write_settings
-from aeops.names import names_of
 from aeops.project import Project
 from aeops.stack.leader_state import SETUP_NAME, LeaderState, read_state, state_file
 from aeops.stack.prefect_api import stack_prefect_api

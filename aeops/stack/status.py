@@ -7,12 +7,12 @@ from typing import TypedDict
 
 import psutil
 
+from ae_models.names import index_by_name
 from aeops.errors import InfrastructureError
 from aeops.machine.prefect_access import external_prefect_api, login_hint
 from aeops.machine.servers import is_healthy
 from aeops.machine.service_records import ServiceRecord, read_service_records
 from aeops.machine.stack_settings import Settings, read_settings
-from aeops.names import index_by_name
 from aeops.project import Project
 from aeops.registry import ledger
 from aeops.registry.acknowledgement import ACKNOWLEDGEMENT

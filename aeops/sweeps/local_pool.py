@@ -9,11 +9,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from ae_models.names import names_of
 from aeops.bundle.detector import usable_cores
 from aeops.data.stage_runs import StageCommand
 from aeops.errors import DataError, TransientError, UsageError
 from aeops.machine.child_process import POLL_SECONDS
-from aeops.names import names_of
 
 MAX_STARTS = 3  # of a process that was killed: it goes on from its checkpoint
 

@@ -24,12 +24,12 @@ from sklearn.preprocessing import normalize
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from ae_models import tokens
+from ae_models.names import names_not_in
 from aeops.data.sources.sentence_split import join_lines, split_sentences
 from aeops.drawing.words import format_number, format_share
 from aeops.errors import DataError
 from aeops.evaluation.study import EvaluationContext, StudyResult
 from aeops.files import data_sha256
-from aeops.names import names_outside
 from aeops.recipe.sources import text_name
 from aeops.recipe.studies import SentencesStudy
 
@@ -112,7 +112,7 @@ def _read_csv_table(
         content = gzip.decompress(content)
     reader = csv.DictReader(io.StringIO(content.decode("utf-8"), newline=""))
     header = reader.fieldnames or ()
-    missing_columns = names_outside(columns, header)
+    missing_columns = names_not_in(columns, header)
     if missing_columns:
         raise DataError(f"{file}: expected the columns {', '.join(columns)}, got {', '.join(header)}: {next_step}")
     return list(reader)

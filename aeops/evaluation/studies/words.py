@@ -9,10 +9,10 @@ import numpy as np
 from sklearn.preprocessing import normalize
 
 from ae_models import tokens
+from ae_models.names import names_not_in
 from aeops.errors import DataError
 from aeops.evaluation.studies.sentences import load_model, normalise_text
 from aeops.evaluation.study import EvaluationContext, StudyResult
-from aeops.names import names_outside
 from aeops.recipe.studies import WordsStudy
 
 WORD_PATTERN = re.compile(r"[a-z]{3,}")
@@ -26,7 +26,7 @@ def run_words_study(spec: WordsStudy, context: EvaluationContext, figures: Path)
         DataError: a requested word is not one token, or too rare in the training texts.
     """
     token_ids = find_frequent_words(context)
-    unknown_words = names_outside(spec.words, token_ids)
+    unknown_words = names_not_in(spec.words, token_ids)
     if unknown_words:
         raise DataError(
             f"evaluate.studies.words: expected words of one token that the training texts hold {MIN_WORD_COUNT} times or more, "

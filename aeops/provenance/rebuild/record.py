@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ae_models.names import names_not_in
 from aeops.files import file_sha256
 from aeops.machine.stored_json import read_json
-from aeops.names import names_outside
 from aeops.provenance.code_archive import ARCHIVE_NAME
 from aeops.provenance.lineage import RECORDED_FILES
 from aeops.registry.store import Store
@@ -125,4 +125,4 @@ def _expected_checksums(recipe: str, tags: Mapping[str, str]) -> dict[str, str |
 
 def _missing_tags(tags: Mapping[str, str]) -> list[str]:
     required_tags = ("git.commit", "data.dataset", "data.content_sha256", "file.dvc.lock", "file.data.dvc", "bundle_sha256")
-    return [f"its tag {name} is missing" for name in names_outside(required_tags, tags)]
+    return [f"its tag {name} is missing" for name in names_not_in(required_tags, tags)]
