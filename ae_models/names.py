@@ -37,7 +37,7 @@ def repeated_names(names: Iterable[str]) -> list[str]:
     return [name for name, count in Counter(names).items() if count > 1]
 
 
-def names_in(names: Iterable[str], others: Container[str]) -> list[str]:
+def names_in(names: Iterable[str], others: Container[object]) -> list[str]:
     """Return the names that are among the others, too, in their order.
 
     >>> names_in(["time", "machine", "torque"], {"torque", "time"})
@@ -46,7 +46,7 @@ def names_in(names: Iterable[str], others: Container[str]) -> list[str]:
     return [name for name in names if name in others]
 
 
-def names_not_in(names: Iterable[str], others: Container[str]) -> list[str]:
+def names_not_in(names: Iterable[str], others: Container[object]) -> list[str]:
     """Return the names that are not among the others, in their order.
 
     >>> names_not_in(["time", "machine", "torque"], {"time", "torque"})
