@@ -23,12 +23,14 @@ class SampleRules:
         unknown: one of them: of a table, the same for a category that is not among those of the column.
         infinite: one of them: of a table, the same for an infinite number.
         expected: bounds of a sample's statistics, such as `mean`, those of its training; a sample outside is an anomaly.
+        id: of a table, the column of a file that names its rows; empty: rows are named by their number.
     """
 
     missing: str = FLAG_MISSING
     expected: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     unknown: str = FLAG_MISSING
     infinite: str = FLAG_MISSING
+    id: str = ""
 
     @classmethod
     def from_dict(cls, section: Mapping[str, Any]) -> Self:
@@ -38,6 +40,7 @@ class SampleRules:
             unknown=section.get("unknown", FLAG_MISSING),
             infinite=section.get("infinite", FLAG_MISSING),
             expected={name: (low, high) for name, (low, high) in section["expected"].items()},
+            id=section.get("id", ""),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -46,4 +49,6 @@ class SampleRules:
         for name in ("unknown", "infinite"):  # younger than the format
             if (rule := getattr(self, name)) != FLAG_MISSING:
                 section[name] = rule
+        if self.id:
+            section["id"] = self.id
         return section | {"expected": map_values(list, self.expected)}

@@ -99,8 +99,9 @@ def run_flow(project: Project, recipe: str, watch: "RunWatch", flow: str = "trai
     from aeops.stack.logs import connection_loss
     from aeops.stack.maintenance import cancel_own_runs, crash_dead_runs, own_process_tag
     from aeops.stack.prefect_api import PrefectApi
+    from aeops.terminal import print_progress
 
-    print("starting ...", file=sys.stderr, flush=True)
+    print_progress("starting")
     with prefect_server(project) as server, mlflow_migrations(project):
         from prefect import tags
         from prefect.logging.handlers import APILogWorker

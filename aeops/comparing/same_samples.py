@@ -49,7 +49,7 @@ class Disagreement:
 
     Attributes:
         row: its place among the test samples.
-        label: -1 where it has none.
+        label: as a person knows it; empty where it has none.
         flagged_by: `first` or `second`.
         p_values: of both versions.
         scores: of both versions.
@@ -57,7 +57,7 @@ class Disagreement:
 
     row: int
     id: str
-    label: int
+    label: str
     is_novelty: bool
     flagged_by: str
     p_values: tuple[float, float]
@@ -96,7 +96,7 @@ def compare_on_samples(recipe: Recipe, data: PreparedSamples, first: Detector, s
             return SampleComparison(len(data.test), f"the {name} refuses {refused} of the test samples", [], [])
     groups = data.table["group"].to_numpy(dtype=str)
     return SampleComparison(
-        len(data.test), "", measure_pairs(*predictions, data.novelty, groups), find_disagreements(*predictions, data)
+        len(data.test), "", measure_pairs(*predictions, data.novelty, groups), find_disagreements(recipe, data, *predictions)
     )
 
 
@@ -172,7 +172,9 @@ def _measured(name: str, estimate: Estimate, is_share: bool, direction: int, has
 # ---------------------------------------------------------------- samples
 
 
-def find_disagreements(first: TestPredictions, second: TestPredictions, data: PreparedSamples) -> list[Disagreement]:
+def find_disagreements(
+    recipe: Recipe, data: PreparedSamples, first: TestPredictions, second: TestPredictions
+) -> list[Disagreement]:
     """Return the samples that one of them flags and the other does not."""
     ids, labels, novelty = data.table["id"].astype(str).to_numpy(), data.labels, data.novelty
     rows = np.flatnonzero(first.is_anomaly != second.is_anomaly)
@@ -183,7 +185,7 @@ def find_disagreements(first: TestPredictions, second: TestPredictions, data: Pr
             Disagreement(
                 row=int(row),
                 id=str(ids[row]),
-                label=int(labels[row]),
+                label=recipe.label_text(int(labels[row])) if labels[row] >= 0 else "",
                 is_novelty=bool(novelty[row]),
                 flagged_by="first" if first.is_anomaly[row] else "second",
                 p_values=(float(first.p_value[row]), float(second.p_value[row])),

@@ -82,6 +82,8 @@ class TableKind(KindDefaults):
     def read_file(self, path: Path, spec: SampleSpec) -> FileSamples:
         """Read a CSV or Parquet file by the names of its columns.
 
+        A row is named by the column that held the ids of the training rows, where the file has it, else by its number.
+
         Raises:
             UsageError: there is no such file.
             DataError: it cannot be read, lacks a column, or has a cell that is not of its column's type.
@@ -91,7 +93,11 @@ class TableKind(KindDefaults):
             rows = rows_of_columns(columns, column_specs(spec), from_text)
         except DataError as error:
             raise DataError(f"{path}: {error}") from error
-        return FileSamples(NumberedNames(path.name, range(len(rows))), rows)
+        numbers = NumberedNames(path.name, range(len(rows)))
+        id_column = spec.rules.id if spec.rules else ""
+        if id_column not in columns:
+            return FileSamples(numbers, rows)
+        return FileSamples(name_rows(columns[id_column], numbers), rows)
 
     def fit_sample(self, content: bytes, media_type: str, spec: SampleSpec, options: FitOptions) -> FittedSample:
         """See `DataKind.fit_sample`: a row as a JSON object, or CSV with a header line."""
@@ -409,6 +415,19 @@ class TableKind(KindDefaults):
             nearest = [f"{name}: {value}" for name, value in explanation["nearest"]["sample"].items()]
             blocks.append(PageBlock("text", "\n".join(nearest), "Nearest normal row", "of the training"))
         return blocks, ""
+
+
+def name_rows(ids: Iterable[object], numbers: Sequence[str]) -> list[str]:
+    """Return the id of each row as a text; its number, such as `parts.csv[3]`, where it has none."""
+    names = []
+    for row_id, number in zip(ids, numbers, strict=True):
+        if isinstance(row_id, float) and row_id.is_integer():
+            names.append(str(int(row_id)))  # whole numbers of Parquet come as floats
+        elif row_id is None or row_id != row_id or not str(row_id).strip():  # NaN differs from itself
+            names.append(number)
+        else:
+            names.append(str(row_id))
+    return names
 
 
 def _is_missing(values: np.ndarray) -> np.ndarray:

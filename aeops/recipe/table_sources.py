@@ -100,6 +100,11 @@ class TableSource(SourceSpec):
         """Columns that the source reads itself."""
         return tuple(name for name in (self.labels, self.group, self.id) if name is not None)
 
+    @property
+    def id_column(self) -> str:
+        """See `SourceSpec.id_column`."""
+        return self.id or ""
+
     def check_labels(self, labels: tuple[int, ...]) -> list[str]:
         return check_both_labelled(labels, self.labels)
 

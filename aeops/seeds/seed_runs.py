@@ -6,7 +6,6 @@ folder to start over.
 """
 
 import shutil
-import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +24,7 @@ from aeops.machine.progress import ProgressBar, ProgressFollower
 from aeops.machine.stored_json import read_json_if_whole
 from aeops.project import Project
 from aeops.recipe.reader import Recipe, read_recipe
+from aeops.terminal import print_progress
 
 MAX_SEED = 2**31 - 1  # as in ae_models.spec.training
 RESULT_FILES = ("metrics.json", "scores.parquet")  # of a report, that are kept
@@ -170,4 +170,4 @@ def measure_run(project: Project, run: SeedRun, prepared: Path) -> SeedResult:
 
 
 def _say(run: SeedRun, stage: str) -> None:
-    print(f"seed {run.seed}: {stage} ...", file=sys.stderr, flush=True)
+    print_progress(f"seed {run.seed}: {stage}")

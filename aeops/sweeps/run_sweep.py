@@ -5,7 +5,6 @@ on any number of workers, and after a kill -9 of any of its processes.
 """
 
 import math
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -24,6 +23,7 @@ from aeops.sweeps.local_pool import Job, PoolResult, StartCommand, run_jobs
 from aeops.sweeps.outcome import BEST, FAILED, MISSING, STOPPED, TRAINED, SweepOutcome, TrialOutcome, badness
 from aeops.sweeps.plan import Rung, SweepPlan
 from aeops.sweeps.trial_runs import SweepFolder, TrialRun, link_samples, make_trial_run
+from aeops.terminal import print_progress
 
 DEFAULT_RATE = 0.01  # of false alarms, at which powers are measured where the recipe's threshold names none
 
@@ -186,4 +186,4 @@ def _count_text(count: int, noun: str) -> str:
 
 
 def _print_line(line: str) -> None:
-    print(f"{line} ...", file=sys.stderr, flush=True)
+    print_progress(line)

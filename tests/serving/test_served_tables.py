@@ -19,13 +19,15 @@ from wine_table import SECTIONS, fit_wines, wine_rows, wines
 
 from ae_models.errors import SampleError
 from ae_models.fit import fit
-from ae_models.spec import FitSpec
+from ae_models.spec import FitSpec, SampleRules
 from aeops.bundle.answer_check import check_example
 from aeops.bundle.answers import to_answers
 from aeops.bundle.detector import Detector
 from aeops.bundle.explanations import describe_explanation
 from aeops.errors import AeError, DataError, UsageError
 from aeops.kinds.flags import list_flag_names
+from aeops.kinds.samples import SampleSpec
+from aeops.kinds.table import KIND
 from aeops.project import Project
 from aeops.registry.packing import save_model
 from aeops.serving import arrow
@@ -263,6 +265,18 @@ def test_a_file_gives_the_same_scores_as_a_request(detector: Detector, frame: pd
         samples = detector.read_file(tmp_path / name)
         assert list(samples.names)[:2] == [f"{name}[0]", f"{name}[1]"]
         np.testing.assert_array_equal(detector.score(samples.values)["score"], detector.score(frame)["score"])
+
+
+def test_rows_of_a_file_keep_their_ids(bundle: Path, frame: pd.DataFrame, tmp_path: Path) -> None:
+    document = json.loads((bundle / "bundle.json").read_text())
+    spec = SampleSpec.from_bundle(document | {"samples": SampleRules(id="bottle").to_dict()})
+    ids = [17, None, *range(2, len(frame))]
+    frame.assign(bottle=pd.Series(ids, frame.index)).to_parquet(tmp_path / "wine.parquet")
+    frame.assign(bottle=[f"b-{number}" for number in range(len(frame))]).to_csv(tmp_path / "wine.csv", index=False)
+    frame.to_csv(tmp_path / "nameless.csv", index=False)
+    assert list(KIND.read_file(tmp_path / "wine.parquet", spec).names)[:3] == ["17", "wine.parquet[1]", "2"]
+    assert list(KIND.read_file(tmp_path / "wine.csv", spec).names)[:2] == ["b-0", "b-1"]
+    assert list(KIND.read_file(tmp_path / "nameless.csv", spec).names)[:1] == ["nameless.csv[0]"]
 
 
 def test_every_bad_file_is_refused_by_name(detector: Detector, frame: pd.DataFrame, tmp_path: Path) -> None:
