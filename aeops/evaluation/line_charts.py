@@ -53,6 +53,7 @@ DETECTOR_STYLES = {
 }
 BASELINE_WIDTH = 1.2  # points, so that the model's line stands out
 POWER_COLUMNS = 4  # panels in a row; the first that is free holds the legend
+LEAST_SHARE_BETWEEN = 0.1  # of the variance on a map of codes that lies between labels: below, the clouds are one
 CURVE_POINTS = 400  # more than a screen can tell apart, few enough for a small file
 DOT_WIDTH = 3.6  # points across
 MAX_CORRELATED, MAX_NAME = 40, 18  # columns of a picture of correlations, and characters of their names
@@ -243,8 +244,14 @@ def _correlate(values: np.ndarray) -> np.ndarray:
 
 
 def draw_codes(file: Path, code: np.ndarray, labels: pd.Series, novelty: np.ndarray) -> None:
-    """Draw a map of the codes (n, size) on the two leading principal axes of the normal ones, with the novelty."""
+    """Draw a map of the codes (n, size) on the two leading principal axes of the normal ones, with the novelty.
+
+    Nothing is drawn where the map says nothing: where no group of samples, by label and novelty, lies apart from the others.
+    """
     positions, shares = principal_plane(code, ~novelty)
+    groups = labels.astype("string").fillna("") + np.where(novelty, " novelty", "")
+    if share_between(positions, groups.to_numpy()) < LEAST_SHARE_BETWEEN:
+        return
     with svg_axes(file, REPORT_WIDTH, 6) as [axes]:
         scatter_labels(axes, positions, labels, novelty)
         name_axes(axes, shares)
@@ -311,6 +318,18 @@ def principal_plane(code: np.ndarray, normal: np.ndarray) -> tuple[np.ndarray, n
     positions[:, :count] = projection
     shares[:count] = np.nan_to_num(axes.explained_variance_ratio_)  # codes that are all the same have no variance to share
     return positions, shares
+
+
+def share_between(positions: np.ndarray, groups: np.ndarray) -> float:
+    """Return the share of the variance of positions (n, 2) that lies between the means of groups (n,), in [0, 1]."""
+    total = np.square(positions - positions.mean(axis=0)).sum()
+    if not total:
+        return 0.0
+    between = 0.0
+    for group in np.unique(groups):
+        of_group = positions[groups == group]
+        between += len(of_group) * float(np.square(of_group.mean(axis=0) - positions.mean(axis=0)).sum())
+    return float(between / total)
 
 
 def _label_groups(labels: pd.Series, mask: np.ndarray, limit: int) -> list[tuple[str, str, np.ndarray]]:
