@@ -33,6 +33,7 @@ TARGETS = {
     ),
     "kills": (
         "tests/long/test_kills.py",
+        "tests/long/test_workers.py",
         "tests/pipeline/test_failing_run.py",
         "tests/pipeline/test_interrupted_run.py",
         "tests/pipeline/test_seeds.py",
