@@ -17,6 +17,7 @@ from torch import Tensor
 
 __all__ = [
     "BatchShare",
+    "add_workers",
     "count_in_share",
     "current_share",
     "draw_like",
@@ -127,9 +128,32 @@ def sum_over_workers(x: Tensor) -> Tensor:
     share = current_share()
     if share is None:
         return x
-    total = x.detach().clone().contiguous()
-    torch.distributed.all_reduce(total)
-    return total
+    return add_workers(x.detach())
+
+
+def add_workers(x: Tensor) -> Tensor:
+    """Return the sum of the workers' tensors of one shape, the same bits in each of them, whatever else they exchange.
+
+    The sum of two numbers has no order. With more, the usual exchange adds them in an order that depends on their place and on
+    the worker; here each worker adds a part of the numbers, in the order of the workers, and hands it to the others.
+    """
+    count = torch.distributed.get_world_size()
+    if count == 2:
+        total = x.clone().contiguous()
+        torch.distributed.all_reduce(total)
+        return total
+    numbers = x.flatten()
+    length = -(-numbers.numel() // count)
+    sent = numbers.new_zeros(count * length)
+    sent[: numbers.numel()] = numbers
+    received = torch.empty_like(sent)  # this worker's part of the numbers, as each worker has it
+    torch.distributed.all_to_all_single(received, sent)
+    first, *others = received.view(count, length)
+    part = first.clone()
+    for other in others:
+        part += other
+    torch.distributed.all_gather_single(sent, part)
+    return sent[: numbers.numel()].view(x.shape)
 
 
 def mean_over_batch(rows: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from ae_models.augmentations import AUGMENTATIONS
 from ae_models.autoencoder import Autoencoder
-from ae_models.batch_share import BatchShare, use_share
+from ae_models.batch_share import BatchShare, add_workers, use_share
 from ae_models.data_loading import (
     EPOCH_SEED_STRIDE,
     EVALUATION_SEED,
@@ -27,7 +27,7 @@ from ae_models.factory import build_part
 from ae_models.sample_sets import SampleSet
 from ae_models.spec import TrainSpec
 from ae_models.stacked_members import StackedMembers, can_stack
-from ae_models.training_worker import ALONE, TrainingWorker
+from ae_models.training_worker import ALONE, TrainingWorker, average_in_order
 from ae_models.trimming import kept_pair, trimmed_count
 
 __all__ = ["AutoencoderModule"]
@@ -94,6 +94,11 @@ class AutoencoderModule(pl.LightningModule):
         """Return the samples that all workers together train on in a step of an epoch, those of a single member."""
         return min(self.spec.batch, self.rows - batch_idx * self.spec.batch)
 
+    def on_train_start(self) -> None:
+        if self.worker.count > 2:  # the sum of two numbers has no order
+            distributed_model: Any = self.trainer.strategy.model
+            distributed_model.register_comm_hook(None, average_in_order)
+
     def on_train_epoch_start(self) -> None:
         self.loss_sums = torch.zeros_like(self.loss_sums)
 
@@ -143,8 +148,7 @@ class AutoencoderModule(pl.LightningModule):
         Waits for the device and for the other workers: call it once an epoch.
         """
         if self.worker.count > 1:
-            torch.distributed.all_reduce(self.loss_sums)
-            self.loss_sums /= self.worker.count
+            self.loss_sums = add_workers(self.loss_sums) / self.worker.count
         return [float(loss_sum) / self.steps_per_epoch for loss_sum in self.loss_sums]
 
     @torch.no_grad()

@@ -30,7 +30,7 @@ from ae_models.errors import TrainingError, WorkerError
 from ae_models.own_parts import OwnPart, register_part, registered_parts, resolve_work
 from ae_models.sample_sets import NpySampleSet, SampleSet
 from ae_models.spec import WeightsSpec
-from ae_models.training_worker import TrainingWorker, ddp_settings
+from ae_models.training_worker import DDP_SETTINGS, TrainingWorker
 
 __all__ = ["WorkerJob", "as_local_worker", "local_workers", "read_job"]
 
@@ -129,7 +129,7 @@ def _describe_worker(spec: WeightsSpec, number: int) -> TrainingWorker:
         count=count,
         local_count=count,
         devices=count,
-        strategy=DDPStrategy(process_group_backend=_backend(spec), **ddp_settings(count)),
+        strategy=DDPStrategy(process_group_backend=_backend(spec), **DDP_SETTINGS),
         plugins=(_LocalCluster(number, count),),
     )
 

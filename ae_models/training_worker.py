@@ -14,44 +14,29 @@ import torch
 from torch import Tensor, nn
 from torch._C._distributed_c10d import GradBucket
 
-from ae_models.batch_share import BatchShare, share_of_worker
+from ae_models.batch_share import BatchShare, add_workers, share_of_worker
 from ae_models.checksums import tensors_sha256
 from ae_models.errors import TrainingError
 from ae_models.training_result import weight_arrays
 
-__all__ = ["ALONE", "TrainingWorker", "ddp_settings"]
+__all__ = ["ALONE", "DDP_SETTINGS", "TrainingWorker", "average_in_order"]
 
 
-def ddp_settings(count: int) -> dict[str, Any]:
-    """Return the arguments of Lightning's strategy `ddp`, or of one derived from it, with which so many workers train the same
-    bits on each run."""
-    return {
-        "broadcast_buffers": False,  # they are the same in every worker, and the samples are among them
-        "init_sync": False,  # every worker makes the same weights: `TrainingWorker.require_alike` looks
-        "ddp_comm_hook": _average_in_order if count > 2 else None,
-    }
+# For Lightning's strategy `ddp`, or one derived from it.
+DDP_SETTINGS: dict[str, Any] = {
+    "broadcast_buffers": False,  # they are the same in every worker, and the samples are among them
+    "init_sync": False,  # every worker makes the same weights: `TrainingWorker.require_alike` looks
+}
 
 
-def _average_in_order(state: object, bucket: GradBucket) -> torch.futures.Future[Tensor]:
-    """Average gradients over the workers, each number in the order of the workers.
+def average_in_order(state: object, bucket: GradBucket) -> torch.futures.Future[Tensor]:
+    """Average gradients over the workers, each number in the order of the workers: a hook of DDP.
 
-    DDP groups gradients anew after its first step, and the usual exchange adds three numbers in an order that depends on their
-    place in a group: a training that resumes would end in other last bits than one that was never stopped. The sum of two numbers
-    has no order.
+    DDP groups gradients anew after its first step. Added in an order that depends on the groups, those of a training that resumes
+    would end in other last bits than those of one that was never stopped. Lightning registers such hooks on a GPU alone.
     """
-    gradients, count = bucket.buffer(), torch.distributed.get_world_size()
-    length = -(-gradients.numel() // count)
-    sent = gradients.new_zeros(count * length)
-    sent[: gradients.numel()] = gradients
-    received = torch.empty_like(sent)  # this worker's part of the numbers, as each worker has it
-    torch.distributed.all_to_all_single(received, sent)
-    first, *others = received.view(count, length)
-    total = first.clone()
-    for other in others:
-        total += other
-    torch.distributed.all_gather_into_tensor(sent, total / count)
     averaged: torch.futures.Future[Tensor] = torch.futures.Future()
-    averaged.set_result(sent[: gradients.numel()])
+    averaged.set_result(add_workers(bucket.buffer()) / torch.distributed.get_world_size())
     return averaged
 
 

@@ -80,6 +80,7 @@ TARGETS = {
         "tests/benchmarks/test_quarter.py",
         "tests/benchmarks/test_serving_soak.py",
         "tests/benchmarks/test_serving_speed.py",
+        "tests/benchmarks/test_workers_speed.py",
     ),
 }
 # What every target runs, as each brings up whole processes of the project; and what some need beside it.
