@@ -34,7 +34,7 @@ from ae_models.training_worker import DDP_SETTINGS, TrainingWorker
 
 __all__ = ["WorkerJob", "as_local_worker", "local_workers", "read_job"]
 
-FOLDER = "workers"  # in the folder of the checkpoints, as long as workers are at work
+_FOLDER = "workers"  # in the folder of the checkpoints, as long as workers are at work
 _JOB_FILE, _GROUP_FILE = "job.json", "group"
 _JOIN_TIMEOUT = timedelta(minutes=2)  # until all workers, which are ready by then, have met
 _WORK_TIMEOUT = timedelta(days=1)  # of one exchange: the first worker may validate and save that long meanwhile
@@ -79,7 +79,7 @@ def local_workers(spec: WeightsSpec, train: SampleSet, validation: SampleSet, ch
             f"train.devices is {spec.train.devices}, and this process is in a torch process group already: pass `worker` to "
             "train_weights, or start the training in a process of its own"
         )
-    folder = checkpoints / FOLDER
+    folder = checkpoints / _FOLDER
     shutil.rmtree(folder, ignore_errors=True)  # of a training that was killed
     make_folder(folder)
     worker = _describe_worker(spec, 0)

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from ae_models.errors import AeModelsError
 
+__all__ = ["main"]
+
 _PR_SET_PDEATHSIG = 1
 _CHECK_SECONDS = 0.1
 

@@ -8,6 +8,7 @@ import pytest
 from checkout import ROOT, make_checkout
 
 from ae_models.errors import BundleError, DivergenceError, SampleError, SpecError, TrainingError
+from ae_models.spec import TrainSpec
 from ae_models.training_environment import require_accelerator
 from aeops.cli.main import main
 from aeops.data import dvc
@@ -118,10 +119,10 @@ def test_a_gpu_that_is_not_there_is_a_mistake_of_the_recipe() -> None:
     import torch
 
     if torch.cuda.is_available():
-        require_accelerator("gpu")
+        require_accelerator(TrainSpec(accelerator="gpu"), workers=1)
         return
     with pytest.raises(SpecError, match=r"train\.accelerator: expected auto or cpu on this machine"):
-        require_accelerator("gpu")
+        require_accelerator(TrainSpec(accelerator="gpu"), workers=1)
     require_accelerator("auto")
 
 
