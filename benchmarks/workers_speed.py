@@ -1,82 +1,104 @@
 """Training on two cores by two workers, beside one worker on two cores and on one: `python benchmarks/workers_speed.py`.
 
-All three train the network of recipes/digits.yaml (one member, no augmentation) on the same digits. A turn of each trains twice,
-the second time for more epochs: the difference is what epochs cost, without the start of processes, which is listed alone.
-Beside seconds of the clock, which depend on what else the machine does (`load_average`), there are seconds of CPU, of all
-processes of a training: their ratio is what sharing a batch costs.
+All three train the network of recipes/digits.yaml (one member, no augmentation) on the same digits. Measured is the time from the
+end of the first epoch to that of the last one; the start of processes and the first epoch are listed alone. Beside seconds of the
+clock, which depend on what else the machine does (`load_average`), there are seconds of CPU, of all processes of a training:
+their ratio is what sharing a batch costs.
 """
 
 import argparse
 import dataclasses
 import json
 import os
-import resource
 import statistics
 import tempfile
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 from benchmark_tools import ROOT, measurement_facts, shuffled_digits
 
 from ae_models.sample_sets import ArraySampleSet
 from ae_models.spec import NoAugmentationSpec, WeightsSpec
 from ae_models.training import train_autoencoder
 from ae_models.training_environment import deterministic_threads, quiet_lightning
+from ae_models.training_progress import PROGRESS_FILE
 from aeops.files import write_json
 from aeops.project import Project
 from aeops.recipe.reader import read_recipe
 
 VALIDATION_SAMPLES = 100
+_POLL_SECONDS = 0.01
 # Name of a setting -> workers, and threads of each.
 SETTINGS = {"one_core": (1, 1), "two_cores": (1, 2), "two_workers": (2, 1)}
 
 
 @dataclasses.dataclass(frozen=True)
-class Cost:
-    """What a training took: seconds of the clock, and of CPU by this process and those that it waited for."""
+class Moment:
+    """The end of an epoch: the clock, and seconds of CPU of all processes of the training until then."""
 
     wall: float
     cpu: float
 
-    def minus(self, other: "Cost") -> "Cost":
-        return Cost(self.wall - other.wall, self.cpu - other.cpu)
 
+class EpochClock(threading.Thread):
+    """Notes when epochs end, by the lines of a training's progress file."""
 
-def train(spec: WeightsSpec, samples: np.ndarray) -> Cost:
-    started_at, cpu_before = time.perf_counter(), cpu_seconds()
-    with tempfile.TemporaryDirectory() as folder, deterministic_threads(spec.train.threads), quiet_lightning():
-        validation = ArraySampleSet(samples[:VALIDATION_SAMPLES])
-        train_autoencoder(spec, ArraySampleSet(samples), validation, Path(folder), progress_bar=False)
-    return Cost(time.perf_counter() - started_at, cpu_seconds() - cpu_before)
+    def __init__(self, progress: Path, epochs: int) -> None:
+        super().__init__(daemon=True)
+        self.progress, self.epochs = progress, epochs
+        self.ends: list[Moment] = []
+
+    def run(self) -> None:
+        while len(self.ends) < self.epochs:
+            time.sleep(_POLL_SECONDS)
+            lines = self.progress.read_bytes().count(b"\n") if self.progress.is_file() else 0
+            self.ends += [Moment(time.perf_counter(), cpu_seconds())] * (lines - len(self.ends))
 
 
 def cpu_seconds() -> float:
-    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+    """Return the seconds of CPU of this process and of those that it has started and that are alive."""
+    process = psutil.Process()
+    times = [one.cpu_times() for one in (process, *process.children(recursive=True))]
+    return float(sum(one.user + one.system for one in times))
+
+
+def train(spec: WeightsSpec, samples: np.ndarray) -> tuple[float, Moment, Moment]:
+    """Return when a training began, and the ends of its first and of its last epoch."""
+    started_at = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder, deterministic_threads(spec.train.threads), quiet_lightning():
+        clock = EpochClock(Path(folder) / PROGRESS_FILE, spec.train.total_epochs)
+        clock.start()
+        validation = ArraySampleSet(samples[:VALIDATION_SAMPLES])
+        train_autoencoder(spec, ArraySampleSet(samples), validation, Path(folder), progress_bar=False)
+        clock.join()
+    return started_at, clock.ends[0], clock.ends[-1]
 
 
 def measure(spec: WeightsSpec, samples: np.ndarray, batch: int, epochs: int, repeats: int) -> dict[str, dict[str, float]]:
     """Return the figures of each setting: medians over the turns."""
-    turns: dict[str, list[tuple[Cost, Cost]]] = {name: [] for name in SETTINGS}
+    turns: dict[str, list[dict[str, float]]] = {name: [] for name in SETTINGS}
     for _ in range(repeats):
         for name, (workers, threads) in SETTINGS.items():
-            changes = {"devices": workers, "threads": threads, "batch": batch}
-            of_setting = dataclasses.replace(spec.train, accelerator="cpu", **changes)
-            short = train(dataclasses.replace(spec, train=dataclasses.replace(of_setting, epochs=1)), samples)
-            long = train(dataclasses.replace(spec, train=dataclasses.replace(of_setting, epochs=1 + epochs)), samples)
-            turns[name].append((short, long.minus(short)))
-    return {name: figures(costs, len(samples) * epochs, epochs) for name, costs in turns.items()}
-
-
-def figures(costs: Sequence[tuple[Cost, Cost]], sample_count: int, epochs: int) -> dict[str, float]:
-    """Return medians over turns, each the cost of one epoch with its start, and that of `epochs` further ones."""
+            changes = {"devices": workers, "threads": threads, "batch": batch, "epochs": 1 + epochs}
+            of_setting = dataclasses.replace(spec, train=dataclasses.replace(spec.train, accelerator="cpu", **changes))
+            turns[name].append(figures(*train(of_setting, samples), len(samples) * epochs))
     return {
-        "samples_per_second": round(statistics.median(sample_count / further.wall for _, further in costs), 1),
-        "samples_per_cpu_second": round(statistics.median(sample_count / further.cpu for _, further in costs), 1),
-        "start_seconds": round(statistics.median(short.wall - further.wall / epochs for short, further in costs), 2),
+        name: {figure: round(statistics.median(turn[figure] for turn in of_setting), 2) for figure in of_setting[0]}
+        for name, of_setting in turns.items()
+    }
+
+
+def figures(started_at: float, first: Moment, last: Moment, sample_count: int) -> dict[str, float]:
+    """Return the speed of a training on so many samples between the ends of two epochs, and what went before."""
+    return {
+        "samples_per_second": sample_count / (last.wall - first.wall),
+        "samples_per_cpu_second": sample_count / (last.cpu - first.cpu),
+        "start_and_first_epoch_seconds": first.wall - started_at,
     }
 
 
@@ -105,7 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, help="JSON to write; it is printed in any case")
     parser.add_argument("--repeats", type=int, default=3, help="turns of each setting [3]")
-    parser.add_argument("--epochs", type=int, default=5, help="further epochs, whose cost is measured [5]")
+    parser.add_argument("--epochs", type=int, default=5, help="epochs that are measured, after a first one [5]")
     parser.add_argument("--samples", type=int, default=2000, help="digits that are trained on, at most 5000 [2000]")
     parser.add_argument("--batches", type=int, nargs="+", default=[64, 512], help="samples a batch of all workers [64 512]")
     args = parser.parse_args(arguments)

@@ -16,16 +16,16 @@ def test_it_measures_the_same_training_by_one_worker_and_by_two(tmp_path: Path, 
     assert record["setting"] == {"recipe": "digits", "samples": 300, "epochs": 1, "repeats": 1}
     speeds = record["by_batch"]["32"]
     assert set(workers_speed.SETTINGS) < set(speeds)
-    assert speeds["two_workers"]["start_seconds"] > 0
+    assert speeds["two_workers"]["start_and_first_epoch_seconds"] > 0
     ratio = speeds["two_workers"]["samples_per_cpu_second"] / speeds["one_core"]["samples_per_cpu_second"]
-    assert speeds["two_workers_cpu"]["over_one_core"] == pytest.approx(ratio, abs=0.01)
+    assert speeds["two_workers_cpu"]["over_one_core"] == pytest.approx(ratio, abs=0.02)
     assert {"commit", "load_average", "machine"} <= set(record)
 
 
-def test_the_cost_of_epochs_is_what_more_of_them_add() -> None:
-    costs = [(workers_speed.Cost(3.0, 4.0), workers_speed.Cost(2.0, 4.0))]
-    assert workers_speed.figures(costs, sample_count=100, epochs=2) == {
+def test_the_speed_is_that_between_the_ends_of_two_epochs() -> None:
+    first, last = workers_speed.Moment(wall=3.0, cpu=2.0), workers_speed.Moment(wall=5.0, cpu=6.0)
+    assert workers_speed.figures(1.0, first, last, sample_count=100) == {
         "samples_per_second": 50.0,
         "samples_per_cpu_second": 25.0,
-        "start_seconds": 2.0,
+        "start_and_first_epoch_seconds": 2.0,
     }

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from checkout import ROOT, make_checkout
 
-from ae_models.errors import BundleError, DivergenceError, SampleError, SpecError, TrainingError
+from ae_models.errors import BundleError, DivergenceError, SampleError, SpecError, TrainingError, WorkerError
 from ae_models.spec import TrainSpec
 from ae_models.training_environment import require_accelerator
 from aeops.cli.main import main
@@ -24,6 +24,7 @@ from flows.training_steps import is_worth_retrying
     [
         (SpecError(["no"]), UsageError),
         (DivergenceError("the loss is nan"), UsageError),
+        (WorkerError("worker 2 of 2 was killed"), TransientError),
         (SampleError("fewer than 2"), DataError),
         (BundleError("altered"), DataError),
         (TrainingError("OMP_THREAD_LIMIT"), InfrastructureError),

@@ -2,6 +2,7 @@
 every kind of bottleneck so, and kills workers."""
 
 import dataclasses
+import importlib
 import re
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 from safetensors.numpy import load_file
 from torch import Tensor
 
+from ae_models import own_parts
 from ae_models.augmentations import AffineAugmentation, FlipAugmentation
 from ae_models.batch_share import BatchShare, draw_like, share_of_worker, use_share
 from ae_models.bottlenecks import VariationalBottleneck
@@ -23,6 +25,9 @@ from ae_models.corruptions import (
 )
 from ae_models.data_loading import IndexBatchSampler
 from ae_models.errors import SpecError, TrainingError
+from ae_models.local_workers import _write_job, read_job
+from ae_models.own_parts import OwnPart
+from ae_models.sample_sets import ArraySampleSet, NpySampleSet
 from ae_models.spec import FitSpec, QuantisedBottleneckSpec, TrainSpec
 from ae_models.training import train_weights
 from ae_models.training_environment import require_accelerator
@@ -148,3 +153,36 @@ def test_a_process_that_belongs_to_a_group_already_is_told_to_pass_its_worker(
             train_weights(shared, digits[:80], digits[:20], content_sha256="0" * 64, recipe="small", **folders)
     finally:
         torch.distributed.destroy_process_group()
+
+
+OWN_ENCODER = """
+from dataclasses import dataclass
+from typing import ClassVar
+
+@dataclass(frozen=True)
+class FlatEncoderSpec:
+    kind: ClassVar[str] = "flat"
+    supported_inputs: ClassVar[tuple[str, ...]] = ("image",)
+    width: int = 8
+"""
+
+
+def test_a_worker_is_told_the_spec_the_samples_and_the_projects_own_parts(
+    spec: FitSpec, digits: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own_encoder.py").write_text(OWN_ENCODER)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    own_spec = importlib.import_module("own_encoder").FlatEncoderSpec
+    monkeypatch.setattr(own_parts, "_parts", {"encode": {"flat": OwnPart("encode", own_spec, "own_encoder:FlatEncoder")}})
+    train = dataclasses.replace(spec.train, devices=3)
+    asked = dataclasses.replace(spec.weights, model=dataclasses.replace(spec.model, encode=own_spec(4)), train=train)
+    np.save(tmp_path / "validation.npy", digits[:5])
+    folder = tmp_path / "workers"
+    folder.mkdir()
+    _write_job(folder, asked, ArraySampleSet(digits[:9]), NpySampleSet(tmp_path / "validation.npy"))
+    own_parts._parts.clear()  # as in the process of a worker
+    job = read_job(folder, 2)
+    assert (job.spec, job.checkpoints) == (asked, tmp_path)
+    assert (job.worker.number, job.worker.count, job.worker.is_first) == (2, 3, False)
+    assert np.array_equal(job.train.take(np.arange(9)), digits[:9])
+    assert job.validation.path == tmp_path / "validation.npy"  # the file itself, where there is one
