@@ -124,7 +124,7 @@ def test_a_gpu_that_is_not_there_is_a_mistake_of_the_recipe() -> None:
         return
     with pytest.raises(SpecError, match=r"train\.accelerator: expected auto or cpu on this machine"):
         require_accelerator(TrainSpec(accelerator="gpu"), workers=1)
-    require_accelerator("auto")
+    require_accelerator(TrainSpec(), workers=1)
 
 
 def test_ctrl_c_in_a_command_that_cannot_go_on_promises_nothing(
