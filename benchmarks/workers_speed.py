@@ -34,6 +34,7 @@ from aeops.recipe.reader import read_recipe
 VALIDATION_SAMPLES = 100
 _POLL_SECONDS = 0.01
 # Name of a setting -> workers, and threads of each.
+NAMES = {"one_core": "one worker, 1 thread", "two_cores": "one worker, 2 threads", "two_workers": "two workers, 1 thread each"}
 SETTINGS = {"one_core": (1, 1), "two_cores": (1, 2), "two_workers": (2, 1)}
 
 
@@ -121,6 +122,17 @@ def build_record(measured: dict[str, dict[str, dict[str, float]]], setting: dict
             for batch, of_batch in measured.items()
         },
     }
+
+
+def table(record: dict[str, Any]) -> str:
+    """Return the table of docs/scale.md."""
+    rows = ["| batch | | images/s | images/s of CPU | start and first epoch |", "|---|---|---|---|---|"]
+    for batch, of_batch in record["by_batch"].items():
+        for name, words in NAMES.items():
+            speed = of_batch[name]
+            cells = [batch, words, f"{speed['samples_per_second']:,.0f}", f"{speed['samples_per_cpu_second']:,.0f}"]
+            rows.append(f"| {' | '.join(cells)} | {speed['start_and_first_epoch_seconds']:.1f} s |")
+    return "\n".join(rows)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import workers_speed
+from benchmark_tools import RECORDS, ROOT
 
 
 @pytest.mark.long  # a worker's process loads Lightning, twice
@@ -29,3 +30,8 @@ def test_the_speed_is_that_between_the_ends_of_two_epochs() -> None:
         "samples_per_cpu_second": 25.0,
         "start_and_first_epoch_seconds": 2.0,
     }
+
+
+def test_the_page_has_the_figures_of_the_record() -> None:
+    record = json.loads((RECORDS / "workers.json").read_text(encoding="utf-8"))
+    assert workers_speed.table(record) in (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")
