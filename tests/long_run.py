@@ -34,6 +34,7 @@ TARGETS = {
     ),
     "kills": (
         "tests/long/test_kills.py",
+        "tests/long/test_workers.py",
         "tests/pipeline/test_failing_run.py",
         "tests/pipeline/test_interrupted_run.py",
         "tests/pipeline/test_seeds.py",
@@ -80,6 +81,7 @@ TARGETS = {
         "tests/benchmarks/test_quarter.py",
         "tests/benchmarks/test_serving_soak.py",
         "tests/benchmarks/test_serving_speed.py",
+        "tests/benchmarks/test_workers_speed.py",
     ),
 }
 # What every target runs, as each brings up whole processes of the project; and what some need beside it.

@@ -143,6 +143,8 @@ class SpecReader:
             return None
         if all(_is_part(member) for member in members):
             return self.read_kind({member.kind: member for member in members}, raw_value, path)
+        if len(members) > 1 and all(member in _TYPE_NAMES for member in members):  # a number or a word
+            return self._read_one_of(members, raw_value, path, bounds)
         if len(members) > 1:  # X | None
             inner_type = next(member for member in members if member is not type(None))
             return self._read_value(inner_type, raw_value, path, bounds)
@@ -165,6 +167,16 @@ class SpecReader:
         for index, item in enumerate(raw_value):
             items.append(self._read_value(item_type, item, f"{path}[{index}]", bounds))
         return tuple(items)
+
+    def _read_one_of(self, types: tuple[Any, ...], raw_value: Any, path: str, bounds: Mapping[str, Any]) -> Any:
+        """Read a value that is of one of several plain types: words are checked by `one_of`, numbers by `low` and `high`."""
+        for scalar_type in types:
+            if _is_instance(raw_value, scalar_type):
+                checks = ("one_of",) if scalar_type is str else ("low", "high")
+                return self._read_scalar(scalar_type, raw_value, path, {name: bounds.get(name) for name in checks})
+        choices = [*(bounds.get("one_of") or ()), *(_TYPE_NAMES[scalar_type] for scalar_type in types if scalar_type is not str)]
+        self.mistake(path, f"expected {join_choices(choices)}, got {format_value(raw_value)}")
+        return None
 
     def _read_scalar(self, scalar_type: Any, raw_value: Any, path: str, bounds: Mapping[str, Any]) -> Any:
         if scalar_type not in _TYPE_NAMES:

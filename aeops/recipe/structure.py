@@ -212,6 +212,8 @@ def _node(hint: Any, bounds: Mapping[str, Any]) -> Node:
     types_of_value = [member for member in members if member is not type(None)]
     if all(map(_is_part, types_of_value)):
         return _kinds({member.kind: member for member in types_of_value})
+    if len(types_of_value) > 1:
+        return Either(tuple(_scalar_form(one, bounds) for one in types_of_value))
     [inner] = types_of_value
     if typing.get_origin(inner) is tuple:
         return ListOf(_node(typing.get_args(inner)[0], bounds))
@@ -220,6 +222,13 @@ def _node(hint: Any, bounds: Mapping[str, Any]) -> Node:
     if is_dataclass(inner):
         return _group(typing.cast(type, inner))
     return Scalar(_TYPE_NAMES[inner], bounds.get("low"), bounds.get("high"), bounds.get("one_of") or ())
+
+
+def _scalar_form(inner: Any, bounds: Mapping[str, Any]) -> Scalar:
+    """Return one of several plain types that a value may have: words have choices, numbers have bounds."""
+    if inner is str:
+        return Scalar(WORD, choices=bounds.get("one_of") or ())
+    return Scalar(_TYPE_NAMES[inner], bounds.get("low"), bounds.get("high"))
 
 
 def _is_part(cls: Any) -> bool:

@@ -22,6 +22,7 @@ DETECTION_SECTIONS = ("model", "train", "score")
 SWEPT_SECTIONS = {BY_ERROR: ("model", "train"), BY_POWER: DETECTION_SECTIONS, BY_SEPARATION: DETECTION_SECTIONS}
 NOT_SWEPT = {
     "train.seed": "the best of several seeds is a lucky one: type `ae seeds` for how much they differ",
+    "train.devices": "it changes the speed and the last bits alone",
     "train.threads": "it changes the speed and the last bits alone: --threads sets it for all trials",
 }
 _KEY = re.compile(r"[\w-]+(\.[\w-]+)*")

@@ -87,8 +87,9 @@ class SweepPlan:
 
     @property
     def threads(self) -> int:
-        """Threads of a training."""
-        return self.trials[0].recipe.fit.train.threads
+        """Threads of a training, those of all its workers."""
+        train = self.trials[0].recipe.fit.train
+        return train.threads * train.workers
 
 
 @dataclass(frozen=True)
