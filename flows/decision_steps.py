@@ -22,6 +22,7 @@ from aeops.gate.documents import EvidenceDocument, compared_champion, is_accepte
 from aeops.gate.evidence import holdout_sha256, read_comparison, read_evidence, read_verdict, write_evidence
 from aeops.machine.step_report import say_result
 from aeops.machine.stored_json import read_json
+from aeops.monitoring.run_notices import tell_decision
 from aeops.project import Project, find_project
 from aeops.recipe.gate_rules import LOGGED_CHECK
 from aeops.registry import approval, ledger, promotion
@@ -287,7 +288,8 @@ def apply_form(recipe: str, version: str, choice: approval.ApprovalChoice, by: s
     """Carry out a person's decision; return the problem if it is not possible, else an empty string."""
     project = find_project()
     try:
-        approval.decide_request(project, open_store(project), recipe, version, choice, by, why)
+        entry = approval.decide_request(project, open_store(project), recipe, version, choice, by, why)
     except UsageError as error:  # the person can correct it: the form is shown again
         return str(error)
+    tell_decision(project, entry)
     return ""

@@ -1,9 +1,10 @@
 """Shared parts of every flow: label the run with its process, wait for the workspace, and end with a line for a person."""
 
+import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from prefect import State, get_client
 from prefect.logging import get_run_logger
@@ -12,13 +13,33 @@ from prefect.states import Completed
 
 from aeops.machine.lock import run_lock
 from aeops.machine.process_identity import this_process
+from aeops.monitoring.run_notices import tell_failure
 from aeops.project import Project, find_project
 from aeops.stack.logs import rotate_if_large, shorten_connection_losses
 from aeops.stack.maintenance import PROCESS_LABEL
 
 FlowSummary = TypeVar("FlowSummary")
+P = ParamSpec("P")
 
 QUEUE_SECONDS = 12 * 3600.0  # a run of a deployment waits so long for the workspace before it fails
+
+
+def tells_failure(name: str) -> Callable[[Callable[P, FlowSummary]], Callable[P, FlowSummary]]:
+    """Decorate a flow's function so that the receivers of ae.yaml are told when it fails; `name` is what it does to a recipe."""
+
+    def decorate_flow(function: Callable[P, FlowSummary]) -> Callable[P, FlowSummary]:
+        @functools.wraps(function)
+        def run_flow(*arguments: P.args, **options: P.kwargs) -> FlowSummary:
+            try:
+                return function(*arguments, **options)
+            except Exception as error:
+                recipe: Any = options.get("recipe", arguments[0] if arguments else "")
+                tell_failure(find_project(), str(recipe), f"{name} of {recipe}", error)
+                raise
+
+        return run_flow
+
+    return decorate_flow
 
 
 @contextmanager

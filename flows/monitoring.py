@@ -19,6 +19,7 @@ from aeops.machine.lock import file_lock
 from aeops.monitoring import paths, retrains, verdict_text
 from aeops.monitoring.decision import decide_retrain
 from aeops.monitoring.retrains import RetrainRecord, format_time
+from aeops.monitoring.run_notices import tell_alarms
 from aeops.monitoring.verdict import MonitoringVerdict, read_monitoring_verdict
 from aeops.project import Project, find_project
 from aeops.recipe.reader import Recipe, load_recipe
@@ -27,6 +28,7 @@ from flows.training_steps import load_context, pipeline_step
 
 
 @flow(name="monitoring", flow_run_name="monitor {recipe}")
+@flow_run.tells_failure("monitoring")
 def monitoring(recipe: str, now: datetime | None = None) -> dict[str, Any] | State[dict[str, Any]]:
     """Check the champion of `recipe`; start its retrain if its signals, its cooldown and its budget allow it.
 
@@ -49,6 +51,7 @@ def monitoring(recipe: str, now: datetime | None = None) -> dict[str, Any] | Sta
         raise UsageError(f"expected `now` with a time zone, such as 2026-11-24T14:30+00:00, got {check_time}")
     check_champion(recipe, check_time)
     document = start_due_retrain(recipe, check_time)
+    tell_alarms(find_project(), document)
     return flow_run.flow_result(dict(document), verdict_text.format_line(document))
 
 

@@ -5,12 +5,14 @@ By hand: `ae recalibrate digits --rate 0.005`. Its steps are those of flows/trai
 
 from prefect import flow
 
+from aeops.monitoring.run_notices import count_decisions, tell_result
 from aeops.project import find_project
 from aeops.provenance.run_summary import RunSummary
 from flows import decision_steps, flow_run, training_steps
 
 
 @flow(name="recalibration", flow_run_name="recalibrate {recipe}")
+@flow_run.tells_failure("recalibration")
 def recalibration(recipe: str) -> RunSummary:
     """Calibrate the recipe's last training again as its recipe now says, and promote the result if the gate accepts it.
 
@@ -26,6 +28,7 @@ def recalibration(recipe: str) -> RunSummary:
     with flow_run.workspace(project, f"ae recalibrate {recipe}"), training_steps.pinned_recipe(project, recipe) as checked:
         decision_steps.repair_registry(recipe)
         training_steps.report_unknown_code(project)
+        decisions_before = count_decisions(project, recipe)
         data = training_steps.find_trained_data(recipe)
         with training_steps.mlflow_run(recipe, data) as run:
             training_steps.calibrate_model(recipe)
@@ -35,4 +38,6 @@ def recalibration(recipe: str) -> RunSummary:
 
             version = training_steps.register_version(recipe, run, data, evidence)
             reasons = decision_steps.decide_version(recipe, version, evidence)
-        return training_steps.summarise_run(checked, run, data, version, evidence, reasons)
+        summary = training_steps.summarise_run(checked, run, data, version, evidence, reasons)
+    tell_result(project, summary, decisions_before)
+    return summary

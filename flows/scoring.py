@@ -18,11 +18,12 @@ from aeops.machine.step_report import say_result
 from aeops.machine.stored_json import read_json
 from aeops.project import find_project
 from aeops.recipe.reader import load_recipe
-from flows.flow_run import flow_result, name_process
+from flows.flow_run import flow_result, name_process, tells_failure
 from flows.training_steps import pipeline_step
 
 
 @flow(name="scoring", flow_run_name="score {recipe}")
+@tells_failure("scoring")
 def scoring(recipe: str, now: datetime | None = None) -> dict[str, Any] | State[dict[str, Any]]:
     """Score the files that are new in the recipe's inbox; the same content is scored once.
 

@@ -9,6 +9,7 @@ from prefect import State, flow
 from prefect.runtime import deployment
 
 from aeops.machine.lock import workspace_holder
+from aeops.monitoring.run_notices import count_decisions, tell_quarantine, tell_result
 from aeops.project import find_project
 from aeops.provenance.last_run import unchanged_summary, write_record
 from aeops.provenance.run_summary import RunSummary
@@ -19,6 +20,7 @@ from flows.decision_steps import ApprovalResult
 
 
 @flow(name="training", flow_run_name="train {recipe}")
+@flow_run.tells_failure("training")
 def training(recipe: str) -> RunSummary | ApprovalResult | State[RunSummary]:
     """Retrain `recipe` and promote the model if the gate accepts it and, where the recipe requires one, a person.
 
@@ -43,6 +45,7 @@ def training(recipe: str) -> RunSummary | ApprovalResult | State[RunSummary]:
         with flow_run.workspace(project, f"ae run {recipe}"), training_steps.pinned_recipe(project, recipe) as checked:
             decision_steps.repair_registry(recipe)
             training_steps.report_unknown_code(project)
+            decisions_before = count_decisions(project, recipe)
             if previous := unchanged_summary(project, recipe):
                 message = f"nothing new for {recipe}: trained nothing; {previous['version']} is {previous['state']}"
                 return flow_run.flow_result(previous, message)
@@ -50,6 +53,7 @@ def training(recipe: str) -> RunSummary | ApprovalResult | State[RunSummary]:
             training_steps.ingest_source(recipe)
             training_steps.validate_incoming(recipe, validator)
             data = training_steps.version_dataset(recipe)
+            tell_quarantine(project, recipe, training_steps.read_quarantine(recipe), data["content_sha256"])
 
             with training_steps.mlflow_run(recipe, data) as run:
                 training_steps.prepare_samples(recipe)
@@ -63,6 +67,7 @@ def training(recipe: str) -> RunSummary | ApprovalResult | State[RunSummary]:
                 reasons = decision_steps.decide_version(recipe, version, evidence)
             summary = training_steps.summarise_run(checked, run, data, version, evidence, reasons)
             write_record(project, checked, summary)
+        tell_result(project, summary, decisions_before)
 
     if summary["state"] == WAITING and deployment.id:
         return decision_steps.ask_for_approval(recipe, version)

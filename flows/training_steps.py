@@ -39,7 +39,7 @@ from aeops.project import Project, find_project
 from aeops.provenance.code_archive import ARCHIVE_NAME, archived_code, write_code_archive
 from aeops.provenance.last_run import last_run_file
 from aeops.provenance.lineage import RECORDED_FILES, collect_lineage, git_diff, unknown_code_message
-from aeops.provenance.run_summary import RunSummary, quarantine_counts
+from aeops.provenance.run_summary import QuarantineCounts, RunSummary, quarantine_counts
 from aeops.recipe.reader import Recipe, load_recipe, read_unchanged, require_unchanged
 from aeops.registry import ledger
 from aeops.registry.aliases import CHALLENGER
@@ -215,6 +215,12 @@ def validate_incoming(recipe: str, stage: PreloadedProcess) -> None:
         pages = project.data_docs / checked.data.dataset / "index.html"
         if pages.is_file():
             create_link_artifact(pages.as_uri(), "Data Docs", key=f"{recipe}-data-docs")
+
+
+def read_quarantine(recipe: str) -> QuarantineCounts | None:
+    """Return what the last validation of the recipe's dataset has set aside; None where that is nothing."""
+    project, checked = load_context(recipe)
+    return quarantine_counts(read_json(project.validation(checked.data.dataset) / "validation.json", "rows"))
 
 
 @pipeline_step("version", "stores this version of the data with DVC", retries=2)
@@ -504,6 +510,6 @@ def summarise_run(
         "report": str(project.reports(recipe) / "report.html"),
         "seconds": step_seconds(),
     }
-    if quarantine := quarantine_counts(read_json(project.validation(data["dataset"]) / "validation.json", "rows")):
+    if quarantine := read_quarantine(recipe):
         summary["quarantine"] = quarantine
     return summary

@@ -58,6 +58,7 @@ def run_ack(arguments: argparse.Namespace) -> int:
     from aeops.cli.actors import actor_name
     from aeops.cli.recipe_names import require_recipe_name
     from aeops.errors import UsageError
+    from aeops.monitoring.run_notices import tell_decision
     from aeops.monitoring.verdict import find_alarms, read_last_verdict
     from aeops.project import find_project
     from aeops.registry import ledger, promotion
@@ -78,5 +79,6 @@ def run_ack(arguments: argparse.Namespace) -> int:
     line = promotion.record_decision(open_store(project), decision)
     names = ", ".join(alarm["name"] for alarm in alarms)
     print(f"seen       {names} of {recipe} {champion}, by {line.who}: line {line.number} of the ledger")
+    tell_decision(project, line)
     print(f"closed     by the next champion: ae run {recipe} | ae history {recipe}")
     return 0

@@ -1,24 +1,29 @@
 """`python -m aeops.stack.maintenance`: the maintenance that the supervisor runs a few times a minute, in a process of its own.
 
 It marks flow runs Crashed whose process has ended without reporting it, deletes all but the newest of a schedule's waiting runs,
-sends new alarms, and closes MLflow's runs that a killed process left open. It starts no run again: the next one of its schedule,
+tells the receivers of ae.yaml of crashed runs and of services that do not stay up, and closes MLflow's runs that a killed process
+left open. It starts no run again: the next one of its schedule,
 or one that a person starts, goes on at the last checkpoint.
 """
 
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import psutil
 
+from aeops.alerts import notices
+from aeops.alerts.receivers import send
+from aeops.files import write_json
 from aeops.machine.child_process import tied_command
 from aeops.machine.lock import was_holder_killed
 from aeops.machine.process_identity import ProcessIdentity, parse_identity, this_process
 from aeops.machine.stack_settings import read_settings
+from aeops.machine.stored_json import read_json_if_whole
 from aeops.project import Project, find_project
-from aeops.stack.alarms import send_alarms
+from aeops.stack.leader_state import SETUP_NAME, read_state
 from aeops.stack.prefect_api import PrefectApi, PrefectObject, stack_prefect_api
 from aeops.stack.service_definitions import worker_name
 
@@ -37,15 +42,37 @@ def main() -> None:
     settings = read_settings(project)
     if settings is None:
         return
+    tell_outages(project)
     api = stack_prefect_api(project, settings)
-    for message in (*crash_dead_runs(api), *delete_missed_runs(api), *send_alarms(project, api)):
+
+    def tell_crash(run: PrefectObject, reason: str) -> None:
+        send(project, notices.failed(str(run["parameters"].get("recipe", "")), f"the run `{run['name']}`", reason))
+
+    for message in (*crash_dead_runs(api, tell_crash), *delete_missed_runs(api)):
         print(message, flush=True)
     if was_holder_killed(project):
         _close_open_runs(project)
 
 
-def crash_dead_runs(api: PrefectApi) -> list[str]:
+def tell_outages(project: Project) -> None:
+    """Tell the receivers of ae.yaml of each service that does not stay up, once when that begins."""
+    file = project.home / "stack" / "outages.json"
+    record = read_json_if_whole(file, "told") or {"told": []}
+    state = read_state(project)
+    failing_names = [name for name in (*sorted(state.services), SETUP_NAME) if state.is_failing(name)]
+    if failing_names == record["told"]:
+        return
+    write_json(file, {"told": failing_names})
+    for name in failing_names:
+        if name not in record["told"]:
+            send(project, notices.outage(name, str(project.logs / f"{'setup' if name == SETUP_NAME else name}.log")))
+
+
+def crash_dead_runs(api: PrefectApi, on_crash: Callable[[PrefectObject, str], None] = lambda run, reason: None) -> list[str]:
     """Mark each flow run Crashed whose process, on this machine, has ended.
+
+    Args:
+        on_crash: called with each such run and the reason.
 
     Returns:
         A line for each of them.
@@ -58,6 +85,7 @@ def crash_dead_runs(api: PrefectApi) -> list[str]:
             if reason and api.is_unfinished(run["id"]):  # checked again: it may have ended well, and its process then
                 api.mark_crashed(run["id"], reason)
                 messages.append(f"flow run {run['name']} ({run['id']}): {reason}")
+                on_crash(run, reason)
     return messages
 
 

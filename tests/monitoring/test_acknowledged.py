@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from local_receivers import name_webhook, notices_of, receiver
 from monitored_project import on_day, promotion_of
 
 from aeops.cli.main import main
@@ -56,6 +57,21 @@ def test_an_alarm_that_was_seen_is_in_the_ledger_with_who_and_why_once(
         ("codes", "ada"),
     ]
     assert main(["ledger", "verify", "digits"]) == 0
+
+
+def test_the_receivers_are_told_who_has_seen_it_and_what_closes_it(alarmed: Project) -> None:
+    with receiver(200) as seen:
+        name_webhook(alarmed.root, seen.address)
+        assert main(["alarm", "ack", "digits", "--by", "ada", "--why", "a new lamp"]) == 0
+        assert main(["retire", "digits", "--by", "bob", "--why", "the line has closed"]) == 0
+    told = notices_of(seen)
+    assert [(one["event"], one["also"], one["action"]) for one in told] == [
+        ("answer", None, "acknowledge"),
+        ("retirement", "answer", "resolve"),
+    ]
+    assert told[0]["incident"] == told[1]["incident"] == "digits 1 alarms"
+    assert told[0]["title"] == "ada has seen the alarm of digits 1: scores, codes"
+    assert "By bob: the line has closed" in str(told[1]["text"])
 
 
 def test_there_must_be_an_alarm_of_the_present_champion(alarmed: Project, capsys: pytest.CaptureFixture[str]) -> None:

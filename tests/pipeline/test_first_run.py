@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import yaml
 from checkout import EPOCHS, ROOT, Checkout, copy_checkout, wait_for
+from local_receivers import name_webhook, notices_of, receiver
 
 from aeops.data import dvc
 from aeops.machine.network import find_free_port
@@ -153,8 +154,15 @@ def test_a_refused_model_is_registered_as_challenger_and_the_champion_stays(
 ) -> None:
     copy = copy_checkout(ran, tmp_path / "copy")
     copy.edit_recipe({"score.blur": 2.0, "gate.ranks_the_novelty.at_least": 0.9999})
-    done = copy.ae_in_forks("run", "small", AE_HOME=str(copy.home), PREFECT_API_URL=prefect_address)
+    with receiver(200) as seen:
+        name_webhook(copy.root, seen.address)
+        done = copy.ae_in_forks("run", "small", AE_HOME=str(copy.home), PREFECT_API_URL=prefect_address)
     assert done.returncode == 4, done.stdout + done.stderr
+    [notice] = notices_of(seen)
+    assert (notice["event"], notice["title"]) == ("refusal", "small 2 is refused")
+    assert str(notice["text"]).startswith("Refused: ")
+    assert str(notice["link"]).endswith("/reports/small/report.html")
+    assert "notify: ops was told: small 2 is refused" in done.stderr
     assert "refused" in done.stdout
     assert "0.9999" in done.stdout
     shown = copy.ae_in_process("show", "small", AE_HOME=str(copy.home))

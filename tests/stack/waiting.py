@@ -16,6 +16,7 @@ DATASET = {"dataset": "none", "content_sha256": "0" * 64}
 
 
 @flow(name="waiting", flow_run_name="wait {recipe}")
+@flow_run.tells_failure("waiting")
 def waiting(recipe: str) -> dict[str, Any] | State[dict[str, Any]]:
     project = find_project()
     with flow_run.workspace(project, f"wait {recipe}"):
