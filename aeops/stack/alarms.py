@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from aeops.machine.stored_json import read_json_if_whole
 from aeops.project import Project
+from aeops.registry import ledger
+from aeops.registry.acknowledgement import is_closed
 
 
 @dataclass(frozen=True)
@@ -26,11 +28,16 @@ class ActiveAlarm:
 
 
 def read_alarms(project: Project) -> list[ActiveAlarm]:
-    """Return the signals in alarm of each recipe's last monitoring; a damaged verdict is left out."""
+    """Return the signals in alarm of each recipe's last monitoring: those of a champion that is one still.
+
+    A damaged verdict is left out.
+    """
     alarms = []
     for file in sorted((project.home / "monitoring").glob("*/verdict.json")):
         verdict = read_json_if_whole(file, "signals", "as_of")
         if verdict is None:
+            continue
+        if is_closed(ledger.read_content(project, file.parent.name).entries, verdict.get("version")):
             continue
         for signal in verdict["signals"]:
             if signal["verdict"] == "alarm":
