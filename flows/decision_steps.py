@@ -9,6 +9,7 @@ from itertools import count
 from pathlib import Path
 from typing import TypedDict
 
+from prefect import State
 from prefect.artifacts import create_markdown_artifact
 from prefect.flow_runs import suspend_flow_run
 from prefect.input import RunInput
@@ -36,7 +37,15 @@ from aeops.registry.version_state import describe_state, dismissal_reason, find_
 from aeops.report.headline import verdict_sentence
 from aeops.report.model_card import with_refusal
 from aeops.report.summary import approval_markdown, comparison_markdown
-from flows.training_steps import evidence_file, load_context, pipeline_step, read_decided_evidence, start_stage
+from flows.flow_run import flow_result
+from flows.pipeline_step import pipeline_step
+from flows.registering_steps import describe_in_mlflow
+from flows.training_steps import (
+    evidence_file,
+    load_context,
+    read_decided_evidence,
+    start_stage,
+)
 
 APPROVAL_WAIT_DAYS = 90  # that a suspended flow run waits for its answer; `ae approve` works after that, too
 
@@ -169,6 +178,8 @@ def describe_refusal(store: Store, recipe: str, version: str, evidence: dict[str
     version_info = store.version(recipe, version)
     card = with_refusal(version_info.description, recipe, sentence)
     store.update_version(recipe, version_info, {}, fit_description(card))
+    _, checked = load_context(recipe)
+    describe_in_mlflow(store, checked, version_info.run_id, version, sentence)
 
 
 @pipeline_step("sign", "signs the model with your key", retries=2)
@@ -243,7 +254,7 @@ def find_requested_version(recipe: str) -> str | None:
     return None
 
 
-def ask_for_approval(recipe: str, version: str) -> ApprovalResult:
+def ask_for_approval(recipe: str, version: str) -> State[ApprovalResult]:
     """Suspend this flow run until a person has decided, and carry that out; ask again where it is not possible.
 
     The process ends inside (Prefect raises its signal Pause). When the run is resumed, the flow starts anew, returns to this
@@ -261,7 +272,7 @@ def ask_for_approval(recipe: str, version: str) -> ApprovalResult:
         problem = apply_form(recipe, version, answer.decision, answer.by, answer.why)
     version_info = store.version(recipe, version)
     state = describe_state(recipe, version_info, ledger.read_entries(project, recipe))
-    return {"recipe": recipe, "version": version, "state": state}
+    return flow_result({"recipe": recipe, "version": version, "state": state}, f"{recipe} {version} is {state}")
 
 
 def form_description(store: Store, request: LedgerEntry, problem: str) -> str:

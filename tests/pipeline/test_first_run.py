@@ -110,8 +110,13 @@ store = open_store(find_project())
 run = store.client.get_run(store.versions("small")[0].run_id)
 curve = store.client.get_metric_history(run.info.run_id, "train_loss")
 files = [f.path for f in store.client.list_artifacts(run.info.run_id)]
+figures = [f.path for f in store.client.list_artifacts(run.info.run_id, "figures")]
 files += [f.path for folder in ("validation", "rebuild") for f in store.client.list_artifacts(run.info.run_id, folder)]
 print(json.dumps({"status": run.info.status, "steps": [m.step for m in curve], "losses": [m.value for m in curve], "files": files,
+  "id": run.info.run_id, "figures": figures, "lineage":
+  open(store.client.download_artifacts(run.info.run_id, "rebuild/lineage.json")).read(), "descriptions":
+  [store.client.get_registered_model("small").description, store.versions("small")[0].description,
+   run.data.tags["mlflow.note.content"]],
   "params": run.data.params, "metrics": run.data.metrics, "tags": run.data.tags,
   "inputs": [given.dataset.name for given in run.inputs.dataset_inputs]}))
 """
@@ -120,10 +125,21 @@ print(json.dumps({"status": run.info.status, "steps": [m.step for m in curve], "
     assert len(set(run["steps"])) == len(run["steps"]) == EPOCHS
     assert run["losses"][-1] < run["losses"][0]
     assert run["params"]["train.epochs"] == str(EPOCHS)
-    assert run["inputs"] == ["small"]
+    assert run["inputs"] == ["small", "small, test samples"]
     receipt = json.loads((ran.root / "data" / "small" / "receipt.json").read_text())
     assert run["tags"]["data.content_sha256"] == receipt["content_sha256"]
-    assert {"git.commit", "git.dirty", "platform.cpu", "platform.torch", "recipe.sha256", "seed"} <= set(run["tags"])
+    shown = {name for name in run["tags"] if not name.startswith("mlflow.")}
+    assert {"git.commit", "git.dirty", "data.dataset", "started_by", "process"} <= shown
+    assert len(shown) <= 12
+    [(_, _, tags)] = ran.versions()
+    assert len(tags) <= 14
+    lineage = json.loads(run["lineage"])
+    assert {"platform.cpu", "platform.torch", "recipe.sha256", "seed", "file.dvc.lock", "holdout_sha256"} <= set(lineage)
+    assert hashlib.sha256(run["lineage"].encode()).hexdigest() == tags["lineage.sha256"]
+    for description in run["descriptions"]:
+        assert "Accepted" in description
+        assert f"](get-artifact?path=figures%2Fhistogram.svg&run_uuid={run['id']})" in description
+    assert "figures/histogram.svg" in run["figures"], "which the descriptions show"
     assert 0 < run["metrics"]["detection/model.auroc"] <= 1
     assert {"report.html", "figures", "verdict.json", "evidence.json", "metrics.json"} <= set(run["files"])
     assert {"validation/validation.json", "validation/receipt.json"} <= set(run["files"])
