@@ -35,6 +35,7 @@ from aeops.registry import ledger
 from aeops.registry.aliases import CHAMPION
 from aeops.registry.database import artifacts_folder, database_file, database_uri, fingerprint_database, prepare_database
 from aeops.registry.locations import is_local_location, local_path, relocate_database, sync_location
+from aeops.registry.mlflow_pages import CLASSIC_FACE, experiments_page
 from aeops.registry.read_only_copy import copy_database
 from aeops.registry.runs import RunInfo, to_run_info
 from aeops.registry.versions import EVIDENCE_RUN_TAG, ModelInfo, VersionInfo, to_version_info
@@ -54,10 +55,9 @@ NEWEST_ALIAS = "latest"  # which MLflow resolves by itself; nobody can set it
 NOT_FOUND = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # a version or model; an alias, or a name that none can have
 VERSION_NUMBER = re.compile(r"[1-9][0-9]{0,8}")  # databases hold no larger one
 DELETED = "deleted"  # MLflow's lifecycle stage of an experiment or a run that can be restored
-# The page of an experiment shows runs and their metrics, and not the face for language models that MLflow opens otherwise. Up to
-# 3.16 it looked at the tag, since then at the address.
+# The page of an experiment shows runs and their metrics, and not the face for language models that MLflow opens otherwise. MLflow
+# 3.17 looks at the address (mlflow_pages.py) and not at the tag.
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
-CLASSIC_FACE = "?workflowType=machine_learning"
 NOTE_TAG = "mlflow.note.content"  # of a run: its description on MLflow's page, Markdown
 NOT_METRICS = {"epoch", "step"}  # columns of a loss curve that are its x axis
 
@@ -462,7 +462,7 @@ class Store:
         """
         run = self._find_run(run_id)
         if run is None:
-            return f"{self.page_url}/#/experiments{CLASSIC_FACE}"
+            return experiments_page(self.page_url)
         path = f"/artifacts/{file}" if file else ""
         return f"{self.page_url}/#/experiments/{run.info.experiment_id}/runs/{run_id}{path}{CLASSIC_FACE}"
 
