@@ -65,7 +65,7 @@ def slack_body(notification: Notification) -> dict[str, Any]:
     """Return the body of Slack's incoming webhook."""
     title = f"{SLACK_MARKS[notification.severity]} *{_slack_text(notification.title)}*"
     text = f"{title}\n{_slack_text(notification.text)}"[:SLACK_LENGTH]
-    if _is_web_address(notification.link):
+    if is_web_address(notification.link):
         text += f"\n<{notification.link}|Open the page>"
     elif notification.link:
         text += f"\n{_slack_text(notification.link)}"
@@ -95,12 +95,13 @@ def pagerduty_body(notification: Notification, routing_key: str) -> dict[str, An
             "custom_details": {"text": notification.text, "page": notification.link},
         },
     }
-    if _is_web_address(notification.link):
+    if is_web_address(notification.link):
         body["links"] = [{"href": notification.link, "text": "Open the page"}]
     return body
 
 
-def _is_web_address(link: str) -> bool:
+def is_web_address(link: str) -> bool:
+    """Return whether a link leads to a page, and not to a file of the machine that sent it."""
     return link.startswith(("https://", "http://"))
 
 

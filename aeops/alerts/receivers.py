@@ -201,14 +201,17 @@ def _resolve(project: Project, reference: str) -> str:
 
 
 def _read_secret_file(file: Path) -> str:
-    """Return the first line of a file that not everybody may read."""
+    """Return the first line of a file that, where it is this user's, not everybody may read.
+
+    A file of another user, such as one that Compose mounts with its own mode, cannot be closed by who reads it.
+    """
     try:
-        mode, lines = file.stat().st_mode, file.read_text(encoding="utf-8").splitlines()
+        status, lines = file.stat(), file.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{file}: {getattr(error, 'strerror', None) or 'it is not UTF-8'}") from error
     if not lines or not lines[0].strip():
         raise UsageError(f"the first line of {file} is empty; expected the secret there")
-    if mode & 0o007:
+    if status.st_mode & 0o007 and status.st_uid == os.getuid():
         raise UsageError(f"{file} can be read by everybody: type `chmod o= {file}`")
     return lines[0].strip()
 

@@ -4,6 +4,7 @@ Nothing here raises an error of a receiver: see `aeops.alerts.receivers.send`.
 """
 
 from aeops.alerts import notices
+from aeops.alerts.formats import is_web_address
 from aeops.alerts.notices import OpenAlarms
 from aeops.alerts.notification import Notification
 from aeops.alerts.receivers import notify_settings, page_link, send
@@ -14,6 +15,7 @@ from aeops.provenance.run_summary import QuarantineCounts, RunSummary
 from aeops.registry import ledger
 from aeops.registry.acknowledgement import ACKNOWLEDGEMENT, find_acknowledgement
 from aeops.registry.ledger import LedgerEntry
+from aeops.registry.store import local_store_in_use
 from aeops.report.headline import verdict_sentence
 
 
@@ -36,6 +38,8 @@ def tell_result(project: Project, summary: RunSummary, decisions_before: int) ->
         return
     sentence = verdict_sentence(summary["metrics"], summary.get("comparison"), summary["reasons"])
     entry, link = own_entries[-1], page_link(project, recipe, "report")
+    if not is_web_address(link) and not local_store_in_use():
+        link = summary["run_url"]  # the report is a file of that run, and others reach its page
     if entry.moves_champion:
         notification = notices.accepted(recipe, version, sentence, link)
     elif entry.event == "request":

@@ -274,10 +274,11 @@ def prediction_schema(path: str) -> Schema:
 
 # ---------------------------------------------------------------- the page
 
+VIEWPORT = '<meta name="viewport" content="width=device-width,initial-scale=1">'
 PAGE_STYLE = """body{font:16px/1.5 system-ui,sans-serif;max-width:52rem;margin:2rem auto;padding:0 1rem;
 color:#222;background:#fff}
 h2{margin:2rem 0 0;font-size:1.1rem}code,pre{font:.9em ui-monospace,monospace;background:#f3f3f3}code{padding:.1em .3em}
-pre{padding:.7rem;overflow:auto}.errors{color:#555}
+pre{padding:.7rem;white-space:pre-wrap;overflow-wrap:anywhere}.errors{color:#555}
 table{border-collapse:collapse}td{padding:.1rem 1rem .1rem 0;vertical-align:top}"""
 
 
@@ -292,8 +293,8 @@ def openapi_page(document: Schema) -> str:
         rows += f"<tr><td><code>{status}</code><td>{html.escape(response['description'])}"
     sections += f"<h2>Errors</h2><p>Each is <code>{{&quot;error&quot;: &quot;one line&quot;}}</code>.</p><table>{rows}</table>"
     return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{PAGE_STYLE}</style><h1>{title}</h1>'
-        f'<p>Scoring service; the same for programs: <a href="openapi.json">openapi.json</a></p>{sections}'
+        f'<!doctype html><html lang="en"><meta charset="utf-8">{VIEWPORT}<title>{title}</title><style>{PAGE_STYLE}</style>'
+        f'<h1>{title}</h1><p>Scoring service; the same for programs: <a href="openapi.json">openapi.json</a></p>{sections}'
     )
 
 

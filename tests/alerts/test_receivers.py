@@ -12,7 +12,7 @@ from monitored_project import ROOT, make_project
 
 from aeops.alerts import formats, notices, sending
 from aeops.alerts.notices import OpenAlarms
-from aeops.alerts.receivers import page_link, read_receivers, send, sent_file
+from aeops.alerts.receivers import page_link, read_receivers, report_problems, send, sent_file
 from aeops.cli.main import main
 from aeops.cli.notify import test_receivers as send_tests
 from aeops.errors import UsageError
@@ -104,7 +104,7 @@ def test_the_schema_takes_what_the_reader_takes_and_no_other_kind(project: Proje
 
 
 def test_a_secret_comes_from_the_environment_or_a_file_that_not_everybody_reads(
-    project: Project, monkeypatch: pytest.MonkeyPatch
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings(
         project,
@@ -126,6 +126,13 @@ def test_a_secret_comes_from_the_environment_or_a_file_that_not_everybody_reads(
     key.chmod(0o640)
     first, second = read_receivers(project)
     assert (first.problem, second.problem) == ("", "")
+    report_problems(project)
+    assert capsys.readouterr().err == ""
+    monkeypatch.delenv("OPS_SLACK")
+    report_problems(project)
+    assert capsys.readouterr().err == (
+        "note: a of ae.yaml cannot be told of anything from here: the environment variable OPS_SLACK is not set here\n"
+    )
     assert (first.target.address, second.target.secret) == ("https://hooks.example.org/x", "the key")
 
 

@@ -9,13 +9,14 @@ import pytest
 from local_receivers import name_webhook, notices_of, receiver
 
 from aeops.errors import DataError
-from aeops.machine.stack_settings import Settings, write_settings
+from aeops.machine.stack_settings import Settings, remove_settings, write_settings
 from aeops.monitoring import paths
 from aeops.monitoring.run_notices import count_decisions, tell_alarms, tell_failure, tell_quarantine, tell_result
 from aeops.project import Project
 from aeops.registry import ledger
 from aeops.registry.ledger import Decision
 
+RUN_URL = "http://mlflow.example.org:5000/#/run"
 FALSE_ALARMS = {"measured": 0.012, "requested": 0.01}
 DECISION = {"retrain": False, "why": ["not yet"], "signals": [], "command": "", "id": None, "flow_run": None}
 
@@ -35,7 +36,14 @@ def seen(project: Project, monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNa
 
 def summary(version: str, reasons: tuple[str, ...] = ()) -> Any:
     metrics = {"novelty_flagged": 0.34, "false_alarms": FALSE_ALARMS, "detection": {}, "reconstruction": {}}
-    return {"recipe": "digits", "version": version, "metrics": metrics, "comparison": None, "reasons": list(reasons)}
+    return {
+        "recipe": "digits",
+        "version": version,
+        "metrics": metrics,
+        "comparison": None,
+        "reasons": list(reasons),
+        "run_url": RUN_URL,
+    }
 
 
 def decide(project: Project, event: str, version: str, **moves: str) -> None:
@@ -56,6 +64,16 @@ def test_a_promotion_says_the_verdict_with_a_link_and_closes_the_alarm(project: 
     assert first == "It closes the alarms of champion 1: scores."
     assert second.startswith("Accepted. It catches 34.0 % of the known novelty and lets 66.0 % through")
     assert notice["link"] == "http://127.0.0.1:8181/r/digits/report"
+
+
+def test_without_a_page_the_link_is_that_of_a_shared_mlflow(
+    project: Project, seen: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remove_settings(project)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow.example.org:5000")
+    decide(project, "promotion", "2", from_version="1", to_version="2")
+    tell_result(project, summary("2"), count_decisions(project, "digits") - 1)
+    assert [notice["link"] for notice in notices_of(seen)] == ["http://mlflow.example.org:5000/#/run"]
 
 
 def test_a_refusal_says_why_and_that_the_alarm_stays(project: Project, seen: SimpleNamespace) -> None:
