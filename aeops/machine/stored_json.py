@@ -59,6 +59,7 @@ STATE_FILES = (
     StateFile("stack/deployed.json", REMOVE, is_vital=False),
     StateFile("stack/ports.json", REMOVE, is_vital=False),
     StateFile("stack/outages.json", REMOVE, is_vital=False),
+    StateFile("stack/crashes.json", REMOVE, is_vital=False),
     StateFile("notifications/sent.json", REMOVE, is_vital=False),
     StateFile("services/*.json", REMOVE, is_vital=False),
     StateFile("monitoring/*/verdict.json", "ae monitor {name}", is_vital=False),

@@ -8,7 +8,7 @@ or one that a person starts, goes on at the last checkpoint.
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
@@ -32,6 +32,7 @@ _PROCESS_TAG = f"{PROCESS_LABEL}="  # of a flow run that was started by hand, fr
 _WORKER_LABEL = "prefect.worker.name"  # of a flow run: the worker that has taken it
 _RUN_ID_VARIABLE = "PREFECT__FLOW_RUN_ID"  # set by a worker in the process of a flow run
 _START_TIMEOUT = timedelta(minutes=2)  # in which a worker starts a flow run's process
+_CRASH_TOLD_WITHIN = timedelta(hours=1)  # an older one was told, or happened while no stack ran
 _FINAL_STATES = ("COMPLETED", "FAILED", "CANCELLED")  # Crashed is Prefect's word for a run that was interrupted
 _WAITING_STATES = ("Late", "Scheduled", "AwaitingConcurrencySlot")
 
@@ -44,35 +45,45 @@ def main() -> None:
         return
     tell_outages(project)
     api = stack_prefect_api(project, settings)
-
-    def tell_crash(run: PrefectObject, reason: str) -> None:
-        send(project, notices.failed(str(run["parameters"].get("recipe", "")), f"the run `{run['name']}`", reason))
-
-    for message in (*crash_dead_runs(api, tell_crash), *delete_missed_runs(api)):
+    for message in (*crash_dead_runs(api), *delete_missed_runs(api)):
         print(message, flush=True)
+    tell_crashes(project, api)
     if was_holder_killed(project):
         _close_open_runs(project)
 
 
 def tell_outages(project: Project) -> None:
     """Tell the receivers of ae.yaml of each service that does not stay up, once when that begins."""
-    file = project.home / "stack" / "outages.json"
-    record = read_json_if_whole(file, "told") or {"told": []}
     state = read_state(project)
     failing_names = [name for name in (*sorted(state.services), SETUP_NAME) if state.is_failing(name)]
-    if failing_names == record["told"]:
-        return
-    write_json(file, {"told": failing_names})
-    for name in failing_names:
-        if name not in record["told"]:
-            send(project, notices.outage(name, str(project.logs / f"{'setup' if name == SETUP_NAME else name}.log")))
+    for name in _new_ones(project, "outages", failing_names):
+        log = project.logs / f"{'setup' if name == SETUP_NAME else name}.log"
+        send(project, notices.outage(name, str(log)))
 
 
-def crash_dead_runs(api: PrefectApi, on_crash: Callable[[PrefectObject, str], None] = lambda run, reason: None) -> list[str]:
+def tell_crashes(project: Project, api: PrefectApi) -> None:
+    """Tell the receivers of ae.yaml of each run that was interrupted lately, whoever has noticed that."""
+    since = datetime.now(UTC) - _CRASH_TOLD_WITHIN
+    crashed_runs = api.flow_runs({"state": {"type": {"any_": ["CRASHED"]}}, "end_time": {"after_": since.isoformat()}})
+    runs = {str(run["id"]): run for run in crashed_runs}
+    for run_id in _new_ones(project, "crashes", list(runs)):
+        run = runs[run_id]
+        reason = run["state"]["message"] or "its process ended without reporting it"
+        name = str(run["name"]).partition(", ")[0]  # without its time: a run that is killed every hour is the same failure
+        send(project, notices.failed(str(run["parameters"].get("recipe", "")), f"the run `{name}`", reason))
+
+
+def _new_ones(project: Project, topic: str, names: list[str]) -> list[str]:
+    """Return those of the names that were not there the last time; what is there now is noted before anybody is told."""
+    file = project.home / "stack" / f"{topic}.json"
+    record = read_json_if_whole(file, "told") or {"told": []}
+    if names != record["told"]:
+        write_json(file, {"told": names})
+    return [name for name in names if name not in record["told"]]
+
+
+def crash_dead_runs(api: PrefectApi) -> list[str]:
     """Mark each flow run Crashed whose process, on this machine, has ended.
-
-    Args:
-        on_crash: called with each such run and the reason.
 
     Returns:
         A line for each of them.
@@ -85,7 +96,6 @@ def crash_dead_runs(api: PrefectApi, on_crash: Callable[[PrefectObject, str], No
             if reason and api.is_unfinished(run["id"]):  # checked again: it may have ended well, and its process then
                 api.mark_crashed(run["id"], reason)
                 messages.append(f"flow run {run['name']} ({run['id']}): {reason}")
-                on_crash(run, reason)
     return messages
 
 

@@ -284,7 +284,7 @@ def test_a_killed_run_is_crashed_closed_and_told_and_the_next_one_works(stack: S
     os.kill(pid, signal.SIGKILL)
     wait_for(lambda: stack.state(run)[0] == "Crashed", seconds=120)
     wait_for(lambda: stack.mlflow_status(mlflow_run) == "KILLED", seconds=120)
-    wait_for(lambda: stack.was_told("wait b", "ended without reporting it"), seconds=30)
+    wait_for(lambda: stack.was_told("the run `wait b` has failed"), seconds=30)
     stack.receiver.requests.clear()
     before = len(stack.lines("begin"))
     time.sleep(3)
