@@ -25,6 +25,7 @@ from aeops.cli import (
     logs,
     monitor,
     new,
+    notify,
     plan,
     prefect,
     prune,
@@ -60,7 +61,7 @@ COMMAND_GROUPS = {
     "use": (score, serve, embed, compress, decompress),
     "versions": (show, compare, approve, reject, rollback, retire, rebuild, sign),
     "why and when": (why, history, ledger),
-    "operate": (up, down, status, runs, logs, ui, monitor, alarm, doctor, prune, prefect, completion),
+    "operate": (up, down, status, runs, logs, ui, monitor, alarm, notify, doctor, prune, prefect, completion),
 }
 
 

@@ -46,6 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
     from aeops.machine.run_watch import RunWatch
 
     with RunWatch() as watch:
+        from aeops.alerts.receivers import report_problems
         from aeops.data.dvc import require_path_without_braces
         from aeops.data.listed_recipes import list_recipe
         from aeops.data.pipeline_files import write_pipeline_files
@@ -66,6 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
         require_path_without_braces(project)
         require_named_files(recipe, project)
         require_whole_seed_record(recipe, project)
+        report_problems(project)
         require_disk_space(project)
         require_writable_checkout(project)
         prepare_environment(project)

@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from aeops.provenance.lineage import with_lineage
 from aeops.recipe.yaml_reader import parse_yaml
 from aeops.registry.store import Store
 from aeops.registry.versions import VersionInfo
@@ -62,7 +63,13 @@ class Difference:
 
 
 def read_facts(store: Store, recipe: str, version: VersionInfo) -> VersionFacts:
-    """Return the record of a version out of the registry."""
+    """Return the record of a version out of the registry.
+
+    Raises:
+        DataError: its lineage is altered.
+    """
+    if store.has_run(version.run_id):
+        version = with_lineage(store, recipe, version)
     return VersionFacts(
         recipe=recipe,
         version=version.version,

@@ -79,7 +79,7 @@ class VersionEvidence:
 
     def run_file_url(self, path: str) -> str:
         """Return the page of one of the run's files."""
-        return f"{self.store.run_url(self.version.run_id)}/artifacts/{path}"
+        return self.store.run_url(self.version.run_id, path)
 
 
 def why_prediction(project: Project, store: Store, prediction_id: str) -> list[ChainLink]:
@@ -165,7 +165,7 @@ def _version_link(evidence: VersionEvidence, prediction: Prediction | None, bund
         problems.append(bundle_problem)
     if prediction is not None and prediction.bundle_sha256 != sha256:
         problems.append(f"the bundle that scored was {prediction.bundle_sha256[:HASH_DIGITS]}")
-    location = f"{evidence.store.versions_url(evidence.recipe)}/versions/{version.version}"
+    location = evidence.store.versions_url(evidence.recipe, version.version)
     return ChainLink("version", message, location, "; ".join(problems))
 
 

@@ -23,6 +23,7 @@ from aeops.recipe.default_rules import PURPOSES
 from aeops.recipe.gate_rules import Rule
 from aeops.recipe.gate_section import SwitchedOff
 from aeops.recipe.monitoring import MonitorSpec
+from aeops.recipe.notify_settings import SecretReference
 from aeops.recipe.own_kinds import source_specs, study_specs
 from aeops.recipe.project_settings import ProjectSettings
 from aeops.recipe.sections import (
@@ -38,7 +39,7 @@ from aeops.recipe.sections import (
 from aeops.recipe.studies import RIVAL_SECTIONS, RivalsStudy
 
 WHOLE_NUMBER, NUMBER, WORD, TRUTH, ANYTHING = "a whole number", "a number", "a text", "true or false", "settings"
-_TYPE_NAMES = {int: WHOLE_NUMBER, float: NUMBER, str: WORD, bool: TRUTH}
+_TYPE_NAMES = {int: WHOLE_NUMBER, float: NUMBER, str: WORD, SecretReference: WORD, bool: TRUTH}
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from aeops.serving.json_responses import build_error_response, json_response
 from aeops.serving.limits import RequestLimits
 from aeops.serving.metrics import MEDIA_TYPE as METRICS_TYPE
 from aeops.serving.middleware import ServiceMiddleware
-from aeops.serving.openapi import EXAMPLE_ADDRESS, curl_example, openapi_document, openapi_page
+from aeops.serving.openapi import EXAMPLE_ADDRESS, openapi_document, openapi_page
 from aeops.serving.post import ScoringEndpoint
 from aeops.serving.request_bodies import JsonObject
 from aeops.serving.served_version import ServedVersion
@@ -118,14 +118,16 @@ def get_model(service: ScoringService) -> Response:
 
 
 def get_openapi(service: ScoringService) -> Response:
-    return json_response(openapi_document(service.name, service.rollover.current_version, service.limits))
+    return json_response(_document(service))
 
 
 def get_docs(service: ScoringService) -> Response:
-    served_version, curl = service.rollover.current_version, ""
-    if served_version is not None:
-        curl = curl_example(served_version.detector, service.address or EXAMPLE_ADDRESS, service.password is not None)
-    return HTMLResponse(openapi_page(openapi_document(service.name, served_version, service.limits), curl))
+    return HTMLResponse(openapi_page(_document(service)))
+
+
+def _document(service: ScoringService) -> JsonObject:
+    address, has_password = service.address or EXAMPLE_ADDRESS, service.password is not None
+    return openapi_document(service.name, service.rollover.current_version, service.limits, address, has_password)
 
 
 GET_HANDLERS = {

@@ -18,6 +18,7 @@ from aeops.machine.prefect_access import external_prefect_api, login_hint, make_
 from aeops.machine.service_records import read_service_record, service_record_file, services_folder
 from aeops.machine.stack_settings import Settings, last_setup_request, remove_settings, settings_file, write_settings
 from aeops.project import Project
+from aeops.registry.mlflow_pages import experiments_page
 from aeops.stack.leader_state import SETUP_NAME, LeaderState, read_state, state_file
 from aeops.stack.prefect_api import stack_prefect_api
 from aeops.stack.service_definitions import (
@@ -197,7 +198,8 @@ def show_addresses(project: Project, settings: Settings) -> None:
     """Print the address of each service, a line each."""
     for service in _current_services(project, settings):
         if service.address:
-            print(f"{service.name:<20} {service.address}")
+            shown = experiments_page(service.address) if service.name == MLFLOW else service.address
+            print(f"{service.name:<20} {shown}")
     if address := external_prefect_api():
         print(f"{'prefect':<20} {address} (PREFECT_API_URL)")
     else:

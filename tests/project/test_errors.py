@@ -16,7 +16,7 @@ from aeops.errors import AeError, DataError, InfrastructureError, InternalError,
 from aeops.machine.child_process import run_module
 from aeops.project import Project
 from aeops.registry.store import Store
-from flows.training_steps import is_worth_retrying
+from flows.pipeline_step import is_worth_retrying
 
 
 @pytest.mark.parametrize(

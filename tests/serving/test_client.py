@@ -1,5 +1,6 @@
 """The Python client, and the examples of the service's pages, on a running service."""
 
+import html
 import json
 import subprocess
 from collections.abc import Iterator
@@ -15,7 +16,6 @@ from running_service import running
 from aeops.bundle.detector import Detector
 from aeops.client import Prediction, ScoringClient, ScoringError, to_lists
 from aeops.serving.limits import RequestLimits
-from aeops.serving.openapi import curl_example
 
 
 @pytest.fixture(scope="module")
@@ -91,11 +91,23 @@ def test_the_documents_example_is_a_request_with_its_answer(address: str) -> Non
     assert answer["score"] == pytest.approx(expected[0]["score"], rel=1e-5)
 
 
-def test_the_first_page_shows_a_command_that_works(address: str, served: SimpleNamespace) -> None:
+def test_the_first_page_shows_commands_that_work_and_tells_each_error_once(address: str, served: SimpleNamespace) -> None:
     served.service.address = address
-    page = httpx.get(f"{address}/")
+    page, document = httpx.get(f"{address}/"), httpx.get(f"{address}/openapi.json").json()
     assert page.headers["content-type"].startswith("text/html")
-    command = curl_example(served.service.rollover.current_version.detector, address, has_password=False)
-    assert command.replace('"', "&quot;").replace("'", "&#x27;") in page.text
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=True)
-    assert "predictions" in json.loads(done.stdout)
+    answers = {}  # without ids, as nothing is recorded here
+    for path, item in document["paths"].items():
+        for sample in item.get("post", {}).get("x-codeSamples", ()):
+            assert html.escape(sample["source"]) in page.text
+            done = subprocess.run(["bash", "-c", sample["source"]], capture_output=True, text=True, timeout=60, check=True)
+            answers[path] = json.loads(done.stdout).keys()
+    assert answers == {
+        "/score": {"predictions"},
+        "/invocations": {"predictions"},
+        "/embed": {"codes"},
+        "/reconstruct": {"reconstructions"},
+        "/explain": {"predictions"},
+    }
+    for status, response in document["components"]["responses"].items():
+        assert page.text.count(html.escape(response["description"])) == 1, status
+        assert json.dumps(document).count(json.dumps(response["description"])) == 1, status

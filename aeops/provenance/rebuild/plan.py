@@ -10,6 +10,7 @@ from typing import TypeVar
 from aeops.errors import AeError, DataError, InfrastructureError, InternalError
 from aeops.machine.child_process import run_module
 from aeops.project import Project
+from aeops.provenance.lineage import with_lineage
 from aeops.provenance.rebuild.code import lay_out_code, put_recorded
 from aeops.provenance.rebuild.data import borrow_sources, pull_data, require_data
 from aeops.provenance.rebuild.interpreter import python_for
@@ -84,6 +85,7 @@ def make_plan(project: Project, store: Store, recipe: str, version: VersionInfo,
     Raises:
         DataError: naming every missing piece; or the version records no entry point that this code knows.
     """
+    version = with_lineage(store, recipe, version)
     entry = entry_module(project, recipe, version)
     record, missing_pieces = read_record(store, recipe, version, scratch_folder / "record")
     errors = ErrorCollector(missing_pieces)

@@ -84,12 +84,12 @@ class Record:
 
 
 def read_record(store: Store, recipe: str, version: VersionInfo, folder: Path) -> tuple[Record, list[str]]:
-    """Download the record of a version and check it against the SHA-256 in its tags.
+    """Download the record of a version and check it against the SHA-256 in its lineage.
 
     Args:
         store: the registry.
         recipe: the model's name.
-        version: with its tags.
+        version: with its whole lineage as tags.
         folder: where to put the files.
 
     Returns:
@@ -105,7 +105,7 @@ def read_record(store: Store, recipe: str, version: VersionInfo, folder: Path) -
     for path in sorted(run_files & expected_sha256.keys()):
         actual, expected = file_sha256(folder / path), expected_sha256[path]
         if expected is not None and actual != expected:
-            problems.append(f"{path} of its run is altered: SHA-256 {actual[:12]}, {expected[:12]} is recorded in its tags")
+            problems.append(f"{path} of its run is altered: SHA-256 {actual[:12]}, {expected[:12]} is recorded")
     return Record(recipe, version, folder), problems + _missing_tags(version.tags)
 
 
