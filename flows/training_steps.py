@@ -195,7 +195,21 @@ def ingest_source(recipe: str) -> None:
             say_progress(place)
 
     run_module(arguments, root=project.root, home=project.home, log=stage_log(project, "ingest"), on_poll=report_progress)
-    say_result(f"{read_json(incoming / 'dataset.json')['rows']:,} samples")
+    say_result(ingest_text(read_json(incoming / "dataset.json", "rows")))
+
+
+def ingest_text(document: Mapping[str, Any]) -> str:
+    """Return how many samples the source has, and what has changed since the last accepted ingest; of an incoming dataset.json.
+
+    >>> ingest_text({"rows": 5020, "growth": {"read": 23, "counts": {"new": 20, "replaced": 3, "unread": 4997}}})
+    '5,020 samples: 23 read, 20 new, 3 replaced'
+    """
+    text = f"{document['rows']:,} samples"
+    if growth := document.get("growth"):
+        counts = [f"{count:,} {name.replace('_', ' ')}" for name, count in growth["counts"].items() if name != "unread"]
+        counts.sort(key=lambda part: not part.endswith(" new"))
+        text += f": {', '.join([f'{growth["read"]:,} read', *(counts or ['nothing new'])])}"
+    return text
 
 
 @pipeline_step("validate", "checks every sample and the set as a whole")

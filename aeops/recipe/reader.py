@@ -96,6 +96,11 @@ class Recipe:
         """Return the spec of the model and of each of its rivals, by what stands before `model` in the path of their settings."""
         return _all_fits(self.fit, self.evaluate)
 
+    @property
+    def on_duplicate(self) -> str:
+        """What becomes of samples that equal an earlier one: `skip`, `accept` or `refuse`."""
+        return self.data.on_duplicate or self.validate.duplicates
+
     def label_text(self, label: int) -> str:
         """Return a label as a person knows it."""
         if 0 <= label < len(self.label_names):

@@ -100,7 +100,7 @@ def _file_samples(files: dict[str, Path], recipe: Recipe) -> "SourceSamples":
     ids = None
     if source.id is not None:
         ids = [cell_text(cell) for cell in table.columns[source.id]]
-        problems |= id_problems(ids, problems)
+        problems |= id_problems(ids, problems, recipe.on_duplicate)
     set_aside = dict(table.set_aside)
     set_aside |= {_row_title(table, row, ids): reason for row, reason in sorted(problems.items())}
     kept = np.array([row for row in range(len(rows)) if row not in problems], np.int64)

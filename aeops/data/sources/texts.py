@@ -201,7 +201,7 @@ def _samples(records: Records, files: dict[str, Path], recipe: Recipe, project: 
     ids = records.names
     if source.id is not None:
         ids = [cell_text(cell) for cell in records.cells["id"]]
-        problems |= id_problems(ids, problems)
+        problems |= id_problems(ids, problems, recipe.on_duplicate)
     set_aside = dict(records.set_aside)
     for row, reason in sorted(problems.items()):
         set_aside[records.names[row]] = reason
