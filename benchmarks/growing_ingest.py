@@ -1,7 +1,7 @@
 """What 200 samples more cost: `python benchmarks/growing_ingest.py` writes benchmarks/records/growing.json.
 
-A folder of small PNGs, real digits with another value in a corner each, is ingested and accepted by the recipe that `ae new` proposes
-for it; then some files are added, and it is ingested and accepted again. The same with the rows of a CSV file with ids, which has
+A folder of small PNGs, real digits with another value in a corner each, is ingested and accepted by the recipe that `ae new`
+proposes for it; then some files are added, and it is ingested and accepted again. The same with the rows of a CSV file with ids, which has
 to be parsed as a whole to find the new ones. Counted: the samples that the second ingest has decoded or stored, and what DVC has
 to push.
 """
@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 from benchmark_tools import RECORDS, ROOT, measurement_facts, save_record
-from ingest_speed import EACH_FOLDER, write_digits
+from ingest_speed import write_digits
 
 from aeops.cli.main import main as ae
 from aeops.data.dataset import read_index
@@ -106,16 +106,9 @@ def measure(
 def write_new_digits(folder: Path, count: int) -> None:
     """Write the PNGs up to this number that are not there, and leave the others as they are."""
     there = sum(1 for _ in folder.rglob("*.png"))
+    write_digits(folder, count, first=there)
     if not there:
-        write_digits(folder, count)
         time.sleep(SETTLING)
-        return
-    with tempfile.TemporaryDirectory() as scratch:
-        write_digits(Path(scratch), count)
-        for number in range(there, count):
-            name = f"{number // EACH_FOLDER:03d}/{number:06d}.png"
-            (folder / name).parent.mkdir(exist_ok=True)
-            shutil.copyfile(Path(scratch) / name, folder / name)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

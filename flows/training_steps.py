@@ -208,7 +208,7 @@ def ingest_text(document: Mapping[str, Any]) -> str:
     if growth := document.get("growth"):
         counts = [f"{count:,} {name.replace('_', ' ')}" for name, count in growth["counts"].items() if name != "unread"]
         counts.sort(key=lambda part: not part.endswith(" new"))
-        text += f": {', '.join([f'{growth["read"]:,} read', *(counts or ['nothing new'])])}"
+        text += f": {growth['read']:,} read, {', '.join(counts) or 'nothing new'}"
     return text
 
 

@@ -48,7 +48,8 @@ def write_record(project: Project, recipe: Recipe, summary: RunSummary) -> None:
 def unchanged_summary(project: Project, recipe: str) -> RunSummary | None:
     """Return the last run's summary with `changed` False if a run would change nothing, else None.
 
-    That is so if no sample is older than the recipe keeps it, and source, recipe, record of seeds, data, code and the output of every stage are as they were, the registry still
+    That is so if no sample is older than the recipe keeps it, source, recipe, record of seeds, data, code and the output of every
+    stage are as they were, the registry still
     holds the version, no decision on it is pending, and nothing in ledger and registry is to be repaired. Where the record of the
     last run is damaged, the run makes it anew. The cheapest checks come first.
     """
