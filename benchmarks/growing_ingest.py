@@ -1,9 +1,9 @@
 """What 200 samples more cost: `python benchmarks/growing_ingest.py` writes benchmarks/records/growing.json.
 
 A folder of small PNGs, real digits with another value in a corner each, is ingested and accepted by the recipe that `ae new`
-proposes for it; then some files are added, and it is ingested and accepted again. The same with the rows of a CSV file with ids, which has
-to be parsed as a whole to find the new ones. Counted: the samples that the second ingest has decoded or stored, and what DVC has
-to push.
+proposes for it; then some files are added, and it is ingested and accepted again. The same with the rows of a CSV file with
+ids, which has to be parsed as a whole to find the new ones. Counted: the samples that the second ingest has decoded or
+compared, and the shards that DVC has to push.
 """
 
 import argparse

@@ -164,6 +164,21 @@ def accept_incoming(project: Project, dataset: str, content_sha256: str, accepte
     replace_file(incoming, accepted_file(project, dataset))
 
 
+def move_record(project: Project, dataset: str, before: str, after: str) -> None:
+    """Let the record go on to a version of the dataset that was made of the one that it is of.
+
+    Args:
+        project: whose state it is.
+        dataset: its name.
+        before: content's SHA-256 of the version that the record has to be of; another record stays as it is.
+        after: that of the new one.
+    """
+    file = accepted_file(project, dataset)
+    document = read_json_if_whole(file, *KEYS)
+    if document is not None and document["content_sha256"] == before:
+        write_json(file, document | {"content_sha256": after})
+
+
 def known_sha256(record: SourceRecord | None, role: str, path: Path) -> str:
     """Return the SHA-256 of a source's file, which is read only where it is not as it was."""
     known = record.unchanged(role, file_stamp(path)) if record is not None else None

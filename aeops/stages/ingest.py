@@ -18,6 +18,7 @@ from aeops.data.array_files import write_parquet
 from aeops.data.dataset import FORMAT, SHARD_BYTES, index_columns, lines_sha256
 from aeops.data.forgotten import ForgottenSamples, read_forgotten
 from aeops.data.growth import KEPT_FILE, Base, GrowthPlan, next_number, open_base, plan_growth
+from aeops.data.pending_forgetting import require_none_pending
 from aeops.data.retention import read_first_days
 from aeops.data.set_aside import write_set_aside
 from aeops.data.shards import describe_input, shard_file, shard_stem, write_block
@@ -60,6 +61,7 @@ def ingest(recipe: Recipe, project: Project, output: Path, *, whole: bool = Fals
         DataError: the source is not what the recipe says; `output` is as it was.
     """
     dataset, settings = recipe.data.dataset, reading_settings(recipe, project)
+    require_none_pending(project, dataset, recipe.name)
     base = None if whole else open_base(recipe, project)
     record = read_record(project, dataset)
     if base is None or record is None or (record.settings_sha256, record.content_sha256) != (settings, base.content_sha256):

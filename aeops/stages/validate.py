@@ -8,7 +8,6 @@ refused as a whole. validation.json and the Data Docs are written either way.
 
 import argparse
 import math
-import os
 import shutil
 from collections import Counter
 from dataclasses import dataclass, field, replace
@@ -35,10 +34,11 @@ from aeops.data.dataset import (
 )
 from aeops.data.forgotten import FORGOTTEN_FILE
 from aeops.data.growth import KEPT_FILE, NEXT_NUMBER, first_free_number
+from aeops.data.kept_shards import keep_shards
 from aeops.data.quarantine import write_quarantine
 from aeops.data.retention import FIRST_DAYS_FILE
 from aeops.data.set_aside import count_reasons, read_set_aside
-from aeops.data.shards import describe_input, read_input, shard_file, shard_stem, write_block
+from aeops.data.shards import describe_input, read_input, shard_stem, write_block
 from aeops.data.source_record import accept_incoming
 from aeops.data.validation import (
     ROW_KEY,
@@ -403,41 +403,6 @@ def accepted_description(description: dict[str, Any], index: pd.DataFrame, shard
     if growth is not None and growth["next_number"] > first_free_number(index["id"], description["dataset"]):
         accepted[NEXT_NUMBER] = growth["next_number"]
     return accepted
-
-
-def keep_shards(kept: pd.DataFrame, dataset: Path, folder: Path, spec: InputSpec) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
-    """Take over what stays of the accepted dataset.
-
-    A shard that lost no sample keeps its file, which is linked and neither read nor written; one that lost some is written anew
-    under its name.
-
-    Returns:
-        The rows of the index, and for each shard its file, number of rows and SHA-256.
-    """
-    if not len(kept):
-        return kept, []
-    known = {shard["file"]: shard for shard in read_json(dataset / "dataset.json", "shards")["shards"]}
-    index_parts, shards = [], []
-    for number, rows in kept.groupby("shard", sort=True):
-        file = shard_file(dataset, int(str(number)))
-        if len(rows) == known[file]["rows"]:
-            link_file(dataset / file, folder / file)
-            shards.append(known[file])
-            index_parts.append(rows)
-            continue
-        ((rows, block),) = read_shards(dataset, rows)
-        write_block(folder, shard_stem(int(str(number))), block, spec)
-        index_parts.append(rows.assign(row=range(len(rows))))
-        shards.append({"file": file, "rows": len(rows), "sha256": file_sha256(folder / file)})
-    return pd.concat(index_parts, ignore_index=True), shards
-
-
-def link_file(path: Path, new_path: Path) -> None:
-    """Give a file a second name, or copy it where the disk knows no such names."""
-    try:
-        os.link(path, new_path)
-    except OSError:
-        shutil.copyfile(path, new_path)
 
 
 def write_accepted(
