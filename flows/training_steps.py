@@ -21,6 +21,7 @@ from prefect.runtime import flow_run, task_run
 
 from aeops.data import dvc
 from aeops.data.listed_recipes import list_recipe
+from aeops.data.near_copies_text import warning_text
 from aeops.data.pipeline_files import write_pipeline_files
 from aeops.errors import DataError, InfrastructureError, TransientError, UsageError
 from aeops.evaluation.before_training import require_enough_samples, require_named_files, require_whole_seed_record
@@ -222,8 +223,11 @@ def validate_incoming(recipe: str, stage: PreloadedProcess) -> None:
     incoming = project.incoming(checked.data.dataset)
     try:
         stage.run(["--recipe", str(project.recipe_file(recipe)), "--incoming", str(incoming)])
-        rows = read_json(project.validation(checked.data.dataset) / "validation.json", "rows")["rows"]
+        validation = read_json(project.validation(checked.data.dataset) / "validation.json", "rows")
+        rows = validation["rows"]
         say_result(f"{rows['accepted']:,} accepted, {rows['quarantined']:,} set aside")
+        if warning := warning_text(validation.get("near_copies") or {}):
+            print(f"warning: {warning} (data.near_copies; all of them: ae audit {recipe})", file=sys.stderr, flush=True)
         shutil.rmtree(incoming)
     finally:
         pages = project.data_docs / checked.data.dataset / "index.html"

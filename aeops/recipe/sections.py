@@ -11,6 +11,7 @@ from aeops.kinds import KIND_INFOS
 
 BY_CONTENT, BY_TIME, BY_MACHINE = "content", "time", "machine"  # how data.split is drawn
 SKIP, ACCEPT, REFUSE = "skip", "accept", "refuse"  # what becomes of a sample that equals an earlier one
+WARN, SAME_SPLIT, IGNORE = "warn", "same-split", "ignore"  # what becomes of near copies in two splits
 KEEP_PATTERN = re.compile(r"(\d{1,5}) days?")
 
 
@@ -59,6 +60,8 @@ class DataSpec:
     # How long samples stay, such as 90 days: by their own times where the source has some, counted from the newest, else by the
     # day of their first ingest. None: as long as the source has them.
     keep: str | None = None
+    # Samples of two splits that are nearly the same: named in a warning, or each new image put into the split of the earlier one.
+    near_copies: str = bounded_field(WARN, one_of=(WARN, SAME_SPLIT, IGNORE))
 
     @property
     def keep_days(self) -> int | None:

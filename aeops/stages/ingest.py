@@ -18,6 +18,7 @@ from aeops.data.array_files import write_parquet
 from aeops.data.dataset import FORMAT, SHARD_BYTES, index_columns, lines_sha256
 from aeops.data.forgotten import ForgottenSamples, read_forgotten
 from aeops.data.growth import KEPT_FILE, Base, GrowthPlan, next_number, open_base, plan_growth
+from aeops.data.near_copies import image_pairs, known_hashes, on_one_side, read_rows_of
 from aeops.data.pending_forgetting import require_none_pending
 from aeops.data.retention import read_first_days
 from aeops.data.set_aside import write_set_aside
@@ -40,6 +41,7 @@ from aeops.kinds.interface import load_kind
 from aeops.machine.entry_point import run_main
 from aeops.project import Project, find_project
 from aeops.recipe.reader import Recipe, read_recipe
+from aeops.recipe.sections import SAME_SPLIT
 
 RANGE_KEYS = ("low", "high")  # behind those of columns and channels: the order of keys is part of a dataset's bytes
 
@@ -74,6 +76,8 @@ def ingest(recipe: Recipe, project: Project, output: Path, *, whole: bool = Fals
     with atomic_folder(output) as folder:
         (folder / "shards").mkdir()
         index = write_shards(samples, recipe, folder, plan=plan)
+        if recipe.data.near_copies == SAME_SPLIT and len(index):
+            index = keep_on_one_side(index, plan, recipe, project, folder)
         write_parquet(folder / "index.parquet", index)
         write_set_aside(folder, {**samples.set_aside, **plan.refused})
         write_plan(plan, folder)
@@ -118,6 +122,30 @@ def _reading(
         alive = [plan.first_days.days[name] for name in [*plan.kept.get("id", []), *compress(plan.ids, plan.written)]]
         oldest = min(alive).isoformat() if alive else None
     return SourceRecord(settings, "", time.time_ns(), files, oldest, plan.left_out() if samples.ids is None else {})
+
+
+def keep_on_one_side(index: pd.DataFrame, plan: GrowthPlan, recipe: Recipe, project: Project, folder: Path) -> pd.DataFrame:
+    """Return the index with each new image in the split of the near copy that came before it.
+
+    Args:
+        index: of the new samples.
+        plan: what stays; a sample that the dataset held before keeps its split.
+        recipe: its input.
+        project: has the state folder with known hashes.
+        folder: of the incoming dataset.
+    """
+    parts, is_known = [(folder, index)], np.zeros(len(index), bool)
+    if plan.base is not None:
+        last = plan.base.index.set_index("id")["split"]
+        is_known = index["id"].isin(last.index).to_numpy()
+        index.loc[is_known, "split"] = last.loc[index.loc[is_known, "id"]].to_numpy()
+        if len(plan.kept):
+            parts.insert(0, (plan.base.folder, plan.kept))
+    whole = pd.concat([part for _, part in parts], ignore_index=True)
+    read, spec = read_rows_of(parts), recipe.fit.input
+    pairs = image_pairs(known_hashes(whole, spec, read, project.image_hashes(recipe.data.dataset)), spec, read)
+    fixed = np.r_[np.ones(len(plan.kept), bool), is_known]
+    return index.assign(split=on_one_side(whole, fixed, pairs)[len(plan.kept) :])
 
 
 def write_plan(plan: GrowthPlan, folder: Path) -> None:

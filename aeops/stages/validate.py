@@ -35,6 +35,7 @@ from aeops.data.dataset import (
 from aeops.data.forgotten import FORGOTTEN_FILE
 from aeops.data.growth import KEPT_FILE, NEXT_NUMBER, first_free_number
 from aeops.data.kept_shards import keep_shards
+from aeops.data.near_copies import NearCopies, find_near_copies, read_rows_of
 from aeops.data.quarantine import write_quarantine
 from aeops.data.retention import FIRST_DAYS_FILE
 from aeops.data.set_aside import count_reasons, read_set_aside
@@ -60,6 +61,7 @@ from aeops.machine.entry_point import run_main
 from aeops.machine.stored_json import read_json
 from aeops.project import Project, find_project
 from aeops.recipe.reader import Recipe, read_recipe
+from aeops.recipe.sections import IGNORE
 
 MAX_NAMED_SAMPLES = 20  # of validation.json; the quarantine's rows.parquet names every quarantined sample
 MAX_NAMED_REASONS = 3  # of a refusal
@@ -151,7 +153,8 @@ def validate(recipe: Recipe, project: Project, incoming: Path) -> None:
             raise DataError(describe_refusal(validation, recipe, project, quarantine))
         new_dataset = build_dataset(validation, incoming, description, staging_folder(dataset), dataset)
         content = content_sha256(new_dataset)
-        write_validation(validation, recipe, project, quarantine, content)
+        copies = near_copies(recipe, project, new_dataset)
+        write_validation(validation, recipe, project, quarantine, content, copies)
         accepted_ids = set(validation.accepted_index["id"])
         if not is_same_dataset(new_dataset, dataset, goes_on=len(validation.kept) > 0):
             replace_dataset(new_dataset, dataset)
@@ -280,7 +283,12 @@ def quarantine_samples(validation: DatasetValidation, recipe: Recipe, project: P
 
 
 def write_validation(
-    validation: DatasetValidation, recipe: Recipe, project: Project, quarantine: Path | None, content_digest: str | None
+    validation: DatasetValidation,
+    recipe: Recipe,
+    project: Project,
+    quarantine: Path | None,
+    content_digest: str | None,
+    copies: NearCopies | None = None,
 ) -> None:
     """Write validation.json; its paths are relative to the state folder.
 
@@ -290,6 +298,7 @@ def write_validation(
         project: has the state folder.
         quarantine: the folder of bad samples, or None.
         content_digest: the SHA-256 of the accepted dataset; None if it was refused.
+        copies: near copies in different splits; None where they were not looked for.
     """
     dataset = recipe.data.dataset
     expectations = []
@@ -316,6 +325,7 @@ def write_validation(
         "quarantine": quarantine_path,
         "data_docs": (project.data_docs / dataset / "index.html").relative_to(project.home).as_posix(),
         "content_sha256": content_digest,
+        "near_copies": None if copies is None else copies.to_dict(),
     }
     folder = project.validation(dataset)
     make_folder(folder)
@@ -360,6 +370,15 @@ def frequent_failures(validation: DatasetValidation) -> str:
 
 
 # ---------------------------------------------------------------- the accepted dataset
+
+
+def near_copies(recipe: Recipe, project: Project, dataset: Path) -> NearCopies | None:
+    """Return the near copies in different splits of a dataset; None where the recipe ignores them, or such samples have none."""
+    if recipe.data.near_copies == IGNORE:
+        return None
+    index = read_index(dataset)
+    cache = project.image_hashes(recipe.data.dataset)
+    return find_near_copies(index, recipe.fit.input, read_rows_of([(dataset, index)]), cache)
 
 
 def build_dataset(

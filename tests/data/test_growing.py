@@ -15,9 +15,12 @@ from aeops.data.retention import FirstDays, expired_by_time
 from aeops.data.source_record import SETTLED_NS, read_record
 from aeops.data.sources import decode_pool
 from aeops.data.sources.catalogue import source_digest
+from aeops.data.time_borders import split_borders
 from aeops.errors import DataError, UsageError
+from aeops.files import write_json
 from aeops.machine.stored_json import read_json
 from aeops.recipe.reader import load_recipe
+from aeops.recipe.sections import SplitSpec
 from aeops.stages.ingest import ingest
 
 pytestmark = pytest.mark.xdist_group("great expectations")  # it takes seconds to import
@@ -392,3 +395,22 @@ def test_a_time_that_is_no_number_of_days_is_refused(pictures: Room, keep: str) 
     pictures.edit(data={"keep": keep})
     with pytest.raises(UsageError, match=r"keep: expected a number of days from 1 on, such as 90 days"):
         load_recipe(pictures.project, "mine")
+
+
+# ---------------------------------------------------------------- splits in time
+
+
+def test_borders_in_time_stay_while_earlier_steps_go_and_move_on_with_later_ones_alone(tmp_path: Path) -> None:
+    split = SplitSpec(validation=0.1, calibration=0.2, test=0.2, by="time")
+    times = np.arange(100.0)
+    first = split_borders(times, split, tmp_path)
+    assert first.times == (50.0, 60.0, 80.0)
+    write_json(tmp_path / "dataset.json", {"split_borders": first.to_dict()})
+    assert split_borders(times[40:], split, tmp_path) == first  # earlier steps have gone
+    later = split_borders(np.arange(40.0, 140.0), split, tmp_path)
+    assert later.times == (90.0, 100.0, 120.0)
+    late_arrivals = split_borders(np.arange(-300.0, 101.0), split, tmp_path)
+    assert late_arrivals.times == first.times  # what comes late lies before the borders: none moves back
+    assert set(late_arrivals.splits(times[:50])) == {"train"}
+    other = SplitSpec(validation=0.2, calibration=0.2, test=0.2, by="time")
+    assert split_borders(times, other, tmp_path).times == (40.0, 60.0, 80.0)  # the recipe has drawn them anew

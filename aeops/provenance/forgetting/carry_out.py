@@ -113,7 +113,7 @@ def remove_copies(project: Project, pending: dict[str, Any]) -> list[str]:
             places.append(artifacts / "bundle")
         places += [project.reports(recipe), project.seed_runs(recipe), project.sweeps(recipe), project.home / "compare" / recipe]
         places += [project.training(recipe), project.home / "rebuild" / recipe, project.home / "last-run" / f"{recipe}.json"]
-    places += sorted((project.home / "audit").glob("*"))
+    places += [project.image_hashes(dataset), *sorted((project.home / "audit").glob("*"))]
     removed = []
     for place in places:
         if place.is_dir():
