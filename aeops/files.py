@@ -4,8 +4,6 @@ Standard library only on import.
 """
 
 import hashlib
-import os
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +32,6 @@ __all__ = [
     "atomic_write",
     "data_sha256",
     "file_sha256",
-    "link_file",
     "make_folder",
     "recover_folder",
     "replace_file",
@@ -56,14 +53,6 @@ def data_sha256(data: bytes | str) -> str:
     """
     content = data.encode() if isinstance(data, str) else data
     return hashlib.sha256(content).hexdigest()
-
-
-def link_file(path: Path, new_path: Path) -> None:
-    """Give a file a second name, or copy it where the disk knows no such names."""
-    try:
-        os.link(path, new_path)
-    except OSError:
-        shutil.copyfile(path, new_path)
 
 
 def write_json(path: Path, value: Any, mode: int = 0o666) -> None:

@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     from aeops.machine.lock import run_lock
     from aeops.project import find_project
     from aeops.provenance.forgetting.carry_out import carry_out, unreached
-    from aeops.provenance.forgetting.ids_file import read_ids
+    from aeops.provenance.forgetting.ids_file import name_some, read_ids
     from aeops.provenance.forgetting.plan import plan_forgetting
     from aeops.recipe.reader import load_recipe
     from aeops.registry.store import open_store
@@ -65,6 +65,8 @@ def run(arguments: argparse.Namespace) -> int:
             report("note", f"{repeated:,} lines of {arguments.ids} repeat an id")
         if pending is None:
             pending = plan_forgetting(project, store, recipe, ids, actor_name(arguments.by), arguments.why)
+            if copies := pending["copies"]:
+                report("note", f"{len(copies):,} other samples have the same content and stay: {name_some(copies)}")
         else:
             report("note", f"goes on with what was begun at {pending['time']} by {pending['who']}")
         carry_out(project, store, pending, report)

@@ -127,7 +127,7 @@ def plan_growth(
         base = None  # another set altogether: its numbers begin anew
     plan = GrowthPlan(
         base=base,
-        ids=_numbered(sha256, base, record, recipe.data.dataset) if samples.ids is None else samples.ids,
+        ids=_numbered(sha256, base, record, recipe.data.dataset) if samples.ids is None else list(samples.ids),
         sha256=sha256,
         labels=None if samples.labels is None else samples.labels.copy(),
         written=np.ones(len(sha256), bool),
@@ -268,18 +268,16 @@ def _unread_facts(samples: SourceSamples) -> pd.DataFrame:
 def _with_facts(rows: pd.DataFrame, facts: pd.DataFrame, plan: GrowthPlan, recipe: Recipe) -> pd.DataFrame:
     """Return rows of an index with the labels and groups of today; a label that the recipe does not name loses its sample."""
     facts, rows = facts.reindex(rows.index), rows.copy()
+    keys = rows["sha256"]
     if "group" in facts:
-        changed = (rows["group"] != facts["group"]).to_numpy()
-        rows["group"] = facts["group"]
-        for place in np.flatnonzero(changed).tolist():
-            split = draw_split(str(rows["group"].iloc[place]), recipe.data.dataset, recipe.data.split)
-            rows.iloc[place, rows.columns.get_loc("split")] = split
+        changed = rows["group"] != facts["group"]
+        rows["group"] = keys = facts["group"]
+        rows.loc[changed, "split"] = [draw_split(str(key), recipe.data.dataset, recipe.data.split) for key in keys[changed]]
     if "part" in facts and recipe.data.split.test is None:
-        drawn = rows["group"] if "group" in facts else rows["sha256"]
-        for place in np.flatnonzero(((facts["part"] == "test") != (rows["split"] == "test")).to_numpy()).tolist():
-            is_test = facts["part"].iloc[place] == "test"
-            split = "test" if is_test else draw_split(str(drawn.iloc[place]), recipe.data.dataset, recipe.data.split)
-            rows.iloc[place, rows.columns.get_loc("split")] = split
+        is_test = facts["part"] == "test"
+        moved = is_test != (rows["split"] == "test")
+        drawn = [draw_split(str(key), recipe.data.dataset, recipe.data.split) for key in keys[moved]]
+        rows.loc[moved, "split"] = np.where(is_test[moved], "test", drawn)
     if "label" in facts:
         new = facts["label"].astype("Int64").array
         plan.counts["relabelled"] = int((new != rows["label"].array).fillna(True).sum())

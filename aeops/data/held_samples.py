@@ -105,7 +105,7 @@ def find_held(stores: list[Path], dataset: str, ids: Collection[str], contents: 
 
 def _bundle_of(reference: Path) -> str:
     """Return the SHA-256 of the bundle that a report is about."""
-    return (pq.read_schema(reference).metadata or {}).get(b"bundle_sha256", b"").decode()
+    return str((pq.read_schema(reference).metadata or {}).get(b"bundle_sha256", b"").decode())
 
 
 def _look_into_dataset(

@@ -1,5 +1,7 @@
 """What stays of an accepted dataset in its next version: shards that lose no sample keep their files."""
 
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +10,7 @@ import pandas as pd
 from ae_models.spec import InputSpec
 from aeops.data.dataset import read_shards
 from aeops.data.shards import shard_file, shard_stem, write_block
-from aeops.files import file_sha256, link_file
+from aeops.files import file_sha256
 from aeops.machine.stored_json import read_json
 
 
@@ -37,3 +39,11 @@ def keep_shards(kept: pd.DataFrame, dataset: Path, folder: Path, spec: InputSpec
         index_parts.append(rows.assign(row=range(len(rows))))
         shards.append({"file": file, "rows": len(rows), "sha256": file_sha256(folder / file)})
     return pd.concat(index_parts, ignore_index=True), shards
+
+
+def link_file(path: Path, new_path: Path) -> None:
+    """Give a file a second name, or copy it where the disk knows no such names."""
+    try:
+        os.link(path, new_path)
+    except OSError:
+        shutil.copyfile(path, new_path)

@@ -73,6 +73,7 @@ def plan_forgetting(project: Project, store: Store, recipe: Recipe, ids: list[st
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "folders": held.folders,
         "recipes": recipes,
+        "copies": copies_of(index, ids),
         "versions": affected_versions(store, recipes, dataset, held, set(index.loc[index["id"].isin(ids), "split"])),
         "evidence_sha256": data_sha256("\n".join(sorted(data_sha256(name) for name in ids))),
     }
